@@ -1,0 +1,480 @@
+//! A run as its events tell it: the fold that resume, status and `runs show` all read.
+
+use std::{collections::HashMap, time::Duration};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Change, Ending, Event, Record, RunId, Started};
+
+/// Where a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Steps are being taken.
+    Running,
+    /// Every step ended well or was left out.
+    Succeeded,
+    /// The end was reached, and some step failed under `on_failure: continue`.
+    SucceededWithFailures,
+    /// A step failed; nothing more was changed.
+    Failed,
+    /// Somebody asked it to stop.
+    Cancelled,
+    /// Its process died, or was asked to go away.
+    Interrupted,
+    /// Steps are being undone.
+    RollingBack,
+    /// What took effect was undone.
+    RolledBack,
+    /// Some step could not be undone.
+    RollbackFailed,
+    /// Somebody declared it to be over.
+    Abandoned,
+}
+
+impl State {
+    /// Whether a process is at work on it.
+    pub fn is_active(self) -> bool {
+        matches!(self, Self::Running | Self::RollingBack)
+    }
+
+    /// Whether it still holds its lock: it must be resumed, rolled back or abandoned before another run may start,
+    /// because that one would do again what this one half did.
+    pub fn is_unfinished(self) -> bool {
+        matches!(self, Self::Failed | Self::Cancelled | Self::Interrupted | Self::RollbackFailed)
+    }
+
+    /// The word that is used everywhere: in JSON, on the command line, in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::SucceededWithFailures => "succeeded_with_failures",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Interrupted => "interrupted",
+            Self::RollingBack => "rolling_back",
+            Self::RolledBack => "rolled_back",
+            Self::RollbackFailed => "rollback_failed",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl From<Ending> for State {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Succeeded => Self::Succeeded,
+            Ending::SucceededWithFailures => Self::SucceededWithFailures,
+            Ending::Failed => Self::Failed,
+            Ending::Cancelled => Self::Cancelled,
+            Ending::Interrupted => Self::Interrupted,
+            Ending::RolledBack => Self::RolledBack,
+            Ending::RollbackFailed => Self::RollbackFailed,
+        }
+    }
+}
+
+/// A run.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// Its name.
+    pub id: RunId,
+    /// What it began with.
+    pub started: Started,
+    /// When it began.
+    pub began_at: Timestamp,
+    /// When it last came to a stop.
+    pub ended_at: Option<Timestamp>,
+    /// Why it stopped, where it did not end well.
+    pub error: Option<String>,
+    /// How many events it has.
+    pub events: u64,
+    /// Its steps in the order in which they began; steps that have not begun are not here.
+    steps: Vec<Step>,
+    places: HashMap<String, usize>,
+    /// The state of a run whose process lives.
+    state: State,
+    rolling_back: bool,
+    last_event_at: Timestamp,
+}
+
+/// How far a step has come.
+#[derive(Debug, Clone, Default)]
+pub struct Step {
+    /// Its id.
+    pub id: String,
+    /// Its name, for people.
+    pub name: String,
+    /// When it began.
+    pub began_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// How many attempts have failed since it began, or since a person resumed the run.
+    pub failed_attempts: u32,
+    /// What it decided to change.
+    pub intent: Option<Intent>,
+    /// How often what was sent ended in a definite failure: part of the client token.
+    pub generation: u32,
+    /// What came back when the intent was sent.
+    pub receipt: Option<Value>,
+    /// How it ended, if it has.
+    pub outcome: Option<Outcome>,
+    /// How its undo went, if there was one.
+    pub undo: Option<Undo>,
+    /// Time used up in earlier processes. Time while no process lived does not count.
+    spent: Duration,
+    running_since: Option<Timestamp>,
+}
+
+/// What a step decided to change.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Intent {
+    /// The revision of the action that wrote it.
+    pub revision: u32,
+    /// In the action's own form.
+    pub value: Value,
+    /// Target by target.
+    pub changes: Vec<Change>,
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// Well, with this output.
+    Completed {
+        /// The revision of the action that wrote it.
+        revision: u32,
+        /// What later steps are given.
+        output: Value,
+    },
+    /// It was left out.
+    Skipped {
+        /// Why.
+        because: String,
+    },
+    /// Badly.
+    Failed {
+        /// Why.
+        error: String,
+        /// Whether the run went on without it.
+        continued: bool,
+    },
+}
+
+/// How an undo stands.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Undo {
+    /// It began.
+    Started,
+    /// It is done; these were left as somebody else had made them.
+    Done(Vec<String>),
+    /// It failed.
+    Failed(String),
+}
+
+impl Step {
+    /// Time that this step has used in processes that are gone. Units of the wall clock.
+    pub fn spent(&self) -> Duration {
+        self.spent
+    }
+
+    /// Whether its change may have had an effect that is still there.
+    pub fn may_need_undo(&self) -> bool {
+        self.intent.is_some() && !matches!(self.undo, Some(Undo::Done(_)))
+    }
+
+    /// Its output, if it completed.
+    pub fn output(&self) -> Option<&Value> {
+        match &self.outcome {
+            Some(Outcome::Completed { output, .. }) => Some(output),
+            _ => None,
+        }
+    }
+
+    /// Gives the step up to `now` for time used, and stops counting.
+    fn pause(&mut self, now: Timestamp) {
+        if let Some(since) = self.running_since.take() {
+            self.spent += Duration::try_from(now - since).unwrap_or_default();
+        }
+    }
+
+    /// A person resumes a run that had stopped: its open step gets its whole time and all its attempts again.
+    fn begin_afresh(&mut self) {
+        self.spent = Duration::ZERO;
+        self.failed_attempts = 0;
+    }
+}
+
+impl Run {
+    /// Folds a run's events; `None` when the first of them is not the start of a run.
+    pub fn of(id: &RunId, records: &[Record]) -> Option<Self> {
+        let (first, rest) = records.split_first()?;
+        let Event::RunStarted(started) = &first.event else {
+            return None;
+        };
+        let mut run = Self {
+            id: id.clone(),
+            started: (**started).clone(),
+            began_at: first.time,
+            ended_at: None,
+            error: None,
+            events: 1,
+            steps: Vec::new(),
+            places: HashMap::new(),
+            state: State::Running,
+            rolling_back: false,
+            last_event_at: first.time,
+        };
+        rest.iter().for_each(|record| run.apply(record));
+        Some(run)
+    }
+
+    /// Its state; `is_live` says whether a process is at work on it.
+    pub fn state(&self, is_live: bool) -> State {
+        if self.state.is_active() && !is_live { State::Interrupted } else { self.state }
+    }
+
+    /// Whether it is on its way back: resuming it goes on undoing.
+    pub fn is_rolling_back(&self) -> bool {
+        self.rolling_back
+    }
+
+    /// Its steps that have begun, in that order.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// A step, if it has begun.
+    pub fn step(&self, id: &str) -> Option<&Step> {
+        self.steps.get(*self.places.get(id)?)
+    }
+
+    /// Takes one more event in.
+    pub fn apply(&mut self, record: &Record) {
+        let time = record.time;
+        match &record.event {
+            Event::RunStarted(_) => {}
+            Event::RunResumed { .. } => self.resume(),
+            Event::StepStarted { step, name } => self.begin(step, name, time),
+            Event::StepResumed { step, name } => self.begin(step, name, time),
+            Event::StepSkipped { step, name, because } => {
+                let because = because.clone();
+                self.begin(step, name, time);
+                self.end_step(step, time, Outcome::Skipped { because });
+            }
+            Event::Said { .. } | Event::Waiting { .. } => {}
+            Event::Prepared { step, revision, intent, changes } => {
+                self.at(step).intent = Some(Intent {
+                    revision: *revision,
+                    value: intent.clone(),
+                    changes: changes.clone(),
+                });
+            }
+            Event::Applied { step, receipt, .. } => self.at(step).receipt = Some(receipt.clone()),
+            Event::OperationFailed { step, generation, .. } => {
+                let step = self.at(step);
+                step.generation = generation + 1;
+                step.receipt = None;
+            }
+            Event::AttemptFailed { step, attempt, .. } => self.at(step).failed_attempts = *attempt,
+            Event::Completed { step, revision, output, .. } => {
+                let outcome = Outcome::Completed { revision: *revision, output: output.clone() };
+                self.end_step(step, time, outcome);
+            }
+            Event::StepFailed { step, error, continued } => {
+                let outcome = Outcome::Failed { error: error.clone(), continued: *continued };
+                self.end_step(step, time, outcome);
+            }
+            Event::CancelRequested { .. } => {}
+            Event::RollbackStarted { .. } => {
+                self.rolling_back = true;
+                self.state = State::RollingBack;
+                self.ended_at = None;
+            }
+            Event::Undoing { step } => self.at(step).undo = Some(Undo::Started),
+            Event::Undone { step, left_alone } => {
+                self.at(step).undo = Some(Undo::Done(left_alone.clone()));
+            }
+            Event::UndoFailed { step, error } => {
+                self.at(step).undo = Some(Undo::Failed(error.clone()));
+            }
+            Event::RunEnded { ending, error } => self.end(*ending, error.clone(), time),
+            Event::Abandoned { .. } => {
+                self.state = State::Abandoned;
+                self.ended_at = Some(time);
+            }
+        }
+        self.last_event_at = time;
+        self.events += 1;
+    }
+
+    /// After a crash the open step keeps the time and the attempts that it has used; after a stop that a person has
+    /// seen it begins afresh (`end` saw to that).
+    fn resume(&mut self) {
+        let last = self.last_event_at;
+        self.steps.iter_mut().for_each(|step| step.pause(last));
+        for step in &mut self.steps {
+            if matches!(step.outcome, Some(Outcome::Failed { continued: false, .. })) {
+                step.outcome = None;
+                step.ended_at = None;
+            }
+        }
+        self.state = if self.rolling_back { State::RollingBack } else { State::Running };
+        self.error = None;
+        self.ended_at = None;
+    }
+
+    fn end(&mut self, ending: Ending, error: Option<String>, time: Timestamp) {
+        for step in &mut self.steps {
+            step.pause(time);
+            if ending != Ending::Interrupted {
+                step.begin_afresh();
+            }
+        }
+        self.state = ending.into();
+        self.error = error;
+        self.ended_at = Some(time);
+    }
+
+    fn begin(&mut self, id: &str, name: &str, time: Timestamp) {
+        let step = self.at(id);
+        name.clone_into(&mut step.name);
+        step.began_at.get_or_insert(time);
+        step.running_since = Some(time);
+    }
+
+    fn end_step(&mut self, id: &str, time: Timestamp, outcome: Outcome) {
+        let step = self.at(id);
+        step.running_since = None;
+        step.ended_at = Some(time);
+        step.outcome = Some(outcome);
+    }
+
+    fn at(&mut self, id: &str) -> &mut Step {
+        let place = *self.places.entry(id.to_owned()).or_insert_with(|| {
+            self.steps.push(Step { id: id.to_owned(), ..Step::default() });
+            self.steps.len() - 1
+        });
+        &mut self.steps[place]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::journal::Target;
+
+    /// A run whose events come one second apart.
+    fn run(events: Vec<Event>) -> Run {
+        let start = Event::RunStarted(Box::new(Started {
+            runbook: "r".into(),
+            text: String::new(),
+            digest: String::new(),
+            inputs: serde_json::Map::new(),
+            actor: "me".into(),
+            key: None,
+            version: "0".into(),
+            target: Target::default(),
+        }));
+        let records: Vec<Record> = std::iter::once(start)
+            .chain(events)
+            .enumerate()
+            .map(|(seq, event)| Record {
+                seq: seq as u64,
+                time: Timestamp::from_second(seq as i64).unwrap(),
+                event,
+            })
+            .collect();
+        Run::of(&"r-1".parse().unwrap(), &records).unwrap()
+    }
+
+    fn started() -> Event {
+        Event::StepStarted { step: "a".into(), name: "A".into() }
+    }
+
+    fn said() -> Event {
+        Event::Said { step: "a".into(), message: "x".into() }
+    }
+
+    fn resumed() -> Event {
+        Event::RunResumed { actor: "me".into(), version: "0".into() }
+    }
+
+    fn ended(ending: Ending) -> Event {
+        Event::RunEnded { ending, error: None }
+    }
+
+    fn attempt_failed() -> Event {
+        Event::AttemptFailed { step: "a".into(), attempt: 1, error: "no".into(), retry_in_ms: 0 }
+    }
+
+    #[test]
+    fn a_run_without_a_process_is_interrupted() {
+        let run = run(vec![started()]);
+        assert_eq!(run.state(true), State::Running);
+        assert_eq!(run.state(false), State::Interrupted);
+    }
+
+    #[test]
+    fn time_counts_only_while_a_process_lived() {
+        let run = run(vec![started(), said(), said(), resumed()]);
+        assert_eq!(run.step("a").unwrap().spent(), Duration::from_secs(2));
+    }
+
+    #[test]
+    fn a_person_who_resumes_a_failed_run_gives_the_step_its_whole_time_again() {
+        let run = run(vec![
+            started(),
+            attempt_failed(),
+            Event::StepFailed { step: "a".into(), error: "no".into(), continued: false },
+            ended(Ending::Failed),
+            resumed(),
+        ]);
+        let step = run.step("a").unwrap();
+        assert_eq!((step.spent(), step.failed_attempts), (Duration::ZERO, 0));
+        assert_eq!(step.outcome, None);
+        assert_eq!(run.state(true), State::Running);
+    }
+
+    #[test]
+    fn a_crash_does_not_give_attempts_back() {
+        let run = run(vec![started(), attempt_failed(), resumed()]);
+        assert_eq!(run.step("a").unwrap().failed_attempts, 1);
+    }
+
+    #[test]
+    fn a_definite_failure_raises_the_generation_and_forgets_the_receipt() {
+        let run = run(vec![
+            started(),
+            Event::Prepared { step: "a".into(), revision: 1, intent: json!(1), changes: vec![] },
+            Event::Applied { step: "a".into(), generation: 0, receipt: json!(2) },
+            Event::OperationFailed { step: "a".into(), generation: 0, error: "no".into() },
+        ]);
+        let step = run.step("a").unwrap();
+        assert_eq!((step.generation, &step.receipt), (1, &None));
+        assert!(step.intent.is_some());
+    }
+
+    #[test]
+    fn a_resumed_rollback_goes_on_rolling_back() {
+        let run = run(vec![
+            started(),
+            Event::RollbackStarted { actor: "me".into() },
+            ended(Ending::RollbackFailed),
+            resumed(),
+        ]);
+        assert_eq!(run.state(true), State::RollingBack);
+        assert!(run.is_rolling_back());
+    }
+}
