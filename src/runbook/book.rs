@@ -1,0 +1,164 @@
+//! A checked runbook: what the engine interprets. It owns everything and borrows nothing.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
+
+use super::document::OnFailure;
+use super::duration::Duration;
+use super::evaluate::{Argument, EvaluationError, Expression, Scope};
+use super::examine::{Book, ExaminedStep};
+use super::inputs::{self, Input, InputError};
+use super::yaml::Node;
+
+/// A runbook without a mistake that could be seen in its text.
+#[derive(Debug, Clone)]
+pub struct Runbook {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// What a run of it is given.
+    pub inputs: Vec<Input>,
+    /// What a run of it does, in order.
+    pub steps: Vec<Step>,
+}
+
+/// A step of a checked runbook.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// The name under which later steps see its output.
+    pub id: String,
+    /// The name that people read; the id where none is given.
+    pub name: String,
+    /// The action.
+    pub action: String,
+    /// How long it may take, retries included.
+    pub timeout: Duration,
+    /// How often it is tried.
+    pub retry: Retry,
+    /// What its failure means.
+    pub on_failure: OnFailure,
+    arguments: Argument,
+    when: Option<Argument>,
+    log: Option<Expression>,
+    uses: BTreeSet<String>,
+}
+
+/// How often a step is tried, and how long it rests in between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retry {
+    /// Tries, the first included.
+    pub attempts: u32,
+    /// The first rest; each is twice the one before.
+    pub backoff: Duration,
+    /// The longest rest.
+    pub max_backoff: Duration,
+}
+
+impl Runbook {
+    /// The runbook of a book in which nothing is wrong.
+    pub(crate) fn new(book: &Book<'_>) -> Option<Self> {
+        let text = |node: Option<&Node>| node.and_then(Node::text).map(str::to_owned);
+        let input =
+            |(declared, default): (&super::document::DeclaredInput<'_>, &Option<Json>)| Input {
+                name: declared.name.to_owned(),
+                ty: declared.ty.clone(),
+                default: default.clone(),
+                description: declared.description.map(str::to_owned),
+            };
+        let steps = (0..book.steps.len()).map(|index| Step::new(book, index));
+        Some(Self {
+            name: text(book.document.name)?,
+            description: text(book.document.description),
+            inputs: book
+                .document
+                .inputs
+                .iter()
+                .zip(&book.defaults)
+                .map(input)
+                .collect(),
+            steps: steps.collect::<Option<_>>()?,
+        })
+    }
+
+    /// The inputs of a run: those given, of the right type and within their limits, and defaults for the rest.
+    ///
+    /// # Errors
+    /// Everything that is wrong with what was given, all at once.
+    pub fn bind(&self, given: &Map<String, Json>) -> Result<Map<String, Json>, Vec<InputError>> {
+        inputs::bind(&self.inputs, given)
+    }
+
+    /// The value that a text such as `--input NAME=TEXT` stands for, by the input's type.
+    ///
+    /// # Errors
+    /// There is no such input, or the text is no value of it.
+    pub fn parse_input(&self, name: &str, text: &str) -> Result<Json, InputError> {
+        inputs::parse(&self.inputs, name, text)
+    }
+}
+
+impl Step {
+    fn new(book: &Book<'_>, index: usize) -> Option<Self> {
+        let written = &book.document.steps[index];
+        let examined: &ExaminedStep<'_> = &book.steps[index];
+        let id = written.id_text()?.to_owned();
+        let name = written.name.and_then(Node::text).unwrap_or(&id).to_owned();
+        let absolute = &examined.absolute;
+        let uses = examined.uses.iter().map(|step| book.id(*step).to_owned());
+        Some(Self {
+            name,
+            action: written.action.and_then(Node::text)?.to_owned(),
+            timeout: absolute.timeout,
+            retry: Retry {
+                attempts: absolute.attempts,
+                backoff: absolute.backoff,
+                max_backoff: absolute.max_backoff,
+            },
+            on_failure: absolute.on_failure,
+            arguments: Argument::map(examined.arguments.clone()?),
+            when: examined.when.clone(),
+            log: examined.log.clone(),
+            uses: uses.collect(),
+            id,
+        })
+    }
+
+    /// Whether the step is to run: its `when`.
+    ///
+    /// # Errors
+    /// The condition cannot be evaluated.
+    pub fn applies(&self, scope: &Scope) -> Result<bool, EvaluationError> {
+        match &self.when {
+            None => Ok(true),
+            Some(when) => Ok(when.evaluate(scope)? == Json::Bool(true)),
+        }
+    }
+
+    /// Its parameters as JSON, each of the type that the action declares; what is not given is left to the action.
+    ///
+    /// # Errors
+    /// A template cannot be evaluated, or yields a value outside the parameter's limits.
+    pub fn arguments(&self, scope: &Scope) -> Result<Json, EvaluationError> {
+        self.arguments.evaluate(scope)
+    }
+
+    /// The message to log after success; the scope must hold the step's own output.
+    ///
+    /// # Errors
+    /// A template cannot be evaluated.
+    pub fn message(&self, scope: &Scope) -> Result<Option<String>, EvaluationError> {
+        let Some(log) = &self.log else {
+            return Ok(None);
+        };
+        let message = log.evaluate(scope)?;
+        Ok(message.as_str().map(str::to_owned))
+    }
+
+    /// The ids of the steps whose outputs its `with` and `when` name.
+    pub fn uses(&self) -> &BTreeSet<String> {
+        &self.uses
+    }
+}

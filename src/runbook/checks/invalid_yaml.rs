@@ -1,0 +1,32 @@
+//! The text is not YAML, or not even text.
+
+use super::super::yaml::Fault;
+use super::{Book, Finding, Findings, Rule, Severity};
+
+pub(crate) const RULE: Rule = Rule {
+    code: "RB001",
+    name: "invalid_yaml",
+    severity: Severity::Error,
+    summary: "the text is not YAML, or not even text",
+    explanation: "\
+A runbook is one YAML 1.2 document in UTF-8. Nothing else can be said of a text that is not: mend
+this first and check again.
+
+The usual causes: a tab in the indentation, a ':' or '#' in an unquoted text, a quote that is not
+closed, a list item that is indented less than its neighbours.",
+};
+
+pub(crate) fn check(book: &Book<'_>, findings: &mut Findings) {
+    for flaw in book.yaml {
+        if let Fault::Syntax(detail) = &flaw.fault {
+            let message = format!("this is not YAML: {detail}");
+            findings.push(Finding::new(&RULE, flaw.span.clone(), message));
+        }
+    }
+}
+
+/// The finding of bytes that are no text at all.
+pub(crate) fn not_utf8(at: usize) -> Finding {
+    Finding::new(&RULE, at..at, "the file is not UTF-8 text")
+        .help("save it as UTF-8; the byte here begins no character")
+}

@@ -1,0 +1,34 @@
+//! A statement or comment in a template.
+
+use super::super::template::Fault;
+use super::{Book, Finding, Findings, Rule, Severity};
+
+pub(crate) const RULE: Rule = Rule {
+    code: "RB021",
+    name: "template_statement",
+    severity: Severity::Error,
+    summary: "a statement or comment in a template",
+    explanation: "\
+A runbook's templates are expressions. {% if %}, {% for %}, {% set %} and {# comments #} are not
+part of the language: what a step does must be seen without running a program in one's head.
+
+Instead of {% if c %}a{% else %}b{% endif %} write {{ a if c else b }}. Instead of a loop use a
+filter, such as {{ nodes | join(', ') }}.",
+};
+
+pub(crate) fn check(book: &Book<'_>, findings: &mut Findings) {
+    for (_, flaw) in book.template_flaws() {
+        let (message, help) = match &flaw.fault {
+            Fault::Statement => (
+                "statements are not supported in a runbook's templates",
+                "use an expression: {{ a if condition else b }}",
+            ),
+            Fault::Comment => (
+                "comments are not supported in a runbook's templates",
+                "use a YAML comment: # …",
+            ),
+            _ => continue,
+        };
+        findings.push(Finding::new(&RULE, flaw.span.clone(), message).help(help));
+    }
+}

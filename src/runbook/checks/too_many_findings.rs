@@ -1,0 +1,20 @@
+//! More findings than are shown.
+
+use super::{Book, Finding, Findings, Rule, Severity};
+
+pub(crate) const RULE: Rule = Rule {
+    code: "RB000",
+    name: "too_many_findings",
+    severity: Severity::Note,
+    summary: "more findings than are shown",
+    explanation: "\
+At most 100 findings of a file are shown, those that come first in it. Mend some and check again.",
+};
+
+pub(crate) fn check(_: &Book<'_>, _: &mut Findings) {}
+
+/// The one that counts those that are not shown.
+pub(crate) fn more(at: usize, count: usize) -> Finding {
+    let message = format!("{count} more findings, from here on, are not shown");
+    Finding::new(&RULE, at..at, message)
+}

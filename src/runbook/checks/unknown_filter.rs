@@ -1,0 +1,34 @@
+//! A filter or test that does not exist.
+
+use super::super::template::Fault;
+use super::super::template::filters::{FILTERS, TESTS};
+use super::{Book, Finding, Findings, Rule, Severity};
+
+pub(crate) const RULE: Rule = Rule {
+    code: "RB028",
+    name: "unknown_filter",
+    severity: Severity::Error,
+    summary: "a filter or test that does not exist",
+    explanation: "\
+Filters stand behind '|', tests behind 'is'.
+
+Filters: abs, bool, capitalize, default, first, float, int, join, last, length, lines, list, lower,
+map, max, min, reject, rejectattr, replace, reverse, round, select, selectattr, sort, split, string,
+sum, title, trim, unique, upper.
+
+Tests: defined, undefined, none, even, odd, divisibleby, in, eq, ne, lt, le, gt, ge, startingwith,
+endingwith, and the kinds: boolean, integer, float, number, string, sequence, mapping, iterable.",
+};
+
+pub(crate) fn check(book: &Book<'_>, findings: &mut Findings) {
+    for (_, flaw) in book.template_flaws() {
+        let (what, name, names) = match &flaw.fault {
+            Fault::UnknownFilter(name) => ("filter", name, FILTERS),
+            Fault::UnknownTest(name) => ("test", name, TESTS),
+            _ => continue,
+        };
+        let message = format!("there is no {what} '{name}'");
+        let finding = Finding::new(&RULE, flaw.span.clone(), message);
+        findings.push(finding.suggest(&findings.spelling, name, names.iter().copied()));
+    }
+}

@@ -1,0 +1,138 @@
+//! `timeout`, `retry` and `on_failure`: how patient a step is and what its failure means. They are literals, so that a
+//! plan can print them and a check can compare them.
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use super::super::duration::Duration;
+use super::super::yaml::{Node, Plain};
+use super::read::Reader;
+use super::{Fault, Place};
+
+/// What a step's failure means for the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// Undo what the run has done.
+    Rollback,
+    /// Change nothing more and leave the state as it is, resumable.
+    Stop,
+    /// Go on; the step's output is then absent.
+    Continue,
+}
+
+impl OnFailure {
+    pub(crate) const WORDS: &[&str] = &["rollback", "stop", "continue"];
+
+    fn named(word: &str) -> Option<Self> {
+        match word {
+            "rollback" => Some(Self::Rollback),
+            "stop" => Some(Self::Stop),
+            "continue" => Some(Self::Continue),
+            _ => None,
+        }
+    }
+}
+
+/// What is written of it; each with its place.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Policy {
+    pub(crate) timeout: Option<(Duration, Range<usize>)>,
+    pub(crate) retry: Option<Range<usize>>,
+    pub(crate) attempts: Option<(u32, Range<usize>)>,
+    pub(crate) backoff: Option<(Duration, Range<usize>)>,
+    pub(crate) max_backoff: Option<(Duration, Range<usize>)>,
+    pub(crate) on_failure: Option<(OnFailure, Range<usize>)>,
+}
+
+/// Built in, where neither the step nor `defaults` says otherwise: long enough for a node to boot.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(600);
+/// Built in: two more tries, which outlive a throttled minute.
+pub(crate) const ATTEMPTS: u32 = 3;
+/// Built in: the first rest.
+pub(crate) const BACKOFF: Duration = Duration::from_secs(5);
+/// Built in: the longest rest.
+pub(crate) const MAX_BACKOFF: Duration = Duration::from_secs(60);
+/// More attempts than this are a loop, not patience.
+const MOST_ATTEMPTS: i128 = 100;
+
+impl Policy {
+    /// Takes in one key, if it is one of these; true then.
+    pub(crate) fn accept(&mut self, key: &Node, value: &Node, reader: &mut Reader) -> bool {
+        match key.text() {
+            Some("timeout") => self.timeout = timeout(value, reader),
+            Some("retry") => self.accept_retry(key, value, reader),
+            Some("on_failure") => self.on_failure = on_failure(value, reader),
+            _ => return false,
+        }
+        true
+    }
+
+    fn accept_retry(&mut self, key: &Node, value: &Node, reader: &mut Reader) {
+        self.retry = Some(key.span.clone());
+        let Some(pairs) = reader.map(value, "retry") else {
+            return;
+        };
+        for (key, value) in pairs {
+            match key.text() {
+                Some("attempts") => self.attempts = attempts(value, reader),
+                Some("backoff") => self.backoff = duration("backoff", value, reader),
+                Some("max_backoff") => self.max_backoff = duration("max_backoff", value, reader),
+                _ => reader.unknown(key, Place::Retry),
+            }
+        }
+    }
+}
+
+fn duration(what: &str, value: &Node, reader: &mut Reader) -> Option<(Duration, Range<usize>)> {
+    let text = reader.literal(value, what, "a duration such as 30s, 10m or 1h30m")?;
+    match text.parse() {
+        Ok(duration) => Some((duration, value.span.clone())),
+        Err(error) => {
+            let error: super::super::duration::BadDuration = error;
+            reader.flaw(value.span.clone(), Fault::Duration(error.to_string()));
+            None
+        }
+    }
+}
+
+fn timeout(value: &Node, reader: &mut Reader) -> Option<(Duration, Range<usize>)> {
+    let timeout = duration("timeout", value, reader)?;
+    if timeout.0 == Duration::default() {
+        let message = "a timeout of nothing ends the step before it begins".to_owned();
+        reader.flaw(value.span.clone(), Fault::Duration(message));
+        return None;
+    }
+    Some(timeout)
+}
+
+fn attempts(value: &Node, reader: &mut Reader) -> Option<(u32, Range<usize>)> {
+    const WANTED: &str = "an integer from 1 to 100";
+    reader.literal(value, "attempts", WANTED)?;
+    match value.plain() {
+        Some(Plain::Integer(count)) if (1..=MOST_ATTEMPTS).contains(&count) => {
+            Some((u32::try_from(count).ok()?, value.span.clone()))
+        }
+        _ => {
+            reader.shape(value, "attempts", WANTED);
+            None
+        }
+    }
+}
+
+fn on_failure(value: &Node, reader: &mut Reader) -> Option<(OnFailure, Range<usize>)> {
+    let word = reader.literal(value, "on_failure", "rollback, stop or continue")?;
+    let named = OnFailure::named(word);
+    if named.is_none() {
+        reader.flaw(
+            value.span.clone(),
+            Fault::Choice {
+                what: "on_failure",
+                found: word.to_owned(),
+                choices: OnFailure::WORDS,
+            },
+        );
+    }
+    Some((named?, value.span.clone()))
+}

@@ -1,0 +1,197 @@
+//! The walk over the tree. Whatever has the wrong shape is recorded and left out, and reading goes on.
+
+use std::ops::Range;
+
+use super::super::findings::spelling::nearest;
+use super::super::template::is_template;
+use super::super::yaml::Node;
+use super::{Document, Fault, Flaw, Place, WrittenStep, inputs};
+
+/// Reads a tree as a runbook.
+pub(crate) fn read(root: &Node) -> Document<'_> {
+    let mut document = Document::default();
+    let mut reader = Reader::default();
+    if let Some(pairs) = reader.map(root, "a runbook") {
+        for (key, value) in pairs {
+            document.accept(key, value, &mut reader);
+        }
+        document.require(pairs, root, &mut reader);
+    }
+    document.flaws = reader.flaws;
+    document
+}
+
+impl<'t> Document<'t> {
+    fn accept(&mut self, key: &'t Node, value: &'t Node, reader: &mut Reader) {
+        match key.text() {
+            Some("name") => {
+                reader.literal(value, "name", "text");
+                self.name = Some(value);
+            }
+            Some("description") => {
+                reader.literal(value, "description", "text");
+                self.description = Some(value);
+            }
+            Some("inputs") => self.inputs = inputs::read(value, reader),
+            Some("defaults") => self.accept_defaults(value, reader),
+            Some("steps") => self.accept_steps(value, reader),
+            _ => reader.unknown(key, Place::Runbook),
+        }
+    }
+
+    fn accept_defaults(&mut self, value: &'t Node, reader: &mut Reader) {
+        for (key, value) in reader.map(value, "defaults").unwrap_or_default() {
+            if !self.defaults.accept(key, value, reader) {
+                reader.unknown(key, Place::Defaults);
+            }
+        }
+    }
+
+    fn accept_steps(&mut self, value: &'t Node, reader: &mut Reader) {
+        let Some(items) = value.items() else {
+            return reader.shape(value, "steps", "a list of steps");
+        };
+        if items.is_empty() {
+            return reader.shape(value, "steps", "at least one step");
+        }
+        self.steps = items.iter().filter_map(|item| step(item, reader)).collect();
+    }
+
+    fn require(&self, pairs: &[(Node, Node)], root: &Node, reader: &mut Reader) {
+        let at = pairs
+            .first()
+            .map_or(root.span.start, |(key, _)| key.span.start);
+        for key in ["name", "steps"] {
+            if is_missing(key, pairs, Place::Runbook) {
+                let place = Place::Runbook;
+                reader.flaw(at..at, Fault::MissingKey { key, place });
+            }
+        }
+    }
+}
+
+fn step<'t>(node: &'t Node, reader: &mut Reader) -> Option<WrittenStep<'t>> {
+    let pairs = reader.map(node, "a step")?;
+    let mut step = WrittenStep {
+        node,
+        id: None,
+        name: None,
+        action: None,
+        with: None,
+        when: None,
+        log: None,
+        policy: Default::default(),
+    };
+    for (key, value) in pairs {
+        match key.text() {
+            Some("id") => step.id = reader.literal(value, "id", "a name").map(|_| value),
+            Some("name") => step.name = reader.literal(value, "name", "text").map(|_| value),
+            Some("action") => {
+                step.action = reader
+                    .literal(value, "action", "an action's name")
+                    .map(|_| value);
+            }
+            Some("with") => step.with = Some(value),
+            Some("when") => step.when = Some(value),
+            Some("log") => step.log = Some(value),
+            _ if step.policy.accept(key, value, reader) => {}
+            _ => reader.unknown(key, Place::Step),
+        }
+    }
+    for key in ["id", "action"] {
+        if is_missing(key, pairs, Place::Step) {
+            let place = Place::Step;
+            reader.flaw(step.head(), Fault::MissingKey { key, place });
+        }
+    }
+    Some(step)
+}
+
+/// Neither there nor there in a wrong spelling, which is reported by itself.
+fn is_missing(key: &str, pairs: &[(Node, Node)], place: Place) -> bool {
+    let keys = place.keys();
+    let meant = |found: &str| {
+        found == key || !keys.contains(&found) && nearest(found, keys.iter().copied()) == Some(key)
+    };
+    !pairs
+        .iter()
+        .filter_map(|(found, _)| found.text())
+        .any(meant)
+}
+
+/// Collects what has the wrong shape.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    flaws: Vec<Flaw>,
+}
+
+impl Reader {
+    pub(crate) fn flaw(&mut self, span: Range<usize>, fault: Fault) {
+        self.flaws.push(Flaw { span, fault });
+    }
+
+    /// Something else than was wanted.
+    pub(crate) fn shape(&mut self, node: &Node, what: &str, wanted: &'static str) {
+        if node.is_broken() {
+            return;
+        }
+        let fault = Fault::Shape {
+            what: what.to_owned(),
+            wanted,
+            found: node.describe(),
+        };
+        self.flaw(beginning(node), fault);
+    }
+
+    pub(crate) fn unknown(&mut self, key: &Node, place: Place) {
+        // A key that is no text has been reported with the tree.
+        if let Some(name) = key.text()
+            && name != "<<"
+        {
+            let key_name = name.to_owned();
+            let fault = Fault::UnknownKey {
+                key: key_name,
+                place,
+            };
+            self.flaw(key.span.clone(), fault);
+        }
+    }
+
+    /// The pairs of a mapping; nothing written is an empty one.
+    pub(crate) fn map<'t>(&mut self, node: &'t Node, what: &str) -> Option<&'t [(Node, Node)]> {
+        if node.is_null() && what != "a runbook" && what != "a step" {
+            return Some(&[]);
+        }
+        let pairs = node.pairs();
+        if pairs.is_none() {
+            self.shape(node, what, "a mapping");
+        }
+        pairs
+    }
+
+    /// Text as it is written, in which a template has no place.
+    pub(crate) fn literal<'t>(
+        &mut self,
+        node: &'t Node,
+        what: &str,
+        wanted: &'static str,
+    ) -> Option<&'t str> {
+        let Some(text) = node.text().filter(|_| !node.is_null()) else {
+            self.shape(node, what, wanted);
+            return None;
+        };
+        if is_template(text) {
+            self.flaw(node.span.clone(), Fault::Template(what.to_owned()));
+            return None;
+        }
+        Some(text)
+    }
+}
+
+/// A scalar as a whole; of a list or mapping, which may go on for pages, only where it begins.
+pub(crate) fn beginning(node: &Node) -> Range<usize> {
+    match node.text() {
+        Some(_) => node.span.clone(),
+        None => node.span.start..node.span.start,
+    }
+}

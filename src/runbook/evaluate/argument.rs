@@ -1,0 +1,157 @@
+//! A step's parameters ready to be evaluated.
+
+use minijinja::ErrorKind;
+use serde_json::{Map, Value as Json};
+
+use super::super::template::{self, inside_braces};
+use super::super::types::Type;
+use super::convert::to_json;
+use super::environment::environment;
+use super::scope::Scope;
+use super::{EvaluationError, Trouble};
+
+/// A parameter: a literal, a template, or a list or map with templates in it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Argument {
+    Literal(Json),
+    Template(Expression),
+    List(Vec<Argument>),
+    Map(Vec<(String, Argument)>),
+}
+
+/// A template and what is wanted of it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Expression {
+    text: String,
+    /// One whole expression, whose value is handed on as it is.
+    whole: bool,
+    wanted: Type,
+    place: String,
+}
+
+impl Argument {
+    /// A list; of literals only, itself a literal.
+    pub(crate) fn list(items: Vec<Self>) -> Self {
+        if items.iter().all(Self::is_literal) {
+            return Self::Literal(items.into_iter().filter_map(Self::into_literal).collect());
+        }
+        Self::List(items)
+    }
+
+    /// A map; of literals only, itself a literal.
+    pub(crate) fn map(fields: Vec<(String, Self)>) -> Self {
+        if fields.iter().all(|(_, value)| value.is_literal()) {
+            let literal = |(name, value): (String, Self)| Some((name, value.into_literal()?));
+            let map: Map<String, Json> = fields.into_iter().filter_map(literal).collect();
+            return Self::Literal(Json::Object(map));
+        }
+        Self::Map(fields)
+    }
+
+    fn is_literal(&self) -> bool {
+        matches!(self, Self::Literal(_))
+    }
+
+    fn into_literal(self) -> Option<Json> {
+        match self {
+            Self::Literal(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Its value.
+    pub(crate) fn evaluate(&self, scope: &Scope) -> Result<Json, EvaluationError> {
+        match self {
+            Self::Literal(value) => Ok(value.clone()),
+            Self::Template(expression) => expression.evaluate(scope),
+            Self::List(items) => items.iter().map(|item| item.evaluate(scope)).collect(),
+            Self::Map(fields) => fields
+                .iter()
+                .map(|(name, value)| Ok((name.clone(), value.evaluate(scope)?)))
+                .collect(),
+        }
+    }
+}
+
+impl Expression {
+    /// A template that stands for a value of a type.
+    pub(crate) fn new(text: &str, wanted: &Type, place: &str) -> Self {
+        let whole = template::parse(text).is_ok_and(|template| template.whole().is_some());
+        Self {
+            text: text.to_owned(),
+            whole,
+            wanted: wanted.clone(),
+            place: place.to_owned(),
+        }
+    }
+
+    /// A message: always text, blanks around it included.
+    pub(crate) fn message(text: &str) -> Self {
+        Self {
+            text: text.to_owned(),
+            whole: false,
+            wanted: Type::text(),
+            place: "log".to_owned(),
+        }
+    }
+
+    /// Its value.
+    pub(crate) fn evaluate(&self, scope: &Scope) -> Result<Json, EvaluationError> {
+        self.run(scope).map_err(|trouble| EvaluationError {
+            place: self.place.clone(),
+            template: shortened(&self.text),
+            trouble,
+        })
+    }
+
+    fn run(&self, scope: &Scope) -> Result<Json, Trouble> {
+        let inside = if self.whole {
+            inside_braces(&self.text)
+        } else {
+            None
+        };
+        let value = match inside {
+            Some(expression) => {
+                let compiled = environment().compile_expression_owned(expression);
+                let value = compiled.and_then(|compiled| compiled.eval(scope.value()));
+                to_json(&value.map_err(|error| trouble(&error))?)?
+            }
+            None => {
+                let text = environment().render_str(&self.text, scope.value());
+                Json::String(text.map_err(|error| trouble(&error))?)
+            }
+        };
+        self.wanted.project(value).map_err(Trouble::Mismatch)
+    }
+}
+
+fn shortened(text: &str) -> String {
+    const SHOWN: usize = 120;
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(SHOWN) {
+        Some((at, _)) => format!("{}…", &line[..at]),
+        None => line,
+    }
+}
+
+/// minijinja's errors in words for the author of a runbook. Its details name kinds and names, never values, but for
+/// conversions, which it quotes.
+fn trouble(error: &minijinja::Error) -> Trouble {
+    match error.kind() {
+        ErrorKind::OutOfFuel => Trouble::TooLong,
+        ErrorKind::UndefinedError => Trouble::NoValue("a part of it".to_owned()),
+        ErrorKind::InvalidOperation if quotes_value(error) => {
+            Trouble::Failed("a value cannot be converted".to_owned())
+        }
+        kind => {
+            let detail = error.detail().map(|detail| format!(": {detail}"));
+            Trouble::Failed(format!("{kind}{}", detail.unwrap_or_default()))
+        }
+    }
+}
+
+fn quotes_value(error: &minijinja::Error) -> bool {
+    error
+        .detail()
+        .is_some_and(|detail| detail.contains("cannot convert"))
+}

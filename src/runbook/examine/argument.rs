@@ -1,0 +1,300 @@
+//! A parameter as it is written, held against its type: literals are judged on the spot, templates are noted with the
+//! type that is wanted of them.
+
+use std::ops::Range;
+
+use serde_json::Value as Json;
+
+use super::super::duration::Duration;
+use super::super::evaluate::{Argument, Expression};
+use super::super::findings::spelling;
+use super::super::template::is_template;
+use super::super::types::{Record, Syntax, Type};
+use super::super::yaml::{Kind, Node};
+use super::flaw::{ArgumentFault, ArgumentFlaw, Owner};
+use super::scalar;
+
+/// A template among the parameters.
+pub(crate) struct Slot<'t> {
+    pub(crate) node: &'t Node,
+    pub(crate) path: String,
+    pub(crate) wanted: Type,
+}
+
+/// A literal duration among the parameters.
+pub(crate) struct WrittenDuration {
+    pub(crate) path: String,
+    pub(crate) span: Range<usize>,
+    pub(crate) duration: Duration,
+}
+
+/// What was found while reading.
+#[derive(Default)]
+pub(crate) struct Reading<'t> {
+    pub(crate) flaws: Vec<ArgumentFlaw>,
+    pub(crate) slots: Vec<Slot<'t>>,
+    pub(crate) durations: Vec<WrittenDuration>,
+    pub(crate) empty_lists: Vec<(String, Range<usize>)>,
+}
+
+/// Reads a value in which no template can stand.
+pub(crate) fn literal(node: &Node, ty: &Type) -> (Option<Json>, Vec<ArgumentFlaw>) {
+    let mut reading = Reading::default();
+    let argument = reading.read(node, ty, "");
+    let template = |slot: &Slot| ArgumentFlaw {
+        span: slot.node.span.clone(),
+        fault: ArgumentFault::Template,
+    };
+    let templates: Vec<ArgumentFlaw> = reading.slots.iter().map(template).collect();
+    reading.flaws.extend(templates);
+    match argument {
+        Some(Argument::Literal(value)) => (Some(value), reading.flaws),
+        _ => (None, reading.flaws),
+    }
+}
+
+impl<'t> Reading<'t> {
+    pub(super) fn flaw(&mut self, span: Range<usize>, fault: ArgumentFault) {
+        self.flaws.push(ArgumentFlaw { span, fault });
+    }
+
+    fn slot(&mut self, node: &'t Node, wanted: &Type, path: &str) {
+        self.slots.push(Slot {
+            node,
+            path: path.to_owned(),
+            wanted: wanted.clone(),
+        });
+    }
+
+    /// Something of another kind than its type.
+    pub(super) fn kind(&mut self, node: &Node, ty: &Type, path: &str) {
+        if node.is_broken() {
+            return;
+        }
+        let fault = ArgumentFault::Kind {
+            path: path.to_owned(),
+            wanted: ty.clone(),
+            found: node.describe(),
+        };
+        let start = node.span.start;
+        let span = match node.text() {
+            Some(_) => node.span.clone(),
+            None => start..start,
+        };
+        self.flaw(span, fault);
+    }
+
+    /// Reads a value of any type. `None` when it is wrong, which is then noted.
+    pub(crate) fn read(&mut self, node: &'t Node, ty: &Type, path: &str) -> Option<Argument> {
+        if node.text().is_some_and(is_template) {
+            let expression = Expression::new(node.text()?, ty, path);
+            self.slot(node, ty, path);
+            return Some(Argument::Template(expression));
+        }
+        match ty {
+            Type::Any => Some(self.untyped(node, path)),
+            Type::Optional(_) if node.is_null() => Some(Argument::Literal(Json::Null)),
+            Type::Optional(inner) => self.read(node, inner, path),
+            Type::List(of, lengths) => {
+                let Some(items) = node.items() else {
+                    self.kind(node, ty, path);
+                    return None;
+                };
+                if !lengths.holds(items.len()) {
+                    let limits = lengths.describe("item");
+                    self.limit(node, path, limits, format!("{} items", items.len()));
+                } else if items.is_empty() {
+                    self.empty_lists.push((path.to_owned(), node.span.clone()));
+                }
+                let read = |(index, item)| self.read(item, of, &format!("{path}[{index}]"));
+                let items: Vec<Option<Argument>> = items.iter().enumerate().map(read).collect();
+                Some(Argument::list(items.into_iter().collect::<Option<_>>()?))
+            }
+            Type::Map(of, keys) => {
+                let Some(pairs) = node.pairs() else {
+                    self.kind(node, ty, path);
+                    return None;
+                };
+                let read = |(key, value): &'t (Node, Node)| {
+                    let name = key.text()?;
+                    self.key(key, name, *keys, path);
+                    let value = self.read(value, of, &joined(path, name))?;
+                    Some((name.to_owned(), value))
+                };
+                let fields: Vec<Option<(String, Argument)>> = pairs.iter().map(read).collect();
+                Some(Argument::map(fields.into_iter().collect::<Option<_>>()?))
+            }
+            Type::Record(record) => {
+                let Some(pairs) = node.pairs() else {
+                    self.kind(node, ty, path);
+                    return None;
+                };
+                let start = node.span.start;
+                let fields = self.fields(pairs, record, path, start..start)?;
+                Some(Argument::map(fields))
+            }
+            scalar => self.scalar(node, scalar, path).map(Argument::Literal),
+        }
+    }
+
+    /// Reads the fields of a record; `head` is where what is missing is reported.
+    pub(crate) fn fields(
+        &mut self,
+        pairs: &'t [(Node, Node)],
+        record: &Record,
+        path: &str,
+        head: Range<usize>,
+    ) -> Option<Vec<(String, Argument)>> {
+        let mut fields = Vec::with_capacity(pairs.len());
+        let mut complete = true;
+        for (key, value) in pairs {
+            let Some(name) = key.text() else { continue };
+            let Some(field) = record.field(name) else {
+                complete = false;
+                self.unknown(key, name, record, path);
+                self.untyped(value, path);
+                continue;
+            };
+            match self.read(value, &field.ty, &joined(path, name)) {
+                Some(value) => fields.push((name.to_owned(), value)),
+                None => complete = false,
+            }
+        }
+        complete &= self.required(pairs, record, path, &head);
+        complete &= self.groups(pairs, record, path, &head);
+        complete.then_some(fields)
+    }
+
+    fn unknown(&mut self, key: &Node, name: &str, record: &Record, path: &str) {
+        let fault = ArgumentFault::Unknown {
+            name: name.to_owned(),
+            place: Owner::new(record, path),
+            names: record.names().map(str::to_owned).collect(),
+        };
+        self.flaw(key.span.clone(), fault);
+    }
+
+    fn required(
+        &mut self,
+        pairs: &[(Node, Node)],
+        record: &Record,
+        path: &str,
+        head: &Range<usize>,
+    ) -> bool {
+        let mut complete = true;
+        for field in record.fields.iter().filter(|field| field.required) {
+            if !pairs.iter().any(|(key, _)| key.text() == Some(&field.name)) {
+                complete = false;
+                if is_misspelt(&field.name, pairs, record) {
+                    continue; // the wrong spelling is reported, with this name beside it
+                }
+                let fault = ArgumentFault::Missing {
+                    name: field.name.clone(),
+                    ty: field.ty.clone(),
+                    place: Owner::new(record, path),
+                };
+                self.flaw(head.clone(), fault);
+            }
+        }
+        complete
+    }
+
+    fn groups(
+        &mut self,
+        pairs: &[(Node, Node)],
+        record: &Record,
+        path: &str,
+        head: &Range<usize>,
+    ) -> bool {
+        let mut complete = true;
+        for group in &record.exactly_one_of {
+            let is_given = |(key, value): &&(Node, Node)| {
+                let member = key
+                    .text()
+                    .is_some_and(|key| group.iter().any(|name| name == key));
+                member && !value.is_null()
+            };
+            let mut given = pairs
+                .iter()
+                .filter(is_given)
+                .map(|(key, _)| key.span.clone());
+            let (first, second) = (given.next(), given.next());
+            if first.is_some() && second.is_none() {
+                continue;
+            }
+            complete = false;
+            let span = second.unwrap_or_else(|| head.clone());
+            let fault = ArgumentFault::Group {
+                group: group.clone(),
+                first,
+                place: Owner::new(record, path),
+            };
+            self.flaw(span, fault);
+        }
+        complete
+    }
+
+    pub(super) fn limit(&mut self, node: &Node, path: &str, limits: String, found: String) {
+        let fault = ArgumentFault::Limit {
+            path: path.to_owned(),
+            limits,
+            found,
+        };
+        let start = node.span.start;
+        let span = match node.text() {
+            Some(_) => node.span.clone(),
+            None => start..start,
+        };
+        self.flaw(span, fault);
+    }
+
+    /// The name of an item of a map, where names have a form.
+    fn key(&mut self, key: &Node, name: &str, keys: Option<Syntax>, path: &str) {
+        let Some(form) = keys.filter(|keys| !keys.admits(name)) else {
+            return;
+        };
+        let fault = ArgumentFault::Form {
+            path: path.to_owned(),
+            form: format!("has a name that must be {}", form.sentence()),
+            found: super::super::yaml::quoted(name),
+        };
+        self.flaw(key.span.clone(), fault);
+    }
+
+    /// A value of which nothing is known: taken as it is, its templates noted.
+    fn untyped(&mut self, node: &'t Node, path: &str) -> Argument {
+        if let Some(text) = node.text().filter(|text| is_template(text)) {
+            self.slot(node, &Type::Any, path);
+            return Argument::Template(Expression::new(text, &Type::Any, path));
+        }
+        match &node.kind {
+            Kind::List(items) => {
+                let read = |(index, item)| self.untyped(item, &format!("{path}[{index}]"));
+                Argument::list(items.iter().enumerate().map(read).collect())
+            }
+            Kind::Map(pairs) => {
+                let read = |(key, value): &'t (Node, Node)| {
+                    let name = key.text().unwrap_or_default();
+                    (name.to_owned(), self.untyped(value, &joined(path, name)))
+                };
+                Argument::map(pairs.iter().map(read).collect())
+            }
+            Kind::Scalar { .. } | Kind::Broken => Argument::Literal(scalar::plain_json(node)),
+        }
+    }
+}
+
+/// Whether one of the keys that a record does not have was meant to be this field.
+fn is_misspelt(field: &str, pairs: &[(Node, Node)], record: &Record) -> bool {
+    let unknown = pairs.iter().filter_map(|(key, _)| key.text());
+    let mut unknown = unknown.filter(|key| record.field(key).is_none());
+    unknown.any(|key| spelling::nearest(key, record.names()) == Some(field))
+}
+
+fn joined(path: &str, name: &str) -> String {
+    if path.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{path}.{name}")
+    }
+}

@@ -1,0 +1,152 @@
+//! The text of a runbook, its name, and where its lines begin.
+
+use std::ops::Range;
+
+/// A place in a text, as an editor counts: both from 1, the column in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// The line, from 1.
+    pub line: usize,
+    /// The character within the line, from 1.
+    pub column: usize,
+}
+
+/// A runbook's text under the name that findings print.
+#[derive(Debug, Clone)]
+pub struct Source {
+    name: String,
+    text: String,
+    /// The byte at which each line begins.
+    lines: Vec<usize>,
+}
+
+/// Bytes that are no UTF-8 text.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{name}:{}:{}: the file is not UTF-8 text", position.line, position.column)]
+pub struct NotUtf8 {
+    name: String,
+    /// Where the first wrong byte stands.
+    pub position: Position,
+    /// The same, as a finding over the text that could be read.
+    pub finding: super::Finding,
+    /// The text up to the first wrong byte.
+    pub readable: Source,
+}
+
+impl Source {
+    /// A text under a name; the name is a path, or `-` for standard input.
+    pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
+        let text = text.into();
+        let after_break = |(at, byte): (usize, u8)| (byte == b'\n').then_some(at + 1);
+        let lines = std::iter::once(0)
+            .chain(text.bytes().enumerate().filter_map(after_break))
+            .collect();
+        Self {
+            name: name.into(),
+            text,
+            lines,
+        }
+    }
+
+    /// As [`Source::new`], from what a file holds.
+    ///
+    /// # Errors
+    /// The bytes are not UTF-8; the error carries the finding that says where.
+    pub fn from_bytes(name: impl Into<String>, bytes: Vec<u8>) -> Result<Self, Box<NotUtf8>> {
+        let name = name.into();
+        let failure = match String::from_utf8(bytes) {
+            Ok(text) => return Ok(Self::new(name, text)),
+            Err(failure) => failure,
+        };
+        let valid = failure.utf8_error().valid_up_to();
+        let head = String::from_utf8_lossy(&failure.as_bytes()[..valid]);
+        let readable = Self::new(name.clone(), head);
+        Err(Box::new(NotUtf8 {
+            name,
+            position: readable.position(valid),
+            finding: super::checks::invalid_yaml::not_utf8(valid),
+            readable,
+        }))
+    }
+
+    /// The name that it was given.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The whole text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The line and column of a byte. A byte inside a character counts as the character's own; one past the end is
+    /// the end. A byte order mark takes no column.
+    pub fn position(&self, byte: usize) -> Position {
+        let byte = self.text.floor_char_boundary(byte.min(self.text.len()));
+        let line = self.lines.partition_point(|start| *start <= byte);
+        let before = &self.text[self.lines[line - 1]..byte];
+        let before = before.strip_prefix('\u{feff}').unwrap_or(before);
+        Position {
+            line,
+            column: before.chars().count() + 1,
+        }
+    }
+
+    /// The nearest range that lies inside the text and splits no character.
+    pub(crate) fn clamp(&self, range: Range<usize>) -> Range<usize> {
+        let start = self
+            .text
+            .floor_char_boundary(range.start.min(self.text.len()));
+        let end = range.end.clamp(start, self.text.len());
+        start..self.text.ceil_char_boundary(end)
+    }
+
+    /// What the runbook must call itself: the stem of a `.yaml` or `.yml` path, nothing for standard input.
+    pub(crate) fn stem(&self) -> Option<&str> {
+        let file = self.name.rsplit(['/', '\\']).next()?;
+        file.strip_suffix(".yaml")
+            .or_else(|| file.strip_suffix(".yml"))
+            .filter(|stem| !stem.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_count_characters_from_one() {
+        let source = Source::new("x", "\u{feff}añb\r\nz");
+        let at = |byte| {
+            let Position { line, column } = source.position(byte);
+            (line, column)
+        };
+        assert_eq!(at(3), (1, 1));
+        assert_eq!(at(5), (1, 2)); // inside ñ
+        assert_eq!(at(6), (1, 3));
+        assert_eq!(at(9), (2, 1));
+        assert_eq!(at(100), (2, 2));
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_placed() {
+        let error = Source::from_bytes("book.yaml", b"name: x\nid: \xff\n".to_vec()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "book.yaml:2:5: the file is not UTF-8 text"
+        );
+        assert_eq!(error.finding.span, 12..12);
+    }
+
+    #[test]
+    fn only_a_yaml_path_has_a_stem() {
+        let stem = |name: &str| Source::new(name, "").stem().map(str::to_owned);
+        assert_eq!(
+            stem("runbooks/relay-scale.yaml").as_deref(),
+            Some("relay-scale")
+        );
+        assert_eq!(stem("a.b.yml").as_deref(), Some("a.b"));
+        assert_eq!(stem("-"), None);
+        assert_eq!(stem("<stdin>"), None);
+    }
+}

@@ -1,0 +1,185 @@
+//! One text for each meaning: `a  .b` and `a.b` are the same condition. Used to see that a step runs under the same
+//! `when` as the step whose output it names.
+
+use std::fmt::Write as _;
+
+use minijinja::machinery::ast::{BinOpKind, CallArg, CompareOpKind, Expr, UnaryOpKind};
+
+/// The canonical text of an expression.
+pub(crate) fn canonical(expr: &Expr<'_>) -> String {
+    let mut text = String::new();
+    write(expr, &mut text);
+    text
+}
+
+fn write(expr: &Expr<'_>, out: &mut String) {
+    match expr {
+        Expr::Var(var) => out.push_str(var.id),
+        Expr::Const(constant) => {
+            let _ = write!(out, "{:?}", constant.value);
+        }
+        Expr::GetAttr(get) => {
+            write(&get.expr, out);
+            out.push('.');
+            out.push_str(get.name);
+        }
+        Expr::GetItem(get) => write_item(&get.expr, &get.subscript_expr, out),
+        Expr::Slice(slice) => {
+            write(&slice.expr, out);
+            out.push('[');
+            for bound in [&slice.start, &slice.stop, &slice.step] {
+                if let Some(bound) = bound {
+                    write(bound, out);
+                }
+                out.push(':');
+            }
+            out.push(']');
+        }
+        Expr::UnaryOp(op) => {
+            out.push_str(match op.op {
+                UnaryOpKind::Not => "not ",
+                UnaryOpKind::Neg => "-",
+            });
+            bracketed(&op.expr, out);
+        }
+        Expr::BinOp(op) => {
+            bracketed(&op.left, out);
+            let _ = write!(out, " {} ", binary(op.op));
+            bracketed(&op.right, out);
+        }
+        Expr::Compare(compare) => {
+            bracketed(&compare.expr, out);
+            for op in &compare.ops {
+                let _ = write!(out, " {} ", comparison(op.op));
+                bracketed(&op.expr, out);
+            }
+        }
+        Expr::IfExpr(choice) => {
+            bracketed(&choice.true_expr, out);
+            out.push_str(" if ");
+            bracketed(&choice.test_expr, out);
+            if let Some(other) = &choice.false_expr {
+                out.push_str(" else ");
+                bracketed(other, out);
+            }
+        }
+        Expr::Filter(filter) => {
+            if let Some(expr) = &filter.expr {
+                bracketed(expr, out);
+            }
+            out.push('|');
+            write_call(filter.name, &filter.args, out);
+        }
+        Expr::Test(test) => {
+            bracketed(&test.expr, out);
+            out.push_str(" is ");
+            write_call(test.name, &test.args, out);
+        }
+        Expr::Call(call) => {
+            write(&call.expr, out);
+            write_call("", &call.args, out);
+        }
+        Expr::List(list) => write_items(&list.items, '[', ']', out),
+        Expr::Tuple(tuple) => write_items(&tuple.items, '(', ')', out),
+        Expr::Map(map) => {
+            write_items(&map.keys, '{', ':', out);
+            write_items(&map.values, ' ', '}', out);
+        }
+    }
+}
+
+/// `a['b']` is `a.b`.
+fn write_item(of: &Expr<'_>, subscript: &Expr<'_>, out: &mut String) {
+    write(of, out);
+    if let Expr::Const(constant) = subscript
+        && let Some(name) = constant.value.as_str()
+    {
+        out.push('.');
+        out.push_str(name);
+        return;
+    }
+    out.push('[');
+    write(subscript, out);
+    out.push(']');
+}
+
+fn bracketed(expr: &Expr<'_>, out: &mut String) {
+    let simple = matches!(
+        expr,
+        Expr::Var(_) | Expr::Const(_) | Expr::GetAttr(_) | Expr::GetItem(_)
+    );
+    if simple {
+        return write(expr, out);
+    }
+    out.push('(');
+    write(expr, out);
+    out.push(')');
+}
+
+fn write_call(name: &str, args: &[CallArg<'_>], out: &mut String) {
+    out.push_str(name);
+    out.push('(');
+    for arg in args {
+        let expr = match arg {
+            CallArg::Pos(expr) => expr,
+            CallArg::Kwarg(name, expr) => {
+                out.push_str(name);
+                out.push('=');
+                expr
+            }
+            CallArg::PosSplat(expr) | CallArg::KwargSplat(expr) => {
+                out.push('*');
+                expr
+            }
+        };
+        write(expr, out);
+        out.push(',');
+    }
+    out.push(')');
+}
+
+fn write_items(items: &[Expr<'_>], open: char, close: char, out: &mut String) {
+    out.push(open);
+    for item in items {
+        write(item, out);
+        out.push(',');
+    }
+    out.push(close);
+}
+
+/// The sign of a binary operator.
+pub(crate) fn binary(op: BinOpKind) -> &'static str {
+    match op {
+        BinOpKind::Eq => "==",
+        BinOpKind::Ne => "!=",
+        BinOpKind::Lt => "<",
+        BinOpKind::Lte => "<=",
+        BinOpKind::Gt => ">",
+        BinOpKind::Gte => ">=",
+        BinOpKind::ScAnd => "and",
+        BinOpKind::ScOr => "or",
+        BinOpKind::Add => "+",
+        BinOpKind::Sub => "-",
+        BinOpKind::Mul => "*",
+        BinOpKind::Div => "/",
+        BinOpKind::FloorDiv => "//",
+        BinOpKind::Rem => "%",
+        BinOpKind::Pow => "**",
+        BinOpKind::Concat => "~",
+        BinOpKind::In => "in",
+    }
+}
+
+/// The sign of a comparison.
+pub(crate) fn comparison(op: CompareOpKind) -> &'static str {
+    match op {
+        CompareOpKind::Eq => "==",
+        CompareOpKind::Ne => "!=",
+        CompareOpKind::Lt => "<",
+        CompareOpKind::Lte => "<=",
+        CompareOpKind::Gt => ">",
+        CompareOpKind::Gte => ">=",
+        CompareOpKind::In => "in",
+        CompareOpKind::NotIn => "not in",
+    }
+}

@@ -1,0 +1,77 @@
+//! Constants, lists and maps.
+
+use std::sync::Arc;
+
+use minijinja::machinery::ast::{Expr, Map};
+use minijinja::value::{Value, ValueKind};
+
+use super::super::super::types::{Field, Lengths, Record, Span, Type};
+use super::super::known::Known;
+use super::Walk;
+
+impl Walk<'_> {
+    pub(super) fn list(&mut self, items: &[Expr<'_>], known: &Known) -> Type {
+        let types = items.iter().map(|item| self.expr(item, known));
+        let of = types.reduce(Type::join).unwrap_or(Type::Any);
+        let length = Some(items.len());
+        let lengths = Lengths {
+            minimum: length,
+            maximum: length,
+        };
+        Type::List(Box::new(of), lengths)
+    }
+
+    pub(super) fn map(&mut self, map: &Map<'_>, known: &Known) -> Type {
+        let mut fields = Vec::with_capacity(map.keys.len());
+        let mut constant = true;
+        for (key, value) in map.keys.iter().zip(&map.values) {
+            let name = self.field_name(key, known);
+            let ty = self.expr(value, known);
+            constant &= name.is_some();
+            fields.push(Field {
+                name: name.unwrap_or_default(),
+                ty,
+                required: true,
+                default: None,
+                description: String::new(),
+            });
+        }
+        if constant {
+            return Type::Record(Arc::new(Record {
+                name: "literal".to_owned(),
+                fields,
+                ..Record::default()
+            }));
+        }
+        let of = fields.into_iter().map(|field| field.ty).reduce(Type::join);
+        Type::map(of.unwrap_or(Type::Any))
+    }
+
+    pub(super) fn field_name(&mut self, key: &Expr<'_>, known: &Known) -> Option<String> {
+        match key {
+            Expr::Const(constant) => constant.value.as_str().map(str::to_owned),
+            other => {
+                self.expr(other, known);
+                None
+            }
+        }
+    }
+}
+
+/// The type of a constant: of an integer, exactly it.
+pub(super) fn constant_type(value: &Value) -> Type {
+    match value.kind() {
+        ValueKind::Bool => Type::Boolean,
+        ValueKind::None => Type::Null,
+        ValueKind::String => Type::text(),
+        ValueKind::Number if value.is_integer() => {
+            let exact = i128::try_from(value.clone()).ok();
+            Type::Integer(Span {
+                minimum: exact,
+                maximum: exact,
+            })
+        }
+        ValueKind::Number => Type::number(),
+        _ => Type::Any,
+    }
+}

@@ -1,0 +1,159 @@
+//! A text into minijinja's syntax tree, with what a runbook does not allow refused before the parser sees it.
+
+use std::ops::Range;
+
+use minijinja::machinery::ast::{EmitExpr, Expr, Stmt};
+use minijinja::machinery::{self, Span, Token};
+
+use super::{Fault, Flaw};
+
+/// The most tokens of one expression. minijinja's parser recurses once per operator, and a stack ends at about 1.8 KB
+/// of them in a debug build.
+pub(crate) const MAX_TOKENS: usize = 256;
+
+/// A parsed text.
+pub(crate) struct Template<'t> {
+    text: &'t str,
+    root: Stmt<'t>,
+}
+
+/// Whether a text has anything of a template in it.
+pub(crate) fn is_template(text: &str) -> bool {
+    text.contains("{{") || text.contains("{%") || text.contains("{#")
+}
+
+/// Parses a text.
+pub(crate) fn parse(text: &str) -> Result<Template<'_>, Box<Flaw>> {
+    screen(text)?;
+    let root = machinery::parse(text, "template", Default::default());
+    let root = root.map_err(|error| syntax(text, &error))?;
+    Ok(Template { text, root })
+}
+
+impl<'t> Template<'t> {
+    /// The text that was parsed.
+    pub(crate) fn text(&self) -> &'t str {
+        self.text
+    }
+
+    fn statements(&self) -> &[Stmt<'t>] {
+        match &self.root {
+            Stmt::Template(template) => &template.children,
+            _ => &[],
+        }
+    }
+
+    /// The expressions in order.
+    pub(crate) fn expressions(&self) -> impl Iterator<Item = &Expr<'t>> {
+        self.emitted().map(|emit| &emit.expr)
+    }
+
+    fn emitted(&self) -> impl Iterator<Item = &EmitExpr<'t>> {
+        self.statements()
+            .iter()
+            .filter_map(|statement| match statement {
+                Stmt::EmitExpr(emit) => Some(&**emit),
+                _ => None,
+            })
+    }
+
+    /// The expression, when there is nothing around it but blanks: its value is then handed on as it is.
+    pub(crate) fn whole(&self) -> Option<&Expr<'t>> {
+        let is_blank = |statement: &&Stmt| matches!(statement, Stmt::EmitRaw(raw) if raw.raw.trim().is_empty());
+        let mut rest = self
+            .statements()
+            .iter()
+            .filter(|statement| !is_blank(statement));
+        match (rest.next(), rest.next()) {
+            (Some(Stmt::EmitExpr(emit)), None) => Some(&emit.expr),
+            _ => None,
+        }
+    }
+}
+
+/// The text of a whole expression, without its braces.
+pub(crate) fn inside_braces(text: &str) -> Option<&str> {
+    let inside = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
+    let inside = inside.strip_prefix(['-', '+']).unwrap_or(inside);
+    Some(inside.strip_suffix(['-', '+']).unwrap_or(inside).trim())
+}
+
+/// Refuses statements, comments and long expressions by their tokens, which are found without recursion.
+fn screen(text: &str) -> Result<(), Box<Flaw>> {
+    let mut tokens_inside = 0;
+    let mut inside = None;
+    let mut covered = 0;
+    for token in machinery::tokenize(text, false, Default::default()) {
+        let (token, span) = token.map_err(|error| syntax(text, &error))?;
+        let span = bytes(text, span);
+        if inside.is_none() {
+            refuse_comment(text, covered..span.start)?;
+        }
+        covered = covered.max(span.end);
+        match token {
+            Token::BlockStart => return Err(flaw(statement(text, span.start), Fault::Statement)),
+            Token::VariableStart => (inside, tokens_inside) = (Some(span), 0),
+            Token::VariableEnd => {
+                if let Some(start) = inside.take().filter(|_| tokens_inside == 0) {
+                    return Err(flaw(start.start..span.end, Fault::Empty));
+                }
+            }
+            Token::TemplateData(_) => {}
+            _ => {
+                tokens_inside += 1;
+                if tokens_inside > MAX_TOKENS {
+                    return Err(flaw(span, Fault::TooLong));
+                }
+            }
+        }
+    }
+    refuse_comment(text, covered..text.len())?;
+    inside.map_or(Ok(()), |start| Err(flaw(start, Fault::Unclosed)))
+}
+
+/// Comments give no token: they show as a gap between two.
+fn refuse_comment(text: &str, gap: Range<usize>) -> Result<(), Box<Flaw>> {
+    let Some(at) = text.get(gap.clone()).and_then(|gap| gap.find("{#")) else {
+        return Ok(());
+    };
+    let start = gap.start + at;
+    let end = text[start..]
+        .find("#}")
+        .map_or(gap.end, |end| start + end + 2);
+    Err(flaw(start..end, Fault::Comment))
+}
+
+/// A whole `{% … %}`.
+fn statement(text: &str, start: usize) -> Range<usize> {
+    let end = text[start..]
+        .find("%}")
+        .map_or(start + 2, |end| start + end + 2);
+    start..end.min(text.len())
+}
+
+fn flaw(span: Range<usize>, fault: Fault) -> Box<Flaw> {
+    Box::new(Flaw { span, fault })
+}
+
+/// The bytes of a span; minijinja's may be out of bounds or split a character.
+pub(crate) fn bytes(text: &str, span: Span) -> Range<usize> {
+    clamp(text, span.start_offset as usize..span.end_offset as usize)
+}
+
+fn clamp(text: &str, range: Range<usize>) -> Range<usize> {
+    let start = text.floor_char_boundary(range.start.min(text.len()));
+    let end = range.end.clamp(start, text.len());
+    start..text.ceil_char_boundary(end)
+}
+
+fn syntax(text: &str, error: &minijinja::Error) -> Box<Flaw> {
+    let span = clamp(text, error.range().unwrap_or(0..text.len()));
+    let detail = error.detail().unwrap_or("this is no expression");
+    if detail.contains("unexpected end of input") || detail.contains("end of template") {
+        let open = text.rfind("{{").unwrap_or(span.start);
+        if !text[open..].contains("}}") {
+            return flaw(open..open + 2, Fault::Unclosed);
+        }
+    }
+    flaw(span, Fault::Syntax(detail.to_owned()))
+}

@@ -1,0 +1,332 @@
+//! From JSON Schema, as schemars 1 writes it for plain Rust structs, to types. What it cannot say exactly is refused
+//! when the catalogue is built, never guessed.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value as Json};
+
+use super::{Field, Lengths, Record, Span, Syntax, Text, Type};
+
+/// A schema that the language has no type for: an action with it is a mistake of the program, found by its tests.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {what} has no type in the language of runbooks")]
+pub struct Unsupported {
+    /// Where in the schema.
+    pub place: String,
+    /// What stands there.
+    pub what: String,
+}
+
+/// References may nest as deep as this; a type that contains itself never ends.
+const DEEPEST: usize = 16;
+
+impl Record {
+    /// The record that the schema of a Rust struct describes.
+    ///
+    /// # Errors
+    /// The schema uses what the language has no type for.
+    pub fn from_schema(name: &str, schema: &Json) -> Result<Self, Unsupported> {
+        let reader = Reader { root: schema };
+        match reader.read(schema, name, 0)? {
+            Type::Record(record) => Ok(Arc::unwrap_or_clone(record)),
+            Type::Null => Ok(Self {
+                name: name.to_owned(),
+                ..Self::default()
+            }),
+            other => Err(unsupported(name, format!("{other} instead of a struct"))),
+        }
+    }
+}
+
+/// A record under the name of its Rust type.
+fn named(ty: Type, name: &str) -> Type {
+    match ty {
+        Type::Record(mut record) => {
+            Arc::make_mut(&mut record).name = name.to_owned();
+            Type::Record(record)
+        }
+        other => other,
+    }
+}
+
+fn unsupported(place: &str, what: impl Into<String>) -> Unsupported {
+    Unsupported {
+        place: place.to_owned(),
+        what: what.into(),
+    }
+}
+
+struct Reader<'s> {
+    root: &'s Json,
+}
+
+impl Reader<'_> {
+    fn read(&self, schema: &Json, place: &str, depth: usize) -> Result<Type, Unsupported> {
+        if depth > DEEPEST {
+            return Err(unsupported(place, "a type that contains itself"));
+        }
+        let schema = match schema {
+            Json::Bool(true) => return Ok(Type::Any),
+            Json::Object(schema) => schema,
+            _ => return Err(unsupported(place, "a schema that admits nothing")),
+        };
+        if let Some(reference) = text(schema, "$ref") {
+            let ty = self.read(self.follow(reference, place)?, place, depth + 1)?;
+            return Ok(named(ty, reference.rsplit('/').next().unwrap_or(reference)));
+        }
+        if let Some(Json::Array(all)) = schema.get("allOf")
+            && let [one] = all.as_slice()
+        {
+            return self.read(one, place, depth + 1);
+        }
+        for union in ["anyOf", "oneOf"] {
+            if let Some(Json::Array(choices)) = schema.get(union) {
+                return self.union(choices, place, depth);
+            }
+        }
+        if let Some(words) = words(schema) {
+            return Ok(Type::Enum(words.into()));
+        }
+        match schema.get("type") {
+            Some(Json::String(name)) => self.typed(name, schema, place, depth),
+            Some(Json::Array(names)) => self.nullable(names, schema, place, depth),
+            _ if is_only_annotated(schema) => Ok(Type::Any),
+            _ => Err(unsupported(place, "a schema without a type")),
+        }
+    }
+
+    fn follow(&self, reference: &str, place: &str) -> Result<&Json, Unsupported> {
+        let pointer = reference.strip_prefix('#');
+        let found = pointer.and_then(|pointer| self.root.pointer(pointer));
+        found.ok_or_else(|| unsupported(place, format!("the reference {reference}")))
+    }
+
+    /// `T or null`, or the constants of an enum whose variants are documented.
+    fn union(&self, choices: &[Json], place: &str, depth: usize) -> Result<Type, Unsupported> {
+        let is_null = |choice: &&Json| choice.get("type").is_some_and(|name| name == "null");
+        let constants: Option<Vec<Vec<String>>> = choices
+            .iter()
+            .map(|choice| choice.as_object().and_then(words))
+            .collect();
+        if let Some(constants) = constants {
+            return Ok(Type::Enum(constants.concat().into()));
+        }
+        let others: Vec<&Json> = choices.iter().filter(|choice| !is_null(choice)).collect();
+        match others.as_slice() {
+            [one] if choices.len() == 2 => Ok(self.read(one, place, depth + 1)?.or_null()),
+            _ => Err(unsupported(place, "a union")),
+        }
+    }
+
+    fn nullable(
+        &self,
+        names: &[Json],
+        schema: &Map<String, Json>,
+        place: &str,
+        depth: usize,
+    ) -> Result<Type, Unsupported> {
+        let mut others = names
+            .iter()
+            .filter_map(Json::as_str)
+            .filter(|n| *n != "null");
+        match (others.next(), others.next()) {
+            (Some(name), None) => Ok(self.typed(name, schema, place, depth)?.or_null()),
+            _ => Err(unsupported(place, "a union")),
+        }
+    }
+
+    fn typed(
+        &self,
+        name: &str,
+        schema: &Map<String, Json>,
+        place: &str,
+        depth: usize,
+    ) -> Result<Type, Unsupported> {
+        match name {
+            "null" => Ok(Type::Null),
+            "boolean" => Ok(Type::Boolean),
+            "integer" => Ok(Type::Integer(integer_span(schema))),
+            "number" => Ok(Type::Number(number_span(schema))),
+            "string" => string(schema, place),
+            "array" => {
+                let items = schema.get("items");
+                let items = items.ok_or_else(|| unsupported(place, "a tuple"))?;
+                let of = self.read(items, &format!("{place}[]"), depth + 1)?;
+                Ok(Type::List(
+                    Box::new(of),
+                    lengths(schema, "minItems", "maxItems"),
+                ))
+            }
+            "object" => self.object(schema, place, depth),
+            other => Err(unsupported(place, format!("the type {other}"))),
+        }
+    }
+
+    fn object(
+        &self,
+        schema: &Map<String, Json>,
+        place: &str,
+        depth: usize,
+    ) -> Result<Type, Unsupported> {
+        let properties = schema.get("properties").and_then(Json::as_object);
+        if let (None, Some(values)) = (properties, schema.get("additionalProperties"))
+            && *values != Json::Bool(false)
+        {
+            let of = self.read(values, &format!("{place}.*"), depth + 1)?;
+            return Ok(Type::Map(Box::new(of), key_syntax(schema, place)?));
+        }
+        let required: Vec<&str> = strings(schema.get("required"));
+        let field = |(name, schema): (&String, &Json)| {
+            let place = format!("{place}.{name}");
+            let ty = self.read(schema, &place, depth + 1)?;
+            let required = required.contains(&name.as_str());
+            Ok(Field {
+                name: name.clone(),
+                required,
+                default: schema.get("default").cloned(),
+                description: self.description(schema),
+                ty,
+            })
+        };
+        let fields = properties.into_iter().flatten().map(field);
+        let mut fields: Vec<Field> = fields.collect::<Result<_, Unsupported>>()?;
+        // JSON's own order depends on how serde_json was built; this one does not.
+        fields.sort_by(|a, b| {
+            b.required
+                .cmp(&a.required)
+                .then_with(|| a.name.cmp(&b.name))
+        });
+        let groups = schema.get("x-exactly-one-of").and_then(Json::as_array);
+        let groups = groups.into_iter().flatten();
+        let last = place.rsplit('.').next().unwrap_or(place);
+        Ok(Type::Record(Arc::new(Record {
+            name: text(schema, "title").unwrap_or(last).to_owned(),
+            description: text(schema, "description").unwrap_or_default().to_owned(),
+            fields,
+            exactly_one_of: groups
+                .map(|group| {
+                    strings(Some(group))
+                        .into_iter()
+                        .map(str::to_owned)
+                        .collect()
+                })
+                .collect(),
+        })))
+    }
+
+    /// A field's own words, else those of the type that it refers to.
+    fn description(&self, schema: &Json) -> String {
+        let own = schema.get("description").and_then(Json::as_str);
+        let referred = || {
+            let reference = schema.get("$ref")?.as_str()?.strip_prefix('#')?;
+            self.root.pointer(reference)?.get("description")?.as_str()
+        };
+        own.or_else(referred).unwrap_or_default().to_owned()
+    }
+}
+
+/// `x-keys` on a map: the form of its names.
+fn key_syntax(schema: &Map<String, Json>, place: &str) -> Result<Option<Syntax>, Unsupported> {
+    let Some(name) = text(schema, "x-keys") else {
+        return Ok(None);
+    };
+    let unknown = || unsupported(place, format!("the syntax {name}"));
+    Syntax::named(name).map(Some).ok_or_else(unknown)
+}
+
+fn string(schema: &Map<String, Json>, place: &str) -> Result<Type, Unsupported> {
+    let named = text(schema, "x-syntax").or_else(|| text(schema, "format"));
+    if named == Some("duration") {
+        return Ok(Type::Duration);
+    }
+    let syntax = named.and_then(Syntax::named);
+    if let Some(name) = text(schema, "x-syntax")
+        && syntax.is_none()
+    {
+        return Err(unsupported(place, format!("the syntax {name}")));
+    }
+    Ok(Type::String(Text {
+        syntax,
+        lengths: lengths(schema, "minLength", "maxLength"),
+        pattern: text(schema, "pattern").map(str::to_owned),
+        built: false,
+    }))
+}
+
+fn text<'s>(schema: &'s Map<String, Json>, key: &str) -> Option<&'s str> {
+    schema.get(key).and_then(Json::as_str)
+}
+
+fn strings(list: Option<&Json>) -> Vec<&str> {
+    let items = list.and_then(Json::as_array).into_iter().flatten();
+    items.filter_map(Json::as_str).collect()
+}
+
+/// The words of `enum` or `const`, when they are all text.
+fn words(schema: &Map<String, Json>) -> Option<Vec<String>> {
+    let one = schema.get("const").map(std::slice::from_ref);
+    let values = one.or_else(|| Some(schema.get("enum")?.as_array()?.as_slice()))?;
+    let word = |value: &Json| value.as_str().map(str::to_owned);
+    values.iter().map(word).collect()
+}
+
+/// A schema that only documents, which is how schemars writes `serde_json::Value` with a doc comment.
+fn is_only_annotated(schema: &Map<String, Json>) -> bool {
+    let annotations = [
+        "title",
+        "description",
+        "default",
+        "examples",
+        "$schema",
+        "$defs",
+    ];
+    schema.keys().all(|key| annotations.contains(&key.as_str()))
+}
+
+fn lengths(schema: &Map<String, Json>, minimum: &str, maximum: &str) -> Lengths {
+    let bound = |key: &str| usize::try_from(schema.get(key)?.as_u64()?).ok();
+    Lengths {
+        minimum: bound(minimum),
+        maximum: bound(maximum),
+    }
+}
+
+fn number_span(schema: &Map<String, Json>) -> Span<f64> {
+    let bound = |key: &str| schema.get(key).and_then(Json::as_f64);
+    Span {
+        minimum: bound("minimum"),
+        maximum: bound("maximum"),
+    }
+}
+
+/// The narrower of what is written and what the Rust integer holds; JSON itself ends at 64 bits.
+fn integer_span(schema: &Map<String, Json>) -> Span<i128> {
+    let bound = |key: &str| {
+        let value = schema.get(key)?;
+        let signed = value.as_i64().map(i128::from);
+        let unsigned = || value.as_u64().map(i128::from);
+        signed.or_else(unsigned).or_else(|| whole(value.as_f64()?))
+    };
+    let (least, greatest) = match text(schema, "format") {
+        Some("uint8") => (Some(0), Some(i128::from(u8::MAX))),
+        Some("uint16") => (Some(0), Some(i128::from(u16::MAX))),
+        Some("uint32") => (Some(0), Some(i128::from(u32::MAX))),
+        Some("uint64" | "uint") => (Some(0), Some(i128::from(u64::MAX))),
+        Some("int8") => (Some(i8::MIN.into()), Some(i8::MAX.into())),
+        Some("int16") => (Some(i16::MIN.into()), Some(i16::MAX.into())),
+        Some("int32") => (Some(i32::MIN.into()), Some(i32::MAX.into())),
+        _ => (None, None),
+    };
+    Span {
+        minimum: bound("minimum").max(least),
+        maximum: match (bound("maximum"), greatest) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        },
+    }
+}
+
+fn whole(number: f64) -> Option<i128> {
+    let exact = number.fract() == 0.0 && number.abs() < 1e30;
+    exact.then(|| format!("{number:.0}").parse().ok())?
+}

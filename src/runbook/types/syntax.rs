@@ -1,0 +1,185 @@
+//! The forms that texts of this domain have: names, label keys, regions, instance ids.
+
+/// A form of text that is judged character by character.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Syntax {
+    /// An RFC 1123 name: the name of a namespace, a deployment, a node.
+    KubernetesName,
+    /// `[prefix/]name`, the key of a label or annotation.
+    LabelKey,
+    /// The value of a Kubernetes label.
+    LabelValue,
+    /// `us-west-2`, `us-gov-east-1`.
+    AwsRegion,
+    /// `i-` and 8 or 17 hexadecimal digits.
+    InstanceId,
+}
+
+/// Kubernetes: metav1 ObjectMeta names are DNS subdomains, which RFC 1123 limits to 253.
+const LONGEST_NAME: usize = 253;
+/// Kubernetes: the part of a label key behind the slash, and a label's value.
+const LONGEST_LABEL: usize = 63;
+
+impl Syntax {
+    /// The syntax of a name in a schema.
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "kubernetes-name" => Self::KubernetesName,
+            "label-key" => Self::LabelKey,
+            "label-value" => Self::LabelValue,
+            "aws-region" => Self::AwsRegion,
+            "instance-id" => Self::InstanceId,
+            _ => return None,
+        })
+    }
+
+    /// All names, for suggestions.
+    pub const NAMES: [&'static str; 5] = [
+        "kubernetes-name",
+        "label-key",
+        "label-value",
+        "aws-region",
+        "instance-id",
+    ];
+
+    /// What the form is called.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::KubernetesName => "a Kubernetes name",
+            Self::LabelKey => "a label key",
+            Self::LabelValue => "a label value",
+            Self::AwsRegion => "an AWS region",
+            Self::InstanceId => "an EC2 instance id",
+        }
+    }
+
+    /// What a text of the form looks like.
+    pub fn explain(self) -> &'static str {
+        match self {
+            Self::KubernetesName => {
+                "lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit"
+            }
+            Self::LabelKey => {
+                "letters, digits, '-', '_' and '.', at most 63, optionally behind a DNS prefix and '/'"
+            }
+            Self::LabelValue => {
+                "at most 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit"
+            }
+            Self::AwsRegion => "such as us-west-2",
+            Self::InstanceId => "'i-' and 8 or 17 hexadecimal digits",
+        }
+    }
+
+    /// "an AWS region, such as us-west-2".
+    pub fn sentence(self) -> String {
+        let joint = if self == Self::AwsRegion { "," } else { ":" };
+        format!("{}{joint} {}", self.describe(), self.explain())
+    }
+
+    /// Whether a text has the form.
+    pub fn admits(self, text: &str) -> bool {
+        match self {
+            Self::KubernetesName => is_name(text),
+            Self::LabelKey => is_label_key(text),
+            Self::LabelValue => text.is_empty() || is_label(text),
+            Self::AwsRegion => is_region(text),
+            Self::InstanceId => is_instance(text),
+        }
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    let edge = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    text.len() <= LONGEST_NAME
+        && text.split('.').all(|part| {
+            let inside = part.bytes().all(|byte| edge(byte) || byte == b'-');
+            inside && framed(part, edge)
+        })
+}
+
+fn is_label(text: &str) -> bool {
+    let edge = |byte: u8| byte.is_ascii_alphanumeric();
+    let inside = |byte: u8| edge(byte) || b"-_.".contains(&byte);
+    text.len() <= LONGEST_LABEL && text.bytes().all(inside) && framed(text, edge)
+}
+
+fn is_label_key(text: &str) -> bool {
+    match text.split_once('/') {
+        Some((prefix, name)) => is_name(prefix) && is_label(name),
+        None => is_label(text),
+    }
+}
+
+/// Begins and ends so.
+fn framed(text: &str, edge: impl Fn(u8) -> bool) -> bool {
+    let ends = [text.bytes().next(), text.bytes().next_back()];
+    ends.into_iter().all(|byte| byte.is_some_and(&edge))
+}
+
+/// Two letters, one or more words, a number: the shape that all regions have had so far.
+fn is_region(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let [area, words @ .., number] = parts.as_slice() else {
+        return false;
+    };
+    let lower = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase());
+    let digits = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+    area.len() == 2 && lower(area) && !words.is_empty() && words.iter().all(lower) && digits
+}
+
+fn is_instance(text: &str) -> bool {
+    text.strip_prefix("i-").is_some_and(|id| {
+        let hexadecimal = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        matches!(id.len(), 8 | 17) && id.bytes().all(hexadecimal)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Syntax::*;
+
+    #[test]
+    fn forms_admit_what_the_platform_admits() {
+        for (syntax, good, bad) in [
+            (
+                KubernetesName,
+                vec!["rafay-core", "ip-10-0-1-7.us-west-2.compute.internal", "a"],
+                vec!["", "Rafay", "-a", "a-", "a..b", "a_b", "über"],
+            ),
+            (
+                LabelKey,
+                vec!["Name", "eks.amazonaws.com/nodegroup", "a_b.c"],
+                vec!["", "/a", "a/", "a/b/c", "Bad.Prefix/x", "-a"],
+            ),
+            (
+                LabelValue,
+                vec!["", "nodegroup-relay-services"],
+                vec!["a b", "-"],
+            ),
+            (
+                AwsRegion,
+                vec!["us-west-2", "us-gov-east-1", "ap-southeast-10"],
+                vec![
+                    "",
+                    "us-west",
+                    "us-west-2a",
+                    "uswest-2",
+                    "us--2",
+                    "US-west-2",
+                ],
+            ),
+            (
+                InstanceId,
+                vec!["i-0123abcd", "i-0123456789abcdef0"],
+                vec!["", "i-", "i-0123ABCD", "i-012345678", "0123abcd"],
+            ),
+        ] {
+            for text in good {
+                assert!(syntax.admits(text), "{syntax:?} {text}");
+            }
+            for text in bad {
+                assert!(!syntax.admits(text), "{syntax:?} {text}");
+            }
+        }
+    }
+}

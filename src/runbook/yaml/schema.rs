@@ -1,0 +1,72 @@
+//! The YAML 1.2 core schema: what a plain scalar means. `yes`, `on`, `012` and `1_000` are strings.
+
+/// The meaning of a scalar.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Plain<'t> {
+    Null,
+    Boolean(bool),
+    Integer(i128),
+    Number(f64),
+    Text(&'t str),
+}
+
+/// Resolves the text of a scalar that was written without quotes.
+pub(crate) fn resolve(text: &str) -> Plain<'_> {
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => Plain::Null,
+        "true" | "True" | "TRUE" => Plain::Boolean(true),
+        "false" | "False" | "FALSE" => Plain::Boolean(false),
+        _ => number(text).unwrap_or(Plain::Text(text)),
+    }
+}
+
+fn number(text: &str) -> Option<Plain<'_>> {
+    if let Some(digits) = text.strip_prefix("0x") {
+        return radix(digits, 16);
+    }
+    if let Some(digits) = text.strip_prefix("0o") {
+        return radix(digits, 8);
+    }
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let is_digit = |byte: u8| byte.is_ascii_digit();
+    if unsigned.len() > 1 && unsigned.starts_with('0') && is_digit(unsigned.as_bytes()[1]) {
+        return None; // 012: an octal number to some and a decimal one to others, so neither
+    }
+    if !unsigned.is_empty() && unsigned.bytes().all(is_digit) {
+        return text.parse().ok().map(Plain::Integer);
+    }
+    let shape = |byte: u8| is_digit(byte) || b".eE+-".contains(&byte);
+    let begins = unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.');
+    if begins && unsigned.bytes().any(is_digit) && unsigned.bytes().all(shape) {
+        return text.parse().ok().map(Plain::Number);
+    }
+    None
+}
+
+fn radix(digits: &str, radix: u32) -> Option<Plain<'_>> {
+    let clean = digits.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    clean
+        .then(|| i128::from_str_radix(digits, radix).ok())?
+        .map(Plain::Integer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_core_schema_counts() {
+        for text in [
+            "yes", "on", "012", "1_000", "1.2.3", "-", ".", "1e", "0x", "0xg", "a1", "+-1",
+        ] {
+            assert_eq!(resolve(text), Plain::Text(text), "{text}");
+        }
+        assert_eq!(resolve("-12"), Plain::Integer(-12));
+        assert_eq!(resolve("0x1F"), Plain::Integer(31));
+        assert_eq!(resolve("0o17"), Plain::Integer(15));
+        assert_eq!(resolve("1.10"), Plain::Number(1.1));
+        assert_eq!(resolve("1e3"), Plain::Number(1000.0));
+        assert_eq!(resolve("~"), Plain::Null);
+        assert_eq!(resolve("True"), Plain::Boolean(true));
+    }
+}
