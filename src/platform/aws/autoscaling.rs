@@ -1,0 +1,255 @@
+//! EC2 Auto Scaling: groups, what they did lately, and the protection of instances from scale-in.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_autoscaling::types as sdk;
+use jiff::Timestamp;
+
+use crate::platform::error::Error;
+
+use super::{Reader, Writer, count, timestamp};
+
+/// How many groups may be named in one call.
+const NAMES_AT_ONCE: usize = 50;
+/// A page of groups; the service's greatest.
+const PAGE: i32 = 100;
+/// How many instances [`Writer::set_instance_protection`] takes in one call.
+pub const MAX_PROTECTED_AT_ONCE: usize = 50;
+
+/// An Auto Scaling group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AutoScalingGroup {
+    /// Its name.
+    pub name: String,
+    /// The least number of instances.
+    pub min: u32,
+    /// The greatest number of instances.
+    pub max: u32,
+    /// The wanted number of instances.
+    pub desired: u32,
+    /// Whether instances are born protected from scale-in.
+    pub new_instances_protected: bool,
+    /// The instances that it has, in whatever state.
+    pub instances: Vec<GroupInstance>,
+    /// What it was told to leave alone (`Launch`, `Terminate`, …).
+    pub suspended_processes: Vec<String>,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// An instance, as its group sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupInstance {
+    /// Its id.
+    pub id: String,
+    /// Its availability zone.
+    pub zone: String,
+    /// `InService`, `Pending:Wait`, `Terminating`, … as Auto Scaling spells it.
+    pub lifecycle: String,
+    /// `Healthy` or `Unhealthy`.
+    pub health: String,
+    /// Whether it is protected from scale-in.
+    pub protected: bool,
+    /// Its instance type.
+    pub instance_type: String,
+    /// The launch template (or configuration) that it was made from, with its version.
+    pub launched_from: Option<String>,
+}
+
+/// Something that a group did, does or could not do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Activity {
+    /// Its id.
+    pub id: String,
+    /// What: `Launching a new EC2 instance: i-…`.
+    pub description: String,
+    /// Why the group did it.
+    pub cause: String,
+    /// `InProgress`, `Successful`, `Failed`, `Cancelled`, … as Auto Scaling spells it.
+    pub status: String,
+    /// Why it failed.
+    pub message: Option<String>,
+    /// When it began.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+}
+
+impl GroupInstance {
+    /// Whether it is in service.
+    pub fn is_in_service(&self) -> bool {
+        self.lifecycle == "InService"
+    }
+
+    /// Whether its protection can be set: in any other state the service refuses the whole call.
+    pub fn is_protectable(&self) -> bool {
+        matches!(self.lifecycle.as_str(), "InService" | "EnteringStandby" | "Standby")
+    }
+}
+
+impl Activity {
+    /// Whether it ended without doing what it should. `Cancelled` is an activity that another one replaced.
+    pub fn has_failed(&self) -> bool {
+        self.status == "Failed"
+    }
+}
+
+impl Reader {
+    /// The groups of these names. One that does not exist is left out; without names nothing is asked.
+    ///
+    /// # Errors
+    /// A call failed.
+    pub async fn describe_auto_scaling_groups(
+        &self,
+        names: &[String],
+    ) -> Result<Vec<AutoScalingGroup>, Error> {
+        let mut found = Vec::new();
+        for names in names.chunks(NAMES_AT_ONCE) {
+            let on = names.join(",");
+            let call = self.call("autoscaling", "DescribeAutoScalingGroups", &on);
+            let groups = self
+                .clients
+                .autoscaling
+                .describe_auto_scaling_groups()
+                .set_auto_scaling_group_names(Some(names.to_vec()))
+                .max_records(PAGE)
+                .into_paginator()
+                .items()
+                .send()
+                .collect::<Result<Vec<_>, _>>()
+                .await
+                .map_err(|error| call.failed(error))?;
+            found.extend(groups.into_iter().map(AutoScalingGroup::from_sdk));
+        }
+        Ok(found)
+    }
+
+    /// What a group did since `since`, the latest first, with what it still does.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn scaling_activities(
+        &self,
+        group: &str,
+        since: Timestamp,
+    ) -> Result<Vec<Activity>, Error> {
+        let call = self.call("autoscaling", "DescribeScalingActivities", group);
+        let mut found = Vec::new();
+        let mut pages = self
+            .clients
+            .autoscaling
+            .describe_scaling_activities()
+            .auto_scaling_group_name(group)
+            .max_records(PAGE)
+            .into_paginator()
+            .send();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| call.failed(error))?;
+            let activities = page.activities.unwrap_or_default();
+            // The latest come first, so a page that ends before `since` is the last of interest.
+            let is_last = activities.last().is_some_and(|oldest| {
+                timestamp(oldest.start_time).is_some_and(|start| start < since)
+            });
+            let activities = activities.into_iter().map(Activity::from_sdk);
+            found.extend(activities.filter(|activity| activity.is_since(since)));
+            if is_last {
+                break;
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Writer {
+    /// Protects these instances from scale-in, or no longer. One call, so at most [`MAX_PROTECTED_AT_ONCE`], and
+    /// either all of them are set or none.
+    ///
+    /// # Errors
+    /// The call failed, for instance because one of them is in a state where protection cannot be set.
+    pub async fn set_instance_protection(
+        &self,
+        group: &str,
+        instances: &[String],
+        protected: bool,
+    ) -> Result<(), Error> {
+        let call = self.reader.call("autoscaling", "SetInstanceProtection", group);
+        self.reader
+            .clients
+            .changing_autoscaling
+            .set_instance_protection()
+            .auto_scaling_group_name(group)
+            .set_instance_ids(Some(instances.to_vec()))
+            .protected_from_scale_in(protected)
+            .send()
+            .await
+            .map(drop)
+            .map_err(|error| call.failed(error))
+    }
+}
+
+impl AutoScalingGroup {
+    fn from_sdk(found: sdk::AutoScalingGroup) -> Self {
+        let instances = found.instances.unwrap_or_default();
+        let suspended = found.suspended_processes.unwrap_or_default();
+        let tags = found.tags.unwrap_or_default();
+        Self {
+            name: found.auto_scaling_group_name.unwrap_or_default(),
+            min: count(found.min_size),
+            max: count(found.max_size),
+            desired: count(found.desired_capacity),
+            new_instances_protected: found.new_instances_protected_from_scale_in.unwrap_or(false),
+            instances: instances.into_iter().map(GroupInstance::from_sdk).collect(),
+            suspended_processes: suspended
+                .into_iter()
+                .filter_map(|process| process.process_name)
+                .collect(),
+            tags: tags
+                .into_iter()
+                .filter_map(|tag| Some((tag.key?, tag.value.unwrap_or_default())))
+                .collect(),
+        }
+    }
+}
+
+impl GroupInstance {
+    fn from_sdk(found: sdk::Instance) -> Self {
+        let template = found.launch_template.map(|template| {
+            let name =
+                template.launch_template_name.or(template.launch_template_id).unwrap_or_default();
+            match template.version {
+                Some(version) => format!("{name}:{version}"),
+                None => name,
+            }
+        });
+        Self {
+            id: found.instance_id.unwrap_or_default(),
+            zone: found.availability_zone.unwrap_or_default(),
+            lifecycle: found
+                .lifecycle_state
+                .map_or_else(String::new, |state| state.as_str().to_owned()),
+            health: found.health_status.unwrap_or_default(),
+            protected: found.protected_from_scale_in.unwrap_or(false),
+            instance_type: found.instance_type.unwrap_or_default(),
+            launched_from: template.or(found.launch_configuration_name),
+        }
+    }
+}
+
+impl Activity {
+    fn from_sdk(found: sdk::Activity) -> Self {
+        Self {
+            id: found.activity_id.unwrap_or_default(),
+            description: found.description.unwrap_or_default(),
+            cause: found.cause.unwrap_or_default(),
+            status: found.status_code.map_or_else(String::new, |status| status.as_str().to_owned()),
+            message: found.status_message.filter(|message| !message.is_empty()),
+            started_at: timestamp(found.start_time),
+            ended_at: timestamp(found.end_time),
+        }
+    }
+
+    /// What began before but has not ended is still going on, and belongs to it.
+    fn is_since(&self, since: Timestamp) -> bool {
+        self.ended_at.is_none() || self.started_at.is_none_or(|start| start >= since)
+    }
+}

@@ -1,0 +1,201 @@
+//! How AWS is reached: the credentials, and the clients of each region, made when it is first asked for.
+//! Knows the SDK's configuration; makes no call but the one that asks who we are.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_config::environment::EnvironmentVariableRegionProvider;
+use aws_config::identity::IdentityCache;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::{ProfileFileCredentialsProvider, ProfileFileRegionProvider};
+use aws_config::provider_config::ProviderConfig;
+use aws_config::retry::RetryConfig;
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
+use aws_sdk_eks::config::{Credentials, SharedCredentialsProvider, SharedHttpClient};
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use tokio::sync::OnceCell;
+
+use crate::clock::Clock;
+use crate::platform::error::Error;
+use crate::platform::{AwsAccess, AwsIdentity, PROGRAM};
+
+use super::Clients;
+use super::error::Call;
+use super::sleep::ScaledSleep;
+
+/// STS must be asked somewhere; without a configured region, where the SDKs' own default is.
+const REGION_OF_LAST_RESORT: &str = "us-east-1";
+/// The SDK's own default of 3.1 s is short for a far-away region over a VPN.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// One attempt. The slowest answer of these services, a full page of Auto Scaling groups, takes about 2 s.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
+/// A look with all its attempts: throttling is answered with up to 1 + 2 + 4 + 8 s of back-off.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(60);
+const LOOKS: u32 = 5;
+/// A program that is told to end has thirty seconds to finish the call in flight and note its receipt.
+const SEND_TIMEOUT: Duration = Duration::from_secs(25);
+/// Repeating is safe: every changing call has a client token or sets what may be set twice.
+const SENDS: u32 = 3;
+/// A credential process or a role assumed through STS may take its time; the SDK allows 5 s.
+const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The account, and what is known of the way to it.
+pub(in crate::platform) struct Account {
+    access: AwsAccess,
+    clock: Clock,
+    base: OnceCell<Base>,
+    regions: Mutex<HashMap<String, Arc<Clients>>>,
+}
+
+struct Base {
+    config: SdkConfig,
+    configured_region: Option<String>,
+}
+
+impl Account {
+    pub(in crate::platform) fn new(access: AwsAccess, clock: Clock) -> Self {
+        Self { access, clock, base: OnceCell::new(), regions: Mutex::default() }
+    }
+
+    /// The clients of a region.
+    pub(in crate::platform) async fn region(&self, region: &str) -> Result<Arc<Clients>, Error> {
+        let base = self.base(region).await;
+        let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(clients) = regions.get(region) {
+            return Ok(Arc::clone(clients));
+        }
+        let clients = Arc::new(Clients::new(
+            region,
+            &self.tuned(&base.config, region, LOOK_TIMEOUT, LOOKS),
+            &self.tuned(&base.config, region, SEND_TIMEOUT, SENDS),
+        ));
+        regions.insert(region.to_owned(), Arc::clone(&clients));
+        Ok(clients)
+    }
+
+    /// Who we are.
+    pub(in crate::platform) async fn identity(&self) -> Result<AwsIdentity, Error> {
+        let base = self.base(REGION_OF_LAST_RESORT).await;
+        let configured = base.configured_region.clone();
+        let region = configured.as_deref().unwrap_or(REGION_OF_LAST_RESORT);
+        let config = self.tuned(&base.config, region, LOOK_TIMEOUT, LOOKS);
+        let call = Call::new("sts", "GetCallerIdentity", "", region);
+        let answer = super::sts(&config)
+            .get_caller_identity()
+            .send()
+            .await
+            .map_err(|error| call.failed(error))?;
+        Ok(AwsIdentity {
+            account: call.present(answer.account, "account")?,
+            arn: call.present(answer.arn, "ARN")?,
+            region: configured,
+        })
+    }
+
+    /// Credentials are found once and shared by all regions. Finding their source reads files and environment only.
+    async fn base(&self, region: &str) -> &Base {
+        let fallback = Region::new(region.to_owned());
+        self.base
+            .get_or_init(|| async {
+                match &self.access {
+                    AwsAccess::At { url } => {
+                        Base { config: simulated(url, fallback), configured_region: None }
+                    }
+                    AwsAccess::Chain { profile } => chained(profile.as_deref(), fallback).await,
+                }
+            })
+            .await
+    }
+
+    /// The SDK takes its time-outs with the same sleep as its back-off. A scaled clock divides both, so the time-outs
+    /// are multiplied beforehand: a slow machine is no reason to fail.
+    fn tuned(&self, base: &SdkConfig, region: &str, whole: Duration, attempts: u32) -> SdkConfig {
+        let real = |limit: Duration| limit.mul_f64(self.clock.speed());
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(real(CONNECT_TIMEOUT))
+            .read_timeout(real(ATTEMPT_TIMEOUT))
+            .operation_attempt_timeout(real(ATTEMPT_TIMEOUT))
+            .operation_timeout(real(whole))
+            .build();
+        let identities = IdentityCache::lazy().load_timeout(real(CREDENTIALS_TIMEOUT)).build();
+        base.to_builder()
+            .region(Region::new(region.to_owned()))
+            .retry_config(RetryConfig::standard().with_max_attempts(attempts))
+            .timeout_config(timeouts)
+            .sleep_impl(ScaledSleep::new(self.clock))
+            .identity_cache(identities)
+            // it measures a body's throughput against the real time; answers here are small and bounded above
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .build()
+    }
+}
+
+async fn chained(profile: Option<&str>, fallback: Region) -> Base {
+    let http = http_client();
+    let configured = configured_region(profile).await;
+    let region = configured.clone().unwrap_or(fallback);
+    let mut loader = aws_config::from_env()
+        .http_client(http.clone())
+        .app_name(app_name())
+        .region(region.clone());
+    if let Some(profile) = profile {
+        loader =
+            loader.profile_name(profile).credentials_provider(only_profile(profile, http, region));
+    }
+    Base {
+        config: loader.load().await,
+        configured_region: configured.map(|region| region.to_string()),
+    }
+}
+
+/// The environment's, else the profile's. The instance metadata service is not asked: it would cost a laptop
+/// seconds, and every call names its region.
+async fn configured_region(profile: Option<&str>) -> Option<Region> {
+    let mut of_profile = ProfileFileRegionProvider::builder();
+    if let Some(profile) = profile {
+        of_profile = of_profile.profile_name(profile);
+    }
+    RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
+        .or_else(of_profile.build())
+        .region()
+        .await
+        .filter(|region| !region.as_ref().is_empty())
+}
+
+/// A profile that was asked for by name goes before credentials in the environment, as for the AWS CLI; in the SDK's
+/// chain it would come after them, and the call would reach another account.
+fn only_profile(
+    profile: &str,
+    http: SharedHttpClient,
+    region: Region,
+) -> ProfileFileCredentialsProvider {
+    let config = ProviderConfig::default().with_http_client(http).with_region(Some(region));
+    ProfileFileCredentialsProvider::builder().configure(&config).profile_name(profile).build()
+}
+
+fn simulated(url: &url::Url, region: Region) -> SdkConfig {
+    let credentials = Credentials::new("simulator", "simulator", None, None, "simulator");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .http_client(http_client())
+        .app_name(app_name())
+        .region(region)
+        .endpoint_url(url.as_str())
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .build()
+}
+
+/// rustls on ring, named outright: no process-wide provider is needed, and none is installed.
+fn http_client() -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .build_https()
+}
+
+fn app_name() -> AppName {
+    AppName::new(PROGRAM).expect("it is made of letters and hyphens")
+}

@@ -1,0 +1,342 @@
+//! EKS: nodegroups and their updates.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_eks::types as sdk;
+use futures::{StreamExt, TryStreamExt};
+use jiff::Timestamp;
+
+use crate::platform::error::{Class, Error};
+
+use super::{Reader, Writer, count, size, timestamp};
+
+/// EKS throttles describing calls of one account together; more at once would only wait for each other.
+const AT_ONCE: usize = 8;
+
+/// The code of a 404 that no service's own error stands behind.
+const NO_SUCH_CALL: &str = "404";
+
+/// A managed nodegroup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nodegroup {
+    /// Its name.
+    pub name: String,
+    /// Its ARN.
+    pub arn: String,
+    /// The cluster that it belongs to.
+    pub cluster: String,
+    /// `ACTIVE`, `UPDATING`, `DEGRADED`, … as EKS spells it.
+    pub status: String,
+    /// The Kubernetes labels of its nodes.
+    pub labels: BTreeMap<String, String>,
+    /// The least number of nodes.
+    pub min: u32,
+    /// The greatest number of nodes.
+    pub max: u32,
+    /// The wanted number of nodes, as EKS believes it; an autoscaler changes the group behind its back.
+    pub desired: u32,
+    /// The Auto Scaling groups that hold its instances.
+    pub auto_scaling_groups: Vec<String>,
+    /// What EKS finds wrong with it.
+    pub health: Vec<String>,
+}
+
+/// A change of a nodegroup that EKS works on or has worked on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Update {
+    /// Its id.
+    pub id: String,
+    /// Where it stands.
+    pub status: UpdateStatus,
+    /// Why it failed.
+    pub errors: Vec<String>,
+    /// When it was asked for.
+    pub created_at: Option<Timestamp>,
+    /// The scaling that it was asked to set; all nothing if it is no change of scaling.
+    pub scaling: Scaling,
+}
+
+/// Where an update stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UpdateStatus {
+    /// EKS works on it.
+    InProgress,
+    /// It is done. The nodes need not be ready.
+    Successful,
+    /// It is over and did not do what it should.
+    Failed,
+    /// It was cancelled.
+    Cancelled,
+    /// A word that this program does not know.
+    Unknown(String),
+}
+
+/// The numbers of a scaling configuration; what is not given is not changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Scaling {
+    /// The least number of nodes.
+    pub min: Option<u32>,
+    /// The greatest number of nodes.
+    pub max: Option<u32>,
+    /// The wanted number of nodes.
+    pub desired: Option<u32>,
+}
+
+impl Reader {
+    /// The names of a cluster's nodegroups.
+    ///
+    /// # Errors
+    /// The call failed; [`Class::NotFound`] if there is no such cluster.
+    pub async fn list_nodegroups(&self, cluster: &str) -> Result<Vec<String>, Error> {
+        let call = self.call("eks", "ListNodegroups", cluster);
+        self.clients
+            .eks
+            .list_nodegroups()
+            .cluster_name(cluster)
+            .into_paginator()
+            .items()
+            .send()
+            .collect::<Result<Vec<_>, _>>()
+            .await
+            .map_err(|error| call.failed(error))
+    }
+
+    /// One nodegroup; nothing if the cluster has none of this name.
+    ///
+    /// # Errors
+    /// The call failed; [`Class::NotFound`] if there is no such cluster.
+    pub async fn describe_nodegroup(
+        &self,
+        cluster: &str,
+        name: &str,
+    ) -> Result<Option<Nodegroup>, Error> {
+        let on = format!("{cluster}/{name}");
+        let call = self.call("eks", "DescribeNodegroup", &on);
+        let answer = self
+            .clients
+            .eks
+            .describe_nodegroup()
+            .cluster_name(cluster)
+            .nodegroup_name(name)
+            .send()
+            .await;
+        match answer.map_err(|error| call.failed(error)) {
+            Ok(answer) => call
+                .present(answer.nodegroup, "nodegroup")
+                .map(|found| Some(Nodegroup::from_sdk(found, cluster, name))),
+            Err(error) if is_missing_nodegroup(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Several nodegroups, a few at a time, in the order of their names here. One that vanished meanwhile is left
+    /// out.
+    ///
+    /// # Errors
+    /// A call failed.
+    pub async fn describe_nodegroups(
+        &self,
+        cluster: &str,
+        names: &[String],
+    ) -> Result<Vec<Nodegroup>, Error> {
+        // Made before they are streamed: a closure that borrows both could not be sent between threads.
+        let looks: Vec<_> =
+            names.iter().map(|name| self.describe_nodegroup(cluster, name)).collect();
+        let found: Vec<Option<Nodegroup>> =
+            futures::stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    /// The ids of a nodegroup's updates, as EKS orders them; none where the service does not know the call (moto).
+    ///
+    /// # Errors
+    /// The call failed; [`Class::NotFound`] if there is no such nodegroup.
+    pub async fn list_updates(&self, cluster: &str, nodegroup: &str) -> Result<Vec<String>, Error> {
+        let on = format!("{cluster}/{nodegroup}");
+        let call = self.call("eks", "ListUpdates", &on);
+        let answer = self
+            .clients
+            .eks
+            .list_updates()
+            .name(cluster)
+            .nodegroup_name(nodegroup)
+            .into_paginator()
+            .items()
+            .send()
+            .collect::<Result<Vec<_>, _>>()
+            .await;
+        match answer.map_err(|error| call.failed(error)) {
+            Err(error) if error.code() == NO_SUCH_CALL => Ok(Vec::new()),
+            answer => answer,
+        }
+    }
+
+    /// An update of a nodegroup; nothing if the service does not know it, or does not know this call at all (moto).
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn describe_update(
+        &self,
+        cluster: &str,
+        nodegroup: &str,
+        id: &str,
+    ) -> Result<Option<Update>, Error> {
+        let on = format!("{cluster}/{nodegroup} {id}");
+        let call = self.call("eks", "DescribeUpdate", &on);
+        let answer = self
+            .clients
+            .eks
+            .describe_update()
+            .name(cluster)
+            .nodegroup_name(nodegroup)
+            .update_id(id)
+            .send()
+            .await;
+        match answer.map_err(|error| call.failed(error)) {
+            Ok(answer) => {
+                let update = call.present(answer.update, "update")?;
+                Ok(Some(Update::from_sdk(update, id)))
+            }
+            Err(error) if error.class() == Class::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Writer {
+    /// Asks EKS to change the scaling of a nodegroup. Sent with the writer's client token: EKS takes a repetition
+    /// for the same request.
+    ///
+    /// # Errors
+    /// The call failed; [`Class::Busy`] while another update runs.
+    pub async fn update_nodegroup_config(
+        &self,
+        cluster: &str,
+        name: &str,
+        scaling: Scaling,
+    ) -> Result<Update, Error> {
+        let on = format!("{cluster}/{name}");
+        let call = self.reader.call("eks", "UpdateNodegroupConfig", &on);
+        let answer = self
+            .reader
+            .clients
+            .changing_eks
+            .update_nodegroup_config()
+            .cluster_name(cluster)
+            .nodegroup_name(name)
+            .scaling_config(scaling.to_sdk())
+            .client_request_token(&*self.client_token)
+            .send()
+            .await
+            .map_err(|error| call.failed(error))?;
+        let update = call.present(answer.update, "update")?;
+        let id = call.present(update.id.clone(), "update id")?;
+        Ok(Update::from_sdk(update, &id))
+    }
+}
+
+impl Nodegroup {
+    fn from_sdk(found: sdk::Nodegroup, cluster: &str, name: &str) -> Self {
+        let scaling = found.scaling_config.as_ref();
+        let groups = found.resources.and_then(|held| held.auto_scaling_groups);
+        let issues = found.health.and_then(|health| health.issues);
+        Self {
+            min: count(scaling.and_then(|scaling| scaling.min_size)),
+            max: count(scaling.and_then(|scaling| scaling.max_size)),
+            desired: count(scaling.and_then(|scaling| scaling.desired_size)),
+            name: found.nodegroup_name.unwrap_or_else(|| name.to_owned()),
+            arn: found.nodegroup_arn.unwrap_or_default(),
+            cluster: found.cluster_name.unwrap_or_else(|| cluster.to_owned()),
+            status: found.status.map_or_else(String::new, |status| status.as_str().to_owned()),
+            labels: found.labels.unwrap_or_default().into_iter().collect(),
+            auto_scaling_groups: groups
+                .unwrap_or_default()
+                .into_iter()
+                .filter_map(|group| group.name)
+                .collect(),
+            health: issues.unwrap_or_default().iter().map(issue).collect(),
+        }
+    }
+}
+
+impl Update {
+    fn from_sdk(found: sdk::Update, id: &str) -> Self {
+        let params = found.params.unwrap_or_default();
+        Self {
+            id: found.id.unwrap_or_else(|| id.to_owned()),
+            status: UpdateStatus::from_word(found.status.as_ref().map_or("", |word| word.as_str())),
+            errors: found.errors.unwrap_or_default().iter().map(error).collect(),
+            created_at: timestamp(found.created_at),
+            scaling: Scaling {
+                min: number(&params, &sdk::UpdateParamType::MinSize),
+                max: number(&params, &sdk::UpdateParamType::MaxSize),
+                desired: number(&params, &sdk::UpdateParamType::DesiredSize),
+            },
+        }
+    }
+}
+
+impl UpdateStatus {
+    fn from_word(word: &str) -> Self {
+        match word {
+            "InProgress" => Self::InProgress,
+            "Successful" => Self::Successful,
+            "Failed" => Self::Failed,
+            "Cancelled" => Self::Cancelled,
+            other => Self::Unknown(other.to_owned()),
+        }
+    }
+
+    /// Whether nothing more will come of it.
+    pub fn is_over(&self) -> bool {
+        matches!(self, Self::Successful | Self::Failed | Self::Cancelled)
+    }
+}
+
+impl Scaling {
+    fn to_sdk(self) -> sdk::NodegroupScalingConfig {
+        sdk::NodegroupScalingConfig::builder()
+            .set_min_size(self.min.map(size))
+            .set_max_size(self.max.map(size))
+            .set_desired_size(self.desired.map(size))
+            .build()
+    }
+}
+
+/// No account has as many nodes as would not fit; the service refuses the number.
+fn to_sdk(count: u32) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+/// EKS has one code for both, and tells them apart in words only.
+fn is_missing_nodegroup(error: &Error) -> bool {
+    error.class() == Class::NotFound
+        && !error.to_string().to_lowercase().contains("no cluster found")
+}
+
+fn number(params: &[sdk::UpdateParam], kind: &sdk::UpdateParamType) -> Option<u32> {
+    let param = params.iter().find(|param| param.r#type.as_ref() == Some(kind))?;
+    param.value.as_ref()?.parse().ok()
+}
+
+fn issue(issue: &sdk::Issue) -> String {
+    let code = issue.code.as_ref().map_or("", |code| code.as_str());
+    sentence(code, issue.message.as_deref(), issue.resource_ids.as_deref())
+}
+
+fn error(error: &sdk::ErrorDetail) -> String {
+    let code = error.error_code.as_ref().map_or("", |code| code.as_str());
+    sentence(code, error.error_message.as_deref(), error.resource_ids.as_deref())
+}
+
+fn sentence(code: &str, message: Option<&str>, resources: Option<&[String]>) -> String {
+    let mut sentence = code.to_owned();
+    if let Some(message) = message.filter(|message| !message.is_empty()) {
+        sentence.push_str(": ");
+        sentence.push_str(message);
+    }
+    if let Some(resources) = resources.filter(|resources| !resources.is_empty()) {
+        sentence.push_str(&format!(" ({})", resources.join(", ")));
+    }
+    sentence
+}

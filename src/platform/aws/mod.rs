@@ -1,0 +1,126 @@
+//! The AWS clients of one region: EKS, Auto Scaling and EC2. [`Reader`] can only look; [`Writer`] changes things.
+//! Answers are plain records of our own with only what an action reads; a value that this program does not know is
+//! kept as the service spelt it. Knows nothing of Kubernetes or of what an action wants.
+
+use std::sync::Arc;
+
+use aws_config::SdkConfig;
+use aws_smithy_types::DateTime;
+use jiff::Timestamp;
+
+use error::Call;
+use repeat::NobodyThere;
+
+mod autoscaling;
+mod connect;
+mod credentials;
+mod ec2;
+mod eks;
+mod error;
+mod repeat;
+mod sleep;
+#[cfg(test)]
+mod tests;
+
+pub use autoscaling::{Activity, AutoScalingGroup, GroupInstance, MAX_PROTECTED_AT_ONCE};
+pub(super) use connect::Account;
+pub use ec2::Instance;
+pub use eks::{Nodegroup, Scaling, Update, UpdateStatus};
+
+/// The clients of one region. Looks and changes differ in patience, so each has its own.
+pub(super) struct Clients {
+    region: String,
+    eks: aws_sdk_eks::Client,
+    autoscaling: aws_sdk_autoscaling::Client,
+    ec2: aws_sdk_ec2::Client,
+    changing_eks: aws_sdk_eks::Client,
+    changing_autoscaling: aws_sdk_autoscaling::Client,
+}
+
+impl Clients {
+    fn new(region: &str, looking: &SdkConfig, changing: &SdkConfig) -> Self {
+        Self {
+            region: region.to_owned(),
+            eks: eks(looking),
+            autoscaling: autoscaling(looking),
+            ec2: ec2(looking),
+            changing_eks: eks(changing),
+            changing_autoscaling: autoscaling(changing),
+        }
+    }
+}
+
+/// Looks at one region of the account.
+#[derive(Clone)]
+pub struct Reader {
+    clients: Arc<Clients>,
+}
+
+impl Reader {
+    pub(super) fn new(clients: Arc<Clients>) -> Self {
+        Self { clients }
+    }
+
+    /// The region.
+    pub fn region(&self) -> &str {
+        &self.clients.region
+    }
+
+    fn call<'a>(&'a self, service: &'static str, operation: &'static str, on: &'a str) -> Call<'a> {
+        Call::new(service, operation, on, &self.clients.region)
+    }
+}
+
+/// Changes one region of the account.
+#[derive(Clone)]
+pub struct Writer {
+    reader: Reader,
+    client_token: Arc<str>,
+}
+
+impl Writer {
+    pub(super) fn new(clients: Arc<Clients>, client_token: &Arc<str>) -> Self {
+        Self { reader: Reader::new(clients), client_token: Arc::clone(client_token) }
+    }
+
+    /// Looks at the same region.
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+}
+
+fn eks(config: &SdkConfig) -> aws_sdk_eks::Client {
+    let config = aws_sdk_eks::config::Builder::from(config).retry_classifier(NobodyThere);
+    aws_sdk_eks::Client::from_conf(config.build())
+}
+
+fn autoscaling(config: &SdkConfig) -> aws_sdk_autoscaling::Client {
+    let config = aws_sdk_autoscaling::config::Builder::from(config).retry_classifier(NobodyThere);
+    aws_sdk_autoscaling::Client::from_conf(config.build())
+}
+
+fn ec2(config: &SdkConfig) -> aws_sdk_ec2::Client {
+    let config = aws_sdk_ec2::config::Builder::from(config).retry_classifier(NobodyThere);
+    aws_sdk_ec2::Client::from_conf(config.build())
+}
+
+fn sts(config: &SdkConfig) -> aws_sdk_sts::Client {
+    let config = aws_sdk_sts::config::Builder::from(config).retry_classifier(NobodyThere);
+    aws_sdk_sts::Client::from_conf(config.build())
+}
+
+fn timestamp(time: Option<DateTime>) -> Option<Timestamp> {
+    let time = time?;
+    let nanoseconds = i32::try_from(time.subsec_nanos()).ok()?;
+    Timestamp::new(time.secs(), nanoseconds).ok()
+}
+
+/// A number of nodes or instances. The protocols have signed numbers, and no size is ever below zero.
+fn count(number: Option<i32>) -> u32 {
+    number.and_then(|number| u32::try_from(number).ok()).unwrap_or(0)
+}
+
+/// The same, on its way out. No group is ever that large.
+fn size(count: u32) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}

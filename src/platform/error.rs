@@ -1,0 +1,198 @@
+//! What went wrong with a call, in words for the person who must act on it, and in one word ([`Class`]) for the
+//! engine that must decide whether to try again.
+//!
+//! `Display` tells the whole story (the call, the place, the answer, what to do about it): print an [`Error`] alone,
+//! without its chain of sources, or the answer is said twice. The source is kept for logs and for tests.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// The error that a client library returned.
+pub type Cause = Box<dyn StdError + Send + Sync + 'static>;
+
+/// What kind of failure it is. It decides who can mend it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// Throttled, a server's fault, a connection that broke, a call that took too long. It heals by itself; whether
+    /// the call took effect may be unknown.
+    Transient,
+    /// Somebody else is at it: an update in progress, a write conflict, a disruption budget. It heals when they are
+    /// done.
+    Busy,
+    /// No credentials, expired ones, or not allowed.
+    Denied,
+    /// The named thing does not exist.
+    NotFound,
+    /// The call itself, or the configuration, is wrong. It fails in the same way every time.
+    Invalid,
+    /// Nobody answers at all.
+    Unreachable,
+}
+
+impl Class {
+    /// Whether trying again later can succeed without a person's help.
+    pub fn can_heal(self) -> bool {
+        matches!(self, Self::Transient | Self::Busy | Self::Unreachable)
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Transient => "transient",
+            Self::Busy => "busy",
+            Self::Denied => "denied",
+            Self::NotFound => "not found",
+            Self::Invalid => "invalid",
+            Self::Unreachable => "unreachable",
+        })
+    }
+}
+
+/// A failure to reach a platform, or a call that it did not grant.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no way to the platform: no kubeconfig, an unknown context or profile, a broken file.
+    #[error("{problem}")]
+    Access {
+        /// What is missing or wrong, and what to do.
+        problem: Box<str>,
+        /// Its class.
+        class: Class,
+        /// The client library's own words.
+        #[source]
+        source: Option<Cause>,
+    },
+    /// A call that failed.
+    #[error("{call} ({server}): {answer}{}", hint(.advice))]
+    Call {
+        /// What was called and on what: `get node ip-10-0-0-1`, `eks:DescribeNodegroup rafay-cluster/relay`.
+        call: Box<str>,
+        /// Who was asked: an API server's address, or a service and its region.
+        server: Box<str>,
+        /// The platform's name for the failure: `Forbidden`, `ResourceInUseException`; empty when nobody answered.
+        code: Box<str>,
+        /// What came back.
+        answer: Box<str>,
+        /// What the reader can do, where that is known.
+        advice: Option<Box<str>>,
+        /// Its class.
+        class: Class,
+        /// The client library's error.
+        #[source]
+        source: Cause,
+    },
+    /// A call that succeeded with an answer that lacks what the platform documents.
+    #[error("{call} ({server}): {problem}")]
+    Answer {
+        /// What was called and on what.
+        call: Box<str>,
+        /// Who was asked.
+        server: Box<str>,
+        /// What is missing or strange.
+        problem: Box<str>,
+    },
+}
+
+impl Error {
+    /// What kind of failure it is.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Access { class, .. } | Self::Call { class, .. } => *class,
+            Self::Answer { .. } => Class::Invalid,
+        }
+    }
+
+    /// Whether trying again later can succeed without a person's help.
+    pub fn can_heal(&self) -> bool {
+        self.class().can_heal()
+    }
+
+    /// The platform's own name for the failure, such as `ResourceInUseException` or `Conflict`; empty if it gave none.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Call { code, .. } => code,
+            Self::Access { .. } | Self::Answer { .. } => "",
+        }
+    }
+
+    pub(super) fn access(problem: impl Into<Box<str>>, class: Class) -> Self {
+        Self::Access { problem: problem.into(), class, source: None }
+    }
+
+    pub(super) fn access_from(
+        problem: impl Into<Box<str>>,
+        class: Class,
+        source: impl Into<Cause>,
+    ) -> Self {
+        Self::Access { problem: problem.into(), class, source: Some(source.into()) }
+    }
+}
+
+/// The verdict on a failed call, before it is joined with the call's own name.
+#[derive(Debug)]
+pub(super) struct Verdict {
+    pub class: Class,
+    pub code: String,
+    pub answer: String,
+    pub advice: Option<String>,
+}
+
+impl Verdict {
+    pub(super) fn new(class: Class, answer: impl Into<String>) -> Self {
+        Self { class, code: String::new(), answer: answer.into(), advice: None }
+    }
+
+    pub(super) fn code(mut self, code: impl Into<String>) -> Self {
+        self.code = code.into();
+        self
+    }
+
+    pub(super) fn advice(mut self, advice: impl Into<String>) -> Self {
+        self.advice = Some(advice.into());
+        self
+    }
+
+    pub(super) fn on(self, call: &str, server: &str, source: impl Into<Cause>) -> Error {
+        Error::Call {
+            call: call.into(),
+            server: server.into(),
+            code: self.code.into(),
+            answer: self.answer.into(),
+            advice: self.advice.map(Into::into),
+            class: self.class,
+            source: source.into(),
+        }
+    }
+}
+
+fn hint(advice: &Option<Box<str>>) -> String {
+    match advice {
+        Some(advice) => format!("; {advice}"),
+        None => String::new(),
+    }
+}
+
+/// An error and everything below it.
+pub(super) fn causes<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+/// The innermost error's words: the ones that name the trouble, without the layers that passed it on.
+pub(super) fn root(error: &(dyn StdError + 'static)) -> String {
+    causes(error).last().map_or_else(String::new, ToString::to_string)
+}
+
+/// The words of an error and of everything below it, each once.
+pub(super) fn story(error: &(dyn StdError + 'static)) -> String {
+    let mut story: Vec<String> = Vec::new();
+    for cause in causes(error) {
+        let words = cause.to_string();
+        if !story.iter().any(|told| told.contains(&words)) {
+            story.push(words);
+        }
+    }
+    story.join(": ")
+}

@@ -1,0 +1,208 @@
+//! What a Kubernetes failure means. Knows the API server's status codes and reasons, and kube's error type.
+
+use kube::core::Status;
+
+use crate::platform::error::{Class, Error, Verdict, story};
+use crate::platform::transport;
+
+/// The reason kube gives an error whose body is no `Status`: a proxy's page, or a path that is not served.
+const NOT_A_STATUS: &str = "Failed to parse error data";
+
+/// Puts a failed call into words.
+pub(super) fn failed(call: &str, server: &str, error: kube::Error) -> Error {
+    judge(&error).on(call, server, error)
+}
+
+/// Whether the API server refused an eviction because a disruption budget would be broken by it.
+pub(super) fn is_disruption_budget(status: &Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    status.code == 429 && causes.into_iter().any(|cause| cause.reason == "DisruptionBudget")
+}
+
+/// How long the API server asks to be left alone.
+pub(super) fn retry_after(error: &Error) -> Option<std::time::Duration> {
+    let Error::Call { source, .. } = error else {
+        return None;
+    };
+    let kube::Error::Api(status) = source.downcast_ref::<kube::Error>()? else {
+        return None;
+    };
+    let seconds = status.details.as_ref()?.retry_after_seconds;
+    (seconds > 0).then(|| std::time::Duration::from_secs(u64::from(seconds)))
+}
+
+/// The HTTP status of an answer; nothing if there was none.
+pub(super) fn status_code(error: &kube::Error) -> Option<u16> {
+    match error {
+        kube::Error::Api(status) => Some(status.code),
+        _ => None,
+    }
+}
+
+fn judge(error: &kube::Error) -> Verdict {
+    match error {
+        kube::Error::Api(status) => judge_status(status),
+        kube::Error::Auth(error) => no_credentials(&story(error)),
+        kube::Error::SerdeError(error) => Verdict::new(
+            Class::Invalid,
+            format!("the answer is not what this call returns: {error}"),
+        )
+        .advice("is this address a Kubernetes API server?"),
+        kube::Error::Service(error) => judge_service(error.as_ref()),
+        kube::Error::HyperError(error) => transport::judge(error),
+        kube::Error::ReadEvents(error) => transport::judge(error),
+        kube::Error::ProxyProtocolDisabled { proxy_url, .. }
+        | kube::Error::ProxyProtocolUnsupported { proxy_url } => {
+            Verdict::new(Class::Invalid, format!("the proxy {proxy_url} cannot be used"))
+                .advice("unset HTTPS_PROXY or the context's proxy-url")
+        }
+        other => Verdict::new(Class::Invalid, story(other)),
+    }
+}
+
+/// The middle of kube's client wraps whatever failed below it, its own authentication included.
+fn judge_service(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Verdict {
+    let auth = crate::platform::error::causes(error)
+        .find_map(|cause| cause.downcast_ref::<kube::client::AuthError>());
+    match auth {
+        Some(auth) => no_credentials(&story(auth)),
+        None => transport::judge(error),
+    }
+}
+
+fn no_credentials(words: &str) -> Verdict {
+    Verdict::new(Class::Denied, format!("no credentials: {words}"))
+        .advice("run the command or read the file that the context's user names, by hand, and see what it says")
+}
+
+fn judge_status(status: &Status) -> Verdict {
+    let class = class(status);
+    let verdict = Verdict::new(class, answer(status)).code(code(status));
+    match status.code {
+        401 => verdict.advice(
+            "these credentials are not known or have expired: log in again, or mend the context's user",
+        ),
+        403 => verdict.advice(
+            "the account lacks this permission: see `kubectl auth can-i`, and grant it with a Role or ClusterRole",
+        ),
+        404 if status.reason == NOT_A_STATUS => verdict
+            .advice("this address serves no such API: is it a Kubernetes API server?"),
+        _ => verdict,
+    }
+}
+
+fn class(status: &Status) -> Class {
+    match status.code {
+        401 | 403 => Class::Denied,
+        404 => Class::NotFound,
+        409 if status.is_already_exists() => Class::Invalid,
+        409 => Class::Busy,
+        429 if is_disruption_budget(status) => Class::Busy,
+        408 | 410 | 429 => Class::Transient,
+        // "more than one disruption budget matches this pod" stays true until somebody mends the budgets
+        500 if status.message.contains("PodDisruptionBudget") => Class::Invalid,
+        500.. => Class::Transient,
+        _ => Class::Invalid,
+    }
+}
+
+fn code(status: &Status) -> String {
+    if status.reason.is_empty() || status.reason == NOT_A_STATUS {
+        status.code.to_string()
+    } else {
+        status.reason.clone()
+    }
+}
+
+/// The API server's words, its number when it has none, and what its causes add.
+fn answer(status: &Status) -> String {
+    let mut answer = match first_line(&status.message) {
+        "" => format!("{} {}", status.code, status.reason).trim_end().to_owned(),
+        message => format!("{} {message}", status.code),
+    };
+    for cause in status.details.iter().flat_map(|details| &details.causes) {
+        if !cause.message.is_empty() && !answer.contains(&cause.message) {
+            answer.push_str(": ");
+            answer.push_str(&cause.message);
+        }
+    }
+    answer
+}
+
+/// A proxy's error page has many lines; the first one says enough.
+fn first_line(text: &str) -> &str {
+    text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::core::response::StatusDetails;
+
+    fn api(code: u16, reason: &str, message: &str) -> Error {
+        let status = Status::failure(message, reason).with_code(code);
+        failed("get node a", "https://api:6443", kube::Error::Api(status.boxed()))
+    }
+
+    #[test]
+    fn a_status_has_its_class() {
+        let classes = [
+            (401, "Unauthorized", Class::Denied),
+            (403, "Forbidden", Class::Denied),
+            (404, "NotFound", Class::NotFound),
+            (409, "Conflict", Class::Busy),
+            (409, "AlreadyExists", Class::Invalid),
+            (410, "Expired", Class::Transient),
+            (422, "Invalid", Class::Invalid),
+            (400, "BadRequest", Class::Invalid),
+            (429, "TooManyRequests", Class::Transient),
+            (500, "InternalError", Class::Transient),
+            (503, "ServiceUnavailable", Class::Transient),
+            (504, "Timeout", Class::Transient),
+        ];
+        for (code, reason, class) in classes {
+            let error = api(code, reason, "so it is");
+            assert_eq!((error.class(), error.code()), (class, reason), "{code} {reason}");
+        }
+    }
+
+    #[test]
+    fn a_disruption_budget_is_busy_and_named() {
+        let details: StatusDetails = serde_json::from_value(serde_json::json!({
+            "causes": [{
+                "reason": "DisruptionBudget",
+                "message": "The disruption budget relay needs 3 healthy pods and has 3 currently",
+            }],
+        }))
+        .unwrap();
+        let status = Status::failure(
+            "Cannot evict pod as it would violate the pod's disruption budget.",
+            "TooManyRequests",
+        )
+        .with_code(429)
+        .with_details(details);
+        let error = failed("evict pod a/b", "https://api:6443", kube::Error::Api(status.boxed()));
+        assert_eq!(error.class(), Class::Busy);
+        assert_eq!(
+            error.to_string(),
+            "evict pod a/b (https://api:6443): 429 Cannot evict pod as it would violate the pod's disruption \
+             budget.: The disruption budget relay needs 3 healthy pods and has 3 currently"
+        );
+    }
+
+    #[test]
+    fn the_message_says_what_to_do() {
+        let error = api(401, "Unauthorized", "Unauthorized");
+        assert_eq!(
+            error.to_string(),
+            "get node a (https://api:6443): 401 Unauthorized; these credentials are not known or have expired: \
+             log in again, or mend the context's user"
+        );
+        let page = api(404, NOT_A_STATUS, "<html>\n<body>nothing here</body>");
+        assert_eq!(
+            page.to_string(),
+            "get node a (https://api:6443): 404 <html>; this address serves no such API: is it a Kubernetes API \
+             server?"
+        );
+    }
+}

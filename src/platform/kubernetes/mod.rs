@@ -1,0 +1,282 @@
+//! The Kubernetes client. [`Reader`] can only look; [`Writer`] changes things, one object a call, and never repeats
+//! a call that may have taken effect. Knows nothing of AWS or of what an action wants.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::api::{Api, ListParams};
+use kube::core::{ClusterResourceScope, NamespaceResourceScope, Resource};
+use serde::de::DeserializeOwned;
+
+use super::error::{Class, Error, Verdict};
+
+mod connect;
+mod error;
+pub mod node;
+pub mod rollout;
+#[cfg(test)]
+mod tests;
+mod watched;
+mod writer;
+
+pub(super) use connect::Connection;
+pub use watched::{View, Watched};
+pub use writer::{Removal, Writer};
+
+/// What `kubectl` asks for at once; a page of 500 pods is about 5 MB.
+const PAGE: u32 = 500;
+/// A look that throttling or a broken connection spoilt is repeated this often before the caller hears of it.
+const LOOKS: u32 = 4;
+/// The pause before the second look; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// An API server that asks for more patience than this is asked again sooner: the caller has a deadline of its own.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// An API server answers a page within its own `--request-timeout` of 60 s; a healthy one in far less.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Where objects of a kind live. Sealed: Kubernetes has these two scopes.
+pub trait Scope: sealed::Sealed {
+    /// The API of a kind in `namespace`, or everywhere.
+    #[doc(hidden)]
+    fn api<K>(client: kube::Client, namespace: Option<&str>) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = Self>;
+}
+
+impl Scope for NamespaceResourceScope {
+    fn api<K>(client: kube::Client, namespace: Option<&str>) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = Self>,
+    {
+        match namespace {
+            Some(namespace) => Api::namespaced(client, namespace),
+            None => Api::all(client),
+        }
+    }
+}
+
+impl Scope for ClusterResourceScope {
+    fn api<K>(client: kube::Client, _namespace: Option<&str>) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = Self>,
+    {
+        Api::all(client)
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for kube::core::NamespaceResourceScope {}
+    impl Sealed for kube::core::ClusterResourceScope {}
+}
+
+/// Any kind of object that Kubernetes itself serves, such as `Node` or `Pod`.
+pub trait Object:
+    Resource<DynamicType = (), Scope: Scope> + Clone + Debug + DeserializeOwned + Send + Sync + 'static
+{
+}
+
+impl<K> Object for K where
+    K: Resource<DynamicType = (), Scope: Scope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// Which objects of a kind are meant.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Only those of this namespace.
+    pub namespace: Option<String>,
+    /// A label selector, such as `app=rafay-relay,tier!=test`.
+    pub labels: Option<String>,
+    /// A field selector, such as `spec.nodeName=ip-10-0-0-1`.
+    pub fields: Option<String>,
+}
+
+impl Selection {
+    /// Every object of the kind.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Every object of the kind in a namespace.
+    pub fn of_namespace(namespace: impl Into<String>) -> Self {
+        Self { namespace: Some(namespace.into()), ..Self::default() }
+    }
+
+    /// Of these, those that match a label selector.
+    #[must_use]
+    pub fn labelled(mut self, selector: impl Into<String>) -> Self {
+        self.labels = Some(selector.into());
+        self
+    }
+
+    /// Of these, those that match a field selector.
+    #[must_use]
+    pub fn with_fields(mut self, selector: impl Into<String>) -> Self {
+        self.fields = Some(selector.into());
+        self
+    }
+
+    /// Of these, the one of this name.
+    #[must_use]
+    pub fn named(self, name: &str) -> Self {
+        self.with_fields(format!("metadata.name={name}"))
+    }
+
+    fn list_params(&self) -> ListParams {
+        ListParams {
+            label_selector: self.labels.clone(),
+            field_selector: self.fields.clone(),
+            limit: Some(PAGE),
+            ..ListParams::default()
+        }
+    }
+
+    /// For error messages: `pods in rafay-core with app=rafay-relay`.
+    fn describe<K: Object>(&self) -> String {
+        let mut text = K::plural(&()).into_owned();
+        if let Some(namespace) = &self.namespace {
+            text.push_str(&format!(" in {namespace}"));
+        }
+        for selector in [&self.labels, &self.fields].into_iter().flatten() {
+            text.push_str(&format!(" with {selector}"));
+        }
+        text
+    }
+}
+
+/// Looks at a cluster.
+#[derive(Clone)]
+pub struct Reader {
+    connection: Arc<Connection>,
+}
+
+impl Reader {
+    pub(super) fn new(connection: Arc<Connection>) -> Self {
+        Self { connection }
+    }
+
+    /// The API server's address.
+    pub fn server(&self) -> &str {
+        &self.connection.server
+    }
+
+    /// One object; nothing if it does not exist.
+    ///
+    /// # Errors
+    /// The call failed, repeatedly where that can help.
+    pub async fn get<K: Object>(
+        &self,
+        namespace: Option<&str>,
+        name: &str,
+    ) -> Result<Option<K>, Error> {
+        let api = self.connection.api::<K>(namespace);
+        let call = format!("get {}", thing::<K>(namespace, name));
+        self.connection.look(&call, || api.get_opt(name)).await
+    }
+
+    /// All selected objects, read by the page.
+    ///
+    /// # Errors
+    /// A page failed, repeatedly where that can help.
+    pub async fn list<K: Object>(&self, selection: &Selection) -> Result<Vec<K>, Error> {
+        let api = self.connection.api::<K>(selection.namespace.as_deref());
+        let call = format!("list {}", selection.describe::<K>());
+        let mut params = selection.list_params();
+        let mut found = Vec::new();
+        loop {
+            let page = self.connection.look(&call, || api.list(&params)).await;
+            let page = match page {
+                // The list's version was compacted away between two pages: begin again, in one piece, as
+                // client-go does, so that it cannot happen twice.
+                Err(error) if is_expired(&error) && params.continue_token.is_some() => {
+                    found.clear();
+                    params.continue_token = None;
+                    params.limit = None;
+                    continue;
+                }
+                page => page?,
+            };
+            found.extend(page.items);
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params.continue_token = Some(token),
+                None => return Ok(found),
+            }
+        }
+    }
+
+    /// The live set of the selected objects, kept current by a watch for as long as it is awaited.
+    pub fn watch<K: Object>(&self, selection: &Selection) -> Watched<K> {
+        Watched::new(Arc::clone(&self.connection), selection.clone())
+    }
+}
+
+impl Connection {
+    fn api<K: Object>(&self, namespace: Option<&str>) -> Api<K> {
+        <K as Resource>::Scope::api(self.client.clone(), namespace)
+    }
+
+    /// A call that changes nothing, repeated while it fails in a way that heals.
+    async fn look<T, F>(&self, call: &str, send: impl Fn() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = kube::Result<T>>,
+    {
+        let mut pause = FIRST_PAUSE;
+        for _ in 1..LOOKS {
+            match self.send(call, LOOK_TIMEOUT, send()).await {
+                Err(error) if error.class() == Class::Transient && !is_expired(&error) => {
+                    tracing::debug!(%error, "a look at Kubernetes is repeated");
+                    self.clock.sleep(wait_before_again(&error, pause)).await;
+                    pause *= 2;
+                }
+                answer => return answer,
+            }
+        }
+        self.send(call, LOOK_TIMEOUT, send()).await
+    }
+
+    /// One call, within `limit`.
+    async fn send<T>(
+        &self,
+        call: &str,
+        limit: Duration,
+        sending: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, Error> {
+        match tokio::time::timeout(limit, sending).await {
+            Ok(answer) => answer.map_err(|error| error::failed(call, &self.server, error)),
+            Err(late) => {
+                let answer = format!("no answer within {} s", limit.as_secs());
+                Err(Verdict::new(Class::Transient, answer).on(call, &self.server, late))
+            }
+        }
+    }
+}
+
+/// What the server asks for, else the growing pause with jitter, so that many clients do not return in step.
+fn wait_before_again(error: &Error, pause: Duration) -> Duration {
+    error::retry_after(error)
+        .unwrap_or_else(|| pause.mul_f64(0.75 + fastrand::f64() / 2.0))
+        .min(LONGEST_PAUSE)
+}
+
+/// A resourceVersion or continue token too old to be served.
+fn is_expired(error: &Error) -> bool {
+    matches!(error.code(), "Expired" | "Gone" | "410")
+}
+
+/// For messages: `node ip-10-0-0-1`, `deployment rafay-core/rafay-relay`.
+fn thing<K: Object>(namespace: Option<&str>, name: &str) -> String {
+    let kind = K::kind(&()).to_lowercase();
+    match namespace {
+        Some(namespace) => format!("{kind} {namespace}/{name}"),
+        None => format!("{kind} {name}"),
+    }
+}

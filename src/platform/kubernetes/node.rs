@@ -1,0 +1,177 @@
+//! What a Node says of itself. Pure functions.
+
+use k8s_openapi::api::core::v1::{Node, NodeCondition, Taint};
+use kube::ResourceExt;
+
+/// The label that EKS puts on the nodes of a managed nodegroup.
+pub const NODEGROUP_LABEL: &str = "eks.amazonaws.com/nodegroup";
+/// The taint that the node controller puts on a cordoned node.
+pub const UNSCHEDULABLE_TAINT: &str = "node.kubernetes.io/unschedulable";
+
+/// Whether the kubelet says Ready. `Unknown` (no heartbeat) is not ready.
+pub fn is_ready(node: &Node) -> bool {
+    ready_condition(node).is_some_and(|ready| ready.status == "True")
+}
+
+/// Why it is not ready, in the kubelet's or the node controller's words; nothing if it is.
+pub fn why_not_ready(node: &Node) -> Option<String> {
+    match ready_condition(node) {
+        Some(ready) if ready.status == "True" => None,
+        Some(ready) => Some(condition_words(ready)),
+        None => Some("the kubelet has not reported yet".into()),
+    }
+}
+
+/// Whether it takes new pods: ready, not cordoned, and no taint but the `expected` ones keeps pods away.
+pub fn is_usable(node: &Node, expected: &[Taint]) -> bool {
+    is_ready(node) && !is_cordoned(node) && keeping_away(node, expected).next().is_none()
+}
+
+/// Why it does not take new pods; nothing if it does.
+pub fn why_not_usable(node: &Node, expected: &[Taint]) -> Option<String> {
+    if let Some(why) = why_not_ready(node) {
+        return Some(why);
+    }
+    if is_cordoned(node) {
+        return Some("it is cordoned".into());
+    }
+    let taint = keeping_away(node, expected).next()?;
+    Some(format!("it has the taint {}:{}", taint.key, taint.effect))
+}
+
+/// Whether it is cordoned.
+pub fn is_cordoned(node: &Node) -> bool {
+    let flag = node.spec.as_ref().and_then(|spec| spec.unschedulable);
+    flag.unwrap_or(false)
+}
+
+/// The EC2 instance that it runs on, from `aws:///us-west-2a/i-0123`; nothing on another cloud.
+pub fn instance_id(node: &Node) -> Option<&str> {
+    let provider_id = node.spec.as_ref()?.provider_id.as_deref()?;
+    let instance = provider_id.strip_prefix("aws://")?.rsplit('/').next()?;
+    instance.starts_with("i-").then_some(instance)
+}
+
+/// The availability zone.
+pub fn zone(node: &Node) -> Option<&str> {
+    node.labels().get("topology.kubernetes.io/zone").map(String::as_str)
+}
+
+/// The managed nodegroup that it belongs to.
+pub fn nodegroup(node: &Node) -> Option<&str> {
+    node.labels().get(NODEGROUP_LABEL).map(String::as_str)
+}
+
+fn ready_condition(node: &Node) -> Option<&NodeCondition> {
+    let conditions = node.status.as_ref()?.conditions.as_ref()?;
+    conditions.iter().find(|condition| condition.type_ == "Ready")
+}
+
+fn condition_words(condition: &NodeCondition) -> String {
+    let reason = condition.reason.as_deref().unwrap_or("not ready");
+    match condition.message.as_deref() {
+        Some(message) if !message.is_empty() => format!("{reason}: {message}"),
+        _ => format!("{reason} (Ready is {})", condition.status),
+    }
+}
+
+/// The taints that keep new pods away and that nobody expected. A cordon's own taint is not counted twice.
+fn keeping_away<'a>(node: &'a Node, expected: &'a [Taint]) -> impl Iterator<Item = &'a Taint> {
+    let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+    taints
+        .filter(|taint| matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute"))
+        .filter(|taint| taint.key != UNSCHEDULABLE_TAINT)
+        .filter(|taint| !expected.iter().any(|known| is_same(known, taint)))
+}
+
+fn is_same(one: &Taint, other: &Taint) -> bool {
+    let value = |taint: &Taint| taint.value.clone().unwrap_or_default();
+    one.key == other.key && one.effect == other.effect && value(one) == value(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn node(spec: serde_json::Value, ready: Option<(&str, &str, &str)>) -> Node {
+        let conditions: Vec<_> = ready
+            .map(|(status, reason, message)| {
+                json!({"type": "Ready", "status": status, "reason": reason, "message": message})
+            })
+            .into_iter()
+            .collect();
+        let labels = json!({NODEGROUP_LABEL: "relay", "topology.kubernetes.io/zone": "us-west-2a"});
+        serde_json::from_value(json!({
+            "metadata": {"name": "n", "labels": labels},
+            "spec": spec,
+            "status": {"conditions": conditions},
+        }))
+        .unwrap()
+    }
+
+    const READY: Option<(&str, &str, &str)> =
+        Some(("True", "KubeletReady", "kubelet is posting ready status"));
+
+    #[test]
+    fn only_true_is_ready() {
+        assert!(is_ready(&node(json!({}), READY)));
+        assert_eq!(why_not_ready(&node(json!({}), READY)), None);
+        let unknown = node(
+            json!({}),
+            Some(("Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status.")),
+        );
+        assert!(!is_ready(&unknown));
+        assert_eq!(
+            why_not_ready(&unknown).unwrap(),
+            "NodeStatusUnknown: Kubelet stopped posting node status."
+        );
+        let silent = node(json!({}), None);
+        assert_eq!(why_not_ready(&silent).unwrap(), "the kubelet has not reported yet");
+        let terse = node(json!({}), Some(("False", "KubeletNotReady", "")));
+        assert_eq!(why_not_ready(&terse).unwrap(), "KubeletNotReady (Ready is False)");
+    }
+
+    #[test]
+    fn the_instance_is_the_last_part_of_an_aws_provider_id() {
+        let id = |provider_id: &str| {
+            instance_id(&node(json!({"providerID": provider_id}), None)).map(str::to_owned)
+        };
+        assert_eq!(id("aws:///us-west-2a/i-0abc").as_deref(), Some("i-0abc"));
+        assert_eq!(id("aws:///us-west-2a/fargate-ip-10"), None);
+        assert_eq!(id("kwok://node-1"), None);
+        assert_eq!(instance_id(&node(json!({}), None)), None);
+    }
+
+    #[test]
+    fn the_labels_of_eks_are_read() {
+        let node = node(json!({}), None);
+        assert_eq!((nodegroup(&node), zone(&node)), (Some("relay"), Some("us-west-2a")));
+    }
+
+    #[test]
+    fn a_usable_node_is_ready_and_open() {
+        let tainted = |key: &str, effect: &str| {
+            node(json!({"taints": [{"key": key, "effect": effect, "value": "x"}]}), READY)
+        };
+        let why = |node: &Node| why_not_usable(node, &[]);
+        assert_eq!(why(&node(json!({}), READY)), None);
+        assert_eq!(why(&tainted("soft", "PreferNoSchedule")), None);
+        assert_eq!(
+            why(&tainted("dedicated", "NoSchedule")).unwrap(),
+            "it has the taint dedicated:NoSchedule"
+        );
+        let cordoned = node(
+            json!({"unschedulable": true, "taints": [{"key": UNSCHEDULABLE_TAINT, "effect": "NoSchedule"}]}),
+            READY,
+        );
+        assert_eq!(why(&cordoned).unwrap(), "it is cordoned");
+        let expected = Taint {
+            key: "dedicated".into(),
+            effect: "NoSchedule".into(),
+            value: Some("x".into()),
+            time_added: None,
+        };
+        assert!(is_usable(&tainted("dedicated", "NoSchedule"), &[expected]));
+    }
+}

@@ -1,0 +1,281 @@
+//! A live set of objects. kube's watcher lists, watches, and lists again after 410; what it leaves open is settled
+//! here: when to stop trying, how long to pause, a watch that is refused with 410 before it begins.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
+use kube::ResourceExt;
+use kube::runtime::watcher::{self, Event as WatchEvent};
+use tokio::time::Instant;
+
+use crate::platform::error::{Class, Error, Verdict};
+use crate::platform::polled::FIRST_LOOKS;
+use crate::platform::wait::{Event, Source};
+
+use super::{Connection, Object, PAGE, Selection, error};
+
+/// A watch that a firewall forgot looks like one where nothing happens. The server ends each after a minute and it
+/// is taken up again from the same version; one that is not ended by then is dead and is cut five seconds later.
+const WATCH_SECONDS: u32 = 60;
+/// The pause after a first failure; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// An API server that restarts is back within a minute; it should be noticed soon after.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// The live set of the selected objects. It lives while it is awaited and holds no task.
+pub struct Watched<K> {
+    connection: Arc<Connection>,
+    selection: Selection,
+    events: BoxStream<'static, watcher::Result<WatchEvent<K>>>,
+    /// The objects of a list that is not yet complete.
+    listed: BTreeMap<Key, Arc<K>>,
+    view: View<K>,
+    was_read: bool,
+    failures: u32,
+    resume_at: Option<Instant>,
+}
+
+/// What a [`Watched`] holds, readable while it goes on. Clones see the same.
+pub struct View<K>(Arc<Mutex<BTreeMap<Key, Arc<K>>>>);
+
+/// The UID tells an object from its successor of the same name; the rest gives a pleasant order.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    namespace: String,
+    name: String,
+    uid: String,
+}
+
+impl Key {
+    fn of<K: Object>(object: &K) -> Self {
+        Self {
+            namespace: object.namespace().unwrap_or_default(),
+            name: object.name_any(),
+            uid: object.uid().unwrap_or_default(),
+        }
+    }
+}
+
+impl<K: Object> Watched<K> {
+    pub(super) fn new(connection: Arc<Connection>, selection: Selection) -> Self {
+        Self {
+            events: events(&connection, &selection),
+            connection,
+            selection,
+            listed: BTreeMap::new(),
+            view: View(Arc::default()),
+            was_read: false,
+            failures: 0,
+            resume_at: None,
+        }
+    }
+
+    /// The set, readable while it is kept current.
+    pub fn view(&self) -> View<K> {
+        self.view.clone()
+    }
+
+    /// The objects as they were when last heard of, by namespace and name; none before the first list is complete.
+    pub fn objects(&self) -> Vec<Arc<K>> {
+        self.view.objects()
+    }
+
+    async fn next(&mut self) -> Result<Event, Error> {
+        loop {
+            if let Some(time) = self.resume_at {
+                tokio::time::sleep_until(time).await;
+                self.resume_at = None;
+            }
+            let Some(event) = self.events.next().await else {
+                self.start_over();
+                continue;
+            };
+            match event {
+                Ok(event) => {
+                    if self.apply(event) {
+                        return self.drain();
+                    }
+                }
+                Err(error) => {
+                    if let Some(trouble) = self.failed(error)? {
+                        return Ok(trouble);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes whatever else has arrived already, so that a burst brings one look and not hundreds.
+    fn drain(&mut self) -> Result<Event, Error> {
+        while let Some(Some(event)) = self.events.next().now_or_never() {
+            match event {
+                Ok(event) => {
+                    self.apply(event);
+                }
+                Err(error) => {
+                    self.failed(error)?;
+                    break;
+                }
+            }
+        }
+        Ok(Event::Changed)
+    }
+
+    /// Whether the view has changed.
+    fn apply(&mut self, event: WatchEvent<K>) -> bool {
+        // the beginning of a list is announced before it is asked for, so it is no sign of health
+        if !matches!(event, WatchEvent::Init) {
+            self.failures = 0;
+        }
+        match event {
+            WatchEvent::Init => self.listed.clear(),
+            WatchEvent::InitApply(object) => {
+                self.listed.insert(Key::of(&object), Arc::new(object));
+            }
+            WatchEvent::InitDone => {
+                let listed = std::mem::take(&mut self.listed);
+                self.view.change(|objects| *objects = listed);
+                self.was_read = true;
+                return true;
+            }
+            WatchEvent::Apply(object) => {
+                self.view.change(|objects| replace(objects, object));
+                return true;
+            }
+            WatchEvent::Delete(object) => {
+                self.view.change(|objects| drop(objects.remove(&Key::of(&object))));
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Decides whether to go on: an error to end with, trouble to tell, or nothing worth a word.
+    fn failed(&mut self, error: watcher::Error) -> Result<Option<Event>, Error> {
+        self.failures = self.failures.saturating_add(1);
+        if is_expired(&error) && self.failures < FIRST_LOOKS {
+            self.list_again(&error);
+            return Ok(None);
+        }
+        let error = self.explain(error);
+        if !error.can_heal() || (!self.was_read && self.failures >= FIRST_LOOKS) {
+            return Err(error);
+        }
+        self.pause();
+        Ok(Some(Event::Trouble(format!("{error}; trying again"))))
+    }
+
+    /// An expired version is nobody's fault: the set is listed again, at once the first time.
+    fn list_again(&mut self, error: &watcher::Error) {
+        // The watcher does so by itself after an expired event, but asks on and on with the same version when the
+        // request is refused as expired.
+        if matches!(error, watcher::Error::WatchStartFailed(_)) {
+            self.start_over();
+        }
+        if self.failures > 1 {
+            self.pause();
+        }
+    }
+
+    fn start_over(&mut self) {
+        self.listed.clear();
+        self.events = events(&self.connection, &self.selection);
+    }
+
+    fn pause(&mut self) {
+        let pause = FIRST_PAUSE * 2_u32.saturating_pow(self.failures.saturating_sub(1).min(10));
+        let pause = pause.min(LONGEST_PAUSE).mul_f64(0.75 + fastrand::f64() / 2.0);
+        self.resume_at = Some(Instant::now() + self.connection.clock.delay(pause));
+    }
+
+    fn explain(&self, error: watcher::Error) -> Error {
+        let what = self.selection.describe::<K>();
+        let server = &self.connection.server;
+        match error {
+            watcher::Error::InitialListFailed(error) => {
+                error::failed(&format!("list {what}"), server, error)
+            }
+            watcher::Error::WatchStartFailed(error) | watcher::Error::WatchFailed(error) => {
+                error::failed(&format!("watch {what}"), server, error)
+            }
+            watcher::Error::WatchError(status) => {
+                error::failed(&format!("watch {what}"), server, kube::Error::Api(status))
+            }
+            watcher::Error::NoResourceVersion => {
+                let answer = "the answer has no resourceVersion";
+                Verdict::new(Class::Invalid, answer).on(&format!("watch {what}"), server, error)
+            }
+        }
+    }
+}
+
+impl<K: Object> Source for Watched<K> {
+    fn changed(&mut self) -> BoxFuture<'_, Result<Event, Error>> {
+        self.next().boxed()
+    }
+}
+
+impl<K> View<K> {
+    /// The objects as they were when last heard of, by namespace and name; none before the first list is complete.
+    pub fn objects(&self) -> Vec<Arc<K>> {
+        let objects = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        objects.values().map(Arc::clone).collect()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<Key, Arc<K>>)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl<K> Clone for View<K> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+/// A successor of the same name means that its predecessor is gone, even if its deletion was never heard of.
+fn replace<K: Object>(objects: &mut BTreeMap<Key, Arc<K>>, object: K) {
+    let key = Key::of(&object);
+    let first = Key { uid: String::new(), ..key.clone() };
+    let stale: Vec<Key> = objects
+        .range(first..)
+        .map(|(other, _)| other)
+        .take_while(|other| other.namespace == key.namespace && other.name == key.name)
+        .filter(|other| other.uid != key.uid)
+        .cloned()
+        .collect();
+    for other in stale {
+        objects.remove(&other);
+    }
+    objects.insert(key, Arc::new(object));
+}
+
+fn events<K: Object>(
+    connection: &Connection,
+    selection: &Selection,
+) -> BoxStream<'static, watcher::Result<WatchEvent<K>>> {
+    let api = connection.api::<K>(selection.namespace.as_deref());
+    let config = watcher::Config {
+        label_selector: selection.labels.clone(),
+        field_selector: selection.fields.clone(),
+        page_size: Some(PAGE),
+        timeout: Some(WATCH_SECONDS),
+        ..watcher::Config::default()
+    };
+    watcher::watcher(api, config).boxed()
+}
+
+fn is_expired(error: &watcher::Error) -> bool {
+    let code = match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => error::status_code(error),
+        watcher::Error::WatchError(status) => Some(status.code),
+        watcher::Error::NoResourceVersion => None,
+    };
+    code == Some(410)
+}

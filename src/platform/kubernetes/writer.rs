@@ -1,0 +1,224 @@
+//! The calls that change a cluster. Each is sent once: whether a call that got no answer took effect is for the
+//! caller to find out by looking. Only a refusal that says "not now, nothing was done" is repeated here.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v1::Scale;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::Status;
+use serde_json::{Value as Json, json};
+
+use crate::platform::PROGRAM;
+use crate::platform::error::{Class, Error};
+
+use super::{Connection, FIRST_PAUSE, LOOKS, Object, Reader, thing, wait_before_again};
+
+/// A program that is told to end has thirty seconds to finish the call in flight and note its receipt.
+const SEND_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What became of a request to remove a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    /// The API server accepted it; the pod ends within its grace period.
+    Accepted,
+    /// That pod was gone already, or another one now has its name.
+    Gone,
+}
+
+/// Changes a cluster.
+#[derive(Clone)]
+pub struct Writer {
+    reader: Reader,
+}
+
+impl Writer {
+    pub(in crate::platform) fn new(connection: Arc<Connection>) -> Self {
+        Self { reader: Reader::new(connection) }
+    }
+
+    /// Looks at the same cluster.
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// Merges `patch` into an object (RFC 7386: null removes a field) and returns what it became. With
+    /// `metadata.resourceVersion` in the patch it takes effect only if the object is still of that version.
+    ///
+    /// # Errors
+    /// The call failed; [`Class::Busy`] if the version had moved on.
+    pub async fn patch<K: Object>(
+        &self,
+        namespace: Option<&str>,
+        name: &str,
+        patch: &Json,
+    ) -> Result<K, Error> {
+        let api = self.connection().api::<K>(namespace);
+        let call = format!("patch {}", thing::<K>(namespace, name));
+        let patch = Patch::Merge(patch);
+        self.connection()
+            .change(&call, || async { api.patch(name, &patch_params(), &patch).await })
+            .await
+    }
+
+    /// Sets the replicas of a deployment through its scale subresource, which needs no permission on the rest of
+    /// it. With a `resource_version` it takes effect only if the deployment is still of that version.
+    ///
+    /// # Errors
+    /// The call failed; [`Class::Busy`] if the version had moved on.
+    pub async fn scale_deployment(
+        &self,
+        namespace: &str,
+        name: &str,
+        replicas: u32,
+        resource_version: Option<&str>,
+    ) -> Result<Scale, Error> {
+        let api = self.connection().api::<Deployment>(Some(namespace));
+        let call = format!("scale {}", thing::<Deployment>(Some(namespace), name));
+        let patch = Patch::Merge(scale(replicas, resource_version));
+        self.connection()
+            .change(&call, || async {
+                let scaled: Json =
+                    serde_json::to_value(api.patch_scale(name, &patch_params(), &patch).await?)
+                        .map_err(kube::Error::SerdeError)?;
+                serde_json::from_value(scaled).map_err(kube::Error::SerdeError)
+            })
+            .await
+    }
+
+    /// Deletes the pod of this name if it is the one with this UID. No disruption budget is asked.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn delete_pod(
+        &self,
+        namespace: &str,
+        name: &str,
+        uid: &str,
+        grace: Option<u32>,
+    ) -> Result<Removal, Error> {
+        let api = self.connection().api::<Pod>(Some(namespace));
+        let call = format!("delete {}", thing::<Pod>(Some(namespace), name));
+        let params = DeleteParams {
+            grace_period_seconds: grace,
+            preconditions: Some(Preconditions {
+                uid: Some(uid.to_owned()),
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
+        let answer = self
+            .connection()
+            .change(&call, || async { api.delete(name, &params).await.map(drop) })
+            .await;
+        self.removal(answer, namespace, name, uid).await
+    }
+
+    /// Asks that the pod of this name be evicted if it is the one with this UID. Disruption budgets are asked.
+    ///
+    /// # Errors
+    /// The call failed; [`Class::Busy`] at once, with the budget's own words, if a budget does not allow it now.
+    pub async fn evict_pod(
+        &self,
+        namespace: &str,
+        name: &str,
+        uid: &str,
+        grace: Option<u32>,
+    ) -> Result<Removal, Error> {
+        let api = self.connection().api::<Pod>(Some(namespace));
+        let call = format!("evict {}", thing::<Pod>(Some(namespace), name));
+        let body = eviction(namespace, name, uid, grace);
+        let params = PostParams::default();
+        let answer = self
+            .connection()
+            .change(&call, || async {
+                api.create_subresource::<_, Status>("eviction", name, &params, &body)
+                    .await
+                    .map(drop)
+            })
+            .await;
+        self.removal(answer, namespace, name, uid).await
+    }
+
+    fn connection(&self) -> &Connection {
+        &self.reader.connection
+    }
+
+    /// A refusal means success when the pod that was meant is not there any more.
+    async fn removal(
+        &self,
+        answer: Result<(), Error>,
+        namespace: &str,
+        name: &str,
+        uid: &str,
+    ) -> Result<Removal, Error> {
+        match answer {
+            Ok(()) => Ok(Removal::Accepted),
+            Err(error) if error.class() == Class::NotFound => Ok(Removal::Gone),
+            Err(error) if error.code() == "Conflict" => {
+                let now: Option<Pod> = self.reader.get(Some(namespace), name).await?;
+                match now.and_then(|pod| pod.uid()) {
+                    Some(present) if present == uid => Err(error),
+                    _ => Ok(Removal::Gone),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Connection {
+    /// A call that changes something: sent again only after an answer that says it was turned away unread.
+    async fn change<T, F>(&self, call: &str, send: impl Fn() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = kube::Result<T>>,
+    {
+        let mut pause = FIRST_PAUSE;
+        for _ in 1..LOOKS {
+            match self.send(call, SEND_TIMEOUT, send()).await {
+                Err(error) if was_turned_away(&error) => {
+                    tracing::debug!(%error, "a change to Kubernetes is sent again");
+                    self.clock.sleep(wait_before_again(&error, pause)).await;
+                    pause *= 2;
+                }
+                answer => return answer,
+            }
+        }
+        self.send(call, SEND_TIMEOUT, send()).await
+    }
+}
+
+/// The API server's flow control answers 429 before it looks at the request.
+fn was_turned_away(error: &Error) -> bool {
+    error.class() == Class::Transient && matches!(error.code(), "TooManyRequests" | "429")
+}
+
+fn patch_params() -> PatchParams {
+    PatchParams { field_manager: Some(PROGRAM.to_owned()), ..PatchParams::default() }
+}
+
+fn scale(replicas: u32, resource_version: Option<&str>) -> Json {
+    let mut scale = json!({"spec": {"replicas": replicas}});
+    if let Some(version) = resource_version {
+        scale["metadata"] = json!({"resourceVersion": version});
+    }
+    scale
+}
+
+/// Written by hand: kube's own sends the grace period under a name that the API server does not know.
+fn eviction(namespace: &str, name: &str, uid: &str, grace: Option<u32>) -> Json {
+    let mut options = json!({"preconditions": {"uid": uid}});
+    if let Some(seconds) = grace {
+        options["gracePeriodSeconds"] = json!(seconds);
+    }
+    json!({
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": {"namespace": namespace, "name": name},
+        "deleteOptions": options,
+    })
+}
