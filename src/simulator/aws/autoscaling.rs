@@ -1,0 +1,371 @@
+//! EC2 Auto Scaling: groups, their instances and activities, over query and XML.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::fleet::{Activity, ActivityStatus, Fleet, Group, Instance, Lifecycle};
+use super::protocol::{Parameters, Refusal, iso, page};
+
+/// How many instances one SetInstanceProtection may name.
+const PROTECTION_BATCH: usize = 50;
+
+/// The operations that may change something.
+pub(crate) const MUTATING: [&str; 6] = [
+    "SetInstanceProtection",
+    "UpdateAutoScalingGroup",
+    "SetDesiredCapacity",
+    "TerminateInstanceInAutoScalingGroup",
+    "SuspendProcesses",
+    "ResumeProcesses",
+];
+
+/// Answers a call; the flag says whether it altered anything. Nothing is here when `here` is false.
+pub(crate) fn answer(
+    fleet: &mut Fleet,
+    action: &str,
+    parameters: &Parameters,
+    here: bool,
+    now: Timestamp,
+) -> Result<(Value, bool), Refusal> {
+    let reading = |result: Result<Value, Refusal>| result.map(|value| (value, false));
+    match action {
+        "DescribeAutoScalingGroups" => reading(describe_groups(fleet, parameters, here)),
+        "DescribeAutoScalingInstances" => reading(describe_instances(fleet, parameters, here)),
+        "DescribeScalingActivities" => reading(describe_activities(fleet, parameters, here)),
+        "SetInstanceProtection" => set_protection(fleet, parameters),
+        "UpdateAutoScalingGroup" => update_group(fleet, parameters),
+        "SetDesiredCapacity" => set_desired(fleet, parameters),
+        "TerminateInstanceInAutoScalingGroup" => terminate(fleet, parameters, now),
+        "SuspendProcesses" | "ResumeProcesses" => suspend(fleet, parameters, action),
+        other => {
+            let message = format!("Could not find operation {other} for version 2011-01-01");
+            Err(Refusal::new(400, "InvalidAction", message))
+        }
+    }
+}
+
+fn max_records(parameters: &Parameters, usual: u32, most: u32) -> Result<usize, Refusal> {
+    let size = parameters.number("MaxRecords")?.unwrap_or(usual);
+    if !(1..=most).contains(&size) {
+        let message = format!("The value of MaxRecords is out of range: it must be 1 to {most}.");
+        return Err(Refusal::validation(message));
+    }
+    Ok(size as usize)
+}
+
+fn describe_groups(fleet: &Fleet, parameters: &Parameters, here: bool) -> Result<Value, Refusal> {
+    let names = parameters.list("AutoScalingGroupNames.member");
+    let filters = parameters.filters("Filters.member", "Values.member");
+    let groups: Vec<Value> = fleet
+        .groups
+        .values()
+        .filter(|group| here && (names.is_empty() || names.contains(&group.name.as_str())))
+        .filter(|group| filters.iter().all(|(name, values)| passes(group, name, values)))
+        .map(|group| describe_group(fleet, group))
+        .collect();
+    let size = max_records(parameters, 50, 100)?;
+    let (groups, next) = page(groups, size, parameters.get("NextToken"))?;
+    Ok(json!({"AutoScalingGroups": groups, "NextToken": next}))
+}
+
+fn passes(group: &Group, filter: &str, values: &[&str]) -> bool {
+    let named = |text: &str| values.contains(&text);
+    match filter {
+        "tag-key" => group.tags.keys().any(|key| named(key)),
+        "tag-value" => group.tags.values().any(|value| named(value)),
+        other => other
+            .strip_prefix("tag:")
+            .and_then(|key| group.tags.get(key))
+            .is_some_and(|value| named(value)),
+    }
+}
+
+fn describe_group(fleet: &Fleet, group: &Group) -> Value {
+    let zones = ["a", "b", "c"].map(|letter| format!("{}{letter}", fleet.region));
+    let instances: Vec<Value> = fleet.members(&group.name).map(describe_member).collect();
+    let tags: Vec<Value> = group
+        .tags
+        .iter()
+        .map(|(key, value)| {
+            json!({
+                "ResourceId": group.name,
+                "ResourceType": "auto-scaling-group",
+                "Key": key,
+                "Value": value,
+                "PropagateAtLaunch": true,
+            })
+        })
+        .collect();
+    let suspended: Vec<Value> = group
+        .suspended
+        .iter()
+        .map(|process| json!({"ProcessName": process, "SuspensionReason": "User suspended"}))
+        .collect();
+    json!({
+        "AutoScalingGroupName": group.name,
+        "AutoScalingGroupARN": format!(
+            "arn:aws:autoscaling:{}:{}:autoScalingGroup:0:autoScalingGroupName/{}",
+            fleet.region, fleet.account, group.name
+        ),
+        "MinSize": group.min,
+        "MaxSize": group.max,
+        "DesiredCapacity": group.desired,
+        "DefaultCooldown": 300,
+        "AvailabilityZones": zones,
+        "LoadBalancerNames": [],
+        "TargetGroupARNs": [],
+        "HealthCheckType": "EC2",
+        "HealthCheckGracePeriod": 15,
+        "Instances": instances,
+        "CreatedTime": iso(group.created),
+        "SuspendedProcesses": suspended,
+        "VPCZoneIdentifier": "subnet-0a,subnet-0b,subnet-0c",
+        "EnabledMetrics": [],
+        "Tags": tags,
+        "TerminationPolicies": ["AllocationStrategy", "OldestLaunchTemplate", "OldestInstance"],
+        "NewInstancesProtectedFromScaleIn": group.new_instances_protected,
+        "CapacityRebalance": true,
+    })
+}
+
+fn describe_member(instance: &Instance) -> Value {
+    let health = match instance.lifecycle {
+        Lifecycle::Terminating | Lifecycle::Terminated => "Unhealthy",
+        Lifecycle::Pending | Lifecycle::InService => "Healthy",
+    };
+    json!({
+        "InstanceId": instance.id,
+        "InstanceType": instance.instance_type,
+        "AvailabilityZone": instance.zone,
+        "LifecycleState": instance.lifecycle.word(),
+        "HealthStatus": health,
+        "ProtectedFromScaleIn": instance.protected,
+    })
+}
+
+fn describe_instances(fleet: &Fleet, parameters: &Parameters, here: bool) -> Result<Value, Refusal> {
+    let ids = parameters.list("InstanceIds.member");
+    let instances: Vec<Value> = fleet
+        .groups
+        .keys()
+        .flat_map(|group| fleet.members(group))
+        .filter(|instance| here && (ids.is_empty() || ids.contains(&instance.id.as_str())))
+        .map(|instance| {
+            let mut described = describe_member(instance);
+            described["AutoScalingGroupName"] = instance.group.as_str().into();
+            // This one call writes it in capitals.
+            let health = described["HealthStatus"].as_str().unwrap_or_default().to_uppercase();
+            described["HealthStatus"] = health.into();
+            described
+        })
+        .collect();
+    let size = max_records(parameters, 50, 50)?;
+    let (instances, next) = page(instances, size, parameters.get("NextToken"))?;
+    Ok(json!({"AutoScalingInstances": instances, "NextToken": next}))
+}
+
+fn describe_activities(fleet: &Fleet, parameters: &Parameters, here: bool) -> Result<Value, Refusal> {
+    let group = parameters.get("AutoScalingGroupName");
+    let ids = parameters.list("ActivityIds.member");
+    if let Some(name) = group {
+        find(fleet, name)?;
+    }
+    let mut activities: Vec<(&str, &Activity)> = fleet
+        .groups
+        .values()
+        .filter(|candidate| here && group.is_none_or(|name| name == candidate.name))
+        .flat_map(|group| group.activities.iter().rev().map(|a| (group.name.as_str(), a)))
+        .filter(|(_, activity)| ids.is_empty() || ids.contains(&activity.id.as_str()))
+        .collect();
+    activities.sort_by_key(|(_, activity)| std::cmp::Reverse(activity.started));
+    let described = activities
+        .into_iter()
+        .map(|(group, activity)| describe_activity(group, activity))
+        .collect();
+    let size = max_records(parameters, 100, 100)?;
+    let (described, next) = page(described, size, parameters.get("NextToken"))?;
+    Ok(json!({"Activities": described, "NextToken": next}))
+}
+
+fn describe_activity(group: &str, activity: &Activity) -> Value {
+    let progress = match activity.status {
+        ActivityStatus::InProgress => 50,
+        ActivityStatus::Successful | ActivityStatus::Failed => 100,
+    };
+    json!({
+        "ActivityId": activity.id,
+        "AutoScalingGroupName": group,
+        "Description": activity.description,
+        "Cause": activity.cause,
+        "StartTime": iso(activity.started),
+        "EndTime": activity.ended.map(iso),
+        "StatusCode": activity.status.word(),
+        "StatusMessage": activity.message,
+        "Progress": progress,
+        "Details": "{}",
+    })
+}
+
+fn find<'a>(fleet: &'a Fleet, name: &str) -> Result<&'a Group, Refusal> {
+    fleet.groups.get(name).ok_or_else(|| {
+        Refusal::validation(format!("AutoScalingGroup name not found - AutoScalingGroup '{name}' not found"))
+    })
+}
+
+/// The named group, to be changed.
+fn named<'a>(fleet: &'a mut Fleet, parameters: &Parameters) -> Result<&'a mut Group, Refusal> {
+    let name = parameters.required("AutoScalingGroupName")?;
+    find(fleet, name)?;
+    fleet
+        .groups
+        .get_mut(name)
+        .ok_or_else(|| Refusal::validation("AutoScalingGroup name not found"))
+}
+
+fn set_protection(fleet: &mut Fleet, parameters: &Parameters) -> Result<(Value, bool), Refusal> {
+    let group = parameters.required("AutoScalingGroupName")?;
+    parameters.required("ProtectedFromScaleIn")?;
+    find(fleet, group)?;
+    let ids = parameters.list("InstanceIds.member");
+    if ids.len() > PROTECTION_BATCH {
+        return Err(Refusal::validation(format!(
+            "The number of instance ids, {}, exceeds the limit of {PROTECTION_BATCH}.",
+            ids.len()
+        )));
+    }
+    for id in &ids {
+        let Some(instance) = fleet.members(group).find(|member| member.id == *id) else {
+            return Err(Refusal::validation(format!(
+                "The instance {id} is not part of Auto Scaling group {group}."
+            )));
+        };
+        if !instance.can_be_protected() {
+            return Err(Refusal::validation(format!(
+                "The instance {id} is not in InService or EnteringStandby or Standby."
+            )));
+        }
+    }
+    let wanted = parameters.flag("ProtectedFromScaleIn");
+    let mut changed = false;
+    for id in ids {
+        if let Some(instance) = fleet.instances.get_mut(id) {
+            changed |= instance.protected != wanted;
+            instance.protected = wanted;
+        }
+    }
+    if let Some(group) = fleet.groups.get_mut(group).filter(|_| changed) {
+        group.allow_another_try();
+    }
+    Ok((json!({}), changed))
+}
+
+fn update_group(fleet: &mut Fleet, parameters: &Parameters) -> Result<(Value, bool), Refusal> {
+    let group = named(fleet, parameters)?;
+    let min = parameters.number("MinSize")?.unwrap_or(group.min);
+    let max = parameters.number("MaxSize")?.unwrap_or(group.max);
+    let desired = parameters
+        .number("DesiredCapacity")?
+        .unwrap_or(group.desired.clamp(min.min(max), max));
+    let protect = match parameters.get("NewInstancesProtectedFromScaleIn") {
+        None => group.new_instances_protected,
+        Some(_) => parameters.flag("NewInstancesProtectedFromScaleIn"),
+    };
+    if min > max {
+        let message = format!("Max bound, {max}, must be greater than or equal to min bound, {min}");
+        return Err(Refusal::validation(message));
+    }
+    if !(min..=max).contains(&desired) {
+        return Err(Refusal::validation(format!(
+            "Desired capacity:{desired} must be between the specified min size:{min} and max size:{max}"
+        )));
+    }
+    let before = (group.min, group.max, group.desired, group.new_instances_protected);
+    (group.min, group.max, group.desired) = (min, max, desired);
+    group.new_instances_protected = protect;
+    group.allow_another_try();
+    Ok((json!({}), before != (min, max, desired, protect)))
+}
+
+fn set_desired(fleet: &mut Fleet, parameters: &Parameters) -> Result<(Value, bool), Refusal> {
+    parameters.required("DesiredCapacity")?;
+    let group = named(fleet, parameters)?;
+    let desired = parameters.number("DesiredCapacity")?.unwrap_or(group.desired);
+    let side = match desired {
+        low if low < group.min => Some(("below min", group.min)),
+        high if high > group.max => Some(("above max", group.max)),
+        _ => None,
+    };
+    if let Some((side, bound)) = side {
+        return Err(Refusal::validation(format!(
+            "New SetDesiredCapacity value {desired} is {side} value {bound} for the AutoScalingGroup."
+        )));
+    }
+    let changed = group.desired != desired;
+    group.desired = desired;
+    group.allow_another_try();
+    Ok((json!({}), changed))
+}
+
+fn terminate(
+    fleet: &mut Fleet,
+    parameters: &Parameters,
+    now: Timestamp,
+) -> Result<(Value, bool), Refusal> {
+    let id = parameters.required("InstanceId")?;
+    parameters.required("ShouldDecrementDesiredCapacity")?;
+    let member = fleet
+        .instances
+        .get(id)
+        .filter(|instance| instance.lifecycle != Lifecycle::Terminated)
+        .ok_or_else(|| {
+            let message = format!("Instance Id not found - No managed instance found for instance ID {id}");
+            Refusal::validation(message)
+        })?;
+    let group_name = member.group.clone();
+    if member.lifecycle == Lifecycle::Terminating {
+        let open = find(fleet, &group_name)?.activities.iter().rev();
+        let mut open = open.filter(|activity| activity.instance.as_deref() == Some(id));
+        let activity = open.next().map(|activity| describe_activity(&group_name, activity));
+        return Ok((json!({"Activity": activity}), false));
+    }
+    if parameters.flag("ShouldDecrementDesiredCapacity")
+        && let Some(group) = fleet.groups.get_mut(&group_name)
+    {
+        if group.desired <= group.min {
+            return Err(Refusal::validation(format!(
+                "Currently, desiredSize equals minSize ({}). Terminating instance without replacement \
+                 will violate group's min size constraint. Either set shouldDecrementDesiredCapacity flag \
+                 to false or lower group's min size.",
+                group.min
+            )));
+        }
+        group.desired -= 1;
+    }
+    let cause = format!("At {} instance {id} was taken out of service in response to a user request.", iso(now));
+    let activity = fleet.terminate(id, &cause, now);
+    let described = activity.map(|activity| describe_activity(&group_name, &activity));
+    Ok((json!({"Activity": described}), true))
+}
+
+fn suspend(
+    fleet: &mut Fleet,
+    parameters: &Parameters,
+    action: &str,
+) -> Result<(Value, bool), Refusal> {
+    const ALL: [&str; 4] = ["Launch", "Terminate", "AZRebalance", "ReplaceUnhealthy"];
+    let mut processes = parameters.list("ScalingProcesses.member");
+    if processes.is_empty() {
+        processes = ALL.to_vec();
+    }
+    let group = named(fleet, parameters)?;
+    let before = group.suspended.clone();
+    for process in processes {
+        if action == "SuspendProcesses" {
+            group.suspended.insert(process.to_owned());
+        } else {
+            group.suspended.remove(process);
+        }
+    }
+    let changed = before != group.suspended;
+    Ok((json!({}), changed))
+}

@@ -1,0 +1,334 @@
+//! EKS: clusters, nodegroups and updates, over REST with JSON.
+
+use std::collections::BTreeMap;
+
+use axum::http::Method;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::simulator::front::Incoming;
+use crate::simulator::kubernetes::api::discovery::git_version;
+
+use super::fleet::{Change, Fleet, Nodegroup, Unaccepted, Update};
+use super::protocol::{Parameters, Refusal, epoch, page};
+
+/// An EKS call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Call {
+    ListClusters,
+    DescribeCluster(String),
+    ListNodegroups(String),
+    DescribeNodegroup(String, String),
+    UpdateNodegroupConfig(String, String),
+    ListUpdates(String),
+    DescribeUpdate(String, String),
+}
+
+impl Call {
+    /// Reads the call from a request's method and path.
+    pub(crate) fn of(incoming: &Incoming) -> Option<Self> {
+        let path: Vec<&str> = incoming.path().trim_matches('/').split('/').collect();
+        let own = |text: &str| text.to_owned();
+        match (&incoming.parts.method, path.as_slice()) {
+            (&Method::GET, ["clusters"]) => Some(Self::ListClusters),
+            (&Method::GET, ["clusters", cluster]) => Some(Self::DescribeCluster(own(cluster))),
+            (&Method::GET, ["clusters", cluster, "node-groups"]) => {
+                Some(Self::ListNodegroups(own(cluster)))
+            }
+            (&Method::GET, ["clusters", cluster, "node-groups", nodegroup]) => {
+                Some(Self::DescribeNodegroup(own(cluster), own(nodegroup)))
+            }
+            (&Method::POST, ["clusters", cluster, "node-groups", nodegroup, "update-config"]) => {
+                Some(Self::UpdateNodegroupConfig(own(cluster), own(nodegroup)))
+            }
+            (&Method::GET, ["clusters", cluster, "updates"]) => Some(Self::ListUpdates(own(cluster))),
+            (&Method::GET, ["clusters", cluster, "updates", update]) => {
+                Some(Self::DescribeUpdate(own(cluster), own(update)))
+            }
+            _ => None,
+        }
+    }
+
+    /// The operation's name.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::ListClusters => "ListClusters",
+            Self::DescribeCluster(_) => "DescribeCluster",
+            Self::ListNodegroups(_) => "ListNodegroups",
+            Self::DescribeNodegroup(..) => "DescribeNodegroup",
+            Self::UpdateNodegroupConfig(..) => "UpdateNodegroupConfig",
+            Self::ListUpdates(_) => "ListUpdates",
+            Self::DescribeUpdate(..) => "DescribeUpdate",
+        }
+    }
+
+    fn cluster(&self) -> Option<&str> {
+        match self {
+            Self::ListClusters => None,
+            Self::DescribeCluster(cluster)
+            | Self::ListNodegroups(cluster)
+            | Self::DescribeNodegroup(cluster, _)
+            | Self::UpdateNodegroupConfig(cluster, _)
+            | Self::ListUpdates(cluster)
+            | Self::DescribeUpdate(cluster, _) => Some(cluster),
+        }
+    }
+}
+
+/// Answers a call; the flag says whether it altered anything. `here` is whether the region has the cluster.
+pub(crate) fn answer(
+    fleet: &mut Fleet,
+    call: &Call,
+    incoming: &Incoming,
+    here: bool,
+    now: Timestamp,
+) -> Result<(Value, bool), Refusal> {
+    let query = Parameters::parse(incoming.query().as_bytes());
+    if let Some(cluster) = call.cluster().filter(|name| !here || *name != fleet.cluster) {
+        let message = format!("No cluster found for name: {cluster}.");
+        return Err(Refusal::new(404, "ResourceNotFoundException", message));
+    }
+    let result = match call {
+        Call::ListClusters => {
+            let names = here.then(|| fleet.cluster.clone()).into_iter().collect();
+            names_page("clusters", names, &query)?
+        }
+        Call::DescribeCluster(_) => json!({"cluster": cluster(fleet)}),
+        Call::ListNodegroups(_) => {
+            names_page("nodegroups", fleet.nodegroups.keys().cloned().collect(), &query)?
+        }
+        Call::DescribeNodegroup(_, name) => {
+            let nodegroup = find(fleet, name)?;
+            json!({"nodegroup": describe(fleet, nodegroup)})
+        }
+        Call::UpdateNodegroupConfig(_, name) => {
+            let (update, new) = update_config(fleet, name, incoming, now)?;
+            return Ok((json!({"update": describe_update(&update)}), new));
+        }
+        Call::ListUpdates(_) => list_updates(fleet, &query)?,
+        Call::DescribeUpdate(_, id) => {
+            json!({"update": describe_update(find_update(fleet, id, &query)?)})
+        }
+    };
+    Ok((result, false))
+}
+
+fn names_page(field: &str, names: Vec<String>, query: &Parameters) -> Result<Value, Refusal> {
+    let size = query.number("maxResults").map_err(invalid)?.unwrap_or(100);
+    if !(1..=100).contains(&size) {
+        let message = "maxResults must be between 1 and 100";
+        return Err(Refusal::new(400, "InvalidParameterException", message));
+    }
+    let (names, next) = page(names, size as usize, query.get("nextToken")).map_err(invalid)?;
+    Ok(json!({field: names, "nextToken": next}))
+}
+
+/// EKS's code for what the parsers of the query services call a ValidationError.
+fn invalid(refusal: Refusal) -> Refusal {
+    Refusal::new(400, "InvalidParameterException", refusal.message)
+}
+
+fn find<'a>(fleet: &'a Fleet, name: &str) -> Result<&'a Nodegroup, Refusal> {
+    fleet.nodegroups.get(name).ok_or_else(|| {
+        Refusal::new(
+            404,
+            "ResourceNotFoundException",
+            format!("No node group found for name: {name}."),
+        )
+        .with("clusterName", &fleet.cluster)
+        .with("nodegroupName", name)
+    })
+}
+
+fn cluster(fleet: &Fleet) -> Value {
+    json!({
+        "name": fleet.cluster,
+        "arn": format!("arn:aws:eks:{}:{}:cluster/{}", fleet.region, fleet.account, fleet.cluster),
+        "createdAt": epoch(fleet.created),
+        "version": fleet.version,
+        "platformVersion": "eks.1",
+        "status": "ACTIVE",
+        "tags": {},
+    })
+}
+
+fn describe(fleet: &Fleet, nodegroup: &Nodegroup) -> Value {
+    let issues: Vec<Value> = (nodegroup.status == "DEGRADED")
+        .then(|| {
+            json!({
+                "code": "AsgInstanceLaunchFailures",
+                "message": "instances could not be launched in the past",
+                "resourceIds": [nodegroup.group],
+            })
+        })
+        .into_iter()
+        .collect();
+    json!({
+        "nodegroupName": nodegroup.name,
+        "nodegroupArn": nodegroup.arn,
+        "clusterName": fleet.cluster,
+        "version": fleet.version,
+        "releaseVersion": git_version(&fleet.version),
+        "createdAt": epoch(nodegroup.created),
+        "modifiedAt": epoch(nodegroup.modified),
+        "status": nodegroup.status,
+        "capacityType": "ON_DEMAND",
+        "scalingConfig": {
+            "minSize": nodegroup.sizes.min,
+            "maxSize": nodegroup.sizes.max,
+            "desiredSize": nodegroup.sizes.desired,
+        },
+        "instanceTypes": [nodegroup.instance_type],
+        "subnets": ["subnet-0a", "subnet-0b", "subnet-0c"],
+        "amiType": "AL2023_x86_64_STANDARD",
+        "nodeRole": format!("arn:aws:iam::{}:role/node", fleet.account),
+        "labels": nodegroup.labels,
+        "resources": {"autoScalingGroups": [{"name": nodegroup.group}]},
+        "diskSize": 20,
+        "health": {"issues": issues},
+        "updateConfig": {"maxUnavailable": 1},
+        "tags": {},
+    })
+}
+
+fn describe_update(update: &Update) -> Value {
+    let change = &update.change;
+    let sizes = [
+        ("MinSize", change.min),
+        ("MaxSize", change.max),
+        ("DesiredSize", change.desired),
+    ];
+    let mut params: Vec<Value> = sizes
+        .iter()
+        .filter_map(|(kind, size)| Some(json!({"type": kind, "value": (*size)?.to_string()})))
+        .collect();
+    if !change.add_labels.is_empty() {
+        let labels = json!(change.add_labels).to_string();
+        params.push(json!({"type": "LabelsToAdd", "value": labels}));
+    }
+    if !change.remove_labels.is_empty() {
+        let labels = json!(change.remove_labels).to_string();
+        params.push(json!({"type": "LabelsToRemove", "value": labels}));
+    }
+    let errors: Vec<Value> = update
+        .errors
+        .iter()
+        .map(|(code, message)| {
+            json!({"errorCode": code, "errorMessage": message, "resourceIds": [change.nodegroup]})
+        })
+        .collect();
+    json!({
+        "id": update.id,
+        "status": update.status.word(),
+        "type": "ConfigUpdate",
+        "params": params,
+        "createdAt": epoch(update.created),
+        "errors": errors,
+    })
+}
+
+fn update_config(
+    fleet: &mut Fleet,
+    name: &str,
+    incoming: &Incoming,
+    now: Timestamp,
+) -> Result<(Update, bool), Refusal> {
+    let body: Value = serde_json::from_slice(&incoming.body).map_err(|_| {
+        let message = "Unable to unmarshal the request body";
+        Refusal::new(400, "SerializationException", message)
+    })?;
+    find(fleet, name)?;
+    let change = read_change(name, &body)?;
+    let token = body.get("clientRequestToken").and_then(Value::as_str);
+    fleet.begin_update(change, token, now).map_err(|unaccepted| {
+        let refusal = match unaccepted {
+            Unaccepted::NoSuchNodegroup => {
+                let message = format!("No node group found for name: {name}.");
+                Refusal::new(404, "ResourceNotFoundException", message)
+            }
+            Unaccepted::InUse => Refusal::new(
+                409,
+                "ResourceInUseException",
+                "Nodegroup cannot be updated as it is currently not in Active State",
+            ),
+            Unaccepted::BadSizes(message) => {
+                Refusal::new(400, "InvalidParameterException", message)
+            }
+            Unaccepted::TokenReused => Refusal::new(
+                400,
+                "InvalidParameterException",
+                "The clientRequestToken was used before with other parameters",
+            ),
+        };
+        refusal
+            .with("clusterName", &fleet.cluster)
+            .with("nodegroupName", name)
+    })
+}
+
+fn read_change(name: &str, body: &Value) -> Result<Change, Refusal> {
+    let size = |field: &str| {
+        body["scalingConfig"]
+            .get(field)
+            .filter(|value| !value.is_null())
+            .map(|value| {
+                value.as_u64().and_then(|size| u32::try_from(size).ok()).ok_or_else(|| {
+                    let message = format!("{field} must be a whole number that is not negative");
+                    Refusal::new(400, "InvalidParameterException", message)
+                })
+            })
+            .transpose()
+    };
+    let labels = &body["labels"];
+    let added: BTreeMap<String, String> =
+        serde_json::from_value(labels["addOrUpdateLabels"].clone()).unwrap_or_default();
+    let removed: Vec<String> =
+        serde_json::from_value(labels["removeLabels"].clone()).unwrap_or_default();
+    let change = Change {
+        nodegroup: name.to_owned(),
+        min: size("minSize")?,
+        max: size("maxSize")?,
+        desired: size("desiredSize")?,
+        add_labels: added,
+        remove_labels: removed,
+    };
+    let other_fields = ["taints", "updateConfig", "nodeRepairConfig"];
+    let empty = change == Change { nodegroup: name.to_owned(), ..Change::default() }
+        && other_fields.iter().all(|field| body.get(field).is_none());
+    if empty {
+        let message = "You must provide at least one of the following: labels, taints, scalingConfig, \
+                       updateConfig or nodeRepairConfig";
+        return Err(Refusal::new(400, "InvalidParameterException", message));
+    }
+    Ok(change)
+}
+
+fn list_updates(fleet: &Fleet, query: &Parameters) -> Result<Value, Refusal> {
+    let ids = match query.get("nodegroupName") {
+        // The cluster's own updates; there are none.
+        None => Vec::new(),
+        Some(name) => {
+            find(fleet, name)?;
+            let updates = fleet.updates.iter().rev();
+            let own = updates.filter(|update| update.change.nodegroup == name);
+            own.map(|update| update.id.clone()).collect()
+        }
+    };
+    names_page("updateIds", ids, query)
+}
+
+fn find_update<'a>(
+    fleet: &'a Fleet,
+    id: &str,
+    query: &Parameters,
+) -> Result<&'a Update, Refusal> {
+    let nodegroup = query.get("nodegroupName");
+    fleet
+        .updates
+        .iter()
+        .find(|update| update.id == id && nodegroup == Some(update.change.nodegroup.as_str()))
+        .ok_or_else(|| {
+            let message = format!("No update found for ID: {id}");
+            Refusal::new(404, "ResourceNotFoundException", message)
+        })
+}

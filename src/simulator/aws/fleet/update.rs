@@ -1,0 +1,211 @@
+//! EKS updates of a nodegroup's configuration: what may be asked, what is in progress, how it ends.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::Fleet;
+
+/// How long EKS takes to reach the Auto Scaling group after it accepted an update; until then the old sizes are
+/// still described.
+const BEFORE_APPLY: Duration = Duration::from_secs(3);
+
+/// The sizes of a nodegroup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sizes {
+    pub(crate) min: u32,
+    pub(crate) max: u32,
+    pub(crate) desired: u32,
+}
+
+/// What an UpdateNodegroupConfig asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub(crate) nodegroup: String,
+    pub(crate) min: Option<u32>,
+    pub(crate) max: Option<u32>,
+    pub(crate) desired: Option<u32>,
+    pub(crate) add_labels: BTreeMap<String, String>,
+    pub(crate) remove_labels: Vec<String>,
+}
+
+/// An update.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Update {
+    pub(crate) id: String,
+    pub(crate) change: Change,
+    pub(crate) status: UpdateStatus,
+    pub(crate) created: Timestamp,
+    /// The code and the words of each error.
+    pub(crate) errors: Vec<(String, String)>,
+    pub(super) apply_at: Option<Timestamp>,
+    pub(super) end_at: Timestamp,
+    pub(super) failure: Option<(String, String)>,
+}
+
+/// How an update stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UpdateStatus {
+    InProgress,
+    Successful,
+    Failed,
+}
+
+impl UpdateStatus {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::InProgress => "InProgress",
+            Self::Successful => "Successful",
+            Self::Failed => "Failed",
+        }
+    }
+}
+
+/// Why an update was not accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Unaccepted {
+    NoSuchNodegroup,
+    InUse,
+    BadSizes(String),
+    TokenReused,
+}
+
+impl Fleet {
+    /// Accepts an update, or finds the one that the token began. The flag says whether it is new.
+    pub(crate) fn begin_update(
+        &mut self,
+        change: Change,
+        token: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(Update, bool), Unaccepted> {
+        let known = token.and_then(|token| self.tokens.get(token));
+        if let Some((before, id)) = known {
+            let earlier = self.updates.iter().find(|update| update.id == *id);
+            return match earlier.filter(|_| *before == change) {
+                Some(earlier) => Ok((earlier.clone(), false)),
+                None => Err(Unaccepted::TokenReused),
+            };
+        }
+        let id = self.ids.uuid("update");
+        let (apply_at, end_at) = (
+            self.after(now, BEFORE_APPLY.min(self.times.update)),
+            self.after(now, self.times.update),
+        );
+        let nodegroup = self
+            .nodegroups
+            .get_mut(&change.nodegroup)
+            .ok_or(Unaccepted::NoSuchNodegroup)?;
+        if !matches!(nodegroup.status.as_str(), "ACTIVE" | "DEGRADED") {
+            return Err(Unaccepted::InUse);
+        }
+        check(change.over(nodegroup.sizes))?;
+        nodegroup.updates += 1;
+        nodegroup.status = "UPDATING".to_owned();
+        let failure = nodegroup
+            .failures
+            .iter()
+            .find(|failure| failure.nth == nodegroup.updates)
+            .map(|failure| (failure.code.clone(), failure.message.clone()));
+        let update = Update {
+            id: id.clone(),
+            change: change.clone(),
+            status: UpdateStatus::InProgress,
+            created: now,
+            errors: Vec::new(),
+            apply_at: failure.is_none().then_some(apply_at),
+            end_at,
+            failure,
+        };
+        self.updates.push(update.clone());
+        if let Some(token) = token {
+            self.tokens.insert(token.to_owned(), (change, id));
+        }
+        Ok((update, true))
+    }
+
+    /// Moves updates on; returns when there is more to do.
+    pub(super) fn advance_updates(&mut self, now: Timestamp) -> Option<Timestamp> {
+        let mut due = None;
+        for at in 0..self.updates.len() {
+            let update = &mut self.updates[at];
+            if update.status != UpdateStatus::InProgress {
+                continue;
+            }
+            if update.apply_at.is_some_and(|moment| moment <= now) {
+                update.apply_at = None;
+                let change = update.change.clone();
+                self.apply(&change, now);
+            }
+            let update = &mut self.updates[at];
+            if update.end_at <= now {
+                update.status = match update.failure.take() {
+                    Some(error) => {
+                        update.errors.push(error);
+                        UpdateStatus::Failed
+                    }
+                    None => UpdateStatus::Successful,
+                };
+                let name = update.change.nodegroup.clone();
+                if let Some(nodegroup) = self.nodegroups.get_mut(&name) {
+                    nodegroup.status = nodegroup.resting_status.clone();
+                }
+            } else {
+                let next = update.apply_at.unwrap_or(update.end_at);
+                due = Some(due.map_or(next, |due: Timestamp| due.min(next)));
+            }
+        }
+        due
+    }
+
+    fn apply(&mut self, change: &Change, now: Timestamp) {
+        let Some(nodegroup) = self.nodegroups.get_mut(&change.nodegroup) else {
+            return;
+        };
+        nodegroup.sizes = change.over(nodegroup.sizes);
+        nodegroup.modified = now;
+        nodegroup.labels.extend(change.add_labels.clone());
+        for label in &change.remove_labels {
+            nodegroup.labels.remove(label);
+        }
+        let sized = change.min.is_some() || change.max.is_some() || change.desired.is_some();
+        let sizes = nodegroup.sizes;
+        if sized && let Some(group) = self.groups.get_mut(&nodegroup.group) {
+            group.min = sizes.min;
+            group.max = sizes.max;
+            group.desired = match change.desired {
+                Some(desired) => desired,
+                // Not asked for: the group keeps its own, as far as the bounds let it.
+                None => group.desired.clamp(sizes.min, sizes.max),
+            };
+            group.noted_protected = false;
+        }
+    }
+}
+
+impl Change {
+    /// The sizes that it makes of others.
+    fn over(&self, sizes: Sizes) -> Sizes {
+        Sizes {
+            min: self.min.unwrap_or(sizes.min),
+            max: self.max.unwrap_or(sizes.max),
+            desired: self.desired.unwrap_or(sizes.desired),
+        }
+    }
+}
+
+fn check(sizes: Sizes) -> Result<(), Unaccepted> {
+    let Sizes { min, max, desired } = sizes;
+    let complaint = if max == 0 {
+        "Maximum capacity must be at least 1".to_owned()
+    } else if min > max {
+        format!("Minimum capacity {min} can't be greater than maximum capacity {max}")
+    } else if min > desired {
+        format!("Minimum capacity {min} can't be greater than desired size {desired}")
+    } else if desired > max {
+        format!("Desired capacity {desired} can't be greater than max size {max}")
+    } else {
+        return Ok(());
+    };
+    Err(Unaccepted::BadSizes(complaint))
+}

@@ -1,0 +1,152 @@
+//! Faults that a test or a scenario asks for: the Nth call that matches fails, is late, is throttled, or its
+//! connection breaks. Knows operations by their names only.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::scenario::nominal;
+
+/// Something that shall go wrong.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    /// The operations that it is about, as the call record names them; `*` stands for any characters:
+    /// `eks:UpdateNodegroupConfig`, `watch nodes*`, `patch nodes/*`.
+    pub matching: String,
+    /// The first matching call that it befalls, from 1.
+    #[serde(default = "one")]
+    pub nth: u32,
+    /// How many calls in a row it befalls.
+    #[serde(default = "one")]
+    pub times: u32,
+    /// What happens.
+    pub effect: Effect,
+}
+
+/// What a fault does to a call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// The call is refused and nothing is done.
+    Fail {
+        /// The HTTP status.
+        status: u16,
+        /// The service's own error code (`ServerException`), or for Kubernetes the reason (`InternalError`).
+        code: String,
+        /// The words.
+        #[serde(default)]
+        message: String,
+    },
+    /// The call is done after this much simulated time.
+    Delay {
+        /// How long.
+        #[serde(with = "nominal")]
+        by: Duration,
+    },
+    /// The connection breaks without an answer.
+    Drop {
+        /// Whether it breaks before the call is done; else the call is done and only its answer is lost.
+        before: bool,
+    },
+    /// The call is refused because there were too many.
+    Throttle,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// The faults that were asked for, and how often each has matched.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    armed: Mutex<Vec<Armed>>,
+}
+
+#[derive(Debug)]
+struct Armed {
+    fault: Fault,
+    matched: u32,
+}
+
+impl Faults {
+    pub(crate) fn inject(&self, fault: Fault) {
+        self.armed().push(Armed { fault, matched: 0 });
+    }
+
+    pub(crate) fn clear(&self) {
+        self.armed().clear();
+    }
+
+    /// Counts the call for every fault that it matches, and returns the effect of the first that befalls it.
+    pub(crate) fn meet(&self, operation: &str) -> Option<Effect> {
+        let mut befallen = None;
+        for armed in self.armed().iter_mut() {
+            if !matches_glob(&armed.fault.matching, operation) {
+                continue;
+            }
+            armed.matched = armed.matched.saturating_add(1);
+            let last = armed.fault.nth.saturating_add(armed.fault.times);
+            if befallen.is_none() && (armed.fault.nth..last).contains(&armed.matched) {
+                befallen = Some(armed.fault.effect.clone());
+            }
+        }
+        befallen
+    }
+
+    fn armed(&self) -> MutexGuard<'_, Vec<Armed>> {
+        // No code panics while it holds the lock.
+        self.armed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether `text` is what `glob` describes, where `*` stands for any characters, slashes included.
+fn matches_glob(glob: &str, text: &str) -> bool {
+    let Some((head, rest)) = glob.split_once('*') else {
+        return glob == text;
+    };
+    let Some(mut text) = text.strip_prefix(head) else {
+        return false;
+    };
+    let mut pieces: Vec<&str> = rest.split('*').collect();
+    let tail = pieces.pop().unwrap_or_default();
+    for piece in pieces {
+        match text.find(piece) {
+            Some(at) => text = &text[at + piece.len()..],
+            None => return false,
+        }
+    }
+    text.ends_with(tail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_glob_matches_across_slashes() {
+        assert!(matches_glob("watch nodes", "watch nodes"));
+        assert!(!matches_glob("watch nodes", "watch nodes/n"));
+        assert!(matches_glob("patch pods/*", "patch pods/space/name"));
+        assert!(matches_glob("* pods/*/eviction", "create pods/a/b/eviction"));
+        assert!(!matches_glob("a*bc", "abd"));
+        assert!(!matches_glob("ab*b", "ab"));
+    }
+
+    #[test]
+    fn a_fault_befalls_the_nth_call_and_as_many_as_it_says() {
+        let faults = Faults::default();
+        faults.inject(Fault {
+            matching: "eks:*".to_owned(),
+            nth: 2,
+            times: 2,
+            effect: Effect::Throttle,
+        });
+        let met: Vec<bool> = ["eks:A", "ec2:A", "eks:B", "eks:C", "eks:D"]
+            .iter()
+            .map(|name| faults.meet(name).is_some())
+            .collect();
+        assert_eq!(met, [false, false, true, true, false]);
+    }
+}

@@ -1,0 +1,86 @@
+//! Names that look random and are not: everything is derived from the scenario's seed and what it is for, so that
+//! two runs of one scenario can be compared.
+
+use sha2::{Digest, Sha256};
+
+/// The characters that Kubernetes uses in generated names.
+const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+
+/// A source of ids.
+#[derive(Debug, Clone)]
+pub(crate) struct Ids {
+    seed: u64,
+    issued: u64,
+}
+
+impl Ids {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { seed, issued: 0 }
+    }
+
+    /// A fresh UUID for a thing called `what`.
+    pub(crate) fn uuid(&mut self, what: &str) -> String {
+        let hex = self.hex(what, 32);
+        // The version digit and the variant digit of a random UUID.
+        format!(
+            "{}-{}-4{}-a{}-{}",
+            &hex[..8],
+            &hex[8..12],
+            &hex[13..16],
+            &hex[17..20],
+            &hex[20..]
+        )
+    }
+
+    /// `digits` fresh hexadecimal digits, at most 64.
+    pub(crate) fn hex(&mut self, what: &str, digits: usize) -> String {
+        let mut text: String = self
+            .digest(what)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        text.truncate(digits);
+        text
+    }
+
+    /// A fresh suffix for a generated name.
+    pub(crate) fn suffix(&mut self, what: &str) -> String {
+        letters(&self.digest(what), 5)
+    }
+
+    fn digest(&mut self, what: &str) -> Vec<u8> {
+        self.issued += 1;
+        digest(&format!("{}/{}/{what}", self.seed, self.issued))
+    }
+}
+
+/// Ten characters that depend on `text` alone, for names that must be found again.
+pub(crate) fn name_hash(text: &str) -> String {
+    letters(&digest(text), 10)
+}
+
+fn digest(text: &str) -> Vec<u8> {
+    Sha256::digest(text.as_bytes()).to_vec()
+}
+
+fn letters(bytes: &[u8], count: usize) -> String {
+    bytes
+        .iter()
+        .take(count)
+        .map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()]))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_repeat_from_seed_to_seed_and_never_within_one() {
+        let (mut one, mut same) = (Ids::new(7), Ids::new(7));
+        let first = one.uuid("pod");
+        assert_eq!(first, same.uuid("pod"));
+        assert_ne!(first, one.uuid("pod"));
+        assert!(uuid::Uuid::parse_str(&first).is_ok(), "{first}");
+    }
+}

@@ -1,0 +1,193 @@
+//! Reading one object, and lists by the page.
+
+use serde_json::{Value, json};
+
+use crate::simulator::kubernetes::failure::{Cause, Failure};
+use crate::simulator::kubernetes::object::{name, namespace};
+use crate::simulator::kubernetes::request::{Query, Target};
+use crate::simulator::kubernetes::store::Store;
+
+/// A page of objects and the list's metadata.
+pub(crate) struct Page {
+    pub(crate) objects: Vec<std::sync::Arc<Value>>,
+    pub(crate) metadata: Value,
+}
+
+/// Where a list goes on: at which version it began, and after which object.
+#[derive(Debug, PartialEq, Eq)]
+struct Continue {
+    version: u64,
+    namespace: String,
+    name: String,
+}
+
+/// Lists what the target names: at the newest version, at an exact one, or where a page before ended.
+pub(crate) fn list(store: &Store, target: &Target, query: &Query) -> Result<Page, Failure> {
+    let resource = target.resource;
+    let selector = query.selector(resource)?;
+    let token = Continue::parse(query.get("continue"))?;
+    let version = match &token {
+        Some(token) => token.version,
+        None => wanted_version(store, query)?,
+    };
+    let space = target.namespace.as_deref();
+    let mut objects = store.list_at(resource, space, version).map_err(|_| {
+        Failure::expired(
+            "The provided continue parameter is too old to display a consistent list result. You can \
+             start a new list without the continue parameter.",
+        )
+    })?;
+    objects.retain(|object| selector.matches(object));
+    if let Some(token) = &token {
+        objects.retain(|object| {
+            (namespace(object), name(object)) > (token.namespace.as_str(), token.name.as_str())
+        });
+    }
+    let mut metadata = json!({"resourceVersion": version.to_string()});
+    let limit = query.number("limit").unwrap_or(0) as usize;
+    if limit > 0 && objects.len() > limit {
+        let left = objects.len() - limit;
+        objects.truncate(limit);
+        if let Some(last) = objects.last() {
+            let token = Continue {
+                version,
+                namespace: namespace(last).to_owned(),
+                name: name(last).to_owned(),
+            };
+            metadata["continue"] = token.text().into();
+        }
+        if selector.is_empty() {
+            metadata["remainingItemCount"] = left.into();
+        }
+    }
+    Ok(Page { objects, metadata })
+}
+
+fn wanted_version(store: &Store, query: &Query) -> Result<u64, Failure> {
+    let given = query.get("resourceVersion");
+    if given.is_empty() || given == "0" {
+        return Ok(store.version());
+    }
+    let version = parse_version(given)?;
+    if version > store.version() {
+        return Err(too_large(version, store.version()));
+    }
+    match query.get("resourceVersionMatch") {
+        "Exact" => Ok(version),
+        _ => Ok(store.version()),
+    }
+}
+
+/// Reads a resourceVersion that a client gave.
+pub(crate) fn parse_version(given: &str) -> Result<u64, Failure> {
+    given.parse().map_err(|_| {
+        let message = format!("invalid resource version {given:?}: strconv.ParseUint: invalid syntax");
+        Failure::bad_request(message)
+    })
+}
+
+fn too_large(wanted: u64, current: u64) -> Failure {
+    let message = format!("Timeout: Too large resource version: {wanted}, current: {current}");
+    let mut failure = Failure::new(504, "Timeout", message);
+    failure.details = json!({
+        "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
+        "retryAfterSeconds": 1,
+    });
+    failure
+}
+
+/// Refuses options that contradict each other.
+pub(crate) fn check_options(query: &Query) -> Result<(), Failure> {
+    let match_rule = query.get("resourceVersionMatch");
+    let cause = if query.flag("watch") && query.flag("sendInitialEvents") {
+        (match_rule != "NotOlderThan").then(|| {
+            Cause::forbidden(
+                "resourceVersionMatch",
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            )
+        })
+    } else if !match_rule.is_empty() && query.get("resourceVersion").is_empty() {
+        Some(Cause::forbidden(
+            "resourceVersionMatch",
+            "resourceVersionMatch is forbidden unless resourceVersion is provided",
+        ))
+    } else {
+        None
+    };
+    match cause {
+        None => Ok(()),
+        Some(cause) => {
+            let message = format!(
+                "ListOptions.meta.k8s.io \"\" is invalid: {}: {}",
+                cause.field, cause.message
+            );
+            Err(Failure::new(422, "Invalid", message))
+        }
+    }
+}
+
+impl Continue {
+    fn text(&self) -> String {
+        let plain = json!([self.version, self.namespace, self.name]).to_string();
+        plain.bytes().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn parse(text: &str) -> Result<Option<Self>, Failure> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let unreadable = || Failure::bad_request("continue key is not valid");
+        let bytes: Option<Vec<u8>> = (0..text.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok())
+            .collect();
+        let parts: (u64, String, String) =
+            serde_json::from_slice(&bytes.ok_or_else(unreadable)?).map_err(|_| unreadable())?;
+        Ok(Some(Self {
+            version: parts.0,
+            namespace: parts.1,
+            name: parts.2,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulator::ids::Ids;
+    use crate::simulator::kubernetes::resources::{NODES, Resource};
+
+    fn page(store: &Store, resource: &'static Resource, query: &str) -> Result<Page, Failure> {
+        let target = Target {
+            resource,
+            namespace: None,
+            name: None,
+            subresource: None,
+        };
+        list(store, &target, &Query::parse(query))
+    }
+
+    fn names(page: &Page) -> Vec<&str> {
+        page.objects.iter().map(|object| name(object)).collect()
+    }
+
+    #[test]
+    fn pages_show_the_list_as_it_was_at_the_first() {
+        let mut store = Store::new(Ids::new(1));
+        for node in ["a", "b", "c", "d"] {
+            store.put(&NODES, json!({"metadata": {"name": node}}));
+        }
+        let first = page(&store, &NODES, "limit=2").unwrap();
+        assert_eq!(names(&first), ["a", "b"]);
+        assert_eq!(first.metadata["remainingItemCount"], 2);
+        let token = first.metadata["continue"].as_str().unwrap();
+        store.delete(&NODES, "", "c");
+        let second = page(&store, &NODES, &format!("limit=2&continue={token}")).unwrap();
+        assert_eq!(names(&second), ["c", "d"]);
+        assert!(second.metadata.get("continue").is_none());
+        store.compact();
+        let late = page(&store, &NODES, &format!("continue={token}")).err().unwrap();
+        assert_eq!(late.code, 410);
+        assert_eq!(page(&store, &NODES, "continue=zz").err().unwrap().code, 400);
+    }
+}

@@ -1,0 +1,233 @@
+//! The subresources that are more than a part of their object: scale, eviction and binding.
+
+use axum::http::{StatusCode, header};
+use serde_json::{Value, json};
+
+use crate::simulator::front::Incoming;
+use crate::simulator::kubernetes::failure::{Cause, Failure};
+use crate::simulator::kubernetes::object::{
+    is_terminating, is_true, list, map, name, namespace, number, put, text, time, uid, version,
+};
+use crate::simulator::kubernetes::patch::{self, PatchType};
+use crate::simulator::kubernetes::request::{self, Target};
+use crate::simulator::kubernetes::resources::{BUDGETS, PODS, Resource};
+use crate::simulator::kubernetes::selectors::selects;
+use crate::simulator::kubernetes::store::Store;
+use crate::simulator::kubernetes::write::{Part, Writer};
+
+use super::change::{Outcome, asks_dry_run, deletion};
+use crate::simulator::kubernetes::request::Query;
+
+/// The Scale object of a workload.
+pub(crate) fn scale_of(workload: &Value) -> Value {
+    let mut metadata = json!({
+        "name": name(workload),
+        "namespace": namespace(workload),
+        "uid": uid(workload),
+        "resourceVersion": version(workload),
+    });
+    if let Some(created) = workload.pointer("/metadata/creationTimestamp") {
+        metadata["creationTimestamp"] = created.clone();
+    }
+    json!({
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": metadata,
+        "spec": {"replicas": number(workload, "/spec/replicas").unwrap_or(0)},
+        "status": {
+            "replicas": number(workload, "/status/replicas").unwrap_or(0),
+            "selector": selector_text(workload),
+        },
+    })
+}
+
+fn selector_text(workload: &Value) -> String {
+    let labels = map(workload, "/spec/selector/matchLabels");
+    let parts: Vec<String> = labels
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+        .collect();
+    parts.join(",")
+}
+
+/// Writes a Scale, given whole or as a patch.
+pub(crate) fn write_scale(
+    writer: &mut Writer<'_>,
+    target: &Target,
+    incoming: &Incoming,
+) -> Result<Outcome, Failure> {
+    let patched = incoming.parts.method == axum::http::Method::PATCH;
+    let change = request::body(incoming)?;
+    let kind = match patched {
+        true => Some(PatchType::of(incoming.header(header::CONTENT_TYPE))?),
+        false => None,
+    };
+    let (resource, space, called) = (target.resource, target.space(), target.name());
+    let written = writer.update(resource, space, called, Part::Main, |current| {
+        let scale = match kind {
+            Some(kind) => patch::apply(resource, kind, &scale_of(current), &change)?,
+            None => change,
+        };
+        scaled(resource, current, &scale)
+    })?;
+    let mut outcome = Outcome::ok(written);
+    outcome.body = scale_of(&outcome.body);
+    Ok(outcome)
+}
+
+fn scaled(resource: &Resource, current: &Value, scale: &Value) -> Result<Value, Failure> {
+    let replicas = match scale.pointer("/spec/replicas") {
+        None | Some(Value::Null) => 0,
+        Some(value) => value.as_i64().ok_or_else(|| {
+            Failure::bad_request(
+                "json: cannot unmarshal value into Go struct field ScaleSpec.spec.replicas of type int32",
+            )
+        })?,
+    };
+    if replicas < 0 {
+        let message = "must be greater than or equal to 0";
+        let cause = Cause::invalid("spec.replicas", &replicas.into(), message);
+        let mut failure = Failure::invalid(resource, name(current), vec![cause]);
+        failure.message = failure.message.replacen(&format!("{}.{}", resource.kind, resource.group),
+            "Scale.autoscaling", 1);
+        return Err(failure);
+    }
+    let mut object = current.clone();
+    put(&mut object, &["spec", "replicas"], replicas);
+    for field in ["uid", "resourceVersion"] {
+        if let Some(given) = scale["metadata"].get(field).filter(|given| !given.is_null()) {
+            put(&mut object, &["metadata", field], given.clone());
+        }
+    }
+    Ok(object)
+}
+
+/// Binds a pod to a node.
+pub(crate) fn bind(writer: &mut Writer<'_>, target: &Target, binding: &Value) -> Result<Outcome, Failure> {
+    let node = text(binding, "/target/name").to_owned();
+    let now = writer.now;
+    let (space, called) = (target.space(), target.name());
+    let written = writer.update(&PODS, space, called, Part::Whole, |pod| {
+        let bound = text(pod, "/spec/nodeName");
+        if !bound.is_empty() {
+            let why = format!("pod {called} is already assigned to node {bound:?}");
+            return Err(Failure::conflict(&PODS, called, &why));
+        }
+        let mut pod = pod.clone();
+        put(&mut pod, &["spec", "nodeName"], node.as_str());
+        let scheduled = json!({"type": "PodScheduled", "status": "True"});
+        crate::simulator::kubernetes::object::set_condition(&mut pod, scheduled, now);
+        Ok(pod)
+    })?;
+    Ok(Outcome {
+        status: StatusCode::CREATED,
+        changed: written.changed,
+        body: success(),
+    })
+}
+
+fn success() -> Value {
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"})
+}
+
+/// Evicts a pod: deletes it, if the disruption budgets over it allow that.
+pub(crate) fn evict(
+    writer: &mut Writer<'_>,
+    target: &Target,
+    query: &Query,
+    eviction: &Value,
+) -> Result<Outcome, Failure> {
+    let (space, called) = (target.space(), target.name());
+    if !name(eviction).is_empty() && name(eviction) != called {
+        let message = format!("name in URL does not match name in Eviction object: {}", name(eviction));
+        return Err(Failure::bad_request(message));
+    }
+    let options = eviction.get("deleteOptions").cloned().unwrap_or(Value::Null);
+    let deletion = deletion(query, &options)?;
+    writer.dry_run |= asks_dry_run(query, &options);
+    let pod = writer
+        .store
+        .get(&PODS, space, called)
+        .cloned()
+        .ok_or_else(|| Failure::not_found(&PODS, called))?;
+    if !ignores_budgets(&pod)
+        && let Some(budget) = budget_of(writer.store, &pod)?
+    {
+        consume(writer, &budget, &pod)?;
+    }
+    let written = writer.delete(&PODS, space, called, &deletion)?;
+    Ok(Outcome {
+        status: StatusCode::CREATED,
+        changed: written.changed,
+        body: success(),
+    })
+}
+
+/// Pods that do not serve anybody need no budget.
+fn ignores_budgets(pod: &Value) -> bool {
+    is_terminating(pod) || matches!(text(pod, "/status/phase"), "Pending" | "Succeeded" | "Failed")
+}
+
+/// The one budget over a pod; its own name is returned, as budgets are few.
+fn budget_of(store: &Store, pod: &Value) -> Result<Option<Value>, Failure> {
+    let mut over: Vec<&Value> = store
+        .list(&BUDGETS, Some(namespace(pod)))
+        .map(AsRef::as_ref)
+        .filter(|budget| selects(budget.pointer("/spec/selector"), pod))
+        .collect();
+    if over.len() > 1 {
+        let message = "This pod has more than one PodDisruptionBudget, which the eviction subresource \
+                       does not support.";
+        return Err(Failure::new(500, "InternalError", message));
+    }
+    Ok(over.pop().cloned())
+}
+
+/// Takes one disruption from a budget, or says why there is none.
+fn consume(writer: &mut Writer<'_>, budget: &Value, pod: &Value) -> Result<(), Failure> {
+    let refusal = "Cannot evict pod as it would violate the pod's disruption budget.";
+    let count = |field: &str| number(budget, &format!("/status/{field}")).unwrap_or(0);
+    let generation = number(budget, "/metadata/generation").unwrap_or(0);
+    if count("observedGeneration") < generation {
+        let cause = format!(
+            "The disruption budget {} is still being processed by the server.",
+            name(budget)
+        );
+        return Err(Failure::budget(refusal, 10, &cause));
+    }
+    let unready = !is_true(pod, "Ready");
+    let always = text(budget, "/spec/unhealthyPodEvictionPolicy") == "AlwaysAllow";
+    let healthy_app = count("currentHealthy") >= count("desiredHealthy") && count("desiredHealthy") > 0;
+    if unready && (always || healthy_app) {
+        return Ok(());
+    }
+    if count("disruptionsAllowed") <= 0 {
+        let cause = format!(
+            "The disruption budget {} needs {} healthy pods and has {} currently",
+            name(budget),
+            count("desiredHealthy"),
+            count("currentHealthy")
+        );
+        return Err(Failure::budget(refusal, 0, &cause));
+    }
+    let (now, called) = (writer.now, name(pod).to_owned());
+    writer.update(&BUDGETS, namespace(budget), name(budget), Part::Whole, |budget| {
+        let mut budget = budget.clone();
+        let left = number(&budget, "/status/disruptionsAllowed").unwrap_or(1) - 1;
+        put(&mut budget, &["status", "disruptionsAllowed"], left);
+        put(&mut budget, &["status", "disruptedPods", &called], time(now));
+        Ok(budget)
+    })?;
+    Ok(())
+}
+
+/// The logs of a simulated container.
+pub(crate) fn logs(pod: &Value) -> String {
+    let statuses = list(pod, "/status/containerStatuses");
+    let lines = statuses.iter().map(|status| {
+        let started = text(status, "/state/running/startedAt");
+        format!("{started} simulated container {}\n", text(status, "/name"))
+    });
+    lines.collect()
+}

@@ -1,0 +1,87 @@
+//! The horizontal pod autoscaler, as far as it goes without metrics: it keeps its target within its bounds.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::simulator::kubernetes::object::{
+    name, namespace, number, put, set_condition, text, time, uid,
+};
+use crate::simulator::kubernetes::resources::{AUTOSCALERS, DEPLOYMENTS};
+
+use super::{Memory, Plan, View, events};
+
+/// How often the controller looks.
+const PERIOD: Duration = Duration::from_secs(15);
+
+pub(super) fn plan(view: &View<'_>, memory: &mut Memory) -> Plan {
+    let mut plan = Plan::default();
+    for autoscaler in view.store.list(&AUTOSCALERS, None) {
+        let looked = memory.since("looked", uid(autoscaler), view.now);
+        let end = view.end(looked, PERIOD);
+        if end <= view.now {
+            memory.restart("looked", uid(autoscaler), view.now);
+            reconcile(view, &mut plan, autoscaler);
+            plan.call_again(view.end(view.now, PERIOD));
+        } else {
+            plan.call_again(end);
+        }
+    }
+    plan
+}
+
+fn reconcile(view: &View<'_>, plan: &mut Plan, autoscaler: &Value) {
+    let target = text(autoscaler, "/spec/scaleTargetRef/name");
+    let is_deployment = text(autoscaler, "/spec/scaleTargetRef/kind") == "Deployment";
+    let found = view
+        .store
+        .get(&DEPLOYMENTS, namespace(autoscaler), target)
+        .filter(|_| is_deployment);
+    let mut reported = autoscaler.clone();
+    let Some(deployment) = found else {
+        let message = format!("the HPA controller was unable to get the target's current scale: {target:?}");
+        let unable = json!({"type": "AbleToScale", "status": "False", "reason": "FailedGetScale", "message": message});
+        set_condition(&mut reported, unable, view.now);
+        if reported != *autoscaler {
+            plan.update(&AUTOSCALERS, reported);
+        }
+        return;
+    };
+    let current = number(deployment, "/spec/replicas").unwrap_or(1);
+    let least = number(autoscaler, "/spec/minReplicas").unwrap_or(1);
+    let most = number(autoscaler, "/spec/maxReplicas").unwrap_or(current);
+    // Nothing to scale is how an autoscaler is switched off.
+    let wanted = if current == 0 { 0 } else { current.clamp(least, most) };
+    let (status, reason) = match current {
+        0 => ("False", "ScalingDisabled"),
+        _ => ("False", "FailedGetResourceMetric"),
+    };
+    let active = json!({
+        "type": "ScalingActive",
+        "status": status,
+        "reason": reason,
+        "message": "the simulator has no metrics",
+    });
+    let able = json!({
+        "type": "AbleToScale",
+        "status": "True",
+        "reason": "SucceededGetScale",
+        "message": "the HPA controller was able to get the target's current scale",
+    });
+    set_condition(&mut reported, able, view.now);
+    set_condition(&mut reported, active, view.now);
+    put(&mut reported, &["status", "currentReplicas"], current);
+    put(&mut reported, &["status", "desiredReplicas"], wanted);
+    if wanted != current {
+        put(&mut reported, &["status", "lastScaleTime"], time(view.now));
+        let mut scaled = Value::clone(deployment);
+        put(&mut scaled, &["spec", "replicas"], wanted);
+        plan.update(&DEPLOYMENTS, scaled);
+        let why = if current < least { "below minReplicas" } else { "above maxReplicas" };
+        let message = format!("New size: {wanted}; reason: Current number of replicas {why} of {}", name(autoscaler));
+        plan.event(events::normal("horizontal-pod-autoscaler", autoscaler, "SuccessfulRescale", message));
+    }
+    if reported != *autoscaler {
+        plan.update(&AUTOSCALERS, reported);
+    }
+}

@@ -1,0 +1,74 @@
+//! The garbage collector: what is owned goes with its owner, unless the owner's deletion said otherwise.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use crate::simulator::kubernetes::object::{flag, is_terminating, list, put, text, uid};
+use crate::simulator::kubernetes::resources::{RESOURCES, Resource};
+
+use super::{Memory, Plan, View};
+
+pub(super) fn plan(view: &View<'_>, _: &mut Memory) -> Plan {
+    let mut plan = Plan::default();
+    let objects = || {
+        RESOURCES
+            .into_iter()
+            .filter(|resource| resource.plural != "events")
+            .flat_map(|resource| view.store.list(resource, None).map(move |object| (resource, object)))
+    };
+    let living: HashSet<&str> = objects().map(|(_, object)| uid(object)).collect();
+    for (resource, object) in objects() {
+        let owners = list(object, "/metadata/ownerReferences");
+        if is_terminating(object) {
+            finalise(&mut plan, resource, object, &objects().collect::<Vec<_>>());
+        } else if !owners.is_empty()
+            && owners.iter().all(|owner| !living.contains(text(owner, "/uid")))
+        {
+            plan.delete(resource, object);
+        }
+    }
+    plan
+}
+
+/// Does what the collector's two finalizers stand for.
+fn finalise(
+    plan: &mut Plan,
+    resource: &'static Resource,
+    object: &Value,
+    all: &[(&'static Resource, &std::sync::Arc<Value>)],
+) {
+    let finalizers = list(object, "/metadata/finalizers");
+    let has = |wanted: &str| finalizers.iter().any(|finalizer| finalizer == wanted);
+    let (orphan, foreground) = (has("orphan"), has("foregroundDeletion"));
+    if !orphan && !foreground {
+        return;
+    }
+    let owner = uid(object);
+    let is_owner = |reference: &&Value| text(reference, "/uid") == owner;
+    let mut blocked = false;
+    for (kind, dependent) in all {
+        let references = list(dependent, "/metadata/ownerReferences");
+        let Some(reference) = references.iter().find(is_owner) else {
+            continue;
+        };
+        if orphan {
+            let left: Vec<Value> = references.iter().filter(|r| !is_owner(r)).cloned().collect();
+            let mut freed = Value::clone(dependent);
+            put(&mut freed, &["metadata", "ownerReferences"], left);
+            plan.update(kind, freed);
+        } else {
+            blocked |= flag(reference, "/blockOwnerDeletion");
+            if !is_terminating(dependent) {
+                plan.delete(kind, dependent);
+            }
+        }
+    }
+    if !blocked {
+        let done = if orphan { "orphan" } else { "foregroundDeletion" };
+        let left: Vec<Value> = finalizers.iter().filter(|f| *f != done).cloned().collect();
+        let mut released = object.clone();
+        put(&mut released, &["metadata", "finalizers"], left);
+        plan.update(resource, released);
+    }
+}

@@ -1,0 +1,152 @@
+//! The node lifecycle controller and the pod collector: taints that say what is wrong with a node, and the end of pods
+//! that a tainted or vanished node cannot keep.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::simulator::kubernetes::object::{
+    condition, flag, is_terminating, list, name, number, put, text, uid,
+};
+use crate::simulator::kubernetes::resources::{NODES, PODS};
+
+use super::{Memory, Plan, View, events};
+
+const NOT_READY: &str = "node.kubernetes.io/not-ready";
+const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+
+/// How long a pod whose node is gone is kept, in case the node comes back (the collector's quarantine).
+const ORPHANED_FOR: Duration = Duration::from_secs(40);
+
+pub(super) fn plan(view: &View<'_>, memory: &mut Memory) -> Plan {
+    let mut plan = Plan::default();
+    for node in view.store.list(&NODES, None) {
+        let wanted = wanted_taints(node);
+        let standing = list(node, "/spec/taints");
+        if !same_taints(&wanted, standing) {
+            let mut tainted = Value::clone(node);
+            put(&mut tainted, &["spec", "taints"], wanted);
+            plan.update(&NODES, tainted);
+        }
+    }
+    for pod in view.store.list(&PODS, None) {
+        let on = text(pod, "/spec/nodeName");
+        if on.is_empty() {
+            continue;
+        }
+        match view.store.get(&NODES, "", on) {
+            None => collect(view, memory, &mut plan, pod),
+            Some(node) if !is_terminating(pod) => evict(view, memory, &mut plan, node, pod),
+            Some(_) => {}
+        }
+    }
+    plan
+}
+
+/// The node's taints with ours as its conditions and its cordon want them.
+fn wanted_taints(node: &Value) -> Vec<Value> {
+    let mut taints: Vec<Value> = list(node, "/spec/taints")
+        .iter()
+        .filter(|taint| ![NOT_READY, UNREACHABLE, UNSCHEDULABLE].contains(&text(taint, "/key")))
+        .cloned()
+        .collect();
+    let mut add = |key: &str, effect: &str| taints.push(json!({"key": key, "effect": effect}));
+    let ready = condition(node, "Ready").map(|condition| text(condition, "/status"));
+    match ready {
+        Some("True") => {}
+        Some("False") => {
+            add(NOT_READY, "NoSchedule");
+            add(NOT_READY, "NoExecute");
+        }
+        _ => {
+            add(UNREACHABLE, "NoSchedule");
+            add(UNREACHABLE, "NoExecute");
+        }
+    }
+    if flag(node, "/spec/unschedulable") {
+        add(UNSCHEDULABLE, "NoSchedule");
+    }
+    taints
+}
+
+fn same_taints(wanted: &[Value], standing: &[Value]) -> bool {
+    let same = |one: &Value, other: &Value| {
+        ["key", "effect", "value"].iter().all(|field| one.get(field) == other.get(field))
+    };
+    wanted.len() == standing.len()
+        && wanted.iter().all(|taint| standing.iter().any(|other| same(taint, other)))
+}
+
+/// Deletes a pod whose node has a NoExecute taint that it does not tolerate, or no longer.
+fn evict(view: &View<'_>, memory: &mut Memory, plan: &mut Plan, node: &Value, pod: &Value) {
+    for taint in list(node, "/spec/taints") {
+        if text(taint, "/effect") != "NoExecute" {
+            continue;
+        }
+        let since = memory.since("tainted", uid(pod), view.now);
+        let end = match tolerated_for(pod, taint) {
+            Tolerated::ForEver => continue,
+            Tolerated::Not => since,
+            Tolerated::For(time) => view.end(since, time),
+        };
+        if end > view.now {
+            plan.call_again(end);
+            continue;
+        }
+        let message = format!("Marking for deletion Pod {}", name(pod));
+        plan.event(events::normal("taint-eviction-controller", pod, "TaintManagerEviction", message));
+        plan.delete(&PODS, pod);
+        return;
+    }
+}
+
+enum Tolerated {
+    Not,
+    For(Duration),
+    ForEver,
+}
+
+fn tolerated_for(pod: &Value, taint: &Value) -> Tolerated {
+    let mut shortest = None;
+    for toleration in list(pod, "/spec/tolerations") {
+        if !tolerates(toleration, taint) {
+            continue;
+        }
+        match number(toleration, "/tolerationSeconds") {
+            None => return Tolerated::ForEver,
+            Some(seconds) => {
+                let time = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+                shortest = Some(shortest.map_or(time, |other: Duration| other.min(time)));
+            }
+        }
+    }
+    shortest.map_or(Tolerated::Not, Tolerated::For)
+}
+
+/// Whether a toleration covers a taint.
+pub(super) fn tolerates(toleration: &Value, taint: &Value) -> bool {
+    let effect = text(toleration, "/effect");
+    if !effect.is_empty() && effect != text(taint, "/effect") {
+        return false;
+    }
+    let key = text(toleration, "/key");
+    if !key.is_empty() && key != text(taint, "/key") {
+        return false;
+    }
+    match text(toleration, "/operator") {
+        "Exists" => true,
+        _ => !key.is_empty() && text(toleration, "/value") == text(taint, "/value"),
+    }
+}
+
+/// Removes a pod whose node has been gone for long enough.
+fn collect(view: &View<'_>, memory: &mut Memory, plan: &mut Plan, pod: &Value) {
+    let since = memory.since("orphaned", uid(pod), view.now);
+    let end = view.end(since, ORPHANED_FOR);
+    if end > view.now {
+        plan.call_again(end);
+    } else {
+        plan.remove(&PODS, pod);
+    }
+}

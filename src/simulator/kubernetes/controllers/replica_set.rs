@@ -1,0 +1,197 @@
+//! The replica set controller: as many pods as the set says, and what has become of them.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::simulator::kubernetes::object::{
+    controller, is_controlled_by, is_terminating, is_true, label, list, name, namespace, number, put,
+    put_default, text, uid,
+};
+use crate::simulator::kubernetes::resources::{PODS, REPLICA_SETS};
+use crate::simulator::kubernetes::selectors::selects;
+
+use super::{Memory, Plan, View, events, victims};
+
+const COMPONENT: &str = "replicaset-controller";
+
+/// How many pods are made at one go, as the controller's burst limit has it.
+const BURST: usize = 500;
+
+pub(super) fn plan(view: &View<'_>, memory: &mut Memory) -> Plan {
+    let mut plan = Plan::default();
+    for set in view.store.list(&REPLICA_SETS, None) {
+        reconcile(view, memory, &mut plan, set);
+    }
+    plan
+}
+
+fn reconcile(view: &View<'_>, memory: &mut Memory, plan: &mut Plan, set: &Value) {
+    let space = namespace(set);
+    let mut active = Vec::new();
+    let mut terminating = 0;
+    for pod in view.store.list(&PODS, Some(space)) {
+        if !claim(plan, set, pod) {
+            continue;
+        }
+        let finished = matches!(text(pod, "/status/phase"), "Succeeded" | "Failed");
+        match (is_terminating(pod), finished) {
+            (true, false) => terminating += 1,
+            (false, false) => active.push(&**pod),
+            (_, true) => {}
+        }
+    }
+    let wanted = usize::try_from(number(set, "/spec/replicas").unwrap_or(1)).unwrap_or(0);
+    if !is_terminating(set) {
+        resize(view, plan, set, &active, wanted);
+    }
+    report(view, memory, plan, set, &active, terminating);
+}
+
+/// Whether the pod is the set's; one that nobody manages is adopted, one that no longer fits is let go.
+fn claim(plan: &mut Plan, set: &Value, pod: &Value) -> bool {
+    let fits = selects(set.pointer("/spec/selector"), pod);
+    let owned = is_controlled_by(pod, uid(set));
+    if owned && !fits && !is_terminating(pod) {
+        let others: Vec<Value> = list(pod, "/metadata/ownerReferences")
+            .iter()
+            .filter(|owner| text(owner, "/uid") != uid(set))
+            .cloned()
+            .collect();
+        let mut freed = pod.clone();
+        put(&mut freed, &["metadata", "ownerReferences"], others);
+        plan.update(&PODS, freed);
+        return false;
+    }
+    if fits && controller(pod).is_none() && !is_terminating(pod) && !is_terminating(set) {
+        let mut adopted = pod.clone();
+        let mut owners = list(pod, "/metadata/ownerReferences").to_vec();
+        owners.push(reference(set));
+        put(&mut adopted, &["metadata", "ownerReferences"], owners);
+        plan.update(&PODS, adopted);
+    }
+    owned
+}
+
+/// An owner reference to the object that manages another.
+pub(super) fn reference(owner: &Value) -> Value {
+    json!({
+        "apiVersion": owner["apiVersion"],
+        "kind": owner["kind"],
+        "name": name(owner),
+        "uid": uid(owner),
+        "controller": true,
+        "blockOwnerDeletion": true,
+    })
+}
+
+fn resize(view: &View<'_>, plan: &mut Plan, set: &Value, active: &[&Value], wanted: usize) {
+    for _ in active.len()..wanted.min(active.len() + BURST) {
+        plan.create(&PODS, pod_of(set));
+    }
+    if active.len() < wanted {
+        let count = wanted - active.len();
+        let message = format!("Created {count} pod(s)");
+        plan.event(events::normal(COMPONENT, set, "SuccessfulCreate", message));
+    }
+    if active.len() > wanted {
+        let mut order = active.to_vec();
+        victims::sort(&mut order, &related(view, set), view.now);
+        for pod in order.iter().take(active.len() - wanted) {
+            let message = format!("Deleted pod: {}", name(pod));
+            plan.event(events::normal(COMPONENT, set, "SuccessfulDelete", message));
+            plan.delete(&PODS, pod);
+        }
+    }
+}
+
+/// The active pods of every set that has the same owner as this one.
+fn related<'a>(view: &View<'a>, set: &Value) -> Vec<&'a Value> {
+    let space = namespace(set).to_owned();
+    let owner = controller(set).map(|owner| text(owner, "/uid").to_owned());
+    let sets: Vec<&str> = view
+        .store
+        .list(&REPLICA_SETS, None)
+        .filter(|other| match &owner {
+            Some(owner) => is_controlled_by(other, owner),
+            None => uid(other) == uid(set),
+        })
+        .map(|other| uid(other))
+        .collect();
+    view.store
+        .list(&PODS, None)
+        .map(AsRef::as_ref)
+        .filter(|pod: &&Value| {
+            namespace(pod) == space
+                && !is_terminating(pod)
+                && controller(pod).is_some_and(|owner| sets.contains(&text(owner, "/uid")))
+        })
+        .collect()
+}
+
+fn pod_of(set: &Value) -> Value {
+    let template = &set["spec"]["template"];
+    let mut metadata = template["metadata"].clone();
+    if !metadata.is_object() {
+        metadata = json!({});
+    }
+    metadata["generateName"] = format!("{}-", name(set)).into();
+    metadata["namespace"] = namespace(set).into();
+    metadata["ownerReferences"] = json!([reference(set)]);
+    json!({"metadata": metadata, "spec": template["spec"]})
+}
+
+fn report(
+    view: &View<'_>,
+    memory: &mut Memory,
+    plan: &mut Plan,
+    set: &Value,
+    active: &[&Value],
+    terminating: usize,
+) {
+    let labels = set.pointer("/spec/template/metadata/labels").and_then(Value::as_object);
+    let fully = active.iter().filter(|pod| {
+        labels.is_none_or(|labels| {
+            labels.iter().all(|(key, value)| label(pod, key) == value.as_str())
+        })
+    });
+    let fully = fully.count();
+    let ready: Vec<&&Value> = active.iter().filter(|pod| is_true(pod, "Ready")).collect();
+    let seconds = number(set, "/spec/minReadySeconds").unwrap_or(0);
+    let patience = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    let mut available = 0;
+    for pod in &ready {
+        let end = view.end(memory.since("ready", uid(pod), view.now), patience);
+        if end <= view.now {
+            available += 1;
+        } else {
+            plan.call_again(end);
+        }
+    }
+    let mut reported = set.clone();
+    put_default(&mut reported, &["status"], json!({}));
+    let counts = [
+        ("fullyLabeledReplicas", fully),
+        ("readyReplicas", ready.len()),
+        ("availableReplicas", available),
+        ("terminatingReplicas", terminating),
+    ];
+    put(&mut reported, &["status", "replicas"], active.len());
+    for (field, count) in counts {
+        set_count(&mut reported, field, count as i64);
+    }
+    let generation = number(set, "/metadata/generation").unwrap_or(0);
+    put(&mut reported, &["status", "observedGeneration"], generation);
+    if reported != *set {
+        plan.update(&REPLICA_SETS, reported);
+    }
+}
+
+/// Writes a count of a status; none is written as nothing.
+pub(super) fn set_count(object: &mut Value, field: &str, count: i64) {
+    if count == 0 {
+        crate::simulator::kubernetes::object::remove(object, &["status", field]);
+    } else {
+        put(object, &["status", field], count);
+    }
+}

@@ -1,0 +1,170 @@
+//! Which pods a replica set gives up first when it is scaled down, as its controller documents it.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::simulator::kubernetes::object::{
+    annotation, condition, is_true, list, moment, number, text, uid,
+};
+
+const COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+
+/// Sorts pods so that those to be given up stand first. `related` are the pods of the whole deployment, which say how
+/// crowded each node is.
+pub(super) fn sort<'a>(pods: &mut [&'a Value], related: &[&'a Value], now: Timestamp) {
+    let mut crowds: HashMap<&str, usize> = HashMap::new();
+    for pod in related {
+        *crowds.entry(text(pod, "/spec/nodeName")).or_default() += 1;
+    }
+    let crowd = |pod: &Value| crowds.get(text(pod, "/spec/nodeName")).copied().unwrap_or(0);
+    pods.sort_by(|one, other| {
+        is_assigned(one)
+            .cmp(&is_assigned(other))
+            .then_with(|| phase(one).cmp(&phase(other)))
+            .then_with(|| is_true(one, "Ready").cmp(&is_true(other, "Ready")))
+            .then_with(|| cost(one).cmp(&cost(other)))
+            .then_with(|| crowd(other).cmp(&crowd(one)))
+            .then_with(|| younger(ready_since(one), ready_since(other), (one, other), now))
+            .then_with(|| restarts(other).cmp(&restarts(one)))
+            .then_with(|| younger(created(one), created(other), (one, other), now))
+    });
+}
+
+fn is_assigned(pod: &Value) -> bool {
+    !text(pod, "/spec/nodeName").is_empty()
+}
+
+fn phase(pod: &Value) -> u8 {
+    match text(pod, "/status/phase") {
+        "Pending" => 0,
+        "Running" => 2,
+        _ => 1,
+    }
+}
+
+/// The cost of giving up a pod; one that cannot be read counts as none.
+fn cost(pod: &Value) -> i32 {
+    annotation(pod, COST)
+        .and_then(|cost| cost.parse().ok())
+        .unwrap_or(0)
+}
+
+fn ready_since(pod: &Value) -> Option<Timestamp> {
+    let ready = condition(pod, "Ready")?;
+    (text(ready, "/status") == "True")
+        .then(|| moment(ready, "/lastTransitionTime"))
+        .flatten()
+}
+
+fn created(pod: &Value) -> Option<Timestamp> {
+    moment(pod, "/metadata/creationTimestamp")
+}
+
+fn restarts(pod: &Value) -> i64 {
+    let statuses = list(pod, "/status/containerStatuses").iter();
+    statuses
+        .filter_map(|status| number(status, "/restartCount"))
+        .max()
+        .unwrap_or(0)
+}
+
+/// The younger goes first, but ages are compared by their magnitude only; of one magnitude the UIDs decide.
+fn younger(
+    one: Option<Timestamp>,
+    other: Option<Timestamp>,
+    pods: (&Value, &Value),
+    now: Timestamp,
+) -> Ordering {
+    match (one, other) {
+        (Some(one), Some(other)) if one != other => magnitude(one, now)
+            .cmp(&magnitude(other, now))
+            .then_with(|| uid(pods.0).cmp(uid(pods.1))),
+        _ => Ordering::Equal,
+    }
+}
+
+fn magnitude(moment: Timestamp, now: Timestamp) -> i64 {
+    let age = now.as_nanosecond() - moment.as_nanosecond();
+    if age > 0 { i64::from(age.ilog2()) } else { -1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    struct Sketch {
+        name: &'static str,
+        node: &'static str,
+        phase: &'static str,
+        ready: bool,
+        cost: Option<&'static str>,
+    }
+
+    fn pod(sketch: &Sketch) -> Value {
+        let mut pod = json!({
+            "metadata": {
+                "name": sketch.name,
+                "uid": sketch.name,
+                "creationTimestamp": "2026-01-01T00:00:00Z",
+            },
+            "spec": {"nodeName": sketch.node},
+            "status": {"phase": sketch.phase},
+        });
+        if sketch.ready {
+            pod["status"]["conditions"] = json!([
+                {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:05Z"}
+            ]);
+        }
+        if let Some(cost) = sketch.cost {
+            pod["metadata"]["annotations"] = json!({COST: cost});
+        }
+        pod
+    }
+
+    #[test]
+    fn the_order_is_the_documented_one() {
+        let sketch = |name, node, phase, ready, cost| Sketch {
+            name,
+            node,
+            phase,
+            ready,
+            cost,
+        };
+        let pods: Vec<Value> = [
+            sketch("kept", "n1", "Running", true, Some("10")),
+            sketch("crowded", "n2", "Running", true, None),
+            sketch("lonely", "n1", "Running", true, None),
+            sketch("neighbour", "n2", "Running", true, Some("1")),
+            sketch("cheap", "n3", "Running", true, Some("-5")),
+            sketch("unready", "n3", "Running", false, Some("100")),
+            sketch("starting", "n3", "Pending", false, Some("100")),
+            sketch("unassigned", "", "Pending", false, Some("100")),
+            sketch("senseless", "n3", "Running", true, Some("x")),
+        ]
+        .iter()
+        .map(pod)
+        .collect();
+        let mut order: Vec<&Value> = pods.iter().collect();
+        let related = order.clone();
+        sort(&mut order, &related, "2026-01-01T01:00:00Z".parse().unwrap());
+        let names: Vec<&str> = order.iter().map(|pod| text(pod, "/metadata/name")).collect();
+        let expected = [
+            "unassigned", "starting", "unready", "cheap", "senseless", "crowded", "lonely",
+            "neighbour", "kept",
+        ];
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn ages_of_one_magnitude_are_equal() {
+        let now: Timestamp = "2026-01-01T01:00:00Z".parse().unwrap();
+        let at = |seconds: i64| now.checked_sub(jiff::SignedDuration::from_secs(seconds)).unwrap();
+        assert_eq!(magnitude(at(1000), now), magnitude(at(900), now));
+        assert!(magnitude(at(2), now) < magnitude(at(1000), now));
+        assert_eq!(magnitude(now, now), -1);
+    }
+}

@@ -1,0 +1,193 @@
+//! A refusal as the Kubernetes API words it: a Status object with its reason and details.
+
+use serde_json::{Value, json};
+
+use super::resources::Resource;
+
+/// A refused request.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Failure {
+    pub(crate) code: u16,
+    pub(crate) reason: String,
+    pub(crate) message: String,
+    pub(crate) details: Value,
+    pub(crate) retry_after: Option<u32>,
+}
+
+/// One thing that is wrong with a field.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Cause {
+    pub(crate) reason: &'static str,
+    pub(crate) message: String,
+    pub(crate) field: String,
+}
+
+impl Cause {
+    pub(crate) fn required(field: &str, message: &str) -> Self {
+        let dash = if message.is_empty() { "" } else { ": " };
+        Self {
+            reason: "FieldValueRequired",
+            message: format!("Required value{dash}{message}"),
+            field: field.to_owned(),
+        }
+    }
+
+    pub(crate) fn invalid(field: &str, value: &Value, message: &str) -> Self {
+        Self {
+            reason: "FieldValueInvalid",
+            message: format!("Invalid value: {value}: {message}"),
+            field: field.to_owned(),
+        }
+    }
+
+    pub(crate) fn forbidden(field: &str, message: &str) -> Self {
+        Self {
+            reason: "FieldValueForbidden",
+            message: format!("Forbidden: {message}"),
+            field: field.to_owned(),
+        }
+    }
+}
+
+impl Failure {
+    pub(crate) fn new(code: u16, reason: &str, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            reason: reason.to_owned(),
+            message: message.into(),
+            details: Value::Null,
+            retry_after: None,
+        }
+    }
+
+    fn about(mut self, resource: &Resource, name: &str) -> Self {
+        self.details = json!({"name": name, "kind": resource.plural});
+        if !resource.group.is_empty() {
+            self.details["group"] = resource.group.into();
+        }
+        self
+    }
+
+    pub(crate) fn no_such_path() -> Self {
+        let mut failure = Self::new(
+            404,
+            "NotFound",
+            "the server could not find the requested resource",
+        );
+        failure.details = json!({});
+        failure
+    }
+
+    pub(crate) fn not_found(resource: &Resource, name: &str) -> Self {
+        let message = format!("{} {name:?} not found", resource.qualified());
+        Self::new(404, "NotFound", message).about(resource, name)
+    }
+
+    pub(crate) fn already_exists(resource: &Resource, name: &str) -> Self {
+        let message = format!("{} {name:?} already exists", resource.qualified());
+        Self::new(409, "AlreadyExists", message).about(resource, name)
+    }
+
+    pub(crate) fn conflict(resource: &Resource, name: &str, why: &str) -> Self {
+        let message = format!(
+            "Operation cannot be fulfilled on {} {name:?}: {why}",
+            resource.qualified()
+        );
+        Self::new(409, "Conflict", message).about(resource, name)
+    }
+
+    pub(crate) fn modified(resource: &Resource, name: &str) -> Self {
+        let why = "the object has been modified; please apply your changes to the latest version \
+                   and try again";
+        Self::conflict(resource, name, why)
+    }
+
+    pub(crate) fn forbidden(resource: &Resource, name: &str, why: &str) -> Self {
+        let message = format!("{} {name:?} is forbidden: {why}", resource.qualified());
+        Self::new(403, "Forbidden", message).about(resource, name)
+    }
+
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(400, "BadRequest", message)
+    }
+
+    pub(crate) fn method_not_allowed() -> Self {
+        let message = "the server does not allow this method on the requested resource";
+        Self::new(405, "MethodNotAllowed", message)
+    }
+
+    pub(crate) fn unsupported_media_type(given: &str, wanted: &str) -> Self {
+        let message = format!(
+            "the body of the request was in an unknown format - accepted media types include: \
+             {wanted} (not {given:?})"
+        );
+        Self::new(415, "UnsupportedMediaType", message)
+    }
+
+    pub(crate) fn expired(message: impl Into<String>) -> Self {
+        Self::new(410, "Expired", message)
+    }
+
+    /// A PodDisruptionBudget says no.
+    pub(crate) fn budget(message: &str, retry_after: u32, cause: &str) -> Self {
+        let mut failure = Self::new(429, "TooManyRequests", message);
+        failure.details = json!({"causes": [{"reason": "DisruptionBudget", "message": cause}]});
+        if retry_after > 0 {
+            failure.details["retryAfterSeconds"] = retry_after.into();
+            failure.retry_after = Some(retry_after);
+        }
+        failure
+    }
+
+    /// Too many requests, of whatever kind.
+    pub(crate) fn throttled() -> Self {
+        let message = "the server has received too many requests and has asked us to try again later";
+        let mut failure = Self::new(429, "TooManyRequests", message);
+        failure.details = json!({"retryAfterSeconds": 1});
+        failure.retry_after = Some(1);
+        failure
+    }
+
+    pub(crate) fn invalid(resource: &Resource, name: &str, causes: Vec<Cause>) -> Self {
+        let list: Vec<String> = causes
+            .iter()
+            .map(|cause| format!("{}: {}", cause.field, cause.message))
+            .collect();
+        let list = match list.as_slice() {
+            [one] => one.clone(),
+            several => format!("[{}]", several.join(", ")),
+        };
+        let kind = if resource.group.is_empty() {
+            resource.kind.to_owned()
+        } else {
+            format!("{}.{}", resource.kind, resource.group)
+        };
+        let message = format!("{kind} {name:?} is invalid: {list}");
+        let mut failure = Self::new(422, "Invalid", message).about(resource, name);
+        failure.details["kind"] = resource.kind.into();
+        failure.details["causes"] = causes
+            .into_iter()
+            .map(|cause| {
+                json!({"reason": cause.reason, "message": cause.message, "field": cause.field})
+            })
+            .collect();
+        failure
+    }
+
+    /// The Status object.
+    pub(crate) fn status(&self) -> Value {
+        let mut status = json!({
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": self.message,
+            "reason": self.reason,
+            "code": self.code,
+        });
+        if !self.details.is_null() {
+            status["details"] = self.details.clone();
+        }
+        status
+    }
+}

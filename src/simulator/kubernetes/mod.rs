@@ -1,0 +1,60 @@
+//! The Kubernetes half of the simulator: an API server over a store of JSON objects, and the controllers of a control
+//! plane. The AWS half reaches it through its socket only, like every other client.
+
+use std::sync::{Arc, Mutex};
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::simulator::ids::Ids;
+use crate::simulator::scenario::Scenario;
+
+use api::ApiServer;
+use resources::NAMESPACES;
+use store::Store;
+use write::Writer;
+
+pub(crate) mod api;
+mod failure;
+mod kinds;
+mod object;
+mod patch;
+mod request;
+mod resources;
+mod selectors;
+mod store;
+mod write;
+
+/// The namespaces that every cluster has.
+const NAMESPACE_NAMES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
+
+/// An API server with nothing in it but what every cluster has.
+pub(crate) fn api_server(scenario: &Scenario) -> Arc<ApiServer> {
+    let mut store = Store::new(Ids::new(scenario.seed));
+    let now = Timestamp::now();
+    for called in NAMESPACE_NAMES {
+        let mut writer = Writer {
+            store: &mut store,
+            now,
+            dry_run: false,
+        };
+        let namespace = json!({"metadata": {"name": called}});
+        // The names are good and the store is empty, so this cannot be refused.
+        let Ok(made) = writer.create(&NAMESPACES, "", namespace) else {
+            continue;
+        };
+        if called == "kube-system" {
+            let uid = scenario
+                .cluster_uid
+                .clone()
+                .unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+            let mut namespace = serde_json::Value::clone(&made);
+            namespace["metadata"]["uid"] = uid.into();
+            store.put(&NAMESPACES, namespace);
+        }
+    }
+    Arc::new(ApiServer {
+        store: Mutex::new(store),
+        version: scenario.version.clone(),
+    })
+}

@@ -1,0 +1,171 @@
+//! Small questions to Kubernetes objects in JSON. Knows no kinds.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+/// The text at a JSON pointer, empty where there is none.
+pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+/// The whole number at a JSON pointer.
+pub(crate) fn number(object: &Value, pointer: &str) -> Option<i64> {
+    object.pointer(pointer).and_then(Value::as_i64)
+}
+
+/// Whether `true` stands at a JSON pointer.
+pub(crate) fn flag(object: &Value, pointer: &str) -> bool {
+    object.pointer(pointer) == Some(&Value::Bool(true))
+}
+
+/// The list at a JSON pointer, empty where there is none.
+pub(crate) fn list<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
+    object
+        .pointer(pointer)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
+}
+
+/// The map at a JSON pointer.
+pub(crate) fn map<'a>(object: &'a Value, pointer: &str) -> Option<&'a Map<String, Value>> {
+    object.pointer(pointer).and_then(Value::as_object)
+}
+
+/// Puts `value` at a path of keys, making the objects on the way.
+pub(crate) fn put(object: &mut Value, path: &[&str], value: impl Into<Value>) {
+    let mut place = object;
+    for key in path {
+        if !place.is_object() {
+            *place = Value::Object(Map::new());
+        }
+        place = &mut place[*key];
+    }
+    *place = value.into();
+}
+
+/// Puts `value` at a path of keys where nothing stands, or null.
+pub(crate) fn put_default(object: &mut Value, path: &[&str], value: impl Into<Value>) {
+    let mut place = Some(&*object);
+    for key in path {
+        place = place.and_then(|inner| inner.get(key));
+    }
+    if place.is_none_or(Value::is_null) {
+        put(object, path, value);
+    }
+}
+
+/// Removes what stands at a path of keys.
+pub(crate) fn remove(object: &mut Value, path: &[&str]) -> Option<Value> {
+    let (last, way) = path.split_last()?;
+    let mut place = object;
+    for key in way {
+        place = place.get_mut(key)?;
+    }
+    place.as_object_mut()?.remove(*last)
+}
+
+pub(crate) fn name(object: &Value) -> &str {
+    text(object, "/metadata/name")
+}
+
+pub(crate) fn namespace(object: &Value) -> &str {
+    text(object, "/metadata/namespace")
+}
+
+pub(crate) fn uid(object: &Value) -> &str {
+    text(object, "/metadata/uid")
+}
+
+pub(crate) fn version(object: &Value) -> &str {
+    text(object, "/metadata/resourceVersion")
+}
+
+pub(crate) fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
+    map(object, "/metadata/annotations")?.get(key)?.as_str()
+}
+
+pub(crate) fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
+    map(object, "/metadata/labels")?.get(key)?.as_str()
+}
+
+/// Whether the object is on its way out.
+pub(crate) fn is_terminating(object: &Value) -> bool {
+    object.pointer("/metadata/deletionTimestamp").is_some()
+}
+
+/// The owner that manages the object.
+pub(crate) fn controller(object: &Value) -> Option<&Value> {
+    list(object, "/metadata/ownerReferences")
+        .iter()
+        .find(|owner| flag(owner, "/controller"))
+}
+
+/// Whether the object is managed by the owner with this UID.
+pub(crate) fn is_controlled_by(object: &Value, owner: &str) -> bool {
+    controller(object).is_some_and(|reference| text(reference, "/uid") == owner)
+}
+
+/// The status of a condition, empty where there is none.
+pub(crate) fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
+    list(object, "/status/conditions")
+        .iter()
+        .find(|condition| text(condition, "/type") == kind)
+}
+
+/// Whether a condition is True.
+pub(crate) fn is_true(object: &Value, kind: &str) -> bool {
+    condition(object, kind).is_some_and(|condition| text(condition, "/status") == "True")
+}
+
+/// Enters a condition; its transition time stays when its status does. Returns whether anything changed.
+pub(crate) fn set_condition(object: &mut Value, mut wanted: Value, now: Timestamp) -> bool {
+    let kind = text(&wanted, "/type").to_owned();
+    let old = condition(object, &kind).cloned();
+    let moved = match &old {
+        Some(old) if text(old, "/status") == text(&wanted, "/status") => old
+            .get("lastTransitionTime")
+            .cloned()
+            .unwrap_or_else(|| time(now).into()),
+        _ => time(now).into(),
+    };
+    wanted["lastTransitionTime"] = moved;
+    if let Some(old) = &old {
+        let same = ["status", "reason", "message"]
+            .iter()
+            .all(|key| old.get(key) == wanted.get(key));
+        if same {
+            return false;
+        }
+    }
+    if !object.pointer("/status/conditions").is_some_and(Value::is_array) {
+        put(object, &["status", "conditions"], Value::Array(Vec::new()));
+    }
+    if let Some(Value::Array(conditions)) = object.pointer_mut("/status/conditions") {
+        match conditions
+            .iter_mut()
+            .find(|condition| text(condition, "/type") == kind)
+        {
+            Some(place) => *place = wanted,
+            None => conditions.push(wanted),
+        }
+    }
+    true
+}
+
+/// A moment as Kubernetes writes it: whole seconds.
+pub(crate) fn time(moment: Timestamp) -> String {
+    moment.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// A moment as Kubernetes writes it in leases and events: microseconds.
+pub(crate) fn micro_time(moment: Timestamp) -> String {
+    moment.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
+}
+
+/// The moment at a JSON pointer.
+pub(crate) fn moment(object: &Value, pointer: &str) -> Option<Timestamp> {
+    text(object, pointer).parse().ok()
+}

@@ -1,0 +1,282 @@
+//! The patch types of the Kubernetes API: JSON patch, merge patch and strategic merge patch. Pure functions over JSON.
+
+use serde_json::{Map, Value};
+
+use super::failure::Failure;
+use super::resources::Resource;
+
+/// How a patch is to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PatchType {
+    Json,
+    Merge,
+    Strategic,
+    Apply,
+}
+
+impl PatchType {
+    pub(crate) fn of(content_type: &str) -> Result<Self, Failure> {
+        let essence = content_type.split(';').next().unwrap_or_default().trim();
+        match essence {
+            "application/json-patch+json" => Ok(Self::Json),
+            "application/merge-patch+json" => Ok(Self::Merge),
+            "application/strategic-merge-patch+json" => Ok(Self::Strategic),
+            "application/apply-patch+yaml" => Ok(Self::Apply),
+            other => Err(Failure::unsupported_media_type(
+                other,
+                "application/json-patch+json, application/merge-patch+json, \
+                 application/strategic-merge-patch+json, application/apply-patch+yaml",
+            )),
+        }
+    }
+}
+
+/// The object that `current` becomes.
+pub(crate) fn apply(
+    resource: &Resource,
+    kind: PatchType,
+    current: &Value,
+    patch: &Value,
+) -> Result<Value, Failure> {
+    let mut object = current.clone();
+    match kind {
+        PatchType::Json => {
+            let operations: json_patch::Patch = serde_json::from_value(patch.clone())
+                .map_err(|error| Failure::bad_request(error.to_string()))?;
+            json_patch::patch(&mut object, &operations).map_err(|_| {
+                Failure::new(
+                    422,
+                    "Invalid",
+                    "the server rejected our request due to an error in our request",
+                )
+            })?;
+        }
+        PatchType::Merge => {
+            require_object(patch)?;
+            json_patch::merge(&mut object, patch);
+        }
+        PatchType::Strategic | PatchType::Apply => {
+            require_object(patch)?;
+            merge_objects(resource, &mut object, patch);
+        }
+    }
+    Ok(object)
+}
+
+fn require_object(patch: &Value) -> Result<(), Failure> {
+    if patch.is_object() {
+        Ok(())
+    } else {
+        let message = "json: cannot unmarshal the patch into Go value of type map[string]interface {}";
+        Err(Failure::bad_request(message))
+    }
+}
+
+fn merge_objects(resource: &Resource, target: &mut Value, patch: &Value) {
+    let Value::Object(fields) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if fields.get("$patch").and_then(Value::as_str) == Some("replace") {
+        *target = without_directives(patch);
+        return;
+    }
+    if !target.is_object() {
+        *target = Value::Object(Map::new());
+    }
+    if let Some(kept) = fields.get("$retainKeys").and_then(Value::as_array)
+        && let Value::Object(old) = target
+    {
+        old.retain(|key, _| kept.iter().any(|k| k.as_str() == Some(key)));
+    }
+    for (key, change) in fields {
+        if let Some(list) = key.strip_prefix("$deleteFromPrimitiveList/") {
+            delete_primitives(target, list, change);
+        } else if !key.starts_with('$') {
+            merge_field(resource, target, key, change);
+        }
+    }
+    for (key, order) in fields {
+        if let Some(list) = key.strip_prefix("$setElementOrder/") {
+            set_order(resource, target, list, order);
+        }
+    }
+}
+
+fn merge_field(resource: &Resource, target: &mut Value, key: &str, change: &Value) {
+    let Value::Object(object) = target else {
+        return;
+    };
+    match change {
+        Value::Null => {
+            object.remove(key);
+        }
+        Value::Object(fields) if fields.get("$patch").and_then(Value::as_str) == Some("delete") => {
+            object.remove(key);
+        }
+        Value::Object(_) => {
+            let place = object.entry(key).or_insert_with(|| Value::Object(Map::new()));
+            merge_objects(resource, place, change);
+        }
+        Value::Array(items) => {
+            let place = object.entry(key).or_insert_with(|| Value::Array(Vec::new()));
+            merge_lists(resource, place, key, items);
+        }
+        scalar => {
+            object.insert(key.to_owned(), scalar.clone());
+        }
+    }
+}
+
+fn merge_lists(resource: &Resource, place: &mut Value, field: &str, items: &[Value]) {
+    let replace = items
+        .iter()
+        .any(|item| item.get("$patch").and_then(Value::as_str) == Some("replace"));
+    let merge_key = merge_key(resource, field);
+    let Value::Array(list) = place else {
+        *place = Value::Array(items.iter().map(without_directives).collect());
+        return;
+    };
+    if merges_primitives(field) {
+        for item in items {
+            if !list.contains(item) {
+                list.push(item.clone());
+            }
+        }
+        return;
+    }
+    let Some(merge_key) = merge_key.filter(|_| !replace) else {
+        *list = items
+            .iter()
+            .filter(|item| item.get("$patch").is_none())
+            .map(without_directives)
+            .collect();
+        return;
+    };
+    for item in items {
+        let wanted = item.get(merge_key);
+        let found = list.iter().position(|old| old.get(merge_key) == wanted);
+        let delete = item.get("$patch").and_then(Value::as_str) == Some("delete");
+        match (found, delete) {
+            (Some(at), true) => {
+                list.remove(at);
+            }
+            (None, true) => {}
+            (Some(at), false) => merge_objects(resource, &mut list[at], item),
+            (None, false) => list.push(without_directives(item)),
+        }
+    }
+}
+
+fn delete_primitives(target: &mut Value, list: &str, gone: &Value) {
+    if let (Some(Value::Array(list)), Value::Array(gone)) = (target.get_mut(list), gone) {
+        list.retain(|item| !gone.contains(item));
+    }
+}
+
+/// Puts the elements that `order` names in that order; the others keep their places behind them.
+fn set_order(resource: &Resource, target: &mut Value, field: &str, order: &Value) {
+    let (Some(Value::Array(list)), Value::Array(order)) = (target.get_mut(field), order) else {
+        return;
+    };
+    let key = merge_key(resource, field);
+    let rank = |item: &Value| {
+        let place = order.iter().position(|wanted| match key {
+            Some(key) => wanted.get(key).is_some() && wanted.get(key) == item.get(key),
+            None => wanted == item,
+        });
+        place.unwrap_or(order.len())
+    };
+    list.sort_by_key(rank);
+}
+
+fn without_directives(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => fields
+            .iter()
+            .filter(|(key, field)| !key.starts_with('$') && !field.is_null())
+            .map(|(key, field)| (key.clone(), without_directives(field)))
+            .collect(),
+        Value::Array(items) => items.iter().map(without_directives).collect(),
+        scalar => scalar.clone(),
+    }
+}
+
+/// The field by which a list's elements are told apart, as the API's types declare it; lists without one are
+/// replaced whole.
+fn merge_key(resource: &Resource, field: &str) -> Option<&'static str> {
+    match field {
+        "containers" | "initContainers" | "ephemeralContainers" | "env" | "volumes"
+        | "imagePullSecrets" | "secrets" | "resourceClaims" => Some("name"),
+        "ports" if resource.plural == "services" => Some("port"),
+        "ports" => Some("containerPort"),
+        "volumeMounts" => Some("mountPath"),
+        "volumeDevices" => Some("devicePath"),
+        "topologySpreadConstraints" => Some("topologyKey"),
+        "hostAliases" | "podIPs" | "hostIPs" => Some("ip"),
+        "conditions" | "addresses" => Some("type"),
+        "ownerReferences" => Some("uid"),
+        _ => None,
+    }
+}
+
+fn merges_primitives(field: &str) -> bool {
+    matches!(field, "finalizers" | "podCIDRs")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::resources::DEPLOYMENTS;
+    use super::*;
+    use serde_json::json;
+
+    fn strategic(target: Value, patch: Value) -> Value {
+        apply(&DEPLOYMENTS, PatchType::Strategic, &target, &patch).unwrap()
+    }
+
+    #[test]
+    fn strategic_lists_merge_by_their_key() {
+        let target = json!({"containers": [{"name": "a", "image": "1"}, {"name": "b"}]});
+        let patch = json!({
+            "containers": [{"name": "a", "image": "2"}, {"name": "c"}, {"name": "b", "$patch": "delete"}],
+            "$setElementOrder/containers": [{"name": "c"}, {"name": "a"}],
+        });
+        assert_eq!(
+            strategic(target, patch),
+            json!({"containers": [{"name": "c"}, {"name": "a", "image": "2"}]})
+        );
+    }
+
+    #[test]
+    fn strategic_lists_without_a_key_are_replaced() {
+        let target = json!({"taints": [{"key": "a"}], "finalizers": ["x", "y"]});
+        let patch = json!({
+            "taints": [{"key": "b"}],
+            "finalizers": ["z"],
+            "$deleteFromPrimitiveList/finalizers": ["x"],
+        });
+        let merged = strategic(target, patch);
+        assert_eq!(merged["taints"], json!([{"key": "b"}]));
+        assert_eq!(merged["finalizers"], json!(["y", "z"]));
+    }
+
+    #[test]
+    fn strategic_maps_can_be_replaced_trimmed_and_deleted() {
+        let target = json!({"strategy": {"type": "R", "rollingUpdate": {"x": 1}}, "gone": {"a": 1}});
+        let patch = json!({
+            "strategy": {"$retainKeys": ["type"], "type": "Recreate"},
+            "gone": {"$patch": "delete"},
+        });
+        assert_eq!(strategic(target, patch), json!({"strategy": {"type": "Recreate"}}));
+    }
+
+    #[test]
+    fn a_json_patch_whose_test_fails_is_invalid() {
+        let patch = json!([{"op": "test", "path": "/a", "value": 2}]);
+        let failure = apply(&DEPLOYMENTS, PatchType::Json, &json!({"a": 1}), &patch).unwrap_err();
+        assert_eq!((failure.code, failure.reason.as_str()), (422, "Invalid"));
+        let patch = json!([{"op": "replace", "path": "/a", "value": 2}]);
+        let patched = apply(&DEPLOYMENTS, PatchType::Json, &json!({"a": 1}), &patch).unwrap();
+        assert_eq!(patched, json!({"a": 2}));
+    }
+}

@@ -1,0 +1,189 @@
+//! The kinds that the simulated API serves, as a table. What a kind's fields mean is said elsewhere.
+
+/// A kind of object that the API serves.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Resource {
+    pub(crate) group: &'static str,
+    pub(crate) version: &'static str,
+    pub(crate) plural: &'static str,
+    pub(crate) kind: &'static str,
+    pub(crate) namespaced: bool,
+    pub(crate) short_names: &'static [&'static str],
+    pub(crate) subresources: &'static [&'static str],
+    /// Whether the API counts changes of its spec in metadata.generation.
+    pub(crate) generation: bool,
+    /// In `kubectl get all`.
+    pub(crate) common: bool,
+}
+
+impl Resource {
+    /// `v1` or `apps/v1`.
+    pub(crate) fn api_version(&self) -> String {
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
+    }
+
+    /// `pods` or `deployments.apps`, as messages say it.
+    pub(crate) fn qualified(&self) -> String {
+        if self.group.is_empty() {
+            self.plural.to_owned()
+        } else {
+            format!("{}.{}", self.plural, self.group)
+        }
+    }
+
+    /// What tells it from the others.
+    pub(crate) fn key(&self) -> (&'static str, &'static str) {
+        (self.group, self.plural)
+    }
+
+    /// Whether its status is written apart from the rest.
+    pub(crate) fn has_status(&self) -> bool {
+        self.subresources.contains(&"status")
+    }
+}
+
+const fn core(plural: &'static str, kind: &'static str, namespaced: bool) -> Resource {
+    Resource {
+        group: "",
+        version: "v1",
+        plural,
+        kind,
+        namespaced,
+        short_names: &[],
+        subresources: &[],
+        generation: false,
+        common: false,
+    }
+}
+
+const fn grouped(
+    group: &'static str,
+    version: &'static str,
+    plural: &'static str,
+    kind: &'static str,
+) -> Resource {
+    Resource {
+        group,
+        version,
+        ..core(plural, kind, true)
+    }
+}
+
+pub(crate) static NAMESPACES: Resource = Resource {
+    short_names: &["ns"],
+    subresources: &["status"],
+    ..core("namespaces", "Namespace", false)
+};
+pub(crate) static NODES: Resource = Resource {
+    short_names: &["no"],
+    subresources: &["status"],
+    ..core("nodes", "Node", false)
+};
+pub(crate) static PODS: Resource = Resource {
+    short_names: &["po"],
+    subresources: &["status", "eviction", "binding", "log"],
+    generation: true,
+    common: true,
+    ..core("pods", "Pod", true)
+};
+pub(crate) static CONFIG_MAPS: Resource = Resource {
+    short_names: &["cm"],
+    ..core("configmaps", "ConfigMap", true)
+};
+pub(crate) static EVENTS: Resource = Resource {
+    short_names: &["ev"],
+    ..core("events", "Event", true)
+};
+pub(crate) static SECRETS: Resource = core("secrets", "Secret", true);
+pub(crate) static SERVICES: Resource = Resource {
+    short_names: &["svc"],
+    common: true,
+    ..core("services", "Service", true)
+};
+pub(crate) static SERVICE_ACCOUNTS: Resource = Resource {
+    short_names: &["sa"],
+    ..core("serviceaccounts", "ServiceAccount", true)
+};
+pub(crate) static DEPLOYMENTS: Resource = Resource {
+    short_names: &["deploy"],
+    subresources: &["status", "scale"],
+    generation: true,
+    common: true,
+    ..grouped("apps", "v1", "deployments", "Deployment")
+};
+pub(crate) static REPLICA_SETS: Resource = Resource {
+    short_names: &["rs"],
+    subresources: &["status", "scale"],
+    generation: true,
+    common: true,
+    ..grouped("apps", "v1", "replicasets", "ReplicaSet")
+};
+pub(crate) static DAEMON_SETS: Resource = Resource {
+    short_names: &["ds"],
+    subresources: &["status"],
+    generation: true,
+    common: true,
+    ..grouped("apps", "v1", "daemonsets", "DaemonSet")
+};
+pub(crate) static STATEFUL_SETS: Resource = Resource {
+    short_names: &["sts"],
+    subresources: &["status", "scale"],
+    generation: true,
+    common: true,
+    ..grouped("apps", "v1", "statefulsets", "StatefulSet")
+};
+pub(crate) static BUDGETS: Resource = Resource {
+    short_names: &["pdb"],
+    subresources: &["status"],
+    generation: true,
+    ..grouped("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
+};
+pub(crate) static AUTOSCALERS: Resource = Resource {
+    short_names: &["hpa"],
+    subresources: &["status"],
+    common: true,
+    ..grouped(
+        "autoscaling",
+        "v2",
+        "horizontalpodautoscalers",
+        "HorizontalPodAutoscaler",
+    )
+};
+pub(crate) static LEASES: Resource = grouped("coordination.k8s.io", "v1", "leases", "Lease");
+
+/// Every kind, in the order in which discovery names them.
+pub(crate) static RESOURCES: [&Resource; 15] = [
+    &NAMESPACES,
+    &NODES,
+    &PODS,
+    &CONFIG_MAPS,
+    &EVENTS,
+    &SECRETS,
+    &SERVICES,
+    &SERVICE_ACCOUNTS,
+    &DEPLOYMENTS,
+    &REPLICA_SETS,
+    &DAEMON_SETS,
+    &STATEFUL_SETS,
+    &BUDGETS,
+    &AUTOSCALERS,
+    &LEASES,
+];
+
+/// The kind that a path names.
+pub(crate) fn find(group: &str, version: &str, plural: &str) -> Option<&'static Resource> {
+    RESOURCES.into_iter().find(|resource| {
+        resource.group == group && resource.version == version && resource.plural == plural
+    })
+}
+
+/// The kind that an object says it is.
+pub(crate) fn find_kind(api_version: &str, kind: &str) -> Option<&'static Resource> {
+    RESOURCES
+        .into_iter()
+        .find(|resource| resource.kind == kind && resource.api_version() == api_version)
+}

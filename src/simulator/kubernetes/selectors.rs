@@ -1,0 +1,312 @@
+//! Label and field selectors, and the label selectors that stand in objects. Knows which fields each kind can be
+//! selected by, as the API documents them.
+
+use serde_json::Value;
+
+use super::failure::Failure;
+use super::object::{label, list, map, text};
+use super::resources::Resource;
+
+/// What a list or a watch is narrowed to.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Selector {
+    labels: Vec<Requirement>,
+    fields: Vec<FieldRequirement>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Requirement {
+    key: String,
+    test: Test,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Test {
+    In(Vec<String>),
+    NotIn(Vec<String>),
+    Exists,
+    Absent,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct FieldRequirement {
+    pointer: String,
+    value: String,
+    equal: bool,
+}
+
+impl Selector {
+    /// Reads the two query parameters.
+    pub(crate) fn parse(resource: &Resource, labels: &str, fields: &str) -> Result<Self, Failure> {
+        Ok(Self {
+            labels: parse_labels(labels)?,
+            fields: parse_fields(resource, fields)?,
+        })
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.labels.is_empty() && self.fields.is_empty()
+    }
+
+    pub(crate) fn matches(&self, object: &Value) -> bool {
+        self.labels.iter().all(|requirement| requirement.holds(object))
+            && self.fields.iter().all(|requirement| requirement.holds(object))
+    }
+}
+
+impl Requirement {
+    fn holds(&self, object: &Value) -> bool {
+        let value = label(object, &self.key);
+        match &self.test {
+            Test::In(values) => value.is_some_and(|value| values.iter().any(|v| v == value)),
+            Test::NotIn(values) => value.is_none_or(|value| values.iter().all(|v| v != value)),
+            Test::Exists => value.is_some(),
+            Test::Absent => value.is_none(),
+        }
+    }
+}
+
+impl FieldRequirement {
+    fn holds(&self, object: &Value) -> bool {
+        let value = match object.pointer(&self.pointer) {
+            Some(Value::String(text)) => text.clone(),
+            Some(Value::Bool(flag)) => flag.to_string(),
+            Some(Value::Number(number)) => number.to_string(),
+            // An absent flag is false: the only flag that can be selected by is spec.unschedulable.
+            _ if self.pointer == "/spec/unschedulable" => "false".to_owned(),
+            _ => String::new(),
+        };
+        (value == self.value) == self.equal
+    }
+}
+
+fn parse_labels(selector: &str) -> Result<Vec<Requirement>, Failure> {
+    let mut requirements = Vec::new();
+    for piece in split_outside_parentheses(selector) {
+        let piece = piece.trim();
+        if !piece.is_empty() {
+            requirements.push(parse_requirement(piece)?);
+        }
+    }
+    Ok(requirements)
+}
+
+fn parse_requirement(piece: &str) -> Result<Requirement, Failure> {
+    let unreadable = || Failure::bad_request(format!("unable to parse requirement: {piece:?}"));
+    if let Some(key) = piece.strip_prefix('!') {
+        return requirement(key, Test::Absent).ok_or_else(unreadable);
+    }
+    if let Some((key, set)) = piece.strip_suffix(')').and_then(|p| p.split_once('(')) {
+        let values = set.split(',').map(|value| value.trim().to_owned()).collect();
+        let mut words = key.split_whitespace();
+        let (key, word) = (words.next().unwrap_or_default(), words.next());
+        return match (word, words.next()) {
+            (Some("in"), None) => requirement(key, Test::In(values)),
+            (Some("notin"), None) => requirement(key, Test::NotIn(values)),
+            _ => None,
+        }
+        .ok_or_else(unreadable);
+    }
+    if let Some((key, value)) = piece.split_once("!=") {
+        return requirement(key, Test::NotIn(vec![value.trim().to_owned()]))
+            .ok_or_else(unreadable);
+    }
+    if let Some((key, value)) = piece.split_once('=') {
+        let value = value.strip_prefix('=').unwrap_or(value);
+        return requirement(key, Test::In(vec![value.trim().to_owned()])).ok_or_else(unreadable);
+    }
+    requirement(piece, Test::Exists).ok_or_else(unreadable)
+}
+
+fn requirement(key: &str, test: Test) -> Option<Requirement> {
+    let key = key.trim();
+    let good = !key.is_empty()
+        && key
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/'));
+    good.then(|| Requirement {
+        key: key.to_owned(),
+        test,
+    })
+}
+
+/// Splits at commas that do not stand in a set.
+fn split_outside_parentheses(selector: &str) -> Vec<&str> {
+    let (mut pieces, mut start, mut depth) = (Vec::new(), 0, 0_u32);
+    for (at, character) in selector.char_indices() {
+        match character {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            ',' if depth == 0 => {
+                pieces.push(&selector[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    pieces.push(&selector[start..]);
+    pieces
+}
+
+fn parse_fields(resource: &Resource, selector: &str) -> Result<Vec<FieldRequirement>, Failure> {
+    let pieces = selector.split(',').filter(|piece| !piece.is_empty());
+    pieces
+        .map(|piece| {
+            let (field, value, equal) = match piece.split_once("!=") {
+                Some((field, value)) => (field, value, false),
+                None => {
+                    let (field, value) = piece.split_once('=').ok_or_else(|| {
+                        Failure::bad_request(format!(
+                            "invalid selector: '{piece}'; can't understand '{piece}'"
+                        ))
+                    })?;
+                    (field, value.strip_prefix('=').unwrap_or(value), true)
+                }
+            };
+            if !is_selectable(resource, field) {
+                let message = format!("field label not supported: {field}");
+                return Err(Failure::bad_request(message));
+            }
+            Ok(FieldRequirement {
+                pointer: format!("/{}", field.replace('.', "/")),
+                value: value.to_owned(),
+                equal,
+            })
+        })
+        .collect()
+}
+
+fn is_selectable(resource: &Resource, field: &str) -> bool {
+    let of_its_own: &[&str] = match resource.plural {
+        "pods" => &[
+            "spec.nodeName",
+            "spec.restartPolicy",
+            "spec.schedulerName",
+            "spec.serviceAccountName",
+            "spec.hostNetwork",
+            "status.phase",
+            "status.podIP",
+            "status.nominatedNodeName",
+        ],
+        "nodes" => &["spec.unschedulable"],
+        "namespaces" => &["status.phase"],
+        "replicasets" => &["status.replicas"],
+        "secrets" => &["type"],
+        "events" => &[
+            "involvedObject.kind",
+            "involvedObject.namespace",
+            "involvedObject.name",
+            "involvedObject.uid",
+            "involvedObject.apiVersion",
+            "involvedObject.resourceVersion",
+            "involvedObject.fieldPath",
+            "reason",
+            "reportingComponent",
+            "source",
+            "type",
+        ],
+        _ => &[],
+    };
+    field == "metadata.name"
+        || (resource.namespaced && field == "metadata.namespace")
+        || of_its_own.contains(&field)
+}
+
+/// Whether a label selector that stands in an object (`matchLabels`, `matchExpressions`) selects `object`. An empty
+/// one selects everything, an absent one nothing.
+pub(crate) fn selects(selector: Option<&Value>, object: &Value) -> bool {
+    let Some(selector) = selector.filter(|selector| selector.is_object()) else {
+        return false;
+    };
+    let equal = map(selector, "/matchLabels").is_none_or(|wanted| {
+        wanted
+            .iter()
+            .all(|(key, value)| label(object, key) == value.as_str())
+    });
+    equal
+        && list(selector, "/matchExpressions")
+            .iter()
+            .all(|expression| expression_holds(expression, label(object, text(expression, "/key"))))
+}
+
+/// Whether a `{key, operator, values}` holds for the value of its key; `Gt` and `Lt` are those of node selectors.
+pub(crate) fn expression_holds(expression: &Value, value: Option<&str>) -> bool {
+    let values = list(expression, "/values");
+    let named = |value: &str| values.iter().any(|v| v.as_str() == Some(value));
+    let bound = || values.first()?.as_str()?.parse::<i64>().ok();
+    let as_number = || value?.parse::<i64>().ok();
+    match text(expression, "/operator") {
+        "In" => value.is_some_and(named),
+        "NotIn" => !value.is_some_and(named),
+        "Exists" => value.is_some(),
+        "DoesNotExist" => value.is_none(),
+        "Gt" => matches!((as_number(), bound()), (Some(a), Some(b)) if a > b),
+        "Lt" => matches!((as_number(), bound()), (Some(a), Some(b)) if a < b),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::resources::{NODES, PODS};
+    use super::*;
+    use serde_json::json;
+
+    fn pod() -> Value {
+        json!({
+            "metadata": {"name": "p", "labels": {"app": "relay", "tier": "edge"}},
+            "spec": {"nodeName": "n1"},
+            "status": {"phase": "Running"},
+        })
+    }
+
+    #[test]
+    fn label_selectors_of_every_form() {
+        let cases = [
+            ("app=relay", true),
+            ("app==relay,tier=edge", true),
+            ("app!=relay", false),
+            ("missing!=x", true),
+            ("app in (relay, other)", true),
+            ("app notin (relay,other),tier", false),
+            ("tier notin (core)", true),
+            ("!missing", true),
+            ("!app", false),
+            ("", true),
+        ];
+        for (text, expected) in cases {
+            let selector = Selector::parse(&PODS, text, "").unwrap();
+            assert_eq!(selector.matches(&pod()), expected, "{text}");
+        }
+        for bad in ["app in relay", "a b", "=x", "app within (x)"] {
+            assert_eq!(Selector::parse(&PODS, bad, "").unwrap_err().code, 400);
+        }
+    }
+
+    #[test]
+    fn field_selectors_only_over_the_fields_of_the_kind() {
+        let cases = [
+            ("spec.nodeName=n1", true),
+            ("spec.nodeName!=n1", false),
+            ("status.phase=Running,metadata.name=p", true),
+            ("status.phase!=Succeeded,status.phase!=Failed", true),
+            ("spec.nodeName=", false),
+        ];
+        for (text, expected) in cases {
+            let selector = Selector::parse(&PODS, "", text).unwrap();
+            assert_eq!(selector.matches(&pod()), expected, "{text}");
+        }
+        assert!(Selector::parse(&PODS, "", "spec.image=x").is_err());
+        let selector = Selector::parse(&NODES, "", "spec.unschedulable=false").unwrap();
+        assert!(selector.matches(&json!({"spec": {}})));
+    }
+
+    #[test]
+    fn an_absent_selector_in_an_object_selects_nothing() {
+        assert!(!selects(None, &pod()));
+        assert!(selects(Some(&json!({})), &pod()));
+        let expression = json!({"matchExpressions":
+            [{"key": "app", "operator": "In", "values": ["relay"]}]});
+        assert!(selects(Some(&expression), &pod()));
+    }
+}

@@ -1,0 +1,96 @@
+//! The record of every call that a client of the simulator made, in the order in which the calls arrived.
+//! Knows nothing of what the calls mean.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// One call that a client made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Call {
+    /// Its place in the order of arrival, from 1; it keeps its number when the record is cleared.
+    pub number: u64,
+    /// When it arrived.
+    pub at: Timestamp,
+    /// `kubernetes`, `eks`, `autoscaling`, `ec2` or `sts`.
+    pub service: String,
+    /// What was asked: `eks:UpdateNodegroupConfig`, `patch nodes/NAME`, `list pods/NAMESPACE`.
+    pub operation: String,
+    /// The parameters that matter, on one line.
+    pub request: String,
+    /// Whether the operation is one that may change something.
+    pub mutating: bool,
+    /// Whether it did change something.
+    pub effective: bool,
+    /// The HTTP status of the answer; 0 while there is none.
+    pub status: u16,
+}
+
+/// What a caller asked for, before anything is done about it.
+#[derive(Debug, Clone)]
+pub(crate) struct Operation {
+    pub(crate) service: &'static str,
+    pub(crate) name: String,
+    pub(crate) summary: String,
+    pub(crate) mutating: bool,
+}
+
+/// Every call so far.
+#[derive(Debug, Default)]
+pub(crate) struct Record {
+    pages: Mutex<Pages>,
+}
+
+#[derive(Debug, Default)]
+struct Pages {
+    last: u64,
+    calls: Vec<Call>,
+}
+
+impl Record {
+    /// Enters a call that has just arrived and returns its number.
+    pub(crate) fn begin(&self, operation: &Operation) -> u64 {
+        let mut pages = self.pages();
+        pages.last += 1;
+        let number = pages.last;
+        pages.calls.push(Call {
+            number,
+            at: Timestamp::now(),
+            service: operation.service.to_owned(),
+            operation: operation.name.clone(),
+            request: operation.summary.clone(),
+            mutating: operation.mutating,
+            effective: false,
+            status: 0,
+        });
+        number
+    }
+
+    /// Adds how the call ended.
+    pub(crate) fn finish(&self, number: u64, status: u16, effective: bool) {
+        let mut pages = self.pages();
+        if let Some(call) = pages
+            .calls
+            .iter_mut()
+            .rev()
+            .find(|call| call.number == number)
+        {
+            call.status = status;
+            call.effective = effective;
+        }
+    }
+
+    pub(crate) fn calls(&self) -> Vec<Call> {
+        self.pages().calls.clone()
+    }
+
+    pub(crate) fn clear(&self) {
+        self.pages().calls.clear();
+    }
+
+    fn pages(&self) -> MutexGuard<'_, Pages> {
+        // No code panics while it holds the lock, and a list of calls cannot be half written.
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,144 @@
+//! What runs in the cluster at the start, in few words, and the Kubernetes objects that these words stand for.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// A ConfigMap.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigMap {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its keys.
+    #[serde(default)]
+    pub data: BTreeMap<String, String>,
+}
+
+/// A deployment of one container a pod.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deployment {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name, also its pods' label `app`.
+    pub name: String,
+    /// How many pods it wants.
+    pub replicas: u32,
+    /// Its container's image.
+    #[serde(default = "default_image")]
+    pub image: String,
+    /// Labels that a node must have.
+    #[serde(default)]
+    pub node_selector: BTreeMap<String, String>,
+    /// How its pods keep away from each other.
+    #[serde(default)]
+    pub spread: Spread,
+    /// The CPU that each pod asks for.
+    #[serde(default = "default_cpu")]
+    pub cpu: String,
+    /// The pods' termination grace period in seconds.
+    #[serde(default = "default_grace")]
+    pub grace: u32,
+    /// For how many seconds a pod must have been ready before it counts as available.
+    #[serde(default)]
+    pub min_ready_seconds: u32,
+    /// In how many seconds a rollout must make progress.
+    #[serde(default = "default_progress_deadline")]
+    pub progress_deadline: u32,
+    /// Whether its rollouts are paused.
+    #[serde(default)]
+    pub paused: bool,
+}
+
+/// How a deployment's pods keep away from each other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Spread {
+    /// Not at all.
+    #[default]
+    None,
+    /// On different nodes where possible.
+    Preferred,
+    /// On different nodes or not at all.
+    Required,
+}
+
+impl ConfigMap {
+    pub(crate) fn object(&self) -> Value {
+        json!({
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"namespace": self.namespace, "name": self.name},
+            "data": self.data,
+        })
+    }
+}
+
+impl Deployment {
+    pub(crate) fn object(&self) -> Value {
+        let labels = json!({"app": self.name});
+        let mut pod = json!({
+            "containers": [{
+                "name": self.name,
+                "image": self.image,
+                "resources": {"requests": {"cpu": self.cpu}},
+            }],
+            "terminationGracePeriodSeconds": self.grace,
+        });
+        if !self.node_selector.is_empty() {
+            pod["nodeSelector"] = json!(self.node_selector);
+        }
+        if let Some(affinity) = self.affinity() {
+            pod["affinity"] = affinity;
+        }
+        json!({
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"namespace": self.namespace, "name": self.name, "labels": labels},
+            "spec": {
+                "replicas": self.replicas,
+                "minReadySeconds": self.min_ready_seconds,
+                "progressDeadlineSeconds": self.progress_deadline,
+                "paused": self.paused,
+                "selector": {"matchLabels": labels},
+                "template": {"metadata": {"labels": labels}, "spec": pod},
+            },
+        })
+    }
+
+    fn affinity(&self) -> Option<Value> {
+        let term = json!({
+            "labelSelector": {"matchLabels": {"app": self.name}},
+            "topologyKey": "kubernetes.io/hostname",
+        });
+        let rule = match self.spread {
+            Spread::None => return None,
+            Spread::Preferred => json!({
+                "preferredDuringSchedulingIgnoredDuringExecution":
+                    [{"weight": 100, "podAffinityTerm": term}],
+            }),
+            Spread::Required => json!({"requiredDuringSchedulingIgnoredDuringExecution": [term]}),
+        };
+        Some(json!({"podAntiAffinity": rule}))
+    }
+}
+
+fn default_image() -> String {
+    "registry.example.com/app:1.0".to_owned()
+}
+
+fn default_cpu() -> String {
+    "100m".to_owned()
+}
+
+fn default_grace() -> u32 {
+    30
+}
+
+fn default_progress_deadline() -> u32 {
+    600
+}

@@ -1,0 +1,90 @@
+//! Brings a scenario's Kubernetes objects into a cluster, through its API. What is there already is left as it is.
+
+use kube::Client;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, PostParams};
+use kube::{Api, Discovery};
+use serde_json::{Value, json};
+
+use super::scenario::Scenario;
+
+/// An object that the cluster did not take.
+#[derive(Debug, thiserror::Error)]
+pub enum SeedError {
+    /// The API refused it or did not answer.
+    #[error("{what} cannot be made in the cluster: {source}")]
+    Refused {
+        /// Kind and name.
+        what: String,
+        /// What the API said.
+        source: Box<kube::Error>,
+    },
+    /// It has no apiVersion, kind or name, or is not an object.
+    #[error("an object of the scenario needs apiVersion, kind and metadata.name: {0}")]
+    Shapeless(String),
+    /// The cluster does not know its kind.
+    #[error("the cluster does not know the kind {0}")]
+    UnknownKind(String),
+}
+
+/// Makes everything that the scenario has besides nodes.
+pub(crate) async fn plant(scenario: &Scenario, client: &Client) -> Result<(), SeedError> {
+    let discovery = Discovery::new(client.clone())
+        .run()
+        .await
+        .map_err(|source| SeedError::Refused {
+            what: "the scenario".to_owned(),
+            source: Box::new(source),
+        })?;
+    for name in &scenario.namespaces {
+        let namespace = json!({
+            "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name},
+        });
+        create(client, &discovery, namespace).await?;
+    }
+    for config_map in &scenario.config_maps {
+        create(client, &discovery, config_map.object()).await?;
+    }
+    for object in &scenario.objects {
+        create(client, &discovery, object.clone()).await?;
+    }
+    for deployment in &scenario.deployments {
+        create(client, &discovery, deployment.object()).await?;
+    }
+    Ok(())
+}
+
+async fn create(client: &Client, discovery: &Discovery, object: Value) -> Result<(), SeedError> {
+    let object: DynamicObject = serde_json::from_value(object.clone())
+        .map_err(|_| SeedError::Shapeless(object.to_string()))?;
+    let shapeless = || SeedError::Shapeless(format!("{:?}", object.metadata));
+    let types = object.types.as_ref().ok_or_else(shapeless)?;
+    let name = object.metadata.name.clone().ok_or_else(shapeless)?;
+    let kind = GroupVersionKind::try_from(types).map_err(|_| shapeless())?;
+    let (resource, capabilities) = discovery
+        .resolve_gvk(&kind)
+        .ok_or_else(|| SeedError::UnknownKind(format!("{} {}", types.api_version, types.kind)))?;
+    let namespaced = capabilities.scope == kube::discovery::Scope::Namespaced;
+    let api = api_of(client, &resource, namespaced, object.metadata.namespace.as_deref());
+    match api.create(&PostParams::default(), &object).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        Err(source) => Err(SeedError::Refused {
+            what: format!("{} {name:?}", types.kind),
+            source: Box::new(source),
+        }),
+    }
+}
+
+fn api_of(
+    client: &Client,
+    resource: &ApiResource,
+    namespaced: bool,
+    namespace: Option<&str>,
+) -> Api<DynamicObject> {
+    if namespaced {
+        let namespace = namespace.unwrap_or("default");
+        Api::namespaced_with(client.clone(), namespace, resource)
+    } else {
+        Api::all_with(client.clone(), resource)
+    }
+}
