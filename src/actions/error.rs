@@ -1,0 +1,85 @@
+//! How an action can fail, and what may cure it.
+
+use crate::platform;
+
+/// What an action returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an action failed. Each text stands alone: the engine puts the step's name before it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A target is neither as we found it nor as it should be.
+    #[error("{target} was changed by somebody else meanwhile: expected {expected}, found {found}")]
+    Conflict {
+        /// The target.
+        target: String,
+        /// What we left there.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// It will not do it, and says why and what to do instead. Nothing was changed.
+    #[error("{0}")]
+    Refused(String),
+    /// Somebody else's operation is under way; ours can follow it.
+    #[error("{0}")]
+    Busy(String),
+    /// What was sent has definitely failed on the platform's side. It may be sent again.
+    #[error("{0}")]
+    Failed(String),
+    /// What it waits for can no longer come.
+    #[error("{0}")]
+    Hopeless(String),
+    /// A value does not fit the action's types.
+    #[error("{what} does not fit the action: {source}")]
+    Shape {
+        /// Which value.
+        what: &'static str,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// A call failed.
+    #[error(transparent)]
+    Platform(#[from] platform::Error),
+}
+
+/// What may cure an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cure {
+    /// Trying again, as often as the step allows.
+    Retry,
+    /// Trying again for as long as the step has time: somebody else must finish first.
+    Patience,
+    /// Sending the same intent again, as a new operation.
+    SendAgain,
+    /// Nothing that a program could do.
+    Nothing,
+}
+
+impl Error {
+    /// What may cure it.
+    pub fn cure(&self) -> Cure {
+        use platform::Class;
+        match self {
+            Self::Busy(_) => Cure::Patience,
+            Self::Failed(_) => Cure::SendAgain,
+            Self::Platform(error) => match error.class() {
+                Class::Transient | Class::Unreachable => Cure::Retry,
+                Class::Busy => Cure::Patience,
+                Class::Denied | Class::NotFound | Class::Invalid => Cure::Nothing,
+            },
+            Self::Conflict { .. } | Self::Refused(_) | Self::Hopeless(_) | Self::Shape { .. } => {
+                Cure::Nothing
+            }
+        }
+    }
+}
+
+impl From<platform::wait::Error> for Error {
+    fn from(error: platform::wait::Error) -> Self {
+        match error {
+            platform::wait::Error::Hopeless(why) => Self::Hopeless(why),
+            platform::wait::Error::Platform(error) => Self::Platform(error),
+        }
+    }
+}

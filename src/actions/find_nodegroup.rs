@@ -1,0 +1,181 @@
+//! `find_nodegroup`: the one nodegroup that a runbook is about.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Action, Error, Permission, Progress, Read, Reader, Result, nodegroups};
+use crate::platform::aws::{AutoScalingGroup, Nodegroup};
+
+/// Finds the one managed nodegroup that has all of the given labels and enough nodes.
+///
+/// Labels are the nodegroup's own. Its node count is the DesiredCapacity of its Auto Scaling group. None or several
+/// matches are an error that lists what was looked at.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Params {
+    /// AWS region of the cluster.
+    #[schemars(extend("x-syntax" = "aws-region"))]
+    pub region: String,
+    /// Name of the EKS cluster.
+    #[schemars(length(min = 1))]
+    pub cluster: String,
+    /// Labels that the nodegroup must have, all of them.
+    #[schemars(length(min = 1), extend("x-syntax" = "labels"))]
+    pub labels: BTreeMap<String, String>,
+    /// The least number of nodes that it must have.
+    #[serde(default = "one")]
+    pub min_nodes: u32,
+}
+
+/// A managed nodegroup.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Output {
+    /// AWS region of the cluster.
+    pub region: String,
+    /// Name of the EKS cluster.
+    pub cluster: String,
+    /// Name of the nodegroup.
+    pub name: String,
+    /// Its ARN.
+    pub arn: String,
+    /// Its status in EKS, such as `ACTIVE`.
+    pub status: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// The least number of nodes that it may have.
+    pub min: u32,
+    /// The greatest number of nodes that it may have.
+    pub max: u32,
+    /// The number of nodes that it is to have.
+    pub desired: u32,
+    /// Name of its Auto Scaling group.
+    pub auto_scaling_group: String,
+    /// Ids of the instances in that group.
+    pub instances: Vec<String>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+pub(super) struct FindNodegroup;
+
+impl Action for FindNodegroup {
+    const NAME: &'static str = "find_nodegroup";
+    const PERMISSIONS: &'static [Permission] = &[
+        Permission::Aws("eks:ListNodegroups"),
+        Permission::Aws("eks:DescribeNodegroup"),
+        Permission::Aws("autoscaling:DescribeAutoScalingGroups"),
+    ];
+    type Params = Params;
+    type Output = Output;
+}
+
+impl Read for FindNodegroup {
+    async fn read(params: Params, reader: &Reader, progress: &Progress) -> Result<Output> {
+        let aws = reader.aws(&params.region).await?;
+        let names = aws.list_nodegroups(&params.cluster).await?;
+        let nodegroups = aws.describe_nodegroups(&params.cluster, &names).await?;
+        let labelled: Vec<&Nodegroup> =
+            nodegroups.iter().filter(|group| has_labels(group, &params.labels)).collect();
+        let group_names: Vec<String> =
+            labelled.iter().flat_map(|group| group.auto_scaling_groups.clone()).collect();
+        let groups = aws.describe_auto_scaling_groups(&group_names).await?;
+        let (nodegroup, group) = the_one(&params, &nodegroups, &labelled, &groups)?;
+        if group.desired != nodegroup.desired {
+            progress.say(&format!(
+                "nodegroup {} says {} nodes, its Auto Scaling group {} says {}: the group's count is used",
+                nodegroup.name, nodegroup.desired, group.name, group.desired
+            ));
+        }
+        Ok(Output {
+            region: params.region,
+            cluster: params.cluster,
+            name: nodegroup.name.clone(),
+            arn: nodegroup.arn.clone(),
+            status: nodegroup.status.to_string(),
+            labels: nodegroup.labels.clone(),
+            min: nodegroup.min,
+            max: nodegroup.max,
+            desired: group.desired,
+            auto_scaling_group: group.name.clone(),
+            instances: group.instances.iter().map(|instance| instance.id.clone()).collect(),
+        })
+    }
+}
+
+fn has_labels(nodegroup: &Nodegroup, wanted: &BTreeMap<String, String>) -> bool {
+    wanted.iter().all(|(key, value)| nodegroup.labels.get(key) == Some(value))
+}
+
+/// The nodegroup that matches, with its one Auto Scaling group.
+fn the_one<'a>(
+    params: &Params,
+    all: &[Nodegroup],
+    labelled: &[&'a Nodegroup],
+    groups: &'a [AutoScalingGroup],
+) -> Result<(&'a Nodegroup, &'a AutoScalingGroup)> {
+    let mut matches = Vec::new();
+    let mut too_small = Vec::new();
+    for nodegroup in labelled {
+        let group = its_group(nodegroup, groups)?;
+        if group.desired >= params.min_nodes {
+            matches.push((*nodegroup, group));
+        } else {
+            too_small.push(format!("{} has {}", nodegroup.name, group.desired));
+        }
+    }
+    let wanted = describe_labels(&params.labels);
+    match matches.as_slice() {
+        [one] => Ok(*one),
+        [] if !too_small.is_empty() => Err(Error::Refused(format!(
+            "no nodegroup of cluster {} with label {wanted} has {} nodes or more: {}",
+            params.cluster,
+            params.min_nodes,
+            too_small.join(", ")
+        ))),
+        [] => Err(Error::Refused(format!(
+            "no nodegroup of cluster {} has label {wanted}; it has: {}",
+            params.cluster,
+            describe_all(all)
+        ))),
+        several => {
+            let names: Vec<_> = several.iter().map(|(group, _)| group.name.as_str()).collect();
+            Err(Error::Refused(format!(
+                "{} nodegroups of cluster {} have label {wanted} and {} nodes or more: {}; name labels that only one of them has",
+                several.len(),
+                params.cluster,
+                params.min_nodes,
+                names.join(", ")
+            )))
+        }
+    }
+}
+
+fn its_group<'a>(
+    nodegroup: &Nodegroup,
+    groups: &'a [AutoScalingGroup],
+) -> Result<&'a AutoScalingGroup> {
+    let name = nodegroups::group_name(nodegroup)?;
+    groups.iter().find(|group| group.name == name).ok_or_else(|| {
+        Error::Refused(format!(
+            "nodegroup {} names Auto Scaling group {name}, which is not there",
+            nodegroup.name
+        ))
+    })
+}
+
+fn describe_labels(labels: &BTreeMap<String, String>) -> String {
+    let pairs: Vec<_> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    pairs.join(",")
+}
+
+fn describe_all(all: &[Nodegroup]) -> String {
+    if all.is_empty() {
+        return "no nodegroup at all".into();
+    }
+    let each = |group: &Nodegroup| format!("{} ({})", group.name, describe_labels(&group.labels));
+    all.iter().map(each).collect::<Vec<_>>().join(", ")
+}

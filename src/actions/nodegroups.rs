@@ -1,0 +1,32 @@
+//! Looks that several actions take at a nodegroup before they do anything with it.
+
+use super::{Error, Result, records::NodegroupName};
+use crate::platform::aws::{AutoScalingGroup, Nodegroup, Reader};
+
+/// The nodegroup of that name.
+pub(super) async fn describe(aws: &Reader, name: &NodegroupName) -> Result<Nodegroup> {
+    aws.describe_nodegroup(&name.cluster, &name.name).await?.ok_or_else(|| {
+        Error::Refused(format!("cluster {} has no nodegroup {}", name.cluster, name.name))
+    })
+}
+
+/// The name of its one Auto Scaling group. EKS gives a list; none of our actions means anything for several.
+pub(super) fn group_name(nodegroup: &Nodegroup) -> Result<&str> {
+    match nodegroup.auto_scaling_groups.as_slice() {
+        [name] => Ok(name),
+        groups => Err(Error::Refused(format!(
+            "nodegroup {} has {} Auto Scaling groups, and this needs exactly one",
+            nodegroup.name,
+            groups.len()
+        ))),
+    }
+}
+
+/// The Auto Scaling group of that name.
+pub(super) async fn group(aws: &Reader, name: &str) -> Result<AutoScalingGroup> {
+    let groups = aws.describe_auto_scaling_groups(&[name.to_owned()]).await?;
+    groups
+        .into_iter()
+        .next()
+        .ok_or_else(|| Error::Refused(format!("there is no Auto Scaling group {name}")))
+}

@@ -1,0 +1,152 @@
+//! `read_config`: which region and which cluster.
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Action, Error, Permission, Progress, Read, Reader, Result};
+
+/// Reads the AWS region and the EKS cluster's name from a ConfigMap.
+///
+/// The environment variables `AWS_REGION` and `EKS_CLUSTER` come before the ConfigMap; where neither says anything,
+/// the defaults hold. A ConfigMap that is not there counts as empty; one that may not be read is an error.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Params {
+    /// Namespace of the ConfigMap.
+    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    pub namespace: String,
+    /// Name of the ConfigMap.
+    #[serde(default = "default_name")]
+    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    pub name: String,
+    /// Key that holds the AWS region.
+    #[serde(default = "default_region_key")]
+    pub region_key: String,
+    /// Key that holds the name of the EKS cluster.
+    #[serde(default = "default_cluster_key")]
+    pub cluster_key: String,
+    /// The region where nothing else names one.
+    #[serde(default = "default_region")]
+    #[schemars(extend("x-syntax" = "aws-region"))]
+    pub default_region: String,
+    /// The cluster where nothing else names one.
+    #[serde(default = "default_cluster")]
+    pub default_cluster: String,
+}
+
+/// What `read_config` gives.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Output {
+    /// AWS region.
+    pub region: String,
+    /// Name of the EKS cluster.
+    pub cluster: String,
+    /// Where the region was found.
+    pub region_from: Origin,
+    /// Where the cluster's name was found.
+    pub cluster_from: Origin,
+}
+
+/// Where a setting was found.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// In the environment.
+    Environment,
+    /// In the ConfigMap.
+    ConfigMap,
+    /// Nowhere: the default.
+    Default,
+}
+
+pub(super) struct ReadConfig;
+
+impl Action for ReadConfig {
+    const NAME: &'static str = "read_config";
+    const PERMISSIONS: &'static [Permission] = &[Permission::core("configmaps", &["get"])];
+    type Params = Params;
+    type Output = Output;
+}
+
+impl Read for ReadConfig {
+    async fn read(params: Params, reader: &Reader, progress: &Progress) -> Result<Output> {
+        let kubernetes = reader.kubernetes().await?;
+        let found = kubernetes.get::<ConfigMap>(Some(&params.namespace), &params.name).await?;
+        if found.is_none() {
+            progress.say(&format!(
+                "ConfigMap {}/{} is not there: using the environment and the defaults",
+                params.namespace, params.name
+            ));
+        }
+        let data = found.and_then(|map| map.data).unwrap_or_default();
+        let setting = |variable: &str, key: &str, default: &str| {
+            let in_map = data.get(key).map(String::as_str);
+            choose(reader.environment(variable), in_map, default)
+        };
+        let (region, region_from) =
+            setting("AWS_REGION", &params.region_key, &params.default_region);
+        let (cluster, cluster_from) =
+            setting("EKS_CLUSTER", &params.cluster_key, &params.default_cluster);
+        if region.is_empty() || cluster.is_empty() {
+            return Err(Error::Refused(format!(
+                "neither the environment, nor ConfigMap {}/{}, nor a default names the region and the cluster",
+                params.namespace, params.name
+            )));
+        }
+        Ok(Output { region, cluster, region_from, cluster_from })
+    }
+}
+
+/// The first that says something. A blank value says nothing: an empty variable is how a shell unsets one.
+fn choose(environment: Option<&str>, map: Option<&str>, default: &str) -> (String, Origin) {
+    let said = |text: Option<&str>| {
+        text.map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned)
+    };
+    if let Some(text) = said(environment) {
+        return (text, Origin::Environment);
+    }
+    match said(map) {
+        Some(text) => (text, Origin::ConfigMap),
+        None => (default.trim().to_owned(), Origin::Default),
+    }
+}
+
+fn default_name() -> String {
+    "rafay-relay-sop-config".into()
+}
+
+fn default_region_key() -> String {
+    "aws-region".into()
+}
+
+fn default_cluster_key() -> String {
+    "eks-cluster".into()
+}
+
+fn default_region() -> String {
+    "us-west-2".into()
+}
+
+fn default_cluster() -> String {
+    "rafay-cluster".into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_comes_first_and_blank_says_nothing() {
+        let cases = [
+            ((Some("a"), Some("b")), ("a", Origin::Environment)),
+            ((Some(" "), Some("b")), ("b", Origin::ConfigMap)),
+            ((None, Some(" b\n")), ("b", Origin::ConfigMap)),
+            ((None, Some("")), ("c", Origin::Default)),
+            ((None, None), ("c", Origin::Default)),
+        ];
+        for ((environment, map), (value, origin)) in cases {
+            assert_eq!(choose(environment, map, "c"), (value.to_owned(), origin));
+        }
+    }
+}

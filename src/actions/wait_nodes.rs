@@ -1,0 +1,290 @@
+//! `wait_nodes`: until a nodegroup's nodes are there and Ready.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Node;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Action, Permission, Progress, Reader, Result, Wait, nodegroups,
+    records::{NodeRecord, NodegroupName},
+};
+use crate::{
+    platform::{
+        Polled,
+        aws::{self, Activity, AutoScalingGroup, Instance},
+        kubernetes::{Selection, node},
+        wait::{self, Patience, State},
+    },
+    runbook,
+};
+
+/// Which instances are in service changes seldom, and a Ready node must not wait long for being recognised.
+const LOOK_AT_GROUP: Duration = Duration::from_secs(1);
+/// Why an instance does not come is asked for people's sake only.
+const LOOK_FOR_CAUSES: Duration = Duration::from_secs(10);
+/// At most so many names are listed in a message.
+const NAMES_SHOWN: usize = 5;
+
+/// Waits until enough nodes of a nodegroup are Ready.
+///
+/// A node counts when its instance is in service in the nodegroup's Auto Scaling group, its Ready condition is True
+/// and no start-up taint keeps pods off it; a cordoned node counts. The wait fails early when the group cannot launch
+/// instances and that has not healed for `give_up_after`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Params {
+    /// The nodegroup.
+    pub nodegroup: NodegroupName,
+    /// The least number of nodes that must be Ready.
+    #[schemars(range(min = 1))]
+    pub count: u32,
+    /// Nodes that were there before, such as `scale_up.before.nodes`; the output's `new_nodes` are all others.
+    #[serde(default)]
+    pub previous: Vec<NodeRecord>,
+    /// How long a group may fail to launch instances before the wait is given up.
+    #[serde(default = "two_minutes")]
+    pub give_up_after: runbook::Duration,
+}
+
+/// The nodes that are Ready.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Output {
+    /// How many nodes are Ready.
+    pub count: u32,
+    /// All of them, by name.
+    pub nodes: Vec<NodeRecord>,
+    /// Those that are not among `previous`, by name.
+    pub new_nodes: Vec<NodeRecord>,
+}
+
+fn two_minutes() -> runbook::Duration {
+    Duration::from_secs(120).into()
+}
+
+pub(super) struct WaitNodes;
+
+impl Action for WaitNodes {
+    const NAME: &'static str = "wait_nodes";
+    const PERMISSIONS: &'static [Permission] = &[
+        Permission::Aws("eks:DescribeNodegroup"),
+        Permission::Aws("autoscaling:DescribeAutoScalingGroups"),
+        Permission::Aws("autoscaling:DescribeScalingActivities"),
+        Permission::Aws("ec2:DescribeInstances"),
+        Permission::core("nodes", &["list", "watch"]),
+    ];
+    type Params = Params;
+    type Output = Output;
+}
+
+impl Wait for WaitNodes {
+    async fn wait(params: Params, reader: &Reader, progress: &Progress) -> Result<Output> {
+        let aws = reader.aws(&params.nodegroup.region).await?;
+        let nodegroup = nodegroups::describe(&aws, &params.nodegroup).await?;
+        let group_name = nodegroups::group_name(&nodegroup)?.to_owned();
+        let label = format!("{}={}", node::NODEGROUP_LABEL, params.nodegroup.name);
+        let mut nodes =
+            reader.kubernetes().await?.watch::<Node>(&Selection::all().labelled(label));
+        let clock = reader.clock();
+        let mut group = Polled::new(clock, LOOK_AT_GROUP, {
+            let (aws, name) = (aws.clone(), group_name.clone());
+            move || members(aws.clone(), name.clone())
+        });
+        let mut causes = Polled::new(clock, LOOK_FOR_CAUSES, {
+            let (name, since, group) = (group_name.clone(), clock.now(), group.view());
+            move || {
+                let ids = group.get().map(|group| ids(&group)).unwrap_or_default();
+                find_causes(aws.clone(), name.clone(), since, ids)
+            }
+        });
+        let (seen_nodes, seen_group, seen_causes) = (nodes.view(), group.view(), causes.view());
+        let mut patience = Patience::new(clock.delay(params.give_up_after.std()));
+        let ready = wait::until(progress, &mut [&mut nodes, &mut group, &mut causes], || {
+            let sight = Sight {
+                nodes: seen_nodes.objects(),
+                group: seen_group.get().and_then(|found| (*found).clone()),
+                causes: seen_causes.get(),
+            };
+            judge(&params, &sight, &group_name, &mut patience)
+        })
+        .await?;
+        Ok(output(&params, ready))
+    }
+}
+
+/// What can be seen at one moment.
+struct Sight {
+    nodes: Vec<Arc<Node>>,
+    group: Option<AutoScalingGroup>,
+    causes: Option<Arc<Causes>>,
+}
+
+/// Why instances may not be coming.
+#[derive(Default)]
+struct Causes {
+    /// The latest launch that failed, if no later one succeeded.
+    failed_launch: Option<String>,
+    instances: Vec<Instance>,
+}
+
+async fn members(
+    aws: aws::Reader,
+    group: String,
+) -> Result<Option<AutoScalingGroup>, crate::platform::Error> {
+    Ok(aws.describe_auto_scaling_groups(&[group]).await?.into_iter().next())
+}
+
+fn ids(group: &Option<AutoScalingGroup>) -> Vec<String> {
+    group.iter().flat_map(|group| &group.instances).map(|instance| instance.id.clone()).collect()
+}
+
+/// Never fails: a cause that cannot be looked up must not end a wait that may well succeed.
+async fn find_causes(
+    aws: aws::Reader,
+    group: String,
+    since: Timestamp,
+    ids: Vec<String>,
+) -> Result<Causes, crate::platform::Error> {
+    let (activities, instances) =
+        tokio::join!(aws.scaling_activities(&group, since), aws.describe_instances(&ids));
+    Ok(Causes {
+        failed_launch: failed_launch(&activities.unwrap_or_default()),
+        instances: instances.unwrap_or_default(),
+    })
+}
+
+/// Activities come newest first; only the newest tells whether launching works now.
+fn failed_launch(activities: &[Activity]) -> Option<String> {
+    let newest = activities.iter().find(|activity| activity.description.contains("Launching"))?;
+    newest.has_failed().then(|| {
+        let why = newest.message.as_deref().unwrap_or("it does not say why");
+        format!("the Auto Scaling group cannot launch instances: {why}")
+    })
+}
+
+fn judge(
+    params: &Params,
+    sight: &Sight,
+    group_name: &str,
+    patience: &mut Patience,
+) -> State<Vec<NodeRecord>> {
+    let Some(group) = &sight.group else {
+        return State::Hopeless(format!("Auto Scaling group {group_name} is not there any more"));
+    };
+    let in_service: BTreeSet<&str> = group
+        .instances
+        .iter()
+        .filter(|instance| instance.lifecycle == "InService")
+        .map(|instance| instance.id.as_str())
+        .collect();
+    let mut ready = Vec::new();
+    let mut troubles = BTreeMap::new();
+    for node in &sight.nodes {
+        let Some(record) = NodeRecord::of(node) else { continue };
+        if !in_service.contains(record.instance.as_str()) {
+            continue;
+        }
+        match why_not_ready(node) {
+            None => ready.push(record),
+            Some(why) => drop(troubles.insert(record.instance, format!("{} ({why})", record.name))),
+        }
+    }
+    if ready.len() >= params.count as usize {
+        return State::Done(ready);
+    }
+    let launch = sight.causes.as_ref().and_then(|causes| causes.failed_launch.clone());
+    let lasting = launch.iter().map(|why| ("launch", why.clone()));
+    if let Some(why) = patience.lasting(Instant::now(), lasting) {
+        return State::Hopeless(format!(
+            "{why} ({} of {} nodes are Ready, and it has not healed for {})",
+            ready.len(),
+            params.count,
+            params.give_up_after
+        ));
+    }
+    let instances_without_node = without_node(group, sight);
+    State::Pending(pending(params, group, ready.len(), &troubles, &instances_without_node, launch))
+}
+
+/// Taints that a node has until it can take its first pod. A cordon is not among them.
+fn why_not_ready(node: &Node) -> Option<String> {
+    const STARTING: [&str; 4] = [
+        "node.kubernetes.io/not-ready",
+        "node.kubernetes.io/unreachable",
+        "node.kubernetes.io/network-unavailable",
+        "node.cloudprovider.kubernetes.io/uninitialized",
+    ];
+    node::why_not_ready(node).or_else(|| {
+        let taints = node.spec.as_ref()?.taints.as_ref()?;
+        let taint = taints.iter().find(|taint| STARTING.contains(&taint.key.as_str()))?;
+        Some(format!("taint {}", taint.key))
+    })
+}
+
+/// Instances of the group that no Node object stands for yet, with what EC2 says of them.
+fn without_node(group: &AutoScalingGroup, sight: &Sight) -> Vec<String> {
+    let known: BTreeSet<&str> =
+        sight.nodes.iter().filter_map(|node| node::instance_id(node)).collect();
+    let causes = sight.causes.as_deref();
+    let said = |id: &str| {
+        let instance = causes?.instances.iter().find(|instance| instance.id == id)?;
+        Some(match &instance.state_reason {
+            Some(reason) => format!(", {}: {reason}", instance.state),
+            None => format!(", {}", instance.state),
+        })
+    };
+    group
+        .instances
+        .iter()
+        .filter(|instance| !known.contains(instance.id.as_str()))
+        .map(|i| format!("{} ({}{})", i.id, i.lifecycle, said(&i.id).unwrap_or_default()))
+        .collect()
+}
+
+fn pending(
+    params: &Params,
+    group: &AutoScalingGroup,
+    ready: usize,
+    troubles: &BTreeMap<String, String>,
+    without_node: &[String],
+    launch: Option<String>,
+) -> String {
+    let mut text =
+        format!("{ready} of {} nodes of {} Ready", params.count, params.nodegroup.name);
+    if group.desired < params.count {
+        text += &format!("; the group is to have only {}", group.desired);
+    }
+    if !troubles.is_empty() {
+        text += &format!("; not Ready: {}", list(troubles.values()));
+    }
+    if !without_node.is_empty() {
+        text += &format!("; no node yet: {}", list(without_node));
+    }
+    launch.map_or(text.clone(), |why| format!("{text}; {why}"))
+}
+
+fn list<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
+    let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
+    match names.split_at_checked(NAMES_SHOWN) {
+        Some((shown, rest)) if !rest.is_empty() => {
+            format!("{} and {} more", shown.join(", "), rest.len())
+        }
+        _ => names.join(", "),
+    }
+}
+
+fn output(params: &Params, mut nodes: Vec<NodeRecord>) -> Output {
+    nodes.sort_by(|a, b| a.name.cmp(&b.name));
+    let was_there = |node: &&NodeRecord| !params.previous.iter().any(|p| p.uid == node.uid);
+    Output {
+        count: u32::try_from(nodes.len()).unwrap_or(u32::MAX),
+        new_nodes: nodes.iter().filter(was_there).cloned().collect(),
+        nodes,
+    }
+}
