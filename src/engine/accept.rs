@@ -1,0 +1,101 @@
+//! The start of a run: everything that can be refused is refused here, before anything moves.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+
+use super::{Engine, Refusal, VERSION};
+use crate::{
+    actions,
+    journal::{Recorder, Run, RunId, Started, Target},
+    runbook::{self, Runbook, Source},
+};
+
+/// What somebody wants run.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The runbook's text and where it came from.
+    pub source: Source,
+    /// The inputs that were given; defaults are filled in.
+    pub inputs: Map<String, Value>,
+    /// Who asks.
+    pub actor: String,
+    /// The caller's own key: the same key never starts a second run.
+    pub key: Option<String>,
+}
+
+/// SHA-256 of a runbook's text, in hexadecimal.
+pub fn digest(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Engine {
+    /// Checks the request and begins the run. Nothing has been changed when this returns.
+    ///
+    /// # Errors
+    /// Why there is no run.
+    pub async fn accept(&self, request: Request) -> Result<Recorder, Refusal> {
+        let runbook = checked(&request.source)?;
+        let inputs = runbook.bind(&request.inputs).map_err(Refusal::Inputs)?;
+        self.refuse_a_second_run(request.key.as_deref())?;
+        let target = self.identify(&runbook).await?;
+        Ok(self.begin(&runbook, request, inputs, target)?)
+    }
+
+    /// What a run of this runbook would touch: for whoever asks a person first.
+    ///
+    /// # Errors
+    /// The runbook has errors, or the cluster or account could not be asked.
+    pub async fn target_of(&self, source: &Source) -> Result<Target, Refusal> {
+        Ok(self.identify(&checked(source)?).await?)
+    }
+
+    fn begin(
+        &self,
+        runbook: &Runbook,
+        request: Request,
+        inputs: Map<String, Value>,
+        target: Target,
+    ) -> Result<Recorder, crate::journal::StoreError> {
+        let now = self.clock.now();
+        let id = RunId::new(now, &runbook.name, fastrand::u16(..));
+        let text = request.source.text().to_owned();
+        let started = Started {
+            runbook: runbook.name.clone(),
+            digest: digest(&text),
+            text,
+            inputs,
+            actor: request.actor,
+            key: request.key,
+            version: VERSION.into(),
+            target,
+        };
+        Recorder::begin(Arc::clone(&self.store), id, now, started)
+    }
+
+    /// One unfinished run holds the lock: the natural next run would double again what it has doubled.
+    fn refuse_a_second_run(&self, key: Option<&str>) -> Result<(), Refusal> {
+        for id in self.store.list()?.iter().rev() {
+            let run = Run::read(self.store.as_ref(), id)?;
+            if key.is_some() && run.started.key.as_deref() == key {
+                return Err(Refusal::SameKey(id.clone()));
+            }
+            // This process holds the folder and is not driving that run: nobody is.
+            let state = run.state(false);
+            if state.is_unfinished() {
+                return Err(Refusal::Unfinished { run: id.clone(), state, cause: run.error });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The runbook, if it has no errors.
+pub(super) fn checked(source: &Source) -> Result<Runbook, Refusal> {
+    let checked = runbook::check(source, actions::catalogue());
+    checked.runbook.ok_or_else(|| Refusal::Invalid {
+        source_text: Box::new(source.clone()),
+        findings: checked.findings,
+    })
+}

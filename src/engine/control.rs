@@ -1,0 +1,57 @@
+//! How the outside speaks to a run that is being driven.
+
+use std::sync::{Arc, OnceLock};
+
+use tokio_util::sync::CancellationToken;
+
+/// A handle on a run in progress; clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Control {
+    cancel: CancellationToken,
+    cancelled_by: Arc<OnceLock<String>>,
+    shutdown: CancellationToken,
+}
+
+/// What the outside has asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// To stop the run, by whom.
+    Cancel(String),
+    /// That the process goes away.
+    ShutDown,
+}
+
+impl Control {
+    /// Asks the run to stop. A call in flight is finished first.
+    pub fn cancel(&self, actor: &str) {
+        // The first who asks is the one who is named.
+        let _ = self.cancelled_by.set(actor.to_owned());
+        self.cancel.cancel();
+    }
+
+    /// Tells the run that its process goes away: it is left to be resumed.
+    pub fn shut_down(&self) {
+        self.shutdown.cancel();
+    }
+
+    /// What has been asked for so far.
+    pub(super) fn asked(&self) -> Option<Asked> {
+        if self.shutdown.is_cancelled() {
+            return Some(Asked::ShutDown);
+        }
+        self.cancel.is_cancelled().then(|| Asked::Cancel(self.actor()))
+    }
+
+    /// Waits until something is asked for.
+    pub(super) async fn asks(&self) -> Asked {
+        tokio::select! {
+            biased;
+            () = self.shutdown.cancelled() => Asked::ShutDown,
+            () = self.cancel.cancelled() => Asked::Cancel(self.actor()),
+        }
+    }
+
+    fn actor(&self) -> String {
+        self.cancelled_by.get().cloned().unwrap_or_else(|| "somebody".into())
+    }
+}

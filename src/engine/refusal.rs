@@ -1,0 +1,89 @@
+//! Why a run was not started, resumed, rolled back or abandoned. Nothing has moved when one of these is returned.
+
+use crate::{
+    actions::PlatformError,
+    journal::{RunId, State, StoreError, TargetMismatch},
+    runbook::{Finding, InputError, Source},
+};
+
+/// Why nothing was done.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The runbook has errors.
+    #[error("runbook {} has {} it cannot run with", source_text.name(), count(findings.len(), "finding"))]
+    Invalid {
+        /// The runbook.
+        source_text: Box<Source>,
+        /// What is wrong with it.
+        findings: Vec<Finding>,
+    },
+    /// The inputs do not fit.
+    #[error("{}", join(.0))]
+    Inputs(Vec<InputError>),
+    /// An earlier run holds the lock.
+    #[error(
+        "run {run} is {state}{}: {}", cause.as_ref().map(|c| format!(" ({c})")).unwrap_or_default(),
+        choices(*state, run)
+    )]
+    Unfinished {
+        /// The run that holds the lock.
+        run: RunId,
+        /// Its state.
+        state: State,
+        /// Why it is not finished.
+        cause: Option<String>,
+    },
+    /// The same key has started a run before.
+    #[error("run {0} was started with this key before")]
+    SameKey(RunId),
+    /// It is over.
+    #[error("run {run} is {state}: there is nothing to {verb}")]
+    Over {
+        /// The run.
+        run: RunId,
+        /// Its state.
+        state: State,
+        /// What was asked for.
+        verb: &'static str,
+    },
+    /// A newer program could not read what an older one wrote.
+    #[error(
+        "run {run} was written by version {version}, whose action {action} this version cannot continue: resume it with version {version}, or abandon it"
+    )]
+    OtherRevision {
+        /// The run.
+        run: RunId,
+        /// The action.
+        action: String,
+        /// The version that wrote it.
+        version: String,
+    },
+    /// It is not the cluster or account that the run began with.
+    #[error("{0}; a run goes on only where it began")]
+    OtherTarget(#[from] TargetMismatch),
+    /// The cluster or the account could not be asked who it is.
+    #[error("{0}")]
+    Platform(#[from] PlatformError),
+    /// The state folder.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+}
+
+fn join(errors: &[InputError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+fn count(number: usize, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
+}
+
+/// What a person can do about a run that holds the lock.
+fn choices(state: State, run: &RunId) -> String {
+    if state.is_active() {
+        return "wait for it to end, or cancel it".into();
+    }
+    format!(
+        "a new run would do again what it half did. Choose one of `rafay-relay-sop runs resume {run}`, `rafay-relay-sop runs rollback {run}`, `rafay-relay-sop runs abandon {run}`"
+    )
+}

@@ -1,0 +1,92 @@
+//! The way back: what took effect is undone, the last step first. A failed undo does not stop the others.
+
+use tokio::time::Instant;
+
+use super::{
+    attend::{Cut, Halt},
+    drive::Driver,
+    step::{Trouble, Way, back_off, entry_of},
+};
+use crate::{
+    actions::{ChangeVerbs, Cure, Error, Verbs},
+    journal::Event,
+    runbook::{Runbook, Step},
+};
+
+impl Driver<'_> {
+    /// Undoes every step that may have had an effect, and returns what could not be undone.
+    pub(super) async fn roll_back(&mut self, runbook: &Runbook) -> Result<Vec<String>, Halt> {
+        let mut failures = Vec::new();
+        for step in runbook.steps.iter().rev() {
+            if !self.recorder.run().step(&step.id).is_some_and(|s| s.may_need_undo()) {
+                continue;
+            }
+            let Verbs::Change(verbs) = &entry_of(step)?.verbs else { continue };
+            self.append(Event::Undoing { step: step.id.clone() })?;
+            match self.undo(step, verbs).await {
+                Ok(left_alone) => {
+                    self.append(Event::Undone { step: step.id.clone(), left_alone })?;
+                    self.audit(step, Way::Undo);
+                }
+                Err(Halt::Failed(error)) => {
+                    failures.push(format!("could not undo {}: {error}", step.name));
+                    self.append(Event::UndoFailed { step: step.id.clone(), error })?;
+                }
+                Err(halt) => return Err(halt),
+            }
+        }
+        Ok(failures)
+    }
+
+    /// Undoes one step, trying as often as the step allows.
+    async fn undo(&mut self, step: &Step, verbs: &ChangeVerbs) -> Result<Vec<String>, Halt> {
+        let deadline = Instant::now() + self.engine.clock.deadline(step.timeout.std());
+        let mut attempt = 0;
+        loop {
+            let error = match self.undo_once(step, verbs, deadline).await {
+                Ok(left_alone) => return Ok(left_alone),
+                Err(Trouble::Halt(halt)) => return Err(halt),
+                Err(Trouble::Action(error)) => error,
+            };
+            let text = error.to_string();
+            match (&error, error.cure()) {
+                // Somebody else has a use for it now: it is left as they made it, and said.
+                (Error::Conflict { .. }, _) => return Ok(vec![text]),
+                (_, Cure::Patience) => {
+                    self.be_patient(step, &text, deadline).await?;
+                    continue;
+                }
+                (_, Cure::Nothing) => return Err(Halt::Failed(text)),
+                (_, Cure::SendAgain) => {
+                    let generation = self.generation(step);
+                    let (step, error) = (step.id.clone(), text.clone());
+                    self.append(Event::OperationFailed { step, generation, error })?;
+                }
+                (_, Cure::Retry) => {}
+            }
+            attempt += 1;
+            let late = !self.pause(back_off(step.retry, attempt), deadline).await?;
+            if late || attempt >= step.retry.attempts {
+                return Err(Halt::Failed(text));
+            }
+        }
+    }
+
+    /// An undo may be cut off: it converges when it is called again.
+    async fn undo_once(
+        &mut self,
+        step: &Step,
+        verbs: &ChangeVerbs,
+        deadline: Instant,
+    ) -> Result<Vec<String>, Trouble> {
+        let so_far = self.recorder.run().step(&step.id);
+        let Some(intent) = so_far.and_then(|s| s.intent.as_ref()).map(|i| i.value.clone()) else {
+            return Ok(Vec::new());
+        };
+        let receipt = so_far.and_then(|s| s.receipt.clone());
+        let writer = self.writer(step, Way::Undo);
+        let progress = self.notes.progress();
+        let undo = (verbs.undo)(&intent, receipt.as_ref(), &writer, &progress);
+        self.verb(step, deadline, Cut::Allowed, undo).await
+    }
+}
