@@ -1,0 +1,121 @@
+//! Answers that are not the good ones: a status code and a JSON body that says what to do.
+
+use axum::{
+    Json,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde_json::{Value, json};
+
+use crate::{engine::Refusal, journal::StoreError, runbook::render, shelf::ShelfError};
+
+/// A refused request.
+#[derive(Debug)]
+pub(super) struct Refused {
+    status: StatusCode,
+    body: Value,
+}
+
+impl Refused {
+    fn new(status: StatusCode, message: &str) -> Self {
+        Self { status, body: json!({"status": "error", "error": message}) }
+    }
+
+    pub(super) fn bad_request(message: &str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    pub(super) fn unauthorized(message: &str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, message)
+    }
+
+    pub(super) fn forbidden(message: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, message)
+    }
+
+    pub(super) fn not_found(message: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, message)
+    }
+
+    pub(super) fn method_not_allowed(message: &str) -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, message)
+    }
+
+    pub(super) fn conflict(message: &str) -> Self {
+        Self::new(StatusCode::CONFLICT, message)
+    }
+
+    pub(super) fn unavailable(message: &str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
+    }
+
+    /// Another run is in the way: which, and what can be done about it.
+    pub(super) fn busy(run: &str, state: &str, message: &str, choices: &[&str]) -> Self {
+        let choices: Vec<String> =
+            choices.iter().map(|choice| format!("POST /runs/{run}/{choice}")).collect();
+        Self {
+            status: StatusCode::CONFLICT,
+            body: json!({
+                "status": "busy",
+                "message": message,
+                "run": run,
+                "state": state,
+                "choices": choices,
+            }),
+        }
+    }
+
+    fn unprocessable(mut body: Value, message: &str) -> Self {
+        body["status"] = json!("invalid");
+        body["error"] = json!(message);
+        Self { status: StatusCode::UNPROCESSABLE_ENTITY, body }
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        (self.status, Json(self.body)).into_response()
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        let message = refusal.to_string();
+        match &refusal {
+            Refusal::Invalid { source_text, findings } => {
+                Self::unprocessable(render::json(source_text, findings), &message)
+            }
+            Refusal::Inputs(errors) => {
+                let each: Vec<String> = errors.iter().map(ToString::to_string).collect();
+                Self::unprocessable(json!({ "inputs": each }), &message)
+            }
+            Refusal::Unfinished { run, state, .. } => {
+                let choices = ["resume", "rollback", "abandon"];
+                Self::busy(run.as_str(), state.as_str(), &message, &choices)
+            }
+            Refusal::SameKey(_) | Refusal::Over { .. } => Self::conflict(&message),
+            Refusal::OtherRevision { .. } | Refusal::OtherTarget(_) => Self::conflict(&message),
+            Refusal::Platform(_) => Self::new(StatusCode::BAD_GATEWAY, &message),
+            Refusal::Store(StoreError::NoSuchRun { .. }) => Self::not_found(&message),
+            Refusal::Store(_) => Self::unavailable(&message),
+        }
+    }
+}
+
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        Refusal::from(error).into()
+    }
+}
+
+impl From<ShelfError> for Refused {
+    fn from(error: ShelfError) -> Self {
+        let message = error.to_string();
+        match error {
+            ShelfError::Unknown { .. } => Self::not_found(&message),
+            ShelfError::NotAName(_) => Self::bad_request(&message),
+            ShelfError::Unreadable { .. } => Self::unavailable(&message),
+            ShelfError::NotText { .. } => Self::unprocessable(json!({}), &message),
+        }
+    }
+}

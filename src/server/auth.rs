@@ -1,0 +1,91 @@
+//! Who may start and stop runs.
+
+use std::{net::SocketAddr, path::Path, sync::Arc};
+
+use axum::{
+    extract::{Request, State},
+    http::header::AUTHORIZATION,
+    middleware::Next,
+    response::Response,
+};
+use sha2::{Digest as _, Sha256};
+
+use super::answer::Refused;
+
+/// A token shorter than this can be guessed.
+const SHORTEST_TOKEN: usize = 16;
+
+/// What a request needs.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// SHA-256 of the token that mutating requests must carry; without one anybody may.
+    token: Option<Arc<[u8; 32]>>,
+    /// Whether the service listens on loopback only: then requests must be addressed to it by a loopback name, so
+    /// that a page whose name was rebound to 127.0.0.1 cannot reach it.
+    pub(super) loopback_only: bool,
+}
+
+/// A token file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BadToken {
+    /// It cannot be read.
+    #[error("cannot read the token file {path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It is too short.
+    #[error("the token in {path} is shorter than {SHORTEST_TOKEN} characters: anybody could guess it")]
+    TooShort {
+        /// The file.
+        path: String,
+    },
+}
+
+impl Access {
+    /// Anybody who can reach `address` may do anything.
+    pub fn anonymous(address: SocketAddr) -> Self {
+        Self { token: None, loopback_only: address.ip().is_loopback() }
+    }
+
+    /// Mutating requests must carry the token that stands in a file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or its token is too short.
+    pub fn with_token_file(address: SocketAddr, path: &Path) -> Result<Self, BadToken> {
+        let named = || path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| BadToken::Unreadable { path: named(), source })?;
+        let token = text.trim();
+        if token.len() < SHORTEST_TOKEN {
+            return Err(BadToken::TooShort { path: named() });
+        }
+        Ok(Self { token: Some(Arc::new(hash(token))), ..Self::anonymous(address) })
+    }
+}
+
+/// Hashes are compared, so that the time of the comparison tells nothing of the token.
+fn hash(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+/// The layer in front of every mutating route.
+pub(super) async fn require_token(
+    State(access): State<Access>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Refused> {
+    let Some(token) = &access.token else { return Ok(next.run(request).await) };
+    let given = request
+        .headers()
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("Bearer "));
+    match given {
+        Some(given) if hash(given.trim()) == **token => Ok(next.run(request).await),
+        Some(_) => Err(Refused::forbidden("the token is not the service's")),
+        None => Err(Refused::unauthorized("this needs the header `Authorization: Bearer TOKEN`")),
+    }
+}

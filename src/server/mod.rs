@@ -1,0 +1,74 @@
+//! The HTTP service: the same runs as on the command line, started and watched over HTTP. A handler parses, calls one
+//! function of [`Service`] and renders with `views`; authentication, the same-site check and the limits are layers
+//! that know nothing of each other.
+//!
+//! This room knows the engine, the journal and the shelf of runbooks. It may not know any action, nor the platform.
+
+mod answer;
+mod auth;
+mod routes;
+mod same_site;
+mod service;
+mod views;
+
+use std::{net::SocketAddr, time::Duration};
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    http::StatusCode,
+    middleware,
+    routing::{get, post},
+};
+use tokio::net::TcpListener;
+use tower_http::{timeout::TimeoutLayer, trace::TraceLayer};
+
+pub use auth::{Access, BadToken};
+pub use service::Service;
+
+/// Inputs are short; a runbook's text is never taken.
+const LARGEST_BODY: usize = 64 * 1024;
+/// Accepting a run asks the cluster and the account who they are; everything else is quick.
+const LONGEST_REQUEST: Duration = Duration::from_secs(60);
+
+/// All routes, behind all layers.
+pub fn router(service: Service, access: Access) -> Router {
+    let open = Router::new()
+        .route("/health", get(routes::health))
+        .route("/ready", get(routes::ready));
+    let reading = Router::new()
+        .route("/status", get(routes::status))
+        .route("/runbooks", get(routes::runbooks))
+        .route("/runs", get(routes::runs))
+        .route("/runs/{id}", get(routes::run));
+    let mutating = Router::new()
+        .route("/run", get(routes::start).post(routes::start))
+        .route("/runs/{id}/cancel", post(routes::cancel))
+        .route("/runs/{id}/resume", post(routes::resume))
+        .route("/runs/{id}/rollback", post(routes::rollback))
+        .route("/runs/{id}/abandon", post(routes::abandon))
+        .route_layer(middleware::from_fn_with_state(access.clone(), auth::require_token));
+    open.merge(reading)
+        .merge(mutating)
+        .fallback(routes::no_such_route)
+        .method_not_allowed_fallback(routes::no_such_method)
+        .layer(middleware::from_fn_with_state(access, same_site::refuse_other_sites))
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, LONGEST_REQUEST))
+        .layer(TraceLayer::new_for_http())
+        .with_state(service)
+}
+
+/// Answers requests until `stop` resolves, then finishes those under way.
+///
+/// # Errors
+/// The listener failed.
+pub async fn serve(
+    listener: TcpListener,
+    service: Service,
+    access: Access,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let app = router(service, access).into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, app).with_graceful_shutdown(stop).await
+}

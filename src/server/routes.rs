@@ -1,0 +1,152 @@
+//! The handlers: parse, call one function of the service, render.
+
+use std::net::SocketAddr;
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{ConnectInfo, Path, Query, State},
+    http::Uri,
+};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::{Service, answer::Refused};
+use crate::{engine::Direction, journal::RunId};
+
+type Answer = Result<Json<Value>, Refused>;
+
+/// The runbook that `/run` runs when none is named, as in the original service.
+const DEFAULT_RUNBOOK: &str = "relay-scale";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StartQuery {
+    runbook: Option<String>,
+}
+
+/// The body of `POST /run`. A runbook's text is never taken over HTTP.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StartBody {
+    #[serde(default)]
+    inputs: Map<String, Value>,
+    key: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StatusQuery {
+    run: Option<String>,
+}
+
+pub(super) async fn health() -> Json<Value> {
+    Json(json!({"status": "healthy"}))
+}
+
+pub(super) async fn ready(State(service): State<Service>) -> Answer {
+    service.is_ready()?;
+    Ok(Json(json!({"status": "ready"})))
+}
+
+pub(super) async fn start(
+    State(service): State<Service>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    query: Result<Query<StartQuery>, axum::extract::rejection::QueryRejection>,
+    body: Bytes,
+) -> Answer {
+    let Query(query) = query.map_err(|error| Refused::bad_request(&error.body_text()))?;
+    let runbook = query.runbook.as_deref().unwrap_or(DEFAULT_RUNBOOK);
+    let StartBody { inputs, key } = start_body(&body)?;
+    Ok(Json(service.start(runbook, inputs, key, actor(peer)).await?))
+}
+
+fn start_body(body: &[u8]) -> Result<StartBody, Refused> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Ok(StartBody::default());
+    }
+    serde_json::from_slice(body).map_err(|error| {
+        Refused::bad_request(&format!(
+            "the body is not {{\"inputs\": {{…}}, \"key\": \"…\"}}: {error}"
+        ))
+    })
+}
+
+pub(super) async fn status(
+    State(service): State<Service>,
+    query: Result<Query<StatusQuery>, axum::extract::rejection::QueryRejection>,
+) -> Answer {
+    let Query(query) = query.map_err(|error| Refused::bad_request(&error.body_text()))?;
+    let id = query.run.as_deref().map(run_id).transpose()?;
+    Ok(Json(service.status(id.as_ref())?))
+}
+
+pub(super) async fn runbooks(State(service): State<Service>) -> Json<Value> {
+    Json(json!({"runbooks": service.runbooks()}))
+}
+
+pub(super) async fn runs(State(service): State<Service>) -> Answer {
+    Ok(Json(json!({"runs": service.runs()?})))
+}
+
+pub(super) async fn run(State(service): State<Service>, Path(id): Path<String>) -> Answer {
+    Ok(Json(json!(service.run(&run_id(&id)?)?)))
+}
+
+pub(super) async fn cancel(
+    State(service): State<Service>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Path(id): Path<String>,
+) -> Answer {
+    let id = run_id(&id)?;
+    service.cancel(&id, &actor(peer))?;
+    Ok(Json(json!({"status": "cancelling", "run": id})))
+}
+
+pub(super) async fn resume(
+    State(service): State<Service>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Path(id): Path<String>,
+) -> Answer {
+    Ok(Json(service.take_up(&run_id(&id)?, Direction::On, &actor(peer)).await?))
+}
+
+pub(super) async fn rollback(
+    State(service): State<Service>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Path(id): Path<String>,
+) -> Answer {
+    Ok(Json(service.take_up(&run_id(&id)?, Direction::Back, &actor(peer)).await?))
+}
+
+pub(super) async fn abandon(
+    State(service): State<Service>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Path(id): Path<String>,
+) -> Answer {
+    let id = run_id(&id)?;
+    service.abandon(&id, &actor(peer)).await?;
+    Ok(Json(json!({"status": "abandoned", "run": id})))
+}
+
+pub(super) async fn no_such_route(uri: Uri) -> Refused {
+    Refused::not_found(&format!(
+        "there is no {}; there is: /run, /status, /health, /ready, /runbooks, /runs, /runs/ID and its cancel, resume, rollback, abandon",
+        uri.path()
+    ))
+}
+
+pub(super) async fn no_such_method(uri: Uri) -> Refused {
+    Refused::method_not_allowed(&format!("{} cannot be asked for in this way", uri.path()))
+}
+
+fn run_id(text: &str) -> Result<RunId, Refused> {
+    text.parse().map_err(|error: <RunId as std::str::FromStr>::Err| {
+        Refused::bad_request(&error.to_string())
+    })
+}
+
+/// A static token names nobody, so the audit log has the address.
+fn actor(peer: SocketAddr) -> String {
+    format!("http:{}", peer.ip())
+}

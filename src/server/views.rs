@@ -1,0 +1,67 @@
+//! The JSON of the good answers. Pure functions of a run.
+
+use jiff::{Timestamp, Unit};
+use serde_json::{Value, json};
+
+use crate::journal::{LogLines, Record, Run, State};
+
+/// Times are given to the second, as the original service gave them.
+fn seconds(time: Timestamp) -> String {
+    time.round(Unit::Second).unwrap_or(time).to_string()
+}
+
+/// `/run`: a run has been started, or the same key started it before.
+pub(super) fn started(run: &Run) -> Value {
+    json!({
+        "status": "started",
+        "message": "SOP execution started",
+        "time": seconds(run.began_at),
+        "run": run.id,
+        "runbook": run.started.runbook,
+    })
+}
+
+/// `/status` before there is any run.
+pub(super) fn idle() -> Value {
+    json!({"status": "Idle", "logs": []})
+}
+
+/// `/status` of a run.
+pub(super) fn status(run: &Run, records: &[Record], is_live: bool) -> Value {
+    let state = run.state(is_live);
+    let word = word(state);
+    let mut status = json!({
+        "status": word,
+        "start_time": seconds(run.began_at),
+        "logs": LogLines::of(records),
+        "run": run.id,
+        "runbook": run.started.runbook,
+        "state": state,
+    });
+    if let Some(end) = run.ended_at.filter(|_| !state.is_active()) {
+        status["end_time"] = json!(seconds(end));
+    }
+    if word == "Failed" {
+        let unsaid = match state {
+            State::Interrupted => "the process that ran it has died",
+            State::Abandoned => "it was abandoned",
+            _ => "it did not end well",
+        };
+        status["error"] = json!(run.error.as_deref().unwrap_or(unsaid));
+    }
+    status
+}
+
+/// The original service's three words, and Idle.
+fn word(state: State) -> &'static str {
+    match state {
+        State::Running | State::RollingBack => "Running",
+        State::Succeeded | State::SucceededWithFailures => "Success",
+        State::Failed
+        | State::Cancelled
+        | State::Interrupted
+        | State::RolledBack
+        | State::RollbackFailed
+        | State::Abandoned => "Failed",
+    }
+}
