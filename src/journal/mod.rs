@@ -20,6 +20,7 @@ mod log_lines;
 mod recorder;
 mod run;
 mod store;
+mod summary;
 
 pub use event::{
     AwsTarget, Change, Ending, Event, KubernetesTarget, Record, Started, Target, TargetMismatch,
@@ -29,4 +30,5 @@ pub use id::RunId;
 pub use log_lines::{LogLines, timestamp};
 pub use recorder::Recorder;
 pub use run::{Intent, Outcome, Run, State, Step, Undo};
+pub use summary::{StepState, StepSummary, Summary};
 pub use store::{Store, StoreError};

@@ -58,18 +58,28 @@ impl Recorder {
         self.listeners.subscribe()
     }
 
-    /// Appends an event, durably where the event's kind asks for it.
+    /// Appends events together, durably where the kind of one of them asks for it: after a crash either the first of
+    /// them are there or all, never a later one alone.
     ///
     /// # Errors
-    /// The store could not keep it. Then it has not happened, and what depends on it must not be done.
-    pub fn append(&mut self, now: Timestamp, event: Event) -> Result<(), StoreError> {
-        let sync = event.must_be_synced();
-        let record = Record { seq: self.run.events, time: now, event };
-        let records = std::slice::from_ref(&record);
-        self.store.append(&self.run.id, self.run.events, records, sync)?;
-        self.run.apply(&record);
-        // Nobody listening is fine.
-        let _ = self.listeners.send(Arc::new(record));
+    /// The store could not keep them. Then they have not happened, and what depends on them must not be done.
+    pub fn append(
+        &mut self,
+        now: Timestamp,
+        events: impl IntoIterator<Item = Event>,
+    ) -> Result<(), StoreError> {
+        let records: Vec<Record> = events
+            .into_iter()
+            .zip(self.run.events..)
+            .map(|(event, seq)| Record { seq, time: now, event })
+            .collect();
+        let sync = records.iter().any(|record| record.event.must_be_synced());
+        self.store.append(&self.run.id, self.run.events, &records, sync)?;
+        for record in records {
+            self.run.apply(&record);
+            // Nobody listening is fine.
+            let _ = self.listeners.send(Arc::new(record));
+        }
         Ok(())
     }
 }

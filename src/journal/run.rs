@@ -248,6 +248,11 @@ impl Run {
         self.rolling_back
     }
 
+    /// When it was last heard of.
+    pub fn last_event_at(&self) -> Timestamp {
+        self.last_event_at
+    }
+
     /// Its steps that have begun, in that order.
     pub fn steps(&self) -> &[Step] {
         &self.steps

@@ -1,0 +1,132 @@
+//! Shows a run while it goes on: a live line on a terminal, plain log lines when piped, nothing for machines (they get
+//! one document at the end).
+
+use std::{io::IsTerminal as _, sync::Arc, time::Duration};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::{
+    sync::broadcast::{Receiver, error::RecvError},
+    task::JoinHandle,
+};
+
+use super::Output;
+use crate::journal::{Event, LogLines, Record, Recorder};
+
+/// How often the live line turns.
+const TICK: Duration = Duration::from_millis(100);
+
+/// What shows the run; it ends when the run's recorder is gone.
+pub(super) struct Display(Option<JoinHandle<()>>);
+
+impl Display {
+    /// Waits until everything has been shown.
+    pub(super) async fn finish(self) {
+        if let Some(task) = self.0 {
+            // A display that panicked has shown what it could; the run is not its business.
+            let _ = task.await;
+        }
+    }
+}
+
+/// Begins to show a run.
+pub(super) fn show(recorder: &Recorder, output: Output) -> Display {
+    let records = recorder.listen();
+    let started = &recorder.run().started;
+    let title = format!("{} ({})", started.runbook, recorder.run().id);
+    let task = match output {
+        Output::Json => return Display(None),
+        Output::Text if std::io::stdout().is_terminal() => tokio::spawn(live(records, title)),
+        Output::Text => tokio::spawn(plain(records, title)),
+    };
+    Display(Some(task))
+}
+
+/// The next record; records that were missed because the terminal was slow are in the journal.
+async fn next(records: &mut Receiver<Arc<Record>>) -> Option<Arc<Record>> {
+    loop {
+        match records.recv().await {
+            Ok(record) => return Some(record),
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return None,
+        }
+    }
+}
+
+async fn plain(mut records: Receiver<Arc<Record>>, title: String) {
+    println!("{title}");
+    let mut lines = LogLines::default();
+    while let Some(record) = next(&mut records).await {
+        for line in lines.lines(&record) {
+            println!("{line}");
+        }
+    }
+}
+
+async fn live(mut records: Receiver<Arc<Record>>, title: String) {
+    let bar = ProgressBar::new_spinner();
+    let style = ProgressStyle::with_template("{spinner} {prefix} {elapsed} {wide_msg}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    bar.enable_steady_tick(TICK);
+    bar.println(title);
+    let mut steps = Steps::default();
+    while let Some(record) = next(&mut records).await {
+        steps.show(&bar, &record);
+    }
+    bar.finish_and_clear();
+}
+
+/// The step that is under way.
+#[derive(Default)]
+struct Steps {
+    name: String,
+    began: Option<jiff::Timestamp>,
+    lines: LogLines,
+}
+
+impl Steps {
+    fn show(&mut self, bar: &ProgressBar, record: &Record) {
+        match &record.event {
+            Event::StepStarted { name, .. } | Event::StepResumed { name, .. } => {
+                self.name.clone_from(name);
+                self.began = Some(record.time);
+                bar.reset_elapsed();
+                bar.set_prefix(name.clone());
+                bar.set_message("");
+            }
+            Event::Waiting { message, .. } => bar.set_message(message.clone()),
+            Event::Completed { message, .. } => {
+                bar.println(format!("✔ {} {}", self.name, self.took(record)));
+                message.iter().for_each(|text| bar.println(format!("    {text}")));
+            }
+            Event::StepSkipped { name, because, .. } => {
+                bar.println(format!("- {name} (left out: {because})"));
+            }
+            Event::StepFailed { error, .. } => {
+                bar.println(format!("✘ {} {}\n    {error}", self.name, self.took(record)));
+            }
+            Event::Prepared { changes, .. } => changes.iter().for_each(|c| {
+                bar.println(format!("    {}: {} -> {}", c.target, c.before, c.after));
+            }),
+            Event::RunStarted(_) | Event::RunResumed { .. } | Event::Applied { .. } => {}
+            Event::RunEnded { .. } => {
+                bar.set_prefix("");
+                bar.println(self.text(record));
+            }
+            _ => bar.println(format!("    {}", self.text(record))),
+        }
+        // The names of steps, for the lines that only some events become.
+        self.lines.lines(record);
+    }
+
+    fn text(&mut self, record: &Record) -> String {
+        let lines = self.lines.lines(record);
+        let texts = lines.iter().map(|line| line.split_once("] ").map_or(&**line, |(_, text)| text));
+        texts.collect::<Vec<_>>().join("\n    ")
+    }
+
+    fn took(&self, record: &Record) -> String {
+        let began = self.began.unwrap_or(record.time);
+        let took = Duration::try_from(record.time - began).unwrap_or_default();
+        format!("({:.1} s)", took.as_secs_f64())
+    }
+}

@@ -1,0 +1,129 @@
+//! The command line: one file a subcommand, and no logic of its own. A subcommand parses, calls one function of
+//! another room and renders what it returned.
+
+mod confirm;
+mod inputs;
+mod live;
+mod run;
+mod runs;
+mod serve;
+mod signals;
+mod simulate;
+mod state_folder;
+pub mod telemetry;
+mod trouble;
+mod validate;
+mod vocabulary;
+mod world;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::shelf::Shelf;
+use trouble::Trouble;
+
+/// Runs declarative runbooks against EKS and Kubernetes: checks them, journals every fact, resumes after a crash and
+/// undoes what was done.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, max_term_width = 110)]
+pub struct Arguments {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every subcommand may be told.
+#[derive(Debug, clap::Args)]
+struct Global {
+    /// Folder in which runs are journaled [default: the XDG state folder; a throwaway one with --simulate]
+    #[arg(long, global = true, value_name = "DIR", env = "SOP_STATE_DIR")]
+    state_dir: Option<PathBuf>,
+    /// Folder of runbooks; those compiled into the binary come after it
+    #[arg(long, global = true, value_name = "DIR", env = "SOP_RUNBOOKS", default_value = "runbooks")]
+    runbooks: PathBuf,
+    /// For whom to write: people or machines
+    #[arg(long, global = true, value_name = "FORM", env = "SOP_OUTPUT", default_value = "text")]
+    output: Output,
+}
+
+/// For whom the output is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people.
+    Text,
+    /// For machines: one JSON document on standard output.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check runbooks without running them
+    Validate(validate::Validate),
+    /// Run a runbook
+    Run(run::Run),
+    /// Offer runbooks over HTTP
+    Serve(serve::Serve),
+    /// Serve a stand-in EKS cluster on loopback, for kubectl, aws and this program
+    Simulate(simulate::Simulate),
+    /// Show the actions that a runbook can use
+    Actions(vocabulary::Actions),
+    /// List, show, resume, roll back or abandon runs
+    Runs(runs::Runs),
+}
+
+/// How the program ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// All is done.
+    Done,
+    /// It failed, or there are findings.
+    Failed,
+    /// It was called wrongly.
+    Usage,
+    /// It was refused before anything moved.
+    Refused,
+    /// The run stopped and can be resumed.
+    Unfinished,
+    /// Somebody interrupted it.
+    Interrupted,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::Refused => 3,
+            Exit::Unfinished => 4,
+            Exit::Interrupted => 130,
+        })
+    }
+}
+
+impl Arguments {
+    /// Does what the arguments say. Trouble is rendered here, once, on standard error.
+    pub async fn run(self) -> Exit {
+        let global = &self.global;
+        let result = match self.command {
+            Command::Validate(command) => command.run(global),
+            Command::Run(command) => command.run(global).await,
+            Command::Serve(command) => command.run(global).await,
+            Command::Simulate(command) => match simulate::run(command).await {
+                Ok(()) => Ok(Exit::Done),
+                Err(error) => Err(Trouble::Simulator(error.to_string())),
+            },
+            Command::Actions(command) => command.run(global),
+            Command::Runs(command) => command.run(global).await,
+        };
+        result.unwrap_or_else(|trouble| trouble.report(global.output))
+    }
+}
+
+impl Global {
+    fn shelf(&self) -> Shelf {
+        Shelf::at(&self.runbooks)
+    }
+}

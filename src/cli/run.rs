@@ -1,0 +1,109 @@
+//! `run`: one runbook, from start to end.
+
+use std::sync::Arc;
+
+use super::{
+    Exit, Global, Output, Trouble, confirm, inputs::Inputs, live, signals,
+    state_folder::StateFolder, world::WorldArguments,
+};
+use crate::{
+    engine::{Control, Engine, Request},
+    journal::{Recorder, Run as RunOf, RunId, State, Store, Summary},
+};
+
+/// Runs a runbook and shows its progress.
+///
+/// NAME is looked up in the folder of runbooks, then among those compiled into the program; a path is a path. Against
+/// a real cluster it says what it will touch and asks first.
+#[derive(Debug, clap::Args)]
+pub(super) struct Run {
+    /// The runbook: a name or a path
+    name: String,
+    #[command(flatten)]
+    inputs: Inputs,
+    #[command(flatten)]
+    world: WorldArguments,
+    /// Do not ask before acting on a real cluster
+    #[arg(long, env = "SOP_YES")]
+    yes: bool,
+}
+
+impl Run {
+    pub(super) async fn run(self, global: &Global) -> Result<Exit, Trouble> {
+        let source = global.shelf().by_name_or_path(&self.name)?;
+        let inputs = self.inputs.read(&source)?;
+        let folder = StateFolder::choose(global, self.world.simulate)?;
+        let store = folder.for_writing("run", None)?;
+        let world = self.world.enter().await?;
+        let engine = Engine::new(world.platform.clone(), store, self.world.simulate);
+        if !self.world.simulate && !self.yes {
+            confirm::ask(&engine, &source).await?;
+        }
+        let request = Request { source, inputs, actor: actor(), key: None };
+        let recorder = engine.accept(request).await?;
+        let exit = drive(&engine, recorder, global.output, folder.is_throwaway()).await;
+        if let Some(simulator) = world.simulator {
+            simulator.shutdown().await;
+        }
+        exit
+    }
+}
+
+/// Who is at the command line.
+pub(super) fn actor() -> String {
+    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
+    user.map_or_else(|_| "cli".into(), |user| format!("cli:{user}"))
+}
+
+/// Drives a run to its end while showing it, and says how the program ends.
+pub(super) async fn drive(
+    engine: &Engine,
+    recorder: Recorder,
+    output: Output,
+    is_throwaway: bool,
+) -> Result<Exit, Trouble> {
+    let id = recorder.run().id.clone();
+    let control = Control::default();
+    let signals = signals::pass_to(control.clone())?;
+    let display = live::show(&recorder, output);
+    let ended = engine.drive(recorder, control).await;
+    signals.abort();
+    display.finish().await;
+    let state = ended.map_err(Trouble::Journal)?;
+    tell_the_end(engine.store(), &id, state, output, is_throwaway)?;
+    Ok(exit_of(state))
+}
+
+fn tell_the_end(
+    store: &Arc<dyn Store>,
+    id: &RunId,
+    state: State,
+    output: Output,
+    is_throwaway: bool,
+) -> Result<(), Trouble> {
+    let run = RunOf::read(store.as_ref(), id)?;
+    if output == Output::Json {
+        println!("{:#}", serde_json::json!(Summary::of(&run, true)));
+        return Ok(());
+    }
+    if let Some(error) = run.error.as_ref().filter(|_| state != State::Succeeded) {
+        eprintln!("{state}: {error}");
+    }
+    if state.is_unfinished() && !is_throwaway {
+        eprintln!(
+            "run {id} is not finished; choose one of\n  rafay-relay-sop runs resume {id}\n  rafay-relay-sop runs rollback {id}\n  rafay-relay-sop runs abandon {id}"
+        );
+    }
+    Ok(())
+}
+
+fn exit_of(state: State) -> Exit {
+    match state {
+        State::Succeeded | State::SucceededWithFailures | State::Abandoned => Exit::Done,
+        State::RolledBack => Exit::Failed,
+        State::Cancelled | State::Interrupted => Exit::Interrupted,
+        State::Failed | State::RollbackFailed | State::Running | State::RollingBack => {
+            Exit::Unfinished
+        }
+    }
+}

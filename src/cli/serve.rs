@@ -1,0 +1,99 @@
+//! `serve`: runbooks over HTTP.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+
+use super::{Exit, Global, Trouble, state_folder::StateFolder, world::WorldArguments};
+use crate::{
+    engine::Engine,
+    runbook,
+    server::{self, Access, Service},
+};
+
+/// How long a call in flight may take to end when the service is told to go. Kubernetes kills a pod after 30 s.
+const GRACE: Duration = Duration::from_secs(25);
+
+/// Offers runbooks over HTTP: GET or POST /run, GET /status, GET /health and more.
+#[derive(Debug, clap::Args)]
+pub(super) struct Serve {
+    /// Address to listen on
+    #[arg(long, value_name = "ADDRESS", env = "SOP_LISTEN", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// File with the bearer token that requests which change something must carry
+    #[arg(long, value_name = "FILE", env = "SOP_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
+    /// Let anybody who can reach the address start and stop runs
+    #[arg(long, env = "SOP_ALLOW_ANONYMOUS", conflicts_with = "token_file")]
+    allow_anonymous: bool,
+    /// Resume a run of this service that was interrupted no longer ago than this
+    #[arg(long, value_name = "DURATION", env = "SOP_RESUME_WITHIN", default_value = "1h")]
+    resume_within: runbook::Duration,
+    #[command(flatten)]
+    world: WorldArguments,
+}
+
+impl Serve {
+    pub(super) async fn run(self, global: &Global) -> Result<Exit, Trouble> {
+        let access = self.access()?;
+        let listener = self.bind().await?;
+        let address = listener.local_addr()?;
+        let folder = StateFolder::choose(global, self.world.simulate)?;
+        let store = folder.for_writing("serve", Some(address.to_string()))?;
+        let world = self.world.enter().await?;
+        let engine = Engine::new(world.platform.clone(), store, self.world.simulate);
+        let service = Service::new(engine, global.shelf());
+        let now = jiff::Timestamp::now();
+        match service.resume_interrupted(now, self.resume_within.std()).await {
+            Ok(Some(run)) => tracing::info!(run = run.as_str(), "resumed an interrupted run"),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "an interrupted run is left as it is"),
+        }
+        tracing::info!(%address, "listening");
+        eprintln!("listening on http://{address}");
+        server::serve(listener, service.clone(), access, told_to_go()?).await?;
+        if tokio::time::timeout(GRACE, service.shut_down()).await.is_err() {
+            tracing::warn!("the call in flight did not end in time; the run can be resumed");
+        }
+        Ok(Exit::Done)
+    }
+
+    /// On an address that others can reach, somebody must have decided who may use it.
+    fn access(&self) -> Result<Access, Trouble> {
+        if let Some(path) = &self.token_file {
+            return Access::with_token_file(self.listen, path)
+                .map_err(|error| Trouble::Usage(error.to_string()));
+        }
+        if self.listen.ip().is_loopback() || self.allow_anonymous {
+            return Ok(Access::anonymous(self.listen));
+        }
+        Err(Trouble::Usage(format!(
+            "--listen {}: on an address that others can reach, say who may start runs: --token-file FILE, or --allow-anonymous",
+            self.listen
+        )))
+    }
+
+    async fn bind(&self) -> Result<TcpListener, Trouble> {
+        TcpListener::bind(self.listen).await.map_err(|error| {
+            Trouble::Service(format!(
+                "cannot listen on {}: {error}; name another address with --listen",
+                self.listen
+            ))
+        })
+    }
+}
+
+/// Resolves at SIGTERM or Ctrl-C.
+fn told_to_go() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}

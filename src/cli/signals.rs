@@ -1,0 +1,36 @@
+//! Signals: Ctrl-C cancels the run, a second one ends the program; SIGTERM leaves the run to be resumed.
+
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    task::JoinHandle,
+};
+
+use crate::engine::Control;
+
+/// Passes signals on to a run until the returned task is aborted.
+pub(super) fn pass_to(control: Control) -> std::io::Result<JoinHandle<()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let terminate = signal(SignalKind::terminate())?;
+    let shut_down = control.clone();
+    Ok(tokio::spawn(async move {
+        tokio::select! {
+            () = cancel_then_exit(&mut interrupt, control) => {}
+            () = told_to_go(terminate, shut_down) => {}
+        }
+    }))
+}
+
+async fn cancel_then_exit(interrupt: &mut Signal, control: Control) {
+    interrupt.recv().await;
+    eprintln!("cancelling: the call in flight is finished first (Ctrl-C again ends the program at once)");
+    control.cancel("the person at the terminal");
+    interrupt.recv().await;
+    // The journal holds all that was done: the run is interrupted and can be resumed.
+    std::process::exit(130);
+}
+
+async fn told_to_go(mut terminate: Signal, control: Control) {
+    terminate.recv().await;
+    control.shut_down();
+    std::future::pending().await
+}

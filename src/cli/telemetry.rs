@@ -1,0 +1,27 @@
+//! The program's own log: structured lines on standard error, asked for with `RUST_LOG` or `SOP_LOG`.
+
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+/// Starts the log. On a terminal nothing but warnings is shown unless asked for; `SOP_LOG_FORMAT=json` gives JSON
+/// lines, which `serve` uses by default.
+pub fn start() {
+    let json = match std::env::var("SOP_LOG_FORMAT").as_deref() {
+        Ok("json") => true,
+        Ok(_) => false,
+        Err(_) => std::env::args().any(|argument| argument == "serve"),
+    };
+    let default = if json { "info" } else { "warn" };
+    let asked = std::env::var("SOP_LOG").or_else(|_| std::env::var("RUST_LOG"));
+    // A filter that cannot be parsed is no reason not to run: the default holds.
+    let filter = asked
+        .ok()
+        .and_then(|text| EnvFilter::try_new(text).ok())
+        .unwrap_or_else(|| EnvFilter::new(default));
+    let registry = tracing_subscriber::registry().with(filter);
+    let stderr = fmt::layer().with_writer(std::io::stderr);
+    if json {
+        registry.with(stderr.json().flatten_event(true)).init();
+    } else {
+        registry.with(stderr.compact().without_time()).init();
+    }
+}

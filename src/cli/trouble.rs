@@ -1,0 +1,79 @@
+//! What can go wrong before or beside a run, and how it is said.
+
+use std::io;
+
+use serde_json::json;
+
+use super::{Exit, Output};
+use crate::{
+    engine::Refusal,
+    journal::StoreError,
+    runbook::{InputError, render},
+    shelf::ShelfError,
+};
+
+/// Why a subcommand could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Trouble {
+    /// It was called wrongly.
+    #[error("{0}")]
+    Usage(String),
+    /// A runbook cannot be found or read.
+    #[error("{0}")]
+    Shelf(#[from] ShelfError),
+    /// Inputs that do not fit.
+    #[error("{0}")]
+    Input(#[from] InputError),
+    /// The engine would not.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// The state folder.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// The journal failed while a run was under way.
+    #[error("the run stops here, because its journal cannot be written: {0}")]
+    Journal(StoreError),
+    /// The simulator could not be started.
+    #[error("cannot start the simulator: {0}")]
+    Simulator(String),
+    /// The service could not be started.
+    #[error("{0}")]
+    Service(String),
+    /// Standard output went away, or the like.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+impl Trouble {
+    /// Says what is wrong, on standard error, and how the program ends.
+    pub(super) fn report(&self, output: Output) -> Exit {
+        if let Self::Refused(Refusal::Invalid { source_text, findings }) = self {
+            match output {
+                Output::Text => {
+                    let color = anstream::AutoStream::choice(&io::stderr())
+                        != anstream::ColorChoice::Never;
+                    anstream::eprint!("{}", render::human(source_text, findings, color));
+                }
+                Output::Json => println!("{:#}", render::json(source_text, findings)),
+            }
+        } else if output == Output::Json {
+            println!("{:#}", json!({"error": self.to_string()}));
+        }
+        eprintln!("error: {self}");
+        self.exit()
+    }
+
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Usage(_) => Exit::Usage,
+            Self::Shelf(_)
+            | Self::Input(_)
+            | Self::Refused(_)
+            | Self::Store(_)
+            | Self::Simulator(_)
+            | Self::Service(_) => Exit::Refused,
+            Self::Journal(_) => Exit::Unfinished,
+            Self::Io(_) => Exit::Failed,
+        }
+    }
+}

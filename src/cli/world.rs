@@ -1,0 +1,112 @@
+//! What a run acts on: a real cluster and account, or a simulation of them.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use super::{Trouble, simulate};
+use crate::{
+    actions::{AwsAccess, KubernetesAccess, Options, Platform},
+    clock::Clock,
+    engine::Refusal,
+    simulator::{self, Scenario, Simulator},
+};
+
+/// A minute of the simulated world takes a second.
+pub(super) const DEFAULT_SPEED: f64 = 60.0;
+
+/// Which world.
+#[derive(Debug, clap::Args)]
+pub(super) struct WorldArguments {
+    /// Act on a stand-in EKS cluster that is served on loopback for as long as the program runs
+    #[arg(long, env = "SOP_SIMULATE")]
+    pub(super) simulate: bool,
+    /// The simulated world, as a YAML file [default: a relay cluster of three nodes]
+    #[arg(long, value_name = "FILE", requires = "simulate", env = "SOP_SCENARIO")]
+    scenario: Option<PathBuf>,
+    /// By how much to divide every delay [default: 60 with --simulate, else 1]
+    #[arg(long, value_name = "FACTOR", env = "SOP_SPEED")]
+    speed: Option<f64>,
+    /// The kubeconfig file, as kubectl has it [default: KUBECONFIG, ~/.kube/config, or the pod's account]
+    #[arg(long, value_name = "FILE", conflicts_with = "simulate")]
+    kubeconfig: Option<PathBuf>,
+    /// The kubeconfig context
+    #[arg(long, value_name = "NAME", conflicts_with = "simulate")]
+    context: Option<String>,
+    /// The profile of ~/.aws/config
+    #[arg(long, value_name = "NAME", conflicts_with = "simulate")]
+    profile: Option<String>,
+}
+
+/// The world, for as long as it is held.
+pub(super) struct World {
+    pub(super) platform: Platform,
+    pub(super) simulator: Option<Simulator>,
+}
+
+impl WorldArguments {
+    /// Enters the world. A real one is not contacted yet.
+    pub(super) async fn enter(&self) -> Result<World, Trouble> {
+        let clock = self.clock()?;
+        if self.simulate {
+            return self.simulated(clock).await;
+        }
+        let platform = Platform::new(Options {
+            clock,
+            kubernetes: KubernetesAccess::Inferred {
+                kubeconfig: self.kubeconfig.clone(),
+                context: self.context.clone(),
+            },
+            aws: AwsAccess::Chain { profile: self.profile.clone() },
+            environment: std::env::vars_os()
+                .filter_map(|(name, value)| {
+                    Some((name.into_string().ok()?, value.into_string().ok()?))
+                })
+                .collect(),
+        });
+        if clock != Clock::real() {
+            refuse_speed_unless_on_loopback(&platform).await?;
+        }
+        Ok(World { platform, simulator: None })
+    }
+
+    fn clock(&self) -> Result<Clock, Trouble> {
+        let default = if self.simulate { DEFAULT_SPEED } else { 1.0 };
+        Clock::scaled(self.speed.unwrap_or(default))
+            .map_err(|error| Trouble::Usage(format!("--speed: {error}")))
+    }
+
+    /// The simulation has a ConfigMap of its own: AWS_REGION and the like of the person's shell are not for it.
+    async fn simulated(&self, clock: Clock) -> Result<World, Trouble> {
+        let scenario = match &self.scenario {
+            Some(path) => simulate::read_scenario(path)
+                .map_err(|error| Trouble::Simulator(error.to_string()))?,
+            None => Scenario::default(),
+        };
+        let options = simulator::Options { clock, ..simulator::Options::default() };
+        let simulator = Simulator::start(scenario, options)
+            .await
+            .map_err(|error| Trouble::Simulator(error.to_string()))?;
+        let platform = Platform::new(Options {
+            clock,
+            kubernetes: KubernetesAccess::At { url: simulator.kubernetes_url().clone() },
+            aws: AwsAccess::At { url: simulator.aws_url().clone() },
+            environment: BTreeMap::new(),
+        });
+        Ok(World { platform, simulator: Some(simulator) })
+    }
+}
+
+/// A faster clock asks a real cluster more often than it should be asked. On this machine it is `simulate`'s.
+async fn refuse_speed_unless_on_loopback(platform: &Platform) -> Result<(), Trouble> {
+    let server = platform.kubernetes_identity().await.map_err(Refusal::from)?.server;
+    let host = url::Url::parse(&server).ok().and_then(|url| url.host_str().map(str::to_owned));
+    let is_loopback = host.is_some_and(|host| {
+        let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    });
+    if is_loopback {
+        return Ok(());
+    }
+    Err(Trouble::Usage(format!(
+        "--speed (SOP_SPEED) is for simulated clusters on this machine, and this is {server}"
+    )))
+}
