@@ -2,6 +2,12 @@
 
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
+/// What a person at the command line sees beside the run itself: our own warnings. The clients of Kubernetes and AWS
+/// log every failed attempt as an error, although it is retried, or returned and then said once.
+const FOR_A_PERSON: &str = "off,rafay_relay_sop=warn";
+/// What a service logs; `audit` is one line a changed target.
+const FOR_A_SERVICE: &str = "warn,kube_client=off,rafay_relay_sop=info,audit=info";
+
 /// Starts the log. On a terminal nothing but warnings is shown unless asked for; `SOP_LOG_FORMAT=json` gives JSON
 /// lines, which `serve` uses by default.
 pub fn start() {
@@ -10,7 +16,7 @@ pub fn start() {
         Ok(_) => false,
         Err(_) => std::env::args().any(|argument| argument == "serve"),
     };
-    let default = if json { "info" } else { "warn" };
+    let default = if json { FOR_A_SERVICE } else { FOR_A_PERSON };
     let asked = std::env::var("SOP_LOG").or_else(|_| std::env::var("RUST_LOG"));
     // A filter that cannot be parsed is no reason not to run: the default holds.
     let filter = asked

@@ -18,21 +18,19 @@ impl Engine {
                 .filter_map(|step| actions::find(&step.action))
                 .any(|entry| entry.talks_to(side))
         };
-        let kubernetes = async {
-            if !uses(Cluster::Kubernetes) {
-                return Ok(None);
-            }
+        // One after the other, so that the same trouble always gives the same message.
+        let kubernetes = if uses(Cluster::Kubernetes) {
             let who = self.platform.kubernetes_identity().await?;
-            Ok(Some(KubernetesTarget { server: who.server, context: who.context, uid: who.uid }))
+            Some(KubernetesTarget { server: who.server, context: who.context, uid: who.uid })
+        } else {
+            None
         };
-        let aws = async {
-            if !uses(Cluster::Aws) {
-                return Ok(None);
-            }
+        let aws = if uses(Cluster::Aws) {
             let who = self.platform.aws_identity().await?;
-            Ok(Some(AwsTarget { account: who.account, identity: who.arn }))
+            Some(AwsTarget { account: who.account, identity: who.arn })
+        } else {
+            None
         };
-        let (kubernetes, aws) = tokio::try_join!(kubernetes, aws)?;
         Ok(Target { simulated: self.simulated, kubernetes, aws })
     }
 }

@@ -170,15 +170,22 @@ mod tests {
     async fn a_look_is_not_begun_twice() {
         let begun = Arc::new(Mutex::new(0));
         let count = Arc::clone(&begun);
+        let gate = Arc::new(tokio::sync::Notify::new());
+        let held = Arc::clone(&gate);
         let mut source = Polled::new(&fast(), Duration::from_secs(1), move || {
             *count.lock().unwrap() += 1;
-            tokio::time::sleep(Duration::from_millis(200)).map(Ok)
+            let held = Arc::clone(&held);
+            async move {
+                held.notified().await;
+                Ok(())
+            }
         });
         for _ in 0..4 {
             let brief = Duration::from_millis(5);
             let cut_short = tokio::time::timeout(brief, source.changed()).await;
             assert!(cut_short.is_err());
         }
+        gate.notify_one();
         source.changed().await.unwrap();
         assert_eq!(*begun.lock().unwrap(), 1);
     }

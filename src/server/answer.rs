@@ -1,5 +1,7 @@
 //! Answers that are not the good ones: a status code and a JSON body that says what to do.
 
+use std::any::Any;
+
 use axum::{
     Json,
     http::StatusCode,
@@ -65,11 +67,21 @@ impl Refused {
         }
     }
 
-    fn unprocessable(mut body: Value, message: &str) -> Self {
-        body["status"] = json!("invalid");
-        body["error"] = json!(message);
-        Self { status: StatusCode::UNPROCESSABLE_ENTITY, body }
+    /// What was sent cannot be run, with everything that is wrong with it.
+    fn invalid(message: &str, diagnostics: Value) -> Self {
+        Self {
+            status: StatusCode::UNPROCESSABLE_ENTITY,
+            body: json!({"status": "invalid", "error": message, "diagnostics": diagnostics}),
+        }
     }
+}
+
+/// The answer of a handler that panicked. What it panicked with is in the log.
+pub(super) fn panicked(cause: Box<dyn Any + Send>) -> Response {
+    let cause = cause.downcast_ref::<&str>().copied().unwrap_or("a panic without words");
+    tracing::error!(cause, "a handler panicked");
+    let message = "this is a fault of the service; its log has more";
+    Refused::new(StatusCode::INTERNAL_SERVER_ERROR, message).into_response()
 }
 
 impl IntoResponse for Refused {
@@ -83,11 +95,11 @@ impl From<Refusal> for Refused {
         let message = refusal.to_string();
         match &refusal {
             Refusal::Invalid { source_text, findings } => {
-                Self::unprocessable(render::json(source_text, findings), &message)
+                Self::invalid(&message, render::json(source_text, findings))
             }
             Refusal::Inputs(errors) => {
                 let each: Vec<String> = errors.iter().map(ToString::to_string).collect();
-                Self::unprocessable(json!({ "inputs": each }), &message)
+                Self::invalid(&message, json!({ "inputs": each }))
             }
             Refusal::Unfinished { run, state, .. } => {
                 let choices = ["resume", "rollback", "abandon"];
@@ -115,7 +127,7 @@ impl From<ShelfError> for Refused {
             ShelfError::Unknown { .. } => Self::not_found(&message),
             ShelfError::NotAName(_) => Self::bad_request(&message),
             ShelfError::Unreadable { .. } => Self::unavailable(&message),
-            ShelfError::NotText { .. } => Self::unprocessable(json!({}), &message),
+            ShelfError::NotText { .. } => Self::invalid(&message, json!([])),
         }
     }
 }

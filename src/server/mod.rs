@@ -21,7 +21,7 @@ use axum::{
     routing::{get, post},
 };
 use tokio::net::TcpListener;
-use tower_http::{timeout::TimeoutLayer, trace::TraceLayer};
+use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer, trace::TraceLayer};
 
 pub use auth::{Access, BadToken};
 pub use service::Service;
@@ -55,6 +55,8 @@ pub fn router(service: Service, access: Access) -> Router {
         .layer(middleware::from_fn_with_state(access, same_site::refuse_other_sites))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, LONGEST_REQUEST))
+        // A fault of ours in one handler must not look like a broken network to the caller.
+        .layer(CatchPanicLayer::custom(answer::panicked))
         .layer(TraceLayer::new_for_http())
         .with_state(service)
 }

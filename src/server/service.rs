@@ -142,10 +142,11 @@ impl Service {
                 None => return Ok(views::idle()),
             },
         };
+        let is_live = self.is_live(&id);
         let records = self.store().read(&id)?;
         let run = Run::of(&id, &records)
             .ok_or_else(|| Refused::unavailable("the run's journal has no beginning"))?;
-        Ok(views::status(&run, &records, self.is_live(&id)))
+        Ok(views::status(&run, &records, is_live))
     }
 
     pub(super) fn runbooks(&self) -> Vec<String> {
@@ -158,7 +159,8 @@ impl Service {
     }
 
     pub(super) fn run(&self, id: &RunId) -> Result<Summary, Refused> {
-        Ok(Summary::of(&Run::read(self.store().as_ref(), id)?, self.is_live(id)))
+        let is_live = self.is_live(id);
+        Ok(Summary::of(&Run::read(self.store().as_ref(), id)?, is_live))
     }
 
     /// Whether runs can be kept: the state folder can be read.
@@ -210,6 +212,8 @@ impl Service {
         store.list()?.pop().map(|id| Run::read(store.as_ref(), &id)).transpose()
     }
 
+    /// Whether a run is being driven. To be asked before its journal is read: a run that ends in between has then an
+    /// end in the journal; asked afterwards, it would look as if its process had died.
     fn is_live(&self, id: &RunId) -> bool {
         self.active().as_ref().is_some_and(|active| active.id == *id)
     }

@@ -303,11 +303,6 @@ impl Scaling {
     }
 }
 
-/// No account has as many nodes as would not fit; the service refuses the number.
-fn to_sdk(count: u32) -> i32 {
-    i32::try_from(count).unwrap_or(i32::MAX)
-}
-
 /// EKS has one code for both, and tells them apart in words only.
 fn is_missing_nodegroup(error: &Error) -> bool {
     error.class() == Class::NotFound

@@ -34,6 +34,7 @@ impl Connection {
                 inferred(kubeconfig.as_deref(), context.as_deref()).await?
             }
         };
+        super::proxy::settle(&mut config);
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         // kube would retry 429 fifteen times by itself, silently and for minutes: an eviction that a budget
         // refuses must come back at once. `Reader` and `Writer` retry what may be retried, and say so.

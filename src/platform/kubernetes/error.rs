@@ -53,8 +53,9 @@ fn judge(error: &kube::Error) -> Verdict {
         kube::Error::ReadEvents(error) => transport::judge(error),
         kube::Error::ProxyProtocolDisabled { proxy_url, .. }
         | kube::Error::ProxyProtocolUnsupported { proxy_url } => {
-            Verdict::new(Class::Invalid, format!("the proxy {proxy_url} cannot be used"))
-                .advice("unset HTTPS_PROXY or the context's proxy-url")
+            Verdict::new(Class::Invalid, format!("the proxy {proxy_url} cannot be used")).advice(
+                "exempt the server in NO_PROXY, or unset HTTPS_PROXY or the cluster's proxy-url",
+            )
         }
         other => Verdict::new(Class::Invalid, story(other)),
     }

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::{Api, ListParams};
 use kube::core::{ClusterResourceScope, NamespaceResourceScope, Resource};
 use serde::de::DeserializeOwned;
@@ -15,6 +16,8 @@ use super::error::{Class, Error, Verdict};
 mod connect;
 mod error;
 pub mod node;
+pub mod pod;
+mod proxy;
 pub mod rollout;
 #[cfg(test)]
 mod tests;
@@ -33,8 +36,8 @@ const LOOKS: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// An API server that asks for more patience than this is asked again sooner: the caller has a deadline of its own.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// An API server answers a page within its own `--request-timeout` of 60 s; a healthy one in far less.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(30);
+/// A page of 500 pods over a slow VPN takes a few seconds; with all its repetitions a look ends within a minute.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Where objects of a kind live. Sealed: Kubernetes has these two scopes.
 pub trait Scope: sealed::Sealed {
@@ -123,6 +126,16 @@ impl Selection {
     pub fn with_fields(mut self, selector: impl Into<String>) -> Self {
         self.fields = Some(selector.into());
         self
+    }
+
+    /// Of these, those that an object's own selector matches. One with an operator that this program does not know
+    /// narrows nothing: whoever uses it must look at the owners too.
+    #[must_use]
+    pub fn matching(self, selector: &LabelSelector) -> Self {
+        match kube::core::Selector::try_from(selector.clone()) {
+            Ok(selector) => self.labelled(selector.to_string()),
+            Err(_) => self,
+        }
     }
 
     /// Of these, the one of this name.

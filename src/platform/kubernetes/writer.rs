@@ -16,10 +16,13 @@ use serde_json::{Value as Json, json};
 use crate::platform::PROGRAM;
 use crate::platform::error::{Class, Error};
 
-use super::{Connection, FIRST_PAUSE, LOOKS, Object, Reader, thing, wait_before_again};
+use super::{Connection, FIRST_PAUSE, Object, Reader, thing, wait_before_again};
 
 /// A program that is told to end has thirty seconds to finish the call in flight and note its receipt.
 const SEND_TIMEOUT: Duration = Duration::from_secs(20);
+/// Being turned away takes no time, so the pauses are all that is added to those twenty seconds.
+const SENDS: u32 = 3;
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// What became of a request to remove a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,11 +181,12 @@ impl Connection {
         F: Future<Output = kube::Result<T>>,
     {
         let mut pause = FIRST_PAUSE;
-        for _ in 1..LOOKS {
+        for _ in 1..SENDS {
             match self.send(call, SEND_TIMEOUT, send()).await {
                 Err(error) if was_turned_away(&error) => {
                     tracing::debug!(%error, "a change to Kubernetes is sent again");
-                    self.clock.sleep(wait_before_again(&error, pause)).await;
+                    let pause_now = wait_before_again(&error, pause).min(LONGEST_PAUSE);
+                    self.clock.sleep(pause_now).await;
                     pause *= 2;
                 }
                 answer => return answer,

@@ -1,0 +1,233 @@
+//! What a Pod says of itself, and who owns it. Pure functions.
+
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+
+/// By what the replica set controller chooses which of several equally ready pods goes first: the cheapest.
+pub const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+/// The kubelet's own pods, made from files on the node, carry it. The API server cannot remove them.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+/// What the kubelet says of a container that does not start and, as it is, will not. Each can still heal: an image is
+/// pushed, a secret is made, a database comes back.
+const FAILING: [&str; 10] = [
+    "CrashLoopBackOff",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "ErrImageNeverPull",
+    "ErrImagePull",
+    "ImageInspectError",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "PostStartHookError",
+    "RunContainerError",
+];
+
+/// What keeps a pod from becoming ready, when it is more than time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// The platform's word: `Unschedulable`, `CrashLoopBackOff`.
+    pub reason: String,
+    /// The whole story, without the pod's name.
+    pub words: String,
+}
+
+/// Whether it was told to end.
+pub fn is_terminating(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_some()
+}
+
+/// Whether it has run to its end, well or badly. Nothing runs in it any more.
+pub fn is_finished(pod: &Pod) -> bool {
+    matches!(phase(pod), "Succeeded" | "Failed")
+}
+
+/// Whether it stands: neither finished nor told to end. It need not be ready.
+pub fn is_standing(pod: &Pod) -> bool {
+    !is_terminating(pod) && !is_finished(pod)
+}
+
+/// Whether it stands and its Ready condition is True.
+pub fn is_ready(pod: &Pod) -> bool {
+    is_standing(pod) && condition(pod, "Ready").is_some_and(|ready| ready.status == "True")
+}
+
+/// Why it is not ready; nothing if it is.
+pub fn why_not_ready(pod: &Pod) -> Option<String> {
+    if is_ready(pod) {
+        return None;
+    }
+    if is_terminating(pod) {
+        return Some(ending(pod));
+    }
+    if let Some(trouble) = trouble(pod) {
+        return Some(trouble.words);
+    }
+    Some(match phase(pod) {
+        "Running" => "running, not ready yet".into(),
+        "Pending" if node(pod).is_none() => "waits for a node".into(),
+        "Pending" => "starting".into(),
+        "" => "just made".into(),
+        other => other.to_lowercase(),
+    })
+}
+
+/// What keeps it from becoming ready by time alone: no node takes it, or a container of it fails.
+pub fn trouble(pod: &Pod) -> Option<Trouble> {
+    if !is_standing(pod) {
+        return None;
+    }
+    unschedulable(pod).or_else(|| failing_container(pod))
+}
+
+/// The node that it was given.
+pub fn node(pod: &Pod) -> Option<&str> {
+    let node = pod.spec.as_ref()?.node_name.as_deref()?;
+    (!node.is_empty()).then_some(node)
+}
+
+/// The object that makes a successor when it is gone.
+pub fn controller(metadata: &ObjectMeta) -> Option<&OwnerReference> {
+    let owners = metadata.owner_references.as_ref()?;
+    owners.iter().find(|owner| owner.controller == Some(true))
+}
+
+/// Whether it belongs to its node: a daemon set makes it there again, cordoned or not.
+pub fn is_daemon(pod: &Pod) -> bool {
+    controller(&pod.metadata).is_some_and(|owner| owner.kind == "DaemonSet")
+}
+
+/// Whether the kubelet made it from a file on its node.
+pub fn is_mirror(pod: &Pod) -> bool {
+    let annotations = pod.metadata.annotations.as_ref();
+    annotations.is_some_and(|annotations| annotations.contains_key(MIRROR))
+}
+
+/// What it costs to delete, as it stands written.
+pub fn deletion_cost(pod: &Pod) -> Option<&str> {
+    pod.metadata.annotations.as_ref()?.get(DELETION_COST).map(String::as_str)
+}
+
+fn phase(pod: &Pod) -> &str {
+    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
+}
+
+fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    conditions.iter().find(|condition| condition.type_ == kind)
+}
+
+fn ending(pod: &Pod) -> String {
+    match pod.metadata.finalizers.as_deref() {
+        Some(held @ [_, ..]) => format!("terminating, held by finalizer {}", held.join(", ")),
+        _ => "terminating".into(),
+    }
+}
+
+fn unschedulable(pod: &Pod) -> Option<Trouble> {
+    let scheduled = condition(pod, "PodScheduled")?;
+    if scheduled.status == "True" || scheduled.reason.as_deref() != Some("Unschedulable") {
+        return None;
+    }
+    Some(said("Unschedulable", "cannot be scheduled", scheduled.message.as_deref()))
+}
+
+fn failing_container(pod: &Pod) -> Option<Trouble> {
+    let status = pod.status.as_ref()?;
+    let first = status.init_container_statuses.iter().flatten();
+    first.chain(status.container_statuses.iter().flatten()).find_map(failing)
+}
+
+fn failing(container: &ContainerStatus) -> Option<Trouble> {
+    let waiting = container.state.as_ref()?.waiting.as_ref()?;
+    let reason = waiting.reason.as_deref()?;
+    if !FAILING.contains(&reason) {
+        return None;
+    }
+    Some(said(reason, &format!("{reason} in container {}", container.name), waiting.message.as_deref()))
+}
+
+fn said(reason: &str, what: &str, message: Option<&str>) -> Trouble {
+    let words = match message.map(str::trim) {
+        Some(message) if !message.is_empty() => format!("{what}: {message}"),
+        _ => what.to_owned(),
+    };
+    Trouble { reason: reason.into(), words }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn pod(status: Value) -> Pod {
+        serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": {"containers": []}, "status": status}))
+            .unwrap()
+    }
+
+    fn waiting(reason: &str) -> Value {
+        json!({
+            "phase": "Running",
+            "containerStatuses": [{
+                "name": "relay", "image": "i", "imageID": "", "ready": false, "restartCount": 3,
+                "state": {"waiting": {"reason": reason, "message": "back-off 40s"}},
+            }],
+        })
+    }
+
+    #[test]
+    fn only_true_is_ready() {
+        let ready = |status: &str| {
+            pod(json!({"phase": "Running", "conditions": [{"type": "Ready", "status": status}]}))
+        };
+        assert!(is_ready(&ready("True")));
+        assert_eq!(why_not_ready(&ready("True")), None);
+        assert!(!is_ready(&ready("False")) && !is_ready(&ready("Unknown")));
+        assert_eq!(why_not_ready(&ready("False")).unwrap(), "running, not ready yet");
+        let mut ending = ready("True");
+        ending.metadata.deletion_timestamp =
+            serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
+        assert!(!is_ready(&ending) && !is_standing(&ending));
+        assert_eq!(why_not_ready(&ending).unwrap(), "terminating");
+        ending.metadata.finalizers = Some(vec!["a/b".into()]);
+        assert_eq!(why_not_ready(&ending).unwrap(), "terminating, held by finalizer a/b");
+    }
+
+    #[test]
+    fn a_finished_pod_does_not_stand() {
+        assert!(is_finished(&pod(json!({"phase": "Succeeded"}))));
+        assert!(is_finished(&pod(json!({"phase": "Failed"}))));
+        assert!(is_standing(&pod(json!({"phase": "Pending"}))));
+    }
+
+    #[test]
+    fn trouble_is_told_from_time() {
+        assert_eq!(trouble(&pod(waiting("ContainerCreating"))), None);
+        let crash = trouble(&pod(waiting("CrashLoopBackOff"))).unwrap();
+        assert_eq!(crash.reason, "CrashLoopBackOff");
+        assert_eq!(crash.words, "CrashLoopBackOff in container relay: back-off 40s");
+        let homeless = pod(json!({"phase": "Pending", "conditions": [{
+            "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+            "message": "0/6 nodes are available: 6 node(s) were unschedulable.",
+        }]}));
+        assert_eq!(
+            why_not_ready(&homeless).unwrap(),
+            "cannot be scheduled: 0/6 nodes are available: 6 node(s) were unschedulable."
+        );
+        assert_eq!(why_not_ready(&pod(json!({"phase": "Pending"}))).unwrap(), "waits for a node");
+    }
+
+    #[test]
+    fn daemons_and_mirrors_belong_to_their_node() {
+        let owned = |kind: &str| -> Pod {
+            serde_json::from_value(json!({"metadata": {"name": "p", "ownerReferences": [
+                {"apiVersion": "apps/v1", "kind": kind, "name": "o", "uid": "u", "controller": true},
+            ]}}))
+            .unwrap()
+        };
+        assert!(is_daemon(&owned("DaemonSet")) && !is_daemon(&owned("ReplicaSet")));
+        assert_eq!(controller(&owned("ReplicaSet").metadata).unwrap().uid, "u");
+        let mirror: Pod =
+            serde_json::from_value(json!({"metadata": {"annotations": {MIRROR: "x"}}})).unwrap();
+        assert!(is_mirror(&mirror) && !is_mirror(&owned("ReplicaSet")));
+    }
+}
