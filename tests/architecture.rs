@@ -1,0 +1,138 @@
+//! The arrows of `docs/architecture.md`, held against the sources: a room that uses another one which the design does
+//! not let it know is a fault.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Who may know whom. A room that is not here may not exist.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("main", &["cli"]),
+    (
+        "cli",
+        &[
+            "actions", "clock", "engine", "journal", "platform", "runbook", "server", "shelf",
+            "simulator",
+        ],
+    ),
+    ("server", &["engine", "journal", "runbook", "shelf"]),
+    ("engine", &["actions", "clock", "journal", "runbook"]),
+    ("actions", &["clock", "platform", "runbook"]),
+    ("shelf", &["runbook"]),
+    ("platform", &["clock"]),
+    ("simulator", &["clock"]),
+    ("journal", &[]),
+    ("runbook", &[]),
+    ("clock", &[]),
+];
+
+#[test]
+fn no_room_knows_what_it_may_not() {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let allowed: BTreeMap<&str, BTreeSet<&str>> =
+        ARROWS.iter().map(|(room, others)| (*room, others.iter().copied().collect())).collect();
+    let mut faults = Vec::new();
+    for file in rust_files(&sources) {
+        let room = room_of(&sources, &file);
+        if room == "lib" {
+            continue;
+        }
+        let Some(may_know) = allowed.get(room.as_str()) else {
+            faults.push(format!("{}: a room that the design does not have", file.display()));
+            continue;
+        };
+        for other in rooms_used(&fs::read_to_string(&file).unwrap()) {
+            if other != room && !may_know.contains(other.as_str()) {
+                faults.push(format!("{}: {room} may not know {other}", file.display()));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// The drawing and the test are the same arrows.
+#[test]
+fn the_document_draws_these_arrows() {
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/architecture.md");
+    let text = fs::read_to_string(document).unwrap();
+    for (room, others) in ARROWS {
+        if *room == "main" {
+            continue;
+        }
+        let others =
+            if others.is_empty() { "nothing".to_owned() } else { others.join(", ") };
+        let row = format!("| `{room}` | {others} |");
+        assert!(text.contains(&row), "docs/architecture.md lacks the row\n{row}");
+    }
+}
+
+#[test]
+fn the_reader_of_this_test_reads_uses_of_every_form() {
+    let text = "use crate::{a::X, b::{self, c}, d};\n// crate::no\nlet x = crate::e::f();\nuse crate::{\n    g,\n    h::{i, j::k},\n};";
+    let found: Vec<String> = rooms_used(text).into_iter().collect();
+    assert_eq!(found, ["a", "b", "d", "e", "g", "h"]);
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+fn room_of(sources: &Path, file: &Path) -> String {
+    let first = file.strip_prefix(sources).unwrap().components().next().unwrap();
+    first.as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned()
+}
+
+/// The first names of all paths that begin with `crate::` (or, in `main.rs`, with the library's name).
+fn rooms_used(text: &str) -> BTreeSet<String> {
+    let code: String = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let mut rooms = BTreeSet::new();
+    for root in ["crate::", "rafay_relay_sop::"] {
+        for (at, _) in code.match_indices(root) {
+            let rest = &code[at + root.len()..];
+            match rest.strip_prefix('{') {
+                Some(group) => rooms.extend(first_names(group)),
+                None => rooms.extend(name_at(rest)),
+            }
+        }
+    }
+    rooms
+}
+
+/// The first name of each path in the group that `text` is the inside of.
+fn first_names(text: &str) -> Vec<String> {
+    let (mut depth, mut expected, mut names) = (0, true, Vec::new());
+    for (at, c) in text.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => expected = true,
+            _ if expected && depth == 0 && !c.is_whitespace() => {
+                names.extend(name_at(&text[at..]));
+                expected = false;
+            }
+            _ => {}
+        }
+    }
+    names
+}
+
+fn name_at(text: &str) -> Option<String> {
+    let name: String = text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+    name.starts_with(|c: char| c.is_lowercase()).then_some(name)
+}

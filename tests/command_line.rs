@@ -1,0 +1,170 @@
+//! The command line: exit codes, what goes to which stream, and what a person is told.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::{Program, SCALE_UP, SPEED, SimulateProcess, program};
+
+fn run(arguments: &[&str]) -> Program {
+    Program::of(program().args(arguments))
+}
+
+fn write(folder: &Path, name: &str, text: &str) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn a_simulated_run_prints_plain_lines_when_piped() {
+    let folder = tempfile::tempdir().unwrap();
+    let book = write(folder.path(), "scale-up.yaml", SCALE_UP);
+    let ended = run(&["run", &book, "--simulate", "--speed", "600"]).ends_with(0);
+    assert_eq!(ended.stderr, "");
+    let lines: Vec<&str> = ended.stdout.lines().collect();
+    assert!(lines[0].starts_with("scale-up ("), "{}", lines[0]);
+    assert!(lines[1].ends_with("] Starting step: Get AWS region and EKS cluster from configmap"));
+    assert!(lines.last().unwrap().ends_with("] Succeeded"));
+}
+
+#[test]
+fn a_simulated_run_gives_machines_one_document() {
+    let folder = tempfile::tempdir().unwrap();
+    let book = write(folder.path(), "scale-up.yaml", SCALE_UP);
+    let arguments = ["--output", "json", "run", &book, "--simulate", "--speed", "600"];
+    let ended = run(&[&arguments[..], &["--input", "scale_factor=3"]].concat()).ends_with(0);
+    let document: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(document["state"], "succeeded");
+    assert_eq!(document["inputs"]["scale_factor"], 3);
+    assert_eq!(document["target"]["simulated"], true);
+    assert_eq!(document["steps"][2]["changes"][0]["after"], 9);
+}
+
+#[test]
+fn an_unknown_runbook_lists_the_known_ones() {
+    let ended = run(&["run", "relay-scael", "--simulate"]).ends_with(3);
+    assert_eq!(
+        ended.stderr,
+        "error: there is no runbook 'relay-scael' in runbooks; there is: relay-scale\n"
+    );
+}
+
+#[test]
+fn a_runbook_with_errors_is_refused_with_their_places() {
+    let folder = tempfile::tempdir().unwrap();
+    let bad = SCALE_UP.replace("relay_group.desired", "relay_group.desird");
+    let book = write(folder.path(), "scale-up.yaml", &bad);
+    let ended = run(&["run", &book, "--simulate"]).ends_with(3);
+    assert!(ended.stderr.contains("did you mean 'desired'?"), "{}", ended.stderr);
+    let short = run(&["validate", "--format", "short", &book]).ends_with(1);
+    assert!(short.stdout.starts_with(&format!("{book}:")), "{}", short.stdout);
+}
+
+#[test]
+fn inputs_are_read_by_their_type() {
+    let arguments = ["run", "relay-scale", "--simulate"];
+    let cases = [
+        (["--input", "scale_factor=many"], "scale_factor", 3),
+        (["--input", "scale_factor=9"], "4", 3),
+        (["--input", "scale_factr=2"], "scale_factor", 3),
+        (["--input", "scale_factor"], "NAME=VALUE", 2),
+    ];
+    for (input, told, code) in cases {
+        let ended = run(&[&arguments[..], &input].concat()).ends_with(code);
+        assert!(ended.stderr.contains(told), "{input:?}: {}", ended.stderr);
+        assert_eq!(ended.stdout, "", "{input:?}");
+    }
+}
+
+#[test]
+fn a_state_folder_in_use_is_refused_with_its_owner() {
+    use rafay_relay_sop::journal::{FileStore, Owner};
+    let folder = tempfile::tempdir().unwrap();
+    let owner = Owner { pid: 4242, doing: "serve".into(), address: None };
+    let _store = FileStore::for_writing(folder.path(), &owner).unwrap();
+    let state_dir = folder.path().display().to_string();
+    let ended = run(&["--state-dir", &state_dir, "run", "relay-scale", "--simulate"]).ends_with(3);
+    assert!(ended.stderr.contains("in use by process 4242 (`serve`)"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_state_folder_that_cannot_be_made_is_said() {
+    let ended =
+        run(&["--state-dir", "/proc/none", "run", "relay-scale", "--simulate"]).ends_with(3);
+    assert!(
+        ended.stderr.contains("cannot use the state folder /proc/none"),
+        "{}",
+        ended.stderr
+    );
+    assert!(ended.stderr.contains("--state-dir"), "{}", ended.stderr);
+}
+
+#[test]
+fn no_cluster_reachable_is_one_clear_message() {
+    let folder = tempfile::tempdir().unwrap();
+    let kubeconfig = "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}]\nusers: [{name: c, user: {}}]\ncontexts: [{name: c, context: {cluster: c, user: c}}]\n";
+    let kubeconfig = write(folder.path(), "kubeconfig", kubeconfig);
+    let ended = Program::of(
+        program()
+            .arg("--state-dir")
+            .arg(folder.path())
+            .args(["run", "relay-scale", "--yes", "--kubeconfig", &kubeconfig])
+            .env("AWS_ACCESS_KEY_ID", "x")
+            .env("AWS_SECRET_ACCESS_KEY", "x")
+            .env("AWS_REGION", "us-west-2")
+            .env("AWS_ENDPOINT_URL", "http://127.0.0.1:1"),
+    )
+    .ends_with(3);
+    assert!(ended.stderr.contains("127.0.0.1:1"), "{}", ended.stderr);
+    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+}
+
+#[test]
+fn a_real_cluster_is_not_touched_without_a_yes() {
+    let simulate = SimulateProcess::start(SPEED);
+    let folder = tempfile::tempdir().unwrap();
+    let ended = Program::of(simulate.program(folder.path()).args(["run", "relay-scale"]));
+    let ended = ended.ends_with(2);
+    assert!(ended.stderr.contains("this would act on Kubernetes cluster http://127.0.0.1:"));
+    assert!(ended.stderr.contains("AWS account 123456789012"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("--yes"), "{}", ended.stderr);
+    let list = Program::of(simulate.program(folder.path()).args(["runs", "list"])).ends_with(0);
+    assert_eq!(list.stdout, "");
+}
+
+#[test]
+fn runs_are_listed_and_shown() {
+    let simulate = SimulateProcess::start(SPEED);
+    let folder = tempfile::tempdir().unwrap();
+    let book = write(folder.path(), "scale-up.yaml", SCALE_UP);
+    let program = |arguments: &[&str]| {
+        Program::of(simulate.program(folder.path()).args(arguments)).ends_with(0).stdout
+    };
+    program(&["run", &book, "--yes", "--speed", "600"]);
+    let list = program(&["runs", "list"]);
+    assert!(list.trim_end().ends_with("-scale-up-") || list.contains("-scale-up-"), "{list}");
+    assert!(list.trim_end().ends_with("  succeeded"), "{list}");
+    let show = program(&["runs", "show", "--last"]);
+    assert!(show.contains("began    "), "{show}");
+    assert!(show.contains(" desired: 3 -> 6\n"), "{show}");
+    let logs = program(&["runs", "logs", "--last"]);
+    assert!(logs.trim_end().ends_with("] Succeeded"), "{logs}");
+    let document: Value =
+        serde_json::from_str(&program(&["--output", "json", "runs", "show", "--last"])).unwrap();
+    assert_eq!(document["state"], "succeeded");
+}
+
+#[test]
+fn every_action_explains_itself() {
+    let all = run(&["actions"]).ends_with(0).stdout;
+    for line in all.lines() {
+        let name = line.split_whitespace().next().unwrap();
+        let one = run(&["actions", name]).ends_with(0).stdout;
+        for part in ["parameters\n", "output\n", "undo\n", "permissions\n"] {
+            assert!(one.contains(part), "{name}: {one}");
+        }
+    }
+    let unknown = run(&["actions", "scale_nodegrup"]).ends_with(2);
+    assert!(unknown.stderr.contains("scale_nodegroup"), "{}", unknown.stderr);
+}

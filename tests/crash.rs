@@ -1,0 +1,224 @@
+//! Promise 2: kill the process at any instant, and the resumed run reaches the journaled target, never beyond it.
+//!
+//! `simulate` runs in a process of its own, so that the world survives. The victim is this very test binary, started
+//! again with orders to abort at the Nth event of its journal: either just before the event is written (what it
+//! reports has been done, and nobody knows) or just after (nothing has been done about it yet). Then the real program
+//! resumes the run.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::Arc,
+};
+
+use rafay_relay_sop::{
+    actions::{AwsAccess, KubernetesAccess, Options, Platform},
+    clock::Clock,
+    engine::{Control, Engine, Request},
+    journal::{FileStore, Owner, Record, RunId, Store, StoreError},
+    runbook::Source,
+    simulator::State,
+};
+
+use crate::support::{Program, SCALE_UP, SPEED, SimulateProcess, effective, until};
+
+/// The variable by which the victim gets its orders: `before|after NUMBER STATE_DIR`.
+const ORDERS: &str = "SOP_TEST_CRASH_ORDERS";
+
+/// More events than any run of the four steps has.
+const FAR_BEYOND: u64 = 10_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_at_any_event_changes_nothing_in_the_end() {
+    let undisturbed = Crashed::at("after", FAR_BEYOND).await;
+    assert!(!undisturbed.died);
+    assert_eq!(undisturbed.effective, ["eks:UpdateNodegroupConfig"]);
+    for place in ["before", "after"] {
+        for event in 1.. {
+            let crashed = Crashed::at(place, event).await;
+            if !crashed.died {
+                assert!(event > 12, "the run has at least a dozen events");
+                break;
+            }
+            let at = format!("{place} event {event}");
+            assert_eq!(crashed.effective, undisturbed.effective, "{at}");
+            assert_eq!(crashed.facts, undisturbed.facts, "{at}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_killed_while_it_waits_is_interrupted_and_can_be_resumed() {
+    let simulate = SimulateProcess::start(60.0);
+    let folder = tempfile::tempdir().unwrap();
+    let book = write_book(folder.path());
+    let mut child = simulate
+        .program(folder.path())
+        .args(["run", "--yes", "--speed", "60"])
+        .arg(&book)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let is_waiting = || {
+        let journal = journal(folder.path())?;
+        journal.contains(r#""event":"step_started","step":"new_nodes""#).then_some(())
+    };
+    until("the wait for nodes", is_waiting).await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    let show = || Program::of(simulate.program(folder.path()).args(["runs", "list"])).ends_with(0);
+    assert!(show().stdout.trim_end().ends_with("  interrupted"), "{}", show().stdout);
+    let again = Program::of(simulate.program(folder.path()).args(["run", "--yes"]).arg(&book));
+    let refused = again.ends_with(3);
+    assert!(refused.stderr.contains("runs resume"), "{}", refused.stderr);
+    resume(&simulate, folder.path());
+    assert!(show().stdout.trim_end().ends_with("  succeeded"), "{}", show().stdout);
+    assert_eq!(effective(&simulate.calls().await), ["eks:UpdateNodegroupConfig"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_not_resumed_against_another_cluster() {
+    let simulate = SimulateProcess::start(SPEED);
+    let folder = tempfile::tempdir().unwrap();
+    assert!(victim(&simulate, folder.path(), "after", 8));
+    let other = SimulateProcess::start(SPEED);
+    let resumed = Program::of(other.program(folder.path()).args(RESUME)).ends_with(3);
+    assert!(resumed.stderr.contains("the run was started against cluster"), "{}", resumed.stderr);
+    assert_eq!(effective(&other.calls().await), [""; 0]);
+    resume(&simulate, folder.path());
+}
+
+/// A run that died at an event and was resumed.
+struct Crashed {
+    died: bool,
+    effective: Vec<String>,
+    facts: Vec<String>,
+}
+
+impl Crashed {
+    async fn at(place: &str, event: u64) -> Self {
+        let simulate = SimulateProcess::start(SPEED);
+        let folder = tempfile::tempdir().unwrap();
+        let died = victim(&simulate, folder.path(), place, event);
+        if died && journal(folder.path()).is_some_and(|text| text.contains('\n')) {
+            let was_over = journal(folder.path()).unwrap().contains(r#""event":"run_ended""#);
+            if !was_over {
+                resume(&simulate, folder.path());
+            }
+        } else if died {
+            // It died before there was a run: somebody starts one.
+            assert!(!victim(&simulate, folder.path(), "after", FAR_BEYOND));
+        }
+        Self {
+            died,
+            effective: effective(&simulate.calls().await),
+            facts: facts(&simulate.state().await),
+        }
+    }
+}
+
+/// What a crash must not change. Nodes get their UIDs anew in every simulation.
+fn facts(state: &State) -> Vec<String> {
+    let groups = state.nodegroups.iter().map(|(name, group)| format!("{name} {group:?}"));
+    let nodes = state.nodes.iter().map(|(name, node)| {
+        format!("{name} ready={} unschedulable={}", node.ready, node.unschedulable)
+    });
+    groups.chain(nodes).collect()
+}
+
+const RESUME: [&str; 6] = ["runs", "resume", "--last", "--yes", "--speed", "600"];
+
+fn resume(simulate: &SimulateProcess, state_dir: &Path) {
+    Program::of(simulate.program(state_dir).args(RESUME)).ends_with(0);
+}
+
+fn write_book(folder: &Path) -> PathBuf {
+    let path = folder.join("scale-up.yaml");
+    std::fs::write(&path, SCALE_UP).unwrap();
+    path
+}
+
+/// The journal of the one run in a state folder, if there is one.
+fn journal(state_dir: &Path) -> Option<String> {
+    let run = FileStore::for_reading(state_dir).list().unwrap().pop()?;
+    std::fs::read_to_string(state_dir.join("runs").join(format!("{run}.jsonl"))).ok()
+}
+
+/// Runs the four steps in a process that dies at that event; whether it did.
+fn victim(simulate: &SimulateProcess, state_dir: &Path, place: &str, event: u64) -> bool {
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "crash::the_victim", "--ignored"])
+        .envs(simulate.environment.iter().cloned())
+        .env(ORDERS, format!("{place} {event} {}", state_dir.display()))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert_ne!(status.code(), Some(101), "the victim did not run to its end: a test in it failed");
+    !status.success()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "not a test: the process that the crash tests start and that dies as they order"]
+async fn the_victim() {
+    let orders = std::env::var(ORDERS).expect("only the crash tests start this");
+    let [place, event, state_dir] = orders.splitn(3, ' ').collect::<Vec<_>>()[..] else {
+        panic!("orders are three words")
+    };
+    let owner = Owner { pid: std::process::id(), doing: "victim".into(), address: None };
+    let store: Arc<dyn Store> = Arc::new(Deadly {
+        store: FileStore::for_writing(Path::new(state_dir), &owner).unwrap(),
+        dies_at: event.parse().unwrap(),
+        writes_it: place == "after",
+    });
+    let platform = Platform::new(Options {
+        clock: Clock::scaled(SPEED).unwrap(),
+        kubernetes: KubernetesAccess::Inferred { kubeconfig: None, context: None },
+        aws: AwsAccess::Chain { profile: None },
+        environment: [].into(),
+    });
+    let engine = Engine::new(platform, store, false);
+    let source = Source::new("<test>", SCALE_UP);
+    let request = Request { source, inputs: [].into_iter().collect(), actor: "victim".into(), key: None };
+    let recorder = engine.accept(request).await.unwrap();
+    engine.drive(recorder, Control::default()).await.unwrap();
+}
+
+/// A store in which the process dies at the Nth event.
+struct Deadly {
+    store: FileStore,
+    dies_at: u64,
+    writes_it: bool,
+}
+
+impl Store for Deadly {
+    fn append(
+        &self,
+        run: &RunId,
+        expected: u64,
+        records: &[Record],
+        sync: bool,
+    ) -> Result<(), StoreError> {
+        let dies = expected + records.len() as u64 >= self.dies_at;
+        if !dies || self.writes_it {
+            self.store.append(run, expected, records, sync)?;
+        }
+        if dies {
+            std::process::abort();
+        }
+        Ok(())
+    }
+
+    fn read(&self, run: &RunId) -> Result<Vec<Record>, StoreError> {
+        self.store.read(run)
+    }
+
+    fn list(&self) -> Result<Vec<RunId>, StoreError> {
+        self.store.list()
+    }
+
+    fn has_live_writer(&self) -> bool {
+        self.store.has_live_writer()
+    }
+}

@@ -1,0 +1,10 @@
+//! The one integration-test binary: a module a feature. `support` has the words that the tests are written in.
+
+mod architecture;
+mod command_line;
+mod crash;
+mod engine;
+mod language;
+mod relay_scale;
+mod service;
+mod support;

@@ -1,0 +1,252 @@
+//! The HTTP service, over real sockets.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, Stdio},
+};
+
+use reqwest::{Client, Method, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{PATIENCE, SCALE_UP, program};
+
+/// `serve --simulate` in a process of its own.
+struct Service {
+    child: Child,
+    url: String,
+    client: Client,
+    folder: TempDir,
+}
+
+impl Service {
+    fn start(arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self::in_folder(folder, arguments)
+    }
+
+    fn in_folder(folder: TempDir, arguments: &[&str]) -> Self {
+        let books = folder.path().join("books");
+        std::fs::create_dir_all(&books).unwrap();
+        let default = SCALE_UP.replace("name: scale-up", "name: relay-scale");
+        std::fs::write(books.join("relay-scale.yaml"), default).unwrap();
+        std::fs::write(books.join("broken.yaml"), "name: broken\nsteps: [{id: a, action: b}]\n")
+            .unwrap();
+        let mut child = program()
+            .args(["serve", "--simulate", "--speed", "600", "--listen", "127.0.0.1:0"])
+            .arg("--state-dir")
+            .arg(folder.path().join("state"))
+            .arg("--runbooks")
+            .arg(&books)
+            .args(arguments)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let url = loop {
+            let line = lines.next().expect("the service says where it listens").unwrap();
+            if let Some(url) = line.strip_prefix("listening on ") {
+                break url.to_owned();
+            }
+        };
+        // Nobody reads on: the pipe must not fill up.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, url, client: Client::new(), folder }
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
+        let mut request = self.client.request(method, format!("{}{path}", self.url));
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await.unwrap();
+        (answer.status(), answer.json().await.unwrap())
+    }
+
+    async fn get(&self, path: &str) -> (StatusCode, Value) {
+        self.ask(Method::GET, path, None).await
+    }
+
+    async fn post(&self, path: &str, body: Value) -> (StatusCode, Value) {
+        self.ask(Method::POST, path, Some(body)).await
+    }
+
+    /// Asks for the status until it is another word than Running.
+    async fn ended(&self) -> Value {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let (_, status) = self.get("/status").await;
+            if status["status"] != "Running" {
+                return status;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "{status:#}");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn the_examples_of_the_original_service_work() {
+    let service = Service::start(&[]);
+    assert_eq!(service.get("/health").await, (StatusCode::OK, json!({"status": "healthy"})));
+    assert_eq!(
+        service.get("/status").await,
+        (StatusCode::OK, json!({"status": "Idle", "logs": []}))
+    );
+
+    let (code, started) = service.get("/run").await;
+    assert_eq!(code, StatusCode::OK);
+    assert_eq!(started["status"], "started");
+    assert_eq!(started["message"], "SOP execution started");
+    assert!(started["time"].as_str().unwrap().ends_with('Z'));
+    assert_eq!(started["runbook"], "relay-scale");
+
+    let status = service.ended().await;
+    assert_eq!(status["status"], "Success", "{status:#}");
+    assert_eq!(status["state"], "succeeded");
+    assert!(status["end_time"].is_string());
+    assert!(status.get("error").is_none());
+    let logs = status["logs"].as_array().unwrap();
+    let has = |text: &str| logs.iter().any(|line| line.as_str().unwrap().ends_with(text));
+    assert!(has("] Starting step: Get AWS region and EKS cluster from configmap"));
+    assert!(has("] AWS Region: us-west-2, EKS Cluster: rafay-cluster"));
+    assert!(has("] Completed step: Get AWS region and EKS cluster from configmap"));
+}
+
+#[tokio::test]
+async fn a_second_run_is_refused_while_one_is_active() {
+    let service = Service::start(&[]);
+    let (_, started) = service.post("/run?runbook=relay-scale", json!({})).await;
+    let (code, busy) = service.get("/run").await;
+    assert_eq!(code, StatusCode::CONFLICT, "{busy:#}");
+    assert_eq!(busy["status"], "busy");
+    assert_eq!(busy["run"], started["run"]);
+    let cancel = format!("POST /runs/{}/cancel", started["run"].as_str().unwrap());
+    assert_eq!(busy["choices"], json!([cancel]));
+    service.ended().await;
+}
+
+#[tokio::test]
+async fn a_cancelled_run_is_in_the_way_until_somebody_decides() {
+    let service = Service::start(&[]);
+    let (_, started) = service.post("/run", json!({})).await;
+    let run = format!("/runs/{}", started["run"].as_str().unwrap());
+    let (code, _) = service.post(&format!("{run}/cancel"), json!({})).await;
+    assert_eq!(code, StatusCode::OK);
+    let status = service.ended().await;
+    assert_eq!((&status["status"], &status["state"]), (&json!("Failed"), &json!("cancelled")));
+
+    let (code, busy) = service.get("/run").await;
+    assert_eq!(code, StatusCode::CONFLICT);
+    assert_eq!(busy["choices"].as_array().unwrap().len(), 3);
+
+    let (code, _) = service.post(&format!("{run}/resume"), json!({})).await;
+    assert_eq!(code, StatusCode::OK);
+    assert_eq!(service.ended().await["status"], "Success");
+    let (code, over) = service.post(&format!("{run}/abandon"), json!({})).await;
+    assert_eq!(code, StatusCode::CONFLICT, "{over}");
+}
+
+#[tokio::test]
+async fn the_same_key_never_starts_a_second_run() {
+    let service = Service::start(&[]);
+    let body = json!({"inputs": {"scale_factor": 3}, "key": "monday"});
+    let (_, first) = service.post("/run", body.clone()).await;
+    let (code, again) = service.post("/run", body.clone()).await;
+    assert_eq!((code, &again["run"]), (StatusCode::OK, &first["run"]));
+    service.ended().await;
+    let (_, later) = service.post("/run", body).await;
+    assert_eq!(later["run"], first["run"]);
+    let (_, run) = service.get(&format!("/runs/{}", first["run"].as_str().unwrap())).await;
+    assert_eq!(run["inputs"]["scale_factor"], 3);
+    let (_, runs) = service.get("/runs").await;
+    assert_eq!(runs["runs"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn bad_requests_say_what_is_wrong_and_start_nothing() {
+    let service = Service::start(&[]);
+    let cases = [
+        ("/run?runbook=nowhere", json!({}), StatusCode::NOT_FOUND, "there is: broken, relay-scale"),
+        ("/run?runbook=../x", json!({}), StatusCode::BAD_REQUEST, "not a runbook's name"),
+        ("/run?runbok=x", json!({}), StatusCode::BAD_REQUEST, "runbok"),
+        ("/run?runbook=broken", json!({}), StatusCode::UNPROCESSABLE_ENTITY, "broken"),
+        ("/run", json!({"inputs": {"x": 1}}), StatusCode::UNPROCESSABLE_ENTITY, "x"),
+        ("/run", json!({"text": "name: x"}), StatusCode::BAD_REQUEST, "text"),
+        ("/runs/none/cancel", json!({}), StatusCode::NOT_FOUND, "none"),
+        ("/nothing", json!({}), StatusCode::NOT_FOUND, "/nothing"),
+        ("/status", json!({}), StatusCode::METHOD_NOT_ALLOWED, "/status"),
+    ];
+    for (path, body, status, told) in cases {
+        let (code, answer) = service.post(path, body).await;
+        assert_eq!(code, status, "{path}: {answer:#}");
+        assert!(answer["error"].as_str().unwrap().contains(told), "{path}: {answer:#}");
+    }
+    assert_eq!(service.get("/status").await.1["status"], "Idle");
+}
+
+#[tokio::test]
+async fn another_sites_page_cannot_start_a_run() {
+    let service = Service::start(&[]);
+    let headers = [
+        ("origin", "http://evil.example"),
+        ("sec-fetch-site", "cross-site"),
+        ("host", "evil.example"),
+    ];
+    for (name, value) in headers {
+        let url = format!("{}/run", service.url);
+        let answer = service.client.get(url).header(name, value).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{name}");
+    }
+    assert_eq!(service.get("/status").await.1["status"], "Idle");
+}
+
+#[tokio::test]
+async fn a_token_guards_what_changes_something() {
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    std::fs::write(&token, "correct horse battery staple\n").unwrap();
+    let path = token.display().to_string();
+    let service = Service::in_folder(folder, &["--token-file", &path]);
+    let (code, _) = service.get("/run").await;
+    assert_eq!(code, StatusCode::UNAUTHORIZED);
+    let ask = |token: &'static str| {
+        service.client.post(format!("{}/run", service.url)).bearer_auth(token).send()
+    };
+    assert_eq!(ask("wrong").await.unwrap().status(), StatusCode::FORBIDDEN);
+    assert_eq!(service.get("/status").await.1["status"], "Idle", "reading needs no token");
+    let answer = ask("correct horse battery staple").await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    service.ended().await;
+    drop(service.folder.path());
+}
+
+#[test]
+fn an_address_that_others_reach_needs_a_decision() {
+    let ended = crate::support::Program::of(program().args([
+        "serve",
+        "--simulate",
+        "--listen",
+        "0.0.0.0:0",
+    ]))
+    .ends_with(2);
+    assert!(ended.stderr.contains("--token-file"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_port_in_use_is_said() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let ended =
+        crate::support::Program::of(program().args(["serve", "--simulate", "--listen", &address]))
+            .ends_with(3);
+    let told = format!("error: cannot listen on {address}");
+    assert!(ended.stderr.contains(&told), "{}", ended.stderr);
+}
