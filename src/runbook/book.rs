@@ -72,18 +72,13 @@ impl Runbook {
         Some(Self {
             name: text(book.document.name)?,
             description: text(book.document.description),
-            inputs: book
-                .document
-                .inputs
-                .iter()
-                .zip(&book.defaults)
-                .map(input)
-                .collect(),
+            inputs: book.document.inputs.iter().zip(&book.defaults).map(input).collect(),
             steps: steps.collect::<Option<_>>()?,
         })
     }
 
-    /// The inputs of a run: those given, of the right type and within their limits, and defaults for the rest.
+    /// The inputs of a run: those given, of the right type and within their limits, and defaults
+    /// for the rest.
     ///
     /// # Errors
     /// Everything that is wrong with what was given, all at once.
@@ -137,7 +132,8 @@ impl Step {
         }
     }
 
-    /// Its parameters as JSON, each of the type that the action declares; what is not given is left to the action.
+    /// Its parameters as JSON, each of the type that the action declares; what is not given is left
+    /// to the action.
     ///
     /// # Errors
     /// A template cannot be evaluated, or yields a value outside the parameter's limits.
@@ -160,5 +156,19 @@ impl Step {
     /// The ids of the steps whose outputs its `with` and `when` name.
     pub fn uses(&self) -> &BTreeSet<String> {
         &self.uses
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The engine moves runbooks between its tasks.
+    #[test]
+    fn a_runbook_can_be_shared_between_threads() {
+        fn shared<T: Send + Sync + 'static>() {}
+        shared::<Runbook>();
+        shared::<Scope>();
+        shared::<EvaluationError>();
     }
 }

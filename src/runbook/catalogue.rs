@@ -1,4 +1,5 @@
-//! What actions there are: their names, parameters and outputs. The language is given it and never meets an action.
+//! What actions there are: their names, parameters and outputs. The language is given it and never
+//! meets an action.
 
 use std::collections::BTreeMap;
 
@@ -59,9 +60,10 @@ pub enum Undo {
 }
 
 impl Signature {
-    /// A signature from the schemas of the action's parameter and output structs. The parameters' description is the
-    /// action's; its first line is the summary. Two extensions on the parameters' struct say more of the action:
-    /// `x-never-retried: true`, and `x-opposite: "NAME"` of the action that takes it back.
+    /// A signature from the schemas of the action's parameter and output structs. The parameters'
+    /// description is the action's; its first line is the summary. Two extensions on the
+    /// parameters' struct say more of the action: `x-never-retried: true`, and `x-opposite: "NAME"`
+    /// of the action that takes it back.
     ///
     /// # Errors
     /// A schema uses what the language has no type for.
@@ -97,9 +99,7 @@ impl Catalogue {
     /// A catalogue of these actions.
     pub fn new(actions: Vec<Signature>) -> Self {
         let by_name = |action: Signature| (action.name.clone(), action);
-        Self {
-            actions: actions.into_iter().map(by_name).collect(),
-        }
+        Self { actions: actions.into_iter().map(by_name).collect() }
     }
 
     /// The action of a name.

@@ -9,15 +9,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The units, longest first, which is the order that they are written in.
-const UNITS: [(&str, u64); 5] = [
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1_000),
-    ("ms", 1),
-];
+const UNITS: [(&str, u64); 5] =
+    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
-/// The longest duration that is understood. Far longer than any step, and far from overflowing an instant.
+/// The longest duration that is understood. Far longer than any step, and far from overflowing an
+/// instant.
 const LONGEST: StdDuration = StdDuration::from_hours(24 * 365);
 
 /// A length of time, a whole number of milliseconds in text.
@@ -107,9 +103,7 @@ impl FromStr for Duration {
 fn split_part(text: &str) -> Option<(&str, &str, &str)> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let after = &text[digits..];
-    let letters = after
-        .find(|c: char| c.is_ascii_digit())
-        .unwrap_or(after.len());
+    let letters = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
     (digits > 0).then(|| (&text[..digits], &after[..letters], &after[letters..]))
 }
 

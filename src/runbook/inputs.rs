@@ -1,4 +1,5 @@
-//! What a run is given: the inputs' values, from a command line, a file or a request, held against their declarations.
+//! What a run is given: the inputs' values, from a command line, a file or a request, held against
+//! their declarations.
 
 use serde_json::{Map, Value as Json};
 
@@ -93,11 +94,7 @@ pub(crate) fn bind(
             Err(error) => errors.push(error),
         }
     }
-    if errors.is_empty() {
-        Ok(bound)
-    } else {
-        Err(errors)
-    }
+    if errors.is_empty() { Ok(bound) } else { Err(errors) }
 }
 
 /// The value that a text on a command line stands for.
@@ -105,10 +102,8 @@ pub(crate) fn parse(inputs: &[Input], name: &str, text: &str) -> Result<Json, In
     let Some(input) = inputs.iter().find(|input| input.name == name) else {
         return Err(unknown(inputs, name));
     };
-    let value = from_text(text, &input.ty).ok_or_else(|| InputError::Text {
-        name: name.to_owned(),
-        ty: input.ty.to_string(),
-    })?;
+    let value = from_text(text, &input.ty)
+        .ok_or_else(|| InputError::Text { name: name.to_owned(), ty: input.ty.to_string() })?;
     input.value(Some(&value))
 }
 
@@ -118,10 +113,7 @@ impl Input {
         let Some(value) = given.or(self.default.as_ref()) else {
             return match self.ty {
                 Type::Optional(_) => Ok(Json::Null),
-                _ => Err(InputError::Missing {
-                    name,
-                    ty: self.ty.to_string(),
-                }),
+                _ => Err(InputError::Missing { name, ty: self.ty.to_string() }),
             };
         };
         let projected = self.ty.project(value.clone());
@@ -132,11 +124,7 @@ impl Input {
 fn unknown(inputs: &[Input], name: &str) -> InputError {
     let known: Vec<String> = inputs.iter().map(|input| input.name.clone()).collect();
     let nearest = spelling::nearest(name, known.iter().map(String::as_str));
-    InputError::Unknown {
-        name: name.to_owned(),
-        nearest: nearest.map(str::to_owned),
-        known,
-    }
+    InputError::Unknown { name: name.to_owned(), nearest: nearest.map(str::to_owned), known }
 }
 
 /// Text by a type: text as it is, everything else as YAML has it, and a list also as `a,b,c`.
@@ -146,10 +134,7 @@ fn from_text(text: &str, ty: &Type) -> Option<Json> {
         Type::Optional(inner) => from_text(text, inner),
         Type::String(_) | Type::Duration | Type::Enum(_) => Some(Json::String(text.to_owned())),
         Type::List(of, _) if !text.trim_start().starts_with('[') => {
-            let items = text
-                .split(',')
-                .map(str::trim)
-                .filter(|item| !item.is_empty());
+            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
             items.map(|item| from_text(item, of)).collect()
         }
         ty => {

@@ -1,5 +1,6 @@
-//! The LANGUAGE. A runbook's text is read, understood and checked here before anything moves, and its templates are
-//! evaluated here while it runs. Pure: no input or output, no client, no clock, no other room of the program.
+//! The LANGUAGE. A runbook's text is read, understood and checked here before anything moves, and
+//! its templates are evaluated here while it runs. Pure: no input or output, no client, no clock,
+//! no other room of the program.
 //!
 //! The way of a text:
 //!
@@ -8,9 +9,12 @@
 //!                                              catalogue (actions' types) ──┘   └─(no error)─> Runbook
 //! ```
 //!
-//! - [`types`]: what a value may be, from the JSON Schema of the actions' Rust structs. Knows no rule.
-//! - `template`: `{{ expression }}`: parsing within limits, and inference of what it yields. Knows no rule.
-//! - `checks`: one file a rule, each with its code, its words and its fixtures under `tests/invalid`.
+//! - [`types`]: what a value may be, from the JSON Schema of the actions' Rust structs. Knows no
+//!   rule.
+//! - `template`: `{{ expression }}`: parsing within limits, and inference of what it yields. Knows
+//!   no rule.
+//! - `checks`: one file a rule, each with its code, its words and its fixtures under
+//!   `tests/invalid`.
 //! - [`render`]: findings as text and JSON.
 //! - `evaluate`: templates to JSON, bounded, when a step runs.
 
@@ -44,7 +48,8 @@ pub use source::{NotUtf8, Position, Source};
 pub struct Checked {
     /// The runbook; there exactly when there is no error among the findings.
     pub runbook: Option<Runbook>,
-    /// Everything that is to be said, in source order, at most [`MAX_FINDINGS`] and one that counts the rest.
+    /// Everything that is to be said, in source order, at most [`MAX_FINDINGS`] and one that counts
+    /// the rest.
     pub findings: Vec<Finding>,
 }
 

@@ -38,14 +38,9 @@ impl Source {
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
         let text = text.into();
         let after_break = |(at, byte): (usize, u8)| (byte == b'\n').then_some(at + 1);
-        let lines = std::iter::once(0)
-            .chain(text.bytes().enumerate().filter_map(after_break))
-            .collect();
-        Self {
-            name: name.into(),
-            text,
-            lines,
-        }
+        let lines =
+            std::iter::once(0).chain(text.bytes().enumerate().filter_map(after_break)).collect();
+        Self { name: name.into(), text, lines }
     }
 
     /// As [`Source::new`], from what a file holds.
@@ -79,29 +74,38 @@ impl Source {
         &self.text
     }
 
-    /// The line and column of a byte. A byte inside a character counts as the character's own; one past the end is
-    /// the end. A byte order mark takes no column.
+    /// The line and column of a byte. A byte inside a character counts as the character's own; one
+    /// past the end is the end. A byte order mark takes no column.
     pub fn position(&self, byte: usize) -> Position {
         let byte = self.text.floor_char_boundary(byte.min(self.text.len()));
         let line = self.lines.partition_point(|start| *start <= byte);
         let before = &self.text[self.lines[line - 1]..byte];
         let before = before.strip_prefix('\u{feff}').unwrap_or(before);
-        Position {
-            line,
-            column: before.chars().count() + 1,
-        }
+        Position { line, column: before.chars().count() + 1 }
+    }
+
+    /// The bytes of the whole lines that a range touches, without the last one's end. A byte order
+    /// mark is no part of the first.
+    pub(crate) fn lines_of(&self, range: Range<usize>) -> Range<usize> {
+        let range = self.clamp(range);
+        let line = |at: usize| self.lines.partition_point(|start| *start <= at);
+        let bom = if self.text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+        let start = self.lines[line(range.start) - 1].max(bom.min(range.start));
+        let last = range.end.max(range.start + 1) - 1;
+        let end = self.lines.get(line(last.max(range.start))).copied();
+        let text = &self.text[start..end.unwrap_or(self.text.len())];
+        start..start + text.trim_end_matches(['\n', '\r']).len().max(range.end - start)
     }
 
     /// The nearest range that lies inside the text and splits no character.
     pub(crate) fn clamp(&self, range: Range<usize>) -> Range<usize> {
-        let start = self
-            .text
-            .floor_char_boundary(range.start.min(self.text.len()));
+        let start = self.text.floor_char_boundary(range.start.min(self.text.len()));
         let end = range.end.clamp(start, self.text.len());
         start..self.text.ceil_char_boundary(end)
     }
 
-    /// What the runbook must call itself: the stem of a `.yaml` or `.yml` path, nothing for standard input.
+    /// What the runbook must call itself: the stem of a `.yaml` or `.yml` path, nothing for
+    /// standard input.
     pub(crate) fn stem(&self) -> Option<&str> {
         let file = self.name.rsplit(['/', '\\']).next()?;
         file.strip_suffix(".yaml")
@@ -131,20 +135,14 @@ mod tests {
     #[test]
     fn bytes_that_are_no_text_are_placed() {
         let error = Source::from_bytes("book.yaml", b"name: x\nid: \xff\n".to_vec()).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "book.yaml:2:5: the file is not UTF-8 text"
-        );
+        assert_eq!(error.to_string(), "book.yaml:2:5: the file is not UTF-8 text");
         assert_eq!(error.finding.span, 12..12);
     }
 
     #[test]
     fn only_a_yaml_path_has_a_stem() {
         let stem = |name: &str| Source::new(name, "").stem().map(str::to_owned);
-        assert_eq!(
-            stem("runbooks/relay-scale.yaml").as_deref(),
-            Some("relay-scale")
-        );
+        assert_eq!(stem("runbooks/relay-scale.yaml").as_deref(), Some("relay-scale"));
         assert_eq!(stem("a.b.yml").as_deref(), Some("a.b"));
         assert_eq!(stem("-"), None);
         assert_eq!(stem("<stdin>"), None);

@@ -1,6 +1,7 @@
 //! A step that is given nothing to act on.
 
-use super::super::catalogue::Kind;
+use super::super::catalogue::{Kind, Signature};
+use super::super::types::Type;
 use super::{Book, Finding, Findings, Rule, Severity};
 
 pub(crate) const RULE: Rule = Rule {
@@ -10,21 +11,30 @@ pub(crate) const RULE: Rule = Rule {
     summary: "a step that is given nothing to act on",
     explanation: "\
 An empty list of nodes, instances or pods is never meant: the step would report success and have
-done nothing.",
+done nothing. Nor is an empty set of labels, which everything has.",
 };
 
 pub(crate) fn check(book: &Book<'_>, findings: &mut Findings) {
     for step in &book.steps {
-        let Some(action) = step.signature.filter(|action| action.kind != Kind::Read) else {
+        let Some(action) = step.signature else {
             continue;
         };
-        for (path, span) in &step.empty_lists {
-            let selects = action.params.field(path).is_some_and(|field| field.required)
-                || action.params.exactly_one_of.iter().flatten().any(|name| name == path);
-            if selects {
-                let message = format!("'{path}' is empty: {} would do nothing", action.name);
-                findings.push(Finding::new(&RULE, span.clone(), message));
-            }
+        for (path, span) in &step.empty {
+            let Some(message) = message(action, path) else {
+                continue;
+            };
+            findings.push(Finding::new(&RULE, span.clone(), message));
         }
     }
+}
+
+fn message(action: &Signature, path: &str) -> Option<String> {
+    let params = &action.params;
+    let field = params.field(path)?;
+    if matches!(field.ty.present(), Type::Map(..)) {
+        return Some(format!("'{path}' is empty: it selects nothing in particular"));
+    }
+    let group = params.exactly_one_of.iter().flatten().any(|name| name == path);
+    let acts = action.kind != Kind::Read && (field.required || group);
+    acts.then(|| format!("'{path}' is empty: {} would do nothing", action.name))
 }

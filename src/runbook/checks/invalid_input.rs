@@ -25,6 +25,9 @@ minimum and maximum for numbers; min_length, max_length and syntax for strings; 
 max_length for lists; values for enums.",
 };
 
+/// What a name is made of.
+const NAME_HELP: &str = "a lower-case letter, then lower-case letters, digits and '_'";
+
 pub(crate) fn check(book: &Book<'_>, findings: &mut Findings) {
     for flaw in &book.document.flaws {
         let Fault::Input(fault) = &flaw.fault else {
@@ -32,7 +35,7 @@ pub(crate) fn check(book: &Book<'_>, findings: &mut Findings) {
         };
         let finding = Finding::new(&RULE, flaw.span.clone(), message(fault));
         findings.push(match fault {
-            InputFault::Name(_) => finding.help("a lower-case letter, then lower-case letters, digits and '_'"),
+            InputFault::Name(_) => finding.help(NAME_HELP),
             InputFault::UnknownType(name) => unknown_type(finding, name, findings),
             InputFault::UnknownSyntax(name) => {
                 finding.suggest(&findings.spelling, name, Syntax::NAMES)

@@ -20,7 +20,9 @@ pub(crate) fn check(book: &Book<'_>, findings: &mut Findings) {
     for flaw in book.yaml {
         if let Fault::Syntax(detail) = &flaw.fault {
             let message = format!("this is not YAML: {detail}");
-            findings.push(Finding::new(&RULE, flaw.span.clone(), message));
+            let mut finding = Finding::new(&RULE, flaw.span.clone(), message);
+            finding.help = help(detail).map(str::to_owned);
+            findings.push(finding);
         }
     }
 }
@@ -29,4 +31,19 @@ pub(crate) fn check(book: &Book<'_>, findings: &mut Findings) {
 pub(crate) fn not_utf8(at: usize) -> Finding {
     Finding::new(&RULE, at..at, "the file is not UTF-8 text")
         .help("save it as UTF-8; the byte here begins no character")
+}
+
+/// What an author can do about the commonest of the parser's words.
+fn help(detail: &str) -> Option<&'static str> {
+    const HELP: [(&str, &str); 5] = [
+        ("tabs disallowed", "indent with spaces"),
+        (
+            "mapping values are not allowed",
+            "check the indentation, or put a text with ': ' into quotes",
+        ),
+        ("unclosed quote", "close the quote that opens here"),
+        ("did not find expected", "check the indentation of this line and the one above"),
+        ("unexpected EOF", "a bracket or brace is not closed"),
+    ];
+    HELP.iter().find(|(words, _)| detail.contains(words)).map(|(_, help)| *help)
 }

@@ -1,5 +1,5 @@
-//! What a runbook is held to: one file a rule. A rule looks at the [`Book`] and adds findings; it calls no other rule,
-//! and what two of them need is a question that the book answers.
+//! What a runbook is held to: one file a rule. A rule looks at the [`Book`] and adds findings; it
+//! calls no other rule, and what two of them need is a question that the book answers.
 
 use super::examine::Book;
 use super::findings::{Finding, Findings, Severity};
@@ -116,24 +116,11 @@ mod tests {
     #[test]
     fn codes_are_unique_and_every_rule_explains_itself() {
         for pair in RULES.windows(2) {
-            assert!(
-                pair[0].code < pair[1].code,
-                "{} {}",
-                pair[0].code,
-                pair[1].code
-            );
+            assert!(pair[0].code < pair[1].code, "{} {}", pair[0].code, pair[1].code);
         }
         for rule in RULES {
-            assert!(
-                rule.code.len() == 5 && rule.code.starts_with("RB"),
-                "{}",
-                rule.code
-            );
-            assert!(
-                rule.explanation.len() > 40 && !rule.summary.ends_with('.'),
-                "{}",
-                rule.code
-            );
+            assert!(rule.code.len() == 5 && rule.code.starts_with("RB"), "{}", rule.code);
+            assert!(rule.explanation.len() > 40 && !rule.summary.ends_with('.'), "{}", rule.code);
         }
     }
 }

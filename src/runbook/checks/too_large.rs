@@ -18,6 +18,7 @@ pub(crate) fn check(book: &Book<'_>, findings: &mut Findings) {
         let message = match flaw.fault {
             Fault::TooManyBytes => format!("the file is larger than {} KiB", MAX_BYTES / 1024),
             Fault::TooManyNodes => format!("the file has more than {MAX_NODES} values"),
+            // The parser gives up by itself where brackets are nested deeper still.
             Fault::TooDeep => format!("this is nested more than {MAX_DEPTH} levels deep"),
             _ => continue,
         };

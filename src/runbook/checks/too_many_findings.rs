@@ -15,6 +15,6 @@ pub(crate) fn check(_: &Book<'_>, _: &mut Findings) {}
 
 /// The one that counts those that are not shown.
 pub(crate) fn more(at: usize, count: usize) -> Finding {
-    let message = format!("{count} more findings, from here on, are not shown");
+    let message = format!("{count} more findings are not shown, all of them below");
     Finding::new(&RULE, at..at, message)
 }

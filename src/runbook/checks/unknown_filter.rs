@@ -1,7 +1,7 @@
 //! A filter or test that does not exist.
 
 use super::super::template::Fault;
-use super::super::template::filters::{FILTERS, TESTS};
+use super::super::template::filters::{self, predicates};
 use super::{Book, Finding, Findings, Rule, Severity};
 
 pub(crate) const RULE: Rule = Rule {
@@ -23,12 +23,12 @@ endingwith, and the kinds: boolean, integer, float, number, string, sequence, ma
 pub(crate) fn check(book: &Book<'_>, findings: &mut Findings) {
     for (_, flaw) in book.template_flaws() {
         let (what, name, names) = match &flaw.fault {
-            Fault::UnknownFilter(name) => ("filter", name, FILTERS),
-            Fault::UnknownTest(name) => ("test", name, TESTS),
+            Fault::UnknownFilter(name) => ("filter", name, filters::names().collect()),
+            Fault::UnknownTest(name) => ("test", name, predicates::NAMES.to_vec()),
             _ => continue,
         };
         let message = format!("there is no {what} '{name}'");
         let finding = Finding::new(&RULE, flaw.span.clone(), message);
-        findings.push(finding.suggest(&findings.spelling, name, names.iter().copied()));
+        findings.push(finding.suggest(&findings.spelling, name, names));
     }
 }

@@ -38,7 +38,8 @@ fn check_template(site: &Site<'_>, findings: &mut Findings) {
     if site.is_text {
         let message = "'when' must be one whole expression, with nothing around it";
         let finding = Finding::new(&RULE, site.node.span.clone(), message);
-        return findings.push(finding.help("write \"{{ a and b }}\" instead of \"{{ a }} and {{ b }}\""));
+        let help = "write \"{{ a and b }}\" instead of \"{{ a }} and {{ b }}\"";
+        return findings.push(finding.help(help));
     }
     if !matches!(inferred.ty, Type::Boolean | Type::Any | Type::Optional(_)) {
         let found = inferred.ty.noun();
@@ -48,7 +49,8 @@ fn check_template(site: &Site<'_>, findings: &mut Findings) {
     }
 }
 
-/// A literal `true` or `false` is a condition too; text that looks like an expression has lost its braces.
+/// A literal `true` or `false` is a condition too; text that looks like an expression has lost its
+/// braces.
 fn check_literal(node: &Node, findings: &mut Findings) {
     let boolean = matches!(node.plain(), Some(Plain::Boolean(_)));
     if boolean || node.is_broken() || node.text().is_some_and(is_template) {

@@ -44,10 +44,11 @@ fn words(fault: &Fault) -> Option<(String, Option<&'static str>)> {
             right,
         } => operator_words(operator, left, right.as_ref()),
         Fault::Argument {
-            filter,
+            what,
+            name,
             wanted,
             found,
-        } => (format!("the filter '{filter}' takes {wanted}, not {found}"), None),
+        } => (format!("the {what} '{name}' takes {wanted}, not {found}"), None),
         Fault::DivisionByZero => ("this divides by zero".to_owned(), None),
         Fault::NotSubscriptable(ty) => (
             format!("{} has no items", ty.noun()),
@@ -74,13 +75,17 @@ fn operator_words(
         let left = left.noun();
         return (format!("'{operator}' takes a number, not {left}"), None);
     };
+    let numeric = left.is_numeric() || right.is_numeric();
     let help = match (operator, left.is_text(), right.is_text()) {
+        ("~", ..) if *left == Type::Boolean || *right == Type::Boolean => {
+            Some("use '| string' to make a text of a boolean")
+        }
         ("+", true, _) | ("+", _, true) => Some("use '~' to join texts"),
-        ("==" | "!=", true, _) | ("==" | "!=", _, true) if left.is_numeric() || right.is_numeric() => {
+        ("==" | "!=", text, other) if text != other && numeric => {
             Some("they are never equal: use '| int' or '| string' on one of them")
         }
         ("==" | "!=", ..) => Some("they are never equal"),
-        (_, true, false) | (_, false, true) if left.is_numeric() || right.is_numeric() => {
+        (_, true, false) | (_, false, true) if numeric => {
             Some("use '| int' to make a number of a text")
         }
         _ => None,

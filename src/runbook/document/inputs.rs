@@ -37,10 +37,7 @@ pub(crate) enum InputFault {
 /// Reads the declarations.
 pub(crate) fn read<'t>(node: &'t Node, reader: &mut Reader) -> Vec<DeclaredInput<'t>> {
     let pairs = reader.map(node, "inputs").unwrap_or_default();
-    pairs
-        .iter()
-        .filter_map(|(key, value)| input(key, value, reader))
-        .collect()
+    pairs.iter().filter_map(|(key, value)| input(key, value, reader)).collect()
 }
 
 fn input<'t>(key: &'t Node, value: &'t Node, reader: &mut Reader) -> Option<DeclaredInput<'t>> {
@@ -49,19 +46,9 @@ fn input<'t>(key: &'t Node, value: &'t Node, reader: &mut Reader) -> Option<Decl
         let fault = Fault::Input(InputFault::Name(name.to_owned()));
         reader.flaw(key.span.clone(), fault);
     }
-    let mut input = DeclaredInput {
-        key,
-        name,
-        ty: Type::Any,
-        default: None,
-        description: None,
-    };
+    let mut input = DeclaredInput { key, name, ty: Type::Any, default: None, description: None };
     let Some(pairs) = value.pairs() else {
-        reader.shape(
-            value,
-            &format!("the input '{name}'"),
-            "a mapping with its type",
-        );
+        reader.shape(value, &format!("the input '{name}'"), "a mapping with its type");
         return Some(input);
     };
     let mut limits = Limits::default();
@@ -90,9 +77,7 @@ fn input<'t>(key: &'t Node, value: &'t Node, reader: &mut Reader) -> Option<Decl
 /// A name that a template can say behind `inputs.`.
 pub(crate) fn is_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_lowercase())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
 }
 
 fn named(node: &Node, reader: &mut Reader) -> Type {
@@ -202,10 +187,7 @@ impl Limits {
         {
             reader.flaw(at.clone(), Fault::Input(InputFault::EmptyRange));
         }
-        Lengths {
-            minimum: minimum.map(|(n, _)| n),
-            maximum: maximum.map(|(n, _)| n),
-        }
+        Lengths { minimum: minimum.map(|(n, _)| n), maximum: maximum.map(|(n, _)| n) }
     }
 
     fn refuse_rest(self, ty: &Type, reader: &mut Reader) {
@@ -225,7 +207,8 @@ impl Limits {
     }
 }
 
-#[allow(clippy::cast_possible_truncation)] // a limit beyond 2^53 is rounded, and far from any count of this domain
+// A limit beyond 2^53 is rounded, and far from any count of this domain.
+#[allow(clippy::cast_possible_truncation)]
 fn as_integer(number: f64) -> i128 {
     number as i128
 }
@@ -263,11 +246,7 @@ fn words(node: &Node, reader: &mut Reader) -> Option<Vec<String>> {
     }
     let mut words = Vec::with_capacity(items.len());
     for item in items {
-        words.push(
-            reader
-                .literal(item, "values", "a list of words")?
-                .to_owned(),
-        );
+        words.push(reader.literal(item, "values", "a list of words")?.to_owned());
     }
     Some(words)
 }

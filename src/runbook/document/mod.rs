@@ -1,5 +1,5 @@
-//! The tree read as a runbook: header, inputs, defaults, steps. What is written, each with its place, and what has
-//! the wrong shape; not yet what it means.
+//! The tree read as a runbook: header, inputs, defaults, steps. What is written, each with its
+//! place, and what has the wrong shape; not yet what it means.
 
 mod inputs;
 mod policy;
@@ -47,24 +47,10 @@ pub(crate) struct Flaw {
 /// What has the wrong shape.
 #[derive(Debug, Clone)]
 pub(crate) enum Fault {
-    UnknownKey {
-        key: String,
-        place: Place,
-    },
-    MissingKey {
-        key: &'static str,
-        place: Place,
-    },
-    Shape {
-        what: String,
-        wanted: &'static str,
-        found: String,
-    },
-    Choice {
-        what: &'static str,
-        found: String,
-        choices: &'static [&'static str],
-    },
+    UnknownKey { key: String, place: Place },
+    MissingKey { key: &'static str, place: Place },
+    Shape { what: String, wanted: &'static str, found: String },
+    Choice { what: &'static str, found: String, choices: &'static [&'static str] },
     Duration(String),
     Template(String),
     Input(InputFault),
@@ -97,17 +83,9 @@ impl Place {
                 "syntax",
             ],
             Self::Defaults => &["timeout", "retry", "on_failure"],
-            Self::Step => &[
-                "id",
-                "name",
-                "action",
-                "with",
-                "when",
-                "retry",
-                "timeout",
-                "on_failure",
-                "log",
-            ],
+            Self::Step => {
+                &["id", "name", "action", "with", "when", "retry", "timeout", "on_failure", "log"]
+            }
             Self::Retry => &["attempts", "backoff", "max_backoff"],
         }
     }

@@ -1,5 +1,5 @@
-//! `timeout`, `retry` and `on_failure`: how patient a step is and what its failure means. They are literals, so that a
-//! plan can print them and a check can compare them.
+//! `timeout`, `retry` and `on_failure`: how patient a step is and what its failure means. They are
+//! literals, so that a plan can print them and a check can compare them.
 
 use std::ops::Range;
 
@@ -127,11 +127,7 @@ fn on_failure(value: &Node, reader: &mut Reader) -> Option<(OnFailure, Range<usi
     if named.is_none() {
         reader.flaw(
             value.span.clone(),
-            Fault::Choice {
-                what: "on_failure",
-                found: word.to_owned(),
-                choices: OnFailure::WORDS,
-            },
+            Fault::Choice { what: "on_failure", found: word.to_owned(), choices: OnFailure::WORDS },
         );
     }
     Some((named?, value.span.clone()))

@@ -1,4 +1,5 @@
-//! The walk over the tree. Whatever has the wrong shape is recorded and left out, and reading goes on.
+//! The walk over the tree. Whatever has the wrong shape is recorded and left out, and reading goes
+//! on.
 
 use std::ops::Range;
 
@@ -58,9 +59,7 @@ impl<'t> Document<'t> {
     }
 
     fn require(&self, pairs: &[(Node, Node)], root: &Node, reader: &mut Reader) {
-        let at = pairs
-            .first()
-            .map_or(root.span.start, |(key, _)| key.span.start);
+        let at = pairs.first().map_or(root.span.start, |(key, _)| key.span.start);
         for key in ["name", "steps"] {
             if is_missing(key, pairs, Place::Runbook) {
                 let place = Place::Runbook;
@@ -87,9 +86,7 @@ fn step<'t>(node: &'t Node, reader: &mut Reader) -> Option<WrittenStep<'t>> {
             Some("id") => step.id = reader.literal(value, "id", "a name").map(|_| value),
             Some("name") => step.name = reader.literal(value, "name", "text").map(|_| value),
             Some("action") => {
-                step.action = reader
-                    .literal(value, "action", "an action's name")
-                    .map(|_| value);
+                step.action = reader.literal(value, "action", "an action's name").map(|_| value);
             }
             Some("with") => step.with = Some(value),
             Some("when") => step.when = Some(value),
@@ -113,10 +110,7 @@ fn is_missing(key: &str, pairs: &[(Node, Node)], place: Place) -> bool {
     let meant = |found: &str| {
         found == key || !keys.contains(&found) && nearest(found, keys.iter().copied()) == Some(key)
     };
-    !pairs
-        .iter()
-        .filter_map(|(found, _)| found.text())
-        .any(meant)
+    !pairs.iter().filter_map(|(found, _)| found.text()).any(meant)
 }
 
 /// Collects what has the wrong shape.
@@ -135,11 +129,7 @@ impl Reader {
         if node.is_broken() {
             return;
         }
-        let fault = Fault::Shape {
-            what: what.to_owned(),
-            wanted,
-            found: node.describe(),
-        };
+        let fault = Fault::Shape { what: what.to_owned(), wanted, found: node.describe() };
         self.flaw(beginning(node), fault);
     }
 
@@ -149,10 +139,7 @@ impl Reader {
             && name != "<<"
         {
             let key_name = name.to_owned();
-            let fault = Fault::UnknownKey {
-                key: key_name,
-                place,
-            };
+            let fault = Fault::UnknownKey { key: key_name, place };
             self.flaw(key.span.clone(), fault);
         }
     }

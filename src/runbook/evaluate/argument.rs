@@ -3,10 +3,10 @@
 use minijinja::ErrorKind;
 use serde_json::{Map, Value as Json};
 
-use super::super::template::{self, inside_braces};
+use super::super::template::inside_braces;
 use super::super::types::Type;
 use super::convert::to_json;
-use super::environment::environment;
+use super::environment::{OWN_DETAILS, environment};
 use super::scope::Scope;
 use super::{EvaluationError, Trouble};
 
@@ -74,25 +74,15 @@ impl Argument {
 }
 
 impl Expression {
-    /// A template that stands for a value of a type.
-    pub(crate) fn new(text: &str, wanted: &Type, place: &str) -> Self {
-        let whole = template::parse(text).is_ok_and(|template| template.whole().is_some());
-        Self {
-            text: text.to_owned(),
-            whole,
-            wanted: wanted.clone(),
-            place: place.to_owned(),
-        }
+    /// A template that stands for a value of a type; `whole` when it is one expression and nothing
+    /// else.
+    pub(crate) fn new(text: &str, whole: bool, wanted: &Type, place: &str) -> Self {
+        Self { text: text.to_owned(), whole, wanted: wanted.clone(), place: place.to_owned() }
     }
 
     /// A message: always text, blanks around it included.
     pub(crate) fn message(text: &str) -> Self {
-        Self {
-            text: text.to_owned(),
-            whole: false,
-            wanted: Type::text(),
-            place: "log".to_owned(),
-        }
+        Self { text: text.to_owned(), whole: false, wanted: Type::text(), place: "log".to_owned() }
     }
 
     /// Its value.
@@ -105,11 +95,7 @@ impl Expression {
     }
 
     fn run(&self, scope: &Scope) -> Result<Json, Trouble> {
-        let inside = if self.whole {
-            inside_braces(&self.text)
-        } else {
-            None
-        };
+        let inside = if self.whole { inside_braces(&self.text) } else { None };
         let value = match inside {
             Some(expression) => {
                 let compiled = environment().compile_expression_owned(expression);
@@ -134,24 +120,20 @@ fn shortened(text: &str) -> String {
     }
 }
 
-/// minijinja's errors in words for the author of a runbook. Its details name kinds and names, never values, but for
-/// conversions, which it quotes.
+/// minijinja's errors in words for the author of a runbook. Some of its details quote values, so
+/// only those are passed on that are known not to.
 fn trouble(error: &minijinja::Error) -> Trouble {
+    let detail = error.detail().unwrap_or_default();
     match error.kind() {
         ErrorKind::OutOfFuel => Trouble::TooLong,
         ErrorKind::UndefinedError => Trouble::NoValue("a part of it".to_owned()),
-        ErrorKind::InvalidOperation if quotes_value(error) => {
+        _ if detail.contains("cannot convert") || detail.contains("invalid float") => {
             Trouble::Failed("a value cannot be converted".to_owned())
         }
-        kind => {
-            let detail = error.detail().map(|detail| format!(": {detail}"));
-            Trouble::Failed(format!("{kind}{}", detail.unwrap_or_default()))
+        _ if OWN_DETAILS.iter().any(|own| detail.ends_with(own)) => {
+            Trouble::Value(detail.to_owned())
         }
+        kind if detail.starts_with("tried to use") => Trouble::Failed(format!("{kind}: {detail}")),
+        kind => Trouble::Failed(kind.to_string()),
     }
-}
-
-fn quotes_value(error: &minijinja::Error) -> bool {
-    error
-        .detail()
-        .is_some_and(|detail| detail.contains("cannot convert"))
 }

@@ -7,7 +7,8 @@ use serde_json::{Map, Number, Value as Json};
 use super::Trouble;
 use super::scope::absent;
 
-/// Values and each eight bytes of text count one. A list of all pods of a large cluster takes some 20,000.
+/// Values and each eight bytes of text count one. A list of all pods of a large cluster takes some
+/// 20,000.
 const LARGEST: usize = 200_000;
 /// As deep as a runbook's own values.
 const DEEPEST: usize = 32;
@@ -50,14 +51,8 @@ fn spend(left: &mut usize, cost: usize) -> Result<(), Trouble> {
 fn number(value: &Value) -> Result<Number, Trouble> {
     if value.is_integer() {
         let exact = i128::try_from(value.clone()).ok();
-        let signed = exact
-            .and_then(|value| i64::try_from(value).ok())
-            .map(Number::from);
-        let unsigned = || {
-            exact
-                .and_then(|value| u64::try_from(value).ok())
-                .map(Number::from)
-        };
+        let signed = exact.and_then(|value| i64::try_from(value).ok()).map(Number::from);
+        let unsigned = || exact.and_then(|value| u64::try_from(value).ok()).map(Number::from);
         return signed
             .or_else(unsigned)
             .ok_or_else(|| Trouble::Value("the integer is out of range".to_owned()));

@@ -1,4 +1,5 @@
-//! minijinja as runbooks have it: strict, fuelled, without functions, with the filters that the checker knows.
+//! minijinja as runbooks have it: strict, fuelled, without functions, with the filters that the
+//! checker knows.
 
 use std::sync::LazyLock;
 
@@ -8,7 +9,6 @@ use minijinja::{
     AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value,
 };
 
-use super::super::template::filters::TESTS;
 use super::scope::absent;
 
 /// Instructions that one template may take. The longest of relay-scale takes about 100.
@@ -30,25 +30,19 @@ fn build() -> Environment<'static> {
     if let Ok(syntax) = SyntaxConfig::builder().keep_trailing_newline(true).build() {
         environment.set_syntax(syntax);
     }
-    let globals: Vec<String> = environment
-        .globals()
-        .map(|(name, _)| name.to_owned())
-        .collect();
+    let globals: Vec<String> = environment.globals().map(|(name, _)| name.to_owned()).collect();
     for name in globals {
         environment.remove_global(&name);
     }
     for name in UNUSED_FILTERS {
         environment.remove_filter(name);
     }
-    for name in [
-        "safe", "escaped", "filter", "test", "sameas", "float", "int",
-    ] {
-        if !TESTS.contains(&name) {
-            environment.remove_test(name);
-        }
+    for name in ["safe", "escaped", "filter", "test", "sameas", "int"] {
+        environment.remove_test(name);
     }
     environment.add_filter("default", default);
     environment.add_filter("d", default);
+    environment.add_filter("string", string);
     environment.add_test("defined", |value: &Value| !is_missing(value));
     environment.add_test("undefined", |value: &Value| is_missing(value));
     environment
@@ -64,30 +58,34 @@ fn is_missing(value: &Value) -> bool {
     value.is_undefined() || absent(value).is_some()
 }
 
-/// Of what is absent or null, something else; with `true` behind it, also of what is empty, zero or false.
+/// Of what is absent or null, something else; with `true` behind it, also of what is empty, zero or
+/// false.
 fn default(value: Value, other: Value, also_false: Option<bool>) -> Value {
     let useless = is_missing(&value) || value.is_none();
-    if useless || also_false == Some(true) && !value.is_true() {
-        other
-    } else {
-        value
+    if useless || also_false == Some(true) && !value.is_true() { other } else { value }
+}
+
+/// The text of a value, as it would stand in the middle of a text.
+fn string(value: Value) -> Result<String, Error> {
+    if let Some(path) = absent(&value) {
+        return Err(failure(format!("{path} has no value here")));
+    }
+    match value.kind() {
+        ValueKind::Bool if value.is_true() => Ok("true".to_owned()),
+        ValueKind::Bool => Ok("false".to_owned()),
+        ValueKind::String | ValueKind::Number => Ok(value.to_string()),
+        ValueKind::Undefined => Err(failure("it has no value here".to_owned())),
+        kind => Err(failure(format!("a {kind} cannot be put into a text"))),
     }
 }
 
 /// Puts a value into the middle of a text: only what has one obvious form.
 fn print(out: &mut Output<'_>, _: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
-    if let Some(path) = absent(value) {
-        return Err(failure(format!("{path} has no value here")));
-    }
-    match value.kind() {
-        ValueKind::Bool if value.is_true() => out.write_str("true")?,
-        ValueKind::Bool => out.write_str("false")?,
-        ValueKind::String | ValueKind::Number => write!(out, "{value}")?,
-        ValueKind::Undefined => return Err(failure("it has no value here".to_owned())),
-        kind => return Err(failure(format!("a {kind} cannot be put into a text"))),
-    }
-    Ok(())
+    out.write_str(&string(value.clone())?).map_err(Error::from)
 }
+
+/// How the details end that are written here, and name paths and kinds only.
+pub(super) const OWN_DETAILS: [&str; 2] = ["has no value here", "cannot be put into a text"];
 
 fn failure(text: String) -> Error {
     Error::new(ErrorKind::InvalidOperation, text)
@@ -95,30 +93,30 @@ fn failure(text: String) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::template::filters::FILTERS;
+    use super::super::super::template::filters::{self, predicates};
     use super::*;
 
+    /// Evaluates an expression; the error's kind where it fails.
+    fn failure(expression: &str) -> Option<ErrorKind> {
+        let compiled = environment().compile_expression_owned(expression.to_owned());
+        let result = compiled.and_then(|compiled| compiled.eval(()));
+        result.err().map(|error| error.kind())
+    }
+
     #[test]
-    fn the_environment_has_exactly_the_filters_that_are_checked() {
-        let environment = environment();
-        for name in FILTERS {
-            let known = environment
-                .compile_expression(&format!("x is filter('{name}')"))
-                .is_ok();
-            assert!(known, "{name}");
+    fn the_environment_has_what_is_checked_and_no_more() {
+        for name in filters::names() {
+            let found = failure(&format!("[1] | {name}"));
+            assert_ne!(found, Some(ErrorKind::UnknownFilter), "{name}");
+        }
+        for name in predicates::NAMES {
+            let found = failure(&format!("1 is {name}"));
+            assert_ne!(found, Some(ErrorKind::UnknownTest), "{name}");
         }
         for name in UNUSED_FILTERS {
-            assert!(!FILTERS.contains(name), "{name}");
-            let text = format!("1 | {name}");
-            let result = environment
-                .compile_expression(&text)
-                .and_then(|e| e.eval(()));
-            assert_eq!(
-                result.unwrap_err().kind(),
-                ErrorKind::UnknownFilter,
-                "{name}"
-            );
+            assert!(!filters::exists(name), "{name}");
+            assert_eq!(failure(&format!("1 | {name}")), Some(ErrorKind::UnknownFilter), "{name}");
         }
-        assert_eq!(environment.globals().count(), 0);
+        assert_eq!(environment().globals().count(), 0);
     }
 }

@@ -1,10 +1,13 @@
-//! Templates to JSON, when a step runs. What comes out is bounded in work, size and depth, and is of the type that was
-//! checked; errors name the place and the template, never a value, which may be confidential.
+//! Templates to JSON, when a step runs. What comes out is bounded in work, size and depth, and is
+//! of the type that was checked; errors name the place and the template, never a value, which may
+//! be confidential.
 
 mod argument;
 mod convert;
 mod environment;
 mod scope;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use argument::{Argument, Expression};
 pub use scope::Scope;

@@ -1,4 +1,5 @@
-//! The names that templates see while a run goes on: the inputs, and each step's output once it is there.
+//! The names that templates see while a run goes on: the inputs, and each step's output once it is
+//! there.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,7 +8,8 @@ use minijinja::Value;
 use minijinja::value::{Enumerator, Object, ObjectRepr, Serde};
 use serde_json::{Map, Value as Json};
 
-/// What a run knows so far. Adding a step's output costs that output's size, whatever stands there already.
+/// What a run knows so far. Adding a step's output costs that output's size, whatever stands there
+/// already.
 #[derive(Debug, Clone)]
 pub struct Scope {
     names: Arc<Names>,
@@ -17,17 +19,14 @@ impl Scope {
     /// A scope of bound inputs (see [`Runbook::bind`](super::super::Runbook::bind)).
     pub fn new(inputs: &Map<String, Json>) -> Self {
         let inputs = Value::from(Serde(inputs));
-        Self {
-            names: Arc::new(Names([("inputs".to_owned(), inputs)].into())),
-        }
+        Self { names: Arc::new(Names([("inputs".to_owned(), inputs)].into())) }
     }
 
-    /// Adds a step's output. A step that is never added is absent: it was skipped, or failed under `continue`.
+    /// Adds a step's output. A step that is never added is absent: it was skipped, or failed under
+    /// `continue`.
     pub fn insert(&mut self, step: &str, output: &Json) {
         let value = Value::from(Serde(output));
-        Arc::make_mut(&mut self.names)
-            .0
-            .insert(step.to_owned(), value);
+        Arc::make_mut(&mut self.names).0.insert(step.to_owned(), value);
     }
 
     pub(super) fn value(&self) -> Value {
@@ -43,14 +42,16 @@ impl Object for Names {
         self.get_value_by_str(key.as_str()?)
     }
 
-    /// Every name has a meaning, for the checker has let only known ones through: what is not there is absent.
+    /// Every name has a meaning, for the checker has let only known ones through: what is not there
+    /// is absent.
     fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
         let present = self.0.get(key).cloned();
         present.or_else(|| Some(Value::from_object(Absent(key.to_owned()))))
     }
 }
 
-/// An output that is not there. So are its fields, so that `a.b is defined` and `a.b | default(1)` can be asked.
+/// An output that is not there. So are its fields, so that `a.b is defined` and `a.b | default(1)`
+/// can be asked.
 #[derive(Debug)]
 pub(super) struct Absent(pub(super) String);
 
@@ -74,7 +75,5 @@ impl Object for Absent {
 
 /// The path of an absent output.
 pub(super) fn absent(value: &Value) -> Option<String> {
-    value
-        .downcast_object_ref::<Absent>()
-        .map(|absent| absent.0.clone())
+    value.downcast_object_ref::<Absent>().map(|absent| absent.0.clone())
 }

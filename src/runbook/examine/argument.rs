@@ -1,14 +1,15 @@
-//! A parameter as it is written, held against its type: literals are judged on the spot, templates are noted with the
-//! type that is wanted of them.
+//! A parameter as it is written, held against its type: literals are judged on the spot, templates
+//! are noted with the type that is wanted of them.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use serde_json::Value as Json;
 
 use super::super::duration::Duration;
 use super::super::evaluate::{Argument, Expression};
 use super::super::findings::spelling;
-use super::super::template::is_template;
+use super::super::template::{self, Template, is_template};
 use super::super::types::{Record, Syntax, Type};
 use super::super::yaml::{Kind, Node};
 use super::flaw::{ArgumentFault, ArgumentFlaw, Owner};
@@ -17,6 +18,7 @@ use super::scalar;
 /// A template among the parameters.
 pub(crate) struct Slot<'t> {
     pub(crate) node: &'t Node,
+    pub(crate) parsed: Result<Template<'t>, Box<template::Flaw>>,
     pub(crate) path: String,
     pub(crate) wanted: Type,
 }
@@ -34,17 +36,15 @@ pub(crate) struct Reading<'t> {
     pub(crate) flaws: Vec<ArgumentFlaw>,
     pub(crate) slots: Vec<Slot<'t>>,
     pub(crate) durations: Vec<WrittenDuration>,
-    pub(crate) empty_lists: Vec<(String, Range<usize>)>,
+    pub(crate) empty: Vec<(String, Range<usize>)>,
 }
 
 /// Reads a value in which no template can stand.
 pub(crate) fn literal(node: &Node, ty: &Type) -> (Option<Json>, Vec<ArgumentFlaw>) {
     let mut reading = Reading::default();
     let argument = reading.read(node, ty, "");
-    let template = |slot: &Slot| ArgumentFlaw {
-        span: slot.node.span.clone(),
-        fault: ArgumentFault::Template,
-    };
+    let template =
+        |slot: &Slot| ArgumentFlaw { span: slot.node.span.clone(), fault: ArgumentFault::Template };
     let templates: Vec<ArgumentFlaw> = reading.slots.iter().map(template).collect();
     reading.flaws.extend(templates);
     match argument {
@@ -58,12 +58,13 @@ impl<'t> Reading<'t> {
         self.flaws.push(ArgumentFlaw { span, fault });
     }
 
-    fn slot(&mut self, node: &'t Node, wanted: &Type, path: &str) {
-        self.slots.push(Slot {
-            node,
-            path: path.to_owned(),
-            wanted: wanted.clone(),
-        });
+    /// Notes a template and what is wanted of it.
+    fn template(&mut self, node: &'t Node, wanted: &Type, path: &str) -> Argument {
+        let text = node.text().unwrap_or_default();
+        let parsed = template::parse(text);
+        let whole = parsed.as_ref().is_ok_and(|template| template.whole().is_some());
+        self.slots.push(Slot { node, parsed, path: path.to_owned(), wanted: wanted.clone() });
+        Argument::Template(Expression::new(text, whole, wanted, path))
     }
 
     /// Something of another kind than its type.
@@ -87,9 +88,7 @@ impl<'t> Reading<'t> {
     /// Reads a value of any type. `None` when it is wrong, which is then noted.
     pub(crate) fn read(&mut self, node: &'t Node, ty: &Type, path: &str) -> Option<Argument> {
         if node.text().is_some_and(is_template) {
-            let expression = Expression::new(node.text()?, ty, path);
-            self.slot(node, ty, path);
-            return Some(Argument::Template(expression));
+            return Some(self.template(node, ty, path));
         }
         match ty {
             Type::Any => Some(self.untyped(node, path)),
@@ -104,7 +103,7 @@ impl<'t> Reading<'t> {
                     let limits = lengths.describe("item");
                     self.limit(node, path, limits, format!("{} items", items.len()));
                 } else if items.is_empty() {
-                    self.empty_lists.push((path.to_owned(), node.span.clone()));
+                    self.empty.push((path.to_owned(), node.span.clone()));
                 }
                 let read = |(index, item)| self.read(item, of, &format!("{path}[{index}]"));
                 let items: Vec<Option<Argument>> = items.iter().enumerate().map(read).collect();
@@ -115,6 +114,9 @@ impl<'t> Reading<'t> {
                     self.kind(node, ty, path);
                     return None;
                 };
+                if pairs.is_empty() && *keys == Some(Syntax::LabelKey) {
+                    self.empty.push((path.to_owned(), node.span.clone()));
+                }
                 let read = |(key, value): &'t (Node, Node)| {
                     let name = key.text()?;
                     self.key(key, name, *keys, path);
@@ -147,11 +149,15 @@ impl<'t> Reading<'t> {
     ) -> Option<Vec<(String, Argument)>> {
         let mut fields = Vec::with_capacity(pairs.len());
         let mut complete = true;
+        let mut names = None;
         for (key, value) in pairs {
             let Some(name) = key.text() else { continue };
             let Some(field) = record.field(name) else {
                 complete = false;
-                self.unknown(key, name, record, path);
+                let names = Arc::clone(names.get_or_insert_with(|| shared_names(record)));
+                let place = Owner::new(record, path);
+                let name = name.to_owned();
+                self.flaw(key.span.clone(), ArgumentFault::Unknown { name, place, names });
                 self.untyped(value, path);
                 continue;
             };
@@ -163,15 +169,6 @@ impl<'t> Reading<'t> {
         complete &= self.required(pairs, record, path, &head);
         complete &= self.groups(pairs, record, path, &head);
         complete.then_some(fields)
-    }
-
-    fn unknown(&mut self, key: &Node, name: &str, record: &Record, path: &str) {
-        let fault = ArgumentFault::Unknown {
-            name: name.to_owned(),
-            place: Owner::new(record, path),
-            names: record.names().map(str::to_owned).collect(),
-        };
-        self.flaw(key.span.clone(), fault);
     }
 
     fn required(
@@ -209,15 +206,10 @@ impl<'t> Reading<'t> {
         let mut complete = true;
         for group in &record.exactly_one_of {
             let is_given = |(key, value): &&(Node, Node)| {
-                let member = key
-                    .text()
-                    .is_some_and(|key| group.iter().any(|name| name == key));
+                let member = key.text().is_some_and(|key| group.iter().any(|name| name == key));
                 member && !value.is_null()
             };
-            let mut given = pairs
-                .iter()
-                .filter(is_given)
-                .map(|(key, _)| key.span.clone());
+            let mut given = pairs.iter().filter(is_given).map(|(key, _)| key.span.clone());
             let (first, second) = (given.next(), given.next());
             if first.is_some() && second.is_none() {
                 continue;
@@ -235,11 +227,7 @@ impl<'t> Reading<'t> {
     }
 
     pub(super) fn limit(&mut self, node: &Node, path: &str, limits: String, found: String) {
-        let fault = ArgumentFault::Limit {
-            path: path.to_owned(),
-            limits,
-            found,
-        };
+        let fault = ArgumentFault::Limit { path: path.to_owned(), limits, found };
         let start = node.span.start;
         let span = match node.text() {
             Some(_) => node.span.clone(),
@@ -263,9 +251,8 @@ impl<'t> Reading<'t> {
 
     /// A value of which nothing is known: taken as it is, its templates noted.
     fn untyped(&mut self, node: &'t Node, path: &str) -> Argument {
-        if let Some(text) = node.text().filter(|text| is_template(text)) {
-            self.slot(node, &Type::Any, path);
-            return Argument::Template(Expression::new(text, &Type::Any, path));
+        if node.text().is_some_and(is_template) {
+            return self.template(node, &Type::Any, path);
         }
         match &node.kind {
             Kind::List(items) => {
@@ -284,17 +271,19 @@ impl<'t> Reading<'t> {
     }
 }
 
+fn shared_names(record: &Record) -> Arc<[String]> {
+    record.names().map(str::to_owned).collect()
+}
+
 /// Whether one of the keys that a record does not have was meant to be this field.
 fn is_misspelt(field: &str, pairs: &[(Node, Node)], record: &Record) -> bool {
+    /// Of thousands of wrong keys, which no author writes, only these are compared.
+    const COMPARED: usize = 32;
     let unknown = pairs.iter().filter_map(|(key, _)| key.text());
-    let mut unknown = unknown.filter(|key| record.field(key).is_none());
-    unknown.any(|key| spelling::nearest(key, record.names()) == Some(field))
+    let unknown = unknown.filter(|key| record.field(key).is_none());
+    unknown.take(COMPARED).any(|key| spelling::nearest(key, record.names()) == Some(field))
 }
 
 fn joined(path: &str, name: &str) -> String {
-    if path.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{path}.{name}")
-    }
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }

@@ -1,6 +1,7 @@
 //! What can be wrong with a literal parameter.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::super::types::{Record, Type};
 
@@ -17,7 +18,7 @@ pub(crate) enum ArgumentFault {
     Unknown {
         name: String,
         place: Owner,
-        names: Vec<String>,
+        names: Arc<[String]>,
     },
     Missing {
         name: String,

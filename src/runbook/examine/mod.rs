@@ -1,5 +1,5 @@
-//! The document understood: which action each step is, what its parameters are, what its templates yield. This is what
-//! the checks look at; it judges nothing itself.
+//! The document understood: which action each step is, what its parameters are, what its templates
+//! yield. This is what the checks look at; it judges nothing itself.
 
 mod argument;
 mod flaw;
@@ -44,11 +44,8 @@ impl<'t> Book<'t> {
         yaml: &'t [yaml::Flaw],
         document: Document<'t>,
     ) -> Self {
-        let whens: Vec<Option<Parsed<'t>>> = document
-            .steps
-            .iter()
-            .map(|step| step.when.and_then(parsed))
-            .collect();
+        let whens: Vec<Option<Parsed<'t>>> =
+            document.steps.iter().map(|step| step.when.and_then(parsed)).collect();
         let outputs = outputs_by_action(catalogue);
         let names = names(&document, &outputs, &whens);
         let mut steps = Vec::with_capacity(document.steps.len());
@@ -70,16 +67,7 @@ impl<'t> Book<'t> {
             default_flaws.extend(flaws);
             defaults.push(value);
         }
-        Self {
-            source,
-            catalogue,
-            yaml,
-            document,
-            names,
-            steps,
-            default_flaws,
-            defaults,
-        }
+        Self { source, catalogue, yaml, document, names, steps, default_flaws, defaults }
     }
 
     /// All templates of all steps.
@@ -89,8 +77,7 @@ impl<'t> Book<'t> {
 
     /// Everything that is wrong in templates, by place.
     pub(crate) fn template_flaws(&self) -> impl Iterator<Item = (&Site<'t>, &template::Flaw)> {
-        self.sites()
-            .flat_map(|site| site.inferred.flaws.iter().map(move |flaw| (site, flaw)))
+        self.sites().flat_map(|site| site.inferred.flaws.iter().map(move |flaw| (site, flaw)))
     }
 
     /// Everything that is wrong with literal parameters.
@@ -100,12 +87,12 @@ impl<'t> Book<'t> {
 
     /// Whether all of it could be read, so that what is not named anywhere is not used.
     pub(crate) fn is_read(&self) -> bool {
-        use template::Fault::{Comment, FunctionCall, Statement, Syntax, TooLong, Unclosed};
+        use template::Fault::{
+            Comment, FunctionCall, Statement, Syntax, TooLong, TooManyBytes, Unclosed,
+        };
         let unread = |flaw: &template::Flaw| {
-            matches!(
-                flaw.fault,
-                Syntax(_) | Unclosed | Statement | Comment | TooLong | FunctionCall
-            )
+            let limit = matches!(flaw.fault, TooLong | TooManyBytes);
+            limit || matches!(flaw.fault, Syntax(_) | Unclosed | Statement | Comment | FunctionCall)
         };
         let unknown = |flaw: &super::document::Flaw| {
             matches!(flaw.fault, super::document::Fault::UnknownKey { .. })
@@ -138,10 +125,7 @@ type Outputs<'c> = HashMap<&'c str, Arc<Record>>;
 
 fn outputs_by_action(catalogue: &Catalogue) -> Outputs<'_> {
     let entry = |action: &'_ super::Signature| Arc::new(action.output.clone());
-    catalogue
-        .iter()
-        .map(|action| (action.name.as_str(), entry(action)))
-        .collect()
+    catalogue.iter().map(|action| (action.name.as_str(), entry(action))).collect()
 }
 
 fn names<'t>(
@@ -156,11 +140,7 @@ fn names<'t>(
             steps.entry(id).or_insert(index);
         }
         let action = step.action.and_then(Node::text);
-        let on_failure = step
-            .policy
-            .on_failure
-            .as_ref()
-            .or(document.defaults.on_failure.as_ref());
+        let on_failure = step.policy.on_failure.as_ref().or(document.defaults.on_failure.as_ref());
         left.push(Output {
             record: action.and_then(|action| outputs.get(action)).cloned(),
             absence: Absence {
@@ -169,11 +149,7 @@ fn names<'t>(
             },
         });
     }
-    Names {
-        inputs: Arc::new(inputs(document)),
-        steps,
-        outputs: left,
-    }
+    Names { inputs: Arc::new(inputs(document)), steps, outputs: left }
 }
 
 /// The conditions under which a step runs.

@@ -14,14 +14,14 @@ impl Reading<'_> {
             (Type::Boolean, Some(Plain::Boolean(value))) => Some(Json::Bool(value)),
             (Type::Integer(span), Some(Plain::Integer(value))) => {
                 self.within(node, span, value, path)?;
-                as_json(value)
+                self.integer(node, value, path)
             }
             (Type::Number(span), Some(Plain::Integer(value))) => {
                 #[allow(clippy::cast_precision_loss)] // only to compare it with a limit
                 self.within(node, span, value as f64, path)?;
-                as_json(value)
+                self.integer(node, value, path)
             }
-            (Type::Number(span), Some(Plain::Number(value))) => {
+            (Type::Number(span), Some(Plain::Number(value))) if value.is_finite() => {
                 self.within(node, span, value, path)?;
                 Number::from_f64(value).map(Json::Number)
             }
@@ -36,6 +36,16 @@ impl Reading<'_> {
                 None
             }
         }
+    }
+
+    /// An integer that JSON and every part of the program can hold.
+    fn integer(&mut self, node: &Node, value: i128, path: &str) -> Option<Json> {
+        let json = as_json(value);
+        if json.is_none() {
+            let limits = format!("from {} to {}", i64::MIN, u64::MAX);
+            self.limit(node, path, limits, value.to_string());
+        }
+        json
     }
 
     fn within<N: Copy + PartialOrd + std::fmt::Display>(
@@ -65,24 +75,16 @@ impl Reading<'_> {
         let found = super::super::yaml::quoted(text);
         let fault = match (ty, ty.project(value.clone())) {
             (_, Ok(value)) => return Some(value),
-            (Type::Enum(words), _) => ArgumentFault::Word {
-                path,
-                found: text.to_owned(),
-                words: words.to_vec(),
-            },
+            (Type::Enum(words), _) => {
+                ArgumentFault::Word { path, found: text.to_owned(), words: words.to_vec() }
+            }
             (Type::String(limits), _) if !limits.lengths.holds(text.chars().count()) => {
                 let limits = limits.lengths.describe("character");
-                ArgumentFault::Limit {
-                    path,
-                    limits,
-                    found,
-                }
+                ArgumentFault::Limit { path, limits, found }
             }
-            (_, Err(mismatch)) => ArgumentFault::Form {
-                path,
-                form: mismatch.reason.to_string(),
-                found,
-            },
+            (_, Err(mismatch)) => {
+                ArgumentFault::Form { path, form: mismatch.reason.to_string(), found }
+            }
         };
         self.flaw(node.span.clone(), fault);
         None
@@ -91,9 +93,7 @@ impl Reading<'_> {
 
 fn as_json(value: i128) -> Option<Json> {
     let signed = i64::try_from(value).ok().map(Number::from);
-    signed
-        .or_else(|| u64::try_from(value).ok().map(Number::from))
-        .map(Json::Number)
+    signed.or_else(|| u64::try_from(value).ok().map(Number::from)).map(Json::Number)
 }
 
 /// What a scalar means where nothing is known of it.

@@ -31,8 +31,8 @@ pub(crate) struct ExaminedStep<'t> {
     pub(crate) flaws: Vec<ArgumentFlaw>,
     /// Its literal durations.
     pub(crate) durations: Vec<WrittenDuration>,
-    /// The lists among its parameters that are written and empty, by path.
-    pub(crate) empty_lists: Vec<(String, Range<usize>)>,
+    /// The lists and selectors among its parameters that are written and empty, by path.
+    pub(crate) empty: Vec<(String, Range<usize>)>,
     /// The steps that its `with` and `when` name.
     pub(crate) uses: BTreeSet<usize>,
 }
@@ -120,17 +120,12 @@ impl<'t> Scene<'_, 't> {
             sites: Vec::new(),
             flaws: Vec::new(),
             durations: Vec::new(),
-            empty_lists: Vec::new(),
+            empty: Vec::new(),
             uses: BTreeSet::new(),
         };
         let known = self.when(&mut step, written.when, when);
         self.arguments(&mut step, written, &known);
-        step.uses = step
-            .sites
-            .iter()
-            .flat_map(|site| &site.inferred.steps)
-            .copied()
-            .collect();
+        step.uses = step.sites.iter().flat_map(|site| &site.inferred.steps).copied().collect();
         self.log(&mut step, written.log, &known);
         step
     }
@@ -154,11 +149,7 @@ impl<'t> Scene<'_, 't> {
         let site = self.infer(node, borrowed(parsed), Role::When, &Type::Boolean, &nothing);
         step.sites.push(site);
         let text = node.text().unwrap_or_default();
-        step.when = Some(Argument::Template(Expression::new(
-            text,
-            &Type::Boolean,
-            "when",
-        )));
+        step.when = Some(Argument::Template(Expression::new(text, true, &Type::Boolean, "when")));
         match parsed.as_ref().ok().and_then(Template::whole) {
             Some(condition) => nothing.when(condition),
             None => nothing,
@@ -167,9 +158,7 @@ impl<'t> Scene<'_, 't> {
 
     fn arguments(&self, step: &mut ExaminedStep<'t>, written: &WrittenStep<'t>, known: &Known) {
         let mut reading = Reading::default();
-        let head = written
-            .action
-            .map_or(written.head(), |action| action.span.clone());
+        let head = written.action.map_or(written.head(), |action| action.span.clone());
         let pairs = match written.with {
             None => Some([].as_slice()),
             Some(with) if with.is_null() => Some([].as_slice()),
@@ -188,14 +177,13 @@ impl<'t> Scene<'_, 't> {
             }
         }
         for slot in &reading.slots {
-            let parsed = template::parse(slot.node.text().unwrap_or_default());
             let role = Role::Parameter(slot.path.clone());
-            let site = self.infer(slot.node, borrowed(&parsed), role, &slot.wanted, known);
+            let site = self.infer(slot.node, borrowed(&slot.parsed), role, &slot.wanted, known);
             step.sites.push(site);
         }
         step.flaws = reading.flaws;
         step.durations = reading.durations;
-        step.empty_lists = reading.empty_lists;
+        step.empty = reading.empty;
     }
 
     fn log(&self, step: &mut ExaminedStep<'t>, written: Option<&'t Node>, known: &Known) {
@@ -232,14 +220,7 @@ impl<'t> Scene<'_, 't> {
         for flaw in &mut inferred.flaws {
             flaw.span = offsets.range(flaw.span.clone());
         }
-        Site {
-            step: self.index,
-            role,
-            node,
-            wanted: wanted.clone(),
-            is_text,
-            inferred,
-        }
+        Site { step: self.index, role, node, wanted: wanted.clone(), is_text, inferred }
     }
 }
 

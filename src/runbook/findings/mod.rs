@@ -1,6 +1,8 @@
 //! What is to be said about a runbook: one [`Finding`] a place, in source order, capped.
 
+mod excerpt;
 pub mod render;
+mod reports;
 pub(crate) mod spelling;
 
 use std::cell::Cell;
@@ -9,7 +11,8 @@ use std::ops::Range;
 use super::Source;
 use super::checks::{Rule, too_many_findings};
 
-/// The most findings that are reported of one file. Nobody reads more; a broken file can have a hundred thousand.
+/// The most findings that are reported of one file. Nobody reads more; a broken file can have a
+/// hundred thousand.
 pub const MAX_FINDINGS: usize = 100;
 
 /// How grave a finding is.
@@ -108,50 +111,60 @@ impl Finding {
 /// The findings of one file while they are being made.
 pub(crate) struct Findings {
     list: Vec<Finding>,
+    /// How many were left out, and whether an error was among them.
+    left_out: usize,
+    wrong: bool,
     pub(crate) spelling: Spelling,
 }
 
 impl Findings {
+    /// Beyond so many, only those that come first in the file are kept: a broken file can have a
+    /// hundred thousand.
+    const KEPT: usize = 40 * MAX_FINDINGS;
+
     pub(crate) fn new() -> Self {
-        Self {
-            list: Vec::new(),
-            spelling: Spelling::new(),
-        }
+        Self { list: Vec::new(), left_out: 0, wrong: false, spelling: Spelling::new() }
     }
 
     pub(crate) fn push(&mut self, finding: Finding) {
+        self.wrong |= finding.severity == Severity::Error;
         self.list.push(finding);
+        if self.list.len() > Self::KEPT {
+            self.keep_first();
+        }
     }
 
-    /// In source order, each once, and no more than anybody reads; also whether there is an error among all of them.
+    /// In source order, each once, and no more than anybody reads; also whether there is an error
+    /// among all of them.
     pub(crate) fn finish(mut self, source: &Source) -> (Vec<Finding>, bool) {
+        self.keep_first();
         for finding in &mut self.list {
             finding.span = source.clamp(finding.span.clone());
             for label in &mut finding.labels {
                 label.span = source.clamp(label.span.clone());
             }
         }
+        if self.left_out > 0 {
+            let last = self.list.last().map_or(0, |finding| finding.span.start);
+            self.list.push(too_many_findings::more(last, self.left_out));
+        }
+        (self.list, self.wrong)
+    }
+
+    fn keep_first(&mut self) {
         let order = |a: &Finding, b: &Finding| {
             let key = |f: &Finding| (f.span.start, f.span.end, f.severity, f.code);
             key(a).cmp(&key(b)).then_with(|| a.message.cmp(&b.message))
         };
         self.list.sort_by(order);
         self.list.dedup();
-        let wrong = self
-            .list
-            .iter()
-            .any(|finding| finding.severity == Severity::Error);
-        if self.list.len() > MAX_FINDINGS {
-            let rest = self.list.split_off(MAX_FINDINGS);
-            let (at, count) = (rest[0].span.start, rest.len());
-            self.list.push(too_many_findings::more(at, count));
-        }
-        (self.list, wrong)
+        self.left_out += self.list.len().saturating_sub(MAX_FINDINGS);
+        self.list.truncate(MAX_FINDINGS);
     }
 }
 
-/// Finds near names, within a budget for the whole file: a file of ten thousand wrong names would otherwise be compared
-/// with ten thousand right ones each.
+/// Finds near names, within a budget for the whole file: a file of ten thousand wrong names would
+/// otherwise be compared with ten thousand right ones each.
 pub(crate) struct Spelling {
     left: Cell<usize>,
 }
@@ -170,9 +183,7 @@ impl Spelling {
     const LISTED: usize = 12;
 
     pub(crate) fn new() -> Self {
-        Self {
-            left: Cell::new(Self::BUDGET),
-        }
+        Self { left: Cell::new(Self::BUDGET) }
     }
 
     /// The right spelling of a name, if one is near.

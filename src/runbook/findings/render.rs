@@ -2,19 +2,17 @@
 
 use std::fmt::Write as _;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Patch, Renderer, Snippet};
+use annotate_snippets::{Group, Level, Origin, Renderer};
 use serde_json::{Value as Json, json};
 
+use super::excerpt::{self, Excerpt};
+pub use super::reports::{github, sarif};
 use super::{Finding, Severity};
 use crate::runbook::Source;
 
 /// As a compiler shows them: the message, the lines that it is about, and help.
 pub fn human(source: &Source, findings: &[Finding], color: bool) -> String {
-    let renderer = if color {
-        Renderer::styled()
-    } else {
-        Renderer::plain()
-    };
+    let renderer = if color { Renderer::styled() } else { Renderer::plain() };
     let mut text = String::new();
     for finding in findings {
         let _ = writeln!(text, "{}\n", renderer.render(&report(source, finding)));
@@ -41,10 +39,7 @@ pub fn short(source: &Source, findings: &[Finding]) -> String {
 
 /// For programs: one object a finding, with the places counted as editors do.
 pub fn json(source: &Source, findings: &[Finding]) -> Json {
-    findings
-        .iter()
-        .map(|finding| object(source, finding))
-        .collect()
+    findings.iter().map(|finding| object(source, finding)).collect()
 }
 
 fn object(source: &Source, finding: &Finding) -> Json {
@@ -79,38 +74,31 @@ fn one_line(text: &str) -> String {
 }
 
 fn report<'s>(source: &'s Source, finding: &'s Finding) -> Vec<Group<'s>> {
-    let snippet = || Snippet::source(source.text()).path(source.name());
-    let labels = finding.labels.iter().map(|label| {
-        let span = source.clamp(label.span.clone());
-        AnnotationKind::Context
-            .span(span)
-            .label(label.text.as_str())
-    });
-    let span = source.clamp(finding.span.clone());
-    let primary = AnnotationKind::Primary.span(span.clone());
     let level = match finding.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
         Severity::Note => Level::NOTE,
     };
-    let title = level
-        .primary_title(finding.message.as_str())
-        .id(finding.code);
-    let shown = snippet().annotation(primary).annotations(labels);
-    let mut groups = vec![title.element(shown)];
-    if let Some(help) = &finding.help {
-        let title = Level::HELP.secondary_title(help.as_str());
-        groups.push(match &finding.suggestion {
-            Some(suggestion) => {
-                let patch = Patch::new(span, suggestion.as_str());
-                title.element(
-                    Snippet::source(source.text())
-                        .path(source.name())
-                        .patch(patch),
-                )
-            }
-            None => Group::with_title(title),
-        });
-    }
+    let title = level.primary_title(finding.message.as_str()).id(finding.code);
+    let at = source.position(finding.span.start);
+    let origin = Origin::path(source.name()).line(at.line).char_column(at.column);
+    let mut groups = vec![match excerpt::all(source, finding) {
+        Some(excerpts) => title.elements(excerpts),
+        None => title.element(origin),
+    }];
+    groups.extend(finding.help.as_deref().map(|help| help_group(source, finding, help)));
     groups
+}
+
+fn help_group<'s>(source: &'s Source, finding: &'s Finding, help: &'s str) -> Group<'s> {
+    let title = Level::HELP.secondary_title(help);
+    let span = source.clamp(finding.span.clone());
+    let patched = finding
+        .suggestion
+        .as_deref()
+        .and_then(|suggestion| Some(Excerpt::of(source, span.clone())?.patched(&span, suggestion)));
+    match patched {
+        Some(patched) => title.element(patched),
+        None => Group::with_title(title),
+    }
 }

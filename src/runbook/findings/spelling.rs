@@ -21,11 +21,7 @@ pub fn nearest<'n>(wrong: &str, names: impl IntoIterator<Item = &'n str>) -> Opt
         let allowed = (wrong.chars().count().max(name.chars().count()) / 3).max(1);
         (distance <= allowed && name != wrong).then_some((distance, name))
     };
-    names
-        .into_iter()
-        .filter_map(distance)
-        .min()
-        .map(|(_, name)| name)
+    names.into_iter().filter_map(distance).min().map(|(_, name)| name)
 }
 
 fn fold(name: &str) -> String {

@@ -1,5 +1,5 @@
-//! One text for each meaning: `a  .b` and `a.b` are the same condition. Used to see that a step runs under the same
-//! `when` as the step whose output it names.
+//! One text for each meaning: `a  .b` and `a.b` are the same condition. Used to see that a step
+//! runs under the same `when` as the step whose output it names.
 
 use std::fmt::Write as _;
 
@@ -104,10 +104,8 @@ fn write_item(of: &Expr<'_>, subscript: &Expr<'_>, out: &mut String) {
 }
 
 fn bracketed(expr: &Expr<'_>, out: &mut String) {
-    let simple = matches!(
-        expr,
-        Expr::Var(_) | Expr::Const(_) | Expr::GetAttr(_) | Expr::GetItem(_)
-    );
+    let simple =
+        matches!(expr, Expr::Var(_) | Expr::Const(_) | Expr::GetAttr(_) | Expr::GetItem(_));
     if simple {
         return write(expr, out);
     }

@@ -1,4 +1,5 @@
-//! What a condition tells of what stands behind it: in `a.x if a is defined else 0`, the first `a` is there.
+//! What a condition tells of what stands behind it: in `a.x if a is defined else 0`, the first `a`
+//! is there.
 
 use std::collections::BTreeSet;
 
@@ -44,10 +45,7 @@ impl Known {
     pub(crate) fn has_output(&self, id: &str, absence: &Absence) -> bool {
         let same_when = !absence.may_fail
             && !absence.when.is_empty()
-            && absence
-                .when
-                .iter()
-                .all(|condition| self.holds.contains(condition));
+            && absence.when.iter().all(|condition| self.holds.contains(condition));
         same_when || self.is_defined(id)
     }
 
@@ -83,8 +81,7 @@ impl Known {
 
     fn learn_one(&mut self, condition: &Expr<'_>, truth: bool) {
         let text = canonical(condition);
-        self.holds
-            .insert(if truth { text } else { format!("not ({text})") });
+        self.holds.insert(if truth { text } else { format!("not ({text})") });
         match condition {
             Expr::Test(test) => match (test.name, truth) {
                 ("defined", true) | ("undefined", false) => {

@@ -1,5 +1,6 @@
 //! Templates: `{{ expression }}` in a text. Parses them within limits and infers what they yield.
-//! Places are bytes of the decoded text; the caller knows how they map to the file. Knows no rule and no document.
+//! Places are bytes of the decoded text; the caller knows how they map to the file. Knows no rule
+//! and no document.
 
 pub(crate) mod canonical;
 pub(crate) mod filters;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 pub(crate) use infer::infer;
 pub(crate) use known::Known;
 pub(crate) use names::{Absence, Names, Output};
-pub(crate) use parse::{Template, inside_braces, is_template, parse};
+pub(crate) use parse::{MAX_BYTES, MAX_TOKENS, Template, inside_braces, is_template, parse};
 
 use super::types::{Record, Type};
 
@@ -37,6 +38,7 @@ pub(crate) enum Fault {
     Statement,
     Comment,
     TooLong,
+    TooManyBytes,
     FunctionCall,
     MissingElse,
     UnknownName(String),
@@ -54,7 +56,9 @@ pub(crate) enum Fault {
     UnknownTest(String),
     /// A filter or test that was given something it cannot take.
     Argument {
-        filter: String,
+        /// "filter" or "test".
+        what: &'static str,
+        name: String,
         wanted: String,
         found: String,
     },

@@ -1,4 +1,5 @@
-//! What operators take and give. Nothing is converted silently: a text is not a number, and only a boolean is true.
+//! What operators take and give. Nothing is converted silently: a text is not a number, and only a
+//! boolean is true.
 
 use minijinja::machinery::ast::{BinOpKind, CompareOpKind};
 
@@ -9,7 +10,7 @@ use super::filters::unlimited;
 pub(crate) fn binary(op: BinOpKind, left: &Type, right: &Type) -> Option<Type> {
     use BinOpKind::{Add, Concat, Div};
     match (op, left, right) {
-        (Concat, a, b) => (a.is_printable() && b.is_printable()).then(Type::built_text),
+        (Concat, a, b) => (joins(a) && joins(b)).then(Type::built_text),
         (Div, a, b) => (is_number(a) && is_number(b)).then(Type::number),
         (Add, a, b) if a.is_text() && b.is_text() => Some(Type::built_text()),
         (Add, Type::List(a, _), Type::List(b, _)) => {
@@ -21,8 +22,8 @@ pub(crate) fn binary(op: BinOpKind, left: &Type, right: &Type) -> Option<Type> {
     }
 }
 
-/// The comparison that a binary operator is, if it is one: the parser writes a single one so, and only a chain of them
-/// as a comparison.
+/// The comparison that a binary operator is, if it is one: the parser writes a single one so, and
+/// only a chain of them as a comparison.
 pub(crate) fn comparison(op: BinOpKind) -> Option<CompareOpKind> {
     Some(match op {
         BinOpKind::Eq => CompareOpKind::Eq,
@@ -67,6 +68,11 @@ fn alike(left: &Type, right: &Type) -> bool {
 fn ordered(left: &Type, right: &Type) -> bool {
     let text = |ty: &Type| matches!(ty, Type::String(_) | Type::Enum(_) | Type::Any);
     is_number(left) && is_number(right) || text(left) && text(right)
+}
+
+/// Can be joined to a text. minijinja would write a boolean as Python does, `True`.
+pub(crate) fn joins(ty: &Type) -> bool {
+    ty.is_printable() && *ty != Type::Boolean
 }
 
 fn is_number(ty: &Type) -> bool {

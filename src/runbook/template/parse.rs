@@ -1,4 +1,5 @@
-//! A text into minijinja's syntax tree, with what a runbook does not allow refused before the parser sees it.
+//! A text into minijinja's syntax tree, with what a runbook does not allow refused before the
+//! parser sees it.
 
 use std::ops::Range;
 
@@ -7,9 +8,13 @@ use minijinja::machinery::{self, Span, Token};
 
 use super::{Fault, Flaw};
 
-/// The most tokens of one expression. minijinja's parser recurses once per operator, and a stack ends at about 1.8 KB
-/// of them in a debug build.
+/// The most tokens of one expression. minijinja's parser recurses once per operator, and a stack
+/// ends at about 1.8 KB of them in a debug build.
 pub(crate) const MAX_TOKENS: usize = 256;
+
+/// The longest text with a template in it. minijinja counts lines and columns in 16 bits, and
+/// panics beyond them.
+pub(crate) const MAX_BYTES: usize = 32 * 1024;
 
 /// A parsed text.
 pub(crate) struct Template<'t> {
@@ -24,6 +29,9 @@ pub(crate) fn is_template(text: &str) -> bool {
 
 /// Parses a text.
 pub(crate) fn parse(text: &str) -> Result<Template<'_>, Box<Flaw>> {
+    if text.len() > MAX_BYTES {
+        return Err(flaw(0..0, Fault::TooManyBytes));
+    }
     screen(text)?;
     let root = machinery::parse(text, "template", Default::default());
     let root = root.map_err(|error| syntax(text, &error))?;
@@ -49,21 +57,17 @@ impl<'t> Template<'t> {
     }
 
     fn emitted(&self) -> impl Iterator<Item = &EmitExpr<'t>> {
-        self.statements()
-            .iter()
-            .filter_map(|statement| match statement {
-                Stmt::EmitExpr(emit) => Some(&**emit),
-                _ => None,
-            })
+        self.statements().iter().filter_map(|statement| match statement {
+            Stmt::EmitExpr(emit) => Some(&**emit),
+            _ => None,
+        })
     }
 
-    /// The expression, when there is nothing around it but blanks: its value is then handed on as it is.
+    /// The expression, when there is nothing around it but blanks: its value is then handed on as
+    /// it is.
     pub(crate) fn whole(&self) -> Option<&Expr<'t>> {
         let is_blank = |statement: &&Stmt| matches!(statement, Stmt::EmitRaw(raw) if raw.raw.trim().is_empty());
-        let mut rest = self
-            .statements()
-            .iter()
-            .filter(|statement| !is_blank(statement));
+        let mut rest = self.statements().iter().filter(|statement| !is_blank(statement));
         match (rest.next(), rest.next()) {
             (Some(Stmt::EmitExpr(emit)), None) => Some(&emit.expr),
             _ => None,
@@ -78,7 +82,8 @@ pub(crate) fn inside_braces(text: &str) -> Option<&str> {
     Some(inside.strip_suffix(['-', '+']).unwrap_or(inside).trim())
 }
 
-/// Refuses statements, comments and long expressions by their tokens, which are found without recursion.
+/// Refuses statements, comments and long expressions by their tokens, which are found without
+/// recursion.
 fn screen(text: &str) -> Result<(), Box<Flaw>> {
     let mut tokens_inside = 0;
     let mut inside = None;
@@ -117,17 +122,13 @@ fn refuse_comment(text: &str, gap: Range<usize>) -> Result<(), Box<Flaw>> {
         return Ok(());
     };
     let start = gap.start + at;
-    let end = text[start..]
-        .find("#}")
-        .map_or(gap.end, |end| start + end + 2);
+    let end = text[start..].find("#}").map_or(gap.end, |end| start + end + 2);
     Err(flaw(start..end, Fault::Comment))
 }
 
 /// A whole `{% … %}`.
 fn statement(text: &str, start: usize) -> Range<usize> {
-    let end = text[start..]
-        .find("%}")
-        .map_or(start + 2, |end| start + end + 2);
+    let end = text[start..].find("%}").map_or(start + 2, |end| start + end + 2);
     start..end.min(text.len())
 }
 

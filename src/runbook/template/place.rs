@@ -1,5 +1,5 @@
-//! Where an expression stands. minijinja's own spans are wrong for chains of three attributes and more, but its names
-//! borrow from the text, so that their addresses tell.
+//! Where an expression stands. minijinja's own spans are wrong for chains of three attributes and
+//! more, but its names borrow from the text, so that their addresses tell.
 
 use std::ops::Range;
 
@@ -28,10 +28,7 @@ pub(crate) fn of(text: &str, expr: &Expr<'_>) -> Range<usize> {
         Expr::BinOp(op) => of(text, &op.left).start..of(text, &op.right).end,
         Expr::Compare(compare) => {
             let start = of(text, &compare.expr);
-            let end = compare
-                .ops
-                .last()
-                .map_or(start.end, |op| of(text, &op.expr).end);
+            let end = compare.ops.last().map_or(start.end, |op| of(text, &op.expr).end);
             start.start..end
         }
         Expr::IfExpr(choice) => {
@@ -40,10 +37,7 @@ pub(crate) fn of(text: &str, expr: &Expr<'_>) -> Range<usize> {
         }
         Expr::Filter(filter) => {
             let name = of_name(text, filter.name);
-            let start = filter
-                .expr
-                .as_ref()
-                .map_or(name.start, |e| of(text, e).start);
+            let start = filter.expr.as_ref().map_or(name.start, |e| of(text, e).start);
             start..after_arguments(text, name.end, &filter.args)
         }
         Expr::Test(test) => {

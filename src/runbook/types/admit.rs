@@ -10,13 +10,15 @@ use crate::runbook::duration::Duration;
 /// A value that does not have its type.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mismatch {
-    /// The way to it from the value that was judged: `labels.Name`, `nodes[2]`; empty for the value itself.
+    /// The way to it from the value that was judged: `labels.Name`, `nodes[2]`; empty for the value
+    /// itself.
     pub path: String,
     /// What is wrong there.
     pub reason: Reason,
 }
 
-/// Why a value does not have a type. Says what a value *is*, never what it says, for it may be confidential.
+/// Why a value does not have a type. Says what a value *is*, never what it says, for it may be
+/// confidential.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Reason {
     /// Another kind of value.
@@ -56,36 +58,26 @@ impl fmt::Display for Mismatch {
 
 impl Mismatch {
     fn here(reason: Reason) -> Self {
-        Self {
-            path: String::new(),
-            reason,
-        }
+        Self { path: String::new(), reason }
     }
 
     /// The same, seen from one level further out.
     fn inside(mut self, step: &str) -> Self {
-        let joint = if self.path.is_empty() || self.path.starts_with('[') {
-            ""
-        } else {
-            "."
-        };
+        let joint = if self.path.is_empty() || self.path.starts_with('[') { "" } else { "." };
         self.path = format!("{step}{joint}{}", self.path);
         self
     }
 }
 
 impl Type {
-    /// The value as this type has it: fields that a record does not have are left out, and a number or boolean becomes
-    /// text where text is wanted.
+    /// The value as this type has it: fields that a record does not have are left out, and a number
+    /// or boolean becomes text where text is wanted.
     ///
     /// # Errors
     /// The value does not have the type.
     pub fn project(&self, value: Json) -> Result<Json, Mismatch> {
         let wrong = |value: &Json| {
-            Err(Mismatch::here(Reason::Kind {
-                wanted: self.noun(),
-                found: kind(value),
-            }))
+            Err(Mismatch::here(Reason::Kind { wanted: self.noun(), found: kind(value) }))
         };
         match (self, value) {
             (Self::Any, value) => Ok(value),
@@ -156,8 +148,7 @@ fn project_list(of: &Type, lengths: &Lengths, items: Vec<Json>) -> Result<Vec<Js
         return Err(Mismatch::here(Reason::Limit(lengths.describe("item"))));
     }
     let project = |(index, item): (usize, Json)| {
-        of.project(item)
-            .map_err(|wrong: Mismatch| wrong.inside(&format!("[{index}]")))
+        of.project(item).map_err(|wrong: Mismatch| wrong.inside(&format!("[{index}]")))
     };
     items.into_iter().enumerate().map(project).collect()
 }

@@ -18,8 +18,8 @@ pub(crate) enum Misfit {
 }
 
 impl Type {
-    /// Whether what an expression of type `from` yields may be given where `self` is wanted. A wider record may be
-    /// given for a narrower one, and what prints as text for a string.
+    /// Whether what an expression of type `from` yields may be given where `self` is wanted. A
+    /// wider record may be given for a narrower one, and what prints as text for a string.
     pub(crate) fn fits(&self, from: &Self) -> Result<(), Misfit> {
         match (self, from) {
             (Self::Any, _) | (_, Self::Any) => Ok(()),
@@ -47,10 +47,9 @@ impl Type {
             (Self::List(to, _), Self::List(from, _)) | (Self::Map(to, _), Self::Map(from, _)) => {
                 to.fits(from)
             }
-            (Self::Map(to, _), Self::Record(from)) => from
-                .fields
-                .iter()
-                .try_for_each(|field| inside(&field.name, to.fits(&field.ty))),
+            (Self::Map(to, _), Self::Record(from)) => {
+                from.fields.iter().try_for_each(|field| inside(&field.name, to.fits(&field.ty)))
+            }
             (Self::Record(to), Self::Record(from)) => record_fits(to, from),
             _ => Err(Misfit::Type),
         }

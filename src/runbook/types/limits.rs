@@ -13,10 +13,7 @@ pub struct Span<N> {
 
 impl<N: Copy + PartialOrd + Display> Span<N> {
     /// Every value.
-    pub const ANY: Self = Self {
-        minimum: None,
-        maximum: None,
-    };
+    pub const ANY: Self = Self { minimum: None, maximum: None };
 
     /// Whether a value lies in it.
     pub fn holds(&self, value: N) -> bool {
@@ -34,8 +31,8 @@ impl<N: Copy + PartialOrd + Display> Span<N> {
         }
     }
 
-    /// The limits that a value breaks, if it does. A bound that nobody chose, such as the greatest of 32 bits, is only
-    /// named to a value that goes beyond it.
+    /// The limits that a value breaks, if it does. A bound that nobody chose, such as the greatest
+    /// of 32 bits, is only named to a value that goes beyond it.
     pub fn refuse(&self, value: N) -> Option<String> {
         const CHOSEN: usize = 9;
         if self.holds(value) {
@@ -66,10 +63,7 @@ pub struct Lengths {
 
 impl Lengths {
     /// Any number.
-    pub const ANY: Self = Self {
-        minimum: None,
-        maximum: None,
-    };
+    pub const ANY: Self = Self { minimum: None, maximum: None };
 
     /// Whether it may be this long.
     pub fn holds(&self, length: usize) -> bool {

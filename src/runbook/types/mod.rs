@@ -1,5 +1,6 @@
-//! The types of the language, as the Rust types of an action's parameters and output give them through JSON Schema.
-//! Knows no rule, no runbook and no template: only what a type is, what it admits, and how it is called.
+//! The types of the language, as the Rust types of an action's parameters and output give them
+//! through JSON Schema. Knows no rule, no runbook and no template: only what a type is, what it
+//! admits, and how it is called.
 
 mod admit;
 mod fits;
@@ -7,6 +8,8 @@ mod limits;
 mod names;
 mod schema;
 mod syntax;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;
@@ -105,22 +108,12 @@ impl Record {
 impl Type {
     /// Text of any form.
     pub const fn text() -> Self {
-        Self::String(Text {
-            syntax: None,
-            lengths: Lengths::ANY,
-            pattern: None,
-            built: false,
-        })
+        Self::String(Text { syntax: None, lengths: Lengths::ANY, pattern: None, built: false })
     }
 
     /// Text that a template puts together.
     pub(crate) const fn built_text() -> Self {
-        Self::String(Text {
-            syntax: None,
-            lengths: Lengths::ANY,
-            pattern: None,
-            built: true,
-        })
+        Self::String(Text { syntax: None, lengths: Lengths::ANY, pattern: None, built: true })
     }
 
     /// Any whole number.
@@ -221,11 +214,7 @@ impl fmt::Display for Type {
             Self::Record(record) => {
                 const SHOWN: usize = 6;
                 let names: Vec<&str> = record.names().take(SHOWN).collect();
-                let more = if record.fields.len() > SHOWN {
-                    ", …"
-                } else {
-                    ""
-                };
+                let more = if record.fields.len() > SHOWN { ", …" } else { "" };
                 write!(f, "record of {}{more}", names.join(", "))
             }
             Self::Optional(of) => write!(f, "optional {of}"),

@@ -1,4 +1,5 @@
-//! Types as a runbook writes them: `string`, `list of integer`, `map of string`, `optional duration`.
+//! Types as a runbook writes them: `string`, `list of integer`, `map of string`, `optional
+//! duration`.
 
 use super::{Lengths, Span, Type};
 
@@ -45,17 +46,9 @@ mod tests {
 
     #[test]
     fn names_and_types_agree() {
-        for text in [
-            "string",
-            "list of integer",
-            "map of list of string",
-            "optional duration",
-        ] {
+        for text in ["string", "list of integer", "map of list of string", "optional duration"] {
             assert_eq!(Type::named(text).unwrap().to_string(), text);
         }
-        assert_eq!(
-            Type::named("list of int"),
-            Err(UnknownType("int".to_owned()))
-        );
+        assert_eq!(Type::named("list of int"), Err(UnknownType("int".to_owned())));
     }
 }

@@ -1,5 +1,5 @@
-//! From JSON Schema, as schemars 1 writes it for plain Rust structs, to types. What it cannot say exactly is refused
-//! when the catalogue is built, never guessed.
+//! From JSON Schema, as schemars 1 writes it for plain Rust structs, to types. What it cannot say
+//! exactly is refused when the catalogue is built, never guessed.
 
 use std::sync::Arc;
 
@@ -7,7 +7,8 @@ use serde_json::{Map, Value as Json};
 
 use super::{Field, Lengths, Record, Span, Syntax, Text, Type};
 
-/// A schema that the language has no type for: an action with it is a mistake of the program, found by its tests.
+/// A schema that the language has no type for: an action with it is a mistake of the program, found
+/// by its tests.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {what} has no type in the language of runbooks")]
 pub struct Unsupported {
@@ -29,10 +30,7 @@ impl Record {
         let reader = Reader { root: schema };
         match reader.read(schema, name, 0)? {
             Type::Record(record) => Ok(Arc::unwrap_or_clone(record)),
-            Type::Null => Ok(Self {
-                name: name.to_owned(),
-                ..Self::default()
-            }),
+            Type::Null => Ok(Self { name: name.to_owned(), ..Self::default() }),
             other => Err(unsupported(name, format!("{other} instead of a struct"))),
         }
     }
@@ -50,10 +48,7 @@ fn named(ty: Type, name: &str) -> Type {
 }
 
 fn unsupported(place: &str, what: impl Into<String>) -> Unsupported {
-    Unsupported {
-        place: place.to_owned(),
-        what: what.into(),
-    }
+    Unsupported { place: place.to_owned(), what: what.into() }
 }
 
 struct Reader<'s> {
@@ -104,10 +99,8 @@ impl Reader<'_> {
     /// `T or null`, or the constants of an enum whose variants are documented.
     fn union(&self, choices: &[Json], place: &str, depth: usize) -> Result<Type, Unsupported> {
         let is_null = |choice: &&Json| choice.get("type").is_some_and(|name| name == "null");
-        let constants: Option<Vec<Vec<String>>> = choices
-            .iter()
-            .map(|choice| choice.as_object().and_then(words))
-            .collect();
+        let constants: Option<Vec<Vec<String>>> =
+            choices.iter().map(|choice| choice.as_object().and_then(words)).collect();
         if let Some(constants) = constants {
             return Ok(Type::Enum(constants.concat().into()));
         }
@@ -125,10 +118,7 @@ impl Reader<'_> {
         place: &str,
         depth: usize,
     ) -> Result<Type, Unsupported> {
-        let mut others = names
-            .iter()
-            .filter_map(Json::as_str)
-            .filter(|n| *n != "null");
+        let mut others = names.iter().filter_map(Json::as_str).filter(|n| *n != "null");
         match (others.next(), others.next()) {
             (Some(name), None) => Ok(self.typed(name, schema, place, depth)?.or_null()),
             _ => Err(unsupported(place, "a union")),
@@ -152,10 +142,7 @@ impl Reader<'_> {
                 let items = schema.get("items");
                 let items = items.ok_or_else(|| unsupported(place, "a tuple"))?;
                 let of = self.read(items, &format!("{place}[]"), depth + 1)?;
-                Ok(Type::List(
-                    Box::new(of),
-                    lengths(schema, "minItems", "maxItems"),
-                ))
+                Ok(Type::List(Box::new(of), lengths(schema, "minItems", "maxItems")))
             }
             "object" => self.object(schema, place, depth),
             other => Err(unsupported(place, format!("the type {other}"))),
@@ -172,6 +159,9 @@ impl Reader<'_> {
         if let (None, Some(values)) = (properties, schema.get("additionalProperties"))
             && *values != Json::Bool(false)
         {
+            if text(schema, "x-syntax") == Some("labels") {
+                return Ok(labels());
+            }
             let of = self.read(values, &format!("{place}.*"), depth + 1)?;
             return Ok(Type::Map(Box::new(of), key_syntax(schema, place)?));
         }
@@ -190,12 +180,9 @@ impl Reader<'_> {
         };
         let fields = properties.into_iter().flatten().map(field);
         let mut fields: Vec<Field> = fields.collect::<Result<_, Unsupported>>()?;
-        // JSON's own order depends on how serde_json was built; this one does not.
-        fields.sort_by(|a, b| {
-            b.required
-                .cmp(&a.required)
-                .then_with(|| a.name.cmp(&b.name))
-        });
+        // What must be given comes first; beyond that the order of declaration, which serde_json
+        // keeps here.
+        fields.sort_by_key(|field| !field.required);
         let groups = schema.get("x-exactly-one-of").and_then(Json::as_array);
         let groups = groups.into_iter().flatten();
         let last = place.rsplit('.').next().unwrap_or(place);
@@ -204,12 +191,7 @@ impl Reader<'_> {
             description: text(schema, "description").unwrap_or_default().to_owned(),
             fields,
             exactly_one_of: groups
-                .map(|group| {
-                    strings(Some(group))
-                        .into_iter()
-                        .map(str::to_owned)
-                        .collect()
-                })
+                .map(|group| strings(Some(group)).into_iter().map(str::to_owned).collect())
                 .collect(),
         })))
     }
@@ -223,6 +205,12 @@ impl Reader<'_> {
         };
         own.or_else(referred).unwrap_or_default().to_owned()
     }
+}
+
+/// Kubernetes labels: both the keys and the values have a form.
+fn labels() -> Type {
+    let value = Type::String(Text { syntax: Some(Syntax::LabelValue), ..Text::default() });
+    Type::Map(Box::new(value), Some(Syntax::LabelKey))
 }
 
 /// `x-keys` on a map: the form of its names.
@@ -270,33 +258,21 @@ fn words(schema: &Map<String, Json>) -> Option<Vec<String>> {
     values.iter().map(word).collect()
 }
 
-/// A schema that only documents, which is how schemars writes `serde_json::Value` with a doc comment.
+/// A schema that only documents, which is how schemars writes `serde_json::Value` with a doc
+/// comment.
 fn is_only_annotated(schema: &Map<String, Json>) -> bool {
-    let annotations = [
-        "title",
-        "description",
-        "default",
-        "examples",
-        "$schema",
-        "$defs",
-    ];
+    let annotations = ["title", "description", "default", "examples", "$schema", "$defs"];
     schema.keys().all(|key| annotations.contains(&key.as_str()))
 }
 
 fn lengths(schema: &Map<String, Json>, minimum: &str, maximum: &str) -> Lengths {
     let bound = |key: &str| usize::try_from(schema.get(key)?.as_u64()?).ok();
-    Lengths {
-        minimum: bound(minimum),
-        maximum: bound(maximum),
-    }
+    Lengths { minimum: bound(minimum), maximum: bound(maximum) }
 }
 
 fn number_span(schema: &Map<String, Json>) -> Span<f64> {
     let bound = |key: &str| schema.get(key).and_then(Json::as_f64);
-    Span {
-        minimum: bound("minimum"),
-        maximum: bound("maximum"),
-    }
+    Span { minimum: bound("minimum"), maximum: bound("maximum") }
 }
 
 /// The narrower of what is written and what the Rust integer holds; JSON itself ends at 64 bits.

@@ -34,13 +34,8 @@ impl Syntax {
     }
 
     /// All names, for suggestions.
-    pub const NAMES: [&'static str; 5] = [
-        "kubernetes-name",
-        "label-key",
-        "label-value",
-        "aws-region",
-        "instance-id",
-    ];
+    pub const NAMES: [&'static str; 5] =
+        ["kubernetes-name", "label-key", "label-value", "aws-region", "instance-id"];
 
     /// What the form is called.
     pub fn describe(self) -> &'static str {
@@ -151,22 +146,11 @@ mod tests {
                 vec!["Name", "eks.amazonaws.com/nodegroup", "a_b.c"],
                 vec!["", "/a", "a/", "a/b/c", "Bad.Prefix/x", "-a"],
             ),
-            (
-                LabelValue,
-                vec!["", "nodegroup-relay-services"],
-                vec!["a b", "-"],
-            ),
+            (LabelValue, vec!["", "nodegroup-relay-services"], vec!["a b", "-"]),
             (
                 AwsRegion,
                 vec!["us-west-2", "us-gov-east-1", "ap-southeast-10"],
-                vec![
-                    "",
-                    "us-west",
-                    "us-west-2a",
-                    "uswest-2",
-                    "us--2",
-                    "US-west-2",
-                ],
+                vec!["", "us-west", "us-west-2a", "uswest-2", "us--2", "US-west-2"],
             ),
             (
                 InstanceId,

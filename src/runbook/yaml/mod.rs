@@ -1,7 +1,8 @@
 //! YAML text into a tree in which every node knows its bytes. Knows nothing of runbooks.
 //!
-//! The parser gives events; what YAML allows and a runbook does not (aliases, tags, duplicate keys, a second document)
-//! is recorded as a [`Flaw`] and reading goes on, so that one run reports everything.
+//! The parser gives events; what YAML allows and a runbook does not (aliases, tags, duplicate keys,
+//! a second document) is recorded as a [`Flaw`] and reading goes on, so that one run reports
+//! everything.
 
 mod offsets;
 mod schema;
@@ -132,9 +133,5 @@ pub(crate) fn quoted(text: &str) -> String {
     const SHOWN: usize = 40;
     let line = text.lines().next().unwrap_or_default();
     let short: String = line.chars().take(SHOWN).collect();
-    if short.len() < text.len() {
-        format!("'{short}…'")
-    } else {
-        format!("'{short}'")
-    }
+    if short.len() < text.len() { format!("'{short}…'") } else { format!("'{short}'") }
 }

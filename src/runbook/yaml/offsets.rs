@@ -1,7 +1,7 @@
 //! From a place in a scalar's decoded text back to the byte of the file that it was written in.
 //!
-//! Quotes, escapes, folding, indentation and line breaks make the two differ. The way back is found by walking both
-//! texts together and meeting again at every character that is not blank.
+//! Quotes, escapes, folding, indentation and line breaks make the two differ. The way back is found
+//! by walking both texts together and meeting again at every character that is not blank.
 
 use std::ops::Range;
 
@@ -30,17 +30,10 @@ impl Offsets {
         };
         let quoted = matches!(style, ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted);
         let start = (node.span.start + usize::from(quoted)).min(file.len());
-        if file
-            .get(start..)
-            .is_some_and(|rest| rest.starts_with(text.as_str()))
-        {
+        if file.get(start..).is_some_and(|rest| rest.starts_with(text.as_str())) {
             return Self::Same(start);
         }
-        let walk = Walk {
-            file,
-            at: start,
-            style: *style,
-        };
+        let walk = Walk { file, at: start, style: *style };
         Self::Table(walk.table(text))
     }
 
@@ -83,11 +76,7 @@ impl Walk<'_> {
             let start = self.at;
             self.pass(character);
             let end = self.at;
-            table.push(Row {
-                decoded,
-                start,
-                end,
-            });
+            table.push(Row { decoded, start, end });
         }
         table
     }
@@ -130,8 +119,8 @@ impl Walk<'_> {
         self.at = self.file.floor_char_boundary(self.at.min(self.file.len()));
     }
 
-    /// A decoded blank may be one of many or stand for a folded line break: the first takes the whole run, and those
-    /// after it nothing. Only blanks are placed loosely by that.
+    /// A decoded blank may be one of many or stand for a folded line break: the first takes the
+    /// whole run, and those after it nothing. Only blanks are placed loosely by that.
     fn pass_blanks(&mut self) {
         let rest = &self.file[self.at..];
         self.at += rest.len() - rest.trim_start_matches(is_blank).len();
@@ -153,9 +142,7 @@ impl Walk<'_> {
                 return (1 + kind.len_utf8(), named);
             }
         };
-        let code = rest
-            .get(1..=digits)
-            .and_then(|hex| u32::from_str_radix(hex, 16).ok());
+        let code = rest.get(1..=digits).and_then(|hex| u32::from_str_radix(hex, 16).ok());
         match code.and_then(char::from_u32) {
             Some(character) => (2 + digits, Escape::Character(character)),
             // Half of a surrogate pair: the other half is written the same way behind it.
@@ -210,12 +197,8 @@ mod tests {
 
     /// What may stand between two words; `@` is an indentation.
     const BETWEEN: [&[&str]; 5] = [
-        &[
-            " ", "  ", " é ", " 🚀 ", "-", " a'b ", "\n@", "\n\n@", " \\ ", " x#y ", " \"q\" ",
-        ],
-        &[
-            " ", "''", " '' ", "é", "\n@", " \n  @", "\n\n\n@", " # ", ": ", "\\n", "\"", "\t",
-        ],
+        &[" ", "  ", " é ", " 🚀 ", "-", " a'b ", "\n@", "\n\n@", " \\ ", " x#y ", " \"q\" "],
+        &[" ", "''", " '' ", "é", "\n@", " \n  @", "\n\n\n@", " # ", ": ", "\\n", "\"", "\t"],
         &[
             " ",
             "\\n",
@@ -241,12 +224,8 @@ mod tests {
             "\\L",
             "\\_",
         ],
-        &[
-            " ", "\n@", "\n\n@", "\n@  ", "é ", "' ", "\" ", "\\n", " # ", ": ", "\t",
-        ],
-        &[
-            " ", "\n@", "\n\n@", "\n@  ", " é", "'", "\"", "\\n", " # ", "\n\n\n@", " \n@",
-        ],
+        &[" ", "\n@", "\n\n@", "\n@  ", "é ", "' ", "\" ", "\\n", " # ", ": ", "\t"],
+        &[" ", "\n@", "\n\n@", "\n@  ", " é", "'", "\"", "\\n", " # ", "\n\n\n@", " \n@"],
     ];
 
     /// A scalar of a style with the words `T0T`, `T1T`, … in it.
@@ -265,21 +244,11 @@ mod tests {
             0 => format!("k: {body}\nz: 1\n"),
             1 => format!("k: '{body}'\nz: 1\n"),
             2 => format!("k: \"{body}\"\nz: 1\n"),
-            3 => format!(
-                "k: |{}\n{indent}{body}\nz: 1\n",
-                dice.pick(&["", "-", "+", " # c"])
-            ),
+            3 => format!("k: |{}\n{indent}{body}\nz: 1\n", dice.pick(&["", "-", "+", " # c"])),
             _ => format!("k: >{}\n{indent}{body}\nz: 1\n", dice.pick(&["", "-", "+"])),
         };
         let crlf = dice.below(6) == 0;
-        (
-            if crlf {
-                text.replace('\n', "\r\n")
-            } else {
-                text
-            },
-            count,
-        )
+        (if crlf { text.replace('\n', "\r\n") } else { text }, count)
     }
 
     #[test]

@@ -45,9 +45,7 @@ fn number(text: &str) -> Option<Plain<'_>> {
 
 fn radix(digits: &str, radix: u32) -> Option<Plain<'_>> {
     let clean = digits.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    clean
-        .then(|| i128::from_str_radix(digits, radix).ok())?
-        .map(Plain::Integer)
+    clean.then(|| i128::from_str_radix(digits, radix).ok())?.map(Plain::Integer)
 }
 
 #[cfg(test)]
@@ -56,9 +54,8 @@ mod tests {
 
     #[test]
     fn only_the_core_schema_counts() {
-        for text in [
-            "yes", "on", "012", "1_000", "1.2.3", "-", ".", "1e", "0x", "0xg", "a1", "+-1",
-        ] {
+        for text in ["yes", "on", "012", "1_000", "1.2.3", "-", ".", "1e", "0x", "0xg", "a1", "+-1"]
+        {
             assert_eq!(resolve(text), Plain::Text(text), "{text}");
         }
         assert_eq!(resolve("-12"), Plain::Integer(-12));

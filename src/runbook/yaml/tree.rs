@@ -1,4 +1,5 @@
-//! Events into the tree, within limits, with everything that a runbook may not use reported in passing.
+//! Events into the tree, within limits, with everything that a runbook may not use reported in
+//! passing.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -73,7 +74,12 @@ impl<'t> Loader<'t> {
                 Err(error) => {
                     let end = self.text.len();
                     let at = error.marker().byte_offset().unwrap_or(end).min(end);
-                    self.flaw(at..at, Fault::Syntax(error.info()));
+                    let info = error.info();
+                    let fault = match info.contains("recursion limit") {
+                        true => Fault::TooDeep,
+                        false => Fault::Syntax(info),
+                    };
+                    self.flaw(at..at, fault);
                     return false;
                 }
             };
@@ -99,11 +105,7 @@ impl<'t> Loader<'t> {
                 self.complete(Node { span, kind });
             }
             Event::Scalar(text, style, ..) => {
-                let text = if at.is_empty() {
-                    String::new()
-                } else {
-                    text.into_owned()
-                };
+                let text = if at.is_empty() { String::new() } else { text.into_owned() };
                 self.complete(scalar(span, text, style));
             }
             Event::Alias(_) | Event::UnresolvedAlias(_) => {
@@ -160,11 +162,7 @@ impl<'t> Loader<'t> {
             self.flaw(span, Fault::TooDeep);
             return false;
         }
-        self.open.push(Open {
-            node: Node { span, kind },
-            key: None,
-            number: self.nodes,
-        });
+        self.open.push(Open { node: Node { span, kind }, key: None, number: self.nodes });
         true
     }
 
@@ -219,28 +217,20 @@ impl<'t> Loader<'t> {
 }
 
 fn scalar(span: Range<usize>, text: String, style: ScalarStyle) -> Node {
-    Node {
-        span,
-        kind: Kind::Scalar { text, style },
-    }
+    Node { span, kind: Kind::Scalar { text, style } }
 }
 
 fn last_end(kind: &Kind) -> Option<usize> {
     match kind {
         Kind::List(items) => items.last().map(|item| item.span.end),
-        Kind::Map(pairs) => pairs
-            .last()
-            .map(|(key, value)| value.span.end.max(key.span.end)),
+        Kind::Map(pairs) => pairs.last().map(|(key, value)| value.span.end.max(key.span.end)),
         Kind::Scalar { .. } | Kind::Broken => None,
     }
 }
 
 /// `{{ x }}` without quotes: a mapping whose one key is a mapping.
 fn is_unquoted_template(node: &Node, text: &str) -> bool {
-    let key = node
-        .pairs()
-        .and_then(|pairs| pairs.first())
-        .map(|(key, _)| key);
+    let key = node.pairs().and_then(|pairs| pairs.first()).map(|(key, _)| key);
     key.is_some_and(|key| key.pairs().is_some() && text[key.span.clone()].starts_with('{'))
 }
 
@@ -253,11 +243,7 @@ fn key_fault(
 ) -> Option<Fault> {
     let Some(name) = key.text() else {
         let template = text[key.span.clone()].starts_with('{');
-        return Some(if template {
-            Fault::UnquotedTemplate
-        } else {
-            Fault::KeyNotText
-        });
+        return Some(if template { Fault::UnquotedTemplate } else { Fault::KeyNotText });
     };
     if name == "<<" {
         return Some(Fault::MergeKey);
@@ -267,9 +253,8 @@ fn key_fault(
             place.insert(key.span.clone());
             None
         }
-        Entry::Occupied(first) => Some(Fault::DuplicateKey {
-            key: name.to_owned(),
-            first: first.get().clone(),
-        }),
+        Entry::Occupied(first) => {
+            Some(Fault::DuplicateKey { key: name.to_owned(), first: first.get().clone() })
+        }
     }
 }

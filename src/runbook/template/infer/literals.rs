@@ -10,17 +10,16 @@ use super::super::known::Known;
 use super::Walk;
 
 impl Walk<'_> {
+    /// A list that is written out.
     pub(super) fn list(&mut self, items: &[Expr<'_>], known: &Known) -> Type {
         let types = items.iter().map(|item| self.expr(item, known));
         let of = types.reduce(Type::join).unwrap_or(Type::Any);
         let length = Some(items.len());
-        let lengths = Lengths {
-            minimum: length,
-            maximum: length,
-        };
+        let lengths = Lengths { minimum: length, maximum: length };
         Type::List(Box::new(of), lengths)
     }
 
+    /// A map that is written out: with constant names, a record.
     pub(super) fn map(&mut self, map: &Map<'_>, known: &Known) -> Type {
         let mut fields = Vec::with_capacity(map.keys.len());
         let mut constant = true;
@@ -47,6 +46,7 @@ impl Walk<'_> {
         Type::map(of.unwrap_or(Type::Any))
     }
 
+    /// A constant name; of any other the expression is looked at.
     pub(super) fn field_name(&mut self, key: &Expr<'_>, known: &Known) -> Option<String> {
         match key {
             Expr::Const(constant) => constant.value.as_str().map(str::to_owned),
@@ -66,10 +66,7 @@ pub(super) fn constant_type(value: &Value) -> Type {
         ValueKind::String => Type::text(),
         ValueKind::Number if value.is_integer() => {
             let exact = i128::try_from(value.clone()).ok();
-            Type::Integer(Span {
-                minimum: exact,
-                maximum: exact,
-            })
+            Type::Integer(Span { minimum: exact, maximum: exact })
         }
         ValueKind::Number => Type::number(),
         _ => Type::Any,

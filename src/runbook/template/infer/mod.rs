@@ -68,6 +68,7 @@ impl<'w> Walk<'w> {
         }
     }
 
+    /// What has been learnt, as a whole.
     fn finish(self, ty: Type, constant: Option<Value>, span: Range<usize>) -> Inferred {
         Inferred {
             divides: self.divides && matches!(ty.present(), Type::Number(_)),
@@ -81,6 +82,7 @@ impl<'w> Walk<'w> {
         }
     }
 
+    /// Records a flaw; what has one can be anything.
     fn flaw(&mut self, span: Range<usize>, fault: Fault) -> Type {
         self.flaws.push(Flaw { span, fault });
         Type::Any
@@ -90,6 +92,7 @@ impl<'w> Walk<'w> {
         place::of(self.text, expr)
     }
 
+    /// An expression in the middle of a text.
     fn printed(&mut self, expr: &Expr<'_>, known: &Known) {
         let ty = self.value(expr, known);
         if !ty.is_printable() {
@@ -98,6 +101,7 @@ impl<'w> Walk<'w> {
         }
     }
 
+    /// An expression that must have a value here: null will not do.
     fn value(&mut self, expr: &Expr<'_>, known: &Known) -> Type {
         let ty = self.expr(expr, known);
         if !matches!(ty, Type::Optional(_) | Type::Null) {
@@ -112,6 +116,7 @@ impl<'w> Walk<'w> {
         present
     }
 
+    /// An expression that must be a boolean.
     fn condition(&mut self, expr: &Expr<'_>, known: &Known) {
         let ty = self.value(expr, known);
         if !matches!(ty, Type::Boolean | Type::Any) {
@@ -120,6 +125,7 @@ impl<'w> Walk<'w> {
         }
     }
 
+    /// The type of an expression. What is lenient ends where a path ends.
     fn expr(&mut self, expr: &Expr<'_>, known: &Known) -> Type {
         let lenient = self.lenient;
         if !matches!(expr, Expr::Var(_) | Expr::GetAttr(_) | Expr::GetItem(_)) {
@@ -143,10 +149,7 @@ impl<'w> Walk<'w> {
             }
             Expr::GetItem(get) => self.item(get, known),
             Expr::Slice(slice) => {
-                for bound in [&slice.start, &slice.stop, &slice.step]
-                    .into_iter()
-                    .flatten()
-                {
+                for bound in [&slice.start, &slice.stop, &slice.step].into_iter().flatten() {
                     self.expr(bound, known);
                 }
                 self.sliced(&slice.expr, known)

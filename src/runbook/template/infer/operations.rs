@@ -14,6 +14,7 @@ use super::super::{Fault, canonical, filters, operators};
 use super::Walk;
 
 impl Walk<'_> {
+    /// `not` and `-`.
     pub(super) fn unary(&mut self, op: &UnaryOp<'_>, known: &Known) -> Type {
         if matches!(op.op, UnaryOpKind::Not) {
             self.condition(&op.expr, known);
@@ -24,16 +25,10 @@ impl Walk<'_> {
             return filters::unlimited(&ty);
         }
         let span = self.place(&op.expr);
-        self.flaw(
-            span,
-            Fault::Operator {
-                operator: "-",
-                left: ty,
-                right: None,
-            },
-        )
+        self.flaw(span, Fault::Operator { operator: "-", left: ty, right: None })
     }
 
+    /// An operator between two expressions.
     pub(super) fn binary(&mut self, whole: &Expr<'_>, op: &BinOp<'_>, known: &Known) -> Type {
         match op.op {
             BinOpKind::ScAnd => {
@@ -73,6 +68,7 @@ impl Walk<'_> {
         }
     }
 
+    /// `a < b <= c`: each neighbouring pair.
     pub(super) fn compare<'e, 't: 'e>(
         &mut self,
         first: &Expr<'t>,
@@ -96,6 +92,7 @@ impl Walk<'_> {
         }
     }
 
+    /// `a if condition else b`.
     pub(super) fn choice(&mut self, whole: &Expr<'_>, choice: &IfExpr<'_>, known: &Known) -> Type {
         self.condition(&choice.test_expr, known);
         let yes = self.expr(&choice.true_expr, &known.when(&choice.test_expr));
@@ -109,13 +106,16 @@ impl Walk<'_> {
     }
 }
 
+/// A constant nothing.
 fn is_zero(expr: &Expr<'_>) -> bool {
     let number = |value: &Value| f64::try_from(value.clone()).ok();
     matches!(expr, Expr::Const(constant) if number(&constant.value) == Some(0.0))
 }
 
+/// A value with its place.
 type Placed = (Type, Range<usize>);
 
+/// An enum beside a constant text that is none of its words.
 fn never_equal(left: &Placed, right: &Placed, text: &str) -> Option<(Range<usize>, Fault)> {
     let (words, span) = match (left.0.present(), right.0.present()) {
         (Type::Enum(words), Type::String(_)) => (words, right.1.clone()),
@@ -123,13 +123,8 @@ fn never_equal(left: &Placed, right: &Placed, text: &str) -> Option<(Range<usize
         _ => return None,
     };
     let quoted = text.get(span.clone())?;
-    let word = quoted
-        .strip_prefix(['\'', '"'])?
-        .strip_suffix(['\'', '"'])?;
+    let word = quoted.strip_prefix(['\'', '"'])?.strip_suffix(['\'', '"'])?;
     let known = word.contains(['\'', '"', '\\']) || words.iter().any(|known| known == word);
-    let fault = Fault::NeverEqual {
-        word: word.to_owned(),
-        words: Arc::clone(words),
-    };
+    let fault = Fault::NeverEqual { word: word.to_owned(), words: Arc::clone(words) };
     (!known).then_some((span, fault))
 }

@@ -12,6 +12,7 @@ use super::super::{Fault, place};
 use super::Walk;
 
 impl Walk<'_> {
+    /// A bare name: `inputs`, or a step.
     pub(super) fn name(&mut self, name: &str, known: &Known) -> Type {
         if name == "inputs" {
             self.whole_inputs += 1;
@@ -41,6 +42,7 @@ impl Walk<'_> {
         output.record.clone().map_or(Type::Any, Type::Record)
     }
 
+    /// `of.name`, or `of['name']`.
     pub(super) fn attribute(
         &mut self,
         of: &Expr<'_>,
@@ -68,16 +70,11 @@ impl Walk<'_> {
             },
             Type::Map(of, _) => *of,
             Type::Any => Type::Any,
-            ty => self.flaw(
-                span,
-                Fault::NoFields {
-                    name: name.to_owned(),
-                    ty,
-                },
-            ),
+            ty => self.flaw(span, Fault::NoFields { name: name.to_owned(), ty }),
         }
     }
 
+    /// What to say of a field that is not there: an input, an output, or something within.
     pub(super) fn unknown_field(&self, of: &Expr<'_>, name: &str, record: Arc<Record>) -> Fault {
         let root = match of {
             Expr::Var(var) => var.id,
@@ -94,6 +91,7 @@ impl Walk<'_> {
         }
     }
 
+    /// `of[subscript]`.
     pub(super) fn item(&mut self, get: &GetItem<'_>, known: &Known) -> Type {
         if let Expr::Const(constant) = &get.subscript_expr
             && let Some(name) = constant.value.as_str()
@@ -127,6 +125,7 @@ impl Walk<'_> {
         self.flaw(span, Fault::Subscript { wanted, found })
     }
 
+    /// `of[1:3]`.
     pub(super) fn sliced(&mut self, of: &Expr<'_>, known: &Known) -> Type {
         match self.value(of, known) {
             Type::List(of, _) => Type::List(of, Lengths::ANY),
@@ -139,6 +138,7 @@ impl Walk<'_> {
         }
     }
 
+    /// A path that may lead nowhere.
     pub(super) fn leniently(&mut self, expr: &Expr<'_>, known: &Known) -> Type {
         let before = std::mem::replace(&mut self.lenient, true);
         let ty = self.expr(expr, known);
@@ -147,11 +147,9 @@ impl Walk<'_> {
     }
 }
 
+/// Inside `'name'`, the name.
 fn inner_of_quotes(text: &str, quoted: Range<usize>, name: &str) -> Range<usize> {
-    match text
-        .get(quoted.clone())
-        .and_then(|quoted| quoted.find(name))
-    {
+    match text.get(quoted.clone()).and_then(|quoted| quoted.find(name)) {
         Some(at) => quoted.start + at..quoted.start + at + name.len(),
         None => quoted,
     }

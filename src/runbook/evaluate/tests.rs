@@ -1,0 +1,200 @@
+//! What is inferred of an expression is what comes out of it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::{Value as Json, json};
+
+use super::super::template::{self, Absence, Known, Names, Output};
+use super::super::types::{Field, Record, Type};
+use super::*;
+
+fn record(fields: &[(&str, Type)]) -> Record {
+    let field = |(name, ty): &(&str, Type)| Field {
+        name: (*name).to_owned(),
+        ty: ty.clone(),
+        required: true,
+        default: None,
+        description: String::new(),
+    };
+    Record {
+        name: "test".to_owned(),
+        fields: fields.iter().map(field).collect(),
+        ..Record::default()
+    }
+}
+
+fn names() -> Names<'static> {
+    let node = Type::Record(Arc::new(record(&[("name", Type::text()), ("cpus", Type::integer())])));
+    let group = record(&[
+        ("name", Type::text()),
+        ("size", Type::integer()),
+        ("share", Type::number()),
+        ("ready", Type::Boolean),
+        ("pause", Type::Duration),
+        ("mode", Type::Enum(["rolling".to_owned(), "surge".to_owned()].into())),
+        ("template", Type::text().or_null()),
+        ("nodes", Type::list(node)),
+        ("sizes", Type::list(Type::integer())),
+        ("labels", Type::map(Type::text())),
+    ]);
+    let absence = Absence { when: vec!["c".to_owned()], may_fail: false };
+    let record = Some(Arc::new(group));
+    let sure = Output { record: record.clone(), absence: Absence::default() };
+    Names {
+        inputs: Arc::new(self::record(&[("factor", Type::integer())])),
+        steps: HashMap::from([("group", 0), ("gone", 1), ("here", 2)]),
+        outputs: vec![sure, Output { record, absence }, Output::default()],
+    }
+}
+
+fn scope() -> Scope {
+    let mut scope = Scope::new(json!({"factor": 2}).as_object().unwrap());
+    let group = json!({
+        "name": "relay", "size": 3, "share": 0.5, "ready": true, "pause": "5m", "mode": "surge",
+        "template": null, "nodes": [{"name": "a", "cpus": 4}, {"name": "b", "cpus": 8}],
+        "sizes": [3, 1, 2, 1], "labels": {"Name": "relay"},
+    });
+    scope.insert("group", &group);
+    scope
+}
+
+/// The type that is inferred, or what is wrong.
+fn inferred(text: &str) -> Result<Type, String> {
+    let template = template::parse(text).map_err(|flaw| format!("{:?}", flaw.fault))?;
+    let inferred = template::infer(&template, &names(), 2, false, &Known::default());
+    match inferred.flaws.first() {
+        Some(flaw) => Err(format!("{:?}", flaw.fault)),
+        None => Ok(inferred.ty),
+    }
+}
+
+fn evaluated(text: &str) -> Result<Json, EvaluationError> {
+    let whole = template::parse(text).is_ok_and(|template| template.whole().is_some());
+    Expression::new(text, whole, &Type::Any, "test").evaluate(&scope())
+}
+
+#[test]
+fn what_is_inferred_is_what_comes() {
+    for (expression, ty, value) in [
+        ("group.size * inputs.factor", "integer", json!(6)),
+        ("group.size / 2", "number", json!(1.5)),
+        ("group.size // 2", "integer", json!(1)),
+        ("group.size % 2", "integer", json!(1)),
+        ("group.size ** 2", "integer", json!(9)),
+        ("-group.size", "integer", json!(-3)),
+        ("group.size + group.share", "number", json!(3.5)),
+        ("(group.size / 2) | int", "integer", json!(1)),
+        ("'4' | int + 1", "integer", json!(5)),
+        ("group.size | float", "number", json!(3.0)),
+        ("(group.share + 1.1) | round", "number", json!(2.0)),
+        ("-group.size | abs", "integer", json!(3)),
+        ("group.name ~ group.size", "string", json!("relay3")),
+        ("group.name + 's'", "string", json!("relays")),
+        ("group.name | upper", "string", json!("RELAY")),
+        ("group.name | capitalize | replace('R', 'D')", "string", json!("Delay")),
+        ("' a ' | trim", "string", json!("a")),
+        ("group.name[0]", "", json!(null)),
+        ("group.name[1:3]", "string", json!("el")),
+        ("'a,b' | split(',')", "list of string", json!(["a", "b"])),
+        ("group.size > 2 and not group.ready or false", "boolean", json!(false)),
+        ("1 < group.size <= 3", "boolean", json!(true)),
+        ("'a' in group.nodes | map(attribute='name')", "boolean", json!(true)),
+        ("'Name' in group.labels", "boolean", json!(true)),
+        ("'lay' in group.name", "boolean", json!(true)),
+        ("group.mode == 'surge'", "boolean", json!(true)),
+        ("group.size if group.ready else 0", "integer", json!(3)),
+        ("group.nodes[1].cpus", "integer", json!(8)),
+        ("group.nodes[-1]['name']", "string", json!("b")),
+        ("(group.nodes | first).name", "string", json!("a")),
+        ("group.nodes | map(attribute='cpus') | sum", "integer", json!(12)),
+        ("group.nodes | map(attribute='cpus') | max", "integer", json!(8)),
+        ("group.nodes | length", "integer", json!(2)),
+        (
+            "group.nodes | selectattr('cpus', 'gt', 4) | map(attribute='name') | list",
+            "list of string",
+            json!(["b"]),
+        ),
+        ("group.sizes | select('gt', 1) | list", "list of integer", json!([3, 2])),
+        ("group.sizes | sort | unique | list", "list of integer", json!([1, 2, 3])),
+        ("group.sizes | reverse | list", "list of integer", json!([1, 2, 1, 3])),
+        ("group.sizes | last", "integer", json!(1)),
+        ("group.sizes | join('-')", "string", json!("3-1-2-1")),
+        ("group.sizes + [4]", "list of integer", json!([3, 1, 2, 1, 4])),
+        ("group.sizes[1:3]", "list of integer", json!([1, 2])),
+        ("[group.name, 'x'] | map('upper') | join(',')", "string", json!("RELAY,X")),
+        ("group.labels.Name", "string", json!("relay")),
+        ("group.labels['Name']", "string", json!("relay")),
+        ("group.labels | list", "list of string", json!(["Name"])),
+        ("{'a': group.size}", "record of a", json!({"a": 3})),
+        ("group.pause", "duration", json!("5m")),
+        ("group.template", "optional string", json!(null)),
+        ("group.template | default('none')", "string", json!("none")),
+        ("group.template is none", "boolean", json!(true)),
+        ("'x' if group.template is none else group.template", "string", json!("x")),
+        ("gone.size | default(7)", "integer", json!(7)),
+        ("gone.nodes[0].cpus | default(7)", "integer", json!(7)),
+        ("gone is defined", "boolean", json!(false)),
+        ("gone.size is undefined", "boolean", json!(true)),
+        ("gone.size if gone is defined else 1", "integer", json!(1)),
+        ("gone is defined and gone.size > 1", "boolean", json!(false)),
+        ("gone is undefined or gone.size > 1", "boolean", json!(true)),
+        ("not (gone is defined) or gone.ready", "boolean", json!(true)),
+        ("3.0 | string", "string", json!("3.0")),
+        ("group.ready | string", "string", json!("true")),
+        ("'true' | bool", "boolean", json!(true)),
+        ("group.size is even", "boolean", json!(false)),
+        ("group.name is startingwith('re')", "boolean", json!(true)),
+    ] {
+        let text = format!("{{{{ {expression} }}}}");
+        if ty.is_empty() {
+            assert!(inferred(&text).is_err(), "{expression}");
+            continue;
+        }
+        let inferred = inferred(&text).unwrap_or_else(|flaw| panic!("{expression}: {flaw}"));
+        assert_eq!(inferred.to_string(), ty, "{expression}");
+        let evaluated = evaluated(&text).unwrap_or_else(|error| panic!("{expression}: {error}"));
+        assert_eq!(evaluated, value, "{expression}");
+        assert_eq!(inferred.project(value.clone()).as_ref(), Ok(&value), "{expression}");
+    }
+}
+
+#[test]
+fn a_text_around_it_makes_a_text() {
+    for (text, value) in [
+        ("{{ group.size }} nodes", "3 nodes"),
+        ("{{ group.ready }}{{ group.share }}\n", "true0.5\n"),
+        ("<{{ group.name }}>", "<relay>"),
+        ("a {{ '{{' }} b", "a {{ b"),
+        ("{{ group.size -}}   nodes", "3nodes"),
+    ] {
+        assert_eq!(evaluated(text).unwrap(), json!(value), "{text}");
+    }
+    assert_eq!(evaluated(" {{- group.size -}} ").unwrap(), json!(3));
+    assert_eq!(evaluated("{{ -1 }}").unwrap(), json!(-1));
+}
+
+#[test]
+fn trouble_is_told_without_values() {
+    let trouble = |expression: &str| {
+        let text = format!("{{{{ {expression} }}}}");
+        evaluated(&text).unwrap_err().to_string()
+    };
+    for (expression, words) in [
+        ("group.nodes[9]", "has no value here"),
+        ("group.labels.Nam ~ 'x'", "has no value here"),
+        ("gone.size", "gone.size has no value here"),
+        ("group.name | int", "cannot be converted"),
+        ("1 // (group.size - 3)", ""),
+        ("2 ** 100", "out of range"),
+        ("1e300 * 1e300", "not a finite number"),
+        ("('x' * 3000000)", ""),
+        ("[[[0] * 400] * 400] * 400", ""),
+        ("{1: 2}", "keys must be strings"),
+    ] {
+        let trouble = trouble(expression);
+        assert!(trouble.contains(words), "{expression}: {trouble}");
+        assert!(trouble.starts_with("test: `{{"), "{expression}: {trouble}");
+        assert!(!trouble.contains("relay"), "{expression}: {trouble}");
+    }
+}

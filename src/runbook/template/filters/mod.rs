@@ -1,0 +1,219 @@
+//! The filters that a runbook may use, and what they take and give.
+
+mod arguments;
+pub(crate) mod predicates;
+
+use super::super::types::Type;
+use super::operators::joins;
+pub(crate) use arguments::{Argument, Unfit};
+use arguments::{Parameters, Wanted};
+
+/// A filter and what may stand in its brackets.
+struct Filter {
+    name: &'static str,
+    parameters: Parameters,
+}
+
+const fn filter(name: &'static str, parameters: Parameters) -> Filter {
+    Filter { name, parameters }
+}
+
+/// `sort` and its like: compare items by a field, and letters as they are.
+const BY_FIELD: Parameters =
+    Parameters::named(&[("attribute", Wanted::Field), ("case_sensitive", Wanted::Boolean)]);
+
+/// All filters, by name.
+const TABLE: &[Filter] = &[
+    filter("abs", Parameters::NONE),
+    filter("bool", Parameters::NONE),
+    filter("capitalize", Parameters::NONE),
+    filter("count", Parameters::NONE),
+    filter("d", Parameters::of(1, &[Wanted::Any, Wanted::Boolean])),
+    filter("default", Parameters::of(1, &[Wanted::Any, Wanted::Boolean])),
+    filter("first", Parameters::NONE),
+    filter("float", Parameters::of(0, &[Wanted::Number]).and(&[("default", Wanted::Number)])),
+    filter(
+        "int",
+        Parameters::of(0, &[Wanted::Integer, Wanted::Integer])
+            .and(&[("default", Wanted::Integer), ("base", Wanted::Integer)]),
+    ),
+    filter(
+        "join",
+        Parameters::of(0, &[Wanted::Text, Wanted::Field])
+            .and(&[("d", Wanted::Text), ("attribute", Wanted::Field)]),
+    ),
+    filter("last", Parameters::NONE),
+    filter("length", Parameters::NONE),
+    filter("lines", Parameters::NONE),
+    filter("list", Parameters::NONE),
+    filter("lower", Parameters::NONE),
+    filter("map", Parameters::ANY),
+    filter("max", BY_FIELD),
+    filter("min", BY_FIELD),
+    filter("reject", Parameters::ANY),
+    filter("rejectattr", Parameters::ANY),
+    filter(
+        "replace",
+        Parameters::of(2, &[Wanted::Text, Wanted::Text, Wanted::Integer])
+            .and(&[("count", Wanted::Integer)]),
+    ),
+    filter("reverse", Parameters::NONE),
+    filter(
+        "round",
+        Parameters::of(0, &[Wanted::Integer, Wanted::Text])
+            .and(&[("precision", Wanted::Integer), ("method", Wanted::Text)]),
+    ),
+    filter("select", Parameters::ANY),
+    filter("selectattr", Parameters::ANY),
+    filter(
+        "sort",
+        Parameters::named(&[
+            ("attribute", Wanted::Field),
+            ("case_sensitive", Wanted::Boolean),
+            ("reverse", Wanted::Boolean),
+        ]),
+    ),
+    filter("split", Parameters::of(0, &[Wanted::Text, Wanted::Integer])),
+    filter("string", Parameters::NONE),
+    filter(
+        "sum",
+        Parameters::of(0, &[Wanted::Field, Wanted::Number])
+            .and(&[("attribute", Wanted::Field), ("start", Wanted::Number)]),
+    ),
+    filter("title", Parameters::NONE),
+    filter("trim", Parameters::of(0, &[Wanted::Text])),
+    filter("unique", BY_FIELD),
+    filter("upper", Parameters::NONE),
+];
+
+/// The names of all filters.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().map(|filter| filter.name)
+}
+
+/// Whether there is a filter of a name.
+pub(crate) fn exists(name: &str) -> bool {
+    names().any(|known| known == name)
+}
+
+/// What `name` yields of a value of type `input`.
+pub(crate) fn apply(name: &str, input: &Type, args: &[Argument]) -> Result<Type, Unfit> {
+    let Some(filter) = TABLE.iter().find(|filter| filter.name == name) else {
+        return Ok(Type::Any);
+    };
+    filter.parameters.judge(args)?;
+    match name {
+        "int" => of_scalar(input).map(|()| Type::integer()),
+        "float" => of_scalar(input).map(|()| Type::number()),
+        "bool" => of_scalar(input).map(|()| Type::Boolean),
+        "string" => of_scalar(input).map(|()| Type::built_text()),
+        "upper" | "lower" | "title" | "capitalize" | "trim" | "replace" => {
+            need(input, Type::is_text, "a string").map(|()| Type::built_text())
+        }
+        "split" | "lines" => {
+            need(input, Type::is_text, "a string").map(|()| Type::list(Type::text()))
+        }
+        "abs" => need(input, Type::is_numeric, "a number").map(|()| unlimited(input)),
+        "round" => need(input, Type::is_numeric, "a number").map(|()| Type::number()),
+        "length" | "count" => {
+            need(input, has_length, "a string, list or map").map(|()| Type::integer())
+        }
+        "default" | "d" => Ok(match args.first() {
+            Some(fallback) => input.present().clone().join(fallback.ty.clone()),
+            None => Type::Any,
+        }),
+        "select" | "reject" => {
+            let of = items(input)?;
+            predicates::judge_named(&of, args)?;
+            Ok(Type::list(of))
+        }
+        "selectattr" | "rejectattr" => {
+            let of = items(input)?;
+            let field = field_of(&of, args.first())?;
+            predicates::judge_named(&field, args.get(1..).unwrap_or_default())?;
+            Ok(Type::list(of))
+        }
+        "map" => mapped(input, args),
+        _ => of_items(name, input, args),
+    }
+}
+
+/// The filters that look at the items of a list.
+fn of_items(name: &str, input: &Type, args: &[Argument]) -> Result<Type, Unfit> {
+    let of = items(input)?;
+    let seen = match arguments::field(name, args) {
+        Some(field) => field_of(&of, Some(field))?,
+        None => of.clone(),
+    };
+    match name {
+        "sum" if seen.is_numeric() || seen == Type::Any => Ok(unlimited(&seen)),
+        "sum" => Err(Unfit::input("a list of numbers", input)),
+        "join" if joins(&seen) => Ok(Type::built_text()),
+        "join" => Err(Unfit::input("a list of strings or numbers", input)),
+        "first" | "last" | "min" | "max" => Ok(of),
+        _ => Ok(Type::list(of)),
+    }
+}
+
+/// `map(attribute='name')` gives that field of each item, `map('upper')` that filter of each.
+fn mapped(input: &Type, args: &[Argument]) -> Result<Type, Unfit> {
+    let of = items(input)?;
+    if let Some(field) = args.iter().find(|arg| arg.name.as_deref() == Some("attribute")) {
+        return field_of(&of, Some(field)).map(Type::list);
+    }
+    match args.first().and_then(|arg| arg.word.as_deref()) {
+        Some(name) if exists(name) => apply(name, &of, &args[1..]).map(Type::list),
+        Some(name) => Err(Unfit::new("the name of a filter", format!("'{name}'"))),
+        None => Err(Unfit::new("attribute='name' or the name of a filter", "neither")),
+    }
+}
+
+/// The type of a field of each item.
+fn field_of(of: &Type, name: Option<&Argument>) -> Result<Type, Unfit> {
+    let Some(name) = name else {
+        return Err(Unfit::new("the name of a field", "nothing"));
+    };
+    match (of, name.word.as_deref()) {
+        (Type::Record(record), Some(name)) if !name.contains('.') => match record.field(name) {
+            Some(field) => Ok(field.ty.clone()),
+            None => {
+                let names = record.names().collect::<Vec<_>>().join(", ");
+                Err(Unfit::new(&format!("one of the fields {names}"), format!("'{name}'")))
+            }
+        },
+        (Type::Map(of, _), _) => Ok((**of).clone()),
+        (Type::Record(_) | Type::Any, _) => Ok(Type::Any),
+        (other, _) => Err(Unfit::input("a list of records", &Type::list(other.clone()))),
+    }
+}
+
+fn need(input: &Type, fits: impl Fn(&Type) -> bool, wanted: &str) -> Result<(), Unfit> {
+    if *input == Type::Any || fits(input) { Ok(()) } else { Err(Unfit::input(wanted, input)) }
+}
+
+fn of_scalar(input: &Type) -> Result<(), Unfit> {
+    need(input, Type::is_printable, "a string, number or boolean")
+}
+
+fn has_length(ty: &Type) -> bool {
+    ty.is_text() || matches!(ty, Type::List(..) | Type::Map(..) | Type::Record(_))
+}
+
+/// The items of a list, or the names of a map.
+fn items(input: &Type) -> Result<Type, Unfit> {
+    match input {
+        Type::List(of, _) => Ok((**of).clone()),
+        Type::Map(..) | Type::Record(_) => Ok(Type::text()),
+        Type::Any => Ok(Type::Any),
+        other => Err(Unfit::input("a list", other)),
+    }
+}
+
+/// A number that has been reckoned with keeps its kind, not its limits.
+pub(crate) fn unlimited(ty: &Type) -> Type {
+    match ty {
+        Type::Integer(_) => Type::integer(),
+        Type::Number(_) => Type::number(),
+        other => other.clone(),
+    }
+}

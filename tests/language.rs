@@ -1,0 +1,697 @@
+//! The language as its users meet it: whole runbooks, and everything that is said of them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rafay_relay_sop::runbook::{
+    Catalogue, Checked, Duration, Kind, Scope, Severity, Signature, Source, Undo, check, render,
+    rules,
+};
+use schemars::{JsonSchema, schema_for};
+use serde_json::{Value as Json, json};
+
+/// The actions that the fixtures are checked against: small, with every kind of parameter.
+fn catalogue() -> Catalogue {
+    fn action<P: JsonSchema, O: JsonSchema>(name: &str, kind: Kind, undo: Undo) -> Signature {
+        let schemas = (schema_for!(P).to_value(), schema_for!(O).to_value());
+        Signature::from_schemas(name, kind, undo, &schemas.0, &schemas.1).unwrap()
+    }
+    Catalogue::new(vec![
+        action::<ReadConfig, Config>("read_config", Kind::Read, Undo::NotNeeded),
+        action::<FindNodegroup, Nodegroup>("find_nodegroup", Kind::Read, Undo::NotNeeded),
+        action::<ScaleNodegroup, Scaled>("scale_nodegroup", Kind::Change, Undo::Restores),
+        action::<WaitNodes, Nodes>("wait_nodes", Kind::Wait, Undo::NotNeeded),
+        action::<SetProtection, Protected>("set_protection", Kind::Change, Undo::Restores),
+        action::<DeletePods, Deleted>("delete_pods", Kind::Change, Undo::Nothing),
+        action::<Cordon, Nodes>("cordon", Kind::Change, Undo::Restores),
+        action::<Uncordon, Nodes>("uncordon", Kind::Change, Undo::Restores),
+        action::<Assert, Nothing>("assert", Kind::Wait, Undo::NotNeeded),
+        action::<Sleep, Nothing>("sleep", Kind::Wait, Undo::NotNeeded),
+    ])
+}
+
+/// Reads keys of a ConfigMap.
+///
+/// The environment comes first, then the ConfigMap, then the default.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code)]
+struct ReadConfig {
+    /// Namespace of the ConfigMap.
+    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    namespace: String,
+    /// Name of the ConfigMap.
+    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    name: String,
+    /// Values where there is neither.
+    #[serde(default)]
+    defaults: BTreeMap<String, String>,
+}
+
+#[derive(JsonSchema)]
+#[allow(dead_code)]
+struct Config {
+    /// AWS region.
+    #[schemars(extend("x-syntax" = "aws-region"))]
+    region: String,
+    /// EKS cluster.
+    cluster: String,
+    /// Everything that was found.
+    values: BTreeMap<String, String>,
+}
+
+/// Finds the one nodegroup that has some labels.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code)]
+struct FindNodegroup {
+    #[schemars(extend("x-syntax" = "aws-region"))]
+    region: String,
+    cluster: String,
+    /// Labels that it has.
+    #[schemars(extend("x-syntax" = "labels"))]
+    labels: BTreeMap<String, String>,
+    /// The fewest nodes that it may have.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 1000))]
+    min_nodes: Option<u32>,
+}
+
+#[derive(JsonSchema)]
+#[allow(dead_code)]
+struct Nodegroup {
+    #[schemars(extend("x-syntax" = "aws-region"))]
+    region: String,
+    cluster: String,
+    name: String,
+    min: u32,
+    max: u32,
+    desired: u32,
+    /// The launch template, where it has one.
+    launch_template: Option<String>,
+    nodes: Vec<Node>,
+}
+
+/// A node.
+#[derive(JsonSchema)]
+#[allow(dead_code)]
+struct Node {
+    name: String,
+    #[schemars(extend("x-syntax" = "instance-id"))]
+    instance: String,
+    labels: BTreeMap<String, String>,
+}
+
+/// The nodegroup to scale.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Group {
+    region: String,
+    cluster: String,
+    name: String,
+}
+
+/// Sets a nodegroup's desired size.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code)]
+struct ScaleNodegroup {
+    nodegroup: Group,
+    /// The size to have.
+    #[schemars(range(max = 500))]
+    desired: u32,
+    /// Raise the maximum where it is too small.
+    #[serde(default)]
+    raise_max: bool,
+    #[serde(default)]
+    mode: Mode,
+}
+
+#[derive(JsonSchema, Default, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(dead_code)]
+enum Mode {
+    #[default]
+    Rolling,
+    Surge,
+}
+
+#[derive(JsonSchema)]
+#[allow(dead_code)]
+struct Scaled {
+    name: String,
+    before: Sizes,
+    desired: u32,
+    mode: Mode,
+}
+
+#[derive(JsonSchema)]
+#[allow(dead_code)]
+struct Sizes {
+    min: u32,
+    max: u32,
+    desired: u32,
+}
+
+/// Waits until nodes are Ready.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code)]
+struct WaitNodes {
+    nodegroup: String,
+    count: u32,
+    /// How long a node may stay as it is.
+    #[serde(default)]
+    give_up_after: Option<Duration>,
+}
+
+#[derive(JsonSchema)]
+#[allow(dead_code)]
+struct Nodes {
+    nodes: Vec<String>,
+    count: u32,
+}
+
+/// Protects instances from being scaled in.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(extend("x-exactly-one-of" = [["nodes", "instances"]]))]
+#[allow(dead_code)]
+struct SetProtection {
+    #[serde(default)]
+    nodes: Option<Vec<String>>,
+    #[serde(default)]
+    instances: Option<Vec<String>>,
+    protected: bool,
+}
+
+#[derive(JsonSchema)]
+#[allow(dead_code)]
+struct Protected {
+    instances: Vec<String>,
+}
+
+/// Deletes pods.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code)]
+struct DeletePods {
+    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    namespace: String,
+    #[schemars(length(min = 1))]
+    pods: Vec<String>,
+}
+
+#[derive(JsonSchema)]
+#[allow(dead_code)]
+struct Deleted {
+    count: u32,
+}
+
+/// Keeps new pods off nodes.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(extend("x-opposite" = "uncordon"))]
+#[allow(dead_code)]
+struct Cordon {
+    nodes: Vec<String>,
+}
+
+/// Lets pods on nodes again.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(extend("x-opposite" = "cordon"))]
+#[allow(dead_code)]
+struct Uncordon {
+    nodes: Vec<String>,
+}
+
+/// Fails unless something is so.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Assert {
+    that: bool,
+    #[serde(default)]
+    message: Option<String>,
+    /// A share from 0 to 1.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    share: Option<f64>,
+}
+
+/// Waits.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(extend("x-never-retried" = true))]
+#[allow(dead_code)]
+struct Sleep {
+    #[serde(rename = "for")]
+    duration: Duration,
+}
+
+#[derive(JsonSchema)]
+#[allow(dead_code)]
+struct Nothing {}
+
+fn fixtures(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(folder);
+    let entries = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<PathBuf> =
+        entries.filter(|path| path.extension().is_some_and(|e| e == "yaml")).collect();
+    files.sort();
+    assert!(!files.is_empty(), "{}", folder.display());
+    files
+}
+
+/// The file's name alone is shown, so that the output is the same everywhere.
+fn source(path: &Path) -> Result<Source, String> {
+    let name = path.file_name().unwrap().to_string_lossy().into_owned();
+    Source::from_bytes(name, fs::read(path).unwrap()).map_err(|error| {
+        let finding = std::slice::from_ref(&error.finding);
+        report(&error.readable, finding)
+    })
+}
+
+fn report(source: &Source, findings: &[rafay_relay_sop::runbook::Finding]) -> String {
+    let short = render::short(source, findings);
+    format!("{short}\n{}", render::human(source, findings, false))
+}
+
+/// Every runbook of `tests/invalid` gives exactly what stands beside it. `UPDATE_FIXTURES=1` writes
+/// it anew.
+#[test]
+fn invalid_runbooks_are_reported_exactly() {
+    let catalogue = catalogue();
+    let update = std::env::var_os("UPDATE_FIXTURES").is_some();
+    let mut wrong = Vec::new();
+    for path in fixtures("invalid") {
+        let got = match source(&path) {
+            Ok(source) => {
+                let Checked { findings, .. } = check(&source, &catalogue);
+                assert!(!findings.is_empty(), "nothing is found in {}", path.display());
+                report(&source, &findings)
+            }
+            Err(report) => report,
+        };
+        let expected = path.with_extension("out");
+        if update {
+            fs::write(&expected, &got).unwrap();
+        } else if fs::read_to_string(&expected).unwrap_or_default() != got {
+            wrong.push(format!("{}:\n{got}", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Nothing is said of the runbooks of `tests/valid`.
+#[test]
+fn valid_runbooks_are_left_alone() {
+    let catalogue = catalogue();
+    for path in fixtures("valid") {
+        let source = source(&path).unwrap();
+        let checked = check(&source, &catalogue);
+        assert!(checked.findings.is_empty(), "{}", render::short(&source, &checked.findings));
+        assert!(checked.runbook.is_some());
+    }
+}
+
+/// A rule without a fixture is a rule that nobody has seen at work.
+#[test]
+fn every_rule_has_a_fixture() {
+    let mut seen = String::new();
+    for path in fixtures("invalid") {
+        seen += &fs::read_to_string(path.with_extension("out")).unwrap_or_default();
+    }
+    let unseen: Vec<&str> = rules()
+        .iter()
+        .filter(|rule| !seen.contains(&format!("[{}]", rule.code)))
+        .map(|rule| rule.name)
+        .collect();
+    assert!(unseen.is_empty(), "no fixture for {unseen:?}");
+}
+
+fn checked(text: &str) -> rafay_relay_sop::runbook::Runbook {
+    let source = Source::new("-", text);
+    let checked = check(&source, &catalogue());
+    let short = render::short(&source, &checked.findings);
+    checked.runbook.unwrap_or_else(|| panic!("{short}"))
+}
+
+const SCALE: &str = r#"
+name: scale
+inputs:
+  factor: {type: integer, default: 2, minimum: 2, maximum: 4}
+  zones: {type: list of string, default: [], max_length: 3}
+  pause: {type: optional duration}
+defaults: {timeout: 20m, retry: {attempts: 4}, on_failure: rollback}
+steps:
+  - id: group
+    action: find_nodegroup
+    with: {region: us-west-2, cluster: relay, labels: {Name: relay, version: 1.10}, min_nodes: 2}
+  - id: scale_up
+    name: Scale it
+    action: scale_nodegroup
+    when: "{{ group.desired < 100 }}"
+    timeout: 5m
+    with: {nodegroup: "{{ group }}", desired: "{{ group.desired * inputs.factor }}", raise_max: true}
+    log: "{{ group.name }}: {{ scale_up.before.desired }} -> {{ scale_up.desired }}{{ inputs.zones | join }}"
+  - id: wait
+    action: wait_nodes
+    with:
+      nodegroup: "{{ group.desired }}"
+      count: "{{ scale_up.desired | default(group.desired) }}"
+      give_up_after: "{{ inputs.pause }}"
+"#;
+
+fn group() -> Json {
+    json!({
+        "region": "us-west-2", "cluster": "relay", "name": "ng", "min": 1, "max": 9,
+        "desired": 3, "launch_template": null, "nodes": []
+    })
+}
+
+#[test]
+fn a_checked_runbook_evaluates_step_by_step() {
+    let book = checked(SCALE);
+    let inputs = book.bind(json!({"factor": 3}).as_object().unwrap()).unwrap();
+    assert_eq!(Json::Object(inputs.clone()), json!({"factor": 3, "zones": [], "pause": null}));
+    let mut scope = Scope::new(&inputs);
+    let [find, scale, wait] = book.steps.as_slice() else { panic!() };
+
+    assert_eq!(
+        find.arguments(&scope).unwrap(),
+        json!({"region": "us-west-2", "cluster": "relay",
+               "labels": {"Name": "relay", "version": "1.10"}, "min_nodes": 2})
+    );
+    assert_eq!(find.retry.attempts, 4);
+    assert_eq!(find.timeout.to_string(), "20m");
+    assert!(find.uses().is_empty());
+    scope.insert("group", &group());
+
+    assert!(scale.applies(&scope).unwrap());
+    assert_eq!((scale.name.as_str(), scale.timeout.to_string().as_str()), ("Scale it", "5m"));
+    // The wider record is projected; the product is an integer.
+    assert_eq!(
+        scale.arguments(&scope).unwrap(),
+        json!({"nodegroup": {"region": "us-west-2", "cluster": "relay", "name": "ng"},
+               "desired": 9, "raise_max": true})
+    );
+    let mut after = scope.clone();
+    after.insert(
+        "scale_up",
+        &json!({"name": "ng", "before": {"min": 1, "max": 9, "desired": 3},
+                "desired": 9, "mode": "rolling"}),
+    );
+    assert_eq!(scale.message(&after).unwrap().unwrap(), "ng: 3 -> 9");
+    assert_eq!(scale.uses().iter().collect::<Vec<_>>(), ["group"]);
+
+    // With the step's output, and with the step skipped.
+    assert_eq!(wait.arguments(&after).unwrap()["count"], json!(9));
+    assert_eq!(
+        wait.arguments(&scope).unwrap(),
+        json!({"nodegroup": "3", "count": 3, "give_up_after": null})
+    );
+    assert_eq!(wait.uses().iter().collect::<Vec<_>>(), ["group", "scale_up"]);
+}
+
+#[test]
+fn inputs_are_bound_within_their_limits() {
+    let book = checked(SCALE);
+    let errors = |given: Json| {
+        let errors = book.bind(given.as_object().unwrap()).unwrap_err();
+        errors.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        errors(json!({"facter": 3, "factor": 9, "zones": ["a", null], "pause": "soon"})),
+        [
+            "unknown input 'facter'; did you mean 'factor'?",
+            "the input 'factor': must be from 2 to 4",
+            "the input 'zones': [1]: must be a string, not null",
+            "the input 'pause': must be a duration, such as 250ms, 5s, 10m or 1h30m",
+        ]
+    );
+    assert_eq!(book.parse_input("factor", "4").unwrap(), json!(4));
+    assert_eq!(book.parse_input("zones", "a, b").unwrap(), json!(["a", "b"]));
+    assert_eq!(book.parse_input("zones", "[a, 1]").unwrap(), json!(["a", "1"]));
+    assert_eq!(book.parse_input("pause", "5m").unwrap(), json!("5m"));
+    assert!(book.parse_input("factor", "two").is_err());
+    assert!(book.parse_input("nothing", "2").is_err());
+}
+
+/// xorshift: the same texts on every machine.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 33).unwrap() % limit
+    }
+
+    fn pick<'a>(&mut self, choices: &[&'a str]) -> &'a str {
+        choices[self.below(choices.len())]
+    }
+}
+
+/// Every range of a finding lies in the text, splits no character, and can be drawn.
+fn assert_drawable(source: &Source, findings: &[rafay_relay_sop::runbook::Finding]) {
+    let text = source.text();
+    for finding in findings {
+        let labels = finding.labels.iter().map(|label| &label.span);
+        for span in labels.chain([&finding.span]) {
+            assert!(text.get(span.clone()).is_some(), "{finding:?} in {text:?}");
+            let start = source.position(span.start);
+            assert!(start.line >= 1 && start.column >= 1);
+        }
+    }
+    assert_eq!(render::short(source, findings).lines().count(), findings.len());
+    render::json(source, findings);
+}
+
+/// Cuts, doubles and sprinkles the fixtures; nothing may panic or point outside the text.
+#[test]
+fn broken_runbooks_are_reported_within_their_text() {
+    const BITS: &[&str] = &[
+        "{{",
+        "}}",
+        "{%",
+        "%}",
+        "{#",
+        "\"",
+        "'",
+        "\n",
+        "  ",
+        ":",
+        "- ",
+        "|",
+        ">",
+        "&a ",
+        "*a",
+        "!t ",
+        "<<: ",
+        "é",
+        "🚀",
+        "\\",
+        "\t",
+        "[",
+        "]",
+        "{",
+        "}",
+        ",",
+        "#",
+        "? ",
+        "---\n",
+        "...",
+        "%",
+        "@",
+        "\u{feff}",
+        "\r\n",
+        "group",
+        ".",
+        "+",
+        "0",
+        "null",
+        "\0",
+        "\u{2028}",
+        " if ",
+        " is defined",
+        "| default(1)",
+        "inputs",
+        "not ",
+        "-",
+        "(",
+        ")",
+        "~",
+        "==",
+        "'a'",
+    ];
+    let catalogue = catalogue();
+    let mut seeds: Vec<Vec<char>> = Vec::new();
+    for folder in ["invalid", "valid"] {
+        for path in fixtures(folder) {
+            let text = fs::read_to_string(path).unwrap_or_default();
+            seeds.push(text.chars().take(1500).collect());
+        }
+    }
+    let mut dice = Dice(42);
+    for round in 0..4_000 {
+        let mut text = seeds[dice.below(seeds.len())].clone();
+        for _ in 0..1 + dice.below(5) {
+            mutate(&mut text, &mut dice, BITS);
+        }
+        let source = Source::new("-", text.into_iter().collect::<String>());
+        let checked = check(&source, &catalogue);
+        let wrong = checked.findings.iter().any(|f| f.severity == Severity::Error);
+        assert_ne!(checked.runbook.is_some(), wrong, "{}", source.text());
+        assert_drawable(&source, &checked.findings);
+        if round % 20 == 0 {
+            render::human(&source, &checked.findings, true);
+        }
+    }
+}
+
+fn mutate(text: &mut Vec<char>, dice: &mut Dice, bits: &[&str]) {
+    if text.is_empty() {
+        return;
+    }
+    let at = dice.below(text.len());
+    match dice.below(4) {
+        0 => {
+            text.remove(at);
+        }
+        1 => {
+            let bit: Vec<char> = dice.pick(bits).chars().collect();
+            text.splice(at..at, bit);
+        }
+        2 => {
+            let end = at + dice.below(40).min(text.len() - at);
+            text.drain(at..end);
+        }
+        _ => {
+            let end = at + dice.below(60).min(text.len() - at);
+            let copy: Vec<char> = text[at..end].to_vec();
+            let to = dice.below(text.len());
+            text.splice(to..to, copy);
+        }
+    }
+}
+
+/// A wrong name is found as exactly the text that was written, wherever in an expression and a
+/// scalar it stands.
+#[test]
+fn a_finding_points_at_the_text_that_it_names() {
+    /// An expression with `@` for the wrong name; what is wrong with it there.
+    const EXPRESSIONS: &[(&str, &str)] = &[
+        ("@", "RB023"),
+        ("@.name.first", "RB023"),
+        ("1 + @ * 2", "RB023"),
+        ("inputs.@", "RB026"),
+        ("inputs['@']", "RB026"),
+        ("group.@", "RB027"),
+        ("group.nodes[0].@", "RB027"),
+        ("group.nodes[0].labels.x ~ group.nodes[1].@", "RB027"),
+        ("up.before.@ + 1", "RB027"),
+        ("group['@']", "RB027"),
+        ("group.name | @", "RB028"),
+        ("group.name | upper | @(1, 'x')", "RB028"),
+        ("group.name is @", "RB028"),
+        ("'é🚀' ~ (group.desired if group.@ else 3)", "RB027"),
+        ("[1, {'a': group.@}]", "RB027"),
+        ("group.desired < 3 and not (group.@ == 1 or @)", "RB027"),
+        ("(group.nodes | map(attribute='name') | join(',')) ~ @", "RB023"),
+        ("group.nodes[group.@]", "RB027"),
+        ("later.name ~ @", "RB023"),
+    ];
+    const WRONG: &str = "zz_9";
+    let catalogue = catalogue();
+    let mut dice = Dice(7);
+    let mut checked_places = 0;
+    for round in 0..1_500 {
+        let (expression, code) = EXPRESSIONS[round % EXPRESSIONS.len()];
+        let mut expression = expression.replace('@', WRONG);
+        if dice.below(3) == 0 {
+            expression = expression.replace(' ', "   ");
+        }
+        let (before, after) = (dice.pick(&["", "a ", "Größe: 🚀 "]), dice.pick(&["", " b", "é"]));
+        let template = format!("{before}{{{{ {expression} }}}}{after}");
+        let scalar = match dice.below(4) {
+            0 => format!("'{}'", template.replace('\'', "''")),
+            1 => format!("\"\\u00e9\\t{}\"", template.replace('é', "\\u00e9")),
+            2 => format!("|\n        {}", template.replace("   ", "\n          ")),
+            _ => format!(">-\n        one\n        {template}\n\n        two"),
+        };
+        let text = format!(
+            "name: x\nsteps:\n  - id: group\n    action: find_nodegroup\n    with: {{region: us-west-2, \
+             cluster: c, labels: {{}}}}\n  - id: up\n    action: scale_nodegroup\n    with: \
+             {{nodegroup: \"{{{{ group }}}}\", desired: 4}}\n  - id: a\n    action: assert\n    with:\n      \
+             that: true\n      message: {scalar}\n  - id: later\n    action: sleep\n    with: {{for: 5s}}\n"
+        );
+        let source = Source::new("-", text);
+        let findings = check(&source, &catalogue).findings;
+        let named: Vec<_> = findings.iter().filter(|f| f.message.contains(WRONG)).collect();
+        assert!(
+            named.iter().any(|finding| finding.code == code),
+            "{}\n{}",
+            source.text(),
+            render::short(&source, &findings)
+        );
+        for finding in named {
+            assert_eq!(&source.text()[finding.span.clone()], WRONG, "{}", source.text());
+            checked_places += 1;
+        }
+    }
+    assert!(checked_places >= 1_500);
+}
+
+/// Texts that are made to hurt: each is refused or checked, on a small stack, with few words.
+#[test]
+fn hostile_texts_end_quickly() {
+    const LARGE: usize = 200_000;
+    let fill = |bit: &str| bit.repeat(LARGE / bit.len());
+    let with = |value: &str| {
+        format!(
+            "name: x\nsteps:\n  - id: a\n    action: assert\n    with: {{that: true, message: {value}}}\n"
+        )
+    };
+    let expression = |text: &str| with(&format!("'{{{{ {text} }}}}'"));
+    let steps = |step: &dyn Fn(usize) -> String| {
+        let steps: String = (0..LARGE / 100).map(step).collect();
+        format!("name: x\nsteps:\n{steps}")
+    };
+    let mut texts: Vec<String> = [
+        "[", "{", "- ", "? ", ": ", "a: ", "\"", "'", "&a ", "*a ", "!a ", "\n", "\t", "#", "|\n",
+        "---\n", "%a\n", "a: b\n", "\0", "🚀", "{{ x }}", "[a,",
+    ]
+    .map(fill)
+    .into();
+    texts.extend(
+        ["{{ x }}", "{{ ", "{# ", "{% ", "}} "].map(|bit| with(&format!("'{}'", fill(bit)))),
+    );
+    texts.extend(["-", "(", "[", "not ", "a.b", "x|upper ", "1+", "a if b else "].map(|bit| {
+        expression(&bit.repeat(120)) // within the limit of tokens, or just beyond it
+    }));
+    texts.extend(["-", "(", "b", ".b", "'a'", "1 ", "é"].map(|bit| expression(&fill(bit))));
+    texts.push(expression("'a' * 100000000 * 100000000"));
+    texts.push(expression("9 ** 9 ** 9 ** 9"));
+    texts.push(with(&format!("\"{}\"", fill("\\u00e9{{ x }}"))));
+    texts.push(steps(&|i| format!(" - {{id: s{i}, action: b{i}, when: '{{{{ t{i}.x }}}}'}}\n")));
+    texts.push(steps(&|i| format!(" - {{id: s, action: assert, k{i}: 1, l{i}: 2}}\n")));
+    texts.push(steps(&|i| {
+        format!(" - {{id: s{i}, when: '{{{{ s{}.x }}}}', action: assert}}\n", i + 1)
+    }));
+    let catalogue = catalogue();
+    for text in texts {
+        let source = Source::new("-", text);
+        let findings = check(&source, &catalogue).findings;
+        assert!(findings.len() <= rafay_relay_sop::runbook::MAX_FINDINGS + 1);
+        assert_drawable(&source, &findings);
+        let drawn = render::human(&source, &findings, false);
+        assert!(drawn.len() < 200_000, "{} bytes are drawn", drawn.len());
+    }
+    let large = Source::new("-", "a".repeat((1 << 20) + 1));
+    assert_eq!(check(&large, &catalogue).findings[0].code, "RB002");
+}
