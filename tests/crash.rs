@@ -20,7 +20,7 @@ use rafay_relay_sop::{
     simulator::State,
 };
 
-use crate::support::{Program, SCALE_UP, SPEED, SimulateProcess, effective, until};
+use crate::support::{Program, SCALE_UP, SPEED, SimulateProcess, effective, journal, until};
 
 /// The variable by which the victim gets its orders: `before|after NUMBER STATE_DIR`.
 const ORDERS: &str = "SOP_TEST_CRASH_ORDERS";
@@ -139,12 +139,6 @@ fn write_book(folder: &Path) -> PathBuf {
     path
 }
 
-/// The journal of the one run in a state folder, if there is one.
-fn journal(state_dir: &Path) -> Option<String> {
-    let run = FileStore::for_reading(state_dir).list().unwrap().pop()?;
-    std::fs::read_to_string(state_dir.join("runs").join(format!("{run}.jsonl"))).ok()
-}
-
 /// Runs the four steps in a process that dies at that event; whether it did.
 fn victim(simulate: &SimulateProcess, state_dir: &Path, place: &str, event: u64) -> bool {
     let status = Command::new(std::env::current_exe().unwrap())
@@ -180,7 +174,8 @@ async fn the_victim() {
     });
     let engine = Engine::new(platform, store, false);
     let source = Source::new("<test>", SCALE_UP);
-    let request = Request { source, inputs: [].into_iter().collect(), actor: "victim".into(), key: None };
+    let request =
+        Request { source, inputs: [].into_iter().collect(), actor: "victim".into(), key: None };
     let recorder = engine.accept(request).await.unwrap();
     engine.drive(recorder, Control::default()).await.unwrap();
 }

@@ -3,11 +3,11 @@
 use rafay_relay_sop::{
     engine::{Control, Direction, Refusal},
     journal::{Event, State},
-    simulator::{Effect, Fault},
+    simulator::{Effect, Fault, NodegroupFacts},
 };
 use serde_json::json;
 
-use crate::support::{SCALE_UP, World, until};
+use crate::support::{Ended, SCALE_UP, World, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn intent_receipt_and_output_are_journaled_in_that_order() {
@@ -30,11 +30,13 @@ async fn intent_receipt_and_output_are_journaled_in_that_order() {
 async fn a_step_whose_condition_is_false_is_left_out() {
     let world = World::new().await;
     let text = SCALE_UP
-        .replace("    action: wait_nodes", "    when: \"{{ scale_up.desired > 99 }}\"\n    action: wait_nodes")
+        .replace(
+            "    action: wait_nodes",
+            "    when: \"{{ scale_up.desired > 99 }}\"\n    action: wait_nodes",
+        )
         .replace("    log: \"{{ new_nodes.count }}", "    # log: \"{{ new_nodes.count }}");
     let ended = world.run(&text).await.succeeded();
-    let left_out =
-        "Skipped step: Check that new nodes are showing up and node count matches (its `when` is false)";
+    let left_out = "Skipped step: Check that new nodes are showing up and node count matches (its `when` is false)";
     assert!(ended.lines().iter().any(|line| line == left_out), "{}", ended.lines().join("\n"));
 }
 
@@ -70,6 +72,50 @@ async fn a_cancelled_run_keeps_its_lock_until_it_is_resumed() {
 
     world.take_up(&id, Direction::On).await.succeeded();
     assert_eq!(world.effective(), ["eks:UpdateNodegroupConfig"]);
+}
+
+/// Drives a run and cancels it when its Nth event is written; whether it was cancelled before its end.
+async fn cancelled_at(world: &World, event: u64) -> (Ended, bool) {
+    let recorder = world.accept(SCALE_UP, json!({})).await.unwrap();
+    let control = Control::default();
+    let mut listener = recorder.listen();
+    let driving = world.drive(recorder, control.clone());
+    let cancelling = async {
+        while let Ok(record) = listener.recv().await {
+            if record.seq == event {
+                control.cancel("me");
+            }
+        }
+    };
+    let (ended, ()) = tokio::join!(driving, cancelling);
+    let was_cancelled = ended.state == State::Cancelled;
+    (ended, was_cancelled)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_cancelled_at_any_event_can_go_on_or_back() {
+    for event in 1.. {
+        let (forward, back) = (World::new().await, World::new().await);
+        let before = back.simulator.state().await.unwrap();
+        let (ended, was_cancelled) = cancelled_at(&forward, event).await;
+        if !was_cancelled {
+            assert!(event >= 12, "event {event}: {}", ended.lines().join("\n"));
+            break;
+        }
+        forward.take_up(&ended.run.id, Direction::On).await.succeeded();
+        assert_eq!(forward.effective(), ["eks:UpdateNodegroupConfig"], "cancelled at {event}");
+
+        let (ended, was_cancelled) = cancelled_at(&back, event).await;
+        if was_cancelled {
+            back.take_up(&ended.run.id, Direction::Back).await.is(State::RolledBack);
+            let after = back.simulator.state().await.unwrap();
+            for (name, group) in &before.nodegroups {
+                let now = &after.nodegroups[name];
+                let sizes = |g: &NodegroupFacts| (g.min, g.max, g.desired, g.group_desired);
+                assert_eq!(sizes(now), sizes(group), "{name}, cancelled at {event}");
+            }
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

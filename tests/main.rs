@@ -3,8 +3,11 @@
 mod architecture;
 mod command_line;
 mod crash;
+mod documents;
 mod engine;
 mod language;
 mod relay_scale;
 mod service;
+mod signals;
+mod simulator;
 mod support;

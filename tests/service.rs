@@ -155,6 +155,23 @@ async fn a_cancelled_run_is_in_the_way_until_somebody_decides() {
 }
 
 #[tokio::test]
+async fn the_command_line_cancels_a_run_of_the_service() {
+    let service = Service::start(&[]);
+    service.post("/run", json!({})).await;
+    let state = service.folder.path().join("state");
+    let cancel = || {
+        let mut command = program();
+        command.arg("--state-dir").arg(&state).args(["runs", "cancel", "--last"]);
+        tokio::task::spawn_blocking(move || crate::support::Program::of(&mut command))
+    };
+    let told = cancel().await.unwrap().ends_with(0);
+    assert!(told.stdout.contains("is being cancelled"), "{}", told.stdout);
+    assert_eq!(service.ended().await["state"], "cancelled");
+    let nothing = cancel().await.unwrap().ends_with(2);
+    assert!(nothing.stderr.contains("there is nothing to cancel"), "{}", nothing.stderr);
+}
+
+#[tokio::test]
 async fn the_same_key_never_starts_a_second_run() {
     let service = Service::start(&[]);
     let body = json!({"inputs": {"scale_factor": 3}, "key": "monday"});
@@ -225,7 +242,6 @@ async fn a_token_guards_what_changes_something() {
     let answer = ask("correct horse battery staple").await.unwrap();
     assert_eq!(answer.status(), StatusCode::OK);
     service.ended().await;
-    drop(service.folder.path());
 }
 
 #[test]

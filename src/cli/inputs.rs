@@ -38,9 +38,9 @@ impl Inputs {
             findings: checked.findings,
         })?;
         for pair in &self.one {
-            let (name, text) = pair.split_once('=').ok_or_else(|| {
-                Trouble::Usage(format!("--input {pair}: write it as NAME=VALUE"))
-            })?;
+            let (name, text) = pair
+                .split_once('=')
+                .ok_or_else(|| Trouble::Usage(format!("--input {pair}: write it as NAME=VALUE")))?;
             inputs.insert(name.to_owned(), runbook.parse_input(name, text)?);
         }
         Ok(inputs)

@@ -64,7 +64,7 @@ async fn plain(mut records: Receiver<Arc<Record>>, title: String) {
 
 async fn live(mut records: Receiver<Arc<Record>>, title: String) {
     let bar = ProgressBar::new_spinner();
-    let style = ProgressStyle::with_template("{spinner} {prefix} {elapsed} {wide_msg}");
+    let style = ProgressStyle::with_template("{spinner} {prefix} ({elapsed})\n    {wide_msg}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
     bar.enable_steady_tick(TICK);
     bar.println(title);
@@ -120,7 +120,8 @@ impl Steps {
 
     fn text(&mut self, record: &Record) -> String {
         let lines = self.lines.lines(record);
-        let texts = lines.iter().map(|line| line.split_once("] ").map_or(&**line, |(_, text)| text));
+        let texts =
+            lines.iter().map(|line| line.split_once("] ").map_or(&**line, |(_, text)| text));
         texts.collect::<Vec<_>>().join("\n    ")
     }
 

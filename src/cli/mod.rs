@@ -41,7 +41,13 @@ struct Global {
     #[arg(long, global = true, value_name = "DIR", env = "SOP_STATE_DIR")]
     state_dir: Option<PathBuf>,
     /// Folder of runbooks; those compiled into the binary come after it
-    #[arg(long, global = true, value_name = "DIR", env = "SOP_RUNBOOKS", default_value = "runbooks")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "SOP_RUNBOOKS",
+        default_value = "runbooks"
+    )]
     runbooks: PathBuf,
     /// For whom to write: people or machines
     #[arg(long, global = true, value_name = "FORM", env = "SOP_OUTPUT", default_value = "text")]

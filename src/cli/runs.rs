@@ -1,5 +1,7 @@
 //! `runs`: what has been run, and what to do with a run that is not finished.
 
+use std::path::PathBuf;
+
 use serde_json::json;
 
 use super::{
@@ -29,6 +31,8 @@ enum Command {
     Resume(TakeUp),
     /// Undo what an unfinished run has changed
     Rollback(TakeUp),
+    /// Ask the service that drives a run to stop it
+    Cancel(Cancel),
     /// Declare an unfinished run to be over; the cluster stays as it is
     Abandon(Which),
 }
@@ -56,6 +60,16 @@ struct TakeUp {
     yes: bool,
 }
 
+/// A run that a service drives.
+#[derive(Debug, clap::Args)]
+struct Cancel {
+    #[command(flatten)]
+    which: Which,
+    /// File with the bearer token of the service
+    #[arg(long, value_name = "FILE", env = "SOP_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
+}
+
 impl Runs {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Trouble> {
         let folder = StateFolder::choose(global, false)?;
@@ -65,6 +79,7 @@ impl Runs {
             Command::Logs(which) => logs(&folder.for_reading(), &which, global.output),
             Command::Resume(args) => take_up(&folder, args, Direction::On, global).await,
             Command::Rollback(args) => take_up(&folder, args, Direction::Back, global).await,
+            Command::Cancel(args) => cancel(&folder.for_reading(), &args).await,
             Command::Abandon(which) => abandon(&folder, &which).await,
         }
     }
@@ -148,6 +163,38 @@ async fn take_up(
     }
     let recorder = engine.take_up(&id, direction, &run::actor()).await?;
     run::drive(&engine, recorder, global.output, false).await
+}
+
+/// What acts on a live run goes to the process that owns it.
+async fn cancel(store: &FileStore, args: &Cancel) -> Result<Exit, Trouble> {
+    let id = args.which.find(store)?;
+    let state = Run::read(store, &id)?.state(store.has_live_writer());
+    let owner = store.owner().filter(|_| state.is_active()).ok_or_else(|| {
+        Trouble::Usage(format!("run {id} is {state}: there is nothing to cancel"))
+    })?;
+    let Some(address) = owner.address else {
+        return Err(Trouble::Usage(format!(
+            "run {id} is driven by process {} (`{}`) at a command line: press Ctrl-C there, or `kill -INT {}`",
+            owner.pid, owner.doing, owner.pid
+        )));
+    };
+    let mut request = reqwest::Client::new().post(format!("http://{address}/runs/{id}/cancel"));
+    if let Some(path) = &args.token_file {
+        let token = std::fs::read_to_string(path).map_err(|error| {
+            Trouble::Usage(format!("cannot read the token file {}: {error}", path.display()))
+        })?;
+        request = request.bearer_auth(token.trim());
+    }
+    let unanswered = |error: reqwest::Error| {
+        Trouble::Service(format!("the service at {address} does not answer: {error}"))
+    };
+    let answer = request.send().await.map_err(unanswered)?;
+    if answer.status().is_success() {
+        println!("run {id} is being cancelled; the call in flight is finished first");
+        return Ok(Exit::Done);
+    }
+    let text = answer.text().await.map_err(unanswered)?;
+    Err(Trouble::Service(format!("the service at {address} refused: {text}")))
 }
 
 async fn abandon(folder: &StateFolder, which: &Which) -> Result<Exit, Trouble> {

@@ -22,7 +22,9 @@ pub(super) fn pass_to(control: Control) -> std::io::Result<JoinHandle<()>> {
 
 async fn cancel_then_exit(interrupt: &mut Signal, control: Control) {
     interrupt.recv().await;
-    eprintln!("cancelling: the call in flight is finished first (Ctrl-C again ends the program at once)");
+    eprintln!(
+        "cancelling: the call in flight is finished first (Ctrl-C again ends the program at once)"
+    );
     control.cancel("the person at the terminal");
     interrupt.recv().await;
     // The journal holds all that was done: the run is interrupted and can be resumed.

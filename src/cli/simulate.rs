@@ -9,10 +9,12 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use crate::clock::Clock;
 use crate::simulator::{Options, Scenario, Simulator};
 
-/// Serves a stand-in EKS cluster on loopback and prints the environment in which kubectl, aws and this program use it.
+/// Serves a stand-in EKS cluster on loopback and prints the environment in which kubectl, aws and
+/// this program use it.
 #[derive(Debug, Args)]
 pub struct Simulate {
-    /// A file that describes the world at the start; without it, the world that relay-scale expects.
+    /// A file that describes the world at the start; without it, the world that relay-scale
+    /// expects.
     #[arg(long, value_name = "FILE")]
     pub scenario: Option<PathBuf>,
 
@@ -32,8 +34,8 @@ pub struct Simulate {
     #[arg(long, value_name = "FILE")]
     pub kubeconfig_out: Option<PathBuf>,
 
-    /// A kubeconfig of a real API server whose nodes the simulated instances become; the Kubernetes API is then not
-    /// simulated.
+    /// A kubeconfig of a real API server whose nodes the simulated instances become; the Kubernetes
+    /// API is then not simulated.
     #[arg(long, value_name = "FILE", visible_alias = "kubeconfig")]
     pub kubernetes_kubeconfig: Option<PathBuf>,
 
@@ -134,37 +136,21 @@ pub async fn run(arguments: Simulate) -> Result<(), Error> {
 
 /// Reads a scenario file.
 pub(super) fn read_scenario(path: &Path) -> Result<Scenario, Error> {
-    let text = std::fs::read_to_string(path).map_err(|source| Error::ScenarioFile {
-        path: path.to_owned(),
-        source,
-    })?;
-    Scenario::from_yaml(&text).map_err(|source| Error::Scenario {
-        path: path.to_owned(),
-        source,
-    })
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| Error::ScenarioFile { path: path.to_owned(), source })?;
+    Scenario::from_yaml(&text).map_err(|source| Error::Scenario { path: path.to_owned(), source })
 }
 
 async fn real_cluster(path: &Path, context: Option<String>) -> Result<kube::Config, Error> {
-    let unusable = |source| Error::Kubeconfig {
-        path: path.to_owned(),
-        source: Box::new(source),
-    };
+    let unusable = |source| Error::Kubeconfig { path: path.to_owned(), source: Box::new(source) };
     let kubeconfig = Kubeconfig::read_from(path).map_err(unusable)?;
-    let options = KubeConfigOptions {
-        context,
-        ..KubeConfigOptions::default()
-    };
-    kube::Config::from_custom_kubeconfig(kubeconfig, &options)
-        .await
-        .map_err(unusable)
+    let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
+    kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(unusable)
 }
 
 /// Where the kubeconfig is, and whether it goes when the simulator does.
 fn kubeconfig_path(arguments: &Simulate) -> (PathBuf, bool) {
-    let given = arguments
-        .kubernetes_kubeconfig
-        .as_ref()
-        .or(arguments.kubeconfig_out.as_ref());
+    let given = arguments.kubernetes_kubeconfig.as_ref().or(arguments.kubeconfig_out.as_ref());
     match given {
         Some(path) => (path.clone(), false),
         None => {
@@ -184,10 +170,7 @@ fn write_private(path: &Path, text: &str) -> Result<(), Error> {
         .mode(0o600)
         .open(path)
         .and_then(|mut file| file.write_all(text.as_bytes()));
-    written.map_err(|source| Error::Write {
-        path: path.to_owned(),
-        source,
-    })
+    written.map_err(|source| Error::Write { path: path.to_owned(), source })
 }
 
 /// The value as a shell reads it back.

@@ -49,7 +49,9 @@ impl StateFolder {
 
 fn default_path() -> Result<PathBuf, Trouble> {
     let folders = etcetera::choose_base_strategy().map_err(|error| {
-        Trouble::Usage(format!("cannot find a home folder ({error}); name a state folder with --state-dir"))
+        Trouble::Usage(format!(
+            "cannot find a home folder ({error}); name a state folder with --state-dir"
+        ))
     })?;
     let state = folders.state_dir().unwrap_or_else(|| folders.data_dir());
     Ok(state.join("rafay-relay-sop"))

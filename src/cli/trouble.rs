@@ -50,8 +50,8 @@ impl Trouble {
         if let Self::Refused(Refusal::Invalid { source_text, findings }) = self {
             match output {
                 Output::Text => {
-                    let color = anstream::AutoStream::choice(&io::stderr())
-                        != anstream::ColorChoice::Never;
+                    let color =
+                        anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never;
                     anstream::eprint!("{}", render::human(source_text, findings, color));
                 }
                 Output::Json => println!("{:#}", render::json(source_text, findings)),

@@ -116,8 +116,8 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Trouble> {
 fn show(checked: &[Checked], format: Format) {
     match format {
         Format::Human => {
-            let color = anstream::AutoStream::choice(&std::io::stdout())
-                != anstream::ColorChoice::Never;
+            let color =
+                anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never;
             for Checked { source, findings } in checked {
                 anstream::print!("{}", render::human(source, findings, color));
             }

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value as Json};
 
 use super::findings::spelling;
-use super::types::{Mismatch, Type};
+use super::types::{Lengths, Mismatch, Span, Type};
 use super::yaml;
 
 /// An input of a runbook.
@@ -140,7 +140,18 @@ fn from_text(text: &str, ty: &Type) -> Option<Json> {
         ty => {
             let (node, flaws) = yaml::load(text);
             let node = node.filter(|_| flaws.is_empty())?;
-            super::examine::plain_value(&node, ty)
+            super::examine::plain_value(&node, &without_limits(ty))
         }
+    }
+}
+
+/// The type alone, so that a number outside its limits is told from a text that is no number.
+fn without_limits(ty: &Type) -> Type {
+    match ty {
+        Type::Integer(_) => Type::Integer(Span::ANY),
+        Type::Number(_) => Type::Number(Span::ANY),
+        Type::List(of, _) => Type::List(Box::new(without_limits(of)), Lengths::default()),
+        Type::Map(of, names) => Type::Map(Box::new(without_limits(of)), *names),
+        other => other.clone(),
     }
 }

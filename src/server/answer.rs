@@ -23,6 +23,11 @@ impl Refused {
         Self { status, body: json!({"status": "error", "error": message}) }
     }
 
+    /// Whatever a layer or an extractor made of the request, in our form.
+    pub(super) fn of(status: StatusCode, message: &str) -> Self {
+        Self::new(status, message)
+    }
+
     pub(super) fn bad_request(message: &str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, message)
     }

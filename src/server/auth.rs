@@ -37,7 +37,9 @@ pub enum BadToken {
         source: std::io::Error,
     },
     /// It is too short.
-    #[error("the token in {path} is shorter than {SHORTEST_TOKEN} characters: anybody could guess it")]
+    #[error(
+        "the token in {path} is shorter than {SHORTEST_TOKEN} characters: anybody could guess it"
+    )]
     TooShort {
         /// The file.
         path: String,

@@ -33,9 +33,8 @@ const LONGEST_REQUEST: Duration = Duration::from_secs(60);
 
 /// All routes, behind all layers.
 pub fn router(service: Service, access: Access) -> Router {
-    let open = Router::new()
-        .route("/health", get(routes::health))
-        .route("/ready", get(routes::ready));
+    let open =
+        Router::new().route("/health", get(routes::health)).route("/ready", get(routes::ready));
     let reading = Router::new()
         .route("/status", get(routes::status))
         .route("/runbooks", get(routes::runbooks))

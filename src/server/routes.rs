@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 use axum::{
     Json,
     body::Bytes,
-    extract::{ConnectInfo, Path, Query, State},
+    extract::{
+        ConnectInfo, Path, Query, State,
+        rejection::{BytesRejection, QueryRejection},
+    },
     http::Uri,
 };
 use serde::Deserialize;
@@ -52,9 +55,10 @@ pub(super) async fn ready(State(service): State<Service>) -> Answer {
 pub(super) async fn start(
     State(service): State<Service>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    query: Result<Query<StartQuery>, axum::extract::rejection::QueryRejection>,
-    body: Bytes,
+    query: Result<Query<StartQuery>, QueryRejection>,
+    body: Result<Bytes, BytesRejection>,
 ) -> Answer {
+    let body = body.map_err(|error| Refused::of(error.status(), &error.body_text()))?;
     let Query(query) = query.map_err(|error| Refused::bad_request(&error.body_text()))?;
     let runbook = query.runbook.as_deref().unwrap_or(DEFAULT_RUNBOOK);
     let StartBody { inputs, key } = start_body(&body)?;
@@ -74,7 +78,7 @@ fn start_body(body: &[u8]) -> Result<StartBody, Refused> {
 
 pub(super) async fn status(
     State(service): State<Service>,
-    query: Result<Query<StatusQuery>, axum::extract::rejection::QueryRejection>,
+    query: Result<Query<StatusQuery>, QueryRejection>,
 ) -> Answer {
     let Query(query) = query.map_err(|error| Refused::bad_request(&error.body_text()))?;
     let id = query.run.as_deref().map(run_id).transpose()?;

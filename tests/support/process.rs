@@ -6,7 +6,10 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
-use rafay_relay_sop::simulator::{Call, State};
+use rafay_relay_sop::{
+    journal::{FileStore, Store as _},
+    simulator::{Call, State},
+};
 use tempfile::TempDir;
 
 /// The program with none of the environment that could mislead it.
@@ -131,4 +134,10 @@ fn read_environment(child: &mut Child) -> Vec<(String, String)> {
         }
     }
     environment
+}
+
+/// The journal of the one run in a state folder, if there is one.
+pub fn journal(state_dir: &Path) -> Option<String> {
+    let run = FileStore::for_reading(state_dir).list().unwrap().pop()?;
+    std::fs::read_to_string(state_dir.join("runs").join(format!("{run}.jsonl"))).ok()
 }

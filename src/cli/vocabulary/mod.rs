@@ -1,11 +1,15 @@
 //! `actions`: the vocabulary, from the same declarations that run it.
 
+mod human;
+mod markdown;
+
+use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use super::{Exit, Global, Output, Trouble};
 use crate::{
     actions::{self, Entry},
-    runbook::{Kind, Signature, Undo, types::Record},
+    runbook::{Kind, Undo, types::Field},
 };
 
 /// Shows the actions that a runbook can use.
@@ -13,6 +17,19 @@ use crate::{
 pub(super) struct Actions {
     /// Only this one, with everything about it
     name: Option<String>,
+    /// How they are written [default: human, or json with --output json]
+    #[arg(long, value_name = "FORM")]
+    format: Option<Format>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For a terminal
+    Human,
+    /// One JSON document, with the JSON Schemas of parameters and output
+    Json,
+    /// The document docs/actions.md
+    Markdown,
 }
 
 impl Actions {
@@ -21,14 +38,19 @@ impl Actions {
             Some(name) => vec![find(name)?],
             None => actions::all().iter().collect(),
         };
-        match global.output {
-            Output::Json => {
+        let default = match global.output {
+            Output::Text => Format::Human,
+            Output::Json => Format::Json,
+        };
+        match (self.format.unwrap_or(default), self.name.is_some()) {
+            (Format::Json, _) => {
                 println!("{:#}", json!(entries.into_iter().map(document).collect::<Vec<_>>()));
             }
-            Output::Text if self.name.is_some() => entries.into_iter().for_each(explain),
-            Output::Text => entries.into_iter().for_each(|entry| {
-                println!("{:<18} {:<7} {}", entry.name, word(entry.kind()), entry.signature().summary);
-            }),
+            (Format::Markdown, _) => print!("{}", markdown::document(&entries)),
+            (Format::Human, true) => {
+                entries.into_iter().for_each(|entry| print!("{}", human::whole(entry)));
+            }
+            (Format::Human, false) => print!("{}", human::list(&entries)),
         }
         Ok(Exit::Done)
     }
@@ -57,28 +79,13 @@ fn undo(entry: &Entry) -> &'static str {
     }
 }
 
-fn explain(entry: &Entry) {
-    let description = entry.params["description"].as_str().unwrap_or_default();
-    println!("{} ({})\n\n{description}\n", entry.name, word(entry.kind()));
-    let Signature { params, output, .. } = entry.signature();
-    println!("parameters\n{}\noutput\n{}", fields(&params), fields(&output));
-    println!("undo\n  {}\n\npermissions", undo(entry));
-    entry.permissions.iter().for_each(|permission| println!("  {permission}"));
-}
-
-/// One line a field: its name, its type, whether it must be given, what it is for.
-fn fields(record: &Record) -> String {
-    let mut text = String::new();
-    for field in &record.fields {
-        let need = match (&field.default, field.required) {
-            (Some(default), false) => format!(", default {default}"),
-            (None, false) => ", optional".into(),
-            (_, true) => String::new(),
-        };
-        text += &format!("  {:<18} {}{need}\n", field.name, field.ty);
-        text += &format!("  {:<18}   {}\n", "", field.description.replace('\n', " "));
+/// Whether a field must be given, and what it is when it is not.
+fn need(field: &Field) -> String {
+    match (&field.default, field.required) {
+        (_, true) => "required".into(),
+        (Some(default), false) => format!("default `{default}`"),
+        (None, false) => "optional".into(),
     }
-    text
 }
 
 fn document(entry: &Entry) -> Value {

@@ -1,0 +1,46 @@
+//! The actions for a terminal.
+
+use std::fmt::Write as _;
+
+use super::{need, undo, word};
+use crate::{
+    actions::Entry,
+    runbook::{Signature, types::Record},
+};
+
+/// One line each.
+pub(super) fn list(entries: &[&Entry]) -> String {
+    let mut text = String::new();
+    for entry in entries {
+        let summary = entry.signature().summary;
+        let _ = writeln!(text, "{:<18} {:<8} {summary}", entry.name, word(entry.kind()));
+    }
+    text
+}
+
+/// Everything about one.
+pub(super) fn whole(entry: &Entry) -> String {
+    let description = entry.params["description"].as_str().unwrap_or_default();
+    let Signature { params, output, .. } = entry.signature();
+    let mut text = format!("{} ({})\n\n{description}\n", entry.name, word(entry.kind()));
+    let _ =
+        write!(text, "\nparameters\n{}\noutput\n{}", fields(&params, true), fields(&output, false));
+    let _ = write!(text, "\nundo\n  {}\n\npermissions\n", undo(entry));
+    if entry.permissions.is_empty() {
+        text += "  none\n";
+    }
+    for permission in entry.permissions {
+        let _ = writeln!(text, "  {permission}");
+    }
+    text
+}
+
+fn fields(record: &Record, with_need: bool) -> String {
+    let mut text = String::new();
+    for field in &record.fields {
+        let need = if with_need { format!(", {}", need(field)) } else { String::new() };
+        let _ = writeln!(text, "  {:<20} {}{need}", field.name, field.ty);
+        let _ = writeln!(text, "  {:<20}   {}", "", field.description.replace('\n', " "));
+    }
+    if text.is_empty() { "  none\n".into() } else { text }
+}
