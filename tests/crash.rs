@@ -22,29 +22,44 @@ use rafay_relay_sop::{
 
 use crate::support::{Program, SCALE_UP, SPEED, SimulateProcess, effective, journal, until};
 
+const RELAY_SCALE: &str = include_str!("../runbooks/relay-scale.yaml");
+
 /// The variable by which the victim gets its orders: `before|after NUMBER STATE_DIR`.
 const ORDERS: &str = "SOP_TEST_CRASH_ORDERS";
 
-/// More events than any run of the four steps has.
+/// More events than any run here has.
 const FAR_BEYOND: u64 = 10_000;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_crash_at_any_event_changes_nothing_in_the_end() {
-    let undisturbed = Crashed::at("after", FAR_BEYOND).await;
+/// Crashes a runbook at each of its events, of which there are at least so many.
+async fn a_crash_at_any_event_changes_nothing(book: &'static str, place: &str, at_least: u64) {
+    let undisturbed = Crashed::at(book, "after", FAR_BEYOND).await;
     assert!(!undisturbed.died);
-    assert_eq!(undisturbed.effective, ["eks:UpdateNodegroupConfig"]);
-    for place in ["before", "after"] {
-        for event in 1.. {
-            let crashed = Crashed::at(place, event).await;
-            if !crashed.died {
-                assert!(event > 12, "the run has at least a dozen events");
-                break;
-            }
-            let at = format!("{place} event {event}");
-            assert_eq!(crashed.effective, undisturbed.effective, "{at}");
-            assert_eq!(crashed.facts, undisturbed.facts, "{at}");
+    for event in 1.. {
+        let crashed = Crashed::at(book, place, event).await;
+        if !crashed.died {
+            assert!(event > at_least, "the run has {event} events");
+            break;
         }
+        let at = format!("{place} event {event}");
+        assert_eq!(crashed.effective, undisturbed.effective, "{at}");
+        assert_eq!(crashed.facts, undisturbed.facts, "{at}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_before_any_event_of_scaling_up_changes_nothing_in_the_end() {
+    a_crash_at_any_event_changes_nothing(SCALE_UP, "before", 12).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_after_any_event_of_scaling_up_changes_nothing_in_the_end() {
+    a_crash_at_any_event_changes_nothing(SCALE_UP, "after", 12).await;
+}
+
+/// Before an event is the harder half: what it reports has been done, and only the world knows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_before_any_event_of_relay_scale_changes_nothing_in_the_end() {
+    a_crash_at_any_event_changes_nothing(RELAY_SCALE, "before", 40).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -81,7 +96,7 @@ async fn a_run_killed_while_it_waits_is_interrupted_and_can_be_resumed() {
 async fn a_run_is_not_resumed_against_another_cluster() {
     let simulate = SimulateProcess::start(SPEED);
     let folder = tempfile::tempdir().unwrap();
-    assert!(victim(&simulate, folder.path(), "after", 8));
+    assert!(victim(&simulate, folder.path(), SCALE_UP, "after", 8));
     let other = SimulateProcess::start(SPEED);
     let resumed = Program::of(other.program(folder.path()).args(RESUME)).ends_with(3);
     assert!(resumed.stderr.contains("the run was started against cluster"), "{}", resumed.stderr);
@@ -97,10 +112,10 @@ struct Crashed {
 }
 
 impl Crashed {
-    async fn at(place: &str, event: u64) -> Self {
+    async fn at(book: &'static str, place: &str, event: u64) -> Self {
         let simulate = SimulateProcess::start(SPEED);
         let folder = tempfile::tempdir().unwrap();
-        let died = victim(&simulate, folder.path(), place, event);
+        let died = victim(&simulate, folder.path(), book, place, event);
         if died && journal(folder.path()).is_some_and(|text| text.contains('\n')) {
             let was_over = journal(folder.path()).unwrap().contains(r#""event":"run_ended""#);
             if !was_over {
@@ -108,23 +123,46 @@ impl Crashed {
             }
         } else if died {
             // It died before there was a run: somebody starts one.
-            assert!(!victim(&simulate, folder.path(), "after", FAR_BEYOND));
+            assert!(!victim(&simulate, folder.path(), book, "after", FAR_BEYOND));
         }
         Self {
             died,
-            effective: effective(&simulate.calls().await),
+            effective: kinds(effective(&simulate.calls().await)),
             facts: facts(&simulate.state().await),
         }
     }
 }
 
-/// What a crash must not change. Nodes get their UIDs anew in every simulation.
+/// The changes without the names of pods, which every simulation makes anew.
+fn kinds(effective: Vec<String>) -> Vec<String> {
+    let kind = |change: String| match change.strip_prefix("delete pods/") {
+        Some(_) => "delete a pod".to_owned(),
+        None if change.starts_with("patch pods/") => "patch a pod".to_owned(),
+        None => change,
+    };
+    let mut kinds: Vec<String> = effective.into_iter().map(kind).collect();
+    kinds.sort();
+    kinds
+}
+
+/// What a crash must not change. UIDs, names of pods and times are made anew in every simulation.
 fn facts(state: &State) -> Vec<String> {
     let groups = state.nodegroups.iter().map(|(name, group)| format!("{name} {group:?}"));
     let nodes = state.nodes.iter().map(|(name, node)| {
         format!("{name} ready={} unschedulable={}", node.ready, node.unschedulable)
     });
-    groups.chain(nodes).collect()
+    let deployments = state
+        .deployments
+        .iter()
+        .map(|(name, d)| format!("{name} replicas={} ready={}", d.replicas, d.ready));
+    let mut pods: Vec<String> = state
+        .pods
+        .values()
+        .filter(|pod| pod.app.as_deref() == Some("rafay-relay"))
+        .map(|pod| format!("a relay pod on {:?} ready={}", pod.node, pod.ready))
+        .collect();
+    pods.sort();
+    groups.chain(nodes).chain(deployments).chain(pods).collect()
 }
 
 const RESUME: [&str; 6] = ["runs", "resume", "--last", "--yes", "--speed", "600"];
@@ -139,8 +177,16 @@ fn write_book(folder: &Path) -> PathBuf {
     path
 }
 
-/// Runs the four steps in a process that dies at that event; whether it did.
-fn victim(simulate: &SimulateProcess, state_dir: &Path, place: &str, event: u64) -> bool {
+/// Runs a runbook in a process that dies at that event; whether it did.
+fn victim(
+    simulate: &SimulateProcess,
+    state_dir: &Path,
+    book: &str,
+    place: &str,
+    event: u64,
+) -> bool {
+    let path = state_dir.join("book.yaml");
+    std::fs::write(&path, book).unwrap();
     let status = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "crash::the_victim", "--ignored"])
         .envs(simulate.environment.iter().cloned())
@@ -173,7 +219,8 @@ async fn the_victim() {
         environment: [].into(),
     });
     let engine = Engine::new(platform, store, false);
-    let source = Source::new("<test>", SCALE_UP);
+    let text = std::fs::read_to_string(Path::new(state_dir).join("book.yaml")).unwrap();
+    let source = Source::new("<test>", text);
     let request =
         Request { source, inputs: [].into_iter().collect(), actor: "victim".into(), key: None };
     let recorder = engine.accept(request).await.unwrap();

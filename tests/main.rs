@@ -7,6 +7,7 @@ mod documents;
 mod engine;
 mod language;
 mod relay_scale;
+mod scale_up;
 mod service;
 mod signals;
 mod simulator;

@@ -1,164 +1,192 @@
-//! Steps 1 to 4 of relay-scale: what they do to the world, and what they say.
+//! The whole procedure, in one world after another: what must be true afterwards, whatever the world was like.
 
-use rafay_relay_sop::simulator::{
-    Effect, Fault, LaunchFailure, Nodegroup, Scenario, UpdateFailure,
-};
-use rafay_relay_sop::{engine::Direction, journal::State};
-use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::support::{SCALE_UP, World};
+use rafay_relay_sop::simulator::{Deployment, NodeFacts, PodFacts, Scenario, Spread, State};
+use serde_json::{Value, json};
 
-/// The default scenario with its relay nodegroup changed.
-fn relay(change: impl FnOnce(&mut Nodegroup)) -> Scenario {
+use crate::support::{Ended, World};
+
+const BOOK: &str = include_str!("../runbooks/relay-scale.yaml");
+const RELAY: &str = "relay-services-1a2b3c";
+
+/// The default world with its relay deployment and relay nodegroup changed.
+fn world(nodes: u32, replicas: u32, spread: Spread) -> Scenario {
     let mut scenario = Scenario::default();
-    let relay = scenario
-        .nodegroups
-        .iter_mut()
-        .find(|group| is_relay(group))
-        .expect("the default scenario has a relay nodegroup");
-    change(relay);
+    for group in scenario.nodegroups.iter_mut().filter(|group| group.name == RELAY) {
+        (group.min, group.desired, group.max) = (nodes.min(group.min), nodes, nodes + 1);
+    }
+    for deployment in relay_of(&mut scenario) {
+        deployment.replicas = replicas;
+        deployment.spread = spread.clone();
+    }
     scenario
 }
 
-fn is_relay(group: &Nodegroup) -> bool {
-    group.desired > 1
-        && group.labels.get("Name").is_some_and(|name| name == "nodegroup-relay-services")
+fn relay_of(scenario: &mut Scenario) -> impl Iterator<Item = &mut Deployment> {
+    scenario.deployments.iter_mut().filter(|deployment| deployment.name == "rafay-relay")
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_nodegroup_is_doubled_once_and_its_new_nodes_are_ready() {
-    let world = World::new().await;
-    let ended = world.run(SCALE_UP).await.succeeded();
-
-    let scaled = ended.output("scale_up");
-    let before = scaled["before"]["desired"].as_u64().unwrap();
-    assert_eq!(scaled["desired"], json!(before * 2));
-    let state = world.simulator.state().await.unwrap();
-    let group = &state.nodegroups[scaled["name"].as_str().unwrap()];
-    assert_eq!(u64::from(group.desired), before * 2);
-    assert_eq!(group.instances.len() as u64, before * 2);
-    assert_eq!(json!(group.min), scaled["before"]["min"], "min is not touched");
-
-    let new_nodes = ended.output("new_nodes");
-    assert_eq!(new_nodes["count"], json!(before * 2));
-    assert_eq!(new_nodes["new_nodes"].as_array().unwrap().len() as u64, before);
-    for node in new_nodes["nodes"].as_array().unwrap() {
-        assert!(state.nodes[node["name"].as_str().unwrap()].ready, "{node}");
-    }
-    assert_eq!(world.effective(), ["eks:UpdateNodegroupConfig"]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_log_reads_as_the_original_service_wrote_it() {
-    let world = World::new().await;
-    let ended = world.run(SCALE_UP).await.succeeded();
-    let lines = ended.steady_lines();
-    let expected = [
-        "Starting step: Get AWS region and EKS cluster from configmap",
-        "AWS Region: us-west-2, EKS Cluster: rafay-cluster",
-        "Completed step: Get AWS region and EKS cluster from configmap",
-        "Starting step: Find nodegroup with label Name=nodegroup-relay-services and nodecount > 1",
-    ];
-    assert_eq!(lines[1..5], expected, "{}", lines.join("\n"));
-    assert_eq!(lines.last().unwrap(), "Succeeded");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_that_can_be_watched_is_polled() {
-    let world = World::new().await;
-    world.run(SCALE_UP).await.succeeded();
-    assert_eq!(world.count("list nodes"), 2, "one look before the change, one before the watch");
-    assert_eq!(world.count("watch nodes"), 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_failed_run_is_rolled_back_to_the_sizes_that_stood_before() {
-    let world = World::new().await;
+/// Runs the procedure and checks all that it promises, against the state before and after.
+async fn scaled(world: &World, factor: u32) -> Ended {
     let before = world.simulator.state().await.unwrap();
-    let failing = format!(
-        "{SCALE_UP}\n  - id: late\n    action: wait_nodes\n    timeout: 1s\n    with: {{nodegroup: '{{{{ scale_up }}}}', count: 99}}\n"
-    );
-    let ended = world.run(&failing).await.is(State::RolledBack);
-
-    let error = ended.error();
-    assert!(error.starts_with("late: timed out after 1s, waiting for 6 of 99 nodes"), "{error}");
+    let ended = world.run_with(BOOK, json!({"scale_factor": factor})).await.succeeded();
     let after = world.simulator.state().await.unwrap();
-    for (name, group) in &before.nodegroups {
-        let now = &after.nodegroups[name];
-        assert_eq!(
-            (now.min, now.max, now.desired, now.group_desired),
-            (group.min, group.max, group.desired, group.group_desired),
-            "{name}"
-        );
+    the_nodegroup_has_grown(&before, &after, factor);
+    sentry_was_rolled(&before, &after);
+    exactly_the_old_relay_nodes_are_cordoned(&before, &after);
+    relay_moved(&before, &after);
+    exactly_the_instances_of_relay_are_protected(&after);
+    ended
+}
+
+fn the_nodegroup_has_grown(before: &State, after: &State, factor: u32) {
+    let (was, is) = (&before.nodegroups[RELAY], &after.nodegroups[RELAY]);
+    assert_eq!((is.desired, is.group_desired), (was.group_desired * factor, was.group_desired * factor));
+    assert_eq!(is.instances.len(), is.desired as usize);
+    assert_eq!((is.min, is.max), (was.min, was.max.max(is.desired)));
+    let ready = nodes_of(after).values().filter(|node| node.ready).count();
+    assert_eq!(ready, is.desired as usize, "every node of the group is Ready");
+    for (name, was) in before.nodegroups.iter().filter(|(name, _)| *name != RELAY) {
+        assert_eq!(&after.nodegroups[name], was, "the other nodegroups are left alone");
     }
-    let lines = ended.steady_lines();
-    let undoing = "Undoing step: Scale nodegroup to 2X its current count".to_owned();
-    assert!(lines.contains(&undoing), "{}", lines.join("\n"));
+}
+
+fn sentry_was_rolled(before: &State, after: &State) {
+    let uids = |state: &State| -> BTreeSet<String> {
+        pods_of(state, "rafay-sentry").values().map(|pod| pod.uid.clone()).collect()
+    };
+    assert_eq!(uids(before).len(), uids(after).len());
+    assert!(uids(before).is_disjoint(&uids(after)));
+}
+
+fn exactly_the_old_relay_nodes_are_cordoned(before: &State, after: &State) {
+    let old = relay_nodes(before);
+    for (name, node) in &after.nodes {
+        let was = before.nodes.get(name).is_some_and(|node| node.unschedulable);
+        assert_eq!(node.unschedulable, was || old.contains(name), "{name}");
+    }
+}
+
+fn relay_moved(before: &State, after: &State) {
+    let key = "rafay-core/rafay-relay";
+    assert_eq!(after.deployments[key].replicas, before.deployments[key].replicas);
+    let pods = pods_of(after, "rafay-relay");
+    assert_eq!(pods.len(), pods_of(before, "rafay-relay").len());
+    let old = relay_nodes(before);
+    for (name, pod) in pods {
+        assert!(pod.ready && !pod.terminating, "{name}");
+        assert!(!old.contains(pod.node.as_deref().unwrap()), "{name} is on an old node");
+        let cost = "controller.kubernetes.io/pod-deletion-cost";
+        assert!(!pod.annotations.contains_key(cost), "{name} keeps no mark of ours");
+    }
+}
+
+fn exactly_the_instances_of_relay_are_protected(after: &State) {
+    let nodes = relay_nodes(after);
+    let expected: BTreeSet<&str> =
+        nodes.iter().filter_map(|name| after.nodes[name].instance.as_deref()).collect();
+    let protected: BTreeSet<&str> = after.nodegroups[RELAY]
+        .instances
+        .iter()
+        .filter(|(_, instance)| instance.protected)
+        .map(|(id, _)| id.as_str())
+        .collect();
+    assert_eq!(protected, expected);
+}
+
+fn nodes_of(state: &State) -> BTreeMap<&String, &NodeFacts> {
+    state.nodes.iter().filter(|(_, node)| node.nodegroup.as_deref() == Some(RELAY)).collect()
+}
+
+fn pods_of<'a>(state: &'a State, app: &str) -> BTreeMap<&'a String, &'a PodFacts> {
+    state.pods.iter().filter(|(_, pod)| pod.app.as_deref() == Some(app)).collect()
+}
+
+fn relay_nodes(state: &State) -> BTreeSet<String> {
+    pods_of(state, "rafay-relay").values().filter_map(|pod| pod.node.clone()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_size_that_somebody_else_changed_meanwhile_is_left_alone() {
-    let world = World::of(relay(|group| {
-        group.update_failures = vec![UpdateFailure {
-            nth: 1,
-            code: "AccessDenied".into(),
-            message: "not today".into(),
-        }];
-    }))
-    .await;
-    let text = SCALE_UP.replace("on_failure: rollback", "on_failure: stop").replace(
-        "retry: {attempts: 4, backoff: 5s, max_backoff: 1m}",
-        "retry: {attempts: 1}",
-    );
-    let ended = world.run(&text).await.is(State::Failed);
-    assert!(ended.error().contains("not today"), "{}", ended.error());
-    let id = ended.run.id;
-
-    // The same intent is sent again by the resumed run, as a new operation.
-    let resumed = world.take_up(&id, Direction::On).await.succeeded();
-    assert_eq!(resumed.output("scale_up")["desired"], json!(6));
-    assert_eq!(resumed.run.step("scale_up").unwrap().generation, 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_max_that_is_too_small_is_raised_only_when_the_runbook_says_so() {
-    let world = World::of(relay(|group| group.max = group.desired)).await;
-    let strict = SCALE_UP.replace("raise_max: true", "raise_max: false");
-    let ended = world.run(&strict).await.is(State::RolledBack);
-    assert!(ended.error().contains("say `raise_max: true` to raise it"), "{}", ended.error());
-    assert_eq!(world.effective(), [""; 0], "nothing was sent");
-
-    let ended = world.run(SCALE_UP).await.succeeded();
-    assert_eq!(ended.output("scale_up")["max"], json!(6));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_group_that_cannot_launch_is_given_up_with_its_cause() {
-    let world = World::of(relay(|group| {
-        group.launch_failures = vec![LaunchFailure {
-            times: 1000,
-            message: "We currently do not have sufficient m5.large capacity".into(),
-        }];
-    }))
-    .await;
-    let text = SCALE_UP.replace("on_failure: rollback", "on_failure: stop");
-    let ended = world.run(&text).await.is(State::Failed);
-    let error = ended.error();
-    assert!(error.contains("sufficient m5.large capacity"), "{error}");
-    assert!(error.contains("has not healed for 2m"), "{error}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn throttling_is_waited_out() {
+async fn every_step_of_the_procedure_is_done_under_its_own_name() {
     let world = World::new().await;
-    for operation in ["eks:DescribeNodegroup", "autoscaling:DescribeAutoScalingGroups"] {
-        world.simulator.inject(Fault {
-            matching: operation.into(),
-            nth: 1,
-            times: 2,
-            effect: Effect::Throttle,
-        });
+    let ended = scaled(&world, 2).await;
+    let completed: Vec<String> = ended
+        .steady_lines()
+        .into_iter()
+        .filter_map(|line| line.strip_prefix("Completed step: ").map(str::to_owned))
+        .collect();
+    assert_eq!(
+        completed,
+        [
+            "Get AWS region and EKS cluster from configmap",
+            "Find nodegroup with label Name=nodegroup-relay-services and nodecount > 1",
+            "Scale nodegroup to 2X its current count",
+            "Check that new nodes are showing up and node count matches",
+            "Rollout restart rafay-sentry deployment",
+            "Get list of nodes on which relay pods are running",
+            "Cordon nodes on which the old relay pods are running",
+            "Scale rafay-relay deployment to 2x its current replica count",
+            "Delete old pods so they end up in pending state",
+            "Scale back deployment",
+            "Get list of nodes on which new relay pods are running",
+            "Check if there are any scale in protections in place",
+            "Remove existing scale in protections",
+            "Add scale in protection for instances on which relay pods are running",
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_works_with_other_factors() {
+    for factor in [3, 4] {
+        scaled(&World::new().await, factor).await;
     }
-    world.run(SCALE_UP).await.succeeded();
-    assert_eq!(world.effective(), ["eks:UpdateNodegroupConfig"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_works_with_fewer_pods_than_nodes_and_without_anti_affinity() {
+    for (nodes, replicas, spread) in [
+        (3, 2, Spread::Required),
+        (4, 1, Spread::Required),
+        (3, 3, Spread::Preferred),
+        (2, 5, Spread::Preferred),
+        (3, 3, Spread::None),
+    ] {
+        scaled(&World::of(world(nodes, replicas, spread)).await, 2).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_works_a_second_time() {
+    let world = World::new().await;
+    scaled(&world, 2).await;
+    scaled(&world, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_sent_twice_and_nothing_is_polled_that_can_be_watched() {
+    let world = World::new().await;
+    scaled(&world, 2).await;
+    let mut mutations: BTreeMap<String, usize> = BTreeMap::new();
+    for call in world.simulator.record().iter().filter(|call| call.mutating) {
+        let kind = call.operation.split('/').next().unwrap_or_default().to_owned();
+        *mutations.entry(kind).or_default() += 1;
+    }
+    // One update, one restart, two scales; a patch a cordoned node, a deletion a pod, two patches a kept pod, one
+    // call a batch of protections.
+    let expected: Value = json!({
+        "autoscaling:SetInstanceProtection": 2,
+        "delete pods": 3,
+        "eks:UpdateNodegroupConfig": 1,
+        "patch deployments": 3,
+        "patch nodes": 3,
+        "patch pods": 6,
+    });
+    assert_eq!(json!(mutations), expected);
+    for call in world.simulator.record() {
+        assert!(!call.mutating || call.effective, "{} changed nothing", call.operation);
+    }
+    // A look or a watch or two for each step that deals with pods, however long it waits.
+    assert!(world.count("list pods") <= 16, "{} lists of pods", world.count("list pods"));
 }

@@ -54,8 +54,7 @@ pub struct ChangeVerbs {
     /// See [`Change::apply`].
     pub apply: for<'a> fn(&'a Value, &'a Writer) -> Running<'a, Value>,
     /// See [`Change::settle`].
-    pub settle:
-        for<'a> fn(&'a Value, &'a Value, &'a Reader, &'a Progress) -> Running<'a, Value>,
+    pub settle: for<'a> fn(&'a Value, &'a Value, &'a Reader, &'a Progress) -> Running<'a, Value>,
     /// See [`Change::undo`].
     pub undo: for<'a> fn(
         &'a Value,
@@ -151,7 +150,10 @@ impl Entry {
         Signature::from_schemas(self.name, self.kind(), self.undo(), &self.params, &self.output)
             .unwrap_or_else(|error| {
                 // A programmer's mistake, not a user's: the test `every_action_has_a_signature` meets it first.
-                panic!("the types of action {} are outside the documented subset: {error}", self.name)
+                panic!(
+                    "the types of action {} are outside the documented subset: {error}",
+                    self.name
+                )
             })
     }
 }
@@ -161,8 +163,7 @@ fn schema<T: JsonSchema>() -> Value {
 }
 
 fn parameters<T: DeserializeOwned>(value: Value) -> Result<T> {
-    serde_json::from_value(value)
-        .map_err(|source| Error::Shape { what: "a parameter", source })
+    serde_json::from_value(value).map_err(|source| Error::Shape { what: "a parameter", source })
 }
 
 fn from_json<'a, T: Deserialize<'a>>(what: &'static str, value: &'a Value) -> Result<T> {

@@ -14,15 +14,34 @@
 mod entry;
 mod error;
 mod permission;
-mod three_way;
 mod verbs;
 
-mod find_nodegroup;
+mod at_once;
+mod cordoning;
 mod nodegroups;
-mod read_config;
+mod patched;
+mod pauses;
+mod protection;
 mod records;
+mod three_way;
+mod words;
+mod workload;
+
+mod assert;
+mod cordon;
+mod delete_pods;
+mod find_nodegroup;
+mod get_protection;
+mod list_pods;
+mod read_config;
+mod rollout_restart;
+mod scale_deployment;
 mod scale_nodegroup;
+mod set_protection;
+mod sleep;
+mod uncordon;
 mod wait_nodes;
+mod wait_pods;
 
 use std::sync::LazyLock;
 
@@ -45,6 +64,17 @@ pub fn all() -> &'static [Entry] {
             Entry::read::<find_nodegroup::FindNodegroup>(),
             Entry::change::<scale_nodegroup::ScaleNodegroup>(),
             Entry::wait::<wait_nodes::WaitNodes>(),
+            Entry::change::<rollout_restart::RolloutRestart>(),
+            Entry::read::<list_pods::ListPods>(),
+            Entry::change::<scale_deployment::ScaleDeployment>(),
+            Entry::wait::<wait_pods::WaitPods>(),
+            Entry::change::<delete_pods::DeletePods>(),
+            Entry::change::<cordon::Cordon>(),
+            Entry::change::<uncordon::Uncordon>(),
+            Entry::read::<get_protection::GetProtection>(),
+            Entry::change::<set_protection::SetProtection>(),
+            Entry::wait::<assert::Assert>(),
+            Entry::wait::<sleep::Sleep>(),
         ]
     });
     &ALL

@@ -33,6 +33,11 @@ impl Permission {
         Self::Kubernetes { group: "", resource, verbs }
     }
 
+    /// Verbs on a resource of the group `apps`.
+    pub const fn apps(resource: &'static str, verbs: &'static [&'static str]) -> Self {
+        Self::Kubernetes { group: "apps", resource, verbs }
+    }
+
     /// The side that must allow it.
     pub fn side(&self) -> Cluster {
         match self {

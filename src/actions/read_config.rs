@@ -100,9 +100,8 @@ impl Read for ReadConfig {
 
 /// The first that says something. A blank value says nothing: an empty variable is how a shell unsets one.
 fn choose(environment: Option<&str>, map: Option<&str>, default: &str) -> (String, Origin) {
-    let said = |text: Option<&str>| {
-        text.map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned)
-    };
+    let said =
+        |text: Option<&str>| text.map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
     if let Some(text) = said(environment) {
         return (text, Origin::Environment);
     }

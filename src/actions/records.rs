@@ -1,10 +1,16 @@
 //! Records that several actions take or give, so that a step's output fits the next step's parameter.
 
-use k8s_openapi::api::core::v1::Node;
+use std::{collections::BTreeMap, time::Duration};
+
+use k8s_openapi::api::core::v1::{Node, Pod};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::platform::kubernetes::node;
+use super::Result;
+use crate::{
+    platform::kubernetes::{Reader, Selection, node, pod},
+    runbook,
+};
 
 /// Names a managed nodegroup. The output of `find_nodegroup` and of `scale_nodegroup` can be handed on as one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -52,4 +58,68 @@ impl NodeRecord {
             instance: node::instance_id(node)?.to_owned(),
         })
     }
+}
+
+/// A pod.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PodRecord {
+    /// Namespace of the pod.
+    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    pub namespace: String,
+    /// Name of the pod.
+    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    pub name: String,
+    /// UID of the Pod object: a pod that comes back under its old name has another one.
+    #[schemars(length(min = 1))]
+    pub uid: String,
+    /// Name of the node that it runs on; none while it waits for one.
+    #[serde(default)]
+    pub node: Option<String>,
+    /// Id of the EC2 instance that it runs on; none off EC2.
+    #[serde(default)]
+    pub instance: Option<String>,
+    /// Whether it was Ready.
+    #[serde(default)]
+    pub ready: bool,
+}
+
+impl PodRecord {
+    /// The record of a pod.
+    pub(super) fn of(pod: &Pod, instances: &Instances) -> Self {
+        let node = pod::node(pod).map(str::to_owned);
+        Self {
+            namespace: pod.metadata.namespace.clone().unwrap_or_default(),
+            name: pod.metadata.name.clone().unwrap_or_default(),
+            uid: pod.metadata.uid.clone().unwrap_or_default(),
+            instance: node.as_ref().and_then(|node| instances.0.get(node)).cloned(),
+            node,
+            ready: pod::is_ready(pod),
+        }
+    }
+
+    /// Whether that is this pod, and not one of the same name.
+    pub(super) fn is(&self, pod: &Pod) -> bool {
+        pod.metadata.uid.as_deref() == Some(self.uid.as_str())
+    }
+}
+
+/// Which EC2 instance each node runs on.
+#[derive(Debug, Default)]
+pub(super) struct Instances(BTreeMap<String, String>);
+
+impl Instances {
+    /// Of all nodes of the cluster.
+    pub(super) async fn read(kubernetes: &Reader) -> Result<Self> {
+        let nodes = kubernetes.list::<Node>(&Selection::all()).await?;
+        let pair =
+            |node: &Node| Some((node.metadata.name.clone()?, node::instance_id(node)?.to_owned()));
+        Ok(Self(nodes.iter().filter_map(pair).collect()))
+    }
+}
+
+/// How long trouble that can heal (a crash, a shortage of room) is watched before a wait is given up, unless the
+/// runbook says otherwise. CrashLoopBackOff reaches its fourth start within two minutes.
+pub(super) fn two_minutes() -> runbook::Duration {
+    Duration::from_secs(120).into()
 }

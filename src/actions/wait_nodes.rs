@@ -89,8 +89,7 @@ impl Wait for WaitNodes {
         let nodegroup = nodegroups::describe(&aws, &params.nodegroup).await?;
         let group_name = nodegroups::group_name(&nodegroup)?.to_owned();
         let label = format!("{}={}", node::NODEGROUP_LABEL, params.nodegroup.name);
-        let mut nodes =
-            reader.kubernetes().await?.watch::<Node>(&Selection::all().labelled(label));
+        let mut nodes = reader.kubernetes().await?.watch::<Node>(&Selection::all().labelled(label));
         let clock = reader.clock();
         let mut group = Polled::new(clock, LOOK_AT_GROUP, {
             let (aws, name) = (aws.clone(), group_name.clone());
@@ -255,8 +254,7 @@ fn pending(
     without_node: &[String],
     launch: Option<String>,
 ) -> String {
-    let mut text =
-        format!("{ready} of {} nodes of {} Ready", params.count, params.nodegroup.name);
+    let mut text = format!("{ready} of {} nodes of {} Ready", params.count, params.nodegroup.name);
     if group.desired < params.count {
         text += &format!("; the group is to have only {}", group.desired);
     }

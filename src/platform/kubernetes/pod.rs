@@ -143,7 +143,11 @@ fn failing(container: &ContainerStatus) -> Option<Trouble> {
     if !FAILING.contains(&reason) {
         return None;
     }
-    Some(said(reason, &format!("{reason} in container {}", container.name), waiting.message.as_deref()))
+    Some(said(
+        reason,
+        &format!("{reason} in container {}", container.name),
+        waiting.message.as_deref(),
+    ))
 }
 
 fn said(reason: &str, what: &str, message: Option<&str>) -> Trouble {
@@ -160,8 +164,10 @@ mod tests {
     use serde_json::{Value, json};
 
     fn pod(status: Value) -> Pod {
-        serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": {"containers": []}, "status": status}))
-            .unwrap()
+        serde_json::from_value(
+            json!({"metadata": {"name": "p"}, "spec": {"containers": []}, "status": status}),
+        )
+        .unwrap()
     }
 
     fn waiting(reason: &str) -> Value {

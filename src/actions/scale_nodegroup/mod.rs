@@ -1,34 +1,39 @@
 //! `scale_nodegroup`: more nodes, or fewer.
 
-use std::{fmt, time::Duration};
+mod drain;
+mod leavers;
+mod resize;
+mod undo;
+
+use std::fmt;
 
 use k8s_openapi::api::core::v1::Node;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, Change, Diff, Error, Permission, Progress, Reader, Result, Writer, nodegroups,
+    Action, Change, Diff, Error, Permission, Progress, Reader, Result, Writer,
+    cordoning::new_mark,
+    nodegroups,
     records::{NodeRecord, NodegroupName, Sizes},
-    three_way::{Move, three_way},
 };
 use crate::{
     platform::{
-        aws::{self, AutoScalingGroup, Nodegroup, Scaling, Update, UpdateStatus},
+        aws::{AutoScalingGroup, Nodegroup},
         kubernetes::{Selection, node},
     },
     runbook::Undo,
 };
-
-/// EKS takes from seconds to minutes for a change of sizes. The first look comes soon, so that a quick one is not
-/// waited for, and the looks then grow apart, because EKS throttles DescribeUpdate.
-const FIRST_LOOK: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Sets how many nodes a managed nodegroup is to have.
 ///
 /// The new size is decided once, when the step begins, so a resumed run never scales twice. The step ends when EKS
 /// has accepted the new sizes and the Auto Scaling group carries them; `wait_nodes` then waits for the nodes. It
 /// refuses to work on a nodegroup none of whose instances is a node of the Kubernetes cluster that it talks to.
+///
+/// The undo empties the new nodes first: it cordons them, evicts their pods as disruption budgets allow, and waits
+/// until their replacements are Ready. Only then it lowers the sizes, with the original instances protected from
+/// scale-in, so that exactly the new ones go. If the new nodes cannot be emptied, it stops before that.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Params {
@@ -92,6 +97,10 @@ pub struct Intent {
     /// Ids of the updates that EKS already knew. One that is not among them, and that asks for what we ask for, is
     /// ours: it is followed, not sent again.
     earlier_updates: Vec<String>,
+    /// Ids of the instances that were protected from scale-in.
+    protected: Vec<String>,
+    /// By what the undo knows the nodes that it has cordoned.
+    mark: String,
 }
 
 /// What EKS answered.
@@ -114,6 +123,13 @@ impl Action for ScaleNodegroup {
         Permission::Aws("eks:ListUpdates"),
         Permission::Aws("autoscaling:DescribeAutoScalingGroups"),
         Permission::core("nodes", &["list"]),
+        // From here on, for the undo.
+        Permission::Aws("autoscaling:SetInstanceProtection"),
+        Permission::core("nodes", &["get", "patch"]),
+        Permission::core("pods", &["get", "list", "watch"]),
+        Permission::core("pods/eviction", &["create"]),
+        Permission::apps("replicasets", &["list", "watch"]),
+        Permission::apps("statefulsets", &["list", "watch"]),
     ];
     type Params = Params;
     type Output = Output;
@@ -144,8 +160,7 @@ impl Change for ScaleNodegroup {
         let nodegroup = nodegroups::describe(&aws, &params.nodegroup).await?;
         refuse_unless_it_can_be_scaled(&nodegroup, progress)?;
         let group = nodegroups::group(&aws, nodegroups::group_name(&nodegroup)?).await?;
-        let before =
-            Sizes { min: nodegroup.min, max: nodegroup.max, desired: group.desired };
+        let before = Sizes { min: nodegroup.min, max: nodegroup.max, desired: group.desired };
         let after = merged(&params, before)?;
         let kubernetes = reader.kubernetes().await?;
         let nodes = kubernetes.list::<Node>(&nodes_of(&nodegroup.name)).await?;
@@ -157,14 +172,21 @@ impl Change for ScaleNodegroup {
             auto_scaling_group: group.name,
             before,
             after,
+            protected: group
+                .instances
+                .iter()
+                .filter(|instance| instance.protected)
+                .map(|instance| instance.id.clone())
+                .collect(),
             instances: group.instances.into_iter().map(|instance| instance.id).collect(),
             nodes,
             earlier_updates,
+            mark: new_mark(reader.clock()),
         })
     }
 
     async fn apply(intent: &Intent, writer: &Writer) -> Result<Receipt> {
-        resize(intent, intent.before, intent.after, writer).await
+        resize::send(intent, intent.before, intent.after, writer).await
     }
 
     async fn settle(
@@ -174,8 +196,8 @@ impl Change for ScaleNodegroup {
         progress: &Progress,
     ) -> Result<Output> {
         let aws = reader.aws(&intent.nodegroup.region).await?;
-        follow(intent, receipt, reader, &aws, progress).await?;
-        group_carries(intent, intent.before, intent.after, reader, &aws, progress).await?;
+        resize::follow(intent, receipt, reader, &aws, progress).await?;
+        resize::group_carries(intent, intent.before, intent.after, reader, &aws, progress).await?;
         let NodegroupName { region, cluster, name } = intent.nodegroup.clone();
         Ok(Output {
             region,
@@ -201,20 +223,7 @@ impl Change for ScaleNodegroup {
         writer: &Writer,
         progress: &Progress,
     ) -> Result<Vec<String>> {
-        let reader = writer.reader();
-        let aws = reader.aws(&intent.nodegroup.region).await?;
-        if let Some(receipt) = receipt {
-            // Ours may still be under way; a failed one needs no undo, which the sizes then show.
-            let _ = follow(intent, receipt, reader, &aws, progress).await;
-        }
-        progress.say(&format!(
-            "restoring the sizes of nodegroup {}: its Auto Scaling group chooses which instances go",
-            intent.nodegroup.name
-        ));
-        let receipt = resize(intent, intent.after, intent.before, writer).await?;
-        follow(intent, &receipt, reader, &aws, progress).await?;
-        group_carries(intent, intent.after, intent.before, reader, &aws, progress).await?;
-        Ok(Vec::new())
+        undo::undo(intent, receipt, writer, progress).await
     }
 }
 
@@ -290,155 +299,6 @@ fn nodes_of(nodegroup: &str) -> Selection {
 
 fn target(nodegroup: &str, what: &str) -> String {
     format!("nodegroup {nodegroup} {what}")
-}
-
-/// Sends the sizes `to`, unless they stand already, or were sent before and the answer was lost.
-async fn resize(intent: &Intent, from: Sizes, to: Sizes, writer: &Writer) -> Result<Receipt> {
-    let name = &intent.nodegroup;
-    let aws = writer.reader().aws(&name.region).await?;
-    let nodegroup = nodegroups::describe(&aws, name).await?;
-    let is_updating = nodegroup.status.as_str() == "UPDATING";
-    if is_updating || sizes_of(&nodegroup) == to {
-        if let Some(update) = our_update(intent, &aws, to).await? {
-            return Ok(Receipt { update: Some(update), already_done: false });
-        }
-    }
-    if is_updating {
-        return Err(busy(&nodegroup));
-    }
-    let group = nodegroups::group(&aws, &intent.auto_scaling_group).await?;
-    if plan(&nodegroup, &group, from, to)? == Move::Done {
-        return Ok(Receipt { update: None, already_done: true });
-    }
-    let scaling = Scaling {
-        min: (from.min != to.min).then_some(to.min),
-        max: (from.max != to.max).then_some(to.max),
-        desired: Some(to.desired),
-    };
-    let client = writer.aws(&name.region).await?;
-    let update = client.update_nodegroup_config(&name.cluster, &name.name, scaling).await?;
-    Ok(Receipt {
-        already_done: update.status == UpdateStatus::Successful,
-        update: Some(update.id),
-    })
-}
-
-fn sizes_of(nodegroup: &Nodegroup) -> Sizes {
-    Sizes { min: nodegroup.min, max: nodegroup.max, desired: nodegroup.desired }
-}
-
-/// The three-way rule, size by size. EKS's own desired size can lag behind the group's: either of them may stand
-/// where we left it.
-fn plan(nodegroup: &Nodegroup, group: &AutoScalingGroup, from: Sizes, to: Sizes) -> Result<Move> {
-    let name = &nodegroup.name;
-    let stands = |desired: u32| desired == from.desired || desired == to.desired;
-    let desired = if stands(nodegroup.desired) { nodegroup.desired } else { group.desired };
-    let moves = [
-        three_way(&target(name, "desired"), &desired, &from.desired, &to.desired)?,
-        three_way(&target(name, "min"), &nodegroup.min, &from.min, &to.min)?,
-        three_way(&target(name, "max"), &nodegroup.max, &from.max, &to.max)?,
-    ];
-    let all_done = moves.iter().all(|step| *step == Move::Done) && group.desired == to.desired;
-    Ok(if all_done { Move::Done } else { Move::Write })
-}
-
-/// An update that began after the intent and asks for the sizes `to`.
-async fn our_update(intent: &Intent, aws: &aws::Reader, to: Sizes) -> Result<Option<String>> {
-    let name = &intent.nodegroup;
-    for id in aws.list_updates(&name.cluster, &name.name).await? {
-        if intent.earlier_updates.contains(&id) {
-            continue;
-        }
-        let update = aws.describe_update(&name.cluster, &name.name, &id).await?;
-        if update.is_some_and(|update| asks_for(&update, to) && !has_failed(&update.status)) {
-            return Ok(Some(id));
-        }
-    }
-    Ok(None)
-}
-
-fn asks_for(update: &Update, sizes: Sizes) -> bool {
-    let fits = |asked: Option<u32>, size: u32| asked.is_none_or(|asked| asked == size);
-    update.scaling.desired == Some(sizes.desired)
-        && fits(update.scaling.min, sizes.min)
-        && fits(update.scaling.max, sizes.max)
-}
-
-fn has_failed(status: &UpdateStatus) -> bool {
-    matches!(status, UpdateStatus::Failed | UpdateStatus::Cancelled)
-}
-
-/// Waits until the update has ended. A failed one returns the nodegroup to ACTIVE, so its status proves nothing.
-async fn follow(
-    intent: &Intent,
-    receipt: &Receipt,
-    reader: &Reader,
-    aws: &aws::Reader,
-    progress: &Progress,
-) -> Result<()> {
-    let (Some(id), false) = (&receipt.update, receipt.already_done) else {
-        return Ok(());
-    };
-    let name = &intent.nodegroup;
-    let mut pauses = Pauses::default();
-    loop {
-        let Some(update) = aws.describe_update(&name.cluster, &name.name, id).await? else {
-            // A server that has no DescribeUpdate: the sizes tell the rest.
-            return Ok(());
-        };
-        match update.status {
-            UpdateStatus::Successful => return Ok(()),
-            UpdateStatus::Failed | UpdateStatus::Cancelled => return Err(ended_badly(name, &update)),
-            UpdateStatus::InProgress | UpdateStatus::Unknown(_) => progress
-                .waiting(&format!("EKS to finish update {id} of nodegroup {}", name.name)),
-        }
-        reader.clock().sleep(pauses.next()).await;
-    }
-}
-
-fn ended_badly(name: &NodegroupName, update: &Update) -> Error {
-    let errors = if update.errors.is_empty() {
-        "without saying why".to_owned()
-    } else {
-        update.errors.join("; ")
-    };
-    Error::Failed(format!(
-        "EKS update {} of nodegroup {} ended as {:?}: {errors}",
-        update.id, name.name, update.status
-    ))
-}
-
-/// EKS hands the size on to the Auto Scaling group; whoever reads the group next must find it there.
-async fn group_carries(
-    intent: &Intent,
-    from: Sizes,
-    to: Sizes,
-    reader: &Reader,
-    aws: &aws::Reader,
-    progress: &Progress,
-) -> Result<()> {
-    let mut pauses = Pauses::default();
-    loop {
-        let group = nodegroups::group(aws, &intent.auto_scaling_group).await?;
-        let what = format!("Auto Scaling group {} desired", group.name);
-        if three_way(&what, &group.desired, &from.desired, &to.desired)? == Move::Done {
-            return Ok(());
-        }
-        progress.waiting(&format!("{what} to become {}: it is {}", to.desired, group.desired));
-        reader.clock().sleep(pauses.next()).await;
-    }
-}
-
-/// Pauses that grow from [`FIRST_LOOK`] to [`LONGEST_PAUSE`].
-#[derive(Default)]
-struct Pauses(u32);
-
-impl Pauses {
-    fn next(&mut self) -> Duration {
-        let pause = FIRST_LOOK.saturating_mul(1 << self.0.min(16)).min(LONGEST_PAUSE);
-        self.0 += 1;
-        pause
-    }
 }
 
 impl fmt::Display for Sizes {

@@ -1,0 +1,62 @@
+//! The same small call for many objects.
+
+use futures::{StreamExt, stream::FuturesUnordered};
+
+use super::Result;
+
+/// An API server gives one client a fair share of its attention; more at once would only wait for each other.
+const AT_ONCE: usize = 8;
+
+/// Runs all of them, a few at a time. After a failure no further one is begun, but those under way are finished: what
+/// was sent must not be left without knowing what came of it.
+///
+/// # Errors
+/// The first failure.
+pub(super) async fn a_few_at_once<T>(
+    calls: impl IntoIterator<Item = impl Future<Output = Result<T>>>,
+) -> Result<Vec<T>> {
+    let mut waiting = calls.into_iter();
+    let mut under_way: FuturesUnordered<_> = waiting.by_ref().take(AT_ONCE).collect();
+    let mut done = Vec::new();
+    let mut failure = None;
+    while let Some(result) = under_way.next().await {
+        match result {
+            Ok(value) => done.push(value),
+            Err(error) => failure = failure.or(Some(error)),
+        }
+        if failure.is_none() {
+            under_way.extend(waiting.next());
+        }
+    }
+    match failure {
+        Some(error) => Err(error),
+        None => Ok(done),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::{super::Error, *};
+
+    #[tokio::test]
+    async fn a_failure_begins_nothing_more_and_abandons_nothing() {
+        let finished = AtomicUsize::new(0);
+        let call = |number: usize| {
+            let finished = &finished;
+            async move {
+                if number == 3 {
+                    return Err(Error::Busy("three".into()));
+                }
+                tokio::task::yield_now().await;
+                finished.fetch_add(1, Ordering::Relaxed);
+                Ok(number)
+            }
+        };
+        let error = a_few_at_once((0..100).map(call)).await.unwrap_err();
+        assert_eq!(error.to_string(), "three");
+        assert_eq!(finished.load(Ordering::Relaxed), AT_ONCE - 1);
+        assert_eq!(a_few_at_once((10..30).map(call)).await.unwrap().len(), 20);
+    }
+}

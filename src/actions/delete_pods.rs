@@ -1,0 +1,237 @@
+//! `delete_pods`: remove exactly these pods.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use k8s_openapi::api::core::v1::Pod;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    Action, Change, Diff, Error, Permission, Progress, Reader, Result, Writer,
+    at_once::a_few_at_once,
+    records::PodRecord,
+    words::{counted, listed},
+    workload,
+};
+use crate::{
+    platform::{
+        Class,
+        kubernetes::{self, Selection, View, Watched, pod},
+        wait::{self, Source, State},
+    },
+    runbook::{self, Undo},
+};
+
+/// Deletes pods, each by its name and UID, and waits until they are gone.
+///
+/// A pod that has meanwhile come back under the same name is another pod and stays. With `evict`, disruption budgets
+/// are asked, and the step waits while one does not allow it; without, they are not. Whatever controls the pods makes
+/// new ones; nothing brings the deleted ones back.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Params {
+    /// The pods, such as the `pods` of `list_pods`.
+    #[schemars(length(min = 1))]
+    pub pods: Vec<PodRecord>,
+    /// Whether disruption budgets are to be asked.
+    #[serde(default)]
+    pub evict: bool,
+    /// How long each pod is given to end; its own grace period, unless it is said.
+    #[serde(default)]
+    pub grace_period: Option<runbook::Duration>,
+}
+
+/// The pods that are gone.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Output {
+    /// The pods that this step deleted, by name; those that were gone before are left out.
+    pub deleted: Vec<PodRecord>,
+}
+
+/// The pods to delete: those that were there when the step was prepared.
+#[derive(Serialize, Deserialize)]
+pub struct Intent {
+    pods: Vec<PodRecord>,
+    evict: bool,
+    grace_seconds: Option<u32>,
+}
+
+/// Nothing needs to be kept: a pod is there or it is not.
+#[derive(Serialize, Deserialize)]
+pub struct Receipt {}
+
+pub(super) struct DeletePods;
+
+impl Action for DeletePods {
+    const NAME: &'static str = "delete_pods";
+    const PERMISSIONS: &'static [Permission] = &[
+        Permission::core("pods", &["get", "list", "watch", "delete"]),
+        Permission::core("pods/eviction", &["create"]),
+    ];
+    type Params = Params;
+    type Output = Output;
+}
+
+impl Change for DeletePods {
+    const UNDO: Undo = Undo::Nothing;
+    type Intent = Intent;
+    type Receipt = Receipt;
+
+    fn changes(intent: &Intent) -> Vec<Diff> {
+        let target = |pod: &PodRecord| format!("pod {}/{}", pod.namespace, pod.name);
+        let diff = |pod| Diff::new(target(pod), pod.uid.clone(), Value::Null);
+        intent.pods.iter().map(diff).collect()
+    }
+
+    async fn prepare(params: Params, reader: &Reader, progress: &Progress) -> Result<Intent> {
+        let kubernetes = reader.kubernetes().await?;
+        let present = present(&params.pods, &kubernetes).await?;
+        let mut pods = params.pods;
+        pods.retain(|record| match present.get(&record.uid) {
+            None => {
+                progress.say(&format!("pod {} is gone already", record.name));
+                false
+            }
+            Some(found) => {
+                if pod::controller(&found.metadata).is_none() {
+                    progress.say(&format!(
+                        "nothing will replace pod {}: it has no controller",
+                        record.name
+                    ));
+                }
+                true
+            }
+        });
+        pods.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+        pods.dedup_by(|a, b| a.uid == b.uid);
+        let seconds = |grace: runbook::Duration| whole_seconds(grace.std());
+        Ok(Intent { pods, evict: params.evict, grace_seconds: params.grace_period.map(seconds) })
+    }
+
+    async fn apply(intent: &Intent, writer: &Writer) -> Result<Receipt> {
+        let kubernetes = writer.kubernetes().await?;
+        let present = present(&intent.pods, kubernetes.reader()).await?;
+        // One that ends already was told so by an earlier attempt, or by somebody else; once is enough.
+        let untold = |record: &&PodRecord| {
+            present.get(&record.uid).is_some_and(|found| !pod::is_terminating(found))
+        };
+        let calls: Vec<_> = intent
+            .pods
+            .iter()
+            .filter(untold)
+            .map(|record| remove(record, intent, &kubernetes))
+            .collect();
+        let blocked: Vec<String> = a_few_at_once(calls).await?.into_iter().flatten().collect();
+        if blocked.is_empty() {
+            return Ok(Receipt {});
+        }
+        Err(Error::Busy(format!(
+            "{} cannot be evicted yet: {}",
+            counted(blocked.len(), "pod"),
+            listed(blocked)
+        )))
+    }
+
+    async fn settle(
+        intent: &Intent,
+        _: &Receipt,
+        reader: &Reader,
+        progress: &Progress,
+    ) -> Result<Output> {
+        let kubernetes = reader.kubernetes().await?;
+        let mut watches: Vec<Watched<Pod>> = namespaces(&intent.pods)
+            .map(|namespace| kubernetes.watch(&Selection::of_namespace(namespace)))
+            .collect();
+        let views: Vec<View<Pod>> = watches.iter().map(Watched::view).collect();
+        let mut sources: Vec<&mut dyn Source> =
+            watches.iter_mut().map(|watch| watch as &mut dyn Source).collect();
+        wait::until(progress, &mut sources, || judge(intent, &views)).await?;
+        Ok(Output { deleted: intent.pods.clone() })
+    }
+
+    async fn undo(
+        intent: &Intent,
+        _: Option<&Receipt>,
+        writer: &Writer,
+        _: &Progress,
+    ) -> Result<Vec<String>> {
+        let kubernetes = writer.reader().kubernetes().await?;
+        let present = present(&intent.pods, &kubernetes).await?;
+        let is_gone =
+            |record: &&PodRecord| present.get(&record.uid).is_none_or(pod::is_terminating);
+        let gone: Vec<&String> =
+            intent.pods.iter().filter(is_gone).map(|record| &record.name).collect();
+        if gone.is_empty() {
+            return Ok(Vec::new());
+        }
+        let many = counted(gone.len(), "deleted pod");
+        Ok(vec![format!("{many} cannot be brought back: {}", listed(gone))])
+    }
+}
+
+/// Asks for one pod's end; the words of the disruption budget that does not allow it now, if one does not.
+async fn remove(
+    record: &PodRecord,
+    intent: &Intent,
+    kubernetes: &kubernetes::Writer,
+) -> Result<Option<String>> {
+    let PodRecord { namespace, name, uid, .. } = record;
+    let answer = if intent.evict {
+        kubernetes.evict_pod(namespace, name, uid, intent.grace_seconds).await
+    } else {
+        kubernetes.delete_pod(namespace, name, uid, intent.grace_seconds).await
+    };
+    match answer {
+        Ok(_) => Ok(None),
+        // The API server's words name the budget.
+        Err(error) if intent.evict && error.class() == Class::Busy => Ok(Some(error.to_string())),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Of these pods, those that are still there, by UID.
+async fn present(
+    records: &[PodRecord],
+    kubernetes: &kubernetes::Reader,
+) -> Result<BTreeMap<String, Pod>> {
+    let mut present = BTreeMap::new();
+    for namespace in namespaces(records) {
+        let pods = kubernetes.list::<Pod>(&Selection::of_namespace(namespace)).await?;
+        let meant = pods.into_iter().filter(|pod| records.iter().any(|record| record.is(pod)));
+        present.extend(meant.filter_map(|pod| Some((pod.metadata.uid.clone()?, pod))));
+    }
+    Ok(present)
+}
+
+fn namespaces(records: &[PodRecord]) -> impl Iterator<Item = &str> {
+    let all: BTreeSet<&str> = records.iter().map(|record| record.namespace.as_str()).collect();
+    all.into_iter()
+}
+
+/// Kubernetes counts grace in whole seconds; a pod is never given less than was said.
+fn whole_seconds(grace: Duration) -> u32 {
+    let seconds = grace.as_secs() + u64::from(grace.subsec_nanos() > 0);
+    u32::try_from(seconds).unwrap_or(u32::MAX)
+}
+
+fn judge(intent: &Intent, views: &[View<Pod>]) -> State<()> {
+    let there: Vec<_> = views.iter().flat_map(View::objects).collect();
+    let left: Vec<String> = intent
+        .pods
+        .iter()
+        .filter_map(|record| there.iter().find(|pod| record.is(pod)))
+        .map(|pod| match pod::why_not_ready(pod) {
+            Some(why) => format!("{} ({why})", workload::name(pod)),
+            None => workload::name(pod).to_owned(),
+        })
+        .collect();
+    if left.is_empty() {
+        return State::Done(());
+    }
+    let gone = intent.pods.len() - left.len();
+    State::Pending(format!("{gone} of {} pods gone; left: {}", intent.pods.len(), listed(left)))
+}

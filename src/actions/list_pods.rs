@@ -1,0 +1,107 @@
+//! `list_pods`: the pods of a deployment or a selector, and what they run on.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::Pod;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Action, Permission, Progress, Read, Reader, Result,
+    records::{Instances, PodRecord},
+    words::how_many,
+    workload,
+};
+use crate::platform::kubernetes::{self, Selection, pod};
+
+/// Lists the pods of a deployment, or those that a label selector matches, with the nodes that they run on.
+///
+/// A deployment's pods are those that its replica sets control. Pods that have finished or were told to end are left
+/// out; pods that wait for a node are not.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("x-exactly-one-of" = [["deployment", "selector"]]))]
+pub struct Params {
+    /// Namespace of the pods.
+    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    pub namespace: String,
+    /// Name of the deployment.
+    #[serde(default)]
+    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    pub deployment: Option<String>,
+    /// A label selector as kubectl takes it, such as `app=rafay-relay,tier!=test`.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub selector: Option<String>,
+}
+
+/// The pods and what they run on.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Output {
+    /// How many pods there are.
+    pub count: u32,
+    /// The pods, by name.
+    pub pods: Vec<PodRecord>,
+    /// Names of the nodes that they run on, each once, sorted.
+    pub nodes: Vec<String>,
+    /// Ids of the EC2 instances that they run on, each once, sorted.
+    pub instances: Vec<String>,
+}
+
+pub(super) struct ListPods;
+
+impl Action for ListPods {
+    const NAME: &'static str = "list_pods";
+    const PERMISSIONS: &'static [Permission] = &[
+        Permission::core("pods", &["list"]),
+        Permission::core("nodes", &["list"]),
+        Permission::apps("deployments", &["get"]),
+        Permission::apps("replicasets", &["list"]),
+    ];
+    type Params = Params;
+    type Output = Output;
+}
+
+impl Read for ListPods {
+    async fn read(params: Params, reader: &Reader, _: &Progress) -> Result<Output> {
+        let kubernetes = reader.kubernetes().await?;
+        let pods = match &params.deployment {
+            Some(name) => of_deployment(&kubernetes, &params.namespace, name).await?,
+            None => of_selector(&kubernetes, &params).await?,
+        };
+        Ok(output(pods))
+    }
+}
+
+async fn of_deployment(
+    kubernetes: &kubernetes::Reader,
+    namespace: &str,
+    name: &str,
+) -> Result<Vec<PodRecord>> {
+    let deployment = workload::deployment(kubernetes, namespace, name).await?;
+    let sight = workload::look(kubernetes, deployment).await?;
+    Ok(sight.records(&Instances::read(kubernetes).await?))
+}
+
+async fn of_selector(kubernetes: &kubernetes::Reader, params: &Params) -> Result<Vec<PodRecord>> {
+    let selector = params.selector.clone().unwrap_or_default();
+    let selection = Selection::of_namespace(&params.namespace).labelled(selector);
+    let pods = kubernetes.list::<Pod>(&selection).await?;
+    let instances = Instances::read(kubernetes).await?;
+    let standing = pods.iter().filter(|pod| pod::is_standing(pod));
+    Ok(standing.map(|pod| PodRecord::of(pod, &instances)).collect())
+}
+
+fn output(mut pods: Vec<PodRecord>) -> Output {
+    pods.sort_by(|a, b| a.name.cmp(&b.name));
+    let once = |of: fn(&PodRecord) -> Option<&String>| -> Vec<String> {
+        let all: BTreeSet<&String> = pods.iter().filter_map(of).collect();
+        all.into_iter().cloned().collect()
+    };
+    Output {
+        count: how_many(&pods),
+        nodes: once(|pod| pod.node.as_ref()),
+        instances: once(|pod| pod.instance.as_ref()),
+        pods,
+    }
+}

@@ -1,0 +1,48 @@
+//! A patch that is only taken by the object that it was decided on.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::{Value, json};
+
+use super::{Error, Result};
+use crate::platform::{
+    Class,
+    kubernetes::{Object, Writer},
+};
+
+/// Kubelets and controllers write an object's status all the time; that one of them comes between our read and our
+/// patch so often in a row is no longer chance.
+const TRIES: u32 = 5;
+
+/// Reads an object, lets `decide` choose a merge patch for it (or none), and sends that under the condition that the
+/// object is still as it was read; reads and decides again if somebody was quicker. Returns what `decide` said of the
+/// object as it stands at last.
+///
+/// # Errors
+/// `decide` refuses, or a call failed.
+pub(super) async fn patch_as_read<K: Object, T>(
+    kubernetes: &Writer,
+    namespace: Option<&str>,
+    name: &str,
+    decide: impl Fn(Option<&K>) -> Result<(T, Option<Value>)>,
+) -> Result<T> {
+    for _ in 0..TRIES {
+        let found = kubernetes.reader().get::<K>(namespace, name).await?;
+        let (said, patch) = decide(found.as_ref())?;
+        let (Some(object), Some(patch)) = (found, patch) else { return Ok(said) };
+        match kubernetes.patch::<K>(namespace, name, &unchanged(patch, object.meta())).await {
+            Ok(_) => return Ok(said),
+            Err(error) if error.class() == Class::Busy => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Error::Busy(format!(
+        "{} {name} is being changed by others again and again",
+        K::kind(&()).to_lowercase()
+    )))
+}
+
+/// The patch with the condition that the object is of the version that was read.
+fn unchanged(mut patch: Value, metadata: &ObjectMeta) -> Value {
+    patch["metadata"]["resourceVersion"] = json!(metadata.resource_version);
+    patch
+}

@@ -1,0 +1,325 @@
+//! `scale_deployment`: more pods, or fewer, and which ones stay.
+
+mod keeping;
+mod settled;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Action, Change, Diff, Error, Permission, Progress, Reader, Result, Writer,
+    records::{Instances, PodRecord, two_minutes},
+    three_way::{Move, three_way},
+    words::listed,
+    workload,
+};
+use crate::{
+    platform::{Class, kubernetes, kubernetes::pod},
+    runbook::{self, Undo},
+};
+use k8s_openapi::api::{
+    apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler, core::v1::Pod,
+};
+use keeping::Kept;
+
+/// The controllers write a deployment's status all the time; that one of them comes between our read and our write so
+/// often in a row is no longer chance.
+const TRIES: u32 = 5;
+
+/// Sets how many pods a deployment is to have, and waits until it has them.
+///
+/// The number is decided once, when the step begins, so a resumed run never scales twice. Scaling up ends when all
+/// pods are Ready, scaling down when the surplus is gone. It fails early when a pod keeps crashing, cannot pull its
+/// image or finds no node for `give_up_after`. A deployment that a HorizontalPodAutoscaler scales is refused. The undo
+/// restores the number, and where that means fewer pods, it keeps those that stood before.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Params {
+    /// Namespace of the deployment.
+    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    pub namespace: String,
+    /// Name of the deployment.
+    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    pub deployment: String,
+    /// How many pods it is to have.
+    pub replicas: u32,
+    /// When there are to be fewer pods: those that must stay, as far as `replicas` goes. They are marked with a high
+    /// deletion cost while the others are chosen, and the step fails if one of them does not survive. It first waits
+    /// until they are Ready, because pods that are not are chosen whatever they cost.
+    #[serde(default)]
+    pub keep: Option<Vec<PodRecord>>,
+    /// How long a pod may fail before the wait is given up.
+    #[serde(default = "two_minutes")]
+    pub give_up_after: runbook::Duration,
+}
+
+/// The scaled deployment.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Output {
+    /// Namespace of the deployment.
+    pub namespace: String,
+    /// Name of the deployment.
+    pub deployment: String,
+    /// How many pods it has.
+    pub replicas: u32,
+    /// How it was before.
+    pub before: Before,
+    /// Its pods, by name.
+    pub pods: Vec<PodRecord>,
+    /// Those of them that were not there before, by name.
+    pub new_pods: Vec<PodRecord>,
+}
+
+/// A deployment before it was scaled.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Before {
+    /// How many pods it was to have.
+    pub replicas: u32,
+    /// The pods that it had, by name.
+    pub pods: Vec<PodRecord>,
+}
+
+/// Everything that apply and undo will need, as it was before anything was sent.
+#[derive(Serialize, Deserialize)]
+pub struct Intent {
+    namespace: String,
+    deployment: String,
+    uid: String,
+    before: Before,
+    after: u32,
+    /// UIDs of pods that were ending already: they are no surplus of ours.
+    ending: Vec<String>,
+    keep: Vec<Kept>,
+    give_up_after: runbook::Duration,
+}
+
+/// Nothing needs to be kept: the deployment tells everything.
+#[derive(Serialize, Deserialize)]
+pub struct Receipt {}
+
+pub(super) struct ScaleDeployment;
+
+impl Action for ScaleDeployment {
+    const NAME: &'static str = "scale_deployment";
+    const PERMISSIONS: &'static [Permission] = &[
+        Permission::apps("deployments", &["get", "list", "watch"]),
+        Permission::apps("deployments/scale", &["patch"]),
+        Permission::apps("replicasets", &["list", "watch"]),
+        Permission::core("pods", &["get", "list", "watch", "patch"]),
+        Permission::core("nodes", &["list"]),
+        Permission::Kubernetes {
+            group: "autoscaling",
+            resource: "horizontalpodautoscalers",
+            verbs: &["list"],
+        },
+    ];
+    type Params = Params;
+    type Output = Output;
+}
+
+impl Change for ScaleDeployment {
+    const UNDO: Undo = Undo::Restores;
+    type Intent = Intent;
+    type Receipt = Receipt;
+
+    fn changes(intent: &Intent) -> Vec<Diff> {
+        let differs = intent.before.replicas != intent.after;
+        let diff = || {
+            let target = format!("{} replicas", intent.target());
+            Diff::new(target, intent.before.replicas, intent.after)
+        };
+        differs.then(diff).into_iter().collect()
+    }
+
+    async fn prepare(params: Params, reader: &Reader, progress: &Progress) -> Result<Intent> {
+        let kubernetes = reader.kubernetes().await?;
+        let (namespace, name) = (params.namespace.as_str(), params.deployment.as_str());
+        let found = workload::deployment(&kubernetes, namespace, name).await?;
+        refuse_autoscaled(&kubernetes, namespace, name).await?;
+        let wanted = params.keep.unwrap_or_default();
+        let shrinks = params.replicas < workload::replicas(&found);
+        let keep = if shrinks && !wanted.is_empty() {
+            let clock = reader.clock();
+            keeping::choose(wanted, &found, params.give_up_after, clock, &kubernetes, progress)
+                .await?
+        } else {
+            Vec::new()
+        };
+        let uid = found.metadata.uid.clone().unwrap_or_default();
+        let sight = workload::look(&kubernetes, found).await?;
+        let instances = Instances::read(&kubernetes).await?;
+        let ending = sight.pods.iter().filter(|pod| pod::is_terminating(pod));
+        Ok(Intent {
+            uid,
+            before: Before { replicas: sight.replicas(), pods: sight.records(&instances) },
+            after: params.replicas,
+            ending: ending.filter_map(|pod| pod.metadata.uid.clone()).collect(),
+            keep,
+            namespace: params.namespace,
+            deployment: params.deployment,
+            give_up_after: params.give_up_after,
+        })
+    }
+
+    async fn apply(intent: &Intent, writer: &Writer) -> Result<Receipt> {
+        let way = Way { from: intent.before.replicas, to: intent.after, keep: &intent.keep };
+        rescale(intent, &way, writer).await?;
+        Ok(Receipt {})
+    }
+
+    async fn settle(
+        intent: &Intent,
+        _: &Receipt,
+        reader: &Reader,
+        progress: &Progress,
+    ) -> Result<Output> {
+        let kubernetes = reader.kubernetes().await?;
+        let pods = settled::wait(intent, reader.clock(), &kubernetes, progress).await?;
+        let instances = Instances::read(&kubernetes).await?;
+        let pods: Vec<PodRecord> = pods.iter().map(|pod| PodRecord::of(pod, &instances)).collect();
+        let was_there =
+            |pod: &&PodRecord| intent.before.pods.iter().any(|before| before.uid == pod.uid);
+        Ok(Output {
+            namespace: intent.namespace.clone(),
+            deployment: intent.deployment.clone(),
+            replicas: intent.after,
+            before: intent.before.clone(),
+            new_pods: pods.iter().filter(|pod| !was_there(pod)).cloned().collect(),
+            pods,
+        })
+    }
+
+    async fn undo(
+        intent: &Intent,
+        _: Option<&Receipt>,
+        writer: &Writer,
+        progress: &Progress,
+    ) -> Result<Vec<String>> {
+        let kubernetes = writer.kubernetes().await?;
+        let name = intent.deployment.as_str();
+        let found = kubernetes.reader().get::<Deployment>(Some(&intent.namespace), name).await?;
+        let Some(found) = found.filter(|found| intent.is(found)) else {
+            return Ok(vec![format!("{} is not there any more", intent.target())]);
+        };
+        let keep = keeping::stood_before(intent, found, kubernetes.reader()).await?;
+        let way = Way { from: intent.after, to: intent.before.replicas, keep: &keep };
+        rescale(intent, &way, writer).await?;
+        settled::wait_back(intent, writer.reader(), progress).await?;
+        Ok(Vec::new())
+    }
+}
+
+impl Intent {
+    fn target(&self) -> String {
+        format!("deployment {}/{}", self.namespace, self.deployment)
+    }
+
+    fn is(&self, found: &Deployment) -> bool {
+        found.metadata.uid.as_deref() == Some(self.uid.as_str())
+    }
+}
+
+/// From how many pods to how many, and which are to stay.
+struct Way<'a> {
+    from: u32,
+    to: u32,
+    keep: &'a [Kept],
+}
+
+/// Writes the number of pods. The pods to keep are marked before that, and no longer marked once the controllers have
+/// chosen the others. Whatever happens in between, the next call goes on from there.
+async fn rescale(intent: &Intent, way: &Way<'_>, writer: &Writer) -> Result<()> {
+    let kubernetes = writer.kubernetes().await?;
+    let found = the_deployment(intent, kubernetes.reader()).await?;
+    let verdict = verdict(intent, way, &found);
+    if let Ok(Move::Write) = verdict {
+        keeping::mark(way.keep, writer.reader().clock(), &kubernetes).await?;
+        write_replicas(intent, way, &kubernetes).await?;
+    }
+    let chosen = match &verdict {
+        Ok(_) if !way.keep.is_empty() => {
+            keeping::until_chosen(intent, way.to, writer.reader().clock(), &kubernetes).await
+        }
+        _ => Ok(()),
+    };
+    if chosen.is_ok() {
+        keeping::unmark(intent, way.keep, &kubernetes).await?;
+    }
+    verdict.map(drop).and(chosen)
+}
+
+async fn the_deployment(intent: &Intent, kubernetes: &kubernetes::Reader) -> Result<Deployment> {
+    let (namespace, name) = (intent.namespace.as_str(), intent.deployment.as_str());
+    let found = kubernetes.get::<Deployment>(Some(namespace), name).await?;
+    match found {
+        Some(found) if intent.is(&found) => Ok(found),
+        other => Err(Error::Conflict {
+            target: intent.target(),
+            expected: format!("UID {}", intent.uid),
+            found: other.map_or("no such deployment".into(), |_| "another one".into()),
+        }),
+    }
+}
+
+fn verdict(intent: &Intent, way: &Way<'_>, found: &Deployment) -> Result<Move> {
+    let target = format!("{} replicas", intent.target());
+    three_way(&target, &workload::replicas(found), &way.from, &way.to)
+}
+
+/// Writes the number if the deployment is still as it was read; reads it again if somebody was quicker.
+async fn write_replicas(
+    intent: &Intent,
+    way: &Way<'_>,
+    kubernetes: &kubernetes::Writer,
+) -> Result<()> {
+    for _ in 0..TRIES {
+        let found = the_deployment(intent, kubernetes.reader()).await?;
+        if verdict(intent, way, &found)? == Move::Done {
+            return Ok(());
+        }
+        let version = found.metadata.resource_version.as_deref();
+        let (namespace, name) = (intent.namespace.as_str(), intent.deployment.as_str());
+        match kubernetes.scale_deployment(namespace, name, way.to, version).await {
+            Ok(_) => return Ok(()),
+            Err(error) if error.class() == Class::Busy => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Error::Busy(format!("{} is being changed by others again and again", intent.target())))
+}
+
+/// An autoscaler would soon write its own number over ours.
+async fn refuse_autoscaled(
+    kubernetes: &kubernetes::Reader,
+    namespace: &str,
+    name: &str,
+) -> Result<()> {
+    let in_namespace = kubernetes::Selection::of_namespace(namespace);
+    let autoscalers = kubernetes.list::<HorizontalPodAutoscaler>(&in_namespace).await?;
+    let aims_at_it = |autoscaler: &&HorizontalPodAutoscaler| {
+        let target = &autoscaler.spec.scale_target_ref;
+        target.kind == "Deployment" && target.name == name
+    };
+    let aiming: Vec<String> = autoscalers
+        .iter()
+        .filter(aims_at_it)
+        .map(|found| found.metadata.name.clone().unwrap_or_default())
+        .collect();
+    if aiming.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Refused(format!(
+        "deployment {namespace}/{name} is scaled by HorizontalPodAutoscaler {}, which would undo this: change its minReplicas and maxReplicas, or remove it, first",
+        listed(aiming)
+    )))
+}
+
+/// For messages: the names of pods.
+fn names<'a>(pods: impl IntoIterator<Item = &'a PodRecord>) -> String {
+    listed(pods.into_iter().map(|pod| pod.name.as_str()))
+}
+
+/// Whether one of these records is that pod.
+fn is_one_of(records: &[PodRecord], pod: &Pod) -> bool {
+    records.iter().any(|record| record.is(pod))
+}

@@ -1,0 +1,137 @@
+//! Which instances have to go when the nodegroup gets its old size back.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::Node;
+
+use super::Intent;
+use crate::{
+    actions::cordoning::carries,
+    platform::{
+        aws::{AutoScalingGroup, GroupInstance},
+        kubernetes::node,
+    },
+};
+
+/// The instances of the group, sorted by what is to become of them.
+pub(super) struct Parting {
+    /// Those that were there before.
+    pub(super) originals: Vec<String>,
+    /// New ones that stay, because as many originals have gone.
+    pub(super) stayers: Vec<String>,
+    /// New ones that go.
+    pub(super) leavers: Vec<String>,
+}
+
+impl Parting {
+    /// Who goes when the group is to have `desired` instances. An undo that was cut off and begins again chooses the
+    /// same ones: those whose nodes it has already cordoned.
+    pub(super) fn of(
+        intent: &Intent,
+        group: &AutoScalingGroup,
+        nodes: &[Node],
+        desired: u32,
+    ) -> Self {
+        let alive = group.instances.iter().filter(|instance| stays_for_now(instance));
+        let (originals, mut new): (Vec<String>, Vec<String>) =
+            alive.map(|instance| instance.id.clone()).partition(|id| intent.instances.contains(id));
+        let cordoned: BTreeSet<&str> = nodes
+            .iter()
+            .filter(|node| carries(node, &intent.mark))
+            .filter_map(|node| node::instance_id(node))
+            .collect();
+        new.sort_by(|a, b| {
+            let key = |id: &str| (cordoned.contains(id), id.to_owned());
+            key(a).cmp(&key(b))
+        });
+        let staying = (desired as usize).saturating_sub(originals.len()).min(new.len());
+        let leavers = new.split_off(staying);
+        Self { originals, stayers: new, leavers }
+    }
+}
+
+fn stays_for_now(instance: &GroupInstance) -> bool {
+    !["Terminating", "Terminated", "Detach"].iter().any(|word| instance.lifecycle.starts_with(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::actions::records::{NodegroupName, Sizes};
+
+    fn intent() -> Intent {
+        let sizes = |desired| Sizes { min: 1, max: 9, desired };
+        Intent {
+            nodegroup: NodegroupName {
+                region: "us-west-2".into(),
+                cluster: "c".into(),
+                name: "g".into(),
+            },
+            auto_scaling_group: "asg".into(),
+            before: sizes(2),
+            after: sizes(4),
+            instances: vec!["i-1".into(), "i-2".into()],
+            nodes: Vec::new(),
+            earlier_updates: Vec::new(),
+            protected: Vec::new(),
+            mark: "ours".into(),
+        }
+    }
+
+    fn group(instances: &[(&str, &str)]) -> AutoScalingGroup {
+        AutoScalingGroup {
+            name: "asg".into(),
+            min: 1,
+            max: 9,
+            desired: 4,
+            new_instances_protected: false,
+            instances: instances
+                .iter()
+                .map(|(id, lifecycle)| GroupInstance {
+                    id: (*id).into(),
+                    zone: String::new(),
+                    lifecycle: (*lifecycle).into(),
+                    health: "Healthy".into(),
+                    protected: false,
+                    instance_type: String::new(),
+                    launched_from: None,
+                })
+                .collect(),
+            suspended_processes: Vec::new(),
+            tags: [].into(),
+        }
+    }
+
+    #[test]
+    fn the_new_ones_go() {
+        let group = group(&[
+            ("i-4", "Pending"),
+            ("i-1", "InService"),
+            ("i-3", "InService"),
+            ("i-2", "InService"),
+        ]);
+        let parting = Parting::of(&intent(), &group, &[], 2);
+        assert_eq!(parting.originals, ["i-1", "i-2"]);
+        assert_eq!((parting.stayers.len(), parting.leavers), (0, vec!["i-3".into(), "i-4".into()]));
+    }
+
+    #[test]
+    fn a_new_one_stays_for_an_original_that_is_lost_and_never_one_that_is_emptied_already() {
+        let group = group(&[
+            ("i-1", "InService"),
+            ("i-2", "Terminating:Wait"),
+            ("i-3", "InService"),
+            ("i-4", "InService"),
+        ]);
+        let cordoned: Node = serde_json::from_value(json!({
+            "metadata": {"name": "n", "annotations": {"rafay-relay-sop/cordoned-by": "ours"}},
+            "spec": {"providerID": "aws:///us-west-2a/i-3", "unschedulable": true},
+        }))
+        .unwrap();
+        let parting = Parting::of(&intent(), &group, &[cordoned], 2);
+        assert_eq!(parting.originals, ["i-1"]);
+        assert_eq!((parting.stayers, parting.leavers), (vec!["i-4".into()], vec!["i-3".into()]));
+    }
+}

@@ -1,0 +1,158 @@
+//! Sending sizes to EKS, and following what comes of it.
+
+use super::{Intent, Receipt, busy, target};
+use crate::{
+    actions::{
+        Error, Progress, Reader, Result, Writer, nodegroups,
+        pauses::Pauses,
+        records::{NodegroupName, Sizes},
+        three_way::{Move, three_way},
+    },
+    platform::aws::{self, AutoScalingGroup, Nodegroup, Scaling, Update, UpdateStatus},
+};
+
+/// Sends the sizes `to`, unless they stand already, or were sent before and the answer was lost.
+pub(super) async fn send(
+    intent: &Intent,
+    from: Sizes,
+    to: Sizes,
+    writer: &Writer,
+) -> Result<Receipt> {
+    let name = &intent.nodegroup;
+    let aws = writer.reader().aws(&name.region).await?;
+    let nodegroup = nodegroups::describe(&aws, name).await?;
+    let is_updating = nodegroup.status.as_str() == "UPDATING";
+    if is_updating || sizes_of(&nodegroup) == to {
+        if let Some(update) = our_update(intent, &aws, to).await? {
+            return Ok(Receipt { update: Some(update), already_done: false });
+        }
+    }
+    if is_updating {
+        return Err(busy(&nodegroup));
+    }
+    let group = nodegroups::group(&aws, &intent.auto_scaling_group).await?;
+    if plan(&nodegroup, &group, from, to)? == Move::Done {
+        return Ok(Receipt { update: None, already_done: true });
+    }
+    let scaling = Scaling {
+        min: (from.min != to.min).then_some(to.min),
+        max: (from.max != to.max).then_some(to.max),
+        desired: Some(to.desired),
+    };
+    let client = writer.aws(&name.region).await?;
+    let update = client.update_nodegroup_config(&name.cluster, &name.name, scaling).await?;
+    Ok(Receipt { already_done: update.status == UpdateStatus::Successful, update: Some(update.id) })
+}
+
+pub(super) fn sizes_of(nodegroup: &Nodegroup) -> Sizes {
+    Sizes { min: nodegroup.min, max: nodegroup.max, desired: nodegroup.desired }
+}
+
+/// The three-way rule, size by size. EKS's own desired size can lag behind the group's: either of them may stand
+/// where we left it.
+fn plan(nodegroup: &Nodegroup, group: &AutoScalingGroup, from: Sizes, to: Sizes) -> Result<Move> {
+    let name = &nodegroup.name;
+    let stands = |desired: u32| desired == from.desired || desired == to.desired;
+    let desired = if stands(nodegroup.desired) { nodegroup.desired } else { group.desired };
+    let moves = [
+        three_way(&target(name, "desired"), &desired, &from.desired, &to.desired)?,
+        three_way(&target(name, "min"), &nodegroup.min, &from.min, &to.min)?,
+        three_way(&target(name, "max"), &nodegroup.max, &from.max, &to.max)?,
+    ];
+    let all_done = moves.iter().all(|step| *step == Move::Done) && group.desired == to.desired;
+    Ok(if all_done { Move::Done } else { Move::Write })
+}
+
+/// An update that began after the intent and asks for the sizes `to`.
+pub(super) async fn our_update(
+    intent: &Intent,
+    aws: &aws::Reader,
+    to: Sizes,
+) -> Result<Option<String>> {
+    let name = &intent.nodegroup;
+    for id in aws.list_updates(&name.cluster, &name.name).await? {
+        if intent.earlier_updates.contains(&id) {
+            continue;
+        }
+        let update = aws.describe_update(&name.cluster, &name.name, &id).await?;
+        if update.is_some_and(|update| asks_for(&update, to) && !has_failed(&update.status)) {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
+}
+
+fn asks_for(update: &Update, sizes: Sizes) -> bool {
+    let fits = |asked: Option<u32>, size: u32| asked.is_none_or(|asked| asked == size);
+    update.scaling.desired == Some(sizes.desired)
+        && fits(update.scaling.min, sizes.min)
+        && fits(update.scaling.max, sizes.max)
+}
+
+fn has_failed(status: &UpdateStatus) -> bool {
+    matches!(status, UpdateStatus::Failed | UpdateStatus::Cancelled)
+}
+
+/// Waits until the update has ended. A failed one returns the nodegroup to ACTIVE, so its status proves nothing.
+pub(super) async fn follow(
+    intent: &Intent,
+    receipt: &Receipt,
+    reader: &Reader,
+    aws: &aws::Reader,
+    progress: &Progress,
+) -> Result<()> {
+    let (Some(id), false) = (&receipt.update, receipt.already_done) else {
+        return Ok(());
+    };
+    let name = &intent.nodegroup;
+    let mut pauses = Pauses::default();
+    loop {
+        let Some(update) = aws.describe_update(&name.cluster, &name.name, id).await? else {
+            // A server that has no DescribeUpdate: the sizes tell the rest.
+            return Ok(());
+        };
+        match update.status {
+            UpdateStatus::Successful => return Ok(()),
+            UpdateStatus::Failed | UpdateStatus::Cancelled => {
+                return Err(ended_badly(name, &update));
+            }
+            UpdateStatus::InProgress | UpdateStatus::Unknown(_) => {
+                progress.waiting(&format!("EKS to finish update {id} of nodegroup {}", name.name))
+            }
+        }
+        reader.clock().sleep(pauses.next()).await;
+    }
+}
+
+fn ended_badly(name: &NodegroupName, update: &Update) -> Error {
+    let errors = if update.errors.is_empty() {
+        "without saying why".to_owned()
+    } else {
+        update.errors.join("; ")
+    };
+    Error::Failed(format!(
+        "EKS update {} of nodegroup {} ended as {:?}: {errors}",
+        update.id, name.name, update.status
+    ))
+}
+
+/// EKS hands the size on to the Auto Scaling group; whoever reads the group next must find it there.
+pub(super) async fn group_carries(
+    intent: &Intent,
+    from: Sizes,
+    to: Sizes,
+    reader: &Reader,
+    aws: &aws::Reader,
+    progress: &Progress,
+) -> Result<()> {
+    let mut pauses = Pauses::default();
+    loop {
+        let group = nodegroups::group(aws, &intent.auto_scaling_group).await?;
+        let what = format!("Auto Scaling group {} desired", group.name);
+        if three_way(&what, &group.desired, &from.desired, &to.desired)? == Move::Done {
+            return Ok(());
+        }
+        progress.waiting(&format!("{what} to become {}: it is {}", to.desired, group.desired));
+        reader.clock().sleep(pauses.next()).await;
+    }
+}

@@ -1,0 +1,249 @@
+//! `set_protection`: protect instances of a nodegroup from scale-in, or no longer.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::Node;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Action, Change, Diff, Error, Permission, Progress, Reader, Result, Writer, nodegroups,
+    pauses::Pauses,
+    protection::{self, Unset},
+    records::NodegroupName,
+    words::{counted, listed},
+};
+use crate::{
+    platform::{
+        aws::AutoScalingGroup,
+        kubernetes::{self, Selection, node},
+    },
+    runbook::Undo,
+};
+
+/// Protects instances of a nodegroup from scale-in, or lifts their protection.
+///
+/// The instances are named themselves or by the nodes that they run. An instance that is not the nodegroup's is
+/// refused. The flag of an instance that is just starting or ending cannot be set: it is skipped, and said. An empty
+/// list changes nothing. Instances are set fifty at a time.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("x-exactly-one-of" = [["instances", "nodes"]]))]
+pub struct Params {
+    /// The nodegroup.
+    pub nodegroup: NodegroupName,
+    /// Ids of the instances.
+    #[serde(default)]
+    pub instances: Option<Vec<String>>,
+    /// Names of the nodes that the instances run.
+    #[serde(default)]
+    pub nodes: Option<Vec<String>>,
+    /// Whether they are to be protected.
+    pub protected: bool,
+}
+
+/// What became of the instances.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Output {
+    /// Ids of the instances whose flag this step set; those that had it already are left out.
+    pub changed: Vec<String>,
+    /// The instances whose flag cannot be set in the state that they are in.
+    pub skipped: Vec<Skipped>,
+}
+
+/// An instance whose flag was not set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Skipped {
+    /// Its id.
+    pub id: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// The instances whose flag is to be turned; all others are as they should be.
+#[derive(Serialize, Deserialize)]
+pub struct Intent {
+    nodegroup: NodegroupName,
+    auto_scaling_group: String,
+    protected: bool,
+    instances: Vec<String>,
+    skipped: Vec<Skipped>,
+}
+
+/// The instances that got into a state in which they cannot be set, after they were prepared for.
+#[derive(Serialize, Deserialize)]
+pub struct Receipt {
+    skipped: Vec<Skipped>,
+}
+
+pub(super) struct SetProtection;
+
+impl Action for SetProtection {
+    const NAME: &'static str = "set_protection";
+    const PERMISSIONS: &'static [Permission] = &[
+        Permission::Aws("eks:DescribeNodegroup"),
+        Permission::Aws("autoscaling:DescribeAutoScalingGroups"),
+        Permission::Aws("autoscaling:SetInstanceProtection"),
+        Permission::core("nodes", &["list"]),
+    ];
+    type Params = Params;
+    type Output = Output;
+}
+
+impl Change for SetProtection {
+    const UNDO: Undo = Undo::Restores;
+    type Intent = Intent;
+    type Receipt = Receipt;
+
+    fn changes(intent: &Intent) -> Vec<Diff> {
+        let target = |id: &String| format!("instance {id} protected from scale-in");
+        let diff = |id| Diff::new(target(id), !intent.protected, intent.protected);
+        intent.instances.iter().map(diff).collect()
+    }
+
+    async fn prepare(params: Params, reader: &Reader, progress: &Progress) -> Result<Intent> {
+        let aws = reader.aws(&params.nodegroup.region).await?;
+        let nodegroup = nodegroups::describe(&aws, &params.nodegroup).await?;
+        let group = nodegroups::group(&aws, nodegroups::group_name(&nodegroup)?).await?;
+        let named = match (params.instances, params.nodes) {
+            (Some(instances), _) => instances,
+            (None, nodes) => {
+                instances_of(&nodes.unwrap_or_default(), &reader.kubernetes().await?).await?
+            }
+        };
+        let named: BTreeSet<String> = named.into_iter().collect();
+        refuse_strangers(&named, &group, &params.nodegroup)?;
+        let (skipped, able): (Vec<_>, Vec<_>) =
+            named.into_iter().partition(|id| protection::why_not(&group, id).is_some());
+        let skipped: Vec<Skipped> = skipped
+            .iter()
+            .filter_map(|id| protection::why_not(&group, id))
+            .map(Skipped::from)
+            .collect();
+        say_skipped(&skipped, progress);
+        let differs = |id: &String| {
+            protection::member(&group, id).is_some_and(|one| one.protected != params.protected)
+        };
+        Ok(Intent {
+            nodegroup: params.nodegroup,
+            auto_scaling_group: group.name.clone(),
+            protected: params.protected,
+            instances: able.into_iter().filter(differs).collect(),
+            skipped,
+        })
+    }
+
+    async fn apply(intent: &Intent, writer: &Writer) -> Result<Receipt> {
+        let unset = set(intent, intent.protected, writer).await?;
+        Ok(Receipt { skipped: unset.into_iter().map(Skipped::from).collect() })
+    }
+
+    async fn settle(
+        intent: &Intent,
+        receipt: &Receipt,
+        reader: &Reader,
+        progress: &Progress,
+    ) -> Result<Output> {
+        say_skipped(&receipt.skipped, progress);
+        let was_skipped = |id: &&String| receipt.skipped.iter().any(|one| one.id == **id);
+        let changed: Vec<String> =
+            intent.instances.iter().filter(|id| !was_skipped(id)).cloned().collect();
+        shown_by_group(intent, &changed, reader, progress).await?;
+        Ok(Output { changed, skipped: [&intent.skipped[..], &receipt.skipped[..]].concat() })
+    }
+
+    async fn undo(
+        intent: &Intent,
+        _: Option<&Receipt>,
+        writer: &Writer,
+        _: &Progress,
+    ) -> Result<Vec<String>> {
+        let unset = set(intent, !intent.protected, writer).await?;
+        let left_alone = |one: Unset| {
+            format!("the protection of instance {} was left as it is: {}", one.id, one.reason)
+        };
+        Ok(unset.into_iter().map(left_alone).collect())
+    }
+}
+
+impl From<Unset> for Skipped {
+    fn from(Unset { id, reason }: Unset) -> Self {
+        Self { id, reason }
+    }
+}
+
+async fn set(intent: &Intent, protected: bool, writer: &Writer) -> Result<Vec<Unset>> {
+    if intent.instances.is_empty() {
+        return Ok(Vec::new());
+    }
+    let aws = writer.aws(&intent.nodegroup.region).await?;
+    protection::protect(&aws, &intent.auto_scaling_group, &intent.instances, protected).await
+}
+
+/// The instances that run these nodes.
+async fn instances_of(names: &[String], kubernetes: &kubernetes::Reader) -> Result<Vec<String>> {
+    let nodes = kubernetes.list::<Node>(&Selection::all()).await?;
+    let instance = |name: &String| {
+        let is_it = |node: &&Node| node.metadata.name.as_ref() == Some(name);
+        let Some(node) = nodes.iter().find(is_it) else {
+            return Err(Error::Refused(format!("the cluster has no node {name}")));
+        };
+        let instance = node::instance_id(node).map(str::to_owned);
+        instance.ok_or_else(|| Error::Refused(format!("node {name} runs on no EC2 instance")))
+    };
+    names.iter().map(instance).collect()
+}
+
+fn refuse_strangers(
+    named: &BTreeSet<String>,
+    group: &AutoScalingGroup,
+    nodegroup: &NodegroupName,
+) -> Result<()> {
+    let strangers: Vec<&String> =
+        named.iter().filter(|id| protection::member(group, id).is_none()).collect();
+    if strangers.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Refused(format!(
+        "{} of those named not in nodegroup {} (Auto Scaling group {}): {}",
+        counted(strangers.len(), "instance"),
+        nodegroup.name,
+        group.name,
+        listed(strangers)
+    )))
+}
+
+fn say_skipped(skipped: &[Skipped], progress: &Progress) {
+    for one in skipped {
+        progress
+            .say(&format!("the protection of instance {} cannot be set: {}", one.id, one.reason));
+    }
+}
+
+/// Whoever reads the group next must find the flags there. An instance that leaves the group has none.
+async fn shown_by_group(
+    intent: &Intent,
+    ids: &[String],
+    reader: &Reader,
+    progress: &Progress,
+) -> Result<()> {
+    let aws = reader.aws(&intent.nodegroup.region).await?;
+    let mut pauses = Pauses::default();
+    while !ids.is_empty() {
+        let group = nodegroups::group(&aws, &intent.auto_scaling_group).await?;
+        let differs = |id: &&String| {
+            protection::member(&group, id).is_some_and(|one| one.protected != intent.protected)
+        };
+        let late: Vec<&String> = ids.iter().filter(differs).collect();
+        if late.is_empty() {
+            return Ok(());
+        }
+        progress.waiting(&format!(
+            "Auto Scaling group {} to show the protection of {}",
+            group.name,
+            listed(late)
+        ));
+        reader.clock().sleep(pauses.next()).await;
+    }
+    Ok(())
+}
