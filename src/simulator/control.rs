@@ -1,5 +1,5 @@
-//! The simulator's own surface over HTTP, for processes that did not start it: the call record, the faults, the facts.
-//! It stands beside the AWS services on their port, under `/simulator/`.
+//! The simulator's own surface over HTTP, for processes that did not start it: the call record, the
+//! faults, the facts. It stands beside the AWS services on their port, under `/simulator/`.
 
 use std::sync::Arc;
 

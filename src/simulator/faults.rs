@@ -1,5 +1,5 @@
-//! Faults that a test or a scenario asks for: the Nth call that matches fails, is late, is throttled, or its
-//! connection breaks. Knows operations by their names only.
+//! Faults that a test or a scenario asks for: the Nth call that matches fails, is late, is
+//! throttled, or its connection breaks. Knows operations by their names only.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,8 +12,8 @@ use super::scenario::nominal;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
-    /// The operations that it is about, as the call record names them; `*` stands for any characters:
-    /// `eks:UpdateNodegroupConfig`, `watch nodes*`, `patch nodes/*`.
+    /// The operations that it is about, as the call record names them; `*` stands for any
+    /// characters: `eks:UpdateNodegroupConfig`, `watch nodes*`, `patch nodes/*`.
     pub matching: String,
     /// The first matching call that it befalls, from 1.
     #[serde(default = "one")]
@@ -33,7 +33,8 @@ pub enum Effect {
     Fail {
         /// The HTTP status.
         status: u16,
-        /// The service's own error code (`ServerException`), or for Kubernetes the reason (`InternalError`).
+        /// The service's own error code (`ServerException`), or for Kubernetes the reason
+        /// (`InternalError`).
         code: String,
         /// The words.
         #[serde(default)]
@@ -47,7 +48,8 @@ pub enum Effect {
     },
     /// The connection breaks without an answer.
     Drop {
-        /// Whether it breaks before the call is done; else the call is done and only its answer is lost.
+        /// Whether it breaks before the call is done; else the call is done and only its answer is
+        /// lost.
         before: bool,
     },
     /// The call is refused because there were too many.
@@ -79,7 +81,8 @@ impl Faults {
         self.armed().clear();
     }
 
-    /// Counts the call for every fault that it matches, and returns the effect of the first that befalls it.
+    /// Counts the call for every fault that it matches, and returns the effect of the first that
+    /// befalls it.
     pub(crate) fn meet(&self, operation: &str) -> Option<Effect> {
         let mut befallen = None;
         for armed in self.armed().iter_mut() {
@@ -102,7 +105,7 @@ impl Faults {
 }
 
 /// Whether `text` is what `glob` describes, where `*` stands for any characters, slashes included.
-fn matches_glob(glob: &str, text: &str) -> bool {
+pub(crate) fn matches_glob(glob: &str, text: &str) -> bool {
     let Some((head, rest)) = glob.split_once('*') else {
         return glob == text;
     };

@@ -1,5 +1,5 @@
-//! The way of every call through the simulator: it is named, meets its fault if there is one, is answered by the
-//! service it is for, and is entered in the record. Knows no service.
+//! The way of every call through the simulator: it is named, meets its fault if there is one, is
+//! answered by the service it is for, and is entered in the record. Knows no service.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -14,19 +14,20 @@ use axum::{Router, routing};
 
 use crate::clock::Clock;
 
+use super::authorize::Policy;
 use super::faults::{Effect, Faults};
 use super::record::{Operation, Record};
 use super::wire::Wire;
 
-/// The header by which the simulated instances (kubelets, the cloud's controllers) are told from clients: what they
-/// do is the world's doing, so it is not recorded and meets no faults.
+/// The header by which the simulated instances (kubelets, the cloud's controllers) are told from
+/// clients: what they do is the world's doing, so it is not recorded and meets no faults.
 pub(crate) const INSIDER: HeaderName = HeaderName::from_static("x-simulator-insider");
 
 /// No request of a client of these APIs is larger (the Kubernetes API server's own limit is 3 MiB).
 const LARGEST_BODY: usize = 8 << 20;
 
-/// After how long a stream breaks whose connection a fault drops "after the call": long enough for the first events
-/// to arrive.
+/// After how long a stream breaks whose connection a fault drops "after the call": long enough for
+/// the first events to arrive.
 const STREAM_BEFORE_DROP: Duration = Duration::from_millis(200);
 
 /// What all services share.
@@ -35,15 +36,12 @@ pub(crate) struct Front {
     pub(crate) clock: Clock,
     pub(crate) record: Record,
     pub(crate) faults: Faults,
+    pub(crate) policy: Option<Policy>,
 }
 
 impl Front {
-    pub(crate) fn new(clock: Clock) -> Self {
-        Self {
-            clock,
-            record: Record::default(),
-            faults: Faults::default(),
-        }
+    pub(crate) fn new(clock: Clock, policy: Option<Policy>) -> Self {
+        Self { clock, record: Record::default(), faults: Faults::default(), policy }
     }
 }
 
@@ -65,9 +63,7 @@ impl Incoming {
 
     pub(crate) fn header(&self, name: HeaderName) -> &str {
         let value = self.parts.headers.get(name);
-        value
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
+        value.and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 }
 
@@ -126,6 +122,9 @@ pub(crate) trait Service: Send + Sync + 'static {
     /// Refuses the call in the form that its protocol has for errors.
     fn refuse(&self, incoming: &Incoming, status: StatusCode, code: &str, message: &str) -> Answer;
 
+    /// Refuses the call because the client may not make it.
+    fn forbid(&self, incoming: &Incoming, why: &str) -> Answer;
+
     /// Refuses the call because there were too many.
     fn throttle(&self, incoming: &Incoming) -> Answer;
 }
@@ -151,6 +150,12 @@ async fn attend<S: Service>(front: &Front, service: &S, wire: Wire, request: Req
     }
     let operation = service.describe(&incoming);
     let number = front.record.begin(&operation);
+    let policy = front.policy.as_ref();
+    if let Some(why) = policy.and_then(|policy| policy.check(&operation.need).err()) {
+        let answer = service.forbid(&incoming, &why);
+        front.record.finish(number, answer.status.as_u16(), false);
+        return answer.into_response();
+    }
     let wire = incoming.wire.clone();
     let effect = front.faults.meet(&operation.name);
     let dropped = matches!(effect, Some(Effect::Drop { .. }));
@@ -159,11 +164,7 @@ async fn attend<S: Service>(front: &Front, service: &S, wire: Wire, request: Req
             wire.cut();
             return plain(StatusCode::INTERNAL_SERVER_ERROR);
         }
-        Some(Effect::Fail {
-            status,
-            code,
-            message,
-        }) => {
+        Some(Effect::Fail { status, code, message }) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             service.refuse(&incoming, status, &code, &message)
         }
@@ -174,9 +175,7 @@ async fn attend<S: Service>(front: &Front, service: &S, wire: Wire, request: Req
         }
         Some(Effect::Drop { before: false }) | None => service.answer(incoming).await,
     };
-    front
-        .record
-        .finish(number, answer.status.as_u16(), answer.effective);
+    front.record.finish(number, answer.status.as_u16(), answer.effective);
     if dropped && answer.stream {
         tokio::spawn(async move {
             tokio::time::sleep(STREAM_BEFORE_DROP).await;

@@ -1,5 +1,5 @@
-//! Names that look random and are not: everything is derived from the scenario's seed and what it is for, so that
-//! two runs of one scenario can be compared.
+//! Names that look random and are not: everything is derived from the scenario's seed and what it
+//! is for, so that two runs of one scenario can be compared.
 
 use sha2::{Digest, Sha256};
 
@@ -22,23 +22,12 @@ impl Ids {
     pub(crate) fn uuid(&mut self, what: &str) -> String {
         let hex = self.hex(what, 32);
         // The version digit and the variant digit of a random UUID.
-        format!(
-            "{}-{}-4{}-a{}-{}",
-            &hex[..8],
-            &hex[8..12],
-            &hex[13..16],
-            &hex[17..20],
-            &hex[20..]
-        )
+        format!("{}-{}-4{}-a{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..])
     }
 
     /// `digits` fresh hexadecimal digits, at most 64.
     pub(crate) fn hex(&mut self, what: &str, digits: usize) -> String {
-        let mut text: String = self
-            .digest(what)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let mut text: String = self.digest(what).iter().map(|byte| format!("{byte:02x}")).collect();
         text.truncate(digits);
         text
     }

@@ -1,9 +1,10 @@
-//! A stand-in EKS cluster: it serves the Kubernetes API and the EKS, Auto Scaling, EC2 and STS calls on loopback, to the
-//! same clients that talk to a real one. A scenario says what the world is like at the start; controllers and the
-//! passing of (scaled) time move it on; every call is recorded, and faults can be asked for.
+//! A stand-in EKS cluster: it serves the Kubernetes API and the EKS, Auto Scaling, EC2 and STS
+//! calls on loopback, to the same clients that talk to a real one. A scenario says what the world
+//! is like at the start; controllers and the passing of (scaled) time move it on; every call is
+//! recorded, and faults can be asked for.
 //!
-//! Only `cli` and tests start it; everybody else meets it through its sockets. It knows the clock and nothing else of
-//! this program.
+//! Only `cli` and tests start it; everybody else meets it through its sockets. It knows the clock
+//! and nothing else of this program.
 //!
 //! ```text
 //!  kubectl, kube ──▶ wire ─▶ front ─▶ kubernetes/api ─▶ store ◀─ controllers
@@ -33,7 +34,9 @@ use aws::fleet::Fleet;
 use control::Control;
 use front::Front;
 use kubernetes::api::{Api, ApiServer};
+use kubernetes::controllers::{ControlPlane, World};
 
+pub use authorize::{Policy, PolicyError};
 pub use faults::{Effect, Fault};
 pub use record::Call;
 pub use scenario::{
@@ -41,10 +44,9 @@ pub use scenario::{
     ScenarioError, SlowLaunch, Spread, Times, UpdateFailure,
 };
 pub use seed::SeedError;
-pub use state::{
-    DeploymentFacts, InstanceFacts, NodeFacts, NodegroupFacts, PodFacts, State,
-};
+pub use state::{DeploymentFacts, InstanceFacts, NodeFacts, NodegroupFacts, PodFacts, State};
 
+mod authorize;
 mod aws;
 mod control;
 mod faults;
@@ -68,6 +70,8 @@ pub struct Options {
     pub aws_listen: SocketAddr,
     /// A real API server to drive instead of the built-in one.
     pub kubernetes: Option<kube::Config>,
+    /// What clients may do; everything, unless it is said. It does not bind a real API server.
+    pub policy: Option<Policy>,
 }
 
 impl Default for Options {
@@ -79,6 +83,7 @@ impl Default for Options {
             kubernetes_listen: loopback,
             aws_listen: loopback,
             kubernetes: None,
+            policy: None,
         }
     }
 }
@@ -86,6 +91,9 @@ impl Default for Options {
 /// A simulator that did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// The scenario describes no world.
+    #[error(transparent)]
+    Scenario(#[from] ScenarioError),
     /// An address could not be listened on.
     #[error("cannot listen on {address} for {what}: {source}")]
     Listen {
@@ -117,13 +125,14 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// Starts the servers and brings the world to the state that the scenario describes: every node of the start is
-    /// Ready, and every pod that finds a place runs.
+    /// Starts the servers and brings the world to the state that the scenario describes: every node
+    /// of the start is Ready, and every pod that finds a place runs.
     ///
     /// # Errors
     /// An address that is taken, an API server that does not answer, an object that it refuses.
     pub async fn start(scenario: Scenario, options: Options) -> Result<Self, StartError> {
-        let front = Arc::new(Front::new(options.clock));
+        scenario.check()?;
+        let front = Arc::new(Front::new(options.clock, options.policy));
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let aws_listener = listen("the AWS services", options.aws_listen).await?;
@@ -147,6 +156,18 @@ impl Simulator {
         aws::nodes::step(&cloud, &client, &stop).await;
         seed::plant(&scenario, &client).await?;
         tasks.spawn(aws::nodes::drive(Arc::clone(&cloud), client.clone(), stop.clone()));
+        if let Some(api) = &api {
+            let world = World {
+                clock: options.clock,
+                times: scenario.times,
+                failing_images: scenario.failing_images,
+            };
+            let mut control_plane = ControlPlane::new(Arc::clone(api), world);
+            control_plane.settle();
+            tasks.spawn(control_plane.run(stop.clone()));
+        } else {
+            seed::settle(&scenario, &client).await;
+        }
         let simulator = Self {
             front,
             kubernetes_url,
@@ -186,20 +207,16 @@ impl Simulator {
     /// A kubeconfig, as YAML, whose one context is `simulator`.
     pub fn kubeconfig(&self) -> String {
         format!(
-            "apiVersion: v1\n\
-             kind: Config\n\
-             clusters:\n\
-             - name: simulator\n  cluster: {{server: \"{}\"}}\n\
-             users:\n\
-             - name: simulator\n  user: {{token: simulator}}\n\
-             contexts:\n\
-             - name: simulator\n  context: {{cluster: simulator, user: simulator, namespace: default}}\n\
-             current-context: simulator\n",
+            "apiVersion: v1\nkind: Config\nclusters:\n- name: simulator\n  cluster: {{server: \
+             \"{}\"}}\nusers:\n- name: simulator\n  user: {{token: simulator}}\ncontexts:\n- \
+             name: simulator\n  context: {{cluster: simulator, user: simulator, namespace: \
+             default}}\ncurrent-context: simulator\n",
             self.kubernetes_url.as_str().trim_end_matches('/')
         )
     }
 
-    /// The environment in which `kubectl`, `aws` and this program talk to the simulator, with the kubeconfig in a file.
+    /// The environment in which `kubectl`, `aws` and this program talk to the simulator, with the
+    /// kubeconfig in a file.
     pub fn environment(&self, kubeconfig: &Path) -> Vec<(&'static str, String)> {
         vec![
             ("KUBECONFIG", kubeconfig.display().to_string()),
@@ -245,11 +262,7 @@ impl Drop for Simulator {
 
 async fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
     let bound = TcpListener::bind(address).await;
-    bound.map_err(|source| StartError::Listen {
-        what,
-        address,
-        source,
-    })
+    bound.map_err(|source| StartError::Listen { what, address, source })
 }
 
 fn url_of(listener: &TcpListener, address: SocketAddr) -> Result<Url, StartError> {

@@ -1,10 +1,12 @@
-//! The record of every call that a client of the simulator made, in the order in which the calls arrived.
-//! Knows nothing of what the calls mean.
+//! The record of every call that a client of the simulator made, in the order in which the calls
+//! arrived. Knows nothing of what the calls mean.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use super::authorize::Need;
 
 /// One call that a client made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,6 +36,7 @@ pub(crate) struct Operation {
     pub(crate) name: String,
     pub(crate) summary: String,
     pub(crate) mutating: bool,
+    pub(crate) need: Need,
 }
 
 /// Every call so far.
@@ -70,12 +73,7 @@ impl Record {
     /// Adds how the call ended.
     pub(crate) fn finish(&self, number: u64, status: u16, effective: bool) {
         let mut pages = self.pages();
-        if let Some(call) = pages
-            .calls
-            .iter_mut()
-            .rev()
-            .find(|call| call.number == number)
-        {
+        if let Some(call) = pages.calls.iter_mut().rev().find(|call| call.number == number) {
             call.status = status;
             call.effective = effective;
         }

@@ -1,7 +1,8 @@
-//! The world that a simulation starts with, as a document: the account, the cluster, its nodegroups and what runs
-//! on them. [`Scenario::default`] is the world in which every step of relay-scale matters.
+//! The world that a simulation starts with, as a document: the account, the cluster, its nodegroups
+//! and what runs on them. [`Scenario::default`] is the world in which every step of relay-scale
+//! matters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -26,8 +27,8 @@ pub struct Scenario {
     pub cluster: String,
     /// Its Kubernetes version, as EKS says it.
     pub version: String,
-    /// The UID of the namespace kube-system, by which a cluster is told from another; each start has its own unless
-    /// it is given.
+    /// The UID of the namespace kube-system, by which a cluster is told from another; each start
+    /// has its own unless it is given.
     pub cluster_uid: Option<String>,
     /// How long things take.
     pub times: Times,
@@ -177,7 +178,8 @@ pub struct FailingImage {
     pub image: String,
     /// How it fails.
     pub failure: ContainerFailure,
-    /// How many starts of each such pod's container fail before it works; always, unless it is said.
+    /// How many starts of each such pod's container fail before it works; always, unless it is
+    /// said.
     #[serde(default)]
     pub times: Option<u32>,
 }
@@ -195,20 +197,49 @@ pub enum ContainerFailure {
 }
 
 impl Scenario {
-    /// Reads a scenario from YAML; what is not said is as in the default world's account, but without nodegroups
-    /// and objects of its own.
+    /// Reads a scenario from YAML; what is not said is as in the default world's account, but
+    /// without nodegroups and objects of its own.
     ///
     /// # Errors
-    /// Text that is not YAML, or a field that is unknown or of the wrong type; the message says where.
+    /// Text that is not YAML, a field that is unknown or of the wrong type (the message says
+    /// where), or a world that cannot be.
     pub fn from_yaml(text: &str) -> Result<Self, ScenarioError> {
-        serde_saphyr::from_str(text).map_err(|error| ScenarioError(error.to_string()))
+        let scenario: Self = serde_saphyr::from_str(text)
+            .map_err(|error| ScenarioError::Unreadable(error.to_string()))?;
+        scenario.check()?;
+        Ok(scenario)
+    }
+
+    /// Checks that the world can be.
+    pub(crate) fn check(&self) -> Result<(), ScenarioError> {
+        let mut names = BTreeSet::new();
+        for nodegroup in &self.nodegroups {
+            let Nodegroup { name, min, max, desired, .. } = nodegroup;
+            if !names.insert(name) {
+                return Err(ScenarioError::Twice(name.clone()));
+            }
+            let sizes = [Some(*desired), nodegroup.group_desired];
+            if *max == 0 || sizes.into_iter().flatten().any(|size| !(*min..=*max).contains(&size)) {
+                return Err(ScenarioError::Sizes(name.clone()));
+            }
+        }
+        Ok(())
     }
 }
 
-/// A scenario that cannot be read.
+/// A scenario that cannot be read, or that describes no world.
 #[derive(Debug, thiserror::Error)]
-#[error("the scenario cannot be read: {0}")]
-pub struct ScenarioError(String);
+pub enum ScenarioError {
+    /// It is not a scenario.
+    #[error("the scenario cannot be read: {0}")]
+    Unreadable(String),
+    /// Two nodegroups have one name.
+    #[error("the scenario has two nodegroups {0:?}")]
+    Twice(String),
+    /// A nodegroup's sizes contradict each other.
+    #[error("the scenario's nodegroup {0:?} needs min <= desired <= max and a max of at least 1")]
+    Sizes(String),
+}
 
 fn one() -> u32 {
     1
@@ -313,6 +344,14 @@ mod tests {
         assert_eq!(scenario.nodegroups[0].instance_type, "m5.xlarge");
         assert_eq!(scenario.account, "123456789012");
         assert!(scenario.deployments.is_empty());
+    }
+
+    #[test]
+    fn a_world_that_cannot_be_is_refused() {
+        let too_large = "nodegroups: [{name: g, max: 3, desired: 4}]";
+        assert!(matches!(Scenario::from_yaml(too_large), Err(ScenarioError::Sizes(_))));
+        let twice = "nodegroups: [{name: g, max: 3, desired: 3}, {name: g, max: 1, desired: 1}]";
+        assert!(matches!(Scenario::from_yaml(twice), Err(ScenarioError::Twice(_))));
     }
 
     #[test]

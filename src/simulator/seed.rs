@@ -1,5 +1,10 @@
-//! Brings a scenario's Kubernetes objects into a cluster, through its API. What is there already is left as it is.
+//! Brings a scenario's Kubernetes objects into a cluster, through its API. What is there already is
+//! left as it is.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::Deployment;
 use kube::Client;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, PostParams};
 use kube::{Api, Discovery};
@@ -28,14 +33,10 @@ pub enum SeedError {
 
 /// Makes everything that the scenario has besides nodes.
 pub(crate) async fn plant(scenario: &Scenario, client: &Client) -> Result<(), SeedError> {
-    let discovery = Discovery::new(client.clone())
-        .run()
-        .await
-        .map_err(|source| SeedError::Refused {
-            what: "the scenario".to_owned(),
-            source: Box::new(source),
-        })?;
-    for name in &scenario.namespaces {
+    let discovery = Discovery::new(client.clone()).run().await.map_err(|source| {
+        SeedError::Refused { what: "the scenario".to_owned(), source: Box::new(source) }
+    })?;
+    for name in namespaces(scenario) {
         let namespace = json!({
             "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name},
         });
@@ -51,6 +52,36 @@ pub(crate) async fn plant(scenario: &Scenario, client: &Client) -> Result<(), Se
         create(client, &discovery, deployment.object()).await?;
     }
     Ok(())
+}
+
+/// The namespaces that the scenario names, and those that its own objects are in.
+fn namespaces(scenario: &Scenario) -> BTreeSet<&str> {
+    let named = scenario.namespaces.iter();
+    let of_maps = scenario.config_maps.iter().map(|map| &map.namespace);
+    let of_deployments = scenario.deployments.iter().map(|deployment| &deployment.namespace);
+    named.chain(of_maps).chain(of_deployments).map(String::as_str).collect()
+}
+
+/// How long a real control plane is given to bring the scenario's pods up.
+const SETTLES_WITHIN: Duration = Duration::from_secs(30);
+
+/// Waits until a real control plane has brought the scenario's deployments up, as far as it can.
+pub(crate) async fn settle(scenario: &Scenario, client: &Client) {
+    let waiting = async {
+        for wanted in &scenario.deployments {
+            let api: Api<Deployment> = Api::namespaced(client.clone(), &wanted.namespace);
+            while !api.get_status(&wanted.name).await.is_ok_and(|found| is_available(&found)) {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    };
+    // Pods that find no place are part of some scenarios.
+    let _ = tokio::time::timeout(SETTLES_WITHIN, waiting).await;
+}
+
+fn is_available(deployment: &Deployment) -> bool {
+    let available = deployment.status.as_ref().and_then(|status| status.available_replicas);
+    available.unwrap_or(0) >= deployment.spec.replicas.unwrap_or(1)
 }
 
 async fn create(client: &Client, discovery: &Discovery, object: Value) -> Result<(), SeedError> {

@@ -1,5 +1,6 @@
-//! The facts of the world in a form that tests compare: sizes, instances, nodes, replicas, pods. What is read of
-//! Kubernetes is read through its API, so that it is the same over a real API server.
+//! The facts of the world in a form that tests compare: sizes, instances, nodes, replicas, pods.
+//! What is read of Kubernetes is read through its API, so that it is the same over a real API
+//! server.
 
 use std::collections::BTreeMap;
 
@@ -177,9 +178,7 @@ fn node_facts(node: &Node) -> NodeFacts {
     NodeFacts {
         uid: node.uid().unwrap_or_default(),
         nodegroup: node.labels().get("eks.amazonaws.com/nodegroup").cloned(),
-        instance: provider
-            .and_then(|id| id.rsplit('/').next())
-            .map(str::to_owned),
+        instance: provider.and_then(|id| id.rsplit('/').next()).map(str::to_owned),
         ready: conditions
             .into_iter()
             .flatten()

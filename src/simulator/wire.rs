@@ -1,4 +1,5 @@
-//! The sockets: a listener whose connections can be cut at any moment, by a fault or when the simulator stops.
+//! The sockets: a listener whose connections can be cut at any moment, by a fault or when the
+//! simulator stops.
 
 use std::io;
 use std::net::SocketAddr;
@@ -36,10 +37,7 @@ impl Connected<IncomingStream<'_, Cuttable>> for Wire {
 
 /// Serves `router` on `listener` until `stop`, which also cuts every connection.
 pub(crate) async fn serve(listener: TcpListener, stop: CancellationToken, router: Router) {
-    let listener = Cuttable {
-        listener,
-        stop: stop.clone(),
-    };
+    let listener = Cuttable { listener, stop: stop.clone() };
     let service = router.into_make_service_with_connect_info::<Wire>();
     tokio::select! {
         () = stop.cancelled() => {}
@@ -59,7 +57,8 @@ impl Listener for Cuttable {
 
     async fn accept(&mut self) -> (Connection, SocketAddr) {
         let (stream, address) = Listener::accept(&mut self.listener).await;
-        // Small answers must not wait for more to come; where the option is refused they are only slower.
+        // Small answers must not wait for more to come; where the option is refused they are only
+        // slower.
         let _ = stream.set_nodelay(true);
         let token = self.stop.child_token();
         let connection = Connection {
@@ -111,17 +110,11 @@ impl AsyncWrite for Connection {
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
-    fn poll_flush(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
-    fn poll_shutdown(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

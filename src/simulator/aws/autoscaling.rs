@@ -44,6 +44,24 @@ pub(crate) fn answer(
     }
 }
 
+/// The ARN of what a call of this service or EC2 is about, as IAM policies name it.
+pub(crate) fn resource(fleet: &Fleet, action: &str, parameters: &Parameters) -> String {
+    if !MUTATING.contains(&action) {
+        // Descriptions cannot be restricted to resources.
+        return "*".to_owned();
+    }
+    let of_instance = || fleet.instances.get(parameters.get("InstanceId")?).map(|i| &*i.group);
+    let name = parameters.get("AutoScalingGroupName").or_else(of_instance);
+    arn(fleet, name.unwrap_or_default())
+}
+
+fn arn(fleet: &Fleet, group: &str) -> String {
+    format!(
+        "arn:aws:autoscaling:{}:{}:autoScalingGroup:0:autoScalingGroupName/{group}",
+        fleet.region, fleet.account
+    )
+}
+
 fn max_records(parameters: &Parameters, usual: u32, most: u32) -> Result<usize, Refusal> {
     let size = parameters.number("MaxRecords")?.unwrap_or(usual);
     if !(1..=most).contains(&size) {
@@ -103,10 +121,7 @@ fn describe_group(fleet: &Fleet, group: &Group) -> Value {
         .collect();
     json!({
         "AutoScalingGroupName": group.name,
-        "AutoScalingGroupARN": format!(
-            "arn:aws:autoscaling:{}:{}:autoScalingGroup:0:autoScalingGroupName/{}",
-            fleet.region, fleet.account, group.name
-        ),
+        "AutoScalingGroupARN": arn(fleet, &group.name),
         "MinSize": group.min,
         "MaxSize": group.max,
         "DesiredCapacity": group.desired,
@@ -143,7 +158,11 @@ fn describe_member(instance: &Instance) -> Value {
     })
 }
 
-fn describe_instances(fleet: &Fleet, parameters: &Parameters, here: bool) -> Result<Value, Refusal> {
+fn describe_instances(
+    fleet: &Fleet,
+    parameters: &Parameters,
+    here: bool,
+) -> Result<Value, Refusal> {
     let ids = parameters.list("InstanceIds.member");
     let instances: Vec<Value> = fleet
         .groups
@@ -164,7 +183,11 @@ fn describe_instances(fleet: &Fleet, parameters: &Parameters, here: bool) -> Res
     Ok(json!({"AutoScalingInstances": instances, "NextToken": next}))
 }
 
-fn describe_activities(fleet: &Fleet, parameters: &Parameters, here: bool) -> Result<Value, Refusal> {
+fn describe_activities(
+    fleet: &Fleet,
+    parameters: &Parameters,
+    here: bool,
+) -> Result<Value, Refusal> {
     let group = parameters.get("AutoScalingGroupName");
     let ids = parameters.list("ActivityIds.member");
     if let Some(name) = group {
@@ -208,7 +231,9 @@ fn describe_activity(group: &str, activity: &Activity) -> Value {
 
 fn find<'a>(fleet: &'a Fleet, name: &str) -> Result<&'a Group, Refusal> {
     fleet.groups.get(name).ok_or_else(|| {
-        Refusal::validation(format!("AutoScalingGroup name not found - AutoScalingGroup '{name}' not found"))
+        Refusal::validation(format!(
+            "AutoScalingGroup name not found - AutoScalingGroup '{name}' not found"
+        ))
     })
 }
 
@@ -216,10 +241,7 @@ fn find<'a>(fleet: &'a Fleet, name: &str) -> Result<&'a Group, Refusal> {
 fn named<'a>(fleet: &'a mut Fleet, parameters: &Parameters) -> Result<&'a mut Group, Refusal> {
     let name = parameters.required("AutoScalingGroupName")?;
     find(fleet, name)?;
-    fleet
-        .groups
-        .get_mut(name)
-        .ok_or_else(|| Refusal::validation("AutoScalingGroup name not found"))
+    fleet.groups.get_mut(name).ok_or_else(|| Refusal::validation("AutoScalingGroup name not found"))
 }
 
 fn set_protection(fleet: &mut Fleet, parameters: &Parameters) -> Result<(Value, bool), Refusal> {
@@ -263,20 +285,21 @@ fn update_group(fleet: &mut Fleet, parameters: &Parameters) -> Result<(Value, bo
     let group = named(fleet, parameters)?;
     let min = parameters.number("MinSize")?.unwrap_or(group.min);
     let max = parameters.number("MaxSize")?.unwrap_or(group.max);
-    let desired = parameters
-        .number("DesiredCapacity")?
-        .unwrap_or(group.desired.clamp(min.min(max), max));
+    let desired =
+        parameters.number("DesiredCapacity")?.unwrap_or(group.desired.clamp(min.min(max), max));
     let protect = match parameters.get("NewInstancesProtectedFromScaleIn") {
         None => group.new_instances_protected,
         Some(_) => parameters.flag("NewInstancesProtectedFromScaleIn"),
     };
     if min > max {
-        let message = format!("Max bound, {max}, must be greater than or equal to min bound, {min}");
+        let message =
+            format!("Max bound, {max}, must be greater than or equal to min bound, {min}");
         return Err(Refusal::validation(message));
     }
     if !(min..=max).contains(&desired) {
         return Err(Refusal::validation(format!(
-            "Desired capacity:{desired} must be between the specified min size:{min} and max size:{max}"
+            "Desired capacity:{desired} must be between the specified min size:{min} and max \
+             size:{max}"
         )));
     }
     let before = (group.min, group.max, group.desired, group.new_instances_protected);
@@ -297,7 +320,8 @@ fn set_desired(fleet: &mut Fleet, parameters: &Parameters) -> Result<(Value, boo
     };
     if let Some((side, bound)) = side {
         return Err(Refusal::validation(format!(
-            "New SetDesiredCapacity value {desired} is {side} value {bound} for the AutoScalingGroup."
+            "New SetDesiredCapacity value {desired} is {side} value {bound} for the \
+             AutoScalingGroup."
         )));
     }
     let changed = group.desired != desired;
@@ -318,7 +342,8 @@ fn terminate(
         .get(id)
         .filter(|instance| instance.lifecycle != Lifecycle::Terminated)
         .ok_or_else(|| {
-            let message = format!("Instance Id not found - No managed instance found for instance ID {id}");
+            let message =
+                format!("Instance Id not found - No managed instance found for instance ID {id}");
             Refusal::validation(message)
         })?;
     let group_name = member.group.clone();
@@ -333,15 +358,18 @@ fn terminate(
     {
         if group.desired <= group.min {
             return Err(Refusal::validation(format!(
-                "Currently, desiredSize equals minSize ({}). Terminating instance without replacement \
-                 will violate group's min size constraint. Either set shouldDecrementDesiredCapacity flag \
-                 to false or lower group's min size.",
+                "Currently, desiredSize equals minSize ({}). Terminating instance without \
+                 replacement will violate group's min size constraint. Either set \
+                 shouldDecrementDesiredCapacity flag to false or lower group's min size.",
                 group.min
             )));
         }
         group.desired -= 1;
     }
-    let cause = format!("At {} instance {id} was taken out of service in response to a user request.", iso(now));
+    let cause = format!(
+        "At {} instance {id} was taken out of service in response to a user request.",
+        iso(now)
+    );
     let activity = fleet.terminate(id, &cause, now);
     let described = activity.map(|activity| describe_activity(&group_name, &activity));
     Ok((json!({"Activity": described}), true))

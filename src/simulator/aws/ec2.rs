@@ -36,11 +36,8 @@ fn select<'a>(
             return Err(Refusal::new(400, "InvalidInstanceID.Malformed", message));
         }
     }
-    let missing: Vec<&str> = ids
-        .iter()
-        .copied()
-        .filter(|id| !here || !fleet.instances.contains_key(*id))
-        .collect();
+    let missing: Vec<&str> =
+        ids.iter().copied().filter(|id| !here || !fleet.instances.contains_key(*id)).collect();
     if let [one] = missing.as_slice() {
         let message = format!("The instance ID '{one}' does not exist");
         return Err(Refusal::new(400, "InvalidInstanceID.NotFound", message));
@@ -75,15 +72,17 @@ fn passes(fleet: &Fleet, instance: &Instance, filter: &str, values: &[&str]) -> 
 
 fn tags(fleet: &Fleet, instance: &Instance) -> Vec<(String, String)> {
     let group = fleet.groups.get(&instance.group);
-    let mut tags: Vec<(String, String)> = group
-        .into_iter()
-        .flat_map(|group| group.tags.clone())
-        .collect();
+    let mut tags: Vec<(String, String)> =
+        group.into_iter().flat_map(|group| group.tags.clone()).collect();
     tags.push(("aws:autoscaling:groupName".to_owned(), instance.group.clone()));
     tags
 }
 
-fn describe_instances(fleet: &Fleet, parameters: &Parameters, here: bool) -> Result<Value, Refusal> {
+fn describe_instances(
+    fleet: &Fleet,
+    parameters: &Parameters,
+    here: bool,
+) -> Result<Value, Refusal> {
     let instances = select(fleet, parameters, here)?;
     let (instances, next) = paged(instances, parameters)?;
     let reservations: Vec<Value> = instances
@@ -107,7 +106,10 @@ fn paged<'a>(
     let invalid = |refusal: Refusal| Refusal::new(400, "InvalidParameterValue", refusal.message);
     let size = parameters.number("MaxResults").map_err(invalid)?.unwrap_or(1000);
     if !(5..=1000).contains(&size) {
-        let message = format!("Value ( {size} ) for parameter maxResults is invalid. Expecting a value between 5 and 1000.");
+        let message = format!(
+            "Value ( {size} ) for parameter maxResults is invalid. Expecting a value between 5 \
+             and 1000."
+        );
         return Err(Refusal::new(400, "InvalidParameterValue", message));
     }
     page(instances, size as usize, parameters.get("NextToken"))
@@ -132,7 +134,9 @@ fn describe(fleet: &Fleet, instance: &Instance) -> Value {
         "launchTime": iso(instance.launched),
         "placement": {"availabilityZone": instance.zone, "tenancy": "default"},
         "reason": if leaving { "User initiated" } else { "" },
-        "stateReason": leaving.then(|| json!({"code": why, "message": format!("{why}: User initiated shutdown")})),
+        "stateReason": leaving.then(|| {
+            json!({"code": why, "message": format!("{why}: User initiated shutdown")})
+        }),
         "tagSet": tags,
     })
 }

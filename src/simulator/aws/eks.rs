@@ -41,7 +41,9 @@ impl Call {
             (&Method::POST, ["clusters", cluster, "node-groups", nodegroup, "update-config"]) => {
                 Some(Self::UpdateNodegroupConfig(own(cluster), own(nodegroup)))
             }
-            (&Method::GET, ["clusters", cluster, "updates"]) => Some(Self::ListUpdates(own(cluster))),
+            (&Method::GET, ["clusters", cluster, "updates"]) => {
+                Some(Self::ListUpdates(own(cluster)))
+            }
             (&Method::GET, ["clusters", cluster, "updates", update]) => {
                 Some(Self::DescribeUpdate(own(cluster), own(update)))
             }
@@ -62,6 +64,28 @@ impl Call {
         }
     }
 
+    /// The ARN of what the call is about, as IAM policies name it.
+    pub(crate) fn resource(&self, incoming: &Incoming, fleet: &Fleet) -> String {
+        let query = Parameters::parse(incoming.query().as_bytes());
+        let nodegroup = match self {
+            Self::DescribeNodegroup(_, name) | Self::UpdateNodegroupConfig(_, name) => {
+                Some(&**name)
+            }
+            Self::ListUpdates(_) | Self::DescribeUpdate(..) => query.get("nodegroupName"),
+            Self::ListClusters => return "*".to_owned(),
+            Self::DescribeCluster(_) | Self::ListNodegroups(_) => None,
+        };
+        let place = format!("arn:aws:eks:{}:{}", fleet.region, fleet.account);
+        let cluster = self.cluster().unwrap_or_default();
+        match nodegroup {
+            None => format!("{place}:cluster/{cluster}"),
+            Some(name) => match fleet.nodegroups.get(name) {
+                Some(nodegroup) => nodegroup.arn.clone(),
+                None => format!("{place}:nodegroup/{cluster}/{name}/"),
+            },
+        }
+    }
+
     fn cluster(&self) -> Option<&str> {
         match self {
             Self::ListClusters => None,
@@ -75,7 +99,8 @@ impl Call {
     }
 }
 
-/// Answers a call; the flag says whether it altered anything. `here` is whether the region has the cluster.
+/// Answers a call; the flag says whether it altered anything. `here` is whether the region has the
+/// cluster.
 pub(crate) fn answer(
     fleet: &mut Fleet,
     call: &Call,
@@ -193,11 +218,7 @@ fn describe(fleet: &Fleet, nodegroup: &Nodegroup) -> Value {
 
 fn describe_update(update: &Update) -> Value {
     let change = &update.change;
-    let sizes = [
-        ("MinSize", change.min),
-        ("MaxSize", change.max),
-        ("DesiredSize", change.desired),
-    ];
+    let sizes = [("MinSize", change.min), ("MaxSize", change.max), ("DesiredSize", change.desired)];
     let mut params: Vec<Value> = sizes
         .iter()
         .filter_map(|(kind, size)| Some(json!({"type": kind, "value": (*size)?.to_string()})))
@@ -260,9 +281,7 @@ fn update_config(
                 "The clientRequestToken was used before with other parameters",
             ),
         };
-        refusal
-            .with("clusterName", &fleet.cluster)
-            .with("nodegroupName", name)
+        refusal.with("clusterName", &fleet.cluster).with("nodegroupName", name)
     })
 }
 
@@ -296,8 +315,8 @@ fn read_change(name: &str, body: &Value) -> Result<Change, Refusal> {
     let empty = change == Change { nodegroup: name.to_owned(), ..Change::default() }
         && other_fields.iter().all(|field| body.get(field).is_none());
     if empty {
-        let message = "You must provide at least one of the following: labels, taints, scalingConfig, \
-                       updateConfig or nodeRepairConfig";
+        let message = "You must provide at least one of the following: labels, taints, \
+                       scalingConfig, updateConfig or nodeRepairConfig";
         return Err(Refusal::new(400, "InvalidParameterException", message));
     }
     Ok(change)
@@ -317,11 +336,7 @@ fn list_updates(fleet: &Fleet, query: &Parameters) -> Result<Value, Refusal> {
     names_page("updateIds", ids, query)
 }
 
-fn find_update<'a>(
-    fleet: &'a Fleet,
-    id: &str,
-    query: &Parameters,
-) -> Result<&'a Update, Refusal> {
+fn find_update<'a>(fleet: &'a Fleet, id: &str, query: &Parameters) -> Result<&'a Update, Refusal> {
     let nodegroup = query.get("nodegroupName");
     fleet
         .updates

@@ -1,14 +1,16 @@
-//! The AWS half of the simulator: EKS, Auto Scaling, EC2 and STS on one port, told apart by the scope of the request's
-//! signature. It makes and removes Nodes through the Kubernetes API, like the instances of a real cluster.
+//! The AWS half of the simulator: EKS, Auto Scaling, EC2 and STS on one port, told apart by the
+//! scope of the request's signature. It makes and removes Nodes through the Kubernetes API, like
+//! the instances of a real cluster.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
+use crate::simulator::authorize::Need;
 use crate::simulator::front::{Answer, Incoming, Service};
 use crate::simulator::record::Operation;
 
@@ -32,11 +34,7 @@ pub(crate) struct Cloud {
 
 impl Cloud {
     pub(crate) fn new(fleet: Fleet) -> Self {
-        Self {
-            fleet: Mutex::new(fleet),
-            changed: Notify::new(),
-            requests: AtomicU64::new(0),
-        }
+        Self { fleet: Mutex::new(fleet), changed: Notify::new(), requests: AtomicU64::new(0) }
     }
 
     pub(crate) fn fleet(&self) -> MutexGuard<'_, Fleet> {
@@ -74,6 +72,7 @@ impl Service for Endpoint {
             name: format!("{} {}", incoming.parts.method, incoming.path()),
             summary: String::new(),
             mutating: false,
+            need: Need::Nothing,
         };
         let Some(scope) = scope(incoming) else {
             return unknown("unsigned");
@@ -86,12 +85,21 @@ impl Service for Endpoint {
                 name: format!("eks:{}", call.name()),
                 summary: eks_summary(incoming),
                 mutating: call.name() == "UpdateNodegroupConfig",
+                need: self
+                    .need(format!("eks:{}", call.name()), |fleet| call.resource(incoming, fleet)),
             },
             Some(Call::Query(_, action, parameters)) => Operation {
                 service,
                 name: format!("{service}:{action}"),
                 summary: parameters.summary(),
                 mutating: autoscaling::MUTATING.contains(&action.as_str()),
+                need: match scope.service {
+                    // Everybody may ask who they are.
+                    ServiceName::Sts => Need::Nothing,
+                    _ => self.need(format!("{service}:{action}"), |fleet| {
+                        autoscaling::resource(fleet, &action, &parameters)
+                    }),
+                },
             },
         }
     }
@@ -125,6 +133,11 @@ impl Service for Endpoint {
         Refusal::new(status.as_u16(), code, message).answer(service, self.0.next_request())
     }
 
+    fn forbid(&self, incoming: &Incoming, why: &str) -> Answer {
+        let service = scope(incoming).map_or(ServiceName::Eks, |scope| scope.service);
+        Refusal::denied(service, why).answer(service, self.0.next_request())
+    }
+
     fn throttle(&self, incoming: &Incoming) -> Answer {
         let service = scope(incoming).map_or(ServiceName::Eks, |scope| scope.service);
         Refusal::throttled(service).answer(service, self.0.next_request())
@@ -132,6 +145,11 @@ impl Service for Endpoint {
 }
 
 impl Endpoint {
+    fn need(&self, action: String, resource: impl FnOnce(&Fleet) -> String) -> Need {
+        let fleet = self.0.fleet();
+        Need::Aws { action, resource: resource(&fleet), account: fleet.account.clone() }
+    }
+
     /// Does what a call asks for: its name, its result and whether it altered anything.
     fn perform(
         &self,

@@ -1,5 +1,6 @@
-//! What instances and the cloud's controllers do to Nodes: a kubelet registers, gets ready, and its Node is removed when
-//! the instance is gone. All of it through the Kubernetes API, so that it can be any API server.
+//! What instances and the cloud's controllers do to Nodes: a kubelet registers, gets ready, and its
+//! Node is removed when the instance is gone. All of it through the Kubernetes API, so that it can
+//! be any API server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,7 +79,8 @@ async fn perform(cloud: &Cloud, client: &Client, work: &Work) -> Result<(), kube
     }
 }
 
-/// A refusal with this code means that the world is as it shall be already, or that somebody else has decided.
+/// A refusal with this code means that the world is as it shall be already, or that somebody else
+/// has decided.
 fn already_so(result: Result<(), kube::Error>, code: u16) -> Result<(), kube::Error> {
     match result {
         Err(kube::Error::Api(status)) if status.code == code => Ok(()),
@@ -118,7 +120,8 @@ fn node(fleet: &Fleet, instance: &Instance, ready: bool) -> Value {
         "metadata": {
             "name": name,
             "labels": labels,
-            // By this annotation kwok knows, on a real control plane, that it has to play this node's kubelet.
+            // By this annotation kwok knows, on a real control plane, that it has to play this
+            // node's kubelet.
             "annotations": {"kwok.x-k8s.io/node": "fake"},
         },
         "spec": {"providerID": format!("aws:///{}/{}", instance.zone, instance.id)},
@@ -164,14 +167,29 @@ fn conditions(ready: bool) -> Value {
         condition("Ready", "True", "KubeletReady", message)
     } else {
         let message = "container runtime network not ready: NetworkReady=false \
-                       reason:NetworkPluginNotReady message:Network plugin returns error: cni plugin not \
-                       initialized";
+                       reason:NetworkPluginNotReady message:Network plugin returns error: cni \
+                       plugin not initialized";
         condition("Ready", "False", "KubeletNotReady", message)
     };
     json!([
-        condition("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-        condition("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-        condition("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+        condition(
+            "MemoryPressure",
+            "False",
+            "KubeletHasSufficientMemory",
+            "kubelet has sufficient memory available"
+        ),
+        condition(
+            "DiskPressure",
+            "False",
+            "KubeletHasNoDiskPressure",
+            "kubelet has no disk pressure"
+        ),
+        condition(
+            "PIDPressure",
+            "False",
+            "KubeletHasSufficientPID",
+            "kubelet has sufficient PID available"
+        ),
         ready,
     ])
 }

@@ -1,5 +1,5 @@
-//! The three wire forms of the AWS half: REST with JSON (EKS), query with XML (Auto Scaling, STS) and EC2's own query.
-//! Knows no operations.
+//! The three wire forms of the AWS half: REST with JSON (EKS), query with XML (Auto Scaling, STS)
+//! and EC2's own query. Knows no operations.
 
 use std::collections::BTreeMap;
 
@@ -77,12 +77,7 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     pub(crate) fn new(status: u16, code: &str, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            code: code.to_owned(),
-            message: message.into(),
-            fields: json!({}),
-        }
+        Self { status, code: code.to_owned(), message: message.into(), fields: json!({}) }
     }
 
     pub(crate) fn with(mut self, field: &str, value: &str) -> Self {
@@ -105,16 +100,26 @@ impl Refusal {
         }
     }
 
+    /// IAM says no.
+    pub(crate) fn denied(service: ServiceName, why: &str) -> Self {
+        match service {
+            ServiceName::Eks => Self::new(403, "AccessDeniedException", why),
+            ServiceName::Ec2 => {
+                let why = format!("You are not authorized to perform this operation. {why}");
+                Self::new(403, "UnauthorizedOperation", why)
+            }
+            ServiceName::AutoScaling | ServiceName::Sts => Self::new(403, "AccessDenied", why),
+        }
+    }
+
     pub(crate) fn answer(&self, service: ServiceName, request: u64) -> Answer {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_REQUEST);
         match service {
             ServiceName::Eks => {
                 let mut body = self.fields.clone();
                 body["message"] = self.message.as_str().into();
-                Answer::new(status, "application/json", body.to_string()).with_header(
-                    HeaderName::from_static("x-amzn-errortype"),
-                    self.code.as_str(),
-                )
+                Answer::new(status, "application/json", body.to_string())
+                    .with_header(HeaderName::from_static("x-amzn-errortype"), self.code.as_str())
             }
             ServiceName::Ec2 => {
                 let errors = json!([{"Code": self.code, "Message": self.message}]);
@@ -146,9 +151,7 @@ fn request_id(number: u64) -> String {
 pub(crate) fn success(service: ServiceName, action: &str, result: &Value, request: u64) -> Answer {
     let id = request_id(request);
     let answer = match service {
-        ServiceName::Eks => {
-            Answer::new(StatusCode::OK, "application/json", result.to_string())
-        }
+        ServiceName::Eks => Answer::new(StatusCode::OK, "application/json", result.to_string()),
         ServiceName::Ec2 => {
             let mut body = result.clone();
             body["requestId"] = id.as_str().into();
@@ -239,9 +242,7 @@ impl Parameters {
 
     /// The values of `KEY.1`, `KEY.2`, … in order.
     pub(crate) fn list(&self, key: &str) -> Vec<&str> {
-        (1..)
-            .map_while(|at| self.get(&format!("{key}.{at}")))
-            .collect()
+        (1..).map_while(|at| self.get(&format!("{key}.{at}"))).collect()
     }
 
     /// Filters: `KEY.1.Name` with the values `KEY.1.VALUES.1`, ….

@@ -40,6 +40,10 @@ impl Cause {
         }
     }
 
+    fn json(&self) -> Value {
+        json!({"reason": self.reason, "message": self.message, "field": self.field})
+    }
+
     pub(crate) fn forbidden(field: &str, message: &str) -> Self {
         Self {
             reason: "FieldValueForbidden",
@@ -60,8 +64,12 @@ impl Failure {
         }
     }
 
-    fn about(mut self, resource: &Resource, name: &str) -> Self {
-        self.details = json!({"name": name, "kind": resource.plural});
+    /// Says which object it is about.
+    pub(crate) fn about(mut self, resource: &Resource, name: &str) -> Self {
+        self.details = json!({"kind": resource.plural});
+        if !name.is_empty() {
+            self.details["name"] = name.into();
+        }
         if !resource.group.is_empty() {
             self.details["group"] = resource.group.into();
         }
@@ -69,13 +77,8 @@ impl Failure {
     }
 
     pub(crate) fn no_such_path() -> Self {
-        let mut failure = Self::new(
-            404,
-            "NotFound",
-            "the server could not find the requested resource",
-        );
-        failure.details = json!({});
-        failure
+        let message = "the server could not find the requested resource";
+        Self::new(404, "NotFound", message).with_empty_details()
     }
 
     pub(crate) fn not_found(resource: &Resource, name: &str) -> Self {
@@ -89,11 +92,18 @@ impl Failure {
     }
 
     pub(crate) fn conflict(resource: &Resource, name: &str, why: &str) -> Self {
-        let message = format!(
-            "Operation cannot be fulfilled on {} {name:?}: {why}",
-            resource.qualified()
-        );
+        let message =
+            format!("Operation cannot be fulfilled on {} {name:?}: {why}", resource.qualified());
         Self::new(409, "Conflict", message).about(resource, name)
+    }
+
+    /// A precondition of a deletion does not hold.
+    pub(crate) fn precondition(resource: &Resource, name: &str, why: &str) -> Self {
+        let kind = resource.qualified_kind();
+        let message = format!("Operation cannot be fulfilled on {kind} {name:?}: {why}");
+        let mut failure = Self::new(409, "Conflict", message).about(resource, name);
+        failure.details["kind"] = resource.kind.into();
+        failure
     }
 
     pub(crate) fn modified(resource: &Resource, name: &str) -> Self {
@@ -113,7 +123,37 @@ impl Failure {
 
     pub(crate) fn method_not_allowed() -> Self {
         let message = "the server does not allow this method on the requested resource";
-        Self::new(405, "MethodNotAllowed", message)
+        Self::new(405, "MethodNotAllowed", message).with_empty_details()
+    }
+
+    /// The options of a request contradict each other.
+    pub(crate) fn bad_options(kind: &str, cause: Cause) -> Self {
+        let message =
+            format!("{kind}.meta.k8s.io \"\" is invalid: {}: {}", cause.field, cause.message);
+        let mut failure = Self::new(422, "Invalid", message);
+        failure.details = json!({
+            "group": "meta.k8s.io",
+            "kind": kind,
+            "causes": [cause.json()],
+        });
+        failure
+    }
+
+    fn with_empty_details(mut self) -> Self {
+        self.details = json!({});
+        self
+    }
+
+    /// A patch of a type that is none.
+    pub(crate) fn unknown_patch_type() -> Self {
+        let message = "415: Unsupported Media Type";
+        Self::new(415, "UnsupportedMediaType", message).with_empty_details()
+    }
+
+    /// A patch that cannot be carried out.
+    pub(crate) fn rejected() -> Self {
+        let message = "the server rejected our request due to an error in our request";
+        Self::new(422, "Invalid", message).with_empty_details()
     }
 
     pub(crate) fn unsupported_media_type(given: &str, wanted: &str) -> Self {
@@ -141,7 +181,8 @@ impl Failure {
 
     /// Too many requests, of whatever kind.
     pub(crate) fn throttled() -> Self {
-        let message = "the server has received too many requests and has asked us to try again later";
+        let message =
+            "the server has received too many requests and has asked us to try again later";
         let mut failure = Self::new(429, "TooManyRequests", message);
         failure.details = json!({"retryAfterSeconds": 1});
         failure.retry_after = Some(1);
@@ -149,28 +190,17 @@ impl Failure {
     }
 
     pub(crate) fn invalid(resource: &Resource, name: &str, causes: Vec<Cause>) -> Self {
-        let list: Vec<String> = causes
-            .iter()
-            .map(|cause| format!("{}: {}", cause.field, cause.message))
-            .collect();
+        let list: Vec<String> =
+            causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
         let list = match list.as_slice() {
             [one] => one.clone(),
             several => format!("[{}]", several.join(", ")),
         };
-        let kind = if resource.group.is_empty() {
-            resource.kind.to_owned()
-        } else {
-            format!("{}.{}", resource.kind, resource.group)
-        };
+        let kind = resource.qualified_kind();
         let message = format!("{kind} {name:?} is invalid: {list}");
         let mut failure = Self::new(422, "Invalid", message).about(resource, name);
         failure.details["kind"] = resource.kind.into();
-        failure.details["causes"] = causes
-            .into_iter()
-            .map(|cause| {
-                json!({"reason": cause.reason, "message": cause.message, "field": cause.field})
-            })
-            .collect();
+        failure.details["causes"] = causes.iter().map(Cause::json).collect();
         failure
     }
 

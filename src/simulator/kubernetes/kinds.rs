@@ -1,5 +1,5 @@
-//! What the API server adds to objects and refuses in them, kind by kind: defaults, fields that it leaves out when
-//! they say nothing, and validation. Pure functions over JSON.
+//! What the API server adds to objects and refuses in them, kind by kind: defaults, fields that it
+//! leaves out when they say nothing, and validation. Pure functions over JSON.
 
 use serde_json::{Map, Value, json};
 
@@ -7,6 +7,7 @@ use super::failure::Cause;
 use super::object::{flag, is_terminating, list, map, number, put, put_default, remove, text};
 use super::resources::Resource;
 use super::selectors::selects;
+use super::write::Part;
 
 /// Fills in what the API server fills in.
 pub(crate) fn set_defaults(resource: &Resource, object: &mut Value) {
@@ -95,6 +96,30 @@ fn container_defaults(container: &mut Value) {
     }
 }
 
+/// What a new object gets from admission plugins, and the status with which its kind begins.
+pub(crate) fn admit(resource: &Resource, object: &mut Value) {
+    match resource.plural {
+        // A new node takes no pods before the node controller has looked at its conditions.
+        "nodes" => {
+            let taint = json!({"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"});
+            let mut taints = list(object, "/spec/taints").to_vec();
+            if !taints.contains(&taint) {
+                taints.push(taint);
+            }
+            put(object, &["spec", "taints"], taints);
+        }
+        "deployments" => put_default(object, &["status"], json!({})),
+        "replicasets" => put_default(object, &["status"], json!({"replicas": 0})),
+        "poddisruptionbudgets" => {
+            let counts = ["currentHealthy", "desiredHealthy", "disruptionsAllowed", "expectedPods"];
+            for count in counts {
+                put_default(object, &["status", count], 0);
+            }
+        }
+        _ => {}
+    }
+}
+
 /// The admission plugin DefaultTolerationSeconds.
 fn pod_tolerations(pod: &mut Value) {
     put_default(pod, &["spec", "tolerations"], json!([]));
@@ -105,7 +130,8 @@ fn pod_tolerations(pod: &mut Value) {
         let covered = tolerations.iter().any(|toleration| {
             let keys = ["", key];
             let effects = ["", "NoExecute"];
-            keys.contains(&text(toleration, "/key")) && effects.contains(&text(toleration, "/effect"))
+            keys.contains(&text(toleration, "/key"))
+                && effects.contains(&text(toleration, "/effect"))
         });
         if !covered {
             tolerations.push(json!({
@@ -212,14 +238,15 @@ fn validate_name(resource: &Resource, object: &Value, causes: &mut Vec<Cause>) {
             && !label.ends_with('-')
     };
     let (good, message) = if matches!(resource.plural, "namespaces" | "services") {
-        let message = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters \
-                       or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  \
-                       or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
+        let message = "a lowercase RFC 1123 label must consist of lower case alphanumeric \
+                       characters or '-', and must start and end with an alphanumeric character \
+                       (e.g. 'my-name',  or '123-abc', regex used for validation is \
+                       '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
         (good_label(name) && name.len() <= 63, message)
     } else {
         let message = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric \
-                       characters, '-' or '.', and must start and end with an alphanumeric character \
-                       (e.g. 'example.com', regex used for validation is \
+                       characters, '-' or '.', and must start and end with an alphanumeric \
+                       character (e.g. 'example.com', regex used for validation is \
                        '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
         (name.split('.').all(good_label) && name.len() <= 253, message)
     };
@@ -253,7 +280,8 @@ fn validate_workload(object: &Value, causes: &mut Vec<Cause>) {
     let template = object.pointer("/spec/template").unwrap_or(&Value::Null);
     if selector.is_none() {
         causes.push(Cause::required("spec.selector", ""));
-    } else if !selects(selector, template) {
+    }
+    if !selects(selector, template) {
         let labels = template.pointer("/metadata/labels").unwrap_or(&Value::Null);
         let message = "`selector` does not match template `labels`";
         causes.push(Cause::invalid("spec.template.metadata.labels", labels, message));
@@ -320,7 +348,7 @@ fn immutable(old: &Value, new: &Value, field: &str, causes: &mut Vec<Cause>) {
 fn validate_node_update(old: &Value, new: &Value, causes: &mut Vec<Cause>) {
     let before = text(old, "/spec/providerID");
     if !before.is_empty() && before != text(new, "/spec/providerID") {
-        let message = "node updates may not change spec.providerID except from \"\" to valid";
+        let message = "node updates may not change providerID except from \"\" to valid";
         causes.push(Cause::forbidden("spec.providerID", message));
     }
 }
@@ -341,19 +369,38 @@ fn validate_pod_update(old: &Value, new: &Value, causes: &mut Vec<Cause>) {
         spec
     };
     if fixed(old) != fixed(new) {
-        let message = "pod updates may not change fields other than `spec.containers[*].image`,\
-                       `spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` \
-                       (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` \
-                       (allow it to be set to 1 if it was previously negative)";
+        let message = "pod updates may not change fields other than \
+                       `spec.containers[*].image`,`spec.initContainers[*].image`,\
+                       `spec.activeDeadlineSeconds`,`spec.tolerations` \
+                       (only additions to existing \
+                       tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to \
+                       1 if it was previously negative)";
         causes.push(Cause::forbidden("spec", message));
     }
 }
 
 /// Whether the API counts this change in metadata.generation.
-pub(crate) fn counts_as_generation(resource: &Resource, old: &Value, new: &Value) -> bool {
+pub(crate) fn counts_as_generation(
+    resource: &Resource,
+    part: Part,
+    old: &Value,
+    new: &Value,
+) -> bool {
     let annotations = "/metadata/annotations";
-    old.get("spec") != new.get("spec")
-        || (resource.plural == "deployments" && old.pointer(annotations) != new.pointer(annotations))
+    // Clients' annotations of a deployment count, those that its controller writes with the status
+    // do not.
+    let spec = |object: &Value| {
+        let mut spec = object.get("spec").cloned().unwrap_or_default();
+        if resource.plural == "pods" {
+            // Its binding is not a change of what the pod shall be.
+            remove(&mut spec, &["nodeName"]);
+        }
+        spec
+    };
+    spec(old) != spec(new)
+        || (resource.plural == "deployments"
+            && part == Part::Main
+            && old.pointer(annotations) != new.pointer(annotations))
 }
 
 /// The type of a field that is not what the kind says, in the words of the decoder.
@@ -364,15 +411,19 @@ pub(crate) fn mistyped(resource: &Resource, object: &Value) -> Option<String> {
         "horizontalpodautoscalers" => &["minReplicas", "maxReplicas"],
         _ => &[],
     };
+    let is_integer = |value: &Value| value.as_i64().is_some_and(|n| i32::try_from(n).is_ok());
     let field = integers.iter().find(|field| {
-        object
-            .pointer(&format!("/spec/{field}"))
-            .is_some_and(|value| !value.is_i64() && !value.is_u64() && !value.is_null())
+        let value = object.pointer(&format!("/spec/{field}"));
+        value.is_some_and(|value| !value.is_null() && !is_integer(value))
     })?;
     let kind = resource.kind;
+    let value = match &object["spec"][*field] {
+        Value::String(_) => "string",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        _ => "object",
+    };
     Some(format!(
-        "{kind} in version {:?} cannot be handled as a {kind}: json: cannot unmarshal value into Go \
-         struct field {kind}Spec.spec.{field} of type int32",
-        resource.version
+        "json: cannot unmarshal {value} into Go struct field {kind}Spec.spec.{field} of type int32"
     ))
 }

@@ -1,5 +1,6 @@
-//! The Kubernetes half of the simulator: an API server over a store of JSON objects, and the controllers of a control
-//! plane. The AWS half reaches it through its socket only, like every other client.
+//! The Kubernetes half of the simulator: an API server over a store of JSON objects, and the
+//! controllers of a control plane. The AWS half reaches it through its socket only, like every
+//! other client.
 
 use std::sync::{Arc, Mutex};
 
@@ -15,6 +16,7 @@ use store::Store;
 use write::Writer;
 
 pub(crate) mod api;
+pub(crate) mod controllers;
 mod failure;
 mod kinds;
 mod object;
@@ -33,28 +35,19 @@ pub(crate) fn api_server(scenario: &Scenario) -> Arc<ApiServer> {
     let mut store = Store::new(Ids::new(scenario.seed));
     let now = Timestamp::now();
     for called in NAMESPACE_NAMES {
-        let mut writer = Writer {
-            store: &mut store,
-            now,
-            dry_run: false,
-        };
+        let mut writer = Writer { store: &mut store, now, dry_run: false };
         let namespace = json!({"metadata": {"name": called}});
         // The names are good and the store is empty, so this cannot be refused.
         let Ok(made) = writer.create(&NAMESPACES, "", namespace) else {
             continue;
         };
         if called == "kube-system" {
-            let uid = scenario
-                .cluster_uid
-                .clone()
-                .unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+            let uid =
+                scenario.cluster_uid.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
             let mut namespace = serde_json::Value::clone(&made);
             namespace["metadata"]["uid"] = uid.into();
             store.put(&NAMESPACES, namespace);
         }
     }
-    Arc::new(ApiServer {
-        store: Mutex::new(store),
-        version: scenario.version.clone(),
-    })
+    Arc::new(ApiServer { store: Mutex::new(store), version: scenario.version.clone() })
 }

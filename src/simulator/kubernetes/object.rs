@@ -5,10 +5,7 @@ use serde_json::{Map, Value};
 
 /// The text at a JSON pointer, empty where there is none.
 pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object
-        .pointer(pointer)
-        .and_then(Value::as_str)
-        .unwrap_or_default()
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// The whole number at a JSON pointer.
@@ -23,10 +20,7 @@ pub(crate) fn flag(object: &Value, pointer: &str) -> bool {
 
 /// The list at a JSON pointer, empty where there is none.
 pub(crate) fn list<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
-    object
-        .pointer(pointer)
-        .and_then(Value::as_array)
-        .map_or(&[], Vec::as_slice)
+    object.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// The map at a JSON pointer.
@@ -98,9 +92,7 @@ pub(crate) fn is_terminating(object: &Value) -> bool {
 
 /// The owner that manages the object.
 pub(crate) fn controller(object: &Value) -> Option<&Value> {
-    list(object, "/metadata/ownerReferences")
-        .iter()
-        .find(|owner| flag(owner, "/controller"))
+    list(object, "/metadata/ownerReferences").iter().find(|owner| flag(owner, "/controller"))
 }
 
 /// Whether the object is managed by the owner with this UID.
@@ -110,9 +102,7 @@ pub(crate) fn is_controlled_by(object: &Value, owner: &str) -> bool {
 
 /// The status of a condition, empty where there is none.
 pub(crate) fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
-    list(object, "/status/conditions")
-        .iter()
-        .find(|condition| text(condition, "/type") == kind)
+    list(object, "/status/conditions").iter().find(|condition| text(condition, "/type") == kind)
 }
 
 /// Whether a condition is True.
@@ -120,20 +110,20 @@ pub(crate) fn is_true(object: &Value, kind: &str) -> bool {
     condition(object, kind).is_some_and(|condition| text(condition, "/status") == "True")
 }
 
-/// Enters a condition; its transition time stays when its status does. Returns whether anything changed.
+/// Enters a condition; its transition time stays when its status does. Returns whether anything
+/// changed.
 pub(crate) fn set_condition(object: &mut Value, mut wanted: Value, now: Timestamp) -> bool {
     let kind = text(&wanted, "/type").to_owned();
     let old = condition(object, &kind).cloned();
     let moved = match &old {
-        Some(old) if text(old, "/status") == text(&wanted, "/status") => old
-            .get("lastTransitionTime")
-            .cloned()
-            .unwrap_or_else(|| time(now).into()),
+        Some(old) if text(old, "/status") == text(&wanted, "/status") => {
+            old.get("lastTransitionTime").cloned().unwrap_or_else(|| time(now).into())
+        }
         _ => time(now).into(),
     };
     wanted["lastTransitionTime"] = moved;
     if let Some(old) = &old {
-        let same = ["status", "reason", "message"]
+        let same = ["status", "reason", "message", "observedGeneration"]
             .iter()
             .all(|key| old.get(key) == wanted.get(key));
         if same {
@@ -144,10 +134,7 @@ pub(crate) fn set_condition(object: &mut Value, mut wanted: Value, now: Timestam
         put(object, &["status", "conditions"], Value::Array(Vec::new()));
     }
     if let Some(Value::Array(conditions)) = object.pointer_mut("/status/conditions") {
-        match conditions
-            .iter_mut()
-            .find(|condition| text(condition, "/type") == kind)
-        {
+        match conditions.iter_mut().find(|condition| text(condition, "/type") == kind) {
             Some(place) => *place = wanted,
             None => conditions.push(wanted),
         }
@@ -158,11 +145,6 @@ pub(crate) fn set_condition(object: &mut Value, mut wanted: Value, now: Timestam
 /// A moment as Kubernetes writes it: whole seconds.
 pub(crate) fn time(moment: Timestamp) -> String {
     moment.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-}
-
-/// A moment as Kubernetes writes it in leases and events: microseconds.
-pub(crate) fn micro_time(moment: Timestamp) -> String {
-    moment.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
 }
 
 /// The moment at a JSON pointer.

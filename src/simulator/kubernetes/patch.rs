@@ -1,4 +1,5 @@
-//! The patch types of the Kubernetes API: JSON patch, merge patch and strategic merge patch. Pure functions over JSON.
+//! The patch types of the Kubernetes API: JSON patch, merge patch and strategic merge patch. Pure
+//! functions over JSON.
 
 use serde_json::{Map, Value};
 
@@ -22,11 +23,7 @@ impl PatchType {
             "application/merge-patch+json" => Ok(Self::Merge),
             "application/strategic-merge-patch+json" => Ok(Self::Strategic),
             "application/apply-patch+yaml" => Ok(Self::Apply),
-            other => Err(Failure::unsupported_media_type(
-                other,
-                "application/json-patch+json, application/merge-patch+json, \
-                 application/strategic-merge-patch+json, application/apply-patch+yaml",
-            )),
+            _ => Err(Failure::unknown_patch_type()),
         }
     }
 }
@@ -42,34 +39,29 @@ pub(crate) fn apply(
     match kind {
         PatchType::Json => {
             let operations: json_patch::Patch = serde_json::from_value(patch.clone())
-                .map_err(|error| Failure::bad_request(error.to_string()))?;
-            json_patch::patch(&mut object, &operations).map_err(|_| {
-                Failure::new(
-                    422,
-                    "Invalid",
-                    "the server rejected our request due to an error in our request",
-                )
-            })?;
+                .map_err(|error| Failure::bad_request(format!("error decoding patch: {error}")))?;
+            json_patch::patch(&mut object, &operations).map_err(|_| Failure::rejected())?;
         }
         PatchType::Merge => {
-            require_object(patch)?;
+            require_object("error decoding patch: ", patch)?;
             json_patch::merge(&mut object, patch);
         }
         PatchType::Strategic | PatchType::Apply => {
-            require_object(patch)?;
+            require_object("", patch)?;
             merge_objects(resource, &mut object, patch);
         }
     }
     Ok(object)
 }
 
-fn require_object(patch: &Value) -> Result<(), Failure> {
+fn require_object(before: &str, patch: &Value) -> Result<(), Failure> {
     if patch.is_object() {
-        Ok(())
-    } else {
-        let message = "json: cannot unmarshal the patch into Go value of type map[string]interface {}";
-        Err(Failure::bad_request(message))
+        return Ok(());
     }
+    let kind = if patch.is_array() { "array" } else { "value" };
+    Err(Failure::bad_request(format!(
+        "{before}json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"
+    )))
 }
 
 fn merge_objects(resource: &Resource, target: &mut Value, patch: &Value) {
@@ -97,8 +89,11 @@ fn merge_objects(resource: &Resource, target: &mut Value, patch: &Value) {
         }
     }
     for (key, order) in fields {
-        if let Some(list) = key.strip_prefix("$setElementOrder/") {
-            set_order(resource, target, list, order);
+        if let Some(list) = key.strip_prefix("$setElementOrder/")
+            && let (Some(Value::Array(list)), Value::Array(order)) = (target.get_mut(list), order)
+        {
+            let before = list.clone();
+            arrange(list, &before, order, merge_key(resource, &key["$setElementOrder/".len()..]));
         }
     }
 }
@@ -129,9 +124,8 @@ fn merge_field(resource: &Resource, target: &mut Value, key: &str, change: &Valu
 }
 
 fn merge_lists(resource: &Resource, place: &mut Value, field: &str, items: &[Value]) {
-    let replace = items
-        .iter()
-        .any(|item| item.get("$patch").and_then(Value::as_str) == Some("replace"));
+    let replace =
+        items.iter().any(|item| item.get("$patch").and_then(Value::as_str) == Some("replace"));
     let merge_key = merge_key(resource, field);
     let Value::Array(list) = place else {
         *place = Value::Array(items.iter().map(without_directives).collect());
@@ -153,6 +147,7 @@ fn merge_lists(resource: &Resource, place: &mut Value, field: &str, items: &[Val
             .collect();
         return;
     };
+    let before = list.clone();
     for item in items {
         let wanted = item.get(merge_key);
         let found = list.iter().position(|old| old.get(merge_key) == wanted);
@@ -166,6 +161,7 @@ fn merge_lists(resource: &Resource, place: &mut Value, field: &str, items: &[Val
             (None, false) => list.push(without_directives(item)),
         }
     }
+    arrange(list, &before, items, Some(merge_key));
 }
 
 fn delete_primitives(target: &mut Value, list: &str, gone: &Value) {
@@ -174,20 +170,28 @@ fn delete_primitives(target: &mut Value, list: &str, gone: &Value) {
     }
 }
 
-/// Puts the elements that `order` names in that order; the others keep their places behind them.
-fn set_order(resource: &Resource, target: &mut Value, field: &str, order: &Value) {
-    let (Some(Value::Array(list)), Value::Array(order)) = (target.get_mut(field), order) else {
-        return;
+/// Puts the elements that `order` names in that order. The others keep their order among themselves
+/// and stand before a named one only if they stood before it in `before`.
+fn arrange(list: &mut Vec<Value>, before: &[Value], order: &[Value], key: Option<&str>) {
+    let same = |one: &Value, other: &Value| match key {
+        Some(key) => one.get(key).is_some() && one.get(key) == other.get(key),
+        None => one == other,
     };
-    let key = merge_key(resource, field);
-    let rank = |item: &Value| {
-        let place = order.iter().position(|wanted| match key {
-            Some(key) => wanted.get(key).is_some() && wanted.get(key) == item.get(key),
-            None => wanted == item,
-        });
-        place.unwrap_or(order.len())
-    };
-    list.sort_by_key(rank);
+    let place = |list: &[Value], item: &Value| list.iter().position(|other| same(other, item));
+    let (mut named, others): (Vec<Value>, Vec<Value>) =
+        list.drain(..).partition(|item| place(order, item).is_some());
+    named.sort_by_key(|item| place(order, item));
+    let mut others = others.into_iter().peekable();
+    for item in named {
+        let limit = place(before, &item);
+        while let Some(other) = others.next_if(|other| {
+            matches!((place(before, other), limit), (Some(other), Some(limit)) if other < limit)
+        }) {
+            list.push(other);
+        }
+        list.push(item);
+    }
+    list.extend(others);
 }
 
 fn without_directives(value: &Value) -> Value {
@@ -202,12 +206,18 @@ fn without_directives(value: &Value) -> Value {
     }
 }
 
-/// The field by which a list's elements are told apart, as the API's types declare it; lists without one are
-/// replaced whole.
+/// The field by which a list's elements are told apart, as the API's types declare it; lists
+/// without one are replaced whole.
 fn merge_key(resource: &Resource, field: &str) -> Option<&'static str> {
     match field {
-        "containers" | "initContainers" | "ephemeralContainers" | "env" | "volumes"
-        | "imagePullSecrets" | "secrets" | "resourceClaims" => Some("name"),
+        "containers"
+        | "initContainers"
+        | "ephemeralContainers"
+        | "env"
+        | "volumes"
+        | "imagePullSecrets"
+        | "secrets"
+        | "resourceClaims" => Some("name"),
         "ports" if resource.plural == "services" => Some("port"),
         "ports" => Some("containerPort"),
         "volumeMounts" => Some("mountPath"),
@@ -238,13 +248,27 @@ mod tests {
     fn strategic_lists_merge_by_their_key() {
         let target = json!({"containers": [{"name": "a", "image": "1"}, {"name": "b"}]});
         let patch = json!({
-            "containers": [{"name": "a", "image": "2"}, {"name": "c"}, {"name": "b", "$patch": "delete"}],
+            "containers": [
+                {"name": "a", "image": "2"},
+                {"name": "c"},
+                {"name": "b", "$patch": "delete"},
+            ],
             "$setElementOrder/containers": [{"name": "c"}, {"name": "a"}],
         });
         assert_eq!(
             strategic(target, patch),
             json!({"containers": [{"name": "c"}, {"name": "a", "image": "2"}]})
         );
+    }
+
+    #[test]
+    fn new_elements_stand_before_those_that_the_patch_does_not_name() {
+        let target = json!({"env": [{"name": "a"}, {"name": "b"}, {"name": "c"}]});
+        let patch = json!({"env": [{"name": "new"}, {"name": "b", "value": "1"}]});
+        let merged = strategic(target, patch);
+        let names: Vec<&str> =
+            merged["env"].as_array().unwrap().iter().map(|e| e["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["new", "a", "b", "c"]);
     }
 
     #[test]
@@ -262,7 +286,8 @@ mod tests {
 
     #[test]
     fn strategic_maps_can_be_replaced_trimmed_and_deleted() {
-        let target = json!({"strategy": {"type": "R", "rollingUpdate": {"x": 1}}, "gone": {"a": 1}});
+        let target =
+            json!({"strategy": {"type": "R", "rollingUpdate": {"x": 1}}, "gone": {"a": 1}});
         let patch = json!({
             "strategy": {"$retainKeys": ["type"], "type": "Recreate"},
             "gone": {"$patch": "delete"},

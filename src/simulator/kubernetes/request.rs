@@ -1,10 +1,12 @@
-//! What a request to the Kubernetes API asks for: the kind, the object, the verb and the options of its query.
+//! What a request to the Kubernetes API asks for: the kind, the object, the verb and the options of
+//! its query.
 
 use std::collections::BTreeMap;
 
 use axum::http::{Method, header};
 use serde_json::Value;
 
+use crate::simulator::authorize::{Access, Need};
 use crate::simulator::front::Incoming;
 use crate::simulator::record::Operation;
 
@@ -39,9 +41,7 @@ impl Query {
     }
 
     pub(crate) fn flag(&self, key: &str) -> bool {
-        self.0
-            .get(key)
-            .is_some_and(|value| matches!(value.as_str(), "true" | "1" | ""))
+        self.0.get(key).is_some_and(|value| matches!(value.as_str(), "true" | "1" | ""))
     }
 
     pub(crate) fn number(&self, key: &str) -> Option<u64> {
@@ -98,6 +98,21 @@ impl Target {
         self.name.as_deref().unwrap_or_default()
     }
 
+    fn access(&self, verb: &'static str) -> Access {
+        let plural = self.resource.plural;
+        let resource = match &self.subresource {
+            Some(subresource) => format!("{plural}/{subresource}"),
+            None => plural.to_owned(),
+        };
+        Access {
+            verb,
+            group: self.resource.group,
+            resource,
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+        }
+    }
+
     fn path(&self) -> String {
         let parts = [
             Some(self.resource.plural.to_owned()),
@@ -112,9 +127,7 @@ impl Target {
 fn decode(part: &str) -> String {
     // A path has no `+` for a space, so only the percent signs are the form decoder's business.
     let form = format!("x={}", part.replace('+', "%2B"));
-    url::form_urlencoded::parse(form.as_bytes())
-        .map(|(_, value)| value.into_owned())
-        .collect()
+    url::form_urlencoded::parse(form.as_bytes()).map(|(_, value)| value.into_owned()).collect()
 }
 
 /// The verb, as the API's authorisation names it.
@@ -149,6 +162,7 @@ pub(crate) fn describe(incoming: &Incoming) -> Operation {
             name: format!("{} {}", method.as_str().to_lowercase(), incoming.path()),
             summary: String::new(),
             mutating: false,
+            need: Need::Nothing,
         };
     };
     let verb = verb(method, &target, &query);
@@ -158,6 +172,7 @@ pub(crate) fn describe(incoming: &Incoming) -> Operation {
         name: format!("{verb} {}", target.path()),
         summary: summary(incoming, &query, reading),
         mutating: !reading && !query.dry_run(),
+        need: Need::Kubernetes(target.access(verb)),
     }
 }
 
@@ -188,7 +203,8 @@ pub(crate) fn body(incoming: &Incoming) -> Result<Value, Failure> {
         let wanted = "application/json, application/yaml";
         return Err(Failure::unsupported_media_type(content_type, wanted));
     }
-    let unreadable = |why: String| Failure::bad_request(format!("the body cannot be decoded: {why}"));
+    let unreadable =
+        |why: String| Failure::bad_request(format!("the body cannot be decoded: {why}"));
     if content_type.contains("yaml") {
         let text = std::str::from_utf8(&incoming.body).map_err(|e| unreadable(e.to_string()))?;
         return serde_saphyr::from_str(text).map_err(|e| unreadable(e.to_string()));

@@ -1,4 +1,5 @@
-//! The kinds that the simulated API serves, as a table. What a kind's fields mean is said elsewhere.
+//! The kinds that the simulated API serves, as a table. What a kind's fields mean is said
+//! elsewhere.
 
 /// A kind of object that the API serves.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,6 +36,15 @@ impl Resource {
         }
     }
 
+    /// `Pod` or `Deployment.apps`, as messages about validity say it.
+    pub(crate) fn qualified_kind(&self) -> String {
+        if self.group.is_empty() {
+            self.kind.to_owned()
+        } else {
+            format!("{}.{}", self.kind, self.group)
+        }
+    }
+
     /// What tells it from the others.
     pub(crate) fn key(&self) -> (&'static str, &'static str) {
         (self.group, self.plural)
@@ -66,11 +76,7 @@ const fn grouped(
     plural: &'static str,
     kind: &'static str,
 ) -> Resource {
-    Resource {
-        group,
-        version,
-        ..core(plural, kind, true)
-    }
+    Resource { group, version, ..core(plural, kind, true) }
 }
 
 pub(crate) static NAMESPACES: Resource = Resource {
@@ -78,11 +84,8 @@ pub(crate) static NAMESPACES: Resource = Resource {
     subresources: &["status"],
     ..core("namespaces", "Namespace", false)
 };
-pub(crate) static NODES: Resource = Resource {
-    short_names: &["no"],
-    subresources: &["status"],
-    ..core("nodes", "Node", false)
-};
+pub(crate) static NODES: Resource =
+    Resource { short_names: &["no"], subresources: &["status"], ..core("nodes", "Node", false) };
 pub(crate) static PODS: Resource = Resource {
     short_names: &["po"],
     subresources: &["status", "eviction", "binding", "log"],
@@ -90,24 +93,15 @@ pub(crate) static PODS: Resource = Resource {
     common: true,
     ..core("pods", "Pod", true)
 };
-pub(crate) static CONFIG_MAPS: Resource = Resource {
-    short_names: &["cm"],
-    ..core("configmaps", "ConfigMap", true)
-};
-pub(crate) static EVENTS: Resource = Resource {
-    short_names: &["ev"],
-    ..core("events", "Event", true)
-};
+pub(crate) static CONFIG_MAPS: Resource =
+    Resource { short_names: &["cm"], ..core("configmaps", "ConfigMap", true) };
+pub(crate) static EVENTS: Resource =
+    Resource { short_names: &["ev"], ..core("events", "Event", true) };
 pub(crate) static SECRETS: Resource = core("secrets", "Secret", true);
-pub(crate) static SERVICES: Resource = Resource {
-    short_names: &["svc"],
-    common: true,
-    ..core("services", "Service", true)
-};
-pub(crate) static SERVICE_ACCOUNTS: Resource = Resource {
-    short_names: &["sa"],
-    ..core("serviceaccounts", "ServiceAccount", true)
-};
+pub(crate) static SERVICES: Resource =
+    Resource { short_names: &["svc"], common: true, ..core("services", "Service", true) };
+pub(crate) static SERVICE_ACCOUNTS: Resource =
+    Resource { short_names: &["sa"], ..core("serviceaccounts", "ServiceAccount", true) };
 pub(crate) static DEPLOYMENTS: Resource = Resource {
     short_names: &["deploy"],
     subresources: &["status", "scale"],
@@ -146,12 +140,7 @@ pub(crate) static AUTOSCALERS: Resource = Resource {
     short_names: &["hpa"],
     subresources: &["status"],
     common: true,
-    ..grouped(
-        "autoscaling",
-        "v2",
-        "horizontalpodautoscalers",
-        "HorizontalPodAutoscaler",
-    )
+    ..grouped("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
 };
 pub(crate) static LEASES: Resource = grouped("coordination.k8s.io", "v1", "leases", "Lease");
 
@@ -179,11 +168,4 @@ pub(crate) fn find(group: &str, version: &str, plural: &str) -> Option<&'static 
     RESOURCES.into_iter().find(|resource| {
         resource.group == group && resource.version == version && resource.plural == plural
     })
-}
-
-/// The kind that an object says it is.
-pub(crate) fn find_kind(api_version: &str, kind: &str) -> Option<&'static Resource> {
-    RESOURCES
-        .into_iter()
-        .find(|resource| resource.kind == kind && resource.api_version() == api_version)
 }

@@ -1,5 +1,5 @@
-//! Label and field selectors, and the label selectors that stand in objects. Knows which fields each kind can be
-//! selected by, as the API documents them.
+//! Label and field selectors, and the label selectors that stand in objects. Knows which fields
+//! each kind can be selected by, as the API documents them.
 
 use serde_json::Value;
 
@@ -38,10 +38,7 @@ struct FieldRequirement {
 impl Selector {
     /// Reads the two query parameters.
     pub(crate) fn parse(resource: &Resource, labels: &str, fields: &str) -> Result<Self, Failure> {
-        Ok(Self {
-            labels: parse_labels(labels)?,
-            fields: parse_fields(resource, fields)?,
-        })
+        Ok(Self { labels: parse_labels(labels)?, fields: parse_fields(resource, fields)? })
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -108,8 +105,7 @@ fn parse_requirement(piece: &str) -> Result<Requirement, Failure> {
         .ok_or_else(unreadable);
     }
     if let Some((key, value)) = piece.split_once("!=") {
-        return requirement(key, Test::NotIn(vec![value.trim().to_owned()]))
-            .ok_or_else(unreadable);
+        return requirement(key, Test::NotIn(vec![value.trim().to_owned()])).ok_or_else(unreadable);
     }
     if let Some((key, value)) = piece.split_once('=') {
         let value = value.strip_prefix('=').unwrap_or(value);
@@ -121,13 +117,8 @@ fn parse_requirement(piece: &str) -> Result<Requirement, Failure> {
 fn requirement(key: &str, test: Test) -> Option<Requirement> {
     let key = key.trim();
     let good = !key.is_empty()
-        && key
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/'));
-    good.then(|| Requirement {
-        key: key.to_owned(),
-        test,
-    })
+        && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/'));
+    good.then(|| Requirement { key: key.to_owned(), test })
 }
 
 /// Splits at commas that do not stand in a set.
@@ -164,8 +155,7 @@ fn parse_fields(resource: &Resource, selector: &str) -> Result<Vec<FieldRequirem
                 }
             };
             if !is_selectable(resource, field) {
-                let message = format!("field label not supported: {field}");
-                return Err(Failure::bad_request(message));
+                return Err(Failure::bad_request(not_selectable(resource, field)));
             }
             Ok(FieldRequirement {
                 pointer: format!("/{}", field.replace('.', "/")),
@@ -176,8 +166,23 @@ fn parse_fields(resource: &Resource, selector: &str) -> Result<Vec<FieldRequirem
         .collect()
 }
 
+fn not_selectable(resource: &Resource, field: &str) -> String {
+    if !own_fields(resource).is_empty() {
+        return format!("field label not supported: {field}");
+    }
+    let space = if resource.namespaced { ", \"metadata.namespace\"" } else { "" };
+    format!("{field:?} is not a known field selector: only \"metadata.name\"{space}")
+}
+
 fn is_selectable(resource: &Resource, field: &str) -> bool {
-    let of_its_own: &[&str] = match resource.plural {
+    field == "metadata.name"
+        || (resource.namespaced && field == "metadata.namespace")
+        || own_fields(resource).contains(&field)
+}
+
+/// The fields besides its name by which a kind can be selected.
+fn own_fields(resource: &Resource) -> &'static [&'static str] {
+    match resource.plural {
         "pods" => &[
             "spec.nodeName",
             "spec.restartPolicy",
@@ -206,22 +211,17 @@ fn is_selectable(resource: &Resource, field: &str) -> bool {
             "type",
         ],
         _ => &[],
-    };
-    field == "metadata.name"
-        || (resource.namespaced && field == "metadata.namespace")
-        || of_its_own.contains(&field)
+    }
 }
 
-/// Whether a label selector that stands in an object (`matchLabels`, `matchExpressions`) selects `object`. An empty
-/// one selects everything, an absent one nothing.
+/// Whether a label selector that stands in an object (`matchLabels`, `matchExpressions`) selects
+/// `object`. An empty one selects everything, an absent one nothing.
 pub(crate) fn selects(selector: Option<&Value>, object: &Value) -> bool {
     let Some(selector) = selector.filter(|selector| selector.is_object()) else {
         return false;
     };
     let equal = map(selector, "/matchLabels").is_none_or(|wanted| {
-        wanted
-            .iter()
-            .all(|(key, value)| label(object, key) == value.as_str())
+        wanted.iter().all(|(key, value)| label(object, key) == value.as_str())
     });
     equal
         && list(selector, "/matchExpressions")
@@ -229,7 +229,8 @@ pub(crate) fn selects(selector: Option<&Value>, object: &Value) -> bool {
             .all(|expression| expression_holds(expression, label(object, text(expression, "/key"))))
 }
 
-/// Whether a `{key, operator, values}` holds for the value of its key; `Gt` and `Lt` are those of node selectors.
+/// Whether a `{key, operator, values}` holds for the value of its key; `Gt` and `Lt` are those of
+/// node selectors.
 pub(crate) fn expression_holds(expression: &Value, value: Option<&str>) -> bool {
     let values = list(expression, "/values");
     let named = |value: &str| values.iter().any(|v| v.as_str() == Some(value));

@@ -1,6 +1,6 @@
-//! All objects of the simulated API server, one version counter over all of them, and the changes that led here, so
-//! that a watch can start in the past and a list can be continued at the version at which it began. Knows nothing of
-//! what the objects mean.
+//! All objects of the simulated API server, one version counter over all of them, and the changes
+//! that led here, so that a watch can start in the past and a list can be continued at the version
+//! at which it began. Knows nothing of what the objects mean.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::object::{name, namespace, put};
 use super::resources::Resource;
 
 /// How many changes are kept. An API server keeps five minutes' worth.
-const HISTORY: usize = 50_000;
+const HISTORY: usize = 20_000;
 
 type Key = (String, String);
 type ResourceKey = (&'static str, &'static str);
@@ -74,9 +74,7 @@ impl Store {
         namespace: &str,
         name: &str,
     ) -> Option<&Arc<Value>> {
-        self.objects
-            .get(&resource.key())?
-            .get(&(namespace.to_owned(), name.to_owned()))
+        self.objects.get(&resource.key())?.get(&(namespace.to_owned(), name.to_owned()))
     }
 
     /// The objects of a kind, of one namespace or of all.
@@ -120,9 +118,7 @@ impl Store {
         version: u64,
     ) -> Result<impl DoubleEndedIterator<Item = &Change>, Compacted> {
         if version < self.compacted {
-            return Err(Compacted {
-                oldest: self.compacted,
-            });
+            return Err(Compacted { oldest: self.compacted });
         }
         let start = self.history.partition_point(|change| change.version <= version);
         Ok(self.history.range(start..))
@@ -131,11 +127,7 @@ impl Store {
     /// Enters an object, new or changed, under the next version.
     pub(crate) fn put(&mut self, resource: &Resource, mut object: Value) -> Arc<Value> {
         self.version += 1;
-        put(
-            &mut object,
-            &["metadata", "resourceVersion"],
-            self.version.to_string(),
-        );
+        put(&mut object, &["metadata", "resourceVersion"], self.version.to_string());
         let object = Arc::new(object);
         let before = self
             .objects
@@ -157,11 +149,7 @@ impl Store {
         let before = self.objects.get_mut(&resource.key())?.remove(&key)?;
         self.version += 1;
         let mut last = Value::clone(&before);
-        put(
-            &mut last,
-            &["metadata", "resourceVersion"],
-            self.version.to_string(),
-        );
+        put(&mut last, &["metadata", "resourceVersion"], self.version.to_string());
         let last = Arc::new(last);
         self.remember(resource, Some(before), Arc::clone(&last), true);
         Some(last)

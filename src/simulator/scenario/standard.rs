@@ -1,4 +1,5 @@
-//! The default world: the cluster of the original service, arranged so that no step of relay-scale is without effect.
+//! The default world: the cluster of the original service, arranged so that no step of relay-scale
+//! is without effect.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,10 +20,7 @@ impl Default for Scenario {
             config_maps: vec![ConfigMap {
                 namespace: NAMESPACE.to_owned(),
                 name: "rafay-relay-sop-config".to_owned(),
-                data: labels(&[
-                    ("aws-region", "us-west-2"),
-                    ("eks-cluster", "rafay-cluster"),
-                ]),
+                data: labels(&[("aws-region", "us-west-2"), ("eks-cluster", "rafay-cluster")]),
             }],
             deployments: deployments(),
             ..Self::bare()
@@ -51,7 +49,8 @@ impl Scenario {
     }
 }
 
-/// Three groups carry the wanted kind of name; only the first also has the label and more than one node.
+/// Three groups carry the wanted kind of name; only the first also has the label and more than one
+/// node.
 fn nodegroups() -> Vec<Nodegroup> {
     let plain = Nodegroup {
         name: String::new(),
@@ -105,8 +104,8 @@ fn nodegroups() -> Vec<Nodegroup> {
 fn deployments() -> Vec<Deployment> {
     let relay_nodes = labels(&[("eks.amazonaws.com/nodegroup", "relay-services-1a2b3c")]);
     let core_nodes = labels(&[("Name", "nodegroup-core-services")]);
-    let deployment = |name: &str, replicas, node_selector: &BTreeMap<String, String>, spread| {
-        Deployment {
+    let deployment =
+        |name: &str, replicas, node_selector: &BTreeMap<String, String>, spread| Deployment {
             namespace: NAMESPACE.to_owned(),
             name: name.to_owned(),
             replicas,
@@ -118,8 +117,7 @@ fn deployments() -> Vec<Deployment> {
             min_ready_seconds: 0,
             progress_deadline: 600,
             paused: false,
-        }
-    };
+        };
     vec![
         // One relay pod a node: its replacements have to wait for free nodes.
         deployment("rafay-relay", 3, &relay_nodes, Spread::Required),
@@ -130,8 +128,5 @@ fn deployments() -> Vec<Deployment> {
 }
 
 fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-        .collect()
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }

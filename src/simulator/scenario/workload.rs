@@ -1,4 +1,5 @@
-//! What runs in the cluster at the start, in few words, and the Kubernetes objects that these words stand for.
+//! What runs in the cluster at the start, in few words, and the Kubernetes objects that these words
+//! stand for.
 
 use std::collections::BTreeMap;
 

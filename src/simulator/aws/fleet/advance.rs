@@ -66,12 +66,11 @@ impl Fleet {
         Some(begun)
     }
 
-    /// Launches or terminates until the group has its size; returns when a failed launch is tried again.
+    /// Launches or terminates until the group has its size; returns when a failed launch is tried
+    /// again.
     fn size(&mut self, name: &str, now: Timestamp) -> Option<Timestamp> {
-        let living = self
-            .members(name)
-            .filter(|member| member.lifecycle != Lifecycle::Terminating)
-            .count();
+        let living =
+            self.members(name).filter(|member| member.lifecycle != Lifecycle::Terminating).count();
         let group = self.groups.get_mut(name)?;
         let desired = group.desired as usize;
         if living < desired && !group.suspends("Launch") {
@@ -88,7 +87,13 @@ impl Fleet {
         None
     }
 
-    fn launch(&mut self, name: &str, living: usize, desired: usize, now: Timestamp) -> Option<Timestamp> {
+    fn launch(
+        &mut self,
+        name: &str,
+        living: usize,
+        desired: usize,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
         let cause = format!(
             "At {} an instance was started in response to a difference between desired and actual \
              capacity, increasing the capacity from {living} to {desired}.",
@@ -114,12 +119,12 @@ impl Fleet {
         None
     }
 
-    /// Terminates members that are not protected: from the fullest zone, the oldest first, as the default
-    /// termination policy has it.
+    /// Terminates members that are not protected: from the fullest zone, the oldest first, as the
+    /// default termination policy has it.
     fn shrink(&mut self, name: &str, living: usize, desired: usize, now: Timestamp) {
         let cause = format!(
-            "At {} an instance was taken out of service in response to a difference between desired and \
-             actual capacity, shrinking the capacity from {living} to {desired}.",
+            "At {} an instance was taken out of service in response to a difference between \
+             desired and actual capacity, shrinking the capacity from {living} to {desired}.",
             iso(now)
         );
         for _ in desired..living {
@@ -136,8 +141,7 @@ impl Fleet {
             .members(name)
             .filter(|member| member.lifecycle != Lifecycle::Terminating)
             .collect();
-        let population =
-            |zone: &str| living.iter().filter(|member| member.zone == zone).count();
+        let population = |zone: &str| living.iter().filter(|member| member.zone == zone).count();
         let mut free: Vec<&&Instance> = living.iter().filter(|member| !member.protected).collect();
         free.sort_by_key(|member| (std::cmp::Reverse(population(&member.zone)), member.launched));
         free.first().map(|member| member.id.clone())
@@ -176,7 +180,8 @@ impl Fleet {
         }
     }
 
-    /// Ends the activity of an instance that is in service or gone; one that is gone leaves the group.
+    /// Ends the activity of an instance that is in service or gone; one that is gone leaves the
+    /// group.
     fn note_progress(&mut self, group: &str, id: &str, lifecycle: Lifecycle, now: Timestamp) {
         let Some(group) = self.groups.get_mut(group) else {
             return;
@@ -231,11 +236,7 @@ impl Instance {
                 (Some(Work::MakeReady { instance }), None)
             }
             NodeState::Absent => {
-                self.node = if ready {
-                    NodeState::Ready
-                } else {
-                    NodeState::Registered
-                };
+                self.node = if ready { NodeState::Ready } else { NodeState::Registered };
                 let instance = self.clone();
                 (Some(Work::Register { instance, ready }), later)
             }

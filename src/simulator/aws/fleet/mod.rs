@@ -1,5 +1,5 @@
-//! The state of the simulated account: nodegroups, Auto Scaling groups, instances and EKS updates, and how they move
-//! on with time. No I/O: what has to happen to Nodes is returned as work to do.
+//! The state of the simulated account: nodegroups, Auto Scaling groups, instances and EKS updates,
+//! and how they move on with time. No I/O: what has to happen to Nodes is returned as work to do.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,6 +13,8 @@ use crate::simulator::scenario::{self, Scenario, SlowLaunch, Times};
 mod advance;
 mod group;
 mod instance;
+#[cfg(test)]
+mod tests;
 mod update;
 
 pub(crate) use advance::Work;
@@ -59,8 +61,8 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    /// The account as the scenario describes it: every instance of the start is in service, and its Node is still to
-    /// be made.
+    /// The account as the scenario describes it: every instance of the start is in service, and its
+    /// Node is still to be made.
     pub(crate) fn new(scenario: &Scenario, clock: Clock, now: Timestamp) -> Self {
         let mut fleet = Self {
             account: scenario.account.clone(),
@@ -75,7 +77,8 @@ impl Fleet {
             tokens: BTreeMap::new(),
             times: scenario.times.clone(),
             clock,
-            // Its own series of ids: what the Kubernetes half issues must not depend on this half, nor this on that.
+            // Its own series of ids: what the Kubernetes half issues must not depend on this half,
+            // nor this on that.
             ids: Ids::new(scenario.seed ^ 0x5EED),
             hosts: 0,
         };
@@ -99,11 +102,7 @@ impl Fleet {
                 arn,
                 group: group.clone(),
                 labels: wanted.labels.clone(),
-                sizes: Sizes {
-                    min: wanted.min,
-                    max: wanted.max,
-                    desired: wanted.desired,
-                },
+                sizes: Sizes { min: wanted.min, max: wanted.max, desired: wanted.desired },
                 status: wanted.status.clone(),
                 resting_status: wanted.status.clone(),
                 instance_type: wanted.instance_type.clone(),
@@ -142,10 +141,7 @@ impl Fleet {
     /// The moment at which something that takes `nominal` and begins now will be over.
     fn after(&self, now: Timestamp, nominal: Duration) -> Timestamp {
         let delay = SignedDuration::try_from(self.clock.delay(nominal));
-        delay
-            .ok()
-            .and_then(|delay| now.checked_add(delay).ok())
-            .unwrap_or(Timestamp::MAX)
+        delay.ok().and_then(|delay| now.checked_add(delay).ok()).unwrap_or(Timestamp::MAX)
     }
 
     /// Launches an instance into a group: Pending, until its boot is over.
@@ -156,17 +152,18 @@ impl Fleet {
         let host = self.hosts;
         let slow = self.slowness(group);
         let boot = slow.as_ref().map_or(self.times.boot, |slow| slow.boot);
-        let settle = slow
-            .as_ref()
-            .and_then(|slow| slow.node_ready)
-            .unwrap_or(self.times.node_ready);
+        let settle =
+            slow.as_ref().and_then(|slow| slow.node_ready).unwrap_or(self.times.node_ready);
         let never = slow.is_some_and(|slow| slow.never_ready);
         let instance = Instance {
             id: id.clone(),
             group: group.to_owned(),
             zone,
-            address: format!("10.0.{}.{}", 16 + host / 250, 4 + host % 250),
-            instance_type: self.groups.get(group).map_or(String::new(), |g| g.instance_type.clone()),
+            address: format!("10.0.{}.{}", 16 + host / 200, 10 + host % 200),
+            instance_type: self
+                .groups
+                .get(group)
+                .map_or(String::new(), |g| g.instance_type.clone()),
             lifecycle: Lifecycle::Pending,
             protected: false,
             born_protected: self.groups.get(group).is_some_and(|g| g.new_instances_protected),

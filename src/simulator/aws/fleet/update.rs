@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 use super::Fleet;
 
-/// How long EKS takes to reach the Auto Scaling group after it accepted an update; until then the old sizes are
-/// still described.
+/// How long EKS takes to reach the Auto Scaling group after it accepted an update; until then the
+/// old sizes are still described.
 const BEFORE_APPLY: Duration = Duration::from_secs(3);
 
 /// The sizes of a nodegroup.
@@ -92,10 +92,8 @@ impl Fleet {
             self.after(now, BEFORE_APPLY.min(self.times.update)),
             self.after(now, self.times.update),
         );
-        let nodegroup = self
-            .nodegroups
-            .get_mut(&change.nodegroup)
-            .ok_or(Unaccepted::NoSuchNodegroup)?;
+        let nodegroup =
+            self.nodegroups.get_mut(&change.nodegroup).ok_or(Unaccepted::NoSuchNodegroup)?;
         if !matches!(nodegroup.status.as_str(), "ACTIVE" | "DEGRADED") {
             return Err(Unaccepted::InUse);
         }

@@ -4,7 +4,8 @@ use axum::http::{StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::simulator::front::Incoming;
-use crate::simulator::kubernetes::failure::Failure;
+use crate::simulator::kubernetes::failure::{Cause, Failure};
+use crate::simulator::kubernetes::kinds;
 use crate::simulator::kubernetes::object::{name, namespace, put, text, uid};
 use crate::simulator::kubernetes::patch::{self, PatchType};
 use crate::simulator::kubernetes::request::{self, Query, Target};
@@ -38,11 +39,7 @@ pub(crate) fn create(
         return Err(Failure::method_not_allowed());
     }
     let made = writer.create(target.resource, target.space(), object)?;
-    Ok(Outcome {
-        status: StatusCode::CREATED,
-        body: Value::clone(&made),
-        changed: !writer.dry_run,
-    })
+    Ok(Outcome { status: StatusCode::CREATED, body: Value::clone(&made), changed: !writer.dry_run })
 }
 
 pub(crate) fn update(
@@ -76,18 +73,33 @@ pub(crate) fn patch(
         }
     }
     let written = writer.update(resource, space, called, part, |current| {
-        patch::apply(resource, kind, current, &change)
+        let patched = patch::apply(resource, kind, current, &change)?;
+        check_patched(resource, current, &patched)?;
+        Ok(patched)
     })?;
     Ok(Outcome::ok(written))
 }
 
-fn check_apply(query: &Query, resource: &Resource, change: &Value) -> Result<(), Failure> {
-    if query.get("fieldManager").is_empty() {
-        let message = "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is \
-                       required for apply patch";
+/// What is wrong with the outcome of a patch is the patch's fault.
+fn check_patched(resource: &Resource, current: &Value, patched: &Value) -> Result<(), Failure> {
+    if let Some(complaint) = kinds::mistyped(resource, patched) {
+        let message = format!(" \"\" is invalid: patch: Invalid value: {patched}: {complaint}");
         return Err(Failure::new(422, "Invalid", message));
     }
-    if text(change, "/apiVersion") != resource.api_version() || text(change, "/kind") != resource.kind
+    if !uid(patched).is_empty() && uid(patched) != uid(current) {
+        let cause = Cause::invalid("metadata.uid", &uid(patched).into(), "field is immutable");
+        return Err(Failure::invalid(resource, name(current), vec![cause]));
+    }
+    Ok(())
+}
+
+fn check_apply(query: &Query, resource: &Resource, change: &Value) -> Result<(), Failure> {
+    if query.get("fieldManager").is_empty() {
+        let cause = Cause::required("fieldManager", "is required for apply patch");
+        return Err(Failure::bad_options("PatchOptions", cause));
+    }
+    if text(change, "/apiVersion") != resource.api_version()
+        || text(change, "/kind") != resource.kind
     {
         let message = "incorrect object given: apiVersion and kind are required for apply patch";
         return Err(Failure::bad_request(message));
@@ -177,8 +189,8 @@ pub(crate) fn deletion(query: &Query, options: &Value) -> Result<Deletion, Failu
         ("Background" | "", _) => Propagation::Background,
         (other, _) => {
             let message = format!(
-                "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: {other:?}: \
-                 supported values: \"Background\", \"Foreground\", \"Orphan\""
+                "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported \
+                 value: {other:?}: supported values: \"Background\", \"Foreground\", \"Orphan\""
             );
             return Err(Failure::new(422, "Invalid", message));
         }

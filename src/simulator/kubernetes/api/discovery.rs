@@ -4,16 +4,8 @@ use serde_json::{Value, json};
 
 use crate::simulator::kubernetes::resources::{RESOURCES, Resource};
 
-const VERBS: [&str; 8] = [
-    "create",
-    "delete",
-    "deletecollection",
-    "get",
-    "list",
-    "patch",
-    "update",
-    "watch",
-];
+const VERBS: [&str; 8] =
+    ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
 /// The document at a path that names no object, if there is one.
 pub(crate) fn document(path: &str, version: &str) -> Option<Value> {
@@ -37,11 +29,22 @@ pub(crate) fn document(path: &str, version: &str) -> Option<Value> {
             document["apiVersion"] = "v1".into();
             Some(document)
         }
-        ["apis", group, version] => groups()
-            .contains(&(*group, *version))
-            .then(|| resource_list(group, version)),
+        ["apis", group, version] => {
+            groups().contains(&(*group, *version)).then(|| resource_list(group, version))
+        }
         ["version"] => Some(version_document(version)),
         _ => None,
+    }
+}
+
+/// Whether a path names a group, or a version of one, that nobody serves.
+pub(crate) fn is_unknown_group(path: &str) -> bool {
+    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    match parts.as_slice() {
+        ["apis", group, version, ..] => !groups().contains(&(*group, *version)),
+        ["apis", group] => !groups().iter().any(|(known, _)| known == group),
+        ["api", version, ..] => *version != "v1",
+        _ => false,
     }
 }
 
@@ -79,11 +82,7 @@ fn resource_list(group: &str, version: &str) -> Value {
             "verbs": ["create"],
         }));
     }
-    let name = if group.is_empty() {
-        version.to_owned()
-    } else {
-        format!("{group}/{version}")
-    };
+    let name = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
     json!({
         "kind": "APIResourceList",
         "apiVersion": "v1",
@@ -115,12 +114,7 @@ fn part(resource: &Resource, subresource: &str) -> Value {
         "eviction" => ("policy", "v1", "Eviction", &["create"]),
         "binding" => ("", "v1", "Binding", &["create"]),
         "log" => ("", "v1", "Pod", &["get"]),
-        _ => (
-            resource.group,
-            resource.version,
-            resource.kind,
-            &["get", "patch", "update"],
-        ),
+        _ => (resource.group, resource.version, resource.kind, &["get", "patch", "update"]),
     };
     json!({
         "name": format!("{}/{subresource}", resource.plural),

@@ -1,5 +1,5 @@
-//! The Kubernetes API over HTTP: which verb a request is, and what it answers. The kinds come from a table; this room
-//! knows no controllers.
+//! The Kubernetes API over HTTP: which verb a request is, and what it answers. The kinds come from
+//! a table; this room knows no controllers.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,6 +11,7 @@ use crate::simulator::front::{Answer, Incoming, Service};
 use crate::simulator::record::Operation;
 
 use super::failure::Failure;
+use super::object::put;
 use super::request::{self, Query, Target};
 use super::store::Store;
 use super::write::{Part, Writer};
@@ -20,6 +21,7 @@ use view::View;
 
 mod change;
 pub(crate) mod discovery;
+mod openapi;
 mod read;
 mod subresource;
 mod table;
@@ -58,6 +60,14 @@ impl Service for Api {
         refusal(&Failure::new(status.as_u16(), code, message))
     }
 
+    fn forbid(&self, incoming: &Incoming, why: &str) -> Answer {
+        let mut failure = Failure::new(403, "Forbidden", why);
+        if let Some(target) = Target::parse(incoming.path()) {
+            failure = failure.about(target.resource, target.name());
+        }
+        refusal(&failure)
+    }
+
     fn throttle(&self, _: &Incoming) -> Answer {
         refusal(&Failure::throttled())
     }
@@ -73,7 +83,9 @@ impl Api {
             return access_review(incoming);
         }
         discovery::document(path, &self.0.version)
+            .or_else(|| openapi::document(path))
             .map(|document| json_answer(StatusCode::OK, &document))
+            .or_else(|| discovery::is_unknown_group(path).then(no_such_page))
             .ok_or_else(Failure::no_such_path)
     }
 
@@ -136,11 +148,8 @@ impl Api {
         query: &Query,
     ) -> Result<Answer, Failure> {
         let mut store = lock(&self.0.store);
-        let mut writer = Writer {
-            store: &mut store,
-            now: Timestamp::now(),
-            dry_run: query.dry_run(),
-        };
+        let mut writer =
+            Writer { store: &mut store, now: Timestamp::now(), dry_run: query.dry_run() };
         let outcome = dispatch(&mut writer, verb, incoming, target, query)?;
         let view = View::of(incoming, query);
         let body = match view {
@@ -194,13 +203,18 @@ fn dispatch(
     }
 }
 
+/// What the API server answers where nobody is responsible.
+fn no_such_page() -> Answer {
+    Answer::new(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found\n")
+}
+
 /// Everybody may do everything here.
 fn access_review(incoming: &Incoming) -> Result<Answer, Failure> {
     if incoming.parts.method != Method::POST {
         return Err(Failure::method_not_allowed());
     }
     let mut review = request::body(incoming)?;
-    review["status"] = json!({"allowed": true});
+    put(&mut review, &["status"], json!({"allowed": true}));
     Ok(json_answer(StatusCode::CREATED, &review))
 }
 

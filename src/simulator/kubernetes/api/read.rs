@@ -21,7 +21,8 @@ struct Continue {
     name: String,
 }
 
-/// Lists what the target names: at the newest version, at an exact one, or where a page before ended.
+/// Lists what the target names: at the newest version, at an exact one, or where a page before
+/// ended.
 pub(crate) fn list(store: &Store, target: &Target, query: &Query) -> Result<Page, Failure> {
     let resource = target.resource;
     let selector = query.selector(resource)?;
@@ -33,8 +34,8 @@ pub(crate) fn list(store: &Store, target: &Target, query: &Query) -> Result<Page
     let space = target.namespace.as_deref();
     let mut objects = store.list_at(resource, space, version).map_err(|_| {
         Failure::expired(
-            "The provided continue parameter is too old to display a consistent list result. You can \
-             start a new list without the continue parameter.",
+            "The provided continue parameter is too old to display a consistent list result. You \
+             can start a new list without the continue parameter.",
         )
     })?;
     objects.retain(|object| selector.matches(object));
@@ -81,8 +82,10 @@ fn wanted_version(store: &Store, query: &Query) -> Result<u64, Failure> {
 /// Reads a resourceVersion that a client gave.
 pub(crate) fn parse_version(given: &str) -> Result<u64, Failure> {
     given.parse().map_err(|_| {
-        let message = format!("invalid resource version {given:?}: strconv.ParseUint: invalid syntax");
-        Failure::bad_request(message)
+        Failure::bad_request(format!(
+            "invalid resource version: resourceVersion: Invalid value: {given:?}: \
+             strconv.ParseUint: parsing {given:?}: invalid syntax"
+        ))
     })
 }
 
@@ -116,13 +119,7 @@ pub(crate) fn check_options(query: &Query) -> Result<(), Failure> {
     };
     match cause {
         None => Ok(()),
-        Some(cause) => {
-            let message = format!(
-                "ListOptions.meta.k8s.io \"\" is invalid: {}: {}",
-                cause.field, cause.message
-            );
-            Err(Failure::new(422, "Invalid", message))
-        }
+        Some(cause) => Err(Failure::bad_options("ListOptions", cause)),
     }
 }
 
@@ -143,11 +140,7 @@ impl Continue {
             .collect();
         let parts: (u64, String, String) =
             serde_json::from_slice(&bytes.ok_or_else(unreadable)?).map_err(|_| unreadable())?;
-        Ok(Some(Self {
-            version: parts.0,
-            namespace: parts.1,
-            name: parts.2,
-        }))
+        Ok(Some(Self { version: parts.0, namespace: parts.1, name: parts.2 }))
     }
 }
 
@@ -158,12 +151,7 @@ mod tests {
     use crate::simulator::kubernetes::resources::{NODES, Resource};
 
     fn page(store: &Store, resource: &'static Resource, query: &str) -> Result<Page, Failure> {
-        let target = Target {
-            resource,
-            namespace: None,
-            name: None,
-            subresource: None,
-        };
+        let target = Target { resource, namespace: None, name: None, subresource: None };
         list(store, &target, &Query::parse(query))
     }
 

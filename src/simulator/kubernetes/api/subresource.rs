@@ -18,6 +18,19 @@ use crate::simulator::kubernetes::write::{Part, Writer};
 use super::change::{Outcome, asks_dry_run, deletion};
 use crate::simulator::kubernetes::request::Query;
 
+/// What a Scale calls itself when it is refused.
+static SCALE: Resource = Resource {
+    group: "autoscaling",
+    version: "v1",
+    plural: "scales",
+    kind: "Scale",
+    namespaced: true,
+    short_names: &[],
+    subresources: &[],
+    generation: false,
+    common: false,
+};
+
 /// The Scale object of a workload.
 pub(crate) fn scale_of(workload: &Value) -> Value {
     let mut metadata = json!({
@@ -69,29 +82,27 @@ pub(crate) fn write_scale(
             Some(kind) => patch::apply(resource, kind, &scale_of(current), &change)?,
             None => change,
         };
-        scaled(resource, current, &scale)
+        scaled(current, &scale)
     })?;
     let mut outcome = Outcome::ok(written);
     outcome.body = scale_of(&outcome.body);
     Ok(outcome)
 }
 
-fn scaled(resource: &Resource, current: &Value, scale: &Value) -> Result<Value, Failure> {
+fn scaled(current: &Value, scale: &Value) -> Result<Value, Failure> {
     let replicas = match scale.pointer("/spec/replicas") {
         None | Some(Value::Null) => 0,
         Some(value) => value.as_i64().ok_or_else(|| {
             Failure::bad_request(
-                "json: cannot unmarshal value into Go struct field ScaleSpec.spec.replicas of type int32",
+                "json: cannot unmarshal value into Go struct field ScaleSpec.spec.replicas of \
+                 type int32",
             )
         })?,
     };
     if replicas < 0 {
         let message = "must be greater than or equal to 0";
         let cause = Cause::invalid("spec.replicas", &replicas.into(), message);
-        let mut failure = Failure::invalid(resource, name(current), vec![cause]);
-        failure.message = failure.message.replacen(&format!("{}.{}", resource.kind, resource.group),
-            "Scale.autoscaling", 1);
-        return Err(failure);
+        return Err(Failure::invalid(&SCALE, name(current), vec![cause]));
     }
     let mut object = current.clone();
     put(&mut object, &["spec", "replicas"], replicas);
@@ -104,7 +115,11 @@ fn scaled(resource: &Resource, current: &Value, scale: &Value) -> Result<Value, 
 }
 
 /// Binds a pod to a node.
-pub(crate) fn bind(writer: &mut Writer<'_>, target: &Target, binding: &Value) -> Result<Outcome, Failure> {
+pub(crate) fn bind(
+    writer: &mut Writer<'_>,
+    target: &Target,
+    binding: &Value,
+) -> Result<Outcome, Failure> {
     let node = text(binding, "/target/name").to_owned();
     let now = writer.now;
     let (space, called) = (target.space(), target.name());
@@ -120,15 +135,17 @@ pub(crate) fn bind(writer: &mut Writer<'_>, target: &Target, binding: &Value) ->
         crate::simulator::kubernetes::object::set_condition(&mut pod, scheduled, now);
         Ok(pod)
     })?;
-    Ok(Outcome {
-        status: StatusCode::CREATED,
-        changed: written.changed,
-        body: success(),
-    })
+    Ok(Outcome { status: StatusCode::CREATED, changed: written.changed, body: success() })
 }
 
 fn success() -> Value {
-    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"})
+    json!({
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Success",
+        "code": 201,
+    })
 }
 
 /// Evicts a pod: deletes it, if the disruption budgets over it allow that.
@@ -140,7 +157,7 @@ pub(crate) fn evict(
 ) -> Result<Outcome, Failure> {
     let (space, called) = (target.space(), target.name());
     if !name(eviction).is_empty() && name(eviction) != called {
-        let message = format!("name in URL does not match name in Eviction object: {}", name(eviction));
+        let message = "name in URL does not match name in Eviction object";
         return Err(Failure::bad_request(message));
     }
     let options = eviction.get("deleteOptions").cloned().unwrap_or(Value::Null);
@@ -157,11 +174,7 @@ pub(crate) fn evict(
         consume(writer, &budget, &pod)?;
     }
     let written = writer.delete(&PODS, space, called, &deletion)?;
-    Ok(Outcome {
-        status: StatusCode::CREATED,
-        changed: written.changed,
-        body: success(),
-    })
+    Ok(Outcome { status: StatusCode::CREATED, changed: written.changed, body: success() })
 }
 
 /// Pods that do not serve anybody need no budget.
@@ -177,8 +190,8 @@ fn budget_of(store: &Store, pod: &Value) -> Result<Option<Value>, Failure> {
         .filter(|budget| selects(budget.pointer("/spec/selector"), pod))
         .collect();
     if over.len() > 1 {
-        let message = "This pod has more than one PodDisruptionBudget, which the eviction subresource \
-                       does not support.";
+        let message = "This pod has more than one PodDisruptionBudget, which the eviction \
+                       subresource does not support.";
         return Err(Failure::new(500, "InternalError", message));
     }
     Ok(over.pop().cloned())
@@ -198,7 +211,8 @@ fn consume(writer: &mut Writer<'_>, budget: &Value, pod: &Value) -> Result<(), F
     }
     let unready = !is_true(pod, "Ready");
     let always = text(budget, "/spec/unhealthyPodEvictionPolicy") == "AlwaysAllow";
-    let healthy_app = count("currentHealthy") >= count("desiredHealthy") && count("desiredHealthy") > 0;
+    let healthy_app =
+        count("currentHealthy") >= count("desiredHealthy") && count("desiredHealthy") > 0;
     if unready && (always || healthy_app) {
         return Ok(());
     }

@@ -1,4 +1,5 @@
-//! Objects as the tables that `kubectl get` prints: the columns of each kind and what stands in them.
+//! Objects as the tables that `kubectl get` prints: the columns of each kind and what stands in
+//! them.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -92,9 +93,8 @@ fn columns(resource: &Resource) -> Vec<Column> {
             columns.push(wide("Internal-IP", |node, _| address(node, "InternalIP")));
             columns.push(wide("External-IP", |node, _| address(node, "ExternalIP")));
             columns.push(wide("OS-Image", |node, _| at(node, "/status/nodeInfo/osImage")));
-            columns.push(wide("Kernel-Version", |node, _| {
-                at(node, "/status/nodeInfo/kernelVersion")
-            }));
+            columns
+                .push(wide("Kernel-Version", |node, _| at(node, "/status/nodeInfo/kernelVersion")));
             columns.push(wide("Container-Runtime", |node, _| {
                 at(node, "/status/nodeInfo/containerRuntimeVersion")
             }));
@@ -165,7 +165,7 @@ fn columns(resource: &Resource) -> Vec<Column> {
         }
         "events" => {
             columns.clear();
-            columns.push(column("Last Seen", |event, now| age_of(event, now)));
+            columns.push(column("Last Seen", age_of));
             columns.push(column("Type", |event, _| at(event, "/type")));
             columns.push(column("Reason", |event, _| at(event, "/reason")));
             columns.push(column("Object", |event, _| {
@@ -259,9 +259,8 @@ fn roles(node: &Value) -> String {
 }
 
 fn address(node: &Value, kind: &str) -> Value {
-    let found = list(node, "/status/addresses")
-        .iter()
-        .find(|address| text(address, "/type") == kind);
+    let found =
+        list(node, "/status/addresses").iter().find(|address| text(address, "/type") == kind);
     found.map_or("<none>".into(), |address| at(address, "/address"))
 }
 

@@ -1,4 +1,5 @@
-//! In what form objects are answered, as the Accept header asks: whole, only their metadata, or as a table.
+//! In what form objects are answered, as the Accept header asks: whole, only their metadata, or as
+//! a table.
 
 use axum::http::header;
 use jiff::Timestamp;

@@ -1,4 +1,5 @@
-//! Watches: the changes after a version as a stream of JSON lines, with bookmarks, until the client has had enough.
+//! Watches: the changes after a version as a stream of JSON lines, with bookmarks, until the client
+//! has had enough.
 
 use std::io;
 use std::sync::Arc;
@@ -22,7 +23,8 @@ use super::read::{check_options, parse_version};
 use super::view::View;
 use super::{ApiServer, lock};
 
-/// How long a watch lasts when the client does not say: an API server chooses between half an hour and an hour.
+/// How long a watch lasts when the client does not say: an API server chooses between half an hour
+/// and an hour.
 const LONGEST: Duration = Duration::from_secs(45 * 60);
 
 /// How often a quiet watch gets a bookmark. An API server sends one a minute.
@@ -62,11 +64,7 @@ pub(crate) fn body(
     let given = query.get("resourceVersion");
     let store = lock(&server.store);
     let from_now = given.is_empty() || given == "0" || query.flag("sendInitialEvents");
-    let seen = if from_now {
-        store.version()
-    } else {
-        parse_version(given)?
-    };
+    let seen = if from_now { store.version() } else { parse_version(given)? };
     let now = Instant::now();
     let mut watch = Watch {
         server: Arc::clone(server),
@@ -74,7 +72,10 @@ pub(crate) fn body(
         seen,
         news: store.subscribe(),
         wire,
-        end: now + query.number("timeoutSeconds").map_or(LONGEST, Duration::from_secs),
+        end: now
+            + query
+                .number("timeoutSeconds")
+                .map_or(LONGEST, |seconds| Duration::from_secs(seconds).min(LONGEST)),
         next_bookmark: now + BOOKMARK_EVERY,
         first: String::new(),
         over: false,
@@ -163,10 +164,8 @@ impl Watch {
                 self.seen = self.seen.max(store.version());
             }
             Err(compacted) => {
-                let message = format!(
-                    "too old resource version: {} ({})",
-                    self.seen, compacted.oldest
-                );
+                let message =
+                    format!("too old resource version: {} ({})", self.seen, compacted.oldest);
                 let status = Failure::expired(message).status();
                 lines = json!({"type": "ERROR", "object": status}).to_string() + "\n";
                 self.over = true;

@@ -1,4 +1,5 @@
-//! The horizontal pod autoscaler, as far as it goes without metrics: it keeps its target within its bounds.
+//! The horizontal pod autoscaler, as far as it goes without metrics: it keeps its target within its
+//! bounds.
 
 use std::time::Duration;
 
@@ -33,14 +34,18 @@ pub(super) fn plan(view: &View<'_>, memory: &mut Memory) -> Plan {
 fn reconcile(view: &View<'_>, plan: &mut Plan, autoscaler: &Value) {
     let target = text(autoscaler, "/spec/scaleTargetRef/name");
     let is_deployment = text(autoscaler, "/spec/scaleTargetRef/kind") == "Deployment";
-    let found = view
-        .store
-        .get(&DEPLOYMENTS, namespace(autoscaler), target)
-        .filter(|_| is_deployment);
+    let found =
+        view.store.get(&DEPLOYMENTS, namespace(autoscaler), target).filter(|_| is_deployment);
     let mut reported = autoscaler.clone();
     let Some(deployment) = found else {
-        let message = format!("the HPA controller was unable to get the target's current scale: {target:?}");
-        let unable = json!({"type": "AbleToScale", "status": "False", "reason": "FailedGetScale", "message": message});
+        let message =
+            format!("the HPA controller was unable to get the target's current scale: {target:?}");
+        let unable = json!({
+            "type": "AbleToScale",
+            "status": "False",
+            "reason": "FailedGetScale",
+            "message": message,
+        });
         set_condition(&mut reported, unable, view.now);
         if reported != *autoscaler {
             plan.update(&AUTOSCALERS, reported);
@@ -78,8 +83,16 @@ fn reconcile(view: &View<'_>, plan: &mut Plan, autoscaler: &Value) {
         put(&mut scaled, &["spec", "replicas"], wanted);
         plan.update(&DEPLOYMENTS, scaled);
         let why = if current < least { "below minReplicas" } else { "above maxReplicas" };
-        let message = format!("New size: {wanted}; reason: Current number of replicas {why} of {}", name(autoscaler));
-        plan.event(events::normal("horizontal-pod-autoscaler", autoscaler, "SuccessfulRescale", message));
+        let message = format!(
+            "New size: {wanted}; reason: Current number of replicas {why} of {}",
+            name(autoscaler)
+        );
+        plan.event(events::normal(
+            "horizontal-pod-autoscaler",
+            autoscaler,
+            "SuccessfulRescale",
+            message,
+        ));
     }
     if reported != *autoscaler {
         plan.update(&AUTOSCALERS, reported);

@@ -1,4 +1,5 @@
-//! The garbage collector: what is owned goes with its owner, unless the owner's deletion said otherwise.
+//! The garbage collector: what is owned goes with its owner, unless the owner's deletion said
+//! otherwise.
 
 use std::collections::HashSet;
 
@@ -12,10 +13,9 @@ use super::{Memory, Plan, View};
 pub(super) fn plan(view: &View<'_>, _: &mut Memory) -> Plan {
     let mut plan = Plan::default();
     let objects = || {
-        RESOURCES
-            .into_iter()
-            .filter(|resource| resource.plural != "events")
-            .flat_map(|resource| view.store.list(resource, None).map(move |object| (resource, object)))
+        RESOURCES.into_iter().filter(|resource| resource.plural != "events").flat_map(|resource| {
+            view.store.list(resource, None).map(move |object| (resource, object))
+        })
     };
     let living: HashSet<&str> = objects().map(|(_, object)| uid(object)).collect();
     for (resource, object) in objects() {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::simulator::kubernetes::object::{
-    controller, is_terminating, is_true, map, moment, name, namespace, number, put, set_condition, text,
+    controller, is_terminating, is_true, map, moment, name, namespace, number, put, set_condition,
+    text,
 };
 use crate::simulator::kubernetes::resources::{BUDGETS, DEPLOYMENTS, PODS, REPLICA_SETS};
 use crate::simulator::kubernetes::selectors::selects;

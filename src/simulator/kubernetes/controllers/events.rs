@@ -1,9 +1,12 @@
-//! Events: what the controllers tell about objects. An occurrence that repeats is counted, not repeated.
+//! Events: what the controllers tell about objects. An occurrence that repeats is counted, not
+//! repeated.
 
 use serde_json::{Value, json};
 
 use crate::simulator::kubernetes::failure::Failure;
-use crate::simulator::kubernetes::object::{name, namespace, number, put, text, time, uid, version};
+use crate::simulator::kubernetes::object::{
+    name, namespace, number, put, text, time, uid, version,
+};
 use crate::simulator::kubernetes::resources::EVENTS;
 use crate::simulator::kubernetes::write::{Part, Writer};
 

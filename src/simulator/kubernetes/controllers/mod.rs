@@ -1,6 +1,7 @@
-//! The control plane: controllers that move the cluster towards what its objects say. Each is a function from what
-//! stands in the store, the time and its own memory to a plan of changes; it is called when something that it reads
-//! has changed or a moment that it named has come. They know objects and each other's kinds, and no HTTP.
+//! The control plane: controllers that move the cluster towards what its objects say. Each is a
+//! function from what stands in the store, the time and its own memory to a plan of changes; it is
+//! called when something that it reads has changed or a moment that it named has come. They know
+//! objects and each other's kinds, and no HTTP.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -73,7 +74,8 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// Since when `what` is so of the object with this UID: from now on, if it was not so at the last look.
+    /// Since when `what` is so of the object with this UID: from now on, if it was not so at the
+    /// last look.
     pub(crate) fn since(&mut self, what: &'static str, uid: &str, now: Timestamp) -> Timestamp {
         let entry = self.since.entry((what, uid.to_owned())).or_insert((now, true));
         entry.1 = true;
@@ -95,10 +97,7 @@ impl View<'_> {
     /// The moment at which something that takes `nominal` and began at `since` is over.
     pub(crate) fn end(&self, since: Timestamp, nominal: Duration) -> Timestamp {
         let delay = SignedDuration::try_from(self.world.clock.delay(nominal));
-        delay
-            .ok()
-            .and_then(|delay| since.checked_add(delay).ok())
-            .unwrap_or(Timestamp::MAX)
+        delay.ok().and_then(|delay| since.checked_add(delay).ok()).unwrap_or(Timestamp::MAX)
     }
 }
 
@@ -117,10 +116,7 @@ impl Plan {
 
     /// Removes an object without grace.
     pub(crate) fn remove(&mut self, resource: &'static Resource, object: &Value) {
-        let deletion = Deletion {
-            grace: Some(0),
-            ..Deletion::default()
-        };
+        let deletion = Deletion { grace: Some(0), ..Deletion::default() };
         self.delete_with(resource, object, deletion);
     }
 
@@ -141,7 +137,7 @@ impl Plan {
 
 /// A controller at work.
 struct Station {
-    reads: &'static [&'static Resource],
+    reads: Vec<&'static Resource>,
     plan: fn(&View<'_>, &mut Memory) -> Plan,
     memory: Memory,
     /// Everything up to this version it has seen.
@@ -150,12 +146,9 @@ struct Station {
 }
 
 impl Station {
-    fn new(
-        reads: &'static [&'static Resource],
-        plan: fn(&View<'_>, &mut Memory) -> Plan,
-    ) -> Self {
+    fn new(reads: &[&'static Resource], plan: fn(&View<'_>, &mut Memory) -> Plan) -> Self {
         Self {
-            reads,
+            reads: reads.to_vec(),
             plan,
             memory: Memory::default(),
             seen: 0,
@@ -196,11 +189,7 @@ impl ControlPlane {
             Station::new(&[&PODS, &NODES], kubelet::plan),
             Station::new(&[&BUDGETS, &PODS, &REPLICA_SETS, &DEPLOYMENTS], disruption::plan),
         ];
-        Self {
-            server,
-            world,
-            stations,
-        }
+        Self { server, world, stations }
     }
 
     /// Lets the cluster come to rest as if everything took no time, for the world at the start.
@@ -245,11 +234,7 @@ impl ControlPlane {
                 continue;
             }
             station.seen = store.version();
-            let view = View {
-                store: &store,
-                now,
-                world: &self.world,
-            };
+            let view = View { store: &store, now, world: &self.world };
             let plan = (station.plan)(&view, &mut station.memory);
             station.memory.sweep();
             station.due = plan.due;
@@ -261,13 +246,10 @@ impl ControlPlane {
     }
 }
 
-/// Carries out an action. One that is refused is dropped: the controller sees the cause at its next look.
+/// Carries out an action. One that is refused is dropped: the controller sees the cause at its next
+/// look.
 fn perform(store: &mut Store, now: Timestamp, action: Action) -> bool {
-    let mut writer = Writer {
-        store,
-        now,
-        dry_run: false,
-    };
+    let mut writer = Writer { store, now, dry_run: false };
     let done = match action {
         Action::Create(resource, object) => {
             let space = namespace(&object).to_owned();
@@ -279,9 +261,9 @@ fn perform(store: &mut Store, now: Timestamp, action: Action) -> bool {
             let written = writer.update(resource, &space, &called, whole, |_| Ok(object));
             written.map(|written| written.changed)
         }
-        Action::Delete(resource, space, called, deletion) => writer
-            .delete(resource, &space, &called, &deletion)
-            .map(|written| written.changed),
+        Action::Delete(resource, space, called, deletion) => {
+            writer.delete(resource, &space, &called, &deletion).map(|written| written.changed)
+        }
         Action::Event(occurrence) => events::record(&mut writer, occurrence).map(|()| false),
     };
     done.unwrap_or_else(|failure| {

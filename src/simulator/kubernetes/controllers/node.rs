@@ -1,5 +1,5 @@
-//! The node lifecycle controller and the pod collector: taints that say what is wrong with a node, and the end of pods
-//! that a tainted or vanished node cannot keep.
+//! The node lifecycle controller and the pod collector: taints that say what is wrong with a node,
+//! and the end of pods that a tainted or vanished node cannot keep.
 
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
-/// How long a pod whose node is gone is kept, in case the node comes back (the collector's quarantine).
+/// How long a pod whose node is gone is kept, in case the node comes back (the collector's
+/// quarantine).
 const ORPHANED_FOR: Duration = Duration::from_secs(40);
 
 pub(super) fn plan(view: &View<'_>, memory: &mut Memory) -> Plan {
@@ -95,7 +96,12 @@ fn evict(view: &View<'_>, memory: &mut Memory, plan: &mut Plan, node: &Value, po
             continue;
         }
         let message = format!("Marking for deletion Pod {}", name(pod));
-        plan.event(events::normal("taint-eviction-controller", pod, "TaintManagerEviction", message));
+        plan.event(events::normal(
+            "taint-eviction-controller",
+            pod,
+            "TaintManagerEviction",
+            message,
+        ));
         plan.delete(&PODS, pod);
         return;
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::simulator::kubernetes::object::{
-    controller, is_controlled_by, is_terminating, is_true, label, list, name, namespace, number, put,
-    put_default, text, uid,
+    controller, is_controlled_by, is_terminating, is_true, label, list, name, namespace, number,
+    put, put_default, text, uid,
 };
 use crate::simulator::kubernetes::resources::{PODS, REPLICA_SETS};
 use crate::simulator::kubernetes::selectors::selects;
@@ -48,7 +48,8 @@ fn reconcile(view: &View<'_>, memory: &mut Memory, plan: &mut Plan, set: &Value)
     report(view, memory, plan, set, &active, terminating);
 }
 
-/// Whether the pod is the set's; one that nobody manages is adopted, one that no longer fits is let go.
+/// Whether the pod is the set's; one that nobody manages is adopted, one that no longer fits is let
+/// go.
 fn claim(plan: &mut Plan, set: &Value, pod: &Value) -> bool {
     let fits = selects(set.pointer("/spec/selector"), pod);
     let owned = is_controlled_by(pod, uid(set));
@@ -174,9 +175,9 @@ fn report(
         ("fullyLabeledReplicas", fully),
         ("readyReplicas", ready.len()),
         ("availableReplicas", available),
-        ("terminatingReplicas", terminating),
     ];
     put(&mut reported, &["status", "replicas"], active.len());
+    put(&mut reported, &["status", "terminatingReplicas"], terminating);
     for (field, count) in counts {
         set_count(&mut reported, field, count as i64);
     }

@@ -1,4 +1,5 @@
-//! The arithmetic of a deployment's rollout: how many pods each of its replica sets may have. Pure functions.
+//! The arithmetic of a deployment's rollout: how many pods each of its replica sets may have. Pure
+//! functions.
 
 use serde_json::Value;
 
@@ -19,24 +20,17 @@ impl Bounds {
     pub(super) fn of(deployment: &Value) -> Self {
         let replicas = number(deployment, "/spec/replicas").unwrap_or(1);
         if text(deployment, "/spec/strategy/type") == "Recreate" {
-            return Self {
-                replicas,
-                surge: 0,
-                unavailable: 0,
-            };
+            return Self { replicas, surge: 0, unavailable: 0 };
         }
-        let field = |name: &str| deployment.pointer(&format!("/spec/strategy/rollingUpdate/{name}"));
+        let field =
+            |name: &str| deployment.pointer(&format!("/spec/strategy/rollingUpdate/{name}"));
         let surge = share(field("maxSurge"), replicas, Round::Up);
         let mut unavailable = share(field("maxUnavailable"), replicas, Round::Down);
         if surge == 0 && unavailable == 0 {
             // Nothing could ever move.
             unavailable = 1;
         }
-        Self {
-            replicas,
-            surge,
-            unavailable: unavailable.min(replicas),
-        }
+        Self { replicas, surge, unavailable: unavailable.min(replicas) }
     }
 
     /// The largest number of pods that may exist.
@@ -89,7 +83,8 @@ pub(super) fn newest_size(bounds: Bounds, newest: i64, all: i64) -> i64 {
     newest + room.min(bounds.replicas - newest)
 }
 
-/// The sizes of the old sets, oldest first: first what never got available goes, then as much as availability allows.
+/// The sizes of the old sets, oldest first: first what never got available goes, then as much as
+/// availability allows.
 pub(super) fn old_sizes(bounds: Bounds, old: &[&Value], newest: &Value) -> Vec<i64> {
     let mut sizes: Vec<i64> = old.iter().map(|set| replicas(set)).collect();
     let all = sizes.iter().sum::<i64>() + replicas(newest);
@@ -113,8 +108,9 @@ pub(super) fn old_sizes(bounds: Bounds, old: &[&Value], newest: &Value) -> Vec<i
     sizes
 }
 
-/// The sizes of several active sets when the deployment is scaled in the middle of a rollout: each changes in
-/// proportion to its size, and what is left over falls to the largest. `sets` stand newest first.
+/// The sizes of several active sets when the deployment is scaled in the middle of a rollout: each
+/// changes in proportion to its size, and what is left over falls to the largest. `sets` stand
+/// newest first.
 pub(super) fn proportional_sizes(bounds: Bounds, sets: &[&Value]) -> Vec<i64> {
     let all: i64 = sets.iter().map(|set| replicas(set)).sum();
     let allowed = if bounds.replicas > 0 { bounds.most() } else { 0 };
@@ -149,11 +145,7 @@ fn proportion(bounds: Bounds, set: &Value, to_add: i64, added: i64) -> i64 {
         // To the nearest whole number, halves upwards.
         (scaled * 2 + before) / (before * 2) - replicas(set)
     };
-    if to_add > 0 {
-        fraction.min(left)
-    } else {
-        fraction.max(left)
-    }
+    if to_add > 0 { fraction.min(left) } else { fraction.max(left) }
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use crate::simulator::kubernetes::object::{
 
 const COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
-/// Sorts pods so that those to be given up stand first. `related` are the pods of the whole deployment, which say how
-/// crowded each node is.
+/// Sorts pods so that those to be given up stand first. `related` are the pods of the whole
+/// deployment, which say how crowded each node is.
 pub(super) fn sort<'a>(pods: &mut [&'a Value], related: &[&'a Value], now: Timestamp) {
     let mut crowds: HashMap<&str, usize> = HashMap::new();
     for pod in related {
@@ -47,16 +47,12 @@ fn phase(pod: &Value) -> u8 {
 
 /// The cost of giving up a pod; one that cannot be read counts as none.
 fn cost(pod: &Value) -> i32 {
-    annotation(pod, COST)
-        .and_then(|cost| cost.parse().ok())
-        .unwrap_or(0)
+    annotation(pod, COST).and_then(|cost| cost.parse().ok()).unwrap_or(0)
 }
 
 fn ready_since(pod: &Value) -> Option<Timestamp> {
     let ready = condition(pod, "Ready")?;
-    (text(ready, "/status") == "True")
-        .then(|| moment(ready, "/lastTransitionTime"))
-        .flatten()
+    (text(ready, "/status") == "True").then(|| moment(ready, "/lastTransitionTime")).flatten()
 }
 
 fn created(pod: &Value) -> Option<Timestamp> {
@@ -65,13 +61,11 @@ fn created(pod: &Value) -> Option<Timestamp> {
 
 fn restarts(pod: &Value) -> i64 {
     let statuses = list(pod, "/status/containerStatuses").iter();
-    statuses
-        .filter_map(|status| number(status, "/restartCount"))
-        .max()
-        .unwrap_or(0)
+    statuses.filter_map(|status| number(status, "/restartCount")).max().unwrap_or(0)
 }
 
-/// The younger goes first, but ages are compared by their magnitude only; of one magnitude the UIDs decide.
+/// The younger goes first, but ages are compared by their magnitude only; of one magnitude the UIDs
+/// decide.
 fn younger(
     one: Option<Timestamp>,
     other: Option<Timestamp>,
@@ -127,13 +121,7 @@ mod tests {
 
     #[test]
     fn the_order_is_the_documented_one() {
-        let sketch = |name, node, phase, ready, cost| Sketch {
-            name,
-            node,
-            phase,
-            ready,
-            cost,
-        };
+        let sketch = |name, node, phase, ready, cost| Sketch { name, node, phase, ready, cost };
         let pods: Vec<Value> = [
             sketch("kept", "n1", "Running", true, Some("10")),
             sketch("crowded", "n2", "Running", true, None),
@@ -153,8 +141,15 @@ mod tests {
         sort(&mut order, &related, "2026-01-01T01:00:00Z".parse().unwrap());
         let names: Vec<&str> = order.iter().map(|pod| text(pod, "/metadata/name")).collect();
         let expected = [
-            "unassigned", "starting", "unready", "cheap", "senseless", "crowded", "lonely",
-            "neighbour", "kept",
+            "unassigned",
+            "starting",
+            "unready",
+            "cheap",
+            "senseless",
+            "crowded",
+            "lonely",
+            "neighbour",
+            "kept",
         ];
         assert_eq!(names, expected);
     }

@@ -1,18 +1,23 @@
-//! The writes that all kinds share: what the API server fills in, checks and keeps when an object is created, changed
-//! or deleted. Knows the kinds through `kinds` and the table only.
+//! The writes that all kinds share: what the API server fills in, checks and keeps when an object
+//! is created, changed or deleted. Knows the kinds through `kinds` and the table only.
 
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::failure::Failure;
 use super::kinds;
 use super::object::{
-    is_terminating, list, map, name, namespace, number, put, remove, text, time, uid, version,
+    is_terminating, name, namespace, number, put, remove, text, time, uid, version,
 };
 use super::resources::{NAMESPACES, NODES, Resource};
 use super::store::Store;
+
+use deletion::is_released;
+pub(crate) use deletion::{Deletion, Propagation};
+
+mod deletion;
 
 /// Which part of an object is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,24 +35,6 @@ pub(crate) enum Part {
 pub(crate) struct Written {
     pub(crate) object: Arc<Value>,
     pub(crate) changed: bool,
-}
-
-/// How an object is to be deleted.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Deletion {
-    pub(crate) grace: Option<i64>,
-    pub(crate) uid: Option<String>,
-    pub(crate) version: Option<String>,
-    pub(crate) propagation: Propagation,
-}
-
-/// What becomes of the objects that a deleted one owns.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Propagation {
-    #[default]
-    Background,
-    Foreground,
-    Orphan,
 }
 
 /// A hand that writes to the store at a given moment.
@@ -78,6 +65,7 @@ impl Writer<'_> {
         let called = name(&object).to_owned();
         put(&mut object, &["metadata", "creationTimestamp"], time(self.now));
         self.check(resource, &mut object)?;
+        kinds::admit(resource, &mut object);
         if resource.namespaced {
             self.require_namespace(resource, space, &called)?;
         }
@@ -108,6 +96,9 @@ impl Writer<'_> {
             .cloned()
             .ok_or_else(|| Failure::not_found(resource, called))?;
         let mut object = change(&current)?;
+        if !object.is_object() {
+            return Err(Failure::bad_request("what is written must be a JSON object"));
+        }
         check_preconditions(resource, &current, &object)?;
         keep_identity(&current, &mut object);
         keep_other_part(resource, part, &current, &mut object);
@@ -119,92 +110,21 @@ impl Writer<'_> {
         if !causes.is_empty() {
             return Err(Failure::invalid(resource, called, causes));
         }
-        if resource.generation && kinds::counts_as_generation(resource, &current, &object) {
+        if resource.generation && kinds::counts_as_generation(resource, part, &current, &object) {
             let generation = number(&current, "/metadata/generation").unwrap_or(0) + 1;
             put(&mut object, &["metadata", "generation"], generation);
         }
         if object == *current {
-            return Ok(Written {
-                object: current,
-                changed: false,
-            });
+            return Ok(Written { object: current, changed: false });
         }
         if self.dry_run {
-            return Ok(Written {
-                object: Arc::new(object),
-                changed: false,
-            });
+            return Ok(Written { object: Arc::new(object), changed: false });
         }
         if is_released(resource, &object) {
-            return Ok(self.take_out(resource, space, called, &current));
+            self.take_out(resource, space, called, &current);
+            return Ok(Written { object: Arc::new(object), changed: true });
         }
-        Ok(Written {
-            object: self.store.put(resource, object),
-            changed: true,
-        })
-    }
-
-    /// Deletes an object, or begins to.
-    pub(crate) fn delete(
-        &mut self,
-        resource: &Resource,
-        space: &str,
-        called: &str,
-        deletion: &Deletion,
-    ) -> Result<Written, Failure> {
-        let current = self
-            .store
-            .get(resource, space, called)
-            .cloned()
-            .ok_or_else(|| Failure::not_found(resource, called))?;
-        check_deletion(resource, &current, deletion)?;
-        let grace = grace_of(resource, &current, deletion);
-        let mut object = Value::clone(&current);
-        add_finalizer(&mut object, deletion.propagation);
-        let held = !is_released_at(resource, &object, grace);
-        if !held {
-            if self.dry_run {
-                return Ok(Written {
-                    object: current,
-                    changed: false,
-                });
-            }
-            return Ok(self.take_out(resource, space, called, &current));
-        }
-        let shorter = number(&current, "/metadata/deletionGracePeriodSeconds")
-            .is_none_or(|standing| grace < standing);
-        if !shorter && object == *current {
-            return Ok(Written {
-                object: current,
-                changed: false,
-            });
-        }
-        self.mark_terminating(resource, &mut object, grace);
-        if self.dry_run {
-            return Ok(Written {
-                object: Arc::new(object),
-                changed: false,
-            });
-        }
-        Ok(Written {
-            object: self.store.put(resource, object),
-            changed: true,
-        })
-    }
-
-    fn mark_terminating(&self, resource: &Resource, object: &mut Value, grace: i64) {
-        let end = self
-            .now
-            .checked_add(SignedDuration::from_secs(grace))
-            .unwrap_or(self.now);
-        put(object, &["metadata", "deletionTimestamp"], time(end));
-        put(object, &["metadata", "deletionGracePeriodSeconds"], grace);
-        if let Some(generation) = number(object, "/metadata/generation") {
-            put(object, &["metadata", "generation"], generation + 1);
-        }
-        if resource.plural == NAMESPACES.plural {
-            put(object, &["status", "phase"], "Terminating");
-        }
+        Ok(Written { object: self.store.put(resource, object), changed: true })
     }
 
     fn take_out(
@@ -215,14 +135,16 @@ impl Writer<'_> {
         current: &Arc<Value>,
     ) -> Written {
         let last = self.store.delete(resource, space, called);
-        Written {
-            object: last.unwrap_or_else(|| Arc::clone(current)),
-            changed: true,
-        }
+        Written { object: last.unwrap_or_else(|| Arc::clone(current)), changed: true }
     }
 
     /// Makes the object's own words about its kind and namespace agree with the path.
-    fn identify(&self, resource: &Resource, space: &str, object: &mut Value) -> Result<(), Failure> {
+    fn identify(
+        &self,
+        resource: &Resource,
+        space: &str,
+        object: &mut Value,
+    ) -> Result<(), Failure> {
         if !object.is_object() {
             return Err(Failure::bad_request("the body is not an object"));
         }
@@ -230,16 +152,17 @@ impl Writer<'_> {
         let wanted = resource.api_version();
         let wrong_version = !api_version.is_empty() && api_version != wanted;
         if wrong_version || (!kind.is_empty() && kind != resource.kind) {
+            let (given, version) = (text(object, "/kind"), resource.version);
             return Err(Failure::bad_request(format!(
-                "the API version in the data ({api_version}, {kind}) does not match the expected API \
-                 version ({wanted}, {})",
+                "{given} in version {version:?} cannot be handled as a {}: unknown conversion",
                 resource.kind
             )));
         }
         let own = namespace(object);
         if !own.is_empty() && own != space {
             return Err(Failure::bad_request(
-                "the namespace of the provided object does not match the namespace sent on the request",
+                "the namespace of the provided object does not match the namespace sent on the \
+                 request",
             ));
         }
         put(object, &["apiVersion"], wanted);
@@ -249,9 +172,14 @@ impl Writer<'_> {
         } else {
             remove(object, &["metadata", "namespace"]);
         }
-        for field in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds",
-            "managedFields", "selfLink", "generation"]
-        {
+        for field in [
+            "resourceVersion",
+            "deletionTimestamp",
+            "deletionGracePeriodSeconds",
+            "managedFields",
+            "selfLink",
+            "generation",
+        ] {
             remove(object, &["metadata", field]);
         }
         Ok(())
@@ -266,8 +194,11 @@ impl Writer<'_> {
     }
 
     fn check(&self, resource: &Resource, object: &mut Value) -> Result<(), Failure> {
-        if let Some(message) = kinds::mistyped(resource, object) {
-            return Err(Failure::bad_request(message));
+        if let Some(complaint) = kinds::mistyped(resource, object) {
+            let (kind, version) = (resource.kind, resource.version);
+            return Err(Failure::bad_request(format!(
+                "{kind} in version {version:?} cannot be handled as a {kind}: {complaint}"
+            )));
         }
         remove(object, &["metadata", "managedFields"]);
         kinds::normalise(resource, object);
@@ -281,7 +212,12 @@ impl Writer<'_> {
         }
     }
 
-    fn require_namespace(&self, resource: &Resource, space: &str, called: &str) -> Result<(), Failure> {
+    fn require_namespace(
+        &self,
+        resource: &Resource,
+        space: &str,
+        called: &str,
+    ) -> Result<(), Failure> {
         let Some(found) = self.store.get(&NAMESPACES, "", space) else {
             return Err(Failure::not_found(&NAMESPACES, space));
         };
@@ -326,9 +262,17 @@ fn keep_identity(current: &Value, object: &mut Value) {
     for field in ["apiVersion", "kind"] {
         object[field] = current[field].clone();
     }
-    for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp", "generation",
-        "generateName", "deletionTimestamp", "deletionGracePeriodSeconds"]
-    {
+    for field in [
+        "name",
+        "namespace",
+        "uid",
+        "resourceVersion",
+        "creationTimestamp",
+        "generation",
+        "generateName",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+    ] {
         match current["metadata"].get(field) {
             Some(value) => put(object, &["metadata", field], value.clone()),
             None => {
@@ -353,88 +297,17 @@ fn keep_other_part(resource: &Resource, part: Part, current: &Value, object: &mu
             let metadata = object["metadata"].take();
             *object = current.clone();
             put(object, &["status"], status);
-            // The kubelet may change labels and annotations together with the status.
-            if matches!(resource.plural, "nodes" | "pods") {
-                for field in ["labels", "annotations"] {
-                    if let Some(value) = metadata.get(field) {
-                        put(object, &["metadata", field], value.clone());
-                    }
+            // A component may write these together with the status.
+            let fields: &[&str] = match resource.plural {
+                "nodes" | "pods" => &["labels", "annotations"],
+                "deployments" => &["annotations"],
+                _ => &[],
+            };
+            for field in fields {
+                if let Some(value) = metadata.get(*field) {
+                    put(object, &["metadata", field], value.clone());
                 }
             }
         }
     }
-}
-
-fn check_deletion(
-    resource: &Resource,
-    current: &Value,
-    deletion: &Deletion,
-) -> Result<(), Failure> {
-    let called = name(current);
-    if let Some(wanted) = deletion.uid.as_deref().filter(|wanted| *wanted != uid(current)) {
-        let why = format!(
-            "Precondition failed: UID in precondition: {wanted}, UID in object meta: {}",
-            uid(current)
-        );
-        return Err(Failure::conflict(resource, called, &why));
-    }
-    if let Some(wanted) = deletion
-        .version
-        .as_deref()
-        .filter(|wanted| *wanted != version(current))
-    {
-        let why = format!(
-            "Precondition failed: ResourceVersion in precondition: {wanted}, ResourceVersion in object \
-             meta: {}",
-            version(current)
-        );
-        return Err(Failure::conflict(resource, called, &why));
-    }
-    Ok(())
-}
-
-/// For how many seconds the object stays after its deletion; only pods that a kubelet runs do.
-fn grace_of(resource: &Resource, current: &Value, deletion: &Deletion) -> i64 {
-    if resource.plural != "pods" {
-        return 0;
-    }
-    let finished = matches!(text(current, "/status/phase"), "Succeeded" | "Failed");
-    if finished || text(current, "/spec/nodeName").is_empty() {
-        return 0;
-    }
-    let asked = deletion
-        .grace
-        .or_else(|| number(current, "/spec/terminationGracePeriodSeconds"))
-        .unwrap_or(30)
-        .max(0);
-    match number(current, "/metadata/deletionGracePeriodSeconds") {
-        Some(standing) => asked.min(standing),
-        None => asked,
-    }
-}
-
-fn add_finalizer(object: &mut Value, propagation: Propagation) {
-    let finalizer = match propagation {
-        Propagation::Background => return,
-        Propagation::Foreground => "foregroundDeletion",
-        Propagation::Orphan => "orphan",
-    };
-    let mut finalizers = list(object, "/metadata/finalizers").to_vec();
-    if !finalizers.iter().any(|held| held == finalizer) {
-        finalizers.push(finalizer.into());
-        put(object, &["metadata", "finalizers"], finalizers);
-    }
-}
-
-/// Whether a terminating object has nothing left that holds it.
-fn is_released(resource: &Resource, object: &Value) -> bool {
-    let grace = number(object, "/metadata/deletionGracePeriodSeconds").unwrap_or(0);
-    is_terminating(object) && is_released_at(resource, object, grace)
-}
-
-fn is_released_at(resource: &Resource, object: &Value, grace: i64) -> bool {
-    let finalizers = list(object, "/metadata/finalizers").is_empty();
-    let content = resource.plural != NAMESPACES.plural
-        || map(object, "/spec").is_none_or(|spec| !spec.contains_key("finalizers"));
-    finalizers && content && grace == 0
 }

@@ -1,0 +1,317 @@
+//! What clients of the simulator may do, where a policy is given: an IAM policy document for the
+//! AWS half, Roles and ClusterRoles for the Kubernetes half. Without one everybody may do
+//! everything.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::faults::matches_glob;
+
+/// Who clients are.
+pub(crate) const USER: &str = "simulator";
+
+/// What clients may do. Nothing, unless it says so.
+#[derive(Debug, Clone, Default)]
+pub struct Policy {
+    statements: Option<Vec<Statement>>,
+    rules: Option<Vec<Rule>>,
+}
+
+/// A policy that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// It is not an IAM policy document.
+    #[error("not an IAM policy document that the simulator understands: {0}")]
+    Iam(#[source] serde_json::Error),
+    /// It is not a Role or a ClusterRole.
+    #[error("not a Role or ClusterRole: {0}")]
+    Role(#[source] serde_json::Error),
+}
+
+impl Policy {
+    /// Adds the statements of an IAM policy document; from now on the AWS half refuses what they do
+    /// not allow.
+    ///
+    /// # Errors
+    /// A document that is not one, or that has conditions or `Not…` elements, which are not
+    /// simulated.
+    pub fn allow_iam(mut self, document: &Value) -> Result<Self, PolicyError> {
+        let document = Document::deserialize(document).map_err(PolicyError::Iam)?;
+        self.statements.get_or_insert_default().extend(document.statement.into_vec());
+        Ok(self)
+    }
+
+    /// Adds the rules of a Role (for its namespace) or a ClusterRole (everywhere), as if it were
+    /// bound to the clients; from now on the Kubernetes half refuses what they do not allow.
+    ///
+    /// # Errors
+    /// An object that is neither.
+    pub fn allow_role(mut self, role: &Value) -> Result<Self, PolicyError> {
+        let role = Role::deserialize(role).map_err(PolicyError::Role)?;
+        let namespace = role.metadata.namespace.filter(|_| role.kind == RoleKind::Role);
+        let rules =
+            role.rules.into_iter().map(|rule| Rule { namespace: namespace.clone(), ..rule });
+        self.rules.get_or_insert_default().extend(rules);
+        Ok(self)
+    }
+
+    /// Whether a need is met; else how the service words its refusal.
+    pub(crate) fn check(&self, need: &Need) -> Result<(), String> {
+        match need {
+            Need::Nothing => Ok(()),
+            Need::Aws { action, resource, account } => {
+                let Some(statements) = &self.statements else { return Ok(()) };
+                if is_allowed(statements, action, resource) {
+                    return Ok(());
+                }
+                Err(format!(
+                    "User: arn:aws:iam::{account}:user/{USER} is not authorized to perform: \
+                     {action} on resource: {resource}"
+                ))
+            }
+            Need::Kubernetes(access) => {
+                let Some(rules) = &self.rules else { return Ok(()) };
+                if rules.iter().any(|rule| rule.allows(access)) {
+                    return Ok(());
+                }
+                Err(access.refusal())
+            }
+        }
+    }
+}
+
+/// What a call needs to be allowed.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Need {
+    /// Nothing that policies are about.
+    Nothing,
+    /// An IAM action on a resource.
+    Aws { action: String, resource: String, account: String },
+    /// A Kubernetes verb.
+    Kubernetes(Access),
+}
+
+/// What RBAC decides about.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Access {
+    pub(crate) verb: &'static str,
+    pub(crate) group: &'static str,
+    /// The plural, with its subresource behind a slash.
+    pub(crate) resource: String,
+    pub(crate) namespace: Option<String>,
+    pub(crate) name: Option<String>,
+}
+
+impl Access {
+    fn refusal(&self) -> String {
+        let Self { verb, group, resource, .. } = self;
+        let plural = resource.split('/').next().unwrap_or_default();
+        let qualified =
+            if group.is_empty() { plural.to_owned() } else { format!("{plural}.{group}") };
+        let name = self.name.as_ref().map(|name| format!(" {name:?}")).unwrap_or_default();
+        let scope = match &self.namespace {
+            Some(namespace) => format!("in the namespace {namespace:?}"),
+            None => "at the cluster scope".to_owned(),
+        };
+        format!(
+            "{qualified}{name} is forbidden: User {USER:?} cannot {verb} resource {resource:?} in \
+             API group {group:?} {scope}"
+        )
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Document {
+    #[serde(rename = "Statement")]
+    statement: OneOrMore<Statement>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct Statement {
+    #[serde(rename = "Sid", default)]
+    _sid: Option<String>,
+    effect: Verdict,
+    action: OneOrMore<String>,
+    #[serde(default = "everything")]
+    resource: OneOrMore<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+enum Verdict {
+    Allow,
+    Deny,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+enum OneOrMore<T> {
+    One(T),
+    More(Vec<T>),
+}
+
+impl<T> OneOrMore<T> {
+    fn into_vec(self) -> Vec<T> {
+        match self {
+            Self::One(one) => vec![one],
+            Self::More(more) => more,
+        }
+    }
+
+    fn as_slice(&self) -> &[T] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::More(more) => more,
+        }
+    }
+}
+
+fn everything() -> OneOrMore<String> {
+    OneOrMore::One("*".to_owned())
+}
+
+fn is_allowed(statements: &[Statement], action: &str, resource: &str) -> bool {
+    let applies = |verdict: Verdict| {
+        statements.iter().filter(move |statement| statement.effect == verdict).any(|statement| {
+            statement.names(action)
+                && statement.resource.as_slice().iter().any(|r| matches_glob(r, resource))
+        })
+    };
+    applies(Verdict::Allow) && !applies(Verdict::Deny)
+}
+
+impl Statement {
+    /// Actions are compared without regard to case.
+    fn names(&self, action: &str) -> bool {
+        let action = action.to_lowercase();
+        self.action.as_slice().iter().any(|named| matches_glob(&named.to_lowercase(), &action))
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Role {
+    kind: RoleKind,
+    metadata: RoleMetadata,
+    #[serde(default)]
+    rules: Vec<Rule>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+enum RoleKind {
+    Role,
+    ClusterRole,
+}
+
+#[derive(Debug, Deserialize)]
+struct RoleMetadata {
+    namespace: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Rule {
+    #[serde(default)]
+    api_groups: Vec<String>,
+    #[serde(default)]
+    resources: Vec<String>,
+    verbs: Vec<String>,
+    #[serde(default)]
+    resource_names: Vec<String>,
+    /// Where it holds, if not everywhere.
+    #[serde(skip)]
+    namespace: Option<String>,
+}
+
+impl Rule {
+    fn allows(&self, access: &Access) -> bool {
+        let names =
+            |list: &[String], wanted: &str| list.iter().any(|one| one == "*" || one == wanted);
+        let place = self.namespace.is_none() || self.namespace == access.namespace;
+        let object = self.resource_names.is_empty()
+            || access.name.as_ref().is_some_and(|name| self.resource_names.contains(name));
+        place
+            && object
+            && names(&self.verbs, access.verb)
+            && names(&self.api_groups, access.group)
+            && names(&self.resources, &access.resource)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn aws(action: &str, resource: &str) -> Need {
+        Need::Aws { action: action.into(), resource: resource.into(), account: "1".into() }
+    }
+
+    fn access(
+        verb: &'static str,
+        resource: &str,
+        namespace: Option<&str>,
+        name: Option<&str>,
+    ) -> Need {
+        Need::Kubernetes(Access {
+            verb,
+            group: "",
+            resource: resource.into(),
+            namespace: namespace.map(Into::into),
+            name: name.map(Into::into),
+        })
+    }
+
+    #[test]
+    fn iam_allows_what_is_named_and_denies_first() {
+        let policy = Policy::default()
+            .allow_iam(&json!({"Version": "2012-10-17", "Statement": [
+                {"Effect": "Allow", "Action": ["eks:Describe*", "eks:UpdateNodegroupConfig"],
+                 "Resource": "arn:aws:eks:*:*:nodegroup/mine/*"},
+                {"Effect": "Deny", "Action": "eks:DescribeUpdate", "Resource": "*"},
+            ]}))
+            .unwrap();
+        let mine = "arn:aws:eks:us-west-2:1:nodegroup/mine/a/b";
+        assert!(policy.check(&aws("eks:DescribeNodegroup", mine)).is_ok());
+        assert!(policy.check(&aws("eks:DescribeUpdate", mine)).is_err());
+        assert!(policy.check(&aws("eks:DescribeNodegroup", "arn:aws:eks:x")).is_err());
+        assert!(policy.check(&aws("ec2:DescribeInstances", "*")).is_err());
+        // Nothing was said of Kubernetes.
+        assert!(policy.check(&access("list", "nodes", None, None)).is_ok());
+        let conditional = json!({"Statement": {"Effect": "Allow", "Action": "*", "Condition": {}}});
+        assert!(Policy::default().allow_iam(&conditional).is_err());
+    }
+
+    #[test]
+    fn roles_hold_in_their_namespace_and_for_their_names() {
+        let policy = Policy::default()
+            .allow_role(&json!({
+                "kind": "Role",
+                "metadata": {"name": "r", "namespace": "a"},
+                "rules": [
+                    {
+                        "apiGroups": [""],
+                        "resources": ["pods", "pods/eviction"],
+                        "verbs": ["list", "create"],
+                    },
+                    {
+                        "apiGroups": [""],
+                        "resources": ["configmaps"],
+                        "resourceNames": ["c"],
+                        "verbs": ["get"],
+                    },
+                ],
+            }))
+            .unwrap();
+        assert!(policy.check(&access("list", "pods", Some("a"), None)).is_ok());
+        assert!(policy.check(&access("create", "pods/eviction", Some("a"), Some("p"))).is_ok());
+        assert!(policy.check(&access("get", "configmaps", Some("a"), Some("c"))).is_ok());
+        assert!(policy.check(&access("get", "configmaps", Some("a"), Some("d"))).is_err());
+        assert!(policy.check(&access("list", "pods", Some("b"), None)).is_err());
+        let refusal = policy.check(&access("list", "nodes", None, None)).unwrap_err();
+        assert_eq!(
+            refusal,
+            "nodes is forbidden: User \"simulator\" cannot list resource \"nodes\" in API group \
+             \"\" at the cluster scope"
+        );
+    }
+}

@@ -1,0 +1,52 @@
+//! What clients may do, where a policy is given.
+
+use aws_sdk_eks::error::ProvideErrorMetadata;
+use k8s_openapi::api::core::v1::{ConfigMap, Node};
+use kube::{Api, api::ListParams};
+use rafay_relay_sop::simulator::{Options, Policy, Scenario, Simulator};
+use serde_json::json;
+
+use super::{RELAY, SPACE, aws_client, client};
+
+#[tokio::test]
+async fn what_is_not_allowed_is_refused_in_each_services_words() {
+    let iam = json!({"Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow",
+        "Action": ["eks:DescribeNodegroup"],
+        "Resource": "arn:aws:eks:us-west-2:123456789012:nodegroup/rafay-cluster/*",
+    }]});
+    let role = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
+        "metadata": {"name": "sop", "namespace": SPACE},
+        "rules": [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]}],
+    });
+    let policy = Policy::default().allow_iam(&iam).unwrap().allow_role(&role).unwrap();
+    let options = Options { policy: Some(policy), ..Options::default() };
+    let simulator = Simulator::start(Scenario::default(), options).await.unwrap();
+
+    let eks = aws_client!(aws_sdk_eks, simulator);
+    let nodegroup = eks.describe_nodegroup().cluster_name("rafay-cluster").nodegroup_name(RELAY);
+    nodegroup.send().await.unwrap();
+    let denied = eks.list_nodegroups().cluster_name("rafay-cluster").send().await.unwrap_err();
+    assert_eq!(denied.code(), Some("AccessDeniedException"));
+    let wanted = "not authorized to perform: eks:ListNodegroups on resource: \
+                  arn:aws:eks:us-west-2:123456789012:cluster/rafay-cluster";
+    assert!(denied.message().unwrap().ends_with(wanted), "{:?}", denied.message());
+    let denied = aws_client!(aws_sdk_ec2, simulator).describe_instances().send().await;
+    assert_eq!(denied.unwrap_err().code(), Some("UnauthorizedOperation"));
+    let groups = aws_client!(aws_sdk_autoscaling, simulator).describe_auto_scaling_groups().send();
+    assert_eq!(groups.await.unwrap_err().code(), Some("AccessDenied"));
+    aws_client!(aws_sdk_sts, simulator).get_caller_identity().send().await.unwrap();
+
+    let client = client(&simulator);
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), SPACE);
+    maps.get("rafay-relay-sop-config").await.unwrap();
+    let nodes: Api<Node> = Api::all(client);
+    let Err(kube::Error::Api(status)) = nodes.list(&ListParams::default()).await else { panic!() };
+    assert_eq!((status.code, &*status.reason), (403, "Forbidden"));
+    assert!(status.message.starts_with("nodes is forbidden: User"), "{}", status.message);
+    let refused: Vec<u16> =
+        simulator.record().iter().map(|call| call.status).filter(|status| *status == 403).collect();
+    assert_eq!(refused.len(), 4);
+}
