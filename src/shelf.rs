@@ -8,8 +8,7 @@ use std::{
 use crate::runbook::Source;
 
 /// Runbooks that are compiled in, by name. A file of the same name in the folder comes first.
-const BUILT_IN: &[(&str, &str)] =
-    &[("relay-scale", include_str!("../runbooks/relay-scale.yaml"))];
+const BUILT_IN: &[(&str, &str)] = &[("relay-scale", include_str!("../runbooks/relay-scale.yaml"))];
 
 /// The endings of a runbook's file.
 const ENDINGS: [&str; 2] = ["yaml", "yml"];
@@ -103,7 +102,8 @@ impl Shelf {
     /// # Errors
     /// As [`by_name`](Self::by_name).
     pub fn by_name_or_path(&self, text: &str) -> Result<Source, ShelfError> {
-        let is_path = text.contains('/') || ENDINGS.iter().any(|e| text.ends_with(&format!(".{e}")));
+        let is_path =
+            text.contains('/') || ENDINGS.iter().any(|e| text.ends_with(&format!(".{e}")));
         if is_path { read(Path::new(text)) } else { self.by_name(text) }
     }
 }

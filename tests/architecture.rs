@@ -13,7 +13,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "actions", "clock", "engine", "journal", "platform", "runbook", "server", "shelf",
+            "actions",
+            "clock",
+            "engine",
+            "journal",
+            "platform",
+            "runbook",
+            "server",
+            "shelf",
             "simulator",
         ],
     ),
@@ -61,8 +68,7 @@ fn the_document_draws_these_arrows() {
         if *room == "main" {
             continue;
         }
-        let others =
-            if others.is_empty() { "nothing".to_owned() } else { others.join(", ") };
+        let others = if others.is_empty() { "nothing".to_owned() } else { others.join(", ") };
         let row = format!("| `{room}` | {others} |");
         assert!(text.contains(&row), "docs/architecture.md lacks the row\n{row}");
     }

@@ -92,11 +92,7 @@ fn a_state_folder_in_use_is_refused_with_its_owner() {
 fn a_state_folder_that_cannot_be_made_is_said() {
     let ended =
         run(&["--state-dir", "/proc/none", "run", "relay-scale", "--simulate"]).ends_with(3);
-    assert!(
-        ended.stderr.contains("cannot use the state folder /proc/none"),
-        "{}",
-        ended.stderr
-    );
+    assert!(ended.stderr.contains("cannot use the state folder /proc/none"), "{}", ended.stderr);
     assert!(ended.stderr.contains("--state-dir"), "{}", ended.stderr);
 }
 

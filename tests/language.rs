@@ -12,7 +12,7 @@ use schemars::{JsonSchema, schema_for};
 use serde_json::{Value as Json, json};
 
 /// The actions that the fixtures are checked against: small, with every kind of parameter.
-fn catalogue() -> Catalogue {
+pub fn catalogue() -> Catalogue {
     fn action<P: JsonSchema, O: JsonSchema>(name: &str, kind: Kind, undo: Undo) -> Signature {
         let schemas = (schema_for!(P).to_value(), schema_for!(O).to_value());
         Signature::from_schemas(name, kind, undo, &schemas.0, &schemas.1).unwrap()

@@ -18,7 +18,7 @@ fn world(nodes: u32, replicas: u32, spread: Spread) -> Scenario {
     }
     for deployment in relay_of(&mut scenario) {
         deployment.replicas = replicas;
-        deployment.spread = spread.clone();
+        deployment.spread = spread;
     }
     scenario
 }

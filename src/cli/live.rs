@@ -75,16 +75,19 @@ async fn live(mut records: Receiver<Arc<Record>>, title: String) {
     bar.finish_and_clear();
 }
 
-/// The step that is under way.
+/// The step that is under way. What it says and changes is shown under its name, when it has ended.
 #[derive(Default)]
 struct Steps {
     name: String,
     began: Option<jiff::Timestamp>,
+    details: Vec<String>,
     lines: LogLines,
 }
 
 impl Steps {
     fn show(&mut self, bar: &ProgressBar, record: &Record) {
+        // Also for the names of steps, which only their first events carry.
+        let texts = self.texts(record);
         match &record.event {
             Event::StepStarted { name, .. } | Event::StepResumed { name, .. } => {
                 self.name.clone_from(name);
@@ -95,34 +98,36 @@ impl Steps {
             }
             Event::Waiting { message, .. } => bar.set_message(message.clone()),
             Event::Completed { message, .. } => {
-                bar.println(format!("✔ {} {}", self.name, self.took(record)));
-                message.iter().for_each(|text| bar.println(format!("    {text}")));
+                self.details.extend(message.clone());
+                self.end(bar, &format!("✔ {} {}", self.name, self.took(record)));
+            }
+            Event::StepFailed { error, .. } => {
+                self.details.push(error.clone());
+                self.end(bar, &format!("✘ {} {}", self.name, self.took(record)));
             }
             Event::StepSkipped { name, because, .. } => {
                 bar.println(format!("- {name} (left out: {because})"));
             }
-            Event::StepFailed { error, .. } => {
-                bar.println(format!("✘ {} {}\n    {error}", self.name, self.took(record)));
+            Event::Prepared { .. } | Event::Said { .. } | Event::AttemptFailed { .. } => {
+                self.details.extend(texts);
             }
-            Event::Prepared { changes, .. } => changes.iter().for_each(|c| {
-                bar.println(format!("    {}: {} -> {}", c.target, c.before, c.after));
-            }),
             Event::RunStarted(_) | Event::RunResumed { .. } | Event::Applied { .. } => {}
-            Event::RunEnded { .. } => {
+            _ => {
                 bar.set_prefix("");
-                bar.println(self.text(record));
+                texts.iter().for_each(|text| bar.println(text));
             }
-            _ => bar.println(format!("    {}", self.text(record))),
         }
-        // The names of steps, for the lines that only some events become.
-        self.lines.lines(record);
     }
 
-    fn text(&mut self, record: &Record) -> String {
-        let lines = self.lines.lines(record);
-        let texts =
-            lines.iter().map(|line| line.split_once("] ").map_or(&**line, |(_, text)| text));
-        texts.collect::<Vec<_>>().join("\n    ")
+    /// The record's log lines without their times.
+    fn texts(&mut self, record: &Record) -> Vec<String> {
+        let lines = self.lines.lines(record).into_iter();
+        lines.map(|line| line.split_once("] ").map_or(line.clone(), |(_, t)| t.into())).collect()
+    }
+
+    fn end(&mut self, bar: &ProgressBar, headline: &str) {
+        bar.println(headline);
+        self.details.drain(..).for_each(|text| bar.println(format!("    {text}")));
     }
 
     fn took(&self, record: &Record) -> String {

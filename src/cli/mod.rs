@@ -2,13 +2,16 @@
 //! another room and renders what it returned.
 
 mod confirm;
+mod explain;
 mod inputs;
 mod live;
 mod run;
 mod runs;
+mod schema;
 mod serve;
 mod signals;
 mod simulate;
+mod standard_output;
 mod state_folder;
 pub mod telemetry;
 mod trouble;
@@ -75,6 +78,10 @@ enum Command {
     Simulate(simulate::Simulate),
     /// Show the actions that a runbook can use
     Actions(vocabulary::Actions),
+    /// Explain a rule that runbooks are held to
+    Explain(explain::Explain),
+    /// Print the JSON Schema of runbooks, for editors
+    Schema(schema::Schema),
     /// List, show, resume, roll back or abandon runs
     Runs(runs::Runs),
 }
@@ -122,6 +129,8 @@ impl Arguments {
                 Err(error) => Err(Trouble::Simulator(error.to_string())),
             },
             Command::Actions(command) => command.run(global),
+            Command::Explain(command) => command.run(global),
+            Command::Schema(command) => command.run(),
             Command::Runs(command) => command.run(global).await,
         };
         result.unwrap_or_else(|trouble| trouble.report(global.output))

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use serde_json::Value;
 
 use crate::clock::Clock;
-use crate::simulator::{Options, Scenario, Simulator};
+use crate::simulator::{Options, Policy, Scenario, Simulator};
 
 /// Serves a stand-in EKS cluster on loopback and prints the environment in which kubectl, aws and
 /// this program use it.
@@ -42,6 +43,20 @@ pub struct Simulate {
     /// The context in that kubeconfig; without it, its current one.
     #[arg(long, value_name = "NAME", requires = "kubernetes_kubeconfig")]
     pub context: Option<String>,
+
+    /// An IAM policy document (JSON); the AWS services refuse what it does not allow.
+    #[arg(long, value_name = "FILE")]
+    pub iam_policy: Option<PathBuf>,
+
+    /// Roles and ClusterRoles (YAML); the simulated Kubernetes API refuses what they do not allow.
+    #[arg(long = "role", value_name = "FILE", conflicts_with = "kubernetes_kubeconfig")]
+    pub roles: Vec<PathBuf>,
+}
+
+impl Simulate {
+    fn has_policy(&self) -> bool {
+        self.iam_policy.is_some() || !self.roles.is_empty()
+    }
 }
 
 /// Why the simulation could not be served.
@@ -54,6 +69,14 @@ pub enum Error {
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// A file of a policy cannot be read.
+    #[error("cannot read the policy {}: {why}", path.display())]
+    Policy {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
     },
     /// The scenario is not one.
     #[error("{}: {source}", path.display())]
@@ -107,6 +130,7 @@ pub async fn run(arguments: Simulate) -> Result<(), Error> {
             Some(path) => Some(real_cluster(path, arguments.context.clone()).await?),
             None => None,
         },
+        policy: read_policy(&arguments)?,
     };
     let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
         .map_err(Error::Signal)?;
@@ -132,6 +156,42 @@ pub async fn run(arguments: Simulate) -> Result<(), Error> {
         let _ = std::fs::remove_file(&kubeconfig);
     }
     end
+}
+
+/// What clients may do, if the arguments restrict it.
+fn read_policy(arguments: &Simulate) -> Result<Option<Policy>, Error> {
+    if !arguments.has_policy() {
+        return Ok(None);
+    }
+    let mut policy = Policy::default();
+    for (path, is_iam) in arguments
+        .iam_policy
+        .iter()
+        .map(|path| (path, true))
+        .chain(arguments.roles.iter().map(|path| (path, false)))
+    {
+        let unusable = |why: String| Error::Policy { path: path.clone(), why };
+        let text = std::fs::read_to_string(path).map_err(|error| unusable(error.to_string()))?;
+        // JSON is YAML too.
+        let documents: Vec<Value> =
+            serde_saphyr::from_multiple(&text).map_err(|error| unusable(error.to_string()))?;
+        for document in documents {
+            let read = if is_iam {
+                policy.allow_iam(&document)
+            } else if is_role(&document) {
+                policy.allow_role(&document)
+            } else {
+                continue;
+            };
+            policy = read.map_err(|error| unusable(error.to_string()))?;
+        }
+    }
+    Ok(Some(policy))
+}
+
+/// Manifests of roles come together with accounts and bindings, which say nothing here.
+fn is_role(document: &Value) -> bool {
+    matches!(document["kind"].as_str(), Some("Role" | "ClusterRole"))
 }
 
 /// Reads a scenario file.

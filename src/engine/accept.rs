@@ -91,9 +91,14 @@ impl Engine {
     }
 }
 
+/// Checks a runbook's text against the actions that there are. Nothing is run.
+pub fn check(source: &Source) -> runbook::Checked {
+    runbook::check(source, actions::catalogue())
+}
+
 /// The runbook, if it has no errors.
 pub(super) fn checked(source: &Source) -> Result<Runbook, Refusal> {
-    let checked = runbook::check(source, actions::catalogue());
+    let checked = check(source);
     checked.runbook.ok_or_else(|| Refusal::Invalid {
         source_text: Box::new(source.clone()),
         findings: checked.findings,

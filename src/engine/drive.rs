@@ -48,8 +48,8 @@ impl Engine {
 
 impl Driver<'_> {
     async fn drive(&mut self) -> Result<State, Halt> {
-        let runbook = runbook_of(self.recorder.run())
-            .map_err(|refusal| Halt::Failed(refusal.to_string()))?;
+        let runbook =
+            runbook_of(self.recorder.run()).map_err(|refusal| Halt::Failed(refusal.to_string()))?;
         if !self.recorder.run().is_rolling_back() {
             match self.take_steps(&runbook).await? {
                 Forward::Done => return Ok(self.end(self.good_ending(), None)?),
@@ -58,8 +58,7 @@ impl Driver<'_> {
             }
         }
         let failures = self.roll_back(&runbook).await?;
-        let ending =
-            if failures.is_empty() { Ending::RolledBack } else { Ending::RollbackFailed };
+        let ending = if failures.is_empty() { Ending::RolledBack } else { Ending::RollbackFailed };
         let error = self.why_rolled_back(&failures);
         Ok(self.end(ending, error)?)
     }

@@ -31,7 +31,7 @@ mod target;
 
 use std::sync::Arc;
 
-pub use accept::{Request, digest};
+pub use accept::{Request, check, digest};
 pub use control::Control;
 pub use refusal::Refusal;
 pub use take_up::{Direction, abandon};

@@ -30,5 +30,5 @@ pub use id::RunId;
 pub use log_lines::{LogLines, timestamp};
 pub use recorder::Recorder;
 pub use run::{Intent, Outcome, Run, State, Step, Undo};
-pub use summary::{StepState, StepSummary, Summary};
 pub use store::{Store, StoreError};
+pub use summary::{StepState, StepSummary, Summary};

@@ -16,6 +16,7 @@
 //! - `checks`: one file a rule, each with its code, its words and its fixtures under
 //!   `tests/invalid`.
 //! - [`render`]: findings as text and JSON.
+//! - [`json_schema`]: what of all this an editor can know.
 //! - `evaluate`: templates to JSON, bounded, when a step runs.
 
 mod book;
@@ -27,6 +28,7 @@ mod evaluate;
 mod examine;
 mod findings;
 mod inputs;
+mod json_schema;
 mod source;
 mod template;
 pub mod types;
@@ -41,7 +43,9 @@ pub use evaluate::{EvaluationError, Scope, Trouble};
 pub use findings::spelling::nearest;
 pub use findings::{Finding, Label, MAX_FINDINGS, Severity, render};
 pub use inputs::{Input, InputError};
+pub use json_schema::json_schema;
 pub use source::{NotUtf8, Position, Source};
+pub use yaml::MAX_BYTES;
 
 /// What a check of a text gave.
 #[derive(Debug, Clone)]

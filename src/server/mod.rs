@@ -23,10 +23,11 @@ use axum::{
 use tokio::net::TcpListener;
 use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer, trace::TraceLayer};
 
+use crate::runbook::MAX_BYTES;
 pub use auth::{Access, BadToken};
 pub use service::Service;
 
-/// Inputs are short; a runbook's text is never taken.
+/// Inputs are short; a runbook's text is taken by `/validate` alone, which has its own limit.
 const LARGEST_BODY: usize = 64 * 1024;
 /// Accepting a run asks the cluster and the account who they are; everything else is quick.
 const LONGEST_REQUEST: Duration = Duration::from_secs(60);
@@ -37,6 +38,7 @@ pub fn router(service: Service, access: Access) -> Router {
         Router::new().route("/health", get(routes::health)).route("/ready", get(routes::ready));
     let reading = Router::new()
         .route("/status", get(routes::status))
+        .route("/validate", post(routes::validate).layer(DefaultBodyLimit::max(MAX_BYTES)))
         .route("/runbooks", get(routes::runbooks))
         .route("/runs", get(routes::runs))
         .route("/runs/{id}", get(routes::run));

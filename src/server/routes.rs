@@ -28,13 +28,20 @@ pub(super) struct StartQuery {
     runbook: Option<String>,
 }
 
-/// The body of `POST /run`. A runbook's text is never taken over HTTP.
+/// The body of `POST /run`. A runbook's text is never run from a request; only `/validate` takes one.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StartBody {
     #[serde(default)]
     inputs: Map<String, Value>,
     key: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ValidateQuery {
+    /// The name of the file that the text is of; findings print it, and the runbook's name must equal its stem.
+    name: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -74,6 +81,17 @@ fn start_body(body: &[u8]) -> Result<StartBody, Refused> {
             "the body is not {{\"inputs\": {{…}}, \"key\": \"…\"}}: {error}"
         ))
     })
+}
+
+pub(super) async fn validate(
+    State(service): State<Service>,
+    query: Result<Query<ValidateQuery>, QueryRejection>,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer {
+    let Query(query) = query.map_err(|error| Refused::bad_request(&error.body_text()))?;
+    let body = body.map_err(|error| Refused::of(error.status(), &error.body_text()))?;
+    let name = query.name.unwrap_or_else(|| "<body>".into());
+    Ok(Json(service.validate(name, body.into()).await?))
 }
 
 pub(super) async fn status(
@@ -135,7 +153,7 @@ pub(super) async fn abandon(
 
 pub(super) async fn no_such_route(uri: Uri) -> Refused {
     Refused::not_found(&format!(
-        "there is no {}; there is: /run, /status, /health, /ready, /runbooks, /runs, /runs/ID and its cancel, resume, rollback, abandon",
+        "there is no {}; there is: /run, /validate, /status, /health, /ready, /runbooks, /runs, /runs/ID and its cancel, resume, rollback, abandon",
         uri.path()
     ))
 }

@@ -18,7 +18,7 @@ pub(super) async fn refuse_other_sites(
     request: Request,
     next: Next,
 ) -> Result<Response, Refused> {
-    judge(request.headers(), access.loopback_only).map_err(|why| Refused::forbidden(why))?;
+    judge(request.headers(), access.loopback_only).map_err(Refused::forbidden)?;
     Ok(next.run(request).await)
 }
 

@@ -11,8 +11,9 @@ use tokio::sync::{Mutex as AsyncMutex, watch};
 
 use super::{answer::Refused, views};
 use crate::{
-    engine::{Control, Direction, Engine, Refusal, Request, abandon},
+    engine::{self, Control, Direction, Engine, Refusal, Request, abandon},
     journal::{Recorder, Run, RunId, State, Store, StoreError, Summary},
+    runbook::Source,
     shelf::Shelf,
 };
 
@@ -147,6 +148,25 @@ impl Service {
         let run = Run::of(&id, &records)
             .ok_or_else(|| Refused::unavailable("the run's journal has no beginning"))?;
         Ok(views::status(&run, &records, is_live))
+    }
+
+    /// Checks a runbook's text, which is then forgotten: nothing that is sent here can be run. A text that takes
+    /// long to check holds up no other request.
+    pub(super) async fn validate(&self, name: String, text: Vec<u8>) -> Result<Value, Refused> {
+        let check = move || match Source::from_bytes(name, text) {
+            Ok(source) => {
+                let checked = engine::check(&source);
+                (source, checked.runbook, checked.findings)
+            }
+            Err(error) => (error.readable, None, vec![error.finding]),
+        };
+        let checked = tokio::task::spawn_blocking(check).await;
+        let (source, runbook, findings) =
+            checked.map_err(|_| Refused::unavailable("the check did not end; the log has more"))?;
+        match runbook {
+            Some(runbook) => Ok(views::valid(&runbook, &source, &findings)),
+            None => Err(Refusal::Invalid { source_text: Box::new(source), findings }.into()),
+        }
     }
 
     pub(super) fn runbooks(&self) -> Vec<String> {

@@ -3,7 +3,10 @@
 use jiff::{Timestamp, Unit};
 use serde_json::{Value, json};
 
-use crate::journal::{LogLines, Record, Run, State};
+use crate::{
+    journal::{LogLines, Record, Run, State},
+    runbook::{Finding, Runbook, Source, render},
+};
 
 /// Times are given to the second, as the original service gave them.
 fn seconds(time: Timestamp) -> String {
@@ -18,6 +21,16 @@ pub(super) fn started(run: &Run) -> Value {
         "time": seconds(run.began_at),
         "run": run.id,
         "runbook": run.started.runbook,
+    })
+}
+
+/// `/validate` of a runbook without errors. There may be warnings and notes.
+pub(super) fn valid(runbook: &Runbook, source: &Source, findings: &[Finding]) -> Value {
+    json!({
+        "status": "valid",
+        "runbook": runbook.name,
+        "steps": runbook.steps.len(),
+        "diagnostics": render::json(source, findings),
     })
 }
 

@@ -71,6 +71,19 @@ impl Syntax {
         format!("{}{joint} {}", self.describe(), self.explain())
     }
 
+    /// The form as a regular expression, for editors. Of lengths it knows only those of labels.
+    pub fn pattern(self) -> String {
+        const NAME: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
+        const LABEL: &str = "[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?";
+        match self {
+            Self::KubernetesName => format!("^{NAME}(\\.{NAME})*$"),
+            Self::LabelKey => format!("^({NAME}(\\.{NAME})*/)?{LABEL}$"),
+            Self::LabelValue => format!("^({LABEL})?$"),
+            Self::AwsRegion => "^[a-z]{2}(-[a-z]+)+-[0-9]+$".to_owned(),
+            Self::InstanceId => "^i-([0-9a-f]{8}|[0-9a-f]{17})$".to_owned(),
+        }
+    }
+
     /// Whether a text has the form.
     pub fn admits(self, text: &str) -> bool {
         match self {

@@ -16,7 +16,7 @@ pub(crate) use schema::Plain;
 pub(crate) use tree::load;
 
 /// The largest text that is read. The thirteen steps of relay-scale take 6 KiB.
-pub(crate) const MAX_BYTES: usize = 1 << 20;
+pub const MAX_BYTES: usize = 1 << 20;
 /// The most nodes of one text; 10,000 steps take about 150,000.
 pub(crate) const MAX_NODES: usize = 400_000;
 /// The deepest nesting. A parameter of a step sits at depth 4; lists of records add a few.

@@ -1,0 +1,240 @@
+//! The figures of `docs/performance.md`: `cargo bench --bench performance` prints them as a table.
+//!
+//! No test depends on these: a slow machine prints larger numbers and fails nothing.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    io::{BufRead as _, BufReader},
+    process::{Command, Stdio},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::Node;
+use rafay_relay_sop::{
+    actions::{self, AwsAccess, KubernetesAccess, Options, Platform},
+    clock::Clock,
+    engine::{Control, Engine, Request},
+    journal::{Event, FileStore, Owner, Record, State, Store},
+    runbook::{self, Source},
+    simulator::{self, Scenario, Simulator},
+};
+use tempfile::TempDir;
+
+const RELAY_SCALE: &str = include_str!("../runbooks/relay-scale.yaml");
+const SCALE_UP: &str = include_str!("../tests/books/scale-up.yaml");
+const PROGRAM: &str = env!("CARGO_BIN_EXE_rafay-relay-sop");
+
+#[tokio::main]
+async fn main() {
+    println!("| what | figure |\n|---|---|");
+    validate();
+    row("a run of 1,000 `assert` steps, journal on", asserts().await);
+    row("reaction of `wait_nodes` to the last Ready (median of 5)", reaction().await);
+    for nodes in [3, 30, 300] {
+        let (mutations, reads, took) = relay_scale(nodes).await;
+        row(&format!("relay-scale with {nodes} nodes: calls that change something"), mutations);
+        row(&format!("relay-scale with {nodes} nodes: calls that look"), reads);
+        row(&format!("relay-scale with {nodes} nodes: time, 600 times as fast"), took);
+    }
+    serve();
+    let size = std::fs::metadata(PROGRAM).expect("cargo has built the program").len();
+    row("size of the program", format!("{:.1} MiB", size as f64 / 1024.0 / 1024.0));
+}
+
+fn row(what: &str, figure: impl std::fmt::Display) {
+    println!("| {what} | {figure} |");
+}
+
+/// The least of several tries: what the work costs when nothing disturbs it.
+fn least<T>(tries: u32, mut work: impl FnMut() -> T) -> Duration {
+    let timed = (0..tries).map(|_| {
+        let start = Instant::now();
+        std::hint::black_box(work());
+        start.elapsed()
+    });
+    timed.min().unwrap_or_default()
+}
+
+fn milliseconds(duration: Duration) -> String {
+    format!("{:.1} ms", duration.as_secs_f64() * 1000.0)
+}
+
+/// A runbook of that many asserts, each of which looks at an input.
+fn asserts_book(steps: usize) -> String {
+    let mut text =
+        "name: asserts\ninputs:\n  n: {type: integer, default: 1}\nsteps:\n".to_owned();
+    for step in 0..steps {
+        let _ = writeln!(
+            text,
+            "  - id: s{step}\n    action: assert\n    with: {{that: \"{{{{ inputs.n > 0 }}}}\", message: no}}"
+        );
+    }
+    text
+}
+
+fn validate() {
+    let folder = tempfile::tempdir().expect("a folder for temporary files");
+    let long = folder.path().join("asserts.yaml");
+    std::fs::write(&long, asserts_book(10_000)).expect("a runbook can be written");
+    let program = |path: &std::path::Path| {
+        let status = Command::new(PROGRAM)
+            .arg("validate")
+            .arg(path)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        assert!(status.is_ok_and(|status| status.success()));
+    };
+    let short = std::path::Path::new("runbooks/relay-scale.yaml");
+    row("`validate` of relay-scale, whole process", milliseconds(least(20, || program(short))));
+    row("`validate` of 10,000 steps, whole process", milliseconds(least(5, || program(&long))));
+    let source = Source::new("relay-scale.yaml", RELAY_SCALE);
+    let catalogue = actions::catalogue();
+    let check = least(200, || runbook::check(&source, catalogue));
+    row("check of relay-scale, in the process", milliseconds(check));
+}
+
+/// An engine on a simulator, or on nothing.
+struct Bench {
+    engine: Engine,
+    store: Arc<dyn Store>,
+    simulator: Option<Simulator>,
+    _folder: TempDir,
+}
+
+impl Bench {
+    async fn on(scenario: Option<Scenario>) -> Self {
+        let clock = Clock::scaled(600.0).expect("600 is a speed");
+        let simulator = match scenario {
+            Some(scenario) => {
+                let options = simulator::Options { clock, ..simulator::Options::default() };
+                Some(Simulator::start(scenario, options).await.expect("the simulator starts"))
+            }
+            None => None,
+        };
+        let nowhere = || "http://127.0.0.1:1".parse().expect("an address");
+        let platform = Platform::new(Options {
+            clock,
+            kubernetes: KubernetesAccess::At {
+                url: simulator.as_ref().map_or_else(nowhere, |s| s.kubernetes_url().clone()),
+            },
+            aws: AwsAccess::At {
+                url: simulator.as_ref().map_or_else(nowhere, |s| s.aws_url().clone()),
+            },
+            environment: BTreeMap::new(),
+        });
+        let folder = tempfile::tempdir().expect("a folder for temporary files");
+        let owner = Owner { pid: 0, doing: "bench".into(), address: None };
+        let store: Arc<dyn Store> =
+            Arc::new(FileStore::for_writing(folder.path(), &owner).expect("a state folder"));
+        let engine = Engine::new(platform, Arc::clone(&store), true);
+        Self { engine, store, simulator, _folder: folder }
+    }
+
+    /// Runs a text and returns its records and the time that it took.
+    async fn run(&self, text: &str) -> (Vec<Record>, Duration) {
+        let start = Instant::now();
+        let source = Source::new("<bench>", text);
+        let inputs = serde_json::Map::new();
+        let request = Request { source, inputs, actor: "bench".into(), key: None };
+        let recorder = self.engine.accept(request).await.expect("the runbook is sound");
+        let id = recorder.run().id.clone();
+        let state = self.engine.drive(recorder, Control::default()).await;
+        assert_eq!(state.expect("the journal can be written"), State::Succeeded);
+        (self.store.read(&id).expect("the journal can be read"), start.elapsed())
+    }
+}
+
+async fn asserts() -> String {
+    let text = asserts_book(1_000);
+    let mut best = Duration::MAX;
+    for _ in 0..5 {
+        best = best.min(Bench::on(None).await.run(&text).await.1);
+    }
+    milliseconds(best)
+}
+
+/// From the moment in which an independent watch sees the last node Ready to the step's completion.
+async fn reaction() -> String {
+    let mut reactions = Vec::new();
+    for _ in 0..5 {
+        let bench = Bench::on(Some(Scenario::default())).await;
+        let url = bench.simulator.as_ref().expect("it has a simulator").kubernetes_url().clone();
+        let client = kube::Client::try_from(kube::Config::new(
+            url.as_str().parse().expect("a URL is a URI"),
+        ))
+        .expect("a client");
+        let last_ready = Arc::new(Mutex::new(None));
+        let watching = tokio::spawn(watch_nodes(client, Arc::clone(&last_ready)));
+        let (records, _) = bench.run(SCALE_UP).await;
+        watching.abort();
+        let completed = records.iter().find_map(|record| match &record.event {
+            Event::Completed { step, .. } if step == "new_nodes" => Some(record.time),
+            _ => None,
+        });
+        let last = *last_ready.lock().expect("no holder panics");
+        if let (Some(completed), Some(last)) = (completed, last) {
+            let reaction = completed.duration_since(last).as_millis();
+            reactions.push(u64::try_from(reaction).unwrap_or(0));
+        }
+    }
+    reactions.sort_unstable();
+    format!("{} ms", reactions.get(reactions.len() / 2).copied().unwrap_or_default())
+}
+
+/// Notes when a node last became Ready, until it is aborted.
+async fn watch_nodes(client: kube::Client, last_ready: Arc<Mutex<Option<jiff::Timestamp>>>) {
+    use kube::runtime::watcher::{Config, Event as Seen};
+    let nodes: kube::Api<Node> = kube::Api::all(client);
+    let mut ready = BTreeSet::new();
+    let mut events = std::pin::pin!(kube::runtime::watcher(nodes, Config::default()));
+    while let Some(event) = events.next().await {
+        let (Ok(Seen::Apply(node)) | Ok(Seen::InitApply(node))) = event else { continue };
+        let conditions = node.status.and_then(|status| status.conditions).unwrap_or_default();
+        let is_ready = conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True");
+        if is_ready && ready.insert(node.metadata.name) {
+            *last_ready.lock().expect("no holder panics") = Some(jiff::Timestamp::now());
+        }
+    }
+}
+
+async fn relay_scale(nodes: u32) -> (usize, usize, String) {
+    let mut scenario = Scenario::default();
+    for group in scenario.nodegroups.iter_mut().filter(|group| group.max == 4) {
+        (group.desired, group.max, group.protected) = (nodes, nodes, vec![1]);
+    }
+    for deployment in scenario.deployments.iter_mut().filter(|d| d.name == "rafay-relay") {
+        deployment.replicas = nodes;
+    }
+    let bench = Bench::on(Some(scenario)).await;
+    let (_, took) = bench.run(RELAY_SCALE).await;
+    let record = bench.simulator.as_ref().expect("it has a simulator").record();
+    let mutations = record.iter().filter(|call| call.mutating).count();
+    (mutations, record.len() - mutations, format!("{:.1} s", took.as_secs_f64()))
+}
+
+/// Time until `serve` listens, and its memory then.
+fn serve() {
+    let folder = tempfile::tempdir().expect("a folder for temporary files");
+    let start = Instant::now();
+    let mut child = Command::new(PROGRAM)
+        .args(["serve", "--listen", "127.0.0.1:0", "--state-dir"])
+        .arg(folder.path())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
+    let _listens = stderr.lines().map_while(Result::ok).find(|line| line.starts_with("listening"));
+    row("start of `serve`", milliseconds(start.elapsed()));
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()));
+    let memory = status.ok().and_then(|text| {
+        let line = text.lines().find(|line| line.starts_with("VmRSS:"))?;
+        line.split_whitespace().nth(1)?.parse::<f64>().ok()
+    });
+    row("memory of `serve`", format!("{:.1} MiB", memory.unwrap_or_default() / 1024.0));
+    let _ = child.kill();
+    let _ = child.wait();
+}

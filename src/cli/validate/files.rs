@@ -1,0 +1,152 @@
+//! The files that are to be checked: found, read within limits, and checked several at a time.
+
+use std::{
+    ffi::OsStr,
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
+
+use crate::runbook::{self, Catalogue, Finding, MAX_BYTES, Source};
+
+/// A file with what was found in it.
+pub(super) struct Checked {
+    pub(super) source: Source,
+    pub(super) findings: Vec<Finding>,
+}
+
+/// A path that cannot be read, which is trouble with the call and not with a runbook.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read {path}: {source}")]
+pub(super) struct Unreadable {
+    path: String,
+    source: io::Error,
+}
+
+impl Unreadable {
+    fn new(path: &Path, source: io::Error) -> Self {
+        Self { path: path.display().to_string(), source }
+    }
+}
+
+/// The files that paths stand for: themselves, and of folders all .yaml and .yml files at any depth, by name, each
+/// once. What cannot be looked into is told, and the rest goes on.
+pub(super) fn collect(paths: &[PathBuf]) -> (Vec<PathBuf>, Vec<Unreadable>) {
+    let mut files = Vec::new();
+    let mut unreadable = Vec::new();
+    for path in paths {
+        if !is_standard_input(path) && path.is_dir() {
+            walk(path, &mut files, &mut unreadable);
+        } else {
+            files.push(path.clone());
+        }
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    files.retain(|file| seen.insert(file.clone()));
+    (files, unreadable)
+}
+
+/// Links to folders are not followed, for they can lead in circles; what is hidden, such as `.git`, is no runbook.
+fn walk(folder: &Path, files: &mut Vec<PathBuf>, unreadable: &mut Vec<Unreadable>) {
+    let entries =
+        match folder.read_dir().and_then(|entries| entries.collect::<io::Result<Vec<_>>>()) {
+            Ok(entries) => entries,
+            Err(error) => return unreadable.push(Unreadable::new(folder, error)),
+        };
+    let mut paths: Vec<PathBuf> = entries.iter().map(std::fs::DirEntry::path).collect();
+    paths.sort();
+    for path in paths.into_iter().filter(|path| !is_hidden(path)) {
+        if path.is_dir() {
+            if !path.is_symlink() {
+                walk(&path, files, unreadable);
+            }
+        } else if path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml") {
+            files.push(path);
+        }
+    }
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
+fn is_standard_input(path: &Path) -> bool {
+    path.as_os_str() == OsStr::new("-")
+}
+
+/// Reads and checks every file, as many at a time as the machine has processors. What is told comes in the order of
+/// the files all the same.
+pub(super) fn check(files: &[PathBuf], catalogue: &Catalogue) -> (Vec<Checked>, Vec<Unreadable>) {
+    let workers = thread::available_parallelism().map_or(1, usize::from).min(files.len());
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        while let Some((at, file)) = take(files, &next) {
+            done.push((at, check_one(file, catalogue)));
+        }
+        done
+    };
+    let mut results: Vec<_> = if workers < 2 {
+        work() // one small file is the usual case, and a thread costs more than it
+    } else {
+        thread::scope(|scope| {
+            let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+            threads.into_iter().flat_map(joined).collect()
+        })
+    };
+    results.sort_by_key(|(at, _)| *at);
+    let mut checked = Vec::new();
+    let mut unreadable = Vec::new();
+    for (_, result) in results {
+        match result {
+            Ok(one) => checked.push(one),
+            Err(trouble) => unreadable.push(trouble),
+        }
+    }
+    (checked, unreadable)
+}
+
+fn take<'f>(files: &'f [PathBuf], next: &AtomicUsize) -> Option<(usize, &'f PathBuf)> {
+    let at = next.fetch_add(1, Ordering::Relaxed);
+    files.get(at).map(|file| (at, file))
+}
+
+/// A thread that panicked passes its panic on: it is a fault of ours and must not look like an empty result.
+fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+fn check_one(path: &Path, catalogue: &Catalogue) -> Result<Checked, Unreadable> {
+    let (name, bytes) = if is_standard_input(path) {
+        ("<stdin>".to_owned(), read(io::stdin().lock()))
+    } else {
+        (path.display().to_string(), File::open(path).and_then(read))
+    };
+    let bytes = bytes.map_err(|error| Unreadable::new(Path::new(&name), error))?;
+    Ok(check_bytes(name, bytes, catalogue))
+}
+
+/// No more than says that it is too much, be it an endless device.
+fn read(file: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn check_bytes(name: String, bytes: Vec<u8>, catalogue: &Catalogue) -> Checked {
+    // Of a file that is too large only that is said, and the cut may have gone through a character.
+    let source = if bytes.len() > MAX_BYTES {
+        Ok(Source::new(name, String::from_utf8_lossy(&bytes)))
+    } else {
+        Source::from_bytes(name, bytes)
+    };
+    match source {
+        Ok(source) => {
+            let findings = runbook::check(&source, catalogue).findings;
+            Checked { source, findings }
+        }
+        Err(error) => Checked { source: error.readable, findings: vec![error.finding] },
+    }
+}

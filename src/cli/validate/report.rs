@@ -1,0 +1,75 @@
+//! What is told of the files that were checked. Pure: from findings to text.
+
+use serde_json::{Value, json};
+
+use super::{Format, files::Checked};
+use crate::runbook::{Finding, Severity, Source, render};
+
+/// Everything that was found.
+pub(super) struct Report<'c> {
+    checked: &'c [Checked],
+}
+
+impl<'c> Report<'c> {
+    pub(super) fn new(checked: &'c [Checked]) -> Self {
+        Self { checked }
+    }
+
+    /// How many findings are that grave.
+    pub(super) fn count(&self, severity: Severity) -> usize {
+        let all = self.checked.iter().flat_map(|checked| &checked.findings);
+        all.filter(|finding| finding.severity == severity).count()
+    }
+
+    /// All findings in one form.
+    pub(super) fn text(&self, format: Format) -> String {
+        match format {
+            Format::Human => {
+                let color = anstream::AutoStream::choice(&std::io::stdout());
+                let color = color != anstream::ColorChoice::Never;
+                self.each(|source, findings| render::human(source, findings, color))
+            }
+            Format::Short => self.each(render::short),
+            Format::Github => self.each(render::github),
+            Format::Json => format!("{:#}\n", self.json()),
+            Format::Sarif => {
+                let files = self.checked.iter().map(|c| (&c.source, c.findings.as_slice()));
+                let files: Vec<(&Source, &[Finding])> = files.collect();
+                format!("{:#}\n", render::sarif(&files, env!("CARGO_PKG_VERSION")))
+            }
+        }
+    }
+
+    fn each(&self, render: impl Fn(&Source, &[Finding]) -> String) -> String {
+        self.checked.iter().map(|checked| render(&checked.source, &checked.findings)).collect()
+    }
+
+    fn json(&self) -> Value {
+        let each = |c: &Checked| match render::json(&c.source, &c.findings) {
+            Value::Array(findings) => findings,
+            other => vec![other],
+        };
+        json!({
+            "checked": self.checked.len(),
+            "errors": self.count(Severity::Error),
+            "warnings": self.count(Severity::Warning),
+            "notes": self.count(Severity::Note),
+            "diagnostics": self.checked.iter().flat_map(each).collect::<Vec<_>>(),
+        })
+    }
+
+    /// "3 runbooks checked: 1 error, 0 warnings, 2 notes".
+    pub(super) fn summary(&self) -> String {
+        format!(
+            "{} checked: {}, {}, {}",
+            plural(self.checked.len(), "runbook"),
+            plural(self.count(Severity::Error), "error"),
+            plural(self.count(Severity::Warning), "warning"),
+            plural(self.count(Severity::Note), "note"),
+        )
+    }
+}
+
+fn plural(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}

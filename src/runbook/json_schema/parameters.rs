@@ -1,0 +1,192 @@
+//! The schemas of parameters. Where something else than text is wanted, a template that yields it
+//! may stand; text may always hold one.
+
+use serde_json::{Map, Value as Json, json};
+
+use super::super::types::{Field, Lengths, Record, Syntax, Text, Type};
+
+/// What stands under `with`.
+pub(super) fn of(record: &Record) -> Json {
+    let properties: Map<String, Json> =
+        record.fields.iter().map(|field| (field.name.clone(), property(field))).collect();
+    let required = record.fields.iter().filter(|field| field.required);
+    let required: Vec<&str> = required.map(|field| field.name.as_str()).collect();
+    let mut schema = json!({
+        "type": "object",
+        "additionalProperties": false,
+        "properties": properties,
+    });
+    if !required.is_empty() {
+        schema["required"] = json!(required);
+    }
+    let groups = record.exactly_one_of.iter().map(|group| exactly_one(group)).collect::<Vec<_>>();
+    if !groups.is_empty() {
+        schema["allOf"] = json!(groups);
+    }
+    schema
+}
+
+/// Exactly one of these; one that is null counts as not given.
+fn exactly_one(group: &[String]) -> Json {
+    let given = |name: &String| {
+        json!({
+            "required": [name],
+            "properties": { name: { "not": { "type": "null" } } },
+        })
+    };
+    json!({ "oneOf": group.iter().map(given).collect::<Vec<_>>() })
+}
+
+fn property(field: &Field) -> Json {
+    let mut schema = value(&field.ty);
+    if !field.description.is_empty() {
+        schema["description"] = json!(field.description);
+        schema["markdownDescription"] = json!(field.description); // as editors draw it
+    }
+    if let Some(default) = field.default.as_ref().filter(|default| !default.is_null()) {
+        schema["default"] = default.clone();
+    }
+    if let Some(examples) = examples(&field.ty) {
+        schema["examples"] = examples;
+    }
+    schema
+}
+
+/// A literal of the type, or a template.
+fn value(ty: &Type) -> Json {
+    match ty {
+        Type::Any => json!({}),
+        Type::String(text) if is_free(text) => json!({ "$ref": "#/$defs/text" }),
+        Type::Duration => either(json!({ "$ref": "#/$defs/duration" }), "template"),
+        Type::String(_) => either(literal(ty), "template"),
+        Type::Optional(of) => {
+            let mut schema = value(of);
+            match schema.get_mut("anyOf").and_then(Json::as_array_mut) {
+                Some(choices) => choices.push(json!({ "type": "null" })),
+                None => schema = json!({ "anyOf": [schema, { "type": "null" }] }),
+            }
+            schema
+        }
+        other => either(literal(other), "whole_template"),
+    }
+}
+
+fn either(literal: Json, template: &str) -> Json {
+    json!({ "anyOf": [literal, { "$ref": format!("#/$defs/{template}") }] })
+}
+
+/// Any text will do.
+fn is_free(text: &Text) -> bool {
+    text.syntax.is_none() && text.lengths == Lengths::ANY
+}
+
+fn literal(ty: &Type) -> Json {
+    match ty {
+        Type::Any => json!({}),
+        Type::Null => json!({ "type": "null" }),
+        Type::Boolean => json!({ "type": "boolean" }),
+        Type::Integer(span) => {
+            let chosen = |bound: i128| i64::try_from(bound).ok().filter(|_| is_chosen(bound));
+            let bound = |bound: Option<i128>| bound.and_then(chosen).map(|bound| json!(bound));
+            bounded("integer", bound(span.minimum), bound(span.maximum))
+        }
+        Type::Number(span) => {
+            bounded("number", span.minimum.map(|n| json!(n)), span.maximum.map(|n| json!(n)))
+        }
+        Type::String(text) => string(text),
+        Type::Duration => json!({ "$ref": "#/$defs/duration" }),
+        Type::Enum(words) => json!({ "enum": **words }),
+        Type::List(of, lengths) => {
+            let mut schema = json!({ "type": "array", "items": value(of) });
+            set(&mut schema, "minItems", lengths.minimum.map(|n| json!(n)));
+            set(&mut schema, "maxItems", lengths.maximum.map(|n| json!(n)));
+            schema
+        }
+        Type::Map(of, keys) => {
+            let mut schema = json!({ "type": "object", "additionalProperties": value(of) });
+            let keys = keys.map(|keys| json!({ "pattern": keys.pattern() }));
+            set(&mut schema, "propertyNames", keys);
+            schema
+        }
+        Type::Record(record) => of(record),
+        Type::Optional(of) => json!({ "anyOf": [literal(of), { "type": "null" }] }),
+    }
+}
+
+/// A bound that somebody chose, and not the end of what a machine's integer holds.
+fn is_chosen(bound: i128) -> bool {
+    bound.abs() < 1_000_000_000
+}
+
+fn bounded(name: &str, minimum: Option<Json>, maximum: Option<Json>) -> Json {
+    let mut schema = json!({ "type": name });
+    set(&mut schema, "minimum", minimum);
+    set(&mut schema, "maximum", maximum);
+    schema
+}
+
+/// Text is taken as it is written, so `1.10` and `true` are texts too.
+fn string(text: &Text) -> Json {
+    let mut schema = json!({ "type": ["string", "number", "boolean"] });
+    set(&mut schema, "pattern", text.syntax.map(|syntax| json!(syntax.pattern())));
+    set(&mut schema, "minLength", text.lengths.minimum.map(|n| json!(n)));
+    set(&mut schema, "maxLength", text.lengths.maximum.map(|n| json!(n)));
+    schema
+}
+
+fn set(schema: &mut Json, key: &str, value: Option<Json>) {
+    if let Some(value) = value {
+        schema[key] = value;
+    }
+}
+
+fn examples(ty: &Type) -> Option<Json> {
+    match ty.present() {
+        Type::Duration => Some(json!(["30s", "10m"])),
+        Type::String(Text { syntax: Some(syntax), .. }) => Some(json!([example(*syntax)])),
+        Type::Integer(_) => Some(json!(["{{ inputs.count }}"])),
+        Type::Record(_) => Some(json!(["{{ step }}"])),
+        Type::List(..) => Some(json!(["{{ step.items }}"])),
+        _ => None,
+    }
+}
+
+fn example(syntax: Syntax) -> &'static str {
+    match syntax {
+        Syntax::KubernetesName => "rafay-core",
+        Syntax::LabelKey => "app.kubernetes.io/name",
+        Syntax::LabelValue => "nodegroup-relay-services",
+        Syntax::AwsRegion => "us-west-2",
+        Syntax::InstanceId => "i-0123456789abcdef0",
+    }
+}
+
+/// A length of time as it is written.
+pub(super) fn duration() -> Json {
+    json!({
+        "description": "A length of time: a number and a unit of d, h, m, s, ms, the longest first.",
+        "anyOf": [
+            { "type": "string", "pattern": "^(0|(?=[0-9])([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?)$" },
+            { "const": 0 },
+        ],
+        "examples": ["30s", "10m", "1h30m"],
+    })
+}
+
+/// Text with a template in it.
+pub(super) fn template() -> Json {
+    json!({
+        "description": "Text with `{{ expression }}` in it.",
+        "type": "string",
+        "pattern": "\\{\\{",
+    })
+}
+
+/// A template that yields something else than text.
+pub(super) fn whole_template() -> Json {
+    json!({
+        "description": "One whole `{{ expression }}`, whose value is handed on as it is.",
+        "type": "string",
+        "pattern": "^\\s*\\{\\{[\\s\\S]*\\}\\}\\s*$",
+    })
+}

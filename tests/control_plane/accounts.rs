@@ -1,0 +1,249 @@
+//! ServiceAccounts that may do what a runbook needs, and nothing else.
+
+use std::{collections::BTreeSet, path::PathBuf, sync::Mutex, time::Duration};
+
+use k8s_openapi::api::{
+    authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec},
+    authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec},
+    core::v1::{Secret, ServiceAccount},
+    rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject},
+};
+use kube::{
+    Api, Client,
+    api::{DeleteParams, ObjectMeta, PostParams},
+    config::KubeConfigOptions,
+};
+use rafay_relay_sop::actions::{self, Permission};
+use serde_json::Value;
+
+use crate::fixture::{ControlPlane, kubeconfig};
+
+/// What has no namespace, of all that the actions name.
+const CLUSTER_WIDE: [&str; 2] = ["nodes", "namespaces"];
+
+/// What every run needs: the cluster is told from others by the UID of this namespace.
+const IDENTITY: &str = "kube-system";
+
+/// A ServiceAccount, as somebody outside the cluster uses it.
+pub(crate) struct Account {
+    /// By which the audit log tells it from one of the same name that an earlier test had.
+    pub(crate) uid: String,
+    /// Reads the token from [`Account::token`], as a pod does.
+    pub(crate) kubeconfig: PathBuf,
+    /// The file with the token.
+    pub(crate) token: PathBuf,
+    namespace: String,
+    name: String,
+    /// The secrets that the tokens live as long as, the first one first.
+    bound_to: Mutex<Vec<String>>,
+}
+
+/// What an account may do, besides what every run needs.
+#[derive(Default)]
+pub(crate) struct Grant {
+    cluster: Vec<PolicyRule>,
+    namespace: Vec<PolicyRule>,
+}
+
+impl Grant {
+    /// What the actions of a runbook declare that they need. What lives in a
+    /// namespace is granted in the account's own alone.
+    pub(crate) fn for_runbook(text: &str) -> Self {
+        let mut grant = Self::default();
+        let permissions: BTreeSet<&Permission> = actions_of(text)
+            .iter()
+            .flat_map(|name| actions::find(name).expect("an action").permissions)
+            .collect();
+        for permission in permissions {
+            grant.add(permission);
+        }
+        grant
+    }
+
+    /// The same, and in every namespace: a rollback drains nodes, on which anybody's pods may be.
+    pub(crate) fn everywhere(mut self) -> Self {
+        self.cluster.append(&mut self.namespace);
+        self
+    }
+
+    fn add(&mut self, permission: &Permission) {
+        let Permission::Kubernetes { group, resource, verbs } = permission else { return };
+        let kind = resource.split('/').next().expect("splitting gives one part at least");
+        let side = if CLUSTER_WIDE.contains(&kind) { &mut self.cluster } else { &mut self.namespace };
+        side.push(rule(group, resource, verbs));
+    }
+}
+
+fn rule(group: &str, resource: &str, verbs: &[&str]) -> PolicyRule {
+    PolicyRule {
+        api_groups: Some(vec![group.to_owned()]),
+        resources: Some(vec![resource.to_owned()]),
+        verbs: verbs.iter().map(|verb| (*verb).to_owned()).collect(),
+        ..PolicyRule::default()
+    }
+}
+
+fn actions_of(text: &str) -> BTreeSet<String> {
+    let book: Value = serde_saphyr::from_str(text).unwrap();
+    let steps = book["steps"].as_array().unwrap();
+    steps.iter().map(|step| step["action"].as_str().unwrap().to_owned()).collect()
+}
+
+impl Account {
+    /// Makes an account that may do what is granted, and waits until the API server knows.
+    pub(crate) async fn new(plane: &ControlPlane, namespace: &str, name: &str, grant: Grant) -> Self {
+        let mut account = Self {
+            uid: String::new(),
+            kubeconfig: plane.scratch().join(format!("{namespace}-{name}.kubeconfig")),
+            token: plane.scratch().join(format!("{namespace}-{name}.token")),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            bound_to: Mutex::default(),
+        };
+        let client = &plane.client;
+        let object: ServiceAccount = account.named();
+        let made = create(Api::namespaced(client.clone(), namespace), &object).await;
+        account.uid = made.metadata.uid.expect("what is made has a UID");
+        account.permit(client, grant).await;
+        account.renew(plane).await;
+        let user = format!("tokenFile: \"{}\"", account.token.display());
+        let url = format!("https://127.0.0.1:{}", plane.balancer.port);
+        let text = kubeconfig(&url, &plane.certificate(), &user);
+        std::fs::write(&account.kubeconfig, text).unwrap();
+        account.until_permitted().await;
+        account
+    }
+
+    /// Puts a fresh token into the file. It is bound to a secret of its own.
+    pub(crate) async fn renew(&self, plane: &ControlPlane) {
+        let secrets = Api::<Secret>::namespaced(plane.client.clone(), &self.namespace);
+        let mut secret: Secret = self.named();
+        secret.metadata.name = Some(format!("{}-{}", self.name, uuid::Uuid::new_v4().simple()));
+        let secret = secrets.create(&PostParams::default(), &secret).await.unwrap();
+        let accounts = Api::<ServiceAccount>::namespaced(plane.client.clone(), &self.namespace);
+        let spec = TokenRequestSpec {
+            expiration_seconds: Some(3600),
+            bound_object_ref: Some(BoundObjectReference {
+                api_version: Some("v1".into()),
+                kind: Some("Secret".into()),
+                name: secret.metadata.name.clone(),
+                uid: secret.metadata.uid,
+            }),
+            ..TokenRequestSpec::default()
+        };
+        let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
+        let answer = accounts
+            .create_token_request(&self.name, &PostParams::default(), &request)
+            .await
+            .unwrap();
+        let token = answer.status.and_then(|status| status.token).expect("it was asked for");
+        std::fs::write(&self.token, token).unwrap();
+        let name = secret.metadata.name.expect("it was given one");
+        self.bound_to.lock().expect("nobody panics with the lock held").push(name);
+    }
+
+    /// Makes the token invalid that was in the file at first, as if its time were over.
+    pub(crate) async fn end_first_token(&self, plane: &ControlPlane) {
+        let first = self.bound_to.lock().expect("nobody panics with the lock held")[0].clone();
+        let secrets = Api::<Secret>::namespaced(plane.client.clone(), &self.namespace);
+        secrets.delete(&first, &DeleteParams::default()).await.unwrap();
+    }
+
+    async fn permit(&self, client: &Client, mut grant: Grant) {
+        grant.cluster.push(PolicyRule {
+            resource_names: Some(vec![IDENTITY.to_owned()]),
+            ..rule("", "namespaces", &["get"])
+        });
+        // Cluster-wide names carry the namespace, so that two accounts do not meet.
+        let wide = ObjectMeta {
+            name: Some(format!("{}-{}", self.namespace, self.name)),
+            ..ObjectMeta::default()
+        };
+        let subjects = Some(vec![Subject {
+            kind: "ServiceAccount".into(),
+            name: self.name.clone(),
+            namespace: Some(self.namespace.clone()),
+            ..Subject::default()
+        }]);
+        let role_of = |kind: &str, name: &Option<String>| RoleRef {
+            api_group: Some("rbac.authorization.k8s.io".into()),
+            kind: kind.into(),
+            name: name.clone().expect("roles are named"),
+        };
+        let role = ClusterRole {
+            metadata: wide.clone(),
+            rules: Some(grant.cluster),
+            ..ClusterRole::default()
+        };
+        let binding = ClusterRoleBinding {
+            role_ref: role_of("ClusterRole", &wide.name),
+            metadata: wide,
+            subjects: subjects.clone(),
+        };
+        create(Api::all(client.clone()), &role).await;
+        create(Api::all(client.clone()), &binding).await;
+        let named = self.named::<ServiceAccount>().metadata;
+        let role = Role {
+            metadata: named.clone(),
+            rules: Some(grant.namespace),
+            ..Role::default()
+        };
+        let binding =
+            RoleBinding { role_ref: role_of("Role", &named.name), metadata: named, subjects };
+        create(Api::namespaced(client.clone(), &self.namespace), &role).await;
+        create(Api::namespaced(client.clone(), &self.namespace), &binding).await;
+    }
+
+    fn named<K: kube::Resource<DynamicType = ()> + Default>(&self) -> K {
+        let mut object = K::default();
+        object.meta_mut().name = Some(self.name.clone());
+        object.meta_mut().namespace = Some(self.namespace.clone());
+        object
+    }
+
+    /// The authoriser hears of new roles through a watch of its own.
+    async fn until_permitted(&self) {
+        let client = self.client().await;
+        let reviews = Api::<SelfSubjectAccessReview>::all(client);
+        let review = SelfSubjectAccessReview {
+            spec: SelfSubjectAccessReviewSpec {
+                resource_attributes: Some(ResourceAttributes {
+                    verb: Some("get".into()),
+                    resource: Some("namespaces".into()),
+                    name: Some(IDENTITY.into()),
+                    ..ResourceAttributes::default()
+                }),
+                ..SelfSubjectAccessReviewSpec::default()
+            },
+            ..SelfSubjectAccessReview::default()
+        };
+        for _ in 0..200 {
+            let answer = reviews.create(&PostParams::default(), &review).await;
+            if answer.is_ok_and(|review| review.status.is_some_and(|status| status.allowed)) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("{}/{} does not get its permissions", self.namespace, self.name);
+    }
+
+    /// A client that acts as this account.
+    pub(crate) async fn client(&self) -> Client {
+        let config = kube::config::Kubeconfig::read_from(&self.kubeconfig).unwrap();
+        let options = KubeConfigOptions::default();
+        let config = kube::Config::from_custom_kubeconfig(config, &options).await.unwrap();
+        Client::try_from(config).unwrap()
+    }
+}
+
+/// Makes an object; one that an earlier test has left is replaced.
+async fn create<K>(api: Api<K>, object: &K) -> K
+where
+    K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug,
+    K: serde::de::DeserializeOwned + serde::Serialize,
+{
+    let name = object.meta().name.as_deref().unwrap();
+    // Not there is as good as gone.
+    let _ = api.delete(name, &DeleteParams::default()).await;
+    api.create(&PostParams::default(), object).await.unwrap()
+}

@@ -1,0 +1,265 @@
+//! Every Kubernetes action alone: what it does, and what its undo does.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{ConfigMap, Node, Pod},
+    policy::v1::PodDisruptionBudget,
+};
+use kube::{Api, ResourceExt as _};
+use rafay_relay_sop::journal::State;
+use serde_json::json;
+
+use crate::{
+    cluster::{one_a_node, until},
+    desk::{UNDO, book, run},
+    fixture::ControlPlane,
+    harness::{Test, test},
+};
+
+const SPACE: &str = "actions";
+
+pub(crate) fn tests() -> Vec<Test> {
+    vec![
+        test("actions::read_config", read_config),
+        test("actions::cordon_leaves_a_cordoned_node_as_it_is", cordon),
+        test("actions::cordon_is_undone_where_it_was_done", cordon_undone),
+        test("actions::uncordon_is_undone_where_it_was_done", uncordon_undone),
+        test("actions::list_pods_knows_owners_nodes_and_instances", list_pods),
+        test("actions::rollout_restart_replaces_every_pod", rollout_restart),
+        test("actions::scale_deployment_up_and_back", scale_up_and_back),
+        test("actions::scale_deployment_keeps_what_it_is_told", scale_keeping),
+        test("actions::delete_pods_by_uid", delete_pods),
+        test("actions::delete_pods_evicts_where_a_budget_allows", evict),
+        test("actions::wait_pods_until_ready_and_until_gone", wait_pods),
+    ]
+}
+
+async fn read_config(plane: Arc<ControlPlane>) {
+    plane.namespace(SPACE).await;
+    let data = json!({"aws-region": "eu-north-1", "eks-cluster": "prod"});
+    plane
+        .create::<ConfigMap>(SPACE, json!({"metadata": {"name": "settings"}, "data": data}))
+        .await;
+    let text =
+        book("  - {id: config, action: read_config, with: {namespace: actions, name: settings}}\n");
+    let ended = run(&plane, SPACE, &text).await.succeeded();
+    assert_eq!(ended.output("config")["region"], json!("eu-north-1"));
+    assert_eq!(ended.output("config")["cluster"], json!("prod"));
+}
+
+const CORDON: &str = "  - {id: cordon, action: cordon, with: {nodes: [one, two]}}\n";
+
+async fn two_nodes(plane: &ControlPlane, second_is_cordoned: bool) {
+    plane.namespace(SPACE).await;
+    plane.node("one", json!({})).await;
+    plane.node("two", json!({"spec": {"unschedulable": second_is_cordoned}})).await;
+}
+
+/// Whether the two nodes are cordoned, and whether they carry an annotation of ours.
+async fn cordons(plane: &ControlPlane) -> [(bool, bool); 2] {
+    let nodes = Api::<Node>::all(plane.client.clone());
+    let mut cordons = [(false, false); 2];
+    for (cordon, name) in cordons.iter_mut().zip(["one", "two"]) {
+        let node = nodes.get(name).await.unwrap();
+        let ours = node.annotations().keys().any(|key| key.starts_with("rafay-relay-sop"));
+        *cordon = (node.spec.and_then(|spec| spec.unschedulable).unwrap_or(false), ours);
+    }
+    cordons
+}
+
+async fn cordon(plane: Arc<ControlPlane>) {
+    two_nodes(&plane, true).await;
+    let ended = run(&plane, SPACE, &book(CORDON)).await.succeeded();
+    assert_eq!(ended.output("cordon")["changed"], json!(["one"]));
+    assert_eq!(cordons(&plane).await, [(true, true), (true, false)]);
+    // New pods find no place any more.
+    plane.create::<Pod>(SPACE, pod("late")).await;
+    until("the pod to be found unschedulable", async || {
+        let pod = plane.api::<Pod>(SPACE).get("late").await.unwrap();
+        let conditions = pod.status.unwrap_or_default().conditions.unwrap_or_default();
+        conditions.iter().any(|condition| condition.reason.as_deref() == Some("Unschedulable"))
+    })
+    .await;
+}
+
+async fn cordon_undone(plane: Arc<ControlPlane>) {
+    two_nodes(&plane, true).await;
+    run(&plane, SPACE, &book(&format!("{CORDON}{UNDO}"))).await.is(State::RolledBack);
+    assert_eq!(cordons(&plane).await, [(false, false), (true, false)]);
+}
+
+async fn uncordon_undone(plane: Arc<ControlPlane>) {
+    two_nodes(&plane, true).await;
+    let uncordon = CORDON.replace("cordon", "uncordon");
+    let ended = run(&plane, SPACE, &book(&uncordon)).await.succeeded();
+    assert_eq!(ended.output("uncordon")["changed"], json!(["two"]));
+    assert!(cordons(&plane).await.iter().all(|(cordoned, _)| !cordoned));
+
+    two_nodes(&plane, true).await;
+    run(&plane, SPACE, &book(&format!("{uncordon}{UNDO}"))).await.is(State::RolledBack);
+    assert_eq!(cordons(&plane).await.map(|(cordoned, _)| cordoned), [false, true]);
+}
+
+async fn list_pods(plane: Arc<ControlPlane>) {
+    plane.namespace(SPACE).await;
+    let node = plane.node("one", json!({})).await;
+    plane.deployment(SPACE, "relay", 2, json!({})).await;
+    // It has the deployment's label and is none of its pods.
+    let mut stranger = pod("stranger");
+    stranger["metadata"]["labels"] = json!({"app": "relay-like"});
+    plane.create::<Pod>(SPACE, stranger).await;
+    let text =
+        book("  - {id: pods, action: list_pods, with: {namespace: actions, deployment: relay}}\n");
+    let ended = run(&plane, SPACE, &text).await.succeeded();
+    let output = ended.output("pods");
+    assert_eq!(output["count"], json!(2));
+    assert_eq!(output["nodes"], json!(["one"]));
+    let provider = node.spec.unwrap().provider_id.unwrap();
+    assert_eq!(output["instances"], json!([provider.rsplit('/').next()]));
+}
+
+async fn rollout_restart(plane: Arc<ControlPlane>) {
+    plane.namespace(SPACE).await;
+    plane.node("one", json!({})).await;
+    plane.deployment(SPACE, "relay", 3, json!({})).await;
+    let before = names(&plane).await;
+    let text = book(
+        "  - {id: restart, action: rollout_restart, with: {namespace: actions, deployment: relay}}\n",
+    );
+    let ended = run(&plane, SPACE, &text).await.succeeded();
+    let deployment = plane.api::<Deployment>(SPACE).get("relay").await.unwrap();
+    let annotations = deployment.spec.template.metadata.unwrap().annotations.unwrap();
+    let written = &annotations["kubectl.kubernetes.io/restartedAt"];
+    assert_eq!(json!(written), ended.output("restart")["restarted_at"]);
+    plane.until_ready(SPACE, "relay", 3).await;
+    assert!(before.is_disjoint(&names(&plane).await), "every pod is new");
+}
+
+async fn scale_up_and_back(plane: Arc<ControlPlane>) {
+    plane.namespace(SPACE).await;
+    for name in ["one", "two", "three", "four"] {
+        plane.node(name, json!({})).await;
+    }
+    plane.deployment(SPACE, "relay", 2, one_a_node("relay")).await;
+    let before = names(&plane).await;
+    let scale = "  - {id: scale, action: scale_deployment, with: {namespace: actions, deployment: relay, replicas: 4}}\n";
+    let ended = run(&plane, SPACE, &book(scale)).await.succeeded();
+    assert_eq!(ended.output("scale")["before"]["replicas"], json!(2));
+    assert_eq!(ended.output("scale")["new_pods"].as_array().unwrap().len(), 2);
+    plane.until_ready(SPACE, "relay", 4).await;
+
+    let again = scale.replace("replicas: 4", "replicas: 2");
+    run(&plane, SPACE, &book(&again)).await.succeeded();
+    plane.until_ready(SPACE, "relay", 2).await;
+
+    let before_undo = names(&plane).await;
+    let undone = book(&format!("{scale}{UNDO}"));
+    run(&plane, SPACE, &undone).await.is(State::RolledBack);
+    plane.until_ready(SPACE, "relay", 2).await;
+    assert_eq!(names(&plane).await, before_undo, "the pods that stood before are kept");
+    assert_eq!(before.len(), 2);
+}
+
+async fn scale_keeping(plane: Arc<ControlPlane>) {
+    plane.namespace(SPACE).await;
+    plane.node("one", json!({})).await;
+    plane.deployment(SPACE, "relay", 2, json!({})).await;
+    let old = names(&plane).await;
+    // Left to itself, Kubernetes removes the youngest pods first: these are to be kept.
+    let text = book(
+        "  - {id: up, action: scale_deployment, with: {namespace: actions, deployment: relay, replicas: 5}}\n  \
+           - {id: down, action: scale_deployment, with: {namespace: actions, deployment: relay, replicas: 3, keep: '{{ up.new_pods }}'}}\n",
+    );
+    let ended = run(&plane, SPACE, &text).await.succeeded();
+    plane.until_ready(SPACE, "relay", 3).await;
+    let kept = names(&plane).await;
+    let new: BTreeSet<String> = ended.output("up")["new_pods"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|pod| pod["name"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(kept, new);
+    assert!(old.is_disjoint(&kept));
+    for pod in plane.pods(SPACE, "relay").await {
+        let cost = pod.annotations().get("controller.kubernetes.io/pod-deletion-cost");
+        assert_eq!(cost, None, "{}", pod.name_any());
+    }
+}
+
+const DELETE: &str = "  - {id: pods, action: list_pods, with: {namespace: actions, deployment: relay}}\n  \
+                        - {id: delete, action: delete_pods, with: {pods: '{{ pods.pods }}'}}\n";
+
+async fn delete_pods(plane: Arc<ControlPlane>) {
+    plane.namespace(SPACE).await;
+    plane.node("one", json!({})).await;
+    plane.deployment(SPACE, "relay", 2, json!({})).await;
+    let before = names(&plane).await;
+    let ended = run(&plane, SPACE, &book(DELETE)).await.succeeded();
+    assert_eq!(ended.output("delete")["deleted"].as_array().unwrap().len(), 2);
+    plane.until_ready(SPACE, "relay", 2).await;
+    assert!(before.is_disjoint(&names(&plane).await));
+}
+
+async fn evict(plane: Arc<ControlPlane>) {
+    plane.namespace(SPACE).await;
+    plane.node("one", json!({})).await;
+    plane.deployment(SPACE, "relay", 3, json!({})).await;
+    budget(&plane, json!({"maxUnavailable": 1})).await;
+    let before = names(&plane).await;
+    let evict = DELETE.replace("pods.pods }}'", "pods.pods }}', evict: true");
+    let ended = run(&plane, SPACE, &book(&evict)).await.succeeded();
+    assert_eq!(ended.output("delete")["deleted"].as_array().unwrap().len(), 3);
+    plane.until_ready(SPACE, "relay", 3).await;
+    assert!(before.is_disjoint(&names(&plane).await));
+}
+
+async fn wait_pods(plane: Arc<ControlPlane>) {
+    plane.namespace(SPACE).await;
+    plane.node("one", json!({})).await;
+    plane.deployment(SPACE, "relay", 2, json!({})).await;
+    let text = book(
+        "  - {id: ready, action: wait_pods, with: {namespace: actions, deployment: relay}}\n  \
+           - {id: selected, action: wait_pods, with: {namespace: actions, selector: app=relay, count: 1}}\n",
+    );
+    let ended = run(&plane, SPACE, &text).await.succeeded();
+    assert_eq!(ended.output("ready")["count"], json!(2));
+
+    let text = book(
+        "  - {id: gone, action: wait_pods, with: {namespace: actions, selector: app=relay, until: gone}}\n",
+    );
+    let deployments = plane.api::<Deployment>(SPACE);
+    let delete = async {
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        deployments.delete("relay", &kube::api::DeleteParams::background()).await.unwrap();
+    };
+    let (ended, ()) = tokio::join!(run(&plane, SPACE, &text), delete);
+    assert_eq!(ended.succeeded().output("gone")["count"], json!(2));
+}
+
+/// A disruption budget for the pods of `relay` that the controller has taken note of.
+pub(crate) async fn budget(plane: &ControlPlane, spec: serde_json::Value) {
+    let mut spec = spec;
+    spec["selector"] = json!({"matchLabels": {"app": "relay"}});
+    let budget = json!({"metadata": {"name": "relay-budget"}, "spec": spec});
+    plane.create::<PodDisruptionBudget>(SPACE, budget).await;
+    let budgets = plane.api::<PodDisruptionBudget>(SPACE);
+    until("the budget's status", async || {
+        let budget = budgets.get("relay-budget").await.unwrap();
+        budget.status.is_some_and(|status| status.observed_generation == budget.metadata.generation)
+    })
+    .await;
+}
+
+async fn names(plane: &ControlPlane) -> BTreeSet<String> {
+    plane.pods(SPACE, "relay").await.iter().map(|pod| pod.name_any()).collect()
+}
+
+fn pod(name: &str) -> serde_json::Value {
+    json!({
+        "metadata": {"name": name},
+        "spec": {"containers": [{"name": "app", "image": "registry.example.com/app:1.0"}]},
+    })
+}

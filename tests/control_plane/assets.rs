@@ -1,0 +1,79 @@
+//! The programs of a control plane: where they are, or why there are none.
+
+use std::path::{Path, PathBuf};
+
+/// Names the folder that has the programs, for whoever does not want to build them.
+const OVERRIDE: &str = "SOP_CONTROL_PLANE_ASSETS";
+
+/// The same in the words of the Kubernetes projects' own test suites; taken when everything needed is in it.
+const KUBEBUILDER: &str = "KUBEBUILDER_ASSETS";
+
+/// What the tests start.
+const PROGRAMS: [&str; 5] =
+    ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok"];
+
+/// What `build.sh` builds from; it leaves a copy beside what it has built.
+const MODULES: &str = concat!(
+    include_str!("go.mod"),
+    include_str!("go.sum"),
+    include_str!("kwok/go.mod"),
+    include_str!("kwok/go.sum"),
+);
+
+/// A folder that has all five programs.
+#[derive(Debug, Clone)]
+pub(crate) struct Assets {
+    folder: PathBuf,
+}
+
+impl Assets {
+    /// Looks for the programs.
+    ///
+    /// # Errors
+    /// Why there are none, as the reason for which tests are ignored.
+    pub(crate) fn find() -> Result<Self, String> {
+        if let Some(folder) = folder_in(OVERRIDE) {
+            return Self::at(folder).map_err(|lacking| format!("{OVERRIDE}: {lacking}"));
+        }
+        if let Some(assets) = folder_in(KUBEBUILDER).and_then(|folder| Self::at(folder).ok()) {
+            return Ok(assets);
+        }
+        let folder = cache();
+        let built = std::fs::read_to_string(folder.join("modules"));
+        let how = "tests/control_plane/build.sh builds one";
+        match built {
+            Err(_) => Err(format!("no control plane in {}: {how}", folder.display())),
+            Ok(modules) if modules != MODULES => {
+                Err(format!("the control plane in {} is of other versions: {how}", folder.display()))
+            }
+            Ok(_) => Self::at(folder).map_err(|lacking| format!("{lacking}: {how}")),
+        }
+    }
+
+    fn at(folder: PathBuf) -> Result<Self, String> {
+        let lacking: Vec<&str> =
+            PROGRAMS.into_iter().filter(|program| !folder.join(program).is_file()).collect();
+        if lacking.is_empty() {
+            Ok(Self { folder })
+        } else {
+            Err(format!("{} has no {}", folder.display(), lacking.join(", ")))
+        }
+    }
+
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+}
+
+fn folder_in(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// The folder that `build.sh` fills.
+fn cache() -> PathBuf {
+    let cache = folder_in("SOP_CI_CACHE").unwrap_or_else(|| {
+        let home = || folder_in("HOME").unwrap_or_default().join(".cache");
+        folder_in("XDG_CACHE_HOME").unwrap_or_else(home).join(Path::new("rafay-relay-sop"))
+    });
+    cache.join("control-plane")
+}

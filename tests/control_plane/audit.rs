@@ -1,0 +1,132 @@
+//! What an account did to the cluster, from the API server's own audit log, in the simulator's words for its calls.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use k8s_openapi::api::authorization::v1::SelfSubjectAccessReview;
+use kube::{Api, api::PostParams};
+use rafay_relay_sop::simulator::Call;
+use serde::Deserialize;
+
+use crate::{accounts::Account, fixture::ControlPlane};
+
+/// How often the log is looked at for what must come.
+const GLANCE: Duration = Duration::from_millis(50);
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Event {
+    verb: String,
+    user: User,
+    #[serde(rename = "requestURI")]
+    request_uri: String,
+    #[serde(default)]
+    object_ref: Object,
+    response_status: Option<Status>,
+}
+
+#[derive(Deserialize)]
+struct User {
+    #[serde(default)]
+    uid: String,
+}
+
+#[derive(Default, Deserialize)]
+struct Object {
+    #[serde(default)]
+    resource: String,
+    namespace: Option<String>,
+    name: Option<String>,
+    subresource: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Status {
+    code: u16,
+}
+
+/// The successful calls of an account that may have changed something, in order: `patch nodes/NAME`.
+pub(crate) async fn mutations(plane: &ControlPlane, account: &Account) -> Vec<String> {
+    let events = events(plane, account).await;
+    let changes = |event: &&Event| {
+        !matches!(event.verb.as_str(), "get" | "list" | "watch")
+            && event.object_ref.resource != "selfsubjectaccessreviews"
+            && !event.request_uri.contains("dryRun=All")
+            && event.response_status.as_ref().is_some_and(|status| status.code < 300)
+    };
+    events.iter().filter(changes).map(Event::operation).collect()
+}
+
+/// The calls of an account that the API server refused for lack of permission.
+pub(crate) async fn denied(plane: &ControlPlane, account: &Account) -> Vec<String> {
+    answered(plane, account, 403).await
+}
+
+/// How often an account has made that call.
+pub(crate) async fn count(plane: &ControlPlane, account: &Account, operation: &str) -> usize {
+    let events = events(plane, account).await;
+    events.iter().filter(|event| event.operation() == operation).count()
+}
+
+/// The calls of an account that were answered with that status.
+pub(crate) async fn answered(plane: &ControlPlane, account: &Account, code: u16) -> Vec<String> {
+    let events = events(plane, account).await;
+    let so = |event: &&Event| event.response_status.as_ref().is_some_and(|it| it.code == code);
+    events.iter().filter(so).map(Event::operation).collect()
+}
+
+/// The same of the simulator's record.
+pub(crate) fn simulated(calls: &[Call]) -> Vec<String> {
+    let changes = |call: &&Call| {
+        call.service == "kubernetes" && call.mutating && (200..300).contains(&call.status)
+    };
+    calls.iter().filter(changes).map(|call| call.operation.clone()).collect()
+}
+
+/// How often each call was made. The order is left out: where several objects are changed at once, it is anybody's.
+pub(crate) fn counted(operations: &[String]) -> Vec<String> {
+    let mut counted: BTreeMap<&str, usize> = BTreeMap::new();
+    for operation in operations {
+        *counted.entry(operation).or_default() += 1;
+    }
+    counted.into_iter().map(|(operation, times)| format!("{times} x {operation}")).collect()
+}
+
+/// Every event of the account, once all of them are written.
+async fn events(plane: &ControlPlane, account: &Account) -> Vec<Event> {
+    // The API server writes an event after it has answered, in order: when this call is there, the others are.
+    let last = Api::<SelfSubjectAccessReview>::all(account.client().await);
+    let before = count_reviews(&read(plane, account));
+    // Its answer is of no interest, an object without a question is refused.
+    let _ = last.create(&PostParams::default(), &SelfSubjectAccessReview::default()).await;
+    for _ in 0..200 {
+        let events = read(plane, account);
+        if count_reviews(&events) > before {
+            return events;
+        }
+        tokio::time::sleep(GLANCE).await;
+    }
+    panic!("the audit log does not go on");
+}
+
+fn count_reviews(events: &[Event]) -> usize {
+    events.iter().filter(|event| event.object_ref.resource == "selfsubjectaccessreviews").count()
+}
+
+fn read(plane: &ControlPlane, account: &Account) -> Vec<Event> {
+    let text = std::fs::read_to_string(plane.audit_log()).unwrap_or_default();
+    // The last line may be half written.
+    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    let events = whole.lines().map(|line| serde_json::from_str::<Event>(line).expect("an event"));
+    events.filter(|event| event.user.uid == account.uid).collect()
+}
+
+impl Event {
+    fn operation(&self) -> String {
+        let object = &self.object_ref;
+        // A new object's name may stand in its body alone.
+        let name = object.name.as_ref().filter(|_| self.verb != "create" || object.subresource.is_some());
+        let parts = [Some(&object.resource), object.namespace.as_ref(), name, object.subresource.as_ref()];
+        let path: Vec<&str> = parts.into_iter().flatten().map(String::as_str).collect();
+        format!("{} {}", self.verb, path.join("/"))
+    }
+}

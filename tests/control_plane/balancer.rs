@@ -1,0 +1,73 @@
+//! What stands before an API server: it passes connections on, and only while the server is ready, as the load balancer
+//! of a cluster in the cloud does. It can cut what it has passed on.
+
+use std::{io, net::Ipv4Addr, sync::Arc};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinHandle,
+};
+
+/// A port on loopback behind which the API server is.
+pub(crate) struct Balancer {
+    pub(crate) port: u16,
+    state: Arc<watch::Sender<State>>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Clone, Copy)]
+struct State {
+    open: bool,
+    /// Connections of an earlier age are cut.
+    age: u64,
+}
+
+impl Balancer {
+    pub(crate) async fn start(server: u16) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let port = listener.local_addr()?.port();
+        let state = Arc::new(watch::Sender::new(State { open: true, age: 0 }));
+        let task = tokio::spawn(accept(listener, server, Arc::clone(&state)));
+        Ok(Self { port, state, task })
+    }
+
+    /// Cuts every connection; new ones are passed on.
+    pub(crate) fn cut(&self) {
+        self.state.send_modify(|state| state.age += 1);
+    }
+
+    /// Cuts every connection, and passes no other on.
+    pub(crate) fn close(&self) {
+        self.state.send_modify(|state| *state = State { open: false, age: state.age + 1 });
+    }
+
+    pub(crate) fn open(&self) {
+        self.state.send_modify(|state| state.open = true);
+    }
+}
+
+impl Drop for Balancer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn accept(listener: TcpListener, server: u16, state: Arc<watch::Sender<State>>) {
+    while let Ok((client, _)) = listener.accept().await {
+        if state.borrow().open {
+            tokio::spawn(pass_on(client, server, state.subscribe()));
+        }
+    }
+}
+
+/// Passes one connection on until one side ends it or it is cut.
+async fn pass_on(mut client: TcpStream, server: u16, mut state: watch::Receiver<State>) {
+    let age = state.borrow_and_update().age;
+    let Ok(mut server) = TcpStream::connect((Ipv4Addr::LOCALHOST, server)).await else { return };
+    tokio::select! {
+        // However it ends, both sides see the end.
+        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+        _ = state.wait_for(|state| state.age != age) => {}
+    }
+}

@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Builds a real Kubernetes control plane (etcd, kube-apiserver, kube-controller-manager, kube-scheduler) and kwok, which
+# plays the kubelets, from the Go modules that go.mod and kwok/go.mod pin. Needs Go and about 6 minutes on 2 cores; what
+# is built already is not built again.
+#
+#   tests/control_plane/build.sh           into the cache folder, where the tests look for it
+#   tests/control_plane/build.sh --where   only prints that folder
+#
+# Ends with 69 where there is no Go: the tests then count as ignored.
+set -euo pipefail
+
+cache=${SOP_CI_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/rafay-relay-sop}/control-plane
+if [ "${1-}" = --where ]; then
+  printf '%s\n' "$cache"
+  exit
+fi
+
+cd "$(dirname "$0")"
+if ! command -v go >/dev/null; then
+  echo "no control plane: Go is not on PATH (https://go.dev/dl has it); the control-plane tests will be ignored" >&2
+  exit 69
+fi
+
+mkdir -p "$cache"
+# What is built takes its place by a rename, so a build that was ended half-way leaves nothing that looks whole.
+find "$cache" -maxdepth 1 -name '.building.*' -mmin +120 -exec rm -rf {} +
+scratch=$(mktemp -d "$cache/.building.XXXXXX")
+trap 'rm -rf "$scratch"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+export CGO_ENABLED=0 GOFLAGS=-mod=readonly
+version=$(awk '$1 == "k8s.io/kubernetes" { print $2; exit }' go.mod)
+cat go.mod go.sum kwok/go.mod kwok/go.sum > "$scratch/modules"
+
+# Other modules make other programs of all five names.
+if ! cmp -s "$scratch/modules" "$cache/modules"; then
+  rm -f "$cache"/{modules,etcd,kube-apiserver,kube-controller-manager,kube-scheduler,kwok}
+fi
+
+# build FOLDER NAME PACKAGE
+build() {
+  [ -x "$cache/$2" ] && return
+  echo "building $2"
+  (cd "$1" && go build -trimpath -buildvcs=false \
+    -ldflags="-s -w -X k8s.io/component-base/version.gitVersion=$version" -o "$scratch/$2" "$3")
+  mv "$scratch/$2" "$cache/$2"
+}
+
+build . etcd go.etcd.io/etcd/server/v3
+for name in kube-apiserver kube-controller-manager kube-scheduler; do
+  build . "$name" "k8s.io/kubernetes/cmd/$name"
+done
+build kwok kwok sigs.k8s.io/kwok/cmd/kwok
+# Written last: the tests take the folder for whole when it is there.
+mv "$scratch/modules" "$cache/modules"
+echo "the control plane is in $cache"

@@ -1,0 +1,396 @@
+//! A real control plane on loopback: etcd, kube-apiserver (RBAC on, ServiceAccount tokens, an audit log),
+//! kube-controller-manager, kube-scheduler, and kwok in the place of the kubelets.
+
+use std::{
+    fmt::Write as _,
+    fs, io,
+    net::{Ipv4Addr, TcpListener},
+    path::{Path, PathBuf},
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::{Api, Client, config::KubeConfigOptions, config::Kubeconfig};
+
+use crate::{assets::Assets, balancer::Balancer, tethered::Tethered};
+
+/// How long a cold machine with other work to do may take to bring a program up. Four seconds are usual.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How often it is asked whether a program is up.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// How many times a start is tried: somebody may take a port between its choice and its use.
+const STARTS: usize = 3;
+
+/// How much of a program's log is shown when it ended too early.
+const LAST_LINES: usize = 8;
+
+/// A running control plane. It ends with this value, and with this process.
+pub(crate) struct ControlPlane {
+    pub(crate) client: Client,
+    /// Where the accounts of the tests find the API server.
+    pub(crate) balancer: Balancer,
+    store_url: String,
+    folder: PathBuf,
+    specifications: Vec<Specification>,
+    programs: Mutex<Vec<(&'static str, Tethered)>>,
+    // Last, so that the folder goes after those who write into it.
+    _sweeper: Tethered,
+}
+
+/// How a program is started.
+struct Specification {
+    name: &'static str,
+    program: PathBuf,
+    arguments: Vec<String>,
+}
+
+/// Free ports, chosen all at once so that they differ.
+struct Ports {
+    etcd: u16,
+    peers: u16,
+    api: u16,
+}
+
+impl ControlPlane {
+    /// Starts a control plane and waits until it does its work.
+    pub(crate) async fn start(assets: &Assets) -> Result<Self, String> {
+        let mut starts = 1;
+        loop {
+            let folder = new_folder().map_err(|why| format!("cannot make a folder: {why}"))?;
+            match Self::start_in(assets, folder).await {
+                Err(why) if starts < STARTS && why.contains("address already in use") => starts += 1,
+                other => return other,
+            }
+        }
+    }
+
+    async fn start_in(assets: &Assets, folder: PathBuf) -> Result<Self, String> {
+        let said = |why: io::Error| format!("cannot start a control plane: {why}");
+        let sweeper = Tethered::sweep(&folder).map_err(said)?;
+        let ports = Ports::choose().map_err(said)?;
+        let token = uuid::Uuid::new_v4().simple().to_string();
+        lay_out(&folder, &ports, &token).map_err(said)?;
+        let specifications = specifications(assets, &folder, &ports);
+        let mut started = Started { folder: &folder, programs: Vec::new() };
+        started.add(&specifications[0])?;
+        started.add(&specifications[1])?;
+        let certificate = folder.join("certs/apiserver.crt");
+        started.until("the API server's certificate", async || certificate.is_file()).await?;
+        let client = client(&folder.join("kubeconfig")).await?;
+        started.until("the API server", async || ready(&client).await).await?;
+        for specification in &specifications[2..] {
+            started.add(specification)?;
+        }
+        // The controller manager makes it.
+        started.until("the controllers", async || has_default_account(&client, "default").await).await?;
+        let programs = Mutex::new(started.programs);
+        let balancer = Balancer::start(ports.api).await.map_err(said)?;
+        let store_url = ports.store();
+        Ok(Self { client, balancer, store_url, folder, specifications, programs, _sweeper: sweeper })
+    }
+
+    /// A kubeconfig file of somebody who may do everything.
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.folder.join("kubeconfig")
+    }
+
+    /// The certificate by which the API server is recognised.
+    pub(crate) fn certificate(&self) -> PathBuf {
+        self.folder.join("certs/apiserver.crt")
+    }
+
+    /// The audit log, one event a line.
+    pub(crate) fn audit_log(&self) -> PathBuf {
+        self.folder.join("log/audit.log")
+    }
+
+    /// A folder for what a test writes; it goes with the control plane.
+    pub(crate) fn scratch(&self) -> PathBuf {
+        self.folder.join("scratch")
+    }
+
+    /// A program that has ended, which none of them does by itself.
+    pub(crate) fn casualty(&self) -> Option<String> {
+        let mut programs = self.programs.lock().expect("nobody panics with the lock held");
+        let ended = |program: &mut Tethered| !matches!(program.ended(), Ok(None));
+        let (name, _) = programs.iter_mut().find_map(|(name, program)| {
+            ended(program).then_some((*name, ()))
+        })?;
+        Some(format!("{name} has ended: {}", last_lines(&self.folder, name)))
+    }
+
+    /// Kills the API server, and starts it again on the same port after `absence`. One that has just started listens
+    /// before it knows the roles: nobody gets to it before it is ready.
+    pub(crate) async fn restart_api_server(&self, absence: Duration) {
+        self.balancer.close();
+        self.stop("kube-apiserver");
+        tokio::time::sleep(absence).await;
+        self.start_again("kube-apiserver");
+        let deadline = Instant::now() + PATIENCE;
+        while !ready(&self.client).await {
+            assert!(Instant::now() < deadline, "the API server does not come back");
+            tokio::time::sleep(GLANCE).await;
+        }
+        self.balancer.open();
+    }
+
+    /// Restarts the API server on a store that has gone on meanwhile and has forgotten what was before: whoever wants
+    /// to go on with a watch is told 410.
+    pub(crate) async fn lose_the_past(&self) {
+        self.balancer.close();
+        self.stop("kube-apiserver");
+        // Any key does; what counts is the store's revision.
+        let mut revision = 0;
+        for _ in 0..10 {
+            let put = serde_json::json!({"key": "anV0", "value": "anV0"});
+            let answer = self.store("put", &put).await;
+            let text = answer["header"]["revision"].as_str().expect("etcd numbers its answers");
+            revision = text.parse::<i64>().expect("a revision is a number");
+        }
+        self.store("compaction", &serde_json::json!({"revision": revision, "physical": true})).await;
+        self.restart_api_server(Duration::ZERO).await;
+    }
+
+    /// Asks etcd, through its JSON gateway.
+    async fn store(&self, what: &str, request: &serde_json::Value) -> serde_json::Value {
+        let url = format!("{}/v3/kv/{what}", self.store_url);
+        let client = reqwest::Client::new();
+        let answer = client.post(url).json(request).send().await.expect("etcd lives");
+        answer.error_for_status().expect("etcd does it").json().await.expect("etcd speaks JSON")
+    }
+
+    fn stop(&self, name: &str) {
+        let mut programs = self.programs.lock().expect("nobody panics with the lock held");
+        programs.retain(|(running, _)| *running != name);
+    }
+
+    fn start_again(&self, name: &str) {
+        let specification = self.specifications.iter().find(|one| one.name == name).unwrap();
+        let started = specification.start(&self.folder).unwrap();
+        self.programs.lock().expect("nobody panics with the lock held").push((specification.name, started));
+    }
+
+    /// Copies the logs to where they outlive the control plane, and says where.
+    pub(crate) fn keep_logs(&self) -> io::Result<PathBuf> {
+        let name = self.folder.file_name().expect("the folder was made with a name");
+        let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("logs-of").join(name);
+        fs::create_dir_all(&kept)?;
+        for log in fs::read_dir(self.folder.join("log"))? {
+            let log = log?;
+            fs::copy(log.path(), kept.join(log.file_name()))?;
+        }
+        Ok(kept)
+    }
+}
+
+impl Drop for ControlPlane {
+    fn drop(&mut self) {
+        // The API server goes before its store, or it fills the log with complaints.
+        if let Ok(programs) = self.programs.get_mut() {
+            while programs.pop().is_some() {}
+        }
+    }
+}
+
+/// The programs so far, while the rest is being started.
+struct Started<'a> {
+    folder: &'a Path,
+    programs: Vec<(&'static str, Tethered)>,
+}
+
+impl Started<'_> {
+    fn add(&mut self, specification: &Specification) -> Result<(), String> {
+        let started = specification.start(self.folder);
+        let started = started.map_err(|why| format!("cannot start {}: {why}", specification.name))?;
+        self.programs.push((specification.name, started));
+        Ok(())
+    }
+
+    /// Waits for a condition, but not for one that a program which has ended was to bring about.
+    async fn until(&mut self, what: &str, mut holds: impl AsyncFnMut() -> bool) -> Result<(), String> {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds().await {
+            for (name, program) in &mut self.programs {
+                if !matches!(program.ended(), Ok(None)) {
+                    return Err(format!("{name} ended at once: {}", last_lines(self.folder, name)));
+                }
+            }
+            if Instant::now() > deadline {
+                return Err(format!("{what} did not come in {} s", PATIENCE.as_secs()));
+            }
+            tokio::time::sleep(GLANCE).await;
+        }
+        Ok(())
+    }
+}
+
+impl Specification {
+    fn start(&self, folder: &Path) -> io::Result<Tethered> {
+        Tethered::start(&self.program, &self.arguments, &folder.join(format!("log/{}.log", self.name)))
+    }
+}
+
+impl Ports {
+    fn choose() -> io::Result<Self> {
+        let any = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+        let (etcd, peers, api) = (any()?, any()?, any()?);
+        let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
+        Ok(Self { etcd: port(&etcd)?, peers: port(&peers)?, api: port(&api)? })
+    }
+
+    fn store(&self) -> String {
+        format!("http://127.0.0.1:{}", self.etcd)
+    }
+}
+
+fn new_folder() -> io::Result<PathBuf> {
+    let folder = tempfile::Builder::new()
+        .prefix("control-plane-")
+        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+    // From here on the sweeper has it, which also works when nothing is dropped.
+    Ok(folder.keep())
+}
+
+fn lay_out(folder: &Path, ports: &Ports, token: &str) -> io::Result<()> {
+    for part in ["certs", "log", "scratch"] {
+        fs::create_dir_all(folder.join(part))?;
+    }
+    fs::write(folder.join("tokens.csv"), format!("{token},admin,admin,system:masters\n"))?;
+    fs::write(folder.join("stages.yaml"), include_str!("stages.yaml"))?;
+    // Only what the ServiceAccounts of the tests do is of interest.
+    fs::write(
+        folder.join("audit-policy.yaml"),
+        "apiVersion: audit.k8s.io/v1\n\
+         kind: Policy\n\
+         omitStages: [RequestReceived, ResponseStarted]\n\
+         rules:\n\
+         - {level: Metadata, userGroups: ['system:serviceaccounts']}\n\
+         - {level: None}\n",
+    )?;
+    // The API server signs its own certificate, and puts its authority's beside it in the same file.
+    let url = format!("https://127.0.0.1:{}", ports.api);
+    let certificate = folder.join("certs/apiserver.crt");
+    fs::write(folder.join("kubeconfig"), kubeconfig(&url, &certificate, &format!("token: {token}")))
+}
+
+/// A kubeconfig of one context, for a user described by one line of YAML.
+pub(crate) fn kubeconfig(url: &str, certificate: &Path, user: &str) -> String {
+    let mut text = String::from("apiVersion: v1\nkind: Config\ncurrent-context: real\n");
+    let certificate = certificate.display();
+    let _ = writeln!(
+        text,
+        "clusters: [{{name: real, cluster: {{server: \"{url}\", certificate-authority: \"{certificate}\"}}}}]\n\
+         users: [{{name: user, user: {{{user}}}}}]\n\
+         contexts: [{{name: real, context: {{cluster: real, user: user}}}}]"
+    );
+    text
+}
+
+fn specifications(assets: &Assets, folder: &Path, ports: &Ports) -> Vec<Specification> {
+    let at = |name: &str| folder.join(name).display().to_string();
+    let etcd = ports.store();
+    let peers = format!("http://127.0.0.1:{}", ports.peers);
+    let specification = |name: &'static str, arguments: Vec<String>| Specification {
+        name,
+        program: assets.program(name),
+        arguments,
+    };
+    let config = |flag: &str| format!("--{flag}={}", at("kubeconfig"));
+    // One key does for serving and for signing tokens, so that none has to be made here.
+    let key = at("certs/apiserver.key");
+    vec![
+        specification(
+            "etcd",
+            vec![
+                format!("--data-dir={}", at("etcd")),
+                format!("--listen-client-urls={etcd}"),
+                format!("--advertise-client-urls={etcd}"),
+                format!("--listen-peer-urls={peers}"),
+                "--unsafe-no-fsync".into(),
+            ],
+        ),
+        specification(
+            "kube-apiserver",
+            vec![
+                format!("--etcd-servers={etcd}"),
+                format!("--secure-port={}", ports.api),
+                "--bind-address=127.0.0.1".into(),
+                format!("--cert-dir={}", at("certs")),
+                format!("--service-account-key-file={key}"),
+                format!("--service-account-signing-key-file={key}"),
+                "--service-account-issuer=https://kubernetes.default.svc".into(),
+                "--service-cluster-ip-range=10.0.0.0/24".into(),
+                "--authorization-mode=Node,RBAC".into(),
+                format!("--token-auth-file={}", at("tokens.csv")),
+                format!("--audit-policy-file={}", at("audit-policy.yaml")),
+                format!("--audit-log-path={}", at("log/audit.log")),
+                // Watches end within one to two minutes of a test, as they do on a real cluster within the hour.
+                "--min-request-timeout=60".into(),
+                "--profiling=false".into(),
+            ],
+        ),
+        specification(
+            "kube-controller-manager",
+            vec![
+                config("kubeconfig"),
+                config("authentication-kubeconfig"),
+                config("authorization-kubeconfig"),
+                "--leader-elect=false".into(),
+                "--secure-port=0".into(),
+                "--use-service-account-credentials=false".into(),
+                format!("--service-account-private-key-file={key}"),
+                format!("--root-ca-file={}", at("certs/apiserver.crt")),
+            ],
+        ),
+        specification(
+            "kube-scheduler",
+            vec![
+                config("kubeconfig"),
+                config("authentication-kubeconfig"),
+                config("authorization-kubeconfig"),
+                "--leader-elect=false".into(),
+                "--secure-port=0".into(),
+            ],
+        ),
+        specification(
+            "kwok",
+            vec![
+                config("kubeconfig"),
+                "--manage-all-nodes=false".into(),
+                "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake".into(),
+                "--server-address=127.0.0.1:0".into(),
+                format!("--config={}", at("stages.yaml")),
+                "--node-lease-duration-seconds=40".into(),
+            ],
+        ),
+    ]
+}
+
+async fn client(kubeconfig: &Path) -> Result<Client, String> {
+    let said = |why: &dyn std::fmt::Display| format!("{}: {why}", kubeconfig.display());
+    let config = Kubeconfig::read_from(kubeconfig).map_err(|why| said(&why))?;
+    let config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default())
+        .await
+        .map_err(|why| said(&why))?;
+    Client::try_from(config).map_err(|why| said(&why))
+}
+
+async fn ready(client: &Client) -> bool {
+    let request = axum::http::Request::get("/readyz").body(Vec::new()).expect("the path is one");
+    client.request_text(request).await.is_ok()
+}
+
+/// Pods cannot be made in a namespace before this account is there.
+pub(crate) async fn has_default_account(client: &Client, namespace: &str) -> bool {
+    let accounts = Api::<ServiceAccount>::namespaced(client.clone(), namespace);
+    matches!(accounts.get_opt("default").await, Ok(Some(_)))
+}
+
+fn last_lines(folder: &Path, name: &str) -> String {
+    let text = fs::read_to_string(folder.join(format!("log/{name}.log"))).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
+}

@@ -1,0 +1,38 @@
+//! What is true in the simulator is true of Kubernetes: the tests that need a real control plane.
+//!
+//! A test target of its own, because the built-in harness cannot say "ignored" of a test when it runs, and these need
+//! programs that a machine may not have. One control plane serves all of them, one test at a time. `docs/testing.md`
+//! says how to get the programs and how to run one test.
+
+mod accounts;
+mod actions;
+mod assets;
+mod audit;
+mod balancer;
+mod cluster;
+mod desk;
+mod fixture;
+mod harness;
+mod hopeless;
+mod outcome;
+mod relay_scale;
+mod same;
+mod tethered;
+mod tethers;
+mod watches;
+
+// The words of the other tests; not all are needed here.
+#[allow(dead_code)]
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if let Some(end) = tethers::child() {
+        return end;
+    }
+    let free = tethers::tests();
+    let tests = [actions::tests(), hopeless::tests(), relay_scale::tests(), watches::tests()].into_iter().flatten().collect();
+    harness::run(free, tests)
+}

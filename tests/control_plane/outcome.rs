@@ -1,0 +1,240 @@
+//! What comes of a run of the program, in a form in which a real control plane and the simulator can be compared.
+
+use std::{collections::BTreeSet, path::Path, process::Command};
+
+use rafay_relay_sop::simulator::{NodegroupFacts, PodFacts, State};
+
+use crate::{
+    accounts::{Account, Grant},
+    audit,
+    fixture::ControlPlane,
+    support::{Program, SimulateProcess, effective, program},
+};
+
+/// The namespace that the default scenario makes.
+pub(crate) const NAMESPACE: &str = "rafay-core";
+
+/// A boot of 40 s takes little more than one, and a time-out of 15 min is still far longer than anything that the real
+/// control plane does at its own pace.
+const SPEED: &str = "30";
+
+/// A run of the program.
+pub(crate) struct Errand {
+    book: String,
+    arguments: Vec<String>,
+    code: i32,
+}
+
+/// What came of it.
+pub(crate) struct Outcome {
+    /// What stood before the run.
+    pub(crate) before: Vec<String>,
+    /// What stands after it.
+    pub(crate) after: Vec<String>,
+    /// What was said.
+    pub(crate) lines: Vec<String>,
+    /// The AWS calls that changed something, in order.
+    pub(crate) account: Vec<String>,
+    /// The Kubernetes calls that may have changed something, in order.
+    pub(crate) cluster: Vec<String>,
+    /// The Kubernetes calls that were not allowed.
+    pub(crate) denied: Vec<String>,
+}
+
+impl Errand {
+    /// A runbook's text, which is called relay-scale.
+    pub(crate) fn of(book: &str) -> Self {
+        Self { book: book.to_owned(), arguments: Vec::new(), code: 0 }
+    }
+
+    pub(crate) fn with(mut self, arguments: &[&str]) -> Self {
+        self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        self
+    }
+
+    pub(crate) fn ending_with(mut self, code: i32) -> Self {
+        self.code = code;
+        self
+    }
+
+    /// The program in the environment that `simulate` prints.
+    pub(crate) fn command(&self, simulate: &SimulateProcess, folder: &Path) -> Command {
+        let book = folder.join("relay-scale.yaml");
+        std::fs::write(&book, &self.book).unwrap();
+        let mut command = program();
+        command.envs(simulate.environment.iter().cloned()).arg("--state-dir").arg(folder);
+        command.args(["run", "--yes", "--speed", SPEED]).arg(book).args(&self.arguments);
+        command
+    }
+}
+
+impl Outcome {
+    /// On the real control plane, as a ServiceAccount that may do what the runbook needs.
+    pub(crate) async fn real(plane: &ControlPlane, errand: &Errand) -> Self {
+        plane.namespace(NAMESPACE).await;
+        let simulate = over(plane);
+        settled(plane).await;
+        let grant = Grant::for_runbook(&errand.book).everywhere();
+        let account = Account::new(plane, NAMESPACE, "relay-sop", grant).await;
+        let folder = tempfile::tempdir().unwrap();
+        let before = simulate.state().await;
+        let names = Names::of(&before);
+        let mut command = errand.command(&simulate, folder.path());
+        let ended = Program::of(command.env("KUBECONFIG", &account.kubeconfig));
+        let ended = ended.ends_with(errand.code);
+        settled(plane).await;
+        Self {
+            before: names.facts(&before),
+            after: names.facts(&simulate.state().await),
+            lines: names.lines(&ended.stdout),
+            account: effective(&simulate.calls().await),
+            cluster: names.operations(audit::mutations(plane, &account).await),
+            denied: audit::denied(plane, &account).await,
+        }
+    }
+
+    /// In the simulator.
+    pub(crate) async fn simulated(errand: &Errand) -> Self {
+        let simulate = SimulateProcess::start(SPEED.parse().unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let before = simulate.state().await;
+        let names = Names::of(&before);
+        let ended = Program::of(&mut errand.command(&simulate, folder.path()));
+        let ended = ended.ends_with(errand.code);
+        let calls = simulate.calls().await;
+        let of_account: Vec<_> =
+            calls.iter().filter(|call| call.service != "kubernetes").cloned().collect();
+        Self {
+            before: names.facts(&before),
+            after: names.facts(&simulate.state().await),
+            lines: names.lines(&ended.stdout),
+            account: effective(&of_account),
+            cluster: names.operations(audit::simulated(&calls)),
+            denied: Vec::new(),
+        }
+    }
+}
+
+/// The simulator's account, whose instances become the real control plane's nodes.
+pub(crate) fn over(plane: &ControlPlane) -> SimulateProcess {
+    let kubeconfig = plane.kubeconfig().display().to_string();
+    SimulateProcess::with(SPEED.parse().unwrap(), &["--kubernetes-kubeconfig", &kubeconfig])
+}
+
+/// The same with an account of another kind.
+pub(crate) fn over_scenario(plane: &ControlPlane, scenario: &str) -> SimulateProcess {
+    let kubeconfig = plane.kubeconfig().display().to_string();
+    let file = plane.scratch().join("scenario.yaml");
+    std::fs::write(&file, scenario).unwrap();
+    let file = file.display().to_string();
+    let arguments = ["--kubernetes-kubeconfig", &kubeconfig, "--scenario", &file];
+    SimulateProcess::with(SPEED.parse().unwrap(), &arguments)
+}
+
+/// Until the scenario's deployments are as they shall be.
+async fn settled(plane: &ControlPlane) {
+    plane.until_ready(NAMESPACE, "rafay-relay", 3).await;
+    plane.until_ready(NAMESPACE, "rafay-sentry", 2).await;
+    plane.until_ready(NAMESPACE, "relay-cache", 2).await;
+}
+
+/// The nodes and instances that were there before the run. Only these are called by their names: which of the new ones
+/// is chosen for what is the scheduler's affair.
+struct Names(BTreeSet<String>);
+
+impl Names {
+    fn of(state: &State) -> Self {
+        let instances = state.nodegroups.values().flat_map(|group| group.instances.keys());
+        Self(state.nodes.keys().chain(instances).cloned().collect())
+    }
+
+    /// The lines without their times, and without those that only say for what is waited.
+    fn lines(&self, stdout: &str) -> Vec<String> {
+        let lines = stdout.lines().filter_map(|line| line.split_once("] ")).map(|(_, said)| said);
+        lines.filter(|said| !said.starts_with("Waiting: ")).map(|said| self.text(said)).collect()
+    }
+
+    fn operations(&self, operations: Vec<String>) -> Vec<String> {
+        operations.iter().map(|operation| self.text(operation)).collect()
+    }
+
+    /// A text without the names that are made up.
+    fn text(&self, text: &str) -> String {
+        let is_word = |c: char| c.is_ascii_alphanumeric() || "-.:".contains(c);
+        let mut steady = String::new();
+        let mut rest = text;
+        while let Some(start) = rest.find(is_word) {
+            let end = rest[start..].find(|c| !is_word(c)).map_or(rest.len(), |end| start + end);
+            let word = &rest[start..end];
+            let (word, colon) = word.split_at(word.trim_end_matches([':', '.']).len());
+            steady.push_str(&rest[..start]);
+            steady.push_str(&self.word(word));
+            steady.push_str(colon);
+            rest = &rest[end..];
+        }
+        steady + rest
+    }
+
+    fn word(&self, word: &str) -> String {
+        if self.0.contains(word) {
+            return word.to_owned();
+        }
+        if word.starts_with("ip-10-0-") {
+            return "NEW-NODE".into();
+        }
+        if word.len() == 19 && word.starts_with("i-0") {
+            return "NEW-INSTANCE".into();
+        }
+        if uuid::Uuid::parse_str(word).is_ok() || word.parse::<jiff::Timestamp>().is_ok() {
+            return "*".into();
+        }
+        let parts: Vec<&str> = word.rsplitn(3, '-').collect();
+        match parts[..] {
+            [suffix, hash, name] if suffix.len() == 5 && (8..=10).contains(&hash.len()) => {
+                format!("{name}-*")
+            }
+            _ => word.to_owned(),
+        }
+    }
+
+    /// What stands, sorted.
+    fn facts(&self, state: &State) -> Vec<String> {
+        let groups = state.nodegroups.iter().flat_map(|(name, group)| self.group(name, group));
+        let nodes = state.nodes.iter().map(|(name, node)| {
+            let ours = |key: &&String| key.starts_with("rafay-relay-sop");
+            let ours: Vec<&String> = node.annotations.keys().filter(ours).collect();
+            let (group, ready, cordoned) = (&node.nodegroup, node.ready, node.unschedulable);
+            let name = self.word(name);
+            format!("node {name} of {group:?} ready={ready} cordoned={cordoned} {ours:?}")
+        });
+        let deployments = state.deployments.iter().map(|(name, deployment)| {
+            let (ready, updated) = (deployment.ready, deployment.updated);
+            let replicas = deployment.replicas;
+            let restarted = deployment.restarted_at.is_some();
+            format!("{name} {ready}/{replicas}, {updated} of the newest, restarted={restarted}")
+        });
+        let pods = state.pods.values().map(|pod| pod_facts(state, pod));
+        let mut facts: Vec<String> = groups.chain(nodes).chain(deployments).chain(pods).collect();
+        facts.sort();
+        facts
+    }
+
+    fn group(&self, name: &str, group: &NodegroupFacts) -> Vec<String> {
+        let instances = group.instances.iter().map(|(id, instance)| {
+            let (id, lifecycle) = (self.word(id), &instance.lifecycle);
+            format!("instance {id} of {name} {lifecycle} protected={}", instance.protected)
+        });
+        let NodegroupFacts { status, min, max, desired, group_min, group_max, group_desired, .. } = group;
+        let sizes = format!("{min}-{max}, {desired}; {group_min}-{group_max}, {group_desired}");
+        instances.chain([format!("nodegroup {name} {status} {sizes}")]).collect()
+    }
+}
+
+/// A pod by where it is allowed to be and not where the scheduler happened to put it.
+fn pod_facts(state: &State, pod: &PodFacts) -> String {
+    let node = pod.node.as_ref().and_then(|name| state.nodes.get(name));
+    let place = node.map(|node| (node.nodegroup.as_deref(), node.unschedulable));
+    let cost = pod.annotations.get("controller.kubernetes.io/pod-deletion-cost");
+    let PodFacts { app, phase, ready, terminating, .. } = pod;
+    format!("pod of {app:?} on {place:?} {phase} ready={ready} terminating={terminating} cost={cost:?}")
+}

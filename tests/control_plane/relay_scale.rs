@@ -1,0 +1,71 @@
+//! relay-scale from end to end: the program as its users start it, against the real control plane with the
+//! simulator's account behind it, and against the simulator alone. Both must come to the same end, say the same and do
+//! the same.
+
+use std::sync::Arc;
+
+use crate::{
+    accounts::{Account, Grant},
+    audit,
+    fixture::ControlPlane,
+    harness::{Test, test},
+    outcome::{Errand, Outcome, over, NAMESPACE},
+    same::same,
+    support::{Program, effective},
+};
+
+/// The runbook that the repository ships.
+const BOOK: &str = include_str!("../../runbooks/relay-scale.yaml");
+
+/// Where the steps begin that are not rolled back.
+const NO_WAY_BACK: &str = "  - id: delete_old\n";
+
+/// Steps 1 to 8, and then something that fails.
+fn rolled_back() -> String {
+    let (way_there, _) = BOOK.split_once(NO_WAY_BACK).expect("the runbook has this step");
+    format!(
+        "{way_there}\n  - id: doubt\n    action: assert\n    with: {{that: \"{{{{ scale_relay.replicas == 0 }}}}\", message: not today}}\n"
+    )
+}
+
+pub(crate) fn tests() -> Vec<Test> {
+    vec![
+        test("relay_scale::is_the_same_on_a_real_control_plane", async |plane| {
+            compare(&plane, &Errand::of(BOOK)).await;
+        }),
+        test("relay_scale::is_the_same_by_factor_three", async |plane| {
+            compare(&plane, &Errand::of(BOOK).with(&["--input", "scale_factor=3"])).await;
+        }),
+        test("relay_scale::is_rolled_back_as_in_the_simulator", rolled_back_alike),
+        test("relay_scale::stops_without_its_permissions", stops_without_permissions),
+    ]
+}
+
+async fn compare(plane: &ControlPlane, errand: &Errand) -> Outcome {
+    let real = Outcome::real(plane, errand).await;
+    let simulated = Outcome::simulated(errand).await;
+    assert_eq!(real.denied, [""; 0], "the declared permissions suffice");
+    same("what is said", &real.lines, &simulated.lines);
+    same("what is done to the account", &real.account, &simulated.account);
+    let counted = audit::counted;
+    same("what is done to the cluster", &counted(&real.cluster), &counted(&simulated.cluster));
+    same("the end", &real.after, &simulated.after);
+    real
+}
+
+async fn rolled_back_alike(plane: Arc<ControlPlane>) {
+    let errand = Errand::of(&rolled_back()).ending_with(1);
+    let real = compare(&plane, &errand).await;
+    same("the world before and after", &real.before, &real.after);
+}
+
+async fn stops_without_permissions(plane: Arc<ControlPlane>) {
+    plane.namespace(NAMESPACE).await;
+    let simulate = over(&plane);
+    let account = Account::new(&plane, NAMESPACE, "nobody", Grant::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Errand::of(BOOK).command(&simulate, folder.path());
+    let ended = Program::of(command.env("KUBECONFIG", &account.kubeconfig)).ends_with(1);
+    assert!(ended.stdout.contains("forbidden"), "{}\n{}", ended.stdout, ended.stderr);
+    assert_eq!(effective(&simulate.calls().await), [""; 0]);
+}

@@ -1,0 +1,71 @@
+//! A child process that cannot outlive this one, whatever this one dies of.
+
+use std::{
+    ffi::OsString,
+    fs::File,
+    io,
+    os::unix::process::CommandExt as _,
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+};
+
+/// Starts "$@" and stands by: the tether is the shell's standard input, whose other end only this process holds. When
+/// that end closes (by a drop, a panic, Ctrl-C or SIGKILL), a watcher in the shell's own process group kills the group.
+/// Without `unsafe` there is no asking the kernel for the same, and `setpriv --pdeathsig` is not everywhere.
+const TETHER: &str = r#"
+exec 3<&0 </dev/null
+{ while read -r _; do :; done <&3; kill -9 0; } &
+exec 3<&-
+"$@" &
+wait $!
+"#;
+
+/// Holds a folder's life to this process's: what is left of it goes when the tether does.
+/// A program that is being killed may still write into it: then once more, a second later.
+const SWEEPER: &str = r#"
+while read -r _; do :; done
+rm -rf -- "$1" || { sleep 1; rm -rf -- "$1"; }
+"#;
+
+/// A running program that ends with this value.
+#[derive(Debug)]
+pub(crate) struct Tethered {
+    shell: Child,
+}
+
+impl Tethered {
+    /// Starts a program whose output goes to `log`.
+    pub(crate) fn start(program: &Path, arguments: &[String], log: &Path) -> io::Result<Self> {
+        let output = File::create(log)?;
+        let mut command = shell(TETHER);
+        command.arg(program).args(arguments).stdout(output.try_clone()?).stderr(output);
+        Ok(Self { shell: command.spawn()? })
+    }
+
+    /// Removes `folder` when this value, or this process, is gone.
+    pub(crate) fn sweep(folder: &Path) -> io::Result<Self> {
+        let mut command = shell(SWEEPER);
+        command.arg(OsString::from(folder)).stdout(Stdio::null()).stderr(Stdio::null());
+        Ok(Self { shell: command.spawn()? })
+    }
+
+    /// How the program ended, if it has.
+    pub(crate) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.shell.try_wait()
+    }
+}
+
+impl Drop for Tethered {
+    fn drop(&mut self) {
+        drop(self.shell.stdin.take());
+        // A shell that cannot be waited for is gone already.
+        let _ = self.shell.wait();
+    }
+}
+
+/// A shell in a process group of its own, so that Ctrl-C on the terminal reaches this process alone.
+fn shell(script: &str) -> Command {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", script, "control-plane"]).stdin(Stdio::piped()).process_group(0);
+    command
+}

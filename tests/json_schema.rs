@@ -1,0 +1,77 @@
+//! The JSON Schema that editors use. `tests/editor/run` holds it to validators that are not ours.
+
+use std::{fs, path::Path};
+
+use rafay_relay_sop::{actions, runbook::json_schema};
+use serde_json::Value;
+
+use crate::{
+    language::catalogue,
+    support::{Program, program},
+};
+
+/// Compares a file with what is generated; `UPDATE_FIXTURES=1` writes it anew.
+fn current(file: &str, generated: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    if std::env::var_os("UPDATE_FIXTURES").is_some() {
+        fs::write(&path, generated).unwrap();
+    }
+    let is_current = fs::read_to_string(&path).unwrap_or_default() == generated;
+    assert!(is_current, "{file} is stale: `UPDATE_FIXTURES=1 cargo test json_schema`");
+}
+
+#[test]
+fn the_schema_is_current() {
+    let printed = Program::of(program().arg("schema")).ends_with(0).stdout;
+    current("schema/runbook.schema.json", &printed);
+}
+
+/// The same over the actions of the fixtures, so that each fixture can be given to other validators.
+#[test]
+fn the_schema_of_the_fixtures_is_current() {
+    current("tests/editor/fixtures.schema.json", &format!("{:#}\n", json_schema(&catalogue())));
+}
+
+#[test]
+fn an_editor_can_complete_and_explain_every_action_and_parameter() {
+    let schema = json_schema(actions::catalogue());
+    let step = &schema["$defs"]["step"];
+    let names = step["properties"]["action"]["enum"].as_array().unwrap();
+    let choices = step["allOf"].as_array().unwrap();
+    assert_eq!(names.len(), actions::all().len());
+    assert_eq!(names.len(), choices.len());
+    for choice in choices {
+        let action = &choice["if"]["properties"]["action"]["const"];
+        assert!(names.contains(action), "{action}");
+        let then = &choice["then"]["properties"];
+        assert!(!then["action"]["description"].as_str().unwrap().is_empty(), "{action}");
+        for (name, parameter) in then["with"]["properties"].as_object().unwrap() {
+            let described = parameter["description"].as_str().is_some_and(|text| text.len() > 5);
+            assert!(described, "{action}: {name} has no description");
+        }
+    }
+}
+
+/// Every `$ref` leads somewhere, and every key that is closed has something in it.
+#[test]
+fn references_lead_somewhere() {
+    let schema = json_schema(actions::catalogue());
+    let mut seen = 0;
+    walk(&schema, &mut |node| {
+        if let Some(reference) = node.get("$ref").and_then(Value::as_str) {
+            let target = reference.strip_prefix('#').and_then(|pointer| schema.pointer(pointer));
+            assert!(target.is_some(), "{reference}");
+            seen += 1;
+        }
+    });
+    assert!(seen > 20);
+}
+
+fn walk(node: &Value, visit: &mut dyn FnMut(&Value)) {
+    visit(node);
+    match node {
+        Value::Object(map) => map.values().for_each(|value| walk(value, visit)),
+        Value::Array(items) => items.iter().for_each(|item| walk(item, visit)),
+        _ => {}
+    }
+}

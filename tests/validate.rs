@@ -1,0 +1,317 @@
+//! `validate`, `explain`, `schema` and the service's `/validate`, as their users meet them.
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use rafay_relay_sop::runbook::rules;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::{Program, program};
+
+const GOOD: &str = "name: good\nsteps:\n  - {id: rest, action: sleep, with: {duration: 5s}}\n";
+/// A note, a warning and an error, in this order.
+const BAD: &str = "\
+name: bad
+inputs:
+  unused: {type: integer, default: 1}
+defaults: {on_failure: rollback}
+steps:
+  - {id: restart, action: rollout_restart, with: {namespace: a, deployment: b}}
+  - {id: rest, action: slep, with: {duration: 5s}}
+";
+const WARNED: &str = "name: warned\ninputs: {unused: {type: integer, default: 1}}\n\
+                      steps: [{id: rest, action: sleep, with: {duration: 5s}}]\n";
+
+/// A folder of files.
+fn folder(files: &[(&str, &[u8])]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    folder
+}
+
+/// `validate` in a folder.
+fn validate(folder: &Path, arguments: &[&str]) -> Program {
+    Program::of(program().current_dir(folder).arg("validate").args(arguments))
+}
+
+fn with_input(command: &mut Command, text: &[u8]) -> Program {
+    let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = piped.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(text).unwrap();
+    Program::from(child.wait_with_output().unwrap())
+}
+
+#[test]
+fn every_runbook_of_the_repository_is_valid() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let ended =
+        validate(root, &["--deny-warnings", "--format", "short", "runbooks", "tests/books"]);
+    assert!(!ended.stdout.contains(": warning["), "{}", ended.stdout);
+    ended.ends_with(0);
+}
+
+#[test]
+fn the_exit_code_tells_right_from_wrong_from_misused() {
+    let folder = folder(&[
+        ("good.yaml", GOOD.as_bytes()),
+        ("bad.yaml", BAD.as_bytes()),
+        ("warned.yaml", WARNED.as_bytes()),
+        ("empty/readme.txt", b""),
+    ]);
+    for (arguments, code) in [
+        (vec!["good.yaml"], 0),
+        (vec!["warned.yaml"], 0),
+        (vec!["warned.yaml", "--deny-warnings"], 1),
+        (vec!["good.yaml", "bad.yaml"], 1),
+        (vec!["."], 1),
+        (vec![], 2),
+        (vec!["empty"], 2),
+        (vec!["nowhere.yaml"], 2),
+        (vec!["bad.yaml", "nowhere.yaml"], 2),
+        (vec!["good.yaml", "--format", "xml"], 2),
+    ] {
+        let ended = validate(folder.path(), &arguments);
+        assert_eq!(ended.code, Some(code), "{arguments:?}: {}{}", ended.stdout, ended.stderr);
+    }
+}
+
+#[test]
+fn what_can_be_read_is_checked_whatever_cannot() {
+    let folder = folder(&[("bad.yaml", BAD.as_bytes())]);
+    let ended = validate(folder.path(), &["nowhere.yaml", "bad.yaml", "--format", "short"]);
+    assert!(ended.stdout.contains("bad.yaml:7:24: error[RB012]"), "{}", ended.stdout);
+    assert!(ended.stderr.starts_with("error: cannot read nowhere.yaml: "), "{}", ended.stderr);
+}
+
+#[test]
+fn folders_are_searched_in_order_and_each_file_is_checked_once() {
+    let wrong: &[u8] = b"name: wrong\nsteps: []\n";
+    let folder = folder(&[
+        ("b/x.yml", wrong),
+        ("a/deep/z.yaml", wrong),
+        ("c.yaml", wrong),
+        (".hidden/y.yaml", wrong),
+        ("b/notes.txt", b"no runbook"),
+    ]);
+    let ended = validate(folder.path(), &[".", "./c.yaml", "--format", "short"]).ends_with(1);
+    let names: Vec<&str> = ended.stdout.lines().filter_map(|line| line.split(':').next()).collect();
+    let mut files = names.clone();
+    files.dedup();
+    assert_eq!(files, ["./a/deep/z.yaml", "./b/x.yml", "./c.yaml"], "{}", ended.stdout);
+    assert!(ended.stderr.starts_with("3 runbooks checked: "), "{}", ended.stderr);
+}
+
+#[test]
+fn many_files_are_told_in_order() {
+    let files: Vec<(String, String)> = (0..200)
+        .map(|n| {
+            (format!("n{n:03}.yaml"), format!("name: n{n:03}\nsteps: [{{id: a, action: b{n}}}]\n"))
+        })
+        .collect();
+    let files: Vec<(&str, &[u8])> =
+        files.iter().map(|(name, text)| (name.as_str(), text.as_bytes())).collect();
+    let folder = folder(&files);
+    let ended = validate(folder.path(), &[".", "--format", "short"]).ends_with(1);
+    assert_eq!(ended.stdout.lines().count(), 200);
+    assert!(ended.stdout.lines().is_sorted());
+    assert_eq!(ended.stderr, "200 runbooks checked: 200 errors, 0 warnings, 0 notes\n");
+}
+
+#[test]
+fn standard_input_is_a_file_without_a_name_to_hold_it_to() {
+    let ended = with_input(program().args(["validate", "-"]), GOOD.as_bytes()).ends_with(0);
+    assert_eq!(ended.stdout, "");
+    assert_eq!(ended.stderr, "1 runbook checked: 0 errors, 0 warnings, 0 notes\n");
+    let short =
+        program().args(["validate", "--format", "short", "-"]).stdin(Stdio::null()).output();
+    assert!(String::from_utf8(short.unwrap().stdout).unwrap().starts_with("<stdin>:1:1: error["));
+}
+
+#[test]
+fn bytes_that_are_no_text_are_a_finding_with_its_place() {
+    let folder = folder(&[("broken.yaml", b"name: broken\nsteps: \xff\xfe\n")]);
+    let ended = validate(folder.path(), &["broken.yaml", "--format", "short"]).ends_with(1);
+    assert!(ended.stdout.starts_with("broken.yaml:2:8: error[RB001]"), "{}", ended.stdout);
+    let ended = validate(folder.path(), &["broken.yaml"]).ends_with(1);
+    assert!(ended.stdout.contains("2 | steps:"), "{}", ended.stdout);
+}
+
+#[test]
+fn a_file_without_an_end_is_too_large() {
+    let large = "é".repeat(600_000); // one byte of a character stands at the limit
+    let folder = folder(&[("large.yaml", large.as_bytes())]);
+    let mut files = vec!["large.yaml"];
+    if Path::new("/dev/zero").exists() {
+        files.push("/dev/zero");
+    }
+    let ended = validate(folder.path(), &[&files[..], &["--format", "short"]].concat());
+    assert_eq!(ended.stdout.matches("error[RB002]").count(), files.len(), "{}", ended.stdout);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let folder = folder(&[("bad.yaml", BAD.as_bytes())]);
+    let mut command = program();
+    command.current_dir(folder.path()).args(["validate", "bad.yaml"]);
+    let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = piped.spawn().unwrap();
+    drop(child.stdout.take());
+    let ended = Program::from(child.wait_with_output().unwrap()).ends_with(1);
+    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+}
+
+#[test]
+fn json_is_one_document_of_everything() {
+    let folder = folder(&[("good.yaml", GOOD.as_bytes()), ("bad.yaml", BAD.as_bytes())]);
+    for arguments in [["--format", "json"], ["--output", "json"]] {
+        let ended = validate(folder.path(), &[&arguments[..], &["."]].concat()).ends_with(1);
+        let document: Value = serde_json::from_str(&ended.stdout).unwrap();
+        let counts = ["checked", "errors", "warnings", "notes"].map(|key| document[key].as_u64());
+        assert_eq!(counts, [Some(2), Some(1), Some(1), Some(1)], "{document:#}");
+        let error = &document["diagnostics"][2];
+        assert_eq!(error["file"], "./bad.yaml");
+        assert_eq!(error["code"], "RB012");
+        assert_eq!((&error["line"], &error["column"]), (&7.into(), &24.into()));
+        assert_eq!(error["suggestion"], "sleep");
+    }
+}
+
+#[test]
+fn github_annotates_the_lines_of_a_pull_request() {
+    let folder = folder(&[("bad.yaml", BAD.as_bytes())]);
+    let ended = validate(folder.path(), &["--format", "github", "bad.yaml"]).ends_with(1);
+    let levels: Vec<&str> =
+        ended.stdout.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(levels, ["::warning", "::notice", "::error"], "{}", ended.stdout);
+    assert!(ended.stdout.contains("file=bad.yaml,line=7,col=24,"), "{}", ended.stdout);
+}
+
+#[test]
+fn sarif_holds_every_finding_and_every_rule() {
+    let folder = folder(&[("good.yaml", GOOD.as_bytes()), ("bad.yaml", BAD.as_bytes())]);
+    let ended = validate(folder.path(), &["--format", "sarif", "."]).ends_with(1);
+    let log: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(log["version"], "2.1.0");
+    let run = &log["runs"][0];
+    assert_eq!(run["results"].as_array().unwrap().len(), 3);
+    assert_eq!(run["tool"]["driver"]["rules"].as_array().unwrap().len(), rules().len());
+}
+
+#[test]
+fn every_rule_explains_itself() {
+    let explain = |words: &[&str]| Program::of(program().arg("explain").args(words));
+    let all = explain(&[]).ends_with(0).stdout;
+    assert_eq!(all.lines().count(), rules().len());
+    for rule in rules() {
+        assert!(all.contains(rule.code), "{}", rule.code);
+    }
+    let one = explain(&["RB012"]).ends_with(0).stdout;
+    assert!(one.starts_with("RB012 unknown_action (error)\n"), "{one}");
+    assert_eq!(explain(&["rb012"]).ends_with(0).stdout, one);
+    assert_eq!(explain(&["unknown_action"]).ends_with(0).stdout, one);
+    let unknown = explain(&["unknown_acton"]).ends_with(2).stderr;
+    assert!(unknown.contains("did you mean 'unknown_action'?"), "{unknown}");
+    let json = explain(&["RB012", "--output", "json"]).ends_with(0).stdout;
+    assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["severity"], "error");
+}
+
+/// Everything that stands in the documents and hooks as a command is a command.
+#[test]
+fn the_hooks_and_jobs_call_what_there_is() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let hooks = std::fs::read_to_string(root.join(".pre-commit-hooks.yaml")).unwrap();
+    assert!(hooks.contains("entry: rafay-relay-sop validate"), "{hooks}");
+    let jobs = std::fs::read_to_string(root.join("docs/ci.md")).unwrap();
+    let calls = jobs.lines().filter_map(|line| line.split_once("rafay-relay-sop validate "));
+    let mut count = 0;
+    for (_, arguments) in calls {
+        count += 1;
+        let known = ["--format", "--deny-warnings", "github", "sarif", "json", "short", "human"];
+        for word in arguments.split_whitespace().filter(|word| word.starts_with("--")) {
+            let word = word.trim_end_matches('`');
+            assert!(known.contains(&word), "docs/ci.md: {word}");
+        }
+    }
+    assert!(count > 2);
+}
+
+/// `serve` in a process of its own, which ends with this value.
+struct Serve {
+    child: std::process::Child,
+    url: String,
+    _folder: TempDir,
+}
+
+impl Serve {
+    fn start() -> Self {
+        let folder = folder(&[]);
+        let mut child = program()
+            .args(["serve", "--simulate", "--listen", "127.0.0.1:0", "--state-dir"])
+            .arg(folder.path())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let url = loop {
+            let line = lines.next().expect("the service says where it listens").unwrap();
+            if let Some(url) = line.strip_prefix("listening on ") {
+                break url.to_owned();
+            }
+        };
+        std::thread::spawn(move || lines.for_each(drop)); // the pipe must not fill up
+        Self { child, url, _folder: folder }
+    }
+
+    async fn validate(&self, query: &str, text: impl Into<reqwest::Body>) -> (u16, Value) {
+        let request = reqwest::Client::new().post(format!("{}/validate{query}", self.url));
+        let answer = request.body(text).send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap())
+    }
+}
+
+impl Drop for Serve {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn the_service_checks_a_text_and_forgets_it() {
+    let serve = Serve::start();
+    let (code, answer) = serve.validate("", GOOD).await;
+    assert_eq!((code, &answer["status"], &answer["steps"]), (200, &"valid".into(), &1.into()));
+
+    let (code, answer) = serve.validate("?name=bad.yaml", BAD).await;
+    assert_eq!((code, &answer["status"]), (422, &"invalid".into()));
+    let folder = folder(&[("bad.yaml", BAD.as_bytes())]);
+    let printed = validate(folder.path(), &["bad.yaml", "--format", "json"]).ends_with(1).stdout;
+    let printed: Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(answer["diagnostics"], printed["diagnostics"], "as the command line has them");
+
+    // The name of the file is a part of the check, where it is told.
+    let (code, answer) = serve.validate("?name=other.yaml", GOOD).await;
+    assert_eq!((code, &answer["diagnostics"][0]["code"]), (422, &"RB009".into()));
+    let (code, answer) = serve.validate("", &b"name: \xff"[..]).await;
+    assert_eq!((code, &answer["diagnostics"][0]["column"]), (422, &7.into()));
+
+    // Larger than the other routes allow, and too large.
+    let (code, _) = serve.validate("", format!("{GOOD}#{}\n", "a".repeat(500_000))).await;
+    assert_eq!(code, 200);
+    let (code, answer) = serve.validate("", "a".repeat(2_000_000)).await;
+    assert_eq!((code, &answer["status"]), (413, &"error".into()));
+    let (code, _) = serve.validate("?nmae=x", GOOD).await;
+    assert_eq!(code, 400);
+
+    let runs: Value =
+        reqwest::get(format!("{}/runs", serve.url)).await.unwrap().json().await.unwrap();
+    assert_eq!(runs["runs"], serde_json::json!([]));
+}
