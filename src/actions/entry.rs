@@ -17,6 +17,14 @@ use crate::runbook::{Kind, Signature, Undo};
 type Running<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 type Look = for<'a> fn(Value, &'a Reader, &'a Progress) -> Running<'a, Value>;
 
+/// The intent, the receipt if there is one, and the hands to put things back with.
+type PutBack = for<'a> fn(
+    &'a Value,
+    Option<&'a Value>,
+    &'a Writer,
+    &'a Progress,
+) -> Running<'a, Vec<String>>;
+
 /// An action as the engine, the checks and the documentation see it.
 pub struct Entry {
     /// The word that a runbook uses.
@@ -56,12 +64,7 @@ pub struct ChangeVerbs {
     /// See [`Change::settle`].
     pub settle: for<'a> fn(&'a Value, &'a Value, &'a Reader, &'a Progress) -> Running<'a, Value>,
     /// See [`Change::undo`].
-    pub undo: for<'a> fn(
-        &'a Value,
-        Option<&'a Value>,
-        &'a Writer,
-        &'a Progress,
-    ) -> Running<'a, Vec<String>>,
+    pub undo: PutBack,
 }
 
 impl Entry {

@@ -25,7 +25,7 @@ use crate::{
     platform::{
         Class,
         kubernetes::{self, Selection, View, Watched, pod},
-        wait::{self, Patience, State},
+        wait::{self, Patience, Source, State},
     },
 };
 
@@ -109,9 +109,20 @@ impl Watching {
         }
     }
 
-    async fn wait<T>(&mut self, progress: &Progress, look: impl FnMut() -> State<T>) -> Result<T> {
-        let Self { pods, replica_sets, stateful_sets } = self;
-        Ok(wait::until(progress, &mut [pods, replica_sets, stateful_sets], look).await?)
+    async fn read(&mut self, progress: &Progress) -> Result<()> {
+        Ok(wait::until(progress, &mut self.sources(), || State::Done(())).await?)
+    }
+
+    async fn wait<T>(
+        &mut self,
+        progress: &Progress,
+        look: impl FnMut() -> State<T>,
+    ) -> Result<T> {
+        Ok(wait::until_again(progress, &mut self.sources(), look).await?)
+    }
+
+    fn sources(&mut self) -> [&mut dyn Source; 3] {
+        [&mut self.pods, &mut self.replica_sets, &mut self.stateful_sets]
     }
 }
 

@@ -22,10 +22,10 @@ pub(super) async fn send(
     let aws = writer.reader().aws(&name.region).await?;
     let nodegroup = nodegroups::describe(&aws, name).await?;
     let is_updating = nodegroup.status.as_str() == "UPDATING";
-    if is_updating || sizes_of(&nodegroup) == to {
-        if let Some(update) = our_update(intent, &aws, to).await? {
-            return Ok(Receipt { update: Some(update), already_done: false });
-        }
+    if (is_updating || sizes_of(&nodegroup) == to)
+        && let Some(update) = our_update(intent, &aws, to).await?
+    {
+        return Ok(Receipt { update: Some(update), already_done: false });
     }
     if is_updating {
         return Err(busy(&nodegroup));
