@@ -28,3 +28,37 @@ fn every_crate_is_explained() {
         assert!(explained.contains(&format!("| `{name}`")), "docs/dependencies.md lacks {name}");
     }
 }
+
+/// The example of the README is a runbook that runs.
+#[test]
+fn the_readmes_runbook_runs() {
+    let readme = document("README.md");
+    let text = readme.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let book = folder.path().join("restart-sentry.yaml");
+    fs::write(&book, text).unwrap();
+    let arguments = ["run", book.to_str().unwrap(), "--simulate", "--speed", "600"];
+    let ended = Program::of(program().args(arguments)).ends_with(0);
+    assert!(ended.stdout.contains("2 new pods since "), "{}", ended.stdout);
+}
+
+/// Links in documents lead to files that are there.
+#[test]
+fn links_between_documents_are_not_broken() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut names = vec!["README.md".to_owned()];
+    for entry in fs::read_dir(root.join("docs")).unwrap() {
+        names.push(format!("docs/{}", entry.unwrap().file_name().to_str().unwrap()));
+    }
+    let mut broken = Vec::new();
+    for name in names.iter().filter(|name| name.ends_with(".md")) {
+        let folder = root.join(name).parent().unwrap().to_owned();
+        for link in document(name).split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let path = link.split('#').next().unwrap();
+            if !path.is_empty() && !path.contains("://") && !folder.join(path).exists() {
+                broken.push(format!("{name}: {link}"));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
