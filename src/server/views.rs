@@ -1,6 +1,6 @@
 //! The JSON of the good answers. Pure functions of a run.
 
-use jiff::{Timestamp, Unit};
+use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 use serde_json::{Value, json};
 
 use crate::{
@@ -8,9 +8,10 @@ use crate::{
     runbook::{Finding, Runbook, Source, render},
 };
 
-/// Times are given to the second, as the original service gave them.
+/// Times are given to the second, as the original service gave them: the second that was running.
 fn seconds(time: Timestamp) -> String {
-    time.round(Unit::Second).unwrap_or(time).to_string()
+    let to_the_second = TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Trunc);
+    time.round(to_the_second).unwrap_or(time).to_string()
 }
 
 /// `/run`: a run has been started, or the same key started it before.

@@ -1,0 +1,180 @@
+//! What the API server refuses in objects, kind by kind. Pure functions over JSON.
+
+use serde_json::Value;
+
+use crate::simulator::kubernetes::failure::Cause;
+use crate::simulator::kubernetes::object::{flag, list, number, remove, text};
+use crate::simulator::kubernetes::resources::Resource;
+use crate::simulator::kubernetes::selectors::selects;
+
+/// What is wrong with an object, by itself.
+pub(crate) fn validate(resource: &Resource, object: &Value) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    validate_name(resource, object, &mut causes);
+    match resource.plural {
+        "pods" => validate_pod(object, &["spec"], &mut causes),
+        "deployments" | "replicasets" | "daemonsets" | "statefulsets" => {
+            validate_workload(object, &mut causes);
+        }
+        "poddisruptionbudgets" => validate_budget(object, &mut causes),
+        "horizontalpodautoscalers" => validate_autoscaler(object, &mut causes),
+        _ => {}
+    }
+    causes
+}
+
+fn validate_name(resource: &Resource, object: &Value, causes: &mut Vec<Cause>) {
+    let name = text(object, "/metadata/name");
+    if name.is_empty() {
+        let message = "name or generateName is required";
+        causes.push(Cause::required("metadata.name", message));
+        return;
+    }
+    let good_label = |label: &str| {
+        let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        !label.is_empty()
+            && label.chars().all(inner)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let (good, message) = if matches!(resource.plural, "namespaces" | "services") {
+        let message = "a lowercase RFC 1123 label must consist of lower case alphanumeric \
+                       characters or '-', and must start and end with an alphanumeric character \
+                       (e.g. 'my-name',  or '123-abc', regex used for validation is \
+                       '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
+        (good_label(name) && name.len() <= 63, message)
+    } else {
+        let message = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric \
+                       characters, '-' or '.', and must start and end with an alphanumeric \
+                       character (e.g. 'example.com', regex used for validation is \
+                       '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+        (name.split('.').all(good_label) && name.len() <= 253, message)
+    };
+    if !good {
+        causes.push(Cause::invalid("metadata.name", &name.into(), message));
+    }
+}
+
+/// Checks the pod spec at `path`.
+fn validate_pod(object: &Value, path: &[&str], causes: &mut Vec<Cause>) {
+    let field = path.join(".");
+    let containers = list(object, &format!("/{}/containers", path.join("/")));
+    if containers.is_empty() {
+        causes.push(Cause::required(&format!("{field}.containers"), ""));
+    }
+    for (at, container) in containers.iter().enumerate() {
+        for key in ["name", "image"] {
+            if text(container, &format!("/{key}")).is_empty() {
+                causes.push(Cause::required(&format!("{field}.containers[{at}].{key}"), ""));
+            }
+        }
+    }
+}
+
+fn validate_workload(object: &Value, causes: &mut Vec<Cause>) {
+    if let Some(replicas) = number(object, "/spec/replicas").filter(|replicas| *replicas < 0) {
+        let message = "must be greater than or equal to 0";
+        causes.push(Cause::invalid("spec.replicas", &replicas.into(), message));
+    }
+    let selector = object.pointer("/spec/selector");
+    let template = object.pointer("/spec/template").unwrap_or(&Value::Null);
+    if selector.is_none() {
+        causes.push(Cause::required("spec.selector", ""));
+    }
+    if !selects(selector, template) {
+        let labels = template.pointer("/metadata/labels").unwrap_or(&Value::Null);
+        let message = "`selector` does not match template `labels`";
+        causes.push(Cause::invalid("spec.template.metadata.labels", labels, message));
+    }
+    validate_pod(object, &["spec", "template", "spec"], causes);
+}
+
+fn validate_budget(object: &Value, causes: &mut Vec<Cause>) {
+    let both = ["minAvailable", "maxUnavailable"]
+        .iter()
+        .all(|field| object.pointer(&format!("/spec/{field}")).is_some());
+    if both {
+        let message = "minAvailable and maxUnavailable cannot be both set";
+        let spec = object.pointer("/spec").unwrap_or(&Value::Null);
+        causes.push(Cause::invalid("spec", spec, message));
+    }
+}
+
+fn validate_autoscaler(object: &Value, causes: &mut Vec<Cause>) {
+    let min = number(object, "/spec/minReplicas").unwrap_or(1);
+    match number(object, "/spec/maxReplicas") {
+        None => {
+            let message = "must be greater than 0";
+            causes.push(Cause::invalid("spec.maxReplicas", &0.into(), message));
+        }
+        Some(max) if max < min => {
+            let message = "must be greater than or equal to `minReplicas`";
+            causes.push(Cause::invalid("spec.maxReplicas", &max.into(), message));
+        }
+        Some(_) => {}
+    }
+}
+
+/// What is wrong with a change.
+pub(crate) fn validate_update(resource: &Resource, old: &Value, new: &Value) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    match resource.plural {
+        "deployments" | "replicasets" | "daemonsets" | "statefulsets" => {
+            immutable(old, new, "spec.selector", &mut causes);
+        }
+        "nodes" => validate_node_update(old, new, &mut causes),
+        "pods" => validate_pod_update(old, new, &mut causes),
+        "configmaps" if flag(old, "/immutable") => {
+            for field in ["data", "binaryData", "immutable"] {
+                if old.get(field) != new.get(field) {
+                    let message = "field is immutable when `immutable` is set";
+                    causes.push(Cause::forbidden(field, message));
+                }
+            }
+        }
+        _ => {}
+    }
+    causes
+}
+
+fn immutable(old: &Value, new: &Value, field: &str, causes: &mut Vec<Cause>) {
+    let pointer = format!("/{}", field.replace('.', "/"));
+    if old.pointer(&pointer) != new.pointer(&pointer) {
+        let value = new.pointer(&pointer).unwrap_or(&Value::Null);
+        causes.push(Cause::invalid(field, value, "field is immutable"));
+    }
+}
+
+fn validate_node_update(old: &Value, new: &Value, causes: &mut Vec<Cause>) {
+    let before = text(old, "/spec/providerID");
+    if !before.is_empty() && before != text(new, "/spec/providerID") {
+        let message = "node updates may not change providerID except from \"\" to valid";
+        causes.push(Cause::forbidden("spec.providerID", message));
+    }
+}
+
+fn validate_pod_update(old: &Value, new: &Value, causes: &mut Vec<Cause>) {
+    let fixed = |pod: &Value| {
+        let mut spec = pod.get("spec").cloned().unwrap_or_default();
+        for field in ["activeDeadlineSeconds", "terminationGracePeriodSeconds", "tolerations"] {
+            remove(&mut spec, &[field]);
+        }
+        for containers in ["containers", "initContainers"] {
+            if let Some(Value::Array(containers)) = spec.get_mut(containers) {
+                for container in containers {
+                    remove(container, &["image"]);
+                }
+            }
+        }
+        spec
+    };
+    if fixed(old) != fixed(new) {
+        let message = "pod updates may not change fields other than \
+                       `spec.containers[*].image`,`spec.initContainers[*].image`,\
+                       `spec.activeDeadlineSeconds`,`spec.tolerations` \
+                       (only additions to existing \
+                       tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to \
+                       1 if it was previously negative)";
+        causes.push(Cause::forbidden("spec", message));
+    }
+}
