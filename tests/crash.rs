@@ -260,7 +260,11 @@ impl Store for Deadly {
         self.store.list()
     }
 
-    fn has_live_writer(&self) -> bool {
-        self.store.has_live_writer()
+    fn is_live(&self, run: &RunId) -> bool {
+        self.store.is_live(run)
+    }
+
+    fn check_writable(&self) -> Result<(), StoreError> {
+        self.store.check_writable()
     }
 }

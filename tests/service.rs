@@ -165,7 +165,7 @@ async fn the_command_line_cancels_a_run_of_the_service() {
         tokio::task::spawn_blocking(move || crate::support::Program::of(&mut command))
     };
     let told = cancel().await.unwrap().ends_with(0);
-    assert!(told.stdout.contains("is being cancelled"), "{}", told.stdout);
+    assert!(told.stdout.contains("cancelling"), "{}", told.stdout);
     assert_eq!(service.ended().await["state"], "cancelled");
     let nothing = cancel().await.unwrap().ends_with(2);
     assert!(nothing.stderr.contains("there is nothing to cancel"), "{}", nothing.stderr);
@@ -181,6 +181,9 @@ async fn the_same_key_never_starts_a_second_run() {
     service.ended().await;
     let (_, later) = service.post("/run", body).await;
     assert_eq!(later["run"], first["run"]);
+    let other = json!({"inputs": {"scale_factor": 4}, "key": "monday"});
+    let (code, refused) = service.post("/run", other).await;
+    assert_eq!(code, StatusCode::CONFLICT, "{refused:#}");
     let (_, run) = service.get(&format!("/runs/{}", first["run"].as_str().unwrap())).await;
     assert_eq!(run["inputs"]["scale_factor"], 3);
     let (_, runs) = service.get("/runs").await;
@@ -207,6 +210,47 @@ async fn bad_requests_say_what_is_wrong_and_start_nothing() {
         assert!(answer["error"].as_str().unwrap().contains(told), "{path}: {answer:#}");
     }
     assert_eq!(service.get("/status").await.1["status"], "Idle");
+}
+
+#[tokio::test]
+async fn a_link_checker_starts_nothing() {
+    let service = Service::start(&[]);
+    let head = service.client.head(format!("{}/run", service.url)).send().await.unwrap();
+    assert_eq!(head.status(), StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(service.get("/status").await.1["status"], "Idle");
+}
+
+/// The service's process ends in time, and the run that a person cancelled stays cancelled.
+#[tokio::test]
+async fn a_cancelled_run_is_not_taken_up_by_the_next_service() {
+    let mut service = Service::start(&["--resume-within", "1h"]);
+    let (_, started) = service.post("/run", json!({})).await;
+    let run = started["run"].as_str().unwrap().to_owned();
+    service.post(&format!("/runs/{run}/cancel"), json!({})).await;
+    let pid = service.child.id().to_string();
+    let sent = std::process::Command::new("kill").args(["-s", "TERM", &pid]).status().unwrap();
+    assert!(sent.success());
+    assert_eq!(service.child.wait().unwrap().code(), Some(0));
+    let state = service.folder.path().join("state");
+    let list = crate::support::Program::of(
+        program().arg("--state-dir").arg(&state).args(["runs", "list"]),
+    );
+    assert!(list.ends_with(0).stdout.contains("  cancelled"));
+}
+
+#[tokio::test]
+async fn the_command_line_asks_the_service_that_holds_the_folder() {
+    let service = Service::start(&[]);
+    let (_, started) = service.post("/run", json!({})).await;
+    let run = started["run"].as_str().unwrap().to_owned();
+    service.post(&format!("/runs/{run}/cancel"), json!({})).await;
+    service.ended().await;
+    let state = service.folder.path().join("state");
+    let mut command = program();
+    command.arg("--state-dir").arg(&state).args(["runs", "resume", "--last"]);
+    let told = tokio::task::spawn_blocking(move || crate::support::Program::of(&mut command));
+    told.await.unwrap().ends_with(0);
+    assert_eq!(service.ended().await["status"], "Success");
 }
 
 #[tokio::test]

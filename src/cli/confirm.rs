@@ -2,19 +2,21 @@
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
+use serde_json::{Map, Value};
+
 use super::Trouble;
 use crate::{
     actions,
-    engine::Engine,
-    journal::Target,
-    runbook::{self, Kind, Source, Undo},
+    engine::{Direction, Engine},
+    journal::{Outcome, Run, Target},
+    runbook::{self, Kind, Runbook, Source, Step, Undo},
 };
 
-/// Says what the run would touch and do, and waits for a yes.
+/// Says what would be touched and done, and waits for a yes.
 ///
 /// # Errors
 /// It is not a terminal, the answer was no, or the cluster could not be asked who it is.
-pub(super) async fn ask(engine: &Engine, source: &Source) -> Result<(), Trouble> {
+pub(super) async fn ask(engine: &Engine, source: &Source, what: &str) -> Result<(), Trouble> {
     let target = engine.target_of(source).await?;
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Err(Trouble::Usage(format!(
@@ -22,14 +24,14 @@ pub(super) async fn ask(engine: &Engine, source: &Source) -> Result<(), Trouble>
             in_one_line(&target)
         )));
     }
-    eprint!("{}\n{}Go on? [y/N] ", in_one_line(&target), what_it_does(source));
+    eprint!("{}\n{what}Go on? [y/N] ", in_one_line(&target));
     std::io::stderr().flush()?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;
     if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
         return Ok(());
     }
-    Err(Trouble::Usage("not started".into()))
+    Err(Trouble::Declined)
 }
 
 fn in_one_line(target: &Target) -> String {
@@ -44,13 +46,42 @@ fn in_one_line(target: &Target) -> String {
     if parts.is_empty() { "no cluster at all".into() } else { parts.join(" and ") }
 }
 
-/// The changing steps, each with what its undo would restore.
-fn what_it_does(source: &Source) -> String {
-    let Some(runbook) = runbook::check(source, actions::catalogue()).runbook else {
+/// What a new run would do: what its first steps, which only look, find already now, and every step that changes
+/// something.
+pub(super) async fn what_a_run_does(
+    engine: &Engine,
+    source: &Source,
+    inputs: &Map<String, Value>,
+) -> Result<String, Trouble> {
+    let found = engine.look_ahead(source, inputs).await?;
+    let found: String = found.iter().map(|message| format!("{message}\n")).collect();
+    Ok(found + &changing_steps(source, |_| true))
+}
+
+/// What taking up a run would do: the steps that are left, or what would be put back.
+pub(super) fn what_is_left(source: &Source, run: &Run, direction: Direction) -> String {
+    if direction == Direction::On && !run.is_rolling_back() {
+        let is_left = |step: &Step| {
+            let outcome = run.step(&step.id).and_then(|step| step.outcome.as_ref());
+            !matches!(outcome, Some(Outcome::Completed { .. } | Outcome::Skipped { .. }))
+        };
+        return changing_steps(source, is_left);
+    }
+    let to_undo = run.steps().iter().rev().filter(|step| step.may_need_undo());
+    let lines = to_undo.flat_map(|step| {
+        let changes = step.intent.iter().flat_map(|intent| &intent.changes);
+        let back = changes.map(|c| format!("    {}: {} -> {}\n", c.target, c.after, c.before));
+        std::iter::once(format!("  undo: {}\n", step.name)).chain(back)
+    });
+    lines.collect()
+}
+
+fn changing_steps(source: &Source, is_meant: impl Fn(&Step) -> bool) -> String {
+    let Some(Runbook { steps, .. }) = runbook::check(source, actions::catalogue()).runbook else {
         return String::new();
     };
     let mut text = String::new();
-    for step in &runbook.steps {
+    for step in steps.iter().filter(|step| is_meant(step)) {
         let Some(entry) = actions::find(&step.action) else { continue };
         if entry.kind() != Kind::Change {
             continue;

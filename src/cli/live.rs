@@ -9,7 +9,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::Output;
+use super::{Output, standard_output};
 use crate::journal::{Event, LogLines, Record, Recorder};
 
 /// How often the live line turns.
@@ -53,13 +53,18 @@ async fn next(records: &mut Receiver<Arc<Record>>) -> Option<Arc<Record>> {
 }
 
 async fn plain(mut records: Receiver<Arc<Record>>, title: String) {
-    println!("{title}");
+    tell(&title);
     let mut lines = LogLines::default();
     while let Some(record) = next(&mut records).await {
         for line in lines.lines(&record) {
-            println!("{line}");
+            tell(&line);
         }
     }
+}
+
+/// A reader that went away (`… | head`) does not end the run.
+fn tell(line: &str) {
+    let _ = standard_output::write(&format!("{line}\n"));
 }
 
 async fn live(mut records: Receiver<Arc<Record>>, title: String) {

@@ -1,14 +1,12 @@
 //! `run`: one runbook, from start to end.
 
-use std::sync::Arc;
-
 use super::{
-    Exit, Global, Output, Trouble, confirm, inputs::Inputs, live, signals,
+    Exit, Global, Output, Trouble, confirm, inputs::Inputs, live, signals, standard_output,
     state_folder::StateFolder, world::WorldArguments,
 };
 use crate::{
     engine::{Control, Engine, Request},
-    journal::{Recorder, Run as RunOf, RunId, State, Store, Summary},
+    journal::{Recorder, Run as RunOf, RunId, State, Summary},
 };
 
 /// Runs a runbook and shows its progress.
@@ -37,11 +35,12 @@ impl Run {
         let world = self.world.enter().await?;
         let engine = Engine::new(world.platform.clone(), store, self.world.simulate);
         if !self.world.simulate && !self.yes {
-            confirm::ask(&engine, &source).await?;
+            let what = confirm::what_a_run_does(&engine, &source, &inputs).await?;
+            confirm::ask(&engine, &source, &what).await?;
         }
         let request = Request { source, inputs, actor: actor(), key: None };
         let recorder = engine.accept(request).await?;
-        let exit = drive(&engine, recorder, global.output, folder.is_throwaway()).await;
+        let exit = drive(&engine, recorder, global, self.world.simulate).await;
         if let Some(simulator) = world.simulator {
             simulator.shutdown().await;
         }
@@ -59,42 +58,52 @@ pub(super) fn actor() -> String {
 pub(super) async fn drive(
     engine: &Engine,
     recorder: Recorder,
-    output: Output,
-    is_throwaway: bool,
+    global: &Global,
+    simulated: bool,
 ) -> Result<Exit, Trouble> {
     let id = recorder.run().id.clone();
     let control = Control::default();
     let signals = signals::pass_to(control.clone())?;
-    let display = live::show(&recorder, output);
+    let display = live::show(&recorder, global.output);
     let ended = engine.drive(recorder, control).await;
     signals.abort();
     display.finish().await;
     let state = ended.map_err(Trouble::Journal)?;
-    tell_the_end(engine.store(), &id, state, output, is_throwaway)?;
+    match engine.run(&id) {
+        Ok(run) => tell_the_end(&run, state, global, simulated)?,
+        // How it ended is known; only the report is not to be had.
+        Err(error) => eprintln!("{state}; its journal cannot be read again: {error}"),
+    }
     Ok(exit_of(state))
 }
 
 fn tell_the_end(
-    store: &Arc<dyn Store>,
-    id: &RunId,
+    run: &RunOf,
     state: State,
-    output: Output,
-    is_throwaway: bool,
+    global: &Global,
+    simulated: bool,
 ) -> Result<(), Trouble> {
-    let run = RunOf::read(store.as_ref(), id)?;
-    if output == Output::Json {
-        println!("{:#}", serde_json::json!(Summary::of(&run, true)));
+    if global.output == Output::Json {
+        standard_output::write(&format!("{:#}\n", serde_json::json!(Summary::of(run, true))))?;
         return Ok(());
     }
     if let Some(error) = run.error.as_ref().filter(|_| state != State::Succeeded) {
         eprintln!("{state}: {error}");
     }
-    if state.is_unfinished() && !is_throwaway {
-        eprintln!(
-            "run {id} is not finished; choose one of\n  rafay-relay-sop runs resume {id}\n  rafay-relay-sop runs rollback {id}\n  rafay-relay-sop runs abandon {id}"
-        );
+    // A simulated cluster is gone with this process: there is nothing to go on with.
+    if state.is_unfinished() && !simulated {
+        eprintln!("{}", choices(&run.id, global));
     }
     Ok(())
+}
+
+/// What can be done about an unfinished run, in words that can be typed.
+fn choices(id: &RunId, global: &Global) -> String {
+    let folder = global.state_dir.as_ref().map(|path| format!(" --state-dir {}", path.display()));
+    let folder = folder.unwrap_or_default();
+    let choice = |verb: &str| format!("\n  rafay-relay-sop{folder} runs {verb} {id}");
+    let all: String = ["resume", "rollback", "abandon"].into_iter().map(choice).collect();
+    format!("run {id} is not finished; choose one of{all}")
 }
 
 fn exit_of(state: State) -> Exit {

@@ -39,6 +39,8 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Trouble> {
         let access = self.access()?;
+        // First of all: as the first process of a container, a signal without a handler would be ignored.
+        let told_to_go = told_to_go()?;
         let listener = self.bind().await?;
         let address = listener.local_addr()?;
         let folder = StateFolder::choose(global, self.world.simulate)?;
@@ -46,17 +48,28 @@ impl Serve {
         let world = self.world.enter().await?;
         let engine = Engine::new(world.platform.clone(), store, self.world.simulate);
         let service = Service::new(engine, global.shelf());
-        let now = jiff::Timestamp::now();
-        match service.resume_interrupted(now, self.resume_within.std()).await {
-            Ok(Some(run)) => tracing::info!(run = run.as_str(), "resumed an interrupted run"),
-            Ok(None) => {}
-            Err(error) => tracing::warn!(%error, "an interrupted run is left as it is"),
-        }
+        let resuming = tokio::spawn({
+            let (service, within) = (service.clone(), self.resume_within.std());
+            async move { service.resume_interrupted(within).await }
+        });
         tracing::info!(%address, "listening");
         eprintln!("listening on http://{address}");
-        server::serve(listener, service.clone(), access, told_to_go()?).await?;
-        if tokio::time::timeout(GRACE, service.shut_down()).await.is_err() {
-            tracing::warn!("the call in flight did not end in time; the run can be resumed");
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let stopped = async { stopped.await.unwrap_or_default() };
+        let mut serving = tokio::spawn(server::serve(listener, service.clone(), access, stopped));
+        tokio::select! {
+            () = told_to_go => {}
+            ended = &mut serving => {
+                let why = ended.map_or_else(|error| error.to_string(), |end| format!("{end:?}"));
+                return Err(Trouble::Service(format!("the listener has ended: {why}")));
+            }
+        }
+        resuming.abort();
+        // The listener may be gone already; then there is nobody to tell.
+        let _ = stop.send(());
+        let drain = async { tokio::join!(service.shut_down(), serving) };
+        if tokio::time::timeout(GRACE, drain).await.is_err() {
+            tracing::warn!("not everything in flight ended in time; the run can be resumed");
         }
         Ok(Exit::Done)
     }

@@ -41,10 +41,6 @@ impl StateFolder {
     pub(super) fn for_reading(&self) -> FileStore {
         FileStore::for_reading(&self.path)
     }
-
-    pub(super) fn is_throwaway(&self) -> bool {
-        self._throwaway.is_some()
-    }
 }
 
 fn default_path() -> Result<PathBuf, Trouble> {

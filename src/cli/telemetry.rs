@@ -14,7 +14,7 @@ pub fn start() {
     let json = match std::env::var("SOP_LOG_FORMAT").as_deref() {
         Ok("json") => true,
         Ok(_) => false,
-        Err(_) => std::env::args().any(|argument| argument == "serve"),
+        Err(_) => std::env::args_os().any(|argument| argument == "serve"),
     };
     let default = if json { FOR_A_SERVICE } else { FOR_A_PERSON };
     let asked = std::env::var("SOP_LOG").or_else(|_| std::env::var("RUST_LOG"));

@@ -4,7 +4,7 @@ use std::io;
 
 use serde_json::json;
 
-use super::{Exit, Output};
+use super::{Exit, Output, standard_output};
 use crate::{
     engine::Refusal,
     journal::StoreError,
@@ -18,6 +18,9 @@ pub(super) enum Trouble {
     /// It was called wrongly.
     #[error("{0}")]
     Usage(String),
+    /// The person at the terminal said no.
+    #[error("not started")]
+    Declined,
     /// A runbook cannot be found or read.
     #[error("{0}")]
     Shelf(#[from] ShelfError),
@@ -54,10 +57,10 @@ impl Trouble {
                         anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never;
                     anstream::eprint!("{}", render::human(source_text, findings, color));
                 }
-                Output::Json => println!("{:#}", render::json(source_text, findings)),
+                Output::Json => tell(&format!("{:#}\n", render::json(source_text, findings))),
             }
         } else if output == Output::Json {
-            println!("{:#}", json!({"error": self.to_string()}));
+            tell(&format!("{:#}\n", json!({"error": self.to_string()})));
         }
         eprintln!("error: {self}");
         self.exit()
@@ -66,7 +69,8 @@ impl Trouble {
     fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) => Exit::Usage,
-            Self::Shelf(_)
+            Self::Declined
+            | Self::Shelf(_)
             | Self::Input(_)
             | Self::Refused(_)
             | Self::Store(_)
@@ -76,4 +80,9 @@ impl Trouble {
             Self::Io(_) => Exit::Failed,
         }
     }
+}
+
+/// What went wrong is said on standard error too: a standard output that cannot be written changes nothing.
+fn tell(text: &str) {
+    let _ = standard_output::write(text);
 }

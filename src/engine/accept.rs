@@ -38,7 +38,7 @@ impl Engine {
     pub async fn accept(&self, request: Request) -> Result<Recorder, Refusal> {
         let runbook = checked(&request.source)?;
         let inputs = runbook.bind(&request.inputs).map_err(Refusal::Inputs)?;
-        self.refuse_a_second_run(request.key.as_deref())?;
+        self.refuse_a_second_run()?;
         let target = self.identify(&runbook).await?;
         Ok(self.begin(&runbook, request, inputs, target)?)
     }
@@ -59,7 +59,8 @@ impl Engine {
         target: Target,
     ) -> Result<Recorder, crate::journal::StoreError> {
         let now = self.clock.now();
-        let id = RunId::new(now, &runbook.name, fastrand::u16(..));
+        let last = self.store.list()?.pop();
+        let id = RunId::new(now, &runbook.name, last.as_ref());
         let text = request.source.text().to_owned();
         let started = Started {
             runbook: runbook.name.clone(),
@@ -75,12 +76,9 @@ impl Engine {
     }
 
     /// One unfinished run holds the lock: the natural next run would double again what it has doubled.
-    fn refuse_a_second_run(&self, key: Option<&str>) -> Result<(), Refusal> {
+    fn refuse_a_second_run(&self) -> Result<(), Refusal> {
         for id in self.store.list()?.iter().rev() {
             let run = Run::read(self.store.as_ref(), id)?;
-            if key.is_some() && run.started.key.as_deref() == key {
-                return Err(Refusal::SameKey(id.clone()));
-            }
             // This process holds the folder and is not driving that run: nobody is.
             let state = run.state(false);
             if state.is_unfinished() {

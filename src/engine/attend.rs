@@ -75,7 +75,7 @@ impl Driver<'_> {
         verb: impl Future<Output = actions::Result<T>>,
     ) -> Result<Attended<T>, Halt> {
         let mut verb = pin!(verb);
-        let mut waiting_for = None;
+        let (mut waiting_for, mut is_noted) = (None, false);
         let control = self.control.clone();
         let result = loop {
             tokio::select! {
@@ -83,6 +83,11 @@ impl Driver<'_> {
                 Some(note) = self.notes.receiver.recv() => self.note(step, note, &mut waiting_for)?,
                 result = &mut verb => break result,
                 asked = control.asks(), if cut == Cut::Allowed => return Err(Halt::Asked(asked)),
+                actor = control.cancelled(), if cut == Cut::Never && !is_noted => {
+                    is_noted = true;
+                    // A journal that cannot be written shows itself when the receipt is; the call must end first.
+                    let _ = self.note_cancel(&actor);
+                }
                 () = tokio::time::sleep_until(deadline), if cut == Cut::Allowed => {
                     return Ok(Attended::LateBecause(waiting_for));
                 }

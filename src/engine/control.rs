@@ -34,21 +34,28 @@ impl Control {
         self.shutdown.cancel();
     }
 
-    /// What has been asked for so far.
+    /// What has been asked for so far. A cancel wins: a run that a person stopped must not be taken up again by the
+    /// next process on its own.
     pub(super) fn asked(&self) -> Option<Asked> {
-        if self.shutdown.is_cancelled() {
-            return Some(Asked::ShutDown);
+        if self.cancel.is_cancelled() {
+            return Some(Asked::Cancel(self.actor()));
         }
-        self.cancel.is_cancelled().then(|| Asked::Cancel(self.actor()))
+        self.shutdown.is_cancelled().then_some(Asked::ShutDown)
     }
 
     /// Waits until something is asked for.
     pub(super) async fn asks(&self) -> Asked {
         tokio::select! {
             biased;
+            actor = self.cancelled() => Asked::Cancel(actor),
             () = self.shutdown.cancelled() => Asked::ShutDown,
-            () = self.cancel.cancelled() => Asked::Cancel(self.actor()),
         }
+    }
+
+    /// Waits until somebody asks the run to stop, and says who.
+    pub(super) async fn cancelled(&self) -> String {
+        self.cancel.cancelled().await;
+        self.actor()
     }
 
     fn actor(&self) -> String {

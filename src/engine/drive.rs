@@ -7,7 +7,7 @@ use super::{
     take_up::runbook_of,
 };
 use crate::{
-    journal::{Ending, Event, Outcome, Recorder, State, StoreError},
+    journal::{AfterFailure, Ending, Event, Outcome, Recorder, State, StoreError},
     runbook::{OnFailure, Runbook, Scope, Step},
 };
 
@@ -83,23 +83,23 @@ impl Driver<'_> {
         Ok(Forward::Done)
     }
 
-    /// Writes that a step failed, and what follows from it, in one: a crash between the two would forget the second.
     fn fail(&mut self, step: &Step, error: &str) -> Result<(), StoreError> {
-        let failed = Event::StepFailed {
-            step: step.id.clone(),
-            error: error.to_owned(),
-            continued: step.on_failure == OnFailure::Continue,
+        let then = match step.on_failure {
+            OnFailure::Continue => AfterFailure::Continue,
+            OnFailure::Stop => AfterFailure::Stop,
+            OnFailure::Rollback => AfterFailure::Rollback,
         };
-        let back = (step.on_failure == OnFailure::Rollback)
-            .then(|| Event::RollbackStarted { actor: "on_failure".into() });
-        self.recorder.append(self.engine.clock.now(), [failed].into_iter().chain(back))
+        self.append(Event::StepFailed { step: step.id.clone(), error: error.to_owned(), then })
     }
 
     /// Whether a step's events say that it is over; its output, if it has one, is put within reach of later steps.
     fn is_behind_us(&mut self, step: &Step) -> bool {
         let Some(so_far) = self.recorder.run().step(&step.id) else { return false };
         match &so_far.outcome {
-            None => false,
+            // A failure that ended the run is what a resume is for.
+            None | Some(Outcome::Failed { then: AfterFailure::Stop | AfterFailure::Rollback, .. }) => {
+                false
+            }
             Some(Outcome::Completed { output, .. }) => {
                 self.scope.insert(&step.id, output);
                 true
@@ -121,9 +121,8 @@ impl Driver<'_> {
     /// The failure that led to the rollback, and whatever went wrong on the way back.
     fn why_rolled_back(&self, failures: &[String]) -> Option<String> {
         let cause = self.recorder.run().steps().iter().find_map(|step| match &step.outcome {
-            Some(Outcome::Failed { error, continued: false }) => {
-                Some(format!("{}: {error}", step.name))
-            }
+            Some(Outcome::Failed { then: AfterFailure::Continue, .. }) => None,
+            Some(Outcome::Failed { error, .. }) => Some(format!("{}: {error}", step.name)),
             _ => None,
         });
         let all: Vec<String> = cause.into_iter().chain(failures.iter().cloned()).collect();
@@ -133,13 +132,22 @@ impl Driver<'_> {
     fn end_as_asked(&mut self, asked: Asked) -> Result<State, StoreError> {
         match asked {
             Asked::Cancel(actor) => {
-                self.append(Event::CancelRequested { actor: actor.clone() })?;
+                self.note_cancel(&actor)?;
                 self.end(Ending::Cancelled, Some(format!("cancelled by {actor}")))
             }
             Asked::ShutDown => {
                 self.end(Ending::Interrupted, Some("its process was asked to go away".into()))
             }
         }
+    }
+
+    /// Writes down once that somebody asked the run to stop. It stands in the journal before anything else is done
+    /// about it: a process that dies meanwhile must not be followed by one that goes on.
+    pub(super) fn note_cancel(&mut self, actor: &str) -> Result<(), StoreError> {
+        if self.recorder.run().is_cancel_requested() {
+            return Ok(());
+        }
+        self.append(Event::CancelRequested { actor: actor.to_owned() })
     }
 
     fn end(&mut self, ending: Ending, error: Option<String>) -> Result<State, StoreError> {
@@ -149,6 +157,6 @@ impl Driver<'_> {
 
     /// Writes an event. When this fails, nothing that depends on the event may be done.
     pub(super) fn append(&mut self, event: Event) -> Result<(), StoreError> {
-        self.recorder.append(self.engine.clock.now(), [event])
+        self.recorder.append(self.engine.clock.now(), event)
     }
 }

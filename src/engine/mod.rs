@@ -23,6 +23,7 @@ mod accept;
 mod attend;
 mod control;
 mod drive;
+mod look_ahead;
 mod refusal;
 mod rollback;
 mod step;

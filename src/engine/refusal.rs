@@ -33,9 +33,6 @@ pub enum Refusal {
         /// Why it is not finished.
         cause: Option<String>,
     },
-    /// The same key has started a run before.
-    #[error("run {0} was started with this key before")]
-    SameKey(RunId),
     /// It is over.
     #[error("run {run} is {state}: there is nothing to {verb}")]
     Over {
@@ -64,6 +61,14 @@ pub enum Refusal {
     /// The cluster or the account could not be asked who it is.
     #[error("{0}")]
     Platform(#[from] PlatformError),
+    /// A step that only looks fails already now.
+    #[error("{step}: {error}")]
+    LookAhead {
+        /// The step's name.
+        step: String,
+        /// Why.
+        error: String,
+    },
     /// The state folder.
     #[error("{0}")]
     Store(#[from] StoreError),

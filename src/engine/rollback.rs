@@ -22,11 +22,13 @@ impl Driver<'_> {
                 continue;
             }
             let Verbs::Change(verbs) = &entry_of(step)?.verbs else { continue };
+            if let Some(asked) = self.control.asked() {
+                return Err(Halt::Asked(asked));
+            }
             self.append(Event::Undoing { step: step.id.clone() })?;
             match self.undo(step, verbs).await {
                 Ok(left_alone) => {
                     self.append(Event::Undone { step: step.id.clone(), left_alone })?;
-                    self.audit(step, Way::Undo);
                 }
                 Err(Halt::Failed(error)) => {
                     failures.push(format!("could not undo {}: {error}", step.name));
@@ -49,20 +51,21 @@ impl Driver<'_> {
                 Err(Trouble::Action(error)) => error,
             };
             let text = error.to_string();
-            match (&error, error.cure()) {
-                // Somebody else has a use for it now: it is left as they made it, and said.
-                (Error::Conflict { .. }, _) => return Ok(vec![text]),
-                (_, Cure::Patience) => {
+            match error.cure() {
+                Cure::Patience => {
                     self.be_patient(step, &text, deadline).await?;
                     continue;
                 }
-                (_, Cure::Nothing) => return Err(Halt::Failed(text)),
-                (_, Cure::SendAgain) => {
+                Cure::SendAgain => {
                     let generation = self.generation(step);
                     let (step, error) = (step.id.clone(), text.clone());
                     self.append(Event::OperationFailed { step, generation, error })?;
                 }
-                (_, Cure::Retry) => {}
+                // An undo returns what it leaves alone. A conflict that it stumbles over half way is somebody who is
+                // at work right now: it looks again.
+                Cure::Nothing if matches!(error, Error::Conflict { .. }) => {}
+                Cure::Nothing => return Err(Halt::Failed(text)),
+                Cure::Retry => {}
             }
             attempt += 1;
             let late = !self.pause(back_off(step.retry, attempt), deadline).await?;

@@ -49,16 +49,17 @@ pub(super) enum Way {
 impl Driver<'_> {
     /// Takes a step to its end.
     pub(super) async fn take_step(&mut self, step: &Step) -> Result<(), Halt> {
-        let applies = step.applies(&self.scope).map_err(|error| Halt::Failed(error.to_string()))?;
-        if !applies {
+        let applies = step.applies(&self.scope);
+        if let Ok(false) = applies {
             return Ok(self.append(Event::StepSkipped {
                 step: step.id.clone(),
                 name: step.name.clone(),
                 because: "its `when` is false".into(),
             })?);
         }
-        let entry = entry_of(step)?;
         let deadline = self.begin(step)?;
+        applies.map_err(|error| Halt::Failed(error.to_string()))?;
+        let entry = entry_of(step)?;
         loop {
             match self.attempt(step, entry, deadline).await {
                 Ok(()) => return Ok(()),
@@ -163,7 +164,6 @@ impl Driver<'_> {
             generation,
             receipt: receipt.clone(),
         })?;
-        self.audit(step, Way::Apply);
         Ok(receipt)
     }
 
@@ -277,29 +277,6 @@ impl Driver<'_> {
         let hash = Sha256::digest(token.as_bytes());
         let text: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
         self.engine.platform.writer(&text)
-    }
-
-    /// One structured line a changed target, for whoever must know later who did what.
-    pub(super) fn audit(&self, step: &Step, way: Way) {
-        let run = self.recorder.run();
-        for change in self.intent(step).into_iter().flat_map(|intent| &intent.changes) {
-            let (before, after) = match way {
-                Way::Apply => (&change.before, &change.after),
-                Way::Undo => (&change.after, &change.before),
-            };
-            tracing::info!(
-                target: "audit",
-                who = run.started.actor,
-                run = run.id.as_str(),
-                step = step.id,
-                action = step.action,
-                way = ?way,
-                on = change.target,
-                %before,
-                %after,
-                "changed"
-            );
-        }
     }
 }
 

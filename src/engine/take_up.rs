@@ -41,12 +41,19 @@ impl Engine {
         let runbook = runbook_of(run)?;
         refuse_other_revisions(run, &runbook)?;
         run.started.target.same_as(&self.identify(&runbook).await?)?;
-        let already_back = run.is_rolling_back();
-        let resumed = Event::RunResumed { actor: actor.into(), version: VERSION.into() };
-        let back = (direction == Direction::Back && !already_back)
-            .then(|| Event::RollbackStarted { actor: actor.into() });
-        recorder.append(self.clock.now(), [resumed].into_iter().chain(back))?;
+        let back = direction == Direction::Back;
+        let resumed =
+            Event::RunResumed { actor: actor.into(), version: VERSION.into(), back };
+        recorder.append(self.clock.now(), resumed)?;
         Ok(recorder)
+    }
+
+    /// A run as it stands.
+    ///
+    /// # Errors
+    /// There is no such run, or its journal cannot be read.
+    pub fn run(&self, id: &RunId) -> Result<Run, Refusal> {
+        Ok(Run::read(self.store.as_ref(), id)?)
     }
 
     /// The text that a run began with.
@@ -54,7 +61,7 @@ impl Engine {
     /// # Errors
     /// There is no such run, or its journal cannot be read.
     pub fn source_of(&self, id: &RunId) -> Result<Source, Refusal> {
-        Ok(source_of(&Run::read(self.store.as_ref(), id)?))
+        Ok(source_of(&self.run(id)?))
     }
 }
 
@@ -65,7 +72,7 @@ impl Engine {
 pub fn abandon(store: Arc<dyn Store>, id: &RunId, actor: &str) -> Result<(), Refusal> {
     let mut recorder = Recorder::take_up(store, id)?;
     refuse_if_over(recorder.run(), "abandon")?;
-    recorder.append(Timestamp::now(), [Event::Abandoned { actor: actor.into() }])?;
+    recorder.append(Timestamp::now(), Event::Abandoned { actor: actor.into() })?;
     Ok(())
 }
 

@@ -28,6 +28,9 @@ pub enum Event {
         actor: String,
         /// The version of the program that goes on with it.
         version: String,
+        /// Whether it goes back: from here on steps are undone, the last first.
+        #[serde(default)]
+        back: bool,
     },
     /// A step began.
     StepStarted {
@@ -125,17 +128,12 @@ pub enum Event {
         step: String,
         /// Why.
         error: String,
-        /// Whether the run goes on without it (`on_failure: continue`).
-        continued: bool,
+        /// What follows from it. It stands in the same event, so that no crash can come between the two.
+        then: AfterFailure,
     },
     /// Somebody asked the run to stop.
     CancelRequested {
         /// Who.
-        actor: String,
-    },
-    /// From here on steps are undone, the last first.
-    RollbackStarted {
-        /// Who asked for it, or `on_failure`.
         actor: String,
     },
     /// A step's undo began.
@@ -172,6 +170,18 @@ pub enum Event {
         /// Who.
         actor: String,
     },
+}
+
+/// What follows from a step's failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AfterFailure {
+    /// The run goes on without the step.
+    Continue,
+    /// The run stops; nothing more is changed.
+    Stop,
+    /// What took effect is undone.
+    Rollback,
 }
 
 /// How a run came to a stop.
@@ -306,8 +316,8 @@ impl Event {
             | Self::Prepared { .. }
             | Self::Applied { .. }
             | Self::OperationFailed { .. }
+            | Self::StepFailed { .. }
             | Self::CancelRequested { .. }
-            | Self::RollbackStarted { .. }
             | Self::Undoing { .. }
             | Self::Undone { .. }
             | Self::UndoFailed { .. }
@@ -319,8 +329,7 @@ impl Event {
             | Self::Said { .. }
             | Self::Waiting { .. }
             | Self::AttemptFailed { .. }
-            | Self::Completed { .. }
-            | Self::StepFailed { .. } => false,
+            | Self::Completed { .. } => false,
         }
     }
 }

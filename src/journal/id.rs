@@ -2,8 +2,12 @@
 
 use std::{fmt, str::FromStr};
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp, civil::DateTime, tz::TimeZone};
 use serde::{Deserialize, Serialize};
+
+/// How a name begins; sorts by time.
+const TIME: &str = "%Y%m%dT%H%M%SZ";
+const SECOND: SignedDuration = SignedDuration::from_secs(1);
 
 /// A run's name, such as `20261123T061700Z-relay-scale-7f3a`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -16,11 +20,22 @@ pub struct RunId(String);
 pub struct NotARunId(String);
 
 impl RunId {
-    /// A new name for a run of `runbook` that starts `now`; `salt` tells runs of the same second apart.
-    pub fn new(now: Timestamp, runbook: &str, salt: u16) -> Self {
-        let time = now.to_zoned(TimeZone::UTC).strftime("%Y%m%dT%H%M%SZ");
+    /// A new name for a run of `runbook` that starts `now`, which sorts after `last`: of two runs in the same second,
+    /// or after the clock went back, the later one must still be the latest.
+    pub fn new(now: Timestamp, runbook: &str, last: Option<&Self>) -> Self {
+        let time = last.and_then(Self::second).map_or(now, |last| now.max(last + SECOND));
+        let time = time.to_zoned(TimeZone::UTC).strftime(TIME);
         let stem: String = runbook.chars().filter(|c| is_allowed(*c)).take(80).collect();
+        // Two state folders may hold runs of the same second; people carry their names about.
+        let salt = fastrand::u16(..);
         Self(format!("{time}-{stem}-{salt:04x}"))
+    }
+
+    /// The second in its name.
+    fn second(&self) -> Option<Timestamp> {
+        let time = self.0.split('-').next()?;
+        let parsed = DateTime::strptime(TIME, time).ok()?;
+        Some(parsed.to_zoned(TimeZone::UTC).ok()?.timestamp())
     }
 
     /// The name as text.
@@ -73,9 +88,19 @@ mod tests {
 
     #[test]
     fn a_new_name_reads_back() {
-        let id = RunId::new(Timestamp::UNIX_EPOCH, "relay_scale/../x", 0x7f3a);
-        assert_eq!(id.as_str(), "19700101T000000Z-relayscalex-7f3a");
+        let id = RunId::new(Timestamp::UNIX_EPOCH, "relay_scale/../x", None);
+        assert!(id.as_str().starts_with("19700101T000000Z-relayscalex-"), "{id}");
         assert_eq!(id.as_str().parse::<RunId>().unwrap(), id);
+    }
+
+    #[test]
+    fn a_later_run_has_a_later_name_whatever_the_clock_says() {
+        let mut last = RunId::new(Timestamp::UNIX_EPOCH, "z", None);
+        for runbook in ["z", "a", "m"] {
+            let next = RunId::new(Timestamp::UNIX_EPOCH, runbook, Some(&last));
+            assert!(next > last, "{next} > {last}");
+            last = next;
+        }
     }
 
     #[test]

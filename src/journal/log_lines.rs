@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::{Ending, Event, Record, Started};
+use super::{AfterFailure, Ending, Event, Record, Started};
 
 /// Turns records into lines, one at a time. It remembers step names between them.
 #[derive(Debug, Default)]
@@ -36,7 +36,8 @@ impl LogLines {
     fn texts(&mut self, event: &Event) -> Vec<String> {
         match event {
             Event::RunStarted(started) => vec![start(started)],
-            Event::RunResumed { actor, .. } => vec![format!("Resumed by {actor}")],
+            Event::RunResumed { actor, back: false, .. } => vec![format!("Resumed by {actor}")],
+            Event::RunResumed { actor, .. } => vec![format!("Rolling back, asked by {actor}")],
             Event::StepStarted { step, name } => {
                 self.names.insert(step.clone(), name.clone());
                 vec![format!("Starting step: {name}")]
@@ -65,11 +66,12 @@ impl LogLines {
                 .cloned()
                 .chain([format!("Completed step: {}", self.name(step))])
                 .collect(),
-            Event::StepFailed { step, error, .. } => {
-                vec![format!("Failed step: {}: {error}", self.name(step))]
+            Event::StepFailed { step, error, then } => {
+                let failed = format!("Failed step: {}: {error}", self.name(step));
+                let back = (*then == AfterFailure::Rollback).then(|| "Rolling back".to_owned());
+                [failed].into_iter().chain(back).collect()
             }
             Event::CancelRequested { actor } => vec![format!("Cancel requested by {actor}")],
-            Event::RollbackStarted { actor } => vec![format!("Rolling back, asked by {actor}")],
             Event::Undoing { step } => vec![format!("Undoing step: {}", self.name(step))],
             Event::Undone { step, left_alone } => left_alone
                 .iter()

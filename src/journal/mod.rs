@@ -13,6 +13,7 @@
 //!
 //! This room may know nothing else of the program: no clock (times are handed in), no actions, no runbook.
 
+mod audit;
 mod event;
 mod file_store;
 mod id;
@@ -23,7 +24,7 @@ mod store;
 mod summary;
 
 pub use event::{
-    AwsTarget, Change, Ending, Event, KubernetesTarget, Record, Started, Target, TargetMismatch,
+    AfterFailure, AwsTarget, Change, Ending, Event, KubernetesTarget, Record, Started, Target, TargetMismatch,
 };
 pub use file_store::{FileStore, Owner};
 pub use id::RunId;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::sync::broadcast;
 
-use super::{Event, Record, Run, RunId, Started, Store, StoreError};
+use super::{Event, Record, audit, Run, RunId, Started, Store, StoreError};
 
 /// How many records a slow listener may fall behind before it misses some; it then reads the store.
 const LISTENERS_BACKLOG: usize = 4096;
@@ -30,7 +30,8 @@ impl Recorder {
     ) -> Result<Self, StoreError> {
         let first = Record { seq: 0, time: now, event: Event::RunStarted(Box::new(started)) };
         store.append(&id, 0, std::slice::from_ref(&first), true)?;
-        let run = Run::of(&id, &[first]).expect("its first event starts a run");
+        let run = Run::of(&id, std::slice::from_ref(&first)).expect("its first event starts a run");
+        audit::tell(&run, &first);
         Ok(Self::on(store, run))
     }
 
@@ -58,28 +59,19 @@ impl Recorder {
         self.listeners.subscribe()
     }
 
-    /// Appends events together, durably where the kind of one of them asks for it: after a crash either the first of
-    /// them are there or all, never a later one alone.
+    /// Appends an event, durably where its kind asks for it.
     ///
     /// # Errors
-    /// The store could not keep them. Then they have not happened, and what depends on them must not be done.
-    pub fn append(
-        &mut self,
-        now: Timestamp,
-        events: impl IntoIterator<Item = Event>,
-    ) -> Result<(), StoreError> {
-        let records: Vec<Record> = events
-            .into_iter()
-            .zip(self.run.events..)
-            .map(|(event, seq)| Record { seq, time: now, event })
-            .collect();
-        let sync = records.iter().any(|record| record.event.must_be_synced());
-        self.store.append(&self.run.id, self.run.events, &records, sync)?;
-        for record in records {
-            self.run.apply(&record);
-            // Nobody listening is fine.
-            let _ = self.listeners.send(Arc::new(record));
-        }
+    /// The store could not keep it. Then it has not happened, and what depends on it must not be done.
+    pub fn append(&mut self, now: Timestamp, event: Event) -> Result<(), StoreError> {
+        let sync = event.must_be_synced();
+        let record = Record { seq: self.run.events, time: now, event };
+        let records = std::slice::from_ref(&record);
+        self.store.append(&self.run.id, self.run.events, records, sync)?;
+        self.run.apply(&record);
+        audit::tell(&self.run, &record);
+        // Nobody listening is fine.
+        let _ = self.listeners.send(Arc::new(record));
         Ok(())
     }
 }

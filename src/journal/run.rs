@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Change, Ending, Event, Record, RunId, Started};
+use super::{AfterFailure, Change, Ending, Event, Record, RunId, Started};
 
 /// Where a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,9 +101,13 @@ pub struct Run {
     /// Its steps in the order in which they began; steps that have not begun are not here.
     steps: Vec<Step>,
     places: HashMap<String, usize>,
+    /// Who last started it or took it up.
+    pub actor: String,
     /// The state of a run whose process lives.
     state: State,
     rolling_back: bool,
+    /// Somebody asked it to stop, and it has not stopped yet.
+    cancel_requested: bool,
     last_event_at: Timestamp,
 }
 
@@ -165,8 +169,8 @@ pub enum Outcome {
     Failed {
         /// Why.
         error: String,
-        /// Whether the run went on without it.
-        continued: bool,
+        /// What followed from it.
+        then: AfterFailure,
     },
 }
 
@@ -230,17 +234,31 @@ impl Run {
             events: 1,
             steps: Vec::new(),
             places: HashMap::new(),
+            actor: started.actor.clone(),
             state: State::Running,
             rolling_back: false,
+            cancel_requested: false,
             last_event_at: first.time,
         };
         rest.iter().for_each(|record| run.apply(record));
         Some(run)
     }
 
-    /// Its state; `is_live` says whether a process is at work on it.
+    /// Its state; `is_live` says whether a process is at work on it. A run whose process died after somebody asked it
+    /// to stop counts as cancelled: nobody may take it up but a person.
     pub fn state(&self, is_live: bool) -> State {
-        if self.state.is_active() && !is_live { State::Interrupted } else { self.state }
+        match (self.state, is_live) {
+            (State::Running | State::RollingBack, false) if self.cancel_requested => {
+                State::Cancelled
+            }
+            (State::Running | State::RollingBack, false) => State::Interrupted,
+            (state, _) => state,
+        }
+    }
+
+    /// Whether somebody has asked it to stop since it was last taken up.
+    pub fn is_cancel_requested(&self) -> bool {
+        self.cancel_requested
     }
 
     /// Whether it is on its way back: resuming it goes on undoing.
@@ -268,7 +286,7 @@ impl Run {
         let time = record.time;
         match &record.event {
             Event::RunStarted(_) => {}
-            Event::RunResumed { .. } => self.resume(),
+            Event::RunResumed { actor, back, .. } => self.resume(actor, *back),
             Event::StepStarted { step, name } => self.begin(step, name, time),
             Event::StepResumed { step, name } => self.begin(step, name, time),
             Event::StepSkipped { step, name, because } => {
@@ -295,16 +313,12 @@ impl Run {
                 let outcome = Outcome::Completed { revision: *revision, output: output.clone() };
                 self.end_step(step, time, outcome);
             }
-            Event::StepFailed { step, error, continued } => {
-                let outcome = Outcome::Failed { error: error.clone(), continued: *continued };
+            Event::StepFailed { step, error, then } => {
+                let outcome = Outcome::Failed { error: error.clone(), then: *then };
                 self.end_step(step, time, outcome);
+                self.follow_failure(*then, error);
             }
-            Event::CancelRequested { .. } => {}
-            Event::RollbackStarted { .. } => {
-                self.rolling_back = true;
-                self.state = State::RollingBack;
-                self.ended_at = None;
-            }
+            Event::CancelRequested { .. } => self.cancel_requested = true,
             Event::Undoing { step } => self.at(step).undo = Some(Undo::Started),
             Event::Undone { step, left_alone } => {
                 self.at(step).undo = Some(Undo::Done(left_alone.clone()));
@@ -324,18 +338,30 @@ impl Run {
 
     /// After a crash the open step keeps the time and the attempts that it has used; after a stop that a person has
     /// seen it begins afresh (`end` saw to that).
-    fn resume(&mut self) {
+    fn resume(&mut self, actor: &str, back: bool) {
         let last = self.last_event_at;
         self.steps.iter_mut().for_each(|step| step.pause(last));
-        for step in &mut self.steps {
-            if matches!(step.outcome, Some(Outcome::Failed { continued: false, .. })) {
-                step.outcome = None;
-                step.ended_at = None;
-            }
-        }
+        actor.clone_into(&mut self.actor);
+        self.rolling_back |= back;
+        self.cancel_requested = false;
         self.state = if self.rolling_back { State::RollingBack } else { State::Running };
         self.error = None;
         self.ended_at = None;
+    }
+
+    fn follow_failure(&mut self, then: AfterFailure, error: &str) {
+        match then {
+            AfterFailure::Continue => {}
+            // Its end follows; a crash in between must not make it look as if it could go on by itself.
+            AfterFailure::Stop => {
+                self.state = State::Failed;
+                self.error = Some(error.to_owned());
+            }
+            AfterFailure::Rollback => {
+                self.rolling_back = true;
+                self.state = State::RollingBack;
+            }
+        }
     }
 
     fn end(&mut self, ending: Ending, error: Option<String>, time: Timestamp) {
@@ -355,6 +381,8 @@ impl Run {
         name.clone_into(&mut step.name);
         step.began_at.get_or_insert(time);
         step.running_since = Some(time);
+        step.outcome = None;
+        step.ended_at = None;
     }
 
     fn end_step(&mut self, id: &str, time: Timestamp, outcome: Outcome) {
@@ -413,7 +441,7 @@ mod tests {
     }
 
     fn resumed() -> Event {
-        Event::RunResumed { actor: "me".into(), version: "0".into() }
+        Event::RunResumed { actor: "me".into(), version: "0".into(), back: false }
     }
 
     fn ended(ending: Ending) -> Event {
@@ -442,14 +470,33 @@ mod tests {
         let run = run(vec![
             started(),
             attempt_failed(),
-            Event::StepFailed { step: "a".into(), error: "no".into(), continued: false },
+            Event::StepFailed { step: "a".into(), error: "no".into(), then: AfterFailure::Stop },
             ended(Ending::Failed),
             resumed(),
         ]);
         let step = run.step("a").unwrap();
         assert_eq!((step.spent(), step.failed_attempts), (Duration::ZERO, 0));
-        assert_eq!(step.outcome, None);
+        assert!(step.outcome.is_some(), "why it failed is known until it is taken again");
         assert_eq!(run.state(true), State::Running);
+    }
+
+    #[test]
+    fn a_run_that_was_asked_to_stop_waits_for_a_person_whatever_happens() {
+        let run = run(vec![started(), Event::CancelRequested { actor: "me".into() }]);
+        assert_eq!(run.state(true), State::Running);
+        assert_eq!(run.state(false), State::Cancelled);
+    }
+
+    #[test]
+    fn a_failure_that_stops_the_run_needs_no_second_event() {
+        let failed = Event::StepFailed {
+            step: "a".into(),
+            error: "no".into(),
+            then: AfterFailure::Stop,
+        };
+        let run = run(vec![started(), failed]);
+        assert_eq!(run.state(false), State::Failed);
+        assert_eq!(run.error.as_deref(), Some("no"));
     }
 
     #[test]
@@ -475,7 +522,11 @@ mod tests {
     fn a_resumed_rollback_goes_on_rolling_back() {
         let run = run(vec![
             started(),
-            Event::RollbackStarted { actor: "me".into() },
+            Event::StepFailed {
+                step: "a".into(),
+                error: "no".into(),
+                then: AfterFailure::Rollback,
+            },
             ended(Ending::RollbackFailed),
             resumed(),
         ]);

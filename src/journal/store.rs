@@ -31,9 +31,15 @@ pub trait Store: Send + Sync {
     /// The medium failed.
     fn list(&self) -> Result<Vec<RunId>, StoreError>;
 
-    /// Whether a living process holds the right to write here. A run that its events call running, in a store that
-    /// nobody writes to, was interrupted.
-    fn has_live_writer(&self) -> bool;
+    /// Whether a living process is writing this run. One that its events call running, and that nobody writes, was
+    /// interrupted. To be asked before the run is read: a run that ends in between then has its end.
+    fn is_live(&self, run: &RunId) -> bool;
+
+    /// Whether a run could be written now.
+    ///
+    /// # Errors
+    /// Why not: a full disk, a folder that has become read-only.
+    fn check_writable(&self) -> Result<(), StoreError>;
 }
 
 /// Why a store could not do what it was asked.
@@ -49,7 +55,7 @@ pub enum StoreError {
     },
     /// Another process writes here.
     #[error(
-        "the state folder {path} is in use by {owner}; wait for it to end, or name another folder with --state-dir"
+        "the state folder {path} is in use by {owner}: wait for it to end, or tell it what to do"
     )]
     Held {
         /// The folder.
@@ -73,7 +79,7 @@ pub enum StoreError {
     },
     /// A journal that cannot be trusted. It is never written to.
     #[error(
-        "the journal {path} is damaged at line {line}: {why}; it is left as it is, and no run of it can go on"
+        "the journal {path} is damaged at line {line}: {why}; it is left as it is; move it away to go on without this run"
     )]
     Damaged {
         /// The file.

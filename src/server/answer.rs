@@ -110,9 +110,9 @@ impl From<Refusal> for Refused {
                 let choices = ["resume", "rollback", "abandon"];
                 Self::busy(run.as_str(), state.as_str(), &message, &choices)
             }
-            Refusal::SameKey(_) | Refusal::Over { .. } => Self::conflict(&message),
+            Refusal::Over { .. } => Self::conflict(&message),
             Refusal::OtherRevision { .. } | Refusal::OtherTarget(_) => Self::conflict(&message),
-            Refusal::Platform(_) => Self::new(StatusCode::BAD_GATEWAY, &message),
+            Refusal::Platform(_) | Refusal::LookAhead { .. } => Self::new(StatusCode::BAD_GATEWAY, &message),
             Refusal::Store(StoreError::NoSuchRun { .. }) => Self::not_found(&message),
             Refusal::Store(_) => Self::unavailable(&message),
         }

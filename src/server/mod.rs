@@ -8,6 +8,7 @@ mod answer;
 mod auth;
 mod routes;
 mod same_site;
+mod seat;
 mod service;
 mod views;
 
@@ -15,13 +16,13 @@ use std::{net::SocketAddr, time::Duration};
 
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
-    http::StatusCode,
-    middleware,
+    extract::{DefaultBodyLimit, Request},
+    middleware::{self, Next},
+    response::Response,
     routing::{get, post},
 };
 use tokio::net::TcpListener;
-use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer, trace::TraceLayer};
+use tower_http::{catch_panic::CatchPanicLayer, trace::TraceLayer};
 
 use crate::runbook::MAX_BYTES;
 pub use auth::{Access, BadToken};
@@ -43,7 +44,8 @@ pub fn router(service: Service, access: Access) -> Router {
         .route("/runs", get(routes::runs))
         .route("/runs/{id}", get(routes::run));
     let mutating = Router::new()
-        .route("/run", get(routes::start).post(routes::start))
+        // HEAD would otherwise be answered by the handler of GET, and start a run.
+        .route("/run", get(routes::start).post(routes::start).head(routes::no_such_method))
         .route("/runs/{id}/cancel", post(routes::cancel))
         .route("/runs/{id}/resume", post(routes::resume))
         .route("/runs/{id}/rollback", post(routes::rollback))
@@ -55,11 +57,21 @@ pub fn router(service: Service, access: Access) -> Router {
         .method_not_allowed_fallback(routes::no_such_method)
         .layer(middleware::from_fn_with_state(access, same_site::refuse_other_sites))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
-        .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, LONGEST_REQUEST))
+        .layer(middleware::from_fn(end_in_time))
         // A fault of ours in one handler must not look like a broken network to the caller.
         .layer(CatchPanicLayer::custom(answer::panicked))
         .layer(TraceLayer::new_for_http())
         .with_state(service)
+}
+
+/// A request that takes too long is answered; what it has begun to ask of the cluster is dropped.
+async fn end_in_time(request: Request, next: Next) -> Result<Response, answer::Refused> {
+    tokio::time::timeout(LONGEST_REQUEST, next.run(request)).await.map_err(|_| {
+        answer::Refused::of(
+            axum::http::StatusCode::GATEWAY_TIMEOUT,
+            "the cluster or the account did not answer in time; nothing was started",
+        )
+    })
 }
 
 /// Answers requests until `stop` resolves, then finishes those under way.

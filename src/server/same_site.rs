@@ -33,9 +33,11 @@ fn judge(headers: &HeaderMap, loopback_only: bool) -> Result<(), &'static str> {
     if site.is_some_and(|site| !matches!(site, "none" | "same-origin")) {
         return Err("requests from another site's page are refused");
     }
-    if let Some(origin) = text(header::ORIGIN) {
-        let origin_host = origin.split_once("://").map_or(origin, |(_, host)| host);
-        if !origin_host.eq_ignore_ascii_case(host) {
+    // Over plain http a browser sends no fetch metadata, and for a picture no origin either: the referrer tells.
+    for page in [header::ORIGIN, header::REFERER].into_iter().filter_map(text) {
+        let page_host = page.split_once("://").map_or(page, |(_, rest)| rest);
+        let page_host = page_host.split('/').next().unwrap_or_default();
+        if !page_host.eq_ignore_ascii_case(host) {
             return Err("requests from another site's page are refused");
         }
     }
@@ -65,11 +67,13 @@ mod tests {
 
     #[test]
     fn people_and_programs_pass_and_other_sites_do_not() {
-        let cases: [(&[(&str, &str)], bool); 8] = [
+        let cases: [(&[(&str, &str)], bool); 10] = [
             (&[("host", "localhost:8080")], true),
             (&[("host", "127.0.0.1:8080"), ("sec-fetch-site", "none")], true),
             (&[("host", "[::1]:8080")], true),
             (&[("host", "127.0.0.1:80"), ("origin", "http://127.0.0.1:80")], true),
+            (&[("host", "127.0.0.1:80"), ("referer", "http://127.0.0.1:80/x")], true),
+            (&[("host", "127.0.0.1:80"), ("referer", "http://evil.example/x")], false),
             (&[("host", "evil.example:8080")], false),
             (&[("host", "localhost:8080"), ("origin", "http://evil.example")], false),
             (&[("host", "localhost:8080"), ("origin", "null")], false),

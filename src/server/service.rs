@@ -1,21 +1,28 @@
 //! The one active run of a service, and everything that can be asked of it.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
-use tokio::sync::{Mutex as AsyncMutex, watch};
+use tokio::sync::Mutex as AsyncMutex;
 
-use super::{answer::Refused, views};
+use super::{answer::Refused, seat::Seat, views};
 use crate::{
     engine::{self, Control, Direction, Engine, Refusal, Request, abandon},
     journal::{Recorder, Run, RunId, State, Store, StoreError, Summary},
     runbook::Source,
     shelf::Shelf,
 };
+
+/// How long to wait before an interrupted run is tried to be taken up again. After a reboot the network, the API
+/// server or the credentials come some seconds after the service.
+const RESUME_PAUSE: Duration = Duration::from_secs(5);
 
 /// The service; clones share it.
 #[derive(Clone)]
@@ -26,16 +33,12 @@ pub struct Service {
 struct Shared {
     engine: Engine,
     shelf: Shelf,
-    /// Held while a run is being accepted, so that two requests at once cannot both find the place free.
+    /// Held while a run is being accepted, so that two requests at once cannot both find the seat free.
     accepting: AsyncMutex<()>,
-    active: Mutex<Option<Active>>,
-    /// Whether a run is being driven; for whoever waits for its end.
-    busy: watch::Sender<bool>,
-}
-
-struct Active {
-    id: RunId,
-    control: Control,
+    seat: Seat,
+    closing: AtomicBool,
+    /// The run whose journal could not be written, and why.
+    trouble: Mutex<Option<(RunId, String)>>,
 }
 
 impl Service {
@@ -45,26 +48,40 @@ impl Service {
             engine,
             shelf,
             accepting: AsyncMutex::default(),
-            active: Mutex::default(),
-            busy: watch::Sender::new(false),
+            seat: Seat::default(),
+            closing: AtomicBool::default(),
+            trouble: Mutex::default(),
         };
         Self { shared: Arc::new(shared) }
     }
 
     /// Takes up a run that this service was driving when it died, if that was not long ago. An older one waits for a
-    /// person: the world may have changed too much.
-    ///
-    /// # Errors
-    /// The run cannot be taken up; it stays as it is.
-    pub async fn resume_interrupted(
-        &self,
-        now: Timestamp,
-        within: Duration,
-    ) -> Result<Option<RunId>, Refusal> {
+    /// person: the world may have changed too much. Tries again while the cluster or the account does not answer.
+    pub async fn resume_interrupted(&self, within: Duration) {
+        loop {
+            match self.resume_once(within).await {
+                Ok(None) => return,
+                Ok(Some(run)) => {
+                    return tracing::info!(run = run.as_str(), "resumed an interrupted run");
+                }
+                Err(Refusal::Platform(error)) if error.can_heal() => {
+                    tracing::warn!(%error, "an interrupted run cannot be taken up yet");
+                    tokio::time::sleep(RESUME_PAUSE).await;
+                }
+                Err(error) => {
+                    return tracing::warn!(%error, "an interrupted run is left as it is");
+                }
+            }
+        }
+    }
+
+    async fn resume_once(&self, within: Duration) -> Result<Option<RunId>, Refusal> {
+        let _accepting = self.shared.accepting.lock().await;
         let Some(run) = self.latest()? else { return Ok(None) };
-        let age = Duration::try_from(now - run.last_event_at()).unwrap_or_default();
-        let ours = run.started.actor.starts_with("http");
-        if !ours || run.state(false) != State::Interrupted || age > within {
+        let age = Duration::try_from(Timestamp::now() - run.last_event_at()).unwrap_or_default();
+        let ours = run.actor.starts_with("http");
+        let is_driven = self.shared.seat.run().is_some();
+        if is_driven || !ours || run.state(false) != State::Interrupted || age > within {
             return Ok(None);
         }
         let recorder = self.shared.engine.take_up(&run.id, Direction::On, "http:restart").await?;
@@ -72,13 +89,13 @@ impl Service {
         Ok(Some(run.id))
     }
 
-    /// Leaves the active run to be resumed, and waits until its call in flight is in the journal.
+    /// Starts nothing more, leaves the active run to be resumed, and waits until its call in flight is in the
+    /// journal.
     pub async fn shut_down(&self) {
-        if let Some(active) = self.active().as_ref() {
-            active.control.shut_down();
-        }
-        // The sender lives as long as `self`.
-        let _ = self.shared.busy.subscribe().wait_for(|busy| !busy).await;
+        self.shared.closing.store(true, Ordering::SeqCst);
+        // A run that is being accepted right now is seated first, and then told to stop like any other.
+        drop(self.shared.accepting.lock().await);
+        self.shared.seat.clear().await;
     }
 
     pub(super) async fn start(
@@ -90,10 +107,10 @@ impl Service {
     ) -> Result<Value, Refused> {
         let source = self.shared.shelf.by_name(runbook)?;
         let _accepting = self.shared.accepting.lock().await;
-        if let Some(same) = self.run_with_key(key.as_deref())? {
-            return Ok(views::started(&same));
+        if let Some(earlier) = self.run_with_key(key.as_deref())? {
+            return same_request(&earlier, &source, &inputs);
         }
-        self.refuse_while_active()?;
+        self.refuse_unless_free()?;
         let request = Request { source, inputs, actor, key };
         let recorder = self.shared.engine.accept(request).await?;
         let answer = views::started(recorder.run());
@@ -108,7 +125,7 @@ impl Service {
         actor: &str,
     ) -> Result<Value, Refused> {
         let _accepting = self.shared.accepting.lock().await;
-        self.refuse_while_active()?;
+        self.refuse_unless_free()?;
         let recorder = self.shared.engine.take_up(id, direction, actor).await?;
         let answer = views::started(recorder.run());
         self.drive(recorder);
@@ -116,8 +133,8 @@ impl Service {
     }
 
     pub(super) fn cancel(&self, id: &RunId, actor: &str) -> Result<(), Refused> {
-        if let Some(active) = self.active().as_ref().filter(|active| active.id == *id) {
-            active.control.cancel(actor);
+        if let Some(control) = self.shared.seat.control_of(id) {
+            control.cancel(actor);
             return Ok(());
         }
         let state = Run::read(self.store().as_ref(), id)?.state(false);
@@ -134,7 +151,7 @@ impl Service {
 
     /// Of the run that was asked for; else the active one; else the latest; else idle.
     pub(super) fn status(&self, id: Option<&RunId>) -> Result<Value, Refused> {
-        let active = self.active().as_ref().map(|active| active.id.clone());
+        let active = self.shared.seat.run();
         let latest = || self.store().list().map(|mut runs| runs.pop());
         let id = match id.cloned().or(active) {
             Some(id) => id,
@@ -147,7 +164,7 @@ impl Service {
         let records = self.store().read(&id)?;
         let run = Run::of(&id, &records)
             .ok_or_else(|| Refused::unavailable("the run's journal has no beginning"))?;
-        Ok(views::status(&run, &records, is_live))
+        Ok(views::status(&run, &records, is_live, self.trouble_of(&id).as_deref()))
     }
 
     /// Checks a runbook's text, which is then forgotten: nothing that is sent here can be run. A text that takes
@@ -183,37 +200,45 @@ impl Service {
         Ok(Summary::of(&Run::read(self.store().as_ref(), id)?, is_live))
     }
 
-    /// Whether runs can be kept: the state folder can be read.
+    /// Whether a run could be kept now.
     pub(super) fn is_ready(&self) -> Result<(), StoreError> {
-        self.store().list().map(drop)
+        self.store().check_writable()
     }
 
     /// Drives a run in the background.
     fn drive(&self, recorder: Recorder) {
         let control = Control::default();
         let id = recorder.run().id.clone();
-        *self.active() = Some(Active { id: id.clone(), control: control.clone() });
-        self.shared.busy.send_replace(true);
+        self.shared.seat.take(&id, &control);
         let service = self.clone();
         tokio::spawn(async move {
-            match service.shared.engine.drive(recorder, control).await {
+            let shared = &service.shared;
+            let _seated = shared.seat.hold(&id);
+            match shared.engine.drive(recorder, control).await {
                 Ok(state) => tracing::info!(run = id.as_str(), %state, "the run has stopped"),
                 Err(error) => {
                     tracing::error!(run = id.as_str(), %error, "the journal cannot be written");
+                    let mut trouble =
+                        shared.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+                    *trouble = Some((id.clone(), error.to_string()));
                 }
             }
-            *service.active() = None;
-            service.shared.busy.send_replace(false);
         });
     }
 
-    fn refuse_while_active(&self) -> Result<(), Refused> {
-        let Some(id) = self.active().as_ref().map(|active| active.id.clone()) else {
-            return Ok(());
-        };
+    fn refuse_unless_free(&self) -> Result<(), Refused> {
+        if self.shared.closing.load(Ordering::SeqCst) {
+            return Err(Refused::unavailable("the service is going away"));
+        }
+        let Some(id) = self.shared.seat.run() else { return Ok(()) };
         let state = Run::read(self.store().as_ref(), &id)?.state(true);
         let message = format!("run {id} is {state}: wait for it to end, or cancel it");
         Err(Refused::busy(id.as_str(), state.as_str(), &message, &["cancel"]))
+    }
+
+    fn trouble_of(&self, id: &RunId) -> Option<String> {
+        let trouble = self.shared.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        trouble.as_ref().filter(|(run, _)| run == id).map(|(_, error)| error.clone())
     }
 
     fn run_with_key(&self, key: Option<&str>) -> Result<Option<Run>, Refused> {
@@ -235,15 +260,28 @@ impl Service {
     /// Whether a run is being driven. To be asked before its journal is read: a run that ends in between has then an
     /// end in the journal; asked afterwards, it would look as if its process had died.
     fn is_live(&self, id: &RunId) -> bool {
-        self.active().as_ref().is_some_and(|active| active.id == *id)
+        self.shared.seat.run().as_ref() == Some(id)
     }
 
     fn store(&self) -> &Arc<dyn Store> {
         self.shared.engine.store()
     }
+}
 
-    fn active(&self) -> MutexGuard<'_, Option<Active>> {
-        // Nothing that holds it can panic half way through a change.
-        self.shared.active.lock().unwrap_or_else(PoisonError::into_inner)
+/// The answer to a key that has started a run before: that run, if the request is the same.
+fn same_request(
+    earlier: &Run,
+    source: &Source,
+    inputs: &Map<String, Value>,
+) -> Result<Value, Refused> {
+    let started = &earlier.started;
+    let is_same = started.text == source.text()
+        && inputs.iter().all(|(name, value)| started.inputs.get(name) == Some(value));
+    if is_same {
+        return Ok(views::started(earlier));
     }
+    Err(Refused::conflict(&format!(
+        "this key started run {} of {}, with another runbook or other inputs; choose a key of its own",
+        earlier.id, started.runbook
+    )))
 }

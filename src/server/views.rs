@@ -41,7 +41,12 @@ pub(super) fn idle() -> Value {
 }
 
 /// `/status` of a run.
-pub(super) fn status(run: &Run, records: &[Record], is_live: bool) -> Value {
+pub(super) fn status(
+    run: &Run,
+    records: &[Record],
+    is_live: bool,
+    journal_trouble: Option<&str>,
+) -> Value {
     let state = run.state(is_live);
     let word = word(state);
     let mut status = json!({
@@ -61,7 +66,8 @@ pub(super) fn status(run: &Run, records: &[Record], is_live: bool) -> Value {
             State::Abandoned => "it was abandoned",
             _ => "it did not end well",
         };
-        status["error"] = json!(run.error.as_deref().unwrap_or(unsaid));
+        let said = run.error.as_deref().or(journal_trouble);
+        status["error"] = json!(said.unwrap_or(unsaid));
     }
     status
 }
