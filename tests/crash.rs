@@ -104,6 +104,43 @@ async fn a_run_is_not_resumed_against_another_cluster() {
     resume(&simulate, folder.path());
 }
 
+/// The way back leads from every event to the same place: the sizes, the instances and their protection, the nodes
+/// open, and whatever ran before Ready again, also where nodes join while others are being emptied.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_crashed_before_any_event_can_be_rolled_back() {
+    for event in 2.. {
+        let simulate = SimulateProcess::start(SPEED);
+        let folder = tempfile::tempdir().unwrap();
+        let before = restored(&simulate.state().await);
+        let died = victim(&simulate, folder.path(), SCALE_UP, "before", event);
+        if !died {
+            assert!(event > 12, "the run has {event} events");
+            break;
+        }
+        let rollback = ["runs", "rollback", "--last", "--yes", "--speed", "600"];
+        Program::of(simulate.program(folder.path()).args(rollback)).ends_with(0);
+        assert_eq!(restored(&simulate.state().await), before, "before event {event}");
+    }
+}
+
+/// What "the cluster equals the start" means: DESIGN section 4.
+fn restored(state: &State) -> Vec<String> {
+    let groups = state.nodegroups.iter().map(|(name, group)| {
+        let sizes = (group.min, group.max, group.desired, group.group_desired);
+        let instances: Vec<_> =
+            group.instances.iter().map(|(id, instance)| (id, instance.protected)).collect();
+        format!("{name} {sizes:?} {instances:?}")
+    });
+    let nodes = state.nodes.iter().map(|(name, node)| {
+        format!("{name} {} ready={} unschedulable={}", node.uid, node.ready, node.unschedulable)
+    });
+    let deployments = state
+        .deployments
+        .iter()
+        .map(|(name, d)| format!("{name} replicas={} ready={}", d.replicas, d.ready));
+    groups.chain(nodes).chain(deployments).collect()
+}
+
 /// A run that died at an event and was resumed.
 struct Crashed {
     died: bool,

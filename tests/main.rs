@@ -1,5 +1,6 @@
 //! The one integration-test binary: a module a feature. `support` has the words that the tests are written in.
 
+mod actions;
 mod architecture;
 mod command_line;
 mod crash;
@@ -7,6 +8,7 @@ mod documents;
 mod engine;
 mod json_schema;
 mod language;
+mod language_document;
 mod relay_scale;
 mod scale_up;
 mod service;

@@ -76,6 +76,17 @@ impl Cordoning {
         Self { cordon, mark, nodes: nodes.iter().map(Target::of).collect() }
     }
 
+    /// The cordon that an earlier attempt has put on these nodes, which were open before: to be taken back.
+    pub(super) fn on_open_nodes(nodes: &[Node], mark: String) -> Self {
+        let before = |node: &Node| Target {
+            cordoned: false,
+            cordoned_by: None,
+            uncordoned_by: None,
+            ..Target::of(node)
+        };
+        Self { cordon: true, mark, nodes: nodes.iter().map(before).collect() }
+    }
+
     /// Every node that it is about.
     pub(super) fn nodes(&self) -> Vec<String> {
         self.nodes.iter().map(|node| node.name.clone()).collect()
@@ -93,17 +104,30 @@ impl Cordoning {
     /// Sets the flag where it is not set, and returns the nodes on which this step did so, now or in an attempt of
     /// which nobody heard.
     pub(super) async fn apply(&self, kubernetes: &Writer) -> Result<Vec<String>> {
-        let to_change = self.nodes.iter().filter(|node| node.cordoned != self.cordon);
-        let calls: Vec<_> = to_change
-            .map(|target| async move {
+        let calls: Vec<_> = self
+            .with_nodes(kubernetes)
+            .await?
+            .into_iter()
+            .map(|(target, seen)| async move {
                 let decide = |found: Option<&Node>| self.decide(target, found);
-                let ours = patch_as_read(kubernetes, None, &target.name, decide).await?;
+                let ours = patch_as_read(kubernetes, None, &target.name, seen, decide).await?;
                 Ok(ours.then(|| target.name.clone()))
             })
             .collect();
         let mut ours: Vec<String> = a_few_at_once(calls).await?.into_iter().flatten().collect();
         ours.sort();
         Ok(ours)
+    }
+
+    /// The targets whose flag is to change, with their nodes as they are now, read by the page and not one by one.
+    async fn with_nodes(&self, kubernetes: &Writer) -> Result<Vec<(&Target, Option<Node>)>> {
+        let mut nodes = kubernetes.reader().list::<Node>(&Selection::all()).await?;
+        let mut take = |target: &Target| {
+            let place = nodes.iter().position(|node| target.is(node))?;
+            Some(nodes.swap_remove(place))
+        };
+        let changed = self.nodes.iter().filter(|node| node.cordoned != self.cordon);
+        Ok(changed.map(|target| (target, take(target))).collect())
     }
 
     /// Whether the flag will be ours, and the patch that makes it so.
@@ -124,11 +148,13 @@ impl Cordoning {
 
     /// Puts back the flags that this step set, and says which it left alone.
     pub(super) async fn undo(&self, kubernetes: &Writer) -> Result<Vec<String>> {
-        let changed = self.nodes.iter().filter(|node| node.cordoned != self.cordon);
-        let calls: Vec<_> = changed
-            .map(|target| {
+        let calls: Vec<_> = self
+            .with_nodes(kubernetes)
+            .await?
+            .into_iter()
+            .map(|(target, seen)| {
                 let decide = |found: Option<&Node>| Ok(self.decide_back(target, found));
-                patch_as_read(kubernetes, None, &target.name, decide)
+                patch_as_read(kubernetes, None, &target.name, seen, decide)
             })
             .collect();
         Ok(a_few_at_once(calls).await?.into_iter().flatten().collect())

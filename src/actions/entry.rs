@@ -18,12 +18,8 @@ type Running<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 type Look = for<'a> fn(Value, &'a Reader, &'a Progress) -> Running<'a, Value>;
 
 /// The intent, the receipt if there is one, and the hands to put things back with.
-type PutBack = for<'a> fn(
-    &'a Value,
-    Option<&'a Value>,
-    &'a Writer,
-    &'a Progress,
-) -> Running<'a, Vec<String>>;
+type PutBack =
+    for<'a> fn(&'a Value, Option<&'a Value>, &'a Writer, &'a Progress) -> Running<'a, Vec<String>>;
 
 /// An action as the engine, the checks and the documentation see it.
 pub struct Entry {

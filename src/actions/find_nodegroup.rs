@@ -22,7 +22,7 @@ pub struct Params {
     #[schemars(length(min = 1))]
     pub cluster: String,
     /// Labels that the nodegroup must have, all of them.
-    #[schemars(length(min = 1), extend("x-syntax" = "labels"))]
+    #[schemars(length(min = 1), extend("x-keys" = "label-key"))]
     pub labels: BTreeMap<String, String>,
     /// The least number of nodes that it must have.
     #[serde(default = "one")]

@@ -13,9 +13,9 @@ use crate::platform::{
 /// patch so often in a row is no longer chance.
 const TRIES: u32 = 5;
 
-/// Reads an object, lets `decide` choose a merge patch for it (or none), and sends that under the condition that the
-/// object is still as it was read; reads and decides again if somebody was quicker. Returns what `decide` said of the
-/// object as it stands at last.
+/// Lets `decide` choose a merge patch for an object as it was `seen` (or none), and sends that under the condition that
+/// the object is still so; reads it and decides again if somebody was quicker. Returns what `decide` said of the object
+/// as it stands at last.
 ///
 /// # Errors
 /// `decide` refuses, or a call failed.
@@ -23,10 +23,14 @@ pub(super) async fn patch_as_read<K: Object, T>(
     kubernetes: &Writer,
     namespace: Option<&str>,
     name: &str,
+    mut seen: Option<K>,
     decide: impl Fn(Option<&K>) -> Result<(T, Option<Value>)>,
 ) -> Result<T> {
     for _ in 0..TRIES {
-        let found = kubernetes.reader().get::<K>(namespace, name).await?;
+        let found = match seen.take() {
+            Some(seen) => Some(seen),
+            None => kubernetes.reader().get::<K>(namespace, name).await?,
+        };
         let (said, patch) = decide(found.as_ref())?;
         let (Some(object), Some(patch)) = (found, patch) else { return Ok(said) };
         match kubernetes.patch::<K>(namespace, name, &unchanged(patch, object.meta())).await {

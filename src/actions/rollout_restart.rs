@@ -120,7 +120,7 @@ impl Change for RolloutRestart {
     async fn apply(intent: &Intent, writer: &Writer) -> Result<Receipt> {
         let kubernetes = writer.kubernetes().await?;
         let (namespace, name) = (Some(intent.namespace.as_str()), intent.deployment.as_str());
-        patch_as_read::<Deployment, ()>(&kubernetes, namespace, name, |found| {
+        patch_as_read::<Deployment, ()>(&kubernetes, namespace, name, None, |found| {
             let now = intent.find(found)?;
             if now.as_ref() == Some(&intent.restarted_at) {
                 return Ok(((), None));

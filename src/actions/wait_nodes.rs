@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Action, Permission, Progress, Reader, Result, Wait, nodegroups,
-    records::{NodeRecord, NodegroupName},
+    records::{NodeRecord, NodegroupName, two_minutes},
+    words::{how_many, listed},
 };
 use crate::{
     platform::{
@@ -29,8 +30,6 @@ use crate::{
 const LOOK_AT_GROUP: Duration = Duration::from_secs(1);
 /// Why an instance does not come is asked for people's sake only.
 const LOOK_FOR_CAUSES: Duration = Duration::from_secs(10);
-/// At most so many names are listed in a message.
-const NAMES_SHOWN: usize = 5;
 
 /// Waits until enough nodes of a nodegroup are Ready.
 ///
@@ -62,10 +61,6 @@ pub struct Output {
     pub nodes: Vec<NodeRecord>,
     /// Those that are not among `previous`, by name.
     pub new_nodes: Vec<NodeRecord>,
-}
-
-fn two_minutes() -> runbook::Duration {
-    Duration::from_secs(120).into()
 }
 
 pub(super) struct WaitNodes;
@@ -259,29 +254,19 @@ fn pending(
         text += &format!("; the group is to have only {}", group.desired);
     }
     if !troubles.is_empty() {
-        text += &format!("; not Ready: {}", list(troubles.values()));
+        text += &format!("; not Ready: {}", listed(troubles.values()));
     }
     if !without_node.is_empty() {
-        text += &format!("; no node yet: {}", list(without_node));
+        text += &format!("; no node yet: {}", listed(without_node));
     }
     launch.map_or(text.clone(), |why| format!("{text}; {why}"))
-}
-
-fn list<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
-    let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
-    match names.split_at_checked(NAMES_SHOWN) {
-        Some((shown, rest)) if !rest.is_empty() => {
-            format!("{} and {} more", shown.join(", "), rest.len())
-        }
-        _ => names.join(", "),
-    }
 }
 
 fn output(params: &Params, mut nodes: Vec<NodeRecord>) -> Output {
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
     let was_there = |node: &&NodeRecord| !params.previous.iter().any(|p| p.uid == node.uid);
     Output {
-        count: u32::try_from(nodes.len()).unwrap_or(u32::MAX),
+        count: how_many(&nodes),
         new_nodes: nodes.iter().filter(was_there).cloned().collect(),
         nodes,
     }

@@ -32,11 +32,14 @@ impl Display {
 pub(super) fn show(recorder: &Recorder, output: Output) -> Display {
     let records = recorder.listen();
     let started = &recorder.run().started;
+    let lines = LogLines::after(recorder.run());
     let title = format!("{} ({})", started.runbook, recorder.run().id);
     let task = match output {
         Output::Json => return Display(None),
-        Output::Text if std::io::stdout().is_terminal() => tokio::spawn(live(records, title)),
-        Output::Text => tokio::spawn(plain(records, title)),
+        Output::Text if std::io::stdout().is_terminal() => {
+            tokio::spawn(live(records, title, lines))
+        }
+        Output::Text => tokio::spawn(plain(records, title, lines)),
     };
     Display(Some(task))
 }
@@ -52,9 +55,8 @@ async fn next(records: &mut Receiver<Arc<Record>>) -> Option<Arc<Record>> {
     }
 }
 
-async fn plain(mut records: Receiver<Arc<Record>>, title: String) {
+async fn plain(mut records: Receiver<Arc<Record>>, title: String, mut lines: LogLines) {
     tell(&title);
-    let mut lines = LogLines::default();
     while let Some(record) = next(&mut records).await {
         for line in lines.lines(&record) {
             tell(&line);
@@ -67,13 +69,13 @@ fn tell(line: &str) {
     let _ = standard_output::write(&format!("{line}\n"));
 }
 
-async fn live(mut records: Receiver<Arc<Record>>, title: String) {
+async fn live(mut records: Receiver<Arc<Record>>, title: String, lines: LogLines) {
     let bar = ProgressBar::new_spinner();
     let style = ProgressStyle::with_template("{spinner} {prefix} ({elapsed})\n    {wide_msg}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
     bar.enable_steady_tick(TICK);
     bar.println(title);
-    let mut steps = Steps::default();
+    let mut steps = Steps { lines, ..Steps::default() };
     while let Some(record) = next(&mut records).await {
         steps.show(&bar, &record);
     }

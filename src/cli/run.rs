@@ -1,5 +1,7 @@
 //! `run`: one runbook, from start to end.
 
+use std::io::IsTerminal as _;
+
 use super::{
     Exit, Global, Output, Trouble, confirm, inputs::Inputs, live, signals, standard_output,
     state_folder::StateFolder, world::WorldArguments,
@@ -87,7 +89,9 @@ fn tell_the_end(
         standard_output::write(&format!("{:#}\n", serde_json::json!(Summary::of(run, true))))?;
         return Ok(());
     }
-    if let Some(error) = run.error.as_ref().filter(|_| state != State::Succeeded) {
+    // On a terminal the last line above says it already.
+    let is_said = std::io::stdout().is_terminal() || state == State::Succeeded;
+    if let Some(error) = run.error.as_ref().filter(|_| !is_said) {
         eprintln!("{state}: {error}");
     }
     // A simulated cluster is gone with this process: there is nothing to go on with.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::{AfterFailure, Ending, Event, Record, Started};
+use super::{AfterFailure, Ending, Event, Record, Run, Started};
 
 /// Turns records into lines, one at a time. It remembers step names between them.
 #[derive(Debug, Default)]
@@ -19,6 +19,12 @@ pub fn timestamp(time: Timestamp) -> String {
 }
 
 impl LogLines {
+    /// For the lines that a run will have from now on: it knows the names of the steps that have begun.
+    pub fn after(run: &Run) -> Self {
+        let names = run.steps().iter().map(|step| (step.id.clone(), step.name.clone()));
+        Self { names: names.collect() }
+    }
+
     /// All lines of a run.
     pub fn of(records: &[Record]) -> Vec<String> {
         let mut lines = Self::default();
@@ -107,6 +113,7 @@ fn end(ending: Ending, error: Option<&str>) -> String {
         Ending::RollbackFailed => "Rollback failed",
     };
     match error {
+        Some(error) if ending == Ending::Cancelled => error.replacen('c', "C", 1),
         Some(error) => format!("{word}: {error}"),
         None => word.into(),
     }

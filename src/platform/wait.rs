@@ -94,9 +94,22 @@ pub enum Error {
 pub async fn until<T>(
     progress: &Progress,
     sources: &mut [&mut dyn Source],
-    mut look: impl FnMut() -> State<T>,
+    look: impl FnMut() -> State<T>,
 ) -> Result<T, Error> {
     all_read(progress, sources).await?;
+    until_again(progress, sources, look).await
+}
+
+/// The same with sources that an earlier wait has read, and that have been kept since. What changed between the two
+/// waits is heard of as soon as this one begins.
+///
+/// # Errors
+/// As [`until`].
+pub async fn until_again<T>(
+    progress: &Progress,
+    sources: &mut [&mut dyn Source],
+    mut look: impl FnMut() -> State<T>,
+) -> Result<T, Error> {
     let mut trouble = None;
     loop {
         match look() {

@@ -17,7 +17,8 @@ async fn an_assertion_that_holds_lets_the_run_go_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_does_not_hold_fails_with_its_own_words_and_is_not_tried_again() {
     let world = World::new().await;
-    let steps = "  - {id: sure, action: assert, with: {that: false, message: 'the moon is full'}}\n";
+    let steps =
+        "  - {id: sure, action: assert, with: {that: false, message: 'the moon is full'}}\n";
     let ended = world.run(&book(steps)).await.is(State::Failed);
     assert!(ended.error().ends_with("the moon is full"), "{}", ended.error());
 }

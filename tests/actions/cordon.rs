@@ -2,12 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use rafay_relay_sop::journal::State;
+use rafay_relay_sop::{journal::State, simulator::Scenario};
 use serde_json::json;
 
-use super::{
-    RELAY, book, cordoned, left_alone, patch_node, resumed, rolled_back, texts,
-};
+use super::{RELAY, book, cordoned, left_alone, patch_node, resumed, rolled_back, texts};
 use crate::support::World;
 
 const CORDONED_BY: &str = "rafay-relay-sop/cordoned-by";
@@ -98,6 +96,25 @@ async fn a_node_that_is_not_there_is_refused_before_anything_is_cordoned() {
     let mut nodes = relay_nodes(&world).await;
     nodes.push("ip-10-9-9-9.us-west-2.compute.internal".into());
     let ended = world.run(&book(&step("cordon", &nodes))).await.is(State::Failed);
-    assert!(ended.error().ends_with("the cluster has no node ip-10-9-9-9.us-west-2.compute.internal"), "{}", ended.error());
+    assert!(
+        ended.error().ends_with("the cluster has no node ip-10-9-9-9.us-west-2.compute.internal"),
+        "{}",
+        ended.error()
+    );
     assert!(cordoned(&world).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_nodes_are_read_by_the_page() {
+    let mut scenario = Scenario::default();
+    for group in &mut scenario.nodegroups {
+        if group.name == RELAY {
+            (group.desired, group.max) = (40, 40);
+        }
+    }
+    let world = World::of(scenario).await;
+    let nodes = relay_nodes(&world).await;
+    world.run(&book(&step("cordon", &nodes))).await.succeeded();
+    assert_eq!(world.count("patch nodes/"), 40);
+    assert_eq!((world.count("list nodes"), world.count("get nodes/")), (2, 0));
 }

@@ -9,8 +9,8 @@ use rafay_relay_sop::{
 use serde_json::json;
 
 use super::{
-    SPACE, book, budget, create, delete_pod, left_alone, pods_of, resumed, rolled_back,
-    uids, uids_of,
+    SPACE, book, budget, create, delete_pod, left_alone, pods_of, resumed, rolled_back, uids,
+    uids_of,
 };
 use crate::support::{World, until};
 

@@ -57,5 +57,9 @@ async fn labels_alone_do_not_make_a_pod_the_deployments() {
 async fn a_deployment_that_is_not_there_is_named() {
     let world = World::new().await;
     let ended = world.run(&book(&RELAY.replace("rafay-relay", "raffay"))).await.is(State::Failed);
-    assert!(ended.error().ends_with("there is no deployment rafay-core/raffay"), "{}", ended.error());
+    assert!(
+        ended.error().ends_with("there is no deployment rafay-core/raffay"),
+        "{}",
+        ended.error()
+    );
 }

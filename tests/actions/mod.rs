@@ -163,9 +163,8 @@ async fn replicas(world: &World, name: &str) -> i32 {
 
 /// The default world with images that hold this text failing.
 fn broken(image: &str, failure: ContainerFailure) -> Scenario {
-    let mut scenario = Scenario::default();
-    scenario.failing_images = vec![FailingImage { image: image.into(), failure, times: None }];
-    scenario
+    let failing_images = vec![FailingImage { image: image.into(), failure, times: None }];
+    Scenario { failing_images, ..Scenario::default() }
 }
 
 /// The uids in a list of pod records.

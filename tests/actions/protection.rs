@@ -117,7 +117,8 @@ async fn an_instance_that_is_just_starting_is_skipped_and_said() {
     let skipped = output["skipped"].as_array().unwrap();
     assert_eq!(skipped.len(), 3, "{output}");
     assert_eq!(skipped[0]["reason"], json!("it is Pending"));
-    let said = ended.lines().into_iter().filter(|line| line.contains("cannot be set: it is Pending"));
+    let said =
+        ended.lines().into_iter().filter(|line| line.contains("cannot be set: it is Pending"));
     assert_eq!(said.count(), 3);
 }
 
@@ -139,8 +140,10 @@ async fn a_lost_answer_is_not_sent_twice() {
 async fn an_instance_that_leaves_the_group_meanwhile_is_left_alone() {
     let world = World::new().await;
     let all = instances(&world).await;
-    let open: Vec<String> =
-        { let before = protected(&world).await; all.into_iter().filter(|id| !before.contains(id)).collect() };
+    let open: Vec<String> = {
+        let before = protected(&world).await;
+        all.into_iter().filter(|id| !before.contains(id)).collect()
+    };
     let ended = rolled_back(&world, &set(&named(&open), true), async || {
         terminate(&world, &open[0]).await;
     })
@@ -170,7 +173,9 @@ async fn terminate(world: &World, id: &str) {
         .behavior_version(aws_sdk_autoscaling::config::BehaviorVersion::latest())
         .region(aws_sdk_autoscaling::config::Region::new("us-west-2"))
         .endpoint_url(world.simulator.aws_url().as_str())
-        .credentials_provider(aws_sdk_autoscaling::config::Credentials::new("a", "b", None, None, "test"))
+        .credentials_provider(aws_sdk_autoscaling::config::Credentials::new(
+            "a", "b", None, None, "test",
+        ))
         .http_client(aws_smithy_http_client::Builder::new().build_http())
         .build();
     aws_sdk_autoscaling::Client::from_conf(config)

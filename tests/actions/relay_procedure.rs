@@ -9,9 +9,7 @@ use rafay_relay_sop::{
 };
 use serde_json::{Value, json};
 
-use super::{
-    RELAY, SPACE, broken, cordoned, nodes_of, pods_of, protected, replicas, uids_of,
-};
+use super::{RELAY, SPACE, broken, cordoned, nodes_of, pods_of, protected, replicas, uids_of};
 use crate::support::{Ended, World};
 
 const RELAY_SCALE: &str = include_str!("../../runbooks/relay-scale.yaml");
@@ -129,6 +127,20 @@ async fn fewer_relay_pods_than_nodes() {
         relay(&mut scenario).replicas = 2;
         relay(&mut scenario).spread = spread;
         run(scenario, 2).await;
+    }
+}
+
+/// The old node without a relay pod is as empty as the new ones.
+#[tokio::test(flavor = "multi_thread")]
+async fn fewer_relay_pods_than_nodes_and_nothing_else_on_them() {
+    for spread in [Spread::Required, Spread::Preferred, Spread::None] {
+        for seed in 1..4 {
+            let mut scenario = Scenario { seed, ..Scenario::default() };
+            scenario.deployments.retain(|deployment| deployment.name != "relay-cache");
+            relay(&mut scenario).replicas = 2;
+            relay(&mut scenario).spread = spread;
+            run(scenario, 2).await;
+        }
     }
 }
 

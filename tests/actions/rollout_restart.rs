@@ -1,11 +1,12 @@
 //! `rollout_restart`.
 
-use rafay_relay_sop::{journal::State, simulator::{ContainerFailure, Scenario}};
+use rafay_relay_sop::{
+    journal::State,
+    simulator::{ContainerFailure, Scenario},
+};
 use serde_json::json;
 
-use super::{
-    SPACE, book, broken, left_alone, patch_deployment, resumed, rolled_back, uids_of,
-};
+use super::{SPACE, book, broken, left_alone, patch_deployment, resumed, rolled_back, uids_of};
 use crate::support::World;
 
 const RESTART: &str = "  - {id: it, action: rollout_restart, with: {namespace: rafay-core, deployment: rafay-sentry, give_up_after: 1s}}\n";
@@ -39,8 +40,7 @@ async fn a_resumed_restart_does_not_restart_again() {
 async fn a_restart_that_somebody_else_began_meanwhile_is_a_conflict() {
     let world = World::new().await;
     let annotation = json!({"kubectl.kubernetes.io/restartedAt": "2026-01-01T00:00:00Z"});
-    let theirs =
-        json!({"spec": {"template": {"metadata": {"annotations": annotation}}}});
+    let theirs = json!({"spec": {"template": {"metadata": {"annotations": annotation}}}});
     let ended = resumed(&world, RESTART, "patch deployments/*", async || {
         patch_deployment(&world, "rafay-sentry", theirs).await;
     })

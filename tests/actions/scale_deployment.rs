@@ -1,9 +1,10 @@
 //! `scale_deployment`.
 
-use k8s_openapi::api::{
-    autoscaling::v2::HorizontalPodAutoscaler, core::v1::Pod,
+use k8s_openapi::api::{autoscaling::v2::HorizontalPodAutoscaler, core::v1::Pod};
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
 };
-use kube::{Api, api::{Patch, PatchParams}};
 use rafay_relay_sop::{
     journal::State,
     simulator::{ContainerFailure, Scenario, Spread},
@@ -192,7 +193,11 @@ async fn pods_to_keep_must_be_the_deployments_and_there() {
     let world = World::of(with_cache(3)).await;
     let gone = [json!({"namespace": SPACE, "name": "gone", "uid": "1"})];
     let ended = world.run(&book(&scale(2, &keep(&gone)))).await.is(State::Failed);
-    assert!(ended.error().ends_with("none of the pods to keep is there: gone"), "{}", ended.error());
+    assert!(
+        ended.error().ends_with("none of the pods to keep is there: gone"),
+        "{}",
+        ended.error()
+    );
     assert_eq!(world.effective(), [""; 0]);
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::{core::v1::Pod, policy::v1::PodDisruptionBudget};
+use kube::Api;
 use rafay_relay_sop::{
     engine::Direction,
     journal::State,
@@ -11,10 +12,10 @@ use rafay_relay_sop::{
 use serde_json::json;
 
 use super::{
-    RELAY, SPACE, book, budget, cordoned, create, failing, left_alone, nodes_of, protected,
+    RELAY, SPACE, book, budget, client, cordoned, create, failing, left_alone, nodes_of, protected,
     rolled_back, uids_of,
 };
-use crate::support::World;
+use crate::support::{World, until};
 
 /// Grows the group and puts relay pods on its new nodes, as relay-scale does.
 const GROW: &str = concat!(
@@ -111,6 +112,31 @@ async fn a_drain_that_cannot_be_done_leaves_the_sizes_as_they_are() {
     super::delete_pod(&world, "bare").await;
     world.take_up(&ended.run.id, Direction::Back).await.is(State::RolledBack);
     assert_eq!(world.simulator.state().await.unwrap().nodegroups[RELAY].instances.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_budget_that_allows_nothing_is_named_and_waited_for() {
+    let world = World::new().await;
+    let before = facts(&world).await;
+    let ended = world.run(&failing(GROW)).await.is(State::Failed);
+    crowd(&world).await;
+    create::<PodDisruptionBudget>(&world, budget("relay-cache", 12)).await;
+    let (id, store) = (&ended.run.id, &world.store);
+    let mending = async {
+        until("the budget's name", || {
+            let text = format!("{:?}", store.read(id).ok()?);
+            text.contains("not allowed yet: evict pod").then_some(())
+        })
+        .await;
+        let text = format!("{:?}", store.read(id).unwrap());
+        assert!(text.contains("The disruption budget relay-cache-budget needs 12 healthy pods"));
+        assert_eq!(world.effective().iter().filter(|call| *call == UPDATE).count(), 1);
+        let budgets: Api<PodDisruptionBudget> = Api::namespaced(client(&world), SPACE);
+        budgets.delete("relay-cache-budget", &Default::default()).await.unwrap();
+    };
+    let (back, ()) = tokio::join!(world.take_up(id, Direction::Back), mending);
+    back.is(State::RolledBack);
+    assert_eq!(facts(&world).await, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]

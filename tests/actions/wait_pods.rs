@@ -3,9 +3,7 @@
 use rafay_relay_sop::{journal::State, simulator::ContainerFailure};
 use serde_json::json;
 
-use super::{
-    SPACE, book, broken, client, delete_pod, patch_deployment, pods_of, uids, uids_of,
-};
+use super::{SPACE, book, broken, client, delete_pod, patch_deployment, pods_of, uids, uids_of};
 use crate::support::{World, until};
 
 fn step(with: &str) -> String {

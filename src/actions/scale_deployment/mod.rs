@@ -203,7 +203,11 @@ impl Change for ScaleDeployment {
         };
         let keep = keeping::stood_before(intent, found, kubernetes.reader()).await?;
         let way = Way { from: intent.after, to: intent.before.replicas, keep: &keep };
-        rescale(intent, &way, writer).await?;
+        match rescale(intent, &way, writer).await {
+            // Its one target has another owner now.
+            Err(conflict @ Error::Conflict { .. }) => return Ok(vec![conflict.to_string()]),
+            other => other?,
+        }
         settled::wait_back(intent, writer.reader(), progress).await?;
         Ok(Vec::new())
     }

@@ -42,7 +42,7 @@ pub(super) async fn drain(nodes: &[String], writer: &Writer, progress: &Progress
     let kubernetes = writer.kubernetes().await?;
     let mut watching = Watching::new(kubernetes.reader());
     let seen = watching.seen(nodes);
-    watching.wait(progress, || State::Done(())).await?;
+    watching.read(progress).await?;
     refuse_to_lose(&seen.here())?;
     let owed = seen.owed();
     let clock = writer.reader().clock();
@@ -53,8 +53,10 @@ pub(super) async fn drain(nodes: &[String], writer: &Writer, progress: &Progress
         let blocked = evict(&seen.to_evict(&told), &mut told, &kubernetes).await?;
         let asked = Instant::now();
         let emptied = watching.wait(progress, || {
-            // Many pods under one budget go one after the other; as long as some go, there is hope.
-            let stuck = blocked.values().next().map(|why| (told.len().to_string(), why.clone()));
+            // Many pods under one budget go one after the other. As long as one is going, or the replacement of one
+            // that went is starting, the budget may yet allow the next.
+            let refusal = blocked.values().next().filter(|_| !seen.is_moving(&owed));
+            let stuck = refusal.map(|why| (told.len().to_string(), why.clone()));
             if let Some(why) = patience.lasting(Instant::now(), stuck) {
                 return State::Hopeless(why);
             }
@@ -113,11 +115,7 @@ impl Watching {
         Ok(wait::until(progress, &mut self.sources(), || State::Done(())).await?)
     }
 
-    async fn wait<T>(
-        &mut self,
-        progress: &Progress,
-        look: impl FnMut() -> State<T>,
-    ) -> Result<T> {
+    async fn wait<T>(&mut self, progress: &Progress, look: impl FnMut() -> State<T>) -> Result<T> {
         Ok(wait::until_again(progress, &mut self.sources(), look).await?)
     }
 
@@ -142,6 +140,18 @@ impl Seen {
         let mut pods = self.here();
         pods.retain(|pod| !pod::is_terminating(pod) && !told.contains(uid(&pod.metadata)));
         pods
+    }
+
+    /// Whether something is under way that may change what a disruption budget allows: a pod is going, or a replacement
+    /// is starting.
+    fn is_moving(&self, owed: &BTreeMap<String, usize>) -> bool {
+        let is_going = self.here().iter().any(|pod| pod::is_terminating(pod));
+        let is_elsewhere =
+            |pod: &Pod| !pod::node(pod).is_some_and(|node| self.nodes.contains(node));
+        let is_starting = |owner: &String| {
+            self.of(owner).iter().any(|pod| is_elsewhere(pod) && !pod::is_ready(pod))
+        };
+        is_going || owed.keys().any(is_starting)
     }
 
     /// How many Ready pods each controller had that has a pod here.

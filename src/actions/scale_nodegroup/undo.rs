@@ -10,7 +10,7 @@ use super::{Intent, Receipt, drain, leavers::Parting, nodes_of, resize, target};
 use crate::{
     actions::{
         Error, Progress, Result, Writer,
-        cordoning::Cordoning,
+        cordoning::{Cordoning, carries},
         nodegroups,
         pauses::Pauses,
         protection::{self, Unset},
@@ -34,13 +34,16 @@ pub(super) async fn undo(
     let nodegroup = follow_ours(intent, receipt, writer, &aws, progress).await?;
     let group = nodegroups::group(&aws, &intent.auto_scaling_group).await?;
     let (now, goal, mut left_alone) = way_back(intent, &nodegroup, &group);
-    let nodes = reader.kubernetes().await?.list::<Node>(&nodes_of(&nodegroup.name)).await?;
-    let parting = Parting::of(intent, &group, &nodes, goal.desired);
     let shrinks = goal.desired < intent.after.desired;
-    if shrinks && group.desired > goal.desired {
-        empty(intent, &parting, &nodes, writer, progress).await?;
+    let parting = if shrinks && group.desired > goal.desired {
+        let parting = empty_all(intent, goal.desired, writer, progress).await?;
         narrow_the_choice(intent, &parting, writer, progress).await?;
-    }
+        parting
+    } else {
+        let nodes = reader.kubernetes().await?.list::<Node>(&nodes_of(&nodegroup.name)).await?;
+        Parting::of(intent, &group, &nodes, goal.desired)
+    };
+    left_alone.extend(open_stayers(intent, &parting, writer).await?);
     let sent = resize::send(intent, now, goal, writer).await?;
     resize::follow(intent, &sent, reader, &aws, progress).await?;
     resize::group_carries(intent, now, goal, reader, &aws, progress).await?;
@@ -128,25 +131,66 @@ fn way_back(
     (now, goal, left_alone)
 }
 
-/// Cordons the nodes that go, and moves their pods away.
-async fn empty(
+/// Empties the nodes that go, those included that join while others are being emptied: the slow node for which a wait
+/// was given up is the emptiest one when it comes, and the evicted pods would land on it.
+async fn empty_all(
+    intent: &Intent,
+    desired: u32,
+    writer: &Writer,
+    progress: &Progress,
+) -> Result<Parting> {
+    let aws = writer.reader().aws(&intent.nodegroup.region).await?;
+    let kubernetes = writer.reader().kubernetes().await?;
+    let mut is_first = true;
+    loop {
+        let group = nodegroups::group(&aws, &intent.auto_scaling_group).await?;
+        let nodes = kubernetes.list::<Node>(&nodes_of(&intent.nodegroup.name)).await?;
+        let parting = Parting::of(intent, &group, &nodes, desired);
+        let leaving = on_instances(&nodes, &parting.leavers);
+        // The first time also what an attempt that was cut off has cordoned: it may not be empty.
+        let is_new = !leaving.iter().all(|node| carries(node, &intent.mark));
+        if leaving.is_empty() || !(is_first || is_new) {
+            return Ok(parting);
+        }
+        empty(intent, &leaving, writer, progress).await?;
+        is_first = false;
+    }
+}
+
+fn on_instances(nodes: &[Node], instances: &[String]) -> Vec<Node> {
+    let is_on = |node: &&Node| {
+        let instance = node::instance_id(node);
+        instance.is_some_and(|id| instances.iter().any(|one| one == id))
+    };
+    nodes.iter().filter(is_on).cloned().collect()
+}
+
+/// Opens the nodes that an earlier attempt has cordoned and that stay after all, because somebody wants more nodes.
+async fn open_stayers(
     intent: &Intent,
     parting: &Parting,
-    nodes: &[Node],
+    writer: &Writer,
+) -> Result<Vec<String>> {
+    let kubernetes = writer.kubernetes().await?;
+    let nodes = kubernetes.reader().list::<Node>(&nodes_of(&intent.nodegroup.name)).await?;
+    let mut staying = on_instances(&nodes, &parting.stayers);
+    staying.retain(|node| carries(node, &intent.mark));
+    if staying.is_empty() {
+        return Ok(Vec::new());
+    }
+    Cordoning::on_open_nodes(&staying, intent.mark.clone()).undo(&kubernetes).await
+}
+
+/// Cordons nodes that go, and moves their pods away.
+async fn empty(
+    intent: &Intent,
+    leaving: &[Node],
     writer: &Writer,
     progress: &Progress,
 ) -> Result<()> {
-    let goes = |node: &&Node| {
-        let instance = node::instance_id(node);
-        instance.is_some_and(|id| parting.leavers.iter().any(|leaver| leaver == id))
-    };
-    let leaving: Vec<Node> = nodes.iter().filter(goes).cloned().collect();
-    if leaving.is_empty() {
-        return Ok(());
-    }
     let names: Vec<String> = leaving.iter().filter_map(|node| node.metadata.name.clone()).collect();
     progress.say(&format!("emptying {}: {}", counted(names.len(), "new node"), listed(&names)));
-    let cordoning = Cordoning::of(&leaving, true, intent.mark.clone());
+    let cordoning = Cordoning::of(leaving, true, intent.mark.clone());
     cordoning.apply(&writer.kubernetes().await?).await?;
     drain::drain(&names, writer, progress).await.map_err(|error| match error {
         Error::Hopeless(why) => Error::Hopeless(format!(
@@ -239,4 +283,70 @@ async fn restore_flags(
     let mut unset = protection::protect(&aws, &group.name, &protected, true).await?;
     unset.extend(protection::protect(&aws, &group.name, &open, false).await?);
     Ok(unset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actions::records::NodegroupName;
+
+    const BEFORE: Sizes = Sizes { min: 2, max: 4, desired: 3 };
+    const AFTER: Sizes = Sizes { min: 2, max: 6, desired: 6 };
+
+    fn way(nodegroup: (u32, u32, u32), group_desired: u32) -> (Sizes, Sizes, Vec<String>) {
+        let (min, max, desired) = nodegroup;
+        let intent = Intent {
+            nodegroup: NodegroupName { region: "r".into(), cluster: "c".into(), name: "g".into() },
+            auto_scaling_group: "asg".into(),
+            before: BEFORE,
+            after: AFTER,
+            instances: Vec::new(),
+            nodes: Vec::new(),
+            earlier_updates: Vec::new(),
+            protected: Vec::new(),
+            mark: "ours".into(),
+        };
+        let nodegroup = Nodegroup {
+            name: "g".into(),
+            arn: String::new(),
+            cluster: "c".into(),
+            status: "ACTIVE".into(),
+            labels: [].into(),
+            min,
+            max,
+            desired,
+            auto_scaling_groups: vec!["asg".into()],
+            health: Vec::new(),
+        };
+        let group = AutoScalingGroup {
+            name: "asg".into(),
+            min,
+            max,
+            desired: group_desired,
+            new_instances_protected: false,
+            instances: Vec::new(),
+            suspended_processes: Vec::new(),
+            tags: [].into(),
+        };
+        way_back(&intent, &nodegroup, &group)
+    }
+
+    #[test]
+    fn what_stands_as_we_left_it_is_put_back() {
+        assert_eq!(way((2, 6, 6), 6), (AFTER, BEFORE, vec![]));
+        assert_eq!(way((2, 4, 3), 3), (BEFORE, BEFORE, vec![]), "it is back already");
+        assert_eq!(way((2, 6, 3), 6).1, BEFORE, "EKS's own number lags behind");
+    }
+
+    #[test]
+    fn what_somebody_else_has_set_stays_and_keeps_its_room() {
+        let (now, goal, left_alone) = way((2, 9, 6), 6);
+        assert_eq!((now.max, goal), (9, Sizes { max: 9, ..BEFORE }));
+        assert_eq!(left_alone, ["nodegroup g max stays 9: somebody else changed it from 6"]);
+        let (now, goal, left_alone) = way((2, 6, 5), 5);
+        assert_eq!(goal, Sizes { min: 2, max: 6, desired: 5 });
+        assert_eq!((now.desired, left_alone.len()), (5, 2));
+        let (_, goal, _) = way((0, 6, 1), 1);
+        assert_eq!(goal, Sizes { min: 0, max: 4, desired: 1 });
+    }
 }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     engine::{self, Direction, Engine},
-    journal::{FileStore, RunId, Store as _},
+    journal::{FileStore, RunId, State, Store as _},
 };
 
 /// Lists, shows, resumes, rolls back, cancels or abandons runs.
@@ -123,7 +123,10 @@ async fn take_up(
         confirm::ask(&engine, &source, &what).await?;
     }
     let recorder = engine.take_up(&id, direction, &run::actor()).await?;
-    run::drive(&engine, recorder, global, args.world.simulate).await
+    let exit = run::drive(&engine, recorder, global, args.world.simulate).await?;
+    let is_rolled_back = engine.run(&id)?.state(false) == State::RolledBack;
+    // A run that was to come back has come back: that is no failure.
+    Ok(if direction == Direction::Back && is_rolled_back { Exit::Done } else { exit })
 }
 
 /// What acts on a live run goes to the process that drives it.

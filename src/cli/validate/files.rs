@@ -144,7 +144,7 @@ fn check_bytes(name: String, bytes: Vec<u8>, catalogue: &Catalogue) -> Checked {
     };
     match source {
         Ok(source) => {
-            let findings = runbook::check(&source, catalogue).findings;
+            let findings = runbook::inspect(&source, catalogue);
             Checked { source, findings }
         }
         Err(error) => Checked { source: error.readable, findings: vec![error.finding] },
