@@ -64,8 +64,7 @@ fn milliseconds(duration: Duration) -> String {
 
 /// A runbook of that many asserts, each of which looks at an input.
 fn asserts_book(steps: usize) -> String {
-    let mut text =
-        "name: asserts\ninputs:\n  n: {type: integer, default: 1}\nsteps:\n".to_owned();
+    let mut text = "name: asserts\ninputs:\n  n: {type: integer, default: 1}\nsteps:\n".to_owned();
     for step in 0..steps {
         let _ = writeln!(
             text,

@@ -42,7 +42,10 @@ async fn scaled(world: &World, factor: u32) -> Ended {
 
 fn the_nodegroup_has_grown(before: &State, after: &State, factor: u32) {
     let (was, is) = (&before.nodegroups[RELAY], &after.nodegroups[RELAY]);
-    assert_eq!((is.desired, is.group_desired), (was.group_desired * factor, was.group_desired * factor));
+    assert_eq!(
+        (is.desired, is.group_desired),
+        (was.group_desired * factor, was.group_desired * factor)
+    );
     assert_eq!(is.instances.len(), is.desired as usize);
     assert_eq!((is.min, is.max), (was.min, was.max.max(is.desired)));
     let ready = nodes_of(after).values().filter(|node| node.ready).count();

@@ -59,6 +59,22 @@ pub struct Checked {
 
 /// Checks a text against a catalogue. All findings of the text come in one go.
 pub fn check(source: &Source, catalogue: &Catalogue) -> Checked {
+    let (findings, runbook) = judge(source, catalogue, Runbook::new);
+    Checked { runbook, findings }
+}
+
+/// As [`check`], for whoever only wants the findings: of a large text, the runbook is a good part
+/// of the time and memory.
+pub fn inspect(source: &Source, catalogue: &Catalogue) -> Vec<Finding> {
+    judge(source, catalogue, |_| None::<Runbook>).0
+}
+
+/// All findings, and what `make` makes of a text without an error.
+fn judge(
+    source: &Source,
+    catalogue: &Catalogue,
+    make: impl FnOnce(&examine::Book<'_>) -> Option<Runbook>,
+) -> (Vec<Finding>, Option<Runbook>) {
     let (tree, flaws) = yaml::load(source.text());
     let document = tree.as_ref().map(document::read).unwrap_or_default();
     let book = examine::Book::new(source, catalogue, &flaws, document);
@@ -68,6 +84,6 @@ pub fn check(source: &Source, catalogue: &Catalogue) -> Checked {
         None => checks::run_on_unreadable(&book, &mut findings),
     }
     let (findings, wrong) = findings.finish(source);
-    let runbook = if wrong { None } else { Runbook::new(&book) };
-    Checked { runbook, findings }
+    let runbook = if wrong { None } else { make(&book) };
+    (findings, runbook)
 }

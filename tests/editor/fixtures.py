@@ -11,6 +11,31 @@ import subprocess
 import sys
 
 REFUSED = """
+empty
+empty_selection
+exactly_one_of
+invalid_input
+invalid_name
+invalid_step_id
+missing_key
+missing_parameter
+missing_steps
+out_of_range
+reserved_step_id
+steps_not_a_list
+template_not_allowed
+template_syntax
+too_deep
+too_many_findings
+unknown_action
+unknown_key
+unknown_parameter
+unknown_word
+when_not_boolean
+wrong_expression
+wrong_form
+wrong_literal
+wrong_shape
 """.split()
 
 BOOKS = ["runbooks", "tests/books"]

@@ -13,7 +13,7 @@ more are kept for what may come: run, steps, env, secrets, self, loop.",
 };
 
 /// The words of expressions, and names that the language keeps to itself.
-const RESERVED: &[&str] = &[
+pub(crate) const RESERVED: &[&str] = &[
     "inputs", "and", "or", "not", "in", "is", "if", "else", "true", "false", "none", "run", "steps",
     "env", "secrets", "self", "loop",
 ];

@@ -10,6 +10,7 @@ mod parameters;
 use serde_json::{Value as Json, json};
 
 use super::catalogue::{Catalogue, Kind, Signature, Undo};
+use super::checks::reserved_step_id;
 use super::document::{ATTEMPTS, BACKOFF, MAX_BACKOFF, OnFailure, Place, TIMEOUT};
 use super::types::{Syntax, Type};
 
@@ -76,6 +77,7 @@ fn step(catalogue: &Catalogue) -> Json {
             "type": "string",
             "pattern": NAME,
             "maxLength": 64,
+            "not": { "enum": reserved_step_id::RESERVED },
             "examples": ["scale_up"],
         },
         "name": { "description": "The name that people read; else the id.", "$ref": "#/$defs/text" },

@@ -104,6 +104,9 @@ fn literal(ty: &Type) -> Json {
         }
         Type::Map(of, keys) => {
             let mut schema = json!({ "type": "object", "additionalProperties": value(of) });
+            // Labels select, and none of them selects everything.
+            let selects = keys.filter(|keys| *keys == Syntax::LabelKey);
+            set(&mut schema, "minProperties", selects.map(|_| json!(1)));
             let keys = keys.map(|keys| json!({ "pattern": keys.pattern() }));
             set(&mut schema, "propertyNames", keys);
             schema

@@ -1,0 +1,100 @@
+//! What checking costs as a runbook grows: `cargo bench --bench validate` prints a table for `docs/performance.md`.
+//!
+//! No test depends on these: a slow machine prints larger numbers and fails nothing.
+
+use std::{
+    fmt::Write as _,
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use rafay_relay_sop::{
+    actions,
+    runbook::{self, Severity, Source, render},
+};
+
+const RELAY_SCALE: &str = include_str!("../runbooks/relay-scale.yaml");
+const PROGRAM: &str = env!("CARGO_BIN_EXE_rafay-relay-sop");
+
+fn main() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    actions::catalogue(); // built once a process; the whole-process figures have it in them
+    println!(
+        "| steps | size | findings | check | whole process | per step |\n|---|---|---|---|---|---|"
+    );
+    row(folder.path(), "relay-scale", 14, RELAY_SCALE);
+    for steps in [100, 1_000, 10_000] {
+        row(folder.path(), "good", steps, &good(steps));
+    }
+    for steps in [100, 1_000, 10_000] {
+        row(folder.path(), "bad", steps, &bad(steps));
+    }
+    if let Some(peak) = peak() {
+        println!("\nMost memory of this process, all of the above in it: {peak}");
+    }
+}
+
+fn row(folder: &Path, name: &str, steps: usize, text: &str) {
+    let path = folder.join(format!("{name}.yaml"));
+    std::fs::write(&path, text).expect("a file can be written");
+    let source = Source::new(format!("{name}.yaml"), text);
+    let findings = runbook::inspect(&source, actions::catalogue());
+    let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
+    assert_eq!(errors > 0, name == "bad", "{}", render::short(&source, &findings));
+    let tries = if steps > 1_000 { 5 } else { 20 };
+    let check = least(tries, || runbook::inspect(&source, actions::catalogue()));
+    let process = least(tries, || {
+        let mut program = Command::new(PROGRAM);
+        program.args(["validate", "--format", "short"]).arg(&path);
+        program.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("the program starts")
+    });
+    let per_step = check / u32::try_from(steps).unwrap_or(u32::MAX);
+    let kib = text.len().div_ceil(1024);
+    println!(
+        "| {steps} ({name}) | {kib} KiB | {} | {check:.1?} | {process:.1?} | {per_step:.1?} |",
+        findings.len()
+    );
+}
+
+/// The least of several tries: what the work costs when nothing disturbs it.
+fn least<T>(tries: u32, mut work: impl FnMut() -> T) -> Duration {
+    let timed = (0..tries).map(|_| {
+        let start = Instant::now();
+        std::hint::black_box(work());
+        start.elapsed()
+    });
+    timed.min().unwrap_or_default()
+}
+
+/// A runbook of so many steps, each of which uses the output of the one before. Ten thousand of them just fit into the
+/// largest file that is read.
+fn good(steps: usize) -> String {
+    let mut text = String::from(
+        "name: good\nsteps:\n\
+         - {id: g, action: find_nodegroup, with: {region: us-west-2, cluster: c, labels: {a: b}}}\n\
+         - {id: s1, action: wait_nodes, with: {nodegroup: '{{ g }}', count: 1}}\n",
+    );
+    for step in 2..steps {
+        let before = step - 1;
+        let _ = writeln!(
+            text,
+            "- {{id: s{step}, action: wait_nodes, with: {{nodegroup: '{{{{ g }}}}', \
+             count: '{{{{ s{before}.count + 1 }}}}'}}}}"
+        );
+    }
+    text
+}
+
+/// The same with a mistake in every step.
+fn bad(steps: usize) -> String {
+    good(steps).replace("name: good", "name: bad").replace(".count", ".cuont")
+}
+
+/// The most memory that this process has had, where the system tells.
+fn peak() -> Option<String> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: f64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(format!("{:.0} MiB", kib / 1024.0))
+}

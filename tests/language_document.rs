@@ -1,0 +1,169 @@
+//! `docs/language.md` shows what is so: its runbooks are valid, its findings are those that are reported, and its
+//! expressions yield what it says.
+
+use std::{fs, path::Path};
+
+use rafay_relay_sop::{
+    actions,
+    runbook::{Catalogue, Kind, Scope, Severity, Signature, Source, Undo, check, render},
+};
+use serde_json::{Map, Value, json};
+
+/// A block between fences.
+struct Block<'d> {
+    language: &'d str,
+    text: String,
+    /// The line of the document on which it begins.
+    line: usize,
+}
+
+fn document() -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/language.md")).unwrap()
+}
+
+fn blocks(document: &str) -> Vec<Block<'_>> {
+    let mut blocks = Vec::new();
+    let mut lines = document.lines().zip(1..);
+    while let Some((line, number)) = lines.next() {
+        let Some(language) = line.strip_prefix("```") else { continue };
+        let inside = lines.by_ref().map(|(line, _)| line).take_while(|line| *line != "```");
+        let text = inside.map(|line| format!("{line}\n")).collect();
+        blocks.push(Block { language, text, line: number });
+    }
+    blocks
+}
+
+/// The runbook that the document's steps belong to.
+fn example(blocks: &[Block<'_>]) -> String {
+    let is_it = |block: &&Block| block.text.starts_with("name: example\n");
+    blocks.iter().find(is_it).expect("the document has a runbook named example").text.clone()
+}
+
+/// A whole runbook of what may be a part of one.
+fn whole(block: &Block<'_>, example: &str) -> Source {
+    let text = if block.text.starts_with("- id:") {
+        let steps: String = block.text.lines().map(|line| format!("  {line}\n")).collect();
+        format!("{example}{steps}")
+    } else if block.text.starts_with("inputs:") {
+        let step = "steps: [{id: rest, action: sleep, with: {duration: 1s}}]";
+        format!("name: example\n{}{step}\n", block.text)
+    } else {
+        block.text.clone()
+    };
+    let name = text.lines().find_map(|line| line.strip_prefix("name: ")).unwrap_or("example");
+    Source::new(format!("{name}.yaml"), text.clone())
+}
+
+#[test]
+fn its_runbooks_are_valid_and_its_findings_are_exact() {
+    let document = document();
+    let blocks = blocks(&document);
+    let example = example(&blocks);
+    let mut seen = (0, 0);
+    for (at, block) in blocks.iter().enumerate().filter(|(_, block)| block.language == "yaml") {
+        let source = whole(block, &example);
+        let findings = check(&source, actions::catalogue()).findings;
+        let errors: Vec<_> =
+            findings.into_iter().filter(|finding| finding.severity == Severity::Error).collect();
+        let told = blocks.get(at + 1).filter(|next| next.language == "text");
+        let expected = told.map_or("", |block| block.text.as_str());
+        let line = block.line;
+        assert_eq!(render::short(&source, &errors), expected, "docs/language.md:{line}");
+        seen = (seen.0 + 1, seen.1 + usize::from(told.is_some()));
+    }
+    assert!(seen.0 >= 8 && seen.1 >= 2, "{seen:?}");
+}
+
+/// The cells of a table's row.
+fn cells(line: &str) -> Vec<String> {
+    let line = line.replace("\\|", "\u{1}");
+    let cells = line.trim_matches('|').split('|');
+    cells.map(|cell| cell.trim().replace('\u{1}', "|")).collect()
+}
+
+/// What stands between backticks, if the whole cell does.
+fn code(cell: &str) -> Option<&str> {
+    cell.strip_prefix('`')?.strip_suffix('`').filter(|code| !code.contains('`'))
+}
+
+/// The expressions of all tables that have a column `yields`, with what they yield.
+fn expressions(document: &str) -> Vec<(String, Value)> {
+    let mut found = Vec::new();
+    let mut column = None;
+    for line in document.lines() {
+        if !line.starts_with('|') {
+            column = None;
+            continue;
+        }
+        let cells = cells(line);
+        if let Some(at) = cells.iter().position(|cell| cell == "yields") {
+            column = Some(at);
+        } else if let Some(at) = column.filter(|_| !line.starts_with("|---")) {
+            let (expression, result) = (code(&cells[at - 1]), code(&cells[at]));
+            let (expression, result) = expression.zip(result).unwrap_or_else(|| panic!("{line}"));
+            found.push((expression.to_owned(), serde_json::from_str(result).expect(line)));
+        }
+    }
+    found
+}
+
+/// The real actions, and one that takes any value.
+fn with_show() -> Catalogue {
+    let params = json!({
+        "type": "object", "description": "Shows.", "properties": {"value": true}, "required": ["value"]
+    });
+    let nothing = json!({"type": "object", "description": "Nothing.", "properties": {}});
+    let show =
+        Signature::from_schemas("show", Kind::Read, Undo::NotNeeded, &params, &nothing).unwrap();
+    Catalogue::new(actions::catalogue().iter().cloned().chain([show]).collect())
+}
+
+#[test]
+fn its_expressions_yield_what_it_says() {
+    let document = document();
+    let example = example(&blocks(&document));
+    let catalogue = with_show();
+    let group = json!({
+        "region": "us-west-2", "cluster": "relay", "name": "relay", "arn": "arn", "status": "ACTIVE",
+        "labels": {"Name": "nodegroup-relay-services"}, "min": 1, "max": 6, "desired": 3,
+        "auto_scaling_group": "asg", "instances": ["i-1", "i-2", "i-3"]
+    });
+    let pod = |name: &str, node: &str| json!({"namespace": "rafay-core", "name": name, "uid": name, "node": node, "instance": "i-1", "ready": true});
+    let pods = json!({
+        "count": 2, "pods": [pod("a", "n1"), pod("b", "n2")], "nodes": ["n1", "n2"], "instances": ["i-1"]
+    });
+    let expressions = expressions(&document);
+    assert!(expressions.len() > 40, "{}", expressions.len());
+    for (expression, expected) in expressions {
+        let template = json!(format!("{{{{ {expression} }}}}"));
+        let step = format!("  - {{id: show, action: show, with: {{value: {template}}}}}\n");
+        let source = Source::new("example.yaml", format!("{example}{step}"));
+        let checked = check(&source, &catalogue);
+        let short = render::short(&source, &checked.findings);
+        let runbook = checked.runbook.unwrap_or_else(|| panic!("{expression}: {short}"));
+        let mut scope = Scope::new(&runbook.bind(&Map::new()).unwrap());
+        scope.insert("group", &group);
+        scope.insert("pods", &pods);
+        let result = runbook.steps.last().unwrap().arguments(&scope);
+        let value = result.unwrap_or_else(|error| panic!("{error}"))["value"].clone();
+        assert_eq!(value, expected, "{expression}");
+    }
+}
+
+/// Every filter, test, key and limit that there is, is in the document, as far as a program can tell.
+#[test]
+fn it_names_every_key_of_the_schema() {
+    let document = document();
+    let schema = rafay_relay_sop::runbook::json_schema(actions::catalogue());
+    for place in [
+        "/properties",
+        "/$defs/step/properties",
+        "/$defs/input/properties",
+        "/$defs/retry/properties",
+    ] {
+        for key in schema.pointer(place).unwrap().as_object().unwrap().keys() {
+            let named = [format!("`{key}`"), format!("`retry.{key}`")];
+            assert!(named.iter().any(|name| document.contains(name)), "{key} is not explained");
+        }
+    }
+}
