@@ -227,9 +227,7 @@ async fn a_cancelled_run_is_not_taken_up_by_the_next_service() {
     let (_, started) = service.post("/run", json!({})).await;
     let run = started["run"].as_str().unwrap().to_owned();
     service.post(&format!("/runs/{run}/cancel"), json!({})).await;
-    let pid = service.child.id().to_string();
-    let sent = std::process::Command::new("kill").args(["-s", "TERM", &pid]).status().unwrap();
-    assert!(sent.success());
+    crate::support::signal(service.child.id(), "TERM");
     assert_eq!(service.child.wait().unwrap().code(), Some(0));
     let state = service.folder.path().join("state");
     let list = crate::support::Program::of(

@@ -2,10 +2,10 @@
 
 use std::{
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
 };
 
-use crate::support::{Program, SCALE_UP, SimulateProcess, journal, until};
+use crate::support::{Program, SCALE_UP, SimulateProcess, journal, signal, until};
 
 /// A run that is waiting for nodes.
 async fn waiting(simulate: &SimulateProcess, state_dir: &Path) -> Child {
@@ -27,17 +27,12 @@ async fn waiting(simulate: &SimulateProcess, state_dir: &Path) -> Child {
     child
 }
 
-fn signal(child: &Child, name: &str) {
-    let sent = Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap();
-    assert!(sent.success());
-}
-
 async fn a_signal_leaves(name: &str, state: &str) {
     // Slow enough that the run is still waiting when the signal comes.
     let simulate = SimulateProcess::start(10.0);
     let folder = tempfile::tempdir().unwrap();
     let child = waiting(&simulate, folder.path()).await;
-    signal(&child, name);
+    signal(child.id(), name);
     Program::from(child.wait_with_output().unwrap()).ends_with(130);
     let program = |arguments: &[&str]| {
         Program::of(simulate.program(folder.path()).args(arguments)).ends_with(0).stdout

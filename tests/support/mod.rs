@@ -15,7 +15,7 @@ use rafay_relay_sop::{
 use serde_json::{Map, Value};
 use tempfile::TempDir;
 
-pub use process::{Program, SimulateProcess, journal, program};
+pub use process::{Program, SimulateProcess, journal, program, signal};
 
 /// Fast enough that a minute of boot time is a tenth of a second.
 pub const SPEED: f64 = 600.0;

@@ -141,3 +141,9 @@ pub fn journal(state_dir: &Path) -> Option<String> {
     let run = FileStore::for_reading(state_dir).list().unwrap().pop()?;
     std::fs::read_to_string(state_dir.join("runs").join(format!("{run}.jsonl"))).ok()
 }
+
+/// Sends a signal to a process. The shell's own `kill` is everywhere; a program of that name is not.
+pub fn signal(pid: u32, name: &str) {
+    let sent = Command::new("sh").args(["-c", &format!("kill -s {name} {pid}")]).status().unwrap();
+    assert!(sent.success());
+}
