@@ -176,12 +176,13 @@ async fn reaction() -> String {
         });
         let last = *last_ready.lock().expect("no holder panics");
         if let (Some(completed), Some(last)) = (completed, last) {
-            let reaction = completed.duration_since(last).as_millis();
+            let reaction = completed.duration_since(last).as_micros();
             reactions.push(u64::try_from(reaction).unwrap_or(0));
         }
     }
     reactions.sort_unstable();
-    format!("{} ms", reactions.get(reactions.len() / 2).copied().unwrap_or_default())
+    let median = reactions.get(reactions.len() / 2).copied().unwrap_or_default();
+    milliseconds(Duration::from_micros(median))
 }
 
 /// Notes when a node last became Ready, until it is aborted.

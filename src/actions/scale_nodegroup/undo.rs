@@ -166,11 +166,7 @@ fn on_instances(nodes: &[Node], instances: &[String]) -> Vec<Node> {
 }
 
 /// Opens the nodes that an earlier attempt has cordoned and that stay after all, because somebody wants more nodes.
-async fn open_stayers(
-    intent: &Intent,
-    parting: &Parting,
-    writer: &Writer,
-) -> Result<Vec<String>> {
+async fn open_stayers(intent: &Intent, parting: &Parting, writer: &Writer) -> Result<Vec<String>> {
     let kubernetes = writer.kubernetes().await?;
     let nodes = kubernetes.reader().list::<Node>(&nodes_of(&intent.nodegroup.name)).await?;
     let mut staying = on_instances(&nodes, &parting.stayers);
