@@ -97,7 +97,8 @@ impl Driver<'_> {
         let Some(so_far) = self.recorder.run().step(&step.id) else { return false };
         match &so_far.outcome {
             // A failure that ended the run is what a resume is for.
-            None | Some(Outcome::Failed { then: AfterFailure::Stop | AfterFailure::Rollback, .. }) => {
+            None
+            | Some(Outcome::Failed { then: AfterFailure::Stop | AfterFailure::Rollback, .. }) => {
                 false
             }
             Some(Outcome::Completed { output, .. }) => {

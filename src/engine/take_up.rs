@@ -42,8 +42,7 @@ impl Engine {
         refuse_other_revisions(run, &runbook)?;
         run.started.target.same_as(&self.identify(&runbook).await?)?;
         let back = direction == Direction::Back;
-        let resumed =
-            Event::RunResumed { actor: actor.into(), version: VERSION.into(), back };
+        let resumed = Event::RunResumed { actor: actor.into(), version: VERSION.into(), back };
         recorder.append(self.clock.now(), resumed)?;
         Ok(recorder)
     }

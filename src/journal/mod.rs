@@ -24,7 +24,8 @@ mod store;
 mod summary;
 
 pub use event::{
-    AfterFailure, AwsTarget, Change, Ending, Event, KubernetesTarget, Record, Started, Target, TargetMismatch,
+    AfterFailure, AwsTarget, Change, Ending, Event, KubernetesTarget, Record, Started, Target,
+    TargetMismatch,
 };
 pub use file_store::{FileStore, Owner};
 pub use id::RunId;

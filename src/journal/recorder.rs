@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::sync::broadcast;
 
-use super::{Event, Record, audit, Run, RunId, Started, Store, StoreError};
+use super::{Event, Record, Run, RunId, Started, Store, StoreError, audit};
 
 /// How many records a slow listener may fall behind before it misses some; it then reads the store.
 const LISTENERS_BACKLOG: usize = 4096;

@@ -489,11 +489,8 @@ mod tests {
 
     #[test]
     fn a_failure_that_stops_the_run_needs_no_second_event() {
-        let failed = Event::StepFailed {
-            step: "a".into(),
-            error: "no".into(),
-            then: AfterFailure::Stop,
-        };
+        let failed =
+            Event::StepFailed { step: "a".into(), error: "no".into(), then: AfterFailure::Stop };
         let run = run(vec![started(), failed]);
         assert_eq!(run.state(false), State::Failed);
         assert_eq!(run.error.as_deref(), Some("no"));

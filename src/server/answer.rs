@@ -112,7 +112,9 @@ impl From<Refusal> for Refused {
             }
             Refusal::Over { .. } => Self::conflict(&message),
             Refusal::OtherRevision { .. } | Refusal::OtherTarget(_) => Self::conflict(&message),
-            Refusal::Platform(_) | Refusal::LookAhead { .. } => Self::new(StatusCode::BAD_GATEWAY, &message),
+            Refusal::Platform(_) | Refusal::LookAhead { .. } => {
+                Self::new(StatusCode::BAD_GATEWAY, &message)
+            }
             Refusal::Store(StoreError::NoSuchRun { .. }) => Self::not_found(&message),
             Refusal::Store(_) => Self::unavailable(&message),
         }

@@ -52,8 +52,8 @@ impl Seat {
 
 impl Drop for Seated<'_> {
     fn drop(&mut self) {
-        self.seat.0.send_if_modified(|active| {
-            active.take_if(|active| active.id == self.id).is_some()
-        });
+        self.seat
+            .0
+            .send_if_modified(|active| active.take_if(|active| active.id == self.id).is_some());
     }
 }

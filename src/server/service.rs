@@ -218,8 +218,7 @@ impl Service {
                 Ok(state) => tracing::info!(run = id.as_str(), %state, "the run has stopped"),
                 Err(error) => {
                     tracing::error!(run = id.as_str(), %error, "the journal cannot be written");
-                    let mut trouble =
-                        shared.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut trouble = shared.trouble.lock().unwrap_or_else(PoisonError::into_inner);
                     *trouble = Some((id.clone(), error.to_string()));
                 }
             }

@@ -69,7 +69,8 @@ impl Grant {
     fn add(&mut self, permission: &Permission) {
         let Permission::Kubernetes { group, resource, verbs } = permission else { return };
         let kind = resource.split('/').next().expect("splitting gives one part at least");
-        let side = if CLUSTER_WIDE.contains(&kind) { &mut self.cluster } else { &mut self.namespace };
+        let side =
+            if CLUSTER_WIDE.contains(&kind) { &mut self.cluster } else { &mut self.namespace };
         side.push(rule(group, resource, verbs));
     }
 }
@@ -91,7 +92,12 @@ fn actions_of(text: &str) -> BTreeSet<String> {
 
 impl Account {
     /// Makes an account that may do what is granted, and waits until the API server knows.
-    pub(crate) async fn new(plane: &ControlPlane, namespace: &str, name: &str, grant: Grant) -> Self {
+    pub(crate) async fn new(
+        plane: &ControlPlane,
+        namespace: &str,
+        name: &str,
+        grant: Grant,
+    ) -> Self {
         let mut account = Self {
             uid: String::new(),
             kubeconfig: plane.scratch().join(format!("{namespace}-{name}.kubeconfig")),
@@ -183,11 +189,7 @@ impl Account {
         create(Api::all(client.clone()), &role).await;
         create(Api::all(client.clone()), &binding).await;
         let named = self.named::<ServiceAccount>().metadata;
-        let role = Role {
-            metadata: named.clone(),
-            rules: Some(grant.namespace),
-            ..Role::default()
-        };
+        let role = Role { metadata: named.clone(), rules: Some(grant.namespace) };
         let binding =
             RoleBinding { role_ref: role_of("Role", &named.name), metadata: named, subjects };
         create(Api::namespaced(client.clone(), &self.namespace), &role).await;

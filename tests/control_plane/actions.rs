@@ -39,9 +39,7 @@ pub(crate) fn tests() -> Vec<Test> {
 async fn read_config(plane: Arc<ControlPlane>) {
     plane.namespace(SPACE).await;
     let data = json!({"aws-region": "eu-north-1", "eks-cluster": "prod"});
-    plane
-        .create::<ConfigMap>(SPACE, json!({"metadata": {"name": "settings"}, "data": data}))
-        .await;
+    plane.create::<ConfigMap>(SPACE, json!({"metadata": {"name": "settings"}, "data": data})).await;
     let text =
         book("  - {id: config, action: read_config, with: {namespace: actions, name: settings}}\n");
     let ended = run(&plane, SPACE, &text).await.succeeded();

@@ -43,9 +43,10 @@ impl Assets {
         let how = "tests/control_plane/build.sh builds one";
         match built {
             Err(_) => Err(format!("no control plane in {}: {how}", folder.display())),
-            Ok(modules) if modules != MODULES => {
-                Err(format!("the control plane in {} is of other versions: {how}", folder.display()))
-            }
+            Ok(modules) if modules != MODULES => Err(format!(
+                "the control plane in {} is of other versions: {how}",
+                folder.display()
+            )),
             Ok(_) => Self::at(folder).map_err(|lacking| format!("{lacking}: {how}")),
         }
     }

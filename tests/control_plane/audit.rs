@@ -124,8 +124,10 @@ impl Event {
     fn operation(&self) -> String {
         let object = &self.object_ref;
         // A new object's name may stand in its body alone.
-        let name = object.name.as_ref().filter(|_| self.verb != "create" || object.subresource.is_some());
-        let parts = [Some(&object.resource), object.namespace.as_ref(), name, object.subresource.as_ref()];
+        let name =
+            object.name.as_ref().filter(|_| self.verb != "create" || object.subresource.is_some());
+        let parts =
+            [Some(&object.resource), object.namespace.as_ref(), name, object.subresource.as_ref()];
         let path: Vec<&str> = parts.into_iter().flatten().map(String::as_str).collect();
         format!("{} {}", self.verb, path.join("/"))
     }

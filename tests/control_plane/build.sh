@@ -17,7 +17,7 @@ fi
 
 cd "$(dirname "$0")"
 if ! command -v go >/dev/null; then
-  echo "no control plane: Go is not on PATH (https://go.dev/dl has it); the control-plane tests will be ignored" >&2
+  echo "no control plane: Go is not on PATH; the control-plane tests will be ignored" >&2
   exit 69
 fi
 

@@ -41,13 +41,19 @@ impl ControlPlane {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    /// Makes a namespace in which pods can be made, and nothing else is. What an earlier test left there, and every
-    /// node, is removed: a test that fails clears nothing away.
+    /// Makes a namespace in which pods can be made. What earlier tests have left, there and elsewhere, and every node,
+    /// is removed: a test clears nothing away itself, for one that fails would not.
     pub(crate) async fn namespace(&self, name: &str) {
-        let namespace: Namespace = object(json!({"metadata": {"name": name}}));
-        let made = Api::all(self.client.clone()).create(&PostParams::default(), &namespace).await;
-        if made.is_err() {
-            self.empty(name).await;
+        let namespaces = Api::<Namespace>::all(self.client.clone());
+        for other in namespaces.list(&ListParams::default()).await.unwrap() {
+            let other = other.name_any();
+            if other != "default" && !other.starts_with("kube-") {
+                self.empty(&other).await;
+            }
+        }
+        if namespaces.get_opt(name).await.unwrap().is_none() {
+            let namespace = object(json!({"metadata": {"name": name}}));
+            namespaces.create(&PostParams::default(), &namespace).await.unwrap();
         }
         let nodes = Api::<Node>::all(self.client.clone());
         let all = ListParams::default();
@@ -131,7 +137,13 @@ impl ControlPlane {
     }
 
     /// Makes a deployment, `extra` merged into it, and waits until all its pods are ready.
-    pub(crate) async fn deployment(&self, namespace: &str, name: &str, replicas: i32, extra: Value) {
+    pub(crate) async fn deployment(
+        &self,
+        namespace: &str,
+        name: &str,
+        replicas: i32,
+        extra: Value,
+    ) {
         self.create::<Deployment>(namespace, deployment(name, replicas, extra)).await;
         self.until_ready(namespace, name, replicas).await;
     }

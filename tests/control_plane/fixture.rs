@@ -4,7 +4,6 @@
 use std::{
     fmt::Write as _,
     fs, io,
-    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     sync::Mutex,
     time::{Duration, Instant},
@@ -13,7 +12,12 @@ use std::{
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::{Api, Client, config::KubeConfigOptions, config::Kubeconfig};
 
-use crate::{assets::Assets, balancer::Balancer, tethered::Tethered};
+use crate::{
+    assets::Assets,
+    balancer::Balancer,
+    programs::{Ports, Specification, specifications},
+    tethered::Tethered,
+};
 
 /// How long a cold machine with other work to do may take to bring a program up. Four seconds are usual.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -40,20 +44,6 @@ pub(crate) struct ControlPlane {
     _sweeper: Tethered,
 }
 
-/// How a program is started.
-struct Specification {
-    name: &'static str,
-    program: PathBuf,
-    arguments: Vec<String>,
-}
-
-/// Free ports, chosen all at once so that they differ.
-struct Ports {
-    etcd: u16,
-    peers: u16,
-    api: u16,
-}
-
 impl ControlPlane {
     /// Starts a control plane and waits until it does its work.
     pub(crate) async fn start(assets: &Assets) -> Result<Self, String> {
@@ -61,7 +51,9 @@ impl ControlPlane {
         loop {
             let folder = new_folder().map_err(|why| format!("cannot make a folder: {why}"))?;
             match Self::start_in(assets, folder).await {
-                Err(why) if starts < STARTS && why.contains("address already in use") => starts += 1,
+                Err(why) if starts < STARTS && why.contains("address already in use") => {
+                    starts += 1
+                }
                 other => return other,
             }
         }
@@ -85,11 +77,21 @@ impl ControlPlane {
             started.add(specification)?;
         }
         // The controller manager makes it.
-        started.until("the controllers", async || has_default_account(&client, "default").await).await?;
+        started
+            .until("the controllers", async || has_default_account(&client, "default").await)
+            .await?;
         let programs = Mutex::new(started.programs);
         let balancer = Balancer::start(ports.api).await.map_err(said)?;
         let store_url = ports.store();
-        Ok(Self { client, balancer, store_url, folder, specifications, programs, _sweeper: sweeper })
+        Ok(Self {
+            client,
+            balancer,
+            store_url,
+            folder,
+            specifications,
+            programs,
+            _sweeper: sweeper,
+        })
     }
 
     /// A kubeconfig file of somebody who may do everything.
@@ -116,9 +118,9 @@ impl ControlPlane {
     pub(crate) fn casualty(&self) -> Option<String> {
         let mut programs = self.programs.lock().expect("nobody panics with the lock held");
         let ended = |program: &mut Tethered| !matches!(program.ended(), Ok(None));
-        let (name, _) = programs.iter_mut().find_map(|(name, program)| {
-            ended(program).then_some((*name, ()))
-        })?;
+        let (name, _) = programs
+            .iter_mut()
+            .find_map(|(name, program)| ended(program).then_some((*name, ())))?;
         Some(format!("{name} has ended: {}", last_lines(&self.folder, name)))
     }
 
@@ -150,7 +152,8 @@ impl ControlPlane {
             let text = answer["header"]["revision"].as_str().expect("etcd numbers its answers");
             revision = text.parse::<i64>().expect("a revision is a number");
         }
-        self.store("compaction", &serde_json::json!({"revision": revision, "physical": true})).await;
+        self.store("compaction", &serde_json::json!({"revision": revision, "physical": true}))
+            .await;
         self.restart_api_server(Duration::ZERO).await;
     }
 
@@ -170,7 +173,10 @@ impl ControlPlane {
     fn start_again(&self, name: &str) {
         let specification = self.specifications.iter().find(|one| one.name == name).unwrap();
         let started = specification.start(&self.folder).unwrap();
-        self.programs.lock().expect("nobody panics with the lock held").push((specification.name, started));
+        self.programs
+            .lock()
+            .expect("nobody panics with the lock held")
+            .push((specification.name, started));
     }
 
     /// Copies the logs to where they outlive the control plane, and says where.
@@ -204,13 +210,18 @@ struct Started<'a> {
 impl Started<'_> {
     fn add(&mut self, specification: &Specification) -> Result<(), String> {
         let started = specification.start(self.folder);
-        let started = started.map_err(|why| format!("cannot start {}: {why}", specification.name))?;
+        let started =
+            started.map_err(|why| format!("cannot start {}: {why}", specification.name))?;
         self.programs.push((specification.name, started));
         Ok(())
     }
 
     /// Waits for a condition, but not for one that a program which has ended was to bring about.
-    async fn until(&mut self, what: &str, mut holds: impl AsyncFnMut() -> bool) -> Result<(), String> {
+    async fn until(
+        &mut self,
+        what: &str,
+        mut holds: impl AsyncFnMut() -> bool,
+    ) -> Result<(), String> {
         let deadline = Instant::now() + PATIENCE;
         while !holds().await {
             for (name, program) in &mut self.programs {
@@ -224,25 +235,6 @@ impl Started<'_> {
             tokio::time::sleep(GLANCE).await;
         }
         Ok(())
-    }
-}
-
-impl Specification {
-    fn start(&self, folder: &Path) -> io::Result<Tethered> {
-        Tethered::start(&self.program, &self.arguments, &folder.join(format!("log/{}.log", self.name)))
-    }
-}
-
-impl Ports {
-    fn choose() -> io::Result<Self> {
-        let any = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-        let (etcd, peers, api) = (any()?, any()?, any()?);
-        let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
-        Ok(Self { etcd: port(&etcd)?, peers: port(&peers)?, api: port(&api)? })
-    }
-
-    fn store(&self) -> String {
-        format!("http://127.0.0.1:{}", self.etcd)
     }
 }
 
@@ -289,92 +281,14 @@ pub(crate) fn kubeconfig(url: &str, certificate: &Path, user: &str) -> String {
     text
 }
 
-fn specifications(assets: &Assets, folder: &Path, ports: &Ports) -> Vec<Specification> {
-    let at = |name: &str| folder.join(name).display().to_string();
-    let etcd = ports.store();
-    let peers = format!("http://127.0.0.1:{}", ports.peers);
-    let specification = |name: &'static str, arguments: Vec<String>| Specification {
-        name,
-        program: assets.program(name),
-        arguments,
-    };
-    let config = |flag: &str| format!("--{flag}={}", at("kubeconfig"));
-    // One key does for serving and for signing tokens, so that none has to be made here.
-    let key = at("certs/apiserver.key");
-    vec![
-        specification(
-            "etcd",
-            vec![
-                format!("--data-dir={}", at("etcd")),
-                format!("--listen-client-urls={etcd}"),
-                format!("--advertise-client-urls={etcd}"),
-                format!("--listen-peer-urls={peers}"),
-                "--unsafe-no-fsync".into(),
-            ],
-        ),
-        specification(
-            "kube-apiserver",
-            vec![
-                format!("--etcd-servers={etcd}"),
-                format!("--secure-port={}", ports.api),
-                "--bind-address=127.0.0.1".into(),
-                format!("--cert-dir={}", at("certs")),
-                format!("--service-account-key-file={key}"),
-                format!("--service-account-signing-key-file={key}"),
-                "--service-account-issuer=https://kubernetes.default.svc".into(),
-                "--service-cluster-ip-range=10.0.0.0/24".into(),
-                "--authorization-mode=Node,RBAC".into(),
-                format!("--token-auth-file={}", at("tokens.csv")),
-                format!("--audit-policy-file={}", at("audit-policy.yaml")),
-                format!("--audit-log-path={}", at("log/audit.log")),
-                // Watches end within one to two minutes of a test, as they do on a real cluster within the hour.
-                "--min-request-timeout=60".into(),
-                "--profiling=false".into(),
-            ],
-        ),
-        specification(
-            "kube-controller-manager",
-            vec![
-                config("kubeconfig"),
-                config("authentication-kubeconfig"),
-                config("authorization-kubeconfig"),
-                "--leader-elect=false".into(),
-                "--secure-port=0".into(),
-                "--use-service-account-credentials=false".into(),
-                format!("--service-account-private-key-file={key}"),
-                format!("--root-ca-file={}", at("certs/apiserver.crt")),
-            ],
-        ),
-        specification(
-            "kube-scheduler",
-            vec![
-                config("kubeconfig"),
-                config("authentication-kubeconfig"),
-                config("authorization-kubeconfig"),
-                "--leader-elect=false".into(),
-                "--secure-port=0".into(),
-            ],
-        ),
-        specification(
-            "kwok",
-            vec![
-                config("kubeconfig"),
-                "--manage-all-nodes=false".into(),
-                "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake".into(),
-                "--server-address=127.0.0.1:0".into(),
-                format!("--config={}", at("stages.yaml")),
-                "--node-lease-duration-seconds=40".into(),
-            ],
-        ),
-    ]
-}
-
 async fn client(kubeconfig: &Path) -> Result<Client, String> {
     let said = |why: &dyn std::fmt::Display| format!("{}: {why}", kubeconfig.display());
     let config = Kubeconfig::read_from(kubeconfig).map_err(|why| said(&why))?;
-    let config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default())
+    let mut config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default())
         .await
         .map_err(|why| said(&why))?;
+    // A test wants to see a refusal, not to have it repeated for minutes.
+    config.default_retry = false;
     Client::try_from(config).map_err(|why| said(&why))
 }
 

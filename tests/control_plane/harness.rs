@@ -3,6 +3,7 @@
 
 use std::{
     future::Future,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
     process::ExitCode,
     sync::{Arc, Mutex, OnceLock},
@@ -77,9 +78,13 @@ impl Stage {
 
     fn perform(&self, assets: &Assets, body: Body) -> Result<(), Failed> {
         let start = || self.runtime.block_on(ControlPlane::start(assets));
-        let plane = self.plane.get_or_init(|| start().map(|plane| Mutex::new(Some(Arc::new(plane)))));
+        let plane =
+            self.plane.get_or_init(|| start().map(|plane| Mutex::new(Some(Arc::new(plane)))));
         let plane = plane.as_ref()?.lock().expect("nobody panics with the lock held").clone();
         let plane = plane.expect("it is cleared after the last test");
+        if let Some(casualty) = plane.casualty() {
+            return Err(casualty.into());
+        }
         let watched = async {
             tokio::select! {
                 () = body(Arc::clone(&plane)) => Ok(()),
@@ -87,7 +92,12 @@ impl Stage {
                 () = tokio::time::sleep(LONGEST) => Err("the test does not end".into()),
             }
         };
-        self.runtime.block_on(watched)
+        let end = catch_unwind(AssertUnwindSafe(|| self.runtime.block_on(watched)));
+        // What else went wrong then is only what follows from it.
+        match plane.casualty() {
+            Some(casualty) => Err(casualty.into()),
+            None => end.unwrap_or_else(|panic| resume_unwind(panic)),
+        }
     }
 
     /// Ends the control plane; after a failure its logs stay.

@@ -89,7 +89,9 @@ async fn progress_deadline(plane: Arc<ControlPlane>) {
 
 async fn paused(plane: Arc<ControlPlane>) {
     plane.namespace(SPACE).await;
-    plane.create::<Deployment>(SPACE, deployment("relay", 0, json!({"spec": {"paused": true}}))).await;
+    plane
+        .create::<Deployment>(SPACE, deployment("relay", 0, json!({"spec": {"paused": true}})))
+        .await;
     let ended = run(&plane, SPACE, &book(RESTART)).await;
     names_all(ended.error(), &["relay", "paused"]);
     let deployment = plane.api::<Deployment>(SPACE).get("relay").await.unwrap();
@@ -150,10 +152,16 @@ async fn another_uid(plane: Arc<ControlPlane>) {
 
 async fn node_never_ready(plane: Arc<ControlPlane>) {
     plane.namespace(NAMESPACE).await;
-    let simulate = over_scenario(&plane, "nodegroups:\n- {name: relay, labels: {Name: nodegroup-relay-services}, max: 4, desired: 2, slow: [{nth: 2, boot: 10s, never_ready: true}]}\nnamespaces: [rafay-core]\nconfig_maps:\n- {namespace: rafay-core, name: rafay-relay-sop-config, data: {aws-region: us-west-2, eks-cluster: rafay-cluster}}\n");
+    let simulate = over_scenario(
+        &plane,
+        "nodegroups:\n- {name: relay, labels: {Name: nodegroup-relay-services}, max: 4, desired: 2, slow: [{nth: 2, boot: 10s, never_ready: true}]}\nnamespaces: [rafay-core]\nconfig_maps:\n- {namespace: rafay-core, name: rafay-relay-sop-config, data: {aws-region: us-west-2, eks-cluster: rafay-cluster}}\n",
+    );
     let folder = tempfile::tempdir().unwrap();
-    let late = SCALE_UP.replace("timeout: 15m", "timeout: 2m").replace("name: scale-up", "name: relay-scale");
-    let mut command = Errand::of(&late.replace("on_failure: rollback", "on_failure: stop")).command(&simulate, folder.path());
+    let late = SCALE_UP
+        .replace("timeout: 15m", "timeout: 2m")
+        .replace("name: scale-up", "name: relay-scale");
+    let mut command = Errand::of(&late.replace("on_failure: rollback", "on_failure: stop"))
+        .command(&simulate, folder.path());
     let ended = Program::of(&mut command).ends_with(4);
     names_all(&ended.stderr, &["timed out", "3 of 4", "ip-10-0-"]);
     until("the other new node", async || {

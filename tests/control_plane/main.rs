@@ -10,11 +10,13 @@ mod assets;
 mod audit;
 mod balancer;
 mod cluster;
+mod conformance;
 mod desk;
 mod fixture;
 mod harness;
 mod hopeless;
 mod outcome;
+mod programs;
 mod relay_scale;
 mod same;
 mod tethered;
@@ -22,7 +24,7 @@ mod tethers;
 mod watches;
 
 // The words of the other tests; not all are needed here.
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -33,6 +35,15 @@ fn main() -> ExitCode {
         return end;
     }
     let free = tethers::tests();
-    let tests = [actions::tests(), hopeless::tests(), relay_scale::tests(), watches::tests()].into_iter().flatten().collect();
+    let tests = [
+        actions::tests(),
+        conformance::tests(),
+        hopeless::tests(),
+        relay_scale::tests(),
+        watches::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     harness::run(free, tests)
 }

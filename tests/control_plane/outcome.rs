@@ -224,7 +224,9 @@ impl Names {
             let (id, lifecycle) = (self.word(id), &instance.lifecycle);
             format!("instance {id} of {name} {lifecycle} protected={}", instance.protected)
         });
-        let NodegroupFacts { status, min, max, desired, group_min, group_max, group_desired, .. } = group;
+        let NodegroupFacts {
+            status, min, max, desired, group_min, group_max, group_desired, ..
+        } = group;
         let sizes = format!("{min}-{max}, {desired}; {group_min}-{group_max}, {group_desired}");
         instances.chain([format!("nodegroup {name} {status} {sizes}")]).collect()
     }
@@ -236,5 +238,7 @@ fn pod_facts(state: &State, pod: &PodFacts) -> String {
     let place = node.map(|node| (node.nodegroup.as_deref(), node.unschedulable));
     let cost = pod.annotations.get("controller.kubernetes.io/pod-deletion-cost");
     let PodFacts { app, phase, ready, terminating, .. } = pod;
-    format!("pod of {app:?} on {place:?} {phase} ready={ready} terminating={terminating} cost={cost:?}")
+    format!(
+        "pod of {app:?} on {place:?} {phase} ready={ready} terminating={terminating} cost={cost:?}"
+    )
 }

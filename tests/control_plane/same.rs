@@ -17,7 +17,8 @@ pub(crate) fn same(what: &str, real: &[String], simulated: &[String]) {
         let _ = writeln!(text, "  simulated only: {line}");
     }
     if text.is_empty() {
-        text = format!("  in another order:\n  real:      {real:#?}\n  simulated: {simulated:#?}\n");
+        text =
+            format!("  in another order:\n  real:      {real:#?}\n  simulated: {simulated:#?}\n");
     }
     panic!("{what} differs:\n{text}");
 }

@@ -18,7 +18,8 @@ use crate::{
 const SPACE: &str = "watches";
 
 /// Ends when a second pod is there.
-const WAIT: &str = "  - {id: pods, action: wait_pods, with: {namespace: watches, deployment: relay, count: 2}}\n";
+const WAIT: &str =
+    "  - {id: pods, action: wait_pods, with: {namespace: watches, deployment: relay, count: 2}}\n";
 
 /// The look before a watch.
 const LIST: &str = "list pods/watches";
@@ -61,7 +62,8 @@ async fn cut(plane: Arc<ControlPlane>) {
 
 async fn restart(plane: Arc<ControlPlane>) {
     let (_, ended) =
-        wait_through(&plane, async |_| plane.restart_api_server(Duration::from_secs(2)).await).await;
+        wait_through(&plane, async |_| plane.restart_api_server(Duration::from_secs(2)).await)
+            .await;
     assert_eq!(ended.output("pods")["count"], json!(2));
 }
 

@@ -79,8 +79,8 @@ impl Store for FileStore {
         if self.writer.is_none() {
             return Err(StoreError::ReadOnly { path: self.folder.clone() });
         }
-        let lines = to_lines(records)
-            .map_err(|source| StoreError::Json { run: run.clone(), source })?;
+        let lines =
+            to_lines(records).map_err(|source| StoreError::Json { run: run.clone(), source })?;
         let count = records.len() as u64;
         let mut runs = self.open_runs();
         // After a failure the file is not put back: the next append opens it anew, and reads what it holds.

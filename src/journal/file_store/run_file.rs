@@ -23,7 +23,8 @@ impl RunFile {
         let unnamed = path.with_extension("jsonl.new");
         let made = || {
             let mut options = OpenOptions::new();
-            let mut file = options.read(true).write(true).create(true).truncate(true).open(&unnamed)?;
+            let mut file =
+                options.read(true).write(true).create(true).truncate(true).open(&unnamed)?;
             lock(&file)?;
             file.write_all(lines)?;
             file.sync_data()?;

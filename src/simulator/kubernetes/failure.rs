@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::object::text;
 use super::resources::Resource;
 
 /// A refused request.
@@ -95,6 +96,15 @@ impl Failure {
         let message =
             format!("Operation cannot be fulfilled on {} {name:?}: {why}", resource.qualified());
         Self::new(409, "Conflict", message).about(resource, name)
+    }
+
+    /// The same about a subresource: `pods/binding` in the place of `pods`.
+    pub(crate) fn of_subresource(mut self, subresource: &str) -> Self {
+        let kind = text(&self.details, "/kind").to_owned();
+        let whole = format!("{kind}/{subresource}");
+        self.message = self.message.replacen(&format!("on {kind} "), &format!("on {whole} "), 1);
+        self.details["kind"] = whole.into();
+        self
     }
 
     /// A precondition of a deletion does not hold.
@@ -212,9 +222,11 @@ impl Failure {
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
             "code": self.code,
         });
+        if !self.reason.is_empty() {
+            status["reason"] = self.reason.as_str().into();
+        }
         if !self.details.is_null() {
             status["details"] = self.details.clone();
         }

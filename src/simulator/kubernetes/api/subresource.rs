@@ -127,7 +127,7 @@ pub(crate) fn bind(
         let bound = text(pod, "/spec/nodeName");
         if !bound.is_empty() {
             let why = format!("pod {called} is already assigned to node {bound:?}");
-            return Err(Failure::conflict(&PODS, called, &why));
+            return Err(Failure::conflict(&PODS, called, &why).of_subresource("binding"));
         }
         let mut pod = pod.clone();
         put(&mut pod, &["spec", "nodeName"], node.as_str());
@@ -192,7 +192,7 @@ fn budget_of(store: &Store, pod: &Value) -> Result<Option<Value>, Failure> {
     if over.len() > 1 {
         let message = "This pod has more than one PodDisruptionBudget, which the eviction \
                        subresource does not support.";
-        return Err(Failure::new(500, "InternalError", message));
+        return Err(Failure::new(500, "", message));
     }
     Ok(over.pop().cloned())
 }

@@ -204,7 +204,7 @@ impl Watch {
     }
 
     fn bookmark_metadata(&self) -> Value {
-        json!({"resourceVersion": self.seen.to_string(), "creationTimestamp": null})
+        json!({"resourceVersion": self.seen.to_string()})
     }
 
     fn bookmark(&self, lines: &mut String, metadata: Value) {

@@ -156,7 +156,7 @@ fn validate_node_update(old: &Value, new: &Value, causes: &mut Vec<Cause>) {
 fn validate_pod_update(old: &Value, new: &Value, causes: &mut Vec<Cause>) {
     let fixed = |pod: &Value| {
         let mut spec = pod.get("spec").cloned().unwrap_or_default();
-        for field in ["activeDeadlineSeconds", "terminationGracePeriodSeconds", "tolerations"] {
+        for field in ["activeDeadlineSeconds", "tolerations"] {
             remove(&mut spec, &[field]);
         }
         for containers in ["containers", "initContainers"] {

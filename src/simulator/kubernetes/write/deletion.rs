@@ -9,7 +9,7 @@ use crate::simulator::kubernetes::failure::Failure;
 use crate::simulator::kubernetes::object::{
     is_terminating, list, map, name, number, put, text, time, uid, version,
 };
-use crate::simulator::kubernetes::resources::{NAMESPACES, Resource};
+use crate::simulator::kubernetes::resources::{NAMESPACES, PODS, Resource};
 
 use super::{Writer, Written};
 
@@ -54,7 +54,14 @@ impl Writer<'_> {
             if self.dry_run {
                 return Ok(Written { object: current, changed: false });
             }
-            return Ok(self.take_out(resource, space, called, &current));
+            let mut written = self.take_out(resource, space, called, &current);
+            if resource.plural == PODS.plural {
+                // Its last words are those of a pod that had no time left.
+                let mut gone = Value::clone(&written.object);
+                self.mark_terminating(resource, &mut gone, grace);
+                written.object = Arc::new(gone);
+            }
+            return Ok(written);
         }
         let shorter = number(&current, "/metadata/deletionGracePeriodSeconds")
             .is_none_or(|standing| grace < standing);
@@ -108,7 +115,7 @@ fn check_deletion(
 
 /// For how many seconds the object stays after its deletion; only pods that a kubelet runs do.
 fn grace_of(resource: &Resource, current: &Value, deletion: &Deletion) -> i64 {
-    if resource.plural != "pods" {
+    if resource.plural != PODS.plural {
         return 0;
     }
     let finished = matches!(text(current, "/status/phase"), "Succeeded" | "Failed");

@@ -23,6 +23,8 @@ mod status;
 
 const COMPONENT: &str = "deployment-controller";
 const REVISION: &str = "deployment.kubernetes.io/revision";
+/// The revisions that a replica set had before a rollout went back to its template.
+const HISTORY: &str = "deployment.kubernetes.io/revision-history";
 const HASH: &str = "pod-template-hash";
 
 /// What is in progress since when, for the progress deadline.
@@ -218,6 +220,12 @@ fn mark(set: &mut Value, bounds: Bounds, revision: Option<i64>) {
     }
 }
 
+/// The revisions that a set has had, the one included that it still has.
+fn history(set: &Value) -> String {
+    let last = revision(set).to_string();
+    annotation(set, HISTORY).map_or_else(|| last.clone(), |before| format!("{before},{last}"))
+}
+
 /// Gives the newest set the highest revision, when a rollout went back to an older template.
 fn promote(
     view: &View<'_>,
@@ -236,6 +244,7 @@ fn promote(
     let mut promoted = newest.clone();
     if stale {
         put(&mut promoted, &["metadata", "annotations", REVISION], (highest + 1).to_string());
+        put(&mut promoted, &["metadata", "annotations", HISTORY], history(newest));
     }
     put(&mut promoted, &["spec", "minReadySeconds"], patience(deployment));
     plan.update(&REPLICA_SETS, promoted);

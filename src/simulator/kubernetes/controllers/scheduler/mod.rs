@@ -171,6 +171,7 @@ fn refuse(view: &View<'_>, plan: &mut Plan, pod: &Value, why: String) {
         "status": "False",
         "reason": "Unschedulable",
         "message": why,
+        "observedGeneration": pod["metadata"]["generation"],
     });
     set_condition(&mut refused, unscheduled, view.now);
     plan.update(&PODS, refused);

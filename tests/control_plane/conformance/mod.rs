@@ -1,0 +1,139 @@
+//! The simulator is held to Kubernetes: tables of calls are made to both, and both must answer the same.
+//!
+//! A table is a file of calls, one after the other, in a namespace that is empty at first. What is answered is
+//! compared whole or where `show` points, without what each cluster makes up (`steady`). A difference fails, unless the
+//! call says with `known` where and why it is there; one that is no longer there fails too.
+
+mod perform;
+mod steady;
+mod table;
+
+use std::{fmt::Write as _, sync::Arc};
+
+use rafay_relay_sop::{
+    clock::Clock,
+    simulator::{Options, Scenario, Simulator},
+};
+use serde_json::Value;
+
+use crate::{
+    fixture::ControlPlane,
+    harness::{Test, test},
+};
+
+use perform::{Answer, Side};
+use table::Call;
+
+/// Where every table has its objects.
+const SPACE: &str = "conf";
+
+/// So fast that the simulator's pods need about as long as those of kwok.
+const SPEED: f64 = 20.0;
+
+/// How much of an answer a failure shows.
+const SHOWN: usize = 300;
+
+macro_rules! table {
+    ($name:literal) => {
+        test(concat!("conformance::", $name), async |plane| {
+            compare(&plane, include_str!(concat!($name, ".yaml"))).await;
+        })
+    };
+}
+
+pub(crate) fn tests() -> Vec<Test> {
+    vec![
+        table!("objects"),
+        table!("patches"),
+        table!("lists"),
+        table!("watches"),
+        table!("nodes"),
+        table!("deployments"),
+        table!("rollouts"),
+        table!("pods"),
+        table!("budgets"),
+        table!("scheduling"),
+    ]
+}
+
+async fn compare(plane: &Arc<ControlPlane>, table: &str) {
+    let table = table::read(table);
+    plane.namespace(SPACE).await;
+    let real = Side::new(plane.client.clone()).perform(&table).await;
+    let clock = Clock::scaled(SPEED).expect("twenty is a speed");
+    let options = Options { clock, ..Options::default() };
+    let simulator = Simulator::start(Scenario::bare(), options).await.unwrap();
+    let url = simulator.kubernetes_url().as_str().parse().expect("a URL is a URI");
+    let mut config = kube::Config::new(url);
+    config.default_retry = false;
+    let side = Side::new(kube::Client::try_from(config).unwrap());
+    side.make_namespace().await;
+    let simulated = side.perform(&table).await;
+    let mut report = String::new();
+    for ((call, real), simulated) in table.iter().zip(&real).zip(&simulated) {
+        judge(call, real, simulated, &mut report);
+    }
+    assert!(report.is_empty(), "the simulator differs from Kubernetes:\n{report}");
+}
+
+/// Adds to the report what is wrong with a pair of answers.
+fn judge(call: &Call, real: &Answer, simulated: &Answer, report: &mut String) {
+    let Some(name) = &call.name else {
+        for (side, answer) in [("Kubernetes", real), ("the simulator", simulated)] {
+            if !answer.is_well() {
+                let _ = writeln!(report, "- {call:?}: {side} answers {}", answer.said());
+            }
+        }
+        return;
+    };
+    let mut differences = Vec::new();
+    if real.status != simulated.status {
+        let said = format!("{} / {}", real.status, simulated.status);
+        differences.push(("/code".to_owned(), said));
+    }
+    differ("", &real.shown, &simulated.shown, &mut differences);
+    for part in call.known.keys() {
+        if !differences.iter().any(|(path, _)| path.starts_with(part)) {
+            let _ = writeln!(report, "- {name}: {part} is the same now; drop it from `known`");
+        }
+    }
+    differences.retain(|(path, _)| !call.known.keys().any(|part| path.starts_with(part)));
+    if !differences.is_empty() {
+        let _ = writeln!(report, "- {name} (Kubernetes / the simulator)");
+    }
+    for (path, said) in differences {
+        let _ = writeln!(report, "    {path}: {said}");
+    }
+}
+
+fn differ(path: &str, real: &Value, simulated: &Value, differences: &mut Vec<(String, String)>) {
+    match (real, simulated) {
+        (Value::Object(one), Value::Object(other)) => {
+            let keys: std::collections::BTreeSet<&String> =
+                one.keys().chain(other.keys()).collect();
+            for key in keys {
+                let (one, other) = (one.get(key), other.get(key));
+                let absent = Value::String("(absent)".into());
+                let path = format!("{path}/{key}");
+                differ(&path, one.unwrap_or(&absent), other.unwrap_or(&absent), differences);
+            }
+        }
+        (Value::Array(one), Value::Array(other)) if one.len() == other.len() => {
+            for (at, (one, other)) in one.iter().zip(other).enumerate() {
+                differ(&format!("{path}/{at}"), one, other, differences);
+            }
+        }
+        (one, other) if one == other => {}
+        (one, other) => {
+            differences.push((path.to_owned(), format!("{} / {}", cut(one), cut(other))));
+        }
+    }
+}
+
+fn cut(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(SHOWN) {
+        Some((at, _)) => format!("{}...", &text[..at]),
+        None => text,
+    }
+}

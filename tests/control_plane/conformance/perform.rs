@@ -1,0 +1,224 @@
+//! Makes the calls of a table to one side.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use axum::http::{Request, header};
+use kube::{Client, client::Body};
+use serde_json::{Value, json};
+
+use super::{
+    SPACE, cut,
+    steady::{steady, steady_part},
+    table::Call,
+};
+
+/// How long a condition may take that a healthy cluster fulfils in a second or two.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// How often a call is repeated that waits for something.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// One of the two clusters.
+pub(super) struct Side {
+    client: Client,
+}
+
+/// What a call was answered.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) shown: Value,
+}
+
+impl Answer {
+    pub(super) fn is_well(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    pub(super) fn said(&self) -> String {
+        format!("{} {}", self.status, cut(&self.shown))
+    }
+
+    /// What was waited for did not come; no API server answers 0.
+    fn late(last: Value) -> Self {
+        Self { status: 0, shown: last }
+    }
+}
+
+impl Side {
+    pub(super) fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    pub(super) async fn make_namespace(&self) {
+        let body = json!({"metadata": {"name": SPACE}});
+        let made =
+            self.send("POST", "/api/v1/namespaces", "application/json", false, body.to_string());
+        assert_eq!(made.await.0, 201);
+    }
+
+    /// Makes the calls in order.
+    pub(super) async fn perform(&self, table: &[Call]) -> Vec<Answer> {
+        let mut kept = BTreeMap::new();
+        let mut answers = Vec::new();
+        for call in table {
+            answers.push(self.answer(call, &mut kept).await);
+        }
+        answers
+    }
+
+    async fn answer(&self, call: &Call, kept: &mut BTreeMap<String, String>) -> Answer {
+        if let Some(name) = &call.settled {
+            return self.settle(name).await;
+        }
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let (status, body) = self.make(call, kept).await;
+            let until = call.until.iter().flatten();
+            let holds = until.clone().all(|(pointer, wanted)| &select(&body, pointer) == wanted);
+            if !holds && tokio::time::Instant::now() > deadline {
+                return Answer::late(body);
+            }
+            if holds {
+                keep(call, &body, kept);
+                return Answer { status, shown: show(call, &body) };
+            }
+            tokio::time::sleep(GLANCE).await;
+        }
+    }
+
+    async fn make(&self, call: &Call, kept: &BTreeMap<String, String>) -> (u16, Value) {
+        let (method, path) = call.call.split_once(' ').unwrap_or_else(|| panic!("{call:?}"));
+        let fill = |text: String| {
+            kept.iter().fold(text, |text, (key, value)| text.replace(&format!("${key}"), value))
+        };
+        let content = call.patch.map_or("application/json", |patch| patch.content_type());
+        let body = call.raw.clone().or_else(|| call.body.as_ref().map(Value::to_string));
+        self.send(
+            method,
+            &fill(whole_path(path)),
+            content,
+            call.table,
+            fill(body.unwrap_or_default()),
+        )
+        .await
+    }
+
+    async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        content: &str,
+        table: bool,
+        body: String,
+    ) -> (u16, Value) {
+        let accept = match table {
+            true => "application/json;as=Table;v=v1;g=meta.k8s.io",
+            false => "application/json",
+        };
+        let mut request =
+            Request::builder().method(method).uri(path).header(header::ACCEPT, accept);
+        if !body.is_empty() {
+            request = request.header(header::CONTENT_TYPE, content);
+        }
+        let request =
+            request.body(Body::from(body.into_bytes())).expect("the table has good paths");
+        let response =
+            self.client.send(request).await.unwrap_or_else(|why| panic!("{path}: {why}"));
+        let status = response.status().as_u16();
+        let bytes = response.into_body().collect_bytes().await.unwrap();
+        let text = String::from_utf8_lossy(&bytes);
+        (status, json_or_lines(&text))
+    }
+
+    /// Until the deployment's status says that all is done and no pod is on its way out.
+    async fn settle(&self, name: &str) -> Answer {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let path = whole_path(&format!("deployments/{name}"));
+        let pods = whole_path("pods");
+        loop {
+            let (_, deployment) = self.send("GET", &path, "", false, String::new()).await;
+            let (_, pods) = self.send("GET", &pods, "", false, String::new()).await;
+            let ending = select(&pods, "/items/*/metadata/deletionTimestamp");
+            let ends = ending.as_array().is_some_and(|all| all.iter().any(|one| !one.is_null()));
+            if is_settled(&deployment) && !ends {
+                return Answer { status: 200, shown: Value::Null };
+            }
+            if tokio::time::Instant::now() > deadline {
+                return Answer::late(deployment["status"].clone());
+            }
+            tokio::time::sleep(GLANCE).await;
+        }
+    }
+}
+
+fn is_settled(deployment: &Value) -> bool {
+    let (spec, status) = (&deployment["spec"], &deployment["status"]);
+    let count = |key: &str| status[key].as_i64().unwrap_or(0);
+    let wanted = spec["replicas"].as_i64().unwrap_or(0);
+    let conditions = status["conditions"].as_array();
+    let done = |condition: &Value| condition["reason"] == "NewReplicaSetAvailable";
+    status["observedGeneration"] == deployment["metadata"]["generation"]
+        && ["replicas", "updatedReplicas", "availableReplicas"]
+            .iter()
+            .all(|key| count(key) == wanted)
+        && count("terminatingReplicas") == 0
+        && conditions.is_some_and(|all| all.iter().any(done))
+}
+
+/// `deployments/web` as the API has it; a path that begins with a slash is one.
+fn whole_path(path: &str) -> String {
+    if path.starts_with('/') {
+        return path.to_owned();
+    }
+    let plural = path.split(['/', '?']).next().expect("splitting gives one part at least");
+    let inside = match plural {
+        "nodes" | "namespaces" => return format!("/api/v1/{path}"),
+        "deployments" | "replicasets" => "apis/apps/v1",
+        "poddisruptionbudgets" => "apis/policy/v1",
+        "horizontalpodautoscalers" => "apis/autoscaling/v2",
+        "leases" => "apis/coordination.k8s.io/v1",
+        _ => "api/v1",
+    };
+    format!("/{inside}/namespaces/{SPACE}/{path}")
+}
+
+/// One document, or the events of a watch, or whatever text it is.
+fn json_or_lines(text: &str) -> Value {
+    if let Ok(value) = serde_json::from_str(text) {
+        return value;
+    }
+    let lines: Result<Vec<Value>, _> = text.lines().map(serde_json::from_str).collect();
+    lines.map_or_else(|_| Value::String(text.trim().to_owned()), Value::Array)
+}
+
+fn show(call: &Call, body: &Value) -> Value {
+    match &call.show {
+        None => steady(body),
+        Some(pointers) => {
+            let parts = pointers
+                .iter()
+                .map(|pointer| (pointer.clone(), steady_part(pointer, &select(body, pointer))));
+            Value::Object(parts.collect())
+        }
+    }
+}
+
+fn keep(call: &Call, body: &Value, kept: &mut BTreeMap<String, String>) {
+    for (name, pointer) in &call.keep {
+        let value = select(body, pointer);
+        let value = value.as_str().unwrap_or_else(|| panic!("{call:?}: no {pointer} in {body}"));
+        kept.insert(name.clone(), value.to_owned());
+    }
+}
+
+/// A part of a document; `*` gives what follows of every item, sorted, for lists have no order that both sides share.
+fn select(value: &Value, pointer: &str) -> Value {
+    let Some((before, after)) = pointer.split_once("/*") else {
+        return value.pointer(pointer).cloned().unwrap_or(Value::Null);
+    };
+    let items = value.pointer(before).and_then(Value::as_array);
+    let mut parts: Vec<Value> =
+        items.into_iter().flatten().map(|item| select(item, after)).collect();
+    parts.sort_by_key(|part| steady(part).to_string());
+    Value::Array(parts)
+}

@@ -1,0 +1,127 @@
+//! The programs of a control plane: how each is started, and on which ports.
+
+use std::{
+    io,
+    net::{Ipv4Addr, TcpListener},
+    path::{Path, PathBuf},
+};
+
+use crate::{assets::Assets, tethered::Tethered};
+
+/// How a program is started.
+pub(crate) struct Specification {
+    pub(crate) name: &'static str,
+    program: PathBuf,
+    arguments: Vec<String>,
+}
+
+/// Free ports, chosen all at once so that they differ.
+pub(crate) struct Ports {
+    etcd: u16,
+    peers: u16,
+    pub(crate) api: u16,
+}
+
+impl Specification {
+    pub(crate) fn start(&self, folder: &Path) -> io::Result<Tethered> {
+        Tethered::start(
+            &self.program,
+            &self.arguments,
+            &folder.join(format!("log/{}.log", self.name)),
+        )
+    }
+}
+
+impl Ports {
+    pub(crate) fn choose() -> io::Result<Self> {
+        let any = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+        let (etcd, peers, api) = (any()?, any()?, any()?);
+        let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
+        Ok(Self { etcd: port(&etcd)?, peers: port(&peers)?, api: port(&api)? })
+    }
+
+    pub(crate) fn store(&self) -> String {
+        format!("http://127.0.0.1:{}", self.etcd)
+    }
+}
+
+/// All programs, in the order in which they are started: the store, the API server, and those that need it.
+pub(crate) fn specifications(assets: &Assets, folder: &Path, ports: &Ports) -> Vec<Specification> {
+    let at = |name: &str| folder.join(name).display().to_string();
+    let etcd = ports.store();
+    let peers = format!("http://127.0.0.1:{}", ports.peers);
+    let specification = |name: &'static str, arguments: Vec<String>| Specification {
+        name,
+        program: assets.program(name),
+        arguments,
+    };
+    let config = |flag: &str| format!("--{flag}={}", at("kubeconfig"));
+    // One key does for serving and for signing tokens, so that none has to be made here.
+    let key = at("certs/apiserver.key");
+    vec![
+        specification(
+            "etcd",
+            vec![
+                format!("--data-dir={}", at("etcd")),
+                format!("--listen-client-urls={etcd}"),
+                format!("--advertise-client-urls={etcd}"),
+                format!("--listen-peer-urls={peers}"),
+                "--unsafe-no-fsync".into(),
+            ],
+        ),
+        specification(
+            "kube-apiserver",
+            vec![
+                format!("--etcd-servers={etcd}"),
+                format!("--secure-port={}", ports.api),
+                "--bind-address=127.0.0.1".into(),
+                format!("--cert-dir={}", at("certs")),
+                format!("--service-account-key-file={key}"),
+                format!("--service-account-signing-key-file={key}"),
+                "--service-account-issuer=https://kubernetes.default.svc".into(),
+                "--service-cluster-ip-range=10.0.0.0/24".into(),
+                "--authorization-mode=Node,RBAC".into(),
+                format!("--token-auth-file={}", at("tokens.csv")),
+                format!("--audit-policy-file={}", at("audit-policy.yaml")),
+                format!("--audit-log-path={}", at("log/audit.log")),
+                // Watches end within one to two minutes of a test, as they do on a real cluster within the hour.
+                "--min-request-timeout=60".into(),
+                "--profiling=false".into(),
+            ],
+        ),
+        specification(
+            "kube-controller-manager",
+            vec![
+                config("kubeconfig"),
+                config("authentication-kubeconfig"),
+                config("authorization-kubeconfig"),
+                "--leader-elect=false".into(),
+                "--secure-port=0".into(),
+                "--use-service-account-credentials=false".into(),
+                format!("--service-account-private-key-file={key}"),
+                format!("--root-ca-file={}", at("certs/apiserver.crt")),
+            ],
+        ),
+        specification(
+            "kube-scheduler",
+            vec![
+                config("kubeconfig"),
+                config("authentication-kubeconfig"),
+                config("authorization-kubeconfig"),
+                "--leader-elect=false".into(),
+                "--secure-port=0".into(),
+            ],
+        ),
+        specification(
+            "kwok",
+            vec![
+                config("kubeconfig"),
+                "--manage-all-nodes=false".into(),
+                "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake".into(),
+                "--server-address=127.0.0.1:0".into(),
+                format!("--config={}", at("stages.yaml")),
+                "--node-lease-duration-seconds=40".into(),
+            ],
+        ),
+    ]
+}
