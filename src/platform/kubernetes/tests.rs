@@ -257,27 +257,39 @@ async fn a_successor_replaces_its_predecessor_even_if_no_deletion_was_heard_of()
 }
 
 #[tokio::test]
-async fn a_watch_that_is_denied_ends_at_once() {
-    for number_denied in [0, 1] {
-        let server = Server::start(move |asked| match asked.number {
-            number if number == number_denied => status(403, "Forbidden"),
-            _ => list("10", "", &[]),
-        })
-        .await;
-        let selection = Selection::of_namespace("core").named("a");
-        let mut pods = reader(&server).await.watch::<Pod>(&selection);
-        let error = loop {
-            match pods.changed().await {
-                Ok(event) => assert_eq!(event, Event::Changed),
-                Err(error) => break error,
-            }
-        };
-        assert_eq!(error.class(), Class::Denied);
-        let call = ["list", "watch"][number_denied];
-        let expected = format!("{call} pods in core with metadata.name=a (");
-        assert!(error.to_string().starts_with(&expected), "{error}");
-        assert_eq!(server.asked().len(), number_denied + 1);
+async fn a_list_that_is_denied_ends_at_once() {
+    let server = Server::start(|_| status(403, "Forbidden")).await;
+    let selection = Selection::of_namespace("core").named("a");
+    let mut pods = reader(&server).await.watch::<Pod>(&selection);
+    let error = pods.changed().await.unwrap_err();
+    assert_eq!(error.class(), Class::Denied);
+    let expected = "list pods in core with metadata.name=a (";
+    assert!(error.to_string().starts_with(expected), "{error}");
+    assert_eq!(server.asked().len(), 1);
+}
+
+/// An API server that restarts refuses everybody for a moment; who may list and not watch is refused for good.
+#[tokio::test]
+async fn a_watch_that_worked_and_is_denied_is_tried_for_a_while() {
+    let server = Server::start(|asked| match asked.number {
+        0 => list("10", "", &[node("a", "1", "3")]),
+        1 => status(403, "Forbidden"),
+        2 => Answer::Watch { lines: vec![event("ADDED", node("b", "2", "11"))], ends: true },
+        _ => status(403, "Forbidden"),
+    })
+    .await;
+    let mut nodes = reader(&server).await.watch::<Node>(&Selection::all());
+    let view = nodes.view();
+    while names(&view.objects()) != ["a", "b"] {
+        nodes.changed().await.unwrap();
     }
+    let error = loop {
+        if let Err(error) = nodes.changed().await {
+            break error;
+        }
+    };
+    assert_eq!(error.class(), Class::Denied);
+    assert!(error.to_string().starts_with("watch nodes ("), "{error}");
 }
 
 #[tokio::test]

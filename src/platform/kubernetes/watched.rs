@@ -26,6 +26,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// An API server that restarts is back within a minute; it should be noticed soon after.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
+/// A restarted API server refuses everybody until it has read its roles; seen to take a few seconds.
+const STARTING: Duration = Duration::from_secs(10);
+
 /// The live set of the selected objects. It lives while it is awaited and holds no task.
 pub struct Watched<K> {
     connection: Arc<Connection>,
@@ -36,6 +39,8 @@ pub struct Watched<K> {
     view: View<K>,
     was_read: bool,
     failures: u32,
+    /// Since when a watch that worked before is refused.
+    refused_since: Option<Instant>,
     resume_at: Option<Instant>,
 }
 
@@ -70,6 +75,7 @@ impl<K: Object> Watched<K> {
             view: View(Arc::default()),
             was_read: false,
             failures: 0,
+            refused_since: None,
             resume_at: None,
         }
     }
@@ -130,6 +136,7 @@ impl<K: Object> Watched<K> {
         // the beginning of a list is announced before it is asked for, so it is no sign of health
         if !matches!(event, WatchEvent::Init) {
             self.failures = 0;
+            self.refused_since = None;
         }
         match event {
             WatchEvent::Init => self.listed.clear(),
@@ -162,11 +169,23 @@ impl<K: Object> Watched<K> {
             return Ok(None);
         }
         let error = self.explain(error);
-        if !error.can_heal() || (!self.was_read && self.failures >= FIRST_LOOKS) {
+        if !(error.can_heal() || self.may_be_starting(&error))
+            || (!self.was_read && self.failures >= FIRST_LOOKS)
+        {
             return Err(error);
         }
         self.pause();
         Ok(Some(Event::Trouble(format!("{error}; trying again"))))
+    }
+
+    /// Whether a refusal may be that of an API server that has just started and has not loaded its roles yet: who was
+    /// let in before is then refused for a moment.
+    fn may_be_starting(&mut self, error: &Error) -> bool {
+        if !self.was_read || error.class() != Class::Denied {
+            return false;
+        }
+        let since = *self.refused_since.get_or_insert_with(Instant::now);
+        since.elapsed() < self.connection.clock.delay(STARTING)
     }
 
     /// An expired version is nobody's fault: the set is listed again, at once the first time.

@@ -1,6 +1,8 @@
 //! The scheduler: finds each pending pod a node that fits, and says why there is none. Filters and
 //! preferences as the default profile has them; no preemption.
 
+use std::collections::HashMap;
+
 use serde_json::{Value, json};
 
 use crate::simulator::kubernetes::object::{
@@ -36,13 +38,24 @@ pub(super) fn plan(view: &View<'_>, _: &mut Memory) -> Plan {
         (-priority, moment(pod, "/metadata/creationTimestamp"), name(pod))
     });
     let mut rooms = rooms(view);
+    // The pods of one replica set are alike: where one finds no place, neither does the next, until something moves.
+    let mut no_place: HashMap<&str, String> = HashMap::new();
     for pod in pending {
+        let kind = controller(pod).map(|owner| text(owner, "/uid"));
+        if let Some(why) = kind.and_then(|kind| no_place.get(kind)) {
+            refuse(view, &mut plan, pod, why.clone());
+            continue;
+        }
         match choose(&rooms, pod) {
             Ok(at) => {
                 bind(view, &mut plan, pod, name(rooms[at].node));
                 rooms[at].take(pod);
+                no_place.clear();
             }
-            Err(why) => refuse(view, &mut plan, pod, why),
+            Err(why) => {
+                no_place.extend(kind.map(|kind| (kind, why.clone())));
+                refuse(view, &mut plan, pod, why);
+            }
         }
     }
     plan
