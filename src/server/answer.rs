@@ -19,13 +19,9 @@ pub(super) struct Refused {
 }
 
 impl Refused {
-    fn new(status: StatusCode, message: &str) -> Self {
+    /// An answer with that status; also what a layer or an extractor made of the request, in our form.
+    pub(super) fn new(status: StatusCode, message: &str) -> Self {
         Self { status, body: json!({"status": "error", "error": message}) }
-    }
-
-    /// Whatever a layer or an extractor made of the request, in our form.
-    pub(super) fn of(status: StatusCode, message: &str) -> Self {
-        Self::new(status, message)
     }
 
     pub(super) fn bad_request(message: &str) -> Self {

@@ -67,7 +67,7 @@ pub fn router(service: Service, access: Access) -> Router {
 /// A request that takes too long is answered; what it has begun to ask of the cluster is dropped.
 async fn end_in_time(request: Request, next: Next) -> Result<Response, answer::Refused> {
     tokio::time::timeout(LONGEST_REQUEST, next.run(request)).await.map_err(|_| {
-        answer::Refused::of(
+        answer::Refused::new(
             axum::http::StatusCode::GATEWAY_TIMEOUT,
             "the cluster or the account did not answer in time; nothing was started",
         )

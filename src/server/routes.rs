@@ -65,7 +65,7 @@ pub(super) async fn start(
     query: Result<Query<StartQuery>, QueryRejection>,
     body: Result<Bytes, BytesRejection>,
 ) -> Answer {
-    let body = body.map_err(|error| Refused::of(error.status(), &error.body_text()))?;
+    let body = body.map_err(|error| Refused::new(error.status(), &error.body_text()))?;
     let Query(query) = query.map_err(|error| Refused::bad_request(&error.body_text()))?;
     let runbook = query.runbook.as_deref().unwrap_or(DEFAULT_RUNBOOK);
     let StartBody { inputs, key } = start_body(&body)?;
@@ -89,7 +89,7 @@ pub(super) async fn validate(
     body: Result<Bytes, BytesRejection>,
 ) -> Answer {
     let Query(query) = query.map_err(|error| Refused::bad_request(&error.body_text()))?;
-    let body = body.map_err(|error| Refused::of(error.status(), &error.body_text()))?;
+    let body = body.map_err(|error| Refused::new(error.status(), &error.body_text()))?;
     let name = query.name.unwrap_or_else(|| "<body>".into());
     Ok(Json(service.validate(name, body.into()).await?))
 }
