@@ -48,9 +48,11 @@ impl Serve {
         let world = self.world.enter().await?;
         let engine = Engine::new(world.platform.clone(), store, self.world.simulate);
         let service = Service::new(engine, global.shelf());
+        // Before anybody can ask for its status.
+        service.expect_interrupted(self.resume_within.std());
         let resuming = tokio::spawn({
-            let (service, within) = (service.clone(), self.resume_within.std());
-            async move { service.resume_interrupted(within).await }
+            let service = service.clone();
+            async move { service.resume_interrupted().await }
         });
         tracing::info!(%address, "listening");
         eprintln!("listening on http://{address}");

@@ -6,6 +6,7 @@
 
 mod answer;
 mod auth;
+mod comeback;
 mod routes;
 mod same_site;
 mod seat;

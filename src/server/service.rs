@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::{answer::Refused, seat::Seat, views};
+use super::{answer::Refused, comeback::Comeback, seat::Seat, views};
 use crate::{
     engine::{self, Control, Direction, Engine, Refusal, Request, abandon},
     journal::{Recorder, Run, RunId, State, Store, StoreError, Summary},
@@ -36,6 +36,7 @@ struct Shared {
     /// Held while a run is being accepted, so that two requests at once cannot both find the seat free.
     accepting: AsyncMutex<()>,
     seat: Seat,
+    comeback: Comeback,
     closing: AtomicBool,
     /// The run whose journal could not be written, and why.
     trouble: Mutex<Option<(RunId, String)>>,
@@ -49,44 +50,54 @@ impl Service {
             shelf,
             accepting: AsyncMutex::default(),
             seat: Seat::default(),
+            comeback: Comeback::default(),
             closing: AtomicBool::default(),
             trouble: Mutex::default(),
         };
         Self { shared: Arc::new(shared) }
     }
 
-    /// Takes up a run that this service was driving when it died, if that was not long ago. An older one waits for a
-    /// person: the world may have changed too much. Tries again while the cluster or the account does not answer.
-    pub async fn resume_interrupted(&self, within: Duration) {
-        loop {
-            match self.resume_once(within).await {
-                Ok(None) => return,
-                Ok(Some(run)) => {
-                    return tracing::info!(run = run.as_str(), "resumed an interrupted run");
-                }
-                Err(Refusal::Platform(error)) if error.can_heal() => {
-                    tracing::warn!(%error, "an interrupted run cannot be taken up yet");
-                    tokio::time::sleep(RESUME_PAUSE).await;
-                }
-                Err(error) => {
-                    return tracing::warn!(%error, "an interrupted run is left as it is");
-                }
-            }
+    /// Looks for a run that this service was driving when it died, if that was not long ago: from now on `/status`
+    /// tells it as one that goes on. An older one waits for a person: the world may have changed too much.
+    pub fn expect_interrupted(&self, within: Duration) {
+        let run = match self.latest() {
+            Ok(Some(run)) => run,
+            Ok(None) => return,
+            Err(error) => return tracing::warn!(%error, "an interrupted run is left as it is"),
+        };
+        let age = Duration::try_from(Timestamp::now() - run.last_event_at()).unwrap_or_default();
+        let ours = run.actor.starts_with("http");
+        if ours && run.state(false) == State::Interrupted && age <= within {
+            self.shared.comeback.expect(run.id);
         }
     }
 
-    async fn resume_once(&self, within: Duration) -> Result<Option<RunId>, Refusal> {
-        let _accepting = self.shared.accepting.lock().await;
-        let Some(run) = self.latest()? else { return Ok(None) };
-        let age = Duration::try_from(Timestamp::now() - run.last_event_at()).unwrap_or_default();
-        let ours = run.actor.starts_with("http");
-        let is_driven = self.shared.seat.run().is_some();
-        if is_driven || !ours || run.state(false) != State::Interrupted || age > within {
-            return Ok(None);
+    /// Takes up the run that was found so. Tries again while the cluster or the account does not answer.
+    pub async fn resume_interrupted(&self) {
+        while let Some(run) = self.shared.comeback.expected() {
+            match self.resume(&run).await {
+                Ok(()) => tracing::info!(run = run.as_str(), "resumed an interrupted run"),
+                Err(Refusal::Platform(error)) if error.can_heal() => {
+                    tracing::warn!(%error, "an interrupted run cannot be taken up yet");
+                    self.shared.comeback.delayed(&error.to_string());
+                    tokio::time::sleep(RESUME_PAUSE).await;
+                    continue;
+                }
+                Err(error) => tracing::warn!(%error, "an interrupted run is left as it is"),
+            }
+            self.shared.comeback.is_over();
         }
-        let recorder = self.shared.engine.take_up(&run.id, Direction::On, "http:restart").await?;
-        self.drive(recorder);
-        Ok(Some(run.id))
+    }
+
+    async fn resume(&self, id: &RunId) -> Result<(), Refusal> {
+        let _accepting = self.shared.accepting.lock().await;
+        // Somebody may have decided otherwise meanwhile.
+        let run = Run::read(self.store().as_ref(), id)?;
+        if self.shared.seat.run().is_none() && run.state(false) == State::Interrupted {
+            let recorder = self.shared.engine.take_up(id, Direction::On, "http:restart").await?;
+            self.drive(recorder);
+        }
+        Ok(())
     }
 
     /// Starts nothing more, leaves the active run to be resumed, and waits until its call in flight is in the
@@ -164,7 +175,11 @@ impl Service {
         let records = self.store().read(&id)?;
         let run = Run::of(&id, &records)
             .ok_or_else(|| Refused::unavailable("the run's journal has no beginning"))?;
-        Ok(views::status(&run, &records, is_live, self.trouble_of(&id).as_deref()))
+        let status = views::status(&run, &records, is_live, self.trouble_of(&id).as_deref());
+        match self.shared.comeback.of(&id).filter(|_| !is_live) {
+            Some(delay) => Ok(views::coming_back(status, delay.as_deref())),
+            None => Ok(status),
+        }
     }
 
     /// Checks a runbook's text, which is then forgotten: nothing that is sent here can be run. A text that takes

@@ -72,6 +72,21 @@ pub(super) fn status(
     status
 }
 
+/// The same of an interrupted run that is about to be taken up.
+pub(super) fn coming_back(mut status: Value, delay: Option<&str>) -> Value {
+    if status["state"] != json!(State::Interrupted) {
+        return status;
+    }
+    status["status"] = json!("Running");
+    if let Some(fields) = status.as_object_mut() {
+        fields.remove("error");
+        fields.remove("end_time");
+        let why = delay.map_or_else(String::new, |why| format!(" (not yet: {why})"));
+        fields.insert("resuming".into(), json!(format!("its process died; it is taken up{why}")));
+    }
+    status
+}
+
 /// The original service's three words, and Idle.
 fn word(state: State) -> &'static str {
     match state {
