@@ -26,6 +26,7 @@ use crate::platform::{AwsAccess, AwsIdentity, PROGRAM};
 use super::Clients;
 use super::error::Call;
 use super::sleep::ScaledSleep;
+use super::stand_in;
 
 /// STS must be asked somewhere; without a configured region, where the SDKs' own default is.
 const REGION_OF_LAST_RESORT: &str = "us-east-1";
@@ -142,14 +143,15 @@ async fn chained(profile: Option<&str>, fallback: Region) -> Base {
         .http_client(http.clone())
         .app_name(app_name())
         .region(region.clone());
+    let sources = ProviderConfig::default().with_http_client(http).with_region(Some(region));
     if let Some(profile) = profile {
-        loader =
-            loader.profile_name(profile).credentials_provider(only_profile(profile, http, region));
+        loader = loader.profile_name(profile).credentials_provider(only_profile(profile, &sources));
     }
-    Base {
-        config: loader.load().await,
-        configured_region: configured.map(|region| region.to_string()),
+    let mut config = loader.load().await;
+    if profile.is_none() {
+        config = stand_in::on_loopback(config, &sources);
     }
+    Base { config, configured_region: configured.map(|region| region.to_string()) }
 }
 
 /// The environment's, else the profile's. The instance metadata service is not asked: it would cost a laptop
@@ -168,13 +170,8 @@ async fn configured_region(profile: Option<&str>) -> Option<Region> {
 
 /// A profile that was asked for by name goes before credentials in the environment, as for the AWS CLI; in the SDK's
 /// chain it would come after them, and the call would reach another account.
-fn only_profile(
-    profile: &str,
-    http: SharedHttpClient,
-    region: Region,
-) -> ProfileFileCredentialsProvider {
-    let config = ProviderConfig::default().with_http_client(http).with_region(Some(region));
-    ProfileFileCredentialsProvider::builder().configure(&config).profile_name(profile).build()
+fn only_profile(profile: &str, sources: &ProviderConfig) -> ProfileFileCredentialsProvider {
+    ProfileFileCredentialsProvider::builder().configure(sources).profile_name(profile).build()
 }
 
 fn simulated(url: &url::Url, region: Region) -> SdkConfig {

@@ -19,6 +19,7 @@ mod eks;
 mod error;
 mod repeat;
 mod sleep;
+mod stand_in;
 #[cfg(test)]
 mod tests;
 
