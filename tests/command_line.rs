@@ -129,6 +129,34 @@ fn a_real_cluster_is_not_touched_without_a_yes() {
     assert_eq!(list.stdout, "");
 }
 
+/// What stands in for AWS on this machine wants a signature and does not care whose.
+#[test]
+fn an_endpoint_on_this_machine_needs_no_credentials() {
+    let simulate = SimulateProcess::start(SPEED);
+    let folder = tempfile::tempdir().unwrap();
+    let book = write(folder.path(), "scale-up.yaml", SCALE_UP);
+    let mut command = program();
+    let addresses = ["KUBECONFIG", "AWS_ENDPOINT_URL"];
+    let given = simulate.environment.iter().filter(|(name, _)| addresses.contains(&&**name));
+    command.envs(given.cloned()).env("HOME", folder.path()).arg("--state-dir").arg(folder.path());
+    let ended = Program::of(command.args(["run", &book, "--yes", "--speed", "600"])).ends_with(0);
+    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    assert!(ended.stderr.contains("no AWS credentials were found"), "{}", ended.stderr);
+}
+
+#[test]
+fn an_endpoint_elsewhere_gets_no_made_up_credentials() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "name: look\nsteps:\n  - {id: group, action: get_protection, with: {nodegroup: {region: us-west-2, cluster: c, name: n}}}\n";
+    let book = write(folder.path(), "look.yaml", text);
+    let mut command = program();
+    command.env("HOME", folder.path()).env("AWS_EC2_METADATA_DISABLED", "true");
+    command.env("AWS_ENDPOINT_URL", "http://192.0.2.1:5000").arg("--state-dir").arg(folder.path());
+    let ended = Program::of(command.args(["run", &book, "--yes"])).ends_with(3);
+    assert!(ended.stderr.contains("no credentials in the environment"), "{}", ended.stderr);
+    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+}
+
 #[test]
 fn runs_are_listed_and_shown() {
     let simulate = SimulateProcess::start(SPEED);

@@ -24,7 +24,9 @@ pub fn start() {
         .and_then(|text| EnvFilter::try_new(text).ok())
         .unwrap_or_else(|| EnvFilter::new(default));
     let registry = tracing_subscriber::registry().with(filter);
-    let stderr = fmt::layer().with_writer(std::io::stderr);
+    // Colour only where findings would have it too: not in a file, and not against NO_COLOR.
+    let colour = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
+    let stderr = fmt::layer().with_ansi(colour).with_writer(std::io::stderr);
     if json {
         registry.with(stderr.json().flatten_event(true)).init();
     } else {
