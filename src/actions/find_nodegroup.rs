@@ -120,11 +120,13 @@ fn the_one<'a>(
     let mut matches = Vec::new();
     let mut too_small = Vec::new();
     for nodegroup in labelled {
-        let group = its_group(nodegroup, groups)?;
-        if group.desired >= params.min_nodes {
-            matches.push((*nodegroup, group));
-        } else {
-            too_small.push(format!("{} has {}", nodegroup.name, group.desired));
+        match its_group(nodegroup, groups)? {
+            Some(group) if group.desired >= params.min_nodes => matches.push((*nodegroup, group)),
+            Some(group) => too_small.push(format!("{} has {}", nodegroup.name, group.desired)),
+            None => too_small.push(format!(
+                "{} ({}) has no Auto Scaling group",
+                nodegroup.name, nodegroup.status
+            )),
         }
     }
     let wanted = describe_labels(&params.labels);
@@ -154,17 +156,16 @@ fn the_one<'a>(
     }
 }
 
+/// The Auto Scaling group of a nodegroup; none of one that is being made or is half gone, which has no nodes.
 fn its_group<'a>(
     nodegroup: &Nodegroup,
     groups: &'a [AutoScalingGroup],
-) -> Result<&'a AutoScalingGroup> {
+) -> Result<Option<&'a AutoScalingGroup>> {
+    if nodegroup.auto_scaling_groups.is_empty() {
+        return Ok(None);
+    }
     let name = nodegroups::group_name(nodegroup)?;
-    groups.iter().find(|group| group.name == name).ok_or_else(|| {
-        Error::Refused(format!(
-            "nodegroup {} names Auto Scaling group {name}, which is not there",
-            nodegroup.name
-        ))
-    })
+    Ok(groups.iter().find(|group| group.name == name))
 }
 
 fn describe_labels(labels: &BTreeMap<String, String>) -> String {
