@@ -1,21 +1,16 @@
 //! The HTTP service, over real sockets.
 
-use std::{
-    io::{BufRead as _, BufReader},
-    process::{Child, Stdio},
-};
+use std::ops::Deref;
 
-use reqwest::{Client, Method, StatusCode};
-use serde_json::{Value, json};
+use reqwest::StatusCode;
+use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{PATIENCE, SCALE_UP, program};
+use crate::support::{SCALE_UP, Serve, program};
 
-/// `serve --simulate` in a process of its own.
+/// `serve --simulate` with a folder of its own.
 struct Service {
-    child: Child,
-    url: String,
-    client: Client,
+    serve: Serve,
     folder: TempDir,
 }
 
@@ -32,63 +27,19 @@ impl Service {
         std::fs::write(books.join("relay-scale.yaml"), default).unwrap();
         std::fs::write(books.join("broken.yaml"), "name: broken\nsteps: [{id: a, action: b}]\n")
             .unwrap();
-        let mut child = program()
-            .args(["serve", "--simulate", "--speed", "600", "--listen", "127.0.0.1:0"])
-            .arg("--state-dir")
-            .arg(folder.path().join("state"))
-            .arg("--runbooks")
-            .arg(&books)
-            .args(arguments)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let url = loop {
-            let line = lines.next().expect("the service says where it listens").unwrap();
-            if let Some(url) = line.strip_prefix("listening on ") {
-                break url.to_owned();
-            }
-        };
-        // Nobody reads on: the pipe must not fill up.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, url, client: Client::new(), folder }
-    }
-
-    async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
-        let mut request = self.client.request(method, format!("{}{path}", self.url));
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
-        let answer = request.send().await.unwrap();
-        (answer.status(), answer.json().await.unwrap())
-    }
-
-    async fn get(&self, path: &str) -> (StatusCode, Value) {
-        self.ask(Method::GET, path, None).await
-    }
-
-    async fn post(&self, path: &str, body: Value) -> (StatusCode, Value) {
-        self.ask(Method::POST, path, Some(body)).await
-    }
-
-    /// Asks for the status until it is another word than Running.
-    async fn ended(&self) -> Value {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        loop {
-            let (_, status) = self.get("/status").await;
-            if status["status"] != "Running" {
-                return status;
-            }
-            assert!(tokio::time::Instant::now() < deadline, "{status:#}");
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
+        let mut command = program();
+        command.args(["serve", "--simulate", "--speed", "600"]);
+        command.arg("--state-dir").arg(folder.path().join("state"));
+        command.arg("--runbooks").arg(&books).args(arguments);
+        Self { serve: Serve::start(&mut command), folder }
     }
 }
 
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+impl Deref for Service {
+    type Target = Serve;
+
+    fn deref(&self) -> &Serve {
+        &self.serve
     }
 }
 
@@ -227,8 +178,7 @@ async fn a_cancelled_run_is_not_taken_up_by_the_next_service() {
     let (_, started) = service.post("/run", json!({})).await;
     let run = started["run"].as_str().unwrap().to_owned();
     service.post(&format!("/runs/{run}/cancel"), json!({})).await;
-    crate::support::signal(service.child.id(), "TERM");
-    assert_eq!(service.child.wait().unwrap().code(), Some(0));
+    assert_eq!(service.serve.terminate().code(), Some(0));
     let state = service.folder.path().join("state");
     let list = crate::support::Program::of(
         program().arg("--state-dir").arg(&state).args(["runs", "list"]),

@@ -1,7 +1,7 @@
 //! `validate`, `explain`, `schema` and the service's `/validate`, as their users meet them.
 
 use std::{
-    io::{BufRead as _, BufReader, Write as _},
+    io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -10,7 +10,7 @@ use rafay_relay_sop::runbook::rules;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{Program, program};
+use crate::support::{Program, Serve, program};
 
 const GOOD: &str = "name: good\nsteps:\n  - {id: rest, action: sleep, with: {duration: 5s}}\n";
 /// A note, a warning and an error, in this order.
@@ -243,54 +243,21 @@ fn the_hooks_and_jobs_call_what_there_is() {
     assert!(count > 2);
 }
 
-/// `serve` in a process of its own, which ends with this value.
-struct Serve {
-    child: std::process::Child,
-    url: String,
-    _folder: TempDir,
-}
-
-impl Serve {
-    fn start() -> Self {
-        let folder = folder(&[]);
-        let mut child = program()
-            .args(["serve", "--simulate", "--listen", "127.0.0.1:0", "--state-dir"])
-            .arg(folder.path())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let url = loop {
-            let line = lines.next().expect("the service says where it listens").unwrap();
-            if let Some(url) = line.strip_prefix("listening on ") {
-                break url.to_owned();
-            }
-        };
-        std::thread::spawn(move || lines.for_each(drop)); // the pipe must not fill up
-        Self { child, url, _folder: folder }
-    }
-
-    async fn validate(&self, query: &str, text: impl Into<reqwest::Body>) -> (u16, Value) {
-        let request = reqwest::Client::new().post(format!("{}/validate{query}", self.url));
-        let answer = request.body(text).send().await.unwrap();
-        (answer.status().as_u16(), answer.json().await.unwrap())
-    }
-}
-
-impl Drop for Serve {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+async fn post_text(serve: &Serve, query: &str, text: impl Into<reqwest::Body>) -> (u16, Value) {
+    let request = serve.client.post(format!("{}/validate{query}", serve.url));
+    let answer = request.body(text).send().await.unwrap();
+    (answer.status().as_u16(), answer.json().await.unwrap())
 }
 
 #[tokio::test]
 async fn the_service_checks_a_text_and_forgets_it() {
-    let serve = Serve::start();
-    let (code, answer) = serve.validate("", GOOD).await;
+    let state = folder(&[]);
+    let serve =
+        Serve::start(program().args(["serve", "--simulate", "--state-dir"]).arg(state.path()));
+    let (code, answer) = post_text(&serve, "", GOOD).await;
     assert_eq!((code, &answer["status"], &answer["steps"]), (200, &"valid".into(), &1.into()));
 
-    let (code, answer) = serve.validate("?name=bad.yaml", BAD).await;
+    let (code, answer) = post_text(&serve, "?name=bad.yaml", BAD).await;
     assert_eq!((code, &answer["status"]), (422, &"invalid".into()));
     let folder = folder(&[("bad.yaml", BAD.as_bytes())]);
     let printed = validate(folder.path(), &["bad.yaml", "--format", "json"]).ends_with(1).stdout;
@@ -298,17 +265,17 @@ async fn the_service_checks_a_text_and_forgets_it() {
     assert_eq!(answer["diagnostics"], printed["diagnostics"], "as the command line has them");
 
     // The name of the file is a part of the check, where it is told.
-    let (code, answer) = serve.validate("?name=other.yaml", GOOD).await;
+    let (code, answer) = post_text(&serve, "?name=other.yaml", GOOD).await;
     assert_eq!((code, &answer["diagnostics"][0]["code"]), (422, &"RB009".into()));
-    let (code, answer) = serve.validate("", &b"name: \xff"[..]).await;
+    let (code, answer) = post_text(&serve, "", &b"name: \xff"[..]).await;
     assert_eq!((code, &answer["diagnostics"][0]["column"]), (422, &7.into()));
 
     // Larger than the other routes allow, and too large.
-    let (code, _) = serve.validate("", format!("{GOOD}#{}\n", "a".repeat(500_000))).await;
+    let (code, _) = post_text(&serve, "", format!("{GOOD}#{}\n", "a".repeat(500_000))).await;
     assert_eq!(code, 200);
-    let (code, answer) = serve.validate("", "a".repeat(2_000_000)).await;
+    let (code, answer) = post_text(&serve, "", "a".repeat(2_000_000)).await;
     assert_eq!((code, &answer["status"]), (413, &"error".into()));
-    let (code, _) = serve.validate("?nmae=x", GOOD).await;
+    let (code, _) = post_text(&serve, "?nmae=x", GOOD).await;
     assert_eq!(code, 400);
 
     let runs: Value =

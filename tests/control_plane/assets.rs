@@ -38,7 +38,7 @@ impl Assets {
         if let Some(assets) = folder_in(KUBEBUILDER).and_then(|folder| Self::at(folder).ok()) {
             return Ok(assets);
         }
-        let folder = cache();
+        let folder = cache("control-plane");
         let built = std::fs::read_to_string(folder.join("modules"));
         let how = "tests/control_plane/build.sh builds one";
         match built {
@@ -66,15 +66,15 @@ impl Assets {
     }
 }
 
-fn folder_in(variable: &str) -> Option<PathBuf> {
+pub(crate) fn folder_in(variable: &str) -> Option<PathBuf> {
     std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
-/// The folder that `build.sh` fills.
-fn cache() -> PathBuf {
+/// The folder in which what the tests need is built or installed.
+pub(crate) fn cache(what: &str) -> PathBuf {
     let cache = folder_in("SOP_CI_CACHE").unwrap_or_else(|| {
         let home = || folder_in("HOME").unwrap_or_default().join(".cache");
         folder_in("XDG_CACHE_HOME").unwrap_or_else(home).join(Path::new("rafay-relay-sop"))
     });
-    cache.join("control-plane")
+    cache.join(what)
 }

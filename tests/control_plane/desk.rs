@@ -1,7 +1,7 @@
 //! Runs small runbooks against the control plane in this process, as a ServiceAccount that may do exactly what the
 //! runbook's actions declare.
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use rafay_relay_sop::{
     actions::{AwsAccess, KubernetesAccess, Options, Platform},
@@ -19,8 +19,8 @@ use crate::{
     support::Ended,
 };
 
-/// Nobody listens there: these runbooks have no business with AWS.
-const NO_AWS: &str = "http://127.0.0.1:9/";
+/// Nobody listens there.
+const NOBODY: &str = "http://127.0.0.1:9/";
 
 /// A runbook of these steps, each time-out and repetition short enough to be waited for.
 pub(crate) fn book(steps: &str) -> String {
@@ -33,31 +33,39 @@ pub(crate) fn book(steps: &str) -> String {
 pub(crate) const UNDO: &str =
     "  - {id: doubt, action: assert, with: {that: false, message: not today}}\n";
 
-/// Who runs a runbook.
-pub(crate) struct Desk {
-    pub(crate) account: Account,
+/// An engine with a journal of its own.
+pub(crate) struct Interpreter {
     engine: Engine,
     store: Arc<dyn Store>,
     _folder: TempDir,
 }
 
-impl Desk {
-    /// An account of its own in `namespace`, which may do what the runbook's actions declare.
-    pub(crate) async fn new(plane: &ControlPlane, namespace: &str, text: &str) -> Self {
-        let account = Account::new(plane, namespace, "desk", Grant::for_runbook(text)).await;
-        let kubeconfig: Option<PathBuf> = Some(account.kubeconfig.clone());
+/// Who runs a runbook.
+pub(crate) struct Desk {
+    pub(crate) account: Account,
+    interpreter: Interpreter,
+}
+
+impl Interpreter {
+    /// One that has business with AWS alone, and asks nobody which cluster and account it acts on.
+    pub(crate) fn of_aws(aws: &str) -> Self {
+        let nobody = NOBODY.parse().expect("a URL");
+        Self::new(KubernetesAccess::At { url: nobody }, aws, true)
+    }
+
+    fn new(kubernetes: KubernetesAccess, aws: &str, simulated: bool) -> Self {
         let platform = Platform::new(Options {
             clock: Clock::real(),
-            kubernetes: KubernetesAccess::Inferred { kubeconfig, context: None },
-            aws: AwsAccess::At { url: NO_AWS.parse().expect("a URL") },
+            kubernetes,
+            aws: AwsAccess::At { url: aws.parse().expect("a URL") },
             environment: [].into(),
         });
         let folder = tempfile::tempdir().unwrap();
         let owner = Owner { pid: std::process::id(), doing: "test".into(), address: None };
         let store: Arc<dyn Store> =
             Arc::new(FileStore::for_writing(folder.path(), &owner).unwrap());
-        let engine = Engine::new(platform, Arc::clone(&store), false);
-        Self { account, engine, store, _folder: folder }
+        let engine = Engine::new(platform, Arc::clone(&store), simulated);
+        Self { engine, store, _folder: folder }
     }
 
     /// Runs a runbook to its end.
@@ -70,6 +78,26 @@ impl Desk {
         let state = self.engine.drive(recorder, Control::default()).await.unwrap();
         let records = self.store.read(&id).unwrap();
         Ended { state, run: Run::of(&id, &records).unwrap(), records }
+    }
+}
+
+impl Desk {
+    /// An account of its own in `namespace`, which may do what the runbook's actions declare, and no business with AWS.
+    pub(crate) async fn new(plane: &ControlPlane, namespace: &str, text: &str) -> Self {
+        let account = Account::new(plane, namespace, "desk", Grant::for_runbook(text)).await;
+        Self::of(account, NOBODY)
+    }
+
+    /// The same for somebody, with AWS at an address.
+    pub(crate) fn of(account: Account, aws: &str) -> Self {
+        let kubeconfig = Some(account.kubeconfig.clone());
+        let kubernetes = KubernetesAccess::Inferred { kubeconfig, context: None };
+        Self { account, interpreter: Interpreter::new(kubernetes, aws, false) }
+    }
+
+    /// Runs a runbook to its end.
+    pub(crate) async fn run(&self, text: &str) -> Ended {
+        self.interpreter.run(text).await
     }
 }
 

@@ -16,7 +16,9 @@ use crate::{
     assets::Assets,
     balancer::Balancer,
     programs::{Ports, Specification, specifications},
-    tethered::Tethered,
+    stage::Part,
+    support::Tethered,
+    workplace::Workplace,
 };
 
 /// How long a cold machine with other work to do may take to bring a program up. Four seconds are usual.
@@ -28,29 +30,32 @@ const GLANCE: Duration = Duration::from_millis(50);
 /// How many times a start is tried: somebody may take a port between its choice and its use.
 const STARTS: usize = 3;
 
-/// How much of a program's log is shown when it ended too early.
-const LAST_LINES: usize = 8;
-
 /// A running control plane. It ends with this value, and with this process.
 pub(crate) struct ControlPlane {
     pub(crate) client: Client,
     /// Where the accounts of the tests find the API server.
     pub(crate) balancer: Balancer,
     store_url: String,
-    folder: PathBuf,
     specifications: Vec<Specification>,
     programs: Mutex<Vec<(&'static str, Tethered)>>,
-    // Last, so that the folder goes after those who write into it.
-    _sweeper: Tethered,
+    // Last, so that it goes after those who write into it.
+    workplace: Workplace,
 }
 
-impl ControlPlane {
-    /// Starts a control plane and waits until it does its work.
-    pub(crate) async fn start(assets: &Assets) -> Result<Self, String> {
+impl Part for ControlPlane {
+    const NAME: &'static str = "the control plane";
+    type Assets = Assets;
+
+    fn find() -> Result<Assets, String> {
+        Assets::find()
+    }
+
+    async fn start(assets: &Assets) -> Result<Self, String> {
         let mut starts = 1;
         loop {
-            let folder = new_folder().map_err(|why| format!("cannot make a folder: {why}"))?;
-            match Self::start_in(assets, folder).await {
+            let workplace = Workplace::new("control-plane-")
+                .map_err(|why| format!("cannot make a folder: {why}"))?;
+            match Self::start_in(assets, workplace).await {
                 Err(why) if starts < STARTS && why.contains("address already in use") => {
                     starts += 1
                 }
@@ -59,14 +64,29 @@ impl ControlPlane {
         }
     }
 
-    async fn start_in(assets: &Assets, folder: PathBuf) -> Result<Self, String> {
+    fn casualty(&self) -> Option<String> {
+        let mut programs = self.programs.lock().expect("nobody panics with the lock held");
+        let ended = |program: &mut Tethered| !matches!(program.ended(), Ok(None));
+        let (name, _) = programs
+            .iter_mut()
+            .find_map(|(name, program)| ended(program).then_some((*name, ())))?;
+        Some(format!("{name} has ended: {}", self.workplace.last_lines(name)))
+    }
+
+    fn keep_logs(&self) -> io::Result<PathBuf> {
+        self.workplace.keep_logs()
+    }
+}
+
+impl ControlPlane {
+    async fn start_in(assets: &Assets, workplace: Workplace) -> Result<Self, String> {
         let said = |why: io::Error| format!("cannot start a control plane: {why}");
-        let sweeper = Tethered::sweep(&folder).map_err(said)?;
+        let folder = workplace.path();
         let ports = Ports::choose().map_err(said)?;
         let token = uuid::Uuid::new_v4().simple().to_string();
-        lay_out(&folder, &ports, &token).map_err(said)?;
-        let specifications = specifications(assets, &folder, &ports);
-        let mut started = Started { folder: &folder, programs: Vec::new() };
+        lay_out(folder, &ports, &token).map_err(said)?;
+        let specifications = specifications(assets, folder, &ports);
+        let mut started = Started { workplace: &workplace, programs: Vec::new() };
         started.add(&specifications[0])?;
         started.add(&specifications[1])?;
         let certificate = folder.join("certs/apiserver.crt");
@@ -83,45 +103,27 @@ impl ControlPlane {
         let programs = Mutex::new(started.programs);
         let balancer = Balancer::start(ports.api).await.map_err(said)?;
         let store_url = ports.store();
-        Ok(Self {
-            client,
-            balancer,
-            store_url,
-            folder,
-            specifications,
-            programs,
-            _sweeper: sweeper,
-        })
+        Ok(Self { client, balancer, store_url, specifications, programs, workplace })
     }
 
     /// A kubeconfig file of somebody who may do everything.
     pub(crate) fn kubeconfig(&self) -> PathBuf {
-        self.folder.join("kubeconfig")
+        self.workplace.path().join("kubeconfig")
     }
 
     /// The certificate by which the API server is recognised.
     pub(crate) fn certificate(&self) -> PathBuf {
-        self.folder.join("certs/apiserver.crt")
+        self.workplace.path().join("certs/apiserver.crt")
     }
 
     /// The audit log, one event a line.
     pub(crate) fn audit_log(&self) -> PathBuf {
-        self.folder.join("log/audit.log")
+        self.workplace.path().join("log/audit.log")
     }
 
     /// A folder for what a test writes; it goes with the control plane.
     pub(crate) fn scratch(&self) -> PathBuf {
-        self.folder.join("scratch")
-    }
-
-    /// A program that has ended, which none of them does by itself.
-    pub(crate) fn casualty(&self) -> Option<String> {
-        let mut programs = self.programs.lock().expect("nobody panics with the lock held");
-        let ended = |program: &mut Tethered| !matches!(program.ended(), Ok(None));
-        let (name, _) = programs
-            .iter_mut()
-            .find_map(|(name, program)| ended(program).then_some((*name, ())))?;
-        Some(format!("{name} has ended: {}", last_lines(&self.folder, name)))
+        self.workplace.path().join("scratch")
     }
 
     /// Kills the API server, and starts it again on the same port after `absence`. One that has just started listens
@@ -172,23 +174,11 @@ impl ControlPlane {
 
     fn start_again(&self, name: &str) {
         let specification = self.specifications.iter().find(|one| one.name == name).unwrap();
-        let started = specification.start(&self.folder).unwrap();
+        let started = specification.start(&self.workplace).unwrap();
         self.programs
             .lock()
             .expect("nobody panics with the lock held")
             .push((specification.name, started));
-    }
-
-    /// Copies the logs to where they outlive the control plane, and says where.
-    pub(crate) fn keep_logs(&self) -> io::Result<PathBuf> {
-        let name = self.folder.file_name().expect("the folder was made with a name");
-        let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("logs-of").join(name);
-        fs::create_dir_all(&kept)?;
-        for log in fs::read_dir(self.folder.join("log"))? {
-            let log = log?;
-            fs::copy(log.path(), kept.join(log.file_name()))?;
-        }
-        Ok(kept)
     }
 }
 
@@ -203,13 +193,13 @@ impl Drop for ControlPlane {
 
 /// The programs so far, while the rest is being started.
 struct Started<'a> {
-    folder: &'a Path,
+    workplace: &'a Workplace,
     programs: Vec<(&'static str, Tethered)>,
 }
 
 impl Started<'_> {
     fn add(&mut self, specification: &Specification) -> Result<(), String> {
-        let started = specification.start(self.folder);
+        let started = specification.start(self.workplace);
         let started =
             started.map_err(|why| format!("cannot start {}: {why}", specification.name))?;
         self.programs.push((specification.name, started));
@@ -226,7 +216,10 @@ impl Started<'_> {
         while !holds().await {
             for (name, program) in &mut self.programs {
                 if !matches!(program.ended(), Ok(None)) {
-                    return Err(format!("{name} ended at once: {}", last_lines(self.folder, name)));
+                    return Err(format!(
+                        "{name} ended at once: {}",
+                        self.workplace.last_lines(name)
+                    ));
                 }
             }
             if Instant::now() > deadline {
@@ -238,16 +231,8 @@ impl Started<'_> {
     }
 }
 
-fn new_folder() -> io::Result<PathBuf> {
-    let folder = tempfile::Builder::new()
-        .prefix("control-plane-")
-        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-    // From here on the sweeper has it, which also works when nothing is dropped.
-    Ok(folder.keep())
-}
-
 fn lay_out(folder: &Path, ports: &Ports, token: &str) -> io::Result<()> {
-    for part in ["certs", "log", "scratch"] {
+    for part in ["certs", "scratch"] {
         fs::create_dir_all(folder.join(part))?;
     }
     fs::write(folder.join("tokens.csv"), format!("{token},admin,admin,system:masters\n"))?;
@@ -301,10 +286,4 @@ async fn ready(client: &Client) -> bool {
 pub(crate) async fn has_default_account(client: &Client, namespace: &str) -> bool {
     let accounts = Api::<ServiceAccount>::namespaced(client.clone(), namespace);
     matches!(accounts.get_opt("default").await, Ok(Some(_)))
-}
-
-fn last_lines(folder: &Path, name: &str) -> String {
-    let text = fs::read_to_string(folder.join(format!("log/{name}.log"))).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
 }

@@ -15,13 +15,15 @@ mod desk;
 mod fixture;
 mod harness;
 mod hopeless;
+mod moto;
 mod outcome;
 mod programs;
 mod relay_scale;
 mod same;
-mod tethered;
+mod stage;
 mod tethers;
 mod watches;
+mod workplace;
 
 // The words of the other tests; not all are needed here.
 #[allow(dead_code, unused_imports)]
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         actions::tests(),
         conformance::tests(),
         hopeless::tests(),
+        moto::tests(),
         relay_scale::tests(),
         watches::tests(),
     ]

@@ -11,6 +11,20 @@ use crate::{
     support::{Program, SimulateProcess, effective, program},
 };
 
+/// The runbook that the repository ships.
+pub(crate) const BOOK: &str = include_str!("../../runbooks/relay-scale.yaml");
+
+/// Where the steps begin that are not rolled back.
+const NO_WAY_BACK: &str = "  - id: delete_old\n";
+
+/// Steps 1 to 8, and then something that fails.
+pub(crate) fn rolled_back_book() -> String {
+    let (way_there, _) = BOOK.split_once(NO_WAY_BACK).expect("the runbook has this step");
+    format!(
+        "{way_there}\n  - id: doubt\n    action: assert\n    with: {{that: \"{{{{ scale_relay.replicas == 0 }}}}\", message: not today}}\n"
+    )
+}
+
 /// The namespace that the default scenario makes.
 pub(crate) const NAMESPACE: &str = "rafay-core";
 

@@ -3,16 +3,16 @@
 use std::{
     io,
     net::{Ipv4Addr, TcpListener},
-    path::{Path, PathBuf},
+    path::Path,
+    process::Command,
 };
 
-use crate::{assets::Assets, tethered::Tethered};
+use crate::{assets::Assets, support::Tethered, workplace::Workplace};
 
 /// How a program is started.
 pub(crate) struct Specification {
     pub(crate) name: &'static str,
-    program: PathBuf,
-    arguments: Vec<String>,
+    command: Command,
 }
 
 /// Free ports, chosen all at once so that they differ.
@@ -23,12 +23,8 @@ pub(crate) struct Ports {
 }
 
 impl Specification {
-    pub(crate) fn start(&self, folder: &Path) -> io::Result<Tethered> {
-        Tethered::start(
-            &self.program,
-            &self.arguments,
-            &folder.join(format!("log/{}.log", self.name)),
-        )
+    pub(crate) fn start(&self, workplace: &Workplace) -> io::Result<Tethered> {
+        Tethered::start(&self.command, &workplace.log(self.name))
     }
 }
 
@@ -50,10 +46,10 @@ pub(crate) fn specifications(assets: &Assets, folder: &Path, ports: &Ports) -> V
     let at = |name: &str| folder.join(name).display().to_string();
     let etcd = ports.store();
     let peers = format!("http://127.0.0.1:{}", ports.peers);
-    let specification = |name: &'static str, arguments: Vec<String>| Specification {
-        name,
-        program: assets.program(name),
-        arguments,
+    let specification = |name: &'static str, arguments: Vec<String>| {
+        let mut command = Command::new(assets.program(name));
+        command.args(arguments);
+        Specification { name, command }
     };
     let config = |flag: &str| format!("--{flag}={}", at("kubeconfig"));
     // One key does for serving and for signing tokens, so that none has to be made here.

@@ -9,31 +9,20 @@ use crate::{
     audit,
     fixture::ControlPlane,
     harness::{Test, test},
-    outcome::{Errand, NAMESPACE, Outcome, over},
+    outcome::{BOOK, Errand, NAMESPACE, Outcome, over, rolled_back_book},
     same::same,
     support::{Program, effective},
 };
 
-/// The runbook that the repository ships.
-const BOOK: &str = include_str!("../../runbooks/relay-scale.yaml");
-
-/// Where the steps begin that are not rolled back.
-const NO_WAY_BACK: &str = "  - id: delete_old\n";
-
-/// Steps 1 to 8, and then something that fails.
-fn rolled_back() -> String {
-    let (way_there, _) = BOOK.split_once(NO_WAY_BACK).expect("the runbook has this step");
-    format!(
-        "{way_there}\n  - id: doubt\n    action: assert\n    with: {{that: \"{{{{ scale_relay.replicas == 0 }}}}\", message: not today}}\n"
-    )
-}
-
 pub(crate) fn tests() -> Vec<Test> {
     vec![
-        test("relay_scale::is_the_same_on_a_real_control_plane", async |plane| {
-            compare(&plane, &Errand::of(BOOK)).await;
-        }),
-        test("relay_scale::is_the_same_by_factor_three", async |plane| {
+        test(
+            "relay_scale::is_the_same_on_a_real_control_plane",
+            async |plane: Arc<ControlPlane>| {
+                compare(&plane, &Errand::of(BOOK)).await;
+            },
+        ),
+        test("relay_scale::is_the_same_by_factor_three", async |plane: Arc<ControlPlane>| {
             compare(&plane, &Errand::of(BOOK).with(&["--input", "scale_factor=3"])).await;
         }),
         test("relay_scale::is_rolled_back_as_in_the_simulator", rolled_back_alike),
@@ -54,7 +43,7 @@ async fn compare(plane: &ControlPlane, errand: &Errand) -> Outcome {
 }
 
 async fn rolled_back_alike(plane: Arc<ControlPlane>) {
-    let errand = Errand::of(&rolled_back()).ending_with(1);
+    let errand = Errand::of(&rolled_back_book()).ending_with(1);
     let real = compare(&plane, &errand).await;
     // A restart cannot be undone, which the run says beforehand.
     let restarted = |facts: &[String]| -> Vec<String> {

@@ -9,7 +9,7 @@ use std::{
 
 use libtest_mimic::Trial;
 
-use crate::tethered::Tethered;
+use crate::support::Tethered;
 
 /// Makes this binary a process that holds a tethered program, for a test to kill.
 const HOLD: &str = "SOP_TEST_HOLD";
@@ -49,8 +49,7 @@ pub(crate) fn child() -> Option<ExitCode> {
 /// A program that lasts, and writes its process id into `pid`.
 fn hold(folder: &Path) -> Tethered {
     let script = format!("echo $$ > {}; exec sleep {LONG}", folder.join("pid").display());
-    let held =
-        Tethered::start(Path::new("/bin/sh"), &["-c".into(), script], &folder.join("log")).unwrap();
+    let held = Tethered::start(&shell(&script), &folder.join("log")).unwrap();
     eventually("the program's id", || pid(folder).is_some());
     held
 }
@@ -85,11 +84,16 @@ fn end_with_a_killed_owner() {
 
 fn an_end_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
-    let script = ["-c".into(), "echo so long; exit 7".into()];
     let log = folder.path().join("log");
-    let mut program = Tethered::start(Path::new("/bin/sh"), &script, &log).unwrap();
+    let mut program = Tethered::start(&shell("echo so long; exit 7"), &log).unwrap();
     eventually("its end", || matches!(program.ended(), Ok(Some(end)) if end.code() == Some(7)));
     assert_eq!(std::fs::read_to_string(log).unwrap(), "so long\n");
+}
+
+fn shell(script: &str) -> Command {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", script]);
+    command
 }
 
 fn pid(folder: &Path) -> Option<String> {

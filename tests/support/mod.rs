@@ -1,6 +1,8 @@
 //! The words that tests are written in: a runbook, a world, and what must follow.
 
 mod process;
+mod serve;
+mod tethered;
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,6 +18,8 @@ use serde_json::{Map, Value};
 use tempfile::TempDir;
 
 pub use process::{Program, SimulateProcess, journal, program, signal};
+pub use serve::Serve;
+pub use tethered::Tethered;
 
 /// Fast enough that a minute of boot time is a tenth of a second.
 pub const SPEED: f64 = 600.0;

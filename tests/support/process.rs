@@ -1,16 +1,17 @@
 //! The program, and `simulate`, as processes of their own.
 
 use std::{
-    io::{BufRead as _, BufReader},
     path::Path,
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output, Stdio},
+    time::Duration,
 };
 
 use rafay_relay_sop::{
     journal::{FileStore, Store as _},
     simulator::{Call, State},
 };
-use tempfile::TempDir;
+
+use super::Tethered;
 
 /// The program with none of the environment that could mislead it.
 pub fn program() -> Command {
@@ -54,13 +55,14 @@ impl From<Output> for Program {
     }
 }
 
-/// `simulate` in a process of its own; it ends with this value.
+/// `simulate` in a process of its own; it ends with this value, and with this process.
 pub struct SimulateProcess {
-    child: Child,
     /// What `simulate` printed for whoever wants to use it.
     pub environment: Vec<(String, String)>,
     aws_url: String,
-    _folder: TempDir,
+    _process: Tethered,
+    // Last, so that the folder goes after who writes into it.
+    _sweeper: Tethered,
 }
 
 impl SimulateProcess {
@@ -69,22 +71,20 @@ impl SimulateProcess {
     }
 
     pub fn with(speed: f64, arguments: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let kubeconfig = folder.path().join("kubeconfig");
-        let mut child = program()
-            .args(["simulate", "--speed", &speed.to_string(), "--kubeconfig-out"])
-            .arg(&kubeconfig)
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let environment = read_environment(&mut child);
+        let folder = tempfile::tempdir().unwrap().keep();
+        let sweeper = Tethered::sweep(&folder).unwrap();
+        let mut command = program();
+        command.args(["simulate", "--speed", &speed.to_string(), "--kubeconfig-out"]);
+        command.arg(folder.join("kubeconfig")).args(arguments);
+        let log = folder.join("log");
+        let mut process = Tethered::start(&command, &log).unwrap();
+        let environment = read_environment(&mut process, &log);
         let aws_url = environment
             .iter()
             .find(|(name, _)| name == "AWS_ENDPOINT_URL")
             .map(|(_, value)| value.clone())
             .expect("simulate prints where its AWS services are");
-        Self { child, environment, aws_url, _folder: folder }
+        Self { environment, aws_url, _process: process, _sweeper: sweeper }
     }
 
     /// The program, in the environment that points it at this simulator.
@@ -108,32 +108,22 @@ impl SimulateProcess {
     }
 }
 
-impl Drop for SimulateProcess {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+/// The last of the `export NAME=VALUE` lines that `simulate` prints.
+const LAST_EXPORT: &str = "AWS_EC2_METADATA_DISABLED=";
 
-/// The `export NAME=VALUE` lines, up to the first line that is none.
-fn read_environment(child: &mut Child) -> Vec<(String, String)> {
-    let mut environment = Vec::new();
-    let stdout = BufReader::new(child.stdout.take().unwrap());
-    for line in stdout.lines() {
-        let line = line.unwrap();
-        let Some(pair) = line.strip_prefix("export ") else {
-            if environment.is_empty() {
-                continue;
-            }
-            break;
-        };
-        let (name, value) = pair.split_once('=').unwrap();
-        environment.push((name.to_owned(), value.trim_matches(['\'', '"']).to_owned()));
-        if name == "AWS_EC2_METADATA_DISABLED" {
-            break;
+fn read_environment(process: &mut Tethered, log: &Path) -> Vec<(String, String)> {
+    let text = loop {
+        let text = std::fs::read_to_string(log).unwrap();
+        if text.split_once(LAST_EXPORT).is_some_and(|(_, rest)| rest.contains('\n')) {
+            break text;
         }
-    }
-    environment
+        assert!(matches!(process.ended(), Ok(None)), "simulate has ended: {text}");
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let exports = text.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('='));
+    exports
+        .map(|(name, value)| (name.to_owned(), value.trim_matches(['\'', '"']).to_owned()))
+        .collect()
 }
 
 /// The journal of the one run in a state folder, if there is one.

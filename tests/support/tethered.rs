@@ -27,30 +27,51 @@ while read -r _; do :; done
 rm -rf -- "$1" || { sleep 1; rm -rf -- "$1"; }
 "#;
 
+/// Kills a process when the tether is gone.
+const WATCHDOG: &str = r#"
+while read -r _; do :; done
+kill -9 "$1"
+"#;
+
 /// A running program that ends with this value.
 #[derive(Debug)]
-pub(crate) struct Tethered {
+pub struct Tethered {
     shell: Child,
 }
 
 impl Tethered {
-    /// Starts a program whose output goes to `log`.
-    pub(crate) fn start(program: &Path, arguments: &[String], log: &Path) -> io::Result<Self> {
+    /// Starts a program, in the environment that the command describes; its output goes to `log`.
+    pub fn start(program: &Command, log: &Path) -> io::Result<Self> {
         let output = File::create(log)?;
         let mut command = shell(TETHER);
-        command.arg(program).args(arguments).stdout(output.try_clone()?).stderr(output);
+        command.arg(program.get_program()).args(program.get_args());
+        for (name, value) in program.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.stdout(output.try_clone()?).stderr(output);
         Ok(Self { shell: command.spawn()? })
     }
 
     /// Removes `folder` when this value, or this process, is gone.
-    pub(crate) fn sweep(folder: &Path) -> io::Result<Self> {
+    pub fn sweep(folder: &Path) -> io::Result<Self> {
         let mut command = shell(SWEEPER);
         command.arg(OsString::from(folder)).stdout(Stdio::null()).stderr(Stdio::null());
         Ok(Self { shell: command.spawn()? })
     }
 
+    /// Kills a process that somebody else has started when this value, or this process, is gone. For a child of this
+    /// process, whose number nobody else gets before it is waited for.
+    pub fn watch(process: u32) -> io::Result<Self> {
+        let mut command = shell(WATCHDOG);
+        command.arg(process.to_string()).stdout(Stdio::null()).stderr(Stdio::null());
+        Ok(Self { shell: command.spawn()? })
+    }
+
     /// How the program ended, if it has.
-    pub(crate) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+    pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         self.shell.try_wait()
     }
 }
@@ -66,6 +87,6 @@ impl Drop for Tethered {
 /// A shell in a process group of its own, so that Ctrl-C on the terminal reaches this process alone.
 fn shell(script: &str) -> Command {
     let mut command = Command::new("/bin/sh");
-    command.args(["-c", script, "control-plane"]).stdin(Stdio::piped()).process_group(0);
+    command.args(["-c", script, "tethered"]).stdin(Stdio::piped()).process_group(0);
     command
 }

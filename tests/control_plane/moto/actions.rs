@@ -1,0 +1,153 @@
+//! The actions that look at and change nothing but AWS, each run whole.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use rafay_relay_sop::journal::State;
+use serde_json::{Value, json};
+
+use super::{
+    Moto,
+    account::{Account, Sizes},
+    record::Record,
+};
+use crate::{
+    accounts::{self, Grant},
+    audit,
+    desk::{Desk, Interpreter, UNDO, book},
+    fixture::ControlPlane,
+    harness::{Test, test},
+    support::Ended,
+};
+
+type Both = (Arc<ControlPlane>, Arc<Moto>);
+
+const SPACE: &str = "actions";
+
+pub(crate) fn tests() -> Vec<Test> {
+    vec![
+        test("moto::actions::find_nodegroup_among_many", find_nodegroup),
+        test("moto::actions::find_nodegroup_says_what_does_not_fit", find_none),
+        test("moto::actions::protections_of_more_than_a_page", protections),
+        test("moto::actions::protections_are_undone_where_they_were_set", protections_undone),
+    ]
+}
+
+const FIND: &str = "  - {id: relay, action: find_nodegroup, with: {region: us-west-2, cluster: prod, labels: {Name: relay}, min_nodes: 2}}\n";
+const PROTECT: &str = "  - {id: found, action: get_protection, with: {nodegroup: '{{ relay }}'}}\n  \
+                         - {id: unprotect, action: set_protection, with: {nodegroup: '{{ relay }}', instances: '{{ found.protected }}', protected: false}}\n  \
+                         - {id: protect, action: set_protection, with: {nodegroup: '{{ relay }}', instances: '{{ found.instances | map(attribute=\"id\") | list }}', protected: true}}\n";
+
+async fn run(moto: &Moto, steps: &str) -> Ended {
+    Interpreter::of_aws(&moto.url).run(&book(steps)).await
+}
+
+/// Runs these steps, which may ask Kubernetes for a node's instance, with exactly the permissions that they declare.
+async fn run_on((plane, moto): &Both, steps: &str) -> Ended {
+    let text = book(steps);
+    plane.namespace(SPACE).await;
+    let account = accounts::Account::new(plane, SPACE, "desk", Grant::for_runbook(&text)).await;
+    let desk = Desk::of(account, &moto.url);
+    let ended = desk.run(&text).await;
+    assert_eq!(audit::denied(plane, &desk.account).await, [""; 0]);
+    ended
+}
+
+/// On the third page of names, beside one of the same label with too few nodes.
+async fn find_nodegroup(moto: Arc<Moto>) {
+    let account = Account::new(&moto, "prod").await;
+    for number in 0..203 {
+        account
+            .bare_nodegroup(&format!("a-{number:03}"), &[("Name", "other")], Sizes(0, 1, 0))
+            .await;
+    }
+    account.nodegroup("y-small", &[("Name", "relay")], Sizes(0, 9, 1)).await;
+    let group =
+        account.nodegroup("z-relay", &[("Name", "relay"), ("x", "y")], Sizes(1, 9, 3)).await;
+    let ended = run(&moto, FIND).await.succeeded();
+    let found = ended.output("relay");
+    assert_eq!(found["name"], "z-relay");
+    assert_eq!(found["auto_scaling_group"], json!(group));
+    assert_eq!(
+        (&found["min"], &found["max"], &found["desired"]),
+        (&json!(1), &json!(9), &json!(3))
+    );
+    let members: Vec<String> = account.protections(&group).await.into_keys().collect();
+    let mut instances: Vec<String> = serde_json::from_value(found["instances"].clone()).unwrap();
+    instances.sort();
+    assert_eq!(instances, members);
+}
+
+async fn find_none(moto: Arc<Moto>) {
+    let account = Account::new(&moto, "prod").await;
+    account.nodegroup("a", &[("Name", "other")], Sizes(0, 9, 2)).await;
+    let ended = run(&moto, FIND).await.is(State::RolledBack);
+    assert!(
+        ended.error().contains("has label Name=relay; it has: a (Name=other)"),
+        "{}",
+        ended.error()
+    );
+    // As one that EKS has only begun to make.
+    account.bare_nodegroup("e", &[("Name", "relay")], Sizes(0, 9, 2)).await;
+    let ended = run(&moto, FIND).await.is(State::RolledBack);
+    let none = "has 2 nodes or more: e (ACTIVE) has no Auto Scaling group";
+    assert!(ended.error().contains(none), "{}", ended.error());
+    account.nodegroup("b", &[("Name", "relay")], Sizes(0, 9, 1)).await;
+    let ended = run(&moto, FIND).await.is(State::RolledBack);
+    assert!(
+        ended.error().contains("has 2 nodes or more: b has 1, e (ACTIVE) has"),
+        "{}",
+        ended.error()
+    );
+    account.nodegroup("c", &[("Name", "relay")], Sizes(0, 9, 2)).await;
+    let ended = run(&moto, FIND).await.succeeded();
+    assert_eq!(ended.output("relay")["name"], "c");
+    account.nodegroup("d", &[("Name", "relay")], Sizes(0, 9, 2)).await;
+    let ended = run(&moto, FIND).await.is(State::RolledBack);
+    assert!(ended.error().contains("2 nodegroups of cluster prod"), "{}", ended.error());
+    assert!(ended.error().contains(": c, d;"), "{}", ended.error());
+}
+
+/// A group of 120 instances, of which 70 are protected.
+async fn large_group(moto: &Moto) -> (Account, String, BTreeMap<String, bool>) {
+    let account = Account::new(moto, "prod").await;
+    let group = account.nodegroup("relay", &[("Name", "relay")], Sizes(0, 200, 120)).await;
+    let members: Vec<String> = account.protections(&group).await.into_keys().collect();
+    account.protect(&group, &members[..70]).await;
+    let before = account.protections(&group).await;
+    (account, group, before)
+}
+
+async fn protections(both: Both) {
+    let (account, group, before) = large_group(&both.1).await;
+    let record = Record::start(&both.1);
+    let ended = run_on(&both, &format!("{FIND}{PROTECT}")).await.succeeded();
+    let found = ended.output("found");
+    let protected: Vec<&String> =
+        before.iter().filter(|(_, protected)| **protected).map(|(id, _)| id).collect();
+    assert_eq!(sorted(&found["protected"]), protected);
+    assert_eq!(found["instances"].as_array().unwrap().len(), 120);
+    assert_eq!(ended.output("unprotect")["changed"].as_array().unwrap().len(), 70);
+    assert_eq!(ended.output("protect")["changed"].as_array().unwrap().len(), 120);
+    assert!(account.protections(&group).await.values().all(|protected| *protected));
+    // 70 to unprotect and 120 to protect.
+    let sizes: Vec<usize> = record.calls("SetInstanceProtection").iter().map(ids).collect();
+    assert_eq!(sizes, [50, 20, 50, 50, 20]);
+}
+
+async fn protections_undone(both: Both) {
+    let (account, group, before) = large_group(&both.1).await;
+    run_on(&both, &format!("{FIND}{PROTECT}{UNDO}")).await.is(State::RolledBack);
+    assert_eq!(account.protections(&group).await, before);
+}
+
+/// How many instances a call names.
+fn ids(call: &BTreeMap<String, String>) -> usize {
+    call.keys().filter(|name| name.starts_with("InstanceIds.member.")).count()
+}
+
+fn sorted(list: &Value) -> Vec<&str> {
+    let mut items: Vec<&str> =
+        list.as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
+    items.sort_unstable();
+    items
+}

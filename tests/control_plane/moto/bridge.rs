@@ -1,0 +1,111 @@
+//! What EKS, the instances and their kubelets do: between moto's books and the control plane. A nodegroup's sizes become
+//! its Auto Scaling group's, and an instance of the group becomes a Node, which goes when the instance does.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    time::Duration,
+};
+
+use futures::future::join_all;
+use k8s_openapi::api::core::v1::Node;
+use kube::{
+    Api, ResourceExt as _,
+    api::{DeleteParams, ListParams},
+};
+use serde_json::json;
+
+use super::account::{Account, Sizes};
+use crate::fixture::ControlPlane;
+
+/// How often it looks. An instance of EC2 takes half a minute to become a node; here nobody waits for that.
+const PACE: Duration = Duration::from_millis(50);
+
+/// The bridge for one nodegroup.
+pub(crate) struct Bridge<'a> {
+    pub(crate) plane: &'a ControlPlane,
+    pub(crate) account: &'a Account,
+    pub(crate) nodegroup: &'a str,
+    pub(crate) group: &'a str,
+    /// Whether new instances become nodes.
+    pub(crate) instances_boot: bool,
+}
+
+impl Bridge<'_> {
+    /// Does its work for as long as `work` takes.
+    pub(crate) async fn during<T>(&self, work: impl Future<Output = T>) -> T {
+        tokio::select! {
+            // What it panics with is what the test fails with.
+            () = self.run() => unreachable!("it has no end"),
+            done = work => done,
+        }
+    }
+
+    async fn run(&self) {
+        loop {
+            self.hand_on_sizes().await;
+            self.bring_nodes().await;
+            tokio::time::sleep(PACE).await;
+        }
+    }
+
+    async fn hand_on_sizes(&self) {
+        let wanted = self.account.sizes(self.nodegroup).await;
+        if sizes_of_group(self.account, self.group).await == wanted {
+            return;
+        }
+        let Sizes(min, max, desired) = wanted;
+        let call = self.account.autoscaling.update_auto_scaling_group();
+        let call = call.auto_scaling_group_name(self.group).min_size(min).max_size(max);
+        call.desired_capacity(desired).send().await.unwrap();
+    }
+
+    async fn bring_nodes(&self) {
+        let instances = self.instances().await;
+        let nodes = Api::<Node>::all(self.plane.client.clone());
+        let selected = ListParams::default().labels(&label(self.nodegroup));
+        let there = nodes.list(&selected).await.unwrap().items;
+        let there: BTreeSet<String> = there.iter().map(|node| node.name_any()).collect();
+        for name in &there {
+            if !instances.contains_key(name) {
+                nodes.delete(name, &DeleteParams::default()).await.unwrap();
+            }
+        }
+        if self.instances_boot {
+            let new = instances.iter().filter(|(name, _)| !there.contains(*name));
+            join_all(new.map(|(name, provider)| self.boot(name, provider))).await;
+        }
+    }
+
+    async fn boot(&self, name: &str, provider: &str) {
+        let (key, value) = ("eks.amazonaws.com/nodegroup", self.nodegroup);
+        let node = json!({"metadata": {"labels": {key: value}}, "spec": {"providerID": provider}});
+        self.plane.node(name, node).await;
+    }
+
+    /// The group's instances as nodes: their names, and where they say they run.
+    async fn instances(&self) -> BTreeMap<String, String> {
+        let members = self.account.describe_group(self.group).await.instances.unwrap_or_default();
+        let ids: Vec<String> = members.into_iter().filter_map(|it| it.instance_id).collect();
+        let found = self.account.instances(&ids).await;
+        found
+            .into_iter()
+            .map(|instance| {
+                let zone = instance.placement.unwrap().availability_zone.unwrap();
+                let provider = format!("aws:///{zone}/{}", instance.instance_id.unwrap());
+                (instance.private_dns_name.unwrap(), provider)
+            })
+            .collect()
+    }
+}
+
+/// The sizes of an Auto Scaling group.
+pub(crate) async fn sizes_of_group(account: &Account, group: &str) -> Sizes {
+    let group = account.describe_group(group).await;
+    Sizes(group.min_size.unwrap(), group.max_size.unwrap(), group.desired_capacity.unwrap())
+}
+
+/// Selects a nodegroup's nodes.
+pub(crate) fn label(nodegroup: &str) -> String {
+    format!("eks.amazonaws.com/nodegroup={nodegroup}")
+}

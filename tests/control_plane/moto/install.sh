@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Installs moto, an implementation of the AWS services that is not ours, from PyPI: what requirements.txt pins, into a
+# virtual environment in the cache folder, where the tests look for it. What is installed already is not installed again.
+#
+#   tests/control_plane/moto/install.sh           into the cache folder
+#   tests/control_plane/moto/install.sh --where   only prints that folder
+#
+# Ends with 69 where there is no Python that will do: the tests then count as ignored.
+set -euo pipefail
+
+cache=${SOP_CI_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/rafay-relay-sop}/moto
+if [ "${1-}" = --where ]; then
+  printf '%s\n' "$cache"
+  exit
+fi
+
+cd "$(dirname "$0")"
+if ! python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+  echo "no moto: there is no python3 of at least 3.11 with venv; the tests on moto will be ignored" >&2
+  exit 69
+fi
+
+# The copy of the list is written last: a half-way installation is not taken for one.
+cmp -s requirements.txt "$cache/installed" && "$cache/bin/python" -c '' 2>/dev/null && exit
+rm -rf "$cache"
+python3 -m venv "$cache"
+echo "installing moto"
+"$cache/bin/pip" install --quiet --disable-pip-version-check --requirement requirements.txt
+cp requirements.txt "$cache/installed"
+echo "moto is in $cache"

@@ -1,0 +1,35 @@
+//! moto in the place of AWS: an implementation of EKS, Auto Scaling and EC2 that is not ours.
+//!
+//! It proves the wire shapes: what we send is understood by others, and what others answer is understood by us, by the
+//! page and by the hundred. It does not prove how AWS behaves: moto answers an update `Successful` at once, has neither
+//! DescribeUpdate nor ListUpdates nor any scaling activity, ignores client tokens, accepts a desired size above the
+//! maximum, protects instances that are not in the group without a word, answers 500 for a cluster or group that it does
+//! not have, and its nodegroups have no instances. The simulator does all of that as AWS documents it.
+//!
+//! `calls` asks each call of ours, `actions` runs the actions that need nothing but AWS. With the [`bridge`], which does
+//! for moto what EKS and the kubelets do, and the real control plane, nothing is left in the world that is ours but the
+//! program: `nodegroup` and `relay_scale`.
+
+mod account;
+mod actions;
+mod bridge;
+mod calls;
+mod nodegroup;
+mod record;
+mod relay_scale;
+mod server;
+mod world;
+
+pub(crate) use server::Moto;
+
+use crate::harness::Test;
+
+/// Where everything is.
+pub(crate) const REGION: &str = "us-west-2";
+
+pub(crate) fn tests() -> Vec<Test> {
+    [calls::tests(), actions::tests(), nodegroup::tests(), relay_scale::tests()]
+        .into_iter()
+        .flatten()
+        .collect()
+}

@@ -1,0 +1,77 @@
+//! What the program asked of moto, from moto's own record.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::Moto;
+
+/// By which the program's calls are told from those of the tests.
+const PROGRAM: &str = "app/rafay-relay-sop";
+
+/// The record from a certain moment on.
+pub(crate) struct Record {
+    file: PathBuf,
+    start: usize,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    headers: BTreeMap<String, String>,
+    method: String,
+    url: String,
+    body: String,
+    body_encoded: bool,
+}
+
+impl Record {
+    /// From now on.
+    pub(crate) fn start(moto: &Moto) -> Self {
+        let file = moto.record();
+        let start = std::fs::read(&file).map_or(0, |text| text.len());
+        Self { file, start }
+    }
+
+    /// The parameters of each call of that name that the program has made, in order. For the services with query
+    /// parameters: Auto Scaling, EC2, STS.
+    pub(crate) fn calls(&self, action: &str) -> Vec<BTreeMap<String, String>> {
+        let parameters = self.entries().into_iter().map(|entry| entry.parameters());
+        parameters.filter(|call| call.get("Action").is_some_and(|name| name == action)).collect()
+    }
+
+    /// What changes something, in order: the name of the call.
+    pub(crate) fn changes(&self) -> Vec<String> {
+        self.entries().iter().filter_map(Entry::change).collect()
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        let text = std::fs::read_to_string(&self.file).unwrap();
+        let entries = text[self.start..].lines().map(|line| serde_json::from_str(line).unwrap());
+        entries.filter(Entry::is_of_program).collect()
+    }
+}
+
+impl Entry {
+    fn is_of_program(&self) -> bool {
+        self.headers.values().any(|value| value.contains(PROGRAM))
+    }
+
+    fn parameters(&self) -> BTreeMap<String, String> {
+        let body = if self.body_encoded {
+            aws_smithy_types::base64::decode(&self.body).unwrap()
+        } else {
+            self.body.clone().into_bytes()
+        };
+        url::form_urlencoded::parse(&body).into_owned().collect()
+    }
+
+    fn change(&self) -> Option<String> {
+        if self.url.ends_with("/update-config") && self.method == "POST" {
+            return Some("UpdateNodegroupConfig".into());
+        }
+        let action = self.parameters().remove("Action")?;
+        let looks = ["Describe", "Get", "List"].iter().any(|verb| action.starts_with(verb));
+        (!looks).then_some(action)
+    }
+}

@@ -1,0 +1,230 @@
+//! relay-scale in a world of which nothing is ours, as its users start it: with the addresses of the two platforms in the
+//! environment and nothing else.
+
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use super::{
+    Moto,
+    record::Record,
+    world::{World, times},
+};
+use crate::{
+    audit,
+    fixture::ControlPlane,
+    harness::{Test, test},
+    outcome::{BOOK, rolled_back_book},
+    same::same,
+    support::{Program, Serve, program, until},
+};
+
+type Both = (Arc<ControlPlane>, Arc<Moto>);
+
+/// What the procedure changes in the account.
+const IN_THE_ACCOUNT: [&str; 3] =
+    ["UpdateNodegroupConfig", "SetInstanceProtection", "SetInstanceProtection"];
+
+pub(crate) fn tests() -> Vec<Test> {
+    vec![
+        test("moto::relay_scale::by_run", by_run),
+        test("moto::relay_scale::by_post_to_serve", by_post),
+        test("moto::relay_scale::of_more_relay_pods_than_a_call_protects", of_many),
+        test("moto::relay_scale::is_rolled_back", is_rolled_back),
+        test("moto::relay_scale::is_resumed_after_a_kill", is_resumed),
+        test("moto::relay_scale::is_resumed_by_the_next_serve", is_resumed_by_serve),
+    ]
+}
+
+/// The program with the two addresses, and nobody's files.
+fn command(world: &World, kubeconfig: &Path, folder: &Path) -> Command {
+    let mut command = program();
+    command.env("KUBECONFIG", kubeconfig).env("AWS_ENDPOINT_URL", &world.moto.url);
+    command.env("HOME", folder).arg("--state-dir").arg(folder.join("state"));
+    command
+}
+
+fn serve(world: &World, kubeconfig: &Path, folder: &Path) -> Serve {
+    Serve::start(command(world, kubeconfig, folder).arg("serve"))
+}
+
+/// Runs a program to its end while the world goes on.
+async fn ended(world: &World, mut command: Command) -> Program {
+    let run = tokio::task::spawn_blocking(move || Program::of(&mut command));
+    world.during(run).await.unwrap()
+}
+
+/// What stands after the procedure, of `count` nodes and as many relay pods.
+fn done(count: usize) -> Vec<String> {
+    let sizes = format!("Sizes(1, {0}, {0})", 2 * count);
+    let mut facts = [
+        times(1, &format!("EKS: {sizes}")),
+        times(1, &format!("Auto Scaling: {sizes}")),
+        times(count, "an old instance, protected: false"),
+        times(count, "a new instance, protected: true"),
+        times(count, "an old node, cordoned: true, marked: true"),
+        times(count, "a new node, cordoned: false, marked: false"),
+        times(count, "relay pod on a new node, whose instance is protected: true, marks: 0"),
+        times(1, &all_ready("rafay-relay", count, false)),
+        times(1, &all_ready("rafay-sentry", 2, true)),
+    ]
+    .concat();
+    facts.sort();
+    facts
+}
+
+fn all_ready(name: &str, count: usize, restarted: bool) -> String {
+    let count = Some(count);
+    format!("{name}: {count:?} wanted, {count:?} there, {count:?} ready, restarted: {restarted}")
+}
+
+/// The lines of a log without their times, and without those that only say for what is waited.
+fn steady<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let said = lines.filter_map(|line| line.split_once("] ")).map(|(_, said)| said.to_owned());
+    said.filter(|said| !said.starts_with("Waiting: ")).collect()
+}
+
+/// That each of the thirteen steps is begun and completed, in order.
+#[track_caller]
+fn tells_every_step(lines: &[String]) {
+    let steps = BOOK.lines().filter_map(|line| line.trim().strip_prefix("name: "));
+    // The first name is the runbook's own.
+    let said: Vec<String> = steps
+        .skip(1)
+        .filter(|name| !name.contains("old nodes that had n"))
+        .flat_map(|name| [format!("Starting step: {name}"), format!("Completed step: {name}")])
+        .collect();
+    assert_eq!(said.len(), 28, "thirteen steps, of which the ninth is two");
+    let is_of_step =
+        |line: &&String| ["Starting", "Completed"].iter().any(|it| line.starts_with(it));
+    let told: Vec<String> = lines.iter().filter(is_of_step).cloned().collect();
+    same("the steps", &told, &said);
+}
+
+async fn by_run((plane, moto): Both) {
+    let world = World::new(plane, moto, 3).await;
+    let account = world.service_account(BOOK).await;
+    let folder = tempfile::tempdir().unwrap();
+    let record = Record::start(&world.moto);
+    let mut command = command(&world, &account.kubeconfig, folder.path());
+    command.args(["run", "relay-scale", "--yes"]);
+    let ended = ended(&world, command).await.ends_with(0);
+    same("what stands", &world.facts().await, &done(3));
+    tells_every_step(&steady(ended.stdout.lines()));
+    assert_eq!(record.changes(), IN_THE_ACCOUNT);
+    assert_eq!(audit::denied(&world.plane, &account).await, [""; 0]);
+}
+
+async fn by_post((plane, moto): Both) {
+    let world = World::new(plane, moto, 3).await;
+    let account = world.service_account(BOOK).await;
+    let folder = tempfile::tempdir().unwrap();
+    let service = serve(&world, &account.kubeconfig, folder.path());
+    let record = Record::start(&world.moto);
+    let (code, started) = service.post("/run?runbook=relay-scale", json!({})).await;
+    assert_eq!((code, &started["status"]), (StatusCode::OK, &json!("started")), "{started:#}");
+    let status = world.during(service.ended()).await;
+    assert_eq!(status["status"], "Success", "{status:#}");
+    same("what stands", &world.facts().await, &done(3));
+    let logs = status["logs"].as_array().unwrap();
+    tells_every_step(&steady(logs.iter().filter_map(Value::as_str)));
+    assert_eq!(record.changes(), IN_THE_ACCOUNT);
+    assert_eq!(audit::denied(&world.plane, &account).await, [""; 0]);
+}
+
+/// More than fifty instances, which take two calls.
+async fn of_many((plane, moto): Both) {
+    let world = World::new(plane, moto, 55).await;
+    let account = world.service_account(BOOK).await;
+    let folder = tempfile::tempdir().unwrap();
+    let record = Record::start(&world.moto);
+    let mut command = command(&world, &account.kubeconfig, folder.path());
+    command.args(["run", "relay-scale", "--yes"]);
+    ended(&world, command).await.ends_with(0);
+    same("what stands", &world.facts().await, &done(55));
+    let sizes: Vec<usize> = record
+        .calls("SetInstanceProtection")
+        .iter()
+        .map(|call| call.keys().filter(|key| key.starts_with("InstanceIds.member.")).count())
+        .collect();
+    assert_eq!(sizes, [2, 50, 5]);
+}
+
+async fn is_rolled_back((plane, moto): Both) {
+    let world = World::new(plane, moto, 3).await;
+    let before = world.facts().await;
+    let book = rolled_back_book();
+    let account = world.service_account(&book).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("relay-scale.yaml");
+    std::fs::write(&file, book).unwrap();
+    let mut command = command(&world, &account.kubeconfig, folder.path());
+    command.args(["run", "--yes"]).arg(&file);
+    ended(&world, command).await.ends_with(1);
+    // A restart cannot be undone, which the run says beforehand.
+    let restarted = all_ready("rafay-sentry", 2, true);
+    let before: Vec<String> = before
+        .into_iter()
+        .map(|fact| if fact.starts_with("rafay-sentry") { restarted.clone() } else { fact })
+        .collect();
+    world.during(world.plane.until_ready(super::world::NAMESPACE, "rafay-sentry", 2)).await;
+    same("what stands", &world.facts().await, &before);
+    assert_eq!(audit::denied(&world.plane, &account).await, [""; 0]);
+}
+
+/// Killed while it waits for the nodes, which do not come before it is dead.
+async fn is_resumed((plane, moto): Both) {
+    let mut world = World::new(plane, moto, 3).await;
+    let account = world.service_account(BOOK).await;
+    let folder = tempfile::tempdir().unwrap();
+    let record = Record::start(&world.moto);
+    world.instances_boot = false;
+    let mut first = command(&world, &account.kubeconfig, folder.path());
+    first.args(["run", "relay-scale", "--yes"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut first = first.spawn().unwrap();
+    let state = folder.path().join("state");
+    world.during(waits_for_nodes(&state)).await;
+    first.kill().unwrap();
+    first.wait().unwrap();
+    world.instances_boot = true;
+    let mut second = command(&world, &account.kubeconfig, folder.path());
+    second.args(["runs", "resume", "--last", "--yes"]);
+    ended(&world, second).await.ends_with(0);
+    same("what stands", &world.facts().await, &done(3));
+    assert_eq!(record.changes(), IN_THE_ACCOUNT);
+}
+
+async fn is_resumed_by_serve((plane, moto): Both) {
+    let mut world = World::new(plane, moto, 3).await;
+    let account = world.service_account(BOOK).await;
+    let folder = tempfile::tempdir().unwrap();
+    let record = Record::start(&world.moto);
+    world.instances_boot = false;
+    let first = serve(&world, &account.kubeconfig, folder.path());
+    first.post("/run", json!({})).await;
+    world.during(waits_for_nodes(&folder.path().join("state"))).await;
+    // SIGKILL.
+    drop(first);
+    world.instances_boot = true;
+    let second = serve(&world, &account.kubeconfig, folder.path());
+    let status = world.during(second.ended()).await;
+    assert_eq!(status["status"], "Success", "{status:#}");
+    same("what stands", &world.facts().await, &done(3));
+    assert_eq!(record.changes(), IN_THE_ACCOUNT);
+}
+
+/// Until the journal says that the nodegroup was scaled.
+async fn waits_for_nodes(state: &Path) {
+    let scaled = || {
+        let journal = crate::support::journal(state)?;
+        journal.contains(r#""step_started","step":"new_nodes""#).then_some(())
+    };
+    until("the fourth step", scaled).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+}

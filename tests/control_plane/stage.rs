@@ -1,0 +1,89 @@
+//! What tests are performed on: each part is looked for once, started for the first test that needs it, and ended after
+//! the last.
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, OnceLock},
+};
+
+use tokio::runtime::Runtime;
+
+use crate::{fixture::ControlPlane, moto::Moto};
+
+/// Programs that are not ours, which tests are performed on together.
+pub(crate) trait Part: Sized {
+    /// What it is called.
+    const NAME: &'static str;
+    /// What it is started from.
+    type Assets;
+
+    /// Looks for what it is started from; an error says why there is nothing.
+    fn find() -> Result<Self::Assets, String>;
+    /// Starts it and waits until it does its work.
+    fn start(assets: &Self::Assets) -> impl Future<Output = Result<Self, String>>;
+    /// A program of it that has ended, which none of them does by itself.
+    fn casualty(&self) -> Option<String>;
+    /// Copies the logs to where they outlive it, and says where.
+    fn keep_logs(&self) -> io::Result<PathBuf>;
+}
+
+/// All parts.
+pub(crate) struct Stage {
+    pub(crate) runtime: Runtime,
+    pub(crate) plane: Slot<ControlPlane>,
+    pub(crate) moto: Slot<Moto>,
+}
+
+impl Stage {
+    pub(crate) fn new() -> Self {
+        let runtime = Runtime::new().expect("a process can have threads");
+        Self { runtime, plane: Slot::new(), moto: Slot::new() }
+    }
+
+    /// Ends everything; after a failure the logs stay.
+    pub(crate) fn clear(&self, failed: bool) {
+        self.plane.clear(failed);
+        self.moto.clear(failed);
+    }
+}
+
+/// The place of one part.
+pub(crate) struct Slot<P: Part> {
+    assets: Result<P::Assets, String>,
+    running: OnceLock<Result<Mutex<Option<Arc<P>>>, String>>,
+}
+
+impl<P: Part> Slot<P> {
+    fn new() -> Self {
+        Self { assets: P::find(), running: OnceLock::new() }
+    }
+
+    /// Why there is none.
+    pub(crate) fn missing(&self) -> Option<&str> {
+        self.assets.as_ref().err().map(String::as_str)
+    }
+
+    /// The running part.
+    pub(crate) fn enter(&self, runtime: &Runtime) -> Result<Arc<P>, String> {
+        let assets = self.assets.as_ref()?;
+        let start = || runtime.block_on(P::start(assets));
+        let part =
+            self.running.get_or_init(|| start().map(|part| Mutex::new(Some(Arc::new(part)))));
+        let part = part.as_ref()?.lock().expect("nobody panics with the lock held").clone();
+        Ok(part.expect("it is cleared after the last test"))
+    }
+
+    fn clear(&self, failed: bool) {
+        let Some(Ok(part)) = self.running.get() else { return };
+        let Some(part) = part.lock().expect("nobody panics with the lock held").take() else {
+            return;
+        };
+        if failed {
+            match part.keep_logs() {
+                Ok(logs) => eprintln!("the logs of {} are in {}", P::NAME, logs.display()),
+                Err(why) => eprintln!("the logs of {} are lost: {why}", P::NAME),
+            }
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! A folder in which programs run and leave their logs. It goes with this process, whatever that dies of.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use crate::support::Tethered;
+
+/// How much of a program's log is shown when it ended too early.
+const LAST_LINES: usize = 8;
+
+/// Such a folder.
+pub(crate) struct Workplace {
+    folder: PathBuf,
+    _sweeper: Tethered,
+}
+
+impl Workplace {
+    /// Makes one whose name begins with `prefix`.
+    pub(crate) fn new(prefix: &str) -> io::Result<Self> {
+        let folder = tempfile::Builder::new()
+            .prefix(prefix)
+            .tempdir_in(env!("CARGO_TARGET_TMPDIR"))?
+            // From here on the sweeper has it, which also works when nothing is dropped.
+            .keep();
+        let sweeper = Tethered::sweep(&folder)?;
+        fs::create_dir(folder.join("log"))?;
+        Ok(Self { folder, _sweeper: sweeper })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Where a program's output goes.
+    pub(crate) fn log(&self, program: &str) -> PathBuf {
+        self.folder.join(format!("log/{program}.log"))
+    }
+
+    /// What a program said last.
+    pub(crate) fn last_lines(&self, program: &str) -> String {
+        let text = fs::read_to_string(self.log(program)).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
+    }
+
+    /// Copies the logs to where they outlive the folder, and says where.
+    pub(crate) fn keep_logs(&self) -> io::Result<PathBuf> {
+        let name = self.folder.file_name().expect("the folder was made with a name");
+        let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("logs-of").join(name);
+        fs::create_dir_all(&kept)?;
+        for log in fs::read_dir(self.folder.join("log"))? {
+            let log = log?;
+            fs::copy(log.path(), kept.join(log.file_name()))?;
+        }
+        Ok(kept)
+    }
+}

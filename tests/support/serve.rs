@@ -1,0 +1,89 @@
+//! `serve`, as a process of its own.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use reqwest::{Client, Method, StatusCode};
+use serde_json::Value;
+
+use super::{PATIENCE, Tethered, signal};
+
+/// A running service. It is killed with this value, and with this process.
+pub struct Serve {
+    pub url: String,
+    pub client: Client,
+    child: Child,
+    watchdog: Option<Tethered>,
+}
+
+impl Serve {
+    /// Starts it on a free port; the command has everything else.
+    pub fn start(command: &mut Command) -> Self {
+        command.args(["--listen", "127.0.0.1:0"]).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let watchdog = Some(Tethered::watch(child.id()).unwrap());
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let url = loop {
+            let line = lines.next().expect("the service says where it listens").unwrap();
+            if let Some(url) = line.strip_prefix("listening on ") {
+                break url.to_owned();
+            }
+        };
+        // Nobody reads on: the pipe must not fill up.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { url, client: Client::new(), child, watchdog }
+    }
+
+    pub async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> (StatusCode, Value) {
+        let mut request = self.client.request(method, format!("{}{path}", self.url));
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await.unwrap();
+        (answer.status(), answer.json().await.unwrap())
+    }
+
+    pub async fn get(&self, path: &str) -> (StatusCode, Value) {
+        self.ask(Method::GET, path, None).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> (StatusCode, Value) {
+        self.ask(Method::POST, path, Some(body)).await
+    }
+
+    /// Asks for the status until it is another word than Running.
+    pub async fn ended(&self) -> Value {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let (_, status) = self.get("/status").await;
+            if status["status"] != "Running" {
+                return status;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "{status:#}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Asks the process to end, and waits until it has.
+    pub fn terminate(&mut self) -> ExitStatus {
+        signal(self.child.id(), "TERM");
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Serve {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        // Before the process is waited for: until then its number is its own.
+        drop(self.watchdog.take());
+        let _ = self.child.wait();
+    }
+}
