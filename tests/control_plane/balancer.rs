@@ -1,5 +1,5 @@
 //! What stands before an API server: it passes connections on, and only while the server is ready, as the load balancer
-//! of a cluster in the cloud does. It can cut what it has passed on.
+//! of a cluster in the cloud does. It can cut what it has passed on, or forget it, as a firewall does.
 
 use std::{io, net::Ipv4Addr, sync::Arc};
 
@@ -21,13 +21,15 @@ struct State {
     open: bool,
     /// Connections of an earlier age are cut.
     age: u64,
+    /// Connections from before so many silences stay, and nothing passes through them any more.
+    silences: u64,
 }
 
 impl Balancer {
     pub(crate) async fn start(server: u16) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let port = listener.local_addr()?.port();
-        let state = Arc::new(watch::Sender::new(State { open: true, age: 0 }));
+        let state = Arc::new(watch::Sender::new(State { open: true, age: 0, silences: 0 }));
         let task = tokio::spawn(accept(listener, server, Arc::clone(&state)));
         Ok(Self { port, state, task })
     }
@@ -37,9 +39,17 @@ impl Balancer {
         self.state.send_modify(|state| state.age += 1);
     }
 
+    /// Lets nothing more pass through the connections that there are, and tells nobody; new ones are passed on.
+    pub(crate) fn silence(&self) {
+        self.state.send_modify(|state| state.silences += 1);
+    }
+
     /// Cuts every connection, and passes no other on.
     pub(crate) fn close(&self) {
-        self.state.send_modify(|state| *state = State { open: false, age: state.age + 1 });
+        self.state.send_modify(|state| {
+            state.open = false;
+            state.age += 1;
+        });
     }
 
     pub(crate) fn open(&self) {
@@ -63,11 +73,19 @@ async fn accept(listener: TcpListener, server: u16, state: Arc<watch::Sender<Sta
 
 /// Passes one connection on until one side ends it or it is cut.
 async fn pass_on(mut client: TcpStream, server: u16, mut state: watch::Receiver<State>) {
-    let age = state.borrow_and_update().age;
+    let State { age, silences, .. } = *state.borrow_and_update();
     let Ok(mut server) = TcpStream::connect((Ipv4Addr::LOCALHOST, server)).await else { return };
+    let mut silence = state.clone();
+    let passing = async {
+        tokio::select! {
+            // However it ends, both sides see the end.
+            _ = tokio::io::copy_bidirectional(&mut client, &mut server) => return,
+            _ = silence.wait_for(|state| state.silences != silences) => {}
+        }
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
-        // However it ends, both sides see the end.
-        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+        () = passing => {}
         _ = state.wait_for(|state| state.age != age) => {}
     }
 }

@@ -126,10 +126,17 @@ impl ControlPlane {
         self.workplace.path().join("scratch")
     }
 
-    /// Kills the API server, and starts it again on the same port after `absence`. One that has just started listens
-    /// before it knows the roles: nobody gets to it before it is ready.
+    /// Kills the API server, and starts it again on the same port after `absence`. Nobody gets to it before it is
+    /// ready, as where a load balancer stands before it.
     pub(crate) async fn restart_api_server(&self, absence: Duration) {
         self.balancer.close();
+        self.restart_api_server_in_view(absence).await;
+        self.balancer.open();
+    }
+
+    /// The same without the load balancer's help: one that has just started listens before it knows the roles, and
+    /// refuses everybody.
+    pub(crate) async fn restart_api_server_in_view(&self, absence: Duration) {
         self.stop("kube-apiserver");
         tokio::time::sleep(absence).await;
         self.start_again("kube-apiserver");
@@ -138,7 +145,6 @@ impl ControlPlane {
             assert!(Instant::now() < deadline, "the API server does not come back");
             tokio::time::sleep(GLANCE).await;
         }
-        self.balancer.open();
     }
 
     /// Restarts the API server on a store that has gone on meanwhile and has forgotten what was before: whoever wants

@@ -31,6 +31,8 @@ pub(crate) fn tests() -> Vec<Test> {
     vec![
         test("watches::go_on_after_they_were_cut", cut),
         test("watches::outlive_a_restart_of_the_api_server", restart),
+        test("watches::outlive_a_restart_that_refuses_everybody_first", restart_in_view),
+        test("watches::are_taken_up_anew_when_they_fall_silent", silence),
         test("watches::start_over_when_their_past_is_compacted", compaction),
         test("watches::take_a_renewed_token_from_its_file", renewed_token),
     ]
@@ -65,6 +67,22 @@ async fn restart(plane: Arc<ControlPlane>) {
         wait_through(&plane, async |_| plane.restart_api_server(Duration::from_secs(2)).await)
             .await;
     assert_eq!(ended.output("pods")["count"], json!(2));
+}
+
+async fn restart_in_view(plane: Arc<ControlPlane>) {
+    let (_, ended) = wait_through(&plane, async |_| {
+        plane.restart_api_server_in_view(Duration::from_secs(2)).await;
+    })
+    .await;
+    assert_eq!(ended.output("pods")["count"], json!(2));
+}
+
+/// What a firewall has forgotten ends on neither side. The server would end a watch after a minute; that is not heard
+/// either, and five seconds later it is given up.
+async fn silence(plane: Arc<ControlPlane>) {
+    let (desk, ended) = wait_through(&plane, async |_| plane.balancer.silence()).await;
+    assert_eq!(ended.output("pods")["count"], json!(2));
+    assert_eq!(audit::count(&plane, &desk.account, LIST).await, 1, "a watch goes on where it was");
 }
 
 async fn compaction(plane: Arc<ControlPlane>) {
