@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     platform::{
-        Polled,
+        Polled, Prompt,
         aws::{self, Activity, AutoScalingGroup, Instance},
         kubernetes::{Selection, node},
         wait::{self, Patience, State},
@@ -99,12 +99,14 @@ impl Wait for WaitNodes {
         });
         let (seen_nodes, seen_group, seen_causes) = (nodes.view(), group.view(), causes.view());
         let mut patience = Patience::new(clock.delay(params.give_up_after.std()));
+        let mut newcomers = Newcomers::new(group.prompt());
         let ready = wait::until(progress, &mut [&mut nodes, &mut group, &mut causes], || {
             let sight = Sight {
                 nodes: seen_nodes.objects(),
                 group: seen_group.get().and_then(|found| (*found).clone()),
                 causes: seen_causes.get(),
             };
+            newcomers.greet(&sight);
             judge(&params, &sight, &group_name, &mut patience)
         })
         .await?;
@@ -117,6 +119,37 @@ struct Sight {
     nodes: Vec<Arc<Node>>,
     group: Option<AutoScalingGroup>,
     causes: Option<Arc<Causes>>,
+}
+
+/// Ready nodes that the group was not seen to have in service. Each has the group looked at once, and then waits for its
+/// next look like everything else.
+struct Newcomers {
+    prompt: Prompt,
+    greeted: BTreeSet<String>,
+}
+
+impl Newcomers {
+    fn new(prompt: Prompt) -> Self {
+        Self { prompt, greeted: BTreeSet::new() }
+    }
+
+    fn greet(&mut self, sight: &Sight) {
+        let Some(group) = &sight.group else { return };
+        let in_service = in_service(group);
+        let ready = sight.nodes.iter().filter(|node| why_not_ready(node).is_none());
+        let ids = ready.filter_map(|node| node::instance_id(node));
+        let strange = ids.filter(|id| !in_service.contains(id)).map(str::to_owned);
+        let before = self.greeted.len();
+        self.greeted.extend(strange);
+        if self.greeted.len() > before {
+            self.prompt.look_now();
+        }
+    }
+}
+
+fn in_service(group: &AutoScalingGroup) -> BTreeSet<&str> {
+    let in_service = group.instances.iter().filter(|instance| instance.is_in_service());
+    in_service.map(|instance| instance.id.as_str()).collect()
 }
 
 /// Why instances may not be coming.
@@ -171,12 +204,7 @@ fn judge(
     let Some(group) = &sight.group else {
         return State::Hopeless(format!("Auto Scaling group {group_name} is not there any more"));
     };
-    let in_service: BTreeSet<&str> = group
-        .instances
-        .iter()
-        .filter(|instance| instance.lifecycle == "InService")
-        .map(|instance| instance.id.as_str())
-        .collect();
+    let in_service = in_service(group);
     let mut ready = Vec::new();
     let mut troubles = BTreeMap::new();
     for node in &sight.nodes {
@@ -269,5 +297,50 @@ fn output(params: &Params, mut nodes: Vec<NodeRecord>) -> Output {
         count: how_many(&nodes),
         new_nodes: nodes.iter().filter(was_there).cloned().collect(),
         nodes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{clock::Clock, platform::wait::Source as _};
+
+    fn sight(instances: &[&str]) -> Sight {
+        let node = |id: &&str| {
+            let node = json!({
+                "metadata": {"name": id},
+                "spec": {"providerID": format!("aws:///us-west-2a/{id}")},
+                "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+            });
+            Arc::new(serde_json::from_value(node).unwrap())
+        };
+        let group = AutoScalingGroup {
+            name: "asg".into(),
+            min: 1,
+            max: 9,
+            desired: 3,
+            new_instances_protected: false,
+            instances: Vec::new(),
+            suspended_processes: Vec::new(),
+            tags: BTreeMap::new(),
+        };
+        Sight { nodes: instances.iter().map(node).collect(), group: Some(group), causes: None }
+    }
+
+    #[tokio::test]
+    async fn each_newcomer_has_the_group_looked_at_once() {
+        let hour = Duration::from_secs(3_600);
+        let mut group = Polled::new(&Clock::real(), hour, || async { Ok(()) });
+        let mut newcomers = Newcomers::new(group.prompt());
+        group.changed().await.unwrap();
+        for (instances, is_new) in
+            [(&["i-1"][..], true), (&["i-1"], false), (&["i-1", "i-2"], true), (&[], false)]
+        {
+            newcomers.greet(&sight(instances));
+            let looks = tokio::time::timeout(Duration::from_millis(20), group.changed()).await;
+            assert_eq!(looks.is_ok(), is_new, "{instances:?}");
+        }
     }
 }

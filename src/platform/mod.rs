@@ -26,7 +26,7 @@ mod transport;
 pub mod wait;
 
 pub use error::{Cause, Class, Error};
-pub use polled::{Latest, Polled};
+pub use polled::{Latest, Polled, Prompt};
 pub use progress::{Note, Progress};
 
 /// How this program names itself to the platforms: in user agents, audit logs and managed fields.

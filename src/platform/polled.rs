@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
@@ -27,7 +28,12 @@ pub struct Polled<T> {
     next: Next<T>,
     failures: u32,
     latest: Latest<T>,
+    prompt: Prompt,
 }
+
+/// Lets a [`Polled`] look before its time. Clones prompt the same.
+#[derive(Clone, Default)]
+pub struct Prompt(Arc<Notify>);
 
 /// What a [`Polled`] saw last. Clones see the same.
 pub struct Latest<T>(Arc<Mutex<Option<Arc<T>>>>);
@@ -55,7 +61,13 @@ impl<T: Send + Sync + 'static> Polled<T> {
             next: Next::At(Instant::now()),
             failures: 0,
             latest: Latest(Arc::new(Mutex::new(None))),
+            prompt: Prompt::default(),
         }
+    }
+
+    /// What lets it look at once: for who hears elsewhere that what it saw is out of date.
+    pub fn prompt(&self) -> Prompt {
+        self.prompt.clone()
     }
 
     /// What it saw last, readable while it looks again.
@@ -67,7 +79,11 @@ impl<T: Send + Sync + 'static> Polled<T> {
         loop {
             match &mut self.next {
                 Next::At(time) => {
-                    tokio::time::sleep_until(*time).await;
+                    tokio::select! {
+                        () = tokio::time::sleep_until(*time) => {}
+                        // After a failure the pause is kept: somebody may be overburdened.
+                        () = self.prompt.0.notified(), if self.failures == 0 => {}
+                    }
                     self.next = Next::Under((self.look)());
                 }
                 Next::Under(look) => {
@@ -111,6 +127,13 @@ impl<T: Send + Sync + 'static> Source for Polled<T> {
             }
         }
         .boxed()
+    }
+}
+
+impl Prompt {
+    /// Looks at once, or as soon as it is awaited. Whoever calls this each time that he looks makes a loop of it.
+    pub fn look_now(&self) {
+        self.0.notify_one();
     }
 }
 
@@ -164,6 +187,22 @@ mod tests {
         source.changed().await.unwrap();
         assert_eq!(view.get().as_deref(), Some(&2));
         assert!(start.elapsed() >= Duration::from_millis(8), "{:?}", start.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_prompt_brings_the_next_look_forward_and_only_that_one() {
+        let hour = Duration::from_secs(3_600);
+        let mut source = Polled::new(&Clock::real(), hour, || async { Ok(()) });
+        let prompt = source.prompt();
+        source.changed().await.unwrap();
+        prompt.look_now();
+        prompt.look_now();
+        source.changed().await.unwrap();
+        let brief = Duration::from_millis(20);
+        assert!(tokio::time::timeout(brief, source.changed()).await.is_err());
+        let later = tokio::time::sleep(brief).then(|()| async { prompt.look_now() });
+        let (seen, ()) = tokio::join!(source.changed(), later);
+        seen.unwrap();
     }
 
     #[tokio::test]

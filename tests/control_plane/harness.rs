@@ -75,11 +75,13 @@ impl<A: Cast, B: Cast> Cast for (A, B) {
     }
 }
 
+type Performance = Box<dyn FnOnce(&Stage) -> Result<(), Failed> + Send>;
+
 /// A test on some of the parts.
 pub(crate) struct Test {
     name: &'static str,
     missing: fn(&Stage) -> Option<String>,
-    perform: Box<dyn FnOnce(&Stage) -> Result<(), Failed> + Send>,
+    perform: Performance,
 }
 
 /// A test on the parts that its body takes.
