@@ -3,6 +3,7 @@
 mod process;
 mod serve;
 mod tethered;
+mod watchdog;
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,6 +21,7 @@ use tempfile::TempDir;
 pub use process::{Program, SimulateProcess, journal, program, signal};
 pub use serve::Serve;
 pub use tethered::Tethered;
+pub use watchdog::Watchdog;
 
 /// Fast enough that a minute of boot time is a tenth of a second.
 pub const SPEED: f64 = 600.0;

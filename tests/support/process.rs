@@ -11,7 +11,7 @@ use rafay_relay_sop::{
     simulator::{Call, State},
 };
 
-use super::Tethered;
+use super::{Tethered, Watchdog};
 
 /// The program with none of the environment that could mislead it.
 pub fn program() -> Command {
@@ -33,8 +33,13 @@ pub struct Program {
 }
 
 impl Program {
+    /// Runs a program to its end, or to this process's.
     pub fn of(command: &mut Command) -> Self {
-        Self::from(command.output().unwrap())
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let watchdog = Watchdog::over(&child);
+        let output = child.wait_with_output().unwrap();
+        watchdog.call_off();
+        Self::from(output)
     }
 
     #[track_caller]

@@ -9,14 +9,14 @@ use std::{
 use reqwest::{Client, Method, StatusCode};
 use serde_json::Value;
 
-use super::{PATIENCE, Tethered, signal};
+use super::{PATIENCE, Watchdog, signal};
 
 /// A running service. It is killed with this value, and with this process.
 pub struct Serve {
     pub url: String,
     pub client: Client,
     child: Child,
-    watchdog: Option<Tethered>,
+    watchdog: Option<Watchdog>,
 }
 
 impl Serve {
@@ -24,7 +24,7 @@ impl Serve {
     pub fn start(command: &mut Command) -> Self {
         command.args(["--listen", "127.0.0.1:0"]).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let watchdog = Some(Tethered::watch(child.id()).unwrap());
+        let watchdog = Some(Watchdog::over(&child));
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let url = loop {
             let line = lines.next().expect("the service says where it listens").unwrap();
@@ -75,14 +75,18 @@ impl Serve {
     /// Asks the process to end, and waits until it has.
     pub fn terminate(&mut self) -> ExitStatus {
         signal(self.child.id(), "TERM");
-        self.child.wait().unwrap()
+        let status = self.child.wait().unwrap();
+        if let Some(watchdog) = self.watchdog.take() {
+            watchdog.call_off();
+        }
+        status
     }
 }
 
 impl Drop for Serve {
     fn drop(&mut self) {
         let _ = self.child.kill();
-        // Before the process is waited for: until then its number is its own.
+        // Before the process is waited for: afterwards its number may be somebody else's.
         drop(self.watchdog.take());
         let _ = self.child.wait();
     }

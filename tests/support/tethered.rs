@@ -27,12 +27,6 @@ while read -r _; do :; done
 rm -rf -- "$1" || { sleep 1; rm -rf -- "$1"; }
 "#;
 
-/// Kills a process when the tether is gone.
-const WATCHDOG: &str = r#"
-while read -r _; do :; done
-kill -9 "$1"
-"#;
-
 /// A running program that ends with this value.
 #[derive(Debug)]
 pub struct Tethered {
@@ -62,14 +56,6 @@ impl Tethered {
         Ok(Self { shell: command.spawn()? })
     }
 
-    /// Kills a process that somebody else has started when this value, or this process, is gone. For a child of this
-    /// process, whose number nobody else gets before it is waited for.
-    pub fn watch(process: u32) -> io::Result<Self> {
-        let mut command = shell(WATCHDOG);
-        command.arg(process.to_string()).stdout(Stdio::null()).stderr(Stdio::null());
-        Ok(Self { shell: command.spawn()? })
-    }
-
     /// How the program ended, if it has.
     pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         self.shell.try_wait()
@@ -85,7 +71,7 @@ impl Drop for Tethered {
 }
 
 /// A shell in a process group of its own, so that Ctrl-C on the terminal reaches this process alone.
-fn shell(script: &str) -> Command {
+pub(super) fn shell(script: &str) -> Command {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", script, "tethered"]).stdin(Stdio::piped()).process_group(0);
     command

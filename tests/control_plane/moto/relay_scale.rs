@@ -22,7 +22,7 @@ use crate::{
     harness::{Test, test},
     outcome::{BOOK, rolled_back_book},
     same::same,
-    support::{Program, Serve, program, until},
+    support::{Program, Serve, Watchdog, program, until},
 };
 
 type Both = (Arc<ControlPlane>, Arc<Moto>);
@@ -188,9 +188,11 @@ async fn is_resumed((plane, moto): Both) {
     let mut first = command(&world, &account.kubeconfig, folder.path());
     first.args(["run", "relay-scale", "--yes"]).stdout(Stdio::null()).stderr(Stdio::null());
     let mut first = first.spawn().unwrap();
+    let watchdog = Watchdog::over(&first);
     let state = folder.path().join("state");
     world.during(waits_for_nodes(&state)).await;
-    first.kill().unwrap();
+    // SIGKILL.
+    drop(watchdog);
     first.wait().unwrap();
     world.instances_boot = true;
     let mut second = command(&world, &account.kubeconfig, folder.path());
