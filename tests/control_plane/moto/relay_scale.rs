@@ -5,7 +5,6 @@ use std::{
     path::Path,
     process::{Command, Stdio},
     sync::Arc,
-    time::Duration,
 };
 
 use reqwest::StatusCode;
@@ -37,7 +36,7 @@ pub(crate) fn tests() -> Vec<Test> {
         test("moto::relay_scale::by_post_to_serve", by_post),
         test("moto::relay_scale::of_more_relay_pods_than_a_call_protects", of_many),
         test("moto::relay_scale::is_rolled_back", is_rolled_back),
-        test("moto::relay_scale::is_resumed_after_a_kill", is_resumed),
+        test("moto::relay_scale::is_resumed_whenever_it_is_killed", is_resumed),
         test("moto::relay_scale::is_resumed_by_the_next_serve", is_resumed_by_serve),
     ]
 }
@@ -178,28 +177,40 @@ async fn is_rolled_back((plane, moto): Both) {
     assert_eq!(audit::denied(&world.plane, &account).await, [""; 0]);
 }
 
-/// Killed while it waits for the nodes, which do not come before it is dead.
+/// What the journal says when the program is killed, more or less: in the middle of each step that changes something.
+const MOMENTS: [&str; 8] = [
+    r#""prepared","step":"scale_up""#,
+    r#""applied","step":"scale_up""#,
+    r#""applied","step":"restart_sentry""#,
+    r#""prepared","step":"cordon_old""#,
+    r#""applied","step":"scale_relay""#,
+    r#""prepared","step":"delete_old""#,
+    r#""prepared","step":"scale_back""#,
+    r#""prepared","step":"protect""#,
+];
+
 async fn is_resumed((plane, moto): Both) {
-    let mut world = World::new(plane, moto, 3).await;
-    let account = world.service_account(BOOK).await;
-    let folder = tempfile::tempdir().unwrap();
-    let record = Record::start(&world.moto);
-    world.instances_boot = false;
-    let mut first = command(&world, &account.kubeconfig, folder.path());
-    first.args(["run", "relay-scale", "--yes"]).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut first = first.spawn().unwrap();
-    let watchdog = Watchdog::over(&first);
-    let state = folder.path().join("state");
-    world.during(waits_for_nodes(&state)).await;
-    // SIGKILL.
-    drop(watchdog);
-    first.wait().unwrap();
-    world.instances_boot = true;
-    let mut second = command(&world, &account.kubeconfig, folder.path());
-    second.args(["runs", "resume", "--last", "--yes"]);
-    ended(&world, second).await.ends_with(0);
-    same("what stands", &world.facts().await, &done(3));
-    assert_eq!(record.changes(), IN_THE_ACCOUNT);
+    for moment in MOMENTS {
+        let world = World::new(Arc::clone(&plane), Arc::clone(&moto), 3).await;
+        let account = world.service_account(BOOK).await;
+        let folder = tempfile::tempdir().unwrap();
+        let record = Record::start(&world.moto);
+        let mut first = command(&world, &account.kubeconfig, folder.path());
+        first.args(["run", "relay-scale", "--yes"]).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut first = first.spawn().unwrap();
+        let watchdog = Watchdog::over(&first);
+        world.during(journaled(&folder.path().join("state"), moment)).await;
+        // SIGKILL.
+        drop(watchdog);
+        first.wait().unwrap();
+        let mut second = command(&world, &account.kubeconfig, folder.path());
+        second.args(["runs", "resume", "--last", "--yes"]);
+        ended(&world, second).await.ends_with(0);
+        same(&format!("what stands ({moment})"), &world.facts().await, &done(3));
+        let changes = record.changes();
+        let updates = changes.iter().filter(|change| *change == IN_THE_ACCOUNT[0]).count();
+        assert_eq!(updates, 1, "{moment}: {changes:?}");
+    }
 }
 
 async fn is_resumed_by_serve((plane, moto): Both) {
@@ -210,7 +221,8 @@ async fn is_resumed_by_serve((plane, moto): Both) {
     world.instances_boot = false;
     let first = serve(&world, &account.kubeconfig, folder.path());
     first.post("/run", json!({})).await;
-    world.during(waits_for_nodes(&folder.path().join("state"))).await;
+    let waiting = r#""step_started","step":"new_nodes""#;
+    world.during(journaled(&folder.path().join("state"), waiting)).await;
     // SIGKILL.
     drop(first);
     world.instances_boot = true;
@@ -221,12 +233,8 @@ async fn is_resumed_by_serve((plane, moto): Both) {
     assert_eq!(record.changes(), IN_THE_ACCOUNT);
 }
 
-/// Until the journal says that the nodegroup was scaled.
-async fn waits_for_nodes(state: &Path) {
-    let scaled = || {
-        let journal = crate::support::journal(state)?;
-        journal.contains(r#""step_started","step":"new_nodes""#).then_some(())
-    };
-    until("the fourth step", scaled).await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
+/// Until the journal says so.
+async fn journaled(state: &Path, what: &str) {
+    let said = || crate::support::journal(state)?.contains(what).then_some(());
+    until(what, said).await;
 }
