@@ -16,7 +16,7 @@ use crate::{
     assets::Assets,
     balancer::Balancer,
     programs::{Ports, Specification, specifications},
-    stage::Part,
+    stage::{Part, Slot, Stage},
     support::Tethered,
     workplace::Workplace,
 };
@@ -45,6 +45,10 @@ pub(crate) struct ControlPlane {
 impl Part for ControlPlane {
     const NAME: &'static str = "the control plane";
     type Assets = Assets;
+
+    fn place(stage: &Stage) -> &Slot<Self> {
+        &stage.plane
+    }
 
     fn find() -> Result<Assets, String> {
         Assets::find()

@@ -11,11 +11,7 @@ use std::{
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
-use crate::{
-    fixture::ControlPlane,
-    moto::Moto,
-    stage::{Part, Slot, Stage},
-};
+use crate::stage::{Part, Slot, Stage};
 
 /// Longer than any of these tests takes on a machine that does much else besides.
 const LONGEST: Duration = Duration::from_secs(300);
@@ -33,27 +29,13 @@ pub(crate) trait Cast: Sized {
     fn casualty(stage: &Stage) -> Option<String>;
 }
 
-impl Cast for Arc<ControlPlane> {
+impl<P: Part> Cast for Arc<P> {
     fn missing(stage: &Stage) -> Option<String> {
-        stage.plane.missing().map(str::to_owned)
+        P::place(stage).missing().map(str::to_owned)
     }
 
     fn enter(stage: &Stage) -> Result<Self, String> {
-        stage.plane.enter(&stage.runtime)
-    }
-
-    fn casualty(stage: &Stage) -> Option<String> {
-        Self::enter(stage).ok()?.casualty()
-    }
-}
-
-impl Cast for Arc<Moto> {
-    fn missing(stage: &Stage) -> Option<String> {
-        stage.moto.missing().map(str::to_owned)
-    }
-
-    fn enter(stage: &Stage) -> Result<Self, String> {
-        stage.moto.enter(&stage.runtime)
+        P::place(stage).enter(&stage.runtime)
     }
 
     fn casualty(stage: &Stage) -> Option<String> {

@@ -18,6 +18,8 @@ pub(crate) trait Part: Sized {
     /// What it is started from.
     type Assets;
 
+    /// Its place on the stage.
+    fn place(stage: &Stage) -> &Slot<Self>;
     /// Looks for what it is started from; an error says why there is nothing.
     fn find() -> Result<Self::Assets, String>;
     /// Starts it and waits until it does its work.

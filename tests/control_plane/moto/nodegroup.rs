@@ -4,12 +4,13 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use kube::ResourceExt as _;
 use rafay_relay_sop::journal::State;
+use serde_json::Value;
 
 use super::{
     Moto,
     account::{Account, Sizes},
     record::Record,
-    world::{CLUSTER, NODEGROUP, World, names},
+    world::{CLUSTER, NODEGROUP, World},
 };
 use crate::{
     audit,
@@ -45,6 +46,12 @@ async fn run(world: &World, steps: &str) -> Ended {
 
 async fn node_names(world: &World) -> BTreeSet<String> {
     world.nodes().await.iter().map(|node| node.name_any()).collect()
+}
+
+/// The names of nodes in an output.
+fn names(records: &Value) -> BTreeSet<String> {
+    let records = records.as_array().unwrap();
+    records.iter().map(|record| record["name"].as_str().unwrap().to_owned()).collect()
 }
 
 async fn scaled((plane, moto): Both) {

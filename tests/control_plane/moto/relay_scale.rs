@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{
     Moto,
     record::Record,
-    world::{World, times},
+    world::{NAMESPACE, World},
 };
 use crate::{
     audit,
@@ -76,6 +76,10 @@ fn done(count: usize) -> Vec<String> {
     .concat();
     facts.sort();
     facts
+}
+
+fn times(count: usize, fact: &str) -> Vec<String> {
+    vec![fact.to_owned(); count]
 }
 
 fn all_ready(name: &str, count: usize, restarted: bool) -> String {
@@ -172,7 +176,7 @@ async fn is_rolled_back((plane, moto): Both) {
         .into_iter()
         .map(|fact| if fact.starts_with("rafay-sentry") { restarted.clone() } else { fact })
         .collect();
-    world.during(world.plane.until_ready(super::world::NAMESPACE, "rafay-sentry", 2)).await;
+    world.during(world.plane.until_ready(NAMESPACE, "rafay-sentry", 2)).await;
     same("what stands", &world.facts().await, &before);
     assert_eq!(audit::denied(&world.plane, &account).await, [""; 0]);
 }

@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     assets::{cache, folder_in},
-    stage::Part,
+    stage::{Part, Slot, Stage},
     support::Tethered,
     workplace::Workplace,
 };
@@ -43,6 +43,10 @@ pub(crate) struct Moto {
 impl Part for Moto {
     const NAME: &'static str = "moto";
     type Assets = PathBuf;
+
+    fn place(stage: &Stage) -> &Slot<Self> {
+        &stage.moto
+    }
 
     fn find() -> Result<PathBuf, String> {
         if let Some(program) = folder_in(OVERRIDE) {

@@ -7,7 +7,7 @@ use k8s_openapi::api::{
     core::v1::{ConfigMap, Node, Pod},
 };
 use kube::{Api, ResourceExt as _, api::ListParams};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     Moto, REGION,
@@ -145,15 +145,4 @@ fn deployment_facts(name: &str, deployment: Deployment) -> String {
 fn instance_of(node: &Node) -> String {
     let provider = node.spec.as_ref().and_then(|spec| spec.provider_id.clone()).unwrap_or_default();
     provider.rsplit('/').next().unwrap_or_default().to_owned()
-}
-
-/// The same fact several times.
-pub(crate) fn times(count: usize, fact: &str) -> Vec<String> {
-    vec![fact.to_owned(); count]
-}
-
-/// A runbook's step without its way back, for [`Value`]s that are compared.
-pub(crate) fn names(records: &Value) -> BTreeSet<String> {
-    let records = records.as_array().unwrap();
-    records.iter().map(|record| record["name"].as_str().unwrap().to_owned()).collect()
 }
