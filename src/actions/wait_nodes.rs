@@ -7,7 +7,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Taint};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -230,11 +230,13 @@ fn judge(
             params.give_up_after
         ));
     }
-    let instances_without_node = without_node(group, sight);
-    State::Pending(pending(params, group, ready.len(), &troubles, &instances_without_node, launch))
+    let missing = [&without_node(group, sight)[..], &not_in_service(group, sight)];
+    State::Pending(pending(params, group, ready.len(), &troubles, missing, launch))
 }
 
-/// Taints that a node has until it can take its first pod. A cordon is not among them.
+/// Taints that a node has until it can take its first pod. A cordon is not among them. What only throws pods off counts
+/// for nothing: Kubernetes lets every pod stay through the two such taints of a node that is not Ready for five minutes
+/// (admission's default tolerations), and takes them off a Ready one as late as five seconds after.
 fn why_not_ready(node: &Node) -> Option<String> {
     const STARTING: [&str; 4] = [
         "node.kubernetes.io/not-ready",
@@ -244,7 +246,9 @@ fn why_not_ready(node: &Node) -> Option<String> {
     ];
     node::why_not_ready(node).or_else(|| {
         let taints = node.spec.as_ref()?.taints.as_ref()?;
-        let taint = taints.iter().find(|taint| STARTING.contains(&taint.key.as_str()))?;
+        let keeps_off =
+            |taint: &&Taint| STARTING.contains(&taint.key.as_str()) && taint.effect == "NoSchedule";
+        let taint = taints.iter().find(keeps_off)?;
         Some(format!("taint {}", taint.key))
     })
 }
@@ -269,12 +273,19 @@ fn without_node(group: &AutoScalingGroup, sight: &Sight) -> Vec<String> {
         .collect()
 }
 
+/// Instances that have a node, but are not yet (or no longer) counted by their group.
+fn not_in_service(group: &AutoScalingGroup, sight: &Sight) -> Vec<String> {
+    let has_node = |id: &str| sight.nodes.iter().any(|node| node::instance_id(node) == Some(id));
+    let instances = group.instances.iter().filter(|i| !i.is_in_service() && has_node(&i.id));
+    instances.map(|i| format!("{} ({})", i.id, i.lifecycle)).collect()
+}
+
 fn pending(
     params: &Params,
     group: &AutoScalingGroup,
     ready: usize,
     troubles: &BTreeMap<String, String>,
-    without_node: &[String],
+    [without_node, not_in_service]: [&[String]; 2],
     launch: Option<String>,
 ) -> String {
     let mut text = format!("{ready} of {} nodes of {} Ready", params.count, params.nodegroup.name);
@@ -286,6 +297,9 @@ fn pending(
     }
     if !without_node.is_empty() {
         text += &format!("; no node yet: {}", listed(without_node));
+    }
+    if !not_in_service.is_empty() {
+        text += &format!("; not in service yet: {}", listed(not_in_service));
     }
     launch.map_or(text.clone(), |why| format!("{text}; {why}"))
 }
@@ -305,7 +319,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{clock::Clock, platform::wait::Source as _};
+    use crate::{
+        clock::Clock,
+        platform::{aws::GroupInstance, wait::Source as _},
+    };
 
     fn sight(instances: &[&str]) -> Sight {
         let node = |id: &&str| {
@@ -327,6 +344,45 @@ mod tests {
             tags: BTreeMap::new(),
         };
         Sight { nodes: instances.iter().map(node).collect(), group: Some(group), causes: None }
+    }
+
+    #[test]
+    fn only_a_taint_that_keeps_new_pods_off_is_waited_for() {
+        let node = |key: &str, effect: &str| -> Node {
+            serde_json::from_value(json!({
+                "spec": {"taints": [{"key": key, "effect": effect}]},
+                "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+            }))
+            .unwrap()
+        };
+        let starting = "node.kubernetes.io/not-ready";
+        let why = Some("taint node.kubernetes.io/not-ready".to_owned());
+        assert_eq!(why_not_ready(&node(starting, "NoSchedule")), why);
+        assert_eq!(why_not_ready(&node(starting, "NoExecute")), None);
+        assert_eq!(why_not_ready(&node("node.kubernetes.io/unschedulable", "NoSchedule")), None);
+    }
+
+    #[test]
+    fn an_instance_that_is_not_in_service_is_named() {
+        let mut sight = sight(&["i-1"]);
+        let lifecycle = "Pending:Wait".to_owned();
+        let group = sight.group.as_mut().unwrap();
+        group.instances = vec![GroupInstance {
+            id: "i-1".into(),
+            zone: String::new(),
+            lifecycle,
+            health: String::new(),
+            protected: false,
+            instance_type: String::new(),
+            launched_from: None,
+        }];
+        let name = json!({"region": "us-west-2", "cluster": "c", "name": "g"});
+        let params = serde_json::from_value(json!({"nodegroup": name, "count": 1})).unwrap();
+        let mut patience = Patience::new(Duration::from_secs(60));
+        let State::Pending(why) = judge(&params, &sight, "asg", &mut patience) else {
+            panic!("it is not there yet");
+        };
+        assert_eq!(why, "0 of 1 nodes of g Ready; not in service yet: i-1 (Pending:Wait)");
     }
 
     #[tokio::test]
