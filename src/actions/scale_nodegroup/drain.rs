@@ -33,18 +33,24 @@ use crate::{
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Evicts every pod of the nodes that is not bound to its node (daemon sets' and mirror pods are), and waits until
-/// they are gone and whatever controls them has as many Ready pods elsewhere as it had before.
+/// they are gone and whatever controls them has as many Ready pods elsewhere as it had before. `homeless` are the UIDs of
+/// pods that had no node before these came: nobody is owed another place for them.
 ///
 /// # Errors
 /// A pod would be lost because nothing replaces it; or nothing gets on for two minutes, because of a disruption budget
 /// or of a replacement that does not become Ready.
-pub(super) async fn drain(nodes: &[String], writer: &Writer, progress: &Progress) -> Result<()> {
+pub(super) async fn drain(
+    nodes: &[String],
+    homeless: &[String],
+    writer: &Writer,
+    progress: &Progress,
+) -> Result<()> {
     let kubernetes = writer.kubernetes().await?;
     let mut watching = Watching::new(kubernetes.reader());
     let seen = watching.seen(nodes);
     watching.read(progress).await?;
     refuse_to_lose(&seen.here())?;
-    let owed = seen.owed();
+    let owed = seen.owed(homeless);
     let clock = writer.reader().clock();
     let (pause, two_minutes) = (clock.delay(ASK_AGAIN), clock.deadline(two_minutes().std()));
     let mut patience = Patience::new(two_minutes);
@@ -154,11 +160,13 @@ impl Seen {
         is_going || owed.keys().any(is_starting)
     }
 
-    /// How many Ready pods each controller had that has a pod here.
-    fn owed(&self) -> BTreeMap<String, usize> {
+    /// How many Ready pods each controller had that has a pod here, without those that had no place before.
+    fn owed(&self, homeless: &[String]) -> BTreeMap<String, usize> {
         let here = self.here();
         let owners = here.iter().filter_map(|pod| owner(pod));
-        owners.map(|owner| (owner.to_owned(), self.ready_of(owner).len())).collect()
+        let had_place = |pod: &&Arc<Pod>| !homeless.iter().any(|id| id == uid(&pod.metadata));
+        let owed = |owner: &str| self.ready_of(owner).iter().filter(had_place).count();
+        owners.map(|owner| (owner.to_owned(), owed(owner))).collect()
     }
 
     fn of(&self, owner_uid: &str) -> Vec<Arc<Pod>> {

@@ -7,7 +7,7 @@ mod undo;
 
 use std::fmt;
 
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,8 +19,9 @@ use super::{
 };
 use crate::{
     platform::{
+        Class,
         aws::{AutoScalingGroup, Nodegroup},
-        kubernetes::{Selection, node},
+        kubernetes::{self, Selection, node},
     },
     runbook::Undo,
 };
@@ -101,6 +102,9 @@ pub struct Intent {
     protected: Vec<String>,
     /// By what the undo knows the nodes that it has cordoned.
     mark: String,
+    /// UIDs of the pods that had no node: what the new nodes took up, the old ones never had room for.
+    #[serde(default)]
+    waiting_pods: Vec<String>,
 }
 
 /// What EKS answered.
@@ -182,6 +186,7 @@ impl Change for ScaleNodegroup {
             nodes,
             earlier_updates,
             mark: new_mark(reader.clock()),
+            waiting_pods: waiting_pods(&kubernetes).await?,
         })
     }
 
@@ -290,6 +295,17 @@ fn refuse_another_cluster(
         "cannot tell that the Kubernetes cluster is EKS cluster {} in {}: nodegroup {why} of the cluster that the kubeconfig names; check --context and the runbook's cluster",
         name.cluster, name.region
     )))
+}
+
+/// The pods that wait for a node. Only the undo wants to know: whoever may not look at all pods could not undo either, and
+/// is not stopped here.
+async fn waiting_pods(kubernetes: &kubernetes::Reader) -> Result<Vec<String>> {
+    let without_node = "spec.nodeName=,status.phase!=Succeeded,status.phase!=Failed";
+    match kubernetes.list::<Pod>(&Selection::all().with_fields(without_node)).await {
+        Ok(pods) => Ok(pods.into_iter().filter_map(|pod| pod.metadata.uid).collect()),
+        Err(error) if error.class() == Class::Denied => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// EKS puts this label on every node of a managed nodegroup.

@@ -188,7 +188,7 @@ async fn empty(
     progress.say(&format!("emptying {}: {}", counted(names.len(), "new node"), listed(&names)));
     let cordoning = Cordoning::of(leaving, true, intent.mark.clone());
     cordoning.apply(&writer.kubernetes().await?).await?;
-    drain::drain(&names, writer, progress).await.map_err(|error| match error {
+    drain::drain(&names, &intent.waiting_pods, writer, progress).await.map_err(|error| match error {
         Error::Hopeless(why) => Error::Hopeless(format!(
             "the new nodes of nodegroup {} could not be emptied, so its size was not lowered: {why}",
             intent.nodegroup.name
@@ -301,6 +301,7 @@ mod tests {
             earlier_updates: Vec::new(),
             protected: Vec::new(),
             mark: "ours".into(),
+            waiting_pods: Vec::new(),
         };
         let nodegroup = Nodegroup {
             name: "g".into(),
