@@ -68,6 +68,8 @@ impl Driver<'_> {
                 Cure::Retry => {}
             }
             attempt += 1;
+            let message = format!("{text}; trying again");
+            self.append(Event::Said { step: step.id.clone(), message })?;
             let late = !self.pause(back_off(step.retry, attempt), deadline).await?;
             if late || attempt >= step.retry.attempts {
                 return Err(Halt::Failed(text));

@@ -11,7 +11,7 @@
 //! wait::until(progress, &mut [&mut nodes], || ready(&seen.objects())).await?;
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
@@ -110,7 +110,7 @@ pub async fn until_again<T>(
     sources: &mut [&mut dyn Source],
     mut look: impl FnMut() -> State<T>,
 ) -> Result<T, Error> {
-    let mut trouble = None;
+    let mut told = BTreeSet::new();
     loop {
         match look() {
             State::Done(value) => return Ok(value),
@@ -119,8 +119,8 @@ pub async fn until_again<T>(
         }
         tokio::select! {
             event = any_changed(sources) => match event? {
-                Event::Changed => trouble = None,
-                Event::Trouble(what) => say_once(progress, &mut trouble, what),
+                Event::Changed => told.clear(),
+                Event::Trouble(what) => say_once(progress, &mut told, what),
             },
             () = tokio::time::sleep(LOOK_AGAIN) => {}
         }
@@ -132,9 +132,9 @@ async fn all_read(
     sources: &mut [&mut dyn Source],
 ) -> Result<(), super::Error> {
     let reads = sources.iter_mut().map(|source| async move {
-        let mut trouble = None;
+        let mut told = BTreeSet::new();
         while let Event::Trouble(what) = source.changed().await? {
-            say_once(progress, &mut trouble, what);
+            say_once(progress, &mut told, what);
         }
         Ok::<_, super::Error>(())
     });
@@ -152,10 +152,11 @@ async fn any_changed(sources: &mut [&mut dyn Source]) -> Result<Event, super::Er
     select_all(waiting).map(|(event, ..)| event).await
 }
 
-fn say_once(progress: &Progress, last: &mut Option<String>, what: String) {
-    if last.as_ref() != Some(&what) {
+/// Several sources in the same trouble take turns in telling it.
+fn say_once(progress: &Progress, told: &mut BTreeSet<String>, what: String) {
+    if !told.contains(&what) {
         progress.say(&what);
-        *last = Some(what);
+        told.insert(what);
     }
 }
 
@@ -262,6 +263,7 @@ mod tests {
         let progress = Progress::new(move |note| heard.lock().unwrap().push(note));
         let (mut source, changes) = Played::new([
             trouble("no answer"),
+            trouble("still none"),
             trouble("no answer"),
             Event::Changed,
             Event::Changed,
@@ -275,7 +277,11 @@ mod tests {
         assert_eq!(seen, "two");
         assert_eq!(
             *notes.lock().unwrap(),
-            [Note::Said("no answer".into()), Note::Waiting("1 of 2".into())]
+            [
+                Note::Said("no answer".into()),
+                Note::Said("still none".into()),
+                Note::Waiting("1 of 2".into())
+            ]
         );
     }
 

@@ -31,7 +31,7 @@ pub(crate) fn tests() -> Vec<Test> {
         test("moto::calls::instances_come_by_the_page", describe_instances),
         test("moto::calls::a_group_that_does_nothing_has_no_activities", activities),
         test("moto::calls::the_caller_is_known", identity),
-        test("moto::calls::a_fault_of_the_server_is_repeated", repeated),
+        test("moto::calls::a_stumbling_server_is_told_from_a_refusal", stumbling),
     ]
 }
 
@@ -188,10 +188,10 @@ async fn identity(moto: Arc<Moto>) {
 }
 
 /// moto's own mistake: where EKS says ResourceNotFoundException, it stumbles and answers with a page.
-async fn repeated(moto: Arc<Moto>) {
+async fn stumbling(moto: Arc<Moto>) {
     Account::new(&moto, "prod").await;
     let error = reader(&moto).await.list_nodegroups("staging").await.unwrap_err();
-    assert_eq!((error.class(), error.code()), (Class::Transient, "500"));
+    assert_eq!((error.class(), error.code()), (Class::Invalid, "500"));
     let text = error.to_string();
     assert!(text.starts_with("eks:ListNodegroups staging (AWS us-west-2): HTTP 500"), "{text}");
 }
