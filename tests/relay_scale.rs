@@ -2,7 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rafay_relay_sop::simulator::{Deployment, NodeFacts, PodFacts, Scenario, Spread, State};
+use rafay_relay_sop::{
+    journal,
+    simulator::{
+        Deployment, NodeFacts, Nodegroup, NodegroupFacts, PodFacts, Scenario, Spread, State,
+    },
+};
 use serde_json::{Value, json};
 
 use crate::support::{Ended, World};
@@ -130,6 +135,7 @@ async fn every_step_of_the_procedure_is_done_under_its_own_name() {
             "Get list of nodes on which relay pods are running",
             "Cordon nodes on which the old relay pods are running",
             "Scale rafay-relay deployment to 2x its current replica count",
+            "Check that the new relay pods run on the new nodes",
             "Delete old pods so they end up in pending state",
             "Scale back deployment",
             "Get list of nodes on which new relay pods are running",
@@ -158,6 +164,63 @@ async fn it_works_with_fewer_pods_than_nodes_and_without_anti_affinity() {
     ] {
         scaled(&World::of(world(nodes, replicas, spread)).await, 2).await;
     }
+}
+
+/// The likeliest reason for scaling: one relay pod too many for the nodes. It takes the first new node, and then only a
+/// larger factor leaves room for twice as many.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_pod_that_waits_for_a_node_is_no_obstacle() {
+    let crowded = || world(3, 4, Spread::Required);
+    scaled(&World::of(crowded()).await, 3).await;
+
+    let world = World::of(crowded()).await;
+    let before = world.simulator.state().await.unwrap();
+    let ended = world.run_with(BOOK, json!({})).await.is(journal::State::RolledBack);
+    assert!(ended.error().contains("rafay-relay"), "{}", ended.error());
+    let after = world.simulator.state().await.unwrap();
+    assert_eq!(groups(&after), groups(&before));
+    assert_eq!(cordoned(&after), cordoned(&before));
+    assert_eq!(relay_nodes(&after), relay_nodes(&before));
+    assert_eq!(pods_of(&after, "rafay-relay").len(), 4);
+}
+
+/// A node of another nodegroup that the relay pods may run on too: its instance is none that could be protected here.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_pod_that_finds_a_place_elsewhere_is_noticed_while_there_is_a_way_back() {
+    let mut scenario = world(3, 3, Spread::Required);
+    let relay = scenario.nodegroups.iter().find(|group| group.name == RELAY).unwrap().clone();
+    let small = Nodegroup { name: "small".into(), min: 0, max: 4, desired: 4, ..relay };
+    // More nodes than the other one has new ones, so that one at least is chosen.
+    scenario.nodegroups.push(Nodegroup { protected: Vec::new(), ..small });
+    for group in scenario.nodegroups.iter_mut().filter(|group| group.name == "small") {
+        group.labels.insert("Name".into(), "nodegroup-others".into());
+        group.labels.insert("relay".into(), "yes".into());
+    }
+    for group in scenario.nodegroups.iter_mut().filter(|group| group.name == RELAY) {
+        group.labels.insert("relay".into(), "yes".into());
+    }
+    for deployment in relay_of(&mut scenario) {
+        deployment.node_selector = [("relay".into(), "yes".into())].into();
+        deployment.replicas = 4;
+    }
+    let world = World::of(scenario).await;
+    let before = world.simulator.state().await.unwrap();
+    let ended = world.run_with(BOOK, json!({})).await.is(journal::State::RolledBack);
+    let noticed = "do not run on the nodegroup's new nodes: rafay-relay-";
+    assert!(ended.error().contains(noticed), "{}", ended.error());
+    let after = world.simulator.state().await.unwrap();
+    assert_eq!(groups(&after), groups(&before), "protections too");
+    assert_eq!(cordoned(&after), cordoned(&before));
+}
+
+/// The nodegroups without how often they were changed.
+fn groups(state: &State) -> BTreeMap<&String, NodegroupFacts> {
+    let group = |facts: &NodegroupFacts| NodegroupFacts { updates: 0, ..facts.clone() };
+    state.nodegroups.iter().map(|(name, facts)| (name, group(facts))).collect()
+}
+
+fn cordoned(state: &State) -> BTreeSet<&String> {
+    state.nodes.iter().filter(|(_, node)| node.unschedulable).map(|(name, _)| name).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
