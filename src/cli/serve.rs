@@ -49,10 +49,11 @@ impl Serve {
         let engine = Engine::new(world.platform.clone(), store, self.world.simulate);
         let service = Service::new(engine, global.shelf());
         // Before anybody can ask for its status.
-        service.expect_interrupted(self.resume_within.std());
+        let within = self.resume_within.std();
+        service.expect_interrupted(within);
         let resuming = tokio::spawn({
             let service = service.clone();
-            async move { service.resume_interrupted().await }
+            async move { service.resume_interrupted(within).await }
         });
         tracing::info!(%address, "listening");
         eprintln!("listening on http://{address}");

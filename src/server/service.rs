@@ -60,23 +60,20 @@ impl Service {
     /// Looks for a run that this service was driving when it died, if that was not long ago: from now on `/status`
     /// tells it as one that goes on. An older one waits for a person: the world may have changed too much.
     pub fn expect_interrupted(&self, within: Duration) {
-        let run = match self.latest() {
-            Ok(Some(run)) => run,
-            Ok(None) => return,
-            Err(error) => return tracing::warn!(%error, "an interrupted run is left as it is"),
-        };
-        let age = Duration::try_from(Timestamp::now() - run.last_event_at()).unwrap_or_default();
-        let ours = run.actor.starts_with("http");
-        if ours && run.state(false) == State::Interrupted && age <= within {
-            self.shared.comeback.expect(run.id);
+        match self.latest() {
+            Ok(Some(run)) if may_be_resumed(&run, within) => self.shared.comeback.expect(run.id),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "an interrupted run is left as it is"),
         }
     }
 
-    /// Takes up the run that was found so. Tries again while the cluster or the account does not answer.
-    pub async fn resume_interrupted(&self) {
+    /// Takes up the run that was found so. Tries again while the cluster or the account does not answer, and while the
+    /// run is not too old.
+    pub async fn resume_interrupted(&self, within: Duration) {
         while let Some(run) = self.shared.comeback.expected() {
-            match self.resume(&run).await {
-                Ok(()) => tracing::info!(run = run.as_str(), "resumed an interrupted run"),
+            match self.resume(&run, within).await {
+                Ok(true) => tracing::info!(run = run.as_str(), "resumed an interrupted run"),
+                Ok(false) => tracing::warn!(run = run.as_str(), "the run is not taken up any more"),
                 Err(Refusal::Platform(error)) if error.can_heal() => {
                     tracing::warn!(%error, "an interrupted run cannot be taken up yet");
                     self.shared.comeback.delayed(&error.to_string());
@@ -89,15 +86,16 @@ impl Service {
         }
     }
 
-    async fn resume(&self, id: &RunId) -> Result<(), Refusal> {
+    async fn resume(&self, id: &RunId, within: Duration) -> Result<bool, Refusal> {
         let _accepting = self.shared.accepting.lock().await;
         // Somebody may have decided otherwise meanwhile.
         let run = Run::read(self.store().as_ref(), id)?;
-        if self.shared.seat.run().is_none() && run.state(false) == State::Interrupted {
-            let recorder = self.shared.engine.take_up(id, Direction::On, "http:restart").await?;
-            self.drive(recorder);
+        if self.shared.seat.run().is_some() || !may_be_resumed(&run, within) {
+            return Ok(false);
         }
-        Ok(())
+        let recorder = self.shared.engine.take_up(id, Direction::On, "http:restart").await?;
+        self.drive(recorder);
+        Ok(true)
     }
 
     /// Starts nothing more, leaves the active run to be resumed, and waits until its call in flight is in the
@@ -148,6 +146,10 @@ impl Service {
             control.cancel(actor);
             return Ok(());
         }
+        if self.shared.comeback.of(id).is_some() {
+            let message = "the run is about to be taken up: abandon it or roll it back instead";
+            return Err(Refused::conflict(message));
+        }
         let state = Run::read(self.store().as_ref(), id)?.state(false);
         Err(Refused::conflict(&format!("run {id} is {state}: there is nothing to cancel")))
     }
@@ -171,12 +173,14 @@ impl Service {
                 None => return Ok(views::idle()),
             },
         };
+        // Asked in this order, a run that is taken up meanwhile is one or the other.
+        let comeback = self.shared.comeback.of(&id);
         let is_live = self.is_live(&id);
         let records = self.store().read(&id)?;
         let run = Run::of(&id, &records)
             .ok_or_else(|| Refused::unavailable("the run's journal has no beginning"))?;
         let status = views::status(&run, &records, is_live, self.trouble_of(&id).as_deref());
-        match self.shared.comeback.of(&id).filter(|_| !is_live) {
+        match comeback.filter(|_| !is_live) {
             Some(delay) => Ok(views::coming_back(status, delay.as_deref())),
             None => Ok(status),
         }
@@ -280,6 +284,12 @@ impl Service {
     fn store(&self) -> &Arc<dyn Store> {
         self.shared.engine.store()
     }
+}
+
+/// Whether a new process of the service goes on with a run by itself: one that it was driving when it died, not long ago.
+fn may_be_resumed(run: &Run, within: Duration) -> bool {
+    let age = Duration::try_from(Timestamp::now() - run.last_event_at()).unwrap_or_default();
+    run.actor.starts_with("http") && run.state(false) == State::Interrupted && age <= within
 }
 
 /// The answer to a key that has started a run before: that run, if the request is the same.
