@@ -87,6 +87,22 @@ async fn pods_of_the_new_nodes_are_moved_before_the_nodes_go() {
     assert!(last_eviction < calls.iter().rposition(|call| call == UPDATE), "{calls:?}");
 }
 
+/// Restarted meanwhile, the pod that had no room has a successor of another name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_had_no_room_before_is_owed_none_afterwards() {
+    let mut scenario = Scenario::default();
+    let relay = scenario.deployments.iter_mut().find(|one| one.name == "rafay-relay");
+    relay.unwrap().replicas = 4;
+    let world = World::of(scenario).await;
+    let before = facts(&world).await;
+    let restart = format!(
+        "{GROW}  - {{id: restart, action: rollout_restart, with: {{namespace: rafay-core, deployment: rafay-relay}}}}\n"
+    );
+    rolled_back(&world, &restart, async || {}).await.is(State::RolledBack);
+    assert_eq!(facts(&world).await, before);
+    assert_eq!(uids_of(&world, "rafay-relay").await.len(), 4);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_that_cannot_be_done_leaves_the_sizes_as_they_are() {
     let world = World::new().await;

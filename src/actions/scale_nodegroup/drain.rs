@@ -33,15 +33,15 @@ use crate::{
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Evicts every pod of the nodes that is not bound to its node (daemon sets' and mirror pods are), and waits until
-/// they are gone and whatever controls them has as many Ready pods elsewhere as it had before. `homeless` are the UIDs of
-/// pods that had no node before these came: nobody is owed another place for them.
+/// they are gone and whatever controls them has as many Ready pods elsewhere as it had before. `homeless` says how many pods of each
+/// workload had no node before these came: nobody is owed another place for them.
 ///
 /// # Errors
 /// A pod would be lost because nothing replaces it; or nothing gets on for two minutes, because of a disruption budget
 /// or of a replacement that does not become Ready.
 pub(super) async fn drain(
     nodes: &[String],
-    homeless: &[String],
+    homeless: &BTreeMap<String, usize>,
     writer: &Writer,
     progress: &Progress,
 ) -> Result<()> {
@@ -161,12 +161,20 @@ impl Seen {
     }
 
     /// How many Ready pods each controller had that has a pod here, without those that had no place before.
-    fn owed(&self, homeless: &[String]) -> BTreeMap<String, usize> {
-        let here = self.here();
-        let owners = here.iter().filter_map(|pod| owner(pod));
-        let had_place = |pod: &&Arc<Pod>| !homeless.iter().any(|id| id == uid(&pod.metadata));
-        let owed = |owner: &str| self.ready_of(owner).iter().filter(had_place).count();
-        owners.map(|owner| (owner.to_owned(), owed(owner))).collect()
+    fn owed(&self, homeless: &BTreeMap<String, usize>) -> BTreeMap<String, usize> {
+        let mut here: BTreeMap<String, Vec<Arc<Pod>>> = BTreeMap::new();
+        for pod in self.here() {
+            if let Some(owner) = owner(&pod) {
+                here.entry(owner.to_owned()).or_default().push(pod);
+            }
+        }
+        let owed = |(owner, pods): (String, Vec<Arc<Pod>>)| {
+            let workload = pods.first().and_then(|pod| pod::workload(pod));
+            let had_none = workload.and_then(|name| homeless.get(&name)).copied().unwrap_or(0);
+            let owed = self.ready_of(&owner).len().saturating_sub(had_none.min(pods.len()));
+            (owner, owed)
+        };
+        here.into_iter().map(owed).collect()
     }
 
     fn of(&self, owner_uid: &str) -> Vec<Arc<Pod>> {

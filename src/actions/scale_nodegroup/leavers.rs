@@ -77,7 +77,7 @@ mod tests {
             earlier_updates: Vec::new(),
             protected: Vec::new(),
             mark: "ours".into(),
-            waiting_pods: Vec::new(),
+            waiting_pods: [].into(),
         }
     }
 

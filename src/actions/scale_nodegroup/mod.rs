@@ -5,7 +5,7 @@ mod leavers;
 mod resize;
 mod undo;
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use k8s_openapi::api::core::v1::{Node, Pod};
 use schemars::JsonSchema;
@@ -21,7 +21,7 @@ use crate::{
     platform::{
         Class,
         aws::{AutoScalingGroup, Nodegroup},
-        kubernetes::{self, Selection, node},
+        kubernetes::{self, Selection, node, pod},
     },
     runbook::Undo,
 };
@@ -102,9 +102,9 @@ pub struct Intent {
     protected: Vec<String>,
     /// By what the undo knows the nodes that it has cordoned.
     mark: String,
-    /// UIDs of the pods that had no node: what the new nodes took up, the old ones never had room for.
+    /// How many pods of each workload had no node: what the new nodes took up, the old ones never had room for.
     #[serde(default)]
-    waiting_pods: Vec<String>,
+    waiting_pods: BTreeMap<String, usize>,
 }
 
 /// What EKS answered.
@@ -127,7 +127,7 @@ impl Action for ScaleNodegroup {
         Permission::Aws("eks:ListUpdates"),
         Permission::Aws("autoscaling:DescribeAutoScalingGroups"),
         Permission::core("nodes", &["list"]),
-        // From here on, for the undo.
+        // From here on, for the undo; before it only the pods that wait for a node are listed, and need not be.
         Permission::Aws("autoscaling:SetInstanceProtection"),
         Permission::core("nodes", &["get", "patch"]),
         Permission::core("pods", &["get", "list", "watch"]),
@@ -299,13 +299,18 @@ fn refuse_another_cluster(
 
 /// The pods that wait for a node. Only the undo wants to know: whoever may not look at all pods could not undo either, and
 /// is not stopped here.
-async fn waiting_pods(kubernetes: &kubernetes::Reader) -> Result<Vec<String>> {
+async fn waiting_pods(kubernetes: &kubernetes::Reader) -> Result<BTreeMap<String, usize>> {
     let without_node = "spec.nodeName=,status.phase!=Succeeded,status.phase!=Failed";
-    match kubernetes.list::<Pod>(&Selection::all().with_fields(without_node)).await {
-        Ok(pods) => Ok(pods.into_iter().filter_map(|pod| pod.metadata.uid).collect()),
-        Err(error) if error.class() == Class::Denied => Ok(Vec::new()),
-        Err(error) => Err(error.into()),
+    let waiting = match kubernetes.list::<Pod>(&Selection::all().with_fields(without_node)).await {
+        Ok(pods) => pods,
+        Err(error) if error.class() == Class::Denied => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    let mut counted = BTreeMap::new();
+    for workload in waiting.iter().filter_map(pod::workload) {
+        *counted.entry(workload).or_default() += 1;
     }
+    Ok(counted)
 }
 
 /// EKS puts this label on every node of a managed nodegroup.

@@ -301,7 +301,7 @@ mod tests {
             earlier_updates: Vec::new(),
             protected: Vec::new(),
             mark: "ours".into(),
-            waiting_pods: Vec::new(),
+            waiting_pods: [].into(),
         };
         let nodegroup = Nodegroup {
             name: "g".into(),

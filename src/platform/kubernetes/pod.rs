@@ -91,6 +91,22 @@ pub fn controller(metadata: &ObjectMeta) -> Option<&OwnerReference> {
     owners.iter().find(|owner| owner.controller == Some(true))
 }
 
+/// What the pod is one of, over all revisions: `NAMESPACE/Deployment/NAME` where its replica set has a deployment's name
+/// with the hash that the deployment controller puts into both, else what controls it; nothing for a bare one.
+pub fn workload(pod: &Pod) -> Option<String> {
+    let controller = controller(&pod.metadata)?;
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let labels = pod.metadata.labels.as_ref();
+    let hash = labels.and_then(|labels| labels.get("pod-template-hash"));
+    let deployment = hash
+        .filter(|_| controller.kind == "ReplicaSet")
+        .and_then(|hash| controller.name.strip_suffix(&format!("-{hash}")));
+    Some(match deployment {
+        Some(name) => format!("{namespace}/Deployment/{name}"),
+        None => format!("{namespace}/{}/{}", controller.kind, controller.name),
+    })
+}
+
 /// Whether it belongs to its node: a daemon set makes it there again, cordoned or not.
 pub fn is_daemon(pod: &Pod) -> bool {
     controller(&pod.metadata).is_some_and(|owner| owner.kind == "DaemonSet")
@@ -168,6 +184,25 @@ mod tests {
             json!({"metadata": {"name": "p"}, "spec": {"containers": []}, "status": status}),
         )
         .unwrap()
+    }
+
+    #[test]
+    fn a_workload_outlives_its_revisions() {
+        let owned = |kind: &str, name: &str| -> Pod {
+            serde_json::from_value(json!({"metadata": {
+                "namespace": "n",
+                "labels": {"pod-template-hash": "5d4f"},
+                "ownerReferences": [
+                    {"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": "u", "controller": true},
+                ],
+            }}))
+            .unwrap()
+        };
+        let of = |kind: &str, name: &str| workload(&owned(kind, name)).unwrap();
+        assert_eq!(of("ReplicaSet", "web-app-5d4f"), "n/Deployment/web-app");
+        assert_eq!(of("ReplicaSet", "by-hand"), "n/ReplicaSet/by-hand");
+        assert_eq!(of("StatefulSet", "db-5d4f"), "n/StatefulSet/db-5d4f");
+        assert_eq!(workload(&pod(json!({}))), None);
     }
 
     fn waiting(reason: &str) -> Value {
