@@ -234,9 +234,9 @@ fn judge(
     State::Pending(pending(params, group, ready.len(), &troubles, missing, launch))
 }
 
-/// Taints that a node has until it can take its first pod. A cordon is not among them. What only throws pods off counts
-/// for nothing: Kubernetes lets every pod stay through the two such taints of a node that is not Ready for five minutes
-/// (admission's default tolerations), and takes them off a Ready one as late as five seconds after.
+/// Taints that a node has until it can take its first pod. A cordon is not among them. Those of effect NoExecute
+/// are none either: pods tolerate the two of a node that is not Ready for five minutes unless they say otherwise
+/// (admission's default tolerations), and a Ready node may carry them for five seconds more.
 fn why_not_ready(node: &Node) -> Option<String> {
     const STARTING: [&str; 4] = [
         "node.kubernetes.io/not-ready",
@@ -299,7 +299,7 @@ fn pending(
         text += &format!("; no node yet: {}", listed(without_node));
     }
     if !not_in_service.is_empty() {
-        text += &format!("; not in service yet: {}", listed(not_in_service));
+        text += &format!("; not in service: {}", listed(not_in_service));
     }
     launch.map_or(text.clone(), |why| format!("{text}; {why}"))
 }
@@ -382,7 +382,7 @@ mod tests {
         let State::Pending(why) = judge(&params, &sight, "asg", &mut patience) else {
             panic!("it is not there yet");
         };
-        assert_eq!(why, "0 of 1 nodes of g Ready; not in service yet: i-1 (Pending:Wait)");
+        assert_eq!(why, "0 of 1 nodes of g Ready; not in service: i-1 (Pending:Wait)");
     }
 
     #[tokio::test]

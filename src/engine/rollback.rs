@@ -68,10 +68,12 @@ impl Driver<'_> {
                 Cure::Retry => {}
             }
             attempt += 1;
+            if attempt >= step.retry.attempts {
+                return Err(Halt::Failed(text));
+            }
             let message = format!("{text}; trying again");
             self.append(Event::Said { step: step.id.clone(), message })?;
-            let late = !self.pause(back_off(step.retry, attempt), deadline).await?;
-            if late || attempt >= step.retry.attempts {
+            if !self.pause(back_off(step.retry, attempt), deadline).await? {
                 return Err(Halt::Failed(text));
             }
         }

@@ -131,7 +131,7 @@ impl<T: Send + Sync + 'static> Source for Polled<T> {
 }
 
 impl Prompt {
-    /// Looks at once, or as soon as it is awaited. Whoever calls this each time that he looks makes a loop of it.
+    /// Looks at once, or as soon as it is awaited; after a look that failed, at its time. Whoever calls this each time that he looks makes a loop of it.
     pub fn look_now(&self) {
         self.0.notify_one();
     }

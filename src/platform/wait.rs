@@ -154,9 +154,8 @@ async fn any_changed(sources: &mut [&mut dyn Source]) -> Result<Event, super::Er
 
 /// Several sources in the same trouble take turns in telling it.
 fn say_once(progress: &Progress, told: &mut BTreeSet<String>, what: String) {
-    if !told.contains(&what) {
+    if told.insert(what.clone()) {
         progress.say(&what);
-        told.insert(what);
     }
 }
 

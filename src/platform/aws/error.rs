@@ -184,10 +184,7 @@ fn advice(class: Class, code: &str, call: &Call<'_>) -> Option<String> {
 fn judge_unreadable(raw: &HttpResponse) -> Verdict {
     let status = raw.status().as_u16();
     let answer = format!("HTTP {status} with an answer that cannot be read: {}", beginning(raw));
-    // AWS has words for its own faults, and a gateway on the way answers with 502 to 504. Whoever stumbles so has met
-    // something that he does not know, and will again; the SDK has tried several times already.
-    let class = if status == 500 { Class::Invalid } else { class(status, "", "") };
-    Verdict::new(class, answer).code(status.to_string()).advice(
+    Verdict::new(class(status, "", ""), answer).code(status.to_string()).advice(
         "is the address (AWS_ENDPOINT_URL) one of this service, and are region and cluster right?",
     )
 }

@@ -405,18 +405,6 @@ async fn another_service_at_the_address_is_recognised() {
     assert!(error.to_string().contains("AWS_ENDPOINT_URL"), "{error}");
 }
 
-/// A gateway says that it cannot reach anybody; whoever stumbles will do so again.
-#[tokio::test]
-async fn a_page_instead_of_an_answer_heals_only_when_it_is_a_gateways() {
-    for (status, class) in [(500, Class::Invalid), (502, Class::Transient), (503, Class::Transient)]
-    {
-        let server = Server::start(move |_| Answer::Text(status, "<!doctype html>".into())).await;
-        let error = reader(&server).await.list_nodegroups("c").await.unwrap_err();
-        assert_eq!((error.class(), error.code()), (class, &*status.to_string()));
-        assert!(server.asked().len() > 1, "it is tried again at first");
-    }
-}
-
 #[tokio::test]
 async fn nobody_at_the_address() {
     let url: url::Url = "http://127.0.0.1:1".parse().unwrap();
