@@ -6,7 +6,7 @@ use reqwest::StatusCode;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{SCALE_UP, Serve, program};
+use crate::support::{Program, SCALE_UP, Serve, program};
 
 /// `serve --simulate` with a folder of its own.
 struct Service {
@@ -110,15 +110,15 @@ async fn the_command_line_cancels_a_run_of_the_service() {
     let service = Service::start(&[]);
     service.post("/run", json!({})).await;
     let state = service.folder.path().join("state");
-    let cancel = || {
+    let cancel = async || {
         let mut command = program();
         command.arg("--state-dir").arg(&state).args(["runs", "cancel", "--last"]);
-        tokio::task::spawn_blocking(move || crate::support::Program::of(&mut command))
+        Program::beside(&mut command).await
     };
-    let told = cancel().await.unwrap().ends_with(0);
+    let told = cancel().await.ends_with(0);
     assert!(told.stdout.contains("cancelling"), "{}", told.stdout);
     assert_eq!(service.ended().await["state"], "cancelled");
-    let nothing = cancel().await.unwrap().ends_with(2);
+    let nothing = cancel().await.ends_with(2);
     assert!(nothing.stderr.contains("there is nothing to cancel"), "{}", nothing.stderr);
 }
 
@@ -180,9 +180,7 @@ async fn a_cancelled_run_is_not_taken_up_by_the_next_service() {
     service.post(&format!("/runs/{run}/cancel"), json!({})).await;
     assert_eq!(service.serve.terminate().code(), Some(0));
     let state = service.folder.path().join("state");
-    let list = crate::support::Program::of(
-        program().arg("--state-dir").arg(&state).args(["runs", "list"]),
-    );
+    let list = Program::of(program().arg("--state-dir").arg(&state).args(["runs", "list"]));
     assert!(list.ends_with(0).stdout.contains("  cancelled"));
 }
 
@@ -196,8 +194,7 @@ async fn the_command_line_asks_the_service_that_holds_the_folder() {
     let state = service.folder.path().join("state");
     let mut command = program();
     command.arg("--state-dir").arg(&state).args(["runs", "resume", "--last"]);
-    let told = tokio::task::spawn_blocking(move || crate::support::Program::of(&mut command));
-    told.await.unwrap().ends_with(0);
+    Program::beside(&mut command).await.ends_with(0);
     assert_eq!(service.ended().await["status"], "Success");
 }
 
@@ -238,13 +235,8 @@ async fn a_token_guards_what_changes_something() {
 
 #[test]
 fn an_address_that_others_reach_needs_a_decision() {
-    let ended = crate::support::Program::of(program().args([
-        "serve",
-        "--simulate",
-        "--listen",
-        "0.0.0.0:0",
-    ]))
-    .ends_with(2);
+    let ended =
+        Program::of(program().args(["serve", "--simulate", "--listen", "0.0.0.0:0"])).ends_with(2);
     assert!(ended.stderr.contains("--token-file"), "{}", ended.stderr);
 }
 
@@ -253,8 +245,7 @@ fn a_port_in_use_is_said() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let ended =
-        crate::support::Program::of(program().args(["serve", "--simulate", "--listen", &address]))
-            .ends_with(3);
+        Program::of(program().args(["serve", "--simulate", "--listen", &address])).ends_with(3);
     let told = format!("error: cannot listen on {address}");
     assert!(ended.stderr.contains(&told), "{}", ended.stderr);
 }

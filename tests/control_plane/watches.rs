@@ -31,7 +31,7 @@ pub(crate) fn tests() -> Vec<Test> {
     vec![
         test("watches::go_on_after_they_were_cut", cut),
         test("watches::outlive_a_restart_of_the_api_server", restart),
-        test("watches::outlive_a_restart_that_refuses_everybody_first", restart_in_view),
+        test("watches::outlive_a_restart_that_they_see", restart_in_view),
         test("watches::are_taken_up_anew_when_they_fall_silent", silence),
         test("watches::start_over_when_their_past_is_compacted", compaction),
         test("watches::take_a_renewed_token_from_its_file", renewed_token),

@@ -155,7 +155,7 @@ impl Ended {
     }
 }
 
-/// Waits until `condition` holds. The only loop in the tests that waits.
+/// Waits until `condition` holds.
 pub async fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {

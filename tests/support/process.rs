@@ -2,8 +2,8 @@
 
 use std::{
     path::Path,
-    process::{Command, Output, Stdio},
-    time::Duration,
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
 use rafay_relay_sop::{
@@ -11,7 +11,7 @@ use rafay_relay_sop::{
     simulator::{Call, State},
 };
 
-use super::{Tethered, Watchdog};
+use super::{PATIENCE, Tethered, Watchdog};
 
 /// The program with none of the environment that could mislead it.
 pub fn program() -> Command {
@@ -35,11 +35,24 @@ pub struct Program {
 impl Program {
     /// Runs a program to its end, or to this process's.
     pub fn of(command: &mut Command) -> Self {
-        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let watchdog = Watchdog::over(&child);
+        let (child, watchdog) = Self::start(command);
         let output = child.wait_with_output().unwrap();
         watchdog.call_off();
         Self::from(output)
+    }
+
+    /// The same for somebody who has something to do meanwhile. When that fails, the watchdog ends the program.
+    pub async fn beside(command: &mut Command) -> Self {
+        let (child, watchdog) = Self::start(command);
+        let output = tokio::task::spawn_blocking(|| child.wait_with_output()).await;
+        watchdog.call_off();
+        Self::from(output.unwrap().unwrap())
+    }
+
+    fn start(command: &mut Command) -> (Child, Watchdog) {
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let watchdog = Watchdog::over(&child);
+        (child, watchdog)
     }
 
     #[track_caller]
@@ -117,12 +130,14 @@ impl SimulateProcess {
 const LAST_EXPORT: &str = "AWS_EC2_METADATA_DISABLED=";
 
 fn read_environment(process: &mut Tethered, log: &Path) -> Vec<(String, String)> {
+    let deadline = Instant::now() + PATIENCE;
     let text = loop {
         let text = std::fs::read_to_string(log).unwrap();
         if text.split_once(LAST_EXPORT).is_some_and(|(_, rest)| rest.contains('\n')) {
             break text;
         }
         assert!(matches!(process.ended(), Ok(None)), "simulate has ended: {text}");
+        assert!(Instant::now() < deadline, "simulate does not say how to use it: {text}");
         std::thread::sleep(Duration::from_millis(5));
     };
     let exports = text.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('='));

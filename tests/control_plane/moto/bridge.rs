@@ -15,6 +15,8 @@ use kube::{
 };
 use serde_json::json;
 
+use rafay_relay_sop::platform::kubernetes::node::NODEGROUP_LABEL;
+
 use super::account::{Account, Sizes};
 use crate::fixture::ControlPlane;
 
@@ -78,8 +80,8 @@ impl Bridge<'_> {
     }
 
     async fn boot(&self, name: &str, provider: &str) {
-        let (key, value) = ("eks.amazonaws.com/nodegroup", self.nodegroup);
-        let node = json!({"metadata": {"labels": {key: value}}, "spec": {"providerID": provider}});
+        let labels = json!({NODEGROUP_LABEL: self.nodegroup});
+        let node = json!({"metadata": {"labels": labels}, "spec": {"providerID": provider}});
         self.plane.node(name, node).await;
     }
 
@@ -107,5 +109,5 @@ pub(crate) async fn sizes_of_group(account: &Account, group: &str) -> Sizes {
 
 /// Selects a nodegroup's nodes.
 pub(crate) fn label(nodegroup: &str) -> String {
-    format!("eks.amazonaws.com/nodegroup={nodegroup}")
+    format!("{NODEGROUP_LABEL}={nodegroup}")
 }

@@ -191,7 +191,7 @@ async fn identity(moto: Arc<Moto>) {
 async fn stumbling(moto: Arc<Moto>) {
     Account::new(&moto, "prod").await;
     let error = reader(&moto).await.list_nodegroups("staging").await.unwrap_err();
-    assert_eq!((error.class(), error.code()), (Class::Invalid, "500"));
+    assert_eq!((error.class(), error.code()), (Class::Transient, "500"));
     let text = error.to_string();
     assert!(text.starts_with("eks:ListNodegroups staging (AWS us-west-2): HTTP 500"), "{text}");
 }

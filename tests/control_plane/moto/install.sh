@@ -21,7 +21,7 @@ if ! python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11
 fi
 
 # The copy of the list is written last: a half-way installation is not taken for one.
-cmp -s requirements.txt "$cache/installed" && "$cache/bin/python" -c '' 2>/dev/null && exit
+cmp -s requirements.txt "$cache/installed" && "$cache/bin/python" -c 'import moto.server' 2>/dev/null && exit
 rm -rf "$cache"
 python3 -m venv "$cache"
 echo "installing moto"

@@ -3,8 +3,8 @@
 //! It proves the wire shapes: what we send is understood by others, and what others answer is understood by us, by the
 //! page and by the hundred. It does not prove how AWS behaves: moto answers an update `Successful` at once, has neither
 //! DescribeUpdate nor ListUpdates nor any scaling activity, ignores client tokens, accepts a desired size above the
-//! maximum, protects instances that are not in the group without a word, answers 500 for a cluster or group that it does
-//! not have, and its nodegroups have no instances. The simulator does all of that as AWS documents it.
+//! maximum, protects instances that are not in the group without a word, answers some calls for a cluster or group that it
+//! does not have with 500, and its nodegroups have no instances. The simulator does all of that as AWS documents it.
 //!
 //! `calls` asks each call of ours, `actions` runs the actions that need nothing but AWS. With the [`bridge`], which does
 //! for moto what EKS and the kubelets do, and the real control plane, nothing is left in the world that is ours but the

@@ -10,7 +10,7 @@ use super::{
     Moto,
     account::{Account, Sizes},
     record::Record,
-    world::{CLUSTER, NODEGROUP, World},
+    world::{CLUSTER, LABEL, NODEGROUP, World},
 };
 use crate::{
     audit,
@@ -73,6 +73,7 @@ async fn scaled_back((plane, moto): Both) {
     let world = World::new(plane, moto, 2).await;
     let (facts, nodes) = (world.facts().await, node_names(&world).await);
     run(&world, &format!("{SCALE}{WAIT}{UNDO}")).await.is(State::RolledBack);
+    world.until_nodes(2).await;
     assert_eq!(world.facts().await, facts);
     assert_eq!(node_names(&world).await, nodes);
 }
@@ -82,7 +83,7 @@ async fn another_cluster((plane, moto): Both) {
     let mut world = World::new(plane, moto, 2).await;
     // The same names, and other instances behind them.
     world.account = Account::new(&world.moto, CLUSTER).await;
-    let labels = [("Name", "nodegroup-relay-services")];
+    let labels = [("Name", LABEL)];
     world.account.nodegroup(NODEGROUP, &labels, Sizes(1, 3, 2)).await;
     let text = book(SCALE);
     let desk = Desk::of(world.service_account(&text).await, &world.moto.url);
@@ -97,7 +98,7 @@ async fn another_cluster((plane, moto): Both) {
 async fn no_nodes((plane, moto): Both) {
     let mut world = World::new(plane, moto, 2).await;
     world.instances_boot = false;
-    let wait = WAIT.replace("20s", "3s");
+    let wait = WAIT.replace("20s", "10s");
     let ended = run(&world, &format!("{SCALE}{wait}")).await.is(State::RolledBack);
     let error = ended.error();
     for part in ["2 of 5 nodes", "no node yet: i-"] {

@@ -47,7 +47,8 @@ impl Record {
 
     fn entries(&self) -> Vec<Entry> {
         let text = std::fs::read_to_string(&self.file).unwrap();
-        let entries = text[self.start..].lines().map(|line| serde_json::from_str(line).unwrap());
+        // Two calls at once may be written into one another; only those of the tests are that long.
+        let entries = text[self.start..].lines().filter_map(|line| serde_json::from_str(line).ok());
         entries.filter(Entry::is_of_program).collect()
     }
 }

@@ -23,6 +23,8 @@ use crate::{
 pub(crate) const NAMESPACE: &str = "rafay-core";
 pub(crate) const CLUSTER: &str = "prod";
 pub(crate) const NODEGROUP: &str = "relay-services";
+/// By which the procedure knows the nodegroup.
+pub(crate) const LABEL: &str = "nodegroup-relay-services";
 
 /// Such a cluster.
 pub(crate) struct World {
@@ -42,7 +44,7 @@ impl World {
         plane.namespace(NAMESPACE).await;
         let account = Account::new(&moto, CLUSTER).await;
         let sizes = Sizes(1, count + 1, count);
-        let labels = [("Name", "nodegroup-relay-services")];
+        let labels = [("Name", LABEL)];
         let group = account.nodegroup(NODEGROUP, &labels, sizes).await;
         account.nodegroup("others", &[("Name", "nodegroup-others")], Sizes(0, 9, 2)).await;
         let instances: Vec<String> = account.protections(&group).await.into_keys().collect();
@@ -54,7 +56,7 @@ impl World {
     }
 
     async fn fill(&self, count: i32) {
-        until("the nodes", async || self.nodes().await.len() == count as usize).await;
+        self.there_are_nodes(count as usize).await;
         let data = json!({"aws-region": REGION, "eks-cluster": CLUSTER});
         let map = json!({"metadata": {"name": "rafay-relay-sop-config"}, "data": data});
         self.plane.create::<ConfigMap>(NAMESPACE, map).await;
@@ -73,6 +75,15 @@ impl World {
             instances_boot: self.instances_boot,
         };
         bridge.during(work).await
+    }
+
+    /// Lets the world go on until it has that many nodes: an instance's goes some time after the instance.
+    pub(crate) async fn until_nodes(&self, count: usize) {
+        self.during(self.there_are_nodes(count)).await;
+    }
+
+    async fn there_are_nodes(&self, count: usize) {
+        until("the nodes", async || self.nodes().await.len() == count).await;
     }
 
     /// A ServiceAccount that may do what the runbook needs.
