@@ -86,7 +86,8 @@ async fn a_run_killed_while_it_waits_is_interrupted_and_can_be_resumed() {
     assert!(show().stdout.trim_end().ends_with("  interrupted"), "{}", show().stdout);
     let again = Program::of(simulate.program(folder.path()).args(["run", "--yes"]).arg(&book));
     let refused = again.ends_with(3);
-    assert!(refused.stderr.contains("runs resume"), "{}", refused.stderr);
+    let resume_it = format!("--state-dir {} runs resume ", folder.path().display());
+    assert!(refused.stderr.contains(&resume_it), "{}", refused.stderr);
     resume(&simulate, folder.path());
     assert!(show().stdout.trim_end().ends_with("  succeeded"), "{}", show().stdout);
     assert_eq!(effective(&simulate.calls().await), ["eks:UpdateNodegroupConfig"]);

@@ -66,9 +66,7 @@ async fn a_cancelled_run_keeps_its_lock_until_it_is_resumed() {
     assert!(
         matches!(&refusal, Refusal::Unfinished { run, state: State::Cancelled, .. } if *run == id)
     );
-    for choice in ["resume", "rollback", "abandon"] {
-        assert!(refusal.to_string().contains(&format!("runs {choice} {id}")), "{refusal}");
-    }
+    assert!(refusal.to_string().contains("resume it, roll it back or abandon it"), "{refusal}");
 
     world.take_up(&id, Direction::On).await.succeeded();
     assert_eq!(world.effective(), ["eks:UpdateNodegroupConfig"]);

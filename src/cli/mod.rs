@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand, and no logic of its own. A subcommand parses, calls one function of
 //! another room and renders what it returned.
 
+mod choices;
 mod confirm;
 mod explain;
 mod inputs;
@@ -133,7 +134,7 @@ impl Arguments {
             Command::Schema(command) => command.run(),
             Command::Runs(command) => command.run(global).await,
         };
-        result.unwrap_or_else(|trouble| trouble.report(global.output))
+        result.unwrap_or_else(|trouble| trouble.report(global))
     }
 }
 

@@ -3,12 +3,12 @@
 use std::io::IsTerminal as _;
 
 use super::{
-    Exit, Global, Output, Trouble, confirm, inputs::Inputs, live, signals, standard_output,
-    state_folder::StateFolder, world::WorldArguments,
+    Exit, Global, Output, Trouble, choices, confirm, inputs::Inputs, live, signals,
+    standard_output, state_folder::StateFolder, world::WorldArguments,
 };
 use crate::{
     engine::{Control, Engine, Request},
-    journal::{Recorder, Run as RunOf, RunId, State, Summary},
+    journal::{Recorder, Run as RunOf, State, Summary},
 };
 
 /// Runs a runbook and shows its progress.
@@ -96,18 +96,9 @@ fn tell_the_end(
     }
     // A simulated cluster is gone with this process: there is nothing to go on with.
     if state.is_unfinished() && !simulated {
-        eprintln!("{}", choices(&run.id, global));
+        eprintln!("{}", choices::of(&run.id, global));
     }
     Ok(())
-}
-
-/// What can be done about an unfinished run, in words that can be typed.
-fn choices(id: &RunId, global: &Global) -> String {
-    let folder = global.state_dir.as_ref().map(|path| format!(" --state-dir {}", path.display()));
-    let folder = folder.unwrap_or_default();
-    let choice = |verb: &str| format!("\n  rafay-relay-sop{folder} runs {verb} {id}");
-    let all: String = ["resume", "rollback", "abandon"].into_iter().map(choice).collect();
-    format!("run {id} is not finished; choose one of{all}")
 }
 
 fn exit_of(state: State) -> Exit {

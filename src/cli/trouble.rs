@@ -4,7 +4,7 @@ use std::io;
 
 use serde_json::json;
 
-use super::{Exit, Output, standard_output};
+use super::{Exit, Global, Output, choices, standard_output};
 use crate::{
     engine::Refusal,
     journal::StoreError,
@@ -49,7 +49,8 @@ pub(super) enum Trouble {
 
 impl Trouble {
     /// Says what is wrong, on standard error, and how the program ends.
-    pub(super) fn report(&self, output: Output) -> Exit {
+    pub(super) fn report(&self, global: &Global) -> Exit {
+        let output = global.output;
         if let Self::Refused(Refusal::Invalid { source_text, findings }) = self {
             match output {
                 Output::Text => {
@@ -63,6 +64,12 @@ impl Trouble {
             tell(&format!("{:#}\n", json!({"error": self.to_string()})));
         }
         eprintln!("error: {self}");
+        if let Self::Refused(Refusal::Unfinished { run, state, .. }) = self
+            && state.is_unfinished()
+            && output == Output::Text
+        {
+            eprintln!("{}", choices::of(run, global));
+        }
         self.exit()
     }
 

@@ -23,7 +23,7 @@ pub enum Refusal {
     /// An earlier run holds the lock.
     #[error(
         "run {run} is {state}{}: {}", cause.as_ref().map(|c| format!(" ({c})")).unwrap_or_default(),
-        choices(*state, run)
+        choices(*state)
     )]
     Unfinished {
         /// The run that holds the lock.
@@ -83,12 +83,10 @@ fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{plural}")
 }
 
-/// What a person can do about a run that holds the lock.
-fn choices(state: State, run: &RunId) -> String {
+/// What can be done about a run that holds the lock.
+fn choices(state: State) -> &'static str {
     if state.is_active() {
-        return "wait for it to end, or cancel it".into();
+        return "wait for it to end, or cancel it";
     }
-    format!(
-        "a new run would do again what it half did. Choose one of `rafay-relay-sop runs resume {run}`, `rafay-relay-sop runs rollback {run}`, `rafay-relay-sop runs abandon {run}`"
-    )
+    "a new run would do again what it half did: resume it, roll it back or abandon it"
 }
