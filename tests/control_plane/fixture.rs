@@ -27,9 +27,6 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// How often it is asked whether a program is up.
 const GLANCE: Duration = Duration::from_millis(50);
 
-/// How many times a start is tried: somebody may take a port between its choice and its use.
-const STARTS: usize = 3;
-
 /// A running control plane. It ends with this value, and with this process.
 pub(crate) struct ControlPlane {
     pub(crate) client: Client,
@@ -54,18 +51,10 @@ impl Part for ControlPlane {
         Assets::find()
     }
 
-    async fn start(assets: &Assets) -> Result<Self, String> {
-        let mut starts = 1;
-        loop {
-            let workplace = Workplace::new("control-plane-")
-                .map_err(|why| format!("cannot make a folder: {why}"))?;
-            match Self::start_in(assets, workplace).await {
-                Err(why) if starts < STARTS && why.contains("address already in use") => {
-                    starts += 1
-                }
-                other => return other,
-            }
-        }
+    async fn start_once(assets: &Assets) -> Result<Self, String> {
+        let workplace = Workplace::new("control-plane-")
+            .map_err(|why| format!("cannot make a folder: {why}"))?;
+        Self::start_in(assets, workplace).await
     }
 
     fn casualty(&self) -> Option<String> {

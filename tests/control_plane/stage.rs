@@ -11,6 +11,9 @@ use tokio::runtime::Runtime;
 
 use crate::{fixture::ControlPlane, moto::Moto};
 
+/// How many times a start is tried: somebody may take a port between its choice and its use.
+const STARTS: usize = 3;
+
 /// Programs that are not ours, which tests are performed on together.
 pub(crate) trait Part: Sized {
     /// What it is called.
@@ -22,8 +25,8 @@ pub(crate) trait Part: Sized {
     fn place(stage: &Stage) -> &Slot<Self>;
     /// Looks for what it is started from; an error says why there is nothing.
     fn find() -> Result<Self::Assets, String>;
-    /// Starts it and waits until it does its work.
-    fn start(assets: &Self::Assets) -> impl Future<Output = Result<Self, String>>;
+    /// Starts it and waits until it does its work. It fails with the system's words where a port was taken.
+    fn start_once(assets: &Self::Assets) -> impl Future<Output = Result<Self, String>>;
     /// A program of it that has ended, which none of them does by itself.
     fn casualty(&self) -> Option<String>;
     /// Copies the logs to where they outlive it, and says where.
@@ -50,6 +53,16 @@ impl Stage {
     }
 }
 
+async fn start<P: Part>(assets: &P::Assets) -> Result<P, String> {
+    let mut starts = 1;
+    loop {
+        match P::start_once(assets).await {
+            Err(why) if starts < STARTS && why.contains("already in use") => starts += 1,
+            other => return other,
+        }
+    }
+}
+
 /// The place of one part.
 pub(crate) struct Slot<P: Part> {
     assets: Result<P::Assets, String>,
@@ -69,7 +82,7 @@ impl<P: Part> Slot<P> {
     /// The running part.
     pub(crate) fn enter(&self, runtime: &Runtime) -> Result<Arc<P>, String> {
         let assets = self.assets.as_ref()?;
-        let start = || runtime.block_on(P::start(assets));
+        let start = || runtime.block_on(start::<P>(assets));
         let part =
             self.running.get_or_init(|| start().map(|part| Mutex::new(Some(Arc::new(part)))));
         let part = part.as_ref()?.lock().expect("nobody panics with the lock held").clone();

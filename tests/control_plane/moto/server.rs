@@ -28,9 +28,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How often it is asked whether it is up.
 const GLANCE: Duration = Duration::from_millis(50);
 
-/// How many times a start is tried: somebody may take the port between its choice and its use.
-const STARTS: usize = 3;
-
 /// A running server. It ends with this value, and with this process.
 pub(crate) struct Moto {
     /// The address of every service.
@@ -66,28 +63,6 @@ impl Part for Moto {
         }
     }
 
-    async fn start(program: &PathBuf) -> Result<Self, String> {
-        let mut starts = 1;
-        loop {
-            match Self::start_once(program).await {
-                Err(why) if starts < STARTS && why.contains("in use") => starts += 1,
-                other => return other,
-            }
-        }
-    }
-
-    fn casualty(&self) -> Option<String> {
-        let mut program = self.program.lock().expect("nobody panics with the lock held");
-        let lives = matches!(program.ended(), Ok(None));
-        (!lives).then(|| format!("moto has ended: {}", self.workplace.last_lines("moto")))
-    }
-
-    fn keep_logs(&self) -> io::Result<PathBuf> {
-        self.workplace.keep_logs()
-    }
-}
-
-impl Moto {
     async fn start_once(program: &PathBuf) -> Result<Self, String> {
         let said = |why: io::Error| format!("cannot start {}: {why}", program.display());
         let workplace = Workplace::new("moto-").map_err(said)?;
@@ -113,6 +88,18 @@ impl Moto {
         Ok(Self { url, program: Mutex::new(started), workplace })
     }
 
+    fn casualty(&self) -> Option<String> {
+        let mut program = self.program.lock().expect("nobody panics with the lock held");
+        let lives = matches!(program.ended(), Ok(None));
+        (!lives).then(|| format!("moto has ended: {}", self.workplace.last_lines("moto")))
+    }
+
+    fn keep_logs(&self) -> io::Result<PathBuf> {
+        self.workplace.keep_logs()
+    }
+}
+
+impl Moto {
     /// The file in which every request is recorded.
     pub(crate) fn record(&self) -> PathBuf {
         self.workplace.log("record")
