@@ -20,37 +20,53 @@ if ! command -v go >/dev/null; then
   echo "no control plane: Go is not on PATH; the control-plane tests will be ignored" >&2
   exit 69
 fi
-# An older Go fetches the one that go.mod names, unless it is told not to, or cannot.
+# Neither a workspace around this folder nor the flags of a person's shell have a say in what is built.
+export CGO_ENABLED=0 GOFLAGS=-mod=readonly GOWORK=off
+# An older Go fetches the one that go.mod names, unless it is told not to, or cannot. Anything else is a fault.
 for module in . kwok; do
-  if ! (cd "$module" && go list -m >/dev/null 2>&1); then
-    echo "no control plane: Go is too old for $module/go.mod; the control-plane tests will be ignored" >&2
-    exit 69
-  fi
+  said=$(cd "$module" && go list -m 2>&1) && continue
+  case $said in
+    *"requires go >="* | *toolchain*)
+      echo "no control plane: Go is too old for $module/go.mod; the control-plane tests will be ignored" >&2
+      exit 69
+      ;;
+  esac
+  printf 'cannot read %s/go.mod: %s\n' "$module" "$said" >&2
+  exit 1
 done
 
 mkdir -p "$cache"
+# Two clones share the folder; the second waits for what the first builds.
+exec 9>"$cache/.lock"
+if command -v flock >/dev/null; then flock 9; fi
 # What is built takes its place by a rename, so a build that was ended half-way leaves nothing that looks whole.
 find "$cache" -maxdepth 1 -name '.building.*' -mmin +120 -exec rm -rf {} +
 scratch=$(mktemp -d "$cache/.building.XXXXXX")
 trap 'rm -rf "$scratch"' EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
+# In the background, a compiler does not keep bash from its traps.
+compiler=
+trap 'kill $compiler 2>/dev/null; exit 130' INT
+trap 'kill $compiler 2>/dev/null; exit 143' TERM
 
-export CGO_ENABLED=0 GOFLAGS=-mod=readonly
 version=$(awk '$1 == "k8s.io/kubernetes" { print $2; exit }' go.mod)
 cat go.mod go.sum kwok/go.mod kwok/go.sum > "$scratch/modules"
 
 # Other modules make other programs of all five names.
-if ! cmp -s "$scratch/modules" "$cache/modules"; then
-  rm -f "$cache"/{modules,etcd,kube-apiserver,kube-controller-manager,kube-scheduler,kwok}
+is_of_these() { cmp -s "$scratch/modules" "$cache/$1"; }
+if ! is_of_these modules && ! is_of_these building; then
+  rm -f "$cache"/{modules,building,etcd,kube-apiserver,kube-controller-manager,kube-scheduler,kwok}
+  cp "$scratch/modules" "$cache/building"
 fi
 
 # build FOLDER NAME PACKAGE
 build() {
-  [ -x "$cache/$2" ] && return
+  if [ -x "$cache/$2" ]; then return; fi
   echo "building $2"
-  (cd "$1" && go build -trimpath -buildvcs=false \
-    -ldflags="-s -w -X k8s.io/component-base/version.gitVersion=$version" -o "$scratch/$2" "$3")
+  (cd "$1" && exec go build -trimpath -buildvcs=false \
+    -ldflags="-s -w -X k8s.io/component-base/version.gitVersion=$version" -o "$scratch/$2" "$3") 9>&- &
+  compiler=$!
+  wait "$compiler"
+  compiler=
   mv "$scratch/$2" "$cache/$2"
 }
 

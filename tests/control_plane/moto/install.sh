@@ -20,6 +20,10 @@ if ! python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11
   exit 69
 fi
 
+# Two clones share the folder; the second waits for what the first installs.
+mkdir -p "$(dirname "$cache")"
+exec 9>"$cache.lock"
+if command -v flock >/dev/null; then flock 9; fi
 # The copy of the list is written last: a half-way installation is not taken for one.
 cmp -s requirements.txt "$cache/installed" && "$cache/bin/python" -c 'import moto.server' 2>/dev/null && exit
 rm -rf "$cache"
