@@ -35,7 +35,8 @@ const LOOK_FOR_CAUSES: Duration = Duration::from_secs(10);
 ///
 /// A node counts when its instance is in service in the nodegroup's Auto Scaling group, its Ready condition is True
 /// and no start-up taint keeps pods off it; a cordoned node counts. The wait fails early when the group cannot launch
-/// instances and that has not healed for `give_up_after`.
+/// instances and that has not healed for `give_up_after`, and when an instance has been in service for `ready_within`
+/// and is no Ready node yet.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Params {
@@ -50,6 +51,14 @@ pub struct Params {
     /// How long a group may fail to launch instances before the wait is given up.
     #[serde(default = "two_minutes")]
     pub give_up_after: runbook::Duration,
+    /// How long an instance that was seen in service may take to be a Ready node before the wait is given up.
+    #[serde(default = "ten_minutes")]
+    pub ready_within: runbook::Duration,
+}
+
+/// Linux nodes are Ready a minute after their launch, Windows nodes after five.
+fn ten_minutes() -> runbook::Duration {
+    Duration::from_secs(600).into()
 }
 
 /// The nodes that are Ready.
@@ -98,7 +107,10 @@ impl Wait for WaitNodes {
             }
         });
         let (seen_nodes, seen_group, seen_causes) = (nodes.view(), group.view(), causes.view());
-        let mut patience = Patience::new(clock.delay(params.give_up_after.std()));
+        let mut patiences = Patiences {
+            launches: Patience::new(clock.delay(params.give_up_after.std())),
+            nodes: Patience::new(clock.deadline(params.ready_within.std())),
+        };
         let mut newcomers = Newcomers::new(group.prompt());
         let ready = wait::until(progress, &mut [&mut nodes, &mut group, &mut causes], || {
             let sight = Sight {
@@ -107,10 +119,35 @@ impl Wait for WaitNodes {
                 causes: seen_causes.get(),
             };
             newcomers.greet(&sight);
-            judge(&params, &sight, &group_name, &mut patience)
+            judge(&params, &sight, &group_name, &mut patiences)
         })
         .await?;
         Ok(output(&params, ready))
+    }
+}
+
+/// A group that launches nothing and an instance that does not become a node are two troubles, and each has its own
+/// time.
+struct Patiences {
+    launches: Patience,
+    nodes: Patience,
+}
+
+impl Patiences {
+    /// The trouble that has lasted too long.
+    fn at_an_end(
+        &mut self,
+        params: &Params,
+        launch: Option<&String>,
+        late: Vec<(String, String)>,
+    ) -> Option<String> {
+        let now = Instant::now();
+        let launch = launch.map(|why| ("launch", why.clone()));
+        let launch = self.launches.lasting(now, launch);
+        let late = self.nodes.lasting(now, late);
+        let launch = launch
+            .map(|why| format!("{why} (and that has not healed for {})", params.give_up_after));
+        launch.or_else(|| late.map(|why| format!("{why} (in service for {})", params.ready_within)))
     }
 }
 
@@ -199,7 +236,7 @@ fn judge(
     params: &Params,
     sight: &Sight,
     group_name: &str,
-    patience: &mut Patience,
+    patiences: &mut Patiences,
 ) -> State<Vec<NodeRecord>> {
     let Some(group) = &sight.group else {
         return State::Hopeless(format!("Auto Scaling group {group_name} is not there any more"));
@@ -220,17 +257,18 @@ fn judge(
     if ready.len() >= params.count as usize {
         return State::Done(ready);
     }
+    let without_node = without_node(group, sight);
     let launch = sight.causes.as_ref().and_then(|causes| causes.failed_launch.clone());
-    let lasting = launch.iter().map(|why| ("launch", why.clone()));
-    if let Some(why) = patience.lasting(Instant::now(), lasting) {
+    let late = late_nodes(&in_service, &troubles, &without_node);
+    if let Some(why) = patiences.at_an_end(params, launch.as_ref(), late) {
         return State::Hopeless(format!(
-            "{why} ({} of {} nodes are Ready, and it has not healed for {})",
+            "{why}; {} of {} nodes are Ready",
             ready.len(),
-            params.count,
-            params.give_up_after
+            params.count
         ));
     }
-    let missing = [&without_node(group, sight)[..], &not_in_service(group, sight)];
+    let without_node: Vec<String> = without_node.into_values().collect();
+    let missing = [&without_node[..], &not_in_service(group, sight)];
     State::Pending(pending(params, group, ready.len(), &troubles, missing, launch))
 }
 
@@ -253,8 +291,20 @@ fn why_not_ready(node: &Node) -> Option<String> {
     })
 }
 
-/// Instances of the group that no Node object stands for yet, with what EC2 says of them.
-fn without_node(group: &AutoScalingGroup, sight: &Sight) -> Vec<String> {
+/// The instances in service that are not Ready nodes, each with why.
+fn late_nodes(
+    in_service: &BTreeSet<&str>,
+    troubles: &BTreeMap<String, String>,
+    without_node: &BTreeMap<String, String>,
+) -> Vec<(String, String)> {
+    let not_ready = troubles.iter().map(|(id, why)| (id, format!("node {why} does not get Ready")));
+    let unknown = without_node.iter().map(|(id, why)| (id, format!("instance {why} has no node")));
+    let all = not_ready.chain(unknown).filter(|(id, _)| in_service.contains(id.as_str()));
+    all.map(|(id, why)| (id.clone(), why)).collect()
+}
+
+/// Instances of the group that no Node object stands for yet, by id, with what EC2 says of them.
+fn without_node(group: &AutoScalingGroup, sight: &Sight) -> BTreeMap<String, String> {
     let known: BTreeSet<&str> =
         sight.nodes.iter().filter_map(|node| node::instance_id(node)).collect();
     let causes = sight.causes.as_deref();
@@ -269,7 +319,10 @@ fn without_node(group: &AutoScalingGroup, sight: &Sight) -> Vec<String> {
         .instances
         .iter()
         .filter(|instance| !known.contains(instance.id.as_str()))
-        .map(|i| format!("{} ({}{})", i.id, i.lifecycle, said(&i.id).unwrap_or_default()))
+        .map(|i| {
+            let words = format!("{} ({}{})", i.id, i.lifecycle, said(&i.id).unwrap_or_default());
+            (i.id.clone(), words)
+        })
         .collect()
 }
 
@@ -327,7 +380,7 @@ mod tests {
     fn sight(instances: &[&str]) -> Sight {
         let node = |id: &&str| {
             let node = json!({
-                "metadata": {"name": id},
+                "metadata": {"name": id, "uid": id},
                 "spec": {"providerID": format!("aws:///us-west-2a/{id}")},
                 "status": {"conditions": [{"type": "Ready", "status": "True"}]},
             });
@@ -362,27 +415,58 @@ mod tests {
         assert_eq!(why_not_ready(&node("node.kubernetes.io/unschedulable", "NoSchedule")), None);
     }
 
-    #[test]
-    fn an_instance_that_is_not_in_service_is_named() {
-        let mut sight = sight(&["i-1"]);
-        let lifecycle = "Pending:Wait".to_owned();
-        let group = sight.group.as_mut().unwrap();
-        group.instances = vec![GroupInstance {
-            id: "i-1".into(),
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn instance(id: &str, lifecycle: &str) -> GroupInstance {
+        GroupInstance {
+            id: id.into(),
             zone: String::new(),
-            lifecycle,
+            lifecycle: lifecycle.into(),
             health: String::new(),
             protected: false,
             instance_type: String::new(),
             launched_from: None,
-        }];
+        }
+    }
+
+    /// What is made of a sight by somebody who waits for three nodes, and for a late one for so long.
+    fn judged(sight: &Sight, patience: Duration) -> State<Vec<NodeRecord>> {
         let name = json!({"region": "us-west-2", "cluster": "c", "name": "g"});
-        let params = serde_json::from_value(json!({"nodegroup": name, "count": 1})).unwrap();
-        let mut patience = Patience::new(Duration::from_secs(60));
-        let State::Pending(why) = judge(&params, &sight, "asg", &mut patience) else {
-            panic!("it is not there yet");
-        };
-        assert_eq!(why, "0 of 1 nodes of g Ready; not in service: i-1 (Pending:Wait)");
+        let params = json!({"nodegroup": name, "count": 3, "ready_within": "90s"});
+        let params = serde_json::from_value(params).unwrap();
+        let (launches, nodes) = (Patience::new(MINUTE), Patience::new(patience));
+        judge(&params, sight, "asg", &mut Patiences { launches, nodes })
+    }
+
+    #[test]
+    fn an_instance_that_is_not_in_service_is_named() {
+        let mut sight = sight(&["i-1"]);
+        sight.group.as_mut().unwrap().instances = vec![instance("i-1", "Pending:Wait")];
+        let why = "0 of 3 nodes of g Ready; not in service: i-1 (Pending:Wait)";
+        assert_eq!(judged(&sight, MINUTE), State::Pending(why.into()));
+        assert_eq!(judged(&sight, Duration::ZERO), State::Pending(why.into()));
+    }
+
+    #[test]
+    fn an_instance_in_service_that_is_no_ready_node_is_not_waited_for_for_ever() {
+        let mut sight = sight(&["i-1", "i-2"]);
+        let node = Arc::make_mut(&mut sight.nodes[1]);
+        let condition = json!({"type": "Ready", "status": "False", "message": "no network"});
+        node.status = serde_json::from_value(json!({"conditions": [condition]})).unwrap();
+        let group = sight.group.as_mut().unwrap();
+        group.instances = ["i-1", "i-2", "i-3"].map(|id| instance(id, "InService")).into();
+        let State::Pending(_) = judged(&sight, MINUTE) else { panic!("it may yet be Ready") };
+        let State::Hopeless(why) = judged(&sight, Duration::ZERO) else { panic!("it is late") };
+        assert_eq!(
+            why,
+            "node i-2 (not ready: no network) does not get Ready (in service for 1m30s); 1 of 3 nodes are Ready"
+        );
+        sight.nodes.pop();
+        let State::Hopeless(why) = judged(&sight, Duration::ZERO) else { panic!("it is late") };
+        assert_eq!(
+            why,
+            "instance i-2 (InService) has no node (in service for 1m30s); 1 of 3 nodes are Ready"
+        );
     }
 
     #[tokio::test]
