@@ -35,9 +35,16 @@ impl Assets {
         if let Some(folder) = folder_in(OVERRIDE) {
             return Self::at(folder).map_err(|lacking| format!("{OVERRIDE}: {lacking}"));
         }
-        if let Some(assets) = folder_in(KUBEBUILDER).and_then(|folder| Self::at(folder).ok()) {
-            return Ok(assets);
-        }
+        let not_taken = match folder_in(KUBEBUILDER).map(Self::at) {
+            Some(Ok(assets)) => return Ok(assets),
+            Some(Err(lacking)) => format!(" ({KUBEBUILDER} is not taken: {lacking})"),
+            None => String::new(),
+        };
+        Self::built().map_err(|why| format!("{why}{not_taken}"))
+    }
+
+    /// What `build.sh` has built.
+    fn built() -> Result<Self, String> {
         let folder = cache("control-plane");
         let built = std::fs::read_to_string(folder.join("modules"));
         let how = "tests/control_plane/build.sh builds one";

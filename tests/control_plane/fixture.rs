@@ -5,8 +5,8 @@ use std::{
     fmt::Write as _,
     fs, io,
     path::{Path, PathBuf},
-    sync::Mutex,
-    time::{Duration, Instant},
+    sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use k8s_openapi::api::core::v1::ServiceAccount;
@@ -15,17 +15,13 @@ use kube::{Api, Client, config::KubeConfigOptions, config::Kubeconfig};
 use crate::{
     assets::Assets,
     balancer::Balancer,
+    cluster::until,
     programs::{Ports, Specification, specifications},
+    rise,
     stage::{Part, Slot, Stage},
     support::Tethered,
     workplace::Workplace,
 };
-
-/// How long a cold machine with other work to do may take to bring a program up. Four seconds are usual.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// How often it is asked whether a program is up.
-const GLANCE: Duration = Duration::from_millis(50);
 
 /// A running control plane. It ends with this value, and with this process.
 pub(crate) struct ControlPlane {
@@ -36,11 +32,12 @@ pub(crate) struct ControlPlane {
     specifications: Vec<Specification>,
     programs: Mutex<Vec<(&'static str, Tethered)>>,
     // Last, so that it goes after those who write into it.
-    workplace: Workplace,
+    workplace: Arc<Workplace>,
 }
 
 impl Part for ControlPlane {
     const NAME: &'static str = "the control plane";
+    const FOLDER: &'static str = "control-plane-";
     type Assets = Assets;
 
     fn place(stage: &Stage) -> &Slot<Self> {
@@ -51,28 +48,7 @@ impl Part for ControlPlane {
         Assets::find()
     }
 
-    async fn start_once(assets: &Assets) -> Result<Self, String> {
-        let workplace = Workplace::new("control-plane-")
-            .map_err(|why| format!("cannot make a folder: {why}"))?;
-        Self::start_in(assets, workplace).await
-    }
-
-    fn casualty(&self) -> Option<String> {
-        let mut programs = self.programs.lock().expect("nobody panics with the lock held");
-        let ended = |program: &mut Tethered| !matches!(program.ended(), Ok(None));
-        let (name, _) = programs
-            .iter_mut()
-            .find_map(|(name, program)| ended(program).then_some((*name, ())))?;
-        Some(format!("{name} has ended: {}", self.workplace.last_lines(name)))
-    }
-
-    fn keep_logs(&self) -> io::Result<PathBuf> {
-        self.workplace.keep_logs()
-    }
-}
-
-impl ControlPlane {
-    async fn start_in(assets: &Assets, workplace: Workplace) -> Result<Self, String> {
+    async fn start_once(assets: &Assets, workplace: Arc<Workplace>) -> Result<Self, String> {
         let said = |why: io::Error| format!("cannot start a control plane: {why}");
         let folder = workplace.path();
         let ports = Ports::choose().map_err(said)?;
@@ -99,6 +75,20 @@ impl ControlPlane {
         Ok(Self { client, balancer, store_url, specifications, programs, workplace })
     }
 
+    fn casualty(&self) -> Option<String> {
+        let mut programs = self.programs.lock().expect("nobody panics with the lock held");
+        programs.iter_mut().find_map(|(name, program)| match program.ended() {
+            Ok(None) => None,
+            end => Some(self.workplace.last_words(name, &end)),
+        })
+    }
+
+    fn workplace(&self) -> &Workplace {
+        &self.workplace
+    }
+}
+
+impl ControlPlane {
     /// A kubeconfig file of somebody who may do everything.
     pub(crate) fn kubeconfig(&self) -> PathBuf {
         self.workplace.path().join("kubeconfig")
@@ -133,11 +123,7 @@ impl ControlPlane {
         self.stop("kube-apiserver");
         tokio::time::sleep(absence).await;
         self.start_again("kube-apiserver");
-        let deadline = Instant::now() + PATIENCE;
-        while !ready(&self.client).await {
-            assert!(Instant::now() < deadline, "the API server does not come back");
-            tokio::time::sleep(GLANCE).await;
-        }
+        until("the API server's return", async || ready(&self.client).await).await;
     }
 
     /// Restarts the API server on a store that has gone on meanwhile and has forgotten what was before: whoever wants
@@ -205,26 +191,17 @@ impl Started<'_> {
         Ok(())
     }
 
-    /// Waits for a condition, but not for one that a program which has ended was to bring about.
-    async fn until(
-        &mut self,
-        what: &str,
-        mut holds: impl AsyncFnMut() -> bool,
-    ) -> Result<(), String> {
-        let deadline = Instant::now() + PATIENCE;
-        while !holds().await {
-            for (name, program) in &mut self.programs {
-                if !matches!(program.ended(), Ok(None)) {
-                    return Err(format!(
-                        "{name} ended at once: {}",
-                        self.workplace.last_lines(name)
-                    ));
-                }
+    /// Waits for a condition that the programs so far are to bring about.
+    async fn until(&mut self, what: &str, holds: impl AsyncFnMut() -> bool) -> Result<(), String> {
+        rise::until(what, || self.all_live(), holds).await
+    }
+
+    fn all_live(&mut self) -> Result<(), String> {
+        for (name, program) in &mut self.programs {
+            if !matches!(program.ended(), Ok(None)) {
+                let said = self.workplace.last_lines(name);
+                return Err(format!("{name} ended at once: {said}"));
             }
-            if Instant::now() > deadline {
-                return Err(format!("{what} did not come in {} s", PATIENCE.as_secs()));
-            }
-            tokio::time::sleep(GLANCE).await;
         }
         Ok(())
     }
@@ -236,14 +213,15 @@ fn lay_out(folder: &Path, ports: &Ports, token: &str) -> io::Result<()> {
     }
     fs::write(folder.join("tokens.csv"), format!("{token},admin,admin,system:masters\n"))?;
     fs::write(folder.join("stages.yaml"), include_str!("stages.yaml"))?;
-    // Only what the ServiceAccounts of the tests do is of interest.
+    // Only what the ServiceAccounts of the tests do is of interest: a watch when it begins, all else when it is done.
     fs::write(
         folder.join("audit-policy.yaml"),
         "apiVersion: audit.k8s.io/v1\n\
          kind: Policy\n\
-         omitStages: [RequestReceived, ResponseStarted]\n\
+         omitStages: [RequestReceived]\n\
          rules:\n\
-         - {level: Metadata, userGroups: ['system:serviceaccounts']}\n\
+         - {level: Metadata, userGroups: ['system:serviceaccounts'], verbs: [watch], omitStages: [ResponseComplete]}\n\
+         - {level: Metadata, userGroups: ['system:serviceaccounts'], omitStages: [ResponseStarted]}\n\
          - {level: None}\n",
     )?;
     // The API server signs its own certificate, and puts its authority's beside it in the same file.

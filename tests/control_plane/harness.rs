@@ -4,8 +4,11 @@ use std::{
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
-    process::ExitCode,
-    sync::Arc,
+    process::{Command, ExitCode},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -61,13 +64,13 @@ type Performance = Box<dyn FnOnce(&Stage) -> Result<(), Failed> + Send>;
 
 /// A test on some of the parts.
 pub(crate) struct Test {
-    name: &'static str,
+    name: String,
     missing: fn(&Stage) -> Option<String>,
     perform: Performance,
 }
 
 /// A test on the parts that its body takes.
-pub(crate) fn test<C, F, Fut>(name: &'static str, body: F) -> Test
+pub(crate) fn test<C, F, Fut>(name: impl Into<String>, body: F) -> Test
 where
     C: Cast,
     F: FnOnce(C) -> Fut + Send + 'static,
@@ -77,7 +80,7 @@ where
         let cast = C::enter(stage)?;
         perform(stage, C::casualty, Box::pin(body(cast)))
     };
-    Test { name, missing: C::missing, perform: Box::new(perform) }
+    Test { name: name.into(), missing: C::missing, perform: Box::new(perform) }
 }
 
 fn perform(
@@ -141,4 +144,60 @@ fn trial(stage: &Arc<Stage>, test: Test) -> Trial {
         Some(why) => Ok(Completion::ignored_with(why)),
         None => (test.perform)(&stage).map(|()| Completion::Completed),
     })
+}
+
+pub(crate) fn tests() -> Vec<Trial> {
+    vec![
+        Trial::test("harness::a_program_that_dies_ends_the_test_in_one_line", || {
+            ends_with_its_program();
+            Ok(())
+        }),
+        Trial::test("harness::what_is_missing_is_said_and_counted_as_ignored", || {
+            is_ignored_without_programs();
+            Ok(())
+        }),
+    ]
+}
+
+/// A part that dies while the test is performed.
+struct Mortal;
+
+impl Cast for Mortal {
+    fn missing(_: &Stage) -> Option<String> {
+        None
+    }
+
+    fn enter(_: &Stage) -> Result<Self, String> {
+        Ok(Self)
+    }
+
+    fn casualty(_: &Stage) -> Option<String> {
+        static LOOKS: AtomicUsize = AtomicUsize::new(0);
+        (LOOKS.fetch_add(1, Ordering::Relaxed) > 1).then(|| "etcd has ended".into())
+    }
+}
+
+fn ends_with_its_program() {
+    // What it does has no end, and would fail in other words if it had one.
+    let endless = test("endless", async |_: Mortal| std::future::pending().await);
+    let end = (endless.perform)(&Stage::new());
+    assert_eq!(end.unwrap_err().message(), Some("etcd has ended"));
+}
+
+fn is_ignored_without_programs() {
+    let nowhere = "/nowhere";
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.env("SOP_CONTROL_PLANE_ASSETS", nowhere).env("SOP_MOTO_SERVER", nowhere);
+    let output = command.arg("moto::").output().unwrap();
+    let (said, summary) =
+        (String::from_utf8(output.stderr).unwrap(), String::from_utf8(output.stdout).unwrap());
+    let lines: Vec<&str> = said.lines().collect();
+    let [plane, moto] = lines[..] else { panic!("{said}") };
+    assert!(plane.starts_with("tests on the control plane are IGNORED: "), "{plane}");
+    assert!(moto.starts_with("tests on moto are IGNORED: "), "{moto}");
+    let ignored = summary.lines().filter(|line| line.contains(" ... ignored (")).count();
+    assert!(ignored > 0, "{summary}");
+    let counted = format!("0 passed; 0 failed; {ignored} ignored");
+    assert!(summary.contains(&counted), "{summary}");
+    assert!(output.status.success());
 }

@@ -19,6 +19,7 @@ mod moto;
 mod outcome;
 mod programs;
 mod relay_scale;
+mod rise;
 mod same;
 mod stage;
 mod tethers;
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
     if let Some(end) = tethers::child() {
         return end;
     }
-    let free = tethers::tests();
+    let free = [harness::tests(), tethers::tests()].into_iter().flatten().collect();
     let tests = [
         actions::tests(),
         conformance::tests(),

@@ -1,15 +1,11 @@
 //! What tests are performed on: each part is looked for once, started for the first test that needs it, and ended after
 //! the last.
 
-use std::{
-    io,
-    path::PathBuf,
-    sync::{Arc, Mutex, OnceLock},
-};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::runtime::Runtime;
 
-use crate::{fixture::ControlPlane, moto::Moto};
+use crate::{fixture::ControlPlane, moto::Moto, workplace::Workplace};
 
 /// How many times a start is tried: somebody may take a port between its choice and its use.
 const STARTS: usize = 3;
@@ -18,6 +14,8 @@ const STARTS: usize = 3;
 pub(crate) trait Part: Sized {
     /// What it is called.
     const NAME: &'static str;
+    /// What its folder is called, to begin with.
+    const FOLDER: &'static str;
     /// What it is started from.
     type Assets;
 
@@ -26,11 +24,14 @@ pub(crate) trait Part: Sized {
     /// Looks for what it is started from; an error says why there is nothing.
     fn find() -> Result<Self::Assets, String>;
     /// Starts it and waits until it does its work. It fails with the system's words where a port was taken.
-    fn start_once(assets: &Self::Assets) -> impl Future<Output = Result<Self, String>>;
+    fn start_once(
+        assets: &Self::Assets,
+        workplace: Arc<Workplace>,
+    ) -> impl Future<Output = Result<Self, String>>;
     /// A program of it that has ended, which none of them does by itself.
     fn casualty(&self) -> Option<String>;
-    /// Copies the logs to where they outlive it, and says where.
-    fn keep_logs(&self) -> io::Result<PathBuf>;
+    /// Where its logs are.
+    fn workplace(&self) -> &Workplace;
 }
 
 /// All parts.
@@ -56,10 +57,22 @@ impl Stage {
 async fn start<P: Part>(assets: &P::Assets) -> Result<P, String> {
     let mut starts = 1;
     loop {
-        match P::start_once(assets).await {
+        let workplace = Workplace::new(P::FOLDER);
+        let workplace = workplace.map_err(|why| format!("cannot make a folder: {why}"))?;
+        let workplace = Arc::new(workplace);
+        match P::start_once(assets, Arc::clone(&workplace)).await {
+            Ok(part) => return Ok(part),
             Err(why) if starts < STARTS && why.contains("already in use") => starts += 1,
-            other => return other,
+            Err(why) => return Err(format!("{why}\n{}", logs_of::<P>(&workplace))),
         }
+    }
+}
+
+/// Copies the logs to where they outlive the part, and says where.
+fn logs_of<P: Part>(workplace: &Workplace) -> String {
+    match workplace.keep_logs() {
+        Ok(logs) => format!("the logs of {} are in {}", P::NAME, logs.display()),
+        Err(why) => format!("the logs of {} are lost: {why}", P::NAME),
     }
 }
 
@@ -95,10 +108,7 @@ impl<P: Part> Slot<P> {
             return;
         };
         if failed {
-            match part.keep_logs() {
-                Ok(logs) => eprintln!("the logs of {} are in {}", P::NAME, logs.display()),
-                Err(why) => eprintln!("the logs of {} are lost: {why}", P::NAME),
-            }
+            eprintln!("{}", logs_of::<P>(part.workplace()));
         }
     }
 }

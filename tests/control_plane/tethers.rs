@@ -102,7 +102,8 @@ fn pid(folder: &Path) -> Option<String> {
 }
 
 fn lives(id: &str) -> bool {
-    let signal = Command::new("kill").args(["-0", id]).stderr(Stdio::null()).status();
+    // A shell's own; a program of that name is not everywhere.
+    let signal = shell(&format!("kill -0 {id}")).stderr(Stdio::null()).status();
     signal.is_ok_and(|status| status.success())
 }
 

@@ -3,11 +3,12 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    process::ExitStatus,
 };
 
 use crate::support::Tethered;
 
-/// How much of a program's log is shown when it ended too early.
+/// How much of a program's log is shown when it ended before it did its work.
 const LAST_LINES: usize = 8;
 
 /// Such a folder.
@@ -38,11 +39,28 @@ impl Workplace {
         self.folder.join(format!("log/{program}.log"))
     }
 
+    /// Whether a program has said something.
+    pub(crate) fn says(&self, program: &str, what: &str) -> bool {
+        fs::read_to_string(self.log(program)).is_ok_and(|text| text.contains(what))
+    }
+
     /// What a program said last.
     pub(crate) fn last_lines(&self, program: &str) -> String {
         let text = fs::read_to_string(self.log(program)).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
+    }
+
+    /// In one line, how a program ended that was to go on.
+    pub(crate) fn last_words(&self, program: &str, end: &io::Result<Option<ExitStatus>>) -> String {
+        let how = match end {
+            Ok(Some(status)) => status.to_string(),
+            Ok(None) => "nobody knows how".into(),
+            Err(why) => why.to_string(),
+        };
+        let text = fs::read_to_string(self.log(program)).unwrap_or_default();
+        let last = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("nothing");
+        format!("{program} has ended ({how}); it said last: {last}")
     }
 
     /// Copies the logs to where they outlive the folder, and says where.

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    fs::File,
+    fs::OpenOptions,
     io,
     os::unix::process::CommandExt as _,
     path::Path,
@@ -34,9 +34,9 @@ pub struct Tethered {
 }
 
 impl Tethered {
-    /// Starts a program, in the environment that the command describes; its output goes to `log`.
+    /// Starts a program, in the environment that the command describes; its output goes to the end of `log`.
     pub fn start(program: &Command, log: &Path) -> io::Result<Self> {
-        let output = File::create(log)?;
+        let output = OpenOptions::new().create(true).append(true).open(log)?;
         let mut command = shell(TETHER);
         command.arg(program.get_program()).args(program.get_args());
         for (name, value) in program.get_envs() {

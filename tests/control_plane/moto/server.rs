@@ -5,12 +5,12 @@ use std::{
     net::{Ipv4Addr, TcpListener},
     path::PathBuf,
     process::Command,
-    sync::Mutex,
-    time::{Duration, Instant},
+    sync::{Arc, Mutex},
 };
 
 use crate::{
     assets::{cache, folder_in},
+    rise,
     stage::{Part, Slot, Stage},
     support::Tethered,
     workplace::Workplace,
@@ -22,11 +22,8 @@ const OVERRIDE: &str = "SOP_MOTO_SERVER";
 /// What `install.sh` installs; it leaves a copy beside it.
 const REQUIREMENTS: &str = include_str!("requirements.txt");
 
-/// How long a cold machine may take to start it. Two seconds are usual.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// How often it is asked whether it is up.
-const GLANCE: Duration = Duration::from_millis(50);
+/// What it says once the port is its own.
+const LISTENS: &str = "Running on http://";
 
 /// A running server. It ends with this value, and with this process.
 pub(crate) struct Moto {
@@ -34,11 +31,12 @@ pub(crate) struct Moto {
     pub(crate) url: String,
     program: Mutex<Tethered>,
     // Last, so that it goes after who writes into it.
-    workplace: Workplace,
+    workplace: Arc<Workplace>,
 }
 
 impl Part for Moto {
     const NAME: &'static str = "moto";
+    const FOLDER: &'static str = "moto-";
     type Assets = PathBuf;
 
     fn place(stage: &Stage) -> &Slot<Self> {
@@ -59,13 +57,16 @@ impl Part for Moto {
             Ok(installed) if installed != REQUIREMENTS => {
                 Err(format!("the one in {} is of another version: {how}", folder.display()))
             }
+            // It leads to the Python that it was made with.
+            Ok(_) if !folder.join("bin/python").exists() => {
+                Err(format!("the Python of the one in {} is gone: {how}", folder.display()))
+            }
             Ok(_) => Ok(folder.join("bin/moto_server")),
         }
     }
 
-    async fn start_once(program: &PathBuf) -> Result<Self, String> {
+    async fn start_once(program: &PathBuf, workplace: Arc<Workplace>) -> Result<Self, String> {
         let said = |why: io::Error| format!("cannot start {}: {why}", program.display());
-        let workplace = Workplace::new("moto-").map_err(said)?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(said)?;
         let port = listener.local_addr().map_err(said)?.port().to_string();
         drop(listener);
@@ -75,27 +76,25 @@ impl Part for Moto {
         command.env("MOTO_ENABLE_RECORDING", "1").env("MOTO_RECORDER_FILEPATH", &record);
         let mut started = Tethered::start(&command, &workplace.log("moto")).map_err(said)?;
         let url = format!("http://127.0.0.1:{port}");
-        let deadline = Instant::now() + PATIENCE;
-        while !answers(&url).await {
-            if !matches!(started.ended(), Ok(None)) {
-                return Err(format!("moto ended at once: {}", workplace.last_lines("moto")));
-            }
-            if Instant::now() > deadline {
-                return Err(format!("moto did not come up in {} s", PATIENCE.as_secs()));
-            }
-            tokio::time::sleep(GLANCE).await;
-        }
+        let lives = || match started.ended() {
+            Ok(None) => Ok(()),
+            _ => Err(format!("moto ended at once: {}", workplace.last_lines("moto"))),
+        };
+        rise::until("moto", lives, async || workplace.says("moto", LISTENS) && answers(&url).await)
+            .await?;
         Ok(Self { url, program: Mutex::new(started), workplace })
     }
 
     fn casualty(&self) -> Option<String> {
         let mut program = self.program.lock().expect("nobody panics with the lock held");
-        let lives = matches!(program.ended(), Ok(None));
-        (!lives).then(|| format!("moto has ended: {}", self.workplace.last_lines("moto")))
+        match program.ended() {
+            Ok(None) => None,
+            end => Some(self.workplace.last_words("moto", &end)),
+        }
     }
 
-    fn keep_logs(&self) -> io::Result<PathBuf> {
-        self.workplace.keep_logs()
+    fn workplace(&self) -> &Workplace {
+        &self.workplace
     }
 }
 
