@@ -11,7 +11,7 @@ use k8s_openapi::api::{
 use kube::{
     Api, Client,
     api::{DeleteParams, ObjectMeta, PostParams},
-    config::KubeConfigOptions,
+    config::{KubeConfigOptions, Kubeconfig},
 };
 use rafay_relay_sop::actions::{self, Permission};
 use serde_json::Value;
@@ -20,6 +20,9 @@ use crate::fixture::{ControlPlane, kubeconfig};
 
 /// What has no namespace, of all that the actions name.
 const CLUSTER_WIDE: [&str; 2] = ["nodes", "namespaces"];
+
+/// Its undo drains nodes, on which anybody's pods may be.
+const EVERYWHERE: [&str; 1] = ["scale_nodegroup"];
 
 /// What every run needs: the cluster is told from others by the UID of this namespace.
 const IDENTITY: &str = "kube-system";
@@ -46,31 +49,33 @@ pub(crate) struct Grant {
 }
 
 impl Grant {
-    /// What the actions of a runbook declare that they need. What lives in a
-    /// namespace is granted in the account's own alone.
+    /// What the actions of a runbook declare that they need. What lives in a namespace is granted in the account's own
+    /// alone, but to an action that works [`EVERYWHERE`].
     pub(crate) fn for_runbook(text: &str) -> Self {
         let mut grant = Self::default();
-        let permissions: BTreeSet<&Permission> = actions_of(text)
-            .iter()
-            .flat_map(|name| actions::find(name).expect("an action").permissions)
-            .collect();
-        for permission in permissions {
-            grant.add(permission);
+        for name in actions_of(text) {
+            for permission in actions::find(&name).expect("an action").permissions {
+                grant.add(permission, EVERYWHERE.contains(&name.as_str()));
+            }
         }
         grant
     }
 
-    /// The same, and in every namespace: a rollback drains nodes, on which anybody's pods may be.
-    pub(crate) fn everywhere(mut self) -> Self {
-        self.cluster.append(&mut self.namespace);
+    /// The same without a verb on what lives in the account's namespace.
+    pub(crate) fn without(mut self, verb: &str, resource: &str) -> Self {
+        let of_it = |rule: &&mut PolicyRule| rule.resources == Some(vec![resource.to_owned()]);
+        for rule in self.namespace.iter_mut().filter(of_it) {
+            rule.verbs.retain(|granted| granted != verb);
+        }
+        self.namespace.retain(|rule| !rule.verbs.is_empty());
         self
     }
 
-    fn add(&mut self, permission: &Permission) {
+    fn add(&mut self, permission: &Permission, everywhere: bool) {
         let Permission::Kubernetes { group, resource, verbs } = permission else { return };
         let kind = resource.split('/').next().expect("splitting gives one part at least");
-        let side =
-            if CLUSTER_WIDE.contains(&kind) { &mut self.cluster } else { &mut self.namespace };
+        let is_wide = everywhere || CLUSTER_WIDE.contains(&kind);
+        let side = if is_wide { &mut self.cluster } else { &mut self.namespace };
         side.push(rule(group, resource, verbs));
     }
 }
@@ -116,8 +121,27 @@ impl Account {
         let url = format!("https://127.0.0.1:{}", plane.balancer.port);
         let text = kubeconfig(&url, &plane.certificate(), &user);
         std::fs::write(&account.kubeconfig, text).unwrap();
-        account.until_permitted().await;
+        account.until_permitted("get", "namespaces", IDENTITY).await;
         account
+    }
+
+    /// Lets it do something else from now on: what is granted, of which this is new.
+    pub(crate) async fn regrant(
+        &self,
+        plane: &ControlPlane,
+        grant: Grant,
+        (verb, resource): (&str, &str),
+    ) {
+        self.permit(&plane.client, grant).await;
+        self.until_permitted(verb, resource, "any").await;
+    }
+
+    /// A client that has the token which is in the file now, and looks for no other.
+    pub(crate) async fn holder_of_this_token(&self, plane: &ControlPlane) -> Client {
+        let token = std::fs::read_to_string(&self.token).unwrap();
+        let url = format!("https://127.0.0.1:{}", plane.balancer.port);
+        let text = kubeconfig(&url, &plane.certificate(), &format!("token: {token}"));
+        client_of(Kubeconfig::from_yaml(&text).unwrap()).await
     }
 
     /// Puts a fresh token into the file. It is bound to a secret of its own.
@@ -204,15 +228,16 @@ impl Account {
     }
 
     /// The authoriser hears of new roles through a watch of its own.
-    async fn until_permitted(&self) {
+    async fn until_permitted(&self, verb: &str, resource: &str, name: &str) {
         let client = self.client().await;
         let reviews = Api::<SelfSubjectAccessReview>::all(client);
         let review = SelfSubjectAccessReview {
             spec: SelfSubjectAccessReviewSpec {
                 resource_attributes: Some(ResourceAttributes {
-                    verb: Some("get".into()),
-                    resource: Some("namespaces".into()),
-                    name: Some(IDENTITY.into()),
+                    verb: Some(verb.into()),
+                    resource: Some(resource.into()),
+                    name: Some(name.into()),
+                    namespace: Some(self.namespace.clone()),
                     ..ResourceAttributes::default()
                 }),
                 ..SelfSubjectAccessReviewSpec::default()
@@ -231,11 +256,14 @@ impl Account {
 
     /// A client that acts as this account.
     pub(crate) async fn client(&self) -> Client {
-        let config = kube::config::Kubeconfig::read_from(&self.kubeconfig).unwrap();
-        let options = KubeConfigOptions::default();
-        let config = kube::Config::from_custom_kubeconfig(config, &options).await.unwrap();
-        Client::try_from(config).unwrap()
+        client_of(Kubeconfig::read_from(&self.kubeconfig).unwrap()).await
     }
+}
+
+async fn client_of(kubeconfig: Kubeconfig) -> Client {
+    let options = KubeConfigOptions::default();
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
+    Client::try_from(config).unwrap()
 }
 
 /// Makes an object; one that an earlier test has left is replaced.

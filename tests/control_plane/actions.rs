@@ -28,7 +28,10 @@ pub(crate) fn tests() -> Vec<Test> {
         test("actions::uncordon_is_undone_where_it_was_done", uncordon_undone),
         test("actions::list_pods_knows_owners_nodes_and_instances", list_pods),
         test("actions::rollout_restart_replaces_every_pod", rollout_restart),
+        test("actions::what_cannot_be_undone_is_said", not_undone),
         test("actions::scale_deployment_up_and_back", scale_up_and_back),
+        test("actions::scale_deployment_up_is_undone_by_those_it_made", scale_up_undone),
+        test("actions::scale_deployment_down_is_undone", scale_down_undone),
         test("actions::scale_deployment_keeps_what_it_is_told", scale_keeping),
         test("actions::delete_pods_by_uid", delete_pods),
         test("actions::delete_pods_evicts_where_a_budget_allows", evict),
@@ -47,6 +50,11 @@ async fn read_config(plane: Arc<ControlPlane>) {
     assert_eq!(ended.output("config")["cluster"], json!("prod"));
 }
 
+const LIST: &str =
+    "  - {id: pods, action: list_pods, with: {namespace: actions, deployment: relay}}\n";
+const RESTART: &str =
+    "  - {id: restart, action: rollout_restart, with: {namespace: actions, deployment: relay}}\n";
+const SCALE: &str = "  - {id: scale, action: scale_deployment, with: {namespace: actions, deployment: relay, replicas: 4}}\n";
 const CORDON: &str = "  - {id: cordon, action: cordon, with: {nodes: [one, two]}}\n";
 
 async fn two_nodes(plane: &ControlPlane, second_is_cordoned: bool) {
@@ -97,7 +105,7 @@ async fn uncordon_undone(plane: Arc<ControlPlane>) {
 
     two_nodes(&plane, true).await;
     run(&plane, SPACE, &book(&format!("{uncordon}{UNDO}"))).await.is(State::RolledBack);
-    assert_eq!(cordons(&plane).await.map(|(cordoned, _)| cordoned), [false, true]);
+    assert_eq!(cordons(&plane).await, [(false, false), (true, false)]);
 }
 
 async fn list_pods(plane: Arc<ControlPlane>) {
@@ -108,9 +116,7 @@ async fn list_pods(plane: Arc<ControlPlane>) {
     let mut stranger = pod("stranger");
     stranger["metadata"]["labels"] = json!({"app": "relay-like"});
     plane.create::<Pod>(SPACE, stranger).await;
-    let text =
-        book("  - {id: pods, action: list_pods, with: {namespace: actions, deployment: relay}}\n");
-    let ended = run(&plane, SPACE, &text).await.succeeded();
+    let ended = run(&plane, SPACE, &book(LIST)).await.succeeded();
     let output = ended.output("pods");
     assert_eq!(output["count"], json!(2));
     assert_eq!(output["nodes"], json!(["one"]));
@@ -123,10 +129,7 @@ async fn rollout_restart(plane: Arc<ControlPlane>) {
     plane.node("one", json!({})).await;
     plane.deployment(SPACE, "relay", 3, json!({})).await;
     let before = names(&plane).await;
-    let text = book(
-        "  - {id: restart, action: rollout_restart, with: {namespace: actions, deployment: relay}}\n",
-    );
-    let ended = run(&plane, SPACE, &text).await.succeeded();
+    let ended = run(&plane, SPACE, &book(RESTART)).await.succeeded();
     let deployment = plane.api::<Deployment>(SPACE).get("relay").await.unwrap();
     let annotations = deployment.spec.template.metadata.unwrap().annotations.unwrap();
     let written = &annotations["kubectl.kubernetes.io/restartedAt"];
@@ -141,23 +144,59 @@ async fn scale_up_and_back(plane: Arc<ControlPlane>) {
         plane.node(name, json!({})).await;
     }
     plane.deployment(SPACE, "relay", 2, one_a_node("relay")).await;
-    let before = names(&plane).await;
-    let scale = "  - {id: scale, action: scale_deployment, with: {namespace: actions, deployment: relay, replicas: 4}}\n";
-    let ended = run(&plane, SPACE, &book(scale)).await.succeeded();
+    let ended = run(&plane, SPACE, &book(SCALE)).await.succeeded();
     assert_eq!(ended.output("scale")["before"]["replicas"], json!(2));
     assert_eq!(ended.output("scale")["new_pods"].as_array().unwrap().len(), 2);
     plane.until_ready(SPACE, "relay", 4).await;
 
-    let again = scale.replace("replicas: 4", "replicas: 2");
+    let again = SCALE.replace("replicas: 4", "replicas: 2");
     run(&plane, SPACE, &book(&again)).await.succeeded();
     plane.until_ready(SPACE, "relay", 2).await;
+}
 
-    let before_undo = names(&plane).await;
-    let undone = book(&format!("{scale}{UNDO}"));
+/// Left to itself, Kubernetes would take those away that share a node, which are the old ones here.
+async fn scale_up_undone(plane: Arc<ControlPlane>) {
+    plane.namespace(SPACE).await;
+    plane.node("one", json!({})).await;
+    plane.deployment(SPACE, "relay", 2, json!({})).await;
+    let before = names(&plane).await;
+    plane.close(true).await;
+    for name in ["two", "three"] {
+        plane.node(name, json!({})).await;
+    }
+    let undone = book(&format!("{SCALE}{UNDO}"));
     run(&plane, SPACE, &undone).await.is(State::RolledBack);
     plane.until_ready(SPACE, "relay", 2).await;
-    assert_eq!(names(&plane).await, before_undo, "the pods that stood before are kept");
-    assert_eq!(before.len(), 2);
+    assert_eq!(names(&plane).await, before, "the pods that stood before are kept");
+    no_marks(&plane).await;
+}
+
+async fn scale_down_undone(plane: Arc<ControlPlane>) {
+    plane.namespace(SPACE).await;
+    plane.node("one", json!({})).await;
+    plane.deployment(SPACE, "relay", 3, json!({})).await;
+    let before = names(&plane).await;
+    let keep = "replicas: 1, keep: ['{{ pods.pods | last }}']";
+    let down = format!("{LIST}{}", SCALE.replace("replicas: 4", keep));
+    run(&plane, SPACE, &book(&format!("{down}{UNDO}"))).await.is(State::RolledBack);
+    plane.until_ready(SPACE, "relay", 3).await;
+    let after = names(&plane).await;
+    let kept: Vec<&String> = before.intersection(&after).collect();
+    assert_eq!(kept, [before.last().unwrap()], "two are new");
+    no_marks(&plane).await;
+}
+
+async fn not_undone(plane: Arc<ControlPlane>) {
+    plane.namespace(SPACE).await;
+    plane.node("one", json!({})).await;
+    plane.deployment(SPACE, "relay", 2, json!({})).await;
+    let text = book(&format!("{RESTART}{LIST}{DELETE}{UNDO}"));
+    let ended = run(&plane, SPACE, &text).await.is(State::RolledBack);
+    let said = ended.lines().join("\n");
+    assert!(said.contains("2 deleted pods cannot be brought back: relay-"), "{said}");
+    let kept = "deployment actions/relay keeps its new pods: a restart cannot be undone";
+    assert!(said.contains(kept), "{said}");
+    plane.until_ready(SPACE, "relay", 2).await;
 }
 
 async fn scale_keeping(plane: Arc<ControlPlane>) {
@@ -181,21 +220,25 @@ async fn scale_keeping(plane: Arc<ControlPlane>) {
         .collect();
     assert_eq!(kept, new);
     assert!(old.is_disjoint(&kept));
+    no_marks(&plane).await;
+}
+
+/// That no pod carries the deletion cost by which it was kept.
+async fn no_marks(plane: &ControlPlane) {
     for pod in plane.pods(SPACE, "relay").await {
         let cost = pod.annotations().get("controller.kubernetes.io/pod-deletion-cost");
         assert_eq!(cost, None, "{}", pod.name_any());
     }
 }
 
-const DELETE: &str = "  - {id: pods, action: list_pods, with: {namespace: actions, deployment: relay}}\n  \
-                        - {id: delete, action: delete_pods, with: {pods: '{{ pods.pods }}'}}\n";
+const DELETE: &str = "  - {id: delete, action: delete_pods, with: {pods: '{{ pods.pods }}'}}\n";
 
 async fn delete_pods(plane: Arc<ControlPlane>) {
     plane.namespace(SPACE).await;
     plane.node("one", json!({})).await;
     plane.deployment(SPACE, "relay", 2, json!({})).await;
     let before = names(&plane).await;
-    let ended = run(&plane, SPACE, &book(DELETE)).await.succeeded();
+    let ended = run(&plane, SPACE, &book(&format!("{LIST}{DELETE}"))).await.succeeded();
     assert_eq!(ended.output("delete")["deleted"].as_array().unwrap().len(), 2);
     plane.until_ready(SPACE, "relay", 2).await;
     assert!(before.is_disjoint(&names(&plane).await));
@@ -205,10 +248,10 @@ async fn evict(plane: Arc<ControlPlane>) {
     plane.namespace(SPACE).await;
     plane.node("one", json!({})).await;
     plane.deployment(SPACE, "relay", 3, json!({})).await;
-    budget(&plane, json!({"maxUnavailable": 1})).await;
+    budget(&plane, SPACE, json!({"maxUnavailable": 1})).await;
     let before = names(&plane).await;
     let evict = DELETE.replace("pods.pods }}'", "pods.pods }}', evict: true");
-    let ended = run(&plane, SPACE, &book(&evict)).await.succeeded();
+    let ended = run(&plane, SPACE, &book(&format!("{LIST}{evict}"))).await.succeeded();
     assert_eq!(ended.output("delete")["deleted"].as_array().unwrap().len(), 3);
     plane.until_ready(SPACE, "relay", 3).await;
     assert!(before.is_disjoint(&names(&plane).await));
@@ -238,12 +281,12 @@ async fn wait_pods(plane: Arc<ControlPlane>) {
 }
 
 /// A disruption budget for the pods of `relay` that the controller has taken note of.
-pub(crate) async fn budget(plane: &ControlPlane, spec: serde_json::Value) {
+pub(crate) async fn budget(plane: &ControlPlane, namespace: &str, spec: serde_json::Value) {
     let mut spec = spec;
     spec["selector"] = json!({"matchLabels": {"app": "relay"}});
     let budget = json!({"metadata": {"name": "relay-budget"}, "spec": spec});
-    plane.create::<PodDisruptionBudget>(SPACE, budget).await;
-    let budgets = plane.api::<PodDisruptionBudget>(SPACE);
+    plane.create::<PodDisruptionBudget>(namespace, budget).await;
+    let budgets = plane.api::<PodDisruptionBudget>(namespace);
     until("the budget's status", async || {
         let budget = budgets.get("relay-budget").await.unwrap();
         budget.status.is_some_and(|status| status.observed_generation == budget.metadata.generation)

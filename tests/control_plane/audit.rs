@@ -7,7 +7,7 @@ use kube::{Api, api::PostParams};
 use rafay_relay_sop::simulator::Call;
 use serde::Deserialize;
 
-use crate::{accounts::Account, fixture::ControlPlane};
+use crate::{accounts::Account, cluster::until, fixture::ControlPlane};
 
 /// How often the log is looked at for what must come.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -74,7 +74,19 @@ pub(crate) async fn answered(plane: &ControlPlane, account: &Account, code: u16)
     events.iter().filter(so).map(Event::operation).collect()
 }
 
-/// The same of the simulator's record.
+/// Waits until the account watches each of these resources.
+pub(crate) async fn watching(plane: &ControlPlane, account: &Account, resources: &[&str]) {
+    let is_watched = |events: &[Event], resource: &str| {
+        events.iter().any(|event| event.verb == "watch" && event.object_ref.resource == resource)
+    };
+    until("the watches", async || {
+        let events = read(plane, account);
+        resources.iter().all(|resource| is_watched(&events, resource))
+    })
+    .await;
+}
+
+/// What [`mutations`] are of the simulator's record.
 pub(crate) fn simulated(calls: &[Call]) -> Vec<String> {
     let changes = |call: &&Call| {
         call.service == "kubernetes" && call.mutating && (200..300).contains(&call.status)

@@ -115,6 +115,15 @@ impl ControlPlane {
         node
     }
 
+    /// Cordons every node, if it is said.
+    pub(crate) async fn close(&self, closed: bool) {
+        let nodes = Api::<Node>::all(self.client.clone());
+        let cordon = Patch::Merge(json!({"spec": {"unschedulable": closed}}));
+        for node in nodes.list(&ListParams::default()).await.unwrap() {
+            nodes.patch(&node.name_any(), &PatchParams::default(), &cordon).await.unwrap();
+        }
+    }
+
     /// Lets a node say whether it is Ready.
     pub(crate) async fn node_condition(&self, name: &str, ready: &str) {
         let room = json!({"cpu": "4", "memory": "16Gi", "pods": "50"});

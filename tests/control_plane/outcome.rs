@@ -30,7 +30,7 @@ pub(crate) const NAMESPACE: &str = "rafay-core";
 
 /// A boot of 40 s takes little more than one, and a time-out of 15 min is still far longer than anything that the real
 /// control plane does at its own pace.
-const SPEED: &str = "30";
+pub(crate) const SPEED: &str = "30";
 
 /// A run of the program.
 pub(crate) struct Errand {
@@ -88,13 +88,13 @@ impl Outcome {
         plane.namespace(NAMESPACE).await;
         let simulate = over(plane);
         settled(plane).await;
-        let grant = Grant::for_runbook(&errand.book).everywhere();
+        let grant = Grant::for_runbook(&errand.book);
         let account = Account::new(plane, NAMESPACE, "relay-sop", grant).await;
         let folder = tempfile::tempdir().unwrap();
         let before = simulate.state().await;
         let names = Names::of(&before);
         let mut command = errand.command(&simulate, folder.path());
-        let ended = Program::of(command.env("KUBECONFIG", &account.kubeconfig));
+        let ended = Program::beside(command.env("KUBECONFIG", &account.kubeconfig)).await;
         let ended = ended.ends_with(errand.code);
         settled(plane).await;
         Self {
@@ -113,7 +113,7 @@ impl Outcome {
         let folder = tempfile::tempdir().unwrap();
         let before = simulate.state().await;
         let names = Names::of(&before);
-        let ended = Program::of(&mut errand.command(&simulate, folder.path()));
+        let ended = Program::beside(&mut errand.command(&simulate, folder.path())).await;
         let ended = ended.ends_with(errand.code);
         let calls = simulate.calls().await;
         let of_account: Vec<_> =

@@ -9,7 +9,7 @@ use crate::{
     audit,
     fixture::ControlPlane,
     harness::{Test, test},
-    outcome::{BOOK, Errand, NAMESPACE, Outcome, over, rolled_back_book},
+    outcome::{BOOK, Errand, NAMESPACE, Outcome, SPEED, over, rolled_back_book},
     same::same,
     support::{Program, effective},
 };
@@ -27,6 +27,7 @@ pub(crate) fn tests() -> Vec<Test> {
         }),
         test("relay_scale::is_rolled_back_as_in_the_simulator", rolled_back_alike),
         test("relay_scale::stops_without_its_permissions", stops_without_permissions),
+        test("relay_scale::is_resumed_once_it_may_go_on", is_resumed_once_permitted),
     ]
 }
 
@@ -58,7 +59,36 @@ async fn stops_without_permissions(plane: Arc<ControlPlane>) {
     let account = Account::new(&plane, NAMESPACE, "nobody", Grant::default()).await;
     let folder = tempfile::tempdir().unwrap();
     let mut command = Errand::of(BOOK).command(&simulate, folder.path());
-    let ended = Program::of(command.env("KUBECONFIG", &account.kubeconfig)).ends_with(1);
+    let ended = Program::beside(command.env("KUBECONFIG", &account.kubeconfig)).await.ends_with(1);
     assert!(ended.stdout.contains("forbidden"), "{}\n{}", ended.stdout, ended.stderr);
     assert_eq!(effective(&simulate.calls().await), [""; 0]);
+}
+
+/// Somebody has forgotten one verb, and it comes to light where there is no way back any more.
+async fn is_resumed_once_permitted(plane: Arc<ControlPlane>) {
+    plane.namespace(NAMESPACE).await;
+    let simulate = over(&plane);
+    let lacking = Grant::for_runbook(BOOK).without("delete", "pods");
+    let account = Account::new(&plane, NAMESPACE, "relay-sop", lacking).await;
+    let folder = tempfile::tempdir().unwrap();
+    let errand = Errand::of(BOOK);
+    let mut command = errand.command(&simulate, folder.path());
+    let stopped = Program::beside(command.env("KUBECONFIG", &account.kubeconfig)).await;
+    let stopped = stopped.ends_with(4);
+    let words = [r#"cannot delete resource "pods""#, "runs resume "];
+    for words in words {
+        assert!(stopped.stderr.contains(words), "{}", stopped.stderr);
+    }
+    let before = effective(&simulate.calls().await);
+
+    account.regrant(&plane, Grant::for_runbook(BOOK), ("delete", "pods")).await;
+    let mut command = simulate.program(folder.path());
+    command.env("KUBECONFIG", &account.kubeconfig);
+    command.args(["runs", "resume", "--last", "--yes", "--speed", SPEED]);
+    let resumed = Program::beside(&mut command).await.ends_with(0);
+    let done_again = "Starting step: Scale nodegroup to 2X its current count";
+    assert!(!resumed.stdout.contains(done_again), "{}", resumed.stdout);
+    let protections = ["autoscaling:SetInstanceProtection"; 2];
+    assert_eq!(effective(&simulate.calls().await)[before.len()..], protections);
+    plane.until_ready(NAMESPACE, "rafay-relay", 3).await;
 }

@@ -88,7 +88,7 @@ impl World {
 
     /// A ServiceAccount that may do what the runbook needs.
     pub(crate) async fn service_account(&self, book: &str) -> accounts::Account {
-        let grant = Grant::for_runbook(book).everywhere();
+        let grant = Grant::for_runbook(book);
         accounts::Account::new(&self.plane, NAMESPACE, "relay-sop", grant).await
     }
 
