@@ -10,10 +10,12 @@ use rafay_relay_sop::{
         aws::{Reader, Scaling, UpdateStatus},
     },
 };
+use serde_json::json;
 
 use super::{
     Moto, REGION,
     account::{Account, Sizes, group_name},
+    record::Record,
 };
 use crate::harness::{Test, test};
 
@@ -93,10 +95,15 @@ async fn update_nodegroup_config(moto: Arc<Moto>) {
     account.bare_nodegroup("relay", &[], Sizes(1, 3, 3)).await;
     let writer = platform(&moto).writer("token-1").aws(REGION).await.unwrap();
     let larger = Scaling { min: None, max: Some(6), desired: Some(6) };
+    let record = Record::start(&moto);
     let update = writer.update_nodegroup_config("prod", "relay", larger).await.unwrap();
     assert_eq!(update.status, UpdateStatus::Successful);
     assert!(!update.id.is_empty() && update.errors.is_empty() && update.created_at.is_some());
     assert_eq!(account.sizes("relay").await, Sizes(1, 6, 6));
+    // EKS takes a repetition by its token; moto has no use for one.
+    let scaling = json!({"maxSize": 6, "desiredSize": 6});
+    let asked = json!({"clientRequestToken": "token-1", "scalingConfig": scaling});
+    assert_eq!(record.updates(), [asked]);
 
     let error = writer.update_nodegroup_config("prod", "another", larger).await.unwrap_err();
     assert_eq!(error.class(), Class::NotFound);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::Moto;
 
@@ -40,6 +41,13 @@ impl Record {
         parameters.filter(|call| call.get("Action").is_some_and(|name| name == action)).collect()
     }
 
+    /// What EKS was asked to change of a nodegroup, in order.
+    pub(crate) fn updates(&self) -> Vec<Value> {
+        let entries = self.entries();
+        let updates = entries.iter().filter(|entry| entry.is_update());
+        updates.map(|entry| serde_json::from_slice(&entry.body()).unwrap()).collect()
+    }
+
     /// What changes something, in order: the name of the call.
     pub(crate) fn changes(&self) -> Vec<String> {
         self.entries().iter().filter_map(Entry::change).collect()
@@ -58,17 +66,24 @@ impl Entry {
         self.headers.values().any(|value| value.contains(PROGRAM))
     }
 
-    fn parameters(&self) -> BTreeMap<String, String> {
-        let body = if self.body_encoded {
+    fn body(&self) -> Vec<u8> {
+        if self.body_encoded {
             aws_smithy_types::base64::decode(&self.body).unwrap()
         } else {
             self.body.clone().into_bytes()
-        };
-        url::form_urlencoded::parse(&body).into_owned().collect()
+        }
+    }
+
+    fn parameters(&self) -> BTreeMap<String, String> {
+        url::form_urlencoded::parse(&self.body()).into_owned().collect()
+    }
+
+    fn is_update(&self) -> bool {
+        self.url.ends_with("/update-config") && self.method == "POST"
     }
 
     fn change(&self) -> Option<String> {
-        if self.url.ends_with("/update-config") && self.method == "POST" {
+        if self.is_update() {
             return Some("UpdateNodegroupConfig".into());
         }
         let action = self.parameters().remove("Action")?;
