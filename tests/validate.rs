@@ -275,6 +275,7 @@ async fn the_service_checks_a_text_and_forgets_it() {
     assert_eq!(code, 200);
     let (code, answer) = post_text(&serve, "", "a".repeat(2_000_000)).await;
     assert_eq!((code, &answer["status"]), (413, &"error".into()));
+    // It says that the connection ends, for this one goes over another.
     let (code, _) = post_text(&serve, "?nmae=x", GOOD).await;
     assert_eq!(code, 400);
 
