@@ -16,6 +16,7 @@ use store::Store;
 use write::Writer;
 
 pub(crate) mod api;
+mod budget;
 pub(crate) mod controllers;
 mod failure;
 mod kinds;

@@ -21,6 +21,7 @@ use view::View;
 
 mod change;
 pub(crate) mod discovery;
+mod eviction;
 mod openapi;
 mod read;
 mod subresource;
@@ -177,7 +178,7 @@ fn dispatch(
             change::create(writer, target, request::body(incoming)?)
         }
         ("create", Some("eviction")) => {
-            subresource::evict(writer, target, query, &request::body(incoming)?)
+            eviction::evict(writer, target, query, &request::body(incoming)?)
         }
         ("create", Some("binding")) => subresource::bind(writer, target, &request::body(incoming)?),
         ("update" | "patch", Some("scale")) => subresource::write_scale(writer, target, incoming),

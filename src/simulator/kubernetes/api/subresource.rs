@@ -1,4 +1,5 @@
-//! The subresources that are more than a part of their object: scale, eviction and binding.
+//! The subresources that are more than a part of their object: scale, binding and the log. Eviction
+//! has a room of its own.
 
 use axum::http::{StatusCode, header};
 use serde_json::{Value, json};
@@ -6,17 +7,14 @@ use serde_json::{Value, json};
 use crate::simulator::front::Incoming;
 use crate::simulator::kubernetes::failure::{Cause, Failure};
 use crate::simulator::kubernetes::object::{
-    is_terminating, is_true, list, map, name, namespace, number, put, text, time, uid, version,
+    list, map, name, namespace, number, put, text, uid, version,
 };
 use crate::simulator::kubernetes::patch::{self, PatchType};
 use crate::simulator::kubernetes::request::{self, Target};
-use crate::simulator::kubernetes::resources::{BUDGETS, PODS, Resource};
-use crate::simulator::kubernetes::selectors::selects;
-use crate::simulator::kubernetes::store::Store;
+use crate::simulator::kubernetes::resources::{PODS, Resource};
 use crate::simulator::kubernetes::write::{Part, Writer};
 
-use super::change::{Outcome, asks_dry_run, deletion};
-use crate::simulator::kubernetes::request::Query;
+use super::change::Outcome;
 
 /// What a Scale calls itself when it is refused.
 static SCALE: Resource = Resource {
@@ -138,7 +136,7 @@ pub(crate) fn bind(
     Ok(Outcome { status: StatusCode::CREATED, changed: written.changed, body: success() })
 }
 
-fn success() -> Value {
+pub(super) fn success() -> Value {
     json!({
         "kind": "Status",
         "apiVersion": "v1",
@@ -146,94 +144,6 @@ fn success() -> Value {
         "status": "Success",
         "code": 201,
     })
-}
-
-/// Evicts a pod: deletes it, if the disruption budgets over it allow that.
-pub(crate) fn evict(
-    writer: &mut Writer<'_>,
-    target: &Target,
-    query: &Query,
-    eviction: &Value,
-) -> Result<Outcome, Failure> {
-    let (space, called) = (target.space(), target.name());
-    if !name(eviction).is_empty() && name(eviction) != called {
-        let message = "name in URL does not match name in Eviction object";
-        return Err(Failure::bad_request(message));
-    }
-    let options = eviction.get("deleteOptions").cloned().unwrap_or(Value::Null);
-    let deletion = deletion(query, &options)?;
-    writer.dry_run |= asks_dry_run(query, &options);
-    let pod = writer
-        .store
-        .get(&PODS, space, called)
-        .cloned()
-        .ok_or_else(|| Failure::not_found(&PODS, called))?;
-    if !ignores_budgets(&pod)
-        && let Some(budget) = budget_of(writer.store, &pod)?
-    {
-        consume(writer, &budget, &pod)?;
-    }
-    let written = writer.delete(&PODS, space, called, &deletion)?;
-    Ok(Outcome { status: StatusCode::CREATED, changed: written.changed, body: success() })
-}
-
-/// Pods that do not serve anybody need no budget.
-fn ignores_budgets(pod: &Value) -> bool {
-    is_terminating(pod) || matches!(text(pod, "/status/phase"), "Pending" | "Succeeded" | "Failed")
-}
-
-/// The one budget over a pod; its own name is returned, as budgets are few.
-fn budget_of(store: &Store, pod: &Value) -> Result<Option<Value>, Failure> {
-    let mut over: Vec<&Value> = store
-        .list(&BUDGETS, Some(namespace(pod)))
-        .map(AsRef::as_ref)
-        .filter(|budget| selects(budget.pointer("/spec/selector"), pod))
-        .collect();
-    if over.len() > 1 {
-        let message = "This pod has more than one PodDisruptionBudget, which the eviction \
-                       subresource does not support.";
-        return Err(Failure::new(500, "", message));
-    }
-    Ok(over.pop().cloned())
-}
-
-/// Takes one disruption from a budget, or says why there is none.
-fn consume(writer: &mut Writer<'_>, budget: &Value, pod: &Value) -> Result<(), Failure> {
-    let refusal = "Cannot evict pod as it would violate the pod's disruption budget.";
-    let count = |field: &str| number(budget, &format!("/status/{field}")).unwrap_or(0);
-    let generation = number(budget, "/metadata/generation").unwrap_or(0);
-    if count("observedGeneration") < generation {
-        let cause = format!(
-            "The disruption budget {} is still being processed by the server.",
-            name(budget)
-        );
-        return Err(Failure::budget(refusal, 10, &cause));
-    }
-    let unready = !is_true(pod, "Ready");
-    let always = text(budget, "/spec/unhealthyPodEvictionPolicy") == "AlwaysAllow";
-    let healthy_app =
-        count("currentHealthy") >= count("desiredHealthy") && count("desiredHealthy") > 0;
-    if unready && (always || healthy_app) {
-        return Ok(());
-    }
-    if count("disruptionsAllowed") <= 0 {
-        let cause = format!(
-            "The disruption budget {} needs {} healthy pods and has {} currently",
-            name(budget),
-            count("desiredHealthy"),
-            count("currentHealthy")
-        );
-        return Err(Failure::budget(refusal, 0, &cause));
-    }
-    let (now, called) = (writer.now, name(pod).to_owned());
-    writer.update(&BUDGETS, namespace(budget), name(budget), Part::Whole, |budget| {
-        let mut budget = budget.clone();
-        let left = number(&budget, "/status/disruptionsAllowed").unwrap_or(1) - 1;
-        put(&mut budget, &["status", "disruptionsAllowed"], left);
-        put(&mut budget, &["status", "disruptedPods", &called], time(now));
-        Ok(budget)
-    })?;
-    Ok(())
 }
 
 /// The logs of a simulated container.

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::simulator::kubernetes::budget;
 use crate::simulator::kubernetes::object::{
-    controller, is_terminating, is_true, map, moment, name, namespace, number, put, set_condition,
-    text,
+    controller, is_terminating, is_true, map, moment, name, namespace, number, put, text,
 };
 use crate::simulator::kubernetes::resources::{BUDGETS, DEPLOYMENTS, PODS, REPLICA_SETS};
 use crate::simulator::kubernetes::selectors::selects;
@@ -61,19 +61,7 @@ fn reconcile(view: &View<'_>, plan: &mut Plan, budget: &Value) {
     } else {
         put(&mut reported, &["status", "disruptedPods"], disrupted);
     }
-    let (status, reason) = match allowed {
-        0 => ("False", "InsufficientPods"),
-        _ => ("True", "SufficientPods"),
-    };
-    let generation = number(budget, "/metadata/generation").unwrap_or(0);
-    let condition = json!({
-        "type": "DisruptionAllowed",
-        "status": status,
-        "reason": reason,
-        "message": "",
-        "observedGeneration": generation,
-    });
-    set_condition(&mut reported, condition, view.now);
+    budget::tell_whether_allowed(&mut reported, view.now);
     if reported != *budget {
         plan.update(&BUDGETS, reported);
     }
@@ -114,8 +102,8 @@ fn expectation(view: &View<'_>, budget: &Value, pods: &[&Value]) -> (i64, i64) {
             (expected, share(Some(limit), expected, Round::Up))
         }
         Some(limit) => (pods.len() as i64, limit.as_i64().unwrap_or(0)),
-        // One that says neither asks for one pod.
-        None => (pods.len() as i64, 1),
+        // One that says neither allows none to go, and does not say that any is missing.
+        None => (0, 0),
     }
 }
 

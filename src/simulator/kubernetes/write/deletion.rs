@@ -88,7 +88,8 @@ impl Writer<'_> {
     }
 }
 
-fn check_deletion(
+/// Whether the object is still the one that is meant.
+pub(crate) fn check_deletion(
     resource: &Resource,
     current: &Value,
     deletion: &Deletion,

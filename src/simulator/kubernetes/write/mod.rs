@@ -15,7 +15,7 @@ use super::resources::{NAMESPACES, NODES, Resource};
 use super::store::Store;
 
 use deletion::is_released;
-pub(crate) use deletion::{Deletion, Propagation};
+pub(crate) use deletion::{Deletion, Propagation, check_deletion};
 
 mod deletion;
 
