@@ -162,7 +162,8 @@ async fn a_watch_tells_what_happened_since() {
     maps.patch("a", &PatchParams::default(), &unlabel).await.unwrap();
     maps.delete("before", &DeleteParams::default()).await.unwrap();
 
-    let selected = WatchParams::default().labels("watched=yes").timeout(1);
+    // Its last bookmark comes two seconds before its end.
+    let selected = WatchParams::default().labels("watched=yes").timeout(3);
     let events: Vec<WatchEvent<ConfigMap>> =
         maps.watch(&selected, &since).await.unwrap().try_collect().await.unwrap();
     let told: Vec<String> = events

@@ -30,6 +30,9 @@ const LONGEST: Duration = Duration::from_secs(45 * 60);
 /// How often a quiet watch gets a bookmark. An API server sends one a minute.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(20);
 
+/// How long before its end a watch gets its last bookmark, so that the next one need not go far back.
+const LAST_BOOKMARK: Duration = Duration::from_secs(2);
+
 struct Watch {
     server: Arc<ApiServer>,
     target: Target,
@@ -41,7 +44,7 @@ struct Watch {
     news: Receiver<u64>,
     wire: Wire,
     end: Instant,
-    next_bookmark: Instant,
+    next_bookmark: Option<Instant>,
     /// What is to be sent before any change.
     first: String,
     over: bool,
@@ -66,17 +69,15 @@ pub(crate) fn body(
     let from_now = given.is_empty() || given == "0" || query.flag("sendInitialEvents");
     let seen = if from_now { store.version() } else { parse_version(given)? };
     let now = Instant::now();
+    let longest = query.number("timeoutSeconds").map_or(LONGEST, Duration::from_secs).min(LONGEST);
     let mut watch = Watch {
         server: Arc::clone(server),
         bookmarks: query.flag("allowWatchBookmarks"),
         seen,
         news: store.subscribe(),
         wire,
-        end: now
-            + query
-                .number("timeoutSeconds")
-                .map_or(LONGEST, |seconds| Duration::from_secs(seconds).min(LONGEST)),
-        next_bookmark: now + BOOKMARK_EVERY,
+        end: now + longest,
+        next_bookmark: next_bookmark(now, now + longest),
         first: String::new(),
         over: false,
         target,
@@ -88,6 +89,12 @@ pub(crate) fn body(
     }
     drop(store);
     Ok(Body::from_stream(stream::unfold(watch, Watch::next)))
+}
+
+/// When the next bookmark is due, if there is to be one before the watch's end.
+fn next_bookmark(now: Instant, end: Instant) -> Option<Instant> {
+    let last = end.checked_sub(LAST_BOOKMARK)?;
+    (last > now).then(|| last.min(now + BOOKMARK_EVERY))
 }
 
 impl Watch {
@@ -125,7 +132,7 @@ impl Watch {
             if self.over {
                 break;
             }
-            let wake = self.end.min(self.next_bookmark);
+            let wake = self.next_bookmark.unwrap_or(self.end);
             tokio::select! {
                 news = self.news.changed() => self.over = news.is_err(),
                 () = tokio::time::sleep_until(wake) => {}
@@ -142,8 +149,8 @@ impl Watch {
     fn be_punctual(&mut self, lines: &mut String) {
         let now = Instant::now();
         self.over = now >= self.end;
-        if now >= self.next_bookmark || self.over {
-            self.next_bookmark = now + BOOKMARK_EVERY;
+        if self.next_bookmark.is_some_and(|due| now >= due) {
+            self.next_bookmark = next_bookmark(now, self.end);
             if self.bookmarks {
                 self.bookmark(lines, self.bookmark_metadata());
             }

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::simulator::kubernetes::object::{
-    condition, flag, is_terminating, list, name, number, put, text, uid,
+    condition, flag, is_terminating, list, name, number, put, text, time, uid,
 };
 use crate::simulator::kubernetes::resources::{NODES, PODS};
 
@@ -23,7 +24,7 @@ const ORPHANED_FOR: Duration = Duration::from_secs(40);
 pub(super) fn plan(view: &View<'_>, memory: &mut Memory) -> Plan {
     let mut plan = Plan::default();
     for node in view.store.list(&NODES, None) {
-        let wanted = wanted_taints(node);
+        let wanted = wanted_taints(node, view.now);
         let standing = list(node, "/spec/taints");
         if !same_taints(&wanted, standing) {
             let mut tainted = Value::clone(node);
@@ -46,13 +47,18 @@ pub(super) fn plan(view: &View<'_>, memory: &mut Memory) -> Plan {
 }
 
 /// The node's taints with ours as its conditions and its cordon want them.
-fn wanted_taints(node: &Value) -> Vec<Value> {
-    let mut taints: Vec<Value> = list(node, "/spec/taints")
+fn wanted_taints(node: &Value, now: Timestamp) -> Vec<Value> {
+    let standing = list(node, "/spec/taints");
+    let mut taints: Vec<Value> = standing
         .iter()
         .filter(|taint| ![NOT_READY, UNREACHABLE, UNSCHEDULABLE].contains(&text(taint, "/key")))
         .cloned()
         .collect();
-    let mut add = |key: &str, effect: &str| taints.push(json!({"key": key, "effect": effect}));
+    let mut add = |key: &str, effect: &str| {
+        let new = json!({"key": key, "effect": effect, "timeAdded": time(now)});
+        let known = standing.iter().find(|taint| is_same_taint(taint, &new));
+        taints.push(known.unwrap_or(&new).clone());
+    };
     let ready = condition(node, "Ready").map(|condition| text(condition, "/status"));
     match ready {
         Some("True") => {}
@@ -72,11 +78,12 @@ fn wanted_taints(node: &Value) -> Vec<Value> {
 }
 
 fn same_taints(wanted: &[Value], standing: &[Value]) -> bool {
-    let same = |one: &Value, other: &Value| {
-        ["key", "effect", "value"].iter().all(|field| one.get(field) == other.get(field))
-    };
     wanted.len() == standing.len()
-        && wanted.iter().all(|taint| standing.iter().any(|other| same(taint, other)))
+        && wanted.iter().all(|taint| standing.iter().any(|other| is_same_taint(taint, other)))
+}
+
+fn is_same_taint(one: &Value, other: &Value) -> bool {
+    ["key", "effect", "value"].iter().all(|field| one.get(field) == other.get(field))
 }
 
 /// Deletes a pod whose node has a NoExecute taint that it does not tolerate, or no longer.

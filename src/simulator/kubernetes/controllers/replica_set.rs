@@ -34,8 +34,7 @@ fn reconcile(view: &View<'_>, memory: &mut Memory, plan: &mut Plan, set: &Value)
         if !claim(plan, set, pod) {
             continue;
         }
-        let finished = matches!(text(pod, "/status/phase"), "Succeeded" | "Failed");
-        match (is_terminating(pod), finished) {
+        match (is_terminating(pod), is_finished(pod)) {
             (true, false) => terminating += 1,
             (false, false) => active.push(&**pod),
             (_, true) => {}
@@ -46,6 +45,14 @@ fn reconcile(view: &View<'_>, memory: &mut Memory, plan: &mut Plan, set: &Value)
         resize(view, plan, set, &active, wanted);
     }
     report(view, memory, plan, set, &active, terminating);
+}
+
+fn is_finished(pod: &Value) -> bool {
+    matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")
+}
+
+fn is_active(pod: &Value) -> bool {
+    !is_terminating(pod) && !is_finished(pod)
 }
 
 /// Whether the pod is the set's; one that nobody manages is adopted, one that no longer fits is let
@@ -70,6 +77,7 @@ fn claim(plan: &mut Plan, set: &Value, pod: &Value) -> bool {
         owners.push(reference(set));
         put(&mut adopted, &["metadata", "ownerReferences"], owners);
         plan.update(&PODS, adopted);
+        return true;
     }
     owned
 }
@@ -124,7 +132,7 @@ fn related<'a>(view: &View<'a>, set: &Value) -> Vec<&'a Value> {
         .map(AsRef::as_ref)
         .filter(|pod: &&Value| {
             namespace(pod) == space
-                && !is_terminating(pod)
+                && is_active(pod)
                 && controller(pod).is_some_and(|owner| sets.contains(&text(owner, "/uid")))
         })
         .collect()

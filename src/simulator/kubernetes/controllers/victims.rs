@@ -6,11 +6,10 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::simulator::kubernetes::kinds::{DELETION_COST, parse_cost};
 use crate::simulator::kubernetes::object::{
     annotation, condition, is_true, list, moment, number, text, uid,
 };
-
-const COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 /// Sorts pods so that those to be given up stand first. `related` are the pods of the whole
 /// deployment, which say how crowded each node is.
@@ -57,7 +56,7 @@ fn phase(pod: &Value) -> u8 {
 
 /// The cost of giving up a pod; one that cannot be read counts as none.
 fn cost(pod: &Value) -> i32 {
-    annotation(pod, COST).and_then(|cost| cost.parse().ok()).unwrap_or(0)
+    annotation(pod, DELETION_COST).and_then(parse_cost).unwrap_or(0)
 }
 
 fn ready_since(pod: &Value) -> Option<Timestamp> {
@@ -124,7 +123,7 @@ mod tests {
             ]);
         }
         if let Some(cost) = sketch.cost {
-            pod["metadata"]["annotations"] = json!({COST: cost});
+            pod["metadata"]["annotations"] = json!({DELETION_COST: cost});
         }
         pod
     }

@@ -7,7 +7,7 @@ use super::object::{is_terminating, list, map, put, put_default, remove, text};
 use super::resources::Resource;
 use super::write::Part;
 
-pub(crate) use validate::{validate, validate_update};
+pub(crate) use validate::{DELETION_COST, parse_cost, validate, validate_update};
 
 mod validate;
 
@@ -25,10 +25,7 @@ pub(crate) fn set_defaults(resource: &Resource, object: &mut Value) {
             put_default(object, &["spec", "replicas"], 1);
             pod_defaults(object, &["spec", "template", "spec"]);
         }
-        "statefulsets" => {
-            put_default(object, &["spec", "replicas"], 1);
-            pod_defaults(object, &["spec", "template", "spec"]);
-        }
+        "statefulsets" => stateful_set_defaults(object),
         "daemonsets" => pod_defaults(object, &["spec", "template", "spec"]),
         "namespaces" => {
             // One that is going loses its finalizer when it is empty, and must not get it back.
@@ -55,6 +52,21 @@ fn deployment_defaults(object: &mut Value) {
         let rolling = ["spec", "strategy", "rollingUpdate"];
         put_default(object, &[&rolling[..], &["maxSurge"]].concat(), "25%");
         put_default(object, &[&rolling[..], &["maxUnavailable"]].concat(), "25%");
+    }
+    pod_defaults(object, &["spec", "template", "spec"]);
+}
+
+fn stateful_set_defaults(object: &mut Value) {
+    put_default(object, &["spec", "replicas"], 1);
+    put_default(object, &["spec", "revisionHistoryLimit"], 10);
+    put_default(object, &["spec", "podManagementPolicy"], "OrderedReady");
+    put_default(object, &["spec", "updateStrategy", "type"], "RollingUpdate");
+    if text(object, "/spec/updateStrategy/type") == "RollingUpdate" {
+        put_default(object, &["spec", "updateStrategy", "rollingUpdate", "partition"], 0);
+    }
+    for moment in ["whenDeleted", "whenScaled"] {
+        let path = ["spec", "persistentVolumeClaimRetentionPolicy", moment];
+        put_default(object, &path, "Retain");
     }
     pod_defaults(object, &["spec", "template", "spec"]);
 }
@@ -112,6 +124,9 @@ pub(crate) fn admit(resource: &Resource, object: &mut Value) {
         }
         "deployments" => put_default(object, &["status"], json!({})),
         "replicasets" => put_default(object, &["status"], json!({"replicas": 0})),
+        "statefulsets" => {
+            put_default(object, &["status"], json!({"replicas": 0, "availableReplicas": 0}));
+        }
         "poddisruptionbudgets" => {
             let counts = ["currentHealthy", "desiredHealthy", "disruptionsAllowed", "expectedPods"];
             for count in counts {

@@ -3,16 +3,27 @@
 use serde_json::Value;
 
 use crate::simulator::kubernetes::failure::Cause;
-use crate::simulator::kubernetes::object::{flag, list, number, remove, text};
+use crate::simulator::kubernetes::object::{flag, list, map, number, remove, text};
 use crate::simulator::kubernetes::resources::Resource;
 use crate::simulator::kubernetes::selectors::selects;
+
+/// The annotation that says what giving up a pod costs.
+pub(crate) const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 /// What is wrong with an object, by itself.
 pub(crate) fn validate(resource: &Resource, object: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
     validate_name(resource, object, &mut causes);
     match resource.plural {
-        "pods" => validate_pod(object, &["spec"], &mut causes),
+        "pods" => {
+            validate_cost(
+                object,
+                &["metadata", "annotations"],
+                "metadata.annotations",
+                &mut causes,
+            );
+            validate_pod(object, &["spec"], &mut causes);
+        }
         "deployments" | "replicasets" | "daemonsets" | "statefulsets" => {
             validate_workload(object, &mut causes);
         }
@@ -71,6 +82,25 @@ fn validate_pod(object: &Value, path: &[&str], causes: &mut Vec<Cause>) {
     }
 }
 
+/// Checks what the annotations at `path` say of the cost of giving up a pod.
+fn validate_cost(object: &Value, path: &[&str], field: &str, causes: &mut Vec<Cause>) {
+    let annotations = map(object, &format!("/{}", path.join("/")));
+    let Some(cost) = annotations.and_then(|all| all.get(DELETION_COST)) else {
+        return;
+    };
+    if cost.as_str().and_then(parse_cost).is_none() {
+        let field = format!("{field}[{DELETION_COST}]");
+        causes.push(Cause::invalid(&field, cost, "must be a 32bit integer"));
+    }
+}
+
+/// Reads the cost of giving up a pod, which is written without a plus sign or leading zeros.
+pub(crate) fn parse_cost(cost: &str) -> Option<i32> {
+    let well_begun =
+        cost == "0" || cost.starts_with(['-', '1', '2', '3', '4', '5', '6', '7', '8', '9']);
+    well_begun.then(|| cost.parse().ok()).flatten()
+}
+
 fn validate_workload(object: &Value, causes: &mut Vec<Cause>) {
     if let Some(replicas) = number(object, "/spec/replicas").filter(|replicas| *replicas < 0) {
         let message = "must be greater than or equal to 0";
@@ -86,6 +116,9 @@ fn validate_workload(object: &Value, causes: &mut Vec<Cause>) {
         let message = "`selector` does not match template `labels`";
         causes.push(Cause::invalid("spec.template.metadata.labels", labels, message));
     }
+    // The API server leaves `metadata` out of what it says here.
+    let annotations = ["spec", "template", "metadata", "annotations"];
+    validate_cost(object, &annotations, "spec.template.annotations", causes);
     validate_pod(object, &["spec", "template", "spec"], causes);
 }
 
