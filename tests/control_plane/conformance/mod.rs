@@ -12,7 +12,7 @@ use std::{fmt::Write as _, sync::Arc};
 
 use rafay_relay_sop::{
     clock::Clock,
-    simulator::{Options, Scenario, Simulator},
+    simulator::{ContainerFailure, FailingImage, Options, Scenario, Simulator},
 };
 use serde_json::Value;
 
@@ -52,7 +52,10 @@ pub(crate) fn tests() -> Vec<Test> {
         table!("rollouts"),
         table!("pods"),
         table!("budgets"),
+        table!("evictions"),
         table!("scheduling"),
+        table!("victims"),
+        table!("ours"),
     ]
 }
 
@@ -62,7 +65,7 @@ async fn compare(plane: &Arc<ControlPlane>, table: &str) {
     let real = Side::new(plane.client.clone()).perform(&table).await;
     let clock = Clock::scaled(SPEED).expect("twenty is a speed");
     let options = Options { clock, ..Options::default() };
-    let simulator = Simulator::start(Scenario::bare(), options).await.unwrap();
+    let simulator = Simulator::start(scenario(), options).await.unwrap();
     let url = simulator.kubernetes_url().as_str().parse().expect("a URL is a URI");
     let mut config = kube::Config::new(url);
     config.default_retry = false;
@@ -76,16 +79,35 @@ async fn compare(plane: &Arc<ControlPlane>, table: &str) {
     assert!(report.is_empty(), "the simulator differs from Kubernetes:\n{report}");
 }
 
+/// Where pods fail by their image as on the other side by the label `plays` (`stages.yaml`): a table gives both.
+fn scenario() -> Scenario {
+    let failing = |image: &str, failure| FailingImage { image: image.into(), failure, times: None };
+    Scenario {
+        failing_images: vec![
+            failing("missing-image", ContainerFailure::ImagePull),
+            failing("crash-loop", ContainerFailure::CrashLoop),
+            failing("never-ready", ContainerFailure::NeverReady),
+        ],
+        ..Scenario::bare()
+    }
+}
+
 /// Adds to the report what is wrong with a pair of answers.
 fn judge(call: &Call, real: &Answer, simulated: &Answer, report: &mut String) {
+    let sides = [("Kubernetes", real), ("the simulator", simulated)];
     let Some(name) = &call.name else {
-        for (side, answer) in [("Kubernetes", real), ("the simulator", simulated)] {
-            if !answer.is_well() {
-                let _ = writeln!(report, "- {call:?}: {side} answers {}", answer.said());
-            }
+        for (side, answer) in sides.into_iter().filter(|(_, answer)| !answer.is_well()) {
+            let _ = writeln!(report, "- {call:?}: {side} answers {}", answer.said());
         }
         return;
     };
+    if real.is_late() || simulated.is_late() {
+        // Nothing can be compared, least of all two that never came to it.
+        for (side, answer) in sides.into_iter().filter(|(_, answer)| answer.is_late()) {
+            let _ = writeln!(report, "- {name}: {side} never came to it: {}", answer.said());
+        }
+        return;
+    }
     let mut differences = Vec::new();
     if real.status != simulated.status {
         let said = format!("{} / {}", real.status, simulated.status);
@@ -93,17 +115,22 @@ fn judge(call: &Call, real: &Answer, simulated: &Answer, report: &mut String) {
     }
     differ("", &real.shown, &simulated.shown, &mut differences);
     for part in call.known.keys() {
-        if !differences.iter().any(|(path, _)| path.starts_with(part)) {
+        if !differences.iter().any(|(path, _)| is_within(path, part)) {
             let _ = writeln!(report, "- {name}: {part} is the same now; drop it from `known`");
         }
     }
-    differences.retain(|(path, _)| !call.known.keys().any(|part| path.starts_with(part)));
+    differences.retain(|(path, _)| !call.known.keys().any(|part| is_within(path, part)));
     if !differences.is_empty() {
         let _ = writeln!(report, "- {name} (Kubernetes / the simulator)");
     }
     for (path, said) in differences {
         let _ = writeln!(report, "    {path}: {said}");
     }
+}
+
+/// Whether a path is that of a part, or leads on from it.
+fn is_within(path: &str, part: &str) -> bool {
+    path.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn differ(path: &str, real: &Value, simulated: &Value, differences: &mut Vec<(String, String)>) {

@@ -30,6 +30,9 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    /// No API server answers so.
+    const LATE: u16 = 0;
+
     pub(super) fn is_well(&self) -> bool {
         (200..300).contains(&self.status)
     }
@@ -38,9 +41,13 @@ impl Answer {
         format!("{} {}", self.status, cut(&self.shown))
     }
 
-    /// What was waited for did not come; no API server answers 0.
+    /// Whether what was waited for did not come.
+    pub(super) fn is_late(&self) -> bool {
+        self.status == Self::LATE
+    }
+
     fn late(last: Value) -> Self {
-        Self { status: 0, shown: last }
+        Self { status: Self::LATE, shown: last }
     }
 }
 
@@ -173,7 +180,7 @@ fn whole_path(path: &str) -> String {
     let plural = path.split(['/', '?']).next().expect("splitting gives one part at least");
     let inside = match plural {
         "nodes" | "namespaces" => return format!("/api/v1/{path}"),
-        "deployments" | "replicasets" => "apis/apps/v1",
+        "deployments" | "replicasets" | "statefulsets" | "daemonsets" => "apis/apps/v1",
         "poddisruptionbudgets" => "apis/policy/v1",
         "horizontalpodautoscalers" => "apis/autoscaling/v2",
         "leases" => "apis/coordination.k8s.io/v1",
