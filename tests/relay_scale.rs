@@ -1,6 +1,9 @@
 //! The whole procedure, in one world after another: what must be true afterwards, whatever the world was like.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use rafay_relay_sop::{
     journal,
@@ -211,6 +214,40 @@ async fn a_relay_pod_that_finds_a_place_elsewhere_is_noticed_while_there_is_a_wa
     let after = world.simulator.state().await.unwrap();
     assert_eq!(groups(&after), groups(&before), "protections too");
     assert_eq!(cordoned(&after), cordoned(&before));
+}
+
+/// Who rolls back from the end has every relay pod on a node that is to go, and perhaps no disruption budget.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_from_the_end_leaves_the_relay_in_service() {
+    let mut scenario = world(3, 3, Spread::Required);
+    // Long enough to be seen.
+    scenario.times.pod_start = Duration::from_secs(60);
+    let world = World::of(scenario).await;
+    let before = world.simulator.state().await.unwrap();
+    let doubt = "\n  - {id: doubt, action: assert, with: {that: \"{{ new_relay.count == 0 }}\", message: not today}}\n";
+    let book = format!("{BOOK}{doubt}");
+    let mut least = usize::MAX;
+    let ended = {
+        let run = world.run_with(&book, json!({}));
+        tokio::pin!(run);
+        loop {
+            tokio::select! {
+                ended = &mut run => break ended,
+                state = world.simulator.state() => least = least.min(serving(&state.unwrap())),
+            }
+        }
+    };
+    let ended = ended.is(journal::State::RolledBack);
+    assert!(ended.error().contains("not today"), "{}", ended.error());
+    assert_eq!(least, 2, "relay pods that served at the worst moment");
+    let after = world.simulator.state().await.unwrap();
+    assert_eq!(groups(&after), groups(&before));
+    assert_eq!(serving(&after), 3);
+}
+
+fn serving(state: &State) -> usize {
+    let relay = state.pods.values().filter(|pod| pod.app.as_deref() == Some("rafay-relay"));
+    relay.filter(|pod| pod.ready && !pod.terminating).count()
 }
 
 /// The nodegroups without how often they were changed.

@@ -36,6 +36,10 @@ const ASK_AGAIN: Duration = Duration::from_secs(5);
 /// they are gone and whatever controls them has as many Ready pods elsewhere as it had before. `homeless` says how many pods of each
 /// workload had no node before these came: nobody is owed another place for them.
 ///
+/// A workload may have all its pods here, and no disruption budget. So only a quarter of its Ready pods are missing at
+/// a time, which is what a rollout may take away unless it is told otherwise (`maxUnavailable` of a Deployment), and
+/// always one may be.
+///
 /// # Errors
 /// A pod would be lost because nothing replaces it; or nothing gets on for two minutes, because of a disruption budget
 /// or of a replacement that does not become Ready.
@@ -53,10 +57,10 @@ pub(super) async fn drain(
     let owed = seen.owed(homeless);
     let clock = writer.reader().clock();
     let (pause, two_minutes) = (clock.delay(ASK_AGAIN), clock.deadline(two_minutes().std()));
-    let mut patience = Patience::new(two_minutes);
+    let (mut patience, mut late) = (Patience::new(two_minutes), Patience::new(two_minutes));
     let mut told = BTreeSet::new();
     loop {
-        let blocked = evict(&seen.to_evict(&told), &mut told, &kubernetes).await?;
+        let blocked = evict(&seen.may_go(&owed, &told), &mut told, &kubernetes).await?;
         let asked = Instant::now();
         let emptied = watching.wait(progress, || {
             // Many pods under one budget go one after the other. As long as one is going, or the replacement of one
@@ -70,17 +74,23 @@ pub(super) async fn drain(
             if here.is_empty() {
                 return State::Done(true);
             }
-            if !seen.to_evict(&told).is_empty() && asked.elapsed() >= pause {
+            let may_go = seen.may_go(&owed, &told);
+            let is_new = |pod: &Arc<Pod>| !blocked.contains_key(uid(&pod.metadata));
+            if may_go.iter().any(is_new) || !may_go.is_empty() && asked.elapsed() >= pause {
                 return State::Done(false);
             }
-            State::Pending(describe(&here, blocked.values()))
+            let text = describe(&here, blocked.values());
+            match seen.replaced(&owed, &mut late) {
+                State::Hopeless(why) => State::Hopeless(why),
+                State::Pending(first) => State::Pending(format!("{text}; first {first}")),
+                State::Done(()) => State::Pending(text),
+            }
         });
         if emptied.await? {
             break;
         }
     }
-    let mut patience = Patience::new(two_minutes);
-    watching.wait(progress, || seen.replaced(&owed, &mut patience)).await
+    watching.wait(progress, || seen.replaced(&owed, &mut late)).await
 }
 
 /// Everything that is watched: pods and what makes them, of all namespaces.
@@ -146,6 +156,32 @@ impl Seen {
         let mut pods = self.here();
         pods.retain(|pod| !pod::is_terminating(pod) && !told.contains(uid(&pod.metadata)));
         pods
+    }
+
+    /// Those of them that can be spared now.
+    fn may_go(&self, owed: &BTreeMap<String, usize>, told: &BTreeSet<String>) -> Vec<Arc<Pod>> {
+        let mut pods = self.to_evict(told);
+        let mut spare: BTreeMap<String, usize> = BTreeMap::new();
+        pods.retain(|pod| {
+            // Nobody misses one that does not serve.
+            let Some(owner) = owner(pod).filter(|_| pod::is_ready(pod)) else { return true };
+            let spare = spare
+                .entry(owner.to_owned())
+                .or_insert_with(|| self.spare(owner, owed.get(owner).copied().unwrap_or(0), told));
+            let can_go = *spare > 0;
+            *spare = spare.saturating_sub(1);
+            can_go
+        });
+        pods
+    }
+
+    /// How many Ready pods a controller can do without.
+    fn spare(&self, owner_uid: &str, owed: usize, told: &BTreeSet<String>) -> usize {
+        let due = owed.min(self.wanted(owner_uid));
+        let least = due.saturating_sub((due / 4).max(1));
+        let ready = self.ready_of(owner_uid);
+        let staying = ready.iter().filter(|pod| !told.contains(uid(&pod.metadata))).count();
+        staying.saturating_sub(least)
     }
 
     /// Whether something is under way that may change what a disruption budget allows: a pod is going, or a replacement
