@@ -34,12 +34,16 @@ pub(super) fn show(recorder: &Recorder, output: Output) -> Display {
     let started = &recorder.run().started;
     let lines = LogLines::after(recorder.run());
     let title = format!("{} ({})", started.runbook, recorder.run().id);
-    let task = match output {
-        Output::Json => return Display(None),
-        Output::Text if std::io::stdout().is_terminal() => {
-            tokio::spawn(live(records, title, lines))
-        }
-        Output::Text => tokio::spawn(plain(records, title, lines)),
+    if output == Output::Json {
+        return Display(None);
+    }
+    let bar = ProgressBar::new_spinner();
+    // It shows nothing at all on a terminal that cannot move its cursor (TERM is `dumb` or not set), nor where standard
+    // error, on which it is drawn, goes elsewhere.
+    let task = if std::io::stdout().is_terminal() && !bar.is_hidden() {
+        tokio::spawn(live(records, bar, title, lines))
+    } else {
+        tokio::spawn(plain(records, title, lines))
     };
     Display(Some(task))
 }
@@ -69,8 +73,12 @@ fn tell(line: &str) {
     let _ = standard_output::write(&format!("{line}\n"));
 }
 
-async fn live(mut records: Receiver<Arc<Record>>, title: String, lines: LogLines) {
-    let bar = ProgressBar::new_spinner();
+async fn live(
+    mut records: Receiver<Arc<Record>>,
+    bar: ProgressBar,
+    title: String,
+    lines: LogLines,
+) {
     let style = ProgressStyle::with_template("{spinner} {prefix} ({elapsed})\n    {wide_msg}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
     bar.enable_steady_tick(TICK);
