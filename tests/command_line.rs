@@ -192,3 +192,38 @@ fn every_action_explains_itself() {
     let unknown = run(&["actions", "scale_nodegrup"]).ends_with(2);
     assert!(unknown.stderr.contains("scale_nodegroup"), "{}", unknown.stderr);
 }
+
+#[test]
+fn an_endpoint_that_is_no_address_is_said() {
+    for wrong in ["localhost:5000", "not-a-url"] {
+        let mut command = program();
+        command.env("AWS_ENDPOINT_URL", wrong).args(["run", "relay-scale", "--yes"]);
+        let state = tempfile::tempdir().unwrap();
+        let ended = Program::of(command.arg("--state-dir").arg(state.path())).ends_with(2);
+        let said = format!(
+            "error: AWS_ENDPOINT_URL is no address: {wrong}; one begins with http:// or https://\n"
+        );
+        assert_eq!(ended.stderr, said);
+    }
+}
+
+/// A live line needs a terminal that can move its cursor; one that cannot gets what a pipe would get. Elsewhere `script`
+/// is called otherwise.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_terminal_that_shows_no_live_line_gets_plain_lines() {
+    let state = tempfile::tempdir().unwrap();
+    let call = format!(
+        "{} --state-dir {} run relay-scale --simulate --speed 600",
+        env!("CARGO_BIN_EXE_rafay-relay-sop"),
+        state.path().display()
+    );
+    // Makes a terminal of its own for what it runs.
+    let mut command = std::process::Command::new("script");
+    command.args(["-qec", &call, "/dev/null"]).env("TERM", "dumb").env("NO_COLOR", "1");
+    command.stdin(std::process::Stdio::null());
+    let ended = Program::of(&mut command).ends_with(0);
+    for part in ["Completed step: Scale back deployment", "Succeeded"] {
+        assert!(ended.stdout.contains(part), "{part:?} is not in {:?}", ended.stdout);
+    }
+}

@@ -151,7 +151,10 @@ async fn a_rolled_back_run_is_over() {
     let Err(refusal) = world.engine.take_up(&id, Direction::On, "me").await else {
         panic!("there is nothing to resume")
     };
-    assert_eq!(refusal.to_string(), format!("run {id} is rolled_back: there is nothing to resume"));
+    assert_eq!(
+        refusal.to_string(),
+        format!("run {id} is rolled_back: only a run that is not finished can be resumed")
+    );
     assert_eq!(world.effective(), [""; 0]);
 }
 

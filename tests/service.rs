@@ -98,8 +98,8 @@ async fn a_cancelled_run_is_in_the_way_until_somebody_decides() {
     assert_eq!(code, StatusCode::CONFLICT);
     assert_eq!(busy["choices"].as_array().unwrap().len(), 3);
 
-    let (code, _) = service.post(&format!("{run}/resume"), json!({})).await;
-    assert_eq!(code, StatusCode::OK);
+    let (code, resumed) = service.post(&format!("{run}/resume"), json!({})).await;
+    assert_eq!((code, &resumed["message"]), (StatusCode::OK, &json!("SOP execution resumed")));
     assert_eq!(service.ended().await["status"], "Success");
     let (code, over) = service.post(&format!("{run}/abandon"), json!({})).await;
     assert_eq!(code, StatusCode::CONFLICT, "{over}");

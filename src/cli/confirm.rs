@@ -8,7 +8,7 @@ use super::Trouble;
 use crate::{
     actions,
     engine::{Direction, Engine},
-    journal::{Outcome, Run, Target},
+    journal::{self, Outcome, Run, Target},
     runbook::{self, Kind, Runbook, Source, Step, Undo},
 };
 
@@ -67,21 +67,32 @@ pub(super) fn what_is_left(source: &Source, run: &Run, direction: Direction) -> 
         };
         return changing_steps(source, is_left);
     }
+    let steps = steps_of(source);
+    let is_lost = |id: &str| {
+        let action = steps.iter().find(|step| step.id == id).map(|step| step.action.as_str());
+        action.and_then(actions::find).is_some_and(|entry| entry.undo() == Undo::Nothing)
+    };
     let to_undo = run.steps().iter().rev().filter(|step| step.may_need_undo());
-    let lines = to_undo.flat_map(|step| {
-        let changes = step.intent.iter().flat_map(|intent| &intent.changes);
-        let back = changes.map(|c| format!("    {}: {} -> {}\n", c.target, c.after, c.before));
-        std::iter::once(format!("  undo: {}\n", step.name)).chain(back)
-    });
-    lines.collect()
+    to_undo.map(|step| what_is_undone(step, is_lost(&step.id))).collect()
+}
+
+fn what_is_undone(step: &journal::Step, is_lost: bool) -> String {
+    if is_lost {
+        return format!("  cannot be undone: {}\n", step.name);
+    }
+    let changes = step.intent.iter().flat_map(|intent| &intent.changes);
+    let back = changes.map(|c| format!("    {}: {} -> {}\n", c.target, c.after, c.before));
+    std::iter::once(format!("  undo: {}\n", step.name)).chain(back).collect()
+}
+
+fn steps_of(source: &Source) -> Vec<Step> {
+    let book = runbook::check(source, actions::catalogue()).runbook;
+    book.map_or_else(Vec::new, |Runbook { steps, .. }| steps)
 }
 
 fn changing_steps(source: &Source, is_meant: impl Fn(&Step) -> bool) -> String {
-    let Some(Runbook { steps, .. }) = runbook::check(source, actions::catalogue()).runbook else {
-        return String::new();
-    };
     let mut text = String::new();
-    for step in steps.iter().filter(|step| is_meant(step)) {
+    for step in steps_of(source).iter().filter(|step| is_meant(step)) {
         let Some(entry) = actions::find(&step.action) else { continue };
         if entry.kind() != Kind::Change {
             continue;

@@ -42,7 +42,7 @@ impl Run {
         }
         let request = Request { source, inputs, actor: actor(), key: None };
         let recorder = engine.accept(request).await?;
-        let exit = drive(&engine, recorder, global, self.world.simulate).await;
+        let exit = drive(&engine, recorder, global, &self.world).await;
         if let Some(simulator) = world.simulator {
             simulator.shutdown().await;
         }
@@ -61,7 +61,7 @@ pub(super) async fn drive(
     engine: &Engine,
     recorder: Recorder,
     global: &Global,
-    simulated: bool,
+    world: &WorldArguments,
 ) -> Result<Exit, Trouble> {
     let id = recorder.run().id.clone();
     let control = Control::default();
@@ -72,7 +72,7 @@ pub(super) async fn drive(
     display.finish().await;
     let state = ended.map_err(Trouble::Journal)?;
     match engine.run(&id) {
-        Ok(run) => tell_the_end(&run, state, global, simulated)?,
+        Ok(run) => tell_the_end(&run, state, global, world)?,
         // How it ended is known; only the report is not to be had.
         Err(error) => eprintln!("{state}; its journal cannot be read again: {error}"),
     }
@@ -83,7 +83,7 @@ fn tell_the_end(
     run: &RunOf,
     state: State,
     global: &Global,
-    simulated: bool,
+    world: &WorldArguments,
 ) -> Result<(), Trouble> {
     if global.output == Output::Json {
         standard_output::write(&format!("{:#}\n", serde_json::json!(Summary::of(run, true))))?;
@@ -95,8 +95,8 @@ fn tell_the_end(
         eprintln!("{state}: {error}");
     }
     // A simulated cluster is gone with this process: there is nothing to go on with.
-    if state.is_unfinished() && !simulated {
-        eprintln!("{}", choices::of(&run.id, global));
+    if state.is_unfinished() && !world.simulate {
+        eprintln!("{}", choices::of(&run.id, global, Some(world)));
     }
     Ok(())
 }

@@ -68,7 +68,7 @@ impl Trouble {
             && state.is_unfinished()
             && output == Output::Text
         {
-            eprintln!("{}", choices::of(run, global));
+            eprintln!("{}", choices::of(run, global, None));
         }
         self.exit()
     }

@@ -49,6 +49,7 @@ impl WorldArguments {
         if self.simulate {
             return self.simulated(clock).await;
         }
+        refuse_what_is_no_address("AWS_ENDPOINT_URL")?;
         let platform = Platform::new(Options {
             clock,
             kubernetes: KubernetesAccess::Inferred {
@@ -66,6 +67,20 @@ impl WorldArguments {
             refuse_speed_unless_on_loopback(&platform).await?;
         }
         Ok(World { platform, simulator: None })
+    }
+
+    /// What was typed to name the cluster and the account, as it can be typed again.
+    pub(super) fn as_typed(&self) -> String {
+        let kubeconfig = self.kubeconfig.as_ref().map(|path| path.display().to_string());
+        let named = [
+            ("kubeconfig", kubeconfig),
+            ("context", self.context.clone()),
+            ("profile", self.profile.clone()),
+        ];
+        named
+            .into_iter()
+            .filter_map(|(flag, value)| Some(format!(" --{flag} {}", value?)))
+            .collect()
     }
 
     fn clock(&self) -> Result<Clock, Trouble> {
@@ -93,6 +108,21 @@ impl WorldArguments {
         });
         Ok(World { platform, simulator: Some(simulator) })
     }
+}
+
+/// The SDK would tell its own request to be faulty, or that there are no credentials.
+fn refuse_what_is_no_address(name: &str) -> Result<(), Trouble> {
+    let Some(value) = std::env::var(name).ok().filter(|value| !value.is_empty()) else {
+        return Ok(());
+    };
+    let is_address = url::Url::parse(&value)
+        .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    if is_address {
+        return Ok(());
+    }
+    Err(Trouble::Usage(format!(
+        "{name} is no address: {value}; one begins with http:// or https://"
+    )))
 }
 
 /// A faster clock asks a real cluster more often than it should be asked. On this machine it is `simulate`'s.

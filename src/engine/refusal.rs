@@ -34,14 +34,14 @@ pub enum Refusal {
         cause: Option<String>,
     },
     /// It is over.
-    #[error("run {run} is {state}: there is nothing to {verb}")]
+    #[error("run {run} is {state}: only a run that is not finished can be {what}")]
     Over {
         /// The run.
         run: RunId,
         /// Its state.
         state: State,
-        /// What was asked for.
-        verb: &'static str,
+        /// What was asked for: resumed, rolled back, abandoned.
+        what: &'static str,
     },
     /// A newer program could not read what an older one wrote.
     #[error(

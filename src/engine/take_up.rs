@@ -33,11 +33,11 @@ impl Engine {
     ) -> Result<Recorder, Refusal> {
         let mut recorder = Recorder::take_up(Arc::clone(&self.store), id)?;
         let run = recorder.run();
-        let verb = match direction {
-            Direction::On => "resume",
-            Direction::Back => "roll back",
+        let what = match direction {
+            Direction::On => "resumed",
+            Direction::Back => "rolled back",
         };
-        refuse_if_over(run, verb)?;
+        refuse_if_over(run, what)?;
         let runbook = runbook_of(run)?;
         refuse_other_revisions(run, &runbook)?;
         run.started.target.same_as(&self.identify(&runbook).await?)?;
@@ -70,7 +70,7 @@ impl Engine {
 /// It is over already, or its journal cannot be read or written.
 pub fn abandon(store: Arc<dyn Store>, id: &RunId, actor: &str) -> Result<(), Refusal> {
     let mut recorder = Recorder::take_up(store, id)?;
-    refuse_if_over(recorder.run(), "abandon")?;
+    refuse_if_over(recorder.run(), "abandoned")?;
     recorder.append(Timestamp::now(), Event::Abandoned { actor: actor.into() })?;
     Ok(())
 }
@@ -88,12 +88,12 @@ pub(super) fn runbook_of(run: &Run) -> Result<Runbook, Refusal> {
     checked(&source_of(run))
 }
 
-fn refuse_if_over(run: &Run, verb: &'static str) -> Result<(), Refusal> {
+fn refuse_if_over(run: &Run, what: &'static str) -> Result<(), Refusal> {
     let state = run.state(false);
     if state.is_unfinished() {
         return Ok(());
     }
-    Err(Refusal::Over { run: run.id.clone(), state, verb })
+    Err(Refusal::Over { run: run.id.clone(), state, what })
 }
 
 fn refuse_other_revisions(run: &Run, runbook: &Runbook) -> Result<(), Refusal> {

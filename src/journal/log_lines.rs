@@ -82,7 +82,7 @@ impl LogLines {
             Event::Undone { step, left_alone } => left_alone
                 .iter()
                 .map(|what| format!("Left alone: {what}"))
-                .chain([format!("Undid step: {}", self.name(step))])
+                .chain([undid(self.name(step), left_alone)])
                 .collect(),
             Event::UndoFailed { step, error } => {
                 vec![format!("Could not undo step: {}: {error}", self.name(step))]
@@ -100,6 +100,12 @@ impl LogLines {
 fn start(started: &Started) -> String {
     let whereabouts = if started.target.simulated { " on the simulator" } else { "" };
     format!("Started runbook: {}{whereabouts}, asked by {}", started.runbook, started.actor)
+}
+
+/// What was left alone stands in the lines before.
+fn undid(name: &str, left_alone: &[String]) -> String {
+    let but = if left_alone.is_empty() { "" } else { ", but for what is left alone" };
+    format!("Undid step: {name}{but}")
 }
 
 fn end(ending: Ending, error: Option<&str>) -> String {

@@ -55,7 +55,7 @@ pub enum StoreError {
     },
     /// Another process writes here.
     #[error(
-        "the state folder {path} is in use by {owner}: wait for it to end, or tell it what to do"
+        "the state folder {path} is in use by {owner}: wait for it to end, or cancel its run (`runs cancel`)"
     )]
     Held {
         /// The folder.

@@ -4,6 +4,7 @@ use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 use serde_json::{Value, json};
 
 use crate::{
+    engine::Direction,
     journal::{LogLines, Record, Run, State},
     runbook::{Finding, Runbook, Source, render},
 };
@@ -23,6 +24,17 @@ pub(super) fn started(run: &Run) -> Value {
         "run": run.id,
         "runbook": run.started.runbook,
     })
+}
+
+/// `/runs/ID/resume` and `/rollback`: the run is under way again.
+pub(super) fn taken_up(run: &Run, direction: Direction, now: Timestamp) -> Value {
+    let mut answer = started(run);
+    answer["message"] = json!(match direction {
+        Direction::On => "SOP execution resumed",
+        Direction::Back => "SOP rollback started",
+    });
+    answer["time"] = json!(seconds(now));
+    answer
 }
 
 /// `/validate` of a runbook without errors. There may be warnings and notes.
@@ -64,6 +76,7 @@ pub(super) fn status(
         let unsaid = match state {
             State::Interrupted => "the process that ran it has died",
             State::Abandoned => "it was abandoned",
+            State::RolledBack => "it was rolled back, as somebody had asked",
             _ => "it did not end well",
         };
         let said = run.error.as_deref().or(journal_trouble);

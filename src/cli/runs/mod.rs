@@ -123,7 +123,7 @@ async fn take_up(
         confirm::ask(&engine, &source, &what).await?;
     }
     let recorder = engine.take_up(&id, direction, &run::actor()).await?;
-    let exit = run::drive(&engine, recorder, global, args.world.simulate).await?;
+    let exit = run::drive(&engine, recorder, global, &args.world).await?;
     let is_rolled_back = engine.run(&id)?.state(false) == State::RolledBack;
     // A run that was to come back has come back: that is no failure.
     Ok(if direction == Direction::Back && is_rolled_back { Exit::Done } else { exit })
