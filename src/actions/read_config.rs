@@ -79,10 +79,16 @@ impl Read for ReadConfig {
                 params.namespace, params.name
             ));
         }
+        let is_there = found.is_some();
         let data = found.and_then(|map| map.data).unwrap_or_default();
+        let map = format!("ConfigMap {}/{}", params.namespace, params.name);
         let setting = |variable: &str, key: &str, default: &str| {
             let in_map = data.get(key).map(String::as_str);
-            choose(reader.environment(variable), in_map, default)
+            let (value, from) = choose(reader.environment(variable), in_map, default);
+            if is_there && let Some(why) = surprise(from, variable, key, in_map, &value) {
+                progress.say(&format!("{map} {why}"));
+            }
+            (value, from)
         };
         let (region, region_from) =
             setting("AWS_REGION", &params.region_key, &params.default_region);
@@ -111,6 +117,24 @@ fn choose(environment: Option<&str>, map: Option<&str>, default: &str) -> (Strin
     }
 }
 
+/// What the ConfigMap says of a setting, where that is not what is taken: it may be another cluster than is meant.
+fn surprise(
+    from: Origin,
+    variable: &str,
+    key: &str,
+    in_map: Option<&str>,
+    value: &str,
+) -> Option<String> {
+    let in_map = in_map.map(str::trim).filter(|said| !said.is_empty() && *said != value);
+    match (from, in_map) {
+        (Origin::Default, _) => Some(format!("has no {key}: using the default {value}")),
+        (Origin::Environment, Some(said)) => {
+            Some(format!("says {key} {said}, but {variable} is set: using {value}"))
+        }
+        _ => None,
+    }
+}
+
 fn default_name() -> String {
     "rafay-relay-sop-config".into()
 }
@@ -134,6 +158,19 @@ fn default_cluster() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_taken_from_the_map_is_said() {
+        let said = |from, in_map| surprise(from, "AWS_REGION", "aws-region", in_map, "a");
+        let default = Some("has no aws-region: using the default a".to_owned());
+        assert_eq!(said(Origin::Default, None), default);
+        assert_eq!(said(Origin::Default, Some(" ")), default);
+        let other = Some("says aws-region b, but AWS_REGION is set: using a".to_owned());
+        assert_eq!(said(Origin::Environment, Some("b\n")), other);
+        assert_eq!(said(Origin::Environment, Some("a")), None);
+        assert_eq!(said(Origin::Environment, None), None);
+        assert_eq!(said(Origin::ConfigMap, Some("a")), None);
+    }
 
     #[test]
     fn the_environment_comes_first_and_blank_says_nothing() {
