@@ -33,8 +33,8 @@ use crate::{
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Evicts every pod of the nodes that is not bound to its node (daemon sets' and mirror pods are), and waits until
-/// they are gone and whatever controls them has as many Ready pods elsewhere as it had before. `homeless` says how many pods of each
-/// workload had no node before these came: nobody is owed another place for them.
+/// they are gone and whatever controls them has as many Ready pods elsewhere as it had before. `homeless` says how many
+/// pods of each workload had no node before these came: nobody is owed another place for them.
 ///
 /// A workload may have all its pods here, and no disruption budget. So only a quarter of its Ready pods are missing at
 /// a time, which is what a rollout may take away unless it is told otherwise (`maxUnavailable` of a Deployment), and

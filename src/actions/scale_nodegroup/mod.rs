@@ -32,9 +32,10 @@ use crate::{
 /// has accepted the new sizes and the Auto Scaling group carries them; `wait_nodes` then waits for the nodes. It
 /// refuses to work on a nodegroup none of whose instances is a node of the Kubernetes cluster that it talks to.
 ///
-/// The undo empties the new nodes first: it cordons them, evicts their pods as disruption budgets allow, and waits
-/// until their replacements are Ready. Only then it lowers the sizes, with the original instances protected from
-/// scale-in, so that exactly the new ones go. If the new nodes cannot be emptied, it stops before that.
+/// The undo empties the new nodes first: it cordons them, evicts their pods as disruption budgets allow and at most a
+/// quarter of a workload's (one at least) at a time, and waits until their replacements are Ready. Only then it lowers
+/// the sizes, with the original instances protected from scale-in, so that exactly the new ones go. If the new nodes
+/// cannot be emptied, it stops before that.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Params {
