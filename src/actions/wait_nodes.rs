@@ -56,7 +56,8 @@ pub struct Params {
     pub ready_within: runbook::Duration,
 }
 
-/// Linux nodes are Ready a minute after their launch, Windows nodes after five.
+/// The Cluster Autoscaler (`--max-node-provision-time`) and Karpenter (its registration time) take an instance for lost
+/// after fifteen minutes. relay-scale gives the whole wait as many, and is to give up before that.
 fn ten_minutes() -> runbook::Duration {
     Duration::from_secs(600).into()
 }
