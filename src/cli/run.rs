@@ -96,7 +96,7 @@ fn tell_the_end(
     }
     // A simulated cluster is gone with this process: there is nothing to go on with.
     if state.is_unfinished() && !world.simulate {
-        eprintln!("{}", choices::of(&run.id, global, Some(world)));
+        eprintln!("{}", choices::of(&run.id, run.is_rolling_back(), global, Some(world)));
     }
     Ok(())
 }

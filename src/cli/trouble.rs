@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{Exit, Global, Output, choices, standard_output};
 use crate::{
     engine::Refusal,
-    journal::StoreError,
+    journal::{State, StoreError},
     runbook::{InputError, render},
     shelf::ShelfError,
 };
@@ -68,7 +68,8 @@ impl Trouble {
             && state.is_unfinished()
             && output == Output::Text
         {
-            eprintln!("{}", choices::of(run, global, None));
+            let is_rolling_back = *state == State::RollbackFailed;
+            eprintln!("{}", choices::of(run, is_rolling_back, global, None));
         }
         self.exit()
     }

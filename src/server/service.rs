@@ -136,7 +136,7 @@ impl Service {
         let _accepting = self.shared.accepting.lock().await;
         self.refuse_unless_free()?;
         let recorder = self.shared.engine.take_up(id, direction, actor).await?;
-        let answer = views::taken_up(recorder.run(), direction, Timestamp::now());
+        let answer = views::taken_up(recorder.run(), direction);
         self.drive(recorder);
         Ok(answer)
     }

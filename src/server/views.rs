@@ -27,13 +27,13 @@ pub(super) fn started(run: &Run) -> Value {
 }
 
 /// `/runs/ID/resume` and `/rollback`: the run is under way again.
-pub(super) fn taken_up(run: &Run, direction: Direction, now: Timestamp) -> Value {
+pub(super) fn taken_up(run: &Run, direction: Direction) -> Value {
     let mut answer = started(run);
     answer["message"] = json!(match direction {
         Direction::On => "SOP execution resumed",
         Direction::Back => "SOP rollback started",
     });
-    answer["time"] = json!(seconds(now));
+    answer["time"] = json!(seconds(run.last_event_at()));
     answer
 }
 

@@ -240,6 +240,8 @@ async fn budget_blocks_the_way_back(plane: Arc<ControlPlane>) {
     let mut command = Errand::of(&book).command(&simulate, folder.path());
     let ended = Program::beside(&mut command).await.ends_with(4);
     names_all(&ended.stderr, &["not today", "could not undo Scale nodegroup", "relay-budget"]);
+    names_all(&ended.stderr, &["is not wholly rolled back", "runs rollback ", "runs abandon "]);
+    assert!(!ended.stderr.contains("runs resume "), "it would go back too: {}", ended.stderr);
     let state = simulate.state().await;
     let group = &state.nodegroups["relay"];
     assert_eq!((group.desired, group.instances.len()), (4, 4), "nothing was taken away");
