@@ -136,3 +136,26 @@ fn delete(writer: &mut Writer<'_>, pod: &Value, deletion: Deletion) -> Result<Wr
     // The condition has made another version of it, which is not what was meant by the precondition.
     writer.delete(&PODS, space, called, &Deletion { version: None, ..deletion })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulator::ids::Ids;
+    use jiff::Timestamp;
+
+    /// No table can show this: a disruption controller has seen every budget within a moment.
+    #[test]
+    fn a_budget_that_was_just_changed_is_not_asked() {
+        let mut store = Store::new(Ids::new(1));
+        let metadata = json!({"name": "b", "namespace": "n", "generation": 2});
+        let status = json!({"observedGeneration": 1, "disruptionsAllowed": 1});
+        let budget = store.put(&BUDGETS, json!({"metadata": metadata, "status": status}));
+        let pod = json!({"metadata": {"name": "p", "namespace": "n"}});
+        let mut writer = Writer { store: &mut store, now: Timestamp::UNIX_EPOCH, dry_run: false };
+        let refused = consume(&mut writer, &budget, &pod).unwrap_err();
+        assert_eq!((refused.code, refused.retry_after), (429, Some(10)));
+        let cause = refused.details["causes"][0]["message"].as_str().unwrap();
+        assert_eq!(cause, "The disruption budget b is still being processed by the server.");
+        assert_eq!(store.get(&BUDGETS, "n", "b"), Some(&budget));
+    }
+}

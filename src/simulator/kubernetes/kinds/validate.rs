@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::simulator::kubernetes::failure::Cause;
-use crate::simulator::kubernetes::object::{flag, list, map, number, remove, text};
+use crate::simulator::kubernetes::object::{flag, list, number, remove, text};
 use crate::simulator::kubernetes::resources::Resource;
 use crate::simulator::kubernetes::selectors::selects;
 
@@ -16,12 +16,8 @@ pub(crate) fn validate(resource: &Resource, object: &Value) -> Vec<Cause> {
     validate_name(resource, object, &mut causes);
     match resource.plural {
         "pods" => {
-            validate_cost(
-                object,
-                &["metadata", "annotations"],
-                "metadata.annotations",
-                &mut causes,
-            );
+            let annotations = object.pointer("/metadata/annotations");
+            validate_cost(annotations, "metadata.annotations", &mut causes);
             validate_pod(object, &["spec"], &mut causes);
         }
         "deployments" | "replicasets" | "daemonsets" | "statefulsets" => {
@@ -82,9 +78,8 @@ fn validate_pod(object: &Value, path: &[&str], causes: &mut Vec<Cause>) {
     }
 }
 
-/// Checks what the annotations at `path` say of the cost of giving up a pod.
-fn validate_cost(object: &Value, path: &[&str], field: &str, causes: &mut Vec<Cause>) {
-    let annotations = map(object, &format!("/{}", path.join("/")));
+/// Checks what annotations say of the cost of giving up a pod.
+fn validate_cost(annotations: Option<&Value>, field: &str, causes: &mut Vec<Cause>) {
     let Some(cost) = annotations.and_then(|all| all.get(DELETION_COST)) else {
         return;
     };
@@ -116,9 +111,9 @@ fn validate_workload(object: &Value, causes: &mut Vec<Cause>) {
         let message = "`selector` does not match template `labels`";
         causes.push(Cause::invalid("spec.template.metadata.labels", labels, message));
     }
-    // The API server leaves `metadata` out of what it says here.
-    let annotations = ["spec", "template", "metadata", "annotations"];
-    validate_cost(object, &annotations, "spec.template.annotations", causes);
+    // The API server leaves `metadata` out of the field's name here.
+    let annotations = template.pointer("/metadata/annotations");
+    validate_cost(annotations, "spec.template.annotations", causes);
     validate_pod(object, &["spec", "template", "spec"], causes);
 }
 
