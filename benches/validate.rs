@@ -39,11 +39,11 @@ fn row(folder: &Path, name: &str, steps: usize, text: &str) {
     let path = folder.join(format!("{name}.yaml"));
     std::fs::write(&path, text).expect("a file can be written");
     let source = Source::new(format!("{name}.yaml"), text);
-    let findings = runbook::inspect(&source, actions::catalogue());
+    let findings = runbook::diagnose(&source, actions::catalogue());
     let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
     assert_eq!(errors > 0, name == "bad", "{}", render::short(&source, &findings));
     let tries = if steps > 1_000 { 5 } else { 20 };
-    let check = least(tries, || runbook::inspect(&source, actions::catalogue()));
+    let check = least(tries, || runbook::diagnose(&source, actions::catalogue()));
     let process = least(tries, || {
         let mut program = Command::new(PROGRAM);
         program.args(["validate", "--format", "short"]).arg(&path);

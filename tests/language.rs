@@ -5,29 +5,49 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rafay_relay_sop::runbook::{
-    Catalogue, Checked, Duration, Kind, Scope, Severity, Signature, Source, Undo, check, render,
-    rules,
+    ActionKind, ActionRegistry, ActionSignature, CheckResult, Duration, EvaluationScope,
+    Reversibility, Severity, Source, check, render, rules,
 };
 use schemars::{JsonSchema, schema_for};
 use serde_json::{Value as Json, json};
 
 /// The actions that the fixtures are checked against: small, with every kind of parameter.
-pub fn catalogue() -> Catalogue {
-    fn action<P: JsonSchema, O: JsonSchema>(name: &str, kind: Kind, undo: Undo) -> Signature {
+pub fn catalogue() -> ActionRegistry {
+    fn action<P: JsonSchema, O: JsonSchema>(
+        name: &str,
+        kind: ActionKind,
+        undo: Reversibility,
+    ) -> ActionSignature {
         let schemas = (schema_for!(P).to_value(), schema_for!(O).to_value());
-        Signature::from_schemas(name, kind, undo, &schemas.0, &schemas.1).unwrap()
+        ActionSignature::from_schemas(name, kind, undo, &schemas.0, &schemas.1).unwrap()
     }
-    Catalogue::new(vec![
-        action::<ReadConfig, Config>("read_config", Kind::Read, Undo::NotNeeded),
-        action::<FindNodegroup, Nodegroup>("find_nodegroup", Kind::Read, Undo::NotNeeded),
-        action::<ScaleNodegroup, Scaled>("scale_nodegroup", Kind::Change, Undo::Restores),
-        action::<WaitNodes, Nodes>("wait_nodes", Kind::Wait, Undo::NotNeeded),
-        action::<SetProtection, Protected>("set_protection", Kind::Change, Undo::Restores),
-        action::<DeletePods, Deleted>("delete_pods", Kind::Change, Undo::Nothing),
-        action::<Cordon, Nodes>("cordon", Kind::Change, Undo::Restores),
-        action::<Uncordon, Nodes>("uncordon", Kind::Change, Undo::Restores),
-        action::<Assert, Nothing>("assert", Kind::Wait, Undo::NotNeeded),
-        action::<Sleep, Nothing>("sleep", Kind::Wait, Undo::NotNeeded),
+    ActionRegistry::new(vec![
+        action::<ReadConfig, Config>("read_config", ActionKind::Read, Reversibility::NotApplicable),
+        action::<FindNodegroup, Nodegroup>(
+            "find_nodegroup",
+            ActionKind::Read,
+            Reversibility::NotApplicable,
+        ),
+        action::<ScaleNodegroup, Scaled>(
+            "scale_nodegroup",
+            ActionKind::Change,
+            Reversibility::Reversible,
+        ),
+        action::<WaitNodes, Nodes>("wait_nodes", ActionKind::Wait, Reversibility::NotApplicable),
+        action::<SetProtection, Protected>(
+            "set_protection",
+            ActionKind::Change,
+            Reversibility::Reversible,
+        ),
+        action::<DeletePods, Deleted>(
+            "delete_pods",
+            ActionKind::Change,
+            Reversibility::Irreversible,
+        ),
+        action::<Cordon, Nodes>("cordon", ActionKind::Change, Reversibility::Reversible),
+        action::<Uncordon, Nodes>("uncordon", ActionKind::Change, Reversibility::Reversible),
+        action::<Assert, Nothing>("assert", ActionKind::Wait, Reversibility::NotApplicable),
+        action::<Sleep, Nothing>("sleep", ActionKind::Wait, Reversibility::NotApplicable),
     ])
 }
 
@@ -270,12 +290,12 @@ fn fixtures(folder: &str) -> Vec<PathBuf> {
 fn source(path: &Path) -> Result<Source, String> {
     let name = path.file_name().unwrap().to_string_lossy().into_owned();
     Source::from_bytes(name, fs::read(path).unwrap()).map_err(|error| {
-        let finding = std::slice::from_ref(&error.finding);
+        let finding = std::slice::from_ref(&error.diagnostic);
         report(&error.readable, finding)
     })
 }
 
-fn report(source: &Source, findings: &[rafay_relay_sop::runbook::Finding]) -> String {
+fn report(source: &Source, findings: &[rafay_relay_sop::runbook::Diagnostic]) -> String {
     let short = render::short(source, findings);
     format!("{short}\n{}", render::human(source, findings, false))
 }
@@ -290,7 +310,7 @@ fn invalid_runbooks_are_reported_exactly() {
     for path in fixtures("invalid") {
         let got = match source(&path) {
             Ok(source) => {
-                let Checked { findings, .. } = check(&source, &catalogue);
+                let CheckResult { diagnostics: findings, .. } = check(&source, &catalogue);
                 assert!(!findings.is_empty(), "nothing is found in {}", path.display());
                 report(&source, &findings)
             }
@@ -313,7 +333,7 @@ fn valid_runbooks_are_left_alone() {
     for path in fixtures("valid") {
         let source = source(&path).unwrap();
         let checked = check(&source, &catalogue);
-        assert!(checked.findings.is_empty(), "{}", render::short(&source, &checked.findings));
+        assert!(checked.diagnostics.is_empty(), "{}", render::short(&source, &checked.diagnostics));
         assert!(checked.runbook.is_some());
     }
 }
@@ -336,7 +356,7 @@ fn every_rule_has_a_fixture() {
 fn checked(text: &str) -> rafay_relay_sop::runbook::Runbook {
     let source = Source::new("-", text);
     let checked = check(&source, &catalogue());
-    let short = render::short(&source, &checked.findings);
+    let short = render::short(&source, &checked.diagnostics);
     checked.runbook.unwrap_or_else(|| panic!("{short}"))
 }
 
@@ -378,7 +398,7 @@ fn a_checked_runbook_evaluates_step_by_step() {
     let book = checked(SCALE);
     let inputs = book.bind(json!({"factor": 3}).as_object().unwrap()).unwrap();
     assert_eq!(Json::Object(inputs.clone()), json!({"factor": 3, "zones": [], "pause": null}));
-    let mut scope = Scope::new(&inputs);
+    let mut scope = EvaluationScope::new(&inputs);
     let [find, scale, wait] = book.steps.as_slice() else { panic!() };
 
     assert_eq!(
@@ -391,7 +411,7 @@ fn a_checked_runbook_evaluates_step_by_step() {
     assert!(find.uses().is_empty());
     scope.insert("group", &group());
 
-    assert!(scale.applies(&scope).unwrap());
+    assert!(scale.should_run(&scope).unwrap());
     assert_eq!((scale.name.as_str(), scale.timeout.to_string().as_str()), ("Scale it", "5m"));
     // The wider record is projected; the product is an integer.
     assert_eq!(
@@ -458,7 +478,7 @@ impl Dice {
 }
 
 /// Every range of a finding lies in the text, splits no character, and can be drawn.
-fn assert_drawable(source: &Source, findings: &[rafay_relay_sop::runbook::Finding]) {
+fn assert_drawable(source: &Source, findings: &[rafay_relay_sop::runbook::Diagnostic]) {
     let text = source.text();
     for finding in findings {
         let labels = finding.labels.iter().map(|label| &label.span);
@@ -545,11 +565,11 @@ fn broken_runbooks_are_reported_within_their_text() {
         }
         let source = Source::new("-", text.into_iter().collect::<String>());
         let checked = check(&source, &catalogue);
-        let wrong = checked.findings.iter().any(|f| f.severity == Severity::Error);
+        let wrong = checked.diagnostics.iter().any(|f| f.severity == Severity::Error);
         assert_ne!(checked.runbook.is_some(), wrong, "{}", source.text());
-        assert_drawable(&source, &checked.findings);
+        assert_drawable(&source, &checked.diagnostics);
         if round % 20 == 0 {
-            render::human(&source, &checked.findings, true);
+            render::human(&source, &checked.diagnostics, true);
         }
     }
 }
@@ -631,7 +651,7 @@ fn a_finding_points_at_the_text_that_it_names() {
              that: true\n      message: {scalar}\n  - id: later\n    action: sleep\n    with: {{for: 5s}}\n"
         );
         let source = Source::new("-", text);
-        let findings = check(&source, &catalogue).findings;
+        let findings = check(&source, &catalogue).diagnostics;
         let named: Vec<_> = findings.iter().filter(|f| f.message.contains(WRONG)).collect();
         assert!(
             named.iter().any(|finding| finding.code == code),
@@ -686,12 +706,12 @@ fn hostile_texts_end_quickly() {
     let catalogue = catalogue();
     for text in texts {
         let source = Source::new("-", text);
-        let findings = check(&source, &catalogue).findings;
-        assert!(findings.len() <= rafay_relay_sop::runbook::MAX_FINDINGS + 1);
+        let findings = check(&source, &catalogue).diagnostics;
+        assert!(findings.len() <= rafay_relay_sop::runbook::MAX_DIAGNOSTICS + 1);
         assert_drawable(&source, &findings);
         let drawn = render::human(&source, &findings, false);
         assert!(drawn.len() < 200_000, "{} bytes are drawn", drawn.len());
     }
     let large = Source::new("-", "a".repeat((1 << 20) + 1));
-    assert_eq!(check(&large, &catalogue).findings[0].code, "RB002");
+    assert_eq!(check(&large, &catalogue).diagnostics[0].code, "RB002");
 }

@@ -5,7 +5,10 @@ use std::{fs, path::Path};
 
 use rafay_relay_sop::{
     actions,
-    runbook::{Catalogue, Kind, Scope, Severity, Signature, Source, Undo, check, render},
+    runbook::{
+        ActionKind, ActionRegistry, ActionSignature, EvaluationScope, Reversibility, Severity,
+        Source, check, render,
+    },
 };
 use serde_json::{Map, Value, json};
 
@@ -62,7 +65,7 @@ fn its_runbooks_are_valid_and_its_findings_are_exact() {
     let mut seen = (0, 0);
     for (at, block) in blocks.iter().enumerate().filter(|(_, block)| block.language == "yaml") {
         let source = whole(block, &example);
-        let findings = check(&source, actions::catalogue()).findings;
+        let findings = check(&source, actions::catalogue()).diagnostics;
         let errors: Vec<_> =
             findings.into_iter().filter(|finding| finding.severity == Severity::Error).collect();
         let told = blocks.get(at + 1).filter(|next| next.language == "text");
@@ -108,14 +111,20 @@ fn expressions(document: &str) -> Vec<(String, Value)> {
 }
 
 /// The real actions, and one that takes any value.
-fn with_show() -> Catalogue {
+fn with_show() -> ActionRegistry {
     let params = json!({
         "type": "object", "description": "Shows.", "properties": {"value": true}, "required": ["value"]
     });
     let nothing = json!({"type": "object", "description": "Nothing.", "properties": {}});
-    let show =
-        Signature::from_schemas("show", Kind::Read, Undo::NotNeeded, &params, &nothing).unwrap();
-    Catalogue::new(actions::catalogue().iter().cloned().chain([show]).collect())
+    let show = ActionSignature::from_schemas(
+        "show",
+        ActionKind::Read,
+        Reversibility::NotApplicable,
+        &params,
+        &nothing,
+    )
+    .unwrap();
+    ActionRegistry::new(actions::catalogue().iter().cloned().chain([show]).collect())
 }
 
 #[test]
@@ -139,9 +148,9 @@ fn its_expressions_yield_what_it_says() {
         let step = format!("  - {{id: show, action: show, with: {{value: {template}}}}}\n");
         let source = Source::new("example.yaml", format!("{example}{step}"));
         let checked = check(&source, &catalogue);
-        let short = render::short(&source, &checked.findings);
+        let short = render::short(&source, &checked.diagnostics);
         let runbook = checked.runbook.unwrap_or_else(|| panic!("{expression}: {short}"));
-        let mut scope = Scope::new(&runbook.bind(&Map::new()).unwrap());
+        let mut scope = EvaluationScope::new(&runbook.bind(&Map::new()).unwrap());
         scope.insert("group", &group);
         scope.insert("pods", &pods);
         let result = runbook.steps.last().unwrap().arguments(&scope);

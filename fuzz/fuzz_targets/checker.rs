@@ -2,13 +2,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rafay_relay_sop_fuzz::{catalogue, draw, evaluate, examine, runbook::Source};
+use rafay_relay_sop_fuzz::{check_source, evaluate, registry, render_all, runbook::Source};
 
 fuzz_target!(|text: &str| {
-    let source = Source::new("book.yaml", text);
-    let checked = examine(&source, catalogue());
-    draw(&source, &checked.findings);
+    let source = Source::new("runbook.yaml", text);
+    let checked = check_source(&source, registry());
+    render_all(&source, &checked.diagnostics);
     if let Some(runbook) = &checked.runbook {
-        evaluate(runbook, catalogue());
+        evaluate(runbook, registry());
     }
 });

@@ -3,18 +3,18 @@
 
 use libfuzzer_sys::fuzz_target;
 use rafay_relay_sop_fuzz::{
-    draw, examine,
-    runbook::{Catalogue, Source},
+    check_source, render_all,
+    runbook::{ActionRegistry, Source},
 };
 
 fuzz_target!(|bytes: &[u8]| {
-    match Source::from_bytes("book.yaml", bytes.to_vec()) {
+    match Source::from_bytes("runbook.yaml", bytes.to_vec()) {
         Ok(source) => {
-            draw(&source, &examine(&source, &Catalogue::default()).findings);
+            render_all(&source, &check_source(&source, &ActionRegistry::default()).diagnostics);
         }
         Err(error) => {
-            let findings = std::slice::from_ref(&error.finding);
-            draw(&error.readable, findings);
+            let diagnostics = std::slice::from_ref(&error.diagnostic);
+            render_all(&error.readable, diagnostics);
         }
     }
 });

@@ -3,10 +3,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rafay_relay_sop_fuzz::{catalogue, evaluate, examine, runbook::Source};
+use rafay_relay_sop_fuzz::{check_source, evaluate, registry, runbook::Source};
 
 /// What the template may name.
-const HEAD: &str = "name: book
+const HEAD: &str = "name: runbook
 inputs:
   factor: {type: integer, default: 2}
   names: {type: list of string, default: [a, b]}
@@ -36,9 +36,9 @@ fuzz_target!(|text: &str| {
         let scalar = serde_json::json!(template).to_string();
         for place in PLACES {
             let step = place.replace('@', &scalar);
-            let source = Source::new("book.yaml", format!("{HEAD}  - {{id: here, {step}}}\n"));
-            if let Some(runbook) = &examine(&source, catalogue()).runbook {
-                evaluate(runbook, catalogue());
+            let source = Source::new("runbook.yaml", format!("{HEAD}  - {{id: here, {step}}}\n"));
+            if let Some(runbook) = &check_source(&source, registry()).runbook {
+                evaluate(runbook, registry());
             }
         }
     }

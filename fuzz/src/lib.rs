@@ -8,76 +8,81 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value as Json, json};
 
 use runbook::{
-    Catalogue, Checked, Finding, Kind, Runbook, Scope, Severity, Signature, Source, Undo,
+    ActionKind, ActionRegistry, ActionSignature, CheckResult, Diagnostic, EvaluationScope,
+    Reversibility, Runbook, Severity, Source,
 };
 use runbook::{check, render, types::Type};
 
 /// The actions as `rafay-relay-sop actions --format json` lists them, which `fuzz/run` has written into the file that
-/// `SOP_FUZZ_CATALOGUE` names.
-pub fn catalogue() -> &'static Catalogue {
-    static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
-        let path = std::env::var("SOP_FUZZ_CATALOGUE").expect("fuzz/run sets SOP_FUZZ_CATALOGUE");
+/// `SOP_FUZZ_ACTIONS` names.
+pub fn registry() -> &'static ActionRegistry {
+    static REGISTRY: LazyLock<ActionRegistry> = LazyLock::new(|| {
+        let path = std::env::var("SOP_FUZZ_ACTIONS").expect("fuzz/run sets SOP_FUZZ_ACTIONS");
         let text = std::fs::read_to_string(path).expect("fuzz/run has written the catalogue");
         let actions: Vec<Json> = serde_json::from_str(&text).expect("the program writes JSON");
-        Catalogue::new(actions.iter().map(signature).collect())
+        ActionRegistry::new(actions.iter().map(signature).collect())
     });
-    &CATALOGUE
+    &REGISTRY
 }
 
-fn signature(action: &Json) -> Signature {
+fn signature(action: &Json) -> ActionSignature {
     let name = action["name"].as_str().expect("an action has a name");
-    let kind: Kind = serde_json::from_value(action["kind"].clone()).expect("an action has a kind");
+    let kind: ActionKind =
+        serde_json::from_value(action["kind"].clone()).expect("an action has a kind");
     let undo = match (kind, action["undo"].as_str().unwrap_or_default()) {
-        (Kind::Read | Kind::Wait, _) => Undo::NotNeeded,
-        (Kind::Change, words) if words.starts_with("restores") => Undo::Restores,
-        (Kind::Change, _) => Undo::Nothing,
+        (ActionKind::Read | ActionKind::Wait, _) => Reversibility::NotApplicable,
+        (ActionKind::Change, words) if words.starts_with("restores") => Reversibility::Reversible,
+        (ActionKind::Change, _) => Reversibility::Irreversible,
     };
-    Signature::from_schemas(name, kind, undo, &action["parameters"], &action["output"])
+    ActionSignature::from_schemas(name, kind, undo, &action["parameters"], &action["output"])
         .expect("the program's own tests make signatures of these")
 }
 
 /// Checks a text, and holds what was found to what every finding must be.
-pub fn examine(source: &Source, catalogue: &Catalogue) -> Checked {
-    let checked = check(source, catalogue);
-    let findings = &checked.findings;
-    let wrong = findings.iter().any(|finding| finding.severity == Severity::Error);
+pub fn check_source(source: &Source, registry: &ActionRegistry) -> CheckResult {
+    let checked = check(source, registry);
+    let diagnostics = &checked.diagnostics;
+    let wrong = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
     assert_ne!(checked.runbook.is_some(), wrong, "a runbook exactly when there is no error");
-    assert!(findings.len() <= runbook::MAX_FINDINGS + 1);
-    assert!(findings.is_sorted_by_key(|finding| finding.span.start), "in the order of the source");
-    for finding in findings {
-        let labels = finding.labels.iter().map(|label| &label.span);
-        for span in labels.chain([&finding.span]) {
-            assert!(source.text().get(span.clone()).is_some(), "{finding:?}");
+    assert!(diagnostics.len() <= runbook::MAX_DIAGNOSTICS + 1);
+    assert!(
+        diagnostics.is_sorted_by_key(|diagnostic| diagnostic.span.start),
+        "in the order of the source"
+    );
+    for diagnostic in diagnostics {
+        let labels = diagnostic.labels.iter().map(|label| &label.span);
+        for span in labels.chain([&diagnostic.span]) {
+            assert!(source.text().get(span.clone()).is_some(), "{diagnostic:?}");
         }
     }
     checked
 }
 
 /// Draws what was found in every form.
-pub fn draw(source: &Source, findings: &[Finding]) {
-    assert_eq!(render::short(source, findings).lines().count(), findings.len());
-    render::human(source, findings, true);
-    render::json(source, findings);
-    render::github(source, findings);
-    render::sarif(&[(source, findings)], "0");
+pub fn render_all(source: &Source, diagnostics: &[Diagnostic]) {
+    assert_eq!(render::short(source, diagnostics).lines().count(), diagnostics.len());
+    render::human(source, diagnostics, true);
+    render::json(source, diagnostics);
+    render::github(source, diagnostics);
+    render::sarif(&[(source, diagnostics)], "0");
 }
 
 /// Runs a runbook's templates as the engine does, with outputs made up from the actions' types, once with every step
 /// done and once with every step that could be skipped left out. A checked template may run out of fuel or meet an
 /// empty list; it may not panic, and may not yield another kind of value than the checker said.
-pub fn evaluate(runbook: &Runbook, catalogue: &Catalogue) {
-    let Ok(inputs) = runbook.bind(&given(runbook)) else { return };
-    let mut scope = Scope::new(&inputs);
+pub fn evaluate(runbook: &Runbook, registry: &ActionRegistry) {
+    let Ok(inputs) = runbook.bind(&sample_inputs(runbook)) else { return };
+    let mut scope = EvaluationScope::new(&inputs);
     for step in &runbook.steps {
-        let _ = step.applies(&scope);
+        let _ = step.should_run(&scope);
         let arguments = step.arguments(&scope);
         if let Ok(arguments) = &arguments {
             assert!(arguments.is_object());
         }
-        if let Some(signature) = catalogue.get(&step.action) {
+        if let Some(signature) = registry.get(&step.action) {
             let fields = signature.output.fields.iter();
             let output: Map<String, Json> =
-                fields.map(|field| (field.name.clone(), made_up(&field.ty))).collect();
+                fields.map(|field| (field.name.clone(), sample_value(&field.ty))).collect();
             scope.insert(&step.id, &Json::Object(output));
         }
         let _ = step.message(&scope);
@@ -85,13 +90,13 @@ pub fn evaluate(runbook: &Runbook, catalogue: &Catalogue) {
 }
 
 /// A value for each input that needs one.
-fn given(runbook: &Runbook) -> Map<String, Json> {
+fn sample_inputs(runbook: &Runbook) -> Map<String, Json> {
     let needed = runbook.inputs.iter().filter(|input| input.default.is_none());
-    needed.map(|input| (input.name.clone(), made_up(&input.ty))).collect()
+    needed.map(|input| (input.name.clone(), sample_value(&input.ty))).collect()
 }
 
 /// A plain value of a type; limits and forms are not looked at.
-fn made_up(ty: &Type) -> Json {
+fn sample_value(ty: &Type) -> Json {
     match ty {
         Type::Any | Type::Null => Json::Null,
         Type::Boolean => json!(true),
@@ -100,12 +105,12 @@ fn made_up(ty: &Type) -> Json {
         Type::String(_) => json!("us-west-2"),
         Type::Duration => json!("5s"),
         Type::Enum(words) => json!(words.first()),
-        Type::List(of, _) => json!([made_up(of), made_up(of)]),
-        Type::Map(of, _) => json!({ "Name": made_up(of) }),
+        Type::List(of, _) => json!([sample_value(of), sample_value(of)]),
+        Type::Map(of, _) => json!({ "Name": sample_value(of) }),
         Type::Record(record) => {
             let fields = record.fields.iter();
-            fields.map(|field| (field.name.clone(), made_up(&field.ty))).collect()
+            fields.map(|field| (field.name.clone(), sample_value(&field.ty))).collect()
         }
-        Type::Optional(of) => made_up(of),
+        Type::Optional(of) => sample_value(of),
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Action, Change, Diff, Permission, Progress, Reader, Result, Writer, cordoning::Cordoning,
 };
-use crate::runbook::Undo;
+use crate::runbook::Reversibility;
 
 /// Keeps new pods off some nodes. The pods that are there stay.
 ///
@@ -52,7 +52,7 @@ impl Action for Cordon {
 }
 
 impl Change for Cordon {
-    const UNDO: Undo = Undo::Restores;
+    const UNDO: Reversibility = Reversibility::Reversible;
     type Intent = Intent;
     type Receipt = Receipt;
 

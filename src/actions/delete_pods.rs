@@ -23,7 +23,7 @@ use crate::{
         kubernetes::{self, Selection, View, Watched, pod},
         wait::{self, Source, State},
     },
-    runbook::{self, Undo},
+    runbook::{self, Reversibility},
 };
 
 /// Deletes pods, each by its name and UID, and waits until they are gone.
@@ -77,7 +77,7 @@ impl Action for DeletePods {
 }
 
 impl Change for DeletePods {
-    const UNDO: Undo = Undo::Nothing;
+    const UNDO: Reversibility = Reversibility::Irreversible;
     type Intent = Intent;
     type Receipt = Receipt;
 

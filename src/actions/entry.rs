@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::{
     Action, Change, Cluster, Diff, Error, Permission, Progress, Read, Reader, Result, Wait, Writer,
 };
-use crate::runbook::{Kind, Signature, Undo};
+use crate::runbook::{ActionKind, ActionSignature, Reversibility};
 
 type Running<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 type Look = for<'a> fn(Value, &'a Reader, &'a Progress) -> Running<'a, Value>;
@@ -50,7 +50,7 @@ pub enum Verbs {
 /// The verbs of a [`Change`], at JSON.
 pub struct ChangeVerbs {
     /// See [`Change::UNDO`].
-    pub undoes: Undo,
+    pub undoes: Reversibility,
     /// See [`Change::changes`].
     pub changes: fn(&Value) -> Result<Vec<Diff>>,
     /// See [`Change::prepare`].
@@ -123,18 +123,18 @@ impl Entry {
     }
 
     /// Read, wait or change.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ActionKind {
         match self.verbs {
-            Verbs::Read(_) => Kind::Read,
-            Verbs::Wait(_) => Kind::Wait,
-            Verbs::Change(_) => Kind::Change,
+            Verbs::Read(_) => ActionKind::Read,
+            Verbs::Wait(_) => ActionKind::Wait,
+            Verbs::Change(_) => ActionKind::Change,
         }
     }
 
     /// What its undo puts back.
-    pub fn undo(&self) -> Undo {
+    pub fn undo(&self) -> Reversibility {
         match &self.verbs {
-            Verbs::Read(_) | Verbs::Wait(_) => Undo::NotNeeded,
+            Verbs::Read(_) | Verbs::Wait(_) => Reversibility::NotApplicable,
             Verbs::Change(verbs) => verbs.undoes,
         }
     }
@@ -145,15 +145,18 @@ impl Entry {
     }
 
     /// What the runbook's checks need to know of it.
-    pub fn signature(&self) -> Signature {
-        Signature::from_schemas(self.name, self.kind(), self.undo(), &self.params, &self.output)
-            .unwrap_or_else(|error| {
-                // A programmer's mistake, not a user's: the test `every_action_has_a_signature` meets it first.
-                panic!(
-                    "the types of action {} are outside the documented subset: {error}",
-                    self.name
-                )
-            })
+    pub fn signature(&self) -> ActionSignature {
+        ActionSignature::from_schemas(
+            self.name,
+            self.kind(),
+            self.undo(),
+            &self.params,
+            &self.output,
+        )
+        .unwrap_or_else(|error| {
+            // A programmer's mistake, not a user's: the test `every_action_has_a_signature` meets it first.
+            panic!("the types of action {} are outside the documented subset: {error}", self.name)
+        })
     }
 }
 

@@ -54,7 +54,7 @@ pub use crate::platform::{
     AwsAccess, AwsIdentity, Error as PlatformError, KubernetesAccess, KubernetesIdentity, Note,
     Options, Platform, Progress, Reader, Writer,
 };
-use crate::runbook::Catalogue;
+use crate::runbook::ActionRegistry;
 
 /// Every action, in the order in which documentation lists them.
 pub fn all() -> &'static [Entry] {
@@ -86,8 +86,8 @@ pub fn find(name: &str) -> Option<&'static Entry> {
 }
 
 /// What the runbook's checks need to know of every action.
-pub fn catalogue() -> &'static Catalogue {
-    static CATALOGUE: LazyLock<Catalogue> =
-        LazyLock::new(|| Catalogue::new(all().iter().map(Entry::signature).collect()));
+pub fn catalogue() -> &'static ActionRegistry {
+    static CATALOGUE: LazyLock<ActionRegistry> =
+        LazyLock::new(|| ActionRegistry::new(all().iter().map(Entry::signature).collect()));
     &CATALOGUE
 }

@@ -21,7 +21,7 @@ use crate::{
         kubernetes::{pod, rollout},
         wait::{self, Patience, State},
     },
-    runbook::{self, Undo},
+    runbook::{self, Reversibility},
 };
 
 /// kubectl's own annotation, so that `kubectl rollout history` shows our restarts as it shows its own.
@@ -88,7 +88,7 @@ impl Action for RolloutRestart {
 }
 
 impl Change for RolloutRestart {
-    const UNDO: Undo = Undo::Nothing;
+    const UNDO: Reversibility = Reversibility::Irreversible;
     type Intent = Intent;
     type Receipt = Receipt;
 

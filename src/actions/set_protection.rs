@@ -18,7 +18,7 @@ use crate::{
         aws::AutoScalingGroup,
         kubernetes::{self, Selection, node},
     },
-    runbook::Undo,
+    runbook::Reversibility,
 };
 
 /// Protects instances of a nodegroup from scale-in, or lifts their protection.
@@ -91,7 +91,7 @@ impl Action for SetProtection {
 }
 
 impl Change for SetProtection {
-    const UNDO: Undo = Undo::Restores;
+    const UNDO: Reversibility = Reversibility::Reversible;
     type Intent = Intent;
     type Receipt = Receipt;
 

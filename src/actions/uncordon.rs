@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Action, Change, Diff, Permission, Progress, Reader, Result, Writer, cordoning::Cordoning,
 };
-use crate::runbook::Undo;
+use crate::runbook::Reversibility;
 
 /// Lets new pods onto some nodes again.
 ///
@@ -52,7 +52,7 @@ impl Action for Uncordon {
 }
 
 impl Change for Uncordon {
-    const UNDO: Undo = Undo::Restores;
+    const UNDO: Reversibility = Reversibility::Reversible;
     type Intent = Intent;
     type Receipt = Receipt;
 

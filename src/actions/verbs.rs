@@ -7,7 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{Permission, Progress, Reader, Result, Writer};
-use crate::runbook::Undo;
+use crate::runbook::Reversibility;
 
 /// What every action declares. Its documentation is the doc comment of its `Params`.
 pub trait Action: 'static {
@@ -47,7 +47,7 @@ pub trait Wait: Action {
 /// An action that changes the world, in verbs that can each be repeated.
 pub trait Change: Action {
     /// What [`undo`](Self::undo) puts back; said before a run starts.
-    const UNDO: Undo;
+    const UNDO: Reversibility;
     /// What is to be true and what was true before, decided once, in absolute terms.
     type Intent: Serialize + DeserializeOwned + Send + Sync;
     /// What the platform answered: enough to wait for it.

@@ -9,7 +9,7 @@ use crate::{
     actions,
     engine::{Direction, Engine},
     journal::{self, Outcome, Run, Target},
-    runbook::{self, Kind, Runbook, Source, Step, Undo},
+    runbook::{self, ActionKind, Reversibility, Runbook, Source, Step},
 };
 
 /// Says what would be touched and done, and waits for a yes.
@@ -70,7 +70,9 @@ pub(super) fn what_is_left(source: &Source, run: &Run, direction: Direction) -> 
     let steps = steps_of(source);
     let is_lost = |id: &str| {
         let action = steps.iter().find(|step| step.id == id).map(|step| step.action.as_str());
-        action.and_then(actions::find).is_some_and(|entry| entry.undo() == Undo::Nothing)
+        action
+            .and_then(actions::find)
+            .is_some_and(|entry| entry.undo() == Reversibility::Irreversible)
     };
     let to_undo = run.steps().iter().rev().filter(|step| step.may_need_undo());
     to_undo.map(|step| what_is_undone(step, is_lost(&step.id))).collect()
@@ -94,12 +96,12 @@ fn changing_steps(source: &Source, is_meant: impl Fn(&Step) -> bool) -> String {
     let mut text = String::new();
     for step in steps_of(source).iter().filter(|step| is_meant(step)) {
         let Some(entry) = actions::find(&step.action) else { continue };
-        if entry.kind() != Kind::Change {
+        if entry.kind() != ActionKind::Change {
             continue;
         }
         let undo = match entry.undo() {
-            Undo::Nothing => "cannot be undone",
-            Undo::Restores | Undo::NotNeeded => "can be undone",
+            Reversibility::Irreversible => "cannot be undone",
+            Reversibility::Reversible | Reversibility::NotApplicable => "can be undone",
         };
         text += &format!("  {} ({}; {undo})\n", step.name, step.action);
     }

@@ -33,8 +33,7 @@ impl Explain {
 
 fn find(word: &str) -> Result<&'static Rule, Trouble> {
     let rules = runbook::rules();
-    let is_it = |rule: &&Rule| rule.code.eq_ignore_ascii_case(word) || rule.name == word;
-    rules.iter().find(is_it).ok_or_else(|| {
+    runbook::find_rule(word).ok_or_else(|| {
         let near = runbook::nearest(word, rules.iter().flat_map(|rule| [rule.code, rule.name]));
         let hint = match near {
             Some(near) => format!("did you mean '{near}'?"),
@@ -45,11 +44,11 @@ fn find(word: &str) -> Result<&'static Rule, Trouble> {
 }
 
 fn line(rule: &Rule) -> String {
-    format!("{}  {:<8} {:<20} {}\n", rule.code, rule.severity.word(), rule.name, rule.summary)
+    format!("{}  {:<8} {:<24} {}\n", rule.code, rule.severity.as_str(), rule.name, rule.summary)
 }
 
 fn whole(rule: &Rule) -> String {
-    let mut text = format!("{} {} ({})\n", rule.code, rule.name, rule.severity.word());
+    let mut text = format!("{} {} ({})\n", rule.code, rule.name, rule.severity.as_str());
     let _ = write!(text, "{}.\n\n{}\n", sentence(rule.summary), rule.explanation);
     text
 }
@@ -65,8 +64,21 @@ fn document(rule: &Rule) -> Value {
     json!({
         "code": rule.code,
         "name": rule.name,
-        "severity": rule.severity.word(),
+        "severity": rule.severity.as_str(),
         "summary": rule.summary,
         "explanation": rule.explanation,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::find;
+
+    #[test]
+    fn a_rule_is_found_by_its_code_its_name_and_its_former_name() {
+        for word in ["RB018", "rb018", "invalid_enum_value", "unknown_word"] {
+            assert_eq!(find(word).ok().map(|rule| rule.code), Some("RB018"), "{word}");
+        }
+        assert!(find("no_such_rule").is_err());
+    }
 }

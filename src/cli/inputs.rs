@@ -35,7 +35,7 @@ impl Inputs {
         let checked = runbook::check(source, actions::catalogue());
         let runbook = checked.runbook.ok_or_else(|| Refusal::Invalid {
             source_text: Box::new(source.clone()),
-            findings: checked.findings,
+            findings: checked.diagnostics,
         })?;
         for pair in &self.one {
             let (name, text) = pair

@@ -90,7 +90,7 @@ impl Engine {
 }
 
 /// Checks a runbook's text against the actions that there are. Nothing is run.
-pub fn check(source: &Source) -> runbook::Checked {
+pub fn check(source: &Source) -> runbook::CheckResult {
     runbook::check(source, actions::catalogue())
 }
 
@@ -99,6 +99,6 @@ pub(super) fn checked(source: &Source) -> Result<Runbook, Refusal> {
     let checked = check(source);
     checked.runbook.ok_or_else(|| Refusal::Invalid {
         source_text: Box::new(source.clone()),
-        findings: checked.findings,
+        findings: checked.diagnostics,
     })
 }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     journal::{AfterFailure, Ending, Event, Outcome, Recorder, State, StoreError},
-    runbook::{OnFailure, Runbook, Scope, Step},
+    runbook::{EvaluationScope, OnFailure, Runbook, Step},
 };
 
 /// A run being driven.
@@ -16,7 +16,7 @@ pub(super) struct Driver<'a> {
     pub(super) engine: &'a Engine,
     pub(super) recorder: Recorder,
     pub(super) control: Control,
-    pub(super) scope: Scope,
+    pub(super) scope: EvaluationScope,
     pub(super) notes: Notes,
 }
 
@@ -35,7 +35,7 @@ impl Engine {
     /// and it can be resumed when the journal can be written again.
     pub async fn drive(&self, recorder: Recorder, control: Control) -> Result<State, StoreError> {
         let inputs = &recorder.run().started.inputs;
-        let scope = Scope::new(inputs);
+        let scope = EvaluationScope::new(inputs);
         let mut driver = Driver { engine: self, scope, recorder, control, notes: Notes::new() };
         match driver.drive().await {
             Ok(state) => Ok(state),

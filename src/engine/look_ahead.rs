@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::{Engine, Refusal, accept::checked};
 use crate::{
     actions::{self, Progress, Verbs},
-    runbook::{Scope, Source},
+    runbook::{EvaluationScope, Source},
 };
 
 impl Engine {
@@ -20,14 +20,14 @@ impl Engine {
         inputs: &Map<String, Value>,
     ) -> Result<Vec<String>, Refusal> {
         let runbook = checked(source)?;
-        let mut scope = Scope::new(&runbook.bind(inputs).map_err(Refusal::Inputs)?);
+        let mut scope = EvaluationScope::new(&runbook.bind(inputs).map_err(Refusal::Inputs)?);
         let reader = self.platform.reader();
         let mut messages = Vec::new();
         for step in &runbook.steps {
             let look = actions::find(&step.action).map(|entry| &entry.verbs);
             let Some(Verbs::Read(read)) = look else { break };
             let ahead = |error: String| Refusal::LookAhead { step: step.name.clone(), error };
-            if !step.applies(&scope).map_err(|error| ahead(error.to_string()))? {
+            if !step.should_run(&scope).map_err(|error| ahead(error.to_string()))? {
                 break;
             }
             let arguments = step.arguments(&scope).map_err(|error| ahead(error.to_string()))?;

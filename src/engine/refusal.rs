@@ -3,7 +3,7 @@
 use crate::{
     actions::PlatformError,
     journal::{RunId, State, StoreError, TargetMismatch},
-    runbook::{Finding, InputError, Source},
+    runbook::{Diagnostic, InputError, Source},
 };
 
 /// Why nothing was done.
@@ -15,7 +15,7 @@ pub enum Refusal {
         /// The runbook.
         source_text: Box<Source>,
         /// What is wrong with it.
-        findings: Vec<Finding>,
+        findings: Vec<Diagnostic>,
     },
     /// The inputs do not fit.
     #[error("{}", join(.0))]

@@ -49,7 +49,7 @@ pub(super) enum Way {
 impl Driver<'_> {
     /// Takes a step to its end.
     pub(super) async fn take_step(&mut self, step: &Step) -> Result<(), Halt> {
-        let applies = step.applies(&self.scope);
+        let applies = step.should_run(&self.scope);
         if let Ok(false) = applies {
             return Ok(self.append(Event::StepSkipped {
                 step: step.id.clone(),

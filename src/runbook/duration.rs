@@ -14,7 +14,7 @@ const UNITS: [(&str, u64); 5] =
 
 /// The longest duration that is understood. Far longer than any step, and far from overflowing an
 /// instant.
-const LONGEST: StdDuration = StdDuration::from_hours(24 * 365);
+const MAX_DURATION: StdDuration = StdDuration::from_hours(24 * 365);
 
 /// A length of time, a whole number of milliseconds in text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -22,16 +22,16 @@ pub struct Duration(StdDuration);
 
 /// A text that is no duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BadDuration {
+pub enum ParseDurationError {
     /// Not even of the form.
     #[error("'{0}' is not a duration: write a number and a unit, such as 250ms, 5s, 10m or 1h30m")]
-    Form(String),
+    InvalidFormat(String),
     /// A bare number.
     #[error("'{0}' has no unit: write {0}s, {0}m or {0}h")]
-    NoUnit(String),
+    MissingUnit(String),
     /// `30m1h`, or the same unit twice.
     #[error("'{0}' has its units out of order: the longest comes first, each at most once")]
-    Order(String),
+    UnitsOutOfOrder(String),
     /// More than a year.
     #[error("'{0}' is longer than a year")]
     TooLong(String),
@@ -62,27 +62,27 @@ impl From<Duration> for StdDuration {
 }
 
 impl FromStr for Duration {
-    type Err = BadDuration;
+    type Err = ParseDurationError;
 
-    fn from_str(text: &str) -> Result<Self, BadDuration> {
+    fn from_str(text: &str) -> Result<Self, ParseDurationError> {
         if text == "0" {
             return Ok(Self::default());
         }
         if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(BadDuration::NoUnit(text.to_owned()));
+            return Err(ParseDurationError::MissingUnit(text.to_owned()));
         }
-        let too_long = || BadDuration::TooLong(text.to_owned());
+        let too_long = || ParseDurationError::TooLong(text.to_owned());
         let mut rest = text;
         let mut units = UNITS.as_slice();
         let mut total: u64 = 0;
         while !rest.is_empty() || total == 0 && units.len() == UNITS.len() {
-            let (count, unit, after) =
-                split_part(rest).ok_or_else(|| BadDuration::Form(text.to_owned()))?;
+            let (count, unit, after) = split_part(rest)
+                .ok_or_else(|| ParseDurationError::InvalidFormat(text.to_owned()))?;
             let known = |units: &[(&str, u64)]| units.iter().position(|(name, _)| *name == unit);
             let Some(place) = known(units) else {
                 return Err(match known(&UNITS) {
-                    Some(_) => BadDuration::Order(text.to_owned()),
-                    None => BadDuration::Form(text.to_owned()),
+                    Some(_) => ParseDurationError::UnitsOutOfOrder(text.to_owned()),
+                    None => ParseDurationError::InvalidFormat(text.to_owned()),
                 });
             };
             let count: u64 = count.parse().map_err(|_| too_long())?;
@@ -92,7 +92,7 @@ impl FromStr for Duration {
             rest = after;
         }
         let duration = StdDuration::from_millis(total);
-        if duration > LONGEST {
+        if duration > MAX_DURATION {
             return Err(too_long());
         }
         Ok(Self(duration))

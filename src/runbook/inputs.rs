@@ -3,8 +3,8 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::findings::spelling;
-use super::types::{Lengths, Mismatch, Span, Type};
+use super::diagnostics::spelling;
+use super::types::{Bounds, LengthBounds, Type, ValueMismatch};
 use super::yaml;
 
 /// An input of a runbook.
@@ -43,15 +43,15 @@ pub enum InputError {
     },
     /// Not of its type or outside its limits.
     #[error("the input '{name}': {mismatch}")]
-    Wrong {
+    Invalid {
         /// Its name.
         name: String,
         /// What is wrong.
-        mismatch: Mismatch,
+        mismatch: ValueMismatch,
     },
     /// A text that is no value of its type.
     #[error("the input '{name}': this is no {ty}{}", example(ty))]
-    Text {
+    Unparsable {
         /// Its name.
         name: String,
         /// Its type.
@@ -102,8 +102,10 @@ pub(crate) fn parse(inputs: &[Input], name: &str, text: &str) -> Result<Json, In
     let Some(input) = inputs.iter().find(|input| input.name == name) else {
         return Err(unknown(inputs, name));
     };
-    let value = from_text(text, &input.ty)
-        .ok_or_else(|| InputError::Text { name: name.to_owned(), ty: input.ty.to_string() })?;
+    let value = from_text(text, &input.ty).ok_or_else(|| InputError::Unparsable {
+        name: name.to_owned(),
+        ty: input.ty.to_string(),
+    })?;
     input.value(Some(&value))
 }
 
@@ -116,8 +118,8 @@ impl Input {
                 _ => Err(InputError::Missing { name, ty: self.ty.to_string() }),
             };
         };
-        let projected = self.ty.project(value.clone());
-        projected.map_err(|mismatch| InputError::Wrong { name, mismatch })
+        let projected = self.ty.coerce(value.clone());
+        projected.map_err(|mismatch| InputError::Invalid { name, mismatch })
     }
 }
 
@@ -138,9 +140,9 @@ fn from_text(text: &str, ty: &Type) -> Option<Json> {
             items.map(|item| from_text(item, of)).collect()
         }
         ty => {
-            let (node, flaws) = yaml::load(text);
-            let node = node.filter(|_| flaws.is_empty())?;
-            super::examine::plain_value(&node, &without_limits(ty))
+            let (node, issues) = yaml::load(text);
+            let node = node.filter(|_| issues.is_empty())?;
+            super::analysis::literal_value(&node, &without_limits(ty))
         }
     }
 }
@@ -148,9 +150,9 @@ fn from_text(text: &str, ty: &Type) -> Option<Json> {
 /// The type alone, so that a number outside its limits is told from a text that is no number.
 fn without_limits(ty: &Type) -> Type {
     match ty {
-        Type::Integer(_) => Type::Integer(Span::ANY),
-        Type::Number(_) => Type::Number(Span::ANY),
-        Type::List(of, _) => Type::List(Box::new(without_limits(of)), Lengths::default()),
+        Type::Integer(_) => Type::Integer(Bounds::ANY),
+        Type::Number(_) => Type::Number(Bounds::ANY),
+        Type::List(of, _) => Type::List(Box::new(without_limits(of)), LengthBounds::default()),
         Type::Map(of, names) => Type::Map(Box::new(without_limits(of)), *names),
         other => other.clone(),
     }

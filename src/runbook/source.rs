@@ -28,7 +28,7 @@ pub struct NotUtf8 {
     /// Where the first wrong byte stands.
     pub position: Position,
     /// The same, as a finding over the text that could be read.
-    pub finding: super::Finding,
+    pub diagnostic: super::Diagnostic,
     /// The text up to the first wrong byte.
     pub readable: Source,
 }
@@ -59,7 +59,7 @@ impl Source {
         Err(Box::new(NotUtf8 {
             name,
             position: readable.position(valid),
-            finding: super::checks::invalid_yaml::not_utf8(valid),
+            diagnostic: super::rules::invalid_yaml::not_utf8(valid),
             readable,
         }))
     }
@@ -134,9 +134,10 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_text_are_placed() {
-        let error = Source::from_bytes("book.yaml", b"name: x\nid: \xff\n".to_vec()).unwrap_err();
-        assert_eq!(error.to_string(), "book.yaml:2:5: the file is not UTF-8 text");
-        assert_eq!(error.finding.span, 12..12);
+        let error =
+            Source::from_bytes("runbook.yaml", b"name: x\nid: \xff\n".to_vec()).unwrap_err();
+        assert_eq!(error.to_string(), "runbook.yaml:2:5: the file is not UTF-8 text");
+        assert_eq!(error.diagnostic.span, 12..12);
     }
 
     #[test]

@@ -192,9 +192,9 @@ impl Service {
         let check = move || match Source::from_bytes(name, text) {
             Ok(source) => {
                 let checked = engine::check(&source);
-                (source, checked.runbook, checked.findings)
+                (source, checked.runbook, checked.diagnostics)
             }
-            Err(error) => (error.readable, None, vec![error.finding]),
+            Err(error) => (error.readable, None, vec![error.diagnostic]),
         };
         let checked = tokio::task::spawn_blocking(check).await;
         let (source, runbook, findings) =

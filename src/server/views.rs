@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{
     engine::Direction,
     journal::{LogLines, Record, Run, State},
-    runbook::{Finding, Runbook, Source, render},
+    runbook::{Diagnostic, Runbook, Source, render},
 };
 
 /// Times are given to the second, as the original service gave them: the second that was running.
@@ -38,7 +38,7 @@ pub(super) fn taken_up(run: &Run, direction: Direction) -> Value {
 }
 
 /// `/validate` of a runbook without errors. There may be warnings and notes.
-pub(super) fn valid(runbook: &Runbook, source: &Source, findings: &[Finding]) -> Value {
+pub(super) fn valid(runbook: &Runbook, source: &Source, findings: &[Diagnostic]) -> Value {
     json!({
         "status": "valid",
         "runbook": runbook.name,

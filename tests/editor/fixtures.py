@@ -14,9 +14,14 @@ REFUSED = """
 empty
 empty_selection
 exactly_one_of
+expression_type_mismatch
+invalid_enum_value
+invalid_format
 invalid_input
 invalid_name
 invalid_step_id
+invalid_type
+literal_type_mismatch
 missing_key
 missing_parameter
 missing_steps
@@ -30,12 +35,7 @@ too_many_findings
 unknown_action
 unknown_key
 unknown_parameter
-unknown_word
 when_not_boolean
-wrong_expression
-wrong_form
-wrong_literal
-wrong_shape
 """.split()
 
 BOOKS = ["runbooks", "tests/books"]

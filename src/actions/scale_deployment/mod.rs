@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     platform::{Class, kubernetes, kubernetes::pod},
-    runbook::{self, Undo},
+    runbook::{self, Reversibility},
 };
 use k8s_openapi::api::{
     apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler, core::v1::Pod,
@@ -118,7 +118,7 @@ impl Action for ScaleDeployment {
 }
 
 impl Change for ScaleDeployment {
-    const UNDO: Undo = Undo::Restores;
+    const UNDO: Reversibility = Reversibility::Reversible;
     type Intent = Intent;
     type Receipt = Receipt;
 

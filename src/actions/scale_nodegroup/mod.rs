@@ -23,7 +23,7 @@ use crate::{
         aws::{AutoScalingGroup, Nodegroup},
         kubernetes::{self, Selection, node, pod},
     },
-    runbook::Undo,
+    runbook::Reversibility,
 };
 
 /// Sets how many nodes a managed nodegroup is to have.
@@ -141,7 +141,7 @@ impl Action for ScaleNodegroup {
 }
 
 impl Change for ScaleNodegroup {
-    const UNDO: Undo = Undo::Restores;
+    const UNDO: Reversibility = Reversibility::Reversible;
     type Intent = Intent;
     type Receipt = Receipt;
 

@@ -9,12 +9,12 @@ use std::{
     thread,
 };
 
-use crate::runbook::{self, Catalogue, Finding, MAX_BYTES, Source};
+use crate::runbook::{self, ActionRegistry, Diagnostic, MAX_BYTES, Source};
 
 /// A file with what was found in it.
 pub(super) struct Checked {
     pub(super) source: Source,
-    pub(super) findings: Vec<Finding>,
+    pub(super) findings: Vec<Diagnostic>,
 }
 
 /// A path that cannot be read, which is trouble with the call and not with a runbook.
@@ -78,7 +78,10 @@ fn is_standard_input(path: &Path) -> bool {
 
 /// Reads and checks every file, as many at a time as the machine has processors. What is told comes in the order of
 /// the files all the same.
-pub(super) fn check(files: &[PathBuf], catalogue: &Catalogue) -> (Vec<Checked>, Vec<Unreadable>) {
+pub(super) fn check(
+    files: &[PathBuf],
+    catalogue: &ActionRegistry,
+) -> (Vec<Checked>, Vec<Unreadable>) {
     let workers = thread::available_parallelism().map_or(1, usize::from).min(files.len());
     let next = AtomicUsize::new(0);
     let work = || {
@@ -118,7 +121,7 @@ fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-fn check_one(path: &Path, catalogue: &Catalogue) -> Result<Checked, Unreadable> {
+fn check_one(path: &Path, catalogue: &ActionRegistry) -> Result<Checked, Unreadable> {
     let (name, bytes) = if is_standard_input(path) {
         ("<stdin>".to_owned(), read(io::stdin().lock()))
     } else {
@@ -135,7 +138,7 @@ fn read(file: impl Read) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn check_bytes(name: String, bytes: Vec<u8>, catalogue: &Catalogue) -> Checked {
+fn check_bytes(name: String, bytes: Vec<u8>, catalogue: &ActionRegistry) -> Checked {
     // Of a file that is too large only that is said, and the cut may have gone through a character.
     let source = if bytes.len() > MAX_BYTES {
         Ok(Source::new(name, String::from_utf8_lossy(&bytes)))
@@ -144,9 +147,9 @@ fn check_bytes(name: String, bytes: Vec<u8>, catalogue: &Catalogue) -> Checked {
     };
     match source {
         Ok(source) => {
-            let findings = runbook::inspect(&source, catalogue);
+            let findings = runbook::diagnose(&source, catalogue);
             Checked { source, findings }
         }
-        Err(error) => Checked { source: error.readable, findings: vec![error.finding] },
+        Err(error) => Checked { source: error.readable, findings: vec![error.diagnostic] },
     }
 }

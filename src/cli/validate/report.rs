@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Format, files::Checked};
-use crate::runbook::{Finding, Severity, Source, render};
+use crate::runbook::{Diagnostic, Severity, Source, render};
 
 /// Everything that was found.
 pub(super) struct Report<'c> {
@@ -34,13 +34,13 @@ impl<'c> Report<'c> {
             Format::Json => format!("{:#}\n", self.json()),
             Format::Sarif => {
                 let files = self.checked.iter().map(|c| (&c.source, c.findings.as_slice()));
-                let files: Vec<(&Source, &[Finding])> = files.collect();
+                let files: Vec<(&Source, &[Diagnostic])> = files.collect();
                 format!("{:#}\n", render::sarif(&files, env!("CARGO_PKG_VERSION")))
             }
         }
     }
 
-    fn each(&self, render: impl Fn(&Source, &[Finding]) -> String) -> String {
+    fn each(&self, render: impl Fn(&Source, &[Diagnostic]) -> String) -> String {
         self.checked.iter().map(|checked| render(&checked.source, &checked.findings)).collect()
     }
 

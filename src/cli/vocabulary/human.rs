@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{need, undo, word};
 use crate::{
     actions::Entry,
-    runbook::{Signature, types::Record},
+    runbook::{ActionSignature, types::RecordType},
 };
 
 /// One line each.
@@ -21,7 +21,7 @@ pub(super) fn list(entries: &[&Entry]) -> String {
 /// Everything about one.
 pub(super) fn whole(entry: &Entry) -> String {
     let description = entry.params["description"].as_str().unwrap_or_default();
-    let Signature { params, output, .. } = entry.signature();
+    let ActionSignature { params, output, .. } = entry.signature();
     let mut text = format!("{} ({})\n\n{description}\n", entry.name, word(entry.kind()));
     let _ =
         write!(text, "\nparameters\n{}\noutput\n{}", fields(&params, true), fields(&output, false));
@@ -35,7 +35,7 @@ pub(super) fn whole(entry: &Entry) -> String {
     text
 }
 
-fn fields(record: &Record, with_need: bool) -> String {
+fn fields(record: &RecordType, with_need: bool) -> String {
     let mut text = String::new();
     for field in &record.fields {
         let need = if with_need { format!(", {}", need(field)) } else { String::new() };

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{need, undo, word};
 use crate::{
     actions::Entry,
-    runbook::{Signature, types::Record},
+    runbook::{ActionSignature, types::RecordType},
 };
 
 const HEAD: &str = "# Actions
@@ -33,7 +33,7 @@ pub(super) fn document(entries: &[&Entry]) -> String {
 
 fn chapter(entry: &Entry) -> String {
     let description = entry.params["description"].as_str().unwrap_or_default();
-    let Signature { params, output, .. } = entry.signature();
+    let ActionSignature { params, output, .. } = entry.signature();
     let mut text = format!("\n## {}\n\n{description}\n", entry.name);
     if !params.fields.is_empty() {
         text += "\n| parameter | type | | |\n|---|---|---|---|\n";
@@ -52,7 +52,7 @@ fn chapter(entry: &Entry) -> String {
     text + &permissions(entry)
 }
 
-fn outputs(output: &Record) -> String {
+fn outputs(output: &RecordType) -> String {
     if output.fields.is_empty() {
         return "\nIt has no output.\n".into();
     }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{Exit, Global, Output, Trouble};
 use crate::{
     actions::{self, Entry},
-    runbook::{Kind, Undo, types::Field},
+    runbook::{ActionKind, Reversibility, types::Field},
 };
 
 /// Shows the actions that a runbook can use.
@@ -63,19 +63,19 @@ fn find(name: &str) -> Result<&'static Entry, Trouble> {
     })
 }
 
-fn word(kind: Kind) -> &'static str {
+fn word(kind: ActionKind) -> &'static str {
     match kind {
-        Kind::Read => "reads",
-        Kind::Wait => "waits",
-        Kind::Change => "changes",
+        ActionKind::Read => "reads",
+        ActionKind::Wait => "waits",
+        ActionKind::Change => "changes",
     }
 }
 
 fn undo(entry: &Entry) -> &'static str {
     match entry.undo() {
-        Undo::NotNeeded => "changes nothing, so there is nothing to undo",
-        Undo::Restores => "restores what stood before",
-        Undo::Nothing => "cannot be undone: there is nothing to restore",
+        Reversibility::NotApplicable => "changes nothing, so there is nothing to undo",
+        Reversibility::Reversible => "restores what stood before",
+        Reversibility::Irreversible => "cannot be undone: there is nothing to restore",
     }
 }
 

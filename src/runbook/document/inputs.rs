@@ -2,14 +2,14 @@
 
 use std::ops::Range;
 
-use super::super::types::{Lengths, Span, Syntax, Text, Type};
-use super::super::yaml::{Node, Plain};
-use super::read::Reader;
-use super::{Fault, Place};
+use super::super::types::{Bounds, LengthBounds, Syntax, Text, Type};
+use super::super::yaml::{Node, ScalarValue};
+use super::read::DocumentReader;
+use super::{DocumentIssueKind, MappingKind};
 
 /// An input as it is declared.
 #[derive(Debug)]
-pub(crate) struct DeclaredInput<'t> {
+pub(crate) struct InputDeclaration<'t> {
     pub(crate) key: &'t Node,
     pub(crate) name: &'t str,
     /// Its type with its limits in it; of a wrong declaration, any.
@@ -20,11 +20,11 @@ pub(crate) struct DeclaredInput<'t> {
 
 /// What is wrong with a declaration.
 #[derive(Debug, Clone)]
-pub(crate) enum InputFault {
-    Name(String),
+pub(crate) enum InputIssueKind {
+    InvalidName(String),
     UnknownType(String),
     /// A limit that says nothing about values of the type.
-    ForeignLimit {
+    InapplicableLimit {
         limit: &'static str,
         ty: String,
     },
@@ -35,40 +35,47 @@ pub(crate) enum InputFault {
 }
 
 /// Reads the declarations.
-pub(crate) fn read<'t>(node: &'t Node, reader: &mut Reader) -> Vec<DeclaredInput<'t>> {
+pub(crate) fn read<'t>(node: &'t Node, reader: &mut DocumentReader) -> Vec<InputDeclaration<'t>> {
     let pairs = reader.map(node, "inputs").unwrap_or_default();
     pairs.iter().filter_map(|(key, value)| input(key, value, reader)).collect()
 }
 
-fn input<'t>(key: &'t Node, value: &'t Node, reader: &mut Reader) -> Option<DeclaredInput<'t>> {
+fn input<'t>(
+    key: &'t Node,
+    value: &'t Node,
+    reader: &mut DocumentReader,
+) -> Option<InputDeclaration<'t>> {
     let name = key.text()?;
     if !is_name(name) {
-        let fault = Fault::Input(InputFault::Name(name.to_owned()));
-        reader.flaw(key.span.clone(), fault);
+        let kind = DocumentIssueKind::Input(InputIssueKind::InvalidName(name.to_owned()));
+        reader.add_issue(key.span.clone(), kind);
     }
-    let mut input = DeclaredInput { key, name, ty: Type::Any, default: None, description: None };
+    let mut input = InputDeclaration { key, name, ty: Type::Any, default: None, description: None };
     let Some(pairs) = value.pairs() else {
-        reader.shape(value, &format!("the input '{name}'"), "a mapping with its type");
+        reader.add_type_issue(value, &format!("the input '{name}'"), "a mapping with its type");
         return Some(input);
     };
     let mut limits = Limits::default();
-    let mut typed = None;
+    let mut type_node = None;
     for (key, value) in pairs {
         match key.text() {
-            Some("type") => typed = Some(value),
+            Some("type") => type_node = Some(value),
             Some("default") => input.default = Some(value),
             Some("description") => input.description = reader.literal(value, "description", "text"),
             _ => limits.accept(key, value, reader),
         }
     }
-    match typed {
+    match type_node {
         Some(node) => {
             limits.at = node.span.clone();
-            input.ty = limits.apply(named(node, reader), reader);
+            input.ty = limits.apply(parse_type(node, reader), reader);
         }
         None => {
-            let place = Place::Input;
-            reader.flaw(key.span.clone(), Fault::MissingKey { key: "type", place });
+            let mapping = MappingKind::Input;
+            reader.add_issue(
+                key.span.clone(),
+                DocumentIssueKind::MissingKey { key: "type", mapping },
+            );
         }
     }
     Some(input)
@@ -80,34 +87,34 @@ pub(crate) fn is_name(name: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
 }
 
-fn named(node: &Node, reader: &mut Reader) -> Type {
+fn parse_type(node: &Node, reader: &mut DocumentReader) -> Type {
     let Some(text) = reader.literal(node, "type", "a type such as string or integer") else {
         return Type::Any;
     };
-    Type::named(text).unwrap_or_else(|unknown| {
-        let fault = Fault::Input(InputFault::UnknownType(unknown.0));
-        reader.flaw(node.span.clone(), fault);
+    Type::parse(text).unwrap_or_else(|unknown| {
+        let kind = DocumentIssueKind::Input(InputIssueKind::UnknownType(unknown.0));
+        reader.add_issue(node.span.clone(), kind);
         Type::Any
     })
 }
 
 /// A limit and where its key stands.
-type Written<T> = Option<(T, Range<usize>)>;
+type Spanned<T> = Option<(T, Range<usize>)>;
 
 #[derive(Default)]
 struct Limits {
     /// Where the type stands.
     at: Range<usize>,
-    minimum: Written<f64>,
-    maximum: Written<f64>,
-    min_length: Written<usize>,
-    max_length: Written<usize>,
-    values: Written<Vec<String>>,
-    syntax: Written<Syntax>,
+    minimum: Spanned<f64>,
+    maximum: Spanned<f64>,
+    min_length: Spanned<usize>,
+    max_length: Spanned<usize>,
+    values: Spanned<Vec<String>>,
+    syntax: Spanned<Syntax>,
 }
 
 impl Limits {
-    fn accept(&mut self, key: &Node, value: &Node, reader: &mut Reader) {
+    fn accept(&mut self, key: &Node, value: &Node, reader: &mut DocumentReader) {
         let at = key.span.clone();
         match key.text() {
             Some("minimum") => self.minimum = number(value, "minimum", reader).map(|n| (n, at)),
@@ -120,24 +127,24 @@ impl Limits {
             }
             Some("values") => self.values = words(value, reader).map(|words| (words, at)),
             Some("syntax") => self.syntax = syntax(value, reader).map(|syntax| (syntax, at)),
-            _ => reader.unknown(key, Place::Input),
+            _ => reader.add_unknown_key(key, MappingKind::Input),
         }
     }
 
     /// The type within these limits; a limit that the type cannot have is reported.
-    fn apply(mut self, ty: Type, reader: &mut Reader) -> Type {
+    fn apply(mut self, ty: Type, reader: &mut DocumentReader) -> Type {
         let limited = self.take(&ty, reader);
         if ty != Type::Any {
-            self.refuse_rest(&ty, reader);
+            self.reject_inapplicable(&ty, reader);
         }
         limited
     }
 
-    fn take(&mut self, ty: &Type, reader: &mut Reader) -> Type {
+    fn take(&mut self, ty: &Type, reader: &mut DocumentReader) -> Type {
         match ty {
             Type::Optional(inner) => self.take(inner, reader).or_null(),
-            Type::Integer(_) => Type::Integer(self.span(as_integer, reader)),
-            Type::Number(_) => Type::Number(self.span(|n| n, reader)),
+            Type::Integer(_) => Type::Integer(self.bounds(as_integer, reader)),
+            Type::Number(_) => Type::Number(self.bounds(|n| n, reader)),
             Type::String(_) => Type::String(Text {
                 syntax: self.syntax.take().map(|(syntax, _)| syntax),
                 lengths: self.lengths(reader),
@@ -153,7 +160,10 @@ impl Limits {
                 Some((words, _)) if words.is_empty() => Type::Any, // reported where they are read
                 Some((words, _)) => Type::Enum(words.into()),
                 None => {
-                    reader.flaw(self.at.clone(), Fault::Input(InputFault::NoValues));
+                    reader.add_issue(
+                        self.at.clone(),
+                        DocumentIssueKind::Input(InputIssueKind::NoValues),
+                    );
                     Type::Any
                 }
             },
@@ -161,36 +171,36 @@ impl Limits {
         }
     }
 
-    fn span<N: Copy + PartialOrd + std::fmt::Display>(
+    fn bounds<N: Copy + PartialOrd + std::fmt::Display>(
         &mut self,
         convert: impl Fn(f64) -> N,
-        reader: &mut Reader,
-    ) -> Span<N> {
+        reader: &mut DocumentReader,
+    ) -> Bounds<N> {
         let (minimum, maximum) = (self.minimum.take(), self.maximum.take());
-        let span = Span {
+        let span = Bounds {
             minimum: minimum.as_ref().map(|(n, _)| convert(*n)),
             maximum: maximum.as_ref().map(|(n, _)| convert(*n)),
         };
         match maximum.filter(|_| span.is_empty()) {
             Some((_, at)) => {
-                reader.flaw(at, Fault::Input(InputFault::EmptyRange));
-                Span::ANY
+                reader.add_issue(at, DocumentIssueKind::Input(InputIssueKind::EmptyRange));
+                Bounds::ANY
             }
             None => span,
         }
     }
 
-    fn lengths(&mut self, reader: &mut Reader) -> Lengths {
+    fn lengths(&mut self, reader: &mut DocumentReader) -> LengthBounds {
         let (minimum, maximum) = (self.min_length.take(), self.max_length.take());
         if let (Some((least, _)), Some((most, at))) = (&minimum, &maximum)
             && least > most
         {
-            reader.flaw(at.clone(), Fault::Input(InputFault::EmptyRange));
+            reader.add_issue(at.clone(), DocumentIssueKind::Input(InputIssueKind::EmptyRange));
         }
-        Lengths { minimum: minimum.map(|(n, _)| n), maximum: maximum.map(|(n, _)| n) }
+        LengthBounds { minimum: minimum.map(|(n, _)| n), maximum: maximum.map(|(n, _)| n) }
     }
 
-    fn refuse_rest(self, ty: &Type, reader: &mut Reader) {
+    fn reject_inapplicable(self, ty: &Type, reader: &mut DocumentReader) {
         let rest = [
             ("minimum", self.minimum.map(|(_, at)| at)),
             ("maximum", self.maximum.map(|(_, at)| at)),
@@ -202,7 +212,10 @@ impl Limits {
         for (limit, at) in rest {
             let Some(at) = at else { continue };
             let ty = ty.to_string();
-            reader.flaw(at, Fault::Input(InputFault::ForeignLimit { limit, ty }));
+            reader.add_issue(
+                at,
+                DocumentIssueKind::Input(InputIssueKind::InapplicableLimit { limit, ty }),
+            );
         }
     }
 }
@@ -213,36 +226,36 @@ fn as_integer(number: f64) -> i128 {
     number as i128
 }
 
-fn number(node: &Node, what: &str, reader: &mut Reader) -> Option<f64> {
-    match node.plain() {
+fn number(node: &Node, what: &str, reader: &mut DocumentReader) -> Option<f64> {
+    match node.scalar_value() {
         #[allow(clippy::cast_precision_loss)] // as above
-        Some(Plain::Integer(value)) => Some(value as f64),
-        Some(Plain::Number(value)) => Some(value),
+        Some(ScalarValue::Integer(value)) => Some(value as f64),
+        Some(ScalarValue::Number(value)) => Some(value),
         _ => {
-            reader.shape(node, what, "a number");
+            reader.add_type_issue(node, what, "a number");
             None
         }
     }
 }
 
-fn length(node: &Node, what: &str, reader: &mut Reader) -> Option<usize> {
-    let length = match node.plain() {
-        Some(Plain::Integer(value)) => usize::try_from(value).ok(),
+fn length(node: &Node, what: &str, reader: &mut DocumentReader) -> Option<usize> {
+    let length = match node.scalar_value() {
+        Some(ScalarValue::Integer(value)) => usize::try_from(value).ok(),
         _ => None,
     };
     if length.is_none() {
-        reader.shape(node, what, "a whole number, 0 or more");
+        reader.add_type_issue(node, what, "a whole number, 0 or more");
     }
     length
 }
 
-fn words(node: &Node, reader: &mut Reader) -> Option<Vec<String>> {
+fn words(node: &Node, reader: &mut DocumentReader) -> Option<Vec<String>> {
     let Some(items) = node.items() else {
-        reader.shape(node, "values", "a list of words");
+        reader.add_type_issue(node, "values", "a list of words");
         return None;
     };
     if items.is_empty() {
-        reader.flaw(node.span.clone(), Fault::Input(InputFault::NoValues));
+        reader.add_issue(node.span.clone(), DocumentIssueKind::Input(InputIssueKind::NoValues));
     }
     let mut words = Vec::with_capacity(items.len());
     for item in items {
@@ -251,12 +264,12 @@ fn words(node: &Node, reader: &mut Reader) -> Option<Vec<String>> {
     Some(words)
 }
 
-fn syntax(node: &Node, reader: &mut Reader) -> Option<Syntax> {
+fn syntax(node: &Node, reader: &mut DocumentReader) -> Option<Syntax> {
     let name = reader.literal(node, "syntax", "a syntax such as kubernetes-name")?;
-    let syntax = Syntax::named(name);
+    let syntax = Syntax::from_name(name);
     if syntax.is_none() {
-        let fault = Fault::Input(InputFault::UnknownSyntax(name.to_owned()));
-        reader.flaw(node.span.clone(), fault);
+        let kind = DocumentIssueKind::Input(InputIssueKind::UnknownSyntax(name.to_owned()));
+        reader.add_issue(node.span.clone(), kind);
     }
     syntax
 }

@@ -8,25 +8,27 @@ mod read;
 use std::ops::Range;
 
 use super::yaml::Node;
-pub(crate) use inputs::{DeclaredInput, InputFault, is_name};
+pub(crate) use inputs::{InputDeclaration, InputIssueKind, is_name};
 pub use policy::OnFailure;
-pub(crate) use policy::{ATTEMPTS, BACKOFF, MAX_BACKOFF, Policy, TIMEOUT};
-pub(crate) use read::{beginning, read};
+pub(crate) use policy::{
+    DEFAULT_ATTEMPTS, DEFAULT_BACKOFF, DEFAULT_MAX_BACKOFF, DEFAULT_TIMEOUT, Policy,
+};
+pub(crate) use read::{read, start_span};
 
 /// A runbook as it is written.
 #[derive(Debug, Default)]
 pub(crate) struct Document<'t> {
     pub(crate) name: Option<&'t Node>,
     pub(crate) description: Option<&'t Node>,
-    pub(crate) inputs: Vec<DeclaredInput<'t>>,
+    pub(crate) inputs: Vec<InputDeclaration<'t>>,
     pub(crate) defaults: Policy,
-    pub(crate) steps: Vec<WrittenStep<'t>>,
-    pub(crate) flaws: Vec<Flaw>,
+    pub(crate) steps: Vec<RawStep<'t>>,
+    pub(crate) issues: Vec<DocumentIssue>,
 }
 
 /// A step as it is written.
 #[derive(Debug)]
-pub(crate) struct WrittenStep<'t> {
+pub(crate) struct RawStep<'t> {
     pub(crate) node: &'t Node,
     pub(crate) id: Option<&'t Node>,
     pub(crate) name: Option<&'t Node>,
@@ -39,26 +41,26 @@ pub(crate) struct WrittenStep<'t> {
 
 /// Something that has the wrong shape.
 #[derive(Debug, Clone)]
-pub(crate) struct Flaw {
+pub(crate) struct DocumentIssue {
     pub(crate) span: Range<usize>,
-    pub(crate) fault: Fault,
+    pub(crate) kind: DocumentIssueKind,
 }
 
 /// What has the wrong shape.
 #[derive(Debug, Clone)]
-pub(crate) enum Fault {
-    UnknownKey { key: String, place: Place },
-    MissingKey { key: &'static str, place: Place },
-    Shape { what: String, wanted: &'static str, found: String },
-    Choice { what: &'static str, found: String, choices: &'static [&'static str] },
-    Duration(String),
-    Template(String),
-    Input(InputFault),
+pub(crate) enum DocumentIssueKind {
+    UnknownKey { key: String, mapping: MappingKind },
+    MissingKey { key: &'static str, mapping: MappingKind },
+    InvalidType { what: String, wanted: &'static str, found: String },
+    InvalidEnumValue { what: &'static str, found: String, choices: &'static [&'static str] },
+    InvalidDuration(String),
+    TemplateNotAllowed(String),
+    Input(InputIssueKind),
 }
 
 /// A mapping of the language, with the keys that it may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum MappingKind {
     Runbook,
     Input,
     Defaults,
@@ -66,7 +68,7 @@ pub(crate) enum Place {
     Retry,
 }
 
-impl Place {
+impl MappingKind {
     /// The keys that may stand there.
     pub(crate) fn keys(self) -> &'static [&'static str] {
         match self {
@@ -91,7 +93,7 @@ impl Place {
     }
 
     /// What messages call it.
-    pub(crate) fn noun(self) -> &'static str {
+    pub(crate) fn with_article(self) -> &'static str {
         match self {
             Self::Runbook => "a runbook",
             Self::Input => "an input",
@@ -103,14 +105,14 @@ impl Place {
 }
 
 /// Whether a name can be a file's stem and a part of an address.
-pub(crate) fn is_book_name(name: &str) -> bool {
-    const LONGEST: usize = 64;
+pub(crate) fn is_runbook_name(name: &str) -> bool {
+    const MAX_LENGTH: usize = 64;
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let inside = |c: char| plain(c) || matches!(c, '-' | '_' | '.');
-    name.len() <= LONGEST && name.starts_with(plain) && name.chars().all(inside)
+    name.len() <= MAX_LENGTH && name.starts_with(plain) && name.chars().all(inside)
 }
 
-impl WrittenStep<'_> {
+impl RawStep<'_> {
     /// Its id, where it has one that is text.
     pub(crate) fn id_text(&self) -> Option<&str> {
         self.id.and_then(Node::text).filter(|id| !id.is_empty())

@@ -6,9 +6,9 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::super::duration::Duration;
-use super::super::yaml::{Node, Plain};
-use super::read::Reader;
-use super::{Fault, Place};
+use super::super::yaml::{Node, ScalarValue};
+use super::read::DocumentReader;
+use super::{DocumentIssueKind, MappingKind};
 
 /// What a step's failure means for the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,9 +23,9 @@ pub enum OnFailure {
 }
 
 impl OnFailure {
-    pub(crate) const WORDS: &[&str] = &["rollback", "stop", "continue"];
+    pub(crate) const NAMES: &[&str] = &["rollback", "stop", "continue"];
 
-    fn named(word: &str) -> Option<Self> {
+    fn from_name(word: &str) -> Option<Self> {
         match word {
             "rollback" => Some(Self::Rollback),
             "stop" => Some(Self::Stop),
@@ -47,19 +47,19 @@ pub(crate) struct Policy {
 }
 
 /// Built in, where neither the step nor `defaults` says otherwise: long enough for a node to boot.
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(600);
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
 /// Built in: two more tries, which outlive a throttled minute.
-pub(crate) const ATTEMPTS: u32 = 3;
+pub(crate) const DEFAULT_ATTEMPTS: u32 = 3;
 /// Built in: the first rest.
-pub(crate) const BACKOFF: Duration = Duration::from_secs(5);
+pub(crate) const DEFAULT_BACKOFF: Duration = Duration::from_secs(5);
 /// Built in: the longest rest.
-pub(crate) const MAX_BACKOFF: Duration = Duration::from_secs(60);
+pub(crate) const DEFAULT_MAX_BACKOFF: Duration = Duration::from_secs(60);
 /// More attempts than this are a loop, not patience.
-const MOST_ATTEMPTS: i128 = 100;
+const MAX_ATTEMPTS: i128 = 100;
 
 impl Policy {
     /// Takes in one key, if it is one of these; true then.
-    pub(crate) fn accept(&mut self, key: &Node, value: &Node, reader: &mut Reader) -> bool {
+    pub(crate) fn accept(&mut self, key: &Node, value: &Node, reader: &mut DocumentReader) -> bool {
         match key.text() {
             Some("timeout") => self.timeout = timeout(value, reader),
             Some("retry") => self.accept_retry(key, value, reader),
@@ -69,7 +69,7 @@ impl Policy {
         true
     }
 
-    fn accept_retry(&mut self, key: &Node, value: &Node, reader: &mut Reader) {
+    fn accept_retry(&mut self, key: &Node, value: &Node, reader: &mut DocumentReader) {
         self.retry = Some(key.span.clone());
         let Some(pairs) = reader.map(value, "retry") else {
             return;
@@ -79,55 +79,66 @@ impl Policy {
                 Some("attempts") => self.attempts = attempts(value, reader),
                 Some("backoff") => self.backoff = duration("backoff", value, reader),
                 Some("max_backoff") => self.max_backoff = duration("max_backoff", value, reader),
-                _ => reader.unknown(key, Place::Retry),
+                _ => reader.add_unknown_key(key, MappingKind::Retry),
             }
         }
     }
 }
 
-fn duration(what: &str, value: &Node, reader: &mut Reader) -> Option<(Duration, Range<usize>)> {
+fn duration(
+    what: &str,
+    value: &Node,
+    reader: &mut DocumentReader,
+) -> Option<(Duration, Range<usize>)> {
     let text = reader.literal(value, what, "a duration such as 30s, 10m or 1h30m")?;
     match text.parse() {
         Ok(duration) => Some((duration, value.span.clone())),
         Err(error) => {
-            let error: super::super::duration::BadDuration = error;
-            reader.flaw(value.span.clone(), Fault::Duration(error.to_string()));
+            let error: super::super::duration::ParseDurationError = error;
+            reader.add_issue(
+                value.span.clone(),
+                DocumentIssueKind::InvalidDuration(error.to_string()),
+            );
             None
         }
     }
 }
 
-fn timeout(value: &Node, reader: &mut Reader) -> Option<(Duration, Range<usize>)> {
+fn timeout(value: &Node, reader: &mut DocumentReader) -> Option<(Duration, Range<usize>)> {
     let timeout = duration("timeout", value, reader)?;
     if timeout.0 == Duration::default() {
         let message = "a timeout of nothing ends the step before it begins".to_owned();
-        reader.flaw(value.span.clone(), Fault::Duration(message));
+        reader.add_issue(value.span.clone(), DocumentIssueKind::InvalidDuration(message));
         return None;
     }
     Some(timeout)
 }
 
-fn attempts(value: &Node, reader: &mut Reader) -> Option<(u32, Range<usize>)> {
+fn attempts(value: &Node, reader: &mut DocumentReader) -> Option<(u32, Range<usize>)> {
     const WANTED: &str = "an integer from 1 to 100";
     reader.literal(value, "attempts", WANTED)?;
-    match value.plain() {
-        Some(Plain::Integer(count)) if (1..=MOST_ATTEMPTS).contains(&count) => {
+    match value.scalar_value() {
+        Some(ScalarValue::Integer(count)) if (1..=MAX_ATTEMPTS).contains(&count) => {
             Some((u32::try_from(count).ok()?, value.span.clone()))
         }
         _ => {
-            reader.shape(value, "attempts", WANTED);
+            reader.add_type_issue(value, "attempts", WANTED);
             None
         }
     }
 }
 
-fn on_failure(value: &Node, reader: &mut Reader) -> Option<(OnFailure, Range<usize>)> {
+fn on_failure(value: &Node, reader: &mut DocumentReader) -> Option<(OnFailure, Range<usize>)> {
     let word = reader.literal(value, "on_failure", "rollback, stop or continue")?;
-    let named = OnFailure::named(word);
+    let named = OnFailure::from_name(word);
     if named.is_none() {
-        reader.flaw(
+        reader.add_issue(
             value.span.clone(),
-            Fault::Choice { what: "on_failure", found: word.to_owned(), choices: OnFailure::WORDS },
+            DocumentIssueKind::InvalidEnumValue {
+                what: "on_failure",
+                found: word.to_owned(),
+                choices: OnFailure::NAMES,
+            },
         );
     }
     Some((named?, value.span.clone()))

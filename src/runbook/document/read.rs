@@ -3,27 +3,27 @@
 
 use std::ops::Range;
 
-use super::super::findings::spelling::nearest;
+use super::super::diagnostics::spelling::nearest;
 use super::super::template::is_template;
 use super::super::yaml::Node;
-use super::{Document, Fault, Flaw, Place, WrittenStep, inputs};
+use super::{Document, DocumentIssue, DocumentIssueKind, MappingKind, RawStep, inputs};
 
 /// Reads a tree as a runbook.
 pub(crate) fn read(root: &Node) -> Document<'_> {
     let mut document = Document::default();
-    let mut reader = Reader::default();
+    let mut reader = DocumentReader::default();
     if let Some(pairs) = reader.map(root, "a runbook") {
         for (key, value) in pairs {
             document.accept(key, value, &mut reader);
         }
         document.require(pairs, root, &mut reader);
     }
-    document.flaws = reader.flaws;
+    document.issues = reader.issues;
     document
 }
 
 impl<'t> Document<'t> {
-    fn accept(&mut self, key: &'t Node, value: &'t Node, reader: &mut Reader) {
+    fn accept(&mut self, key: &'t Node, value: &'t Node, reader: &mut DocumentReader) {
         match key.text() {
             Some("name") => {
                 reader.literal(value, "name", "text");
@@ -36,42 +36,42 @@ impl<'t> Document<'t> {
             Some("inputs") => self.inputs = inputs::read(value, reader),
             Some("defaults") => self.accept_defaults(value, reader),
             Some("steps") => self.accept_steps(value, reader),
-            _ => reader.unknown(key, Place::Runbook),
+            _ => reader.add_unknown_key(key, MappingKind::Runbook),
         }
     }
 
-    fn accept_defaults(&mut self, value: &'t Node, reader: &mut Reader) {
+    fn accept_defaults(&mut self, value: &'t Node, reader: &mut DocumentReader) {
         for (key, value) in reader.map(value, "defaults").unwrap_or_default() {
             if !self.defaults.accept(key, value, reader) {
-                reader.unknown(key, Place::Defaults);
+                reader.add_unknown_key(key, MappingKind::Defaults);
             }
         }
     }
 
-    fn accept_steps(&mut self, value: &'t Node, reader: &mut Reader) {
+    fn accept_steps(&mut self, value: &'t Node, reader: &mut DocumentReader) {
         let Some(items) = value.items() else {
-            return reader.shape(value, "steps", "a list of steps");
+            return reader.add_type_issue(value, "steps", "a list of steps");
         };
         if items.is_empty() {
-            return reader.shape(value, "steps", "at least one step");
+            return reader.add_type_issue(value, "steps", "at least one step");
         }
         self.steps = items.iter().filter_map(|item| step(item, reader)).collect();
     }
 
-    fn require(&self, pairs: &[(Node, Node)], root: &Node, reader: &mut Reader) {
+    fn require(&self, pairs: &[(Node, Node)], root: &Node, reader: &mut DocumentReader) {
         let at = pairs.first().map_or(root.span.start, |(key, _)| key.span.start);
         for key in ["name", "steps"] {
-            if is_missing(key, pairs, Place::Runbook) {
-                let place = Place::Runbook;
-                reader.flaw(at..at, Fault::MissingKey { key, place });
+            if is_missing(key, pairs, MappingKind::Runbook) {
+                let mapping = MappingKind::Runbook;
+                reader.add_issue(at..at, DocumentIssueKind::MissingKey { key, mapping });
             }
         }
     }
 }
 
-fn step<'t>(node: &'t Node, reader: &mut Reader) -> Option<WrittenStep<'t>> {
+fn step<'t>(node: &'t Node, reader: &mut DocumentReader) -> Option<RawStep<'t>> {
     let pairs = reader.map(node, "a step")?;
-    let mut step = WrittenStep {
+    let mut step = RawStep {
         node,
         id: None,
         name: None,
@@ -92,21 +92,21 @@ fn step<'t>(node: &'t Node, reader: &mut Reader) -> Option<WrittenStep<'t>> {
             Some("when") => step.when = Some(value),
             Some("log") => step.log = Some(value),
             _ if step.policy.accept(key, value, reader) => {}
-            _ => reader.unknown(key, Place::Step),
+            _ => reader.add_unknown_key(key, MappingKind::Step),
         }
     }
     for key in ["id", "action"] {
-        if is_missing(key, pairs, Place::Step) {
-            let place = Place::Step;
-            reader.flaw(step.head(), Fault::MissingKey { key, place });
+        if is_missing(key, pairs, MappingKind::Step) {
+            let mapping = MappingKind::Step;
+            reader.add_issue(step.head(), DocumentIssueKind::MissingKey { key, mapping });
         }
     }
     Some(step)
 }
 
 /// Neither there nor there in a wrong spelling, which is reported by itself.
-fn is_missing(key: &str, pairs: &[(Node, Node)], place: Place) -> bool {
-    let keys = place.keys();
+fn is_missing(key: &str, pairs: &[(Node, Node)], mapping: MappingKind) -> bool {
+    let keys = mapping.keys();
     let meant = |found: &str| {
         found == key || !keys.contains(&found) && nearest(found, keys.iter().copied()) == Some(key)
     };
@@ -115,32 +115,36 @@ fn is_missing(key: &str, pairs: &[(Node, Node)], place: Place) -> bool {
 
 /// Collects what has the wrong shape.
 #[derive(Debug, Default)]
-pub(crate) struct Reader {
-    flaws: Vec<Flaw>,
+pub(crate) struct DocumentReader {
+    issues: Vec<DocumentIssue>,
 }
 
-impl Reader {
-    pub(crate) fn flaw(&mut self, span: Range<usize>, fault: Fault) {
-        self.flaws.push(Flaw { span, fault });
+impl DocumentReader {
+    pub(crate) fn add_issue(&mut self, span: Range<usize>, kind: DocumentIssueKind) {
+        self.issues.push(DocumentIssue { span, kind });
     }
 
     /// Something else than was wanted.
-    pub(crate) fn shape(&mut self, node: &Node, what: &str, wanted: &'static str) {
+    pub(crate) fn add_type_issue(&mut self, node: &Node, what: &str, wanted: &'static str) {
         if node.is_broken() {
             return;
         }
-        let fault = Fault::Shape { what: what.to_owned(), wanted, found: node.describe() };
-        self.flaw(beginning(node), fault);
+        let kind = DocumentIssueKind::InvalidType {
+            what: what.to_owned(),
+            wanted,
+            found: node.describe(),
+        };
+        self.add_issue(start_span(node), kind);
     }
 
-    pub(crate) fn unknown(&mut self, key: &Node, place: Place) {
+    pub(crate) fn add_unknown_key(&mut self, key: &Node, mapping: MappingKind) {
         // A key that is no text has been reported with the tree.
         if let Some(name) = key.text()
             && name != "<<"
         {
             let key_name = name.to_owned();
-            let fault = Fault::UnknownKey { key: key_name, place };
-            self.flaw(key.span.clone(), fault);
+            let kind = DocumentIssueKind::UnknownKey { key: key_name, mapping };
+            self.add_issue(key.span.clone(), kind);
         }
     }
 
@@ -151,7 +155,7 @@ impl Reader {
         }
         let pairs = node.pairs();
         if pairs.is_none() {
-            self.shape(node, what, "a mapping");
+            self.add_type_issue(node, what, "a mapping");
         }
         pairs
     }
@@ -164,11 +168,14 @@ impl Reader {
         wanted: &'static str,
     ) -> Option<&'t str> {
         let Some(text) = node.text().filter(|_| !node.is_null()) else {
-            self.shape(node, what, wanted);
+            self.add_type_issue(node, what, wanted);
             return None;
         };
         if is_template(text) {
-            self.flaw(node.span.clone(), Fault::Template(what.to_owned()));
+            self.add_issue(
+                node.span.clone(),
+                DocumentIssueKind::TemplateNotAllowed(what.to_owned()),
+            );
             return None;
         }
         Some(text)
@@ -176,7 +183,7 @@ impl Reader {
 }
 
 /// A scalar as a whole; of a list or mapping, which may go on for pages, only where it begins.
-pub(crate) fn beginning(node: &Node) -> Range<usize> {
+pub(crate) fn start_span(node: &Node) -> Range<usize> {
     match node.text() {
         Some(_) => node.span.clone(),
         None => node.span.start..node.span.start,

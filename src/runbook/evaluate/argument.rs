@@ -7,8 +7,8 @@ use super::super::template::inside_braces;
 use super::super::types::Type;
 use super::convert::to_json;
 use super::environment::{OWN_DETAILS, environment};
-use super::scope::Scope;
-use super::{EvaluationError, Trouble};
+use super::scope::EvaluationScope;
+use super::{EvaluationError, EvaluationErrorKind};
 
 /// A parameter: a literal, a template, or a list or map with templates in it.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,7 +26,7 @@ pub(crate) struct Expression {
     /// One whole expression, whose value is handed on as it is.
     whole: bool,
     wanted: Type,
-    place: String,
+    location: String,
 }
 
 impl Argument {
@@ -60,7 +60,7 @@ impl Argument {
     }
 
     /// Its value.
-    pub(crate) fn evaluate(&self, scope: &Scope) -> Result<Json, EvaluationError> {
+    pub(crate) fn evaluate(&self, scope: &EvaluationScope) -> Result<Json, EvaluationError> {
         match self {
             Self::Literal(value) => Ok(value.clone()),
             Self::Template(expression) => expression.evaluate(scope),
@@ -76,45 +76,50 @@ impl Argument {
 impl Expression {
     /// A template that stands for a value of a type; `whole` when it is one expression and nothing
     /// else.
-    pub(crate) fn new(text: &str, whole: bool, wanted: &Type, place: &str) -> Self {
-        Self { text: text.to_owned(), whole, wanted: wanted.clone(), place: place.to_owned() }
+    pub(crate) fn new(text: &str, whole: bool, wanted: &Type, location: &str) -> Self {
+        Self { text: text.to_owned(), whole, wanted: wanted.clone(), location: location.to_owned() }
     }
 
     /// A message: always text, blanks around it included.
     pub(crate) fn message(text: &str) -> Self {
-        Self { text: text.to_owned(), whole: false, wanted: Type::text(), place: "log".to_owned() }
+        Self {
+            text: text.to_owned(),
+            whole: false,
+            wanted: Type::text(),
+            location: "log".to_owned(),
+        }
     }
 
     /// Its value.
-    pub(crate) fn evaluate(&self, scope: &Scope) -> Result<Json, EvaluationError> {
-        self.run(scope).map_err(|trouble| EvaluationError {
-            place: self.place.clone(),
+    pub(crate) fn evaluate(&self, scope: &EvaluationScope) -> Result<Json, EvaluationError> {
+        self.run(scope).map_err(|kind| EvaluationError {
+            location: self.location.clone(),
             template: shortened(&self.text),
-            trouble,
+            kind,
         })
     }
 
-    fn run(&self, scope: &Scope) -> Result<Json, Trouble> {
+    fn run(&self, scope: &EvaluationScope) -> Result<Json, EvaluationErrorKind> {
         let inside = if self.whole { inside_braces(&self.text) } else { None };
         let value = match inside {
             Some(expression) => {
                 let compiled = environment().compile_expression_owned(expression);
                 let value = compiled.and_then(|compiled| compiled.eval(scope.value()));
-                to_json(&value.map_err(|error| trouble(&error))?)?
+                to_json(&value.map_err(|error| classify(&error))?)?
             }
             None => {
                 let text = environment().render_str(&self.text, scope.value());
-                Json::String(text.map_err(|error| trouble(&error))?)
+                Json::String(text.map_err(|error| classify(&error))?)
             }
         };
-        self.wanted.project(value).map_err(Trouble::Mismatch)
+        self.wanted.coerce(value).map_err(EvaluationErrorKind::ValueMismatch)
     }
 }
 
 fn shortened(text: &str) -> String {
-    const SHOWN: usize = 120;
+    const MAX_SHOWN: usize = 120;
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(SHOWN) {
+    match line.char_indices().nth(MAX_SHOWN) {
         Some((at, _)) => format!("{}…", &line[..at]),
         None => line,
     }
@@ -122,18 +127,20 @@ fn shortened(text: &str) -> String {
 
 /// minijinja's errors in words for the author of a runbook. Some of its details quote values, so
 /// only those are passed on that are known not to.
-fn trouble(error: &minijinja::Error) -> Trouble {
+fn classify(error: &minijinja::Error) -> EvaluationErrorKind {
     let detail = error.detail().unwrap_or_default();
     match error.kind() {
-        ErrorKind::OutOfFuel => Trouble::TooLong,
-        ErrorKind::UndefinedError => Trouble::NoValue("a part of it".to_owned()),
+        ErrorKind::OutOfFuel => EvaluationErrorKind::TooLong,
+        ErrorKind::UndefinedError => EvaluationErrorKind::Undefined("a part of it".to_owned()),
         _ if detail.contains("cannot convert") || detail.contains("invalid float") => {
-            Trouble::Failed("a value cannot be converted".to_owned())
+            EvaluationErrorKind::Failed("a value cannot be converted".to_owned())
         }
         _ if OWN_DETAILS.iter().any(|own| detail.ends_with(own)) => {
-            Trouble::Value(detail.to_owned())
+            EvaluationErrorKind::InvalidValue(detail.to_owned())
         }
-        kind if detail.starts_with("tried to use") => Trouble::Failed(format!("{kind}: {detail}")),
-        kind => Trouble::Failed(kind.to_string()),
+        kind if detail.starts_with("tried to use") => {
+            EvaluationErrorKind::Failed(format!("{kind}: {detail}"))
+        }
+        kind => EvaluationErrorKind::Failed(kind.to_string()),
     }
 }

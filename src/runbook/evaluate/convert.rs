@@ -4,88 +4,94 @@ use minijinja::Value;
 use minijinja::value::ValueKind;
 use serde_json::{Map, Number, Value as Json};
 
-use super::Trouble;
+use super::EvaluationErrorKind;
 use super::scope::absent;
 
 /// Values and each eight bytes of text count one. A list of all pods of a large cluster takes some
 /// 20,000.
-const LARGEST: usize = 200_000;
+const MAX_SIZE: usize = 200_000;
 /// As deep as a runbook's own values.
-const DEEPEST: usize = 32;
+const MAX_DEPTH: usize = 32;
 
 /// The JSON of a value.
-pub(super) fn to_json(value: &Value) -> Result<Json, Trouble> {
-    let mut left = LARGEST;
-    convert(value, &mut left, DEEPEST)
+pub(super) fn to_json(value: &Value) -> Result<Json, EvaluationErrorKind> {
+    let mut budget = MAX_SIZE;
+    convert(value, &mut budget, MAX_DEPTH)
 }
 
-fn convert(value: &Value, left: &mut usize, depth: usize) -> Result<Json, Trouble> {
-    spend(left, 1)?;
+fn convert(value: &Value, budget: &mut usize, depth: usize) -> Result<Json, EvaluationErrorKind> {
+    spend(budget, 1)?;
     if depth == 0 {
-        return Err(Trouble::TooDeep);
+        return Err(EvaluationErrorKind::TooDeep);
     }
     if let Some(path) = absent(value) {
-        return Err(Trouble::NoValue(path));
+        return Err(EvaluationErrorKind::Undefined(path));
     }
     match value.kind() {
-        ValueKind::Undefined => Err(Trouble::NoValue("it".to_owned())),
+        ValueKind::Undefined => Err(EvaluationErrorKind::Undefined("it".to_owned())),
         ValueKind::None => Ok(Json::Null),
         ValueKind::Bool => Ok(Json::Bool(value.is_true())),
         ValueKind::Number => number(value).map(Json::Number),
         ValueKind::String => {
             let text = value.as_str().unwrap_or_default();
-            spend(left, text.len() / 8)?;
+            spend(budget, text.len() / 8)?;
             Ok(Json::String(text.to_owned()))
         }
-        ValueKind::Seq | ValueKind::Iterable => list(value, left, depth).map(Json::Array),
-        ValueKind::Map => map(value, left, depth).map(Json::Object),
-        kind => Err(Trouble::Value(format!("a {kind} cannot leave a template"))),
+        ValueKind::Seq | ValueKind::Iterable => list(value, budget, depth).map(Json::Array),
+        ValueKind::Map => map(value, budget, depth).map(Json::Object),
+        kind => Err(EvaluationErrorKind::InvalidValue(format!("a {kind} cannot leave a template"))),
     }
 }
 
-fn spend(left: &mut usize, cost: usize) -> Result<(), Trouble> {
-    *left = left.checked_sub(cost).ok_or(Trouble::TooLarge)?;
+fn spend(budget: &mut usize, cost: usize) -> Result<(), EvaluationErrorKind> {
+    *budget = budget.checked_sub(cost).ok_or(EvaluationErrorKind::TooLarge)?;
     Ok(())
 }
 
-fn number(value: &Value) -> Result<Number, Trouble> {
+fn number(value: &Value) -> Result<Number, EvaluationErrorKind> {
     if value.is_integer() {
         let exact = i128::try_from(value.clone()).ok();
         let signed = exact.and_then(|value| i64::try_from(value).ok()).map(Number::from);
         let unsigned = || exact.and_then(|value| u64::try_from(value).ok()).map(Number::from);
-        return signed
-            .or_else(unsigned)
-            .ok_or_else(|| Trouble::Value("the integer is out of range".to_owned()));
+        return signed.or_else(unsigned).ok_or_else(|| {
+            EvaluationErrorKind::InvalidValue("the integer is out of range".to_owned())
+        });
     }
     f64::try_from(value.clone())
         .ok()
         .and_then(Number::from_f64)
-        .ok_or_else(|| Trouble::Value("it is not a finite number".to_owned()))
+        .ok_or_else(|| EvaluationErrorKind::InvalidValue("it is not a finite number".to_owned()))
 }
 
-fn list(value: &Value, left: &mut usize, depth: usize) -> Result<Vec<Json>, Trouble> {
+fn list(value: &Value, budget: &mut usize, depth: usize) -> Result<Vec<Json>, EvaluationErrorKind> {
     let items = value.try_iter().map_err(|error| failed(&error))?;
     let mut list = Vec::new();
     for item in items {
-        list.push(convert(&item, left, depth - 1)?);
+        list.push(convert(&item, budget, depth - 1)?);
     }
     Ok(list)
 }
 
-fn map(value: &Value, left: &mut usize, depth: usize) -> Result<Map<String, Json>, Trouble> {
+fn map(
+    value: &Value,
+    budget: &mut usize,
+    depth: usize,
+) -> Result<Map<String, Json>, EvaluationErrorKind> {
     let keys = value.try_iter().map_err(|error| failed(&error))?;
     let mut map = Map::new();
     for key in keys {
         let Some(name) = key.as_str() else {
-            return Err(Trouble::Value("a map's keys must be strings".to_owned()));
+            return Err(EvaluationErrorKind::InvalidValue(
+                "a map's keys must be strings".to_owned(),
+            ));
         };
-        spend(left, name.len() / 8)?;
+        spend(budget, name.len() / 8)?;
         let item = value.get_item(&key).map_err(|error| failed(&error))?;
-        map.insert(name.to_owned(), convert(&item, left, depth - 1)?);
+        map.insert(name.to_owned(), convert(&item, budget, depth - 1)?);
     }
     Ok(map)
 }
 
-fn failed(error: &minijinja::Error) -> Trouble {
-    Trouble::Failed(error.kind().to_string())
+fn failed(error: &minijinja::Error) -> EvaluationErrorKind {
+    EvaluationErrorKind::Failed(error.kind().to_string())
 }

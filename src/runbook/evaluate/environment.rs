@@ -60,9 +60,9 @@ fn is_missing(value: &Value) -> bool {
 
 /// Of what is absent or null, something else; with `true` behind it, also of what is empty, zero or
 /// false.
-fn default(value: Value, other: Value, also_false: Option<bool>) -> Value {
-    let useless = is_missing(&value) || value.is_none();
-    if useless || also_false == Some(true) && !value.is_true() { other } else { value }
+fn default(value: Value, other: Value, also_falsy: Option<bool>) -> Value {
+    let replaced = is_missing(&value) || value.is_none();
+    if replaced || also_falsy == Some(true) && !value.is_true() { other } else { value }
 }
 
 /// The text of a value, as it would stand in the middle of a text.

@@ -10,31 +10,31 @@ mod scope;
 mod tests;
 
 pub(crate) use argument::{Argument, Expression};
-pub use scope::Scope;
+pub use scope::EvaluationScope;
 
-use super::types::Mismatch;
+use super::types::ValueMismatch;
 
 /// A template that cannot be evaluated.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("{place}: `{template}`: {trouble}")]
+#[error("{location}: `{template}`: {kind}")]
 pub struct EvaluationError {
     /// The parameter, `when` or `log`.
-    pub place: String,
+    pub location: String,
     /// The template as it is written.
     pub template: String,
     /// What went wrong.
-    pub trouble: Trouble,
+    pub kind: EvaluationErrorKind,
 }
 
 /// What goes wrong when a template is evaluated.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum Trouble {
+pub enum EvaluationErrorKind {
     /// Something that it names has no value.
     #[error("{0} has no value here")]
-    NoValue(String),
+    Undefined(String),
     /// A value that templates do not have, or cannot have here.
     #[error("{0}")]
-    Value(String),
+    InvalidValue(String),
     /// Too much of it.
     #[error("the result is too large")]
     TooLarge,
@@ -46,7 +46,7 @@ pub enum Trouble {
     TooLong,
     /// Not of the type that is wanted.
     #[error("{0}")]
-    Mismatch(Mismatch),
+    ValueMismatch(ValueMismatch),
     /// minijinja's own words, which name no values.
     #[error("{0}")]
     Failed(String),

@@ -11,33 +11,33 @@ use serde_json::{Map, Value as Json};
 /// What a run knows so far. Adding a step's output costs that output's size, whatever stands there
 /// already.
 #[derive(Debug, Clone)]
-pub struct Scope {
-    names: Arc<Names>,
+pub struct EvaluationScope {
+    bindings: Arc<Bindings>,
 }
 
-impl Scope {
+impl EvaluationScope {
     /// A scope of bound inputs (see [`Runbook::bind`](super::super::Runbook::bind)).
     pub fn new(inputs: &Map<String, Json>) -> Self {
         let inputs = Value::from(Serde(inputs));
-        Self { names: Arc::new(Names([("inputs".to_owned(), inputs)].into())) }
+        Self { bindings: Arc::new(Bindings([("inputs".to_owned(), inputs)].into())) }
     }
 
     /// Adds a step's output. A step that is never added is absent: it was skipped, or failed under
     /// `continue`.
     pub fn insert(&mut self, step: &str, output: &Json) {
         let value = Value::from(Serde(output));
-        Arc::make_mut(&mut self.names).0.insert(step.to_owned(), value);
+        Arc::make_mut(&mut self.bindings).0.insert(step.to_owned(), value);
     }
 
     pub(super) fn value(&self) -> Value {
-        Value::from_dyn_object(Arc::clone(&self.names))
+        Value::from_dyn_object(Arc::clone(&self.bindings))
     }
 }
 
 #[derive(Debug, Clone)]
-struct Names(BTreeMap<String, Value>);
+struct Bindings(BTreeMap<String, Value>);
 
-impl Object for Names {
+impl Object for Bindings {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         self.get_value_by_str(key.as_str()?)
     }

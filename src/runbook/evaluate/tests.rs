@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 
-use super::super::template::{self, Absence, Known, Names, Output};
-use super::super::types::{Field, Record, Type};
+use super::super::template::{self, Narrowing, Presence, StepOutput, SymbolTable};
+use super::super::types::{Field, RecordType, Type};
 use super::*;
 
-fn record(fields: &[(&str, Type)]) -> Record {
+fn record(fields: &[(&str, Type)]) -> RecordType {
     let field = |(name, ty): &(&str, Type)| Field {
         name: (*name).to_owned(),
         ty: ty.clone(),
@@ -17,14 +17,14 @@ fn record(fields: &[(&str, Type)]) -> Record {
         default: None,
         description: String::new(),
     };
-    Record {
+    RecordType {
         name: "test".to_owned(),
         fields: fields.iter().map(field).collect(),
-        ..Record::default()
+        ..RecordType::default()
     }
 }
 
-fn names() -> Names<'static> {
+fn symbols() -> SymbolTable<'static> {
     let node = Type::Record(Arc::new(record(&[("name", Type::text()), ("cpus", Type::integer())])));
     let group = record(&[
         ("name", Type::text()),
@@ -38,18 +38,18 @@ fn names() -> Names<'static> {
         ("sizes", Type::list(Type::integer())),
         ("labels", Type::map(Type::text())),
     ]);
-    let absence = Absence { when: vec!["c".to_owned()], may_fail: false };
+    let presence = Presence { when: vec!["c".to_owned()], may_fail: false };
     let record = Some(Arc::new(group));
-    let sure = Output { record: record.clone(), absence: Absence::default() };
-    Names {
+    let sure = StepOutput { record: record.clone(), presence: Presence::default() };
+    SymbolTable {
         inputs: Arc::new(self::record(&[("factor", Type::integer())])),
         steps: HashMap::from([("group", 0), ("gone", 1), ("here", 2)]),
-        outputs: vec![sure, Output { record, absence }, Output::default()],
+        outputs: vec![sure, StepOutput { record, presence }, StepOutput::default()],
     }
 }
 
-fn scope() -> Scope {
-    let mut scope = Scope::new(json!({"factor": 2}).as_object().unwrap());
+fn scope() -> EvaluationScope {
+    let mut scope = EvaluationScope::new(json!({"factor": 2}).as_object().unwrap());
     let group = json!({
         "name": "relay", "size": 3, "share": 0.5, "ready": true, "pause": "5m", "mode": "surge",
         "template": null, "nodes": [{"name": "a", "cpus": 4}, {"name": "b", "cpus": 8}],
@@ -61,10 +61,10 @@ fn scope() -> Scope {
 
 /// The type that is inferred, or what is wrong.
 fn inferred(text: &str) -> Result<Type, String> {
-    let template = template::parse(text).map_err(|flaw| format!("{:?}", flaw.fault))?;
-    let inferred = template::infer(&template, &names(), 2, false, &Known::default());
-    match inferred.flaws.first() {
-        Some(flaw) => Err(format!("{:?}", flaw.fault)),
+    let template = template::parse(text).map_err(|issue| format!("{:?}", issue.kind))?;
+    let inferred = template::infer(&template, &symbols(), 2, false, &Narrowing::default());
+    match inferred.issues.first() {
+        Some(issue) => Err(format!("{:?}", issue.kind)),
         None => Ok(inferred.ty),
     }
 }
@@ -151,11 +151,11 @@ fn what_is_inferred_is_what_comes() {
             assert!(inferred(&text).is_err(), "{expression}");
             continue;
         }
-        let inferred = inferred(&text).unwrap_or_else(|flaw| panic!("{expression}: {flaw}"));
+        let inferred = inferred(&text).unwrap_or_else(|issue| panic!("{expression}: {issue}"));
         assert_eq!(inferred.to_string(), ty, "{expression}");
         let evaluated = evaluated(&text).unwrap_or_else(|error| panic!("{expression}: {error}"));
         assert_eq!(evaluated, value, "{expression}");
-        assert_eq!(inferred.project(value.clone()).as_ref(), Ok(&value), "{expression}");
+        assert_eq!(inferred.coerce(value.clone()).as_ref(), Ok(&value), "{expression}");
     }
 }
 
@@ -175,12 +175,12 @@ fn a_text_around_it_makes_a_text() {
 }
 
 #[test]
-fn trouble_is_told_without_values() {
-    let trouble = |expression: &str| {
+fn errors_contain_no_values() {
+    let message = |expression: &str| {
         let text = format!("{{{{ {expression} }}}}");
         evaluated(&text).unwrap_err().to_string()
     };
-    for (expression, words) in [
+    for (expression, expected) in [
         ("group.nodes[9]", "has no value here"),
         ("group.labels.Nam ~ 'x'", "has no value here"),
         ("gone.size", "gone.size has no value here"),
@@ -192,9 +192,9 @@ fn trouble_is_told_without_values() {
         ("[[[0] * 400] * 400] * 400", ""),
         ("{1: 2}", "keys must be strings"),
     ] {
-        let trouble = trouble(expression);
-        assert!(trouble.contains(words), "{expression}: {trouble}");
-        assert!(trouble.starts_with("test: `{{"), "{expression}: {trouble}");
-        assert!(!trouble.contains("relay"), "{expression}: {trouble}");
+        let message = message(expression);
+        assert!(message.contains(expected), "{expression}: {message}");
+        assert!(message.starts_with("test: `{{"), "{expression}: {message}");
+        assert!(!message.contains("relay"), "{expression}: {message}");
     }
 }

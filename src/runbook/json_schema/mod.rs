@@ -9,13 +9,15 @@ mod parameters;
 
 use serde_json::{Value as Json, json};
 
-use super::catalogue::{Catalogue, Kind, Signature, Undo};
-use super::checks::reserved_step_id;
-use super::document::{ATTEMPTS, BACKOFF, MAX_BACKOFF, OnFailure, Place, TIMEOUT};
+use super::document::{
+    DEFAULT_ATTEMPTS, DEFAULT_BACKOFF, DEFAULT_MAX_BACKOFF, DEFAULT_TIMEOUT, MappingKind, OnFailure,
+};
+use super::registry::{ActionKind, ActionRegistry, ActionSignature, Reversibility};
+use super::rules::reserved_step_id;
 use super::types::{Syntax, Type};
 
 /// The schema of runbooks over a catalogue.
-pub fn json_schema(catalogue: &Catalogue) -> Json {
+pub fn json_schema(registry: &ActionRegistry) -> Json {
     let schema = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Runbook",
@@ -51,7 +53,7 @@ pub fn json_schema(catalogue: &Catalogue) -> Json {
             },
         },
         "$defs": {
-            "step": step(catalogue),
+            "step": step(registry),
             "input": input(),
             "retry": retry(),
             "text": { "type": ["string", "number", "boolean"] },
@@ -60,15 +62,15 @@ pub fn json_schema(catalogue: &Catalogue) -> Json {
             "whole_template": parameters::whole_template(),
         },
     });
-    debug_assert_eq!(keys(&schema["properties"]), sorted(Place::Runbook.keys()));
+    debug_assert_eq!(keys(&schema["properties"]), sorted(MappingKind::Runbook.keys()));
     schema
 }
 
 /// A name that templates can say.
 const NAME: &str = "^[a-z][a-z0-9_]*$";
 
-fn step(catalogue: &Catalogue) -> Json {
-    let actions = || catalogue.iter();
+fn step(registry: &ActionRegistry) -> Json {
+    let actions = || registry.iter();
     let names: Vec<&str> = actions().map(|action| action.name.as_str()).collect();
     let summaries: Vec<&str> = actions().map(|action| action.summary.as_str()).collect();
     let mut properties = json!({
@@ -101,7 +103,7 @@ fn step(catalogue: &Catalogue) -> Json {
         },
     });
     extend(&mut properties, policy());
-    debug_assert_eq!(keys(&properties), sorted(Place::Step.keys()));
+    debug_assert_eq!(keys(&properties), sorted(MappingKind::Step.keys()));
     json!({
         "title": "Step",
         "type": "object",
@@ -113,7 +115,7 @@ fn step(catalogue: &Catalogue) -> Json {
 }
 
 /// What holds of a step with this action.
-fn chosen(action: &Signature) -> Json {
+fn chosen(action: &ActionSignature) -> Json {
     let documentation = documentation(action);
     let mut properties = json!({
         // The second is not of JSON Schema, but of editors.
@@ -135,12 +137,14 @@ fn chosen(action: &Signature) -> Json {
     })
 }
 
-fn documentation(action: &Signature) -> String {
-    let undo = match (action.kind, action.undo) {
-        (Kind::Read, _) => "Looks, and changes nothing.",
-        (Kind::Wait, _) => "Waits, and changes nothing.",
-        (Kind::Change, Undo::Nothing) => "Changes something that cannot be restored.",
-        (Kind::Change, _) => "Changes something; a rollback restores what stood before.",
+fn documentation(action: &ActionSignature) -> String {
+    let undo = match (action.kind, action.reversibility) {
+        (ActionKind::Read, _) => "Looks, and changes nothing.",
+        (ActionKind::Wait, _) => "Waits, and changes nothing.",
+        (ActionKind::Change, Reversibility::Irreversible) => {
+            "Changes something that cannot be restored."
+        }
+        (ActionKind::Change, _) => "Changes something; a rollback restores what stood before.",
     };
     let outputs: Vec<String> =
         action.output.fields.iter().map(|field| format!("`{}`", field.name)).collect();
@@ -154,16 +158,16 @@ fn policy() -> Json {
         "timeout": {
             "description": "How long the step may take, retries and waits included.",
             "$ref": "#/$defs/duration",
-            "default": TIMEOUT.to_string(),
+            "default": DEFAULT_TIMEOUT.to_string(),
         },
         "retry": { "description": "How often it is tried.", "$ref": "#/$defs/retry" },
         "on_failure": {
             "description": "What a failure means: `rollback` undoes what the run has done, `stop` leaves it as it is and resumable, `continue` goes on without the step's output.",
-            "enum": OnFailure::WORDS,
+            "enum": OnFailure::NAMES,
             "default": "stop",
         },
     });
-    debug_assert_eq!(keys(&policy), sorted(Place::Defaults.keys()));
+    debug_assert_eq!(keys(&policy), sorted(MappingKind::Defaults.keys()));
     policy
 }
 
@@ -179,12 +183,12 @@ fn retry() -> Json {
             "type": "integer",
             "minimum": 1,
             "maximum": 100,
-            "default": ATTEMPTS,
+            "default": DEFAULT_ATTEMPTS,
         },
-        "backoff": pause("The first rest; each is twice the one before.", BACKOFF),
-        "max_backoff": pause("The longest rest.", MAX_BACKOFF),
+        "backoff": pause("The first rest; each is twice the one before.", DEFAULT_BACKOFF),
+        "max_backoff": pause("The longest rest.", DEFAULT_MAX_BACKOFF),
     });
-    debug_assert_eq!(keys(&properties), sorted(Place::Retry.keys()));
+    debug_assert_eq!(keys(&properties), sorted(MappingKind::Retry.keys()));
     json!({
         "type": ["object", "null"],
         "additionalProperties": false,
@@ -221,7 +225,7 @@ fn input() -> Json {
         properties[key]["description"] =
             json!(format!("The {words} characters of a string, or items of a list."));
     }
-    debug_assert_eq!(keys(&properties), sorted(Place::Input.keys()));
+    debug_assert_eq!(keys(&properties), sorted(MappingKind::Input.keys()));
     json!({
         "title": "Input",
         "type": "object",

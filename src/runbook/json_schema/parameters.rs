@@ -3,10 +3,10 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::super::types::{Field, Lengths, Record, Syntax, Text, Type};
+use super::super::types::{Field, LengthBounds, RecordType, Syntax, Text, Type};
 
 /// What stands under `with`.
-pub(super) fn of(record: &Record) -> Json {
+pub(super) fn of(record: &RecordType) -> Json {
     let properties: Map<String, Json> =
         record.fields.iter().map(|field| (field.name.clone(), property(field))).collect();
     let required = record.fields.iter().filter(|field| field.required);
@@ -77,7 +77,7 @@ fn either(literal: Json, template: &str) -> Json {
 
 /// Any text will do.
 fn is_free(text: &Text) -> bool {
-    text.syntax.is_none() && text.lengths == Lengths::ANY
+    text.syntax.is_none() && text.lengths == LengthBounds::ANY
 }
 
 fn literal(ty: &Type) -> Json {
@@ -85,13 +85,13 @@ fn literal(ty: &Type) -> Json {
         Type::Any => json!({}),
         Type::Null => json!({ "type": "null" }),
         Type::Boolean => json!({ "type": "boolean" }),
-        Type::Integer(span) => {
+        Type::Integer(bounds) => {
             let chosen = |bound: i128| i64::try_from(bound).ok().filter(|_| is_chosen(bound));
             let bound = |bound: Option<i128>| bound.and_then(chosen).map(|bound| json!(bound));
-            bounded("integer", bound(span.minimum), bound(span.maximum))
+            bounded("integer", bound(bounds.minimum), bound(bounds.maximum))
         }
-        Type::Number(span) => {
-            bounded("number", span.minimum.map(|n| json!(n)), span.maximum.map(|n| json!(n)))
+        Type::Number(bounds) => {
+            bounded("number", bounds.minimum.map(|n| json!(n)), bounds.maximum.map(|n| json!(n)))
         }
         Type::String(text) => string(text),
         Type::Duration => json!({ "$ref": "#/$defs/duration" }),
@@ -144,7 +144,7 @@ fn set(schema: &mut Json, key: &str, value: Option<Json>) {
 }
 
 fn examples(ty: &Type) -> Option<Json> {
-    match ty.present() {
+    match ty.non_null() {
         Type::Duration => Some(json!(["30s", "10m"])),
         Type::String(Text { syntax: Some(syntax), .. }) => Some(json!([example(*syntax)])),
         Type::Integer(_) => Some(json!(["{{ inputs.count }}"])),

@@ -40,38 +40,38 @@ fn write(expr: &Expr<'_>, out: &mut String) {
                 UnaryOpKind::Not => "not ",
                 UnaryOpKind::Neg => "-",
             });
-            bracketed(&op.expr, out);
+            write_parenthesized(&op.expr, out);
         }
         Expr::BinOp(op) => {
-            bracketed(&op.left, out);
+            write_parenthesized(&op.left, out);
             let _ = write!(out, " {} ", binary(op.op));
-            bracketed(&op.right, out);
+            write_parenthesized(&op.right, out);
         }
         Expr::Compare(compare) => {
-            bracketed(&compare.expr, out);
+            write_parenthesized(&compare.expr, out);
             for op in &compare.ops {
                 let _ = write!(out, " {} ", comparison(op.op));
-                bracketed(&op.expr, out);
+                write_parenthesized(&op.expr, out);
             }
         }
         Expr::IfExpr(choice) => {
-            bracketed(&choice.true_expr, out);
+            write_parenthesized(&choice.true_expr, out);
             out.push_str(" if ");
-            bracketed(&choice.test_expr, out);
+            write_parenthesized(&choice.test_expr, out);
             if let Some(other) = &choice.false_expr {
                 out.push_str(" else ");
-                bracketed(other, out);
+                write_parenthesized(other, out);
             }
         }
         Expr::Filter(filter) => {
             if let Some(expr) = &filter.expr {
-                bracketed(expr, out);
+                write_parenthesized(expr, out);
             }
             out.push('|');
             write_call(filter.name, &filter.args, out);
         }
         Expr::Test(test) => {
-            bracketed(&test.expr, out);
+            write_parenthesized(&test.expr, out);
             out.push_str(" is ");
             write_call(test.name, &test.args, out);
         }
@@ -103,7 +103,7 @@ fn write_item(of: &Expr<'_>, subscript: &Expr<'_>, out: &mut String) {
     out.push(']');
 }
 
-fn bracketed(expr: &Expr<'_>, out: &mut String) {
+fn write_parenthesized(expr: &Expr<'_>, out: &mut String) {
     let simple =
         matches!(expr, Expr::Var(_) | Expr::Const(_) | Expr::GetAttr(_) | Expr::GetItem(_));
     if simple {

@@ -5,33 +5,33 @@
 pub(crate) mod canonical;
 pub(crate) mod filters;
 mod infer;
-mod known;
-mod names;
+mod narrowing;
 mod operators;
 mod parse;
-mod place;
+mod span;
+mod symbols;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
 pub(crate) use infer::infer;
-pub(crate) use known::Known;
-pub(crate) use names::{Absence, Names, Output};
+pub(crate) use narrowing::Narrowing;
 pub(crate) use parse::{MAX_BYTES, MAX_TOKENS, Template, inside_braces, is_template, parse};
+pub(crate) use symbols::{Presence, StepOutput, SymbolTable};
 
-use super::types::{Record, Type};
+use super::types::{RecordType, Type};
 
 /// Something wrong in a template.
 #[derive(Debug, Clone)]
-pub(crate) struct Flaw {
+pub(crate) struct TemplateIssue {
     pub(crate) span: Range<usize>,
-    pub(crate) fault: Fault,
+    pub(crate) kind: TemplateIssueKind,
 }
 
 /// What is wrong in a template.
 #[derive(Debug, Clone)]
-pub(crate) enum Fault {
+pub(crate) enum TemplateIssueKind {
     Syntax(String),
     Unclosed,
     Empty,
@@ -42,20 +42,20 @@ pub(crate) enum Fault {
     FunctionCall,
     MissingElse,
     UnknownName(String),
-    LaterStep(usize),
-    OwnOutput(usize),
+    ForwardReference(usize),
+    SelfReference(usize),
     UnknownInput(String),
     UnknownField {
         /// The step whose output it is, when the field is the output's own.
         step: Option<usize>,
         path: String,
         name: String,
-        record: Arc<Record>,
+        record: Arc<RecordType>,
     },
     UnknownFilter(String),
     UnknownTest(String),
     /// A filter or test that was given something it cannot take.
-    Argument {
+    InvalidArgument {
         /// "filter" or "test".
         what: &'static str,
         name: String,
@@ -70,7 +70,7 @@ pub(crate) enum Fault {
     /// A comparison with a word that an enum does not have.
     NeverEqual {
         word: String,
-        words: Arc<[String]>,
+        values: Arc<[String]>,
     },
     DivisionByZero,
     NoFields {
@@ -83,12 +83,12 @@ pub(crate) enum Fault {
         found: Type,
     },
     NotCondition(Type),
-    MayBeAbsent {
+    PossiblyUndefined {
         step: usize,
-        absence: Absence,
+        presence: Presence,
     },
     /// The path that may be null.
-    MayBeNull(String),
+    PossiblyNull(String),
     NotPrintable(Type),
 }
 
@@ -103,7 +103,7 @@ pub(crate) struct Inferred {
     pub(crate) divides: bool,
     /// Where the expression stands in the text.
     pub(crate) span: Range<usize>,
-    pub(crate) flaws: Vec<Flaw>,
+    pub(crate) issues: Vec<TemplateIssue>,
     /// The steps whose outputs it names.
     pub(crate) steps: BTreeSet<usize>,
     /// The inputs that it names.
@@ -114,13 +114,13 @@ pub(crate) struct Inferred {
 
 impl Inferred {
     /// Of a template that does not parse, nothing is known but that.
-    pub(crate) fn failed(flaw: Flaw) -> Self {
+    pub(crate) fn failed(issue: TemplateIssue) -> Self {
         Self {
             ty: Type::Any,
             constant: None,
             divides: false,
-            span: flaw.span.clone(),
-            flaws: vec![flaw],
+            span: issue.span.clone(),
+            issues: vec![issue],
             steps: BTreeSet::new(),
             inputs: BTreeSet::new(),
             all_inputs: false,

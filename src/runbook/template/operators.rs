@@ -10,7 +10,7 @@ use super::filters::unlimited;
 pub(crate) fn binary(op: BinOpKind, left: &Type, right: &Type) -> Option<Type> {
     use BinOpKind::{Add, Concat, Div};
     match (op, left, right) {
-        (Concat, a, b) => (joins(a) && joins(b)).then(Type::built_text),
+        (Concat, a, b) => (is_joinable(a) && is_joinable(b)).then(Type::built_text),
         (Div, a, b) => (is_number(a) && is_number(b)).then(Type::number),
         (Add, a, b) if a.is_text() && b.is_text() => Some(Type::built_text()),
         (Add, Type::List(a, _), Type::List(b, _)) => {
@@ -38,13 +38,13 @@ pub(crate) fn comparison(op: BinOpKind) -> Option<CompareOpKind> {
 }
 
 /// Whether two values can be compared so that the answer says something.
-pub(crate) fn comparable(op: CompareOpKind, left: &Type, right: &Type) -> bool {
+pub(crate) fn is_comparable(op: CompareOpKind, left: &Type, right: &Type) -> bool {
     use CompareOpKind::{Eq, Gt, Gte, In, Lt, Lte, Ne, NotIn};
     match op {
-        Eq | Ne => alike(left, right),
-        Lt | Lte | Gt | Gte => ordered(left, right),
+        Eq | Ne => may_be_equal(left, right),
+        Lt | Lte | Gt | Gte => is_ordered(left, right),
         In | NotIn => match right {
-            Type::List(of, _) => alike(left, of),
+            Type::List(of, _) => may_be_equal(left, of),
             Type::Any => true,
             text if text.is_text() => left.is_text() || *left == Type::Any,
             Type::Map(..) | Type::Record(_) => left.is_text() || *left == Type::Any,
@@ -54,24 +54,26 @@ pub(crate) fn comparable(op: CompareOpKind, left: &Type, right: &Type) -> bool {
 }
 
 /// May be equal.
-fn alike(left: &Type, right: &Type) -> bool {
-    match (left.present(), right.present()) {
+fn may_be_equal(left: &Type, right: &Type) -> bool {
+    match (left.non_null(), right.non_null()) {
         (Type::Any | Type::Null, _) | (_, Type::Any | Type::Null) => true,
         (Type::Boolean, Type::Boolean) => true,
-        (Type::List(a, _), Type::List(b, _)) | (Type::Map(a, _), Type::Map(b, _)) => alike(a, b),
+        (Type::List(a, _), Type::List(b, _)) | (Type::Map(a, _), Type::Map(b, _)) => {
+            may_be_equal(a, b)
+        }
         (Type::Record(_) | Type::Map(..), Type::Record(_) | Type::Map(..)) => true,
         (a, b) => a.is_numeric() && b.is_numeric() || a.is_text() && b.is_text(),
     }
 }
 
 /// Have an order. Durations are text and would be ordered by their letters, which means nothing.
-fn ordered(left: &Type, right: &Type) -> bool {
+fn is_ordered(left: &Type, right: &Type) -> bool {
     let text = |ty: &Type| matches!(ty, Type::String(_) | Type::Enum(_) | Type::Any);
     is_number(left) && is_number(right) || text(left) && text(right)
 }
 
 /// Can be joined to a text. minijinja would write a boolean as Python does, `True`.
-pub(crate) fn joins(ty: &Type) -> bool {
+pub(crate) fn is_joinable(ty: &Type) -> bool {
     ty.is_printable() && *ty != Type::Boolean
 }
 

@@ -6,7 +6,7 @@ use std::ops::Range;
 use minijinja::machinery::ast::{EmitExpr, Expr, Stmt};
 use minijinja::machinery::{self, Span, Token};
 
-use super::{Fault, Flaw};
+use super::{TemplateIssue, TemplateIssueKind};
 
 /// The most tokens of one expression. minijinja's parser recurses once per operator, and a stack
 /// ends at about 1.8 KB of them in a debug build.
@@ -28,13 +28,13 @@ pub(crate) fn is_template(text: &str) -> bool {
 }
 
 /// Parses a text.
-pub(crate) fn parse(text: &str) -> Result<Template<'_>, Box<Flaw>> {
+pub(crate) fn parse(text: &str) -> Result<Template<'_>, Box<TemplateIssue>> {
     if text.len() > MAX_BYTES {
-        return Err(flaw(0..0, Fault::TooManyBytes));
+        return Err(new_issue(0..0, TemplateIssueKind::TooManyBytes));
     }
-    screen(text)?;
+    check_tokens(text)?;
     let root = machinery::parse(text, "template", Default::default());
-    let root = root.map_err(|error| syntax(text, &error))?;
+    let root = root.map_err(|error| syntax_issue(text, &error))?;
     Ok(Template { text, root })
 }
 
@@ -84,56 +84,61 @@ pub(crate) fn inside_braces(text: &str) -> Option<&str> {
 
 /// Refuses statements, comments and long expressions by their tokens, which are found without
 /// recursion.
-fn screen(text: &str) -> Result<(), Box<Flaw>> {
+fn check_tokens(text: &str) -> Result<(), Box<TemplateIssue>> {
     let mut tokens_inside = 0;
     let mut inside = None;
     let mut covered = 0;
     for token in machinery::tokenize(text, false, Default::default()) {
-        let (token, span) = token.map_err(|error| syntax(text, &error))?;
+        let (token, span) = token.map_err(|error| syntax_issue(text, &error))?;
         let span = bytes(text, span);
         if inside.is_none() {
-            refuse_comment(text, covered..span.start)?;
+            reject_comments(text, covered..span.start)?;
         }
         covered = covered.max(span.end);
         match token {
-            Token::BlockStart => return Err(flaw(statement(text, span.start), Fault::Statement)),
+            Token::BlockStart => {
+                return Err(new_issue(
+                    statement_span(text, span.start),
+                    TemplateIssueKind::Statement,
+                ));
+            }
             Token::VariableStart => (inside, tokens_inside) = (Some(span), 0),
             Token::VariableEnd => {
                 if let Some(start) = inside.take().filter(|_| tokens_inside == 0) {
-                    return Err(flaw(start.start..span.end, Fault::Empty));
+                    return Err(new_issue(start.start..span.end, TemplateIssueKind::Empty));
                 }
             }
             Token::TemplateData(_) => {}
             _ => {
                 tokens_inside += 1;
                 if tokens_inside > MAX_TOKENS {
-                    return Err(flaw(span, Fault::TooLong));
+                    return Err(new_issue(span, TemplateIssueKind::TooLong));
                 }
             }
         }
     }
-    refuse_comment(text, covered..text.len())?;
-    inside.map_or(Ok(()), |start| Err(flaw(start, Fault::Unclosed)))
+    reject_comments(text, covered..text.len())?;
+    inside.map_or(Ok(()), |start| Err(new_issue(start, TemplateIssueKind::Unclosed)))
 }
 
 /// Comments give no token: they show as a gap between two.
-fn refuse_comment(text: &str, gap: Range<usize>) -> Result<(), Box<Flaw>> {
+fn reject_comments(text: &str, gap: Range<usize>) -> Result<(), Box<TemplateIssue>> {
     let Some(at) = text.get(gap.clone()).and_then(|gap| gap.find("{#")) else {
         return Ok(());
     };
     let start = gap.start + at;
     let end = text[start..].find("#}").map_or(gap.end, |end| start + end + 2);
-    Err(flaw(start..end, Fault::Comment))
+    Err(new_issue(start..end, TemplateIssueKind::Comment))
 }
 
 /// A whole `{% … %}`.
-fn statement(text: &str, start: usize) -> Range<usize> {
+fn statement_span(text: &str, start: usize) -> Range<usize> {
     let end = text[start..].find("%}").map_or(start + 2, |end| start + end + 2);
     start..end.min(text.len())
 }
 
-fn flaw(span: Range<usize>, fault: Fault) -> Box<Flaw> {
-    Box::new(Flaw { span, fault })
+fn new_issue(span: Range<usize>, kind: TemplateIssueKind) -> Box<TemplateIssue> {
+    Box::new(TemplateIssue { span, kind })
 }
 
 /// The bytes of a span; minijinja's may be out of bounds or split a character.
@@ -147,14 +152,14 @@ fn clamp(text: &str, range: Range<usize>) -> Range<usize> {
     start..text.ceil_char_boundary(end)
 }
 
-fn syntax(text: &str, error: &minijinja::Error) -> Box<Flaw> {
+fn syntax_issue(text: &str, error: &minijinja::Error) -> Box<TemplateIssue> {
     let span = clamp(text, error.range().unwrap_or(0..text.len()));
     let detail = error.detail().unwrap_or("this is no expression");
     if detail.contains("unexpected end of input") || detail.contains("end of template") {
         let open = text.rfind("{{").unwrap_or(span.start);
         if !text[open..].contains("}}") {
-            return flaw(open..open + 2, Fault::Unclosed);
+            return new_issue(open..open + 2, TemplateIssueKind::Unclosed);
         }
     }
-    flaw(span, Fault::Syntax(detail.to_owned()))
+    new_issue(span, TemplateIssueKind::Syntax(detail.to_owned()))
 }

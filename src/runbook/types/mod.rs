@@ -2,10 +2,10 @@
 //! through JSON Schema. Knows no rule, no runbook and no template: only what a type is, what it
 //! admits, and how it is called.
 
-mod admit;
-mod fits;
-mod limits;
-mod names;
+mod assignable;
+mod bounds;
+mod coerce;
+mod parse;
 mod schema;
 mod syntax;
 #[cfg(test)]
@@ -16,11 +16,11 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-pub use admit::{Mismatch, Reason};
-pub(crate) use fits::Misfit;
-pub use limits::{Lengths, Span};
-pub use names::UnknownType;
-pub use schema::Unsupported;
+pub(crate) use assignable::TypeMismatch;
+pub use bounds::{Bounds, LengthBounds};
+pub use coerce::{MismatchReason, ValueMismatch};
+pub use parse::UnknownType;
+pub use schema::UnsupportedSchema;
 pub use syntax::Syntax;
 
 /// What a value may be.
@@ -33,9 +33,9 @@ pub enum Type {
     /// `true` or `false`.
     Boolean,
     /// A whole number.
-    Integer(Span<i128>),
+    Integer(Bounds<i128>),
     /// Any finite number; an integer is one.
-    Number(Span<f64>),
+    Number(Bounds<f64>),
     /// Text.
     String(Text),
     /// A length of time, as text.
@@ -43,11 +43,11 @@ pub enum Type {
     /// One of some words.
     Enum(Arc<[String]>),
     /// Values of one type, in order.
-    List(Box<Type>, Lengths),
+    List(Box<Type>, LengthBounds),
     /// Values of one type by name; the names may have a form.
     Map(Box<Type>, Option<Syntax>),
     /// Values of several types by name.
-    Record(Arc<Record>),
+    Record(Arc<RecordType>),
     /// The type, or null.
     Optional(Box<Type>),
 }
@@ -58,7 +58,7 @@ pub struct Text {
     /// A form of the domain.
     pub syntax: Option<Syntax>,
     /// How many characters.
-    pub lengths: Lengths,
+    pub lengths: LengthBounds,
     /// A regular expression, which is shown but not judged: a judged form is a [`Syntax`].
     pub pattern: Option<String>,
     /// Put together by a template, so that its form is only known when it runs.
@@ -67,7 +67,7 @@ pub struct Text {
 
 /// Named fields.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Record {
+pub struct RecordType {
     /// What messages call it.
     pub name: String,
     /// Its documentation.
@@ -93,7 +93,7 @@ pub struct Field {
     pub description: String,
 }
 
-impl Record {
+impl RecordType {
     /// The field of a name.
     pub fn field(&self, name: &str) -> Option<&Field> {
         self.fields.iter().find(|field| field.name == name)
@@ -108,27 +108,27 @@ impl Record {
 impl Type {
     /// Text of any form.
     pub const fn text() -> Self {
-        Self::String(Text { syntax: None, lengths: Lengths::ANY, pattern: None, built: false })
+        Self::String(Text { syntax: None, lengths: LengthBounds::ANY, pattern: None, built: false })
     }
 
     /// Text that a template puts together.
     pub(crate) const fn built_text() -> Self {
-        Self::String(Text { syntax: None, lengths: Lengths::ANY, pattern: None, built: true })
+        Self::String(Text { syntax: None, lengths: LengthBounds::ANY, pattern: None, built: true })
     }
 
     /// Any whole number.
     pub const fn integer() -> Self {
-        Self::Integer(Span::ANY)
+        Self::Integer(Bounds::ANY)
     }
 
     /// Any number.
     pub const fn number() -> Self {
-        Self::Number(Span::ANY)
+        Self::Number(Bounds::ANY)
     }
 
     /// A list of any length.
     pub fn list(of: Self) -> Self {
-        Self::List(Box::new(of), Lengths::ANY)
+        Self::List(Box::new(of), LengthBounds::ANY)
     }
 
     /// A map with any names.
@@ -137,7 +137,7 @@ impl Type {
     }
 
     /// Its name with an article: "an integer", "a list of string", "one of a, b".
-    pub fn noun(&self) -> String {
+    pub fn with_article(&self) -> String {
         let name = self.to_string();
         match (self, name.chars().next()) {
             (Self::Enum(_) | Self::Any | Self::Null, _) => name,
@@ -147,9 +147,9 @@ impl Type {
     }
 
     /// The same without `or null`.
-    pub fn present(&self) -> &Self {
+    pub fn non_null(&self) -> &Self {
         match self {
-            Self::Optional(inner) => inner.present(),
+            Self::Optional(inner) => inner.non_null(),
             other => other,
         }
     }
@@ -212,9 +212,9 @@ impl fmt::Display for Type {
             // "output of find_nodegroup" says by itself what it is.
             Self::Record(record) if record.name.contains(' ') => f.write_str(&record.name),
             Self::Record(record) => {
-                const SHOWN: usize = 6;
-                let names: Vec<&str> = record.names().take(SHOWN).collect();
-                let more = if record.fields.len() > SHOWN { ", …" } else { "" };
+                const MAX_SHOWN: usize = 6;
+                let names: Vec<&str> = record.names().take(MAX_SHOWN).collect();
+                let more = if record.fields.len() > MAX_SHOWN { ", …" } else { "" };
                 write!(f, "record of {}{more}", names.join(", "))
             }
             Self::Optional(of) => write!(f, "optional {of}"),

@@ -5,29 +5,29 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
 
-use super::{Field, Lengths, Record, Span, Syntax, Text, Type};
+use super::{Bounds, Field, LengthBounds, RecordType, Syntax, Text, Type};
 
 /// A schema that the language has no type for: an action with it is a mistake of the program, found
 /// by its tests.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{place}: {what} has no type in the language of runbooks")]
-pub struct Unsupported {
+#[error("{location}: {what} has no type in the language of runbooks")]
+pub struct UnsupportedSchema {
     /// Where in the schema.
-    pub place: String,
+    pub location: String,
     /// What stands there.
     pub what: String,
 }
 
 /// References may nest as deep as this; a type that contains itself never ends.
-const DEEPEST: usize = 16;
+const MAX_DEPTH: usize = 16;
 
-impl Record {
+impl RecordType {
     /// The record that the schema of a Rust struct describes.
     ///
     /// # Errors
     /// The schema uses what the language has no type for.
-    pub fn from_schema(name: &str, schema: &Json) -> Result<Self, Unsupported> {
-        let reader = Reader { root: schema };
+    pub fn from_schema(name: &str, schema: &Json) -> Result<Self, UnsupportedSchema> {
+        let reader = SchemaReader { root: schema };
         match reader.read(schema, name, 0)? {
             Type::Record(record) => Ok(Arc::unwrap_or_clone(record)),
             Type::Null => Ok(Self { name: name.to_owned(), ..Self::default() }),
@@ -37,7 +37,7 @@ impl Record {
 }
 
 /// A record under the name of its Rust type.
-fn named(ty: Type, name: &str) -> Type {
+fn with_name(ty: Type, name: &str) -> Type {
     match ty {
         Type::Record(mut record) => {
             Arc::make_mut(&mut record).name = name.to_owned();
@@ -47,57 +47,62 @@ fn named(ty: Type, name: &str) -> Type {
     }
 }
 
-fn unsupported(place: &str, what: impl Into<String>) -> Unsupported {
-    Unsupported { place: place.to_owned(), what: what.into() }
+fn unsupported(location: &str, what: impl Into<String>) -> UnsupportedSchema {
+    UnsupportedSchema { location: location.to_owned(), what: what.into() }
 }
 
-struct Reader<'s> {
+struct SchemaReader<'s> {
     root: &'s Json,
 }
 
-impl Reader<'_> {
-    fn read(&self, schema: &Json, place: &str, depth: usize) -> Result<Type, Unsupported> {
-        if depth > DEEPEST {
-            return Err(unsupported(place, "a type that contains itself"));
+impl SchemaReader<'_> {
+    fn read(&self, schema: &Json, location: &str, depth: usize) -> Result<Type, UnsupportedSchema> {
+        if depth > MAX_DEPTH {
+            return Err(unsupported(location, "a type that contains itself"));
         }
         let schema = match schema {
             Json::Bool(true) => return Ok(Type::Any),
             Json::Object(schema) => schema,
-            _ => return Err(unsupported(place, "a schema that admits nothing")),
+            _ => return Err(unsupported(location, "a schema that admits nothing")),
         };
         if let Some(reference) = text(schema, "$ref") {
-            let ty = self.read(self.follow(reference, place)?, place, depth + 1)?;
-            return Ok(named(ty, reference.rsplit('/').next().unwrap_or(reference)));
+            let ty = self.read(self.follow(reference, location)?, location, depth + 1)?;
+            return Ok(with_name(ty, reference.rsplit('/').next().unwrap_or(reference)));
         }
         if let Some(Json::Array(all)) = schema.get("allOf")
             && let [one] = all.as_slice()
         {
-            return self.read(one, place, depth + 1);
+            return self.read(one, location, depth + 1);
         }
         for union in ["anyOf", "oneOf"] {
             if let Some(Json::Array(choices)) = schema.get(union) {
-                return self.union(choices, place, depth);
+                return self.union(choices, location, depth);
             }
         }
         if let Some(words) = words(schema) {
             return Ok(Type::Enum(words.into()));
         }
         match schema.get("type") {
-            Some(Json::String(name)) => self.typed(name, schema, place, depth),
-            Some(Json::Array(names)) => self.nullable(names, schema, place, depth),
+            Some(Json::String(name)) => self.typed(name, schema, location, depth),
+            Some(Json::Array(names)) => self.nullable(names, schema, location, depth),
             _ if is_only_annotated(schema) => Ok(Type::Any),
-            _ => Err(unsupported(place, "a schema without a type")),
+            _ => Err(unsupported(location, "a schema without a type")),
         }
     }
 
-    fn follow(&self, reference: &str, place: &str) -> Result<&Json, Unsupported> {
+    fn follow(&self, reference: &str, location: &str) -> Result<&Json, UnsupportedSchema> {
         let pointer = reference.strip_prefix('#');
         let found = pointer.and_then(|pointer| self.root.pointer(pointer));
-        found.ok_or_else(|| unsupported(place, format!("the reference {reference}")))
+        found.ok_or_else(|| unsupported(location, format!("the reference {reference}")))
     }
 
     /// `T or null`, or the constants of an enum whose variants are documented.
-    fn union(&self, choices: &[Json], place: &str, depth: usize) -> Result<Type, Unsupported> {
+    fn union(
+        &self,
+        choices: &[Json],
+        location: &str,
+        depth: usize,
+    ) -> Result<Type, UnsupportedSchema> {
         let is_null = |choice: &&Json| choice.get("type").is_some_and(|name| name == "null");
         let constants: Option<Vec<Vec<String>>> =
             choices.iter().map(|choice| choice.as_object().and_then(words)).collect();
@@ -106,8 +111,8 @@ impl Reader<'_> {
         }
         let others: Vec<&Json> = choices.iter().filter(|choice| !is_null(choice)).collect();
         match others.as_slice() {
-            [one] if choices.len() == 2 => Ok(self.read(one, place, depth + 1)?.or_null()),
-            _ => Err(unsupported(place, "a union")),
+            [one] if choices.len() == 2 => Ok(self.read(one, location, depth + 1)?.or_null()),
+            _ => Err(unsupported(location, "a union")),
         }
     }
 
@@ -115,13 +120,13 @@ impl Reader<'_> {
         &self,
         names: &[Json],
         schema: &Map<String, Json>,
-        place: &str,
+        location: &str,
         depth: usize,
-    ) -> Result<Type, Unsupported> {
+    ) -> Result<Type, UnsupportedSchema> {
         let mut others = names.iter().filter_map(Json::as_str).filter(|n| *n != "null");
         match (others.next(), others.next()) {
-            (Some(name), None) => Ok(self.typed(name, schema, place, depth)?.or_null()),
-            _ => Err(unsupported(place, "a union")),
+            (Some(name), None) => Ok(self.typed(name, schema, location, depth)?.or_null()),
+            _ => Err(unsupported(location, "a union")),
         }
     }
 
@@ -129,32 +134,32 @@ impl Reader<'_> {
         &self,
         name: &str,
         schema: &Map<String, Json>,
-        place: &str,
+        location: &str,
         depth: usize,
-    ) -> Result<Type, Unsupported> {
+    ) -> Result<Type, UnsupportedSchema> {
         match name {
             "null" => Ok(Type::Null),
             "boolean" => Ok(Type::Boolean),
-            "integer" => Ok(Type::Integer(integer_span(schema))),
-            "number" => Ok(Type::Number(number_span(schema))),
-            "string" => string(schema, place),
+            "integer" => Ok(Type::Integer(integer_bounds(schema))),
+            "number" => Ok(Type::Number(number_bounds(schema))),
+            "string" => string(schema, location),
             "array" => {
                 let items = schema.get("items");
-                let items = items.ok_or_else(|| unsupported(place, "a tuple"))?;
-                let of = self.read(items, &format!("{place}[]"), depth + 1)?;
+                let items = items.ok_or_else(|| unsupported(location, "a tuple"))?;
+                let of = self.read(items, &format!("{location}[]"), depth + 1)?;
                 Ok(Type::List(Box::new(of), lengths(schema, "minItems", "maxItems")))
             }
-            "object" => self.object(schema, place, depth),
-            other => Err(unsupported(place, format!("the type {other}"))),
+            "object" => self.object(schema, location, depth),
+            other => Err(unsupported(location, format!("the type {other}"))),
         }
     }
 
     fn object(
         &self,
         schema: &Map<String, Json>,
-        place: &str,
+        location: &str,
         depth: usize,
-    ) -> Result<Type, Unsupported> {
+    ) -> Result<Type, UnsupportedSchema> {
         let properties = schema.get("properties").and_then(Json::as_object);
         if let (None, Some(values)) = (properties, schema.get("additionalProperties"))
             && *values != Json::Bool(false)
@@ -162,13 +167,13 @@ impl Reader<'_> {
             if text(schema, "x-syntax") == Some("labels") {
                 return Ok(labels());
             }
-            let of = self.read(values, &format!("{place}.*"), depth + 1)?;
-            return Ok(Type::Map(Box::new(of), key_syntax(schema, place)?));
+            let of = self.read(values, &format!("{location}.*"), depth + 1)?;
+            return Ok(Type::Map(Box::new(of), key_syntax(schema, location)?));
         }
         let required: Vec<&str> = strings(schema.get("required"));
         let field = |(name, schema): (&String, &Json)| {
-            let place = format!("{place}.{name}");
-            let ty = self.read(schema, &place, depth + 1)?;
+            let location = format!("{location}.{name}");
+            let ty = self.read(schema, &location, depth + 1)?;
             let required = required.contains(&name.as_str());
             Ok(Field {
                 name: name.clone(),
@@ -179,14 +184,14 @@ impl Reader<'_> {
             })
         };
         let fields = properties.into_iter().flatten().map(field);
-        let mut fields: Vec<Field> = fields.collect::<Result<_, Unsupported>>()?;
+        let mut fields: Vec<Field> = fields.collect::<Result<_, UnsupportedSchema>>()?;
         // What must be given comes first; beyond that the order of declaration, which serde_json
         // keeps here.
         fields.sort_by_key(|field| !field.required);
         let groups = schema.get("x-exactly-one-of").and_then(Json::as_array);
         let groups = groups.into_iter().flatten();
-        let last = place.rsplit('.').next().unwrap_or(place);
-        Ok(Type::Record(Arc::new(Record {
+        let last = location.rsplit('.').next().unwrap_or(location);
+        Ok(Type::Record(Arc::new(RecordType {
             name: text(schema, "title").unwrap_or(last).to_owned(),
             description: text(schema, "description").unwrap_or_default().to_owned(),
             fields,
@@ -214,24 +219,27 @@ fn labels() -> Type {
 }
 
 /// `x-keys` on a map: the form of its names.
-fn key_syntax(schema: &Map<String, Json>, place: &str) -> Result<Option<Syntax>, Unsupported> {
+fn key_syntax(
+    schema: &Map<String, Json>,
+    location: &str,
+) -> Result<Option<Syntax>, UnsupportedSchema> {
     let Some(name) = text(schema, "x-keys") else {
         return Ok(None);
     };
-    let unknown = || unsupported(place, format!("the syntax {name}"));
-    Syntax::named(name).map(Some).ok_or_else(unknown)
+    let unknown = || unsupported(location, format!("the syntax {name}"));
+    Syntax::from_name(name).map(Some).ok_or_else(unknown)
 }
 
-fn string(schema: &Map<String, Json>, place: &str) -> Result<Type, Unsupported> {
+fn string(schema: &Map<String, Json>, location: &str) -> Result<Type, UnsupportedSchema> {
     let named = text(schema, "x-syntax").or_else(|| text(schema, "format"));
     if named == Some("duration") {
         return Ok(Type::Duration);
     }
-    let syntax = named.and_then(Syntax::named);
+    let syntax = named.and_then(Syntax::from_name);
     if let Some(name) = text(schema, "x-syntax")
         && syntax.is_none()
     {
-        return Err(unsupported(place, format!("the syntax {name}")));
+        return Err(unsupported(location, format!("the syntax {name}")));
     }
     Ok(Type::String(Text {
         syntax,
@@ -265,18 +273,18 @@ fn is_only_annotated(schema: &Map<String, Json>) -> bool {
     schema.keys().all(|key| annotations.contains(&key.as_str()))
 }
 
-fn lengths(schema: &Map<String, Json>, minimum: &str, maximum: &str) -> Lengths {
+fn lengths(schema: &Map<String, Json>, minimum: &str, maximum: &str) -> LengthBounds {
     let bound = |key: &str| usize::try_from(schema.get(key)?.as_u64()?).ok();
-    Lengths { minimum: bound(minimum), maximum: bound(maximum) }
+    LengthBounds { minimum: bound(minimum), maximum: bound(maximum) }
 }
 
-fn number_span(schema: &Map<String, Json>) -> Span<f64> {
+fn number_bounds(schema: &Map<String, Json>) -> Bounds<f64> {
     let bound = |key: &str| schema.get(key).and_then(Json::as_f64);
-    Span { minimum: bound("minimum"), maximum: bound("maximum") }
+    Bounds { minimum: bound("minimum"), maximum: bound("maximum") }
 }
 
 /// The narrower of what is written and what the Rust integer holds; JSON itself ends at 64 bits.
-fn integer_span(schema: &Map<String, Json>) -> Span<i128> {
+fn integer_bounds(schema: &Map<String, Json>) -> Bounds<i128> {
     let bound = |key: &str| {
         let value = schema.get(key)?;
         let signed = value.as_i64().map(i128::from);
@@ -293,7 +301,7 @@ fn integer_span(schema: &Map<String, Json>) -> Span<i128> {
         Some("int32") => (Some(i32::MIN.into()), Some(i32::MAX.into())),
         _ => (None, None),
     };
-    Span {
+    Bounds {
         minimum: bound("minimum").max(least),
         maximum: match (bound("maximum"), greatest) {
             (Some(a), Some(b)) => Some(a.min(b)),

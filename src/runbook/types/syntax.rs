@@ -16,13 +16,13 @@ pub enum Syntax {
 }
 
 /// Kubernetes: metav1 ObjectMeta names are DNS subdomains, which RFC 1123 limits to 253.
-const LONGEST_NAME: usize = 253;
+const MAX_NAME_LENGTH: usize = 253;
 /// Kubernetes: the part of a label key behind the slash, and a label's value.
-const LONGEST_LABEL: usize = 63;
+const MAX_LABEL_LENGTH: usize = 63;
 
 impl Syntax {
     /// The syntax of a name in a schema.
-    pub fn named(name: &str) -> Option<Self> {
+    pub fn from_name(name: &str) -> Option<Self> {
         Some(match name {
             "kubernetes-name" => Self::KubernetesName,
             "label-key" => Self::LabelKey,
@@ -85,30 +85,30 @@ impl Syntax {
     }
 
     /// Whether a text has the form.
-    pub fn admits(self, text: &str) -> bool {
+    pub fn matches(self, text: &str) -> bool {
         match self {
             Self::KubernetesName => is_name(text),
             Self::LabelKey => is_label_key(text),
             Self::LabelValue => text.is_empty() || is_label(text),
             Self::AwsRegion => is_region(text),
-            Self::InstanceId => is_instance(text),
+            Self::InstanceId => is_instance_id(text),
         }
     }
 }
 
 fn is_name(text: &str) -> bool {
     let edge = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    text.len() <= LONGEST_NAME
+    text.len() <= MAX_NAME_LENGTH
         && text.split('.').all(|part| {
             let inside = part.bytes().all(|byte| edge(byte) || byte == b'-');
-            inside && framed(part, edge)
+            inside && has_edges(part, edge)
         })
 }
 
 fn is_label(text: &str) -> bool {
     let edge = |byte: u8| byte.is_ascii_alphanumeric();
     let inside = |byte: u8| edge(byte) || b"-_.".contains(&byte);
-    text.len() <= LONGEST_LABEL && text.bytes().all(inside) && framed(text, edge)
+    text.len() <= MAX_LABEL_LENGTH && text.bytes().all(inside) && has_edges(text, edge)
 }
 
 fn is_label_key(text: &str) -> bool {
@@ -119,7 +119,7 @@ fn is_label_key(text: &str) -> bool {
 }
 
 /// Begins and ends so.
-fn framed(text: &str, edge: impl Fn(u8) -> bool) -> bool {
+fn has_edges(text: &str, edge: impl Fn(u8) -> bool) -> bool {
     let ends = [text.bytes().next(), text.bytes().next_back()];
     ends.into_iter().all(|byte| byte.is_some_and(&edge))
 }
@@ -135,7 +135,7 @@ fn is_region(text: &str) -> bool {
     area.len() == 2 && lower(area) && !words.is_empty() && words.iter().all(lower) && digits
 }
 
-fn is_instance(text: &str) -> bool {
+fn is_instance_id(text: &str) -> bool {
     text.strip_prefix("i-").is_some_and(|id| {
         let hexadecimal = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
         matches!(id.len(), 8 | 17) && id.bytes().all(hexadecimal)
@@ -172,10 +172,10 @@ mod tests {
             ),
         ] {
             for text in good {
-                assert!(syntax.admits(text), "{syntax:?} {text}");
+                assert!(syntax.matches(text), "{syntax:?} {text}");
             }
             for text in bad {
-                assert!(!syntax.admits(text), "{syntax:?} {text}");
+                assert!(!syntax.matches(text), "{syntax:?} {text}");
             }
         }
     }

@@ -72,8 +72,8 @@ enum Documented {
     Other,
 }
 
-fn thing() -> Record {
-    Record::from_schema("thing", &schema_for!(Thing).to_value()).unwrap()
+fn thing() -> RecordType {
+    RecordType::from_schema("thing", &schema_for!(Thing).to_value()).unwrap()
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn a_rust_struct_is_a_record() {
 fn limits_come_from_the_rust_type_and_its_attributes() {
     let thing = thing();
     let wrong = |field: &str, value: Json| {
-        let projected = thing.field(field).unwrap().ty.project(value);
+        let projected = thing.field(field).unwrap().ty.coerce(value);
         projected.map_err(|mismatch| mismatch.to_string()).err()
     };
     for (field, value, words) in [
@@ -146,16 +146,16 @@ fn what_has_no_type_is_refused() {
         json!({"type": "object", "properties": {"a": {"$ref": "#"}}}),
         json!({"type": "string"}),
     ] {
-        assert!(Record::from_schema("thing", &schema).is_err(), "{schema}");
+        assert!(RecordType::from_schema("thing", &schema).is_err(), "{schema}");
     }
-    let nothing = Record::from_schema("thing", &schema_for!(()).to_value()).unwrap();
+    let nothing = RecordType::from_schema("thing", &schema_for!(()).to_value()).unwrap();
     assert!(nothing.fields.is_empty());
 }
 
 #[test]
 fn a_value_fits_where_its_type_does() {
     let thing = Type::Record(Arc::new(thing()));
-    let narrow = Type::Record(Arc::new(Record {
+    let narrow = Type::Record(Arc::new(RecordType {
         fields: vec![Field {
             name: "count".to_owned(),
             ty: Type::integer(),
@@ -163,18 +163,24 @@ fn a_value_fits_where_its_type_does() {
             default: None,
             description: String::new(),
         }],
-        ..Record::default()
+        ..RecordType::default()
     }));
-    let fits = |to: &Type, from: &Type| to.fits(from).is_ok();
+    let fits = |to: &Type, from: &Type| to.check_assignable(from).is_ok();
     assert!(fits(&narrow, &thing) && !fits(&thing, &narrow));
     assert!(fits(&Type::number(), &Type::integer()) && !fits(&Type::integer(), &Type::number()));
     assert!(fits(&Type::text(), &Type::Boolean) && !fits(&Type::Boolean, &Type::text()));
     assert!(fits(&Type::text().or_null(), &Type::text()));
-    assert_eq!(Type::text().fits(&Type::text().or_null()), Err(Misfit::Null));
-    assert_eq!(Type::Boolean.fits(&Type::text().or_null()), Err(Misfit::Type));
+    assert_eq!(
+        Type::text().check_assignable(&Type::text().or_null()),
+        Err(TypeMismatch::PossiblyNull)
+    );
+    assert_eq!(
+        Type::Boolean.check_assignable(&Type::text().or_null()),
+        Err(TypeMismatch::Incompatible)
+    );
     assert!(fits(&Type::list(narrow), &Type::list(thing)));
     assert!(!fits(&Type::Duration, &Type::text()) && fits(&Type::Duration, &Type::built_text()));
-    let few = Type::Integer(Span { minimum: Some(0), maximum: Some(3) });
-    let many = Type::Integer(Span { minimum: Some(4), maximum: None });
+    let few = Type::Integer(Bounds { minimum: Some(0), maximum: Some(3) });
+    let many = Type::Integer(Bounds { minimum: Some(4), maximum: None });
     assert!(!fits(&few, &many) && fits(&few, &Type::integer()));
 }

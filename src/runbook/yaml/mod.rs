@@ -1,18 +1,18 @@
 //! YAML text into a tree in which every node knows its bytes. Knows nothing of runbooks.
 //!
 //! The parser gives events; what YAML allows and a runbook does not (aliases, tags, duplicate keys,
-//! a second document) is recorded as a [`Flaw`] and reading goes on, so that one run reports
+//! a second document) is recorded as a [`YamlIssue`] and reading goes on, so that one run reports
 //! everything.
 
-mod offsets;
 mod schema;
+mod source_map;
 mod tree;
 
 use std::ops::Range;
 
 pub(crate) use granit_parser::ScalarStyle;
-pub(crate) use offsets::Offsets;
-pub(crate) use schema::Plain;
+pub(crate) use schema::ScalarValue;
+pub(crate) use source_map::SourceMap;
 pub(crate) use tree::load;
 
 /// The largest text that is read. The thirteen steps of relay-scale take 6 KiB.
@@ -26,12 +26,12 @@ pub(crate) const MAX_DEPTH: usize = 32;
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
     pub(crate) span: Range<usize>,
-    pub(crate) kind: Kind,
+    pub(crate) kind: NodeKind,
 }
 
 /// What a node is.
 #[derive(Debug, Clone)]
-pub(crate) enum Kind {
+pub(crate) enum NodeKind {
     Scalar {
         text: String,
         style: ScalarStyle,
@@ -44,14 +44,14 @@ pub(crate) enum Kind {
 
 /// Something that a runbook may not hold, or that is no YAML.
 #[derive(Debug, Clone)]
-pub(crate) struct Flaw {
+pub(crate) struct YamlIssue {
     pub(crate) span: Range<usize>,
-    pub(crate) fault: Fault,
+    pub(crate) kind: YamlIssueKind,
 }
 
 /// What is wrong with the YAML.
 #[derive(Debug, Clone)]
-pub(crate) enum Fault {
+pub(crate) enum YamlIssueKind {
     Syntax(String),
     TooManyBytes,
     TooManyNodes,
@@ -70,36 +70,36 @@ impl Node {
     /// The decoded text of a scalar.
     pub(crate) fn text(&self) -> Option<&str> {
         match &self.kind {
-            Kind::Scalar { text, .. } => Some(text),
+            NodeKind::Scalar { text, .. } => Some(text),
             _ => None,
         }
     }
 
     /// The meaning of a scalar; whatever is quoted is a string.
-    pub(crate) fn plain(&self) -> Option<Plain<'_>> {
+    pub(crate) fn scalar_value(&self) -> Option<ScalarValue<'_>> {
         match &self.kind {
-            Kind::Scalar { text, style } if *style == ScalarStyle::Plain => {
+            NodeKind::Scalar { text, style } if *style == ScalarStyle::Plain => {
                 Some(schema::resolve(text))
             }
-            Kind::Scalar { text, .. } => Some(Plain::Text(text)),
+            NodeKind::Scalar { text, .. } => Some(ScalarValue::Text(text)),
             _ => None,
         }
     }
 
     /// It has been reported as something that a runbook cannot hold.
     pub(crate) fn is_broken(&self) -> bool {
-        matches!(self.kind, Kind::Broken)
+        matches!(self.kind, NodeKind::Broken)
     }
 
     /// Nothing was written, or `null`.
     pub(crate) fn is_null(&self) -> bool {
-        matches!(self.plain(), Some(Plain::Null))
+        matches!(self.scalar_value(), Some(ScalarValue::Null))
     }
 
     /// The pairs of a mapping.
     pub(crate) fn pairs(&self) -> Option<&[(Node, Node)]> {
         match &self.kind {
-            Kind::Map(pairs) => Some(pairs),
+            NodeKind::Map(pairs) => Some(pairs),
             _ => None,
         }
     }
@@ -107,31 +107,31 @@ impl Node {
     /// The items of a list.
     pub(crate) fn items(&self) -> Option<&[Node]> {
         match &self.kind {
-            Kind::List(items) => Some(items),
+            NodeKind::List(items) => Some(items),
             _ => None,
         }
     }
 
     /// What a message calls it: "integer 3", "a list".
     pub(crate) fn describe(&self) -> String {
-        let Some(plain) = self.plain() else {
+        let Some(plain) = self.scalar_value() else {
             let list = self.items().is_some();
             return if list { "a list" } else { "a mapping" }.to_owned();
         };
         match plain {
-            Plain::Null => "nothing".to_owned(),
-            Plain::Boolean(value) => format!("the boolean {value}"),
-            Plain::Integer(value) => format!("the integer {value}"),
-            Plain::Number(_) => format!("the number {}", self.text().unwrap_or_default()),
-            Plain::Text(text) => format!("the string {}", quoted(text)),
+            ScalarValue::Null => "nothing".to_owned(),
+            ScalarValue::Boolean(value) => format!("the boolean {value}"),
+            ScalarValue::Integer(value) => format!("the integer {value}"),
+            ScalarValue::Number(_) => format!("the number {}", self.text().unwrap_or_default()),
+            ScalarValue::Text(text) => format!("the string {}", quoted(text)),
         }
     }
 }
 
 /// A text in quotes, shortened when it is long, for a message of one line.
 pub(crate) fn quoted(text: &str) -> String {
-    const SHOWN: usize = 40;
+    const MAX_SHOWN: usize = 40;
     let line = text.lines().next().unwrap_or_default();
-    let short: String = line.chars().take(SHOWN).collect();
+    let short: String = line.chars().take(MAX_SHOWN).collect();
     if short.len() < text.len() { format!("'{short}…'") } else { format!("'{short}'") }
 }

@@ -2,7 +2,7 @@
 
 /// The meaning of a scalar.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Plain<'t> {
+pub(crate) enum ScalarValue<'t> {
     Null,
     Boolean(bool),
     Integer(i128),
@@ -11,16 +11,16 @@ pub(crate) enum Plain<'t> {
 }
 
 /// Resolves the text of a scalar that was written without quotes.
-pub(crate) fn resolve(text: &str) -> Plain<'_> {
+pub(crate) fn resolve(text: &str) -> ScalarValue<'_> {
     match text {
-        "" | "~" | "null" | "Null" | "NULL" => Plain::Null,
-        "true" | "True" | "TRUE" => Plain::Boolean(true),
-        "false" | "False" | "FALSE" => Plain::Boolean(false),
-        _ => number(text).unwrap_or(Plain::Text(text)),
+        "" | "~" | "null" | "Null" | "NULL" => ScalarValue::Null,
+        "true" | "True" | "TRUE" => ScalarValue::Boolean(true),
+        "false" | "False" | "FALSE" => ScalarValue::Boolean(false),
+        _ => number(text).unwrap_or(ScalarValue::Text(text)),
     }
 }
 
-fn number(text: &str) -> Option<Plain<'_>> {
+fn number(text: &str) -> Option<ScalarValue<'_>> {
     if let Some(digits) = text.strip_prefix("0x") {
         return radix(digits, 16);
     }
@@ -33,19 +33,19 @@ fn number(text: &str) -> Option<Plain<'_>> {
         return None; // 012: an octal number to some and a decimal one to others, so neither
     }
     if !unsigned.is_empty() && unsigned.bytes().all(is_digit) {
-        return text.parse().ok().map(Plain::Integer);
+        return text.parse().ok().map(ScalarValue::Integer);
     }
     let shape = |byte: u8| is_digit(byte) || b".eE+-".contains(&byte);
     let begins = unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.');
     if begins && unsigned.bytes().any(is_digit) && unsigned.bytes().all(shape) {
-        return text.parse().ok().map(Plain::Number);
+        return text.parse().ok().map(ScalarValue::Number);
     }
     None
 }
 
-fn radix(digits: &str, radix: u32) -> Option<Plain<'_>> {
+fn radix(digits: &str, radix: u32) -> Option<ScalarValue<'_>> {
     let clean = digits.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    clean.then(|| i128::from_str_radix(digits, radix).ok())?.map(Plain::Integer)
+    clean.then(|| i128::from_str_radix(digits, radix).ok())?.map(ScalarValue::Integer)
 }
 
 #[cfg(test)]
@@ -56,14 +56,14 @@ mod tests {
     fn only_the_core_schema_counts() {
         for text in ["yes", "on", "012", "1_000", "1.2.3", "-", ".", "1e", "0x", "0xg", "a1", "+-1"]
         {
-            assert_eq!(resolve(text), Plain::Text(text), "{text}");
+            assert_eq!(resolve(text), ScalarValue::Text(text), "{text}");
         }
-        assert_eq!(resolve("-12"), Plain::Integer(-12));
-        assert_eq!(resolve("0x1F"), Plain::Integer(31));
-        assert_eq!(resolve("0o17"), Plain::Integer(15));
-        assert_eq!(resolve("1.10"), Plain::Number(1.1));
-        assert_eq!(resolve("1e3"), Plain::Number(1000.0));
-        assert_eq!(resolve("~"), Plain::Null);
-        assert_eq!(resolve("True"), Plain::Boolean(true));
+        assert_eq!(resolve("-12"), ScalarValue::Integer(-12));
+        assert_eq!(resolve("0x1F"), ScalarValue::Integer(31));
+        assert_eq!(resolve("0o17"), ScalarValue::Integer(15));
+        assert_eq!(resolve("1.10"), ScalarValue::Number(1.1));
+        assert_eq!(resolve("1e3"), ScalarValue::Number(1000.0));
+        assert_eq!(resolve("~"), ScalarValue::Null);
+        assert_eq!(resolve("True"), ScalarValue::Boolean(true));
     }
 }

@@ -7,40 +7,40 @@ use std::ops::Range;
 
 use granit_parser::{Event, Parser, ScalarStyle, Span};
 
-use super::{Fault, Flaw, Kind, MAX_BYTES, MAX_DEPTH, MAX_NODES, Node};
+use super::{MAX_BYTES, MAX_DEPTH, MAX_NODES, Node, NodeKind, YamlIssue, YamlIssueKind};
 
 /// Reads one document. `None` after a fault that leaves no tree to judge.
-pub(crate) fn load(text: &str) -> (Option<Node>, Vec<Flaw>) {
+pub(crate) fn load(text: &str) -> (Option<Node>, Vec<YamlIssue>) {
     let mut loader = Loader::new(text);
     if text.len() > MAX_BYTES {
-        loader.flaw(0..0, Fault::TooManyBytes);
-        return (None, loader.flaws);
+        loader.add_issue(0..0, YamlIssueKind::TooManyBytes);
+        return (None, loader.issues);
     }
     if !loader.read() {
-        return (None, loader.flaws);
+        return (None, loader.issues);
     }
     // A file of comments only is a document that says nothing.
-    let nothing = || scalar(0..0, String::new(), ScalarStyle::Plain);
-    (Some(loader.root.unwrap_or_else(nothing)), loader.flaws)
+    let empty = || scalar(0..0, String::new(), ScalarStyle::Plain);
+    (Some(loader.root.unwrap_or_else(empty)), loader.issues)
 }
 
 /// A collection that is still open.
-struct Open {
+struct OpenCollection {
     node: Node,
     /// The key that waits for its value.
     key: Option<Node>,
     /// Which mapping this is, so that one table can hold the keys of all.
-    number: usize,
+    id: usize,
 }
 
 struct Loader<'t> {
     text: &'t str,
-    open: Vec<Open>,
+    open: Vec<OpenCollection>,
     root: Option<Node>,
     nodes: usize,
     documents: usize,
     keys: HashMap<(usize, String), Range<usize>>,
-    flaws: Vec<Flaw>,
+    issues: Vec<YamlIssue>,
 }
 
 impl<'t> Loader<'t> {
@@ -52,12 +52,12 @@ impl<'t> Loader<'t> {
             nodes: 0,
             documents: 0,
             keys: HashMap::new(),
-            flaws: Vec::new(),
+            issues: Vec::new(),
         }
     }
 
-    fn flaw(&mut self, span: Range<usize>, fault: Fault) {
-        self.flaws.push(Flaw { span, fault });
+    fn add_issue(&mut self, span: Range<usize>, kind: YamlIssueKind) {
+        self.issues.push(YamlIssue { span, kind });
     }
 
     /// Reads all events; false when what was read must not be judged.
@@ -75,15 +75,15 @@ impl<'t> Loader<'t> {
                     let end = self.text.len();
                     let at = error.marker().byte_offset().unwrap_or(end).min(end);
                     let info = error.info();
-                    let fault = match info.contains("recursion limit") {
-                        true => Fault::TooDeep,
-                        false => Fault::Syntax(info),
+                    let kind = match info.contains("recursion limit") {
+                        true => YamlIssueKind::TooDeep,
+                        false => YamlIssueKind::Syntax(info),
                     };
-                    self.flaw(at..at, fault);
+                    self.add_issue(at..at, kind);
                     return false;
                 }
             };
-            if !self.accept(event, &span) {
+            if !self.handle_event(event, &span) {
                 return false;
             }
         }
@@ -91,35 +91,39 @@ impl<'t> Loader<'t> {
     }
 
     /// Takes one event in; false to stop.
-    fn accept(&mut self, event: Event<'_>, at: &Span) -> bool {
+    fn handle_event(&mut self, event: Event<'_>, at: &Span) -> bool {
         let span = at.byte_range().unwrap_or(0..0);
-        self.refuse_decoration(&event, at, &span);
+        self.reject_properties(&event, at, &span);
         self.nodes += 1;
         if self.nodes > MAX_NODES {
-            self.flaw(span, Fault::TooManyNodes);
+            self.add_issue(span, YamlIssueKind::TooManyNodes);
             return false;
         }
         match event {
             Event::Scalar(_, _, _, Some(_)) => {
-                let kind = Kind::Broken; // its tag has been reported
-                self.complete(Node { span, kind });
+                let kind = NodeKind::Broken; // its tag has been reported
+                self.add_node(Node { span, kind });
             }
             Event::Scalar(text, style, ..) => {
                 let text = if at.is_empty() { String::new() } else { text.into_owned() };
-                self.complete(scalar(span, text, style));
+                self.add_node(scalar(span, text, style));
             }
             Event::Alias(_) | Event::UnresolvedAlias(_) => {
-                self.flaw(span.clone(), Fault::Alias);
-                let kind = Kind::Broken;
-                self.complete(Node { span, kind });
+                self.add_issue(span.clone(), YamlIssueKind::Alias);
+                let kind = NodeKind::Broken;
+                self.add_node(Node { span, kind });
             }
-            Event::SequenceStart(..) => return self.descend(span, Kind::List(Vec::new())),
-            Event::MappingStart(..) => return self.descend(span, Kind::Map(Vec::new())),
-            Event::SequenceEnd | Event::MappingEnd => self.ascend(&span),
+            Event::SequenceStart(..) => {
+                return self.open_collection(span, NodeKind::List(Vec::new()));
+            }
+            Event::MappingStart(..) => {
+                return self.open_collection(span, NodeKind::Map(Vec::new()));
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.close_collection(&span),
             Event::DocumentStart(..) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    self.flaw(span, Fault::SecondDocument);
+                    self.add_issue(span, YamlIssueKind::SecondDocument);
                     self.open.clear();
                     return true;
                 }
@@ -130,11 +134,11 @@ impl<'t> Loader<'t> {
     }
 
     /// Tags and anchors hang on an event of another kind.
-    fn refuse_decoration(&mut self, event: &Event<'_>, at: &Span, span: &Range<usize>) {
+    fn reject_properties(&mut self, event: &Event<'_>, at: &Span, span: &Range<usize>) {
         if let Some(tag) = event.tag() {
             let place = at.tag_span().and_then(|span| span.byte_range());
-            let fault = Fault::Tag(tag.original().to_string());
-            self.flaw(place.unwrap_or(span.clone()), fault);
+            let kind = YamlIssueKind::Tag(tag.original().to_string());
+            self.add_issue(place.unwrap_or(span.clone()), kind);
         }
         let anchor = match event {
             Event::Scalar(_, _, anchor, _) => *anchor,
@@ -143,31 +147,31 @@ impl<'t> Loader<'t> {
         };
         if anchor > 0 {
             let place = self.anchor_before(span.start);
-            self.flaw(place.unwrap_or(span.clone()), Fault::Anchor);
+            self.add_issue(place.unwrap_or(span.clone()), YamlIssueKind::Anchor);
         }
     }
 
     /// The `&name` that stands before a node, which the parser numbers but does not place.
     fn anchor_before(&self, start: usize) -> Option<Range<usize>> {
-        const NEAR: usize = 256;
-        let from = self.text.floor_char_boundary(start.saturating_sub(NEAR));
+        const MAX_DISTANCE: usize = 256;
+        let from = self.text.floor_char_boundary(start.saturating_sub(MAX_DISTANCE));
         let at = from + self.text[from..start].rfind('&')?;
         let rest = &self.text[at..];
         let length = rest.find(char::is_whitespace).unwrap_or(rest.len());
         Some(at..at + length)
     }
 
-    fn descend(&mut self, span: Range<usize>, kind: Kind) -> bool {
+    fn open_collection(&mut self, span: Range<usize>, kind: NodeKind) -> bool {
         if self.open.len() >= MAX_DEPTH {
-            self.flaw(span, Fault::TooDeep);
+            self.add_issue(span, YamlIssueKind::TooDeep);
             return false;
         }
-        self.open.push(Open { node: Node { span, kind }, key: None, number: self.nodes });
+        self.open.push(OpenCollection { node: Node { span, kind }, key: None, id: self.nodes });
         true
     }
 
-    fn ascend(&mut self, end: &Range<usize>) {
-        let Some(Open { mut node, .. }) = self.open.pop() else {
+    fn close_collection(&mut self, end: &Range<usize>) {
+        let Some(OpenCollection { mut node, .. }) = self.open.pop() else {
             return;
         };
         if end.end > node.span.end && !end.is_empty() {
@@ -176,13 +180,13 @@ impl<'t> Loader<'t> {
             node.span.end = node.span.end.max(last);
         }
         if is_unquoted_template(&node, self.text) {
-            node.kind = Kind::Broken;
+            node.kind = NodeKind::Broken;
         }
-        self.complete(node);
+        self.add_node(node);
     }
 
     /// Puts a whole node where it belongs.
-    fn complete(&mut self, node: Node) {
+    fn add_node(&mut self, node: Node) {
         if self.documents > 1 {
             return;
         }
@@ -191,40 +195,42 @@ impl<'t> Loader<'t> {
             return;
         };
         match &mut open.node.kind {
-            Kind::List(items) => items.push(node),
-            Kind::Map(pairs) => match open.key.take() {
+            NodeKind::List(items) => items.push(node),
+            NodeKind::Map(pairs) => match open.key.take() {
                 None => open.key = Some(node),
                 Some(key) => {
-                    let number = open.number;
-                    let fault = key_fault(&key, self.text, number, &mut self.keys);
+                    let id = open.id;
+                    let kind = key_issue(&key, self.text, id, &mut self.keys);
                     // Of two equal keys the first counts; of a merge nothing.
-                    match fault {
-                        Some(fault @ (Fault::DuplicateKey { .. } | Fault::MergeKey)) => {
-                            self.flaw(key.span, fault);
+                    match kind {
+                        Some(
+                            kind @ (YamlIssueKind::DuplicateKey { .. } | YamlIssueKind::MergeKey),
+                        ) => {
+                            self.add_issue(key.span, kind);
                         }
-                        Some(fault) => {
+                        Some(kind) => {
                             let span = key.span.clone();
                             pairs.push((key, node));
-                            self.flaw(span, fault);
+                            self.add_issue(span, kind);
                         }
                         None => pairs.push((key, node)),
                     }
                 }
             },
-            Kind::Scalar { .. } | Kind::Broken => {}
+            NodeKind::Scalar { .. } | NodeKind::Broken => {}
         }
     }
 }
 
 fn scalar(span: Range<usize>, text: String, style: ScalarStyle) -> Node {
-    Node { span, kind: Kind::Scalar { text, style } }
+    Node { span, kind: NodeKind::Scalar { text, style } }
 }
 
-fn last_end(kind: &Kind) -> Option<usize> {
+fn last_end(kind: &NodeKind) -> Option<usize> {
     match kind {
-        Kind::List(items) => items.last().map(|item| item.span.end),
-        Kind::Map(pairs) => pairs.last().map(|(key, value)| value.span.end.max(key.span.end)),
-        Kind::Scalar { .. } | Kind::Broken => None,
+        NodeKind::List(items) => items.last().map(|item| item.span.end),
+        NodeKind::Map(pairs) => pairs.last().map(|(key, value)| value.span.end.max(key.span.end)),
+        NodeKind::Scalar { .. } | NodeKind::Broken => None,
     }
 }
 
@@ -235,18 +241,22 @@ fn is_unquoted_template(node: &Node, text: &str) -> bool {
 }
 
 /// What is wrong with a key, given the keys seen so far.
-fn key_fault(
+fn key_issue(
     key: &Node,
     text: &str,
     mapping: usize,
     seen: &mut HashMap<(usize, String), Range<usize>>,
-) -> Option<Fault> {
+) -> Option<YamlIssueKind> {
     let Some(name) = key.text() else {
         let template = text[key.span.clone()].starts_with('{');
-        return Some(if template { Fault::UnquotedTemplate } else { Fault::KeyNotText });
+        return Some(if template {
+            YamlIssueKind::UnquotedTemplate
+        } else {
+            YamlIssueKind::KeyNotText
+        });
     };
     if name == "<<" {
-        return Some(Fault::MergeKey);
+        return Some(YamlIssueKind::MergeKey);
     }
     match seen.entry((mapping, name.to_owned())) {
         Entry::Vacant(place) => {
@@ -254,7 +264,7 @@ fn key_fault(
             None
         }
         Entry::Occupied(first) => {
-            Some(Fault::DuplicateKey { key: name.to_owned(), first: first.get().clone() })
+            Some(YamlIssueKind::DuplicateKey { key: name.to_owned(), first: first.get().clone() })
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::super::super::types::Type;
 
 /// An argument.
-pub(crate) struct Argument {
+pub(crate) struct FilterArgument {
     /// The name before its `=`.
     pub(crate) name: Option<String>,
     pub(crate) ty: Type,
@@ -13,25 +13,25 @@ pub(crate) struct Argument {
 
 /// What a filter or test was given and cannot take.
 #[derive(Debug)]
-pub(crate) struct Unfit {
+pub(crate) struct ArgumentMismatch {
     pub(crate) wanted: String,
     pub(crate) found: String,
 }
 
-impl Unfit {
+impl ArgumentMismatch {
     pub(super) fn new(wanted: &str, found: impl Into<String>) -> Self {
         Self { wanted: wanted.to_owned(), found: found.into() }
     }
 
     /// The value before the `|` or `is`.
     pub(super) fn input(wanted: &str, found: &Type) -> Self {
-        Self::new(wanted, found.noun())
+        Self::new(wanted, found.with_article())
     }
 }
 
 /// What an argument must be.
 #[derive(Clone, Copy)]
-pub(super) enum Wanted {
+pub(super) enum Expected {
     Any,
     Text,
     Integer,
@@ -41,8 +41,8 @@ pub(super) enum Wanted {
     Field,
 }
 
-impl Wanted {
-    fn admits(self, ty: &Type) -> bool {
+impl Expected {
+    fn accepts(self, ty: &Type) -> bool {
         match self {
             _ if *ty == Type::Any => true,
             Self::Any => true,
@@ -53,7 +53,7 @@ impl Wanted {
         }
     }
 
-    fn noun(self) -> &'static str {
+    fn with_article(self) -> &'static str {
         match self {
             Self::Any => "a value",
             Self::Text => "a string",
@@ -67,9 +67,9 @@ impl Wanted {
 
 /// What may stand in the brackets.
 pub(super) struct Parameters {
-    least: usize,
-    positional: &'static [Wanted],
-    named: &'static [(&'static str, Wanted)],
+    minimum: usize,
+    positional: &'static [Expected],
+    named: &'static [(&'static str, Expected)],
     /// Judged elsewhere.
     free: bool,
 }
@@ -78,50 +78,51 @@ impl Parameters {
     pub(super) const NONE: Self = Self::of(0, &[]);
     pub(super) const ANY: Self = Self { free: true, ..Self::of(0, &[]) };
 
-    /// Some in order, of which the first `least` must be given.
-    pub(super) const fn of(least: usize, positional: &'static [Wanted]) -> Self {
-        Self { least, positional, named: &[], free: false }
+    /// Some in order, of which the first `minimum` must be given.
+    pub(super) const fn of(minimum: usize, positional: &'static [Expected]) -> Self {
+        Self { minimum, positional, named: &[], free: false }
     }
 
     /// Only named ones.
-    pub(super) const fn named(named: &'static [(&'static str, Wanted)]) -> Self {
+    pub(super) const fn named(named: &'static [(&'static str, Expected)]) -> Self {
         Self::of(0, &[]).and(named)
     }
 
     /// The same with named ones.
-    pub(super) const fn and(self, named: &'static [(&'static str, Wanted)]) -> Self {
+    pub(super) const fn and(self, named: &'static [(&'static str, Expected)]) -> Self {
         Self { named, ..self }
     }
 
     /// Whether arguments are what they must be.
-    pub(super) fn judge(&self, args: &[Argument]) -> Result<(), Unfit> {
+    pub(super) fn check(&self, args: &[FilterArgument]) -> Result<(), ArgumentMismatch> {
         if self.free {
             return Ok(());
         }
-        let positional: Vec<&Argument> = args.iter().filter(|arg| arg.name.is_none()).collect();
-        if !(self.least..=self.positional.len()).contains(&positional.len()) {
-            return Err(Unfit::new(&self.count(), positional.len().to_string()));
+        let positional: Vec<&FilterArgument> =
+            args.iter().filter(|arg| arg.name.is_none()).collect();
+        if !(self.minimum..=self.positional.len()).contains(&positional.len()) {
+            return Err(ArgumentMismatch::new(&self.count(), positional.len().to_string()));
         }
         for (arg, wanted) in positional.iter().zip(self.positional) {
-            judge_one(arg, *wanted)?;
+            check_one(arg, *wanted)?;
         }
         for arg in args {
             let Some(name) = &arg.name else { continue };
             let known = self.named.iter().find(|(known, _)| known == name);
             match known {
-                Some((_, wanted)) => judge_one(arg, *wanted)?,
-                None => return Err(Unfit::new(&self.names(), format!("'{name}='"))),
+                Some((_, wanted)) => check_one(arg, *wanted)?,
+                None => return Err(ArgumentMismatch::new(&self.names(), format!("'{name}='"))),
             }
         }
         Ok(())
     }
 
     fn count(&self) -> String {
-        match (self.least, self.positional.len()) {
+        match (self.minimum, self.positional.len()) {
             (_, 0) => "no argument".to_owned(),
             (1, 1) => "one argument".to_owned(),
-            (least, most) if least == most => format!("{least} arguments"),
-            (least, most) => format!("{least} to {most} arguments"),
+            (minimum, maximum) if minimum == maximum => format!("{minimum} arguments"),
+            (minimum, maximum) => format!("{minimum} to {maximum} arguments"),
         }
     }
 
@@ -131,20 +132,23 @@ impl Parameters {
     }
 }
 
-fn judge_one(arg: &Argument, wanted: Wanted) -> Result<(), Unfit> {
-    if wanted.admits(&arg.ty) {
+fn check_one(arg: &FilterArgument, wanted: Expected) -> Result<(), ArgumentMismatch> {
+    if wanted.accepts(&arg.ty) {
         return Ok(());
     }
-    Err(Unfit::new(wanted.noun(), arg.ty.noun()))
+    Err(ArgumentMismatch::new(wanted.with_article(), arg.ty.with_article()))
 }
 
 /// The argument of a list filter that names a field of its items.
-pub(super) fn field<'a>(filter: &str, args: &'a [Argument]) -> Option<&'a Argument> {
+pub(super) fn field_argument<'a>(
+    filter: &str,
+    args: &'a [FilterArgument],
+) -> Option<&'a FilterArgument> {
     let named = args.iter().find(|arg| arg.name.as_deref() == Some("attribute"));
-    let place = match filter {
+    let position = match filter {
         "join" => 1,
         "sum" => 0,
         _ => return named,
     };
-    named.or_else(|| args.iter().filter(|arg| arg.name.is_none()).nth(place))
+    named.or_else(|| args.iter().filter(|arg| arg.name.is_none()).nth(position))
 }

@@ -4,9 +4,9 @@ mod arguments;
 pub(crate) mod predicates;
 
 use super::super::types::Type;
-use super::operators::joins;
-pub(crate) use arguments::{Argument, Unfit};
-use arguments::{Parameters, Wanted};
+use super::operators::is_joinable;
+pub(crate) use arguments::{ArgumentMismatch, FilterArgument};
+use arguments::{Expected, Parameters};
 
 /// A filter and what may stand in its brackets.
 struct Filter {
@@ -20,7 +20,7 @@ const fn filter(name: &'static str, parameters: Parameters) -> Filter {
 
 /// `sort` and its like: compare items by a field, and letters as they are.
 const BY_FIELD: Parameters =
-    Parameters::named(&[("attribute", Wanted::Field), ("case_sensitive", Wanted::Boolean)]);
+    Parameters::named(&[("attribute", Expected::Field), ("case_sensitive", Expected::Boolean)]);
 
 /// All filters, by name.
 const TABLE: &[Filter] = &[
@@ -28,19 +28,19 @@ const TABLE: &[Filter] = &[
     filter("bool", Parameters::NONE),
     filter("capitalize", Parameters::NONE),
     filter("count", Parameters::NONE),
-    filter("d", Parameters::of(1, &[Wanted::Any, Wanted::Boolean])),
-    filter("default", Parameters::of(1, &[Wanted::Any, Wanted::Boolean])),
+    filter("d", Parameters::of(1, &[Expected::Any, Expected::Boolean])),
+    filter("default", Parameters::of(1, &[Expected::Any, Expected::Boolean])),
     filter("first", Parameters::NONE),
-    filter("float", Parameters::of(0, &[Wanted::Number]).and(&[("default", Wanted::Number)])),
+    filter("float", Parameters::of(0, &[Expected::Number]).and(&[("default", Expected::Number)])),
     filter(
         "int",
-        Parameters::of(0, &[Wanted::Integer, Wanted::Integer])
-            .and(&[("default", Wanted::Integer), ("base", Wanted::Integer)]),
+        Parameters::of(0, &[Expected::Integer, Expected::Integer])
+            .and(&[("default", Expected::Integer), ("base", Expected::Integer)]),
     ),
     filter(
         "join",
-        Parameters::of(0, &[Wanted::Text, Wanted::Field])
-            .and(&[("d", Wanted::Text), ("attribute", Wanted::Field)]),
+        Parameters::of(0, &[Expected::Text, Expected::Field])
+            .and(&[("d", Expected::Text), ("attribute", Expected::Field)]),
     ),
     filter("last", Parameters::NONE),
     filter("length", Parameters::NONE),
@@ -54,34 +54,34 @@ const TABLE: &[Filter] = &[
     filter("rejectattr", Parameters::ANY),
     filter(
         "replace",
-        Parameters::of(2, &[Wanted::Text, Wanted::Text, Wanted::Integer])
-            .and(&[("count", Wanted::Integer)]),
+        Parameters::of(2, &[Expected::Text, Expected::Text, Expected::Integer])
+            .and(&[("count", Expected::Integer)]),
     ),
     filter("reverse", Parameters::NONE),
     filter(
         "round",
-        Parameters::of(0, &[Wanted::Integer, Wanted::Text])
-            .and(&[("precision", Wanted::Integer), ("method", Wanted::Text)]),
+        Parameters::of(0, &[Expected::Integer, Expected::Text])
+            .and(&[("precision", Expected::Integer), ("method", Expected::Text)]),
     ),
     filter("select", Parameters::ANY),
     filter("selectattr", Parameters::ANY),
     filter(
         "sort",
         Parameters::named(&[
-            ("attribute", Wanted::Field),
-            ("case_sensitive", Wanted::Boolean),
-            ("reverse", Wanted::Boolean),
+            ("attribute", Expected::Field),
+            ("case_sensitive", Expected::Boolean),
+            ("reverse", Expected::Boolean),
         ]),
     ),
-    filter("split", Parameters::of(0, &[Wanted::Text, Wanted::Integer])),
+    filter("split", Parameters::of(0, &[Expected::Text, Expected::Integer])),
     filter("string", Parameters::NONE),
     filter(
         "sum",
-        Parameters::of(0, &[Wanted::Field, Wanted::Number])
-            .and(&[("attribute", Wanted::Field), ("start", Wanted::Number)]),
+        Parameters::of(0, &[Expected::Field, Expected::Number])
+            .and(&[("attribute", Expected::Field), ("start", Expected::Number)]),
     ),
     filter("title", Parameters::NONE),
-    filter("trim", Parameters::of(0, &[Wanted::Text])),
+    filter("trim", Parameters::of(0, &[Expected::Text])),
     filter("unique", BY_FIELD),
     filter("upper", Parameters::NONE),
 ];
@@ -97,102 +97,121 @@ pub(crate) fn exists(name: &str) -> bool {
 }
 
 /// What `name` yields of a value of type `input`.
-pub(crate) fn apply(name: &str, input: &Type, args: &[Argument]) -> Result<Type, Unfit> {
+pub(crate) fn apply(
+    name: &str,
+    input: &Type,
+    args: &[FilterArgument],
+) -> Result<Type, ArgumentMismatch> {
     let Some(filter) = TABLE.iter().find(|filter| filter.name == name) else {
         return Ok(Type::Any);
     };
-    filter.parameters.judge(args)?;
+    filter.parameters.check(args)?;
     match name {
-        "int" => of_scalar(input).map(|()| Type::integer()),
-        "float" => of_scalar(input).map(|()| Type::number()),
-        "bool" => of_scalar(input).map(|()| Type::Boolean),
-        "string" => of_scalar(input).map(|()| Type::built_text()),
+        "int" => require_scalar(input).map(|()| Type::integer()),
+        "float" => require_scalar(input).map(|()| Type::number()),
+        "bool" => require_scalar(input).map(|()| Type::Boolean),
+        "string" => require_scalar(input).map(|()| Type::built_text()),
         "upper" | "lower" | "title" | "capitalize" | "trim" | "replace" => {
-            need(input, Type::is_text, "a string").map(|()| Type::built_text())
+            require(input, Type::is_text, "a string").map(|()| Type::built_text())
         }
         "split" | "lines" => {
-            need(input, Type::is_text, "a string").map(|()| Type::list(Type::text()))
+            require(input, Type::is_text, "a string").map(|()| Type::list(Type::text()))
         }
-        "abs" => need(input, Type::is_numeric, "a number").map(|()| unlimited(input)),
-        "round" => need(input, Type::is_numeric, "a number").map(|()| Type::number()),
+        "abs" => require(input, Type::is_numeric, "a number").map(|()| unlimited(input)),
+        "round" => require(input, Type::is_numeric, "a number").map(|()| Type::number()),
         "length" | "count" => {
-            need(input, has_length, "a string, list or map").map(|()| Type::integer())
+            require(input, has_length, "a string, list or map").map(|()| Type::integer())
         }
         "default" | "d" => Ok(match args.first() {
-            Some(fallback) => input.present().clone().join(fallback.ty.clone()),
+            Some(fallback) => input.non_null().clone().join(fallback.ty.clone()),
             None => Type::Any,
         }),
         "select" | "reject" => {
-            let of = items(input)?;
-            predicates::judge_named(&of, args)?;
+            let of = item_type(input)?;
+            predicates::check_named(&of, args)?;
             Ok(Type::list(of))
         }
         "selectattr" | "rejectattr" => {
-            let of = items(input)?;
-            let field = field_of(&of, args.first())?;
-            predicates::judge_named(&field, args.get(1..).unwrap_or_default())?;
+            let of = item_type(input)?;
+            let field = field_type(&of, args.first())?;
+            predicates::check_named(&field, args.get(1..).unwrap_or_default())?;
             Ok(Type::list(of))
         }
-        "map" => mapped(input, args),
-        _ => of_items(name, input, args),
+        "map" => apply_map(input, args),
+        _ => apply_to_items(name, input, args),
     }
 }
 
 /// The filters that look at the items of a list.
-fn of_items(name: &str, input: &Type, args: &[Argument]) -> Result<Type, Unfit> {
-    let of = items(input)?;
-    let seen = match arguments::field(name, args) {
-        Some(field) => field_of(&of, Some(field))?,
+fn apply_to_items(
+    name: &str,
+    input: &Type,
+    args: &[FilterArgument],
+) -> Result<Type, ArgumentMismatch> {
+    let of = item_type(input)?;
+    let seen = match arguments::field_argument(name, args) {
+        Some(field) => field_type(&of, Some(field))?,
         None => of.clone(),
     };
     match name {
         "sum" if seen.is_numeric() || seen == Type::Any => Ok(unlimited(&seen)),
-        "sum" => Err(Unfit::input("a list of numbers", input)),
-        "join" if joins(&seen) => Ok(Type::built_text()),
-        "join" => Err(Unfit::input("a list of strings or numbers", input)),
+        "sum" => Err(ArgumentMismatch::input("a list of numbers", input)),
+        "join" if is_joinable(&seen) => Ok(Type::built_text()),
+        "join" => Err(ArgumentMismatch::input("a list of strings or numbers", input)),
         "first" | "last" | "min" | "max" => Ok(of),
         _ => Ok(Type::list(of)),
     }
 }
 
 /// `map(attribute='name')` gives that field of each item, `map('upper')` that filter of each.
-fn mapped(input: &Type, args: &[Argument]) -> Result<Type, Unfit> {
-    let of = items(input)?;
+fn apply_map(input: &Type, args: &[FilterArgument]) -> Result<Type, ArgumentMismatch> {
+    let of = item_type(input)?;
     if let Some(field) = args.iter().find(|arg| arg.name.as_deref() == Some("attribute")) {
-        return field_of(&of, Some(field)).map(Type::list);
+        return field_type(&of, Some(field)).map(Type::list);
     }
     match args.first().and_then(|arg| arg.word.as_deref()) {
         Some(name) if exists(name) => apply(name, &of, &args[1..]).map(Type::list),
-        Some(name) => Err(Unfit::new("the name of a filter", format!("'{name}'"))),
-        None => Err(Unfit::new("attribute='name' or the name of a filter", "neither")),
+        Some(name) => Err(ArgumentMismatch::new("the name of a filter", format!("'{name}'"))),
+        None => Err(ArgumentMismatch::new("attribute='name' or the name of a filter", "neither")),
     }
 }
 
 /// The type of a field of each item.
-fn field_of(of: &Type, name: Option<&Argument>) -> Result<Type, Unfit> {
+fn field_type(of: &Type, name: Option<&FilterArgument>) -> Result<Type, ArgumentMismatch> {
     let Some(name) = name else {
-        return Err(Unfit::new("the name of a field", "nothing"));
+        return Err(ArgumentMismatch::new("the name of a field", "nothing"));
     };
     match (of, name.word.as_deref()) {
         (Type::Record(record), Some(name)) if !name.contains('.') => match record.field(name) {
             Some(field) => Ok(field.ty.clone()),
             None => {
                 let names = record.names().collect::<Vec<_>>().join(", ");
-                Err(Unfit::new(&format!("one of the fields {names}"), format!("'{name}'")))
+                Err(ArgumentMismatch::new(
+                    &format!("one of the fields {names}"),
+                    format!("'{name}'"),
+                ))
             }
         },
         (Type::Map(of, _), _) => Ok((**of).clone()),
         (Type::Record(_) | Type::Any, _) => Ok(Type::Any),
-        (other, _) => Err(Unfit::input("a list of records", &Type::list(other.clone()))),
+        (other, _) => Err(ArgumentMismatch::input("a list of records", &Type::list(other.clone()))),
     }
 }
 
-fn need(input: &Type, fits: impl Fn(&Type) -> bool, wanted: &str) -> Result<(), Unfit> {
-    if *input == Type::Any || fits(input) { Ok(()) } else { Err(Unfit::input(wanted, input)) }
+fn require(
+    input: &Type,
+    fits: impl Fn(&Type) -> bool,
+    wanted: &str,
+) -> Result<(), ArgumentMismatch> {
+    if *input == Type::Any || fits(input) {
+        Ok(())
+    } else {
+        Err(ArgumentMismatch::input(wanted, input))
+    }
 }
 
-fn of_scalar(input: &Type) -> Result<(), Unfit> {
-    need(input, Type::is_printable, "a string, number or boolean")
+fn require_scalar(input: &Type) -> Result<(), ArgumentMismatch> {
+    require(input, Type::is_printable, "a string, number or boolean")
 }
 
 fn has_length(ty: &Type) -> bool {
@@ -200,12 +219,12 @@ fn has_length(ty: &Type) -> bool {
 }
 
 /// The items of a list, or the names of a map.
-fn items(input: &Type) -> Result<Type, Unfit> {
+fn item_type(input: &Type) -> Result<Type, ArgumentMismatch> {
     match input {
         Type::List(of, _) => Ok((**of).clone()),
         Type::Map(..) | Type::Record(_) => Ok(Type::text()),
         Type::Any => Ok(Type::Any),
-        other => Err(Unfit::input("a list", other)),
+        other => Err(ArgumentMismatch::input("a list", other)),
     }
 }
 

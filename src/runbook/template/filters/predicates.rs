@@ -2,7 +2,7 @@
 //! always give a boolean.
 
 use super::super::super::types::Type;
-use super::{Argument, Unfit};
+use super::{ArgumentMismatch, FilterArgument};
 
 /// The names of all tests.
 pub(crate) const NAMES: &[&str] = &[
@@ -39,7 +39,11 @@ pub(crate) const NAMES: &[&str] = &[
 ];
 
 /// Whether a test can be asked of a value with these arguments.
-pub(crate) fn judge(name: &str, input: &Type, args: &[Argument]) -> Result<(), Unfit> {
+pub(crate) fn check(
+    name: &str,
+    input: &Type,
+    args: &[FilterArgument],
+) -> Result<(), ArgumentMismatch> {
     let count = match name {
         "divisibleby" | "endingwith" | "startingwith" | "eq" | "equalto" | "ne" | "in" => 1,
         "ge" | "greaterthan" | "gt" | "le" | "lessthan" | "lt" => 1,
@@ -47,33 +51,35 @@ pub(crate) fn judge(name: &str, input: &Type, args: &[Argument]) -> Result<(), U
     };
     if args.len() != count {
         let wanted = if count == 1 { "one argument" } else { "no argument" };
-        return Err(Unfit::new(wanted, args.len().to_string()));
+        return Err(ArgumentMismatch::new(wanted, args.len().to_string()));
     }
     let integer = |ty: &Type| matches!(ty, Type::Integer(_) | Type::Any);
     let text = |ty: &Type| ty.is_text() || *ty == Type::Any;
     match name {
-        "even" | "odd" | "divisibleby" if !integer(input) => Err(Unfit::input("an integer", input)),
+        "even" | "odd" | "divisibleby" if !integer(input) => {
+            Err(ArgumentMismatch::input("an integer", input))
+        }
         "startingwith" | "endingwith" | "lower" | "upper" if !text(input) => {
-            Err(Unfit::input("a string", input))
+            Err(ArgumentMismatch::input("a string", input))
         }
         "startingwith" | "endingwith" if !text(&args[0].ty) => {
-            Err(Unfit::input("a string in its brackets", &args[0].ty))
+            Err(ArgumentMismatch::input("a string in its brackets", &args[0].ty))
         }
         "divisibleby" if !integer(&args[0].ty) => {
-            Err(Unfit::input("an integer in its brackets", &args[0].ty))
+            Err(ArgumentMismatch::input("an integer in its brackets", &args[0].ty))
         }
         _ => Ok(()),
     }
 }
 
 /// A test by its name in quotes, as `select` has it; without one, the value itself is the answer.
-pub(super) fn judge_named(input: &Type, args: &[Argument]) -> Result<(), Unfit> {
+pub(super) fn check_named(input: &Type, args: &[FilterArgument]) -> Result<(), ArgumentMismatch> {
     let Some(first) = args.first() else {
         return Ok(());
     };
     match first.word.as_deref() {
-        Some(name) if NAMES.contains(&name) => judge(name, input, &args[1..]),
-        Some(name) => Err(Unfit::new("the name of a test", format!("'{name}'"))),
-        None => Err(Unfit::new("the name of a test", first.ty.noun())),
+        Some(name) if NAMES.contains(&name) => check(name, input, &args[1..]),
+        Some(name) => Err(ArgumentMismatch::new("the name of a test", format!("'{name}'"))),
+        None => Err(ArgumentMismatch::new("the name of a test", first.ty.with_article())),
     }
 }

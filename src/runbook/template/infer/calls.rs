@@ -3,35 +3,36 @@
 use minijinja::machinery::ast::{CallArg, Expr, Filter, Test};
 
 use super::super::super::types::Type;
-use super::super::filters::Unfit;
-use super::super::filters::{self, Argument, predicates};
-use super::super::known::Known;
-use super::super::{Fault, place};
-use super::Walk;
+use super::super::filters::ArgumentMismatch;
+use super::super::filters::{self, FilterArgument, predicates};
+use super::super::narrowing::Narrowing;
+use super::super::{TemplateIssueKind, span};
+use super::Inference;
 
-impl Walk<'_> {
+impl Inference<'_> {
     /// What a filter yields of what stands before it.
-    pub(super) fn filter(&mut self, filter: &Filter<'_>, known: &Known) -> Type {
+    pub(super) fn filter(&mut self, filter: &Filter<'_>, narrowing: &Narrowing) -> Type {
         let name = filter.name;
-        let span = place::of_name(self.text, name);
+        let span = span::of_name(self.text, name);
         let input = match &filter.expr {
-            Some(expr) if matches!(name, "default" | "d") => self.leniently(expr, known),
-            Some(expr) => self.value(expr, known),
+            Some(expr) if matches!(name, "default" | "d") => self.infer_lenient(expr, narrowing),
+            Some(expr) => self.value(expr, narrowing),
             None => Type::text(),
         };
-        let args: Vec<Argument> = filter.args.iter().map(|arg| self.argument(arg, known)).collect();
+        let args: Vec<FilterArgument> =
+            filter.args.iter().map(|arg| self.argument(arg, narrowing)).collect();
         if !filters::exists(name) {
-            return self.flaw(span, Fault::UnknownFilter(name.to_owned()));
+            return self.add_issue(span, TemplateIssueKind::UnknownFilter(name.to_owned()));
         }
         match filters::apply(name, &input, &args) {
             Ok(ty) => ty,
-            Err(unfit) => self.flaw(span, unfit_fault("filter", name, unfit)),
+            Err(mismatch) => self.add_issue(span, argument_issue("filter", name, mismatch)),
         }
     }
 
     /// An argument of a filter.
-    pub(super) fn argument(&mut self, arg: &CallArg<'_>, known: &Known) -> Argument {
-        let expr = place::argument(arg);
+    pub(super) fn argument(&mut self, arg: &CallArg<'_>, narrowing: &Narrowing) -> FilterArgument {
+        let expr = span::argument(arg);
         let name = match arg {
             CallArg::Kwarg(name, _) => Some((*name).to_owned()),
             _ => None,
@@ -40,28 +41,34 @@ impl Walk<'_> {
             Expr::Const(constant) => constant.value.as_str().map(str::to_owned),
             _ => None,
         };
-        let ty = self.expr(expr, known);
-        Argument { name, ty, word }
+        let ty = self.expr(expr, narrowing);
+        FilterArgument { name, ty, word }
     }
 
     /// A test is a boolean, whatever it finds.
-    pub(super) fn test(&mut self, test: &Test<'_>, known: &Known) -> Type {
+    pub(super) fn test(&mut self, test: &Test<'_>, narrowing: &Narrowing) -> Type {
         let input = match test.name {
-            "defined" | "undefined" => self.leniently(&test.expr, known),
-            "none" => self.expr(&test.expr, known),
-            _ => self.value(&test.expr, known),
+            "defined" | "undefined" => self.infer_lenient(&test.expr, narrowing),
+            "none" => self.expr(&test.expr, narrowing),
+            _ => self.value(&test.expr, narrowing),
         };
-        let args: Vec<Argument> = test.args.iter().map(|arg| self.argument(arg, known)).collect();
-        let span = place::of_name(self.text, test.name);
+        let args: Vec<FilterArgument> =
+            test.args.iter().map(|arg| self.argument(arg, narrowing)).collect();
+        let span = span::of_name(self.text, test.name);
         if !predicates::NAMES.contains(&test.name) {
-            self.flaw(span, Fault::UnknownTest(test.name.to_owned()));
-        } else if let Err(unfit) = predicates::judge(test.name, &input, &args) {
-            self.flaw(span, unfit_fault("test", test.name, unfit));
+            self.add_issue(span, TemplateIssueKind::UnknownTest(test.name.to_owned()));
+        } else if let Err(mismatch) = predicates::check(test.name, &input, &args) {
+            self.add_issue(span, argument_issue("test", test.name, mismatch));
         }
         Type::Boolean
     }
 }
 
-fn unfit_fault(what: &'static str, name: &str, unfit: Unfit) -> Fault {
-    Fault::Argument { what, name: name.to_owned(), wanted: unfit.wanted, found: unfit.found }
+fn argument_issue(what: &'static str, name: &str, mismatch: ArgumentMismatch) -> TemplateIssueKind {
+    TemplateIssueKind::InvalidArgument {
+        what,
+        name: name.to_owned(),
+        wanted: mismatch.wanted,
+        found: mismatch.found,
+    }
 }

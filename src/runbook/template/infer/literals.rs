@@ -5,27 +5,27 @@ use std::sync::Arc;
 use minijinja::machinery::ast::{Expr, Map};
 use minijinja::value::{Value, ValueKind};
 
-use super::super::super::types::{Field, Lengths, Record, Span, Type};
-use super::super::known::Known;
-use super::Walk;
+use super::super::super::types::{Bounds, Field, LengthBounds, RecordType, Type};
+use super::super::narrowing::Narrowing;
+use super::Inference;
 
-impl Walk<'_> {
+impl Inference<'_> {
     /// A list that is written out.
-    pub(super) fn list(&mut self, items: &[Expr<'_>], known: &Known) -> Type {
-        let types = items.iter().map(|item| self.expr(item, known));
+    pub(super) fn list(&mut self, items: &[Expr<'_>], narrowing: &Narrowing) -> Type {
+        let types = items.iter().map(|item| self.expr(item, narrowing));
         let of = types.reduce(Type::join).unwrap_or(Type::Any);
         let length = Some(items.len());
-        let lengths = Lengths { minimum: length, maximum: length };
+        let lengths = LengthBounds { minimum: length, maximum: length };
         Type::List(Box::new(of), lengths)
     }
 
     /// A map that is written out: with constant names, a record.
-    pub(super) fn map(&mut self, map: &Map<'_>, known: &Known) -> Type {
+    pub(super) fn map(&mut self, map: &Map<'_>, narrowing: &Narrowing) -> Type {
         let mut fields = Vec::with_capacity(map.keys.len());
         let mut constant = true;
         for (key, value) in map.keys.iter().zip(&map.values) {
-            let name = self.field_name(key, known);
-            let ty = self.expr(value, known);
+            let name = self.field_name(key, narrowing);
+            let ty = self.expr(value, narrowing);
             constant &= name.is_some();
             fields.push(Field {
                 name: name.unwrap_or_default(),
@@ -36,10 +36,10 @@ impl Walk<'_> {
             });
         }
         if constant {
-            return Type::Record(Arc::new(Record {
+            return Type::Record(Arc::new(RecordType {
                 name: "literal".to_owned(),
                 fields,
-                ..Record::default()
+                ..RecordType::default()
             }));
         }
         let of = fields.into_iter().map(|field| field.ty).reduce(Type::join);
@@ -47,11 +47,11 @@ impl Walk<'_> {
     }
 
     /// A constant name; of any other the expression is looked at.
-    pub(super) fn field_name(&mut self, key: &Expr<'_>, known: &Known) -> Option<String> {
+    pub(super) fn field_name(&mut self, key: &Expr<'_>, narrowing: &Narrowing) -> Option<String> {
         match key {
             Expr::Const(constant) => constant.value.as_str().map(str::to_owned),
             other => {
-                self.expr(other, known);
+                self.expr(other, narrowing);
                 None
             }
         }
@@ -66,7 +66,7 @@ pub(super) fn constant_type(value: &Value) -> Type {
         ValueKind::String => Type::text(),
         ValueKind::Number if value.is_integer() => {
             let exact = i128::try_from(value.clone()).ok();
-            Type::Integer(Span { minimum: exact, maximum: exact })
+            Type::Integer(Bounds { minimum: exact, maximum: exact })
         }
         ValueKind::Number => Type::number(),
         _ => Type::Any,

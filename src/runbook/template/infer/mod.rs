@@ -13,55 +13,60 @@ use minijinja::machinery::ast::Expr;
 
 use super::super::types::Type;
 use super::canonical::canonical;
-use super::known::Known;
-use super::names::Names;
-use super::{Fault, Flaw, Inferred, Template, place};
+use super::narrowing::Narrowing;
+use super::symbols::SymbolTable;
+use super::{Inferred, Template, TemplateIssue, TemplateIssueKind, span};
 
-/// Infers what a template yields at step `here`. `own` allows the step's own output, as in `log`.
+/// Infers what a template yields at step `current_step`. `allows_own_output` allows the step's own output, as in `log`.
 pub(crate) fn infer(
     template: &Template<'_>,
-    names: &Names<'_>,
-    here: usize,
-    own: bool,
-    known: &Known,
+    symbols: &SymbolTable<'_>,
+    current_step: usize,
+    allows_own_output: bool,
+    narrowing: &Narrowing,
 ) -> Inferred {
-    let mut walk = Walk::new(template.text(), names, here, own);
+    let mut inference = Inference::new(template.text(), symbols, current_step, allows_own_output);
     if let Some(expr) = template.whole() {
-        let ty = walk.expr(expr, known);
-        let span = place::of(template.text(), expr);
-        return walk.finish(ty, expr.as_const(), span);
+        let ty = inference.expr(expr, narrowing);
+        let span = span::of_expr(template.text(), expr);
+        return inference.finish(ty, expr.as_const(), span);
     }
     for expr in template.expressions() {
-        walk.printed(expr, known);
+        inference.check_printable(expr, narrowing);
     }
-    walk.finish(Type::built_text(), None, 0..template.text().len())
+    inference.finish(Type::built_text(), None, 0..template.text().len())
 }
 
-struct Walk<'w> {
+struct Inference<'w> {
     text: &'w str,
-    names: &'w Names<'w>,
-    here: usize,
-    own: bool,
+    symbols: &'w SymbolTable<'w>,
+    current_step: usize,
+    allows_own_output: bool,
     /// Inside the operand of `is defined` or `default`: what may be absent or null is allowed.
     lenient: bool,
     divides: bool,
-    flaws: Vec<Flaw>,
+    issues: Vec<TemplateIssue>,
     steps: BTreeSet<usize>,
     inputs: BTreeSet<String>,
     /// How often `inputs` is named without a field behind it.
     whole_inputs: usize,
 }
 
-impl<'w> Walk<'w> {
-    fn new(text: &'w str, names: &'w Names<'w>, here: usize, own: bool) -> Self {
+impl<'w> Inference<'w> {
+    fn new(
+        text: &'w str,
+        symbols: &'w SymbolTable<'w>,
+        current_step: usize,
+        allows_own_output: bool,
+    ) -> Self {
         Self {
             text,
-            names,
-            here,
-            own,
+            symbols,
+            current_step,
+            allows_own_output,
             lenient: false,
             divides: false,
-            flaws: Vec::new(),
+            issues: Vec::new(),
             steps: BTreeSet::new(),
             inputs: BTreeSet::new(),
             whole_inputs: 0,
@@ -71,11 +76,11 @@ impl<'w> Walk<'w> {
     /// What has been learnt, as a whole.
     fn finish(self, ty: Type, constant: Option<Value>, span: Range<usize>) -> Inferred {
         Inferred {
-            divides: self.divides && matches!(ty.present(), Type::Number(_)),
+            divides: self.divides && matches!(ty.non_null(), Type::Number(_)),
             ty,
             constant,
             span,
-            flaws: self.flaws,
+            issues: self.issues,
             steps: self.steps,
             inputs: self.inputs,
             all_inputs: self.whole_inputs > 0,
@@ -83,95 +88,95 @@ impl<'w> Walk<'w> {
     }
 
     /// Records a flaw; what has one can be anything.
-    fn flaw(&mut self, span: Range<usize>, fault: Fault) -> Type {
-        self.flaws.push(Flaw { span, fault });
+    fn add_issue(&mut self, span: Range<usize>, kind: TemplateIssueKind) -> Type {
+        self.issues.push(TemplateIssue { span, kind });
         Type::Any
     }
 
-    fn place(&self, expr: &Expr<'_>) -> Range<usize> {
-        place::of(self.text, expr)
+    fn span_of(&self, expr: &Expr<'_>) -> Range<usize> {
+        span::of_expr(self.text, expr)
     }
 
     /// An expression in the middle of a text.
-    fn printed(&mut self, expr: &Expr<'_>, known: &Known) {
-        let ty = self.value(expr, known);
+    fn check_printable(&mut self, expr: &Expr<'_>, narrowing: &Narrowing) {
+        let ty = self.value(expr, narrowing);
         if !ty.is_printable() {
-            let span = self.place(expr);
-            self.flaw(span, Fault::NotPrintable(ty));
+            let span = self.span_of(expr);
+            self.add_issue(span, TemplateIssueKind::NotPrintable(ty));
         }
     }
 
     /// An expression that must have a value here: null will not do.
-    fn value(&mut self, expr: &Expr<'_>, known: &Known) -> Type {
-        let ty = self.expr(expr, known);
+    fn value(&mut self, expr: &Expr<'_>, narrowing: &Narrowing) -> Type {
+        let ty = self.expr(expr, narrowing);
         if !matches!(ty, Type::Optional(_) | Type::Null) {
             return ty;
         }
-        let (span, path) = (self.place(expr), canonical(expr));
-        let present = match ty.present() {
+        let (span, path) = (self.span_of(expr), canonical(expr));
+        let present = match ty.non_null() {
             Type::Null => Type::Any,
             present => present.clone(),
         };
-        self.flaw(span, Fault::MayBeNull(path));
+        self.add_issue(span, TemplateIssueKind::PossiblyNull(path));
         present
     }
 
     /// An expression that must be a boolean.
-    fn condition(&mut self, expr: &Expr<'_>, known: &Known) {
-        let ty = self.value(expr, known);
+    fn condition(&mut self, expr: &Expr<'_>, narrowing: &Narrowing) {
+        let ty = self.value(expr, narrowing);
         if !matches!(ty, Type::Boolean | Type::Any) {
-            let span = self.place(expr);
-            self.flaw(span, Fault::NotCondition(ty));
+            let span = self.span_of(expr);
+            self.add_issue(span, TemplateIssueKind::NotCondition(ty));
         }
     }
 
     /// The type of an expression. What is lenient ends where a path ends.
-    fn expr(&mut self, expr: &Expr<'_>, known: &Known) -> Type {
+    fn expr(&mut self, expr: &Expr<'_>, narrowing: &Narrowing) -> Type {
         let lenient = self.lenient;
         if !matches!(expr, Expr::Var(_) | Expr::GetAttr(_) | Expr::GetItem(_)) {
             self.lenient = false;
         }
-        let ty = self.expr_of_any_kind(expr, known);
+        let ty = self.infer_variant(expr, narrowing);
         self.lenient = lenient;
         match ty {
-            Type::Optional(inner) if known.is_present(&canonical(expr)) => *inner,
+            Type::Optional(inner) if narrowing.is_present(&canonical(expr)) => *inner,
             ty => ty,
         }
     }
 
-    fn expr_of_any_kind(&mut self, expr: &Expr<'_>, known: &Known) -> Type {
+    fn infer_variant(&mut self, expr: &Expr<'_>, narrowing: &Narrowing) -> Type {
         match expr {
-            Expr::Var(var) => self.name(var.id, known),
+            Expr::Var(var) => self.name(var.id, narrowing),
             Expr::Const(constant) => literals::constant_type(&constant.value),
             Expr::GetAttr(get) => {
-                let span = place::of_name(self.text, get.name);
-                self.attribute(&get.expr, get.name, span, known)
+                let span = span::of_name(self.text, get.name);
+                self.attribute(&get.expr, get.name, span, narrowing)
             }
-            Expr::GetItem(get) => self.item(get, known),
+            Expr::GetItem(get) => self.item(get, narrowing),
             Expr::Slice(slice) => {
                 for bound in [&slice.start, &slice.stop, &slice.step].into_iter().flatten() {
-                    self.expr(bound, known);
+                    self.expr(bound, narrowing);
                 }
-                self.sliced(&slice.expr, known)
+                self.sliced(&slice.expr, narrowing)
             }
-            Expr::UnaryOp(op) => self.unary(op, known),
-            Expr::BinOp(op) => self.binary(expr, op, known),
+            Expr::UnaryOp(op) => self.unary(op, narrowing),
+            Expr::BinOp(op) => self.binary(expr, op, narrowing),
             Expr::Compare(compare) => {
                 let rest = compare.ops.iter().map(|op| (op.op, &op.expr));
-                self.compare(&compare.expr, rest, known);
+                self.compare(&compare.expr, rest, narrowing);
                 Type::Boolean
             }
-            Expr::IfExpr(choice) => self.choice(expr, choice, known),
-            Expr::Filter(filter) => self.filter(filter, known),
-            Expr::Test(test) => self.test(test, known),
+            Expr::IfExpr(choice) => self.choice(expr, choice, narrowing),
+            Expr::Filter(filter) => self.filter(filter, narrowing),
+            Expr::Test(test) => self.test(test, narrowing),
             Expr::Call(call) => {
-                let start = self.place(&call.expr).start;
-                let end = self.place(expr).end;
-                self.flaw(start..end, Fault::FunctionCall)
+                let start = self.span_of(&call.expr).start;
+                let end = self.span_of(expr).end;
+                self.add_issue(start..end, TemplateIssueKind::FunctionCall)
             }
-            Expr::List(list) => self.list(&list.items, known),
-            Expr::Tuple(tuple) => self.list(&tuple.items, known),
-            Expr::Map(map) => self.map(map, known),
+            Expr::List(list) => self.list(&list.items, narrowing),
+            Expr::Tuple(tuple) => self.list(&tuple.items, narrowing),
+            Expr::Map(map) => self.map(map, narrowing),
         }
     }
 }

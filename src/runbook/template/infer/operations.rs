@@ -9,61 +9,66 @@ use minijinja::machinery::ast::{
 };
 
 use super::super::super::types::Type;
-use super::super::known::Known;
-use super::super::{Fault, canonical, filters, operators};
-use super::Walk;
+use super::super::narrowing::Narrowing;
+use super::super::{TemplateIssueKind, canonical, filters, operators};
+use super::Inference;
 
-impl Walk<'_> {
+impl Inference<'_> {
     /// `not` and `-`.
-    pub(super) fn unary(&mut self, op: &UnaryOp<'_>, known: &Known) -> Type {
+    pub(super) fn unary(&mut self, op: &UnaryOp<'_>, narrowing: &Narrowing) -> Type {
         if matches!(op.op, UnaryOpKind::Not) {
-            self.condition(&op.expr, known);
+            self.condition(&op.expr, narrowing);
             return Type::Boolean;
         }
-        let ty = self.value(&op.expr, known);
+        let ty = self.value(&op.expr, narrowing);
         if ty.is_numeric() || ty == Type::Any {
             return filters::unlimited(&ty);
         }
-        let span = self.place(&op.expr);
-        self.flaw(span, Fault::Operator { operator: "-", left: ty, right: None })
+        let span = self.span_of(&op.expr);
+        self.add_issue(span, TemplateIssueKind::Operator { operator: "-", left: ty, right: None })
     }
 
     /// An operator between two expressions.
-    pub(super) fn binary(&mut self, whole: &Expr<'_>, op: &BinOp<'_>, known: &Known) -> Type {
+    pub(super) fn binary(
+        &mut self,
+        whole: &Expr<'_>,
+        op: &BinOp<'_>,
+        narrowing: &Narrowing,
+    ) -> Type {
         match op.op {
             BinOpKind::ScAnd => {
-                self.condition(&op.left, known);
-                self.condition(&op.right, &known.when(&op.left));
+                self.condition(&op.left, narrowing);
+                self.condition(&op.right, &narrowing.assuming(&op.left));
                 return Type::Boolean;
             }
             BinOpKind::ScOr => {
-                self.condition(&op.left, known);
-                self.condition(&op.right, &known.unless(&op.left));
+                self.condition(&op.left, narrowing);
+                self.condition(&op.right, &narrowing.assuming_not(&op.left));
                 return Type::Boolean;
             }
             _ => {}
         }
         if let Some(comparison) = operators::comparison(op.op) {
-            self.compare(&op.left, [(comparison, &op.right)].into_iter(), known);
+            self.compare(&op.left, [(comparison, &op.right)].into_iter(), narrowing);
             return Type::Boolean;
         }
-        let (left, right) = (self.value(&op.left, known), self.value(&op.right, known));
+        let (left, right) = (self.value(&op.left, narrowing), self.value(&op.right, narrowing));
         self.divides |= matches!(op.op, BinOpKind::Div);
         let divides = matches!(op.op, BinOpKind::Div | BinOpKind::FloorDiv | BinOpKind::Rem);
         if divides && is_zero(&op.right) {
-            let span = self.place(&op.right);
-            return self.flaw(span, Fault::DivisionByZero);
+            let span = self.span_of(&op.right);
+            return self.add_issue(span, TemplateIssueKind::DivisionByZero);
         }
         match operators::binary(op.op, &left, &right) {
             Some(ty) => ty,
             None => {
-                let span = self.place(whole);
-                let fault = Fault::Operator {
+                let span = self.span_of(whole);
+                let kind = TemplateIssueKind::Operator {
                     operator: canonical::binary(op.op),
                     left,
                     right: Some(right),
                 };
-                self.flaw(span, fault)
+                self.add_issue(span, kind)
             }
         }
     }
@@ -73,34 +78,39 @@ impl Walk<'_> {
         &mut self,
         first: &Expr<'t>,
         rest: impl Iterator<Item = (CompareOpKind, &'e Expr<'t>)>,
-        known: &Known,
+        narrowing: &Narrowing,
     ) {
-        let mut left = (self.expr(first, known), self.place(first));
+        let mut left = (self.expr(first, narrowing), self.span_of(first));
         for (op, expr) in rest {
-            let right = (self.expr(expr, known), self.place(expr));
-            if !operators::comparable(op, &left.0, &right.0) {
-                let fault = Fault::Operator {
+            let right = (self.expr(expr, narrowing), self.span_of(expr));
+            if !operators::is_comparable(op, &left.0, &right.0) {
+                let kind = TemplateIssueKind::Operator {
                     operator: canonical::comparison(op),
                     left: left.0,
                     right: Some(right.0.clone()),
                 };
-                self.flaw(left.1.start..right.1.end, fault);
-            } else if let Some((span, fault)) = never_equal(&left, &right, self.text) {
-                self.flaw(span, fault);
+                self.add_issue(left.1.start..right.1.end, kind);
+            } else if let Some((span, kind)) = never_equal(&left, &right, self.text) {
+                self.add_issue(span, kind);
             }
             left = right;
         }
     }
 
     /// `a if condition else b`.
-    pub(super) fn choice(&mut self, whole: &Expr<'_>, choice: &IfExpr<'_>, known: &Known) -> Type {
-        self.condition(&choice.test_expr, known);
-        let yes = self.expr(&choice.true_expr, &known.when(&choice.test_expr));
+    pub(super) fn choice(
+        &mut self,
+        whole: &Expr<'_>,
+        choice: &IfExpr<'_>,
+        narrowing: &Narrowing,
+    ) -> Type {
+        self.condition(&choice.test_expr, narrowing);
+        let yes = self.expr(&choice.true_expr, &narrowing.assuming(&choice.test_expr));
         match &choice.false_expr {
-            Some(other) => yes.join(self.expr(other, &known.unless(&choice.test_expr))),
+            Some(other) => yes.join(self.expr(other, &narrowing.assuming_not(&choice.test_expr))),
             None => {
-                let span = self.place(whole);
-                self.flaw(span, Fault::MissingElse)
+                let span = self.span_of(whole);
+                self.add_issue(span, TemplateIssueKind::MissingElse)
             }
         }
     }
@@ -113,18 +123,22 @@ fn is_zero(expr: &Expr<'_>) -> bool {
 }
 
 /// A value with its place.
-type Placed = (Type, Range<usize>);
+type Spanned = (Type, Range<usize>);
 
 /// An enum beside a constant text that is none of its words.
-fn never_equal(left: &Placed, right: &Placed, text: &str) -> Option<(Range<usize>, Fault)> {
-    let (words, span) = match (left.0.present(), right.0.present()) {
-        (Type::Enum(words), Type::String(_)) => (words, right.1.clone()),
-        (Type::String(_), Type::Enum(words)) => (words, left.1.clone()),
+fn never_equal(
+    left: &Spanned,
+    right: &Spanned,
+    text: &str,
+) -> Option<(Range<usize>, TemplateIssueKind)> {
+    let (values, span) = match (left.0.non_null(), right.0.non_null()) {
+        (Type::Enum(values), Type::String(_)) => (values, right.1.clone()),
+        (Type::String(_), Type::Enum(values)) => (values, left.1.clone()),
         _ => return None,
     };
     let quoted = text.get(span.clone())?;
     let word = quoted.strip_prefix(['\'', '"'])?.strip_suffix(['\'', '"'])?;
-    let known = word.contains(['\'', '"', '\\']) || words.iter().any(|known| known == word);
-    let fault = Fault::NeverEqual { word: word.to_owned(), words: Arc::clone(words) };
-    (!known).then_some((span, fault))
+    let is_member = word.contains(['\'', '"', '\\']) || values.iter().any(|member| member == word);
+    let kind = TemplateIssueKind::NeverEqual { word: word.to_owned(), values: Arc::clone(values) };
+    (!is_member).then_some((span, kind))
 }

@@ -5,39 +5,39 @@ use std::sync::Arc;
 
 use minijinja::machinery::ast::{Expr, GetItem};
 
-use super::super::super::types::{Lengths, Record, Type};
+use super::super::super::types::{LengthBounds, RecordType, Type};
 use super::super::canonical::canonical;
-use super::super::known::Known;
-use super::super::{Fault, place};
-use super::Walk;
+use super::super::narrowing::Narrowing;
+use super::super::{TemplateIssueKind, span};
+use super::Inference;
 
-impl Walk<'_> {
+impl Inference<'_> {
     /// A bare name: `inputs`, or a step.
-    pub(super) fn name(&mut self, name: &str, known: &Known) -> Type {
+    pub(super) fn name(&mut self, name: &str, narrowing: &Narrowing) -> Type {
         if name == "inputs" {
             self.whole_inputs += 1;
-            return Type::Record(Arc::clone(&self.names.inputs));
+            return Type::Record(Arc::clone(&self.symbols.inputs));
         }
-        let span = place::of_name(self.text, name);
-        let Some(&step) = self.names.steps.get(name) else {
-            return self.flaw(span, Fault::UnknownName(name.to_owned()));
+        let span = span::of_name(self.text, name);
+        let Some(&step) = self.symbols.steps.get(name) else {
+            return self.add_issue(span, TemplateIssueKind::UnknownName(name.to_owned()));
         };
-        if step > self.here {
-            return self.flaw(span, Fault::LaterStep(step));
+        if step > self.current_step {
+            return self.add_issue(span, TemplateIssueKind::ForwardReference(step));
         }
-        if step == self.here && !self.own {
-            return self.flaw(span, Fault::OwnOutput(step));
+        if step == self.current_step && !self.allows_own_output {
+            return self.add_issue(span, TemplateIssueKind::SelfReference(step));
         }
         self.steps.insert(step);
-        let output = &self.names.outputs[step];
+        let output = &self.symbols.outputs[step];
         // A step's own `log` is only written after success, so its own output is there.
-        let sure = step == self.here
-            || !output.absence.is_possible()
+        let has_value = step == self.current_step
+            || !output.presence.is_conditional()
             || self.lenient
-            || known.has_output(name, &output.absence);
-        if !sure {
-            let absence = output.absence.clone();
-            self.flaw(span, Fault::MayBeAbsent { step, absence });
+            || narrowing.has_output(name, &output.presence);
+        if !has_value {
+            let presence = output.presence.clone();
+            self.add_issue(span, TemplateIssueKind::PossiblyUndefined { step, presence });
         }
         output.record.clone().map_or(Type::Any, Type::Record)
     }
@@ -48,12 +48,12 @@ impl Walk<'_> {
         of: &Expr<'_>,
         name: &str,
         span: Range<usize>,
-        known: &Known,
+        narrowing: &Narrowing,
     ) -> Type {
         let base = if self.lenient {
-            self.expr(of, known).present().clone()
+            self.expr(of, narrowing).non_null().clone()
         } else {
-            self.value(of, known)
+            self.value(of, narrowing)
         };
         if matches!(of, Expr::Var(root) if root.id == "inputs") {
             self.inputs.insert(name.to_owned());
@@ -64,27 +64,32 @@ impl Walk<'_> {
                 Some(field) if field.required || field.default.is_some() => field.ty.clone(),
                 Some(field) => field.ty.clone().or_null(),
                 None => {
-                    let fault = self.unknown_field(of, name, record);
-                    self.flaw(span, fault)
+                    let kind = self.unknown_field(of, name, record);
+                    self.add_issue(span, kind)
                 }
             },
             Type::Map(of, _) => *of,
             Type::Any => Type::Any,
-            ty => self.flaw(span, Fault::NoFields { name: name.to_owned(), ty }),
+            ty => self.add_issue(span, TemplateIssueKind::NoFields { name: name.to_owned(), ty }),
         }
     }
 
     /// What to say of a field that is not there: an input, an output, or something within.
-    pub(super) fn unknown_field(&self, of: &Expr<'_>, name: &str, record: Arc<Record>) -> Fault {
+    pub(super) fn unknown_field(
+        &self,
+        of: &Expr<'_>,
+        name: &str,
+        record: Arc<RecordType>,
+    ) -> TemplateIssueKind {
         let root = match of {
             Expr::Var(var) => var.id,
             _ => "",
         };
         if root == "inputs" {
-            return Fault::UnknownInput(name.to_owned());
+            return TemplateIssueKind::UnknownInput(name.to_owned());
         }
-        Fault::UnknownField {
-            step: self.names.steps.get(root).copied(),
+        TemplateIssueKind::UnknownField {
+            step: self.symbols.steps.get(root).copied(),
             path: canonical(of),
             name: name.to_owned(),
             record,
@@ -92,20 +97,20 @@ impl Walk<'_> {
     }
 
     /// `of[subscript]`.
-    pub(super) fn item(&mut self, get: &GetItem<'_>, known: &Known) -> Type {
+    pub(super) fn item(&mut self, get: &GetItem<'_>, narrowing: &Narrowing) -> Type {
         if let Expr::Const(constant) = &get.subscript_expr
             && let Some(name) = constant.value.as_str()
         {
-            let span = inner_of_quotes(self.text, self.place(&get.subscript_expr), name);
-            return self.attribute(&get.expr, name, span, known);
+            let span = inner_of_quotes(self.text, self.span_of(&get.subscript_expr), name);
+            return self.attribute(&get.expr, name, span, narrowing);
         }
         let lenient = std::mem::take(&mut self.lenient);
-        let subscript = self.value(&get.subscript_expr, known);
+        let subscript = self.value(&get.subscript_expr, narrowing);
         self.lenient = lenient;
         let base = if lenient {
-            self.expr(&get.expr, known).present().clone()
+            self.expr(&get.expr, narrowing).non_null().clone()
         } else {
-            self.value(&get.expr, known)
+            self.value(&get.expr, narrowing)
         };
         let (wanted, fits, of) = match base {
             Type::List(of, _) => ("an integer", matches!(subscript, Type::Integer(_)), *of),
@@ -113,35 +118,35 @@ impl Walk<'_> {
             Type::Record(_) => ("a string", subscript.is_text(), Type::Any),
             Type::Any => return Type::Any,
             other => {
-                let span = self.place(&get.expr);
-                return self.flaw(span, Fault::NotSubscriptable(other));
+                let span = self.span_of(&get.expr);
+                return self.add_issue(span, TemplateIssueKind::NotSubscriptable(other));
             }
         };
         if fits || subscript == Type::Any {
             return of;
         }
-        let span = self.place(&get.subscript_expr);
+        let span = self.span_of(&get.subscript_expr);
         let found = subscript;
-        self.flaw(span, Fault::Subscript { wanted, found })
+        self.add_issue(span, TemplateIssueKind::Subscript { wanted, found })
     }
 
     /// `of[1:3]`.
-    pub(super) fn sliced(&mut self, of: &Expr<'_>, known: &Known) -> Type {
-        match self.value(of, known) {
-            Type::List(of, _) => Type::List(of, Lengths::ANY),
+    pub(super) fn sliced(&mut self, of: &Expr<'_>, narrowing: &Narrowing) -> Type {
+        match self.value(of, narrowing) {
+            Type::List(of, _) => Type::List(of, LengthBounds::ANY),
             Type::Any => Type::Any,
             text if text.is_text() => Type::built_text(),
             other => {
-                let span = self.place(of);
-                self.flaw(span, Fault::NotSubscriptable(other))
+                let span = self.span_of(of);
+                self.add_issue(span, TemplateIssueKind::NotSubscriptable(other))
             }
         }
     }
 
     /// A path that may lead nowhere.
-    pub(super) fn leniently(&mut self, expr: &Expr<'_>, known: &Known) -> Type {
+    pub(super) fn infer_lenient(&mut self, expr: &Expr<'_>, narrowing: &Narrowing) -> Type {
         let before = std::mem::replace(&mut self.lenient, true);
-        let ty = self.expr(expr, known);
+        let ty = self.expr(expr, narrowing);
         self.lenient = before;
         ty
     }

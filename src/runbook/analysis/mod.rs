@@ -1,0 +1,190 @@
+//! The document understood: which action each step is, what its parameters are, what its templates
+//! yield. This is what the checks look at; it judges nothing itself.
+
+mod argument;
+mod issue;
+mod scalar;
+mod step;
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+
+pub(crate) use issue::{ArgumentIssue, ArgumentIssueKind, ParameterOwner};
+pub(crate) use step::{AnalyzedStep, Role, TemplateSite};
+
+use super::document::{Document, OnFailure};
+use super::registry::ActionRegistry;
+use super::source::Source;
+use super::template::{self, Narrowing, Presence, StepOutput, SymbolTable, Template};
+use super::types::{Field, RecordType};
+use super::yaml::{self, Node};
+
+/// A runbook with everything that is known of it.
+pub(crate) struct Analysis<'t> {
+    pub(crate) source: &'t Source,
+    pub(crate) registry: &'t ActionRegistry,
+    pub(crate) yaml: &'t [yaml::YamlIssue],
+    pub(crate) document: Document<'t>,
+    pub(crate) symbols: SymbolTable<'t>,
+    pub(crate) steps: Vec<AnalyzedStep<'t>>,
+    /// What is wrong with the inputs' defaults.
+    pub(crate) default_issues: Vec<ArgumentIssue>,
+    /// The inputs' defaults, in their order.
+    pub(crate) defaults: Vec<Option<Json>>,
+}
+
+impl<'t> Analysis<'t> {
+    /// Understands a document.
+    pub(crate) fn new(
+        source: &'t Source,
+        registry: &'t ActionRegistry,
+        yaml: &'t [yaml::YamlIssue],
+        document: Document<'t>,
+    ) -> Self {
+        let whens: Vec<Option<Parsed<'t>>> =
+            document.steps.iter().map(|step| step.when.and_then(parsed)).collect();
+        let outputs = outputs_by_action(registry);
+        let symbols = symbols(&document, &outputs, &whens);
+        let mut steps = Vec::with_capacity(document.steps.len());
+        for (index, (raw, when)) in document.steps.iter().zip(&whens).enumerate() {
+            let context = step::StepContext {
+                source,
+                registry,
+                symbols: &symbols,
+                defaults: &document.defaults,
+                index,
+            };
+            steps.push(context.analyze(raw, when.as_ref()));
+        }
+        let mut default_issues = Vec::new();
+        let mut defaults = Vec::with_capacity(document.inputs.len());
+        for input in &document.inputs {
+            let default = input.default.map(|node| argument::literal(node, &input.ty));
+            let (value, issues) = default.unwrap_or((None, Vec::new()));
+            default_issues.extend(issues);
+            defaults.push(value);
+        }
+        Self { source, registry, yaml, document, symbols, steps, default_issues, defaults }
+    }
+
+    /// All templates of all steps.
+    pub(crate) fn sites(&self) -> impl Iterator<Item = &TemplateSite<'t>> {
+        self.steps.iter().flat_map(|step| &step.sites)
+    }
+
+    /// Everything that is wrong in templates, by place.
+    pub(crate) fn template_issues(
+        &self,
+    ) -> impl Iterator<Item = (&TemplateSite<'t>, &template::TemplateIssue)> {
+        self.sites().flat_map(|site| site.inferred.issues.iter().map(move |issue| (site, issue)))
+    }
+
+    /// Everything that is wrong with literal parameters.
+    pub(crate) fn argument_issues(&self) -> impl Iterator<Item = &ArgumentIssue> {
+        self.steps.iter().flat_map(|step| &step.issues)
+    }
+
+    /// Whether all of it could be read, so that what is not named anywhere is not used.
+    pub(crate) fn is_fully_parsed(&self) -> bool {
+        use template::TemplateIssueKind::{
+            Comment, FunctionCall, Statement, Syntax, TooLong, TooManyBytes, Unclosed,
+        };
+        let unread = |issue: &template::TemplateIssue| {
+            let limit = matches!(issue.kind, TooLong | TooManyBytes);
+            limit || matches!(issue.kind, Syntax(_) | Unclosed | Statement | Comment | FunctionCall)
+        };
+        let unknown = |issue: &super::document::DocumentIssue| {
+            matches!(issue.kind, super::document::DocumentIssueKind::UnknownKey { .. })
+        };
+        self.yaml.is_empty()
+            && !self.document.issues.iter().any(unknown)
+            && !self.template_issues().any(|(_, issue)| unread(issue))
+    }
+
+    /// The id of a step.
+    pub(crate) fn id(&self, step: usize) -> &str {
+        self.document.steps[step].id_text().unwrap_or_default()
+    }
+
+    /// Where a step is declared.
+    pub(crate) fn declaration(&self, step: usize) -> Range<usize> {
+        self.document.steps[step].head()
+    }
+}
+
+/// A `when` that has been parsed.
+pub(crate) type Parsed<'t> = (&'t Node, Result<Template<'t>, Box<template::TemplateIssue>>);
+
+fn parsed(node: &Node) -> Option<Parsed<'_>> {
+    let text = node.text().filter(|text| template::is_template(text))?;
+    Some((node, template::parse(text)))
+}
+
+type Outputs<'c> = HashMap<&'c str, Arc<RecordType>>;
+
+fn outputs_by_action(registry: &ActionRegistry) -> Outputs<'_> {
+    let entry = |action: &'_ super::ActionSignature| Arc::new(action.output.clone());
+    registry.iter().map(|action| (action.name.as_str(), entry(action))).collect()
+}
+
+fn symbols<'t>(
+    document: &Document<'t>,
+    outputs: &Outputs<'_>,
+    whens: &[Option<Parsed<'t>>],
+) -> SymbolTable<'t> {
+    let mut steps = HashMap::with_capacity(document.steps.len());
+    let mut left = Vec::with_capacity(document.steps.len());
+    for (index, (step, when)) in document.steps.iter().zip(whens).enumerate() {
+        if let Some(id) = step.id.and_then(Node::text).filter(|id| !id.is_empty()) {
+            steps.entry(id).or_insert(index);
+        }
+        let action = step.action.and_then(Node::text);
+        let on_failure = step.policy.on_failure.as_ref().or(document.defaults.on_failure.as_ref());
+        left.push(StepOutput {
+            record: action.and_then(|action| outputs.get(action)).cloned(),
+            presence: Presence {
+                when: conditions(step.when, when.as_ref()),
+                may_fail: on_failure.is_some_and(|(word, _)| *word == OnFailure::Continue),
+            },
+        });
+    }
+    SymbolTable { inputs: Arc::new(inputs(document)), steps, outputs: left }
+}
+
+/// The conditions under which a step runs.
+fn conditions(raw: Option<&Node>, when: Option<&Parsed<'_>>) -> Vec<String> {
+    let Some(node) = raw else {
+        return Vec::new();
+    };
+    match when {
+        Some((_, Ok(template))) => match template.whole() {
+            Some(expr) => Narrowing::conditions(expr),
+            None => vec![node.text().unwrap_or_default().to_owned()],
+        },
+        _ => vec![node.text().unwrap_or_default().to_owned()],
+    }
+}
+
+fn inputs(document: &Document<'_>) -> RecordType {
+    let field = |input: &super::document::InputDeclaration<'_>| Field {
+        name: input.name.to_owned(),
+        ty: input.ty.clone(),
+        required: true,
+        default: None,
+        description: input.description.unwrap_or_default().to_owned(),
+    };
+    RecordType {
+        name: "inputs".to_owned(),
+        fields: document.inputs.iter().map(field).collect(),
+        ..RecordType::default()
+    }
+}
+
+/// The value of a type that a node stands for, when it is one.
+pub(crate) fn literal_value(node: &Node, ty: &super::types::Type) -> Option<Json> {
+    let (value, issues) = argument::literal(node, ty);
+    value.filter(|_| issues.is_empty())
+}

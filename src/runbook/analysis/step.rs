@@ -1,0 +1,244 @@
+//! One step understood.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use super::super::document::{
+    DEFAULT_ATTEMPTS, DEFAULT_BACKOFF, DEFAULT_MAX_BACKOFF, DEFAULT_TIMEOUT, OnFailure, Policy,
+    RawStep,
+};
+use super::super::duration::Duration;
+use super::super::evaluate::{Argument, Expression};
+use super::super::registry::{ActionRegistry, ActionSignature};
+use super::super::source::Source;
+use super::super::template::{self, Inferred, Narrowing, SymbolTable, Template, is_template};
+use super::super::types::Type;
+use super::super::yaml::{Node, SourceMap};
+use super::Parsed;
+use super::argument::{ArgumentReader, DurationLiteral};
+use super::issue::ArgumentIssue;
+
+/// A step with everything that is known of it.
+pub(crate) struct AnalyzedStep<'t> {
+    pub(crate) signature: Option<&'t ActionSignature>,
+    pub(crate) arguments: Option<Vec<(String, Argument)>>,
+    pub(crate) when: Option<Argument>,
+    pub(crate) log: Option<Expression>,
+    /// What it is in force for it, be it written at the step, in `defaults`, or built in.
+    pub(crate) policy: EffectivePolicy,
+    /// Its templates.
+    pub(crate) sites: Vec<TemplateSite<'t>>,
+    /// What is wrong with its literal parameters.
+    pub(crate) issues: Vec<ArgumentIssue>,
+    /// Its literal durations.
+    pub(crate) durations: Vec<DurationLiteral>,
+    /// The lists and selectors among its parameters that are written and empty, by path.
+    pub(crate) empty: Vec<(String, Range<usize>)>,
+    /// The steps that its `with` and `when` name.
+    pub(crate) uses: BTreeSet<usize>,
+}
+
+/// How patient a step is and what its failure means, with nothing left open.
+#[derive(Debug, Clone)]
+pub(crate) struct EffectivePolicy {
+    pub(crate) timeout: Duration,
+    pub(crate) attempts: u32,
+    pub(crate) backoff: Duration,
+    pub(crate) max_backoff: Duration,
+    pub(crate) on_failure: OnFailure,
+}
+
+/// A template at its place.
+pub(crate) struct TemplateSite<'t> {
+    pub(crate) step: usize,
+    pub(crate) role: Role,
+    pub(crate) node: &'t Node,
+    pub(crate) wanted: Type,
+    /// Something other than one whole expression: it yields text.
+    pub(crate) is_text: bool,
+    /// With the places of the file.
+    pub(crate) inferred: Inferred,
+}
+
+/// What a template is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Role {
+    Parameter(String),
+    When,
+    Log,
+}
+
+impl EffectivePolicy {
+    fn new(own: &Policy, defaults: &Policy) -> Self {
+        fn chosen<T: Copy>(
+            own: Option<&(T, Range<usize>)>,
+            default: Option<&(T, Range<usize>)>,
+            built_in: T,
+        ) -> T {
+            own.or(default).map_or(built_in, |(value, _)| *value)
+        }
+        Self {
+            timeout: chosen(own.timeout.as_ref(), defaults.timeout.as_ref(), DEFAULT_TIMEOUT),
+            attempts: chosen(own.attempts.as_ref(), defaults.attempts.as_ref(), DEFAULT_ATTEMPTS),
+            backoff: chosen(own.backoff.as_ref(), defaults.backoff.as_ref(), DEFAULT_BACKOFF),
+            max_backoff: chosen(
+                own.max_backoff.as_ref(),
+                defaults.max_backoff.as_ref(),
+                DEFAULT_MAX_BACKOFF,
+            ),
+            on_failure: chosen(
+                own.on_failure.as_ref(),
+                defaults.on_failure.as_ref(),
+                OnFailure::Stop,
+            ),
+        }
+    }
+}
+
+/// Where a step stands: all that is needed to understand it.
+pub(crate) struct StepContext<'s, 't> {
+    pub(crate) source: &'t Source,
+    pub(crate) registry: &'t ActionRegistry,
+    pub(crate) symbols: &'s SymbolTable<'t>,
+    pub(crate) defaults: &'s Policy,
+    pub(crate) index: usize,
+}
+
+impl<'t> StepContext<'_, 't> {
+    /// Understands a step.
+    pub(crate) fn analyze(&self, raw: &RawStep<'t>, when: Option<&Parsed<'t>>) -> AnalyzedStep<'t> {
+        let action = raw.action.and_then(Node::text);
+        let mut step = AnalyzedStep {
+            signature: action.and_then(|action| self.registry.get(action)),
+            arguments: None,
+            when: None,
+            log: None,
+            policy: EffectivePolicy::new(&raw.policy, self.defaults),
+            sites: Vec::new(),
+            issues: Vec::new(),
+            durations: Vec::new(),
+            empty: Vec::new(),
+            uses: BTreeSet::new(),
+        };
+        let narrowing = self.analyze_when(&mut step, raw.when, when);
+        self.analyze_arguments(&mut step, raw, &narrowing);
+        step.uses = step.sites.iter().flat_map(|site| &site.inferred.steps).copied().collect();
+        self.analyze_log(&mut step, raw.log, &narrowing);
+        step
+    }
+
+    /// Notes the condition; gives what it tells of everything else in the step.
+    fn analyze_when(
+        &self,
+        step: &mut AnalyzedStep<'t>,
+        raw: Option<&'t Node>,
+        parsed: Option<&Parsed<'t>>,
+    ) -> Narrowing {
+        let Some(node) = raw else {
+            return Narrowing::default();
+        };
+        let Some((_, parsed)) = parsed else {
+            let (value, _) = super::argument::literal(node, &Type::Boolean);
+            step.when = value.map(Argument::Literal);
+            return Narrowing::default();
+        };
+        let nothing = Narrowing::default();
+        let site = self.infer(node, borrowed(parsed), Role::When, &Type::Boolean, &nothing);
+        step.sites.push(site);
+        let text = node.text().unwrap_or_default();
+        step.when = Some(Argument::Template(Expression::new(text, true, &Type::Boolean, "when")));
+        match parsed.as_ref().ok().and_then(Template::whole) {
+            Some(condition) => nothing.assuming(condition),
+            None => nothing,
+        }
+    }
+
+    fn analyze_arguments(
+        &self,
+        step: &mut AnalyzedStep<'t>,
+        raw: &RawStep<'t>,
+        narrowing: &Narrowing,
+    ) {
+        let mut reader = ArgumentReader::default();
+        let head = raw.action.map_or(raw.head(), |action| action.span.clone());
+        let pairs = match raw.with {
+            None => Some([].as_slice()),
+            Some(with) if with.is_null() => Some([].as_slice()),
+            Some(with) => with.pairs(),
+        };
+        match (step.signature, pairs) {
+            (Some(signature), Some(pairs)) => {
+                step.arguments = reader.fields(pairs, &signature.params, "", head);
+            }
+            (Some(_), None) => {}
+            // Of an unknown action nothing is known, but its templates still name things.
+            (None, _) => {
+                if let Some(with) = raw.with {
+                    reader.read(with, &Type::Any, "");
+                }
+            }
+        }
+        for argument in &reader.templates {
+            let role = Role::Parameter(argument.path.clone());
+            let site = self.infer(
+                argument.node,
+                borrowed(&argument.parsed),
+                role,
+                &argument.wanted,
+                narrowing,
+            );
+            step.sites.push(site);
+        }
+        step.issues = reader.issues;
+        step.durations = reader.durations;
+        step.empty = reader.empty;
+    }
+
+    fn analyze_log(
+        &self,
+        step: &mut AnalyzedStep<'t>,
+        raw: Option<&'t Node>,
+        narrowing: &Narrowing,
+    ) {
+        let Some((node, text)) = raw.and_then(|node| Some((node, node.text()?))) else {
+            return;
+        };
+        step.log = Some(Expression::message(text));
+        if is_template(text) {
+            let parsed = template::parse(text);
+            let wanted = Type::text();
+            let site = self.infer(node, borrowed(&parsed), Role::Log, &wanted, narrowing);
+            step.sites.push(site);
+        }
+    }
+
+    fn infer(
+        &self,
+        node: &'t Node,
+        parsed: Result<&Template<'_>, &template::TemplateIssue>,
+        role: Role,
+        wanted: &Type,
+        narrowing: &Narrowing,
+    ) -> TemplateSite<'t> {
+        let is_text = parsed.is_ok_and(|template| template.whole().is_none());
+        let mut inferred = match parsed {
+            Ok(template) => {
+                let own = role == Role::Log;
+                template::infer(template, self.symbols, self.index, own, narrowing)
+            }
+            Err(issue) => Inferred::failed(issue.clone()),
+        };
+        let source_map = SourceMap::new(self.source.text(), node);
+        inferred.span = source_map.range(inferred.span);
+        for issue in &mut inferred.issues {
+            issue.span = source_map.range(issue.span.clone());
+        }
+        TemplateSite { step: self.index, role, node, wanted: wanted.clone(), is_text, inferred }
+    }
+}
+
+fn borrowed<'p, 't>(
+    parsed: &'p Result<Template<'t>, Box<template::TemplateIssue>>,
+) -> Result<&'p Template<'t>, &'p template::TemplateIssue> {
+    parsed.as_ref().map_err(|issue| &**issue)
+}

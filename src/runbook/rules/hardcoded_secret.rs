@@ -1,0 +1,54 @@
+//! Something that looks like a secret.
+
+use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
+
+pub(crate) const RULE: Rule = Rule {
+    code: "RB058",
+    name: "hardcoded_secret",
+    severity: Severity::Warning,
+    summary: "something that looks like a secret",
+    explanation: "\
+A runbook is read by many, kept in version control, and copied into every run's journal. Credentials
+come from the environment that the program runs in: an IAM role, a service account, a kubeconfig.",
+};
+
+pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
+    for input in &analysis.document.inputs {
+        if is_secret_name(input.name) {
+            let message = format!("the input '{}' looks like a secret", input.name);
+            let help = "what a run is given is written to its journal; use a role instead";
+            diagnostics.push(Diagnostic::new(&RULE, input.key.span.clone(), message).help(help));
+        }
+    }
+    for text in analysis.source.text().match_indices(KEY_ID) {
+        let start = text.0;
+        if let Some(end) = key_id_end(analysis.source.text(), start) {
+            let message = "this looks like an AWS access key";
+            diagnostics.push(Diagnostic::new(&RULE, start..end, message));
+        }
+    }
+    for (start, text) in analysis.source.text().match_indices("-----BEGIN ") {
+        let rest = &analysis.source.text()[start..];
+        if rest.lines().next().is_some_and(|line| line.contains("PRIVATE KEY-----")) {
+            let message = "this looks like a private key";
+            diagnostics.push(Diagnostic::new(&RULE, start..start + text.len(), message));
+        }
+    }
+}
+
+/// Long-lived AWS access keys begin so, and are 20 characters long.
+const KEY_ID: &str = "AKIA";
+const KEY_ID_LENGTH: usize = 20;
+
+fn key_id_end(text: &str, start: usize) -> Option<usize> {
+    let is_part = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit();
+    let length = text[start..].bytes().take_while(|b| is_part(*b)).count();
+    let alone = start == 0 || !text.as_bytes()[start - 1].is_ascii_alphanumeric();
+    (length == KEY_ID_LENGTH && alone).then_some(start + length)
+}
+
+fn is_secret_name(name: &str) -> bool {
+    const WORDS: [&str; 6] = ["password", "passwd", "secret", "token", "apikey", "credential"];
+    let joined: String = name.chars().filter(|c| *c != '_').collect();
+    WORDS.iter().any(|word| joined.contains(word))
+}

@@ -1,0 +1,76 @@
+//! An input's declaration that cannot be.
+
+use super::super::document::{DocumentIssueKind, InputIssueKind};
+use super::super::types::{Syntax, Type};
+use super::super::yaml::quoted;
+use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
+
+pub(crate) const RULE: Rule = Rule {
+    code: "RB040",
+    name: "invalid_input",
+    severity: Severity::Error,
+    summary: "an input's declaration that cannot be",
+    explanation: "\
+An input has a name that a template can say, a type, and limits that fit the type:
+
+    inputs:
+      count:     {type: integer, default: 2, minimum: 2, maximum: 4}
+      mode:      {type: enum, values: [rolling, surge], default: rolling}
+      namespace: {type: string, syntax: kubernetes-name, default: rafay-core}
+      zones:     {type: list of string, min_length: 1}
+      pause:     {type: optional duration}
+
+Types: string, integer, number, boolean, duration, enum, list of T, map of T, optional T. Limits:
+minimum and maximum for numbers; min_length, max_length and syntax for strings; min_length and
+max_length for lists; values for enums.",
+};
+
+/// What a name is made of.
+const NAME_HELP: &str = "a lower-case letter, then lower-case letters, digits and '_'";
+
+pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
+    for issue in &analysis.document.issues {
+        let DocumentIssueKind::Input(kind) = &issue.kind else {
+            continue;
+        };
+        let diagnostic = Diagnostic::new(&RULE, issue.span.clone(), message(kind));
+        diagnostics.push(match kind {
+            InputIssueKind::InvalidName(_) => diagnostic.help(NAME_HELP),
+            InputIssueKind::UnknownType(name) => unknown_type(diagnostic, name, diagnostics),
+            InputIssueKind::UnknownSyntax(name) => {
+                diagnostic.suggest(&diagnostics.spelling, name, Syntax::NAMES)
+            }
+            InputIssueKind::NoValues => diagnostic.help("add 'values: [a, b]'"),
+            InputIssueKind::InapplicableLimit { .. } | InputIssueKind::EmptyRange => diagnostic,
+        });
+    }
+}
+
+fn message(kind: &InputIssueKind) -> String {
+    match kind {
+        InputIssueKind::InvalidName(name) => format!("{} cannot be an input's name", quoted(name)),
+        InputIssueKind::UnknownType(name) => format!("there is no type {}", quoted(name)),
+        InputIssueKind::InapplicableLimit { limit, ty } => {
+            format!("'{limit}' says nothing of a {ty}")
+        }
+        InputIssueKind::EmptyRange => "no value lies within these limits".to_owned(),
+        InputIssueKind::NoValues => "an enum needs the words that it may be".to_owned(),
+        InputIssueKind::UnknownSyntax(name) => format!("there is no syntax {}", quoted(name)),
+    }
+}
+
+/// Other languages' names for the same types, and the near ones.
+fn unknown_type(diagnostic: Diagnostic, name: &str, diagnostics: &Diagnostics) -> Diagnostic {
+    let same = match name {
+        "int" | "int64" | "long" => "integer",
+        "str" | "text" => "string",
+        "float" | "double" | "decimal" => "number",
+        "bool" => "boolean",
+        "list" | "array" => "list of string",
+        "map" | "object" | "dict" => "map of string",
+        _ => return diagnostic.suggest(&diagnostics.spelling, name, Type::NAMES),
+    };
+    let mut diagnostic = diagnostic.help(format!("did you mean '{same}'?"));
+    diagnostic.suggestion = Some(same.to_owned());
+    diagnostic
+}

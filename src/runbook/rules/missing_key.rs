@@ -1,0 +1,33 @@
+//! A key that cannot be left out.
+
+use super::super::document::DocumentIssueKind;
+use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
+
+pub(crate) const RULE: Rule = Rule {
+    code: "RB007",
+    name: "missing_key",
+    severity: Severity::Error,
+    summary: "a key that cannot be left out",
+    explanation: "\
+A runbook needs a name and steps, a step needs an id and an action, an input needs a type.",
+};
+
+pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
+    for issue in &analysis.document.issues {
+        let DocumentIssueKind::MissingKey { key, mapping } = issue.kind else {
+            continue;
+        };
+        let message = format!("{} needs '{key}'", mapping.with_article());
+        diagnostics.push(Diagnostic::new(&RULE, issue.span.clone(), message).help(help(key)));
+    }
+}
+
+fn help(key: &str) -> &'static str {
+    match key {
+        "name" => "add 'name:', equal to the file's name without .yaml",
+        "steps" => "add 'steps:', a list of at least one step",
+        "id" => "add 'id:', the name under which later steps see its output",
+        "action" => "add 'action:'; `rafay-relay-sop actions` lists them",
+        _ => "add 'type:', such as string or integer",
+    }
+}

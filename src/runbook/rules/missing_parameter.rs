@@ -1,0 +1,29 @@
+//! A parameter that the action cannot do without.
+
+use super::super::analysis::{ArgumentIssueKind, ParameterOwner};
+use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
+
+pub(crate) const RULE: Rule = Rule {
+    code: "RB014",
+    name: "missing_parameter",
+    severity: Severity::Error,
+    summary: "a parameter that the action cannot do without",
+    explanation: "\
+Parameters without a default must be given under 'with'.",
+};
+
+pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
+    for issue in analysis.argument_issues() {
+        let ArgumentIssueKind::MissingParameter { name, ty, owner } = &issue.kind else {
+            continue;
+        };
+        let message = format!("{owner} needs the {} '{name}'", owner.member());
+        let help = match owner {
+            ParameterOwner::Action(_) => {
+                format!("add '{name}:' under 'with'; it is {}", ty.with_article())
+            }
+            ParameterOwner::Record(_) => format!("add '{name}:'; it is {}", ty.with_article()),
+        };
+        diagnostics.push(Diagnostic::new(&RULE, issue.span.clone(), message).help(help));
+    }
+}

@@ -1,0 +1,164 @@
+//! What a runbook is held to: one file a rule. A rule looks at the [`Analysis`] and adds findings; it
+//! calls no other rule, and what two of them need is a question that the book answers.
+
+use super::analysis::Analysis;
+use super::diagnostics::{Diagnostic, Diagnostics, Severity};
+
+/// A rule, as `explain` shows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Rule {
+    /// Its stable code, `RB012`.
+    pub code: &'static str,
+    /// Its name, `unknown_action`.
+    pub name: &'static str,
+    /// How grave a breach of it is.
+    pub severity: Severity,
+    /// What it finds, in one line.
+    pub summary: &'static str,
+    /// Why, and what to do about it.
+    pub explanation: &'static str,
+}
+
+/// Lists the rules once: as modules, as documentation and as functions.
+macro_rules! rules {
+    ($($rule:ident),* $(,)?) => {
+        $(pub(crate) mod $rule;)*
+        static RULES: &[Rule] = &[$($rule::RULE),*];
+        const CHECKS: &[fn(&Analysis<'_>, &mut Diagnostics)] = &[$($rule::check),*];
+    };
+}
+
+rules![
+    too_many_findings,
+    invalid_yaml,
+    too_large,
+    duplicate_key,
+    unsupported_yaml,
+    unquoted_template,
+    unknown_key,
+    missing_key,
+    invalid_type,
+    name_mismatch,
+    invalid_step_id,
+    duplicate_step_id,
+    unknown_action,
+    unknown_parameter,
+    missing_parameter,
+    literal_type_mismatch,
+    out_of_range,
+    invalid_format,
+    invalid_enum_value,
+    exactly_one_of,
+    template_syntax,
+    template_statement,
+    template_limit,
+    unknown_step,
+    forward_reference,
+    self_reference,
+    unknown_input,
+    unknown_output,
+    unknown_filter,
+    function_call,
+    wrong_operand,
+    expression_type_mismatch,
+    when_not_boolean,
+    missing_else,
+    possibly_undefined,
+    possibly_null,
+    not_printable,
+    template_not_allowed,
+    reserved_step_id,
+    invalid_name,
+    invalid_input,
+    wrong_default,
+    unused_input,
+    irreversible_change,
+    timeout_too_short,
+    useless_retry,
+    unused_output,
+    opposite_steps,
+    empty_selection,
+    constant_condition,
+    backoff_order,
+    hardcoded_secret,
+];
+
+/// All rules, by code.
+pub fn rules() -> &'static [Rule] {
+    RULES
+}
+
+/// The former names of rules, each with the present one.
+const ALIASES: &[(&str, &str)] = &[
+    ("file_name", "name_mismatch"),
+    ("later_step", "forward_reference"),
+    ("looks_secret", "hardcoded_secret"),
+    ("may_be_absent", "possibly_undefined"),
+    ("may_be_null", "possibly_null"),
+    ("own_output", "self_reference"),
+    ("pointless_retry", "useless_retry"),
+    ("unknown_word", "invalid_enum_value"),
+    ("wrong_expression", "expression_type_mismatch"),
+    ("wrong_form", "invalid_format"),
+    ("wrong_literal", "literal_type_mismatch"),
+    ("wrong_shape", "invalid_type"),
+];
+
+/// Returns the rule with a code, a name or a former name.
+pub fn find_rule(code_or_name: &str) -> Option<&'static Rule> {
+    let alias = ALIASES.iter().find(|(old, _)| *old == code_or_name);
+    let name = alias.map_or(code_or_name, |(_, new)| new);
+    RULES.iter().find(|rule| rule.code.eq_ignore_ascii_case(name) || rule.name == name)
+}
+
+/// Holds a book to all rules.
+pub(crate) fn run(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
+    for check in CHECKS {
+        check(analysis, diagnostics);
+    }
+}
+
+/// Of a text that could not be read as YAML, only that can be said.
+pub(crate) fn run_on_unreadable(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
+    let checks: [fn(&Analysis<'_>, &mut Diagnostics); 5] = [
+        invalid_yaml::check,
+        too_large::check,
+        duplicate_key::check,
+        unsupported_yaml::check,
+        unquoted_template::check,
+    ];
+    for check in checks {
+        check(analysis, diagnostics);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_alias_finds_a_rule_and_hides_none() {
+        for (old, new) in ALIASES {
+            assert_eq!(find_rule(old).map(|rule| rule.name), Some(*new));
+            assert!(RULES.iter().all(|rule| rule.name != *old), "{old}");
+        }
+        for rule in RULES {
+            assert_eq!(find_rule(rule.name).map(|found| found.code), Some(rule.code));
+            assert_eq!(
+                find_rule(&rule.code.to_lowercase()).map(|found| found.code),
+                Some(rule.code)
+            );
+        }
+    }
+
+    #[test]
+    fn codes_are_unique_and_every_rule_explains_itself() {
+        for pair in RULES.windows(2) {
+            assert!(pair[0].code < pair[1].code, "{} {}", pair[0].code, pair[1].code);
+        }
+        for rule in RULES {
+            assert!(rule.code.len() == 5 && rule.code.starts_with("RB"), "{}", rule.code);
+            assert!(rule.explanation.len() > 40 && !rule.summary.ends_with('.'), "{}", rule.code);
+        }
+    }
+}

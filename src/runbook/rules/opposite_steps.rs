@@ -1,0 +1,62 @@
+//! Two steps in a row that undo each other.
+
+use serde_json::Value as Json;
+
+use super::super::analysis::AnalyzedStep;
+use super::super::evaluate::Argument;
+use super::super::registry::ActionKind;
+use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
+
+pub(crate) const RULE: Rule = Rule {
+    code: "RB054",
+    name: "opposite_steps",
+    severity: Severity::Warning,
+    summary: "two steps in a row that undo each other",
+    explanation: "\
+A step that takes back what the change before it did, on the same target and with nothing changed in
+between, is probably one of two that were meant for different targets.",
+};
+
+pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
+    let mut before: Option<usize> = None;
+    for (index, step) in analysis.steps.iter().enumerate() {
+        if step.signature.is_none_or(|action| action.kind != ActionKind::Change) {
+            continue;
+        }
+        if let Some(first) = before.replace(index)
+            && undo_each_other(&analysis.steps[first], step)
+        {
+            let message = format!("this undoes what '{}' has just done", analysis.id(first));
+            let diagnostic = Diagnostic::new(&RULE, analysis.declaration(index), message);
+            diagnostics.push(diagnostic.label(analysis.declaration(first), "this step"));
+        }
+    }
+}
+
+fn undo_each_other(first: &AnalyzedStep<'_>, second: &AnalyzedStep<'_>) -> bool {
+    let Some((a, b)) = first.signature.zip(second.signature) else {
+        return false;
+    };
+    let Some((before, after)) = first.arguments.as_ref().zip(second.arguments.as_ref()) else {
+        return false;
+    };
+    let opposite = a.opposite.as_deref() == Some(b.name.as_str());
+    opposite && before == after || a.name == b.name && differ_in_one_flag(before, after)
+}
+
+/// The same parameters but for one boolean.
+fn differ_in_one_flag(before: &[(String, Argument)], after: &[(String, Argument)]) -> bool {
+    let value = |name: &str| after.iter().find(|(other, _)| other == name).map(|(_, value)| value);
+    let is_flag = |value: &Argument| matches!(value, Argument::Literal(Json::Bool(_)));
+    let mut flags = 0;
+    let same = before.len() == after.len()
+        && before.iter().all(|(name, first)| match value(name) {
+            Some(second) if first == second => true,
+            Some(second) => {
+                flags += 1;
+                is_flag(first) && is_flag(second)
+            }
+            None => false,
+        });
+    same && flags == 1
+}

@@ -1,0 +1,24 @@
+//! A literal outside its parameter's limits.
+
+use super::super::analysis::ArgumentIssueKind;
+use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
+
+pub(crate) const RULE: Rule = Rule {
+    code: "RB016",
+    name: "out_of_range",
+    severity: Severity::Error,
+    summary: "a literal outside its parameter's limits",
+    explanation: "\
+Numbers have a least and a greatest value, texts and lists a shortest and a longest length, as
+`rafay-relay-sop actions NAME` lists them.",
+};
+
+pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
+    for issue in analysis.argument_issues() {
+        let ArgumentIssueKind::OutOfRange { path, limits, found } = &issue.kind else {
+            continue;
+        };
+        let message = format!("'{path}' must be {limits}, not {found}");
+        diagnostics.push(Diagnostic::new(&RULE, issue.span.clone(), message));
+    }
+}

@@ -1,0 +1,38 @@
+//! An output that may not be there.
+
+use super::super::template::TemplateIssueKind;
+use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
+
+pub(crate) const RULE: Rule = Rule {
+    code: "RB034",
+    name: "possibly_undefined",
+    severity: Severity::Error,
+    summary: "an output that may not be there",
+    explanation: r#"The output of a step is absent when its 'when' was false, or when it failed under 'on_failure:
+continue'. Using it then would fail in the middle of the run. Guard the use:
+
+    when: "{{ scale_up is defined }}"
+    desired: "{{ scale_up.desired | default(2) }}"
+    desired: "{{ scale_up.desired if scale_up is defined else 2 }}"
+
+or give this step the same 'when' as the other one, which guards against the condition, though not
+against a failure."#,
+};
+
+pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
+    for (_, issue) in analysis.template_issues() {
+        let TemplateIssueKind::PossiblyUndefined { step, presence } = &issue.kind else {
+            continue;
+        };
+        let id = analysis.id(*step);
+        let (cause, label) = match presence.may_fail {
+            true => ("may have failed under 'on_failure: continue'", "it may fail"),
+            false => ("may have been skipped by its 'when'", "it has a condition"),
+        };
+        let message = format!("the output of '{id}' may be absent: it {cause}");
+        let help = format!("guard it: `{id} is defined`, or `| default(…)` behind the field");
+        let diagnostic = Diagnostic::new(&RULE, issue.span.clone(), message)
+            .label(analysis.declaration(*step), label);
+        diagnostics.push(diagnostic.help(help));
+    }
+}

@@ -1,0 +1,56 @@
+//! A template that is no expression.
+
+use super::super::template::TemplateIssueKind;
+use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
+
+pub(crate) const RULE: Rule = Rule {
+    code: "RB020",
+    name: "template_syntax",
+    severity: Severity::Error,
+    summary: "a template that is no expression",
+    explanation: "\
+Between {{ and }} stands one expression: names, numbers, 'text', operators, filters behind '|', and
+'a if condition else b'.",
+};
+
+pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
+    for (_, issue) in analysis.template_issues() {
+        let (message, help) = match &issue.kind {
+            TemplateIssueKind::Syntax(detail) => {
+                let text = analysis.source.text();
+                let rest = text.get(issue.span.start..).unwrap_or_default();
+                syntax(detail, rest)
+            }
+            TemplateIssueKind::Unclosed => ("this '{{' is not closed".to_owned(), Some("add '}}'")),
+            TemplateIssueKind::Empty => (
+                "there is no expression between the braces".to_owned(),
+                Some("write a name such as {{ inputs.NAME }}"),
+            ),
+            _ => continue,
+        };
+        let mut diagnostic = Diagnostic::new(&RULE, issue.span.clone(), message);
+        diagnostic.help = help.map(str::to_owned);
+        diagnostics.push(diagnostic);
+    }
+}
+
+/// minijinja's words, and for habits from other languages the right ones.
+fn syntax(detail: &str, rest: &str) -> (String, Option<&'static str>) {
+    let habit = [
+        ("&&", "write 'and'"),
+        ("||", "write 'or'"),
+        ("!", "write 'not', or '!=' for unequal"),
+        ("?", "write 'a if condition else b'"),
+        ("=", "write '==' to compare"),
+        ("$", "names stand without '$'"),
+    ];
+    let habit = habit.iter().find(|(sign, _)| rest.starts_with(sign)).map(|(_, help)| *help);
+    let message = if detail.contains("unexpected end of variable block") {
+        "something is missing before '}}'".to_owned()
+    } else if detail.contains("unexpected end of string") {
+        "this text is not closed: its quote is missing".to_owned()
+    } else {
+        format!("this is no expression: {detail}")
+    };
+    (message, habit)
+}

@@ -1,0 +1,29 @@
+//! The file is larger or nests deeper than a runbook ever is.
+
+use super::super::yaml::{MAX_BYTES, MAX_DEPTH, MAX_NODES, YamlIssueKind};
+use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
+
+pub(crate) const RULE: Rule = Rule {
+    code: "RB002",
+    name: "too_large",
+    severity: Severity::Error,
+    summary: "the file is larger or nests deeper than a runbook ever is",
+    explanation: "\
+Limits keep a hostile or broken file from using up the machine that checks it: 1 MiB of text,
+400,000 values, 32 levels of nesting. The thirteen steps of relay-scale take 6 KiB and 5 levels.",
+};
+
+pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
+    for issue in analysis.yaml {
+        let message = match issue.kind {
+            YamlIssueKind::TooManyBytes => {
+                format!("the file is larger than {} KiB", MAX_BYTES / 1024)
+            }
+            YamlIssueKind::TooManyNodes => format!("the file has more than {MAX_NODES} values"),
+            // The parser gives up by itself where brackets are nested deeper still.
+            YamlIssueKind::TooDeep => format!("this is nested more than {MAX_DEPTH} levels deep"),
+            _ => continue,
+        };
+        diagnostics.push(Diagnostic::new(&RULE, issue.span.clone(), message));
+    }
+}

@@ -1,0 +1,35 @@
+//! A name that is neither 'inputs' nor a step.
+
+use super::super::template::TemplateIssueKind;
+use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
+
+pub(crate) const RULE: Rule = Rule {
+    code: "RB023",
+    name: "unknown_step",
+    severity: Severity::Error,
+    summary: "a name that is neither 'inputs' nor a step",
+    explanation: "\
+A template sees the run's inputs as {{ inputs.NAME }} and the output of each earlier step as {{
+ID.FIELD }}. Text in an expression stands in quotes: {{ 'text' }}.",
+};
+
+pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
+    for (site, issue) in analysis.template_issues() {
+        let TemplateIssueKind::UnknownName(name) = &issue.kind else {
+            continue;
+        };
+        let diagnostic =
+            Diagnostic::new(&RULE, issue.span.clone(), format!("there is no step '{name}'"));
+        if analysis.symbols.inputs.field(name).is_some() {
+            let mut diagnostic =
+                diagnostic.help(format!("did you mean the input 'inputs.{name}'?"));
+            diagnostic.suggestion = Some(format!("inputs.{name}"));
+            diagnostics.push(diagnostic);
+            continue;
+        }
+        let steps = &analysis.document.steps[..site.step];
+        let earlier = steps.iter().filter_map(|step| step.id_text());
+        let names = std::iter::once("inputs").chain(earlier);
+        diagnostics.push(diagnostic.suggest(&diagnostics.spelling, name, names));
+    }
+}

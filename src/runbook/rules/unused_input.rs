@@ -1,0 +1,39 @@
+//! An input that nothing uses.
+
+use std::collections::HashSet;
+
+use super::super::document::is_name;
+use super::super::template::TemplateIssueKind;
+use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
+
+pub(crate) const RULE: Rule = Rule {
+    code: "RB042",
+    name: "unused_input",
+    severity: Severity::Warning,
+    summary: "an input that nothing uses",
+    explanation: "\
+Somebody who gives it expects it to matter. Remove it, or use it: {{ inputs.NAME }}.",
+};
+
+pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
+    if !analysis.is_fully_parsed() || analysis.sites().any(|site| site.inferred.all_inputs) {
+        return;
+    }
+    let mut used: HashSet<String> =
+        analysis.sites().flat_map(|site| &site.inferred.inputs).cloned().collect();
+    for (_, issue) in analysis.template_issues() {
+        if let TemplateIssueKind::UnknownInput(name) | TemplateIssueKind::UnknownName(name) =
+            &issue.kind
+        {
+            let names = analysis.symbols.inputs.names();
+            used.extend(diagnostics.spelling.correction(name, names)); // it is used, in a wrong spelling
+            used.insert(name.clone());
+        }
+    }
+    for input in &analysis.document.inputs {
+        if !used.contains(input.name) && is_name(input.name) {
+            let message = format!("the input '{}' is not used", input.name);
+            diagnostics.push(Diagnostic::new(&RULE, input.key.span.clone(), message));
+        }
+    }
+}

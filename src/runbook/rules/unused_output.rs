@@ -1,0 +1,47 @@
+//! Something that is looked up and not used.
+
+use std::collections::HashSet;
+
+use super::super::registry::ActionKind;
+use super::super::template::TemplateIssueKind;
+use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
+
+pub(crate) const RULE: Rule = Rule {
+    code: "RB053",
+    name: "unused_output",
+    severity: Severity::Note,
+    summary: "something that is looked up and not used",
+    explanation: "\
+A step that only looks changes nothing, so that without a use of its output it has no purpose but to
+fail when it cannot look.",
+};
+
+pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
+    if !analysis.is_fully_parsed() {
+        return;
+    }
+    let mut used: HashSet<usize> =
+        analysis.sites().flat_map(|site| &site.inferred.steps).copied().collect();
+    for (_, issue) in analysis.template_issues() {
+        match &issue.kind {
+            TemplateIssueKind::ForwardReference(step) => {
+                used.insert(*step);
+            }
+            TemplateIssueKind::UnknownName(name) => {
+                let meant =
+                    diagnostics.spelling.correction(name, analysis.symbols.steps.keys().copied());
+                used.extend(meant.and_then(|name| analysis.symbols.steps.get(name.as_str())));
+            }
+            _ => {}
+        }
+    }
+    for (index, step) in analysis.steps.iter().enumerate() {
+        let reads = step.signature.is_some_and(|action| {
+            action.kind == ActionKind::Read && !action.output.fields.is_empty()
+        });
+        if reads && !used.contains(&index) && !analysis.id(index).is_empty() {
+            let message = format!("nothing uses the output of '{}'", analysis.id(index));
+            diagnostics.push(Diagnostic::new(&RULE, analysis.declaration(index), message));
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! A condition that is not one whole boolean expression.
+
+use super::super::analysis::{Role, TemplateSite};
+use super::super::document::start_span;
+use super::super::template::is_template;
+use super::super::types::Type;
+use super::super::yaml::{Node, ScalarValue};
+use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
+
+pub(crate) const RULE: Rule = Rule {
+    code: "RB032",
+    name: "when_not_boolean",
+    severity: Severity::Error,
+    summary: "a condition that is not one whole boolean expression",
+    explanation: r#"'when' decides whether a step runs, so it is one whole expression that yields true or false:
+
+    when: "{{ relay_group.desired > 2 }}"
+
+Text is never false, not even 'false' in quotes, and nothing else is taken for true or false."#,
+};
+
+pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
+    for site in analysis.sites().filter(|site| site.role == Role::When) {
+        check_template(site, diagnostics);
+    }
+    for step in &analysis.document.steps {
+        if let Some(node) = step.when {
+            check_literal(node, diagnostics);
+        }
+    }
+}
+
+fn check_template(site: &TemplateSite<'_>, diagnostics: &mut Diagnostics) {
+    let inferred = &site.inferred;
+    if !inferred.issues.is_empty() {
+        return;
+    }
+    if site.is_text {
+        let message = "'when' must be one whole expression, with nothing around it";
+        let diagnostic = Diagnostic::new(&RULE, site.node.span.clone(), message);
+        let help = "write \"{{ a and b }}\" instead of \"{{ a }} and {{ b }}\"";
+        return diagnostics.push(diagnostic.help(help));
+    }
+    if !matches!(inferred.ty, Type::Boolean | Type::Any | Type::Optional(_)) {
+        let found = inferred.ty.with_article();
+        let message = format!("'when' must be a boolean, but this yields {found}");
+        let diagnostic = Diagnostic::new(&RULE, inferred.span.clone(), message);
+        diagnostics
+            .push(diagnostic.help("compare explicitly, such as x > 0, x != '' or x | length > 0"));
+    }
+}
+
+/// A literal `true` or `false` is a condition too; text that looks like an expression has lost its
+/// braces.
+fn check_literal(node: &Node, diagnostics: &mut Diagnostics) {
+    let boolean = matches!(node.scalar_value(), Some(ScalarValue::Boolean(_)));
+    if boolean || node.is_broken() || node.text().is_some_and(is_template) {
+        return;
+    }
+    let message = format!("'when' must be a boolean expression, not {}", node.describe());
+    let diagnostic = Diagnostic::new(&RULE, start_span(node), message);
+    diagnostics.push(match node.text() {
+        Some(text) if !node.is_null() => diagnostic.help(format!("write \"{{{{ {text} }}}}\"")),
+        _ => diagnostic.help("write \"{{ … }}\""),
+    });
+}

@@ -1,0 +1,89 @@
+//! Where an expression stands. minijinja's own spans are wrong for chains of three attributes and
+//! more, but its names borrow from the text, so that their addresses tell.
+
+use std::ops::Range;
+
+use minijinja::machinery::ast::{CallArg, Expr};
+
+use super::parse::bytes;
+
+/// The place of a name that was borrowed from the text.
+pub(crate) fn of_name(text: &str, name: &str) -> Range<usize> {
+    let offset = (name.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
+    match offset.checked_add(name.len()) {
+        Some(end) if end <= text.len() => offset..end,
+        _ => 0..text.len(), // not borrowed from it after all
+    }
+}
+
+/// The place of an expression, from its first name or sign to its last.
+pub(crate) fn of_expr(text: &str, expr: &Expr<'_>) -> Range<usize> {
+    match expr {
+        Expr::Var(var) => of_name(text, var.id),
+        Expr::GetAttr(get) => of_expr(text, &get.expr).start..of_name(text, get.name).end,
+        Expr::GetItem(get) => {
+            let start = of_expr(text, &get.expr).start;
+            start..past(text, of_expr(text, &get.subscript_expr).end, ']')
+        }
+        Expr::BinOp(op) => of_expr(text, &op.left).start..of_expr(text, &op.right).end,
+        Expr::Compare(compare) => {
+            let start = of_expr(text, &compare.expr);
+            let end = compare.ops.last().map_or(start.end, |op| of_expr(text, &op.expr).end);
+            start.start..end
+        }
+        Expr::IfExpr(choice) => {
+            let last = choice.false_expr.as_ref().unwrap_or(&choice.test_expr);
+            of_expr(text, &choice.true_expr).start..of_expr(text, last).end
+        }
+        Expr::Filter(filter) => {
+            let name = of_name(text, filter.name);
+            let start = filter.expr.as_ref().map_or(name.start, |e| of_expr(text, e).start);
+            start..after_arguments(text, name.end, &filter.args)
+        }
+        Expr::Test(test) => {
+            let name = of_name(text, test.name);
+            of_expr(text, &test.expr).start..after_arguments(text, name.end, &test.args)
+        }
+        other => bytes(text, other.span()),
+    }
+    .normalized()
+}
+
+/// The end of a call's arguments, brackets included.
+fn after_arguments(text: &str, name_end: usize, args: &[CallArg<'_>]) -> usize {
+    match args.last() {
+        Some(last) => past(text, of_expr(text, argument(last)).end, ')'),
+        None => name_end,
+    }
+}
+
+/// The expression of an argument.
+pub(crate) fn argument<'e, 't>(arg: &'e CallArg<'t>) -> &'e Expr<'t> {
+    match arg {
+        CallArg::Pos(expr)
+        | CallArg::Kwarg(_, expr)
+        | CallArg::PosSplat(expr)
+        | CallArg::KwargSplat(expr) => expr,
+    }
+}
+
+/// Just past a closing bracket that follows, blanks between allowed; else where it was.
+fn past(text: &str, at: usize, bracket: char) -> usize {
+    let rest = text.get(at..).unwrap_or_default();
+    let blanks = rest.len() - rest.trim_start().len();
+    match rest[blanks..].starts_with(bracket) {
+        true => at + blanks + bracket.len_utf8(),
+        false => at,
+    }
+}
+
+trait Normalized {
+    fn normalized(self) -> Self;
+}
+
+impl Normalized for Range<usize> {
+    /// Never ends before it begins.
+    fn normalized(self) -> Self {
+        self.start..self.end.max(self.start)
+    }
+}

@@ -1,0 +1,81 @@
+//! Whether the values of one type may stand where another is wanted.
+
+use super::{RecordType, Type};
+
+/// Why they may not.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum TypeMismatch {
+    /// Another type altogether.
+    Incompatible,
+    /// It would do, but it may be null.
+    PossiblyNull,
+    /// A field is not there.
+    MissingField(String),
+    /// A field does not fit.
+    Field(String, Box<TypeMismatch>),
+    /// No value of the one lies within the limits of the other.
+    OutOfRange(String),
+}
+
+impl Type {
+    /// Whether what an expression of type `from` yields may be given where `self` is wanted. A
+    /// wider record may be given for a narrower one, and what prints as text for a string.
+    pub(crate) fn check_assignable(&self, from: &Self) -> Result<(), TypeMismatch> {
+        match (self, from) {
+            (Self::Any, _) | (_, Self::Any) => Ok(()),
+            (Self::Optional(_) | Self::Null, Self::Null) => Ok(()),
+            (Self::Optional(to), Self::Optional(from)) => to.check_assignable(from),
+            (Self::Optional(to), from) => to.check_assignable(from),
+            (to, Self::Optional(from)) => {
+                to.check_assignable(from).and(Err(TypeMismatch::PossiblyNull))
+            }
+            (_, Self::Null) => Err(TypeMismatch::PossiblyNull),
+            (Self::Boolean, Self::Boolean) | (Self::Duration, Self::Duration) => Ok(()),
+            (Self::Integer(to), Self::Integer(from)) => {
+                let below = matches!((to.minimum, from.maximum), (Some(a), Some(b)) if b < a);
+                let above = matches!((to.maximum, from.minimum), (Some(a), Some(b)) if b > a);
+                match to.describe() {
+                    Some(limits) if below || above => Err(TypeMismatch::OutOfRange(limits)),
+                    _ => Ok(()),
+                }
+            }
+            (Self::Number(_), from) if from.is_numeric() => Ok(()),
+            (Self::String(_), from) if from.is_printable() => Ok(()),
+            // A text that was put together, such as `{{ minutes }}m`, is judged when it is there.
+            (Self::Duration, Self::String(text)) if text.built => Ok(()),
+            (Self::Enum(to), Self::Enum(from)) if from.iter().all(|word| to.contains(word)) => {
+                Ok(())
+            }
+            (Self::List(to, _), Self::List(from, _)) | (Self::Map(to, _), Self::Map(from, _)) => {
+                to.check_assignable(from)
+            }
+            (Self::Map(to, _), Self::Record(from)) => from
+                .fields
+                .iter()
+                .try_for_each(|field| in_field(&field.name, to.check_assignable(&field.ty))),
+            (Self::Record(to), Self::Record(from)) => check_record_assignable(to, from),
+            _ => Err(TypeMismatch::Incompatible),
+        }
+    }
+}
+
+fn check_record_assignable(to: &RecordType, from: &RecordType) -> Result<(), TypeMismatch> {
+    for wanted in &to.fields {
+        match from.field(&wanted.name) {
+            Some(given) if given.required => {
+                in_field(&given.name, wanted.ty.check_assignable(&given.ty))?
+            }
+            Some(given) if wanted.required => {
+                in_field(&given.name, wanted.ty.check_assignable(&given.ty.clone().or_null()))?;
+            }
+            Some(given) => in_field(&given.name, wanted.ty.check_assignable(&given.ty))?,
+            None if wanted.required => return Err(TypeMismatch::MissingField(wanted.name.clone())),
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+fn in_field(field: &str, fits: Result<(), TypeMismatch>) -> Result<(), TypeMismatch> {
+    fits.map_err(|mismatch| TypeMismatch::Field(field.to_owned(), Box::new(mismatch)))
+}
