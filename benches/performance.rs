@@ -211,7 +211,7 @@ async fn relay_scale(nodes: u32) -> (usize, usize, String) {
     }
     let bench = Bench::on(Some(scenario)).await;
     let (_, took) = bench.run(RELAY_SCALE).await;
-    let record = bench.simulator.as_ref().expect("it has a simulator").record();
+    let record = bench.simulator.as_ref().expect("it has a simulator").calls();
     let mutations = record.iter().filter(|call| call.mutating).count();
     (mutations, record.len() - mutations, format!("{:.1} s", took.as_secs_f64()))
 }

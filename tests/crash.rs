@@ -17,7 +17,7 @@ use rafay_relay_sop::{
     engine::{Control, Engine, Request},
     journal::{FileStore, Owner, Record, RunId, Store, StoreError},
     runbook::Source,
-    simulator::State,
+    simulator::ClusterState,
 };
 
 use crate::support::{Program, SCALE_UP, SPEED, SimulateProcess, effective, journal, until};
@@ -125,7 +125,7 @@ async fn a_run_that_crashed_before_any_event_can_be_rolled_back() {
 }
 
 /// What "the cluster equals the start" means: DESIGN section 4.
-fn restored(state: &State) -> Vec<String> {
+fn restored(state: &ClusterState) -> Vec<String> {
     let groups = state.nodegroups.iter().map(|(name, group)| {
         let sizes = (group.min, group.max, group.desired, group.group_desired);
         let instances: Vec<_> =
@@ -184,7 +184,7 @@ fn kinds(effective: Vec<String>) -> Vec<String> {
 }
 
 /// What a crash must not change. UIDs, names of pods and times are made anew in every simulation.
-fn facts(state: &State) -> Vec<String> {
+fn facts(state: &ClusterState) -> Vec<String> {
     let groups = state.nodegroups.iter().map(|(name, group)| format!("{name} {group:?}"));
     let nodes = state.nodes.iter().map(|(name, node)| {
         format!("{name} ready={} unschedulable={}", node.ready, node.unschedulable)

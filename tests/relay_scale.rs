@@ -8,7 +8,7 @@ use std::{
 use rafay_relay_sop::{
     journal,
     simulator::{
-        Deployment, NodeFacts, Nodegroup, NodegroupFacts, PodFacts, Scenario, Spread, State,
+        ClusterState, Deployment, NodeFacts, Nodegroup, NodegroupFacts, PodFacts, Scenario, Spread,
     },
 };
 use serde_json::{Value, json};
@@ -48,7 +48,7 @@ async fn scaled(world: &World, factor: u32) -> Ended {
     ended
 }
 
-fn the_nodegroup_has_grown(before: &State, after: &State, factor: u32) {
+fn the_nodegroup_has_grown(before: &ClusterState, after: &ClusterState, factor: u32) {
     let (was, is) = (&before.nodegroups[RELAY], &after.nodegroups[RELAY]);
     assert_eq!(
         (is.desired, is.group_desired),
@@ -63,15 +63,15 @@ fn the_nodegroup_has_grown(before: &State, after: &State, factor: u32) {
     }
 }
 
-fn sentry_was_rolled(before: &State, after: &State) {
-    let uids = |state: &State| -> BTreeSet<String> {
+fn sentry_was_rolled(before: &ClusterState, after: &ClusterState) {
+    let uids = |state: &ClusterState| -> BTreeSet<String> {
         pods_of(state, "rafay-sentry").values().map(|pod| pod.uid.clone()).collect()
     };
     assert_eq!(uids(before).len(), uids(after).len());
     assert!(uids(before).is_disjoint(&uids(after)));
 }
 
-fn exactly_the_old_relay_nodes_are_cordoned(before: &State, after: &State) {
+fn exactly_the_old_relay_nodes_are_cordoned(before: &ClusterState, after: &ClusterState) {
     let old = relay_nodes(before);
     for (name, node) in &after.nodes {
         let was = before.nodes.get(name).is_some_and(|node| node.unschedulable);
@@ -79,7 +79,7 @@ fn exactly_the_old_relay_nodes_are_cordoned(before: &State, after: &State) {
     }
 }
 
-fn relay_moved(before: &State, after: &State) {
+fn relay_moved(before: &ClusterState, after: &ClusterState) {
     let key = "rafay-core/rafay-relay";
     assert_eq!(after.deployments[key].replicas, before.deployments[key].replicas);
     let pods = pods_of(after, "rafay-relay");
@@ -93,7 +93,7 @@ fn relay_moved(before: &State, after: &State) {
     }
 }
 
-fn exactly_the_instances_of_relay_are_protected(after: &State) {
+fn exactly_the_instances_of_relay_are_protected(after: &ClusterState) {
     let nodes = relay_nodes(after);
     let expected: BTreeSet<&str> =
         nodes.iter().filter_map(|name| after.nodes[name].instance.as_deref()).collect();
@@ -106,15 +106,15 @@ fn exactly_the_instances_of_relay_are_protected(after: &State) {
     assert_eq!(protected, expected);
 }
 
-fn nodes_of(state: &State) -> BTreeMap<&String, &NodeFacts> {
+fn nodes_of(state: &ClusterState) -> BTreeMap<&String, &NodeFacts> {
     state.nodes.iter().filter(|(_, node)| node.nodegroup.as_deref() == Some(RELAY)).collect()
 }
 
-fn pods_of<'a>(state: &'a State, app: &str) -> BTreeMap<&'a String, &'a PodFacts> {
+fn pods_of<'a>(state: &'a ClusterState, app: &str) -> BTreeMap<&'a String, &'a PodFacts> {
     state.pods.iter().filter(|(_, pod)| pod.app.as_deref() == Some(app)).collect()
 }
 
-fn relay_nodes(state: &State) -> BTreeSet<String> {
+fn relay_nodes(state: &ClusterState) -> BTreeSet<String> {
     pods_of(state, "rafay-relay").values().filter_map(|pod| pod.node.clone()).collect()
 }
 
@@ -245,18 +245,18 @@ async fn a_rollback_from_the_end_leaves_the_relay_in_service() {
     assert_eq!(serving(&after), 3);
 }
 
-fn serving(state: &State) -> usize {
+fn serving(state: &ClusterState) -> usize {
     let relay = state.pods.values().filter(|pod| pod.app.as_deref() == Some("rafay-relay"));
     relay.filter(|pod| pod.ready && !pod.terminating).count()
 }
 
 /// The nodegroups without how often they were changed.
-fn groups(state: &State) -> BTreeMap<&String, NodegroupFacts> {
+fn groups(state: &ClusterState) -> BTreeMap<&String, NodegroupFacts> {
     let group = |facts: &NodegroupFacts| NodegroupFacts { updates: 0, ..facts.clone() };
     state.nodegroups.iter().map(|(name, facts)| (name, group(facts))).collect()
 }
 
-fn cordoned(state: &State) -> BTreeSet<&String> {
+fn cordoned(state: &ClusterState) -> BTreeSet<&String> {
     state.nodes.iter().filter(|(_, node)| node.unschedulable).map(|(name, _)| name).collect()
 }
 
@@ -272,7 +272,7 @@ async fn nothing_is_sent_twice_and_nothing_is_polled_that_can_be_watched() {
     let world = World::new().await;
     scaled(&world, 2).await;
     let mut mutations: BTreeMap<String, usize> = BTreeMap::new();
-    for call in world.simulator.record().iter().filter(|call| call.mutating) {
+    for call in world.simulator.calls().iter().filter(|call| call.mutating) {
         let kind = call.operation.split('/').next().unwrap_or_default().to_owned();
         *mutations.entry(kind).or_default() += 1;
     }
@@ -287,7 +287,7 @@ async fn nothing_is_sent_twice_and_nothing_is_polled_that_can_be_watched() {
         "patch pods": 6,
     });
     assert_eq!(json!(mutations), expected);
-    for call in world.simulator.record() {
+    for call in world.simulator.calls() {
         assert!(!call.mutating || call.effective, "{} changed nothing", call.operation);
     }
     // A look or a watch or two for each step that deals with pods, however long it waits.

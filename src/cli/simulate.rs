@@ -8,7 +8,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
 
 use crate::clock::Clock;
-use crate::simulator::{Options, Policy, Scenario, Simulator};
+use crate::simulator::{AccessPolicy, Options, Scenario, Simulator};
 
 /// Serves a stand-in EKS cluster on loopback and prints the environment in which kubectl, aws and
 /// this program use it.
@@ -107,7 +107,7 @@ pub enum Error {
     },
     /// The simulator did not start.
     #[error(transparent)]
-    Start(#[from] crate::simulator::StartError),
+    Start(#[from] crate::simulator::SimulatorError),
     /// The process cannot wait for its end.
     #[error("cannot wait for a signal: {0}")]
     Signal(std::io::Error),
@@ -159,11 +159,11 @@ pub async fn run(arguments: Simulate) -> Result<(), Error> {
 }
 
 /// What clients may do, if the arguments restrict it.
-fn read_policy(arguments: &Simulate) -> Result<Option<Policy>, Error> {
+fn read_policy(arguments: &Simulate) -> Result<Option<AccessPolicy>, Error> {
     if !arguments.has_policy() {
         return Ok(None);
     }
-    let mut policy = Policy::default();
+    let mut policy = AccessPolicy::default();
     for (path, is_iam) in arguments
         .iam_policy
         .iter()

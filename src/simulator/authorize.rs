@@ -12,14 +12,14 @@ pub(crate) const USER: &str = "simulator";
 
 /// What clients may do. Nothing, unless it says so.
 #[derive(Debug, Clone, Default)]
-pub struct Policy {
+pub struct AccessPolicy {
     statements: Option<Vec<Statement>>,
-    rules: Option<Vec<Rule>>,
+    rules: Option<Vec<PolicyRule>>,
 }
 
 /// A policy that cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub enum PolicyError {
+pub enum AccessPolicyError {
     /// It is not an IAM policy document.
     #[error("not an IAM policy document that the simulator understands: {0}")]
     Iam(#[source] serde_json::Error),
@@ -28,15 +28,15 @@ pub enum PolicyError {
     Role(#[source] serde_json::Error),
 }
 
-impl Policy {
+impl AccessPolicy {
     /// Adds the statements of an IAM policy document; from now on the AWS half refuses what they do
     /// not allow.
     ///
     /// # Errors
     /// A document that is not one, or that has conditions or `Not…` elements, which are not
     /// simulated.
-    pub fn allow_iam(mut self, document: &Value) -> Result<Self, PolicyError> {
-        let document = Document::deserialize(document).map_err(PolicyError::Iam)?;
+    pub fn allow_iam(mut self, document: &Value) -> Result<Self, AccessPolicyError> {
+        let document = PolicyDocument::deserialize(document).map_err(AccessPolicyError::Iam)?;
         self.statements.get_or_insert_default().extend(document.statement.into_vec());
         Ok(self)
     }
@@ -46,20 +46,20 @@ impl Policy {
     ///
     /// # Errors
     /// An object that is neither.
-    pub fn allow_role(mut self, role: &Value) -> Result<Self, PolicyError> {
-        let role = Role::deserialize(role).map_err(PolicyError::Role)?;
+    pub fn allow_role(mut self, role: &Value) -> Result<Self, AccessPolicyError> {
+        let role = Role::deserialize(role).map_err(AccessPolicyError::Role)?;
         let namespace = role.metadata.namespace.filter(|_| role.kind == RoleKind::Role);
         let rules =
-            role.rules.into_iter().map(|rule| Rule { namespace: namespace.clone(), ..rule });
+            role.rules.into_iter().map(|rule| PolicyRule { namespace: namespace.clone(), ..rule });
         self.rules.get_or_insert_default().extend(rules);
         Ok(self)
     }
 
     /// Whether a need is met; else how the service words its refusal.
-    pub(crate) fn check(&self, need: &Need) -> Result<(), String> {
-        match need {
-            Need::Nothing => Ok(()),
-            Need::Aws { action, resource, account } => {
+    pub(crate) fn check(&self, permission: &RequiredPermission) -> Result<(), String> {
+        match permission {
+            RequiredPermission::None => Ok(()),
+            RequiredPermission::Aws { action, resource, account } => {
                 let Some(statements) = &self.statements else { return Ok(()) };
                 if is_allowed(statements, action, resource) {
                     return Ok(());
@@ -69,12 +69,12 @@ impl Policy {
                      {action} on resource: {resource}"
                 ))
             }
-            Need::Kubernetes(access) => {
+            RequiredPermission::Kubernetes(access) => {
                 let Some(rules) = &self.rules else { return Ok(()) };
                 if rules.iter().any(|rule| rule.allows(access)) {
                     return Ok(());
                 }
-                Err(access.refusal())
+                Err(access.denial_message())
             }
         }
     }
@@ -82,18 +82,18 @@ impl Policy {
 
 /// What a call needs to be allowed.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Need {
+pub(crate) enum RequiredPermission {
     /// Nothing that policies are about.
-    Nothing,
+    None,
     /// An IAM action on a resource.
     Aws { action: String, resource: String, account: String },
     /// A Kubernetes verb.
-    Kubernetes(Access),
+    Kubernetes(ResourceAttributes),
 }
 
 /// What RBAC decides about.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Access {
+pub(crate) struct ResourceAttributes {
     pub(crate) verb: &'static str,
     pub(crate) group: &'static str,
     /// The plural, with its subresource behind a slash.
@@ -102,8 +102,8 @@ pub(crate) struct Access {
     pub(crate) name: Option<String>,
 }
 
-impl Access {
-    fn refusal(&self) -> String {
+impl ResourceAttributes {
+    fn denial_message(&self) -> String {
         let Self { verb, group, resource, .. } = self;
         let plural = resource.split('/').next().unwrap_or_default();
         let qualified =
@@ -121,9 +121,9 @@ impl Access {
 }
 
 #[derive(Debug, Deserialize)]
-struct Document {
+struct PolicyDocument {
     #[serde(rename = "Statement")]
-    statement: OneOrMore<Statement>,
+    statement: OneOrMany<Statement>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -131,58 +131,58 @@ struct Document {
 struct Statement {
     #[serde(rename = "Sid", default)]
     _sid: Option<String>,
-    effect: Verdict,
-    action: OneOrMore<String>,
-    #[serde(default = "everything")]
-    resource: OneOrMore<String>,
+    effect: StatementEffect,
+    action: OneOrMany<String>,
+    #[serde(default = "any_resource")]
+    resource: OneOrMany<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-enum Verdict {
+enum StatementEffect {
     Allow,
     Deny,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
-enum OneOrMore<T> {
+enum OneOrMany<T> {
     One(T),
-    More(Vec<T>),
+    Many(Vec<T>),
 }
 
-impl<T> OneOrMore<T> {
+impl<T> OneOrMany<T> {
     fn into_vec(self) -> Vec<T> {
         match self {
             Self::One(one) => vec![one],
-            Self::More(more) => more,
+            Self::Many(many) => many,
         }
     }
 
     fn as_slice(&self) -> &[T] {
         match self {
             Self::One(one) => std::slice::from_ref(one),
-            Self::More(more) => more,
+            Self::Many(many) => many,
         }
     }
 }
 
-fn everything() -> OneOrMore<String> {
-    OneOrMore::One("*".to_owned())
+fn any_resource() -> OneOrMany<String> {
+    OneOrMany::One("*".to_owned())
 }
 
 fn is_allowed(statements: &[Statement], action: &str, resource: &str) -> bool {
-    let applies = |verdict: Verdict| {
-        statements.iter().filter(move |statement| statement.effect == verdict).any(|statement| {
-            statement.names(action)
+    let applies = |effect: StatementEffect| {
+        statements.iter().filter(move |statement| statement.effect == effect).any(|statement| {
+            statement.matches_action(action)
                 && statement.resource.as_slice().iter().any(|r| matches_glob(r, resource))
         })
     };
-    applies(Verdict::Allow) && !applies(Verdict::Deny)
+    applies(StatementEffect::Allow) && !applies(StatementEffect::Deny)
 }
 
 impl Statement {
     /// Actions are compared without regard to case.
-    fn names(&self, action: &str) -> bool {
+    fn matches_action(&self, action: &str) -> bool {
         let action = action.to_lowercase();
         self.action.as_slice().iter().any(|named| matches_glob(&named.to_lowercase(), &action))
     }
@@ -193,7 +193,7 @@ struct Role {
     kind: RoleKind,
     metadata: RoleMetadata,
     #[serde(default)]
-    rules: Vec<Rule>,
+    rules: Vec<PolicyRule>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -209,7 +209,7 @@ struct RoleMetadata {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Rule {
+struct PolicyRule {
     #[serde(default)]
     api_groups: Vec<String>,
     #[serde(default)]
@@ -222,18 +222,18 @@ struct Rule {
     namespace: Option<String>,
 }
 
-impl Rule {
-    fn allows(&self, access: &Access) -> bool {
-        let names =
+impl PolicyRule {
+    fn allows(&self, access: &ResourceAttributes) -> bool {
+        let lists =
             |list: &[String], wanted: &str| list.iter().any(|one| one == "*" || one == wanted);
-        let place = self.namespace.is_none() || self.namespace == access.namespace;
-        let object = self.resource_names.is_empty()
+        let in_namespace = self.namespace.is_none() || self.namespace == access.namespace;
+        let named = self.resource_names.is_empty()
             || access.name.as_ref().is_some_and(|name| self.resource_names.contains(name));
-        place
-            && object
-            && names(&self.verbs, access.verb)
-            && names(&self.api_groups, access.group)
-            && names(&self.resources, &access.resource)
+        in_namespace
+            && named
+            && lists(&self.verbs, access.verb)
+            && lists(&self.api_groups, access.group)
+            && lists(&self.resources, &access.resource)
     }
 }
 
@@ -242,8 +242,12 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn aws(action: &str, resource: &str) -> Need {
-        Need::Aws { action: action.into(), resource: resource.into(), account: "1".into() }
+    fn aws(action: &str, resource: &str) -> RequiredPermission {
+        RequiredPermission::Aws {
+            action: action.into(),
+            resource: resource.into(),
+            account: "1".into(),
+        }
     }
 
     fn access(
@@ -251,8 +255,8 @@ mod tests {
         resource: &str,
         namespace: Option<&str>,
         name: Option<&str>,
-    ) -> Need {
-        Need::Kubernetes(Access {
+    ) -> RequiredPermission {
+        RequiredPermission::Kubernetes(ResourceAttributes {
             verb,
             group: "",
             resource: resource.into(),
@@ -263,7 +267,7 @@ mod tests {
 
     #[test]
     fn iam_allows_what_is_named_and_denies_first() {
-        let policy = Policy::default()
+        let policy = AccessPolicy::default()
             .allow_iam(&json!({"Version": "2012-10-17", "Statement": [
                 {"Effect": "Allow", "Action": ["eks:Describe*", "eks:UpdateNodegroupConfig"],
                  "Resource": "arn:aws:eks:*:*:nodegroup/mine/*"},
@@ -278,12 +282,12 @@ mod tests {
         // Nothing was said of Kubernetes.
         assert!(policy.check(&access("list", "nodes", None, None)).is_ok());
         let conditional = json!({"Statement": {"Effect": "Allow", "Action": "*", "Condition": {}}});
-        assert!(Policy::default().allow_iam(&conditional).is_err());
+        assert!(AccessPolicy::default().allow_iam(&conditional).is_err());
     }
 
     #[test]
     fn roles_hold_in_their_namespace_and_for_their_names() {
-        let policy = Policy::default()
+        let policy = AccessPolicy::default()
             .allow_role(&json!({
                 "kind": "Role",
                 "metadata": {"name": "r", "namespace": "a"},
@@ -307,9 +311,9 @@ mod tests {
         assert!(policy.check(&access("get", "configmaps", Some("a"), Some("c"))).is_ok());
         assert!(policy.check(&access("get", "configmaps", Some("a"), Some("d"))).is_err());
         assert!(policy.check(&access("list", "pods", Some("b"), None)).is_err());
-        let refusal = policy.check(&access("list", "nodes", None, None)).unwrap_err();
+        let denial_message = policy.check(&access("list", "nodes", None, None)).unwrap_err();
         assert_eq!(
-            refusal,
+            denial_message,
             "nodes is forbidden: User \"simulator\" cannot list resource \"nodes\" in API group \
              \"\" at the cluster scope"
         );

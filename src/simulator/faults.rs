@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::scenario::nominal;
+use super::scenario::serde_duration;
 
 /// Something that shall go wrong.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,7 +43,7 @@ pub enum Effect {
     /// The call is done after this much simulated time.
     Delay {
         /// How long.
-        #[serde(with = "nominal")]
+        #[serde(with = "serde_duration")]
         by: Duration,
     },
     /// The connection breaks without an answer.
@@ -62,19 +62,19 @@ fn one() -> u32 {
 
 /// The faults that were asked for, and how often each has matched.
 #[derive(Debug, Default)]
-pub(crate) struct Faults {
-    armed: Mutex<Vec<Armed>>,
+pub(crate) struct FaultInjector {
+    armed: Mutex<Vec<ArmedFault>>,
 }
 
 #[derive(Debug)]
-struct Armed {
+struct ArmedFault {
     fault: Fault,
     matched: u32,
 }
 
-impl Faults {
+impl FaultInjector {
     pub(crate) fn inject(&self, fault: Fault) {
-        self.armed().push(Armed { fault, matched: 0 });
+        self.armed().push(ArmedFault { fault, matched: 0 });
     }
 
     pub(crate) fn clear(&self) {
@@ -83,22 +83,22 @@ impl Faults {
 
     /// Counts the call for every fault that it matches, and returns the effect of the first that
     /// befalls it.
-    pub(crate) fn meet(&self, operation: &str) -> Option<Effect> {
-        let mut befallen = None;
+    pub(crate) fn take(&self, operation: &str) -> Option<Effect> {
+        let mut effect = None;
         for armed in self.armed().iter_mut() {
             if !matches_glob(&armed.fault.matching, operation) {
                 continue;
             }
             armed.matched = armed.matched.saturating_add(1);
             let last = armed.fault.nth.saturating_add(armed.fault.times);
-            if befallen.is_none() && (armed.fault.nth..last).contains(&armed.matched) {
-                befallen = Some(armed.fault.effect.clone());
+            if effect.is_none() && (armed.fault.nth..last).contains(&armed.matched) {
+                effect = Some(armed.fault.effect.clone());
             }
         }
-        befallen
+        effect
     }
 
-    fn armed(&self) -> MutexGuard<'_, Vec<Armed>> {
+    fn armed(&self) -> MutexGuard<'_, Vec<ArmedFault>> {
         // No code panics while it holds the lock.
         self.armed.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -138,18 +138,18 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_befalls_the_nth_call_and_as_many_as_it_says() {
-        let faults = Faults::default();
+    fn a_fault_affects_the_nth_call_and_as_many_as_it_says() {
+        let faults = FaultInjector::default();
         faults.inject(Fault {
             matching: "eks:*".to_owned(),
             nth: 2,
             times: 2,
             effect: Effect::Throttle,
         });
-        let met: Vec<bool> = ["eks:A", "ec2:A", "eks:B", "eks:C", "eks:D"]
+        let hit: Vec<bool> = ["eks:A", "ec2:A", "eks:B", "eks:C", "eks:D"]
             .iter()
-            .map(|name| faults.meet(name).is_some())
+            .map(|name| faults.take(name).is_some())
             .collect();
-        assert_eq!(met, [false, false, true, true, false]);
+        assert_eq!(hit, [false, false, true, true, false]);
     }
 }

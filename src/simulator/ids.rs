@@ -8,51 +8,52 @@ const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// A source of ids.
 #[derive(Debug, Clone)]
-pub(crate) struct Ids {
+pub(crate) struct IdGenerator {
     seed: u64,
     issued: u64,
 }
 
-impl Ids {
+impl IdGenerator {
     pub(crate) fn new(seed: u64) -> Self {
         Self { seed, issued: 0 }
     }
 
-    /// A fresh UUID for a thing called `what`.
-    pub(crate) fn uuid(&mut self, what: &str) -> String {
-        let hex = self.hex(what, 32);
+    /// A fresh UUID for a thing called `label`.
+    pub(crate) fn uuid(&mut self, label: &str) -> String {
+        let hex = self.hex(label, 32);
         // The version digit and the variant digit of a random UUID.
         format!("{}-{}-4{}-a{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..])
     }
 
     /// `digits` fresh hexadecimal digits, at most 64.
-    pub(crate) fn hex(&mut self, what: &str, digits: usize) -> String {
-        let mut text: String = self.digest(what).iter().map(|byte| format!("{byte:02x}")).collect();
+    pub(crate) fn hex(&mut self, label: &str, digits: usize) -> String {
+        let mut text: String =
+            self.digest(label).iter().map(|byte| format!("{byte:02x}")).collect();
         text.truncate(digits);
         text
     }
 
     /// A fresh suffix for a generated name.
-    pub(crate) fn suffix(&mut self, what: &str) -> String {
-        letters(&self.digest(what), 5)
+    pub(crate) fn suffix(&mut self, label: &str) -> String {
+        encode(&self.digest(label), 5)
     }
 
-    fn digest(&mut self, what: &str) -> Vec<u8> {
+    fn digest(&mut self, label: &str) -> Vec<u8> {
         self.issued += 1;
-        digest(&format!("{}/{}/{what}", self.seed, self.issued))
+        digest(&format!("{}/{}/{label}", self.seed, self.issued))
     }
 }
 
 /// Ten characters that depend on `text` alone, for names that must be found again.
 pub(crate) fn name_hash(text: &str) -> String {
-    letters(&digest(text), 10)
+    encode(&digest(text), 10)
 }
 
 fn digest(text: &str) -> Vec<u8> {
     Sha256::digest(text.as_bytes()).to_vec()
 }
 
-fn letters(bytes: &[u8], count: usize) -> String {
+fn encode(bytes: &[u8], count: usize) -> String {
     bytes
         .iter()
         .take(count)
@@ -66,7 +67,7 @@ mod tests {
 
     #[test]
     fn ids_repeat_from_seed_to_seed_and_never_within_one() {
-        let (mut one, mut same) = (Ids::new(7), Ids::new(7));
+        let (mut one, mut same) = (IdGenerator::new(7), IdGenerator::new(7));
         let first = one.uuid("pod");
         assert_eq!(first, same.uuid("pod"));
         assert_ne!(first, one.uuid("pod"));

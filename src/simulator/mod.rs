@@ -7,11 +7,11 @@
 //! and nothing else of this program.
 //!
 //! ```text
-//!  kubectl, kube ──▶ wire ─▶ front ─▶ kubernetes/api ─▶ store ◀─ controllers
-//!                             │ record, faults             ▲
-//!  aws, aws-sdk  ──▶ wire ─▶ front ─▶ aws/{eks, autoscaling, ec2} ─▶ fleet
-//!                                                          │             │
-//!                              (Kubernetes API, by socket) └── nodes ◀───┘
+//!  kubectl, kube ──▶ connection ─▶ gateway ─▶ kubernetes/api ─▶ store ◀─ controllers
+//!                                     │ call_log, faults           ▲
+//!  aws, aws-sdk  ──▶ connection ─▶ gateway ─▶ aws/{eks, autoscaling, ec2} ─▶ fleet
+//!                                                                  │             │
+//!                                      (Kubernetes API, by socket) └── nodes ◀───┘
 //! ```
 
 use std::io;
@@ -29,35 +29,37 @@ use url::Url;
 
 use crate::clock::Clock;
 
+use admin::AdminApi;
 use aws::Cloud;
 use aws::fleet::Fleet;
-use control::Control;
-use front::Front;
-use kubernetes::api::{Api, ApiServer};
-use kubernetes::controllers::{ControlPlane, World};
+use gateway::Gateway;
+use kubernetes::api::{ApiServer, KubernetesService};
+use kubernetes::controllers::{ControlPlane, ControllerSettings};
 
-pub use authorize::{Policy, PolicyError};
+pub use authorize::{AccessPolicy, AccessPolicyError};
+pub use call_log::RecordedCall;
 pub use faults::{Effect, Fault};
-pub use record::Call;
 pub use scenario::{
     ConfigMap, ContainerFailure, Deployment, FailingImage, LaunchFailure, Nodegroup, Scenario,
     ScenarioError, SlowLaunch, Spread, Times, UpdateFailure,
 };
 pub use seed::SeedError;
-pub use state::{DeploymentFacts, InstanceFacts, NodeFacts, NodegroupFacts, PodFacts, State};
+pub use state::{
+    ClusterState, DeploymentFacts, InstanceFacts, NodeFacts, NodegroupFacts, PodFacts,
+};
 
+mod admin;
 mod authorize;
 mod aws;
-mod control;
+mod call_log;
+mod connection;
 mod faults;
-mod front;
+mod gateway;
 mod ids;
 mod kubernetes;
-mod record;
 mod scenario;
 mod seed;
 mod state;
-mod wire;
 
 /// How a simulator is started.
 #[derive(Debug, Clone)]
@@ -71,7 +73,7 @@ pub struct Options {
     /// A real API server to drive instead of the built-in one.
     pub kubernetes: Option<kube::Config>,
     /// What clients may do; everything, unless it is said. It does not bind a real API server.
-    pub policy: Option<Policy>,
+    pub policy: Option<AccessPolicy>,
 }
 
 impl Default for Options {
@@ -90,7 +92,7 @@ impl Default for Options {
 
 /// A simulator that did not start.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub enum SimulatorError {
     /// The scenario describes no world.
     #[error(transparent)]
     Scenario(#[from] ScenarioError),
@@ -114,7 +116,7 @@ pub enum StartError {
 
 /// A running simulator. Dropping it ends everything that it does and breaks its connections.
 pub struct Simulator {
-    front: Arc<Front>,
+    gateway: Arc<Gateway>,
     kubernetes_url: Url,
     aws_url: Url,
     region: String,
@@ -130,46 +132,47 @@ impl Simulator {
     ///
     /// # Errors
     /// An address that is taken, an API server that does not answer, an object that it refuses.
-    pub async fn start(scenario: Scenario, options: Options) -> Result<Self, StartError> {
-        scenario.check()?;
-        let front = Arc::new(Front::new(options.clock, options.policy));
+    pub async fn start(scenario: Scenario, options: Options) -> Result<Self, SimulatorError> {
+        scenario.validate()?;
+        let gateway = Arc::new(Gateway::new(options.clock, options.policy));
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let aws_listener = listen("the AWS services", options.aws_listen).await?;
-        let aws_url = url_of(&aws_listener, options.aws_listen)?;
+        let aws_url = listener_url(&aws_listener, options.aws_listen)?;
         let (config, api) = match options.kubernetes {
             Some(config) => (config, None),
             None => {
                 let listener = listen("the Kubernetes API", options.kubernetes_listen).await?;
-                let url = url_of(&listener, options.kubernetes_listen)?;
+                let url = listener_url(&listener, options.kubernetes_listen)?;
                 let api = kubernetes::api_server(&scenario);
-                let service = Arc::new(Api(Arc::clone(&api)));
-                let router = front::router(Arc::clone(&front), service);
-                tasks.spawn(wire::serve(listener, stop.clone(), router));
-                (insider(&url), Some(api))
+                let service = Arc::new(KubernetesService(Arc::clone(&api)));
+                let router = gateway::router(Arc::clone(&gateway), service);
+                tasks.spawn(connection::serve(listener, stop.clone(), router));
+                (internal_client_config(&url), Some(api))
             }
         };
         let kubernetes_url = parse_url(&config.cluster_url.to_string());
-        let client = Client::try_from(config).map_err(|error| StartError::Client(error.into()))?;
+        let client =
+            Client::try_from(config).map_err(|error| SimulatorError::Client(error.into()))?;
         let fleet = Fleet::new(&scenario, options.clock, Timestamp::now());
         let cloud = Arc::new(Cloud::new(fleet));
-        aws::nodes::step(&cloud, &client, &stop).await;
-        seed::plant(&scenario, &client).await?;
-        tasks.spawn(aws::nodes::drive(Arc::clone(&cloud), client.clone(), stop.clone()));
+        aws::nodes::advance(&cloud, &client, &stop).await;
+        seed::create_objects(&scenario, &client).await?;
+        tasks.spawn(aws::nodes::run(Arc::clone(&cloud), client.clone(), stop.clone()));
         if let Some(api) = &api {
-            let world = World {
+            let settings = ControllerSettings {
                 clock: options.clock,
                 times: scenario.times,
                 failing_images: scenario.failing_images,
             };
-            let mut control_plane = ControlPlane::new(Arc::clone(api), world);
-            control_plane.settle();
+            let mut control_plane = ControlPlane::new(Arc::clone(api), settings);
+            control_plane.converge();
             tasks.spawn(control_plane.run(stop.clone()));
         } else {
-            seed::settle(&scenario, &client).await;
+            seed::wait_until_available(&scenario, &client).await;
         }
         let simulator = Self {
-            front,
+            gateway,
             kubernetes_url,
             aws_url,
             region: scenario.region,
@@ -178,19 +181,19 @@ impl Simulator {
             cloud,
             client,
         };
-        Ok(simulator.serving_aws(aws_listener, api))
+        Ok(simulator.serve_aws(aws_listener, api))
     }
 
-    fn serving_aws(mut self, listener: TcpListener, api: Option<Arc<ApiServer>>) -> Self {
-        let control = control::router(Control {
-            front: Arc::clone(&self.front),
+    fn serve_aws(mut self, listener: TcpListener, api: Option<Arc<ApiServer>>) -> Self {
+        let admin = admin::router(AdminApi {
+            gateway: Arc::clone(&self.gateway),
             cloud: Arc::clone(&self.cloud),
             client: self.client.clone(),
             api,
         });
-        let endpoint = Arc::new(aws::Endpoint(Arc::clone(&self.cloud)));
-        let router = control.merge(front::router(Arc::clone(&self.front), endpoint));
-        self.tasks.spawn(wire::serve(listener, self.stop.clone(), router));
+        let endpoint = Arc::new(aws::AwsService(Arc::clone(&self.cloud)));
+        let router = admin.merge(gateway::router(Arc::clone(&self.gateway), endpoint));
+        self.tasks.spawn(connection::serve(listener, self.stop.clone(), router));
         self
     }
 
@@ -230,20 +233,20 @@ impl Simulator {
     }
 
     /// Every call so far, in the order of arrival.
-    pub fn record(&self) -> Vec<Call> {
-        self.front.record.calls()
+    pub fn calls(&self) -> Vec<RecordedCall> {
+        self.gateway.calls.list()
     }
 
     /// Asks for something to go wrong.
     pub fn inject(&self, fault: Fault) {
-        self.front.faults.inject(fault);
+        self.gateway.faults.inject(fault);
     }
 
     /// The facts of the world as they are now.
     ///
     /// # Errors
     /// A real API server that does not answer.
-    pub async fn state(&self) -> Result<State, kube::Error> {
+    pub async fn state(&self) -> Result<ClusterState, kube::Error> {
         state::read(&self.cloud, &self.client).await
     }
 
@@ -260,13 +263,13 @@ impl Drop for Simulator {
     }
 }
 
-async fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+async fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, SimulatorError> {
     let bound = TcpListener::bind(address).await;
-    bound.map_err(|source| StartError::Listen { what, address, source })
+    bound.map_err(|source| SimulatorError::Listen { what, address, source })
 }
 
-fn url_of(listener: &TcpListener, address: SocketAddr) -> Result<Url, StartError> {
-    let bound = listener.local_addr().map_err(|source| StartError::Listen {
+fn listener_url(listener: &TcpListener, address: SocketAddr) -> Result<Url, SimulatorError> {
+    let bound = listener.local_addr().map_err(|source| SimulatorError::Listen {
         what: "its own address",
         address,
         source,
@@ -279,9 +282,9 @@ fn parse_url(text: &str) -> Url {
 }
 
 /// The client of the simulated instances, whose calls are the world's own.
-fn insider(url: &Url) -> kube::Config {
+fn internal_client_config(url: &Url) -> kube::Config {
     let uri = url.as_str().parse().expect("a URL with a host is a URI");
     let mut config = kube::Config::new(uri);
-    config.headers.push((front::INSIDER, HeaderValue::from_static("1")));
+    config.headers.push((gateway::INTERNAL_CLIENT, HeaderValue::from_static("1")));
     config
 }

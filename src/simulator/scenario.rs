@@ -15,7 +15,7 @@ pub use workload::{ConfigMap, Deployment, Spread};
 
 /// The world at the start.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default = "Scenario::bare")]
+#[serde(deny_unknown_fields, default = "Scenario::empty")]
 pub struct Scenario {
     /// From what ids, names and UIDs are derived: equal seeds give equal worlds.
     pub seed: u64,
@@ -51,25 +51,25 @@ pub struct Scenario {
 #[serde(deny_unknown_fields, default)]
 pub struct Times {
     /// From an instance's launch until it is in service and its Node appears.
-    #[serde(with = "nominal")]
+    #[serde(with = "serde_duration")]
     pub boot: Duration,
     /// From a Node's appearance until it is Ready.
-    #[serde(with = "nominal")]
+    #[serde(with = "serde_duration")]
     pub node_ready: Duration,
     /// From an instance's termination until its Node is gone.
-    #[serde(with = "nominal")]
+    #[serde(with = "serde_duration")]
     pub terminate: Duration,
     /// How long an EKS update is in progress.
-    #[serde(with = "nominal")]
+    #[serde(with = "serde_duration")]
     pub update: Duration,
     /// How long an Auto Scaling group waits after a failed launch.
-    #[serde(with = "nominal")]
+    #[serde(with = "serde_duration")]
     pub relaunch: Duration,
     /// From a pod's binding until it is Ready.
-    #[serde(with = "nominal")]
+    #[serde(with = "serde_duration")]
     pub pod_start: Duration,
     /// From a pod's deletion until it is gone; never longer than its grace period.
-    #[serde(with = "nominal")]
+    #[serde(with = "serde_duration")]
     pub pod_stop: Duration,
 }
 
@@ -136,10 +136,10 @@ pub struct SlowLaunch {
     /// Which launch after the start, from 1.
     pub nth: u32,
     /// Its boot time, instead of [`Times::boot`].
-    #[serde(with = "nominal")]
+    #[serde(with = "serde_duration")]
     pub boot: Duration,
     /// From its Node's appearance until that is Ready, instead of [`Times::node_ready`].
-    #[serde(default, with = "optional_nominal")]
+    #[serde(default, with = "serde_optional_duration")]
     pub node_ready: Option<Duration>,
     /// Whether its Node never gets Ready.
     #[serde(default)]
@@ -205,22 +205,22 @@ impl Scenario {
     /// where), or a world that cannot be.
     pub fn from_yaml(text: &str) -> Result<Self, ScenarioError> {
         let scenario: Self = serde_saphyr::from_str(text)
-            .map_err(|error| ScenarioError::Unreadable(error.to_string()))?;
-        scenario.check()?;
+            .map_err(|error| ScenarioError::Parse(error.to_string()))?;
+        scenario.validate()?;
         Ok(scenario)
     }
 
     /// Checks that the world can be.
-    pub(crate) fn check(&self) -> Result<(), ScenarioError> {
+    pub(crate) fn validate(&self) -> Result<(), ScenarioError> {
         let mut names = BTreeSet::new();
         for nodegroup in &self.nodegroups {
             let Nodegroup { name, min, max, desired, .. } = nodegroup;
             if !names.insert(name) {
-                return Err(ScenarioError::Twice(name.clone()));
+                return Err(ScenarioError::DuplicateNodegroup(name.clone()));
             }
             let sizes = [Some(*desired), nodegroup.group_desired];
             if *max == 0 || sizes.into_iter().flatten().any(|size| !(*min..=*max).contains(&size)) {
-                return Err(ScenarioError::Sizes(name.clone()));
+                return Err(ScenarioError::InvalidSizes(name.clone()));
             }
         }
         Ok(())
@@ -232,13 +232,13 @@ impl Scenario {
 pub enum ScenarioError {
     /// It is not a scenario.
     #[error("the scenario cannot be read: {0}")]
-    Unreadable(String),
+    Parse(String),
     /// Two nodegroups have one name.
     #[error("the scenario has two nodegroups {0:?}")]
-    Twice(String),
+    DuplicateNodegroup(String),
     /// A nodegroup's sizes contradict each other.
     #[error("the scenario's nodegroup {0:?} needs min <= desired <= max and a max of at least 1")]
-    Sizes(String),
+    InvalidSizes(String),
 }
 
 fn one() -> u32 {
@@ -261,7 +261,7 @@ fn default_launch_failure() -> String {
 }
 
 /// Durations as `40s` or `1m 30s`, or as a number of seconds.
-pub(super) mod nominal {
+pub(super) mod serde_duration {
     use std::time::Duration;
 
     use jiff::SignedDuration;
@@ -269,7 +269,7 @@ pub(super) mod nominal {
 
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Spelling {
+    enum DurationRepr {
         Seconds(f64),
         Text(String),
     }
@@ -284,11 +284,11 @@ pub(super) mod nominal {
     pub(in crate::simulator) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Duration, D::Error> {
-        match Spelling::deserialize(deserializer)? {
-            Spelling::Seconds(seconds) => {
+        match DurationRepr::deserialize(deserializer)? {
+            DurationRepr::Seconds(seconds) => {
                 Duration::try_from_secs_f64(seconds).map_err(de::Error::custom)
             }
-            Spelling::Text(text) => {
+            DurationRepr::Text(text) => {
                 let signed: SignedDuration = text.parse().map_err(de::Error::custom)?;
                 Duration::try_from(signed).map_err(de::Error::custom)
             }
@@ -297,7 +297,7 @@ pub(super) mod nominal {
 }
 
 /// An optional duration.
-mod optional_nominal {
+mod serde_optional_duration {
     use std::time::Duration;
 
     use serde::{Deserialize, Deserializer, Serializer};
@@ -307,7 +307,7 @@ mod optional_nominal {
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         match duration {
-            Some(duration) => super::nominal::serialize(duration, serializer),
+            Some(duration) => super::serde_duration::serialize(duration, serializer),
             None => serializer.serialize_none(),
         }
     }
@@ -316,7 +316,7 @@ mod optional_nominal {
         deserializer: D,
     ) -> Result<Option<Duration>, D::Error> {
         #[derive(Deserialize)]
-        struct Wrapped(#[serde(with = "super::nominal")] Duration);
+        struct Wrapped(#[serde(with = "super::serde_duration")] Duration);
         let wrapped = Option::<Wrapped>::deserialize(deserializer)?;
         Ok(wrapped.map(|Wrapped(duration)| duration))
     }
@@ -349,9 +349,9 @@ mod tests {
     #[test]
     fn a_world_that_cannot_be_is_refused() {
         let too_large = "nodegroups: [{name: g, max: 3, desired: 4}]";
-        assert!(matches!(Scenario::from_yaml(too_large), Err(ScenarioError::Sizes(_))));
+        assert!(matches!(Scenario::from_yaml(too_large), Err(ScenarioError::InvalidSizes(_))));
         let twice = "nodegroups: [{name: g, max: 3, desired: 3}, {name: g, max: 1, desired: 1}]";
-        assert!(matches!(Scenario::from_yaml(twice), Err(ScenarioError::Twice(_))));
+        assert!(matches!(Scenario::from_yaml(twice), Err(ScenarioError::DuplicateNodegroup(_))));
     }
 
     #[test]

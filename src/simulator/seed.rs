@@ -17,7 +17,7 @@ use super::scenario::Scenario;
 pub enum SeedError {
     /// The API refused it or did not answer.
     #[error("{what} cannot be made in the cluster: {source}")]
-    Refused {
+    CreateFailed {
         /// Kind and name.
         what: String,
         /// What the API said.
@@ -25,16 +25,16 @@ pub enum SeedError {
     },
     /// It has no apiVersion, kind or name, or is not an object.
     #[error("an object of the scenario needs apiVersion, kind and metadata.name: {0}")]
-    Shapeless(String),
+    MalformedObject(String),
     /// The cluster does not know its kind.
     #[error("the cluster does not know the kind {0}")]
     UnknownKind(String),
 }
 
 /// Makes everything that the scenario has besides nodes.
-pub(crate) async fn plant(scenario: &Scenario, client: &Client) -> Result<(), SeedError> {
+pub(crate) async fn create_objects(scenario: &Scenario, client: &Client) -> Result<(), SeedError> {
     let discovery = Discovery::new(client.clone()).run().await.map_err(|source| {
-        SeedError::Refused { what: "the scenario".to_owned(), source: Box::new(source) }
+        SeedError::CreateFailed { what: "the scenario".to_owned(), source: Box::new(source) }
     })?;
     for name in namespaces(scenario) {
         let namespace = json!({
@@ -43,13 +43,13 @@ pub(crate) async fn plant(scenario: &Scenario, client: &Client) -> Result<(), Se
         create(client, &discovery, namespace).await?;
     }
     for config_map in &scenario.config_maps {
-        create(client, &discovery, config_map.object()).await?;
+        create(client, &discovery, config_map.to_object()).await?;
     }
     for object in &scenario.objects {
         create(client, &discovery, object.clone()).await?;
     }
     for deployment in &scenario.deployments {
-        create(client, &discovery, deployment.object()).await?;
+        create(client, &discovery, deployment.to_object()).await?;
     }
     Ok(())
 }
@@ -63,10 +63,10 @@ fn namespaces(scenario: &Scenario) -> BTreeSet<&str> {
 }
 
 /// How long a real control plane is given to bring the scenario's pods up.
-const SETTLES_WITHIN: Duration = Duration::from_secs(30);
+const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Waits until a real control plane has brought the scenario's deployments up, as far as it can.
-pub(crate) async fn settle(scenario: &Scenario, client: &Client) {
+pub(crate) async fn wait_until_available(scenario: &Scenario, client: &Client) {
     let waiting = async {
         for wanted in &scenario.deployments {
             let api: Api<Deployment> = Api::namespaced(client.clone(), &wanted.namespace);
@@ -76,7 +76,7 @@ pub(crate) async fn settle(scenario: &Scenario, client: &Client) {
         }
     };
     // Pods that find no place are part of some scenarios.
-    let _ = tokio::time::timeout(SETTLES_WITHIN, waiting).await;
+    let _ = tokio::time::timeout(CONVERGENCE_TIMEOUT, waiting).await;
 }
 
 fn is_available(deployment: &Deployment) -> bool {
@@ -86,11 +86,11 @@ fn is_available(deployment: &Deployment) -> bool {
 
 async fn create(client: &Client, discovery: &Discovery, object: Value) -> Result<(), SeedError> {
     let object: DynamicObject = serde_json::from_value(object.clone())
-        .map_err(|_| SeedError::Shapeless(object.to_string()))?;
-    let shapeless = || SeedError::Shapeless(format!("{:?}", object.metadata));
-    let types = object.types.as_ref().ok_or_else(shapeless)?;
-    let name = object.metadata.name.clone().ok_or_else(shapeless)?;
-    let kind = GroupVersionKind::try_from(types).map_err(|_| shapeless())?;
+        .map_err(|_| SeedError::MalformedObject(object.to_string()))?;
+    let malformed = || SeedError::MalformedObject(format!("{:?}", object.metadata));
+    let types = object.types.as_ref().ok_or_else(malformed)?;
+    let name = object.metadata.name.clone().ok_or_else(malformed)?;
+    let kind = GroupVersionKind::try_from(types).map_err(|_| malformed())?;
     let (resource, capabilities) = discovery
         .resolve_gvk(&kind)
         .ok_or_else(|| SeedError::UnknownKind(format!("{} {}", types.api_version, types.kind)))?;
@@ -99,7 +99,7 @@ async fn create(client: &Client, discovery: &Discovery, object: Value) -> Result
     match api.create(&PostParams::default(), &object).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
-        Err(source) => Err(SeedError::Refused {
+        Err(source) => Err(SeedError::CreateFailed {
             what: format!("{} {name:?}", types.kind),
             source: Box::new(source),
         }),

@@ -15,7 +15,7 @@ use super::aws::fleet::Lifecycle;
 
 /// The facts of the world.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct State {
+pub struct ClusterState {
     /// Nodegroups by name.
     pub nodegroups: BTreeMap<String, NodegroupFacts>,
     /// Nodes by name.
@@ -114,12 +114,12 @@ pub struct PodFacts {
 }
 
 /// Reads the facts.
-pub(crate) async fn read(cloud: &Cloud, client: &Client) -> Result<State, kube::Error> {
+pub(crate) async fn read(cloud: &Cloud, client: &Client) -> Result<ClusterState, kube::Error> {
     let all = ListParams::default();
     let nodes = Api::<Node>::all(client.clone()).list(&all).await?;
     let deployments = Api::<Deployment>::all(client.clone()).list(&all).await?;
     let pods = Api::<Pod>::all(client.clone()).list(&all).await?;
-    Ok(State {
+    Ok(ClusterState {
         nodegroups: nodegroups(cloud),
         nodes: nodes.iter().map(|node| (node.name_any(), node_facts(node))).collect(),
         deployments: deployments
@@ -146,7 +146,7 @@ fn nodegroups(cloud: &Cloud) -> BTreeMap<String, NodegroupFacts> {
             .filter(|instance| instance.lifecycle != Lifecycle::Terminated)
             .map(|instance| {
                 let facts = InstanceFacts {
-                    lifecycle: instance.lifecycle.word().to_owned(),
+                    lifecycle: instance.lifecycle.as_str().to_owned(),
                     protected: instance.protected,
                     node: instance.node_name(),
                 };

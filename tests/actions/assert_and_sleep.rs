@@ -11,7 +11,7 @@ async fn an_assertion_that_holds_lets_the_run_go_on() {
     let steps = "  - {id: pause, action: sleep, with: {duration: 1m}}\n  \
                  - {id: sure, action: assert, with: {that: true, message: never said}}\n";
     world.run(&book(steps)).await.succeeded();
-    assert!(world.simulator.record().iter().all(|call| !call.mutating));
+    assert!(world.simulator.calls().iter().all(|call| !call.mutating));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -109,7 +109,7 @@ async fn the_default_world() {
     assert_eq!(count(&calls, "autoscaling:SetInstanceProtection"), 2, "fifty at a time");
     assert_eq!(calls.len(), 3 + 3 + 6 + 2 + 4, "and four more: {calls:?}");
     calls.sort();
-    let mutating = world.simulator.record().iter().filter(|call| call.mutating).count();
+    let mutating = world.simulator.calls().iter().filter(|call| call.mutating).count();
     assert_eq!(mutating, calls.len(), "no call was in vain");
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::api::authorization::v1::SelfSubjectAccessReview;
 use kube::{Api, api::PostParams};
-use rafay_relay_sop::simulator::Call;
+use rafay_relay_sop::simulator::RecordedCall;
 use serde::Deserialize;
 
 use crate::{accounts::Account, cluster::until, fixture::ControlPlane};
@@ -87,8 +87,8 @@ pub(crate) async fn watching(plane: &ControlPlane, account: &Account, resources:
 }
 
 /// What [`mutations`] are of the simulator's record.
-pub(crate) fn simulated(calls: &[Call]) -> Vec<String> {
-    let changes = |call: &&Call| {
+pub(crate) fn simulated(calls: &[RecordedCall]) -> Vec<String> {
+    let changes = |call: &&RecordedCall| {
         call.service == "kubernetes" && call.mutating && (200..300).contains(&call.status)
     };
     calls.iter().filter(changes).map(|call| call.operation.clone()).collect()

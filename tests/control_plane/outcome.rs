@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path, process::Command};
 
-use rafay_relay_sop::simulator::{NodegroupFacts, PodFacts, State};
+use rafay_relay_sop::simulator::{ClusterState, NodegroupFacts, PodFacts};
 
 use crate::{
     accounts::{Account, Grant},
@@ -157,7 +157,7 @@ async fn settled(plane: &ControlPlane) {
 struct Names(BTreeSet<String>);
 
 impl Names {
-    fn of(state: &State) -> Self {
+    fn of(state: &ClusterState) -> Self {
         let instances = state.nodegroups.values().flat_map(|group| group.instances.keys());
         Self(state.nodes.keys().chain(instances).cloned().collect())
     }
@@ -212,7 +212,7 @@ impl Names {
     }
 
     /// What stands, sorted.
-    fn facts(&self, state: &State) -> Vec<String> {
+    fn facts(&self, state: &ClusterState) -> Vec<String> {
         let groups = state.nodegroups.iter().flat_map(|(name, group)| self.group(name, group));
         let nodes = state.nodes.iter().map(|(name, node)| {
             let ours = |key: &&String| key.starts_with("rafay-relay-sop");
@@ -247,7 +247,7 @@ impl Names {
 }
 
 /// A pod by where it is allowed to be and not where the scheduler happened to put it.
-fn pod_facts(state: &State, pod: &PodFacts) -> String {
+fn pod_facts(state: &ClusterState, pod: &PodFacts) -> String {
     let node = pod.node.as_ref().and_then(|name| state.nodes.get(name));
     let place = node.map(|node| (node.nodegroup.as_deref(), node.unschedulable));
     let cost = pod.annotations.get("controller.kubernetes.io/pod-deletion-cost");

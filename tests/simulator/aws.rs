@@ -97,7 +97,7 @@ async fn an_update_is_in_progress_then_done_and_only_one_at_a_time() {
     );
     let updates = eks.list_updates().name(CLUSTER).nodegroup_name(RELAY).send().await.unwrap();
     assert_eq!(updates.update_ids.unwrap(), [id]);
-    let effective = simulator.record().iter().filter(|call| call.effective).count();
+    let effective = simulator.calls().iter().filter(|call| call.effective).count();
     assert_eq!(effective, 1);
 }
 
@@ -203,7 +203,7 @@ async fn protection_is_set_for_fifty_at_most_and_only_in_service() {
     protect(ids.clone(), true).await.unwrap();
     protect(ids.clone(), true).await.unwrap();
     let effective: Vec<bool> = simulator
-        .record()
+        .calls()
         .iter()
         .filter(|call| call.operation == "autoscaling:SetInstanceProtection")
         .map(|call| call.effective)

@@ -9,7 +9,7 @@ use kube::{
     Api,
     api::{ListParams, PostParams, WatchEvent, WatchParams},
 };
-use rafay_relay_sop::simulator::{Call, Effect, Fault, Scenario, State};
+use rafay_relay_sop::simulator::{ClusterState, Effect, Fault, RecordedCall, Scenario};
 use serde_json::json;
 
 use super::{RELAY, aws_client, client, refusal, start};
@@ -30,7 +30,7 @@ async fn the_nth_call_fails_as_it_is_told() {
     let error = list().await.unwrap_err();
     assert_eq!((error.code(), error.message()), (Some("ServerException"), Some("broken")));
     list().await.unwrap();
-    let statuses: Vec<u16> = simulator.record().iter().map(|call| call.status).collect();
+    let statuses: Vec<u16> = simulator.calls().iter().map(|call| call.status).collect();
     assert_eq!(statuses, [200, 500, 200]);
 }
 
@@ -51,7 +51,7 @@ async fn throttling_has_each_services_own_words() {
 
 #[tokio::test]
 async fn an_answer_can_be_lost_before_or_after_the_deed() {
-    let simulator = start(Scenario::bare()).await;
+    let simulator = start(Scenario::empty()).await;
     let maps: Api<ConfigMap> = Api::default_namespaced(client(&simulator));
     let map = |name: &str| -> ConfigMap {
         serde_json::from_value(json!({"metadata": {"name": name}})).unwrap()
@@ -64,7 +64,7 @@ async fn an_answer_can_be_lost_before_or_after_the_deed() {
         assert_eq!(maps.get_opt(name).await.unwrap().is_some(), done, "{name}");
     }
     let creates: Vec<(u16, bool)> = simulator
-        .record()
+        .calls()
         .iter()
         .filter(|call| call.mutating)
         .map(|call| (call.status, call.effective))
@@ -74,7 +74,7 @@ async fn an_answer_can_be_lost_before_or_after_the_deed() {
 
 #[tokio::test]
 async fn a_call_can_be_late() {
-    let simulator = start(Scenario::bare()).await;
+    let simulator = start(Scenario::empty()).await;
     // A minute, at a three-hundredth.
     simulator.inject(fault("list nodes", 1, Effect::Delay { by: Duration::from_secs(60) }));
     let nodes: Api<Node> = Api::all(client(&simulator));
@@ -116,13 +116,14 @@ async fn other_processes_ask_over_http() {
     assert_eq!(sent.status(), 204);
     let denied = aws_client!(aws_sdk_sts, simulator).get_caller_identity().send().await;
     assert_eq!(denied.unwrap_err().code(), Some("AccessDenied"));
-    let calls: Vec<Call> =
+    let calls: Vec<RecordedCall> =
         http.get(url("simulator/calls")).send().await.unwrap().json().await.unwrap();
     assert_eq!(calls.len(), 1);
     assert_eq!((&*calls[0].operation, calls[0].status), ("sts:GetCallerIdentity", 403));
     http.delete(url("simulator/calls")).send().await.unwrap();
-    assert!(simulator.record().is_empty());
-    let state: State = http.get(url("simulator/state")).send().await.unwrap().json().await.unwrap();
+    assert!(simulator.calls().is_empty());
+    let state: ClusterState =
+        http.get(url("simulator/state")).send().await.unwrap().json().await.unwrap();
     assert_eq!(state.nodegroups[RELAY].desired, 3);
     assert_eq!(state.nodes.len(), 6);
 }

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use super::{SPACE, client, names, refusal, start};
 
 async fn bare() -> Simulator {
-    start(Scenario::bare()).await
+    start(Scenario::empty()).await
 }
 
 fn config_map(name: &str, labels: Value, data: Value) -> ConfigMap {
@@ -115,7 +115,7 @@ async fn dry_runs_change_nothing() {
     let post = PostParams { dry_run: true, ..PostParams::default() };
     maps.create(&post, &config_map("a", json!({}), json!({}))).await.unwrap();
     assert!(maps.get_opt("a").await.unwrap().is_none());
-    assert!(simulator.record().iter().all(|call| !call.effective && !call.mutating));
+    assert!(simulator.calls().iter().all(|call| !call.effective && !call.mutating));
 }
 
 #[tokio::test]
@@ -237,7 +237,7 @@ async fn two_clusters_are_told_apart_and_may_be_given_one_identity() {
     }
     let (one, other) = (bare().await, bare().await);
     assert_ne!(uid(&one).await, uid(&other).await);
-    let mut scenario = Scenario::bare();
+    let mut scenario = Scenario::empty();
     scenario.cluster_uid = Some("11111111-2222-4333-8444-555555555555".into());
     let given = start(scenario.clone()).await;
     assert_eq!(uid(&given).await, scenario.cluster_uid.unwrap());

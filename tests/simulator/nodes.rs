@@ -4,7 +4,7 @@ use std::{cell::Cell, collections::BTreeSet, time::Duration};
 
 use aws_sdk_autoscaling as autoscaling;
 use kube::ResourceExt;
-use rafay_relay_sop::simulator::{LaunchFailure, Scenario, Simulator, State};
+use rafay_relay_sop::simulator::{ClusterState, LaunchFailure, Scenario, Simulator};
 
 use super::{RELAY, aws_client, client, node_is_ready, nodes_of, start, start_at, until};
 

@@ -3,7 +3,7 @@
 use aws_sdk_eks::error::ProvideErrorMetadata;
 use k8s_openapi::api::core::v1::{ConfigMap, Node};
 use kube::{Api, api::ListParams};
-use rafay_relay_sop::simulator::{Options, Policy, Scenario, Simulator};
+use rafay_relay_sop::simulator::{AccessPolicy, Options, Scenario, Simulator};
 use serde_json::json;
 
 use super::{RELAY, SPACE, aws_client, client};
@@ -21,7 +21,7 @@ async fn what_is_not_allowed_is_refused_in_each_services_words() {
         "metadata": {"name": "sop", "namespace": SPACE},
         "rules": [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]}],
     });
-    let policy = Policy::default().allow_iam(&iam).unwrap().allow_role(&role).unwrap();
+    let policy = AccessPolicy::default().allow_iam(&iam).unwrap().allow_role(&role).unwrap();
     let options = Options { policy: Some(policy), ..Options::default() };
     let simulator = Simulator::start(Scenario::default(), options).await.unwrap();
 
@@ -47,6 +47,6 @@ async fn what_is_not_allowed_is_refused_in_each_services_words() {
     assert_eq!((status.code, &*status.reason), (403, "Forbidden"));
     assert!(status.message.starts_with("nodes is forbidden: User"), "{}", status.message);
     let refused: Vec<u16> =
-        simulator.record().iter().map(|call| call.status).filter(|status| *status == 403).collect();
+        simulator.calls().iter().map(|call| call.status).filter(|status| *status == 403).collect();
     assert_eq!(refused.len(), 4);
 }

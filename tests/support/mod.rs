@@ -13,7 +13,7 @@ use rafay_relay_sop::{
     engine::{Control, Direction, Engine, Refusal, Request},
     journal::{FileStore, LogLines, Owner, Record, Recorder, Run, RunId, State, Store},
     runbook::Source,
-    simulator::{self, Call, Scenario, Simulator},
+    simulator::{self, RecordedCall, Scenario, Simulator},
 };
 use serde_json::{Map, Value};
 use tempfile::TempDir;
@@ -104,17 +104,17 @@ impl World {
 
     /// The calls that changed something, in order.
     pub fn effective(&self) -> Vec<String> {
-        effective(&self.simulator.record())
+        effective(&self.simulator.calls())
     }
 
     /// How many calls of that operation were made, effective or not.
     pub fn count(&self, operation: &str) -> usize {
-        self.simulator.record().iter().filter(|call| call.operation.starts_with(operation)).count()
+        self.simulator.calls().iter().filter(|call| call.operation.starts_with(operation)).count()
     }
 }
 
 /// The operations that changed something, in order.
-pub fn effective(calls: &[Call]) -> Vec<String> {
+pub fn effective(calls: &[RecordedCall]) -> Vec<String> {
     calls.iter().filter(|call| call.effective).map(|call| call.operation.clone()).collect()
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use rafay_relay_sop::{
     journal::{FileStore, Store as _},
-    simulator::{Call, State},
+    simulator::{ClusterState, RecordedCall},
 };
 
 use super::{PATIENCE, Tethered, Watchdog};
@@ -112,7 +112,7 @@ impl SimulateProcess {
         command
     }
 
-    pub async fn calls(&self) -> Vec<Call> {
+    pub async fn calls(&self) -> Vec<RecordedCall> {
         self.get("calls").await
     }
 

@@ -3,11 +3,13 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::fleet::{Activity, ActivityStatus, Fleet, Group, Instance, Lifecycle};
-use super::protocol::{Parameters, Refusal, iso, page};
+use super::fleet::{
+    ActivityStatus, AutoScalingGroup, Fleet, Lifecycle, ScalingActivity, SimulatedInstance,
+};
+use super::protocol::{AwsError, QueryParameters, format_iso8601, paginate};
 
 /// How many instances one SetInstanceProtection may name.
-const PROTECTION_BATCH: usize = 50;
+const MAX_PROTECTED_INSTANCES: usize = 50;
 
 /// The operations that may change something.
 pub(crate) const MUTATING: [&str; 6] = [
@@ -19,74 +21,80 @@ pub(crate) const MUTATING: [&str; 6] = [
     "ResumeProcesses",
 ];
 
-/// Answers a call; the flag says whether it altered anything. Nothing is here when `here` is false.
-pub(crate) fn answer(
+/// Answers a call; the flag says whether it altered anything. Nothing is here when `in_region` is false.
+pub(crate) fn handle(
     fleet: &mut Fleet,
     action: &str,
-    parameters: &Parameters,
-    here: bool,
+    parameters: &QueryParameters,
+    in_region: bool,
     now: Timestamp,
-) -> Result<(Value, bool), Refusal> {
-    let reading = |result: Result<Value, Refusal>| result.map(|value| (value, false));
+) -> Result<(Value, bool), AwsError> {
+    let read_only = |result: Result<Value, AwsError>| result.map(|value| (value, false));
     match action {
-        "DescribeAutoScalingGroups" => reading(describe_groups(fleet, parameters, here)),
-        "DescribeAutoScalingInstances" => reading(describe_instances(fleet, parameters, here)),
-        "DescribeScalingActivities" => reading(describe_activities(fleet, parameters, here)),
+        "DescribeAutoScalingGroups" => read_only(describe_groups(fleet, parameters, in_region)),
+        "DescribeAutoScalingInstances" => {
+            read_only(describe_instances(fleet, parameters, in_region))
+        }
+        "DescribeScalingActivities" => read_only(describe_activities(fleet, parameters, in_region)),
         "SetInstanceProtection" => set_protection(fleet, parameters),
         "UpdateAutoScalingGroup" => update_group(fleet, parameters),
-        "SetDesiredCapacity" => set_desired(fleet, parameters),
+        "SetDesiredCapacity" => set_desired_capacity(fleet, parameters),
         "TerminateInstanceInAutoScalingGroup" => terminate(fleet, parameters, now),
-        "SuspendProcesses" | "ResumeProcesses" => suspend(fleet, parameters, action),
+        "SuspendProcesses" | "ResumeProcesses" => suspend_or_resume(fleet, parameters, action),
         other => {
             let message = format!("Could not find operation {other} for version 2011-01-01");
-            Err(Refusal::new(400, "InvalidAction", message))
+            Err(AwsError::new(400, "InvalidAction", message))
         }
     }
 }
 
 /// The ARN of what a call of this service or EC2 is about, as IAM policies name it.
-pub(crate) fn resource(fleet: &Fleet, action: &str, parameters: &Parameters) -> String {
+pub(crate) fn policy_resource(fleet: &Fleet, action: &str, parameters: &QueryParameters) -> String {
     if !MUTATING.contains(&action) {
         // Descriptions cannot be restricted to resources.
         return "*".to_owned();
     }
     let of_instance = || fleet.instances.get(parameters.get("InstanceId")?).map(|i| &*i.group);
     let name = parameters.get("AutoScalingGroupName").or_else(of_instance);
-    arn(fleet, name.unwrap_or_default())
+    group_arn(fleet, name.unwrap_or_default())
 }
 
-fn arn(fleet: &Fleet, group: &str) -> String {
+fn group_arn(fleet: &Fleet, group: &str) -> String {
     format!(
         "arn:aws:autoscaling:{}:{}:autoScalingGroup:0:autoScalingGroupName/{group}",
         fleet.region, fleet.account
     )
 }
 
-fn max_records(parameters: &Parameters, usual: u32, most: u32) -> Result<usize, Refusal> {
-    let size = parameters.number("MaxRecords")?.unwrap_or(usual);
+fn max_records(parameters: &QueryParameters, default: u32, most: u32) -> Result<usize, AwsError> {
+    let size = parameters.number("MaxRecords")?.unwrap_or(default);
     if !(1..=most).contains(&size) {
         let message = format!("The value of MaxRecords is out of range: it must be 1 to {most}.");
-        return Err(Refusal::validation(message));
+        return Err(AwsError::validation(message));
     }
     Ok(size as usize)
 }
 
-fn describe_groups(fleet: &Fleet, parameters: &Parameters, here: bool) -> Result<Value, Refusal> {
+fn describe_groups(
+    fleet: &Fleet,
+    parameters: &QueryParameters,
+    in_region: bool,
+) -> Result<Value, AwsError> {
     let names = parameters.list("AutoScalingGroupNames.member");
     let filters = parameters.filters("Filters.member", "Values.member");
     let groups: Vec<Value> = fleet
         .groups
         .values()
-        .filter(|group| here && (names.is_empty() || names.contains(&group.name.as_str())))
-        .filter(|group| filters.iter().all(|(name, values)| passes(group, name, values)))
+        .filter(|group| in_region && (names.is_empty() || names.contains(&group.name.as_str())))
+        .filter(|group| filters.iter().all(|(name, values)| matches_filter(group, name, values)))
         .map(|group| describe_group(fleet, group))
         .collect();
     let size = max_records(parameters, 50, 100)?;
-    let (groups, next) = page(groups, size, parameters.get("NextToken"))?;
+    let (groups, next) = paginate(groups, size, parameters.get("NextToken"))?;
     Ok(json!({"AutoScalingGroups": groups, "NextToken": next}))
 }
 
-fn passes(group: &Group, filter: &str, values: &[&str]) -> bool {
+fn matches_filter(group: &AutoScalingGroup, filter: &str, values: &[&str]) -> bool {
     let named = |text: &str| values.contains(&text);
     match filter {
         "tag-key" => group.tags.keys().any(|key| named(key)),
@@ -98,7 +106,7 @@ fn passes(group: &Group, filter: &str, values: &[&str]) -> bool {
     }
 }
 
-fn describe_group(fleet: &Fleet, group: &Group) -> Value {
+fn describe_group(fleet: &Fleet, group: &AutoScalingGroup) -> Value {
     let zones = ["a", "b", "c"].map(|letter| format!("{}{letter}", fleet.region));
     let instances: Vec<Value> = fleet.members(&group.name).map(describe_member).collect();
     let tags: Vec<Value> = group
@@ -121,7 +129,7 @@ fn describe_group(fleet: &Fleet, group: &Group) -> Value {
         .collect();
     json!({
         "AutoScalingGroupName": group.name,
-        "AutoScalingGroupARN": arn(fleet, &group.name),
+        "AutoScalingGroupARN": group_arn(fleet, &group.name),
         "MinSize": group.min,
         "MaxSize": group.max,
         "DesiredCapacity": group.desired,
@@ -132,7 +140,7 @@ fn describe_group(fleet: &Fleet, group: &Group) -> Value {
         "HealthCheckType": "EC2",
         "HealthCheckGracePeriod": 15,
         "Instances": instances,
-        "CreatedTime": iso(group.created),
+        "CreatedTime": format_iso8601(group.created),
         "SuspendedProcesses": suspended,
         "VPCZoneIdentifier": "subnet-0a,subnet-0b,subnet-0c",
         "EnabledMetrics": [],
@@ -143,7 +151,7 @@ fn describe_group(fleet: &Fleet, group: &Group) -> Value {
     })
 }
 
-fn describe_member(instance: &Instance) -> Value {
+fn describe_member(instance: &SimulatedInstance) -> Value {
     let health = match instance.lifecycle {
         Lifecycle::Terminating | Lifecycle::Terminated => "Unhealthy",
         Lifecycle::Pending | Lifecycle::InService => "Healthy",
@@ -152,7 +160,7 @@ fn describe_member(instance: &Instance) -> Value {
         "InstanceId": instance.id,
         "InstanceType": instance.instance_type,
         "AvailabilityZone": instance.zone,
-        "LifecycleState": instance.lifecycle.word(),
+        "LifecycleState": instance.lifecycle.as_str(),
         "HealthStatus": health,
         "ProtectedFromScaleIn": instance.protected,
     })
@@ -160,15 +168,15 @@ fn describe_member(instance: &Instance) -> Value {
 
 fn describe_instances(
     fleet: &Fleet,
-    parameters: &Parameters,
-    here: bool,
-) -> Result<Value, Refusal> {
+    parameters: &QueryParameters,
+    in_region: bool,
+) -> Result<Value, AwsError> {
     let ids = parameters.list("InstanceIds.member");
     let instances: Vec<Value> = fleet
         .groups
         .keys()
         .flat_map(|group| fleet.members(group))
-        .filter(|instance| here && (ids.is_empty() || ids.contains(&instance.id.as_str())))
+        .filter(|instance| in_region && (ids.is_empty() || ids.contains(&instance.id.as_str())))
         .map(|instance| {
             let mut described = describe_member(instance);
             described["AutoScalingGroupName"] = instance.group.as_str().into();
@@ -179,24 +187,24 @@ fn describe_instances(
         })
         .collect();
     let size = max_records(parameters, 50, 50)?;
-    let (instances, next) = page(instances, size, parameters.get("NextToken"))?;
+    let (instances, next) = paginate(instances, size, parameters.get("NextToken"))?;
     Ok(json!({"AutoScalingInstances": instances, "NextToken": next}))
 }
 
 fn describe_activities(
     fleet: &Fleet,
-    parameters: &Parameters,
-    here: bool,
-) -> Result<Value, Refusal> {
+    parameters: &QueryParameters,
+    in_region: bool,
+) -> Result<Value, AwsError> {
     let group = parameters.get("AutoScalingGroupName");
     let ids = parameters.list("ActivityIds.member");
     if let Some(name) = group {
-        find(fleet, name)?;
+        find_group(fleet, name)?;
     }
-    let mut activities: Vec<(&str, &Activity)> = fleet
+    let mut activities: Vec<(&str, &ScalingActivity)> = fleet
         .groups
         .values()
-        .filter(|candidate| here && group.is_none_or(|name| name == candidate.name))
+        .filter(|candidate| in_region && group.is_none_or(|name| name == candidate.name))
         .flat_map(|group| group.activities.iter().rev().map(|a| (group.name.as_str(), a)))
         .filter(|(_, activity)| ids.is_empty() || ids.contains(&activity.id.as_str()))
         .collect();
@@ -206,11 +214,11 @@ fn describe_activities(
         .map(|(group, activity)| describe_activity(group, activity))
         .collect();
     let size = max_records(parameters, 100, 100)?;
-    let (described, next) = page(described, size, parameters.get("NextToken"))?;
+    let (described, next) = paginate(described, size, parameters.get("NextToken"))?;
     Ok(json!({"Activities": described, "NextToken": next}))
 }
 
-fn describe_activity(group: &str, activity: &Activity) -> Value {
+fn describe_activity(group: &str, activity: &ScalingActivity) -> Value {
     let progress = match activity.status {
         ActivityStatus::InProgress => 50,
         ActivityStatus::Successful | ActivityStatus::Failed => 100,
@@ -220,49 +228,58 @@ fn describe_activity(group: &str, activity: &Activity) -> Value {
         "AutoScalingGroupName": group,
         "Description": activity.description,
         "Cause": activity.cause,
-        "StartTime": iso(activity.started),
-        "EndTime": activity.ended.map(iso),
-        "StatusCode": activity.status.word(),
+        "StartTime": format_iso8601(activity.started),
+        "EndTime": activity.ended.map(format_iso8601),
+        "StatusCode": activity.status.as_str(),
         "StatusMessage": activity.message,
         "Progress": progress,
         "Details": "{}",
     })
 }
 
-fn find<'a>(fleet: &'a Fleet, name: &str) -> Result<&'a Group, Refusal> {
+fn find_group<'a>(fleet: &'a Fleet, name: &str) -> Result<&'a AutoScalingGroup, AwsError> {
     fleet.groups.get(name).ok_or_else(|| {
-        Refusal::validation(format!(
+        AwsError::validation(format!(
             "AutoScalingGroup name not found - AutoScalingGroup '{name}' not found"
         ))
     })
 }
 
 /// The named group, to be changed.
-fn named<'a>(fleet: &'a mut Fleet, parameters: &Parameters) -> Result<&'a mut Group, Refusal> {
+fn group_mut<'a>(
+    fleet: &'a mut Fleet,
+    parameters: &QueryParameters,
+) -> Result<&'a mut AutoScalingGroup, AwsError> {
     let name = parameters.required("AutoScalingGroupName")?;
-    find(fleet, name)?;
-    fleet.groups.get_mut(name).ok_or_else(|| Refusal::validation("AutoScalingGroup name not found"))
+    find_group(fleet, name)?;
+    fleet
+        .groups
+        .get_mut(name)
+        .ok_or_else(|| AwsError::validation("AutoScalingGroup name not found"))
 }
 
-fn set_protection(fleet: &mut Fleet, parameters: &Parameters) -> Result<(Value, bool), Refusal> {
+fn set_protection(
+    fleet: &mut Fleet,
+    parameters: &QueryParameters,
+) -> Result<(Value, bool), AwsError> {
     let group = parameters.required("AutoScalingGroupName")?;
     parameters.required("ProtectedFromScaleIn")?;
-    find(fleet, group)?;
+    find_group(fleet, group)?;
     let ids = parameters.list("InstanceIds.member");
-    if ids.len() > PROTECTION_BATCH {
-        return Err(Refusal::validation(format!(
-            "The number of instance ids, {}, exceeds the limit of {PROTECTION_BATCH}.",
+    if ids.len() > MAX_PROTECTED_INSTANCES {
+        return Err(AwsError::validation(format!(
+            "The number of instance ids, {}, exceeds the limit of {MAX_PROTECTED_INSTANCES}.",
             ids.len()
         )));
     }
     for id in &ids {
         let Some(instance) = fleet.members(group).find(|member| member.id == *id) else {
-            return Err(Refusal::validation(format!(
+            return Err(AwsError::validation(format!(
                 "The instance {id} is not part of Auto Scaling group {group}."
             )));
         };
         if !instance.can_be_protected() {
-            return Err(Refusal::validation(format!(
+            return Err(AwsError::validation(format!(
                 "The instance {id} is not in InService or EnteringStandby or Standby."
             )));
         }
@@ -276,13 +293,16 @@ fn set_protection(fleet: &mut Fleet, parameters: &Parameters) -> Result<(Value, 
         }
     }
     if let Some(group) = fleet.groups.get_mut(group).filter(|_| changed) {
-        group.allow_another_try();
+        group.reset_protection_report();
     }
     Ok((json!({}), changed))
 }
 
-fn update_group(fleet: &mut Fleet, parameters: &Parameters) -> Result<(Value, bool), Refusal> {
-    let group = named(fleet, parameters)?;
+fn update_group(
+    fleet: &mut Fleet,
+    parameters: &QueryParameters,
+) -> Result<(Value, bool), AwsError> {
+    let group = group_mut(fleet, parameters)?;
     let min = parameters.number("MinSize")?.unwrap_or(group.min);
     let max = parameters.number("MaxSize")?.unwrap_or(group.max);
     let desired =
@@ -294,10 +314,10 @@ fn update_group(fleet: &mut Fleet, parameters: &Parameters) -> Result<(Value, bo
     if min > max {
         let message =
             format!("Max bound, {max}, must be greater than or equal to min bound, {min}");
-        return Err(Refusal::validation(message));
+        return Err(AwsError::validation(message));
     }
     if !(min..=max).contains(&desired) {
-        return Err(Refusal::validation(format!(
+        return Err(AwsError::validation(format!(
             "Desired capacity:{desired} must be between the specified min size:{min} and max \
              size:{max}"
         )));
@@ -305,13 +325,16 @@ fn update_group(fleet: &mut Fleet, parameters: &Parameters) -> Result<(Value, bo
     let before = (group.min, group.max, group.desired, group.new_instances_protected);
     (group.min, group.max, group.desired) = (min, max, desired);
     group.new_instances_protected = protect;
-    group.allow_another_try();
+    group.reset_protection_report();
     Ok((json!({}), before != (min, max, desired, protect)))
 }
 
-fn set_desired(fleet: &mut Fleet, parameters: &Parameters) -> Result<(Value, bool), Refusal> {
+fn set_desired_capacity(
+    fleet: &mut Fleet,
+    parameters: &QueryParameters,
+) -> Result<(Value, bool), AwsError> {
     parameters.required("DesiredCapacity")?;
-    let group = named(fleet, parameters)?;
+    let group = group_mut(fleet, parameters)?;
     let desired = parameters.number("DesiredCapacity")?.unwrap_or(group.desired);
     let side = match desired {
         low if low < group.min => Some(("below min", group.min)),
@@ -319,22 +342,22 @@ fn set_desired(fleet: &mut Fleet, parameters: &Parameters) -> Result<(Value, boo
         _ => None,
     };
     if let Some((side, bound)) = side {
-        return Err(Refusal::validation(format!(
+        return Err(AwsError::validation(format!(
             "New SetDesiredCapacity value {desired} is {side} value {bound} for the \
              AutoScalingGroup."
         )));
     }
     let changed = group.desired != desired;
     group.desired = desired;
-    group.allow_another_try();
+    group.reset_protection_report();
     Ok((json!({}), changed))
 }
 
 fn terminate(
     fleet: &mut Fleet,
-    parameters: &Parameters,
+    parameters: &QueryParameters,
     now: Timestamp,
-) -> Result<(Value, bool), Refusal> {
+) -> Result<(Value, bool), AwsError> {
     let id = parameters.required("InstanceId")?;
     parameters.required("ShouldDecrementDesiredCapacity")?;
     let member = fleet
@@ -344,11 +367,11 @@ fn terminate(
         .ok_or_else(|| {
             let message =
                 format!("Instance Id not found - No managed instance found for instance ID {id}");
-            Refusal::validation(message)
+            AwsError::validation(message)
         })?;
     let group_name = member.group.clone();
     if member.lifecycle == Lifecycle::Terminating {
-        let open = find(fleet, &group_name)?.activities.iter().rev();
+        let open = find_group(fleet, &group_name)?.activities.iter().rev();
         let mut open = open.filter(|activity| activity.instance.as_deref() == Some(id));
         let activity = open.next().map(|activity| describe_activity(&group_name, activity));
         return Ok((json!({"Activity": activity}), false));
@@ -357,7 +380,7 @@ fn terminate(
         && let Some(group) = fleet.groups.get_mut(&group_name)
     {
         if group.desired <= group.min {
-            return Err(Refusal::validation(format!(
+            return Err(AwsError::validation(format!(
                 "Currently, desiredSize equals minSize ({}). Terminating instance without \
                  replacement will violate group's min size constraint. Either set \
                  shouldDecrementDesiredCapacity flag to false or lower group's min size.",
@@ -368,24 +391,24 @@ fn terminate(
     }
     let cause = format!(
         "At {} instance {id} was taken out of service in response to a user request.",
-        iso(now)
+        format_iso8601(now)
     );
     let activity = fleet.terminate(id, &cause, now);
     let described = activity.map(|activity| describe_activity(&group_name, &activity));
     Ok((json!({"Activity": described}), true))
 }
 
-fn suspend(
+fn suspend_or_resume(
     fleet: &mut Fleet,
-    parameters: &Parameters,
+    parameters: &QueryParameters,
     action: &str,
-) -> Result<(Value, bool), Refusal> {
+) -> Result<(Value, bool), AwsError> {
     const ALL: [&str; 4] = ["Launch", "Terminate", "AZRebalance", "ReplaceUnhealthy"];
     let mut processes = parameters.list("ScalingProcesses.member");
     if processes.is_empty() {
         processes = ALL.to_vec();
     }
-    let group = named(fleet, parameters)?;
+    let group = group_mut(fleet, parameters)?;
     let before = group.suspended.clone();
     for process in processes {
         if action == "SuspendProcesses" {

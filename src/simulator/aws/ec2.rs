@@ -2,62 +2,68 @@
 
 use serde_json::{Value, json};
 
-use super::fleet::{Fleet, Instance, Lifecycle};
-use super::protocol::{Parameters, Refusal, iso, page};
+use super::fleet::{Fleet, Lifecycle, SimulatedInstance};
+use super::protocol::{AwsError, QueryParameters, format_iso8601, paginate};
 
-/// Answers a call, none of which alters anything. Nothing is here when `here` is false.
-pub(crate) fn answer(
+/// Answers a call, none of which alters anything. Nothing is here when `in_region` is false.
+pub(crate) fn handle(
     fleet: &Fleet,
     action: &str,
-    parameters: &Parameters,
-    here: bool,
-) -> Result<Value, Refusal> {
+    parameters: &QueryParameters,
+    in_region: bool,
+) -> Result<Value, AwsError> {
     match action {
-        "DescribeInstances" => describe_instances(fleet, parameters, here),
-        "DescribeInstanceStatus" => describe_status(fleet, parameters, here),
+        "DescribeInstances" => describe_instances(fleet, parameters, in_region),
+        "DescribeInstanceStatus" => describe_status(fleet, parameters, in_region),
         other => {
             let message = format!("The action {other} is not valid for this web service.");
-            Err(Refusal::new(400, "InvalidAction", message))
+            Err(AwsError::new(400, "InvalidAction", message))
         }
     }
 }
 
 /// The instances that are asked for, in the order of their ids.
-fn select<'a>(
+fn select_instances<'a>(
     fleet: &'a Fleet,
-    parameters: &Parameters,
-    here: bool,
-) -> Result<Vec<&'a Instance>, Refusal> {
+    parameters: &QueryParameters,
+    in_region: bool,
+) -> Result<Vec<&'a SimulatedInstance>, AwsError> {
     let ids = parameters.list("InstanceId");
     for id in &ids {
         let digits = id.strip_prefix("i-").unwrap_or_default();
         if !matches!(digits.len(), 8 | 17) || !digits.chars().all(|c| c.is_ascii_hexdigit()) {
             let message = format!("Invalid id: \"{id}\"");
-            return Err(Refusal::new(400, "InvalidInstanceID.Malformed", message));
+            return Err(AwsError::new(400, "InvalidInstanceID.Malformed", message));
         }
     }
     let missing: Vec<&str> =
-        ids.iter().copied().filter(|id| !here || !fleet.instances.contains_key(*id)).collect();
+        ids.iter().copied().filter(|id| !in_region || !fleet.instances.contains_key(*id)).collect();
     if let [one] = missing.as_slice() {
         let message = format!("The instance ID '{one}' does not exist");
-        return Err(Refusal::new(400, "InvalidInstanceID.NotFound", message));
+        return Err(AwsError::new(400, "InvalidInstanceID.NotFound", message));
     } else if !missing.is_empty() {
         let message = format!("The instance IDs '{}' do not exist", missing.join(", "));
-        return Err(Refusal::new(400, "InvalidInstanceID.NotFound", message));
+        return Err(AwsError::new(400, "InvalidInstanceID.NotFound", message));
     }
     let filters = parameters.filters("Filter", "Value");
     let found = fleet.instances.values().filter(|instance| {
-        here && (ids.is_empty() || ids.contains(&instance.id.as_str()))
-            && filters.iter().all(|(name, values)| passes(fleet, instance, name, values))
+        in_region
+            && (ids.is_empty() || ids.contains(&instance.id.as_str()))
+            && filters.iter().all(|(name, values)| matches_filter(fleet, instance, name, values))
     });
     Ok(found.collect())
 }
 
-fn passes(fleet: &Fleet, instance: &Instance, filter: &str, values: &[&str]) -> bool {
+fn matches_filter(
+    fleet: &Fleet,
+    instance: &SimulatedInstance,
+    filter: &str,
+    values: &[&str],
+) -> bool {
     let tags = tags(fleet, instance);
     let actual: Vec<String> = match filter {
         "instance-id" => vec![instance.id.clone()],
-        "instance-state-name" => vec![instance.lifecycle.state().1.to_owned()],
+        "instance-state-name" => vec![instance.lifecycle.ec2_state().1.to_owned()],
         "private-dns-name" => vec![instance.node_name()],
         "availability-zone" => vec![instance.zone.clone()],
         "tag-key" => tags.into_iter().map(|(key, _)| key).collect(),
@@ -70,7 +76,7 @@ fn passes(fleet: &Fleet, instance: &Instance, filter: &str, values: &[&str]) -> 
     actual.iter().any(|text| values.contains(&text.as_str()))
 }
 
-fn tags(fleet: &Fleet, instance: &Instance) -> Vec<(String, String)> {
+fn tags(fleet: &Fleet, instance: &SimulatedInstance) -> Vec<(String, String)> {
     let group = fleet.groups.get(&instance.group);
     let mut tags: Vec<(String, String)> =
         group.into_iter().flat_map(|group| group.tags.clone()).collect();
@@ -80,11 +86,11 @@ fn tags(fleet: &Fleet, instance: &Instance) -> Vec<(String, String)> {
 
 fn describe_instances(
     fleet: &Fleet,
-    parameters: &Parameters,
-    here: bool,
-) -> Result<Value, Refusal> {
-    let instances = select(fleet, parameters, here)?;
-    let (instances, next) = paged(instances, parameters)?;
+    parameters: &QueryParameters,
+    in_region: bool,
+) -> Result<Value, AwsError> {
+    let instances = select_instances(fleet, parameters, in_region)?;
+    let (instances, next) = paginate_instances(instances, parameters)?;
     let reservations: Vec<Value> = instances
         .into_iter()
         .map(|instance| {
@@ -92,38 +98,38 @@ fn describe_instances(
                 "reservationId": instance.id.replacen("i-", "r-", 1),
                 "ownerId": fleet.account,
                 "groupSet": [],
-                "instancesSet": [describe(fleet, instance)],
+                "instancesSet": [describe_instance(fleet, instance)],
             })
         })
         .collect();
     Ok(json!({"reservationSet": reservations, "nextToken": next}))
 }
 
-fn paged<'a>(
-    instances: Vec<&'a Instance>,
-    parameters: &Parameters,
-) -> Result<(Vec<&'a Instance>, Option<String>), Refusal> {
-    let invalid = |refusal: Refusal| Refusal::new(400, "InvalidParameterValue", refusal.message);
+fn paginate_instances<'a>(
+    instances: Vec<&'a SimulatedInstance>,
+    parameters: &QueryParameters,
+) -> Result<(Vec<&'a SimulatedInstance>, Option<String>), AwsError> {
+    let invalid = |error: AwsError| AwsError::new(400, "InvalidParameterValue", error.message);
     let size = parameters.number("MaxResults").map_err(invalid)?.unwrap_or(1000);
     if !(5..=1000).contains(&size) {
         let message = format!(
             "Value ( {size} ) for parameter maxResults is invalid. Expecting a value between 5 \
              and 1000."
         );
-        return Err(Refusal::new(400, "InvalidParameterValue", message));
+        return Err(AwsError::new(400, "InvalidParameterValue", message));
     }
-    page(instances, size as usize, parameters.get("NextToken"))
+    paginate(instances, size as usize, parameters.get("NextToken"))
 }
 
-fn describe(fleet: &Fleet, instance: &Instance) -> Value {
-    let (code, name) = instance.lifecycle.state();
+fn describe_instance(fleet: &Fleet, instance: &SimulatedInstance) -> Value {
+    let (code, name) = instance.lifecycle.ec2_state();
     let tags: Vec<Value> = tags(fleet, instance)
         .into_iter()
         .map(|(key, value)| json!({"key": key, "value": value}))
         .collect();
     let gone = instance.lifecycle == Lifecycle::Terminated;
-    let leaving = gone || instance.lifecycle == Lifecycle::Terminating;
-    let why = "Client.UserInitiatedShutdown";
+    let terminating = gone || instance.lifecycle == Lifecycle::Terminating;
+    let reason = "Client.UserInitiatedShutdown";
     json!({
         "instanceId": instance.id,
         "imageId": "ami-0simulated",
@@ -131,25 +137,29 @@ fn describe(fleet: &Fleet, instance: &Instance) -> Value {
         "privateDnsName": if gone { String::new() } else { instance.node_name() },
         "privateIpAddress": (!gone).then_some(&instance.address),
         "instanceType": instance.instance_type,
-        "launchTime": iso(instance.launched),
+        "launchTime": format_iso8601(instance.launched),
         "placement": {"availabilityZone": instance.zone, "tenancy": "default"},
-        "reason": if leaving { "User initiated" } else { "" },
-        "stateReason": leaving.then(|| {
-            json!({"code": why, "message": format!("{why}: User initiated shutdown")})
+        "reason": if terminating { "User initiated" } else { "" },
+        "stateReason": terminating.then(|| {
+            json!({"code": reason, "message": format!("{reason}: User initiated shutdown")})
         }),
         "tagSet": tags,
     })
 }
 
-fn describe_status(fleet: &Fleet, parameters: &Parameters, here: bool) -> Result<Value, Refusal> {
+fn describe_status(
+    fleet: &Fleet,
+    parameters: &QueryParameters,
+    in_region: bool,
+) -> Result<Value, AwsError> {
     let all = parameters.flag("IncludeAllInstances");
-    let mut instances = select(fleet, parameters, here)?;
+    let mut instances = select_instances(fleet, parameters, in_region)?;
     instances.retain(|instance| all || instance.lifecycle == Lifecycle::InService);
-    let (instances, next) = paged(instances, parameters)?;
+    let (instances, next) = paginate_instances(instances, parameters)?;
     let statuses: Vec<Value> = instances
         .into_iter()
         .map(|instance| {
-            let (code, name) = instance.lifecycle.state();
+            let (code, name) = instance.lifecycle.ec2_state();
             let status = match instance.lifecycle {
                 Lifecycle::InService => "ok",
                 Lifecycle::Pending => "initializing",

@@ -6,15 +6,15 @@ use axum::http::Method;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::simulator::front::Incoming;
+use crate::simulator::gateway::Incoming;
 use crate::simulator::kubernetes::api::discovery::git_version;
 
-use super::fleet::{Change, Fleet, Nodegroup, Unaccepted, Update};
-use super::protocol::{Parameters, Refusal, epoch, page};
+use super::fleet::{ConfigChange, ConfigUpdate, Fleet, ManagedNodegroup, UpdateError};
+use super::protocol::{AwsError, QueryParameters, epoch_seconds, paginate};
 
 /// An EKS call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Call {
+pub(crate) enum EksCall {
     ListClusters,
     DescribeCluster(String),
     ListNodegroups(String),
@@ -24,7 +24,7 @@ pub(crate) enum Call {
     DescribeUpdate(String, String),
 }
 
-impl Call {
+impl EksCall {
     /// Reads the call from a request's method and path.
     pub(crate) fn of(incoming: &Incoming) -> Option<Self> {
         let path: Vec<&str> = incoming.path().trim_matches('/').split('/').collect();
@@ -66,7 +66,7 @@ impl Call {
 
     /// The ARN of what the call is about, as IAM policies name it.
     pub(crate) fn resource(&self, incoming: &Incoming, fleet: &Fleet) -> String {
-        let query = Parameters::parse(incoming.query().as_bytes());
+        let query = QueryParameters::parse(incoming.query().as_bytes());
         let nodegroup = match self {
             Self::DescribeNodegroup(_, name) | Self::UpdateNodegroupConfig(_, name) => {
                 Some(&**name)
@@ -99,77 +99,82 @@ impl Call {
     }
 }
 
-/// Answers a call; the flag says whether it altered anything. `here` is whether the region has the
+/// Answers a call; the flag says whether it altered anything. `in_region` is whether the region has the
 /// cluster.
-pub(crate) fn answer(
+pub(crate) fn handle(
     fleet: &mut Fleet,
-    call: &Call,
+    call: &EksCall,
     incoming: &Incoming,
-    here: bool,
+    in_region: bool,
     now: Timestamp,
-) -> Result<(Value, bool), Refusal> {
-    let query = Parameters::parse(incoming.query().as_bytes());
-    if let Some(cluster) = call.cluster().filter(|name| !here || *name != fleet.cluster) {
+) -> Result<(Value, bool), AwsError> {
+    let query = QueryParameters::parse(incoming.query().as_bytes());
+    if let Some(cluster) = call.cluster().filter(|name| !in_region || *name != fleet.cluster) {
         let message = format!("No cluster found for name: {cluster}.");
-        return Err(Refusal::new(404, "ResourceNotFoundException", message));
+        return Err(AwsError::new(404, "ResourceNotFoundException", message));
     }
     let result = match call {
-        Call::ListClusters => {
-            let names = here.then(|| fleet.cluster.clone()).into_iter().collect();
-            names_page("clusters", names, &query)?
+        EksCall::ListClusters => {
+            let names = in_region.then(|| fleet.cluster.clone()).into_iter().collect();
+            names_response("clusters", names, &query)?
         }
-        Call::DescribeCluster(_) => json!({"cluster": cluster(fleet)}),
-        Call::ListNodegroups(_) => {
-            names_page("nodegroups", fleet.nodegroups.keys().cloned().collect(), &query)?
+        EksCall::DescribeCluster(_) => json!({"cluster": describe_cluster(fleet)}),
+        EksCall::ListNodegroups(_) => {
+            names_response("nodegroups", fleet.nodegroups.keys().cloned().collect(), &query)?
         }
-        Call::DescribeNodegroup(_, name) => {
-            let nodegroup = find(fleet, name)?;
-            json!({"nodegroup": describe(fleet, nodegroup)})
+        EksCall::DescribeNodegroup(_, name) => {
+            let nodegroup = find_nodegroup(fleet, name)?;
+            json!({"nodegroup": describe_nodegroup(fleet, nodegroup)})
         }
-        Call::UpdateNodegroupConfig(_, name) => {
+        EksCall::UpdateNodegroupConfig(_, name) => {
             let (update, new) = update_config(fleet, name, incoming, now)?;
             return Ok((json!({"update": describe_update(&update)}), new));
         }
-        Call::ListUpdates(_) => list_updates(fleet, &query)?,
-        Call::DescribeUpdate(_, id) => {
+        EksCall::ListUpdates(_) => list_updates(fleet, &query)?,
+        EksCall::DescribeUpdate(_, id) => {
             json!({"update": describe_update(find_update(fleet, id, &query)?)})
         }
     };
     Ok((result, false))
 }
 
-fn names_page(field: &str, names: Vec<String>, query: &Parameters) -> Result<Value, Refusal> {
-    let size = query.number("maxResults").map_err(invalid)?.unwrap_or(100);
+fn names_response(
+    field: &str,
+    names: Vec<String>,
+    query: &QueryParameters,
+) -> Result<Value, AwsError> {
+    let size = query.number("maxResults").map_err(invalid_parameter)?.unwrap_or(100);
     if !(1..=100).contains(&size) {
         let message = "maxResults must be between 1 and 100";
-        return Err(Refusal::new(400, "InvalidParameterException", message));
+        return Err(AwsError::new(400, "InvalidParameterException", message));
     }
-    let (names, next) = page(names, size as usize, query.get("nextToken")).map_err(invalid)?;
+    let (names, next) =
+        paginate(names, size as usize, query.get("nextToken")).map_err(invalid_parameter)?;
     Ok(json!({field: names, "nextToken": next}))
 }
 
 /// EKS's code for what the parsers of the query services call a ValidationError.
-fn invalid(refusal: Refusal) -> Refusal {
-    Refusal::new(400, "InvalidParameterException", refusal.message)
+fn invalid_parameter(error: AwsError) -> AwsError {
+    AwsError::new(400, "InvalidParameterException", error.message)
 }
 
-fn find<'a>(fleet: &'a Fleet, name: &str) -> Result<&'a Nodegroup, Refusal> {
+fn find_nodegroup<'a>(fleet: &'a Fleet, name: &str) -> Result<&'a ManagedNodegroup, AwsError> {
     fleet.nodegroups.get(name).ok_or_else(|| {
-        Refusal::new(
+        AwsError::new(
             404,
             "ResourceNotFoundException",
             format!("No node group found for name: {name}."),
         )
-        .with("clusterName", &fleet.cluster)
-        .with("nodegroupName", name)
+        .with_field("clusterName", &fleet.cluster)
+        .with_field("nodegroupName", name)
     })
 }
 
-fn cluster(fleet: &Fleet) -> Value {
+fn describe_cluster(fleet: &Fleet) -> Value {
     json!({
         "name": fleet.cluster,
         "arn": format!("arn:aws:eks:{}:{}:cluster/{}", fleet.region, fleet.account, fleet.cluster),
-        "createdAt": epoch(fleet.created),
+        "createdAt": epoch_seconds(fleet.created),
         "version": fleet.version,
         "platformVersion": "eks.1",
         "status": "ACTIVE",
@@ -177,7 +182,7 @@ fn cluster(fleet: &Fleet) -> Value {
     })
 }
 
-fn describe(fleet: &Fleet, nodegroup: &Nodegroup) -> Value {
+fn describe_nodegroup(fleet: &Fleet, nodegroup: &ManagedNodegroup) -> Value {
     let issues: Vec<Value> = (nodegroup.status == "DEGRADED")
         .then(|| {
             json!({
@@ -194,8 +199,8 @@ fn describe(fleet: &Fleet, nodegroup: &Nodegroup) -> Value {
         "clusterName": fleet.cluster,
         "version": fleet.version,
         "releaseVersion": git_version(&fleet.version),
-        "createdAt": epoch(nodegroup.created),
-        "modifiedAt": epoch(nodegroup.modified),
+        "createdAt": epoch_seconds(nodegroup.created),
+        "modifiedAt": epoch_seconds(nodegroup.modified),
         "status": nodegroup.status,
         "capacityType": "ON_DEMAND",
         "scalingConfig": {
@@ -216,7 +221,7 @@ fn describe(fleet: &Fleet, nodegroup: &Nodegroup) -> Value {
     })
 }
 
-fn describe_update(update: &Update) -> Value {
+fn describe_update(update: &ConfigUpdate) -> Value {
     let change = &update.change;
     let sizes = [("MinSize", change.min), ("MaxSize", change.max), ("DesiredSize", change.desired)];
     let mut params: Vec<Value> = sizes
@@ -240,10 +245,10 @@ fn describe_update(update: &Update) -> Value {
         .collect();
     json!({
         "id": update.id,
-        "status": update.status.word(),
+        "status": update.status.as_str(),
         "type": "ConfigUpdate",
         "params": params,
-        "createdAt": epoch(update.created),
+        "createdAt": epoch_seconds(update.created),
         "errors": errors,
     })
 }
@@ -253,39 +258,39 @@ fn update_config(
     name: &str,
     incoming: &Incoming,
     now: Timestamp,
-) -> Result<(Update, bool), Refusal> {
+) -> Result<(ConfigUpdate, bool), AwsError> {
     let body: Value = serde_json::from_slice(&incoming.body).map_err(|_| {
         let message = "Unable to unmarshal the request body";
-        Refusal::new(400, "SerializationException", message)
+        AwsError::new(400, "SerializationException", message)
     })?;
-    find(fleet, name)?;
-    let change = read_change(name, &body)?;
+    find_nodegroup(fleet, name)?;
+    let change = parse_change(name, &body)?;
     let token = body.get("clientRequestToken").and_then(Value::as_str);
-    fleet.begin_update(change, token, now).map_err(|unaccepted| {
-        let refusal = match unaccepted {
-            Unaccepted::NoSuchNodegroup => {
+    fleet.start_update(change, token, now).map_err(|refused| {
+        let error = match refused {
+            UpdateError::NodegroupNotFound => {
                 let message = format!("No node group found for name: {name}.");
-                Refusal::new(404, "ResourceNotFoundException", message)
+                AwsError::new(404, "ResourceNotFoundException", message)
             }
-            Unaccepted::InUse => Refusal::new(
+            UpdateError::InUse => AwsError::new(
                 409,
                 "ResourceInUseException",
                 "Nodegroup cannot be updated as it is currently not in Active State",
             ),
-            Unaccepted::BadSizes(message) => {
-                Refusal::new(400, "InvalidParameterException", message)
+            UpdateError::InvalidSizes(message) => {
+                AwsError::new(400, "InvalidParameterException", message)
             }
-            Unaccepted::TokenReused => Refusal::new(
+            UpdateError::TokenReused => AwsError::new(
                 400,
                 "InvalidParameterException",
                 "The clientRequestToken was used before with other parameters",
             ),
         };
-        refusal.with("clusterName", &fleet.cluster).with("nodegroupName", name)
+        error.with_field("clusterName", &fleet.cluster).with_field("nodegroupName", name)
     })
 }
 
-fn read_change(name: &str, body: &Value) -> Result<Change, Refusal> {
+fn parse_change(name: &str, body: &Value) -> Result<ConfigChange, AwsError> {
     let size = |field: &str| {
         body["scalingConfig"]
             .get(field)
@@ -293,7 +298,7 @@ fn read_change(name: &str, body: &Value) -> Result<Change, Refusal> {
             .map(|value| {
                 value.as_u64().and_then(|size| u32::try_from(size).ok()).ok_or_else(|| {
                     let message = format!("{field} must be a whole number that is not negative");
-                    Refusal::new(400, "InvalidParameterException", message)
+                    AwsError::new(400, "InvalidParameterException", message)
                 })
             })
             .transpose()
@@ -303,7 +308,7 @@ fn read_change(name: &str, body: &Value) -> Result<Change, Refusal> {
         serde_json::from_value(labels["addOrUpdateLabels"].clone()).unwrap_or_default();
     let removed: Vec<String> =
         serde_json::from_value(labels["removeLabels"].clone()).unwrap_or_default();
-    let change = Change {
+    let change = ConfigChange {
         nodegroup: name.to_owned(),
         min: size("minSize")?,
         max: size("maxSize")?,
@@ -312,31 +317,35 @@ fn read_change(name: &str, body: &Value) -> Result<Change, Refusal> {
         remove_labels: removed,
     };
     let other_fields = ["taints", "updateConfig", "nodeRepairConfig"];
-    let empty = change == Change { nodegroup: name.to_owned(), ..Change::default() }
+    let empty = change == ConfigChange { nodegroup: name.to_owned(), ..ConfigChange::default() }
         && other_fields.iter().all(|field| body.get(field).is_none());
     if empty {
         let message = "You must provide at least one of the following: labels, taints, \
                        scalingConfig, updateConfig or nodeRepairConfig";
-        return Err(Refusal::new(400, "InvalidParameterException", message));
+        return Err(AwsError::new(400, "InvalidParameterException", message));
     }
     Ok(change)
 }
 
-fn list_updates(fleet: &Fleet, query: &Parameters) -> Result<Value, Refusal> {
+fn list_updates(fleet: &Fleet, query: &QueryParameters) -> Result<Value, AwsError> {
     let ids = match query.get("nodegroupName") {
         // The cluster's own updates; there are none.
         None => Vec::new(),
         Some(name) => {
-            find(fleet, name)?;
+            find_nodegroup(fleet, name)?;
             let updates = fleet.updates.iter().rev();
             let own = updates.filter(|update| update.change.nodegroup == name);
             own.map(|update| update.id.clone()).collect()
         }
     };
-    names_page("updateIds", ids, query)
+    names_response("updateIds", ids, query)
 }
 
-fn find_update<'a>(fleet: &'a Fleet, id: &str, query: &Parameters) -> Result<&'a Update, Refusal> {
+fn find_update<'a>(
+    fleet: &'a Fleet,
+    id: &str,
+    query: &QueryParameters,
+) -> Result<&'a ConfigUpdate, AwsError> {
     let nodegroup = query.get("nodegroupName");
     fleet
         .updates
@@ -344,6 +353,6 @@ fn find_update<'a>(fleet: &'a Fleet, id: &str, query: &Parameters) -> Result<&'a
         .find(|update| update.id == id && nodegroup == Some(update.change.nodegroup.as_str()))
         .ok_or_else(|| {
             let message = format!("No update found for ID: {id}");
-            Refusal::new(404, "ResourceNotFoundException", message)
+            AwsError::new(404, "ResourceNotFoundException", message)
         })
 }

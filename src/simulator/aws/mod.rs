@@ -10,12 +10,15 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use crate::simulator::authorize::Need;
-use crate::simulator::front::{Answer, Incoming, Service};
-use crate::simulator::record::Operation;
+use crate::simulator::authorize::RequiredPermission;
+use crate::simulator::call_log::CallInfo;
+use crate::simulator::gateway::{Incoming, ServiceResponse, SimulatedService};
 
+use eks::EksCall;
 use fleet::Fleet;
-use protocol::{Parameters, Refusal, Scope, ServiceName, scope, success};
+use protocol::{
+    AwsError, CredentialScope, QueryParameters, ServiceName, credential_scope, success_response,
+};
 
 mod autoscaling;
 mod ec2;
@@ -42,148 +45,166 @@ impl Cloud {
         self.fleet.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn next_request(&self) -> u64 {
+    fn next_request_number(&self) -> u64 {
         self.requests.fetch_add(1, Ordering::Relaxed)
     }
 }
 
 /// The AWS half as the front sees it.
-pub(crate) struct Endpoint(pub(crate) Arc<Cloud>);
+pub(crate) struct AwsService(pub(crate) Arc<Cloud>);
 
 /// A call that has been recognised.
-enum Call {
-    Eks(eks::Call),
-    Query(ServiceName, String, Parameters),
+enum AwsCall {
+    Eks(EksCall),
+    Query(ServiceName, String, QueryParameters),
 }
 
-fn recognise(incoming: &Incoming, scope: &Scope) -> Option<Call> {
+fn parse_call(incoming: &Incoming, scope: &CredentialScope) -> Option<AwsCall> {
     if scope.service == ServiceName::Eks {
-        return eks::Call::of(incoming).map(Call::Eks);
+        return EksCall::of(incoming).map(AwsCall::Eks);
     }
-    let parameters = Parameters::parse(&incoming.body);
+    let parameters = QueryParameters::parse(&incoming.body);
     let action = parameters.get("Action")?.to_owned();
-    Some(Call::Query(scope.service, action, parameters))
+    Some(AwsCall::Query(scope.service, action, parameters))
 }
 
-impl Service for Endpoint {
-    fn describe(&self, incoming: &Incoming) -> Operation {
-        let unknown = |service: &'static str| Operation {
+impl SimulatedService for AwsService {
+    fn describe(&self, incoming: &Incoming) -> CallInfo {
+        let unknown = |service: &'static str| CallInfo {
             service,
             name: format!("{} {}", incoming.parts.method, incoming.path()),
             summary: String::new(),
             mutating: false,
-            need: Need::Nothing,
+            permission: RequiredPermission::None,
         };
-        let Some(scope) = scope(incoming) else {
+        let Some(scope) = credential_scope(incoming) else {
             return unknown("unsigned");
         };
-        let service = scope.service.word();
-        match recognise(incoming, &scope) {
+        let service = scope.service.as_str();
+        match parse_call(incoming, &scope) {
             None => unknown(service),
-            Some(Call::Eks(call)) => Operation {
+            Some(AwsCall::Eks(call)) => CallInfo {
                 service,
                 name: format!("eks:{}", call.name()),
-                summary: eks_summary(incoming),
+                summary: summarize_eks(incoming),
                 mutating: call.name() == "UpdateNodegroupConfig",
-                need: self
-                    .need(format!("eks:{}", call.name()), |fleet| call.resource(incoming, fleet)),
+                permission: self.required_permission(format!("eks:{}", call.name()), |fleet| {
+                    call.resource(incoming, fleet)
+                }),
             },
-            Some(Call::Query(_, action, parameters)) => Operation {
+            Some(AwsCall::Query(_, action, parameters)) => CallInfo {
                 service,
                 name: format!("{service}:{action}"),
                 summary: parameters.summary(),
                 mutating: autoscaling::MUTATING.contains(&action.as_str()),
-                need: match scope.service {
+                permission: match scope.service {
                     // Everybody may ask who they are.
-                    ServiceName::Sts => Need::Nothing,
-                    _ => self.need(format!("{service}:{action}"), |fleet| {
-                        autoscaling::resource(fleet, &action, &parameters)
+                    ServiceName::Sts => RequiredPermission::None,
+                    _ => self.required_permission(format!("{service}:{action}"), |fleet| {
+                        autoscaling::policy_resource(fleet, &action, &parameters)
                     }),
                 },
             },
         }
     }
 
-    async fn answer(&self, incoming: Incoming) -> Answer {
-        let request = self.0.next_request();
-        let Some(scope) = scope(&incoming) else {
+    async fn respond(&self, incoming: Incoming) -> ServiceResponse {
+        let request = self.0.next_request_number();
+        let Some(scope) = credential_scope(&incoming) else {
             let message = "Missing Authentication Token";
-            let refusal = Refusal::new(403, "MissingAuthenticationTokenException", message);
-            return refusal.answer(ServiceName::Eks, request);
+            let error = AwsError::new(403, "MissingAuthenticationTokenException", message);
+            return error.to_response(ServiceName::Eks, request);
         };
-        let Some(call) = recognise(&incoming, &scope) else {
+        let Some(call) = parse_call(&incoming, &scope) else {
             let message = "The simulator does not know this operation";
-            let refusal = Refusal::new(404, "UnknownOperationException", message);
-            return refusal.answer(scope.service, request);
+            let error = AwsError::new(404, "UnknownOperationException", message);
+            return error.to_response(scope.service, request);
         };
-        let answered = self.perform(&call, &incoming, &scope);
-        match answered {
+        let executed = self.execute(&call, &incoming, &scope);
+        match executed {
             Ok((action, result, changed)) => {
                 if changed {
                     self.0.changed.notify_one();
                 }
-                success(scope.service, &action, &result, request).effective(changed)
+                success_response(scope.service, &action, &result, request).effective(changed)
             }
-            Err(refusal) => refusal.answer(scope.service, request),
+            Err(error) => error.to_response(scope.service, request),
         }
     }
 
-    fn refuse(&self, incoming: &Incoming, status: StatusCode, code: &str, message: &str) -> Answer {
-        let service = scope(incoming).map_or(ServiceName::Eks, |scope| scope.service);
-        Refusal::new(status.as_u16(), code, message).answer(service, self.0.next_request())
+    fn error_response(
+        &self,
+        incoming: &Incoming,
+        status: StatusCode,
+        code: &str,
+        message: &str,
+    ) -> ServiceResponse {
+        let service = credential_scope(incoming).map_or(ServiceName::Eks, |scope| scope.service);
+        AwsError::new(status.as_u16(), code, message)
+            .to_response(service, self.0.next_request_number())
     }
 
-    fn forbid(&self, incoming: &Incoming, why: &str) -> Answer {
-        let service = scope(incoming).map_or(ServiceName::Eks, |scope| scope.service);
-        Refusal::denied(service, why).answer(service, self.0.next_request())
+    fn forbidden_response(&self, incoming: &Incoming, why: &str) -> ServiceResponse {
+        let service = credential_scope(incoming).map_or(ServiceName::Eks, |scope| scope.service);
+        AwsError::access_denied(service, why).to_response(service, self.0.next_request_number())
     }
 
-    fn throttle(&self, incoming: &Incoming) -> Answer {
-        let service = scope(incoming).map_or(ServiceName::Eks, |scope| scope.service);
-        Refusal::throttled(service).answer(service, self.0.next_request())
+    fn throttled_response(&self, incoming: &Incoming) -> ServiceResponse {
+        let service = credential_scope(incoming).map_or(ServiceName::Eks, |scope| scope.service);
+        AwsError::throttled(service).to_response(service, self.0.next_request_number())
     }
 }
 
-impl Endpoint {
-    fn need(&self, action: String, resource: impl FnOnce(&Fleet) -> String) -> Need {
+impl AwsService {
+    fn required_permission(
+        &self,
+        action: String,
+        resource: impl FnOnce(&Fleet) -> String,
+    ) -> RequiredPermission {
         let fleet = self.0.fleet();
-        Need::Aws { action, resource: resource(&fleet), account: fleet.account.clone() }
+        RequiredPermission::Aws {
+            action,
+            resource: resource(&fleet),
+            account: fleet.account.clone(),
+        }
     }
 
     /// Does what a call asks for: its name, its result and whether it altered anything.
-    fn perform(
+    fn execute(
         &self,
-        call: &Call,
+        call: &AwsCall,
         incoming: &Incoming,
-        scope: &Scope,
-    ) -> Result<(String, Value, bool), Refusal> {
+        scope: &CredentialScope,
+    ) -> Result<(String, Value, bool), AwsError> {
         let mut fleet = self.0.fleet();
-        let here = scope.region == fleet.region;
+        let in_region = scope.region == fleet.region;
         let now = Timestamp::now();
         match call {
-            Call::Eks(call) => {
-                let (result, changed) = eks::answer(&mut fleet, call, incoming, here, now)?;
+            AwsCall::Eks(call) => {
+                let (result, changed) = eks::handle(&mut fleet, call, incoming, in_region, now)?;
                 Ok((call.name().to_owned(), result, changed))
             }
-            Call::Query(ServiceName::AutoScaling, action, parameters) => {
+            AwsCall::Query(ServiceName::AutoScaling, action, parameters) => {
                 let (result, changed) =
-                    autoscaling::answer(&mut fleet, action, parameters, here, now)?;
+                    autoscaling::handle(&mut fleet, action, parameters, in_region, now)?;
                 Ok((action.clone(), result, changed))
             }
-            Call::Query(ServiceName::Ec2, action, parameters) => {
-                let result = ec2::answer(&fleet, action, parameters, here)?;
+            AwsCall::Query(ServiceName::Ec2, action, parameters) => {
+                let result = ec2::handle(&fleet, action, parameters, in_region)?;
                 Ok((action.clone(), result, false))
             }
-            Call::Query(_, action, _) => Ok((action.clone(), identity(&fleet, action)?, false)),
+            AwsCall::Query(_, action, _) => {
+                Ok((action.clone(), get_caller_identity(&fleet, action)?, false))
+            }
         }
     }
 }
 
 /// STS.
-fn identity(fleet: &Fleet, action: &str) -> Result<Value, Refusal> {
+fn get_caller_identity(fleet: &Fleet, action: &str) -> Result<Value, AwsError> {
     if action != "GetCallerIdentity" {
         let message = format!("Could not find operation {action} for version 2011-06-15");
-        return Err(Refusal::new(400, "InvalidAction", message));
+        return Err(AwsError::new(400, "InvalidAction", message));
     }
     Ok(json!({
         "Arn": format!("arn:aws:iam::{}:user/simulator", fleet.account),
@@ -192,7 +213,7 @@ fn identity(fleet: &Fleet, action: &str) -> Result<Value, Refusal> {
     }))
 }
 
-fn eks_summary(incoming: &Incoming) -> String {
+fn summarize_eks(incoming: &Incoming) -> String {
     let path = incoming.path().trim_matches('/');
     let body = String::from_utf8_lossy(&incoming.body);
     match (incoming.query(), body.as_ref()) {

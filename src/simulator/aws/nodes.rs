@@ -15,15 +15,15 @@ use tokio_util::sync::CancellationToken;
 use crate::simulator::kubernetes::api::discovery::git_version;
 
 use super::Cloud;
-use super::fleet::{Fleet, Instance, Work};
+use super::fleet::{Fleet, NodeAction, SimulatedInstance};
 
 /// How long the world waits before it repeats a call to an API server that did not answer.
-const REPEAT_AFTER: Duration = Duration::from_millis(200);
+const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Moves the account on, and its Nodes with it, until `stop`.
-pub(crate) async fn drive(cloud: Arc<Cloud>, client: Client, stop: CancellationToken) {
+pub(crate) async fn run(cloud: Arc<Cloud>, client: Client, stop: CancellationToken) {
     while !stop.is_cancelled() {
-        let next = step(&cloud, &client, &stop).await;
+        let next = advance(&cloud, &client, &stop).await;
         let wait = next.map_or(Duration::from_secs(3600), |moment| {
             Duration::try_from(moment.duration_since(Timestamp::now())).unwrap_or_default()
         });
@@ -37,17 +37,17 @@ pub(crate) async fn drive(cloud: Arc<Cloud>, client: Client, stop: CancellationT
 }
 
 /// Does what is due now; returns when there will be more to do.
-pub(crate) async fn step(
+pub(crate) async fn advance(
     cloud: &Cloud,
     client: &Client,
     stop: &CancellationToken,
 ) -> Option<Timestamp> {
-    let (work, next) = cloud.fleet().advance(Timestamp::now());
-    for item in work {
-        while let Err(error) = perform(cloud, client, &item).await {
+    let (actions, next) = cloud.fleet().advance(Timestamp::now());
+    for action in actions {
+        while let Err(error) = execute(cloud, client, &action).await {
             tracing::warn!(%error, "the simulated cloud cannot reach the Kubernetes API");
             tokio::select! {
-                () = tokio::time::sleep(REPEAT_AFTER) => {}
+                () = tokio::time::sleep(RETRY_INTERVAL) => {}
                 () = stop.cancelled() => return None,
             }
         }
@@ -55,40 +55,40 @@ pub(crate) async fn step(
     next
 }
 
-async fn perform(cloud: &Cloud, client: &Client, work: &Work) -> Result<(), kube::Error> {
+async fn execute(cloud: &Cloud, client: &Client, action: &NodeAction) -> Result<(), kube::Error> {
     let nodes: Api<Node> = Api::all(client.clone());
-    match work {
-        Work::Register { instance, ready } => {
-            let node = node(&cloud.fleet(), instance, *ready);
+    match action {
+        NodeAction::Register { instance, ready } => {
+            let node = node_object(&cloud.fleet(), instance, *ready);
             let node: Node = serde_json::from_value(node).map_err(kube::Error::SerdeError)?;
-            already_so(nodes.create(&PostParams::default(), &node).await.map(drop), 409)
+            ignore_status(nodes.create(&PostParams::default(), &node).await.map(drop), 409)
         }
-        Work::MakeReady { instance } => {
-            let patch = json!({"status": {"conditions": conditions(true)}});
+        NodeAction::MakeReady { instance } => {
+            let patch = json!({"status": {"conditions": node_conditions(true)}});
             let parameters = PatchParams::default();
             let patched = nodes
                 .patch_status(&instance.node_name(), &parameters, &Patch::Strategic(patch))
                 .await;
-            already_so(patched.map(drop), 404)
+            ignore_status(patched.map(drop), 404)
         }
-        Work::Remove { instance } => {
+        NodeAction::Remove { instance } => {
             let parameters = DeleteParams::default();
             let deleted = nodes.delete(&instance.node_name(), &parameters).await;
-            already_so(deleted.map(drop), 404)
+            ignore_status(deleted.map(drop), 404)
         }
     }
 }
 
 /// A refusal with this code means that the world is as it shall be already, or that somebody else
 /// has decided.
-fn already_so(result: Result<(), kube::Error>, code: u16) -> Result<(), kube::Error> {
+fn ignore_status(result: Result<(), kube::Error>, code: u16) -> Result<(), kube::Error> {
     match result {
         Err(kube::Error::Api(status)) if status.code == code => Ok(()),
         other => other,
     }
 }
 
-fn node(fleet: &Fleet, instance: &Instance, ready: bool) -> Value {
+fn node_object(fleet: &Fleet, instance: &SimulatedInstance, ready: bool) -> Value {
     let group = fleet.groups.get(&instance.group);
     let nodegroup = group.and_then(|group| fleet.nodegroups.get(&group.nodegroup));
     let name = instance.node_name();
@@ -113,7 +113,7 @@ fn node(fleet: &Fleet, instance: &Instance, ready: bool) -> Value {
             labels[key] = value.as_str().into();
         }
     }
-    let (capacity, allocatable) = resources(&instance.instance_type);
+    let (capacity, allocatable) = node_resources(&instance.instance_type);
     json!({
         "apiVersion": "v1",
         "kind": "Node",
@@ -133,7 +133,7 @@ fn node(fleet: &Fleet, instance: &Instance, ready: bool) -> Value {
                 {"type": "InternalDNS", "address": name},
                 {"type": "Hostname", "address": name},
             ],
-            "conditions": conditions(ready),
+            "conditions": node_conditions(ready),
             "nodeInfo": {
                 "architecture": "amd64",
                 "bootID": "",
@@ -150,7 +150,7 @@ fn node(fleet: &Fleet, instance: &Instance, ready: bool) -> Value {
     })
 }
 
-fn conditions(ready: bool) -> Value {
+fn node_conditions(ready: bool) -> Value {
     let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let condition = |kind: &str, status: &str, reason: &str, message: &str| {
         json!({
@@ -195,7 +195,7 @@ fn conditions(ready: bool) -> Value {
 }
 
 /// What an instance type has and what of it pods may use.
-fn resources(instance_type: &str) -> (Value, Value) {
+fn node_resources(instance_type: &str) -> (Value, Value) {
     let size = instance_type.rsplit('.').next().unwrap_or_default();
     let (cores, gibibytes, pods) = match size {
         "medium" => (2, 4, 17),

@@ -7,7 +7,7 @@ use axum::http::{HeaderName, StatusCode, header};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::simulator::front::{Answer, Incoming};
+use crate::simulator::gateway::{Incoming, ServiceResponse};
 
 /// A service, as the scope of a request's signature names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub(crate) enum ServiceName {
 }
 
 impl ServiceName {
-    pub(crate) fn word(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Eks => "eks",
             Self::AutoScaling => "autoscaling",
@@ -41,13 +41,13 @@ impl ServiceName {
 
 /// Whom a signed request is addressed to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Scope {
+pub(crate) struct CredentialScope {
     pub(crate) region: String,
     pub(crate) service: ServiceName,
 }
 
 /// Reads the credential scope: `Credential=KEY/DATE/REGION/SERVICE/aws4_request`.
-pub(crate) fn scope(incoming: &Incoming) -> Option<Scope> {
+pub(crate) fn credential_scope(incoming: &Incoming) -> Option<CredentialScope> {
     let credential = incoming
         .header(header::AUTHORIZATION)
         .split_once("Credential=")?
@@ -63,24 +63,24 @@ pub(crate) fn scope(incoming: &Incoming) -> Option<Scope> {
         "sts" => ServiceName::Sts,
         _ => return None,
     };
-    Some(Scope { region, service })
+    Some(CredentialScope { region, service })
 }
 
 /// A refusal: HTTP status, the service's error code, the words, and what else stands in EKS's body.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Refusal {
+pub(crate) struct AwsError {
     pub(crate) status: u16,
     pub(crate) code: String,
     pub(crate) message: String,
     pub(crate) fields: Value,
 }
 
-impl Refusal {
+impl AwsError {
     pub(crate) fn new(status: u16, code: &str, message: impl Into<String>) -> Self {
         Self { status, code: code.to_owned(), message: message.into(), fields: json!({}) }
     }
 
-    pub(crate) fn with(mut self, field: &str, value: &str) -> Self {
+    pub(crate) fn with_field(mut self, field: &str, value: &str) -> Self {
         self.fields[field] = value.into();
         self
     }
@@ -101,7 +101,7 @@ impl Refusal {
     }
 
     /// IAM says no.
-    pub(crate) fn denied(service: ServiceName, why: &str) -> Self {
+    pub(crate) fn access_denied(service: ServiceName, why: &str) -> Self {
         match service {
             ServiceName::Eks => Self::new(403, "AccessDeniedException", why),
             ServiceName::Ec2 => {
@@ -112,19 +112,19 @@ impl Refusal {
         }
     }
 
-    pub(crate) fn answer(&self, service: ServiceName, request: u64) -> Answer {
+    pub(crate) fn to_response(&self, service: ServiceName, request: u64) -> ServiceResponse {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_REQUEST);
         match service {
             ServiceName::Eks => {
                 let mut body = self.fields.clone();
                 body["message"] = self.message.as_str().into();
-                Answer::new(status, "application/json", body.to_string())
+                ServiceResponse::new(status, "application/json", body.to_string())
                     .with_header(HeaderName::from_static("x-amzn-errortype"), self.code.as_str())
             }
             ServiceName::Ec2 => {
                 let errors = json!([{"Code": self.code, "Message": self.message}]);
                 let body = json!({"Errors": errors, "RequestID": request_id(request)});
-                Answer::new(status, XML, document("Response", "", "Error", &body))
+                ServiceResponse::new(status, XML, xml_document("Response", "", "Error", &body))
             }
             ServiceName::AutoScaling | ServiceName::Sts => {
                 let side = if self.status < 500 { "Sender" } else { "Receiver" };
@@ -132,8 +132,8 @@ impl Refusal {
                     "Error": {"Type": side, "Code": self.code, "Message": self.message},
                     "RequestId": request_id(request),
                 });
-                let xml = document("ErrorResponse", service.xmlns(), "member", &body);
-                Answer::new(status, XML, xml)
+                let xml = xml_document("ErrorResponse", service.xmlns(), "member", &body);
+                ServiceResponse::new(status, XML, xml)
             }
         }
         .with_header(REQUEST_ID, request_id(request))
@@ -148,15 +148,26 @@ fn request_id(number: u64) -> String {
 }
 
 /// The answer to a call that succeeded.
-pub(crate) fn success(service: ServiceName, action: &str, result: &Value, request: u64) -> Answer {
+pub(crate) fn success_response(
+    service: ServiceName,
+    action: &str,
+    result: &Value,
+    request: u64,
+) -> ServiceResponse {
     let id = request_id(request);
-    let answer = match service {
-        ServiceName::Eks => Answer::new(StatusCode::OK, "application/json", result.to_string()),
+    let response = match service {
+        ServiceName::Eks => {
+            ServiceResponse::new(StatusCode::OK, "application/json", result.to_string())
+        }
         ServiceName::Ec2 => {
             let mut body = result.clone();
             body["requestId"] = id.as_str().into();
             let root = format!("{action}Response");
-            Answer::new(StatusCode::OK, XML, document(&root, service.xmlns(), "item", &body))
+            ServiceResponse::new(
+                StatusCode::OK,
+                XML,
+                xml_document(&root, service.xmlns(), "item", &body),
+            )
         }
         ServiceName::AutoScaling | ServiceName::Sts => {
             let body = json!({
@@ -164,51 +175,55 @@ pub(crate) fn success(service: ServiceName, action: &str, result: &Value, reques
                 "ResponseMetadata": {"RequestId": id},
             });
             let root = format!("{action}Response");
-            Answer::new(StatusCode::OK, XML, document(&root, service.xmlns(), "member", &body))
+            ServiceResponse::new(
+                StatusCode::OK,
+                XML,
+                xml_document(&root, service.xmlns(), "member", &body),
+            )
         }
     };
-    answer.with_header(REQUEST_ID, id)
+    response.with_header(REQUEST_ID, id)
 }
 
 /// JSON as XML: fields become elements, the elements of a list are each called `item`.
-fn document(root: &str, xmlns: &str, item: &str, body: &Value) -> String {
+fn xml_document(root: &str, xmlns: &str, item: &str, body: &Value) -> String {
     let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     let attribute = match xmlns {
         "" => String::new(),
         xmlns => format!(" xmlns=\"{xmlns}\""),
     };
     text.push_str(&format!("<{root}{attribute}>"));
-    content(&mut text, item, body);
+    write_content(&mut text, item, body);
     text.push_str(&format!("</{root}>"));
     text
 }
 
-fn content(text: &mut String, item: &str, value: &Value) {
+fn write_content(text: &mut String, item: &str, value: &Value) {
     match value {
         Value::Null => {}
         Value::Bool(flag) => text.push_str(if *flag { "true" } else { "false" }),
         Value::Number(number) => text.push_str(&number.to_string()),
-        Value::String(words) => text.push_str(&quick_xml::escape::escape(words.as_str())),
-        Value::Array(items) => items.iter().for_each(|one| element(text, item, item, one)),
+        Value::String(string) => text.push_str(&quick_xml::escape::escape(string.as_str())),
+        Value::Array(items) => items.iter().for_each(|one| write_element(text, item, item, one)),
         Value::Object(fields) => {
             for (name, field) in fields.iter().filter(|(_, field)| !field.is_null()) {
-                element(text, name, item, field);
+                write_element(text, name, item, field);
             }
         }
     }
 }
 
-fn element(text: &mut String, name: &str, item: &str, value: &Value) {
+fn write_element(text: &mut String, name: &str, item: &str, value: &Value) {
     text.push_str(&format!("<{name}>"));
-    content(text, item, value);
+    write_content(text, item, value);
     text.push_str(&format!("</{name}>"));
 }
 
 /// The parameters of a query request.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Parameters(BTreeMap<String, String>);
+pub(crate) struct QueryParameters(BTreeMap<String, String>);
 
-impl Parameters {
+impl QueryParameters {
     pub(crate) fn parse(form: &[u8]) -> Self {
         Self(url::form_urlencoded::parse(form).into_owned().collect())
     }
@@ -217,11 +232,11 @@ impl Parameters {
         self.0.get(key).map(String::as_str)
     }
 
-    pub(crate) fn number(&self, key: &str) -> Result<Option<u32>, Refusal> {
+    pub(crate) fn number(&self, key: &str) -> Result<Option<u32>, AwsError> {
         self.get(key)
             .map(|text| {
                 text.parse().map_err(|_| {
-                    Refusal::validation(format!("{key} must be a whole number, not {text:?}"))
+                    AwsError::validation(format!("{key} must be a whole number, not {text:?}"))
                 })
             })
             .transpose()
@@ -231,9 +246,9 @@ impl Parameters {
         self.get(key).is_some_and(|text| text.eq_ignore_ascii_case("true"))
     }
 
-    pub(crate) fn required(&self, key: &str) -> Result<&str, Refusal> {
+    pub(crate) fn required(&self, key: &str) -> Result<&str, AwsError> {
         self.get(key).filter(|text| !text.is_empty()).ok_or_else(|| {
-            Refusal::validation(format!(
+            AwsError::validation(format!(
                 "1 validation error detected: Value null at '{key}' failed to satisfy constraint: \
                  Member must not be null"
             ))
@@ -268,18 +283,18 @@ impl Parameters {
 }
 
 /// One page of `all`, which begins where `token` says, and the token of the next.
-pub(crate) fn page<T>(
+pub(crate) fn paginate<T>(
     all: Vec<T>,
     size: usize,
     token: Option<&str>,
-) -> Result<(Vec<T>, Option<String>), Refusal> {
+) -> Result<(Vec<T>, Option<String>), AwsError> {
     let start = match token {
         None | Some("") => 0,
         Some(token) => token
             .strip_prefix("page-")
             .and_then(|number| number.parse().ok())
             .filter(|start| *start <= all.len())
-            .ok_or_else(|| Refusal::new(400, "InvalidNextToken", "The token is not valid."))?,
+            .ok_or_else(|| AwsError::new(400, "InvalidNextToken", "The token is not valid."))?,
     };
     let end = start + size;
     let next = (end < all.len()).then(|| format!("page-{end}"));
@@ -288,12 +303,12 @@ pub(crate) fn page<T>(
 }
 
 /// A moment as the XML services write it.
-pub(crate) fn iso(moment: Timestamp) -> String {
+pub(crate) fn format_iso8601(moment: Timestamp) -> String {
     moment.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
 }
 
 /// A moment as EKS writes it.
-pub(crate) fn epoch(moment: Timestamp) -> f64 {
+pub(crate) fn epoch_seconds(moment: Timestamp) -> f64 {
     moment.as_millisecond() as f64 / 1000.0
 }
 
@@ -304,7 +319,7 @@ mod tests {
     #[test]
     fn lists_become_repeated_elements_and_text_is_escaped() {
         let body = json!({"Groups": [{"Name": "a<b"}], "Empty": [], "Gone": null});
-        let xml = document("R", "", "member", &body);
+        let xml = xml_document("R", "", "member", &body);
         assert!(
             xml.ends_with(
                 "<R><Groups><member><Name>a&lt;b</Name></member></Groups><Empty></Empty></R>"
@@ -317,18 +332,19 @@ mod tests {
 
     #[test]
     fn numbered_parameters_are_lists() {
-        let parameters =
-            Parameters::parse(b"Ids.member.1=a&Ids.member.2=b&Filter.1.Name=x&Filter.1.Value.1=y");
+        let parameters = QueryParameters::parse(
+            b"Ids.member.1=a&Ids.member.2=b&Filter.1.Name=x&Filter.1.Value.1=y",
+        );
         assert_eq!(parameters.list("Ids.member"), ["a", "b"]);
         assert_eq!(parameters.filters("Filter", "Value"), [("x", vec!["y"])]);
     }
 
     #[test]
     fn pages_follow_each_other() {
-        let (first, token) = page(vec![1, 2, 3], 2, None).unwrap();
+        let (first, token) = paginate(vec![1, 2, 3], 2, None).unwrap();
         assert_eq!((first, token.as_deref()), (vec![1, 2], Some("page-2")));
-        let (second, token) = page(vec![1, 2, 3], 2, token.as_deref()).unwrap();
+        let (second, token) = paginate(vec![1, 2, 3], 2, token.as_deref()).unwrap();
         assert_eq!((second, token), (vec![3], None));
-        assert!(page(vec![1], 2, Some("nonsense")).is_err());
+        assert!(paginate(vec![1], 2, Some("nonsense")).is_err());
     }
 }

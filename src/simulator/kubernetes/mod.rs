@@ -7,24 +7,24 @@ use std::sync::{Arc, Mutex};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::simulator::ids::Ids;
+use crate::simulator::ids::IdGenerator;
 use crate::simulator::scenario::Scenario;
 
 use api::ApiServer;
 use resources::NAMESPACES;
-use store::Store;
-use write::Writer;
+use store::ObjectStore;
+use write::ObjectWriter;
 
 pub(crate) mod api;
-mod budget;
+mod budget_status;
 pub(crate) mod controllers;
-mod failure;
 mod kinds;
 mod object;
 mod patch;
 mod request;
 mod resources;
 mod selectors;
+mod status_error;
 mod store;
 mod write;
 
@@ -33,16 +33,16 @@ const NAMESPACE_NAMES: [&str; 4] = ["default", "kube-node-lease", "kube-public",
 
 /// An API server with nothing in it but what every cluster has.
 pub(crate) fn api_server(scenario: &Scenario) -> Arc<ApiServer> {
-    let mut store = Store::new(Ids::new(scenario.seed));
+    let mut store = ObjectStore::new(IdGenerator::new(scenario.seed));
     let now = Timestamp::now();
-    for called in NAMESPACE_NAMES {
-        let mut writer = Writer { store: &mut store, now, dry_run: false };
-        let namespace = json!({"metadata": {"name": called}});
+    for name in NAMESPACE_NAMES {
+        let mut writer = ObjectWriter { store: &mut store, now, dry_run: false };
+        let namespace = json!({"metadata": {"name": name}});
         // The names are good and the store is empty, so this cannot be refused.
         let Ok(made) = writer.create(&NAMESPACES, "", namespace) else {
             continue;
         };
-        if called == "kube-system" {
+        if name == "kube-system" {
             let uid =
                 scenario.cluster_uid.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
             let mut namespace = serde_json::Value::clone(&made);

@@ -30,35 +30,35 @@ pub(crate) fn map<'a>(object: &'a Value, pointer: &str) -> Option<&'a Map<String
 
 /// Puts `value` at a path of keys, making the objects on the way.
 pub(crate) fn put(object: &mut Value, path: &[&str], value: impl Into<Value>) {
-    let mut place = object;
+    let mut target = object;
     for key in path {
-        if !place.is_object() {
-            *place = Value::Object(Map::new());
+        if !target.is_object() {
+            *target = Value::Object(Map::new());
         }
-        place = &mut place[*key];
+        target = &mut target[*key];
     }
-    *place = value.into();
+    *target = value.into();
 }
 
 /// Puts `value` at a path of keys where nothing stands, or null.
 pub(crate) fn put_default(object: &mut Value, path: &[&str], value: impl Into<Value>) {
-    let mut place = Some(&*object);
+    let mut target = Some(&*object);
     for key in path {
-        place = place.and_then(|inner| inner.get(key));
+        target = target.and_then(|inner| inner.get(key));
     }
-    if place.is_none_or(Value::is_null) {
+    if target.is_none_or(Value::is_null) {
         put(object, path, value);
     }
 }
 
 /// Removes what stands at a path of keys.
 pub(crate) fn remove(object: &mut Value, path: &[&str]) -> Option<Value> {
-    let (last, way) = path.split_last()?;
-    let mut place = object;
-    for key in way {
-        place = place.get_mut(key)?;
+    let (last, parents) = path.split_last()?;
+    let mut target = object;
+    for key in parents {
+        target = target.get_mut(key)?;
     }
-    place.as_object_mut()?.remove(*last)
+    target.as_object_mut()?.remove(*last)
 }
 
 pub(crate) fn name(object: &Value) -> &str {
@@ -115,13 +115,13 @@ pub(crate) fn is_true(object: &Value, kind: &str) -> bool {
 pub(crate) fn set_condition(object: &mut Value, mut wanted: Value, now: Timestamp) -> bool {
     let kind = text(&wanted, "/type").to_owned();
     let old = condition(object, &kind).cloned();
-    let moved = match &old {
+    let transition_time = match &old {
         Some(old) if text(old, "/status") == text(&wanted, "/status") => {
             old.get("lastTransitionTime").cloned().unwrap_or_else(|| time(now).into())
         }
         _ => time(now).into(),
     };
-    wanted["lastTransitionTime"] = moved;
+    wanted["lastTransitionTime"] = transition_time;
     if let Some(old) = &old {
         let same = ["status", "reason", "message", "observedGeneration"]
             .iter()
@@ -135,7 +135,7 @@ pub(crate) fn set_condition(object: &mut Value, mut wanted: Value, now: Timestam
     }
     if let Some(Value::Array(conditions)) = object.pointer_mut("/status/conditions") {
         match conditions.iter_mut().find(|condition| text(condition, "/type") == kind) {
-            Some(place) => *place = wanted,
+            Some(target) => *target = wanted,
             None => conditions.push(wanted),
         }
     }

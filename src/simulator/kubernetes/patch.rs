@@ -3,8 +3,8 @@
 
 use serde_json::{Map, Value};
 
-use super::failure::Failure;
 use super::resources::Resource;
+use super::status_error::StatusError;
 
 /// How a patch is to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,14 +16,14 @@ pub(crate) enum PatchType {
 }
 
 impl PatchType {
-    pub(crate) fn of(content_type: &str) -> Result<Self, Failure> {
+    pub(crate) fn of(content_type: &str) -> Result<Self, StatusError> {
         let essence = content_type.split(';').next().unwrap_or_default().trim();
         match essence {
             "application/json-patch+json" => Ok(Self::Json),
             "application/merge-patch+json" => Ok(Self::Merge),
             "application/strategic-merge-patch+json" => Ok(Self::Strategic),
             "application/apply-patch+yaml" => Ok(Self::Apply),
-            _ => Err(Failure::unknown_patch_type()),
+            _ => Err(StatusError::unknown_patch_type()),
         }
     }
 }
@@ -34,13 +34,15 @@ pub(crate) fn apply(
     kind: PatchType,
     current: &Value,
     patch: &Value,
-) -> Result<Value, Failure> {
+) -> Result<Value, StatusError> {
     let mut object = current.clone();
     match kind {
         PatchType::Json => {
-            let operations: json_patch::Patch = serde_json::from_value(patch.clone())
-                .map_err(|error| Failure::bad_request(format!("error decoding patch: {error}")))?;
-            json_patch::patch(&mut object, &operations).map_err(|_| Failure::rejected())?;
+            let operations: json_patch::Patch =
+                serde_json::from_value(patch.clone()).map_err(|error| {
+                    StatusError::bad_request(format!("error decoding patch: {error}"))
+                })?;
+            json_patch::patch(&mut object, &operations).map_err(|_| StatusError::rejected())?;
         }
         PatchType::Merge => {
             require_object("error decoding patch: ", patch)?;
@@ -54,12 +56,12 @@ pub(crate) fn apply(
     Ok(object)
 }
 
-fn require_object(before: &str, patch: &Value) -> Result<(), Failure> {
+fn require_object(before: &str, patch: &Value) -> Result<(), StatusError> {
     if patch.is_object() {
         return Ok(());
     }
     let kind = if patch.is_array() { "array" } else { "value" };
-    Err(Failure::bad_request(format!(
+    Err(StatusError::bad_request(format!(
         "{before}json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"
     )))
 }
@@ -298,8 +300,8 @@ mod tests {
     #[test]
     fn a_json_patch_whose_test_fails_is_invalid() {
         let patch = json!([{"op": "test", "path": "/a", "value": 2}]);
-        let failure = apply(&DEPLOYMENTS, PatchType::Json, &json!({"a": 1}), &patch).unwrap_err();
-        assert_eq!((failure.code, failure.reason.as_str()), (422, "Invalid"));
+        let error = apply(&DEPLOYMENTS, PatchType::Json, &json!({"a": 1}), &patch).unwrap_err();
+        assert_eq!((error.code, error.reason.as_str()), (422, "Invalid"));
         let patch = json!([{"op": "replace", "path": "/a", "value": 2}]);
         let patched = apply(&DEPLOYMENTS, PatchType::Json, &json!({"a": 1}), &patch).unwrap();
         assert_eq!(patched, json!({"a": 2}));

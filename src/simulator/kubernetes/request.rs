@@ -6,20 +6,20 @@ use std::collections::BTreeMap;
 use axum::http::{Method, header};
 use serde_json::Value;
 
-use crate::simulator::authorize::{Access, Need};
-use crate::simulator::front::Incoming;
-use crate::simulator::record::Operation;
+use crate::simulator::authorize::{RequiredPermission, ResourceAttributes};
+use crate::simulator::call_log::CallInfo;
+use crate::simulator::gateway::Incoming;
 
-use super::failure::Failure;
 use super::resources::{self, Resource};
 use super::selectors::Selector;
+use super::status_error::StatusError;
 
-/// How much of a request's body the record keeps.
-const SUMMARY: usize = 400;
+/// How much of a request's body the call log keeps.
+const MAX_SUMMARY: usize = 400;
 
 /// The object, or the objects, that a path names.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Target {
+pub(crate) struct ResourcePath {
     pub(crate) resource: &'static Resource,
     pub(crate) namespace: Option<String>,
     pub(crate) name: Option<String>,
@@ -52,12 +52,12 @@ impl Query {
         self.get("dryRun") == "All"
     }
 
-    pub(crate) fn selector(&self, resource: &Resource) -> Result<Selector, Failure> {
+    pub(crate) fn selector(&self, resource: &Resource) -> Result<Selector, StatusError> {
         Selector::parse(resource, self.get("labelSelector"), self.get("fieldSelector"))
     }
 }
 
-impl Target {
+impl ResourcePath {
     /// Reads a path such as `/apis/apps/v1/namespaces/NS/deployments/NAME/scale`.
     pub(crate) fn parse(path: &str) -> Option<Self> {
         let mut parts = path.trim_matches('/').split('/');
@@ -90,7 +90,7 @@ impl Target {
     }
 
     /// The namespace as objects are kept under it.
-    pub(crate) fn space(&self) -> &str {
+    pub(crate) fn namespace(&self) -> &str {
         self.namespace.as_deref().unwrap_or_default()
     }
 
@@ -98,13 +98,13 @@ impl Target {
         self.name.as_deref().unwrap_or_default()
     }
 
-    fn access(&self, verb: &'static str) -> Access {
+    fn attributes(&self, verb: &'static str) -> ResourceAttributes {
         let plural = self.resource.plural;
         let resource = match &self.subresource {
             Some(subresource) => format!("{plural}/{subresource}"),
             None => plural.to_owned(),
         };
-        Access {
+        ResourceAttributes {
             verb,
             group: self.resource.group,
             resource,
@@ -131,7 +131,7 @@ fn decode(part: &str) -> String {
 }
 
 /// The verb, as the API's authorisation names it.
-pub(crate) fn verb(method: &Method, target: &Target, query: &Query) -> &'static str {
+pub(crate) fn verb(method: &Method, target: &ResourcePath, query: &Query) -> &'static str {
     let one = target.name.is_some();
     match (method.as_str(), one) {
         ("GET" | "HEAD", _) if query.flag_given("watch") => "watch",
@@ -153,26 +153,26 @@ impl Query {
 }
 
 /// The call as the record names it.
-pub(crate) fn describe(incoming: &Incoming) -> Operation {
+pub(crate) fn describe(incoming: &Incoming) -> CallInfo {
     let query = Query::parse(incoming.query());
     let method = &incoming.parts.method;
-    let Some(target) = Target::parse(incoming.path()) else {
-        return Operation {
+    let Some(target) = ResourcePath::parse(incoming.path()) else {
+        return CallInfo {
             service: "kubernetes",
             name: format!("{} {}", method.as_str().to_lowercase(), incoming.path()),
             summary: String::new(),
             mutating: false,
-            need: Need::Nothing,
+            permission: RequiredPermission::None,
         };
     };
     let verb = verb(method, &target, &query);
     let reading = matches!(verb, "get" | "list" | "watch");
-    Operation {
+    CallInfo {
         service: "kubernetes",
         name: format!("{verb} {}", target.path()),
         summary: summary(incoming, &query, reading),
         mutating: !reading && !query.dry_run(),
-        need: Need::Kubernetes(target.access(verb)),
+        permission: RequiredPermission::Kubernetes(target.attributes(verb)),
     }
 }
 
@@ -190,26 +190,26 @@ fn summary(incoming: &Incoming, query: &Query, reading: bool) -> String {
         }
         text.push_str(&String::from_utf8_lossy(&incoming.body));
     }
-    if text.chars().count() > SUMMARY {
-        text = text.chars().take(SUMMARY).chain(['…']).collect();
+    if text.chars().count() > MAX_SUMMARY {
+        text = text.chars().take(MAX_SUMMARY).chain(['…']).collect();
     }
     text
 }
 
 /// The body as an object: JSON, or YAML as `kubectl apply --server-side` sends it.
-pub(crate) fn body(incoming: &Incoming) -> Result<Value, Failure> {
+pub(crate) fn body(incoming: &Incoming) -> Result<Value, StatusError> {
     let content_type = incoming.header(header::CONTENT_TYPE);
     if content_type.contains("protobuf") {
         let wanted = "application/json, application/yaml";
-        return Err(Failure::unsupported_media_type(content_type, wanted));
+        return Err(StatusError::unsupported_media_type(content_type, wanted));
     }
-    let unreadable =
-        |why: String| Failure::bad_request(format!("the body cannot be decoded: {why}"));
+    let undecodable =
+        |why: String| StatusError::bad_request(format!("the body cannot be decoded: {why}"));
     if content_type.contains("yaml") {
-        let text = std::str::from_utf8(&incoming.body).map_err(|e| unreadable(e.to_string()))?;
-        return serde_saphyr::from_str(text).map_err(|e| unreadable(e.to_string()));
+        let text = std::str::from_utf8(&incoming.body).map_err(|e| undecodable(e.to_string()))?;
+        return serde_saphyr::from_str(text).map_err(|e| undecodable(e.to_string()));
     }
-    serde_json::from_slice(&incoming.body).map_err(|e| unreadable(e.to_string()))
+    serde_json::from_slice(&incoming.body).map_err(|e| undecodable(e.to_string()))
 }
 
 #[cfg(test)]
@@ -218,7 +218,7 @@ mod tests {
     use super::*;
 
     fn parsed(path: &str) -> Option<(&'static str, String, String, String)> {
-        let target = Target::parse(path)?;
+        let target = ResourcePath::parse(path)?;
         let part = |part: &Option<String>| part.clone().unwrap_or_default();
         Some((
             target.resource.plural,
@@ -230,8 +230,8 @@ mod tests {
 
     #[test]
     fn paths_of_every_shape() {
-        let is = |path, resource: &'static Resource, space: &str, name: &str, sub: &str| {
-            let wanted = (resource.plural, space.to_owned(), name.to_owned(), sub.to_owned());
+        let is = |path, resource: &'static Resource, namespace: &str, name: &str, sub: &str| {
+            let wanted = (resource.plural, namespace.to_owned(), name.to_owned(), sub.to_owned());
             assert_eq!(parsed(path), Some(wanted), "{path}");
         };
         is("/api/v1/nodes", &NODES, "", "", "");

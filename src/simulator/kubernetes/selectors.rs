@@ -3,9 +3,9 @@
 
 use serde_json::Value;
 
-use super::failure::Failure;
 use super::object::{label, list, map, text};
 use super::resources::Resource;
+use super::status_error::StatusError;
 
 /// What a list or a watch is narrowed to.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -17,11 +17,11 @@ pub(crate) struct Selector {
 #[derive(Debug, Clone, PartialEq)]
 struct Requirement {
     key: String,
-    test: Test,
+    operator: LabelOperator,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-enum Test {
+enum LabelOperator {
     In(Vec<String>),
     NotIn(Vec<String>),
     Exists,
@@ -37,7 +37,11 @@ struct FieldRequirement {
 
 impl Selector {
     /// Reads the two query parameters.
-    pub(crate) fn parse(resource: &Resource, labels: &str, fields: &str) -> Result<Self, Failure> {
+    pub(crate) fn parse(
+        resource: &Resource,
+        labels: &str,
+        fields: &str,
+    ) -> Result<Self, StatusError> {
         Ok(Self { labels: parse_labels(labels)?, fields: parse_fields(resource, fields)? })
     }
 
@@ -46,25 +50,29 @@ impl Selector {
     }
 
     pub(crate) fn matches(&self, object: &Value) -> bool {
-        self.labels.iter().all(|requirement| requirement.holds(object))
-            && self.fields.iter().all(|requirement| requirement.holds(object))
+        self.labels.iter().all(|requirement| requirement.matches(object))
+            && self.fields.iter().all(|requirement| requirement.matches(object))
     }
 }
 
 impl Requirement {
-    fn holds(&self, object: &Value) -> bool {
+    fn matches(&self, object: &Value) -> bool {
         let value = label(object, &self.key);
-        match &self.test {
-            Test::In(values) => value.is_some_and(|value| values.iter().any(|v| v == value)),
-            Test::NotIn(values) => value.is_none_or(|value| values.iter().all(|v| v != value)),
-            Test::Exists => value.is_some(),
-            Test::Absent => value.is_none(),
+        match &self.operator {
+            LabelOperator::In(values) => {
+                value.is_some_and(|value| values.iter().any(|v| v == value))
+            }
+            LabelOperator::NotIn(values) => {
+                value.is_none_or(|value| values.iter().all(|v| v != value))
+            }
+            LabelOperator::Exists => value.is_some(),
+            LabelOperator::Absent => value.is_none(),
         }
     }
 }
 
 impl FieldRequirement {
-    fn holds(&self, object: &Value) -> bool {
+    fn matches(&self, object: &Value) -> bool {
         let value = match object.pointer(&self.pointer) {
             Some(Value::String(text)) => text.clone(),
             Some(Value::Bool(flag)) => flag.to_string(),
@@ -77,85 +85,87 @@ impl FieldRequirement {
     }
 }
 
-fn parse_labels(selector: &str) -> Result<Vec<Requirement>, Failure> {
+fn parse_labels(selector: &str) -> Result<Vec<Requirement>, StatusError> {
     let mut requirements = Vec::new();
-    for piece in split_outside_parentheses(selector) {
-        let piece = piece.trim();
-        if !piece.is_empty() {
-            requirements.push(parse_requirement(piece)?);
+    for part in split_outside_parentheses(selector) {
+        let part = part.trim();
+        if !part.is_empty() {
+            requirements.push(parse_requirement(part)?);
         }
     }
     Ok(requirements)
 }
 
-fn parse_requirement(piece: &str) -> Result<Requirement, Failure> {
-    let unreadable = || Failure::bad_request(format!("unable to parse requirement: {piece:?}"));
-    if let Some(key) = piece.strip_prefix('!') {
-        return requirement(key, Test::Absent).ok_or_else(unreadable);
+fn parse_requirement(part: &str) -> Result<Requirement, StatusError> {
+    let unreadable = || StatusError::bad_request(format!("unable to parse requirement: {part:?}"));
+    if let Some(key) = part.strip_prefix('!') {
+        return requirement(key, LabelOperator::Absent).ok_or_else(unreadable);
     }
-    if let Some((key, set)) = piece.strip_suffix(')').and_then(|p| p.split_once('(')) {
+    if let Some((key, set)) = part.strip_suffix(')').and_then(|p| p.split_once('(')) {
         let values = set.split(',').map(|value| value.trim().to_owned()).collect();
         let mut words = key.split_whitespace();
         let (key, word) = (words.next().unwrap_or_default(), words.next());
         return match (word, words.next()) {
-            (Some("in"), None) => requirement(key, Test::In(values)),
-            (Some("notin"), None) => requirement(key, Test::NotIn(values)),
+            (Some("in"), None) => requirement(key, LabelOperator::In(values)),
+            (Some("notin"), None) => requirement(key, LabelOperator::NotIn(values)),
             _ => None,
         }
         .ok_or_else(unreadable);
     }
-    if let Some((key, value)) = piece.split_once("!=") {
-        return requirement(key, Test::NotIn(vec![value.trim().to_owned()])).ok_or_else(unreadable);
+    if let Some((key, value)) = part.split_once("!=") {
+        return requirement(key, LabelOperator::NotIn(vec![value.trim().to_owned()]))
+            .ok_or_else(unreadable);
     }
-    if let Some((key, value)) = piece.split_once('=') {
+    if let Some((key, value)) = part.split_once('=') {
         let value = value.strip_prefix('=').unwrap_or(value);
-        return requirement(key, Test::In(vec![value.trim().to_owned()])).ok_or_else(unreadable);
+        return requirement(key, LabelOperator::In(vec![value.trim().to_owned()]))
+            .ok_or_else(unreadable);
     }
-    requirement(piece, Test::Exists).ok_or_else(unreadable)
+    requirement(part, LabelOperator::Exists).ok_or_else(unreadable)
 }
 
-fn requirement(key: &str, test: Test) -> Option<Requirement> {
+fn requirement(key: &str, operator: LabelOperator) -> Option<Requirement> {
     let key = key.trim();
     let good = !key.is_empty()
         && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/'));
-    good.then(|| Requirement { key: key.to_owned(), test })
+    good.then(|| Requirement { key: key.to_owned(), operator })
 }
 
 /// Splits at commas that do not stand in a set.
 fn split_outside_parentheses(selector: &str) -> Vec<&str> {
-    let (mut pieces, mut start, mut depth) = (Vec::new(), 0, 0_u32);
+    let (mut parts, mut start, mut depth) = (Vec::new(), 0, 0_u32);
     for (at, character) in selector.char_indices() {
         match character {
             '(' => depth += 1,
             ')' => depth = depth.saturating_sub(1),
             ',' if depth == 0 => {
-                pieces.push(&selector[start..at]);
+                parts.push(&selector[start..at]);
                 start = at + 1;
             }
             _ => {}
         }
     }
-    pieces.push(&selector[start..]);
-    pieces
+    parts.push(&selector[start..]);
+    parts
 }
 
-fn parse_fields(resource: &Resource, selector: &str) -> Result<Vec<FieldRequirement>, Failure> {
-    let pieces = selector.split(',').filter(|piece| !piece.is_empty());
-    pieces
-        .map(|piece| {
-            let (field, value, equal) = match piece.split_once("!=") {
+fn parse_fields(resource: &Resource, selector: &str) -> Result<Vec<FieldRequirement>, StatusError> {
+    let parts = selector.split(',').filter(|part| !part.is_empty());
+    parts
+        .map(|part| {
+            let (field, value, equal) = match part.split_once("!=") {
                 Some((field, value)) => (field, value, false),
                 None => {
-                    let (field, value) = piece.split_once('=').ok_or_else(|| {
-                        Failure::bad_request(format!(
-                            "invalid selector: '{piece}'; can't understand '{piece}'"
+                    let (field, value) = part.split_once('=').ok_or_else(|| {
+                        StatusError::bad_request(format!(
+                            "invalid selector: '{part}'; can't understand '{part}'"
                         ))
                     })?;
                     (field, value.strip_prefix('=').unwrap_or(value), true)
                 }
             };
             if !is_selectable(resource, field) {
-                return Err(Failure::bad_request(not_selectable(resource, field)));
+                return Err(StatusError::bad_request(not_selectable(resource, field)));
             }
             Ok(FieldRequirement {
                 pointer: format!("/{}", field.replace('.', "/")),
@@ -170,8 +180,8 @@ fn not_selectable(resource: &Resource, field: &str) -> String {
     if !own_fields(resource).is_empty() {
         return format!("field label not supported: {field}");
     }
-    let space = if resource.namespaced { ", \"metadata.namespace\"" } else { "" };
-    format!("{field:?} is not a known field selector: only \"metadata.name\"{space}")
+    let namespace = if resource.namespaced { ", \"metadata.namespace\"" } else { "" };
+    format!("{field:?} is not a known field selector: only \"metadata.name\"{namespace}")
 }
 
 fn is_selectable(resource: &Resource, field: &str) -> bool {

@@ -8,31 +8,31 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::simulator::ids::Ids;
+use crate::simulator::ids::IdGenerator;
 
-use super::object::{name, namespace, put};
+use super::object::{self, put};
 use super::resources::Resource;
 
 /// How many changes are kept. An API server keeps five minutes' worth.
 const HISTORY: usize = 20_000;
 
-type Key = (String, String);
+type ObjectKey = (String, String);
 type ResourceKey = (&'static str, &'static str);
 
 /// The objects, in the order in which they are listed: by namespace, then by name.
-pub(crate) struct Store {
-    objects: BTreeMap<ResourceKey, BTreeMap<Key, Arc<Value>>>,
-    history: VecDeque<Change>,
+pub(crate) struct ObjectStore {
+    objects: BTreeMap<ResourceKey, BTreeMap<ObjectKey, Arc<Value>>>,
+    history: VecDeque<ObjectChange>,
     version: u64,
     /// Changes up to this version are forgotten.
     compacted: u64,
-    announce: watch::Sender<u64>,
-    pub(crate) ids: Ids,
+    versions: watch::Sender<u64>,
+    pub(crate) ids: IdGenerator,
 }
 
 /// A change of one object.
 #[derive(Debug, Clone)]
-pub(crate) struct Change {
+pub(crate) struct ObjectChange {
     pub(crate) resource: ResourceKey,
     pub(crate) version: u64,
     pub(crate) before: Option<Arc<Value>>,
@@ -47,14 +47,14 @@ pub(crate) struct Compacted {
     pub(crate) oldest: u64,
 }
 
-impl Store {
-    pub(crate) fn new(ids: Ids) -> Self {
+impl ObjectStore {
+    pub(crate) fn new(ids: IdGenerator) -> Self {
         Self {
             objects: BTreeMap::new(),
             history: VecDeque::new(),
             version: 1,
             compacted: 1,
-            announce: watch::Sender::new(1),
+            versions: watch::Sender::new(1),
             ids,
         }
     }
@@ -65,7 +65,7 @@ impl Store {
 
     /// Tells of every new version.
     pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
-        self.announce.subscribe()
+        self.versions.subscribe()
     }
 
     pub(crate) fn get(
@@ -86,7 +86,9 @@ impl Store {
         let all = self.objects.get(&resource.key());
         all.into_iter()
             .flatten()
-            .filter(move |((space, _), _)| namespace.is_none_or(|wanted| wanted == space))
+            .filter(move |((object_namespace, _), _)| {
+                namespace.is_none_or(|wanted| wanted == object_namespace)
+            })
             .map(|(_, object)| object)
     }
 
@@ -108,7 +110,9 @@ impl Store {
                 None => objects.remove(&key),
             };
         }
-        objects.retain(|(space, _), _| namespace.is_none_or(|wanted| wanted == space));
+        objects.retain(|(object_namespace, _), _| {
+            namespace.is_none_or(|wanted| wanted == object_namespace)
+        });
         Ok(objects.into_values().collect())
     }
 
@@ -116,7 +120,7 @@ impl Store {
     pub(crate) fn since(
         &self,
         version: u64,
-    ) -> Result<impl DoubleEndedIterator<Item = &Change>, Compacted> {
+    ) -> Result<impl DoubleEndedIterator<Item = &ObjectChange>, Compacted> {
         if version < self.compacted {
             return Err(Compacted { oldest: self.compacted });
         }
@@ -134,7 +138,7 @@ impl Store {
             .entry(resource.key())
             .or_default()
             .insert(key_of(&object), Arc::clone(&object));
-        self.remember(resource, before, Arc::clone(&object), false);
+        self.record_change(resource, before, Arc::clone(&object), false);
         object
     }
 
@@ -151,7 +155,7 @@ impl Store {
         let mut last = Value::clone(&before);
         put(&mut last, &["metadata", "resourceVersion"], self.version.to_string());
         let last = Arc::new(last);
-        self.remember(resource, Some(before), Arc::clone(&last), true);
+        self.record_change(resource, Some(before), Arc::clone(&last), true);
         Some(last)
     }
 
@@ -161,14 +165,14 @@ impl Store {
         self.compacted = self.version;
     }
 
-    fn remember(
+    fn record_change(
         &mut self,
         resource: &Resource,
         before: Option<Arc<Value>>,
         object: Arc<Value>,
         deleted: bool,
     ) {
-        self.history.push_back(Change {
+        self.history.push_back(ObjectChange {
             resource: resource.key(),
             version: self.version,
             before,
@@ -180,12 +184,12 @@ impl Store {
                 self.compacted = forgotten.version;
             }
         }
-        self.announce.send_replace(self.version);
+        self.versions.send_replace(self.version);
     }
 }
 
-fn key_of(object: &Value) -> Key {
-    (namespace(object).to_owned(), name(object).to_owned())
+fn key_of(object: &Value) -> ObjectKey {
+    (object::namespace(object).to_owned(), object::name(object).to_owned())
 }
 
 #[cfg(test)]
@@ -199,12 +203,12 @@ mod tests {
     }
 
     fn names(objects: &[Arc<Value>]) -> Vec<&str> {
-        objects.iter().map(|object| name(object)).collect()
+        objects.iter().map(|object| object::name(object)).collect()
     }
 
     #[test]
     fn a_list_can_be_had_as_it_was() {
-        let mut store = Store::new(Ids::new(1));
+        let mut store = ObjectStore::new(IdGenerator::new(1));
         store.put(&NODES, node("a", "red"));
         store.put(&NODES, node("b", "red"));
         let then = store.version();
@@ -221,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_compacted_past_is_refused() {
-        let mut store = Store::new(Ids::new(1));
+        let mut store = ObjectStore::new(IdGenerator::new(1));
         store.put(&NODES, node("a", "red"));
         let then = store.version();
         store.put(&NODES, node("a", "blue"));

@@ -23,14 +23,14 @@ impl Default for Scenario {
                 data: labels(&[("aws-region", "us-west-2"), ("eks-cluster", "rafay-cluster")]),
             }],
             deployments: deployments(),
-            ..Self::bare()
+            ..Self::empty()
         }
     }
 }
 
 impl Scenario {
     /// The same account and cluster with nothing in it.
-    pub fn bare() -> Self {
+    pub fn empty() -> Self {
         Self {
             seed: 1,
             account: "123456789012".to_owned(),

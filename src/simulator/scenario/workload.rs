@@ -69,7 +69,7 @@ pub enum Spread {
 }
 
 impl ConfigMap {
-    pub(crate) fn object(&self) -> Value {
+    pub(crate) fn to_object(&self) -> Value {
         json!({
             "apiVersion": "v1",
             "kind": "ConfigMap",
@@ -80,7 +80,7 @@ impl ConfigMap {
 }
 
 impl Deployment {
-    pub(crate) fn object(&self) -> Value {
+    pub(crate) fn to_object(&self) -> Value {
         let labels = json!({"app": self.name});
         let mut pod = json!({
             "containers": [{

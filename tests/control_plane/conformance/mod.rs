@@ -88,7 +88,7 @@ fn scenario() -> Scenario {
             failing("crash-loop", ContainerFailure::CrashLoop),
             failing("never-ready", ContainerFailure::NeverReady),
         ],
-        ..Scenario::bare()
+        ..Scenario::empty()
     }
 }
 

@@ -8,7 +8,7 @@ use crate::simulator::scenario::{self, SlowLaunch};
 
 /// An Auto Scaling group.
 #[derive(Debug, Clone)]
-pub(crate) struct Group {
+pub(crate) struct AutoScalingGroup {
     pub(crate) name: String,
     pub(crate) nodegroup: String,
     pub(crate) instance_type: String,
@@ -20,7 +20,7 @@ pub(crate) struct Group {
     /// Its instances in the order of their launch.
     pub(crate) members: Vec<String>,
     /// Newest last.
-    pub(crate) activities: Vec<Activity>,
+    pub(crate) activities: Vec<ScalingActivity>,
     pub(crate) tags: BTreeMap<String, String>,
     /// `Launch`, `Terminate`, … when somebody suspended them.
     pub(crate) suspended: BTreeSet<String>,
@@ -32,10 +32,10 @@ pub(crate) struct Group {
     /// Before this moment nothing is launched again.
     pub(super) retry_at: Option<Timestamp>,
     /// Whether it has been noted that everything left is protected.
-    pub(super) noted_protected: bool,
+    pub(super) all_protected_reported: bool,
 }
 
-impl Group {
+impl AutoScalingGroup {
     pub(super) fn new(
         name: &str,
         wanted: &scenario::Nodegroup,
@@ -73,21 +73,21 @@ impl Group {
             slow: wanted.slow.clone(),
             failures: failures.collect(),
             retry_at: None,
-            noted_protected: false,
+            all_protected_reported: false,
         }
     }
 
     /// Lets the group note again what it noted before: something has changed.
-    pub(crate) fn allow_another_try(&mut self) {
-        self.noted_protected = false;
+    pub(crate) fn reset_protection_report(&mut self) {
+        self.all_protected_reported = false;
     }
 
-    pub(super) fn suspends(&self, process: &str) -> bool {
+    pub(super) fn is_suspended(&self, process: &str) -> bool {
         self.suspended.contains(process)
     }
 
     /// Ends the activity that is about an instance.
-    pub(super) fn finish(&mut self, instance: &str, now: Timestamp) {
+    pub(super) fn finish_activity(&mut self, instance: &str, now: Timestamp) {
         let open = self.activities.iter_mut().rev().find(|activity| {
             activity.instance.as_deref() == Some(instance) && activity.ended.is_none()
         });
@@ -100,7 +100,7 @@ impl Group {
 
 /// Something that a group did or tried.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Activity {
+pub(crate) struct ScalingActivity {
     pub(crate) id: String,
     pub(crate) instance: Option<String>,
     pub(crate) description: String,
@@ -111,9 +111,9 @@ pub(crate) struct Activity {
     pub(crate) message: Option<String>,
 }
 
-impl Activity {
+impl ScalingActivity {
     /// The same, over at once and in vain.
-    pub(super) fn failed(mut self, message: String) -> Self {
+    pub(super) fn into_failed(mut self, message: String) -> Self {
         self.ended = Some(self.started);
         self.status = ActivityStatus::Failed;
         self.message = Some(message);
@@ -130,7 +130,7 @@ pub(crate) enum ActivityStatus {
 }
 
 impl ActivityStatus {
-    pub(crate) fn word(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::InProgress => "InProgress",
             Self::Successful => "Successful",

@@ -14,7 +14,7 @@ pub(crate) enum Lifecycle {
 
 impl Lifecycle {
     /// Auto Scaling's word for it.
-    pub(crate) fn word(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "Pending",
             Self::InService => "InService",
@@ -24,7 +24,7 @@ impl Lifecycle {
     }
 
     /// EC2's code and word for it.
-    pub(crate) fn state(self) -> (u32, &'static str) {
+    pub(crate) fn ec2_state(self) -> (u32, &'static str) {
         match self {
             Self::Pending => (0, "pending"),
             Self::InService => (16, "running"),
@@ -44,7 +44,7 @@ pub(super) enum NodeState {
 
 /// An instance.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Instance {
+pub(crate) struct SimulatedInstance {
     pub(crate) id: String,
     pub(crate) group: String,
     pub(crate) zone: String,
@@ -53,18 +53,18 @@ pub(crate) struct Instance {
     pub(crate) lifecycle: Lifecycle,
     pub(crate) protected: bool,
     /// Whether it is protected from the moment at which it comes into service.
-    pub(super) born_protected: bool,
+    pub(super) protect_at_launch: bool,
     pub(crate) launched: Timestamp,
     /// When its boot is over.
     pub(crate) in_service_at: Timestamp,
     /// When its Node gets Ready; never, if there is no such moment.
     pub(crate) ready_at: Option<Timestamp>,
     /// When its termination is over.
-    pub(crate) gone_at: Option<Timestamp>,
+    pub(crate) terminated_at: Option<Timestamp>,
     pub(super) node: NodeState,
 }
 
-impl Instance {
+impl SimulatedInstance {
     /// The name of its Node, which is its private DNS name.
     pub(crate) fn node_name(&self) -> String {
         let region = self.zone.trim_end_matches(char::is_alphabetic);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Clock;
-use crate::simulator::ids::Ids;
+use crate::simulator::ids::IdGenerator;
 use crate::simulator::scenario::{self, Scenario, SlowLaunch, Times};
 
 mod advance;
@@ -17,14 +17,14 @@ mod instance;
 mod tests;
 mod update;
 
-pub(crate) use advance::Work;
-pub(crate) use group::{Activity, ActivityStatus, Group};
-pub(crate) use instance::{Instance, Lifecycle};
-pub(crate) use update::{Change, Sizes, Unaccepted, Update};
+pub(crate) use advance::NodeAction;
+pub(crate) use group::{ActivityStatus, AutoScalingGroup, ScalingActivity};
+pub(crate) use instance::{Lifecycle, SimulatedInstance};
+pub(crate) use update::{ConfigChange, ConfigUpdate, Sizes, UpdateError};
 
 /// A managed nodegroup, as EKS keeps it.
 #[derive(Debug, Clone)]
-pub(crate) struct Nodegroup {
+pub(crate) struct ManagedNodegroup {
     pub(crate) name: String,
     pub(crate) arn: String,
     pub(crate) group: String,
@@ -37,7 +37,7 @@ pub(crate) struct Nodegroup {
     pub(crate) updates: u32,
     failures: Vec<scenario::UpdateFailure>,
     /// The status that it has while nothing is being done to it.
-    resting_status: String,
+    steady_status: String,
 }
 
 /// The account.
@@ -48,16 +48,16 @@ pub(crate) struct Fleet {
     pub(crate) cluster: String,
     pub(crate) version: String,
     pub(crate) created: Timestamp,
-    pub(crate) nodegroups: BTreeMap<String, Nodegroup>,
-    pub(crate) groups: BTreeMap<String, Group>,
+    pub(crate) nodegroups: BTreeMap<String, ManagedNodegroup>,
+    pub(crate) groups: BTreeMap<String, AutoScalingGroup>,
     /// Every instance, those that are gone included.
-    pub(crate) instances: BTreeMap<String, Instance>,
-    pub(crate) updates: Vec<Update>,
-    tokens: BTreeMap<String, (Change, String)>,
+    pub(crate) instances: BTreeMap<String, SimulatedInstance>,
+    pub(crate) updates: Vec<ConfigUpdate>,
+    tokens: BTreeMap<String, (ConfigChange, String)>,
     times: Times,
     clock: Clock,
-    ids: Ids,
-    hosts: u32,
+    ids: IdGenerator,
+    host_count: u32,
 }
 
 impl Fleet {
@@ -79,8 +79,8 @@ impl Fleet {
             clock,
             // Its own series of ids: what the Kubernetes half issues must not depend on this half,
             // nor this on that.
-            ids: Ids::new(scenario.seed ^ 0x5EED),
-            hosts: 0,
+            ids: IdGenerator::new(scenario.seed ^ 0x5EED),
+            host_count: 0,
         };
         for nodegroup in &scenario.nodegroups {
             fleet.add_nodegroup(nodegroup, now);
@@ -97,14 +97,14 @@ impl Fleet {
         );
         self.nodegroups.insert(
             wanted.name.clone(),
-            Nodegroup {
+            ManagedNodegroup {
                 name: wanted.name.clone(),
                 arn,
                 group: group.clone(),
                 labels: wanted.labels.clone(),
                 sizes: Sizes { min: wanted.min, max: wanted.max, desired: wanted.desired },
                 status: wanted.status.clone(),
-                resting_status: wanted.status.clone(),
+                steady_status: wanted.status.clone(),
                 instance_type: wanted.instance_type.clone(),
                 created: now,
                 modified: now,
@@ -115,7 +115,7 @@ impl Fleet {
         let desired = wanted.group_desired.unwrap_or(wanted.desired);
         self.groups.insert(
             group.clone(),
-            Group::new(&group, wanted, desired, &self.region, &self.cluster, now),
+            AutoScalingGroup::new(&group, wanted, desired, &self.region, &self.cluster, now),
         );
         for number in 1..=desired {
             let id = self.add_instance(&group, now);
@@ -130,7 +130,10 @@ impl Fleet {
     }
 
     /// The members of a group, in the order in which they were launched.
-    pub(crate) fn members<'a>(&'a self, group: &'a str) -> impl Iterator<Item = &'a Instance> {
+    pub(crate) fn members<'a>(
+        &'a self,
+        group: &'a str,
+    ) -> impl Iterator<Item = &'a SimulatedInstance> {
         self.groups
             .get(group)
             .into_iter()
@@ -139,7 +142,7 @@ impl Fleet {
     }
 
     /// The moment at which something that takes `nominal` and begins now will be over.
-    fn after(&self, now: Timestamp, nominal: Duration) -> Timestamp {
+    fn time_after(&self, now: Timestamp, nominal: Duration) -> Timestamp {
         let delay = SignedDuration::try_from(self.clock.delay(nominal));
         delay.ok().and_then(|delay| now.checked_add(delay).ok()).unwrap_or(Timestamp::MAX)
     }
@@ -148,14 +151,14 @@ impl Fleet {
     fn add_instance(&mut self, group: &str, now: Timestamp) -> String {
         let id = format!("i-0{}", self.ids.hex(group, 16));
         let zone = self.emptiest_zone(group);
-        self.hosts += 1;
-        let host = self.hosts;
-        let slow = self.slowness(group);
+        self.host_count += 1;
+        let host = self.host_count;
+        let slow = self.slow_launch(group);
         let boot = slow.as_ref().map_or(self.times.boot, |slow| slow.boot);
-        let settle =
+        let time_to_ready =
             slow.as_ref().and_then(|slow| slow.node_ready).unwrap_or(self.times.node_ready);
         let never = slow.is_some_and(|slow| slow.never_ready);
-        let instance = Instance {
+        let instance = SimulatedInstance {
             id: id.clone(),
             group: group.to_owned(),
             zone,
@@ -166,11 +169,11 @@ impl Fleet {
                 .map_or(String::new(), |g| g.instance_type.clone()),
             lifecycle: Lifecycle::Pending,
             protected: false,
-            born_protected: self.groups.get(group).is_some_and(|g| g.new_instances_protected),
+            protect_at_launch: self.groups.get(group).is_some_and(|g| g.new_instances_protected),
             launched: now,
-            in_service_at: self.after(now, boot),
-            ready_at: (!never).then(|| self.after(now, boot + settle)),
-            gone_at: None,
+            in_service_at: self.time_after(now, boot),
+            ready_at: (!never).then(|| self.time_after(now, boot + time_to_ready)),
+            terminated_at: None,
             node: instance::NodeState::Absent,
         };
         self.instances.insert(id.clone(), instance);
@@ -180,7 +183,7 @@ impl Fleet {
         id
     }
 
-    fn slowness(&self, group: &str) -> Option<SlowLaunch> {
+    fn slow_launch(&self, group: &str) -> Option<SlowLaunch> {
         let group = self.groups.get(group)?;
         let slow = group.slow.iter().find(|slow| slow.nth == group.launches);
         slow.cloned()
@@ -188,12 +191,12 @@ impl Fleet {
 
     fn emptiest_zone(&self, group: &str) -> String {
         let zones = ["a", "b", "c"].map(|letter| format!("{}{letter}", self.region));
-        let population = |zone: &String| {
+        let count_in_zone = |zone: &String| {
             self.members(group)
                 .filter(|member| member.zone == *zone && member.lifecycle != Lifecycle::Terminating)
                 .count()
         };
-        let emptiest = zones.iter().min_by_key(|zone| population(zone));
+        let emptiest = zones.iter().min_by_key(|zone| count_in_zone(zone));
         emptiest.cloned().unwrap_or_default()
     }
 }

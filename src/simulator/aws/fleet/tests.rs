@@ -26,13 +26,14 @@ impl Account {
 
     /// What is done about Nodes at a second: `+` registered, `!` ready, `-` removed.
     fn at(&mut self, second: i64) -> Vec<&'static str> {
-        let (work, _) = self.fleet.advance(self.moment(second));
-        work.iter()
-            .map(|work| match work {
-                Work::Register { ready: true, .. } => "+!",
-                Work::Register { ready: false, .. } => "+",
-                Work::MakeReady { .. } => "!",
-                Work::Remove { .. } => "-",
+        let (actions, _) = self.fleet.advance(self.moment(second));
+        actions
+            .iter()
+            .map(|action| match action {
+                NodeAction::Register { ready: true, .. } => "+!",
+                NodeAction::Register { ready: false, .. } => "+",
+                NodeAction::MakeReady { .. } => "!",
+                NodeAction::Remove { .. } => "-",
             })
             .collect()
     }
@@ -43,29 +44,29 @@ impl Account {
         due.map(|due| due.duration_since(self.start).as_secs())
     }
 
-    fn group(&mut self) -> &mut Group {
+    fn group(&mut self) -> &mut AutoScalingGroup {
         let name = self.fleet.nodegroups[NODEGROUP].group.clone();
         self.fleet.groups.get_mut(&name).unwrap()
     }
 
     fn lifecycles(&mut self) -> Vec<&'static str> {
         let name = self.group().name.clone();
-        self.fleet.members(&name).map(|member| member.lifecycle.word()).collect()
+        self.fleet.members(&name).map(|member| member.lifecycle.as_str()).collect()
     }
 
-    fn update(&mut self, second: i64, desired: u32, max: u32) -> Result<String, Unaccepted> {
-        let change = Change {
+    fn update(&mut self, second: i64, desired: u32, max: u32) -> Result<String, UpdateError> {
+        let change = ConfigChange {
             nodegroup: NODEGROUP.to_owned(),
             max: Some(max),
             desired: Some(desired),
-            ..Change::default()
+            ..ConfigChange::default()
         };
         let now = self.moment(second);
-        self.fleet.begin_update(change, None, now).map(|(update, _)| update.id)
+        self.fleet.start_update(change, None, now).map(|(update, _)| update.id)
     }
 
     fn status(&self, id: &str) -> &'static str {
-        self.fleet.updates.iter().find(|update| update.id == id).unwrap().status.word()
+        self.fleet.updates.iter().find(|update| update.id == id).unwrap().status.as_str()
     }
 }
 
@@ -101,7 +102,7 @@ fn a_launch_boots_registers_and_gets_ready_each_in_its_time() {
 fn an_update_reaches_the_group_late_and_ends_later() {
     let mut account = Account::of(&Scenario::default());
     let id = account.update(0, 6, 6).unwrap();
-    assert_eq!(account.update(1, 6, 6), Err(Unaccepted::InUse));
+    assert_eq!(account.update(1, 6, 6), Err(UpdateError::InUse));
     account.at(2);
     assert_eq!(
         (account.group().desired, account.fleet.nodegroups[NODEGROUP].sizes.desired),
@@ -129,7 +130,7 @@ fn a_failed_launch_is_tried_again_after_its_pause() {
     assert_eq!(account.due(1), Some(31));
     assert_eq!(account.due(31), Some(61));
     account.at(61);
-    let statuses: Vec<_> = account.group().activities.iter().map(|a| a.status.word()).collect();
+    let statuses: Vec<_> = account.group().activities.iter().map(|a| a.status.as_str()).collect();
     assert_eq!(statuses, ["Failed", "Failed", "InProgress"]);
 }
 

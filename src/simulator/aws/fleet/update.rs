@@ -9,7 +9,7 @@ use super::Fleet;
 
 /// How long EKS takes to reach the Auto Scaling group after it accepted an update; until then the
 /// old sizes are still described.
-const BEFORE_APPLY: Duration = Duration::from_secs(3);
+const APPLY_DELAY: Duration = Duration::from_secs(3);
 
 /// The sizes of a nodegroup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(crate) struct Sizes {
 
 /// What an UpdateNodegroupConfig asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Change {
+pub(crate) struct ConfigChange {
     pub(crate) nodegroup: String,
     pub(crate) min: Option<u32>,
     pub(crate) max: Option<u32>,
@@ -32,9 +32,9 @@ pub(crate) struct Change {
 
 /// An update.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Update {
+pub(crate) struct ConfigUpdate {
     pub(crate) id: String,
-    pub(crate) change: Change,
+    pub(crate) change: ConfigChange,
     pub(crate) status: UpdateStatus,
     pub(crate) created: Timestamp,
     /// The code and the words of each error.
@@ -53,7 +53,7 @@ pub(crate) enum UpdateStatus {
 }
 
 impl UpdateStatus {
-    pub(crate) fn word(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::InProgress => "InProgress",
             Self::Successful => "Successful",
@@ -64,40 +64,40 @@ impl UpdateStatus {
 
 /// Why an update was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Unaccepted {
-    NoSuchNodegroup,
+pub(crate) enum UpdateError {
+    NodegroupNotFound,
     InUse,
-    BadSizes(String),
+    InvalidSizes(String),
     TokenReused,
 }
 
 impl Fleet {
     /// Accepts an update, or finds the one that the token began. The flag says whether it is new.
-    pub(crate) fn begin_update(
+    pub(crate) fn start_update(
         &mut self,
-        change: Change,
+        change: ConfigChange,
         token: Option<&str>,
         now: Timestamp,
-    ) -> Result<(Update, bool), Unaccepted> {
+    ) -> Result<(ConfigUpdate, bool), UpdateError> {
         let known = token.and_then(|token| self.tokens.get(token));
         if let Some((before, id)) = known {
             let earlier = self.updates.iter().find(|update| update.id == *id);
             return match earlier.filter(|_| *before == change) {
                 Some(earlier) => Ok((earlier.clone(), false)),
-                None => Err(Unaccepted::TokenReused),
+                None => Err(UpdateError::TokenReused),
             };
         }
         let id = self.ids.uuid("update");
         let (apply_at, end_at) = (
-            self.after(now, BEFORE_APPLY.min(self.times.update)),
-            self.after(now, self.times.update),
+            self.time_after(now, APPLY_DELAY.min(self.times.update)),
+            self.time_after(now, self.times.update),
         );
         let nodegroup =
-            self.nodegroups.get_mut(&change.nodegroup).ok_or(Unaccepted::NoSuchNodegroup)?;
+            self.nodegroups.get_mut(&change.nodegroup).ok_or(UpdateError::NodegroupNotFound)?;
         if !matches!(nodegroup.status.as_str(), "ACTIVE" | "DEGRADED") {
-            return Err(Unaccepted::InUse);
+            return Err(UpdateError::InUse);
         }
-        check(change.over(nodegroup.sizes))?;
+        check_sizes(change.apply_to(nodegroup.sizes))?;
         nodegroup.updates += 1;
         nodegroup.status = "UPDATING".to_owned();
         let failure = nodegroup
@@ -105,7 +105,7 @@ impl Fleet {
             .iter()
             .find(|failure| failure.nth == nodegroup.updates)
             .map(|failure| (failure.code.clone(), failure.message.clone()));
-        let update = Update {
+        let update = ConfigUpdate {
             id: id.clone(),
             change: change.clone(),
             status: UpdateStatus::InProgress,
@@ -125,17 +125,17 @@ impl Fleet {
     /// Moves updates on; returns when there is more to do.
     pub(super) fn advance_updates(&mut self, now: Timestamp) -> Option<Timestamp> {
         let mut due = None;
-        for at in 0..self.updates.len() {
-            let update = &mut self.updates[at];
+        for index in 0..self.updates.len() {
+            let update = &mut self.updates[index];
             if update.status != UpdateStatus::InProgress {
                 continue;
             }
             if update.apply_at.is_some_and(|moment| moment <= now) {
                 update.apply_at = None;
                 let change = update.change.clone();
-                self.apply(&change, now);
+                self.apply_change(&change, now);
             }
-            let update = &mut self.updates[at];
+            let update = &mut self.updates[index];
             if update.end_at <= now {
                 update.status = match update.failure.take() {
                     Some(error) => {
@@ -146,7 +146,7 @@ impl Fleet {
                 };
                 let name = update.change.nodegroup.clone();
                 if let Some(nodegroup) = self.nodegroups.get_mut(&name) {
-                    nodegroup.status = nodegroup.resting_status.clone();
+                    nodegroup.status = nodegroup.steady_status.clone();
                 }
             } else {
                 let next = update.apply_at.unwrap_or(update.end_at);
@@ -156,11 +156,11 @@ impl Fleet {
         due
     }
 
-    fn apply(&mut self, change: &Change, now: Timestamp) {
+    fn apply_change(&mut self, change: &ConfigChange, now: Timestamp) {
         let Some(nodegroup) = self.nodegroups.get_mut(&change.nodegroup) else {
             return;
         };
-        nodegroup.sizes = change.over(nodegroup.sizes);
+        nodegroup.sizes = change.apply_to(nodegroup.sizes);
         nodegroup.modified = now;
         nodegroup.labels.extend(change.add_labels.clone());
         for label in &change.remove_labels {
@@ -176,14 +176,14 @@ impl Fleet {
                 // Not asked for: the group keeps its own, as far as the bounds let it.
                 None => group.desired.clamp(sizes.min, sizes.max),
             };
-            group.noted_protected = false;
+            group.all_protected_reported = false;
         }
     }
 }
 
-impl Change {
+impl ConfigChange {
     /// The sizes that it makes of others.
-    fn over(&self, sizes: Sizes) -> Sizes {
+    fn apply_to(&self, sizes: Sizes) -> Sizes {
         Sizes {
             min: self.min.unwrap_or(sizes.min),
             max: self.max.unwrap_or(sizes.max),
@@ -192,9 +192,9 @@ impl Change {
     }
 }
 
-fn check(sizes: Sizes) -> Result<(), Unaccepted> {
+fn check_sizes(sizes: Sizes) -> Result<(), UpdateError> {
     let Sizes { min, max, desired } = sizes;
-    let complaint = if max == 0 {
+    let message = if max == 0 {
         "Maximum capacity must be at least 1".to_owned()
     } else if min > max {
         format!("Minimum capacity {min} can't be greater than maximum capacity {max}")
@@ -205,5 +205,5 @@ fn check(sizes: Sizes) -> Result<(), Unaccepted> {
     } else {
         return Ok(());
     };
-    Err(Unaccepted::BadSizes(complaint))
+    Err(UpdateError::InvalidSizes(message))
 }

@@ -7,104 +7,115 @@ use axum::http::{Method, StatusCode, header};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::simulator::front::{Answer, Incoming, Service};
-use crate::simulator::record::Operation;
+use crate::simulator::call_log::CallInfo;
+use crate::simulator::gateway::{Incoming, ServiceResponse, SimulatedService};
 
-use super::failure::Failure;
 use super::object::put;
-use super::request::{self, Query, Target};
-use super::store::Store;
-use super::write::{Part, Writer};
+use super::request::{self, Query, ResourcePath};
+use super::status_error::StatusError;
+use super::store::ObjectStore;
+use super::write::{ObjectPart, ObjectWriter};
 
-use change::Outcome;
-use view::View;
+use mutations::WriteResponse;
+use representation::Representation;
 
-mod change;
 pub(crate) mod discovery;
 mod eviction;
+mod mutations;
 mod openapi;
 mod read;
+mod representation;
 mod subresource;
 mod table;
-mod view;
 mod watch;
 
 /// The simulated API server.
 pub(crate) struct ApiServer {
-    pub(crate) store: Mutex<Store>,
+    pub(crate) store: Mutex<ObjectStore>,
     /// The cluster's version, as EKS says it.
     pub(crate) version: String,
 }
 
 /// The store, even after a panic elsewhere: every write to it is whole before the lock is let go.
-pub(crate) fn lock(store: &Mutex<Store>) -> MutexGuard<'_, Store> {
+pub(crate) fn lock_store(store: &Mutex<ObjectStore>) -> MutexGuard<'_, ObjectStore> {
     store.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The API server as the front sees it.
-pub(crate) struct Api(pub(crate) Arc<ApiServer>);
+pub(crate) struct KubernetesService(pub(crate) Arc<ApiServer>);
 
-impl Service for Api {
-    fn describe(&self, incoming: &Incoming) -> Operation {
+impl SimulatedService for KubernetesService {
+    fn describe(&self, incoming: &Incoming) -> CallInfo {
         request::describe(incoming)
     }
 
-    async fn answer(&self, incoming: Incoming) -> Answer {
-        let answered = match Target::parse(incoming.path()) {
-            Some(target) => self.about_objects(incoming, target),
-            None => self.about_itself(&incoming),
+    async fn respond(&self, incoming: Incoming) -> ServiceResponse {
+        let result = match ResourcePath::parse(incoming.path()) {
+            Some(target) => self.handle_resource(incoming, target),
+            None => self.handle_non_resource(&incoming),
         };
-        answered.unwrap_or_else(|failure| refusal(&failure))
+        result.unwrap_or_else(|error| error_response_of(&error))
     }
 
-    fn refuse(&self, _: &Incoming, status: StatusCode, code: &str, message: &str) -> Answer {
-        refusal(&Failure::new(status.as_u16(), code, message))
+    fn error_response(
+        &self,
+        _: &Incoming,
+        status: StatusCode,
+        code: &str,
+        message: &str,
+    ) -> ServiceResponse {
+        error_response_of(&StatusError::new(status.as_u16(), code, message))
     }
 
-    fn forbid(&self, incoming: &Incoming, why: &str) -> Answer {
-        let mut failure = Failure::new(403, "Forbidden", why);
-        if let Some(target) = Target::parse(incoming.path()) {
-            failure = failure.about(target.resource, target.name());
+    fn forbidden_response(&self, incoming: &Incoming, why: &str) -> ServiceResponse {
+        let mut error = StatusError::new(403, "Forbidden", why);
+        if let Some(target) = ResourcePath::parse(incoming.path()) {
+            error = error.with_object(target.resource, target.name());
         }
-        refusal(&failure)
+        error_response_of(&error)
     }
 
-    fn throttle(&self, _: &Incoming) -> Answer {
-        refusal(&Failure::throttled())
+    fn throttled_response(&self, _: &Incoming) -> ServiceResponse {
+        error_response_of(&StatusError::throttled())
     }
 }
 
-impl Api {
-    fn about_itself(&self, incoming: &Incoming) -> Result<Answer, Failure> {
+impl KubernetesService {
+    fn handle_non_resource(&self, incoming: &Incoming) -> Result<ServiceResponse, StatusError> {
         let path = incoming.path();
         if matches!(path, "/healthz" | "/livez" | "/readyz") {
-            return Ok(Answer::new(StatusCode::OK, "text/plain", "ok"));
+            return Ok(ServiceResponse::new(StatusCode::OK, "text/plain", "ok"));
         }
         if path == "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews" {
-            return access_review(incoming);
+            return review_access(incoming);
         }
         discovery::document(path, &self.0.version)
             .or_else(|| openapi::document(path))
-            .map(|document| json_answer(StatusCode::OK, &document))
-            .or_else(|| discovery::is_unknown_group(path).then(no_such_page))
-            .ok_or_else(Failure::no_such_path)
+            .map(|document| json_response(StatusCode::OK, &document))
+            .or_else(|| discovery::is_unknown_group(path).then(page_not_found))
+            .ok_or_else(StatusError::path_not_found)
     }
 
-    fn about_objects(&self, incoming: Incoming, target: Target) -> Result<Answer, Failure> {
+    fn handle_resource(
+        &self,
+        incoming: Incoming,
+        target: ResourcePath,
+    ) -> Result<ServiceResponse, StatusError> {
         let query = Query::parse(incoming.query());
         let verb = request::verb(&incoming.parts.method, &target, &query);
         if let Some(subresource) = &target.subresource
             && !target.resource.subresources.contains(&subresource.as_str())
         {
-            return Err(Failure::no_such_path());
+            return Err(StatusError::path_not_found());
         }
         match verb {
             "watch" => {
-                let view = View::of(&incoming, &query);
-                let body = watch::body(&self.0, target, &query, view, incoming.wire)?;
-                let mut answer = Answer::new(StatusCode::OK, "application/json", body);
-                answer.stream = true;
-                Ok(answer)
+                let representation = Representation::from_request(&incoming, &query);
+                let body =
+                    watch::body(&self.0, target, &query, representation, incoming.connection)?;
+                let mut response = ServiceResponse::new(StatusCode::OK, "application/json", body);
+                response.is_stream = true;
+                Ok(response)
             }
             "get" => self.get(&incoming, &target, &query),
             "list" => self.list(&incoming, &target, &query),
@@ -112,70 +123,82 @@ impl Api {
         }
     }
 
-    fn get(&self, incoming: &Incoming, target: &Target, query: &Query) -> Result<Answer, Failure> {
-        let store = lock(&self.0.store);
+    fn get(
+        &self,
+        incoming: &Incoming,
+        target: &ResourcePath,
+        query: &Query,
+    ) -> Result<ServiceResponse, StatusError> {
+        let store = lock_store(&self.0.store);
         let object = store
-            .get(target.resource, target.space(), target.name())
-            .ok_or_else(|| Failure::not_found(target.resource, target.name()))?;
+            .get(target.resource, target.namespace(), target.name())
+            .ok_or_else(|| StatusError::not_found(target.resource, target.name()))?;
         let body = match target.subresource.as_deref() {
             None | Some("status") => {
-                let view = View::of(incoming, query);
-                view.one(target.resource, object, Timestamp::now())
+                let representation = Representation::from_request(incoming, query);
+                representation.object(target.resource, object, Timestamp::now())
             }
             Some("scale") => subresource::scale_of(object),
             Some("log") => {
                 let logs = subresource::logs(object);
-                return Ok(Answer::new(StatusCode::OK, "text/plain", logs));
+                return Ok(ServiceResponse::new(StatusCode::OK, "text/plain", logs));
             }
-            Some(_) => return Err(Failure::method_not_allowed()),
+            Some(_) => return Err(StatusError::method_not_allowed()),
         };
-        Ok(json_answer(StatusCode::OK, &body))
+        Ok(json_response(StatusCode::OK, &body))
     }
 
-    fn list(&self, incoming: &Incoming, target: &Target, query: &Query) -> Result<Answer, Failure> {
+    fn list(
+        &self,
+        incoming: &Incoming,
+        target: &ResourcePath,
+        query: &Query,
+    ) -> Result<ServiceResponse, StatusError> {
         read::check_options(query)?;
-        let page = read::list(&lock(&self.0.store), target, query)?;
+        let page = read::list(&lock_store(&self.0.store), target, query)?;
         let objects = page.objects.iter().map(AsRef::as_ref);
-        let view = View::of(incoming, query);
-        let body = view.many(target.resource, objects, page.metadata, Timestamp::now());
-        Ok(json_answer(StatusCode::OK, &body))
+        let representation = Representation::from_request(incoming, query);
+        let body = representation.list(target.resource, objects, page.metadata, Timestamp::now());
+        Ok(json_response(StatusCode::OK, &body))
     }
 
     fn write(
         &self,
         verb: &str,
         incoming: &Incoming,
-        target: &Target,
+        target: &ResourcePath,
         query: &Query,
-    ) -> Result<Answer, Failure> {
-        let mut store = lock(&self.0.store);
+    ) -> Result<ServiceResponse, StatusError> {
+        let mut store = lock_store(&self.0.store);
         let mut writer =
-            Writer { store: &mut store, now: Timestamp::now(), dry_run: query.dry_run() };
+            ObjectWriter { store: &mut store, now: Timestamp::now(), dry_run: query.dry_run() };
         let outcome = dispatch(&mut writer, verb, incoming, target, query)?;
-        let view = View::of(incoming, query);
-        let body = match view {
-            View::Whole => outcome.body,
+        let representation = Representation::from_request(incoming, query);
+        let body = match representation {
+            Representation::Whole => outcome.body,
             _ if target.subresource.is_some() => outcome.body,
-            view => view.one(target.resource, &outcome.body, Timestamp::now()),
+            representation => {
+                representation.object(target.resource, &outcome.body, Timestamp::now())
+            }
         };
-        Ok(json_answer(outcome.status, &body).effective(outcome.changed))
+        Ok(json_response(outcome.status, &body).effective(outcome.changed))
     }
 }
 
 fn dispatch(
-    writer: &mut Writer<'_>,
+    writer: &mut ObjectWriter<'_>,
     verb: &str,
     incoming: &Incoming,
-    target: &Target,
+    target: &ResourcePath,
     query: &Query,
-) -> Result<Outcome, Failure> {
+) -> Result<WriteResponse, StatusError> {
     let part = match target.subresource.as_deref() {
-        Some("status") => Part::Status,
-        _ => Part::Main,
+        Some("status") => ObjectPart::Status,
+        _ => ObjectPart::Main,
     };
     match (verb, target.subresource.as_deref()) {
         ("create", None) if target.name.is_none() => {
-            change::create(writer, target, request::body(incoming)?)
+            mutations::create(writer, target, request::body(incoming)?)
         }
         ("create", Some("eviction")) => {
             eviction::evict(writer, target, query, &request::body(incoming)?)
@@ -183,51 +206,51 @@ fn dispatch(
         ("create", Some("binding")) => subresource::bind(writer, target, &request::body(incoming)?),
         ("update" | "patch", Some("scale")) => subresource::write_scale(writer, target, incoming),
         ("update", None | Some("status")) if target.name.is_some() => {
-            change::update(writer, target, part, request::body(incoming)?)
+            mutations::update(writer, target, part, request::body(incoming)?)
         }
         ("patch", None | Some("status")) if target.name.is_some() => {
-            change::patch(writer, target, part, incoming, query)
+            mutations::patch(writer, target, part, incoming, query)
         }
         ("delete" | "deletecollection", None) => {
             let options = match incoming.body.is_empty() {
                 true => Value::Null,
                 false => request::body(incoming)?,
             };
-            writer.dry_run |= change::asks_dry_run(query, &options);
-            let deletion = change::deletion(query, &options)?;
+            writer.dry_run |= mutations::is_dry_run(query, &options);
+            let deletion = mutations::parse_deletion(query, &options)?;
             match target.name {
-                Some(_) => change::delete(writer, target, &deletion),
-                None => change::delete_collection(writer, target, query, &deletion),
+                Some(_) => mutations::delete(writer, target, &deletion),
+                None => mutations::delete_collection(writer, target, query, &deletion),
             }
         }
-        _ => Err(Failure::method_not_allowed()),
+        _ => Err(StatusError::method_not_allowed()),
     }
 }
 
 /// What the API server answers where nobody is responsible.
-fn no_such_page() -> Answer {
-    Answer::new(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found\n")
+fn page_not_found() -> ServiceResponse {
+    ServiceResponse::new(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found\n")
 }
 
 /// Everybody may do everything here.
-fn access_review(incoming: &Incoming) -> Result<Answer, Failure> {
+fn review_access(incoming: &Incoming) -> Result<ServiceResponse, StatusError> {
     if incoming.parts.method != Method::POST {
-        return Err(Failure::method_not_allowed());
+        return Err(StatusError::method_not_allowed());
     }
     let mut review = request::body(incoming)?;
     put(&mut review, &["status"], json!({"allowed": true}));
-    Ok(json_answer(StatusCode::CREATED, &review))
+    Ok(json_response(StatusCode::CREATED, &review))
 }
 
-fn json_answer(status: StatusCode, body: &Value) -> Answer {
-    Answer::new(status, "application/json", body.to_string() + "\n")
+fn json_response(status: StatusCode, body: &Value) -> ServiceResponse {
+    ServiceResponse::new(status, "application/json", body.to_string() + "\n")
 }
 
-fn refusal(failure: &Failure) -> Answer {
-    let status = StatusCode::from_u16(failure.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let answer = json_answer(status, &failure.status());
-    match failure.retry_after {
-        Some(seconds) => answer.with_header(header::RETRY_AFTER, seconds.to_string()),
-        None => answer,
+fn error_response_of(error: &StatusError) -> ServiceResponse {
+    let status = StatusCode::from_u16(error.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let response = json_response(status, &error.to_status());
+    match error.retry_after {
+        Some(seconds) => response.with_header(header::RETRY_AFTER, seconds.to_string()),
+        None => response,
     }
 }

@@ -49,8 +49,8 @@ fn schema(group: &str) -> Option<Value> {
 }
 
 fn operations(resource: &Resource, group: &str) -> [(String, Value); 2] {
-    let space = if resource.namespaced { "namespaces/{namespace}/" } else { "" };
-    let collection = format!("/{group}/{space}{}", resource.plural);
+    let namespace_segment = if resource.namespaced { "namespaces/{namespace}/" } else { "" };
+    let collection = format!("/{group}/{namespace_segment}{}", resource.plural);
     let parameters: Vec<Value> = ["dryRun", "fieldManager", "fieldValidation"]
         .iter()
         .map(|name| json!({"name": name, "in": "query", "schema": {"type": "string"}}))

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::simulator::kubernetes::failure::{Cause, Failure};
-use crate::simulator::kubernetes::object::{name, namespace};
-use crate::simulator::kubernetes::request::{Query, Target};
-use crate::simulator::kubernetes::store::Store;
+use crate::simulator::kubernetes::object;
+use crate::simulator::kubernetes::request::{Query, ResourcePath};
+use crate::simulator::kubernetes::status_error::{StatusCause, StatusError};
+use crate::simulator::kubernetes::store::ObjectStore;
 
 /// A page of objects and the list's metadata.
 pub(crate) struct Page {
@@ -15,7 +15,7 @@ pub(crate) struct Page {
 
 /// Where a list goes on: at which version it began, and after which object.
 #[derive(Debug, PartialEq, Eq)]
-struct Continue {
+struct ContinueToken {
     version: u64,
     namespace: String,
     name: String,
@@ -23,17 +23,21 @@ struct Continue {
 
 /// Lists what the target names: at the newest version, at an exact one, or where a page before
 /// ended.
-pub(crate) fn list(store: &Store, target: &Target, query: &Query) -> Result<Page, Failure> {
+pub(crate) fn list(
+    store: &ObjectStore,
+    target: &ResourcePath,
+    query: &Query,
+) -> Result<Page, StatusError> {
     let resource = target.resource;
     let selector = query.selector(resource)?;
-    let token = Continue::parse(query.get("continue"))?;
+    let token = ContinueToken::decode(query.get("continue"))?;
     let version = match &token {
         Some(token) => token.version,
-        None => wanted_version(store, query)?,
+        None => version_to_list(store, query)?,
     };
-    let space = target.namespace.as_deref();
-    let mut objects = store.list_at(resource, space, version).map_err(|_| {
-        Failure::expired(
+    let namespace = target.namespace.as_deref();
+    let mut objects = store.list_at(resource, namespace, version).map_err(|_| {
+        StatusError::expired(
             "The provided continue parameter is too old to display a consistent list result. You \
              can start a new list without the continue parameter.",
         )
@@ -41,7 +45,8 @@ pub(crate) fn list(store: &Store, target: &Target, query: &Query) -> Result<Page
     objects.retain(|object| selector.matches(object));
     if let Some(token) = &token {
         objects.retain(|object| {
-            (namespace(object), name(object)) > (token.namespace.as_str(), token.name.as_str())
+            (object::namespace(object), object::name(object))
+                > (token.namespace.as_str(), token.name.as_str())
         });
     }
     let mut metadata = json!({"resourceVersion": version.to_string()});
@@ -50,12 +55,12 @@ pub(crate) fn list(store: &Store, target: &Target, query: &Query) -> Result<Page
         let left = objects.len() - limit;
         objects.truncate(limit);
         if let Some(last) = objects.last() {
-            let token = Continue {
+            let token = ContinueToken {
                 version,
-                namespace: namespace(last).to_owned(),
-                name: name(last).to_owned(),
+                namespace: object::namespace(last).to_owned(),
+                name: object::name(last).to_owned(),
             };
-            metadata["continue"] = token.text().into();
+            metadata["continue"] = token.encode().into();
         }
         if selector.is_empty() {
             metadata["remainingItemCount"] = left.into();
@@ -64,14 +69,14 @@ pub(crate) fn list(store: &Store, target: &Target, query: &Query) -> Result<Page
     Ok(Page { objects, metadata })
 }
 
-fn wanted_version(store: &Store, query: &Query) -> Result<u64, Failure> {
+fn version_to_list(store: &ObjectStore, query: &Query) -> Result<u64, StatusError> {
     let given = query.get("resourceVersion");
     if given.is_empty() || given == "0" {
         return Ok(store.version());
     }
     let version = parse_version(given)?;
     if version > store.version() {
-        return Err(too_large(version, store.version()));
+        return Err(version_too_large(version, store.version()));
     }
     match query.get("resourceVersionMatch") {
         "Exact" => Ok(version),
@@ -80,37 +85,37 @@ fn wanted_version(store: &Store, query: &Query) -> Result<u64, Failure> {
 }
 
 /// Reads a resourceVersion that a client gave.
-pub(crate) fn parse_version(given: &str) -> Result<u64, Failure> {
+pub(crate) fn parse_version(given: &str) -> Result<u64, StatusError> {
     given.parse().map_err(|_| {
-        Failure::bad_request(format!(
+        StatusError::bad_request(format!(
             "invalid resource version: resourceVersion: Invalid value: {given:?}: \
              strconv.ParseUint: parsing {given:?}: invalid syntax"
         ))
     })
 }
 
-fn too_large(wanted: u64, current: u64) -> Failure {
+fn version_too_large(wanted: u64, current: u64) -> StatusError {
     let message = format!("Timeout: Too large resource version: {wanted}, current: {current}");
-    let mut failure = Failure::new(504, "Timeout", message);
-    failure.details = json!({
+    let mut error = StatusError::new(504, "Timeout", message);
+    error.details = json!({
         "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
         "retryAfterSeconds": 1,
     });
-    failure
+    error
 }
 
 /// Refuses options that contradict each other.
-pub(crate) fn check_options(query: &Query) -> Result<(), Failure> {
+pub(crate) fn check_options(query: &Query) -> Result<(), StatusError> {
     let match_rule = query.get("resourceVersionMatch");
     let cause = if query.flag("watch") && query.flag("sendInitialEvents") {
         (match_rule != "NotOlderThan").then(|| {
-            Cause::forbidden(
+            StatusCause::forbidden(
                 "resourceVersionMatch",
                 "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
             )
         })
     } else if !match_rule.is_empty() && query.get("resourceVersion").is_empty() {
-        Some(Cause::forbidden(
+        Some(StatusCause::forbidden(
             "resourceVersionMatch",
             "resourceVersionMatch is forbidden unless resourceVersion is provided",
         ))
@@ -119,27 +124,28 @@ pub(crate) fn check_options(query: &Query) -> Result<(), Failure> {
     };
     match cause {
         None => Ok(()),
-        Some(cause) => Err(Failure::bad_options("ListOptions", cause)),
+        Some(cause) => Err(StatusError::bad_options("ListOptions", cause)),
     }
 }
 
-impl Continue {
-    fn text(&self) -> String {
+impl ContinueToken {
+    fn encode(&self) -> String {
         let plain = json!([self.version, self.namespace, self.name]).to_string();
         plain.bytes().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    fn parse(text: &str) -> Result<Option<Self>, Failure> {
+    fn decode(text: &str) -> Result<Option<Self>, StatusError> {
         if text.is_empty() {
             return Ok(None);
         }
-        let unreadable = || Failure::bad_request("continue key is not valid");
+        let invalid_token = || StatusError::bad_request("continue key is not valid");
         let bytes: Option<Vec<u8>> = (0..text.len())
             .step_by(2)
             .map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok())
             .collect();
         let parts: (u64, String, String) =
-            serde_json::from_slice(&bytes.ok_or_else(unreadable)?).map_err(|_| unreadable())?;
+            serde_json::from_slice(&bytes.ok_or_else(invalid_token)?)
+                .map_err(|_| invalid_token())?;
         Ok(Some(Self { version: parts.0, namespace: parts.1, name: parts.2 }))
     }
 }
@@ -147,21 +153,25 @@ impl Continue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simulator::ids::Ids;
+    use crate::simulator::ids::IdGenerator;
     use crate::simulator::kubernetes::resources::{NODES, Resource};
 
-    fn page(store: &Store, resource: &'static Resource, query: &str) -> Result<Page, Failure> {
-        let target = Target { resource, namespace: None, name: None, subresource: None };
+    fn page(
+        store: &ObjectStore,
+        resource: &'static Resource,
+        query: &str,
+    ) -> Result<Page, StatusError> {
+        let target = ResourcePath { resource, namespace: None, name: None, subresource: None };
         list(store, &target, &Query::parse(query))
     }
 
     fn names(page: &Page) -> Vec<&str> {
-        page.objects.iter().map(|object| name(object)).collect()
+        page.objects.iter().map(|object| object::name(object)).collect()
     }
 
     #[test]
     fn pages_show_the_list_as_it_was_at_the_first() {
-        let mut store = Store::new(Ids::new(1));
+        let mut store = ObjectStore::new(IdGenerator::new(1));
         for node in ["a", "b", "c", "d"] {
             store.put(&NODES, json!({"metadata": {"name": node}}));
         }

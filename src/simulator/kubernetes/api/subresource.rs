@@ -4,17 +4,15 @@
 use axum::http::{StatusCode, header};
 use serde_json::{Value, json};
 
-use crate::simulator::front::Incoming;
-use crate::simulator::kubernetes::failure::{Cause, Failure};
-use crate::simulator::kubernetes::object::{
-    list, map, name, namespace, number, put, text, uid, version,
-};
+use crate::simulator::gateway::Incoming;
+use crate::simulator::kubernetes::object::{self, list, map, number, put, text, uid, version};
 use crate::simulator::kubernetes::patch::{self, PatchType};
-use crate::simulator::kubernetes::request::{self, Target};
+use crate::simulator::kubernetes::request::{self, ResourcePath};
 use crate::simulator::kubernetes::resources::{PODS, Resource};
-use crate::simulator::kubernetes::write::{Part, Writer};
+use crate::simulator::kubernetes::status_error::{StatusCause, StatusError};
+use crate::simulator::kubernetes::write::{ObjectPart, ObjectWriter};
 
-use super::change::Outcome;
+use super::mutations::WriteResponse;
 
 /// What a Scale calls itself when it is refused.
 static SCALE: Resource = Resource {
@@ -32,8 +30,8 @@ static SCALE: Resource = Resource {
 /// The Scale object of a workload.
 pub(crate) fn scale_of(workload: &Value) -> Value {
     let mut metadata = json!({
-        "name": name(workload),
-        "namespace": namespace(workload),
+        "name": object::name(workload),
+        "namespace": object::namespace(workload),
         "uid": uid(workload),
         "resourceVersion": version(workload),
     });
@@ -64,34 +62,34 @@ fn selector_text(workload: &Value) -> String {
 
 /// Writes a Scale, given whole or as a patch.
 pub(crate) fn write_scale(
-    writer: &mut Writer<'_>,
-    target: &Target,
+    writer: &mut ObjectWriter<'_>,
+    target: &ResourcePath,
     incoming: &Incoming,
-) -> Result<Outcome, Failure> {
+) -> Result<WriteResponse, StatusError> {
     let patched = incoming.parts.method == axum::http::Method::PATCH;
     let change = request::body(incoming)?;
-    let kind = match patched {
+    let patch_type = match patched {
         true => Some(PatchType::of(incoming.header(header::CONTENT_TYPE))?),
         false => None,
     };
-    let (resource, space, called) = (target.resource, target.space(), target.name());
-    let written = writer.update(resource, space, called, Part::Main, |current| {
-        let scale = match kind {
-            Some(kind) => patch::apply(resource, kind, &scale_of(current), &change)?,
+    let (resource, namespace, name) = (target.resource, target.namespace(), target.name());
+    let written = writer.update(resource, namespace, name, ObjectPart::Main, |current| {
+        let scale = match patch_type {
+            Some(patch_type) => patch::apply(resource, patch_type, &scale_of(current), &change)?,
             None => change,
         };
-        scaled(current, &scale)
+        with_scale(current, &scale)
     })?;
-    let mut outcome = Outcome::ok(written);
+    let mut outcome = WriteResponse::ok(written);
     outcome.body = scale_of(&outcome.body);
     Ok(outcome)
 }
 
-fn scaled(current: &Value, scale: &Value) -> Result<Value, Failure> {
+fn with_scale(current: &Value, scale: &Value) -> Result<Value, StatusError> {
     let replicas = match scale.pointer("/spec/replicas") {
         None | Some(Value::Null) => 0,
         Some(value) => value.as_i64().ok_or_else(|| {
-            Failure::bad_request(
+            StatusError::bad_request(
                 "json: cannot unmarshal value into Go struct field ScaleSpec.spec.replicas of \
                  type int32",
             )
@@ -99,8 +97,8 @@ fn scaled(current: &Value, scale: &Value) -> Result<Value, Failure> {
     };
     if replicas < 0 {
         let message = "must be greater than or equal to 0";
-        let cause = Cause::invalid("spec.replicas", &replicas.into(), message);
-        return Err(Failure::invalid(&SCALE, name(current), vec![cause]));
+        let cause = StatusCause::invalid("spec.replicas", &replicas.into(), message);
+        return Err(StatusError::invalid(&SCALE, object::name(current), vec![cause]));
     }
     let mut object = current.clone();
     put(&mut object, &["spec", "replicas"], replicas);
@@ -114,18 +112,18 @@ fn scaled(current: &Value, scale: &Value) -> Result<Value, Failure> {
 
 /// Binds a pod to a node.
 pub(crate) fn bind(
-    writer: &mut Writer<'_>,
-    target: &Target,
+    writer: &mut ObjectWriter<'_>,
+    target: &ResourcePath,
     binding: &Value,
-) -> Result<Outcome, Failure> {
+) -> Result<WriteResponse, StatusError> {
     let node = text(binding, "/target/name").to_owned();
     let now = writer.now;
-    let (space, called) = (target.space(), target.name());
-    let written = writer.update(&PODS, space, called, Part::Whole, |pod| {
+    let (namespace, name) = (target.namespace(), target.name());
+    let written = writer.update(&PODS, namespace, name, ObjectPart::Whole, |pod| {
         let bound = text(pod, "/spec/nodeName");
         if !bound.is_empty() {
-            let why = format!("pod {called} is already assigned to node {bound:?}");
-            return Err(Failure::conflict(&PODS, called, &why).of_subresource("binding"));
+            let why = format!("pod {name} is already assigned to node {bound:?}");
+            return Err(StatusError::conflict(&PODS, name, &why).with_subresource("binding"));
         }
         let mut pod = pod.clone();
         put(&mut pod, &["spec", "nodeName"], node.as_str());
@@ -133,10 +131,14 @@ pub(crate) fn bind(
         crate::simulator::kubernetes::object::set_condition(&mut pod, scheduled, now);
         Ok(pod)
     })?;
-    Ok(Outcome { status: StatusCode::CREATED, changed: written.changed, body: success() })
+    Ok(WriteResponse {
+        status: StatusCode::CREATED,
+        changed: written.changed,
+        body: success_status(),
+    })
 }
 
-pub(super) fn success() -> Value {
+pub(super) fn success_status() -> Value {
     json!({
         "kind": "Status",
         "apiVersion": "v1",

@@ -5,11 +5,11 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::simulator::kubernetes::object::{
-    condition, flag, is_terminating, is_true, list, map, moment, name, number, text,
+    self, condition, flag, is_terminating, is_true, list, map, moment, number, text,
 };
 use crate::simulator::kubernetes::resources::Resource;
 
-use super::view::metadata_only;
+use super::representation::metadata_only;
 
 /// A column: its name, whether only `-o wide` shows it, and what stands in it.
 struct Column {
@@ -30,7 +30,7 @@ const fn wide(name: &'static str, cell: fn(&Value, Timestamp) -> Value) -> Colum
 
 /// What each row carries of its object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Include {
+pub(crate) enum IncludeObject {
     Nothing,
     Metadata,
     Object,
@@ -40,7 +40,7 @@ pub(crate) enum Include {
 pub(crate) fn table<'a>(
     resource: &Resource,
     objects: impl Iterator<Item = &'a Value>,
-    include: Include,
+    include: IncludeObject,
     metadata: Value,
     now: Timestamp,
 ) -> Value {
@@ -62,9 +62,9 @@ pub(crate) fn table<'a>(
             let cells: Vec<Value> = columns.iter().map(|c| (c.cell)(object, now)).collect();
             let mut row = json!({"cells": cells});
             match include {
-                Include::Nothing => {}
-                Include::Metadata => row["object"] = metadata_only(object),
-                Include::Object => row["object"] = object.clone(),
+                IncludeObject::Nothing => {}
+                IncludeObject::Metadata => row["object"] = metadata_only(object),
+                IncludeObject::Object => row["object"] = object.clone(),
             }
             row
         })
@@ -79,7 +79,7 @@ pub(crate) fn table<'a>(
 }
 
 fn columns(resource: &Resource) -> Vec<Column> {
-    let named = column("Name", |object, _| name(object).into());
+    let named = column("Name", |object, _| object::name(object).into());
     let age = || column("Age", |object, now| age(object, "/metadata/creationTimestamp", now));
     let mut columns = vec![named];
     match resource.plural {
@@ -92,11 +92,13 @@ fn columns(resource: &Resource) -> Vec<Column> {
             }));
             columns.push(wide("Internal-IP", |node, _| address(node, "InternalIP")));
             columns.push(wide("External-IP", |node, _| address(node, "ExternalIP")));
-            columns.push(wide("OS-Image", |node, _| at(node, "/status/nodeInfo/osImage")));
             columns
-                .push(wide("Kernel-Version", |node, _| at(node, "/status/nodeInfo/kernelVersion")));
+                .push(wide("OS-Image", |node, _| text_or_none(node, "/status/nodeInfo/osImage")));
+            columns.push(wide("Kernel-Version", |node, _| {
+                text_or_none(node, "/status/nodeInfo/kernelVersion")
+            }));
             columns.push(wide("Container-Runtime", |node, _| {
-                at(node, "/status/nodeInfo/containerRuntimeVersion")
+                text_or_none(node, "/status/nodeInfo/containerRuntimeVersion")
             }));
         }
         "pods" => {
@@ -104,9 +106,11 @@ fn columns(resource: &Resource) -> Vec<Column> {
             columns.push(column("Status", |pod, _| pod_status(pod).into()));
             columns.push(column("Restarts", |pod, _| restarts(pod).to_string().into()));
             columns.push(age());
-            columns.push(wide("IP", |pod, _| at(pod, "/status/podIP")));
-            columns.push(wide("Node", |pod, _| at(pod, "/spec/nodeName")));
-            columns.push(wide("Nominated Node", |pod, _| at(pod, "/status/nominatedNodeName")));
+            columns.push(wide("IP", |pod, _| text_or_none(pod, "/status/podIP")));
+            columns.push(wide("Node", |pod, _| text_or_none(pod, "/spec/nodeName")));
+            columns.push(wide("Nominated Node", |pod, _| {
+                text_or_none(pod, "/status/nominatedNodeName")
+            }));
             columns.push(wide("Readiness Gates", |_, _| "<none>".into()));
         }
         "deployments" => {
@@ -132,7 +136,7 @@ fn columns(resource: &Resource) -> Vec<Column> {
             columns.push(age());
         }
         "namespaces" => {
-            columns.push(column("Status", |space, _| at(space, "/status/phase")));
+            columns.push(column("Status", |namespace, _| text_or_none(namespace, "/status/phase")));
             columns.push(age());
         }
         "configmaps" | "secrets" => {
@@ -160,26 +164,26 @@ fn columns(resource: &Resource) -> Vec<Column> {
             columns.push(age());
         }
         "leases" => {
-            columns.push(column("Holder", |lease, _| at(lease, "/spec/holderIdentity")));
+            columns.push(column("Holder", |lease, _| text_or_none(lease, "/spec/holderIdentity")));
             columns.push(age());
         }
         "events" => {
             columns.clear();
             columns.push(column("Last Seen", age_of));
-            columns.push(column("Type", |event, _| at(event, "/type")));
-            columns.push(column("Reason", |event, _| at(event, "/reason")));
+            columns.push(column("Type", |event, _| text_or_none(event, "/type")));
+            columns.push(column("Reason", |event, _| text_or_none(event, "/reason")));
             columns.push(column("Object", |event, _| {
                 let kind = text(event, "/involvedObject/kind").to_lowercase();
                 format!("{kind}/{}", text(event, "/involvedObject/name")).into()
             }));
-            columns.push(column("Message", |event, _| at(event, "/message")));
+            columns.push(column("Message", |event, _| text_or_none(event, "/message")));
         }
         _ => columns.push(age()),
     }
     columns
 }
 
-fn at(object: &Value, pointer: &str) -> Value {
+fn text_or_none(object: &Value, pointer: &str) -> Value {
     match text(object, pointer) {
         "" => "<none>".into(),
         text => text.into(),
@@ -233,15 +237,15 @@ fn duration(seconds: i64) -> String {
 }
 
 fn node_status(node: &Value) -> String {
-    let mut words = match condition(node, "Ready") {
+    let mut status = match condition(node, "Ready") {
         Some(ready) if text(ready, "/status") == "True" => "Ready".to_owned(),
         Some(_) => "NotReady".to_owned(),
         None => "Unknown".to_owned(),
     };
     if flag(node, "/spec/unschedulable") {
-        words.push_str(",SchedulingDisabled");
+        status.push_str(",SchedulingDisabled");
     }
-    words
+    status
 }
 
 fn roles(node: &Value) -> String {
@@ -261,7 +265,7 @@ fn roles(node: &Value) -> String {
 fn address(node: &Value, kind: &str) -> Value {
     let found =
         list(node, "/status/addresses").iter().find(|address| text(address, "/type") == kind);
-    found.map_or("<none>".into(), |address| at(address, "/address"))
+    found.map_or("<none>".into(), |address| text_or_none(address, "/address"))
 }
 
 fn containers(workload: &Value, pointer: &str) -> Value {

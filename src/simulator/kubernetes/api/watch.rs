@@ -12,52 +12,52 @@ use serde_json::{Value, json};
 use tokio::sync::watch::Receiver;
 use tokio::time::Instant;
 
-use crate::simulator::kubernetes::failure::Failure;
+use crate::simulator::connection::ConnectionHandle;
 use crate::simulator::kubernetes::object::put;
-use crate::simulator::kubernetes::request::{Query, Target};
+use crate::simulator::kubernetes::request::{Query, ResourcePath};
 use crate::simulator::kubernetes::selectors::Selector;
-use crate::simulator::kubernetes::store::{Change, Store};
-use crate::simulator::wire::Wire;
+use crate::simulator::kubernetes::status_error::StatusError;
+use crate::simulator::kubernetes::store::{ObjectChange, ObjectStore};
 
 use super::read::{check_options, parse_version};
-use super::view::View;
-use super::{ApiServer, lock};
+use super::representation::Representation;
+use super::{ApiServer, lock_store};
 
 /// How long a watch lasts when the client does not say: an API server chooses between half an hour
 /// and an hour.
-const LONGEST: Duration = Duration::from_secs(45 * 60);
+const MAX_DURATION: Duration = Duration::from_secs(45 * 60);
 
 /// How often a quiet watch gets a bookmark. An API server sends one a minute.
-const BOOKMARK_EVERY: Duration = Duration::from_secs(20);
+const BOOKMARK_INTERVAL: Duration = Duration::from_secs(20);
 
 /// How long before its end a watch gets its last bookmark, so that the next one need not go far back.
-const LAST_BOOKMARK: Duration = Duration::from_secs(2);
+const LAST_BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
 
 struct Watch {
     server: Arc<ApiServer>,
-    target: Target,
+    target: ResourcePath,
     selector: Selector,
-    view: View,
+    representation: Representation,
     bookmarks: bool,
     /// Everything up to this version has been sent.
-    seen: u64,
-    news: Receiver<u64>,
-    wire: Wire,
+    sent_version: u64,
+    versions: Receiver<u64>,
+    connection: ConnectionHandle,
     end: Instant,
     next_bookmark: Option<Instant>,
     /// What is to be sent before any change.
-    first: String,
-    over: bool,
+    initial_events: String,
+    ended: bool,
 }
 
 /// The body of a watch's answer.
 pub(crate) fn body(
     server: &Arc<ApiServer>,
-    target: Target,
+    target: ResourcePath,
     query: &Query,
-    view: View,
-    wire: Wire,
-) -> Result<Body, Failure> {
+    representation: Representation,
+    connection: ConnectionHandle,
+) -> Result<Body, StatusError> {
     check_options(query)?;
     let mut selector = query.selector(target.resource)?;
     if let Some(name) = &target.name {
@@ -65,27 +65,28 @@ pub(crate) fn body(
         selector = Selector::parse(target.resource, query.get("labelSelector"), &only)?;
     }
     let given = query.get("resourceVersion");
-    let store = lock(&server.store);
+    let store = lock_store(&server.store);
     let from_now = given.is_empty() || given == "0" || query.flag("sendInitialEvents");
-    let seen = if from_now { store.version() } else { parse_version(given)? };
+    let sent_version = if from_now { store.version() } else { parse_version(given)? };
     let now = Instant::now();
-    let longest = query.number("timeoutSeconds").map_or(LONGEST, Duration::from_secs).min(LONGEST);
+    let duration =
+        query.number("timeoutSeconds").map_or(MAX_DURATION, Duration::from_secs).min(MAX_DURATION);
     let mut watch = Watch {
         server: Arc::clone(server),
         bookmarks: query.flag("allowWatchBookmarks"),
-        seen,
-        news: store.subscribe(),
-        wire,
-        end: now + longest,
-        next_bookmark: next_bookmark(now, now + longest),
-        first: String::new(),
-        over: false,
+        sent_version,
+        versions: store.subscribe(),
+        connection,
+        end: now + duration,
+        next_bookmark: next_bookmark(now, now + duration),
+        initial_events: String::new(),
+        ended: false,
         target,
         selector,
-        view,
+        representation,
     };
     if from_now {
-        watch.first = watch.present(&store, query.flag("sendInitialEvents"));
+        watch.initial_events = watch.existing_objects(&store, query.flag("sendInitialEvents"));
     }
     drop(store);
     Ok(Body::from_stream(stream::unfold(watch, Watch::next)))
@@ -93,51 +94,51 @@ pub(crate) fn body(
 
 /// When the next bookmark is due, if there is to be one before the watch's end.
 fn next_bookmark(now: Instant, end: Instant) -> Option<Instant> {
-    let last = end.checked_sub(LAST_BOOKMARK)?;
-    (last > now).then(|| last.min(now + BOOKMARK_EVERY))
+    let last = end.checked_sub(LAST_BOOKMARK_BEFORE_END)?;
+    (last > now).then(|| last.min(now + BOOKMARK_INTERVAL))
 }
 
 impl Watch {
     /// What stands already, as if it had just been added.
-    fn present(&self, store: &Store, initial_events: bool) -> String {
+    fn existing_objects(&self, store: &ObjectStore, with_end_mark: bool) -> String {
         let mut lines = String::new();
         for object in store.list(self.target.resource, self.target.namespace.as_deref()) {
             if self.selector.matches(object) {
-                self.line(&mut lines, "ADDED", object);
+                self.write_event(&mut lines, "ADDED", object);
             }
         }
-        if initial_events && self.bookmarks {
+        if with_end_mark && self.bookmarks {
             let mut metadata = self.bookmark_metadata();
             put(&mut metadata, &["annotations", "k8s.io/initial-events-end"], "true");
-            self.bookmark(&mut lines, metadata);
+            self.write_bookmark(&mut lines, metadata);
         }
         lines
     }
 
     /// The next piece of the stream.
     async fn next(mut self) -> Option<(io::Result<Bytes>, Self)> {
-        if !self.first.is_empty() {
-            let first = std::mem::take(&mut self.first);
-            return Some((Ok(first.into()), self));
+        if !self.initial_events.is_empty() {
+            let lines = std::mem::take(&mut self.initial_events);
+            return Some((Ok(lines.into()), self));
         }
-        while !self.over {
-            self.news.mark_unchanged();
-            let mut lines = self.changes();
+        while !self.ended {
+            self.versions.mark_unchanged();
+            let mut lines = self.new_changes();
             if lines.is_empty() {
-                self.be_punctual(&mut lines);
+                self.emit_bookmark(&mut lines);
             }
             if !lines.is_empty() {
                 return Some((Ok(lines.into()), self));
             }
-            if self.over {
+            if self.ended {
                 break;
             }
             let wake = self.next_bookmark.unwrap_or(self.end);
             tokio::select! {
-                news = self.news.changed() => self.over = news.is_err(),
+                versions = self.versions.changed() => self.ended = versions.is_err(),
                 () = tokio::time::sleep_until(wake) => {}
-                () = self.wire.was_cut() => {
-                    self.over = true;
+                () = self.connection.aborted() => {
+                    self.ended = true;
                     return Some((Err(io::ErrorKind::ConnectionAborted.into()), self));
                 }
             }
@@ -146,76 +147,78 @@ impl Watch {
     }
 
     /// Sends a bookmark when one is due, and ends the watch when its time is over.
-    fn be_punctual(&mut self, lines: &mut String) {
+    fn emit_bookmark(&mut self, lines: &mut String) {
         let now = Instant::now();
-        self.over = now >= self.end;
+        self.ended = now >= self.end;
         if self.next_bookmark.is_some_and(|due| now >= due) {
             self.next_bookmark = next_bookmark(now, self.end);
             if self.bookmarks {
-                self.bookmark(lines, self.bookmark_metadata());
+                self.write_bookmark(lines, self.bookmark_metadata());
             }
         }
     }
 
-    fn changes(&mut self) -> String {
+    fn new_changes(&mut self) -> String {
         let mut lines = String::new();
         let server = Arc::clone(&self.server);
-        let store = lock(&server.store);
-        match store.since(self.seen) {
+        let store = lock_store(&server.store);
+        match store.since(self.sent_version) {
             Ok(changes) => {
                 for change in changes {
                     if change.resource == self.target.resource.key() {
-                        self.change(&mut lines, change);
+                        self.write_change(&mut lines, change);
                     }
                 }
-                self.seen = self.seen.max(store.version());
+                self.sent_version = self.sent_version.max(store.version());
             }
             Err(compacted) => {
-                let message =
-                    format!("too old resource version: {} ({})", self.seen, compacted.oldest);
-                let status = Failure::expired(message).status();
+                let message = format!(
+                    "too old resource version: {} ({})",
+                    self.sent_version, compacted.oldest
+                );
+                let status = StatusError::expired(message).to_status();
                 lines = json!({"type": "ERROR", "object": status}).to_string() + "\n";
-                self.over = true;
+                self.ended = true;
             }
         }
         lines
     }
 
-    fn change(&self, lines: &mut String, change: &Change) {
-        let space = self.target.namespace.as_deref();
-        let here = change.object.pointer("/metadata/namespace").and_then(Value::as_str);
-        if space.is_some() && space != here {
+    fn write_change(&self, lines: &mut String, change: &ObjectChange) {
+        let namespace = self.target.namespace.as_deref();
+        let object_namespace = change.object.pointer("/metadata/namespace").and_then(Value::as_str);
+        if namespace.is_some() && namespace != object_namespace {
             return;
         }
         let before = change.before.as_deref();
-        let was = before.is_some_and(|object| self.selector.matches(object));
-        let is = !change.deleted && self.selector.matches(&change.object);
-        match (was, is) {
-            (false, true) => self.line(lines, "ADDED", &change.object),
-            (true, true) => self.line(lines, "MODIFIED", &change.object),
+        let matched_before = before.is_some_and(|object| self.selector.matches(object));
+        let matches_now = !change.deleted && self.selector.matches(&change.object);
+        match (matched_before, matches_now) {
+            (false, true) => self.write_event(lines, "ADDED", &change.object),
+            (true, true) => self.write_event(lines, "MODIFIED", &change.object),
             (true, false) => {
                 // The object as the watcher knew it, under the version at which it went.
                 let mut last = before.cloned().unwrap_or_default();
                 let version = change.version.to_string();
                 put(&mut last, &["metadata", "resourceVersion"], version);
-                self.line(lines, "DELETED", &last);
+                self.write_event(lines, "DELETED", &last);
             }
             (false, false) => {}
         }
     }
 
-    fn line(&self, lines: &mut String, kind: &str, object: &Value) {
-        let object = self.view.one(self.target.resource, object, Timestamp::now());
+    fn write_event(&self, lines: &mut String, kind: &str, object: &Value) {
+        let object = self.representation.object(self.target.resource, object, Timestamp::now());
         lines.push_str(&json!({"type": kind, "object": object}).to_string());
         lines.push('\n');
     }
 
     fn bookmark_metadata(&self) -> Value {
-        json!({"resourceVersion": self.seen.to_string()})
+        json!({"resourceVersion": self.sent_version.to_string()})
     }
 
-    fn bookmark(&self, lines: &mut String, metadata: Value) {
-        let object = self.view.bookmark(self.target.resource, metadata);
+    fn write_bookmark(&self, lines: &mut String, metadata: Value) {
+        let object = self.representation.bookmark(self.target.resource, metadata);
         lines.push_str(&json!({"type": "BOOKMARK", "object": object}).to_string());
         lines.push('\n');
     }

@@ -5,37 +5,37 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::simulator::kubernetes::object::{
-    name, namespace, number, put, set_condition, text, time, uid,
-};
+use crate::simulator::kubernetes::object::{self, number, put, set_condition, text, time, uid};
 use crate::simulator::kubernetes::resources::{AUTOSCALERS, DEPLOYMENTS};
 
-use super::{Memory, Plan, View, events};
+use super::{ClusterView, ControllerPlan, Timers, events};
 
 /// How often the controller looks.
-const PERIOD: Duration = Duration::from_secs(15);
+const SYNC_PERIOD: Duration = Duration::from_secs(15);
 
-pub(super) fn plan(view: &View<'_>, memory: &mut Memory) -> Plan {
-    let mut plan = Plan::default();
+pub(super) fn plan(view: &ClusterView<'_>, timers: &mut Timers) -> ControllerPlan {
+    let mut plan = ControllerPlan::default();
     for autoscaler in view.store.list(&AUTOSCALERS, None) {
-        let looked = memory.since("looked", uid(autoscaler), view.now);
-        let end = view.end(looked, PERIOD);
+        let last_sync = timers.since("synced", uid(autoscaler), view.now);
+        let end = view.deadline(last_sync, SYNC_PERIOD);
         if end <= view.now {
-            memory.restart("looked", uid(autoscaler), view.now);
+            timers.restart("synced", uid(autoscaler), view.now);
             reconcile(view, &mut plan, autoscaler);
-            plan.call_again(view.end(view.now, PERIOD));
+            plan.requeue_at(view.deadline(view.now, SYNC_PERIOD));
         } else {
-            plan.call_again(end);
+            plan.requeue_at(end);
         }
     }
     plan
 }
 
-fn reconcile(view: &View<'_>, plan: &mut Plan, autoscaler: &Value) {
+fn reconcile(view: &ClusterView<'_>, plan: &mut ControllerPlan, autoscaler: &Value) {
     let target = text(autoscaler, "/spec/scaleTargetRef/name");
     let is_deployment = text(autoscaler, "/spec/scaleTargetRef/kind") == "Deployment";
-    let found =
-        view.store.get(&DEPLOYMENTS, namespace(autoscaler), target).filter(|_| is_deployment);
+    let found = view
+        .store
+        .get(&DEPLOYMENTS, object::namespace(autoscaler), target)
+        .filter(|_| is_deployment);
     let mut reported = autoscaler.clone();
     let Some(deployment) = found else {
         let message =
@@ -53,10 +53,10 @@ fn reconcile(view: &View<'_>, plan: &mut Plan, autoscaler: &Value) {
         return;
     };
     let current = number(deployment, "/spec/replicas").unwrap_or(1);
-    let least = number(autoscaler, "/spec/minReplicas").unwrap_or(1);
-    let most = number(autoscaler, "/spec/maxReplicas").unwrap_or(current);
+    let min = number(autoscaler, "/spec/minReplicas").unwrap_or(1);
+    let max = number(autoscaler, "/spec/maxReplicas").unwrap_or(current);
     // Nothing to scale is how an autoscaler is switched off.
-    let wanted = if current == 0 { 0 } else { current.clamp(least, most) };
+    let desired = if current == 0 { 0 } else { current.clamp(min, max) };
     let (status, reason) = match current {
         0 => ("False", "ScalingDisabled"),
         _ => ("False", "FailedGetResourceMetric"),
@@ -76,16 +76,16 @@ fn reconcile(view: &View<'_>, plan: &mut Plan, autoscaler: &Value) {
     set_condition(&mut reported, able, view.now);
     set_condition(&mut reported, active, view.now);
     put(&mut reported, &["status", "currentReplicas"], current);
-    put(&mut reported, &["status", "desiredReplicas"], wanted);
-    if wanted != current {
+    put(&mut reported, &["status", "desiredReplicas"], desired);
+    if desired != current {
         put(&mut reported, &["status", "lastScaleTime"], time(view.now));
         let mut scaled = Value::clone(deployment);
-        put(&mut scaled, &["spec", "replicas"], wanted);
+        put(&mut scaled, &["spec", "replicas"], desired);
         plan.update(&DEPLOYMENTS, scaled);
-        let why = if current < least { "below minReplicas" } else { "above maxReplicas" };
+        let why = if current < min { "below minReplicas" } else { "above maxReplicas" };
         let message = format!(
-            "New size: {wanted}; reason: Current number of replicas {why} of {}",
-            name(autoscaler)
+            "New size: {desired}; reason: Current number of replicas {why} of {}",
+            object::name(autoscaler)
         );
         plan.event(events::normal(
             "horizontal-pod-autoscaler",

@@ -3,18 +3,16 @@
 
 use serde_json::{Value, json};
 
-use crate::simulator::kubernetes::failure::Failure;
-use crate::simulator::kubernetes::object::{
-    name, namespace, number, put, text, time, uid, version,
-};
+use crate::simulator::kubernetes::object::{self, number, put, text, time, uid, version};
 use crate::simulator::kubernetes::resources::EVENTS;
-use crate::simulator::kubernetes::write::{Part, Writer};
+use crate::simulator::kubernetes::status_error::StatusError;
+use crate::simulator::kubernetes::write::{ObjectPart, ObjectWriter};
 
 /// Something worth telling.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Occurrence {
-    about: Value,
-    space: String,
+pub(crate) struct ObjectEvent {
+    involved_object: Value,
+    namespace: String,
     warning: bool,
     reason: &'static str,
     message: String,
@@ -27,8 +25,8 @@ pub(crate) fn normal(
     object: &Value,
     reason: &'static str,
     message: String,
-) -> Occurrence {
-    occurrence(component, object, false, reason, message)
+) -> ObjectEvent {
+    object_event(component, object, false, reason, message)
 }
 
 /// An occurrence that somebody should look at.
@@ -37,31 +35,31 @@ pub(crate) fn warning(
     object: &Value,
     reason: &'static str,
     message: String,
-) -> Occurrence {
-    occurrence(component, object, true, reason, message)
+) -> ObjectEvent {
+    object_event(component, object, true, reason, message)
 }
 
-fn occurrence(
+fn object_event(
     component: &'static str,
     object: &Value,
     warning: bool,
     reason: &'static str,
     message: String,
-) -> Occurrence {
-    let space = match namespace(object) {
+) -> ObjectEvent {
+    let namespace = match object::namespace(object) {
         "" => "default",
-        space => space,
+        namespace => namespace,
     };
-    Occurrence {
-        about: json!({
+    ObjectEvent {
+        involved_object: json!({
             "apiVersion": object["apiVersion"],
             "kind": object["kind"],
-            "name": name(object),
-            "namespace": namespace(object),
+            "name": object::name(object),
+            "namespace": object::namespace(object),
             "uid": uid(object),
             "resourceVersion": version(object),
         }),
-        space: space.to_owned(),
+        namespace: namespace.to_owned(),
         warning,
         reason,
         message,
@@ -70,19 +68,19 @@ fn occurrence(
 }
 
 /// Enters an occurrence.
-pub(super) fn record(writer: &mut Writer<'_>, occurrence: Occurrence) -> Result<(), Failure> {
+pub(super) fn record(writer: &mut ObjectWriter<'_>, new: ObjectEvent) -> Result<(), StatusError> {
     let now = time(writer.now);
-    let known = writer
+    let existing = writer
         .store
-        .list(&EVENTS, Some(&occurrence.space))
+        .list(&EVENTS, Some(&new.namespace))
         .find(|event| {
-            text(event, "/involvedObject/uid") == text(&occurrence.about, "/uid")
-                && text(event, "/reason") == occurrence.reason
-                && text(event, "/message") == occurrence.message
+            text(event, "/involvedObject/uid") == text(&new.involved_object, "/uid")
+                && text(event, "/reason") == new.reason
+                && text(event, "/message") == new.message
         })
-        .map(|event| name(event).to_owned());
-    if let Some(known) = known {
-        writer.update(&EVENTS, &occurrence.space, &known, Part::Whole, |event| {
+        .map(|event| object::name(event).to_owned());
+    if let Some(existing) = existing {
+        writer.update(&EVENTS, &new.namespace, &existing, ObjectPart::Whole, |event| {
             let mut event = event.clone();
             let count = number(&event, "/count").unwrap_or(1) + 1;
             put(&mut event, &["count"], count);
@@ -91,21 +89,21 @@ pub(super) fn record(writer: &mut Writer<'_>, occurrence: Occurrence) -> Result<
         })?;
         return Ok(());
     }
-    let about = text(&occurrence.about, "/name").to_owned();
-    let called = format!("{about}.{}", writer.store.ids.hex(&about, 16));
+    let object_name = text(&new.involved_object, "/name").to_owned();
+    let name = format!("{object_name}.{}", writer.store.ids.hex(&object_name, 16));
     let event = json!({
-        "metadata": {"name": called, "namespace": occurrence.space},
-        "involvedObject": occurrence.about,
-        "reason": occurrence.reason,
-        "message": occurrence.message,
-        "type": if occurrence.warning { "Warning" } else { "Normal" },
-        "source": {"component": occurrence.component},
-        "reportingComponent": occurrence.component,
+        "metadata": {"name": name, "namespace": new.namespace},
+        "involvedObject": new.involved_object,
+        "reason": new.reason,
+        "message": new.message,
+        "type": if new.warning { "Warning" } else { "Normal" },
+        "source": {"component": new.component},
+        "reportingComponent": new.component,
         "reportingInstance": "",
         "firstTimestamp": now,
         "lastTimestamp": now,
         "count": 1,
     });
-    writer.create(&EVENTS, &occurrence.space, event)?;
+    writer.create(&EVENTS, &new.namespace, event)?;
     Ok(())
 }

@@ -7,78 +7,84 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::simulator::kubernetes::object::{
-    is_terminating, is_true, list, name, number, put, put_default, set_condition, text, time, uid,
+    self, is_terminating, is_true, list, number, put, put_default, set_condition, text, time, uid,
 };
 use crate::simulator::kubernetes::resources::{NODES, PODS};
 use crate::simulator::scenario::{ContainerFailure, FailingImage};
 
-use super::{Memory, Plan, View, events};
+use super::{ClusterView, ControllerPlan, Timers, events};
 
 const COMPONENT: &str = "kubelet";
 
 /// The first pause after a container's failure; it doubles up to the longest.
-const FIRST_BACK_OFF: Duration = Duration::from_secs(10);
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(300);
+const INITIAL_BACKOFF: Duration = Duration::from_secs(10);
+const MAX_BACKOFF: Duration = Duration::from_secs(300);
 
-pub(super) fn plan(view: &View<'_>, memory: &mut Memory) -> Plan {
-    let mut plan = Plan::default();
+pub(super) fn plan(view: &ClusterView<'_>, timers: &mut Timers) -> ControllerPlan {
+    let mut plan = ControllerPlan::default();
     for pod in view.store.list(&PODS, None) {
         let Some(node) = view.store.get(&NODES, "", text(pod, "/spec/nodeName")) else {
             continue;
         };
         if is_terminating(pod) {
-            stop(view, memory, &mut plan, pod);
+            stop_pod(view, timers, &mut plan, pod);
         } else if is_true(node, "Ready")
             && !matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")
         {
-            keep(view, memory, &mut plan, node, pod);
+            sync_pod(view, timers, &mut plan, node, pod);
         }
     }
     plan
 }
 
 /// Removes a pod whose containers have stopped.
-fn stop(view: &View<'_>, memory: &mut Memory, plan: &mut Plan, pod: &Value) {
+fn stop_pod(view: &ClusterView<'_>, timers: &mut Timers, plan: &mut ControllerPlan, pod: &Value) {
     let grace = number(pod, "/metadata/deletionGracePeriodSeconds").unwrap_or(0);
     let grace = Duration::from_secs(u64::try_from(grace).unwrap_or(0));
-    let since = memory.since("stopping", uid(pod), view.now);
-    let end = view.end(since, view.world.times.pod_stop.min(grace));
+    let since = timers.since("stopping", uid(pod), view.now);
+    let end = view.deadline(since, view.settings.times.pod_stop.min(grace));
     if end > view.now {
-        plan.call_again(end);
+        plan.requeue_at(end);
         return;
     }
     plan.remove(&PODS, pod);
 }
 
 /// Brings a pod to the state that it has at this moment.
-fn keep(view: &View<'_>, memory: &mut Memory, plan: &mut Plan, node: &Value, pod: &Value) {
-    let since = memory.since("bound", uid(pod), view.now);
-    let started = view.end(since, view.world.times.pod_start);
-    let mut kept = pod.clone();
+fn sync_pod(
+    view: &ClusterView<'_>,
+    timers: &mut Timers,
+    plan: &mut ControllerPlan,
+    node: &Value,
+    pod: &Value,
+) {
+    let since = timers.since("bound", uid(pod), view.now);
+    let started = view.deadline(since, view.settings.times.pod_start);
+    let mut synced = pod.clone();
     if started > view.now {
-        plan.call_again(started);
+        plan.requeue_at(started);
         if list(pod, "/status/containerStatuses").is_empty() {
-            show(&mut kept, view.now, &Stage::Creating);
+            write_status(&mut synced, view.now, &ContainerStage::Creating);
         }
     } else {
         let stage = match failure_of(view, pod) {
             Some(failing) => failing_stage(view, plan, failing, started),
-            None => Stage::Running,
+            None => ContainerStage::Running,
         };
         if list(pod, "/status/podIPs").is_empty() {
-            give_address(&mut kept, node);
+            assign_address(&mut synced, node);
         }
-        show(&mut kept, view.now, &stage);
-        tell(plan, pod, &kept, &stage);
+        write_status(&mut synced, view.now, &stage);
+        emit_events(plan, pod, &synced, &stage);
     }
-    if kept != *pod {
-        plan.update(&PODS, kept);
+    if synced != *pod {
+        plan.update(&PODS, synced);
     }
 }
 
 /// How a pod's containers stand.
 #[derive(Debug, Clone, PartialEq)]
-enum Stage {
+enum ContainerStage {
     Creating,
     Running,
     Unready,
@@ -92,8 +98,8 @@ enum Stage {
 }
 
 /// How the pod fails, if the scenario says so.
-fn failure_of<'a>(view: &View<'a>, pod: &Value) -> Option<&'a FailingImage> {
-    let failing = &view.world.failing_images;
+fn failure_of<'a>(view: &ClusterView<'a>, pod: &Value) -> Option<&'a FailingImage> {
+    let failing = &view.settings.failing_images;
     failing.iter().find(|failing| {
         list(pod, "/spec/containers")
             .iter()
@@ -104,51 +110,51 @@ fn failure_of<'a>(view: &View<'a>, pod: &Value) -> Option<&'a FailingImage> {
 /// Where a failing container stands: it fails, pauses, is tried again, and works after as many
 /// failures as it is said.
 fn failing_stage(
-    view: &View<'_>,
-    plan: &mut Plan,
+    view: &ClusterView<'_>,
+    plan: &mut ControllerPlan,
     failing: &FailingImage,
     started: Timestamp,
-) -> Stage {
+) -> ContainerStage {
     if failing.failure == ContainerFailure::NeverReady {
-        return Stage::Unready;
+        return ContainerStage::Unready;
     }
-    let (mut attempt, mut next, mut pause) = (1_u32, started, FIRST_BACK_OFF);
+    let (mut attempt, mut next, mut backoff) = (1_u32, started, INITIAL_BACKOFF);
     loop {
-        let over = view.end(next, pause);
+        let over = view.deadline(next, backoff);
         if over > view.now {
             break;
         }
         (attempt, next) = (attempt + 1, over);
-        pause = (pause * 2).min(LONGEST_BACK_OFF);
+        backoff = (backoff * 2).min(MAX_BACKOFF);
     }
     if failing.times.is_some_and(|times| attempt > times) {
-        return Stage::Running;
+        return ContainerStage::Running;
     }
-    plan.call_again(view.end(next, pause));
+    plan.requeue_at(view.deadline(next, backoff));
     let image = &failing.image;
     match failing.failure {
-        ContainerFailure::ImagePull if attempt == 1 => Stage::Waiting {
+        ContainerFailure::ImagePull if attempt == 1 => ContainerStage::Waiting {
             reason: "ErrImagePull",
             message: format!("failed to pull and unpack image {image:?}: not found"),
             crashed: false,
             restarts: 0,
         },
-        ContainerFailure::ImagePull => Stage::Waiting {
+        ContainerFailure::ImagePull => ContainerStage::Waiting {
             reason: "ImagePullBackOff",
             message: format!("Back-off pulling image {image:?}"),
             crashed: false,
             restarts: 0,
         },
-        ContainerFailure::CrashLoop | ContainerFailure::NeverReady => Stage::Waiting {
+        ContainerFailure::CrashLoop | ContainerFailure::NeverReady => ContainerStage::Waiting {
             reason: "CrashLoopBackOff",
-            message: format!("back-off {}s restarting failed container", pause.as_secs()),
+            message: format!("back-off {}s restarting failed container", backoff.as_secs()),
             crashed: true,
             restarts: i64::from(attempt) - 1,
         },
     }
 }
 
-fn give_address(pod: &mut Value, node: &Value) {
+fn assign_address(pod: &mut Value, node: &Value) {
     // Derived from the UID, so that it stays the same and needs no books.
     let uid = uid(pod).to_owned();
     let byte = |at: usize| u8::from_str_radix(uid.get(at..at + 2).unwrap_or("0"), 16).unwrap_or(0);
@@ -165,11 +171,11 @@ fn give_address(pod: &mut Value, node: &Value) {
 }
 
 /// Writes the stage into the pod's status.
-fn show(pod: &mut Value, now: Timestamp, stage: &Stage) {
+fn write_status(pod: &mut Value, now: Timestamp, stage: &ContainerStage) {
     put_default(pod, &["status", "startTime"], time(now));
-    let ready = *stage == Stage::Running;
-    let running = matches!(stage, Stage::Running | Stage::Unready)
-        || matches!(stage, Stage::Waiting { crashed: true, .. });
+    let ready = *stage == ContainerStage::Running;
+    let running = matches!(stage, ContainerStage::Running | ContainerStage::Unready)
+        || matches!(stage, ContainerStage::Waiting { crashed: true, .. });
     put(pod, &["status", "phase"], if running { "Running" } else { "Pending" });
     let containers: Vec<Value> = list(pod, "/spec/containers")
         .iter()
@@ -178,16 +184,22 @@ fn show(pod: &mut Value, now: Timestamp, stage: &Stage) {
     let names: Vec<&str> = containers.iter().map(|status| text(status, "/name")).collect();
     let message = format!("containers with unready status: [{}]", names.join(" "));
     put(pod, &["status", "containerStatuses"], containers);
-    let created = *stage != Stage::Creating;
-    condition(pod, now, "PodReadyToStartContainers", created, None);
-    condition(pod, now, "Initialized", true, None);
+    let created = *stage != ContainerStage::Creating;
+    set_pod_condition(pod, now, "PodReadyToStartContainers", created, None);
+    set_pod_condition(pod, now, "Initialized", true, None);
     let why = (!ready).then_some(message.as_str());
-    condition(pod, now, "Ready", ready, why);
-    condition(pod, now, "ContainersReady", ready, why);
+    set_pod_condition(pod, now, "Ready", ready, why);
+    set_pod_condition(pod, now, "ContainersReady", ready, why);
 }
 
-fn condition(pod: &mut Value, now: Timestamp, kind: &str, holds: bool, unready: Option<&str>) {
-    let mut condition = json!({"type": kind, "status": if holds { "True" } else { "False" }});
+fn set_pod_condition(
+    pod: &mut Value,
+    now: Timestamp,
+    kind: &str,
+    status: bool,
+    unready: Option<&str>,
+) {
+    let mut condition = json!({"type": kind, "status": if status { "True" } else { "False" }});
     if let Some(message) = unready {
         condition["reason"] = "ContainersNotReady".into();
         condition["message"] = message.into();
@@ -195,59 +207,65 @@ fn condition(pod: &mut Value, now: Timestamp, kind: &str, holds: bool, unready: 
     set_condition(pod, condition, now);
 }
 
-fn container_status(pod: &Value, container: &Value, now: Timestamp, stage: &Stage) -> Value {
-    let called = text(container, "/name");
+fn container_status(
+    pod: &Value,
+    container: &Value,
+    now: Timestamp,
+    stage: &ContainerStage,
+) -> Value {
+    let name = text(container, "/name");
     let image = text(container, "/image");
-    let before = list(pod, "/status/containerStatuses")
-        .iter()
-        .find(|status| text(status, "/name") == called);
+    let before =
+        list(pod, "/status/containerStatuses").iter().find(|status| text(status, "/name") == name);
     let since = before
         .map(|status| text(status, "/state/running/startedAt"))
         .filter(|since| !since.is_empty())
         .map_or_else(|| time(now), str::to_owned);
     let waiting =
         |reason: &str, message: &str| json!({"waiting": {"reason": reason, "message": message}});
-    let runs = matches!(stage, Stage::Running | Stage::Unready);
+    let is_running = matches!(stage, ContainerStage::Running | ContainerStage::Unready);
     let (state, restarts) = match stage {
-        Stage::Creating => (json!({"waiting": {"reason": "ContainerCreating"}}), 0),
-        Stage::Running | Stage::Unready => {
+        ContainerStage::Creating => (json!({"waiting": {"reason": "ContainerCreating"}}), 0),
+        ContainerStage::Running | ContainerStage::Unready => {
             let before = before.and_then(|status| number(status, "/restartCount"));
             (json!({"running": {"startedAt": since}}), before.unwrap_or(0))
         }
-        Stage::Waiting { reason, message, restarts, .. } => (waiting(reason, message), *restarts),
+        ContainerStage::Waiting { reason, message, restarts, .. } => {
+            (waiting(reason, message), *restarts)
+        }
     };
     let mut status = json!({
-        "name": called,
+        "name": name,
         "image": image,
         "imageID": "",
-        "ready": *stage == Stage::Running,
-        "started": runs,
+        "ready": *stage == ContainerStage::Running,
+        "started": is_running,
         "restartCount": restarts,
         "state": state,
         "lastState": {},
     });
-    if runs {
-        status["containerID"] = format!("containerd://{}-{called}", uid(pod)).into();
+    if is_running {
+        status["containerID"] = format!("containerd://{}-{name}", uid(pod)).into();
         status["imageID"] = image.into();
     }
-    if matches!(stage, Stage::Waiting { crashed: true, .. }) {
+    if matches!(stage, ContainerStage::Waiting { crashed: true, .. }) {
         status["lastState"] = json!({"terminated": {"exitCode": 1, "reason": "Error"}});
     }
     status
 }
 
 /// Tells of what is new.
-fn tell(plan: &mut Plan, before: &Value, after: &Value, stage: &Stage) {
+fn emit_events(plan: &mut ControllerPlan, before: &Value, after: &Value, stage: &ContainerStage) {
     match stage {
-        Stage::Running if !is_true(before, "Ready") && is_true(after, "Ready") => {
+        ContainerStage::Running if !is_true(before, "Ready") && is_true(after, "Ready") => {
             for container in list(after, "/spec/containers") {
                 let message = format!("Started container {}", text(container, "/name"));
                 plan.event(events::normal(COMPONENT, after, "Started", message));
             }
         }
-        Stage::Waiting { reason, message, .. } if before["status"] != after["status"] => {
+        ContainerStage::Waiting { reason, message, .. } if before["status"] != after["status"] => {
             let event = if *reason == "ErrImagePull" { "Failed" } else { "BackOff" };
-            let message = format!("{message} of pod {}", name(after));
+            let message = format!("{message} of pod {}", object::name(after));
             plan.event(events::warning(COMPONENT, after, event, message));
         }
         _ => {}

@@ -5,32 +5,32 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::simulator::kubernetes::object::{
-    controller, is_controlled_by, is_terminating, is_true, label, list, name, namespace, number,
-    put, put_default, text, uid,
+    self, controller, is_controlled_by, is_terminating, is_true, label, list, number, put,
+    put_default, text, uid,
 };
 use crate::simulator::kubernetes::resources::{PODS, REPLICA_SETS};
 use crate::simulator::kubernetes::selectors::selects;
 
-use super::{Memory, Plan, View, events, victims};
+use super::{ClusterView, ControllerPlan, Timers, events, pod_deletion_order};
 
 const COMPONENT: &str = "replicaset-controller";
 
 /// How many pods are made at one go, as the controller's burst limit has it.
-const BURST: usize = 500;
+const BURST_REPLICAS: usize = 500;
 
-pub(super) fn plan(view: &View<'_>, memory: &mut Memory) -> Plan {
-    let mut plan = Plan::default();
+pub(super) fn plan(view: &ClusterView<'_>, timers: &mut Timers) -> ControllerPlan {
+    let mut plan = ControllerPlan::default();
     for set in view.store.list(&REPLICA_SETS, None) {
-        reconcile(view, memory, &mut plan, set);
+        reconcile(view, timers, &mut plan, set);
     }
     plan
 }
 
-fn reconcile(view: &View<'_>, memory: &mut Memory, plan: &mut Plan, set: &Value) {
-    let space = namespace(set);
+fn reconcile(view: &ClusterView<'_>, timers: &mut Timers, plan: &mut ControllerPlan, set: &Value) {
+    let namespace = object::namespace(set);
     let mut active = Vec::new();
     let mut terminating = 0;
-    for pod in view.store.list(&PODS, Some(space)) {
+    for pod in view.store.list(&PODS, Some(namespace)) {
         if !claim(plan, set, pod) {
             continue;
         }
@@ -44,7 +44,7 @@ fn reconcile(view: &View<'_>, memory: &mut Memory, plan: &mut Plan, set: &Value)
     if !is_terminating(set) {
         resize(view, plan, set, &active, wanted);
     }
-    report(view, memory, plan, set, &active, terminating);
+    report(view, timers, plan, set, &active, terminating);
 }
 
 fn is_finished(pod: &Value) -> bool {
@@ -57,7 +57,7 @@ fn is_active(pod: &Value) -> bool {
 
 /// Whether the pod is the set's; one that nobody manages is adopted, one that no longer fits is let
 /// go.
-fn claim(plan: &mut Plan, set: &Value, pod: &Value) -> bool {
+fn claim(plan: &mut ControllerPlan, set: &Value, pod: &Value) -> bool {
     let fits = selects(set.pointer("/spec/selector"), pod);
     let owned = is_controlled_by(pod, uid(set));
     if owned && !fits && !is_terminating(pod) {
@@ -74,7 +74,7 @@ fn claim(plan: &mut Plan, set: &Value, pod: &Value) -> bool {
     if fits && controller(pod).is_none() && !is_terminating(pod) && !is_terminating(set) {
         let mut adopted = pod.clone();
         let mut owners = list(pod, "/metadata/ownerReferences").to_vec();
-        owners.push(reference(set));
+        owners.push(owner_reference(set));
         put(&mut adopted, &["metadata", "ownerReferences"], owners);
         plan.update(&PODS, adopted);
         return true;
@@ -83,20 +83,26 @@ fn claim(plan: &mut Plan, set: &Value, pod: &Value) -> bool {
 }
 
 /// An owner reference to the object that manages another.
-pub(super) fn reference(owner: &Value) -> Value {
+pub(super) fn owner_reference(owner: &Value) -> Value {
     json!({
         "apiVersion": owner["apiVersion"],
         "kind": owner["kind"],
-        "name": name(owner),
+        "name": object::name(owner),
         "uid": uid(owner),
         "controller": true,
         "blockOwnerDeletion": true,
     })
 }
 
-fn resize(view: &View<'_>, plan: &mut Plan, set: &Value, active: &[&Value], wanted: usize) {
-    for _ in active.len()..wanted.min(active.len() + BURST) {
-        plan.create(&PODS, pod_of(set));
+fn resize(
+    view: &ClusterView<'_>,
+    plan: &mut ControllerPlan,
+    set: &Value,
+    active: &[&Value],
+    wanted: usize,
+) {
+    for _ in active.len()..wanted.min(active.len() + BURST_REPLICAS) {
+        plan.create(&PODS, pod_from_template(set));
     }
     if active.len() < wanted {
         let count = wanted - active.len();
@@ -105,9 +111,9 @@ fn resize(view: &View<'_>, plan: &mut Plan, set: &Value, active: &[&Value], want
     }
     if active.len() > wanted {
         let mut order = active.to_vec();
-        victims::sort(&mut order, &related(view, set), view.now);
+        pod_deletion_order::sort(&mut order, &related_pods(view, set), view.now);
         for pod in order.iter().take(active.len() - wanted) {
-            let message = format!("Deleted pod: {}", name(pod));
+            let message = format!("Deleted pod: {}", object::name(pod));
             plan.event(events::normal(COMPONENT, set, "SuccessfulDelete", message));
             plan.delete(&PODS, pod);
         }
@@ -115,8 +121,8 @@ fn resize(view: &View<'_>, plan: &mut Plan, set: &Value, active: &[&Value], want
 }
 
 /// The active pods of every set that has the same owner as this one.
-fn related<'a>(view: &View<'a>, set: &Value) -> Vec<&'a Value> {
-    let space = namespace(set).to_owned();
+fn related_pods<'a>(view: &ClusterView<'a>, set: &Value) -> Vec<&'a Value> {
+    let namespace = object::namespace(set).to_owned();
     let owner = controller(set).map(|owner| text(owner, "/uid").to_owned());
     let sets: Vec<&str> = view
         .store
@@ -131,56 +137,56 @@ fn related<'a>(view: &View<'a>, set: &Value) -> Vec<&'a Value> {
         .list(&PODS, None)
         .map(AsRef::as_ref)
         .filter(|pod: &&Value| {
-            namespace(pod) == space
+            object::namespace(pod) == namespace
                 && is_active(pod)
                 && controller(pod).is_some_and(|owner| sets.contains(&text(owner, "/uid")))
         })
         .collect()
 }
 
-fn pod_of(set: &Value) -> Value {
+fn pod_from_template(set: &Value) -> Value {
     let template = &set["spec"]["template"];
     let mut metadata = template["metadata"].clone();
     if !metadata.is_object() {
         metadata = json!({});
     }
-    metadata["generateName"] = format!("{}-", name(set)).into();
-    metadata["namespace"] = namespace(set).into();
-    metadata["ownerReferences"] = json!([reference(set)]);
+    metadata["generateName"] = format!("{}-", object::name(set)).into();
+    metadata["namespace"] = object::namespace(set).into();
+    metadata["ownerReferences"] = json!([owner_reference(set)]);
     json!({"metadata": metadata, "spec": template["spec"]})
 }
 
 fn report(
-    view: &View<'_>,
-    memory: &mut Memory,
-    plan: &mut Plan,
+    view: &ClusterView<'_>,
+    timers: &mut Timers,
+    plan: &mut ControllerPlan,
     set: &Value,
     active: &[&Value],
     terminating: usize,
 ) {
     let labels = set.pointer("/spec/template/metadata/labels").and_then(Value::as_object);
-    let fully = active.iter().filter(|pod| {
+    let fully_labeled = active.iter().filter(|pod| {
         labels.is_none_or(|labels| {
             labels.iter().all(|(key, value)| label(pod, key) == value.as_str())
         })
     });
-    let fully = fully.count();
+    let fully_labeled = fully_labeled.count();
     let ready: Vec<&&Value> = active.iter().filter(|pod| is_true(pod, "Ready")).collect();
     let seconds = number(set, "/spec/minReadySeconds").unwrap_or(0);
-    let patience = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    let min_ready = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
     let mut available = 0;
     for pod in &ready {
-        let end = view.end(memory.since("ready", uid(pod), view.now), patience);
+        let end = view.deadline(timers.since("ready", uid(pod), view.now), min_ready);
         if end <= view.now {
             available += 1;
         } else {
-            plan.call_again(end);
+            plan.requeue_at(end);
         }
     }
     let mut reported = set.clone();
     put_default(&mut reported, &["status"], json!({}));
     let counts = [
-        ("fullyLabeledReplicas", fully),
+        ("fullyLabeledReplicas", fully_labeled),
         ("readyReplicas", ready.len()),
         ("availableReplicas", available),
     ];

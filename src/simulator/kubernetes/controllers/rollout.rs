@@ -24,8 +24,8 @@ impl Bounds {
         }
         let field =
             |name: &str| deployment.pointer(&format!("/spec/strategy/rollingUpdate/{name}"));
-        let surge = share(field("maxSurge"), replicas, Round::Up);
-        let mut unavailable = share(field("maxUnavailable"), replicas, Round::Down);
+        let surge = scaled_value(field("maxSurge"), replicas, Rounding::Up);
+        let mut unavailable = scaled_value(field("maxUnavailable"), replicas, Rounding::Down);
         if surge == 0 && unavailable == 0 {
             // Nothing could ever move.
             unavailable = 1;
@@ -34,31 +34,31 @@ impl Bounds {
     }
 
     /// The largest number of pods that may exist.
-    pub(super) fn most(self) -> i64 {
+    pub(super) fn max_total(self) -> i64 {
         self.replicas + self.surge
     }
 
     /// The smallest number of pods that must be available.
-    pub(super) fn least_available(self) -> i64 {
+    pub(super) fn min_available(self) -> i64 {
         self.replicas - self.unavailable
     }
 }
 
 /// Which way a percentage is rounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Round {
+pub(super) enum Rounding {
     Up,
     Down,
 }
 
 /// A number or a percentage of `whole`.
-pub(super) fn share(value: Option<&Value>, whole: i64, round: Round) -> i64 {
+pub(super) fn scaled_value(value: Option<&Value>, whole: i64, rounding: Rounding) -> i64 {
     match value {
         Some(Value::String(text)) => {
             let percent: i64 = text.trim_end_matches('%').parse().unwrap_or(0);
-            match round {
-                Round::Up => (percent * whole + 99) / 100,
-                Round::Down => percent * whole / 100,
+            match rounding {
+                Rounding::Up => (percent * whole + 99) / 100,
+                Rounding::Down => percent * whole / 100,
             }
         }
         Some(value) => value.as_i64().unwrap_or(0),
@@ -75,35 +75,36 @@ pub(super) fn available(set: &Value) -> i64 {
 }
 
 /// The size of the newest set: as large as the deployment, within what the surge allows.
-pub(super) fn newest_size(bounds: Bounds, newest: i64, all: i64) -> i64 {
+pub(super) fn newest_size(bounds: Bounds, newest: i64, total: i64) -> i64 {
     if newest >= bounds.replicas {
         return bounds.replicas;
     }
-    let room = (bounds.most() - all).max(0);
-    newest + room.min(bounds.replicas - newest)
+    let headroom = (bounds.max_total() - total).max(0);
+    newest + headroom.min(bounds.replicas - newest)
 }
 
 /// The sizes of the old sets, oldest first: first what never got available goes, then as much as
 /// availability allows.
 pub(super) fn old_sizes(bounds: Bounds, old: &[&Value], newest: &Value) -> Vec<i64> {
     let mut sizes: Vec<i64> = old.iter().map(|set| replicas(set)).collect();
-    let all = sizes.iter().sum::<i64>() + replicas(newest);
-    let coming = replicas(newest) - available(newest);
-    let mut room = all - bounds.least_available() - coming;
-    if room <= 0 {
+    let total = sizes.iter().sum::<i64>() + replicas(newest);
+    let new_unavailable = replicas(newest) - available(newest);
+    let mut removable = total - bounds.min_available() - new_unavailable;
+    if removable <= 0 {
         return sizes;
     }
     for (size, set) in sizes.iter_mut().zip(old) {
-        let sick = (*size - available(set)).clamp(0, room);
-        *size -= sick;
-        room -= sick;
+        let unhealthy = (*size - available(set)).clamp(0, removable);
+        *size -= unhealthy;
+        removable -= unhealthy;
     }
-    let alive: i64 = old.iter().map(|set| available(set)).sum::<i64>() + available(newest);
-    let mut spare = alive - bounds.least_available();
+    let total_available: i64 =
+        old.iter().map(|set| available(set)).sum::<i64>() + available(newest);
+    let mut spare = total_available - bounds.min_available();
     for size in &mut sizes {
-        let given = (*size).min(spare).max(0);
-        *size -= given;
-        spare -= given;
+        let removed = (*size).min(spare).max(0);
+        *size -= removed;
+        spare -= removed;
     }
     sizes
 }
@@ -112,9 +113,9 @@ pub(super) fn old_sizes(bounds: Bounds, old: &[&Value], newest: &Value) -> Vec<i
 /// changes in proportion to its size, and what is left over falls to the largest. `sets` stand
 /// newest first.
 pub(super) fn proportional_sizes(bounds: Bounds, sets: &[&Value]) -> Vec<i64> {
-    let all: i64 = sets.iter().map(|set| replicas(set)).sum();
-    let allowed = if bounds.replicas > 0 { bounds.most() } else { 0 };
-    let to_add = allowed - all;
+    let total: i64 = sets.iter().map(|set| replicas(set)).sum();
+    let allowed = if bounds.replicas > 0 { bounds.max_total() } else { 0 };
+    let to_add = allowed - total;
     let mut order: Vec<usize> = (0..sets.len()).collect();
     // On equal sizes growth favours the newest and shrinking the oldest.
     order.sort_by_key(|at| (-replicas(sets[*at]), if to_add > 0 { *at } else { sets.len() - at }));
@@ -140,8 +141,8 @@ fn proportion(bounds: Bounds, set: &Value, to_add: i64, added: i64) -> i64 {
         -replicas(set)
     } else {
         let before = annotation(set, MAXIMUM).and_then(|text| text.parse().ok());
-        let before: i64 = before.filter(|size| *size > 0).unwrap_or(bounds.most());
-        let scaled = replicas(set) * bounds.most();
+        let before: i64 = before.filter(|size| *size > 0).unwrap_or(bounds.max_total());
+        let scaled = replicas(set) * bounds.max_total();
         // To the nearest whole number, halves upwards.
         (scaled * 2 + before) / (before * 2) - replicas(set)
     };
@@ -160,9 +161,9 @@ mod tests {
         }}})
     }
 
-    fn set(size: i64, available: i64, most: i64) -> Value {
+    fn set(size: i64, available: i64, max_total: i64) -> Value {
         json!({
-            "metadata": {"annotations": {MAXIMUM: most.to_string()}},
+            "metadata": {"annotations": {MAXIMUM: max_total.to_string()}},
             "spec": {"replicas": size},
             "status": {"availableReplicas": available},
         })
@@ -191,8 +192,8 @@ mod tests {
         let new = set(1, 1, 4);
         assert_eq!(old_sizes(bounds, &[&old], &new), [2]);
         // Pods that never got available go at once.
-        let sick = set(3, 1, 4);
-        assert_eq!(old_sizes(bounds, &[&sick], &set(1, 1, 4)), [2]);
+        let unhealthy = set(3, 1, 4);
+        assert_eq!(old_sizes(bounds, &[&unhealthy], &set(1, 1, 4)), [2]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::object::{is_terminating, list, map, put, put_default, remove, text};
 use super::resources::Resource;
-use super::write::Part;
+use super::write::ObjectPart;
 
 pub(crate) use validate::{DELETION_COST, parse_cost, validate, validate_update};
 
@@ -179,7 +179,7 @@ fn qos_class(pod: &Value) -> &'static str {
 }
 
 /// Leaves out what the API server does not write: nulls, and fields whose zero value says nothing.
-pub(crate) fn normalise(resource: &Resource, object: &mut Value) {
+pub(crate) fn normalize(resource: &Resource, object: &mut Value) {
     prune_nulls(object);
     for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
         let path = ["metadata", field];
@@ -187,7 +187,7 @@ pub(crate) fn normalise(resource: &Resource, object: &mut Value) {
             remove(object, &path);
         }
     }
-    let silent: &[&[&str]] = match resource.plural {
+    let omitted_when_empty: &[&[&str]] = match resource.plural {
         "nodes" => &[&["spec", "unschedulable"], &["spec", "taints"]],
         "deployments" => &[&["spec", "paused"], &["spec", "minReadySeconds"]],
         "replicasets" => &[&["spec", "minReadySeconds"]],
@@ -195,7 +195,7 @@ pub(crate) fn normalise(resource: &Resource, object: &mut Value) {
         "configmaps" => &[&["data"], &["binaryData"], &["immutable"]],
         _ => &[],
     };
-    for path in silent {
+    for path in omitted_when_empty {
         if is_empty(object.pointer(&format!("/{}", path.join("/")))) {
             remove(object, path);
         }
@@ -225,9 +225,9 @@ fn prune_nulls(value: &mut Value) {
 }
 
 /// Whether the API counts this change in metadata.generation.
-pub(crate) fn counts_as_generation(
+pub(crate) fn bumps_generation(
     resource: &Resource,
-    part: Part,
+    part: ObjectPart,
     old: &Value,
     new: &Value,
 ) -> bool {
@@ -244,12 +244,12 @@ pub(crate) fn counts_as_generation(
     };
     spec(old) != spec(new)
         || (resource.plural == "deployments"
-            && part == Part::Main
+            && part == ObjectPart::Main
             && old.pointer(annotations) != new.pointer(annotations))
 }
 
 /// The type of a field that is not what the kind says, in the words of the decoder.
-pub(crate) fn mistyped(resource: &Resource, object: &Value) -> Option<String> {
+pub(crate) fn type_error(resource: &Resource, object: &Value) -> Option<String> {
     let integers: &[&str] = match resource.plural {
         "deployments" => &["replicas", "minReadySeconds", "progressDeadlineSeconds"],
         "replicasets" | "statefulsets" => &["replicas", "minReadySeconds"],

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use serde_json::Value;
 
-use crate::simulator::kubernetes::failure::Failure;
 use crate::simulator::kubernetes::object::{
-    is_terminating, list, map, name, number, put, text, time, uid, version,
+    self, is_terminating, list, map, number, put, text, time, uid, version,
 };
 use crate::simulator::kubernetes::resources::{NAMESPACES, PODS, Resource};
+use crate::simulator::kubernetes::status_error::StatusError;
 
-use super::{Writer, Written};
+use super::{ObjectWriter, WriteOutcome};
 
 /// How an object is to be deleted.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Deletion {
+pub(crate) struct DeleteOptions {
     pub(crate) grace: Option<i64>,
     pub(crate) uid: Option<String>,
     pub(crate) version: Option<String>,
@@ -31,30 +31,30 @@ pub(crate) enum Propagation {
     Orphan,
 }
 
-impl Writer<'_> {
+impl ObjectWriter<'_> {
     /// Deletes an object, or begins to.
     pub(crate) fn delete(
         &mut self,
         resource: &Resource,
-        space: &str,
-        called: &str,
-        deletion: &Deletion,
-    ) -> Result<Written, Failure> {
+        namespace: &str,
+        name: &str,
+        deletion: &DeleteOptions,
+    ) -> Result<WriteOutcome, StatusError> {
         let current = self
             .store
-            .get(resource, space, called)
+            .get(resource, namespace, name)
             .cloned()
-            .ok_or_else(|| Failure::not_found(resource, called))?;
+            .ok_or_else(|| StatusError::not_found(resource, name))?;
         check_deletion(resource, &current, deletion)?;
-        let grace = grace_of(resource, &current, deletion);
+        let grace = grace_period_of(resource, &current, deletion);
         let mut object = Value::clone(&current);
         add_finalizer(&mut object, deletion.propagation);
-        let held = !is_released_at(resource, &object, grace);
-        if !held {
+        let retained = !is_released_at(resource, &object, grace);
+        if !retained {
             if self.dry_run {
-                return Ok(Written { object: current, changed: false });
+                return Ok(WriteOutcome { object: current, changed: false });
             }
-            let mut written = self.take_out(resource, space, called, &current);
+            let mut written = self.remove_from_store(resource, namespace, name, &current);
             if resource.plural == PODS.plural {
                 // Its last words are those of a pod that had no time left.
                 let mut gone = Value::clone(&written.object);
@@ -64,15 +64,15 @@ impl Writer<'_> {
             return Ok(written);
         }
         let shorter = number(&current, "/metadata/deletionGracePeriodSeconds")
-            .is_none_or(|standing| grace < standing);
+            .is_none_or(|current_grace| grace < current_grace);
         if !shorter && object == *current {
-            return Ok(Written { object: current, changed: false });
+            return Ok(WriteOutcome { object: current, changed: false });
         }
         self.mark_terminating(resource, &mut object, grace);
         if self.dry_run {
-            return Ok(Written { object: Arc::new(object), changed: false });
+            return Ok(WriteOutcome { object: Arc::new(object), changed: false });
         }
-        Ok(Written { object: self.store.put(resource, object), changed: true })
+        Ok(WriteOutcome { object: self.store.put(resource, object), changed: true })
     }
 
     fn mark_terminating(&self, resource: &Resource, object: &mut Value, grace: i64) {
@@ -92,16 +92,16 @@ impl Writer<'_> {
 pub(crate) fn check_deletion(
     resource: &Resource,
     current: &Value,
-    deletion: &Deletion,
-) -> Result<(), Failure> {
-    let called = name(current);
+    deletion: &DeleteOptions,
+) -> Result<(), StatusError> {
+    let name = object::name(current);
     if let Some(wanted) = deletion.uid.as_deref().filter(|wanted| *wanted != uid(current)) {
         let why = format!(
             "the UID in the precondition ({wanted}) does not match the UID in record ({}). The \
              object might have been deleted and then recreated",
             uid(current)
         );
-        return Err(Failure::precondition(resource, called, &why));
+        return Err(StatusError::precondition_failed(resource, name, &why));
     }
     if let Some(wanted) = deletion.version.as_deref().filter(|wanted| *wanted != version(current)) {
         let why = format!(
@@ -109,13 +109,13 @@ pub(crate) fn check_deletion(
              in record ({}). The object might have been modified",
             version(current)
         );
-        return Err(Failure::precondition(resource, called, &why));
+        return Err(StatusError::precondition_failed(resource, name, &why));
     }
     Ok(())
 }
 
 /// For how many seconds the object stays after its deletion; only pods that a kubelet runs do.
-fn grace_of(resource: &Resource, current: &Value, deletion: &Deletion) -> i64 {
+fn grace_period_of(resource: &Resource, current: &Value, deletion: &DeleteOptions) -> i64 {
     if resource.plural != PODS.plural {
         return 0;
     }
@@ -123,14 +123,14 @@ fn grace_of(resource: &Resource, current: &Value, deletion: &Deletion) -> i64 {
     if finished || text(current, "/spec/nodeName").is_empty() {
         return 0;
     }
-    let asked = deletion
+    let requested = deletion
         .grace
         .or_else(|| number(current, "/spec/terminationGracePeriodSeconds"))
         .unwrap_or(30)
         .max(0);
     match number(current, "/metadata/deletionGracePeriodSeconds") {
-        Some(standing) => asked.min(standing),
-        None => asked,
+        Some(current_grace) => requested.min(current_grace),
+        None => requested,
     }
 }
 
@@ -141,7 +141,7 @@ fn add_finalizer(object: &mut Value, propagation: Propagation) {
         Propagation::Orphan => "orphan",
     };
     let mut finalizers = list(object, "/metadata/finalizers").to_vec();
-    if !finalizers.iter().any(|held| held == finalizer) {
+    if !finalizers.iter().any(|retained| retained == finalizer) {
         finalizers.push(finalizer.into());
         put(object, &["metadata", "finalizers"], finalizers);
     }

@@ -6,22 +6,20 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::failure::Failure;
 use super::kinds;
-use super::object::{
-    is_terminating, name, namespace, number, put, remove, text, time, uid, version,
-};
+use super::object::{self, is_terminating, number, put, remove, text, time, uid, version};
 use super::resources::{NAMESPACES, NODES, Resource};
-use super::store::Store;
+use super::status_error::StatusError;
+use super::store::ObjectStore;
 
 use deletion::is_released;
-pub(crate) use deletion::{Deletion, Propagation, check_deletion};
+pub(crate) use deletion::{DeleteOptions, Propagation, check_deletion};
 
 mod deletion;
 
 /// Which part of an object is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Part {
+pub(crate) enum ObjectPart {
     /// Everything but the status, where the kind keeps that apart.
     Main,
     /// The status.
@@ -32,28 +30,28 @@ pub(crate) enum Part {
 
 /// What a write came to.
 #[derive(Debug, Clone)]
-pub(crate) struct Written {
+pub(crate) struct WriteOutcome {
     pub(crate) object: Arc<Value>,
     pub(crate) changed: bool,
 }
 
 /// A hand that writes to the store at a given moment.
-pub(crate) struct Writer<'a> {
-    pub(crate) store: &'a mut Store,
+pub(crate) struct ObjectWriter<'a> {
+    pub(crate) store: &'a mut ObjectStore,
     pub(crate) now: Timestamp,
     /// Everything is checked and nothing is kept.
     pub(crate) dry_run: bool,
 }
 
-impl Writer<'_> {
-    /// Makes an object. `space` is the namespace of the path, empty for kinds without one.
+impl ObjectWriter<'_> {
+    /// Makes an object. `namespace` is the namespace of the path, empty for kinds without one.
     pub(crate) fn create(
         &mut self,
         resource: &Resource,
-        space: &str,
+        namespace: &str,
         mut object: Value,
-    ) -> Result<Arc<Value>, Failure> {
-        self.identify(resource, space, &mut object)?;
+    ) -> Result<Arc<Value>, StatusError> {
+        self.set_identity(resource, namespace, &mut object)?;
         put(&mut object, &["metadata", "uid"], "");
         if resource.has_status() && resource.plural != NODES.plural {
             remove(&mut object, &["status"]);
@@ -61,18 +59,18 @@ impl Writer<'_> {
         if resource.generation {
             put(&mut object, &["metadata", "generation"], 1);
         }
-        self.name(&mut object);
-        let called = name(&object).to_owned();
+        self.generate_name(&mut object);
+        let name = object::name(&object).to_owned();
         put(&mut object, &["metadata", "creationTimestamp"], time(self.now));
-        self.check(resource, &mut object)?;
+        self.default_and_validate(resource, &mut object)?;
         kinds::admit(resource, &mut object);
         if resource.namespaced {
-            self.require_namespace(resource, space, &called)?;
+            self.require_namespace(resource, namespace, &name)?;
         }
-        if self.store.get(resource, space, &called).is_some() {
-            return Err(Failure::already_exists(resource, &called));
+        if self.store.get(resource, namespace, &name).is_some() {
+            return Err(StatusError::already_exists(resource, &name));
         }
-        let label = format!("{}/{space}/{called}", resource.plural);
+        let label = format!("{}/{namespace}/{name}", resource.plural);
         let given = self.store.ids.uuid(&label);
         put(&mut object, &["metadata", "uid"], given);
         if self.dry_run {
@@ -85,82 +83,84 @@ impl Writer<'_> {
     pub(crate) fn update(
         &mut self,
         resource: &Resource,
-        space: &str,
-        called: &str,
-        part: Part,
-        change: impl FnOnce(&Value) -> Result<Value, Failure>,
-    ) -> Result<Written, Failure> {
+        namespace: &str,
+        name: &str,
+        part: ObjectPart,
+        change: impl FnOnce(&Value) -> Result<Value, StatusError>,
+    ) -> Result<WriteOutcome, StatusError> {
         let current = self
             .store
-            .get(resource, space, called)
+            .get(resource, namespace, name)
             .cloned()
-            .ok_or_else(|| Failure::not_found(resource, called))?;
+            .ok_or_else(|| StatusError::not_found(resource, name))?;
         let mut object = change(&current)?;
         if !object.is_object() {
-            return Err(Failure::bad_request("what is written must be a JSON object"));
+            return Err(StatusError::bad_request("what is written must be a JSON object"));
         }
         check_preconditions(resource, &current, &object)?;
         keep_identity(&current, &mut object);
         keep_other_part(resource, part, &current, &mut object);
-        self.check(resource, &mut object)?;
+        self.default_and_validate(resource, &mut object)?;
         let causes = match part {
-            Part::Whole => Vec::new(),
-            Part::Main | Part::Status => kinds::validate_update(resource, &current, &object),
+            ObjectPart::Whole => Vec::new(),
+            ObjectPart::Main | ObjectPart::Status => {
+                kinds::validate_update(resource, &current, &object)
+            }
         };
         if !causes.is_empty() {
-            return Err(Failure::invalid(resource, called, causes));
+            return Err(StatusError::invalid(resource, name, causes));
         }
-        if resource.generation && kinds::counts_as_generation(resource, part, &current, &object) {
+        if resource.generation && kinds::bumps_generation(resource, part, &current, &object) {
             let generation = number(&current, "/metadata/generation").unwrap_or(0) + 1;
             put(&mut object, &["metadata", "generation"], generation);
         }
         if object == *current {
-            return Ok(Written { object: current, changed: false });
+            return Ok(WriteOutcome { object: current, changed: false });
         }
         if self.dry_run {
-            return Ok(Written { object: Arc::new(object), changed: false });
+            return Ok(WriteOutcome { object: Arc::new(object), changed: false });
         }
         if is_released(resource, &object) {
-            self.take_out(resource, space, called, &current);
-            return Ok(Written { object: Arc::new(object), changed: true });
+            self.remove_from_store(resource, namespace, name, &current);
+            return Ok(WriteOutcome { object: Arc::new(object), changed: true });
         }
-        Ok(Written { object: self.store.put(resource, object), changed: true })
+        Ok(WriteOutcome { object: self.store.put(resource, object), changed: true })
     }
 
-    fn take_out(
+    fn remove_from_store(
         &mut self,
         resource: &Resource,
-        space: &str,
-        called: &str,
+        namespace: &str,
+        name: &str,
         current: &Arc<Value>,
-    ) -> Written {
-        let last = self.store.delete(resource, space, called);
-        Written { object: last.unwrap_or_else(|| Arc::clone(current)), changed: true }
+    ) -> WriteOutcome {
+        let last = self.store.delete(resource, namespace, name);
+        WriteOutcome { object: last.unwrap_or_else(|| Arc::clone(current)), changed: true }
     }
 
     /// Makes the object's own words about its kind and namespace agree with the path.
-    fn identify(
+    fn set_identity(
         &self,
         resource: &Resource,
-        space: &str,
+        namespace: &str,
         object: &mut Value,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), StatusError> {
         if !object.is_object() {
-            return Err(Failure::bad_request("the body is not an object"));
+            return Err(StatusError::bad_request("the body is not an object"));
         }
         let (api_version, kind) = (text(object, "/apiVersion"), text(object, "/kind"));
         let wanted = resource.api_version();
         let wrong_version = !api_version.is_empty() && api_version != wanted;
         if wrong_version || (!kind.is_empty() && kind != resource.kind) {
             let (given, version) = (text(object, "/kind"), resource.version);
-            return Err(Failure::bad_request(format!(
+            return Err(StatusError::bad_request(format!(
                 "{given} in version {version:?} cannot be handled as a {}: unknown conversion",
                 resource.kind
             )));
         }
-        let own = namespace(object);
-        if !own.is_empty() && own != space {
-            return Err(Failure::bad_request(
+        let own = object::namespace(object);
+        if !own.is_empty() && own != namespace {
+            return Err(StatusError::bad_request(
                 "the namespace of the provided object does not match the namespace sent on the \
                  request",
             ));
@@ -168,7 +168,7 @@ impl Writer<'_> {
         put(object, &["apiVersion"], wanted);
         put(object, &["kind"], resource.kind);
         if resource.namespaced {
-            put(object, &["metadata", "namespace"], space);
+            put(object, &["metadata", "namespace"], namespace);
         } else {
             remove(object, &["metadata", "namespace"]);
         }
@@ -185,47 +185,51 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn name(&mut self, object: &mut Value) {
+    fn generate_name(&mut self, object: &mut Value) {
         let prefix = text(object, "/metadata/generateName").to_owned();
-        if name(object).is_empty() && !prefix.is_empty() {
+        if object::name(object).is_empty() && !prefix.is_empty() {
             let suffix = self.store.ids.suffix(&prefix);
             put(object, &["metadata", "name"], format!("{prefix}{suffix}"));
         }
     }
 
-    fn check(&self, resource: &Resource, object: &mut Value) -> Result<(), Failure> {
-        if let Some(complaint) = kinds::mistyped(resource, object) {
+    fn default_and_validate(
+        &self,
+        resource: &Resource,
+        object: &mut Value,
+    ) -> Result<(), StatusError> {
+        if let Some(type_error) = kinds::type_error(resource, object) {
             let (kind, version) = (resource.kind, resource.version);
-            return Err(Failure::bad_request(format!(
-                "{kind} in version {version:?} cannot be handled as a {kind}: {complaint}"
+            return Err(StatusError::bad_request(format!(
+                "{kind} in version {version:?} cannot be handled as a {kind}: {type_error}"
             )));
         }
         remove(object, &["metadata", "managedFields"]);
-        kinds::normalise(resource, object);
+        kinds::normalize(resource, object);
         kinds::set_defaults(resource, object);
-        kinds::normalise(resource, object);
+        kinds::normalize(resource, object);
         let causes = kinds::validate(resource, object);
         if causes.is_empty() {
             Ok(())
         } else {
-            Err(Failure::invalid(resource, name(object), causes))
+            Err(StatusError::invalid(resource, object::name(object), causes))
         }
     }
 
     fn require_namespace(
         &self,
         resource: &Resource,
-        space: &str,
-        called: &str,
-    ) -> Result<(), Failure> {
-        let Some(found) = self.store.get(&NAMESPACES, "", space) else {
-            return Err(Failure::not_found(&NAMESPACES, space));
+        namespace: &str,
+        name: &str,
+    ) -> Result<(), StatusError> {
+        let Some(found) = self.store.get(&NAMESPACES, "", namespace) else {
+            return Err(StatusError::not_found(&NAMESPACES, namespace));
         };
         if is_terminating(found) {
             let why = format!(
-                "unable to create new content in namespace {space} because it is being terminated"
+                "unable to create new content in namespace {namespace} because it is being terminated"
             );
-            return Err(Failure::forbidden(resource, called, &why));
+            return Err(StatusError::forbidden(resource, name, &why));
         }
         Ok(())
     }
@@ -235,12 +239,12 @@ fn check_preconditions(
     resource: &Resource,
     current: &Value,
     wanted: &Value,
-) -> Result<(), Failure> {
-    let called = name(current);
-    if !name(wanted).is_empty() && name(wanted) != called {
-        return Err(Failure::bad_request(format!(
-            "the name of the object ({}) does not match the name on the URL ({called})",
-            name(wanted)
+) -> Result<(), StatusError> {
+    let name = object::name(current);
+    if !object::name(wanted).is_empty() && object::name(wanted) != name {
+        return Err(StatusError::bad_request(format!(
+            "the name of the object ({}) does not match the name on the URL ({name})",
+            object::name(wanted)
         )));
     }
     if !uid(wanted).is_empty() && uid(wanted) != uid(current) {
@@ -249,10 +253,10 @@ fn check_preconditions(
             uid(wanted),
             uid(current)
         );
-        return Err(Failure::conflict(resource, called, &why));
+        return Err(StatusError::conflict(resource, name, &why));
     }
     if !version(wanted).is_empty() && version(wanted) != version(current) {
-        return Err(Failure::modified(resource, called));
+        return Err(StatusError::modified(resource, name));
     }
     Ok(())
 }
@@ -282,17 +286,17 @@ fn keep_identity(current: &Value, object: &mut Value) {
     }
 }
 
-fn keep_other_part(resource: &Resource, part: Part, current: &Value, object: &mut Value) {
+fn keep_other_part(resource: &Resource, part: ObjectPart, current: &Value, object: &mut Value) {
     match part {
-        Part::Whole => {}
-        Part::Main if !resource.has_status() => {}
-        Part::Main => match current.get("status") {
+        ObjectPart::Whole => {}
+        ObjectPart::Main if !resource.has_status() => {}
+        ObjectPart::Main => match current.get("status") {
             Some(status) => put(object, &["status"], status.clone()),
             None => {
                 remove(object, &["status"]);
             }
         },
-        Part::Status => {
+        ObjectPart::Status => {
             let status = object.get("status").cloned().unwrap_or_else(|| json!({}));
             let metadata = object["metadata"].take();
             *object = current.clone();

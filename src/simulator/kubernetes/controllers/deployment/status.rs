@@ -7,27 +7,27 @@ use serde_json::{Value, json};
 
 use crate::simulator::kubernetes::controllers::replica_set::set_count;
 use crate::simulator::kubernetes::controllers::rollout::{Bounds, replicas};
-use crate::simulator::kubernetes::controllers::{Memory, Plan, View};
+use crate::simulator::kubernetes::controllers::{ClusterView, ControllerPlan, Timers};
 use crate::simulator::kubernetes::object::{
-    condition, flag, name, number, put, set_condition, text, time, uid,
+    self, condition, flag, number, put, set_condition, text, time, uid,
 };
 use crate::simulator::kubernetes::resources::DEPLOYMENTS;
 
-use super::{Family, Note, PROGRESS, REVISION, revision};
+use super::{OwnedReplicaSets, PROGRESS, ProgressReason, REVISION, revision};
 
 /// Writes the status.
 pub(super) fn report(
-    view: &View<'_>,
-    memory: &mut Memory,
-    plan: &mut Plan,
+    view: &ClusterView<'_>,
+    timers: &mut Timers,
+    plan: &mut ControllerPlan,
     deployment: &Value,
-    family: &Family<'_>,
-    note: Option<Note>,
+    owned: &OwnedReplicaSets<'_>,
+    progress: Option<ProgressReason>,
 ) {
     let count = |field: &'static str| -> i64 {
-        family.all().map(|set| number(set, field).unwrap_or(0)).sum()
+        owned.all().map(|set| number(set, field).unwrap_or(0)).sum()
     };
-    let updated = family.newest.and_then(|set| number(set, "/status/replicas")).unwrap_or(0);
+    let updated = owned.newest.and_then(|set| number(set, "/status/replicas")).unwrap_or(0);
     let available = count("/status/availableReplicas");
     let mut reported = deployment.clone();
     let counts = [
@@ -35,7 +35,7 @@ pub(super) fn report(
         ("updatedReplicas", updated),
         ("readyReplicas", count("/status/readyReplicas")),
         ("availableReplicas", available),
-        ("unavailableReplicas", (family.sum(replicas) - available).max(0)),
+        ("unavailableReplicas", (owned.sum(replicas) - available).max(0)),
     ];
     let generation = number(deployment, "/metadata/generation").unwrap_or(0);
     put(&mut reported, &["status", "observedGeneration"], generation);
@@ -44,18 +44,18 @@ pub(super) fn report(
     }
     let terminating = count("/status/terminatingReplicas");
     put(&mut reported, &["status", "terminatingReplicas"], terminating);
-    if let Some(newest) = family.newest.filter(|newest| revision(newest) != 0) {
+    if let Some(newest) = owned.newest.filter(|newest| revision(newest) != 0) {
         put(&mut reported, &["metadata", "annotations", REVISION], revision(newest).to_string());
     }
     report_availability(view, &mut reported, available);
-    report_progress(view, memory, plan, deployment, &mut reported, family, note);
+    report_progress(view, timers, plan, deployment, &mut reported, owned, progress);
     if reported != *deployment {
         plan.update(&DEPLOYMENTS, reported);
     }
 }
 
-fn report_availability(view: &View<'_>, reported: &mut Value, available: i64) {
-    let enough = available >= Bounds::of(reported).least_available();
+fn report_availability(view: &ClusterView<'_>, reported: &mut Value, available: i64) {
+    let enough = available >= Bounds::of(reported).min_available();
     let wanted = if enough {
         json!({
             "type": "Available",
@@ -75,7 +75,7 @@ fn report_availability(view: &View<'_>, reported: &mut Value, available: i64) {
 }
 
 /// Writes a condition with the time of its last update, which is kept when nothing changed.
-fn write_condition(view: &View<'_>, reported: &mut Value, mut wanted: Value) {
+fn write_condition(view: &ClusterView<'_>, reported: &mut Value, mut wanted: Value) {
     wanted["lastUpdateTime"] = time(view.now).into();
     let kind = text(&wanted, "/type").to_owned();
     if set_condition(reported, wanted, view.now)
@@ -87,13 +87,13 @@ fn write_condition(view: &View<'_>, reported: &mut Value, mut wanted: Value) {
 }
 
 fn report_progress(
-    view: &View<'_>,
-    memory: &mut Memory,
-    plan: &mut Plan,
+    view: &ClusterView<'_>,
+    timers: &mut Timers,
+    plan: &mut ControllerPlan,
     deployment: &Value,
     reported: &mut Value,
-    family: &Family<'_>,
-    note: Option<Note>,
+    owned: &OwnedReplicaSets<'_>,
+    progress: Option<ProgressReason>,
 ) {
     let progressing = |status: &str, reason: &str, message: String| {
         let kind = "Progressing";
@@ -106,51 +106,51 @@ fn report_progress(
         return;
     }
     if before == "DeploymentPaused" {
-        memory.restart(PROGRESS, uid(deployment), view.now);
+        timers.restart(PROGRESS, uid(deployment), view.now);
         let message = "Deployment is resumed".to_owned();
         write_condition(view, reported, progressing("Unknown", "DeploymentResumed", message));
         return;
     }
-    if let Some((reason, message)) = note {
+    if let Some((reason, message)) = progress {
         write_condition(view, reported, progressing("True", reason, message));
-        call_at_deadline(view, memory, plan, deployment);
+        is_deadline_exceeded(view, timers, plan, deployment);
         return;
     }
     let counts = |field: &str| number(reported, &format!("/status/{field}")).unwrap_or(0);
-    let settled =
+    let completed_before =
         before == "NewReplicaSetAvailable" && counts("replicas") == counts("updatedReplicas");
-    if settled {
+    if completed_before {
         return;
     }
-    let set = family.newest.map_or("", |set| name(set)).to_owned();
+    let set = owned.newest.map_or("", |set| object::name(set)).to_owned();
     if is_complete(deployment, &reported["status"]) {
         let message = format!("ReplicaSet {set:?} has successfully progressed.");
         write_condition(view, reported, progressing("True", "NewReplicaSetAvailable", message));
     } else if has_progressed(&deployment["status"], &reported["status"]) {
-        memory.restart(PROGRESS, uid(deployment), view.now);
+        timers.restart(PROGRESS, uid(deployment), view.now);
         let message = format!("ReplicaSet {set:?} is progressing.");
         write_condition(view, reported, progressing("True", "ReplicaSetUpdated", message));
-        call_at_deadline(view, memory, plan, deployment);
-    } else if call_at_deadline(view, memory, plan, deployment) {
+        is_deadline_exceeded(view, timers, plan, deployment);
+    } else if is_deadline_exceeded(view, timers, plan, deployment) {
         let message = format!("ReplicaSet {set:?} has timed out progressing.");
         write_condition(view, reported, progressing("False", "ProgressDeadlineExceeded", message));
     }
 }
 
 /// Whether the progress deadline is over; else the controller is called again when it is.
-fn call_at_deadline(
-    view: &View<'_>,
-    memory: &mut Memory,
-    plan: &mut Plan,
+fn is_deadline_exceeded(
+    view: &ClusterView<'_>,
+    timers: &mut Timers,
+    plan: &mut ControllerPlan,
     deployment: &Value,
 ) -> bool {
     let Some(seconds) = number(deployment, "/spec/progressDeadlineSeconds") else {
         return false;
     };
-    let since = memory.since(PROGRESS, uid(deployment), view.now);
-    let end = view.end(since, Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
+    let since = timers.since(PROGRESS, uid(deployment), view.now);
+    let end = view.deadline(since, Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
     if end > view.now {
-        plan.call_again(end);
+        plan.requeue_at(end);
     }
     end <= view.now
 }

@@ -2,48 +2,48 @@
 
 use serde_json::Value;
 
-use crate::simulator::kubernetes::controllers::node::tolerates;
-use crate::simulator::kubernetes::object::{flag, label, list, map, name, text};
+use crate::simulator::kubernetes::controllers::node_lifecycle::tolerates;
+use crate::simulator::kubernetes::object::{self, flag, label, list, map, text};
 use crate::simulator::kubernetes::selectors::expression_holds;
 
-use super::Room;
-use super::affinity::{Neighbours, REQUIRED};
-use super::quantity::Amounts;
+use super::NodeInfo;
+use super::affinity::{PlacementConstraints, REQUIRED};
+use super::quantity::ResourceAmounts;
 
 /// The first objection to a node, if there is one.
-pub(super) fn objection(
-    room: &Room<'_>,
+pub(super) fn rejection_reason(
+    node_info: &NodeInfo<'_>,
     pod: &Value,
-    neighbours: &Neighbours<'_>,
+    constraints: &PlacementConstraints<'_>,
 ) -> Option<String> {
-    let node = room.node;
+    let node = node_info.node;
     if is_cordoned_for(node, pod) {
         return Some("node(s) were unschedulable".to_owned());
     }
-    if list(node, "/spec/taints").iter().any(|taint| repels(taint, pod)) {
+    if list(node, "/spec/taints").iter().any(|taint| is_untolerated(taint, pod)) {
         return Some("node(s) had untolerated taint(s)".to_owned());
     }
     if !is_selected(node, pod) {
         return Some("node(s) didn't match Pod's node affinity/selector".to_owned());
     }
-    let (asked, free) = (Amounts::asked_by(pod), room.free);
-    if asked.pods > free.pods {
+    let (requested, free) = (ResourceAmounts::requested_by(pod), node_info.free);
+    if requested.pods > free.pods {
         return Some("Too many pods".to_owned());
     }
-    if asked.cpu > 0 && asked.cpu > free.cpu {
+    if requested.cpu > 0 && requested.cpu > free.cpu {
         return Some("Insufficient cpu".to_owned());
     }
-    if asked.memory > 0 && asked.memory > free.memory {
+    if requested.timers > 0 && requested.timers > free.timers {
         return Some("Insufficient memory".to_owned());
     }
-    neighbours.objection(room, pod).map(str::to_owned)
+    constraints.rejection_reason(node_info, pod).map(str::to_owned)
 }
 
 /// Whether fewer pods on a node could meet an objection to it.
-pub(super) fn could_be_preempted(objection: &str) -> bool {
-    ["Insufficient cpu", "Insufficient memory", "Too many pods"].contains(&objection)
-        || objection.ends_with("anti-affinity rules")
-        || objection.ends_with("spread constraints")
+pub(super) fn is_resolvable_by_preemption(rejection_reason: &str) -> bool {
+    ["Insufficient cpu", "Insufficient memory", "Too many pods"].contains(&rejection_reason)
+        || rejection_reason.ends_with("anti-affinity rules")
+        || rejection_reason.ends_with("spread constraints")
 }
 
 fn is_cordoned_for(node: &Value, pod: &Value) -> bool {
@@ -54,7 +54,7 @@ fn is_cordoned_for(node: &Value, pod: &Value) -> bool {
         && !list(pod, "/spec/tolerations").iter().any(|toleration| tolerates(toleration, &cordon))
 }
 
-fn repels(taint: &Value, pod: &Value) -> bool {
+fn is_untolerated(taint: &Value, pod: &Value) -> bool {
     let hard = matches!(text(taint, "/effect"), "NoSchedule" | "NoExecute");
     hard && !list(pod, "/spec/tolerations").iter().any(|toleration| tolerates(toleration, taint))
 }
@@ -80,6 +80,6 @@ pub(super) fn term_selects(term: &Value, node: &Value) -> bool {
         .all(|expression| expression_holds(expression, label(node, text(expression, "/key"))))
         && fields.iter().all(|field| {
             let known = text(field, "/key") == "metadata.name";
-            expression_holds(field, known.then(|| name(node)))
+            expression_holds(field, known.then(|| object::name(node)))
         })
 }

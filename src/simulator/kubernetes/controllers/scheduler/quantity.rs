@@ -6,44 +6,44 @@ use crate::simulator::kubernetes::object::{list, text};
 
 /// CPU in thousandths, memory in bytes, and a number of pods.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Amounts {
+pub(crate) struct ResourceAmounts {
     pub(crate) cpu: i64,
-    pub(crate) memory: i64,
+    pub(crate) timers: i64,
     pub(crate) pods: i64,
 }
 
-impl Amounts {
+impl ResourceAmounts {
     /// What a node offers.
-    pub(crate) fn of_node(node: &Value) -> Self {
+    pub(crate) fn allocatable_of(node: &Value) -> Self {
         let amount = |name: &str| amount(node, "/status/allocatable", name);
-        Self { cpu: amount("cpu"), memory: amount("memory") / 1000, pods: amount("pods") / 1000 }
+        Self { cpu: amount("cpu"), timers: amount("memory") / 1000, pods: amount("pods") / 1000 }
     }
 
     /// What a pod asks for: the sum of its containers, or more where an init container asks for
     /// more.
-    pub(crate) fn asked_by(pod: &Value) -> Self {
+    pub(crate) fn requested_by(pod: &Value) -> Self {
         let of = |container: &Value| Self {
             cpu: amount(container, "/resources/requests", "cpu"),
-            memory: amount(container, "/resources/requests", "memory") / 1000,
+            timers: amount(container, "/resources/requests", "memory") / 1000,
             pods: 0,
         };
-        let mut asked =
+        let mut requested =
             list(pod, "/spec/containers").iter().map(of).fold(Self::default(), |sum, one| Self {
                 cpu: sum.cpu + one.cpu,
-                memory: sum.memory + one.memory,
+                timers: sum.timers + one.timers,
                 pods: 0,
             });
         for init in list(pod, "/spec/initContainers").iter().map(of) {
-            asked.cpu = asked.cpu.max(init.cpu);
-            asked.memory = asked.memory.max(init.memory);
+            requested.cpu = requested.cpu.max(init.cpu);
+            requested.timers = requested.timers.max(init.timers);
         }
-        Self { pods: 1, ..asked }
+        Self { pods: 1, ..requested }
     }
 
-    pub(crate) fn less(self, other: Self) -> Self {
+    pub(crate) fn minus(self, other: Self) -> Self {
         Self {
             cpu: self.cpu - other.cpu,
-            memory: self.memory - other.memory,
+            timers: self.timers - other.timers,
             pods: self.pods - other.pods,
         }
     }
@@ -51,14 +51,14 @@ impl Amounts {
     /// What of `other` it is, in hundredths, CPU and memory taken together.
     pub(crate) fn share_of(self, other: Self) -> i64 {
         let share = |part: i64, whole: i64| if whole > 0 { part * 100 / whole } else { 0 };
-        i64::midpoint(share(self.cpu, other.cpu), share(self.memory, other.memory))
+        i64::midpoint(share(self.cpu, other.cpu), share(self.timers, other.timers))
     }
 }
 
-fn amount(object: &Value, place: &str, name: &str) -> i64 {
-    match object.pointer(&format!("{place}/{name}")) {
+fn amount(object: &Value, pointer: &str, name: &str) -> i64 {
+    match object.pointer(&format!("{pointer}/{name}")) {
         Some(Value::Number(number)) => number.as_f64().map_or(0, thousandths),
-        Some(Value::String(_)) => parse(text(object, &format!("{place}/{name}"))),
+        Some(Value::String(_)) => parse(text(object, &format!("{pointer}/{name}"))),
         _ => 0,
     }
 }

@@ -6,11 +6,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::authorize::Need;
+use super::authorize::RequiredPermission;
 
 /// One call that a client made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Call {
+pub struct RecordedCall {
     /// Its place in the order of arrival, from 1; it keeps its number when the record is cleared.
     pub number: u64,
     /// When it arrived.
@@ -31,33 +31,33 @@ pub struct Call {
 
 /// What a caller asked for, before anything is done about it.
 #[derive(Debug, Clone)]
-pub(crate) struct Operation {
+pub(crate) struct CallInfo {
     pub(crate) service: &'static str,
     pub(crate) name: String,
     pub(crate) summary: String,
     pub(crate) mutating: bool,
-    pub(crate) need: Need,
+    pub(crate) permission: RequiredPermission,
 }
 
 /// Every call so far.
 #[derive(Debug, Default)]
-pub(crate) struct Record {
-    pages: Mutex<Pages>,
+pub(crate) struct CallLog {
+    entries: Mutex<Entries>,
 }
 
 #[derive(Debug, Default)]
-struct Pages {
+struct Entries {
     last: u64,
-    calls: Vec<Call>,
+    calls: Vec<RecordedCall>,
 }
 
-impl Record {
+impl CallLog {
     /// Enters a call that has just arrived and returns its number.
-    pub(crate) fn begin(&self, operation: &Operation) -> u64 {
-        let mut pages = self.pages();
-        pages.last += 1;
-        let number = pages.last;
-        pages.calls.push(Call {
+    pub(crate) fn begin(&self, operation: &CallInfo) -> u64 {
+        let mut entries = self.entries();
+        entries.last += 1;
+        let number = entries.last;
+        entries.calls.push(RecordedCall {
             number,
             at: Timestamp::now(),
             service: operation.service.to_owned(),
@@ -72,23 +72,23 @@ impl Record {
 
     /// Adds how the call ended.
     pub(crate) fn finish(&self, number: u64, status: u16, effective: bool) {
-        let mut pages = self.pages();
-        if let Some(call) = pages.calls.iter_mut().rev().find(|call| call.number == number) {
+        let mut entries = self.entries();
+        if let Some(call) = entries.calls.iter_mut().rev().find(|call| call.number == number) {
             call.status = status;
             call.effective = effective;
         }
     }
 
-    pub(crate) fn calls(&self) -> Vec<Call> {
-        self.pages().calls.clone()
+    pub(crate) fn list(&self) -> Vec<RecordedCall> {
+        self.entries().calls.clone()
     }
 
     pub(crate) fn clear(&self) {
-        self.pages().calls.clear();
+        self.entries().calls.clear();
     }
 
-    fn pages(&self) -> MutexGuard<'_, Pages> {
+    fn entries(&self) -> MutexGuard<'_, Entries> {
         // No code panics while it holds the lock, and a list of calls cannot be half written.
-        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -7,7 +7,7 @@ use super::resources::Resource;
 
 /// A refused request.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Failure {
+pub(crate) struct StatusError {
     pub(crate) code: u16,
     pub(crate) reason: String,
     pub(crate) message: String,
@@ -17,13 +17,13 @@ pub(crate) struct Failure {
 
 /// One thing that is wrong with a field.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Cause {
+pub(crate) struct StatusCause {
     pub(crate) reason: &'static str,
     pub(crate) message: String,
     pub(crate) field: String,
 }
 
-impl Cause {
+impl StatusCause {
     pub(crate) fn required(field: &str, message: &str) -> Self {
         let dash = if message.is_empty() { "" } else { ": " };
         Self {
@@ -41,7 +41,7 @@ impl Cause {
         }
     }
 
-    fn json(&self) -> Value {
+    fn to_json(&self) -> Value {
         json!({"reason": self.reason, "message": self.message, "field": self.field})
     }
 
@@ -54,7 +54,7 @@ impl Cause {
     }
 }
 
-impl Failure {
+impl StatusError {
     pub(crate) fn new(code: u16, reason: &str, message: impl Into<String>) -> Self {
         Self {
             code,
@@ -66,7 +66,7 @@ impl Failure {
     }
 
     /// Says which object it is about.
-    pub(crate) fn about(mut self, resource: &Resource, name: &str) -> Self {
+    pub(crate) fn with_object(mut self, resource: &Resource, name: &str) -> Self {
         self.details = json!({"kind": resource.plural});
         if !name.is_empty() {
             self.details["name"] = name.into();
@@ -77,29 +77,29 @@ impl Failure {
         self
     }
 
-    pub(crate) fn no_such_path() -> Self {
+    pub(crate) fn path_not_found() -> Self {
         let message = "the server could not find the requested resource";
         Self::new(404, "NotFound", message).with_empty_details()
     }
 
     pub(crate) fn not_found(resource: &Resource, name: &str) -> Self {
         let message = format!("{} {name:?} not found", resource.qualified());
-        Self::new(404, "NotFound", message).about(resource, name)
+        Self::new(404, "NotFound", message).with_object(resource, name)
     }
 
     pub(crate) fn already_exists(resource: &Resource, name: &str) -> Self {
         let message = format!("{} {name:?} already exists", resource.qualified());
-        Self::new(409, "AlreadyExists", message).about(resource, name)
+        Self::new(409, "AlreadyExists", message).with_object(resource, name)
     }
 
     pub(crate) fn conflict(resource: &Resource, name: &str, why: &str) -> Self {
         let message =
             format!("Operation cannot be fulfilled on {} {name:?}: {why}", resource.qualified());
-        Self::new(409, "Conflict", message).about(resource, name)
+        Self::new(409, "Conflict", message).with_object(resource, name)
     }
 
     /// The same about a subresource: `pods/binding` in the place of `pods`.
-    pub(crate) fn of_subresource(mut self, subresource: &str) -> Self {
+    pub(crate) fn with_subresource(mut self, subresource: &str) -> Self {
         let kind = text(&self.details, "/kind").to_owned();
         let whole = format!("{kind}/{subresource}");
         self.message = self.message.replacen(&format!("on {kind} "), &format!("on {whole} "), 1);
@@ -108,12 +108,12 @@ impl Failure {
     }
 
     /// A precondition of a deletion does not hold.
-    pub(crate) fn precondition(resource: &Resource, name: &str, why: &str) -> Self {
+    pub(crate) fn precondition_failed(resource: &Resource, name: &str, why: &str) -> Self {
         let kind = resource.qualified_kind();
         let message = format!("Operation cannot be fulfilled on {kind} {name:?}: {why}");
-        let mut failure = Self::new(409, "Conflict", message).about(resource, name);
-        failure.details["kind"] = resource.kind.into();
-        failure
+        let mut error = Self::new(409, "Conflict", message).with_object(resource, name);
+        error.details["kind"] = resource.kind.into();
+        error
     }
 
     pub(crate) fn modified(resource: &Resource, name: &str) -> Self {
@@ -124,7 +124,7 @@ impl Failure {
 
     pub(crate) fn forbidden(resource: &Resource, name: &str, why: &str) -> Self {
         let message = format!("{} {name:?} is forbidden: {why}", resource.qualified());
-        Self::new(403, "Forbidden", message).about(resource, name)
+        Self::new(403, "Forbidden", message).with_object(resource, name)
     }
 
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
@@ -137,16 +137,16 @@ impl Failure {
     }
 
     /// The options of a request contradict each other.
-    pub(crate) fn bad_options(kind: &str, cause: Cause) -> Self {
+    pub(crate) fn bad_options(kind: &str, cause: StatusCause) -> Self {
         let message =
             format!("{kind}.meta.k8s.io \"\" is invalid: {}: {}", cause.field, cause.message);
-        let mut failure = Self::new(422, "Invalid", message);
-        failure.details = json!({
+        let mut error = Self::new(422, "Invalid", message);
+        error.details = json!({
             "group": "meta.k8s.io",
             "kind": kind,
-            "causes": [cause.json()],
+            "causes": [cause.to_json()],
         });
-        failure
+        error
     }
 
     fn with_empty_details(mut self) -> Self {
@@ -179,27 +179,27 @@ impl Failure {
     }
 
     /// A PodDisruptionBudget says no.
-    pub(crate) fn budget(message: &str, retry_after: u32, cause: &str) -> Self {
-        let mut failure = Self::new(429, "TooManyRequests", message);
-        failure.details = json!({"causes": [{"reason": "DisruptionBudget", "message": cause}]});
+    pub(crate) fn disruption_budget_violated(message: &str, retry_after: u32, cause: &str) -> Self {
+        let mut error = Self::new(429, "TooManyRequests", message);
+        error.details = json!({"causes": [{"reason": "DisruptionBudget", "message": cause}]});
         if retry_after > 0 {
-            failure.details["retryAfterSeconds"] = retry_after.into();
-            failure.retry_after = Some(retry_after);
+            error.details["retryAfterSeconds"] = retry_after.into();
+            error.retry_after = Some(retry_after);
         }
-        failure
+        error
     }
 
     /// Too many requests, of whatever kind.
     pub(crate) fn throttled() -> Self {
         let message =
             "the server has received too many requests and has asked us to try again later";
-        let mut failure = Self::new(429, "TooManyRequests", message);
-        failure.details = json!({"retryAfterSeconds": 1});
-        failure.retry_after = Some(1);
-        failure
+        let mut error = Self::new(429, "TooManyRequests", message);
+        error.details = json!({"retryAfterSeconds": 1});
+        error.retry_after = Some(1);
+        error
     }
 
-    pub(crate) fn invalid(resource: &Resource, name: &str, causes: Vec<Cause>) -> Self {
+    pub(crate) fn invalid(resource: &Resource, name: &str, causes: Vec<StatusCause>) -> Self {
         let list: Vec<String> =
             causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
         let list = match list.as_slice() {
@@ -208,14 +208,14 @@ impl Failure {
         };
         let kind = resource.qualified_kind();
         let message = format!("{kind} {name:?} is invalid: {list}");
-        let mut failure = Self::new(422, "Invalid", message).about(resource, name);
-        failure.details["kind"] = resource.kind.into();
-        failure.details["causes"] = causes.iter().map(Cause::json).collect();
-        failure
+        let mut error = Self::new(422, "Invalid", message).with_object(resource, name);
+        error.details["kind"] = resource.kind.into();
+        error.details["causes"] = causes.iter().map(StatusCause::to_json).collect();
+        error
     }
 
     /// The Status object.
-    pub(crate) fn status(&self) -> Value {
+    pub(crate) fn to_status(&self) -> Value {
         let mut status = json!({
             "kind": "Status",
             "apiVersion": "v1",

@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 use super::object::{number, set_condition};
 
 /// A number of the status.
-pub(super) fn count(budget: &Value, field: &str) -> i64 {
+pub(super) fn status_count(budget: &Value, field: &str) -> i64 {
     number(budget, &format!("/status/{field}")).unwrap_or(0)
 }
 
 /// Lets the condition say what the number of allowed disruptions does.
-pub(super) fn tell_whether_allowed(budget: &mut Value, now: Timestamp) {
-    let (status, reason) = match count(budget, "disruptionsAllowed") {
+pub(super) fn set_allowed_condition(budget: &mut Value, now: Timestamp) {
+    let (status, reason) = match status_count(budget, "disruptionsAllowed") {
         0 => ("False", "InsufficientPods"),
         _ => ("True", "SufficientPods"),
     };
@@ -21,7 +21,7 @@ pub(super) fn tell_whether_allowed(budget: &mut Value, now: Timestamp) {
         "status": status,
         "reason": reason,
         "message": "",
-        "observedGeneration": count(budget, "observedGeneration"),
+        "observedGeneration": status_count(budget, "observedGeneration"),
     });
     set_condition(budget, condition, now);
 }

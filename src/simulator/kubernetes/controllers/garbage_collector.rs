@@ -8,10 +8,10 @@ use serde_json::Value;
 use crate::simulator::kubernetes::object::{flag, is_terminating, list, put, text, uid};
 use crate::simulator::kubernetes::resources::{RESOURCES, Resource};
 
-use super::{Memory, Plan, View};
+use super::{ClusterView, ControllerPlan, Timers};
 
-pub(super) fn plan(view: &View<'_>, _: &mut Memory) -> Plan {
-    let mut plan = Plan::default();
+pub(super) fn plan(view: &ClusterView<'_>, _: &mut Timers) -> ControllerPlan {
+    let mut plan = ControllerPlan::default();
     let objects = || {
         RESOURCES.into_iter().filter(|resource| resource.plural != "events").flat_map(|resource| {
             view.store.list(resource, None).map(move |object| (resource, object))
@@ -21,7 +21,7 @@ pub(super) fn plan(view: &View<'_>, _: &mut Memory) -> Plan {
     for (resource, object) in objects() {
         let owners = list(object, "/metadata/ownerReferences");
         if is_terminating(object) {
-            finalise(&mut plan, resource, object, &objects().collect::<Vec<_>>());
+            process_finalizers(&mut plan, resource, object, &objects().collect::<Vec<_>>());
         } else if !owners.is_empty()
             && owners.iter().all(|owner| !living.contains(text(owner, "/uid")))
         {
@@ -32,15 +32,15 @@ pub(super) fn plan(view: &View<'_>, _: &mut Memory) -> Plan {
 }
 
 /// Does what the collector's two finalizers stand for.
-fn finalise(
-    plan: &mut Plan,
+fn process_finalizers(
+    plan: &mut ControllerPlan,
     resource: &'static Resource,
     object: &Value,
     all: &[(&'static Resource, &std::sync::Arc<Value>)],
 ) {
     let finalizers = list(object, "/metadata/finalizers");
-    let has = |wanted: &str| finalizers.iter().any(|finalizer| finalizer == wanted);
-    let (orphan, foreground) = (has("orphan"), has("foregroundDeletion"));
+    let has_finalizer = |wanted: &str| finalizers.iter().any(|finalizer| finalizer == wanted);
+    let (orphan, foreground) = (has_finalizer("orphan"), has_finalizer("foregroundDeletion"));
     if !orphan && !foreground {
         return;
     }
@@ -54,9 +54,9 @@ fn finalise(
         };
         if orphan {
             let left: Vec<Value> = references.iter().filter(|r| !is_owner(r)).cloned().collect();
-            let mut freed = Value::clone(dependent);
-            put(&mut freed, &["metadata", "ownerReferences"], left);
-            plan.update(kind, freed);
+            let mut orphaned = Value::clone(dependent);
+            put(&mut orphaned, &["metadata", "ownerReferences"], left);
+            plan.update(kind, orphaned);
         } else {
             blocked |= flag(reference, "/blockOwnerDeletion");
             if !is_terminating(dependent) {

@@ -7,11 +7,11 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::simulator::kubernetes::object::{
-    condition, flag, is_terminating, list, name, number, put, text, time, uid,
+    self, condition, flag, is_terminating, list, number, put, text, time, uid,
 };
 use crate::simulator::kubernetes::resources::{NODES, PODS};
 
-use super::{Memory, Plan, View, events};
+use super::{ClusterView, ControllerPlan, Timers, events};
 
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
@@ -19,27 +19,29 @@ const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
 /// How long a pod whose node is gone is kept, in case the node comes back (the collector's
 /// quarantine).
-const ORPHANED_FOR: Duration = Duration::from_secs(40);
+const ORPHAN_QUARANTINE: Duration = Duration::from_secs(40);
 
-pub(super) fn plan(view: &View<'_>, memory: &mut Memory) -> Plan {
-    let mut plan = Plan::default();
+pub(super) fn plan(view: &ClusterView<'_>, timers: &mut Timers) -> ControllerPlan {
+    let mut plan = ControllerPlan::default();
     for node in view.store.list(&NODES, None) {
         let wanted = wanted_taints(node, view.now);
-        let standing = list(node, "/spec/taints");
-        if !same_taints(&wanted, standing) {
+        let current = list(node, "/spec/taints");
+        if !are_same_taints(&wanted, current) {
             let mut tainted = Value::clone(node);
             put(&mut tainted, &["spec", "taints"], wanted);
             plan.update(&NODES, tainted);
         }
     }
     for pod in view.store.list(&PODS, None) {
-        let on = text(pod, "/spec/nodeName");
-        if on.is_empty() {
+        let node_name = text(pod, "/spec/nodeName");
+        if node_name.is_empty() {
             continue;
         }
-        match view.store.get(&NODES, "", on) {
-            None => collect(view, memory, &mut plan, pod),
-            Some(node) if !is_terminating(pod) => evict(view, memory, &mut plan, node, pod),
+        match view.store.get(&NODES, "", node_name) {
+            None => collect_orphan(view, timers, &mut plan, pod),
+            Some(node) if !is_terminating(pod) => {
+                evict_for_taint(view, timers, &mut plan, node, pod)
+            }
             Some(_) => {}
         }
     }
@@ -48,15 +50,15 @@ pub(super) fn plan(view: &View<'_>, memory: &mut Memory) -> Plan {
 
 /// The node's taints with ours as its conditions and its cordon want them.
 fn wanted_taints(node: &Value, now: Timestamp) -> Vec<Value> {
-    let standing = list(node, "/spec/taints");
-    let mut taints: Vec<Value> = standing
+    let current = list(node, "/spec/taints");
+    let mut taints: Vec<Value> = current
         .iter()
         .filter(|taint| ![NOT_READY, UNREACHABLE, UNSCHEDULABLE].contains(&text(taint, "/key")))
         .cloned()
         .collect();
     let mut add = |key: &str, effect: &str| {
         let new = json!({"key": key, "effect": effect, "timeAdded": time(now)});
-        let known = standing.iter().find(|taint| is_same_taint(taint, &new));
+        let known = current.iter().find(|taint| is_same_taint(taint, &new));
         taints.push(known.unwrap_or(&new).clone());
     };
     let ready = condition(node, "Ready").map(|condition| text(condition, "/status"));
@@ -77,9 +79,9 @@ fn wanted_taints(node: &Value, now: Timestamp) -> Vec<Value> {
     taints
 }
 
-fn same_taints(wanted: &[Value], standing: &[Value]) -> bool {
-    wanted.len() == standing.len()
-        && wanted.iter().all(|taint| standing.iter().any(|other| is_same_taint(taint, other)))
+fn are_same_taints(wanted: &[Value], current: &[Value]) -> bool {
+    wanted.len() == current.len()
+        && wanted.iter().all(|taint| current.iter().any(|other| is_same_taint(taint, other)))
 }
 
 fn is_same_taint(one: &Value, other: &Value) -> bool {
@@ -87,22 +89,28 @@ fn is_same_taint(one: &Value, other: &Value) -> bool {
 }
 
 /// Deletes a pod whose node has a NoExecute taint that it does not tolerate, or no longer.
-fn evict(view: &View<'_>, memory: &mut Memory, plan: &mut Plan, node: &Value, pod: &Value) {
+fn evict_for_taint(
+    view: &ClusterView<'_>,
+    timers: &mut Timers,
+    plan: &mut ControllerPlan,
+    node: &Value,
+    pod: &Value,
+) {
     for taint in list(node, "/spec/taints") {
         if text(taint, "/effect") != "NoExecute" {
             continue;
         }
-        let since = memory.since("tainted", uid(pod), view.now);
-        let end = match tolerated_for(pod, taint) {
-            Tolerated::ForEver => continue,
-            Tolerated::Not => since,
-            Tolerated::For(time) => view.end(since, time),
+        let since = timers.since("tainted", uid(pod), view.now);
+        let end = match toleration_period(pod, taint) {
+            TolerationPeriod::Forever => continue,
+            TolerationPeriod::Not => since,
+            TolerationPeriod::For(time) => view.deadline(since, time),
         };
         if end > view.now {
-            plan.call_again(end);
+            plan.requeue_at(end);
             continue;
         }
-        let message = format!("Marking for deletion Pod {}", name(pod));
+        let message = format!("Marking for deletion Pod {}", object::name(pod));
         plan.event(events::normal(
             "taint-eviction-controller",
             pod,
@@ -114,27 +122,27 @@ fn evict(view: &View<'_>, memory: &mut Memory, plan: &mut Plan, node: &Value, po
     }
 }
 
-enum Tolerated {
+enum TolerationPeriod {
     Not,
     For(Duration),
-    ForEver,
+    Forever,
 }
 
-fn tolerated_for(pod: &Value, taint: &Value) -> Tolerated {
+fn toleration_period(pod: &Value, taint: &Value) -> TolerationPeriod {
     let mut shortest = None;
     for toleration in list(pod, "/spec/tolerations") {
         if !tolerates(toleration, taint) {
             continue;
         }
         match number(toleration, "/tolerationSeconds") {
-            None => return Tolerated::ForEver,
+            None => return TolerationPeriod::Forever,
             Some(seconds) => {
                 let time = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
                 shortest = Some(shortest.map_or(time, |other: Duration| other.min(time)));
             }
         }
     }
-    shortest.map_or(Tolerated::Not, Tolerated::For)
+    shortest.map_or(TolerationPeriod::Not, TolerationPeriod::For)
 }
 
 /// Whether a toleration covers a taint.
@@ -154,11 +162,16 @@ pub(super) fn tolerates(toleration: &Value, taint: &Value) -> bool {
 }
 
 /// Removes a pod whose node has been gone for long enough.
-fn collect(view: &View<'_>, memory: &mut Memory, plan: &mut Plan, pod: &Value) {
-    let since = memory.since("orphaned", uid(pod), view.now);
-    let end = view.end(since, ORPHANED_FOR);
+fn collect_orphan(
+    view: &ClusterView<'_>,
+    timers: &mut Timers,
+    plan: &mut ControllerPlan,
+    pod: &Value,
+) {
+    let since = timers.since("orphaned", uid(pod), view.now);
+    let end = view.deadline(since, ORPHAN_QUARANTINE);
     if end > view.now {
-        plan.call_again(end);
+        plan.requeue_at(end);
     } else {
         plan.remove(&PODS, pod);
     }

@@ -15,30 +15,30 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// A handle to one connection: whoever holds it can cut it.
 #[derive(Debug, Clone)]
-pub(crate) struct Wire(CancellationToken);
+pub(crate) struct ConnectionHandle(CancellationToken);
 
-impl Wire {
+impl ConnectionHandle {
     /// Breaks the connection: nothing more is read from it or written to it.
-    pub(crate) fn cut(&self) {
+    pub(crate) fn abort(&self) {
         self.0.cancel();
     }
 
     /// Waits until the connection has been cut.
-    pub(crate) async fn was_cut(&self) {
+    pub(crate) async fn aborted(&self) {
         self.0.cancelled().await;
     }
 }
 
-impl Connected<IncomingStream<'_, Cuttable>> for Wire {
-    fn connect_info(stream: IncomingStream<'_, Cuttable>) -> Self {
-        stream.io().wire.clone()
+impl Connected<IncomingStream<'_, AbortableListener>> for ConnectionHandle {
+    fn connect_info(stream: IncomingStream<'_, AbortableListener>) -> Self {
+        stream.io().connection.clone()
     }
 }
 
 /// Serves `router` on `listener` until `stop`, which also cuts every connection.
 pub(crate) async fn serve(listener: TcpListener, stop: CancellationToken, router: Router) {
-    let listener = Cuttable { listener, stop: stop.clone() };
-    let service = router.into_make_service_with_connect_info::<Wire>();
+    let listener = AbortableListener { listener, stop: stop.clone() };
+    let service = router.into_make_service_with_connect_info::<ConnectionHandle>();
     tokio::select! {
         () = stop.cancelled() => {}
         // `axum::serve` never ends by itself: failures to accept are retried.
@@ -46,27 +46,27 @@ pub(crate) async fn serve(listener: TcpListener, stop: CancellationToken, router
     }
 }
 
-pub(crate) struct Cuttable {
+pub(crate) struct AbortableListener {
     listener: TcpListener,
     stop: CancellationToken,
 }
 
-impl Listener for Cuttable {
-    type Io = Connection;
+impl Listener for AbortableListener {
+    type Io = AbortableStream;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
+    async fn accept(&mut self) -> (AbortableStream, SocketAddr) {
         let (stream, address) = Listener::accept(&mut self.listener).await;
         // Small answers must not wait for more to come; where the option is refused they are only
         // slower.
         let _ = stream.set_nodelay(true);
         let token = self.stop.child_token();
-        let connection = Connection {
+        let stream = AbortableStream {
             stream,
-            cut: Box::pin(token.clone().cancelled_owned()),
-            wire: Wire(token),
+            aborted: Box::pin(token.clone().cancelled_owned()),
+            connection: ConnectionHandle(token),
         };
-        (connection, address)
+        (stream, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -74,39 +74,39 @@ impl Listener for Cuttable {
     }
 }
 
-pub(crate) struct Connection {
+pub(crate) struct AbortableStream {
     stream: TcpStream,
-    cut: Pin<Box<WaitForCancellationFutureOwned>>,
-    wire: Wire,
+    aborted: Pin<Box<WaitForCancellationFutureOwned>>,
+    connection: ConnectionHandle,
 }
 
-impl Connection {
-    fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        match self.cut.as_mut().poll(context) {
+impl AbortableStream {
+    fn check_not_aborted(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        match self.aborted.as_mut().poll(context) {
             Poll::Ready(()) => Err(io::ErrorKind::ConnectionAborted.into()),
             Poll::Pending => Ok(()),
         }
     }
 }
 
-impl AsyncRead for Connection {
+impl AsyncRead for AbortableStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.check(context)?;
+        self.check_not_aborted(context)?;
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
-impl AsyncWrite for Connection {
+impl AsyncWrite for AbortableStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.check(context)?;
+        self.check_not_aborted(context)?;
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 

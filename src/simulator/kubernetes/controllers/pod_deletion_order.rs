@@ -14,21 +14,22 @@ use crate::simulator::kubernetes::object::{
 /// Sorts pods so that those to be given up stand first. `related` are the pods of the whole
 /// deployment, which say how crowded each node is.
 pub(super) fn sort<'a>(pods: &mut [&'a Value], related: &[&'a Value], now: Timestamp) {
-    let mut crowds: HashMap<&str, usize> = HashMap::new();
+    let mut pods_per_node: HashMap<&str, usize> = HashMap::new();
     for pod in related {
-        *crowds.entry(text(pod, "/spec/nodeName")).or_default() += 1;
+        *pods_per_node.entry(text(pod, "/spec/nodeName")).or_default() += 1;
     }
-    let crowd = |pod: &Value| crowds.get(text(pod, "/spec/nodeName")).copied().unwrap_or(0);
+    let pods_on_node =
+        |pod: &Value| pods_per_node.get(text(pod, "/spec/nodeName")).copied().unwrap_or(0);
     let compare = |one: &Value, other: &Value| {
         is_assigned(one)
             .cmp(&is_assigned(other))
             .then_with(|| phase(one).cmp(&phase(other)))
             .then_with(|| is_true(one, "Ready").cmp(&is_true(other, "Ready")))
-            .then_with(|| cost(one).cmp(&cost(other)))
-            .then_with(|| crowd(other).cmp(&crowd(one)))
-            .then_with(|| younger(ready_since(one), ready_since(other), (one, other), now))
+            .then_with(|| deletion_cost(one).cmp(&deletion_cost(other)))
+            .then_with(|| pods_on_node(other).cmp(&pods_on_node(one)))
+            .then_with(|| compare_age(ready_since(one), ready_since(other), (one, other), now))
             .then_with(|| restarts(other).cmp(&restarts(one)))
-            .then_with(|| younger(created(one), created(other), (one, other), now))
+            .then_with(|| compare_age(created(one), created(other), (one, other), now))
     };
     insert_sorted(pods, compare);
 }
@@ -37,8 +38,8 @@ pub(super) fn sort<'a>(pods: &mut [&'a Value], related: &[&'a Value], now: Times
 /// do, so A can go before B, B before C and C before A. Its sort lives with that; the standard library's panics.
 fn insert_sorted<'a>(pods: &mut [&'a Value], compare: impl Fn(&'a Value, &'a Value) -> Ordering) {
     for end in 1..pods.len() {
-        let place = pods[..end].iter().position(|other| compare(pods[end], other).is_lt());
-        pods[place.unwrap_or(end)..=end].rotate_right(1);
+        let position = pods[..end].iter().position(|other| compare(pods[end], other).is_lt());
+        pods[position.unwrap_or(end)..=end].rotate_right(1);
     }
 }
 
@@ -55,7 +56,7 @@ fn phase(pod: &Value) -> u8 {
 }
 
 /// The cost of giving up a pod; one that cannot be read counts as none.
-fn cost(pod: &Value) -> i32 {
+fn deletion_cost(pod: &Value) -> i32 {
     annotation(pod, DELETION_COST).and_then(parse_cost).unwrap_or(0)
 }
 
@@ -75,7 +76,7 @@ fn restarts(pod: &Value) -> i64 {
 
 /// The younger goes first, but ages are compared by their magnitude only; of one magnitude the UIDs
 /// decide.
-fn younger(
+fn compare_age(
     one: Option<Timestamp>,
     other: Option<Timestamp>,
     pods: (&Value, &Value),
@@ -99,48 +100,54 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    struct Sketch {
+    struct PodFixture {
         name: &'static str,
         node: &'static str,
         phase: &'static str,
         ready: bool,
-        cost: Option<&'static str>,
+        deletion_cost: Option<&'static str>,
     }
 
-    fn pod(sketch: &Sketch) -> Value {
+    fn pod(fixture: &PodFixture) -> Value {
         let mut pod = json!({
             "metadata": {
-                "name": sketch.name,
-                "uid": sketch.name,
+                "name": fixture.name,
+                "uid": fixture.name,
                 "creationTimestamp": "2026-01-01T00:00:00Z",
             },
-            "spec": {"nodeName": sketch.node},
-            "status": {"phase": sketch.phase},
+            "spec": {"nodeName": fixture.node},
+            "status": {"phase": fixture.phase},
         });
-        if sketch.ready {
+        if fixture.ready {
             pod["status"]["conditions"] = json!([
                 {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:05Z"}
             ]);
         }
-        if let Some(cost) = sketch.cost {
-            pod["metadata"]["annotations"] = json!({DELETION_COST: cost});
+        if let Some(deletion_cost) = fixture.deletion_cost {
+            pod["metadata"]["annotations"] = json!({DELETION_COST: deletion_cost});
         }
         pod
     }
 
     #[test]
     fn the_order_is_the_documented_one() {
-        let sketch = |name, node, phase, ready, cost| Sketch { name, node, phase, ready, cost };
+        let fixture = |name, node, phase, ready, deletion_cost| PodFixture {
+            name,
+            node,
+            phase,
+            ready,
+            deletion_cost,
+        };
         let pods: Vec<Value> = [
-            sketch("kept", "n1", "Running", true, Some("10")),
-            sketch("crowded", "n2", "Running", true, None),
-            sketch("lonely", "n1", "Running", true, None),
-            sketch("neighbour", "n2", "Running", true, Some("1")),
-            sketch("cheap", "n3", "Running", true, Some("-5")),
-            sketch("unready", "n3", "Running", false, Some("100")),
-            sketch("starting", "n3", "Pending", false, Some("100")),
-            sketch("unassigned", "", "Pending", false, Some("100")),
-            sketch("senseless", "n3", "Running", true, Some("x")),
+            fixture("kept", "n1", "Running", true, Some("10")),
+            fixture("crowded", "n2", "Running", true, None),
+            fixture("lonely", "n1", "Running", true, None),
+            fixture("neighbour", "n2", "Running", true, Some("1")),
+            fixture("cheap", "n3", "Running", true, Some("-5")),
+            fixture("unready", "n3", "Running", false, Some("100")),
+            fixture("starting", "n3", "Pending", false, Some("100")),
+            fixture("unassigned", "", "Pending", false, Some("100")),
+            fixture("senseless", "n3", "Running", true, Some("x")),
         ]
         .iter()
         .map(pod)

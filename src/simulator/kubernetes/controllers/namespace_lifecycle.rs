@@ -1,20 +1,20 @@
 //! The namespace controller: empties a namespace that is being deleted, then lets it go.
 
-use crate::simulator::kubernetes::object::{is_terminating, name, remove};
+use crate::simulator::kubernetes::object::{self, is_terminating, remove};
 use crate::simulator::kubernetes::resources::{NAMESPACES, RESOURCES};
 
-use super::{Memory, Plan, View};
+use super::{ClusterView, ControllerPlan, Timers};
 
-pub(super) fn plan(view: &View<'_>, _: &mut Memory) -> Plan {
-    let mut plan = Plan::default();
-    for namespace in view.store.list(&NAMESPACES, None) {
-        if !is_terminating(namespace) {
+pub(super) fn plan(view: &ClusterView<'_>, _: &mut Timers) -> ControllerPlan {
+    let mut plan = ControllerPlan::default();
+    for terminating in view.store.list(&NAMESPACES, None) {
+        if !is_terminating(terminating) {
             continue;
         }
-        let space = name(namespace);
+        let namespace = object::name(terminating);
         let mut empty = true;
         for resource in RESOURCES.into_iter().filter(|resource| resource.namespaced) {
-            for object in view.store.list(resource, Some(space)) {
+            for object in view.store.list(resource, Some(namespace)) {
                 empty = false;
                 if !is_terminating(object) {
                     plan.delete(resource, object);
@@ -22,7 +22,7 @@ pub(super) fn plan(view: &View<'_>, _: &mut Memory) -> Plan {
             }
         }
         if empty {
-            let mut released = serde_json::Value::clone(namespace);
+            let mut released = serde_json::Value::clone(terminating);
             remove(&mut released, &["spec", "finalizers"]);
             plan.update(&NAMESPACES, released);
         }

@@ -5,28 +5,28 @@ use axum::http::header;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::simulator::front::Incoming;
+use crate::simulator::gateway::Incoming;
 use crate::simulator::kubernetes::object::remove;
 use crate::simulator::kubernetes::request::Query;
 use crate::simulator::kubernetes::resources::Resource;
 
-use super::table::{Include, table};
+use super::table::{IncludeObject, table};
 
 /// A form of answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum View {
+pub(crate) enum Representation {
     Whole,
     Metadata,
-    Table(Include),
+    Table(IncludeObject),
 }
 
-impl View {
-    pub(crate) fn of(incoming: &Incoming, query: &Query) -> Self {
+impl Representation {
+    pub(crate) fn from_request(incoming: &Incoming, query: &Query) -> Self {
         let accept = incoming.header(header::ACCEPT);
         let include = match query.get("includeObject") {
-            "None" => Include::Nothing,
-            "Object" => Include::Object,
-            _ => Include::Metadata,
+            "None" => IncludeObject::Nothing,
+            "Object" => IncludeObject::Object,
+            _ => IncludeObject::Metadata,
         };
         for range in accept.split(',') {
             let parts: Vec<&str> = range.split(';').map(str::trim).collect();
@@ -46,7 +46,7 @@ impl View {
     }
 
     /// One object.
-    pub(crate) fn one(self, resource: &Resource, object: &Value, now: Timestamp) -> Value {
+    pub(crate) fn object(self, resource: &Resource, object: &Value, now: Timestamp) -> Value {
         match self {
             Self::Whole => object.clone(),
             Self::Metadata => metadata_only(object),
@@ -59,7 +59,7 @@ impl View {
     }
 
     /// A list of objects.
-    pub(crate) fn many<'a>(
+    pub(crate) fn list<'a>(
         self,
         resource: &Resource,
         objects: impl Iterator<Item = &'a Value>,

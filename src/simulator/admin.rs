@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Json, State as Shared};
+use axum::extract::{Json, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -13,16 +13,16 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::aws::Cloud;
+use super::call_log::RecordedCall;
 use super::faults::Fault;
-use super::front::Front;
-use super::kubernetes::api::{ApiServer, lock};
-use super::record::Call;
+use super::gateway::Gateway;
+use super::kubernetes::api::{ApiServer, lock_store};
 use super::state;
 
 /// What the surface shows and changes.
 #[derive(Clone)]
-pub(crate) struct Control {
-    pub(crate) front: Arc<Front>,
+pub(crate) struct AdminApi {
+    pub(crate) gateway: Arc<Gateway>,
     pub(crate) cloud: Arc<Cloud>,
     pub(crate) client: Client,
     /// The built-in API server, unless a real one is driven.
@@ -30,49 +30,49 @@ pub(crate) struct Control {
 }
 
 /// The routes under `/simulator/`.
-pub(crate) fn router(control: Control) -> Router {
+pub(crate) fn router(admin: AdminApi) -> Router {
     Router::new()
-        .route("/simulator/calls", get(calls).delete(forget_calls))
-        .route("/simulator/faults", post(inject).delete(forget_faults))
-        .route("/simulator/state", get(facts))
+        .route("/simulator/calls", get(list_calls).delete(clear_calls))
+        .route("/simulator/faults", post(inject_faults).delete(clear_faults))
+        .route("/simulator/state", get(get_state))
         .route("/simulator/compact", post(compact))
-        .with_state(control)
+        .with_state(admin)
 }
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum OneOrMore {
+enum OneOrMany {
     One(Fault),
-    More(Vec<Fault>),
+    Many(Vec<Fault>),
 }
 
-async fn calls(Shared(control): Shared<Control>) -> Json<Vec<Call>> {
-    Json(control.front.record.calls())
+async fn list_calls(State(admin): State<AdminApi>) -> Json<Vec<RecordedCall>> {
+    Json(admin.gateway.calls.list())
 }
 
-async fn forget_calls(Shared(control): Shared<Control>) -> StatusCode {
-    control.front.record.clear();
+async fn clear_calls(State(admin): State<AdminApi>) -> StatusCode {
+    admin.gateway.calls.clear();
     StatusCode::NO_CONTENT
 }
 
-async fn inject(Shared(control): Shared<Control>, Json(faults): Json<OneOrMore>) -> StatusCode {
+async fn inject_faults(State(admin): State<AdminApi>, Json(faults): Json<OneOrMany>) -> StatusCode {
     let faults = match faults {
-        OneOrMore::One(fault) => vec![fault],
-        OneOrMore::More(faults) => faults,
+        OneOrMany::One(fault) => vec![fault],
+        OneOrMany::Many(faults) => faults,
     };
     for fault in faults {
-        control.front.faults.inject(fault);
+        admin.gateway.faults.inject(fault);
     }
     StatusCode::NO_CONTENT
 }
 
-async fn forget_faults(Shared(control): Shared<Control>) -> StatusCode {
-    control.front.faults.clear();
+async fn clear_faults(State(admin): State<AdminApi>) -> StatusCode {
+    admin.gateway.faults.clear();
     StatusCode::NO_CONTENT
 }
 
-async fn facts(Shared(control): Shared<Control>) -> Response {
-    match state::read(&control.cloud, &control.client).await {
+async fn get_state(State(admin): State<AdminApi>) -> Response {
+    match state::read(&admin.cloud, &admin.client).await {
         Ok(state) => Json(state).into_response(),
         Err(error) => {
             let body = Json(json!({"message": error.to_string()}));
@@ -82,10 +82,10 @@ async fn facts(Shared(control): Shared<Control>) -> Response {
 }
 
 /// Forgets the past of the built-in API server, so that a watch or a list from before gets 410.
-async fn compact(Shared(control): Shared<Control>) -> StatusCode {
-    match &control.api {
+async fn compact(State(admin): State<AdminApi>) -> StatusCode {
+    match &admin.api {
         Some(api) => {
-            lock(&api.store).compact();
+            lock_store(&api.store).compact();
             StatusCode::NO_CONTENT
         }
         None => StatusCode::CONFLICT,

@@ -14,34 +14,34 @@ use axum::{Router, routing};
 
 use crate::clock::Clock;
 
-use super::authorize::Policy;
-use super::faults::{Effect, Faults};
-use super::record::{Operation, Record};
-use super::wire::Wire;
+use super::authorize::AccessPolicy;
+use super::call_log::{CallInfo, CallLog};
+use super::connection::ConnectionHandle;
+use super::faults::{Effect, FaultInjector};
 
 /// The header by which the simulated instances (kubelets, the cloud's controllers) are told from
 /// clients: what they do is the world's doing, so it is not recorded and meets no faults.
-pub(crate) const INSIDER: HeaderName = HeaderName::from_static("x-simulator-insider");
+pub(crate) const INTERNAL_CLIENT: HeaderName = HeaderName::from_static("x-simulator-insider");
 
 /// No request of a client of these APIs is larger (the Kubernetes API server's own limit is 3 MiB).
-const LARGEST_BODY: usize = 8 << 20;
+const MAX_BODY_SIZE: usize = 8 << 20;
 
 /// After how long a stream breaks whose connection a fault drops "after the call": long enough for
 /// the first events to arrive.
-const STREAM_BEFORE_DROP: Duration = Duration::from_millis(200);
+const STREAM_DROP_DELAY: Duration = Duration::from_millis(200);
 
 /// What all services share.
 #[derive(Debug)]
-pub(crate) struct Front {
+pub(crate) struct Gateway {
     pub(crate) clock: Clock,
-    pub(crate) record: Record,
-    pub(crate) faults: Faults,
-    pub(crate) policy: Option<Policy>,
+    pub(crate) calls: CallLog,
+    pub(crate) faults: FaultInjector,
+    pub(crate) policy: Option<AccessPolicy>,
 }
 
-impl Front {
-    pub(crate) fn new(clock: Clock, policy: Option<Policy>) -> Self {
-        Self { clock, record: Record::default(), faults: Faults::default(), policy }
+impl Gateway {
+    pub(crate) fn new(clock: Clock, policy: Option<AccessPolicy>) -> Self {
+        Self { clock, calls: CallLog::default(), faults: FaultInjector::default(), policy }
     }
 }
 
@@ -49,7 +49,7 @@ impl Front {
 pub(crate) struct Incoming {
     pub(crate) parts: Parts,
     pub(crate) body: Bytes,
-    pub(crate) wire: Wire,
+    pub(crate) connection: ConnectionHandle,
 }
 
 impl Incoming {
@@ -68,24 +68,24 @@ impl Incoming {
 }
 
 /// An answer on its way.
-pub(crate) struct Answer {
+pub(crate) struct ServiceResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: Vec<(HeaderName, String)>,
     pub(crate) body: Body,
     /// Whether the call altered the state of the world.
     pub(crate) effective: bool,
     /// Whether the body goes on for as long as the client likes.
-    pub(crate) stream: bool,
+    pub(crate) is_stream: bool,
 }
 
-impl Answer {
+impl ServiceResponse {
     pub(crate) fn new(status: StatusCode, content_type: &str, body: impl Into<Body>) -> Self {
         Self {
             status,
             headers: vec![(header::CONTENT_TYPE, content_type.to_owned())],
             body: body.into(),
             effective: false,
-            stream: false,
+            is_stream: false,
         }
     }
 
@@ -112,81 +112,92 @@ impl Answer {
 }
 
 /// A service that is reached through the front.
-pub(crate) trait Service: Send + Sync + 'static {
+pub(crate) trait SimulatedService: Send + Sync + 'static {
     /// Names the call.
-    fn describe(&self, incoming: &Incoming) -> Operation;
+    fn describe(&self, incoming: &Incoming) -> CallInfo;
 
     /// Does what the call asks for.
-    fn answer(&self, incoming: Incoming) -> impl Future<Output = Answer> + Send;
+    fn respond(&self, incoming: Incoming) -> impl Future<Output = ServiceResponse> + Send;
 
     /// Refuses the call in the form that its protocol has for errors.
-    fn refuse(&self, incoming: &Incoming, status: StatusCode, code: &str, message: &str) -> Answer;
+    fn error_response(
+        &self,
+        incoming: &Incoming,
+        status: StatusCode,
+        code: &str,
+        message: &str,
+    ) -> ServiceResponse;
 
     /// Refuses the call because the client may not make it.
-    fn forbid(&self, incoming: &Incoming, why: &str) -> Answer;
+    fn forbidden_response(&self, incoming: &Incoming, why: &str) -> ServiceResponse;
 
     /// Refuses the call because there were too many.
-    fn throttle(&self, incoming: &Incoming) -> Answer;
+    fn throttled_response(&self, incoming: &Incoming) -> ServiceResponse;
 }
 
 /// A router that sends every request through the front to `service`.
-pub(crate) fn router<S: Service>(front: Arc<Front>, service: Arc<S>) -> Router {
+pub(crate) fn router<S: SimulatedService>(gateway: Arc<Gateway>, service: Arc<S>) -> Router {
     Router::new().fallback(routing::any(
-        move |ConnectInfo(wire): ConnectInfo<Wire>, request: Request| {
-            let (front, service) = (Arc::clone(&front), Arc::clone(&service));
-            async move { Ok::<_, Infallible>(attend(&front, &*service, wire, request).await) }
+        move |ConnectInfo(connection): ConnectInfo<ConnectionHandle>, request: Request| {
+            let (gateway, service) = (Arc::clone(&gateway), Arc::clone(&service));
+            async move { Ok::<_, Infallible>(handle(&gateway, &*service, connection, request).await) }
         },
     ))
 }
 
-async fn attend<S: Service>(front: &Front, service: &S, wire: Wire, request: Request) -> Response {
+async fn handle<S: SimulatedService>(
+    gateway: &Gateway,
+    service: &S,
+    connection: ConnectionHandle,
+    request: Request,
+) -> Response {
     let (parts, body) = request.into_parts();
-    let incoming = match axum::body::to_bytes(body, LARGEST_BODY).await {
-        Ok(body) => Incoming { parts, body, wire },
-        Err(_) => return plain(StatusCode::PAYLOAD_TOO_LARGE),
+    let incoming = match axum::body::to_bytes(body, MAX_BODY_SIZE).await {
+        Ok(body) => Incoming { parts, body, connection },
+        Err(_) => return plain_response(StatusCode::PAYLOAD_TOO_LARGE),
     };
-    if incoming.parts.headers.contains_key(INSIDER) {
-        return service.answer(incoming).await.into_response();
+    if incoming.parts.headers.contains_key(INTERNAL_CLIENT) {
+        return service.respond(incoming).await.into_response();
     }
     let operation = service.describe(&incoming);
-    let number = front.record.begin(&operation);
-    let policy = front.policy.as_ref();
-    if let Some(why) = policy.and_then(|policy| policy.check(&operation.need).err()) {
-        let answer = service.forbid(&incoming, &why);
-        front.record.finish(number, answer.status.as_u16(), false);
-        return answer.into_response();
+    let number = gateway.calls.begin(&operation);
+    let policy = gateway.policy.as_ref();
+    if let Some(why) = policy.and_then(|policy| policy.check(&operation.permission).err()) {
+        let response = service.forbidden_response(&incoming, &why);
+        gateway.calls.finish(number, response.status.as_u16(), false);
+        return response.into_response();
     }
-    let wire = incoming.wire.clone();
-    let effect = front.faults.meet(&operation.name);
+    let connection = incoming.connection.clone();
+    let effect = gateway.faults.take(&operation.name);
     let dropped = matches!(effect, Some(Effect::Drop { .. }));
-    let answer = match effect {
+    let response = match effect {
         Some(Effect::Drop { before: true }) => {
-            wire.cut();
-            return plain(StatusCode::INTERNAL_SERVER_ERROR);
+            connection.abort();
+            return plain_response(StatusCode::INTERNAL_SERVER_ERROR);
         }
         Some(Effect::Fail { status, code, message }) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            service.refuse(&incoming, status, &code, &message)
+            service.error_response(&incoming, status, &code, &message)
         }
-        Some(Effect::Throttle) => service.throttle(&incoming),
+        Some(Effect::Throttle) => service.throttled_response(&incoming),
         Some(Effect::Delay { by }) => {
-            front.clock.sleep(by).await;
-            service.answer(incoming).await
+            gateway.clock.sleep(by).await;
+            service.respond(incoming).await
         }
-        Some(Effect::Drop { before: false }) | None => service.answer(incoming).await,
+        Some(Effect::Drop { before: false }) | None => service.respond(incoming).await,
     };
-    front.record.finish(number, answer.status.as_u16(), answer.effective);
-    if dropped && answer.stream {
+    gateway.calls.finish(number, response.status.as_u16(), response.effective);
+    if dropped && response.is_stream {
         tokio::spawn(async move {
-            tokio::time::sleep(STREAM_BEFORE_DROP).await;
-            wire.cut();
+            tokio::time::sleep(STREAM_DROP_DELAY).await;
+            connection.abort();
         });
     } else if dropped {
-        wire.cut();
+        connection.abort();
     }
-    answer.into_response()
+    response.into_response()
 }
 
-fn plain(status: StatusCode) -> Response {
-    Answer::new(status, "text/plain", status.to_string()).into_response()
+fn plain_response(status: StatusCode) -> Response {
+    ServiceResponse::new(status, "text/plain", status.to_string()).into_response()
 }
