@@ -14,7 +14,7 @@ use std::{
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Node;
 use rafay_relay_sop::{
-    actions::{self, AwsAccess, KubernetesAccess, Options, Platform},
+    actions::{self, AwsAccess, KubernetesAccess, Platform, PlatformOptions},
     clock::Clock,
     engine::{Control, Engine, Request},
     journal::{Event, FileStore, Owner, Record, State, Store},
@@ -91,7 +91,7 @@ fn validate() {
     row("`validate` of relay-scale, whole process", milliseconds(least(20, || program(short))));
     row("`validate` of 10,000 steps, whole process", milliseconds(least(5, || program(&long))));
     let source = Source::new("relay-scale.yaml", RELAY_SCALE);
-    let catalogue = actions::catalogue();
+    let catalogue = actions::registry();
     let check = least(200, || runbook::check(&source, catalogue));
     row("check of relay-scale, in the process", milliseconds(check));
 }
@@ -115,12 +115,12 @@ impl Bench {
             None => None,
         };
         let nowhere = || "http://127.0.0.1:1".parse().expect("an address");
-        let platform = Platform::new(Options {
+        let platform = Platform::new(PlatformOptions {
             clock,
-            kubernetes: KubernetesAccess::At {
+            kubernetes: KubernetesAccess::Endpoint {
                 url: simulator.as_ref().map_or_else(nowhere, |s| s.kubernetes_url().clone()),
             },
-            aws: AwsAccess::At {
+            aws: AwsAccess::Endpoint {
                 url: simulator.as_ref().map_or_else(nowhere, |s| s.aws_url().clone()),
             },
             environment: BTreeMap::new(),

@@ -19,7 +19,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_rafay-relay-sop");
 
 fn main() {
     let folder = tempfile::tempdir().expect("a folder can be made");
-    actions::catalogue(); // built once a process; the whole-process figures have it in them
+    actions::registry(); // built once a process; the whole-process figures have it in them
     println!(
         "| steps | size | findings | check | whole process | per step |\n|---|---|---|---|---|---|"
     );
@@ -39,11 +39,11 @@ fn row(folder: &Path, name: &str, steps: usize, text: &str) {
     let path = folder.join(format!("{name}.yaml"));
     std::fs::write(&path, text).expect("a file can be written");
     let source = Source::new(format!("{name}.yaml"), text);
-    let findings = runbook::diagnose(&source, actions::catalogue());
+    let findings = runbook::diagnose(&source, actions::registry());
     let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
     assert_eq!(errors > 0, name == "bad", "{}", render::short(&source, &findings));
     let tries = if steps > 1_000 { 5 } else { 20 };
-    let check = least(tries, || runbook::diagnose(&source, actions::catalogue()));
+    let check = least(tries, || runbook::diagnose(&source, actions::registry()));
     let process = least(tries, || {
         let mut program = Command::new(PROGRAM);
         program.args(["validate", "--format", "short"]).arg(&path);

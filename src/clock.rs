@@ -2,7 +2,7 @@
 //! imitates. Knows nothing of the rest of the program.
 //!
 //! A scaled clock divides every *delay* (a back-off, a polling interval, a simulated boot) by its speed. It never
-//! turns a slow machine into a failure: a *deadline* is divided too, but not below [`SHORTEST_SCALED_DEADLINE`], and
+//! turns a slow machine into a failure: a *deadline* is divided too, but not below [`MIN_SCALED_DEADLINE`], and
 //! a deadline that is shorter than that to begin with is kept as it is. Timestamps are always the wall clock's.
 
 use std::time::Duration;
@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 /// The shortest deadline that scaling may produce. A step that was given ten minutes and runs sixty times faster
 /// would otherwise have ten seconds, which a busy two-core machine can use up by itself.
-pub const SHORTEST_SCALED_DEADLINE: Duration = Duration::from_secs(30);
+pub const MIN_SCALED_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The time that a run, or a simulation, lives in.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,7 +22,7 @@ pub struct Clock {
 /// A speed that is not a positive, finite number.
 #[derive(Debug, thiserror::Error)]
 #[error("a speed must be a number from 0.001 to 100000, not {0}")]
-pub struct BadSpeed(f64);
+pub struct InvalidSpeed(f64);
 
 impl Clock {
     /// The clock of the real world.
@@ -34,8 +34,12 @@ impl Clock {
     ///
     /// # Errors
     /// A speed outside 0.001..=100000, or not a number.
-    pub fn scaled(speed: f64) -> Result<Self, BadSpeed> {
-        if (0.001..=100_000.0).contains(&speed) { Ok(Self { speed }) } else { Err(BadSpeed(speed)) }
+    pub fn scaled(speed: f64) -> Result<Self, InvalidSpeed> {
+        if (0.001..=100_000.0).contains(&speed) {
+            Ok(Self { speed })
+        } else {
+            Err(InvalidSpeed(speed))
+        }
     }
 
     /// By how much delays are divided.
@@ -55,7 +59,7 @@ impl Clock {
 
     /// How long a deadline of `nominal` really allows; see the module's words on slow machines.
     pub fn deadline(&self, nominal: Duration) -> Duration {
-        self.delay(nominal).max(SHORTEST_SCALED_DEADLINE.min(nominal))
+        self.delay(nominal).max(MIN_SCALED_DEADLINE.min(nominal))
     }
 
     /// Waits for a delay of `nominal`.
@@ -80,14 +84,14 @@ mod tests {
     #[test]
     fn a_scaled_deadline_is_never_short_because_of_the_scale() {
         let clock = Clock::scaled(60.0).unwrap();
-        assert_eq!(clock.deadline(10 * MINUTE), SHORTEST_SCALED_DEADLINE);
+        assert_eq!(clock.deadline(10 * MINUTE), MIN_SCALED_DEADLINE);
         assert_eq!(clock.deadline(60 * MINUTE), MINUTE);
         assert_eq!(clock.deadline(Duration::from_millis(50)), Duration::from_millis(50));
         assert_eq!(Clock::real().deadline(10 * MINUTE), 10 * MINUTE);
     }
 
     #[test]
-    fn a_speed_of_nothing_is_refused() {
+    fn an_invalid_speed_is_refused() {
         for speed in [0.0, -1.0, f64::NAN, f64::INFINITY] {
             assert!(Clock::scaled(speed).is_err(), "{speed}");
         }

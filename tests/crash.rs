@@ -12,7 +12,7 @@ use std::{
 };
 
 use rafay_relay_sop::{
-    actions::{AwsAccess, KubernetesAccess, Options, Platform},
+    actions::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
     clock::Clock,
     engine::{Control, Engine, Request},
     journal::{FileStore, Owner, Record, RunId, Store, StoreError},
@@ -250,10 +250,10 @@ async fn the_victim() {
         dies_at: event.parse().unwrap(),
         writes_it: place == "after",
     });
-    let platform = Platform::new(Options {
+    let platform = Platform::new(PlatformOptions {
         clock: Clock::scaled(SPEED).unwrap(),
         kubernetes: KubernetesAccess::Inferred { kubeconfig: None, context: None },
-        aws: AwsAccess::Chain { profile: None },
+        aws: AwsAccess::DefaultChain { profile: None },
         environment: [].into(),
     });
     let engine = Engine::new(platform, store, false);

@@ -34,7 +34,7 @@ fn the_schema_of_the_fixtures_is_current() {
 
 #[test]
 fn an_editor_can_complete_and_explain_every_action_and_parameter() {
-    let schema = json_schema(actions::catalogue());
+    let schema = json_schema(actions::registry());
     let step = &schema["$defs"]["step"];
     let names = step["properties"]["action"]["enum"].as_array().unwrap();
     let choices = step["allOf"].as_array().unwrap();
@@ -55,7 +55,7 @@ fn an_editor_can_complete_and_explain_every_action_and_parameter() {
 /// Every `$ref` leads somewhere, and every key that is closed has something in it.
 #[test]
 fn references_lead_somewhere() {
-    let schema = json_schema(actions::catalogue());
+    let schema = json_schema(actions::registry());
     let mut seen = 0;
     walk(&schema, &mut |node| {
         if let Some(reference) = node.get("$ref").and_then(Value::as_str) {

@@ -65,7 +65,7 @@ fn its_runbooks_are_valid_and_its_findings_are_exact() {
     let mut seen = (0, 0);
     for (at, block) in blocks.iter().enumerate().filter(|(_, block)| block.language == "yaml") {
         let source = whole(block, &example);
-        let findings = check(&source, actions::catalogue()).diagnostics;
+        let findings = check(&source, actions::registry()).diagnostics;
         let errors: Vec<_> =
             findings.into_iter().filter(|finding| finding.severity == Severity::Error).collect();
         let told = blocks.get(at + 1).filter(|next| next.language == "text");
@@ -124,7 +124,7 @@ fn with_show() -> ActionRegistry {
         &nothing,
     )
     .unwrap();
-    ActionRegistry::new(actions::catalogue().iter().cloned().chain([show]).collect())
+    ActionRegistry::new(actions::registry().iter().cloned().chain([show]).collect())
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn its_expressions_yield_what_it_says() {
 #[test]
 fn it_names_every_key_of_the_schema() {
     let document = document();
-    let schema = rafay_relay_sop::runbook::json_schema(actions::catalogue());
+    let schema = rafay_relay_sop::runbook::json_schema(actions::registry());
     for place in [
         "/properties",
         "/$defs/step/properties",

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Action, Error, Permission, Progress, Reader, Result, Wait};
+use super::{Action, Error, Permission, PlatformReader, Progress, Result, Wait};
 
 /// Fails the step, with a message of the runbook's own, unless something is true.
 #[derive(Deserialize, JsonSchema)]
@@ -31,7 +31,7 @@ impl Action for Assert {
 }
 
 impl Wait for Assert {
-    async fn wait(params: Params, _: &Reader, _: &Progress) -> Result<Output> {
-        if params.that { Ok(Output {}) } else { Err(Error::Refused(params.message)) }
+    async fn wait(params: Params, _: &PlatformReader, _: &Progress) -> Result<Output> {
+        if params.that { Ok(Output {}) } else { Err(Error::Precondition(params.message)) }
     }
 }

@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, Change, Diff, Permission, Progress, Reader, Result, Writer, cordoning::Cordoning,
+    Action, Change, Permission, PlannedChange, PlatformReader, PlatformWriter, Progress, Result,
+    cordon_change::CordonChange,
 };
 use crate::runbook::Reversibility;
 
@@ -32,7 +33,8 @@ pub struct Output {
 /// The nodes as they were.
 #[derive(Serialize, Deserialize)]
 pub struct Intent {
-    cordoning: Cordoning,
+    #[serde(rename = "cordoning")]
+    change: CordonChange,
 }
 
 /// The nodes on which it was this step that set the flag.
@@ -52,41 +54,41 @@ impl Action for Cordon {
 }
 
 impl Change for Cordon {
-    const UNDO: Reversibility = Reversibility::Reversible;
+    const REVERSIBILITY: Reversibility = Reversibility::Reversible;
     type Intent = Intent;
     type Receipt = Receipt;
 
-    fn changes(intent: &Intent) -> Vec<Diff> {
-        intent.cordoning.changes()
+    fn planned_changes(intent: &Intent) -> Vec<PlannedChange> {
+        intent.change.planned_changes()
     }
 
-    async fn prepare(params: Params, reader: &Reader, _: &Progress) -> Result<Intent> {
+    async fn prepare(params: Params, reader: &PlatformReader, _: &Progress) -> Result<Intent> {
         let kubernetes = reader.kubernetes().await?;
         let clock = reader.clock();
-        let cordoning = Cordoning::prepare(&params.nodes, true, clock, &kubernetes).await?;
-        Ok(Intent { cordoning })
+        let change = CordonChange::prepare(&params.nodes, true, clock, &kubernetes).await?;
+        Ok(Intent { change })
     }
 
-    async fn apply(intent: &Intent, writer: &Writer) -> Result<Receipt> {
-        let changed = intent.cordoning.apply(&writer.kubernetes().await?).await?;
+    async fn apply(intent: &Intent, writer: &PlatformWriter) -> Result<Receipt> {
+        let changed = intent.change.apply(&writer.kubernetes().await?).await?;
         Ok(Receipt { changed })
     }
 
     async fn settle(
         intent: &Intent,
         receipt: &Receipt,
-        _: &Reader,
+        _: &PlatformReader,
         _: &Progress,
     ) -> Result<Output> {
-        Ok(Output { nodes: intent.cordoning.nodes(), changed: receipt.changed.clone() })
+        Ok(Output { nodes: intent.change.nodes(), changed: receipt.changed.clone() })
     }
 
     async fn undo(
         intent: &Intent,
         _: Option<&Receipt>,
-        writer: &Writer,
+        writer: &PlatformWriter,
         _: &Progress,
     ) -> Result<Vec<String>> {
-        intent.cordoning.undo(&writer.kubernetes().await?).await
+        intent.change.undo(&writer.kubernetes().await?).await
     }
 }

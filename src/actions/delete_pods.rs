@@ -11,17 +11,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Action, Change, Diff, Error, Permission, Progress, Reader, Result, Writer,
-    at_once::a_few_at_once,
-    records::PodRecord,
-    words::{counted, listed},
+    Action, Change, Error, Permission, PlannedChange, PlatformReader, PlatformWriter, Progress,
+    Result,
+    concurrency::try_join_bounded,
+    text::{join_truncated, plural},
+    types::PodRecord,
     workload,
 };
 use crate::{
     platform::{
-        Class,
-        kubernetes::{self, Selection, View, Watched, pod},
-        wait::{self, Source, State},
+        ErrorKind,
+        kubernetes::{self, ObjectView, ObjectWatch, Selection, pod},
+        wait::{self, WaitSource, WaitState},
     },
     runbook::{self, Reversibility},
 };
@@ -77,28 +78,32 @@ impl Action for DeletePods {
 }
 
 impl Change for DeletePods {
-    const UNDO: Reversibility = Reversibility::Irreversible;
+    const REVERSIBILITY: Reversibility = Reversibility::Irreversible;
     type Intent = Intent;
     type Receipt = Receipt;
 
-    fn changes(intent: &Intent) -> Vec<Diff> {
+    fn planned_changes(intent: &Intent) -> Vec<PlannedChange> {
         let target = |pod: &PodRecord| format!("pod {}/{}", pod.namespace, pod.name);
-        let diff = |pod| Diff::new(target(pod), pod.uid.clone(), Value::Null);
-        intent.pods.iter().map(diff).collect()
+        let planned = |pod| PlannedChange::new(target(pod), pod.uid.clone(), Value::Null);
+        intent.pods.iter().map(planned).collect()
     }
 
-    async fn prepare(params: Params, reader: &Reader, progress: &Progress) -> Result<Intent> {
+    async fn prepare(
+        params: Params,
+        reader: &PlatformReader,
+        progress: &Progress,
+    ) -> Result<Intent> {
         let kubernetes = reader.kubernetes().await?;
-        let present = present(&params.pods, &kubernetes).await?;
+        let present = list_present(&params.pods, &kubernetes).await?;
         let mut pods = params.pods;
         pods.retain(|record| match present.get(&record.uid) {
             None => {
-                progress.say(&format!("pod {} is gone already", record.name));
+                progress.report(&format!("pod {} is gone already", record.name));
                 false
             }
             Some(found) => {
                 if pod::controller(&found.metadata).is_none() {
-                    progress.say(&format!(
+                    progress.report(&format!(
                         "nothing will replace pod {}: it has no controller",
                         record.name
                     ));
@@ -112,55 +117,55 @@ impl Change for DeletePods {
         Ok(Intent { pods, evict: params.evict, grace_seconds: params.grace_period.map(seconds) })
     }
 
-    async fn apply(intent: &Intent, writer: &Writer) -> Result<Receipt> {
+    async fn apply(intent: &Intent, writer: &PlatformWriter) -> Result<Receipt> {
         let kubernetes = writer.kubernetes().await?;
-        let present = present(&intent.pods, kubernetes.reader()).await?;
+        let present = list_present(&intent.pods, kubernetes.reader()).await?;
         // One that ends already was told so by an earlier attempt, or by somebody else; once is enough.
-        let untold = |record: &&PodRecord| {
+        let to_remove = |record: &&PodRecord| {
             present.get(&record.uid).is_some_and(|found| !pod::is_terminating(found))
         };
         let calls: Vec<_> = intent
             .pods
             .iter()
-            .filter(untold)
+            .filter(to_remove)
             .map(|record| remove(record, intent, &kubernetes))
             .collect();
-        let blocked: Vec<String> = a_few_at_once(calls).await?.into_iter().flatten().collect();
+        let blocked: Vec<String> = try_join_bounded(calls).await?.into_iter().flatten().collect();
         if blocked.is_empty() {
             return Ok(Receipt {});
         }
         Err(Error::Busy(format!(
             "{} cannot be evicted yet: {}",
-            counted(blocked.len(), "pod"),
-            listed(blocked)
+            plural(blocked.len(), "pod"),
+            join_truncated(blocked)
         )))
     }
 
     async fn settle(
         intent: &Intent,
         _: &Receipt,
-        reader: &Reader,
+        reader: &PlatformReader,
         progress: &Progress,
     ) -> Result<Output> {
         let kubernetes = reader.kubernetes().await?;
-        let mut watches: Vec<Watched<Pod>> = namespaces(&intent.pods)
-            .map(|namespace| kubernetes.watch(&Selection::of_namespace(namespace)))
+        let mut watches: Vec<ObjectWatch<Pod>> = namespaces(&intent.pods)
+            .map(|namespace| kubernetes.watch(&Selection::in_namespace(namespace)))
             .collect();
-        let views: Vec<View<Pod>> = watches.iter().map(Watched::view).collect();
-        let mut sources: Vec<&mut dyn Source> =
-            watches.iter_mut().map(|watch| watch as &mut dyn Source).collect();
-        wait::until(progress, &mut sources, || judge(intent, &views)).await?;
+        let views: Vec<ObjectView<Pod>> = watches.iter().map(ObjectWatch::view).collect();
+        let mut sources: Vec<&mut dyn WaitSource> =
+            watches.iter_mut().map(|watch| watch as &mut dyn WaitSource).collect();
+        wait::until(progress, &mut sources, || evaluate(intent, &views)).await?;
         Ok(Output { deleted: intent.pods.clone() })
     }
 
     async fn undo(
         intent: &Intent,
         _: Option<&Receipt>,
-        writer: &Writer,
+        writer: &PlatformWriter,
         _: &Progress,
     ) -> Result<Vec<String>> {
         let kubernetes = writer.reader().kubernetes().await?;
-        let present = present(&intent.pods, &kubernetes).await?;
+        let present = list_present(&intent.pods, &kubernetes).await?;
         let is_gone =
             |record: &&PodRecord| present.get(&record.uid).is_none_or(pod::is_terminating);
         let gone: Vec<&String> =
@@ -168,8 +173,8 @@ impl Change for DeletePods {
         if gone.is_empty() {
             return Ok(Vec::new());
         }
-        let many = counted(gone.len(), "deleted pod");
-        Ok(vec![format!("{many} cannot be brought back: {}", listed(gone))])
+        let count = plural(gone.len(), "deleted pod");
+        Ok(vec![format!("{count} cannot be brought back: {}", join_truncated(gone))])
     }
 }
 
@@ -177,32 +182,35 @@ impl Change for DeletePods {
 async fn remove(
     record: &PodRecord,
     intent: &Intent,
-    kubernetes: &kubernetes::Writer,
+    kubernetes: &kubernetes::KubernetesWriter,
 ) -> Result<Option<String>> {
     let PodRecord { namespace, name, uid, .. } = record;
-    let answer = if intent.evict {
+    let result = if intent.evict {
         kubernetes.evict_pod(namespace, name, uid, intent.grace_seconds).await
     } else {
         kubernetes.delete_pod(namespace, name, uid, intent.grace_seconds).await
     };
-    match answer {
+    match result {
         Ok(_) => Ok(None),
         // The API server's words name the budget.
-        Err(error) if intent.evict && error.class() == Class::Busy => Ok(Some(error.to_string())),
+        Err(error) if intent.evict && error.kind() == ErrorKind::Busy => {
+            Ok(Some(error.to_string()))
+        }
         Err(error) => Err(error.into()),
     }
 }
 
 /// Of these pods, those that are still there, by UID.
-async fn present(
+async fn list_present(
     records: &[PodRecord],
-    kubernetes: &kubernetes::Reader,
+    kubernetes: &kubernetes::KubernetesReader,
 ) -> Result<BTreeMap<String, Pod>> {
     let mut present = BTreeMap::new();
     for namespace in namespaces(records) {
-        let pods = kubernetes.list::<Pod>(&Selection::of_namespace(namespace)).await?;
-        let meant = pods.into_iter().filter(|pod| records.iter().any(|record| record.is(pod)));
-        present.extend(meant.filter_map(|pod| Some((pod.metadata.uid.clone()?, pod))));
+        let pods = kubernetes.list::<Pod>(&Selection::in_namespace(namespace)).await?;
+        let listed =
+            pods.into_iter().filter(|pod| records.iter().any(|record| record.matches(pod)));
+        present.extend(listed.filter_map(|pod| Some((pod.metadata.uid.clone()?, pod))));
     }
     Ok(present)
 }
@@ -218,20 +226,24 @@ fn whole_seconds(grace: Duration) -> u32 {
     u32::try_from(seconds).unwrap_or(u32::MAX)
 }
 
-fn judge(intent: &Intent, views: &[View<Pod>]) -> State<()> {
-    let there: Vec<_> = views.iter().flat_map(View::objects).collect();
-    let left: Vec<String> = intent
+fn evaluate(intent: &Intent, views: &[ObjectView<Pod>]) -> WaitState<()> {
+    let objects: Vec<_> = views.iter().flat_map(ObjectView::objects).collect();
+    let remaining: Vec<String> = intent
         .pods
         .iter()
-        .filter_map(|record| there.iter().find(|pod| record.is(pod)))
+        .filter_map(|record| objects.iter().find(|pod| record.matches(pod)))
         .map(|pod| match pod::why_not_ready(pod) {
-            Some(why) => format!("{} ({why})", workload::name(pod)),
-            None => workload::name(pod).to_owned(),
+            Some(why) => format!("{} ({why})", workload::pod_name(pod)),
+            None => workload::pod_name(pod).to_owned(),
         })
         .collect();
-    if left.is_empty() {
-        return State::Done(());
+    if remaining.is_empty() {
+        return WaitState::Ready(());
     }
-    let gone = intent.pods.len() - left.len();
-    State::Pending(format!("{gone} of {} pods gone; left: {}", intent.pods.len(), listed(left)))
+    let gone = intent.pods.len() - remaining.len();
+    WaitState::Pending(format!(
+        "{gone} of {} pods gone; left: {}",
+        intent.pods.len(),
+        join_truncated(remaining)
+    ))
 }

@@ -20,19 +20,19 @@ pub enum Error {
     },
     /// It will not do it, and says why and what to do instead. Nothing was changed.
     #[error("{0}")]
-    Refused(String),
+    Precondition(String),
     /// Somebody else's operation is under way; ours can follow it.
     #[error("{0}")]
     Busy(String),
     /// What was sent has definitely failed on the platform's side. It may be sent again.
     #[error("{0}")]
-    Failed(String),
+    OperationFailed(String),
     /// What it waits for can no longer come.
     #[error("{0}")]
-    Hopeless(String),
+    Unrecoverable(String),
     /// A value does not fit the action's types.
     #[error("{what} does not fit the action: {source}")]
-    Shape {
+    Decode {
         /// Which value.
         what: &'static str,
         /// Why.
@@ -45,32 +45,33 @@ pub enum Error {
 
 /// What may cure an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cure {
+pub enum Recovery {
     /// Trying again, as often as the step allows.
     Retry,
     /// Trying again for as long as the step has time: somebody else must finish first.
-    Patience,
+    WaitAndRetry,
     /// Sending the same intent again, as a new operation.
-    SendAgain,
+    Resubmit,
     /// Nothing that a program could do.
-    Nothing,
+    Fatal,
 }
 
 impl Error {
     /// What may cure it.
-    pub fn cure(&self) -> Cure {
-        use platform::Class;
+    pub fn recovery(&self) -> Recovery {
+        use platform::ErrorKind;
         match self {
-            Self::Busy(_) => Cure::Patience,
-            Self::Failed(_) => Cure::SendAgain,
-            Self::Platform(error) => match error.class() {
-                Class::Transient | Class::Unreachable => Cure::Retry,
-                Class::Busy => Cure::Patience,
-                Class::Denied | Class::NotFound | Class::Invalid => Cure::Nothing,
+            Self::Busy(_) => Recovery::WaitAndRetry,
+            Self::OperationFailed(_) => Recovery::Resubmit,
+            Self::Platform(error) => match error.kind() {
+                ErrorKind::Transient | ErrorKind::Unreachable => Recovery::Retry,
+                ErrorKind::Busy => Recovery::WaitAndRetry,
+                ErrorKind::Denied | ErrorKind::NotFound | ErrorKind::Invalid => Recovery::Fatal,
             },
-            Self::Conflict { .. } | Self::Refused(_) | Self::Hopeless(_) | Self::Shape { .. } => {
-                Cure::Nothing
-            }
+            Self::Conflict { .. }
+            | Self::Precondition(_)
+            | Self::Unrecoverable(_)
+            | Self::Decode { .. } => Recovery::Fatal,
         }
     }
 }
@@ -78,7 +79,7 @@ impl Error {
 impl From<platform::wait::Error> for Error {
     fn from(error: platform::wait::Error) -> Self {
         match error {
-            platform::wait::Error::Hopeless(why) => Self::Hopeless(why),
+            platform::wait::Error::ConditionFailed(why) => Self::Unrecoverable(why),
             platform::wait::Error::Platform(error) => Self::Platform(error),
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Action, Error, Permission, Progress, Read, Reader, Result, nodegroups};
+use super::{Action, Error, Permission, PlatformReader, Progress, Read, Result, nodegroups};
 use crate::platform::aws::{AutoScalingGroup, Nodegroup};
 
 /// Finds the one managed nodegroup that has all of the given labels and enough nodes.
@@ -25,7 +25,7 @@ pub struct Params {
     #[schemars(length(min = 1), extend("x-keys" = "label-key"))]
     pub labels: BTreeMap<String, String>,
     /// The least number of nodes that it must have.
-    #[serde(default = "one")]
+    #[serde(default = "default_min_nodes")]
     pub min_nodes: u32,
 }
 
@@ -56,7 +56,7 @@ pub struct Output {
     pub instances: Vec<String>,
 }
 
-fn one() -> u32 {
+fn default_min_nodes() -> u32 {
     1
 }
 
@@ -74,18 +74,18 @@ impl Action for FindNodegroup {
 }
 
 impl Read for FindNodegroup {
-    async fn read(params: Params, reader: &Reader, progress: &Progress) -> Result<Output> {
+    async fn read(params: Params, reader: &PlatformReader, progress: &Progress) -> Result<Output> {
         let aws = reader.aws(&params.region).await?;
         let names = aws.list_nodegroups(&params.cluster).await?;
         let nodegroups = aws.describe_nodegroups(&params.cluster, &names).await?;
-        let labelled: Vec<&Nodegroup> =
+        let labeled: Vec<&Nodegroup> =
             nodegroups.iter().filter(|group| has_labels(group, &params.labels)).collect();
         let group_names: Vec<String> =
-            labelled.iter().flat_map(|group| group.auto_scaling_groups.clone()).collect();
+            labeled.iter().flat_map(|group| group.auto_scaling_groups.clone()).collect();
         let groups = aws.describe_auto_scaling_groups(&group_names).await?;
-        let (nodegroup, group) = the_one(&params, &nodegroups, &labelled, &groups)?;
+        let (nodegroup, group) = exactly_one(&params, &nodegroups, &labeled, &groups)?;
         if group.desired != nodegroup.desired {
-            progress.say(&format!(
+            progress.report(&format!(
                 "nodegroup {} says {} nodes, its Auto Scaling group {} says {}: the group's count is used",
                 nodegroup.name, nodegroup.desired, group.name, group.desired
             ));
@@ -111,16 +111,16 @@ fn has_labels(nodegroup: &Nodegroup, wanted: &BTreeMap<String, String>) -> bool 
 }
 
 /// The nodegroup that matches, with its one Auto Scaling group.
-fn the_one<'a>(
+fn exactly_one<'a>(
     params: &Params,
     all: &[Nodegroup],
-    labelled: &[&'a Nodegroup],
+    labeled: &[&'a Nodegroup],
     groups: &'a [AutoScalingGroup],
 ) -> Result<(&'a Nodegroup, &'a AutoScalingGroup)> {
     let mut matches = Vec::new();
     let mut too_small = Vec::new();
-    for nodegroup in labelled {
-        match its_group(nodegroup, groups)? {
+    for nodegroup in labeled {
+        match group_of(nodegroup, groups)? {
             Some(group) if group.desired >= params.min_nodes => matches.push((*nodegroup, group)),
             Some(group) => too_small.push(format!("{} has {}", nodegroup.name, group.desired)),
             None => too_small.push(format!(
@@ -131,21 +131,21 @@ fn the_one<'a>(
     }
     let wanted = describe_labels(&params.labels);
     match matches.as_slice() {
-        [one] => Ok(*one),
-        [] if !too_small.is_empty() => Err(Error::Refused(format!(
+        [found] => Ok(*found),
+        [] if !too_small.is_empty() => Err(Error::Precondition(format!(
             "no nodegroup of cluster {} with label {wanted} has {} nodes or more: {}",
             params.cluster,
             params.min_nodes,
             too_small.join(", ")
         ))),
-        [] => Err(Error::Refused(format!(
+        [] => Err(Error::Precondition(format!(
             "no nodegroup of cluster {} has label {wanted}; it has: {}",
             params.cluster,
             describe_all(all)
         ))),
         several => {
             let names: Vec<_> = several.iter().map(|(group, _)| group.name.as_str()).collect();
-            Err(Error::Refused(format!(
+            Err(Error::Precondition(format!(
                 "{} nodegroups of cluster {} have label {wanted} and {} nodes or more: {}; name labels that only one of them has",
                 several.len(),
                 params.cluster,
@@ -157,7 +157,7 @@ fn the_one<'a>(
 }
 
 /// The Auto Scaling group of a nodegroup; none of one that is being made or is half gone, which has no nodes.
-fn its_group<'a>(
+fn group_of<'a>(
     nodegroup: &Nodegroup,
     groups: &'a [AutoScalingGroup],
 ) -> Result<Option<&'a AutoScalingGroup>> {

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, Permission, Progress, Read, Reader, Result, nodegroups, records::NodegroupName,
+    Action, Permission, PlatformReader, Progress, Read, Result, nodegroups, types::NodegroupName,
 };
 
 /// Tells which instances of a nodegroup are protected from scale-in.
@@ -52,10 +52,10 @@ impl Action for GetProtection {
 }
 
 impl Read for GetProtection {
-    async fn read(params: Params, reader: &Reader, _: &Progress) -> Result<Output> {
+    async fn read(params: Params, reader: &PlatformReader, _: &Progress) -> Result<Output> {
         let aws = reader.aws(&params.nodegroup.region).await?;
         let nodegroup = nodegroups::describe(&aws, &params.nodegroup).await?;
-        let group = nodegroups::group(&aws, nodegroups::group_name(&nodegroup)?).await?;
+        let group = nodegroups::describe_group(&aws, nodegroups::group_name(&nodegroup)?).await?;
         let mut instances: Vec<Instance> = group
             .instances
             .into_iter()

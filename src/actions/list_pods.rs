@@ -7,9 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, Permission, Progress, Read, Reader, Result,
-    records::{Instances, PodRecord},
-    words::how_many,
+    Action, Permission, PlatformReader, Progress, Read, Result,
+    text::count_u32,
+    types::{NodeInstances, PodRecord},
     workload,
 };
 use crate::platform::kubernetes::{self, Selection, pod};
@@ -63,45 +63,48 @@ impl Action for ListPods {
 }
 
 impl Read for ListPods {
-    async fn read(params: Params, reader: &Reader, _: &Progress) -> Result<Output> {
+    async fn read(params: Params, reader: &PlatformReader, _: &Progress) -> Result<Output> {
         let kubernetes = reader.kubernetes().await?;
         let pods = match &params.deployment {
-            Some(name) => of_deployment(&kubernetes, &params.namespace, name).await?,
-            None => of_selector(&kubernetes, &params).await?,
+            Some(name) => list_of_deployment(&kubernetes, &params.namespace, name).await?,
+            None => list_of_selector(&kubernetes, &params).await?,
         };
         Ok(output(pods))
     }
 }
 
-async fn of_deployment(
-    kubernetes: &kubernetes::Reader,
+async fn list_of_deployment(
+    kubernetes: &kubernetes::KubernetesReader,
     namespace: &str,
     name: &str,
 ) -> Result<Vec<PodRecord>> {
     let deployment = workload::deployment(kubernetes, namespace, name).await?;
-    let sight = workload::look(kubernetes, deployment).await?;
-    Ok(sight.records(&Instances::read(kubernetes).await?))
+    let snapshot = workload::read_snapshot(kubernetes, deployment).await?;
+    Ok(snapshot.records(&NodeInstances::read(kubernetes).await?))
 }
 
-async fn of_selector(kubernetes: &kubernetes::Reader, params: &Params) -> Result<Vec<PodRecord>> {
+async fn list_of_selector(
+    kubernetes: &kubernetes::KubernetesReader,
+    params: &Params,
+) -> Result<Vec<PodRecord>> {
     let selector = params.selector.clone().unwrap_or_default();
-    let selection = Selection::of_namespace(&params.namespace).labelled(selector);
+    let selection = Selection::in_namespace(&params.namespace).with_labels(selector);
     let pods = kubernetes.list::<Pod>(&selection).await?;
-    let instances = Instances::read(kubernetes).await?;
-    let standing = pods.iter().filter(|pod| pod::is_standing(pod));
-    Ok(standing.map(|pod| PodRecord::of(pod, &instances)).collect())
+    let instances = NodeInstances::read(kubernetes).await?;
+    let active = pods.iter().filter(|pod| pod::is_active(pod));
+    Ok(active.map(|pod| PodRecord::of(pod, &instances)).collect())
 }
 
 fn output(mut pods: Vec<PodRecord>) -> Output {
     pods.sort_by(|a, b| a.name.cmp(&b.name));
-    let once = |of: fn(&PodRecord) -> Option<&String>| -> Vec<String> {
+    let distinct = |of: fn(&PodRecord) -> Option<&String>| -> Vec<String> {
         let all: BTreeSet<&String> = pods.iter().filter_map(of).collect();
         all.into_iter().cloned().collect()
     };
     Output {
-        count: how_many(&pods),
-        nodes: once(|pod| pod.node.as_ref()),
-        instances: once(|pod| pod.instance.as_ref()),
+        count: count_u32(&pods),
+        nodes: distinct(|pod| pod.node.as_ref()),
+        instances: distinct(|pod| pod.instance.as_ref()),
         pods,
     }
 }

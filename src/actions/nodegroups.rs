@@ -1,12 +1,12 @@
 //! Looks that several actions take at a nodegroup before they do anything with it.
 
-use super::{Error, Result, records::NodegroupName};
-use crate::platform::aws::{AutoScalingGroup, Nodegroup, Reader};
+use super::{Error, Result, types::NodegroupName};
+use crate::platform::aws::{AutoScalingGroup, AwsReader, Nodegroup};
 
 /// The nodegroup of that name.
-pub(super) async fn describe(aws: &Reader, name: &NodegroupName) -> Result<Nodegroup> {
+pub(super) async fn describe(aws: &AwsReader, name: &NodegroupName) -> Result<Nodegroup> {
     aws.describe_nodegroup(&name.cluster, &name.name).await?.ok_or_else(|| {
-        Error::Refused(format!("cluster {} has no nodegroup {}", name.cluster, name.name))
+        Error::Precondition(format!("cluster {} has no nodegroup {}", name.cluster, name.name))
     })
 }
 
@@ -14,7 +14,7 @@ pub(super) async fn describe(aws: &Reader, name: &NodegroupName) -> Result<Nodeg
 pub(super) fn group_name(nodegroup: &Nodegroup) -> Result<&str> {
     match nodegroup.auto_scaling_groups.as_slice() {
         [name] => Ok(name),
-        groups => Err(Error::Refused(format!(
+        groups => Err(Error::Precondition(format!(
             "nodegroup {} has {} Auto Scaling groups, and this needs exactly one",
             nodegroup.name,
             groups.len()
@@ -23,10 +23,10 @@ pub(super) fn group_name(nodegroup: &Nodegroup) -> Result<&str> {
 }
 
 /// The Auto Scaling group of that name.
-pub(super) async fn group(aws: &Reader, name: &str) -> Result<AutoScalingGroup> {
+pub(super) async fn describe_group(aws: &AwsReader, name: &str) -> Result<AutoScalingGroup> {
     let groups = aws.describe_auto_scaling_groups(&[name.to_owned()]).await?;
     groups
         .into_iter()
         .next()
-        .ok_or_else(|| Error::Refused(format!("there is no Auto Scaling group {name}")))
+        .ok_or_else(|| Error::Precondition(format!("there is no Auto Scaling group {name}")))
 }

@@ -20,7 +20,7 @@ pub enum Permission {
 
 /// One of the two sides that an action talks to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cluster {
+pub enum PlatformKind {
     /// The Kubernetes API.
     Kubernetes,
     /// The AWS APIs.
@@ -39,10 +39,10 @@ impl Permission {
     }
 
     /// The side that must allow it.
-    pub fn side(&self) -> Cluster {
+    pub fn platform(&self) -> PlatformKind {
         match self {
-            Self::Aws(_) => Cluster::Aws,
-            Self::Kubernetes { .. } => Cluster::Kubernetes,
+            Self::Aws(_) => PlatformKind::Aws,
+            Self::Kubernetes { .. } => PlatformKind::Kubernetes,
         }
     }
 }

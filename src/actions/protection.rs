@@ -2,13 +2,13 @@
 
 use super::{Result, nodegroups};
 use crate::platform::{
-    Class,
-    aws::{AutoScalingGroup, GroupInstance, MAX_PROTECTED_AT_ONCE, Writer},
+    ErrorKind,
+    aws::{AutoScalingGroup, AwsWriter, GroupInstance, MAX_PROTECTED_PER_CALL},
 };
 
 /// An instance whose flag could not be set, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Unset {
+pub(super) struct SkippedInstance {
     pub(super) id: String,
     pub(super) reason: String,
 }
@@ -18,50 +18,54 @@ pub(super) struct Unset {
 ///
 /// # Errors
 /// A call failed for another reason than that an instance had just changed its state.
-pub(super) async fn protect(
-    aws: &Writer,
+pub(super) async fn set_protected(
+    aws: &AwsWriter,
     group: &str,
     ids: &[String],
     protected: bool,
-) -> Result<Vec<Unset>> {
-    let mut now = nodegroups::group(aws.reader(), group).await?;
-    match send(aws, &now, ids, protected).await {
+) -> Result<Vec<SkippedInstance>> {
+    let mut group_now = nodegroups::describe_group(aws.reader(), group).await?;
+    match send(aws, &group_now, ids, protected).await {
         // One instance in the wrong state spoils the call for all; which one it was shows the group.
-        Err(error) if error.class() == Class::Invalid => {
-            now = nodegroups::group(aws.reader(), group).await?;
-            send(aws, &now, ids, protected).await?;
+        Err(error) if error.kind() == ErrorKind::Invalid => {
+            group_now = nodegroups::describe_group(aws.reader(), group).await?;
+            send(aws, &group_now, ids, protected).await?;
         }
         result => result?,
     }
-    Ok(ids.iter().filter_map(|id| why_not(&now, id)).collect())
+    Ok(ids.iter().filter_map(|id| skip_reason(&group_now, id)).collect())
 }
 
 async fn send(
-    aws: &Writer,
+    aws: &AwsWriter,
     group: &AutoScalingGroup,
     ids: &[String],
     protected: bool,
 ) -> Result<(), crate::platform::Error> {
-    let needs_it = |id: &&String| {
-        member(group, id).is_some_and(|one| one.is_protectable() && one.protected != protected)
+    let needs_change = |id: &&String| {
+        find_instance(group, id)
+            .is_some_and(|instance| instance.is_protectable() && instance.protected != protected)
     };
-    let ids: Vec<String> = ids.iter().filter(needs_it).cloned().collect();
-    for batch in ids.chunks(MAX_PROTECTED_AT_ONCE) {
+    let ids: Vec<String> = ids.iter().filter(needs_change).cloned().collect();
+    for batch in ids.chunks(MAX_PROTECTED_PER_CALL) {
         aws.set_instance_protection(&group.name, batch, protected).await?;
     }
     Ok(())
 }
 
 /// Why the flag of an instance cannot be set; nothing if it can.
-pub(super) fn why_not(group: &AutoScalingGroup, id: &str) -> Option<Unset> {
-    let reason = match member(group, id) {
-        Some(one) if one.is_protectable() => return None,
-        Some(one) => format!("it is {}", one.lifecycle),
+pub(super) fn skip_reason(group: &AutoScalingGroup, id: &str) -> Option<SkippedInstance> {
+    let reason = match find_instance(group, id) {
+        Some(instance) if instance.is_protectable() => return None,
+        Some(instance) => format!("it is {}", instance.lifecycle),
         None => format!("it is not in Auto Scaling group {} any more", group.name),
     };
-    Some(Unset { id: id.to_owned(), reason })
+    Some(SkippedInstance { id: id.to_owned(), reason })
 }
 
-pub(super) fn member<'a>(group: &'a AutoScalingGroup, id: &str) -> Option<&'a GroupInstance> {
+pub(super) fn find_instance<'a>(
+    group: &'a AutoScalingGroup,
+    id: &str,
+) -> Option<&'a GroupInstance> {
     group.instances.iter().find(|instance| instance.id == id)
 }

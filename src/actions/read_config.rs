@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Action, Error, Permission, Progress, Read, Reader, Result};
+use super::{Action, Error, Permission, PlatformReader, Progress, Read, Result};
 
 /// Reads the AWS region and the EKS cluster's name from a ConfigMap.
 ///
@@ -70,11 +70,11 @@ impl Action for ReadConfig {
 }
 
 impl Read for ReadConfig {
-    async fn read(params: Params, reader: &Reader, progress: &Progress) -> Result<Output> {
+    async fn read(params: Params, reader: &PlatformReader, progress: &Progress) -> Result<Output> {
         let kubernetes = reader.kubernetes().await?;
         let found = kubernetes.get::<ConfigMap>(Some(&params.namespace), &params.name).await?;
         if found.is_none() {
-            progress.say(&format!(
+            progress.report(&format!(
                 "ConfigMap {}/{} is not there: using the environment and the defaults",
                 params.namespace, params.name
             ));
@@ -85,8 +85,8 @@ impl Read for ReadConfig {
         let setting = |variable: &str, key: &str, default: &str| {
             let in_map = data.get(key).map(String::as_str);
             let (value, from) = choose(reader.environment(variable), in_map, default);
-            if is_there && let Some(why) = surprise(from, variable, key, in_map, &value) {
-                progress.say(&format!("{map} {why}"));
+            if is_there && let Some(why) = override_notice(from, variable, key, in_map, &value) {
+                progress.report(&format!("{map} {why}"));
             }
             (value, from)
         };
@@ -95,7 +95,7 @@ impl Read for ReadConfig {
         let (cluster, cluster_from) =
             setting("EKS_CLUSTER", &params.cluster_key, &params.default_cluster);
         if region.is_empty() || cluster.is_empty() {
-            return Err(Error::Refused(format!(
+            return Err(Error::Precondition(format!(
                 "neither the environment, nor ConfigMap {}/{}, nor a default names the region and the cluster",
                 params.namespace, params.name
             )));
@@ -106,30 +106,30 @@ impl Read for ReadConfig {
 
 /// The first that says something. A blank value says nothing: an empty variable is how a shell unsets one.
 fn choose(environment: Option<&str>, map: Option<&str>, default: &str) -> (String, Origin) {
-    let said =
+    let non_blank =
         |text: Option<&str>| text.map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
-    if let Some(text) = said(environment) {
+    if let Some(text) = non_blank(environment) {
         return (text, Origin::Environment);
     }
-    match said(map) {
+    match non_blank(map) {
         Some(text) => (text, Origin::ConfigMap),
         None => (default.trim().to_owned(), Origin::Default),
     }
 }
 
 /// What the ConfigMap says of a setting, where that is not what is taken: it may be another cluster than is meant.
-fn surprise(
+fn override_notice(
     from: Origin,
     variable: &str,
     key: &str,
     in_map: Option<&str>,
     value: &str,
 ) -> Option<String> {
-    let in_map = in_map.map(str::trim).filter(|said| !said.is_empty() && *said != value);
+    let in_map = in_map.map(str::trim).filter(|text| !text.is_empty() && *text != value);
     match (from, in_map) {
         (Origin::Default, _) => Some(format!("has no {key}: using the default {value}")),
-        (Origin::Environment, Some(said)) => {
-            Some(format!("says {key} {said}, but {variable} is set: using {value}"))
+        (Origin::Environment, Some(text)) => {
+            Some(format!("says {key} {text}, but {variable} is set: using {value}"))
         }
         _ => None,
     }
@@ -160,20 +160,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_taken_from_the_map_is_said() {
-        let said = |from, in_map| surprise(from, "AWS_REGION", "aws-region", in_map, "a");
+    fn an_overridden_map_value_is_reported() {
+        let notice = |from, in_map| override_notice(from, "AWS_REGION", "aws-region", in_map, "a");
         let default = Some("has no aws-region: using the default a".to_owned());
-        assert_eq!(said(Origin::Default, None), default);
-        assert_eq!(said(Origin::Default, Some(" ")), default);
+        assert_eq!(notice(Origin::Default, None), default);
+        assert_eq!(notice(Origin::Default, Some(" ")), default);
         let other = Some("says aws-region b, but AWS_REGION is set: using a".to_owned());
-        assert_eq!(said(Origin::Environment, Some("b\n")), other);
-        assert_eq!(said(Origin::Environment, Some("a")), None);
-        assert_eq!(said(Origin::Environment, None), None);
-        assert_eq!(said(Origin::ConfigMap, Some("a")), None);
+        assert_eq!(notice(Origin::Environment, Some("b\n")), other);
+        assert_eq!(notice(Origin::Environment, Some("a")), None);
+        assert_eq!(notice(Origin::Environment, None), None);
+        assert_eq!(notice(Origin::ConfigMap, Some("a")), None);
     }
 
     #[test]
-    fn the_environment_comes_first_and_blank_says_nothing() {
+    fn the_environment_comes_first_and_blank_values_are_ignored() {
         let cases = [
             ((Some("a"), Some("b")), ("a", Origin::Environment)),
             ((Some(" "), Some("b")), ("b", Origin::ConfigMap)),

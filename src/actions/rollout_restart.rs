@@ -11,15 +11,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    Action, Change, Diff, Error, Permission, Progress, Reader, Result, Writer,
-    patched::patch_as_read,
-    records::two_minutes,
-    workload::{self, Sight, lasting_trouble, unready},
+    Action, Change, Error, Permission, PlannedChange, PlatformReader, PlatformWriter, Progress,
+    Result,
+    optimistic::patch_if_unchanged,
+    types::default_give_up_after,
+    workload::{self, WorkloadSnapshot, describe_unready, expired_problem},
 };
 use crate::{
     platform::{
         kubernetes::{pod, rollout},
-        wait::{self, Patience, State},
+        wait::{self, GraceTimer, WaitState},
     },
     runbook::{self, Reversibility},
 };
@@ -42,7 +43,7 @@ pub struct Params {
     #[schemars(extend("x-syntax" = "kubernetes-name"))]
     pub deployment: String,
     /// How long a new pod may fail before the wait is given up.
-    #[serde(default = "two_minutes")]
+    #[serde(default = "default_give_up_after")]
     pub give_up_after: runbook::Duration,
 }
 
@@ -88,21 +89,21 @@ impl Action for RolloutRestart {
 }
 
 impl Change for RolloutRestart {
-    const UNDO: Reversibility = Reversibility::Irreversible;
+    const REVERSIBILITY: Reversibility = Reversibility::Irreversible;
     type Intent = Intent;
     type Receipt = Receipt;
 
-    fn changes(intent: &Intent) -> Vec<Diff> {
+    fn planned_changes(intent: &Intent) -> Vec<PlannedChange> {
         let target = format!("{} {RESTARTED_AT}", intent.target());
-        vec![Diff::new(target, intent.before.clone(), intent.restarted_at.clone())]
+        vec![PlannedChange::new(target, intent.before.clone(), intent.restarted_at.clone())]
     }
 
-    async fn prepare(params: Params, reader: &Reader, _: &Progress) -> Result<Intent> {
+    async fn prepare(params: Params, reader: &PlatformReader, _: &Progress) -> Result<Intent> {
         let kubernetes = reader.kubernetes().await?;
         let found =
             workload::deployment(&kubernetes, &params.namespace, &params.deployment).await?;
         if rollout::is_paused(&found) {
-            return Err(Error::Refused(format!(
+            return Err(Error::Precondition(format!(
                 "deployment {}/{} is paused, so a restart would not begin: `kubectl rollout resume` it first",
                 params.namespace, params.deployment
             )));
@@ -117,16 +118,16 @@ impl Change for RolloutRestart {
         })
     }
 
-    async fn apply(intent: &Intent, writer: &Writer) -> Result<Receipt> {
+    async fn apply(intent: &Intent, writer: &PlatformWriter) -> Result<Receipt> {
         let kubernetes = writer.kubernetes().await?;
         let (namespace, name) = (Some(intent.namespace.as_str()), intent.deployment.as_str());
-        patch_as_read::<Deployment, ()>(&kubernetes, namespace, name, None, |found| {
-            let now = intent.find(found)?;
+        patch_if_unchanged::<Deployment, ()>(&kubernetes, namespace, name, None, |found| {
+            let now = intent.current_annotation(found)?;
             if now.as_ref() == Some(&intent.restarted_at) {
                 return Ok(((), None));
             }
             if now != intent.before {
-                return Err(intent.overtaken(now));
+                return Err(intent.conflict(now));
             }
             let annotations = json!({RESTARTED_AT: intent.restarted_at});
             let template = json!({"metadata": {"annotations": annotations}});
@@ -139,18 +140,18 @@ impl Change for RolloutRestart {
     async fn settle(
         intent: &Intent,
         _: &Receipt,
-        reader: &Reader,
+        reader: &PlatformReader,
         progress: &Progress,
     ) -> Result<Output> {
         let kubernetes = reader.kubernetes().await?;
         let found =
             workload::deployment(&kubernetes, &intent.namespace, &intent.deployment).await?;
-        let mut watching = workload::watch(&kubernetes, &found);
-        let views = watching.views();
-        let mut patience = Patience::new(reader.clock().deadline(intent.give_up_after.std()));
-        let replicas = wait::until(progress, &mut watching.sources(), || match views.sight() {
-            Some(sight) => judge(intent, &sight, &mut patience),
-            None => State::Hopeless(format!("{} is not there any more", intent.target())),
+        let mut watch = workload::watch(&kubernetes, &found);
+        let views = watch.views();
+        let mut grace = GraceTimer::new(reader.clock().deadline(intent.give_up_after.std()));
+        let replicas = wait::until(progress, &mut watch.sources(), || match views.snapshot() {
+            Some(snapshot) => evaluate(intent, &snapshot, &mut grace),
+            None => WaitState::Failed(format!("{} is not there any more", intent.target())),
         })
         .await?;
         Ok(Output {
@@ -164,7 +165,7 @@ impl Change for RolloutRestart {
     async fn undo(
         intent: &Intent,
         _: Option<&Receipt>,
-        writer: &Writer,
+        writer: &PlatformWriter,
         _: &Progress,
     ) -> Result<Vec<String>> {
         let kubernetes = writer.reader().kubernetes().await?;
@@ -184,7 +185,7 @@ impl Intent {
     }
 
     /// The annotation as it stands, if the deployment is still the one that was prepared for.
-    fn find(&self, found: Option<&Deployment>) -> Result<Option<String>> {
+    fn current_annotation(&self, found: Option<&Deployment>) -> Result<Option<String>> {
         match found {
             Some(found) if found.metadata.uid.as_deref() == Some(self.uid.as_str()) => {
                 Ok(restarted_at(Some(&found.spec.template)))
@@ -197,7 +198,7 @@ impl Intent {
         }
     }
 
-    fn overtaken(&self, now: Option<String>) -> Error {
+    fn conflict(&self, now: Option<String>) -> Error {
         let shown = |value: Option<&String>| value.map_or("none".into(), String::clone);
         Error::Conflict {
             target: format!("{} {RESTARTED_AT}", self.target()),
@@ -211,41 +212,47 @@ fn restarted_at(template: Option<&PodTemplateSpec>) -> Option<String> {
     template?.metadata.as_ref()?.annotations.as_ref()?.get(RESTARTED_AT).cloned()
 }
 
-fn judge(intent: &Intent, sight: &Sight, patience: &mut Patience) -> State<u32> {
-    let now = restarted_at(Some(&sight.deployment.spec.template));
+fn evaluate(
+    intent: &Intent,
+    snapshot: &WorkloadSnapshot,
+    grace: &mut GraceTimer,
+) -> WaitState<u32> {
+    let now = restarted_at(Some(&snapshot.deployment.spec.template));
     if now.as_ref() != Some(&intent.restarted_at) {
-        return State::Hopeless(intent.overtaken(now).to_string());
+        return WaitState::Failed(intent.conflict(now).to_string());
     }
-    let state = rollout::status(&sight.deployment);
-    let new_pods = new_pods(intent, sight);
+    let state = rollout::status(&snapshot.deployment);
+    let new_pods = new_pods(intent, snapshot);
     let of = || format!("rollout of {}", intent.target());
     match state {
-        State::Done(()) => State::Done(sight.replicas()),
-        State::Hopeless(why) => {
-            let unready = unready(new_pods).map(|pods| format!("; {pods}")).unwrap_or_default();
-            State::Hopeless(format!("the {} has failed: {why}{unready}", of()))
+        WaitState::Ready(()) => WaitState::Ready(snapshot.replicas()),
+        WaitState::Failed(why) => {
+            let unready =
+                describe_unready(new_pods).map(|pods| format!("; {pods}")).unwrap_or_default();
+            WaitState::Failed(format!("the {} has failed: {why}{unready}", of()))
         }
-        State::Pending(what) => {
-            if let Some(why) = lasting_trouble(patience, new_pods.iter().copied()) {
+        WaitState::Pending(what) => {
+            if let Some(why) = expired_problem(grace, new_pods.iter().copied()) {
                 let given = intent.give_up_after;
                 let text = format!("the {} does not get on: {why} (for {given})", of());
-                return State::Hopeless(text);
+                return WaitState::Failed(text);
             }
-            let unready = unready(new_pods).map(|pods| format!(": {pods}")).unwrap_or_default();
-            State::Pending(format!("the {}: {what}{unready}", of()))
+            let unready =
+                describe_unready(new_pods).map(|pods| format!(": {pods}")).unwrap_or_default();
+            WaitState::Pending(format!("the {}: {what}{unready}", of()))
         }
     }
 }
 
 /// The pods of the replica set that was made for this restart.
-fn new_pods<'a>(intent: &Intent, sight: &'a Sight) -> Vec<&'a Arc<Pod>> {
+fn new_pods<'a>(intent: &Intent, snapshot: &'a WorkloadSnapshot) -> Vec<&'a Arc<Pod>> {
     let is_new = |set: &&Arc<ReplicaSet>| {
         restarted_at(set.spec.template.as_ref()).as_ref() == Some(&intent.restarted_at)
     };
-    let new = sight.sets.iter().find(is_new).and_then(|set| set.metadata.uid.as_deref());
+    let new = snapshot.sets.iter().find(is_new).and_then(|set| set.metadata.uid.as_deref());
     let owned = |pod: &&Arc<Pod>| {
         let owner = pod::controller(&pod.metadata);
         new.is_some() && owner.map(|owner| owner.uid.as_str()) == new
     };
-    sight.standing().into_iter().filter(owned).collect()
+    snapshot.active_pods().into_iter().filter(owned).collect()
 }

@@ -7,11 +7,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, Change, Diff, Error, Permission, Progress, Reader, Result, Writer, nodegroups,
-    pauses::Pauses,
-    protection::{self, Unset},
-    records::NodegroupName,
-    words::{counted, listed},
+    Action, Change, Error, Permission, PlannedChange, PlatformReader, PlatformWriter, Progress,
+    Result, nodegroups,
+    poll_backoff::PollBackoff,
+    protection::{self, SkippedInstance},
+    text::{join_truncated, plural},
+    types::NodegroupName,
 };
 use crate::{
     platform::{
@@ -91,20 +92,24 @@ impl Action for SetProtection {
 }
 
 impl Change for SetProtection {
-    const UNDO: Reversibility = Reversibility::Reversible;
+    const REVERSIBILITY: Reversibility = Reversibility::Reversible;
     type Intent = Intent;
     type Receipt = Receipt;
 
-    fn changes(intent: &Intent) -> Vec<Diff> {
+    fn planned_changes(intent: &Intent) -> Vec<PlannedChange> {
         let target = |id: &String| format!("instance {id} protected from scale-in");
-        let diff = |id| Diff::new(target(id), !intent.protected, intent.protected);
-        intent.instances.iter().map(diff).collect()
+        let planned = |id| PlannedChange::new(target(id), !intent.protected, intent.protected);
+        intent.instances.iter().map(planned).collect()
     }
 
-    async fn prepare(params: Params, reader: &Reader, progress: &Progress) -> Result<Intent> {
+    async fn prepare(
+        params: Params,
+        reader: &PlatformReader,
+        progress: &Progress,
+    ) -> Result<Intent> {
         let aws = reader.aws(&params.nodegroup.region).await?;
         let nodegroup = nodegroups::describe(&aws, &params.nodegroup).await?;
-        let group = nodegroups::group(&aws, nodegroups::group_name(&nodegroup)?).await?;
+        let group = nodegroups::describe_group(&aws, nodegroups::group_name(&nodegroup)?).await?;
         let named = match (params.instances, params.nodes) {
             (Some(instances), _) => instances,
             (None, nodes) => {
@@ -112,138 +117,152 @@ impl Change for SetProtection {
             }
         };
         let named: BTreeSet<String> = named.into_iter().collect();
-        refuse_strangers(&named, &group, &params.nodegroup)?;
-        let (skipped, able): (Vec<_>, Vec<_>) =
-            named.into_iter().partition(|id| protection::why_not(&group, id).is_some());
+        reject_foreign_instances(&named, &group, &params.nodegroup)?;
+        let (skipped, settable): (Vec<_>, Vec<_>) =
+            named.into_iter().partition(|id| protection::skip_reason(&group, id).is_some());
         let skipped: Vec<Skipped> = skipped
             .iter()
-            .filter_map(|id| protection::why_not(&group, id))
+            .filter_map(|id| protection::skip_reason(&group, id))
             .map(Skipped::from)
             .collect();
-        say_skipped(&skipped, progress);
+        report_skipped(&skipped, progress);
         let differs = |id: &String| {
-            protection::member(&group, id).is_some_and(|one| one.protected != params.protected)
+            protection::find_instance(&group, id)
+                .is_some_and(|instance| instance.protected != params.protected)
         };
         Ok(Intent {
             nodegroup: params.nodegroup,
             auto_scaling_group: group.name.clone(),
             protected: params.protected,
-            instances: able.into_iter().filter(differs).collect(),
+            instances: settable.into_iter().filter(differs).collect(),
             skipped,
         })
     }
 
-    async fn apply(intent: &Intent, writer: &Writer) -> Result<Receipt> {
-        let unset = set(intent, intent.protected, writer).await?;
-        Ok(Receipt { skipped: unset.into_iter().map(Skipped::from).collect() })
+    async fn apply(intent: &Intent, writer: &PlatformWriter) -> Result<Receipt> {
+        let skipped = set_flags(intent, intent.protected, writer).await?;
+        Ok(Receipt { skipped: skipped.into_iter().map(Skipped::from).collect() })
     }
 
     async fn settle(
         intent: &Intent,
         receipt: &Receipt,
-        reader: &Reader,
+        reader: &PlatformReader,
         progress: &Progress,
     ) -> Result<Output> {
-        say_skipped(&receipt.skipped, progress);
-        let was_skipped = |id: &&String| receipt.skipped.iter().any(|one| one.id == **id);
+        report_skipped(&receipt.skipped, progress);
+        let was_skipped = |id: &&String| receipt.skipped.iter().any(|instance| instance.id == **id);
         let changed: Vec<String> =
             intent.instances.iter().filter(|id| !was_skipped(id)).cloned().collect();
-        shown_by_group(intent, &changed, reader, progress).await?;
+        wait_for_protection(intent, &changed, reader, progress).await?;
         Ok(Output { changed, skipped: [&intent.skipped[..], &receipt.skipped[..]].concat() })
     }
 
     async fn undo(
         intent: &Intent,
         _: Option<&Receipt>,
-        writer: &Writer,
+        writer: &PlatformWriter,
         _: &Progress,
     ) -> Result<Vec<String>> {
-        let unset = set(intent, !intent.protected, writer).await?;
-        let left_alone = |one: Unset| {
-            format!("the protection of instance {} was left as it is: {}", one.id, one.reason)
+        let skipped = set_flags(intent, !intent.protected, writer).await?;
+        let not_restored = |instance: SkippedInstance| {
+            format!(
+                "the protection of instance {} was left as it is: {}",
+                instance.id, instance.reason
+            )
         };
-        Ok(unset.into_iter().map(left_alone).collect())
+        Ok(skipped.into_iter().map(not_restored).collect())
     }
 }
 
-impl From<Unset> for Skipped {
-    fn from(Unset { id, reason }: Unset) -> Self {
+impl From<SkippedInstance> for Skipped {
+    fn from(SkippedInstance { id, reason }: SkippedInstance) -> Self {
         Self { id, reason }
     }
 }
 
-async fn set(intent: &Intent, protected: bool, writer: &Writer) -> Result<Vec<Unset>> {
+async fn set_flags(
+    intent: &Intent,
+    protected: bool,
+    writer: &PlatformWriter,
+) -> Result<Vec<SkippedInstance>> {
     if intent.instances.is_empty() {
         return Ok(Vec::new());
     }
     let aws = writer.aws(&intent.nodegroup.region).await?;
-    protection::protect(&aws, &intent.auto_scaling_group, &intent.instances, protected).await
+    protection::set_protected(&aws, &intent.auto_scaling_group, &intent.instances, protected).await
 }
 
 /// The instances that run these nodes.
-async fn instances_of(names: &[String], kubernetes: &kubernetes::Reader) -> Result<Vec<String>> {
+async fn instances_of(
+    names: &[String],
+    kubernetes: &kubernetes::KubernetesReader,
+) -> Result<Vec<String>> {
     let nodes = kubernetes.list::<Node>(&Selection::all()).await?;
     let instance = |name: &String| {
         let is_it = |node: &&Node| node.metadata.name.as_ref() == Some(name);
         let Some(node) = nodes.iter().find(is_it) else {
-            return Err(Error::Refused(format!("the cluster has no node {name}")));
+            return Err(Error::Precondition(format!("the cluster has no node {name}")));
         };
         let instance = node::instance_id(node).map(str::to_owned);
-        instance.ok_or_else(|| Error::Refused(format!("node {name} runs on no EC2 instance")))
+        instance.ok_or_else(|| Error::Precondition(format!("node {name} runs on no EC2 instance")))
     };
     names.iter().map(instance).collect()
 }
 
-fn refuse_strangers(
+fn reject_foreign_instances(
     named: &BTreeSet<String>,
     group: &AutoScalingGroup,
     nodegroup: &NodegroupName,
 ) -> Result<()> {
-    let strangers: Vec<&String> =
-        named.iter().filter(|id| protection::member(group, id).is_none()).collect();
-    if strangers.is_empty() {
+    let foreign: Vec<&String> =
+        named.iter().filter(|id| protection::find_instance(group, id).is_none()).collect();
+    if foreign.is_empty() {
         return Ok(());
     }
-    Err(Error::Refused(format!(
+    Err(Error::Precondition(format!(
         "{} of those named not in nodegroup {} (Auto Scaling group {}): {}",
-        counted(strangers.len(), "instance"),
+        plural(foreign.len(), "instance"),
         nodegroup.name,
         group.name,
-        listed(strangers)
+        join_truncated(foreign)
     )))
 }
 
-fn say_skipped(skipped: &[Skipped], progress: &Progress) {
-    for one in skipped {
-        progress
-            .say(&format!("the protection of instance {} cannot be set: {}", one.id, one.reason));
+fn report_skipped(skipped: &[Skipped], progress: &Progress) {
+    for instance in skipped {
+        progress.report(&format!(
+            "the protection of instance {} cannot be set: {}",
+            instance.id, instance.reason
+        ));
     }
 }
 
 /// Whoever reads the group next must find the flags there. An instance that leaves the group has none.
-async fn shown_by_group(
+async fn wait_for_protection(
     intent: &Intent,
     ids: &[String],
-    reader: &Reader,
+    reader: &PlatformReader,
     progress: &Progress,
 ) -> Result<()> {
     let aws = reader.aws(&intent.nodegroup.region).await?;
-    let mut pauses = Pauses::default();
+    let mut backoff = PollBackoff::default();
     while !ids.is_empty() {
-        let group = nodegroups::group(&aws, &intent.auto_scaling_group).await?;
+        let group = nodegroups::describe_group(&aws, &intent.auto_scaling_group).await?;
         let differs = |id: &&String| {
-            protection::member(&group, id).is_some_and(|one| one.protected != intent.protected)
+            protection::find_instance(&group, id)
+                .is_some_and(|instance| instance.protected != intent.protected)
         };
-        let late: Vec<&String> = ids.iter().filter(differs).collect();
-        if late.is_empty() {
+        let outdated: Vec<&String> = ids.iter().filter(differs).collect();
+        if outdated.is_empty() {
             return Ok(());
         }
         progress.waiting(&format!(
             "Auto Scaling group {} to show the protection of {}",
             group.name,
-            listed(late)
+            join_truncated(outdated)
         ));
-        reader.clock().sleep(pauses.next()).await;
+        reader.clock().sleep(backoff.next_delay()).await;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Action, Permission, Progress, Reader, Result, Wait};
+use super::{Action, Permission, PlatformReader, Progress, Result, Wait};
 use crate::runbook;
 
 /// Lets time pass.
@@ -32,7 +32,7 @@ impl Action for Sleep {
 }
 
 impl Wait for Sleep {
-    async fn wait(params: Params, reader: &Reader, progress: &Progress) -> Result<Output> {
+    async fn wait(params: Params, reader: &PlatformReader, progress: &Progress) -> Result<Output> {
         progress.waiting(&format!("{} to pass", params.duration));
         reader.clock().sleep(params.duration.std()).await;
         Ok(Output {})

@@ -12,24 +12,24 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, Permission, Progress, Reader, Result, Wait, nodegroups,
-    records::{NodeRecord, NodegroupName, two_minutes},
-    words::{how_many, listed},
+    Action, Permission, PlatformReader, Progress, Result, Wait, nodegroups,
+    text::{count_u32, join_truncated},
+    types::{NodeRecord, NodegroupName, default_give_up_after},
 };
 use crate::{
     platform::{
-        Polled, Prompt,
+        PollSource, PollTrigger,
         aws::{self, Activity, AutoScalingGroup, Instance},
         kubernetes::{Selection, node},
-        wait::{self, Patience, State},
+        wait::{self, GraceTimer, WaitState},
     },
     runbook,
 };
 
 /// Which instances are in service changes seldom, and a Ready node must not wait long for being recognised.
-const LOOK_AT_GROUP: Duration = Duration::from_secs(1);
+const GROUP_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Why an instance does not come is asked for people's sake only.
-const LOOK_FOR_CAUSES: Duration = Duration::from_secs(10);
+const CAUSES_POLL_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Waits until enough nodes of a nodegroup are Ready.
 ///
@@ -49,16 +49,16 @@ pub struct Params {
     #[serde(default)]
     pub previous: Vec<NodeRecord>,
     /// How long a group may fail to launch instances before the wait is given up.
-    #[serde(default = "two_minutes")]
+    #[serde(default = "default_give_up_after")]
     pub give_up_after: runbook::Duration,
     /// How long an instance that was seen in service may take to be a Ready node before the wait is given up.
-    #[serde(default = "ten_minutes")]
+    #[serde(default = "default_ready_within")]
     pub ready_within: runbook::Duration,
 }
 
 /// The Cluster Autoscaler (`--max-node-provision-time`) and Karpenter (its registration time) take an instance for lost
 /// after fifteen minutes. relay-scale gives the whole wait as many, and is to give up before that.
-fn ten_minutes() -> runbook::Duration {
+fn default_ready_within() -> runbook::Duration {
     Duration::from_secs(600).into()
 }
 
@@ -89,38 +89,40 @@ impl Action for WaitNodes {
 }
 
 impl Wait for WaitNodes {
-    async fn wait(params: Params, reader: &Reader, progress: &Progress) -> Result<Output> {
+    async fn wait(params: Params, reader: &PlatformReader, progress: &Progress) -> Result<Output> {
         let aws = reader.aws(&params.nodegroup.region).await?;
         let nodegroup = nodegroups::describe(&aws, &params.nodegroup).await?;
         let group_name = nodegroups::group_name(&nodegroup)?.to_owned();
         let label = format!("{}={}", node::NODEGROUP_LABEL, params.nodegroup.name);
-        let mut nodes = reader.kubernetes().await?.watch::<Node>(&Selection::all().labelled(label));
+        let mut nodes =
+            reader.kubernetes().await?.watch::<Node>(&Selection::all().with_labels(label));
         let clock = reader.clock();
-        let mut group = Polled::new(clock, LOOK_AT_GROUP, {
+        let mut group = PollSource::new(clock, GROUP_POLL_INTERVAL, {
             let (aws, name) = (aws.clone(), group_name.clone());
-            move || members(aws.clone(), name.clone())
+            move || read_group(aws.clone(), name.clone())
         });
-        let mut causes = Polled::new(clock, LOOK_FOR_CAUSES, {
+        let mut causes = PollSource::new(clock, CAUSES_POLL_INTERVAL, {
             let (name, since, group) = (group_name.clone(), clock.now(), group.view());
             move || {
-                let ids = group.get().map(|group| ids(&group)).unwrap_or_default();
-                find_causes(aws.clone(), name.clone(), since, ids)
+                let instance_ids =
+                    group.get().map(|group| instance_ids(&group)).unwrap_or_default();
+                read_causes(aws.clone(), name.clone(), since, instance_ids)
             }
         });
         let (seen_nodes, seen_group, seen_causes) = (nodes.view(), group.view(), causes.view());
-        let mut patiences = Patiences {
-            launches: Patience::new(clock.delay(params.give_up_after.std())),
-            nodes: Patience::new(clock.deadline(params.ready_within.std())),
+        let mut timers = GraceTimers {
+            launches: GraceTimer::new(clock.delay(params.give_up_after.std())),
+            nodes: GraceTimer::new(clock.deadline(params.ready_within.std())),
         };
-        let mut newcomers = Newcomers::new(group.prompt());
+        let mut unlisted_nodes = UnlistedNodes::new(group.poll_trigger());
         let ready = wait::until(progress, &mut [&mut nodes, &mut group, &mut causes], || {
-            let sight = Sight {
+            let snapshot = NodesSnapshot {
                 nodes: seen_nodes.objects(),
                 group: seen_group.get().and_then(|found| (*found).clone()),
                 causes: seen_causes.get(),
             };
-            newcomers.greet(&sight);
-            judge(&params, &sight, &group_name, &mut patiences)
+            unlisted_nodes.refresh(&snapshot);
+            evaluate(&params, &snapshot, &group_name, &mut timers)
         })
         .await?;
         Ok(output(&params, ready))
@@ -129,14 +131,14 @@ impl Wait for WaitNodes {
 
 /// A group that launches nothing and an instance that does not become a node are two troubles, and each has its own
 /// time.
-struct Patiences {
-    launches: Patience,
-    nodes: Patience,
+struct GraceTimers {
+    launches: GraceTimer,
+    nodes: GraceTimer,
 }
 
-impl Patiences {
+impl GraceTimers {
     /// The trouble that has lasted too long.
-    fn at_an_end(
+    fn expired(
         &mut self,
         params: &Params,
         launch: Option<&String>,
@@ -144,8 +146,8 @@ impl Patiences {
     ) -> Option<String> {
         let now = Instant::now();
         let launch = launch.map(|why| ("launch", why.clone()));
-        let launch = self.launches.lasting(now, launch);
-        let late = self.nodes.lasting(now, late);
+        let launch = self.launches.expired(now, launch);
+        let late = self.nodes.expired(now, late);
         let launch = launch
             .map(|why| format!("{why} (and that has not healed for {})", params.give_up_after));
         launch.or_else(|| late.map(|why| format!("{why} (in service for {})", params.ready_within)))
@@ -153,7 +155,7 @@ impl Patiences {
 }
 
 /// What can be seen at one moment.
-struct Sight {
+struct NodesSnapshot {
     nodes: Vec<Arc<Node>>,
     group: Option<AutoScalingGroup>,
     causes: Option<Arc<Causes>>,
@@ -161,26 +163,26 @@ struct Sight {
 
 /// Ready nodes that the group was not seen to have in service. Each has the group looked at once, and then waits for its
 /// next look like everything else.
-struct Newcomers {
-    prompt: Prompt,
-    greeted: BTreeSet<String>,
+struct UnlistedNodes {
+    trigger: PollTrigger,
+    known: BTreeSet<String>,
 }
 
-impl Newcomers {
-    fn new(prompt: Prompt) -> Self {
-        Self { prompt, greeted: BTreeSet::new() }
+impl UnlistedNodes {
+    fn new(trigger: PollTrigger) -> Self {
+        Self { trigger, known: BTreeSet::new() }
     }
 
-    fn greet(&mut self, sight: &Sight) {
-        let Some(group) = &sight.group else { return };
+    fn refresh(&mut self, snapshot: &NodesSnapshot) {
+        let Some(group) = &snapshot.group else { return };
         let in_service = in_service(group);
-        let ready = sight.nodes.iter().filter(|node| why_not_ready(node).is_none());
-        let ids = ready.filter_map(|node| node::instance_id(node));
-        let strange = ids.filter(|id| !in_service.contains(id)).map(str::to_owned);
-        let before = self.greeted.len();
-        self.greeted.extend(strange);
-        if self.greeted.len() > before {
-            self.prompt.look_now();
+        let ready = snapshot.nodes.iter().filter(|node| why_not_ready(node).is_none());
+        let instance_ids = ready.filter_map(|node| node::instance_id(node));
+        let unlisted = instance_ids.filter(|id| !in_service.contains(id)).map(str::to_owned);
+        let before = self.known.len();
+        self.known.extend(unlisted);
+        if self.known.len() > before {
+            self.trigger.trigger();
         }
     }
 }
@@ -198,26 +200,26 @@ struct Causes {
     instances: Vec<Instance>,
 }
 
-async fn members(
-    aws: aws::Reader,
+async fn read_group(
+    aws: aws::AwsReader,
     group: String,
 ) -> Result<Option<AutoScalingGroup>, crate::platform::Error> {
     Ok(aws.describe_auto_scaling_groups(&[group]).await?.into_iter().next())
 }
 
-fn ids(group: &Option<AutoScalingGroup>) -> Vec<String> {
+fn instance_ids(group: &Option<AutoScalingGroup>) -> Vec<String> {
     group.iter().flat_map(|group| &group.instances).map(|instance| instance.id.clone()).collect()
 }
 
 /// Never fails: a cause that cannot be looked up must not end a wait that may well succeed.
-async fn find_causes(
-    aws: aws::Reader,
+async fn read_causes(
+    aws: aws::AwsReader,
     group: String,
     since: Timestamp,
-    ids: Vec<String>,
+    instance_ids: Vec<String>,
 ) -> Result<Causes, crate::platform::Error> {
     let (activities, instances) =
-        tokio::join!(aws.scaling_activities(&group, since), aws.describe_instances(&ids));
+        tokio::join!(aws.scaling_activities(&group, since), aws.describe_instances(&instance_ids));
     Ok(Causes {
         failed_launch: failed_launch(&activities.unwrap_or_default()),
         instances: instances.unwrap_or_default(),
@@ -233,44 +235,44 @@ fn failed_launch(activities: &[Activity]) -> Option<String> {
     })
 }
 
-fn judge(
+fn evaluate(
     params: &Params,
-    sight: &Sight,
+    snapshot: &NodesSnapshot,
     group_name: &str,
-    patiences: &mut Patiences,
-) -> State<Vec<NodeRecord>> {
-    let Some(group) = &sight.group else {
-        return State::Hopeless(format!("Auto Scaling group {group_name} is not there any more"));
+    timers: &mut GraceTimers,
+) -> WaitState<Vec<NodeRecord>> {
+    let Some(group) = &snapshot.group else {
+        return WaitState::Failed(format!("Auto Scaling group {group_name} is not there any more"));
     };
     let in_service = in_service(group);
     let mut ready = Vec::new();
-    let mut troubles = BTreeMap::new();
-    for node in &sight.nodes {
+    let mut problems = BTreeMap::new();
+    for node in &snapshot.nodes {
         let Some(record) = NodeRecord::of(node) else { continue };
         if !in_service.contains(record.instance.as_str()) {
             continue;
         }
         match why_not_ready(node) {
             None => ready.push(record),
-            Some(why) => drop(troubles.insert(record.instance, format!("{} ({why})", record.name))),
+            Some(why) => drop(problems.insert(record.instance, format!("{} ({why})", record.name))),
         }
     }
     if ready.len() >= params.count as usize {
-        return State::Done(ready);
+        return WaitState::Ready(ready);
     }
-    let without_node = without_node(group, sight);
-    let launch = sight.causes.as_ref().and_then(|causes| causes.failed_launch.clone());
-    let late = late_nodes(&in_service, &troubles, &without_node);
-    if let Some(why) = patiences.at_an_end(params, launch.as_ref(), late) {
-        return State::Hopeless(format!(
+    let without_node = without_node(group, snapshot);
+    let launch = snapshot.causes.as_ref().and_then(|causes| causes.failed_launch.clone());
+    let late = late_nodes(&in_service, &problems, &without_node);
+    if let Some(why) = timers.expired(params, launch.as_ref(), late) {
+        return WaitState::Failed(format!(
             "{why}; {} of {} nodes are Ready",
             ready.len(),
             params.count
         ));
     }
     let without_node: Vec<String> = without_node.into_values().collect();
-    let missing = [&without_node[..], &not_in_service(group, sight)];
-    State::Pending(pending(params, group, ready.len(), &troubles, missing, launch))
+    let missing = [&without_node[..], &not_in_service(group, snapshot)];
+    WaitState::Pending(describe_pending(params, group, ready.len(), &problems, missing, launch))
 }
 
 /// Taints that a node has until it can take its first pod. A cordon is not among them. Those of effect NoExecute
@@ -285,9 +287,9 @@ fn why_not_ready(node: &Node) -> Option<String> {
     ];
     node::why_not_ready(node).or_else(|| {
         let taints = node.spec.as_ref()?.taints.as_ref()?;
-        let keeps_off =
+        let blocks_scheduling =
             |taint: &&Taint| STARTING.contains(&taint.key.as_str()) && taint.effect == "NoSchedule";
-        let taint = taints.iter().find(keeps_off)?;
+        let taint = taints.iter().find(blocks_scheduling)?;
         Some(format!("taint {}", taint.key))
     })
 }
@@ -295,21 +297,21 @@ fn why_not_ready(node: &Node) -> Option<String> {
 /// The instances in service that are not Ready nodes, each with why.
 fn late_nodes(
     in_service: &BTreeSet<&str>,
-    troubles: &BTreeMap<String, String>,
+    problems: &BTreeMap<String, String>,
     without_node: &BTreeMap<String, String>,
 ) -> Vec<(String, String)> {
-    let not_ready = troubles.iter().map(|(id, why)| (id, format!("node {why} does not get Ready")));
+    let not_ready = problems.iter().map(|(id, why)| (id, format!("node {why} does not get Ready")));
     let unknown = without_node.iter().map(|(id, why)| (id, format!("instance {why} has no node")));
     let all = not_ready.chain(unknown).filter(|(id, _)| in_service.contains(id.as_str()));
     all.map(|(id, why)| (id.clone(), why)).collect()
 }
 
 /// Instances of the group that no Node object stands for yet, by id, with what EC2 says of them.
-fn without_node(group: &AutoScalingGroup, sight: &Sight) -> BTreeMap<String, String> {
+fn without_node(group: &AutoScalingGroup, snapshot: &NodesSnapshot) -> BTreeMap<String, String> {
     let known: BTreeSet<&str> =
-        sight.nodes.iter().filter_map(|node| node::instance_id(node)).collect();
-    let causes = sight.causes.as_deref();
-    let said = |id: &str| {
+        snapshot.nodes.iter().filter_map(|node| node::instance_id(node)).collect();
+    let causes = snapshot.causes.as_deref();
+    let ec2_state = |id: &str| {
         let instance = causes?.instances.iter().find(|instance| instance.id == id)?;
         Some(match &instance.state_reason {
             Some(reason) => format!(", {}: {reason}", instance.state),
@@ -321,24 +323,25 @@ fn without_node(group: &AutoScalingGroup, sight: &Sight) -> BTreeMap<String, Str
         .iter()
         .filter(|instance| !known.contains(instance.id.as_str()))
         .map(|i| {
-            let words = format!("{} ({}{})", i.id, i.lifecycle, said(&i.id).unwrap_or_default());
-            (i.id.clone(), words)
+            let description =
+                format!("{} ({}{})", i.id, i.lifecycle, ec2_state(&i.id).unwrap_or_default());
+            (i.id.clone(), description)
         })
         .collect()
 }
 
 /// Instances that have a node, but are not yet (or no longer) counted by their group.
-fn not_in_service(group: &AutoScalingGroup, sight: &Sight) -> Vec<String> {
-    let has_node = |id: &str| sight.nodes.iter().any(|node| node::instance_id(node) == Some(id));
+fn not_in_service(group: &AutoScalingGroup, snapshot: &NodesSnapshot) -> Vec<String> {
+    let has_node = |id: &str| snapshot.nodes.iter().any(|node| node::instance_id(node) == Some(id));
     let instances = group.instances.iter().filter(|i| !i.is_in_service() && has_node(&i.id));
     instances.map(|i| format!("{} ({})", i.id, i.lifecycle)).collect()
 }
 
-fn pending(
+fn describe_pending(
     params: &Params,
     group: &AutoScalingGroup,
     ready: usize,
-    troubles: &BTreeMap<String, String>,
+    problems: &BTreeMap<String, String>,
     [without_node, not_in_service]: [&[String]; 2],
     launch: Option<String>,
 ) -> String {
@@ -346,14 +349,14 @@ fn pending(
     if group.desired < params.count {
         text += &format!("; the group is to have only {}", group.desired);
     }
-    if !troubles.is_empty() {
-        text += &format!("; not Ready: {}", listed(troubles.values()));
+    if !problems.is_empty() {
+        text += &format!("; not Ready: {}", join_truncated(problems.values()));
     }
     if !without_node.is_empty() {
-        text += &format!("; no node yet: {}", listed(without_node));
+        text += &format!("; no node yet: {}", join_truncated(without_node));
     }
     if !not_in_service.is_empty() {
-        text += &format!("; not in service: {}", listed(not_in_service));
+        text += &format!("; not in service: {}", join_truncated(not_in_service));
     }
     launch.map_or(text.clone(), |why| format!("{text}; {why}"))
 }
@@ -362,7 +365,7 @@ fn output(params: &Params, mut nodes: Vec<NodeRecord>) -> Output {
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
     let was_there = |node: &&NodeRecord| !params.previous.iter().any(|p| p.uid == node.uid);
     Output {
-        count: how_many(&nodes),
+        count: count_u32(&nodes),
         new_nodes: nodes.iter().filter(was_there).cloned().collect(),
         nodes,
     }
@@ -375,10 +378,10 @@ mod tests {
     use super::*;
     use crate::{
         clock::Clock,
-        platform::{aws::GroupInstance, wait::Source as _},
+        platform::{aws::GroupInstance, wait::WaitSource as _},
     };
 
-    fn sight(instances: &[&str]) -> Sight {
+    fn snapshot(instances: &[&str]) -> NodesSnapshot {
         let node = |id: &&str| {
             let node = json!({
                 "metadata": {"name": id, "uid": id},
@@ -397,7 +400,11 @@ mod tests {
             suspended_processes: Vec::new(),
             tags: BTreeMap::new(),
         };
-        Sight { nodes: instances.iter().map(node).collect(), group: Some(group), causes: None }
+        NodesSnapshot {
+            nodes: instances.iter().map(node).collect(),
+            group: Some(group),
+            causes: None,
+        }
     }
 
     #[test]
@@ -431,39 +438,45 @@ mod tests {
     }
 
     /// What is made of a sight by somebody who waits for three nodes, and for a late one for so long.
-    fn judged(sight: &Sight, patience: Duration) -> State<Vec<NodeRecord>> {
+    fn evaluated(snapshot: &NodesSnapshot, grace: Duration) -> WaitState<Vec<NodeRecord>> {
         let name = json!({"region": "us-west-2", "cluster": "c", "name": "g"});
         let params = json!({"nodegroup": name, "count": 3, "ready_within": "90s"});
         let params = serde_json::from_value(params).unwrap();
-        let (launches, nodes) = (Patience::new(MINUTE), Patience::new(patience));
-        judge(&params, sight, "asg", &mut Patiences { launches, nodes })
+        let (launches, nodes) = (GraceTimer::new(MINUTE), GraceTimer::new(grace));
+        evaluate(&params, snapshot, "asg", &mut GraceTimers { launches, nodes })
     }
 
     #[test]
     fn an_instance_that_is_not_in_service_is_named() {
-        let mut sight = sight(&["i-1"]);
-        sight.group.as_mut().unwrap().instances = vec![instance("i-1", "Pending:Wait")];
+        let mut snapshot = snapshot(&["i-1"]);
+        snapshot.group.as_mut().unwrap().instances = vec![instance("i-1", "Pending:Wait")];
         let why = "0 of 3 nodes of g Ready; not in service: i-1 (Pending:Wait)";
-        assert_eq!(judged(&sight, MINUTE), State::Pending(why.into()));
-        assert_eq!(judged(&sight, Duration::ZERO), State::Pending(why.into()));
+        assert_eq!(evaluated(&snapshot, MINUTE), WaitState::Pending(why.into()));
+        assert_eq!(evaluated(&snapshot, Duration::ZERO), WaitState::Pending(why.into()));
     }
 
     #[test]
     fn an_instance_in_service_that_is_no_ready_node_is_not_waited_for_for_ever() {
-        let mut sight = sight(&["i-1", "i-2"]);
-        let node = Arc::make_mut(&mut sight.nodes[1]);
+        let mut snapshot = snapshot(&["i-1", "i-2"]);
+        let node = Arc::make_mut(&mut snapshot.nodes[1]);
         let condition = json!({"type": "Ready", "status": "False", "message": "no network"});
         node.status = serde_json::from_value(json!({"conditions": [condition]})).unwrap();
-        let group = sight.group.as_mut().unwrap();
+        let group = snapshot.group.as_mut().unwrap();
         group.instances = ["i-1", "i-2", "i-3"].map(|id| instance(id, "InService")).into();
-        let State::Pending(_) = judged(&sight, MINUTE) else { panic!("it may yet be Ready") };
-        let State::Hopeless(why) = judged(&sight, Duration::ZERO) else { panic!("it is late") };
+        let WaitState::Pending(_) = evaluated(&snapshot, MINUTE) else {
+            panic!("it may yet be Ready")
+        };
+        let WaitState::Failed(why) = evaluated(&snapshot, Duration::ZERO) else {
+            panic!("it is late")
+        };
         assert_eq!(
             why,
             "node i-2 (not ready: no network) does not get Ready (in service for 1m30s); 1 of 3 nodes are Ready"
         );
-        sight.nodes.pop();
-        let State::Hopeless(why) = judged(&sight, Duration::ZERO) else { panic!("it is late") };
+        snapshot.nodes.pop();
+        let WaitState::Failed(why) = evaluated(&snapshot, Duration::ZERO) else {
+            panic!("it is late")
+        };
         assert_eq!(
             why,
             "instance i-2 (InService) has no node (in service for 1m30s); 1 of 3 nodes are Ready"
@@ -471,17 +484,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_newcomer_has_the_group_looked_at_once() {
+    async fn each_unlisted_node_triggers_one_poll_of_the_group() {
         let hour = Duration::from_secs(3_600);
-        let mut group = Polled::new(&Clock::real(), hour, || async { Ok(()) });
-        let mut newcomers = Newcomers::new(group.prompt());
+        let mut group = PollSource::new(&Clock::real(), hour, || async { Ok(()) });
+        let mut unlisted_nodes = UnlistedNodes::new(group.poll_trigger());
         group.changed().await.unwrap();
         for (instances, is_new) in
             [(&["i-1"][..], true), (&["i-1"], false), (&["i-1", "i-2"], true), (&[], false)]
         {
-            newcomers.greet(&sight(instances));
-            let looks = tokio::time::timeout(Duration::from_millis(20), group.changed()).await;
-            assert_eq!(looks.is_ok(), is_new, "{instances:?}");
+            unlisted_nodes.refresh(&snapshot(instances));
+            let polled = tokio::time::timeout(Duration::from_millis(20), group.changed()).await;
+            assert_eq!(polled.is_ok(), is_new, "{instances:?}");
         }
     }
 }

@@ -7,15 +7,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, Error, Permission, Progress, Reader, Result, Wait,
-    records::{Instances, PodRecord, two_minutes},
-    words::{counted, how_many, listed},
-    workload::{self, Views, Watching, lasting_trouble, unready},
+    Action, Error, Permission, PlatformReader, Progress, Result, Wait,
+    text::{count_u32, join_truncated, plural},
+    types::{NodeInstances, PodRecord, default_give_up_after},
+    workload::{self, WorkloadViews, WorkloadWatch, describe_unready, expired_problem},
 };
 use crate::{
     platform::{
-        kubernetes::{self, Selection, View, Watched, pod},
-        wait::{self, Patience, Source, State},
+        kubernetes::{self, ObjectView, ObjectWatch, Selection, pod},
+        wait::{self, GraceTimer, WaitSource, WaitState},
     },
     runbook,
 };
@@ -50,16 +50,17 @@ pub struct Params {
     pub count: Option<u32>,
     /// What they are to become.
     #[serde(default)]
-    pub until: Goal,
+    pub until: PodState,
     /// How long a pod may fail before the wait is given up.
-    #[serde(default = "two_minutes")]
+    #[serde(default = "default_give_up_after")]
     pub give_up_after: runbook::Duration,
 }
 
 /// What pods are waited to become.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Goal {
+#[schemars(rename = "Goal")]
+pub enum PodState {
     /// Ready.
     #[default]
     Ready,
@@ -91,41 +92,41 @@ impl Action for WaitPods {
 }
 
 impl Wait for WaitPods {
-    async fn wait(params: Params, reader: &Reader, progress: &Progress) -> Result<Output> {
-        refuse_other_namespaces(&params)?;
+    async fn wait(params: Params, reader: &PlatformReader, progress: &Progress) -> Result<Output> {
+        reject_other_namespaces(&params)?;
         let kubernetes = reader.kubernetes().await?;
-        let mut watch = Watch::of(&params, &kubernetes).await?;
+        let mut watch = PodsWatch::of(&params, &kubernetes).await?;
         let views = watch.views(&params);
         let mut pods = match params.until {
-            Goal::Ready => {
-                let mut patience =
-                    Patience::new(reader.clock().deadline(params.give_up_after.std()));
+            PodState::Ready => {
+                let mut grace =
+                    GraceTimer::new(reader.clock().deadline(params.give_up_after.std()));
                 let ready = wait::until(progress, &mut watch.sources(), || {
-                    judge_ready(&params, &views, &mut patience)
+                    evaluate_ready(&params, &views, &mut grace)
                 })
                 .await?;
-                records(&ready, &Instances::read(&kubernetes).await?)
+                records(&ready, &NodeInstances::read(&kubernetes).await?)
             }
-            Goal::Gone => {
-                let instances = Instances::read(&kubernetes).await?;
-                let mut there = None;
+            PodState::Gone => {
+                let instances = NodeInstances::read(&kubernetes).await?;
+                let mut awaited = None;
                 wait::until(progress, &mut watch.sources(), || {
-                    let there =
-                        there.get_or_insert_with(|| those_there(&params, &views, &instances));
-                    judge_gone(&params, there, &views)
+                    let awaited =
+                        awaited.get_or_insert_with(|| list_awaited(&params, &views, &instances));
+                    evaluate_gone(&params, awaited, &views)
                 })
                 .await?
             }
         };
         pods.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(Output { count: how_many(&pods), pods })
+        Ok(Output { count: count_u32(&pods), pods })
     }
 }
 
-fn refuse_other_namespaces(params: &Params) -> Result<()> {
+fn reject_other_namespaces(params: &Params) -> Result<()> {
     let elsewhere = |pod: &&PodRecord| pod.namespace != params.namespace;
     match params.pods.iter().flatten().find(elsewhere) {
-        Some(pod) => Err(Error::Refused(format!(
+        Some(pod) => Err(Error::Precondition(format!(
             "pod {} is in namespace {}, not in {}",
             pod.name, pod.namespace, params.namespace
         ))),
@@ -134,157 +135,165 @@ fn refuse_other_namespaces(params: &Params) -> Result<()> {
 }
 
 /// What is watched.
-enum Watch {
-    Deployment(Box<Watching>),
-    Pods(Box<Watched<Pod>>),
+enum PodsWatch {
+    Deployment(Box<WorkloadWatch>),
+    Pods(Box<ObjectWatch<Pod>>),
 }
 
-enum Seen {
-    Deployment(Views),
-    Pods(View<Pod>),
+enum PodViews {
+    Deployment(WorkloadViews),
+    Pods(ObjectView<Pod>),
     /// Of these pods, the listed ones.
-    Listed(View<Pod>, Vec<PodRecord>),
+    Listed(ObjectView<Pod>, Vec<PodRecord>),
 }
 
-impl Watch {
-    async fn of(params: &Params, kubernetes: &kubernetes::Reader) -> Result<Self> {
+impl PodsWatch {
+    async fn of(params: &Params, kubernetes: &kubernetes::KubernetesReader) -> Result<Self> {
         if let Some(name) = &params.deployment {
             let found = workload::deployment(kubernetes, &params.namespace, name).await?;
             return Ok(Self::Deployment(Box::new(workload::watch(kubernetes, &found))));
         }
-        let all = Selection::of_namespace(&params.namespace);
+        let all = Selection::in_namespace(&params.namespace);
         let selection = match &params.selector {
-            Some(selector) => all.labelled(selector),
+            Some(selector) => all.with_labels(selector),
             None => all,
         };
         Ok(Self::Pods(Box::new(kubernetes.watch(&selection))))
     }
 
-    fn sources(&mut self) -> Vec<&mut dyn Source> {
+    fn sources(&mut self) -> Vec<&mut dyn WaitSource> {
         match self {
-            Self::Deployment(watching) => watching.sources().into(),
+            Self::Deployment(watch) => watch.sources().into(),
             Self::Pods(pods) => vec![pods.as_mut()],
         }
     }
 
-    fn views(&self, params: &Params) -> Seen {
+    fn views(&self, params: &Params) -> PodViews {
         match (self, &params.pods) {
-            (Self::Deployment(watching), _) => Seen::Deployment(watching.views()),
-            (Self::Pods(pods), None) => Seen::Pods(pods.view()),
-            (Self::Pods(pods), Some(listed)) => Seen::Listed(pods.view(), listed.clone()),
+            (Self::Deployment(watch), _) => PodViews::Deployment(watch.views()),
+            (Self::Pods(pods), None) => PodViews::Pods(pods.view()),
+            (Self::Pods(pods), Some(listed)) => PodViews::Listed(pods.view(), listed.clone()),
         }
     }
 }
 
-impl Seen {
+impl PodViews {
     /// The pods that are meant, those that end too, and how many all of them are.
     fn pods(&self) -> Result<(Vec<Arc<Pod>>, usize), String> {
         match self {
             Self::Deployment(views) => {
-                let sight = views.sight().ok_or("the deployment is not there any more")?;
-                let all = sight.replicas() as usize;
-                Ok((sight.pods, all))
+                let snapshot = views.snapshot().ok_or("the deployment is not there any more")?;
+                let all = snapshot.replicas() as usize;
+                Ok((snapshot.pods, all))
             }
             Self::Pods(view) => {
                 let pods = view.objects();
-                let all = pods.iter().filter(|pod| pod::is_standing(pod)).count();
+                let all = pods.iter().filter(|pod| pod::is_active(pod)).count();
                 Ok((pods, all))
             }
             Self::Listed(view, records) => {
                 let mut pods = view.objects();
-                pods.retain(|pod| records.iter().any(|record| record.is(pod)));
+                pods.retain(|pod| records.iter().any(|record| record.matches(pod)));
                 Ok((pods, records.len()))
             }
         }
     }
 
     /// Listed pods that cannot become Ready any more, because they are gone or go.
-    fn lost(&self, pods: &[Arc<Pod>]) -> Vec<String> {
+    fn lost_pods(&self, pods: &[Arc<Pod>]) -> Vec<String> {
         let Self::Listed(_, records) = self else { return Vec::new() };
-        let stands =
-            |record: &&PodRecord| pods.iter().any(|pod| record.is(pod) && pod::is_standing(pod));
-        records.iter().filter(|record| !stands(record)).map(|r| r.name.clone()).collect()
+        let is_active =
+            |record: &&PodRecord| pods.iter().any(|pod| record.matches(pod) && pod::is_active(pod));
+        records.iter().filter(|record| !is_active(record)).map(|r| r.name.clone()).collect()
     }
 }
 
-fn judge_ready(params: &Params, seen: &Seen, patience: &mut Patience) -> State<Vec<Arc<Pod>>> {
-    let (pods, all) = match seen.pods() {
+fn evaluate_ready(
+    params: &Params,
+    views: &PodViews,
+    grace: &mut GraceTimer,
+) -> WaitState<Vec<Arc<Pod>>> {
+    let (pods, all) = match views.pods() {
         Ok(found) => found,
-        Err(why) => return State::Hopeless(why),
+        Err(why) => return WaitState::Failed(why),
     };
     let wanted = params.count.map_or(all, |count| count as usize);
     let (ready, others): (Vec<_>, Vec<_>) =
-        pods.iter().filter(|pod| pod::is_standing(pod)).partition(|pod| pod::is_ready(pod));
+        pods.iter().filter(|pod| pod::is_active(pod)).partition(|pod| pod::is_ready(pod));
     // Of a selector that matches nothing yet, all are none: that is not what anybody waits for.
     let is_enough = ready.len() >= wanted && (wanted > 0 || params.selector.is_none());
     if is_enough && (params.count.is_some() || others.is_empty()) {
-        return State::Done(ready.into_iter().cloned().collect());
+        return WaitState::Ready(ready.into_iter().cloned().collect());
     }
-    let lost = seen.lost(&pods);
+    let lost = views.lost_pods(&pods);
     if all < wanted + lost.len() && !lost.is_empty() {
-        return State::Hopeless(format!(
+        return WaitState::Failed(format!(
             "{} of {} are Ready, and cannot become {wanted}: gone are {}",
             ready.len(),
-            counted(all, "listed pod"),
-            listed(lost)
+            plural(all, "listed pod"),
+            join_truncated(lost)
         ));
     }
-    if let Some(why) = lasting_trouble(patience, others.iter().copied()) {
-        return State::Hopeless(format!(
+    if let Some(why) = expired_problem(grace, others.iter().copied()) {
+        return WaitState::Failed(format!(
             "{} of {} Ready, and {why} (for {})",
             ready.len(),
-            counted(wanted, "pod"),
+            plural(wanted, "pod"),
             params.give_up_after
         ));
     }
-    let unready = unready(others).map(|pods| format!(": {pods}")).unwrap_or_default();
-    State::Pending(format!("{} of {} Ready{unready}", ready.len(), counted(wanted, "pod")))
+    let unready = describe_unready(others).map(|pods| format!(": {pods}")).unwrap_or_default();
+    WaitState::Pending(format!("{} of {} Ready{unready}", ready.len(), plural(wanted, "pod")))
 }
 
 /// The pods whose end is waited for.
-fn those_there(params: &Params, seen: &Seen, instances: &Instances) -> BTreeMap<String, PodRecord> {
+fn list_awaited(
+    params: &Params,
+    views: &PodViews,
+    instances: &NodeInstances,
+) -> BTreeMap<String, PodRecord> {
     let records = match &params.pods {
         Some(pods) => pods.clone(),
         // A deployment that is gone has no pods left that anybody would tell of.
-        None => records(&seen.pods().unwrap_or_default().0, instances),
+        None => records(&views.pods().unwrap_or_default().0, instances),
     };
     records.into_iter().map(|record| (record.uid.clone(), record)).collect()
 }
 
-fn judge_gone(
+fn evaluate_gone(
     params: &Params,
-    there: &BTreeMap<String, PodRecord>,
-    seen: &Seen,
-) -> State<Vec<PodRecord>> {
-    let left = seen.pods().unwrap_or_default().0;
-    let left: Vec<&Arc<Pod>> = left
+    awaited: &BTreeMap<String, PodRecord>,
+    views: &PodViews,
+) -> WaitState<Vec<PodRecord>> {
+    let remaining = views.pods().unwrap_or_default().0;
+    let remaining: Vec<&Arc<Pod>> = remaining
         .iter()
-        .filter(|pod| pod.metadata.uid.as_ref().is_some_and(|uid| there.contains_key(uid)))
+        .filter(|pod| pod.metadata.uid.as_ref().is_some_and(|uid| awaited.contains_key(uid)))
         .collect();
-    let is_gone = |record: &&PodRecord| !left.iter().any(|pod| record.is(pod));
-    let gone: Vec<PodRecord> = there.values().filter(is_gone).cloned().collect();
-    let wanted = params.count.map_or(there.len(), |count| count as usize);
+    let is_gone = |record: &&PodRecord| !remaining.iter().any(|pod| record.matches(pod));
+    let gone: Vec<PodRecord> = awaited.values().filter(is_gone).cloned().collect();
+    let wanted = params.count.map_or(awaited.len(), |count| count as usize);
     if gone.len() >= wanted {
-        return State::Done(gone);
+        return WaitState::Ready(gone);
     }
-    if there.len() < wanted {
-        return State::Hopeless(format!(
+    if awaited.len() < wanted {
+        return WaitState::Failed(format!(
             "{wanted} pods cannot go: there were only {}",
-            there.len()
+            awaited.len()
         ));
     }
-    let names = left.iter().map(|pod| match pod::is_terminating(pod) {
-        true => format!("{} (terminating)", workload::name(pod)),
-        false => format!("{} (nobody has told it to end)", workload::name(pod)),
+    let names = remaining.iter().map(|pod| match pod::is_terminating(pod) {
+        true => format!("{} (terminating)", workload::pod_name(pod)),
+        false => format!("{} (nobody has told it to end)", workload::pod_name(pod)),
     });
-    State::Pending(format!(
+    WaitState::Pending(format!(
         "{} of {} gone; still there: {}",
         gone.len(),
-        counted(wanted, "pod"),
-        listed(names)
+        plural(wanted, "pod"),
+        join_truncated(names)
     ))
 }
 
-fn records(pods: &[Arc<Pod>], instances: &Instances) -> Vec<PodRecord> {
+fn records(pods: &[Arc<Pod>], instances: &NodeInstances) -> Vec<PodRecord> {
     pods.iter().map(|pod| PodRecord::of(pod, instances)).collect()
 }

@@ -15,16 +15,16 @@ use k8s_openapi::{
 
 use super::{
     Error, Result,
-    records::{Instances, PodRecord},
-    words::listed,
+    text::join_truncated,
+    types::{NodeInstances, PodRecord},
 };
 use crate::platform::{
-    kubernetes::{Reader, Selection, View, Watched, pod},
-    wait::{Patience, Source},
+    kubernetes::{KubernetesReader, ObjectView, ObjectWatch, Selection, pod},
+    wait::{GraceTimer, WaitSource},
 };
 
 /// What can be seen of a deployment at one moment.
-pub(super) struct Sight {
+pub(super) struct WorkloadSnapshot {
     pub(super) deployment: Arc<Deployment>,
     /// Its replica sets, those of earlier revisions too.
     pub(super) sets: Vec<Arc<ReplicaSet>>,
@@ -33,77 +33,84 @@ pub(super) struct Sight {
 }
 
 /// A live view of a deployment.
-pub(super) struct Watching {
-    deployment: Watched<Deployment>,
-    sets: Watched<ReplicaSet>,
-    pods: Watched<Pod>,
+pub(super) struct WorkloadWatch {
+    deployment: ObjectWatch<Deployment>,
+    sets: ObjectWatch<ReplicaSet>,
+    pods: ObjectWatch<Pod>,
 }
 
-/// What a [`Watching`] holds, readable while it goes on.
-pub(super) struct Views {
-    deployment: View<Deployment>,
-    sets: View<ReplicaSet>,
-    pods: View<Pod>,
+/// What a [`WorkloadWatch`] holds, readable while it goes on.
+pub(super) struct WorkloadViews {
+    deployment: ObjectView<Deployment>,
+    sets: ObjectView<ReplicaSet>,
+    pods: ObjectView<Pod>,
 }
 
 /// The deployment of that name.
 pub(super) async fn deployment(
-    kubernetes: &Reader,
+    kubernetes: &KubernetesReader,
     namespace: &str,
     name: &str,
 ) -> Result<Deployment> {
     match kubernetes.get::<Deployment>(Some(namespace), name).await? {
         Some(found) => Ok(found),
-        None => Err(Error::Refused(format!("there is no deployment {namespace}/{name}"))),
+        None => Err(Error::Precondition(format!("there is no deployment {namespace}/{name}"))),
     }
 }
 
 /// The deployment and what belongs to it, now.
-pub(super) async fn look(kubernetes: &Reader, deployment: Deployment) -> Result<Sight> {
-    let selection = belongings(&deployment);
+pub(super) async fn read_snapshot(
+    kubernetes: &KubernetesReader,
+    deployment: Deployment,
+) -> Result<WorkloadSnapshot> {
+    let selection = selection_of(&deployment);
     let (sets, pods) =
         tokio::join!(kubernetes.list::<ReplicaSet>(&selection), kubernetes.list::<Pod>(&selection));
     let shared = |pods: Vec<Pod>| pods.into_iter().map(Arc::new).collect();
     let sets = sets?.into_iter().map(Arc::new).collect();
-    Ok(Sight::new(Arc::new(deployment), sets, shared(pods?)))
+    Ok(WorkloadSnapshot::new(Arc::new(deployment), sets, shared(pods?)))
 }
 
 /// Follows the deployment and what belongs to it.
-pub(super) fn watch(kubernetes: &Reader, deployment: &Deployment) -> Watching {
-    let selection = belongings(deployment);
+pub(super) fn watch(kubernetes: &KubernetesReader, deployment: &Deployment) -> WorkloadWatch {
+    let selection = selection_of(deployment);
     let namespace = deployment.metadata.namespace.clone().unwrap_or_default();
     let name = deployment.metadata.name.as_deref().unwrap_or_default();
-    Watching {
-        deployment: kubernetes.watch(&Selection::of_namespace(namespace).named(name)),
+    WorkloadWatch {
+        deployment: kubernetes.watch(&Selection::in_namespace(namespace).named(name)),
         sets: kubernetes.watch(&selection),
         pods: kubernetes.watch(&selection),
     }
 }
 
-fn belongings(deployment: &Deployment) -> Selection {
+fn selection_of(deployment: &Deployment) -> Selection {
     let namespace = deployment.metadata.namespace.clone().unwrap_or_default();
-    Selection::of_namespace(namespace).matching(&deployment.spec.selector)
+    Selection::in_namespace(namespace).matching(&deployment.spec.selector)
 }
 
-impl Watching {
-    pub(super) fn sources(&mut self) -> [&mut dyn Source; 3] {
+impl WorkloadWatch {
+    pub(super) fn sources(&mut self) -> [&mut dyn WaitSource; 3] {
         [&mut self.deployment, &mut self.sets, &mut self.pods]
     }
 
-    pub(super) fn views(&self) -> Views {
-        Views { deployment: self.deployment.view(), sets: self.sets.view(), pods: self.pods.view() }
+    pub(super) fn views(&self) -> WorkloadViews {
+        WorkloadViews {
+            deployment: self.deployment.view(),
+            sets: self.sets.view(),
+            pods: self.pods.view(),
+        }
     }
 }
 
-impl Views {
+impl WorkloadViews {
     /// What can be seen now; nothing when the deployment is gone.
-    pub(super) fn sight(&self) -> Option<Sight> {
+    pub(super) fn snapshot(&self) -> Option<WorkloadSnapshot> {
         let deployment = self.deployment.objects().pop()?;
-        Some(Sight::new(deployment, self.sets.objects(), self.pods.objects()))
+        Some(WorkloadSnapshot::new(deployment, self.sets.objects(), self.pods.objects()))
     }
 }
 
-impl Sight {
+impl WorkloadSnapshot {
     fn new(
         deployment: Arc<Deployment>,
         mut sets: Vec<Arc<ReplicaSet>>,
@@ -118,13 +125,13 @@ impl Sight {
     }
 
     /// The pods that neither end nor have ended.
-    pub(super) fn standing(&self) -> Vec<&Arc<Pod>> {
-        self.pods.iter().filter(|pod| pod::is_standing(pod)).collect()
+    pub(super) fn active_pods(&self) -> Vec<&Arc<Pod>> {
+        self.pods.iter().filter(|pod| pod::is_active(pod)).collect()
     }
 
     /// The same as records, by name.
-    pub(super) fn records(&self, instances: &Instances) -> Vec<PodRecord> {
-        self.standing().into_iter().map(|pod| PodRecord::of(pod, instances)).collect()
+    pub(super) fn records(&self, instances: &NodeInstances) -> Vec<PodRecord> {
+        self.active_pods().into_iter().map(|pod| PodRecord::of(pod, instances)).collect()
     }
 
     /// How many pods it is to have.
@@ -152,28 +159,28 @@ fn controlled_by(metadata: &ObjectMeta, is_meant: impl Fn(&str) -> bool) -> bool
 }
 
 /// What keeps pods from becoming ready and has lasted too long, with the pod's name.
-pub(super) fn lasting_trouble<'a>(
-    patience: &mut Patience,
+pub(super) fn expired_problem<'a>(
+    grace: &mut GraceTimer,
     pods: impl IntoIterator<Item = &'a Arc<Pod>>,
 ) -> Option<String> {
-    let trouble = |pod: &'a Arc<Pod>| {
-        let trouble = pod::trouble(pod)?;
+    let problem = |pod: &'a Arc<Pod>| {
+        let problem = pod::problem(pod)?;
         // ErrImagePull and ImagePullBackOff come in turns and are one trouble.
         let uid = pod.metadata.uid.clone()?;
-        Some((uid, format!("pod {}: {}", name(pod), trouble.words)))
+        Some((uid, format!("pod {}: {}", pod_name(pod), problem.message)))
     };
-    let troubles: Vec<_> = pods.into_iter().filter_map(trouble).collect();
-    patience.lasting(Instant::now(), troubles)
+    let problems: Vec<_> = pods.into_iter().filter_map(problem).collect();
+    grace.expired(Instant::now(), problems)
 }
 
 /// The pods that are not ready, each with why, for a message; nothing when all are.
-pub(super) fn unready<'a>(pods: impl IntoIterator<Item = &'a Arc<Pod>>) -> Option<String> {
+pub(super) fn describe_unready<'a>(pods: impl IntoIterator<Item = &'a Arc<Pod>>) -> Option<String> {
     let why =
-        |pod: &'a Arc<Pod>| pod::why_not_ready(pod).map(|why| format!("{} ({why})", name(pod)));
+        |pod: &'a Arc<Pod>| pod::why_not_ready(pod).map(|why| format!("{} ({why})", pod_name(pod)));
     let named: Vec<String> = pods.into_iter().filter_map(why).collect();
-    (!named.is_empty()).then(|| listed(named))
+    (!named.is_empty()).then(|| join_truncated(named))
 }
 
-pub(super) fn name(pod: &Pod) -> &str {
+pub(super) fn pod_name(pod: &Pod) -> &str {
     pod.metadata.name.as_deref().unwrap_or_default()
 }

@@ -72,7 +72,7 @@ pub(super) fn what_is_left(source: &Source, run: &Run, direction: Direction) -> 
         let action = steps.iter().find(|step| step.id == id).map(|step| step.action.as_str());
         action
             .and_then(actions::find)
-            .is_some_and(|entry| entry.undo() == Reversibility::Irreversible)
+            .is_some_and(|entry| entry.reversibility() == Reversibility::Irreversible)
     };
     let to_undo = run.steps().iter().rev().filter(|step| step.may_need_undo());
     to_undo.map(|step| what_is_undone(step, is_lost(&step.id))).collect()
@@ -88,7 +88,7 @@ fn what_is_undone(step: &journal::Step, is_lost: bool) -> String {
 }
 
 fn steps_of(source: &Source) -> Vec<Step> {
-    let book = runbook::check(source, actions::catalogue()).runbook;
+    let book = runbook::check(source, actions::registry()).runbook;
     book.map_or_else(Vec::new, |Runbook { steps, .. }| steps)
 }
 
@@ -99,7 +99,7 @@ fn changing_steps(source: &Source, is_meant: impl Fn(&Step) -> bool) -> String {
         if entry.kind() != ActionKind::Change {
             continue;
         }
-        let undo = match entry.undo() {
+        let undo = match entry.reversibility() {
             Reversibility::Irreversible => "cannot be undone",
             Reversibility::Reversible | Reversibility::NotApplicable => "can be undone",
         };

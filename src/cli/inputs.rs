@@ -32,7 +32,7 @@ impl Inputs {
         if self.one.is_empty() {
             return Ok(inputs);
         }
-        let checked = runbook::check(source, actions::catalogue());
+        let checked = runbook::check(source, actions::registry());
         let runbook = checked.runbook.ok_or_else(|| Refusal::Invalid {
             source_text: Box::new(source.clone()),
             findings: checked.diagnostics,

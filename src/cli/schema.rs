@@ -12,7 +12,7 @@ pub(super) struct Schema {}
 impl Schema {
     #[allow(clippy::unused_self)] // as the other subcommands are called
     pub(super) fn run(self) -> Result<Exit, Trouble> {
-        let schema = runbook::json_schema(actions::catalogue());
+        let schema = runbook::json_schema(actions::registry());
         standard_output::write(&format!("{schema:#}\n"))?;
         Ok(Exit::Done)
     }

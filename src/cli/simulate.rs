@@ -88,7 +88,7 @@ pub enum Error {
     },
     /// The speed is not one.
     #[error(transparent)]
-    Speed(#[from] crate::clock::BadSpeed),
+    Speed(#[from] crate::clock::InvalidSpeed),
     /// The real API server's kubeconfig cannot be used.
     #[error("cannot use the kubeconfig {}: {source}", path.display())]
     Kubeconfig {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{Trouble, simulate};
 use crate::{
-    actions::{AwsAccess, KubernetesAccess, Options, Platform},
+    actions::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
     clock::Clock,
     engine::Refusal,
     simulator::{self, Scenario, Simulator},
@@ -50,13 +50,13 @@ impl WorldArguments {
             return self.simulated(clock).await;
         }
         refuse_what_is_no_address("AWS_ENDPOINT_URL")?;
-        let platform = Platform::new(Options {
+        let platform = Platform::new(PlatformOptions {
             clock,
             kubernetes: KubernetesAccess::Inferred {
                 kubeconfig: self.kubeconfig.clone(),
                 context: self.context.clone(),
             },
-            aws: AwsAccess::Chain { profile: self.profile.clone() },
+            aws: AwsAccess::DefaultChain { profile: self.profile.clone() },
             environment: std::env::vars_os()
                 .filter_map(|(name, value)| {
                     Some((name.into_string().ok()?, value.into_string().ok()?))
@@ -100,10 +100,10 @@ impl WorldArguments {
         let simulator = Simulator::start(scenario, options)
             .await
             .map_err(|error| Trouble::Simulator(error.to_string()))?;
-        let platform = Platform::new(Options {
+        let platform = Platform::new(PlatformOptions {
             clock,
-            kubernetes: KubernetesAccess::At { url: simulator.kubernetes_url().clone() },
-            aws: AwsAccess::At { url: simulator.aws_url().clone() },
+            kubernetes: KubernetesAccess::Endpoint { url: simulator.kubernetes_url().clone() },
+            aws: AwsAccess::Endpoint { url: simulator.aws_url().clone() },
             environment: BTreeMap::new(),
         });
         Ok(World { platform, simulator: Some(simulator) })

@@ -91,7 +91,7 @@ impl Engine {
 
 /// Checks a runbook's text against the actions that there are. Nothing is run.
 pub fn check(source: &Source) -> runbook::CheckResult {
-    runbook::check(source, actions::catalogue())
+    runbook::check(source, actions::registry())
 }
 
 /// The runbook, if it has no errors.

@@ -7,7 +7,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 use super::{control::Asked, drive::Driver};
 use crate::{
-    actions::{self, Note, Progress},
+    actions::{self, Progress, ProgressEvent},
     journal::{Event, StoreError},
 };
 
@@ -47,8 +47,8 @@ pub(super) enum Cut {
 
 /// Where the notes of a verb in progress arrive.
 pub(super) struct Notes {
-    sender: mpsc::UnboundedSender<Note>,
-    receiver: mpsc::UnboundedReceiver<Note>,
+    sender: mpsc::UnboundedSender<ProgressEvent>,
+    receiver: mpsc::UnboundedReceiver<ProgressEvent>,
 }
 
 impl Notes {
@@ -112,13 +112,13 @@ impl Driver<'_> {
     fn note(
         &mut self,
         step: &str,
-        note: Note,
+        note: ProgressEvent,
         waiting_for: &mut Option<String>,
     ) -> Result<(), StoreError> {
         let step = step.to_owned();
         match note {
-            Note::Said(message) => self.append(Event::Said { step, message }),
-            Note::Waiting(message) => {
+            ProgressEvent::Message(message) => self.append(Event::Said { step, message }),
+            ProgressEvent::Waiting(message) => {
                 *waiting_for = Some(message.clone());
                 self.append(Event::Waiting { step, message })
             }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{Engine, Refusal, accept::checked};
 use crate::{
-    actions::{self, Progress, Verbs},
+    actions::{self, Operations, Progress},
     runbook::{EvaluationScope, Source},
 };
 
@@ -24,8 +24,8 @@ impl Engine {
         let reader = self.platform.reader();
         let mut messages = Vec::new();
         for step in &runbook.steps {
-            let look = actions::find(&step.action).map(|entry| &entry.verbs);
-            let Some(Verbs::Read(read)) = look else { break };
+            let look = actions::find(&step.action).map(|entry| &entry.operations);
+            let Some(Operations::Read(read)) = look else { break };
             let ahead = |error: String| Refusal::LookAhead { step: step.name.clone(), error };
             if !step.should_run(&scope).map_err(|error| ahead(error.to_string()))? {
                 break;

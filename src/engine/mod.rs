@@ -16,7 +16,7 @@
 //! event is on disk before the next verb is called. Cancelling and time-outs end a prepare, a wait or a settle at
 //! once; an apply in flight is always finished and its receipt journaled.
 //!
-//! This room knows actions by their erased [`Entry`](crate::actions::Entry), the journal and the runbook. It may not
+//! This room knows actions by their erased [`ActionDef`](crate::actions::ActionDef), the journal and the runbook. It may not
 //! know any single action, nor the platform behind them, nor who called it.
 
 mod accept;

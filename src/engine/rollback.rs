@@ -8,7 +8,7 @@ use super::{
     step::{Trouble, Way, back_off, entry_of},
 };
 use crate::{
-    actions::{ChangeVerbs, Cure, Error, Verbs},
+    actions::{ChangeOps, Error, Operations, Recovery},
     journal::Event,
     runbook::{Runbook, Step},
 };
@@ -21,7 +21,7 @@ impl Driver<'_> {
             if !self.recorder.run().step(&step.id).is_some_and(|s| s.may_need_undo()) {
                 continue;
             }
-            let Verbs::Change(verbs) = &entry_of(step)?.verbs else { continue };
+            let Operations::Change(verbs) = &entry_of(step)?.operations else { continue };
             if let Some(asked) = self.control.asked() {
                 return Err(Halt::Asked(asked));
             }
@@ -41,7 +41,7 @@ impl Driver<'_> {
     }
 
     /// Undoes one step, trying as often as the step allows.
-    async fn undo(&mut self, step: &Step, verbs: &ChangeVerbs) -> Result<Vec<String>, Halt> {
+    async fn undo(&mut self, step: &Step, verbs: &ChangeOps) -> Result<Vec<String>, Halt> {
         let deadline = Instant::now() + self.engine.clock.deadline(step.timeout.std());
         let mut attempt = 0;
         loop {
@@ -51,21 +51,21 @@ impl Driver<'_> {
                 Err(Trouble::Action(error)) => error,
             };
             let text = error.to_string();
-            match error.cure() {
-                Cure::Patience => {
+            match error.recovery() {
+                Recovery::WaitAndRetry => {
                     self.be_patient(step, &text, deadline).await?;
                     continue;
                 }
-                Cure::SendAgain => {
+                Recovery::Resubmit => {
                     let generation = self.generation(step);
                     let (step, error) = (step.id.clone(), text.clone());
                     self.append(Event::OperationFailed { step, generation, error })?;
                 }
                 // An undo returns what it leaves alone. A conflict that it stumbles over half way is somebody who is
                 // at work right now: it looks again.
-                Cure::Nothing if matches!(error, Error::Conflict { .. }) => {}
-                Cure::Nothing => return Err(Halt::Failed(text)),
-                Cure::Retry => {}
+                Recovery::Fatal if matches!(error, Error::Conflict { .. }) => {}
+                Recovery::Fatal => return Err(Halt::Failed(text)),
+                Recovery::Retry => {}
             }
             attempt += 1;
             if attempt >= step.retry.attempts {
@@ -83,7 +83,7 @@ impl Driver<'_> {
     async fn undo_once(
         &mut self,
         step: &Step,
-        verbs: &ChangeVerbs,
+        verbs: &ChangeOps,
         deadline: Instant,
     ) -> Result<Vec<String>, Trouble> {
         let so_far = self.recorder.run().step(&step.id);

@@ -11,7 +11,7 @@ use super::{
     drive::Driver,
 };
 use crate::{
-    actions::{self, ChangeVerbs, Cure, Diff, Entry, Verbs, Writer},
+    actions::{self, ActionDef, ChangeOps, Operations, PlannedChange, PlatformWriter, Recovery},
     journal::{self, Change, Event, Intent, StoreError},
     runbook::{Retry, Step},
 };
@@ -84,17 +84,17 @@ impl Driver<'_> {
     async fn attempt(
         &mut self,
         step: &Step,
-        entry: &Entry,
+        entry: &ActionDef,
         deadline: Instant,
     ) -> Result<(), Trouble> {
-        let output = match &entry.verbs {
-            Verbs::Read(verb) | Verbs::Wait(verb) => {
+        let output = match &entry.operations {
+            Operations::Read(verb) | Operations::Wait(verb) => {
                 let arguments = self.arguments(step)?;
                 let reader = self.engine.platform.reader();
                 let progress = self.notes.progress();
                 self.verb(step, deadline, Cut::Allowed, verb(arguments, &reader, &progress)).await?
             }
-            Verbs::Change(verbs) => self.change(step, entry, verbs, deadline).await?,
+            Operations::Change(verbs) => self.change(step, entry, verbs, deadline).await?,
         };
         self.complete(step, entry, output)?;
         Ok(())
@@ -104,8 +104,8 @@ impl Driver<'_> {
     async fn change(
         &mut self,
         step: &Step,
-        entry: &Entry,
-        verbs: &ChangeVerbs,
+        entry: &ActionDef,
+        verbs: &ChangeOps,
         deadline: Instant,
     ) -> Result<Value, Trouble> {
         let intent = match self.intent(step) {
@@ -125,8 +125,8 @@ impl Driver<'_> {
     async fn prepare(
         &mut self,
         step: &Step,
-        entry: &Entry,
-        verbs: &ChangeVerbs,
+        entry: &ActionDef,
+        verbs: &ChangeOps,
         deadline: Instant,
     ) -> Result<Value, Trouble> {
         let arguments = self.arguments(step)?;
@@ -134,7 +134,7 @@ impl Driver<'_> {
         let progress = self.notes.progress();
         let prepare = (verbs.prepare)(arguments, &reader, &progress);
         let intent = self.verb(step, deadline, Cut::Allowed, prepare).await?;
-        let changes = (verbs.changes)(&intent).map_err(Trouble::Action)?;
+        let changes = (verbs.planned_changes)(&intent).map_err(Trouble::Action)?;
         self.append(Event::Prepared {
             step: step.id.clone(),
             revision: entry.revision,
@@ -147,7 +147,7 @@ impl Driver<'_> {
     async fn apply(
         &mut self,
         step: &Step,
-        verbs: &ChangeVerbs,
+        verbs: &ChangeOps,
         intent: &Value,
         deadline: Instant,
     ) -> Result<Value, Trouble> {
@@ -167,7 +167,12 @@ impl Driver<'_> {
         Ok(receipt)
     }
 
-    fn complete(&mut self, step: &Step, entry: &Entry, output: Value) -> Result<(), StoreError> {
+    fn complete(
+        &mut self,
+        step: &Step,
+        entry: &ActionDef,
+        output: Value,
+    ) -> Result<(), StoreError> {
         self.scope.insert(&step.id, &output);
         let message = match step.message(&self.scope) {
             Ok(message) => message,
@@ -206,15 +211,15 @@ impl Driver<'_> {
         deadline: Instant,
     ) -> Result<(), Halt> {
         let text = error.to_string();
-        match error.cure() {
-            Cure::Nothing => return Err(Halt::Failed(text)),
-            Cure::Patience => return self.be_patient(step, &text, deadline).await,
-            Cure::SendAgain => {
+        match error.recovery() {
+            Recovery::Fatal => return Err(Halt::Failed(text)),
+            Recovery::WaitAndRetry => return self.be_patient(step, &text, deadline).await,
+            Recovery::Resubmit => {
                 let generation = self.generation(step);
                 let (step, error) = (step.id.clone(), text.clone());
                 self.append(Event::OperationFailed { step, generation, error })?;
             }
-            Cure::Retry => {}
+            Recovery::Retry => {}
         }
         let attempt = 1 + self.recorder.run().step(&step.id).map_or(0, |s| s.failed_attempts);
         if attempt >= step.retry.attempts {
@@ -271,7 +276,7 @@ impl Driver<'_> {
 
     /// The hands with which a step changes the world. The client token in them is the same for every repetition of
     /// the same sending, in this process or a later one, and another for every other.
-    pub(super) fn writer(&self, step: &Step, way: Way) -> Writer {
+    pub(super) fn writer(&self, step: &Step, way: Way) -> PlatformWriter {
         let run = &self.recorder.run().id;
         let token = format!("{run}|{}|{way:?}|{}", step.id, self.generation(step));
         let hash = Sha256::digest(token.as_bytes());
@@ -281,12 +286,12 @@ impl Driver<'_> {
 }
 
 /// The action of a step that the checks let through.
-pub(super) fn entry_of(step: &Step) -> Result<&'static Entry, Halt> {
+pub(super) fn entry_of(step: &Step) -> Result<&'static ActionDef, Halt> {
     actions::find(&step.action)
         .ok_or_else(|| Halt::Failed(format!("there is no action {}", step.action)))
 }
 
-fn kept(diff: Diff) -> Change {
+fn kept(diff: PlannedChange) -> Change {
     journal::Change { target: diff.target, before: diff.before, after: diff.after }
 }
 

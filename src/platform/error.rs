@@ -1,4 +1,4 @@
-//! What went wrong with a call, in words for the person who must act on it, and in one word ([`Class`]) for the
+//! What went wrong with a call, in words for the person who must act on it, and in one word ([`ErrorKind`]) for the
 //! engine that must decide whether to try again.
 //!
 //! `Display` tells the whole story (the call, the place, the answer, what to do about it): print an [`Error`] alone,
@@ -8,11 +8,11 @@ use std::error::Error as StdError;
 use std::fmt;
 
 /// The error that a client library returned.
-pub type Cause = Box<dyn StdError + Send + Sync + 'static>;
+pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 
 /// What kind of failure it is. It decides who can mend it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Class {
+pub enum ErrorKind {
     /// Throttled, a server's fault, a connection that broke, a call that took too long. It heals by itself; whether
     /// the call took effect may be unknown.
     Transient,
@@ -29,14 +29,14 @@ pub enum Class {
     Unreachable,
 }
 
-impl Class {
+impl ErrorKind {
     /// Whether trying again later can succeed without a person's help.
-    pub fn can_heal(self) -> bool {
+    pub fn is_retryable(self) -> bool {
         matches!(self, Self::Transient | Self::Busy | Self::Unreachable)
     }
 }
 
-impl fmt::Display for Class {
+impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Transient => "transient",
@@ -58,13 +58,13 @@ pub enum Error {
         /// What is missing or wrong, and what to do.
         problem: Box<str>,
         /// Its class.
-        class: Class,
+        kind: ErrorKind,
         /// The client library's own words.
         #[source]
-        source: Option<Cause>,
+        source: Option<BoxError>,
     },
     /// A call that failed.
-    #[error("{call} ({server}): {answer}{}", hint(.advice))]
+    #[error("{call} ({server}): {message}{}", hint_suffix(.hint))]
     Call {
         /// What was called and on what: `get node ip-10-0-0-1`, `eks:DescribeNodegroup rafay-cluster/relay`.
         call: Box<str>,
@@ -73,18 +73,18 @@ pub enum Error {
         /// The platform's name for the failure: `Forbidden`, `ResourceInUseException`; empty when nobody answered.
         code: Box<str>,
         /// What came back.
-        answer: Box<str>,
+        message: Box<str>,
         /// What the reader can do, where that is known.
-        advice: Option<Box<str>>,
+        hint: Option<Box<str>>,
         /// Its class.
-        class: Class,
+        kind: ErrorKind,
         /// The client library's error.
         #[source]
-        source: Cause,
+        source: BoxError,
     },
     /// A call that succeeded with an answer that lacks what the platform documents.
     #[error("{call} ({server}): {problem}")]
-    Answer {
+    InvalidResponse {
         /// What was called and on what.
         call: Box<str>,
         /// Who was asked.
@@ -96,51 +96,51 @@ pub enum Error {
 
 impl Error {
     /// What kind of failure it is.
-    pub fn class(&self) -> Class {
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Access { class, .. } | Self::Call { class, .. } => *class,
-            Self::Answer { .. } => Class::Invalid,
+            Self::Access { kind, .. } | Self::Call { kind, .. } => *kind,
+            Self::InvalidResponse { .. } => ErrorKind::Invalid,
         }
     }
 
     /// Whether trying again later can succeed without a person's help.
-    pub fn can_heal(&self) -> bool {
-        self.class().can_heal()
+    pub fn is_retryable(&self) -> bool {
+        self.kind().is_retryable()
     }
 
     /// The platform's own name for the failure, such as `ResourceInUseException` or `Conflict`; empty if it gave none.
     pub fn code(&self) -> &str {
         match self {
             Self::Call { code, .. } => code,
-            Self::Access { .. } | Self::Answer { .. } => "",
+            Self::Access { .. } | Self::InvalidResponse { .. } => "",
         }
     }
 
-    pub(super) fn access(problem: impl Into<Box<str>>, class: Class) -> Self {
-        Self::Access { problem: problem.into(), class, source: None }
+    pub(super) fn access(problem: impl Into<Box<str>>, kind: ErrorKind) -> Self {
+        Self::Access { problem: problem.into(), kind, source: None }
     }
 
     pub(super) fn access_from(
         problem: impl Into<Box<str>>,
-        class: Class,
-        source: impl Into<Cause>,
+        kind: ErrorKind,
+        source: impl Into<BoxError>,
     ) -> Self {
-        Self::Access { problem: problem.into(), class, source: Some(source.into()) }
+        Self::Access { problem: problem.into(), kind, source: Some(source.into()) }
     }
 }
 
 /// The verdict on a failed call, before it is joined with the call's own name.
 #[derive(Debug)]
-pub(super) struct Verdict {
-    pub class: Class,
+pub(super) struct Classified {
+    pub kind: ErrorKind,
     pub code: String,
-    pub answer: String,
-    pub advice: Option<String>,
+    pub message: String,
+    pub hint: Option<String>,
 }
 
-impl Verdict {
-    pub(super) fn new(class: Class, answer: impl Into<String>) -> Self {
-        Self { class, code: String::new(), answer: answer.into(), advice: None }
+impl Classified {
+    pub(super) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, code: String::new(), message: message.into(), hint: None }
     }
 
     pub(super) fn code(mut self, code: impl Into<String>) -> Self {
@@ -148,27 +148,27 @@ impl Verdict {
         self
     }
 
-    pub(super) fn advice(mut self, advice: impl Into<String>) -> Self {
-        self.advice = Some(advice.into());
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
         self
     }
 
-    pub(super) fn on(self, call: &str, server: &str, source: impl Into<Cause>) -> Error {
+    pub(super) fn into_error(self, call: &str, server: &str, source: impl Into<BoxError>) -> Error {
         Error::Call {
             call: call.into(),
             server: server.into(),
             code: self.code.into(),
-            answer: self.answer.into(),
-            advice: self.advice.map(Into::into),
-            class: self.class,
+            message: self.message.into(),
+            hint: self.hint.map(Into::into),
+            kind: self.kind,
             source: source.into(),
         }
     }
 }
 
-fn hint(advice: &Option<Box<str>>) -> String {
-    match advice {
-        Some(advice) => format!("; {advice}"),
+fn hint_suffix(hint: &Option<Box<str>>) -> String {
+    match hint {
+        Some(hint) => format!("; {hint}"),
         None => String::new(),
     }
 }
@@ -181,18 +181,18 @@ pub(super) fn causes<'a>(
 }
 
 /// The innermost error's words: the ones that name the trouble, without the layers that passed it on.
-pub(super) fn root(error: &(dyn StdError + 'static)) -> String {
+pub(super) fn root_cause(error: &(dyn StdError + 'static)) -> String {
     causes(error).last().map_or_else(String::new, ToString::to_string)
 }
 
 /// The words of an error and of everything below it, each once.
-pub(super) fn story(error: &(dyn StdError + 'static)) -> String {
-    let mut story: Vec<String> = Vec::new();
+pub(super) fn error_chain(error: &(dyn StdError + 'static)) -> String {
+    let mut messages: Vec<String> = Vec::new();
     for cause in causes(error) {
-        let words = cause.to_string();
-        if !story.iter().any(|told| told.contains(&words)) {
-            story.push(words);
+        let text = cause.to_string();
+        if !messages.iter().any(|known| known.contains(&text)) {
+            messages.push(text);
         }
     }
-    story.join(": ")
+    messages.join(": ")
 }

@@ -1,6 +1,6 @@
 //! The clients of the two platforms, made when they are first needed: [`kubernetes`], and [`aws`] for each region.
-//! A [`Reader`] has no call that changes anything; a [`Writer`] has the others. Errors say what was called, what came
-//! back and what to do ([`Error`]), and whether it can heal ([`Class`]); [`wait`] is how everything waits.
+//! A [`PlatformReader`] has no call that changes anything; a [`PlatformWriter`] has the others. Errors say what was called, what came
+//! back and what to do ([`Error`]), and whether it can heal ([`ErrorKind`]); [`wait`] is how everything waits.
 //!
 //! This room knows the clock and nothing else of the program: no action, no runbook, no journal.
 
@@ -18,23 +18,23 @@ use crate::clock::Clock;
 pub mod aws;
 mod error;
 pub mod kubernetes;
-mod polled;
+mod poll;
 mod progress;
 #[cfg(test)]
 mod test_server;
 mod transport;
 pub mod wait;
 
-pub use error::{Cause, Class, Error};
-pub use polled::{Latest, Polled, Prompt};
-pub use progress::{Note, Progress};
+pub use error::{BoxError, Error, ErrorKind};
+pub use poll::{Latest, PollSource, PollTrigger};
+pub use progress::{Progress, ProgressEvent};
 
 /// How this program names itself to the platforms: in user agents, audit logs and managed fields.
 const PROGRAM: &str = "rafay-relay-sop";
 
 /// Everything that the clients are made from.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct PlatformOptions {
     /// The time that pauses are taken in.
     pub clock: Clock,
     /// How to reach Kubernetes.
@@ -56,7 +56,7 @@ pub enum KubernetesAccess {
         context: Option<String>,
     },
     /// An address that needs no credentials: the simulator's.
-    At {
+    Endpoint {
         /// The API server's address.
         url: Url,
     },
@@ -67,12 +67,12 @@ pub enum KubernetesAccess {
 pub enum AwsAccess {
     /// As the SDKs do: environment, profile files, web identity, container and instance roles. `AWS_ENDPOINT_URL` is
     /// honoured.
-    Chain {
+    DefaultChain {
         /// The only profile to use; like the CLI's `--profile` it goes before credentials in the environment.
         profile: Option<String>,
     },
     /// One address for every service, with credentials that nobody checks: the simulator's.
-    At {
+    Endpoint {
         /// The address.
         url: Url,
     },
@@ -85,9 +85,9 @@ pub struct Platform {
 }
 
 struct Shared {
-    options: Options,
+    options: PlatformOptions,
     kubernetes: OnceCell<Arc<kubernetes::Connection>>,
-    aws: aws::Account,
+    aws: aws::AwsAccount,
 }
 
 /// Which cluster it is that is talked to.
@@ -114,20 +114,20 @@ pub struct AwsIdentity {
 
 impl Platform {
     /// Notes how to reach the platforms. Nothing is read, made or sent yet.
-    pub fn new(options: Options) -> Self {
-        let aws = aws::Account::new(options.aws.clone(), options.clock);
+    pub fn new(options: PlatformOptions) -> Self {
+        let aws = aws::AwsAccount::new(options.aws.clone(), options.clock);
         Self { shared: Arc::new(Shared { options, kubernetes: OnceCell::new(), aws }) }
     }
 
     /// A way to look.
-    pub fn reader(&self) -> Reader {
-        Reader { platform: self.clone() }
+    pub fn reader(&self) -> PlatformReader {
+        PlatformReader { platform: self.clone() }
     }
 
     /// A way to look and to change. `client_token` marks the changes of one attempt, so that AWS can tell a
     /// repetition from a second change.
-    pub fn writer(&self, client_token: &str) -> Writer {
-        Writer { reader: self.reader(), client_token: client_token.into() }
+    pub fn writer(&self, client_token: &str) -> PlatformWriter {
+        PlatformWriter { reader: self.reader(), client_token: client_token.into() }
     }
 
     /// Which cluster this is.
@@ -136,13 +136,13 @@ impl Platform {
     /// There is no way to it, it does not answer, or the namespace kube-system may not be read.
     pub async fn kubernetes_identity(&self) -> Result<KubernetesIdentity, Error> {
         let connection = self.kubernetes().await?;
-        let reader = kubernetes::Reader::new(Arc::clone(connection));
+        let reader = kubernetes::KubernetesReader::new(Arc::clone(connection));
         let namespace: Option<Namespace> = reader.get(None, "kube-system").await?;
         let uid = namespace.and_then(|namespace| namespace.uid());
         Ok(KubernetesIdentity {
             server: connection.server.clone(),
             context: connection.context.clone(),
-            uid: uid.ok_or_else(|| Error::Answer {
+            uid: uid.ok_or_else(|| Error::InvalidResponse {
                 call: "get namespace kube-system".into(),
                 server: connection.server.as_str().into(),
                 problem: "there is none, so this is no whole Kubernetes cluster".into(),
@@ -170,11 +170,11 @@ impl Platform {
 
 /// A way to look at both platforms.
 #[derive(Clone)]
-pub struct Reader {
+pub struct PlatformReader {
     platform: Platform,
 }
 
-impl Reader {
+impl PlatformReader {
     /// The time that pauses are taken in.
     pub fn clock(&self) -> &Clock {
         &self.platform.shared.options.clock
@@ -190,31 +190,31 @@ impl Reader {
     ///
     /// # Errors
     /// There is no way to it; whether it answers is not tried.
-    pub async fn kubernetes(&self) -> Result<kubernetes::Reader, Error> {
+    pub async fn kubernetes(&self) -> Result<kubernetes::KubernetesReader, Error> {
         let connection = self.platform.kubernetes().await?;
-        Ok(kubernetes::Reader::new(Arc::clone(connection)))
+        Ok(kubernetes::KubernetesReader::new(Arc::clone(connection)))
     }
 
     /// Looks at a region of the account.
     ///
     /// # Errors
     /// There is no way to it; whether it answers is not tried.
-    pub async fn aws(&self, region: &str) -> Result<aws::Reader, Error> {
+    pub async fn aws(&self, region: &str) -> Result<aws::AwsReader, Error> {
         let clients = self.platform.shared.aws.region(region).await?;
-        Ok(aws::Reader::new(clients))
+        Ok(aws::AwsReader::new(clients))
     }
 }
 
 /// A way to look at both platforms and to change them.
 #[derive(Clone)]
-pub struct Writer {
-    reader: Reader,
+pub struct PlatformWriter {
+    reader: PlatformReader,
     client_token: Arc<str>,
 }
 
-impl Writer {
+impl PlatformWriter {
     /// Looks at the same platforms.
-    pub fn reader(&self) -> &Reader {
+    pub fn reader(&self) -> &PlatformReader {
         &self.reader
     }
 
@@ -227,17 +227,17 @@ impl Writer {
     ///
     /// # Errors
     /// There is no way to it; whether it answers is not tried.
-    pub async fn kubernetes(&self) -> Result<kubernetes::Writer, Error> {
+    pub async fn kubernetes(&self) -> Result<kubernetes::KubernetesWriter, Error> {
         let connection = self.reader.platform.kubernetes().await?;
-        Ok(kubernetes::Writer::new(Arc::clone(connection)))
+        Ok(kubernetes::KubernetesWriter::new(Arc::clone(connection)))
     }
 
     /// Changes a region of the account.
     ///
     /// # Errors
     /// There is no way to it; whether it answers is not tried.
-    pub async fn aws(&self, region: &str) -> Result<aws::Writer, Error> {
+    pub async fn aws(&self, region: &str) -> Result<aws::AwsWriter, Error> {
         let clients = self.reader.platform.shared.aws.region(region).await?;
-        Ok(aws::Writer::new(clients, &self.client_token))
+        Ok(aws::AwsWriter::new(clients, &self.client_token))
     }
 }

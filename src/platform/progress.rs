@@ -5,34 +5,39 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// No reader follows a line that changes more often.
-const AT_MOST_EVERY: Duration = Duration::from_secs(1);
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
 /// A log that says nothing for longer looks like a program that hangs.
-const AGAIN_AFTER: Duration = Duration::from_secs(30);
+const REPEAT_AFTER: Duration = Duration::from_secs(30);
 
 /// Something to tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Note {
+pub enum ProgressEvent {
     /// What is being waited for, as it stands; it replaces the note before it.
     Waiting(String),
     /// Something that happened; it stays in the log.
-    Said(String),
+    Message(String),
 }
 
 /// A way to tell. Clones tell the same listener.
 #[derive(Clone)]
 pub struct Progress {
-    told: Arc<Told>,
+    shared: Arc<ProgressShared>,
 }
 
-struct Told {
-    listener: Box<dyn Fn(Note) + Send + Sync>,
+struct ProgressShared {
+    listener: Box<dyn Fn(ProgressEvent) + Send + Sync>,
     waiting: Mutex<Option<(String, Instant)>>,
 }
 
 impl Progress {
     /// Tells `listener` each note, in the order of the calls. The listener must be quick and must not call back.
-    pub fn new(listener: impl Fn(Note) + Send + Sync + 'static) -> Self {
-        Self { told: Arc::new(Told { listener: Box::new(listener), waiting: Mutex::new(None) }) }
+    pub fn new(listener: impl Fn(ProgressEvent) + Send + Sync + 'static) -> Self {
+        Self {
+            shared: Arc::new(ProgressShared {
+                listener: Box::new(listener),
+                waiting: Mutex::new(None),
+            }),
+        }
     }
 
     /// Tells nobody.
@@ -47,24 +52,24 @@ impl Progress {
     }
 
     /// Says what happened.
-    pub fn say(&self, text: &str) {
-        (self.told.listener)(Note::Said(text.to_owned()));
+    pub fn report(&self, text: &str) {
+        (self.shared.listener)(ProgressEvent::Message(text.to_owned()));
     }
 
     fn waiting_at(&self, now: Instant, text: &str) {
-        let mut last = self.told.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if is_due(last.as_ref(), now, text) {
             *last = Some((text.to_owned(), now));
             drop(last);
-            (self.told.listener)(Note::Waiting(text.to_owned()));
+            (self.shared.listener)(ProgressEvent::Waiting(text.to_owned()));
         }
     }
 }
 
 fn is_due(last: Option<&(String, Instant)>, now: Instant, text: &str) -> bool {
-    let Some((said, at)) = last else { return true };
-    let quiet = now.saturating_duration_since(*at);
-    quiet >= if said == text { AGAIN_AFTER } else { AT_MOST_EVERY }
+    let Some((last_text, at)) = last else { return true };
+    let elapsed = now.saturating_duration_since(*at);
+    elapsed >= if last_text == text { REPEAT_AFTER } else { MIN_INTERVAL }
 }
 
 impl fmt::Debug for Progress {
@@ -78,10 +83,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waiting_is_said_at_a_sane_rate() {
-        let notes = Arc::new(Mutex::new(Vec::new()));
-        let heard = Arc::clone(&notes);
-        let progress = Progress::new(move |note| heard.lock().unwrap().push(note));
+    fn waiting_is_reported_at_a_limited_rate() {
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let recorder = Arc::clone(&events);
+        let progress = Progress::new(move |event| recorder.lock().unwrap().push(event));
         let start = Instant::now();
         for (millis, text) in [
             (0, "a"),
@@ -93,9 +98,12 @@ mod tests {
         ] {
             progress.waiting_at(start + Duration::from_millis(millis), text);
         }
-        progress.say("c");
-        let heard = notes.lock().unwrap().clone();
-        let waiting = |text: &str| Note::Waiting(text.into());
-        assert_eq!(heard, [waiting("a"), waiting("b"), waiting("b"), Note::Said("c".into())]);
+        progress.report("c");
+        let recorder = events.lock().unwrap().clone();
+        let waiting = |text: &str| ProgressEvent::Waiting(text.into());
+        assert_eq!(
+            recorder,
+            [waiting("a"), waiting("b"), waiting("b"), ProgressEvent::Message("c".into())]
+        );
     }
 }

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 /// A request, as it came.
 #[derive(Debug, Clone)]
-pub(super) struct Asked {
+pub(super) struct RecordedRequest {
     /// How many came before it.
     pub number: usize,
     /// `GET /api/v1/nodes?limit=500`
@@ -22,7 +22,7 @@ pub(super) struct Asked {
     pub body: String,
 }
 
-impl Asked {
+impl RecordedRequest {
     pub fn header(&self, name: &str) -> &str {
         self.headers.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
     }
@@ -33,7 +33,7 @@ impl Asked {
 }
 
 /// What comes back.
-pub(super) enum Answer {
+pub(super) enum CannedResponse {
     Json(u16, Json),
     Text(u16, String),
     /// Lines of JSON, and then the end of the stream, or silence.
@@ -42,76 +42,81 @@ pub(super) enum Answer {
         ends: bool,
     },
     /// An answer that takes its time.
-    After(Duration, Box<Answer>),
+    After(Duration, Box<CannedResponse>),
 }
 
-pub(super) struct Server {
+pub(super) struct TestServer {
     pub url: url::Url,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    requests: Arc<Mutex<Vec<RecordedRequest>>>,
     serving: JoinHandle<()>,
 }
 
-impl Server {
-    pub async fn start(answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Self {
-        let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
-        let notes = Arc::clone(&asked);
-        let answer = Arc::new(answer);
-        let app = Router::new().fallback(move |request: Request| {
-            let (notes, answer) = (Arc::clone(&notes), Arc::clone(&answer));
+impl TestServer {
+    pub async fn start(
+        respond_with: impl Fn(&RecordedRequest) -> CannedResponse + Send + Sync + 'static,
+    ) -> Self {
+        let requests: Arc<Mutex<Vec<RecordedRequest>>> = Arc::default();
+        let recorded = Arc::clone(&requests);
+        let respond_with = Arc::new(respond_with);
+        let app = Router::new().fallback(move |incoming: Request| {
+            let (recorded, respond_with) = (Arc::clone(&recorded), Arc::clone(&respond_with));
             async move {
-                let request = note(request, &notes).await;
-                respond(answer(&request)).await
+                let request = record_request(incoming, &recorded).await;
+                respond(respond_with(&request)).await
             }
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let serving = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        Self { url: url.parse().unwrap(), asked, serving }
+        Self { url: url.parse().unwrap(), requests, serving }
     }
 
-    pub fn asked(&self) -> Vec<Asked> {
-        self.asked.lock().unwrap().clone()
+    pub fn requests(&self) -> Vec<RecordedRequest> {
+        self.requests.lock().unwrap().clone()
     }
 
     pub fn lines(&self) -> Vec<String> {
-        self.asked().into_iter().map(|asked| asked.line).collect()
+        self.requests().into_iter().map(|request| request.line).collect()
     }
 }
 
-impl Drop for Server {
+impl Drop for TestServer {
     fn drop(&mut self) {
         self.serving.abort();
     }
 }
 
-async fn note(request: Request, notes: &Mutex<Vec<Asked>>) -> Asked {
-    let (parts, body) = request.into_parts();
+async fn record_request(
+    incoming: Request,
+    recorded: &Mutex<Vec<RecordedRequest>>,
+) -> RecordedRequest {
+    let (parts, body) = incoming.into_parts();
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
     let headers = parts.headers.iter().map(|(name, value)| {
         let value = String::from_utf8_lossy(value.as_bytes());
         (name.to_string(), value.into_owned())
     });
-    let mut notes = notes.lock().unwrap();
-    let asked = Asked {
-        number: notes.len(),
+    let mut recorded = recorded.lock().unwrap();
+    let request = RecordedRequest {
+        number: recorded.len(),
         line: format!("{} {}", parts.method, parts.uri),
         headers: headers.collect(),
         body: String::from_utf8_lossy(&body).into_owned(),
     };
-    notes.push(asked.clone());
-    asked
+    recorded.push(request.clone());
+    request
 }
 
-async fn respond(mut answer: Answer) -> Response<Body> {
-    while let Answer::After(pause, then) = answer {
-        tokio::time::sleep(pause).await;
-        answer = *then;
+async fn respond(mut response: CannedResponse) -> Response<Body> {
+    while let CannedResponse::After(delay, then) = response {
+        tokio::time::sleep(delay).await;
+        response = *then;
     }
-    let (status, body) = match answer {
-        Answer::Json(status, json) => (status, Body::from(json.to_string())),
-        Answer::Text(status, text) => (status, Body::from(text)),
-        Answer::Watch { lines, ends } => (200, stream(lines, ends)),
-        Answer::After(..) => unreachable!("unwrapped above"),
+    let (status, body) = match response {
+        CannedResponse::Json(status, json) => (status, Body::from(json.to_string())),
+        CannedResponse::Text(status, text) => (status, Body::from(text)),
+        CannedResponse::Watch { lines, ends } => (200, stream(lines, ends)),
+        CannedResponse::After(..) => unreachable!("unwrapped above"),
     };
     let response = Response::builder().status(status);
 

@@ -2,88 +2,92 @@
 //! Knows errors only; it makes no connection itself.
 
 use std::error::Error as StdError;
-use std::io::ErrorKind;
+use std::io;
 
-use super::error::{Class, Verdict, causes, root, story};
+use super::error::{Classified, ErrorKind, causes, error_chain, root_cause};
 
 /// A verdict on an error that no server's answer stands behind.
-pub(super) fn judge(error: &(dyn StdError + 'static)) -> Verdict {
-    recognise(error).unwrap_or_else(|| by_default(error, &story(error)))
+pub(super) fn classify(error: &(dyn StdError + 'static)) -> Classified {
+    classify_network_error(error).unwrap_or_else(|| classify_other(error, &error_chain(error)))
 }
 
 /// A verdict on an error that is surely one of the network.
-pub(super) fn recognise(error: &(dyn StdError + 'static)) -> Option<Verdict> {
-    by_words(error, &story(error)).or_else(|| by_kind(error))
+pub(super) fn classify_network_error(error: &(dyn StdError + 'static)) -> Option<Classified> {
+    by_message(error, &error_chain(error)).or_else(|| by_io_kind(error))
 }
 
 /// Failures that the layers below tell apart in their words only.
-fn by_words(error: &(dyn StdError + 'static), words: &str) -> Option<Verdict> {
-    if words.contains("dns error") || words.contains("failed to lookup address") {
-        let answer = format!("the host's name cannot be resolved: {}", root(error));
+fn by_message(error: &(dyn StdError + 'static), text: &str) -> Option<Classified> {
+    if text.contains("dns error") || text.contains("failed to lookup address") {
+        let message = format!("the host's name cannot be resolved: {}", root_cause(error));
         return Some(
-            Verdict::new(Class::Unreachable, answer)
-                .advice("check the address and this machine's name resolution or VPN"),
+            Classified::new(ErrorKind::Unreachable, message)
+                .hint("check the address and this machine's name resolution or VPN"),
         );
     }
-    if words.contains("invalid peer certificate") {
-        let answer = format!("the server's certificate is not trusted: {}", certificate(words));
+    if text.contains("invalid peer certificate") {
+        let message =
+            format!("the server's certificate is not trusted: {}", certificate_problem(text));
         return Some(
-            Verdict::new(Class::Invalid, answer)
-                .advice("check the address and the certificate authority configured for it"),
+            Classified::new(ErrorKind::Invalid, message)
+                .hint("check the address and the certificate authority configured for it"),
         );
     }
-    if words.contains("InvalidContentType") {
+    if text.contains("InvalidContentType") {
         return Some(
-            Verdict::new(Class::Invalid, "the server does not speak TLS")
-                .advice("it may be plain http: check the address"),
+            Classified::new(ErrorKind::Invalid, "the server does not speak TLS")
+                .hint("it may be plain http: check the address"),
         );
     }
-    if words.contains("connect timeout") || words.contains("HTTP connect") {
-        return Some(nobody("no connection in time"));
+    if text.contains("connect timeout") || text.contains("HTTP connect") {
+        return Some(unreachable("no connection in time"));
     }
     None
 }
 
 /// Failures that the operating system names.
-fn by_kind(error: &(dyn StdError + 'static)) -> Option<Verdict> {
+fn by_io_kind(error: &(dyn StdError + 'static)) -> Option<Classified> {
     let kind = causes(error)
-        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
-        .map(std::io::Error::kind)
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .map(io::Error::kind)
         .last()?;
     match kind {
-        ErrorKind::ConnectionRefused => Some(nobody("connection refused: nothing listens there")),
-        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
-            Some(nobody(format!("no route: {}", root(error))))
+        io::ErrorKind::ConnectionRefused => {
+            Some(unreachable("connection refused: nothing listens there"))
         }
-        ErrorKind::TimedOut => Some(Verdict::new(Class::Transient, "no answer in time")),
-        ErrorKind::ConnectionReset
-        | ErrorKind::ConnectionAborted
-        | ErrorKind::BrokenPipe
-        | ErrorKind::UnexpectedEof => {
-            Some(Verdict::new(Class::Transient, format!("the connection broke: {}", root(error))))
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+            Some(unreachable(format!("no route: {}", root_cause(error))))
         }
+        io::ErrorKind::TimedOut => Some(Classified::new(ErrorKind::Transient, "no answer in time")),
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe
+        | io::ErrorKind::UnexpectedEof => Some(Classified::new(
+            ErrorKind::Transient,
+            format!("the connection broke: {}", root_cause(error)),
+        )),
         _ => None,
     }
 }
 
 /// Everything else that is no answer is a connection that broke one way or another.
-fn by_default(error: &(dyn StdError + 'static), words: &str) -> Verdict {
-    if words.contains("(Connect)") {
-        return nobody(root(error));
+fn classify_other(error: &(dyn StdError + 'static), text: &str) -> Classified {
+    if text.contains("(Connect)") {
+        return unreachable(root_cause(error));
     }
-    if words.contains("timed out") || words.contains("timeout") {
-        return Verdict::new(Class::Transient, "no answer in time");
+    if text.contains("timed out") || text.contains("timeout") {
+        return Classified::new(ErrorKind::Transient, "no answer in time");
     }
-    Verdict::new(Class::Transient, words)
+    Classified::new(ErrorKind::Transient, text)
 }
 
-fn nobody(answer: impl Into<String>) -> Verdict {
-    Verdict::new(Class::Unreachable, answer).advice(
+fn unreachable(message: impl Into<String>) -> Classified {
+    Classified::new(ErrorKind::Unreachable, message).hint(
         "check that the address is right, that the server runs and that this machine can reach it",
     )
 }
 
 /// What rustls says of the certificate, without the layers' own words.
-fn certificate(words: &str) -> &str {
-    words.rsplit("invalid peer certificate: ").next().unwrap_or(words)
+fn certificate_problem(text: &str) -> &str {
+    text.rsplit("invalid peer certificate: ").next().unwrap_or(text)
 }

@@ -2,7 +2,7 @@
 //! stop at once when waiting is hopeless. It owns no deadline: whoever drops the future ends the wait, and nothing
 //! is left running.
 //!
-//! A wait is a set of sources ([`Watched`](super::kubernetes::Watched), [`Polled`](super::Polled)) and a pure look
+//! A wait is a set of sources ([`ObjectWatch`](super::kubernetes::ObjectWatch), [`PollSource`](super::PollSource)) and a pure look
 //! at their views:
 //!
 //! ```ignore
@@ -19,61 +19,61 @@ use futures::future::{BoxFuture, select_all, try_join_all};
 
 use super::Progress;
 
-/// A state can also change by the clock alone (see [`Patience`]), and the message should be repeated now and then.
+/// A state can also change by the clock alone (see [`GraceTimer`]), and the message should be repeated now and then.
 /// A look reads memory only.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
+const REEVALUATION_INTERVAL: Duration = Duration::from_millis(250);
 
 /// What a look found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State<T> {
+pub enum WaitState<T> {
     /// It is so.
-    Done(T),
+    Ready(T),
     /// Not yet: what is missing.
     Pending(String),
     /// It never will be: why.
-    Hopeless(String),
+    Failed(String),
 }
 
-impl<T> State<T> {
+impl<T> WaitState<T> {
     /// The same state with another value.
-    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> State<U> {
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> WaitState<U> {
         match self {
-            Self::Done(value) => State::Done(change(value)),
-            Self::Pending(why) => State::Pending(why),
-            Self::Hopeless(why) => State::Hopeless(why),
+            Self::Ready(value) => WaitState::Ready(change(value)),
+            Self::Pending(why) => WaitState::Pending(why),
+            Self::Failed(why) => WaitState::Failed(why),
         }
     }
 
     /// Both, with the more serious of the two when they are not both done.
-    pub fn and<U>(self, other: State<U>) -> State<(T, U)> {
+    pub fn and<U>(self, other: WaitState<U>) -> WaitState<(T, U)> {
         match (self, other) {
-            (Self::Hopeless(why), _) | (_, State::Hopeless(why)) => State::Hopeless(why),
-            (Self::Pending(one), State::Pending(other)) => {
-                State::Pending(format!("{one}; {other}"))
+            (Self::Failed(why), _) | (_, WaitState::Failed(why)) => WaitState::Failed(why),
+            (Self::Pending(one), WaitState::Pending(other)) => {
+                WaitState::Pending(format!("{one}; {other}"))
             }
-            (Self::Pending(why), _) | (_, State::Pending(why)) => State::Pending(why),
-            (Self::Done(one), State::Done(other)) => State::Done((one, other)),
+            (Self::Pending(why), _) | (_, WaitState::Pending(why)) => WaitState::Pending(why),
+            (Self::Ready(one), WaitState::Ready(other)) => WaitState::Ready((one, other)),
         }
     }
 }
 
 /// What a source reports when it returns.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub enum SourceEvent {
     /// There is something new to look at.
     Changed,
     /// It could not look, and goes on trying.
-    Trouble(String),
+    Interrupted(String),
 }
 
 /// Something whose view changes.
-pub trait Source: Send {
+pub trait WaitSource: Send {
     /// Returns when the view has changed; the first time, as soon as there is one. Dropping the future loses
     /// nothing: the next call goes on from there.
     ///
     /// # Errors
     /// Looking is not possible and will not become possible.
-    fn changed(&mut self) -> BoxFuture<'_, Result<Event, super::Error>>;
+    fn changed(&mut self) -> BoxFuture<'_, Result<SourceEvent, super::Error>>;
 }
 
 /// Why a wait ended without what it waited for.
@@ -81,7 +81,7 @@ pub trait Source: Send {
 pub enum Error {
     /// What is waited for will not happen.
     #[error("{0}")]
-    Hopeless(String),
+    ConditionFailed(String),
     /// It cannot be seen whether it happens.
     #[error(transparent)]
     Platform(#[from] super::Error),
@@ -93,11 +93,11 @@ pub enum Error {
 /// The look says that it is hopeless, or a source cannot be read.
 pub async fn until<T>(
     progress: &Progress,
-    sources: &mut [&mut dyn Source],
-    look: impl FnMut() -> State<T>,
+    sources: &mut [&mut dyn WaitSource],
+    evaluate: impl FnMut() -> WaitState<T>,
 ) -> Result<T, Error> {
-    all_read(progress, sources).await?;
-    until_again(progress, sources, look).await
+    read_all(progress, sources).await?;
+    until_with_read_sources(progress, sources, evaluate).await
 }
 
 /// The same with sources that an earlier wait has read, and that have been kept since. What changed between the two
@@ -105,36 +105,36 @@ pub async fn until<T>(
 ///
 /// # Errors
 /// As [`until`].
-pub async fn until_again<T>(
+pub async fn until_with_read_sources<T>(
     progress: &Progress,
-    sources: &mut [&mut dyn Source],
-    mut look: impl FnMut() -> State<T>,
+    sources: &mut [&mut dyn WaitSource],
+    mut evaluate: impl FnMut() -> WaitState<T>,
 ) -> Result<T, Error> {
-    let mut told = BTreeSet::new();
+    let mut reported = BTreeSet::new();
     loop {
-        match look() {
-            State::Done(value) => return Ok(value),
-            State::Hopeless(why) => return Err(Error::Hopeless(why)),
-            State::Pending(why) => progress.waiting(&why),
+        match evaluate() {
+            WaitState::Ready(value) => return Ok(value),
+            WaitState::Failed(why) => return Err(Error::ConditionFailed(why)),
+            WaitState::Pending(why) => progress.waiting(&why),
         }
         tokio::select! {
             event = any_changed(sources) => match event? {
-                Event::Changed => told.clear(),
-                Event::Trouble(what) => say_once(progress, &mut told, what),
+                SourceEvent::Changed => reported.clear(),
+                SourceEvent::Interrupted(what) => report_once(progress, &mut reported, what),
             },
-            () = tokio::time::sleep(LOOK_AGAIN) => {}
+            () = tokio::time::sleep(REEVALUATION_INTERVAL) => {}
         }
     }
 }
 
-async fn all_read(
+async fn read_all(
     progress: &Progress,
-    sources: &mut [&mut dyn Source],
+    sources: &mut [&mut dyn WaitSource],
 ) -> Result<(), super::Error> {
     let reads = sources.iter_mut().map(|source| async move {
-        let mut told = BTreeSet::new();
-        while let Event::Trouble(what) = source.changed().await? {
-            say_once(progress, &mut told, what);
+        let mut reported = BTreeSet::new();
+        while let SourceEvent::Interrupted(what) = source.changed().await? {
+            report_once(progress, &mut reported, what);
         }
         Ok::<_, super::Error>(())
     });
@@ -142,7 +142,7 @@ async fn all_read(
 }
 
 /// The first event of any source. The order is turned each time so that a lively source cannot hide the others.
-async fn any_changed(sources: &mut [&mut dyn Source]) -> Result<Event, super::Error> {
+async fn any_changed(sources: &mut [&mut dyn WaitSource]) -> Result<SourceEvent, super::Error> {
     if sources.is_empty() {
         return std::future::pending().await;
     }
@@ -153,20 +153,20 @@ async fn any_changed(sources: &mut [&mut dyn Source]) -> Result<Event, super::Er
 }
 
 /// Several sources in the same trouble take turns in telling it.
-fn say_once(progress: &Progress, told: &mut BTreeSet<String>, what: String) {
-    if told.insert(what.clone()) {
-        progress.say(&what);
+fn report_once(progress: &Progress, reported: &mut BTreeSet<String>, what: String) {
+    if reported.insert(what.clone()) {
+        progress.report(&what);
     }
 }
 
 /// Gives up on trouble only after it has lasted: a first `CrashLoopBackOff` or a shortage of capacity can heal.
 #[derive(Debug)]
-pub struct Patience {
+pub struct GraceTimer {
     give_up_after: Duration,
     since: BTreeMap<String, Instant>,
 }
 
-impl Patience {
+impl GraceTimer {
     /// Patience for real time `give_up_after`; scale it with [`Clock::deadline`](crate::clock::Clock::deadline).
     pub fn new(give_up_after: Duration) -> Self {
         Self { give_up_after, since: BTreeMap::new() }
@@ -174,32 +174,32 @@ impl Patience {
 
     /// All troubles of one look, each under a key of its own (a pod's UID with the reason). Returns the first that
     /// has lasted too long. A trouble that is not named again is over.
-    pub fn lasting<K: Into<String>>(
+    pub fn expired<K: Into<String>>(
         &mut self,
         now: Instant,
-        troubles: impl IntoIterator<Item = (K, String)>,
+        problems: impl IntoIterator<Item = (K, String)>,
     ) -> Option<String> {
-        let mut still = BTreeMap::new();
-        let mut verdict = None;
-        for (key, what) in troubles {
+        let mut ongoing = BTreeMap::new();
+        let mut overdue = None;
+        for (key, what) in problems {
             let key = key.into();
             let since = self.since.remove(&key).unwrap_or(now);
-            if verdict.is_none() && self.is_over(since, now) {
-                verdict = Some(what);
+            if overdue.is_none() && self.has_expired(since, now) {
+                overdue = Some(what);
             }
-            still.insert(key, since);
+            ongoing.insert(key, since);
         }
-        self.since = still;
-        verdict
+        self.since = ongoing;
+        overdue
     }
 
     /// Turns a hopeless state into a pending one until it has been hopeless for long enough.
-    pub fn still<T>(&mut self, now: Instant, state: State<T>) -> State<T> {
+    pub fn tolerate<T>(&mut self, now: Instant, state: WaitState<T>) -> WaitState<T> {
         const KEY: &str = "";
         match state {
-            State::Hopeless(why) => match self.lasting(now, [(KEY, why.clone())]) {
-                Some(why) => State::Hopeless(why),
-                None => State::Pending(why),
+            WaitState::Failed(why) => match self.expired(now, [(KEY, why.clone())]) {
+                Some(why) => WaitState::Failed(why),
+                None => WaitState::Pending(why),
             },
             other => {
                 self.since.clear();
@@ -208,7 +208,7 @@ impl Patience {
         }
     }
 
-    fn is_over(&self, since: Instant, now: Instant) -> bool {
+    fn has_expired(&self, since: Instant, now: Instant) -> bool {
         now.saturating_duration_since(since) >= self.give_up_after
     }
 }
@@ -219,30 +219,30 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
-    use crate::platform::Note;
+    use crate::platform::ProgressEvent;
 
     /// A source that plays its events and then keeps still.
-    struct Played {
-        events: VecDeque<Event>,
+    struct ScriptedSource {
+        events: VecDeque<SourceEvent>,
         changes: Arc<Mutex<usize>>,
     }
 
-    impl Played {
-        fn new(events: impl IntoIterator<Item = Event>) -> (Self, Arc<Mutex<usize>>) {
+    impl ScriptedSource {
+        fn new(events: impl IntoIterator<Item = SourceEvent>) -> (Self, Arc<Mutex<usize>>) {
             let changes = Arc::new(Mutex::new(0));
-            let played =
+            let source =
                 Self { events: events.into_iter().collect(), changes: Arc::clone(&changes) };
-            (played, changes)
+            (source, changes)
         }
     }
 
-    impl Source for Played {
-        fn changed(&mut self) -> BoxFuture<'_, Result<Event, crate::platform::Error>> {
+    impl WaitSource for ScriptedSource {
+        fn changed(&mut self) -> BoxFuture<'_, Result<SourceEvent, crate::platform::Error>> {
             async {
                 let Some(event) = self.events.pop_front() else {
                     return std::future::pending().await;
                 };
-                if event == Event::Changed {
+                if event == SourceEvent::Changed {
                     *self.changes.lock().unwrap() += 1;
                 }
                 Ok(event)
@@ -251,60 +251,60 @@ mod tests {
         }
     }
 
-    fn trouble(what: &str) -> Event {
-        Event::Trouble(what.into())
+    fn interrupted(what: &str) -> SourceEvent {
+        SourceEvent::Interrupted(what.into())
     }
 
     #[tokio::test]
-    async fn a_wait_looks_after_each_change_and_tells() {
-        let notes = Arc::new(Mutex::new(Vec::new()));
-        let heard = Arc::clone(&notes);
-        let progress = Progress::new(move |note| heard.lock().unwrap().push(note));
-        let (mut source, changes) = Played::new([
-            trouble("no answer"),
-            trouble("still none"),
-            trouble("no answer"),
-            Event::Changed,
-            Event::Changed,
+    async fn a_wait_evaluates_after_each_change_and_reports() {
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let recorder = Arc::clone(&events);
+        let progress = Progress::new(move |event| recorder.lock().unwrap().push(event));
+        let (mut source, changes) = ScriptedSource::new([
+            interrupted("no answer"),
+            interrupted("still none"),
+            interrupted("no answer"),
+            SourceEvent::Changed,
+            SourceEvent::Changed,
         ]);
         let seen = until(&progress, &mut [&mut source], || match *changes.lock().unwrap() {
-            2 => State::Done("two"),
-            n => State::Pending(format!("{n} of 2")),
+            2 => WaitState::Ready("two"),
+            n => WaitState::Pending(format!("{n} of 2")),
         })
         .await
         .unwrap();
         assert_eq!(seen, "two");
         assert_eq!(
-            *notes.lock().unwrap(),
+            *events.lock().unwrap(),
             [
-                Note::Said("no answer".into()),
-                Note::Said("still none".into()),
-                Note::Waiting("1 of 2".into())
+                ProgressEvent::Message("no answer".into()),
+                ProgressEvent::Message("still none".into()),
+                ProgressEvent::Waiting("1 of 2".into())
             ]
         );
     }
 
     #[tokio::test]
-    async fn the_first_look_waits_for_every_source() {
-        let (mut one, first) = Played::new([Event::Changed]);
-        let (mut other, second) = Played::new([trouble("slow"), Event::Changed]);
+    async fn the_first_evaluation_waits_for_every_source() {
+        let (mut one, first) = ScriptedSource::new([SourceEvent::Changed]);
+        let (mut other, second) = ScriptedSource::new([interrupted("slow"), SourceEvent::Changed]);
         until(&Progress::silent(), &mut [&mut one, &mut other], || {
             assert_eq!(*first.lock().unwrap() + *second.lock().unwrap(), 2);
-            State::Done(())
+            WaitState::Ready(())
         })
         .await
         .unwrap();
     }
 
     #[tokio::test]
-    async fn time_alone_brings_another_look() {
-        let mut looks = 0;
+    async fn time_alone_brings_another_evaluation() {
+        let mut evaluations = 0;
         let why = until::<()>(&Progress::silent(), &mut [], || {
-            looks += 1;
-            if looks < 3 {
-                State::Pending("later".into())
+            evaluations += 1;
+            if evaluations < 3 {
+                WaitState::Pending("later".into())
             } else {
-                State::Hopeless("too late".into())
+                WaitState::Failed("too late".into())
             }
         })
         .await
@@ -314,48 +314,48 @@ mod tests {
 
     #[test]
     fn the_more_serious_of_two_states_stands() {
-        let done = || State::Done(1);
-        let pending = |why: &str| State::<i32>::Pending(why.into());
-        let hopeless = |why: &str| State::<i32>::Hopeless(why.into());
-        assert_eq!(done().and(done()), State::Done((1, 1)));
-        assert_eq!(pending("a").and(done()), State::Pending("a".into()));
-        assert_eq!(pending("a").and(pending("b")), State::Pending("a; b".into()));
-        assert_eq!(pending("a").and(hopeless("b")), State::Hopeless("b".into()));
-        assert_eq!(hopeless("a").and(done()), State::Hopeless("a".into()));
+        let done = || WaitState::Ready(1);
+        let pending = |why: &str| WaitState::<i32>::Pending(why.into());
+        let failed = |why: &str| WaitState::<i32>::Failed(why.into());
+        assert_eq!(done().and(done()), WaitState::Ready((1, 1)));
+        assert_eq!(pending("a").and(done()), WaitState::Pending("a".into()));
+        assert_eq!(pending("a").and(pending("b")), WaitState::Pending("a; b".into()));
+        assert_eq!(pending("a").and(failed("b")), WaitState::Failed("b".into()));
+        assert_eq!(failed("a").and(done()), WaitState::Failed("a".into()));
     }
 
     #[test]
-    fn trouble_must_last_before_it_is_hopeless() {
+    fn a_problem_must_last_before_it_fails_a_wait() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let crash = || [("pod-1/CrashLoopBackOff", "crash".to_owned())];
-        let mut patience = Patience::new(Duration::from_secs(120));
-        assert_eq!(patience.lasting(at(0), crash()), None);
-        assert_eq!(patience.lasting(at(119), crash()), None);
-        assert_eq!(patience.lasting(at(120), crash()), Some("crash".into()));
-        assert_eq!(patience.lasting::<String>(at(121), []), None);
-        assert_eq!(patience.lasting(at(250), crash()), None, "it began anew");
+        let mut grace = GraceTimer::new(Duration::from_secs(120));
+        assert_eq!(grace.expired(at(0), crash()), None);
+        assert_eq!(grace.expired(at(119), crash()), None);
+        assert_eq!(grace.expired(at(120), crash()), Some("crash".into()));
+        assert_eq!(grace.expired::<String>(at(121), []), None);
+        assert_eq!(grace.expired(at(250), crash()), None, "it began anew");
     }
 
     #[test]
-    fn one_trouble_ending_does_not_forgive_another() {
+    fn one_problem_ending_does_not_reset_another() {
         let start = Instant::now();
-        let mut patience = Patience::new(Duration::from_secs(10));
+        let mut grace = GraceTimer::new(Duration::from_secs(10));
         let both = [("a", "first".to_owned()), ("b", "second".to_owned())];
-        assert_eq!(patience.lasting(start, both), None);
+        assert_eq!(grace.expired(start, both), None);
         let later = start + Duration::from_secs(10);
-        assert_eq!(patience.lasting(later, [("b", "second".to_owned())]), Some("second".into()));
+        assert_eq!(grace.expired(later, [("b", "second".to_owned())]), Some("second".into()));
     }
 
     #[test]
-    fn a_hopeless_state_pends_while_there_is_patience() {
+    fn a_failed_state_is_pending_within_its_grace_period() {
         let start = Instant::now();
-        let mut patience = Patience::new(Duration::from_secs(10));
-        let hopeless = || State::<()>::Hopeless("why".into());
-        assert_eq!(patience.still(start, hopeless()), State::Pending("why".into()));
+        let mut grace = GraceTimer::new(Duration::from_secs(10));
+        let failed = || WaitState::<()>::Failed("why".into());
+        assert_eq!(grace.tolerate(start, failed()), WaitState::Pending("why".into()));
         let later = start + Duration::from_secs(10);
-        assert_eq!(patience.still(later, hopeless()), hopeless());
-        assert_eq!(patience.still(later, State::Done(())), State::Done(()));
-        assert_eq!(patience.still(later, hopeless()), State::Pending("why".into()));
+        assert_eq!(grace.tolerate(later, failed()), failed());
+        assert_eq!(grace.tolerate(later, WaitState::Ready(())), WaitState::Ready(()));
+        assert_eq!(grace.tolerate(later, failed()), WaitState::Pending("why".into()));
     }
 }

@@ -74,7 +74,7 @@ impl Service {
             match self.resume(&run, within).await {
                 Ok(true) => tracing::info!(run = run.as_str(), "resumed an interrupted run"),
                 Ok(false) => tracing::warn!(run = run.as_str(), "the run is not taken up any more"),
-                Err(Refusal::Platform(error)) if error.can_heal() => {
+                Err(Refusal::Platform(error)) if error.is_retryable() => {
                     tracing::warn!(%error, "an interrupted run cannot be taken up yet");
                     self.shared.comeback.delayed(&error.to_string());
                     tokio::time::sleep(RESUME_PAUSE).await;

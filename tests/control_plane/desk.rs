@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use rafay_relay_sop::{
-    actions::{AwsAccess, KubernetesAccess, Options, Platform},
+    actions::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
     clock::Clock,
     engine::{Control, Engine, Request},
     journal::{FileStore, Owner, Run, Store},
@@ -50,14 +50,14 @@ impl Interpreter {
     /// One that has business with AWS alone, and asks nobody which cluster and account it acts on.
     pub(crate) fn of_aws(aws: &str) -> Self {
         let nobody = NOBODY.parse().expect("a URL");
-        Self::new(KubernetesAccess::At { url: nobody }, aws, true)
+        Self::new(KubernetesAccess::Endpoint { url: nobody }, aws, true)
     }
 
     fn new(kubernetes: KubernetesAccess, aws: &str, simulated: bool) -> Self {
-        let platform = Platform::new(Options {
+        let platform = Platform::new(PlatformOptions {
             clock: Clock::real(),
             kubernetes,
-            aws: AwsAccess::At { url: aws.parse().expect("a URL") },
+            aws: AwsAccess::Endpoint { url: aws.parse().expect("a URL") },
             environment: [].into(),
         });
         let folder = tempfile::tempdir().unwrap();

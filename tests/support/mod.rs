@@ -8,7 +8,7 @@ mod watchdog;
 use std::{sync::Arc, time::Duration};
 
 use rafay_relay_sop::{
-    actions::{AwsAccess, KubernetesAccess, Options, Platform},
+    actions::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
     clock::Clock,
     engine::{Control, Direction, Engine, Refusal, Request},
     journal::{FileStore, LogLines, Owner, Record, Recorder, Run, RunId, State, Store},
@@ -57,10 +57,10 @@ impl World {
         let clock = Clock::scaled(SPEED).unwrap();
         let options = simulator::Options { clock, ..simulator::Options::default() };
         let simulator = Simulator::start(scenario, options).await.unwrap();
-        let platform = Platform::new(Options {
+        let platform = Platform::new(PlatformOptions {
             clock,
-            kubernetes: KubernetesAccess::At { url: simulator.kubernetes_url().clone() },
-            aws: AwsAccess::At { url: simulator.aws_url().clone() },
+            kubernetes: KubernetesAccess::Endpoint { url: simulator.kubernetes_url().clone() },
+            aws: AwsAccess::Endpoint { url: simulator.aws_url().clone() },
             environment: [].into(),
         });
         let folder = tempfile::tempdir().unwrap();

@@ -1,30 +1,31 @@
 //! `scale_deployment`: more pods, or fewer, and which ones stay.
 
-mod keeping;
-mod settled;
+mod pod_selection;
+mod wait;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, Change, Diff, Error, Permission, Progress, Reader, Result, Writer,
-    records::{Instances, PodRecord, two_minutes},
-    three_way::{Move, three_way},
-    words::listed,
+    Action, Change, Error, Permission, PlannedChange, PlatformReader, PlatformWriter, Progress,
+    Result,
+    compare_and_set::{WriteDecision, decide_write},
+    text::join_truncated,
+    types::{NodeInstances, PodRecord, default_give_up_after},
     workload,
 };
 use crate::{
-    platform::{Class, kubernetes, kubernetes::pod},
+    platform::{ErrorKind, kubernetes, kubernetes::pod},
     runbook::{self, Reversibility},
 };
 use k8s_openapi::api::{
     apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler, core::v1::Pod,
 };
-use keeping::Kept;
+use pod_selection::PodToKeep;
 
 /// The controllers write a deployment's status all the time; that one of them comes between our read and our write so
 /// often in a row is no longer chance.
-const TRIES: u32 = 5;
+const MAX_ATTEMPTS: u32 = 5;
 
 /// Sets how many pods a deployment is to have, and waits until it has them.
 ///
@@ -49,7 +50,7 @@ pub struct Params {
     #[serde(default)]
     pub keep: Option<Vec<PodRecord>>,
     /// How long a pod may fail before the wait is given up.
-    #[serde(default = "two_minutes")]
+    #[serde(default = "default_give_up_after")]
     pub give_up_after: runbook::Duration,
 }
 
@@ -88,8 +89,9 @@ pub struct Intent {
     before: Before,
     after: u32,
     /// UIDs of pods that were ending already: they are no surplus of ours.
-    ending: Vec<String>,
-    keep: Vec<Kept>,
+    #[serde(rename = "ending")]
+    already_terminating: Vec<String>,
+    keep: Vec<PodToKeep>,
     give_up_after: runbook::Duration,
 }
 
@@ -118,42 +120,53 @@ impl Action for ScaleDeployment {
 }
 
 impl Change for ScaleDeployment {
-    const UNDO: Reversibility = Reversibility::Reversible;
+    const REVERSIBILITY: Reversibility = Reversibility::Reversible;
     type Intent = Intent;
     type Receipt = Receipt;
 
-    fn changes(intent: &Intent) -> Vec<Diff> {
+    fn planned_changes(intent: &Intent) -> Vec<PlannedChange> {
         let differs = intent.before.replicas != intent.after;
-        let diff = || {
+        let planned = || {
             let target = format!("{} replicas", intent.target());
-            Diff::new(target, intent.before.replicas, intent.after)
+            PlannedChange::new(target, intent.before.replicas, intent.after)
         };
-        differs.then(diff).into_iter().collect()
+        differs.then(planned).into_iter().collect()
     }
 
-    async fn prepare(params: Params, reader: &Reader, progress: &Progress) -> Result<Intent> {
+    async fn prepare(
+        params: Params,
+        reader: &PlatformReader,
+        progress: &Progress,
+    ) -> Result<Intent> {
         let kubernetes = reader.kubernetes().await?;
         let (namespace, name) = (params.namespace.as_str(), params.deployment.as_str());
         let found = workload::deployment(&kubernetes, namespace, name).await?;
-        refuse_autoscaled(&kubernetes, namespace, name).await?;
+        reject_autoscaled(&kubernetes, namespace, name).await?;
         let wanted = params.keep.unwrap_or_default();
         let shrinks = params.replicas < workload::replicas(&found);
         let keep = if shrinks && !wanted.is_empty() {
             let clock = reader.clock();
-            keeping::choose(wanted, &found, params.give_up_after, clock, &kubernetes, progress)
-                .await?
+            pod_selection::choose_pods_to_keep(
+                wanted,
+                &found,
+                params.give_up_after,
+                clock,
+                &kubernetes,
+                progress,
+            )
+            .await?
         } else {
             Vec::new()
         };
         let uid = found.metadata.uid.clone().unwrap_or_default();
-        let sight = workload::look(&kubernetes, found).await?;
-        let instances = Instances::read(&kubernetes).await?;
-        let ending = sight.pods.iter().filter(|pod| pod::is_terminating(pod));
+        let snapshot = workload::read_snapshot(&kubernetes, found).await?;
+        let instances = NodeInstances::read(&kubernetes).await?;
+        let ending = snapshot.pods.iter().filter(|pod| pod::is_terminating(pod));
         Ok(Intent {
             uid,
-            before: Before { replicas: sight.replicas(), pods: sight.records(&instances) },
+            before: Before { replicas: snapshot.replicas(), pods: snapshot.records(&instances) },
             after: params.replicas,
-            ending: ending.filter_map(|pod| pod.metadata.uid.clone()).collect(),
+            already_terminating: ending.filter_map(|pod| pod.metadata.uid.clone()).collect(),
             keep,
             namespace: params.namespace,
             deployment: params.deployment,
@@ -161,21 +174,21 @@ impl Change for ScaleDeployment {
         })
     }
 
-    async fn apply(intent: &Intent, writer: &Writer) -> Result<Receipt> {
-        let way = Way { from: intent.before.replicas, to: intent.after, keep: &intent.keep };
-        rescale(intent, &way, writer).await?;
+    async fn apply(intent: &Intent, writer: &PlatformWriter) -> Result<Receipt> {
+        let resize = Resize { from: intent.before.replicas, to: intent.after, keep: &intent.keep };
+        rescale(intent, &resize, writer).await?;
         Ok(Receipt {})
     }
 
     async fn settle(
         intent: &Intent,
         _: &Receipt,
-        reader: &Reader,
+        reader: &PlatformReader,
         progress: &Progress,
     ) -> Result<Output> {
         let kubernetes = reader.kubernetes().await?;
-        let pods = settled::wait(intent, reader.clock(), &kubernetes, progress).await?;
-        let instances = Instances::read(&kubernetes).await?;
+        let pods = wait::until_scaled(intent, reader.clock(), &kubernetes, progress).await?;
+        let instances = NodeInstances::read(&kubernetes).await?;
         let pods: Vec<PodRecord> = pods.iter().map(|pod| PodRecord::of(pod, &instances)).collect();
         let was_there =
             |pod: &&PodRecord| intent.before.pods.iter().any(|before| before.uid == pod.uid);
@@ -192,23 +205,23 @@ impl Change for ScaleDeployment {
     async fn undo(
         intent: &Intent,
         _: Option<&Receipt>,
-        writer: &Writer,
+        writer: &PlatformWriter,
         progress: &Progress,
     ) -> Result<Vec<String>> {
         let kubernetes = writer.kubernetes().await?;
         let name = intent.deployment.as_str();
         let found = kubernetes.reader().get::<Deployment>(Some(&intent.namespace), name).await?;
-        let Some(found) = found.filter(|found| intent.is(found)) else {
+        let Some(found) = found.filter(|found| intent.matches(found)) else {
             return Ok(vec![format!("{} is not there any more", intent.target())]);
         };
-        let keep = keeping::stood_before(intent, found, kubernetes.reader()).await?;
-        let way = Way { from: intent.after, to: intent.before.replicas, keep: &keep };
-        match rescale(intent, &way, writer).await {
+        let keep = pod_selection::choose_for_undo(intent, found, kubernetes.reader()).await?;
+        let resize = Resize { from: intent.after, to: intent.before.replicas, keep: &keep };
+        match rescale(intent, &resize, writer).await {
             // Its one target has another owner now.
             Err(conflict @ Error::Conflict { .. }) => return Ok(vec![conflict.to_string()]),
             other => other?,
         }
-        settled::wait_back(intent, writer.reader(), progress).await?;
+        wait::until_restored(intent, writer.reader(), progress).await?;
         Ok(Vec::new())
     }
 }
@@ -218,45 +231,55 @@ impl Intent {
         format!("deployment {}/{}", self.namespace, self.deployment)
     }
 
-    fn is(&self, found: &Deployment) -> bool {
+    fn matches(&self, found: &Deployment) -> bool {
         found.metadata.uid.as_deref() == Some(self.uid.as_str())
     }
 }
 
 /// From how many pods to how many, and which are to stay.
-struct Way<'a> {
+struct Resize<'a> {
     from: u32,
     to: u32,
-    keep: &'a [Kept],
+    keep: &'a [PodToKeep],
 }
 
 /// Writes the number of pods. The pods to keep are marked before that, and no longer marked once the controllers have
 /// chosen the others. Whatever happens in between, the next call goes on from there.
-async fn rescale(intent: &Intent, way: &Way<'_>, writer: &Writer) -> Result<()> {
+async fn rescale(intent: &Intent, resize: &Resize<'_>, writer: &PlatformWriter) -> Result<()> {
     let kubernetes = writer.kubernetes().await?;
-    let found = the_deployment(intent, kubernetes.reader()).await?;
-    let verdict = verdict(intent, way, &found);
-    if let Ok(Move::Write) = verdict {
-        keeping::mark(way.keep, writer.reader().clock(), &kubernetes).await?;
-        write_replicas(intent, way, &kubernetes).await?;
+    let found = get_deployment(intent, kubernetes.reader()).await?;
+    let decision = decide_replicas_write(intent, resize, &found);
+    if let Ok(WriteDecision::Needed) = decision {
+        pod_selection::raise_deletion_costs(resize.keep, writer.reader().clock(), &kubernetes)
+            .await?;
+        write_replicas(intent, resize, &kubernetes).await?;
     }
-    let chosen = match &verdict {
-        Ok(_) if !way.keep.is_empty() => {
-            keeping::until_chosen(intent, way.to, writer.reader().clock(), &kubernetes).await
+    let chosen = match &decision {
+        Ok(_) if !resize.keep.is_empty() => {
+            pod_selection::wait_for_selection(
+                intent,
+                resize.to,
+                writer.reader().clock(),
+                &kubernetes,
+            )
+            .await
         }
         _ => Ok(()),
     };
     if chosen.is_ok() {
-        keeping::unmark(intent, way.keep, &kubernetes).await?;
+        pod_selection::restore_deletion_costs(intent, resize.keep, &kubernetes).await?;
     }
-    verdict.map(drop).and(chosen)
+    decision.map(drop).and(chosen)
 }
 
-async fn the_deployment(intent: &Intent, kubernetes: &kubernetes::Reader) -> Result<Deployment> {
+async fn get_deployment(
+    intent: &Intent,
+    kubernetes: &kubernetes::KubernetesReader,
+) -> Result<Deployment> {
     let (namespace, name) = (intent.namespace.as_str(), intent.deployment.as_str());
     let found = kubernetes.get::<Deployment>(Some(namespace), name).await?;
     match found {
-        Some(found) if intent.is(&found) => Ok(found),
+        Some(found) if intent.matches(&found) => Ok(found),
         other => Err(Error::Conflict {
             target: intent.target(),
             expected: format!("UID {}", intent.uid),
@@ -265,27 +288,31 @@ async fn the_deployment(intent: &Intent, kubernetes: &kubernetes::Reader) -> Res
     }
 }
 
-fn verdict(intent: &Intent, way: &Way<'_>, found: &Deployment) -> Result<Move> {
+fn decide_replicas_write(
+    intent: &Intent,
+    resize: &Resize<'_>,
+    found: &Deployment,
+) -> Result<WriteDecision> {
     let target = format!("{} replicas", intent.target());
-    three_way(&target, &workload::replicas(found), &way.from, &way.to)
+    decide_write(&target, &workload::replicas(found), &resize.from, &resize.to)
 }
 
 /// Writes the number if the deployment is still as it was read; reads it again if somebody was quicker.
 async fn write_replicas(
     intent: &Intent,
-    way: &Way<'_>,
-    kubernetes: &kubernetes::Writer,
+    resize: &Resize<'_>,
+    kubernetes: &kubernetes::KubernetesWriter,
 ) -> Result<()> {
-    for _ in 0..TRIES {
-        let found = the_deployment(intent, kubernetes.reader()).await?;
-        if verdict(intent, way, &found)? == Move::Done {
+    for _ in 0..MAX_ATTEMPTS {
+        let found = get_deployment(intent, kubernetes.reader()).await?;
+        if decide_replicas_write(intent, resize, &found)? == WriteDecision::NotNeeded {
             return Ok(());
         }
         let version = found.metadata.resource_version.as_deref();
         let (namespace, name) = (intent.namespace.as_str(), intent.deployment.as_str());
-        match kubernetes.scale_deployment(namespace, name, way.to, version).await {
+        match kubernetes.scale_deployment(namespace, name, resize.to, version).await {
             Ok(_) => return Ok(()),
-            Err(error) if error.class() == Class::Busy => {}
+            Err(error) if error.kind() == ErrorKind::Busy => {}
             Err(error) => return Err(error.into()),
         }
     }
@@ -293,37 +320,37 @@ async fn write_replicas(
 }
 
 /// An autoscaler would soon write its own number over ours.
-async fn refuse_autoscaled(
-    kubernetes: &kubernetes::Reader,
+async fn reject_autoscaled(
+    kubernetes: &kubernetes::KubernetesReader,
     namespace: &str,
     name: &str,
 ) -> Result<()> {
-    let in_namespace = kubernetes::Selection::of_namespace(namespace);
+    let in_namespace = kubernetes::Selection::in_namespace(namespace);
     let autoscalers = kubernetes.list::<HorizontalPodAutoscaler>(&in_namespace).await?;
-    let aims_at_it = |autoscaler: &&HorizontalPodAutoscaler| {
+    let targets_deployment = |autoscaler: &&HorizontalPodAutoscaler| {
         let target = &autoscaler.spec.scale_target_ref;
         target.kind == "Deployment" && target.name == name
     };
-    let aiming: Vec<String> = autoscalers
+    let targeting: Vec<String> = autoscalers
         .iter()
-        .filter(aims_at_it)
+        .filter(targets_deployment)
         .map(|found| found.metadata.name.clone().unwrap_or_default())
         .collect();
-    if aiming.is_empty() {
+    if targeting.is_empty() {
         return Ok(());
     }
-    Err(Error::Refused(format!(
+    Err(Error::Precondition(format!(
         "deployment {namespace}/{name} is scaled by HorizontalPodAutoscaler {}, which would undo this: change its minReplicas and maxReplicas, or remove it, first",
-        listed(aiming)
+        join_truncated(targeting)
     )))
 }
 
 /// For messages: the names of pods.
-fn names<'a>(pods: impl IntoIterator<Item = &'a PodRecord>) -> String {
-    listed(pods.into_iter().map(|pod| pod.name.as_str()))
+fn pod_names<'a>(pods: impl IntoIterator<Item = &'a PodRecord>) -> String {
+    join_truncated(pods.into_iter().map(|pod| pod.name.as_str()))
 }
 
 /// Whether one of these records is that pod.
-fn is_one_of(records: &[PodRecord], pod: &Pod) -> bool {
-    records.iter().any(|record| record.is(pod))
+fn contains_pod(records: &[PodRecord], pod: &Pod) -> bool {
+    records.iter().any(|record| record.matches(pod))
 }

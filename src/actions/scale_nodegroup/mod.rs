@@ -1,8 +1,8 @@
 //! `scale_nodegroup`: more nodes, or fewer.
 
 mod drain;
-mod leavers;
 mod resize;
+mod scale_in;
 mod undo;
 
 use std::{collections::BTreeMap, fmt};
@@ -12,14 +12,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, Change, Diff, Error, Permission, Progress, Reader, Result, Writer,
-    cordoning::new_mark,
+    Action, Change, Error, Permission, PlannedChange, PlatformReader, PlatformWriter, Progress,
+    Result,
+    cordon_change::new_owner_mark,
     nodegroups,
-    records::{NodeRecord, NodegroupName, Sizes},
+    types::{NodeRecord, NodegroupName, Sizes},
 };
 use crate::{
     platform::{
-        Class,
+        ErrorKind,
         aws::{AutoScalingGroup, Nodegroup},
         kubernetes::{self, Selection, node, pod},
     },
@@ -102,10 +103,11 @@ pub struct Intent {
     /// Ids of the instances that were protected from scale-in.
     protected: Vec<String>,
     /// By what the undo knows the nodes that it has cordoned.
-    mark: String,
+    #[serde(rename = "mark")]
+    owner_mark: String,
     /// How many pods of each workload had no node: what the new nodes took up, the old ones never had room for.
-    #[serde(default)]
-    waiting_pods: BTreeMap<String, usize>,
+    #[serde(default, rename = "waiting_pods")]
+    pending_pods: BTreeMap<String, usize>,
 }
 
 /// What EKS answered.
@@ -141,14 +143,14 @@ impl Action for ScaleNodegroup {
 }
 
 impl Change for ScaleNodegroup {
-    const UNDO: Reversibility = Reversibility::Reversible;
+    const REVERSIBILITY: Reversibility = Reversibility::Reversible;
     type Intent = Intent;
     type Receipt = Receipt;
 
-    fn changes(intent: &Intent) -> Vec<Diff> {
+    fn planned_changes(intent: &Intent) -> Vec<PlannedChange> {
         let size = |what: &str, before: u32, after: u32| {
             (before != after)
-                .then(|| Diff::new(target(&intent.nodegroup.name, what), before, after))
+                .then(|| PlannedChange::new(target(&intent.nodegroup.name, what), before, after))
         };
         [
             size("desired", intent.before.desired, intent.after.desired),
@@ -160,17 +162,21 @@ impl Change for ScaleNodegroup {
         .collect()
     }
 
-    async fn prepare(params: Params, reader: &Reader, progress: &Progress) -> Result<Intent> {
+    async fn prepare(
+        params: Params,
+        reader: &PlatformReader,
+        progress: &Progress,
+    ) -> Result<Intent> {
         let aws = reader.aws(&params.nodegroup.region).await?;
         let nodegroup = nodegroups::describe(&aws, &params.nodegroup).await?;
-        refuse_unless_it_can_be_scaled(&nodegroup, progress)?;
-        let group = nodegroups::group(&aws, nodegroups::group_name(&nodegroup)?).await?;
+        check_can_be_scaled(&nodegroup, progress)?;
+        let group = nodegroups::describe_group(&aws, nodegroups::group_name(&nodegroup)?).await?;
         let before = Sizes { min: nodegroup.min, max: nodegroup.max, desired: group.desired };
-        let after = merged(&params, before)?;
+        let after = merge_sizes(&params, before)?;
         let kubernetes = reader.kubernetes().await?;
-        let nodes = kubernetes.list::<Node>(&nodes_of(&nodegroup.name)).await?;
+        let nodes = kubernetes.list::<Node>(&nodes_selection(&nodegroup.name)).await?;
         let nodes: Vec<NodeRecord> = nodes.iter().filter_map(NodeRecord::of).collect();
-        refuse_another_cluster(&params.nodegroup, &group, &nodes)?;
+        check_same_cluster(&params.nodegroup, &group, &nodes)?;
         let earlier_updates = aws.list_updates(&nodegroup.cluster, &nodegroup.name).await?;
         Ok(Intent {
             nodegroup: params.nodegroup,
@@ -186,24 +192,25 @@ impl Change for ScaleNodegroup {
             instances: group.instances.into_iter().map(|instance| instance.id).collect(),
             nodes,
             earlier_updates,
-            mark: new_mark(reader.clock()),
-            waiting_pods: waiting_pods(&kubernetes).await?,
+            owner_mark: new_owner_mark(reader.clock()),
+            pending_pods: count_pending_pods(&kubernetes).await?,
         })
     }
 
-    async fn apply(intent: &Intent, writer: &Writer) -> Result<Receipt> {
+    async fn apply(intent: &Intent, writer: &PlatformWriter) -> Result<Receipt> {
         resize::send(intent, intent.before, intent.after, writer).await
     }
 
     async fn settle(
         intent: &Intent,
         receipt: &Receipt,
-        reader: &Reader,
+        reader: &PlatformReader,
         progress: &Progress,
     ) -> Result<Output> {
         let aws = reader.aws(&intent.nodegroup.region).await?;
-        resize::follow(intent, receipt, reader, &aws, progress).await?;
-        resize::group_carries(intent, intent.before, intent.after, reader, &aws, progress).await?;
+        resize::wait_for_update(intent, receipt, reader, &aws, progress).await?;
+        resize::wait_for_group_size(intent, intent.before, intent.after, reader, &aws, progress)
+            .await?;
         let NodegroupName { region, cluster, name } = intent.nodegroup.clone();
         Ok(Output {
             region,
@@ -226,7 +233,7 @@ impl Change for ScaleNodegroup {
     async fn undo(
         intent: &Intent,
         receipt: Option<&Receipt>,
-        writer: &Writer,
+        writer: &PlatformWriter,
         progress: &Progress,
     ) -> Result<Vec<String>> {
         undo::undo(intent, receipt, writer, progress).await
@@ -234,30 +241,30 @@ impl Change for ScaleNodegroup {
 }
 
 /// DEGRADED is no reason to refuse: it stays so even for a group of no nodes.
-fn refuse_unless_it_can_be_scaled(nodegroup: &Nodegroup, progress: &Progress) -> Result<()> {
+fn check_can_be_scaled(nodegroup: &Nodegroup, progress: &Progress) -> Result<()> {
     for issue in &nodegroup.health {
-        progress.say(&format!("nodegroup {} has an issue: {issue}", nodegroup.name));
+        progress.report(&format!("nodegroup {} has an issue: {issue}", nodegroup.name));
     }
     match nodegroup.status.as_str() {
         "ACTIVE" | "DEGRADED" => Ok(()),
-        "UPDATING" => Err(busy(nodegroup)),
-        status => Err(Error::Refused(format!(
+        "UPDATING" => Err(busy_error(nodegroup)),
+        status => Err(Error::Precondition(format!(
             "nodegroup {} is {status}: only an ACTIVE one can be scaled",
             nodegroup.name
         ))),
     }
 }
 
-fn busy(nodegroup: &Nodegroup) -> Error {
+fn busy_error(nodegroup: &Nodegroup) -> Error {
     Error::Busy(format!("nodegroup {} is being updated by somebody else", nodegroup.name))
 }
 
 /// The sizes as EKS will check them: merged, and min <= desired <= max.
-fn merged(params: &Params, before: Sizes) -> Result<Sizes> {
+fn merge_sizes(params: &Params, before: Sizes) -> Result<Sizes> {
     let mut after = Sizes { desired: params.desired, ..before };
     if after.desired > after.max {
         if !params.raise_max {
-            return Err(Error::Refused(format!(
+            return Err(Error::Precondition(format!(
                 "{} nodes are more than the maximum of nodegroup {}, {}: say `raise_max: true` to raise it",
                 after.desired, params.nodegroup.name, after.max
             )));
@@ -266,7 +273,7 @@ fn merged(params: &Params, before: Sizes) -> Result<Sizes> {
     }
     if after.desired < after.min {
         if !params.lower_min {
-            return Err(Error::Refused(format!(
+            return Err(Error::Precondition(format!(
                 "{} nodes are fewer than the minimum of nodegroup {}, {}: say `lower_min: true` to lower it",
                 after.desired, params.nodegroup.name, after.min
             )));
@@ -278,7 +285,7 @@ fn merged(params: &Params, before: Sizes) -> Result<Sizes> {
 
 /// The name of the EKS cluster and the kubeconfig are independent of each other. An instance of the nodegroup that is
 /// a node here proves that they mean the same cluster.
-fn refuse_another_cluster(
+fn check_same_cluster(
     name: &NodegroupName,
     group: &AutoScalingGroup,
     nodes: &[NodeRecord],
@@ -292,7 +299,7 @@ fn refuse_another_cluster(
         Some(instance) => format!("{} runs instance {}, which is no node", name.name, instance.id),
         None => format!("{} has no instance in service to tell it by", name.name),
     };
-    Err(Error::Refused(format!(
+    Err(Error::Precondition(format!(
         "cannot tell that the Kubernetes cluster is EKS cluster {} in {}: nodegroup {why} of the cluster that the kubeconfig names; check --context and the runbook's cluster",
         name.cluster, name.region
     )))
@@ -300,23 +307,25 @@ fn refuse_another_cluster(
 
 /// The pods that wait for a node. Only the undo wants to know: whoever may not look at all pods could not undo either, and
 /// is not stopped here.
-async fn waiting_pods(kubernetes: &kubernetes::Reader) -> Result<BTreeMap<String, usize>> {
-    let without_node = "spec.nodeName=,status.phase!=Succeeded,status.phase!=Failed";
-    let waiting = match kubernetes.list::<Pod>(&Selection::all().with_fields(without_node)).await {
+async fn count_pending_pods(
+    kubernetes: &kubernetes::KubernetesReader,
+) -> Result<BTreeMap<String, usize>> {
+    let unscheduled = "spec.nodeName=,status.phase!=Succeeded,status.phase!=Failed";
+    let pending = match kubernetes.list::<Pod>(&Selection::all().with_fields(unscheduled)).await {
         Ok(pods) => pods,
-        Err(error) if error.class() == Class::Denied => Vec::new(),
+        Err(error) if error.kind() == ErrorKind::Denied => Vec::new(),
         Err(error) => return Err(error.into()),
     };
-    let mut counted = BTreeMap::new();
-    for workload in waiting.iter().filter_map(pod::workload) {
-        *counted.entry(workload).or_default() += 1;
+    let mut counts = BTreeMap::new();
+    for workload in pending.iter().filter_map(pod::workload) {
+        *counts.entry(workload).or_default() += 1;
     }
-    Ok(counted)
+    Ok(counts)
 }
 
 /// EKS puts this label on every node of a managed nodegroup.
-fn nodes_of(nodegroup: &str) -> Selection {
-    Selection::all().labelled(format!("{}={nodegroup}", node::NODEGROUP_LABEL))
+fn nodes_selection(nodegroup: &str) -> Selection {
+    Selection::all().with_labels(format!("{}={nodegroup}", node::NODEGROUP_LABEL))
 }
 
 fn target(nodegroup: &str, what: &str) -> String {

@@ -1,12 +1,13 @@
 //! Sending sizes to EKS, and following what comes of it.
 
-use super::{Intent, Receipt, busy, target};
+use super::{Intent, Receipt, busy_error, target};
 use crate::{
     actions::{
-        Error, Progress, Reader, Result, Writer, nodegroups,
-        pauses::Pauses,
-        records::{NodegroupName, Sizes},
-        three_way::{Move, three_way},
+        Error, PlatformReader, PlatformWriter, Progress, Result,
+        compare_and_set::{WriteDecision, decide_write},
+        nodegroups,
+        poll_backoff::PollBackoff,
+        types::{NodegroupName, Sizes},
     },
     platform::aws::{self, AutoScalingGroup, Nodegroup, Scaling, Update, UpdateStatus},
 };
@@ -16,22 +17,22 @@ pub(super) async fn send(
     intent: &Intent,
     from: Sizes,
     to: Sizes,
-    writer: &Writer,
+    writer: &PlatformWriter,
 ) -> Result<Receipt> {
     let name = &intent.nodegroup;
     let aws = writer.reader().aws(&name.region).await?;
     let nodegroup = nodegroups::describe(&aws, name).await?;
     let is_updating = nodegroup.status.as_str() == "UPDATING";
     if (is_updating || sizes_of(&nodegroup) == to)
-        && let Some(update) = our_update(intent, &aws, to).await?
+        && let Some(update) = find_own_update(intent, &aws, to).await?
     {
         return Ok(Receipt { update: Some(update), already_done: false });
     }
     if is_updating {
-        return Err(busy(&nodegroup));
+        return Err(busy_error(&nodegroup));
     }
-    let group = nodegroups::group(&aws, &intent.auto_scaling_group).await?;
-    if plan(&nodegroup, &group, from, to)? == Move::Done {
+    let group = nodegroups::describe_group(&aws, &intent.auto_scaling_group).await?;
+    if decide_sizes_write(&nodegroup, &group, from, to)? == WriteDecision::NotNeeded {
         return Ok(Receipt { update: None, already_done: true });
     }
     let scaling = Scaling {
@@ -50,23 +51,29 @@ pub(super) fn sizes_of(nodegroup: &Nodegroup) -> Sizes {
 
 /// The three-way rule, size by size. EKS's own desired size can lag behind the group's: either of them may stand
 /// where we left it.
-fn plan(nodegroup: &Nodegroup, group: &AutoScalingGroup, from: Sizes, to: Sizes) -> Result<Move> {
+fn decide_sizes_write(
+    nodegroup: &Nodegroup,
+    group: &AutoScalingGroup,
+    from: Sizes,
+    to: Sizes,
+) -> Result<WriteDecision> {
     let name = &nodegroup.name;
     let stands = |desired: u32| desired == from.desired || desired == to.desired;
     let desired = if stands(nodegroup.desired) { nodegroup.desired } else { group.desired };
-    let moves = [
-        three_way(&target(name, "desired"), &desired, &from.desired, &to.desired)?,
-        three_way(&target(name, "min"), &nodegroup.min, &from.min, &to.min)?,
-        three_way(&target(name, "max"), &nodegroup.max, &from.max, &to.max)?,
+    let decisions = [
+        decide_write(&target(name, "desired"), &desired, &from.desired, &to.desired)?,
+        decide_write(&target(name, "min"), &nodegroup.min, &from.min, &to.min)?,
+        decide_write(&target(name, "max"), &nodegroup.max, &from.max, &to.max)?,
     ];
-    let all_done = moves.iter().all(|step| *step == Move::Done) && group.desired == to.desired;
-    Ok(if all_done { Move::Done } else { Move::Write })
+    let all_done = decisions.iter().all(|decision| *decision == WriteDecision::NotNeeded)
+        && group.desired == to.desired;
+    Ok(if all_done { WriteDecision::NotNeeded } else { WriteDecision::Needed })
 }
 
 /// An update that began after the intent and asks for the sizes `to`.
-pub(super) async fn our_update(
+pub(super) async fn find_own_update(
     intent: &Intent,
-    aws: &aws::Reader,
+    aws: &aws::AwsReader,
     to: Sizes,
 ) -> Result<Option<String>> {
     let name = &intent.nodegroup;
@@ -75,18 +82,19 @@ pub(super) async fn our_update(
             continue;
         }
         let update = aws.describe_update(&name.cluster, &name.name, &id).await?;
-        if update.is_some_and(|update| asks_for(&update, to) && !has_failed(&update.status)) {
+        if update.is_some_and(|update| requests_sizes(&update, to) && !has_failed(&update.status)) {
             return Ok(Some(id));
         }
     }
     Ok(None)
 }
 
-fn asks_for(update: &Update, sizes: Sizes) -> bool {
-    let fits = |asked: Option<u32>, size: u32| asked.is_none_or(|asked| asked == size);
+fn requests_sizes(update: &Update, sizes: Sizes) -> bool {
+    let matches =
+        |requested: Option<u32>, size: u32| requested.is_none_or(|requested| requested == size);
     update.scaling.desired == Some(sizes.desired)
-        && fits(update.scaling.min, sizes.min)
-        && fits(update.scaling.max, sizes.max)
+        && matches(update.scaling.min, sizes.min)
+        && matches(update.scaling.max, sizes.max)
 }
 
 fn has_failed(status: &UpdateStatus) -> bool {
@@ -94,18 +102,18 @@ fn has_failed(status: &UpdateStatus) -> bool {
 }
 
 /// Waits until the update has ended. A failed one returns the nodegroup to ACTIVE, so its status proves nothing.
-pub(super) async fn follow(
+pub(super) async fn wait_for_update(
     intent: &Intent,
     receipt: &Receipt,
-    reader: &Reader,
-    aws: &aws::Reader,
+    reader: &PlatformReader,
+    aws: &aws::AwsReader,
     progress: &Progress,
 ) -> Result<()> {
     let (Some(id), false) = (&receipt.update, receipt.already_done) else {
         return Ok(());
     };
     let name = &intent.nodegroup;
-    let mut pauses = Pauses::default();
+    let mut backoff = PollBackoff::default();
     loop {
         let Some(update) = aws.describe_update(&name.cluster, &name.name, id).await? else {
             // A server that has no DescribeUpdate: the sizes tell the rest.
@@ -114,45 +122,47 @@ pub(super) async fn follow(
         match update.status {
             UpdateStatus::Successful => return Ok(()),
             UpdateStatus::Failed | UpdateStatus::Cancelled => {
-                return Err(ended_badly(name, &update));
+                return Err(update_error(name, &update));
             }
             UpdateStatus::InProgress | UpdateStatus::Unknown(_) => {
                 progress.waiting(&format!("EKS to finish update {id} of nodegroup {}", name.name))
             }
         }
-        reader.clock().sleep(pauses.next()).await;
+        reader.clock().sleep(backoff.next_delay()).await;
     }
 }
 
-fn ended_badly(name: &NodegroupName, update: &Update) -> Error {
+fn update_error(name: &NodegroupName, update: &Update) -> Error {
     let errors = if update.errors.is_empty() {
         "without saying why".to_owned()
     } else {
         update.errors.join("; ")
     };
-    Error::Failed(format!(
+    Error::OperationFailed(format!(
         "EKS update {} of nodegroup {} ended as {:?}: {errors}",
         update.id, name.name, update.status
     ))
 }
 
 /// EKS hands the size on to the Auto Scaling group; whoever reads the group next must find it there.
-pub(super) async fn group_carries(
+pub(super) async fn wait_for_group_size(
     intent: &Intent,
     from: Sizes,
     to: Sizes,
-    reader: &Reader,
-    aws: &aws::Reader,
+    reader: &PlatformReader,
+    aws: &aws::AwsReader,
     progress: &Progress,
 ) -> Result<()> {
-    let mut pauses = Pauses::default();
+    let mut backoff = PollBackoff::default();
     loop {
-        let group = nodegroups::group(aws, &intent.auto_scaling_group).await?;
+        let group = nodegroups::describe_group(aws, &intent.auto_scaling_group).await?;
         let what = format!("Auto Scaling group {} desired", group.name);
-        if three_way(&what, &group.desired, &from.desired, &to.desired)? == Move::Done {
+        if decide_write(&what, &group.desired, &from.desired, &to.desired)?
+            == WriteDecision::NotNeeded
+        {
             return Ok(());
         }
         progress.waiting(&format!("{what} to become {}: it is {}", to.desired, group.desired));
-        reader.clock().sleep(pauses.next()).await;
+        reader.clock().sleep(backoff.next_delay()).await;
     }
 }

@@ -6,16 +6,16 @@
 
 use k8s_openapi::api::core::v1::Node;
 
-use super::{Intent, Receipt, drain, leavers::Parting, nodes_of, resize, target};
+use super::{Intent, Receipt, drain, nodes_selection, resize, scale_in::ScaleInSelection, target};
 use crate::{
     actions::{
-        Error, Progress, Result, Writer,
-        cordoning::{Cordoning, carries},
+        Error, PlatformWriter, Progress, Result,
+        cordon_change::{CordonChange, has_mark},
         nodegroups,
-        pauses::Pauses,
-        protection::{self, Unset},
-        records::Sizes,
-        words::{counted, listed},
+        poll_backoff::PollBackoff,
+        protection::{self, SkippedInstance},
+        text::{join_truncated, plural},
+        types::Sizes,
     },
     platform::{
         aws::{self, AutoScalingGroup, Nodegroup},
@@ -26,63 +26,68 @@ use crate::{
 pub(super) async fn undo(
     intent: &Intent,
     receipt: Option<&Receipt>,
-    writer: &Writer,
+    writer: &PlatformWriter,
     progress: &Progress,
 ) -> Result<Vec<String>> {
     let reader = writer.reader();
     let aws = reader.aws(&intent.nodegroup.region).await?;
-    let nodegroup = follow_ours(intent, receipt, writer, &aws, progress).await?;
-    let group = nodegroups::group(&aws, &intent.auto_scaling_group).await?;
-    let (now, goal, mut left_alone) = way_back(intent, &nodegroup, &group);
+    let nodegroup = wait_for_own_update(intent, receipt, writer, &aws, progress).await?;
+    let group = nodegroups::describe_group(&aws, &intent.auto_scaling_group).await?;
+    let (now, goal, mut not_restored) = plan_restore(intent, &nodegroup, &group);
     let shrinks = goal.desired < intent.after.desired;
-    let parting = if shrinks && group.desired > goal.desired {
-        let parting = empty_all(intent, goal.desired, writer, progress).await?;
-        narrow_the_choice(intent, &parting, writer, progress).await?;
-        parting
+    let selection = if shrinks && group.desired > goal.desired {
+        let selection = drain_removed(intent, goal.desired, writer, progress).await?;
+        protect_retained(intent, &selection, writer, progress).await?;
+        selection
     } else {
-        let nodes = reader.kubernetes().await?.list::<Node>(&nodes_of(&nodegroup.name)).await?;
-        Parting::of(intent, &group, &nodes, goal.desired)
+        let nodes =
+            reader.kubernetes().await?.list::<Node>(&nodes_selection(&nodegroup.name)).await?;
+        ScaleInSelection::of(intent, &group, &nodes, goal.desired)
     };
-    left_alone.extend(open_stayers(intent, &parting, writer).await?);
+    not_restored.extend(uncordon_retained(intent, &selection, writer).await?);
     let sent = resize::send(intent, now, goal, writer).await?;
-    resize::follow(intent, &sent, reader, &aws, progress).await?;
-    resize::group_carries(intent, now, goal, reader, &aws, progress).await?;
+    resize::wait_for_update(intent, &sent, reader, &aws, progress).await?;
+    resize::wait_for_group_size(intent, now, goal, reader, &aws, progress).await?;
     if shrinks {
-        until_gone(intent, &parting.leavers, writer, progress).await?;
+        wait_until_removed(intent, &selection.removed, writer, progress).await?;
     }
-    left_alone.extend(lost(intent, &aws).await?);
-    let unset = restore_flags(intent, &parting, &group, writer).await?;
-    left_alone.extend(unset.into_iter().map(|one| {
-        format!("the protection of instance {} was left as it is: {}", one.id, one.reason)
+    not_restored.extend(lost_instances(intent, &aws).await?);
+    let skipped = restore_protection(intent, &selection, &group, writer).await?;
+    not_restored.extend(skipped.into_iter().map(|instance| {
+        format!("the protection of instance {} was left as it is: {}", instance.id, instance.reason)
     }));
-    Ok(left_alone)
+    Ok(not_restored)
 }
 
 /// Our own update may still be under way, even one of whose sending nobody heard. How it ends shows in the sizes.
-async fn follow_ours(
+async fn wait_for_own_update(
     intent: &Intent,
     receipt: Option<&Receipt>,
-    writer: &Writer,
-    aws: &aws::Reader,
+    writer: &PlatformWriter,
+    aws: &aws::AwsReader,
     progress: &Progress,
 ) -> Result<Nodegroup> {
     let found = nodegroups::describe(aws, &intent.nodegroup).await?;
     let update = match receipt {
         Some(receipt) => receipt.update.clone(),
-        None if found.status == "UPDATING" => resize::our_update(intent, aws, intent.after).await?,
+        None if found.status == "UPDATING" => {
+            resize::find_own_update(intent, aws, intent.after).await?
+        }
         None => None,
     };
     let Some(update) = update else { return Ok(found) };
     let receipt = Receipt { update: Some(update), already_done: false };
-    match resize::follow(intent, &receipt, writer.reader(), aws, progress).await {
-        Ok(()) | Err(Error::Failed(_)) => nodegroups::describe(aws, &intent.nodegroup).await,
+    match resize::wait_for_update(intent, &receipt, writer.reader(), aws, progress).await {
+        Ok(()) | Err(Error::OperationFailed(_)) => {
+            nodegroups::describe(aws, &intent.nodegroup).await
+        }
         Err(error) => Err(error),
     }
 }
 
 /// The sizes as they are, the sizes to restore, and what is left as somebody else has set it. EKS's own desired size
 /// can lag behind the group's: either of them may stand where we left it.
-fn way_back(
+fn plan_restore(
     intent: &Intent,
     nodegroup: &Nodegroup,
     group: &AutoScalingGroup,
@@ -92,13 +97,13 @@ fn way_back(
     let known = ours(nodegroup.desired, before.desired, after.desired);
     let desired = if known { nodegroup.desired } else { group.desired };
     let found = Sizes { desired, min: nodegroup.min, max: nodegroup.max };
-    let mut left_alone = Vec::new();
+    let mut not_restored = Vec::new();
     let mut restore = |what: &str, now: u32, before: u32, after: u32| {
         if ours(now, before, after) {
             return before;
         }
         let target = target(&intent.nodegroup.name, what);
-        left_alone.push(format!("{target} stays {now}: somebody else changed it from {after}"));
+        not_restored.push(format!("{target} stays {now}: somebody else changed it from {after}"));
         now
     };
     let mut goal = Sizes {
@@ -114,7 +119,7 @@ fn way_back(
     ] {
         if !fits && *size != now {
             *size = now;
-            left_alone.push(format!(
+            not_restored.push(format!(
                 "{} stays {now}: desired is {}",
                 target(name, what),
                 goal.desired
@@ -128,31 +133,31 @@ fn way_back(
         min: from(found.min, goal.min, after.min),
         max: from(found.max, goal.max, after.max),
     };
-    (now, goal, left_alone)
+    (now, goal, not_restored)
 }
 
 /// Empties the nodes that go, those included that join while others are being emptied: the slow node for which a wait
 /// was given up is the emptiest one when it comes, and the evicted pods would land on it.
-async fn empty_all(
+async fn drain_removed(
     intent: &Intent,
     desired: u32,
-    writer: &Writer,
+    writer: &PlatformWriter,
     progress: &Progress,
-) -> Result<Parting> {
+) -> Result<ScaleInSelection> {
     let aws = writer.reader().aws(&intent.nodegroup.region).await?;
     let kubernetes = writer.reader().kubernetes().await?;
     let mut is_first = true;
     loop {
-        let group = nodegroups::group(&aws, &intent.auto_scaling_group).await?;
-        let nodes = kubernetes.list::<Node>(&nodes_of(&intent.nodegroup.name)).await?;
-        let parting = Parting::of(intent, &group, &nodes, desired);
-        let leaving = on_instances(&nodes, &parting.leavers);
+        let group = nodegroups::describe_group(&aws, &intent.auto_scaling_group).await?;
+        let nodes = kubernetes.list::<Node>(&nodes_selection(&intent.nodegroup.name)).await?;
+        let selection = ScaleInSelection::of(intent, &group, &nodes, desired);
+        let leaving = on_instances(&nodes, &selection.removed);
         // The first time also what an attempt that was cut off has cordoned: it may not be empty.
-        let is_new = !leaving.iter().all(|node| carries(node, &intent.mark));
+        let is_new = !leaving.iter().all(|node| has_mark(node, &intent.owner_mark));
         if leaving.is_empty() || !(is_first || is_new) {
-            return Ok(parting);
+            return Ok(selection);
         }
-        empty(intent, &leaving, writer, progress).await?;
+        cordon_and_drain(intent, &leaving, writer, progress).await?;
         is_first = false;
     }
 }
@@ -160,36 +165,44 @@ async fn empty_all(
 fn on_instances(nodes: &[Node], instances: &[String]) -> Vec<Node> {
     let is_on = |node: &&Node| {
         let instance = node::instance_id(node);
-        instance.is_some_and(|id| instances.iter().any(|one| one == id))
+        instance.is_some_and(|id| instances.iter().any(|instance| instance == id))
     };
     nodes.iter().filter(is_on).cloned().collect()
 }
 
 /// Opens the nodes that an earlier attempt has cordoned and that stay after all, because somebody wants more nodes.
-async fn open_stayers(intent: &Intent, parting: &Parting, writer: &Writer) -> Result<Vec<String>> {
+async fn uncordon_retained(
+    intent: &Intent,
+    selection: &ScaleInSelection,
+    writer: &PlatformWriter,
+) -> Result<Vec<String>> {
     let kubernetes = writer.kubernetes().await?;
-    let nodes = kubernetes.reader().list::<Node>(&nodes_of(&intent.nodegroup.name)).await?;
-    let mut staying = on_instances(&nodes, &parting.stayers);
-    staying.retain(|node| carries(node, &intent.mark));
+    let nodes = kubernetes.reader().list::<Node>(&nodes_selection(&intent.nodegroup.name)).await?;
+    let mut staying = on_instances(&nodes, &selection.retained);
+    staying.retain(|node| has_mark(node, &intent.owner_mark));
     if staying.is_empty() {
         return Ok(Vec::new());
     }
-    Cordoning::on_open_nodes(&staying, intent.mark.clone()).undo(&kubernetes).await
+    CordonChange::on_open_nodes(&staying, intent.owner_mark.clone()).undo(&kubernetes).await
 }
 
 /// Cordons nodes that go, and moves their pods away.
-async fn empty(
+async fn cordon_and_drain(
     intent: &Intent,
     leaving: &[Node],
-    writer: &Writer,
+    writer: &PlatformWriter,
     progress: &Progress,
 ) -> Result<()> {
     let names: Vec<String> = leaving.iter().filter_map(|node| node.metadata.name.clone()).collect();
-    progress.say(&format!("emptying {}: {}", counted(names.len(), "new node"), listed(&names)));
-    let cordoning = Cordoning::of(leaving, true, intent.mark.clone());
-    cordoning.apply(&writer.kubernetes().await?).await?;
-    drain::drain(&names, &intent.waiting_pods, writer, progress).await.map_err(|error| match error {
-        Error::Hopeless(why) => Error::Hopeless(format!(
+    progress.report(&format!(
+        "emptying {}: {}",
+        plural(names.len(), "new node"),
+        join_truncated(&names)
+    ));
+    let change = CordonChange::of(leaving, true, intent.owner_mark.clone());
+    change.apply(&writer.kubernetes().await?).await?;
+    drain::drain(&names, &intent.pending_pods, writer, progress).await.map_err(|error| match error {
+        Error::Unrecoverable(why) => Error::Unrecoverable(format!(
             "the new nodes of nodegroup {} could not be emptied, so its size was not lowered: {why}",
             intent.nodegroup.name
         )),
@@ -198,98 +211,104 @@ async fn empty(
 }
 
 /// Leaves the group nobody to choose but those who are to go.
-async fn narrow_the_choice(
+async fn protect_retained(
     intent: &Intent,
-    parting: &Parting,
-    writer: &Writer,
+    selection: &ScaleInSelection,
+    writer: &PlatformWriter,
     progress: &Progress,
 ) -> Result<()> {
     let aws = writer.aws(&intent.nodegroup.region).await?;
     let group = &intent.auto_scaling_group;
-    let staying = [&parting.originals[..], &parting.stayers[..]].concat();
-    for unset in protection::protect(&aws, group, &staying, true).await? {
-        progress.say(&format!("instance {} cannot be protected: {}", unset.id, unset.reason));
+    let staying = [&selection.original[..], &selection.retained[..]].concat();
+    for skipped in protection::set_protected(&aws, group, &staying, true).await? {
+        progress
+            .report(&format!("instance {} cannot be protected: {}", skipped.id, skipped.reason));
     }
     // One that is just starting cannot be set yet; it is set below when it has started.
-    protection::protect(&aws, group, &parting.leavers, false).await.map(drop)
+    protection::set_protected(&aws, group, &selection.removed, false).await.map(drop)
 }
 
 /// Waits until the group has let them go.
-async fn until_gone(
+async fn wait_until_removed(
     intent: &Intent,
-    leavers: &[String],
-    writer: &Writer,
+    removed: &[String],
+    writer: &PlatformWriter,
     progress: &Progress,
 ) -> Result<()> {
     let aws = writer.aws(&intent.nodegroup.region).await?;
-    let mut pauses = Pauses::default();
+    let mut backoff = PollBackoff::default();
     loop {
-        let group = nodegroups::group(aws.reader(), &intent.auto_scaling_group).await?;
+        let group = nodegroups::describe_group(aws.reader(), &intent.auto_scaling_group).await?;
         let there: Vec<_> =
-            leavers.iter().filter_map(|id| protection::member(&group, id)).collect();
+            removed.iter().filter_map(|id| protection::find_instance(&group, id)).collect();
         if there.is_empty() {
             return Ok(());
         }
-        let born_protected: Vec<String> = there
+        let protected_at_launch: Vec<String> = there
             .iter()
-            .filter(|one| one.protected && one.is_protectable())
-            .map(|one| one.id.clone())
+            .filter(|instance| instance.protected && instance.is_protectable())
+            .map(|instance| instance.id.clone())
             .collect();
-        if !born_protected.is_empty() {
-            protection::protect(&aws, &group.name, &born_protected, false).await?;
+        if !protected_at_launch.is_empty() {
+            protection::set_protected(&aws, &group.name, &protected_at_launch, false).await?;
         }
-        let named = there.iter().map(|one| format!("{} ({})", one.id, one.lifecycle));
-        progress.waiting(&format!("Auto Scaling group {} to end {}", group.name, listed(named)));
-        writer.reader().clock().sleep(pauses.next()).await;
+        let named =
+            there.iter().map(|instance| format!("{} ({})", instance.id, instance.lifecycle));
+        progress.waiting(&format!(
+            "Auto Scaling group {} to end {}",
+            group.name,
+            join_truncated(named)
+        ));
+        writer.reader().clock().sleep(backoff.next_delay()).await;
     }
 }
 
 /// Original instances that are not there any more, which no undo brings back.
-async fn lost(intent: &Intent, aws: &aws::Reader) -> Result<Option<String>> {
-    let group = nodegroups::group(aws, &intent.auto_scaling_group).await?;
-    let is_lost = |id: &&String| protection::member(&group, id).is_none();
+async fn lost_instances(intent: &Intent, aws: &aws::AwsReader) -> Result<Option<String>> {
+    let group = nodegroups::describe_group(aws, &intent.auto_scaling_group).await?;
+    let is_lost = |id: &&String| protection::find_instance(&group, id).is_none();
     let lost: Vec<&String> = intent.instances.iter().filter(is_lost).collect();
     Ok((!lost.is_empty()).then(|| {
-        let many = counted(lost.len(), "instance");
+        let count = plural(lost.len(), "instance");
         format!(
-            "{many} that nodegroup {} had before {} gone meanwhile: {}",
+            "{count} that nodegroup {} had before {} gone meanwhile: {}",
             intent.nodegroup.name,
             if lost.len() == 1 { "has" } else { "have" },
-            listed(lost)
+            join_truncated(lost)
         )
     }))
 }
 
 /// Gives the originals the flags that they had, and the new ones that stay the one that the group gives.
-async fn restore_flags(
+async fn restore_protection(
     intent: &Intent,
-    parting: &Parting,
+    selection: &ScaleInSelection,
     group: &AutoScalingGroup,
-    writer: &Writer,
-) -> Result<Vec<Unset>> {
+    writer: &PlatformWriter,
+) -> Result<Vec<SkippedInstance>> {
     let aws = writer.aws(&intent.nodegroup.region).await?;
     let (mut protected, mut open): (Vec<String>, Vec<String>) =
-        parting.originals.iter().cloned().partition(|id| intent.protected.contains(id));
-    let stayers = parting.stayers.iter().cloned();
+        selection.original.iter().cloned().partition(|id| intent.protected.contains(id));
+    let retained = selection.retained.iter().cloned();
     if group.new_instances_protected {
-        protected.extend(stayers)
+        protected.extend(retained)
     } else {
-        open.extend(stayers)
+        open.extend(retained)
     }
-    let mut unset = protection::protect(&aws, &group.name, &protected, true).await?;
-    unset.extend(protection::protect(&aws, &group.name, &open, false).await?);
-    Ok(unset)
+    let mut skipped = protection::set_protected(&aws, &group.name, &protected, true).await?;
+    skipped.extend(protection::set_protected(&aws, &group.name, &open, false).await?);
+    Ok(skipped)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::actions::records::NodegroupName;
+    use crate::actions::types::NodegroupName;
 
     const BEFORE: Sizes = Sizes { min: 2, max: 4, desired: 3 };
     const AFTER: Sizes = Sizes { min: 2, max: 6, desired: 6 };
 
-    fn way(nodegroup: (u32, u32, u32), group_desired: u32) -> (Sizes, Sizes, Vec<String>) {
+    fn restore_plan(nodegroup: (u32, u32, u32), group_desired: u32) -> (Sizes, Sizes, Vec<String>) {
         let (min, max, desired) = nodegroup;
         let intent = Intent {
             nodegroup: NodegroupName { region: "r".into(), cluster: "c".into(), name: "g".into() },
@@ -300,8 +319,8 @@ mod tests {
             nodes: Vec::new(),
             earlier_updates: Vec::new(),
             protected: Vec::new(),
-            mark: "ours".into(),
-            waiting_pods: [].into(),
+            owner_mark: "ours".into(),
+            pending_pods: [].into(),
         };
         let nodegroup = Nodegroup {
             name: "g".into(),
@@ -325,25 +344,25 @@ mod tests {
             suspended_processes: Vec::new(),
             tags: [].into(),
         };
-        way_back(&intent, &nodegroup, &group)
+        plan_restore(&intent, &nodegroup, &group)
     }
 
     #[test]
-    fn what_stands_as_we_left_it_is_put_back() {
-        assert_eq!(way((2, 6, 6), 6), (AFTER, BEFORE, vec![]));
-        assert_eq!(way((2, 4, 3), 3), (BEFORE, BEFORE, vec![]), "it is back already");
-        assert_eq!(way((2, 6, 3), 6).1, BEFORE, "EKS's own number lags behind");
+    fn what_stands_as_the_step_left_it_is_restored() {
+        assert_eq!(restore_plan((2, 6, 6), 6), (AFTER, BEFORE, vec![]));
+        assert_eq!(restore_plan((2, 4, 3), 3), (BEFORE, BEFORE, vec![]), "it is back already");
+        assert_eq!(restore_plan((2, 6, 3), 6).1, BEFORE, "EKS's own number lags behind");
     }
 
     #[test]
-    fn what_somebody_else_has_set_stays_and_keeps_its_room() {
-        let (now, goal, left_alone) = way((2, 9, 6), 6);
+    fn what_another_client_has_set_stays_within_its_limits() {
+        let (now, goal, not_restored) = restore_plan((2, 9, 6), 6);
         assert_eq!((now.max, goal), (9, Sizes { max: 9, ..BEFORE }));
-        assert_eq!(left_alone, ["nodegroup g max stays 9: somebody else changed it from 6"]);
-        let (now, goal, left_alone) = way((2, 6, 5), 5);
+        assert_eq!(not_restored, ["nodegroup g max stays 9: somebody else changed it from 6"]);
+        let (now, goal, not_restored) = restore_plan((2, 6, 5), 5);
         assert_eq!(goal, Sizes { min: 2, max: 6, desired: 5 });
-        assert_eq!((now.desired, left_alone.len()), (5, 2));
-        let (_, goal, _) = way((0, 6, 1), 1);
+        assert_eq!((now.desired, not_restored.len()), (5, 2));
+        let (_, goal, _) = restore_plan((0, 6, 1), 1);
         assert_eq!(goal, Sizes { min: 0, max: 4, desired: 1 });
     }
 }

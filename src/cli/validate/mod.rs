@@ -46,7 +46,7 @@ enum Format {
 impl Validate {
     pub(super) fn run(self, global: &Global) -> Result<Exit, Trouble> {
         let (files, mut unreadable) = files::collect(&self.paths);
-        let (checked, failed) = files::check(&files, actions::catalogue());
+        let (checked, failed) = files::check(&files, actions::registry());
         unreadable.extend(failed);
         let report = Report::new(&checked);
         let default = match global.output {

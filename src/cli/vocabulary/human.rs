@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 
 use super::{need, undo, word};
 use crate::{
-    actions::Entry,
+    actions::ActionDef,
     runbook::{ActionSignature, types::RecordType},
 };
 
 /// One line each.
-pub(super) fn list(entries: &[&Entry]) -> String {
+pub(super) fn list(entries: &[&ActionDef]) -> String {
     let mut text = String::new();
     for entry in entries {
         let summary = entry.signature().summary;
@@ -19,7 +19,7 @@ pub(super) fn list(entries: &[&Entry]) -> String {
 }
 
 /// Everything about one.
-pub(super) fn whole(entry: &Entry) -> String {
+pub(super) fn whole(entry: &ActionDef) -> String {
     let description = entry.params["description"].as_str().unwrap_or_default();
     let ActionSignature { params, output, .. } = entry.signature();
     let mut text = format!("{} ({})\n\n{description}\n", entry.name, word(entry.kind()));

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{need, undo, word};
 use crate::{
-    actions::Entry,
+    actions::ActionDef,
     runbook::{ActionSignature, types::RecordType},
 };
 
@@ -20,7 +20,7 @@ can be handed on as a record.
 ";
 
 /// The document.
-pub(super) fn document(entries: &[&Entry]) -> String {
+pub(super) fn document(entries: &[&ActionDef]) -> String {
     let mut text = HEAD.to_owned();
     for entry in entries {
         let summary = one_line(&entry.signature().summary);
@@ -31,7 +31,7 @@ pub(super) fn document(entries: &[&Entry]) -> String {
     text
 }
 
-fn chapter(entry: &Entry) -> String {
+fn chapter(entry: &ActionDef) -> String {
     let description = entry.params["description"].as_str().unwrap_or_default();
     let ActionSignature { params, output, .. } = entry.signature();
     let mut text = format!("\n## {}\n\n{description}\n", entry.name);
@@ -64,7 +64,7 @@ fn outputs(output: &RecordType) -> String {
     text
 }
 
-fn permissions(entry: &Entry) -> String {
+fn permissions(entry: &ActionDef) -> String {
     if entry.permissions.is_empty() {
         return "\nIt needs no permission.\n".into();
     }

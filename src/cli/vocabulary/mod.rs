@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Exit, Global, Output, Trouble};
 use crate::{
-    actions::{self, Entry},
+    actions::{self, ActionDef},
     runbook::{ActionKind, Reversibility, types::Field},
 };
 
@@ -34,7 +34,7 @@ enum Format {
 
 impl Actions {
     pub(super) fn run(self, global: &Global) -> Result<Exit, Trouble> {
-        let entries: Vec<&Entry> = match &self.name {
+        let entries: Vec<&ActionDef> = match &self.name {
             Some(name) => vec![find(name)?],
             None => actions::all().iter().collect(),
         };
@@ -56,7 +56,7 @@ impl Actions {
     }
 }
 
-fn find(name: &str) -> Result<&'static Entry, Trouble> {
+fn find(name: &str) -> Result<&'static ActionDef, Trouble> {
     actions::find(name).ok_or_else(|| {
         let names: Vec<&str> = actions::all().iter().map(|entry| entry.name).collect();
         Trouble::Usage(format!("there is no action '{name}'; there is: {}", names.join(", ")))
@@ -71,8 +71,8 @@ fn word(kind: ActionKind) -> &'static str {
     }
 }
 
-fn undo(entry: &Entry) -> &'static str {
-    match entry.undo() {
+fn undo(entry: &ActionDef) -> &'static str {
+    match entry.reversibility() {
         Reversibility::NotApplicable => "changes nothing, so there is nothing to undo",
         Reversibility::Reversible => "restores what stood before",
         Reversibility::Irreversible => "cannot be undone: there is nothing to restore",
@@ -88,7 +88,7 @@ fn need(field: &Field) -> String {
     }
 }
 
-fn document(entry: &Entry) -> Value {
+fn document(entry: &ActionDef) -> Value {
     json!({
         "name": entry.name,
         "kind": entry.kind(),

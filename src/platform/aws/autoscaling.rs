@@ -7,14 +7,14 @@ use jiff::Timestamp;
 
 use crate::platform::error::Error;
 
-use super::{Reader, Writer, count, timestamp};
+use super::{AwsReader, AwsWriter, count, timestamp};
 
 /// How many groups may be named in one call.
-const NAMES_AT_ONCE: usize = 50;
+const MAX_NAMES_PER_CALL: usize = 50;
 /// A page of groups; the service's greatest.
-const PAGE: i32 = 100;
-/// How many instances [`Writer::set_instance_protection`] takes in one call.
-pub const MAX_PROTECTED_AT_ONCE: usize = 50;
+const PAGE_SIZE: i32 = 100;
+/// How many instances [`AwsWriter::set_instance_protection`] takes in one call.
+pub const MAX_PROTECTED_PER_CALL: usize = 50;
 
 /// An Auto Scaling group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,7 +94,7 @@ impl Activity {
     }
 }
 
-impl Reader {
+impl AwsReader {
     /// The groups of these names. One that does not exist is left out; without names nothing is asked.
     ///
     /// # Errors
@@ -104,21 +104,21 @@ impl Reader {
         names: &[String],
     ) -> Result<Vec<AutoScalingGroup>, Error> {
         let mut found = Vec::new();
-        for names in names.chunks(NAMES_AT_ONCE) {
-            let on = names.join(",");
-            let call = self.call("autoscaling", "DescribeAutoScalingGroups", &on);
+        for names in names.chunks(MAX_NAMES_PER_CALL) {
+            let resource = names.join(",");
+            let call = self.call("autoscaling", "DescribeAutoScalingGroups", &resource);
             let groups = self
                 .clients
                 .autoscaling
                 .describe_auto_scaling_groups()
                 .set_auto_scaling_group_names(Some(names.to_vec()))
-                .max_records(PAGE)
+                .max_records(PAGE_SIZE)
                 .into_paginator()
                 .items()
                 .send()
                 .collect::<Result<Vec<_>, _>>()
                 .await
-                .map_err(|error| call.failed(error))?;
+                .map_err(|error| call.to_error(error))?;
             found.extend(groups.into_iter().map(AutoScalingGroup::from_sdk));
         }
         Ok(found)
@@ -140,18 +140,18 @@ impl Reader {
             .autoscaling
             .describe_scaling_activities()
             .auto_scaling_group_name(group)
-            .max_records(PAGE)
+            .max_records(PAGE_SIZE)
             .into_paginator()
             .send();
         while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| call.failed(error))?;
+            let page = page.map_err(|error| call.to_error(error))?;
             let activities = page.activities.unwrap_or_default();
             // The latest come first, so a page that ends before `since` is the last of interest.
             let is_last = activities.last().is_some_and(|oldest| {
                 timestamp(oldest.start_time).is_some_and(|start| start < since)
             });
             let activities = activities.into_iter().map(Activity::from_sdk);
-            found.extend(activities.filter(|activity| activity.is_since(since)));
+            found.extend(activities.filter(|activity| activity.is_relevant_since(since)));
             if is_last {
                 break;
             }
@@ -160,8 +160,8 @@ impl Reader {
     }
 }
 
-impl Writer {
-    /// Protects these instances from scale-in, or no longer. One call, so at most [`MAX_PROTECTED_AT_ONCE`], and
+impl AwsWriter {
+    /// Protects these instances from scale-in, or no longer. One call, so at most [`MAX_PROTECTED_PER_CALL`], and
     /// either all of them are set or none.
     ///
     /// # Errors
@@ -175,7 +175,7 @@ impl Writer {
         let call = self.reader.call("autoscaling", "SetInstanceProtection", group);
         self.reader
             .clients
-            .changing_autoscaling
+            .autoscaling_writes
             .set_instance_protection()
             .auto_scaling_group_name(group)
             .set_instance_ids(Some(instances.to_vec()))
@@ -183,7 +183,7 @@ impl Writer {
             .send()
             .await
             .map(drop)
-            .map_err(|error| call.failed(error))
+            .map_err(|error| call.to_error(error))
     }
 }
 
@@ -249,7 +249,7 @@ impl Activity {
     }
 
     /// What began before but has not ended is still going on, and belongs to it.
-    fn is_since(&self, since: Timestamp) -> bool {
+    fn is_relevant_since(&self, since: Timestamp) -> bool {
         self.ended_at.is_none() || self.started_at.is_none_or(|start| start >= since)
     }
 }

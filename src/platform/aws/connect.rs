@@ -24,40 +24,40 @@ use crate::platform::error::Error;
 use crate::platform::{AwsAccess, AwsIdentity, PROGRAM};
 
 use super::Clients;
-use super::error::Call;
+use super::error::AwsCall;
+use super::local_credentials;
 use super::sleep::ScaledSleep;
-use super::stand_in;
 
 /// STS must be asked somewhere; without a configured region, where the SDKs' own default is.
-const REGION_OF_LAST_RESORT: &str = "us-east-1";
+const FALLBACK_REGION: &str = "us-east-1";
 /// The SDK's own default of 3.1 s is short for a far-away region over a VPN.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// One attempt. The slowest answer of these services, a full page of Auto Scaling groups, takes about 2 s.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 /// A look with all its attempts: throttling is answered with up to 1 + 2 + 4 + 8 s of back-off.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(60);
-const LOOKS: u32 = 5;
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
+const MAX_READ_ATTEMPTS: u32 = 5;
 /// A program that is told to end has thirty seconds to finish the call in flight and note its receipt.
-const SEND_TIMEOUT: Duration = Duration::from_secs(25);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(25);
 /// Repeating is safe: every changing call has a client token or sets what may be set twice.
-const SENDS: u32 = 3;
+const MAX_WRITE_ATTEMPTS: u32 = 3;
 /// A credential process or a role assumed through STS may take its time; the SDK allows 5 s.
 const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The account, and what is known of the way to it.
-pub(in crate::platform) struct Account {
+pub(in crate::platform) struct AwsAccount {
     access: AwsAccess,
     clock: Clock,
-    base: OnceCell<Base>,
+    base: OnceCell<BaseConfig>,
     regions: Mutex<HashMap<String, Arc<Clients>>>,
 }
 
-struct Base {
+struct BaseConfig {
     config: SdkConfig,
     configured_region: Option<String>,
 }
 
-impl Account {
+impl AwsAccount {
     pub(in crate::platform) fn new(access: AwsAccess, clock: Clock) -> Self {
         Self { access, clock, base: OnceCell::new(), regions: Mutex::default() }
     }
@@ -71,8 +71,8 @@ impl Account {
         }
         let clients = Arc::new(Clients::new(
             region,
-            &self.tuned(&base.config, region, LOOK_TIMEOUT, LOOKS),
-            &self.tuned(&base.config, region, SEND_TIMEOUT, SENDS),
+            &self.with_limits(&base.config, region, READ_TIMEOUT, MAX_READ_ATTEMPTS),
+            &self.with_limits(&base.config, region, WRITE_TIMEOUT, MAX_WRITE_ATTEMPTS),
         ));
         regions.insert(region.to_owned(), Arc::clone(&clients));
         Ok(clients)
@@ -80,33 +80,36 @@ impl Account {
 
     /// Who we are.
     pub(in crate::platform) async fn identity(&self) -> Result<AwsIdentity, Error> {
-        let base = self.base(REGION_OF_LAST_RESORT).await;
+        let base = self.base(FALLBACK_REGION).await;
         let configured = base.configured_region.clone();
-        let region = configured.as_deref().unwrap_or(REGION_OF_LAST_RESORT);
-        let config = self.tuned(&base.config, region, LOOK_TIMEOUT, LOOKS);
-        let call = Call::new("sts", "GetCallerIdentity", "", region);
-        let answer = super::sts(&config)
+        let region = configured.as_deref().unwrap_or(FALLBACK_REGION);
+        let config = self.with_limits(&base.config, region, READ_TIMEOUT, MAX_READ_ATTEMPTS);
+        let call = AwsCall::new("sts", "GetCallerIdentity", "", region);
+        let response = super::sts(&config)
             .get_caller_identity()
             .send()
             .await
-            .map_err(|error| call.failed(error))?;
+            .map_err(|error| call.to_error(error))?;
         Ok(AwsIdentity {
-            account: call.present(answer.account, "account")?,
-            arn: call.present(answer.arn, "ARN")?,
+            account: call.require(response.account, "account")?,
+            arn: call.require(response.arn, "ARN")?,
             region: configured,
         })
     }
 
     /// Credentials are found once and shared by all regions. Finding their source reads files and environment only.
-    async fn base(&self, region: &str) -> &Base {
+    async fn base(&self, region: &str) -> &BaseConfig {
         let fallback = Region::new(region.to_owned());
         self.base
             .get_or_init(|| async {
                 match &self.access {
-                    AwsAccess::At { url } => {
-                        Base { config: simulated(url, fallback), configured_region: None }
+                    AwsAccess::Endpoint { url } => BaseConfig {
+                        config: endpoint_config(url, fallback),
+                        configured_region: None,
+                    },
+                    AwsAccess::DefaultChain { profile } => {
+                        load_default_chain(profile.as_deref(), fallback).await
                     }
-                    AwsAccess::Chain { profile } => chained(profile.as_deref(), fallback).await,
                 }
             })
             .await
@@ -114,15 +117,21 @@ impl Account {
 
     /// The SDK takes its time-outs with the same sleep as its back-off. A scaled clock divides both, so the time-outs
     /// are multiplied beforehand: a slow machine is no reason to fail.
-    fn tuned(&self, base: &SdkConfig, region: &str, whole: Duration, attempts: u32) -> SdkConfig {
-        let real = |limit: Duration| limit.mul_f64(self.clock.speed());
+    fn with_limits(
+        &self,
+        base: &SdkConfig,
+        region: &str,
+        operation_timeout: Duration,
+        attempts: u32,
+    ) -> SdkConfig {
+        let unscaled = |limit: Duration| limit.mul_f64(self.clock.speed());
         let timeouts = TimeoutConfig::builder()
-            .connect_timeout(real(CONNECT_TIMEOUT))
-            .read_timeout(real(ATTEMPT_TIMEOUT))
-            .operation_attempt_timeout(real(ATTEMPT_TIMEOUT))
-            .operation_timeout(real(whole))
+            .connect_timeout(unscaled(CONNECT_TIMEOUT))
+            .read_timeout(unscaled(ATTEMPT_TIMEOUT))
+            .operation_attempt_timeout(unscaled(ATTEMPT_TIMEOUT))
+            .operation_timeout(unscaled(operation_timeout))
             .build();
-        let identities = IdentityCache::lazy().load_timeout(real(CREDENTIALS_TIMEOUT)).build();
+        let identities = IdentityCache::lazy().load_timeout(unscaled(CREDENTIALS_TIMEOUT)).build();
         base.to_builder()
             .region(Region::new(region.to_owned()))
             .retry_config(RetryConfig::standard().with_max_attempts(attempts))
@@ -135,7 +144,7 @@ impl Account {
     }
 }
 
-async fn chained(profile: Option<&str>, fallback: Region) -> Base {
+async fn load_default_chain(profile: Option<&str>, fallback: Region) -> BaseConfig {
     let http = http_client();
     let configured = configured_region(profile).await;
     let region = configured.clone().unwrap_or(fallback);
@@ -145,24 +154,25 @@ async fn chained(profile: Option<&str>, fallback: Region) -> Base {
         .region(region.clone());
     let sources = ProviderConfig::default().with_http_client(http).with_region(Some(region));
     if let Some(profile) = profile {
-        loader = loader.profile_name(profile).credentials_provider(only_profile(profile, &sources));
+        loader =
+            loader.profile_name(profile).credentials_provider(named_profile(profile, &sources));
     }
     let mut config = loader.load().await;
     if profile.is_none() {
-        config = stand_in::on_loopback(config, &sources);
+        config = local_credentials::with_local_credentials(config, &sources);
     }
-    Base { config, configured_region: configured.map(|region| region.to_string()) }
+    BaseConfig { config, configured_region: configured.map(|region| region.to_string()) }
 }
 
 /// The environment's, else the profile's. The instance metadata service is not asked: it would cost a laptop
 /// seconds, and every call names its region.
 async fn configured_region(profile: Option<&str>) -> Option<Region> {
-    let mut of_profile = ProfileFileRegionProvider::builder();
+    let mut profile_region = ProfileFileRegionProvider::builder();
     if let Some(profile) = profile {
-        of_profile = of_profile.profile_name(profile);
+        profile_region = profile_region.profile_name(profile);
     }
     RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
-        .or_else(of_profile.build())
+        .or_else(profile_region.build())
         .region()
         .await
         .filter(|region| !region.as_ref().is_empty())
@@ -170,11 +180,11 @@ async fn configured_region(profile: Option<&str>) -> Option<Region> {
 
 /// A profile that was asked for by name goes before credentials in the environment, as for the AWS CLI; in the SDK's
 /// chain it would come after them, and the call would reach another account.
-fn only_profile(profile: &str, sources: &ProviderConfig) -> ProfileFileCredentialsProvider {
+fn named_profile(profile: &str, sources: &ProviderConfig) -> ProfileFileCredentialsProvider {
     ProfileFileCredentialsProvider::builder().configure(sources).profile_name(profile).build()
 }
 
-fn simulated(url: &url::Url, region: Region) -> SdkConfig {
+fn endpoint_config(url: &url::Url, region: Region) -> SdkConfig {
     let credentials = Credentials::new("simulator", "simulator", None, None, "simulator");
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())

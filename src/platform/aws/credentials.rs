@@ -3,21 +3,21 @@
 
 use std::error::Error as StdError;
 
-use crate::platform::error::{Class, Verdict};
+use crate::platform::error::{Classified, ErrorKind};
 use crate::platform::transport;
 
-const HOW_TO: &str = "choose a profile (AWS_PROFILE, --profile), or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, \
+const CONFIGURE_HINT: &str = "choose a profile (AWS_PROFILE, --profile), or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, \
                       or give the pod's service account a role";
-const SSO: &str = "log in with the AWS CLI, then `eval \"$(aws configure export-credentials --format env)\"`, or give \
+const SSO_HINT: &str = "log in with the AWS CLI, then `eval \"$(aws configure export-credentials --format env)\"`, or give \
                    the profile `credential_process = aws configure export-credentials --profile NAME`";
-const PROCESS: &str = "run the profile's credential_process by hand";
-const SEE: &str =
+const PROCESS_HINT: &str = "run the profile's credential_process by hand";
+const CHECK_HINT: &str =
     "`aws sts get-caller-identity` in the same environment shows whether the AWS CLI finds any";
 
 /// What the SDK says of a profile without any.
-const NOTHING: &str = "the credential provider was not enabled";
+const NOT_ENABLED: &str = "the credential provider was not enabled";
 /// Where credentials can be said to be.
-const SOURCES: [&str; 4] = [
+const SOURCE_VARIABLES: [&str; 4] = [
     "AWS_PROFILE",
     "AWS_CONFIG_FILE",
     "AWS_SHARED_CREDENTIALS_FILE",
@@ -25,85 +25,85 @@ const SOURCES: [&str; 4] = [
 ];
 
 /// Whether an error that no server answered comes from looking for credentials.
-pub(super) fn is_about(words: &str) -> bool {
-    ["credential", "identity resolver", "IMDS", "SSO"].iter().any(|word| words.contains(word))
+pub(super) fn is_credentials_error(text: &str) -> bool {
+    ["credential", "identity resolver", "IMDS", "SSO"].iter().any(|marker| text.contains(marker))
 }
 
 /// The verdict on it.
-pub(super) fn judge(words: &str, error: &(dyn StdError + 'static)) -> Verdict {
-    if words.contains("no credentials found in chain") || words.contains("IMDS") {
+pub(super) fn classify(text: &str, error: &(dyn StdError + 'static)) -> Classified {
+    if text.contains("no credentials found in chain") || text.contains("IMDS") {
         return denied(
             format!(
                 "no credentials in the environment, the profile{}, or a role",
-                named(&["AWS_PROFILE"])
+                describe_variables(&["AWS_PROFILE"])
             ),
-            HOW_TO,
+            CONFIGURE_HINT,
         );
     }
-    if words.contains("enabled: sso") || words.contains("SSO") {
+    if text.contains("enabled: sso") || text.contains("SSO") {
         return denied(
             "the profile logs in through SSO, whose cache this program does not read",
-            SSO,
+            SSO_HINT,
         );
     }
-    if let Some(profile) = between(words, "profile `", "` was not defined") {
+    if let Some(profile) = between(text, "profile `", "` was not defined") {
         return denied(
             format!("the profile `{profile}` does not exist"),
             "`aws configure list-profiles` shows those that do",
         );
     }
-    if words.contains("external process") {
-        return denied(format!("no credentials: {}", last_words(words)), PROCESS);
+    if text.contains("external process") {
+        return denied(format!("no credentials: {}", innermost_message(text)), PROCESS_HINT);
     }
-    if let Some(network) = network(words, error) {
-        let answer = format!("credentials could not be fetched: {}", network.answer);
-        return Verdict::new(network.class, answer);
+    if let Some(network) = classify_network(text, error) {
+        let message = format!("credentials could not be fetched: {}", network.message);
+        return Classified::new(network.kind, message);
     }
-    let answer = match last_words(words).as_str() {
-        NOTHING => "no credentials: the profile has none".into(),
-        words => format!("no credentials: {words}{}", named(&SOURCES)),
+    let message = match innermost_message(text).as_str() {
+        NOT_ENABLED => "no credentials: the profile has none".into(),
+        text => format!("no credentials: {text}{}", describe_variables(&SOURCE_VARIABLES)),
     };
-    denied(answer, SEE)
+    denied(message, CHECK_HINT)
 }
 
 /// A role is assumed by a call like any other, and can fail like any other.
-fn network(words: &str, error: &(dyn StdError + 'static)) -> Option<Verdict> {
-    if words.contains("timed out") {
-        return Some(Verdict::new(Class::Transient, "no answer in time"));
+fn classify_network(text: &str, error: &(dyn StdError + 'static)) -> Option<Classified> {
+    if text.contains("timed out") {
+        return Some(Classified::new(ErrorKind::Transient, "no answer in time"));
     }
-    transport::recognise(error)
+    transport::classify_network_error(error)
 }
 
-fn denied(answer: impl Into<String>, advice: &str) -> Verdict {
-    Verdict::new(Class::Denied, answer).advice(advice)
+fn denied(message: impl Into<String>, hint: &str) -> Classified {
+    Classified::new(ErrorKind::Denied, message).hint(hint)
 }
 
 /// Which of these the environment names: what it names wrongly is often passed over without a word.
-fn named(sources: &[&str]) -> String {
-    let set: Vec<String> = sources
+fn describe_variables(names: &[&str]) -> String {
+    let described: Vec<String> = names
         .iter()
         .filter_map(|name| {
             let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
             Some(format!("{name} is `{value}`"))
         })
         .collect();
-    if set.is_empty() { String::new() } else { format!(" ({})", set.join(", ")) }
+    if described.is_empty() { String::new() } else { format!(" ({})", described.join(", ")) }
 }
 
-fn between<'a>(words: &'a str, before: &str, after: &str) -> Option<&'a str> {
-    let (_, rest) = words.split_once(before)?;
+fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(before)?;
     rest.split_once(after).map(|(found, _)| found)
 }
 
 /// The words without the layers that passed them on, on one line.
-fn last_words(words: &str) -> String {
+fn innermost_message(text: &str) -> String {
     let passed_on = [
         "dispatch failure: other: ",
         "an error occurred while loading credentials: ",
         "the credentials provider was not properly configured: ",
         "the credential provider was not enabled: ",
     ];
-    let mut rest = words;
+    let mut rest = text;
     while let Some(shorter) = passed_on.iter().find_map(|layer| rest.strip_prefix(layer)) {
         rest = shorter;
     }
@@ -116,7 +116,7 @@ mod tests {
 
     /// Words as the SDK gave them when this was written.
     #[test]
-    fn the_words_that_matter_are_picked() {
+    fn the_relevant_message_is_picked() {
         let cases = [
             (
                 "dispatch failure: other: the credential provider was not enabled: no credentials found in chain. \
@@ -145,21 +145,21 @@ mod tests {
                  Stderr:",
             ),
         ];
-        for (words, answer) in cases {
-            assert!(is_about(words), "{words}");
-            let verdict = judge(words, &std::fmt::Error);
-            assert!(verdict.answer.starts_with(answer), "{}", verdict.answer);
-            assert_eq!(verdict.class, Class::Denied);
+        for (text, message) in cases {
+            assert!(is_credentials_error(text), "{text}");
+            let classified = classify(text, &std::fmt::Error);
+            assert!(classified.message.starts_with(message), "{}", classified.message);
+            assert_eq!(classified.kind, ErrorKind::Denied);
         }
     }
 
     #[test]
-    fn a_network_that_fails_on_the_way_to_credentials_can_heal() {
-        let words = "dispatch failure: other: an error occurred while loading credentials: identity resolver timed \
+    fn a_network_error_on_the_way_to_credentials_is_retryable() {
+        let text = "dispatch failure: other: an error occurred while loading credentials: identity resolver timed \
                      out after 5s";
-        let late = std::io::Error::from(std::io::ErrorKind::TimedOut);
-        let verdict = judge(words, &late);
-        assert_eq!(verdict.class, Class::Transient);
-        assert_eq!(verdict.answer, "credentials could not be fetched: no answer in time");
+        let timed_out = std::io::Error::from(std::io::ErrorKind::TimedOut);
+        let classified = classify(text, &timed_out);
+        assert_eq!(classified.kind, ErrorKind::Transient);
+        assert_eq!(classified.message, "credentials could not be fetched: no answer in time");
     }
 }

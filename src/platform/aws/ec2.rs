@@ -5,10 +5,10 @@ use jiff::Timestamp;
 
 use crate::platform::error::Error;
 
-use super::{Reader, timestamp};
+use super::{AwsReader, timestamp};
 
 /// How many values a filter takes.
-const IDS_AT_ONCE: usize = 200;
+const MAX_IDS_PER_CALL: usize = 200;
 
 /// An instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub struct Instance {
     pub launched_at: Option<Timestamp>,
 }
 
-impl Reader {
+impl AwsReader {
     /// The instances of these ids. One that EC2 has forgotten is left out (it does so an hour after the end); named
     /// as ids instead of in a filter, a single such one would fail the whole call.
     ///
@@ -35,15 +35,15 @@ impl Reader {
     /// A call failed.
     pub async fn describe_instances(&self, ids: &[String]) -> Result<Vec<Instance>, Error> {
         let mut found = Vec::new();
-        for ids in ids.chunks(IDS_AT_ONCE) {
-            let on = ids.join(",");
-            let call = self.call("ec2", "DescribeInstances", &on);
+        for ids in ids.chunks(MAX_IDS_PER_CALL) {
+            let resource = ids.join(",");
+            let call = self.call("ec2", "DescribeInstances", &resource);
             let filter =
                 sdk::Filter::builder().name("instance-id").set_values(Some(ids.to_vec())).build();
             let mut pages =
                 self.clients.ec2.describe_instances().filters(filter).into_paginator().send();
             while let Some(page) = pages.next().await {
-                let page = page.map_err(|error| call.failed(error))?;
+                let page = page.map_err(|error| call.to_error(error))?;
                 let reservations = page.reservations.unwrap_or_default();
                 let instances = reservations
                     .into_iter()

@@ -6,15 +6,15 @@ use aws_sdk_eks::types as sdk;
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
-use crate::platform::error::{Class, Error};
+use crate::platform::error::{Error, ErrorKind};
 
-use super::{Reader, Writer, count, size, timestamp};
+use super::{AwsReader, AwsWriter, count, timestamp, to_sdk_count};
 
 /// EKS throttles describing calls of one account together; more at once would only wait for each other.
-const AT_ONCE: usize = 8;
+const MAX_CONCURRENT: usize = 8;
 
 /// The code of a 404 that no service's own error stands behind.
-const NO_SUCH_CALL: &str = "404";
+const UNKNOWN_CALL_CODE: &str = "404";
 
 /// A managed nodegroup.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,11 +82,11 @@ pub struct Scaling {
     pub desired: Option<u32>,
 }
 
-impl Reader {
+impl AwsReader {
     /// The names of a cluster's nodegroups.
     ///
     /// # Errors
-    /// The call failed; [`Class::NotFound`] if there is no such cluster.
+    /// The call failed; [`ErrorKind::NotFound`] if there is no such cluster.
     pub async fn list_nodegroups(&self, cluster: &str) -> Result<Vec<String>, Error> {
         let call = self.call("eks", "ListNodegroups", cluster);
         self.clients
@@ -98,21 +98,21 @@ impl Reader {
             .send()
             .collect::<Result<Vec<_>, _>>()
             .await
-            .map_err(|error| call.failed(error))
+            .map_err(|error| call.to_error(error))
     }
 
     /// One nodegroup; nothing if the cluster has none of this name.
     ///
     /// # Errors
-    /// The call failed; [`Class::NotFound`] if there is no such cluster.
+    /// The call failed; [`ErrorKind::NotFound`] if there is no such cluster.
     pub async fn describe_nodegroup(
         &self,
         cluster: &str,
         name: &str,
     ) -> Result<Option<Nodegroup>, Error> {
-        let on = format!("{cluster}/{name}");
-        let call = self.call("eks", "DescribeNodegroup", &on);
-        let answer = self
+        let resource = format!("{cluster}/{name}");
+        let call = self.call("eks", "DescribeNodegroup", &resource);
+        let response = self
             .clients
             .eks
             .describe_nodegroup()
@@ -120,9 +120,9 @@ impl Reader {
             .nodegroup_name(name)
             .send()
             .await;
-        match answer.map_err(|error| call.failed(error)) {
-            Ok(answer) => call
-                .present(answer.nodegroup, "nodegroup")
+        match response.map_err(|error| call.to_error(error)) {
+            Ok(response) => call
+                .require(response.nodegroup, "nodegroup")
                 .map(|found| Some(Nodegroup::from_sdk(found, cluster, name))),
             Err(error) if is_missing_nodegroup(&error) => Ok(None),
             Err(error) => Err(error),
@@ -140,21 +140,21 @@ impl Reader {
         names: &[String],
     ) -> Result<Vec<Nodegroup>, Error> {
         // Made before they are streamed: a closure that borrows both could not be sent between threads.
-        let looks: Vec<_> =
+        let reads: Vec<_> =
             names.iter().map(|name| self.describe_nodegroup(cluster, name)).collect();
         let found: Vec<Option<Nodegroup>> =
-            futures::stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
+            futures::stream::iter(reads).buffered(MAX_CONCURRENT).try_collect().await?;
         Ok(found.into_iter().flatten().collect())
     }
 
     /// The ids of a nodegroup's updates, as EKS orders them; none where the service does not know the call (moto).
     ///
     /// # Errors
-    /// The call failed; [`Class::NotFound`] if there is no such nodegroup.
+    /// The call failed; [`ErrorKind::NotFound`] if there is no such nodegroup.
     pub async fn list_updates(&self, cluster: &str, nodegroup: &str) -> Result<Vec<String>, Error> {
-        let on = format!("{cluster}/{nodegroup}");
-        let call = self.call("eks", "ListUpdates", &on);
-        let answer = self
+        let resource = format!("{cluster}/{nodegroup}");
+        let call = self.call("eks", "ListUpdates", &resource);
+        let response = self
             .clients
             .eks
             .list_updates()
@@ -165,9 +165,9 @@ impl Reader {
             .send()
             .collect::<Result<Vec<_>, _>>()
             .await;
-        match answer.map_err(|error| call.failed(error)) {
-            Err(error) if error.code() == NO_SUCH_CALL => Ok(Vec::new()),
-            answer => answer,
+        match response.map_err(|error| call.to_error(error)) {
+            Err(error) if error.code() == UNKNOWN_CALL_CODE => Ok(Vec::new()),
+            response => response,
         }
     }
 
@@ -181,9 +181,9 @@ impl Reader {
         nodegroup: &str,
         id: &str,
     ) -> Result<Option<Update>, Error> {
-        let on = format!("{cluster}/{nodegroup} {id}");
-        let call = self.call("eks", "DescribeUpdate", &on);
-        let answer = self
+        let resource = format!("{cluster}/{nodegroup} {id}");
+        let call = self.call("eks", "DescribeUpdate", &resource);
+        let response = self
             .clients
             .eks
             .describe_update()
@@ -192,35 +192,35 @@ impl Reader {
             .update_id(id)
             .send()
             .await;
-        match answer.map_err(|error| call.failed(error)) {
-            Ok(answer) => {
-                let update = call.present(answer.update, "update")?;
+        match response.map_err(|error| call.to_error(error)) {
+            Ok(response) => {
+                let update = call.require(response.update, "update")?;
                 Ok(Some(Update::from_sdk(update, id)))
             }
-            Err(error) if error.class() == Class::NotFound => Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
 }
 
-impl Writer {
+impl AwsWriter {
     /// Asks EKS to change the scaling of a nodegroup. Sent with the writer's client token: EKS takes a repetition
     /// for the same request.
     ///
     /// # Errors
-    /// The call failed; [`Class::Busy`] while another update runs.
+    /// The call failed; [`ErrorKind::Busy`] while another update runs.
     pub async fn update_nodegroup_config(
         &self,
         cluster: &str,
         name: &str,
         scaling: Scaling,
     ) -> Result<Update, Error> {
-        let on = format!("{cluster}/{name}");
-        let call = self.reader.call("eks", "UpdateNodegroupConfig", &on);
-        let answer = self
+        let resource = format!("{cluster}/{name}");
+        let call = self.reader.call("eks", "UpdateNodegroupConfig", &resource);
+        let response = self
             .reader
             .clients
-            .changing_eks
+            .eks_writes
             .update_nodegroup_config()
             .cluster_name(cluster)
             .nodegroup_name(name)
@@ -228,9 +228,9 @@ impl Writer {
             .client_request_token(&*self.client_token)
             .send()
             .await
-            .map_err(|error| call.failed(error))?;
-        let update = call.present(answer.update, "update")?;
-        let id = call.present(update.id.clone(), "update id")?;
+            .map_err(|error| call.to_error(error))?;
+        let update = call.require(response.update, "update")?;
+        let id = call.require(update.id.clone(), "update id")?;
         Ok(Update::from_sdk(update, &id))
     }
 }
@@ -238,7 +238,7 @@ impl Writer {
 impl Nodegroup {
     fn from_sdk(found: sdk::Nodegroup, cluster: &str, name: &str) -> Self {
         let scaling = found.scaling_config.as_ref();
-        let groups = found.resources.and_then(|held| held.auto_scaling_groups);
+        let groups = found.resources.and_then(|resources| resources.auto_scaling_groups);
         let issues = found.health.and_then(|health| health.issues);
         Self {
             min: count(scaling.and_then(|scaling| scaling.min_size)),
@@ -254,7 +254,7 @@ impl Nodegroup {
                 .into_iter()
                 .filter_map(|group| group.name)
                 .collect(),
-            health: issues.unwrap_or_default().iter().map(issue).collect(),
+            health: issues.unwrap_or_default().iter().map(describe_issue).collect(),
         }
     }
 }
@@ -264,21 +264,23 @@ impl Update {
         let params = found.params.unwrap_or_default();
         Self {
             id: found.id.unwrap_or_else(|| id.to_owned()),
-            status: UpdateStatus::from_word(found.status.as_ref().map_or("", |word| word.as_str())),
-            errors: found.errors.unwrap_or_default().iter().map(error).collect(),
+            status: UpdateStatus::from_code(
+                found.status.as_ref().map_or("", |status| status.as_str()),
+            ),
+            errors: found.errors.unwrap_or_default().iter().map(describe_error).collect(),
             created_at: timestamp(found.created_at),
             scaling: Scaling {
-                min: number(&params, &sdk::UpdateParamType::MinSize),
-                max: number(&params, &sdk::UpdateParamType::MaxSize),
-                desired: number(&params, &sdk::UpdateParamType::DesiredSize),
+                min: size_param(&params, &sdk::UpdateParamType::MinSize),
+                max: size_param(&params, &sdk::UpdateParamType::MaxSize),
+                desired: size_param(&params, &sdk::UpdateParamType::DesiredSize),
             },
         }
     }
 }
 
 impl UpdateStatus {
-    fn from_word(word: &str) -> Self {
-        match word {
+    fn from_code(code: &str) -> Self {
+        match code {
             "InProgress" => Self::InProgress,
             "Successful" => Self::Successful,
             "Failed" => Self::Failed,
@@ -288,7 +290,7 @@ impl UpdateStatus {
     }
 
     /// Whether nothing more will come of it.
-    pub fn is_over(&self) -> bool {
+    pub fn is_finished(&self) -> bool {
         matches!(self, Self::Successful | Self::Failed | Self::Cancelled)
     }
 }
@@ -296,42 +298,42 @@ impl UpdateStatus {
 impl Scaling {
     fn to_sdk(self) -> sdk::NodegroupScalingConfig {
         sdk::NodegroupScalingConfig::builder()
-            .set_min_size(self.min.map(size))
-            .set_max_size(self.max.map(size))
-            .set_desired_size(self.desired.map(size))
+            .set_min_size(self.min.map(to_sdk_count))
+            .set_max_size(self.max.map(to_sdk_count))
+            .set_desired_size(self.desired.map(to_sdk_count))
             .build()
     }
 }
 
 /// EKS has one code for both, and tells them apart in words only.
 fn is_missing_nodegroup(error: &Error) -> bool {
-    error.class() == Class::NotFound
+    error.kind() == ErrorKind::NotFound
         && !error.to_string().to_lowercase().contains("no cluster found")
 }
 
-fn number(params: &[sdk::UpdateParam], kind: &sdk::UpdateParamType) -> Option<u32> {
+fn size_param(params: &[sdk::UpdateParam], kind: &sdk::UpdateParamType) -> Option<u32> {
     let param = params.iter().find(|param| param.r#type.as_ref() == Some(kind))?;
     param.value.as_ref()?.parse().ok()
 }
 
-fn issue(issue: &sdk::Issue) -> String {
+fn describe_issue(issue: &sdk::Issue) -> String {
     let code = issue.code.as_ref().map_or("", |code| code.as_str());
-    sentence(code, issue.message.as_deref(), issue.resource_ids.as_deref())
+    describe(code, issue.message.as_deref(), issue.resource_ids.as_deref())
 }
 
-fn error(error: &sdk::ErrorDetail) -> String {
+fn describe_error(error: &sdk::ErrorDetail) -> String {
     let code = error.error_code.as_ref().map_or("", |code| code.as_str());
-    sentence(code, error.error_message.as_deref(), error.resource_ids.as_deref())
+    describe(code, error.error_message.as_deref(), error.resource_ids.as_deref())
 }
 
-fn sentence(code: &str, message: Option<&str>, resources: Option<&[String]>) -> String {
-    let mut sentence = code.to_owned();
+fn describe(code: &str, message: Option<&str>, resources: Option<&[String]>) -> String {
+    let mut text = code.to_owned();
     if let Some(message) = message.filter(|message| !message.is_empty()) {
-        sentence.push_str(": ");
-        sentence.push_str(message);
+        text.push_str(": ");
+        text.push_str(message);
     }
     if let Some(resources) = resources.filter(|resources| !resources.is_empty()) {
-        sentence.push_str(&format!(" ({})", resources.join(", ")));
+        text.push_str(&format!(" ({})", resources.join(", ")));
     }
-    sentence
+    text
 }

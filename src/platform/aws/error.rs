@@ -7,7 +7,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-use crate::platform::error::{Class, Error, Verdict, story};
+use crate::platform::error::{Classified, Error, ErrorKind, error_chain};
 use crate::platform::transport;
 
 use super::credentials;
@@ -54,34 +54,34 @@ const BUSY: [&str; 4] =
     ["ResourceInUse", "ResourceInUseException", "ScalingActivityInProgress", "OperationInProgress"];
 
 /// A call: its name for messages and permissions, what it is about, and where it goes.
-pub(super) struct Call<'a> {
+pub(super) struct AwsCall<'a> {
     service: &'static str,
     operation: &'static str,
-    on: &'a str,
+    resource: &'a str,
     region: &'a str,
 }
 
-impl<'a> Call<'a> {
+impl<'a> AwsCall<'a> {
     pub(super) fn new(
         service: &'static str,
         operation: &'static str,
-        on: &'a str,
+        resource: &'a str,
         region: &'a str,
     ) -> Self {
-        Self { service, operation, on, region }
+        Self { service, operation, resource, region }
     }
 
     /// Puts a failure into words.
-    pub(super) fn failed<E>(&self, error: SdkError<E, HttpResponse>) -> Error
+    pub(super) fn to_error<E>(&self, error: SdkError<E, HttpResponse>) -> Error
     where
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
     {
-        judge(&error, self).on(&self.to_string(), &self.server(), error)
+        classify(&error, self).into_error(&self.to_string(), &self.server(), error)
     }
 
     /// A field that the service documents as always there.
-    pub(super) fn present<T>(&self, field: Option<T>, what: &str) -> Result<T, Error> {
-        field.ok_or_else(|| Error::Answer {
+    pub(super) fn require<T>(&self, field: Option<T>, what: &str) -> Result<T, Error> {
+        field.ok_or_else(|| Error::InvalidResponse {
             call: self.to_string().into(),
             server: self.server().into(),
             problem: format!("the answer has no {what}").into(),
@@ -93,74 +93,74 @@ impl<'a> Call<'a> {
     }
 }
 
-impl fmt::Display for Call<'_> {
+impl fmt::Display for AwsCall<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.service, self.operation)?;
-        if !self.on.is_empty() {
-            write!(f, " {}", self.on)?;
+        if !self.resource.is_empty() {
+            write!(f, " {}", self.resource)?;
         }
         Ok(())
     }
 }
 
-fn judge<E>(error: &SdkError<E, HttpResponse>, call: &Call<'_>) -> Verdict
+fn classify<E>(error: &SdkError<E, HttpResponse>, call: &AwsCall<'_>) -> Classified
 where
     E: ProvideErrorMetadata + StdError + 'static,
 {
     match error {
-        SdkError::ServiceError(answer) => judge_answer(answer.raw(), answer.err(), call),
-        SdkError::ResponseError(answer) => judge_unreadable(answer.raw()),
-        SdkError::TimeoutError(_) => Verdict::new(Class::Transient, "no answer in time"),
-        _ => judge_unsent(error),
+        SdkError::ServiceError(response) => classify_response(response.raw(), response.err(), call),
+        SdkError::ResponseError(response) => classify_unreadable(response.raw()),
+        SdkError::TimeoutError(_) => Classified::new(ErrorKind::Transient, "no answer in time"),
+        _ => classify_unsent(error),
     }
 }
 
-fn judge_answer<E>(raw: &HttpResponse, error: &E, call: &Call<'_>) -> Verdict
+fn classify_response<E>(raw: &HttpResponse, error: &E, call: &AwsCall<'_>) -> Classified
 where
     E: ProvideErrorMetadata,
 {
     let Some(code) = error.code() else {
-        return judge_unreadable(raw);
+        return classify_unreadable(raw);
     };
     let message = error.message().unwrap_or_default();
-    let class = class(raw.status().as_u16(), code, message);
-    let answer = match message {
+    let kind = kind_of(raw.status().as_u16(), code, message);
+    let text = match message {
         "" => code.to_owned(),
         message => format!("{code}: {message}"),
     };
-    let verdict = Verdict::new(class, answer).code(code);
-    match advice(class, code, call) {
-        Some(advice) => verdict.advice(advice),
-        None => verdict,
+    let classified = Classified::new(kind, text).code(code);
+    match hint_for(kind, code, call) {
+        Some(hint) => classified.hint(hint),
+        None => classified,
     }
 }
 
-fn class(status: u16, code: &str, message: &str) -> Class {
+fn kind_of(status: u16, code: &str, message: &str) -> ErrorKind {
     if DENIED.contains(&code) {
-        return Class::Denied;
+        return ErrorKind::Denied;
     }
     if TRANSIENT.contains(&code) {
-        return Class::Transient;
+        return ErrorKind::Transient;
     }
     if BUSY.contains(&code) {
-        return Class::Busy;
+        return ErrorKind::Busy;
     }
     if code == "ResourceNotFoundException" || code.ends_with(".NotFound") || status == 404 {
-        return Class::NotFound;
+        return ErrorKind::NotFound;
     }
     // Auto Scaling has no code of its own for a group that does not exist
     if code == "ValidationError" && message.contains("not found") {
-        return Class::NotFound;
+        return ErrorKind::NotFound;
     }
     match status {
-        401 | 403 => Class::Denied,
-        429 | 500.. => Class::Transient,
-        _ => Class::Invalid,
+        401 | 403 => ErrorKind::Denied,
+        429 | 500.. => ErrorKind::Transient,
+        _ => ErrorKind::Invalid,
     }
 }
 
-fn advice(class: Class, code: &str, call: &Call<'_>) -> Option<String> {
-    if class != Class::Denied {
+fn hint_for(kind: ErrorKind, code: &str, call: &AwsCall<'_>) -> Option<String> {
+    if kind != ErrorKind::Denied {
         return None;
     }
     Some(match code {
@@ -181,16 +181,16 @@ fn advice(class: Class, code: &str, call: &Call<'_>) -> Option<String> {
 }
 
 /// An answer that is not in the service's language: a proxy's page, or another service at this address.
-fn judge_unreadable(raw: &HttpResponse) -> Verdict {
+fn classify_unreadable(raw: &HttpResponse) -> Classified {
     let status = raw.status().as_u16();
-    let answer = format!("HTTP {status} with an answer that cannot be read: {}", beginning(raw));
-    Verdict::new(class(status, "", ""), answer).code(status.to_string()).advice(
+    let text = format!("HTTP {status} with an answer that cannot be read: {}", body_excerpt(raw));
+    Classified::new(kind_of(status, "", ""), text).code(status.to_string()).hint(
         "is the address (AWS_ENDPOINT_URL) one of this service, and are region and cluster right?",
     )
 }
 
 /// Enough of an answer to recognise who gave it.
-fn beginning(raw: &HttpResponse) -> String {
+fn body_excerpt(raw: &HttpResponse) -> String {
     let body = String::from_utf8_lossy(raw.body().bytes().unwrap_or_default()).into_owned();
     let line = body.lines().map(str::trim).find(|line| !line.is_empty());
     match line {
@@ -200,11 +200,11 @@ fn beginning(raw: &HttpResponse) -> String {
 }
 
 /// Nothing was sent, or nothing came back.
-fn judge_unsent(error: &(dyn StdError + 'static)) -> Verdict {
-    let words = story(error);
-    if credentials::is_about(&words) {
-        credentials::judge(&words, error)
+fn classify_unsent(error: &(dyn StdError + 'static)) -> Classified {
+    let text = error_chain(error);
+    if credentials::is_credentials_error(&text) {
+        credentials::classify(&text, error)
     } else {
-        transport::judge(error)
+        transport::classify(error)
     }
 }

@@ -1,4 +1,4 @@
-//! The AWS clients of one region: EKS, Auto Scaling and EC2. [`Reader`] can only look; [`Writer`] changes things.
+//! The AWS clients of one region: EKS, Auto Scaling and EC2. [`AwsReader`] can only look; [`AwsWriter`] changes things.
 //! Answers are plain records of our own with only what an action reads; a value that this program does not know is
 //! kept as the service spelt it. Knows nothing of Kubernetes or of what an action wants.
 
@@ -8,8 +8,8 @@ use aws_config::SdkConfig;
 use aws_smithy_types::DateTime;
 use jiff::Timestamp;
 
-use error::Call;
-use repeat::NobodyThere;
+use error::AwsCall;
+use retry_classifier::NoRetryOnConnectError;
 
 mod autoscaling;
 mod connect;
@@ -17,14 +17,14 @@ mod credentials;
 mod ec2;
 mod eks;
 mod error;
-mod repeat;
+mod local_credentials;
+mod retry_classifier;
 mod sleep;
-mod stand_in;
 #[cfg(test)]
 mod tests;
 
-pub use autoscaling::{Activity, AutoScalingGroup, GroupInstance, MAX_PROTECTED_AT_ONCE};
-pub(super) use connect::Account;
+pub use autoscaling::{Activity, AutoScalingGroup, GroupInstance, MAX_PROTECTED_PER_CALL};
+pub(super) use connect::AwsAccount;
 pub use ec2::Instance;
 pub use eks::{Nodegroup, Scaling, Update, UpdateStatus};
 
@@ -34,30 +34,30 @@ pub(super) struct Clients {
     eks: aws_sdk_eks::Client,
     autoscaling: aws_sdk_autoscaling::Client,
     ec2: aws_sdk_ec2::Client,
-    changing_eks: aws_sdk_eks::Client,
-    changing_autoscaling: aws_sdk_autoscaling::Client,
+    eks_writes: aws_sdk_eks::Client,
+    autoscaling_writes: aws_sdk_autoscaling::Client,
 }
 
 impl Clients {
-    fn new(region: &str, looking: &SdkConfig, changing: &SdkConfig) -> Self {
+    fn new(region: &str, reads: &SdkConfig, writes: &SdkConfig) -> Self {
         Self {
             region: region.to_owned(),
-            eks: eks(looking),
-            autoscaling: autoscaling(looking),
-            ec2: ec2(looking),
-            changing_eks: eks(changing),
-            changing_autoscaling: autoscaling(changing),
+            eks: eks(reads),
+            autoscaling: autoscaling(reads),
+            ec2: ec2(reads),
+            eks_writes: eks(writes),
+            autoscaling_writes: autoscaling(writes),
         }
     }
 }
 
 /// Looks at one region of the account.
 #[derive(Clone)]
-pub struct Reader {
+pub struct AwsReader {
     clients: Arc<Clients>,
 }
 
-impl Reader {
+impl AwsReader {
     pub(super) fn new(clients: Arc<Clients>) -> Self {
         Self { clients }
     }
@@ -67,46 +67,52 @@ impl Reader {
         &self.clients.region
     }
 
-    fn call<'a>(&'a self, service: &'static str, operation: &'static str, on: &'a str) -> Call<'a> {
-        Call::new(service, operation, on, &self.clients.region)
+    fn call<'a>(
+        &'a self,
+        service: &'static str,
+        operation: &'static str,
+        resource: &'a str,
+    ) -> AwsCall<'a> {
+        AwsCall::new(service, operation, resource, &self.clients.region)
     }
 }
 
 /// Changes one region of the account.
 #[derive(Clone)]
-pub struct Writer {
-    reader: Reader,
+pub struct AwsWriter {
+    reader: AwsReader,
     client_token: Arc<str>,
 }
 
-impl Writer {
+impl AwsWriter {
     pub(super) fn new(clients: Arc<Clients>, client_token: &Arc<str>) -> Self {
-        Self { reader: Reader::new(clients), client_token: Arc::clone(client_token) }
+        Self { reader: AwsReader::new(clients), client_token: Arc::clone(client_token) }
     }
 
     /// Looks at the same region.
-    pub fn reader(&self) -> &Reader {
+    pub fn reader(&self) -> &AwsReader {
         &self.reader
     }
 }
 
 fn eks(config: &SdkConfig) -> aws_sdk_eks::Client {
-    let config = aws_sdk_eks::config::Builder::from(config).retry_classifier(NobodyThere);
+    let config = aws_sdk_eks::config::Builder::from(config).retry_classifier(NoRetryOnConnectError);
     aws_sdk_eks::Client::from_conf(config.build())
 }
 
 fn autoscaling(config: &SdkConfig) -> aws_sdk_autoscaling::Client {
-    let config = aws_sdk_autoscaling::config::Builder::from(config).retry_classifier(NobodyThere);
+    let config =
+        aws_sdk_autoscaling::config::Builder::from(config).retry_classifier(NoRetryOnConnectError);
     aws_sdk_autoscaling::Client::from_conf(config.build())
 }
 
 fn ec2(config: &SdkConfig) -> aws_sdk_ec2::Client {
-    let config = aws_sdk_ec2::config::Builder::from(config).retry_classifier(NobodyThere);
+    let config = aws_sdk_ec2::config::Builder::from(config).retry_classifier(NoRetryOnConnectError);
     aws_sdk_ec2::Client::from_conf(config.build())
 }
 
 fn sts(config: &SdkConfig) -> aws_sdk_sts::Client {
-    let config = aws_sdk_sts::config::Builder::from(config).retry_classifier(NobodyThere);
+    let config = aws_sdk_sts::config::Builder::from(config).retry_classifier(NoRetryOnConnectError);
     aws_sdk_sts::Client::from_conf(config.build())
 }
 
@@ -122,6 +128,6 @@ fn count(number: Option<i32>) -> u32 {
 }
 
 /// The same, on its way out. No group is ever that large.
-fn size(count: u32) -> i32 {
+fn to_sdk_count(count: u32) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }

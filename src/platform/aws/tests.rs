@@ -6,40 +6,40 @@ use std::time::{Duration, Instant};
 use serde_json::{Value as Json, json};
 
 use crate::clock::Clock;
-use crate::platform::test_server::{Answer, Asked, Server};
-use crate::platform::{AwsAccess, Class, KubernetesAccess, Options, Platform};
+use crate::platform::test_server::{CannedResponse, RecordedRequest, TestServer};
+use crate::platform::{AwsAccess, ErrorKind, KubernetesAccess, Platform, PlatformOptions};
 
 use super::{Scaling, UpdateStatus};
 
 /// A thousand times as fast: a back-off of seconds takes milliseconds.
 fn platform(url: &url::Url) -> Platform {
-    Platform::new(Options {
+    Platform::new(PlatformOptions {
         clock: Clock::scaled(1_000.0).unwrap(),
-        kubernetes: KubernetesAccess::At { url: url.clone() },
-        aws: AwsAccess::At { url: url.clone() },
+        kubernetes: KubernetesAccess::Endpoint { url: url.clone() },
+        aws: AwsAccess::Endpoint { url: url.clone() },
         environment: BTreeMap::new(),
     })
 }
 
-async fn reader(server: &Server) -> super::Reader {
+async fn reader(server: &TestServer) -> super::AwsReader {
     platform(&server.url).reader().aws("us-west-2").await.unwrap()
 }
 
-async fn writer(server: &Server) -> super::Writer {
+async fn writer(server: &TestServer) -> super::AwsWriter {
     let writer = platform(&server.url).writer("token-1");
     writer.aws("us-west-2").await.unwrap()
 }
 
-fn eks_error(status: u16, code: &str, message: &str) -> Answer {
-    Answer::Json(status, json!({"__type": code, "message": message}))
+fn eks_error(status: u16, code: &str, message: &str) -> CannedResponse {
+    CannedResponse::Json(status, json!({"__type": code, "message": message}))
 }
 
-fn query_error(status: u16, code: &str, message: &str) -> Answer {
+fn query_error(status: u16, code: &str, message: &str) -> CannedResponse {
     let body = format!(
         "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>\
          <RequestId>r</RequestId></ErrorResponse>"
     );
-    Answer::Text(status, body)
+    CannedResponse::Text(status, body)
 }
 
 fn nodegroup(name: &str) -> Json {
@@ -63,8 +63,8 @@ fn update(status: &str) -> Json {
 }
 
 #[tokio::test]
-async fn a_nodegroup_is_read_with_words_this_program_does_not_know() {
-    let server = Server::start(|_| Answer::Json(200, nodegroup("relay"))).await;
+async fn a_nodegroup_is_read_with_values_this_program_does_not_know() {
+    let server = TestServer::start(|_| CannedResponse::Json(200, nodegroup("relay"))).await;
     let found = reader(&server).await.describe_nodegroup("c", "relay").await;
     let found = found.unwrap().unwrap();
     assert_eq!((found.min, found.max, found.desired), (1, 4, 2));
@@ -72,15 +72,15 @@ async fn a_nodegroup_is_read_with_words_this_program_does_not_know() {
     assert_eq!(found.labels["Name"], "relay");
     assert_eq!(found.auto_scaling_groups, ["asg-1"]);
     assert_eq!(found.health, ["AsgInstanceLaunchFailures: no capacity (asg-1)"]);
-    let asked = &server.asked()[0];
-    assert_eq!(asked.line, "GET /clusters/c/node-groups/relay");
-    assert!(asked.header("user-agent").contains("rafay-relay-sop"));
-    assert!(asked.header("authorization").contains("/us-west-2/eks/"), "it is signed as usual");
+    let request = &server.requests()[0];
+    assert_eq!(request.line, "GET /clusters/c/node-groups/relay");
+    assert!(request.header("user-agent").contains("rafay-relay-sop"));
+    assert!(request.header("authorization").contains("/us-west-2/eks/"), "it is signed as usual");
 }
 
 #[tokio::test]
 async fn a_missing_nodegroup_is_none_and_a_missing_cluster_an_error() {
-    let server = Server::start(|asked| match asked.number {
+    let server = TestServer::start(|request| match request.number {
         0 => eks_error(404, "ResourceNotFoundException", "No node group found for name: x."),
         _ => eks_error(404, "ResourceNotFoundException", "No cluster found for name: c."),
     })
@@ -88,7 +88,7 @@ async fn a_missing_nodegroup_is_none_and_a_missing_cluster_an_error() {
     let reader = reader(&server).await;
     assert_eq!(reader.describe_nodegroup("c", "x").await.unwrap(), None);
     let error = reader.describe_nodegroup("c", "x").await.unwrap_err();
-    assert_eq!(error.class(), Class::NotFound);
+    assert_eq!(error.kind(), ErrorKind::NotFound);
     assert_eq!(
         error.to_string(),
         "eks:DescribeNodegroup c/x (AWS us-west-2): ResourceNotFoundException: No cluster found for name: c."
@@ -97,23 +97,23 @@ async fn a_missing_nodegroup_is_none_and_a_missing_cluster_an_error() {
 
 #[tokio::test]
 async fn lists_are_read_to_their_end() {
-    let server = Server::start(|asked| match asked.line.as_str() {
+    let server = TestServer::start(|request| match request.line.as_str() {
         "GET /clusters/c/node-groups" => {
             // a page may be empty while more remain
-            Answer::Json(200, json!({"nodegroups": [], "nextToken": "1"}))
+            CannedResponse::Json(200, json!({"nodegroups": [], "nextToken": "1"}))
         }
         "GET /clusters/c/node-groups?nextToken=1" => {
-            Answer::Json(200, json!({"nodegroups": ["a"], "nextToken": "2"}))
+            CannedResponse::Json(200, json!({"nodegroups": ["a"], "nextToken": "2"}))
         }
         "GET /clusters/c/node-groups?nextToken=2" => {
-            Answer::Json(200, json!({"nodegroups": ["b"]}))
+            CannedResponse::Json(200, json!({"nodegroups": ["b"]}))
         }
         line if line.starts_with("GET /clusters/c/updates") => {
-            Answer::Json(200, json!({"updateIds": ["u-1"]}))
+            CannedResponse::Json(200, json!({"updateIds": ["u-1"]}))
         }
         line => {
             let name = line.rsplit('/').next().unwrap();
-            Answer::Json(200, nodegroup(name))
+            CannedResponse::Json(200, nodegroup(name))
         }
     })
     .await;
@@ -128,40 +128,40 @@ async fn lists_are_read_to_their_end() {
 
 #[tokio::test]
 async fn a_change_carries_the_token_and_what_is_set() {
-    let server = Server::start(|_| Answer::Json(200, update("InProgress"))).await;
+    let server = TestServer::start(|_| CannedResponse::Json(200, update("InProgress"))).await;
     let scaling = Scaling { min: None, max: Some(8), desired: Some(4) };
     let sent = writer(&server).await.update_nodegroup_config("c", "relay", scaling).await;
     let sent = sent.unwrap();
     assert_eq!((sent.id.as_str(), &sent.status), ("u-1", &UpdateStatus::InProgress));
     assert_eq!(sent.scaling, scaling);
     assert_eq!(sent.created_at.unwrap().to_string(), "2023-11-14T22:13:20.5Z");
-    let asked = &server.asked()[0];
-    assert_eq!(asked.line, "POST /clusters/c/node-groups/relay/update-config");
+    let request = &server.requests()[0];
+    assert_eq!(request.line, "POST /clusters/c/node-groups/relay/update-config");
     let body =
         json!({"clientRequestToken": "token-1", "scalingConfig": {"maxSize": 8, "desiredSize": 4}});
-    assert_eq!(asked.json(), body);
+    assert_eq!(request.json(), body);
 }
 
 #[tokio::test]
 async fn a_change_during_another_is_busy_and_not_repeated() {
-    let server = Server::start(|_| {
-        let words = "Nodegroup cannot be updated as it is currently not in Active State";
-        eks_error(409, "ResourceInUseException", words)
+    let server = TestServer::start(|_| {
+        let message = "Nodegroup cannot be updated as it is currently not in Active State";
+        eks_error(409, "ResourceInUseException", message)
     })
     .await;
     let writer = writer(&server).await;
     let error = writer.update_nodegroup_config("c", "g", Scaling::default()).await.unwrap_err();
-    assert_eq!((error.class(), error.code()), (Class::Busy, "ResourceInUseException"));
-    assert_eq!(server.asked().len(), 1);
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Busy, "ResourceInUseException"));
+    assert_eq!(server.requests().len(), 1);
 }
 
 #[tokio::test]
 async fn an_update_is_followed() {
-    let server = Server::start(|asked| match asked.number {
-        0 => Answer::Json(200, update("Failed")),
-        1 => Answer::Json(200, update("Paused")),
+    let server = TestServer::start(|request| match request.number {
+        0 => CannedResponse::Json(200, update("Failed")),
+        1 => CannedResponse::Json(200, update("Paused")),
         // a server that does not have the call
-        2 => Answer::Text(404, "<!doctype html>\n<title>404 Not Found</title>".into()),
+        2 => CannedResponse::Text(404, "<!doctype html>\n<title>404 Not Found</title>".into()),
         _ => eks_error(404, "ResourceNotFoundException", "No update found for ID: u-1"),
     })
     .await;
@@ -179,33 +179,33 @@ async fn an_update_is_followed() {
 
 #[tokio::test]
 async fn throttling_is_waited_out_in_the_clock_s_time() {
-    let server = Server::start(|asked| match asked.number {
+    let server = TestServer::start(|request| match request.number {
         0..4 => eks_error(429, "TooManyRequestsException", "Rate exceeded"),
-        _ => Answer::Json(200, nodegroup("g")),
+        _ => CannedResponse::Json(200, nodegroup("g")),
     })
     .await;
     let reader = reader(&server).await;
     let start = Instant::now();
     assert!(reader.describe_nodegroup("c", "g").await.unwrap().is_some());
-    assert_eq!(server.asked().len(), 5);
+    assert_eq!(server.requests().len(), 5);
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
 
 #[tokio::test]
 async fn a_time_out_is_not_divided_by_the_clock_s_speed() {
-    let server = Server::start(|_| {
-        let answer = Answer::Json(200, nodegroup("g"));
-        Answer::After(Duration::from_millis(700), Box::new(answer))
+    let server = TestServer::start(|_| {
+        let response = CannedResponse::Json(200, nodegroup("g"));
+        CannedResponse::After(Duration::from_millis(700), Box::new(response))
     })
     .await;
     let reader = reader(&server).await;
     assert!(reader.describe_nodegroup("c", "g").await.unwrap().is_some());
-    assert_eq!(server.asked().len(), 1);
+    assert_eq!(server.requests().len(), 1);
 }
 
 /// The form field of a query-protocol request.
-fn field(asked: &Asked, name: &str) -> String {
-    url::form_urlencoded::parse(asked.body.as_bytes())
+fn field(request: &RecordedRequest, name: &str) -> String {
+    url::form_urlencoded::parse(request.body.as_bytes())
         .find(|(known, _)| known == name)
         .map_or_else(String::new, |(_, value)| value.into_owned())
 }
@@ -223,8 +223,8 @@ fn group(name: &str) -> String {
     )
 }
 
-fn groups(members: &str, next: &str) -> Answer {
-    Answer::Text(
+fn groups(members: &str, next: &str) -> CannedResponse {
+    CannedResponse::Text(
         200,
         format!(
             "<DescribeAutoScalingGroupsResponse xmlns=\"http://autoscaling.amazonaws.com/doc/2011-01-01/\">\
@@ -236,7 +236,7 @@ fn groups(members: &str, next: &str) -> Answer {
 
 #[tokio::test]
 async fn groups_are_read_in_all_their_pages() {
-    let server = Server::start(|asked| match field(asked, "NextToken").as_str() {
+    let server = TestServer::start(|request| match field(request, "NextToken").as_str() {
         "" => groups("", "<NextToken>more</NextToken>"),
         _ => groups(&group("asg-1"), ""),
     })
@@ -254,15 +254,15 @@ async fn groups_are_read_in_all_their_pages() {
     assert_eq!((instance.id.as_str(), instance.lifecycle.as_str()), ("i-1", "Levitating"));
     assert_eq!(instance.launched_from.as_deref(), Some("t:3"));
     assert!(instance.protected && !instance.is_in_service() && !instance.is_protectable());
-    assert_eq!(field(&server.asked()[1], "AutoScalingGroupNames.member.1"), "asg-1");
+    assert_eq!(field(&server.requests()[1], "AutoScalingGroupNames.member.1"), "asg-1");
 }
 
 #[tokio::test]
 async fn without_names_no_group_is_asked_for() {
-    let server = Server::start(|_| groups(&group("somebody-else-s"), "")).await;
+    let server = TestServer::start(|_| groups(&group("somebody-else-s"), "")).await;
     let found = reader(&server).await.describe_auto_scaling_groups(&[]).await;
     assert_eq!(found.unwrap(), []);
-    assert!(server.asked().is_empty());
+    assert!(server.requests().is_empty());
 }
 
 #[tokio::test]
@@ -280,8 +280,8 @@ async fn activities_are_read_back_to_a_time() {
         activity("old", "2024-01-01T08:00:00Z", "<EndTime>2024-01-01T08:01:00Z</EndTime>"),
     ]
     .concat();
-    let server = Server::start(move |_| {
-        Answer::Text(
+    let server = TestServer::start(move |_| {
+        CannedResponse::Text(
             200,
             format!(
                 "<DescribeScalingActivitiesResponse><DescribeScalingActivitiesResult><Activities>{page}</Activities>\
@@ -296,13 +296,13 @@ async fn activities_are_read_back_to_a_time() {
     assert_eq!(ids, ["new", "going-on"]);
     assert!(found[0].has_failed());
     assert_eq!(found[0].message.as_deref(), Some("no capacity"));
-    assert_eq!(server.asked().len(), 1, "older pages are not asked for");
+    assert_eq!(server.requests().len(), 1, "older pages are not asked for");
 }
 
 #[tokio::test]
 async fn protection_is_one_call() {
-    let server = Server::start(|asked| match asked.number {
-        0 => Answer::Text(
+    let server = TestServer::start(|request| match request.number {
+        0 => CannedResponse::Text(
             200,
             "<SetInstanceProtectionResponse><SetInstanceProtectionResult/></SetInstanceProtectionResponse>".into(),
         ),
@@ -312,19 +312,19 @@ async fn protection_is_one_call() {
     let writer = writer(&server).await;
     let ids = ["i-1".to_owned(), "i-2".to_owned()];
     writer.set_instance_protection("g", &ids, true).await.unwrap();
-    let asked = &server.asked()[0];
-    assert_eq!(field(asked, "Action"), "SetInstanceProtection");
-    assert_eq!(field(asked, "InstanceIds.member.2"), "i-2");
-    assert_eq!(field(asked, "ProtectedFromScaleIn"), "true");
+    let request = &server.requests()[0];
+    assert_eq!(field(request, "Action"), "SetInstanceProtection");
+    assert_eq!(field(request, "InstanceIds.member.2"), "i-2");
+    assert_eq!(field(request, "ProtectedFromScaleIn"), "true");
     let error = writer.set_instance_protection("g", &ids, true).await.unwrap_err();
-    assert_eq!(error.class(), Class::Invalid);
-    assert_eq!(server.asked().len(), 2);
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert_eq!(server.requests().len(), 2);
 }
 
 #[tokio::test]
 async fn instances_are_asked_for_by_a_filter() {
-    let server = Server::start(|_| {
-        Answer::Text(
+    let server = TestServer::start(|_| {
+        CannedResponse::Text(
             200,
             "<DescribeInstancesResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><reservationSet><item>\
              <instancesSet><item><instanceId>i-1</instanceId><instanceState><code>48</code><name>terminated</name>\
@@ -344,16 +344,16 @@ async fn instances_are_asked_for_by_a_filter() {
         (found[0].private_dns.as_str(), found[0].zone.as_str()),
         ("ip-10-0-0-1.ec2.internal", "us-west-2a")
     );
-    let asked = server.asked();
-    assert_eq!(asked.len(), 2, "200 at once");
-    assert_eq!(field(&asked[0], "Filter.1.Name"), "instance-id");
-    assert_eq!(field(&asked[1], "Filter.1.Value.1"), "i-200");
+    let requests = server.requests();
+    assert_eq!(requests.len(), 2, "200 at once");
+    assert_eq!(field(&requests[0], "Filter.1.Name"), "instance-id");
+    assert_eq!(field(&requests[1], "Filter.1.Value.1"), "i-200");
 }
 
 #[tokio::test]
 async fn the_identity_is_asked_of_sts() {
-    let server = Server::start(|_| {
-        Answer::Text(
+    let server = TestServer::start(|_| {
+        CannedResponse::Text(
             200,
             "<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>arn:aws:iam::123:user/me</Arn>\
              <UserId>u</UserId><Account>123</Account></GetCallerIdentityResult></GetCallerIdentityResponse>"
@@ -366,51 +366,52 @@ async fn the_identity_is_asked_of_sts() {
 }
 
 #[tokio::test]
-async fn a_refusal_has_its_class_and_advice() {
+async fn a_refusal_has_its_kind_and_hint() {
     let cases = [
-        (400, "ExpiredTokenException", Class::Denied, "log in again"),
+        (400, "ExpiredTokenException", ErrorKind::Denied, "log in again"),
         (
             403,
             "AccessDeniedException",
-            Class::Denied,
+            ErrorKind::Denied,
             "allow eks:ListNodegroups in this role's policy",
         ),
         (
             403,
             "UnrecognizedClientException",
-            Class::Denied,
+            ErrorKind::Denied,
             "AWS does not accept these credentials",
         ),
-        (403, "SomethingNew", Class::Denied, "AWS does not accept these credentials"),
-        (400, "InvalidParameterException", Class::Invalid, ""),
-        (400, "ClientException", Class::Invalid, ""),
-        (500, "ServerException", Class::Transient, ""),
-        (400, "ThrottlingException", Class::Transient, ""),
+        (403, "SomethingNew", ErrorKind::Denied, "AWS does not accept these credentials"),
+        (400, "InvalidParameterException", ErrorKind::Invalid, ""),
+        (400, "ClientException", ErrorKind::Invalid, ""),
+        (500, "ServerException", ErrorKind::Transient, ""),
+        (400, "ThrottlingException", ErrorKind::Transient, ""),
     ];
-    for (status, code, class, advice) in cases {
-        let server = Server::start(move |_| eks_error(status, code, "so it is")).await;
+    for (status, code, kind, hint) in cases {
+        let server = TestServer::start(move |_| eks_error(status, code, "so it is")).await;
         let error = reader(&server).await.list_nodegroups("c").await.unwrap_err();
-        assert_eq!((error.class(), error.code()), (class, code));
+        assert_eq!((error.kind(), error.code()), (kind, code));
         let text = error.to_string();
         let start = format!("eks:ListNodegroups c (AWS us-west-2): {code}: so it is");
-        assert!(text.starts_with(&start) && text.contains(advice), "{text}");
+        assert!(text.starts_with(&start) && text.contains(hint), "{text}");
     }
 }
 
 #[tokio::test]
-async fn another_service_at_the_address_is_recognised() {
-    let server = Server::start(|_| Answer::Text(200, "<html>Welcome</html>".into())).await;
+async fn another_service_at_the_address_is_recognized() {
+    let server =
+        TestServer::start(|_| CannedResponse::Text(200, "<html>Welcome</html>".into())).await;
     let error = reader(&server).await.list_nodegroups("c").await.unwrap_err();
-    assert_eq!(error.class(), Class::Invalid);
+    assert_eq!(error.kind(), ErrorKind::Invalid);
     assert!(error.to_string().contains("AWS_ENDPOINT_URL"), "{error}");
 }
 
 #[tokio::test]
-async fn nobody_at_the_address() {
+async fn an_unreachable_address_is_reported() {
     let url: url::Url = "http://127.0.0.1:1".parse().unwrap();
     let reader = platform(&url).reader().aws("us-west-2").await.unwrap();
     let error = reader.list_nodegroups("c").await.unwrap_err();
-    assert_eq!(error.class(), Class::Unreachable);
+    assert_eq!(error.kind(), ErrorKind::Unreachable);
     assert_eq!(
         error.to_string(),
         "eks:ListNodegroups c (AWS us-west-2): connection refused: nothing listens there; check that the address is \

@@ -7,7 +7,7 @@ use std::time::Duration;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
 
 use crate::clock::Clock;
-use crate::platform::error::{Class, Error, story};
+use crate::platform::error::{Error, ErrorKind, error_chain};
 use crate::platform::{KubernetesAccess, PROGRAM};
 
 /// Long enough for a far-away region over a VPN, short enough that a wrong address is noticed.
@@ -29,102 +29,102 @@ impl Connection {
         clock: Clock,
     ) -> Result<Self, Error> {
         let (mut config, context) = match access {
-            KubernetesAccess::At { url } => (at(url)?, None),
+            KubernetesAccess::Endpoint { url } => (endpoint_config(url)?, None),
             KubernetesAccess::Inferred { kubeconfig, context } => {
-                inferred(kubeconfig.as_deref(), context.as_deref()).await?
+                infer_config(kubeconfig.as_deref(), context.as_deref()).await?
             }
         };
-        super::proxy::settle(&mut config);
+        super::proxy::drop_unless_needed(&mut config);
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         // kube would retry 429 fifteen times by itself, silently and for minutes: an eviction that a budget
-        // refuses must come back at once. `Reader` and `Writer` retry what may be retried, and say so.
+        // refuses must come back at once. `KubernetesReader` and `KubernetesWriter` retry what may be retried, and say so.
         config.default_retry = false;
         config.headers.push((
-            "user-agent".parse().map_err(unusable_header)?,
-            PROGRAM.parse().map_err(unusable_header)?,
+            "user-agent".parse().map_err(header_error)?,
+            PROGRAM.parse().map_err(header_error)?,
         ));
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
-        let client = client(config, &server).await?;
+        let client = make_client(config, &server).await?;
         Ok(Self { client, clock, server, context })
     }
 }
 
 /// A credential plugin (`aws eks get-token`) runs while the client is made, and kube waits for it in place.
-async fn client(config: Config, server: &str) -> Result<kube::Client, Error> {
+async fn make_client(config: Config, server: &str) -> Result<kube::Client, Error> {
     tokio::task::spawn_blocking(move || kube::Client::try_from(config))
         .await
         .map_err(|error| {
             Error::access_from(
                 "making the Kubernetes client was cut short",
-                Class::Transient,
+                ErrorKind::Transient,
                 error,
             )
         })?
-        .map_err(|error| super::error::failed("connect", server, error))
+        .map_err(|error| super::error::into_error("connect", server, error))
 }
 
-fn at(url: &url::Url) -> Result<Config, Error> {
+fn endpoint_config(url: &url::Url) -> Result<Config, Error> {
     let address = url.as_str().parse().map_err(|error| {
-        Error::access_from(format!("`{url}` is no API server address"), Class::Invalid, error)
+        Error::access_from(format!("`{url}` is no API server address"), ErrorKind::Invalid, error)
     })?;
     Ok(Config::new(address))
 }
 
-async fn inferred(
+async fn infer_config(
     kubeconfig: Option<&Path>,
     context: Option<&str>,
 ) -> Result<(Config, Option<String>), Error> {
-    match find(kubeconfig)? {
+    match find_kubeconfig(kubeconfig)? {
         Some(found) => from_kubeconfig(found, context).await,
         None if context.is_some() => {
-            Err(nowhere("a context was named, but there is no kubeconfig to find it in"))
+            Err(no_kubeconfig("a context was named, but there is no kubeconfig to find it in"))
         }
-        None if in_pod() => Ok((in_cluster()?, None)),
-        None => Err(nowhere("there is no kubeconfig, and this is not a pod")),
+        None if is_in_pod() => Ok((in_cluster_config()?, None)),
+        None => Err(no_kubeconfig("there is no kubeconfig, and this is not a pod")),
     }
 }
 
 /// As kubectl looks: the named file, else the files of `KUBECONFIG`, else `~/.kube/config`.
-fn find(named: Option<&Path>) -> Result<Option<Kubeconfig>, Error> {
+fn find_kubeconfig(named: Option<&Path>) -> Result<Option<Kubeconfig>, Error> {
     if let Some(path) = named {
-        return read(path).map(Some);
+        return read_kubeconfig(path).map(Some);
     }
-    let paths = from_environment();
+    let paths = kubeconfig_paths();
     if !paths.is_empty() {
-        return merged(&paths).map(Some);
+        return merge_kubeconfigs(&paths).map(Some);
     }
     match std::env::home_dir().map(|home| home.join(".kube/config")) {
-        Some(path) if path.exists() => read(&path).map(Some),
+        Some(path) if path.exists() => read_kubeconfig(&path).map(Some),
         _ => Ok(None),
     }
 }
 
-fn from_environment() -> Vec<PathBuf> {
+fn kubeconfig_paths() -> Vec<PathBuf> {
     let value = std::env::var_os("KUBECONFIG").unwrap_or_default();
     std::env::split_paths(&value).filter(|path| !path.as_os_str().is_empty()).collect()
 }
 
 /// Of several files some may be missing, as for kubectl; not all of them.
-fn merged(paths: &[PathBuf]) -> Result<Kubeconfig, Error> {
+fn merge_kubeconfigs(paths: &[PathBuf]) -> Result<Kubeconfig, Error> {
     let mut whole: Option<Kubeconfig> = None;
     for path in paths.iter().filter(|path| path.exists()) {
-        let part = read(path)?;
+        let part = read_kubeconfig(path)?;
         whole = Some(match whole {
             None => part,
-            Some(whole) => whole.merge(part).map_err(|error| unreadable(path, error))?,
+            Some(whole) => whole.merge(part).map_err(|error| kubeconfig_error(path, error))?,
         });
     }
     whole.ok_or_else(|| {
         let names: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
         Error::access(
             format!("KUBECONFIG names {}, which does not exist", names.join(", ")),
-            Class::Invalid,
+            ErrorKind::Invalid,
         )
     })
 }
 
-fn read(path: &Path) -> Result<Kubeconfig, Error> {
-    Kubeconfig::read_from(path).map_err(|error| unreadable(path, error))
+fn read_kubeconfig(path: &Path) -> Result<Kubeconfig, Error> {
+    Kubeconfig::read_from(path).map_err(|error| kubeconfig_error(path, error))
 }
 
 async fn from_kubeconfig(
@@ -140,54 +140,54 @@ async fn from_kubeconfig(
     let options = KubeConfigOptions { context: chosen.clone(), ..KubeConfigOptions::default() };
     let config = Config::from_custom_kubeconfig(kubeconfig, &options)
         .await
-        .map_err(|error| unusable(error, chosen.as_deref(), &known))?;
+        .map_err(|error| context_error(error, chosen.as_deref(), &known))?;
     Ok((config, chosen))
 }
 
-fn in_pod() -> bool {
+fn is_in_pod() -> bool {
     std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
 }
 
-fn in_cluster() -> Result<Config, Error> {
+fn in_cluster_config() -> Result<Config, Error> {
     Config::incluster().map_err(|error| {
         let problem = format!(
             "this is a pod, but its service account cannot be used: {}; is automountServiceAccountToken off?",
-            story(&error)
+            error_chain(&error)
         );
-        Error::access_from(problem, Class::Denied, error)
+        Error::access_from(problem, ErrorKind::Denied, error)
     })
 }
 
-fn nowhere(problem: &str) -> Error {
+fn no_kubeconfig(problem: &str) -> Error {
     Error::access(
         format!(
             "{problem}; name one with --kubeconfig or KUBECONFIG, or make one with \
              `aws eks update-kubeconfig --name CLUSTER`"
         ),
-        Class::Invalid,
+        ErrorKind::Invalid,
     )
 }
 
-fn unreadable(path: &Path, error: KubeconfigError) -> Error {
+fn kubeconfig_error(path: &Path, error: KubeconfigError) -> Error {
     let path = path.display();
     let problem = match &error {
         KubeconfigError::ReadConfig(io, _) if io.kind() == std::io::ErrorKind::NotFound => {
             format!("the kubeconfig {path} does not exist")
         }
         KubeconfigError::ReadConfig(io, _) => format!("the kubeconfig {path} cannot be read: {io}"),
-        other => format!("the kubeconfig {path} is not a kubeconfig: {}", story(other)),
+        other => format!("the kubeconfig {path} is not a kubeconfig: {}", error_chain(other)),
     };
-    Error::access_from(problem, Class::Invalid, error)
+    Error::access_from(problem, ErrorKind::Invalid, error)
 }
 
-fn unusable(error: KubeconfigError, context: Option<&str>, known: &[String]) -> Error {
+fn context_error(error: KubeconfigError, context: Option<&str>, known: &[String]) -> Error {
     let problem = match &error {
         KubeconfigError::CurrentContextNotSet => format!(
             "the kubeconfig has no current context; choose one with --context: {}",
-            list(known)
+            quoted_list(known)
         ),
         KubeconfigError::LoadContext(name) => {
-            format!("the kubeconfig has no context `{name}`; it has {}", list(known))
+            format!("the kubeconfig has no context `{name}`; it has {}", quoted_list(known))
         }
         KubeconfigError::LoadClusterOfContext(name) => format!(
             "the context `{}` names the cluster `{name}`, which the kubeconfig does not have",
@@ -196,21 +196,21 @@ fn unusable(error: KubeconfigError, context: Option<&str>, known: &[String]) -> 
         other => format!(
             "the context `{}` cannot be used: {}",
             context.unwrap_or_default(),
-            story(other)
+            error_chain(other)
         ),
     };
-    Error::access_from(problem, Class::Invalid, error)
+    Error::access_from(problem, ErrorKind::Invalid, error)
 }
 
-fn list(names: &[String]) -> String {
+fn quoted_list(names: &[String]) -> String {
     if names.is_empty() {
         return "none".into();
     }
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-fn unusable_header(error: impl Into<crate::platform::error::Cause>) -> Error {
-    Error::access_from("the program's own name is no header", Class::Invalid, error)
+fn header_error(error: impl Into<crate::platform::error::BoxError>) -> Error {
+    Error::access_from("the program's own name is no header", ErrorKind::Invalid, error)
 }
 
 #[cfg(test)]
@@ -229,8 +229,8 @@ contexts:
 ";
 
     async fn open(text: &str, context: Option<&str>) -> Result<Connection, Error> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("config");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config");
         std::fs::write(&path, text).unwrap();
         let access = KubernetesAccess::Inferred {
             kubeconfig: Some(path),
@@ -239,9 +239,9 @@ contexts:
         Connection::open(&access, Clock::real()).await
     }
 
-    async fn refused(text: &str, context: Option<&str>) -> String {
+    async fn open_error(text: &str, context: Option<&str>) -> String {
         let error = open(text, context).await.err().unwrap();
-        assert_eq!(error.class(), Class::Invalid);
+        assert_eq!(error.kind(), ErrorKind::Invalid);
         error.to_string()
     }
 
@@ -253,25 +253,25 @@ contexts:
     }
 
     #[tokio::test]
-    async fn what_is_wrong_with_a_kubeconfig_is_said() {
+    async fn a_kubeconfig_error_names_the_problem() {
         assert_eq!(
-            refused(TWO_CONTEXTS, Some("north")).await,
+            open_error(TWO_CONTEXTS, Some("north")).await,
             "the kubeconfig has no context `north`; it has `east`, `west`"
         );
         assert_eq!(
-            refused(TWO_CONTEXTS, Some("west")).await,
+            open_error(TWO_CONTEXTS, Some("west")).await,
             "the context `west` names the cluster `two`, which the kubeconfig does not have"
         );
         assert_eq!(
-            refused("{apiVersion: v1, kind: Config}", None).await,
+            open_error("{apiVersion: v1, kind: Config}", None).await,
             "the kubeconfig has no current context; choose one with --context: none"
         );
-        let broken = refused("clusters: 3", None).await;
+        let broken = open_error("clusters: 3", None).await;
         assert!(broken.contains("is not a kubeconfig: "), "{broken}");
     }
 
     #[tokio::test]
-    async fn a_missing_kubeconfig_is_said() {
+    async fn a_missing_kubeconfig_is_reported() {
         let access = KubernetesAccess::Inferred {
             kubeconfig: Some("/nowhere/config".into()),
             context: None,
@@ -281,7 +281,7 @@ contexts:
     }
 
     #[tokio::test]
-    async fn a_credential_plugin_that_fails_is_said() {
+    async fn a_credential_plugin_that_fails_is_reported() {
         let text = TWO_CONTEXTS.replace("{cluster: one}", "{cluster: one, user: me}")
             + "
 users:
@@ -290,7 +290,7 @@ users:
     exec: {apiVersion: client.authentication.k8s.io/v1beta1, command: no-such-plugin, interactiveMode: Never}
 ";
         let error = open(&text, None).await.err().unwrap();
-        assert_eq!(error.class(), Class::Denied);
+        assert_eq!(error.kind(), ErrorKind::Denied);
         assert!(error.to_string().contains("no credentials: "), "{error}");
     }
 }

@@ -2,15 +2,15 @@
 
 use kube::core::Status;
 
-use crate::platform::error::{Class, Error, Verdict, story};
+use crate::platform::error::{Classified, Error, ErrorKind, error_chain};
 use crate::platform::transport;
 
 /// The reason kube gives an error whose body is no `Status`: a proxy's page, or a path that is not served.
 const NOT_A_STATUS: &str = "Failed to parse error data";
 
 /// Puts a failed call into words.
-pub(super) fn failed(call: &str, server: &str, error: kube::Error) -> Error {
-    judge(&error).on(call, server, error)
+pub(super) fn into_error(call: &str, server: &str, error: kube::Error) -> Error {
+    classify(&error).into_error(call, server, error)
 }
 
 /// Whether the API server refused an eviction because a disruption budget would be broken by it.
@@ -39,75 +39,75 @@ pub(super) fn status_code(error: &kube::Error) -> Option<u16> {
     }
 }
 
-fn judge(error: &kube::Error) -> Verdict {
+fn classify(error: &kube::Error) -> Classified {
     match error {
-        kube::Error::Api(status) => judge_status(status),
-        kube::Error::Auth(error) => no_credentials(&story(error)),
-        kube::Error::SerdeError(error) => Verdict::new(
-            Class::Invalid,
+        kube::Error::Api(status) => classify_status(status),
+        kube::Error::Auth(error) => no_credentials(&error_chain(error)),
+        kube::Error::SerdeError(error) => Classified::new(
+            ErrorKind::Invalid,
             format!("the answer is not what this call returns: {error}"),
         )
-        .advice("is this address a Kubernetes API server?"),
-        kube::Error::Service(error) => judge_service(error.as_ref()),
-        kube::Error::HyperError(error) => transport::judge(error),
-        kube::Error::ReadEvents(error) => transport::judge(error),
+        .hint("is this address a Kubernetes API server?"),
+        kube::Error::Service(error) => classify_service_error(error.as_ref()),
+        kube::Error::HyperError(error) => transport::classify(error),
+        kube::Error::ReadEvents(error) => transport::classify(error),
         kube::Error::ProxyProtocolDisabled { proxy_url, .. }
-        | kube::Error::ProxyProtocolUnsupported { proxy_url } => {
-            Verdict::new(Class::Invalid, format!("the proxy {proxy_url} cannot be used")).advice(
-                "exempt the server in NO_PROXY, or unset HTTPS_PROXY or the cluster's proxy-url",
-            )
-        }
-        other => Verdict::new(Class::Invalid, story(other)),
+        | kube::Error::ProxyProtocolUnsupported { proxy_url } => Classified::new(
+            ErrorKind::Invalid,
+            format!("the proxy {proxy_url} cannot be used"),
+        )
+        .hint("exempt the server in NO_PROXY, or unset HTTPS_PROXY or the cluster's proxy-url"),
+        other => Classified::new(ErrorKind::Invalid, error_chain(other)),
     }
 }
 
 /// The middle of kube's client wraps whatever failed below it, its own authentication included.
-fn judge_service(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Verdict {
+fn classify_service_error(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Classified {
     let auth = crate::platform::error::causes(error)
         .find_map(|cause| cause.downcast_ref::<kube::client::AuthError>());
     match auth {
-        Some(auth) => no_credentials(&story(auth)),
-        None => transport::judge(error),
+        Some(auth) => no_credentials(&error_chain(auth)),
+        None => transport::classify(error),
     }
 }
 
-fn no_credentials(words: &str) -> Verdict {
-    Verdict::new(Class::Denied, format!("no credentials: {words}"))
-        .advice("run the command or read the file that the context's user names, by hand, and see what it says")
+fn no_credentials(message: &str) -> Classified {
+    Classified::new(ErrorKind::Denied, format!("no credentials: {message}"))
+        .hint("run the command or read the file that the context's user names, by hand, and see what it says")
 }
 
-fn judge_status(status: &Status) -> Verdict {
-    let class = class(status);
-    let verdict = Verdict::new(class, answer(status)).code(code(status));
+fn classify_status(status: &Status) -> Classified {
+    let kind = kind_of(status);
+    let classified = Classified::new(kind, status_message(status)).code(code_of(status));
     match status.code {
-        401 => verdict.advice(
+        401 => classified.hint(
             "these credentials are not known or have expired: log in again, or mend the context's user",
         ),
-        403 => verdict.advice(
+        403 => classified.hint(
             "the account lacks this permission: see `kubectl auth can-i`, and grant it with a Role or ClusterRole",
         ),
-        404 if status.reason == NOT_A_STATUS => verdict
-            .advice("this address serves no such API: is it a Kubernetes API server?"),
-        _ => verdict,
+        404 if status.reason == NOT_A_STATUS => classified
+            .hint("this address serves no such API: is it a Kubernetes API server?"),
+        _ => classified,
     }
 }
 
-fn class(status: &Status) -> Class {
+fn kind_of(status: &Status) -> ErrorKind {
     match status.code {
-        401 | 403 => Class::Denied,
-        404 => Class::NotFound,
-        409 if status.is_already_exists() => Class::Invalid,
-        409 => Class::Busy,
-        429 if is_disruption_budget(status) => Class::Busy,
-        408 | 410 | 429 => Class::Transient,
+        401 | 403 => ErrorKind::Denied,
+        404 => ErrorKind::NotFound,
+        409 if status.is_already_exists() => ErrorKind::Invalid,
+        409 => ErrorKind::Busy,
+        429 if is_disruption_budget(status) => ErrorKind::Busy,
+        408 | 410 | 429 => ErrorKind::Transient,
         // "more than one disruption budget matches this pod" stays true until somebody mends the budgets
-        500 if status.message.contains("PodDisruptionBudget") => Class::Invalid,
-        500.. => Class::Transient,
-        _ => Class::Invalid,
+        500 if status.message.contains("PodDisruptionBudget") => ErrorKind::Invalid,
+        500.. => ErrorKind::Transient,
+        _ => ErrorKind::Invalid,
     }
 }
 
-fn code(status: &Status) -> String {
+fn code_of(status: &Status) -> String {
     if status.reason.is_empty() || status.reason == NOT_A_STATUS {
         status.code.to_string()
     } else {
@@ -116,18 +116,18 @@ fn code(status: &Status) -> String {
 }
 
 /// The API server's words, its number when it has none, and what its causes add.
-fn answer(status: &Status) -> String {
-    let mut answer = match first_line(&status.message) {
+fn status_message(status: &Status) -> String {
+    let mut text = match first_line(&status.message) {
         "" => format!("{} {}", status.code, status.reason).trim_end().to_owned(),
         message => format!("{} {message}", status.code),
     };
     for cause in status.details.iter().flat_map(|details| &details.causes) {
-        if !cause.message.is_empty() && !answer.contains(&cause.message) {
-            answer.push_str(": ");
-            answer.push_str(&cause.message);
+        if !cause.message.is_empty() && !text.contains(&cause.message) {
+            text.push_str(": ");
+            text.push_str(&cause.message);
         }
     }
-    answer
+    text
 }
 
 /// A proxy's error page has many lines; the first one says enough.
@@ -142,28 +142,28 @@ mod tests {
 
     fn api(code: u16, reason: &str, message: &str) -> Error {
         let status = Status::failure(message, reason).with_code(code);
-        failed("get node a", "https://api:6443", kube::Error::Api(status.boxed()))
+        into_error("get node a", "https://api:6443", kube::Error::Api(status.boxed()))
     }
 
     #[test]
-    fn a_status_has_its_class() {
-        let classes = [
-            (401, "Unauthorized", Class::Denied),
-            (403, "Forbidden", Class::Denied),
-            (404, "NotFound", Class::NotFound),
-            (409, "Conflict", Class::Busy),
-            (409, "AlreadyExists", Class::Invalid),
-            (410, "Expired", Class::Transient),
-            (422, "Invalid", Class::Invalid),
-            (400, "BadRequest", Class::Invalid),
-            (429, "TooManyRequests", Class::Transient),
-            (500, "InternalError", Class::Transient),
-            (503, "ServiceUnavailable", Class::Transient),
-            (504, "Timeout", Class::Transient),
+    fn a_status_has_its_kind() {
+        let kinds = [
+            (401, "Unauthorized", ErrorKind::Denied),
+            (403, "Forbidden", ErrorKind::Denied),
+            (404, "NotFound", ErrorKind::NotFound),
+            (409, "Conflict", ErrorKind::Busy),
+            (409, "AlreadyExists", ErrorKind::Invalid),
+            (410, "Expired", ErrorKind::Transient),
+            (422, "Invalid", ErrorKind::Invalid),
+            (400, "BadRequest", ErrorKind::Invalid),
+            (429, "TooManyRequests", ErrorKind::Transient),
+            (500, "InternalError", ErrorKind::Transient),
+            (503, "ServiceUnavailable", ErrorKind::Transient),
+            (504, "Timeout", ErrorKind::Transient),
         ];
-        for (code, reason, class) in classes {
+        for (code, reason, kind) in kinds {
             let error = api(code, reason, "so it is");
-            assert_eq!((error.class(), error.code()), (class, reason), "{code} {reason}");
+            assert_eq!((error.kind(), error.code()), (kind, reason), "{code} {reason}");
         }
     }
 
@@ -182,8 +182,9 @@ mod tests {
         )
         .with_code(429)
         .with_details(details);
-        let error = failed("evict pod a/b", "https://api:6443", kube::Error::Api(status.boxed()));
-        assert_eq!(error.class(), Class::Busy);
+        let error =
+            into_error("evict pod a/b", "https://api:6443", kube::Error::Api(status.boxed()));
+        assert_eq!(error.kind(), ErrorKind::Busy);
         assert_eq!(
             error.to_string(),
             "evict pod a/b (https://api:6443): 429 Cannot evict pod as it would violate the pod's disruption \

@@ -1,4 +1,4 @@
-//! The Kubernetes client. [`Reader`] can only look; [`Writer`] changes things, one object a call, and never repeats
+//! The Kubernetes client. [`KubernetesReader`] can only look; [`KubernetesWriter`] changes things, one object a call, and never repeats
 //! a call that may have taken effect. Knows nothing of AWS or of what an action wants.
 
 use std::fmt::Debug;
@@ -11,36 +11,36 @@ use kube::api::{Api, ListParams};
 use kube::core::{ClusterResourceScope, NamespaceResourceScope, Resource};
 use serde::de::DeserializeOwned;
 
-use super::error::{Class, Error, Verdict};
+use super::error::{Classified, Error, ErrorKind};
 
 mod connect;
 mod error;
 pub mod node;
+mod object_watch;
 pub mod pod;
 mod proxy;
 pub mod rollout;
 #[cfg(test)]
 mod tests;
-mod watched;
 mod writer;
 
 pub(super) use connect::Connection;
-pub use watched::{View, Watched};
-pub use writer::{Removal, Writer};
+pub use object_watch::{ObjectView, ObjectWatch};
+pub use writer::{KubernetesWriter, Removal};
 
 /// What `kubectl` asks for at once; a page of 500 pods is about 5 MB.
-const PAGE: u32 = 500;
+const PAGE_SIZE: u32 = 500;
 /// A look that throttling or a broken connection spoilt is repeated this often before the caller hears of it.
-const LOOKS: u32 = 4;
+const MAX_READ_ATTEMPTS: u32 = 4;
 /// The pause before the second look; it doubles.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const FIRST_BACKOFF: Duration = Duration::from_millis(250);
 /// An API server that asks for more patience than this is asked again sooner: the caller has a deadline of its own.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+const MAX_BACKOFF: Duration = Duration::from_secs(10);
 /// A page of 500 pods over a slow VPN takes a few seconds; with all its repetitions a look ends within a minute.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(15);
+const READ_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Where objects of a kind live. Sealed: Kubernetes has these two scopes.
-pub trait Scope: sealed::Sealed {
+pub trait ApiScope: sealed::Sealed {
     /// The API of a kind in `namespace`, or everywhere.
     #[doc(hidden)]
     fn api<K>(client: kube::Client, namespace: Option<&str>) -> Api<K>
@@ -48,7 +48,7 @@ pub trait Scope: sealed::Sealed {
         K: Resource<DynamicType = (), Scope = Self>;
 }
 
-impl Scope for NamespaceResourceScope {
+impl ApiScope for NamespaceResourceScope {
     fn api<K>(client: kube::Client, namespace: Option<&str>) -> Api<K>
     where
         K: Resource<DynamicType = (), Scope = Self>,
@@ -60,7 +60,7 @@ impl Scope for NamespaceResourceScope {
     }
 }
 
-impl Scope for ClusterResourceScope {
+impl ApiScope for ClusterResourceScope {
     fn api<K>(client: kube::Client, _namespace: Option<&str>) -> Api<K>
     where
         K: Resource<DynamicType = (), Scope = Self>,
@@ -77,12 +77,18 @@ mod sealed {
 
 /// Any kind of object that Kubernetes itself serves, such as `Node` or `Pod`.
 pub trait Object:
-    Resource<DynamicType = (), Scope: Scope> + Clone + Debug + DeserializeOwned + Send + Sync + 'static
+    Resource<DynamicType = (), Scope: ApiScope>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
 {
 }
 
 impl<K> Object for K where
-    K: Resource<DynamicType = (), Scope: Scope>
+    K: Resource<DynamicType = (), Scope: ApiScope>
         + Clone
         + Debug
         + DeserializeOwned
@@ -110,13 +116,13 @@ impl Selection {
     }
 
     /// Every object of the kind in a namespace.
-    pub fn of_namespace(namespace: impl Into<String>) -> Self {
+    pub fn in_namespace(namespace: impl Into<String>) -> Self {
         Self { namespace: Some(namespace.into()), ..Self::default() }
     }
 
     /// Of these, those that match a label selector.
     #[must_use]
-    pub fn labelled(mut self, selector: impl Into<String>) -> Self {
+    pub fn with_labels(mut self, selector: impl Into<String>) -> Self {
         self.labels = Some(selector.into());
         self
     }
@@ -133,7 +139,7 @@ impl Selection {
     #[must_use]
     pub fn matching(self, selector: &LabelSelector) -> Self {
         match kube::core::Selector::try_from(selector.clone()) {
-            Ok(selector) => self.labelled(selector.to_string()),
+            Ok(selector) => self.with_labels(selector.to_string()),
             Err(_) => self,
         }
     }
@@ -148,7 +154,7 @@ impl Selection {
         ListParams {
             label_selector: self.labels.clone(),
             field_selector: self.fields.clone(),
-            limit: Some(PAGE),
+            limit: Some(PAGE_SIZE),
             ..ListParams::default()
         }
     }
@@ -168,11 +174,11 @@ impl Selection {
 
 /// Looks at a cluster.
 #[derive(Clone)]
-pub struct Reader {
+pub struct KubernetesReader {
     connection: Arc<Connection>,
 }
 
-impl Reader {
+impl KubernetesReader {
     pub(super) fn new(connection: Arc<Connection>) -> Self {
         Self { connection }
     }
@@ -192,8 +198,8 @@ impl Reader {
         name: &str,
     ) -> Result<Option<K>, Error> {
         let api = self.connection.api::<K>(namespace);
-        let call = format!("get {}", thing::<K>(namespace, name));
-        self.connection.look(&call, || api.get_opt(name)).await
+        let call = format!("get {}", object_ref::<K>(namespace, name));
+        self.connection.read(&call, || api.get_opt(name)).await
     }
 
     /// All selected objects, read by the page.
@@ -206,7 +212,7 @@ impl Reader {
         let mut params = selection.list_params();
         let mut found = Vec::new();
         loop {
-            let page = self.connection.look(&call, || api.list(&params)).await;
+            let page = self.connection.read(&call, || api.list(&params)).await;
             let page = match page {
                 // The list's version was compacted away between two pages: begin again, in one piece, as
                 // client-go does, so that it cannot happen twice.
@@ -227,8 +233,8 @@ impl Reader {
     }
 
     /// The live set of the selected objects, kept current by a watch for as long as it is awaited.
-    pub fn watch<K: Object>(&self, selection: &Selection) -> Watched<K> {
-        Watched::new(Arc::clone(&self.connection), selection.clone())
+    pub fn watch<K: Object>(&self, selection: &Selection) -> ObjectWatch<K> {
+        ObjectWatch::new(Arc::clone(&self.connection), selection.clone())
     }
 }
 
@@ -238,22 +244,22 @@ impl Connection {
     }
 
     /// A call that changes nothing, repeated while it fails in a way that heals.
-    async fn look<T, F>(&self, call: &str, send: impl Fn() -> F) -> Result<T, Error>
+    async fn read<T, F>(&self, call: &str, send: impl Fn() -> F) -> Result<T, Error>
     where
         F: Future<Output = kube::Result<T>>,
     {
-        let mut pause = FIRST_PAUSE;
-        for _ in 1..LOOKS {
-            match self.send(call, LOOK_TIMEOUT, send()).await {
-                Err(error) if error.class() == Class::Transient && !is_expired(&error) => {
+        let mut backoff = FIRST_BACKOFF;
+        for _ in 1..MAX_READ_ATTEMPTS {
+            match self.send(call, READ_TIMEOUT, send()).await {
+                Err(error) if error.kind() == ErrorKind::Transient && !is_expired(&error) => {
                     tracing::debug!(%error, "a look at Kubernetes is repeated");
-                    self.clock.sleep(wait_before_again(&error, pause)).await;
-                    pause *= 2;
+                    self.clock.sleep(backoff_delay(&error, backoff)).await;
+                    backoff *= 2;
                 }
-                answer => return answer,
+                result => return result,
             }
         }
-        self.send(call, LOOK_TIMEOUT, send()).await
+        self.send(call, READ_TIMEOUT, send()).await
     }
 
     /// One call, within `limit`.
@@ -261,23 +267,27 @@ impl Connection {
         &self,
         call: &str,
         limit: Duration,
-        sending: impl Future<Output = kube::Result<T>>,
+        call_future: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, Error> {
-        match tokio::time::timeout(limit, sending).await {
-            Ok(answer) => answer.map_err(|error| error::failed(call, &self.server, error)),
-            Err(late) => {
-                let answer = format!("no answer within {} s", limit.as_secs());
-                Err(Verdict::new(Class::Transient, answer).on(call, &self.server, late))
+        match tokio::time::timeout(limit, call_future).await {
+            Ok(result) => result.map_err(|error| error::into_error(call, &self.server, error)),
+            Err(elapsed) => {
+                let message = format!("no answer within {} s", limit.as_secs());
+                Err(Classified::new(ErrorKind::Transient, message).into_error(
+                    call,
+                    &self.server,
+                    elapsed,
+                ))
             }
         }
     }
 }
 
 /// What the server asks for, else the growing pause with jitter, so that many clients do not return in step.
-fn wait_before_again(error: &Error, pause: Duration) -> Duration {
+fn backoff_delay(error: &Error, backoff: Duration) -> Duration {
     error::retry_after(error)
-        .unwrap_or_else(|| pause.mul_f64(0.75 + fastrand::f64() / 2.0))
-        .min(LONGEST_PAUSE)
+        .unwrap_or_else(|| backoff.mul_f64(0.75 + fastrand::f64() / 2.0))
+        .min(MAX_BACKOFF)
 }
 
 /// A resourceVersion or continue token too old to be served.
@@ -286,7 +296,7 @@ fn is_expired(error: &Error) -> bool {
 }
 
 /// For messages: `node ip-10-0-0-1`, `deployment rafay-core/rafay-relay`.
-fn thing<K: Object>(namespace: Option<&str>, name: &str) -> String {
+fn object_ref<K: Object>(namespace: Option<&str>, name: &str) -> String {
     let kind = K::kind(&()).to_lowercase();
     match namespace {
         Some(namespace) => format!("{kind} {namespace}/{name}"),

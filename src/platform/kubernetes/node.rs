@@ -17,14 +17,14 @@ pub fn is_ready(node: &Node) -> bool {
 pub fn why_not_ready(node: &Node) -> Option<String> {
     match ready_condition(node) {
         Some(ready) if ready.status == "True" => None,
-        Some(ready) => Some(condition_words(ready)),
+        Some(ready) => Some(describe_condition(ready)),
         None => Some("the kubelet has not reported yet".into()),
     }
 }
 
 /// Whether it takes new pods: ready, not cordoned, and no taint but the `expected` ones keeps pods away.
 pub fn is_usable(node: &Node, expected: &[Taint]) -> bool {
-    is_ready(node) && !is_cordoned(node) && keeping_away(node, expected).next().is_none()
+    is_ready(node) && !is_cordoned(node) && blocking_taints(node, expected).next().is_none()
 }
 
 /// Why it does not take new pods; nothing if it does.
@@ -35,7 +35,7 @@ pub fn why_not_usable(node: &Node, expected: &[Taint]) -> Option<String> {
     if is_cordoned(node) {
         return Some("it is cordoned".into());
     }
-    let taint = keeping_away(node, expected).next()?;
+    let taint = blocking_taints(node, expected).next()?;
     Some(format!("it has the taint {}:{}", taint.key, taint.effect))
 }
 
@@ -67,7 +67,7 @@ fn ready_condition(node: &Node) -> Option<&NodeCondition> {
     conditions.iter().find(|condition| condition.type_ == "Ready")
 }
 
-fn condition_words(condition: &NodeCondition) -> String {
+fn describe_condition(condition: &NodeCondition) -> String {
     let reason = condition.reason.as_deref().unwrap_or("not ready");
     match condition.message.as_deref() {
         Some(message) if !message.is_empty() => format!("{reason}: {message}"),
@@ -76,15 +76,15 @@ fn condition_words(condition: &NodeCondition) -> String {
 }
 
 /// The taints that keep new pods away and that nobody expected. A cordon's own taint is not counted twice.
-fn keeping_away<'a>(node: &'a Node, expected: &'a [Taint]) -> impl Iterator<Item = &'a Taint> {
+fn blocking_taints<'a>(node: &'a Node, expected: &'a [Taint]) -> impl Iterator<Item = &'a Taint> {
     let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
     taints
         .filter(|taint| matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute"))
         .filter(|taint| taint.key != UNSCHEDULABLE_TAINT)
-        .filter(|taint| !expected.iter().any(|known| is_same(known, taint)))
+        .filter(|taint| !expected.iter().any(|known| is_same_taint(known, taint)))
 }
 
-fn is_same(one: &Taint, other: &Taint) -> bool {
+fn is_same_taint(one: &Taint, other: &Taint) -> bool {
     let value = |taint: &Taint| taint.value.clone().unwrap_or_default();
     one.key == other.key && one.effect == other.effect && value(one) == value(other)
 }

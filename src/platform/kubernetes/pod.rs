@@ -6,10 +6,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 /// By what the replica set controller chooses which of several equally ready pods goes first: the cheapest.
 pub const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 /// The kubelet's own pods, made from files on the node, carry it. The API server cannot remove them.
-const MIRROR: &str = "kubernetes.io/config.mirror";
+const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
 /// What the kubelet says of a container that does not start and, as it is, will not. Each can still heal: an image is
 /// pushed, a secret is made, a database comes back.
-const FAILING: [&str; 10] = [
+const FAILING_REASONS: [&str; 10] = [
     "CrashLoopBackOff",
     "CreateContainerConfigError",
     "CreateContainerError",
@@ -24,11 +24,11 @@ const FAILING: [&str; 10] = [
 
 /// What keeps a pod from becoming ready, when it is more than time.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trouble {
+pub struct PodProblem {
     /// The platform's word: `Unschedulable`, `CrashLoopBackOff`.
     pub reason: String,
     /// The whole story, without the pod's name.
-    pub words: String,
+    pub message: String,
 }
 
 /// Whether it was told to end.
@@ -42,13 +42,13 @@ pub fn is_finished(pod: &Pod) -> bool {
 }
 
 /// Whether it stands: neither finished nor told to end. It need not be ready.
-pub fn is_standing(pod: &Pod) -> bool {
+pub fn is_active(pod: &Pod) -> bool {
     !is_terminating(pod) && !is_finished(pod)
 }
 
 /// Whether it stands and its Ready condition is True.
 pub fn is_ready(pod: &Pod) -> bool {
-    is_standing(pod) && condition(pod, "Ready").is_some_and(|ready| ready.status == "True")
+    is_active(pod) && condition(pod, "Ready").is_some_and(|ready| ready.status == "True")
 }
 
 /// Why it is not ready; nothing if it is.
@@ -57,10 +57,10 @@ pub fn why_not_ready(pod: &Pod) -> Option<String> {
         return None;
     }
     if is_terminating(pod) {
-        return Some(ending(pod));
+        return Some(describe_termination(pod));
     }
-    if let Some(trouble) = trouble(pod) {
-        return Some(trouble.words);
+    if let Some(problem) = problem(pod) {
+        return Some(problem.message);
     }
     Some(match phase(pod) {
         "Running" => "running, not ready yet".into(),
@@ -72,8 +72,8 @@ pub fn why_not_ready(pod: &Pod) -> Option<String> {
 }
 
 /// What keeps it from becoming ready by time alone: no node takes it, or a container of it fails.
-pub fn trouble(pod: &Pod) -> Option<Trouble> {
-    if !is_standing(pod) {
+pub fn problem(pod: &Pod) -> Option<PodProblem> {
+    if !is_active(pod) {
         return None;
     }
     unschedulable(pod).or_else(|| failing_container(pod))
@@ -115,7 +115,7 @@ pub fn is_daemon(pod: &Pod) -> bool {
 /// Whether the kubelet made it from a file on its node.
 pub fn is_mirror(pod: &Pod) -> bool {
     let annotations = pod.metadata.annotations.as_ref();
-    annotations.is_some_and(|annotations| annotations.contains_key(MIRROR))
+    annotations.is_some_and(|annotations| annotations.contains_key(MIRROR_ANNOTATION))
 }
 
 /// What it costs to delete, as it stands written.
@@ -132,46 +132,46 @@ fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
     conditions.iter().find(|condition| condition.type_ == kind)
 }
 
-fn ending(pod: &Pod) -> String {
+fn describe_termination(pod: &Pod) -> String {
     match pod.metadata.finalizers.as_deref() {
         Some(held @ [_, ..]) => format!("terminating, held by finalizer {}", held.join(", ")),
         _ => "terminating".into(),
     }
 }
 
-fn unschedulable(pod: &Pod) -> Option<Trouble> {
+fn unschedulable(pod: &Pod) -> Option<PodProblem> {
     let scheduled = condition(pod, "PodScheduled")?;
     if scheduled.status == "True" || scheduled.reason.as_deref() != Some("Unschedulable") {
         return None;
     }
-    Some(said("Unschedulable", "cannot be scheduled", scheduled.message.as_deref()))
+    Some(problem_with("Unschedulable", "cannot be scheduled", scheduled.message.as_deref()))
 }
 
-fn failing_container(pod: &Pod) -> Option<Trouble> {
+fn failing_container(pod: &Pod) -> Option<PodProblem> {
     let status = pod.status.as_ref()?;
     let first = status.init_container_statuses.iter().flatten();
     first.chain(status.container_statuses.iter().flatten()).find_map(failing)
 }
 
-fn failing(container: &ContainerStatus) -> Option<Trouble> {
+fn failing(container: &ContainerStatus) -> Option<PodProblem> {
     let waiting = container.state.as_ref()?.waiting.as_ref()?;
     let reason = waiting.reason.as_deref()?;
-    if !FAILING.contains(&reason) {
+    if !FAILING_REASONS.contains(&reason) {
         return None;
     }
-    Some(said(
+    Some(problem_with(
         reason,
         &format!("{reason} in container {}", container.name),
         waiting.message.as_deref(),
     ))
 }
 
-fn said(reason: &str, what: &str, message: Option<&str>) -> Trouble {
-    let words = match message.map(str::trim) {
+fn problem_with(reason: &str, what: &str, message: Option<&str>) -> PodProblem {
+    let text = match message.map(str::trim) {
         Some(message) if !message.is_empty() => format!("{what}: {message}"),
         _ => what.to_owned(),
     };
-    Trouble { reason: reason.into(), words }
+    PodProblem { reason: reason.into(), message: text }
 }
 
 #[cfg(test)]
@@ -227,31 +227,31 @@ mod tests {
         let mut ending = ready("True");
         ending.metadata.deletion_timestamp =
             serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
-        assert!(!is_ready(&ending) && !is_standing(&ending));
+        assert!(!is_ready(&ending) && !is_active(&ending));
         assert_eq!(why_not_ready(&ending).unwrap(), "terminating");
         ending.metadata.finalizers = Some(vec!["a/b".into()]);
         assert_eq!(why_not_ready(&ending).unwrap(), "terminating, held by finalizer a/b");
     }
 
     #[test]
-    fn a_finished_pod_does_not_stand() {
+    fn a_finished_pod_is_not_active() {
         assert!(is_finished(&pod(json!({"phase": "Succeeded"}))));
         assert!(is_finished(&pod(json!({"phase": "Failed"}))));
-        assert!(is_standing(&pod(json!({"phase": "Pending"}))));
+        assert!(is_active(&pod(json!({"phase": "Pending"}))));
     }
 
     #[test]
-    fn trouble_is_told_from_time() {
-        assert_eq!(trouble(&pod(waiting("ContainerCreating"))), None);
-        let crash = trouble(&pod(waiting("CrashLoopBackOff"))).unwrap();
+    fn a_problem_is_told_from_a_slow_start() {
+        assert_eq!(problem(&pod(waiting("ContainerCreating"))), None);
+        let crash = problem(&pod(waiting("CrashLoopBackOff"))).unwrap();
         assert_eq!(crash.reason, "CrashLoopBackOff");
-        assert_eq!(crash.words, "CrashLoopBackOff in container relay: back-off 40s");
-        let homeless = pod(json!({"phase": "Pending", "conditions": [{
+        assert_eq!(crash.message, "CrashLoopBackOff in container relay: back-off 40s");
+        let unscheduled = pod(json!({"phase": "Pending", "conditions": [{
             "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
             "message": "0/6 nodes are available: 6 node(s) were unschedulable.",
         }]}));
         assert_eq!(
-            why_not_ready(&homeless).unwrap(),
+            why_not_ready(&unscheduled).unwrap(),
             "cannot be scheduled: 0/6 nodes are available: 6 node(s) were unschedulable."
         );
         assert_eq!(why_not_ready(&pod(json!({"phase": "Pending"}))).unwrap(), "waits for a node");
@@ -268,7 +268,8 @@ mod tests {
         assert!(is_daemon(&owned("DaemonSet")) && !is_daemon(&owned("ReplicaSet")));
         assert_eq!(controller(&owned("ReplicaSet").metadata).unwrap().uid, "u");
         let mirror: Pod =
-            serde_json::from_value(json!({"metadata": {"annotations": {MIRROR: "x"}}})).unwrap();
+            serde_json::from_value(json!({"metadata": {"annotations": {MIRROR_ANNOTATION: "x"}}}))
+                .unwrap();
         assert!(is_mirror(&mirror) && !is_mirror(&owned("ReplicaSet")));
     }
 }

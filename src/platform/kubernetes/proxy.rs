@@ -4,15 +4,15 @@
 use kube::config::Config;
 
 /// Drops a proxy that the environment names, but not for this server. One that the kubeconfig names stays.
-pub(super) fn settle(config: &mut Config) {
+pub(super) fn drop_unless_needed(config: &mut Config) {
     let Some(proxy) = &config.proxy_url else {
         return;
     };
-    let of_environment = ["HTTPS_PROXY", "https_proxy"]
+    let is_from_environment = ["HTTPS_PROXY", "https_proxy"]
         .iter()
         .filter_map(|name| std::env::var(name).ok())
         .any(|value| *proxy == value.as_str());
-    if of_environment && !is_for(config, &no_proxy()) {
+    if is_from_environment && !is_needed(config, &no_proxy()) {
         config.proxy_url = None;
     }
 }
@@ -22,7 +22,7 @@ fn no_proxy() -> String {
     value.unwrap_or_default()
 }
 
-fn is_for(config: &Config, no_proxy: &str) -> bool {
+fn is_needed(config: &Config, no_proxy: &str) -> bool {
     let host = config.cluster_url.host().unwrap_or_default();
     config.cluster_url.scheme_str() == Some("https")
         && !is_loopback(host)
@@ -53,15 +53,16 @@ mod tests {
 
     #[test]
     fn a_proxy_is_for_https_elsewhere() {
-        let is_for = |url: &str, no_proxy| is_for(&Config::new(url.parse().unwrap()), no_proxy);
-        assert!(is_for("https://abc.eks.amazonaws.com", "example.org, 10.0.0.1"));
-        assert!(!is_for("http://abc.eks.amazonaws.com", ""));
-        assert!(!is_for("https://127.0.0.1:6443", ""));
-        assert!(!is_for("https://[::1]:6443", ""));
-        assert!(!is_for("https://localhost:6443", ""));
-        assert!(!is_for("https://abc.eks.amazonaws.com", ".amazonaws.com"));
-        assert!(!is_for("https://abc.eks.amazonaws.com", "x,*.eks.amazonaws.com:443"));
-        assert!(!is_for("https://abc.eks.amazonaws.com", "*"));
-        assert!(is_for("https://abc.eks.amazonaws.com", "ws.com"), "no part of a name");
+        let is_needed =
+            |url: &str, no_proxy| is_needed(&Config::new(url.parse().unwrap()), no_proxy);
+        assert!(is_needed("https://abc.eks.amazonaws.com", "example.org, 10.0.0.1"));
+        assert!(!is_needed("http://abc.eks.amazonaws.com", ""));
+        assert!(!is_needed("https://127.0.0.1:6443", ""));
+        assert!(!is_needed("https://[::1]:6443", ""));
+        assert!(!is_needed("https://localhost:6443", ""));
+        assert!(!is_needed("https://abc.eks.amazonaws.com", ".amazonaws.com"));
+        assert!(!is_needed("https://abc.eks.amazonaws.com", "x,*.eks.amazonaws.com:443"));
+        assert!(!is_needed("https://abc.eks.amazonaws.com", "*"));
+        assert!(is_needed("https://abc.eks.amazonaws.com", "ws.com"), "no part of a name");
     }
 }

@@ -4,23 +4,23 @@
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
 
-use crate::platform::wait::State;
+use crate::platform::wait::WaitState;
 
 /// Where the rollout of a deployment's current template stands.
-pub fn status(deployment: &Deployment) -> State<()> {
+pub fn status(deployment: &Deployment) -> WaitState<()> {
     let counts = Counts::of(deployment);
     if !is_observed(deployment) {
-        return State::Pending("the deployment controller has not seen the change yet".into());
+        return WaitState::Pending("the deployment controller has not seen the change yet".into());
     }
     if let Some(why) = deadline_exceeded(deployment) {
-        return State::Hopeless(format!("{why} ({})", counts.words()));
+        return WaitState::Failed(format!("{why} ({})", counts.describe()));
     }
     match counts.missing() {
-        None => State::Done(()),
+        None => WaitState::Ready(()),
         Some(_) if is_paused(deployment) => {
-            State::Hopeless("the deployment is paused: `kubectl rollout resume` it first".into())
+            WaitState::Failed("the deployment is paused: `kubectl rollout resume` it first".into())
         }
-        Some(missing) => State::Pending(missing),
+        Some(missing) => WaitState::Pending(missing),
     }
 }
 
@@ -61,7 +61,7 @@ impl Counts {
         None
     }
 
-    fn words(&self) -> String {
+    fn describe(&self) -> String {
         format!("{} wanted, {} updated, {} available", self.wanted, self.updated, self.available)
     }
 }
@@ -79,8 +79,8 @@ fn deadline_exceeded(deployment: &Deployment) -> Option<String> {
     if progressing.reason.as_deref() != Some("ProgressDeadlineExceeded") {
         return None;
     }
-    let words = progressing.message.as_deref().unwrap_or("the progress deadline is exceeded");
-    Some(format!("ProgressDeadlineExceeded: {words}"))
+    let message = progressing.message.as_deref().unwrap_or("the progress deadline is exceeded");
+    Some(format!("ProgressDeadlineExceeded: {message}"))
 }
 
 #[cfg(test)]
@@ -102,8 +102,8 @@ mod tests {
         .unwrap()
     }
 
-    fn pending(why: &str) -> State<()> {
-        State::Pending(why.into())
+    fn pending(why: &str) -> WaitState<()> {
+        WaitState::Pending(why.into())
     }
 
     #[test]
@@ -113,9 +113,9 @@ mod tests {
             ([5, 5, 3, 4, 1, 3], pending("1 of 3 new pods are made")),
             ([5, 5, 3, 4, 3, 3], pending("1 old pods are still there")),
             ([5, 5, 3, 3, 3, 2], pending("2 of 3 new pods are available")),
-            ([5, 5, 3, 3, 3, 3], State::Done(())),
-            ([5, 6, 3, 3, 3, 3], State::Done(())),
-            ([1, 1, 0, 0, 0, 0], State::Done(())),
+            ([5, 5, 3, 3, 3, 3], WaitState::Ready(())),
+            ([5, 6, 3, 3, 3, 3], WaitState::Ready(())),
+            ([1, 1, 0, 0, 0, 0], WaitState::Ready(())),
         ];
         for (numbers, state) in cases {
             assert_eq!(status(&deployment(numbers)), state, "{numbers:?}");
@@ -132,23 +132,23 @@ mod tests {
         late.status.as_mut().unwrap().conditions = serde_json::from_value(conditions).unwrap();
         assert_eq!(
             status(&late),
-            State::Hopeless(
+            WaitState::Failed(
                 "ProgressDeadlineExceeded: ReplicaSet \"d-2\" has timed out progressing. (3 wanted, 1 updated, 3 \
                  available)"
                     .into()
             )
         );
         late.metadata.generation = Some(6);
-        assert!(matches!(status(&late), State::Pending(_)), "that was the rollout before");
+        assert!(matches!(status(&late), WaitState::Pending(_)), "that was the rollout before");
     }
 
     #[test]
     fn a_paused_rollout_never_ends_but_a_finished_one_has() {
         let mut paused = deployment([5, 5, 3, 3, 0, 3]);
         paused.spec.paused = Some(true);
-        assert!(matches!(status(&paused), State::Hopeless(_)));
+        assert!(matches!(status(&paused), WaitState::Failed(_)));
         let mut finished = deployment([5, 5, 3, 3, 3, 3]);
         finished.spec.paused = Some(true);
-        assert_eq!(status(&finished), State::Done(()));
+        assert_eq!(status(&finished), WaitState::Ready(()));
     }
 }

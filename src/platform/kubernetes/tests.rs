@@ -9,32 +9,34 @@ use kube::ResourceExt;
 use serde_json::{Value as Json, json};
 
 use crate::clock::Clock;
-use crate::platform::test_server::{Answer, Asked, Server};
-use crate::platform::wait::{self, Event, Source, State};
-use crate::platform::{AwsAccess, Class, KubernetesAccess, Note, Options, Platform, Progress};
+use crate::platform::test_server::{CannedResponse, RecordedRequest, TestServer};
+use crate::platform::wait::{self, SourceEvent, WaitSource, WaitState};
+use crate::platform::{
+    AwsAccess, ErrorKind, KubernetesAccess, Platform, PlatformOptions, Progress, ProgressEvent,
+};
 
 use super::{Removal, Selection};
 
 fn platform(url: &url::Url) -> Platform {
-    Platform::new(Options {
+    Platform::new(PlatformOptions {
         clock: Clock::scaled(100.0).unwrap(),
-        kubernetes: KubernetesAccess::At { url: url.clone() },
-        aws: AwsAccess::Chain { profile: None },
+        kubernetes: KubernetesAccess::Endpoint { url: url.clone() },
+        aws: AwsAccess::DefaultChain { profile: None },
         environment: BTreeMap::new(),
     })
 }
 
-async fn reader(server: &Server) -> super::Reader {
+async fn reader(server: &TestServer) -> super::KubernetesReader {
     platform(&server.url).reader().kubernetes().await.unwrap()
 }
 
-async fn writer(server: &Server) -> super::Writer {
+async fn writer(server: &TestServer) -> super::KubernetesWriter {
     let writer = platform(&server.url).writer("token");
     writer.kubernetes().await.unwrap()
 }
 
-fn status(code: u16, reason: &str) -> Answer {
-    Answer::Json(code, status_body(code, reason))
+fn status(code: u16, reason: &str) -> CannedResponse {
+    CannedResponse::Json(code, status_body(code, reason))
 }
 
 fn status_body(code: u16, reason: &str) -> Json {
@@ -58,8 +60,8 @@ fn pod(name: &str, uid: &str) -> Json {
     })
 }
 
-fn list(version: &str, next: &str, items: &[Json]) -> Answer {
-    Answer::Json(
+fn list(version: &str, next: &str, items: &[Json]) -> CannedResponse {
+    CannedResponse::Json(
         200,
         json!({
             "kind": "NodeList", "apiVersion": "v1",
@@ -73,8 +75,8 @@ fn event(kind: &str, object: Json) -> Json {
     json!({"type": kind, "object": object})
 }
 
-fn is_watch(asked: &Asked) -> bool {
-    asked.line.contains("watch=true")
+fn is_watch(request: &RecordedRequest) -> bool {
+    request.line.contains("watch=true")
 }
 
 fn names<K: kube::Resource>(objects: &[std::sync::Arc<K>]) -> Vec<String> {
@@ -83,8 +85,8 @@ fn names<K: kube::Resource>(objects: &[std::sync::Arc<K>]) -> Vec<String> {
 
 #[tokio::test]
 async fn get_finds_one_or_none() {
-    let server = Server::start(|asked| match asked.line.as_str() {
-        "GET /api/v1/nodes/a" => Answer::Json(200, node("a", "1", "7")),
+    let server = TestServer::start(|request| match request.line.as_str() {
+        "GET /api/v1/nodes/a" => CannedResponse::Json(200, node("a", "1", "7")),
         _ => status(404, "NotFound"),
     })
     .await;
@@ -95,17 +97,17 @@ async fn get_finds_one_or_none() {
     let none = reader.get::<Pod>(Some("core"), "c").await.unwrap();
     assert!(none.is_none());
     assert_eq!(server.lines()[2], "GET /api/v1/namespaces/core/pods/c");
-    assert_eq!(server.asked()[0].header("user-agent"), "rafay-relay-sop");
+    assert_eq!(server.requests()[0].header("user-agent"), "rafay-relay-sop");
 }
 
 #[tokio::test]
 async fn a_list_is_read_by_the_page() {
-    let server = Server::start(|asked| match asked.number {
+    let server = TestServer::start(|request| match request.number {
         0 => list("5", "next", &[node("a", "1", "1")]),
         _ => list("5", "", &[node("b", "2", "2")]),
     })
     .await;
-    let selection = Selection::all().labelled("pool=relay");
+    let selection = Selection::all().with_labels("pool=relay");
     let found: Vec<Node> = reader(&server).await.list(&selection).await.unwrap();
     assert_eq!(found.len(), 2);
     assert_eq!(
@@ -119,7 +121,7 @@ async fn a_list_is_read_by_the_page() {
 
 #[tokio::test]
 async fn a_list_that_expires_between_pages_begins_again() {
-    let server = Server::start(|asked| match asked.number {
+    let server = TestServer::start(|request| match request.number {
         0 => list("5", "next", &[node("a", "1", "1")]),
         1 => status(410, "Expired"),
         _ => list("9", "", &[node("b", "2", "2")]),
@@ -131,46 +133,47 @@ async fn a_list_that_expires_between_pages_begins_again() {
 }
 
 #[tokio::test]
-async fn a_look_is_repeated_while_that_can_help() {
-    let server = Server::start(|asked| match asked.number {
+async fn a_read_is_repeated_while_that_can_help() {
+    let server = TestServer::start(|request| match request.number {
         0 => status(500, "InternalError"),
         1 => {
             let mut body = status_body(429, "TooManyRequests");
             body["details"] = json!({"retryAfterSeconds": 1});
-            Answer::Json(429, body)
+            CannedResponse::Json(429, body)
         }
-        2 => Answer::Text(503, "<html>no backend</html>".into()),
-        _ => Answer::Json(200, node("a", "1", "1")),
+        2 => CannedResponse::Text(503, "<html>no backend</html>".into()),
+        _ => CannedResponse::Json(200, node("a", "1", "1")),
     })
     .await;
     let reader = reader(&server).await;
     assert!(reader.get::<Node>(None, "a").await.unwrap().is_some());
-    assert_eq!(server.asked().len(), 4);
+    assert_eq!(server.requests().len(), 4);
 }
 
 #[tokio::test]
-async fn a_look_that_is_denied_is_not_repeated() {
-    let server = Server::start(|_| status(403, "Forbidden")).await;
+async fn a_read_that_is_denied_is_not_repeated() {
+    let server = TestServer::start(|_| status(403, "Forbidden")).await;
     let error = reader(&server).await.get::<Node>(None, "a").await.unwrap_err();
-    assert_eq!((error.class(), error.code()), (Class::Denied, "Forbidden"));
-    assert_eq!(server.asked().len(), 1);
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Denied, "Forbidden"));
+    assert_eq!(server.requests().len(), 1);
 }
 
 #[tokio::test]
-async fn an_answer_from_something_else_is_recognised() {
-    let server = Server::start(|_| Answer::Text(200, "<html>Welcome</html>".into())).await;
+async fn a_response_from_something_else_is_recognized() {
+    let server =
+        TestServer::start(|_| CannedResponse::Text(200, "<html>Welcome</html>".into())).await;
     let error = reader(&server).await.get::<Node>(None, "a").await.unwrap_err();
-    assert_eq!(error.class(), Class::Invalid);
+    assert_eq!(error.kind(), ErrorKind::Invalid);
     let text = error.to_string();
     assert!(text.ends_with("is this address a Kubernetes API server?"), "{text}");
 }
 
 #[tokio::test]
-async fn nobody_at_the_address() {
+async fn an_unreachable_address_is_reported() {
     let url: url::Url = "http://127.0.0.1:1".parse().unwrap();
     let reader = platform(&url).reader().kubernetes().await.unwrap();
     let error = reader.get::<Node>(None, "a").await.unwrap_err();
-    assert_eq!(error.class(), Class::Unreachable);
+    assert_eq!(error.kind(), ErrorKind::Unreachable);
     assert_eq!(
         error.to_string(),
         "get node a (http://127.0.0.1:1): connection refused: nothing listens there; check that the address is \
@@ -180,10 +183,13 @@ async fn nobody_at_the_address() {
 
 #[tokio::test]
 async fn the_identity_is_the_uid_of_kube_system() {
-    let server = Server::start(|asked| {
-        assert_eq!(asked.line, "GET /api/v1/namespaces/kube-system");
+    let server = TestServer::start(|request| {
+        assert_eq!(request.line, "GET /api/v1/namespaces/kube-system");
         let metadata = json!({"name": "kube-system", "uid": "cluster-1"});
-        Answer::Json(200, json!({"kind": "Namespace", "apiVersion": "v1", "metadata": metadata}))
+        CannedResponse::Json(
+            200,
+            json!({"kind": "Namespace", "apiVersion": "v1", "metadata": metadata}),
+        )
     })
     .await;
     let identity = platform(&server.url).kubernetes_identity().await.unwrap();
@@ -194,9 +200,9 @@ async fn the_identity_is_the_uid_of_kube_system() {
 
 #[tokio::test]
 async fn a_watch_follows_what_happens() {
-    let server = Server::start(|asked| match asked.number {
+    let server = TestServer::start(|request| match request.number {
         0 => list("10", "", &[node("a", "1", "3"), node("b", "2", "4")]),
-        1 => Answer::Watch {
+        1 => CannedResponse::Watch {
             lines: vec![
                 event("ADDED", node("c", "3", "11")),
                 event("MODIFIED", node("a", "1", "12")),
@@ -206,13 +212,16 @@ async fn a_watch_follows_what_happens() {
             ],
             ends: true,
         },
-        _ => Answer::Watch { lines: vec![event("DELETED", node("a", "1", "15"))], ends: false },
+        _ => CannedResponse::Watch {
+            lines: vec![event("DELETED", node("a", "1", "15"))],
+            ends: false,
+        },
     })
     .await;
     let mut nodes = reader(&server).await.watch::<Node>(&Selection::all());
     let view = nodes.view();
     assert!(view.objects().is_empty());
-    assert_eq!(nodes.changed().await.unwrap(), Event::Changed);
+    assert_eq!(nodes.changed().await.unwrap(), SourceEvent::Changed);
     assert_eq!(names(&view.objects()), ["a", "b"]);
     while names(&view.objects()) != ["b", "c"] {
         nodes.changed().await.unwrap();
@@ -225,28 +234,33 @@ async fn a_watch_follows_what_happens() {
 
 #[tokio::test]
 async fn a_watch_that_expired_lists_again() {
-    let server = Server::start(|asked| match asked.number {
+    let server = TestServer::start(|request| match request.number {
         0 => list("10", "", &[node("a", "1", "3")]),
-        1 => Answer::Watch { lines: vec![event("ERROR", status_body(410, "Expired"))], ends: true },
+        1 => CannedResponse::Watch {
+            lines: vec![event("ERROR", status_body(410, "Expired"))],
+            ends: true,
+        },
         2 => list("20", "", &[node("b", "2", "15")]),
         // refused before it begins: kube's watcher alone would ask for version 20 for ever
         3 => status(410, "Expired"),
         4 => list("30", "", &[node("c", "3", "25")]),
-        _ => Answer::Watch { lines: vec![], ends: false },
+        _ => CannedResponse::Watch { lines: vec![], ends: false },
     })
     .await;
     let mut nodes = reader(&server).await.watch::<Node>(&Selection::all());
     for expected in ["a", "b", "c"] {
-        assert_eq!(nodes.changed().await.unwrap(), Event::Changed);
+        assert_eq!(nodes.changed().await.unwrap(), SourceEvent::Changed);
         assert_eq!(names(&nodes.objects()), [expected]);
     }
 }
 
 #[tokio::test]
 async fn a_successor_replaces_its_predecessor_even_if_no_deletion_was_heard_of() {
-    let server = Server::start(|asked| match asked.number {
+    let server = TestServer::start(|request| match request.number {
         0 => list("10", "", &[node("a", "1", "3"), node("ab", "2", "4")]),
-        _ => Answer::Watch { lines: vec![event("ADDED", node("a", "5", "11"))], ends: false },
+        _ => {
+            CannedResponse::Watch { lines: vec![event("ADDED", node("a", "5", "11"))], ends: false }
+        }
     })
     .await;
     let mut nodes = reader(&server).await.watch::<Node>(&Selection::all());
@@ -258,23 +272,25 @@ async fn a_successor_replaces_its_predecessor_even_if_no_deletion_was_heard_of()
 
 #[tokio::test]
 async fn a_list_that_is_denied_ends_at_once() {
-    let server = Server::start(|_| status(403, "Forbidden")).await;
-    let selection = Selection::of_namespace("core").named("a");
+    let server = TestServer::start(|_| status(403, "Forbidden")).await;
+    let selection = Selection::in_namespace("core").named("a");
     let mut pods = reader(&server).await.watch::<Pod>(&selection);
     let error = pods.changed().await.unwrap_err();
-    assert_eq!(error.class(), Class::Denied);
+    assert_eq!(error.kind(), ErrorKind::Denied);
     let expected = "list pods in core with metadata.name=a (";
     assert!(error.to_string().starts_with(expected), "{error}");
-    assert_eq!(server.asked().len(), 1);
+    assert_eq!(server.requests().len(), 1);
 }
 
 /// An API server that restarts refuses everybody for a moment; who may list and not watch is refused for good.
 #[tokio::test]
 async fn a_watch_that_worked_and_is_denied_is_tried_for_a_while() {
-    let server = Server::start(|asked| match asked.number {
+    let server = TestServer::start(|request| match request.number {
         0 => list("10", "", &[node("a", "1", "3")]),
         1 => status(403, "Forbidden"),
-        2 => Answer::Watch { lines: vec![event("ADDED", node("b", "2", "11"))], ends: true },
+        2 => {
+            CannedResponse::Watch { lines: vec![event("ADDED", node("b", "2", "11"))], ends: true }
+        }
         _ => status(403, "Forbidden"),
     })
     .await;
@@ -288,53 +304,55 @@ async fn a_watch_that_worked_and_is_denied_is_tried_for_a_while() {
             break error;
         }
     };
-    assert_eq!(error.class(), Class::Denied);
+    assert_eq!(error.kind(), ErrorKind::Denied);
     assert!(error.to_string().starts_with("watch nodes ("), "{error}");
 }
 
 #[tokio::test]
-async fn trouble_in_a_watch_is_told_and_outlasted() {
-    let server = Server::start(|asked| match asked.number {
+async fn an_interrupted_watch_is_reported_and_outlasted() {
+    let server = TestServer::start(|request| match request.number {
         0 | 2 | 3 => status(503, "ServiceUnavailable"),
         1 => list("10", "", &[node("a", "1", "3")]),
-        _ => Answer::Watch { lines: vec![event("ADDED", node("b", "2", "11"))], ends: false },
+        _ => {
+            CannedResponse::Watch { lines: vec![event("ADDED", node("b", "2", "11"))], ends: false }
+        }
     })
     .await;
-    let notes = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
-    let heard = std::sync::Arc::clone(&notes);
-    let progress = Progress::new(move |note| heard.lock().unwrap().push(note));
+    let events = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let recorder = std::sync::Arc::clone(&events);
+    let progress = Progress::new(move |event| recorder.lock().unwrap().push(event));
     let mut nodes = reader(&server).await.watch::<Node>(&Selection::all());
     let view = nodes.view();
     let found = wait::until(&progress, &mut [&mut nodes], || match view.objects().len() {
-        2 => State::Done(names(&view.objects())),
-        n => State::Pending(format!("{n} of 2 nodes")),
+        2 => WaitState::Ready(names(&view.objects())),
+        n => WaitState::Pending(format!("{n} of 2 nodes")),
     })
     .await
     .unwrap();
     assert_eq!(found, ["a", "b"]);
-    let notes = notes.lock().unwrap();
-    let said = |note: &Note| matches!(note, Note::Said(text) if text.ends_with("; trying again"));
-    assert_eq!(notes.iter().filter(|note| said(note)).count(), 2, "{notes:?}");
-    assert!(notes.contains(&Note::Waiting("1 of 2 nodes".into())), "{notes:?}");
+    let events = events.lock().unwrap();
+    let message = |event: &ProgressEvent| matches!(event, ProgressEvent::Message(text) if text.ends_with("; trying again"));
+    assert_eq!(events.iter().filter(|event| message(event)).count(), 2, "{events:?}");
+    assert!(events.contains(&ProgressEvent::Waiting("1 of 2 nodes".into())), "{events:?}");
 }
 
 #[tokio::test]
-async fn a_watch_that_never_got_an_answer_gives_up() {
+async fn a_watch_that_never_got_a_response_gives_up() {
     let url: url::Url = "http://127.0.0.1:1".parse().unwrap();
     let reader = platform(&url).reader().kubernetes().await.unwrap();
     let mut nodes = reader.watch::<Node>(&Selection::all());
-    let look = || State::<()>::Pending("nothing".into());
-    let error = wait::until(&Progress::silent(), &mut [&mut nodes], look).await.unwrap_err();
+    let evaluate = || WaitState::<()>::Pending("nothing".into());
+    let error = wait::until(&Progress::silent(), &mut [&mut nodes], evaluate).await.unwrap_err();
     let wait::Error::Platform(error) = error else {
         panic!("{error}");
     };
-    assert_eq!(error.class(), Class::Unreachable);
+    assert_eq!(error.kind(), ErrorKind::Unreachable);
 }
 
 #[tokio::test]
 async fn a_patch_is_a_merge_sent_once() {
-    let server = Server::start(|asked| match asked.number {
-        0 => Answer::Json(200, node("a", "1", "8")),
+    let server = TestServer::start(|request| match request.number {
+        0 => CannedResponse::Json(200, node("a", "1", "8")),
         1 => status(409, "Conflict"),
         _ => status(503, "ServiceUnavailable"),
     })
@@ -343,22 +361,22 @@ async fn a_patch_is_a_merge_sent_once() {
     let patch = json!({"metadata": {"resourceVersion": "7"}, "spec": {"unschedulable": true}});
     let patched: Node = writer.patch(None, "a", &patch).await.unwrap();
     assert_eq!(patched.resource_version().unwrap(), "8");
-    let sent = &server.asked()[0];
+    let sent = &server.requests()[0];
     assert_eq!(sent.line, "PATCH /api/v1/nodes/a?&fieldManager=rafay-relay-sop");
     assert_eq!(sent.header("content-type"), "application/merge-patch+json");
     assert_eq!(sent.json(), patch);
-    for class in [Class::Busy, Class::Transient] {
+    for kind in [ErrorKind::Busy, ErrorKind::Transient] {
         let error = writer.patch::<Node>(None, "a", &patch).await.unwrap_err();
-        assert_eq!(error.class(), class);
+        assert_eq!(error.kind(), kind);
     }
-    assert_eq!(server.asked().len(), 3, "nothing is sent twice");
+    assert_eq!(server.requests().len(), 3, "nothing is sent twice");
 }
 
 #[tokio::test]
 async fn a_change_that_was_turned_away_unread_is_sent_again() {
-    let server = Server::start(|asked| match asked.number {
+    let server = TestServer::start(|request| match request.number {
         0 => status(429, "TooManyRequests"),
-        _ => Answer::Json(200, node("a", "1", "8")),
+        _ => CannedResponse::Json(200, node("a", "1", "8")),
     })
     .await;
     let patch = json!({});
@@ -368,16 +386,16 @@ async fn a_change_that_was_turned_away_unread_is_sent_again() {
 
 #[tokio::test]
 async fn a_deployment_is_scaled_through_its_subresource() {
-    let server = Server::start(|asked| {
-        let mut scale = asked.json();
+    let server = TestServer::start(|request| {
+        let mut scale = request.json();
         scale["metadata"]["name"] = json!("relay");
-        Answer::Json(200, scale)
+        CannedResponse::Json(200, scale)
     })
     .await;
     let writer = writer(&server).await;
     let scale = writer.scale_deployment("core", "relay", 6, Some("7")).await.unwrap();
     assert_eq!(scale.spec.and_then(|spec| spec.replicas), Some(6));
-    let sent = &server.asked()[0];
+    let sent = &server.requests()[0];
     assert_eq!(
         sent.line,
         "PATCH /apis/apps/v1/namespaces/core/deployments/relay/scale?&fieldManager=rafay-relay-sop"
@@ -388,42 +406,46 @@ async fn a_deployment_is_scaled_through_its_subresource() {
 
 #[tokio::test]
 async fn a_pod_is_deleted_by_its_uid() {
-    let server = Server::start(|asked| match asked.line.as_str() {
-        "DELETE /api/v1/namespaces/core/pods/there?" => Answer::Json(200, pod("there", "1")),
+    let server = TestServer::start(|request| match request.line.as_str() {
+        "DELETE /api/v1/namespaces/core/pods/there?" => {
+            CannedResponse::Json(200, pod("there", "1"))
+        }
         "DELETE /api/v1/namespaces/core/pods/gone?" => status(404, "NotFound"),
         line if line.starts_with("DELETE") => status(409, "Conflict"),
-        "GET /api/v1/namespaces/core/pods/successor" => Answer::Json(200, pod("successor", "2")),
-        _ => Answer::Json(200, pod("contended", "1")),
+        "GET /api/v1/namespaces/core/pods/successor" => {
+            CannedResponse::Json(200, pod("successor", "2"))
+        }
+        _ => CannedResponse::Json(200, pod("contended", "1")),
     })
     .await;
     let writer = writer(&server).await;
     let delete = async |name| writer.delete_pod("core", name, "1", Some(5)).await;
     assert_eq!(delete("there").await.unwrap(), Removal::Accepted);
     let options = json!({"gracePeriodSeconds": 5, "preconditions": {"uid": "1"}});
-    assert_eq!(server.asked()[0].json(), options);
+    assert_eq!(server.requests()[0].json(), options);
     assert_eq!(delete("gone").await.unwrap(), Removal::Gone);
     assert_eq!(delete("successor").await.unwrap(), Removal::Gone);
-    assert_eq!(delete("contended").await.unwrap_err().class(), Class::Busy);
+    assert_eq!(delete("contended").await.unwrap_err().kind(), ErrorKind::Busy);
 }
 
 #[tokio::test]
 async fn an_eviction_has_the_fields_the_api_knows_and_comes_back_at_once() {
-    let server = Server::start(|asked| match asked.number {
-        0 => Answer::Json(201, json!({"kind": "Status", "apiVersion": "v1", "status": "Success"})),
+    let server = TestServer::start(|request| match request.number {
+        0 => CannedResponse::Json(201, json!({"kind": "Status", "apiVersion": "v1", "status": "Success"})),
         _ => {
             let mut body = status_body(429, "TooManyRequests");
             body["details"] = json!({
                 "retryAfterSeconds": 10,
                 "causes": [{"reason": "DisruptionBudget", "message": "The disruption budget b needs 3"}],
             });
-            Answer::Json(429, body)
+            CannedResponse::Json(429, body)
         }
     })
     .await;
     let writer = writer(&server).await;
     let removal = writer.evict_pod("core", "p", "1", Some(7)).await.unwrap();
     assert_eq!(removal, Removal::Accepted);
-    let sent = &server.asked()[0];
+    let sent = &server.requests()[0];
     assert_eq!(sent.line, "POST /api/v1/namespaces/core/pods/p/eviction?");
     assert_eq!(
         sent.json(),
@@ -434,32 +456,32 @@ async fn an_eviction_has_the_fields_the_api_knows_and_comes_back_at_once() {
         })
     );
     let error = writer.evict_pod("core", "p", "1", None).await.unwrap_err();
-    assert_eq!(error.class(), Class::Busy);
+    assert_eq!(error.kind(), ErrorKind::Busy);
     assert!(error.to_string().contains("The disruption budget b needs 3"), "{error}");
-    assert_eq!(server.asked().len(), 2);
+    assert_eq!(server.requests().len(), 2);
 }
 
 #[tokio::test]
 async fn futures_can_be_sent_between_threads() {
     fn sendable<T: Send>(_: &T) {}
-    let server = Server::start(|_| status(404, "NotFound")).await;
+    let server = TestServer::start(|_| status(404, "NotFound")).await;
     let writer = writer(&server).await;
     let selection = Selection::all();
     let mut watched = writer.reader().watch::<Deployment>(&selection);
     let progress = Progress::silent();
     sendable(&writer.reader().list::<Pod>(&selection));
     sendable(&writer.delete_pod("a", "b", "c", None));
-    let mut sources: [&mut dyn Source; 1] = [&mut watched];
-    let waiting = wait::until(&progress, &mut sources, || State::Done(()));
+    let mut sources: [&mut dyn WaitSource; 1] = [&mut watched];
+    let waiting = wait::until(&progress, &mut sources, || WaitState::Ready(()));
     sendable(&waiting);
     let _ = tokio::time::timeout(Duration::ZERO, waiting).await;
 }
 
 #[tokio::test]
 async fn silence_is_no_change() {
-    let server = Server::start(|asked| {
-        if is_watch(asked) {
-            return Answer::Watch { lines: vec![], ends: false };
+    let server = TestServer::start(|request| {
+        if is_watch(request) {
+            return CannedResponse::Watch { lines: vec![], ends: false };
         }
         list("1", "", &[])
     })
@@ -468,7 +490,7 @@ async fn silence_is_no_change() {
     nodes.changed().await.unwrap();
     let silent = tokio::time::timeout(Duration::from_millis(100), nodes.changed()).await;
     assert!(silent.is_err());
-    let asked = server.asked();
-    assert!(is_watch(asked.last().unwrap()));
-    assert_eq!(asked.len(), 2);
+    let requests = server.requests();
+    assert!(is_watch(requests.last().unwrap()));
+    assert_eq!(requests.len(), 2);
 }

@@ -14,15 +14,15 @@ use kube::core::Status;
 use serde_json::{Value as Json, json};
 
 use crate::platform::PROGRAM;
-use crate::platform::error::{Class, Error};
+use crate::platform::error::{Error, ErrorKind};
 
-use super::{Connection, FIRST_PAUSE, Object, Reader, thing, wait_before_again};
+use super::{Connection, FIRST_BACKOFF, KubernetesReader, Object, backoff_delay, object_ref};
 
 /// A program that is told to end has thirty seconds to finish the call in flight and note its receipt.
-const SEND_TIMEOUT: Duration = Duration::from_secs(20);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Being turned away takes no time, so the pauses are all that is added to those twenty seconds.
-const SENDS: u32 = 3;
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const MAX_WRITE_ATTEMPTS: u32 = 3;
+const MAX_BACKOFF: Duration = Duration::from_secs(2);
 
 /// What became of a request to remove a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,17 +35,17 @@ pub enum Removal {
 
 /// Changes a cluster.
 #[derive(Clone)]
-pub struct Writer {
-    reader: Reader,
+pub struct KubernetesWriter {
+    reader: KubernetesReader,
 }
 
-impl Writer {
+impl KubernetesWriter {
     pub(in crate::platform) fn new(connection: Arc<Connection>) -> Self {
-        Self { reader: Reader::new(connection) }
+        Self { reader: KubernetesReader::new(connection) }
     }
 
     /// Looks at the same cluster.
-    pub fn reader(&self) -> &Reader {
+    pub fn reader(&self) -> &KubernetesReader {
         &self.reader
     }
 
@@ -53,7 +53,7 @@ impl Writer {
     /// `metadata.resourceVersion` in the patch it takes effect only if the object is still of that version.
     ///
     /// # Errors
-    /// The call failed; [`Class::Busy`] if the version had moved on.
+    /// The call failed; [`ErrorKind::Busy`] if the version had moved on.
     pub async fn patch<K: Object>(
         &self,
         namespace: Option<&str>,
@@ -61,10 +61,10 @@ impl Writer {
         patch: &Json,
     ) -> Result<K, Error> {
         let api = self.connection().api::<K>(namespace);
-        let call = format!("patch {}", thing::<K>(namespace, name));
+        let call = format!("patch {}", object_ref::<K>(namespace, name));
         let patch = Patch::Merge(patch);
         self.connection()
-            .change(&call, || async { api.patch(name, &patch_params(), &patch).await })
+            .write(&call, || async { api.patch(name, &patch_params(), &patch).await })
             .await
     }
 
@@ -72,7 +72,7 @@ impl Writer {
     /// it. With a `resource_version` it takes effect only if the deployment is still of that version.
     ///
     /// # Errors
-    /// The call failed; [`Class::Busy`] if the version had moved on.
+    /// The call failed; [`ErrorKind::Busy`] if the version had moved on.
     pub async fn scale_deployment(
         &self,
         namespace: &str,
@@ -81,10 +81,10 @@ impl Writer {
         resource_version: Option<&str>,
     ) -> Result<Scale, Error> {
         let api = self.connection().api::<Deployment>(Some(namespace));
-        let call = format!("scale {}", thing::<Deployment>(Some(namespace), name));
+        let call = format!("scale {}", object_ref::<Deployment>(Some(namespace), name));
         let patch = Patch::Merge(scale(replicas, resource_version));
         self.connection()
-            .change(&call, || async {
+            .write(&call, || async {
                 let scaled: Json =
                     serde_json::to_value(api.patch_scale(name, &patch_params(), &patch).await?)
                         .map_err(kube::Error::SerdeError)?;
@@ -105,7 +105,7 @@ impl Writer {
         grace: Option<u32>,
     ) -> Result<Removal, Error> {
         let api = self.connection().api::<Pod>(Some(namespace));
-        let call = format!("delete {}", thing::<Pod>(Some(namespace), name));
+        let call = format!("delete {}", object_ref::<Pod>(Some(namespace), name));
         let params = DeleteParams {
             grace_period_seconds: grace,
             preconditions: Some(Preconditions {
@@ -114,17 +114,17 @@ impl Writer {
             }),
             ..DeleteParams::default()
         };
-        let answer = self
+        let result = self
             .connection()
-            .change(&call, || async { api.delete(name, &params).await.map(drop) })
+            .write(&call, || async { api.delete(name, &params).await.map(drop) })
             .await;
-        self.removal(answer, namespace, name, uid).await
+        self.removal_outcome(result, namespace, name, uid).await
     }
 
     /// Asks that the pod of this name be evicted if it is the one with this UID. Disruption budgets are asked.
     ///
     /// # Errors
-    /// The call failed; [`Class::Busy`] at once, with the budget's own words, if a budget does not allow it now.
+    /// The call failed; [`ErrorKind::Busy`] at once, with the budget's own words, if a budget does not allow it now.
     pub async fn evict_pod(
         &self,
         namespace: &str,
@@ -133,18 +133,18 @@ impl Writer {
         grace: Option<u32>,
     ) -> Result<Removal, Error> {
         let api = self.connection().api::<Pod>(Some(namespace));
-        let call = format!("evict {}", thing::<Pod>(Some(namespace), name));
+        let call = format!("evict {}", object_ref::<Pod>(Some(namespace), name));
         let body = eviction(namespace, name, uid, grace);
         let params = PostParams::default();
-        let answer = self
+        let result = self
             .connection()
-            .change(&call, || async {
+            .write(&call, || async {
                 api.create_subresource::<_, Status>("eviction", name, &params, &body)
                     .await
                     .map(drop)
             })
             .await;
-        self.removal(answer, namespace, name, uid).await
+        self.removal_outcome(result, namespace, name, uid).await
     }
 
     fn connection(&self) -> &Connection {
@@ -152,16 +152,16 @@ impl Writer {
     }
 
     /// A refusal means success when the pod that was meant is not there any more.
-    async fn removal(
+    async fn removal_outcome(
         &self,
-        answer: Result<(), Error>,
+        result: Result<(), Error>,
         namespace: &str,
         name: &str,
         uid: &str,
     ) -> Result<Removal, Error> {
-        match answer {
+        match result {
             Ok(()) => Ok(Removal::Accepted),
-            Err(error) if error.class() == Class::NotFound => Ok(Removal::Gone),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Removal::Gone),
             Err(error) if error.code() == "Conflict" => {
                 let now: Option<Pod> = self.reader.get(Some(namespace), name).await?;
                 match now.and_then(|pod| pod.uid()) {
@@ -176,29 +176,29 @@ impl Writer {
 
 impl Connection {
     /// A call that changes something: sent again only after an answer that says it was turned away unread.
-    async fn change<T, F>(&self, call: &str, send: impl Fn() -> F) -> Result<T, Error>
+    async fn write<T, F>(&self, call: &str, send: impl Fn() -> F) -> Result<T, Error>
     where
         F: Future<Output = kube::Result<T>>,
     {
-        let mut pause = FIRST_PAUSE;
-        for _ in 1..SENDS {
-            match self.send(call, SEND_TIMEOUT, send()).await {
-                Err(error) if was_turned_away(&error) => {
+        let mut backoff = FIRST_BACKOFF;
+        for _ in 1..MAX_WRITE_ATTEMPTS {
+            match self.send(call, WRITE_TIMEOUT, send()).await {
+                Err(error) if was_throttled(&error) => {
                     tracing::debug!(%error, "a change to Kubernetes is sent again");
-                    let pause_now = wait_before_again(&error, pause).min(LONGEST_PAUSE);
-                    self.clock.sleep(pause_now).await;
-                    pause *= 2;
+                    let delay = backoff_delay(&error, backoff).min(MAX_BACKOFF);
+                    self.clock.sleep(delay).await;
+                    backoff *= 2;
                 }
-                answer => return answer,
+                result => return result,
             }
         }
-        self.send(call, SEND_TIMEOUT, send()).await
+        self.send(call, WRITE_TIMEOUT, send()).await
     }
 }
 
 /// The API server's flow control answers 429 before it looks at the request.
-fn was_turned_away(error: &Error) -> bool {
-    error.class() == Class::Transient && matches!(error.code(), "TooManyRequests" | "429")
+fn was_throttled(error: &Error) -> bool {
+    error.kind() == ErrorKind::Transient && matches!(error.code(), "TooManyRequests" | "429")
 }
 
 fn patch_params() -> PatchParams {

@@ -3,11 +3,11 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use rafay_relay_sop::{
-    actions::{AwsAccess, KubernetesAccess, Options, Platform},
+    actions::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
     clock::Clock,
     platform::{
-        Class,
-        aws::{Reader, Scaling, UpdateStatus},
+        ErrorKind,
+        aws::{AwsReader, Scaling, UpdateStatus},
     },
 };
 use serde_json::json;
@@ -39,15 +39,15 @@ pub(crate) fn tests() -> Vec<Test> {
 
 /// The program's own clients, pointed at moto.
 fn platform(moto: &Moto) -> Platform {
-    Platform::new(Options {
+    Platform::new(PlatformOptions {
         clock: Clock::scaled(SPEED).unwrap(),
-        kubernetes: KubernetesAccess::At { url: "http://127.0.0.1:9/".parse().unwrap() },
-        aws: AwsAccess::At { url: moto.url.parse().unwrap() },
+        kubernetes: KubernetesAccess::Endpoint { url: "http://127.0.0.1:9/".parse().unwrap() },
+        aws: AwsAccess::Endpoint { url: moto.url.parse().unwrap() },
         environment: [].into(),
     })
 }
 
-async fn reader(moto: &Moto) -> Reader {
+async fn reader(moto: &Moto) -> AwsReader {
     platform(moto).reader().aws(REGION).await.unwrap()
 }
 
@@ -84,7 +84,7 @@ async fn describe_nodegroups(moto: Arc<Moto>) {
 
     assert_eq!(reader.describe_nodegroup("prod", "another").await.unwrap(), None);
     let error = reader.describe_nodegroup("staging", "relay").await.unwrap_err();
-    assert_eq!(error.class(), Class::NotFound);
+    assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(error.to_string().contains("No cluster found for name: staging"), "{error}");
     let both = ["another".to_owned(), "relay".to_owned()];
     assert_eq!(reader.describe_nodegroups("prod", &both).await.unwrap().len(), 1);
@@ -106,7 +106,7 @@ async fn update_nodegroup_config(moto: Arc<Moto>) {
     assert_eq!(record.updates(), [asked]);
 
     let error = writer.update_nodegroup_config("prod", "another", larger).await.unwrap_err();
-    assert_eq!(error.class(), Class::NotFound);
+    assert_eq!(error.kind(), ErrorKind::NotFound);
     let text = error.to_string();
     assert!(text.starts_with("eks:UpdateNodegroupConfig prod/another (AWS us-west-2): "), "{text}");
 }
@@ -198,7 +198,7 @@ async fn identity(moto: Arc<Moto>) {
 async fn stumbling(moto: Arc<Moto>) {
     Account::new(&moto, "prod").await;
     let error = reader(&moto).await.list_nodegroups("staging").await.unwrap_err();
-    assert_eq!((error.class(), error.code()), (Class::Transient, "500"));
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Transient, "500"));
     let text = error.to_string();
     assert!(text.starts_with("eks:ListNodegroups staging (AWS us-west-2): HTTP 500"), "{text}");
 }

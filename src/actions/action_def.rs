@@ -10,19 +10,24 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
-    Action, Change, Cluster, Diff, Error, Permission, Progress, Read, Reader, Result, Wait, Writer,
+    Action, Change, Error, Permission, PlannedChange, PlatformKind, PlatformReader, PlatformWriter,
+    Progress, Read, Result, Wait,
 };
 use crate::runbook::{ActionKind, ActionSignature, Reversibility};
 
-type Running<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
-type Look = for<'a> fn(Value, &'a Reader, &'a Progress) -> Running<'a, Value>;
+type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
+type ReadFn = for<'a> fn(Value, &'a PlatformReader, &'a Progress) -> BoxFuture<'a, Value>;
 
 /// The intent, the receipt if there is one, and the hands to put things back with.
-type PutBack =
-    for<'a> fn(&'a Value, Option<&'a Value>, &'a Writer, &'a Progress) -> Running<'a, Vec<String>>;
+type UndoFn = for<'a> fn(
+    &'a Value,
+    Option<&'a Value>,
+    &'a PlatformWriter,
+    &'a Progress,
+) -> BoxFuture<'a, Vec<String>>;
 
 /// An action as the engine, the checks and the documentation see it.
-pub struct Entry {
+pub struct ActionDef {
     /// The word that a runbook uses.
     pub name: &'static str,
     /// See [`Action::REVISION`].
@@ -34,58 +39,63 @@ pub struct Entry {
     /// JSON Schema of its output.
     pub output: Value,
     /// What it does.
-    pub verbs: Verbs,
+    pub operations: Operations,
 }
 
 /// What an action does.
-pub enum Verbs {
+pub enum Operations {
     /// It looks.
-    Read(Look),
+    Read(ReadFn),
     /// It looks until something is so.
-    Wait(Look),
+    Wait(ReadFn),
     /// It changes the world.
-    Change(ChangeVerbs),
+    Change(ChangeOps),
 }
 
 /// The verbs of a [`Change`], at JSON.
-pub struct ChangeVerbs {
-    /// See [`Change::UNDO`].
-    pub undoes: Reversibility,
-    /// See [`Change::changes`].
-    pub changes: fn(&Value) -> Result<Vec<Diff>>,
+pub struct ChangeOps {
+    /// See [`Change::REVERSIBILITY`].
+    pub reversibility: Reversibility,
+    /// See [`Change::planned_changes`].
+    pub planned_changes: fn(&Value) -> Result<Vec<PlannedChange>>,
     /// See [`Change::prepare`].
-    pub prepare: Look,
+    pub prepare: ReadFn,
     /// See [`Change::apply`].
-    pub apply: for<'a> fn(&'a Value, &'a Writer) -> Running<'a, Value>,
+    pub apply: for<'a> fn(&'a Value, &'a PlatformWriter) -> BoxFuture<'a, Value>,
     /// See [`Change::settle`].
-    pub settle: for<'a> fn(&'a Value, &'a Value, &'a Reader, &'a Progress) -> Running<'a, Value>,
+    pub settle:
+        for<'a> fn(&'a Value, &'a Value, &'a PlatformReader, &'a Progress) -> BoxFuture<'a, Value>,
     /// See [`Change::undo`].
-    pub undo: PutBack,
+    pub undo: UndoFn,
 }
 
-impl Entry {
+impl ActionDef {
     /// Erases an action that looks.
     pub fn read<A: Read>() -> Self {
-        Self::of::<A>(Verbs::Read(|params, reader, progress| {
-            Box::pin(async move { to_json(A::read(parameters(params)?, reader, progress).await?) })
+        Self::new::<A>(Operations::Read(|params, reader, progress| {
+            Box::pin(
+                async move { to_json(A::read(params_from_json(params)?, reader, progress).await?) },
+            )
         }))
     }
 
     /// Erases an action that waits.
     pub fn wait<A: Wait>() -> Self {
-        Self::of::<A>(Verbs::Wait(|params, reader, progress| {
-            Box::pin(async move { to_json(A::wait(parameters(params)?, reader, progress).await?) })
+        Self::new::<A>(Operations::Wait(|params, reader, progress| {
+            Box::pin(
+                async move { to_json(A::wait(params_from_json(params)?, reader, progress).await?) },
+            )
         }))
     }
 
     /// Erases an action that changes the world.
     pub fn change<A: Change>() -> Self {
-        Self::of::<A>(Verbs::Change(ChangeVerbs {
-            undoes: A::UNDO,
-            changes: |intent| Ok(A::changes(&from_json("the intent", intent)?)),
+        Self::new::<A>(Operations::Change(ChangeOps {
+            reversibility: A::REVERSIBILITY,
+            planned_changes: |intent| Ok(A::planned_changes(&from_json("the intent", intent)?)),
             prepare: |params, reader, progress| {
                 Box::pin(async move {
-                    to_json(A::prepare(parameters(params)?, reader, progress).await?)
+                    to_json(A::prepare(params_from_json(params)?, reader, progress).await?)
                 })
             },
             apply: |intent, writer| {
@@ -111,37 +121,37 @@ impl Entry {
         }))
     }
 
-    fn of<A: Action>(verbs: Verbs) -> Self {
+    fn new<A: Action>(operations: Operations) -> Self {
         Self {
             name: A::NAME,
             revision: A::REVISION,
             permissions: A::PERMISSIONS,
-            params: schema::<A::Params>(),
-            output: schema::<A::Output>(),
-            verbs,
+            params: schema_of::<A::Params>(),
+            output: schema_of::<A::Output>(),
+            operations,
         }
     }
 
     /// Read, wait or change.
     pub fn kind(&self) -> ActionKind {
-        match self.verbs {
-            Verbs::Read(_) => ActionKind::Read,
-            Verbs::Wait(_) => ActionKind::Wait,
-            Verbs::Change(_) => ActionKind::Change,
+        match self.operations {
+            Operations::Read(_) => ActionKind::Read,
+            Operations::Wait(_) => ActionKind::Wait,
+            Operations::Change(_) => ActionKind::Change,
         }
     }
 
     /// What its undo puts back.
-    pub fn undo(&self) -> Reversibility {
-        match &self.verbs {
-            Verbs::Read(_) | Verbs::Wait(_) => Reversibility::NotApplicable,
-            Verbs::Change(verbs) => verbs.undoes,
+    pub fn reversibility(&self) -> Reversibility {
+        match &self.operations {
+            Operations::Read(_) | Operations::Wait(_) => Reversibility::NotApplicable,
+            Operations::Change(operations) => operations.reversibility,
         }
     }
 
     /// Whether it talks to that side.
-    pub fn talks_to(&self, side: Cluster) -> bool {
-        self.permissions.iter().any(|permission| permission.side() == side)
+    pub fn uses_platform(&self, platform: PlatformKind) -> bool {
+        self.permissions.iter().any(|permission| permission.platform() == platform)
     }
 
     /// What the runbook's checks need to know of it.
@@ -149,7 +159,7 @@ impl Entry {
         ActionSignature::from_schemas(
             self.name,
             self.kind(),
-            self.undo(),
+            self.reversibility(),
             &self.params,
             &self.output,
         )
@@ -160,20 +170,20 @@ impl Entry {
     }
 }
 
-fn schema<T: JsonSchema>() -> Value {
+fn schema_of<T: JsonSchema>() -> Value {
     schema_for!(T).to_value()
 }
 
-fn parameters<T: DeserializeOwned>(value: Value) -> Result<T> {
-    serde_json::from_value(value).map_err(|source| Error::Shape { what: "a parameter", source })
+fn params_from_json<T: DeserializeOwned>(value: Value) -> Result<T> {
+    serde_json::from_value(value).map_err(|source| Error::Decode { what: "a parameter", source })
 }
 
 fn from_json<'a, T: Deserialize<'a>>(what: &'static str, value: &'a Value) -> Result<T> {
-    T::deserialize(value).map_err(|source| Error::Shape { what, source })
+    T::deserialize(value).map_err(|source| Error::Decode { what, source })
 }
 
 fn to_json<T: Serialize>(value: T) -> Result<Value> {
-    serde_json::to_value(value).map_err(|source| Error::Shape { what: "a result", source })
+    serde_json::to_value(value).map_err(|source| Error::Decode { what: "a result", source })
 }
 
 #[cfg(test)]
@@ -182,15 +192,15 @@ mod tests {
 
     #[test]
     fn every_action_has_a_signature() {
-        for entry in actions::all() {
-            let signature = entry.signature();
-            assert!(!signature.summary.is_empty(), "{} has no documentation", entry.name);
+        for action in actions::all() {
+            let signature = action.signature();
+            assert!(!signature.summary.is_empty(), "{} has no documentation", action.name);
         }
     }
 
     #[test]
     fn names_are_unique() {
-        let mut names: Vec<_> = actions::all().iter().map(|entry| entry.name).collect();
+        let mut names: Vec<_> = actions::all().iter().map(|action| action.name).collect();
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), actions::all().len());

@@ -6,28 +6,28 @@ use super::{Error, Result};
 
 /// What to do about one target on the way from `from` to `to`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Move {
+pub(super) enum WriteDecision {
     /// It is there already.
-    Done,
+    NotNeeded,
     /// It stands where we left it: write.
-    Write,
+    Needed,
 }
 
 /// Already there: done. Still where we found it: write. Anything else: somebody changed it meanwhile.
 ///
 /// # Errors
 /// [`Error::Conflict`] with both values.
-pub(super) fn three_way<T: PartialEq + Display>(
+pub(super) fn decide_write<T: PartialEq + Display>(
     target: &str,
     now: &T,
     from: &T,
     to: &T,
-) -> Result<Move> {
+) -> Result<WriteDecision> {
     if now == to {
-        return Ok(Move::Done);
+        return Ok(WriteDecision::NotNeeded);
     }
     if now == from {
-        return Ok(Move::Write);
+        return Ok(WriteDecision::Needed);
     }
     Err(Error::Conflict {
         target: target.into(),
@@ -41,11 +41,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_rule() {
-        assert_eq!(three_way("size", &6, &3, &6).unwrap(), Move::Done);
-        assert_eq!(three_way("size", &3, &3, &6).unwrap(), Move::Write);
+    fn a_write_is_needed_where_the_value_is_still_as_found() {
+        assert_eq!(decide_write("size", &6, &3, &6).unwrap(), WriteDecision::NotNeeded);
+        assert_eq!(decide_write("size", &3, &3, &6).unwrap(), WriteDecision::Needed);
         assert_eq!(
-            three_way("size", &5, &3, &6).unwrap_err().to_string(),
+            decide_write("size", &5, &3, &6).unwrap_err().to_string(),
             "size was changed by somebody else meanwhile: expected 3, found 5"
         );
     }

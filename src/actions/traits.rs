@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{Permission, Progress, Reader, Result, Writer};
+use super::{Permission, PlatformReader, PlatformWriter, Progress, Result};
 use crate::runbook::Reversibility;
 
 /// What every action declares. Its documentation is the doc comment of its `Params`.
@@ -29,7 +29,7 @@ pub trait Read: Action {
     /// Looks.
     fn read(
         params: Self::Params,
-        reader: &Reader,
+        reader: &PlatformReader,
         progress: &Progress,
     ) -> impl Future<Output = Result<Self::Output>> + Send;
 }
@@ -39,7 +39,7 @@ pub trait Wait: Action {
     /// Looks until it is so. It is dropped when its time is up, and says through `progress` what it waits for.
     fn wait(
         params: Self::Params,
-        reader: &Reader,
+        reader: &PlatformReader,
         progress: &Progress,
     ) -> impl Future<Output = Result<Self::Output>> + Send;
 }
@@ -47,19 +47,19 @@ pub trait Wait: Action {
 /// An action that changes the world, in verbs that can each be repeated.
 pub trait Change: Action {
     /// What [`undo`](Self::undo) puts back; said before a run starts.
-    const UNDO: Reversibility;
+    const REVERSIBILITY: Reversibility;
     /// What is to be true and what was true before, decided once, in absolute terms.
     type Intent: Serialize + DeserializeOwned + Send + Sync;
     /// What the platform answered: enough to wait for it.
     type Receipt: Serialize + DeserializeOwned + Send + Sync;
 
     /// The intent target by target, for plans, `runs show` and the audit log.
-    fn changes(intent: &Self::Intent) -> Vec<Diff>;
+    fn planned_changes(intent: &Self::Intent) -> Vec<PlannedChange>;
 
     /// Decides what to change. Changes nothing.
     fn prepare(
         params: Self::Params,
-        reader: &Reader,
+        reader: &PlatformReader,
         progress: &Progress,
     ) -> impl Future<Output = Result<Self::Intent>> + Send;
 
@@ -67,14 +67,14 @@ pub trait Change: Action {
     /// with the same intent when nobody knows whether it arrived.
     fn apply(
         intent: &Self::Intent,
-        writer: &Writer,
+        writer: &PlatformWriter,
     ) -> impl Future<Output = Result<Self::Receipt>> + Send;
 
     /// Waits until what was sent is true.
     fn settle(
         intent: &Self::Intent,
         receipt: &Self::Receipt,
-        reader: &Reader,
+        reader: &PlatformReader,
         progress: &Progress,
     ) -> impl Future<Output = Result<Self::Output>> + Send;
 
@@ -83,14 +83,14 @@ pub trait Change: Action {
     fn undo(
         intent: &Self::Intent,
         receipt: Option<&Self::Receipt>,
-        writer: &Writer,
+        writer: &PlatformWriter,
         progress: &Progress,
     ) -> impl Future<Output = Result<Vec<String>>> + Send;
 }
 
 /// One target of a change, as it was found and as it is to be.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Diff {
+pub struct PlannedChange {
     /// What is changed, in the platform's words.
     pub target: String,
     /// What it was.
@@ -99,7 +99,7 @@ pub struct Diff {
     pub after: Value,
 }
 
-impl Diff {
+impl PlannedChange {
     /// A target that goes from `before` to `after`.
     pub fn new(
         target: impl Into<String>,

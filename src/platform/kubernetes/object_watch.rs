@@ -12,40 +12,40 @@ use kube::ResourceExt;
 use kube::runtime::watcher::{self, Event as WatchEvent};
 use tokio::time::Instant;
 
-use crate::platform::error::{Class, Error, Verdict};
-use crate::platform::polled::FIRST_LOOKS;
-use crate::platform::wait::{Event, Source};
+use crate::platform::error::{Classified, Error, ErrorKind};
+use crate::platform::poll::MAX_FIRST_ATTEMPTS;
+use crate::platform::wait::{SourceEvent, WaitSource};
 
-use super::{Connection, Object, PAGE, Selection, error};
+use super::{Connection, Object, PAGE_SIZE, Selection, error};
 
 /// A watch that a firewall forgot looks like one where nothing happens. The server ends each after a minute and it
 /// is taken up again from the same version; one that is not ended by then is dead and is cut five seconds later.
 const WATCH_SECONDS: u32 = 60;
 /// The pause after a first failure; it doubles.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 /// An API server that restarts is back within a minute; it should be noticed soon after.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
 /// A restarted API server refuses everybody until it has read its roles; seen to take a few seconds.
-const STARTING: Duration = Duration::from_secs(10);
+const API_SERVER_STARTUP: Duration = Duration::from_secs(10);
 
 /// The live set of the selected objects. It lives while it is awaited and holds no task.
-pub struct Watched<K> {
+pub struct ObjectWatch<K> {
     connection: Arc<Connection>,
     selection: Selection,
     events: BoxStream<'static, watcher::Result<WatchEvent<K>>>,
     /// The objects of a list that is not yet complete.
     listed: BTreeMap<Key, Arc<K>>,
-    view: View<K>,
-    was_read: bool,
+    view: ObjectView<K>,
+    has_listed: bool,
     failures: u32,
     /// Since when a watch that worked before is refused.
-    refused_since: Option<Instant>,
+    denied_since: Option<Instant>,
     resume_at: Option<Instant>,
 }
 
-/// What a [`Watched`] holds, readable while it goes on. Clones see the same.
-pub struct View<K>(Arc<Mutex<BTreeMap<Key, Arc<K>>>>);
+/// What a [`ObjectWatch`] holds, readable while it goes on. Clones see the same.
+pub struct ObjectView<K>(Arc<Mutex<BTreeMap<Key, Arc<K>>>>);
 
 /// The UID tells an object from its successor of the same name; the rest gives a pleasant order.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,23 +65,23 @@ impl Key {
     }
 }
 
-impl<K: Object> Watched<K> {
+impl<K: Object> ObjectWatch<K> {
     pub(super) fn new(connection: Arc<Connection>, selection: Selection) -> Self {
         Self {
             events: events(&connection, &selection),
             connection,
             selection,
             listed: BTreeMap::new(),
-            view: View(Arc::default()),
-            was_read: false,
+            view: ObjectView(Arc::default()),
+            has_listed: false,
             failures: 0,
-            refused_since: None,
+            denied_since: None,
             resume_at: None,
         }
     }
 
     /// The set, readable while it is kept current.
-    pub fn view(&self) -> View<K> {
+    pub fn view(&self) -> ObjectView<K> {
         self.view.clone()
     }
 
@@ -90,14 +90,14 @@ impl<K: Object> Watched<K> {
         self.view.objects()
     }
 
-    async fn next(&mut self) -> Result<Event, Error> {
+    async fn next(&mut self) -> Result<SourceEvent, Error> {
         loop {
             if let Some(time) = self.resume_at {
                 tokio::time::sleep_until(time).await;
                 self.resume_at = None;
             }
             let Some(event) = self.events.next().await else {
-                self.start_over();
+                self.restart();
                 continue;
             };
             match event {
@@ -107,8 +107,8 @@ impl<K: Object> Watched<K> {
                     }
                 }
                 Err(error) => {
-                    if let Some(trouble) = self.failed(error)? {
-                        return Ok(trouble);
+                    if let Some(interrupted) = self.handle_error(error)? {
+                        return Ok(interrupted);
                     }
                 }
             }
@@ -116,19 +116,19 @@ impl<K: Object> Watched<K> {
     }
 
     /// Takes whatever else has arrived already, so that a burst brings one look and not hundreds.
-    fn drain(&mut self) -> Result<Event, Error> {
+    fn drain(&mut self) -> Result<SourceEvent, Error> {
         while let Some(Some(event)) = self.events.next().now_or_never() {
             match event {
                 Ok(event) => {
                     self.apply(event);
                 }
                 Err(error) => {
-                    self.failed(error)?;
+                    self.handle_error(error)?;
                     break;
                 }
             }
         }
-        Ok(Event::Changed)
+        Ok(SourceEvent::Changed)
     }
 
     /// Whether the view has changed.
@@ -136,7 +136,7 @@ impl<K: Object> Watched<K> {
         // the beginning of a list is announced before it is asked for, so it is no sign of health
         if !matches!(event, WatchEvent::Init) {
             self.failures = 0;
-            self.refused_since = None;
+            self.denied_since = None;
         }
         match event {
             WatchEvent::Init => self.listed.clear(),
@@ -145,16 +145,16 @@ impl<K: Object> Watched<K> {
             }
             WatchEvent::InitDone => {
                 let listed = std::mem::take(&mut self.listed);
-                self.view.change(|objects| *objects = listed);
-                self.was_read = true;
+                self.view.update(|objects| *objects = listed);
+                self.has_listed = true;
                 return true;
             }
             WatchEvent::Apply(object) => {
-                self.view.change(|objects| replace(objects, object));
+                self.view.update(|objects| replace(objects, object));
                 return true;
             }
             WatchEvent::Delete(object) => {
-                self.view.change(|objects| drop(objects.remove(&Key::of(&object))));
+                self.view.update(|objects| drop(objects.remove(&Key::of(&object))));
                 return true;
             }
         }
@@ -162,95 +162,99 @@ impl<K: Object> Watched<K> {
     }
 
     /// Decides whether to go on: an error to end with, trouble to tell, or nothing worth a word.
-    fn failed(&mut self, error: watcher::Error) -> Result<Option<Event>, Error> {
+    fn handle_error(&mut self, error: watcher::Error) -> Result<Option<SourceEvent>, Error> {
         self.failures = self.failures.saturating_add(1);
-        if is_expired(&error) && self.failures < FIRST_LOOKS {
-            self.list_again(&error);
+        if is_expired(&error) && self.failures < MAX_FIRST_ATTEMPTS {
+            self.relist(&error);
             return Ok(None);
         }
-        let error = self.explain(error);
-        if !(error.can_heal() || self.may_be_starting(&error))
-            || (!self.was_read && self.failures >= FIRST_LOOKS)
+        let error = self.to_platform_error(error);
+        if !(error.is_retryable() || self.may_be_starting(&error))
+            || (!self.has_listed && self.failures >= MAX_FIRST_ATTEMPTS)
         {
             return Err(error);
         }
-        self.pause();
-        Ok(Some(Event::Trouble(format!("{error}; trying again"))))
+        self.back_off();
+        Ok(Some(SourceEvent::Interrupted(format!("{error}; trying again"))))
     }
 
     /// Whether a refusal may be that of an API server that has just started and has not loaded its roles yet: who was
     /// let in before is then refused for a moment.
     fn may_be_starting(&mut self, error: &Error) -> bool {
-        if !self.was_read || error.class() != Class::Denied {
+        if !self.has_listed || error.kind() != ErrorKind::Denied {
             return false;
         }
-        let since = *self.refused_since.get_or_insert_with(Instant::now);
-        since.elapsed() < self.connection.clock.delay(STARTING)
+        let since = *self.denied_since.get_or_insert_with(Instant::now);
+        since.elapsed() < self.connection.clock.delay(API_SERVER_STARTUP)
     }
 
     /// An expired version is nobody's fault: the set is listed again, at once the first time.
-    fn list_again(&mut self, error: &watcher::Error) {
+    fn relist(&mut self, error: &watcher::Error) {
         // The watcher does so by itself after an expired event, but asks on and on with the same version when the
         // request is refused as expired.
         if matches!(error, watcher::Error::WatchStartFailed(_)) {
-            self.start_over();
+            self.restart();
         }
         if self.failures > 1 {
-            self.pause();
+            self.back_off();
         }
     }
 
-    fn start_over(&mut self) {
+    fn restart(&mut self) {
         self.listed.clear();
         self.events = events(&self.connection, &self.selection);
     }
 
-    fn pause(&mut self) {
-        let pause = FIRST_PAUSE * 2_u32.saturating_pow(self.failures.saturating_sub(1).min(10));
-        let pause = pause.min(LONGEST_PAUSE).mul_f64(0.75 + fastrand::f64() / 2.0);
-        self.resume_at = Some(Instant::now() + self.connection.clock.delay(pause));
+    fn back_off(&mut self) {
+        let delay = FIRST_BACKOFF * 2_u32.saturating_pow(self.failures.saturating_sub(1).min(10));
+        let delay = delay.min(MAX_BACKOFF).mul_f64(0.75 + fastrand::f64() / 2.0);
+        self.resume_at = Some(Instant::now() + self.connection.clock.delay(delay));
     }
 
-    fn explain(&self, error: watcher::Error) -> Error {
+    fn to_platform_error(&self, error: watcher::Error) -> Error {
         let what = self.selection.describe::<K>();
         let server = &self.connection.server;
         match error {
             watcher::Error::InitialListFailed(error) => {
-                error::failed(&format!("list {what}"), server, error)
+                error::into_error(&format!("list {what}"), server, error)
             }
             watcher::Error::WatchStartFailed(error) | watcher::Error::WatchFailed(error) => {
-                error::failed(&format!("watch {what}"), server, error)
+                error::into_error(&format!("watch {what}"), server, error)
             }
             watcher::Error::WatchError(status) => {
-                error::failed(&format!("watch {what}"), server, kube::Error::Api(status))
+                error::into_error(&format!("watch {what}"), server, kube::Error::Api(status))
             }
             watcher::Error::NoResourceVersion => {
-                let answer = "the answer has no resourceVersion";
-                Verdict::new(Class::Invalid, answer).on(&format!("watch {what}"), server, error)
+                let message = "the answer has no resourceVersion";
+                Classified::new(ErrorKind::Invalid, message).into_error(
+                    &format!("watch {what}"),
+                    server,
+                    error,
+                )
             }
         }
     }
 }
 
-impl<K: Object> Source for Watched<K> {
-    fn changed(&mut self) -> BoxFuture<'_, Result<Event, Error>> {
+impl<K: Object> WaitSource for ObjectWatch<K> {
+    fn changed(&mut self) -> BoxFuture<'_, Result<SourceEvent, Error>> {
         self.next().boxed()
     }
 }
 
-impl<K> View<K> {
+impl<K> ObjectView<K> {
     /// The objects as they were when last heard of, by namespace and name; none before the first list is complete.
     pub fn objects(&self) -> Vec<Arc<K>> {
         let objects = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         objects.values().map(Arc::clone).collect()
     }
 
-    fn change(&self, change: impl FnOnce(&mut BTreeMap<Key, Arc<K>>)) {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    fn update(&self, update: impl FnOnce(&mut BTreeMap<Key, Arc<K>>)) {
+        update(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
-impl<K> Clone for View<K> {
+impl<K> Clone for ObjectView<K> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
@@ -281,7 +285,7 @@ fn events<K: Object>(
     let config = watcher::Config {
         label_selector: selection.labels.clone(),
         field_selector: selection.fields.clone(),
-        page_size: Some(PAGE),
+        page_size: Some(PAGE_SIZE),
         timeout: Some(WATCH_SECONDS),
         ..watcher::Config::default()
     };

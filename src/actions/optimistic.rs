@@ -5,13 +5,13 @@ use serde_json::{Value, json};
 
 use super::{Error, Result};
 use crate::platform::{
-    Class,
-    kubernetes::{Object, Writer},
+    ErrorKind,
+    kubernetes::{KubernetesWriter, Object},
 };
 
 /// Kubelets and controllers write an object's status all the time; that one of them comes between our read and our
 /// patch so often in a row is no longer chance.
-const TRIES: u32 = 5;
+const MAX_ATTEMPTS: u32 = 5;
 
 /// Lets `decide` choose a merge patch for an object as it was `seen` (or none), and sends that under the condition that
 /// the object is still so; reads it and decides again if somebody was quicker. Returns what `decide` said of the object
@@ -19,23 +19,26 @@ const TRIES: u32 = 5;
 ///
 /// # Errors
 /// `decide` refuses, or a call failed.
-pub(super) async fn patch_as_read<K: Object, T>(
-    kubernetes: &Writer,
+pub(super) async fn patch_if_unchanged<K: Object, T>(
+    kubernetes: &KubernetesWriter,
     namespace: Option<&str>,
     name: &str,
     mut seen: Option<K>,
     decide: impl Fn(Option<&K>) -> Result<(T, Option<Value>)>,
 ) -> Result<T> {
-    for _ in 0..TRIES {
+    for _ in 0..MAX_ATTEMPTS {
         let found = match seen.take() {
             Some(seen) => Some(seen),
             None => kubernetes.reader().get::<K>(namespace, name).await?,
         };
-        let (said, patch) = decide(found.as_ref())?;
-        let (Some(object), Some(patch)) = (found, patch) else { return Ok(said) };
-        match kubernetes.patch::<K>(namespace, name, &unchanged(patch, object.meta())).await {
-            Ok(_) => return Ok(said),
-            Err(error) if error.class() == Class::Busy => {}
+        let (decision, patch) = decide(found.as_ref())?;
+        let (Some(object), Some(patch)) = (found, patch) else { return Ok(decision) };
+        match kubernetes
+            .patch::<K>(namespace, name, &with_resource_version(patch, object.meta()))
+            .await
+        {
+            Ok(_) => return Ok(decision),
+            Err(error) if error.kind() == ErrorKind::Busy => {}
             Err(error) => return Err(error.into()),
         }
     }
@@ -46,7 +49,7 @@ pub(super) async fn patch_as_read<K: Object, T>(
 }
 
 /// The patch with the condition that the object is of the version that was read.
-fn unchanged(mut patch: Value, metadata: &ObjectMeta) -> Value {
+fn with_resource_version(mut patch: Value, metadata: &ObjectMeta) -> Value {
     patch["metadata"]["resourceVersion"] = json!(metadata.resource_version);
     patch
 }

@@ -5,27 +5,27 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use super::Result;
 
 /// An API server gives one client a fair share of its attention; more at once would only wait for each other.
-const AT_ONCE: usize = 8;
+const MAX_CONCURRENT: usize = 8;
 
 /// Runs all of them, a few at a time. After a failure no further one is begun, but those under way are finished: what
 /// was sent must not be left without knowing what came of it.
 ///
 /// # Errors
 /// The first failure.
-pub(super) async fn a_few_at_once<T>(
+pub(super) async fn try_join_bounded<T>(
     calls: impl IntoIterator<Item = impl Future<Output = Result<T>>>,
 ) -> Result<Vec<T>> {
     let mut waiting = calls.into_iter();
-    let mut under_way: FuturesUnordered<_> = waiting.by_ref().take(AT_ONCE).collect();
+    let mut in_flight: FuturesUnordered<_> = waiting.by_ref().take(MAX_CONCURRENT).collect();
     let mut done = Vec::new();
     let mut failure = None;
-    while let Some(result) = under_way.next().await {
+    while let Some(result) = in_flight.next().await {
         match result {
             Ok(value) => done.push(value),
             Err(error) => failure = failure.or(Some(error)),
         }
         if failure.is_none() {
-            under_way.extend(waiting.next());
+            in_flight.extend(waiting.next());
         }
     }
     match failure {
@@ -41,7 +41,7 @@ mod tests {
     use super::{super::Error, *};
 
     #[tokio::test]
-    async fn a_failure_begins_nothing_more_and_abandons_nothing() {
+    async fn a_failure_starts_no_further_call_and_abandons_none() {
         let finished = AtomicUsize::new(0);
         let call = |number: usize| {
             let finished = &finished;
@@ -54,9 +54,9 @@ mod tests {
                 Ok(number)
             }
         };
-        let error = a_few_at_once((0..100).map(call)).await.unwrap_err();
+        let error = try_join_bounded((0..100).map(call)).await.unwrap_err();
         assert_eq!(error.to_string(), "three");
-        assert_eq!(finished.load(Ordering::Relaxed), AT_ONCE - 1);
-        assert_eq!(a_few_at_once((10..30).map(call)).await.unwrap().len(), 20);
+        assert_eq!(finished.load(Ordering::Relaxed), MAX_CONCURRENT - 1);
+        assert_eq!(try_join_bounded((10..30).map(call)).await.unwrap().len(), 20);
     }
 }

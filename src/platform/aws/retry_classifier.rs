@@ -4,14 +4,14 @@
 use aws_smithy_runtime_api::client::interceptors::context::InterceptorContext;
 use aws_smithy_runtime_api::client::retries::classifiers::{ClassifyRetry, RetryAction};
 
-use crate::platform::error::Class;
+use crate::platform::error::ErrorKind;
 use crate::platform::transport;
 
 /// Forbids what has no prospect and leaves everything else to the SDK's own judgement.
 #[derive(Debug)]
-pub(super) struct NobodyThere;
+pub(super) struct NoRetryOnConnectError;
 
-impl ClassifyRetry for NobodyThere {
+impl ClassifyRetry for NoRetryOnConnectError {
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
         let Some(Err(error)) = context.output_or_error() else {
             return RetryAction::NoActionIndicated;
@@ -19,8 +19,8 @@ impl ClassifyRetry for NobodyThere {
         let Some(error) = error.as_connector_error() else {
             return RetryAction::NoActionIndicated;
         };
-        match transport::recognise(error).map(|verdict| verdict.class) {
-            Some(Class::Unreachable | Class::Invalid) => RetryAction::RetryForbidden,
+        match transport::classify_network_error(error).map(|classified| classified.kind) {
+            Some(ErrorKind::Unreachable | ErrorKind::Invalid) => RetryAction::RetryForbidden,
             _ => RetryAction::NoActionIndicated,
         }
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Result;
 use crate::{
-    platform::kubernetes::{Reader, Selection, node, pod},
+    platform::kubernetes::{KubernetesReader, Selection, node, pod},
     runbook,
 };
 
@@ -86,7 +86,7 @@ pub struct PodRecord {
 
 impl PodRecord {
     /// The record of a pod.
-    pub(super) fn of(pod: &Pod, instances: &Instances) -> Self {
+    pub(super) fn of(pod: &Pod, instances: &NodeInstances) -> Self {
         let node = pod::node(pod).map(str::to_owned);
         Self {
             namespace: pod.metadata.namespace.clone().unwrap_or_default(),
@@ -99,18 +99,18 @@ impl PodRecord {
     }
 
     /// Whether that is this pod, and not one of the same name.
-    pub(super) fn is(&self, pod: &Pod) -> bool {
+    pub(super) fn matches(&self, pod: &Pod) -> bool {
         pod.metadata.uid.as_deref() == Some(self.uid.as_str())
     }
 }
 
 /// Which EC2 instance each node runs on.
 #[derive(Debug, Default)]
-pub(super) struct Instances(BTreeMap<String, String>);
+pub(super) struct NodeInstances(BTreeMap<String, String>);
 
-impl Instances {
+impl NodeInstances {
     /// Of all nodes of the cluster.
-    pub(super) async fn read(kubernetes: &Reader) -> Result<Self> {
+    pub(super) async fn read(kubernetes: &KubernetesReader) -> Result<Self> {
         let nodes = kubernetes.list::<Node>(&Selection::all()).await?;
         let pair =
             |node: &Node| Some((node.metadata.name.clone()?, node::instance_id(node)?.to_owned()));
@@ -120,6 +120,6 @@ impl Instances {
 
 /// How long trouble that can heal (a crash, a shortage of room) is watched before a wait is given up, unless the
 /// runbook says otherwise. CrashLoopBackOff reaches its fourth start within two minutes.
-pub(super) fn two_minutes() -> runbook::Duration {
+pub(super) fn default_give_up_after() -> runbook::Duration {
     Duration::from_secs(120).into()
 }

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Node;
 
 use super::Intent;
 use crate::{
-    actions::cordoning::carries,
+    actions::cordon_change::has_mark,
     platform::{
         aws::{AutoScalingGroup, GroupInstance},
         kubernetes::node,
@@ -14,16 +14,16 @@ use crate::{
 };
 
 /// The instances of the group, sorted by what is to become of them.
-pub(super) struct Parting {
+pub(super) struct ScaleInSelection {
     /// Those that were there before.
-    pub(super) originals: Vec<String>,
+    pub(super) original: Vec<String>,
     /// New ones that stay, because as many originals have gone.
-    pub(super) stayers: Vec<String>,
+    pub(super) retained: Vec<String>,
     /// New ones that go.
-    pub(super) leavers: Vec<String>,
+    pub(super) removed: Vec<String>,
 }
 
-impl Parting {
+impl ScaleInSelection {
     /// Who goes when the group is to have `desired` instances. An undo that was cut off and begins again chooses the
     /// same ones: those whose nodes it has already cordoned.
     pub(super) fn of(
@@ -32,26 +32,28 @@ impl Parting {
         nodes: &[Node],
         desired: u32,
     ) -> Self {
-        let alive = group.instances.iter().filter(|instance| stays_for_now(instance));
-        let (originals, mut new): (Vec<String>, Vec<String>) =
+        let alive = group.instances.iter().filter(|instance| is_staying(instance));
+        let (original, mut new): (Vec<String>, Vec<String>) =
             alive.map(|instance| instance.id.clone()).partition(|id| intent.instances.contains(id));
         let cordoned: BTreeSet<&str> = nodes
             .iter()
-            .filter(|node| carries(node, &intent.mark))
+            .filter(|node| has_mark(node, &intent.owner_mark))
             .filter_map(|node| node::instance_id(node))
             .collect();
         new.sort_by(|a, b| {
             let key = |id: &str| (cordoned.contains(id), id.to_owned());
             key(a).cmp(&key(b))
         });
-        let staying = (desired as usize).saturating_sub(originals.len()).min(new.len());
-        let leavers = new.split_off(staying);
-        Self { originals, stayers: new, leavers }
+        let staying = (desired as usize).saturating_sub(original.len()).min(new.len());
+        let removed = new.split_off(staying);
+        Self { original, retained: new, removed }
     }
 }
 
-fn stays_for_now(instance: &GroupInstance) -> bool {
-    !["Terminating", "Terminated", "Detach"].iter().any(|word| instance.lifecycle.starts_with(word))
+fn is_staying(instance: &GroupInstance) -> bool {
+    !["Terminating", "Terminated", "Detach"]
+        .iter()
+        .any(|prefix| instance.lifecycle.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -59,7 +61,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::actions::records::{NodegroupName, Sizes};
+    use crate::actions::types::{NodegroupName, Sizes};
 
     fn intent() -> Intent {
         let sizes = |desired| Sizes { min: 1, max: 9, desired };
@@ -76,8 +78,8 @@ mod tests {
             nodes: Vec::new(),
             earlier_updates: Vec::new(),
             protected: Vec::new(),
-            mark: "ours".into(),
-            waiting_pods: [].into(),
+            owner_mark: "ours".into(),
+            pending_pods: [].into(),
         }
     }
 
@@ -106,20 +108,23 @@ mod tests {
     }
 
     #[test]
-    fn the_new_ones_go() {
+    fn the_new_instances_are_removed() {
         let group = group(&[
             ("i-4", "Pending"),
             ("i-1", "InService"),
             ("i-3", "InService"),
             ("i-2", "InService"),
         ]);
-        let parting = Parting::of(&intent(), &group, &[], 2);
-        assert_eq!(parting.originals, ["i-1", "i-2"]);
-        assert_eq!((parting.stayers.len(), parting.leavers), (0, vec!["i-3".into(), "i-4".into()]));
+        let selection = ScaleInSelection::of(&intent(), &group, &[], 2);
+        assert_eq!(selection.original, ["i-1", "i-2"]);
+        assert_eq!(
+            (selection.retained.len(), selection.removed),
+            (0, vec!["i-3".into(), "i-4".into()])
+        );
     }
 
     #[test]
-    fn a_new_one_stays_for_an_original_that_is_lost_and_never_one_that_is_emptied_already() {
+    fn a_new_instance_is_retained_for_a_lost_original_unless_it_was_drained() {
         let group = group(&[
             ("i-1", "InService"),
             ("i-2", "Terminating:Wait"),
@@ -131,8 +136,11 @@ mod tests {
             "spec": {"providerID": "aws:///us-west-2a/i-3", "unschedulable": true},
         }))
         .unwrap();
-        let parting = Parting::of(&intent(), &group, &[cordoned], 2);
-        assert_eq!(parting.originals, ["i-1"]);
-        assert_eq!((parting.stayers, parting.leavers), (vec!["i-4".into()], vec!["i-3".into()]));
+        let selection = ScaleInSelection::of(&intent(), &group, &[cordoned], 2);
+        assert_eq!(selection.original, ["i-1"]);
+        assert_eq!(
+            (selection.retained, selection.removed),
+            (vec!["i-4".into()], vec!["i-3".into()])
+        );
     }
 }

@@ -20,15 +20,15 @@ const NAME: &str = "stand-in";
 
 /// The configuration, with credentials of last resort where its endpoint is on this machine. An instance's role is not
 /// looked for then: it would be of no use there, and where there is none it costs seconds to find out.
-pub(super) fn on_loopback(config: SdkConfig, sources: &ProviderConfig) -> SdkConfig {
+pub(super) fn with_local_credentials(config: SdkConfig, sources: &ProviderConfig) -> SdkConfig {
     let Some(endpoint) = config.endpoint_url().filter(|url| is_on_loopback(url)) else {
         return config;
     };
     let endpoint = endpoint.to_owned();
     // Each client asks for itself.
-    let told = Once::new();
-    let made_up = provide_credentials_fn(move || {
-        told.call_once(|| {
+    let warned = Once::new();
+    let placeholder = provide_credentials_fn(move || {
+        warned.call_once(|| {
             tracing::warn!(
                 endpoint,
                 "no AWS credentials were found; the endpoint is on this machine and gets made-up ones"
@@ -44,7 +44,7 @@ pub(super) fn on_loopback(config: SdkConfig, sources: &ProviderConfig) -> SdkCon
         .or_else("profile", profile)
         .or_else("web identity", web_identity)
         .or_else("container", container)
-        .or_else(NAME, made_up);
+        .or_else(NAME, placeholder);
     config.to_builder().credentials_provider(SharedCredentialsProvider::new(chain)).build()
 }
 
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_this_machine_is_meant() {
+    fn only_loopback_endpoints_are_local() {
         for url in ["http://127.0.0.1:5000", "http://localhost:4566/", "http://[::1]:5000"] {
             assert!(is_on_loopback(url), "{url}");
         }

@@ -1,0 +1,149 @@
+//! When a deployment has the pods that it is to have.
+
+use std::{sync::Arc, time::Instant};
+
+use k8s_openapi::api::core::v1::Pod;
+
+use super::{Intent, pod_names, pod_selection};
+use crate::{
+    actions::{
+        PlatformReader, Progress, Result,
+        text::{join_truncated, plural},
+        workload::{self, WorkloadSnapshot, describe_unready, expired_problem},
+    },
+    clock::Clock,
+    platform::{
+        kubernetes::{self, pod, rollout},
+        wait::{self, GraceTimer, WaitState},
+    },
+};
+
+/// Waits until there are as many pods as were asked for, all Ready, and the surplus is gone. Returns them by name.
+pub(super) async fn until_scaled(
+    intent: &Intent,
+    clock: &Clock,
+    kubernetes: &kubernetes::KubernetesReader,
+    progress: &Progress,
+) -> Result<Vec<Arc<Pod>>> {
+    let found = super::get_deployment(intent, kubernetes).await?;
+    let mut watch = workload::watch(kubernetes, &found);
+    let views = watch.views();
+    let grace = || GraceTimer::new(clock.deadline(intent.give_up_after.std()));
+    let mut grace = GraceTimers { pods: grace(), rollout: grace() };
+    let mut pods = wait::until(progress, &mut watch.sources(), || match views.snapshot() {
+        Some(snapshot) => evaluate(intent, &snapshot, &mut grace),
+        None => WaitState::Failed(format!("{} is not there any more", intent.target())),
+    })
+    .await?;
+    pods.sort_by(|a, b| workload::pod_name(a).cmp(workload::pod_name(b)));
+    Ok(pods)
+}
+
+/// Waits until an undo has as many pods as there were. They need not be Ready: what kept them from it before may keep
+/// them from it now, and is not ours to mend.
+pub(super) async fn until_restored(
+    intent: &Intent,
+    reader: &PlatformReader,
+    progress: &Progress,
+) -> Result<()> {
+    let kubernetes = reader.kubernetes().await?;
+    let found = super::get_deployment(intent, &kubernetes).await?;
+    let mut watch = workload::watch(&kubernetes, &found);
+    let views = watch.views();
+    let wanted = intent.before.replicas;
+    wait::until(progress, &mut watch.sources(), || {
+        let Some(snapshot) = views.snapshot() else { return WaitState::Ready(()) };
+        let active_pods = snapshot.active_pods().len();
+        let surplus = surplus(intent, &snapshot);
+        if snapshot.replicas() != wanted || active_pods == wanted as usize && surplus.is_empty() {
+            return WaitState::Ready(());
+        }
+        WaitState::Pending(format!(
+            "{} to have {}: it has {active_pods}{}",
+            intent.target(),
+            plural(wanted as usize, "pod"),
+            describe_surplus(&surplus)
+        ))
+    })
+    .await?;
+    Ok(())
+}
+
+/// Pods that fail and a rollout that is late are two troubles, and each has its own time.
+struct GraceTimers {
+    pods: GraceTimer,
+    rollout: GraceTimer,
+}
+
+fn evaluate(
+    intent: &Intent,
+    snapshot: &WorkloadSnapshot,
+    grace: &mut GraceTimers,
+) -> WaitState<Vec<Arc<Pod>>> {
+    let target = intent.target();
+    if snapshot.replicas() != intent.after {
+        return WaitState::Failed(format!(
+            "{target} was set to {} by somebody else meanwhile, instead of {}",
+            plural(snapshot.replicas() as usize, "pod"),
+            intent.after
+        ));
+    }
+    let lost = pod_selection::lost_pods(intent, snapshot);
+    if !lost.is_empty() {
+        return WaitState::Failed(format!(
+            "pods of {target} that were to be kept are gone: {}",
+            pod_names(&lost)
+        ));
+    }
+    let active_pods = snapshot.active_pods();
+    let ready = active_pods.iter().filter(|pod| pod::is_ready(pod)).count();
+    let surplus =
+        if intent.after < intent.before.replicas { surplus(intent, snapshot) } else { Vec::new() };
+    let rollout = rollout_state(snapshot, &mut grace.rollout);
+    let all = intent.after as usize;
+    if let (WaitState::Ready(()), true, true) =
+        (&rollout, ready == all && active_pods.len() == all, surplus.is_empty())
+    {
+        return WaitState::Ready(active_pods.into_iter().cloned().collect());
+    }
+    let counts = format!("{ready} of {} of {target} Ready", plural(all, "pod"));
+    if let Some(why) = expired_problem(&mut grace.pods, active_pods.iter().copied()) {
+        return WaitState::Failed(format!("{counts}, and {why} (for {})", intent.give_up_after));
+    }
+    if let WaitState::Failed(why) = rollout {
+        return WaitState::Failed(format!("{counts}, and its rollout has failed: {why}"));
+    }
+    let unready = describe_unready(active_pods).map(|pods| format!(": {pods}")).unwrap_or_default();
+    WaitState::Pending(format!("{counts}{unready}{}", describe_surplus(&surplus)))
+}
+
+/// The rollout, where there is one. A paused deployment scales all the same. That an earlier rollout was late stays
+/// written until it gets on, which the new pods may bring about.
+fn rollout_state(snapshot: &WorkloadSnapshot, grace: &mut GraceTimer) -> WaitState<()> {
+    if !snapshot.is_observed() {
+        return WaitState::Pending("the deployment controller has not seen the change yet".into());
+    }
+    if rollout::is_paused(&snapshot.deployment) {
+        return WaitState::Ready(());
+    }
+    grace.tolerate(Instant::now(), rollout::status(&snapshot.deployment))
+}
+
+/// Pods on their way out that were not so before this step.
+fn surplus<'a>(intent: &Intent, snapshot: &'a WorkloadSnapshot) -> Vec<&'a Arc<Pod>> {
+    let is_ours = |pod: &&Arc<Pod>| {
+        let uid = pod.metadata.uid.as_ref();
+        pod::is_terminating(pod) && !uid.is_some_and(|uid| intent.already_terminating.contains(uid))
+    };
+    snapshot.pods.iter().filter(is_ours).collect()
+}
+
+fn describe_surplus(surplus: &[&Arc<Pod>]) -> String {
+    if surplus.is_empty() {
+        return String::new();
+    }
+    format!(
+        "; on their way out: {}",
+        join_truncated(surplus.iter().map(|pod| workload::pod_name(pod)))
+    )
+}

@@ -1,0 +1,255 @@
+//! A view of something that can only be asked for again and again: AWS has no watch.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::clock::Clock;
+
+use super::Error;
+use super::wait::{SourceEvent, WaitSource};
+
+/// A source that never answered is given up after so many looks; one that has answered before is asked for as long
+/// as the wait lasts, since an outage ends.
+pub(super) const MAX_FIRST_ATTEMPTS: u32 = 5;
+/// However long the trouble lasts, it is looked again this soon (unless the interval itself is longer).
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
+
+/// A look that is repeated at an interval for as long as it is awaited.
+pub struct PollSource<T> {
+    poll: Box<dyn FnMut() -> BoxFuture<'static, Result<T, Error>> + Send>,
+    clock: Clock,
+    interval: Duration,
+    next: NextPoll<T>,
+    failures: u32,
+    latest: Latest<T>,
+    trigger: PollTrigger,
+}
+
+/// Lets a [`PollSource`] look before its time. Clones prompt the same.
+#[derive(Clone, Default)]
+pub struct PollTrigger(Arc<Notify>);
+
+/// What a [`PollSource`] saw last. Clones see the same.
+pub struct Latest<T>(Arc<Mutex<Option<Arc<T>>>>);
+
+enum NextPoll<T> {
+    At(Instant),
+    /// Kept here while the caller turns to another source, so that a look is never begun twice.
+    InFlight(BoxFuture<'static, Result<T, Error>>),
+}
+
+impl<T: Send + Sync + 'static> PollSource<T> {
+    /// Looks at once, and again after each `interval` (divided by the clock's speed).
+    pub fn new<F>(
+        clock: &Clock,
+        interval: Duration,
+        mut poll: impl FnMut() -> F + Send + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        Self {
+            poll: Box::new(move || poll().boxed()),
+            clock: *clock,
+            interval,
+            next: NextPoll::At(Instant::now()),
+            failures: 0,
+            latest: Latest(Arc::new(Mutex::new(None))),
+            trigger: PollTrigger::default(),
+        }
+    }
+
+    /// What lets it look at once: for who hears elsewhere that what it saw is out of date.
+    pub fn poll_trigger(&self) -> PollTrigger {
+        self.trigger.clone()
+    }
+
+    /// What it saw last, readable while it looks again.
+    pub fn view(&self) -> Latest<T> {
+        self.latest.clone()
+    }
+
+    async fn next(&mut self) -> Result<T, Error> {
+        loop {
+            match &mut self.next {
+                NextPoll::At(time) => {
+                    tokio::select! {
+                        () = tokio::time::sleep_until(*time) => {}
+                        // After a failure the pause is kept: somebody may be overburdened.
+                        () = self.trigger.0.notified(), if self.failures == 0 => {}
+                    }
+                    self.next = NextPoll::InFlight((self.poll)());
+                }
+                NextPoll::InFlight(poll) => {
+                    let result = poll.await;
+                    self.failures = match result {
+                        Ok(_) => 0,
+                        Err(_) => self.failures.saturating_add(1),
+                    };
+                    self.next = NextPoll::At(Instant::now() + self.clock.delay(self.delay()));
+                    return result;
+                }
+            }
+        }
+    }
+
+    /// The interval, doubled with each failure in a row, with a little jitter against looking in step with others.
+    fn delay(&self) -> Duration {
+        let backoff = self.interval * 2_u32.saturating_pow(self.failures.min(10));
+        let delay = backoff.min(MAX_BACKOFF.max(self.interval));
+        delay.mul_f64(0.9 + fastrand::f64() / 5.0)
+    }
+
+    fn may_continue(&self, error: &Error) -> bool {
+        let has_succeeded = self.latest.get().is_some();
+        error.is_retryable() && (has_succeeded || self.failures < MAX_FIRST_ATTEMPTS)
+    }
+}
+
+impl<T: Send + Sync + 'static> WaitSource for PollSource<T> {
+    fn changed(&mut self) -> BoxFuture<'_, Result<SourceEvent, Error>> {
+        async {
+            match self.next().await {
+                Ok(value) => {
+                    self.latest.set(value);
+                    Ok(SourceEvent::Changed)
+                }
+                Err(error) if self.may_continue(&error) => {
+                    Ok(SourceEvent::Interrupted(format!("{error}; trying again")))
+                }
+                Err(error) => Err(error),
+            }
+        }
+        .boxed()
+    }
+}
+
+impl PollTrigger {
+    /// Looks at once, or as soon as it is awaited; after a look that failed, at its time. Whoever calls this each time that he looks makes a loop of it.
+    pub fn trigger(&self) {
+        self.0.notify_one();
+    }
+}
+
+impl<T> Latest<T> {
+    /// What was seen last; nothing before the first look.
+    pub fn get(&self) -> Option<Arc<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, value: T) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(value));
+    }
+}
+
+impl<T> Clone for Latest<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::platform::error::ErrorKind;
+
+    fn failure(kind: ErrorKind) -> Error {
+        Error::access("no", kind)
+    }
+
+    /// Ten seconds take ten milliseconds.
+    fn fast() -> Clock {
+        Clock::scaled(1_000.0).unwrap()
+    }
+
+    fn poll_source(mut results: Vec<Result<u32, ErrorKind>>) -> PollSource<u32> {
+        results.reverse();
+        PollSource::new(&fast(), Duration::from_secs(10), move || {
+            let result = results.pop().unwrap_or(Ok(0));
+            async move { result.map_err(failure) }
+        })
+    }
+
+    #[tokio::test]
+    async fn a_poll_starts_at_once_and_repeats_at_its_interval() {
+        let mut source = poll_source(vec![Ok(1), Ok(2)]);
+        let view = source.view();
+        assert!(view.get().is_none());
+        assert_eq!(source.changed().await.unwrap(), SourceEvent::Changed);
+        assert_eq!(view.get().as_deref(), Some(&1));
+        let start = Instant::now();
+        source.changed().await.unwrap();
+        assert_eq!(view.get().as_deref(), Some(&2));
+        assert!(start.elapsed() >= Duration::from_millis(8), "{:?}", start.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_trigger_brings_the_next_poll_forward_and_only_that_one() {
+        let hour = Duration::from_secs(3_600);
+        let mut source = PollSource::new(&Clock::real(), hour, || async { Ok(()) });
+        let trigger = source.poll_trigger();
+        source.changed().await.unwrap();
+        trigger.trigger();
+        trigger.trigger();
+        source.changed().await.unwrap();
+        let brief = Duration::from_millis(20);
+        assert!(tokio::time::timeout(brief, source.changed()).await.is_err());
+        let later = tokio::time::sleep(brief).then(|()| async { trigger.trigger() });
+        let (value, ()) = tokio::join!(source.changed(), later);
+        value.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_poll_is_not_started_twice() {
+        let started = Arc::new(Mutex::new(0));
+        let count = Arc::clone(&started);
+        let gate = Arc::new(tokio::sync::Notify::new());
+        let held = Arc::clone(&gate);
+        let mut source = PollSource::new(&fast(), Duration::from_secs(1), move || {
+            *count.lock().unwrap() += 1;
+            let held = Arc::clone(&held);
+            async move {
+                held.notified().await;
+                Ok(())
+            }
+        });
+        for _ in 0..4 {
+            let brief = Duration::from_millis(5);
+            let cut_short = tokio::time::timeout(brief, source.changed()).await;
+            assert!(cut_short.is_err());
+        }
+        gate.notify_one();
+        source.changed().await.unwrap();
+        assert_eq!(*started.lock().unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_retryable_error_is_reported_and_outlasted() {
+        let mut source =
+            poll_source(vec![Ok(1), Err(ErrorKind::Transient), Err(ErrorKind::Busy), Ok(2)]);
+        source.changed().await.unwrap();
+        let interrupted = SourceEvent::Interrupted("no; trying again".into());
+        assert_eq!(source.changed().await.unwrap(), interrupted);
+        assert_eq!(source.changed().await.unwrap(), interrupted);
+        assert_eq!(source.changed().await.unwrap(), SourceEvent::Changed);
+    }
+
+    #[tokio::test]
+    async fn an_error_that_is_not_retryable_ends_a_poll_and_so_do_first_failures() {
+        let mut denied = poll_source(vec![Ok(1), Err(ErrorKind::Denied)]);
+        denied.changed().await.unwrap();
+        assert_eq!(denied.changed().await.unwrap_err().kind(), ErrorKind::Denied);
+        let mut unreachable = poll_source(vec![Err(ErrorKind::Unreachable); 9]);
+        for _ in 1..MAX_FIRST_ATTEMPTS {
+            unreachable.changed().await.unwrap();
+        }
+        let error = unreachable.changed().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unreachable);
+    }
+}
