@@ -24,32 +24,35 @@ use rafay_relay_sop::{
 use tempfile::TempDir;
 
 const RELAY_SCALE: &str = include_str!("../runbooks/relay-scale.yaml");
-const SCALE_UP: &str = include_str!("../tests/books/scale-up.yaml");
+const SCALE_UP: &str = include_str!("../tests/fixtures/runbooks/scale-up.yaml");
 const PROGRAM: &str = env!("CARGO_BIN_EXE_rafay-relay-sop");
 
 #[tokio::main]
 async fn main() {
     println!("| what | figure |\n|---|---|");
     validate();
-    row("a run of 1,000 `assert` steps, journal on", asserts().await);
-    row("reaction of `wait_nodes` to the last Ready (median of 5)", reaction().await);
+    print_row("a run of 1,000 `assert` steps, journal on", asserts().await);
+    print_row("reaction of `wait_nodes` to the last Ready (median of 5)", reaction().await);
     for nodes in [3, 30, 300] {
         let (mutations, reads, took) = relay_scale(nodes).await;
-        row(&format!("relay-scale with {nodes} nodes: calls that change something"), mutations);
-        row(&format!("relay-scale with {nodes} nodes: calls that look"), reads);
-        row(&format!("relay-scale with {nodes} nodes: time, 600 times as fast"), took);
+        print_row(
+            &format!("relay-scale with {nodes} nodes: calls that change something"),
+            mutations,
+        );
+        print_row(&format!("relay-scale with {nodes} nodes: calls that look"), reads);
+        print_row(&format!("relay-scale with {nodes} nodes: time, 600 times as fast"), took);
     }
     serve();
     let size = std::fs::metadata(PROGRAM).expect("cargo has built the program").len();
-    row("size of the program", format!("{:.1} MiB", size as f64 / 1024.0 / 1024.0));
+    print_row("size of the program", format!("{:.1} MiB", size as f64 / 1024.0 / 1024.0));
 }
 
-fn row(what: &str, figure: impl std::fmt::Display) {
+fn print_row(what: &str, figure: impl std::fmt::Display) {
     println!("| {what} | {figure} |");
 }
 
 /// The least of several tries: what the work costs when nothing disturbs it.
-fn least<T>(tries: u32, mut work: impl FnMut() -> T) -> Duration {
+fn min_duration<T>(tries: u32, mut work: impl FnMut() -> T) -> Duration {
     let timed = (0..tries).map(|_| {
         let start = Instant::now();
         std::hint::black_box(work());
@@ -63,7 +66,7 @@ fn milliseconds(duration: Duration) -> String {
 }
 
 /// A runbook of that many asserts, each of which looks at an input.
-fn asserts_book(steps: usize) -> String {
+fn asserts_runbook(steps: usize) -> String {
     let mut text = "name: asserts\ninputs:\n  n: {type: integer, default: 1}\nsteps:\n".to_owned();
     for step in 0..steps {
         let _ = writeln!(
@@ -75,9 +78,9 @@ fn asserts_book(steps: usize) -> String {
 }
 
 fn validate() {
-    let folder = tempfile::tempdir().expect("a folder for temporary files");
-    let long = folder.path().join("asserts.yaml");
-    std::fs::write(&long, asserts_book(10_000)).expect("a runbook can be written");
+    let dir = tempfile::tempdir().expect("a folder for temporary files");
+    let long = dir.path().join("asserts.yaml");
+    std::fs::write(&long, asserts_runbook(10_000)).expect("a runbook can be written");
     let program = |path: &std::path::Path| {
         let status = Command::new(PROGRAM)
             .arg("validate")
@@ -88,12 +91,18 @@ fn validate() {
         assert!(status.is_ok_and(|status| status.success()));
     };
     let short = std::path::Path::new("runbooks/relay-scale.yaml");
-    row("`validate` of relay-scale, whole process", milliseconds(least(20, || program(short))));
-    row("`validate` of 10,000 steps, whole process", milliseconds(least(5, || program(&long))));
+    print_row(
+        "`validate` of relay-scale, whole process",
+        milliseconds(min_duration(20, || program(short))),
+    );
+    print_row(
+        "`validate` of 10,000 steps, whole process",
+        milliseconds(min_duration(5, || program(&long))),
+    );
     let source = Source::new("relay-scale.yaml", RELAY_SCALE);
     let catalogue = actions::registry();
-    let check = least(200, || runbook::check(&source, catalogue));
-    row("check of relay-scale, in the process", milliseconds(check));
+    let check = min_duration(200, || runbook::check(&source, catalogue));
+    print_row("check of relay-scale, in the process", milliseconds(check));
 }
 
 /// An engine on a simulator, or on nothing.
@@ -101,7 +110,7 @@ struct Bench {
     engine: Engine,
     store: Arc<dyn Store>,
     simulator: Option<Simulator>,
-    _folder: TempDir,
+    _dir: TempDir,
 }
 
 impl Bench {
@@ -125,12 +134,12 @@ impl Bench {
             },
             environment: BTreeMap::new(),
         });
-        let folder = tempfile::tempdir().expect("a folder for temporary files");
+        let dir = tempfile::tempdir().expect("a folder for temporary files");
         let owner = Owner { pid: 0, doing: "bench".into(), address: None };
         let store: Arc<dyn Store> =
-            Arc::new(FileStore::for_writing(folder.path(), &owner).expect("a state folder"));
+            Arc::new(FileStore::for_writing(dir.path(), &owner).expect("a state folder"));
         let engine = Engine::new(platform, Arc::clone(&store), true);
-        Self { engine, store, simulator, _folder: folder }
+        Self { engine, store, simulator, _dir: dir }
     }
 
     /// Runs a text and returns its records and the time that it took.
@@ -148,7 +157,7 @@ impl Bench {
 }
 
 async fn asserts() -> String {
-    let text = asserts_book(1_000);
+    let text = asserts_runbook(1_000);
     let mut best = Duration::MAX;
     for _ in 0..5 {
         best = best.min(Bench::on(None).await.run(&text).await.1);
@@ -218,23 +227,23 @@ async fn relay_scale(nodes: u32) -> (usize, usize, String) {
 
 /// Time until `serve` listens, and its memory then.
 fn serve() {
-    let folder = tempfile::tempdir().expect("a folder for temporary files");
+    let dir = tempfile::tempdir().expect("a folder for temporary files");
     let start = Instant::now();
     let mut child = Command::new(PROGRAM)
         .args(["serve", "--listen", "127.0.0.1:0", "--state-dir"])
-        .arg(folder.path())
+        .arg(dir.path())
         .stderr(Stdio::piped())
         .spawn()
         .expect("the program starts");
     let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
     let _listens = stderr.lines().map_while(Result::ok).find(|line| line.starts_with("listening"));
-    row("start of `serve`", milliseconds(start.elapsed()));
+    print_row("start of `serve`", milliseconds(start.elapsed()));
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()));
     let memory = status.ok().and_then(|text| {
         let line = text.lines().find(|line| line.starts_with("VmRSS:"))?;
         line.split_whitespace().nth(1)?.parse::<f64>().ok()
     });
-    row("memory of `serve`", format!("{:.1} MiB", memory.unwrap_or_default() / 1024.0));
+    print_row("memory of `serve`", format!("{:.1} MiB", memory.unwrap_or_default() / 1024.0));
     let _ = child.kill();
     let _ = child.wait();
 }

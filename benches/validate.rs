@@ -18,33 +18,33 @@ const RELAY_SCALE: &str = include_str!("../runbooks/relay-scale.yaml");
 const PROGRAM: &str = env!("CARGO_BIN_EXE_rafay-relay-sop");
 
 fn main() {
-    let folder = tempfile::tempdir().expect("a folder can be made");
+    let dir = tempfile::tempdir().expect("a folder can be made");
     actions::registry(); // built once a process; the whole-process figures have it in them
     println!(
         "| steps | size | findings | check | whole process | per step |\n|---|---|---|---|---|---|"
     );
-    row(folder.path(), "relay-scale", 14, RELAY_SCALE);
+    print_row(dir.path(), "relay-scale", 14, RELAY_SCALE);
     for steps in [100, 1_000, 10_000] {
-        row(folder.path(), "good", steps, &good(steps));
+        print_row(dir.path(), "good", steps, &good(steps));
     }
     for steps in [100, 1_000, 10_000] {
-        row(folder.path(), "bad", steps, &bad(steps));
+        print_row(dir.path(), "bad", steps, &bad(steps));
     }
     if let Some(peak) = peak() {
         println!("\nMost memory of this process, all of the above in it: {peak}");
     }
 }
 
-fn row(folder: &Path, name: &str, steps: usize, text: &str) {
-    let path = folder.join(format!("{name}.yaml"));
+fn print_row(dir: &Path, name: &str, steps: usize, text: &str) {
+    let path = dir.join(format!("{name}.yaml"));
     std::fs::write(&path, text).expect("a file can be written");
     let source = Source::new(format!("{name}.yaml"), text);
     let findings = runbook::diagnose(&source, actions::registry());
     let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
     assert_eq!(errors > 0, name == "bad", "{}", render::short(&source, &findings));
     let tries = if steps > 1_000 { 5 } else { 20 };
-    let check = least(tries, || runbook::diagnose(&source, actions::registry()));
-    let process = least(tries, || {
+    let check = min_duration(tries, || runbook::diagnose(&source, actions::registry()));
+    let process = min_duration(tries, || {
         let mut program = Command::new(PROGRAM);
         program.args(["validate", "--format", "short"]).arg(&path);
         program.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("the program starts")
@@ -58,7 +58,7 @@ fn row(folder: &Path, name: &str, steps: usize, text: &str) {
 }
 
 /// The least of several tries: what the work costs when nothing disturbs it.
-fn least<T>(tries: u32, mut work: impl FnMut() -> T) -> Duration {
+fn min_duration<T>(tries: u32, mut work: impl FnMut() -> T) -> Duration {
     let timed = (0..tries).map(|_| {
         let start = Instant::now();
         std::hint::black_box(work());

@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Who may know whom. A room that is not here may not exist.
-const ARROWS: &[(&str, &[&str])] = &[
+const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     (
         "cli",
@@ -36,54 +36,57 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 #[test]
-fn no_room_knows_what_it_may_not() {
+fn modules_use_only_their_allowed_dependencies() {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let allowed: BTreeMap<&str, BTreeSet<&str>> =
-        ARROWS.iter().map(|(room, others)| (*room, others.iter().copied().collect())).collect();
-    let mut faults = Vec::new();
+    let allowed: BTreeMap<&str, BTreeSet<&str>> = ALLOWED_DEPENDENCIES
+        .iter()
+        .map(|(module, dependencies)| (*module, dependencies.iter().copied().collect()))
+        .collect();
+    let mut violations = Vec::new();
     for file in rust_files(&sources) {
-        let room = room_of(&sources, &file);
-        if room == "lib" {
+        let module = module_of(&sources, &file);
+        if module == "lib" {
             continue;
         }
-        let Some(may_know) = allowed.get(room.as_str()) else {
-            faults.push(format!("{}: a room that the design does not have", file.display()));
+        let Some(allowed_modules) = allowed.get(module.as_str()) else {
+            violations.push(format!("{}: a room that the design does not have", file.display()));
             continue;
         };
-        for other in rooms_used(&fs::read_to_string(&file).unwrap()) {
-            if other != room && !may_know.contains(other.as_str()) {
-                faults.push(format!("{}: {room} may not know {other}", file.display()));
+        for other in modules_used(&fs::read_to_string(&file).unwrap()) {
+            if other != module && !allowed_modules.contains(other.as_str()) {
+                violations.push(format!("{}: {module} may not know {other}", file.display()));
             }
         }
     }
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert!(violations.is_empty(), "{}", violations.join("\n"));
 }
 
 /// The drawing and the test are the same arrows.
 #[test]
-fn the_document_draws_these_arrows() {
+fn the_architecture_document_lists_the_allowed_dependencies() {
     let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/architecture.md");
     let text = fs::read_to_string(document).unwrap();
-    for (room, others) in ARROWS {
-        if *room == "main" {
+    for (module, dependencies) in ALLOWED_DEPENDENCIES {
+        if *module == "main" {
             continue;
         }
-        let others = if others.is_empty() { "nothing".to_owned() } else { others.join(", ") };
-        let row = format!("| `{room}` | {others} |");
+        let dependencies =
+            if dependencies.is_empty() { "nothing".to_owned() } else { dependencies.join(", ") };
+        let row = format!("| `{module}` | {dependencies} |");
         assert!(text.contains(&row), "docs/architecture.md lacks the row\n{row}");
     }
 }
 
 #[test]
-fn the_reader_of_this_test_reads_uses_of_every_form() {
+fn modules_used_reads_every_form_of_use() {
     let text = "use crate::{a::X, b::{self, c}, d};\n// crate::no\nlet x = crate::e::f();\nuse crate::{\n    g,\n    h::{i, j::k},\n};";
-    let found: Vec<String> = rooms_used(text).into_iter().collect();
+    let found: Vec<String> = modules_used(text).into_iter().collect();
     assert_eq!(found, ["a", "b", "d", "e", "g", "h"]);
 }
 
-fn rust_files(folder: &Path) -> Vec<PathBuf> {
+fn rust_files(dir: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
+    for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             files.extend(rust_files(&path));
@@ -94,29 +97,29 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn room_of(sources: &Path, file: &Path) -> String {
+fn module_of(sources: &Path, file: &Path) -> String {
     let first = file.strip_prefix(sources).unwrap().components().next().unwrap();
     first.as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned()
 }
 
 /// The first names of all paths that begin with `crate::` (or, in `main.rs`, with the library's name).
-fn rooms_used(text: &str) -> BTreeSet<String> {
+fn modules_used(text: &str) -> BTreeSet<String> {
     let code: String = text
         .lines()
         .filter(|line| !line.trim_start().starts_with("//"))
         .map(|line| format!("{line}\n"))
         .collect();
-    let mut rooms = BTreeSet::new();
+    let mut modules = BTreeSet::new();
     for root in ["crate::", "rafay_relay_sop::"] {
         for (at, _) in code.match_indices(root) {
             let rest = &code[at + root.len()..];
             match rest.strip_prefix('{') {
-                Some(group) => rooms.extend(first_names(group)),
-                None => rooms.extend(name_at(rest)),
+                Some(group) => modules.extend(first_names(group)),
+                None => modules.extend(name_at(rest)),
             }
         }
     }
-    rooms
+    modules
 }
 
 /// The first name of each path in the group that `text` is the inside of.

@@ -4,23 +4,23 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::{Program, SCALE_UP, SPEED, SimulateProcess, program};
+use crate::support::{ProgramOutput, SCALE_UP, SPEED, SimulateProcess, program};
 
-fn run(arguments: &[&str]) -> Program {
-    Program::of(program().args(arguments))
+fn run(arguments: &[&str]) -> ProgramOutput {
+    ProgramOutput::run(program().args(arguments))
 }
 
-fn write(folder: &Path, name: &str, text: &str) -> String {
-    let path = folder.join(name);
+fn write(dir: &Path, name: &str, text: &str) -> String {
+    let path = dir.join(name);
     std::fs::write(&path, text).unwrap();
     path.display().to_string()
 }
 
 #[test]
 fn a_simulated_run_prints_plain_lines_when_piped() {
-    let folder = tempfile::tempdir().unwrap();
-    let book = write(folder.path(), "scale-up.yaml", SCALE_UP);
-    let ended = run(&["run", &book, "--simulate", "--speed", "600"]).ends_with(0);
+    let dir = tempfile::tempdir().unwrap();
+    let runbook = write(dir.path(), "scale-up.yaml", SCALE_UP);
+    let ended = run(&["run", &runbook, "--simulate", "--speed", "600"]).expect_exit_code(0);
     assert_eq!(ended.stderr, "");
     let lines: Vec<&str> = ended.stdout.lines().collect();
     assert!(lines[0].starts_with("scale-up ("), "{}", lines[0]);
@@ -29,11 +29,11 @@ fn a_simulated_run_prints_plain_lines_when_piped() {
 }
 
 #[test]
-fn a_simulated_run_gives_machines_one_document() {
-    let folder = tempfile::tempdir().unwrap();
-    let book = write(folder.path(), "scale-up.yaml", SCALE_UP);
-    let arguments = ["--output", "json", "run", &book, "--simulate", "--speed", "600"];
-    let ended = run(&[&arguments[..], &["--input", "scale_factor=3"]].concat()).ends_with(0);
+fn a_simulated_run_prints_one_json_document() {
+    let dir = tempfile::tempdir().unwrap();
+    let runbook = write(dir.path(), "scale-up.yaml", SCALE_UP);
+    let arguments = ["--output", "json", "run", &runbook, "--simulate", "--speed", "600"];
+    let ended = run(&[&arguments[..], &["--input", "scale_factor=3"]].concat()).expect_exit_code(0);
     let document: Value = serde_json::from_str(&ended.stdout).unwrap();
     assert_eq!(document["state"], "succeeded");
     assert_eq!(document["inputs"]["scale_factor"], 3);
@@ -43,7 +43,7 @@ fn a_simulated_run_gives_machines_one_document() {
 
 #[test]
 fn an_unknown_runbook_lists_the_known_ones() {
-    let ended = run(&["run", "relay-scael", "--simulate"]).ends_with(3);
+    let ended = run(&["run", "relay-scael", "--simulate"]).expect_exit_code(3);
     assert_eq!(
         ended.stderr,
         "error: there is no runbook 'relay-scael' in runbooks; there is: relay-scale\n"
@@ -51,18 +51,18 @@ fn an_unknown_runbook_lists_the_known_ones() {
 }
 
 #[test]
-fn a_runbook_with_errors_is_refused_with_their_places() {
-    let folder = tempfile::tempdir().unwrap();
+fn a_runbook_with_errors_is_refused_with_their_positions() {
+    let dir = tempfile::tempdir().unwrap();
     let bad = SCALE_UP.replace("relay_group.desired", "relay_group.desird");
-    let book = write(folder.path(), "scale-up.yaml", &bad);
-    let ended = run(&["run", &book, "--simulate"]).ends_with(3);
+    let runbook = write(dir.path(), "scale-up.yaml", &bad);
+    let ended = run(&["run", &runbook, "--simulate"]).expect_exit_code(3);
     assert!(ended.stderr.contains("did you mean 'desired'?"), "{}", ended.stderr);
-    let short = run(&["validate", "--format", "short", &book]).ends_with(1);
-    assert!(short.stdout.starts_with(&format!("{book}:")), "{}", short.stdout);
+    let short = run(&["validate", "--format", "short", &runbook]).expect_exit_code(1);
+    assert!(short.stdout.starts_with(&format!("{runbook}:")), "{}", short.stdout);
 }
 
 #[test]
-fn inputs_are_read_by_their_type() {
+fn inputs_are_parsed_by_their_type() {
     let arguments = ["run", "relay-scale", "--simulate"];
     let cases = [
         (["--input", "scale_factor=many"], "scale_factor", 3),
@@ -70,89 +70,92 @@ fn inputs_are_read_by_their_type() {
         (["--input", "scale_factr=2"], "scale_factor", 3),
         (["--input", "scale_factor"], "NAME=VALUE", 2),
     ];
-    for (input, told, code) in cases {
-        let ended = run(&[&arguments[..], &input].concat()).ends_with(code);
-        assert!(ended.stderr.contains(told), "{input:?}: {}", ended.stderr);
+    for (input, expected, code) in cases {
+        let ended = run(&[&arguments[..], &input].concat()).expect_exit_code(code);
+        assert!(ended.stderr.contains(expected), "{input:?}: {}", ended.stderr);
         assert_eq!(ended.stdout, "", "{input:?}");
     }
 }
 
 #[test]
-fn a_state_folder_in_use_is_refused_with_its_owner() {
+fn a_state_directory_in_use_is_refused_with_its_owner() {
     use rafay_relay_sop::journal::{FileStore, Owner};
-    let folder = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     let owner = Owner { pid: 4242, doing: "serve".into(), address: None };
-    let _store = FileStore::for_writing(folder.path(), &owner).unwrap();
-    let state_dir = folder.path().display().to_string();
-    let ended = run(&["--state-dir", &state_dir, "run", "relay-scale", "--simulate"]).ends_with(3);
+    let _store = FileStore::for_writing(dir.path(), &owner).unwrap();
+    let state_dir = dir.path().display().to_string();
+    let ended =
+        run(&["--state-dir", &state_dir, "run", "relay-scale", "--simulate"]).expect_exit_code(3);
     assert!(ended.stderr.contains("in use by process 4242 (`serve`)"), "{}", ended.stderr);
 }
 
 #[test]
-fn a_state_folder_that_cannot_be_made_is_said() {
+fn a_state_directory_that_cannot_be_created_is_reported() {
     let ended =
-        run(&["--state-dir", "/proc/none", "run", "relay-scale", "--simulate"]).ends_with(3);
+        run(&["--state-dir", "/proc/none", "run", "relay-scale", "--simulate"]).expect_exit_code(3);
     assert!(ended.stderr.contains("cannot use the state folder /proc/none"), "{}", ended.stderr);
     assert!(ended.stderr.contains("--state-dir"), "{}", ended.stderr);
 }
 
 #[test]
-fn no_cluster_reachable_is_one_clear_message() {
-    let folder = tempfile::tempdir().unwrap();
+fn an_unreachable_cluster_is_reported_in_one_line() {
+    let dir = tempfile::tempdir().unwrap();
     let kubeconfig = "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}]\nusers: [{name: c, user: {}}]\ncontexts: [{name: c, context: {cluster: c, user: c}}]\n";
-    let kubeconfig = write(folder.path(), "kubeconfig", kubeconfig);
-    let ended = Program::of(
+    let kubeconfig = write(dir.path(), "kubeconfig", kubeconfig);
+    let ended = ProgramOutput::run(
         program()
             .arg("--state-dir")
-            .arg(folder.path())
+            .arg(dir.path())
             .args(["run", "relay-scale", "--yes", "--kubeconfig", &kubeconfig])
             .env("AWS_ACCESS_KEY_ID", "x")
             .env("AWS_SECRET_ACCESS_KEY", "x")
             .env("AWS_REGION", "us-west-2")
             .env("AWS_ENDPOINT_URL", "http://127.0.0.1:1"),
     )
-    .ends_with(3);
+    .expect_exit_code(3);
     assert!(ended.stderr.contains("127.0.0.1:1"), "{}", ended.stderr);
     assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
 }
 
 #[test]
-fn a_real_cluster_is_not_touched_without_a_yes() {
+fn a_real_cluster_is_not_changed_without_confirmation() {
     let simulate = SimulateProcess::start(SPEED);
-    let folder = tempfile::tempdir().unwrap();
-    let ended = Program::of(simulate.program(folder.path()).args(["run", "relay-scale"]));
-    let ended = ended.ends_with(2);
+    let dir = tempfile::tempdir().unwrap();
+    let ended = ProgramOutput::run(simulate.program(dir.path()).args(["run", "relay-scale"]));
+    let ended = ended.expect_exit_code(2);
     assert!(ended.stderr.contains("this would act on Kubernetes cluster http://127.0.0.1:"));
     assert!(ended.stderr.contains("AWS account 123456789012"), "{}", ended.stderr);
     assert!(ended.stderr.contains("--yes"), "{}", ended.stderr);
-    let list = Program::of(simulate.program(folder.path()).args(["runs", "list"])).ends_with(0);
+    let list =
+        ProgramOutput::run(simulate.program(dir.path()).args(["runs", "list"])).expect_exit_code(0);
     assert_eq!(list.stdout, "");
 }
 
 /// What stands in for AWS on this machine wants a signature and does not care whose.
 #[test]
-fn an_endpoint_on_this_machine_needs_no_credentials() {
+fn a_loopback_endpoint_needs_no_credentials() {
     let simulate = SimulateProcess::start(SPEED);
-    let folder = tempfile::tempdir().unwrap();
-    let book = write(folder.path(), "scale-up.yaml", SCALE_UP);
+    let dir = tempfile::tempdir().unwrap();
+    let runbook = write(dir.path(), "scale-up.yaml", SCALE_UP);
     let mut command = program();
     let addresses = ["KUBECONFIG", "AWS_ENDPOINT_URL"];
     let given = simulate.environment.iter().filter(|(name, _)| addresses.contains(&&**name));
-    command.envs(given.cloned()).env("HOME", folder.path()).arg("--state-dir").arg(folder.path());
-    let ended = Program::of(command.args(["run", &book, "--yes", "--speed", "600"])).ends_with(0);
+    command.envs(given.cloned()).env("HOME", dir.path()).arg("--state-dir").arg(dir.path());
+    let ended = ProgramOutput::run(command.args(["run", &runbook, "--yes", "--speed", "600"]))
+        .expect_exit_code(0);
     assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
     assert!(ended.stderr.contains("no AWS credentials were found"), "{}", ended.stderr);
 }
 
 #[test]
-fn an_endpoint_elsewhere_gets_no_made_up_credentials() {
-    let folder = tempfile::tempdir().unwrap();
+fn a_remote_endpoint_gets_no_placeholder_credentials() {
+    let dir = tempfile::tempdir().unwrap();
     let text = "name: look\nsteps:\n  - {id: group, action: get_protection, with: {nodegroup: {region: us-west-2, cluster: c, name: n}}}\n";
-    let book = write(folder.path(), "look.yaml", text);
+    let runbook = write(dir.path(), "look.yaml", text);
     let mut command = program();
-    command.env("HOME", folder.path()).env("AWS_EC2_METADATA_DISABLED", "true");
-    command.env("AWS_ENDPOINT_URL", "http://192.0.2.1:5000").arg("--state-dir").arg(folder.path());
-    let ended = Program::of(command.args(["run", &book, "--yes"])).ends_with(3);
+    command.env("HOME", dir.path()).env("AWS_EC2_METADATA_DISABLED", "true");
+    command.env("AWS_ENDPOINT_URL", "http://192.0.2.1:5000").arg("--state-dir").arg(dir.path());
+    let ended = ProgramOutput::run(command.args(["run", &runbook, "--yes"])).expect_exit_code(3);
     assert!(ended.stderr.contains("no credentials in the environment"), "{}", ended.stderr);
     assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
 }
@@ -160,12 +163,12 @@ fn an_endpoint_elsewhere_gets_no_made_up_credentials() {
 #[test]
 fn runs_are_listed_and_shown() {
     let simulate = SimulateProcess::start(SPEED);
-    let folder = tempfile::tempdir().unwrap();
-    let book = write(folder.path(), "scale-up.yaml", SCALE_UP);
+    let dir = tempfile::tempdir().unwrap();
+    let runbook = write(dir.path(), "scale-up.yaml", SCALE_UP);
     let program = |arguments: &[&str]| {
-        Program::of(simulate.program(folder.path()).args(arguments)).ends_with(0).stdout
+        ProgramOutput::run(simulate.program(dir.path()).args(arguments)).expect_exit_code(0).stdout
     };
-    program(&["run", &book, "--yes", "--speed", "600"]);
+    program(&["run", &runbook, "--yes", "--speed", "600"]);
     let list = program(&["runs", "list"]);
     assert!(list.trim_end().ends_with("-scale-up-") || list.contains("-scale-up-"), "{list}");
     assert!(list.trim_end().ends_with("  succeeded"), "{list}");
@@ -181,29 +184,30 @@ fn runs_are_listed_and_shown() {
 
 #[test]
 fn every_action_explains_itself() {
-    let all = run(&["actions"]).ends_with(0).stdout;
+    let all = run(&["actions"]).expect_exit_code(0).stdout;
     for line in all.lines() {
         let name = line.split_whitespace().next().unwrap();
-        let one = run(&["actions", name]).ends_with(0).stdout;
+        let one = run(&["actions", name]).expect_exit_code(0).stdout;
         for part in ["parameters\n", "output\n", "undo\n", "permissions\n"] {
             assert!(one.contains(part), "{name}: {one}");
         }
     }
-    let unknown = run(&["actions", "scale_nodegrup"]).ends_with(2);
+    let unknown = run(&["actions", "scale_nodegrup"]).expect_exit_code(2);
     assert!(unknown.stderr.contains("scale_nodegroup"), "{}", unknown.stderr);
 }
 
 #[test]
-fn an_endpoint_that_is_no_address_is_said() {
+fn an_invalid_endpoint_is_reported() {
     for wrong in ["localhost:5000", "not-a-url"] {
         let mut command = program();
         command.env("AWS_ENDPOINT_URL", wrong).args(["run", "relay-scale", "--yes"]);
         let state = tempfile::tempdir().unwrap();
-        let ended = Program::of(command.arg("--state-dir").arg(state.path())).ends_with(2);
-        let said = format!(
+        let ended =
+            ProgramOutput::run(command.arg("--state-dir").arg(state.path())).expect_exit_code(2);
+        let expected = format!(
             "error: AWS_ENDPOINT_URL is no address: {wrong}; one begins with http:// or https://\n"
         );
-        assert_eq!(ended.stderr, said);
+        assert_eq!(ended.stderr, expected);
     }
 }
 
@@ -211,7 +215,7 @@ fn an_endpoint_that_is_no_address_is_said() {
 /// is called otherwise.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_terminal_that_shows_no_live_line_gets_plain_lines() {
+fn a_dumb_terminal_gets_plain_lines() {
     let state = tempfile::tempdir().unwrap();
     let call = format!(
         "{} --state-dir {} run relay-scale --simulate --speed 600",
@@ -222,7 +226,7 @@ fn a_terminal_that_shows_no_live_line_gets_plain_lines() {
     let mut command = std::process::Command::new("script");
     command.args(["-qec", &call, "/dev/null"]).env("TERM", "dumb").env("NO_COLOR", "1");
     command.stdin(std::process::Stdio::null());
-    let ended = Program::of(&mut command).ends_with(0);
+    let ended = ProgramOutput::run(&mut command).expect_exit_code(0);
     for part in ["Completed step: Scale back deployment", "Succeeded"] {
         assert!(ended.stdout.contains(part), "{part:?} is not in {:?}", ended.stdout);
     }

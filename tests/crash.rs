@@ -1,7 +1,7 @@
-//! Promise 2: kill the process at any instant, and the resumed run reaches the journaled target, never beyond it.
+//! The process may be killed at any instant: the resumed run reaches the journaled target, never beyond it.
 //!
-//! `simulate` runs in a process of its own, so that the world survives. The victim is this very test binary, started
-//! again with orders to abort at the Nth event of its journal: either just before the event is written (what it
+//! `simulate` runs in a process of its own, so that the cluster survives. The child is this very test binary, started
+//! again to abort at the Nth event of its journal (`CRASH_AT`): either just before the event is written (what it
 //! reports has been done, and nobody knows) or just after (nothing has been done about it yet). Then the real program
 //! resumes the run.
 
@@ -20,28 +20,30 @@ use rafay_relay_sop::{
     simulator::ClusterState,
 };
 
-use crate::support::{Program, SCALE_UP, SPEED, SimulateProcess, effective, journal, until};
+use crate::support::{
+    ProgramOutput, SCALE_UP, SPEED, SimulateProcess, effective_calls, journal, wait_until,
+};
 
 const RELAY_SCALE: &str = include_str!("../runbooks/relay-scale.yaml");
 
-/// The variable by which the victim gets its orders: `before|after NUMBER STATE_DIR`.
-const ORDERS: &str = "SOP_TEST_CRASH_ORDERS";
+/// The variable by which the child gets its crash point: `before|after NUMBER STATE_DIR`.
+const CRASH_AT: &str = "SOP_TEST_CRASH_AT";
 
 /// More events than any run here has.
-const FAR_BEYOND: u64 = 10_000;
+const BEYOND_LAST_EVENT: u64 = 10_000;
 
 /// Crashes a runbook at each of its events, of which there are at least so many.
-async fn a_crash_at_any_event_changes_nothing(book: &'static str, place: &str, at_least: u64) {
-    let undisturbed = Crashed::at(book, "after", FAR_BEYOND).await;
+async fn a_crash_at_any_event_changes_nothing(runbook: &'static str, moment: &str, at_least: u64) {
+    let undisturbed = CrashedRun::at(runbook, "after", BEYOND_LAST_EVENT).await;
     assert!(!undisturbed.died);
     for event in 1.. {
-        let crashed = Crashed::at(book, place, event).await;
+        let crashed = CrashedRun::at(runbook, moment, event).await;
         if !crashed.died {
             assert!(event > at_least, "the run has {event} events");
             break;
         }
-        let at = format!("{place} event {event}");
-        assert_eq!(crashed.effective, undisturbed.effective, "{at}");
+        let at = format!("{moment} event {event}");
+        assert_eq!(crashed.effective_calls, undisturbed.effective_calls, "{at}");
         assert_eq!(crashed.facts, undisturbed.facts, "{at}");
     }
 }
@@ -65,44 +67,47 @@ async fn a_crash_before_any_event_of_relay_scale_changes_nothing_in_the_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_killed_while_it_waits_is_interrupted_and_can_be_resumed() {
     let simulate = SimulateProcess::start(60.0);
-    let folder = tempfile::tempdir().unwrap();
-    let book = write_book(folder.path());
+    let dir = tempfile::tempdir().unwrap();
+    let runbook = write_runbook(dir.path());
     let mut child = simulate
-        .program(folder.path())
+        .program(dir.path())
         .args(["run", "--yes", "--speed", "60"])
-        .arg(&book)
+        .arg(&runbook)
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
     let is_waiting = || {
-        let journal = journal(folder.path())?;
+        let journal = journal(dir.path())?;
         journal.contains(r#""event":"step_started","step":"new_nodes""#).then_some(())
     };
-    until("the wait for nodes", is_waiting).await;
+    wait_until("the wait for nodes", is_waiting).await;
     child.kill().unwrap();
     child.wait().unwrap();
 
-    let show = || Program::of(simulate.program(folder.path()).args(["runs", "list"])).ends_with(0);
+    let show = || {
+        ProgramOutput::run(simulate.program(dir.path()).args(["runs", "list"])).expect_exit_code(0)
+    };
     assert!(show().stdout.trim_end().ends_with("  interrupted"), "{}", show().stdout);
-    let again = Program::of(simulate.program(folder.path()).args(["run", "--yes"]).arg(&book));
-    let refused = again.ends_with(3);
-    let resume_it = format!("--state-dir {} runs resume ", folder.path().display());
+    let again =
+        ProgramOutput::run(simulate.program(dir.path()).args(["run", "--yes"]).arg(&runbook));
+    let refused = again.expect_exit_code(3);
+    let resume_it = format!("--state-dir {} runs resume ", dir.path().display());
     assert!(refused.stderr.contains(&resume_it), "{}", refused.stderr);
-    resume(&simulate, folder.path());
+    resume(&simulate, dir.path());
     assert!(show().stdout.trim_end().ends_with("  succeeded"), "{}", show().stdout);
-    assert_eq!(effective(&simulate.calls().await), ["eks:UpdateNodegroupConfig"]);
+    assert_eq!(effective_calls(&simulate.calls().await), ["eks:UpdateNodegroupConfig"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_is_not_resumed_against_another_cluster() {
     let simulate = SimulateProcess::start(SPEED);
-    let folder = tempfile::tempdir().unwrap();
-    assert!(victim(&simulate, folder.path(), SCALE_UP, "after", 8));
+    let dir = tempfile::tempdir().unwrap();
+    assert!(run_crash_child(&simulate, dir.path(), SCALE_UP, "after", 8));
     let other = SimulateProcess::start(SPEED);
-    let resumed = Program::of(other.program(folder.path()).args(RESUME)).ends_with(3);
+    let resumed = ProgramOutput::run(other.program(dir.path()).args(RESUME)).expect_exit_code(3);
     assert!(resumed.stderr.contains("the run was started against cluster"), "{}", resumed.stderr);
-    assert_eq!(effective(&other.calls().await), [""; 0]);
-    resume(&simulate, folder.path());
+    assert_eq!(effective_calls(&other.calls().await), [""; 0]);
+    resume(&simulate, dir.path());
 }
 
 /// The way back leads from every event to the same place: the sizes, the instances and their protection, the nodes
@@ -111,21 +116,25 @@ async fn a_run_is_not_resumed_against_another_cluster() {
 async fn a_run_that_crashed_before_any_event_can_be_rolled_back() {
     for event in 2.. {
         let simulate = SimulateProcess::start(SPEED);
-        let folder = tempfile::tempdir().unwrap();
-        let before = restored(&simulate.state().await);
-        let died = victim(&simulate, folder.path(), SCALE_UP, "before", event);
+        let dir = tempfile::tempdir().unwrap();
+        let before = facts_that_rollback_restores(&simulate.state().await);
+        let died = run_crash_child(&simulate, dir.path(), SCALE_UP, "before", event);
         if !died {
             assert!(event > 12, "the run has {event} events");
             break;
         }
         let rollback = ["runs", "rollback", "--last", "--yes", "--speed", "600"];
-        Program::of(simulate.program(folder.path()).args(rollback)).ends_with(0);
-        assert_eq!(restored(&simulate.state().await), before, "before event {event}");
+        ProgramOutput::run(simulate.program(dir.path()).args(rollback)).expect_exit_code(0);
+        assert_eq!(
+            facts_that_rollback_restores(&simulate.state().await),
+            before,
+            "before event {event}"
+        );
     }
 }
 
-/// What "the cluster equals the start" means: DESIGN section 4.
-fn restored(state: &ClusterState) -> Vec<String> {
+/// What a rollback restores: sizes, instances and their protection, nodes, deployments.
+fn facts_that_rollback_restores(state: &ClusterState) -> Vec<String> {
     let groups = state.nodegroups.iter().map(|(name, group)| {
         let sizes = (group.min, group.max, group.desired, group.group_desired);
         let instances: Vec<_> =
@@ -143,42 +152,42 @@ fn restored(state: &ClusterState) -> Vec<String> {
 }
 
 /// A run that died at an event and was resumed.
-struct Crashed {
+struct CrashedRun {
     died: bool,
-    effective: Vec<String>,
+    effective_calls: Vec<String>,
     facts: Vec<String>,
 }
 
-impl Crashed {
-    async fn at(book: &'static str, place: &str, event: u64) -> Self {
+impl CrashedRun {
+    async fn at(runbook: &'static str, moment: &str, event: u64) -> Self {
         let simulate = SimulateProcess::start(SPEED);
-        let folder = tempfile::tempdir().unwrap();
-        let died = victim(&simulate, folder.path(), book, place, event);
-        if died && journal(folder.path()).is_some_and(|text| text.contains('\n')) {
-            let was_over = journal(folder.path()).unwrap().contains(r#""event":"run_ended""#);
-            if !was_over {
-                resume(&simulate, folder.path());
+        let dir = tempfile::tempdir().unwrap();
+        let died = run_crash_child(&simulate, dir.path(), runbook, moment, event);
+        if died && journal(dir.path()).is_some_and(|text| text.contains('\n')) {
+            let had_ended = journal(dir.path()).unwrap().contains(r#""event":"run_ended""#);
+            if !had_ended {
+                resume(&simulate, dir.path());
             }
         } else if died {
             // It died before there was a run: somebody starts one.
-            assert!(!victim(&simulate, folder.path(), book, "after", FAR_BEYOND));
+            assert!(!run_crash_child(&simulate, dir.path(), runbook, "after", BEYOND_LAST_EVENT));
         }
         Self {
             died,
-            effective: kinds(effective(&simulate.calls().await)),
+            effective_calls: change_kinds(effective_calls(&simulate.calls().await)),
             facts: facts(&simulate.state().await),
         }
     }
 }
 
 /// The changes without the names of pods, which every simulation makes anew.
-fn kinds(effective: Vec<String>) -> Vec<String> {
+fn change_kinds(effective_calls: Vec<String>) -> Vec<String> {
     let kind = |change: String| match change.strip_prefix("delete pods/") {
         Some(_) => "delete a pod".to_owned(),
         None if change.starts_with("patch pods/") => "patch a pod".to_owned(),
         None => change,
     };
-    let mut kinds: Vec<String> = effective.into_iter().map(kind).collect();
+    let mut kinds: Vec<String> = effective_calls.into_iter().map(kind).collect();
     kinds.sort();
     kinds
 }
@@ -206,49 +215,53 @@ fn facts(state: &ClusterState) -> Vec<String> {
 const RESUME: [&str; 6] = ["runs", "resume", "--last", "--yes", "--speed", "600"];
 
 fn resume(simulate: &SimulateProcess, state_dir: &Path) {
-    Program::of(simulate.program(state_dir).args(RESUME)).ends_with(0);
+    ProgramOutput::run(simulate.program(state_dir).args(RESUME)).expect_exit_code(0);
 }
 
-fn write_book(folder: &Path) -> PathBuf {
-    let path = folder.join("scale-up.yaml");
+fn write_runbook(dir: &Path) -> PathBuf {
+    let path = dir.join("scale-up.yaml");
     std::fs::write(&path, SCALE_UP).unwrap();
     path
 }
 
 /// Runs a runbook in a process that dies at that event; whether it did.
-fn victim(
+fn run_crash_child(
     simulate: &SimulateProcess,
     state_dir: &Path,
-    book: &str,
-    place: &str,
+    runbook: &str,
+    moment: &str,
     event: u64,
 ) -> bool {
-    let path = state_dir.join("book.yaml");
-    std::fs::write(&path, book).unwrap();
+    let path = state_dir.join("runbook.yaml");
+    std::fs::write(&path, runbook).unwrap();
     let status = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "crash::the_victim", "--ignored"])
+        .args(["--exact", "crash::crash_child", "--ignored"])
         .envs(simulate.environment.iter().cloned())
-        .env(ORDERS, format!("{place} {event} {}", state_dir.display()))
+        .env(CRASH_AT, format!("{moment} {event} {}", state_dir.display()))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()
         .unwrap();
-    assert_ne!(status.code(), Some(101), "the victim did not run to its end: a test in it failed");
+    assert_ne!(
+        status.code(),
+        Some(101),
+        "the crash child did not run to its end: a test in it failed"
+    );
     !status.success()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "not a test: the process that the crash tests start and that dies as they order"]
-async fn the_victim() {
-    let orders = std::env::var(ORDERS).expect("only the crash tests start this");
-    let [place, event, state_dir] = orders.splitn(3, ' ').collect::<Vec<_>>()[..] else {
-        panic!("orders are three words")
+#[ignore = "not a test: the process that the crash tests start and that dies at `CRASH_AT`"]
+async fn crash_child() {
+    let crash_at = std::env::var(CRASH_AT).expect("only the crash tests start this");
+    let [moment, event, state_dir] = crash_at.splitn(3, ' ').collect::<Vec<_>>()[..] else {
+        panic!("the variable holds three words")
     };
-    let owner = Owner { pid: std::process::id(), doing: "victim".into(), address: None };
-    let store: Arc<dyn Store> = Arc::new(Deadly {
+    let owner = Owner { pid: std::process::id(), doing: "crash_child".into(), address: None };
+    let store: Arc<dyn Store> = Arc::new(CrashingStore {
         store: FileStore::for_writing(Path::new(state_dir), &owner).unwrap(),
-        dies_at: event.parse().unwrap(),
-        writes_it: place == "after",
+        crash_at_event: event.parse().unwrap(),
+        writes_before_crash: moment == "after",
     });
     let platform = Platform::new(PlatformOptions {
         clock: Clock::scaled(SPEED).unwrap(),
@@ -257,22 +270,26 @@ async fn the_victim() {
         environment: [].into(),
     });
     let engine = Engine::new(platform, store, false);
-    let text = std::fs::read_to_string(Path::new(state_dir).join("book.yaml")).unwrap();
+    let text = std::fs::read_to_string(Path::new(state_dir).join("runbook.yaml")).unwrap();
     let source = Source::new("<test>", text);
-    let request =
-        Request { source, inputs: [].into_iter().collect(), actor: "victim".into(), key: None };
+    let request = Request {
+        source,
+        inputs: [].into_iter().collect(),
+        actor: "crash_child".into(),
+        key: None,
+    };
     let recorder = engine.accept(request).await.unwrap();
     engine.drive(recorder, Control::default()).await.unwrap();
 }
 
 /// A store in which the process dies at the Nth event.
-struct Deadly {
+struct CrashingStore {
     store: FileStore,
-    dies_at: u64,
-    writes_it: bool,
+    crash_at_event: u64,
+    writes_before_crash: bool,
 }
 
-impl Store for Deadly {
+impl Store for CrashingStore {
     fn append(
         &self,
         run: &RunId,
@@ -280,11 +297,11 @@ impl Store for Deadly {
         records: &[Record],
         sync: bool,
     ) -> Result<(), StoreError> {
-        let dies = expected + records.len() as u64 >= self.dies_at;
-        if !dies || self.writes_it {
+        let is_crash_event = expected + records.len() as u64 >= self.crash_at_event;
+        if !is_crash_event || self.writes_before_crash {
             self.store.append(run, expected, records, sync)?;
         }
-        if dies {
+        if is_crash_event {
             std::process::abort();
         }
         Ok(())

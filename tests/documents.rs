@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use crate::support::{Program, program};
+use crate::support::{ProgramOutput, program};
 
 fn document(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
@@ -10,7 +10,8 @@ fn document(name: &str) -> String {
 
 #[test]
 fn the_actions_document_is_current() {
-    let made = Program::of(program().args(["actions", "--format", "markdown"])).ends_with(0);
+    let made =
+        ProgramOutput::run(program().args(["actions", "--format", "markdown"])).expect_exit_code(0);
     assert!(
         made.stdout == document("docs/actions.md"),
         "docs/actions.md is stale: `cargo run -- actions --format markdown > docs/actions.md`"
@@ -18,7 +19,7 @@ fn the_actions_document_is_current() {
 }
 
 #[test]
-fn every_crate_is_explained() {
+fn every_dependency_is_explained() {
     let manifest = document("Cargo.toml");
     let dependencies = manifest.split_once("\n[dependencies]\n").unwrap().1;
     let dependencies = dependencies.split_once("\n[").unwrap().0;
@@ -34,11 +35,11 @@ fn every_crate_is_explained() {
 fn the_readmes_runbook_runs() {
     let readme = document("README.md");
     let text = readme.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let book = folder.path().join("restart-sentry.yaml");
-    fs::write(&book, text).unwrap();
-    let arguments = ["run", book.to_str().unwrap(), "--simulate", "--speed", "600"];
-    let ended = Program::of(program().args(arguments)).ends_with(0);
+    let dir = tempfile::tempdir().unwrap();
+    let runbook = dir.path().join("restart-sentry.yaml");
+    fs::write(&runbook, text).unwrap();
+    let arguments = ["run", runbook.to_str().unwrap(), "--simulate", "--speed", "600"];
+    let ended = ProgramOutput::run(program().args(arguments)).expect_exit_code(0);
     assert!(ended.stdout.contains("2 new pods since "), "{}", ended.stdout);
 }
 
@@ -52,10 +53,10 @@ fn links_between_documents_are_not_broken() {
     }
     let mut broken = Vec::new();
     for name in names.iter().filter(|name| name.ends_with(".md")) {
-        let folder = root.join(name).parent().unwrap().to_owned();
+        let dir = root.join(name).parent().unwrap().to_owned();
         for link in document(name).split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let path = link.split('#').next().unwrap();
-            if !path.is_empty() && !path.contains("://") && !folder.join(path).exists() {
+            if !path.is_empty() && !path.contains("://") && !dir.join(path).exists() {
                 broken.push(format!("{name}: {link}"));
             }
         }

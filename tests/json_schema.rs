@@ -7,11 +7,11 @@ use serde_json::Value;
 
 use crate::{
     language::catalogue,
-    support::{Program, program},
+    support::{ProgramOutput, program},
 };
 
 /// Compares a file with what is generated; `UPDATE_FIXTURES=1` writes it anew.
-fn current(file: &str, generated: &str) {
+fn assert_current(file: &str, generated: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     if std::env::var_os("UPDATE_FIXTURES").is_some() {
         fs::write(&path, generated).unwrap();
@@ -22,14 +22,17 @@ fn current(file: &str, generated: &str) {
 
 #[test]
 fn the_schema_is_current() {
-    let printed = Program::of(program().arg("schema")).ends_with(0).stdout;
-    current("schema/runbook.schema.json", &printed);
+    let printed = ProgramOutput::run(program().arg("schema")).expect_exit_code(0).stdout;
+    assert_current("schema/runbook.schema.json", &printed);
 }
 
 /// The same over the actions of the fixtures, so that each fixture can be given to other validators.
 #[test]
 fn the_schema_of_the_fixtures_is_current() {
-    current("tests/editor/fixtures.schema.json", &format!("{:#}\n", json_schema(&catalogue())));
+    assert_current(
+        "tests/editor/fixtures.schema.json",
+        &format!("{:#}\n", json_schema(&catalogue())),
+    );
 }
 
 #[test]
@@ -54,17 +57,17 @@ fn an_editor_can_complete_and_explain_every_action_and_parameter() {
 
 /// Every `$ref` leads somewhere, and every key that is closed has something in it.
 #[test]
-fn references_lead_somewhere() {
+fn schema_references_resolve() {
     let schema = json_schema(actions::registry());
-    let mut seen = 0;
+    let mut count = 0;
     walk(&schema, &mut |node| {
         if let Some(reference) = node.get("$ref").and_then(Value::as_str) {
             let target = reference.strip_prefix('#').and_then(|pointer| schema.pointer(pointer));
             assert!(target.is_some(), "{reference}");
-            seen += 1;
+            count += 1;
         }
     });
-    assert!(seen > 20);
+    assert!(count > 20);
 }
 
 fn walk(node: &Value, visit: &mut dyn FnMut(&Value)) {

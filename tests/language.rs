@@ -276,13 +276,13 @@ struct Sleep {
 #[allow(dead_code)]
 struct Nothing {}
 
-fn fixtures(folder: &str) -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(folder);
-    let entries = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+fn fixtures(dir: &str) -> Vec<PathBuf> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(dir);
+    let entries = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<PathBuf> =
         entries.filter(|path| path.extension().is_some_and(|e| e == "yaml")).collect();
     files.sort();
-    assert!(!files.is_empty(), "{}", folder.display());
+    assert!(!files.is_empty(), "{}", dir.display());
     files
 }
 
@@ -300,7 +300,7 @@ fn report(source: &Source, findings: &[rafay_relay_sop::runbook::Diagnostic]) ->
     format!("{short}\n{}", render::human(source, findings, false))
 }
 
-/// Every runbook of `tests/invalid` gives exactly what stands beside it. `UPDATE_FIXTURES=1` writes
+/// Every runbook of `tests/fixtures/invalid` gives exactly what stands beside it. `UPDATE_FIXTURES=1` writes
 /// it anew.
 #[test]
 fn invalid_runbooks_are_reported_exactly() {
@@ -326,9 +326,9 @@ fn invalid_runbooks_are_reported_exactly() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Nothing is said of the runbooks of `tests/valid`.
+/// Nothing is said of the runbooks of `tests/fixtures/valid`.
 #[test]
-fn valid_runbooks_are_left_alone() {
+fn valid_runbooks_have_no_diagnostics() {
     let catalogue = catalogue();
     for path in fixtures("valid") {
         let source = source(&path).unwrap();
@@ -395,11 +395,11 @@ fn group() -> Json {
 
 #[test]
 fn a_checked_runbook_evaluates_step_by_step() {
-    let book = checked(SCALE);
-    let inputs = book.bind(json!({"factor": 3}).as_object().unwrap()).unwrap();
+    let runbook = checked(SCALE);
+    let inputs = runbook.bind(json!({"factor": 3}).as_object().unwrap()).unwrap();
     assert_eq!(Json::Object(inputs.clone()), json!({"factor": 3, "zones": [], "pause": null}));
     let mut scope = EvaluationScope::new(&inputs);
-    let [find, scale, wait] = book.steps.as_slice() else { panic!() };
+    let [find, scale, wait] = runbook.steps.as_slice() else { panic!() };
 
     assert_eq!(
         find.arguments(&scope).unwrap(),
@@ -439,9 +439,9 @@ fn a_checked_runbook_evaluates_step_by_step() {
 
 #[test]
 fn inputs_are_bound_within_their_limits() {
-    let book = checked(SCALE);
+    let runbook = checked(SCALE);
     let errors = |given: Json| {
-        let errors = book.bind(given.as_object().unwrap()).unwrap_err();
+        let errors = runbook.bind(given.as_object().unwrap()).unwrap_err();
         errors.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     assert_eq!(
@@ -453,19 +453,19 @@ fn inputs_are_bound_within_their_limits() {
             "the input 'pause': must be a duration, such as 250ms, 5s, 10m or 1h30m",
         ]
     );
-    assert_eq!(book.parse_input("factor", "4").unwrap(), json!(4));
-    assert_eq!(book.parse_input("zones", "a, b").unwrap(), json!(["a", "b"]));
-    assert_eq!(book.parse_input("zones", "[a, 1]").unwrap(), json!(["a", "1"]));
-    assert_eq!(book.parse_input("pause", "5m").unwrap(), json!("5m"));
-    assert!(book.parse_input("factor", "two").is_err());
-    assert!(book.parse_input("nothing", "2").is_err());
+    assert_eq!(runbook.parse_input("factor", "4").unwrap(), json!(4));
+    assert_eq!(runbook.parse_input("zones", "a, b").unwrap(), json!(["a", "b"]));
+    assert_eq!(runbook.parse_input("zones", "[a, 1]").unwrap(), json!(["a", "1"]));
+    assert_eq!(runbook.parse_input("pause", "5m").unwrap(), json!("5m"));
+    assert!(runbook.parse_input("factor", "two").is_err());
+    assert!(runbook.parse_input("nothing", "2").is_err());
 }
 
 /// xorshift: the same texts on every machine.
-struct Dice(u64);
+struct Xorshift(u64);
 
-impl Dice {
-    fn below(&mut self, limit: usize) -> usize {
+impl Xorshift {
+    fn next_below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -473,12 +473,12 @@ impl Dice {
     }
 
     fn pick<'a>(&mut self, choices: &[&'a str]) -> &'a str {
-        choices[self.below(choices.len())]
+        choices[self.next_below(choices.len())]
     }
 }
 
 /// Every range of a finding lies in the text, splits no character, and can be drawn.
-fn assert_drawable(source: &Source, findings: &[rafay_relay_sop::runbook::Diagnostic]) {
+fn assert_renderable(source: &Source, findings: &[rafay_relay_sop::runbook::Diagnostic]) {
     let text = source.text();
     for finding in findings {
         let labels = finding.labels.iter().map(|label| &label.span);
@@ -495,7 +495,7 @@ fn assert_drawable(source: &Source, findings: &[rafay_relay_sop::runbook::Diagno
 /// Cuts, doubles and sprinkles the fixtures; nothing may panic or point outside the text.
 #[test]
 fn broken_runbooks_are_reported_within_their_text() {
-    const BITS: &[&str] = &[
+    const FRAGMENTS: &[&str] = &[
         "{{",
         "}}",
         "{%",
@@ -551,50 +551,50 @@ fn broken_runbooks_are_reported_within_their_text() {
     ];
     let catalogue = catalogue();
     let mut seeds: Vec<Vec<char>> = Vec::new();
-    for folder in ["invalid", "valid"] {
-        for path in fixtures(folder) {
+    for dir in ["invalid", "valid"] {
+        for path in fixtures(dir) {
             let text = fs::read_to_string(path).unwrap_or_default();
             seeds.push(text.chars().take(1500).collect());
         }
     }
-    let mut dice = Dice(42);
+    let mut random = Xorshift(42);
     for round in 0..4_000 {
-        let mut text = seeds[dice.below(seeds.len())].clone();
-        for _ in 0..1 + dice.below(5) {
-            mutate(&mut text, &mut dice, BITS);
+        let mut text = seeds[random.next_below(seeds.len())].clone();
+        for _ in 0..1 + random.next_below(5) {
+            mutate(&mut text, &mut random, FRAGMENTS);
         }
         let source = Source::new("-", text.into_iter().collect::<String>());
         let checked = check(&source, &catalogue);
         let wrong = checked.diagnostics.iter().any(|f| f.severity == Severity::Error);
         assert_ne!(checked.runbook.is_some(), wrong, "{}", source.text());
-        assert_drawable(&source, &checked.diagnostics);
+        assert_renderable(&source, &checked.diagnostics);
         if round % 20 == 0 {
             render::human(&source, &checked.diagnostics, true);
         }
     }
 }
 
-fn mutate(text: &mut Vec<char>, dice: &mut Dice, bits: &[&str]) {
+fn mutate(text: &mut Vec<char>, random: &mut Xorshift, fragments: &[&str]) {
     if text.is_empty() {
         return;
     }
-    let at = dice.below(text.len());
-    match dice.below(4) {
+    let at = random.next_below(text.len());
+    match random.next_below(4) {
         0 => {
             text.remove(at);
         }
         1 => {
-            let bit: Vec<char> = dice.pick(bits).chars().collect();
+            let bit: Vec<char> = random.pick(fragments).chars().collect();
             text.splice(at..at, bit);
         }
         2 => {
-            let end = at + dice.below(40).min(text.len() - at);
+            let end = at + random.next_below(40).min(text.len() - at);
             text.drain(at..end);
         }
         _ => {
-            let end = at + dice.below(60).min(text.len() - at);
+            let end = at + random.next_below(60).min(text.len() - at);
             let copy: Vec<char> = text[at..end].to_vec();
-            let to = dice.below(text.len());
+            let to = random.next_below(text.len());
             text.splice(to..to, copy);
         }
     }
@@ -603,7 +603,7 @@ fn mutate(text: &mut Vec<char>, dice: &mut Dice, bits: &[&str]) {
 /// A wrong name is found as exactly the text that was written, wherever in an expression and a
 /// scalar it stands.
 #[test]
-fn a_finding_points_at_the_text_that_it_names() {
+fn a_diagnostic_points_at_the_text_that_it_names() {
     /// An expression with `@` for the wrong name; what is wrong with it there.
     const EXPRESSIONS: &[(&str, &str)] = &[
         ("@", "RB023"),
@@ -628,17 +628,18 @@ fn a_finding_points_at_the_text_that_it_names() {
     ];
     const WRONG: &str = "zz_9";
     let catalogue = catalogue();
-    let mut dice = Dice(7);
+    let mut random = Xorshift(7);
     let mut checked_places = 0;
     for round in 0..1_500 {
         let (expression, code) = EXPRESSIONS[round % EXPRESSIONS.len()];
         let mut expression = expression.replace('@', WRONG);
-        if dice.below(3) == 0 {
+        if random.next_below(3) == 0 {
             expression = expression.replace(' ', "   ");
         }
-        let (before, after) = (dice.pick(&["", "a ", "Größe: 🚀 "]), dice.pick(&["", " b", "é"]));
+        let (before, after) =
+            (random.pick(&["", "a ", "Größe: 🚀 "]), random.pick(&["", " b", "é"]));
         let template = format!("{before}{{{{ {expression} }}}}{after}");
-        let scalar = match dice.below(4) {
+        let scalar = match random.next_below(4) {
             0 => format!("'{}'", template.replace('\'', "''")),
             1 => format!("\"\\u00e9\\t{}\"", template.replace('é', "\\u00e9")),
             2 => format!("|\n        {}", template.replace("   ", "\n          ")),
@@ -708,7 +709,7 @@ fn hostile_texts_end_quickly() {
         let source = Source::new("-", text);
         let findings = check(&source, &catalogue).diagnostics;
         assert!(findings.len() <= rafay_relay_sop::runbook::MAX_DIAGNOSTICS + 1);
-        assert_drawable(&source, &findings);
+        assert_renderable(&source, &findings);
         let drawn = render::human(&source, &findings, false);
         assert!(drawn.len() < 200_000, "{} bytes are drawn", drawn.len());
     }

@@ -38,12 +38,12 @@ fn blocks(document: &str) -> Vec<Block<'_>> {
 
 /// The runbook that the document's steps belong to.
 fn example(blocks: &[Block<'_>]) -> String {
-    let is_it = |block: &&Block| block.text.starts_with("name: example\n");
-    blocks.iter().find(is_it).expect("the document has a runbook named example").text.clone()
+    let is_example = |block: &&Block| block.text.starts_with("name: example\n");
+    blocks.iter().find(is_example).expect("the document has a runbook named example").text.clone()
 }
 
 /// A whole runbook of what may be a part of one.
-fn whole(block: &Block<'_>, example: &str) -> Source {
+fn complete_runbook(block: &Block<'_>, example: &str) -> Source {
     let text = if block.text.starts_with("- id:") {
         let steps: String = block.text.lines().map(|line| format!("  {line}\n")).collect();
         format!("{example}{steps}")
@@ -58,21 +58,21 @@ fn whole(block: &Block<'_>, example: &str) -> Source {
 }
 
 #[test]
-fn its_runbooks_are_valid_and_its_findings_are_exact() {
+fn the_documents_runbooks_are_valid_and_its_diagnostics_are_exact() {
     let document = document();
     let blocks = blocks(&document);
     let example = example(&blocks);
     let mut seen = (0, 0);
     for (at, block) in blocks.iter().enumerate().filter(|(_, block)| block.language == "yaml") {
-        let source = whole(block, &example);
+        let source = complete_runbook(block, &example);
         let findings = check(&source, actions::registry()).diagnostics;
         let errors: Vec<_> =
             findings.into_iter().filter(|finding| finding.severity == Severity::Error).collect();
-        let told = blocks.get(at + 1).filter(|next| next.language == "text");
-        let expected = told.map_or("", |block| block.text.as_str());
+        let expected_block = blocks.get(at + 1).filter(|next| next.language == "text");
+        let expected = expected_block.map_or("", |block| block.text.as_str());
         let line = block.line;
         assert_eq!(render::short(&source, &errors), expected, "docs/language.md:{line}");
-        seen = (seen.0 + 1, seen.1 + usize::from(told.is_some()));
+        seen = (seen.0 + 1, seen.1 + usize::from(expected_block.is_some()));
     }
     assert!(seen.0 >= 8 && seen.1 >= 2, "{seen:?}");
 }
@@ -111,7 +111,7 @@ fn expressions(document: &str) -> Vec<(String, Value)> {
 }
 
 /// The real actions, and one that takes any value.
-fn with_show() -> ActionRegistry {
+fn registry_with_show() -> ActionRegistry {
     let params = json!({
         "type": "object", "description": "Shows.", "properties": {"value": true}, "required": ["value"]
     });
@@ -128,10 +128,10 @@ fn with_show() -> ActionRegistry {
 }
 
 #[test]
-fn its_expressions_yield_what_it_says() {
+fn the_documents_expressions_yield_their_results() {
     let document = document();
     let example = example(&blocks(&document));
-    let catalogue = with_show();
+    let catalogue = registry_with_show();
     let group = json!({
         "region": "us-west-2", "cluster": "relay", "name": "relay", "arn": "arn", "status": "ACTIVE",
         "labels": {"Name": "nodegroup-relay-services"}, "min": 1, "max": 6, "desired": 3,
@@ -161,7 +161,7 @@ fn its_expressions_yield_what_it_says() {
 
 /// Every filter, test, key and limit that there is, is in the document, as far as a program can tell.
 #[test]
-fn it_names_every_key_of_the_schema() {
+fn the_document_names_every_key_of_the_schema() {
     let document = document();
     let schema = rafay_relay_sop::runbook::json_schema(actions::registry());
     for place in [

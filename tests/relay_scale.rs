@@ -13,13 +13,13 @@ use rafay_relay_sop::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Ended, World};
+use crate::support::{FinishedRun, TestCluster};
 
-const BOOK: &str = include_str!("../runbooks/relay-scale.yaml");
+const RELAY_SCALE: &str = include_str!("../runbooks/relay-scale.yaml");
 const RELAY: &str = "relay-services-1a2b3c";
 
 /// The default world with its relay deployment and relay nodegroup changed.
-fn world(nodes: u32, replicas: u32, spread: Spread) -> Scenario {
+fn relay_scenario(nodes: u32, replicas: u32, spread: Spread) -> Scenario {
     let mut scenario = Scenario::default();
     for group in scenario.nodegroups.iter_mut().filter(|group| group.name == RELAY) {
         (group.min, group.desired, group.max) = (nodes.min(group.min), nodes, nodes + 1);
@@ -36,19 +36,20 @@ fn relay_of(scenario: &mut Scenario) -> impl Iterator<Item = &mut Deployment> {
 }
 
 /// Runs the procedure and checks all that it promises, against the state before and after.
-async fn scaled(world: &World, factor: u32) -> Ended {
-    let before = world.simulator.state().await.unwrap();
-    let ended = world.run_with(BOOK, json!({"scale_factor": factor})).await.succeeded();
-    let after = world.simulator.state().await.unwrap();
-    the_nodegroup_has_grown(&before, &after, factor);
-    sentry_was_rolled(&before, &after);
-    exactly_the_old_relay_nodes_are_cordoned(&before, &after);
-    relay_moved(&before, &after);
-    exactly_the_instances_of_relay_are_protected(&after);
+async fn run_and_check(cluster: &TestCluster, factor: u32) -> FinishedRun {
+    let before = cluster.simulator.state().await.unwrap();
+    let ended =
+        cluster.run_with(RELAY_SCALE, json!({"scale_factor": factor})).await.expect_success();
+    let after = cluster.simulator.state().await.unwrap();
+    assert_nodegroup_grown(&before, &after, factor);
+    assert_sentry_restarted(&before, &after);
+    assert_old_relay_nodes_cordoned(&before, &after);
+    assert_relay_moved(&before, &after);
+    assert_relay_instances_protected(&after);
     ended
 }
 
-fn the_nodegroup_has_grown(before: &ClusterState, after: &ClusterState, factor: u32) {
+fn assert_nodegroup_grown(before: &ClusterState, after: &ClusterState, factor: u32) {
     let (was, is) = (&before.nodegroups[RELAY], &after.nodegroups[RELAY]);
     assert_eq!(
         (is.desired, is.group_desired),
@@ -63,7 +64,7 @@ fn the_nodegroup_has_grown(before: &ClusterState, after: &ClusterState, factor: 
     }
 }
 
-fn sentry_was_rolled(before: &ClusterState, after: &ClusterState) {
+fn assert_sentry_restarted(before: &ClusterState, after: &ClusterState) {
     let uids = |state: &ClusterState| -> BTreeSet<String> {
         pods_of(state, "rafay-sentry").values().map(|pod| pod.uid.clone()).collect()
     };
@@ -71,7 +72,7 @@ fn sentry_was_rolled(before: &ClusterState, after: &ClusterState) {
     assert!(uids(before).is_disjoint(&uids(after)));
 }
 
-fn exactly_the_old_relay_nodes_are_cordoned(before: &ClusterState, after: &ClusterState) {
+fn assert_old_relay_nodes_cordoned(before: &ClusterState, after: &ClusterState) {
     let old = relay_nodes(before);
     for (name, node) in &after.nodes {
         let was = before.nodes.get(name).is_some_and(|node| node.unschedulable);
@@ -79,7 +80,7 @@ fn exactly_the_old_relay_nodes_are_cordoned(before: &ClusterState, after: &Clust
     }
 }
 
-fn relay_moved(before: &ClusterState, after: &ClusterState) {
+fn assert_relay_moved(before: &ClusterState, after: &ClusterState) {
     let key = "rafay-core/rafay-relay";
     assert_eq!(after.deployments[key].replicas, before.deployments[key].replicas);
     let pods = pods_of(after, "rafay-relay");
@@ -93,7 +94,7 @@ fn relay_moved(before: &ClusterState, after: &ClusterState) {
     }
 }
 
-fn exactly_the_instances_of_relay_are_protected(after: &ClusterState) {
+fn assert_relay_instances_protected(after: &ClusterState) {
     let nodes = relay_nodes(after);
     let expected: BTreeSet<&str> =
         nodes.iter().filter_map(|name| after.nodes[name].instance.as_deref()).collect();
@@ -119,11 +120,11 @@ fn relay_nodes(state: &ClusterState) -> BTreeSet<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_step_of_the_procedure_is_done_under_its_own_name() {
-    let world = World::new().await;
-    let ended = scaled(&world, 2).await;
+async fn relay_scale_completes_every_step_under_its_name() {
+    let cluster = TestCluster::new().await;
+    let ended = run_and_check(&cluster, 2).await;
     let completed: Vec<String> = ended
-        .steady_lines()
+        .lines_without_waits()
         .into_iter()
         .filter_map(|line| line.strip_prefix("Completed step: ").map(str::to_owned))
         .collect();
@@ -150,14 +151,14 @@ async fn every_step_of_the_procedure_is_done_under_its_own_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_works_with_other_factors() {
+async fn relay_scale_works_with_other_factors() {
     for factor in [3, 4] {
-        scaled(&World::new().await, factor).await;
+        run_and_check(&TestCluster::new().await, factor).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_works_with_fewer_pods_than_nodes_and_without_anti_affinity() {
+async fn relay_scale_works_with_fewer_pods_than_nodes_and_without_anti_affinity() {
     for (nodes, replicas, spread) in [
         (3, 2, Spread::Required),
         (4, 1, Spread::Required),
@@ -165,22 +166,27 @@ async fn it_works_with_fewer_pods_than_nodes_and_without_anti_affinity() {
         (2, 5, Spread::Preferred),
         (3, 3, Spread::None),
     ] {
-        scaled(&World::of(world(nodes, replicas, spread)).await, 2).await;
+        run_and_check(
+            &TestCluster::with_scenario(relay_scenario(nodes, replicas, spread)).await,
+            2,
+        )
+        .await;
     }
 }
 
 /// The likeliest reason for scaling: one relay pod too many for the nodes. It takes the first new node, and then only a
 /// larger factor leaves room for twice as many.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_relay_pod_that_waits_for_a_node_is_no_obstacle() {
-    let crowded = || world(3, 4, Spread::Required);
-    scaled(&World::of(crowded()).await, 3).await;
+async fn a_pending_relay_pod_does_not_block_relay_scale() {
+    let crowded = || relay_scenario(3, 4, Spread::Required);
+    run_and_check(&TestCluster::with_scenario(crowded()).await, 3).await;
 
-    let world = World::of(crowded()).await;
-    let before = world.simulator.state().await.unwrap();
-    let ended = world.run_with(BOOK, json!({})).await.is(journal::State::RolledBack);
+    let cluster = TestCluster::with_scenario(crowded()).await;
+    let before = cluster.simulator.state().await.unwrap();
+    let ended =
+        cluster.run_with(RELAY_SCALE, json!({})).await.expect_state(journal::State::RolledBack);
     assert!(ended.error().contains("rafay-relay"), "{}", ended.error());
-    let after = world.simulator.state().await.unwrap();
+    let after = cluster.simulator.state().await.unwrap();
     assert_eq!(groups(&after), groups(&before));
     assert_eq!(cordoned(&after), cordoned(&before));
     assert_eq!(relay_nodes(&after), relay_nodes(&before));
@@ -189,8 +195,8 @@ async fn a_relay_pod_that_waits_for_a_node_is_no_obstacle() {
 
 /// A node of another nodegroup that the relay pods may run on too: its instance is none that could be protected here.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_relay_pod_that_finds_a_place_elsewhere_is_noticed_while_there_is_a_way_back() {
-    let mut scenario = world(3, 3, Spread::Required);
+async fn a_relay_pod_on_another_nodegroup_is_noticed_before_the_first_irreversible_step() {
+    let mut scenario = relay_scenario(3, 3, Spread::Required);
     let relay = scenario.nodegroups.iter().find(|group| group.name == RELAY).unwrap().clone();
     let small = Nodegroup { name: "small".into(), min: 0, max: 4, desired: 4, ..relay };
     // More nodes than the other one has new ones, so that one at least is chosen.
@@ -206,12 +212,13 @@ async fn a_relay_pod_that_finds_a_place_elsewhere_is_noticed_while_there_is_a_wa
         deployment.node_selector = [("relay".into(), "yes".into())].into();
         deployment.replicas = 4;
     }
-    let world = World::of(scenario).await;
-    let before = world.simulator.state().await.unwrap();
-    let ended = world.run_with(BOOK, json!({})).await.is(journal::State::RolledBack);
+    let cluster = TestCluster::with_scenario(scenario).await;
+    let before = cluster.simulator.state().await.unwrap();
+    let ended =
+        cluster.run_with(RELAY_SCALE, json!({})).await.expect_state(journal::State::RolledBack);
     let noticed = "do not run on the nodegroup's new nodes: rafay-relay-";
     assert!(ended.error().contains(noticed), "{}", ended.error());
-    let after = world.simulator.state().await.unwrap();
+    let after = cluster.simulator.state().await.unwrap();
     assert_eq!(groups(&after), groups(&before), "protections too");
     assert_eq!(cordoned(&after), cordoned(&before));
 }
@@ -219,33 +226,33 @@ async fn a_relay_pod_that_finds_a_place_elsewhere_is_noticed_while_there_is_a_wa
 /// Who rolls back from the end has every relay pod on a node that is to go, and perhaps no disruption budget.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_from_the_end_leaves_the_relay_in_service() {
-    let mut scenario = world(3, 3, Spread::Required);
+    let mut scenario = relay_scenario(3, 3, Spread::Required);
     // Long enough to be seen.
     scenario.times.pod_start = Duration::from_secs(60);
-    let world = World::of(scenario).await;
-    let before = world.simulator.state().await.unwrap();
+    let cluster = TestCluster::with_scenario(scenario).await;
+    let before = cluster.simulator.state().await.unwrap();
     let doubt = "\n  - {id: doubt, action: assert, with: {that: \"{{ new_relay.count == 0 }}\", message: not today}}\n";
-    let book = format!("{BOOK}{doubt}");
+    let runbook = format!("{RELAY_SCALE}{doubt}");
     let mut least = usize::MAX;
     let ended = {
-        let run = world.run_with(&book, json!({}));
+        let run = cluster.run_with(&runbook, json!({}));
         tokio::pin!(run);
         loop {
             tokio::select! {
                 ended = &mut run => break ended,
-                state = world.simulator.state() => least = least.min(serving(&state.unwrap())),
+                state = cluster.simulator.state() => least = least.min(count_ready_relay_pods(&state.unwrap())),
             }
         }
     };
-    let ended = ended.is(journal::State::RolledBack);
+    let ended = ended.expect_state(journal::State::RolledBack);
     assert!(ended.error().contains("not today"), "{}", ended.error());
     assert_eq!(least, 2, "relay pods that served at the worst moment");
-    let after = world.simulator.state().await.unwrap();
+    let after = cluster.simulator.state().await.unwrap();
     assert_eq!(groups(&after), groups(&before));
-    assert_eq!(serving(&after), 3);
+    assert_eq!(count_ready_relay_pods(&after), 3);
 }
 
-fn serving(state: &ClusterState) -> usize {
+fn count_ready_relay_pods(state: &ClusterState) -> usize {
     let relay = state.pods.values().filter(|pod| pod.app.as_deref() == Some("rafay-relay"));
     relay.filter(|pod| pod.ready && !pod.terminating).count()
 }
@@ -261,18 +268,18 @@ fn cordoned(state: &ClusterState) -> BTreeSet<&String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_works_a_second_time() {
-    let world = World::new().await;
-    scaled(&world, 2).await;
-    scaled(&world, 2).await;
+async fn relay_scale_works_a_second_time() {
+    let cluster = TestCluster::new().await;
+    run_and_check(&cluster, 2).await;
+    run_and_check(&cluster, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_sent_twice_and_nothing_is_polled_that_can_be_watched() {
-    let world = World::new().await;
-    scaled(&world, 2).await;
+async fn relay_scale_sends_nothing_twice_and_polls_nothing_that_can_be_watched() {
+    let cluster = TestCluster::new().await;
+    run_and_check(&cluster, 2).await;
     let mut mutations: BTreeMap<String, usize> = BTreeMap::new();
-    for call in world.simulator.calls().iter().filter(|call| call.mutating) {
+    for call in cluster.simulator.calls().iter().filter(|call| call.mutating) {
         let kind = call.operation.split('/').next().unwrap_or_default().to_owned();
         *mutations.entry(kind).or_default() += 1;
     }
@@ -287,9 +294,13 @@ async fn nothing_is_sent_twice_and_nothing_is_polled_that_can_be_watched() {
         "patch pods": 6,
     });
     assert_eq!(json!(mutations), expected);
-    for call in world.simulator.calls() {
+    for call in cluster.simulator.calls() {
         assert!(!call.mutating || call.effective, "{} changed nothing", call.operation);
     }
     // A look or a watch or two for each step that deals with pods, however long it waits.
-    assert!(world.count("list pods") <= 16, "{} lists of pods", world.count("list pods"));
+    assert!(
+        cluster.count_calls("list pods") <= 16,
+        "{} lists of pods",
+        cluster.count_calls("list pods")
+    );
 }

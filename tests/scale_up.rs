@@ -6,7 +6,7 @@ use rafay_relay_sop::simulator::{
 use rafay_relay_sop::{engine::Direction, journal::State};
 use serde_json::json;
 
-use crate::support::{SCALE_UP, World};
+use crate::support::{SCALE_UP, TestCluster};
 
 /// The default scenario with its relay nodegroup changed.
 fn relay(change: impl FnOnce(&mut Nodegroup)) -> Scenario {
@@ -27,13 +27,13 @@ fn is_relay(group: &Nodegroup) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_nodegroup_is_doubled_once_and_its_new_nodes_are_ready() {
-    let world = World::new().await;
-    let ended = world.run(SCALE_UP).await.succeeded();
+    let cluster = TestCluster::new().await;
+    let ended = cluster.run(SCALE_UP).await.expect_success();
 
     let scaled = ended.output("scale_up");
     let before = scaled["before"]["desired"].as_u64().unwrap();
     assert_eq!(scaled["desired"], json!(before * 2));
-    let state = world.simulator.state().await.unwrap();
+    let state = cluster.simulator.state().await.unwrap();
     let group = &state.nodegroups[scaled["name"].as_str().unwrap()];
     assert_eq!(u64::from(group.desired), before * 2);
     assert_eq!(group.instances.len() as u64, before * 2);
@@ -45,14 +45,14 @@ async fn the_nodegroup_is_doubled_once_and_its_new_nodes_are_ready() {
     for node in new_nodes["nodes"].as_array().unwrap() {
         assert!(state.nodes[node["name"].as_str().unwrap()].ready, "{node}");
     }
-    assert_eq!(world.effective(), ["eks:UpdateNodegroupConfig"]);
+    assert_eq!(cluster.effective_calls(), ["eks:UpdateNodegroupConfig"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_log_reads_as_the_original_service_wrote_it() {
-    let world = World::new().await;
-    let ended = world.run(SCALE_UP).await.succeeded();
-    let lines = ended.steady_lines();
+async fn the_log_names_each_step_and_its_result() {
+    let cluster = TestCluster::new().await;
+    let ended = cluster.run(SCALE_UP).await.expect_success();
+    let lines = ended.lines_without_waits();
     let expected = [
         "Starting step: Get AWS region and EKS cluster from configmap",
         "AWS Region: us-west-2, EKS Cluster: rafay-cluster",
@@ -64,25 +64,29 @@ async fn the_log_reads_as_the_original_service_wrote_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_that_can_be_watched_is_polled() {
-    let world = World::new().await;
-    world.run(SCALE_UP).await.succeeded();
-    assert_eq!(world.count("list nodes"), 2, "one look before the change, one before the watch");
-    assert_eq!(world.count("watch nodes"), 1);
+async fn wait_nodes_watches_and_does_not_poll() {
+    let cluster = TestCluster::new().await;
+    cluster.run(SCALE_UP).await.expect_success();
+    assert_eq!(
+        cluster.count_calls("list nodes"),
+        2,
+        "one look before the change, one before the watch"
+    );
+    assert_eq!(cluster.count_calls("watch nodes"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_run_is_rolled_back_to_the_sizes_that_stood_before() {
-    let world = World::new().await;
-    let before = world.simulator.state().await.unwrap();
+    let cluster = TestCluster::new().await;
+    let before = cluster.simulator.state().await.unwrap();
     let failing = format!(
         "{SCALE_UP}\n  - id: late\n    action: wait_nodes\n    timeout: 1s\n    with: {{nodegroup: '{{{{ scale_up }}}}', count: 99}}\n"
     );
-    let ended = world.run(&failing).await.is(State::RolledBack);
+    let ended = cluster.run(&failing).await.expect_state(State::RolledBack);
 
     let error = ended.error();
     assert!(error.starts_with("late: timed out after 1s, waiting for 6 of 99 nodes"), "{error}");
-    let after = world.simulator.state().await.unwrap();
+    let after = cluster.simulator.state().await.unwrap();
     for (name, group) in &before.nodegroups {
         let now = &after.nodegroups[name];
         assert_eq!(
@@ -91,14 +95,14 @@ async fn a_failed_run_is_rolled_back_to_the_sizes_that_stood_before() {
             "{name}"
         );
     }
-    let lines = ended.steady_lines();
+    let lines = ended.lines_without_waits();
     let undoing = "Undoing step: Scale nodegroup to 2X its current count".to_owned();
     assert!(lines.contains(&undoing), "{}", lines.join("\n"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_size_that_somebody_else_changed_meanwhile_is_left_alone() {
-    let world = World::of(relay(|group| {
+async fn a_refused_update_is_sent_again_by_the_resumed_run() {
+    let cluster = TestCluster::with_scenario(relay(|group| {
         group.update_failures = vec![UpdateFailure {
             nth: 1,
             code: "AccessDenied".into(),
@@ -109,31 +113,31 @@ async fn a_size_that_somebody_else_changed_meanwhile_is_left_alone() {
     let text = SCALE_UP
         .replace("on_failure: rollback", "on_failure: stop")
         .replace("retry: {attempts: 4, backoff: 5s, max_backoff: 1m}", "retry: {attempts: 1}");
-    let ended = world.run(&text).await.is(State::Failed);
+    let ended = cluster.run(&text).await.expect_state(State::Failed);
     assert!(ended.error().contains("not today"), "{}", ended.error());
     let id = ended.run.id;
 
     // The same intent is sent again by the resumed run, as a new operation.
-    let resumed = world.take_up(&id, Direction::On).await.succeeded();
+    let resumed = cluster.resume(&id, Direction::On).await.expect_success();
     assert_eq!(resumed.output("scale_up")["desired"], json!(6));
     assert_eq!(resumed.run.step("scale_up").unwrap().generation, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_max_that_is_too_small_is_raised_only_when_the_runbook_says_so() {
-    let world = World::of(relay(|group| group.max = group.desired)).await;
+    let cluster = TestCluster::with_scenario(relay(|group| group.max = group.desired)).await;
     let strict = SCALE_UP.replace("raise_max: true", "raise_max: false");
-    let ended = world.run(&strict).await.is(State::RolledBack);
+    let ended = cluster.run(&strict).await.expect_state(State::RolledBack);
     assert!(ended.error().contains("say `raise_max: true` to raise it"), "{}", ended.error());
-    assert_eq!(world.effective(), [""; 0], "nothing was sent");
+    assert_eq!(cluster.effective_calls(), [""; 0], "nothing was sent");
 
-    let ended = world.run(SCALE_UP).await.succeeded();
+    let ended = cluster.run(SCALE_UP).await.expect_success();
     assert_eq!(ended.output("scale_up")["max"], json!(6));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_group_that_cannot_launch_is_given_up_with_its_cause() {
-    let world = World::of(relay(|group| {
+async fn wait_nodes_fails_with_the_cause_when_a_group_cannot_launch() {
+    let cluster = TestCluster::with_scenario(relay(|group| {
         group.launch_failures = vec![LaunchFailure {
             times: 1000,
             message: "We currently do not have sufficient m5.large capacity".into(),
@@ -141,23 +145,23 @@ async fn a_group_that_cannot_launch_is_given_up_with_its_cause() {
     }))
     .await;
     let text = SCALE_UP.replace("on_failure: rollback", "on_failure: stop");
-    let ended = world.run(&text).await.is(State::Failed);
+    let ended = cluster.run(&text).await.expect_state(State::Failed);
     let error = ended.error();
     assert!(error.contains("sufficient m5.large capacity"), "{error}");
     assert!(error.contains("has not healed for 2m"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn throttling_is_waited_out() {
-    let world = World::new().await;
+async fn a_throttled_read_is_retried() {
+    let cluster = TestCluster::new().await;
     for operation in ["eks:DescribeNodegroup", "autoscaling:DescribeAutoScalingGroups"] {
-        world.simulator.inject(Fault {
+        cluster.simulator.inject(Fault {
             matching: operation.into(),
             nth: 1,
             times: 2,
             effect: Effect::Throttle,
         });
     }
-    world.run(SCALE_UP).await.succeeded();
-    assert_eq!(world.effective(), ["eks:UpdateNodegroupConfig"]);
+    cluster.run(SCALE_UP).await.expect_success();
+    assert_eq!(cluster.effective_calls(), ["eks:UpdateNodegroupConfig"]);
 }

@@ -6,36 +6,36 @@ use reqwest::StatusCode;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{Program, SCALE_UP, Serve, program};
+use crate::support::{ProgramOutput, SCALE_UP, Serve, program};
 
 /// `serve --simulate` with a folder of its own.
-struct Service {
+struct SimulatedService {
     serve: Serve,
-    folder: TempDir,
+    dir: TempDir,
 }
 
-impl Service {
+impl SimulatedService {
     fn start(arguments: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        Self::in_folder(folder, arguments)
+        let dir = tempfile::tempdir().unwrap();
+        Self::in_dir(dir, arguments)
     }
 
-    fn in_folder(folder: TempDir, arguments: &[&str]) -> Self {
-        let books = folder.path().join("books");
-        std::fs::create_dir_all(&books).unwrap();
+    fn in_dir(dir: TempDir, arguments: &[&str]) -> Self {
+        let runbooks = dir.path().join("runbooks");
+        std::fs::create_dir_all(&runbooks).unwrap();
         let default = SCALE_UP.replace("name: scale-up", "name: relay-scale");
-        std::fs::write(books.join("relay-scale.yaml"), default).unwrap();
-        std::fs::write(books.join("broken.yaml"), "name: broken\nsteps: [{id: a, action: b}]\n")
+        std::fs::write(runbooks.join("relay-scale.yaml"), default).unwrap();
+        std::fs::write(runbooks.join("broken.yaml"), "name: broken\nsteps: [{id: a, action: b}]\n")
             .unwrap();
         let mut command = program();
         command.args(["serve", "--simulate", "--speed", "600"]);
-        command.arg("--state-dir").arg(folder.path().join("state"));
-        command.arg("--runbooks").arg(&books).args(arguments);
-        Self { serve: Serve::start(&mut command), folder }
+        command.arg("--state-dir").arg(dir.path().join("state"));
+        command.arg("--runbooks").arg(&runbooks).args(arguments);
+        Self { serve: Serve::start(&mut command), dir }
     }
 }
 
-impl Deref for Service {
+impl Deref for SimulatedService {
     type Target = Serve;
 
     fn deref(&self) -> &Serve {
@@ -44,8 +44,8 @@ impl Deref for Service {
 }
 
 #[tokio::test]
-async fn the_examples_of_the_original_service_work() {
-    let service = Service::start(&[]);
+async fn the_readmes_http_examples_work() {
+    let service = SimulatedService::start(&[]);
     assert_eq!(service.get("/health").await, (StatusCode::OK, json!({"status": "healthy"})));
     assert_eq!(
         service.get("/status").await,
@@ -59,7 +59,7 @@ async fn the_examples_of_the_original_service_work() {
     assert!(started["time"].as_str().unwrap().ends_with('Z'));
     assert_eq!(started["runbook"], "relay-scale");
 
-    let status = service.ended().await;
+    let status = service.wait_until_ended().await;
     assert_eq!(status["status"], "Success", "{status:#}");
     assert_eq!(status["state"], "succeeded");
     assert!(status["end_time"].is_string());
@@ -73,7 +73,7 @@ async fn the_examples_of_the_original_service_work() {
 
 #[tokio::test]
 async fn a_second_run_is_refused_while_one_is_active() {
-    let service = Service::start(&[]);
+    let service = SimulatedService::start(&[]);
     let (_, started) = service.post("/run?runbook=relay-scale", json!({})).await;
     let (code, busy) = service.get("/run").await;
     assert_eq!(code, StatusCode::CONFLICT, "{busy:#}");
@@ -81,17 +81,17 @@ async fn a_second_run_is_refused_while_one_is_active() {
     assert_eq!(busy["run"], started["run"]);
     let cancel = format!("POST /runs/{}/cancel", started["run"].as_str().unwrap());
     assert_eq!(busy["choices"], json!([cancel]));
-    service.ended().await;
+    service.wait_until_ended().await;
 }
 
 #[tokio::test]
-async fn a_cancelled_run_is_in_the_way_until_somebody_decides() {
-    let service = Service::start(&[]);
+async fn a_cancelled_run_blocks_new_runs_until_it_is_decided() {
+    let service = SimulatedService::start(&[]);
     let (_, started) = service.post("/run", json!({})).await;
     let run = format!("/runs/{}", started["run"].as_str().unwrap());
     let (code, _) = service.post(&format!("{run}/cancel"), json!({})).await;
     assert_eq!(code, StatusCode::OK);
-    let status = service.ended().await;
+    let status = service.wait_until_ended().await;
     assert_eq!((&status["status"], &status["state"]), (&json!("Failed"), &json!("cancelled")));
 
     let (code, busy) = service.get("/run").await;
@@ -100,36 +100,36 @@ async fn a_cancelled_run_is_in_the_way_until_somebody_decides() {
 
     let (code, resumed) = service.post(&format!("{run}/resume"), json!({})).await;
     assert_eq!((code, &resumed["message"]), (StatusCode::OK, &json!("SOP execution resumed")));
-    assert_eq!(service.ended().await["status"], "Success");
+    assert_eq!(service.wait_until_ended().await["status"], "Success");
     let (code, over) = service.post(&format!("{run}/abandon"), json!({})).await;
     assert_eq!(code, StatusCode::CONFLICT, "{over}");
 }
 
 #[tokio::test]
 async fn the_command_line_cancels_a_run_of_the_service() {
-    let service = Service::start(&[]);
+    let service = SimulatedService::start(&[]);
     service.post("/run", json!({})).await;
-    let state = service.folder.path().join("state");
+    let state = service.dir.path().join("state");
     let cancel = async || {
         let mut command = program();
         command.arg("--state-dir").arg(&state).args(["runs", "cancel", "--last"]);
-        Program::beside(&mut command).await
+        ProgramOutput::run_async(&mut command).await
     };
-    let told = cancel().await.ends_with(0);
-    assert!(told.stdout.contains("cancelling"), "{}", told.stdout);
-    assert_eq!(service.ended().await["state"], "cancelled");
-    let nothing = cancel().await.ends_with(2);
+    let expected = cancel().await.expect_exit_code(0);
+    assert!(expected.stdout.contains("cancelling"), "{}", expected.stdout);
+    assert_eq!(service.wait_until_ended().await["state"], "cancelled");
+    let nothing = cancel().await.expect_exit_code(2);
     assert!(nothing.stderr.contains("there is nothing to cancel"), "{}", nothing.stderr);
 }
 
 #[tokio::test]
 async fn the_same_key_never_starts_a_second_run() {
-    let service = Service::start(&[]);
+    let service = SimulatedService::start(&[]);
     let body = json!({"inputs": {"scale_factor": 3}, "key": "monday"});
     let (_, first) = service.post("/run", body.clone()).await;
     let (code, again) = service.post("/run", body.clone()).await;
     assert_eq!((code, &again["run"]), (StatusCode::OK, &first["run"]));
-    service.ended().await;
+    service.wait_until_ended().await;
     let (_, later) = service.post("/run", body).await;
     assert_eq!(later["run"], first["run"]);
     let other = json!({"inputs": {"scale_factor": 4}, "key": "monday"});
@@ -142,8 +142,8 @@ async fn the_same_key_never_starts_a_second_run() {
 }
 
 #[tokio::test]
-async fn bad_requests_say_what_is_wrong_and_start_nothing() {
-    let service = Service::start(&[]);
+async fn bad_requests_are_explained_and_start_nothing() {
+    let service = SimulatedService::start(&[]);
     let cases = [
         ("/run?runbook=nowhere", json!({}), StatusCode::NOT_FOUND, "there is: broken, relay-scale"),
         ("/run?runbook=../x", json!({}), StatusCode::BAD_REQUEST, "not a runbook's name"),
@@ -155,17 +155,17 @@ async fn bad_requests_say_what_is_wrong_and_start_nothing() {
         ("/nothing", json!({}), StatusCode::NOT_FOUND, "/nothing"),
         ("/status", json!({}), StatusCode::METHOD_NOT_ALLOWED, "/status"),
     ];
-    for (path, body, status, told) in cases {
-        let (code, answer) = service.post(path, body).await;
-        assert_eq!(code, status, "{path}: {answer:#}");
-        assert!(answer["error"].as_str().unwrap().contains(told), "{path}: {answer:#}");
+    for (path, body, status, expected) in cases {
+        let (code, response) = service.post(path, body).await;
+        assert_eq!(code, status, "{path}: {response:#}");
+        assert!(response["error"].as_str().unwrap().contains(expected), "{path}: {response:#}");
     }
     assert_eq!(service.get("/status").await.1["status"], "Idle");
 }
 
 #[tokio::test]
-async fn a_link_checker_starts_nothing() {
-    let service = Service::start(&[]);
+async fn a_head_request_starts_no_run() {
+    let service = SimulatedService::start(&[]);
     let head = service.client.head(format!("{}/run", service.url)).send().await.unwrap();
     assert_eq!(head.status(), StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(service.get("/status").await.1["status"], "Idle");
@@ -173,34 +173,34 @@ async fn a_link_checker_starts_nothing() {
 
 /// The service's process ends in time, and the run that a person cancelled stays cancelled.
 #[tokio::test]
-async fn a_cancelled_run_is_not_taken_up_by_the_next_service() {
-    let mut service = Service::start(&["--resume-within", "1h"]);
+async fn a_cancelled_run_is_not_recovered_by_the_next_service() {
+    let mut service = SimulatedService::start(&["--resume-within", "1h"]);
     let (_, started) = service.post("/run", json!({})).await;
     let run = started["run"].as_str().unwrap().to_owned();
     service.post(&format!("/runs/{run}/cancel"), json!({})).await;
     assert_eq!(service.serve.terminate().code(), Some(0));
-    let state = service.folder.path().join("state");
-    let list = Program::of(program().arg("--state-dir").arg(&state).args(["runs", "list"]));
-    assert!(list.ends_with(0).stdout.contains("  cancelled"));
+    let state = service.dir.path().join("state");
+    let list = ProgramOutput::run(program().arg("--state-dir").arg(&state).args(["runs", "list"]));
+    assert!(list.expect_exit_code(0).stdout.contains("  cancelled"));
 }
 
 #[tokio::test]
-async fn the_command_line_asks_the_service_that_holds_the_folder() {
-    let service = Service::start(&[]);
+async fn the_command_line_asks_the_service_that_locks_the_state_directory() {
+    let service = SimulatedService::start(&[]);
     let (_, started) = service.post("/run", json!({})).await;
     let run = started["run"].as_str().unwrap().to_owned();
     service.post(&format!("/runs/{run}/cancel"), json!({})).await;
-    service.ended().await;
-    let state = service.folder.path().join("state");
+    service.wait_until_ended().await;
+    let state = service.dir.path().join("state");
     let mut command = program();
     command.arg("--state-dir").arg(&state).args(["runs", "resume", "--last"]);
-    Program::beside(&mut command).await.ends_with(0);
-    assert_eq!(service.ended().await["status"], "Success");
+    ProgramOutput::run_async(&mut command).await.expect_exit_code(0);
+    assert_eq!(service.wait_until_ended().await["status"], "Success");
 }
 
 #[tokio::test]
 async fn another_sites_page_cannot_start_a_run() {
-    let service = Service::start(&[]);
+    let service = SimulatedService::start(&[]);
     let headers = [
         ("origin", "http://evil.example"),
         ("sec-fetch-site", "cross-site"),
@@ -208,19 +208,19 @@ async fn another_sites_page_cannot_start_a_run() {
     ];
     for (name, value) in headers {
         let url = format!("{}/run", service.url);
-        let answer = service.client.get(url).header(name, value).send().await.unwrap();
-        assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{name}");
+        let response = service.client.get(url).header(name, value).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::FORBIDDEN, "{name}");
     }
     assert_eq!(service.get("/status").await.1["status"], "Idle");
 }
 
 #[tokio::test]
-async fn a_token_guards_what_changes_something() {
-    let folder = tempfile::tempdir().unwrap();
-    let token = folder.path().join("token");
+async fn a_token_protects_the_routes_that_change_something() {
+    let dir = tempfile::tempdir().unwrap();
+    let token = dir.path().join("token");
     std::fs::write(&token, "correct horse battery staple\n").unwrap();
     let path = token.display().to_string();
-    let service = Service::in_folder(folder, &["--token-file", &path]);
+    let service = SimulatedService::in_dir(dir, &["--token-file", &path]);
     let (code, _) = service.get("/run").await;
     assert_eq!(code, StatusCode::UNAUTHORIZED);
     let ask = |token: &'static str| {
@@ -228,24 +228,25 @@ async fn a_token_guards_what_changes_something() {
     };
     assert_eq!(ask("wrong").await.unwrap().status(), StatusCode::FORBIDDEN);
     assert_eq!(service.get("/status").await.1["status"], "Idle", "reading needs no token");
-    let answer = ask("correct horse battery staple").await.unwrap();
-    assert_eq!(answer.status(), StatusCode::OK);
-    service.ended().await;
+    let response = ask("correct horse battery staple").await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    service.wait_until_ended().await;
 }
 
 #[test]
-fn an_address_that_others_reach_needs_a_decision() {
+fn serve_on_a_public_address_requires_a_token_decision() {
     let ended =
-        Program::of(program().args(["serve", "--simulate", "--listen", "0.0.0.0:0"])).ends_with(2);
+        ProgramOutput::run(program().args(["serve", "--simulate", "--listen", "0.0.0.0:0"]))
+            .expect_exit_code(2);
     assert!(ended.stderr.contains("--token-file"), "{}", ended.stderr);
 }
 
 #[test]
-fn a_port_in_use_is_said() {
+fn a_port_in_use_is_reported() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let ended =
-        Program::of(program().args(["serve", "--simulate", "--listen", &address])).ends_with(3);
-    let told = format!("error: cannot listen on {address}");
-    assert!(ended.stderr.contains(&told), "{}", ended.stderr);
+    let ended = ProgramOutput::run(program().args(["serve", "--simulate", "--listen", &address]))
+        .expect_exit_code(3);
+    let expected = format!("error: cannot listen on {address}");
+    assert!(ended.stderr.contains(&expected), "{}", ended.stderr);
 }

@@ -5,16 +5,16 @@ use std::{
     process::{Child, Stdio},
 };
 
-use crate::support::{Program, SCALE_UP, SimulateProcess, journal, signal, until};
+use crate::support::{ProgramOutput, SCALE_UP, SimulateProcess, journal, signal, wait_until};
 
 /// A run that is waiting for nodes.
-async fn waiting(simulate: &SimulateProcess, state_dir: &Path) -> Child {
-    let book = state_dir.join("scale-up.yaml");
-    std::fs::write(&book, SCALE_UP).unwrap();
+async fn start_waiting_run(simulate: &SimulateProcess, state_dir: &Path) -> Child {
+    let runbook = state_dir.join("scale-up.yaml");
+    std::fs::write(&runbook, SCALE_UP).unwrap();
     let child = simulate
         .program(state_dir)
         .args(["run", "--yes"])
-        .arg(&book)
+        .arg(&runbook)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
@@ -23,19 +23,19 @@ async fn waiting(simulate: &SimulateProcess, state_dir: &Path) -> Child {
         let text = journal(state_dir)?;
         text.contains(r#""event":"step_started","step":"new_nodes""#).then_some(())
     };
-    until("the wait for nodes", is_waiting).await;
+    wait_until("the wait for nodes", is_waiting).await;
     child
 }
 
-async fn a_signal_leaves(name: &str, state: &str) {
+async fn assert_signal_leaves(name: &str, state: &str) {
     // Slow enough that the run is still waiting when the signal comes.
     let simulate = SimulateProcess::start(10.0);
-    let folder = tempfile::tempdir().unwrap();
-    let child = waiting(&simulate, folder.path()).await;
+    let dir = tempfile::tempdir().unwrap();
+    let child = start_waiting_run(&simulate, dir.path()).await;
     signal(child.id(), name);
-    Program::from(child.wait_with_output().unwrap()).ends_with(130);
+    ProgramOutput::from(child.wait_with_output().unwrap()).expect_exit_code(130);
     let program = |arguments: &[&str]| {
-        Program::of(simulate.program(folder.path()).args(arguments)).ends_with(0).stdout
+        ProgramOutput::run(simulate.program(dir.path()).args(arguments)).expect_exit_code(0).stdout
     };
     let list = program(&["runs", "list"]);
     assert!(list.trim_end().ends_with(&format!("  {state}")), "{list}");
@@ -44,10 +44,10 @@ async fn a_signal_leaves(name: &str, state: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_leaves_a_run_to_be_resumed() {
-    a_signal_leaves("TERM", "interrupted").await;
+    assert_signal_leaves("TERM", "interrupted").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_cancels_a_run() {
-    a_signal_leaves("INT", "cancelled").await;
+    assert_signal_leaves("INT", "cancelled").await;
 }

@@ -10,7 +10,7 @@ use rafay_relay_sop::runbook::rules;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{Program, Serve, program};
+use crate::support::{ProgramOutput, Serve, program};
 
 const GOOD: &str = "name: good\nsteps:\n  - {id: rest, action: sleep, with: {duration: 5s}}\n";
 /// A note, a warning and an error, in this order.
@@ -27,40 +27,42 @@ const WARNED: &str = "name: warned\ninputs: {unused: {type: integer, default: 1}
                       steps: [{id: rest, action: sleep, with: {duration: 5s}}]\n";
 
 /// A folder of files.
-fn folder(files: &[(&str, &[u8])]) -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
+fn dir_with(files: &[(&str, &[u8])]) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
     for (name, text) in files {
-        let path = folder.path().join(name);
+        let path = dir.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
     }
-    folder
+    dir
 }
 
 /// `validate` in a folder.
-fn validate(folder: &Path, arguments: &[&str]) -> Program {
-    Program::of(program().current_dir(folder).arg("validate").args(arguments))
+fn validate(dir: &Path, arguments: &[&str]) -> ProgramOutput {
+    ProgramOutput::run(program().current_dir(dir).arg("validate").args(arguments))
 }
 
-fn with_input(command: &mut Command, text: &[u8]) -> Program {
+fn with_input(command: &mut Command, text: &[u8]) -> ProgramOutput {
     let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = piped.spawn().unwrap();
     child.stdin.take().unwrap().write_all(text).unwrap();
-    Program::from(child.wait_with_output().unwrap())
+    ProgramOutput::from(child.wait_with_output().unwrap())
 }
 
 #[test]
 fn every_runbook_of_the_repository_is_valid() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let ended =
-        validate(root, &["--deny-warnings", "--format", "short", "runbooks", "tests/books"]);
+    let ended = validate(
+        root,
+        &["--deny-warnings", "--format", "short", "runbooks", "tests/fixtures/runbooks"],
+    );
     assert!(!ended.stdout.contains(": warning["), "{}", ended.stdout);
-    ended.ends_with(0);
+    ended.expect_exit_code(0);
 }
 
 #[test]
-fn the_exit_code_tells_right_from_wrong_from_misused() {
-    let folder = folder(&[
+fn the_exit_code_distinguishes_valid_invalid_and_misused() {
+    let dir = dir_with(&[
         ("good.yaml", GOOD.as_bytes()),
         ("bad.yaml", BAD.as_bytes()),
         ("warned.yaml", WARNED.as_bytes()),
@@ -78,30 +80,30 @@ fn the_exit_code_tells_right_from_wrong_from_misused() {
         (vec!["bad.yaml", "nowhere.yaml"], 2),
         (vec!["good.yaml", "--format", "xml"], 2),
     ] {
-        let ended = validate(folder.path(), &arguments);
+        let ended = validate(dir.path(), &arguments);
         assert_eq!(ended.code, Some(code), "{arguments:?}: {}{}", ended.stdout, ended.stderr);
     }
 }
 
 #[test]
-fn what_can_be_read_is_checked_whatever_cannot() {
-    let folder = folder(&[("bad.yaml", BAD.as_bytes())]);
-    let ended = validate(folder.path(), &["nowhere.yaml", "bad.yaml", "--format", "short"]);
+fn readable_files_are_checked_beside_unreadable_ones() {
+    let dir = dir_with(&[("bad.yaml", BAD.as_bytes())]);
+    let ended = validate(dir.path(), &["nowhere.yaml", "bad.yaml", "--format", "short"]);
     assert!(ended.stdout.contains("bad.yaml:7:24: error[RB012]"), "{}", ended.stdout);
     assert!(ended.stderr.starts_with("error: cannot read nowhere.yaml: "), "{}", ended.stderr);
 }
 
 #[test]
-fn folders_are_searched_in_order_and_each_file_is_checked_once() {
+fn directories_are_searched_in_order_and_each_file_is_checked_once() {
     let wrong: &[u8] = b"name: wrong\nsteps: []\n";
-    let folder = folder(&[
+    let dir = dir_with(&[
         ("b/x.yml", wrong),
         ("a/deep/z.yaml", wrong),
         ("c.yaml", wrong),
         (".hidden/y.yaml", wrong),
         ("b/notes.txt", b"no runbook"),
     ]);
-    let ended = validate(folder.path(), &[".", "./c.yaml", "--format", "short"]).ends_with(1);
+    let ended = validate(dir.path(), &[".", "./c.yaml", "--format", "short"]).expect_exit_code(1);
     let names: Vec<&str> = ended.stdout.lines().filter_map(|line| line.split(':').next()).collect();
     let mut files = names.clone();
     files.dedup();
@@ -110,7 +112,7 @@ fn folders_are_searched_in_order_and_each_file_is_checked_once() {
 }
 
 #[test]
-fn many_files_are_told_in_order() {
+fn many_files_are_reported_in_order() {
     let files: Vec<(String, String)> = (0..200)
         .map(|n| {
             (format!("n{n:03}.yaml"), format!("name: n{n:03}\nsteps: [{{id: a, action: b{n}}}]\n"))
@@ -118,16 +120,16 @@ fn many_files_are_told_in_order() {
         .collect();
     let files: Vec<(&str, &[u8])> =
         files.iter().map(|(name, text)| (name.as_str(), text.as_bytes())).collect();
-    let folder = folder(&files);
-    let ended = validate(folder.path(), &[".", "--format", "short"]).ends_with(1);
+    let dir = dir_with(&files);
+    let ended = validate(dir.path(), &[".", "--format", "short"]).expect_exit_code(1);
     assert_eq!(ended.stdout.lines().count(), 200);
     assert!(ended.stdout.lines().is_sorted());
     assert_eq!(ended.stderr, "200 runbooks checked: 200 errors, 0 warnings, 0 notes\n");
 }
 
 #[test]
-fn standard_input_is_a_file_without_a_name_to_hold_it_to() {
-    let ended = with_input(program().args(["validate", "-"]), GOOD.as_bytes()).ends_with(0);
+fn standard_input_is_checked_without_a_file_name() {
+    let ended = with_input(program().args(["validate", "-"]), GOOD.as_bytes()).expect_exit_code(0);
     assert_eq!(ended.stdout, "");
     assert_eq!(ended.stderr, "1 runbook checked: 0 errors, 0 warnings, 0 notes\n");
     let short =
@@ -136,43 +138,43 @@ fn standard_input_is_a_file_without_a_name_to_hold_it_to() {
 }
 
 #[test]
-fn bytes_that_are_no_text_are_a_finding_with_its_place() {
-    let folder = folder(&[("broken.yaml", b"name: broken\nsteps: \xff\xfe\n")]);
-    let ended = validate(folder.path(), &["broken.yaml", "--format", "short"]).ends_with(1);
+fn invalid_utf8_is_a_diagnostic_with_its_position() {
+    let dir = dir_with(&[("broken.yaml", b"name: broken\nsteps: \xff\xfe\n")]);
+    let ended = validate(dir.path(), &["broken.yaml", "--format", "short"]).expect_exit_code(1);
     assert!(ended.stdout.starts_with("broken.yaml:2:8: error[RB001]"), "{}", ended.stdout);
-    let ended = validate(folder.path(), &["broken.yaml"]).ends_with(1);
+    let ended = validate(dir.path(), &["broken.yaml"]).expect_exit_code(1);
     assert!(ended.stdout.contains("2 | steps:"), "{}", ended.stdout);
 }
 
 #[test]
-fn a_file_without_an_end_is_too_large() {
+fn a_file_above_the_size_limit_is_rejected() {
     let large = "é".repeat(600_000); // one byte of a character stands at the limit
-    let folder = folder(&[("large.yaml", large.as_bytes())]);
+    let dir = dir_with(&[("large.yaml", large.as_bytes())]);
     let mut files = vec!["large.yaml"];
     if Path::new("/dev/zero").exists() {
         files.push("/dev/zero");
     }
-    let ended = validate(folder.path(), &[&files[..], &["--format", "short"]].concat());
+    let ended = validate(dir.path(), &[&files[..], &["--format", "short"]].concat());
     assert_eq!(ended.stdout.matches("error[RB002]").count(), files.len(), "{}", ended.stdout);
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_failure() {
-    let folder = folder(&[("bad.yaml", BAD.as_bytes())]);
+fn a_closed_stdout_does_not_panic() {
+    let dir = dir_with(&[("bad.yaml", BAD.as_bytes())]);
     let mut command = program();
-    command.current_dir(folder.path()).args(["validate", "bad.yaml"]);
+    command.current_dir(dir.path()).args(["validate", "bad.yaml"]);
     let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = piped.spawn().unwrap();
     drop(child.stdout.take());
-    let ended = Program::from(child.wait_with_output().unwrap()).ends_with(1);
+    let ended = ProgramOutput::from(child.wait_with_output().unwrap()).expect_exit_code(1);
     assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
 }
 
 #[test]
-fn json_is_one_document_of_everything() {
-    let folder = folder(&[("good.yaml", GOOD.as_bytes()), ("bad.yaml", BAD.as_bytes())]);
+fn json_output_is_one_document() {
+    let dir = dir_with(&[("good.yaml", GOOD.as_bytes()), ("bad.yaml", BAD.as_bytes())]);
     for arguments in [["--format", "json"], ["--output", "json"]] {
-        let ended = validate(folder.path(), &[&arguments[..], &["."]].concat()).ends_with(1);
+        let ended = validate(dir.path(), &[&arguments[..], &["."]].concat()).expect_exit_code(1);
         let document: Value = serde_json::from_str(&ended.stdout).unwrap();
         let counts = ["checked", "errors", "warnings", "notes"].map(|key| document[key].as_u64());
         assert_eq!(counts, [Some(2), Some(1), Some(1), Some(1)], "{document:#}");
@@ -185,9 +187,9 @@ fn json_is_one_document_of_everything() {
 }
 
 #[test]
-fn github_annotates_the_lines_of_a_pull_request() {
-    let folder = folder(&[("bad.yaml", BAD.as_bytes())]);
-    let ended = validate(folder.path(), &["--format", "github", "bad.yaml"]).ends_with(1);
+fn github_output_annotates_the_lines() {
+    let dir = dir_with(&[("bad.yaml", BAD.as_bytes())]);
+    let ended = validate(dir.path(), &["--format", "github", "bad.yaml"]).expect_exit_code(1);
     let levels: Vec<&str> =
         ended.stdout.lines().filter_map(|line| line.split(' ').next()).collect();
     assert_eq!(levels, ["::warning", "::notice", "::error"], "{}", ended.stdout);
@@ -195,9 +197,9 @@ fn github_annotates_the_lines_of_a_pull_request() {
 }
 
 #[test]
-fn sarif_holds_every_finding_and_every_rule() {
-    let folder = folder(&[("good.yaml", GOOD.as_bytes()), ("bad.yaml", BAD.as_bytes())]);
-    let ended = validate(folder.path(), &["--format", "sarif", "."]).ends_with(1);
+fn sarif_holds_every_diagnostic_and_every_rule() {
+    let dir = dir_with(&[("good.yaml", GOOD.as_bytes()), ("bad.yaml", BAD.as_bytes())]);
+    let ended = validate(dir.path(), &["--format", "sarif", "."]).expect_exit_code(1);
     let log: Value = serde_json::from_str(&ended.stdout).unwrap();
     assert_eq!(log["version"], "2.1.0");
     let run = &log["runs"][0];
@@ -207,25 +209,25 @@ fn sarif_holds_every_finding_and_every_rule() {
 
 #[test]
 fn every_rule_explains_itself() {
-    let explain = |words: &[&str]| Program::of(program().arg("explain").args(words));
-    let all = explain(&[]).ends_with(0).stdout;
+    let explain = |words: &[&str]| ProgramOutput::run(program().arg("explain").args(words));
+    let all = explain(&[]).expect_exit_code(0).stdout;
     assert_eq!(all.lines().count(), rules().len());
     for rule in rules() {
         assert!(all.contains(rule.code), "{}", rule.code);
     }
-    let one = explain(&["RB012"]).ends_with(0).stdout;
+    let one = explain(&["RB012"]).expect_exit_code(0).stdout;
     assert!(one.starts_with("RB012 unknown_action (error)\n"), "{one}");
-    assert_eq!(explain(&["rb012"]).ends_with(0).stdout, one);
-    assert_eq!(explain(&["unknown_action"]).ends_with(0).stdout, one);
-    let unknown = explain(&["unknown_acton"]).ends_with(2).stderr;
+    assert_eq!(explain(&["rb012"]).expect_exit_code(0).stdout, one);
+    assert_eq!(explain(&["unknown_action"]).expect_exit_code(0).stdout, one);
+    let unknown = explain(&["unknown_acton"]).expect_exit_code(2).stderr;
     assert!(unknown.contains("did you mean 'unknown_action'?"), "{unknown}");
-    let json = explain(&["RB012", "--output", "json"]).ends_with(0).stdout;
+    let json = explain(&["RB012", "--output", "json"]).expect_exit_code(0).stdout;
     assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["severity"], "error");
 }
 
 /// Everything that stands in the documents and hooks as a command is a command.
 #[test]
-fn the_hooks_and_jobs_call_what_there_is() {
+fn hooks_and_ci_jobs_use_only_existing_flags() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let hooks = std::fs::read_to_string(root.join(".pre-commit-hooks.yaml")).unwrap();
     assert!(hooks.contains("entry: rafay-relay-sop validate"), "{hooks}");
@@ -245,36 +247,37 @@ fn the_hooks_and_jobs_call_what_there_is() {
 
 async fn post_text(serve: &Serve, query: &str, text: impl Into<reqwest::Body>) -> (u16, Value) {
     let request = serve.client.post(format!("{}/validate{query}", serve.url));
-    let answer = request.body(text).send().await.unwrap();
-    (answer.status().as_u16(), answer.json().await.unwrap())
+    let response = request.body(text).send().await.unwrap();
+    (response.status().as_u16(), response.json().await.unwrap())
 }
 
 #[tokio::test]
 async fn the_service_checks_a_text_and_forgets_it() {
-    let state = folder(&[]);
+    let state = dir_with(&[]);
     let serve =
         Serve::start(program().args(["serve", "--simulate", "--state-dir"]).arg(state.path()));
-    let (code, answer) = post_text(&serve, "", GOOD).await;
-    assert_eq!((code, &answer["status"], &answer["steps"]), (200, &"valid".into(), &1.into()));
+    let (code, response) = post_text(&serve, "", GOOD).await;
+    assert_eq!((code, &response["status"], &response["steps"]), (200, &"valid".into(), &1.into()));
 
-    let (code, answer) = post_text(&serve, "?name=bad.yaml", BAD).await;
-    assert_eq!((code, &answer["status"]), (422, &"invalid".into()));
-    let folder = folder(&[("bad.yaml", BAD.as_bytes())]);
-    let printed = validate(folder.path(), &["bad.yaml", "--format", "json"]).ends_with(1).stdout;
+    let (code, response) = post_text(&serve, "?name=bad.yaml", BAD).await;
+    assert_eq!((code, &response["status"]), (422, &"invalid".into()));
+    let dir = dir_with(&[("bad.yaml", BAD.as_bytes())]);
+    let printed =
+        validate(dir.path(), &["bad.yaml", "--format", "json"]).expect_exit_code(1).stdout;
     let printed: Value = serde_json::from_str(&printed).unwrap();
-    assert_eq!(answer["diagnostics"], printed["diagnostics"], "as the command line has them");
+    assert_eq!(response["diagnostics"], printed["diagnostics"], "as the command line has them");
 
     // The name of the file is a part of the check, where it is told.
-    let (code, answer) = post_text(&serve, "?name=other.yaml", GOOD).await;
-    assert_eq!((code, &answer["diagnostics"][0]["code"]), (422, &"RB009".into()));
-    let (code, answer) = post_text(&serve, "", &b"name: \xff"[..]).await;
-    assert_eq!((code, &answer["diagnostics"][0]["column"]), (422, &7.into()));
+    let (code, response) = post_text(&serve, "?name=other.yaml", GOOD).await;
+    assert_eq!((code, &response["diagnostics"][0]["code"]), (422, &"RB009".into()));
+    let (code, response) = post_text(&serve, "", &b"name: \xff"[..]).await;
+    assert_eq!((code, &response["diagnostics"][0]["column"]), (422, &7.into()));
 
     // Larger than the other routes allow, and too large.
     let (code, _) = post_text(&serve, "", format!("{GOOD}#{}\n", "a".repeat(500_000))).await;
     assert_eq!(code, 200);
-    let (code, answer) = post_text(&serve, "", "a".repeat(2_000_000)).await;
-    assert_eq!((code, &answer["status"]), (413, &"error".into()));
+    let (code, response) = post_text(&serve, "", "a".repeat(2_000_000)).await;
+    assert_eq!((code, &response["status"]), (413, &"error".into()));
     // It says that the connection ends, for this one goes over another.
     let (code, _) = post_text(&serve, "?nmae=x", GOOD).await;
     assert_eq!(code, 400);

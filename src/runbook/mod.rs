@@ -14,7 +14,7 @@
 //! - `template`: `{{ expression }}`: parsing within limits, and inference of what it yields. Knows
 //!   no rule.
 //! - `rules`: one file a rule, each with its code, its words and its fixtures under
-//!   `tests/invalid`.
+//!   `tests/fixtures/invalid`.
 //! - [`render`]: findings as text and JSON.
 //! - [`json_schema`]: what of all this an editor can know.
 //! - `evaluate`: templates to JSON, bounded, when a step runs.

@@ -9,69 +9,74 @@ use rafay_relay_sop::{
 use serde_json::json;
 
 use super::{
-    SPACE, book, budget, create, delete_pod, left_alone, pods_of, resumed, rolled_back, uids,
-    uids_of,
+    NAMESPACE, assert_left_alone, budget, create, delete_pod, fail_and_resume, fail_and_roll_back,
+    pods_of, runbook_yaml, uids, uids_of,
 };
-use crate::support::{World, until};
+use crate::support::{TestCluster, wait_until};
 
 const DELETE: &str = "  - {id: relay, action: list_pods, with: {namespace: rafay-core, deployment: rafay-relay}}\n  - {id: it, action: delete_pods, with: {pods: '{{ relay.pods }}'}}\n";
 
-fn evicting() -> String {
+fn evict_yaml() -> String {
     DELETE.replace("relay.pods }}'", "relay.pods }}', evict: true")
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn exactly_these_pods_go_one_call_each() {
-    let world = World::new().await;
-    let before = uids_of(&world, "rafay-relay").await;
-    let ended = world.run(&book(DELETE)).await.succeeded();
+async fn delete_pods_deletes_the_listed_pods_with_one_call_each() {
+    let cluster = TestCluster::new().await;
+    let before = uids_of(&cluster, "rafay-relay").await;
+    let ended = cluster.run(&runbook_yaml(DELETE)).await.expect_success();
     assert_eq!(uids(&ended.output("it")["deleted"]), before);
-    assert!(uids_of(&world, "rafay-relay").await.is_disjoint(&before));
-    assert_eq!(world.count(&format!("delete pods/{SPACE}/")), 3);
-    assert_eq!(world.effective().len(), 3);
+    assert!(uids_of(&cluster, "rafay-relay").await.is_disjoint(&before));
+    assert_eq!(cluster.count_calls(&format!("delete pods/{NAMESPACE}/")), 3);
+    assert_eq!(cluster.effective_calls().len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pod_that_went_by_itself_meanwhile_needs_no_call() {
-    let world = World::new().await;
+async fn a_pod_that_another_client_deleted_needs_no_call() {
+    let cluster = TestCluster::new().await;
     // All three calls are refused: they are sent together.
     for nth in [2, 3] {
         let effect = Effect::Fail { status: 403, code: "Forbidden".into(), message: "no".into() };
-        world.simulator.inject(Fault { matching: "delete pods/*".into(), nth, times: 1, effect });
+        cluster.simulator.inject(Fault { matching: "delete pods/*".into(), nth, times: 1, effect });
     }
-    let ended = resumed(&world, DELETE, "delete pods/*", async || {
-        let (name, _) = pods_of(&world, "rafay-relay").await.remove(0);
-        delete_pod(&world, &name).await;
+    let ended = fail_and_resume(&cluster, DELETE, "delete pods/*", async || {
+        let (name, _) = pods_of(&cluster, "rafay-relay").await.remove(0);
+        delete_pod(&cluster, &name).await;
     })
     .await
-    .succeeded();
+    .expect_success();
     assert_eq!(ended.output("it")["deleted"].as_array().unwrap().len(), 3);
-    let deleted = world.effective().into_iter().filter(|call| call.starts_with("delete pods/"));
+    let deleted =
+        cluster.effective_calls().into_iter().filter(|call| call.starts_with("delete pods/"));
     assert_eq!(deleted.count(), 3, "one by somebody else, two by the run");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn its_undo_says_that_there_is_none() {
-    let world = World::new().await;
-    let ended = rolled_back(&world, DELETE, async || {}).await.is(State::RolledBack);
-    left_alone(&ended, "3 deleted pods cannot be brought back");
+async fn delete_pods_undo_logs_that_nothing_is_restored() {
+    let cluster = TestCluster::new().await;
+    let ended =
+        fail_and_roll_back(&cluster, DELETE, async || {}).await.expect_state(State::RolledBack);
+    assert_left_alone(&ended, "3 deleted pods cannot be brought back");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_eviction_goes_as_far_as_the_budget_allows() {
-    let world = World::new().await;
-    create::<PodDisruptionBudget>(&world, budget("rafay-relay", 2)).await;
-    until_budget_is_seen(&world).await;
-    let before = uids_of(&world, "rafay-relay").await;
-    let ended = world.run(&book(&evicting())).await.succeeded();
+    let cluster = TestCluster::new().await;
+    create::<PodDisruptionBudget>(&cluster, budget("rafay-relay", 2)).await;
+    wait_until_budget_is_observed(&cluster).await;
+    let before = uids_of(&cluster, "rafay-relay").await;
+    let ended = cluster.run(&runbook_yaml(&evict_yaml())).await.expect_success();
     assert_eq!(uids(&ended.output("it")["deleted"]), before);
-    assert_eq!(world.effective().iter().filter(|call| call.contains("eviction")).count(), 3);
+    assert_eq!(
+        cluster.effective_calls().iter().filter(|call| call.contains("eviction")).count(),
+        3
+    );
 }
 
 /// Until then every eviction is turned away.
-async fn until_budget_is_seen(world: &World) {
+async fn wait_until_budget_is_observed(cluster: &TestCluster) {
     let budgets: kube::Api<PodDisruptionBudget> =
-        kube::Api::namespaced(super::client(world), SPACE);
+        kube::Api::namespaced(super::client(cluster), NAMESPACE);
     for _ in 0..1000 {
         let found = budgets.get("rafay-relay-budget").await.unwrap();
         if found.status.is_some_and(|status| status.observed_generation.is_some()) {
@@ -83,17 +88,17 @@ async fn until_budget_is_seen(world: &World) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_budget_that_allows_nothing_is_named_while_the_step_waits_for_it() {
-    let world = World::new().await;
-    create::<PodDisruptionBudget>(&world, budget("rafay-relay", 3)).await;
-    until_budget_is_seen(&world).await;
-    let recorder = world.accept(&book(&evicting()), json!({})).await.unwrap();
+async fn a_budget_that_forbids_an_eviction_is_named_while_delete_pods_waits() {
+    let cluster = TestCluster::new().await;
+    create::<PodDisruptionBudget>(&cluster, budget("rafay-relay", 3)).await;
+    wait_until_budget_is_observed(&cluster).await;
+    let recorder = cluster.accept(&runbook_yaml(&evict_yaml()), json!({})).await.unwrap();
     let id = recorder.run().id.clone();
     let control = Control::default();
-    let driving = world.drive(recorder, control.clone());
+    let driving = cluster.drive(recorder, control.clone());
     let cancelling = async {
-        until("the wait", || {
-            let records = world.store.read(&id).ok()?;
+        wait_until("the wait", || {
+            let records = cluster.store.read(&id).ok()?;
             let text = format!("{records:?}");
             text.contains("The disruption budget rafay-relay-budget needs 3").then_some(())
         })
@@ -101,17 +106,17 @@ async fn a_budget_that_allows_nothing_is_named_while_the_step_waits_for_it() {
         control.cancel("me");
     };
     let (ended, ()) = tokio::join!(driving, cancelling);
-    ended.is(State::Cancelled);
-    assert!(!world.effective().iter().any(|call| call.contains("eviction")));
+    ended.expect_state(State::Cancelled);
+    assert!(!cluster.effective_calls().iter().any(|call| call.contains("eviction")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_budgets_over_one_pod_fail_at_once() {
-    let world = World::new().await;
-    create::<PodDisruptionBudget>(&world, budget("rafay-relay", 1)).await;
+async fn two_budgets_over_one_pod_fail_delete_pods_at_once() {
+    let cluster = TestCluster::new().await;
+    create::<PodDisruptionBudget>(&cluster, budget("rafay-relay", 1)).await;
     let mut second = budget("rafay-relay", 1);
     second["metadata"]["name"] = json!("another");
-    create::<PodDisruptionBudget>(&world, second).await;
-    let ended = world.run(&book(&evicting())).await.is(State::Failed);
+    create::<PodDisruptionBudget>(&cluster, second).await;
+    let ended = cluster.run(&runbook_yaml(&evict_yaml())).await.expect_state(State::Failed);
     assert!(ended.error().contains("more than one PodDisruptionBudget"), "{}", ended.error());
 }

@@ -6,37 +6,37 @@ use k8s_openapi::api::core::v1::Pod;
 use rafay_relay_sop::journal::State;
 use serde_json::json;
 
-use super::{SPACE, book, create, nodes_of, texts, uids, uids_of};
-use crate::support::World;
+use super::{NAMESPACE, create, nodes_of, runbook_yaml, texts, uids, uids_of};
+use crate::support::TestCluster;
 
 const RELAY: &str =
     "  - {id: relay, action: list_pods, with: {namespace: rafay-core, deployment: rafay-relay}}\n";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deployments_pods_are_listed_with_their_nodes_and_instances() {
-    let world = World::new().await;
-    let ended = world.run(&book(RELAY)).await.succeeded();
+    let cluster = TestCluster::new().await;
+    let ended = cluster.run(&runbook_yaml(RELAY)).await.expect_success();
     let listed = ended.output("relay");
     assert_eq!(listed["count"], json!(3));
-    assert_eq!(uids(&listed["pods"]), uids_of(&world, "rafay-relay").await);
-    assert_eq!(texts(&listed["nodes"]), nodes_of(&world, "rafay-relay").await);
-    let state = world.simulator.state().await.unwrap();
+    assert_eq!(uids(&listed["pods"]), uids_of(&cluster, "rafay-relay").await);
+    assert_eq!(texts(&listed["nodes"]), nodes_of(&cluster, "rafay-relay").await);
+    let state = cluster.simulator.state().await.unwrap();
     let instances: BTreeSet<String> =
         state.nodegroups[super::RELAY].instances.keys().cloned().collect();
     assert_eq!(texts(&listed["instances"]), instances);
     for pod in listed["pods"].as_array().unwrap() {
-        assert_eq!((&pod["namespace"], &pod["ready"]), (&json!(SPACE), &json!(true)));
+        assert_eq!((&pod["namespace"], &pod["ready"]), (&json!(NAMESPACE), &json!(true)));
         let instance = pod["instance"].as_str().unwrap();
         assert_eq!(state.nodegroups[super::RELAY].instances[instance].node, pod["node"]);
     }
 }
 
 /// A pod that merely carries the right labels.
-async fn impostor(world: &World) {
+async fn create_pod_with_same_labels(cluster: &TestCluster) {
     create::<Pod>(
-        world,
+        cluster,
         json!({
-            "metadata": {"name": "impostor", "namespace": SPACE, "labels": {"app": "rafay-relay"}},
+            "metadata": {"name": "impostor", "namespace": NAMESPACE, "labels": {"app": "rafay-relay"}},
             "spec": {"containers": [{"name": "c", "image": "registry.example.com/app:1.0"}]},
         }),
     )
@@ -44,19 +44,22 @@ async fn impostor(world: &World) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn labels_alone_do_not_make_a_pod_the_deployments() {
-    let world = World::new().await;
-    impostor(&world).await;
+async fn list_pods_excludes_pods_that_only_share_labels() {
+    let cluster = TestCluster::new().await;
+    create_pod_with_same_labels(&cluster).await;
     let by_selector = "  - {id: all, action: list_pods, with: {namespace: rafay-core, selector: 'app=rafay-relay'}}\n";
-    let ended = world.run(&book(&format!("{RELAY}{by_selector}"))).await.succeeded();
+    let ended = cluster.run(&runbook_yaml(&format!("{RELAY}{by_selector}"))).await.expect_success();
     assert_eq!(ended.output("relay")["count"], json!(3));
     assert_eq!(ended.output("all")["count"], json!(4));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deployment_that_is_not_there_is_named() {
-    let world = World::new().await;
-    let ended = world.run(&book(&RELAY.replace("rafay-relay", "raffay"))).await.is(State::Failed);
+    let cluster = TestCluster::new().await;
+    let ended = cluster
+        .run(&runbook_yaml(&RELAY.replace("rafay-relay", "raffay")))
+        .await
+        .expect_state(State::Failed);
     assert!(
         ended.error().ends_with("there is no deployment rafay-core/raffay"),
         "{}",

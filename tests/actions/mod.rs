@@ -33,17 +33,17 @@ use rafay_relay_sop::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use crate::support::{Ended, World};
+use crate::support::{FinishedRun, TestCluster};
 
 /// The namespace of the default world's workloads.
-const SPACE: &str = "rafay-core";
+const NAMESPACE: &str = "rafay-core";
 /// The nodegroup that relay-scale is about.
 const RELAY: &str = "relay-services-1a2b3c";
 /// The nodegroup, as a parameter.
 const GROUP: &str = "{region: us-west-2, cluster: rafay-cluster, name: relay-services-1a2b3c}";
 
 /// A runbook of these steps that stops where it fails and tries nothing twice.
-fn book(steps: &str) -> String {
+fn runbook_yaml(steps: &str) -> String {
     format!(
         "name: test\ndescription: A test\n\
          defaults: {{timeout: 5m, retry: {{attempts: 1}}, on_failure: stop}}\nsteps:\n{steps}"
@@ -51,62 +51,66 @@ fn book(steps: &str) -> String {
 }
 
 /// The same, with a last step that fails, so that there is something to roll back.
-fn failing(steps: &str) -> String {
-    book(&format!(
+fn failing_runbook_yaml(steps: &str) -> String {
+    runbook_yaml(&format!(
         "{steps}\n  - id: last\n    action: assert\n    with: {{that: false, message: on purpose}}\n"
     ))
 }
 
 /// Runs the steps, fails, and lets somebody else act before it is rolled back.
-async fn rolled_back(world: &World, steps: &str, meanwhile: impl AsyncFnOnce()) -> Ended {
-    let ended = world.run(&failing(steps)).await.is(State::Failed);
+async fn fail_and_roll_back(
+    cluster: &TestCluster,
+    steps: &str,
+    meanwhile: impl AsyncFnOnce(),
+) -> FinishedRun {
+    let ended = cluster.run(&failing_runbook_yaml(steps)).await.expect_state(State::Failed);
     assert!(ended.error().ends_with("on purpose"), "{}", ended.error());
     meanwhile().await;
-    world.take_up(&ended.run.id, Direction::Back).await
+    cluster.resume(&ended.run.id, Direction::Back).await
 }
 
 /// Runs the steps up to the first call of that operation, which is not allowed, and lets somebody else act before the
 /// run is resumed.
-async fn resumed(
-    world: &World,
+async fn fail_and_resume(
+    cluster: &TestCluster,
     steps: &str,
     operation: &str,
     meanwhile: impl AsyncFnOnce(),
-) -> Ended {
-    world.simulator.inject(Fault {
+) -> FinishedRun {
+    cluster.simulator.inject(Fault {
         matching: operation.into(),
         nth: 1,
         times: 1,
         effect: Effect::Fail { status: 403, code: "Forbidden".into(), message: "no".into() },
     });
-    let ended = world.run(&book(steps)).await.is(State::Failed);
+    let ended = cluster.run(&runbook_yaml(steps)).await.expect_state(State::Failed);
     meanwhile().await;
-    world.take_up(&ended.run.id, Direction::On).await
+    cluster.resume(&ended.run.id, Direction::On).await
 }
 
 #[track_caller]
-fn left_alone(ended: &Ended, what: &str) {
+fn assert_left_alone(ended: &FinishedRun, what: &str) {
     let lines = ended.lines();
     let found = lines.iter().any(|line| line.starts_with("Left alone: ") && line.contains(what));
     assert!(found, "nothing left alone says {what:?}:\n{}", lines.join("\n"));
 }
 
-fn client(world: &World) -> Client {
-    let uri = world.simulator.kubernetes_url().as_str().parse().unwrap();
+fn client(cluster: &TestCluster) -> Client {
+    let uri = cluster.simulator.kubernetes_url().as_str().parse().unwrap();
     Client::try_from(kube::Config::new(uri)).unwrap()
 }
 
-async fn patch_node(world: &World, name: &str, patch: Value) {
-    let nodes: Api<Node> = Api::all(client(world));
+async fn patch_node(cluster: &TestCluster, name: &str, patch: Value) {
+    let nodes: Api<Node> = Api::all(client(cluster));
     nodes.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
 }
 
-async fn patch_deployment(world: &World, name: &str, patch: Value) {
-    let deployments: Api<Deployment> = Api::namespaced(client(world), SPACE);
+async fn patch_deployment(cluster: &TestCluster, name: &str, patch: Value) {
+    let deployments: Api<Deployment> = Api::namespaced(client(cluster), NAMESPACE);
     deployments.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
 }
 
-async fn create<K>(world: &World, object: Value)
+async fn create<K>(cluster: &TestCluster, object: Value)
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Clone
@@ -114,20 +118,20 @@ where
         + Serialize
         + DeserializeOwned,
 {
-    let objects: Api<K> = Api::namespaced(client(world), SPACE);
+    let objects: Api<K> = Api::namespaced(client(cluster), NAMESPACE);
     let object: K = serde_json::from_value(object).unwrap();
     objects.create(&PostParams::default(), &object).await.unwrap();
 }
 
-async fn delete_pod(world: &World, name: &str) {
-    let pods: Api<Pod> = Api::namespaced(client(world), SPACE);
+async fn delete_pod(cluster: &TestCluster, name: &str) {
+    let pods: Api<Pod> = Api::namespaced(client(cluster), NAMESPACE);
     let now = kube::api::DeleteParams::default().grace_period(0);
     pods.delete(name, &now).await.unwrap();
 }
 
 /// The standing pods of an app with their names.
-async fn pods_of(world: &World, app: &str) -> Vec<(String, PodFacts)> {
-    let state = world.simulator.state().await.unwrap();
+async fn pods_of(cluster: &TestCluster, app: &str) -> Vec<(String, PodFacts)> {
+    let state = cluster.simulator.state().await.unwrap();
     let name = |path: &str| path.split_once('/').unwrap().1.to_owned();
     state
         .pods
@@ -137,32 +141,32 @@ async fn pods_of(world: &World, app: &str) -> Vec<(String, PodFacts)> {
         .collect()
 }
 
-async fn uids_of(world: &World, app: &str) -> BTreeSet<String> {
-    pods_of(world, app).await.into_iter().map(|(_, pod)| pod.uid).collect()
+async fn uids_of(cluster: &TestCluster, app: &str) -> BTreeSet<String> {
+    pods_of(cluster, app).await.into_iter().map(|(_, pod)| pod.uid).collect()
 }
 
-async fn nodes_of(world: &World, app: &str) -> BTreeSet<String> {
-    pods_of(world, app).await.into_iter().filter_map(|(_, pod)| pod.node).collect()
+async fn nodes_of(cluster: &TestCluster, app: &str) -> BTreeSet<String> {
+    pods_of(cluster, app).await.into_iter().filter_map(|(_, pod)| pod.node).collect()
 }
 
-async fn cordoned(world: &World) -> BTreeSet<String> {
-    let state = world.simulator.state().await.unwrap();
+async fn cordoned(cluster: &TestCluster) -> BTreeSet<String> {
+    let state = cluster.simulator.state().await.unwrap();
     state.nodes.into_iter().filter(|(_, node)| node.unschedulable).map(|(name, _)| name).collect()
 }
 
-async fn protected(world: &World) -> BTreeSet<String> {
-    let state = world.simulator.state().await.unwrap();
+async fn protected(cluster: &TestCluster) -> BTreeSet<String> {
+    let state = cluster.simulator.state().await.unwrap();
     let instances = state.nodegroups[RELAY].instances.clone().into_iter();
     instances.filter(|(_, instance)| instance.protected).map(|(id, _)| id).collect()
 }
 
-async fn replicas(world: &World, name: &str) -> i32 {
-    let state = world.simulator.state().await.unwrap();
-    state.deployments[&format!("{SPACE}/{name}")].replicas
+async fn replicas(cluster: &TestCluster, name: &str) -> i32 {
+    let state = cluster.simulator.state().await.unwrap();
+    state.deployments[&format!("{NAMESPACE}/{name}")].replicas
 }
 
 /// The default world with images that hold this text failing.
-fn broken(image: &str, failure: ContainerFailure) -> Scenario {
+fn scenario_with_failing_image(image: &str, failure: ContainerFailure) -> Scenario {
     let failing_images = vec![FailingImage { image: image.into(), failure, times: None }];
     Scenario { failing_images, ..Scenario::default() }
 }
@@ -181,7 +185,7 @@ fn texts(list: &Value) -> BTreeSet<String> {
 /// A disruption budget over an app.
 fn budget(app: &str, min_available: u32) -> Value {
     json!({
-        "metadata": {"name": format!("{app}-budget"), "namespace": SPACE},
+        "metadata": {"name": format!("{app}-budget"), "namespace": NAMESPACE},
         "spec": {"minAvailable": min_available, "selector": {"matchLabels": {"app": app}}},
     })
 }

@@ -8,13 +8,16 @@ use rafay_relay_sop::{
 };
 use serde_json::json;
 
-use super::{GROUP, RELAY, book, left_alone, protected, resumed, rolled_back, texts};
-use crate::support::World;
+use super::{
+    GROUP, RELAY, assert_left_alone, fail_and_resume, fail_and_roll_back, protected, runbook_yaml,
+    texts,
+};
+use crate::support::TestCluster;
 
 const SET: &str = "autoscaling:SetInstanceProtection";
 
-async fn instances(world: &World) -> Vec<String> {
-    let state = world.simulator.state().await.unwrap();
+async fn instances(cluster: &TestCluster) -> Vec<String> {
+    let state = cluster.simulator.state().await.unwrap();
     state.nodegroups[RELAY].instances.keys().cloned().collect()
 }
 
@@ -24,81 +27,90 @@ fn set(of: &str, protected: bool) -> String {
     )
 }
 
-fn named(instances: &[String]) -> String {
+fn instances_parameter(instances: &[String]) -> String {
     format!("instances: {}", json!(instances))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn protections_are_told_as_the_group_has_them() {
-    let world = World::new().await;
+async fn get_protection_returns_the_groups_protections() {
+    let cluster = TestCluster::new().await;
     let steps = format!("  - {{id: it, action: get_protection, with: {{nodegroup: {GROUP}}}}}\n");
-    let ended = world.run(&book(&steps)).await.succeeded();
+    let ended = cluster.run(&runbook_yaml(&steps)).await.expect_success();
     let output = ended.output("it");
-    assert_eq!(texts(&output["protected"]), protected(&world).await);
+    assert_eq!(texts(&output["protected"]), protected(&cluster).await);
     assert_eq!(output["instances"].as_array().unwrap().len(), 3);
     assert_eq!(output["new_instances_protected"], json!(false));
     assert_eq!(output["instances"][0]["lifecycle"], json!("InService"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_what_differs_is_set_and_only_that_is_put_back() {
-    let world = World::new().await;
-    let all = instances(&world).await;
-    let before = protected(&world).await;
+async fn set_protection_sets_only_differences_and_restores_only_those() {
+    let cluster = TestCluster::new().await;
+    let all = instances(&cluster).await;
+    let before = protected(&cluster).await;
     assert_eq!(before.len(), 2);
-    let ended = world.run(&book(&set(&named(&all), true))).await.succeeded();
+    let ended =
+        cluster.run(&runbook_yaml(&set(&instances_parameter(&all), true))).await.expect_success();
     assert_eq!(ended.output("it")["changed"].as_array().unwrap().len(), 1);
-    assert_eq!(protected(&world).await, all.iter().cloned().collect());
-    assert_eq!(world.effective(), [SET]);
+    assert_eq!(protected(&cluster).await, all.iter().cloned().collect());
+    assert_eq!(cluster.effective_calls(), [SET]);
 
-    rolled_back(&world, &set(&named(&all), false), async || {}).await.is(State::RolledBack);
-    assert_eq!(protected(&world).await, all.iter().cloned().collect());
-    assert_eq!(world.effective(), [SET, SET, SET]);
+    fail_and_roll_back(&cluster, &set(&instances_parameter(&all), false), async || {})
+        .await
+        .expect_state(State::RolledBack);
+    assert_eq!(protected(&cluster).await, all.iter().cloned().collect());
+    assert_eq!(cluster.effective_calls(), [SET, SET, SET]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nodes_stand_for_their_instances() {
-    let world = World::new().await;
-    let state = world.simulator.state().await.unwrap();
+async fn set_protection_accepts_nodes_for_their_instances() {
+    let cluster = TestCluster::new().await;
+    let state = cluster.simulator.state().await.unwrap();
     let members = &state.nodegroups[RELAY].instances;
     let nodes: Vec<&String> = members.values().map(|instance| &instance.node).collect();
-    world.run(&book(&set(&format!("nodes: {}", json!(nodes)), true))).await.succeeded();
-    assert_eq!(protected(&world).await, members.keys().cloned().collect::<BTreeSet<_>>());
+    cluster
+        .run(&runbook_yaml(&set(&format!("nodes: {}", json!(nodes)), true)))
+        .await
+        .expect_success();
+    assert_eq!(protected(&cluster).await, members.keys().cloned().collect::<BTreeSet<_>>());
 
     let steps = set("nodes: [nobody]", true);
-    let ended = world.run(&book(&steps)).await.is(State::Failed);
+    let ended = cluster.run(&runbook_yaml(&steps)).await.expect_state(State::Failed);
     assert!(ended.error().ends_with("the cluster has no node nobody"), "{}", ended.error());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_of_another_group_is_refused() {
-    let world = World::new().await;
-    let state = world.simulator.state().await.unwrap();
+    let cluster = TestCluster::new().await;
+    let state = cluster.simulator.state().await.unwrap();
     let other = state.nodegroups["core-services"].instances.keys().next().unwrap().clone();
-    let ended =
-        world.run(&book(&set(&named(std::slice::from_ref(&other)), true))).await.is(State::Failed);
+    let ended = cluster
+        .run(&runbook_yaml(&set(&instances_parameter(std::slice::from_ref(&other)), true)))
+        .await
+        .expect_state(State::Failed);
     let error = ended.error();
     assert!(error.contains(&other) && error.contains("not in nodegroup"), "{error}");
-    assert_eq!(world.effective(), [""; 0]);
+    assert_eq!(cluster.effective_calls(), [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fifty_at_a_time() {
+async fn set_protection_sends_fifty_instances_at_a_time() {
     let mut scenario = Scenario::default();
     for group in &mut scenario.nodegroups {
         if group.name == RELAY {
             (group.desired, group.max, group.protected) = (120, 120, Vec::new());
         }
     }
-    let world = World::of(scenario).await;
-    let all = instances(&world).await;
-    let ended = world.run(&book(&set(&named(&all), true))).await.succeeded();
+    let cluster = TestCluster::with_scenario(scenario).await;
+    let all = instances(&cluster).await;
+    let ended =
+        cluster.run(&runbook_yaml(&set(&instances_parameter(&all), true))).await.expect_success();
     assert_eq!(ended.output("it")["changed"].as_array().unwrap().len(), 120);
-    assert_eq!(world.effective(), [SET; 3]);
+    assert_eq!(cluster.effective_calls(), [SET; 3]);
 }
 
 /// A group that has just been told to grow.
-fn growing(then: &str) -> String {
+fn grow_yaml(then: &str) -> String {
     format!(
         "  - {{id: grow, action: scale_nodegroup, with: {{nodegroup: {GROUP}, desired: 6, raise_max: true}}}}\n  \
          - {{id: group, action: get_protection, with: {{nodegroup: {GROUP}}}}}\n{then}"
@@ -106,73 +118,75 @@ fn growing(then: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_instance_that_is_just_starting_is_skipped_and_said() {
+async fn a_starting_instance_is_skipped_and_logged() {
     let mut scenario = Scenario::default();
     scenario.times.boot = std::time::Duration::from_secs(6000);
     scenario.nodegroups.iter_mut().for_each(|group| group.slow.clear());
-    let world = World::of(scenario).await;
+    let cluster = TestCluster::with_scenario(scenario).await;
     let all = "instances: \"{{ group.instances | map(attribute='id') | list }}\"";
-    let ended = world.run(&book(&growing(&set(all, true)))).await.succeeded();
+    let ended = cluster.run(&runbook_yaml(&grow_yaml(&set(all, true)))).await.expect_success();
     let output = ended.output("it");
     let skipped = output["skipped"].as_array().unwrap();
     assert_eq!(skipped.len(), 3, "{output}");
     assert_eq!(skipped[0]["reason"], json!("it is Pending"));
-    let said =
+    let skip_lines =
         ended.lines().into_iter().filter(|line| line.contains("cannot be set: it is Pending"));
-    assert_eq!(said.count(), 3);
+    assert_eq!(skip_lines.count(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_answer_is_not_sent_twice() {
+async fn a_change_whose_response_is_lost_is_not_sent_twice() {
     for before in [true, false] {
-        let world = World::new().await;
-        let all = instances(&world).await;
+        let cluster = TestCluster::new().await;
+        let all = instances(&cluster).await;
         let effect = Effect::Drop { before };
-        world.simulator.inject(Fault { matching: SET.into(), nth: 1, times: 1, effect });
-        let text = book(&set(&named(&all), true)).replace("attempts: 1", "attempts: 3");
-        let ended = world.run(&text).await.succeeded();
+        cluster.simulator.inject(Fault { matching: SET.into(), nth: 1, times: 1, effect });
+        let text = runbook_yaml(&set(&instances_parameter(&all), true))
+            .replace("attempts: 1", "attempts: 3");
+        let ended = cluster.run(&text).await.expect_success();
         assert_eq!(ended.output("it")["changed"].as_array().unwrap().len(), 1);
-        assert_eq!(world.effective(), [SET], "before: {before}");
+        assert_eq!(cluster.effective_calls(), [SET], "before: {before}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_instance_that_leaves_the_group_meanwhile_is_left_alone() {
-    let world = World::new().await;
-    let all = instances(&world).await;
+async fn set_protection_undo_leaves_an_instance_that_left_the_group() {
+    let cluster = TestCluster::new().await;
+    let all = instances(&cluster).await;
     let open: Vec<String> = {
-        let before = protected(&world).await;
+        let before = protected(&cluster).await;
         all.into_iter().filter(|id| !before.contains(id)).collect()
     };
-    let ended = rolled_back(&world, &set(&named(&open), true), async || {
-        terminate(&world, &open[0]).await;
+    let ended = fail_and_roll_back(&cluster, &set(&instances_parameter(&open), true), async || {
+        terminate_instance(&cluster, &open[0]).await;
     })
     .await
-    .is(State::RolledBack);
-    left_alone(&ended, &format!("the protection of instance {} was left as it is", open[0]));
+    .expect_state(State::RolledBack);
+    assert_left_alone(&ended, &format!("the protection of instance {} was left as it is", open[0]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_leaves_before_it_is_set_is_skipped() {
-    let world = World::new().await;
-    let all = instances(&world).await;
-    let before = protected(&world).await;
+async fn an_instance_that_leaves_before_it_is_protected_is_skipped() {
+    let cluster = TestCluster::new().await;
+    let all = instances(&cluster).await;
+    let before = protected(&cluster).await;
     let open: Vec<String> = all.into_iter().filter(|id| !before.contains(id)).collect();
-    let ended = resumed(&world, &set(&named(&open), true), SET, async || {
-        terminate(&world, &open[0]).await;
-    })
-    .await
-    .succeeded();
+    let ended =
+        fail_and_resume(&cluster, &set(&instances_parameter(&open), true), SET, async || {
+            terminate_instance(&cluster, &open[0]).await;
+        })
+        .await
+        .expect_success();
     assert_eq!(ended.output("it")["changed"], json!([]));
     assert_eq!(ended.output("it")["skipped"][0]["id"], json!(open[0]));
 }
 
 /// Ends an instance behind everybody's back.
-async fn terminate(world: &World, id: &str) {
+async fn terminate_instance(cluster: &TestCluster, id: &str) {
     let config = aws_sdk_autoscaling::Config::builder()
         .behavior_version(aws_sdk_autoscaling::config::BehaviorVersion::latest())
         .region(aws_sdk_autoscaling::config::Region::new("us-west-2"))
-        .endpoint_url(world.simulator.aws_url().as_str())
+        .endpoint_url(cluster.simulator.aws_url().as_str())
         .credentials_provider(aws_sdk_autoscaling::config::Credentials::new(
             "a", "b", None, None, "test",
         ))

@@ -9,8 +9,11 @@ use rafay_relay_sop::{
 };
 use serde_json::{Value, json};
 
-use super::{RELAY, SPACE, broken, cordoned, nodes_of, pods_of, protected, replicas, uids_of};
-use crate::support::{Ended, World};
+use super::{
+    NAMESPACE, RELAY, cordoned, nodes_of, pods_of, protected, replicas,
+    scenario_with_failing_image, uids_of,
+};
+use crate::support::{FinishedRun, TestCluster};
 
 const RELAY_SCALE: &str = include_str!("../../runbooks/relay-scale.yaml");
 
@@ -35,18 +38,18 @@ struct Before {
 }
 
 impl Before {
-    async fn of(world: &World) -> Self {
-        let state = world.simulator.state().await.unwrap();
+    async fn of(cluster: &TestCluster) -> Self {
+        let state = cluster.simulator.state().await.unwrap();
         let is_relay = |(_, node): &(_, rafay_relay_sop::simulator::NodeFacts)| {
             node.nodegroup.as_deref() == Some(RELAY)
         };
         Self {
             nodes: state.nodes.into_iter().filter(is_relay).map(|(name, _)| name).collect(),
-            relay_nodes: nodes_of(world, "rafay-relay").await,
-            relay_pods: uids_of(world, "rafay-relay").await,
-            sentry_pods: uids_of(world, "rafay-sentry").await,
-            cordoned: cordoned(world).await,
-            replicas: replicas(world, "rafay-relay").await,
+            relay_nodes: nodes_of(cluster, "rafay-relay").await,
+            relay_pods: uids_of(cluster, "rafay-relay").await,
+            sentry_pods: uids_of(cluster, "rafay-sentry").await,
+            cordoned: cordoned(cluster).await,
+            replicas: replicas(cluster, "rafay-relay").await,
             min: state.nodegroups[RELAY].min,
             desired: state.nodegroups[RELAY].desired,
         }
@@ -54,22 +57,22 @@ impl Before {
 }
 
 /// What issue and procedure promise.
-async fn holds(world: &World, before: &Before, factor: u32) {
-    let state = world.simulator.state().await.unwrap();
+async fn assert_procedure_result(cluster: &TestCluster, before: &Before, factor: u32) {
+    let state = cluster.simulator.state().await.unwrap();
     let facts = &state.nodegroups[RELAY];
     assert_eq!((facts.desired, facts.min), (before.desired * factor, before.min));
     assert_eq!(facts.instances.len() as u32, before.desired * factor);
     for instance in facts.instances.values() {
         assert!(state.nodes[&instance.node].ready, "{} is Ready", instance.node);
     }
-    let sentry = uids_of(world, "rafay-sentry").await;
+    let sentry = uids_of(cluster, "rafay-sentry").await;
     assert_eq!(sentry.len(), before.sentry_pods.len());
     assert!(sentry.is_disjoint(&before.sentry_pods), "sentry was rolled");
     let newly: BTreeSet<String> =
-        cordoned(world).await.difference(&before.cordoned).cloned().collect();
+        cordoned(cluster).await.difference(&before.cordoned).cloned().collect();
     assert_eq!(newly, before.relay_nodes, "exactly the old relay pods' nodes are cordoned");
-    assert_eq!(replicas(world, "rafay-relay").await, before.replicas);
-    let pods = pods_of(world, "rafay-relay").await;
+    assert_eq!(replicas(cluster, "rafay-relay").await, before.replicas);
+    let pods = pods_of(cluster, "rafay-relay").await;
     assert_eq!(pods.len() as i32, before.replicas);
     for (name, pod) in &pods {
         assert!(pod.ready, "{name} is Ready");
@@ -78,30 +81,30 @@ async fn holds(world: &World, before: &Before, factor: u32) {
         assert!(!before.nodes.contains(node), "{name} is on a new node");
         assert!(pod.annotations.keys().all(|key| !key.contains("deletion-cost")), "{name}");
     }
-    let relay_nodes = nodes_of(world, "rafay-relay").await;
+    let relay_nodes = nodes_of(cluster, "rafay-relay").await;
     let instances = facts.instances.iter();
     let with_pods: BTreeSet<String> = instances
         .filter(|(_, instance)| relay_nodes.contains(&instance.node))
         .map(|(id, _)| id.clone())
         .collect();
-    assert_eq!(protected(world).await, with_pods, "exactly the relay pods' instances");
+    assert_eq!(protected(cluster).await, with_pods, "exactly the relay pods' instances");
 }
 
-async fn run(scenario: Scenario, factor: u32) -> (World, Ended) {
-    let world = World::of(scenario).await;
-    let before = Before::of(&world).await;
+async fn run(scenario: Scenario, factor: u32) -> (TestCluster, FinishedRun) {
+    let cluster = TestCluster::with_scenario(scenario).await;
+    let before = Before::of(&cluster).await;
     let inputs = json!({"scale_factor": factor});
-    let ended = world.run_with(RELAY_SCALE, inputs).await.succeeded();
-    holds(&world, &before, factor).await;
-    (world, ended)
+    let ended = cluster.run_with(RELAY_SCALE, inputs).await.expect_success();
+    assert_procedure_result(&cluster, &before, factor).await;
+    (cluster, ended)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_default_world() {
-    let (world, ended) = run(Scenario::default(), 2).await;
+async fn relay_scale_succeeds_on_the_default_scenario() {
+    let (cluster, ended) = run(Scenario::default(), 2).await;
     let starts = ended.lines().into_iter().filter(|line| line.starts_with("Starting step: "));
     assert_eq!(starts.count(), 15, "the ninth step is two, and one checks");
-    let mut calls = world.effective();
+    let mut calls = cluster.effective_calls();
     let count = |calls: &[String], what: &str| calls.iter().filter(|c| c.starts_with(what)).count();
     assert_eq!(count(&calls, "patch nodes/"), 3, "one a cordoned node");
     assert_eq!(count(&calls, "delete pods/"), 3, "one a deleted pod");
@@ -109,19 +112,19 @@ async fn the_default_world() {
     assert_eq!(count(&calls, "autoscaling:SetInstanceProtection"), 2, "fifty at a time");
     assert_eq!(calls.len(), 3 + 3 + 6 + 2 + 4, "and four more: {calls:?}");
     calls.sort();
-    let mutating = world.simulator.calls().iter().filter(|call| call.mutating).count();
+    let mutating = cluster.simulator.calls().iter().filter(|call| call.mutating).count();
     assert_eq!(mutating, calls.len(), "no call was in vain");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn factors_three_and_four() {
+async fn relay_scale_succeeds_with_factors_three_and_four() {
     for factor in [3, 4] {
         run(Scenario::default(), factor).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fewer_relay_pods_than_nodes() {
+async fn relay_scale_succeeds_with_fewer_relay_pods_than_nodes() {
     for spread in [Spread::Required, Spread::Preferred, Spread::None] {
         let mut scenario = Scenario::default();
         relay(&mut scenario).replicas = 2;
@@ -132,7 +135,7 @@ async fn fewer_relay_pods_than_nodes() {
 
 /// The old node without a relay pod is as empty as the new ones.
 #[tokio::test(flavor = "multi_thread")]
-async fn fewer_relay_pods_than_nodes_and_nothing_else_on_them() {
+async fn relay_scale_succeeds_with_otherwise_empty_nodes() {
     for spread in [Spread::Required, Spread::Preferred, Spread::None] {
         for seed in 1..4 {
             let mut scenario = Scenario { seed, ..Scenario::default() };
@@ -145,7 +148,7 @@ async fn fewer_relay_pods_than_nodes_and_nothing_else_on_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_relay_pods_than_nodes() {
+async fn relay_scale_succeeds_with_more_relay_pods_than_nodes() {
     for spread in [Spread::Preferred, Spread::None] {
         let mut scenario = Scenario::default();
         relay(&mut scenario).replicas = 5;
@@ -155,7 +158,7 @@ async fn more_relay_pods_than_nodes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_world_without_protections_and_one_where_instances_are_born_with_them() {
+async fn relay_scale_succeeds_without_protections_and_with_protected_new_instances() {
     let mut scenario = Scenario::default();
     group(&mut scenario).protected.clear();
     run(scenario, 2).await;
@@ -165,66 +168,66 @@ async fn a_world_without_protections_and_one_where_instances_are_born_with_them(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn twice_in_a_row() {
-    let (world, _) = run(Scenario::default(), 2).await;
-    let before = Before::of(&world).await;
-    world.run(RELAY_SCALE).await.succeeded();
-    holds(&world, &before, 2).await;
+async fn relay_scale_succeeds_twice_in_a_row() {
+    let (cluster, _) = run(Scenario::default(), 2).await;
+    let before = Before::of(&cluster).await;
+    cluster.run(RELAY_SCALE).await.expect_success();
+    assert_procedure_result(&cluster, &before, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failure_before_the_point_of_no_return_leaves_nothing_behind() {
+async fn a_failure_before_the_first_irreversible_step_is_rolled_back_completely() {
     // The relay's pods come up at first and no longer when there are to be more of them.
-    let mut scenario = broken("no-such-image", ContainerFailure::CrashLoop);
+    let mut scenario = scenario_with_failing_image("no-such-image", ContainerFailure::CrashLoop);
     scenario.nodegroups.iter_mut().for_each(|group| group.slow.clear());
-    let world = World::of(scenario).await;
-    let before = Before::of(&world).await;
-    let protections = protected(&world).await;
+    let cluster = TestCluster::with_scenario(scenario).await;
+    let before = Before::of(&cluster).await;
+    let protections = protected(&cluster).await;
     // No room: one relay pod a node, and a factor that a person has written into the runbook.
     let text = RELAY_SCALE.replace("old_relay.count * 2", "old_relay.count * 3").replace(
         "      replicas: \"{{ old_relay.count * 3 }}\"",
         "      replicas: \"{{ old_relay.count * 3 }}\"\n      give_up_after: 1s",
     );
-    let ended = world.run(&text).await.is(State::RolledBack);
+    let ended = cluster.run(&text).await.expect_state(State::RolledBack);
     assert!(ended.error().contains("cannot be scheduled"), "{}", ended.error());
-    let state = world.simulator.state().await.unwrap();
+    let state = cluster.simulator.state().await.unwrap();
     let facts = &state.nodegroups[RELAY];
     assert_eq!((facts.min, facts.max, facts.desired), (3, 4, 3));
-    assert_eq!(protected(&world).await, protections);
-    assert_eq!(cordoned(&world).await, before.cordoned);
-    assert_eq!(uids_of(&world, "rafay-relay").await, before.relay_pods);
+    assert_eq!(protected(&cluster).await, protections);
+    assert_eq!(cordoned(&cluster).await, before.cordoned);
+    assert_eq!(uids_of(&cluster, "rafay-relay").await, before.relay_pods);
     let nodes: BTreeSet<String> = facts.instances.values().map(|i| i.node.clone()).collect();
     assert_eq!(nodes, before.nodes);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failure_after_it_stops_and_can_still_be_rolled_back_by_hand() {
-    let world = World::new().await;
-    let before = Before::of(&world).await;
-    let protections = protected(&world).await;
+async fn a_failure_after_an_irreversible_step_stops_and_can_be_rolled_back_by_hand() {
+    let cluster = TestCluster::new().await;
+    let before = Before::of(&cluster).await;
+    let protections = protected(&cluster).await;
     let last = "  - {id: last, action: assert, on_failure: stop, with: {that: false, message: on purpose}}\n";
-    let ended = world.run(&format!("{RELAY_SCALE}\n{last}")).await.is(State::Failed);
-    holds(&world, &before, 2).await;
-    let back = world.take_up(&ended.run.id, Direction::Back).await.is(State::RolledBack);
-    let state = world.simulator.state().await.unwrap();
+    let ended = cluster.run(&format!("{RELAY_SCALE}\n{last}")).await.expect_state(State::Failed);
+    assert_procedure_result(&cluster, &before, 2).await;
+    let back = cluster.resume(&ended.run.id, Direction::Back).await.expect_state(State::RolledBack);
+    let state = cluster.simulator.state().await.unwrap();
     let facts = &state.nodegroups[RELAY];
     assert_eq!((facts.min, facts.max, facts.desired), (3, 4, 3));
     let nodes: BTreeSet<String> = facts.instances.values().map(|i| i.node.clone()).collect();
     assert_eq!(nodes, before.nodes, "the original instances");
-    assert_eq!(protected(&world).await, protections);
-    assert_eq!(cordoned(&world).await, before.cordoned);
-    assert_eq!(replicas(&world, "rafay-relay").await, before.replicas);
-    assert_eq!(nodes_of(&world, "rafay-relay").await, before.nodes, "and the pods on them again");
-    super::left_alone(&back, "3 deleted pods cannot be brought back");
+    assert_eq!(protected(&cluster).await, protections);
+    assert_eq!(cordoned(&cluster).await, before.cordoned);
+    assert_eq!(replicas(&cluster, "rafay-relay").await, before.replicas);
+    assert_eq!(nodes_of(&cluster, "rafay-relay").await, before.nodes, "and the pods on them again");
+    super::assert_left_alone(&back, "3 deleted pods cannot be brought back");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_world_of_the_runbook_is_named_in_its_log() {
+async fn relay_scale_logs_the_pods_and_instances_that_it_changed() {
     let (_, ended) = run(Scenario::default(), 2).await;
     let lines = ended.lines();
     for line in ["rafay-relay: 3 -> 6 pods, all Ready", "Protected 3 instances from scale-in"] {
         assert!(lines.iter().any(|found| found == line), "{line}\n{}", lines.join("\n"));
     }
     let pods: Vec<&Value> = ended.output("new_relay")["pods"].as_array().unwrap().iter().collect();
-    assert!(pods.iter().all(|pod| pod["namespace"] == json!(SPACE)));
+    assert!(pods.iter().all(|pod| pod["namespace"] == json!(NAMESPACE)));
 }

@@ -12,10 +12,10 @@ use rafay_relay_sop::{
 use serde_json::json;
 
 use super::{
-    RELAY, SPACE, book, budget, client, cordoned, create, failing, left_alone, nodes_of, protected,
-    rolled_back, uids_of,
+    NAMESPACE, RELAY, assert_left_alone, budget, client, cordoned, create, fail_and_roll_back,
+    failing_runbook_yaml, nodes_of, protected, runbook_yaml, uids_of,
 };
-use crate::support::{World, until};
+use crate::support::{TestCluster, wait_until};
 
 /// Grows the group and puts relay pods on its new nodes, as relay-scale does.
 const GROW: &str = concat!(
@@ -27,26 +27,26 @@ const GROW: &str = concat!(
 const UPDATE: &str = "eks:UpdateNodegroupConfig";
 
 /// What must be as it was: sizes, instances, protections, cordons.
-async fn facts(world: &World) -> impl PartialEq + std::fmt::Debug {
-    let state = world.simulator.state().await.unwrap();
+async fn facts(cluster: &TestCluster) -> impl PartialEq + std::fmt::Debug {
+    let state = cluster.simulator.state().await.unwrap();
     let group = &state.nodegroups[RELAY];
     let sizes = (group.min, group.max, group.desired, group.group_desired);
     let instances: BTreeSet<String> = group.instances.keys().cloned().collect();
-    (sizes, instances, protected(world).await, cordoned(world).await)
+    (sizes, instances, protected(cluster).await, cordoned(cluster).await)
 }
 
 /// Puts cache pods on the new nodes.
-fn moving() -> String {
+fn grow_and_move() -> String {
     format!(
         "{GROW}  - {{id: more, action: scale_deployment, with: {{namespace: rafay-core, deployment: relay-cache, replicas: 12}}}}\n"
     )
 }
 
 /// Cache pods on the new nodes that no other step's undo takes away.
-async fn crowd(world: &World) {
-    super::patch_deployment(world, "relay-cache", json!({"spec": {"replicas": 12}})).await;
+async fn fill_new_nodes(cluster: &TestCluster) {
+    super::patch_deployment(cluster, "relay-cache", json!({"spec": {"replicas": 12}})).await;
     for _ in 0..2000 {
-        let pods = super::pods_of(world, "relay-cache").await;
+        let pods = super::pods_of(cluster, "relay-cache").await;
         if pods.len() == 12 && pods.iter().all(|(_, pod)| pod.ready) {
             return;
         }
@@ -56,31 +56,33 @@ async fn crowd(world: &World) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_group_is_as_it_was_instance_by_instance() {
-    let world = World::new().await;
-    let before = facts(&world).await;
-    let relay = uids_of(&world, "rafay-relay").await;
-    rolled_back(&world, &moving(), async || {}).await.is(State::RolledBack);
-    assert_eq!(facts(&world).await, before);
-    assert_eq!(uids_of(&world, "rafay-relay").await, relay, "the old pods were not touched");
-    let updates = world.effective().iter().filter(|call| *call == UPDATE).count();
+async fn scale_nodegroup_undo_restores_every_instance() {
+    let cluster = TestCluster::new().await;
+    let before = facts(&cluster).await;
+    let relay = uids_of(&cluster, "rafay-relay").await;
+    fail_and_roll_back(&cluster, &grow_and_move(), async || {})
+        .await
+        .expect_state(State::RolledBack);
+    assert_eq!(facts(&cluster).await, before);
+    assert_eq!(uids_of(&cluster, "rafay-relay").await, relay, "the old pods were not touched");
+    let updates = cluster.effective_calls().iter().filter(|call| *call == UPDATE).count();
     assert_eq!(updates, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pods_of_the_new_nodes_are_moved_before_the_nodes_go() {
-    let world = World::new().await;
-    create::<PodDisruptionBudget>(&world, budget("relay-cache", 10)).await;
-    let before = facts(&world).await;
-    let ended = rolled_back(&world, GROW, async || crowd(&world).await).await;
-    ended.is(State::RolledBack);
-    assert_eq!(facts(&world).await, before);
-    let state = world.simulator.state().await.unwrap();
-    assert_eq!(uids_of(&world, "relay-cache").await.len(), 12);
-    for node in nodes_of(&world, "relay-cache").await {
+async fn scale_nodegroup_undo_moves_pods_before_it_removes_their_nodes() {
+    let cluster = TestCluster::new().await;
+    create::<PodDisruptionBudget>(&cluster, budget("relay-cache", 10)).await;
+    let before = facts(&cluster).await;
+    let ended = fail_and_roll_back(&cluster, GROW, async || fill_new_nodes(&cluster).await).await;
+    ended.expect_state(State::RolledBack);
+    assert_eq!(facts(&cluster).await, before);
+    let state = cluster.simulator.state().await.unwrap();
+    assert_eq!(uids_of(&cluster, "relay-cache").await.len(), 12);
+    for node in nodes_of(&cluster, "relay-cache").await {
         assert!(state.nodes.contains_key(&node), "{node} is gone");
     }
-    let calls = world.effective();
+    let calls = cluster.effective_calls();
     let evictions = calls.iter().filter(|call| call.contains("eviction")).count();
     assert!(evictions >= 3, "{calls:?}");
     let last_eviction = calls.iter().rposition(|call| call.contains("eviction"));
@@ -89,74 +91,75 @@ async fn pods_of_the_new_nodes_are_moved_before_the_nodes_go() {
 
 /// Restarted meanwhile, the pod that had no room has a successor of another name.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pod_that_had_no_room_before_is_owed_none_afterwards() {
+async fn scale_nodegroup_undo_does_not_wait_for_pods_that_were_pending_before() {
     let mut scenario = Scenario::default();
     let relay = scenario.deployments.iter_mut().find(|one| one.name == "rafay-relay");
     relay.unwrap().replicas = 4;
-    let world = World::of(scenario).await;
-    let before = facts(&world).await;
+    let cluster = TestCluster::with_scenario(scenario).await;
+    let before = facts(&cluster).await;
     let restart = format!(
         "{GROW}  - {{id: restart, action: rollout_restart, with: {{namespace: rafay-core, deployment: rafay-relay}}}}\n"
     );
-    rolled_back(&world, &restart, async || {}).await.is(State::RolledBack);
-    assert_eq!(facts(&world).await, before);
-    assert_eq!(uids_of(&world, "rafay-relay").await.len(), 4);
+    fail_and_roll_back(&cluster, &restart, async || {}).await.expect_state(State::RolledBack);
+    assert_eq!(facts(&cluster).await, before);
+    assert_eq!(uids_of(&cluster, "rafay-relay").await.len(), 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_drain_that_cannot_be_done_leaves_the_sizes_as_they_are() {
-    let world = World::new().await;
-    let ended = world.run(&failing(GROW)).await.is(State::Failed);
-    let state = world.simulator.state().await.unwrap();
+async fn a_blocked_drain_leaves_the_sizes_unchanged() {
+    let cluster = TestCluster::new().await;
+    let ended = cluster.run(&failing_runbook_yaml(GROW)).await.expect_state(State::Failed);
+    let state = cluster.simulator.state().await.unwrap();
     let new = ended.output("nodes")["new_nodes"][0]["name"].as_str().unwrap();
     create::<Pod>(
-        &world,
+        &cluster,
         json!({
-            "metadata": {"name": "bare", "namespace": SPACE},
+            "metadata": {"name": "bare", "namespace": NAMESPACE},
             "spec": {"nodeName": new, "containers": [{"name": "c", "image": "registry.example.com/a:1"}]},
         }),
     )
     .await;
-    let back = world.take_up(&ended.run.id, Direction::Back).await.is(State::RollbackFailed);
+    let back =
+        cluster.resume(&ended.run.id, Direction::Back).await.expect_state(State::RollbackFailed);
     let lines = back.lines().join("\n");
     assert!(lines.contains("so its size was not lowered: 1 pod would be lost"), "{lines}");
-    let now = world.simulator.state().await.unwrap();
+    let now = cluster.simulator.state().await.unwrap();
     assert_eq!(now.nodegroups[RELAY].desired, state.nodegroups[RELAY].desired);
     assert_eq!(now.nodegroups[RELAY].instances.len(), 6);
 
     // The pod out of the way, the same rollback goes on.
-    super::delete_pod(&world, "bare").await;
-    world.take_up(&ended.run.id, Direction::Back).await.is(State::RolledBack);
-    assert_eq!(world.simulator.state().await.unwrap().nodegroups[RELAY].instances.len(), 3);
+    super::delete_pod(&cluster, "bare").await;
+    cluster.resume(&ended.run.id, Direction::Back).await.expect_state(State::RolledBack);
+    assert_eq!(cluster.simulator.state().await.unwrap().nodegroups[RELAY].instances.len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_budget_that_allows_nothing_is_named_and_waited_for() {
-    let world = World::new().await;
-    let before = facts(&world).await;
-    let ended = world.run(&failing(GROW)).await.is(State::Failed);
-    crowd(&world).await;
-    create::<PodDisruptionBudget>(&world, budget("relay-cache", 12)).await;
-    let (id, store) = (&ended.run.id, &world.store);
+async fn a_budget_that_forbids_a_drain_is_named_and_waited_for() {
+    let cluster = TestCluster::new().await;
+    let before = facts(&cluster).await;
+    let ended = cluster.run(&failing_runbook_yaml(GROW)).await.expect_state(State::Failed);
+    fill_new_nodes(&cluster).await;
+    create::<PodDisruptionBudget>(&cluster, budget("relay-cache", 12)).await;
+    let (id, store) = (&ended.run.id, &cluster.store);
     let mending = async {
-        until("the budget's name", || {
+        wait_until("the budget's name", || {
             let text = format!("{:?}", store.read(id).ok()?);
             text.contains("not allowed yet: evict pod").then_some(())
         })
         .await;
         let text = format!("{:?}", store.read(id).unwrap());
         assert!(text.contains("The disruption budget relay-cache-budget needs 12 healthy pods"));
-        assert_eq!(world.effective().iter().filter(|call| *call == UPDATE).count(), 1);
-        let budgets: Api<PodDisruptionBudget> = Api::namespaced(client(&world), SPACE);
+        assert_eq!(cluster.effective_calls().iter().filter(|call| *call == UPDATE).count(), 1);
+        let budgets: Api<PodDisruptionBudget> = Api::namespaced(client(&cluster), NAMESPACE);
         budgets.delete("relay-cache-budget", &Default::default()).await.unwrap();
     };
-    let (back, ()) = tokio::join!(world.take_up(id, Direction::Back), mending);
-    back.is(State::RolledBack);
-    assert_eq!(facts(&world).await, before);
+    let (back, ()) = tokio::join!(cluster.resume(id, Direction::Back), mending);
+    back.expect_state(State::RolledBack);
+    assert_eq!(facts(&cluster).await, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_undo_whose_answers_get_lost_converges() {
+async fn an_undo_whose_responses_are_lost_converges() {
     for (matching, before) in [
         ("patch nodes/*", true),
         ("patch nodes/*", false),
@@ -164,74 +167,74 @@ async fn an_undo_whose_answers_get_lost_converges() {
         (UPDATE, true),
         (UPDATE, false),
     ] {
-        let world = World::new().await;
-        let facts_before = facts(&world).await;
-        let ended = world.run(&failing(GROW)).await.is(State::Failed);
+        let cluster = TestCluster::new().await;
+        let facts_before = facts(&cluster).await;
+        let ended = cluster.run(&failing_runbook_yaml(GROW)).await.expect_state(State::Failed);
         let effect = Effect::Drop { before };
-        world.simulator.inject(Fault { matching: matching.into(), nth: 1, times: 1, effect });
-        let back = world.take_up(&ended.run.id, Direction::Back).await;
+        cluster.simulator.inject(Fault { matching: matching.into(), nth: 1, times: 1, effect });
+        let back = cluster.resume(&ended.run.id, Direction::Back).await;
         if back.state == State::RollbackFailed {
-            world.take_up(&ended.run.id, Direction::Back).await.is(State::RolledBack);
+            cluster.resume(&ended.run.id, Direction::Back).await.expect_state(State::RolledBack);
         }
-        assert_eq!(facts(&world).await, facts_before, "{matching}, before: {before}");
-        let updates = world.effective().iter().filter(|call| *call == UPDATE).count();
+        assert_eq!(facts(&cluster).await, facts_before, "{matching}, before: {before}");
+        let updates = cluster.effective_calls().iter().filter(|call| *call == UPDATE).count();
         assert_eq!(updates, 2, "{matching}, before: {before}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_size_that_somebody_else_set_meanwhile_stays() {
-    let world = World::new().await;
-    let ended = world.run(&failing(GROW)).await.is(State::Failed);
-    update(&world, |request| request.max_size(9)).await;
-    let back = world.take_up(&ended.run.id, Direction::Back).await.is(State::RolledBack);
-    left_alone(&back, "max stays 9: somebody else changed it from 6");
-    let state = world.simulator.state().await.unwrap();
+async fn a_size_set_by_another_client_is_kept() {
+    let cluster = TestCluster::new().await;
+    let ended = cluster.run(&failing_runbook_yaml(GROW)).await.expect_state(State::Failed);
+    update(&cluster, |request| request.max_size(9)).await;
+    let back = cluster.resume(&ended.run.id, Direction::Back).await.expect_state(State::RolledBack);
+    assert_left_alone(&back, "max stays 9: somebody else changed it from 6");
+    let state = cluster.simulator.state().await.unwrap();
     let group = &state.nodegroups[RELAY];
     assert_eq!((group.min, group.desired, group.max), (3, 3, 9));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_desired_size_that_somebody_else_set_meanwhile_keeps_its_room() {
-    let world = World::new().await;
-    let ended = world.run(&failing(GROW)).await.is(State::Failed);
-    update(&world, |request| request.desired_size(5)).await;
-    let back = world.take_up(&ended.run.id, Direction::Back).await.is(State::RolledBack);
-    left_alone(&back, "desired stays 5: somebody else changed it from 6");
-    left_alone(&back, "max stays 6: desired is 5");
-    let state = world.simulator.state().await.unwrap();
+async fn a_desired_size_set_by_another_client_keeps_its_max() {
+    let cluster = TestCluster::new().await;
+    let ended = cluster.run(&failing_runbook_yaml(GROW)).await.expect_state(State::Failed);
+    update(&cluster, |request| request.desired_size(5)).await;
+    let back = cluster.resume(&ended.run.id, Direction::Back).await.expect_state(State::RolledBack);
+    assert_left_alone(&back, "desired stays 5: somebody else changed it from 6");
+    assert_left_alone(&back, "max stays 6: desired is 5");
+    let state = cluster.simulator.state().await.unwrap();
     assert_eq!((state.nodegroups[RELAY].desired, state.nodegroups[RELAY].max), (5, 6));
     assert_eq!(state.nodegroups[RELAY].instances.len(), 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn groups_whose_new_instances_are_born_protected_are_undone_too() {
+async fn scale_nodegroup_undo_handles_protected_new_instances() {
     let mut scenario = Scenario::default();
     scenario.nodegroups.iter_mut().for_each(|group| group.new_instances_protected = true);
-    let world = World::of(scenario).await;
-    let before = facts(&world).await;
-    rolled_back(&world, GROW, async || {}).await.is(State::RolledBack);
-    assert_eq!(facts(&world).await, before);
+    let cluster = TestCluster::with_scenario(scenario).await;
+    let before = facts(&cluster).await;
+    fail_and_roll_back(&cluster, GROW, async || {}).await.expect_state(State::RolledBack);
+    assert_eq!(facts(&cluster).await, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_undo_of_fewer_nodes_gives_the_number_back() {
-    let world = World::new().await;
+async fn scale_nodegroup_undo_restores_the_node_count() {
+    let cluster = TestCluster::new().await;
     let shrink = GROW
         .replace("desired: 6, raise_max: true", "desired: 2, lower_min: true")
         .replace("count: 6", "count: 2");
-    let ended = world.run(&book(&shrink)).await.succeeded();
+    let ended = cluster.run(&runbook_yaml(&shrink)).await.expect_success();
     assert_eq!(ended.output("grow")["min"], json!(2));
-    let world = World::new().await;
-    rolled_back(&world, &shrink, async || {}).await.is(State::RolledBack);
-    let state = world.simulator.state().await.unwrap();
+    let cluster = TestCluster::new().await;
+    fail_and_roll_back(&cluster, &shrink, async || {}).await.expect_state(State::RolledBack);
+    let state = cluster.simulator.state().await.unwrap();
     let group = &state.nodegroups[RELAY];
     assert_eq!((group.min, group.desired), (3, 3));
 }
 
 /// Changes the group's sizes as somebody else would, and waits until that is done.
 async fn update(
-    world: &World,
+    cluster: &TestCluster,
     change: impl FnOnce(
         aws_sdk_eks::types::builders::NodegroupScalingConfigBuilder,
     ) -> aws_sdk_eks::types::builders::NodegroupScalingConfigBuilder,
@@ -239,7 +242,7 @@ async fn update(
     let config = aws_sdk_eks::Config::builder()
         .behavior_version(aws_sdk_eks::config::BehaviorVersion::latest())
         .region(aws_sdk_eks::config::Region::new("us-west-2"))
-        .endpoint_url(world.simulator.aws_url().as_str())
+        .endpoint_url(cluster.simulator.aws_url().as_str())
         .credentials_provider(aws_sdk_eks::config::Credentials::new("a", "b", None, None, "test"))
         .http_client(aws_smithy_http_client::Builder::new().build_http())
         .build();
@@ -253,7 +256,7 @@ async fn update(
         .await
         .unwrap();
     for _ in 0..2000 {
-        let state = world.simulator.state().await.unwrap();
+        let state = cluster.simulator.state().await.unwrap();
         let group = &state.nodegroups[RELAY];
         if group.status == "ACTIVE" && group.instances.len() as u32 == group.group_desired {
             return;

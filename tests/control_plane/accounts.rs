@@ -19,16 +19,16 @@ use serde_json::Value;
 use crate::fixture::{ControlPlane, kubeconfig};
 
 /// What has no namespace, of all that the actions name.
-const CLUSTER_WIDE: [&str; 2] = ["nodes", "namespaces"];
+const CLUSTER_SCOPED: [&str; 2] = ["nodes", "namespaces"];
 
 /// Its undo drains nodes, on which anybody's pods may be.
-const EVERYWHERE: [&str; 1] = ["scale_nodegroup"];
+const CLUSTER_WIDE_ACTIONS: [&str; 1] = ["scale_nodegroup"];
 
 /// What every run needs: the cluster is told from others by the UID of this namespace.
-const IDENTITY: &str = "kube-system";
+const IDENTITY_NAMESPACE: &str = "kube-system";
 
 /// A ServiceAccount, as somebody outside the cluster uses it.
-pub(crate) struct Account {
+pub(crate) struct TestServiceAccount {
     /// By which the audit log tells it from one of the same name that an earlier test had.
     pub(crate) uid: String,
     /// Reads the token from [`Account::token`], as a pod does.
@@ -50,12 +50,12 @@ pub(crate) struct Grant {
 
 impl Grant {
     /// What the actions of a runbook declare that they need. What lives in a namespace is granted in the account's own
-    /// alone, but to an action that works [`EVERYWHERE`].
+    /// alone, but to an action that works [`CLUSTER_WIDE_ACTIONS`].
     pub(crate) fn for_runbook(text: &str) -> Self {
         let mut grant = Self::default();
         for name in actions_of(text) {
             for permission in actions::find(&name).expect("an action").permissions {
-                grant.add(permission, EVERYWHERE.contains(&name.as_str()));
+                grant.add(permission, CLUSTER_WIDE_ACTIONS.contains(&name.as_str()));
             }
         }
         grant
@@ -74,7 +74,7 @@ impl Grant {
     fn add(&mut self, permission: &Permission, everywhere: bool) {
         let Permission::Kubernetes { group, resource, verbs } = permission else { return };
         let kind = resource.split('/').next().expect("splitting gives one part at least");
-        let is_wide = everywhere || CLUSTER_WIDE.contains(&kind);
+        let is_wide = everywhere || CLUSTER_SCOPED.contains(&kind);
         let side = if is_wide { &mut self.cluster } else { &mut self.namespace };
         side.push(rule(group, resource, verbs));
     }
@@ -90,12 +90,12 @@ fn rule(group: &str, resource: &str, verbs: &[&str]) -> PolicyRule {
 }
 
 fn actions_of(text: &str) -> BTreeSet<String> {
-    let book: Value = serde_saphyr::from_str(text).unwrap();
-    let steps = book["steps"].as_array().unwrap();
+    let runbook: Value = serde_saphyr::from_str(text).unwrap();
+    let steps = runbook["steps"].as_array().unwrap();
     steps.iter().map(|step| step["action"].as_str().unwrap().to_owned()).collect()
 }
 
-impl Account {
+impl TestServiceAccount {
     /// Makes an account that may do what is granted, and waits until the API server knows.
     pub(crate) async fn new(
         plane: &ControlPlane,
@@ -105,23 +105,23 @@ impl Account {
     ) -> Self {
         let mut account = Self {
             uid: String::new(),
-            kubeconfig: plane.scratch().join(format!("{namespace}-{name}.kubeconfig")),
-            token: plane.scratch().join(format!("{namespace}-{name}.token")),
+            kubeconfig: plane.test_dir().join(format!("{namespace}-{name}.kubeconfig")),
+            token: plane.test_dir().join(format!("{namespace}-{name}.token")),
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             bound_to: Mutex::default(),
         };
         let client = &plane.client;
-        let object: ServiceAccount = account.named();
+        let object: ServiceAccount = account.named_object();
         let made = create(Api::namespaced(client.clone(), namespace), &object).await;
         account.uid = made.metadata.uid.expect("what is made has a UID");
-        account.permit(client, grant).await;
-        account.renew(plane).await;
+        account.apply_grant(client, grant).await;
+        account.renew_token(plane).await;
         let user = format!("tokenFile: \"{}\"", account.token.display());
-        let url = format!("https://127.0.0.1:{}", plane.balancer.port);
+        let url = format!("https://127.0.0.1:{}", plane.load_balancer.port);
         let text = kubeconfig(&url, &plane.certificate(), &user);
         std::fs::write(&account.kubeconfig, text).unwrap();
-        account.until_permitted("get", "namespaces", IDENTITY).await;
+        account.wait_until_permitted("get", "namespaces", IDENTITY_NAMESPACE).await;
         account
     }
 
@@ -132,22 +132,22 @@ impl Account {
         grant: Grant,
         (verb, resource): (&str, &str),
     ) {
-        self.permit(&plane.client, grant).await;
-        self.until_permitted(verb, resource, "any").await;
+        self.apply_grant(&plane.client, grant).await;
+        self.wait_until_permitted(verb, resource, "any").await;
     }
 
     /// A client that has the token which is in the file now, and looks for no other.
-    pub(crate) async fn holder_of_this_token(&self, plane: &ControlPlane) -> Client {
+    pub(crate) async fn client_with_current_token(&self, plane: &ControlPlane) -> Client {
         let token = std::fs::read_to_string(&self.token).unwrap();
-        let url = format!("https://127.0.0.1:{}", plane.balancer.port);
+        let url = format!("https://127.0.0.1:{}", plane.load_balancer.port);
         let text = kubeconfig(&url, &plane.certificate(), &format!("token: {token}"));
         client_of(Kubeconfig::from_yaml(&text).unwrap()).await
     }
 
     /// Puts a fresh token into the file. It is bound to a secret of its own.
-    pub(crate) async fn renew(&self, plane: &ControlPlane) {
+    pub(crate) async fn renew_token(&self, plane: &ControlPlane) {
         let secrets = Api::<Secret>::namespaced(plane.client.clone(), &self.namespace);
-        let mut secret: Secret = self.named();
+        let mut secret: Secret = self.named_object();
         secret.metadata.name = Some(format!("{}-{}", self.name, uuid::Uuid::new_v4().simple()));
         let secret = secrets.create(&PostParams::default(), &secret).await.unwrap();
         let accounts = Api::<ServiceAccount>::namespaced(plane.client.clone(), &self.namespace);
@@ -162,26 +162,26 @@ impl Account {
             ..TokenRequestSpec::default()
         };
         let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
-        let answer = accounts
+        let response = accounts
             .create_token_request(&self.name, &PostParams::default(), &request)
             .await
             .unwrap();
-        let token = answer.status.and_then(|status| status.token).expect("it was asked for");
+        let token = response.status.and_then(|status| status.token).expect("it was asked for");
         std::fs::write(&self.token, token).unwrap();
         let name = secret.metadata.name.expect("it was given one");
         self.bound_to.lock().expect("nobody panics with the lock held").push(name);
     }
 
     /// Makes the token invalid that was in the file at first, as if its time were over.
-    pub(crate) async fn end_first_token(&self, plane: &ControlPlane) {
+    pub(crate) async fn revoke_first_token(&self, plane: &ControlPlane) {
         let first = self.bound_to.lock().expect("nobody panics with the lock held")[0].clone();
         let secrets = Api::<Secret>::namespaced(plane.client.clone(), &self.namespace);
         secrets.delete(&first, &DeleteParams::default()).await.unwrap();
     }
 
-    async fn permit(&self, client: &Client, mut grant: Grant) {
+    async fn apply_grant(&self, client: &Client, mut grant: Grant) {
         grant.cluster.push(PolicyRule {
-            resource_names: Some(vec![IDENTITY.to_owned()]),
+            resource_names: Some(vec![IDENTITY_NAMESPACE.to_owned()]),
             ..rule("", "namespaces", &["get"])
         });
         // Cluster-wide names carry the namespace, so that two accounts do not meet.
@@ -212,15 +212,18 @@ impl Account {
         };
         create(Api::all(client.clone()), &role).await;
         create(Api::all(client.clone()), &binding).await;
-        let named = self.named::<ServiceAccount>().metadata;
-        let role = Role { metadata: named.clone(), rules: Some(grant.namespace) };
-        let binding =
-            RoleBinding { role_ref: role_of("Role", &named.name), metadata: named, subjects };
+        let named_object = self.named_object::<ServiceAccount>().metadata;
+        let role = Role { metadata: named_object.clone(), rules: Some(grant.namespace) };
+        let binding = RoleBinding {
+            role_ref: role_of("Role", &named_object.name),
+            metadata: named_object,
+            subjects,
+        };
         create(Api::namespaced(client.clone(), &self.namespace), &role).await;
         create(Api::namespaced(client.clone(), &self.namespace), &binding).await;
     }
 
-    fn named<K: kube::Resource<DynamicType = ()> + Default>(&self) -> K {
+    fn named_object<K: kube::Resource<DynamicType = ()> + Default>(&self) -> K {
         let mut object = K::default();
         object.meta_mut().name = Some(self.name.clone());
         object.meta_mut().namespace = Some(self.namespace.clone());
@@ -228,7 +231,7 @@ impl Account {
     }
 
     /// The authoriser hears of new roles through a watch of its own.
-    async fn until_permitted(&self, verb: &str, resource: &str, name: &str) {
+    async fn wait_until_permitted(&self, verb: &str, resource: &str, name: &str) {
         let client = self.client().await;
         let reviews = Api::<SelfSubjectAccessReview>::all(client);
         let review = SelfSubjectAccessReview {
@@ -245,8 +248,8 @@ impl Account {
             ..SelfSubjectAccessReview::default()
         };
         for _ in 0..200 {
-            let answer = reviews.create(&PostParams::default(), &review).await;
-            if answer.is_ok_and(|review| review.status.is_some_and(|status| status.allowed)) {
+            let response = reviews.create(&PostParams::default(), &review).await;
+            if response.is_ok_and(|review| review.status.is_some_and(|status| status.allowed)) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(25)).await;

@@ -12,40 +12,46 @@ use rafay_relay_sop::journal::State;
 use serde_json::json;
 
 use crate::{
-    cluster::{one_a_node, until},
-    desk::{UNDO, book, run},
+    cluster::{one_pod_per_node, wait_until},
     fixture::ControlPlane,
     harness::{Test, test},
+    run_as::{FAILING_STEP, run, runbook_yaml},
 };
 
-const SPACE: &str = "actions";
+const TEST_NAMESPACE: &str = "actions";
 
 pub(crate) fn tests() -> Vec<Test> {
     vec![
-        test("actions::read_config", read_config),
+        test("actions::read_config_returns_region_and_cluster", read_config),
         test("actions::cordon_leaves_a_cordoned_node_as_it_is", cordon),
-        test("actions::cordon_is_undone_where_it_was_done", cordon_undone),
-        test("actions::uncordon_is_undone_where_it_was_done", uncordon_undone),
-        test("actions::list_pods_knows_owners_nodes_and_instances", list_pods),
+        test("actions::cordon_is_undone_only_where_the_run_set_it", cordon_undone),
+        test("actions::uncordon_is_undone_only_where_the_run_cleared_it", uncordon_undone),
+        test("actions::list_pods_returns_owned_pods_with_nodes_and_instances", list_pods),
         test("actions::rollout_restart_replaces_every_pod", rollout_restart),
-        test("actions::what_cannot_be_undone_is_said", not_undone),
-        test("actions::scale_deployment_up_and_back", scale_up_and_back),
-        test("actions::scale_deployment_up_is_undone_by_those_it_made", scale_up_undone),
-        test("actions::scale_deployment_down_is_undone", scale_down_undone),
-        test("actions::scale_deployment_keeps_what_it_is_told", scale_keeping),
-        test("actions::delete_pods_by_uid", delete_pods),
-        test("actions::delete_pods_evicts_where_a_budget_allows", evict),
-        test("actions::wait_pods_until_ready_and_until_gone", wait_pods),
+        test("actions::a_rollback_logs_what_cannot_be_undone", not_undone),
+        test("actions::scale_deployment_scales_up_and_down", scale_up_and_back),
+        test("actions::scale_deployment_undo_removes_the_pods_that_it_created", scale_up_undone),
+        test("actions::scale_deployment_undo_restores_the_replica_count", scale_down_undone),
+        test("actions::scale_deployment_keeps_the_listed_pods", scale_keeping),
+        test("actions::delete_pods_deletes_pods_by_uid", delete_pods),
+        test("actions::delete_pods_evicts_as_a_budget_allows", evict),
+        test("actions::wait_pods_waits_until_ready_and_until_gone", wait_pods),
     ]
 }
 
 async fn read_config(plane: Arc<ControlPlane>) {
-    plane.namespace(SPACE).await;
+    plane.namespace(TEST_NAMESPACE).await;
     let data = json!({"aws-region": "eu-north-1", "eks-cluster": "prod"});
-    plane.create::<ConfigMap>(SPACE, json!({"metadata": {"name": "settings"}, "data": data})).await;
-    let text =
-        book("  - {id: config, action: read_config, with: {namespace: actions, name: settings}}\n");
-    let ended = run(&plane, SPACE, &text).await.succeeded();
+    plane
+        .create::<ConfigMap>(
+            TEST_NAMESPACE,
+            json!({"metadata": {"name": "settings"}, "data": data}),
+        )
+        .await;
+    let text = runbook_yaml(
+        "  - {id: config, action: read_config, with: {namespace: actions, name: settings}}\n",
+    );
+    let ended = run(&plane, TEST_NAMESPACE, &text).await.expect_success();
     assert_eq!(ended.output("config")["region"], json!("eu-north-1"));
     assert_eq!(ended.output("config")["cluster"], json!("prod"));
 }
@@ -58,7 +64,7 @@ const SCALE: &str = "  - {id: scale, action: scale_deployment, with: {namespace:
 const CORDON: &str = "  - {id: cordon, action: cordon, with: {nodes: [one, two]}}\n";
 
 async fn two_nodes(plane: &ControlPlane, second_is_cordoned: bool) {
-    plane.namespace(SPACE).await;
+    plane.namespace(TEST_NAMESPACE).await;
     plane.node("one", json!({})).await;
     plane.node("two", json!({"spec": {"unschedulable": second_is_cordoned}})).await;
 }
@@ -77,13 +83,13 @@ async fn cordons(plane: &ControlPlane) -> [(bool, bool); 2] {
 
 async fn cordon(plane: Arc<ControlPlane>) {
     two_nodes(&plane, true).await;
-    let ended = run(&plane, SPACE, &book(CORDON)).await.succeeded();
+    let ended = run(&plane, TEST_NAMESPACE, &runbook_yaml(CORDON)).await.expect_success();
     assert_eq!(ended.output("cordon")["changed"], json!(["one"]));
     assert_eq!(cordons(&plane).await, [(true, true), (true, false)]);
     // New pods find no place any more.
-    plane.create::<Pod>(SPACE, pod("late")).await;
-    until("the pod to be found unschedulable", async || {
-        let pod = plane.api::<Pod>(SPACE).get("late").await.unwrap();
+    plane.create::<Pod>(TEST_NAMESPACE, pod("late")).await;
+    wait_until("the pod to be found unschedulable", async || {
+        let pod = plane.api::<Pod>(TEST_NAMESPACE).get("late").await.unwrap();
         let conditions = pod.status.unwrap_or_default().conditions.unwrap_or_default();
         conditions.iter().any(|condition| condition.reason.as_deref() == Some("Unschedulable"))
     })
@@ -92,31 +98,35 @@ async fn cordon(plane: Arc<ControlPlane>) {
 
 async fn cordon_undone(plane: Arc<ControlPlane>) {
     two_nodes(&plane, true).await;
-    run(&plane, SPACE, &book(&format!("{CORDON}{UNDO}"))).await.is(State::RolledBack);
+    run(&plane, TEST_NAMESPACE, &runbook_yaml(&format!("{CORDON}{FAILING_STEP}")))
+        .await
+        .expect_state(State::RolledBack);
     assert_eq!(cordons(&plane).await, [(false, false), (true, false)]);
 }
 
 async fn uncordon_undone(plane: Arc<ControlPlane>) {
     two_nodes(&plane, true).await;
     let uncordon = CORDON.replace("cordon", "uncordon");
-    let ended = run(&plane, SPACE, &book(&uncordon)).await.succeeded();
+    let ended = run(&plane, TEST_NAMESPACE, &runbook_yaml(&uncordon)).await.expect_success();
     assert_eq!(ended.output("uncordon")["changed"], json!(["two"]));
     assert!(cordons(&plane).await.iter().all(|(cordoned, _)| !cordoned));
 
     two_nodes(&plane, true).await;
-    run(&plane, SPACE, &book(&format!("{uncordon}{UNDO}"))).await.is(State::RolledBack);
+    run(&plane, TEST_NAMESPACE, &runbook_yaml(&format!("{uncordon}{FAILING_STEP}")))
+        .await
+        .expect_state(State::RolledBack);
     assert_eq!(cordons(&plane).await, [(false, false), (true, false)]);
 }
 
 async fn list_pods(plane: Arc<ControlPlane>) {
-    plane.namespace(SPACE).await;
+    plane.namespace(TEST_NAMESPACE).await;
     let node = plane.node("one", json!({})).await;
-    plane.deployment(SPACE, "relay", 2, json!({})).await;
+    plane.deployment(TEST_NAMESPACE, "relay", 2, json!({})).await;
     // It has the deployment's label and is none of its pods.
     let mut stranger = pod("stranger");
     stranger["metadata"]["labels"] = json!({"app": "relay-like"});
-    plane.create::<Pod>(SPACE, stranger).await;
-    let ended = run(&plane, SPACE, &book(LIST)).await.succeeded();
+    plane.create::<Pod>(TEST_NAMESPACE, stranger).await;
+    let ended = run(&plane, TEST_NAMESPACE, &runbook_yaml(LIST)).await.expect_success();
     let output = ended.output("pods");
     assert_eq!(output["count"], json!(2));
     assert_eq!(output["nodes"], json!(["one"]));
@@ -125,61 +135,63 @@ async fn list_pods(plane: Arc<ControlPlane>) {
 }
 
 async fn rollout_restart(plane: Arc<ControlPlane>) {
-    plane.namespace(SPACE).await;
+    plane.namespace(TEST_NAMESPACE).await;
     plane.node("one", json!({})).await;
-    plane.deployment(SPACE, "relay", 3, json!({})).await;
+    plane.deployment(TEST_NAMESPACE, "relay", 3, json!({})).await;
     let before = names(&plane).await;
-    let ended = run(&plane, SPACE, &book(RESTART)).await.succeeded();
-    let deployment = plane.api::<Deployment>(SPACE).get("relay").await.unwrap();
+    let ended = run(&plane, TEST_NAMESPACE, &runbook_yaml(RESTART)).await.expect_success();
+    let deployment = plane.api::<Deployment>(TEST_NAMESPACE).get("relay").await.unwrap();
     let annotations = deployment.spec.template.metadata.unwrap().annotations.unwrap();
     let written = &annotations["kubectl.kubernetes.io/restartedAt"];
     assert_eq!(json!(written), ended.output("restart")["restarted_at"]);
-    plane.until_ready(SPACE, "relay", 3).await;
+    plane.wait_until_ready(TEST_NAMESPACE, "relay", 3).await;
     assert!(before.is_disjoint(&names(&plane).await), "every pod is new");
 }
 
 async fn scale_up_and_back(plane: Arc<ControlPlane>) {
-    plane.namespace(SPACE).await;
+    plane.namespace(TEST_NAMESPACE).await;
     for name in ["one", "two", "three", "four"] {
         plane.node(name, json!({})).await;
     }
-    plane.deployment(SPACE, "relay", 2, one_a_node("relay")).await;
-    let ended = run(&plane, SPACE, &book(SCALE)).await.succeeded();
+    plane.deployment(TEST_NAMESPACE, "relay", 2, one_pod_per_node("relay")).await;
+    let ended = run(&plane, TEST_NAMESPACE, &runbook_yaml(SCALE)).await.expect_success();
     assert_eq!(ended.output("scale")["before"]["replicas"], json!(2));
     assert_eq!(ended.output("scale")["new_pods"].as_array().unwrap().len(), 2);
-    plane.until_ready(SPACE, "relay", 4).await;
+    plane.wait_until_ready(TEST_NAMESPACE, "relay", 4).await;
 
     let again = SCALE.replace("replicas: 4", "replicas: 2");
-    run(&plane, SPACE, &book(&again)).await.succeeded();
-    plane.until_ready(SPACE, "relay", 2).await;
+    run(&plane, TEST_NAMESPACE, &runbook_yaml(&again)).await.expect_success();
+    plane.wait_until_ready(TEST_NAMESPACE, "relay", 2).await;
 }
 
 /// Left to itself, Kubernetes would take those away that share a node, which are the old ones here.
 async fn scale_up_undone(plane: Arc<ControlPlane>) {
-    plane.namespace(SPACE).await;
+    plane.namespace(TEST_NAMESPACE).await;
     plane.node("one", json!({})).await;
-    plane.deployment(SPACE, "relay", 2, json!({})).await;
+    plane.deployment(TEST_NAMESPACE, "relay", 2, json!({})).await;
     let before = names(&plane).await;
-    plane.close(true).await;
+    plane.cordon_all(true).await;
     for name in ["two", "three"] {
         plane.node(name, json!({})).await;
     }
-    let undone = book(&format!("{SCALE}{UNDO}"));
-    run(&plane, SPACE, &undone).await.is(State::RolledBack);
-    plane.until_ready(SPACE, "relay", 2).await;
+    let undone = runbook_yaml(&format!("{SCALE}{FAILING_STEP}"));
+    run(&plane, TEST_NAMESPACE, &undone).await.expect_state(State::RolledBack);
+    plane.wait_until_ready(TEST_NAMESPACE, "relay", 2).await;
     assert_eq!(names(&plane).await, before, "the pods that stood before are kept");
     no_marks(&plane).await;
 }
 
 async fn scale_down_undone(plane: Arc<ControlPlane>) {
-    plane.namespace(SPACE).await;
+    plane.namespace(TEST_NAMESPACE).await;
     plane.node("one", json!({})).await;
-    plane.deployment(SPACE, "relay", 3, json!({})).await;
+    plane.deployment(TEST_NAMESPACE, "relay", 3, json!({})).await;
     let before = names(&plane).await;
     let keep = "replicas: 1, keep: ['{{ pods.pods | last }}']";
     let down = format!("{LIST}{}", SCALE.replace("replicas: 4", keep));
-    run(&plane, SPACE, &book(&format!("{down}{UNDO}"))).await.is(State::RolledBack);
-    plane.until_ready(SPACE, "relay", 3).await;
+    run(&plane, TEST_NAMESPACE, &runbook_yaml(&format!("{down}{FAILING_STEP}")))
+        .await
+        .expect_state(State::RolledBack);
+    plane.wait_until_ready(TEST_NAMESPACE, "relay", 3).await;
     let after = names(&plane).await;
     let kept: Vec<&String> = before.intersection(&after).collect();
     assert_eq!(kept, [before.last().unwrap()], "two are new");
@@ -187,30 +199,30 @@ async fn scale_down_undone(plane: Arc<ControlPlane>) {
 }
 
 async fn not_undone(plane: Arc<ControlPlane>) {
-    plane.namespace(SPACE).await;
+    plane.namespace(TEST_NAMESPACE).await;
     plane.node("one", json!({})).await;
-    plane.deployment(SPACE, "relay", 2, json!({})).await;
-    let text = book(&format!("{RESTART}{LIST}{DELETE}{UNDO}"));
-    let ended = run(&plane, SPACE, &text).await.is(State::RolledBack);
-    let said = ended.lines().join("\n");
-    assert!(said.contains("2 deleted pods cannot be brought back: relay-"), "{said}");
+    plane.deployment(TEST_NAMESPACE, "relay", 2, json!({})).await;
+    let text = runbook_yaml(&format!("{RESTART}{LIST}{DELETE}{FAILING_STEP}"));
+    let ended = run(&plane, TEST_NAMESPACE, &text).await.expect_state(State::RolledBack);
+    let log = ended.lines().join("\n");
+    assert!(log.contains("2 deleted pods cannot be brought back: relay-"), "{log}");
     let kept = "deployment actions/relay keeps its new pods: a restart cannot be undone";
-    assert!(said.contains(kept), "{said}");
-    plane.until_ready(SPACE, "relay", 2).await;
+    assert!(log.contains(kept), "{log}");
+    plane.wait_until_ready(TEST_NAMESPACE, "relay", 2).await;
 }
 
 async fn scale_keeping(plane: Arc<ControlPlane>) {
-    plane.namespace(SPACE).await;
+    plane.namespace(TEST_NAMESPACE).await;
     plane.node("one", json!({})).await;
-    plane.deployment(SPACE, "relay", 2, json!({})).await;
+    plane.deployment(TEST_NAMESPACE, "relay", 2, json!({})).await;
     let old = names(&plane).await;
     // Left to itself, Kubernetes removes the youngest pods first: these are to be kept.
-    let text = book(
+    let text = runbook_yaml(
         "  - {id: up, action: scale_deployment, with: {namespace: actions, deployment: relay, replicas: 5}}\n  \
            - {id: down, action: scale_deployment, with: {namespace: actions, deployment: relay, replicas: 3, keep: '{{ up.new_pods }}'}}\n",
     );
-    let ended = run(&plane, SPACE, &text).await.succeeded();
-    plane.until_ready(SPACE, "relay", 3).await;
+    let ended = run(&plane, TEST_NAMESPACE, &text).await.expect_success();
+    plane.wait_until_ready(TEST_NAMESPACE, "relay", 3).await;
     let kept = names(&plane).await;
     let new: BTreeSet<String> = ended.output("up")["new_pods"]
         .as_array()
@@ -225,7 +237,7 @@ async fn scale_keeping(plane: Arc<ControlPlane>) {
 
 /// That no pod carries the deletion cost by which it was kept.
 async fn no_marks(plane: &ControlPlane) {
-    for pod in plane.pods(SPACE, "relay").await {
+    for pod in plane.pods(TEST_NAMESPACE, "relay").await {
         let cost = pod.annotations().get("controller.kubernetes.io/pod-deletion-cost");
         assert_eq!(cost, None, "{}", pod.name_any());
     }
@@ -234,50 +246,54 @@ async fn no_marks(plane: &ControlPlane) {
 const DELETE: &str = "  - {id: delete, action: delete_pods, with: {pods: '{{ pods.pods }}'}}\n";
 
 async fn delete_pods(plane: Arc<ControlPlane>) {
-    plane.namespace(SPACE).await;
+    plane.namespace(TEST_NAMESPACE).await;
     plane.node("one", json!({})).await;
-    plane.deployment(SPACE, "relay", 2, json!({})).await;
+    plane.deployment(TEST_NAMESPACE, "relay", 2, json!({})).await;
     let before = names(&plane).await;
-    let ended = run(&plane, SPACE, &book(&format!("{LIST}{DELETE}"))).await.succeeded();
+    let ended = run(&plane, TEST_NAMESPACE, &runbook_yaml(&format!("{LIST}{DELETE}")))
+        .await
+        .expect_success();
     assert_eq!(ended.output("delete")["deleted"].as_array().unwrap().len(), 2);
-    plane.until_ready(SPACE, "relay", 2).await;
+    plane.wait_until_ready(TEST_NAMESPACE, "relay", 2).await;
     assert!(before.is_disjoint(&names(&plane).await));
 }
 
 async fn evict(plane: Arc<ControlPlane>) {
-    plane.namespace(SPACE).await;
+    plane.namespace(TEST_NAMESPACE).await;
     plane.node("one", json!({})).await;
-    plane.deployment(SPACE, "relay", 3, json!({})).await;
-    budget(&plane, SPACE, json!({"maxUnavailable": 1})).await;
+    plane.deployment(TEST_NAMESPACE, "relay", 3, json!({})).await;
+    budget(&plane, TEST_NAMESPACE, json!({"maxUnavailable": 1})).await;
     let before = names(&plane).await;
     let evict = DELETE.replace("pods.pods }}'", "pods.pods }}', evict: true");
-    let ended = run(&plane, SPACE, &book(&format!("{LIST}{evict}"))).await.succeeded();
+    let ended = run(&plane, TEST_NAMESPACE, &runbook_yaml(&format!("{LIST}{evict}")))
+        .await
+        .expect_success();
     assert_eq!(ended.output("delete")["deleted"].as_array().unwrap().len(), 3);
-    plane.until_ready(SPACE, "relay", 3).await;
+    plane.wait_until_ready(TEST_NAMESPACE, "relay", 3).await;
     assert!(before.is_disjoint(&names(&plane).await));
 }
 
 async fn wait_pods(plane: Arc<ControlPlane>) {
-    plane.namespace(SPACE).await;
+    plane.namespace(TEST_NAMESPACE).await;
     plane.node("one", json!({})).await;
-    plane.deployment(SPACE, "relay", 2, json!({})).await;
-    let text = book(
+    plane.deployment(TEST_NAMESPACE, "relay", 2, json!({})).await;
+    let text = runbook_yaml(
         "  - {id: ready, action: wait_pods, with: {namespace: actions, deployment: relay}}\n  \
            - {id: selected, action: wait_pods, with: {namespace: actions, selector: app=relay, count: 1}}\n",
     );
-    let ended = run(&plane, SPACE, &text).await.succeeded();
+    let ended = run(&plane, TEST_NAMESPACE, &text).await.expect_success();
     assert_eq!(ended.output("ready")["count"], json!(2));
 
-    let text = book(
+    let text = runbook_yaml(
         "  - {id: gone, action: wait_pods, with: {namespace: actions, selector: app=relay, until: gone}}\n",
     );
-    let deployments = plane.api::<Deployment>(SPACE);
+    let deployments = plane.api::<Deployment>(TEST_NAMESPACE);
     let delete = async {
         tokio::time::sleep(std::time::Duration::from_millis(500)).await;
         deployments.delete("relay", &kube::api::DeleteParams::background()).await.unwrap();
     };
-    let (ended, ()) = tokio::join!(run(&plane, SPACE, &text), delete);
-    assert_eq!(ended.succeeded().output("gone")["count"], json!(2));
+    let (ended, ()) = tokio::join!(run(&plane, TEST_NAMESPACE, &text), delete);
+    assert_eq!(ended.expect_success().output("gone")["count"], json!(2));
 }
 
 /// A disruption budget for the pods of `relay` that the controller has taken note of.
@@ -287,7 +303,7 @@ pub(crate) async fn budget(plane: &ControlPlane, namespace: &str, spec: serde_js
     let budget = json!({"metadata": {"name": "relay-budget"}, "spec": spec});
     plane.create::<PodDisruptionBudget>(namespace, budget).await;
     let budgets = plane.api::<PodDisruptionBudget>(namespace);
-    until("the budget's status", async || {
+    wait_until("the budget's status", async || {
         let budget = budgets.get("relay-budget").await.unwrap();
         budget.status.is_some_and(|status| status.observed_generation == budget.metadata.generation)
     })
@@ -295,7 +311,7 @@ pub(crate) async fn budget(plane: &ControlPlane, namespace: &str, spec: serde_js
 }
 
 async fn names(plane: &ControlPlane) -> BTreeSet<String> {
-    plane.pods(SPACE, "relay").await.iter().map(|pod| pod.name_any()).collect()
+    plane.pods(TEST_NAMESPACE, "relay").await.iter().map(|pod| pod.name_any()).collect()
 }
 
 fn pod(name: &str) -> serde_json::Value {

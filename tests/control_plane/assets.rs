@@ -23,7 +23,7 @@ const MODULES: &str = concat!(
 /// A folder that has all five programs.
 #[derive(Debug, Clone)]
 pub(crate) struct Assets {
-    folder: PathBuf,
+    dir: PathBuf,
 }
 
 impl Assets {
@@ -32,10 +32,10 @@ impl Assets {
     /// # Errors
     /// Why there are none, as the reason for which tests are ignored.
     pub(crate) fn find() -> Result<Self, String> {
-        if let Some(folder) = folder_in(OVERRIDE) {
-            return Self::at(folder).map_err(|lacking| format!("{OVERRIDE}: {lacking}"));
+        if let Some(dir) = path_from_env(OVERRIDE) {
+            return Self::at(dir).map_err(|lacking| format!("{OVERRIDE}: {lacking}"));
         }
-        let not_taken = match folder_in(KUBEBUILDER).map(Self::at) {
+        let not_taken = match path_from_env(KUBEBUILDER).map(Self::at) {
             Some(Ok(assets)) => return Ok(assets),
             Some(Err(lacking)) => format!(" ({KUBEBUILDER} is not taken: {lacking})"),
             None => String::new(),
@@ -45,43 +45,42 @@ impl Assets {
 
     /// What `build.sh` has built.
     fn built() -> Result<Self, String> {
-        let folder = cache("control-plane");
-        let built = std::fs::read_to_string(folder.join("modules"));
+        let dir = cache("control-plane");
+        let built = std::fs::read_to_string(dir.join("modules"));
         let how = "tests/control_plane/build.sh builds one";
         match built {
-            Err(_) => Err(format!("no control plane in {}: {how}", folder.display())),
-            Ok(modules) if modules != MODULES => Err(format!(
-                "the control plane in {} is of other versions: {how}",
-                folder.display()
-            )),
-            Ok(_) => Self::at(folder).map_err(|lacking| format!("{lacking}: {how}")),
+            Err(_) => Err(format!("no control plane in {}: {how}", dir.display())),
+            Ok(modules) if modules != MODULES => {
+                Err(format!("the control plane in {} is of other versions: {how}", dir.display()))
+            }
+            Ok(_) => Self::at(dir).map_err(|lacking| format!("{lacking}: {how}")),
         }
     }
 
-    fn at(folder: PathBuf) -> Result<Self, String> {
+    fn at(dir: PathBuf) -> Result<Self, String> {
         let lacking: Vec<&str> =
-            PROGRAMS.into_iter().filter(|program| !folder.join(program).is_file()).collect();
+            PROGRAMS.into_iter().filter(|program| !dir.join(program).is_file()).collect();
         if lacking.is_empty() {
-            Ok(Self { folder })
+            Ok(Self { dir })
         } else {
-            Err(format!("{} has no {}", folder.display(), lacking.join(", ")))
+            Err(format!("{} has no {}", dir.display(), lacking.join(", ")))
         }
     }
 
     pub(crate) fn program(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
+        self.dir.join(name)
     }
 }
 
-pub(crate) fn folder_in(variable: &str) -> Option<PathBuf> {
+pub(crate) fn path_from_env(variable: &str) -> Option<PathBuf> {
     std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 /// The folder in which what the tests need is built or installed.
 pub(crate) fn cache(what: &str) -> PathBuf {
-    let cache = folder_in("SOP_CI_CACHE").unwrap_or_else(|| {
-        let home = || folder_in("HOME").unwrap_or_default().join(".cache");
-        folder_in("XDG_CACHE_HOME").unwrap_or_else(home).join(Path::new("rafay-relay-sop"))
+    let cache = path_from_env("SOP_CI_CACHE").unwrap_or_else(|| {
+        let home = || path_from_env("HOME").unwrap_or_default().join(".cache");
+        path_from_env("XDG_CACHE_HOME").unwrap_or_else(home).join(Path::new("rafay-relay-sop"))
     });
     cache.join(what)
 }

@@ -7,20 +7,20 @@ use kube::{Api, api::PostParams};
 use rafay_relay_sop::simulator::RecordedCall;
 use serde::Deserialize;
 
-use crate::{accounts::Account, cluster::until, fixture::ControlPlane};
+use crate::{accounts::TestServiceAccount, cluster::wait_until, fixture::ControlPlane};
 
 /// How often the log is looked at for what must come.
-const GLANCE: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Event {
+struct AuditEvent {
     verb: String,
     user: User,
     #[serde(rename = "requestURI")]
     request_uri: String,
     #[serde(default)]
-    object_ref: Object,
+    object_ref: AuditObject,
     response_status: Option<Status>,
 }
 
@@ -31,7 +31,7 @@ struct User {
 }
 
 #[derive(Default, Deserialize)]
-struct Object {
+struct AuditObject {
     #[serde(default)]
     resource: String,
     namespace: Option<String>,
@@ -45,41 +45,56 @@ struct Status {
 }
 
 /// The successful calls of an account that may have changed something, in order: `patch nodes/NAME`.
-pub(crate) async fn mutations(plane: &ControlPlane, account: &Account) -> Vec<String> {
+pub(crate) async fn mutations(plane: &ControlPlane, account: &TestServiceAccount) -> Vec<String> {
     let events = events(plane, account).await;
-    let changes = |event: &&Event| {
+    let changes = |event: &&AuditEvent| {
         !matches!(event.verb.as_str(), "get" | "list" | "watch")
             && event.object_ref.resource != "selfsubjectaccessreviews"
             && !event.request_uri.contains("dryRun=All")
             && event.response_status.as_ref().is_some_and(|status| status.code < 300)
     };
-    events.iter().filter(changes).map(Event::operation).collect()
+    events.iter().filter(changes).map(AuditEvent::operation).collect()
 }
 
 /// The calls of an account that the API server refused for lack of permission.
-pub(crate) async fn denied(plane: &ControlPlane, account: &Account) -> Vec<String> {
-    answered(plane, account, 403).await
+pub(crate) async fn denied_calls(
+    plane: &ControlPlane,
+    account: &TestServiceAccount,
+) -> Vec<String> {
+    calls_with_status(plane, account, 403).await
 }
 
 /// How often an account has made that call.
-pub(crate) async fn count(plane: &ControlPlane, account: &Account, operation: &str) -> usize {
+pub(crate) async fn count_calls(
+    plane: &ControlPlane,
+    account: &TestServiceAccount,
+    operation: &str,
+) -> usize {
     let events = events(plane, account).await;
     events.iter().filter(|event| event.operation() == operation).count()
 }
 
 /// The calls of an account that were answered with that status.
-pub(crate) async fn answered(plane: &ControlPlane, account: &Account, code: u16) -> Vec<String> {
+pub(crate) async fn calls_with_status(
+    plane: &ControlPlane,
+    account: &TestServiceAccount,
+    code: u16,
+) -> Vec<String> {
     let events = events(plane, account).await;
-    let so = |event: &&Event| event.response_status.as_ref().is_some_and(|it| it.code == code);
-    events.iter().filter(so).map(Event::operation).collect()
+    let so = |event: &&AuditEvent| event.response_status.as_ref().is_some_and(|it| it.code == code);
+    events.iter().filter(so).map(AuditEvent::operation).collect()
 }
 
 /// Waits until the account watches each of these resources.
-pub(crate) async fn watching(plane: &ControlPlane, account: &Account, resources: &[&str]) {
-    let is_watched = |events: &[Event], resource: &str| {
+pub(crate) async fn wait_for_watches(
+    plane: &ControlPlane,
+    account: &TestServiceAccount,
+    resources: &[&str],
+) {
+    let is_watched = |events: &[AuditEvent], resource: &str| {
         events.iter().any(|event| event.verb == "watch" && event.object_ref.resource == resource)
     };
-    until("the watches", async || {
+    wait_until("the watches", async || {
         let events = read(plane, account);
         resources.iter().all(|resource| is_watched(&events, resource))
     })
@@ -87,7 +102,7 @@ pub(crate) async fn watching(plane: &ControlPlane, account: &Account, resources:
 }
 
 /// What [`mutations`] are of the simulator's record.
-pub(crate) fn simulated(calls: &[RecordedCall]) -> Vec<String> {
+pub(crate) fn simulated_mutations(calls: &[RecordedCall]) -> Vec<String> {
     let changes = |call: &&RecordedCall| {
         call.service == "kubernetes" && call.mutating && (200..300).contains(&call.status)
     };
@@ -95,7 +110,7 @@ pub(crate) fn simulated(calls: &[RecordedCall]) -> Vec<String> {
 }
 
 /// How often each call was made. The order is left out: where several objects are changed at once, it is anybody's.
-pub(crate) fn counted(operations: &[String]) -> Vec<String> {
+pub(crate) fn count_by_operation(operations: &[String]) -> Vec<String> {
     let mut counted: BTreeMap<&str, usize> = BTreeMap::new();
     for operation in operations {
         *counted.entry(operation).or_default() += 1;
@@ -104,7 +119,7 @@ pub(crate) fn counted(operations: &[String]) -> Vec<String> {
 }
 
 /// Every event of the account, once all of them are written.
-async fn events(plane: &ControlPlane, account: &Account) -> Vec<Event> {
+async fn events(plane: &ControlPlane, account: &TestServiceAccount) -> Vec<AuditEvent> {
     // The API server writes an event after it has answered, in order: when this call is there, the others are.
     let last = Api::<SelfSubjectAccessReview>::all(account.client().await);
     let before = count_reviews(&read(plane, account));
@@ -115,24 +130,25 @@ async fn events(plane: &ControlPlane, account: &Account) -> Vec<Event> {
         if count_reviews(&events) > before {
             return events;
         }
-        tokio::time::sleep(GLANCE).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
     panic!("the audit log does not go on");
 }
 
-fn count_reviews(events: &[Event]) -> usize {
+fn count_reviews(events: &[AuditEvent]) -> usize {
     events.iter().filter(|event| event.object_ref.resource == "selfsubjectaccessreviews").count()
 }
 
-fn read(plane: &ControlPlane, account: &Account) -> Vec<Event> {
+fn read(plane: &ControlPlane, account: &TestServiceAccount) -> Vec<AuditEvent> {
     let text = std::fs::read_to_string(plane.audit_log()).unwrap_or_default();
     // The last line may be half written.
     let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
-    let events = whole.lines().map(|line| serde_json::from_str::<Event>(line).expect("an event"));
+    let events =
+        whole.lines().map(|line| serde_json::from_str::<AuditEvent>(line).expect("an event"));
     events.filter(|event| event.user.uid == account.uid).collect()
 }
 
-impl Event {
+impl AuditEvent {
     fn operation(&self) -> String {
         let object = &self.object_ref;
         // A new object's name may stand in its body alone.

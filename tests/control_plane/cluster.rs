@@ -21,11 +21,11 @@ use serde_json::{Value, json};
 use crate::fixture::{ControlPlane, has_default_account};
 
 /// How long is waited for what a healthy cluster does in a second.
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Waits until `holds`.
-pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+pub(crate) async fn wait_until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + WAIT_TIMEOUT;
     while !holds().await {
         assert!(tokio::time::Instant::now() < deadline, "{what} did not come");
         tokio::time::sleep(Duration::from_millis(25)).await;
@@ -58,9 +58,12 @@ impl ControlPlane {
         let nodes = Api::<Node>::all(self.client.clone());
         let all = ListParams::default();
         nodes.delete_collection(&DeleteParams::default(), &all).await.unwrap();
-        until("the nodes' end", async || nodes.list(&all).await.unwrap().items.is_empty()).await;
-        until("the namespace's account", async || has_default_account(&self.client, name).await)
+        wait_until("the nodes' end", async || nodes.list(&all).await.unwrap().items.is_empty())
             .await;
+        wait_until("the namespace's account", async || {
+            has_default_account(&self.client, name).await
+        })
+        .await;
     }
 
     async fn empty(&self, namespace: &str) {
@@ -72,7 +75,7 @@ impl ControlPlane {
         self.remove_all::<ConfigMap>(namespace).await;
         let (sets, pods) = (self.api::<ReplicaSet>(namespace), self.api::<Pod>(namespace));
         let all = ListParams::default();
-        until("the end of replicasets and pods", async || {
+        wait_until("the end of replicasets and pods", async || {
             let left = sets.list(&all).await.unwrap().items.len();
             // A controller that has not heard yet may have made one more.
             self.remove_all::<Pod>(namespace).await;
@@ -106,7 +109,7 @@ impl ControlPlane {
         let nodes = Api::<Node>::all(self.client.clone());
         let node = nodes.create(&PostParams::default(), &object(node)).await.unwrap();
         self.node_condition(name, "True").await;
-        until("the node to lose its taint", async || {
+        wait_until("the node to lose its taint", async || {
             let node = nodes.get(name).await.unwrap();
             let taints = node.spec.unwrap_or_default().taints.unwrap_or_default();
             !taints.iter().any(|taint| taint.key == "node.kubernetes.io/not-ready")
@@ -116,9 +119,9 @@ impl ControlPlane {
     }
 
     /// Cordons every node, if it is said.
-    pub(crate) async fn close(&self, closed: bool) {
+    pub(crate) async fn cordon_all(&self, cordoned: bool) {
         let nodes = Api::<Node>::all(self.client.clone());
-        let cordon = Patch::Merge(json!({"spec": {"unschedulable": closed}}));
+        let cordon = Patch::Merge(json!({"spec": {"unschedulable": cordoned}}));
         for node in nodes.list(&ListParams::default()).await.unwrap() {
             nodes.patch(&node.name_any(), &PatchParams::default(), &cordon).await.unwrap();
         }
@@ -126,9 +129,9 @@ impl ControlPlane {
 
     /// Lets a node say whether it is Ready.
     pub(crate) async fn node_condition(&self, name: &str, ready: &str) {
-        let room = json!({"cpu": "4", "memory": "16Gi", "pods": "50"});
+        let capacity = json!({"cpu": "4", "memory": "16Gi", "pods": "50"});
         let status = json!({"status": {
-            "capacity": room, "allocatable": room,
+            "capacity": capacity, "allocatable": capacity,
             "conditions": [{"type": "Ready", "status": ready, "reason": "AsTheTestSays"}],
         }});
         let nodes = Api::<Node>::all(self.client.clone());
@@ -154,13 +157,13 @@ impl ControlPlane {
         extra: Value,
     ) {
         self.create::<Deployment>(namespace, deployment(name, replicas, extra)).await;
-        self.until_ready(namespace, name, replicas).await;
+        self.wait_until_ready(namespace, name, replicas).await;
     }
 
     /// Waits until a deployment has that many ready pods and no others.
-    pub(crate) async fn until_ready(&self, namespace: &str, name: &str, replicas: i32) {
+    pub(crate) async fn wait_until_ready(&self, namespace: &str, name: &str, replicas: i32) {
         let deployments = self.api::<Deployment>(namespace);
-        until("the deployment's pods", async || {
+        wait_until("the deployment's pods", async || {
             let status = deployments.get(name).await.unwrap().status.unwrap_or_default();
             status.ready_replicas.unwrap_or(0) == replicas
                 && status.replicas.unwrap_or(0) == replicas
@@ -205,7 +208,7 @@ fn hex(text: &str) -> String {
 }
 
 /// For a deployment whose pods do not share a node.
-pub(crate) fn one_a_node(app: &str) -> Value {
+pub(crate) fn one_pod_per_node(app: &str) -> Value {
     let term = json!({
         "labelSelector": {"matchLabels": {"app": app}},
         "topologyKey": "kubernetes.io/hostname",
@@ -215,7 +218,7 @@ pub(crate) fn one_a_node(app: &str) -> Value {
 }
 
 /// For a deployment whose pods fail in a way that `stages.yaml` knows; `after_restart`, only those of a restart.
-pub(crate) fn playing(what: &str, after_restart: bool) -> Value {
+pub(crate) fn with_pod_failure(what: &str, after_restart: bool) -> Value {
     let mut labels = json!({"plays": what});
     if after_restart {
         labels["plays-when"] = json!("restarted");

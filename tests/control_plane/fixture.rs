@@ -14,139 +14,142 @@ use kube::{Api, Client, config::KubeConfigOptions, config::Kubeconfig};
 
 use crate::{
     assets::Assets,
-    balancer::Balancer,
-    cluster::until,
-    programs::{Ports, Specification, specifications},
-    rise,
-    stage::{Part, Slot, Stage},
-    support::Tethered,
-    workplace::Workplace,
+    cluster::wait_until,
+    environment::{Service, Slot, TestEnvironment},
+    load_balancer::LoadBalancer,
+    programs::{Ports, ProgramSpec, program_specs},
+    scratch_dir::ScratchDir,
+    startup,
+    support::ChildGuard,
 };
 
 /// A running control plane. It ends with this value, and with this process.
 pub(crate) struct ControlPlane {
     pub(crate) client: Client,
     /// Where the accounts of the tests find the API server.
-    pub(crate) balancer: Balancer,
-    store_url: String,
-    specifications: Vec<Specification>,
-    programs: Mutex<Vec<(&'static str, Tethered)>>,
+    pub(crate) load_balancer: LoadBalancer,
+    etcd_url: String,
+    program_specs: Vec<ProgramSpec>,
+    programs: Mutex<Vec<(&'static str, ChildGuard)>>,
     // Last, so that it goes after those who write into it.
-    workplace: Arc<Workplace>,
+    scratch_dir: Arc<ScratchDir>,
 }
 
-impl Part for ControlPlane {
+impl Service for ControlPlane {
     const NAME: &'static str = "the control plane";
-    const FOLDER: &'static str = "control-plane-";
+    const DIR_PREFIX: &'static str = "control-plane-";
     type Assets = Assets;
 
-    fn place(stage: &Stage) -> &Slot<Self> {
-        &stage.plane
+    fn slot(environment: &TestEnvironment) -> &Slot<Self> {
+        &environment.plane
     }
 
     fn find() -> Result<Assets, String> {
         Assets::find()
     }
 
-    async fn start_once(assets: &Assets, workplace: Arc<Workplace>) -> Result<Self, String> {
-        let said = |why: io::Error| format!("cannot start a control plane: {why}");
-        let folder = workplace.path();
-        let ports = Ports::choose().map_err(said)?;
+    async fn start_once(assets: &Assets, scratch_dir: Arc<ScratchDir>) -> Result<Self, String> {
+        let describe_error = |why: io::Error| format!("cannot start a control plane: {why}");
+        let dir = scratch_dir.path();
+        let ports = Ports::choose().map_err(describe_error)?;
         let token = uuid::Uuid::new_v4().simple().to_string();
-        lay_out(folder, &ports, &token).map_err(said)?;
-        let specifications = specifications(assets, folder, &ports);
-        let mut started = Started { workplace: &workplace, programs: Vec::new() };
-        started.add(&specifications[0])?;
-        started.add(&specifications[1])?;
-        let certificate = folder.join("certs/apiserver.crt");
-        started.until("the API server's certificate", async || certificate.is_file()).await?;
-        let client = client(&folder.join("kubeconfig")).await?;
-        started.until("the API server", async || ready(&client).await).await?;
-        for specification in &specifications[2..] {
-            started.add(specification)?;
+        write_config_files(dir, &ports, &token).map_err(describe_error)?;
+        let program_specs = program_specs(assets, dir, &ports);
+        let mut started = StartedPrograms { scratch_dir: &scratch_dir, programs: Vec::new() };
+        started.add(&program_specs[0])?;
+        started.add(&program_specs[1])?;
+        let certificate = dir.join("certs/apiserver.crt");
+        started.wait_until("the API server's certificate", async || certificate.is_file()).await?;
+        let client = client(&dir.join("kubeconfig")).await?;
+        started.wait_until("the API server", async || ready(&client).await).await?;
+        for spec in &program_specs[2..] {
+            started.add(spec)?;
         }
         // The controller manager makes it.
         started
-            .until("the controllers", async || has_default_account(&client, "default").await)
+            .wait_until("the controllers", async || has_default_account(&client, "default").await)
             .await?;
         let programs = Mutex::new(started.programs);
-        let balancer = Balancer::start(ports.api).await.map_err(said)?;
-        let store_url = ports.store();
-        Ok(Self { client, balancer, store_url, specifications, programs, workplace })
+        let load_balancer = LoadBalancer::start(ports.api).await.map_err(describe_error)?;
+        let etcd_url = ports.etcd_url();
+        Ok(Self { client, load_balancer, etcd_url, program_specs, programs, scratch_dir })
     }
 
-    fn casualty(&self) -> Option<String> {
+    fn crashed(&self) -> Option<String> {
         let mut programs = self.programs.lock().expect("nobody panics with the lock held");
-        programs.iter_mut().find_map(|(name, program)| match program.ended() {
+        programs.iter_mut().find_map(|(name, program)| match program.try_wait() {
             Ok(None) => None,
-            end => Some(self.workplace.last_words(name, &end)),
+            end => Some(self.scratch_dir.exit_message(name, &end)),
         })
     }
 
-    fn workplace(&self) -> &Workplace {
-        &self.workplace
+    fn scratch_dir(&self) -> &ScratchDir {
+        &self.scratch_dir
     }
 }
 
 impl ControlPlane {
     /// A kubeconfig file of somebody who may do everything.
     pub(crate) fn kubeconfig(&self) -> PathBuf {
-        self.workplace.path().join("kubeconfig")
+        self.scratch_dir.path().join("kubeconfig")
     }
 
     /// The certificate by which the API server is recognised.
     pub(crate) fn certificate(&self) -> PathBuf {
-        self.workplace.path().join("certs/apiserver.crt")
+        self.scratch_dir.path().join("certs/apiserver.crt")
     }
 
     /// The audit log, one event a line.
     pub(crate) fn audit_log(&self) -> PathBuf {
-        self.workplace.path().join("log/audit.log")
+        self.scratch_dir.path().join("log/audit.log")
     }
 
     /// A folder for what a test writes; it goes with the control plane.
-    pub(crate) fn scratch(&self) -> PathBuf {
-        self.workplace.path().join("scratch")
+    pub(crate) fn test_dir(&self) -> PathBuf {
+        self.scratch_dir.path().join("scratch")
     }
 
     /// Kills the API server, and starts it again on the same port after `absence`. Nobody gets to it before it is
     /// ready, as where a load balancer stands before it.
     pub(crate) async fn restart_api_server(&self, absence: Duration) {
-        self.balancer.close();
-        self.restart_api_server_in_view(absence).await;
-        self.balancer.open();
+        self.load_balancer.close();
+        self.restart_api_server_exposed(absence).await;
+        self.load_balancer.open();
     }
 
     /// The same without the load balancer's help: one that has just started listens before it knows the roles, and
     /// refuses everybody.
-    pub(crate) async fn restart_api_server_in_view(&self, absence: Duration) {
+    pub(crate) async fn restart_api_server_exposed(&self, absence: Duration) {
         self.stop("kube-apiserver");
         tokio::time::sleep(absence).await;
         self.start_again("kube-apiserver");
-        until("the API server's return", async || ready(&self.client).await).await;
+        wait_until("the API server's return", async || ready(&self.client).await).await;
     }
 
     /// Restarts the API server on a store that has gone on meanwhile and has forgotten what was before: whoever wants
     /// to go on with a watch is told 410.
-    pub(crate) async fn lose_the_past(&self) {
-        self.balancer.close();
+    pub(crate) async fn compact_history(&self) {
+        self.load_balancer.close();
         self.stop("kube-apiserver");
         // Any key does; what counts is the store's revision.
         let mut revision = 0;
         for _ in 0..10 {
             let put = serde_json::json!({"key": "anV0", "value": "anV0"});
-            let answer = self.store("put", &put).await;
+            let answer = self.request_etcd("put", &put).await;
             let text = answer["header"]["revision"].as_str().expect("etcd numbers its answers");
             revision = text.parse::<i64>().expect("a revision is a number");
         }
-        self.store("compaction", &serde_json::json!({"revision": revision, "physical": true}))
-            .await;
+        self.request_etcd(
+            "compaction",
+            &serde_json::json!({"revision": revision, "physical": true}),
+        )
+        .await;
         self.restart_api_server(Duration::ZERO).await;
     }
 
     /// Asks etcd, through its JSON gateway.
-    async fn store(&self, what: &str, request: &serde_json::Value) -> serde_json::Value {
-        let url = format!("{}/v3/kv/{what}", self.store_url);
+    async fn request_etcd(&self, what: &str, request: &serde_json::Value) -> serde_json::Value {
+        let url = format!("{}/v3/kv/{what}", self.etcd_url);
         let client = reqwest::Client::new();
         let answer = client.post(url).json(request).send().await.expect("etcd lives");
         answer.error_for_status().expect("etcd does it").json().await.expect("etcd speaks JSON")
@@ -158,12 +161,9 @@ impl ControlPlane {
     }
 
     fn start_again(&self, name: &str) {
-        let specification = self.specifications.iter().find(|one| one.name == name).unwrap();
-        let started = specification.start(&self.workplace).unwrap();
-        self.programs
-            .lock()
-            .expect("nobody panics with the lock held")
-            .push((specification.name, started));
+        let spec = self.program_specs.iter().find(|one| one.name == name).unwrap();
+        let started = spec.start(&self.scratch_dir).unwrap();
+        self.programs.lock().expect("nobody panics with the lock held").push((spec.name, started));
     }
 }
 
@@ -177,45 +177,48 @@ impl Drop for ControlPlane {
 }
 
 /// The programs so far, while the rest is being started.
-struct Started<'a> {
-    workplace: &'a Workplace,
-    programs: Vec<(&'static str, Tethered)>,
+struct StartedPrograms<'a> {
+    scratch_dir: &'a ScratchDir,
+    programs: Vec<(&'static str, ChildGuard)>,
 }
 
-impl Started<'_> {
-    fn add(&mut self, specification: &Specification) -> Result<(), String> {
-        let started = specification.start(self.workplace);
-        let started =
-            started.map_err(|why| format!("cannot start {}: {why}", specification.name))?;
-        self.programs.push((specification.name, started));
+impl StartedPrograms<'_> {
+    fn add(&mut self, spec: &ProgramSpec) -> Result<(), String> {
+        let started = spec.start(self.scratch_dir);
+        let started = started.map_err(|why| format!("cannot start {}: {why}", spec.name))?;
+        self.programs.push((spec.name, started));
         Ok(())
     }
 
     /// Waits for a condition that the programs so far are to bring about.
-    async fn until(&mut self, what: &str, holds: impl AsyncFnMut() -> bool) -> Result<(), String> {
-        rise::until(what, || self.all_live(), holds).await
+    async fn wait_until(
+        &mut self,
+        what: &str,
+        holds: impl AsyncFnMut() -> bool,
+    ) -> Result<(), String> {
+        startup::wait_until(what, || self.check_alive(), holds).await
     }
 
-    fn all_live(&mut self) -> Result<(), String> {
+    fn check_alive(&mut self) -> Result<(), String> {
         for (name, program) in &mut self.programs {
-            if !matches!(program.ended(), Ok(None)) {
-                let said = self.workplace.last_lines(name);
-                return Err(format!("{name} ended at once: {said}"));
+            if !matches!(program.try_wait(), Ok(None)) {
+                let log = self.scratch_dir.log_tail(name);
+                return Err(format!("{name} ended at once: {log}"));
             }
         }
         Ok(())
     }
 }
 
-fn lay_out(folder: &Path, ports: &Ports, token: &str) -> io::Result<()> {
+fn write_config_files(dir: &Path, ports: &Ports, token: &str) -> io::Result<()> {
     for part in ["certs", "scratch"] {
-        fs::create_dir_all(folder.join(part))?;
+        fs::create_dir_all(dir.join(part))?;
     }
-    fs::write(folder.join("tokens.csv"), format!("{token},admin,admin,system:masters\n"))?;
-    fs::write(folder.join("stages.yaml"), include_str!("stages.yaml"))?;
+    fs::write(dir.join("tokens.csv"), format!("{token},admin,admin,system:masters\n"))?;
+    fs::write(dir.join("stages.yaml"), include_str!("stages.yaml"))?;
     // Only what the ServiceAccounts of the tests do is of interest: a watch when it begins, all else when it is done.
     fs::write(
-        folder.join("audit-policy.yaml"),
+        dir.join("audit-policy.yaml"),
         "apiVersion: audit.k8s.io/v1\n\
          kind: Policy\n\
          omitStages: [RequestReceived]\n\
@@ -226,8 +229,8 @@ fn lay_out(folder: &Path, ports: &Ports, token: &str) -> io::Result<()> {
     )?;
     // The API server signs its own certificate, and puts its authority's beside it in the same file.
     let url = format!("https://127.0.0.1:{}", ports.api);
-    let certificate = folder.join("certs/apiserver.crt");
-    fs::write(folder.join("kubeconfig"), kubeconfig(&url, &certificate, &format!("token: {token}")))
+    let certificate = dir.join("certs/apiserver.crt");
+    fs::write(dir.join("kubeconfig"), kubeconfig(&url, &certificate, &format!("token: {token}")))
 }
 
 /// A kubeconfig of one context, for a user described by one line of YAML.
@@ -244,14 +247,14 @@ pub(crate) fn kubeconfig(url: &str, certificate: &Path, user: &str) -> String {
 }
 
 async fn client(kubeconfig: &Path) -> Result<Client, String> {
-    let said = |why: &dyn std::fmt::Display| format!("{}: {why}", kubeconfig.display());
-    let config = Kubeconfig::read_from(kubeconfig).map_err(|why| said(&why))?;
+    let describe_error = |why: &dyn std::fmt::Display| format!("{}: {why}", kubeconfig.display());
+    let config = Kubeconfig::read_from(kubeconfig).map_err(|why| describe_error(&why))?;
     let mut config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default())
         .await
-        .map_err(|why| said(&why))?;
+        .map_err(|why| describe_error(&why))?;
     // A test wants to see a refusal, not to have it repeated for minutes.
     config.default_retry = false;
-    Client::try_from(config).map_err(|why| said(&why))
+    Client::try_from(config).map_err(|why| describe_error(&why))
 }
 
 async fn ready(client: &Client) -> bool {

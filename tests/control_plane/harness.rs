@@ -14,145 +14,146 @@ use std::{
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
-use crate::stage::{Part, Slot, Stage};
+use crate::environment::{Service, Slot, TestEnvironment};
 
 /// Longer than any of these tests takes on a machine that does much else besides.
-const LONGEST: Duration = Duration::from_secs(300);
+const TEST_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// How often it is asked whether the parts still live.
-const PULSE: Duration = Duration::from_millis(500);
+const HEALTH_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The parts that a test is performed on.
-pub(crate) trait Cast: Sized {
+pub(crate) trait Requires: Sized {
     /// Why they cannot all be had.
-    fn missing(stage: &Stage) -> Option<String>;
+    fn missing(environment: &TestEnvironment) -> Option<String>;
     /// Starts those that do not run yet.
-    fn enter(stage: &Stage) -> Result<Self, String>;
+    fn acquire(environment: &TestEnvironment) -> Result<Self, String>;
     /// One of their programs that has ended.
-    fn casualty(stage: &Stage) -> Option<String>;
+    fn crashed(environment: &TestEnvironment) -> Option<String>;
 }
 
-impl<P: Part> Cast for Arc<P> {
-    fn missing(stage: &Stage) -> Option<String> {
-        P::place(stage).missing().map(str::to_owned)
+impl<P: Service> Requires for Arc<P> {
+    fn missing(environment: &TestEnvironment) -> Option<String> {
+        P::slot(environment).missing().map(str::to_owned)
     }
 
-    fn enter(stage: &Stage) -> Result<Self, String> {
-        P::place(stage).enter(&stage.runtime)
+    fn acquire(environment: &TestEnvironment) -> Result<Self, String> {
+        P::slot(environment).acquire(&environment.runtime)
     }
 
-    fn casualty(stage: &Stage) -> Option<String> {
-        Self::enter(stage).ok()?.casualty()
-    }
-}
-
-impl<A: Cast, B: Cast> Cast for (A, B) {
-    fn missing(stage: &Stage) -> Option<String> {
-        A::missing(stage).or_else(|| B::missing(stage))
-    }
-
-    fn enter(stage: &Stage) -> Result<Self, String> {
-        Ok((A::enter(stage)?, B::enter(stage)?))
-    }
-
-    fn casualty(stage: &Stage) -> Option<String> {
-        A::casualty(stage).or_else(|| B::casualty(stage))
+    fn crashed(environment: &TestEnvironment) -> Option<String> {
+        Self::acquire(environment).ok()?.crashed()
     }
 }
 
-type Performance = Box<dyn FnOnce(&Stage) -> Result<(), Failed> + Send>;
+impl<A: Requires, B: Requires> Requires for (A, B) {
+    fn missing(environment: &TestEnvironment) -> Option<String> {
+        A::missing(environment).or_else(|| B::missing(environment))
+    }
+
+    fn acquire(environment: &TestEnvironment) -> Result<Self, String> {
+        Ok((A::acquire(environment)?, B::acquire(environment)?))
+    }
+
+    fn crashed(environment: &TestEnvironment) -> Option<String> {
+        A::crashed(environment).or_else(|| B::crashed(environment))
+    }
+}
+
+type TestFn = Box<dyn FnOnce(&TestEnvironment) -> Result<(), Failed> + Send>;
 
 /// A test on some of the parts.
 pub(crate) struct Test {
     name: String,
-    missing: fn(&Stage) -> Option<String>,
-    perform: Performance,
+    missing: fn(&TestEnvironment) -> Option<String>,
+    run: TestFn,
 }
 
 /// A test on the parts that its body takes.
 pub(crate) fn test<C, F, Fut>(name: impl Into<String>, body: F) -> Test
 where
-    C: Cast,
+    C: Requires,
     F: FnOnce(C) -> Fut + Send + 'static,
     Fut: Future<Output = ()> + 'static,
 {
-    let perform = move |stage: &Stage| {
-        let cast = C::enter(stage)?;
-        perform(stage, C::casualty, Box::pin(body(cast)))
+    let run = move |environment: &TestEnvironment| {
+        let services = C::acquire(environment)?;
+        run_test(environment, C::crashed, Box::pin(body(services)))
     };
-    Test { name: name.into(), missing: C::missing, perform: Box::new(perform) }
+    Test { name: name.into(), missing: C::missing, run: Box::new(run) }
 }
 
-fn perform(
-    stage: &Stage,
-    casualty: fn(&Stage) -> Option<String>,
+fn run_test(
+    environment: &TestEnvironment,
+    crashed: fn(&TestEnvironment) -> Option<String>,
     body: Pin<Box<dyn Future<Output = ()>>>,
 ) -> Result<(), Failed> {
-    if let Some(casualty) = casualty(stage) {
-        return Err(casualty.into());
+    if let Some(crashed) = crashed(environment) {
+        return Err(crashed.into());
     }
     let watched = async {
         tokio::select! {
             () = body => Ok(()),
-            casualty = first(|| casualty(stage)) => Err(casualty.into()),
-            () = tokio::time::sleep(LONGEST) => Err("the test does not end".into()),
+            crashed = wait_for_crash(|| crashed(environment)) => Err(crashed.into()),
+            () = tokio::time::sleep(TEST_TIMEOUT) => Err("the test does not end".into()),
         }
     };
-    let end = catch_unwind(AssertUnwindSafe(|| stage.runtime.block_on(watched)));
+    let end = catch_unwind(AssertUnwindSafe(|| environment.runtime.block_on(watched)));
     // What else went wrong then is only what follows from it.
-    match casualty(stage) {
-        Some(casualty) => Err(casualty.into()),
+    match crashed(environment) {
+        Some(crashed) => Err(crashed.into()),
         None => end.unwrap_or_else(|panic| resume_unwind(panic)),
     }
 }
 
-async fn first(mut casualty: impl FnMut() -> Option<String>) -> String {
+async fn wait_for_crash(mut crashed: impl FnMut() -> Option<String>) -> String {
     loop {
-        if let Some(casualty) = casualty() {
-            return casualty;
+        if let Some(crashed) = crashed() {
+            return crashed;
         }
-        tokio::time::sleep(PULSE).await;
+        tokio::time::sleep(HEALTH_CHECK_INTERVAL).await;
     }
 }
 
-/// Runs `free` tests, and those that need parts, and says how it went.
-pub(crate) fn run(free: Vec<Trial>, tests: Vec<Test>) -> ExitCode {
+/// Runs `standalone` tests, and those that need parts, and says how it went.
+pub(crate) fn run_all(standalone: Vec<Trial>, tests: Vec<Test>) -> ExitCode {
     let mut arguments = Arguments::from_args();
     // They share a cluster and look at all of it.
     arguments.test_threads = Some(1);
-    let stage = Arc::new(Stage::new());
+    let environment = Arc::new(TestEnvironment::new());
     if !arguments.list {
-        announce(&stage.plane);
-        announce(&stage.moto);
+        report_missing(&environment.plane);
+        report_missing(&environment.moto);
     }
-    let trials = tests.into_iter().map(|test| trial(&stage, test)).chain(free).collect();
+    let trials =
+        tests.into_iter().map(|test| trial(&environment, test)).chain(standalone).collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
-    stage.clear(conclusion.has_failed());
+    environment.shut_down(conclusion.has_failed());
     conclusion.exit_code()
 }
 
 /// Says in one line what is not going to be tested.
-fn announce<P: Part>(slot: &Slot<P>) {
+fn report_missing<P: Service>(slot: &Slot<P>) {
     if let Some(why) = slot.missing() {
         eprintln!("tests on {} are IGNORED: {why}", P::NAME);
     }
 }
 
-fn trial(stage: &Arc<Stage>, test: Test) -> Trial {
-    let stage = Arc::clone(stage);
-    Trial::ignorable_test(test.name, move || match (test.missing)(&stage) {
+fn trial(environment: &Arc<TestEnvironment>, test: Test) -> Trial {
+    let environment = Arc::clone(environment);
+    Trial::ignorable_test(test.name, move || match (test.missing)(&environment) {
         Some(why) => Ok(Completion::ignored_with(why)),
-        None => (test.perform)(&stage).map(|()| Completion::Completed),
+        None => (test.run)(&environment).map(|()| Completion::Completed),
     })
 }
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
-        Trial::test("harness::a_program_that_dies_ends_the_test_in_one_line", || {
+        Trial::test("harness::a_crashed_program_fails_the_test_in_one_line", || {
             ends_with_its_program();
             Ok(())
         }),
-        Trial::test("harness::what_is_missing_is_said_and_counted_as_ignored", || {
+        Trial::test("harness::tests_without_programs_are_reported_as_ignored", || {
             is_ignored_without_programs();
             Ok(())
         }),
@@ -160,27 +161,27 @@ pub(crate) fn tests() -> Vec<Trial> {
 }
 
 /// A part that dies while the test is performed.
-struct Mortal;
+struct DyingService;
 
-impl Cast for Mortal {
-    fn missing(_: &Stage) -> Option<String> {
+impl Requires for DyingService {
+    fn missing(_: &TestEnvironment) -> Option<String> {
         None
     }
 
-    fn enter(_: &Stage) -> Result<Self, String> {
+    fn acquire(_: &TestEnvironment) -> Result<Self, String> {
         Ok(Self)
     }
 
-    fn casualty(_: &Stage) -> Option<String> {
-        static LOOKS: AtomicUsize = AtomicUsize::new(0);
-        (LOOKS.fetch_add(1, Ordering::Relaxed) > 1).then(|| "etcd has ended".into())
+    fn crashed(_: &TestEnvironment) -> Option<String> {
+        static CHECKS: AtomicUsize = AtomicUsize::new(0);
+        (CHECKS.fetch_add(1, Ordering::Relaxed) > 1).then(|| "etcd has ended".into())
     }
 }
 
 fn ends_with_its_program() {
     // What it does has no end, and would fail in other words if it had one.
-    let endless = test("endless", async |_: Mortal| std::future::pending().await);
-    let end = (endless.perform)(&Stage::new());
+    let endless = test("endless", async |_: DyingService| std::future::pending().await);
+    let end = (endless.run)(&TestEnvironment::new());
     assert_eq!(end.unwrap_err().message(), Some("etcd has ended"));
 }
 
@@ -189,10 +190,10 @@ fn is_ignored_without_programs() {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.env("SOP_CONTROL_PLANE_ASSETS", nowhere).env("SOP_MOTO_SERVER", nowhere);
     let output = command.arg("moto::").output().unwrap();
-    let (said, summary) =
+    let (stderr, summary) =
         (String::from_utf8(output.stderr).unwrap(), String::from_utf8(output.stdout).unwrap());
-    let lines: Vec<&str> = said.lines().collect();
-    let [plane, moto] = lines[..] else { panic!("{said}") };
+    let lines: Vec<&str> = stderr.lines().collect();
+    let [plane, moto] = lines[..] else { panic!("{stderr}") };
     assert!(plane.starts_with("tests on the control plane are IGNORED: "), "{plane}");
     assert!(moto.starts_with("tests on moto are IGNORED: "), "{moto}");
     let ignored = summary.lines().filter(|line| line.contains(" ... ignored (")).count();

@@ -6,25 +6,25 @@
 
 mod accounts;
 mod actions;
+mod assert_same;
 mod assets;
 mod audit;
-mod balancer;
+mod child_guard;
+mod cli_run;
 mod cluster;
 mod conformance;
-mod desk;
+mod environment;
+mod fail_fast;
 mod fixture;
 mod harness;
-mod hopeless;
+mod load_balancer;
 mod moto;
-mod outcome;
 mod programs;
 mod relay_scale;
-mod rise;
-mod same;
-mod stage;
-mod tethers;
+mod run_as;
+mod scratch_dir;
+mod startup;
 mod watches;
-mod workplace;
 
 // The words of the other tests; not all are needed here.
 #[allow(dead_code, unused_imports)]
@@ -34,14 +34,14 @@ mod support;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    if let Some(end) = tethers::child() {
+    if let Some(end) = child_guard::run_as_child() {
         return end;
     }
-    let free = [harness::tests(), tethers::tests()].into_iter().flatten().collect();
+    let standalone = [harness::tests(), child_guard::tests()].into_iter().flatten().collect();
     let tests = [
         actions::tests(),
         conformance::tests(),
-        hopeless::tests(),
+        fail_fast::tests(),
         moto::tests(),
         relay_scale::tests(),
         watches::tests(),
@@ -49,5 +49,5 @@ fn main() -> ExitCode {
     .into_iter()
     .flatten()
     .collect();
-    harness::run(free, tests)
+    harness::run_all(standalone, tests)
 }

@@ -7,10 +7,10 @@ use std::{
     process::Command,
 };
 
-use crate::{assets::Assets, support::Tethered, workplace::Workplace};
+use crate::{assets::Assets, scratch_dir::ScratchDir, support::ChildGuard};
 
 /// How a program is started.
-pub(crate) struct Specification {
+pub(crate) struct ProgramSpec {
     pub(crate) name: &'static str,
     command: Command,
 }
@@ -22,9 +22,9 @@ pub(crate) struct Ports {
     pub(crate) api: u16,
 }
 
-impl Specification {
-    pub(crate) fn start(&self, workplace: &Workplace) -> io::Result<Tethered> {
-        Tethered::start(&self.command, &workplace.log(self.name))
+impl ProgramSpec {
+    pub(crate) fn start(&self, scratch_dir: &ScratchDir) -> io::Result<ChildGuard> {
+        ChildGuard::start(&self.command, &scratch_dir.log(self.name))
     }
 }
 
@@ -36,26 +36,26 @@ impl Ports {
         Ok(Self { etcd: port(&etcd)?, peers: port(&peers)?, api: port(&api)? })
     }
 
-    pub(crate) fn store(&self) -> String {
+    pub(crate) fn etcd_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.etcd)
     }
 }
 
 /// All programs, in the order in which they are started: the store, the API server, and those that need it.
-pub(crate) fn specifications(assets: &Assets, folder: &Path, ports: &Ports) -> Vec<Specification> {
-    let at = |name: &str| folder.join(name).display().to_string();
-    let etcd = ports.store();
+pub(crate) fn program_specs(assets: &Assets, dir: &Path, ports: &Ports) -> Vec<ProgramSpec> {
+    let at = |name: &str| dir.join(name).display().to_string();
+    let etcd = ports.etcd_url();
     let peers = format!("http://127.0.0.1:{}", ports.peers);
-    let specification = |name: &'static str, arguments: Vec<String>| {
+    let spec = |name: &'static str, arguments: Vec<String>| {
         let mut command = Command::new(assets.program(name));
         command.args(arguments);
-        Specification { name, command }
+        ProgramSpec { name, command }
     };
     let config = |flag: &str| format!("--{flag}={}", at("kubeconfig"));
     // One key does for serving and for signing tokens, so that none has to be made here.
     let key = at("certs/apiserver.key");
     vec![
-        specification(
+        spec(
             "etcd",
             vec![
                 format!("--data-dir={}", at("etcd")),
@@ -65,7 +65,7 @@ pub(crate) fn specifications(assets: &Assets, folder: &Path, ports: &Ports) -> V
                 "--unsafe-no-fsync".into(),
             ],
         ),
-        specification(
+        spec(
             "kube-apiserver",
             vec![
                 format!("--etcd-servers={etcd}"),
@@ -85,7 +85,7 @@ pub(crate) fn specifications(assets: &Assets, folder: &Path, ports: &Ports) -> V
                 "--profiling=false".into(),
             ],
         ),
-        specification(
+        spec(
             "kube-controller-manager",
             vec![
                 config("kubeconfig"),
@@ -98,7 +98,7 @@ pub(crate) fn specifications(assets: &Assets, folder: &Path, ports: &Ports) -> V
                 format!("--root-ca-file={}", at("certs/apiserver.crt")),
             ],
         ),
-        specification(
+        spec(
             "kube-scheduler",
             vec![
                 config("kubeconfig"),
@@ -108,7 +108,7 @@ pub(crate) fn specifications(assets: &Assets, folder: &Path, ports: &Ports) -> V
                 "--secure-port=0".into(),
             ],
         ),
-        specification(
+        spec(
             "kwok",
             vec![
                 config("kubeconfig"),

@@ -12,14 +12,14 @@ use serde_json::json;
 
 use crate::{
     audit,
-    cluster::until,
-    desk::{Desk, book},
+    cluster::wait_until,
     fixture::ControlPlane,
     harness::{Test, test},
-    support::Ended,
+    run_as::{RunAs, runbook_yaml},
+    support::FinishedRun,
 };
 
-const SPACE: &str = "watches";
+const TEST_NAMESPACE: &str = "watches";
 
 /// Ends when a second pod is there.
 const WAIT: &str =
@@ -36,38 +36,45 @@ const WATCHED: [&str; 3] = ["deployments", "replicasets", "pods"];
 
 pub(crate) fn tests() -> Vec<Test> {
     vec![
-        test("watches::go_on_after_they_were_cut", cut),
-        test("watches::outlive_a_restart_of_the_api_server", restart),
-        test("watches::outlive_a_restart_that_they_see", restart_in_view),
-        test("watches::are_taken_up_anew_when_they_fall_silent", silence),
-        test("watches::start_over_when_their_past_is_compacted", compaction),
-        test("watches::take_a_renewed_token_from_its_file", renewed_token),
+        test("watches::resume_after_their_connections_are_cut", cut),
+        test("watches::survive_an_api_server_restart_behind_a_load_balancer", restart),
+        test("watches::survive_an_api_server_restart_without_a_load_balancer", restart_in_view),
+        test("watches::are_restarted_when_they_fall_silent", blackhole),
+        test("watches::relist_when_their_version_is_compacted", compaction),
+        test("watches::use_a_renewed_token_from_its_file", renewed_token),
     ]
 }
 
-/// A wait for a second pod, which is asked for when `trouble` is over.
-async fn wait_through<F: AsyncFnOnce(&Desk)>(plane: &ControlPlane, trouble: F) -> (Desk, Ended) {
-    plane.namespace(SPACE).await;
+/// A wait for a second pod, which is asked for when `disturb` is over.
+async fn wait_through<F: AsyncFnOnce(&RunAs)>(
+    plane: &ControlPlane,
+    disturb: F,
+) -> (RunAs, FinishedRun) {
+    plane.namespace(TEST_NAMESPACE).await;
     plane.node("one", json!({})).await;
-    plane.deployment(SPACE, "relay", 1, json!({})).await;
-    let text = book(WAIT).replace("timeout: 1m", "timeout: 4m");
-    let desk = Desk::new(plane, SPACE, &text).await;
+    plane.deployment(TEST_NAMESPACE, "relay", 1, json!({})).await;
+    let text = runbook_yaml(WAIT).replace("timeout: 1m", "timeout: 4m");
+    let run_as = RunAs::new(plane, TEST_NAMESPACE, &text).await;
     let meanwhile = async {
-        audit::watching(plane, &desk.account, &WATCHED).await;
-        trouble(&desk).await;
+        audit::wait_for_watches(plane, &run_as.account, &WATCHED).await;
+        disturb(&run_as).await;
         let two = Patch::Merge(json!({"spec": {"replicas": 2}}));
-        let deployments = plane.api::<Deployment>(SPACE);
+        let deployments = plane.api::<Deployment>(TEST_NAMESPACE);
         deployments.patch("relay", &PatchParams::default(), &two).await.unwrap();
     };
-    let (ended, ()) = tokio::join!(desk.run(&text), meanwhile);
-    (desk, ended.succeeded())
+    let (ended, ()) = tokio::join!(run_as.run(&text), meanwhile);
+    (run_as, ended.expect_success())
 }
 
 async fn cut(plane: Arc<ControlPlane>) {
-    let (desk, ended) = wait_through(&plane, async |_| plane.balancer.cut()).await;
+    let (run_as, ended) = wait_through(&plane, async |_| plane.load_balancer.cut()).await;
     assert_eq!(ended.output("pods")["count"], json!(2));
-    assert_eq!(audit::count(&plane, &desk.account, LIST).await, 1, "a watch goes on where it was");
-    assert_eq!(audit::count(&plane, &desk.account, WATCH).await, 2);
+    assert_eq!(
+        audit::count_calls(&plane, &run_as.account, LIST).await,
+        1,
+        "a watch goes on where it was"
+    );
+    assert_eq!(audit::count_calls(&plane, &run_as.account, WATCH).await, 2);
 }
 
 async fn restart(plane: Arc<ControlPlane>) {
@@ -79,7 +86,7 @@ async fn restart(plane: Arc<ControlPlane>) {
 
 async fn restart_in_view(plane: Arc<ControlPlane>) {
     let (_, ended) = wait_through(&plane, async |_| {
-        plane.restart_api_server_in_view(Duration::from_secs(2)).await;
+        plane.restart_api_server_exposed(Duration::from_secs(2)).await;
     })
     .await;
     assert_eq!(ended.output("pods")["count"], json!(2));
@@ -87,38 +94,47 @@ async fn restart_in_view(plane: Arc<ControlPlane>) {
 
 /// What a firewall has forgotten ends on neither side. The server would end a watch after a minute; that is not heard
 /// either, and five seconds later it is given up.
-async fn silence(plane: Arc<ControlPlane>) {
-    let (desk, ended) = wait_through(&plane, async |_| plane.balancer.silence()).await;
+async fn blackhole(plane: Arc<ControlPlane>) {
+    let (run_as, ended) = wait_through(&plane, async |_| plane.load_balancer.blackhole()).await;
     assert_eq!(ended.output("pods")["count"], json!(2));
-    assert_eq!(audit::count(&plane, &desk.account, LIST).await, 1, "a watch goes on where it was");
+    assert_eq!(
+        audit::count_calls(&plane, &run_as.account, LIST).await,
+        1,
+        "a watch goes on where it was"
+    );
 }
 
 async fn compaction(plane: Arc<ControlPlane>) {
-    let (desk, ended) = wait_through(&plane, async |_| plane.lose_the_past().await).await;
+    let (run_as, ended) = wait_through(&plane, async |_| plane.compact_history().await).await;
     assert_eq!(ended.output("pods")["count"], json!(2));
     // The 410 comes as an event in the stream, where the audit log does not see it; the new list is seen.
-    assert_eq!(audit::count(&plane, &desk.account, LIST).await, 2);
+    assert_eq!(audit::count_calls(&plane, &run_as.account, LIST).await, 2);
 }
 
 /// Whether a client is told 401.
 async fn is_nobody(client: &Client) -> bool {
-    let pods = Api::<Pod>::namespaced(client.clone(), SPACE).list(&ListParams::default()).await;
+    let pods =
+        Api::<Pod>::namespaced(client.clone(), TEST_NAMESPACE).list(&ListParams::default()).await;
     matches!(pods, Err(kube::Error::Api(status)) if status.code == 401)
 }
 
 /// As the kubelet does it: a new token long before the old one ends. The client reads the file once a minute, and the
 /// API server remembers for ten seconds that it has seen a token.
 async fn renewed_token(plane: Arc<ControlPlane>) {
-    let (desk, ended) = wait_through(&plane, async |desk: &Desk| {
-        let first = desk.account.holder_of_this_token(&plane).await;
-        desk.account.renew(&plane).await;
+    let (run_as, ended) = wait_through(&plane, async |run_as: &RunAs| {
+        let first = run_as.account.client_with_current_token(&plane).await;
+        run_as.account.renew_token(&plane).await;
         tokio::time::sleep(Duration::from_secs(61)).await;
-        desk.account.end_first_token(&plane).await;
-        until("the end of the first token", async || is_nobody(&first).await).await;
+        run_as.account.revoke_first_token(&plane).await;
+        wait_until("the end of the first token", async || is_nobody(&first).await).await;
         // Who still watches with the old token has to start anew.
-        plane.balancer.cut();
+        plane.load_balancer.cut();
     })
     .await;
     assert_eq!(ended.output("pods")["count"], json!(2));
-    assert_eq!(audit::count(&plane, &desk.account, LIST).await, 1, "a watch goes on where it was");
+    assert_eq!(
+        audit::count_calls(&plane, &run_as.account, LIST).await,
+        1,
+        "a watch goes on where it was"
+    );
 }

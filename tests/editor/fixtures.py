@@ -38,7 +38,7 @@ unknown_parameter
 when_not_boolean
 """.split()
 
-BOOKS = ["runbooks", "tests/books"]
+RUNBOOK_DIRS = ["runbooks", "tests/fixtures/runbooks"]
 
 
 def judge(tool, schema, files):
@@ -57,13 +57,13 @@ def main(tool):
     if metaschema.returncode:
         failures.append("schema/runbook.schema.json is no JSON Schema")
 
-    real = [file for folder in BOOKS for file in sorted(pathlib.Path(folder).glob("*.yaml"))]
+    real = [file for directory in RUNBOOK_DIRS for file in sorted(pathlib.Path(directory).glob("*.yaml"))]
     refused, unread = judge(tool, "schema/runbook.schema.json", real)
     failures += [f"{name} is refused: {error}" for name, error in refused.items()]
     failures += [f"{name} is not read" for name in unread]
 
-    valid = sorted(pathlib.Path("tests/valid").glob("*.yaml"))
-    invalid = sorted(pathlib.Path("tests/invalid").glob("*.yaml"))
+    valid = sorted(pathlib.Path("tests/fixtures/valid").glob("*.yaml"))
+    invalid = sorted(pathlib.Path("tests/fixtures/invalid").glob("*.yaml"))
     refused, unread = judge(tool, "tests/editor/fixtures.schema.json", valid + invalid)
     for file in valid:
         if str(file) in refused or str(file) in unread:

@@ -15,12 +15,12 @@ SCHEMAS = {"GitHub Actions": "vendor.github-workflows", "GitLab": "vendor.gitlab
 def main(tool):
     document = pathlib.Path("docs/ci.md").read_text()
     count = failures = 0
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as directory:
         for section in re.split(r"^## ", document, flags=re.M):
             schema = SCHEMAS.get(section.splitlines()[0])
             for block in re.findall(r"^```yaml\n(.*?)^```", section, re.M | re.S) if schema else []:
                 count += 1
-                file = pathlib.Path(folder, f"job-{count}.yaml")
+                file = pathlib.Path(directory, f"job-{count}.yaml")
                 file.write_text(block)
                 failures += subprocess.run([tool, "-q", "--builtin-schema", schema, str(file)]).returncode
     print(f"docs/ci.md: {count} jobs, {failures} refused")

@@ -6,7 +6,7 @@ import { pathToFileURL } from "node:url";
 
 const SCHEMA = pathToFileURL("schema/runbook.schema.json").href;
 // `│` is where the cursor stands.
-const BOOK = `# yaml-language-server: $schema=${SCHEMA}
+const RUNBOOK = `# yaml-language-server: $schema=${SCHEMA}
 name: book
 defaults: {on_failure: rollback}
 steps:
@@ -26,10 +26,10 @@ steps:
     timeout: 20m
 `;
 const COMPLETIONS = [
-  ["an action's name", BOOK + "  - id: more\n    action: │", ["scale_nodegroup", "list_pods", "sleep"]],
-  ["a parameter", BOOK + "  - id: more\n    action: list_pods\n    with:\n      │", ["namespace", "deployment"]],
-  ["a step's key", BOOK + "  - id: more\n    action: list_pods\n    │", ["with", "when", "retry", "timeout", "log"]],
-  ["a word", BOOK + "    on_failure: │", ["rollback", "stop", "continue"]],
+  ["an action's name", RUNBOOK + "  - id: more\n    action: │", ["scale_nodegroup", "list_pods", "sleep"]],
+  ["a parameter", RUNBOOK + "  - id: more\n    action: list_pods\n    with:\n      │", ["namespace", "deployment"]],
+  ["a step's key", RUNBOOK + "  - id: more\n    action: list_pods\n    │", ["with", "when", "retry", "timeout", "log"]],
+  ["a word", RUNBOOK + "    on_failure: │", ["rollback", "stop", "continue"]],
 ];
 const HOVERS = [
   ["an action", "scale_nodegroup", "is decided once"],
@@ -37,9 +37,9 @@ const HOVERS = [
   ["a step's key", "timeout", "How long the step may take"],
 ];
 const UNDERLINED = [
-  ["an unknown parameter", BOOK.replace("raise_max", "raise_mx"), "raise_mx"],
-  ["an unknown action", BOOK.replace("find_nodegroup", "find_nodegrop"), "find_nodegrop"],
-  ["a wrong literal", BOOK.replace("desired: 4", "desired: many"), "many"],
+  ["an unknown parameter", RUNBOOK.replace("raise_max", "raise_mx"), "raise_mx"],
+  ["an unknown action", RUNBOOK.replace("find_nodegroup", "find_nodegrop"), "find_nodegrop"],
+  ["a wrong literal", RUNBOOK.replace("desired: 4", "desired: many"), "many"],
 ];
 
 class Server {
@@ -122,7 +122,7 @@ async function main() {
   let passed = 0;
   const judge = (what, holds, found) => (holds ? passed++ : failures.push(`${what}: ${JSON.stringify(found)}`));
 
-  const good = server.open("good", BOOK);
+  const good = server.open("good", RUNBOOK);
   const underlined = await good.diagnostics;
   judge("nothing is underlined in a good runbook", underlined.length === 0, underlined);
 
@@ -137,7 +137,7 @@ async function main() {
     judge(`${what} is completed`, wanted.every((label) => labels.includes(label)), labels);
   }
   for (const [what, word, words] of HOVERS) {
-    const at = position(BOOK, BOOK.indexOf(word) + 2);
+    const at = position(RUNBOOK, RUNBOOK.indexOf(word) + 2);
     const answer = await server.ask("textDocument/hover", { textDocument: { uri: good.uri }, position: at });
     const text = JSON.stringify(answer?.contents ?? "");
     judge(`${what} is explained`, text.includes(words), text);

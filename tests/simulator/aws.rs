@@ -10,7 +10,7 @@ use aws_sdk_eks::{
 use aws_sdk_sts as sts;
 use rafay_relay_sop::simulator::{Scenario, Simulator, UpdateFailure};
 
-use super::{RELAY, aws_client, start, start_at, until};
+use super::{RELAY, aws_client, start, start_at, wait_until};
 
 const CLUSTER: &str = "rafay-cluster";
 
@@ -33,11 +33,11 @@ async fn update(
         .await;
     match sent {
         Ok(output) => Ok(output.update.unwrap().id.unwrap()),
-        Err(error) => Err(words(&error)),
+        Err(error) => Err(code_and_message(&error)),
     }
 }
 
-fn words(error: &impl ProvideErrorMetadata) -> (String, String) {
+fn code_and_message(error: &impl ProvideErrorMetadata) -> (String, String) {
     (error.code().unwrap_or_default().into(), error.message().unwrap_or_default().into())
 }
 
@@ -84,7 +84,7 @@ async fn an_update_is_in_progress_then_done_and_only_one_at_a_time() {
         .map(|param| (param.r#type.unwrap().as_str().to_owned(), param.value.unwrap()))
         .collect();
     assert_eq!(params, [("MaxSize".into(), "6".into()), ("DesiredSize".into(), "6".into())]);
-    until("the end of the update", || async {
+    wait_until("the end of the update", || async {
         (status_of(&eks, &id).await.status? == UpdateStatus::Successful).then_some(())
     })
     .await;
@@ -97,12 +97,12 @@ async fn an_update_is_in_progress_then_done_and_only_one_at_a_time() {
     );
     let updates = eks.list_updates().name(CLUSTER).nodegroup_name(RELAY).send().await.unwrap();
     assert_eq!(updates.update_ids.unwrap(), [id]);
-    let effective = simulator.calls().iter().filter(|call| call.effective).count();
-    assert_eq!(effective, 1);
+    let effective_calls = simulator.calls().iter().filter(|call| call.effective).count();
+    assert_eq!(effective_calls, 1);
 }
 
 #[tokio::test]
-async fn sizes_are_checked_as_merged() {
+async fn nodegroup_sizes_are_validated_after_merging() {
     let simulator = start(Scenario::default()).await;
     let eks = aws_client!(aws_sdk_eks, simulator);
     let (code, message) = update(&eks, sizes(None, 6), "a").await.unwrap_err();
@@ -117,7 +117,7 @@ async fn sizes_are_checked_as_merged() {
 }
 
 #[tokio::test]
-async fn an_update_can_fail_and_leave_everything_as_it_was() {
+async fn a_failed_update_changes_nothing() {
     let mut scenario = Scenario::default();
     scenario.nodegroups[0].update_failures.push(UpdateFailure {
         nth: 1,
@@ -127,7 +127,7 @@ async fn an_update_can_fail_and_leave_everything_as_it_was() {
     let simulator = start(scenario).await;
     let eks = aws_client!(aws_sdk_eks, simulator);
     let id = update(&eks, sizes(Some(6), 6), "a").await.unwrap();
-    let failed = until("the failure", || async {
+    let failed = wait_until("the failure", || async {
         Some(status_of(&eks, &id).await).filter(|u| u.status == Some(UpdateStatus::Failed))
     })
     .await;
@@ -148,7 +148,7 @@ async fn nodegroups_are_listed_by_the_page() {
 }
 
 #[tokio::test]
-async fn groups_know_their_instances_and_ec2_knows_them_too() {
+async fn auto_scaling_groups_and_ec2_return_the_same_instances() {
     let simulator = start(Scenario::default()).await;
     let group = group(&simulator).await;
     assert_eq!(
@@ -173,7 +173,7 @@ async fn groups_know_their_instances_and_ec2_knows_them_too() {
     let dns = described[0].private_dns_name.clone().unwrap();
     assert_eq!(facts.nodes[&dns].instance, described[0].instance_id);
     let missing = ec2.describe_instances().instance_ids("i-00000000000000000").send().await;
-    assert_eq!(words(&missing.unwrap_err()).0, "InvalidInstanceID.NotFound");
+    assert_eq!(code_and_message(&missing.unwrap_err()).0, "InvalidInstanceID.NotFound");
 
     let client = aws_client!(aws_sdk_autoscaling, simulator);
     let pages = client.describe_auto_scaling_groups().max_records(1).into_paginator();
@@ -202,19 +202,19 @@ async fn protection_is_set_for_fifty_at_most_and_only_in_service() {
     };
     protect(ids.clone(), true).await.unwrap();
     protect(ids.clone(), true).await.unwrap();
-    let effective: Vec<bool> = simulator
+    let effective_calls: Vec<bool> = simulator
         .calls()
         .iter()
         .filter(|call| call.operation == "autoscaling:SetInstanceProtection")
         .map(|call| call.effective)
         .collect();
-    assert_eq!(effective, [true, false], "the second changed nothing");
+    assert_eq!(effective_calls, [true, false], "the second changed nothing");
     let many = vec![ids[0].clone(); 51];
-    assert_eq!(words(&protect(many, true).await.unwrap_err()).0, "ValidationError");
+    assert_eq!(code_and_message(&protect(many, true).await.unwrap_err()).0, "ValidationError");
 
     let eks = aws_client!(aws_sdk_eks, simulator);
     update(&eks, sizes(Some(6), 6), "grow").await.unwrap();
-    let pending = until("a pending instance", || async {
+    let pending = wait_until("a pending instance", || async {
         let instances = self::group(&simulator).await.instances.unwrap();
         let pending = instances
             .into_iter()
@@ -222,7 +222,8 @@ async fn protection_is_set_for_fifty_at_most_and_only_in_service() {
         pending.instance_id
     })
     .await;
-    let (code, message) = words(&protect(vec![pending.clone()], true).await.unwrap_err());
+    let (code, message) =
+        code_and_message(&protect(vec![pending.clone()], true).await.unwrap_err());
     assert_eq!(code, "ValidationError");
     let expected =
         format!("The instance {pending} is not in InService or EnteringStandby or Standby.");
@@ -230,7 +231,7 @@ async fn protection_is_set_for_fifty_at_most_and_only_in_service() {
 }
 
 #[tokio::test]
-async fn the_caller_has_an_account_and_other_regions_are_empty() {
+async fn sts_returns_an_account_and_other_regions_are_empty() {
     let simulator = start(Scenario::default()).await;
     let sts = aws_client!(aws_sdk_sts, simulator);
     let identity: sts::operation::get_caller_identity::GetCallerIdentityOutput =

@@ -19,7 +19,7 @@ fn fault(matching: &str, nth: u32, effect: Effect) -> Fault {
 }
 
 #[tokio::test]
-async fn the_nth_call_fails_as_it_is_told() {
+async fn the_nth_call_fails_as_the_fault_says() {
     let simulator = start(Scenario::default()).await;
     let effect =
         Effect::Fail { status: 500, code: "ServerException".into(), message: "broken".into() };
@@ -35,7 +35,7 @@ async fn the_nth_call_fails_as_it_is_told() {
 }
 
 #[tokio::test]
-async fn throttling_has_each_services_own_words() {
+async fn throttling_is_reported_in_each_services_format() {
     let simulator = start(Scenario::default()).await;
     simulator.inject(Fault { times: 9, ..fault("*", 1, Effect::Throttle) });
     let eks = aws_client!(aws_sdk_eks, simulator).list_clusters().send().await;
@@ -50,7 +50,7 @@ async fn throttling_has_each_services_own_words() {
 }
 
 #[tokio::test]
-async fn an_answer_can_be_lost_before_or_after_the_deed() {
+async fn a_response_can_be_dropped_before_or_after_the_change() {
     let simulator = start(Scenario::empty()).await;
     let maps: Api<ConfigMap> = Api::default_namespaced(client(&simulator));
     let map = |name: &str| -> ConfigMap {
@@ -73,7 +73,7 @@ async fn an_answer_can_be_lost_before_or_after_the_deed() {
 }
 
 #[tokio::test]
-async fn a_call_can_be_late() {
+async fn a_fault_can_delay_a_call() {
     let simulator = start(Scenario::empty()).await;
     // A minute, at a three-hundredth.
     simulator.inject(fault("list nodes", 1, Effect::Delay { by: Duration::from_secs(60) }));
@@ -84,7 +84,7 @@ async fn a_call_can_be_late() {
 }
 
 #[tokio::test]
-async fn a_watch_breaks_in_the_middle() {
+async fn a_fault_can_break_a_watch() {
     let simulator = start(Scenario::default()).await;
     simulator.inject(fault("watch nodes", 1, Effect::Drop { before: false }));
     let nodes: Api<Node> = Api::all(client(&simulator));
@@ -95,7 +95,7 @@ async fn a_watch_breaks_in_the_middle() {
 }
 
 #[tokio::test]
-async fn dropping_the_simulator_breaks_everything() {
+async fn dropping_the_simulator_closes_all_connections() {
     let simulator = start(Scenario::default()).await;
     let nodes: Api<Node> = Api::all(client(&simulator));
     let watch = nodes.watch(&WatchParams::default(), "0").await.unwrap();
@@ -106,7 +106,7 @@ async fn dropping_the_simulator_breaks_everything() {
 }
 
 #[tokio::test]
-async fn other_processes_ask_over_http() {
+async fn other_processes_query_the_simulator_over_http() {
     let simulator = start(Scenario::default()).await;
     let http = reqwest::Client::new();
     let url = |path: &str| simulator.aws_url().join(path).unwrap();

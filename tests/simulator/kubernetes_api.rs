@@ -15,7 +15,7 @@ use kube::{
 use rafay_relay_sop::simulator::{Scenario, Simulator};
 use serde_json::{Value, json};
 
-use super::{SPACE, client, names, refusal, start};
+use super::{NAMESPACE, client, names, refusal, start};
 
 async fn bare() -> Simulator {
     start(Scenario::empty()).await
@@ -57,7 +57,7 @@ async fn an_object_lives_from_create_to_delete() {
 }
 
 #[tokio::test]
-async fn every_patch_type() {
+async fn every_patch_type_is_applied() {
     let simulator = start(Scenario::default()).await;
     let nodes: Api<Node> = Api::all(client(&simulator));
     let name = names(&nodes.list(&ListParams::default()).await.unwrap().items).remove(0);
@@ -102,7 +102,7 @@ async fn every_patch_type() {
 
     let applied = Patch::Apply(json!({"apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"name": "applied"}, "data": {"a": "b"}}));
-    let maps: Api<ConfigMap> = Api::namespaced(client(&simulator), SPACE);
+    let maps: Api<ConfigMap> = Api::namespaced(client(&simulator), NAMESPACE);
     let made = maps.patch("applied", &PatchParams::apply("test"), &applied).await.unwrap();
     let same = maps.patch("applied", &PatchParams::apply("test"), &applied).await.unwrap();
     assert_eq!(made.resource_version(), same.resource_version());
@@ -147,7 +147,7 @@ async fn lists_come_in_pages_and_by_selectors() {
 }
 
 #[tokio::test]
-async fn a_watch_tells_what_happened_since() {
+async fn a_watch_delivers_events_since_its_version() {
     let simulator = bare().await;
     let maps: Api<ConfigMap> = Api::default_namespaced(client(&simulator));
     let post = PostParams::default();
@@ -166,7 +166,7 @@ async fn a_watch_tells_what_happened_since() {
     let selected = WatchParams::default().labels("watched=yes").timeout(3);
     let events: Vec<WatchEvent<ConfigMap>> =
         maps.watch(&selected, &since).await.unwrap().try_collect().await.unwrap();
-    let told: Vec<String> = events
+    let events_seen: Vec<String> = events
         .iter()
         .map(|event| match event {
             WatchEvent::Added(map) => format!("added {}", map.name_any()),
@@ -176,11 +176,14 @@ async fn a_watch_tells_what_happened_since() {
             WatchEvent::Error(error) => format!("error {}", error.code),
         })
         .collect();
-    assert_eq!(told, ["added a", "modified before", "deleted a", "deleted before", "bookmark"]);
+    assert_eq!(
+        events_seen,
+        ["added a", "modified before", "deleted a", "deleted before", "bookmark"]
+    );
 }
 
 #[tokio::test]
-async fn a_watch_from_a_forgotten_past_is_gone() {
+async fn a_watch_from_a_compacted_version_gets_410() {
     let simulator = bare().await;
     let maps: Api<ConfigMap> = Api::default_namespaced(client(&simulator));
     maps.create(&PostParams::default(), &config_map("a", json!({}), json!({}))).await.unwrap();
@@ -194,7 +197,7 @@ async fn a_watch_from_a_forgotten_past_is_gone() {
 }
 
 #[tokio::test]
-async fn kubes_watcher_keeps_up_by_lists_and_by_streams() {
+async fn the_kube_watcher_works_with_lists_and_with_streaming_lists() {
     let simulator = start(Scenario::default()).await;
     let nodes: Api<Node> = Api::all(client(&simulator));
     let expected: BTreeSet<String> =
@@ -211,7 +214,7 @@ async fn kubes_watcher_keeps_up_by_lists_and_by_streams() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_said_as_kubernetes_says_it() {
+async fn a_missing_object_gets_the_kubernetes_not_found_status() {
     let simulator = bare().await;
     let client = client(&simulator);
     let pods: Api<Pod> = Api::namespaced(client.clone(), "nowhere");
@@ -230,7 +233,7 @@ async fn what_is_not_there_is_said_as_kubernetes_says_it() {
 }
 
 #[tokio::test]
-async fn two_clusters_are_told_apart_and_may_be_given_one_identity() {
+async fn two_simulators_differ_in_identity_unless_given_one() {
     async fn uid(simulator: &Simulator) -> String {
         let namespaces: Api<Namespace> = Api::all(client(simulator));
         namespaces.get("kube-system").await.unwrap().uid().unwrap()

@@ -21,13 +21,13 @@ use rafay_relay_sop::{
 };
 
 /// The namespace of the default world's workloads.
-const SPACE: &str = "rafay-core";
+const NAMESPACE: &str = "rafay-core";
 
 /// The nodegroup that relay-scale is about.
 const RELAY: &str = "relay-services-1a2b3c";
 
 /// How long a test waits for something before it says that it does not come.
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 async fn start(scenario: Scenario) -> Simulator {
     start_at(scenario, 300.0).await
@@ -67,13 +67,13 @@ macro_rules! aws_client {
 pub(crate) use aws_client;
 
 async fn pods_of(client: &Client, app: &str) -> Vec<Pod> {
-    let pods: Api<Pod> = Api::namespaced(client.clone(), SPACE);
+    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
     let selected = ListParams::default().labels(&format!("app={app}"));
     pods.list(&selected).await.unwrap().items
 }
 
 async fn deployment(client: &Client, name: &str) -> Deployment {
-    Api::namespaced(client.clone(), SPACE).get(name).await.unwrap()
+    Api::namespaced(client.clone(), NAMESPACE).get(name).await.unwrap()
 }
 
 async fn nodes_of(client: &Client, nodegroup: &str) -> Vec<Node> {
@@ -107,15 +107,15 @@ fn names<K: ResourceExt>(objects: &[K]) -> Vec<String> {
     objects.iter().map(ResourceExt::name_any).collect()
 }
 
-/// Waits until `look` finds what it looks for.
-async fn until<T, F, L>(what: &'static str, mut look: L) -> T
+/// Waits until `condition` finds what it looks for.
+async fn wait_until<T, F, L>(what: &'static str, mut condition: L) -> T
 where
     F: Future<Output = Option<T>>,
     L: FnMut() -> F,
 {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = tokio::time::Instant::now() + WAIT_TIMEOUT;
     loop {
-        if let Some(found) = look().await {
+        if let Some(found) = condition().await {
             return found;
         }
         assert!(tokio::time::Instant::now() < deadline, "{what} did not come");

@@ -6,7 +6,7 @@ use aws_sdk_autoscaling as autoscaling;
 use kube::ResourceExt;
 use rafay_relay_sop::simulator::{ClusterState, LaunchFailure, Scenario, Simulator};
 
-use super::{RELAY, aws_client, client, node_is_ready, nodes_of, start, start_at, until};
+use super::{RELAY, aws_client, client, node_is_ready, nodes_of, start, start_at, wait_until};
 
 fn autoscaling(simulator: &Simulator) -> autoscaling::Client {
     aws_client!(aws_sdk_autoscaling, simulator)
@@ -37,7 +37,7 @@ async fn activities(simulator: &Simulator) -> Vec<autoscaling::types::Activity> 
 }
 
 #[tokio::test]
-async fn a_launch_is_pending_then_in_service_then_a_node_then_ready() {
+async fn a_launched_instance_goes_from_pending_to_a_ready_node() {
     let mut scenario = Scenario::default();
     // Long enough to be seen by a test that has to wait for its turn.
     scenario.times.node_ready = Duration::from_secs(60);
@@ -46,7 +46,7 @@ async fn a_launch_is_pending_then_in_service_then_a_node_then_ready() {
     let before: BTreeSet<_> = nodes_of(&client, RELAY).await.iter().map(|n| n.uid()).collect();
     resize(&simulator, 3, 6, 6).await;
     let (pending, not_ready) = (Cell::new(false), Cell::new(false));
-    until("six ready nodes", || async {
+    wait_until("six ready nodes", || async {
         let instances = facts(&simulator).await.nodegroups[RELAY].instances.clone();
         pending.set(pending.get() || instances.values().any(|i| i.lifecycle == "Pending"));
         let nodes = nodes_of(&client, RELAY).await;
@@ -68,28 +68,28 @@ async fn a_launch_is_pending_then_in_service_then_a_node_then_ready() {
 }
 
 #[tokio::test]
-async fn a_failed_launch_is_told_and_tried_again() {
+async fn a_failed_launch_is_reported_and_retried() {
     let mut scenario = Scenario::default();
     scenario.nodegroups[0]
         .launch_failures
         .push(LaunchFailure { times: 1, message: "InsufficientInstanceCapacity".into() });
     let simulator = start_at(scenario, 100.0).await;
     resize(&simulator, 3, 4, 4).await;
-    let failed = until("the failure", || async {
+    let failed = wait_until("the failure", || async {
         let all = activities(&simulator).await;
         all.into_iter().find(|a| a.status_code.as_ref().unwrap().as_str() == "Failed")
     })
     .await;
     assert_eq!(failed.status_message.as_deref(), Some("InsufficientInstanceCapacity"));
     let client = client(&simulator);
-    until("the fourth node", || async {
+    wait_until("the fourth node", || async {
         (nodes_of(&client, RELAY).await.len() == 4).then_some(())
     })
     .await;
 }
 
 #[tokio::test]
-async fn scale_in_spares_the_protected_and_takes_the_node_along() {
+async fn scale_in_keeps_protected_instances_and_removes_nodes() {
     let simulator = start(Scenario::default()).await;
     let client = client(&simulator);
     let before = facts(&simulator).await.nodegroups[RELAY].instances.clone();
@@ -97,12 +97,12 @@ async fn scale_in_spares_the_protected_and_takes_the_node_along() {
         before.iter().filter(|(_, i)| i.protected).map(|(id, _)| id.clone()).collect();
     assert_eq!(spared.len(), 2);
     resize(&simulator, 0, 4, 1).await;
-    until("two nodes", || async { (nodes_of(&client, RELAY).await.len() == 2).then_some(()) })
+    wait_until("two nodes", || async { (nodes_of(&client, RELAY).await.len() == 2).then_some(()) })
         .await;
     let left: BTreeSet<String> =
         facts(&simulator).await.nodegroups[RELAY].instances.keys().cloned().collect();
     assert_eq!(left, spared, "desired is 1, and everything left is protected");
-    let refused = until("the note", || async {
+    let refused = wait_until("the note", || async {
         let all = activities(&simulator).await;
         all.into_iter().find(|a| a.status_code.as_ref().unwrap().as_str() == "Failed")
     })
@@ -111,7 +111,7 @@ async fn scale_in_spares_the_protected_and_takes_the_node_along() {
 }
 
 #[tokio::test]
-async fn instances_can_be_born_protected_and_slow() {
+async fn new_instances_can_be_protected_and_slow() {
     let mut scenario = Scenario::default();
     scenario.nodegroups[0].new_instances_protected = true;
     scenario.nodegroups[0].slow[0].never_ready = true;
@@ -119,9 +119,11 @@ async fn instances_can_be_born_protected_and_slow() {
     let simulator = start(scenario).await;
     let client = client(&simulator);
     resize(&simulator, 3, 5, 5).await;
-    until("five nodes", || async { (nodes_of(&client, RELAY).await.len() == 5).then_some(()) })
-        .await;
-    until("four ready", || async {
+    wait_until("five nodes", || async {
+        (nodes_of(&client, RELAY).await.len() == 5).then_some(())
+    })
+    .await;
+    wait_until("four ready", || async {
         let ready = nodes_of(&client, RELAY).await.iter().filter(|n| node_is_ready(n)).count();
         (ready == 4).then_some(())
     })
@@ -130,17 +132,17 @@ async fn instances_can_be_born_protected_and_slow() {
 }
 
 #[tokio::test]
-async fn one_scenario_gives_one_world() {
-    async fn world() -> State {
+async fn one_scenario_gives_one_cluster() {
+    async fn simulate_once() -> State {
         let simulator = start(Scenario::default()).await;
         facts(&simulator).await
     }
-    let (one, other) = (world().await, world().await);
+    let (one, other) = (simulate_once().await, simulate_once().await);
     assert_eq!(one, other);
 }
 
 #[tokio::test]
-async fn three_hundred_nodes_are_no_trouble() {
+async fn three_hundred_nodes_can_be_simulated() {
     let mut scenario = Scenario::default();
     scenario.nodegroups[0].desired = 300;
     scenario.nodegroups[0].max = 600;

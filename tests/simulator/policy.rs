@@ -6,10 +6,10 @@ use kube::{Api, api::ListParams};
 use rafay_relay_sop::simulator::{AccessPolicy, Options, Scenario, Simulator};
 use serde_json::json;
 
-use super::{RELAY, SPACE, aws_client, client};
+use super::{NAMESPACE, RELAY, aws_client, client};
 
 #[tokio::test]
-async fn what_is_not_allowed_is_refused_in_each_services_words() {
+async fn a_denied_call_is_refused_in_each_services_format() {
     let iam = json!({"Version": "2012-10-17", "Statement": [{
         "Effect": "Allow",
         "Action": ["eks:DescribeNodegroup"],
@@ -18,7 +18,7 @@ async fn what_is_not_allowed_is_refused_in_each_services_words() {
     let role = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "Role",
-        "metadata": {"name": "sop", "namespace": SPACE},
+        "metadata": {"name": "sop", "namespace": NAMESPACE},
         "rules": [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]}],
     });
     let policy = AccessPolicy::default().allow_iam(&iam).unwrap().allow_role(&role).unwrap();
@@ -40,7 +40,7 @@ async fn what_is_not_allowed_is_refused_in_each_services_words() {
     aws_client!(aws_sdk_sts, simulator).get_caller_identity().send().await.unwrap();
 
     let client = client(&simulator);
-    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), SPACE);
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), NAMESPACE);
     maps.get("rafay-relay-sop-config").await.unwrap();
     let nodes: Api<Node> = Api::all(client);
     let Err(kube::Error::Api(status)) = nodes.list(&ListParams::default()).await else { panic!() };

@@ -16,17 +16,17 @@ use rafay_relay_sop::simulator::{ContainerFailure, FailingImage, Scenario};
 use serde_json::{Value, json};
 
 use super::{
-    RELAY, SPACE, client, deployment, is_ready, names, node_of, nodes_of, pods_of, refusal, start,
-    start_at, until,
+    NAMESPACE, RELAY, client, deployment, is_ready, names, node_of, nodes_of, pods_of, refusal,
+    start, start_at, wait_until,
 };
 
 async fn patch(client: &Client, name: &str, patch: Value) {
-    let deployments: Api<Deployment> = Api::namespaced(client.clone(), SPACE);
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
     deployments.patch(name, &PatchParams::default(), &Patch::Strategic(patch)).await.unwrap();
 }
 
 async fn scale(client: &Client, name: &str, replicas: i32) {
-    let deployments: Api<Deployment> = Api::namespaced(client.clone(), SPACE);
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
     let scale = Patch::Merge(json!({"spec": {"replicas": replicas}}));
     deployments.patch_scale(name, &PatchParams::default(), &scale).await.unwrap();
 }
@@ -43,7 +43,7 @@ fn is_rolled_out(deployment: &Deployment) -> bool {
 }
 
 async fn rolled_out(client: &Client, name: &str) -> Deployment {
-    until("the end of the rollout", || async {
+    wait_until("the end of the rollout", || async {
         Some(deployment(client, name).await).filter(is_rolled_out)
     })
     .await
@@ -64,7 +64,7 @@ fn one_deployment(replicas: u32) -> Scenario {
 }
 
 #[tokio::test]
-async fn the_default_world_stands_when_it_starts() {
+async fn the_default_scenario_is_ready_when_the_simulator_starts() {
     let simulator = start(Scenario::default()).await;
     let client = client(&simulator);
     for (name, count) in [("rafay-relay", 3), ("rafay-sentry", 2), ("relay-cache", 2)] {
@@ -91,17 +91,17 @@ async fn a_restart_rolls_through_a_new_replica_set() {
     let after = rolled_out(&client, "rafay-sentry").await;
     assert_eq!(after.metadata.generation, Some(2));
     assert_eq!(after.annotations()["deployment.kubernetes.io/revision"], "2");
-    until("the condition", || async {
+    wait_until("the condition", || async {
         let now = deployment(&client, "rafay-sentry").await;
         (condition(&now, "Progressing") == ("True", "NewReplicaSetAvailable")).then_some(())
     })
     .await;
-    let pods = until("the old pods' end", || async {
+    let pods = wait_until("the old pods' end", || async {
         Some(pods_of(&client, "rafay-sentry").await).filter(|pods| pods.len() == 2)
     })
     .await;
     assert!(pods.iter().all(|pod| !before.contains(&pod.uid())));
-    let sets: Api<ReplicaSet> = Api::namespaced(client.clone(), SPACE);
+    let sets: Api<ReplicaSet> = Api::namespaced(client.clone(), NAMESPACE);
     let selected = ListParams::default().labels("app=rafay-sentry");
     let mut sizes: Vec<_> =
         sets.list(&selected).await.unwrap().iter().map(|set| set.spec.replicas.unwrap()).collect();
@@ -133,10 +133,10 @@ async fn a_rollout_never_has_too_few_or_too_many_pods() {
 }
 
 #[tokio::test]
-async fn the_deletion_cost_decides_who_stays() {
+async fn the_deletion_cost_decides_which_pods_are_deleted() {
     let simulator = start(one_deployment(5)).await;
     let client = client(&simulator);
-    let pods: Api<Pod> = Api::namespaced(client.clone(), SPACE);
+    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
     let kept = names(&pods_of(&client, "rafay-sentry").await)[3..].to_vec();
     for name in &kept {
         let cost = json!({"metadata": {"annotations":
@@ -144,7 +144,7 @@ async fn the_deletion_cost_decides_who_stays() {
         pods.patch(name, &PatchParams::default(), &Patch::Merge(cost)).await.unwrap();
     }
     scale(&client, "rafay-sentry", 2).await;
-    let left = until("two pods", || async {
+    let left = wait_until("two pods", || async {
         Some(pods_of(&client, "rafay-sentry").await).filter(|pods| pods.len() == 2)
     })
     .await;
@@ -152,11 +152,11 @@ async fn the_deletion_cost_decides_who_stays() {
 }
 
 #[tokio::test]
-async fn pods_wait_for_a_node_and_say_why() {
+async fn pods_wait_for_a_node_with_a_reason() {
     let simulator = start(Scenario::default()).await;
     let client = client(&simulator);
     scale(&client, "rafay-relay", 4).await;
-    let message = until("the reason", || async {
+    let message = wait_until("the reason", || async {
         let pods = pods_of(&client, "rafay-relay").await;
         let pending = pods.iter().find(|pod| node_of(pod).is_none())?;
         let conditions = pending.status.as_ref()?.conditions.as_ref()?;
@@ -170,30 +170,30 @@ async fn pods_wait_for_a_node_and_say_why() {
 }
 
 #[tokio::test]
-async fn nothing_new_comes_to_a_cordoned_node() {
+async fn a_cordoned_node_gets_no_new_pods() {
     let simulator = start(Scenario::default()).await;
     let client = client(&simulator);
     let nodes: Api<Node> = Api::all(client.clone());
-    let victim = pods_of(&client, "rafay-relay").await.remove(0);
-    let node = node_of(&victim).unwrap().to_owned();
+    let deleted_pod = pods_of(&client, "rafay-relay").await.remove(0);
+    let node = node_of(&deleted_pod).unwrap().to_owned();
     let cordon = Patch::Merge(json!({"spec": {"unschedulable": true}}));
     nodes.patch(&node, &PatchParams::default(), &cordon).await.unwrap();
-    until("the taint", || async {
+    wait_until("the taint", || async {
         let node = nodes.get(&node).await.unwrap();
         let taints = node.spec?.taints?;
         taints.iter().any(|t| t.key == "node.kubernetes.io/unschedulable").then_some(())
     })
     .await;
-    let pods: Api<Pod> = Api::namespaced(client.clone(), SPACE);
-    pods.delete(&victim.name_any(), &DeleteParams::default()).await.unwrap();
-    let replacement = until("a pending replacement", || async {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
+    pods.delete(&deleted_pod.name_any(), &DeleteParams::default()).await.unwrap();
+    let replacement = wait_until("a pending replacement", || async {
         let pods = pods_of(&client, "rafay-relay").await;
         pods.into_iter().find(|pod| node_of(pod).is_none())
     })
     .await;
     let uncordon = Patch::Merge(json!({"spec": {"unschedulable": null}}));
     nodes.patch(&node, &PatchParams::default(), &uncordon).await.unwrap();
-    until("its place", || async {
+    wait_until("its place", || async {
         let pod = pods.get(&replacement.name_any()).await.unwrap();
         (is_ready(&pod) && node_of(&pod) == Some(&*node)).then_some(())
     })
@@ -201,18 +201,18 @@ async fn nothing_new_comes_to_a_cordoned_node() {
 }
 
 #[tokio::test]
-async fn a_budget_refuses_an_eviction_that_it_cannot_bear() {
+async fn a_budget_refuses_an_eviction_that_it_does_not_allow() {
     let mut scenario = Scenario::default();
     scenario.objects.push(json!({
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
-        "metadata": {"name": "relay", "namespace": SPACE},
+        "metadata": {"name": "relay", "namespace": NAMESPACE},
         "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"app": "rafay-relay"}}},
     }));
     let simulator = start(scenario).await;
     let client = client(&simulator);
-    let budgets: Api<PodDisruptionBudget> = Api::namespaced(client.clone(), SPACE);
-    until("the budget's status", || async {
+    let budgets: Api<PodDisruptionBudget> = Api::namespaced(client.clone(), NAMESPACE);
+    wait_until("the budget's status", || async {
         let budget = budgets.get("relay").await.unwrap();
         (budget.status?.disruptions_allowed == Some(1)).then_some(())
     })
@@ -235,7 +235,7 @@ async fn a_budget_refuses_an_eviction_that_it_cannot_bear() {
 
 async fn evict(client: &Client, pod: &str) -> Result<Value, kube::Error> {
     let body = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}});
-    let request = http_post(&format!("/api/v1/namespaces/{SPACE}/pods/{pod}/eviction"), &body);
+    let request = http_post(&format!("/api/v1/namespaces/{NAMESPACE}/pods/{pod}/eviction"), &body);
     client.request(request).await
 }
 
@@ -247,7 +247,7 @@ fn http_post(path: &str, body: &Value) -> axum::http::Request<Vec<u8>> {
 }
 
 #[tokio::test]
-async fn a_rollout_that_cannot_work_misses_its_deadline() {
+async fn a_failing_rollout_exceeds_its_progress_deadline() {
     let mut scenario = one_deployment(2);
     scenario.deployments[0].progress_deadline = 60;
     scenario.failing_images.push(FailingImage {
@@ -260,12 +260,12 @@ async fn a_rollout_that_cannot_work_misses_its_deadline() {
     let image = json!({"spec": {"template": {"spec": {"containers":
         [{"name": "rafay-sentry", "image": "broken:1"}]}}}});
     patch(&client, "rafay-sentry", image).await;
-    until("the crash loop", || async {
+    wait_until("the crash loop", || async {
         let pods = pods_of(&client, "rafay-sentry").await;
         pods.iter().any(|pod| waits_for(pod) == Some("CrashLoopBackOff")).then_some(())
     })
     .await;
-    let late = until("the deadline", || async {
+    let late = wait_until("the deadline", || async {
         let now = deployment(&client, "rafay-sentry").await;
         (condition(&now, "Progressing") == ("False", "ProgressDeadlineExceeded")).then_some(now)
     })
@@ -279,7 +279,7 @@ fn waits_for(pod: &Pod) -> Option<&str> {
 }
 
 #[tokio::test]
-async fn an_image_that_comes_late_heals() {
+async fn a_failing_image_recovers_after_its_failures() {
     let mut scenario = one_deployment(1);
     scenario.failing_images.push(FailingImage {
         image: "late".into(),
@@ -292,15 +292,15 @@ async fn an_image_that_comes_late_heals() {
         [{"name": "rafay-sentry", "image": "late:1"}]}}}});
     patch(&client, "rafay-sentry", image).await;
     rolled_out(&client, "rafay-sentry").await;
-    let events: Api<Event> = Api::namespaced(client.clone(), SPACE);
-    let told = events.list(&ListParams::default()).await.unwrap();
-    let failures = told.iter().filter(|event| event.type_.as_deref() == Some("Warning"));
+    let events: Api<Event> = Api::namespaced(client.clone(), NAMESPACE);
+    let events_seen = events.list(&ListParams::default()).await.unwrap();
+    let failures = events_seen.iter().filter(|event| event.type_.as_deref() == Some("Warning"));
     let reasons: BTreeSet<&str> = failures.filter_map(|event| event.reason.as_deref()).collect();
     assert!(!reasons.is_empty() && reasons.is_subset(&["Failed", "BackOff"].into()), "{reasons:?}");
 }
 
 #[tokio::test]
-async fn a_paused_deployment_rolls_nothing_out_and_is_scaled_all_the_same() {
+async fn a_paused_deployment_is_scaled_but_not_rolled_out() {
     let simulator = start(one_deployment(2)).await;
     let client = client(&simulator);
     patch(&client, "rafay-sentry", json!({"spec": {"paused": true}})).await;
@@ -311,7 +311,7 @@ async fn a_paused_deployment_rolls_nothing_out_and_is_scaled_all_the_same() {
     )
     .await;
     scale(&client, "rafay-sentry", 3).await;
-    let pods = until("three pods", || async {
+    let pods = wait_until("three pods", || async {
         Some(pods_of(&client, "rafay-sentry").await).filter(|pods| pods.len() == 3)
     })
     .await;
@@ -334,50 +334,51 @@ async fn an_autoscaler_holds_a_deployment_within_its_bounds() {
         },
     }))
     .unwrap();
-    let autoscalers: Api<HorizontalPodAutoscaler> = Api::namespaced(client.clone(), SPACE);
+    let autoscalers: Api<HorizontalPodAutoscaler> = Api::namespaced(client.clone(), NAMESPACE);
     autoscalers.create(&PostParams::default(), &autoscaler).await.unwrap();
-    until("three replicas", || async {
+    wait_until("three replicas", || async {
         (deployment(&client, "rafay-sentry").await.spec.replicas == Some(3)).then_some(())
     })
     .await;
     scale(&client, "rafay-sentry", 9).await;
-    until("four replicas", || async {
+    wait_until("four replicas", || async {
         (deployment(&client, "rafay-sentry").await.spec.replicas == Some(4)).then_some(())
     })
     .await;
 }
 
 #[tokio::test]
-async fn what_a_deployment_owns_goes_with_it() {
+async fn deleting_a_deployment_deletes_what_it_owns() {
     let simulator = start(one_deployment(2)).await;
     let client = client(&simulator);
-    let deployments: Api<Deployment> = Api::namespaced(client.clone(), SPACE);
-    let sets: Api<ReplicaSet> = Api::namespaced(client.clone(), SPACE);
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
+    let sets: Api<ReplicaSet> = Api::namespaced(client.clone(), NAMESPACE);
     deployments.delete("rafay-sentry", &DeleteParams::foreground()).await.unwrap();
-    until("the end", || async {
+    wait_until("the end", || async {
         let gone = deployments.get_opt("rafay-sentry").await.unwrap().is_none();
         gone.then_some(())
     })
     .await;
     assert!(sets.list(&ListParams::default()).await.unwrap().items.is_empty());
-    until("the pods' end", || async {
+    wait_until("the pods' end", || async {
         pods_of(&client, "rafay-sentry").await.is_empty().then_some(())
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_deleted_pod_stays_for_its_grace_and_not_longer() {
+async fn a_deleted_pod_stays_for_its_grace_period() {
     let mut scenario = one_deployment(1);
     scenario.times.pod_stop = std::time::Duration::from_secs(3600);
     let simulator = start_at(scenario, 15.0).await;
     let client = client(&simulator);
-    let pods: Api<Pod> = Api::namespaced(client.clone(), SPACE);
+    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
     let pod = pods_of(&client, "rafay-sentry").await.remove(0);
     let name = pod.name_any();
     pods.delete(&name, &DeleteParams::default()).await.unwrap();
     let leaving = pods.get(&name).await.unwrap();
     assert_eq!(leaving.metadata.deletion_grace_period_seconds, Some(30));
     // Thirty seconds at a fifteenth.
-    until("its end", || async { pods.get_opt(&name).await.unwrap().is_none().then_some(()) }).await;
+    wait_until("its end", || async { pods.get_opt(&name).await.unwrap().is_none().then_some(()) })
+        .await;
 }

@@ -1,8 +1,8 @@
 //! The words that tests are written in: a runbook, a world, and what must follow.
 
+mod child_guard;
 mod process;
 mod serve;
-mod tethered;
 mod watchdog;
 
 use std::{sync::Arc, time::Duration};
@@ -18,42 +18,42 @@ use rafay_relay_sop::{
 use serde_json::{Map, Value};
 use tempfile::TempDir;
 
-pub use process::{Program, SimulateProcess, journal, program, signal};
+pub use child_guard::ChildGuard;
+pub use process::{ProgramOutput, SimulateProcess, journal, program, signal};
 pub use serve::Serve;
-pub use tethered::Tethered;
 pub use watchdog::Watchdog;
 
 /// Fast enough that a minute of boot time is a tenth of a second.
 pub const SPEED: f64 = 600.0;
 
 /// How long a test waits for a condition before it says that it does not come. Never waited in a passing test.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const WAIT_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The first four steps of relay-scale.
-pub const SCALE_UP: &str = include_str!("../books/scale-up.yaml");
+pub const SCALE_UP: &str = include_str!("../fixtures/runbooks/scale-up.yaml");
 
-/// A simulated cluster, an engine that acts on it, and a state folder.
-pub struct World {
+/// A simulated cluster, an engine that acts on it, and a state directory.
+pub struct TestCluster {
     pub simulator: Simulator,
     pub engine: Arc<Engine>,
     pub store: Arc<dyn Store>,
-    _folder: TempDir,
+    _dir: TempDir,
 }
 
 /// A run that has stopped.
-pub struct Ended {
+pub struct FinishedRun {
     pub state: State,
     pub run: Run,
     pub records: Vec<Record>,
 }
 
-impl World {
+impl TestCluster {
     /// The default scenario.
     pub async fn new() -> Self {
-        Self::of(Scenario::default()).await
+        Self::with_scenario(Scenario::default()).await
     }
 
-    pub async fn of(scenario: Scenario) -> Self {
+    pub async fn with_scenario(scenario: Scenario) -> Self {
         let clock = Clock::scaled(SPEED).unwrap();
         let options = simulator::Options { clock, ..simulator::Options::default() };
         let simulator = Simulator::start(scenario, options).await.unwrap();
@@ -63,19 +63,18 @@ impl World {
             aws: AwsAccess::Endpoint { url: simulator.aws_url().clone() },
             environment: [].into(),
         });
-        let folder = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
         let owner = Owner { pid: std::process::id(), doing: "test".into(), address: None };
-        let store: Arc<dyn Store> =
-            Arc::new(FileStore::for_writing(folder.path(), &owner).unwrap());
+        let store: Arc<dyn Store> = Arc::new(FileStore::for_writing(dir.path(), &owner).unwrap());
         let engine = Arc::new(Engine::new(platform, Arc::clone(&store), true));
-        Self { simulator, engine, store, _folder: folder }
+        Self { simulator, engine, store, _dir: dir }
     }
 
-    pub async fn run(&self, text: &str) -> Ended {
+    pub async fn run(&self, text: &str) -> FinishedRun {
         self.run_with(text, Value::Object(Map::new())).await
     }
 
-    pub async fn run_with(&self, text: &str, inputs: Value) -> Ended {
+    pub async fn run_with(&self, text: &str, inputs: Value) -> FinishedRun {
         let recorder = self.accept(text, inputs).await.unwrap_or_else(|why| panic!("{why}"));
         self.drive(recorder, Control::default()).await
     }
@@ -86,48 +85,48 @@ impl World {
         self.engine.accept(Request { source, inputs, actor: "test".into(), key: None }).await
     }
 
-    pub async fn drive(&self, recorder: Recorder, control: Control) -> Ended {
+    pub async fn drive(&self, recorder: Recorder, control: Control) -> FinishedRun {
         let id = recorder.run().id.clone();
         let state = self.engine.drive(recorder, control).await.unwrap();
-        self.ended(&id, state)
+        self.finished_run(&id, state)
     }
 
-    pub async fn take_up(&self, id: &RunId, direction: Direction) -> Ended {
+    pub async fn resume(&self, id: &RunId, direction: Direction) -> FinishedRun {
         let recorder = self.engine.take_up(id, direction, "test").await.unwrap();
         self.drive(recorder, Control::default()).await
     }
 
-    fn ended(&self, id: &RunId, state: State) -> Ended {
+    fn finished_run(&self, id: &RunId, state: State) -> FinishedRun {
         let records = self.store.read(id).unwrap();
-        Ended { state, run: Run::of(id, &records).unwrap(), records }
+        FinishedRun { state, run: Run::of(id, &records).unwrap(), records }
     }
 
     /// The calls that changed something, in order.
-    pub fn effective(&self) -> Vec<String> {
-        effective(&self.simulator.calls())
+    pub fn effective_calls(&self) -> Vec<String> {
+        effective_calls(&self.simulator.calls())
     }
 
     /// How many calls of that operation were made, effective or not.
-    pub fn count(&self, operation: &str) -> usize {
+    pub fn count_calls(&self, operation: &str) -> usize {
         self.simulator.calls().iter().filter(|call| call.operation.starts_with(operation)).count()
     }
 }
 
 /// The operations that changed something, in order.
-pub fn effective(calls: &[RecordedCall]) -> Vec<String> {
+pub fn effective_calls(calls: &[RecordedCall]) -> Vec<String> {
     calls.iter().filter(|call| call.effective).map(|call| call.operation.clone()).collect()
 }
 
-impl Ended {
+impl FinishedRun {
     /// The run, if it succeeded.
     #[track_caller]
-    pub fn succeeded(self) -> Self {
+    pub fn expect_success(self) -> Self {
         assert_eq!(self.state, State::Succeeded, "{}", self.lines().join("\n"));
         self
     }
 
     #[track_caller]
-    pub fn is(self, state: State) -> Self {
+    pub fn expect_state(self, state: State) -> Self {
         assert_eq!(self.state, state, "{}", self.lines().join("\n"));
         self
     }
@@ -139,7 +138,7 @@ impl Ended {
     }
 
     /// The lines that do not depend on when somebody looked.
-    pub fn steady_lines(&self) -> Vec<String> {
+    pub fn lines_without_waits(&self) -> Vec<String> {
         self.lines().into_iter().filter(|line| !line.starts_with("Waiting: ")).collect()
     }
 
@@ -156,8 +155,8 @@ impl Ended {
 }
 
 /// Waits until `condition` holds.
-pub async fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+pub async fn wait_until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = tokio::time::Instant::now() + WAIT_TIMEOUT;
     loop {
         if let Some(value) = condition() {
             return value;

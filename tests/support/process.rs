@@ -11,7 +11,7 @@ use rafay_relay_sop::{
     simulator::{ClusterState, RecordedCall},
 };
 
-use super::{PATIENCE, Tethered, Watchdog};
+use super::{ChildGuard, WAIT_TIMEOUT, Watchdog};
 
 /// The program with none of the environment that could mislead it.
 pub fn program() -> Command {
@@ -26,44 +26,44 @@ pub fn program() -> Command {
 }
 
 /// What a finished program printed and how it ended.
-pub struct Program {
+pub struct ProgramOutput {
     pub stdout: String,
     pub stderr: String,
     pub code: Option<i32>,
 }
 
-impl Program {
+impl ProgramOutput {
     /// Runs a program to its end, or to this process's.
-    pub fn of(command: &mut Command) -> Self {
+    pub fn run(command: &mut Command) -> Self {
         let (child, watchdog) = Self::start(command);
         let output = child.wait_with_output().unwrap();
-        watchdog.call_off();
+        watchdog.disarm();
         Self::from(output)
     }
 
     /// The same for somebody who has something to do meanwhile. When that fails, the watchdog ends the program.
-    pub async fn beside(command: &mut Command) -> Self {
+    pub async fn run_async(command: &mut Command) -> Self {
         let (child, watchdog) = Self::start(command);
         let output = tokio::task::spawn_blocking(|| child.wait_with_output()).await;
-        watchdog.call_off();
+        watchdog.disarm();
         Self::from(output.unwrap().unwrap())
     }
 
     fn start(command: &mut Command) -> (Child, Watchdog) {
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let watchdog = Watchdog::over(&child);
+        let watchdog = Watchdog::guard(&child);
         (child, watchdog)
     }
 
     #[track_caller]
-    pub fn ends_with(self, code: i32) -> Self {
+    pub fn expect_exit_code(self, code: i32) -> Self {
         let Self { stdout, stderr, .. } = &self;
         assert_eq!(self.code, Some(code), "standard output:\n{stdout}\nstandard error:\n{stderr}");
         self
     }
 }
 
-impl From<Output> for Program {
+impl From<Output> for ProgramOutput {
     fn from(output: Output) -> Self {
         Self {
             stdout: String::from_utf8(output.stdout).unwrap(),
@@ -78,24 +78,24 @@ pub struct SimulateProcess {
     /// What `simulate` printed for whoever wants to use it.
     pub environment: Vec<(String, String)>,
     aws_url: String,
-    _process: Tethered,
+    _process: ChildGuard,
     // Last, so that the folder goes after who writes into it.
-    _sweeper: Tethered,
+    _sweeper: ChildGuard,
 }
 
 impl SimulateProcess {
     pub fn start(speed: f64) -> Self {
-        Self::with(speed, &[])
+        Self::with_arguments(speed, &[])
     }
 
-    pub fn with(speed: f64, arguments: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap().keep();
-        let sweeper = Tethered::sweep(&folder).unwrap();
+    pub fn with_arguments(speed: f64, arguments: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap().keep();
+        let sweeper = ChildGuard::remove_dir_on_exit(&dir).unwrap();
         let mut command = program();
         command.args(["simulate", "--speed", &speed.to_string(), "--kubeconfig-out"]);
-        command.arg(folder.join("kubeconfig")).args(arguments);
-        let log = folder.join("log");
-        let mut process = Tethered::start(&command, &log).unwrap();
+        command.arg(dir.join("kubeconfig")).args(arguments);
+        let log = dir.join("log");
+        let mut process = ChildGuard::start(&command, &log).unwrap();
         let environment = read_environment(&mut process, &log);
         let aws_url = environment
             .iter()
@@ -120,8 +120,8 @@ impl SimulateProcess {
         self.get("state").await
     }
 
-    async fn get<T: serde::de::DeserializeOwned>(&self, what: &str) -> T {
-        let url = format!("{}/simulator/{what}", self.aws_url);
+    async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> T {
+        let url = format!("{}/simulator/{path}", self.aws_url);
         reqwest::get(url).await.unwrap().json().await.unwrap()
     }
 }
@@ -129,14 +129,14 @@ impl SimulateProcess {
 /// The last of the `export NAME=VALUE` lines that `simulate` prints.
 const LAST_EXPORT: &str = "AWS_EC2_METADATA_DISABLED=";
 
-fn read_environment(process: &mut Tethered, log: &Path) -> Vec<(String, String)> {
-    let deadline = Instant::now() + PATIENCE;
+fn read_environment(process: &mut ChildGuard, log: &Path) -> Vec<(String, String)> {
+    let deadline = Instant::now() + WAIT_TIMEOUT;
     let text = loop {
         let text = std::fs::read_to_string(log).unwrap();
         if text.split_once(LAST_EXPORT).is_some_and(|(_, rest)| rest.contains('\n')) {
             break text;
         }
-        assert!(matches!(process.ended(), Ok(None)), "simulate has ended: {text}");
+        assert!(matches!(process.try_wait(), Ok(None)), "simulate has ended: {text}");
         assert!(Instant::now() < deadline, "simulate does not say how to use it: {text}");
         std::thread::sleep(Duration::from_millis(5));
     };

@@ -9,7 +9,7 @@ use std::{
 use reqwest::{Client, Method, StatusCode};
 use serde_json::Value;
 
-use super::{PATIENCE, Watchdog, signal};
+use super::{WAIT_TIMEOUT, Watchdog, signal};
 
 /// A running service. It is killed with this value, and with this process.
 pub struct Serve {
@@ -24,7 +24,7 @@ impl Serve {
     pub fn start(command: &mut Command) -> Self {
         command.args(["--listen", "127.0.0.1:0"]).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let watchdog = Some(Watchdog::over(&child));
+        let watchdog = Some(Watchdog::guard(&child));
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let url = loop {
             let line = lines.next().expect("the service says where it listens").unwrap();
@@ -37,7 +37,7 @@ impl Serve {
         Self { url, client: Client::new(), child, watchdog }
     }
 
-    pub async fn ask(
+    pub async fn send(
         &self,
         method: Method,
         path: &str,
@@ -47,21 +47,21 @@ impl Serve {
         if let Some(body) = body {
             request = request.json(&body);
         }
-        let answer = request.send().await.unwrap();
-        (answer.status(), answer.json().await.unwrap())
+        let response = request.send().await.unwrap();
+        (response.status(), response.json().await.unwrap())
     }
 
     pub async fn get(&self, path: &str) -> (StatusCode, Value) {
-        self.ask(Method::GET, path, None).await
+        self.send(Method::GET, path, None).await
     }
 
     pub async fn post(&self, path: &str, body: Value) -> (StatusCode, Value) {
-        self.ask(Method::POST, path, Some(body)).await
+        self.send(Method::POST, path, Some(body)).await
     }
 
     /// Asks for the status until it is another word than Running.
-    pub async fn ended(&self) -> Value {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+    pub async fn wait_until_ended(&self) -> Value {
+        let deadline = tokio::time::Instant::now() + WAIT_TIMEOUT;
         loop {
             let (_, status) = self.get("/status").await;
             if status["status"] != "Running" {
@@ -77,7 +77,7 @@ impl Serve {
         signal(self.child.id(), "TERM");
         let status = self.child.wait().unwrap();
         if let Some(watchdog) = self.watchdog.take() {
-            watchdog.call_off();
+            watchdog.disarm();
         }
         status
     }

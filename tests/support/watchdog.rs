@@ -5,10 +5,10 @@ use std::{
     process::{Child, Stdio},
 };
 
-use super::tethered::shell;
+use super::child_guard::shell;
 
 /// A line calls it off; the end of its input, by a drop or by the end of this process, does not.
-const WATCHDOG: &str = r#"read -r _ || kill -9 "$1""#;
+const WATCHDOG_SCRIPT: &str = r#"read -r _ || kill -9 "$1""#;
 
 /// Kills a child of this process when this value, or this process, is gone.
 pub struct Watchdog {
@@ -17,14 +17,14 @@ pub struct Watchdog {
 
 impl Watchdog {
     /// For a child that has not been waited for: until then nobody else gets its number.
-    pub fn over(child: &Child) -> Self {
-        let mut command = shell(WATCHDOG);
+    pub fn guard(child: &Child) -> Self {
+        let mut command = shell(WATCHDOG_SCRIPT);
         command.arg(child.id().to_string()).stdout(Stdio::null()).stderr(Stdio::null());
         Self { shell: command.spawn().unwrap() }
     }
 
     /// Before the child is waited for, or it has been.
-    pub fn call_off(mut self) {
+    pub fn disarm(mut self) {
         if let Some(mut input) = self.shell.stdin.take() {
             // Where it has ended already it does no harm.
             let _ = input.write_all(b"\n");

@@ -1,11 +1,11 @@
 //! The simulator is held to Kubernetes: tables of calls are made to both, and both must answer the same.
 //!
 //! A table is a file of calls, one after the other, in a namespace that is empty at first. What is answered is
-//! compared whole or where `show` points, without what each cluster makes up (`steady`). A difference fails, unless the
+//! compared whole or where `show` points, without what each cluster makes up (`normalize`). A difference fails, unless the
 //! call says with `known` where and why it is there; one that is no longer there fails too.
 
-mod perform;
-mod steady;
+mod normalize;
+mod runner;
 mod table;
 
 use std::{fmt::Write as _, sync::Arc};
@@ -21,17 +21,17 @@ use crate::{
     harness::{Test, test},
 };
 
-use perform::{Answer, Side};
-use table::Call;
+use runner::{CallResponse, ClusterSide};
+use table::TableCall;
 
 /// Where every table has its objects.
-const SPACE: &str = "conf";
+const TEST_NAMESPACE: &str = "conf";
 
 /// So fast that the simulator's pods need about as long as those of kwok.
 const SPEED: f64 = 20.0;
 
 /// How much of an answer a failure shows.
-const SHOWN: usize = 300;
+const MAX_SHOWN_CHARS: usize = 300;
 
 macro_rules! table {
     ($name:literal) => {
@@ -54,27 +54,27 @@ pub(crate) fn tests() -> Vec<Test> {
         table!("budgets"),
         table!("evictions"),
         table!("scheduling"),
-        table!("victims"),
-        table!("ours"),
+        table!("pod_deletion_order"),
+        table!("program_calls"),
     ]
 }
 
 async fn compare(plane: &Arc<ControlPlane>, table: &str) {
     let table = table::read(table);
-    plane.namespace(SPACE).await;
-    let real = Side::new(plane.client.clone()).perform(&table).await;
+    plane.namespace(TEST_NAMESPACE).await;
+    let real = ClusterSide::new(plane.client.clone()).run(&table).await;
     let clock = Clock::scaled(SPEED).expect("twenty is a speed");
     let options = Options { clock, ..Options::default() };
     let simulator = Simulator::start(scenario(), options).await.unwrap();
     let url = simulator.kubernetes_url().as_str().parse().expect("a URL is a URI");
     let mut config = kube::Config::new(url);
     config.default_retry = false;
-    let side = Side::new(kube::Client::try_from(config).unwrap());
+    let side = ClusterSide::new(kube::Client::try_from(config).unwrap());
     side.make_namespace().await;
-    let simulated = side.perform(&table).await;
+    let simulated = side.run(&table).await;
     let mut report = String::new();
     for ((call, real), simulated) in table.iter().zip(&real).zip(&simulated) {
-        judge(call, real, simulated, &mut report);
+        compare_responses(call, real, simulated, &mut report);
     }
     assert!(report.is_empty(), "the simulator differs from Kubernetes:\n{report}");
 }
@@ -93,27 +93,32 @@ fn scenario() -> Scenario {
 }
 
 /// Adds to the report what is wrong with a pair of answers.
-fn judge(call: &Call, real: &Answer, simulated: &Answer, report: &mut String) {
+fn compare_responses(
+    call: &TableCall,
+    real: &CallResponse,
+    simulated: &CallResponse,
+    report: &mut String,
+) {
     let sides = [("Kubernetes", real), ("the simulator", simulated)];
     let Some(name) = &call.name else {
-        for (side, answer) in sides.into_iter().filter(|(_, answer)| !answer.is_well()) {
-            let _ = writeln!(report, "- {call:?}: {side} answers {}", answer.said());
+        for (side, response) in sides.into_iter().filter(|(_, response)| !response.is_success()) {
+            let _ = writeln!(report, "- {call:?}: {side} answers {}", response.describe());
         }
         return;
     };
-    if real.is_late() || simulated.is_late() {
+    if real.is_timed_out() || simulated.is_timed_out() {
         // Nothing can be compared, least of all two that never came to it.
-        for (side, answer) in sides.into_iter().filter(|(_, answer)| answer.is_late()) {
-            let _ = writeln!(report, "- {name}: {side} never came to it: {}", answer.said());
+        for (side, response) in sides.into_iter().filter(|(_, response)| response.is_timed_out()) {
+            let _ = writeln!(report, "- {name}: {side} never came to it: {}", response.describe());
         }
         return;
     }
     let mut differences = Vec::new();
     if real.status != simulated.status {
-        let said = format!("{} / {}", real.status, simulated.status);
-        differences.push(("/code".to_owned(), said));
+        let difference = format!("{} / {}", real.status, simulated.status);
+        differences.push(("/code".to_owned(), difference));
     }
-    differ("", &real.shown, &simulated.shown, &mut differences);
+    collect_differences("", &real.shown, &simulated.shown, &mut differences);
     for part in call.known.keys() {
         if !differences.iter().any(|(path, _)| is_within(path, part)) {
             let _ = writeln!(report, "- {name}: {part} is the same now; drop it from `known`");
@@ -123,8 +128,8 @@ fn judge(call: &Call, real: &Answer, simulated: &Answer, report: &mut String) {
     if !differences.is_empty() {
         let _ = writeln!(report, "- {name} (Kubernetes / the simulator)");
     }
-    for (path, said) in differences {
-        let _ = writeln!(report, "    {path}: {said}");
+    for (path, difference) in differences {
+        let _ = writeln!(report, "    {path}: {difference}");
     }
 }
 
@@ -133,7 +138,12 @@ fn is_within(path: &str, part: &str) -> bool {
     path.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-fn differ(path: &str, real: &Value, simulated: &Value, differences: &mut Vec<(String, String)>) {
+fn collect_differences(
+    path: &str,
+    real: &Value,
+    simulated: &Value,
+    differences: &mut Vec<(String, String)>,
+) {
     match (real, simulated) {
         (Value::Object(one), Value::Object(other)) => {
             let keys: std::collections::BTreeSet<&String> =
@@ -142,24 +152,29 @@ fn differ(path: &str, real: &Value, simulated: &Value, differences: &mut Vec<(St
                 let (one, other) = (one.get(key), other.get(key));
                 let absent = Value::String("(absent)".into());
                 let path = format!("{path}/{key}");
-                differ(&path, one.unwrap_or(&absent), other.unwrap_or(&absent), differences);
+                collect_differences(
+                    &path,
+                    one.unwrap_or(&absent),
+                    other.unwrap_or(&absent),
+                    differences,
+                );
             }
         }
         (Value::Array(one), Value::Array(other)) if one.len() == other.len() => {
             for (at, (one, other)) in one.iter().zip(other).enumerate() {
-                differ(&format!("{path}/{at}"), one, other, differences);
+                collect_differences(&format!("{path}/{at}"), one, other, differences);
             }
         }
         (one, other) if one == other => {}
         (one, other) => {
-            differences.push((path.to_owned(), format!("{} / {}", cut(one), cut(other))));
+            differences.push((path.to_owned(), format!("{} / {}", truncate(one), truncate(other))));
         }
     }
 }
 
-fn cut(value: &Value) -> String {
+fn truncate(value: &Value) -> String {
     let text = value.to_string();
-    match text.char_indices().nth(SHOWN) {
+    match text.char_indices().nth(MAX_SHOWN_CHARS) {
         Some((at, _)) => format!("{}...", &text[..at]),
         None => text,
     }

@@ -10,7 +10,7 @@ use crate::cluster::deployment;
 /// One call.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Call {
+pub(super) struct TableCall {
     /// By which it is compared; a call without one is not compared, but has to succeed.
     pub(super) name: Option<String>,
     /// Method and resource, as `PATCH deployments/web/scale`, or a whole path; `$NAME` is something kept before.
@@ -68,8 +68,9 @@ impl PatchType {
 }
 
 /// Reads a table and fills its short forms in.
-pub(super) fn read(text: &str) -> Vec<Call> {
-    let mut calls: Vec<Call> = serde_saphyr::from_str(text).unwrap_or_else(|why| panic!("{why}"));
+pub(super) fn read(text: &str) -> Vec<TableCall> {
+    let mut calls: Vec<TableCall> =
+        serde_saphyr::from_str(text).unwrap_or_else(|why| panic!("{why}"));
     for call in &mut calls {
         let extra = || call.body.clone().unwrap_or(json!({}));
         if let Some(name) = &call.node {
@@ -84,7 +85,7 @@ pub(super) fn read(text: &str) -> Vec<Call> {
 }
 
 fn node(name: &str, extra: &Value) -> Value {
-    let room = json!({"cpu": "4", "memory": "8Gi", "pods": "50"});
+    let capacity = json!({"cpu": "4", "memory": "8Gi", "pods": "50"});
     let mut node = json!({
         "metadata": {
             "name": name,
@@ -92,8 +93,8 @@ fn node(name: &str, extra: &Value) -> Value {
             "annotations": {"kwok.x-k8s.io/node": "fake"},
         },
         "status": {
-            "allocatable": room,
-            "capacity": room,
+            "allocatable": capacity,
+            "capacity": capacity,
             "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady"}],
         },
     });

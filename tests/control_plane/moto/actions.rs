@@ -7,28 +7,28 @@ use serde_json::{Value, json};
 
 use super::{
     Moto,
-    account::{Account, Sizes},
-    record::Record,
+    aws_account::{AwsAccount, Sizes},
+    request_log::RequestLog,
 };
 use crate::{
     accounts::{self, Grant},
     audit,
-    desk::{Desk, Interpreter, UNDO, book},
     fixture::ControlPlane,
     harness::{Test, test},
-    support::Ended,
+    run_as::{EngineRunner, FAILING_STEP, RunAs, runbook_yaml},
+    support::FinishedRun,
 };
 
-type Both = (Arc<ControlPlane>, Arc<Moto>);
+type PlaneAndMoto = (Arc<ControlPlane>, Arc<Moto>);
 
-const SPACE: &str = "actions";
+const TEST_NAMESPACE: &str = "actions";
 
 pub(crate) fn tests() -> Vec<Test> {
     vec![
-        test("moto::actions::find_nodegroup_among_many", find_nodegroup),
-        test("moto::actions::find_nodegroup_says_what_does_not_fit", find_none),
-        test("moto::actions::protections_of_more_than_a_page", protections),
-        test("moto::actions::protections_are_undone_where_they_were_set", protections_undone),
+        test("moto::actions::find_nodegroup_finds_one_among_many", find_nodegroup),
+        test("moto::actions::find_nodegroup_reports_why_none_matches", find_none),
+        test("moto::actions::set_protection_handles_more_than_a_page", protections),
+        test("moto::actions::set_protection_undo_restores_each_protection", protections_undone),
     ]
 }
 
@@ -37,24 +37,30 @@ const PROTECT: &str = "  - {id: found, action: get_protection, with: {nodegroup:
                          - {id: unprotect, action: set_protection, with: {nodegroup: '{{ relay }}', instances: '{{ found.protected }}', protected: false}}\n  \
                          - {id: protect, action: set_protection, with: {nodegroup: '{{ relay }}', instances: '{{ found.instances | map(attribute=\"id\") | list }}', protected: true}}\n";
 
-async fn run(moto: &Moto, steps: &str) -> Ended {
-    Interpreter::of_aws(&moto.url).run(&book(steps)).await
+async fn run(moto: &Moto, steps: &str) -> FinishedRun {
+    EngineRunner::of_aws(&moto.url).run(&runbook_yaml(steps)).await
 }
 
 /// Runs these steps, which may ask Kubernetes for a node's instance, with exactly the permissions that they declare.
-async fn run_on((plane, moto): &Both, steps: &str) -> Ended {
-    let text = book(steps);
-    plane.namespace(SPACE).await;
-    let account = accounts::Account::new(plane, SPACE, "desk", Grant::for_runbook(&text)).await;
-    let desk = Desk::of(account, &moto.url);
-    let ended = desk.run(&text).await;
-    assert_eq!(audit::denied(plane, &desk.account).await, [""; 0]);
+async fn run_on((plane, moto): &PlaneAndMoto, steps: &str) -> FinishedRun {
+    let text = runbook_yaml(steps);
+    plane.namespace(TEST_NAMESPACE).await;
+    let account = accounts::TestServiceAccount::new(
+        plane,
+        TEST_NAMESPACE,
+        "run-as",
+        Grant::for_runbook(&text),
+    )
+    .await;
+    let run_as = RunAs::of(account, &moto.url);
+    let ended = run_as.run(&text).await;
+    assert_eq!(audit::denied_calls(plane, &run_as.account).await, [""; 0]);
     ended
 }
 
 /// On the third page of names, beside one of the same label with too few nodes.
 async fn find_nodegroup(moto: Arc<Moto>) {
-    let account = Account::new(&moto, "prod").await;
+    let account = AwsAccount::new(&moto, "prod").await;
     for number in 0..203 {
         account
             .bare_nodegroup(&format!("a-{number:03}"), &[("Name", "other")], Sizes(0, 1, 0))
@@ -63,7 +69,7 @@ async fn find_nodegroup(moto: Arc<Moto>) {
     account.nodegroup("y-small", &[("Name", "relay")], Sizes(0, 9, 1)).await;
     let group =
         account.nodegroup("z-relay", &[("Name", "relay"), ("x", "y")], Sizes(1, 9, 3)).await;
-    let ended = run(&moto, FIND).await.succeeded();
+    let ended = run(&moto, FIND).await.expect_success();
     let found = ended.output("relay");
     assert_eq!(found["name"], "z-relay");
     assert_eq!(found["auto_scaling_group"], json!(group));
@@ -78,9 +84,9 @@ async fn find_nodegroup(moto: Arc<Moto>) {
 }
 
 async fn find_none(moto: Arc<Moto>) {
-    let account = Account::new(&moto, "prod").await;
+    let account = AwsAccount::new(&moto, "prod").await;
     account.nodegroup("a", &[("Name", "other")], Sizes(0, 9, 2)).await;
-    let ended = run(&moto, FIND).await.is(State::RolledBack);
+    let ended = run(&moto, FIND).await.expect_state(State::RolledBack);
     assert!(
         ended.error().contains("has label Name=relay; it has: a (Name=other)"),
         "{}",
@@ -88,28 +94,28 @@ async fn find_none(moto: Arc<Moto>) {
     );
     // As one that EKS has only begun to make.
     account.bare_nodegroup("e", &[("Name", "relay")], Sizes(0, 9, 2)).await;
-    let ended = run(&moto, FIND).await.is(State::RolledBack);
+    let ended = run(&moto, FIND).await.expect_state(State::RolledBack);
     let none = "has 2 nodes or more: e (ACTIVE) has no Auto Scaling group";
     assert!(ended.error().contains(none), "{}", ended.error());
     account.nodegroup("b", &[("Name", "relay")], Sizes(0, 9, 1)).await;
-    let ended = run(&moto, FIND).await.is(State::RolledBack);
+    let ended = run(&moto, FIND).await.expect_state(State::RolledBack);
     assert!(
         ended.error().contains("has 2 nodes or more: b has 1, e (ACTIVE) has"),
         "{}",
         ended.error()
     );
     account.nodegroup("c", &[("Name", "relay")], Sizes(0, 9, 2)).await;
-    let ended = run(&moto, FIND).await.succeeded();
+    let ended = run(&moto, FIND).await.expect_success();
     assert_eq!(ended.output("relay")["name"], "c");
     account.nodegroup("d", &[("Name", "relay")], Sizes(0, 9, 2)).await;
-    let ended = run(&moto, FIND).await.is(State::RolledBack);
+    let ended = run(&moto, FIND).await.expect_state(State::RolledBack);
     assert!(ended.error().contains("2 nodegroups of cluster prod"), "{}", ended.error());
     assert!(ended.error().contains(": c, d;"), "{}", ended.error());
 }
 
 /// A group of 120 instances, of which 70 are protected.
-async fn large_group(moto: &Moto) -> (Account, String, BTreeMap<String, bool>) {
-    let account = Account::new(moto, "prod").await;
+async fn large_group(moto: &Moto) -> (AwsAccount, String, BTreeMap<String, bool>) {
+    let account = AwsAccount::new(moto, "prod").await;
     let group = account.nodegroup("relay", &[("Name", "relay")], Sizes(0, 200, 120)).await;
     let members: Vec<String> = account.protections(&group).await.into_keys().collect();
     account.protect(&group, &members[..70]).await;
@@ -117,10 +123,10 @@ async fn large_group(moto: &Moto) -> (Account, String, BTreeMap<String, bool>) {
     (account, group, before)
 }
 
-async fn protections(both: Both) {
-    let (account, group, before) = large_group(&both.1).await;
-    let record = Record::start(&both.1);
-    let ended = run_on(&both, &format!("{FIND}{PROTECT}")).await.succeeded();
+async fn protections(plane_and_moto: PlaneAndMoto) {
+    let (account, group, before) = large_group(&plane_and_moto.1).await;
+    let requests = RequestLog::start(&plane_and_moto.1);
+    let ended = run_on(&plane_and_moto, &format!("{FIND}{PROTECT}")).await.expect_success();
     let found = ended.output("found");
     let protected: Vec<&String> =
         before.iter().filter(|(_, protected)| **protected).map(|(id, _)| id).collect();
@@ -130,13 +136,15 @@ async fn protections(both: Both) {
     assert_eq!(ended.output("protect")["changed"].as_array().unwrap().len(), 120);
     assert!(account.protections(&group).await.values().all(|protected| *protected));
     // 70 to unprotect and 120 to protect.
-    let sizes: Vec<usize> = record.calls("SetInstanceProtection").iter().map(ids).collect();
+    let sizes: Vec<usize> = requests.calls("SetInstanceProtection").iter().map(ids).collect();
     assert_eq!(sizes, [50, 20, 50, 50, 20]);
 }
 
-async fn protections_undone(both: Both) {
-    let (account, group, before) = large_group(&both.1).await;
-    run_on(&both, &format!("{FIND}{PROTECT}{UNDO}")).await.is(State::RolledBack);
+async fn protections_undone(plane_and_moto: PlaneAndMoto) {
+    let (account, group, before) = large_group(&plane_and_moto.1).await;
+    run_on(&plane_and_moto, &format!("{FIND}{PROTECT}{FAILING_STEP}"))
+        .await
+        .expect_state(State::RolledBack);
     assert_eq!(account.protections(&group).await, before);
 }
 

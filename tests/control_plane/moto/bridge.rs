@@ -17,16 +17,16 @@ use serde_json::json;
 
 use rafay_relay_sop::platform::kubernetes::node::NODEGROUP_LABEL;
 
-use super::account::{Account, Sizes};
+use super::aws_account::{AwsAccount, Sizes};
 use crate::fixture::ControlPlane;
 
 /// How often it looks. An instance of EC2 takes half a minute to become a node; here nobody waits for that.
-const PACE: Duration = Duration::from_millis(50);
+const SYNC_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The bridge for one nodegroup.
 pub(crate) struct Bridge<'a> {
     pub(crate) plane: &'a ControlPlane,
-    pub(crate) account: &'a Account,
+    pub(crate) account: &'a AwsAccount,
     pub(crate) nodegroup: &'a str,
     pub(crate) group: &'a str,
     /// Whether new instances become nodes.
@@ -45,13 +45,13 @@ impl Bridge<'_> {
 
     async fn run(&self) {
         loop {
-            self.hand_on_sizes().await;
-            self.bring_nodes().await;
-            tokio::time::sleep(PACE).await;
+            self.sync_group_sizes().await;
+            self.sync_nodes().await;
+            tokio::time::sleep(SYNC_INTERVAL).await;
         }
     }
 
-    async fn hand_on_sizes(&self) {
+    async fn sync_group_sizes(&self) {
         let wanted = self.account.sizes(self.nodegroup).await;
         if sizes_of_group(self.account, self.group).await == wanted {
             return;
@@ -62,24 +62,24 @@ impl Bridge<'_> {
         call.desired_capacity(desired).send().await.unwrap();
     }
 
-    async fn bring_nodes(&self) {
+    async fn sync_nodes(&self) {
         let instances = self.instances().await;
         let nodes = Api::<Node>::all(self.plane.client.clone());
         let selected = ListParams::default().labels(&label(self.nodegroup));
-        let there = nodes.list(&selected).await.unwrap().items;
-        let there: BTreeSet<String> = there.iter().map(|node| node.name_any()).collect();
-        for name in &there {
+        let existing = nodes.list(&selected).await.unwrap().items;
+        let existing: BTreeSet<String> = existing.iter().map(|node| node.name_any()).collect();
+        for name in &existing {
             if !instances.contains_key(name) {
                 nodes.delete(name, &DeleteParams::default()).await.unwrap();
             }
         }
         if self.instances_boot {
-            let new = instances.iter().filter(|(name, _)| !there.contains(*name));
-            join_all(new.map(|(name, provider)| self.boot(name, provider))).await;
+            let new = instances.iter().filter(|(name, _)| !existing.contains(*name));
+            join_all(new.map(|(name, provider)| self.boot_node(name, provider))).await;
         }
     }
 
-    async fn boot(&self, name: &str, provider: &str) {
+    async fn boot_node(&self, name: &str, provider: &str) {
         let labels = json!({NODEGROUP_LABEL: self.nodegroup});
         let node = json!({"metadata": {"labels": labels}, "spec": {"providerID": provider}});
         self.plane.node(name, node).await;
@@ -102,7 +102,7 @@ impl Bridge<'_> {
 }
 
 /// The sizes of an Auto Scaling group.
-pub(crate) async fn sizes_of_group(account: &Account, group: &str) -> Sizes {
+pub(crate) async fn sizes_of_group(account: &AwsAccount, group: &str) -> Sizes {
     let group = account.describe_group(group).await;
     Sizes(group.min_size.unwrap(), group.max_size.unwrap(), group.desired_capacity.unwrap())
 }

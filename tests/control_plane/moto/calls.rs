@@ -14,8 +14,8 @@ use serde_json::json;
 
 use super::{
     Moto, REGION,
-    account::{Account, Sizes, group_name},
-    record::Record,
+    aws_account::{AwsAccount, Sizes, group_name},
+    request_log::RequestLog,
 };
 use crate::harness::{Test, test};
 
@@ -26,14 +26,14 @@ pub(crate) fn tests() -> Vec<Test> {
     vec![
         test("moto::calls::nodegroups_are_listed_by_the_page", list_nodegroups),
         test("moto::calls::nodegroups_are_described", describe_nodegroups),
-        test("moto::calls::what_is_not_given_is_not_changed", update_nodegroup_config),
-        test("moto::calls::updates_that_nobody_knows_are_no_trouble", updates),
-        test("moto::calls::groups_are_asked_for_fifty_at_a_time", describe_groups),
+        test("moto::calls::an_update_changes_only_the_given_sizes", update_nodegroup_config),
+        test("moto::calls::unknown_updates_are_not_an_error", updates),
+        test("moto::calls::groups_are_described_fifty_at_a_time", describe_groups),
         test("moto::calls::fifty_instances_are_protected_in_one_call", protect_fifty),
-        test("moto::calls::instances_come_by_the_page", describe_instances),
-        test("moto::calls::a_group_that_does_nothing_has_no_activities", activities),
-        test("moto::calls::the_caller_is_known", identity),
-        test("moto::calls::a_stumbling_server_is_told_from_a_refusal", stumbling),
+        test("moto::calls::instances_are_described_by_the_page", describe_instances),
+        test("moto::calls::an_idle_group_has_no_activities", activities),
+        test("moto::calls::the_caller_identity_is_read", identity),
+        test("moto::calls::a_server_error_is_distinguished_from_a_refusal", server_error),
     ]
 }
 
@@ -58,7 +58,7 @@ fn numbered(prefix: &str, count: usize) -> Vec<String> {
 
 /// moto's pages, as EKS's, have a hundred names.
 async fn list_nodegroups(moto: Arc<Moto>) {
-    let account = Account::new(&moto, "prod").await;
+    let account = AwsAccount::new(&moto, "prod").await;
     let names = numbered("workers", 205);
     for name in &names {
         account.bare_nodegroup(name, &[], Sizes(0, 1, 0)).await;
@@ -71,7 +71,7 @@ async fn list_nodegroups(moto: Arc<Moto>) {
 }
 
 async fn describe_nodegroups(moto: Arc<Moto>) {
-    let account = Account::new(&moto, "prod").await;
+    let account = AwsAccount::new(&moto, "prod").await;
     let labels = [("Name", "relay"), ("tier", "edge")];
     let made = account.bare_nodegroup("relay", &labels, Sizes(1, 6, 3)).await;
     let reader = reader(&moto).await;
@@ -86,16 +86,16 @@ async fn describe_nodegroups(moto: Arc<Moto>) {
     let error = reader.describe_nodegroup("staging", "relay").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(error.to_string().contains("No cluster found for name: staging"), "{error}");
-    let both = ["another".to_owned(), "relay".to_owned()];
-    assert_eq!(reader.describe_nodegroups("prod", &both).await.unwrap().len(), 1);
+    let plane_and_moto = ["another".to_owned(), "relay".to_owned()];
+    assert_eq!(reader.describe_nodegroups("prod", &plane_and_moto).await.unwrap().len(), 1);
 }
 
 async fn update_nodegroup_config(moto: Arc<Moto>) {
-    let account = Account::new(&moto, "prod").await;
+    let account = AwsAccount::new(&moto, "prod").await;
     account.bare_nodegroup("relay", &[], Sizes(1, 3, 3)).await;
     let writer = platform(&moto).writer("token-1").aws(REGION).await.unwrap();
     let larger = Scaling { min: None, max: Some(6), desired: Some(6) };
-    let record = Record::start(&moto);
+    let requests = RequestLog::start(&moto);
     let update = writer.update_nodegroup_config("prod", "relay", larger).await.unwrap();
     assert_eq!(update.status, UpdateStatus::Successful);
     assert!(!update.id.is_empty() && update.errors.is_empty() && update.created_at.is_some());
@@ -103,7 +103,7 @@ async fn update_nodegroup_config(moto: Arc<Moto>) {
     // EKS takes a repetition by its token; moto has no use for one.
     let scaling = json!({"maxSize": 6, "desiredSize": 6});
     let asked = json!({"clientRequestToken": "token-1", "scalingConfig": scaling});
-    assert_eq!(record.updates(), [asked]);
+    assert_eq!(requests.updates(), [asked]);
 
     let error = writer.update_nodegroup_config("prod", "another", larger).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
@@ -113,7 +113,7 @@ async fn update_nodegroup_config(moto: Arc<Moto>) {
 
 /// moto has no such calls; EKS has both.
 async fn updates(moto: Arc<Moto>) {
-    let account = Account::new(&moto, "prod").await;
+    let account = AwsAccount::new(&moto, "prod").await;
     account.bare_nodegroup("relay", &[], Sizes(1, 3, 3)).await;
     let reader = reader(&moto).await;
     assert_eq!(reader.list_updates("prod", "relay").await.unwrap(), [""; 0]);
@@ -121,7 +121,7 @@ async fn updates(moto: Arc<Moto>) {
 }
 
 async fn describe_groups(moto: Arc<Moto>) {
-    let account = Account::new(&moto, "prod").await;
+    let account = AwsAccount::new(&moto, "prod").await;
     let mut names = numbered("workers", 120);
     for name in &names {
         account.group(name, Sizes(0, 9, 0)).await;
@@ -141,7 +141,7 @@ async fn describe_groups(moto: Arc<Moto>) {
 }
 
 async fn protect_fifty(moto: Arc<Moto>) {
-    let account = Account::new(&moto, "prod").await;
+    let account = AwsAccount::new(&moto, "prod").await;
     account.group("relay", Sizes(0, 60, 60)).await;
     let before = account.protections("relay").await;
     let fifty: Vec<String> = before.into_keys().take(50).collect();
@@ -157,7 +157,7 @@ async fn protect_fifty(moto: Arc<Moto>) {
 
 /// A page has a hundred reservations, and these instances have one each; a filter takes two hundred ids.
 async fn describe_instances(moto: Arc<Moto>) {
-    let account = Account::new(&moto, "prod").await;
+    let account = AwsAccount::new(&moto, "prod").await;
     let mut ids = BTreeSet::new();
     for _ in 0..205 {
         let run = account.ec2.run_instances().image_id("ami-12c6146b").min_count(1).max_count(1);
@@ -182,7 +182,7 @@ async fn describe_instances(moto: Arc<Moto>) {
 }
 
 async fn activities(moto: Arc<Moto>) {
-    let account = Account::new(&moto, "prod").await;
+    let account = AwsAccount::new(&moto, "prod").await;
     account.group("relay", Sizes(0, 9, 2)).await;
     let since = jiff::Timestamp::UNIX_EPOCH;
     assert_eq!(reader(&moto).await.scaling_activities("relay", since).await.unwrap(), []);
@@ -195,8 +195,8 @@ async fn identity(moto: Arc<Moto>) {
 }
 
 /// moto's own mistake: where EKS says ResourceNotFoundException, it stumbles and answers with a page.
-async fn stumbling(moto: Arc<Moto>) {
-    Account::new(&moto, "prod").await;
+async fn server_error(moto: Arc<Moto>) {
+    AwsAccount::new(&moto, "prod").await;
     let error = reader(&moto).await.list_nodegroups("staging").await.unwrap_err();
     assert_eq!((error.kind(), error.code()), (ErrorKind::Transient, "500"));
     let text = error.to_string();

@@ -10,15 +10,15 @@
 //! for moto what EKS and the kubelets do, and the real control plane, nothing is left in the world that is ours but the
 //! program: `nodegroup` and `relay_scale`.
 
-mod account;
 mod actions;
+mod aws_account;
 mod bridge;
 mod calls;
 mod nodegroup;
-mod record;
+mod relay_cluster;
 mod relay_scale;
+mod request_log;
 mod server;
-mod world;
 
 pub(crate) use server::Moto;
 

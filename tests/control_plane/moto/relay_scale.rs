@@ -13,29 +13,29 @@ use serde_json::{Value, json};
 
 use super::{
     Moto,
-    record::Record,
-    world::{NAMESPACE, World},
+    relay_cluster::{NAMESPACE, RelayCluster},
+    request_log::RequestLog,
 };
 use crate::{
+    assert_same::assert_same,
     audit,
+    cli_run::{RELAY_SCALE, rolled_back_runbook},
     fixture::ControlPlane,
     harness::{Test, test},
-    outcome::{BOOK, rolled_back_book},
-    same::same,
-    support::{Program, Serve, Watchdog, program, until},
+    support::{ProgramOutput, Serve, Watchdog, program, wait_until},
 };
 
-type Both = (Arc<ControlPlane>, Arc<Moto>);
+type PlaneAndMoto = (Arc<ControlPlane>, Arc<Moto>);
 
 /// What the procedure changes in the account.
-const IN_THE_ACCOUNT: [&str; 3] =
+const AWS_CHANGES: [&str; 3] =
     ["UpdateNodegroupConfig", "SetInstanceProtection", "SetInstanceProtection"];
 
 pub(crate) fn tests() -> Vec<Test> {
     vec![
-        test("moto::relay_scale::by_run", by_run),
-        test("moto::relay_scale::by_post_to_serve", by_post),
-        test("moto::relay_scale::of_more_relay_pods_than_a_call_protects", of_many),
+        test("moto::relay_scale::succeeds_by_run", by_run),
+        test("moto::relay_scale::succeeds_by_post_to_serve", by_post),
+        test("moto::relay_scale::protects_more_instances_than_one_call_allows", protects_many),
         test("moto::relay_scale::is_rolled_back", is_rolled_back),
         killed_in("moto::relay_scale::is_resumed_before_scaling", "prepared", "scale_up"),
         killed_in("moto::relay_scale::is_resumed_while_scaling", "applied", "scale_up"),
@@ -49,42 +49,42 @@ pub(crate) fn tests() -> Vec<Test> {
 }
 
 /// The program with the two addresses, and nobody's files.
-fn command(world: &World, kubeconfig: &Path, folder: &Path) -> Command {
+fn command(cluster: &RelayCluster, kubeconfig: &Path, dir: &Path) -> Command {
     let mut command = program();
-    command.env("KUBECONFIG", kubeconfig).env("AWS_ENDPOINT_URL", &world.moto.url);
-    command.env("HOME", folder).arg("--state-dir").arg(folder.join("state"));
+    command.env("KUBECONFIG", kubeconfig).env("AWS_ENDPOINT_URL", &cluster.moto.url);
+    command.env("HOME", dir).arg("--state-dir").arg(dir.join("state"));
     command
 }
 
-fn serve(world: &World, kubeconfig: &Path, folder: &Path) -> Serve {
-    Serve::start(command(world, kubeconfig, folder).arg("serve"))
+fn serve(cluster: &RelayCluster, kubeconfig: &Path, dir: &Path) -> Serve {
+    Serve::start(command(cluster, kubeconfig, dir).arg("serve"))
 }
 
 /// Runs a program to its end while the world goes on.
-async fn ended(world: &World, mut command: Command) -> Program {
-    world.during(Program::beside(&mut command)).await
+async fn run_to_end(cluster: &RelayCluster, mut command: Command) -> ProgramOutput {
+    cluster.during(ProgramOutput::run_async(&mut command)).await
 }
 
 /// What stands after the procedure, of `count` nodes and as many relay pods.
-fn done(count: usize) -> Vec<String> {
+fn facts_after_success(count: usize) -> Vec<String> {
     let sizes = format!("Sizes(1, {0}, {0})", 2 * count);
     let mut facts = [
-        times(1, &format!("EKS: {sizes}")),
-        times(1, &format!("Auto Scaling: {sizes}")),
-        times(count, "an old instance, protected: false"),
-        times(count, "a new instance, protected: true"),
-        times(count, "an old node, cordoned: true, marked: true"),
-        times(count, "a new node, cordoned: false, marked: false"),
-        times(count, "relay pod on a new node, whose instance is protected: true, marks: 0"),
-        times(1, &all_ready("rafay-relay", count, false)),
-        times(1, &all_ready("rafay-sentry", 2, true)),
+        repeat_fact(1, &format!("EKS: {sizes}")),
+        repeat_fact(1, &format!("Auto Scaling: {sizes}")),
+        repeat_fact(count, "an old instance, protected: false"),
+        repeat_fact(count, "a new instance, protected: true"),
+        repeat_fact(count, "an old node, cordoned: true, marked: true"),
+        repeat_fact(count, "a new node, cordoned: false, marked: false"),
+        repeat_fact(count, "relay pod on a new node, whose instance is protected: true, marks: 0"),
+        repeat_fact(1, &all_ready("rafay-relay", count, false)),
+        repeat_fact(1, &all_ready("rafay-sentry", 2, true)),
     ]
     .concat();
     facts.sort();
     facts
 }
 
-fn times(count: usize, fact: &str) -> Vec<String> {
+fn repeat_fact(count: usize, fact: &str) -> Vec<String> {
     vec![fact.to_owned(); count]
 }
 
@@ -94,78 +94,79 @@ fn all_ready(name: &str, count: usize, restarted: bool) -> String {
 }
 
 /// The lines of a log without their times, and without those that only say for what is waited.
-fn steady<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let said = lines.filter_map(|line| line.split_once("] ")).map(|(_, said)| said.to_owned());
-    said.filter(|said| !said.starts_with("Waiting: ")).collect()
+fn without_times_and_waits<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let has_event =
+        lines.filter_map(|line| line.split_once("] ")).map(|(_, has_event)| has_event.to_owned());
+    has_event.filter(|has_event| !has_event.starts_with("Waiting: ")).collect()
 }
 
 /// The steps that are left out here, where every old node has a relay pod.
-const LEFT_OUT: [&str; 2] = [
+const SKIPPED_STEPS: [&str; 2] = [
     "Keep new relay pods off the old nodes that had none",
     "Open the old nodes that had no relay pod again",
 ];
 
 /// That each step is begun and completed, in order: thirteen, of which the ninth is two, and one that checks.
 #[track_caller]
-fn tells_every_step(lines: &[String]) {
+fn assert_every_step_logged(lines: &[String]) {
     // The first name is the runbook's own.
-    let names = BOOK.lines().filter_map(|line| line.trim().strip_prefix("name: ")).skip(1);
+    let names = RELAY_SCALE.lines().filter_map(|line| line.trim().strip_prefix("name: ")).skip(1);
     let expected: Vec<String> = names
-        .filter(|name| !LEFT_OUT.contains(name))
+        .filter(|name| !SKIPPED_STEPS.contains(name))
         .flat_map(|name| [format!("Starting step: {name}"), format!("Completed step: {name}")])
         .collect();
     assert_eq!(expected.len(), 2 * 15);
     let is_of_step =
         |line: &&String| line.starts_with("Starting step") || line.starts_with("Completed step");
-    let told: Vec<String> = lines.iter().filter(is_of_step).cloned().collect();
-    same("the steps", &told, &expected);
+    let logged: Vec<String> = lines.iter().filter(is_of_step).cloned().collect();
+    assert_same("the steps", &logged, &expected);
 }
 
-async fn by_run((plane, moto): Both) {
-    let world = World::new(plane, moto, 3).await;
-    let account = world.service_account(BOOK).await;
-    let folder = tempfile::tempdir().unwrap();
-    let record = Record::start(&world.moto);
-    let mut command = command(&world, &account.kubeconfig, folder.path());
+async fn by_run((plane, moto): PlaneAndMoto) {
+    let cluster = RelayCluster::new(plane, moto, 3).await;
+    let account = cluster.service_account(RELAY_SCALE).await;
+    let dir = tempfile::tempdir().unwrap();
+    let requests = RequestLog::start(&cluster.moto);
+    let mut command = command(&cluster, &account.kubeconfig, dir.path());
     command.args(["run", "relay-scale", "--yes"]);
     let start = Instant::now();
-    let ended = ended(&world, command).await.ends_with(0);
+    let ended = run_to_end(&cluster, command).await.expect_exit_code(0);
     // For docs/performance.md; nothing depends on it.
     eprint!("({:.1} s) ", start.elapsed().as_secs_f64());
-    same("what stands", &world.facts().await, &done(3));
-    tells_every_step(&steady(ended.stdout.lines()));
-    assert_eq!(record.changes(), IN_THE_ACCOUNT);
-    assert_eq!(audit::denied(&world.plane, &account).await, [""; 0]);
+    assert_same("what stands", &cluster.facts().await, &facts_after_success(3));
+    assert_every_step_logged(&without_times_and_waits(ended.stdout.lines()));
+    assert_eq!(requests.changes(), AWS_CHANGES);
+    assert_eq!(audit::denied_calls(&cluster.plane, &account).await, [""; 0]);
 }
 
-async fn by_post((plane, moto): Both) {
-    let world = World::new(plane, moto, 3).await;
-    let account = world.service_account(BOOK).await;
-    let folder = tempfile::tempdir().unwrap();
-    let service = serve(&world, &account.kubeconfig, folder.path());
-    let record = Record::start(&world.moto);
+async fn by_post((plane, moto): PlaneAndMoto) {
+    let cluster = RelayCluster::new(plane, moto, 3).await;
+    let account = cluster.service_account(RELAY_SCALE).await;
+    let dir = tempfile::tempdir().unwrap();
+    let service = serve(&cluster, &account.kubeconfig, dir.path());
+    let requests = RequestLog::start(&cluster.moto);
     let (code, started) = service.post("/run?runbook=relay-scale", json!({})).await;
     assert_eq!((code, &started["status"]), (StatusCode::OK, &json!("started")), "{started:#}");
-    let status = world.during(service.ended()).await;
+    let status = cluster.during(service.wait_until_ended()).await;
     assert_eq!(status["status"], "Success", "{status:#}");
-    same("what stands", &world.facts().await, &done(3));
+    assert_same("what stands", &cluster.facts().await, &facts_after_success(3));
     let logs = status["logs"].as_array().unwrap();
-    tells_every_step(&steady(logs.iter().filter_map(Value::as_str)));
-    assert_eq!(record.changes(), IN_THE_ACCOUNT);
-    assert_eq!(audit::denied(&world.plane, &account).await, [""; 0]);
+    assert_every_step_logged(&without_times_and_waits(logs.iter().filter_map(Value::as_str)));
+    assert_eq!(requests.changes(), AWS_CHANGES);
+    assert_eq!(audit::denied_calls(&cluster.plane, &account).await, [""; 0]);
 }
 
 /// More than fifty instances, which take two calls.
-async fn of_many((plane, moto): Both) {
-    let world = World::new(plane, moto, 55).await;
-    let account = world.service_account(BOOK).await;
-    let folder = tempfile::tempdir().unwrap();
-    let record = Record::start(&world.moto);
-    let mut command = command(&world, &account.kubeconfig, folder.path());
+async fn protects_many((plane, moto): PlaneAndMoto) {
+    let cluster = RelayCluster::new(plane, moto, 55).await;
+    let account = cluster.service_account(RELAY_SCALE).await;
+    let dir = tempfile::tempdir().unwrap();
+    let requests = RequestLog::start(&cluster.moto);
+    let mut command = command(&cluster, &account.kubeconfig, dir.path());
     command.args(["run", "relay-scale", "--yes"]);
-    ended(&world, command).await.ends_with(0);
-    same("what stands", &world.facts().await, &done(55));
-    let sizes: Vec<usize> = record
+    run_to_end(&cluster, command).await.expect_exit_code(0);
+    assert_same("what stands", &cluster.facts().await, &facts_after_success(55));
+    let sizes: Vec<usize> = requests
         .calls("SetInstanceProtection")
         .iter()
         .map(|call| call.keys().filter(|key| key.starts_with("InstanceIds.member.")).count())
@@ -173,87 +174,89 @@ async fn of_many((plane, moto): Both) {
     assert_eq!(sizes, [2, 50, 5]);
 }
 
-async fn is_rolled_back((plane, moto): Both) {
-    let world = World::new(plane, moto, 3).await;
-    let before = world.facts().await;
-    let book = rolled_back_book();
-    let account = world.service_account(&book).await;
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("relay-scale.yaml");
-    std::fs::write(&file, book).unwrap();
-    let mut command = command(&world, &account.kubeconfig, folder.path());
+async fn is_rolled_back((plane, moto): PlaneAndMoto) {
+    let cluster = RelayCluster::new(plane, moto, 3).await;
+    let before = cluster.facts().await;
+    let runbook = rolled_back_runbook();
+    let account = cluster.service_account(&runbook).await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("relay-scale.yaml");
+    std::fs::write(&file, runbook).unwrap();
+    let mut command = command(&cluster, &account.kubeconfig, dir.path());
     command.args(["run", "--yes"]).arg(&file);
-    ended(&world, command).await.ends_with(1);
+    run_to_end(&cluster, command).await.expect_exit_code(1);
     // A restart cannot be undone, which the run says beforehand.
     let restarted = all_ready("rafay-sentry", 2, true);
     let before: Vec<String> = before
         .into_iter()
         .map(|fact| if fact.starts_with("rafay-sentry") { restarted.clone() } else { fact })
         .collect();
-    world.during(world.plane.until_ready(NAMESPACE, "rafay-sentry", 2)).await;
-    world.until_nodes(3).await;
-    same("what stands", &world.facts().await, &before);
-    assert_eq!(audit::denied(&world.plane, &account).await, [""; 0]);
+    cluster.during(cluster.plane.wait_until_ready(NAMESPACE, "rafay-sentry", 2)).await;
+    cluster.run_until_nodes(3).await;
+    assert_same("what stands", &cluster.facts().await, &before);
+    assert_eq!(audit::denied_calls(&cluster.plane, &account).await, [""; 0]);
 }
 
 /// A test in which the program is killed as soon as the journal has that event of a step.
 fn killed_in(name: &'static str, event: &'static str, step: &'static str) -> Test {
-    test(name, async move |both: Both| is_resumed(both, &of_step(event, step)).await)
+    test(name, async move |plane_and_moto: PlaneAndMoto| {
+        is_resumed(plane_and_moto, &step_event(event, step)).await
+    })
 }
 
 /// What the journal says of a step's event.
-fn of_step(event: &str, step: &str) -> String {
+fn step_event(event: &str, step: &str) -> String {
     format!(r#""{event}","step":"{step}""#)
 }
 
-async fn is_resumed((plane, moto): Both, moment: &str) {
-    let world = World::new(plane, moto, 3).await;
-    let account = world.service_account(BOOK).await;
-    let folder = tempfile::tempdir().unwrap();
-    let record = Record::start(&world.moto);
-    let start = || command(&world, &account.kubeconfig, folder.path());
+async fn is_resumed((plane, moto): PlaneAndMoto, event: &str) {
+    let cluster = RelayCluster::new(plane, moto, 3).await;
+    let account = cluster.service_account(RELAY_SCALE).await;
+    let dir = tempfile::tempdir().unwrap();
+    let requests = RequestLog::start(&cluster.moto);
+    let start = || command(&cluster, &account.kubeconfig, dir.path());
     let mut first = start();
     first.args(["run", "relay-scale", "--yes"]).stdout(Stdio::null()).stderr(Stdio::null());
     let mut second = start();
     second.args(["runs", "resume", "--last", "--yes"]);
-    let resumed = world.during(async {
+    let resumed = cluster.during(async {
         let mut first = first.spawn().unwrap();
-        let watchdog = Watchdog::over(&first);
-        journaled(&folder.path().join("state"), moment).await;
+        let watchdog = Watchdog::guard(&first);
+        wait_for_journal(&dir.path().join("state"), event).await;
         // SIGKILL.
         drop(watchdog);
         first.wait().unwrap();
-        Program::beside(&mut second).await
+        ProgramOutput::run_async(&mut second).await
     });
-    resumed.await.ends_with(0);
-    same("what stands", &world.facts().await, &done(3));
-    let changes = record.changes();
-    let updates = changes.iter().filter(|change| *change == IN_THE_ACCOUNT[0]).count();
+    resumed.await.expect_exit_code(0);
+    assert_same("what stands", &cluster.facts().await, &facts_after_success(3));
+    let changes = requests.changes();
+    let updates = changes.iter().filter(|change| *change == AWS_CHANGES[0]).count();
     assert_eq!(updates, 1, "{changes:?}");
 }
 
-async fn is_resumed_by_serve((plane, moto): Both) {
-    let mut world = World::new(plane, moto, 3).await;
-    let account = world.service_account(BOOK).await;
-    let folder = tempfile::tempdir().unwrap();
-    let record = Record::start(&world.moto);
-    world.instances_boot = false;
-    let first = serve(&world, &account.kubeconfig, folder.path());
+async fn is_resumed_by_serve((plane, moto): PlaneAndMoto) {
+    let mut cluster = RelayCluster::new(plane, moto, 3).await;
+    let account = cluster.service_account(RELAY_SCALE).await;
+    let dir = tempfile::tempdir().unwrap();
+    let requests = RequestLog::start(&cluster.moto);
+    cluster.instances_boot = false;
+    let first = serve(&cluster, &account.kubeconfig, dir.path());
     first.post("/run", json!({})).await;
-    let waiting = of_step("step_started", "new_nodes");
-    world.during(journaled(&folder.path().join("state"), &waiting)).await;
+    let waiting = step_event("step_started", "new_nodes");
+    cluster.during(wait_for_journal(&dir.path().join("state"), &waiting)).await;
     // SIGKILL.
     drop(first);
-    world.instances_boot = true;
-    let second = serve(&world, &account.kubeconfig, folder.path());
-    let status = world.during(second.ended()).await;
+    cluster.instances_boot = true;
+    let second = serve(&cluster, &account.kubeconfig, dir.path());
+    let status = cluster.during(second.wait_until_ended()).await;
     assert_eq!(status["status"], "Success", "{status:#}");
-    same("what stands", &world.facts().await, &done(3));
-    assert_eq!(record.changes(), IN_THE_ACCOUNT);
+    assert_same("what stands", &cluster.facts().await, &facts_after_success(3));
+    assert_eq!(requests.changes(), AWS_CHANGES);
 }
 
 /// Until the journal says so.
-async fn journaled(state: &Path, what: &str) {
-    let said = || crate::support::journal(state)?.contains(what).then_some(());
-    until(what, said).await;
+async fn wait_for_journal(state: &Path, what: &str) {
+    let has_event = || crate::support::journal(state)?.contains(what).then_some(());
+    wait_until(what, has_event).await;
 }

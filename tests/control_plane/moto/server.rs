@@ -9,11 +9,11 @@ use std::{
 };
 
 use crate::{
-    assets::{cache, folder_in},
-    rise,
-    stage::{Part, Slot, Stage},
-    support::Tethered,
-    workplace::Workplace,
+    assets::{cache, path_from_env},
+    environment::{Service, Slot, TestEnvironment},
+    scratch_dir::ScratchDir,
+    startup,
+    support::ChildGuard,
 };
 
 /// Names the program, for whoever does not want to install it.
@@ -29,79 +29,82 @@ const LISTENS: &str = "Running on http://";
 pub(crate) struct Moto {
     /// The address of every service.
     pub(crate) url: String,
-    program: Mutex<Tethered>,
+    program: Mutex<ChildGuard>,
     // Last, so that it goes after who writes into it.
-    workplace: Arc<Workplace>,
+    scratch_dir: Arc<ScratchDir>,
 }
 
-impl Part for Moto {
+impl Service for Moto {
     const NAME: &'static str = "moto";
-    const FOLDER: &'static str = "moto-";
+    const DIR_PREFIX: &'static str = "moto-";
     type Assets = PathBuf;
 
-    fn place(stage: &Stage) -> &Slot<Self> {
-        &stage.moto
+    fn slot(environment: &TestEnvironment) -> &Slot<Self> {
+        &environment.moto
     }
 
     fn find() -> Result<PathBuf, String> {
-        if let Some(program) = folder_in(OVERRIDE) {
+        if let Some(program) = path_from_env(OVERRIDE) {
             let found = program.is_file();
             return found
                 .then(|| program.clone())
                 .ok_or_else(|| format!("{OVERRIDE}: there is no {}", program.display()));
         }
-        let folder = cache("moto");
+        let dir = cache("moto");
         let how = "tests/control_plane/moto/install.sh installs it";
-        match std::fs::read_to_string(folder.join("installed")) {
-            Err(_) => Err(format!("there is none in {}: {how}", folder.display())),
+        match std::fs::read_to_string(dir.join("installed")) {
+            Err(_) => Err(format!("there is none in {}: {how}", dir.display())),
             Ok(installed) if installed != REQUIREMENTS => {
-                Err(format!("the one in {} is of another version: {how}", folder.display()))
+                Err(format!("the one in {} is of another version: {how}", dir.display()))
             }
             // It leads to the Python that it was made with.
-            Ok(_) if !folder.join("bin/python").exists() => {
-                Err(format!("the Python of the one in {} is gone: {how}", folder.display()))
+            Ok(_) if !dir.join("bin/python").exists() => {
+                Err(format!("the Python of the one in {} is gone: {how}", dir.display()))
             }
-            Ok(_) => Ok(folder.join("bin/moto_server")),
+            Ok(_) => Ok(dir.join("bin/moto_server")),
         }
     }
 
-    async fn start_once(program: &PathBuf, workplace: Arc<Workplace>) -> Result<Self, String> {
-        let said = |why: io::Error| format!("cannot start {}: {why}", program.display());
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(said)?;
-        let port = listener.local_addr().map_err(said)?.port().to_string();
+    async fn start_once(program: &PathBuf, scratch_dir: Arc<ScratchDir>) -> Result<Self, String> {
+        let describe_error = |why: io::Error| format!("cannot start {}: {why}", program.display());
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(describe_error)?;
+        let port = listener.local_addr().map_err(describe_error)?.port().to_string();
         drop(listener);
         let mut command = Command::new(program);
         command.args(["-H", "127.0.0.1", "-p", &port]);
-        let record = workplace.log("record");
+        let record = scratch_dir.log("record");
         command.env("MOTO_ENABLE_RECORDING", "1").env("MOTO_RECORDER_FILEPATH", &record);
-        let mut started = Tethered::start(&command, &workplace.log("moto")).map_err(said)?;
+        let mut started =
+            ChildGuard::start(&command, &scratch_dir.log("moto")).map_err(describe_error)?;
         let url = format!("http://127.0.0.1:{port}");
-        let lives = || match started.ended() {
+        let check_alive = || match started.try_wait() {
             Ok(None) => Ok(()),
-            _ => Err(format!("moto ended at once: {}", workplace.last_lines("moto"))),
+            _ => Err(format!("moto ended at once: {}", scratch_dir.log_tail("moto"))),
         };
-        rise::until("moto", lives, async || workplace.says("moto", LISTENS) && answers(&url).await)
-            .await?;
-        Ok(Self { url, program: Mutex::new(started), workplace })
+        startup::wait_until("moto", check_alive, async || {
+            scratch_dir.log_contains("moto", LISTENS) && is_ready(&url).await
+        })
+        .await?;
+        Ok(Self { url, program: Mutex::new(started), scratch_dir })
     }
 
-    fn casualty(&self) -> Option<String> {
+    fn crashed(&self) -> Option<String> {
         let mut program = self.program.lock().expect("nobody panics with the lock held");
-        match program.ended() {
+        match program.try_wait() {
             Ok(None) => None,
-            end => Some(self.workplace.last_words("moto", &end)),
+            end => Some(self.scratch_dir.exit_message("moto", &end)),
         }
     }
 
-    fn workplace(&self) -> &Workplace {
-        &self.workplace
+    fn scratch_dir(&self) -> &ScratchDir {
+        &self.scratch_dir
     }
 }
 
 impl Moto {
     /// The file in which every request is recorded.
-    pub(crate) fn record(&self) -> PathBuf {
-        self.workplace.log("record")
+    pub(crate) fn request_log_path(&self) -> PathBuf {
+        self.scratch_dir.log("record")
     }
 
     /// Forgets everything.
@@ -111,7 +114,7 @@ impl Moto {
     }
 }
 
-async fn answers(url: &str) -> bool {
+async fn is_ready(url: &str) -> bool {
     let answer = reqwest::get(format!("{url}/moto-api/data.json")).await;
     answer.is_ok_and(|answer| answer.status().is_success())
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 /// Fails unless both sides have the same lines in the same order.
 #[track_caller]
-pub(crate) fn same(what: &str, real: &[String], simulated: &[String]) {
+pub(crate) fn assert_same(what: &str, real: &[String], simulated: &[String]) {
     if real == simulated {
         return;
     }

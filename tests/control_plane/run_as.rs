@@ -13,44 +13,44 @@ use rafay_relay_sop::{
 use tempfile::TempDir;
 
 use crate::{
-    accounts::{Account, Grant},
+    accounts::{Grant, TestServiceAccount},
     audit,
     fixture::ControlPlane,
-    support::Ended,
+    support::FinishedRun,
 };
 
 /// Nobody listens there.
-const NOBODY: &str = "http://127.0.0.1:9/";
+const UNREACHABLE_URL: &str = "http://127.0.0.1:9/";
 
 /// A runbook of these steps, each time-out and repetition short enough to be waited for.
-pub(crate) fn book(steps: &str) -> String {
+pub(crate) fn runbook_yaml(steps: &str) -> String {
     format!(
         "name: test\ndefaults: {{timeout: 1m, retry: {{attempts: 1}}, on_failure: rollback}}\nsteps:\n{steps}"
     )
 }
 
 /// A step that fails, so that the others are undone.
-pub(crate) const UNDO: &str =
+pub(crate) const FAILING_STEP: &str =
     "  - {id: doubt, action: assert, with: {that: false, message: not today}}\n";
 
 /// An engine with a journal of its own.
-pub(crate) struct Interpreter {
+pub(crate) struct EngineRunner {
     engine: Engine,
     store: Arc<dyn Store>,
-    _folder: TempDir,
+    _dir: TempDir,
 }
 
 /// Who runs a runbook.
-pub(crate) struct Desk {
-    pub(crate) account: Account,
-    interpreter: Interpreter,
+pub(crate) struct RunAs {
+    pub(crate) account: TestServiceAccount,
+    runner: EngineRunner,
 }
 
-impl Interpreter {
+impl EngineRunner {
     /// One that has business with AWS alone, and asks nobody which cluster and account it acts on.
     pub(crate) fn of_aws(aws: &str) -> Self {
-        let nobody = NOBODY.parse().expect("a URL");
-        Self::new(KubernetesAccess::Endpoint { url: nobody }, aws, true)
+        let unreachable = UNREACHABLE_URL.parse().expect("a URL");
+        Self::new(KubernetesAccess::Endpoint { url: unreachable }, aws, true)
     }
 
     fn new(kubernetes: KubernetesAccess, aws: &str, simulated: bool) -> Self {
@@ -60,16 +60,15 @@ impl Interpreter {
             aws: AwsAccess::Endpoint { url: aws.parse().expect("a URL") },
             environment: [].into(),
         });
-        let folder = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
         let owner = Owner { pid: std::process::id(), doing: "test".into(), address: None };
-        let store: Arc<dyn Store> =
-            Arc::new(FileStore::for_writing(folder.path(), &owner).unwrap());
+        let store: Arc<dyn Store> = Arc::new(FileStore::for_writing(dir.path(), &owner).unwrap());
         let engine = Engine::new(platform, Arc::clone(&store), simulated);
-        Self { engine, store, _folder: folder }
+        Self { engine, store, _dir: dir }
     }
 
     /// Runs a runbook to its end.
-    pub(crate) async fn run(&self, text: &str) -> Ended {
+    pub(crate) async fn run(&self, text: &str) -> FinishedRun {
         let source = Source::new("<test>", text);
         let inputs = [].into_iter().collect();
         let request = Request { source, inputs, actor: "test".into(), key: None };
@@ -77,34 +76,40 @@ impl Interpreter {
         let id = recorder.run().id.clone();
         let state = self.engine.drive(recorder, Control::default()).await.unwrap();
         let records = self.store.read(&id).unwrap();
-        Ended { state, run: Run::of(&id, &records).unwrap(), records }
+        FinishedRun { state, run: Run::of(&id, &records).unwrap(), records }
     }
 }
 
-impl Desk {
+impl RunAs {
     /// An account of its own in `namespace`, which may do what the runbook's actions declare, and no business with AWS.
     pub(crate) async fn new(plane: &ControlPlane, namespace: &str, text: &str) -> Self {
-        let account = Account::new(plane, namespace, "desk", Grant::for_runbook(text)).await;
-        Self::of(account, NOBODY)
+        let account =
+            TestServiceAccount::new(plane, namespace, "run-as", Grant::for_runbook(text)).await;
+        Self::of(account, UNREACHABLE_URL)
     }
 
     /// The same for somebody, with AWS at an address.
-    pub(crate) fn of(account: Account, aws: &str) -> Self {
+    pub(crate) fn of(account: TestServiceAccount, aws: &str) -> Self {
         let kubeconfig = Some(account.kubeconfig.clone());
         let kubernetes = KubernetesAccess::Inferred { kubeconfig, context: None };
-        Self { account, interpreter: Interpreter::new(kubernetes, aws, false) }
+        Self { account, runner: EngineRunner::new(kubernetes, aws, false) }
     }
 
     /// Runs a runbook to its end.
-    pub(crate) async fn run(&self, text: &str) -> Ended {
-        self.interpreter.run(text).await
+    pub(crate) async fn run(&self, text: &str) -> FinishedRun {
+        self.runner.run(text).await
     }
 }
 
 /// Runs a runbook with exactly its permissions, and checks that they sufficed.
-pub(crate) async fn run(plane: &ControlPlane, namespace: &str, text: &str) -> Ended {
-    let desk = Desk::new(plane, namespace, text).await;
-    let ended = desk.run(text).await;
-    assert_eq!(audit::denied(plane, &desk.account).await, [""; 0], "{}", ended.lines().join("\n"));
+pub(crate) async fn run(plane: &ControlPlane, namespace: &str, text: &str) -> FinishedRun {
+    let run_as = RunAs::new(plane, namespace, text).await;
+    let ended = run_as.run(text).await;
+    assert_eq!(
+        audit::denied_calls(plane, &run_as.account).await,
+        [""; 0],
+        "{}",
+        ended.lines().join("\n")
+    );
     ended
 }

@@ -19,7 +19,7 @@ const TEMPLATE: &str = "nodes";
 
 /// An account with one EKS cluster and nothing else.
 #[derive(Clone)]
-pub(crate) struct Account {
+pub(crate) struct AwsAccount {
     pub(crate) cluster: String,
     pub(crate) eks: aws_sdk_eks::Client,
     pub(crate) autoscaling: aws_sdk_autoscaling::Client,
@@ -30,7 +30,7 @@ pub(crate) struct Account {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Sizes(pub(crate) i32, pub(crate) i32, pub(crate) i32);
 
-impl Account {
+impl AwsAccount {
     /// An empty cluster in a world that has forgotten everything else.
     pub(crate) async fn new(moto: &Moto, cluster: &str) -> Self {
         moto.reset().await;
@@ -118,8 +118,9 @@ impl Account {
     }
 
     pub(crate) async fn describe_nodegroup(&self, name: &str) -> Nodegroup {
-        let look = self.eks.describe_nodegroup().cluster_name(&self.cluster).nodegroup_name(name);
-        look.send().await.unwrap().nodegroup.unwrap()
+        let request =
+            self.eks.describe_nodegroup().cluster_name(&self.cluster).nodegroup_name(name);
+        request.send().await.unwrap().nodegroup.unwrap()
     }
 
     /// The sizes of a nodegroup as EKS has them.
@@ -129,8 +130,9 @@ impl Account {
     }
 
     pub(crate) async fn describe_group(&self, name: &str) -> AutoScalingGroup {
-        let look = self.autoscaling.describe_auto_scaling_groups().auto_scaling_group_names(name);
-        look.send().await.unwrap().auto_scaling_groups.unwrap().remove(0)
+        let request =
+            self.autoscaling.describe_auto_scaling_groups().auto_scaling_group_names(name);
+        request.send().await.unwrap().auto_scaling_groups.unwrap().remove(0)
     }
 
     /// Instances by their ids; none for no ids.

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 /// A port on loopback behind which the API server is.
-pub(crate) struct Balancer {
+pub(crate) struct LoadBalancer {
     pub(crate) port: u16,
     state: Arc<watch::Sender<State>>,
     task: JoinHandle<()>,
@@ -20,35 +20,36 @@ pub(crate) struct Balancer {
 struct State {
     open: bool,
     /// Connections of an earlier age are cut.
-    age: u64,
+    generation: u64,
     /// Connections from before so many silences stay, and nothing passes through them any more.
-    silences: u64,
+    blackholes: u64,
 }
 
-impl Balancer {
+impl LoadBalancer {
     pub(crate) async fn start(server: u16) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let port = listener.local_addr()?.port();
-        let state = Arc::new(watch::Sender::new(State { open: true, age: 0, silences: 0 }));
+        let state =
+            Arc::new(watch::Sender::new(State { open: true, generation: 0, blackholes: 0 }));
         let task = tokio::spawn(accept(listener, server, Arc::clone(&state)));
         Ok(Self { port, state, task })
     }
 
     /// Cuts every connection; new ones are passed on.
     pub(crate) fn cut(&self) {
-        self.state.send_modify(|state| state.age += 1);
+        self.state.send_modify(|state| state.generation += 1);
     }
 
     /// Lets nothing more pass through the connections that there are, and tells nobody; new ones are passed on.
-    pub(crate) fn silence(&self) {
-        self.state.send_modify(|state| state.silences += 1);
+    pub(crate) fn blackhole(&self) {
+        self.state.send_modify(|state| state.blackholes += 1);
     }
 
     /// Cuts every connection, and passes no other on.
     pub(crate) fn close(&self) {
         self.state.send_modify(|state| {
             state.open = false;
-            state.age += 1;
+            state.generation += 1;
         });
     }
 
@@ -57,7 +58,7 @@ impl Balancer {
     }
 }
 
-impl Drop for Balancer {
+impl Drop for LoadBalancer {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -66,26 +67,26 @@ impl Drop for Balancer {
 async fn accept(listener: TcpListener, server: u16, state: Arc<watch::Sender<State>>) {
     while let Ok((client, _)) = listener.accept().await {
         if state.borrow().open {
-            tokio::spawn(pass_on(client, server, state.subscribe()));
+            tokio::spawn(forward(client, server, state.subscribe()));
         }
     }
 }
 
 /// Passes one connection on until one side ends it or it is cut.
-async fn pass_on(mut client: TcpStream, server: u16, mut state: watch::Receiver<State>) {
-    let State { age, silences, .. } = *state.borrow_and_update();
+async fn forward(mut client: TcpStream, server: u16, mut state: watch::Receiver<State>) {
+    let State { generation, blackholes, .. } = *state.borrow_and_update();
     let Ok(mut server) = TcpStream::connect((Ipv4Addr::LOCALHOST, server)).await else { return };
-    let mut silence = state.clone();
+    let mut blackhole = state.clone();
     let passing = async {
         tokio::select! {
             // However it ends, both sides see the end.
             _ = tokio::io::copy_bidirectional(&mut client, &mut server) => return,
-            _ = silence.wait_for(|state| state.silences != silences) => {}
+            _ = blackhole.wait_for(|state| state.blackholes != blackholes) => {}
         }
         std::future::pending::<()>().await;
     };
     tokio::select! {
         () = passing => {}
-        _ = state.wait_for(|state| state.age != age) => {}
+        _ = state.wait_for(|state| state.generation != generation) => {}
     }
 }

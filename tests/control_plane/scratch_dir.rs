@@ -6,53 +6,57 @@ use std::{
     process::ExitStatus,
 };
 
-use crate::support::Tethered;
+use crate::support::ChildGuard;
 
 /// How much of a program's log is shown when it ended before it did its work.
-const LAST_LINES: usize = 8;
+const LOG_TAIL_LINES: usize = 8;
 
 /// Such a folder.
-pub(crate) struct Workplace {
-    folder: PathBuf,
-    _sweeper: Tethered,
+pub(crate) struct ScratchDir {
+    dir: PathBuf,
+    _sweeper: ChildGuard,
 }
 
-impl Workplace {
+impl ScratchDir {
     /// Makes one whose name begins with `prefix`.
     pub(crate) fn new(prefix: &str) -> io::Result<Self> {
-        let folder = tempfile::Builder::new()
+        let dir = tempfile::Builder::new()
             .prefix(prefix)
             .tempdir_in(env!("CARGO_TARGET_TMPDIR"))?
             // From here on the sweeper has it, which also works when nothing is dropped.
             .keep();
-        let sweeper = Tethered::sweep(&folder)?;
-        fs::create_dir(folder.join("log"))?;
-        Ok(Self { folder, _sweeper: sweeper })
+        let sweeper = ChildGuard::remove_dir_on_exit(&dir)?;
+        fs::create_dir(dir.join("log"))?;
+        Ok(Self { dir, _sweeper: sweeper })
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.folder
+        &self.dir
     }
 
     /// Where a program's output goes.
     pub(crate) fn log(&self, program: &str) -> PathBuf {
-        self.folder.join(format!("log/{program}.log"))
+        self.dir.join(format!("log/{program}.log"))
     }
 
     /// Whether a program has said something.
-    pub(crate) fn says(&self, program: &str, what: &str) -> bool {
+    pub(crate) fn log_contains(&self, program: &str, what: &str) -> bool {
         fs::read_to_string(self.log(program)).is_ok_and(|text| text.contains(what))
     }
 
     /// What a program said last.
-    pub(crate) fn last_lines(&self, program: &str) -> String {
+    pub(crate) fn log_tail(&self, program: &str) -> String {
         let text = fs::read_to_string(self.log(program)).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
+        lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
     }
 
     /// In one line, how a program ended that was to go on.
-    pub(crate) fn last_words(&self, program: &str, end: &io::Result<Option<ExitStatus>>) -> String {
+    pub(crate) fn exit_message(
+        &self,
+        program: &str,
+        end: &io::Result<Option<ExitStatus>>,
+    ) -> String {
         let how = match end {
             Ok(Some(status)) => status.to_string(),
             Ok(None) => "nobody knows how".into(),
@@ -64,11 +68,11 @@ impl Workplace {
     }
 
     /// Copies the logs to where they outlive the folder, and says where.
-    pub(crate) fn keep_logs(&self) -> io::Result<PathBuf> {
-        let name = self.folder.file_name().expect("the folder was made with a name");
+    pub(crate) fn copy_logs(&self) -> io::Result<PathBuf> {
+        let name = self.dir.file_name().expect("the folder was made with a name");
         let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("logs-of").join(name);
         fs::create_dir_all(&kept)?;
-        for log in fs::read_dir(self.folder.join("log"))? {
+        for log in fs::read_dir(self.dir.join("log"))? {
             let log = log?;
             fs::copy(log.path(), kept.join(log.file_name()))?;
         }

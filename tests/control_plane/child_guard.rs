@@ -9,25 +9,25 @@ use std::{
 
 use libtest_mimic::Trial;
 
-use crate::support::Tethered;
+use crate::support::ChildGuard;
 
 /// Makes this binary a process that holds a tethered program, for a test to kill.
-const HOLD: &str = "SOP_TEST_HOLD";
+const GUARD_CHILD_DIR: &str = "SOP_TEST_GUARD_CHILD_DIR";
 
 /// Far longer than a test lasts, and easy to tell from other programs.
-const LONG: &str = "86399";
+const SLEEP_SECONDS: &str = "86399";
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
-        Trial::test("tethers::a_program_ends_with_its_tether", || {
+        Trial::test("child_guard::a_program_ends_when_its_guard_is_dropped", || {
             ends_with_its_tether();
             Ok(())
         }),
-        Trial::test("tethers::a_program_and_its_folder_end_with_a_killed_owner", || {
+        Trial::test("child_guard::a_program_and_its_directory_end_with_a_killed_owner", || {
             end_with_a_killed_owner();
             Ok(())
         }),
-        Trial::test("tethers::a_program_that_has_ended_is_noticed", || {
+        Trial::test("child_guard::a_program_exit_is_noticed", || {
             an_end_is_noticed();
             Ok(())
         }),
@@ -35,11 +35,11 @@ pub(crate) fn tests() -> Vec<Trial> {
 }
 
 /// What this binary does when it is started to be killed.
-pub(crate) fn child() -> Option<ExitCode> {
-    let folder = std::env::var_os(HOLD)?;
-    let folder = Path::new(&folder);
-    let _sweeper = Tethered::sweep(folder).unwrap();
-    let _held = hold(folder);
+pub(crate) fn run_as_child() -> Option<ExitCode> {
+    let dir = std::env::var_os(GUARD_CHILD_DIR)?;
+    let dir = Path::new(&dir);
+    let _sweeper = ChildGuard::remove_dir_on_exit(dir).unwrap();
+    let _held = start_guarded_program(dir);
     println!("held");
     std::io::stdout().flush().unwrap();
     std::thread::sleep(Duration::from_secs(86_400));
@@ -47,46 +47,46 @@ pub(crate) fn child() -> Option<ExitCode> {
 }
 
 /// A program that lasts, and writes its process id into `pid`.
-fn hold(folder: &Path) -> Tethered {
-    let script = format!("echo $$ > {}; exec sleep {LONG}", folder.join("pid").display());
-    let held = Tethered::start(&shell(&script), &folder.join("log")).unwrap();
-    eventually("the program's id", || pid(folder).is_some());
-    held
+fn start_guarded_program(dir: &Path) -> ChildGuard {
+    let script = format!("echo $$ > {}; exec sleep {SLEEP_SECONDS}", dir.join("pid").display());
+    let guarded = ChildGuard::start(&shell(&script), &dir.join("log")).unwrap();
+    wait_until("the program's id", || pid(dir).is_some());
+    guarded
 }
 
 fn ends_with_its_tether() {
-    let folder = tempfile::tempdir().unwrap();
-    let held = hold(folder.path());
-    let id = pid(folder.path()).unwrap();
-    assert!(lives(&id));
-    drop(held);
-    eventually("its end", || !lives(&id));
+    let dir = tempfile::tempdir().unwrap();
+    let guarded = start_guarded_program(dir.path());
+    let id = pid(dir.path()).unwrap();
+    assert!(is_alive(&id));
+    drop(guarded);
+    wait_until("its end", || !is_alive(&id));
 }
 
 fn end_with_a_killed_owner() {
-    let folder = tempfile::tempdir().unwrap().keep();
+    let dir = tempfile::tempdir().unwrap().keep();
     let mut owner = Command::new(std::env::current_exe().unwrap())
-        .env(HOLD, &folder)
+        .env(GUARD_CHILD_DIR, &dir)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let mut line = String::new();
     BufReader::new(owner.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "held\n");
-    let id = pid(&folder).unwrap();
-    assert!(lives(&id));
+    let id = pid(&dir).unwrap();
+    assert!(is_alive(&id));
     // SIGKILL: no destructor runs.
     owner.kill().unwrap();
     owner.wait().unwrap();
-    eventually("its end", || !lives(&id));
-    eventually("the folder's end", || !folder.exists());
+    wait_until("its end", || !is_alive(&id));
+    wait_until("the folder's end", || !dir.exists());
 }
 
 fn an_end_is_noticed() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = folder.path().join("log");
-    let mut program = Tethered::start(&shell("echo so long; exit 7"), &log).unwrap();
-    eventually("its end", || matches!(program.ended(), Ok(Some(end)) if end.code() == Some(7)));
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let mut program = ChildGuard::start(&shell("echo so long; exit 7"), &log).unwrap();
+    wait_until("its end", || matches!(program.try_wait(), Ok(Some(end)) if end.code() == Some(7)));
     assert_eq!(std::fs::read_to_string(log).unwrap(), "so long\n");
 }
 
@@ -96,19 +96,19 @@ fn shell(script: &str) -> Command {
     command
 }
 
-fn pid(folder: &Path) -> Option<String> {
-    let text = std::fs::read_to_string(folder.join("pid")).ok()?;
+fn pid(dir: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(dir.join("pid")).ok()?;
     text.ends_with('\n').then(|| text.trim().to_owned())
 }
 
-fn lives(id: &str) -> bool {
+fn is_alive(id: &str) -> bool {
     // A shell's own; a program of that name is not everywhere.
     let signal = shell(&format!("kill -0 {id}")).stderr(Stdio::null()).status();
     signal.is_ok_and(|status| status.success())
 }
 
 #[track_caller]
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !holds() {
         assert!(Instant::now() < deadline, "{what} did not come");

@@ -5,23 +5,24 @@ use std::{collections::BTreeSet, path::Path, process::Command};
 use rafay_relay_sop::simulator::{ClusterState, NodegroupFacts, PodFacts};
 
 use crate::{
-    accounts::{Account, Grant},
+    accounts::{Grant, TestServiceAccount},
     audit,
     fixture::ControlPlane,
-    support::{Program, SimulateProcess, effective, program},
+    support::{ProgramOutput, SimulateProcess, effective_calls, program},
 };
 
 /// The runbook that the repository ships.
-pub(crate) const BOOK: &str = include_str!("../../runbooks/relay-scale.yaml");
+pub(crate) const RELAY_SCALE: &str = include_str!("../../runbooks/relay-scale.yaml");
 
 /// Where the steps begin that are not rolled back.
-const NO_WAY_BACK: &str = "  - id: delete_old\n";
+const FIRST_IRREVERSIBLE_STEP: &str = "  - id: delete_old\n";
 
 /// Steps 1 to 8, and then something that fails.
-pub(crate) fn rolled_back_book() -> String {
-    let (way_there, _) = BOOK.split_once(NO_WAY_BACK).expect("the runbook has this step");
+pub(crate) fn rolled_back_runbook() -> String {
+    let (reversible_steps, _) =
+        RELAY_SCALE.split_once(FIRST_IRREVERSIBLE_STEP).expect("the runbook has this step");
     format!(
-        "{way_there}\n  - id: doubt\n    action: assert\n    with: {{that: \"{{{{ scale_relay.replicas == 0 }}}}\", message: not today}}\n"
+        "{reversible_steps}\n  - id: doubt\n    action: assert\n    with: {{that: \"{{{{ scale_relay.replicas == 0 }}}}\", message: not today}}\n"
     )
 }
 
@@ -33,14 +34,14 @@ pub(crate) const NAMESPACE: &str = "rafay-core";
 pub(crate) const SPEED: &str = "30";
 
 /// A run of the program.
-pub(crate) struct Errand {
-    book: String,
+pub(crate) struct CliRun {
+    runbook: String,
     arguments: Vec<String>,
     code: i32,
 }
 
 /// What came of it.
-pub(crate) struct Outcome {
+pub(crate) struct CliRunOutcome {
     /// What stood before the run.
     pub(crate) before: Vec<String>,
     /// What stands after it.
@@ -48,17 +49,17 @@ pub(crate) struct Outcome {
     /// What was said.
     pub(crate) lines: Vec<String>,
     /// The AWS calls that changed something, in order.
-    pub(crate) account: Vec<String>,
+    pub(crate) aws_changes: Vec<String>,
     /// The Kubernetes calls that may have changed something, in order.
-    pub(crate) cluster: Vec<String>,
+    pub(crate) kubernetes_changes: Vec<String>,
     /// The Kubernetes calls that were not allowed.
     pub(crate) denied: Vec<String>,
 }
 
-impl Errand {
+impl CliRun {
     /// A runbook's text, which is called relay-scale.
-    pub(crate) fn of(book: &str) -> Self {
-        Self { book: book.to_owned(), arguments: Vec::new(), code: 0 }
+    pub(crate) fn of(runbook: &str) -> Self {
+        Self { runbook: runbook.to_owned(), arguments: Vec::new(), code: 0 }
     }
 
     pub(crate) fn with(mut self, arguments: &[&str]) -> Self {
@@ -66,55 +67,55 @@ impl Errand {
         self
     }
 
-    pub(crate) fn ending_with(mut self, code: i32) -> Self {
+    pub(crate) fn expecting_exit_code(mut self, code: i32) -> Self {
         self.code = code;
         self
     }
 
     /// The program in the environment that `simulate` prints.
-    pub(crate) fn command(&self, simulate: &SimulateProcess, folder: &Path) -> Command {
-        let book = folder.join("relay-scale.yaml");
-        std::fs::write(&book, &self.book).unwrap();
+    pub(crate) fn command(&self, simulate: &SimulateProcess, dir: &Path) -> Command {
+        let runbook = dir.join("relay-scale.yaml");
+        std::fs::write(&runbook, &self.runbook).unwrap();
         let mut command = program();
-        command.envs(simulate.environment.iter().cloned()).arg("--state-dir").arg(folder);
-        command.args(["run", "--yes", "--speed", SPEED]).arg(book).args(&self.arguments);
+        command.envs(simulate.environment.iter().cloned()).arg("--state-dir").arg(dir);
+        command.args(["run", "--yes", "--speed", SPEED]).arg(runbook).args(&self.arguments);
         command
     }
 }
 
-impl Outcome {
+impl CliRunOutcome {
     /// On the real control plane, as a ServiceAccount that may do what the runbook needs.
-    pub(crate) async fn real(plane: &ControlPlane, errand: &Errand) -> Self {
+    pub(crate) async fn real(plane: &ControlPlane, cli_run: &CliRun) -> Self {
         plane.namespace(NAMESPACE).await;
-        let simulate = over(plane);
-        settled(plane).await;
-        let grant = Grant::for_runbook(&errand.book);
-        let account = Account::new(plane, NAMESPACE, "relay-sop", grant).await;
-        let folder = tempfile::tempdir().unwrap();
+        let simulate = simulate_over(plane);
+        wait_until_settled(plane).await;
+        let grant = Grant::for_runbook(&cli_run.runbook);
+        let account = TestServiceAccount::new(plane, NAMESPACE, "relay-sop", grant).await;
+        let dir = tempfile::tempdir().unwrap();
         let before = simulate.state().await;
         let names = Names::of(&before);
-        let mut command = errand.command(&simulate, folder.path());
-        let ended = Program::beside(command.env("KUBECONFIG", &account.kubeconfig)).await;
-        let ended = ended.ends_with(errand.code);
-        settled(plane).await;
+        let mut command = cli_run.command(&simulate, dir.path());
+        let ended = ProgramOutput::run_async(command.env("KUBECONFIG", &account.kubeconfig)).await;
+        let ended = ended.expect_exit_code(cli_run.code);
+        wait_until_settled(plane).await;
         Self {
             before: names.facts(&before),
             after: names.facts(&simulate.state().await),
             lines: names.lines(&ended.stdout),
-            account: effective(&simulate.calls().await),
-            cluster: names.operations(audit::mutations(plane, &account).await),
-            denied: audit::denied(plane, &account).await,
+            aws_changes: effective_calls(&simulate.calls().await),
+            kubernetes_changes: names.operations(audit::mutations(plane, &account).await),
+            denied: audit::denied_calls(plane, &account).await,
         }
     }
 
     /// In the simulator.
-    pub(crate) async fn simulated(errand: &Errand) -> Self {
+    pub(crate) async fn simulated(cli_run: &CliRun) -> Self {
         let simulate = SimulateProcess::start(SPEED.parse().unwrap());
-        let folder = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
         let before = simulate.state().await;
         let names = Names::of(&before);
-        let ended = Program::beside(&mut errand.command(&simulate, folder.path())).await;
-        let ended = ended.ends_with(errand.code);
+        let ended = ProgramOutput::run_async(&mut cli_run.command(&simulate, dir.path())).await;
+        let ended = ended.expect_exit_code(cli_run.code);
         let calls = simulate.calls().await;
         let of_account: Vec<_> =
             calls.iter().filter(|call| call.service != "kubernetes").cloned().collect();
@@ -122,34 +123,37 @@ impl Outcome {
             before: names.facts(&before),
             after: names.facts(&simulate.state().await),
             lines: names.lines(&ended.stdout),
-            account: effective(&of_account),
-            cluster: names.operations(audit::simulated(&calls)),
+            aws_changes: effective_calls(&of_account),
+            kubernetes_changes: names.operations(audit::simulated_mutations(&calls)),
             denied: Vec::new(),
         }
     }
 }
 
 /// The simulator's account, whose instances become the real control plane's nodes.
-pub(crate) fn over(plane: &ControlPlane) -> SimulateProcess {
+pub(crate) fn simulate_over(plane: &ControlPlane) -> SimulateProcess {
     let kubeconfig = plane.kubeconfig().display().to_string();
-    SimulateProcess::with(SPEED.parse().unwrap(), &["--kubernetes-kubeconfig", &kubeconfig])
+    SimulateProcess::with_arguments(
+        SPEED.parse().unwrap(),
+        &["--kubernetes-kubeconfig", &kubeconfig],
+    )
 }
 
 /// The same with an account of another kind.
-pub(crate) fn over_scenario(plane: &ControlPlane, scenario: &str) -> SimulateProcess {
+pub(crate) fn simulate_scenario_over(plane: &ControlPlane, scenario: &str) -> SimulateProcess {
     let kubeconfig = plane.kubeconfig().display().to_string();
-    let file = plane.scratch().join("scenario.yaml");
+    let file = plane.test_dir().join("scenario.yaml");
     std::fs::write(&file, scenario).unwrap();
     let file = file.display().to_string();
     let arguments = ["--kubernetes-kubeconfig", &kubeconfig, "--scenario", &file];
-    SimulateProcess::with(SPEED.parse().unwrap(), &arguments)
+    SimulateProcess::with_arguments(SPEED.parse().unwrap(), &arguments)
 }
 
 /// Until the scenario's deployments are as they shall be.
-async fn settled(plane: &ControlPlane) {
-    plane.until_ready(NAMESPACE, "rafay-relay", 3).await;
-    plane.until_ready(NAMESPACE, "rafay-sentry", 2).await;
-    plane.until_ready(NAMESPACE, "relay-cache", 2).await;
+async fn wait_until_settled(plane: &ControlPlane) {
+    plane.wait_until_ready(NAMESPACE, "rafay-relay", 3).await;
+    plane.wait_until_ready(NAMESPACE, "rafay-sentry", 2).await;
+    plane.wait_until_ready(NAMESPACE, "relay-cache", 2).await;
 }
 
 /// The nodes and instances that were there before the run. Only these are called by their names: which of the new ones
@@ -164,8 +168,12 @@ impl Names {
 
     /// The lines without their times, and without those that only say for what is waited.
     fn lines(&self, stdout: &str) -> Vec<String> {
-        let lines = stdout.lines().filter_map(|line| line.split_once("] ")).map(|(_, said)| said);
-        lines.filter(|said| !said.starts_with("Waiting: ")).map(|said| self.text(said)).collect()
+        let lines =
+            stdout.lines().filter_map(|line| line.split_once("] ")).map(|(_, message)| message);
+        lines
+            .filter(|message| !message.starts_with("Waiting: "))
+            .map(|message| self.text(message))
+            .collect()
     }
 
     fn operations(&self, operations: Vec<String>) -> Vec<String> {
@@ -175,18 +183,18 @@ impl Names {
     /// A text without the names that are made up.
     fn text(&self, text: &str) -> String {
         let is_word = |c: char| c.is_ascii_alphanumeric() || "-.:".contains(c);
-        let mut steady = String::new();
+        let mut normalized = String::new();
         let mut rest = text;
         while let Some(start) = rest.find(is_word) {
             let end = rest[start..].find(|c| !is_word(c)).map_or(rest.len(), |end| start + end);
             let word = &rest[start..end];
             let (word, colon) = word.split_at(word.trim_end_matches([':', '.']).len());
-            steady.push_str(&rest[..start]);
-            steady.push_str(&self.word(word));
-            steady.push_str(colon);
+            normalized.push_str(&rest[..start]);
+            normalized.push_str(&self.word(word));
+            normalized.push_str(colon);
             rest = &rest[end..];
         }
-        steady + rest
+        normalized + rest
     }
 
     fn word(&self, word: &str) -> String {
@@ -249,10 +257,10 @@ impl Names {
 /// A pod by where it is allowed to be and not where the scheduler happened to put it.
 fn pod_facts(state: &ClusterState, pod: &PodFacts) -> String {
     let node = pod.node.as_ref().and_then(|name| state.nodes.get(name));
-    let place = node.map(|node| (node.nodegroup.as_deref(), node.unschedulable));
+    let slot = node.map(|node| (node.nodegroup.as_deref(), node.unschedulable));
     let cost = pod.annotations.get("controller.kubernetes.io/pod-deletion-cost");
     let PodFacts { app, phase, ready, terminating, .. } = pod;
     format!(
-        "pod of {app:?} on {place:?} {phase} ready={ready} terminating={terminating} cost={cost:?}"
+        "pod of {app:?} on {slot:?} {phase} ready={ready} terminating={terminating} cost={cost:?}"
     )
 }

@@ -12,7 +12,7 @@ use std::{
 /// Starts "$@" and stands by: the tether is the shell's standard input, whose other end only this process holds. When
 /// that end closes (by a drop, a panic, Ctrl-C or SIGKILL), a watcher in the shell's own process group kills the group.
 /// Without `unsafe` there is no asking the kernel for the same, and `setpriv --pdeathsig` is not everywhere.
-const TETHER: &str = r#"
+const GUARD_SCRIPT: &str = r#"
 exec 3<&0 </dev/null
 { while read -r _; do :; done <&3; kill -9 0; } &
 exec 3<&-
@@ -22,22 +22,22 @@ wait $!
 
 /// Holds a folder's life to this process's: what is left of it goes when the tether does.
 /// A program that is being killed may still write into it: then once more, a second later.
-const SWEEPER: &str = r#"
+const SWEEPER_SCRIPT: &str = r#"
 while read -r _; do :; done
 rm -rf -- "$1" || { sleep 1; rm -rf -- "$1"; }
 "#;
 
 /// A running program that ends with this value.
 #[derive(Debug)]
-pub struct Tethered {
+pub struct ChildGuard {
     shell: Child,
 }
 
-impl Tethered {
+impl ChildGuard {
     /// Starts a program, in the environment that the command describes; its output goes to the end of `log`.
     pub fn start(program: &Command, log: &Path) -> io::Result<Self> {
         let output = OpenOptions::new().create(true).append(true).open(log)?;
-        let mut command = shell(TETHER);
+        let mut command = shell(GUARD_SCRIPT);
         command.arg(program.get_program()).args(program.get_args());
         for (name, value) in program.get_envs() {
             match value {
@@ -49,20 +49,20 @@ impl Tethered {
         Ok(Self { shell: command.spawn()? })
     }
 
-    /// Removes `folder` when this value, or this process, is gone.
-    pub fn sweep(folder: &Path) -> io::Result<Self> {
-        let mut command = shell(SWEEPER);
-        command.arg(OsString::from(folder)).stdout(Stdio::null()).stderr(Stdio::null());
+    /// Removes `dir` when this value, or this process, is gone.
+    pub fn remove_dir_on_exit(dir: &Path) -> io::Result<Self> {
+        let mut command = shell(SWEEPER_SCRIPT);
+        command.arg(OsString::from(dir)).stdout(Stdio::null()).stderr(Stdio::null());
         Ok(Self { shell: command.spawn()? })
     }
 
     /// How the program ended, if it has.
-    pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+    pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
         self.shell.try_wait()
     }
 }
 
-impl Drop for Tethered {
+impl Drop for ChildGuard {
     fn drop(&mut self) {
         drop(self.shell.stdin.take());
         // A shell that cannot be waited for is gone already.

@@ -5,84 +5,86 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::runtime::Runtime;
 
-use crate::{fixture::ControlPlane, moto::Moto, workplace::Workplace};
+use crate::{fixture::ControlPlane, moto::Moto, scratch_dir::ScratchDir};
 
 /// How many times a start is tried: somebody may take a port between its choice and its use.
-const STARTS: usize = 3;
+const MAX_START_ATTEMPTS: usize = 3;
 
 /// Programs that are not ours, which tests are performed on together.
-pub(crate) trait Part: Sized {
+pub(crate) trait Service: Sized {
     /// What it is called.
     const NAME: &'static str;
     /// What its folder is called, to begin with.
-    const FOLDER: &'static str;
+    const DIR_PREFIX: &'static str;
     /// What it is started from.
     type Assets;
 
     /// Its place on the stage.
-    fn place(stage: &Stage) -> &Slot<Self>;
+    fn slot(environment: &TestEnvironment) -> &Slot<Self>;
     /// Looks for what it is started from; an error says why there is nothing.
     fn find() -> Result<Self::Assets, String>;
     /// Starts it and waits until it does its work. It fails with the system's words where a port was taken.
     fn start_once(
         assets: &Self::Assets,
-        workplace: Arc<Workplace>,
+        scratch_dir: Arc<ScratchDir>,
     ) -> impl Future<Output = Result<Self, String>>;
     /// A program of it that has ended, which none of them does by itself.
-    fn casualty(&self) -> Option<String>;
+    fn crashed(&self) -> Option<String>;
     /// Where its logs are.
-    fn workplace(&self) -> &Workplace;
+    fn scratch_dir(&self) -> &ScratchDir;
 }
 
 /// All parts.
-pub(crate) struct Stage {
+pub(crate) struct TestEnvironment {
     pub(crate) runtime: Runtime,
     pub(crate) plane: Slot<ControlPlane>,
     pub(crate) moto: Slot<Moto>,
 }
 
-impl Stage {
+impl TestEnvironment {
     pub(crate) fn new() -> Self {
         let runtime = Runtime::new().expect("a process can have threads");
         Self { runtime, plane: Slot::new(), moto: Slot::new() }
     }
 
     /// Ends everything; after a failure the logs stay.
-    pub(crate) fn clear(&self, failed: bool) {
-        self.plane.clear(failed);
-        self.moto.clear(failed);
+    pub(crate) fn shut_down(&self, failed: bool) {
+        self.plane.shut_down(failed);
+        self.moto.shut_down(failed);
     }
 }
 
-async fn start<P: Part>(assets: &P::Assets) -> Result<P, String> {
+async fn start<P: Service>(assets: &P::Assets) -> Result<P, String> {
     let mut starts = 1;
     loop {
-        let workplace = Workplace::new(P::FOLDER);
-        let workplace = workplace.map_err(|why| format!("cannot make a folder: {why}"))?;
-        let workplace = Arc::new(workplace);
-        match P::start_once(assets, Arc::clone(&workplace)).await {
+        let scratch_dir = ScratchDir::new(P::DIR_PREFIX);
+        let scratch_dir = scratch_dir.map_err(|why| format!("cannot make a folder: {why}"))?;
+        let scratch_dir = Arc::new(scratch_dir);
+        match P::start_once(assets, Arc::clone(&scratch_dir)).await {
             Ok(part) => return Ok(part),
-            Err(why) if starts < STARTS && why.contains("already in use") => starts += 1,
-            Err(why) => return Err(format!("{why}\n{}", logs_of::<P>(&workplace))),
+            Err(why) if starts < MAX_START_ATTEMPTS && why.contains("already in use") => {
+                starts += 1
+            }
+            Err(why) => return Err(format!("{why}\n{}", logs_of::<P>(&scratch_dir))),
         }
     }
 }
 
 /// Copies the logs to where they outlive the part, and says where.
-fn logs_of<P: Part>(workplace: &Workplace) -> String {
-    match workplace.keep_logs() {
+fn logs_of<P: Service>(scratch_dir: &ScratchDir) -> String {
+    match scratch_dir.copy_logs() {
         Ok(logs) => format!("the logs of {} are in {}", P::NAME, logs.display()),
         Err(why) => format!("the logs of {} are lost: {why}", P::NAME),
     }
 }
 
 /// The place of one part.
-pub(crate) struct Slot<P: Part> {
+pub(crate) struct Slot<P: Service> {
     assets: Result<P::Assets, String>,
     running: OnceLock<Result<Mutex<Option<Arc<P>>>, String>>,
 }
 
-impl<P: Part> Slot<P> {
+impl<P: Service> Slot<P> {
     fn new() -> Self {
         Self { assets: P::find(), running: OnceLock::new() }
     }
@@ -93,7 +95,7 @@ impl<P: Part> Slot<P> {
     }
 
     /// The running part.
-    pub(crate) fn enter(&self, runtime: &Runtime) -> Result<Arc<P>, String> {
+    pub(crate) fn acquire(&self, runtime: &Runtime) -> Result<Arc<P>, String> {
         let assets = self.assets.as_ref()?;
         let start = || runtime.block_on(start::<P>(assets));
         let part =
@@ -102,13 +104,13 @@ impl<P: Part> Slot<P> {
         Ok(part.expect("it is cleared after the last test"))
     }
 
-    fn clear(&self, failed: bool) {
+    fn shut_down(&self, failed: bool) {
         let Some(Ok(part)) = self.running.get() else { return };
         let Some(part) = part.lock().expect("nobody panics with the lock held").take() else {
             return;
         };
         if failed {
-            eprintln!("{}", logs_of::<P>(part.workplace()));
+            eprintln!("{}", logs_of::<P>(part.scratch_dir()));
         }
     }
 }

@@ -9,16 +9,16 @@ use serde_json::Value;
 use super::Moto;
 
 /// By which the program's calls are told from those of the tests.
-const PROGRAM: &str = "app/rafay-relay-sop";
+const PROGRAM_USER_AGENT: &str = "app/rafay-relay-sop";
 
 /// The record from a certain moment on.
-pub(crate) struct Record {
+pub(crate) struct RequestLog {
     file: PathBuf,
     start: usize,
 }
 
 #[derive(Deserialize)]
-struct Entry {
+struct LoggedRequest {
     headers: BTreeMap<String, String>,
     method: String,
     url: String,
@@ -26,10 +26,10 @@ struct Entry {
     body_encoded: bool,
 }
 
-impl Record {
+impl RequestLog {
     /// From now on.
     pub(crate) fn start(moto: &Moto) -> Self {
-        let file = moto.record();
+        let file = moto.request_log_path();
         let start = std::fs::read(&file).map_or(0, |text| text.len());
         Self { file, start }
     }
@@ -50,20 +50,20 @@ impl Record {
 
     /// What changes something, in order: the name of the call.
     pub(crate) fn changes(&self) -> Vec<String> {
-        self.entries().iter().filter_map(Entry::change).collect()
+        self.entries().iter().filter_map(LoggedRequest::change).collect()
     }
 
-    fn entries(&self) -> Vec<Entry> {
+    fn entries(&self) -> Vec<LoggedRequest> {
         let text = std::fs::read_to_string(&self.file).unwrap();
         // Two calls at once may be written into one another; only those of the tests are that long.
         let entries = text[self.start..].lines().filter_map(|line| serde_json::from_str(line).ok());
-        entries.filter(Entry::is_of_program).collect()
+        entries.filter(LoggedRequest::is_of_program).collect()
     }
 }
 
-impl Entry {
+impl LoggedRequest {
     fn is_of_program(&self) -> bool {
-        self.headers.values().any(|value| value.contains(PROGRAM))
+        self.headers.values().any(|value| value.contains(PROGRAM_USER_AGENT))
     }
 
     fn body(&self) -> Vec<u8> {
@@ -87,7 +87,7 @@ impl Entry {
             return Some("UpdateNodegroupConfig".into());
         }
         let action = self.parameters().remove("Action")?;
-        let looks = ["Describe", "Get", "List"].iter().any(|verb| action.starts_with(verb));
-        (!looks).then_some(action)
+        let is_read = ["Describe", "Get", "List"].iter().any(|verb| action.starts_with(verb));
+        (!is_read).then_some(action)
     }
 }

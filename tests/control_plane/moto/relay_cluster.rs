@@ -11,12 +11,12 @@ use serde_json::json;
 
 use super::{
     Moto, REGION,
-    account::{Account, Sizes},
+    aws_account::{AwsAccount, Sizes},
     bridge::{Bridge, label, sizes_of_group},
 };
 use crate::{
     accounts::{self, Grant},
-    cluster::{one_a_node, until},
+    cluster::{one_pod_per_node, wait_until},
     fixture::ControlPlane,
 };
 
@@ -27,10 +27,10 @@ pub(crate) const NODEGROUP: &str = "relay-services";
 pub(crate) const LABEL: &str = "nodegroup-relay-services";
 
 /// Such a cluster.
-pub(crate) struct World {
+pub(crate) struct RelayCluster {
     pub(crate) plane: Arc<ControlPlane>,
     pub(crate) moto: Arc<Moto>,
-    pub(crate) account: Account,
+    pub(crate) account: AwsAccount,
     pub(crate) group: String,
     /// Whether new instances become nodes.
     pub(crate) instances_boot: bool,
@@ -38,11 +38,11 @@ pub(crate) struct World {
     old_instances: BTreeSet<String>,
 }
 
-impl World {
+impl RelayCluster {
     /// With `count` nodes, each with a relay pod, and two of them protected from scale-in.
     pub(crate) async fn new(plane: Arc<ControlPlane>, moto: Arc<Moto>, count: i32) -> Self {
         plane.namespace(NAMESPACE).await;
-        let account = Account::new(&moto, CLUSTER).await;
+        let account = AwsAccount::new(&moto, CLUSTER).await;
         let sizes = Sizes(1, count + 1, count);
         let labels = [("Name", LABEL)];
         let group = account.nodegroup(NODEGROUP, &labels, sizes).await;
@@ -50,17 +50,17 @@ impl World {
         let instances: Vec<String> = account.protections(&group).await.into_keys().collect();
         account.protect(&group, &instances[..2]).await;
         let old_instances = instances.into_iter().collect();
-        let world = Self { plane, moto, account, group, instances_boot: true, old_instances };
-        world.during(world.fill(count)).await;
-        world
+        let cluster = Self { plane, moto, account, group, instances_boot: true, old_instances };
+        cluster.during(cluster.populate(count)).await;
+        cluster
     }
 
-    async fn fill(&self, count: i32) {
-        self.there_are_nodes(count as usize).await;
+    async fn populate(&self, count: i32) {
+        self.wait_for_nodes(count as usize).await;
         let data = json!({"aws-region": REGION, "eks-cluster": CLUSTER});
         let map = json!({"metadata": {"name": "rafay-relay-sop-config"}, "data": data});
         self.plane.create::<ConfigMap>(NAMESPACE, map).await;
-        let relay = one_a_node("rafay-relay");
+        let relay = one_pod_per_node("rafay-relay");
         self.plane.deployment(NAMESPACE, "rafay-relay", count, relay).await;
         self.plane.deployment(NAMESPACE, "rafay-sentry", 2, json!({})).await;
     }
@@ -78,18 +78,18 @@ impl World {
     }
 
     /// Lets the world go on until it has that many nodes: an instance's goes some time after the instance.
-    pub(crate) async fn until_nodes(&self, count: usize) {
-        self.during(self.there_are_nodes(count)).await;
+    pub(crate) async fn run_until_nodes(&self, count: usize) {
+        self.during(self.wait_for_nodes(count)).await;
     }
 
-    async fn there_are_nodes(&self, count: usize) {
-        until("the nodes", async || self.nodes().await.len() == count).await;
+    async fn wait_for_nodes(&self, count: usize) {
+        wait_until("the nodes", async || self.nodes().await.len() == count).await;
     }
 
     /// A ServiceAccount that may do what the runbook needs.
-    pub(crate) async fn service_account(&self, book: &str) -> accounts::Account {
-        let grant = Grant::for_runbook(book);
-        accounts::Account::new(&self.plane, NAMESPACE, "relay-sop", grant).await
+    pub(crate) async fn service_account(&self, runbook: &str) -> accounts::TestServiceAccount {
+        let grant = Grant::for_runbook(runbook);
+        accounts::TestServiceAccount::new(&self.plane, NAMESPACE, "relay-sop", grant).await
     }
 
     pub(crate) async fn nodes(&self) -> Vec<Node> {
@@ -125,8 +125,8 @@ impl World {
     }
 
     async fn relay_facts(&self, pod: &Pod, nodes: &[Node]) -> String {
-        let place = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
-        let node = nodes.iter().find(|node| Some(node.name_any().as_str()) == place);
+        let slot = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+        let node = nodes.iter().find(|node| Some(node.name_any().as_str()) == slot);
         let (age, protected) = match node.map(instance_of) {
             None => ("no", false),
             Some(instance) => {

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value};
 
 /// Who wrote which field is not the simulator's business, and addresses are kwok's.
-const DROPPED: [&str; 8] = [
+const IGNORED_FIELDS: [&str; 8] = [
     "managedFields",
     "podIP",
     "podIPs",
@@ -17,7 +17,7 @@ const DROPPED: [&str; 8] = [
 ];
 
 /// Made up by the cluster; whether they are there is compared.
-const MADE_UP: [&str; 12] = [
+const GENERATED_FIELDS: [&str; 12] = [
     "uid",
     "resourceVersion",
     "continue",
@@ -32,54 +32,54 @@ const MADE_UP: [&str; 12] = [
     "timeAdded",
 ];
 
-pub(super) fn steady(value: &Value) -> Value {
+pub(super) fn normalize(value: &Value) -> Value {
     match value {
         Value::Object(fields) => {
             Value::Object(fields.iter().filter_map(field).collect::<Map<_, _>>())
         }
-        Value::Array(items) => Value::Array(items.iter().map(steady).collect()),
-        Value::String(text) => Value::String(steady_text(text)),
+        Value::Array(items) => Value::Array(items.iter().map(normalize).collect()),
+        Value::String(text) => Value::String(normalize_text(text)),
         other => other.clone(),
     }
 }
 
 /// The same of the part of an answer to which a pointer points.
-pub(super) fn steady_part(pointer: &str, value: &Value) -> Value {
+pub(super) fn normalize_part(pointer: &str, value: &Value) -> Value {
     let key = pointer.rsplit('/').next().expect("splitting gives one part at least");
     field((&key.to_owned(), value)).map_or(Value::Null, |(_, value)| value)
 }
 
 fn field((key, value): (&String, &Value)) -> Option<(String, Value)> {
-    if DROPPED.contains(&key.as_str()) {
+    if IGNORED_FIELDS.contains(&key.as_str()) {
         return None;
     }
     if key == "disruptedPods" {
         return Some((key.clone(), times(value)));
     }
-    let made_up = MADE_UP.contains(&key.as_str()) && !value.is_null();
-    let value = if made_up { Value::String("*".into()) } else { steady(value) };
-    Some((steady_text(key), value))
+    let is_generated_field = GENERATED_FIELDS.contains(&key.as_str()) && !value.is_null();
+    let value = if is_generated_field { Value::String("*".into()) } else { normalize(value) };
+    Some((normalize_text(key), value))
 }
 
 /// A map whose values are all times.
 fn times(value: &Value) -> Value {
     let names = value.as_object().into_iter().flat_map(Map::keys);
-    names.map(|name| (steady_text(name), Value::String("*".into()))).collect()
+    names.map(|name| (normalize_text(name), Value::String("*".into()))).collect()
 }
 
 /// Words of the alphabet of generated names, and UUIDs, as `*`.
-fn steady_text(text: &str) -> String {
+fn normalize_text(text: &str) -> String {
     static IS_WORD: LazyLock<fn(char) -> bool> =
         LazyLock::new(|| |c| c.is_ascii_alphanumeric() || c == '-');
-    let mut steady = String::new();
+    let mut normalized = String::new();
     let mut rest = text;
     while let Some(start) = rest.find(*IS_WORD) {
         let end = rest[start..].find(|c| !IS_WORD(c)).map_or(rest.len(), |end| start + end);
-        steady.push_str(&rest[..start]);
-        steady.push_str(&word(&rest[start..end]));
+        normalized.push_str(&rest[..start]);
+        normalized.push_str(&word(&rest[start..end]));
         rest = &rest[end..];
     }
-    steady + rest
+    normalized + rest
 }
 
 fn word(word: &str) -> String {

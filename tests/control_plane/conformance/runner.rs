@@ -7,93 +7,98 @@ use kube::{Client, client::Body};
 use serde_json::{Value, json};
 
 use super::{
-    SPACE, cut,
-    steady::{steady, steady_part},
-    table::Call,
+    TEST_NAMESPACE,
+    normalize::{normalize, normalize_part},
+    table::TableCall,
+    truncate,
 };
 
 /// How long a condition may take that a healthy cluster fulfils in a second or two.
-const PATIENCE: Duration = Duration::from_secs(40);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// How often a call is repeated that waits for something.
-const GLANCE: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// One of the two clusters.
-pub(super) struct Side {
+pub(super) struct ClusterSide {
     client: Client,
 }
 
 /// What a call was answered.
-pub(super) struct Answer {
+pub(super) struct CallResponse {
     pub(super) status: u16,
     pub(super) shown: Value,
 }
 
-impl Answer {
+impl CallResponse {
     /// No API server answers so.
-    const LATE: u16 = 0;
+    const TIMED_OUT: u16 = 0;
 
-    pub(super) fn is_well(&self) -> bool {
+    pub(super) fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
 
-    pub(super) fn said(&self) -> String {
-        format!("{} {}", self.status, cut(&self.shown))
+    pub(super) fn describe(&self) -> String {
+        format!("{} {}", self.status, truncate(&self.shown))
     }
 
     /// Whether what was waited for did not come.
-    pub(super) fn is_late(&self) -> bool {
-        self.status == Self::LATE
+    pub(super) fn is_timed_out(&self) -> bool {
+        self.status == Self::TIMED_OUT
     }
 
-    fn late(last: Value) -> Self {
-        Self { status: Self::LATE, shown: last }
+    fn timed_out(last: Value) -> Self {
+        Self { status: Self::TIMED_OUT, shown: last }
     }
 }
 
-impl Side {
+impl ClusterSide {
     pub(super) fn new(client: Client) -> Self {
         Self { client }
     }
 
     pub(super) async fn make_namespace(&self) {
-        let body = json!({"metadata": {"name": SPACE}});
+        let body = json!({"metadata": {"name": TEST_NAMESPACE}});
         let made =
             self.send("POST", "/api/v1/namespaces", "application/json", false, body.to_string());
         assert_eq!(made.await.0, 201);
     }
 
     /// Makes the calls in order.
-    pub(super) async fn perform(&self, table: &[Call]) -> Vec<Answer> {
+    pub(super) async fn run(&self, table: &[TableCall]) -> Vec<CallResponse> {
         let mut kept = BTreeMap::new();
-        let mut answers = Vec::new();
+        let mut responses = Vec::new();
         for call in table {
-            answers.push(self.answer(call, &mut kept).await);
+            responses.push(self.run_call(call, &mut kept).await);
         }
-        answers
+        responses
     }
 
-    async fn answer(&self, call: &Call, kept: &mut BTreeMap<String, String>) -> Answer {
+    async fn run_call(
+        &self,
+        call: &TableCall,
+        kept: &mut BTreeMap<String, String>,
+    ) -> CallResponse {
         if let Some(name) = &call.settled {
-            return self.settle(name).await;
+            return self.wait_until_settled(name).await;
         }
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let deadline = tokio::time::Instant::now() + WAIT_TIMEOUT;
         loop {
-            let (status, body) = self.make(call, kept).await;
+            let (status, body) = self.send_call(call, kept).await;
             let until = call.until.iter().flatten();
             let holds = until.clone().all(|(pointer, wanted)| &select(&body, pointer) == wanted);
             if !holds && tokio::time::Instant::now() > deadline {
-                return Answer::late(body);
+                return CallResponse::timed_out(body);
             }
             if holds {
                 keep(call, &body, kept);
-                return Answer { status, shown: show(call, &body) };
+                return CallResponse { status, shown: show(call, &body) };
             }
-            tokio::time::sleep(GLANCE).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
-    async fn make(&self, call: &Call, kept: &BTreeMap<String, String>) -> (u16, Value) {
+    async fn send_call(&self, call: &TableCall, kept: &BTreeMap<String, String>) -> (u16, Value) {
         let (method, path) = call.call.split_once(' ').unwrap_or_else(|| panic!("{call:?}"));
         let fill = |text: String| {
             kept.iter().fold(text, |text, (key, value)| text.replace(&format!("${key}"), value))
@@ -138,8 +143,8 @@ impl Side {
     }
 
     /// Until the deployment's status says that all is done and no pod is on its way out.
-    async fn settle(&self, name: &str) -> Answer {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+    async fn wait_until_settled(&self, name: &str) -> CallResponse {
+        let deadline = tokio::time::Instant::now() + WAIT_TIMEOUT;
         let path = whole_path(&format!("deployments/{name}"));
         let pods = whole_path("pods");
         loop {
@@ -148,12 +153,12 @@ impl Side {
             let ending = select(&pods, "/items/*/metadata/deletionTimestamp");
             let ends = ending.as_array().is_some_and(|all| all.iter().any(|one| !one.is_null()));
             if is_settled(&deployment) && !ends {
-                return Answer { status: 200, shown: Value::Null };
+                return CallResponse { status: 200, shown: Value::Null };
             }
             if tokio::time::Instant::now() > deadline {
-                return Answer::late(deployment["status"].clone());
+                return CallResponse::timed_out(deployment["status"].clone());
             }
-            tokio::time::sleep(GLANCE).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 }
@@ -186,7 +191,7 @@ fn whole_path(path: &str) -> String {
         "leases" => "apis/coordination.k8s.io/v1",
         _ => "api/v1",
     };
-    format!("/{inside}/namespaces/{SPACE}/{path}")
+    format!("/{inside}/namespaces/{TEST_NAMESPACE}/{path}")
 }
 
 /// One document, or the events of a watch, or whatever text it is.
@@ -198,19 +203,19 @@ fn json_or_lines(text: &str) -> Value {
     lines.map_or_else(|_| Value::String(text.trim().to_owned()), Value::Array)
 }
 
-fn show(call: &Call, body: &Value) -> Value {
+fn show(call: &TableCall, body: &Value) -> Value {
     match &call.show {
-        None => steady(body),
+        None => normalize(body),
         Some(pointers) => {
             let parts = pointers
                 .iter()
-                .map(|pointer| (pointer.clone(), steady_part(pointer, &select(body, pointer))));
+                .map(|pointer| (pointer.clone(), normalize_part(pointer, &select(body, pointer))));
             Value::Object(parts.collect())
         }
     }
 }
 
-fn keep(call: &Call, body: &Value, kept: &mut BTreeMap<String, String>) {
+fn keep(call: &TableCall, body: &Value, kept: &mut BTreeMap<String, String>) {
     for (name, pointer) in &call.keep {
         let value = select(body, pointer);
         let value = value.as_str().unwrap_or_else(|| panic!("{call:?}: no {pointer} in {body}"));
@@ -226,6 +231,6 @@ fn select(value: &Value, pointer: &str) -> Value {
     let items = value.pointer(before).and_then(Value::as_array);
     let mut parts: Vec<Value> =
         items.into_iter().flatten().map(|item| select(item, after)).collect();
-    parts.sort_by_key(|part| steady(part).to_string());
+    parts.sort_by_key(|part| normalize(part).to_string());
     Value::Array(parts)
 }
