@@ -11,16 +11,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use clock::Clock;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Node;
 use rafay_relay_sop::{
     actions::{self, AwsAccess, KubernetesAccess, Platform, PlatformOptions},
-    clock::Clock,
     engine::{Control, Engine, Request},
     journal::{Event, FileStore, Owner, Record, State, Store},
-    runbook::{self, Source},
-    simulator::{self, Scenario, Simulator},
 };
+use runbook::Source;
+use simulator::{Scenario, Simulator};
 use tempfile::TempDir;
 
 const RELAY_SCALE: &str = include_str!("../runbooks/relay-scale.yaml");

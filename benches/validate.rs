@@ -9,10 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rafay_relay_sop::{
-    actions,
-    runbook::{self, Severity, Source, render},
-};
+use rafay_relay_sop::actions;
+use runbook::{Severity, Source, render};
 
 const RELAY_SCALE: &str = include_str!("../runbooks/relay-scale.yaml");
 const PROGRAM: &str = env!("CARGO_BIN_EXE_rafay-relay-sop");

@@ -1,24 +1,20 @@
-//! The map of the house. Each room says at its door what it is for and what it may not know;
-//! `docs/architecture.md` draws the arrows, and `tests/architecture.rs` holds the sources to them.
+//! The program: a library that the tests use, and a small `main.rs`. `docs/architecture.md` lists the modules and what each
+//! may use; `tests/architecture.rs` checks the sources against that list.
 //!
-//! - [`cli`]: one file a subcommand; parses, calls one function, renders.
+//! - [`cli`]: the command line; one file a subcommand.
 //! - [`server`]: the HTTP service; the same runs, started and watched over HTTP.
-//! - [`engine`]: the interpreter; the run state machine, retries, time-outs, cancel, rollback, resume.
-//! - [`actions`]: the vocabulary; one file an action, with all of that action in it.
-//! - [`runbook`]: the language; text with spans, a checked runbook, typed expressions. Pure.
-//! - [`journal`]: what happened; events, the store, and what can be told from them.
+//! - [`engine`]: the interpreter; run state machine, retries, timeouts, cancel, rollback, resume.
+//! - [`actions`]: the actions and their registry; one file an action.
+//! - [`journal`]: events, stores, and what is derived from them.
 //! - [`platform`]: the clients of Kubernetes and AWS, their errors, waits on watches.
-//! - [`simulator`]: a stand-in EKS cluster that speaks the real wire protocols on loopback.
-//! - [`shelf`]: where runbooks are kept.
-//! - [`clock`]: time, injected.
+//! - [`runbook_dir`]: where runbooks are looked up.
+//!
+//! The language, the simulator and the clock are crates of their own, in `crates/`.
 
 pub mod actions;
 pub mod cli;
-pub mod clock;
 pub mod engine;
 pub mod journal;
 pub mod platform;
-pub mod runbook;
+pub mod runbook_dir;
 pub mod server;
-pub mod shelf;
-pub mod simulator;

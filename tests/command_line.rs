@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::{ProgramOutput, SCALE_UP, SPEED, SimulateProcess, program};
+use test_support::{ProgramOutput, SCALE_UP, SPEED, SimulateProcess, program};
 
 fn run(arguments: &[&str]) -> ProgramOutput {
     ProgramOutput::run(program().args(arguments))

@@ -11,16 +11,16 @@ use std::{
     sync::Arc,
 };
 
+use clock::Clock;
 use rafay_relay_sop::{
     actions::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
-    clock::Clock,
     engine::{Control, Engine, Request},
     journal::{FileStore, Owner, Record, RunId, Store, StoreError},
-    runbook::Source,
-    simulator::ClusterState,
 };
+use runbook::Source;
+use simulator::ClusterState;
 
-use crate::support::{
+use test_support::{
     ProgramOutput, SCALE_UP, SPEED, SimulateProcess, effective_calls, journal, wait_until,
 };
 

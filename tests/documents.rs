@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use crate::support::{ProgramOutput, program};
+use test_support::{ProgramOutput, program};
 
 fn document(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()

@@ -3,11 +3,11 @@
 use rafay_relay_sop::{
     engine::{Control, Direction, Refusal},
     journal::{Event, State},
-    simulator::{Effect, Fault, NodegroupFacts},
 };
 use serde_json::json;
+use simulator::{Effect, Fault, NodegroupFacts};
 
-use crate::support::{FinishedRun, SCALE_UP, TestCluster, wait_until};
+use test_support::{FinishedRun, SCALE_UP, TestCluster, wait_until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn intent_receipt_and_output_are_journaled_in_that_order() {

@@ -2,13 +2,12 @@
 
 use std::{fs, path::Path};
 
-use rafay_relay_sop::{actions, runbook::json_schema};
+use rafay_relay_sop::actions;
+use runbook::json_schema;
 use serde_json::Value;
 
-use crate::{
-    language::catalogue,
-    support::{ProgramOutput, program},
-};
+use crate::language::catalogue;
+use test_support::{ProgramOutput, program};
 
 /// Compares a file with what is generated; `UPDATE_FIXTURES=1` writes it anew.
 fn assert_current(file: &str, generated: &str) {

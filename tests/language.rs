@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rafay_relay_sop::runbook::{
+use runbook::{
     ActionKind, ActionRegistry, ActionSignature, CheckResult, Duration, EvaluationScope,
     Reversibility, Severity, Source, check, render, rules,
 };
@@ -295,7 +295,7 @@ fn source(path: &Path) -> Result<Source, String> {
     })
 }
 
-fn report(source: &Source, findings: &[rafay_relay_sop::runbook::Diagnostic]) -> String {
+fn report(source: &Source, findings: &[runbook::Diagnostic]) -> String {
     let short = render::short(source, findings);
     format!("{short}\n{}", render::human(source, findings, false))
 }
@@ -353,7 +353,7 @@ fn every_rule_has_a_fixture() {
     assert!(unseen.is_empty(), "no fixture for {unseen:?}");
 }
 
-fn checked(text: &str) -> rafay_relay_sop::runbook::Runbook {
+fn checked(text: &str) -> runbook::Runbook {
     let source = Source::new("-", text);
     let checked = check(&source, &catalogue());
     let short = render::short(&source, &checked.diagnostics);
@@ -478,7 +478,7 @@ impl Xorshift {
 }
 
 /// Every range of a finding lies in the text, splits no character, and can be drawn.
-fn assert_renderable(source: &Source, findings: &[rafay_relay_sop::runbook::Diagnostic]) {
+fn assert_renderable(source: &Source, findings: &[runbook::Diagnostic]) {
     let text = source.text();
     for finding in findings {
         let labels = finding.labels.iter().map(|label| &label.span);
@@ -708,7 +708,7 @@ fn hostile_texts_end_quickly() {
     for text in texts {
         let source = Source::new("-", text);
         let findings = check(&source, &catalogue).diagnostics;
-        assert!(findings.len() <= rafay_relay_sop::runbook::MAX_DIAGNOSTICS + 1);
+        assert!(findings.len() <= runbook::MAX_DIAGNOSTICS + 1);
         assert_renderable(&source, &findings);
         let drawn = render::human(&source, &findings, false);
         assert!(drawn.len() < 200_000, "{} bytes are drawn", drawn.len());

@@ -3,12 +3,10 @@
 
 use std::{fs, path::Path};
 
-use rafay_relay_sop::{
-    actions,
-    runbook::{
-        ActionKind, ActionRegistry, ActionSignature, EvaluationScope, Reversibility, Severity,
-        Source, check, render,
-    },
+use rafay_relay_sop::actions;
+use runbook::{
+    ActionKind, ActionRegistry, ActionSignature, EvaluationScope, Reversibility, Severity, Source,
+    check, render,
 };
 use serde_json::{Map, Value, json};
 
@@ -163,7 +161,7 @@ fn the_documents_expressions_yield_their_results() {
 #[test]
 fn the_document_names_every_key_of_the_schema() {
     let document = document();
-    let schema = rafay_relay_sop::runbook::json_schema(actions::registry());
+    let schema = runbook::json_schema(actions::registry());
     for place in [
         "/properties",
         "/$defs/step/properties",

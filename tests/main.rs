@@ -14,5 +14,4 @@ mod scale_up;
 mod service;
 mod signals;
 mod simulator;
-mod support;
 mod validate;

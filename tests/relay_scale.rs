@@ -5,15 +5,13 @@ use std::{
     time::Duration,
 };
 
-use rafay_relay_sop::{
-    journal,
-    simulator::{
-        ClusterState, Deployment, NodeFacts, Nodegroup, NodegroupFacts, PodFacts, Scenario, Spread,
-    },
-};
+use rafay_relay_sop::journal;
 use serde_json::{Value, json};
+use simulator::{
+    ClusterState, Deployment, NodeFacts, Nodegroup, NodegroupFacts, PodFacts, Scenario, Spread,
+};
 
-use crate::support::{FinishedRun, TestCluster};
+use test_support::{FinishedRun, TestCluster};
 
 const RELAY_SCALE: &str = include_str!("../runbooks/relay-scale.yaml");
 const RELAY: &str = "relay-services-1a2b3c";

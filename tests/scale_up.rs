@@ -1,12 +1,10 @@
 //! Steps 1 to 4 of relay-scale, alone: what they do to the world, and what they say.
 
-use rafay_relay_sop::simulator::{
-    Effect, Fault, LaunchFailure, Nodegroup, Scenario, UpdateFailure,
-};
 use rafay_relay_sop::{engine::Direction, journal::State};
 use serde_json::json;
+use simulator::{Effect, Fault, LaunchFailure, Nodegroup, Scenario, UpdateFailure};
 
-use crate::support::{SCALE_UP, TestCluster};
+use test_support::{SCALE_UP, TestCluster};
 
 /// The default scenario with its relay nodegroup changed.
 fn relay(change: impl FnOnce(&mut Nodegroup)) -> Scenario {

@@ -6,7 +6,7 @@ use reqwest::StatusCode;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{ProgramOutput, SCALE_UP, Serve, program};
+use test_support::{ProgramOutput, SCALE_UP, Serve, program};
 
 /// `serve --simulate` with a folder of its own.
 struct SimulatedService {

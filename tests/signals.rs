@@ -5,7 +5,7 @@ use std::{
     process::{Child, Stdio},
 };
 
-use crate::support::{ProgramOutput, SCALE_UP, SimulateProcess, journal, signal, wait_until};
+use test_support::{ProgramOutput, SCALE_UP, SimulateProcess, journal, signal, wait_until};
 
 /// A run that is waiting for nodes.
 async fn start_waiting_run(simulate: &SimulateProcess, state_dir: &Path) -> Child {

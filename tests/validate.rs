@@ -6,11 +6,11 @@ use std::{
     process::{Command, Stdio},
 };
 
-use rafay_relay_sop::runbook::rules;
+use runbook::rules;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{ProgramOutput, Serve, program};
+use test_support::{ProgramOutput, Serve, program};
 
 const GOOD: &str = "name: good\nsteps:\n  - {id: rest, action: sleep, with: {duration: 5s}}\n";
 /// A note, a warning and an error, in this order.

@@ -2,7 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rafay_relay_sop_fuzz::{check_source, evaluate, registry, render_all, runbook::Source};
+use rafay_relay_sop_fuzz::{check_source, evaluate, registry, render_all, };
+use runbook::Source;
 
 fuzz_target!(|text: &str| {
     let source = Source::new("runbook.yaml", text);

@@ -3,7 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rafay_relay_sop_fuzz::{check_source, evaluate, registry, runbook::Source};
+use rafay_relay_sop_fuzz::{check_source, evaluate, registry, };
+use runbook::Source;
 
 /// What the template may name.
 const HEAD: &str = "name: runbook

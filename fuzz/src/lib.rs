@@ -1,8 +1,5 @@
 //! What the fuzz targets share: the language, the real actions, and what must hold of any text.
 
-#[path = "../../src/runbook/mod.rs"]
-pub mod runbook;
-
 use std::sync::LazyLock;
 
 use serde_json::{Map, Value as Json, json};

@@ -13,7 +13,7 @@ use super::{
     Action, Change, Error, Permission, PlannedChange, PlatformKind, PlatformReader, PlatformWriter,
     Progress, Read, Result, Wait,
 };
-use crate::runbook::{ActionKind, ActionSignature, Reversibility};
+use runbook::{ActionKind, ActionSignature, Reversibility};
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 type ReadFn = for<'a> fn(Value, &'a PlatformReader, &'a Progress) -> BoxFuture<'a, Value>;

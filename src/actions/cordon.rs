@@ -7,7 +7,7 @@ use super::{
     Action, Change, Permission, PlannedChange, PlatformReader, PlatformWriter, Progress, Result,
     cordon_change::CordonChange,
 };
-use crate::runbook::Reversibility;
+use runbook::Reversibility;
 
 /// Keeps new pods off some nodes. The pods that are there stay.
 ///

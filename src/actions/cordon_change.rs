@@ -11,10 +11,8 @@ use super::{
     Error, PlannedChange, Result, concurrency::try_join_bounded, optimistic::patch_if_unchanged,
     text::join_truncated,
 };
-use crate::{
-    clock::Clock,
-    platform::kubernetes::{KubernetesReader, KubernetesWriter, Selection, node},
-};
+use crate::platform::kubernetes::{KubernetesReader, KubernetesWriter, Selection, node};
+use clock::Clock;
 
 const CORDONED_BY: &str = "rafay-relay-sop/cordoned-by";
 const UNCORDONED_BY: &str = "rafay-relay-sop/uncordoned-by";

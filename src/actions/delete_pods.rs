@@ -18,14 +18,12 @@ use super::{
     types::PodRecord,
     workload,
 };
-use crate::{
-    platform::{
-        ErrorKind,
-        kubernetes::{self, ObjectView, ObjectWatch, Selection, pod},
-        wait::{self, WaitSource, WaitState},
-    },
-    runbook::{self, Reversibility},
+use crate::platform::{
+    ErrorKind,
+    kubernetes::{self, ObjectView, ObjectWatch, Selection, pod},
+    wait::{self, WaitSource, WaitState},
 };
+use runbook::Reversibility;
 
 /// Deletes pods, each by its name and UID, and waits until they are gone.
 ///

@@ -54,7 +54,7 @@ pub use crate::platform::{
     AwsAccess, AwsIdentity, Error as PlatformError, KubernetesAccess, KubernetesIdentity, Platform,
     PlatformOptions, PlatformReader, PlatformWriter, Progress, ProgressEvent,
 };
-use crate::runbook::ActionRegistry;
+use runbook::ActionRegistry;
 
 /// Every action, in the order in which documentation lists them.
 pub fn all() -> &'static [ActionDef] {

@@ -17,13 +17,11 @@ use super::{
     types::default_give_up_after,
     workload::{self, WorkloadSnapshot, describe_unready, expired_problem},
 };
-use crate::{
-    platform::{
-        kubernetes::{pod, rollout},
-        wait::{self, GraceTimer, WaitState},
-    },
-    runbook::{self, Reversibility},
+use crate::platform::{
+    kubernetes::{pod, rollout},
+    wait::{self, GraceTimer, WaitState},
 };
+use runbook::Reversibility;
 
 /// kubectl's own annotation, so that `kubectl rollout history` shows our restarts as it shows its own.
 const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";

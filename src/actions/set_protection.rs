@@ -14,13 +14,11 @@ use super::{
     text::{join_truncated, plural},
     types::NodegroupName,
 };
-use crate::{
-    platform::{
-        aws::AutoScalingGroup,
-        kubernetes::{self, Selection, node},
-    },
-    runbook::Reversibility,
+use crate::platform::{
+    aws::AutoScalingGroup,
+    kubernetes::{self, Selection, node},
 };
+use runbook::Reversibility;
 
 /// Protects instances of a nodegroup from scale-in, or lifts their protection.
 ///

@@ -4,7 +4,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Action, Permission, PlatformReader, Progress, Result, Wait};
-use crate::runbook;
 
 /// Lets time pass.
 ///

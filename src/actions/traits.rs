@@ -7,7 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{Permission, PlatformReader, PlatformWriter, Progress, Result};
-use crate::runbook::Reversibility;
+use runbook::Reversibility;
 
 /// What every action declares. Its documentation is the doc comment of its `Params`.
 pub trait Action: 'static {

@@ -7,10 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Result;
-use crate::{
-    platform::kubernetes::{KubernetesReader, Selection, node, pod},
-    runbook,
-};
+use crate::platform::kubernetes::{KubernetesReader, Selection, node, pod};
 
 /// Names a managed nodegroup. The output of `find_nodegroup` and of `scale_nodegroup` can be handed on as one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -16,14 +16,11 @@ use super::{
     text::{count_u32, join_truncated},
     types::{NodeRecord, NodegroupName, default_give_up_after},
 };
-use crate::{
-    platform::{
-        PollSource, PollTrigger,
-        aws::{self, Activity, AutoScalingGroup, Instance},
-        kubernetes::{Selection, node},
-        wait::{self, GraceTimer, WaitState},
-    },
-    runbook,
+use crate::platform::{
+    PollSource, PollTrigger,
+    aws::{self, Activity, AutoScalingGroup, Instance},
+    kubernetes::{Selection, node},
+    wait::{self, GraceTimer, WaitState},
 };
 
 /// Which instances are in service changes seldom, and a Ready node must not wait long for being recognised.
@@ -376,10 +373,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{
-        clock::Clock,
-        platform::{aws::GroupInstance, wait::WaitSource as _},
-    };
+    use crate::platform::{aws::GroupInstance, wait::WaitSource as _};
+    use clock::Clock;
 
     fn snapshot(instances: &[&str]) -> NodesSnapshot {
         let node = |id: &&str| {

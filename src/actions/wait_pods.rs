@@ -12,12 +12,9 @@ use super::{
     types::{NodeInstances, PodRecord, default_give_up_after},
     workload::{self, WorkloadViews, WorkloadWatch, describe_unready, expired_problem},
 };
-use crate::{
-    platform::{
-        kubernetes::{self, ObjectView, ObjectWatch, Selection, pod},
-        wait::{self, GraceTimer, WaitSource, WaitState},
-    },
-    runbook,
+use crate::platform::{
+    kubernetes::{self, ObjectView, ObjectWatch, Selection, pod},
+    wait::{self, GraceTimer, WaitSource, WaitState},
 };
 
 /// Waits until pods are Ready, or until they are gone.

@@ -9,8 +9,8 @@ use crate::{
     actions,
     engine::{Direction, Engine},
     journal::{self, Outcome, Run, Target},
-    runbook::{self, ActionKind, Reversibility, Runbook, Source, Step},
 };
+use runbook::{ActionKind, Reversibility, Runbook, Source, Step};
 
 /// Says what would be touched and done, and waits for a yes.
 ///

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::{Exit, Global, Output, Trouble, standard_output};
-use crate::runbook::{self, Rule};
+use runbook::Rule;
 
 /// Explains a rule that a runbook is held to; without one, lists them all.
 #[derive(Debug, clap::Args)]

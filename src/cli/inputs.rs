@@ -5,11 +5,8 @@ use std::path::PathBuf;
 use serde_json::{Map, Value};
 
 use super::Trouble;
-use crate::{
-    actions,
-    engine::Refusal,
-    runbook::{self, Source},
-};
+use crate::{actions, engine::Refusal};
+use runbook::Source;
 
 /// Inputs on the command line.
 #[derive(Debug, clap::Args)]

@@ -24,7 +24,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::shelf::Shelf;
+use crate::runbook_dir::RunbookDir;
 use trouble::Trouble;
 
 /// Runs declarative runbooks against EKS and Kubernetes: checks them, journals every fact, resumes after a crash and
@@ -139,7 +139,7 @@ impl Arguments {
 }
 
 impl Global {
-    fn shelf(&self) -> Shelf {
-        Shelf::at(&self.runbooks)
+    fn runbook_dir(&self) -> RunbookDir {
+        RunbookDir::at(&self.runbooks)
     }
 }

@@ -30,7 +30,7 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, Trouble> {
-        let source = global.shelf().by_name_or_path(&self.name)?;
+        let source = global.runbook_dir().by_name_or_path(&self.name)?;
         let inputs = self.inputs.read(&source)?;
         let folder = StateFolder::choose(global, self.world.simulate)?;
         let store = folder.for_writing("run", None)?;

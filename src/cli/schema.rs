@@ -1,7 +1,7 @@
 //! `schema`: the JSON Schema of runbooks, for editors.
 
 use super::{Exit, Trouble, standard_output};
-use crate::{actions, runbook};
+use crate::actions;
 
 /// Prints the JSON Schema (draft 2020-12) of runbooks, for editors and other validators.
 ///

@@ -10,7 +10,6 @@ use tokio::{
 use super::{Exit, Global, Trouble, state_folder::StateFolder, world::WorldArguments};
 use crate::{
     engine::Engine,
-    runbook,
     server::{self, Access, Service},
 };
 
@@ -47,7 +46,7 @@ impl Serve {
         let store = folder.for_writing("serve", Some(address.to_string()))?;
         let world = self.world.enter().await?;
         let engine = Engine::new(world.platform.clone(), store, self.world.simulate);
-        let service = Service::new(engine, global.shelf());
+        let service = Service::new(engine, global.runbook_dir());
         // Before anybody can ask for its status.
         let within = self.resume_within.std();
         service.expect_interrupted(within);

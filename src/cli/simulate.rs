@@ -7,8 +7,8 @@ use clap::Args;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
 
-use crate::clock::Clock;
-use crate::simulator::{AccessPolicy, Options, Scenario, Simulator};
+use clock::Clock;
+use simulator::{AccessPolicy, Options, Scenario, Simulator};
 
 /// Serves a stand-in EKS cluster on loopback and prints the environment in which kubectl, aws and
 /// this program use it.
@@ -84,11 +84,11 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        source: crate::simulator::ScenarioError,
+        source: simulator::ScenarioError,
     },
     /// The speed is not one.
     #[error(transparent)]
-    Speed(#[from] crate::clock::InvalidSpeed),
+    Speed(#[from] clock::InvalidSpeed),
     /// The real API server's kubeconfig cannot be used.
     #[error("cannot use the kubeconfig {}: {source}", path.display())]
     Kubeconfig {
@@ -107,7 +107,7 @@ pub enum Error {
     },
     /// The simulator did not start.
     #[error(transparent)]
-    Start(#[from] crate::simulator::SimulatorError),
+    Start(#[from] simulator::SimulatorError),
     /// The process cannot wait for its end.
     #[error("cannot wait for a signal: {0}")]
     Signal(std::io::Error),

@@ -8,9 +8,9 @@ use super::{Exit, Global, Output, choices, standard_output};
 use crate::{
     engine::Refusal,
     journal::{State, StoreError},
-    runbook::{InputError, render},
-    shelf::ShelfError,
+    runbook_dir::LookupError,
 };
+use runbook::{InputError, render};
 
 /// Why a subcommand could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +23,7 @@ pub(super) enum Trouble {
     Declined,
     /// A runbook cannot be found or read.
     #[error("{0}")]
-    Shelf(#[from] ShelfError),
+    RunbookDir(#[from] LookupError),
     /// Inputs that do not fit.
     #[error("{0}")]
     Input(#[from] InputError),
@@ -78,7 +78,7 @@ impl Trouble {
         match self {
             Self::Usage(_) => Exit::Usage,
             Self::Declined
-            | Self::Shelf(_)
+            | Self::RunbookDir(_)
             | Self::Input(_)
             | Self::Refused(_)
             | Self::Store(_)

@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, path::PathBuf};
 use super::{Trouble, simulate};
 use crate::{
     actions::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
-    clock::Clock,
     engine::Refusal,
-    simulator::{self, Scenario, Simulator},
 };
+use clock::Clock;
+use simulator::{Scenario, Simulator};
 
 /// A minute of the simulated world takes a second.
 pub(super) const DEFAULT_SPEED: f64 = 60.0;

@@ -9,8 +9,8 @@ use super::{Engine, Refusal, VERSION};
 use crate::{
     actions,
     journal::{Recorder, Run, RunId, Started, Target},
-    runbook::{self, Runbook, Source},
 };
+use runbook::{Runbook, Source};
 
 /// What somebody wants run.
 #[derive(Debug, Clone)]

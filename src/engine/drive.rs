@@ -6,10 +6,8 @@ use super::{
     control::Asked,
     take_up::runbook_of,
 };
-use crate::{
-    journal::{AfterFailure, Ending, Event, Outcome, Recorder, State, StoreError},
-    runbook::{EvaluationScope, OnFailure, Runbook, Step},
-};
+use crate::journal::{AfterFailure, Ending, Event, Outcome, Recorder, State, StoreError};
+use runbook::{EvaluationScope, OnFailure, Runbook, Step};
 
 /// A run being driven.
 pub(super) struct Driver<'a> {

@@ -4,10 +4,8 @@
 use serde_json::{Map, Value};
 
 use super::{Engine, Refusal, accept::checked};
-use crate::{
-    actions::{self, Operations, Progress},
-    runbook::{EvaluationScope, Source},
-};
+use crate::actions::{self, Operations, Progress};
+use runbook::{EvaluationScope, Source};
 
 impl Engine {
     /// Takes the leading steps that read, up to the first that does anything else, and returns their messages.

@@ -37,7 +37,8 @@ pub use control::Control;
 pub use refusal::Refusal;
 pub use take_up::{Direction, abandon};
 
-use crate::{actions::Platform, clock::Clock, journal::Store};
+use crate::{actions::Platform, journal::Store};
+use clock::Clock;
 
 /// The version that is written into every run.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -3,8 +3,8 @@
 use crate::{
     actions::PlatformError,
     journal::{RunId, State, StoreError, TargetMismatch},
-    runbook::{Diagnostic, InputError, Source},
 };
+use runbook::{Diagnostic, InputError, Source};
 
 /// Why nothing was done.
 #[derive(Debug, thiserror::Error)]

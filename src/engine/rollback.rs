@@ -10,8 +10,8 @@ use super::{
 use crate::{
     actions::{ChangeOps, Error, Operations, Recovery},
     journal::Event,
-    runbook::{Runbook, Step},
 };
+use runbook::{Runbook, Step};
 
 impl Driver<'_> {
     /// Undoes every step that may have had an effect, and returns what could not be undone.

@@ -13,8 +13,8 @@ use super::{
 use crate::{
     actions::{self, ActionDef, ChangeOps, Operations, PlannedChange, PlatformWriter, Recovery},
     journal::{self, Change, Event, Intent, StoreError},
-    runbook::{Retry, Step},
 };
+use runbook::{Retry, Step};
 
 /// How often a step looks again while somebody else must finish first. EKS updates take tens of seconds.
 const PATIENCE: Duration = Duration::from_secs(5);

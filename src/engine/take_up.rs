@@ -8,8 +8,8 @@ use super::{Engine, Refusal, VERSION, accept::checked};
 use crate::{
     actions,
     journal::{Event, Outcome, Recorder, Run, RunId, Step, Store},
-    runbook::{Runbook, Source},
 };
+use runbook::{Runbook, Source};
 
 /// Where a run that is taken up goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use super::Engine;
 use crate::{
     actions::{self, PlatformError, PlatformKind},
     journal::{AwsTarget, KubernetesTarget, Target},
-    runbook::Runbook,
 };
+use runbook::Runbook;
 
 impl Engine {
     /// The target of a run of `runbook`. Only the sides that one of its actions talks to are asked, so a runbook

@@ -13,7 +13,7 @@ use kube::ResourceExt;
 use tokio::sync::OnceCell;
 use url::Url;
 
-use crate::clock::Clock;
+use clock::Clock;
 
 pub mod aws;
 mod error;

@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::clock::Clock;
+use clock::Clock;
 
 use super::Error;
 use super::wait::{SourceEvent, WaitSource};

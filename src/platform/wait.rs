@@ -167,7 +167,7 @@ pub struct GraceTimer {
 }
 
 impl GraceTimer {
-    /// Patience for real time `give_up_after`; scale it with [`Clock::deadline`](crate::clock::Clock::deadline).
+    /// Patience for real time `give_up_after`; scale it with [`Clock::deadline`](clock::Clock::deadline).
     pub fn new(give_up_after: Duration) -> Self {
         Self { give_up_after, since: BTreeMap::new() }
     }

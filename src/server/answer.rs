@@ -9,7 +9,8 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use crate::{engine::Refusal, journal::StoreError, runbook::render, shelf::ShelfError};
+use crate::{engine::Refusal, journal::StoreError, runbook_dir::LookupError};
+use runbook::render;
 
 /// A refused request.
 #[derive(Debug)]
@@ -129,14 +130,14 @@ impl From<StoreError> for Refused {
     }
 }
 
-impl From<ShelfError> for Refused {
-    fn from(error: ShelfError) -> Self {
+impl From<LookupError> for Refused {
+    fn from(error: LookupError) -> Self {
         let message = error.to_string();
         match error {
-            ShelfError::Unknown { .. } => Self::not_found(&message),
-            ShelfError::NotAName(_) => Self::bad_request(&message),
-            ShelfError::Unreadable { .. } => Self::unavailable(&message),
-            ShelfError::NotText { .. } => Self::invalid(&message, json!([])),
+            LookupError::Unknown { .. } => Self::not_found(&message),
+            LookupError::NotAName(_) => Self::bad_request(&message),
+            LookupError::Unreadable { .. } => Self::unavailable(&message),
+            LookupError::NotText { .. } => Self::invalid(&message, json!([])),
         }
     }
 }

@@ -25,8 +25,8 @@ use axum::{
 use tokio::net::TcpListener;
 use tower_http::{catch_panic::CatchPanicLayer, trace::TraceLayer};
 
-use crate::runbook::MAX_BYTES;
 pub use auth::{Access, BadToken};
+use runbook::MAX_BYTES;
 pub use service::Service;
 
 /// Inputs are short; a runbook's text is taken by `/validate` alone, which has its own limit.

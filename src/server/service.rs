@@ -16,9 +16,9 @@ use super::{answer::Refused, comeback::Comeback, seat::Seat, views};
 use crate::{
     engine::{self, Control, Direction, Engine, Refusal, Request, abandon},
     journal::{Recorder, Run, RunId, State, Store, StoreError, Summary},
-    runbook::Source,
-    shelf::Shelf,
+    runbook_dir::RunbookDir,
 };
+use runbook::Source;
 
 /// How long to wait before an interrupted run is tried to be taken up again. After a reboot the network, the API
 /// server or the credentials come some seconds after the service.
@@ -32,7 +32,7 @@ pub struct Service {
 
 struct Shared {
     engine: Engine,
-    shelf: Shelf,
+    runbook_dir: RunbookDir,
     /// Held while a run is being accepted, so that two requests at once cannot both find the seat free.
     accepting: AsyncMutex<()>,
     seat: Seat,
@@ -44,10 +44,10 @@ struct Shared {
 
 impl Service {
     /// A service that runs what stands on `shelf`.
-    pub fn new(engine: Engine, shelf: Shelf) -> Self {
+    pub fn new(engine: Engine, runbook_dir: RunbookDir) -> Self {
         let shared = Shared {
             engine,
-            shelf,
+            runbook_dir,
             accepting: AsyncMutex::default(),
             seat: Seat::default(),
             comeback: Comeback::default(),
@@ -114,7 +114,7 @@ impl Service {
         key: Option<String>,
         actor: String,
     ) -> Result<Value, Refused> {
-        let source = self.shared.shelf.by_name(runbook)?;
+        let source = self.shared.runbook_dir.by_name(runbook)?;
         let _accepting = self.shared.accepting.lock().await;
         if let Some(earlier) = self.run_with_key(key.as_deref())? {
             return same_request(&earlier, &source, &inputs);
@@ -206,7 +206,7 @@ impl Service {
     }
 
     pub(super) fn runbooks(&self) -> Vec<String> {
-        self.shared.shelf.names()
+        self.shared.runbook_dir.names()
     }
 
     pub(super) fn runs(&self) -> Result<Vec<Summary>, Refused> {

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use crate::{
     engine::Direction,
     journal::{LogLines, Record, Run, State},
-    runbook::{Diagnostic, Runbook, Source, render},
 };
+use runbook::{Diagnostic, Runbook, Source, render};
 
 /// Times are given to the second, as the original service gave them: the second that was running.
 fn seconds(time: Timestamp) -> String {

@@ -3,7 +3,7 @@
 use rafay_relay_sop::journal::State;
 
 use super::runbook_yaml;
-use crate::support::TestCluster;
+use test_support::TestCluster;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_assertion_that_holds_lets_the_run_go_on() {

@@ -2,22 +2,21 @@
 
 use std::collections::BTreeSet;
 
-use rafay_relay_sop::{journal::State, simulator::Scenario};
+use rafay_relay_sop::journal::State;
 use serde_json::json;
+use simulator::Scenario;
 
 use super::{
     RELAY, assert_left_alone, cordoned, fail_and_resume, fail_and_roll_back, patch_node,
     runbook_yaml, texts,
 };
-use crate::support::TestCluster;
+use test_support::TestCluster;
 
 const CORDONED_BY: &str = "rafay-relay-sop/cordoned-by";
 
 async fn relay_nodes(cluster: &TestCluster) -> Vec<String> {
     let state = cluster.simulator.state().await.unwrap();
-    let is_relay = |(_, node): &(_, rafay_relay_sop::simulator::NodeFacts)| {
-        node.nodegroup.as_deref() == Some(RELAY)
-    };
+    let is_relay = |(_, node): &(_, simulator::NodeFacts)| node.nodegroup.as_deref() == Some(RELAY);
     state.nodes.into_iter().filter(is_relay).map(|(name, _)| name).collect()
 }
 

@@ -1,18 +1,15 @@
 //! `delete_pods`.
 
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use rafay_relay_sop::{
-    engine::Control,
-    journal::State,
-    simulator::{Effect, Fault},
-};
+use rafay_relay_sop::{engine::Control, journal::State};
 use serde_json::json;
+use simulator::{Effect, Fault};
 
 use super::{
     NAMESPACE, assert_left_alone, budget, create, delete_pod, fail_and_resume, fail_and_roll_back,
     pods_of, runbook_yaml, uids, uids_of,
 };
-use crate::support::{TestCluster, wait_until};
+use test_support::{TestCluster, wait_until};
 
 const DELETE: &str = "  - {id: relay, action: list_pods, with: {namespace: rafay-core, deployment: rafay-relay}}\n  - {id: it, action: delete_pods, with: {pods: '{{ relay.pods }}'}}\n";
 

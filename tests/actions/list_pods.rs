@@ -7,7 +7,7 @@ use rafay_relay_sop::journal::State;
 use serde_json::json;
 
 use super::{NAMESPACE, create, nodes_of, runbook_yaml, texts, uids, uids_of};
-use crate::support::TestCluster;
+use test_support::TestCluster;
 
 const RELAY: &str =
     "  - {id: relay, action: list_pods, with: {namespace: rafay-core, deployment: rafay-relay}}\n";

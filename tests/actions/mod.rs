@@ -25,15 +25,12 @@ use kube::{
     Api, Client, Resource,
     api::{Patch, PatchParams, PostParams},
 };
-use rafay_relay_sop::{
-    engine::Direction,
-    journal::State,
-    simulator::{ContainerFailure, Effect, FailingImage, Fault, PodFacts, Scenario},
-};
+use rafay_relay_sop::{engine::Direction, journal::State};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
+use simulator::{ContainerFailure, Effect, FailingImage, Fault, PodFacts, Scenario};
 
-use crate::support::{FinishedRun, TestCluster};
+use test_support::{FinishedRun, TestCluster};
 
 /// The namespace of the default world's workloads.
 const NAMESPACE: &str = "rafay-core";

@@ -2,17 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use rafay_relay_sop::{
-    journal::State,
-    simulator::{Effect, Fault, Scenario},
-};
+use rafay_relay_sop::journal::State;
 use serde_json::json;
+use simulator::{Effect, Fault, Scenario};
 
 use super::{
     GROUP, RELAY, assert_left_alone, fail_and_resume, fail_and_roll_back, protected, runbook_yaml,
     texts,
 };
-use crate::support::TestCluster;
+use test_support::TestCluster;
 
 const SET: &str = "autoscaling:SetInstanceProtection";
 

@@ -2,18 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use rafay_relay_sop::{
-    engine::Direction,
-    journal::State,
-    simulator::{ContainerFailure, Deployment, Nodegroup, Scenario, Spread},
-};
+use rafay_relay_sop::{engine::Direction, journal::State};
 use serde_json::{Value, json};
+use simulator::{ContainerFailure, Deployment, Nodegroup, Scenario, Spread};
 
 use super::{
     NAMESPACE, RELAY, cordoned, nodes_of, pods_of, protected, replicas,
     scenario_with_failing_image, uids_of,
 };
-use crate::support::{FinishedRun, TestCluster};
+use test_support::{FinishedRun, TestCluster};
 
 const RELAY_SCALE: &str = include_str!("../../runbooks/relay-scale.yaml");
 
@@ -40,9 +37,8 @@ struct Before {
 impl Before {
     async fn of(cluster: &TestCluster) -> Self {
         let state = cluster.simulator.state().await.unwrap();
-        let is_relay = |(_, node): &(_, rafay_relay_sop::simulator::NodeFacts)| {
-            node.nodegroup.as_deref() == Some(RELAY)
-        };
+        let is_relay =
+            |(_, node): &(_, simulator::NodeFacts)| node.nodegroup.as_deref() == Some(RELAY);
         Self {
             nodes: state.nodes.into_iter().filter(is_relay).map(|(name, _)| name).collect(),
             relay_nodes: nodes_of(cluster, "rafay-relay").await,

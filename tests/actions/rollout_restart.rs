@@ -1,16 +1,14 @@
 //! `rollout_restart`.
 
-use rafay_relay_sop::{
-    journal::State,
-    simulator::{ContainerFailure, Scenario},
-};
+use rafay_relay_sop::journal::State;
 use serde_json::json;
+use simulator::{ContainerFailure, Scenario};
 
 use super::{
     NAMESPACE, assert_left_alone, fail_and_resume, fail_and_roll_back, patch_deployment,
     runbook_yaml, scenario_with_failing_image, uids_of,
 };
-use crate::support::TestCluster;
+use test_support::TestCluster;
 
 const RESTART: &str = "  - {id: it, action: rollout_restart, with: {namespace: rafay-core, deployment: rafay-sentry, give_up_after: 1s}}\n";
 

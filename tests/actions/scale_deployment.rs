@@ -5,17 +5,15 @@ use kube::{
     Api,
     api::{Patch, PatchParams},
 };
-use rafay_relay_sop::{
-    journal::State,
-    simulator::{ContainerFailure, Scenario, Spread},
-};
+use rafay_relay_sop::journal::State;
 use serde_json::{Value, json};
+use simulator::{ContainerFailure, Scenario, Spread};
 
 use super::{
     NAMESPACE, assert_left_alone, client, create, fail_and_resume, fail_and_roll_back,
     patch_deployment, pods_of, replicas, runbook_yaml, scenario_with_failing_image, uids, uids_of,
 };
-use crate::support::TestCluster;
+use test_support::TestCluster;
 
 const COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 const SCALE: &str = "patch deployments/rafay-core/relay-cache/scale";
@@ -42,7 +40,7 @@ async fn pods_to_keep(cluster: &TestCluster, count: usize) -> Vec<Value> {
     let mut pods = pods_of(cluster, "relay-cache").await;
     pods.sort_by(|a, b| a.1.uid.cmp(&b.1.uid));
     let record = |(name, pod): &(String, _)| {
-        let pod: &rafay_relay_sop::simulator::PodFacts = pod;
+        let pod: &simulator::PodFacts = pod;
         json!({"namespace": NAMESPACE, "name": name, "uid": pod.uid})
     };
     pods[..count].iter().map(record).collect()

@@ -4,18 +4,15 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::{core::v1::Pod, policy::v1::PodDisruptionBudget};
 use kube::Api;
-use rafay_relay_sop::{
-    engine::Direction,
-    journal::State,
-    simulator::{Effect, Fault, Scenario},
-};
+use rafay_relay_sop::{engine::Direction, journal::State};
 use serde_json::json;
+use simulator::{Effect, Fault, Scenario};
 
 use super::{
     NAMESPACE, RELAY, assert_left_alone, budget, client, cordoned, create, fail_and_roll_back,
     failing_runbook_yaml, nodes_of, protected, runbook_yaml, uids_of,
 };
-use crate::support::{TestCluster, wait_until};
+use test_support::{TestCluster, wait_until};
 
 /// Grows the group and puts relay pods on its new nodes, as relay-scale does.
 const GROW: &str = concat!(

@@ -1,13 +1,14 @@
 //! `wait_pods`.
 
-use rafay_relay_sop::{journal::State, simulator::ContainerFailure};
+use rafay_relay_sop::journal::State;
 use serde_json::json;
+use simulator::ContainerFailure;
 
 use super::{
     NAMESPACE, client, delete_pod, patch_deployment, pods_of, runbook_yaml,
     scenario_with_failing_image, uids, uids_of,
 };
-use crate::support::{TestCluster, wait_until};
+use test_support::{TestCluster, wait_until};
 
 fn step(with: &str) -> String {
     format!("  - {{id: it, action: wait_pods, with: {{namespace: rafay-core, {with}}}}}\n")

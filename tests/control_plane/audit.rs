@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::api::authorization::v1::SelfSubjectAccessReview;
 use kube::{Api, api::PostParams};
-use rafay_relay_sop::simulator::RecordedCall;
 use serde::Deserialize;
+use simulator::RecordedCall;
 
 use crate::{accounts::TestServiceAccount, cluster::wait_until, fixture::ControlPlane};
 

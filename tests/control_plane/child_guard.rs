@@ -9,7 +9,7 @@ use std::{
 
 use libtest_mimic::Trial;
 
-use crate::support::ChildGuard;
+use test_support::ChildGuard;
 
 /// Makes this binary a process that holds a tethered program, for a test to kill.
 const GUARD_CHILD_DIR: &str = "SOP_TEST_GUARD_CHILD_DIR";

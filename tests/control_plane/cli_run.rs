@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeSet, path::Path, process::Command};
 
-use rafay_relay_sop::simulator::{ClusterState, NodegroupFacts, PodFacts};
+use simulator::{ClusterState, NodegroupFacts, PodFacts};
 
 use crate::{
     accounts::{Grant, TestServiceAccount},
     audit,
     fixture::ControlPlane,
-    support::{ProgramOutput, SimulateProcess, effective_calls, program},
 };
+use test_support::{ProgramOutput, SimulateProcess, effective_calls, program};
 
 /// The runbook that the repository ships.
 pub(crate) const RELAY_SCALE: &str = include_str!("../../runbooks/relay-scale.yaml");

@@ -15,8 +15,8 @@ use crate::{
     fixture::ControlPlane,
     harness::{Test, test},
     run_as::{run, runbook_yaml},
-    support::{ProgramOutput, SCALE_UP, SimulateProcess},
 };
+use test_support::{ProgramOutput, SCALE_UP, SimulateProcess};
 
 const TEST_NAMESPACE: &str = "actions";
 

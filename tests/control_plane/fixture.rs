@@ -20,8 +20,8 @@ use crate::{
     programs::{Ports, ProgramSpec, program_specs},
     scratch_dir::ScratchDir,
     startup,
-    support::ChildGuard,
 };
+use test_support::ChildGuard;
 
 /// A running control plane. It ends with this value, and with this process.
 pub(crate) struct ControlPlane {

@@ -27,9 +27,6 @@ mod startup;
 mod watches;
 
 // The words of the other tests; not all are needed here.
-#[allow(dead_code, unused_imports)]
-#[path = "../support/mod.rs"]
-mod support;
 
 use std::process::ExitCode;
 

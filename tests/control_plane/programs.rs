@@ -7,7 +7,8 @@ use std::{
     process::Command,
 };
 
-use crate::{assets::Assets, scratch_dir::ScratchDir, support::ChildGuard};
+use crate::{assets::Assets, scratch_dir::ScratchDir};
+use test_support::ChildGuard;
 
 /// How a program is started.
 pub(crate) struct ProgramSpec {

@@ -13,8 +13,8 @@ use crate::{
     },
     fixture::ControlPlane,
     harness::{Test, test},
-    support::{ProgramOutput, effective_calls},
 };
+use test_support::{ProgramOutput, effective_calls};
 
 pub(crate) fn tests() -> Vec<Test> {
     vec![

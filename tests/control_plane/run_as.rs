@@ -3,21 +3,21 @@
 
 use std::sync::Arc;
 
+use clock::Clock;
 use rafay_relay_sop::{
     actions::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
-    clock::Clock,
     engine::{Control, Engine, Request},
     journal::{FileStore, Owner, Run, Store},
-    runbook::Source,
 };
+use runbook::Source;
 use tempfile::TempDir;
 
 use crate::{
     accounts::{Grant, TestServiceAccount},
     audit,
     fixture::ControlPlane,
-    support::FinishedRun,
 };
+use test_support::FinishedRun;
 
 /// Nobody listens there.
 const UNREACHABLE_URL: &str = "http://127.0.0.1:9/";

@@ -6,7 +6,7 @@ use std::{
     process::ExitStatus,
 };
 
-use crate::support::ChildGuard;
+use test_support::ChildGuard;
 
 /// How much of a program's log is shown when it ended before it did its work.
 const LOG_TAIL_LINES: usize = 8;

@@ -16,8 +16,8 @@ use crate::{
     fixture::ControlPlane,
     harness::{Test, test},
     run_as::{RunAs, runbook_yaml},
-    support::FinishedRun,
 };
+use test_support::FinishedRun;
 
 const TEST_NAMESPACE: &str = "watches";
 

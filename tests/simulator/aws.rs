@@ -8,7 +8,7 @@ use aws_sdk_eks::{
     types::{NodegroupScalingConfig, NodegroupStatus, UpdateStatus},
 };
 use aws_sdk_sts as sts;
-use rafay_relay_sop::simulator::{Scenario, Simulator, UpdateFailure};
+use simulator::{Scenario, Simulator, UpdateFailure};
 
 use super::{RELAY, aws_client, start, start_at, wait_until};
 

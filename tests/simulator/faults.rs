@@ -9,8 +9,8 @@ use kube::{
     Api,
     api::{ListParams, PostParams, WatchEvent, WatchParams},
 };
-use rafay_relay_sop::simulator::{ClusterState, Effect, Fault, RecordedCall, Scenario};
 use serde_json::json;
+use simulator::{ClusterState, Effect, Fault, RecordedCall, Scenario};
 
 use super::{RELAY, aws_client, client, refusal, start};
 

@@ -12,8 +12,8 @@ use kube::{
     },
     runtime::{WatchStreamExt, watcher},
 };
-use rafay_relay_sop::simulator::{Scenario, Simulator};
 use serde_json::{Value, json};
+use simulator::{Scenario, Simulator};
 
 use super::{NAMESPACE, client, names, refusal, start};
 

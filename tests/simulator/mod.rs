@@ -10,15 +10,13 @@ mod workloads;
 use std::{fmt::Debug, future::Future, time::Duration};
 
 use aws_smithy_runtime_api::client::behavior_version::BehaviorVersion;
+use clock::Clock;
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Node, Pod},
 };
 use kube::{Api, Client, ResourceExt, api::ListParams};
-use rafay_relay_sop::{
-    clock::Clock,
-    simulator::{Options, Scenario, Simulator},
-};
+use simulator::{Options, Scenario, Simulator};
 
 /// The namespace of the default world's workloads.
 const NAMESPACE: &str = "rafay-core";

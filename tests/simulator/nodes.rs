@@ -4,7 +4,7 @@ use std::{cell::Cell, collections::BTreeSet, time::Duration};
 
 use aws_sdk_autoscaling as autoscaling;
 use kube::ResourceExt;
-use rafay_relay_sop::simulator::{ClusterState, LaunchFailure, Scenario, Simulator};
+use simulator::{ClusterState, LaunchFailure, Scenario, Simulator};
 
 use super::{RELAY, aws_client, client, node_is_ready, nodes_of, start, start_at, wait_until};
 
@@ -25,7 +25,7 @@ async fn resize(simulator: &Simulator, min: i32, max: i32, desired: i32) {
         .unwrap();
 }
 
-async fn facts(simulator: &Simulator) -> State {
+async fn facts(simulator: &Simulator) -> ClusterState {
     simulator.state().await.unwrap()
 }
 
@@ -133,7 +133,7 @@ async fn new_instances_can_be_protected_and_slow() {
 
 #[tokio::test]
 async fn one_scenario_gives_one_cluster() {
-    async fn simulate_once() -> State {
+    async fn simulate_once() -> ClusterState {
         let simulator = start(Scenario::default()).await;
         facts(&simulator).await
     }

@@ -3,8 +3,8 @@
 use aws_sdk_eks::error::ProvideErrorMetadata;
 use k8s_openapi::api::core::v1::{ConfigMap, Node};
 use kube::{Api, api::ListParams};
-use rafay_relay_sop::simulator::{AccessPolicy, Options, Scenario, Simulator};
 use serde_json::json;
+use simulator::{AccessPolicy, Options, Scenario, Simulator};
 
 use super::{NAMESPACE, RELAY, aws_client, client};
 

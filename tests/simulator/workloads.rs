@@ -12,8 +12,8 @@ use kube::{
     Api, Client, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
-use rafay_relay_sop::simulator::{ContainerFailure, FailingImage, Scenario};
 use serde_json::{Value, json};
+use simulator::{ContainerFailure, FailingImage, Scenario};
 
 use super::{
     NAMESPACE, RELAY, client, deployment, is_ready, names, node_of, nodes_of, pods_of, refusal,

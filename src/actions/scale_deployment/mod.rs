@@ -14,14 +14,12 @@ use super::{
     types::{NodeInstances, PodRecord, default_give_up_after},
     workload,
 };
-use crate::{
-    platform::{ErrorKind, kubernetes, kubernetes::pod},
-    runbook::{self, Reversibility},
-};
+use crate::platform::{ErrorKind, kubernetes, kubernetes::pod};
 use k8s_openapi::api::{
     apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler, core::v1::Pod,
 };
 use pod_selection::PodToKeep;
+use runbook::Reversibility;
 
 /// The controllers write a deployment's status all the time; that one of them comes between our read and our write so
 /// often in a row is no longer chance.

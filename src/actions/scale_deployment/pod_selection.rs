@@ -18,14 +18,13 @@ use crate::{
         types::PodRecord,
         workload::{self, WorkloadSnapshot, describe_unready, expired_problem},
     },
-    clock::Clock,
     platform::{
         ErrorKind,
         kubernetes::{self, pod},
         wait::{self, GraceTimer, WaitState},
     },
-    runbook,
 };
+use clock::Clock;
 
 /// The highest cost that Kubernetes takes.
 const MAX_DELETION_COST: &str = "2147483647";

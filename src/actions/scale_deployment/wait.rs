@@ -11,12 +11,12 @@ use crate::{
         text::{join_truncated, plural},
         workload::{self, WorkloadSnapshot, describe_unready, expired_problem},
     },
-    clock::Clock,
     platform::{
         kubernetes::{self, pod, rollout},
         wait::{self, GraceTimer, WaitState},
     },
 };
+use clock::Clock;
 
 /// Waits until there are as many pods as were asked for, all Ready, and the surplus is gone. Returns them by name.
 pub(super) async fn until_scaled(

@@ -18,14 +18,12 @@ use super::{
     nodegroups,
     types::{NodeRecord, NodegroupName, Sizes},
 };
-use crate::{
-    platform::{
-        ErrorKind,
-        aws::{AutoScalingGroup, Nodegroup},
-        kubernetes::{self, Selection, node, pod},
-    },
-    runbook::Reversibility,
+use crate::platform::{
+    ErrorKind,
+    aws::{AutoScalingGroup, Nodegroup},
+    kubernetes::{self, Selection, node, pod},
 };
+use runbook::Reversibility;
 
 /// Sets how many nodes a managed nodegroup is to have.
 ///

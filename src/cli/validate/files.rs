@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use crate::runbook::{self, ActionRegistry, Diagnostic, MAX_BYTES, Source};
+use runbook::{ActionRegistry, Diagnostic, MAX_BYTES, Source};
 
 /// A file with what was found in it.
 pub(super) struct Checked {

@@ -8,9 +8,10 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 
 use super::{Exit, Global, Output, Trouble, standard_output};
-use crate::{actions, runbook::Severity};
+use crate::actions;
 use files::Unreadable;
 use report::Report;
+use runbook::Severity;
 
 /// Checks runbooks and reports everything that is wrong with them, each with its line and column.
 ///

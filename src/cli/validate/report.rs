@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Format, files::Checked};
-use crate::runbook::{Diagnostic, Severity, Source, render};
+use runbook::{Diagnostic, Severity, Source, render};
 
 /// Everything that was found.
 pub(super) struct Report<'c> {

@@ -3,10 +3,8 @@
 use std::fmt::Write as _;
 
 use super::{need, undo, word};
-use crate::{
-    actions::ActionDef,
-    runbook::{ActionSignature, types::RecordType},
-};
+use crate::actions::ActionDef;
+use runbook::{ActionSignature, types::RecordType};
 
 /// One line each.
 pub(super) fn list(entries: &[&ActionDef]) -> String {

@@ -7,10 +7,8 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use super::{Exit, Global, Output, Trouble};
-use crate::{
-    actions::{self, ActionDef},
-    runbook::{ActionKind, Reversibility, types::Field},
-};
+use crate::actions::{self, ActionDef};
+use runbook::{ActionKind, Reversibility, types::Field};
 
 /// Shows the actions that a runbook can use.
 #[derive(Debug, clap::Args)]

@@ -19,9 +19,9 @@ use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use tokio::sync::OnceCell;
 
-use crate::clock::Clock;
 use crate::platform::error::Error;
 use crate::platform::{AwsAccess, AwsIdentity, PROGRAM};
+use clock::Clock;
 
 use super::Clients;
 use super::error::AwsCall;

@@ -2,7 +2,7 @@
 
 use aws_smithy_async::rt::sleep::{AsyncSleep, Sleep};
 
-use crate::clock::Clock;
+use clock::Clock;
 
 #[derive(Debug, Clone)]
 pub(super) struct ScaledSleep {

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 
-use crate::clock::Clock;
 use crate::platform::test_server::{CannedResponse, RecordedRequest, TestServer};
 use crate::platform::{AwsAccess, ErrorKind, KubernetesAccess, Platform, PlatformOptions};
+use clock::Clock;
 
 use super::{Scaling, UpdateStatus};
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
 
-use crate::clock::Clock;
 use crate::platform::error::{Error, ErrorKind, error_chain};
 use crate::platform::{KubernetesAccess, PROGRAM};
+use clock::Clock;
 
 /// Long enough for a far-away region over a VPN, short enough that a wrong address is noticed.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -8,12 +8,12 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::ResourceExt;
 use serde_json::{Value as Json, json};
 
-use crate::clock::Clock;
 use crate::platform::test_server::{CannedResponse, RecordedRequest, TestServer};
 use crate::platform::wait::{self, SourceEvent, WaitSource, WaitState};
 use crate::platform::{
     AwsAccess, ErrorKind, KubernetesAccess, Platform, PlatformOptions, Progress, ProgressEvent,
 };
+use clock::Clock;
 
 use super::{Removal, Selection};
 

@@ -10,11 +10,9 @@ mod table;
 
 use std::{fmt::Write as _, sync::Arc};
 
-use rafay_relay_sop::{
-    clock::Clock,
-    simulator::{ContainerFailure, FailingImage, Options, Scenario, Simulator},
-};
+use clock::Clock;
 use serde_json::Value;
+use simulator::{ContainerFailure, FailingImage, Options, Scenario, Simulator};
 
 use crate::{
     fixture::ControlPlane,

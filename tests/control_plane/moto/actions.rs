@@ -16,8 +16,8 @@ use crate::{
     fixture::ControlPlane,
     harness::{Test, test},
     run_as::{EngineRunner, FAILING_STEP, RunAs, runbook_yaml},
-    support::FinishedRun,
 };
+use test_support::FinishedRun;
 
 type PlaneAndMoto = (Arc<ControlPlane>, Arc<Moto>);
 

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use clock::Clock;
 use rafay_relay_sop::{
     actions::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
-    clock::Clock,
     platform::{
         ErrorKind,
         aws::{AwsReader, Scaling, UpdateStatus},

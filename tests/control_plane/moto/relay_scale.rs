@@ -22,8 +22,8 @@ use crate::{
     cli_run::{RELAY_SCALE, rolled_back_runbook},
     fixture::ControlPlane,
     harness::{Test, test},
-    support::{ProgramOutput, Serve, Watchdog, program, wait_until},
 };
+use test_support::{ProgramOutput, Serve, Watchdog, program, wait_until};
 
 type PlaneAndMoto = (Arc<ControlPlane>, Arc<Moto>);
 
@@ -257,6 +257,6 @@ async fn is_resumed_by_serve((plane, moto): PlaneAndMoto) {
 
 /// Until the journal says so.
 async fn wait_for_journal(state: &Path, what: &str) {
-    let has_event = || crate::support::journal(state)?.contains(what).then_some(());
+    let has_event = || test_support::journal(state)?.contains(what).then_some(());
     wait_until(what, has_event).await;
 }

@@ -13,8 +13,8 @@ use crate::{
     environment::{Service, Slot, TestEnvironment},
     scratch_dir::ScratchDir,
     startup,
-    support::ChildGuard,
 };
+use test_support::ChildGuard;
 
 /// Names the program, for whoever does not want to install it.
 const OVERRIDE: &str = "SOP_MOTO_SERVER";

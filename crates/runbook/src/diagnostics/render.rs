@@ -1,0 +1,103 @@
+//! Findings as people and programs read them. Pure: from findings to text or JSON.
+
+use std::fmt::Write as _;
+
+use annotate_snippets::{Group, Level, Origin, Renderer};
+use serde_json::{Value as Json, json};
+
+use super::excerpt::{self, Excerpt};
+pub use super::reports::{github, sarif};
+use super::{Diagnostic, Severity};
+use crate::Source;
+
+/// As a compiler shows them: the message, the lines that it is about, and help.
+pub fn human(source: &Source, diagnostics: &[Diagnostic], color: bool) -> String {
+    let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+    let mut text = String::new();
+    for diagnostic in diagnostics {
+        let _ = writeln!(text, "{}\n", renderer.render(&report(source, diagnostic)));
+    }
+    text
+}
+
+/// One line a finding, which editors and grep understand:
+/// `file:line:col: error[RB012]: message; did you mean 'x'?`.
+pub fn short(source: &Source, diagnostics: &[Diagnostic]) -> String {
+    let mut text = String::new();
+    for diagnostic in diagnostics {
+        let at = source.position(diagnostic.span.start);
+        let (name, word) = (source.name(), diagnostic.severity.as_str());
+        let _ = write!(text, "{name}:{}:{}: {word}", at.line, at.column);
+        let _ = write!(text, "[{}]: {}", diagnostic.code, one_line(&diagnostic.message));
+        if let Some(help) = &diagnostic.help {
+            let _ = write!(text, "; {}", one_line(help));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// For programs: one object a finding, with the places counted as editors do.
+pub fn json(source: &Source, diagnostics: &[Diagnostic]) -> Json {
+    diagnostics.iter().map(|diagnostic| object(source, diagnostic)).collect()
+}
+
+fn object(source: &Source, diagnostic: &Diagnostic) -> Json {
+    let label = |label: &super::Label| {
+        let mut object = range(source, &label.span);
+        object["message"] = json!(label.text);
+        object
+    };
+    let mut object = range(source, &diagnostic.span);
+    object["file"] = json!(source.name());
+    object["code"] = json!(diagnostic.code);
+    object["severity"] = json!(diagnostic.severity.as_str());
+    object["message"] = json!(diagnostic.message);
+    object["labels"] = diagnostic.labels.iter().map(label).collect();
+    object["help"] = json!(diagnostic.help);
+    object["suggestion"] = json!(diagnostic.suggestion);
+    object
+}
+
+fn range(source: &Source, span: &std::ops::Range<usize>) -> Json {
+    let (start, end) = (source.position(span.start), source.position(span.end));
+    json!({
+        "line": start.line,
+        "column": start.column,
+        "end_line": end.line,
+        "end_column": end.column,
+    })
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn report<'s>(source: &'s Source, diagnostic: &'s Diagnostic) -> Vec<Group<'s>> {
+    let level = match diagnostic.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+        Severity::Note => Level::NOTE,
+    };
+    let title = level.primary_title(diagnostic.message.as_str()).id(diagnostic.code);
+    let at = source.position(diagnostic.span.start);
+    let origin = Origin::path(source.name()).line(at.line).char_column(at.column);
+    let mut groups = vec![match excerpt::snippets(source, diagnostic) {
+        Some(excerpts) => title.elements(excerpts),
+        None => title.element(origin),
+    }];
+    groups.extend(diagnostic.help.as_deref().map(|help| help_group(source, diagnostic, help)));
+    groups
+}
+
+fn help_group<'s>(source: &'s Source, diagnostic: &'s Diagnostic, help: &'s str) -> Group<'s> {
+    let title = Level::HELP.secondary_title(help);
+    let span = source.clamp(diagnostic.span.clone());
+    let patched = diagnostic.suggestion.as_deref().and_then(|suggestion| {
+        Some(Excerpt::new(source, span.clone())?.patched(&span, suggestion))
+    });
+    match patched {
+        Some(patched) => title.element(patched),
+        None => Group::with_title(title),
+    }
+}

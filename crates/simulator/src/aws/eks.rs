@@ -1,0 +1,358 @@
+//! EKS: clusters, nodegroups and updates, over REST with JSON.
+
+use std::collections::BTreeMap;
+
+use axum::http::Method;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::gateway::Incoming;
+use crate::kubernetes::api::discovery::git_version;
+
+use super::fleet::{ConfigChange, ConfigUpdate, Fleet, ManagedNodegroup, UpdateError};
+use super::protocol::{AwsError, QueryParameters, epoch_seconds, paginate};
+
+/// An EKS call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum EksCall {
+    ListClusters,
+    DescribeCluster(String),
+    ListNodegroups(String),
+    DescribeNodegroup(String, String),
+    UpdateNodegroupConfig(String, String),
+    ListUpdates(String),
+    DescribeUpdate(String, String),
+}
+
+impl EksCall {
+    /// Reads the call from a request's method and path.
+    pub(crate) fn of(incoming: &Incoming) -> Option<Self> {
+        let path: Vec<&str> = incoming.path().trim_matches('/').split('/').collect();
+        let own = |text: &str| text.to_owned();
+        match (&incoming.parts.method, path.as_slice()) {
+            (&Method::GET, ["clusters"]) => Some(Self::ListClusters),
+            (&Method::GET, ["clusters", cluster]) => Some(Self::DescribeCluster(own(cluster))),
+            (&Method::GET, ["clusters", cluster, "node-groups"]) => {
+                Some(Self::ListNodegroups(own(cluster)))
+            }
+            (&Method::GET, ["clusters", cluster, "node-groups", nodegroup]) => {
+                Some(Self::DescribeNodegroup(own(cluster), own(nodegroup)))
+            }
+            (&Method::POST, ["clusters", cluster, "node-groups", nodegroup, "update-config"]) => {
+                Some(Self::UpdateNodegroupConfig(own(cluster), own(nodegroup)))
+            }
+            (&Method::GET, ["clusters", cluster, "updates"]) => {
+                Some(Self::ListUpdates(own(cluster)))
+            }
+            (&Method::GET, ["clusters", cluster, "updates", update]) => {
+                Some(Self::DescribeUpdate(own(cluster), own(update)))
+            }
+            _ => None,
+        }
+    }
+
+    /// The operation's name.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::ListClusters => "ListClusters",
+            Self::DescribeCluster(_) => "DescribeCluster",
+            Self::ListNodegroups(_) => "ListNodegroups",
+            Self::DescribeNodegroup(..) => "DescribeNodegroup",
+            Self::UpdateNodegroupConfig(..) => "UpdateNodegroupConfig",
+            Self::ListUpdates(_) => "ListUpdates",
+            Self::DescribeUpdate(..) => "DescribeUpdate",
+        }
+    }
+
+    /// The ARN of what the call is about, as IAM policies name it.
+    pub(crate) fn resource(&self, incoming: &Incoming, fleet: &Fleet) -> String {
+        let query = QueryParameters::parse(incoming.query().as_bytes());
+        let nodegroup = match self {
+            Self::DescribeNodegroup(_, name) | Self::UpdateNodegroupConfig(_, name) => {
+                Some(&**name)
+            }
+            Self::ListUpdates(_) | Self::DescribeUpdate(..) => query.get("nodegroupName"),
+            Self::ListClusters => return "*".to_owned(),
+            Self::DescribeCluster(_) | Self::ListNodegroups(_) => None,
+        };
+        let place = format!("arn:aws:eks:{}:{}", fleet.region, fleet.account);
+        let cluster = self.cluster().unwrap_or_default();
+        match nodegroup {
+            None => format!("{place}:cluster/{cluster}"),
+            Some(name) => match fleet.nodegroups.get(name) {
+                Some(nodegroup) => nodegroup.arn.clone(),
+                None => format!("{place}:nodegroup/{cluster}/{name}/"),
+            },
+        }
+    }
+
+    fn cluster(&self) -> Option<&str> {
+        match self {
+            Self::ListClusters => None,
+            Self::DescribeCluster(cluster)
+            | Self::ListNodegroups(cluster)
+            | Self::DescribeNodegroup(cluster, _)
+            | Self::UpdateNodegroupConfig(cluster, _)
+            | Self::ListUpdates(cluster)
+            | Self::DescribeUpdate(cluster, _) => Some(cluster),
+        }
+    }
+}
+
+/// Answers a call; the flag says whether it altered anything. `in_region` is whether the region has the
+/// cluster.
+pub(crate) fn handle(
+    fleet: &mut Fleet,
+    call: &EksCall,
+    incoming: &Incoming,
+    in_region: bool,
+    now: Timestamp,
+) -> Result<(Value, bool), AwsError> {
+    let query = QueryParameters::parse(incoming.query().as_bytes());
+    if let Some(cluster) = call.cluster().filter(|name| !in_region || *name != fleet.cluster) {
+        let message = format!("No cluster found for name: {cluster}.");
+        return Err(AwsError::new(404, "ResourceNotFoundException", message));
+    }
+    let result = match call {
+        EksCall::ListClusters => {
+            let names = in_region.then(|| fleet.cluster.clone()).into_iter().collect();
+            names_response("clusters", names, &query)?
+        }
+        EksCall::DescribeCluster(_) => json!({"cluster": describe_cluster(fleet)}),
+        EksCall::ListNodegroups(_) => {
+            names_response("nodegroups", fleet.nodegroups.keys().cloned().collect(), &query)?
+        }
+        EksCall::DescribeNodegroup(_, name) => {
+            let nodegroup = find_nodegroup(fleet, name)?;
+            json!({"nodegroup": describe_nodegroup(fleet, nodegroup)})
+        }
+        EksCall::UpdateNodegroupConfig(_, name) => {
+            let (update, new) = update_config(fleet, name, incoming, now)?;
+            return Ok((json!({"update": describe_update(&update)}), new));
+        }
+        EksCall::ListUpdates(_) => list_updates(fleet, &query)?,
+        EksCall::DescribeUpdate(_, id) => {
+            json!({"update": describe_update(find_update(fleet, id, &query)?)})
+        }
+    };
+    Ok((result, false))
+}
+
+fn names_response(
+    field: &str,
+    names: Vec<String>,
+    query: &QueryParameters,
+) -> Result<Value, AwsError> {
+    let size = query.number("maxResults").map_err(invalid_parameter)?.unwrap_or(100);
+    if !(1..=100).contains(&size) {
+        let message = "maxResults must be between 1 and 100";
+        return Err(AwsError::new(400, "InvalidParameterException", message));
+    }
+    let (names, next) =
+        paginate(names, size as usize, query.get("nextToken")).map_err(invalid_parameter)?;
+    Ok(json!({field: names, "nextToken": next}))
+}
+
+/// EKS's code for what the parsers of the query services call a ValidationError.
+fn invalid_parameter(error: AwsError) -> AwsError {
+    AwsError::new(400, "InvalidParameterException", error.message)
+}
+
+fn find_nodegroup<'a>(fleet: &'a Fleet, name: &str) -> Result<&'a ManagedNodegroup, AwsError> {
+    fleet.nodegroups.get(name).ok_or_else(|| {
+        AwsError::new(
+            404,
+            "ResourceNotFoundException",
+            format!("No node group found for name: {name}."),
+        )
+        .with_field("clusterName", &fleet.cluster)
+        .with_field("nodegroupName", name)
+    })
+}
+
+fn describe_cluster(fleet: &Fleet) -> Value {
+    json!({
+        "name": fleet.cluster,
+        "arn": format!("arn:aws:eks:{}:{}:cluster/{}", fleet.region, fleet.account, fleet.cluster),
+        "createdAt": epoch_seconds(fleet.created),
+        "version": fleet.version,
+        "platformVersion": "eks.1",
+        "status": "ACTIVE",
+        "tags": {},
+    })
+}
+
+fn describe_nodegroup(fleet: &Fleet, nodegroup: &ManagedNodegroup) -> Value {
+    let issues: Vec<Value> = (nodegroup.status == "DEGRADED")
+        .then(|| {
+            json!({
+                "code": "AsgInstanceLaunchFailures",
+                "message": "instances could not be launched in the past",
+                "resourceIds": [nodegroup.group],
+            })
+        })
+        .into_iter()
+        .collect();
+    json!({
+        "nodegroupName": nodegroup.name,
+        "nodegroupArn": nodegroup.arn,
+        "clusterName": fleet.cluster,
+        "version": fleet.version,
+        "releaseVersion": git_version(&fleet.version),
+        "createdAt": epoch_seconds(nodegroup.created),
+        "modifiedAt": epoch_seconds(nodegroup.modified),
+        "status": nodegroup.status,
+        "capacityType": "ON_DEMAND",
+        "scalingConfig": {
+            "minSize": nodegroup.sizes.min,
+            "maxSize": nodegroup.sizes.max,
+            "desiredSize": nodegroup.sizes.desired,
+        },
+        "instanceTypes": [nodegroup.instance_type],
+        "subnets": ["subnet-0a", "subnet-0b", "subnet-0c"],
+        "amiType": "AL2023_x86_64_STANDARD",
+        "nodeRole": format!("arn:aws:iam::{}:role/node", fleet.account),
+        "labels": nodegroup.labels,
+        "resources": {"autoScalingGroups": [{"name": nodegroup.group}]},
+        "diskSize": 20,
+        "health": {"issues": issues},
+        "updateConfig": {"maxUnavailable": 1},
+        "tags": {},
+    })
+}
+
+fn describe_update(update: &ConfigUpdate) -> Value {
+    let change = &update.change;
+    let sizes = [("MinSize", change.min), ("MaxSize", change.max), ("DesiredSize", change.desired)];
+    let mut params: Vec<Value> = sizes
+        .iter()
+        .filter_map(|(kind, size)| Some(json!({"type": kind, "value": (*size)?.to_string()})))
+        .collect();
+    if !change.add_labels.is_empty() {
+        let labels = json!(change.add_labels).to_string();
+        params.push(json!({"type": "LabelsToAdd", "value": labels}));
+    }
+    if !change.remove_labels.is_empty() {
+        let labels = json!(change.remove_labels).to_string();
+        params.push(json!({"type": "LabelsToRemove", "value": labels}));
+    }
+    let errors: Vec<Value> = update
+        .errors
+        .iter()
+        .map(|(code, message)| {
+            json!({"errorCode": code, "errorMessage": message, "resourceIds": [change.nodegroup]})
+        })
+        .collect();
+    json!({
+        "id": update.id,
+        "status": update.status.as_str(),
+        "type": "ConfigUpdate",
+        "params": params,
+        "createdAt": epoch_seconds(update.created),
+        "errors": errors,
+    })
+}
+
+fn update_config(
+    fleet: &mut Fleet,
+    name: &str,
+    incoming: &Incoming,
+    now: Timestamp,
+) -> Result<(ConfigUpdate, bool), AwsError> {
+    let body: Value = serde_json::from_slice(&incoming.body).map_err(|_| {
+        let message = "Unable to unmarshal the request body";
+        AwsError::new(400, "SerializationException", message)
+    })?;
+    find_nodegroup(fleet, name)?;
+    let change = parse_change(name, &body)?;
+    let token = body.get("clientRequestToken").and_then(Value::as_str);
+    fleet.start_update(change, token, now).map_err(|refused| {
+        let error = match refused {
+            UpdateError::NodegroupNotFound => {
+                let message = format!("No node group found for name: {name}.");
+                AwsError::new(404, "ResourceNotFoundException", message)
+            }
+            UpdateError::InUse => AwsError::new(
+                409,
+                "ResourceInUseException",
+                "Nodegroup cannot be updated as it is currently not in Active State",
+            ),
+            UpdateError::InvalidSizes(message) => {
+                AwsError::new(400, "InvalidParameterException", message)
+            }
+            UpdateError::TokenReused => AwsError::new(
+                400,
+                "InvalidParameterException",
+                "The clientRequestToken was used before with other parameters",
+            ),
+        };
+        error.with_field("clusterName", &fleet.cluster).with_field("nodegroupName", name)
+    })
+}
+
+fn parse_change(name: &str, body: &Value) -> Result<ConfigChange, AwsError> {
+    let size = |field: &str| {
+        body["scalingConfig"]
+            .get(field)
+            .filter(|value| !value.is_null())
+            .map(|value| {
+                value.as_u64().and_then(|size| u32::try_from(size).ok()).ok_or_else(|| {
+                    let message = format!("{field} must be a whole number that is not negative");
+                    AwsError::new(400, "InvalidParameterException", message)
+                })
+            })
+            .transpose()
+    };
+    let labels = &body["labels"];
+    let added: BTreeMap<String, String> =
+        serde_json::from_value(labels["addOrUpdateLabels"].clone()).unwrap_or_default();
+    let removed: Vec<String> =
+        serde_json::from_value(labels["removeLabels"].clone()).unwrap_or_default();
+    let change = ConfigChange {
+        nodegroup: name.to_owned(),
+        min: size("minSize")?,
+        max: size("maxSize")?,
+        desired: size("desiredSize")?,
+        add_labels: added,
+        remove_labels: removed,
+    };
+    let other_fields = ["taints", "updateConfig", "nodeRepairConfig"];
+    let empty = change == ConfigChange { nodegroup: name.to_owned(), ..ConfigChange::default() }
+        && other_fields.iter().all(|field| body.get(field).is_none());
+    if empty {
+        let message = "You must provide at least one of the following: labels, taints, \
+                       scalingConfig, updateConfig or nodeRepairConfig";
+        return Err(AwsError::new(400, "InvalidParameterException", message));
+    }
+    Ok(change)
+}
+
+fn list_updates(fleet: &Fleet, query: &QueryParameters) -> Result<Value, AwsError> {
+    let ids = match query.get("nodegroupName") {
+        // The cluster's own updates; there are none.
+        None => Vec::new(),
+        Some(name) => {
+            find_nodegroup(fleet, name)?;
+            let updates = fleet.updates.iter().rev();
+            let own = updates.filter(|update| update.change.nodegroup == name);
+            own.map(|update| update.id.clone()).collect()
+        }
+    };
+    names_response("updateIds", ids, query)
+}
+
+fn find_update<'a>(
+    fleet: &'a Fleet,
+    id: &str,
+    query: &QueryParameters,
+) -> Result<&'a ConfigUpdate, AwsError> {
+    let nodegroup = query.get("nodegroupName");
+    fleet
+        .updates
+        .iter()
+        .find(|update| update.id == id && nodegroup == Some(update.change.nodegroup.as_str()))
+        .ok_or_else(|| {
+            let message = format!("No update found for ID: {id}");
+            AwsError::new(404, "ResourceNotFoundException", message)
+        })
+}

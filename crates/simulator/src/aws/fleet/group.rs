@@ -1,0 +1,140 @@
+//! An Auto Scaling group and the record of its activities.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use jiff::Timestamp;
+
+use crate::scenario::{self, SlowLaunch};
+
+/// An Auto Scaling group.
+#[derive(Debug, Clone)]
+pub(crate) struct AutoScalingGroup {
+    pub(crate) name: String,
+    pub(crate) nodegroup: String,
+    pub(crate) instance_type: String,
+    pub(crate) min: u32,
+    pub(crate) max: u32,
+    pub(crate) desired: u32,
+    pub(crate) new_instances_protected: bool,
+    pub(crate) created: Timestamp,
+    /// Its instances in the order of their launch.
+    pub(crate) members: Vec<String>,
+    /// Newest last.
+    pub(crate) activities: Vec<ScalingActivity>,
+    pub(crate) tags: BTreeMap<String, String>,
+    /// `Launch`, `Terminate`, … when somebody suspended them.
+    pub(crate) suspended: BTreeSet<String>,
+    /// Launches since the start, those that failed included.
+    pub(super) launches: u32,
+    pub(super) slow: Vec<SlowLaunch>,
+    /// The messages with which the next launches fail.
+    pub(super) failures: VecDeque<String>,
+    /// Before this moment nothing is launched again.
+    pub(super) retry_at: Option<Timestamp>,
+    /// Whether it has been noted that everything left is protected.
+    pub(super) all_protected_reported: bool,
+}
+
+impl AutoScalingGroup {
+    pub(super) fn new(
+        name: &str,
+        wanted: &scenario::Nodegroup,
+        desired: u32,
+        region: &str,
+        cluster: &str,
+        now: Timestamp,
+    ) -> Self {
+        let failures = wanted.launch_failures.iter().flat_map(|failure| {
+            (0..failure.times).map(|_| failure.message.replace("us-west-2", region))
+        });
+        let tags = [
+            ("eks:cluster-name", cluster),
+            ("eks:nodegroup-name", &wanted.name),
+            ("k8s.io/cluster-autoscaler/enabled", "true"),
+        ];
+        Self {
+            name: name.to_owned(),
+            nodegroup: wanted.name.clone(),
+            instance_type: wanted.instance_type.clone(),
+            min: wanted.min,
+            max: wanted.max,
+            desired,
+            new_instances_protected: wanted.new_instances_protected,
+            created: now,
+            members: Vec::new(),
+            activities: Vec::new(),
+            tags: tags
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .chain([(format!("kubernetes.io/cluster/{cluster}"), "owned".to_owned())])
+                .collect(),
+            suspended: BTreeSet::new(),
+            launches: 0,
+            slow: wanted.slow.clone(),
+            failures: failures.collect(),
+            retry_at: None,
+            all_protected_reported: false,
+        }
+    }
+
+    /// Lets the group note again what it noted before: something has changed.
+    pub(crate) fn reset_protection_report(&mut self) {
+        self.all_protected_reported = false;
+    }
+
+    pub(super) fn is_suspended(&self, process: &str) -> bool {
+        self.suspended.contains(process)
+    }
+
+    /// Ends the activity that is about an instance.
+    pub(super) fn finish_activity(&mut self, instance: &str, now: Timestamp) {
+        let open = self.activities.iter_mut().rev().find(|activity| {
+            activity.instance.as_deref() == Some(instance) && activity.ended.is_none()
+        });
+        if let Some(activity) = open {
+            activity.ended = Some(now);
+            activity.status = ActivityStatus::Successful;
+        }
+    }
+}
+
+/// Something that a group did or tried.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ScalingActivity {
+    pub(crate) id: String,
+    pub(crate) instance: Option<String>,
+    pub(crate) description: String,
+    pub(crate) cause: String,
+    pub(crate) started: Timestamp,
+    pub(crate) ended: Option<Timestamp>,
+    pub(crate) status: ActivityStatus,
+    pub(crate) message: Option<String>,
+}
+
+impl ScalingActivity {
+    /// The same, over at once and in vain.
+    pub(super) fn into_failed(mut self, message: String) -> Self {
+        self.ended = Some(self.started);
+        self.status = ActivityStatus::Failed;
+        self.message = Some(message);
+        self
+    }
+}
+
+/// How an activity stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ActivityStatus {
+    InProgress,
+    Successful,
+    Failed,
+}
+
+impl ActivityStatus {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::InProgress => "InProgress",
+            Self::Successful => "Successful",
+            Self::Failed => "Failed",
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The state of the simulated account: nodegroups, Auto Scaling groups, instances and EKS updates,
+//! and how they move on with time. No I/O: what has to happen to Nodes is returned as work to do.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::ids::IdGenerator;
+use crate::scenario::{self, Scenario, SlowLaunch, Times};
+use clock::Clock;
+
+mod advance;
+mod group;
+mod instance;
+#[cfg(test)]
+mod tests;
+mod update;
+
+pub(crate) use advance::NodeAction;
+pub(crate) use group::{ActivityStatus, AutoScalingGroup, ScalingActivity};
+pub(crate) use instance::{Lifecycle, SimulatedInstance};
+pub(crate) use update::{ConfigChange, ConfigUpdate, Sizes, UpdateError};
+
+/// A managed nodegroup, as EKS keeps it.
+#[derive(Debug, Clone)]
+pub(crate) struct ManagedNodegroup {
+    pub(crate) name: String,
+    pub(crate) arn: String,
+    pub(crate) group: String,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) sizes: Sizes,
+    pub(crate) status: String,
+    pub(crate) instance_type: String,
+    pub(crate) created: Timestamp,
+    pub(crate) modified: Timestamp,
+    pub(crate) updates: u32,
+    failures: Vec<scenario::UpdateFailure>,
+    /// The status that it has while nothing is being done to it.
+    steady_status: String,
+}
+
+/// The account.
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    pub(crate) account: String,
+    pub(crate) region: String,
+    pub(crate) cluster: String,
+    pub(crate) version: String,
+    pub(crate) created: Timestamp,
+    pub(crate) nodegroups: BTreeMap<String, ManagedNodegroup>,
+    pub(crate) groups: BTreeMap<String, AutoScalingGroup>,
+    /// Every instance, those that are gone included.
+    pub(crate) instances: BTreeMap<String, SimulatedInstance>,
+    pub(crate) updates: Vec<ConfigUpdate>,
+    tokens: BTreeMap<String, (ConfigChange, String)>,
+    times: Times,
+    clock: Clock,
+    ids: IdGenerator,
+    host_count: u32,
+}
+
+impl Fleet {
+    /// The account as the scenario describes it: every instance of the start is in service, and its
+    /// Node is still to be made.
+    pub(crate) fn new(scenario: &Scenario, clock: Clock, now: Timestamp) -> Self {
+        let mut fleet = Self {
+            account: scenario.account.clone(),
+            region: scenario.region.clone(),
+            cluster: scenario.cluster.clone(),
+            version: scenario.version.clone(),
+            created: now,
+            nodegroups: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            instances: BTreeMap::new(),
+            updates: Vec::new(),
+            tokens: BTreeMap::new(),
+            times: scenario.times.clone(),
+            clock,
+            // Its own series of ids: what the Kubernetes half issues must not depend on this half,
+            // nor this on that.
+            ids: IdGenerator::new(scenario.seed ^ 0x5EED),
+            host_count: 0,
+        };
+        for nodegroup in &scenario.nodegroups {
+            fleet.add_nodegroup(nodegroup, now);
+        }
+        fleet
+    }
+
+    fn add_nodegroup(&mut self, wanted: &scenario::Nodegroup, now: Timestamp) {
+        let id = self.ids.uuid(&wanted.name);
+        let group = format!("eks-{}-{id}", wanted.name);
+        let arn = format!(
+            "arn:aws:eks:{}:{}:nodegroup/{}/{}/{id}",
+            self.region, self.account, self.cluster, wanted.name
+        );
+        self.nodegroups.insert(
+            wanted.name.clone(),
+            ManagedNodegroup {
+                name: wanted.name.clone(),
+                arn,
+                group: group.clone(),
+                labels: wanted.labels.clone(),
+                sizes: Sizes { min: wanted.min, max: wanted.max, desired: wanted.desired },
+                status: wanted.status.clone(),
+                steady_status: wanted.status.clone(),
+                instance_type: wanted.instance_type.clone(),
+                created: now,
+                modified: now,
+                updates: 0,
+                failures: wanted.update_failures.clone(),
+            },
+        );
+        let desired = wanted.group_desired.unwrap_or(wanted.desired);
+        self.groups.insert(
+            group.clone(),
+            AutoScalingGroup::new(&group, wanted, desired, &self.region, &self.cluster, now),
+        );
+        for number in 1..=desired {
+            let id = self.add_instance(&group, now);
+            let protected = wanted.protected.contains(&number) || wanted.new_instances_protected;
+            if let Some(instance) = self.instances.get_mut(&id) {
+                instance.lifecycle = Lifecycle::InService;
+                instance.protected = protected;
+                instance.in_service_at = now;
+                instance.ready_at = Some(now);
+            }
+        }
+    }
+
+    /// The members of a group, in the order in which they were launched.
+    pub(crate) fn members<'a>(
+        &'a self,
+        group: &'a str,
+    ) -> impl Iterator<Item = &'a SimulatedInstance> {
+        self.groups
+            .get(group)
+            .into_iter()
+            .flat_map(|group| &group.members)
+            .filter_map(|id| self.instances.get(id))
+    }
+
+    /// The moment at which something that takes `nominal` and begins now will be over.
+    fn time_after(&self, now: Timestamp, nominal: Duration) -> Timestamp {
+        let delay = SignedDuration::try_from(self.clock.delay(nominal));
+        delay.ok().and_then(|delay| now.checked_add(delay).ok()).unwrap_or(Timestamp::MAX)
+    }
+
+    /// Launches an instance into a group: Pending, until its boot is over.
+    fn add_instance(&mut self, group: &str, now: Timestamp) -> String {
+        let id = format!("i-0{}", self.ids.hex(group, 16));
+        let zone = self.emptiest_zone(group);
+        self.host_count += 1;
+        let host = self.host_count;
+        let slow = self.slow_launch(group);
+        let boot = slow.as_ref().map_or(self.times.boot, |slow| slow.boot);
+        let time_to_ready =
+            slow.as_ref().and_then(|slow| slow.node_ready).unwrap_or(self.times.node_ready);
+        let never = slow.is_some_and(|slow| slow.never_ready);
+        let instance = SimulatedInstance {
+            id: id.clone(),
+            group: group.to_owned(),
+            zone,
+            address: format!("10.0.{}.{}", 16 + host / 200, 10 + host % 200),
+            instance_type: self
+                .groups
+                .get(group)
+                .map_or(String::new(), |g| g.instance_type.clone()),
+            lifecycle: Lifecycle::Pending,
+            protected: false,
+            protect_at_launch: self.groups.get(group).is_some_and(|g| g.new_instances_protected),
+            launched: now,
+            in_service_at: self.time_after(now, boot),
+            ready_at: (!never).then(|| self.time_after(now, boot + time_to_ready)),
+            terminated_at: None,
+            node: instance::NodeState::Absent,
+        };
+        self.instances.insert(id.clone(), instance);
+        if let Some(group) = self.groups.get_mut(group) {
+            group.members.push(id.clone());
+        }
+        id
+    }
+
+    fn slow_launch(&self, group: &str) -> Option<SlowLaunch> {
+        let group = self.groups.get(group)?;
+        let slow = group.slow.iter().find(|slow| slow.nth == group.launches);
+        slow.cloned()
+    }
+
+    fn emptiest_zone(&self, group: &str) -> String {
+        let zones = ["a", "b", "c"].map(|letter| format!("{}{letter}", self.region));
+        let count_in_zone = |zone: &String| {
+            self.members(group)
+                .filter(|member| member.zone == *zone && member.lifecycle != Lifecycle::Terminating)
+                .count()
+        };
+        let emptiest = zones.iter().min_by_key(|zone| count_in_zone(zone));
+        emptiest.cloned().unwrap_or_default()
+    }
+}

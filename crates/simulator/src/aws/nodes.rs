@@ -1,0 +1,220 @@
+//! What instances and the cloud's controllers do to Nodes: a kubelet registers, gets ready, and its
+//! Node is removed when the instance is gone. All of it through the Kubernetes API, so that it can
+//! be any API server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Node;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::kubernetes::api::discovery::git_version;
+
+use super::Cloud;
+use super::fleet::{Fleet, NodeAction, SimulatedInstance};
+
+/// How long the world waits before it repeats a call to an API server that did not answer.
+const RETRY_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Moves the account on, and its Nodes with it, until `stop`.
+pub(crate) async fn run(cloud: Arc<Cloud>, client: Client, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        let next = advance(&cloud, &client, &stop).await;
+        let wait = next.map_or(Duration::from_secs(3600), |moment| {
+            Duration::try_from(moment.duration_since(Timestamp::now())).unwrap_or_default()
+        });
+        tokio::select! {
+            () = cloud.changed.notified() => {}
+            // A millisecond more, so that the moment has come for certain.
+            () = tokio::time::sleep(wait + Duration::from_millis(1)) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+}
+
+/// Does what is due now; returns when there will be more to do.
+pub(crate) async fn advance(
+    cloud: &Cloud,
+    client: &Client,
+    stop: &CancellationToken,
+) -> Option<Timestamp> {
+    let (actions, next) = cloud.fleet().advance(Timestamp::now());
+    for action in actions {
+        while let Err(error) = execute(cloud, client, &action).await {
+            tracing::warn!(%error, "the simulated cloud cannot reach the Kubernetes API");
+            tokio::select! {
+                () = tokio::time::sleep(RETRY_INTERVAL) => {}
+                () = stop.cancelled() => return None,
+            }
+        }
+    }
+    next
+}
+
+async fn execute(cloud: &Cloud, client: &Client, action: &NodeAction) -> Result<(), kube::Error> {
+    let nodes: Api<Node> = Api::all(client.clone());
+    match action {
+        NodeAction::Register { instance, ready } => {
+            let node = node_object(&cloud.fleet(), instance, *ready);
+            let node: Node = serde_json::from_value(node).map_err(kube::Error::SerdeError)?;
+            ignore_status(nodes.create(&PostParams::default(), &node).await.map(drop), 409)
+        }
+        NodeAction::MakeReady { instance } => {
+            let patch = json!({"status": {"conditions": node_conditions(true)}});
+            let parameters = PatchParams::default();
+            let patched = nodes
+                .patch_status(&instance.node_name(), &parameters, &Patch::Strategic(patch))
+                .await;
+            ignore_status(patched.map(drop), 404)
+        }
+        NodeAction::Remove { instance } => {
+            let parameters = DeleteParams::default();
+            let deleted = nodes.delete(&instance.node_name(), &parameters).await;
+            ignore_status(deleted.map(drop), 404)
+        }
+    }
+}
+
+/// A refusal with this code means that the world is as it shall be already, or that somebody else
+/// has decided.
+fn ignore_status(result: Result<(), kube::Error>, code: u16) -> Result<(), kube::Error> {
+    match result {
+        Err(kube::Error::Api(status)) if status.code == code => Ok(()),
+        other => other,
+    }
+}
+
+fn node_object(fleet: &Fleet, instance: &SimulatedInstance, ready: bool) -> Value {
+    let group = fleet.groups.get(&instance.group);
+    let nodegroup = group.and_then(|group| fleet.nodegroups.get(&group.nodegroup));
+    let name = instance.node_name();
+    let mut labels = json!({
+        "beta.kubernetes.io/arch": "amd64",
+        "beta.kubernetes.io/instance-type": instance.instance_type,
+        "beta.kubernetes.io/os": "linux",
+        "eks.amazonaws.com/capacityType": "ON_DEMAND",
+        "eks.amazonaws.com/nodegroup-image": "ami-0simulated",
+        "failure-domain.beta.kubernetes.io/region": fleet.region,
+        "failure-domain.beta.kubernetes.io/zone": instance.zone,
+        "kubernetes.io/arch": "amd64",
+        "kubernetes.io/hostname": name,
+        "kubernetes.io/os": "linux",
+        "node.kubernetes.io/instance-type": instance.instance_type,
+        "topology.kubernetes.io/region": fleet.region,
+        "topology.kubernetes.io/zone": instance.zone,
+    });
+    if let Some(nodegroup) = nodegroup {
+        labels["eks.amazonaws.com/nodegroup"] = nodegroup.name.as_str().into();
+        for (key, value) in &nodegroup.labels {
+            labels[key] = value.as_str().into();
+        }
+    }
+    let (capacity, allocatable) = node_resources(&instance.instance_type);
+    json!({
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": name,
+            "labels": labels,
+            // By this annotation kwok knows, on a real control plane, that it has to play this
+            // node's kubelet.
+            "annotations": {"kwok.x-k8s.io/node": "fake"},
+        },
+        "spec": {"providerID": format!("aws:///{}/{}", instance.zone, instance.id)},
+        "status": {
+            "capacity": capacity,
+            "allocatable": allocatable,
+            "addresses": [
+                {"type": "InternalIP", "address": instance.address},
+                {"type": "InternalDNS", "address": name},
+                {"type": "Hostname", "address": name},
+            ],
+            "conditions": node_conditions(ready),
+            "nodeInfo": {
+                "architecture": "amd64",
+                "bootID": "",
+                "containerRuntimeVersion": "containerd://2.1.4",
+                "kernelVersion": "6.12.0",
+                "kubeProxyVersion": "",
+                "kubeletVersion": git_version(&fleet.version),
+                "machineID": instance.id,
+                "operatingSystem": "linux",
+                "osImage": "Amazon Linux 2023",
+                "systemUUID": instance.id,
+            },
+        },
+    })
+}
+
+fn node_conditions(ready: bool) -> Value {
+    let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let condition = |kind: &str, status: &str, reason: &str, message: &str| {
+        json!({
+            "type": kind,
+            "status": status,
+            "reason": reason,
+            "message": message,
+            "lastHeartbeatTime": now,
+            "lastTransitionTime": now,
+        })
+    };
+    let ready = if ready {
+        let message = "kubelet is posting ready status";
+        condition("Ready", "True", "KubeletReady", message)
+    } else {
+        let message = "container runtime network not ready: NetworkReady=false \
+                       reason:NetworkPluginNotReady message:Network plugin returns error: cni \
+                       plugin not initialized";
+        condition("Ready", "False", "KubeletNotReady", message)
+    };
+    json!([
+        condition(
+            "MemoryPressure",
+            "False",
+            "KubeletHasSufficientMemory",
+            "kubelet has sufficient memory available"
+        ),
+        condition(
+            "DiskPressure",
+            "False",
+            "KubeletHasNoDiskPressure",
+            "kubelet has no disk pressure"
+        ),
+        condition(
+            "PIDPressure",
+            "False",
+            "KubeletHasSufficientPID",
+            "kubelet has sufficient PID available"
+        ),
+        ready,
+    ])
+}
+
+/// What an instance type has and what of it pods may use.
+fn node_resources(instance_type: &str) -> (Value, Value) {
+    let size = instance_type.rsplit('.').next().unwrap_or_default();
+    let (cores, gibibytes, pods) = match size {
+        "medium" => (2, 4, 17),
+        "large" => (2, 8, 29),
+        "2xlarge" => (8, 32, 58),
+        "4xlarge" => (16, 64, 234),
+        _ => (4, 16, 58),
+    };
+    let capacity = json!({
+        "cpu": cores.to_string(),
+        "memory": format!("{gibibytes}Gi"),
+        "pods": pods.to_string(),
+        "ephemeral-storage": "20Gi",
+    });
+    let allocatable = json!({
+        "cpu": format!("{}m", cores * 1000 - 80),
+        "memory": format!("{}Mi", gibibytes * 1024 - 1000),
+        "pods": pods.to_string(),
+        "ephemeral-storage": "18Gi",
+    });
+    (capacity, allocatable)
+}

@@ -1,0 +1,256 @@
+//! The Kubernetes API over HTTP: which verb a request is, and what it answers. The kinds come from
+//! a table; this room knows no controllers.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::http::{Method, StatusCode, header};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::call_log::CallInfo;
+use crate::gateway::{Incoming, ServiceResponse, SimulatedService};
+
+use super::object::put;
+use super::request::{self, Query, ResourcePath};
+use super::status_error::StatusError;
+use super::store::ObjectStore;
+use super::write::{ObjectPart, ObjectWriter};
+
+use mutations::WriteResponse;
+use representation::Representation;
+
+pub(crate) mod discovery;
+mod eviction;
+mod mutations;
+mod openapi;
+mod read;
+mod representation;
+mod subresource;
+mod table;
+mod watch;
+
+/// The simulated API server.
+pub(crate) struct ApiServer {
+    pub(crate) store: Mutex<ObjectStore>,
+    /// The cluster's version, as EKS says it.
+    pub(crate) version: String,
+}
+
+/// The store, even after a panic elsewhere: every write to it is whole before the lock is let go.
+pub(crate) fn lock_store(store: &Mutex<ObjectStore>) -> MutexGuard<'_, ObjectStore> {
+    store.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The API server as the front sees it.
+pub(crate) struct KubernetesService(pub(crate) Arc<ApiServer>);
+
+impl SimulatedService for KubernetesService {
+    fn describe(&self, incoming: &Incoming) -> CallInfo {
+        request::describe(incoming)
+    }
+
+    async fn respond(&self, incoming: Incoming) -> ServiceResponse {
+        let result = match ResourcePath::parse(incoming.path()) {
+            Some(target) => self.handle_resource(incoming, target),
+            None => self.handle_non_resource(&incoming),
+        };
+        result.unwrap_or_else(|error| error_response_of(&error))
+    }
+
+    fn error_response(
+        &self,
+        _: &Incoming,
+        status: StatusCode,
+        code: &str,
+        message: &str,
+    ) -> ServiceResponse {
+        error_response_of(&StatusError::new(status.as_u16(), code, message))
+    }
+
+    fn forbidden_response(&self, incoming: &Incoming, why: &str) -> ServiceResponse {
+        let mut error = StatusError::new(403, "Forbidden", why);
+        if let Some(target) = ResourcePath::parse(incoming.path()) {
+            error = error.with_object(target.resource, target.name());
+        }
+        error_response_of(&error)
+    }
+
+    fn throttled_response(&self, _: &Incoming) -> ServiceResponse {
+        error_response_of(&StatusError::throttled())
+    }
+}
+
+impl KubernetesService {
+    fn handle_non_resource(&self, incoming: &Incoming) -> Result<ServiceResponse, StatusError> {
+        let path = incoming.path();
+        if matches!(path, "/healthz" | "/livez" | "/readyz") {
+            return Ok(ServiceResponse::new(StatusCode::OK, "text/plain", "ok"));
+        }
+        if path == "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews" {
+            return review_access(incoming);
+        }
+        discovery::document(path, &self.0.version)
+            .or_else(|| openapi::document(path))
+            .map(|document| json_response(StatusCode::OK, &document))
+            .or_else(|| discovery::is_unknown_group(path).then(page_not_found))
+            .ok_or_else(StatusError::path_not_found)
+    }
+
+    fn handle_resource(
+        &self,
+        incoming: Incoming,
+        target: ResourcePath,
+    ) -> Result<ServiceResponse, StatusError> {
+        let query = Query::parse(incoming.query());
+        let verb = request::verb(&incoming.parts.method, &target, &query);
+        if let Some(subresource) = &target.subresource
+            && !target.resource.subresources.contains(&subresource.as_str())
+        {
+            return Err(StatusError::path_not_found());
+        }
+        match verb {
+            "watch" => {
+                let representation = Representation::from_request(&incoming, &query);
+                let body =
+                    watch::body(&self.0, target, &query, representation, incoming.connection)?;
+                let mut response = ServiceResponse::new(StatusCode::OK, "application/json", body);
+                response.is_stream = true;
+                Ok(response)
+            }
+            "get" => self.get(&incoming, &target, &query),
+            "list" => self.list(&incoming, &target, &query),
+            _ => self.write(verb, &incoming, &target, &query),
+        }
+    }
+
+    fn get(
+        &self,
+        incoming: &Incoming,
+        target: &ResourcePath,
+        query: &Query,
+    ) -> Result<ServiceResponse, StatusError> {
+        let store = lock_store(&self.0.store);
+        let object = store
+            .get(target.resource, target.namespace(), target.name())
+            .ok_or_else(|| StatusError::not_found(target.resource, target.name()))?;
+        let body = match target.subresource.as_deref() {
+            None | Some("status") => {
+                let representation = Representation::from_request(incoming, query);
+                representation.object(target.resource, object, Timestamp::now())
+            }
+            Some("scale") => subresource::scale_of(object),
+            Some("log") => {
+                let logs = subresource::logs(object);
+                return Ok(ServiceResponse::new(StatusCode::OK, "text/plain", logs));
+            }
+            Some(_) => return Err(StatusError::method_not_allowed()),
+        };
+        Ok(json_response(StatusCode::OK, &body))
+    }
+
+    fn list(
+        &self,
+        incoming: &Incoming,
+        target: &ResourcePath,
+        query: &Query,
+    ) -> Result<ServiceResponse, StatusError> {
+        read::check_options(query)?;
+        let page = read::list(&lock_store(&self.0.store), target, query)?;
+        let objects = page.objects.iter().map(AsRef::as_ref);
+        let representation = Representation::from_request(incoming, query);
+        let body = representation.list(target.resource, objects, page.metadata, Timestamp::now());
+        Ok(json_response(StatusCode::OK, &body))
+    }
+
+    fn write(
+        &self,
+        verb: &str,
+        incoming: &Incoming,
+        target: &ResourcePath,
+        query: &Query,
+    ) -> Result<ServiceResponse, StatusError> {
+        let mut store = lock_store(&self.0.store);
+        let mut writer =
+            ObjectWriter { store: &mut store, now: Timestamp::now(), dry_run: query.dry_run() };
+        let outcome = dispatch(&mut writer, verb, incoming, target, query)?;
+        let representation = Representation::from_request(incoming, query);
+        let body = match representation {
+            Representation::Whole => outcome.body,
+            _ if target.subresource.is_some() => outcome.body,
+            representation => {
+                representation.object(target.resource, &outcome.body, Timestamp::now())
+            }
+        };
+        Ok(json_response(outcome.status, &body).effective(outcome.changed))
+    }
+}
+
+fn dispatch(
+    writer: &mut ObjectWriter<'_>,
+    verb: &str,
+    incoming: &Incoming,
+    target: &ResourcePath,
+    query: &Query,
+) -> Result<WriteResponse, StatusError> {
+    let part = match target.subresource.as_deref() {
+        Some("status") => ObjectPart::Status,
+        _ => ObjectPart::Main,
+    };
+    match (verb, target.subresource.as_deref()) {
+        ("create", None) if target.name.is_none() => {
+            mutations::create(writer, target, request::body(incoming)?)
+        }
+        ("create", Some("eviction")) => {
+            eviction::evict(writer, target, query, &request::body(incoming)?)
+        }
+        ("create", Some("binding")) => subresource::bind(writer, target, &request::body(incoming)?),
+        ("update" | "patch", Some("scale")) => subresource::write_scale(writer, target, incoming),
+        ("update", None | Some("status")) if target.name.is_some() => {
+            mutations::update(writer, target, part, request::body(incoming)?)
+        }
+        ("patch", None | Some("status")) if target.name.is_some() => {
+            mutations::patch(writer, target, part, incoming, query)
+        }
+        ("delete" | "deletecollection", None) => {
+            let options = match incoming.body.is_empty() {
+                true => Value::Null,
+                false => request::body(incoming)?,
+            };
+            writer.dry_run |= mutations::is_dry_run(query, &options);
+            let deletion = mutations::parse_deletion(query, &options)?;
+            match target.name {
+                Some(_) => mutations::delete(writer, target, &deletion),
+                None => mutations::delete_collection(writer, target, query, &deletion),
+            }
+        }
+        _ => Err(StatusError::method_not_allowed()),
+    }
+}
+
+/// What the API server answers where nobody is responsible.
+fn page_not_found() -> ServiceResponse {
+    ServiceResponse::new(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found\n")
+}
+
+/// Everybody may do everything here.
+fn review_access(incoming: &Incoming) -> Result<ServiceResponse, StatusError> {
+    if incoming.parts.method != Method::POST {
+        return Err(StatusError::method_not_allowed());
+    }
+    let mut review = request::body(incoming)?;
+    put(&mut review, &["status"], json!({"allowed": true}));
+    Ok(json_response(StatusCode::CREATED, &review))
+}
+
+fn json_response(status: StatusCode, body: &Value) -> ServiceResponse {
+    ServiceResponse::new(status, "application/json", body.to_string() + "\n")
+}
+
+fn error_response_of(error: &StatusError) -> ServiceResponse {
+    let status = StatusCode::from_u16(error.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let response = json_response(status, &error.to_status());
+    match error.retry_after {
+        Some(seconds) => response.with_header(header::RETRY_AFTER, seconds.to_string()),
+        None => response,
+    }
+}

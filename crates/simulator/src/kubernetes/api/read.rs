@@ -1,0 +1,191 @@
+//! Reading one object, and lists by the page.
+
+use serde_json::{Value, json};
+
+use crate::kubernetes::object;
+use crate::kubernetes::request::{Query, ResourcePath};
+use crate::kubernetes::status_error::{StatusCause, StatusError};
+use crate::kubernetes::store::ObjectStore;
+
+/// A page of objects and the list's metadata.
+pub(crate) struct Page {
+    pub(crate) objects: Vec<std::sync::Arc<Value>>,
+    pub(crate) metadata: Value,
+}
+
+/// Where a list goes on: at which version it began, and after which object.
+#[derive(Debug, PartialEq, Eq)]
+struct ContinueToken {
+    version: u64,
+    namespace: String,
+    name: String,
+}
+
+/// Lists what the target names: at the newest version, at an exact one, or where a page before
+/// ended.
+pub(crate) fn list(
+    store: &ObjectStore,
+    target: &ResourcePath,
+    query: &Query,
+) -> Result<Page, StatusError> {
+    let resource = target.resource;
+    let selector = query.selector(resource)?;
+    let token = ContinueToken::decode(query.get("continue"))?;
+    let version = match &token {
+        Some(token) => token.version,
+        None => version_to_list(store, query)?,
+    };
+    let namespace = target.namespace.as_deref();
+    let mut objects = store.list_at(resource, namespace, version).map_err(|_| {
+        StatusError::expired(
+            "The provided continue parameter is too old to display a consistent list result. You \
+             can start a new list without the continue parameter.",
+        )
+    })?;
+    objects.retain(|object| selector.matches(object));
+    if let Some(token) = &token {
+        objects.retain(|object| {
+            (object::namespace(object), object::name(object))
+                > (token.namespace.as_str(), token.name.as_str())
+        });
+    }
+    let mut metadata = json!({"resourceVersion": version.to_string()});
+    let limit = query.number("limit").unwrap_or(0) as usize;
+    if limit > 0 && objects.len() > limit {
+        let left = objects.len() - limit;
+        objects.truncate(limit);
+        if let Some(last) = objects.last() {
+            let token = ContinueToken {
+                version,
+                namespace: object::namespace(last).to_owned(),
+                name: object::name(last).to_owned(),
+            };
+            metadata["continue"] = token.encode().into();
+        }
+        if selector.is_empty() {
+            metadata["remainingItemCount"] = left.into();
+        }
+    }
+    Ok(Page { objects, metadata })
+}
+
+fn version_to_list(store: &ObjectStore, query: &Query) -> Result<u64, StatusError> {
+    let given = query.get("resourceVersion");
+    if given.is_empty() || given == "0" {
+        return Ok(store.version());
+    }
+    let version = parse_version(given)?;
+    if version > store.version() {
+        return Err(version_too_large(version, store.version()));
+    }
+    match query.get("resourceVersionMatch") {
+        "Exact" => Ok(version),
+        _ => Ok(store.version()),
+    }
+}
+
+/// Reads a resourceVersion that a client gave.
+pub(crate) fn parse_version(given: &str) -> Result<u64, StatusError> {
+    given.parse().map_err(|_| {
+        StatusError::bad_request(format!(
+            "invalid resource version: resourceVersion: Invalid value: {given:?}: \
+             strconv.ParseUint: parsing {given:?}: invalid syntax"
+        ))
+    })
+}
+
+fn version_too_large(wanted: u64, current: u64) -> StatusError {
+    let message = format!("Timeout: Too large resource version: {wanted}, current: {current}");
+    let mut error = StatusError::new(504, "Timeout", message);
+    error.details = json!({
+        "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
+        "retryAfterSeconds": 1,
+    });
+    error
+}
+
+/// Refuses options that contradict each other.
+pub(crate) fn check_options(query: &Query) -> Result<(), StatusError> {
+    let match_rule = query.get("resourceVersionMatch");
+    let cause = if query.flag("watch") && query.flag("sendInitialEvents") {
+        (match_rule != "NotOlderThan").then(|| {
+            StatusCause::forbidden(
+                "resourceVersionMatch",
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            )
+        })
+    } else if !match_rule.is_empty() && query.get("resourceVersion").is_empty() {
+        Some(StatusCause::forbidden(
+            "resourceVersionMatch",
+            "resourceVersionMatch is forbidden unless resourceVersion is provided",
+        ))
+    } else {
+        None
+    };
+    match cause {
+        None => Ok(()),
+        Some(cause) => Err(StatusError::bad_options("ListOptions", cause)),
+    }
+}
+
+impl ContinueToken {
+    fn encode(&self) -> String {
+        let plain = json!([self.version, self.namespace, self.name]).to_string();
+        plain.bytes().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn decode(text: &str) -> Result<Option<Self>, StatusError> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let invalid_token = || StatusError::bad_request("continue key is not valid");
+        let bytes: Option<Vec<u8>> = (0..text.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok())
+            .collect();
+        let parts: (u64, String, String) =
+            serde_json::from_slice(&bytes.ok_or_else(invalid_token)?)
+                .map_err(|_| invalid_token())?;
+        Ok(Some(Self { version: parts.0, namespace: parts.1, name: parts.2 }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::IdGenerator;
+    use crate::kubernetes::resources::{NODES, Resource};
+
+    fn page(
+        store: &ObjectStore,
+        resource: &'static Resource,
+        query: &str,
+    ) -> Result<Page, StatusError> {
+        let target = ResourcePath { resource, namespace: None, name: None, subresource: None };
+        list(store, &target, &Query::parse(query))
+    }
+
+    fn names(page: &Page) -> Vec<&str> {
+        page.objects.iter().map(|object| object::name(object)).collect()
+    }
+
+    #[test]
+    fn pages_show_the_list_as_it_was_at_the_first() {
+        let mut store = ObjectStore::new(IdGenerator::new(1));
+        for node in ["a", "b", "c", "d"] {
+            store.put(&NODES, json!({"metadata": {"name": node}}));
+        }
+        let first = page(&store, &NODES, "limit=2").unwrap();
+        assert_eq!(names(&first), ["a", "b"]);
+        assert_eq!(first.metadata["remainingItemCount"], 2);
+        let token = first.metadata["continue"].as_str().unwrap();
+        store.delete(&NODES, "", "c");
+        let second = page(&store, &NODES, &format!("limit=2&continue={token}")).unwrap();
+        assert_eq!(names(&second), ["c", "d"]);
+        assert!(second.metadata.get("continue").is_none());
+        store.compact();
+        let late = page(&store, &NODES, &format!("continue={token}")).err().unwrap();
+        assert_eq!(late.code, 410);
+        assert_eq!(page(&store, &NODES, "continue=zz").err().unwrap().code, 400);
+    }
+}

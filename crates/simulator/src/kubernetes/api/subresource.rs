@@ -1,0 +1,159 @@
+//! The subresources that are more than a part of their object: scale, binding and the log. Eviction
+//! has a room of its own.
+
+use axum::http::{StatusCode, header};
+use serde_json::{Value, json};
+
+use crate::gateway::Incoming;
+use crate::kubernetes::object::{self, list, map, number, put, text, uid, version};
+use crate::kubernetes::patch::{self, PatchType};
+use crate::kubernetes::request::{self, ResourcePath};
+use crate::kubernetes::resources::{PODS, Resource};
+use crate::kubernetes::status_error::{StatusCause, StatusError};
+use crate::kubernetes::write::{ObjectPart, ObjectWriter};
+
+use super::mutations::WriteResponse;
+
+/// What a Scale calls itself when it is refused.
+static SCALE: Resource = Resource {
+    group: "autoscaling",
+    version: "v1",
+    plural: "scales",
+    kind: "Scale",
+    namespaced: true,
+    short_names: &[],
+    subresources: &[],
+    generation: false,
+    common: false,
+};
+
+/// The Scale object of a workload.
+pub(crate) fn scale_of(workload: &Value) -> Value {
+    let mut metadata = json!({
+        "name": object::name(workload),
+        "namespace": object::namespace(workload),
+        "uid": uid(workload),
+        "resourceVersion": version(workload),
+    });
+    if let Some(created) = workload.pointer("/metadata/creationTimestamp") {
+        metadata["creationTimestamp"] = created.clone();
+    }
+    json!({
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": metadata,
+        "spec": {"replicas": number(workload, "/spec/replicas").unwrap_or(0)},
+        "status": {
+            "replicas": number(workload, "/status/replicas").unwrap_or(0),
+            "selector": selector_text(workload),
+        },
+    })
+}
+
+fn selector_text(workload: &Value) -> String {
+    let labels = map(workload, "/spec/selector/matchLabels");
+    let parts: Vec<String> = labels
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+        .collect();
+    parts.join(",")
+}
+
+/// Writes a Scale, given whole or as a patch.
+pub(crate) fn write_scale(
+    writer: &mut ObjectWriter<'_>,
+    target: &ResourcePath,
+    incoming: &Incoming,
+) -> Result<WriteResponse, StatusError> {
+    let patched = incoming.parts.method == axum::http::Method::PATCH;
+    let change = request::body(incoming)?;
+    let patch_type = match patched {
+        true => Some(PatchType::of(incoming.header(header::CONTENT_TYPE))?),
+        false => None,
+    };
+    let (resource, namespace, name) = (target.resource, target.namespace(), target.name());
+    let written = writer.update(resource, namespace, name, ObjectPart::Main, |current| {
+        let scale = match patch_type {
+            Some(patch_type) => patch::apply(resource, patch_type, &scale_of(current), &change)?,
+            None => change,
+        };
+        with_scale(current, &scale)
+    })?;
+    let mut outcome = WriteResponse::ok(written);
+    outcome.body = scale_of(&outcome.body);
+    Ok(outcome)
+}
+
+fn with_scale(current: &Value, scale: &Value) -> Result<Value, StatusError> {
+    let replicas = match scale.pointer("/spec/replicas") {
+        None | Some(Value::Null) => 0,
+        Some(value) => value.as_i64().ok_or_else(|| {
+            StatusError::bad_request(
+                "json: cannot unmarshal value into Go struct field ScaleSpec.spec.replicas of \
+                 type int32",
+            )
+        })?,
+    };
+    if replicas < 0 {
+        let message = "must be greater than or equal to 0";
+        let cause = StatusCause::invalid("spec.replicas", &replicas.into(), message);
+        return Err(StatusError::invalid(&SCALE, object::name(current), vec![cause]));
+    }
+    let mut object = current.clone();
+    put(&mut object, &["spec", "replicas"], replicas);
+    for field in ["uid", "resourceVersion"] {
+        if let Some(given) = scale["metadata"].get(field).filter(|given| !given.is_null()) {
+            put(&mut object, &["metadata", field], given.clone());
+        }
+    }
+    Ok(object)
+}
+
+/// Binds a pod to a node.
+pub(crate) fn bind(
+    writer: &mut ObjectWriter<'_>,
+    target: &ResourcePath,
+    binding: &Value,
+) -> Result<WriteResponse, StatusError> {
+    let node = text(binding, "/target/name").to_owned();
+    let now = writer.now;
+    let (namespace, name) = (target.namespace(), target.name());
+    let written = writer.update(&PODS, namespace, name, ObjectPart::Whole, |pod| {
+        let bound = text(pod, "/spec/nodeName");
+        if !bound.is_empty() {
+            let why = format!("pod {name} is already assigned to node {bound:?}");
+            return Err(StatusError::conflict(&PODS, name, &why).with_subresource("binding"));
+        }
+        let mut pod = pod.clone();
+        put(&mut pod, &["spec", "nodeName"], node.as_str());
+        let scheduled = json!({"type": "PodScheduled", "status": "True"});
+        crate::kubernetes::object::set_condition(&mut pod, scheduled, now);
+        Ok(pod)
+    })?;
+    Ok(WriteResponse {
+        status: StatusCode::CREATED,
+        changed: written.changed,
+        body: success_status(),
+    })
+}
+
+pub(super) fn success_status() -> Value {
+    json!({
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Success",
+        "code": 201,
+    })
+}
+
+/// The logs of a simulated container.
+pub(crate) fn logs(pod: &Value) -> String {
+    let statuses = list(pod, "/status/containerStatuses");
+    let lines = statuses.iter().map(|status| {
+        let started = text(status, "/state/running/startedAt");
+        format!("{started} simulated container {}\n", text(status, "/name"))
+    });
+    lines.collect()
+}

@@ -1,0 +1,348 @@
+//! Objects as the tables that `kubectl get` prints: the columns of each kind and what stands in
+//! them.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::kubernetes::object::{
+    self, condition, flag, is_terminating, is_true, list, map, moment, number, text,
+};
+use crate::kubernetes::resources::Resource;
+
+use super::representation::metadata_only;
+
+/// A column: its name, whether only `-o wide` shows it, and what stands in it.
+struct Column {
+    name: &'static str,
+    wide: bool,
+    cell: fn(&Value, Timestamp) -> Value,
+}
+
+const fn column(name: &'static str, cell: fn(&Value, Timestamp) -> Value) -> Column {
+    let wide = false;
+    Column { name, wide, cell }
+}
+
+const fn wide(name: &'static str, cell: fn(&Value, Timestamp) -> Value) -> Column {
+    let wide = true;
+    Column { name, wide, cell }
+}
+
+/// What each row carries of its object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IncludeObject {
+    Nothing,
+    Metadata,
+    Object,
+}
+
+/// The table of some objects of one kind.
+pub(crate) fn table<'a>(
+    resource: &Resource,
+    objects: impl Iterator<Item = &'a Value>,
+    include: IncludeObject,
+    metadata: Value,
+    now: Timestamp,
+) -> Value {
+    let columns = columns(resource);
+    let definitions: Vec<Value> = columns
+        .iter()
+        .map(|column| {
+            json!({
+                "name": column.name,
+                "type": "string",
+                "format": if column.name == "Name" { "name" } else { "" },
+                "description": "",
+                "priority": i32::from(column.wide),
+            })
+        })
+        .collect();
+    let rows: Vec<Value> = objects
+        .map(|object| {
+            let cells: Vec<Value> = columns.iter().map(|c| (c.cell)(object, now)).collect();
+            let mut row = json!({"cells": cells});
+            match include {
+                IncludeObject::Nothing => {}
+                IncludeObject::Metadata => row["object"] = metadata_only(object),
+                IncludeObject::Object => row["object"] = object.clone(),
+            }
+            row
+        })
+        .collect();
+    json!({
+        "kind": "Table",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": metadata,
+        "columnDefinitions": definitions,
+        "rows": rows,
+    })
+}
+
+fn columns(resource: &Resource) -> Vec<Column> {
+    let named = column("Name", |object, _| object::name(object).into());
+    let age = || column("Age", |object, now| age(object, "/metadata/creationTimestamp", now));
+    let mut columns = vec![named];
+    match resource.plural {
+        "nodes" => {
+            columns.push(column("Status", |node, _| node_status(node).into()));
+            columns.push(column("Roles", |node, _| roles(node).into()));
+            columns.push(age());
+            columns.push(column("Version", |node, _| {
+                text(node, "/status/nodeInfo/kubeletVersion").into()
+            }));
+            columns.push(wide("Internal-IP", |node, _| address(node, "InternalIP")));
+            columns.push(wide("External-IP", |node, _| address(node, "ExternalIP")));
+            columns
+                .push(wide("OS-Image", |node, _| text_or_none(node, "/status/nodeInfo/osImage")));
+            columns.push(wide("Kernel-Version", |node, _| {
+                text_or_none(node, "/status/nodeInfo/kernelVersion")
+            }));
+            columns.push(wide("Container-Runtime", |node, _| {
+                text_or_none(node, "/status/nodeInfo/containerRuntimeVersion")
+            }));
+        }
+        "pods" => {
+            columns.push(column("Ready", |pod, _| ready_containers(pod).into()));
+            columns.push(column("Status", |pod, _| pod_status(pod).into()));
+            columns.push(column("Restarts", |pod, _| restarts(pod).to_string().into()));
+            columns.push(age());
+            columns.push(wide("IP", |pod, _| text_or_none(pod, "/status/podIP")));
+            columns.push(wide("Node", |pod, _| text_or_none(pod, "/spec/nodeName")));
+            columns.push(wide("Nominated Node", |pod, _| {
+                text_or_none(pod, "/status/nominatedNodeName")
+            }));
+            columns.push(wide("Readiness Gates", |_, _| "<none>".into()));
+        }
+        "deployments" => {
+            columns.push(column("Ready", |deployment, _| {
+                let ready = count(deployment, "/status/readyReplicas");
+                format!("{ready}/{}", count(deployment, "/spec/replicas")).into()
+            }));
+            columns.push(column("Up-to-date", |deployment, _| {
+                count(deployment, "/status/updatedReplicas").into()
+            }));
+            columns.push(column("Available", |deployment, _| {
+                count(deployment, "/status/availableReplicas").into()
+            }));
+            columns.push(age());
+            columns.push(wide("Containers", |deployment, _| containers(deployment, "/name")));
+            columns.push(wide("Images", |deployment, _| containers(deployment, "/image")));
+            columns.push(wide("Selector", |deployment, _| selector(deployment)));
+        }
+        "replicasets" => {
+            columns.push(column("Desired", |set, _| count(set, "/spec/replicas").into()));
+            columns.push(column("Current", |set, _| count(set, "/status/replicas").into()));
+            columns.push(column("Ready", |set, _| count(set, "/status/readyReplicas").into()));
+            columns.push(age());
+        }
+        "namespaces" => {
+            columns.push(column("Status", |namespace, _| text_or_none(namespace, "/status/phase")));
+            columns.push(age());
+        }
+        "configmaps" | "secrets" => {
+            columns.push(column("Data", |object, _| {
+                map(object, "/data").map_or(0, serde_json::Map::len).into()
+            }));
+            columns.push(age());
+        }
+        "poddisruptionbudgets" => {
+            columns.push(column("Min Available", |budget, _| limit(budget, "minAvailable")));
+            columns.push(column("Max Unavailable", |budget, _| limit(budget, "maxUnavailable")));
+            columns.push(column("Allowed Disruptions", |budget, _| {
+                count(budget, "/status/disruptionsAllowed").into()
+            }));
+            columns.push(age());
+        }
+        "horizontalpodautoscalers" => {
+            columns.push(column("Reference", |hpa, _| {
+                let kind = text(hpa, "/spec/scaleTargetRef/kind");
+                format!("{kind}/{}", text(hpa, "/spec/scaleTargetRef/name")).into()
+            }));
+            columns.push(column("MinPods", |hpa, _| count(hpa, "/spec/minReplicas").into()));
+            columns.push(column("MaxPods", |hpa, _| count(hpa, "/spec/maxReplicas").into()));
+            columns.push(column("Replicas", |hpa, _| count(hpa, "/status/currentReplicas").into()));
+            columns.push(age());
+        }
+        "leases" => {
+            columns.push(column("Holder", |lease, _| text_or_none(lease, "/spec/holderIdentity")));
+            columns.push(age());
+        }
+        "events" => {
+            columns.clear();
+            columns.push(column("Last Seen", age_of));
+            columns.push(column("Type", |event, _| text_or_none(event, "/type")));
+            columns.push(column("Reason", |event, _| text_or_none(event, "/reason")));
+            columns.push(column("Object", |event, _| {
+                let kind = text(event, "/involvedObject/kind").to_lowercase();
+                format!("{kind}/{}", text(event, "/involvedObject/name")).into()
+            }));
+            columns.push(column("Message", |event, _| text_or_none(event, "/message")));
+        }
+        _ => columns.push(age()),
+    }
+    columns
+}
+
+fn text_or_none(object: &Value, pointer: &str) -> Value {
+    match text(object, pointer) {
+        "" => "<none>".into(),
+        text => text.into(),
+    }
+}
+
+fn count(object: &Value, pointer: &str) -> i64 {
+    number(object, pointer).unwrap_or(0)
+}
+
+fn limit(budget: &Value, field: &str) -> Value {
+    match budget.pointer(&format!("/spec/{field}")) {
+        Some(Value::String(share)) => share.as_str().into(),
+        Some(number) => number.to_string().into(),
+        None => "N/A".into(),
+    }
+}
+
+fn age_of(event: &Value, now: Timestamp) -> Value {
+    match moment(event, "/lastTimestamp") {
+        Some(_) => age(event, "/lastTimestamp", now),
+        None => age(event, "/metadata/creationTimestamp", now),
+    }
+}
+
+fn age(object: &Value, pointer: &str, now: Timestamp) -> Value {
+    match moment(object, pointer) {
+        Some(then) => duration(now.as_second() - then.as_second()).into(),
+        None => "<unknown>".into(),
+    }
+}
+
+/// Seconds as kubectl shortens them: never more than two units.
+fn duration(seconds: i64) -> String {
+    let seconds = seconds.max(0);
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    let pair = |big: i64, unit: char, rest: i64, small: char| match rest {
+        0 => format!("{big}{unit}"),
+        rest => format!("{big}{unit}{rest}{small}"),
+    };
+    match () {
+        () if seconds < 120 => format!("{seconds}s"),
+        () if minutes < 10 => pair(minutes, 'm', seconds % 60, 's'),
+        () if minutes < 180 => format!("{minutes}m"),
+        () if hours < 8 => pair(hours, 'h', minutes % 60, 'm'),
+        () if hours < 48 => format!("{hours}h"),
+        () if days < 8 => pair(days, 'd', hours % 24, 'h'),
+        () if days < 730 => format!("{days}d"),
+        () => pair(days / 365, 'y', days % 365, 'd'),
+    }
+}
+
+fn node_status(node: &Value) -> String {
+    let mut status = match condition(node, "Ready") {
+        Some(ready) if text(ready, "/status") == "True" => "Ready".to_owned(),
+        Some(_) => "NotReady".to_owned(),
+        None => "Unknown".to_owned(),
+    };
+    if flag(node, "/spec/unschedulable") {
+        status.push_str(",SchedulingDisabled");
+    }
+    status
+}
+
+fn roles(node: &Value) -> String {
+    let labels = map(node, "/metadata/labels");
+    let mut roles: Vec<&str> = labels
+        .into_iter()
+        .flat_map(|labels| labels.keys())
+        .filter_map(|key| key.strip_prefix("node-role.kubernetes.io/"))
+        .collect();
+    roles.sort_unstable();
+    if roles.is_empty() {
+        return "<none>".to_owned();
+    }
+    roles.join(",")
+}
+
+fn address(node: &Value, kind: &str) -> Value {
+    let found =
+        list(node, "/status/addresses").iter().find(|address| text(address, "/type") == kind);
+    found.map_or("<none>".into(), |address| text_or_none(address, "/address"))
+}
+
+fn containers(workload: &Value, pointer: &str) -> Value {
+    let parts: Vec<&str> = list(workload, "/spec/template/spec/containers")
+        .iter()
+        .map(|container| text(container, pointer))
+        .collect();
+    parts.join(",").into()
+}
+
+fn selector(workload: &Value) -> Value {
+    let labels = map(workload, "/spec/selector/matchLabels");
+    let parts: Vec<String> = labels
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+        .collect();
+    parts.join(",").into()
+}
+
+fn ready_containers(pod: &Value) -> String {
+    let statuses = list(pod, "/status/containerStatuses");
+    let ready = statuses.iter().filter(|status| flag(status, "/ready")).count();
+    format!("{ready}/{}", list(pod, "/spec/containers").len())
+}
+
+fn restarts(pod: &Value) -> i64 {
+    let statuses = list(pod, "/status/containerStatuses");
+    statuses.iter().map(|status| count(status, "/restartCount")).sum()
+}
+
+fn pod_status(pod: &Value) -> String {
+    if is_terminating(pod) {
+        return "Terminating".to_owned();
+    }
+    let waiting = list(pod, "/status/containerStatuses").iter().rev().find_map(|status| {
+        let reasons = ["/state/waiting/reason", "/state/terminated/reason"];
+        reasons.iter().map(|pointer| text(status, pointer)).find(|reason| !reason.is_empty())
+    });
+    let reason = text(pod, "/status/reason");
+    match waiting {
+        Some(waiting) => waiting.to_owned(),
+        None if !reason.is_empty() => reason.to_owned(),
+        None if text(pod, "/status/phase") == "Pending" && is_true(pod, "PodScheduled") => {
+            "ContainerCreating".to_owned()
+        }
+        None => text(pod, "/status/phase").to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_short() {
+        let cases = [
+            (5, "5s"),
+            (119, "119s"),
+            (120, "2m"),
+            (125, "2m5s"),
+            (3600, "60m"),
+            (4 * 3600, "4h"),
+            (3 * 86_400 + 7200, "3d2h"),
+            (100 * 86_400, "100d"),
+        ];
+        for (seconds, text) in cases {
+            assert_eq!(duration(seconds), text);
+        }
+    }
+
+    #[test]
+    fn a_cordoned_node_says_so() {
+        let node = json!({
+            "spec": {"unschedulable": true},
+            "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+        });
+        assert_eq!(node_status(&node), "Ready,SchedulingDisabled");
+    }
+}

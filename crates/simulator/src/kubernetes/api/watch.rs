@@ -1,0 +1,225 @@
+//! Watches: the changes after a version as a stream of JSON lines, with bookmarks, until the client
+//! has had enough.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use futures::stream;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::sync::watch::Receiver;
+use tokio::time::Instant;
+
+use crate::connection::ConnectionHandle;
+use crate::kubernetes::object::put;
+use crate::kubernetes::request::{Query, ResourcePath};
+use crate::kubernetes::selectors::Selector;
+use crate::kubernetes::status_error::StatusError;
+use crate::kubernetes::store::{ObjectChange, ObjectStore};
+
+use super::read::{check_options, parse_version};
+use super::representation::Representation;
+use super::{ApiServer, lock_store};
+
+/// How long a watch lasts when the client does not say: an API server chooses between half an hour
+/// and an hour.
+const MAX_DURATION: Duration = Duration::from_secs(45 * 60);
+
+/// How often a quiet watch gets a bookmark. An API server sends one a minute.
+const BOOKMARK_INTERVAL: Duration = Duration::from_secs(20);
+
+/// How long before its end a watch gets its last bookmark, so that the next one need not go far back.
+const LAST_BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
+
+struct Watch {
+    server: Arc<ApiServer>,
+    target: ResourcePath,
+    selector: Selector,
+    representation: Representation,
+    bookmarks: bool,
+    /// Everything up to this version has been sent.
+    sent_version: u64,
+    versions: Receiver<u64>,
+    connection: ConnectionHandle,
+    end: Instant,
+    next_bookmark: Option<Instant>,
+    /// What is to be sent before any change.
+    initial_events: String,
+    ended: bool,
+}
+
+/// The body of a watch's answer.
+pub(crate) fn body(
+    server: &Arc<ApiServer>,
+    target: ResourcePath,
+    query: &Query,
+    representation: Representation,
+    connection: ConnectionHandle,
+) -> Result<Body, StatusError> {
+    check_options(query)?;
+    let mut selector = query.selector(target.resource)?;
+    if let Some(name) = &target.name {
+        let only = format!("metadata.name={name}");
+        selector = Selector::parse(target.resource, query.get("labelSelector"), &only)?;
+    }
+    let given = query.get("resourceVersion");
+    let store = lock_store(&server.store);
+    let from_now = given.is_empty() || given == "0" || query.flag("sendInitialEvents");
+    let sent_version = if from_now { store.version() } else { parse_version(given)? };
+    let now = Instant::now();
+    let duration =
+        query.number("timeoutSeconds").map_or(MAX_DURATION, Duration::from_secs).min(MAX_DURATION);
+    let mut watch = Watch {
+        server: Arc::clone(server),
+        bookmarks: query.flag("allowWatchBookmarks"),
+        sent_version,
+        versions: store.subscribe(),
+        connection,
+        end: now + duration,
+        next_bookmark: next_bookmark(now, now + duration),
+        initial_events: String::new(),
+        ended: false,
+        target,
+        selector,
+        representation,
+    };
+    if from_now {
+        watch.initial_events = watch.existing_objects(&store, query.flag("sendInitialEvents"));
+    }
+    drop(store);
+    Ok(Body::from_stream(stream::unfold(watch, Watch::next)))
+}
+
+/// When the next bookmark is due, if there is to be one before the watch's end.
+fn next_bookmark(now: Instant, end: Instant) -> Option<Instant> {
+    let last = end.checked_sub(LAST_BOOKMARK_BEFORE_END)?;
+    (last > now).then(|| last.min(now + BOOKMARK_INTERVAL))
+}
+
+impl Watch {
+    /// What stands already, as if it had just been added.
+    fn existing_objects(&self, store: &ObjectStore, with_end_mark: bool) -> String {
+        let mut lines = String::new();
+        for object in store.list(self.target.resource, self.target.namespace.as_deref()) {
+            if self.selector.matches(object) {
+                self.write_event(&mut lines, "ADDED", object);
+            }
+        }
+        if with_end_mark && self.bookmarks {
+            let mut metadata = self.bookmark_metadata();
+            put(&mut metadata, &["annotations", "k8s.io/initial-events-end"], "true");
+            self.write_bookmark(&mut lines, metadata);
+        }
+        lines
+    }
+
+    /// The next piece of the stream.
+    async fn next(mut self) -> Option<(io::Result<Bytes>, Self)> {
+        if !self.initial_events.is_empty() {
+            let lines = std::mem::take(&mut self.initial_events);
+            return Some((Ok(lines.into()), self));
+        }
+        while !self.ended {
+            self.versions.mark_unchanged();
+            let mut lines = self.new_changes();
+            if lines.is_empty() {
+                self.emit_bookmark(&mut lines);
+            }
+            if !lines.is_empty() {
+                return Some((Ok(lines.into()), self));
+            }
+            if self.ended {
+                break;
+            }
+            let wake = self.next_bookmark.unwrap_or(self.end);
+            tokio::select! {
+                versions = self.versions.changed() => self.ended = versions.is_err(),
+                () = tokio::time::sleep_until(wake) => {}
+                () = self.connection.aborted() => {
+                    self.ended = true;
+                    return Some((Err(io::ErrorKind::ConnectionAborted.into()), self));
+                }
+            }
+        }
+        None
+    }
+
+    /// Sends a bookmark when one is due, and ends the watch when its time is over.
+    fn emit_bookmark(&mut self, lines: &mut String) {
+        let now = Instant::now();
+        self.ended = now >= self.end;
+        if self.next_bookmark.is_some_and(|due| now >= due) {
+            self.next_bookmark = next_bookmark(now, self.end);
+            if self.bookmarks {
+                self.write_bookmark(lines, self.bookmark_metadata());
+            }
+        }
+    }
+
+    fn new_changes(&mut self) -> String {
+        let mut lines = String::new();
+        let server = Arc::clone(&self.server);
+        let store = lock_store(&server.store);
+        match store.since(self.sent_version) {
+            Ok(changes) => {
+                for change in changes {
+                    if change.resource == self.target.resource.key() {
+                        self.write_change(&mut lines, change);
+                    }
+                }
+                self.sent_version = self.sent_version.max(store.version());
+            }
+            Err(compacted) => {
+                let message = format!(
+                    "too old resource version: {} ({})",
+                    self.sent_version, compacted.oldest
+                );
+                let status = StatusError::expired(message).to_status();
+                lines = json!({"type": "ERROR", "object": status}).to_string() + "\n";
+                self.ended = true;
+            }
+        }
+        lines
+    }
+
+    fn write_change(&self, lines: &mut String, change: &ObjectChange) {
+        let namespace = self.target.namespace.as_deref();
+        let object_namespace = change.object.pointer("/metadata/namespace").and_then(Value::as_str);
+        if namespace.is_some() && namespace != object_namespace {
+            return;
+        }
+        let before = change.before.as_deref();
+        let matched_before = before.is_some_and(|object| self.selector.matches(object));
+        let matches_now = !change.deleted && self.selector.matches(&change.object);
+        match (matched_before, matches_now) {
+            (false, true) => self.write_event(lines, "ADDED", &change.object),
+            (true, true) => self.write_event(lines, "MODIFIED", &change.object),
+            (true, false) => {
+                // The object as the watcher knew it, under the version at which it went.
+                let mut last = before.cloned().unwrap_or_default();
+                let version = change.version.to_string();
+                put(&mut last, &["metadata", "resourceVersion"], version);
+                self.write_event(lines, "DELETED", &last);
+            }
+            (false, false) => {}
+        }
+    }
+
+    fn write_event(&self, lines: &mut String, kind: &str, object: &Value) {
+        let object = self.representation.object(self.target.resource, object, Timestamp::now());
+        lines.push_str(&json!({"type": kind, "object": object}).to_string());
+        lines.push('\n');
+    }
+
+    fn bookmark_metadata(&self) -> Value {
+        json!({"resourceVersion": self.sent_version.to_string()})
+    }
+
+    fn write_bookmark(&self, lines: &mut String, metadata: Value) {
+        let object = self.representation.bookmark(self.target.resource, metadata);
+        lines.push_str(&json!({"type": "BOOKMARK", "object": object}).to_string());
+        lines.push('\n');
+    }
+}

@@ -1,0 +1,109 @@
+//! Events: what the controllers tell about objects. An occurrence that repeats is counted, not
+//! repeated.
+
+use serde_json::{Value, json};
+
+use crate::kubernetes::object::{self, number, put, text, time, uid, version};
+use crate::kubernetes::resources::EVENTS;
+use crate::kubernetes::status_error::StatusError;
+use crate::kubernetes::write::{ObjectPart, ObjectWriter};
+
+/// Something worth telling.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ObjectEvent {
+    involved_object: Value,
+    namespace: String,
+    warning: bool,
+    reason: &'static str,
+    message: String,
+    component: &'static str,
+}
+
+/// A normal occurrence.
+pub(crate) fn normal(
+    component: &'static str,
+    object: &Value,
+    reason: &'static str,
+    message: String,
+) -> ObjectEvent {
+    object_event(component, object, false, reason, message)
+}
+
+/// An occurrence that somebody should look at.
+pub(crate) fn warning(
+    component: &'static str,
+    object: &Value,
+    reason: &'static str,
+    message: String,
+) -> ObjectEvent {
+    object_event(component, object, true, reason, message)
+}
+
+fn object_event(
+    component: &'static str,
+    object: &Value,
+    warning: bool,
+    reason: &'static str,
+    message: String,
+) -> ObjectEvent {
+    let namespace = match object::namespace(object) {
+        "" => "default",
+        namespace => namespace,
+    };
+    ObjectEvent {
+        involved_object: json!({
+            "apiVersion": object["apiVersion"],
+            "kind": object["kind"],
+            "name": object::name(object),
+            "namespace": object::namespace(object),
+            "uid": uid(object),
+            "resourceVersion": version(object),
+        }),
+        namespace: namespace.to_owned(),
+        warning,
+        reason,
+        message,
+        component,
+    }
+}
+
+/// Enters an occurrence.
+pub(super) fn record(writer: &mut ObjectWriter<'_>, new: ObjectEvent) -> Result<(), StatusError> {
+    let now = time(writer.now);
+    let existing = writer
+        .store
+        .list(&EVENTS, Some(&new.namespace))
+        .find(|event| {
+            text(event, "/involvedObject/uid") == text(&new.involved_object, "/uid")
+                && text(event, "/reason") == new.reason
+                && text(event, "/message") == new.message
+        })
+        .map(|event| object::name(event).to_owned());
+    if let Some(existing) = existing {
+        writer.update(&EVENTS, &new.namespace, &existing, ObjectPart::Whole, |event| {
+            let mut event = event.clone();
+            let count = number(&event, "/count").unwrap_or(1) + 1;
+            put(&mut event, &["count"], count);
+            put(&mut event, &["lastTimestamp"], now);
+            Ok(event)
+        })?;
+        return Ok(());
+    }
+    let object_name = text(&new.involved_object, "/name").to_owned();
+    let name = format!("{object_name}.{}", writer.store.ids.hex(&object_name, 16));
+    let event = json!({
+        "metadata": {"name": name, "namespace": new.namespace},
+        "involvedObject": new.involved_object,
+        "reason": new.reason,
+        "message": new.message,
+        "type": if new.warning { "Warning" } else { "Normal" },
+        "source": {"component": new.component},
+        "reportingComponent": new.component,
+        "reportingInstance": "",
+        "firstTimestamp": now,
+        "lastTimestamp": now,
+        "count": 1,
+    });
+    writer.create(&EVENTS, &new.namespace, event)?;
+    Ok(())
+}

@@ -1,0 +1,178 @@
+//! The node lifecycle controller and the pod collector: taints that say what is wrong with a node,
+//! and the end of pods that a tainted or vanished node cannot keep.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::kubernetes::object::{
+    self, condition, flag, is_terminating, list, number, put, text, time, uid,
+};
+use crate::kubernetes::resources::{NODES, PODS};
+
+use super::{ClusterView, ControllerPlan, Timers, events};
+
+const NOT_READY: &str = "node.kubernetes.io/not-ready";
+const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+
+/// How long a pod whose node is gone is kept, in case the node comes back (the collector's
+/// quarantine).
+const ORPHAN_QUARANTINE: Duration = Duration::from_secs(40);
+
+pub(super) fn plan(view: &ClusterView<'_>, timers: &mut Timers) -> ControllerPlan {
+    let mut plan = ControllerPlan::default();
+    for node in view.store.list(&NODES, None) {
+        let wanted = wanted_taints(node, view.now);
+        let current = list(node, "/spec/taints");
+        if !are_same_taints(&wanted, current) {
+            let mut tainted = Value::clone(node);
+            put(&mut tainted, &["spec", "taints"], wanted);
+            plan.update(&NODES, tainted);
+        }
+    }
+    for pod in view.store.list(&PODS, None) {
+        let node_name = text(pod, "/spec/nodeName");
+        if node_name.is_empty() {
+            continue;
+        }
+        match view.store.get(&NODES, "", node_name) {
+            None => collect_orphan(view, timers, &mut plan, pod),
+            Some(node) if !is_terminating(pod) => {
+                evict_for_taint(view, timers, &mut plan, node, pod)
+            }
+            Some(_) => {}
+        }
+    }
+    plan
+}
+
+/// The node's taints with ours as its conditions and its cordon want them.
+fn wanted_taints(node: &Value, now: Timestamp) -> Vec<Value> {
+    let current = list(node, "/spec/taints");
+    let mut taints: Vec<Value> = current
+        .iter()
+        .filter(|taint| ![NOT_READY, UNREACHABLE, UNSCHEDULABLE].contains(&text(taint, "/key")))
+        .cloned()
+        .collect();
+    let mut add = |key: &str, effect: &str| {
+        let new = json!({"key": key, "effect": effect, "timeAdded": time(now)});
+        let known = current.iter().find(|taint| is_same_taint(taint, &new));
+        taints.push(known.unwrap_or(&new).clone());
+    };
+    let ready = condition(node, "Ready").map(|condition| text(condition, "/status"));
+    match ready {
+        Some("True") => {}
+        Some("False") => {
+            add(NOT_READY, "NoSchedule");
+            add(NOT_READY, "NoExecute");
+        }
+        _ => {
+            add(UNREACHABLE, "NoSchedule");
+            add(UNREACHABLE, "NoExecute");
+        }
+    }
+    if flag(node, "/spec/unschedulable") {
+        add(UNSCHEDULABLE, "NoSchedule");
+    }
+    taints
+}
+
+fn are_same_taints(wanted: &[Value], current: &[Value]) -> bool {
+    wanted.len() == current.len()
+        && wanted.iter().all(|taint| current.iter().any(|other| is_same_taint(taint, other)))
+}
+
+fn is_same_taint(one: &Value, other: &Value) -> bool {
+    ["key", "effect", "value"].iter().all(|field| one.get(field) == other.get(field))
+}
+
+/// Deletes a pod whose node has a NoExecute taint that it does not tolerate, or no longer.
+fn evict_for_taint(
+    view: &ClusterView<'_>,
+    timers: &mut Timers,
+    plan: &mut ControllerPlan,
+    node: &Value,
+    pod: &Value,
+) {
+    for taint in list(node, "/spec/taints") {
+        if text(taint, "/effect") != "NoExecute" {
+            continue;
+        }
+        let since = timers.since("tainted", uid(pod), view.now);
+        let end = match toleration_period(pod, taint) {
+            TolerationPeriod::Forever => continue,
+            TolerationPeriod::Not => since,
+            TolerationPeriod::For(time) => view.deadline(since, time),
+        };
+        if end > view.now {
+            plan.requeue_at(end);
+            continue;
+        }
+        let message = format!("Marking for deletion Pod {}", object::name(pod));
+        plan.event(events::normal(
+            "taint-eviction-controller",
+            pod,
+            "TaintManagerEviction",
+            message,
+        ));
+        plan.delete(&PODS, pod);
+        return;
+    }
+}
+
+enum TolerationPeriod {
+    Not,
+    For(Duration),
+    Forever,
+}
+
+fn toleration_period(pod: &Value, taint: &Value) -> TolerationPeriod {
+    let mut shortest = None;
+    for toleration in list(pod, "/spec/tolerations") {
+        if !tolerates(toleration, taint) {
+            continue;
+        }
+        match number(toleration, "/tolerationSeconds") {
+            None => return TolerationPeriod::Forever,
+            Some(seconds) => {
+                let time = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+                shortest = Some(shortest.map_or(time, |other: Duration| other.min(time)));
+            }
+        }
+    }
+    shortest.map_or(TolerationPeriod::Not, TolerationPeriod::For)
+}
+
+/// Whether a toleration covers a taint.
+pub(super) fn tolerates(toleration: &Value, taint: &Value) -> bool {
+    let effect = text(toleration, "/effect");
+    if !effect.is_empty() && effect != text(taint, "/effect") {
+        return false;
+    }
+    let key = text(toleration, "/key");
+    if !key.is_empty() && key != text(taint, "/key") {
+        return false;
+    }
+    match text(toleration, "/operator") {
+        "Exists" => true,
+        _ => !key.is_empty() && text(toleration, "/value") == text(taint, "/value"),
+    }
+}
+
+/// Removes a pod whose node has been gone for long enough.
+fn collect_orphan(
+    view: &ClusterView<'_>,
+    timers: &mut Timers,
+    plan: &mut ControllerPlan,
+    pod: &Value,
+) {
+    let since = timers.since("orphaned", uid(pod), view.now);
+    let end = view.deadline(since, ORPHAN_QUARANTINE);
+    if end > view.now {
+        plan.requeue_at(end);
+    } else {
+        plan.remove(&PODS, pod);
+    }
+}

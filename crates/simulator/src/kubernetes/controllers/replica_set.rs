@@ -1,0 +1,212 @@
+//! The replica set controller: as many pods as the set says, and what has become of them.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::kubernetes::object::{
+    self, controller, is_controlled_by, is_terminating, is_true, label, list, number, put,
+    put_default, text, uid,
+};
+use crate::kubernetes::resources::{PODS, REPLICA_SETS};
+use crate::kubernetes::selectors::selects;
+
+use super::{ClusterView, ControllerPlan, Timers, events, pod_deletion_order};
+
+const COMPONENT: &str = "replicaset-controller";
+
+/// How many pods are made at one go, as the controller's burst limit has it.
+const BURST_REPLICAS: usize = 500;
+
+pub(super) fn plan(view: &ClusterView<'_>, timers: &mut Timers) -> ControllerPlan {
+    let mut plan = ControllerPlan::default();
+    for set in view.store.list(&REPLICA_SETS, None) {
+        reconcile(view, timers, &mut plan, set);
+    }
+    plan
+}
+
+fn reconcile(view: &ClusterView<'_>, timers: &mut Timers, plan: &mut ControllerPlan, set: &Value) {
+    let namespace = object::namespace(set);
+    let mut active = Vec::new();
+    let mut terminating = 0;
+    for pod in view.store.list(&PODS, Some(namespace)) {
+        if !claim(plan, set, pod) {
+            continue;
+        }
+        match (is_terminating(pod), is_finished(pod)) {
+            (true, false) => terminating += 1,
+            (false, false) => active.push(&**pod),
+            (_, true) => {}
+        }
+    }
+    let wanted = usize::try_from(number(set, "/spec/replicas").unwrap_or(1)).unwrap_or(0);
+    if !is_terminating(set) {
+        resize(view, plan, set, &active, wanted);
+    }
+    report(view, timers, plan, set, &active, terminating);
+}
+
+fn is_finished(pod: &Value) -> bool {
+    matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")
+}
+
+fn is_active(pod: &Value) -> bool {
+    !is_terminating(pod) && !is_finished(pod)
+}
+
+/// Whether the pod is the set's; one that nobody manages is adopted, one that no longer fits is let
+/// go.
+fn claim(plan: &mut ControllerPlan, set: &Value, pod: &Value) -> bool {
+    let fits = selects(set.pointer("/spec/selector"), pod);
+    let owned = is_controlled_by(pod, uid(set));
+    if owned && !fits && !is_terminating(pod) {
+        let others: Vec<Value> = list(pod, "/metadata/ownerReferences")
+            .iter()
+            .filter(|owner| text(owner, "/uid") != uid(set))
+            .cloned()
+            .collect();
+        let mut freed = pod.clone();
+        put(&mut freed, &["metadata", "ownerReferences"], others);
+        plan.update(&PODS, freed);
+        return false;
+    }
+    if fits && controller(pod).is_none() && !is_terminating(pod) && !is_terminating(set) {
+        let mut adopted = pod.clone();
+        let mut owners = list(pod, "/metadata/ownerReferences").to_vec();
+        owners.push(owner_reference(set));
+        put(&mut adopted, &["metadata", "ownerReferences"], owners);
+        plan.update(&PODS, adopted);
+        return true;
+    }
+    owned
+}
+
+/// An owner reference to the object that manages another.
+pub(super) fn owner_reference(owner: &Value) -> Value {
+    json!({
+        "apiVersion": owner["apiVersion"],
+        "kind": owner["kind"],
+        "name": object::name(owner),
+        "uid": uid(owner),
+        "controller": true,
+        "blockOwnerDeletion": true,
+    })
+}
+
+fn resize(
+    view: &ClusterView<'_>,
+    plan: &mut ControllerPlan,
+    set: &Value,
+    active: &[&Value],
+    wanted: usize,
+) {
+    for _ in active.len()..wanted.min(active.len() + BURST_REPLICAS) {
+        plan.create(&PODS, pod_from_template(set));
+    }
+    if active.len() < wanted {
+        let count = wanted - active.len();
+        let message = format!("Created {count} pod(s)");
+        plan.event(events::normal(COMPONENT, set, "SuccessfulCreate", message));
+    }
+    if active.len() > wanted {
+        let mut order = active.to_vec();
+        pod_deletion_order::sort(&mut order, &related_pods(view, set), view.now);
+        for pod in order.iter().take(active.len() - wanted) {
+            let message = format!("Deleted pod: {}", object::name(pod));
+            plan.event(events::normal(COMPONENT, set, "SuccessfulDelete", message));
+            plan.delete(&PODS, pod);
+        }
+    }
+}
+
+/// The active pods of every set that has the same owner as this one.
+fn related_pods<'a>(view: &ClusterView<'a>, set: &Value) -> Vec<&'a Value> {
+    let namespace = object::namespace(set).to_owned();
+    let owner = controller(set).map(|owner| text(owner, "/uid").to_owned());
+    let sets: Vec<&str> = view
+        .store
+        .list(&REPLICA_SETS, None)
+        .filter(|other| match &owner {
+            Some(owner) => is_controlled_by(other, owner),
+            None => uid(other) == uid(set),
+        })
+        .map(|other| uid(other))
+        .collect();
+    view.store
+        .list(&PODS, None)
+        .map(AsRef::as_ref)
+        .filter(|pod: &&Value| {
+            object::namespace(pod) == namespace
+                && is_active(pod)
+                && controller(pod).is_some_and(|owner| sets.contains(&text(owner, "/uid")))
+        })
+        .collect()
+}
+
+fn pod_from_template(set: &Value) -> Value {
+    let template = &set["spec"]["template"];
+    let mut metadata = template["metadata"].clone();
+    if !metadata.is_object() {
+        metadata = json!({});
+    }
+    metadata["generateName"] = format!("{}-", object::name(set)).into();
+    metadata["namespace"] = object::namespace(set).into();
+    metadata["ownerReferences"] = json!([owner_reference(set)]);
+    json!({"metadata": metadata, "spec": template["spec"]})
+}
+
+fn report(
+    view: &ClusterView<'_>,
+    timers: &mut Timers,
+    plan: &mut ControllerPlan,
+    set: &Value,
+    active: &[&Value],
+    terminating: usize,
+) {
+    let labels = set.pointer("/spec/template/metadata/labels").and_then(Value::as_object);
+    let fully_labeled = active.iter().filter(|pod| {
+        labels.is_none_or(|labels| {
+            labels.iter().all(|(key, value)| label(pod, key) == value.as_str())
+        })
+    });
+    let fully_labeled = fully_labeled.count();
+    let ready: Vec<&&Value> = active.iter().filter(|pod| is_true(pod, "Ready")).collect();
+    let seconds = number(set, "/spec/minReadySeconds").unwrap_or(0);
+    let min_ready = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    let mut available = 0;
+    for pod in &ready {
+        let end = view.deadline(timers.since("ready", uid(pod), view.now), min_ready);
+        if end <= view.now {
+            available += 1;
+        } else {
+            plan.requeue_at(end);
+        }
+    }
+    let mut reported = set.clone();
+    put_default(&mut reported, &["status"], json!({}));
+    let counts = [
+        ("fullyLabeledReplicas", fully_labeled),
+        ("readyReplicas", ready.len()),
+        ("availableReplicas", available),
+    ];
+    put(&mut reported, &["status", "replicas"], active.len());
+    put(&mut reported, &["status", "terminatingReplicas"], terminating);
+    for (field, count) in counts {
+        set_count(&mut reported, field, count as i64);
+    }
+    let generation = number(set, "/metadata/generation").unwrap_or(0);
+    put(&mut reported, &["status", "observedGeneration"], generation);
+    if reported != *set {
+        plan.update(&REPLICA_SETS, reported);
+    }
+}
+
+/// Writes a count of a status; none is written as nothing.
+pub(super) fn set_count(object: &mut Value, field: &str, count: i64) {
+    if count == 0 {
+        crate::kubernetes::object::remove(object, &["status", field]);
+    } else {
+        put(object, &["status", field], count);
+    }
+}

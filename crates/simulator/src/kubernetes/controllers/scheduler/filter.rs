@@ -1,0 +1,85 @@
+//! What can speak against a node for a pod, in the words of the scheduler's plugins.
+
+use serde_json::Value;
+
+use crate::kubernetes::controllers::node_lifecycle::tolerates;
+use crate::kubernetes::object::{self, flag, label, list, map, text};
+use crate::kubernetes::selectors::expression_holds;
+
+use super::NodeInfo;
+use super::affinity::{PlacementConstraints, REQUIRED};
+use super::quantity::ResourceAmounts;
+
+/// The first objection to a node, if there is one.
+pub(super) fn rejection_reason(
+    node_info: &NodeInfo<'_>,
+    pod: &Value,
+    constraints: &PlacementConstraints<'_>,
+) -> Option<String> {
+    let node = node_info.node;
+    if is_cordoned_for(node, pod) {
+        return Some("node(s) were unschedulable".to_owned());
+    }
+    if list(node, "/spec/taints").iter().any(|taint| is_untolerated(taint, pod)) {
+        return Some("node(s) had untolerated taint(s)".to_owned());
+    }
+    if !is_selected(node, pod) {
+        return Some("node(s) didn't match Pod's node affinity/selector".to_owned());
+    }
+    let (requested, free) = (ResourceAmounts::requested_by(pod), node_info.free);
+    if requested.pods > free.pods {
+        return Some("Too many pods".to_owned());
+    }
+    if requested.cpu > 0 && requested.cpu > free.cpu {
+        return Some("Insufficient cpu".to_owned());
+    }
+    if requested.timers > 0 && requested.timers > free.timers {
+        return Some("Insufficient memory".to_owned());
+    }
+    constraints.rejection_reason(node_info, pod).map(str::to_owned)
+}
+
+/// Whether fewer pods on a node could meet an objection to it.
+pub(super) fn is_resolvable_by_preemption(rejection_reason: &str) -> bool {
+    ["Insufficient cpu", "Insufficient memory", "Too many pods"].contains(&rejection_reason)
+        || rejection_reason.ends_with("anti-affinity rules")
+        || rejection_reason.ends_with("spread constraints")
+}
+
+fn is_cordoned_for(node: &Value, pod: &Value) -> bool {
+    let cordon = serde_json::json!({
+        "key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule",
+    });
+    flag(node, "/spec/unschedulable")
+        && !list(pod, "/spec/tolerations").iter().any(|toleration| tolerates(toleration, &cordon))
+}
+
+fn is_untolerated(taint: &Value, pod: &Value) -> bool {
+    let hard = matches!(text(taint, "/effect"), "NoSchedule" | "NoExecute");
+    hard && !list(pod, "/spec/tolerations").iter().any(|toleration| tolerates(toleration, taint))
+}
+
+/// Whether the pod's node selector and its required node affinity select the node.
+fn is_selected(node: &Value, pod: &Value) -> bool {
+    let plain = map(pod, "/spec/nodeSelector")
+        .is_none_or(|wanted| wanted.iter().all(|(key, value)| label(node, key) == value.as_str()));
+    let terms = format!("/spec/affinity/nodeAffinity/{REQUIRED}/nodeSelectorTerms");
+    let required = pod.pointer(&terms).and_then(Value::as_array);
+    plain && required.is_none_or(|terms| terms.iter().any(|term| term_selects(term, node)))
+}
+
+/// Whether a node selector term selects a node; an empty one selects none.
+pub(super) fn term_selects(term: &Value, node: &Value) -> bool {
+    let expressions = list(term, "/matchExpressions");
+    let fields = list(term, "/matchFields");
+    if expressions.is_empty() && fields.is_empty() {
+        return false;
+    }
+    expressions
+        .iter()
+        .all(|expression| expression_holds(expression, label(node, text(expression, "/key"))))
+        && fields.iter().all(|field| {
+            let known = text(field, "/key") == "metadata.name";
+            expression_holds(field, known.then(|| object::name(node)))
+        })
+}

@@ -1,0 +1,54 @@
+//! The Kubernetes half of the simulator: an API server over a store of JSON objects, and the
+//! controllers of a control plane. The AWS half reaches it through its socket only, like every
+//! other client.
+
+use std::sync::{Arc, Mutex};
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::ids::IdGenerator;
+use crate::scenario::Scenario;
+
+use api::ApiServer;
+use resources::NAMESPACES;
+use store::ObjectStore;
+use write::ObjectWriter;
+
+pub(crate) mod api;
+mod budget_status;
+pub(crate) mod controllers;
+mod kinds;
+mod object;
+mod patch;
+mod request;
+mod resources;
+mod selectors;
+mod status_error;
+mod store;
+mod write;
+
+/// The namespaces that every cluster has.
+const NAMESPACE_NAMES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
+
+/// An API server with nothing in it but what every cluster has.
+pub(crate) fn api_server(scenario: &Scenario) -> Arc<ApiServer> {
+    let mut store = ObjectStore::new(IdGenerator::new(scenario.seed));
+    let now = Timestamp::now();
+    for name in NAMESPACE_NAMES {
+        let mut writer = ObjectWriter { store: &mut store, now, dry_run: false };
+        let namespace = json!({"metadata": {"name": name}});
+        // The names are good and the store is empty, so this cannot be refused.
+        let Ok(made) = writer.create(&NAMESPACES, "", namespace) else {
+            continue;
+        };
+        if name == "kube-system" {
+            let uid =
+                scenario.cluster_uid.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+            let mut namespace = serde_json::Value::clone(&made);
+            namespace["metadata"]["uid"] = uid.into();
+            store.put(&NAMESPACES, namespace);
+        }
+    }
+    Arc::new(ApiServer { store: Mutex::new(store), version: scenario.version.clone() })
+}

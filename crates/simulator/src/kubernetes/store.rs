@@ -1,0 +1,237 @@
+//! All objects of the simulated API server, one version counter over all of them, and the changes
+//! that led here, so that a watch can start in the past and a list can be continued at the version
+//! at which it began. Knows nothing of what the objects mean.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio::sync::watch;
+
+use crate::ids::IdGenerator;
+
+use super::object::{self, put};
+use super::resources::Resource;
+
+/// How many changes are kept. An API server keeps five minutes' worth.
+const HISTORY: usize = 20_000;
+
+type ObjectKey = (String, String);
+type ResourceKey = (&'static str, &'static str);
+
+/// The objects, in the order in which they are listed: by namespace, then by name.
+pub(crate) struct ObjectStore {
+    objects: BTreeMap<ResourceKey, BTreeMap<ObjectKey, Arc<Value>>>,
+    history: VecDeque<ObjectChange>,
+    version: u64,
+    /// Changes up to this version are forgotten.
+    compacted: u64,
+    versions: watch::Sender<u64>,
+    pub(crate) ids: IdGenerator,
+}
+
+/// A change of one object.
+#[derive(Debug, Clone)]
+pub(crate) struct ObjectChange {
+    pub(crate) resource: ResourceKey,
+    pub(crate) version: u64,
+    pub(crate) before: Option<Arc<Value>>,
+    /// The object as it became, or as it last was when it was deleted.
+    pub(crate) object: Arc<Value>,
+    pub(crate) deleted: bool,
+}
+
+/// A version whose following changes are no longer known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Compacted {
+    pub(crate) oldest: u64,
+}
+
+impl ObjectStore {
+    pub(crate) fn new(ids: IdGenerator) -> Self {
+        Self {
+            objects: BTreeMap::new(),
+            history: VecDeque::new(),
+            version: 1,
+            compacted: 1,
+            versions: watch::Sender::new(1),
+            ids,
+        }
+    }
+
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Tells of every new version.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.versions.subscribe()
+    }
+
+    pub(crate) fn get(
+        &self,
+        resource: &Resource,
+        namespace: &str,
+        name: &str,
+    ) -> Option<&Arc<Value>> {
+        self.objects.get(&resource.key())?.get(&(namespace.to_owned(), name.to_owned()))
+    }
+
+    /// The objects of a kind, of one namespace or of all.
+    pub(crate) fn list<'a>(
+        &'a self,
+        resource: &Resource,
+        namespace: Option<&'a str>,
+    ) -> impl Iterator<Item = &'a Arc<Value>> {
+        let all = self.objects.get(&resource.key());
+        all.into_iter()
+            .flatten()
+            .filter(move |((object_namespace, _), _)| {
+                namespace.is_none_or(|wanted| wanted == object_namespace)
+            })
+            .map(|(_, object)| object)
+    }
+
+    /// The objects of a kind as they were at a version.
+    pub(crate) fn list_at(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        version: u64,
+    ) -> Result<Vec<Arc<Value>>, Compacted> {
+        let mut objects = self.objects.get(&resource.key()).cloned().unwrap_or_default();
+        for change in self.since(version)?.rev() {
+            if change.resource != resource.key() {
+                continue;
+            }
+            let key = key_of(&change.object);
+            match &change.before {
+                Some(before) => objects.insert(key, Arc::clone(before)),
+                None => objects.remove(&key),
+            };
+        }
+        objects.retain(|(object_namespace, _), _| {
+            namespace.is_none_or(|wanted| wanted == object_namespace)
+        });
+        Ok(objects.into_values().collect())
+    }
+
+    /// The changes after a version, oldest first.
+    pub(crate) fn since(
+        &self,
+        version: u64,
+    ) -> Result<impl DoubleEndedIterator<Item = &ObjectChange>, Compacted> {
+        if version < self.compacted {
+            return Err(Compacted { oldest: self.compacted });
+        }
+        let start = self.history.partition_point(|change| change.version <= version);
+        Ok(self.history.range(start..))
+    }
+
+    /// Enters an object, new or changed, under the next version.
+    pub(crate) fn put(&mut self, resource: &Resource, mut object: Value) -> Arc<Value> {
+        self.version += 1;
+        put(&mut object, &["metadata", "resourceVersion"], self.version.to_string());
+        let object = Arc::new(object);
+        let before = self
+            .objects
+            .entry(resource.key())
+            .or_default()
+            .insert(key_of(&object), Arc::clone(&object));
+        self.record_change(resource, before, Arc::clone(&object), false);
+        object
+    }
+
+    /// Takes an object out; what is returned carries the version at which it went.
+    pub(crate) fn delete(
+        &mut self,
+        resource: &Resource,
+        namespace: &str,
+        name: &str,
+    ) -> Option<Arc<Value>> {
+        let key = (namespace.to_owned(), name.to_owned());
+        let before = self.objects.get_mut(&resource.key())?.remove(&key)?;
+        self.version += 1;
+        let mut last = Value::clone(&before);
+        put(&mut last, &["metadata", "resourceVersion"], self.version.to_string());
+        let last = Arc::new(last);
+        self.record_change(resource, Some(before), Arc::clone(&last), true);
+        Some(last)
+    }
+
+    /// Forgets the changes up to now.
+    pub(crate) fn compact(&mut self) {
+        self.history.clear();
+        self.compacted = self.version;
+    }
+
+    fn record_change(
+        &mut self,
+        resource: &Resource,
+        before: Option<Arc<Value>>,
+        object: Arc<Value>,
+        deleted: bool,
+    ) {
+        self.history.push_back(ObjectChange {
+            resource: resource.key(),
+            version: self.version,
+            before,
+            object,
+            deleted,
+        });
+        while self.history.len() > HISTORY {
+            if let Some(forgotten) = self.history.pop_front() {
+                self.compacted = forgotten.version;
+            }
+        }
+        self.versions.send_replace(self.version);
+    }
+}
+
+fn key_of(object: &Value) -> ObjectKey {
+    (object::namespace(object).to_owned(), object::name(object).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::resources::{NODES, PODS};
+    use super::*;
+    use serde_json::json;
+
+    fn node(name: &str, color: &str) -> Value {
+        json!({"metadata": {"name": name, "labels": {"color": color}}})
+    }
+
+    fn names(objects: &[Arc<Value>]) -> Vec<&str> {
+        objects.iter().map(|object| object::name(object)).collect()
+    }
+
+    #[test]
+    fn a_list_can_be_had_as_it_was() {
+        let mut store = ObjectStore::new(IdGenerator::new(1));
+        store.put(&NODES, node("a", "red"));
+        store.put(&NODES, node("b", "red"));
+        let then = store.version();
+        store.put(&NODES, node("a", "blue"));
+        store.put(&PODS, node("p", "red"));
+        store.delete(&NODES, "", "b");
+        store.put(&NODES, node("c", "red"));
+        let past = store.list_at(&NODES, None, then).unwrap();
+        assert_eq!(names(&past), ["a", "b"]);
+        assert_eq!(past[0]["metadata"]["labels"]["color"], "red");
+        let present = store.list_at(&NODES, None, store.version()).unwrap();
+        assert_eq!(names(&present), ["a", "c"]);
+    }
+
+    #[test]
+    fn a_compacted_past_is_refused() {
+        let mut store = ObjectStore::new(IdGenerator::new(1));
+        store.put(&NODES, node("a", "red"));
+        let then = store.version();
+        store.put(&NODES, node("a", "blue"));
+        assert_eq!(store.since(then).unwrap().count(), 1);
+        store.compact();
+        assert!(store.since(then).is_err());
+        assert_eq!(store.since(store.version()).unwrap().count(), 0);
+    }
+}

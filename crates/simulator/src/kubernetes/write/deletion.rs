@@ -1,0 +1,161 @@
+//! Deletion: preconditions, grace, and what may hold an object back.
+
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+use serde_json::Value;
+
+use crate::kubernetes::object::{
+    self, is_terminating, list, map, number, put, text, time, uid, version,
+};
+use crate::kubernetes::resources::{NAMESPACES, PODS, Resource};
+use crate::kubernetes::status_error::StatusError;
+
+use super::{ObjectWriter, WriteOutcome};
+
+/// How an object is to be deleted.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct DeleteOptions {
+    pub(crate) grace: Option<i64>,
+    pub(crate) uid: Option<String>,
+    pub(crate) version: Option<String>,
+    pub(crate) propagation: Propagation,
+}
+
+/// What becomes of the objects that a deleted one owns.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Propagation {
+    #[default]
+    Background,
+    Foreground,
+    Orphan,
+}
+
+impl ObjectWriter<'_> {
+    /// Deletes an object, or begins to.
+    pub(crate) fn delete(
+        &mut self,
+        resource: &Resource,
+        namespace: &str,
+        name: &str,
+        deletion: &DeleteOptions,
+    ) -> Result<WriteOutcome, StatusError> {
+        let current = self
+            .store
+            .get(resource, namespace, name)
+            .cloned()
+            .ok_or_else(|| StatusError::not_found(resource, name))?;
+        check_deletion(resource, &current, deletion)?;
+        let grace = grace_period_of(resource, &current, deletion);
+        let mut object = Value::clone(&current);
+        add_finalizer(&mut object, deletion.propagation);
+        let retained = !is_released_at(resource, &object, grace);
+        if !retained {
+            if self.dry_run {
+                return Ok(WriteOutcome { object: current, changed: false });
+            }
+            let mut written = self.remove_from_store(resource, namespace, name, &current);
+            if resource.plural == PODS.plural {
+                // Its last words are those of a pod that had no time left.
+                let mut gone = Value::clone(&written.object);
+                self.mark_terminating(resource, &mut gone, grace);
+                written.object = Arc::new(gone);
+            }
+            return Ok(written);
+        }
+        let shorter = number(&current, "/metadata/deletionGracePeriodSeconds")
+            .is_none_or(|current_grace| grace < current_grace);
+        if !shorter && object == *current {
+            return Ok(WriteOutcome { object: current, changed: false });
+        }
+        self.mark_terminating(resource, &mut object, grace);
+        if self.dry_run {
+            return Ok(WriteOutcome { object: Arc::new(object), changed: false });
+        }
+        Ok(WriteOutcome { object: self.store.put(resource, object), changed: true })
+    }
+
+    fn mark_terminating(&self, resource: &Resource, object: &mut Value, grace: i64) {
+        let end = self.now.checked_add(SignedDuration::from_secs(grace)).unwrap_or(self.now);
+        put(object, &["metadata", "deletionTimestamp"], time(end));
+        put(object, &["metadata", "deletionGracePeriodSeconds"], grace);
+        if let Some(generation) = number(object, "/metadata/generation") {
+            put(object, &["metadata", "generation"], generation + 1);
+        }
+        if resource.plural == NAMESPACES.plural {
+            put(object, &["status", "phase"], "Terminating");
+        }
+    }
+}
+
+/// Whether the object is still the one that is meant.
+pub(crate) fn check_deletion(
+    resource: &Resource,
+    current: &Value,
+    deletion: &DeleteOptions,
+) -> Result<(), StatusError> {
+    let name = object::name(current);
+    if let Some(wanted) = deletion.uid.as_deref().filter(|wanted| *wanted != uid(current)) {
+        let why = format!(
+            "the UID in the precondition ({wanted}) does not match the UID in record ({}). The \
+             object might have been deleted and then recreated",
+            uid(current)
+        );
+        return Err(StatusError::precondition_failed(resource, name, &why));
+    }
+    if let Some(wanted) = deletion.version.as_deref().filter(|wanted| *wanted != version(current)) {
+        let why = format!(
+            "the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion \
+             in record ({}). The object might have been modified",
+            version(current)
+        );
+        return Err(StatusError::precondition_failed(resource, name, &why));
+    }
+    Ok(())
+}
+
+/// For how many seconds the object stays after its deletion; only pods that a kubelet runs do.
+fn grace_period_of(resource: &Resource, current: &Value, deletion: &DeleteOptions) -> i64 {
+    if resource.plural != PODS.plural {
+        return 0;
+    }
+    let finished = matches!(text(current, "/status/phase"), "Succeeded" | "Failed");
+    if finished || text(current, "/spec/nodeName").is_empty() {
+        return 0;
+    }
+    let requested = deletion
+        .grace
+        .or_else(|| number(current, "/spec/terminationGracePeriodSeconds"))
+        .unwrap_or(30)
+        .max(0);
+    match number(current, "/metadata/deletionGracePeriodSeconds") {
+        Some(current_grace) => requested.min(current_grace),
+        None => requested,
+    }
+}
+
+fn add_finalizer(object: &mut Value, propagation: Propagation) {
+    let finalizer = match propagation {
+        Propagation::Background => return,
+        Propagation::Foreground => "foregroundDeletion",
+        Propagation::Orphan => "orphan",
+    };
+    let mut finalizers = list(object, "/metadata/finalizers").to_vec();
+    if !finalizers.iter().any(|retained| retained == finalizer) {
+        finalizers.push(finalizer.into());
+        put(object, &["metadata", "finalizers"], finalizers);
+    }
+}
+
+/// Whether a terminating object has nothing left that holds it.
+pub(super) fn is_released(resource: &Resource, object: &Value) -> bool {
+    let grace = number(object, "/metadata/deletionGracePeriodSeconds").unwrap_or(0);
+    is_terminating(object) && is_released_at(resource, object, grace)
+}
+
+fn is_released_at(resource: &Resource, object: &Value, grace: i64) -> bool {
+    let finalizers = list(object, "/metadata/finalizers").is_empty();
+    let content = resource.plural != NAMESPACES.plural
+        || map(object, "/spec").is_none_or(|spec| !spec.contains_key("finalizers"));
+    finalizers && content && grace == 0
+}

@@ -1,0 +1,362 @@
+//! The world that a simulation starts with, as a document: the account, the cluster, its nodegroups
+//! and what runs on them. [`Scenario::default`] is the world in which every step of relay-scale
+//! matters.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+mod standard;
+mod workload;
+
+pub use workload::{ConfigMap, Deployment, Spread};
+
+/// The world at the start.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default = "Scenario::empty")]
+pub struct Scenario {
+    /// From what ids, names and UIDs are derived: equal seeds give equal worlds.
+    pub seed: u64,
+    /// The AWS account.
+    pub account: String,
+    /// The region that the cluster is in; the others are empty.
+    pub region: String,
+    /// The EKS cluster.
+    pub cluster: String,
+    /// Its Kubernetes version, as EKS says it.
+    pub version: String,
+    /// The UID of the namespace kube-system, by which a cluster is told from another; each start
+    /// has its own unless it is given.
+    pub cluster_uid: Option<String>,
+    /// How long things take.
+    pub times: Times,
+    /// Its nodegroups.
+    pub nodegroups: Vec<Nodegroup>,
+    /// Namespaces besides those that every cluster has.
+    pub namespaces: Vec<String>,
+    /// ConfigMaps.
+    pub config_maps: Vec<ConfigMap>,
+    /// Deployments.
+    pub deployments: Vec<Deployment>,
+    /// Any other Kubernetes objects, as they would stand in a manifest.
+    pub objects: Vec<Value>,
+    /// Containers whose image holds this text never work.
+    pub failing_images: Vec<FailingImage>,
+}
+
+/// How long things take, in simulated time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Times {
+    /// From an instance's launch until it is in service and its Node appears.
+    #[serde(with = "serde_duration")]
+    pub boot: Duration,
+    /// From a Node's appearance until it is Ready.
+    #[serde(with = "serde_duration")]
+    pub node_ready: Duration,
+    /// From an instance's termination until its Node is gone.
+    #[serde(with = "serde_duration")]
+    pub terminate: Duration,
+    /// How long an EKS update is in progress.
+    #[serde(with = "serde_duration")]
+    pub update: Duration,
+    /// How long an Auto Scaling group waits after a failed launch.
+    #[serde(with = "serde_duration")]
+    pub relaunch: Duration,
+    /// From a pod's binding until it is Ready.
+    #[serde(with = "serde_duration")]
+    pub pod_start: Duration,
+    /// From a pod's deletion until it is gone; never longer than its grace period.
+    #[serde(with = "serde_duration")]
+    pub pod_stop: Duration,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self {
+            boot: Duration::from_secs(40),
+            node_ready: Duration::from_secs(8),
+            terminate: Duration::from_secs(20),
+            update: Duration::from_secs(20),
+            relaunch: Duration::from_secs(30),
+            pod_start: Duration::from_secs(3),
+            pod_stop: Duration::from_secs(2),
+        }
+    }
+}
+
+/// A managed nodegroup and its Auto Scaling group.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nodegroup {
+    /// Its name.
+    pub name: String,
+    /// Its labels, which its nodes carry too.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Its smallest size.
+    #[serde(default)]
+    pub min: u32,
+    /// Its largest size.
+    pub max: u32,
+    /// Its size.
+    pub desired: u32,
+    /// The Auto Scaling group's own desired capacity, where somebody changed it behind EKS's back.
+    #[serde(default)]
+    pub group_desired: Option<u32>,
+    /// The type of its instances.
+    #[serde(default = "default_instance_type")]
+    pub instance_type: String,
+    /// The instances, counted from 1, that are protected from scale-in at the start.
+    #[serde(default)]
+    pub protected: Vec<u32>,
+    /// Whether new instances are born protected.
+    #[serde(default)]
+    pub new_instances_protected: bool,
+    /// Launches after the start that take longer than others, by their number from 1.
+    #[serde(default)]
+    pub slow: Vec<SlowLaunch>,
+    /// Launches after the start that fail, in order.
+    #[serde(default)]
+    pub launch_failures: Vec<LaunchFailure>,
+    /// Updates that end as Failed, by their number from 1.
+    #[serde(default)]
+    pub update_failures: Vec<UpdateFailure>,
+    /// Its status, `ACTIVE` unless it is said.
+    #[serde(default = "default_status")]
+    pub status: String,
+}
+
+/// A launch that takes longer than the others.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SlowLaunch {
+    /// Which launch after the start, from 1.
+    pub nth: u32,
+    /// Its boot time, instead of [`Times::boot`].
+    #[serde(with = "serde_duration")]
+    pub boot: Duration,
+    /// From its Node's appearance until that is Ready, instead of [`Times::node_ready`].
+    #[serde(default, with = "serde_optional_duration")]
+    pub node_ready: Option<Duration>,
+    /// Whether its Node never gets Ready.
+    #[serde(default)]
+    pub never_ready: bool,
+}
+
+/// A launch that fails.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LaunchFailure {
+    /// How many launches in a row fail so.
+    #[serde(default = "one")]
+    pub times: u32,
+    /// The activity's status message.
+    #[serde(default = "default_launch_failure")]
+    pub message: String,
+}
+
+/// An EKS update that fails.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateFailure {
+    /// Which update of the nodegroup, from 1.
+    pub nth: u32,
+    /// The error code, as `NodeCreationFailure`.
+    pub code: String,
+    /// The error message.
+    pub message: String,
+}
+
+/// An image whose containers never work.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FailingImage {
+    /// A part of the image's name.
+    pub image: String,
+    /// How it fails.
+    pub failure: ContainerFailure,
+    /// How many starts of each such pod's container fail before it works; always, unless it is
+    /// said.
+    #[serde(default)]
+    pub times: Option<u32>,
+}
+
+/// How a container fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ContainerFailure {
+    /// `ErrImagePull`, then `ImagePullBackOff`.
+    ImagePull,
+    /// It exits at once, again and again: `CrashLoopBackOff`.
+    CrashLoop,
+    /// It runs and never gets ready.
+    NeverReady,
+}
+
+impl Scenario {
+    /// Reads a scenario from YAML; what is not said is as in the default world's account, but
+    /// without nodegroups and objects of its own.
+    ///
+    /// # Errors
+    /// Text that is not YAML, a field that is unknown or of the wrong type (the message says
+    /// where), or a world that cannot be.
+    pub fn from_yaml(text: &str) -> Result<Self, ScenarioError> {
+        let scenario: Self = serde_saphyr::from_str(text)
+            .map_err(|error| ScenarioError::Parse(error.to_string()))?;
+        scenario.validate()?;
+        Ok(scenario)
+    }
+
+    /// Checks that the world can be.
+    pub(crate) fn validate(&self) -> Result<(), ScenarioError> {
+        let mut names = BTreeSet::new();
+        for nodegroup in &self.nodegroups {
+            let Nodegroup { name, min, max, desired, .. } = nodegroup;
+            if !names.insert(name) {
+                return Err(ScenarioError::DuplicateNodegroup(name.clone()));
+            }
+            let sizes = [Some(*desired), nodegroup.group_desired];
+            if *max == 0 || sizes.into_iter().flatten().any(|size| !(*min..=*max).contains(&size)) {
+                return Err(ScenarioError::InvalidSizes(name.clone()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A scenario that cannot be read, or that describes no world.
+#[derive(Debug, thiserror::Error)]
+pub enum ScenarioError {
+    /// It is not a scenario.
+    #[error("the scenario cannot be read: {0}")]
+    Parse(String),
+    /// Two nodegroups have one name.
+    #[error("the scenario has two nodegroups {0:?}")]
+    DuplicateNodegroup(String),
+    /// A nodegroup's sizes contradict each other.
+    #[error("the scenario's nodegroup {0:?} needs min <= desired <= max and a max of at least 1")]
+    InvalidSizes(String),
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn default_instance_type() -> String {
+    "m5.xlarge".to_owned()
+}
+
+fn default_status() -> String {
+    "ACTIVE".to_owned()
+}
+
+fn default_launch_failure() -> String {
+    "Could not launch On-Demand Instances. InsufficientInstanceCapacity - We currently do not have \
+     sufficient m5.xlarge capacity in the Availability Zone you requested (us-west-2a). Launching \
+     EC2 instance failed."
+        .to_owned()
+}
+
+/// Durations as `40s` or `1m 30s`, or as a number of seconds.
+pub(super) mod serde_duration {
+    use std::time::Duration;
+
+    use jiff::SignedDuration;
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum DurationRepr {
+        Seconds(f64),
+        Text(String),
+    }
+
+    pub(crate) fn serialize<S: Serializer>(
+        duration: &Duration,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format!("{}ms", duration.as_millis()))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Duration, D::Error> {
+        match DurationRepr::deserialize(deserializer)? {
+            DurationRepr::Seconds(seconds) => {
+                Duration::try_from_secs_f64(seconds).map_err(de::Error::custom)
+            }
+            DurationRepr::Text(text) => {
+                let signed: SignedDuration = text.parse().map_err(de::Error::custom)?;
+                Duration::try_from(signed).map_err(de::Error::custom)
+            }
+        }
+    }
+}
+
+/// An optional duration.
+mod serde_optional_duration {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        duration: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match duration {
+            Some(duration) => super::serde_duration::serialize(duration, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        #[derive(Deserialize)]
+        struct Wrapped(#[serde(with = "super::serde_duration")] Duration);
+        let wrapped = Option::<Wrapped>::deserialize(deserializer)?;
+        Ok(wrapped.map(|Wrapped(duration)| duration))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_world_survives_its_own_yaml() {
+        let scenario = Scenario::default();
+        let text = serde_saphyr::to_string(&scenario).unwrap();
+        assert_eq!(Scenario::from_yaml(&text).unwrap(), scenario);
+    }
+
+    #[test]
+    fn a_small_scenario_needs_few_words() {
+        let scenario = Scenario::from_yaml(
+            "times: {boot: 1m 30s, update: 5}\nnodegroups: [{name: g, max: 3, desired: 2}]\n",
+        )
+        .unwrap();
+        assert_eq!(scenario.times.boot, Duration::from_secs(90));
+        assert_eq!(scenario.times.update, Duration::from_secs(5));
+        assert_eq!(scenario.nodegroups[0].instance_type, "m5.xlarge");
+        assert_eq!(scenario.account, "123456789012");
+        assert!(scenario.deployments.is_empty());
+    }
+
+    #[test]
+    fn a_world_that_cannot_be_is_refused() {
+        let too_large = "nodegroups: [{name: g, max: 3, desired: 4}]";
+        assert!(matches!(Scenario::from_yaml(too_large), Err(ScenarioError::InvalidSizes(_))));
+        let twice = "nodegroups: [{name: g, max: 3, desired: 3}, {name: g, max: 1, desired: 1}]";
+        assert!(matches!(Scenario::from_yaml(twice), Err(ScenarioError::DuplicateNodegroup(_))));
+    }
+
+    #[test]
+    fn a_misspelled_field_is_refused() {
+        let error = Scenario::from_yaml("nodegroup: []").unwrap_err();
+        assert!(error.to_string().contains("nodegroup"), "{error}");
+    }
+}

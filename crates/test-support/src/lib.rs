@@ -1,0 +1,169 @@
+//! The words that tests are written in: a runbook, a world, and what must follow.
+
+#![allow(missing_docs, reason = "test helpers are named to be read in tests")]
+
+mod child_guard;
+mod process;
+mod serve;
+mod watchdog;
+
+use std::{sync::Arc, time::Duration};
+
+use clock::Clock;
+use rafay_relay_sop::{
+    actions::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
+    engine::{Control, Direction, Engine, Refusal, Request},
+    journal::{FileStore, LogLines, Owner, Record, Recorder, Run, RunId, State, Store},
+};
+use runbook::Source;
+use serde_json::{Map, Value};
+use simulator::{RecordedCall, Scenario, Simulator};
+use tempfile::TempDir;
+
+pub use child_guard::ChildGuard;
+pub use process::{ProgramOutput, SimulateProcess, journal, program, signal};
+pub use serve::Serve;
+pub use watchdog::Watchdog;
+
+/// Fast enough that a minute of boot time is a tenth of a second.
+pub const SPEED: f64 = 600.0;
+
+/// How long a test waits for a condition before it says that it does not come. Never waited in a passing test.
+pub const WAIT_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The first four steps of relay-scale.
+pub const SCALE_UP: &str = include_str!("../../../tests/fixtures/runbooks/scale-up.yaml");
+
+/// A simulated cluster, an engine that acts on it, and a state directory.
+pub struct TestCluster {
+    pub simulator: Simulator,
+    pub engine: Arc<Engine>,
+    pub store: Arc<dyn Store>,
+    _dir: TempDir,
+}
+
+/// A run that has stopped.
+pub struct FinishedRun {
+    pub state: State,
+    pub run: Run,
+    pub records: Vec<Record>,
+}
+
+impl TestCluster {
+    /// The default scenario.
+    pub async fn new() -> Self {
+        Self::with_scenario(Scenario::default()).await
+    }
+
+    pub async fn with_scenario(scenario: Scenario) -> Self {
+        let clock = Clock::scaled(SPEED).unwrap();
+        let options = simulator::Options { clock, ..simulator::Options::default() };
+        let simulator = Simulator::start(scenario, options).await.unwrap();
+        let platform = Platform::new(PlatformOptions {
+            clock,
+            kubernetes: KubernetesAccess::Endpoint { url: simulator.kubernetes_url().clone() },
+            aws: AwsAccess::Endpoint { url: simulator.aws_url().clone() },
+            environment: [].into(),
+        });
+        let dir = tempfile::tempdir().unwrap();
+        let owner = Owner { pid: std::process::id(), doing: "test".into(), address: None };
+        let store: Arc<dyn Store> = Arc::new(FileStore::for_writing(dir.path(), &owner).unwrap());
+        let engine = Arc::new(Engine::new(platform, Arc::clone(&store), true));
+        Self { simulator, engine, store, _dir: dir }
+    }
+
+    pub async fn run(&self, text: &str) -> FinishedRun {
+        self.run_with(text, Value::Object(Map::new())).await
+    }
+
+    pub async fn run_with(&self, text: &str, inputs: Value) -> FinishedRun {
+        let recorder = self.accept(text, inputs).await.unwrap_or_else(|why| panic!("{why}"));
+        self.drive(recorder, Control::default()).await
+    }
+
+    pub async fn accept(&self, text: &str, inputs: Value) -> Result<Recorder, Refusal> {
+        let Value::Object(inputs) = inputs else { panic!("inputs are a mapping") };
+        let source = Source::new("<test>", text);
+        self.engine.accept(Request { source, inputs, actor: "test".into(), key: None }).await
+    }
+
+    pub async fn drive(&self, recorder: Recorder, control: Control) -> FinishedRun {
+        let id = recorder.run().id.clone();
+        let state = self.engine.drive(recorder, control).await.unwrap();
+        self.finished_run(&id, state)
+    }
+
+    pub async fn resume(&self, id: &RunId, direction: Direction) -> FinishedRun {
+        let recorder = self.engine.take_up(id, direction, "test").await.unwrap();
+        self.drive(recorder, Control::default()).await
+    }
+
+    fn finished_run(&self, id: &RunId, state: State) -> FinishedRun {
+        let records = self.store.read(id).unwrap();
+        FinishedRun { state, run: Run::of(id, &records).unwrap(), records }
+    }
+
+    /// The calls that changed something, in order.
+    pub fn effective_calls(&self) -> Vec<String> {
+        effective_calls(&self.simulator.calls())
+    }
+
+    /// How many calls of that operation were made, effective or not.
+    pub fn count_calls(&self, operation: &str) -> usize {
+        self.simulator.calls().iter().filter(|call| call.operation.starts_with(operation)).count()
+    }
+}
+
+/// The operations that changed something, in order.
+pub fn effective_calls(calls: &[RecordedCall]) -> Vec<String> {
+    calls.iter().filter(|call| call.effective).map(|call| call.operation.clone()).collect()
+}
+
+impl FinishedRun {
+    /// The run, if it succeeded.
+    #[track_caller]
+    pub fn expect_success(self) -> Self {
+        assert_eq!(self.state, State::Succeeded, "{}", self.lines().join("\n"));
+        self
+    }
+
+    #[track_caller]
+    pub fn expect_state(self, state: State) -> Self {
+        assert_eq!(self.state, state, "{}", self.lines().join("\n"));
+        self
+    }
+
+    /// The log lines without their times.
+    pub fn lines(&self) -> Vec<String> {
+        let lines = LogLines::of(&self.records);
+        lines.iter().map(|line| line.split_once("] ").unwrap().1.to_owned()).collect()
+    }
+
+    /// The lines that do not depend on when somebody looked.
+    pub fn lines_without_waits(&self) -> Vec<String> {
+        self.lines().into_iter().filter(|line| !line.starts_with("Waiting: ")).collect()
+    }
+
+    #[track_caller]
+    pub fn output(&self, step: &str) -> &Value {
+        let step = self.run.step(step).unwrap_or_else(|| panic!("step {step} has not begun"));
+        step.output().unwrap_or_else(|| panic!("step {} has no output", step.id))
+    }
+
+    #[track_caller]
+    pub fn error(&self) -> &str {
+        self.run.error.as_deref().expect("the run has an error")
+    }
+}
+
+/// Waits until `condition` holds.
+pub async fn wait_until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = tokio::time::Instant::now() + WAIT_TIMEOUT;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{what} did not come");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
