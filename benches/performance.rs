@@ -16,8 +16,8 @@ use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Node;
 use rafay_relay_sop::{
     actions::{self, AwsAccess, KubernetesAccess, Platform, PlatformOptions},
-    engine::{Control, Engine, Request},
-    journal::{Event, FileStore, Owner, Record, State, Store},
+    engine::{Control, Engine, RunRequest},
+    journal::{Event, EventRecord, FileStore, LockOwner, RunState, RunStore},
 };
 use runbook::Source;
 use simulator::{Scenario, Simulator};
@@ -108,7 +108,7 @@ fn validate() {
 /// An engine on a simulator, or on nothing.
 struct Bench {
     engine: Engine,
-    store: Arc<dyn Store>,
+    store: Arc<dyn RunStore>,
     simulator: Option<Simulator>,
     _dir: TempDir,
 }
@@ -135,23 +135,23 @@ impl Bench {
             environment: BTreeMap::new(),
         });
         let dir = tempfile::tempdir().expect("a folder for temporary files");
-        let owner = Owner { pid: 0, doing: "bench".into(), address: None };
-        let store: Arc<dyn Store> =
-            Arc::new(FileStore::for_writing(dir.path(), &owner).expect("a state folder"));
+        let owner = LockOwner { pid: 0, doing: "bench".into(), address: None };
+        let store: Arc<dyn RunStore> =
+            Arc::new(FileStore::open_for_writing(dir.path(), &owner).expect("a state folder"));
         let engine = Engine::new(platform, Arc::clone(&store), true);
         Self { engine, store, simulator, _dir: dir }
     }
 
     /// Runs a text and returns its records and the time that it took.
-    async fn run(&self, text: &str) -> (Vec<Record>, Duration) {
+    async fn run(&self, text: &str) -> (Vec<EventRecord>, Duration) {
         let start = Instant::now();
         let source = Source::new("<bench>", text);
         let inputs = serde_json::Map::new();
-        let request = Request { source, inputs, actor: "bench".into(), key: None };
-        let recorder = self.engine.accept(request).await.expect("the runbook is sound");
-        let id = recorder.run().id.clone();
-        let state = self.engine.drive(recorder, Control::default()).await;
-        assert_eq!(state.expect("the journal can be written"), State::Succeeded);
+        let request = RunRequest { source, inputs, actor: "bench".into(), key: None };
+        let run_writer = self.engine.accept(request).await.expect("the runbook is sound");
+        let id = run_writer.run().id.clone();
+        let state = self.engine.drive(run_writer, Control::default()).await;
+        assert_eq!(state.expect("the journal can be written"), RunState::Succeeded);
         (self.store.read(&id).expect("the journal can be read"), start.elapsed())
     }
 }
@@ -180,7 +180,7 @@ async fn reaction() -> String {
         let (records, _) = bench.run(SCALE_UP).await;
         watching.abort();
         let completed = records.iter().find_map(|record| match &record.event {
-            Event::Completed { step, .. } if step == "new_nodes" => Some(record.time),
+            Event::StepCompleted { step, .. } if step == "new_nodes" => Some(record.time),
             _ => None,
         });
         let last = *last_ready.lock().expect("no holder panics");

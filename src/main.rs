@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use rafay_relay_sop::cli::{Arguments, telemetry};
+use rafay_relay_sop::cli::{Cli, telemetry};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Cli::parse();
     telemetry::start();
     arguments.run().await.into()
 }

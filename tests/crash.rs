@@ -14,8 +14,8 @@ use std::{
 use clock::Clock;
 use rafay_relay_sop::{
     actions::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
-    engine::{Control, Engine, Request},
-    journal::{FileStore, Owner, Record, RunId, Store, StoreError},
+    engine::{Control, Engine, RunRequest},
+    journal::{EventRecord, FileStore, LockOwner, RunId, RunStore, StoreError},
 };
 use runbook::Source;
 use simulator::ClusterState;
@@ -257,9 +257,9 @@ async fn crash_child() {
     let [moment, event, state_dir] = crash_at.splitn(3, ' ').collect::<Vec<_>>()[..] else {
         panic!("the variable holds three words")
     };
-    let owner = Owner { pid: std::process::id(), doing: "crash_child".into(), address: None };
-    let store: Arc<dyn Store> = Arc::new(CrashingStore {
-        store: FileStore::for_writing(Path::new(state_dir), &owner).unwrap(),
+    let owner = LockOwner { pid: std::process::id(), doing: "crash_child".into(), address: None };
+    let store: Arc<dyn RunStore> = Arc::new(CrashingStore {
+        store: FileStore::open_for_writing(Path::new(state_dir), &owner).unwrap(),
         crash_at_event: event.parse().unwrap(),
         writes_before_crash: moment == "after",
     });
@@ -272,14 +272,14 @@ async fn crash_child() {
     let engine = Engine::new(platform, store, false);
     let text = std::fs::read_to_string(Path::new(state_dir).join("runbook.yaml")).unwrap();
     let source = Source::new("<test>", text);
-    let request = Request {
+    let request = RunRequest {
         source,
         inputs: [].into_iter().collect(),
         actor: "crash_child".into(),
         key: None,
     };
-    let recorder = engine.accept(request).await.unwrap();
-    engine.drive(recorder, Control::default()).await.unwrap();
+    let run_writer = engine.accept(request).await.unwrap();
+    engine.drive(run_writer, Control::default()).await.unwrap();
 }
 
 /// A store in which the process dies at the Nth event.
@@ -289,12 +289,12 @@ struct CrashingStore {
     writes_before_crash: bool,
 }
 
-impl Store for CrashingStore {
+impl RunStore for CrashingStore {
     fn append(
         &self,
         run: &RunId,
         expected: u64,
-        records: &[Record],
+        records: &[EventRecord],
         sync: bool,
     ) -> Result<(), StoreError> {
         let is_crash_event = expected + records.len() as u64 >= self.crash_at_event;
@@ -307,7 +307,7 @@ impl Store for CrashingStore {
         Ok(())
     }
 
-    fn read(&self, run: &RunId) -> Result<Vec<Record>, StoreError> {
+    fn read(&self, run: &RunId) -> Result<Vec<EventRecord>, StoreError> {
         self.store.read(run)
     }
 

@@ -1,8 +1,8 @@
 //! The interpreter's own promises, on the first four steps of relay-scale.
 
 use rafay_relay_sop::{
-    engine::{Control, Direction, Refusal},
-    journal::{Event, State},
+    engine::{Control, ResumeMode, StartError},
+    journal::{Event, RunState},
 };
 use serde_json::json;
 use simulator::{Effect, Fault, NodegroupFacts};
@@ -17,9 +17,9 @@ async fn intent_receipt_and_output_are_journaled_in_that_order() {
         .records
         .iter()
         .filter_map(|record| match &record.event {
-            Event::Prepared { step, .. } if step == "scale_up" => Some("prepared"),
-            Event::Applied { step, .. } if step == "scale_up" => Some("applied"),
-            Event::Completed { step, .. } if step == "scale_up" => Some("completed"),
+            Event::StepPrepared { step, .. } if step == "scale_up" => Some("prepared"),
+            Event::StepApplied { step, .. } if step == "scale_up" => Some("applied"),
+            Event::StepCompleted { step, .. } if step == "scale_up" => Some("completed"),
             _ => None,
         })
         .collect();
@@ -43,11 +43,11 @@ async fn a_step_whose_condition_is_false_is_skipped() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_run_keeps_its_lock_until_it_is_resumed() {
     let cluster = TestCluster::new().await;
-    let recorder = cluster.accept(SCALE_UP, json!({})).await.unwrap();
-    let id = recorder.run().id.clone();
+    let run_writer = cluster.accept(SCALE_UP, json!({})).await.unwrap();
+    let id = run_writer.run().id.clone();
     let control = Control::default();
-    let mut listener = recorder.listen();
-    let driving = cluster.drive(recorder, control.clone());
+    let mut listener = run_writer.subscribe();
+    let driving = cluster.drive(run_writer, control.clone());
     let cancelling = async {
         loop {
             let record = listener.recv().await.unwrap();
@@ -57,27 +57,27 @@ async fn a_cancelled_run_keeps_its_lock_until_it_is_resumed() {
         }
     };
     let (ended, ()) = tokio::join!(driving, cancelling);
-    let ended = ended.expect_state(State::Cancelled);
+    let ended = ended.expect_state(RunState::Cancelled);
     assert_eq!(ended.error(), "cancelled by me");
 
     let Err(refusal) = cluster.accept(SCALE_UP, json!({})).await else {
         panic!("a second run would double again")
     };
     assert!(
-        matches!(&refusal, Refusal::Unfinished { run, state: State::Cancelled, .. } if *run == id)
+        matches!(&refusal, StartError::Unfinished { run, state: RunState::Cancelled, .. } if *run == id)
     );
     assert!(refusal.to_string().contains("resume it, roll it back or abandon it"), "{refusal}");
 
-    cluster.resume(&id, Direction::On).await.expect_success();
+    cluster.resume(&id, ResumeMode::Continue).await.expect_success();
     assert_eq!(cluster.effective_calls(), ["eks:UpdateNodegroupConfig"]);
 }
 
 /// Drives a run and cancels it when its Nth event is written; whether it was cancelled before its end.
 async fn cancelled_at(cluster: &TestCluster, event: u64) -> (FinishedRun, bool) {
-    let recorder = cluster.accept(SCALE_UP, json!({})).await.unwrap();
+    let run_writer = cluster.accept(SCALE_UP, json!({})).await.unwrap();
     let control = Control::default();
-    let mut listener = recorder.listen();
-    let driving = cluster.drive(recorder, control.clone());
+    let mut listener = run_writer.subscribe();
+    let driving = cluster.drive(run_writer, control.clone());
     let cancelling = async {
         while let Ok(record) = listener.recv().await {
             if record.seq == event {
@@ -86,7 +86,7 @@ async fn cancelled_at(cluster: &TestCluster, event: u64) -> (FinishedRun, bool) 
         }
     };
     let (ended, ()) = tokio::join!(driving, cancelling);
-    let was_cancelled = ended.state == State::Cancelled;
+    let was_cancelled = ended.state == RunState::Cancelled;
     (ended, was_cancelled)
 }
 
@@ -100,7 +100,7 @@ async fn a_run_cancelled_at_any_event_can_be_resumed_or_rolled_back() {
             assert!(event >= 12, "event {event}: {}", ended.lines().join("\n"));
             break;
         }
-        forward.resume(&ended.run.id, Direction::On).await.expect_success();
+        forward.resume(&ended.run.id, ResumeMode::Continue).await.expect_success();
         assert_eq!(
             forward.effective_calls(),
             ["eks:UpdateNodegroupConfig"],
@@ -109,7 +109,9 @@ async fn a_run_cancelled_at_any_event_can_be_resumed_or_rolled_back() {
 
         let (ended, was_cancelled) = cancelled_at(&back, event).await;
         if was_cancelled {
-            back.resume(&ended.run.id, Direction::Back).await.expect_state(State::RolledBack);
+            back.resume(&ended.run.id, ResumeMode::Rollback)
+                .await
+                .expect_state(RunState::RolledBack);
             let after = back.simulator.state().await.unwrap();
             for (name, group) in &before.nodegroups {
                 let now = &after.nodegroups[name];
@@ -130,15 +132,15 @@ async fn a_call_in_flight_is_finished_and_journaled_when_the_run_is_cancelled() 
         times: 1,
         effect: Effect::Delay { by: std::time::Duration::from_secs(120) },
     });
-    let recorder = cluster.accept(SCALE_UP, json!({})).await.unwrap();
+    let run_writer = cluster.accept(SCALE_UP, json!({})).await.unwrap();
     let control = Control::default();
-    let driving = cluster.drive(recorder, control.clone());
+    let driving = cluster.drive(run_writer, control.clone());
     let cancelling = async {
         wait_until("the call", || (cluster.count_calls(update) > 0).then_some(())).await;
         control.cancel("me");
     };
     let (ended, ()) = tokio::join!(driving, cancelling);
-    let ended = ended.expect_state(State::Cancelled);
+    let ended = ended.expect_state(RunState::Cancelled);
     assert!(ended.run.step("scale_up").unwrap().receipt.is_some());
     assert_eq!(cluster.effective_calls(), [update]);
 }
@@ -146,13 +148,13 @@ async fn a_call_in_flight_is_finished_and_journaled_when_the_run_is_cancelled() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rolled_back_run_cannot_be_resumed() {
     let cluster = TestCluster::new().await;
-    let recorder = cluster.accept(SCALE_UP, json!({})).await.unwrap();
-    let id = recorder.run().id.clone();
+    let run_writer = cluster.accept(SCALE_UP, json!({})).await.unwrap();
+    let id = run_writer.run().id.clone();
     let control = Control::default();
     control.cancel("me");
-    cluster.drive(recorder, control).await.expect_state(State::Cancelled);
-    cluster.resume(&id, Direction::Back).await.expect_state(State::RolledBack);
-    let Err(refusal) = cluster.engine.take_up(&id, Direction::On, "me").await else {
+    cluster.drive(run_writer, control).await.expect_state(RunState::Cancelled);
+    cluster.resume(&id, ResumeMode::Rollback).await.expect_state(RunState::RolledBack);
+    let Err(refusal) = cluster.engine.resume(&id, ResumeMode::Continue, "me").await else {
         panic!("there is nothing to resume")
     };
     assert_eq!(

@@ -182,7 +182,7 @@ async fn a_pending_relay_pod_does_not_block_relay_scale() {
     let cluster = TestCluster::with_scenario(crowded()).await;
     let before = cluster.simulator.state().await.unwrap();
     let ended =
-        cluster.run_with(RELAY_SCALE, json!({})).await.expect_state(journal::State::RolledBack);
+        cluster.run_with(RELAY_SCALE, json!({})).await.expect_state(journal::RunState::RolledBack);
     assert!(ended.error().contains("rafay-relay"), "{}", ended.error());
     let after = cluster.simulator.state().await.unwrap();
     assert_eq!(groups(&after), groups(&before));
@@ -213,7 +213,7 @@ async fn a_relay_pod_on_another_nodegroup_is_noticed_before_the_first_irreversib
     let cluster = TestCluster::with_scenario(scenario).await;
     let before = cluster.simulator.state().await.unwrap();
     let ended =
-        cluster.run_with(RELAY_SCALE, json!({})).await.expect_state(journal::State::RolledBack);
+        cluster.run_with(RELAY_SCALE, json!({})).await.expect_state(journal::RunState::RolledBack);
     let noticed = "do not run on the nodegroup's new nodes: rafay-relay-";
     assert!(ended.error().contains(noticed), "{}", ended.error());
     let after = cluster.simulator.state().await.unwrap();
@@ -242,7 +242,7 @@ async fn a_rollback_from_the_end_leaves_the_relay_in_service() {
             }
         }
     };
-    let ended = ended.expect_state(journal::State::RolledBack);
+    let ended = ended.expect_state(journal::RunState::RolledBack);
     assert!(ended.error().contains("not today"), "{}", ended.error());
     assert_eq!(least, 2, "relay pods that served at the worst moment");
     let after = cluster.simulator.state().await.unwrap();

@@ -1,6 +1,6 @@
 //! Steps 1 to 4 of relay-scale, alone: what they do to the world, and what they say.
 
-use rafay_relay_sop::{engine::Direction, journal::State};
+use rafay_relay_sop::{engine::ResumeMode, journal::RunState};
 use serde_json::json;
 use simulator::{Effect, Fault, LaunchFailure, Nodegroup, Scenario, UpdateFailure};
 
@@ -80,7 +80,7 @@ async fn a_failed_run_is_rolled_back_to_the_sizes_that_stood_before() {
     let failing = format!(
         "{SCALE_UP}\n  - id: late\n    action: wait_nodes\n    timeout: 1s\n    with: {{nodegroup: '{{{{ scale_up }}}}', count: 99}}\n"
     );
-    let ended = cluster.run(&failing).await.expect_state(State::RolledBack);
+    let ended = cluster.run(&failing).await.expect_state(RunState::RolledBack);
 
     let error = ended.error();
     assert!(error.starts_with("late: timed out after 1s, waiting for 6 of 99 nodes"), "{error}");
@@ -111,12 +111,12 @@ async fn a_refused_update_is_sent_again_by_the_resumed_run() {
     let text = SCALE_UP
         .replace("on_failure: rollback", "on_failure: stop")
         .replace("retry: {attempts: 4, backoff: 5s, max_backoff: 1m}", "retry: {attempts: 1}");
-    let ended = cluster.run(&text).await.expect_state(State::Failed);
+    let ended = cluster.run(&text).await.expect_state(RunState::Failed);
     assert!(ended.error().contains("not today"), "{}", ended.error());
     let id = ended.run.id;
 
     // The same intent is sent again by the resumed run, as a new operation.
-    let resumed = cluster.resume(&id, Direction::On).await.expect_success();
+    let resumed = cluster.resume(&id, ResumeMode::Continue).await.expect_success();
     assert_eq!(resumed.output("scale_up")["desired"], json!(6));
     assert_eq!(resumed.run.step("scale_up").unwrap().generation, 1);
 }
@@ -125,7 +125,7 @@ async fn a_refused_update_is_sent_again_by_the_resumed_run() {
 async fn a_max_that_is_too_small_is_raised_only_when_the_runbook_says_so() {
     let cluster = TestCluster::with_scenario(relay(|group| group.max = group.desired)).await;
     let strict = SCALE_UP.replace("raise_max: true", "raise_max: false");
-    let ended = cluster.run(&strict).await.expect_state(State::RolledBack);
+    let ended = cluster.run(&strict).await.expect_state(RunState::RolledBack);
     assert!(ended.error().contains("say `raise_max: true` to raise it"), "{}", ended.error());
     assert_eq!(cluster.effective_calls(), [""; 0], "nothing was sent");
 
@@ -143,7 +143,7 @@ async fn wait_nodes_fails_with_the_cause_when_a_group_cannot_launch() {
     }))
     .await;
     let text = SCALE_UP.replace("on_failure: rollback", "on_failure: stop");
-    let ended = cluster.run(&text).await.expect_state(State::Failed);
+    let ended = cluster.run(&text).await.expect_state(RunState::Failed);
     let error = ended.error();
     assert!(error.contains("sufficient m5.large capacity"), "{error}");
     assert!(error.contains("has not healed for 2m"), "{error}");

@@ -4,19 +4,19 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::{Exit, Global, Output, Trouble, standard_output};
+use super::{CliError, Exit, Global, Output, stdout};
 use runbook::Rule;
 
 /// Explains a rule that a runbook is held to; without one, lists them all.
 #[derive(Debug, clap::Args)]
-pub(super) struct Explain {
+pub(super) struct ExplainArgs {
     /// The rule's code, as findings name it, or its name
     #[arg(value_name = "RB012")]
     rule: Option<String>,
 }
 
-impl Explain {
-    pub(super) fn run(self, global: &Global) -> Result<Exit, Trouble> {
+impl ExplainArgs {
+    pub(super) fn run(self, global: &Global) -> Result<Exit, CliError> {
         let text = match (&self.rule, global.output) {
             (Some(word), Output::Text) => whole(find(word)?),
             (Some(word), Output::Json) => format!("{:#}\n", document(find(word)?)),
@@ -26,12 +26,12 @@ impl Explain {
                 format!("{:#}\n", json!(all))
             }
         };
-        standard_output::write(&text)?;
-        Ok(Exit::Done)
+        stdout::write(&text)?;
+        Ok(Exit::Success)
     }
 }
 
-fn find(word: &str) -> Result<&'static Rule, Trouble> {
+fn find(word: &str) -> Result<&'static Rule, CliError> {
     let rules = runbook::rules();
     runbook::find_rule(word).ok_or_else(|| {
         let near = runbook::nearest(word, rules.iter().flat_map(|rule| [rule.code, rule.name]));
@@ -39,7 +39,7 @@ fn find(word: &str) -> Result<&'static Rule, Trouble> {
             Some(near) => format!("did you mean '{near}'?"),
             None => "`explain` alone lists them".to_owned(),
         };
-        Trouble::Usage(format!("there is no rule '{word}'; {hint}"))
+        CliError::Usage(format!("there is no rule '{word}'; {hint}"))
     })
 }
 

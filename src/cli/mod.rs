@@ -1,37 +1,37 @@
 //! The command line: one file a subcommand, and no logic of its own. A subcommand parses, calls one function of
 //! another room and renders what it returned.
 
-mod choices;
+mod actions;
 mod confirm;
+mod error;
 mod explain;
 mod inputs;
-mod live;
+mod next_steps;
+mod progress;
 mod run;
 mod runs;
 mod schema;
 mod serve;
 mod signals;
 mod simulate;
-mod standard_output;
-mod state_folder;
+mod state_dir;
+mod stdout;
+mod target;
 pub mod telemetry;
-mod trouble;
 mod validate;
-mod vocabulary;
-mod world;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::runbook_dir::RunbookDir;
-use trouble::Trouble;
+use error::CliError;
 
 /// Runs declarative runbooks against EKS and Kubernetes: checks them, journals every fact, resumes after a crash and
 /// undoes what was done.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, max_term_width = 110)]
-pub struct Arguments {
+pub struct Cli {
     #[command(flatten)]
     global: Global,
     #[command(subcommand)]
@@ -54,7 +54,7 @@ struct Global {
     )]
     runbooks: PathBuf,
     /// For whom to write: people or machines
-    #[arg(long, global = true, value_name = "FORM", env = "SOP_OUTPUT", default_value = "text")]
+    #[arg(long, global = true, value_name = "FORMAT", env = "SOP_OUTPUT", default_value = "text")]
     output: Output,
 }
 
@@ -70,28 +70,28 @@ enum Output {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Check runbooks without running them
-    Validate(validate::Validate),
+    Validate(validate::ValidateArgs),
     /// Run a runbook
-    Run(run::Run),
+    Run(run::RunArgs),
     /// Offer runbooks over HTTP
-    Serve(serve::Serve),
+    Serve(serve::ServeArgs),
     /// Serve a stand-in EKS cluster on loopback, for kubectl, aws and this program
-    Simulate(simulate::Simulate),
+    Simulate(simulate::SimulateArgs),
     /// Show the actions that a runbook can use
-    Actions(vocabulary::Actions),
+    Actions(actions::ActionsArgs),
     /// Explain a rule that runbooks are held to
-    Explain(explain::Explain),
+    Explain(explain::ExplainArgs),
     /// Print the JSON Schema of runbooks, for editors
-    Schema(schema::Schema),
+    Schema(schema::SchemaArgs),
     /// List, show, resume, roll back or abandon runs
-    Runs(runs::Runs),
+    Runs(runs::RunsArgs),
 }
 
 /// How the program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// All is done.
-    Done,
+    Success,
     /// It failed, or there are findings.
     Failed,
     /// It was called wrongly.
@@ -107,7 +107,7 @@ pub enum Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(match exit {
-            Exit::Done => 0,
+            Exit::Success => 0,
             Exit::Failed => 1,
             Exit::Usage => 2,
             Exit::Refused => 3,
@@ -117,7 +117,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-impl Arguments {
+impl Cli {
     /// Does what the arguments say. Trouble is rendered here, once, on standard error.
     pub async fn run(self) -> Exit {
         let global = &self.global;
@@ -125,21 +125,18 @@ impl Arguments {
             Command::Validate(command) => command.run(global),
             Command::Run(command) => command.run(global).await,
             Command::Serve(command) => command.run(global).await,
-            Command::Simulate(command) => match simulate::run(command).await {
-                Ok(()) => Ok(Exit::Done),
-                Err(error) => Err(Trouble::Simulator(error.to_string())),
-            },
+            Command::Simulate(command) => command.run().await,
             Command::Actions(command) => command.run(global),
             Command::Explain(command) => command.run(global),
             Command::Schema(command) => command.run(),
             Command::Runs(command) => command.run(global).await,
         };
-        result.unwrap_or_else(|trouble| trouble.report(global))
+        result.unwrap_or_else(|error| error.report(global))
     }
 }
 
 impl Global {
     fn runbook_dir(&self) -> RunbookDir {
-        RunbookDir::at(&self.runbooks)
+        RunbookDir::new(&self.runbooks)
     }
 }

@@ -3,12 +3,12 @@
 use std::io::IsTerminal as _;
 
 use super::{
-    Exit, Global, Output, Trouble, choices, confirm, inputs::Inputs, live, signals,
-    standard_output, state_folder::StateFolder, world::WorldArguments,
+    CliError, Exit, Global, Output, confirm, inputs::InputsArgs, next_steps, progress, signals,
+    state_dir::StateDir, stdout, target::TargetArgs,
 };
 use crate::{
-    engine::{Control, Engine, Request},
-    journal::{Recorder, Run as RunOf, State, Summary},
+    engine::{Control, Engine, RunRequest},
+    journal::{Run, RunState, RunSummary, RunWriter},
 };
 
 /// Runs a runbook and shows its progress.
@@ -16,34 +16,34 @@ use crate::{
 /// NAME is looked up in the folder of runbooks, then among those compiled into the program; a path is a path. Against
 /// a real cluster it says what it will touch and asks first.
 #[derive(Debug, clap::Args)]
-pub(super) struct Run {
+pub(super) struct RunArgs {
     /// The runbook: a name or a path
     name: String,
     #[command(flatten)]
-    inputs: Inputs,
+    inputs: InputsArgs,
     #[command(flatten)]
-    world: WorldArguments,
+    target: TargetArgs,
     /// Do not ask before acting on a real cluster
     #[arg(long, env = "SOP_YES")]
     yes: bool,
 }
 
-impl Run {
-    pub(super) async fn run(self, global: &Global) -> Result<Exit, Trouble> {
-        let source = global.runbook_dir().by_name_or_path(&self.name)?;
+impl RunArgs {
+    pub(super) async fn run(self, global: &Global) -> Result<Exit, CliError> {
+        let source = global.runbook_dir().find_or_read(&self.name)?;
         let inputs = self.inputs.read(&source)?;
-        let folder = StateFolder::choose(global, self.world.simulate)?;
-        let store = folder.for_writing("run", None)?;
-        let world = self.world.enter().await?;
-        let engine = Engine::new(world.platform.clone(), store, self.world.simulate);
-        if !self.world.simulate && !self.yes {
-            let what = confirm::what_a_run_does(&engine, &source, &inputs).await?;
+        let state_dir = StateDir::choose(global, self.target.simulate)?;
+        let store = state_dir.open_for_writing("run", None)?;
+        let environment = self.target.connect().await?;
+        let engine = Engine::new(environment.platform.clone(), store, self.target.simulate);
+        if !self.target.simulate && !self.yes {
+            let what = confirm::describe_run(&engine, &source, &inputs).await?;
             confirm::ask(&engine, &source, &what).await?;
         }
-        let request = Request { source, inputs, actor: actor(), key: None };
-        let recorder = engine.accept(request).await?;
-        let exit = drive(&engine, recorder, global, &self.world).await;
-        if let Some(simulator) = world.simulator {
+        let request = RunRequest { source, inputs, actor: actor(), key: None };
+        let run_writer = engine.accept(request).await?;
+        let exit = drive(&engine, run_writer, global, &self.target).await;
+        if let Some(simulator) = environment.simulator {
             simulator.shutdown().await;
         }
         exit
@@ -59,54 +59,56 @@ pub(super) fn actor() -> String {
 /// Drives a run to its end while showing it, and says how the program ends.
 pub(super) async fn drive(
     engine: &Engine,
-    recorder: Recorder,
+    run_writer: RunWriter,
     global: &Global,
-    world: &WorldArguments,
-) -> Result<Exit, Trouble> {
-    let id = recorder.run().id.clone();
+    target: &TargetArgs,
+) -> Result<Exit, CliError> {
+    let id = run_writer.run().id.clone();
     let control = Control::default();
-    let signals = signals::pass_to(control.clone())?;
-    let display = live::show(&recorder, global.output);
-    let ended = engine.drive(recorder, control).await;
+    let signals = signals::forward_to(control.clone())?;
+    let display = progress::show(&run_writer, global.output);
+    let ended = engine.drive(run_writer, control).await;
     signals.abort();
     display.finish().await;
-    let state = ended.map_err(Trouble::Journal)?;
+    let state = ended.map_err(CliError::Journal)?;
     match engine.run(&id) {
-        Ok(run) => tell_the_end(&run, state, global, world)?,
+        Ok(run) => print_result(&run, state, global, target)?,
         // How it ended is known; only the report is not to be had.
         Err(error) => eprintln!("{state}; its journal cannot be read again: {error}"),
     }
     Ok(exit_of(state))
 }
 
-fn tell_the_end(
-    run: &RunOf,
-    state: State,
+fn print_result(
+    run: &Run,
+    state: RunState,
     global: &Global,
-    world: &WorldArguments,
-) -> Result<(), Trouble> {
+    target: &TargetArgs,
+) -> Result<(), CliError> {
     if global.output == Output::Json {
-        standard_output::write(&format!("{:#}\n", serde_json::json!(Summary::of(run, true))))?;
+        stdout::write(&format!("{:#}\n", serde_json::json!(RunSummary::new(run, true))))?;
         return Ok(());
     }
     // On a terminal the last line above says it already.
-    let is_said = std::io::stdout().is_terminal() || state == State::Succeeded;
-    if let Some(error) = run.error.as_ref().filter(|_| !is_said) {
+    let is_reported = std::io::stdout().is_terminal() || state == RunState::Succeeded;
+    if let Some(error) = run.error.as_ref().filter(|_| !is_reported) {
         eprintln!("{state}: {error}");
     }
     // A simulated cluster is gone with this process: there is nothing to go on with.
-    if state.is_unfinished() && !world.simulate {
-        eprintln!("{}", choices::of(&run.id, run.is_rolling_back(), global, Some(world)));
+    if state.is_unfinished() && !target.simulate {
+        eprintln!("{}", next_steps::describe(&run.id, run.is_rolling_back(), global, Some(target)));
     }
     Ok(())
 }
 
-fn exit_of(state: State) -> Exit {
+fn exit_of(state: RunState) -> Exit {
     match state {
-        State::Succeeded | State::SucceededWithFailures | State::Abandoned => Exit::Done,
-        State::RolledBack => Exit::Failed,
-        State::Cancelled | State::Interrupted => Exit::Interrupted,
-        State::Failed | State::RollbackFailed | State::Running | State::RollingBack => {
+        RunState::Succeeded | RunState::SucceededWithFailures | RunState::Abandoned => {
+            Exit::Success
+        }
+        RunState::RolledBack => Exit::Failed,
+        RunState::Cancelled | RunState::Interrupted => Exit::Interrupted,
+        RunState::Failed | RunState::RollbackFailed | RunState::Running | RunState::RollingBack => {
             Exit::Unfinished
         }
     }

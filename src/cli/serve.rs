@@ -7,18 +7,18 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-use super::{Exit, Global, Trouble, state_folder::StateFolder, world::WorldArguments};
+use super::{CliError, Exit, Global, state_dir::StateDir, target::TargetArgs};
 use crate::{
     engine::Engine,
     server::{self, Access, Service},
 };
 
 /// How long a call in flight may take to end when the service is told to go. Kubernetes kills a pod after 30 s.
-const GRACE: Duration = Duration::from_secs(25);
+const SHUTDOWN_GRACE_PERIOD: Duration = Duration::from_secs(25);
 
 /// Offers runbooks over HTTP: GET or POST /run, GET /status, GET /health and more.
 #[derive(Debug, clap::Args)]
-pub(super) struct Serve {
+pub(super) struct ServeArgs {
     /// Address to listen on
     #[arg(long, value_name = "ADDRESS", env = "SOP_LISTEN", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
@@ -32,27 +32,27 @@ pub(super) struct Serve {
     #[arg(long, value_name = "DURATION", env = "SOP_RESUME_WITHIN", default_value = "1h")]
     resume_within: runbook::Duration,
     #[command(flatten)]
-    world: WorldArguments,
+    target: TargetArgs,
 }
 
-impl Serve {
-    pub(super) async fn run(self, global: &Global) -> Result<Exit, Trouble> {
+impl ServeArgs {
+    pub(super) async fn run(self, global: &Global) -> Result<Exit, CliError> {
         let access = self.access()?;
         // First of all: as the first process of a container, a signal without a handler would be ignored.
-        let told_to_go = told_to_go()?;
+        let shutdown_signal = shutdown_signal()?;
         let listener = self.bind().await?;
         let address = listener.local_addr()?;
-        let folder = StateFolder::choose(global, self.world.simulate)?;
-        let store = folder.for_writing("serve", Some(address.to_string()))?;
-        let world = self.world.enter().await?;
-        let engine = Engine::new(world.platform.clone(), store, self.world.simulate);
+        let state_dir = StateDir::choose(global, self.target.simulate)?;
+        let store = state_dir.open_for_writing("serve", Some(address.to_string()))?;
+        let environment = self.target.connect().await?;
+        let engine = Engine::new(environment.platform.clone(), store, self.target.simulate);
         let service = Service::new(engine, global.runbook_dir());
         // Before anybody can ask for its status.
-        let within = self.resume_within.std();
-        service.expect_interrupted(within);
-        let resuming = tokio::spawn({
+        let max_age = self.resume_within.std();
+        service.expect_recovery(max_age);
+        let recovery = tokio::spawn({
             let service = service.clone();
-            async move { service.resume_interrupted(within).await }
+            async move { service.recover_interrupted(max_age).await }
         });
         tracing::info!(%address, "listening");
         eprintln!("listening on http://{address}");
@@ -60,40 +60,40 @@ impl Serve {
         let stopped = async { stopped.await.unwrap_or_default() };
         let mut serving = tokio::spawn(server::serve(listener, service.clone(), access, stopped));
         tokio::select! {
-            () = told_to_go => {}
+            () = shutdown_signal => {}
             ended = &mut serving => {
                 let why = ended.map_or_else(|error| error.to_string(), |end| format!("{end:?}"));
-                return Err(Trouble::Service(format!("the listener has ended: {why}")));
+                return Err(CliError::Service(format!("the listener has ended: {why}")));
             }
         }
-        resuming.abort();
+        recovery.abort();
         // The listener may be gone already; then there is nobody to tell.
         let _ = stop.send(());
         let drain = async { tokio::join!(service.shut_down(), serving) };
-        if tokio::time::timeout(GRACE, drain).await.is_err() {
+        if tokio::time::timeout(SHUTDOWN_GRACE_PERIOD, drain).await.is_err() {
             tracing::warn!("not everything in flight ended in time; the run can be resumed");
         }
-        Ok(Exit::Done)
+        Ok(Exit::Success)
     }
 
     /// On an address that others can reach, somebody must have decided who may use it.
-    fn access(&self) -> Result<Access, Trouble> {
+    fn access(&self) -> Result<Access, CliError> {
         if let Some(path) = &self.token_file {
             return Access::with_token_file(self.listen, path)
-                .map_err(|error| Trouble::Usage(error.to_string()));
+                .map_err(|error| CliError::Usage(error.to_string()));
         }
         if self.listen.ip().is_loopback() || self.allow_anonymous {
             return Ok(Access::anonymous(self.listen));
         }
-        Err(Trouble::Usage(format!(
+        Err(CliError::Usage(format!(
             "--listen {}: on an address that others can reach, say who may start runs: --token-file FILE, or --allow-anonymous",
             self.listen
         )))
     }
 
-    async fn bind(&self) -> Result<TcpListener, Trouble> {
+    async fn bind(&self) -> Result<TcpListener, CliError> {
         TcpListener::bind(self.listen).await.map_err(|error| {
-            Trouble::Service(format!(
+            CliError::Service(format!(
                 "cannot listen on {}: {error}; name another address with --listen",
                 self.listen
             ))
@@ -102,7 +102,7 @@ impl Serve {
 }
 
 /// Resolves at SIGTERM or Ctrl-C.
-fn told_to_go() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
+fn shutdown_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     Ok(async move {

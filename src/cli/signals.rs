@@ -8,14 +8,14 @@ use tokio::{
 use crate::engine::Control;
 
 /// Passes signals on to a run until the returned task is aborted.
-pub(super) fn pass_to(control: Control) -> std::io::Result<JoinHandle<()>> {
+pub(super) fn forward_to(control: Control) -> std::io::Result<JoinHandle<()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let terminate = signal(SignalKind::terminate())?;
     let shut_down = control.clone();
     Ok(tokio::spawn(async move {
         tokio::select! {
             () = cancel_then_exit(&mut interrupt, control) => {}
-            () = told_to_go(terminate, shut_down) => {}
+            () = shut_down_on_terminate(terminate, shut_down) => {}
         }
     }))
 }
@@ -31,7 +31,7 @@ async fn cancel_then_exit(interrupt: &mut Signal, control: Control) {
     std::process::exit(130);
 }
 
-async fn told_to_go(mut terminate: Signal, control: Control) {
+async fn shut_down_on_terminate(mut terminate: Signal, control: Control) {
     terminate.recv().await;
     control.shut_down();
     std::future::pending().await

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use super::{CliError, Exit};
 use clap::Args;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
@@ -13,7 +14,7 @@ use simulator::{AccessPolicy, Options, Scenario, Simulator};
 /// Serves a stand-in EKS cluster on loopback and prints the environment in which kubectl, aws and
 /// this program use it.
 #[derive(Debug, Args)]
-pub struct Simulate {
+pub struct SimulateArgs {
     /// A file that describes the world at the start; without it, the world that relay-scale
     /// expects.
     #[arg(long, value_name = "FILE")]
@@ -37,11 +38,11 @@ pub struct Simulate {
 
     /// A kubeconfig of a real API server whose nodes the simulated instances become; the Kubernetes
     /// API is then not simulated.
-    #[arg(long, value_name = "FILE", visible_alias = "kubeconfig")]
-    pub kubernetes_kubeconfig: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", alias = "kubernetes-kubeconfig")]
+    pub kubeconfig: Option<PathBuf>,
 
     /// The context in that kubeconfig; without it, its current one.
-    #[arg(long, value_name = "NAME", requires = "kubernetes_kubeconfig")]
+    #[arg(long, value_name = "NAME", requires = "kubeconfig")]
     pub context: Option<String>,
 
     /// An IAM policy document (JSON); the AWS services refuse what it does not allow.
@@ -49,11 +50,18 @@ pub struct Simulate {
     pub iam_policy: Option<PathBuf>,
 
     /// Roles and ClusterRoles (YAML); the simulated Kubernetes API refuses what they do not allow.
-    #[arg(long = "role", value_name = "FILE", conflicts_with = "kubernetes_kubeconfig")]
+    #[arg(long = "role", value_name = "FILE", conflicts_with = "kubeconfig")]
     pub roles: Vec<PathBuf>,
 }
 
-impl Simulate {
+impl SimulateArgs {
+    pub(super) async fn run(self) -> Result<Exit, CliError> {
+        serve_until_stopped(self)
+            .await
+            .map(|()| Exit::Success)
+            .map_err(|error| CliError::Simulator(error.to_string()))
+    }
+
     fn has_policy(&self) -> bool {
         self.iam_policy.is_some() || !self.roles.is_empty()
     }
@@ -61,7 +69,7 @@ impl Simulate {
 
 /// Why the simulation could not be served.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum SimulateError {
     /// The scenario file cannot be read.
     #[error("cannot read the scenario {}: {source}", path.display())]
     ScenarioFile {
@@ -117,7 +125,7 @@ pub enum Error {
 ///
 /// # Errors
 /// What keeps the simulator from starting.
-pub async fn run(arguments: Simulate) -> Result<(), Error> {
+async fn serve_until_stopped(arguments: SimulateArgs) -> Result<(), SimulateError> {
     let scenario = match &arguments.scenario {
         Some(path) => read_scenario(path)?,
         None => Scenario::default(),
@@ -126,17 +134,17 @@ pub async fn run(arguments: Simulate) -> Result<(), Error> {
         clock: Clock::scaled(arguments.speed)?,
         kubernetes_listen: arguments.kubernetes_listen,
         aws_listen: arguments.aws_listen,
-        kubernetes: match &arguments.kubernetes_kubeconfig {
+        kubernetes: match &arguments.kubeconfig {
             Some(path) => Some(real_cluster(path, arguments.context.clone()).await?),
             None => None,
         },
         policy: read_policy(&arguments)?,
     };
     let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-        .map_err(Error::Signal)?;
+        .map_err(SimulateError::Signal)?;
     let simulator = Simulator::start(scenario, options).await?;
-    let (kubeconfig, ours) = kubeconfig_path(&arguments);
-    if arguments.kubernetes_kubeconfig.is_none() {
+    let (kubeconfig, is_temporary) = kubeconfig_path(&arguments);
+    if arguments.kubeconfig.is_none() {
         write_private(&kubeconfig, &simulator.kubeconfig())?;
     }
     for (name, value) in simulator.environment(&kubeconfig) {
@@ -147,11 +155,11 @@ pub async fn run(arguments: Simulate) -> Result<(), Error> {
         arguments.speed
     );
     let end = tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Error::Signal),
+        interrupted = tokio::signal::ctrl_c() => interrupted.map_err(SimulateError::Signal),
         _ = terminated.recv() => Ok(()),
     };
     simulator.shutdown().await;
-    if ours {
+    if is_temporary {
         // A file that is gone already needs no removing.
         let _ = std::fs::remove_file(&kubeconfig);
     }
@@ -159,7 +167,7 @@ pub async fn run(arguments: Simulate) -> Result<(), Error> {
 }
 
 /// What clients may do, if the arguments restrict it.
-fn read_policy(arguments: &Simulate) -> Result<Option<AccessPolicy>, Error> {
+fn read_policy(arguments: &SimulateArgs) -> Result<Option<AccessPolicy>, SimulateError> {
     if !arguments.has_policy() {
         return Ok(None);
     }
@@ -170,7 +178,7 @@ fn read_policy(arguments: &Simulate) -> Result<Option<AccessPolicy>, Error> {
         .map(|path| (path, true))
         .chain(arguments.roles.iter().map(|path| (path, false)))
     {
-        let unusable = |why: String| Error::Policy { path: path.clone(), why };
+        let unusable = |why: String| SimulateError::Policy { path: path.clone(), why };
         let text = std::fs::read_to_string(path).map_err(|error| unusable(error.to_string()))?;
         // JSON is YAML too.
         let documents: Vec<Value> =
@@ -195,22 +203,24 @@ fn is_role(document: &Value) -> bool {
 }
 
 /// Reads a scenario file.
-pub(super) fn read_scenario(path: &Path) -> Result<Scenario, Error> {
+pub(super) fn read_scenario(path: &Path) -> Result<Scenario, SimulateError> {
     let text = std::fs::read_to_string(path)
-        .map_err(|source| Error::ScenarioFile { path: path.to_owned(), source })?;
-    Scenario::from_yaml(&text).map_err(|source| Error::Scenario { path: path.to_owned(), source })
+        .map_err(|source| SimulateError::ScenarioFile { path: path.to_owned(), source })?;
+    Scenario::from_yaml(&text)
+        .map_err(|source| SimulateError::Scenario { path: path.to_owned(), source })
 }
 
-async fn real_cluster(path: &Path, context: Option<String>) -> Result<kube::Config, Error> {
-    let unusable = |source| Error::Kubeconfig { path: path.to_owned(), source: Box::new(source) };
+async fn real_cluster(path: &Path, context: Option<String>) -> Result<kube::Config, SimulateError> {
+    let unusable =
+        |source| SimulateError::Kubeconfig { path: path.to_owned(), source: Box::new(source) };
     let kubeconfig = Kubeconfig::read_from(path).map_err(unusable)?;
     let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
     kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(unusable)
 }
 
 /// Where the kubeconfig is, and whether it goes when the simulator does.
-fn kubeconfig_path(arguments: &Simulate) -> (PathBuf, bool) {
-    let given = arguments.kubernetes_kubeconfig.as_ref().or(arguments.kubeconfig_out.as_ref());
+fn kubeconfig_path(arguments: &SimulateArgs) -> (PathBuf, bool) {
+    let given = arguments.kubeconfig.as_ref().or(arguments.kubeconfig_out.as_ref());
     match given {
         Some(path) => (path.clone(), false),
         None => {
@@ -220,7 +230,7 @@ fn kubeconfig_path(arguments: &Simulate) -> (PathBuf, bool) {
     }
 }
 
-fn write_private(path: &Path, text: &str) -> Result<(), Error> {
+fn write_private(path: &Path, text: &str) -> Result<(), SimulateError> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     let written = std::fs::OpenOptions::new()
@@ -230,7 +240,7 @@ fn write_private(path: &Path, text: &str) -> Result<(), Error> {
         .mode(0o600)
         .open(path)
         .and_then(|mut file| file.write_all(text.as_bytes()));
-    written.map_err(|source| Error::Write { path: path.to_owned(), source })
+    written.map_err(|source| SimulateError::Write { path: path.to_owned(), source })
 }
 
 /// The value as a shell reads it back.

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use super::{Engine, Refusal, VERSION};
+use super::{Engine, StartError, VERSION};
 use crate::{
     actions,
-    journal::{Recorder, Run, RunId, Started, Target},
+    journal::{Run, RunId, RunSpec, RunTarget, RunWriter},
 };
 use runbook::{Runbook, Source};
 
 /// What somebody wants run.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct RunRequest {
     /// The runbook's text and where it came from.
     pub source: Source,
     /// The inputs that were given; defaults are filled in.
@@ -35,10 +35,10 @@ impl Engine {
     ///
     /// # Errors
     /// Why there is no run.
-    pub async fn accept(&self, request: Request) -> Result<Recorder, Refusal> {
-        let runbook = checked(&request.source)?;
-        let inputs = runbook.bind(&request.inputs).map_err(Refusal::Inputs)?;
-        self.refuse_a_second_run()?;
+    pub async fn accept(&self, request: RunRequest) -> Result<RunWriter, StartError> {
+        let runbook = require_valid(&request.source)?;
+        let inputs = runbook.bind(&request.inputs).map_err(StartError::Inputs)?;
+        self.ensure_no_unfinished_run()?;
         let target = self.identify(&runbook).await?;
         Ok(self.begin(&runbook, request, inputs, target)?)
     }
@@ -47,22 +47,22 @@ impl Engine {
     ///
     /// # Errors
     /// The runbook has errors, or the cluster or account could not be asked.
-    pub async fn target_of(&self, source: &Source) -> Result<Target, Refusal> {
-        Ok(self.identify(&checked(source)?).await?)
+    pub async fn target_of(&self, source: &Source) -> Result<RunTarget, StartError> {
+        Ok(self.identify(&require_valid(source)?).await?)
     }
 
     fn begin(
         &self,
         runbook: &Runbook,
-        request: Request,
+        request: RunRequest,
         inputs: Map<String, Value>,
-        target: Target,
-    ) -> Result<Recorder, crate::journal::StoreError> {
+        target: RunTarget,
+    ) -> Result<RunWriter, crate::journal::StoreError> {
         let now = self.clock.now();
         let last = self.store.list()?.pop();
         let id = RunId::new(now, &runbook.name, last.as_ref());
         let text = request.source.text().to_owned();
-        let started = Started {
+        let spec = RunSpec {
             runbook: runbook.name.clone(),
             digest: digest(&text),
             text,
@@ -72,17 +72,17 @@ impl Engine {
             version: VERSION.into(),
             target,
         };
-        Recorder::begin(Arc::clone(&self.store), id, now, started)
+        RunWriter::create(Arc::clone(&self.store), id, now, spec)
     }
 
     /// One unfinished run holds the lock: the natural next run would double again what it has doubled.
-    fn refuse_a_second_run(&self) -> Result<(), Refusal> {
+    fn ensure_no_unfinished_run(&self) -> Result<(), StartError> {
         for id in self.store.list()?.iter().rev() {
             let run = Run::read(self.store.as_ref(), id)?;
             // This process holds the folder and is not driving that run: nobody is.
             let state = run.state(false);
             if state.is_unfinished() {
-                return Err(Refusal::Unfinished { run: id.clone(), state, cause: run.error });
+                return Err(StartError::Unfinished { run: id.clone(), state, cause: run.error });
             }
         }
         Ok(())
@@ -95,9 +95,9 @@ pub fn check(source: &Source) -> runbook::CheckResult {
 }
 
 /// The runbook, if it has no errors.
-pub(super) fn checked(source: &Source) -> Result<Runbook, Refusal> {
+pub(super) fn require_valid(source: &Source) -> Result<Runbook, StartError> {
     let checked = check(source);
-    checked.runbook.ok_or_else(|| Refusal::Invalid {
+    checked.runbook.ok_or_else(|| StartError::Invalid {
         source_text: Box::new(source.clone()),
         findings: checked.diagnostics,
     })

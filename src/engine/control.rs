@@ -14,7 +14,7 @@ pub struct Control {
 
 /// What the outside has asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum StopRequest {
     /// To stop the run, by whom.
     Cancel(String),
     /// That the process goes away.
@@ -36,24 +36,24 @@ impl Control {
 
     /// What has been asked for so far. A cancel wins: a run that a person stopped must not be taken up again by the
     /// next process on its own.
-    pub(super) fn asked(&self) -> Option<Asked> {
+    pub(super) fn stop_requested(&self) -> Option<StopRequest> {
         if self.cancel.is_cancelled() {
-            return Some(Asked::Cancel(self.actor()));
+            return Some(StopRequest::Cancel(self.actor()));
         }
-        self.shutdown.is_cancelled().then_some(Asked::ShutDown)
+        self.shutdown.is_cancelled().then_some(StopRequest::ShutDown)
     }
 
     /// Waits until something is asked for.
-    pub(super) async fn asks(&self) -> Asked {
+    pub(super) async fn wait_for_stop(&self) -> StopRequest {
         tokio::select! {
             biased;
-            actor = self.cancelled() => Asked::Cancel(actor),
-            () = self.shutdown.cancelled() => Asked::ShutDown,
+            actor = self.wait_for_cancel() => StopRequest::Cancel(actor),
+            () = self.shutdown.cancelled() => StopRequest::ShutDown,
         }
     }
 
     /// Waits until somebody asks the run to stop, and says who.
-    pub(super) async fn cancelled(&self) -> String {
+    pub(super) async fn wait_for_cancel(&self) -> String {
         self.cancel.cancelled().await;
         self.actor()
     }

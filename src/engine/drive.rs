@@ -2,25 +2,27 @@
 
 use super::{
     Control, Engine,
-    attend::{Halt, Notes},
-    control::Asked,
-    take_up::runbook_of,
+    control::StopRequest,
+    interruptible::{ProgressChannel, StopReason},
+    resume::runbook_of,
 };
-use crate::journal::{AfterFailure, Ending, Event, Outcome, Recorder, State, StoreError};
+use crate::journal::{
+    AfterFailure, Event, RunOutcome, RunState, RunWriter, StepOutcome, StoreError,
+};
 use runbook::{EvaluationScope, OnFailure, Runbook, Step};
 
 /// A run being driven.
 pub(super) struct Driver<'a> {
     pub(super) engine: &'a Engine,
-    pub(super) recorder: Recorder,
+    pub(super) run_writer: RunWriter,
     pub(super) control: Control,
     pub(super) scope: EvaluationScope,
-    pub(super) notes: Notes,
+    pub(super) progress_channel: ProgressChannel,
 }
 
 /// How the steps ended.
-enum Forward {
-    Done,
+enum ForwardOutcome {
+    Completed,
     Stopped { error: String },
     RollBack,
 }
@@ -31,54 +33,67 @@ impl Engine {
     /// # Errors
     /// The journal could not be written. The run is then interrupted: nothing was done that is not in the journal,
     /// and it can be resumed when the journal can be written again.
-    pub async fn drive(&self, recorder: Recorder, control: Control) -> Result<State, StoreError> {
-        let inputs = &recorder.run().started.inputs;
+    pub async fn drive(
+        &self,
+        run_writer: RunWriter,
+        control: Control,
+    ) -> Result<RunState, StoreError> {
+        let inputs = &run_writer.run().spec.inputs;
         let scope = EvaluationScope::new(inputs);
-        let mut driver = Driver { engine: self, scope, recorder, control, notes: Notes::new() };
+        let mut driver = Driver {
+            engine: self,
+            scope,
+            run_writer,
+            control,
+            progress_channel: ProgressChannel::new(),
+        };
         match driver.drive().await {
             Ok(state) => Ok(state),
-            Err(Halt::Journal(error)) => Err(error),
-            Err(Halt::Asked(asked)) => driver.end_as_asked(asked),
-            Err(Halt::Failed(error)) => driver.end(Ending::Failed, Some(error)),
+            Err(StopReason::JournalError(error)) => Err(error),
+            Err(StopReason::StopRequested(request)) => driver.end_as_requested(request),
+            Err(StopReason::StepFailed(error)) => driver.end(RunOutcome::Failed, Some(error)),
         }
     }
 }
 
 impl Driver<'_> {
-    async fn drive(&mut self) -> Result<State, Halt> {
-        let runbook =
-            runbook_of(self.recorder.run()).map_err(|refusal| Halt::Failed(refusal.to_string()))?;
-        if !self.recorder.run().is_rolling_back() {
-            match self.take_steps(&runbook).await? {
-                Forward::Done => return Ok(self.end(self.good_ending(), None)?),
-                Forward::Stopped { error } => return Ok(self.end(Ending::Failed, Some(error))?),
-                Forward::RollBack => {}
+    async fn drive(&mut self) -> Result<RunState, StopReason> {
+        let runbook = runbook_of(self.run_writer.run())
+            .map_err(|error| StopReason::StepFailed(error.to_string()))?;
+        if !self.run_writer.run().is_rolling_back() {
+            match self.run_steps(&runbook).await? {
+                ForwardOutcome::Completed => return Ok(self.end(self.success_outcome(), None)?),
+                ForwardOutcome::Stopped { error } => {
+                    return Ok(self.end(RunOutcome::Failed, Some(error))?);
+                }
+                ForwardOutcome::RollBack => {}
             }
         }
         let failures = self.roll_back(&runbook).await?;
-        let ending = if failures.is_empty() { Ending::RolledBack } else { Ending::RollbackFailed };
-        let error = self.why_rolled_back(&failures);
-        Ok(self.end(ending, error)?)
+        let outcome =
+            if failures.is_empty() { RunOutcome::RolledBack } else { RunOutcome::RollbackFailed };
+        let error = self.rollback_message(&failures);
+        Ok(self.end(outcome, error)?)
     }
 
-    async fn take_steps(&mut self, runbook: &Runbook) -> Result<Forward, Halt> {
+    async fn run_steps(&mut self, runbook: &Runbook) -> Result<ForwardOutcome, StopReason> {
         for step in &runbook.steps {
-            if self.is_behind_us(step) {
+            if self.is_finished(step) {
                 continue;
             }
-            if let Some(asked) = self.control.asked() {
-                return Err(Halt::Asked(asked));
+            if let Some(request) = self.control.stop_requested() {
+                return Err(StopReason::StopRequested(request));
             }
-            let Err(halt) = self.take_step(step).await else { continue };
-            let Halt::Failed(error) = halt else { return Err(halt) };
+            let Err(stop_reason) = self.run_step(step).await else { continue };
+            let StopReason::StepFailed(error) = stop_reason else { return Err(stop_reason) };
             self.fail(step, &error)?;
             match step.on_failure {
                 OnFailure::Continue => {}
-                OnFailure::Stop => return Ok(Forward::Stopped { error }),
-                OnFailure::Rollback => return Ok(Forward::RollBack),
+                OnFailure::Stop => return Ok(ForwardOutcome::Stopped { error }),
+                OnFailure::Rollback => return Ok(ForwardOutcome::RollBack),
             }
         }
-        Ok(Forward::Done)
+        Ok(ForwardOutcome::Completed)
     }
 
     fn fail(&mut self, step: &Step, error: &str) -> Result<(), StoreError> {
@@ -91,71 +106,72 @@ impl Driver<'_> {
     }
 
     /// Whether a step's events say that it is over; its output, if it has one, is put within reach of later steps.
-    fn is_behind_us(&mut self, step: &Step) -> bool {
-        let Some(so_far) = self.recorder.run().step(&step.id) else { return false };
-        match &so_far.outcome {
+    fn is_finished(&mut self, step: &Step) -> bool {
+        let Some(recorded) = self.run_writer.run().step(&step.id) else { return false };
+        match &recorded.outcome {
             // A failure that ended the run is what a resume is for.
             None
-            | Some(Outcome::Failed { then: AfterFailure::Stop | AfterFailure::Rollback, .. }) => {
-                false
-            }
-            Some(Outcome::Completed { output, .. }) => {
+            | Some(StepOutcome::Failed {
+                then: AfterFailure::Stop | AfterFailure::Rollback, ..
+            }) => false,
+            Some(StepOutcome::Completed { output, .. }) => {
                 self.scope.insert(&step.id, output);
                 true
             }
-            Some(Outcome::Skipped { .. } | Outcome::Failed { .. }) => true,
+            Some(StepOutcome::Skipped { .. } | StepOutcome::Failed { .. }) => true,
         }
     }
 
-    fn good_ending(&self) -> Ending {
-        let has_failed =
-            |step: &crate::journal::Step| matches!(step.outcome, Some(Outcome::Failed { .. }));
-        if self.recorder.run().steps().iter().any(has_failed) {
-            Ending::SucceededWithFailures
+    fn success_outcome(&self) -> RunOutcome {
+        let has_failed = |step: &crate::journal::StepProgress| {
+            matches!(step.outcome, Some(StepOutcome::Failed { .. }))
+        };
+        if self.run_writer.run().steps().iter().any(has_failed) {
+            RunOutcome::SucceededWithFailures
         } else {
-            Ending::Succeeded
+            RunOutcome::Succeeded
         }
     }
 
     /// The failure that led to the rollback, and whatever went wrong on the way back.
-    fn why_rolled_back(&self, failures: &[String]) -> Option<String> {
-        let cause = self.recorder.run().steps().iter().find_map(|step| match &step.outcome {
-            Some(Outcome::Failed { then: AfterFailure::Continue, .. }) => None,
-            Some(Outcome::Failed { error, .. }) => Some(format!("{}: {error}", step.name)),
+    fn rollback_message(&self, failures: &[String]) -> Option<String> {
+        let cause = self.run_writer.run().steps().iter().find_map(|step| match &step.outcome {
+            Some(StepOutcome::Failed { then: AfterFailure::Continue, .. }) => None,
+            Some(StepOutcome::Failed { error, .. }) => Some(format!("{}: {error}", step.name)),
             _ => None,
         });
         let all: Vec<String> = cause.into_iter().chain(failures.iter().cloned()).collect();
         (!all.is_empty()).then(|| all.join("; "))
     }
 
-    fn end_as_asked(&mut self, asked: Asked) -> Result<State, StoreError> {
-        match asked {
-            Asked::Cancel(actor) => {
-                self.note_cancel(&actor)?;
-                self.end(Ending::Cancelled, Some(format!("cancelled by {actor}")))
+    fn end_as_requested(&mut self, request: StopRequest) -> Result<RunState, StoreError> {
+        match request {
+            StopRequest::Cancel(actor) => {
+                self.record_cancel(&actor)?;
+                self.end(RunOutcome::Cancelled, Some(format!("cancelled by {actor}")))
             }
-            Asked::ShutDown => {
-                self.end(Ending::Interrupted, Some("its process was asked to go away".into()))
+            StopRequest::ShutDown => {
+                self.end(RunOutcome::Interrupted, Some("its process was asked to go away".into()))
             }
         }
     }
 
     /// Writes down once that somebody asked the run to stop. It stands in the journal before anything else is done
     /// about it: a process that dies meanwhile must not be followed by one that goes on.
-    pub(super) fn note_cancel(&mut self, actor: &str) -> Result<(), StoreError> {
-        if self.recorder.run().is_cancel_requested() {
+    pub(super) fn record_cancel(&mut self, actor: &str) -> Result<(), StoreError> {
+        if self.run_writer.run().is_cancel_requested() {
             return Ok(());
         }
         self.append(Event::CancelRequested { actor: actor.to_owned() })
     }
 
-    fn end(&mut self, ending: Ending, error: Option<String>) -> Result<State, StoreError> {
-        self.append(Event::RunEnded { ending, error })?;
-        Ok(ending.into())
+    fn end(&mut self, outcome: RunOutcome, error: Option<String>) -> Result<RunState, StoreError> {
+        self.append(Event::RunEnded { outcome, error })?;
+        Ok(outcome.into())
     }
 
     /// Writes an event. When this fails, nothing that depends on the event may be done.
     pub(super) fn append(&mut self, event: Event) -> Result<(), StoreError> {
-        self.recorder.append(self.engine.clock.now(), event)
+        self.run_writer.append(self.engine.clock.now(), event)
     }
 }

@@ -20,24 +20,24 @@
 //! know any single action, nor the platform behind them, nor who called it.
 
 mod accept;
-mod attend;
 mod control;
 mod drive;
-mod look_ahead;
-mod refusal;
+mod interruptible;
+mod preview;
+mod resume;
 mod rollback;
+mod start_error;
 mod step;
-mod take_up;
 mod target;
 
 use std::sync::Arc;
 
-pub use accept::{Request, check, digest};
+pub use accept::{RunRequest, check, digest};
 pub use control::Control;
-pub use refusal::Refusal;
-pub use take_up::{Direction, abandon};
+pub use resume::{ResumeMode, abandon};
+pub use start_error::StartError;
 
-use crate::{actions::Platform, journal::Store};
+use crate::{actions::Platform, journal::RunStore};
 use clock::Clock;
 
 /// The version that is written into every run.
@@ -46,7 +46,7 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Starts, resumes and drives runs.
 pub struct Engine {
     platform: Platform,
-    store: Arc<dyn Store>,
+    store: Arc<dyn RunStore>,
     clock: Clock,
     simulated: bool,
 }
@@ -54,13 +54,13 @@ pub struct Engine {
 impl Engine {
     /// An engine that acts on `platform` and writes to `store`. `simulated` is written into its runs, so that none
     /// of them is ever continued against a real cluster.
-    pub fn new(platform: Platform, store: Arc<dyn Store>, simulated: bool) -> Self {
+    pub fn new(platform: Platform, store: Arc<dyn RunStore>, simulated: bool) -> Self {
         let clock = *platform.reader().clock();
         Self { platform, store, clock, simulated }
     }
 
     /// Where runs are kept.
-    pub fn store(&self) -> &Arc<dyn Store> {
+    pub fn store(&self) -> &Arc<dyn RunStore> {
         &self.store
     }
 }

@@ -3,9 +3,9 @@
 use tokio::time::Instant;
 
 use super::{
-    attend::{Cut, Halt},
     drive::Driver,
-    step::{Trouble, Way, back_off, entry_of},
+    interruptible::{Interruption, StopReason},
+    step::{AttemptError, Phase, action_of, backoff_delay},
 };
 use crate::{
     actions::{ChangeOps, Error, Operations, Recovery},
@@ -15,45 +15,49 @@ use runbook::{Runbook, Step};
 
 impl Driver<'_> {
     /// Undoes every step that may have had an effect, and returns what could not be undone.
-    pub(super) async fn roll_back(&mut self, runbook: &Runbook) -> Result<Vec<String>, Halt> {
+    pub(super) async fn roll_back(&mut self, runbook: &Runbook) -> Result<Vec<String>, StopReason> {
         let mut failures = Vec::new();
         for step in runbook.steps.iter().rev() {
-            if !self.recorder.run().step(&step.id).is_some_and(|s| s.may_need_undo()) {
+            if !self.run_writer.run().step(&step.id).is_some_and(|s| s.may_need_undo()) {
                 continue;
             }
-            let Operations::Change(verbs) = &entry_of(step)?.operations else { continue };
-            if let Some(asked) = self.control.asked() {
-                return Err(Halt::Asked(asked));
+            let Operations::Change(operations) = &action_of(step)?.operations else { continue };
+            if let Some(request) = self.control.stop_requested() {
+                return Err(StopReason::StopRequested(request));
             }
-            self.append(Event::Undoing { step: step.id.clone() })?;
-            match self.undo(step, verbs).await {
-                Ok(left_alone) => {
-                    self.append(Event::Undone { step: step.id.clone(), left_alone })?;
+            self.append(Event::UndoStarted { step: step.id.clone() })?;
+            match self.undo(step, operations).await {
+                Ok(not_restored) => {
+                    self.append(Event::UndoFinished { step: step.id.clone(), not_restored })?;
                 }
-                Err(Halt::Failed(error)) => {
+                Err(StopReason::StepFailed(error)) => {
                     failures.push(format!("could not undo {}: {error}", step.name));
                     self.append(Event::UndoFailed { step: step.id.clone(), error })?;
                 }
-                Err(halt) => return Err(halt),
+                Err(stop_reason) => return Err(stop_reason),
             }
         }
         Ok(failures)
     }
 
     /// Undoes one step, trying as often as the step allows.
-    async fn undo(&mut self, step: &Step, verbs: &ChangeOps) -> Result<Vec<String>, Halt> {
+    async fn undo(
+        &mut self,
+        step: &Step,
+        operations: &ChangeOps,
+    ) -> Result<Vec<String>, StopReason> {
         let deadline = Instant::now() + self.engine.clock.deadline(step.timeout.std());
         let mut attempt = 0;
         loop {
-            let error = match self.undo_once(step, verbs, deadline).await {
-                Ok(left_alone) => return Ok(left_alone),
-                Err(Trouble::Halt(halt)) => return Err(halt),
-                Err(Trouble::Action(error)) => error,
+            let error = match self.undo_once(step, operations, deadline).await {
+                Ok(not_restored) => return Ok(not_restored),
+                Err(AttemptError::Stop(stop_reason)) => return Err(stop_reason),
+                Err(AttemptError::Action(error)) => error,
             };
             let text = error.to_string();
             match error.recovery() {
                 Recovery::WaitAndRetry => {
-                    self.be_patient(step, &text, deadline).await?;
+                    self.wait_for_other(step, &text, deadline).await?;
                     continue;
                 }
                 Recovery::Resubmit => {
@@ -64,17 +68,17 @@ impl Driver<'_> {
                 // An undo returns what it leaves alone. A conflict that it stumbles over half way is somebody who is
                 // at work right now: it looks again.
                 Recovery::Fatal if matches!(error, Error::Conflict { .. }) => {}
-                Recovery::Fatal => return Err(Halt::Failed(text)),
+                Recovery::Fatal => return Err(StopReason::StepFailed(text)),
                 Recovery::Retry => {}
             }
             attempt += 1;
             if attempt >= step.retry.attempts {
-                return Err(Halt::Failed(text));
+                return Err(StopReason::StepFailed(text));
             }
             let message = format!("{text}; trying again");
-            self.append(Event::Said { step: step.id.clone(), message })?;
-            if !self.pause(back_off(step.retry, attempt), deadline).await? {
-                return Err(Halt::Failed(text));
+            self.append(Event::StepMessage { step: step.id.clone(), message })?;
+            if !self.pause(backoff_delay(step.retry, attempt), deadline).await? {
+                return Err(StopReason::StepFailed(text));
             }
         }
     }
@@ -83,17 +87,17 @@ impl Driver<'_> {
     async fn undo_once(
         &mut self,
         step: &Step,
-        verbs: &ChangeOps,
+        operations: &ChangeOps,
         deadline: Instant,
-    ) -> Result<Vec<String>, Trouble> {
-        let so_far = self.recorder.run().step(&step.id);
-        let Some(intent) = so_far.and_then(|s| s.intent.as_ref()).map(|i| i.value.clone()) else {
+    ) -> Result<Vec<String>, AttemptError> {
+        let recorded = self.run_writer.run().step(&step.id);
+        let Some(intent) = recorded.and_then(|s| s.intent.as_ref()).map(|i| i.value.clone()) else {
             return Ok(Vec::new());
         };
-        let receipt = so_far.and_then(|s| s.receipt.clone());
-        let writer = self.writer(step, Way::Undo);
-        let progress = self.notes.progress();
-        let undo = (verbs.undo)(&intent, receipt.as_ref(), &writer, &progress);
-        self.verb(step, deadline, Cut::Allowed, undo).await
+        let receipt = recorded.and_then(|s| s.receipt.clone());
+        let writer = self.writer(step, Phase::Undo);
+        let progress = self.progress_channel.progress();
+        let undo = (operations.undo)(&intent, receipt.as_ref(), &writer, &progress);
+        self.run_operation(step, deadline, Interruption::Allowed, undo).await
     }
 }

@@ -3,20 +3,20 @@
 use super::Engine;
 use crate::{
     actions::{self, PlatformError, PlatformKind},
-    journal::{AwsTarget, KubernetesTarget, Target},
+    journal::{AwsTarget, KubernetesTarget, RunTarget},
 };
 use runbook::Runbook;
 
 impl Engine {
     /// The target of a run of `runbook`. Only the sides that one of its actions talks to are asked, so a runbook
     /// without AWS actions needs no AWS credentials.
-    pub(super) async fn identify(&self, runbook: &Runbook) -> Result<Target, PlatformError> {
+    pub(super) async fn identify(&self, runbook: &Runbook) -> Result<RunTarget, PlatformError> {
         let uses = |side: PlatformKind| {
             runbook
                 .steps
                 .iter()
                 .filter_map(|step| actions::find(&step.action))
-                .any(|entry| entry.uses_platform(side))
+                .any(|action| action.uses_platform(side))
         };
         // One after the other, so that the same trouble always gives the same message.
         let kubernetes = if uses(PlatformKind::Kubernetes) {
@@ -31,6 +31,6 @@ impl Engine {
         } else {
             None
         };
-        Ok(Target { simulated: self.simulated, kubernetes, aws })
+        Ok(RunTarget { simulated: self.simulated, kubernetes, aws })
     }
 }

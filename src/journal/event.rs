@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 /// One event with its place in the run and its time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Record {
+pub struct EventRecord {
     /// Its place: 0 for the first event of the run.
     pub seq: u64,
     /// When it was written, by the writer's wall clock.
@@ -21,7 +21,7 @@ pub struct Record {
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// The run was accepted. Always the first event.
-    RunStarted(Box<Started>),
+    RunStarted(Box<RunSpec>),
     /// A process took the run up again.
     RunResumed {
         /// Who asked for it.
@@ -29,8 +29,8 @@ pub enum Event {
         /// The version of the program that goes on with it.
         version: String,
         /// Whether it goes back: from here on steps are undone, the last first.
-        #[serde(default)]
-        back: bool,
+        #[serde(default, rename = "back")]
+        rollback: bool,
     },
     /// A step began.
     StepStarted {
@@ -53,24 +53,28 @@ pub enum Event {
         /// The step's name, for people.
         name: String,
         /// Why.
-        because: String,
+        #[serde(rename = "because")]
+        reason: String,
     },
     /// A step's own words.
-    Said {
+    #[serde(rename = "said")]
+    StepMessage {
         /// The step's id.
         step: String,
         /// What it said.
         message: String,
     },
     /// What a step waits for right now.
-    Waiting {
+    #[serde(rename = "waiting")]
+    StepWaiting {
         /// The step's id.
         step: String,
         /// What it waits for.
         message: String,
     },
     /// What a step will change, decided once, in absolute terms. Nothing of it has been sent.
-    Prepared {
+    #[serde(rename = "prepared")]
+    StepPrepared {
         /// The step's id.
         step: String,
         /// The revision of the action that wrote `intent`.
@@ -78,10 +82,11 @@ pub enum Event {
         /// The action's own intent.
         intent: Value,
         /// The same target by target, for plans, `runs show` and the audit log.
-        changes: Vec<Change>,
+        changes: Vec<RecordedChange>,
     },
     /// The change was sent, and this is what came back.
-    Applied {
+    #[serde(rename = "applied")]
+    StepApplied {
         /// The step's id.
         step: String,
         /// The generation of the intent that was sent.
@@ -111,7 +116,8 @@ pub enum Event {
         retry_in_ms: u64,
     },
     /// A step ended well.
-    Completed {
+    #[serde(rename = "completed")]
+    StepCompleted {
         /// The step's id.
         step: String,
         /// The revision of the action that wrote `output`.
@@ -137,18 +143,20 @@ pub enum Event {
         actor: String,
     },
     /// A step's undo began.
-    Undoing {
+    #[serde(rename = "undoing")]
+    UndoStarted {
         /// The step's id.
         step: String,
     },
     /// A step was undone.
-    Undone {
+    #[serde(rename = "undone")]
+    UndoFinished {
         /// The step's id.
         step: String,
         /// Targets that somebody else changed meanwhile, and that were therefore left as they are; and whatever
         /// else could not be put back.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        left_alone: Vec<String>,
+        #[serde(default, rename = "left_alone", skip_serializing_if = "Vec::is_empty")]
+        not_restored: Vec<String>,
     },
     /// A step could not be undone.
     UndoFailed {
@@ -160,13 +168,15 @@ pub enum Event {
     /// The run stopped here.
     RunEnded {
         /// How.
-        ending: Ending,
+        #[serde(rename = "ending")]
+        outcome: RunOutcome,
         /// Why, where it did not end well.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         error: Option<String>,
     },
     /// Somebody declared an unfinished run to be over; the world stays as it is.
-    Abandoned {
+    #[serde(rename = "abandoned")]
+    RunAbandoned {
         /// Who.
         actor: String,
     },
@@ -187,7 +197,7 @@ pub enum AfterFailure {
 /// How a run came to a stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Ending {
+pub enum RunOutcome {
     /// Every step ended well or was left out.
     Succeeded,
     /// The end was reached, and some step failed under `on_failure: continue`.
@@ -206,7 +216,7 @@ pub enum Ending {
 
 /// What a run began with. It finishes with the same, whatever happens to the file it came from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Started {
+pub struct RunSpec {
     /// The runbook's name.
     pub runbook: String,
     /// The runbook's text, whole.
@@ -223,12 +233,12 @@ pub struct Started {
     /// The version of the program.
     pub version: String,
     /// What the run may touch.
-    pub target: Target,
+    pub target: RunTarget,
 }
 
 /// The cluster and account that a run may touch, as they named themselves when it began.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Target {
+pub struct RunTarget {
     /// Whether it is a simulation.
     pub simulated: bool,
     /// The Kubernetes cluster, where the runbook uses one.
@@ -262,35 +272,35 @@ pub struct AwsTarget {
 
 /// A run that was started elsewhere.
 #[derive(Debug, thiserror::Error)]
-#[error("the run was started against {began}, and this is {here}")]
+#[error("the run was started against {expected}, and this is {found}")]
 pub struct TargetMismatch {
-    began: String,
-    here: String,
+    expected: String,
+    found: String,
 }
 
-impl Target {
-    /// Checks that `here` is the place where the run began. Addresses and identities may differ; the cluster and the
+impl RunTarget {
+    /// Checks that `actual` is the place where the run began. Addresses and identities may differ; the cluster and the
     /// account may not.
     ///
     /// # Errors
     /// What the run was started against, and what was found.
-    pub fn same_as(&self, here: &Self) -> Result<(), TargetMismatch> {
-        let mismatch = |began: String, here: String| Err(TargetMismatch { began, here });
+    pub fn ensure_same(&self, actual: &Self) -> Result<(), TargetMismatch> {
+        let mismatch = |expected: String, found: String| Err(TargetMismatch { expected, found });
         let kind = |target: &Self| if target.simulated { "a simulation" } else { "a real cluster" };
-        if self.simulated != here.simulated {
-            return mismatch(kind(self).into(), kind(here).into());
+        if self.simulated != actual.simulated {
+            return mismatch(kind(self).into(), kind(actual).into());
         }
-        if let (Some(began), Some(now)) = (&self.kubernetes, &here.kubernetes)
-            && began.uid != now.uid
+        if let (Some(expected), Some(found)) = (&self.kubernetes, &actual.kubernetes)
+            && expected.uid != found.uid
         {
             let name = |k: &KubernetesTarget| format!("cluster {} at {}", k.uid, k.server);
-            return mismatch(name(began), name(now));
+            return mismatch(name(expected), name(found));
         }
-        if let (Some(began), Some(now)) = (&self.aws, &here.aws)
-            && began.account != now.account
+        if let (Some(expected), Some(found)) = (&self.aws, &actual.aws)
+            && expected.account != found.account
         {
             let name = |a: &AwsTarget| format!("AWS account {}", a.account);
-            return mismatch(name(began), name(now));
+            return mismatch(name(expected), name(found));
         }
         Ok(())
     }
@@ -298,7 +308,7 @@ impl Target {
 
 /// One thing that a step changes: as it was found, and as it is to be.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Change {
+pub struct RecordedChange {
     /// What is changed, in the platform's words: `nodegroup relay desired`.
     pub target: String,
     /// What it was when the step was prepared.
@@ -309,27 +319,27 @@ pub struct Change {
 
 impl Event {
     /// Whether this event, and all before it, must be on disk before anything else is done.
-    pub(super) fn must_be_synced(&self) -> bool {
+    pub(super) fn requires_sync(&self) -> bool {
         match self {
             Self::RunStarted(_)
             | Self::RunResumed { .. }
-            | Self::Prepared { .. }
-            | Self::Applied { .. }
+            | Self::StepPrepared { .. }
+            | Self::StepApplied { .. }
             | Self::OperationFailed { .. }
             | Self::StepFailed { .. }
             | Self::CancelRequested { .. }
-            | Self::Undoing { .. }
-            | Self::Undone { .. }
+            | Self::UndoStarted { .. }
+            | Self::UndoFinished { .. }
             | Self::UndoFailed { .. }
             | Self::RunEnded { .. }
-            | Self::Abandoned { .. } => true,
+            | Self::RunAbandoned { .. } => true,
             Self::StepStarted { .. }
             | Self::StepResumed { .. }
             | Self::StepSkipped { .. }
-            | Self::Said { .. }
-            | Self::Waiting { .. }
+            | Self::StepMessage { .. }
+            | Self::StepWaiting { .. }
             | Self::AttemptFailed { .. }
-            | Self::Completed { .. } => false,
+            | Self::StepCompleted { .. } => false,
         }
     }
 }
@@ -338,44 +348,44 @@ impl Event {
 mod tests {
     use super::*;
 
-    fn cluster(uid: &str) -> Target {
-        Target {
+    fn cluster(uid: &str) -> RunTarget {
+        RunTarget {
             kubernetes: Some(KubernetesTarget {
                 server: format!("https://{uid}"),
                 context: None,
                 uid: uid.into(),
             }),
-            ..Target::default()
+            ..RunTarget::default()
         }
     }
 
     #[test]
     fn a_record_is_one_flat_object() {
-        let record = Record {
+        let record = EventRecord {
             seq: 3,
             time: Timestamp::UNIX_EPOCH,
-            event: Event::Said { step: "a".into(), message: "hello".into() },
+            event: Event::StepMessage { step: "a".into(), message: "hello".into() },
         };
         let text = serde_json::to_string(&record).unwrap();
         assert_eq!(
             text,
             r#"{"seq":3,"time":"1970-01-01T00:00:00Z","event":"said","step":"a","message":"hello"}"#
         );
-        assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
+        assert_eq!(serde_json::from_str::<EventRecord>(&text).unwrap(), record);
     }
 
     #[test]
     fn another_cluster_is_not_the_same_target() {
-        assert!(cluster("a").same_as(&cluster("a")).is_ok());
+        assert!(cluster("a").ensure_same(&cluster("a")).is_ok());
         assert_eq!(
-            cluster("a").same_as(&cluster("b")).unwrap_err().to_string(),
+            cluster("a").ensure_same(&cluster("b")).unwrap_err().to_string(),
             "the run was started against cluster a at https://a, and this is cluster b at https://b"
         );
     }
 
     #[test]
     fn a_simulation_is_never_a_cluster() {
-        let simulated = Target { simulated: true, ..cluster("a") };
-        assert!(cluster("a").same_as(&simulated).is_err());
+        let simulated = RunTarget { simulated: true, ..cluster("a") };
+        assert!(cluster("a").ensure_same(&simulated).is_err());
     }
 }

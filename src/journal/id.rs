@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp, civil::DateTime, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 
 /// How a name begins; sorts by time.
-const TIME: &str = "%Y%m%dT%H%M%SZ";
+const TIME_FORMAT: &str = "%Y%m%dT%H%M%SZ";
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
 
 /// A run's name, such as `20261123T061700Z-relay-scale-7f3a`.
@@ -17,14 +17,14 @@ pub struct RunId(String);
 /// A text that cannot be a run's name.
 #[derive(Debug, thiserror::Error)]
 #[error("'{0}' is not a run's name: letters, digits and '-' only, 1 to 120 of them")]
-pub struct NotARunId(String);
+pub struct InvalidRunId(String);
 
 impl RunId {
     /// A new name for a run of `runbook` that starts `now`, which sorts after `last`: of two runs in the same second,
     /// or after the clock went back, the later one must still be the latest.
     pub fn new(now: Timestamp, runbook: &str, last: Option<&Self>) -> Self {
         let time = last.and_then(Self::second).map_or(now, |last| now.max(last + SECOND));
-        let time = time.to_zoned(TimeZone::UTC).strftime(TIME);
+        let time = time.to_zoned(TimeZone::UTC).strftime(TIME_FORMAT);
         let stem: String = runbook.chars().filter(|c| is_allowed(*c)).take(80).collect();
         // Two state folders may hold runs of the same second; people carry their names about.
         let salt = fastrand::u16(..);
@@ -34,7 +34,7 @@ impl RunId {
     /// The second in its name.
     fn second(&self) -> Option<Timestamp> {
         let time = self.0.split('-').next()?;
-        let parsed = DateTime::strptime(TIME, time).ok()?;
+        let parsed = DateTime::strptime(TIME_FORMAT, time).ok()?;
         Some(parsed.to_zoned(TimeZone::UTC).ok()?.timestamp())
     }
 
@@ -50,22 +50,22 @@ fn is_allowed(c: char) -> bool {
 }
 
 impl FromStr for RunId {
-    type Err = NotARunId;
+    type Err = InvalidRunId;
 
-    fn from_str(text: &str) -> Result<Self, NotARunId> {
-        let fits = (1..=120).contains(&text.len()) && text.chars().all(is_allowed);
-        if fits {
+    fn from_str(text: &str) -> Result<Self, InvalidRunId> {
+        let is_valid = (1..=120).contains(&text.len()) && text.chars().all(is_allowed);
+        if is_valid {
             Ok(Self(text.to_owned()))
         } else {
-            Err(NotARunId(text.chars().take(120).collect()))
+            Err(InvalidRunId(text.chars().take(120).collect()))
         }
     }
 }
 
 impl TryFrom<String> for RunId {
-    type Error = NotARunId;
+    type Error = InvalidRunId;
 
-    fn try_from(text: String) -> Result<Self, NotARunId> {
+    fn try_from(text: String) -> Result<Self, InvalidRunId> {
         text.parse()
     }
 }

@@ -1,4 +1,4 @@
-//! What happened. A run is a sequence of [`Event`]s; everything else that can be said of it (its [`State`], the
+//! What happened. A run is a sequence of [`Event`]s; everything else that can be said of it (its [`RunState`], the
 //! log lines, how far each step has come) is a fold over them.
 //!
 //! What the events promise:
@@ -8,7 +8,7 @@
 //! - `completed` carries the output that later steps are given; after it the step is never touched again.
 //! - `undoing` is on disk before an undo sends anything, `undone` after it.
 //!
-//! A [`Store`] keeps the events. It is compare-and-append: an append says how many events it has seen, so two
+//! A [`RunStore`] keeps the events. It is compare-and-append: an append says how many events it has seen, so two
 //! processes cannot both continue a run. The embedded store, [`FileStore`], is a folder of JSON-lines files.
 //!
 //! This room may know nothing else of the program: no clock (times are handed in), no actions, no runbook.
@@ -18,19 +18,19 @@ mod event;
 mod file_store;
 mod id;
 mod log_lines;
-mod recorder;
 mod run;
+mod run_writer;
 mod store;
 mod summary;
 
 pub use event::{
-    AfterFailure, AwsTarget, Change, Ending, Event, KubernetesTarget, Record, Started, Target,
-    TargetMismatch,
+    AfterFailure, AwsTarget, Event, EventRecord, KubernetesTarget, RecordedChange, RunOutcome,
+    RunSpec, RunTarget, TargetMismatch,
 };
-pub use file_store::{FileStore, Owner};
+pub use file_store::{FileStore, LockOwner};
 pub use id::RunId;
 pub use log_lines::{LogLines, timestamp};
-pub use recorder::Recorder;
-pub use run::{Intent, Outcome, Run, State, Step, Undo};
-pub use store::{Store, StoreError};
-pub use summary::{StepState, StepSummary, Summary};
+pub use run::{RecordedIntent, Run, RunState, StepOutcome, StepProgress, UndoStatus};
+pub use run_writer::RunWriter;
+pub use store::{RunStore, StoreError};
+pub use summary::{RunSummary, StepState, StepSummary};

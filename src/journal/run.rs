@@ -6,12 +6,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{AfterFailure, Change, Ending, Event, Record, RunId, Started};
+use super::{AfterFailure, Event, EventRecord, RecordedChange, RunId, RunOutcome, RunSpec};
 
 /// Where a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
+pub enum RunState {
     /// Steps are being taken.
     Running,
     /// Every step ended well or was left out.
@@ -34,7 +34,7 @@ pub enum State {
     Abandoned,
 }
 
-impl State {
+impl RunState {
     /// Whether a process is at work on it.
     pub fn is_active(self) -> bool {
         matches!(self, Self::Running | Self::RollingBack)
@@ -63,22 +63,22 @@ impl State {
     }
 }
 
-impl std::fmt::Display for State {
+impl std::fmt::Display for RunState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(self.as_str())
     }
 }
 
-impl From<Ending> for State {
-    fn from(ending: Ending) -> Self {
-        match ending {
-            Ending::Succeeded => Self::Succeeded,
-            Ending::SucceededWithFailures => Self::SucceededWithFailures,
-            Ending::Failed => Self::Failed,
-            Ending::Cancelled => Self::Cancelled,
-            Ending::Interrupted => Self::Interrupted,
-            Ending::RolledBack => Self::RolledBack,
-            Ending::RollbackFailed => Self::RollbackFailed,
+impl From<RunOutcome> for RunState {
+    fn from(outcome: RunOutcome) -> Self {
+        match outcome {
+            RunOutcome::Succeeded => Self::Succeeded,
+            RunOutcome::SucceededWithFailures => Self::SucceededWithFailures,
+            RunOutcome::Failed => Self::Failed,
+            RunOutcome::Cancelled => Self::Cancelled,
+            RunOutcome::Interrupted => Self::Interrupted,
+            RunOutcome::RolledBack => Self::RolledBack,
+            RunOutcome::RollbackFailed => Self::RollbackFailed,
         }
     }
 }
@@ -89,22 +89,22 @@ pub struct Run {
     /// Its name.
     pub id: RunId,
     /// What it began with.
-    pub started: Started,
+    pub spec: RunSpec,
     /// When it began.
-    pub began_at: Timestamp,
+    pub started_at: Timestamp,
     /// When it last came to a stop.
     pub ended_at: Option<Timestamp>,
     /// Why it stopped, where it did not end well.
     pub error: Option<String>,
     /// How many events it has.
-    pub events: u64,
+    pub event_count: u64,
     /// Its steps in the order in which they began; steps that have not begun are not here.
-    steps: Vec<Step>,
-    places: HashMap<String, usize>,
+    steps: Vec<StepProgress>,
+    index: HashMap<String, usize>,
     /// Who last started it or took it up.
     pub actor: String,
     /// The state of a run whose process lives.
-    state: State,
+    state: RunState,
     rolling_back: bool,
     /// Somebody asked it to stop, and it has not stopped yet.
     cancel_requested: bool,
@@ -113,46 +113,46 @@ pub struct Run {
 
 /// How far a step has come.
 #[derive(Debug, Clone, Default)]
-pub struct Step {
+pub struct StepProgress {
     /// Its id.
     pub id: String,
     /// Its name, for people.
     pub name: String,
     /// When it began.
-    pub began_at: Option<Timestamp>,
+    pub started_at: Option<Timestamp>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
     /// How many attempts have failed since it began, or since a person resumed the run.
     pub failed_attempts: u32,
     /// What it decided to change.
-    pub intent: Option<Intent>,
+    pub intent: Option<RecordedIntent>,
     /// How often what was sent ended in a definite failure: part of the client token.
     pub generation: u32,
     /// What came back when the intent was sent.
     pub receipt: Option<Value>,
     /// How it ended, if it has.
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<StepOutcome>,
     /// How its undo went, if there was one.
-    pub undo: Option<Undo>,
+    pub undo: Option<UndoStatus>,
     /// Time used up in earlier processes. Time while no process lived does not count.
-    spent: Duration,
+    elapsed: Duration,
     running_since: Option<Timestamp>,
 }
 
 /// What a step decided to change.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Intent {
+pub struct RecordedIntent {
     /// The revision of the action that wrote it.
     pub revision: u32,
     /// In the action's own form.
     pub value: Value,
     /// Target by target.
-    pub changes: Vec<Change>,
+    pub changes: Vec<RecordedChange>,
 }
 
 /// How a step ended.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Outcome {
+pub enum StepOutcome {
     /// Well, with this output.
     Completed {
         /// The revision of the action that wrote it.
@@ -163,7 +163,7 @@ pub enum Outcome {
     /// It was left out.
     Skipped {
         /// Why.
-        because: String,
+        reason: String,
     },
     /// Badly.
     Failed {
@@ -176,66 +176,66 @@ pub enum Outcome {
 
 /// How an undo stands.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Undo {
+pub enum UndoStatus {
     /// It began.
     Started,
     /// It is done; these were left as somebody else had made them.
-    Done(Vec<String>),
+    Finished(Vec<String>),
     /// It failed.
     Failed(String),
 }
 
-impl Step {
+impl StepProgress {
     /// Time that this step has used in processes that are gone. Units of the wall clock.
-    pub fn spent(&self) -> Duration {
-        self.spent
+    pub fn elapsed(&self) -> Duration {
+        self.elapsed
     }
 
     /// Whether its change may have had an effect that is still there.
     pub fn may_need_undo(&self) -> bool {
-        self.intent.is_some() && !matches!(self.undo, Some(Undo::Done(_)))
+        self.intent.is_some() && !matches!(self.undo, Some(UndoStatus::Finished(_)))
     }
 
     /// Its output, if it completed.
     pub fn output(&self) -> Option<&Value> {
         match &self.outcome {
-            Some(Outcome::Completed { output, .. }) => Some(output),
+            Some(StepOutcome::Completed { output, .. }) => Some(output),
             _ => None,
         }
     }
 
     /// Gives the step up to `now` for time used, and stops counting.
-    fn pause(&mut self, now: Timestamp) {
+    fn stop_clock(&mut self, now: Timestamp) {
         if let Some(since) = self.running_since.take() {
-            self.spent += Duration::try_from(now - since).unwrap_or_default();
+            self.elapsed += Duration::try_from(now - since).unwrap_or_default();
         }
     }
 
     /// A person resumes a run that had stopped: its open step gets its whole time and all its attempts again.
-    fn begin_afresh(&mut self) {
-        self.spent = Duration::ZERO;
+    fn reset_retry_budget(&mut self) {
+        self.elapsed = Duration::ZERO;
         self.failed_attempts = 0;
     }
 }
 
 impl Run {
     /// Folds a run's events; `None` when the first of them is not the start of a run.
-    pub fn of(id: &RunId, records: &[Record]) -> Option<Self> {
+    pub fn from_records(id: &RunId, records: &[EventRecord]) -> Option<Self> {
         let (first, rest) = records.split_first()?;
-        let Event::RunStarted(started) = &first.event else {
+        let Event::RunStarted(spec) = &first.event else {
             return None;
         };
         let mut run = Self {
             id: id.clone(),
-            started: (**started).clone(),
-            began_at: first.time,
+            spec: (**spec).clone(),
+            started_at: first.time,
             ended_at: None,
             error: None,
-            events: 1,
+            event_count: 1,
             steps: Vec::new(),
-            places: HashMap::new(),
-            actor: started.actor.clone(),
-            state: State::Running,
+            index: HashMap::new(),
+            actor: spec.actor.clone(),
+            state: RunState::Running,
             rolling_back: false,
             cancel_requested: false,
             last_event_at: first.time,
@@ -246,12 +246,12 @@ impl Run {
 
     /// Its state; `is_live` says whether a process is at work on it. A run whose process died after somebody asked it
     /// to stop counts as cancelled: nobody may take it up but a person.
-    pub fn state(&self, is_live: bool) -> State {
+    pub fn state(&self, is_live: bool) -> RunState {
         match (self.state, is_live) {
-            (State::Running | State::RollingBack, false) if self.cancel_requested => {
-                State::Cancelled
+            (RunState::Running | RunState::RollingBack, false) if self.cancel_requested => {
+                RunState::Cancelled
             }
-            (State::Running | State::RollingBack, false) => State::Interrupted,
+            (RunState::Running | RunState::RollingBack, false) => RunState::Interrupted,
             (state, _) => state,
         }
     }
@@ -272,132 +272,137 @@ impl Run {
     }
 
     /// Its steps that have begun, in that order.
-    pub fn steps(&self) -> &[Step] {
+    pub fn steps(&self) -> &[StepProgress] {
         &self.steps
     }
 
     /// A step, if it has begun.
-    pub fn step(&self, id: &str) -> Option<&Step> {
-        self.steps.get(*self.places.get(id)?)
+    pub fn step(&self, id: &str) -> Option<&StepProgress> {
+        self.steps.get(*self.index.get(id)?)
     }
 
     /// Takes one more event in.
-    pub fn apply(&mut self, record: &Record) {
+    pub fn apply(&mut self, record: &EventRecord) {
         let time = record.time;
         match &record.event {
             Event::RunStarted(_) => {}
-            Event::RunResumed { actor, back, .. } => self.resume(actor, *back),
-            Event::StepStarted { step, name } => self.begin(step, name, time),
-            Event::StepResumed { step, name } => self.begin(step, name, time),
-            Event::StepSkipped { step, name, because } => {
-                let because = because.clone();
-                self.begin(step, name, time);
-                self.end_step(step, time, Outcome::Skipped { because });
+            Event::RunResumed { actor, rollback, .. } => self.resume(actor, *rollback),
+            Event::StepStarted { step, name } => self.start_step(step, name, time),
+            Event::StepResumed { step, name } => self.start_step(step, name, time),
+            Event::StepSkipped { step, name, reason } => {
+                let reason = reason.clone();
+                self.start_step(step, name, time);
+                self.finish_step(step, time, StepOutcome::Skipped { reason });
             }
-            Event::Said { .. } | Event::Waiting { .. } => {}
-            Event::Prepared { step, revision, intent, changes } => {
-                self.at(step).intent = Some(Intent {
+            Event::StepMessage { .. } | Event::StepWaiting { .. } => {}
+            Event::StepPrepared { step, revision, intent, changes } => {
+                self.step_mut(step).intent = Some(RecordedIntent {
                     revision: *revision,
                     value: intent.clone(),
                     changes: changes.clone(),
                 });
             }
-            Event::Applied { step, receipt, .. } => self.at(step).receipt = Some(receipt.clone()),
+            Event::StepApplied { step, receipt, .. } => {
+                self.step_mut(step).receipt = Some(receipt.clone())
+            }
             Event::OperationFailed { step, generation, .. } => {
-                let step = self.at(step);
+                let step = self.step_mut(step);
                 step.generation = generation + 1;
                 step.receipt = None;
             }
-            Event::AttemptFailed { step, attempt, .. } => self.at(step).failed_attempts = *attempt,
-            Event::Completed { step, revision, output, .. } => {
-                let outcome = Outcome::Completed { revision: *revision, output: output.clone() };
-                self.end_step(step, time, outcome);
+            Event::AttemptFailed { step, attempt, .. } => {
+                self.step_mut(step).failed_attempts = *attempt
+            }
+            Event::StepCompleted { step, revision, output, .. } => {
+                let outcome =
+                    StepOutcome::Completed { revision: *revision, output: output.clone() };
+                self.finish_step(step, time, outcome);
             }
             Event::StepFailed { step, error, then } => {
-                let outcome = Outcome::Failed { error: error.clone(), then: *then };
-                self.end_step(step, time, outcome);
-                self.follow_failure(*then, error);
+                let outcome = StepOutcome::Failed { error: error.clone(), then: *then };
+                self.finish_step(step, time, outcome);
+                self.apply_failure(*then, error);
             }
             Event::CancelRequested { .. } => self.cancel_requested = true,
-            Event::Undoing { step } => self.at(step).undo = Some(Undo::Started),
-            Event::Undone { step, left_alone } => {
-                self.at(step).undo = Some(Undo::Done(left_alone.clone()));
+            Event::UndoStarted { step } => self.step_mut(step).undo = Some(UndoStatus::Started),
+            Event::UndoFinished { step, not_restored } => {
+                self.step_mut(step).undo = Some(UndoStatus::Finished(not_restored.clone()));
             }
             Event::UndoFailed { step, error } => {
-                self.at(step).undo = Some(Undo::Failed(error.clone()));
+                self.step_mut(step).undo = Some(UndoStatus::Failed(error.clone()));
             }
-            Event::RunEnded { ending, error } => self.end(*ending, error.clone(), time),
-            Event::Abandoned { .. } => {
-                self.state = State::Abandoned;
+            Event::RunEnded { outcome, error } => self.end(*outcome, error.clone(), time),
+            Event::RunAbandoned { .. } => {
+                self.state = RunState::Abandoned;
                 self.ended_at = Some(time);
             }
         }
         self.last_event_at = time;
-        self.events += 1;
+        self.event_count += 1;
     }
 
     /// After a crash the open step keeps the time and the attempts that it has used; after a stop that a person has
     /// seen it begins afresh (`end` saw to that).
-    fn resume(&mut self, actor: &str, back: bool) {
+    fn resume(&mut self, actor: &str, rollback: bool) {
         let last = self.last_event_at;
-        self.steps.iter_mut().for_each(|step| step.pause(last));
+        self.steps.iter_mut().for_each(|step| step.stop_clock(last));
         actor.clone_into(&mut self.actor);
-        self.rolling_back |= back;
+        self.rolling_back |= rollback;
         self.cancel_requested = false;
-        self.state = if self.rolling_back { State::RollingBack } else { State::Running };
+        self.state = if self.rolling_back { RunState::RollingBack } else { RunState::Running };
         self.error = None;
         self.ended_at = None;
     }
 
-    fn follow_failure(&mut self, then: AfterFailure, error: &str) {
+    fn apply_failure(&mut self, then: AfterFailure, error: &str) {
         match then {
             AfterFailure::Continue => {}
             // Its end follows; a crash in between must not make it look as if it could go on by itself.
             AfterFailure::Stop => {
-                self.state = State::Failed;
+                self.state = RunState::Failed;
                 self.error = Some(error.to_owned());
             }
             AfterFailure::Rollback => {
                 self.rolling_back = true;
-                self.state = State::RollingBack;
+                self.state = RunState::RollingBack;
             }
         }
     }
 
-    fn end(&mut self, ending: Ending, error: Option<String>, time: Timestamp) {
+    fn end(&mut self, outcome: RunOutcome, error: Option<String>, time: Timestamp) {
         for step in &mut self.steps {
-            step.pause(time);
-            if ending != Ending::Interrupted {
-                step.begin_afresh();
+            step.stop_clock(time);
+            if outcome != RunOutcome::Interrupted {
+                step.reset_retry_budget();
             }
         }
-        self.state = ending.into();
+        self.state = outcome.into();
         self.error = error;
         self.ended_at = Some(time);
     }
 
-    fn begin(&mut self, id: &str, name: &str, time: Timestamp) {
-        let step = self.at(id);
+    fn start_step(&mut self, id: &str, name: &str, time: Timestamp) {
+        let step = self.step_mut(id);
         name.clone_into(&mut step.name);
-        step.began_at.get_or_insert(time);
+        step.started_at.get_or_insert(time);
         step.running_since = Some(time);
         step.outcome = None;
         step.ended_at = None;
     }
 
-    fn end_step(&mut self, id: &str, time: Timestamp, outcome: Outcome) {
-        let step = self.at(id);
+    fn finish_step(&mut self, id: &str, time: Timestamp, outcome: StepOutcome) {
+        let step = self.step_mut(id);
         step.running_since = None;
         step.ended_at = Some(time);
         step.outcome = Some(outcome);
     }
 
-    fn at(&mut self, id: &str) -> &mut Step {
-        let place = *self.places.entry(id.to_owned()).or_insert_with(|| {
-            self.steps.push(Step { id: id.to_owned(), ..Step::default() });
+    fn step_mut(&mut self, id: &str) -> &mut StepProgress {
+        let position = *self.index.entry(id.to_owned()).or_insert_with(|| {
+            self.steps.push(StepProgress { id: id.to_owned(), ..StepProgress::default() });
             self.steps.len() - 1
         });
-        &mut self.steps[place]
+        &mut self.steps[position]
     }
 }
 
@@ -406,11 +411,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::journal::Target;
+    use crate::journal::RunTarget;
 
     /// A run whose events come one second apart.
     fn run(events: Vec<Event>) -> Run {
-        let start = Event::RunStarted(Box::new(Started {
+        let start = Event::RunStarted(Box::new(RunSpec {
             runbook: "r".into(),
             text: String::new(),
             digest: String::new(),
@@ -418,34 +423,34 @@ mod tests {
             actor: "me".into(),
             key: None,
             version: "0".into(),
-            target: Target::default(),
+            target: RunTarget::default(),
         }));
-        let records: Vec<Record> = std::iter::once(start)
+        let records: Vec<EventRecord> = std::iter::once(start)
             .chain(events)
             .enumerate()
-            .map(|(seq, event)| Record {
+            .map(|(seq, event)| EventRecord {
                 seq: seq as u64,
                 time: Timestamp::from_second(seq as i64).unwrap(),
                 event,
             })
             .collect();
-        Run::of(&"r-1".parse().unwrap(), &records).unwrap()
+        Run::from_records(&"r-1".parse().unwrap(), &records).unwrap()
     }
 
     fn started() -> Event {
         Event::StepStarted { step: "a".into(), name: "A".into() }
     }
 
-    fn said() -> Event {
-        Event::Said { step: "a".into(), message: "x".into() }
+    fn message() -> Event {
+        Event::StepMessage { step: "a".into(), message: "x".into() }
     }
 
     fn resumed() -> Event {
-        Event::RunResumed { actor: "me".into(), version: "0".into(), back: false }
+        Event::RunResumed { actor: "me".into(), version: "0".into(), rollback: false }
     }
 
-    fn ended(ending: Ending) -> Event {
-        Event::RunEnded { ending, error: None }
+    fn ended(outcome: RunOutcome) -> Event {
+        Event::RunEnded { outcome, error: None }
     }
 
     fn attempt_failed() -> Event {
@@ -455,14 +460,14 @@ mod tests {
     #[test]
     fn a_run_without_a_process_is_interrupted() {
         let run = run(vec![started()]);
-        assert_eq!(run.state(true), State::Running);
-        assert_eq!(run.state(false), State::Interrupted);
+        assert_eq!(run.state(true), RunState::Running);
+        assert_eq!(run.state(false), RunState::Interrupted);
     }
 
     #[test]
-    fn time_counts_only_while_a_process_lived() {
-        let run = run(vec![started(), said(), said(), resumed()]);
-        assert_eq!(run.step("a").unwrap().spent(), Duration::from_secs(2));
+    fn elapsed_time_counts_only_while_a_process_lived() {
+        let run = run(vec![started(), message(), message(), resumed()]);
+        assert_eq!(run.step("a").unwrap().elapsed(), Duration::from_secs(2));
     }
 
     #[test]
@@ -471,20 +476,20 @@ mod tests {
             started(),
             attempt_failed(),
             Event::StepFailed { step: "a".into(), error: "no".into(), then: AfterFailure::Stop },
-            ended(Ending::Failed),
+            ended(RunOutcome::Failed),
             resumed(),
         ]);
         let step = run.step("a").unwrap();
-        assert_eq!((step.spent(), step.failed_attempts), (Duration::ZERO, 0));
+        assert_eq!((step.elapsed(), step.failed_attempts), (Duration::ZERO, 0));
         assert!(step.outcome.is_some(), "why it failed is known until it is taken again");
-        assert_eq!(run.state(true), State::Running);
+        assert_eq!(run.state(true), RunState::Running);
     }
 
     #[test]
     fn a_run_that_was_asked_to_stop_waits_for_a_person_whatever_happens() {
         let run = run(vec![started(), Event::CancelRequested { actor: "me".into() }]);
-        assert_eq!(run.state(true), State::Running);
-        assert_eq!(run.state(false), State::Cancelled);
+        assert_eq!(run.state(true), RunState::Running);
+        assert_eq!(run.state(false), RunState::Cancelled);
     }
 
     #[test]
@@ -492,7 +497,7 @@ mod tests {
         let failed =
             Event::StepFailed { step: "a".into(), error: "no".into(), then: AfterFailure::Stop };
         let run = run(vec![started(), failed]);
-        assert_eq!(run.state(false), State::Failed);
+        assert_eq!(run.state(false), RunState::Failed);
         assert_eq!(run.error.as_deref(), Some("no"));
     }
 
@@ -506,8 +511,13 @@ mod tests {
     fn a_definite_failure_raises_the_generation_and_forgets_the_receipt() {
         let run = run(vec![
             started(),
-            Event::Prepared { step: "a".into(), revision: 1, intent: json!(1), changes: vec![] },
-            Event::Applied { step: "a".into(), generation: 0, receipt: json!(2) },
+            Event::StepPrepared {
+                step: "a".into(),
+                revision: 1,
+                intent: json!(1),
+                changes: vec![],
+            },
+            Event::StepApplied { step: "a".into(), generation: 0, receipt: json!(2) },
             Event::OperationFailed { step: "a".into(), generation: 0, error: "no".into() },
         ]);
         let step = run.step("a").unwrap();
@@ -524,10 +534,10 @@ mod tests {
                 error: "no".into(),
                 then: AfterFailure::Rollback,
             },
-            ended(Ending::RollbackFailed),
+            ended(RunOutcome::RollbackFailed),
             resumed(),
         ]);
-        assert_eq!(run.state(true), State::RollingBack);
+        assert_eq!(run.state(true), RunState::RollingBack);
         assert!(run.is_rolling_back());
     }
 }

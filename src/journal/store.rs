@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::{Record, RunId};
+use super::{EventRecord, RunId};
 
 /// Keeps the events of runs. Appends are compare-and-append.
-pub trait Store: Send + Sync {
+pub trait RunStore: Send + Sync {
     /// Adds `records` to a run that holds `expected` events (0: the run is new). When it returns, the records are
     /// visible to readers; with `sync` they, and all before them, also survive a power cut.
     ///
@@ -15,7 +15,7 @@ pub trait Store: Send + Sync {
         &self,
         run: &RunId,
         expected: u64,
-        records: &[Record],
+        records: &[EventRecord],
         sync: bool,
     ) -> Result<(), StoreError>;
 
@@ -23,7 +23,7 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// No such run, damage (with the place), or the medium failed.
-    fn read(&self, run: &RunId) -> Result<Vec<Record>, StoreError>;
+    fn read(&self, run: &RunId) -> Result<Vec<EventRecord>, StoreError>;
 
     /// The names of all runs, oldest first.
     ///
@@ -47,7 +47,7 @@ pub trait Store: Send + Sync {
 pub enum StoreError {
     /// The folder cannot be used.
     #[error("cannot use the state folder {path}: {source}; name another one with --state-dir")]
-    Folder {
+    Directory {
         /// The folder.
         path: PathBuf,
         /// What the system said.
@@ -57,7 +57,7 @@ pub enum StoreError {
     #[error(
         "the state folder {path} is in use by {owner}: wait for it to end, or cancel its run (`runs cancel`)"
     )]
-    Held {
+    Locked {
         /// The folder.
         path: PathBuf,
         /// Who, as far as they said.
@@ -93,7 +93,7 @@ pub enum StoreError {
     #[error(
         "the journal of run {run} was continued by somebody else: it should hold {expected} events and holds {found}"
     )]
-    Overtaken {
+    Conflict {
         /// The run.
         run: RunId,
         /// How many events the writer has seen.

@@ -4,11 +4,13 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{Change, Outcome, Run, RunId, State, Step, Target, Undo};
+use super::{
+    RecordedChange, Run, RunId, RunState, RunTarget, StepOutcome, StepProgress, UndoStatus,
+};
 
 /// A run, for reading.
 #[derive(Debug, Clone, Serialize)]
-pub struct Summary {
+pub struct RunSummary {
     /// Its name.
     pub run: RunId,
     /// The runbook's name.
@@ -16,21 +18,22 @@ pub struct Summary {
     /// SHA-256 of the runbook's text.
     pub digest: String,
     /// Where it stands.
-    pub state: State,
+    pub state: RunState,
     /// Why it stopped, where it did not end well.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// Who asked for it.
     pub actor: String,
     /// When it began.
-    pub start_time: Timestamp,
+    #[serde(rename = "start_time")]
+    pub started_at: Timestamp,
     /// When it last came to a stop.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub end_time: Option<Timestamp>,
+    #[serde(rename = "end_time", skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
     /// Its inputs, defaults included.
     pub inputs: Map<String, Value>,
     /// What it may touch.
-    pub target: Target,
+    pub target: RunTarget,
     /// The steps that have begun.
     pub steps: Vec<StepSummary>,
 }
@@ -45,14 +48,14 @@ pub struct StepSummary {
     /// Where it stands.
     pub state: StepState,
     /// When it began.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub start_time: Option<Timestamp>,
+    #[serde(rename = "start_time", skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
     /// When it ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub end_time: Option<Timestamp>,
+    #[serde(rename = "end_time", skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
     /// What it decided to change.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub changes: Vec<Change>,
+    pub changes: Vec<RecordedChange>,
     /// What it gave to later steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<Value>,
@@ -60,8 +63,8 @@ pub struct StepSummary {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// What its undo left as somebody else had made it.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub left_alone: Vec<String>,
+    #[serde(rename = "left_alone", skip_serializing_if = "Vec::is_empty")]
+    pub not_restored: Vec<String>,
 }
 
 /// Where a step stands.
@@ -69,7 +72,8 @@ pub struct StepSummary {
 #[serde(rename_all = "snake_case")]
 pub enum StepState {
     /// It has begun and not ended.
-    Begun,
+    #[serde(rename = "begun")]
+    Running,
     /// It ended well.
     Completed,
     /// It was left out.
@@ -88,7 +92,7 @@ impl StepState {
     /// The word for it.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Begun => "begun",
+            Self::Running => "begun",
             Self::Completed => "completed",
             Self::Skipped => "skipped",
             Self::Failed => "failed",
@@ -99,54 +103,54 @@ impl StepState {
     }
 }
 
-impl Summary {
+impl RunSummary {
     /// The run as it stands; `is_live` says whether a process is at work on it.
-    pub fn of(run: &Run, is_live: bool) -> Self {
-        let started = &run.started;
+    pub fn new(run: &Run, is_live: bool) -> Self {
+        let spec = &run.spec;
         Self {
             run: run.id.clone(),
-            runbook: started.runbook.clone(),
-            digest: started.digest.clone(),
+            runbook: spec.runbook.clone(),
+            digest: spec.digest.clone(),
             state: run.state(is_live),
             error: run.error.clone(),
-            actor: started.actor.clone(),
-            start_time: run.began_at,
-            end_time: run.ended_at,
-            inputs: started.inputs.clone(),
-            target: started.target.clone(),
-            steps: run.steps().iter().map(step).collect(),
+            actor: spec.actor.clone(),
+            started_at: run.started_at,
+            ended_at: run.ended_at,
+            inputs: spec.inputs.clone(),
+            target: spec.target.clone(),
+            steps: run.steps().iter().map(step_summary).collect(),
         }
     }
 }
 
-fn step(step: &Step) -> StepSummary {
+fn step_summary(step: &StepProgress) -> StepSummary {
     let (state, error) = state_of(step);
-    let left_alone = match &step.undo {
-        Some(Undo::Done(left_alone)) => left_alone.clone(),
+    let not_restored = match &step.undo {
+        Some(UndoStatus::Finished(not_restored)) => not_restored.clone(),
         _ => Vec::new(),
     };
     StepSummary {
         id: step.id.clone(),
         name: step.name.clone(),
         state,
-        start_time: step.began_at,
-        end_time: step.ended_at,
+        started_at: step.started_at,
+        ended_at: step.ended_at,
         changes: step.intent.iter().flat_map(|intent| intent.changes.clone()).collect(),
         output: step.output().cloned(),
         error,
-        left_alone,
+        not_restored,
     }
 }
 
 /// The latest word on a step: its undo, if there was one, comes after its end.
-fn state_of(step: &Step) -> (StepState, Option<String>) {
+fn state_of(step: &StepProgress) -> (StepState, Option<String>) {
     match (&step.undo, &step.outcome) {
-        (Some(Undo::Started), _) => (StepState::Undoing, None),
-        (Some(Undo::Done(_)), _) => (StepState::Undone, None),
-        (Some(Undo::Failed(error)), _) => (StepState::UndoFailed, Some(error.clone())),
-        (None, None) => (StepState::Begun, None),
-        (None, Some(Outcome::Completed { .. })) => (StepState::Completed, None),
-        (None, Some(Outcome::Skipped { because })) => (StepState::Skipped, Some(because.clone())),
-        (None, Some(Outcome::Failed { error, .. })) => (StepState::Failed, Some(error.clone())),
+        (Some(UndoStatus::Started), _) => (StepState::Undoing, None),
+        (Some(UndoStatus::Finished(_)), _) => (StepState::Undone, None),
+        (Some(UndoStatus::Failed(error)), _) => (StepState::UndoFailed, Some(error.clone())),
+        (None, None) => (StepState::Running, None),
+        (None, Some(StepOutcome::Completed { .. })) => (StepState::Completed, None),
+        (None, Some(StepOutcome::Skipped { reason })) => (StepState::Skipped, Some(reason.clone())),
+        (None, Some(StepOutcome::Failed { error, .. })) => (StepState::Failed, Some(error.clone())),
     }
 }

@@ -10,10 +10,10 @@ use axum::{
 };
 use sha2::{Digest as _, Sha256};
 
-use super::answer::Refused;
+use super::error::ApiError;
 
 /// A token shorter than this can be guessed.
-const SHORTEST_TOKEN: usize = 16;
+const MIN_TOKEN_LENGTH: usize = 16;
 
 /// What a request needs.
 #[derive(Debug, Clone)]
@@ -27,10 +27,10 @@ pub struct Access {
 
 /// A token file that cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum BadToken {
+pub enum TokenFileError {
     /// It cannot be read.
     #[error("cannot read the token file {path}: {source}")]
-    Unreadable {
+    ReadFailed {
         /// The file.
         path: String,
         /// What the system said.
@@ -38,7 +38,7 @@ pub enum BadToken {
     },
     /// It is too short.
     #[error(
-        "the token in {path} is shorter than {SHORTEST_TOKEN} characters: anybody could guess it"
+        "the token in {path} is shorter than {MIN_TOKEN_LENGTH} characters: anybody could guess it"
     )]
     TooShort {
         /// The file.
@@ -56,13 +56,13 @@ impl Access {
     ///
     /// # Errors
     /// The file cannot be read, or its token is too short.
-    pub fn with_token_file(address: SocketAddr, path: &Path) -> Result<Self, BadToken> {
-        let named = || path.display().to_string();
+    pub fn with_token_file(address: SocketAddr, path: &Path) -> Result<Self, TokenFileError> {
+        let display_path = || path.display().to_string();
         let text = std::fs::read_to_string(path)
-            .map_err(|source| BadToken::Unreadable { path: named(), source })?;
+            .map_err(|source| TokenFileError::ReadFailed { path: display_path(), source })?;
         let token = text.trim();
-        if token.len() < SHORTEST_TOKEN {
-            return Err(BadToken::TooShort { path: named() });
+        if token.len() < MIN_TOKEN_LENGTH {
+            return Err(TokenFileError::TooShort { path: display_path() });
         }
         Ok(Self { token: Some(Arc::new(hash(token))), ..Self::anonymous(address) })
     }
@@ -78,7 +78,7 @@ pub(super) async fn require_token(
     State(access): State<Access>,
     request: Request,
     next: Next,
-) -> Result<Response, Refused> {
+) -> Result<Response, ApiError> {
     let Some(token) = &access.token else { return Ok(next.run(request).await) };
     let given = request
         .headers()
@@ -87,7 +87,7 @@ pub(super) async fn require_token(
         .and_then(|value| value.strip_prefix("Bearer "));
     match given {
         Some(given) if hash(given.trim()) == **token => Ok(next.run(request).await),
-        Some(_) => Err(Refused::forbidden("the token is not the service's")),
-        None => Err(Refused::unauthorized("this needs the header `Authorization: Bearer TOKEN`")),
+        Some(_) => Err(ApiError::forbidden("the token is not the service's")),
+        None => Err(ApiError::unauthorized("this needs the header `Authorization: Bearer TOKEN`")),
     }
 }

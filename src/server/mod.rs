@@ -4,12 +4,12 @@
 //!
 //! This room knows the engine, the journal and the shelf of runbooks. It may not know any action, nor the platform.
 
-mod answer;
+mod active_run;
 mod auth;
-mod comeback;
+mod csrf;
+mod error;
+mod recovery;
 mod routes;
-mod same_site;
-mod seat;
 mod service;
 mod views;
 
@@ -25,14 +25,14 @@ use axum::{
 use tokio::net::TcpListener;
 use tower_http::{catch_panic::CatchPanicLayer, trace::TraceLayer};
 
-pub use auth::{Access, BadToken};
+pub use auth::{Access, TokenFileError};
 use runbook::MAX_BYTES;
 pub use service::Service;
 
 /// Inputs are short; a runbook's text is taken by `/validate` alone, which has its own limit.
-const LARGEST_BODY: usize = 64 * 1024;
+const MAX_BODY_BYTES: usize = 64 * 1024;
 /// Accepting a run asks the cluster and the account who they are; everything else is quick.
-const LONGEST_REQUEST: Duration = Duration::from_secs(60);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// All routes, behind all layers.
 pub fn router(service: Service, access: Access) -> Router {
@@ -46,7 +46,7 @@ pub fn router(service: Service, access: Access) -> Router {
         .route("/runs/{id}", get(routes::run));
     let mutating = Router::new()
         // HEAD would otherwise be answered by the handler of GET, and start a run.
-        .route("/run", get(routes::start).post(routes::start).head(routes::no_such_method))
+        .route("/run", get(routes::start).post(routes::start).head(routes::method_not_allowed))
         .route("/runs/{id}/cancel", post(routes::cancel))
         .route("/runs/{id}/resume", post(routes::resume))
         .route("/runs/{id}/rollback", post(routes::rollback))
@@ -54,21 +54,21 @@ pub fn router(service: Service, access: Access) -> Router {
         .route_layer(middleware::from_fn_with_state(access.clone(), auth::require_token));
     open.merge(reading)
         .merge(mutating)
-        .fallback(routes::no_such_route)
-        .method_not_allowed_fallback(routes::no_such_method)
-        .layer(middleware::from_fn_with_state(access, same_site::refuse_other_sites))
-        .layer(DefaultBodyLimit::max(LARGEST_BODY))
-        .layer(middleware::from_fn(end_in_time))
+        .fallback(routes::route_not_found)
+        .method_not_allowed_fallback(routes::method_not_allowed)
+        .layer(middleware::from_fn_with_state(access, csrf::reject_cross_site))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(middleware::from_fn(request_timeout))
         // A fault of ours in one handler must not look like a broken network to the caller.
-        .layer(CatchPanicLayer::custom(answer::panicked))
+        .layer(CatchPanicLayer::custom(error::panic_response))
         .layer(TraceLayer::new_for_http())
         .with_state(service)
 }
 
 /// A request that takes too long is answered; what it has begun to ask of the cluster is dropped.
-async fn end_in_time(request: Request, next: Next) -> Result<Response, answer::Refused> {
-    tokio::time::timeout(LONGEST_REQUEST, next.run(request)).await.map_err(|_| {
-        answer::Refused::new(
+async fn request_timeout(request: Request, next: Next) -> Result<Response, error::ApiError> {
+    tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await.map_err(|_| {
+        error::ApiError::new(
             axum::http::StatusCode::GATEWAY_TIMEOUT,
             "the cluster or the account did not answer in time; nothing was started",
         )

@@ -14,10 +14,10 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{Service, answer::Refused};
-use crate::{engine::Direction, journal::RunId};
+use super::{Service, error::ApiError};
+use crate::{engine::ResumeMode, journal::RunId};
 
-type Answer = Result<Json<Value>, Refused>;
+type ApiResult = Result<Json<Value>, ApiError>;
 
 /// The runbook that `/run` runs when none is named, as in the original service.
 const DEFAULT_RUNBOOK: &str = "relay-scale";
@@ -54,7 +54,7 @@ pub(super) async fn health() -> Json<Value> {
     Json(json!({"status": "healthy"}))
 }
 
-pub(super) async fn ready(State(service): State<Service>) -> Answer {
+pub(super) async fn ready(State(service): State<Service>) -> ApiResult {
     service.is_ready()?;
     Ok(Json(json!({"status": "ready"})))
 }
@@ -64,20 +64,20 @@ pub(super) async fn start(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     query: Result<Query<StartQuery>, QueryRejection>,
     body: Result<Bytes, BytesRejection>,
-) -> Answer {
-    let body = body.map_err(|error| Refused::new(error.status(), &error.body_text()))?;
-    let Query(query) = query.map_err(|error| Refused::bad_request(&error.body_text()))?;
+) -> ApiResult {
+    let body = body.map_err(|error| ApiError::new(error.status(), &error.body_text()))?;
+    let Query(query) = query.map_err(|error| ApiError::bad_request(&error.body_text()))?;
     let runbook = query.runbook.as_deref().unwrap_or(DEFAULT_RUNBOOK);
     let StartBody { inputs, key } = start_body(&body)?;
     Ok(Json(service.start(runbook, inputs, key, actor(peer)).await?))
 }
 
-fn start_body(body: &[u8]) -> Result<StartBody, Refused> {
+fn start_body(body: &[u8]) -> Result<StartBody, ApiError> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(StartBody::default());
     }
     serde_json::from_slice(body).map_err(|error| {
-        Refused::bad_request(&format!(
+        ApiError::bad_request(&format!(
             "the body is not {{\"inputs\": {{…}}, \"key\": \"…\"}}: {error}"
         ))
     })
@@ -87,9 +87,9 @@ pub(super) async fn validate(
     State(service): State<Service>,
     query: Result<Query<ValidateQuery>, QueryRejection>,
     body: Result<Bytes, BytesRejection>,
-) -> Answer {
-    let Query(query) = query.map_err(|error| Refused::bad_request(&error.body_text()))?;
-    let body = body.map_err(|error| Refused::new(error.status(), &error.body_text()))?;
+) -> ApiResult {
+    let Query(query) = query.map_err(|error| ApiError::bad_request(&error.body_text()))?;
+    let body = body.map_err(|error| ApiError::new(error.status(), &error.body_text()))?;
     let name = query.name.unwrap_or_else(|| "<body>".into());
     Ok(Json(service.validate(name, body.into()).await?))
 }
@@ -97,9 +97,9 @@ pub(super) async fn validate(
 pub(super) async fn status(
     State(service): State<Service>,
     query: Result<Query<StatusQuery>, QueryRejection>,
-) -> Answer {
-    let Query(query) = query.map_err(|error| Refused::bad_request(&error.body_text()))?;
-    let id = query.run.as_deref().map(run_id).transpose()?;
+) -> ApiResult {
+    let Query(query) = query.map_err(|error| ApiError::bad_request(&error.body_text()))?;
+    let id = query.run.as_deref().map(parse_run_id).transpose()?;
     Ok(Json(service.status(id.as_ref())?))
 }
 
@@ -107,20 +107,20 @@ pub(super) async fn runbooks(State(service): State<Service>) -> Json<Value> {
     Json(json!({"runbooks": service.runbooks()}))
 }
 
-pub(super) async fn runs(State(service): State<Service>) -> Answer {
+pub(super) async fn runs(State(service): State<Service>) -> ApiResult {
     Ok(Json(json!({"runs": service.runs()?})))
 }
 
-pub(super) async fn run(State(service): State<Service>, Path(id): Path<String>) -> Answer {
-    Ok(Json(json!(service.run(&run_id(&id)?)?)))
+pub(super) async fn run(State(service): State<Service>, Path(id): Path<String>) -> ApiResult {
+    Ok(Json(json!(service.run(&parse_run_id(&id)?)?)))
 }
 
 pub(super) async fn cancel(
     State(service): State<Service>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Path(id): Path<String>,
-) -> Answer {
-    let id = run_id(&id)?;
+) -> ApiResult {
+    let id = parse_run_id(&id)?;
     service.cancel(&id, &actor(peer))?;
     Ok(Json(json!({"status": "cancelling", "run": id})))
 }
@@ -129,42 +129,42 @@ pub(super) async fn resume(
     State(service): State<Service>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Path(id): Path<String>,
-) -> Answer {
-    Ok(Json(service.take_up(&run_id(&id)?, Direction::On, &actor(peer)).await?))
+) -> ApiResult {
+    Ok(Json(service.resume(&parse_run_id(&id)?, ResumeMode::Continue, &actor(peer)).await?))
 }
 
 pub(super) async fn rollback(
     State(service): State<Service>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Path(id): Path<String>,
-) -> Answer {
-    Ok(Json(service.take_up(&run_id(&id)?, Direction::Back, &actor(peer)).await?))
+) -> ApiResult {
+    Ok(Json(service.resume(&parse_run_id(&id)?, ResumeMode::Rollback, &actor(peer)).await?))
 }
 
 pub(super) async fn abandon(
     State(service): State<Service>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Path(id): Path<String>,
-) -> Answer {
-    let id = run_id(&id)?;
+) -> ApiResult {
+    let id = parse_run_id(&id)?;
     service.abandon(&id, &actor(peer)).await?;
     Ok(Json(json!({"status": "abandoned", "run": id})))
 }
 
-pub(super) async fn no_such_route(uri: Uri) -> Refused {
-    Refused::not_found(&format!(
+pub(super) async fn route_not_found(uri: Uri) -> ApiError {
+    ApiError::not_found(&format!(
         "there is no {}; there is: /run, /validate, /status, /health, /ready, /runbooks, /runs, /runs/ID and its cancel, resume, rollback, abandon",
         uri.path()
     ))
 }
 
-pub(super) async fn no_such_method(uri: Uri) -> Refused {
-    Refused::method_not_allowed(&format!("{} cannot be asked for in this way", uri.path()))
+pub(super) async fn method_not_allowed(uri: Uri) -> ApiError {
+    ApiError::method_not_allowed(&format!("{} cannot be asked for in this way", uri.path()))
 }
 
-fn run_id(text: &str) -> Result<RunId, Refused> {
+fn parse_run_id(text: &str) -> Result<RunId, ApiError> {
     text.parse().map_err(|error: <RunId as std::str::FromStr>::Err| {
-        Refused::bad_request(&error.to_string())
+        ApiError::bad_request(&error.to_string())
     })
 }
 

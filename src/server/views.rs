@@ -4,8 +4,8 @@ use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 use serde_json::{Value, json};
 
 use crate::{
-    engine::Direction,
-    journal::{LogLines, Record, Run, State},
+    engine::ResumeMode,
+    journal::{EventRecord, LogLines, Run, RunState},
 };
 use runbook::{Diagnostic, Runbook, Source, render};
 
@@ -20,21 +20,21 @@ pub(super) fn started(run: &Run) -> Value {
     json!({
         "status": "started",
         "message": "SOP execution started",
-        "time": seconds(run.began_at),
+        "time": seconds(run.started_at),
         "run": run.id,
-        "runbook": run.started.runbook,
+        "runbook": run.spec.runbook,
     })
 }
 
 /// `/runs/ID/resume` and `/rollback`: the run is under way again.
-pub(super) fn taken_up(run: &Run, direction: Direction) -> Value {
-    let mut answer = started(run);
-    answer["message"] = json!(match direction {
-        Direction::On => "SOP execution resumed",
-        Direction::Back => "SOP rollback started",
+pub(super) fn resumed(run: &Run, mode: ResumeMode) -> Value {
+    let mut response = started(run);
+    response["message"] = json!(match mode {
+        ResumeMode::Continue => "SOP execution resumed",
+        ResumeMode::Rollback => "SOP rollback started",
     });
-    answer["time"] = json!(seconds(run.last_event_at()));
-    answer
+    response["time"] = json!(seconds(run.last_event_at()));
+    response
 }
 
 /// `/validate` of a runbook without errors. There may be warnings and notes.
@@ -55,39 +55,39 @@ pub(super) fn idle() -> Value {
 /// `/status` of a run.
 pub(super) fn status(
     run: &Run,
-    records: &[Record],
+    records: &[EventRecord],
     is_live: bool,
-    journal_trouble: Option<&str>,
+    journal_error: Option<&str>,
 ) -> Value {
     let state = run.state(is_live);
-    let word = word(state);
+    let legacy_status = legacy_status(state);
     let mut status = json!({
-        "status": word,
-        "start_time": seconds(run.began_at),
-        "logs": LogLines::of(records),
+        "status": legacy_status,
+        "start_time": seconds(run.started_at),
+        "logs": LogLines::format_all(records),
         "run": run.id,
-        "runbook": run.started.runbook,
+        "runbook": run.spec.runbook,
         "state": state,
     });
     if let Some(end) = run.ended_at.filter(|_| !state.is_active()) {
         status["end_time"] = json!(seconds(end));
     }
-    if word == "Failed" {
-        let unsaid = match state {
-            State::Interrupted => "the process that ran it has died",
-            State::Abandoned => "it was abandoned",
-            State::RolledBack => "it was rolled back, as somebody had asked",
+    if legacy_status == "Failed" {
+        let default_error = match state {
+            RunState::Interrupted => "the process that ran it has died",
+            RunState::Abandoned => "it was abandoned",
+            RunState::RolledBack => "it was rolled back, as somebody had asked",
             _ => "it did not end well",
         };
-        let said = run.error.as_deref().or(journal_trouble);
-        status["error"] = json!(said.unwrap_or(unsaid));
+        let error = run.error.as_deref().or(journal_error);
+        status["error"] = json!(error.unwrap_or(default_error));
     }
     status
 }
 
 /// The same of an interrupted run that is about to be taken up.
-pub(super) fn coming_back(mut status: Value, delay: Option<&str>) -> Value {
-    if status["state"] != json!(State::Interrupted) {
+pub(super) fn recovering(mut status: Value, delay: Option<&str>) -> Value {
+    if status["state"] != json!(RunState::Interrupted) {
         return status;
     }
     status["status"] = json!("Running");
@@ -101,15 +101,15 @@ pub(super) fn coming_back(mut status: Value, delay: Option<&str>) -> Value {
 }
 
 /// The original service's three words, and Idle.
-fn word(state: State) -> &'static str {
+fn legacy_status(state: RunState) -> &'static str {
     match state {
-        State::Running | State::RollingBack => "Running",
-        State::Succeeded | State::SucceededWithFailures => "Success",
-        State::Failed
-        | State::Cancelled
-        | State::Interrupted
-        | State::RolledBack
-        | State::RollbackFailed
-        | State::Abandoned => "Failed",
+        RunState::Running | RunState::RollingBack => "Running",
+        RunState::Succeeded | RunState::SucceededWithFailures => "Success",
+        RunState::Failed
+        | RunState::Cancelled
+        | RunState::Interrupted
+        | RunState::RolledBack
+        | RunState::RollbackFailed
+        | RunState::Abandoned => "Failed",
     }
 }

@@ -1,6 +1,6 @@
 //! `assert` and `sleep`.
 
-use rafay_relay_sop::journal::State;
+use rafay_relay_sop::journal::RunState;
 
 use super::runbook_yaml;
 use test_support::TestCluster;
@@ -19,6 +19,6 @@ async fn an_assertion_that_fails_reports_its_message_and_is_not_retried() {
     let cluster = TestCluster::new().await;
     let steps =
         "  - {id: sure, action: assert, with: {that: false, message: 'the moon is full'}}\n";
-    let ended = cluster.run(&runbook_yaml(steps)).await.expect_state(State::Failed);
+    let ended = cluster.run(&runbook_yaml(steps)).await.expect_state(RunState::Failed);
     assert!(ended.error().ends_with("the moon is full"), "{}", ended.error());
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rafay_relay_sop::journal::State;
+use rafay_relay_sop::journal::RunState;
 use serde_json::json;
 use simulator::Scenario;
 
@@ -43,7 +43,7 @@ async fn cordon_is_undone_only_where_the_run_set_it() {
     let cluster = TestCluster::new().await;
     cordon_as_other_client(&cluster, &nodes[0], true).await;
     let ended = fail_and_roll_back(&cluster, &step("cordon", &nodes), async || {}).await;
-    ended.expect_state(State::RolledBack);
+    ended.expect_state(RunState::RolledBack);
     assert_eq!(cordoned(&cluster).await, BTreeSet::from([nodes[0].clone()]));
     let state = cluster.simulator.state().await.unwrap();
     assert!(!state.nodes[&nodes[1]].annotations.contains_key(CORDONED_BY));
@@ -72,7 +72,7 @@ async fn cordon_undo_leaves_nodes_claimed_by_others() {
         cordon_as_other_client(&cluster, &nodes[1], false).await;
     })
     .await
-    .expect_state(State::RolledBack);
+    .expect_state(RunState::RolledBack);
     assert_left_alone(&ended, &format!("node {} stays cordoned", nodes[0]));
     assert_eq!(cordoned(&cluster).await, BTreeSet::from([nodes[0].clone()]));
     let state = cluster.simulator.state().await.unwrap();
@@ -91,7 +91,7 @@ async fn uncordon_is_undone_only_where_the_run_cleared_it() {
     cordon_as_other_client(&cluster, &nodes[0], true).await;
     fail_and_roll_back(&cluster, &step("uncordon", &nodes), async || {})
         .await
-        .expect_state(State::RolledBack);
+        .expect_state(RunState::RolledBack);
     assert_eq!(cordoned(&cluster).await, BTreeSet::from([nodes[0].clone()]));
 }
 
@@ -101,7 +101,7 @@ async fn a_node_that_is_not_there_is_refused_before_anything_is_cordoned() {
     let mut nodes = relay_nodes(&cluster).await;
     nodes.push("ip-10-9-9-9.us-west-2.compute.internal".into());
     let ended =
-        cluster.run(&runbook_yaml(&step("cordon", &nodes))).await.expect_state(State::Failed);
+        cluster.run(&runbook_yaml(&step("cordon", &nodes))).await.expect_state(RunState::Failed);
     assert!(
         ended.error().ends_with("the cluster has no node ip-10-9-9-9.us-west-2.compute.internal"),
         "{}",

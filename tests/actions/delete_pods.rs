@@ -1,7 +1,7 @@
 //! `delete_pods`.
 
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use rafay_relay_sop::{engine::Control, journal::State};
+use rafay_relay_sop::{engine::Control, journal::RunState};
 use serde_json::json;
 use simulator::{Effect, Fault};
 
@@ -52,7 +52,7 @@ async fn a_pod_that_another_client_deleted_needs_no_call() {
 async fn delete_pods_undo_logs_that_nothing_is_restored() {
     let cluster = TestCluster::new().await;
     let ended =
-        fail_and_roll_back(&cluster, DELETE, async || {}).await.expect_state(State::RolledBack);
+        fail_and_roll_back(&cluster, DELETE, async || {}).await.expect_state(RunState::RolledBack);
     assert_left_alone(&ended, "3 deleted pods cannot be brought back");
 }
 
@@ -89,10 +89,10 @@ async fn a_budget_that_forbids_an_eviction_is_named_while_delete_pods_waits() {
     let cluster = TestCluster::new().await;
     create::<PodDisruptionBudget>(&cluster, budget("rafay-relay", 3)).await;
     wait_until_budget_is_observed(&cluster).await;
-    let recorder = cluster.accept(&runbook_yaml(&evict_yaml()), json!({})).await.unwrap();
-    let id = recorder.run().id.clone();
+    let run_writer = cluster.accept(&runbook_yaml(&evict_yaml()), json!({})).await.unwrap();
+    let id = run_writer.run().id.clone();
     let control = Control::default();
-    let driving = cluster.drive(recorder, control.clone());
+    let driving = cluster.drive(run_writer, control.clone());
     let cancelling = async {
         wait_until("the wait", || {
             let records = cluster.store.read(&id).ok()?;
@@ -103,7 +103,7 @@ async fn a_budget_that_forbids_an_eviction_is_named_while_delete_pods_waits() {
         control.cancel("me");
     };
     let (ended, ()) = tokio::join!(driving, cancelling);
-    ended.expect_state(State::Cancelled);
+    ended.expect_state(RunState::Cancelled);
     assert!(!cluster.effective_calls().iter().any(|call| call.contains("eviction")));
 }
 
@@ -114,6 +114,6 @@ async fn two_budgets_over_one_pod_fail_delete_pods_at_once() {
     let mut second = budget("rafay-relay", 1);
     second["metadata"]["name"] = json!("another");
     create::<PodDisruptionBudget>(&cluster, second).await;
-    let ended = cluster.run(&runbook_yaml(&evict_yaml())).await.expect_state(State::Failed);
+    let ended = cluster.run(&runbook_yaml(&evict_yaml())).await.expect_state(RunState::Failed);
     assert!(ended.error().contains("more than one PodDisruptionBudget"), "{}", ended.error());
 }

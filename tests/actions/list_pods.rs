@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::Pod;
-use rafay_relay_sop::journal::State;
+use rafay_relay_sop::journal::RunState;
 use serde_json::json;
 
 use super::{NAMESPACE, create, nodes_of, runbook_yaml, texts, uids, uids_of};
@@ -59,7 +59,7 @@ async fn a_deployment_that_is_not_there_is_named() {
     let ended = cluster
         .run(&runbook_yaml(&RELAY.replace("rafay-relay", "raffay")))
         .await
-        .expect_state(State::Failed);
+        .expect_state(RunState::Failed);
     assert!(
         ended.error().ends_with("there is no deployment rafay-core/raffay"),
         "{}",

@@ -25,7 +25,7 @@ use kube::{
     Api, Client, Resource,
     api::{Patch, PatchParams, PostParams},
 };
-use rafay_relay_sop::{engine::Direction, journal::State};
+use rafay_relay_sop::{engine::ResumeMode, journal::RunState};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use simulator::{ContainerFailure, Effect, FailingImage, Fault, PodFacts, Scenario};
@@ -60,10 +60,10 @@ async fn fail_and_roll_back(
     steps: &str,
     meanwhile: impl AsyncFnOnce(),
 ) -> FinishedRun {
-    let ended = cluster.run(&failing_runbook_yaml(steps)).await.expect_state(State::Failed);
+    let ended = cluster.run(&failing_runbook_yaml(steps)).await.expect_state(RunState::Failed);
     assert!(ended.error().ends_with("on purpose"), "{}", ended.error());
     meanwhile().await;
-    cluster.resume(&ended.run.id, Direction::Back).await
+    cluster.resume(&ended.run.id, ResumeMode::Rollback).await
 }
 
 /// Runs the steps up to the first call of that operation, which is not allowed, and lets somebody else act before the
@@ -80,9 +80,9 @@ async fn fail_and_resume(
         times: 1,
         effect: Effect::Fail { status: 403, code: "Forbidden".into(), message: "no".into() },
     });
-    let ended = cluster.run(&runbook_yaml(steps)).await.expect_state(State::Failed);
+    let ended = cluster.run(&runbook_yaml(steps)).await.expect_state(RunState::Failed);
     meanwhile().await;
-    cluster.resume(&ended.run.id, Direction::On).await
+    cluster.resume(&ended.run.id, ResumeMode::Continue).await
 }
 
 #[track_caller]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rafay_relay_sop::journal::State;
+use rafay_relay_sop::journal::RunState;
 use serde_json::json;
 use simulator::{Effect, Fault, Scenario};
 
@@ -55,7 +55,7 @@ async fn set_protection_sets_only_differences_and_restores_only_those() {
 
     fail_and_roll_back(&cluster, &set(&instances_parameter(&all), false), async || {})
         .await
-        .expect_state(State::RolledBack);
+        .expect_state(RunState::RolledBack);
     assert_eq!(protected(&cluster).await, all.iter().cloned().collect());
     assert_eq!(cluster.effective_calls(), [SET, SET, SET]);
 }
@@ -73,7 +73,7 @@ async fn set_protection_accepts_nodes_for_their_instances() {
     assert_eq!(protected(&cluster).await, members.keys().cloned().collect::<BTreeSet<_>>());
 
     let steps = set("nodes: [nobody]", true);
-    let ended = cluster.run(&runbook_yaml(&steps)).await.expect_state(State::Failed);
+    let ended = cluster.run(&runbook_yaml(&steps)).await.expect_state(RunState::Failed);
     assert!(ended.error().ends_with("the cluster has no node nobody"), "{}", ended.error());
 }
 
@@ -85,7 +85,7 @@ async fn an_instance_of_another_group_is_refused() {
     let ended = cluster
         .run(&runbook_yaml(&set(&instances_parameter(std::slice::from_ref(&other)), true)))
         .await
-        .expect_state(State::Failed);
+        .expect_state(RunState::Failed);
     let error = ended.error();
     assert!(error.contains(&other) && error.contains("not in nodegroup"), "{error}");
     assert_eq!(cluster.effective_calls(), [""; 0]);
@@ -159,7 +159,7 @@ async fn set_protection_undo_leaves_an_instance_that_left_the_group() {
         terminate_instance(&cluster, &open[0]).await;
     })
     .await
-    .expect_state(State::RolledBack);
+    .expect_state(RunState::RolledBack);
     assert_left_alone(&ended, &format!("the protection of instance {} was left as it is", open[0]));
 }
 

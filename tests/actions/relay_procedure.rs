@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rafay_relay_sop::{engine::Direction, journal::State};
+use rafay_relay_sop::{engine::ResumeMode, journal::RunState};
 use serde_json::{Value, json};
 use simulator::{ContainerFailure, Deployment, Nodegroup, Scenario, Spread};
 
@@ -184,7 +184,7 @@ async fn a_failure_before_the_first_irreversible_step_is_rolled_back_completely(
         "      replicas: \"{{ old_relay.count * 3 }}\"",
         "      replicas: \"{{ old_relay.count * 3 }}\"\n      give_up_after: 1s",
     );
-    let ended = cluster.run(&text).await.expect_state(State::RolledBack);
+    let ended = cluster.run(&text).await.expect_state(RunState::RolledBack);
     assert!(ended.error().contains("cannot be scheduled"), "{}", ended.error());
     let state = cluster.simulator.state().await.unwrap();
     let facts = &state.nodegroups[RELAY];
@@ -202,9 +202,12 @@ async fn a_failure_after_an_irreversible_step_stops_and_can_be_rolled_back_by_ha
     let before = Before::of(&cluster).await;
     let protections = protected(&cluster).await;
     let last = "  - {id: last, action: assert, on_failure: stop, with: {that: false, message: on purpose}}\n";
-    let ended = cluster.run(&format!("{RELAY_SCALE}\n{last}")).await.expect_state(State::Failed);
+    let ended = cluster.run(&format!("{RELAY_SCALE}\n{last}")).await.expect_state(RunState::Failed);
     assert_procedure_result(&cluster, &before, 2).await;
-    let back = cluster.resume(&ended.run.id, Direction::Back).await.expect_state(State::RolledBack);
+    let back = cluster
+        .resume(&ended.run.id, ResumeMode::Rollback)
+        .await
+        .expect_state(RunState::RolledBack);
     let state = cluster.simulator.state().await.unwrap();
     let facts = &state.nodegroups[RELAY];
     assert_eq!((facts.min, facts.max, facts.desired), (3, 4, 3));

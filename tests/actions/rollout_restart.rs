@@ -1,6 +1,6 @@
 //! `rollout_restart`.
 
-use rafay_relay_sop::journal::State;
+use rafay_relay_sop::journal::RunState;
 use serde_json::json;
 use simulator::{ContainerFailure, Scenario};
 
@@ -48,7 +48,7 @@ async fn a_restart_that_somebody_else_began_meanwhile_is_a_conflict() {
         patch_deployment(&cluster, "rafay-sentry", theirs).await;
     })
     .await
-    .expect_state(State::Failed);
+    .expect_state(RunState::Failed);
     let error = ended.error();
     assert!(error.contains("was changed by somebody else meanwhile: expected none"), "{error}");
 }
@@ -57,7 +57,7 @@ async fn a_restart_that_somebody_else_began_meanwhile_is_a_conflict() {
 async fn rollout_restart_undo_logs_that_nothing_is_restored() {
     let cluster = TestCluster::new().await;
     let ended =
-        fail_and_roll_back(&cluster, RESTART, async || {}).await.expect_state(State::RolledBack);
+        fail_and_roll_back(&cluster, RESTART, async || {}).await.expect_state(RunState::RolledBack);
     assert_left_alone(&ended, "deployment rafay-core/rafay-sentry keeps its new pods");
 }
 
@@ -68,7 +68,7 @@ async fn a_paused_deployment_is_refused() {
         deployment.paused = true;
     }
     let cluster = TestCluster::with_scenario(scenario).await;
-    let ended = cluster.run(&runbook_yaml(RESTART)).await.expect_state(State::Failed);
+    let ended = cluster.run(&runbook_yaml(RESTART)).await.expect_state(RunState::Failed);
     assert!(ended.error().contains("is paused"), "{}", ended.error());
     assert_eq!(cluster.effective_calls(), [""; 0]);
 }
@@ -89,7 +89,7 @@ async fn crashing_new_pods_fail_rollout_restart_with_the_cause() {
         patch_deployment(&cluster, "rafay-sentry", image).await;
         let steps = RESTART;
         patch_deployment(&cluster, "rafay-sentry", json!({"spec": {"paused": false}})).await;
-        let ended = cluster.run(&runbook_yaml(steps)).await.expect_state(State::Failed);
+        let ended = cluster.run(&runbook_yaml(steps)).await.expect_state(RunState::Failed);
         let error = ended.error();
         assert!(error.contains("the rollout of deployment rafay-core/rafay-sentry"), "{error}");
         assert!(error.contains(reason), "{error}");
@@ -107,6 +107,6 @@ async fn a_rollout_that_exceeds_its_deadline_has_failed() {
         {"name": "rafay-sentry", "image": "registry.example.com/broken:2.0"},
     ]}}}});
     patch_deployment(&cluster, "rafay-sentry", image).await;
-    let ended = cluster.run(&runbook_yaml(RESTART)).await.expect_state(State::Failed);
+    let ended = cluster.run(&runbook_yaml(RESTART)).await.expect_state(RunState::Failed);
     assert!(ended.error().contains("ProgressDeadlineExceeded"), "{}", ended.error());
 }

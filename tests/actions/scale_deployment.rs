@@ -5,7 +5,7 @@ use kube::{
     Api,
     api::{Patch, PatchParams},
 };
-use rafay_relay_sop::journal::State;
+use rafay_relay_sop::journal::RunState;
 use serde_json::{Value, json};
 use simulator::{ContainerFailure, Scenario, Spread};
 
@@ -116,7 +116,9 @@ async fn a_resumed_run_clears_the_deletion_costs_it_had_set() {
 async fn scale_deployment_undo_keeps_the_original_pods() {
     let cluster = TestCluster::with_scenario(scenario_with_cache_pods(3)).await;
     let before = uids_of(&cluster, "relay-cache").await;
-    fail_and_roll_back(&cluster, &scale(6, ""), async || {}).await.expect_state(State::RolledBack);
+    fail_and_roll_back(&cluster, &scale(6, ""), async || {})
+        .await
+        .expect_state(RunState::RolledBack);
     assert_eq!(uids_of(&cluster, "relay-cache").await, before);
     assert_eq!(replicas(&cluster, "relay-cache").await, 3);
     assert_eq!(count_pods_with_cost(&cluster).await, 0);
@@ -125,7 +127,9 @@ async fn scale_deployment_undo_keeps_the_original_pods() {
 #[tokio::test(flavor = "multi_thread")]
 async fn scale_deployment_undo_restores_the_replica_count() {
     let cluster = TestCluster::with_scenario(scenario_with_cache_pods(4)).await;
-    fail_and_roll_back(&cluster, &scale(1, ""), async || {}).await.expect_state(State::RolledBack);
+    fail_and_roll_back(&cluster, &scale(1, ""), async || {})
+        .await
+        .expect_state(RunState::RolledBack);
     assert_eq!(uids_of(&cluster, "relay-cache").await.len(), 4);
 }
 
@@ -137,7 +141,7 @@ async fn a_replica_count_set_by_another_client_is_kept() {
         patch_deployment(&cluster, "relay-cache", theirs.clone()).await;
     })
     .await
-    .expect_state(State::Failed);
+    .expect_state(RunState::Failed);
     let target = "deployment rafay-core/relay-cache replicas was changed by somebody else meanwhile: expected 2, found 4";
     assert!(ended.error().contains(target), "{}", ended.error());
 
@@ -146,7 +150,7 @@ async fn a_replica_count_set_by_another_client_is_kept() {
         patch_deployment(&cluster, "relay-cache", theirs.clone()).await;
     })
     .await
-    .expect_state(State::RolledBack);
+    .expect_state(RunState::RolledBack);
     assert_left_alone(&ended, "expected 6, found 4");
     assert_eq!(replicas(&cluster, "relay-cache").await, 4);
 }
@@ -160,7 +164,7 @@ async fn unschedulable_pods_fail_scale_deployment_with_their_names() {
         }
     }
     let cluster = TestCluster::with_scenario(scenario).await;
-    let ended = cluster.run(&runbook_yaml(&scale(4, ""))).await.expect_state(State::Failed);
+    let ended = cluster.run(&runbook_yaml(&scale(4, ""))).await.expect_state(RunState::Failed);
     let error = ended.error();
     assert!(error.contains("3 of 4 pods of deployment rafay-core/relay-cache Ready"), "{error}");
     assert!(error.contains("cannot be scheduled: 0/"), "{error}");
@@ -173,7 +177,7 @@ async fn crashing_pods_fail_scale_deployment_with_the_cause() {
         ContainerFailure::CrashLoop,
     ))
     .await;
-    let ended = cluster.run(&runbook_yaml(&scale(4, ""))).await.expect_state(State::Failed);
+    let ended = cluster.run(&runbook_yaml(&scale(4, ""))).await.expect_state(RunState::Failed);
     assert!(ended.error().contains("CrashLoopBackOff"), "{}", ended.error());
 }
 
@@ -186,7 +190,7 @@ async fn a_pod_to_keep_that_is_not_ready_fails_scale_deployment() {
     .await;
     let chosen = pods_to_keep(&cluster, 1).await;
     let ended =
-        cluster.run(&runbook_yaml(&scale(1, &keep(&chosen)))).await.expect_state(State::Failed);
+        cluster.run(&runbook_yaml(&scale(1, &keep(&chosen)))).await.expect_state(RunState::Failed);
     assert!(ended.error().contains("a pod to keep is not Ready"), "{}", ended.error());
     assert_eq!(cluster.effective_calls(), [""; 0]);
 }
@@ -199,13 +203,13 @@ async fn pods_to_keep_must_be_the_deployments_and_there() {
     let mut chosen = pods_to_keep(&cluster, 1).await;
     chosen.push(stranger);
     let ended =
-        cluster.run(&runbook_yaml(&scale(2, &keep(&chosen)))).await.expect_state(State::Failed);
+        cluster.run(&runbook_yaml(&scale(2, &keep(&chosen)))).await.expect_state(RunState::Failed);
     assert!(ended.error().contains("is not one of the deployment's"), "{}", ended.error());
 
     let cluster = TestCluster::with_scenario(scenario_with_cache_pods(3)).await;
     let gone = [json!({"namespace": NAMESPACE, "name": "gone", "uid": "1"})];
     let ended =
-        cluster.run(&runbook_yaml(&scale(2, &keep(&gone)))).await.expect_state(State::Failed);
+        cluster.run(&runbook_yaml(&scale(2, &keep(&gone)))).await.expect_state(RunState::Failed);
     assert!(
         ended.error().ends_with("none of the pods to keep is there: gone"),
         "{}",
@@ -228,7 +232,7 @@ async fn an_autoscaled_deployment_is_refused_with_the_autoscalers_name() {
         }),
     )
     .await;
-    let ended = cluster.run(&runbook_yaml(&scale(4, ""))).await.expect_state(State::Failed);
+    let ended = cluster.run(&runbook_yaml(&scale(4, ""))).await.expect_state(RunState::Failed);
     assert!(ended.error().contains("HorizontalPodAutoscaler cache-scaler"), "{}", ended.error());
     assert_eq!(replicas(&cluster, "relay-cache").await, 2);
 }

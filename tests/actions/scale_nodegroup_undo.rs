@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::{core::v1::Pod, policy::v1::PodDisruptionBudget};
 use kube::Api;
-use rafay_relay_sop::{engine::Direction, journal::State};
+use rafay_relay_sop::{engine::ResumeMode, journal::RunState};
 use serde_json::json;
 use simulator::{Effect, Fault, Scenario};
 
@@ -59,7 +59,7 @@ async fn scale_nodegroup_undo_restores_every_instance() {
     let relay = uids_of(&cluster, "rafay-relay").await;
     fail_and_roll_back(&cluster, &grow_and_move(), async || {})
         .await
-        .expect_state(State::RolledBack);
+        .expect_state(RunState::RolledBack);
     assert_eq!(facts(&cluster).await, before);
     assert_eq!(uids_of(&cluster, "rafay-relay").await, relay, "the old pods were not touched");
     let updates = cluster.effective_calls().iter().filter(|call| *call == UPDATE).count();
@@ -72,7 +72,7 @@ async fn scale_nodegroup_undo_moves_pods_before_it_removes_their_nodes() {
     create::<PodDisruptionBudget>(&cluster, budget("relay-cache", 10)).await;
     let before = facts(&cluster).await;
     let ended = fail_and_roll_back(&cluster, GROW, async || fill_new_nodes(&cluster).await).await;
-    ended.expect_state(State::RolledBack);
+    ended.expect_state(RunState::RolledBack);
     assert_eq!(facts(&cluster).await, before);
     let state = cluster.simulator.state().await.unwrap();
     assert_eq!(uids_of(&cluster, "relay-cache").await.len(), 12);
@@ -97,7 +97,7 @@ async fn scale_nodegroup_undo_does_not_wait_for_pods_that_were_pending_before() 
     let restart = format!(
         "{GROW}  - {{id: restart, action: rollout_restart, with: {{namespace: rafay-core, deployment: rafay-relay}}}}\n"
     );
-    fail_and_roll_back(&cluster, &restart, async || {}).await.expect_state(State::RolledBack);
+    fail_and_roll_back(&cluster, &restart, async || {}).await.expect_state(RunState::RolledBack);
     assert_eq!(facts(&cluster).await, before);
     assert_eq!(uids_of(&cluster, "rafay-relay").await.len(), 4);
 }
@@ -105,7 +105,7 @@ async fn scale_nodegroup_undo_does_not_wait_for_pods_that_were_pending_before() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_blocked_drain_leaves_the_sizes_unchanged() {
     let cluster = TestCluster::new().await;
-    let ended = cluster.run(&failing_runbook_yaml(GROW)).await.expect_state(State::Failed);
+    let ended = cluster.run(&failing_runbook_yaml(GROW)).await.expect_state(RunState::Failed);
     let state = cluster.simulator.state().await.unwrap();
     let new = ended.output("nodes")["new_nodes"][0]["name"].as_str().unwrap();
     create::<Pod>(
@@ -116,8 +116,10 @@ async fn a_blocked_drain_leaves_the_sizes_unchanged() {
         }),
     )
     .await;
-    let back =
-        cluster.resume(&ended.run.id, Direction::Back).await.expect_state(State::RollbackFailed);
+    let back = cluster
+        .resume(&ended.run.id, ResumeMode::Rollback)
+        .await
+        .expect_state(RunState::RollbackFailed);
     let lines = back.lines().join("\n");
     assert!(lines.contains("so its size was not lowered: 1 pod would be lost"), "{lines}");
     let now = cluster.simulator.state().await.unwrap();
@@ -126,7 +128,7 @@ async fn a_blocked_drain_leaves_the_sizes_unchanged() {
 
     // The pod out of the way, the same rollback goes on.
     super::delete_pod(&cluster, "bare").await;
-    cluster.resume(&ended.run.id, Direction::Back).await.expect_state(State::RolledBack);
+    cluster.resume(&ended.run.id, ResumeMode::Rollback).await.expect_state(RunState::RolledBack);
     assert_eq!(cluster.simulator.state().await.unwrap().nodegroups[RELAY].instances.len(), 3);
 }
 
@@ -134,7 +136,7 @@ async fn a_blocked_drain_leaves_the_sizes_unchanged() {
 async fn a_budget_that_forbids_a_drain_is_named_and_waited_for() {
     let cluster = TestCluster::new().await;
     let before = facts(&cluster).await;
-    let ended = cluster.run(&failing_runbook_yaml(GROW)).await.expect_state(State::Failed);
+    let ended = cluster.run(&failing_runbook_yaml(GROW)).await.expect_state(RunState::Failed);
     fill_new_nodes(&cluster).await;
     create::<PodDisruptionBudget>(&cluster, budget("relay-cache", 12)).await;
     let (id, store) = (&ended.run.id, &cluster.store);
@@ -150,8 +152,8 @@ async fn a_budget_that_forbids_a_drain_is_named_and_waited_for() {
         let budgets: Api<PodDisruptionBudget> = Api::namespaced(client(&cluster), NAMESPACE);
         budgets.delete("relay-cache-budget", &Default::default()).await.unwrap();
     };
-    let (back, ()) = tokio::join!(cluster.resume(id, Direction::Back), mending);
-    back.expect_state(State::RolledBack);
+    let (back, ()) = tokio::join!(cluster.resume(id, ResumeMode::Rollback), mending);
+    back.expect_state(RunState::RolledBack);
     assert_eq!(facts(&cluster).await, before);
 }
 
@@ -166,12 +168,15 @@ async fn an_undo_whose_responses_are_lost_converges() {
     ] {
         let cluster = TestCluster::new().await;
         let facts_before = facts(&cluster).await;
-        let ended = cluster.run(&failing_runbook_yaml(GROW)).await.expect_state(State::Failed);
+        let ended = cluster.run(&failing_runbook_yaml(GROW)).await.expect_state(RunState::Failed);
         let effect = Effect::Drop { before };
         cluster.simulator.inject(Fault { matching: matching.into(), nth: 1, times: 1, effect });
-        let back = cluster.resume(&ended.run.id, Direction::Back).await;
-        if back.state == State::RollbackFailed {
-            cluster.resume(&ended.run.id, Direction::Back).await.expect_state(State::RolledBack);
+        let back = cluster.resume(&ended.run.id, ResumeMode::Rollback).await;
+        if back.state == RunState::RollbackFailed {
+            cluster
+                .resume(&ended.run.id, ResumeMode::Rollback)
+                .await
+                .expect_state(RunState::RolledBack);
         }
         assert_eq!(facts(&cluster).await, facts_before, "{matching}, before: {before}");
         let updates = cluster.effective_calls().iter().filter(|call| *call == UPDATE).count();
@@ -182,9 +187,12 @@ async fn an_undo_whose_responses_are_lost_converges() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_size_set_by_another_client_is_kept() {
     let cluster = TestCluster::new().await;
-    let ended = cluster.run(&failing_runbook_yaml(GROW)).await.expect_state(State::Failed);
+    let ended = cluster.run(&failing_runbook_yaml(GROW)).await.expect_state(RunState::Failed);
     update(&cluster, |request| request.max_size(9)).await;
-    let back = cluster.resume(&ended.run.id, Direction::Back).await.expect_state(State::RolledBack);
+    let back = cluster
+        .resume(&ended.run.id, ResumeMode::Rollback)
+        .await
+        .expect_state(RunState::RolledBack);
     assert_left_alone(&back, "max stays 9: somebody else changed it from 6");
     let state = cluster.simulator.state().await.unwrap();
     let group = &state.nodegroups[RELAY];
@@ -194,9 +202,12 @@ async fn a_size_set_by_another_client_is_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_desired_size_set_by_another_client_keeps_its_max() {
     let cluster = TestCluster::new().await;
-    let ended = cluster.run(&failing_runbook_yaml(GROW)).await.expect_state(State::Failed);
+    let ended = cluster.run(&failing_runbook_yaml(GROW)).await.expect_state(RunState::Failed);
     update(&cluster, |request| request.desired_size(5)).await;
-    let back = cluster.resume(&ended.run.id, Direction::Back).await.expect_state(State::RolledBack);
+    let back = cluster
+        .resume(&ended.run.id, ResumeMode::Rollback)
+        .await
+        .expect_state(RunState::RolledBack);
     assert_left_alone(&back, "desired stays 5: somebody else changed it from 6");
     assert_left_alone(&back, "max stays 6: desired is 5");
     let state = cluster.simulator.state().await.unwrap();
@@ -210,7 +221,7 @@ async fn scale_nodegroup_undo_handles_protected_new_instances() {
     scenario.nodegroups.iter_mut().for_each(|group| group.new_instances_protected = true);
     let cluster = TestCluster::with_scenario(scenario).await;
     let before = facts(&cluster).await;
-    fail_and_roll_back(&cluster, GROW, async || {}).await.expect_state(State::RolledBack);
+    fail_and_roll_back(&cluster, GROW, async || {}).await.expect_state(RunState::RolledBack);
     assert_eq!(facts(&cluster).await, before);
 }
 
@@ -223,7 +234,7 @@ async fn scale_nodegroup_undo_restores_the_node_count() {
     let ended = cluster.run(&runbook_yaml(&shrink)).await.expect_success();
     assert_eq!(ended.output("grow")["min"], json!(2));
     let cluster = TestCluster::new().await;
-    fail_and_roll_back(&cluster, &shrink, async || {}).await.expect_state(State::RolledBack);
+    fail_and_roll_back(&cluster, &shrink, async || {}).await.expect_state(RunState::RolledBack);
     let state = cluster.simulator.state().await.unwrap();
     let group = &state.nodegroups[RELAY];
     assert_eq!((group.min, group.desired), (3, 3));

@@ -1,6 +1,6 @@
 //! `wait_pods`.
 
-use rafay_relay_sop::journal::State;
+use rafay_relay_sop::journal::RunState;
 use serde_json::json;
 use simulator::ContainerFailure;
 
@@ -55,7 +55,7 @@ async fn wait_pods_waits_until_listed_pods_are_gone() {
 async fn a_listed_pod_that_is_gone_fails_wait_pods() {
     let cluster = TestCluster::new().await;
     let lost = "pods: [{namespace: rafay-core, name: lost, uid: '1'}]";
-    let ended = cluster.run(&runbook_yaml(&step(lost))).await.expect_state(State::Failed);
+    let ended = cluster.run(&runbook_yaml(&step(lost))).await.expect_state(RunState::Failed);
     assert!(ended.error().contains("gone are lost"), "{}", ended.error());
 }
 
@@ -77,7 +77,7 @@ async fn a_crashing_pod_fails_wait_pods_with_the_cause() {
     let ended = cluster
         .run(&runbook_yaml(&step("selector: 'app=sick', give_up_after: 1s")))
         .await
-        .expect_state(State::Failed);
+        .expect_state(RunState::Failed);
     assert!(ended.error().contains("pod sick: CrashLoopBackOff"), "{}", ended.error());
     assert!(ended.error().contains("(for 1s)"), "{}", ended.error());
 }
@@ -94,6 +94,6 @@ async fn a_deleted_deployment_fails_wait_pods() {
     };
     let text = runbook_yaml(&step("deployment: relay-cache"));
     let (ended, ()) = tokio::join!(cluster.run(&text), deleting);
-    let ended = ended.expect_state(State::Failed);
+    let ended = ended.expect_state(RunState::Failed);
     assert!(ended.error().contains("the deployment is not there any more"), "{}", ended.error());
 }

@@ -8,7 +8,7 @@ use k8s_openapi::api::{
     policy::v1::PodDisruptionBudget,
 };
 use kube::{Api, ResourceExt as _};
-use rafay_relay_sop::journal::State;
+use rafay_relay_sop::journal::RunState;
 use serde_json::json;
 
 use crate::{
@@ -100,7 +100,7 @@ async fn cordon_undone(plane: Arc<ControlPlane>) {
     two_nodes(&plane, true).await;
     run(&plane, TEST_NAMESPACE, &runbook_yaml(&format!("{CORDON}{FAILING_STEP}")))
         .await
-        .expect_state(State::RolledBack);
+        .expect_state(RunState::RolledBack);
     assert_eq!(cordons(&plane).await, [(false, false), (true, false)]);
 }
 
@@ -114,7 +114,7 @@ async fn uncordon_undone(plane: Arc<ControlPlane>) {
     two_nodes(&plane, true).await;
     run(&plane, TEST_NAMESPACE, &runbook_yaml(&format!("{uncordon}{FAILING_STEP}")))
         .await
-        .expect_state(State::RolledBack);
+        .expect_state(RunState::RolledBack);
     assert_eq!(cordons(&plane).await, [(false, false), (true, false)]);
 }
 
@@ -175,7 +175,7 @@ async fn scale_up_undone(plane: Arc<ControlPlane>) {
         plane.node(name, json!({})).await;
     }
     let undone = runbook_yaml(&format!("{SCALE}{FAILING_STEP}"));
-    run(&plane, TEST_NAMESPACE, &undone).await.expect_state(State::RolledBack);
+    run(&plane, TEST_NAMESPACE, &undone).await.expect_state(RunState::RolledBack);
     plane.wait_until_ready(TEST_NAMESPACE, "relay", 2).await;
     assert_eq!(names(&plane).await, before, "the pods that stood before are kept");
     no_marks(&plane).await;
@@ -190,7 +190,7 @@ async fn scale_down_undone(plane: Arc<ControlPlane>) {
     let down = format!("{LIST}{}", SCALE.replace("replicas: 4", keep));
     run(&plane, TEST_NAMESPACE, &runbook_yaml(&format!("{down}{FAILING_STEP}")))
         .await
-        .expect_state(State::RolledBack);
+        .expect_state(RunState::RolledBack);
     plane.wait_until_ready(TEST_NAMESPACE, "relay", 3).await;
     let after = names(&plane).await;
     let kept: Vec<&String> = before.intersection(&after).collect();
@@ -203,7 +203,7 @@ async fn not_undone(plane: Arc<ControlPlane>) {
     plane.node("one", json!({})).await;
     plane.deployment(TEST_NAMESPACE, "relay", 2, json!({})).await;
     let text = runbook_yaml(&format!("{RESTART}{LIST}{DELETE}{FAILING_STEP}"));
-    let ended = run(&plane, TEST_NAMESPACE, &text).await.expect_state(State::RolledBack);
+    let ended = run(&plane, TEST_NAMESPACE, &text).await.expect_state(RunState::RolledBack);
     let log = ended.lines().join("\n");
     assert!(log.contains("2 deleted pods cannot be brought back: relay-"), "{log}");
     let kept = "deployment actions/relay keeps its new pods: a restart cannot be undone";

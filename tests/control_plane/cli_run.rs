@@ -133,10 +133,7 @@ impl CliRunOutcome {
 /// The simulator's account, whose instances become the real control plane's nodes.
 pub(crate) fn simulate_over(plane: &ControlPlane) -> SimulateProcess {
     let kubeconfig = plane.kubeconfig().display().to_string();
-    SimulateProcess::with_arguments(
-        SPEED.parse().unwrap(),
-        &["--kubernetes-kubeconfig", &kubeconfig],
-    )
+    SimulateProcess::with_arguments(SPEED.parse().unwrap(), &["--kubeconfig", &kubeconfig])
 }
 
 /// The same with an account of another kind.
@@ -145,7 +142,7 @@ pub(crate) fn simulate_scenario_over(plane: &ControlPlane, scenario: &str) -> Si
     let file = plane.test_dir().join("scenario.yaml");
     std::fs::write(&file, scenario).unwrap();
     let file = file.display().to_string();
-    let arguments = ["--kubernetes-kubeconfig", &kubeconfig, "--scenario", &file];
+    let arguments = ["--kubeconfig", &kubeconfig, "--scenario", &file];
     SimulateProcess::with_arguments(SPEED.parse().unwrap(), &arguments)
 }
 

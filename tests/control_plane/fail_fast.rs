@@ -5,7 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::api::{
     apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler, core::v1::Pod,
 };
-use rafay_relay_sop::journal::State;
+use rafay_relay_sop::journal::RunState;
 use serde_json::json;
 
 use crate::{
@@ -55,7 +55,7 @@ async fn unschedulable(plane: Arc<ControlPlane>) {
     plane.node("two", json!({})).await;
     plane.deployment(TEST_NAMESPACE, "relay", 2, one_pod_per_node("relay")).await;
     let ended =
-        run(&plane, TEST_NAMESPACE, &runbook_yaml(SCALE)).await.expect_state(State::RolledBack);
+        run(&plane, TEST_NAMESPACE, &runbook_yaml(SCALE)).await.expect_state(RunState::RolledBack);
     assert_contains_all(ended.error(), &["relay-", "anti-affinity", "(for 2s)"]);
     // What was sent is undone all the same.
     plane.wait_until_ready(TEST_NAMESPACE, "relay", 2).await;
@@ -113,7 +113,7 @@ async fn assert_fails_early(plane: &ControlPlane, step: &PodWaitStep, failure: &
         "  - {{id: it, action: {}, with: {{namespace: actions, deployment: relay, give_up_after: 2s{more}}}}}\n",
         step.action
     ));
-    let ended = run(plane, TEST_NAMESPACE, &text).await.expect_state(State::RolledBack);
+    let ended = run(plane, TEST_NAMESPACE, &text).await.expect_state(RunState::RolledBack);
     assert_contains_all(ended.error(), &["pod relay-", reason, "(for 2s)"]);
 }
 
@@ -123,8 +123,9 @@ async fn progress_deadline(plane: Arc<ControlPlane>) {
     let mut late = with_pod_failure("never-ready", true);
     late["spec"]["progressDeadlineSeconds"] = json!(1);
     plane.deployment(TEST_NAMESPACE, "relay", 2, late).await;
-    let ended =
-        run(&plane, TEST_NAMESPACE, &runbook_yaml(RESTART)).await.expect_state(State::RolledBack);
+    let ended = run(&plane, TEST_NAMESPACE, &runbook_yaml(RESTART))
+        .await
+        .expect_state(RunState::RolledBack);
     assert_contains_all(ended.error(), &["relay", "timed out progressing"]);
 }
 

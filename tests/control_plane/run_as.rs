@@ -6,8 +6,8 @@ use std::sync::Arc;
 use clock::Clock;
 use rafay_relay_sop::{
     actions::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
-    engine::{Control, Engine, Request},
-    journal::{FileStore, Owner, Run, Store},
+    engine::{Control, Engine, RunRequest},
+    journal::{FileStore, LockOwner, Run, RunStore},
 };
 use runbook::Source;
 use tempfile::TempDir;
@@ -36,7 +36,7 @@ pub(crate) const FAILING_STEP: &str =
 /// An engine with a journal of its own.
 pub(crate) struct EngineRunner {
     engine: Engine,
-    store: Arc<dyn Store>,
+    store: Arc<dyn RunStore>,
     _dir: TempDir,
 }
 
@@ -61,8 +61,9 @@ impl EngineRunner {
             environment: [].into(),
         });
         let dir = tempfile::tempdir().unwrap();
-        let owner = Owner { pid: std::process::id(), doing: "test".into(), address: None };
-        let store: Arc<dyn Store> = Arc::new(FileStore::for_writing(dir.path(), &owner).unwrap());
+        let owner = LockOwner { pid: std::process::id(), doing: "test".into(), address: None };
+        let store: Arc<dyn RunStore> =
+            Arc::new(FileStore::open_for_writing(dir.path(), &owner).unwrap());
         let engine = Engine::new(platform, Arc::clone(&store), simulated);
         Self { engine, store, _dir: dir }
     }
@@ -71,12 +72,12 @@ impl EngineRunner {
     pub(crate) async fn run(&self, text: &str) -> FinishedRun {
         let source = Source::new("<test>", text);
         let inputs = [].into_iter().collect();
-        let request = Request { source, inputs, actor: "test".into(), key: None };
-        let recorder = self.engine.accept(request).await.unwrap_or_else(|why| panic!("{why}"));
-        let id = recorder.run().id.clone();
-        let state = self.engine.drive(recorder, Control::default()).await.unwrap();
+        let request = RunRequest { source, inputs, actor: "test".into(), key: None };
+        let run_writer = self.engine.accept(request).await.unwrap_or_else(|why| panic!("{why}"));
+        let id = run_writer.run().id.clone();
+        let state = self.engine.drive(run_writer, Control::default()).await.unwrap();
         let records = self.store.read(&id).unwrap();
-        FinishedRun { state, run: Run::of(&id, &records).unwrap(), records }
+        FinishedRun { state, run: Run::from_records(&id, &records).unwrap(), records }
     }
 }
 

@@ -12,8 +12,10 @@ use std::{sync::Arc, time::Duration};
 use clock::Clock;
 use rafay_relay_sop::{
     actions::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
-    engine::{Control, Direction, Engine, Refusal, Request},
-    journal::{FileStore, LogLines, Owner, Record, Recorder, Run, RunId, State, Store},
+    engine::{Control, Engine, ResumeMode, RunRequest, StartError},
+    journal::{
+        EventRecord, FileStore, LockOwner, LogLines, Run, RunId, RunState, RunStore, RunWriter,
+    },
 };
 use runbook::Source;
 use serde_json::{Map, Value};
@@ -38,15 +40,15 @@ pub const SCALE_UP: &str = include_str!("../../../tests/fixtures/runbooks/scale-
 pub struct TestCluster {
     pub simulator: Simulator,
     pub engine: Arc<Engine>,
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn RunStore>,
     _dir: TempDir,
 }
 
 /// A run that has stopped.
 pub struct FinishedRun {
-    pub state: State,
+    pub state: RunState,
     pub run: Run,
-    pub records: Vec<Record>,
+    pub records: Vec<EventRecord>,
 }
 
 impl TestCluster {
@@ -66,8 +68,9 @@ impl TestCluster {
             environment: [].into(),
         });
         let dir = tempfile::tempdir().unwrap();
-        let owner = Owner { pid: std::process::id(), doing: "test".into(), address: None };
-        let store: Arc<dyn Store> = Arc::new(FileStore::for_writing(dir.path(), &owner).unwrap());
+        let owner = LockOwner { pid: std::process::id(), doing: "test".into(), address: None };
+        let store: Arc<dyn RunStore> =
+            Arc::new(FileStore::open_for_writing(dir.path(), &owner).unwrap());
         let engine = Arc::new(Engine::new(platform, Arc::clone(&store), true));
         Self { simulator, engine, store, _dir: dir }
     }
@@ -77,30 +80,30 @@ impl TestCluster {
     }
 
     pub async fn run_with(&self, text: &str, inputs: Value) -> FinishedRun {
-        let recorder = self.accept(text, inputs).await.unwrap_or_else(|why| panic!("{why}"));
-        self.drive(recorder, Control::default()).await
+        let run_writer = self.accept(text, inputs).await.unwrap_or_else(|why| panic!("{why}"));
+        self.drive(run_writer, Control::default()).await
     }
 
-    pub async fn accept(&self, text: &str, inputs: Value) -> Result<Recorder, Refusal> {
+    pub async fn accept(&self, text: &str, inputs: Value) -> Result<RunWriter, StartError> {
         let Value::Object(inputs) = inputs else { panic!("inputs are a mapping") };
         let source = Source::new("<test>", text);
-        self.engine.accept(Request { source, inputs, actor: "test".into(), key: None }).await
+        self.engine.accept(RunRequest { source, inputs, actor: "test".into(), key: None }).await
     }
 
-    pub async fn drive(&self, recorder: Recorder, control: Control) -> FinishedRun {
-        let id = recorder.run().id.clone();
-        let state = self.engine.drive(recorder, control).await.unwrap();
+    pub async fn drive(&self, run_writer: RunWriter, control: Control) -> FinishedRun {
+        let id = run_writer.run().id.clone();
+        let state = self.engine.drive(run_writer, control).await.unwrap();
         self.finished_run(&id, state)
     }
 
-    pub async fn resume(&self, id: &RunId, direction: Direction) -> FinishedRun {
-        let recorder = self.engine.take_up(id, direction, "test").await.unwrap();
-        self.drive(recorder, Control::default()).await
+    pub async fn resume(&self, id: &RunId, mode: ResumeMode) -> FinishedRun {
+        let run_writer = self.engine.resume(id, mode, "test").await.unwrap();
+        self.drive(run_writer, Control::default()).await
     }
 
-    fn finished_run(&self, id: &RunId, state: State) -> FinishedRun {
+    fn finished_run(&self, id: &RunId, state: RunState) -> FinishedRun {
         let records = self.store.read(id).unwrap();
-        FinishedRun { state, run: Run::of(id, &records).unwrap(), records }
+        FinishedRun { state, run: Run::from_records(id, &records).unwrap(), records }
     }
 
     /// The calls that changed something, in order.
@@ -123,19 +126,19 @@ impl FinishedRun {
     /// The run, if it succeeded.
     #[track_caller]
     pub fn expect_success(self) -> Self {
-        assert_eq!(self.state, State::Succeeded, "{}", self.lines().join("\n"));
+        assert_eq!(self.state, RunState::Succeeded, "{}", self.lines().join("\n"));
         self
     }
 
     #[track_caller]
-    pub fn expect_state(self, state: State) -> Self {
+    pub fn expect_state(self, state: RunState) -> Self {
         assert_eq!(self.state, state, "{}", self.lines().join("\n"));
         self
     }
 
     /// The log lines without their times.
     pub fn lines(&self) -> Vec<String> {
-        let lines = LogLines::of(&self.records);
+        let lines = LogLines::format_all(&self.records);
         lines.iter().map(|line| line.split_once("] ").unwrap().1.to_owned()).collect()
     }
 

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rafay_relay_sop::journal::{FileStore, Store as _};
+use rafay_relay_sop::journal::{FileStore, RunStore as _};
 use simulator::{ClusterState, RecordedCall};
 
 use super::{ChildGuard, WAIT_TIMEOUT, Watchdog};
@@ -156,7 +156,7 @@ fn read_environment(process: &mut ChildGuard, log: &Path) -> Vec<(String, String
 
 /// The journal of the one run in a state folder, if there is one.
 pub fn journal(state_dir: &Path) -> Option<String> {
-    let run = FileStore::for_reading(state_dir).list().unwrap().pop()?;
+    let run = FileStore::open_for_reading(state_dir).list().unwrap().pop()?;
     std::fs::read_to_string(state_dir.join("runs").join(format!("{run}.jsonl"))).ok()
 }
 

@@ -1,20 +1,19 @@
 //! `runs`: what has been run, and what to do with a run that is not finished.
 
-mod owner;
+mod remote;
 mod show;
 
 use super::{
-    Exit, Global, Trouble, confirm, run, standard_output, state_folder::StateFolder,
-    world::WorldArguments,
+    CliError, Exit, Global, confirm, run, state_dir::StateDir, stdout, target::TargetArgs,
 };
 use crate::{
-    engine::{self, Direction, Engine},
-    journal::{FileStore, RunId, State, Store as _},
+    engine::{self, Engine, ResumeMode},
+    journal::{FileStore, RunId, RunState, RunStore as _},
 };
 
 /// Lists, shows, resumes, rolls back, cancels or abandons runs.
 #[derive(Debug, clap::Args)]
-pub(super) struct Runs {
+pub(super) struct RunsArgs {
     #[command(subcommand)]
     command: Command,
 }
@@ -24,22 +23,22 @@ enum Command {
     /// List all runs, the latest last
     List,
     /// Show one run: its steps, what they changed, where it stands
-    Show(Which),
+    Show(RunSelector),
     /// Print the log lines of a run
-    Logs(Which),
+    Logs(RunSelector),
     /// Go on with an unfinished run where it stopped
-    Resume(TakeUp),
+    Resume(ResumeArgs),
     /// Undo what an unfinished run has changed
-    Rollback(TakeUp),
+    Rollback(ResumeArgs),
     /// Ask the service that drives a run to stop it
-    Cancel(Owned),
+    Cancel(RemoteRunArgs),
     /// Declare an unfinished run to be over; the cluster stays as it is
-    Abandon(Owned),
+    Abandon(RemoteRunArgs),
 }
 
 /// Which run.
 #[derive(Debug, clap::Args)]
-struct Which {
+struct RunSelector {
     /// The run's name
     #[arg(required_unless_present = "last", conflicts_with = "last")]
     run: Option<RunId>,
@@ -50,110 +49,110 @@ struct Which {
 
 /// A run that a service may hold.
 #[derive(Debug, clap::Args)]
-struct Owned {
+struct RemoteRunArgs {
     #[command(flatten)]
-    which: Which,
+    selector: RunSelector,
     #[command(flatten)]
-    token: owner::Token,
+    token: remote::TokenArgs,
 }
 
 /// A run and the world it goes on in.
 #[derive(Debug, clap::Args)]
-struct TakeUp {
+struct ResumeArgs {
     #[command(flatten)]
-    which: Which,
+    selector: RunSelector,
     #[command(flatten)]
-    token: owner::Token,
+    token: remote::TokenArgs,
     #[command(flatten)]
-    world: WorldArguments,
+    target: TargetArgs,
     /// Do not ask before acting on a real cluster
     #[arg(long, env = "SOP_YES")]
     yes: bool,
 }
 
-impl Runs {
-    pub(super) async fn run(self, global: &Global) -> Result<Exit, Trouble> {
-        let folder = StateFolder::choose(global, false)?;
-        let store = folder.for_reading();
+impl RunsArgs {
+    pub(super) async fn run(self, global: &Global) -> Result<Exit, CliError> {
+        let state_dir = StateDir::choose(global, false)?;
+        let store = state_dir.open_for_reading();
         match self.command {
             Command::List => show::list(&store, global.output),
-            Command::Show(which) => show::one(&store, &which.find(&store)?, global.output),
-            Command::Logs(which) => show::logs(&store, &which.find(&store)?, global.output),
-            Command::Resume(args) => take_up(&folder, args, Direction::On, global).await,
-            Command::Rollback(args) => take_up(&folder, args, Direction::Back, global).await,
+            Command::Show(selector) => show::one(&store, &selector.find(&store)?, global.output),
+            Command::Logs(selector) => show::logs(&store, &selector.find(&store)?, global.output),
+            Command::Resume(args) => resume(&state_dir, args, ResumeMode::Continue, global).await,
+            Command::Rollback(args) => resume(&state_dir, args, ResumeMode::Rollback, global).await,
             Command::Cancel(args) => cancel(&store, &args).await,
-            Command::Abandon(args) => abandon(&folder, &args).await,
+            Command::Abandon(args) => abandon(&state_dir, &args).await,
         }
     }
 }
 
-impl Which {
-    fn find(&self, store: &FileStore) -> Result<RunId, Trouble> {
+impl RunSelector {
+    fn find(&self, store: &FileStore) -> Result<RunId, CliError> {
         if let Some(run) = &self.run {
             return Ok(run.clone());
         }
         let latest = store.list()?.pop();
-        latest.ok_or_else(|| Trouble::Usage("there are no runs here".into()))
+        latest.ok_or_else(|| CliError::Usage("there are no runs here".into()))
     }
 }
 
 /// A service that holds the folder does it itself; else this process does.
-async fn take_up(
-    folder: &StateFolder,
-    args: TakeUp,
-    direction: Direction,
+async fn resume(
+    state_dir: &StateDir,
+    args: ResumeArgs,
+    mode: ResumeMode,
     global: &Global,
-) -> Result<Exit, Trouble> {
-    let verb = match direction {
-        Direction::On => "resume",
-        Direction::Back => "rollback",
+) -> Result<Exit, CliError> {
+    let operation = match mode {
+        ResumeMode::Continue => "resume",
+        ResumeMode::Rollback => "rollback",
     };
-    let reading = folder.for_reading();
-    if let Some(address) = owner::service(&reading) {
-        let id = args.which.find(&reading)?;
-        return owner::ask(&address, &id, verb, &args.token).await;
+    let reader = state_dir.open_for_reading();
+    if let Some(address) = remote::service_address(&reader) {
+        let id = args.selector.find(&reader)?;
+        return remote::request_operation(&address, &id, operation, &args.token).await;
     }
-    let store = folder.for_writing(&format!("runs {verb}"), None)?;
-    let id = args.which.find(&store)?;
-    let world = args.world.enter().await?;
-    let engine = Engine::new(world.platform.clone(), store, args.world.simulate);
-    if !args.world.simulate && !args.yes {
+    let store = state_dir.open_for_writing(&format!("runs {operation}"), None)?;
+    let id = args.selector.find(&store)?;
+    let environment = args.target.connect().await?;
+    let engine = Engine::new(environment.platform.clone(), store, args.target.simulate);
+    if !args.target.simulate && !args.yes {
         let source = engine.source_of(&id)?;
-        let what = confirm::what_is_left(&source, &engine.run(&id)?, direction);
+        let what = confirm::describe_resume(&source, &engine.run(&id)?, mode);
         confirm::ask(&engine, &source, &what).await?;
     }
-    let recorder = engine.take_up(&id, direction, &run::actor()).await?;
-    let exit = run::drive(&engine, recorder, global, &args.world).await?;
-    let is_rolled_back = engine.run(&id)?.state(false) == State::RolledBack;
+    let run_writer = engine.resume(&id, mode, &run::actor()).await?;
+    let exit = run::drive(&engine, run_writer, global, &args.target).await?;
+    let is_rolled_back = engine.run(&id)?.state(false) == RunState::RolledBack;
     // A run that was to come back has come back: that is no failure.
-    Ok(if direction == Direction::Back && is_rolled_back { Exit::Done } else { exit })
+    Ok(if mode == ResumeMode::Rollback && is_rolled_back { Exit::Success } else { exit })
 }
 
 /// What acts on a live run goes to the process that drives it.
-async fn cancel(store: &FileStore, args: &Owned) -> Result<Exit, Trouble> {
-    let id = args.which.find(store)?;
+async fn cancel(store: &FileStore, args: &RemoteRunArgs) -> Result<Exit, CliError> {
+    let id = args.selector.find(store)?;
     let state = show::state(store, &id)?;
     if !state.is_active() {
-        return Err(Trouble::Usage(format!("run {id} is {state}: there is nothing to cancel")));
+        return Err(CliError::Usage(format!("run {id} is {state}: there is nothing to cancel")));
     }
-    if let Some(address) = owner::service(store) {
-        return owner::ask(&address, &id, "cancel", &args.token).await;
+    if let Some(address) = remote::service_address(store) {
+        return remote::request_operation(&address, &id, "cancel", &args.token).await;
     }
     let pid = store.owner().map_or_else(|| "PID".into(), |owner| owner.pid.to_string());
-    Err(Trouble::Usage(format!(
+    Err(CliError::Usage(format!(
         "run {id} is driven by process {pid} at a command line: press Ctrl-C there, or `kill -INT {pid}`"
     )))
 }
 
-async fn abandon(folder: &StateFolder, args: &Owned) -> Result<Exit, Trouble> {
-    let reading = folder.for_reading();
-    if let Some(address) = owner::service(&reading) {
-        let id = args.which.find(&reading)?;
-        return owner::ask(&address, &id, "abandon", &args.token).await;
+async fn abandon(state_dir: &StateDir, args: &RemoteRunArgs) -> Result<Exit, CliError> {
+    let reader = state_dir.open_for_reading();
+    if let Some(address) = remote::service_address(&reader) {
+        let id = args.selector.find(&reader)?;
+        return remote::request_operation(&address, &id, "abandon", &args.token).await;
     }
-    let store = folder.for_writing("runs abandon", None)?;
-    let id = args.which.find(&store)?;
+    let store = state_dir.open_for_writing("runs abandon", None)?;
+    let id = args.selector.find(&store)?;
     engine::abandon(store, &id, &run::actor())?;
-    standard_output::write(&format!("run {id} is abandoned; the cluster stays as it is\n"))?;
-    Ok(Exit::Done)
+    stdout::write(&format!("run {id} is abandoned; the cluster stays as it is\n"))?;
+    Ok(Exit::Success)
 }

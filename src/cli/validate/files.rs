@@ -12,7 +12,7 @@ use std::{
 use runbook::{ActionRegistry, Diagnostic, MAX_BYTES, Source};
 
 /// A file with what was found in it.
-pub(super) struct Checked {
+pub(super) struct CheckedFile {
     pub(super) source: Source,
     pub(super) findings: Vec<Diagnostic>,
 }
@@ -20,12 +20,12 @@ pub(super) struct Checked {
 /// A path that cannot be read, which is trouble with the call and not with a runbook.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read {path}: {source}")]
-pub(super) struct Unreadable {
+pub(super) struct ReadError {
     path: String,
     source: io::Error,
 }
 
-impl Unreadable {
+impl ReadError {
     fn new(path: &Path, source: io::Error) -> Self {
         Self { path: path.display().to_string(), source }
     }
@@ -33,36 +33,38 @@ impl Unreadable {
 
 /// The files that paths stand for: themselves, and of folders all .yaml and .yml files at any depth, by name, each
 /// once. What cannot be looked into is told, and the rest goes on.
-pub(super) fn collect(paths: &[PathBuf]) -> (Vec<PathBuf>, Vec<Unreadable>) {
+pub(super) fn collect(paths: &[PathBuf]) -> (Vec<PathBuf>, Vec<ReadError>) {
     let mut files = Vec::new();
-    let mut unreadable = Vec::new();
+    let mut read_errors = Vec::new();
     for path in paths {
         if !is_standard_input(path) && path.is_dir() {
-            walk(path, &mut files, &mut unreadable);
+            walk(path, &mut files, &mut read_errors);
         } else {
             files.push(path.clone());
         }
     }
     let mut seen = std::collections::BTreeSet::new();
     files.retain(|file| seen.insert(file.clone()));
-    (files, unreadable)
+    (files, read_errors)
 }
 
 /// Links to folders are not followed, for they can lead in circles; what is hidden, such as `.git`, is no runbook.
-fn walk(folder: &Path, files: &mut Vec<PathBuf>, unreadable: &mut Vec<Unreadable>) {
-    let entries =
-        match folder.read_dir().and_then(|entries| entries.collect::<io::Result<Vec<_>>>()) {
-            Ok(entries) => entries,
-            Err(error) => return unreadable.push(Unreadable::new(folder, error)),
-        };
+fn walk(dir: &Path, files: &mut Vec<PathBuf>, read_errors: &mut Vec<ReadError>) {
+    let entries = match dir.read_dir().and_then(|entries| entries.collect::<io::Result<Vec<_>>>()) {
+        Ok(entries) => entries,
+        Err(error) => return read_errors.push(ReadError::new(dir, error)),
+    };
     let mut paths: Vec<PathBuf> = entries.iter().map(std::fs::DirEntry::path).collect();
     paths.sort();
     for path in paths.into_iter().filter(|path| !is_hidden(path)) {
         if path.is_dir() {
             if !path.is_symlink() {
-                walk(&path, files, unreadable);
+                walk(&path, files, read_errors);
             }
-        } else if path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml") {
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == "yaml" || extension == "yml")
+        {
             files.push(path);
         }
     }
@@ -80,14 +82,14 @@ fn is_standard_input(path: &Path) -> bool {
 /// the files all the same.
 pub(super) fn check(
     files: &[PathBuf],
-    catalogue: &ActionRegistry,
-) -> (Vec<Checked>, Vec<Unreadable>) {
+    registry: &ActionRegistry,
+) -> (Vec<CheckedFile>, Vec<ReadError>) {
     let workers = thread::available_parallelism().map_or(1, usize::from).min(files.len());
     let next = AtomicUsize::new(0);
     let work = || {
         let mut done = Vec::new();
         while let Some((at, file)) = take(files, &next) {
-            done.push((at, check_one(file, catalogue)));
+            done.push((at, check_one(file, registry)));
         }
         done
     };
@@ -101,14 +103,14 @@ pub(super) fn check(
     };
     results.sort_by_key(|(at, _)| *at);
     let mut checked = Vec::new();
-    let mut unreadable = Vec::new();
+    let mut read_errors = Vec::new();
     for (_, result) in results {
         match result {
             Ok(one) => checked.push(one),
-            Err(trouble) => unreadable.push(trouble),
+            Err(error) => read_errors.push(error),
         }
     }
-    (checked, unreadable)
+    (checked, read_errors)
 }
 
 fn take<'f>(files: &'f [PathBuf], next: &AtomicUsize) -> Option<(usize, &'f PathBuf)> {
@@ -121,14 +123,14 @@ fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-fn check_one(path: &Path, catalogue: &ActionRegistry) -> Result<Checked, Unreadable> {
+fn check_one(path: &Path, registry: &ActionRegistry) -> Result<CheckedFile, ReadError> {
     let (name, bytes) = if is_standard_input(path) {
         ("<stdin>".to_owned(), read(io::stdin().lock()))
     } else {
         (path.display().to_string(), File::open(path).and_then(read))
     };
-    let bytes = bytes.map_err(|error| Unreadable::new(Path::new(&name), error))?;
-    Ok(check_bytes(name, bytes, catalogue))
+    let bytes = bytes.map_err(|error| ReadError::new(Path::new(&name), error))?;
+    Ok(check_bytes(name, bytes, registry))
 }
 
 /// No more than says that it is too much, be it an endless device.
@@ -138,7 +140,7 @@ fn read(file: impl Read) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn check_bytes(name: String, bytes: Vec<u8>, catalogue: &ActionRegistry) -> Checked {
+fn check_bytes(name: String, bytes: Vec<u8>, registry: &ActionRegistry) -> CheckedFile {
     // Of a file that is too large only that is said, and the cut may have gone through a character.
     let source = if bytes.len() > MAX_BYTES {
         Ok(Source::new(name, String::from_utf8_lossy(&bytes)))
@@ -147,9 +149,9 @@ fn check_bytes(name: String, bytes: Vec<u8>, catalogue: &ActionRegistry) -> Chec
     };
     match source {
         Ok(source) => {
-            let findings = runbook::diagnose(&source, catalogue);
-            Checked { source, findings }
+            let findings = runbook::diagnose(&source, registry);
+            CheckedFile { source, findings }
         }
-        Err(error) => Checked { source: error.readable, findings: vec![error.diagnostic] },
+        Err(error) => CheckedFile { source: error.readable, findings: vec![error.diagnostic] },
     }
 }

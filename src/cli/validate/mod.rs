@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use super::{Exit, Global, Output, Trouble, standard_output};
+use super::{CliError, Exit, Global, Output, stdout};
 use crate::actions;
-use files::Unreadable;
+use files::ReadError;
 use report::Report;
 use runbook::Severity;
 
@@ -18,12 +18,12 @@ use runbook::Severity;
 /// Ends with 0 when nothing is wrong, with 1 when there are errors (or warnings, with --deny-warnings), and with 2
 /// when a path cannot be read or there is nothing to check.
 #[derive(Debug, clap::Args)]
-pub(super) struct Validate {
+pub(super) struct ValidateArgs {
     /// Files, folders of .yaml and .yml files, or - for standard input
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// How findings are written [default: human, or json with --output json]
-    #[arg(long, value_name = "FORM")]
+    #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
     /// Count warnings as errors
     #[arg(long)]
@@ -44,35 +44,35 @@ enum Format {
     Sarif,
 }
 
-impl Validate {
-    pub(super) fn run(self, global: &Global) -> Result<Exit, Trouble> {
-        let (files, mut unreadable) = files::collect(&self.paths);
+impl ValidateArgs {
+    pub(super) fn run(self, global: &Global) -> Result<Exit, CliError> {
+        let (files, mut read_errors) = files::collect(&self.paths);
         let (checked, failed) = files::check(&files, actions::registry());
-        unreadable.extend(failed);
+        read_errors.extend(failed);
         let report = Report::new(&checked);
         let default = match global.output {
             Output::Text => Format::Human,
             Output::Json => Format::Json,
         };
-        standard_output::write(&report.text(self.format.unwrap_or(default)))?;
-        for trouble in &unreadable {
-            eprintln!("error: {trouble}");
+        stdout::write(&report.text(self.format.unwrap_or(default)))?;
+        for error in &read_errors {
+            eprintln!("error: {error}");
         }
-        if checked.is_empty() && unreadable.is_empty() {
+        if checked.is_empty() && read_errors.is_empty() {
             let message = "there is no .yaml or .yml file in those folders";
-            return Err(Trouble::Usage(message.into()));
+            return Err(CliError::Usage(message.into()));
         }
         eprintln!("{}", report.summary());
-        Ok(self.exit(&report, &unreadable))
+        Ok(self.exit(&report, &read_errors))
     }
 
-    fn exit(&self, report: &Report<'_>, unreadable: &[Unreadable]) -> Exit {
+    fn exit(&self, report: &Report<'_>, read_errors: &[ReadError]) -> Exit {
         let is_bad = report.count(Severity::Error) > 0
             || self.deny_warnings && report.count(Severity::Warning) > 0;
-        match (unreadable.is_empty(), is_bad) {
+        match (read_errors.is_empty(), is_bad) {
             (false, _) => Exit::Usage,
             (true, true) => Exit::Failed,
-            (true, false) => Exit::Done,
+            (true, false) => Exit::Success,
         }
     }
 }

@@ -2,16 +2,16 @@
 
 use serde_json::{Value, json};
 
-use super::{Format, files::Checked};
+use super::{Format, files::CheckedFile};
 use runbook::{Diagnostic, Severity, Source, render};
 
 /// Everything that was found.
 pub(super) struct Report<'c> {
-    checked: &'c [Checked],
+    checked: &'c [CheckedFile],
 }
 
 impl<'c> Report<'c> {
-    pub(super) fn new(checked: &'c [Checked]) -> Self {
+    pub(super) fn new(checked: &'c [CheckedFile]) -> Self {
         Self { checked }
     }
 
@@ -45,7 +45,7 @@ impl<'c> Report<'c> {
     }
 
     fn json(&self) -> Value {
-        let each = |c: &Checked| match render::json(&c.source, &c.findings) {
+        let each = |c: &CheckedFile| match render::json(&c.source, &c.findings) {
             Value::Array(findings) => findings,
             other => vec![other],
         };

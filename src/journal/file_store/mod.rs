@@ -20,13 +20,13 @@ use std::{
 };
 
 use self::{run_file::RunFile, writer_lock::WriterLock};
-use super::{Record, RunId, Store, StoreError};
+use super::{EventRecord, RunId, RunStore, StoreError};
 
-pub use writer_lock::Owner;
+pub use writer_lock::LockOwner;
 
 /// A folder of runs.
 pub struct FileStore {
-    folder: PathBuf,
+    dir: PathBuf,
     /// The lock, for as long as this store may write.
     writer: Option<WriterLock>,
     open: Mutex<HashMap<RunId, RunFile>>,
@@ -37,25 +37,25 @@ impl FileStore {
     ///
     /// # Errors
     /// The folder cannot be made or written to, or another process holds it.
-    pub fn for_writing(folder: &Path, owner: &Owner) -> Result<Self, StoreError> {
-        std::fs::create_dir_all(folder.join("runs"))
-            .map_err(|source| StoreError::Folder { path: folder.to_owned(), source })?;
-        let writer = Some(WriterLock::take(folder, owner)?);
-        Ok(Self { folder: folder.to_owned(), writer, open: Mutex::default() })
+    pub fn open_for_writing(dir: &Path, owner: &LockOwner) -> Result<Self, StoreError> {
+        std::fs::create_dir_all(dir.join("runs"))
+            .map_err(|source| StoreError::Directory { path: dir.to_owned(), source })?;
+        let writer = Some(WriterLock::acquire(dir, owner)?);
+        Ok(Self { dir: dir.to_owned(), writer, open: Mutex::default() })
     }
 
     /// Opens a folder for reading. It need not exist: then it has no runs.
-    pub fn for_reading(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), writer: None, open: Mutex::default() }
+    pub fn open_for_reading(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), writer: None, open: Mutex::default() }
     }
 
     /// The process that writes here now, if there is one and it said who it is.
-    pub fn owner(&self) -> Option<Owner> {
-        writer_lock::owner(&self.folder)
+    pub fn owner(&self) -> Option<LockOwner> {
+        writer_lock::owner(&self.dir)
     }
 
     fn path(&self, run: &RunId) -> PathBuf {
-        self.folder.join("runs").join(format!("{run}.jsonl"))
+        self.dir.join("runs").join(format!("{run}.jsonl"))
     }
 
     fn open_runs(&self) -> MutexGuard<'_, HashMap<RunId, RunFile>> {
@@ -64,20 +64,20 @@ impl FileStore {
     }
 
     fn no_such_run(&self, run: &RunId) -> StoreError {
-        StoreError::NoSuchRun { run: run.clone(), path: self.folder.clone() }
+        StoreError::NoSuchRun { run: run.clone(), path: self.dir.clone() }
     }
 }
 
-impl Store for FileStore {
+impl RunStore for FileStore {
     fn append(
         &self,
         run: &RunId,
         expected: u64,
-        records: &[Record],
+        records: &[EventRecord],
         sync: bool,
     ) -> Result<(), StoreError> {
         if self.writer.is_none() {
-            return Err(StoreError::ReadOnly { path: self.folder.clone() });
+            return Err(StoreError::ReadOnly { path: self.dir.clone() });
         }
         let lines =
             to_lines(records).map_err(|source| StoreError::Json { run: run.clone(), source })?;
@@ -93,7 +93,7 @@ impl Store for FileStore {
                 };
                 if file.events() != expected {
                     let (run, found) = (run.clone(), file.events());
-                    return Err(StoreError::Overtaken { run, expected, found });
+                    return Err(StoreError::Conflict { run, expected, found });
                 }
                 file.append(&lines, count, sync)?;
                 file
@@ -103,18 +103,18 @@ impl Store for FileStore {
         Ok(())
     }
 
-    fn read(&self, run: &RunId) -> Result<Vec<Record>, StoreError> {
+    fn read(&self, run: &RunId) -> Result<Vec<EventRecord>, StoreError> {
         run_file::read(&self.path(run))?.ok_or_else(|| self.no_such_run(run))
     }
 
     fn list(&self) -> Result<Vec<RunId>, StoreError> {
-        let folder = self.folder.join("runs");
-        let entries = match std::fs::read_dir(&folder) {
+        let dir = self.dir.join("runs");
+        let entries = match std::fs::read_dir(&dir) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            other => other.map_err(|source| StoreError::Folder { path: folder, source })?,
+            other => other.map_err(|source| StoreError::Directory { path: dir, source })?,
         };
         let mut runs: Vec<RunId> =
-            entries.filter_map(|entry| run_of(&entry.ok()?.path())).collect();
+            entries.filter_map(|entry| run_id_of(&entry.ok()?.path())).collect();
         runs.sort();
         Ok(runs)
     }
@@ -127,20 +127,20 @@ impl Store for FileStore {
     }
 
     fn check_writable(&self) -> Result<(), StoreError> {
-        let path = self.folder.join("runs").join("probe");
+        let path = self.dir.join("runs").join("probe");
         let written = std::fs::write(&path, b"probe").and_then(|()| std::fs::remove_file(&path));
         written.map_err(|source| StoreError::Io { doing: "write to", path, source })
     }
 }
 
-fn run_of(path: &Path) -> Option<RunId> {
+fn run_id_of(path: &Path) -> Option<RunId> {
     if path.extension()? != "jsonl" {
         return None;
     }
     path.file_stem()?.to_str()?.parse().ok()
 }
 
-fn to_lines(records: &[Record]) -> Result<Vec<u8>, serde_json::Error> {
+fn to_lines(records: &[EventRecord]) -> Result<Vec<u8>, serde_json::Error> {
     let mut lines = Vec::new();
     for record in records {
         serde_json::to_writer(&mut lines, record)?;
@@ -158,16 +158,16 @@ mod tests {
     use super::*;
     use crate::journal::Event;
 
-    fn said(seq: u64) -> Record {
-        Record {
+    fn message(seq: u64) -> EventRecord {
+        EventRecord {
             seq,
             time: Timestamp::UNIX_EPOCH,
-            event: Event::Said { step: "a".into(), message: seq.to_string() },
+            event: Event::StepMessage { step: "a".into(), message: seq.to_string() },
         }
     }
 
-    fn owner() -> Owner {
-        Owner { pid: 1, doing: "test".into(), address: None }
+    fn owner() -> LockOwner {
+        LockOwner { pid: 1, doing: "test".into(), address: None }
     }
 
     fn run() -> RunId {
@@ -175,39 +175,39 @@ mod tests {
     }
 
     /// A folder with a run of three events, closed.
-    fn three_events() -> (tempfile::TempDir, PathBuf) {
-        let folder = tempfile::tempdir().unwrap();
-        let store = FileStore::for_writing(folder.path(), &owner()).unwrap();
-        store.append(&run(), 0, &[said(0), said(1), said(2)], true).unwrap();
+    fn store_with_three_events() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = FileStore::open_for_writing(dir.path(), &owner()).unwrap();
+        store.append(&run(), 0, &[message(0), message(1), message(2)], true).unwrap();
         let path = store.path(&run());
-        (folder, path)
+        (dir, path)
     }
 
     #[test]
-    fn what_was_appended_reads_back() {
-        let (folder, _) = three_events();
-        let store = FileStore::for_reading(folder.path());
-        assert_eq!(store.read(&run()).unwrap(), [said(0), said(1), said(2)]);
+    fn appended_events_are_read_back() {
+        let (dir, _) = store_with_three_events();
+        let store = FileStore::open_for_reading(dir.path());
+        assert_eq!(store.read(&run()).unwrap(), [message(0), message(1), message(2)]);
         assert_eq!(store.list().unwrap(), [run()]);
     }
 
     #[test]
     fn a_torn_last_line_is_dropped_at_every_length() {
-        let whole = serde_json::to_vec(&said(3)).unwrap();
+        let whole = serde_json::to_vec(&message(3)).unwrap();
         for length in 1..=whole.len() {
-            let (folder, path) = three_events();
+            let (dir, path) = store_with_three_events();
             let mut file = OpenOptions::new().append(true).open(&path).unwrap();
             file.write_all(&whole[..length]).unwrap();
-            let store = FileStore::for_writing(folder.path(), &owner()).unwrap();
+            let store = FileStore::open_for_writing(dir.path(), &owner()).unwrap();
             assert_eq!(store.read(&run()).unwrap().len(), 3, "{length}");
-            store.append(&run(), 3, &[said(3)], false).unwrap();
+            store.append(&run(), 3, &[message(3)], false).unwrap();
             assert_eq!(store.read(&run()).unwrap().len(), 4, "{length}");
         }
     }
 
     #[test]
-    fn other_damage_is_refused_with_its_line_and_left_alone() {
-        let (folder, path) = three_events();
+    fn other_damage_is_reported_with_its_line_and_not_repaired() {
+        let (dir, path) = store_with_three_events();
         let text = std::fs::read_to_string(&path).unwrap();
         let damages = [
             (text.replacen("said", "sa\0id", 1), 1),
@@ -216,8 +216,9 @@ mod tests {
         ];
         for (damaged, at) in damages {
             std::fs::write(&path, &damaged).unwrap();
-            let store = FileStore::for_writing(folder.path(), &owner()).unwrap();
-            for result in [store.read(&run()).map(drop), store.append(&run(), 3, &[said(3)], true)]
+            let store = FileStore::open_for_writing(dir.path(), &owner()).unwrap();
+            for result in
+                [store.read(&run()).map(drop), store.append(&run(), 3, &[message(3)], true)]
             {
                 let Err(StoreError::Damaged { line, .. }) = result else { panic!("{result:?}") };
                 assert_eq!(line, at);
@@ -227,48 +228,48 @@ mod tests {
     }
 
     #[test]
-    fn only_who_has_seen_everything_may_append() {
-        let (folder, _) = three_events();
-        let store = FileStore::for_writing(folder.path(), &owner()).unwrap();
-        let error = store.append(&run(), 2, &[said(2)], true).unwrap_err();
-        assert!(matches!(error, StoreError::Overtaken { found: 3, .. }), "{error}");
-        store.append(&run(), 3, &[said(3)], true).unwrap();
+    fn an_append_that_has_not_seen_all_events_is_a_conflict() {
+        let (dir, _) = store_with_three_events();
+        let store = FileStore::open_for_writing(dir.path(), &owner()).unwrap();
+        let error = store.append(&run(), 2, &[message(2)], true).unwrap_err();
+        assert!(matches!(error, StoreError::Conflict { found: 3, .. }), "{error}");
+        store.append(&run(), 3, &[message(3)], true).unwrap();
     }
 
     #[test]
-    fn one_process_writes_and_readers_see_who() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = FileStore::for_writing(folder.path(), &owner()).unwrap();
-        let error = FileStore::for_writing(folder.path(), &owner()).err().unwrap();
+    fn one_process_writes_and_readers_see_its_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = FileStore::open_for_writing(dir.path(), &owner()).unwrap();
+        let error = FileStore::open_for_writing(dir.path(), &owner()).err().unwrap();
         assert!(error.to_string().contains("in use by process 1 (`test`)"), "{error}");
-        let reader = FileStore::for_reading(folder.path());
+        let reader = FileStore::open_for_reading(dir.path());
         assert_eq!(reader.owner(), Some(owner()));
         drop(store);
         assert_eq!(reader.owner(), None);
     }
 
     #[test]
-    fn a_run_is_live_while_somebody_writes_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let reader = FileStore::for_reading(folder.path());
-        let store = FileStore::for_writing(folder.path(), &owner()).unwrap();
-        store.append(&run(), 0, &[said(0)], true).unwrap();
+    fn a_run_is_live_while_a_process_writes_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let reader = FileStore::open_for_reading(dir.path());
+        let store = FileStore::open_for_writing(dir.path(), &owner()).unwrap();
+        store.append(&run(), 0, &[message(0)], true).unwrap();
         assert!(store.is_live(&run()) && reader.is_live(&run()));
         drop(store);
-        let other = FileStore::for_writing(folder.path(), &owner()).unwrap();
+        let other = FileStore::open_for_writing(dir.path(), &owner()).unwrap();
         assert!(!reader.is_live(&run()), "the folder is held, but nobody writes that run");
-        other.append(&run(), 1, &[said(1)], false).unwrap();
+        other.append(&run(), 1, &[message(1)], false).unwrap();
         assert!(reader.is_live(&run()));
     }
 
     /// What is not known to be on disk must not be found there later.
     #[test]
-    fn a_run_has_no_name_before_its_first_line_is_on_disk() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = FileStore::for_writing(folder.path(), &owner()).unwrap();
-        std::fs::write(folder.path().join("runs/r-2.jsonl.new"), "{\"seq\":0").unwrap();
+    fn a_run_is_not_listed_before_its_first_line_is_on_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = FileStore::open_for_writing(dir.path(), &owner()).unwrap();
+        std::fs::write(dir.path().join("runs/r-2.jsonl.new"), "{\"seq\":0").unwrap();
         assert!(store.list().unwrap().is_empty());
-        store.append(&"r-2".parse().unwrap(), 0, &[said(0)], true).unwrap();
+        store.append(&"r-2".parse().unwrap(), 0, &[message(0)], true).unwrap();
         assert_eq!(store.list().unwrap().len(), 1);
     }
 }

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::journal::{Record, StoreError};
+use crate::journal::{EventRecord, StoreError};
 
 /// A run's file, locked for as long as it is open, so that others can tell that the run lives.
 pub(super) struct RunFile {
@@ -20,20 +20,20 @@ impl RunFile {
     /// Makes the file of a new run with its first lines in it. It gets its name when they are on disk: a run whose
     /// journal has no beginning must not exist.
     pub(super) fn create(path: &Path, lines: &[u8], events: u64) -> Result<Self, StoreError> {
-        let unnamed = path.with_extension("jsonl.new");
-        let made = || {
+        let temporary = path.with_extension("jsonl.new");
+        let create_file = || {
             let mut options = OpenOptions::new();
             let mut file =
-                options.read(true).write(true).create(true).truncate(true).open(&unnamed)?;
+                options.read(true).write(true).create(true).truncate(true).open(&temporary)?;
             lock(&file)?;
             file.write_all(lines)?;
             file.sync_data()?;
-            std::fs::rename(&unnamed, path)?;
+            std::fs::rename(&temporary, path)?;
             // A new name survives a power cut only when the folder that holds it does.
-            path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())?;
+            path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())?;
             Ok(file)
         };
-        let file = made().map_err(failed("make the journal", path))?;
+        let file = create_file().map_err(io_error("make the journal", path))?;
         Ok(Self { path: path.to_owned(), file, events, length: lines.len() as u64 })
     }
 
@@ -41,15 +41,15 @@ impl RunFile {
     pub(super) fn open(path: &Path) -> Result<Option<Self>, StoreError> {
         let mut file = match OpenOptions::new().read(true).write(true).open(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            other => other.map_err(failed("open the journal", path))?,
+            other => other.map_err(io_error("open the journal", path))?,
         };
-        lock(&file).map_err(failed("lock the journal", path))?;
+        lock(&file).map_err(io_error("lock the journal", path))?;
         let mut text = Vec::new();
-        file.read_to_end(&mut text).map_err(failed("read the journal", path))?;
-        let whole = whole_lines(&text);
+        file.read_to_end(&mut text).map_err(io_error("read the journal", path))?;
+        let whole = complete_length(&text);
         let events = parse(path, &text[..whole])?.len() as u64;
         let mut opened = Self { path: path.to_owned(), file, events, length: whole as u64 };
-        opened.cut_to_length().map_err(failed("mend the torn last line of", path))?;
+        opened.truncate().map_err(io_error("mend the torn last line of", path))?;
         Ok(Some(opened))
     }
 
@@ -70,26 +70,26 @@ impl RunFile {
         });
         if let Err(source) = written {
             // When this fails too, the file keeps lines that nobody acted on: a resume looks at the world anyway.
-            let _ = self.cut_to_length();
-            return Err(failed("write to the journal", &self.path)(source));
+            let _ = self.truncate();
+            return Err(io_error("write to the journal", &self.path)(source));
         }
         self.events += events;
         self.length += lines.len() as u64;
         Ok(())
     }
 
-    fn cut_to_length(&mut self) -> io::Result<()> {
+    fn truncate(&mut self) -> io::Result<()> {
         self.file.set_len(self.length)?;
         self.file.seek(SeekFrom::Start(self.length)).map(drop)
     }
 }
 
 /// All events of a file; `None` when there is no such file.
-pub(super) fn read(path: &Path) -> Result<Option<Vec<Record>>, StoreError> {
+pub(super) fn read(path: &Path) -> Result<Option<Vec<EventRecord>>, StoreError> {
     match std::fs::read(path) {
-        Ok(text) => parse(path, &text[..whole_lines(&text)]).map(Some),
+        Ok(text) => parse(path, &text[..complete_length(&text)]).map(Some),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(failed("read the journal", path)(source)),
+        Err(source) => Err(io_error("read the journal", path)(source)),
     }
 }
 
@@ -98,17 +98,17 @@ fn lock(file: &File) -> io::Result<()> {
     file.lock()
 }
 
-fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     let path = path.to_owned();
     move |source| StoreError::Io { doing, path, source }
 }
 
 /// The length of the text up to the end of its last whole line.
-fn whole_lines(text: &[u8]) -> usize {
+fn complete_length(text: &[u8]) -> usize {
     text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1)
 }
 
-fn parse(path: &Path, text: &[u8]) -> Result<Vec<Record>, StoreError> {
+fn parse(path: &Path, text: &[u8]) -> Result<Vec<EventRecord>, StoreError> {
     let damaged = |line: usize, why: String| StoreError::Damaged {
         path: path.to_owned(),
         line: line + 1,
@@ -116,7 +116,7 @@ fn parse(path: &Path, text: &[u8]) -> Result<Vec<Record>, StoreError> {
     };
     let mut records = Vec::new();
     for (line, bytes) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
-        let record: Record = serde_json::from_slice(bytes)
+        let record: EventRecord = serde_json::from_slice(bytes)
             .map_err(|error| damaged(line, format!("not an event: {error}")))?;
         if record.seq != line as u64 {
             let why = format!("event {} stands where event {line} should", record.seq);

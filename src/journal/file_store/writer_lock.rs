@@ -11,16 +11,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::journal::StoreError;
 
-const NAME: &str = "writer.lock";
+const LOCK_FILE: &str = "writer.lock";
 
 /// A reader looks whether the lock is free by taking it for a moment; a writer that meets it tries again this often,
-/// [`PAUSE`] apart.
-const TRIES: u32 = 10;
-const PAUSE: Duration = Duration::from_millis(20);
+/// [`LOCK_RETRY_INTERVAL`] apart.
+const MAX_LOCK_ATTEMPTS: u32 = 10;
+const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Who writes to a state folder, for whoever finds it in use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Owner {
+pub struct LockOwner {
     /// Process id.
     pub pid: u32,
     /// What it is doing: `run`, `serve`.
@@ -37,15 +37,15 @@ pub(super) struct WriterLock {
 
 impl WriterLock {
     /// Takes the lock of a folder and writes into it who has it.
-    pub(super) fn take(folder: &Path, owner: &Owner) -> Result<Self, StoreError> {
-        let unusable = |source| StoreError::Folder { path: folder.to_owned(), source };
+    pub(super) fn acquire(dir: &Path, owner: &LockOwner) -> Result<Self, StoreError> {
+        let unusable = |source| StoreError::Directory { path: dir.to_owned(), source };
         let mut options = OpenOptions::new();
         options.create(true).read(true).write(true).truncate(false);
-        let mut file = options.open(folder.join(NAME)).map_err(unusable)?;
+        let mut file = options.open(dir.join(LOCK_FILE)).map_err(unusable)?;
         lock(&file).map_err(|error| match error {
             TryLockError::Error(source) => unusable(source),
             TryLockError::WouldBlock => {
-                StoreError::Held { path: folder.to_owned(), owner: describe(folder) }
+                StoreError::Locked { path: dir.to_owned(), owner: describe(dir) }
             }
         })?;
         write_owner(&mut file, owner).map_err(unusable)?;
@@ -54,38 +54,38 @@ impl WriterLock {
 }
 
 /// The living process that has the lock of a folder, if it said who it is.
-pub(super) fn owner(folder: &Path) -> Option<Owner> {
-    let file = File::open(folder.join(NAME)).ok()?;
+pub(super) fn owner(dir: &Path) -> Option<LockOwner> {
+    let file = File::open(dir.join(LOCK_FILE)).ok()?;
     let is_free = file.try_lock_shared().is_ok();
-    if is_free { None } else { read_owner(folder) }
+    if is_free { None } else { read_owner(dir) }
 }
 
 fn lock(file: &File) -> Result<(), TryLockError> {
-    for _ in 1..TRIES {
+    for _ in 1..MAX_LOCK_ATTEMPTS {
         match file.try_lock() {
-            Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_RETRY_INTERVAL),
             decided => return decided,
         }
     }
     file.try_lock()
 }
 
-fn write_owner(file: &mut File, owner: &Owner) -> io::Result<()> {
+fn write_owner(file: &mut File, owner: &LockOwner) -> io::Result<()> {
     file.set_len(0)?;
     file.seek(SeekFrom::Start(0))?;
     serde_json::to_writer(file, owner).map_err(io::Error::from)
 }
 
-fn read_owner(folder: &Path) -> Option<Owner> {
-    serde_json::from_slice(&std::fs::read(folder.join(NAME)).ok()?).ok()
+fn read_owner(dir: &Path) -> Option<LockOwner> {
+    serde_json::from_slice(&std::fs::read(dir.join(LOCK_FILE)).ok()?).ok()
 }
 
-fn describe(folder: &Path) -> String {
-    match read_owner(folder) {
-        Some(Owner { pid, doing, address: Some(address) }) => {
+fn describe(dir: &Path) -> String {
+    match read_owner(dir) {
+        Some(LockOwner { pid, doing, address: Some(address) }) => {
             format!("process {pid} (`{doing}`, at http://{address})")
         }
-        Some(Owner { pid, doing, address: None }) => format!("process {pid} (`{doing}`)"),
+        Some(LockOwner { pid, doing, address: None }) => format!("process {pid} (`{doing}`)"),
         None => "another process".into(),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use rafay_relay_sop::journal::State;
+use rafay_relay_sop::journal::RunState;
 use serde_json::{Value, json};
 
 use super::{
@@ -86,7 +86,7 @@ async fn find_nodegroup(moto: Arc<Moto>) {
 async fn find_none(moto: Arc<Moto>) {
     let account = AwsAccount::new(&moto, "prod").await;
     account.nodegroup("a", &[("Name", "other")], Sizes(0, 9, 2)).await;
-    let ended = run(&moto, FIND).await.expect_state(State::RolledBack);
+    let ended = run(&moto, FIND).await.expect_state(RunState::RolledBack);
     assert!(
         ended.error().contains("has label Name=relay; it has: a (Name=other)"),
         "{}",
@@ -94,11 +94,11 @@ async fn find_none(moto: Arc<Moto>) {
     );
     // As one that EKS has only begun to make.
     account.bare_nodegroup("e", &[("Name", "relay")], Sizes(0, 9, 2)).await;
-    let ended = run(&moto, FIND).await.expect_state(State::RolledBack);
+    let ended = run(&moto, FIND).await.expect_state(RunState::RolledBack);
     let none = "has 2 nodes or more: e (ACTIVE) has no Auto Scaling group";
     assert!(ended.error().contains(none), "{}", ended.error());
     account.nodegroup("b", &[("Name", "relay")], Sizes(0, 9, 1)).await;
-    let ended = run(&moto, FIND).await.expect_state(State::RolledBack);
+    let ended = run(&moto, FIND).await.expect_state(RunState::RolledBack);
     assert!(
         ended.error().contains("has 2 nodes or more: b has 1, e (ACTIVE) has"),
         "{}",
@@ -108,7 +108,7 @@ async fn find_none(moto: Arc<Moto>) {
     let ended = run(&moto, FIND).await.expect_success();
     assert_eq!(ended.output("relay")["name"], "c");
     account.nodegroup("d", &[("Name", "relay")], Sizes(0, 9, 2)).await;
-    let ended = run(&moto, FIND).await.expect_state(State::RolledBack);
+    let ended = run(&moto, FIND).await.expect_state(RunState::RolledBack);
     assert!(ended.error().contains("2 nodegroups of cluster prod"), "{}", ended.error());
     assert!(ended.error().contains(": c, d;"), "{}", ended.error());
 }
@@ -144,7 +144,7 @@ async fn protections_undone(plane_and_moto: PlaneAndMoto) {
     let (account, group, before) = large_group(&plane_and_moto.1).await;
     run_on(&plane_and_moto, &format!("{FIND}{PROTECT}{FAILING_STEP}"))
         .await
-        .expect_state(State::RolledBack);
+        .expect_state(RunState::RolledBack);
     assert_eq!(account.protections(&group).await, before);
 }
 

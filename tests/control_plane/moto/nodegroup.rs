@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use kube::ResourceExt as _;
-use rafay_relay_sop::journal::State;
+use rafay_relay_sop::journal::RunState;
 use serde_json::Value;
 
 use super::{
@@ -75,7 +75,7 @@ async fn scaled((plane, moto): PlaneAndMoto) {
 async fn scaled_back((plane, moto): PlaneAndMoto) {
     let cluster = RelayCluster::new(plane, moto, 2).await;
     let (facts, nodes) = (cluster.facts().await, node_names(&cluster).await);
-    run(&cluster, &format!("{SCALE}{WAIT}{FAILING_STEP}")).await.expect_state(State::RolledBack);
+    run(&cluster, &format!("{SCALE}{WAIT}{FAILING_STEP}")).await.expect_state(RunState::RolledBack);
     cluster.run_until_nodes(2).await;
     assert_eq!(cluster.facts().await, facts);
     assert_eq!(node_names(&cluster).await, nodes);
@@ -91,7 +91,7 @@ async fn another_cluster((plane, moto): PlaneAndMoto) {
     let text = runbook_yaml(SCALE);
     let run_as = RunAs::of(cluster.service_account(&text).await, &cluster.moto.url);
     let requests = RequestLog::start(&cluster.moto);
-    let ended = run_as.run(&text).await.expect_state(State::RolledBack);
+    let ended = run_as.run(&text).await.expect_state(RunState::RolledBack);
     let refused = "cannot tell that the Kubernetes cluster is EKS cluster prod";
     assert!(ended.error().contains(refused), "{}", ended.error());
     assert_eq!(requests.changes(), [""; 0]);
@@ -102,7 +102,7 @@ async fn no_nodes((plane, moto): PlaneAndMoto) {
     let mut cluster = RelayCluster::new(plane, moto, 2).await;
     cluster.instances_boot = false;
     let wait = WAIT.replace("count: 5", "count: 5, ready_within: 3s");
-    let ended = run(&cluster, &format!("{SCALE}{wait}")).await.expect_state(State::RolledBack);
+    let ended = run(&cluster, &format!("{SCALE}{wait}")).await.expect_state(RunState::RolledBack);
     let error = ended.error();
     let late = " has no node (in service for 3s); 2 of 5 nodes are Ready";
     assert!(error.contains("instance i-") && error.contains(late), "{error}");

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Engine, Refusal, accept::checked};
+use super::{Engine, StartError, accept::require_valid};
 use crate::actions::{self, Operations, Progress};
 use runbook::{EvaluationScope, Source};
 
@@ -12,26 +12,28 @@ impl Engine {
     ///
     /// # Errors
     /// The runbook has errors, the inputs do not fit, or a step fails: the run would fail in the same way.
-    pub async fn look_ahead(
+    pub async fn preview(
         &self,
         source: &Source,
         inputs: &Map<String, Value>,
-    ) -> Result<Vec<String>, Refusal> {
-        let runbook = checked(source)?;
-        let mut scope = EvaluationScope::new(&runbook.bind(inputs).map_err(Refusal::Inputs)?);
+    ) -> Result<Vec<String>, StartError> {
+        let runbook = require_valid(source)?;
+        let mut scope = EvaluationScope::new(&runbook.bind(inputs).map_err(StartError::Inputs)?);
         let reader = self.platform.reader();
         let mut messages = Vec::new();
         for step in &runbook.steps {
-            let look = actions::find(&step.action).map(|entry| &entry.operations);
-            let Some(Operations::Read(read)) = look else { break };
-            let ahead = |error: String| Refusal::LookAhead { step: step.name.clone(), error };
-            if !step.should_run(&scope).map_err(|error| ahead(error.to_string()))? {
+            let operation = actions::find(&step.action).map(|action| &action.operations);
+            let Some(Operations::Read(read)) = operation else { break };
+            let preview_failed =
+                |error: String| StartError::PreviewFailed { step: step.name.clone(), error };
+            if !step.should_run(&scope).map_err(|error| preview_failed(error.to_string()))? {
                 break;
             }
-            let arguments = step.arguments(&scope).map_err(|error| ahead(error.to_string()))?;
+            let arguments =
+                step.arguments(&scope).map_err(|error| preview_failed(error.to_string()))?;
             let output = read(arguments, &reader, &Progress::silent())
                 .await
-                .map_err(|error| ahead(error.to_string()))?;
+                .map_err(|error| preview_failed(error.to_string()))?;
             scope.insert(&step.id, &output);
             messages.extend(step.message(&scope).ok().flatten());
         }

@@ -7,41 +7,41 @@ use crate::journal::RunId;
 
 /// Which run, if any, and why it is not taken up yet.
 #[derive(Default)]
-pub(super) struct Comeback(Mutex<Option<Expected>>);
+pub(super) struct PendingRecovery(Mutex<Option<PendingRun>>);
 
-struct Expected {
+struct PendingRun {
     run: RunId,
     delay: Option<String>,
 }
 
-impl Comeback {
+impl PendingRecovery {
     pub(super) fn expect(&self, run: RunId) {
-        *self.lock() = Some(Expected { run, delay: None });
+        *self.lock() = Some(PendingRun { run, delay: None });
     }
 
-    pub(super) fn expected(&self) -> Option<RunId> {
-        self.lock().as_ref().map(|expected| expected.run.clone())
+    pub(super) fn run(&self) -> Option<RunId> {
+        self.lock().as_ref().map(|pending| pending.run.clone())
     }
 
     /// Notes why it could not be taken up just now.
-    pub(super) fn delayed(&self, why: &str) {
-        if let Some(expected) = self.lock().as_mut() {
-            expected.delay = Some(why.to_owned());
+    pub(super) fn set_delay(&self, why: &str) {
+        if let Some(pending) = self.lock().as_mut() {
+            pending.delay = Some(why.to_owned());
         }
     }
 
     /// It was taken up, or never will be.
-    pub(super) fn is_over(&self) {
+    pub(super) fn clear(&self) {
         *self.lock() = None;
     }
 
     /// Whether that run is expected; inside, why it is not taken up yet.
-    pub(super) fn of(&self, run: &RunId) -> Option<Option<String>> {
-        let expected = self.lock();
-        expected.as_ref().filter(|expected| expected.run == *run).map(|it| it.delay.clone())
+    pub(super) fn delay_of(&self, run: &RunId) -> Option<Option<String>> {
+        let pending = self.lock();
+        pending.as_ref().filter(|pending| pending.run == *run).map(|pending| pending.delay.clone())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Expected>> {
+    fn lock(&self) -> MutexGuard<'_, Option<PendingRun>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

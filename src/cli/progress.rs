@@ -9,16 +9,16 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Output, standard_output};
-use crate::journal::{Event, LogLines, Record, Recorder};
+use super::{Output, stdout};
+use crate::journal::{Event, EventRecord, LogLines, RunWriter};
 
 /// How often the live line turns.
-const TICK: Duration = Duration::from_millis(100);
+const SPINNER_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What shows the run; it ends when the run's recorder is gone.
-pub(super) struct Display(Option<JoinHandle<()>>);
+pub(super) struct ProgressDisplay(Option<JoinHandle<()>>);
 
-impl Display {
+impl ProgressDisplay {
     /// Waits until everything has been shown.
     pub(super) async fn finish(self) {
         if let Some(task) = self.0 {
@@ -29,27 +29,27 @@ impl Display {
 }
 
 /// Begins to show a run.
-pub(super) fn show(recorder: &Recorder, output: Output) -> Display {
-    let records = recorder.listen();
-    let started = &recorder.run().started;
-    let lines = LogLines::after(recorder.run());
-    let title = format!("{} ({})", started.runbook, recorder.run().id);
+pub(super) fn show(run_writer: &RunWriter, output: Output) -> ProgressDisplay {
+    let records = run_writer.subscribe();
+    let spec = &run_writer.run().spec;
+    let lines = LogLines::continuing(run_writer.run());
+    let title = format!("{} ({})", spec.runbook, run_writer.run().id);
     if output == Output::Json {
-        return Display(None);
+        return ProgressDisplay(None);
     }
     let bar = ProgressBar::new_spinner();
     // It shows nothing at all on a terminal that cannot move its cursor (TERM is `dumb` or not set), nor where standard
     // error, on which it is drawn, goes elsewhere.
     let task = if std::io::stdout().is_terminal() && !bar.is_hidden() {
-        tokio::spawn(live(records, bar, title, lines))
+        tokio::spawn(show_live(records, bar, title, lines))
     } else {
-        tokio::spawn(plain(records, title, lines))
+        tokio::spawn(print_lines(records, title, lines))
     };
-    Display(Some(task))
+    ProgressDisplay(Some(task))
 }
 
 /// The next record; records that were missed because the terminal was slow are in the journal.
-async fn next(records: &mut Receiver<Arc<Record>>) -> Option<Arc<Record>> {
+async fn next(records: &mut Receiver<Arc<EventRecord>>) -> Option<Arc<EventRecord>> {
     loop {
         match records.recv().await {
             Ok(record) => return Some(record),
@@ -59,31 +59,31 @@ async fn next(records: &mut Receiver<Arc<Record>>) -> Option<Arc<Record>> {
     }
 }
 
-async fn plain(mut records: Receiver<Arc<Record>>, title: String, mut lines: LogLines) {
-    tell(&title);
+async fn print_lines(mut records: Receiver<Arc<EventRecord>>, title: String, mut lines: LogLines) {
+    print_line(&title);
     while let Some(record) = next(&mut records).await {
         for line in lines.lines(&record) {
-            tell(&line);
+            print_line(&line);
         }
     }
 }
 
 /// A reader that went away (`… | head`) does not end the run.
-fn tell(line: &str) {
-    let _ = standard_output::write(&format!("{line}\n"));
+fn print_line(line: &str) {
+    let _ = stdout::write(&format!("{line}\n"));
 }
 
-async fn live(
-    mut records: Receiver<Arc<Record>>,
+async fn show_live(
+    mut records: Receiver<Arc<EventRecord>>,
     bar: ProgressBar,
     title: String,
     lines: LogLines,
 ) {
     let style = ProgressStyle::with_template("{spinner} {prefix} ({elapsed})\n    {wide_msg}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-    bar.enable_steady_tick(TICK);
+    bar.enable_steady_tick(SPINNER_INTERVAL);
     bar.println(title);
-    let mut steps = Steps { lines, ..Steps::default() };
+    let mut steps = LiveStep { lines, ..LiveStep::default() };
     while let Some(record) = next(&mut records).await {
         steps.show(&bar, &record);
     }
@@ -92,41 +92,43 @@ async fn live(
 
 /// The step that is under way. What it says and changes is shown under its name, when it has ended.
 #[derive(Default)]
-struct Steps {
+struct LiveStep {
     name: String,
-    began: Option<jiff::Timestamp>,
+    started_at: Option<jiff::Timestamp>,
     details: Vec<String>,
     lines: LogLines,
 }
 
-impl Steps {
-    fn show(&mut self, bar: &ProgressBar, record: &Record) {
+impl LiveStep {
+    fn show(&mut self, bar: &ProgressBar, record: &EventRecord) {
         // Also for the names of steps, which only their first events carry.
         let texts = self.texts(record);
         match &record.event {
             Event::StepStarted { name, .. } | Event::StepResumed { name, .. } => {
                 self.name.clone_from(name);
-                self.began = Some(record.time);
+                self.started_at = Some(record.time);
                 bar.reset_elapsed();
                 bar.set_prefix(name.clone());
                 bar.set_message("");
             }
-            Event::Waiting { message, .. } => bar.set_message(message.clone()),
-            Event::Completed { message, .. } => {
+            Event::StepWaiting { message, .. } => bar.set_message(message.clone()),
+            Event::StepCompleted { message, .. } => {
                 self.details.extend(message.clone());
-                self.end(bar, &format!("✔ {} {}", self.name, self.took(record)));
+                self.end(bar, &format!("✔ {} {}", self.name, self.duration_text(record)));
             }
             Event::StepFailed { error, .. } => {
                 self.details.push(error.clone());
-                self.end(bar, &format!("✘ {} {}", self.name, self.took(record)));
+                self.end(bar, &format!("✘ {} {}", self.name, self.duration_text(record)));
             }
-            Event::StepSkipped { name, because, .. } => {
-                bar.println(format!("- {name} (left out: {because})"));
+            Event::StepSkipped { name, reason, .. } => {
+                bar.println(format!("- {name} (left out: {reason})"));
             }
-            Event::Prepared { .. } | Event::Said { .. } | Event::AttemptFailed { .. } => {
+            Event::StepPrepared { .. }
+            | Event::StepMessage { .. }
+            | Event::AttemptFailed { .. } => {
                 self.details.extend(texts);
             }
-            Event::RunStarted(_) | Event::RunResumed { .. } | Event::Applied { .. } => {}
+            Event::RunStarted(_) | Event::RunResumed { .. } | Event::StepApplied { .. } => {}
             _ => {
                 bar.set_prefix("");
                 texts.iter().for_each(|text| bar.println(text));
@@ -135,7 +137,7 @@ impl Steps {
     }
 
     /// The record's log lines without their times.
-    fn texts(&mut self, record: &Record) -> Vec<String> {
+    fn texts(&mut self, record: &EventRecord) -> Vec<String> {
         let lines = self.lines.lines(record).into_iter();
         lines.map(|line| line.split_once("] ").map_or(line.clone(), |(_, t)| t.into())).collect()
     }
@@ -145,9 +147,9 @@ impl Steps {
         self.details.drain(..).for_each(|text| bar.println(format!("    {text}")));
     }
 
-    fn took(&self, record: &Record) -> String {
-        let began = self.began.unwrap_or(record.time);
-        let took = Duration::try_from(record.time - began).unwrap_or_default();
+    fn duration_text(&self, record: &EventRecord) -> String {
+        let started_at = self.started_at.unwrap_or(record.time);
+        let took = Duration::try_from(record.time - started_at).unwrap_or_default();
         format!("({:.1} s)", took.as_secs_f64())
     }
 }

@@ -5,48 +5,49 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::sync::broadcast;
 
-use super::{Event, Record, Run, RunId, Started, Store, StoreError, audit};
+use super::{Event, EventRecord, Run, RunId, RunSpec, RunStore, StoreError, audit};
 
 /// How many records a slow listener may fall behind before it misses some; it then reads the store.
-const LISTENERS_BACKLOG: usize = 4096;
+const SUBSCRIBER_BACKLOG: usize = 4096;
 
 /// Appends to one run.
-pub struct Recorder {
-    store: Arc<dyn Store>,
+pub struct RunWriter {
+    store: Arc<dyn RunStore>,
     run: Run,
-    listeners: broadcast::Sender<Arc<Record>>,
+    subscribers: broadcast::Sender<Arc<EventRecord>>,
 }
 
-impl Recorder {
+impl RunWriter {
     /// Begins a run.
     ///
     /// # Errors
     /// The store could not keep its first event; then there is no run.
-    pub fn begin(
-        store: Arc<dyn Store>,
+    pub fn create(
+        store: Arc<dyn RunStore>,
         id: RunId,
         now: Timestamp,
-        started: Started,
+        spec: RunSpec,
     ) -> Result<Self, StoreError> {
-        let first = Record { seq: 0, time: now, event: Event::RunStarted(Box::new(started)) };
+        let first = EventRecord { seq: 0, time: now, event: Event::RunStarted(Box::new(spec)) };
         store.append(&id, 0, std::slice::from_ref(&first), true)?;
-        let run = Run::of(&id, std::slice::from_ref(&first)).expect("its first event starts a run");
-        audit::tell(&run, &first);
-        Ok(Self::on(store, run))
+        let run = Run::from_records(&id, std::slice::from_ref(&first))
+            .expect("its first event starts a run");
+        audit::log_event(&run, &first);
+        Ok(Self::new(store, run))
     }
 
     /// Takes up a run that has events.
     ///
     /// # Errors
     /// There is no such run, or its journal cannot be read.
-    pub fn take_up(store: Arc<dyn Store>, id: &RunId) -> Result<Self, StoreError> {
+    pub fn open(store: Arc<dyn RunStore>, id: &RunId) -> Result<Self, StoreError> {
         let run = read(store.as_ref(), id)?;
-        Ok(Self::on(store, run))
+        Ok(Self::new(store, run))
     }
 
-    fn on(store: Arc<dyn Store>, run: Run) -> Self {
-        let (listeners, _) = broadcast::channel(LISTENERS_BACKLOG);
-        Self { store, run, listeners }
+    fn new(store: Arc<dyn RunStore>, run: Run) -> Self {
+        let (subscribers, _) = broadcast::channel(SUBSCRIBER_BACKLOG);
+        Self { store, run, subscribers }
     }
 
     /// The run as it stands.
@@ -55,8 +56,8 @@ impl Recorder {
     }
 
     /// Everything that is appended from now on.
-    pub fn listen(&self) -> broadcast::Receiver<Arc<Record>> {
-        self.listeners.subscribe()
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<EventRecord>> {
+        self.subscribers.subscribe()
     }
 
     /// Appends an event, durably where its kind asks for it.
@@ -64,14 +65,14 @@ impl Recorder {
     /// # Errors
     /// The store could not keep it. Then it has not happened, and what depends on it must not be done.
     pub fn append(&mut self, now: Timestamp, event: Event) -> Result<(), StoreError> {
-        let sync = event.must_be_synced();
-        let record = Record { seq: self.run.events, time: now, event };
+        let sync = event.requires_sync();
+        let record = EventRecord { seq: self.run.event_count, time: now, event };
         let records = std::slice::from_ref(&record);
-        self.store.append(&self.run.id, self.run.events, records, sync)?;
+        self.store.append(&self.run.id, self.run.event_count, records, sync)?;
         self.run.apply(&record);
-        audit::tell(&self.run, &record);
+        audit::log_event(&self.run, &record);
         // Nobody listening is fine.
-        let _ = self.listeners.send(Arc::new(record));
+        let _ = self.subscribers.send(Arc::new(record));
         Ok(())
     }
 }
@@ -80,9 +81,9 @@ impl Recorder {
 ///
 /// # Errors
 /// There is no such run, or its journal cannot be read.
-pub(super) fn read(store: &dyn Store, id: &RunId) -> Result<Run, StoreError> {
+pub(super) fn read(store: &dyn RunStore, id: &RunId) -> Result<Run, StoreError> {
     let records = store.read(id)?;
-    Run::of(id, &records).ok_or_else(|| StoreError::Damaged {
+    Run::from_records(id, &records).ok_or_else(|| StoreError::Damaged {
         path: id.as_str().into(),
         line: 1,
         why: "the first event does not start a run".into(),
@@ -94,7 +95,7 @@ impl Run {
     ///
     /// # Errors
     /// There is no such run, or its journal cannot be read.
-    pub fn read(store: &dyn Store, id: &RunId) -> Result<Self, StoreError> {
+    pub fn read(store: &dyn RunStore, id: &RunId) -> Result<Self, StoreError> {
         read(store, id)
     }
 }

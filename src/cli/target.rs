@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use super::{Trouble, simulate};
+use super::{CliError, simulate};
 use crate::{
     actions::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
-    engine::Refusal,
+    engine::StartError,
 };
 use clock::Clock;
 use simulator::{Scenario, Simulator};
@@ -15,7 +15,7 @@ pub(super) const DEFAULT_SPEED: f64 = 60.0;
 
 /// Which world.
 #[derive(Debug, clap::Args)]
-pub(super) struct WorldArguments {
+pub(super) struct TargetArgs {
     /// Act on a stand-in EKS cluster that is served on loopback for as long as the program runs
     #[arg(long, env = "SOP_SIMULATE")]
     pub(super) simulate: bool,
@@ -37,19 +37,19 @@ pub(super) struct WorldArguments {
 }
 
 /// The world, for as long as it is held.
-pub(super) struct World {
+pub(super) struct Environment {
     pub(super) platform: Platform,
     pub(super) simulator: Option<Simulator>,
 }
 
-impl WorldArguments {
+impl TargetArgs {
     /// Enters the world. A real one is not contacted yet.
-    pub(super) async fn enter(&self) -> Result<World, Trouble> {
+    pub(super) async fn connect(&self) -> Result<Environment, CliError> {
         let clock = self.clock()?;
         if self.simulate {
-            return self.simulated(clock).await;
+            return self.start_simulator(clock).await;
         }
-        refuse_what_is_no_address("AWS_ENDPOINT_URL")?;
+        require_url("AWS_ENDPOINT_URL")?;
         let platform = Platform::new(PlatformOptions {
             clock,
             kubernetes: KubernetesAccess::Inferred {
@@ -64,13 +64,13 @@ impl WorldArguments {
                 .collect(),
         });
         if clock != Clock::real() {
-            refuse_speed_unless_on_loopback(&platform).await?;
+            require_loopback_for_speed(&platform).await?;
         }
-        Ok(World { platform, simulator: None })
+        Ok(Environment { platform, simulator: None })
     }
 
     /// What was typed to name the cluster and the account, as it can be typed again.
-    pub(super) fn as_typed(&self) -> String {
+    pub(super) fn to_flags(&self) -> String {
         let kubeconfig = self.kubeconfig.as_ref().map(|path| path.display().to_string());
         let named = [
             ("kubeconfig", kubeconfig),
@@ -83,35 +83,35 @@ impl WorldArguments {
             .collect()
     }
 
-    fn clock(&self) -> Result<Clock, Trouble> {
+    fn clock(&self) -> Result<Clock, CliError> {
         let default = if self.simulate { DEFAULT_SPEED } else { 1.0 };
         Clock::scaled(self.speed.unwrap_or(default))
-            .map_err(|error| Trouble::Usage(format!("--speed: {error}")))
+            .map_err(|error| CliError::Usage(format!("--speed: {error}")))
     }
 
     /// The simulation has a ConfigMap of its own: AWS_REGION and the like of the person's shell are not for it.
-    async fn simulated(&self, clock: Clock) -> Result<World, Trouble> {
+    async fn start_simulator(&self, clock: Clock) -> Result<Environment, CliError> {
         let scenario = match &self.scenario {
             Some(path) => simulate::read_scenario(path)
-                .map_err(|error| Trouble::Simulator(error.to_string()))?,
+                .map_err(|error| CliError::Simulator(error.to_string()))?,
             None => Scenario::default(),
         };
         let options = simulator::Options { clock, ..simulator::Options::default() };
         let simulator = Simulator::start(scenario, options)
             .await
-            .map_err(|error| Trouble::Simulator(error.to_string()))?;
+            .map_err(|error| CliError::Simulator(error.to_string()))?;
         let platform = Platform::new(PlatformOptions {
             clock,
             kubernetes: KubernetesAccess::Endpoint { url: simulator.kubernetes_url().clone() },
             aws: AwsAccess::Endpoint { url: simulator.aws_url().clone() },
             environment: BTreeMap::new(),
         });
-        Ok(World { platform, simulator: Some(simulator) })
+        Ok(Environment { platform, simulator: Some(simulator) })
     }
 }
 
 /// The SDK would tell its own request to be faulty, or that there are no credentials.
-fn refuse_what_is_no_address(name: &str) -> Result<(), Trouble> {
+fn require_url(name: &str) -> Result<(), CliError> {
     let Some(value) = std::env::var(name).ok().filter(|value| !value.is_empty()) else {
         return Ok(());
     };
@@ -120,14 +120,14 @@ fn refuse_what_is_no_address(name: &str) -> Result<(), Trouble> {
     if is_address {
         return Ok(());
     }
-    Err(Trouble::Usage(format!(
+    Err(CliError::Usage(format!(
         "{name} is no address: {value}; one begins with http:// or https://"
     )))
 }
 
 /// A faster clock asks a real cluster more often than it should be asked. On this machine it is `simulate`'s.
-async fn refuse_speed_unless_on_loopback(platform: &Platform) -> Result<(), Trouble> {
-    let server = platform.kubernetes_identity().await.map_err(Refusal::from)?.server;
+async fn require_loopback_for_speed(platform: &Platform) -> Result<(), CliError> {
+    let server = platform.kubernetes_identity().await.map_err(StartError::from)?.server;
     let host = url::Url::parse(&server).ok().and_then(|url| url.host_str().map(str::to_owned));
     let is_loopback = host.is_some_and(|host| {
         let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
@@ -136,7 +136,7 @@ async fn refuse_speed_unless_on_loopback(platform: &Platform) -> Result<(), Trou
     if is_loopback {
         return Ok(());
     }
-    Err(Trouble::Usage(format!(
+    Err(CliError::Usage(format!(
         "--speed (SOP_SPEED) is for simulated clusters on this machine, and this is {server}"
     )))
 }

@@ -5,7 +5,7 @@ use std::{future::Future, pin::pin, time::Duration};
 
 use tokio::{sync::mpsc, time::Instant};
 
-use super::{control::Asked, drive::Driver};
+use super::{control::StopRequest, drive::Driver};
 use crate::{
     actions::{self, Progress, ProgressEvent},
     journal::{Event, StoreError},
@@ -13,45 +13,45 @@ use crate::{
 
 /// Why a step did not go on.
 #[derive(Debug)]
-pub(super) enum Halt {
+pub(super) enum StopReason {
     /// It failed, for this reason.
-    Failed(String),
+    StepFailed(String),
     /// The outside asked for it.
-    Asked(Asked),
+    StopRequested(StopRequest),
     /// The journal cannot be written. Nothing more may be done, not even an orderly end.
-    Journal(StoreError),
+    JournalError(StoreError),
 }
 
-impl From<StoreError> for Halt {
+impl From<StoreError> for StopReason {
     fn from(error: StoreError) -> Self {
-        Self::Journal(error)
+        Self::JournalError(error)
     }
 }
 
 /// What came of a verb.
-pub(super) enum Attended<T> {
+pub(super) enum OperationOutcome<T> {
     /// It ended by itself.
-    Ended(actions::Result<T>),
+    Finished(actions::Result<T>),
     /// The step's time was up.
-    LateBecause(Option<String>),
+    TimedOut(Option<String>),
 }
 
 /// Whether a verb may be dropped before it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cut {
+pub(super) enum Interruption {
     /// It only looks, or converges when it is called again.
     Allowed,
     /// It sends: it is finished whatever happens, so that what it did gets into the journal.
-    Never,
+    Forbidden,
 }
 
 /// Where the notes of a verb in progress arrive.
-pub(super) struct Notes {
+pub(super) struct ProgressChannel {
     sender: mpsc::UnboundedSender<ProgressEvent>,
     receiver: mpsc::UnboundedReceiver<ProgressEvent>,
 }
 
-impl Notes {
+impl ProgressChannel {
     pub(super) fn new() -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
         Self { sender, receiver }
@@ -61,66 +61,76 @@ impl Notes {
     pub(super) fn progress(&self) -> Progress {
         let sender = self.sender.clone();
         // The receiver lives as long as the driver; a note after that is nobody's.
-        Progress::new(move |note| drop(sender.send(note)))
+        Progress::new(move |event| drop(sender.send(event)))
     }
 }
 
 impl Driver<'_> {
-    /// Runs `verb` to its end, or until the deadline or a request cuts it off where that is allowed.
-    pub(super) async fn attend<T>(
+    /// Runs `operation` to its end, or until the deadline or a request cuts it off where that is allowed.
+    pub(super) async fn run_interruptible<T>(
         &mut self,
         step: &str,
         deadline: Instant,
-        cut: Cut,
-        verb: impl Future<Output = actions::Result<T>>,
-    ) -> Result<Attended<T>, Halt> {
-        let mut verb = pin!(verb);
-        let (mut waiting_for, mut is_noted) = (None, false);
+        interruption: Interruption,
+        operation: impl Future<Output = actions::Result<T>>,
+    ) -> Result<OperationOutcome<T>, StopReason> {
+        let mut operation = pin!(operation);
+        let (mut waiting_for, mut is_recorded) = (None, false);
         let control = self.control.clone();
         let result = loop {
             tokio::select! {
                 biased;
-                Some(note) = self.notes.receiver.recv() => self.note(step, note, &mut waiting_for)?,
-                result = &mut verb => break result,
-                asked = control.asks(), if cut == Cut::Allowed => return Err(Halt::Asked(asked)),
-                actor = control.cancelled(), if cut == Cut::Never && !is_noted => {
-                    is_noted = true;
-                    // A journal that cannot be written shows itself when the receipt is; the call must end first.
-                    let _ = self.note_cancel(&actor);
+                Some(event) = self.progress_channel.receiver.recv() => {
+                    self.record_progress(step, event, &mut waiting_for)?;
                 }
-                () = tokio::time::sleep_until(deadline), if cut == Cut::Allowed => {
-                    return Ok(Attended::LateBecause(waiting_for));
+                result = &mut operation => break result,
+                request = control.wait_for_stop(), if interruption == Interruption::Allowed => {
+                    return Err(StopReason::StopRequested(request));
+                }
+                actor = control.wait_for_cancel(),
+                    if interruption == Interruption::Forbidden && !is_recorded =>
+                {
+                    is_recorded = true;
+                    // A journal that cannot be written shows itself when the receipt is; the call must end first.
+                    let _ = self.record_cancel(&actor);
+                }
+                () = tokio::time::sleep_until(deadline), if interruption == Interruption::Allowed => {
+                    return Ok(OperationOutcome::TimedOut(waiting_for));
                 }
             }
         };
-        while let Ok(note) = self.notes.receiver.try_recv() {
-            self.note(step, note, &mut waiting_for)?;
+        while let Ok(event) = self.progress_channel.receiver.try_recv() {
+            self.record_progress(step, event, &mut waiting_for)?;
         }
-        Ok(Attended::Ended(result))
+        Ok(OperationOutcome::Finished(result))
     }
 
     /// Waits between two attempts; `false` when the step's time is up first.
-    pub(super) async fn pause(&self, pause: Duration, deadline: Instant) -> Result<bool, Halt> {
+    pub(super) async fn pause(
+        &self,
+        pause: Duration,
+        deadline: Instant,
+    ) -> Result<bool, StopReason> {
         let until = Instant::now() + self.engine.clock.delay(pause);
         tokio::select! {
             biased;
-            asked = self.control.asks() => Err(Halt::Asked(asked)),
+            request = self.control.wait_for_stop() => Err(StopReason::StopRequested(request)),
             () = tokio::time::sleep_until(until.min(deadline)) => Ok(until < deadline),
         }
     }
 
-    fn note(
+    fn record_progress(
         &mut self,
         step: &str,
-        note: ProgressEvent,
+        event: ProgressEvent,
         waiting_for: &mut Option<String>,
     ) -> Result<(), StoreError> {
         let step = step.to_owned();
-        match note {
-            ProgressEvent::Message(message) => self.append(Event::Said { step, message }),
+        match event {
+            ProgressEvent::Message(message) => self.append(Event::StepMessage { step, message }),
             ProgressEvent::Waiting(message) => {
                 *waiting_for = Some(message.clone());
-                self.append(Event::Waiting { step, message })
+                self.append(Event::StepWaiting { step, message })
             }
         }
     }

@@ -2,13 +2,13 @@
 
 use crate::{
     actions::PlatformError,
-    journal::{RunId, State, StoreError, TargetMismatch},
+    journal::{RunId, RunState, StoreError, TargetMismatch},
 };
 use runbook::{Diagnostic, InputError, Source};
 
 /// Why nothing was done.
 #[derive(Debug, thiserror::Error)]
-pub enum Refusal {
+pub enum StartError {
     /// The runbook has errors.
     #[error("runbook {} has {} it cannot run with", source_text.name(), count(findings.len(), "finding"))]
     Invalid {
@@ -23,31 +23,31 @@ pub enum Refusal {
     /// An earlier run holds the lock.
     #[error(
         "run {run} is {state}{}: {}", cause.as_ref().map(|c| format!(" ({c})")).unwrap_or_default(),
-        choices(*state)
+        next_actions(*state)
     )]
     Unfinished {
         /// The run that holds the lock.
         run: RunId,
         /// Its state.
-        state: State,
+        state: RunState,
         /// Why it is not finished.
         cause: Option<String>,
     },
     /// It is over.
-    #[error("run {run} is {state}: only a run that is not finished can be {what}")]
-    Over {
+    #[error("run {run} is {state}: only a run that is not finished can be {operation}")]
+    AlreadyFinished {
         /// The run.
         run: RunId,
         /// Its state.
-        state: State,
+        state: RunState,
         /// What was asked for: resumed, rolled back, abandoned.
-        what: &'static str,
+        operation: &'static str,
     },
     /// A newer program could not read what an older one wrote.
     #[error(
         "run {run} was written by version {version}, whose action {action} this version cannot continue: resume it with version {version}, or abandon it"
     )]
-    OtherRevision {
+    RevisionMismatch {
         /// The run.
         run: RunId,
         /// The action.
@@ -57,13 +57,13 @@ pub enum Refusal {
     },
     /// It is not the cluster or account that the run began with.
     #[error("{0}; a run goes on only where it began")]
-    OtherTarget(#[from] TargetMismatch),
+    TargetMismatch(#[from] TargetMismatch),
     /// The cluster or the account could not be asked who it is.
     #[error("{0}")]
     Platform(#[from] PlatformError),
     /// A step that only looks fails already now.
     #[error("{step}: {error}")]
-    LookAhead {
+    PreviewFailed {
         /// The step's name.
         step: String,
         /// Why.
@@ -84,7 +84,7 @@ fn count(number: usize, noun: &str) -> String {
 }
 
 /// What can be done about a run that holds the lock.
-fn choices(state: State) -> &'static str {
+fn next_actions(state: RunState) -> &'static str {
     if state.is_active() {
         return "wait for it to end, or cancel it";
     }

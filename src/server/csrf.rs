@@ -10,19 +10,19 @@ use axum::{
     response::Response,
 };
 
-use super::{answer::Refused, auth::Access};
+use super::{auth::Access, error::ApiError};
 
 /// The layer.
-pub(super) async fn refuse_other_sites(
+pub(super) async fn reject_cross_site(
     State(access): State<Access>,
     request: Request,
     next: Next,
-) -> Result<Response, Refused> {
-    judge(request.headers(), access.loopback_only).map_err(Refused::forbidden)?;
+) -> Result<Response, ApiError> {
+    check_origin(request.headers(), access.loopback_only).map_err(ApiError::forbidden)?;
     Ok(next.run(request).await)
 }
 
-fn judge(headers: &HeaderMap, loopback_only: bool) -> Result<(), &'static str> {
+fn check_origin(headers: &HeaderMap, loopback_only: bool) -> Result<(), &'static str> {
     let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let host = text(header::HOST).unwrap_or_default();
     if loopback_only && !is_loopback(host_name(host)) {
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn people_and_programs_pass_and_other_sites_do_not() {
+    fn requests_of_other_sites_are_rejected() {
         let cases: [(&[(&str, &str)], bool); 10] = [
             (&[("host", "localhost:8080")], true),
             (&[("host", "127.0.0.1:8080"), ("sec-fetch-site", "none")], true),
@@ -80,13 +80,13 @@ mod tests {
             (&[("host", "localhost:8080"), ("sec-fetch-site", "cross-site")], false),
         ];
         for (pairs, passes) in cases {
-            assert_eq!(judge(&headers(pairs), true).is_ok(), passes, "{pairs:?}");
+            assert_eq!(check_origin(&headers(pairs), true).is_ok(), passes, "{pairs:?}");
         }
     }
 
     #[test]
     fn a_service_in_a_cluster_may_have_any_name() {
         let pairs = [("host", "rafay-relay-sop.rafaycore:8080")];
-        assert!(judge(&headers(&pairs), false).is_ok());
+        assert!(check_origin(&headers(&pairs), false).is_ok());
     }
 }

@@ -6,17 +6,17 @@ mod markdown;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
-use super::{Exit, Global, Output, Trouble};
+use super::{CliError, Exit, Global, Output};
 use crate::actions::{self, ActionDef};
 use runbook::{ActionKind, Reversibility, types::Field};
 
 /// Shows the actions that a runbook can use.
 #[derive(Debug, clap::Args)]
-pub(super) struct Actions {
+pub(super) struct ActionsArgs {
     /// Only this one, with everything about it
     name: Option<String>,
     /// How they are written [default: human, or json with --output json]
-    #[arg(long, value_name = "FORM")]
+    #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
 }
 
@@ -30,8 +30,8 @@ enum Format {
     Markdown,
 }
 
-impl Actions {
-    pub(super) fn run(self, global: &Global) -> Result<Exit, Trouble> {
+impl ActionsArgs {
+    pub(super) fn run(self, global: &Global) -> Result<Exit, CliError> {
         let entries: Vec<&ActionDef> = match &self.name {
             Some(name) => vec![find(name)?],
             None => actions::all().iter().collect(),
@@ -50,18 +50,18 @@ impl Actions {
             }
             (Format::Human, false) => print!("{}", human::list(&entries)),
         }
-        Ok(Exit::Done)
+        Ok(Exit::Success)
     }
 }
 
-fn find(name: &str) -> Result<&'static ActionDef, Trouble> {
+fn find(name: &str) -> Result<&'static ActionDef, CliError> {
     actions::find(name).ok_or_else(|| {
         let names: Vec<&str> = actions::all().iter().map(|entry| entry.name).collect();
-        Trouble::Usage(format!("there is no action '{name}'; there is: {}", names.join(", ")))
+        CliError::Usage(format!("there is no action '{name}'; there is: {}", names.join(", ")))
     })
 }
 
-fn word(kind: ActionKind) -> &'static str {
+fn kind_text(kind: ActionKind) -> &'static str {
     match kind {
         ActionKind::Read => "reads",
         ActionKind::Wait => "waits",
@@ -69,7 +69,7 @@ fn word(kind: ActionKind) -> &'static str {
     }
 }
 
-fn undo(entry: &ActionDef) -> &'static str {
+fn undo_text(entry: &ActionDef) -> &'static str {
     match entry.reversibility() {
         Reversibility::NotApplicable => "changes nothing, so there is nothing to undo",
         Reversibility::Reversible => "restores what stood before",
@@ -78,7 +78,7 @@ fn undo(entry: &ActionDef) -> &'static str {
 }
 
 /// Whether a field must be given, and what it is when it is not.
-fn need(field: &Field) -> String {
+fn presence(field: &Field) -> String {
     match (&field.default, field.required) {
         (_, true) => "required".into(),
         (Some(default), false) => format!("default `{default}`"),
@@ -90,7 +90,7 @@ fn document(entry: &ActionDef) -> Value {
     json!({
         "name": entry.name,
         "kind": entry.kind(),
-        "undo": undo(entry),
+        "undo": undo_text(entry),
         "parameters": entry.params,
         "output": entry.output,
         "permissions": entry.permissions.iter().map(ToString::to_string).collect::<Vec<_>>(),

@@ -9,17 +9,17 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use crate::{engine::Refusal, journal::StoreError, runbook_dir::LookupError};
+use crate::{engine::StartError, journal::StoreError, runbook_dir::LookupError};
 use runbook::render;
 
 /// A refused request.
 #[derive(Debug)]
-pub(super) struct Refused {
+pub(super) struct ApiError {
     status: StatusCode,
     body: Value,
 }
 
-impl Refused {
+impl ApiError {
     /// An answer with that status; also what a layer or an extractor made of the request, in our form.
     pub(super) fn new(status: StatusCode, message: &str) -> Self {
         Self { status, body: json!({"status": "error", "error": message}) }
@@ -54,9 +54,9 @@ impl Refused {
     }
 
     /// Another run is in the way: which, and what can be done about it.
-    pub(super) fn busy(run: &str, state: &str, message: &str, choices: &[&str]) -> Self {
-        let choices: Vec<String> =
-            choices.iter().map(|choice| format!("POST /runs/{run}/{choice}")).collect();
+    pub(super) fn busy(run: &str, state: &str, message: &str, next_actions: &[&str]) -> Self {
+        let next_actions: Vec<String> =
+            next_actions.iter().map(|action| format!("POST /runs/{run}/{action}")).collect();
         Self {
             status: StatusCode::CONFLICT,
             body: json!({
@@ -64,7 +64,7 @@ impl Refused {
                 "message": message,
                 "run": run,
                 "state": state,
-                "choices": choices,
+                "choices": next_actions,
             }),
         }
     }
@@ -79,14 +79,14 @@ impl Refused {
 }
 
 /// The answer of a handler that panicked. What it panicked with is in the log.
-pub(super) fn panicked(cause: Box<dyn Any + Send>) -> Response {
+pub(super) fn panic_response(cause: Box<dyn Any + Send>) -> Response {
     let cause = cause.downcast_ref::<&str>().copied().unwrap_or("a panic without words");
     tracing::error!(cause, "a handler panicked");
     let message = "this is a fault of the service; its log has more";
-    Refused::new(StatusCode::INTERNAL_SERVER_ERROR, message).into_response()
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, message).into_response()
 }
 
-impl IntoResponse for Refused {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body)).into_response();
         // The rest of what was sent is not read, so the connection ends here: who is not told sends the next request
@@ -98,46 +98,48 @@ impl IntoResponse for Refused {
     }
 }
 
-impl From<Refusal> for Refused {
-    fn from(refusal: Refusal) -> Self {
-        let message = refusal.to_string();
-        match &refusal {
-            Refusal::Invalid { source_text, findings } => {
+impl From<StartError> for ApiError {
+    fn from(error: StartError) -> Self {
+        let message = error.to_string();
+        match &error {
+            StartError::Invalid { source_text, findings } => {
                 Self::invalid(&message, render::json(source_text, findings))
             }
-            Refusal::Inputs(errors) => {
+            StartError::Inputs(errors) => {
                 let each: Vec<String> = errors.iter().map(ToString::to_string).collect();
                 Self::invalid(&message, json!({ "inputs": each }))
             }
-            Refusal::Unfinished { run, state, .. } => {
-                let choices = ["resume", "rollback", "abandon"];
-                Self::busy(run.as_str(), state.as_str(), &message, &choices)
+            StartError::Unfinished { run, state, .. } => {
+                let next_actions = ["resume", "rollback", "abandon"];
+                Self::busy(run.as_str(), state.as_str(), &message, &next_actions)
             }
-            Refusal::Over { .. } => Self::conflict(&message),
-            Refusal::OtherRevision { .. } | Refusal::OtherTarget(_) => Self::conflict(&message),
-            Refusal::Platform(_) | Refusal::LookAhead { .. } => {
+            StartError::AlreadyFinished { .. } => Self::conflict(&message),
+            StartError::RevisionMismatch { .. } | StartError::TargetMismatch(_) => {
+                Self::conflict(&message)
+            }
+            StartError::Platform(_) | StartError::PreviewFailed { .. } => {
                 Self::new(StatusCode::BAD_GATEWAY, &message)
             }
-            Refusal::Store(StoreError::NoSuchRun { .. }) => Self::not_found(&message),
-            Refusal::Store(_) => Self::unavailable(&message),
+            StartError::Store(StoreError::NoSuchRun { .. }) => Self::not_found(&message),
+            StartError::Store(_) => Self::unavailable(&message),
         }
     }
 }
 
-impl From<StoreError> for Refused {
+impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
-        Refusal::from(error).into()
+        StartError::from(error).into()
     }
 }
 
-impl From<LookupError> for Refused {
+impl From<LookupError> for ApiError {
     fn from(error: LookupError) -> Self {
         let message = error.to_string();
         match error {
-            LookupError::Unknown { .. } => Self::not_found(&message),
-            LookupError::NotAName(_) => Self::bad_request(&message),
-            LookupError::Unreadable { .. } => Self::unavailable(&message),
-            LookupError::NotText { .. } => Self::invalid(&message, json!([])),
+            LookupError::NotFound { .. } => Self::not_found(&message),
+            LookupError::InvalidName(_) => Self::bad_request(&message),
+            LookupError::ReadFailed { .. } => Self::unavailable(&message),
+            LookupError::NotUtf8 { .. } => Self::invalid(&message, json!([])),
         }
     }
 }

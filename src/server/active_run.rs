@@ -6,32 +6,32 @@ use crate::{engine::Control, journal::RunId};
 
 /// Who sits there. One value, so that no reader finds the seat half taken.
 #[derive(Default)]
-pub(super) struct Seat(watch::Sender<Option<Active>>);
+pub(super) struct ActiveRun(watch::Sender<Option<DrivenRun>>);
 
-struct Active {
+struct DrivenRun {
     id: RunId,
     control: Control,
 }
 
 /// A run's hold on the seat. The seat is free again when this is dropped, whatever became of the run.
-pub(super) struct Seated<'a> {
-    seat: &'a Seat,
+pub(super) struct ActiveRunGuard<'a> {
+    active_run: &'a ActiveRun,
     id: RunId,
 }
 
-impl Seat {
+impl ActiveRun {
     /// Seats a run.
-    pub(super) fn take(&self, id: &RunId, control: &Control) {
-        self.0.send_replace(Some(Active { id: id.clone(), control: control.clone() }));
+    pub(super) fn set(&self, id: &RunId, control: &Control) {
+        self.0.send_replace(Some(DrivenRun { id: id.clone(), control: control.clone() }));
     }
 
     /// What frees the seat of that run.
-    pub(super) fn hold(&self, id: &RunId) -> Seated<'_> {
-        Seated { seat: self, id: id.clone() }
+    pub(super) fn guard(&self, id: &RunId) -> ActiveRunGuard<'_> {
+        ActiveRunGuard { active_run: self, id: id.clone() }
     }
 
     /// The run that is being driven.
-    pub(super) fn run(&self) -> Option<RunId> {
+    pub(super) fn id(&self) -> Option<RunId> {
         self.0.borrow().as_ref().map(|active| active.id.clone())
     }
 
@@ -41,7 +41,7 @@ impl Seat {
     }
 
     /// Tells the run, if there is one, that the process goes away, and waits until the seat is free.
-    pub(super) async fn clear(&self) {
+    pub(super) async fn shut_down(&self) {
         if let Some(active) = self.0.borrow().as_ref() {
             active.control.shut_down();
         }
@@ -50,9 +50,9 @@ impl Seat {
     }
 }
 
-impl Drop for Seated<'_> {
+impl Drop for ActiveRunGuard<'_> {
     fn drop(&mut self) {
-        self.seat
+        self.active_run
             .0
             .send_if_modified(|active| active.take_if(|active| active.id == self.id).is_some());
     }

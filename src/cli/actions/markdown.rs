@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{need, undo, word};
+use super::{kind_text, presence, undo_text};
 use crate::actions::ActionDef;
 use runbook::{ActionSignature, types::RecordType};
 
@@ -22,8 +22,12 @@ pub(super) fn document(entries: &[&ActionDef]) -> String {
     let mut text = HEAD.to_owned();
     for entry in entries {
         let summary = one_line(&entry.signature().summary);
-        let _ =
-            writeln!(text, "| [`{0}`](#{0}) | {1} | {summary} |", entry.name, word(entry.kind()));
+        let _ = writeln!(
+            text,
+            "| [`{0}`](#{0}) | {1} | {summary} |",
+            entry.name,
+            kind_text(entry.kind())
+        );
     }
     entries.iter().for_each(|entry| text += &chapter(entry));
     text
@@ -37,8 +41,13 @@ fn chapter(entry: &ActionDef) -> String {
         text += "\n| parameter | type | | |\n|---|---|---|---|\n";
         for field in &params.fields {
             let words = one_line(&field.description);
-            let _ =
-                writeln!(text, "| `{}` | {} | {} | {words} |", field.name, field.ty, need(field));
+            let _ = writeln!(
+                text,
+                "| `{}` | {} | {} | {words} |",
+                field.name,
+                field.ty,
+                presence(field)
+            );
         }
     }
     for group in &params.exactly_one_of {
@@ -46,7 +55,7 @@ fn chapter(entry: &ActionDef) -> String {
         let _ = writeln!(text, "\nExactly one of {} is given.", names.join(", "));
     }
     text += &outputs(&output);
-    let _ = writeln!(text, "\nUndo: {}.", undo(entry));
+    let _ = writeln!(text, "\nUndo: {}.", undo_text(entry));
     text + &permissions(entry)
 }
 

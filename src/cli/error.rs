@@ -4,17 +4,17 @@ use std::io;
 
 use serde_json::json;
 
-use super::{Exit, Global, Output, choices, standard_output};
+use super::{Exit, Global, Output, next_steps, stdout};
 use crate::{
-    engine::Refusal,
-    journal::{State, StoreError},
+    engine::StartError,
+    journal::{RunState, StoreError},
     runbook_dir::LookupError,
 };
 use runbook::{InputError, render};
 
 /// Why a subcommand could not do its work.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Trouble {
+pub(super) enum CliError {
     /// It was called wrongly.
     #[error("{0}")]
     Usage(String),
@@ -29,7 +29,7 @@ pub(super) enum Trouble {
     Input(#[from] InputError),
     /// The engine would not.
     #[error("{0}")]
-    Refused(#[from] Refusal),
+    Refused(#[from] StartError),
     /// The state folder.
     #[error("{0}")]
     Store(#[from] StoreError),
@@ -47,29 +47,31 @@ pub(super) enum Trouble {
     Io(#[from] io::Error),
 }
 
-impl Trouble {
+impl CliError {
     /// Says what is wrong, on standard error, and how the program ends.
     pub(super) fn report(&self, global: &Global) -> Exit {
         let output = global.output;
-        if let Self::Refused(Refusal::Invalid { source_text, findings }) = self {
+        if let Self::Refused(StartError::Invalid { source_text, findings }) = self {
             match output {
                 Output::Text => {
                     let color =
                         anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never;
                     anstream::eprint!("{}", render::human(source_text, findings, color));
                 }
-                Output::Json => tell(&format!("{:#}\n", render::json(source_text, findings))),
+                Output::Json => {
+                    print_document(&format!("{:#}\n", render::json(source_text, findings)))
+                }
             }
         } else if output == Output::Json {
-            tell(&format!("{:#}\n", json!({"error": self.to_string()})));
+            print_document(&format!("{:#}\n", json!({"error": self.to_string()})));
         }
         eprintln!("error: {self}");
-        if let Self::Refused(Refusal::Unfinished { run, state, .. }) = self
+        if let Self::Refused(StartError::Unfinished { run, state, .. }) = self
             && state.is_unfinished()
             && output == Output::Text
         {
-            let is_rolling_back = *state == State::RollbackFailed;
-            eprintln!("{}", choices::of(run, is_rolling_back, global, None));
+            let is_rolling_back = *state == RunState::RollbackFailed;
+            eprintln!("{}", next_steps::describe(run, is_rolling_back, global, None));
         }
         self.exit()
     }
@@ -91,6 +93,6 @@ impl Trouble {
 }
 
 /// What went wrong is said on standard error too: a standard output that cannot be written changes nothing.
-fn tell(text: &str) {
-    let _ = standard_output::write(text);
+fn print_document(text: &str) {
+    let _ = stdout::write(text);
 }
