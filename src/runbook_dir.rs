@@ -1,4 +1,5 @@
-//! Where runbooks are kept: a folder, and those that are compiled into the binary. Knows nothing of what is in them.
+//! Where runbooks are looked up: a directory, and those that are compiled into the binary. It does not depend on what is in
+//! them.
 
 use std::{
     io,
@@ -7,47 +8,45 @@ use std::{
 
 use runbook::Source;
 
-/// Runbooks that are compiled in, by name. A file of the same name in the folder comes first.
+/// Runbooks that are compiled in, by name. A file of the same name in the directory comes first.
 const BUILT_IN_RUNBOOKS: &[(&str, &str)] =
     &[("relay-scale", include_str!("../runbooks/relay-scale.yaml"))];
 
-/// The endings of a runbook's file.
+/// The extensions of a runbook's file.
 const EXTENSIONS: [&str; 2] = ["yaml", "yml"];
 
-/// A folder of runbooks.
+/// A directory of runbooks.
 #[derive(Debug, Clone)]
 pub struct RunbookDir {
     dir: PathBuf,
 }
 
-/// Why a runbook could not be taken from the shelf.
+/// Why a runbook was not found. `Display` is the message; [`hint`](Self::hint) is the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum LookupError {
-    /// There is none of that name.
-    #[error("there is no runbook '{name}' in {dir}; there is: {known}")]
+    /// No runbook has that name.
+    #[error("runbook '{name}' not found in {dir}")]
     NotFound {
         /// The name that was asked for.
         name: String,
-        /// The folder.
+        /// The directory.
         dir: PathBuf,
-        /// The names that there are.
+        /// The known names.
         known: String,
     },
     /// Not a name.
-    #[error(
-        "'{0}' is not a runbook's name: letters, digits, '-' and '_' only (a path must end in .yaml or .yml)"
-    )]
+    #[error("'{0}' is not a valid runbook name: letters, digits, '-' and '_' only")]
     InvalidName(String),
     /// The file cannot be read.
     #[error("cannot read {path}: {source}")]
     ReadFailed {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The file is not text.
-    #[error("{path} is not UTF-8: the byte at offset {offset} begins no character")]
+    #[error("{path} is not UTF-8: invalid UTF-8 at byte {offset}")]
     NotUtf8 {
         /// The file.
         path: PathBuf,
@@ -56,13 +55,24 @@ pub enum LookupError {
     },
 }
 
+impl LookupError {
+    /// Returns what to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotFound { known, .. } => Some(format!("known runbooks: {known}")),
+            Self::InvalidName(_) => Some("a path must end in .yaml or .yml".into()),
+            Self::ReadFailed { .. } | Self::NotUtf8 { .. } => None,
+        }
+    }
+}
+
 impl RunbookDir {
-    /// The shelf at a folder. The folder need not exist.
+    /// Returns the runbooks of a directory, which need not exist.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self { dir: dir.into() }
     }
 
-    /// Every name, sorted.
+    /// Returns every name, sorted.
     pub fn names(&self) -> Vec<String> {
         let mut names: Vec<String> =
             BUILT_IN_RUNBOOKS.iter().map(|(name, _)| (*name).into()).collect();
@@ -73,7 +83,7 @@ impl RunbookDir {
         names
     }
 
-    /// The runbook of that name. Only a name: never a path, so that a name from a request cannot leave the folder.
+    /// Returns the runbook of that name: never a path, so that a name from a request cannot leave the directory.
     ///
     /// # Errors
     /// No such runbook, or it cannot be read.
@@ -99,7 +109,7 @@ impl RunbookDir {
         })
     }
 
-    /// A path is a path; anything else is a name.
+    /// Reads a path, or finds a name.
     ///
     /// # Errors
     /// As [`find`](Self::find).

@@ -57,6 +57,30 @@ pub enum Recovery {
 }
 
 impl Error {
+    /// Returns the remedy, where one is known.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Platform(error) => error.hint(),
+            _ => None,
+        }
+    }
+
+    /// Returns the call that failed, where it was one.
+    pub fn call(&self) -> Option<&str> {
+        match self {
+            Self::Platform(error) => error.call(),
+            _ => None,
+        }
+    }
+
+    /// Returns the platform's code, where it gave one.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Platform(error) => Some(error.code()).filter(|code| !code.is_empty()),
+            _ => None,
+        }
+    }
+
     /// What may cure it.
     pub fn recovery(&self) -> Recovery {
         use platform::ErrorKind;

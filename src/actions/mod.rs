@@ -51,8 +51,9 @@ pub use permission::{Permission, PlatformKind};
 pub use traits::{Action, Change, PlannedChange, Read, Wait};
 
 pub use crate::platform::{
-    AwsAccess, AwsIdentity, Error as PlatformError, KubernetesAccess, KubernetesIdentity, Platform,
-    PlatformOptions, PlatformReader, PlatformWriter, Progress, ProgressEvent,
+    AwsAccess, AwsIdentity, Error as PlatformError, ErrorKind as PlatformErrorKind,
+    KubernetesAccess, KubernetesIdentity, Platform, PlatformOptions, PlatformReader,
+    PlatformWriter, Progress, ProgressEvent,
 };
 use runbook::ActionRegistry;
 

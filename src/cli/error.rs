@@ -1,4 +1,4 @@
-//! What can go wrong before or beside a run, and how it is said.
+//! What can go wrong before or beside a run. It is rendered here, once.
 
 use std::io;
 
@@ -7,33 +7,36 @@ use serde_json::json;
 use super::{Exit, Global, Output, next_steps, stdout};
 use crate::{
     engine::StartError,
-    journal::{RunState, StoreError},
+    journal::{Failure, FailureKind, RunState, StoreError},
     runbook_dir::LookupError,
 };
 use runbook::{InputError, render};
 
-/// Why a subcommand could not do its work.
+/// Why a subcommand failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CliError {
-    /// It was called wrongly.
+    /// The program was called in the wrong way.
     #[error("{0}")]
     Usage(String),
+    /// The same with a remedy, and every other failure that is data already.
+    #[error("{0}")]
+    Failure(Failure),
     /// The person at the terminal said no.
     #[error("not started")]
     Declined,
     /// A runbook cannot be found or read.
-    #[error("{0}")]
+    #[error(transparent)]
     RunbookDir(#[from] LookupError),
-    /// Inputs that do not fit.
-    #[error("{0}")]
+    /// An input does not fit.
+    #[error(transparent)]
     Input(#[from] InputError),
-    /// The engine would not.
-    #[error("{0}")]
+    /// The engine refused.
+    #[error(transparent)]
     Refused(#[from] StartError),
-    /// The state folder.
-    #[error("{0}")]
+    /// The state directory.
+    #[error(transparent)]
     Store(#[from] StoreError),
-    /// The journal failed while a run was under way.
+    /// The journal failed while a run was active.
     #[error("the run stops here, because its journal cannot be written: {0}")]
     Journal(StoreError),
     /// The simulator could not be started.
@@ -42,57 +45,82 @@ pub(super) enum CliError {
     /// The service could not be started.
     #[error("{0}")]
     Service(String),
-    /// Standard output went away, or the like.
-    #[error("{0}")]
+    /// Standard output was closed, or the like.
+    #[error(transparent)]
     Io(#[from] io::Error),
 }
 
 impl CliError {
-    /// Says what is wrong, on standard error, and how the program ends.
+    /// Returns an error of usage with its remedy.
+    pub(super) fn usage_with_hint(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Failure(Failure::new(FailureKind::Usage, message).with_hint(Some(hint)))
+    }
+
+    /// Returns the error as data.
+    fn failure(&self) -> Failure {
+        let of_kind = |kind| Failure::new(kind, self.to_string());
+        match self {
+            Self::Failure(failure) => failure.clone(),
+            Self::Refused(error) => error.into(),
+            Self::Store(error) => error.into(),
+            Self::Journal(error) => of_kind(FailureKind::Store).with_hint(error.hint()),
+            Self::RunbookDir(error) => {
+                of_kind(FailureKind::RunbookNotFound).with_hint(error.hint())
+            }
+            Self::Usage(_) => of_kind(FailureKind::Usage),
+            Self::Declined => of_kind(FailureKind::Interrupted),
+            Self::Input(_) => of_kind(FailureKind::InvalidInputs),
+            Self::Simulator(_) | Self::Service(_) => of_kind(FailureKind::Unreachable),
+            Self::Io(_) => of_kind(FailureKind::Internal),
+        }
+    }
+
+    /// Reports the error, on standard error, and returns how the program ends.
     pub(super) fn report(&self, global: &Global) -> Exit {
         let output = global.output;
-        if let Self::Refused(StartError::Invalid { source_text, findings }) = self {
+        let failure = self.failure();
+        if let Self::Refused(StartError::InvalidRunbook { source_text, diagnostics }) = self {
             match output {
                 Output::Text => {
                     let color =
                         anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never;
-                    anstream::eprint!("{}", render::human(source_text, findings, color));
+                    stdout::write_stderr(&render::human(source_text, diagnostics, color));
                 }
                 Output::Json => {
-                    print_document(&format!("{:#}\n", render::json(source_text, findings)))
+                    print_document(&format!("{:#}\n", render::json(source_text, diagnostics)));
                 }
             }
         } else if output == Output::Json {
-            print_document(&format!("{:#}\n", json!({"error": self.to_string()})));
+            let document = json!({"error": failure.message, "failure": failure});
+            print_document(&format!("{document:#}\n"));
         }
-        eprintln!("error: {self}");
+        let lines: String = failure.lines().iter().map(|line| format!("{line}\n")).collect();
+        stdout::write_stderr(&format!("error: {lines}"));
         if let Self::Refused(StartError::Unfinished { run, state, .. }) = self
             && state.is_unfinished()
             && output == Output::Text
         {
             let is_rolling_back = *state == RunState::RollbackFailed;
-            eprintln!("{}", next_steps::describe(run, is_rolling_back, global, None));
+            let next = next_steps::describe(run, is_rolling_back, global, None);
+            stdout::write_stderr(&format!("{next}\n"));
         }
-        self.exit()
-    }
-
-    fn exit(&self) -> Exit {
         match self {
-            Self::Usage(_) => Exit::Usage,
-            Self::Declined
-            | Self::RunbookDir(_)
-            | Self::Input(_)
-            | Self::Refused(_)
-            | Self::Store(_)
-            | Self::Simulator(_)
-            | Self::Service(_) => Exit::Refused,
             Self::Journal(_) => Exit::Unfinished,
-            Self::Io(_) => Exit::Failed,
+            _ => exit_of(failure.kind),
         }
     }
 }
 
-/// What went wrong is said on standard error too: a standard output that cannot be written changes nothing.
+/// Returns how the program ends after a failure before or beside a run.
+fn exit_of(kind: FailureKind) -> Exit {
+    match kind {
+        FailureKind::Usage => Exit::Usage,
+        FailureKind::Internal | FailureKind::Other => Exit::Failed,
+        _ => Exit::Refused,
+    }
+}
+
+/// The error is on standard error too: a standard output that cannot be written changes nothing.
 fn print_document(text: &str) {
     let _ = stdout::write(text);
 }

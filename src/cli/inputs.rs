@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Map, Value};
 
 use super::CliError;
-use crate::{actions, engine::StartError};
-use runbook::Source;
+use crate::engine::CheckedRunbook;
 
 /// Inputs on the command line.
 #[derive(Debug, clap::Args)]
@@ -20,25 +19,17 @@ pub(super) struct InputsArgs {
 }
 
 impl InputsArgs {
-    /// All of them, each read by its declared type.
-    pub(super) fn read(&self, source: &Source) -> Result<Map<String, Value>, CliError> {
+    /// Reads all of them, each by its declared type.
+    pub(super) fn read(&self, checked: &CheckedRunbook) -> Result<Map<String, Value>, CliError> {
         let mut inputs = match &self.file {
             Some(path) => read_file(path)?,
             None => Map::new(),
         };
-        if self.assignments.is_empty() {
-            return Ok(inputs);
-        }
-        let checked = runbook::check(source, actions::registry());
-        let runbook = checked.runbook.ok_or_else(|| StartError::Invalid {
-            source_text: Box::new(source.clone()),
-            findings: checked.diagnostics,
-        })?;
         for pair in &self.assignments {
             let (name, text) = pair.split_once('=').ok_or_else(|| {
                 CliError::Usage(format!("--input {pair}: write it as NAME=VALUE"))
             })?;
-            inputs.insert(name.to_owned(), runbook.parse_input(name, text)?);
+            inputs.insert(name.to_owned(), checked.runbook().parse_input(name, text)?);
         }
         Ok(inputs)
     }

@@ -7,13 +7,13 @@ use super::{
     state_dir::StateDir, stdout, target::TargetArgs,
 };
 use crate::{
-    engine::{Control, Engine, RunRequest},
-    journal::{Run, RunState, RunSummary, RunWriter},
+    engine::{AcceptedRun, CheckedRunbook, Control, Engine},
+    journal::{Run, RunState, RunSummary},
 };
 
 /// Runs a runbook and shows its progress.
 ///
-/// NAME is looked up in the folder of runbooks, then among those compiled into the program; a path is a path. Against
+/// NAME is looked up in the directory of runbooks, then among those compiled into the program; a path is a path. Against
 /// a real cluster it says what it will touch and asks first.
 #[derive(Debug, clap::Args)]
 pub(super) struct RunArgs {
@@ -30,78 +30,79 @@ pub(super) struct RunArgs {
 
 impl RunArgs {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, CliError> {
-        let source = global.runbook_dir().find_or_read(&self.name)?;
-        let inputs = self.inputs.read(&source)?;
+        let checked = CheckedRunbook::new(global.runbook_dir().find_or_read(&self.name)?)?;
+        let inputs = self.inputs.read(&checked)?;
+        let asks = !self.target.simulate && !self.yes;
+        if asks {
+            confirm::require_terminal()?;
+        }
         let state_dir = StateDir::choose(global, self.target.simulate)?;
         let store = state_dir.open_for_writing("run", None)?;
         let environment = self.target.connect().await?;
         let engine = Engine::new(environment.platform.clone(), store, self.target.simulate);
-        if !self.target.simulate && !self.yes {
-            let what = confirm::describe_run(&engine, &source, &inputs).await?;
-            confirm::ask(&engine, &source, &what).await?;
+        let preflight = engine.prepare(checked, &inputs).await?;
+        self.target.ensure_speed_is_allowed(&environment.platform, &preflight.target).await?;
+        if asks {
+            confirm::ask_to_run(&engine, &preflight).await?;
         }
-        let request = RunRequest { source, inputs, actor: actor(), key: None };
-        let run_writer = engine.accept(request).await?;
-        let exit = drive(&engine, run_writer, global, &self.target).await;
+        let accepted = engine.accept(preflight, &actor(), None).await?;
+        let run = drive(&engine, accepted, global, &self.target).await;
         if let Some(simulator) = environment.simulator {
             simulator.shutdown().await;
         }
-        exit
+        Ok(exit_of(run?.state(false)))
     }
 }
 
-/// Who is at the command line.
+/// Returns who is at the command line.
 pub(super) fn actor() -> String {
     let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
     user.map_or_else(|_| "cli".into(), |user| format!("cli:{user}"))
 }
 
-/// Drives a run to its end while showing it, and says how the program ends.
+/// Drives a run to its end while showing it, and returns it.
 pub(super) async fn drive(
     engine: &Engine,
-    run_writer: RunWriter,
+    accepted: AcceptedRun,
     global: &Global,
     target: &TargetArgs,
-) -> Result<Exit, CliError> {
-    let id = run_writer.run().id.clone();
+) -> Result<Run, CliError> {
     let control = Control::default();
     let signals = signals::forward_to(control.clone())?;
-    let display = progress::show(&run_writer, global.output);
-    let ended = engine.drive(run_writer, control).await;
+    let display = progress::show(&accepted, global.output);
+    let driven = engine.drive(accepted, control).await;
     signals.abort();
     display.finish().await;
-    let state = ended.map_err(CliError::Journal)?;
-    match engine.run(&id) {
-        Ok(run) => print_result(&run, state, global, target)?,
-        // How it ended is known; only the report is not to be had.
-        Err(error) => eprintln!("{state}; its journal cannot be read again: {error}"),
-    }
-    Ok(exit_of(state))
+    let run = driven.map_err(CliError::Journal)?;
+    print_result(&run, global, target)?;
+    Ok(run)
 }
 
-fn print_result(
-    run: &Run,
-    state: RunState,
-    global: &Global,
-    target: &TargetArgs,
-) -> Result<(), CliError> {
+fn print_result(run: &Run, global: &Global, target: &TargetArgs) -> Result<(), CliError> {
+    let state = run.state(false);
     if global.output == Output::Json {
-        stdout::write(&format!("{:#}\n", serde_json::json!(RunSummary::new(run, true))))?;
-        return Ok(());
+        return Ok(stdout::write(&format!(
+            "{:#}\n",
+            serde_json::json!(RunSummary::of(run, false))
+        ))?);
     }
-    // On a terminal the last line above says it already.
-    let is_reported = std::io::stdout().is_terminal() || state == RunState::Succeeded;
-    if let Some(error) = run.error.as_ref().filter(|_| !is_reported) {
-        eprintln!("{state}: {error}");
+    // Where both go to the same place, the lines above have the failure already.
+    let is_reported = std::io::stdout().is_terminal() || !std::io::stderr().is_terminal();
+    if let Some(failure) = run.head.failure.as_ref().filter(|_| !is_reported) {
+        let lines: String = failure.lines().iter().map(|line| format!("{line}\n")).collect();
+        stdout::write_stderr(&format!("{state}: {lines}"));
     }
-    // A simulated cluster is gone with this process: there is nothing to go on with.
+    // A simulated cluster ends with this process: there is nothing to resume.
     if state.is_unfinished() && !target.simulate {
-        eprintln!("{}", next_steps::describe(&run.id, run.is_rolling_back(), global, Some(target)));
+        let is_rolling_back = run.head.is_rolling_back();
+        let next = next_steps::describe(run.id(), is_rolling_back, global, Some(target));
+        stdout::write_stderr(&format!("{next}\n"));
     }
     Ok(())
 }
 
-fn exit_of(state: RunState) -> Exit {
+/// Returns how the program ends after a run.
+pub(super) fn exit_of(state: RunState) -> Exit {
     match state {
         RunState::Succeeded | RunState::SucceededWithFailures | RunState::Abandoned => {
             Exit::Success

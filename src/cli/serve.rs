@@ -7,16 +7,17 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-use super::{CliError, Exit, Global, state_dir::StateDir, target::TargetArgs};
+use super::{CliError, Exit, Global, state_dir::StateDir, stdout, target::TargetArgs};
 use crate::{
     engine::Engine,
+    journal::{Failure, FailureKind, RunTarget},
     server::{self, Access, Service},
 };
 
-/// How long a call in flight may take to end when the service is told to go. Kubernetes kills a pod after 30 s.
+/// How long a call in flight may take to end when the service is asked to shut down. Kubernetes kills a pod after 30 s.
 const SHUTDOWN_GRACE_PERIOD: Duration = Duration::from_secs(25);
 
-/// Offers runbooks over HTTP: GET or POST /run, GET /status, GET /health and more.
+/// Serves runbooks over HTTP: GET or POST /run, GET /status, GET /health and more.
 #[derive(Debug, clap::Args)]
 pub(super) struct ServeArgs {
     /// Address to listen on
@@ -46,16 +47,20 @@ impl ServeArgs {
         let store = state_dir.open_for_writing("serve", Some(address.to_string()))?;
         let environment = self.target.connect().await?;
         let engine = Engine::new(environment.platform.clone(), store, self.target.simulate);
+        if self.target.is_scaled()? {
+            let target = RunTarget::default();
+            self.target.ensure_speed_is_allowed(&environment.platform, &target).await?;
+        }
         let service = Service::new(engine, global.runbook_dir());
-        // Before anybody can ask for its status.
+        // Before a client can ask for its status.
         let max_age = self.resume_within.std();
-        service.expect_recovery(max_age);
+        service.expect_recovery(max_age).await;
         let recovery = tokio::spawn({
             let service = service.clone();
             async move { service.recover_interrupted(max_age).await }
         });
         tracing::info!(%address, "listening");
-        eprintln!("listening on http://{address}");
+        stdout::write_stderr(&format!("listening on http://{address}\n"));
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let stopped = async { stopped.await.unwrap_or_default() };
         let mut serving = tokio::spawn(server::serve(listener, service.clone(), access, stopped));
@@ -67,11 +72,11 @@ impl ServeArgs {
             }
         }
         recovery.abort();
-        // The listener may be gone already; then there is nobody to tell.
+        // The listener may have ended already.
         let _ = stop.send(());
         let drain = async { tokio::join!(service.shut_down(), serving) };
         if tokio::time::timeout(SHUTDOWN_GRACE_PERIOD, drain).await.is_err() {
-            tracing::warn!("not everything in flight ended in time; the run can be resumed");
+            tracing::warn!("calls in flight did not finish in time; the run can be resumed");
         }
         Ok(Exit::Success)
     }
@@ -85,18 +90,17 @@ impl ServeArgs {
         if self.listen.ip().is_loopback() || self.allow_anonymous {
             return Ok(Access::anonymous(self.listen));
         }
-        Err(CliError::Usage(format!(
-            "--listen {}: on an address that others can reach, say who may start runs: --token-file FILE, or --allow-anonymous",
-            self.listen
-        )))
+        let message = format!("--listen {}: other machines could start runs", self.listen);
+        Err(CliError::usage_with_hint(message, "pass --token-file FILE, or --allow-anonymous"))
     }
 
     async fn bind(&self) -> Result<TcpListener, CliError> {
         TcpListener::bind(self.listen).await.map_err(|error| {
-            CliError::Service(format!(
-                "cannot listen on {}: {error}; name another address with --listen",
-                self.listen
-            ))
+            let failure = Failure::new(
+                FailureKind::Unreachable,
+                format!("cannot listen on {}: {error}", self.listen),
+            );
+            CliError::Failure(failure.with_hint(Some("name another address with --listen")))
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Which folder holds the runs.
+//! The directory that holds the runs.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -6,17 +6,17 @@ use etcetera::BaseStrategy as _;
 use tempfile::TempDir;
 
 use super::{CliError, Global};
-use crate::journal::{FileStore, LockOwner};
+use crate::journal::{DirectoryStore, LockOwner};
 
-/// The state folder, and what keeps it alive.
+/// The state directory, and what keeps it alive.
 pub(super) struct StateDir {
     pub(super) path: PathBuf,
-    /// A throwaway folder goes when this does.
+    /// A throwaway directory is removed when this is dropped.
     _throwaway: Option<TempDir>,
 }
 
 impl StateDir {
-    /// The folder that was named; else a throwaway one for a simulation; else the XDG state folder.
+    /// Returns the directory that was named; else a throwaway one for a simulation; else the XDG state directory.
     pub(super) fn choose(global: &Global, simulated: bool) -> Result<Self, CliError> {
         if let Some(path) = &global.state_dir {
             return Ok(Self { path: path.clone(), _throwaway: None });
@@ -33,21 +33,20 @@ impl StateDir {
         &self,
         doing: &str,
         address: Option<String>,
-    ) -> Result<Arc<FileStore>, CliError> {
+    ) -> Result<Arc<DirectoryStore>, CliError> {
         let owner = LockOwner { pid: std::process::id(), doing: doing.into(), address };
-        Ok(Arc::new(FileStore::open_for_writing(&self.path, &owner)?))
+        Ok(Arc::new(DirectoryStore::for_writing(&self.path, &owner)?))
     }
 
-    pub(super) fn open_for_reading(&self) -> FileStore {
-        FileStore::open_for_reading(&self.path)
+    pub(super) fn open_for_reading(&self) -> DirectoryStore {
+        DirectoryStore::for_reading(&self.path)
     }
 }
 
 fn default_dir() -> Result<PathBuf, CliError> {
     let base_dirs = etcetera::choose_base_strategy().map_err(|error| {
-        CliError::Usage(format!(
-            "cannot find a home folder ({error}); name a state folder with --state-dir"
-        ))
+        let message = format!("cannot find a home directory: {error}");
+        CliError::usage_with_hint(message, "name a state directory with --state-dir")
     })?;
     let state = base_dirs.state_dir().unwrap_or_else(|| base_dirs.data_dir());
     Ok(state.join("rafay-relay-sop"))

@@ -6,20 +6,21 @@ use super::{CliError, simulate};
 use crate::{
     actions::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
     engine::StartError,
+    journal::RunTarget,
 };
 use clock::Clock;
 use simulator::{Scenario, Simulator};
 
-/// A minute of the simulated world takes a second.
+/// A minute of a simulated cluster takes a second.
 pub(super) const DEFAULT_SPEED: f64 = 60.0;
 
-/// Which world.
+/// The cluster and account to act on.
 #[derive(Debug, clap::Args)]
 pub(super) struct TargetArgs {
     /// Act on a stand-in EKS cluster that is served on loopback for as long as the program runs
     #[arg(long, env = "SOP_SIMULATE")]
     pub(super) simulate: bool,
-    /// The simulated world, as a YAML file [default: a relay cluster of three nodes]
+    /// The simulated cluster, as a YAML file [default: a relay cluster of three nodes]
     #[arg(long, value_name = "FILE", requires = "simulate", env = "SOP_SCENARIO")]
     scenario: Option<PathBuf>,
     /// By how much to divide every delay [default: 60 with --simulate, else 1]
@@ -36,14 +37,14 @@ pub(super) struct TargetArgs {
     profile: Option<String>,
 }
 
-/// The world, for as long as it is held.
+/// The clients, and the simulator for as long as this is held.
 pub(super) struct Environment {
     pub(super) platform: Platform,
     pub(super) simulator: Option<Simulator>,
 }
 
 impl TargetArgs {
-    /// Enters the world. A real one is not contacted yet.
+    /// Makes the clients. A real cluster is not called yet.
     pub(super) async fn connect(&self) -> Result<Environment, CliError> {
         let clock = self.clock()?;
         if self.simulate {
@@ -63,13 +64,10 @@ impl TargetArgs {
                 })
                 .collect(),
         });
-        if clock != Clock::real() {
-            require_loopback_for_speed(&platform).await?;
-        }
         Ok(Environment { platform, simulator: None })
     }
 
-    /// What was typed to name the cluster and the account, as it can be typed again.
+    /// Returns the flags that name the cluster and the account, as they can be typed again.
     pub(super) fn to_flags(&self) -> String {
         let kubeconfig = self.kubeconfig.as_ref().map(|path| path.display().to_string());
         let named = [
@@ -83,13 +81,40 @@ impl TargetArgs {
             .collect()
     }
 
+    /// Whether delays are divided on something else than a simulator of this process.
+    pub(super) fn is_scaled(&self) -> Result<bool, CliError> {
+        Ok(!self.simulate && self.clock()? != Clock::real())
+    }
+
+    /// Checks that a faster clock drives a cluster on this machine only: `simulate`'s. It would call a real one more often
+    /// than it should be called.
+    ///
+    /// # Errors
+    /// The cluster is elsewhere, or cannot be asked.
+    pub(super) async fn ensure_speed_is_allowed(
+        &self,
+        platform: &Platform,
+        target: &RunTarget,
+    ) -> Result<(), CliError> {
+        if !self.is_scaled()? {
+            return Ok(());
+        }
+        match &target.kubernetes {
+            Some(kubernetes) => require_loopback(&kubernetes.server),
+            None => {
+                let identity = platform.kubernetes_identity().await.map_err(StartError::from)?;
+                require_loopback(&identity.server)
+            }
+        }
+    }
+
     fn clock(&self) -> Result<Clock, CliError> {
         let default = if self.simulate { DEFAULT_SPEED } else { 1.0 };
         Clock::scaled(self.speed.unwrap_or(default))
             .map_err(|error| CliError::Usage(format!("--speed: {error}")))
     }
 
-    /// The simulation has a ConfigMap of its own: AWS_REGION and the like of the person's shell are not for it.
+    /// Starts a simulator. It has its own ConfigMap: AWS_REGION and the like of the caller's shell are not for it.
     async fn start_simulator(&self, clock: Clock) -> Result<Environment, CliError> {
         let scenario = match &self.scenario {
             Some(path) => simulate::read_scenario(path)
@@ -110,7 +135,7 @@ impl TargetArgs {
     }
 }
 
-/// The SDK would tell its own request to be faulty, or that there are no credentials.
+/// Checks a URL of the environment. The SDK would report a faulty request, or missing credentials.
 fn require_url(name: &str) -> Result<(), CliError> {
     let Some(value) = std::env::var(name).ok().filter(|value| !value.is_empty()) else {
         return Ok(());
@@ -120,15 +145,13 @@ fn require_url(name: &str) -> Result<(), CliError> {
     if is_address {
         return Ok(());
     }
-    Err(CliError::Usage(format!(
-        "{name} is no address: {value}; one begins with http:// or https://"
-    )))
+    let message = format!("{name} is not a valid URL: {value}");
+    Err(CliError::usage_with_hint(message, "it must start with http:// or https://"))
 }
 
-/// A faster clock asks a real cluster more often than it should be asked. On this machine it is `simulate`'s.
-async fn require_loopback_for_speed(platform: &Platform) -> Result<(), CliError> {
-    let server = platform.kubernetes_identity().await.map_err(StartError::from)?.server;
-    let host = url::Url::parse(&server).ok().and_then(|url| url.host_str().map(str::to_owned));
+/// Checks that a server that is called faster than a real cluster should be is on this machine.
+fn require_loopback(server: &str) -> Result<(), CliError> {
+    let host = url::Url::parse(server).ok().and_then(|url| url.host_str().map(str::to_owned));
     let is_loopback = host.is_some_and(|host| {
         let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
         host == "localhost" || address.is_ok_and(|address| address.is_loopback())
@@ -136,7 +159,6 @@ async fn require_loopback_for_speed(platform: &Platform) -> Result<(), CliError>
     if is_loopback {
         return Ok(());
     }
-    Err(CliError::Usage(format!(
-        "--speed (SOP_SPEED) is for simulated clusters on this machine, and this is {server}"
-    )))
+    let message = format!("--speed (SOP_SPEED) is not allowed for {server}");
+    Err(CliError::usage_with_hint(message, "it is for simulated clusters on this machine"))
 }

@@ -1,104 +1,114 @@
-//! The start of a run: everything that can be refused is refused here, before anything moves.
+//! The start of a run: everything that can be refused is refused here, before anything is changed.
 
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use super::{Engine, StartError, VERSION};
-use crate::{
-    actions,
-    journal::{Run, RunId, RunSpec, RunTarget, RunWriter},
+use super::{CheckedRunbook, Engine, StartError, VERSION};
+use crate::journal::{
+    Format, HeadQuery, RecordedEvent, Run, RunId, RunSpec, RunTarget, RunWriter, StoreError,
 };
-use runbook::{Runbook, Source};
 
-/// What somebody wants run.
+/// Everything that was found out before a run is accepted: the checked runbook, its inputs and its target. Made once, by
+/// [`Engine::prepare`]; what asks a person, and what starts the run, use the same value.
 #[derive(Debug, Clone)]
-pub struct RunRequest {
-    /// The runbook's text and where it came from.
-    pub source: Source,
-    /// The inputs that were given; defaults are filled in.
+pub struct Preflight {
+    /// The runbook.
+    pub checked: CheckedRunbook,
+    /// Its inputs, defaults included.
     pub inputs: Map<String, Value>,
-    /// Who asks.
-    pub actor: String,
-    /// The caller's own key: the same key never starts a second run.
-    pub key: Option<String>,
+    /// What the run may touch.
+    pub target: RunTarget,
 }
 
-/// SHA-256 of a runbook's text, in hexadecimal.
+/// A run that was started or resumed and is not driven yet.
+pub struct AcceptedRun {
+    pub(super) writer: RunWriter,
+    pub(super) checked: CheckedRunbook,
+}
+
+impl AcceptedRun {
+    /// Returns the run as it is now.
+    pub fn run(&self) -> &Run {
+        self.writer.run()
+    }
+
+    /// Returns everything that is appended from now on.
+    pub fn subscribe(&self) -> tokio::sync::broadcast::Receiver<Arc<RecordedEvent>> {
+        self.writer.subscribe()
+    }
+}
+
+/// Returns the SHA-256 of a runbook's text, in hexadecimal.
 pub fn digest(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Engine {
-    /// Checks the request and begins the run. Nothing has been changed when this returns.
+    /// Binds the inputs and asks the cluster and the account for their identities. Changes nothing.
     ///
     /// # Errors
-    /// Why there is no run.
-    pub async fn accept(&self, request: RunRequest) -> Result<RunWriter, StartError> {
-        let runbook = require_valid(&request.source)?;
-        let inputs = runbook.bind(&request.inputs).map_err(StartError::Inputs)?;
-        self.ensure_no_unfinished_run()?;
-        let target = self.identify(&runbook).await?;
-        Ok(self.begin(&runbook, request, inputs, target)?)
-    }
-
-    /// What a run of this runbook would touch: for whoever asks a person first.
-    ///
-    /// # Errors
-    /// The runbook has errors, or the cluster or account could not be asked.
-    pub async fn target_of(&self, source: &Source) -> Result<RunTarget, StartError> {
-        Ok(self.identify(&require_valid(source)?).await?)
-    }
-
-    fn begin(
+    /// The inputs do not fit, or the cluster or account cannot be asked.
+    pub async fn prepare(
         &self,
-        runbook: &Runbook,
-        request: RunRequest,
-        inputs: Map<String, Value>,
-        target: RunTarget,
-    ) -> Result<RunWriter, crate::journal::StoreError> {
+        checked: CheckedRunbook,
+        inputs: &Map<String, Value>,
+    ) -> Result<Preflight, StartError> {
+        let inputs = checked.runbook().bind(inputs).map_err(StartError::Inputs)?;
+        let target = self.identify(checked.runbook()).await?;
+        Ok(Preflight { checked, inputs, target })
+    }
+
+    /// Starts the run. Nothing on the platform has been changed when this returns. `key` is the caller's idempotency key.
+    ///
+    /// # Errors
+    /// Another run holds the lock of the target, or the store failed; then there is no run.
+    pub async fn accept(
+        &self,
+        preflight: Preflight,
+        actor: &str,
+        key: Option<String>,
+    ) -> Result<AcceptedRun, StartError> {
+        let Preflight { checked, inputs, target } = preflight;
+        self.ensure_lock_is_free(&target).await?;
         let now = self.clock.now();
-        let last = self.store.list()?.pop();
-        let id = RunId::new(now, &runbook.name, last.as_ref());
-        let text = request.source.text().to_owned();
+        let last = self.store.heads(HeadQuery::Newest(1)).await?.pop().map(|entry| entry.run);
+        let id = RunId::new(now, &checked.runbook().name, last.as_ref());
+        let text = checked.source().text().to_owned();
         let spec = RunSpec {
-            runbook: runbook.name.clone(),
+            format: Format::CURRENT,
+            runbook: checked.runbook().name.clone(),
             digest: digest(&text),
             text,
             inputs,
-            actor: request.actor,
-            key: request.key,
+            actor: actor.to_owned(),
+            key,
             version: VERSION.into(),
             target,
         };
-        RunWriter::create(Arc::clone(&self.store), id, now, spec)
+        let (store, observers) = (Arc::clone(&self.store), Arc::clone(&self.observers));
+        let writer = RunWriter::start(store, observers, id, now, spec).await?;
+        Ok(AcceptedRun { writer, checked })
     }
 
-    /// One unfinished run holds the lock: the natural next run would double again what it has doubled.
-    fn ensure_no_unfinished_run(&self) -> Result<(), StartError> {
-        for id in self.store.list()?.iter().rev() {
-            let run = Run::read(self.store.as_ref(), id)?;
-            // This process holds the folder and is not driving that run: nobody is.
-            let state = run.state(false);
-            if state.is_unfinished() {
-                return Err(StartError::Unfinished { run: id.clone(), state, cause: run.error });
+    /// An unfinished run holds the lock of its target: the natural next run would double again what it has doubled.
+    async fn ensure_lock_is_free(&self, target: &RunTarget) -> Result<(), StartError> {
+        for entry in self.store.heads(HeadQuery::Open).await?.into_iter().rev() {
+            match entry.head {
+                Ok(head) if head.target.overlaps(target) => {
+                    let state = head.state(self.store.is_live(&head.run).await);
+                    let cause = head.failure.map(|failure| failure.message);
+                    return Err(StartError::Unfinished { run: head.run, state, cause });
+                }
+                Ok(_) => {}
+                // What is known of it is in the error; the rest is the newer version's to know.
+                Err(StoreError::TooNew { is_over: true, .. }) => {}
+                Err(StoreError::TooNew { target: Some(other), .. }) if !other.overlaps(target) => {}
+                Err(StoreError::TooNew { target: None, .. }) => {}
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(())
     }
-}
-
-/// Checks a runbook's text against the actions that there are. Nothing is run.
-pub fn check(source: &Source) -> runbook::CheckResult {
-    runbook::check(source, actions::registry())
-}
-
-/// The runbook, if it has no errors.
-pub(super) fn require_valid(source: &Source) -> Result<Runbook, StartError> {
-    let checked = check(source);
-    checked.runbook.ok_or_else(|| StartError::Invalid {
-        source_text: Box::new(source.clone()),
-        findings: checked.diagnostics,
-    })
 }

@@ -1,4 +1,4 @@
-//! How the outside speaks to a run that is being driven.
+//! The handle with which others cancel a run that is being driven, or shut it down.
 
 use std::sync::{Arc, OnceLock};
 
@@ -12,30 +12,30 @@ pub struct Control {
     shutdown: CancellationToken,
 }
 
-/// What the outside has asked for.
+/// A request to stop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum StopRequest {
-    /// To stop the run, by whom.
+    /// The run was canceled, by this actor.
     Cancel(String),
-    /// That the process goes away.
+    /// The process is asked to shut down.
     ShutDown,
 }
 
 impl Control {
     /// Asks the run to stop. A call in flight is finished first.
     pub fn cancel(&self, actor: &str) {
-        // The first who asks is the one who is named.
+        // The first actor is the one that is named.
         let _ = self.cancelled_by.set(actor.to_owned());
         self.cancel.cancel();
     }
 
-    /// Tells the run that its process goes away: it is left to be resumed.
+    /// Tells the run that its process shuts down: the run is left to be resumed.
     pub fn shut_down(&self) {
         self.shutdown.cancel();
     }
 
-    /// What has been asked for so far. A cancel wins: a run that a person stopped must not be taken up again by the
-    /// next process on its own.
+    /// Returns the request so far. A cancel wins: a run that a person stopped must not be resumed by the next process
+    /// without one.
     pub(super) fn stop_requested(&self) -> Option<StopRequest> {
         if self.cancel.is_cancelled() {
             return Some(StopRequest::Cancel(self.actor()));
@@ -43,7 +43,7 @@ impl Control {
         self.shutdown.is_cancelled().then_some(StopRequest::ShutDown)
     }
 
-    /// Waits until something is asked for.
+    /// Waits for a request.
     pub(super) async fn wait_for_stop(&self) -> StopRequest {
         tokio::select! {
             biased;
@@ -52,13 +52,13 @@ impl Control {
         }
     }
 
-    /// Waits until somebody asks the run to stop, and says who.
+    /// Waits until the run is canceled, and returns by whom.
     pub(super) async fn wait_for_cancel(&self) -> String {
         self.cancel.cancelled().await;
         self.actor()
     }
 
     fn actor(&self) -> String {
-        self.cancelled_by.get().cloned().unwrap_or_else(|| "somebody".into())
+        self.cancelled_by.get().cloned().unwrap_or_else(|| "an unknown actor".into())
     }
 }

@@ -1,13 +1,13 @@
 //! The loop over the steps, and the one place from which a run's events are written while it is driven.
 
 use super::{
-    Control, Engine,
+    AcceptedRun, CheckedRunbook, Control, Engine,
     control::StopRequest,
     interruptible::{ProgressChannel, StopReason},
-    resume::runbook_of,
 };
 use crate::journal::{
-    AfterFailure, Event, RunOutcome, RunState, RunWriter, StepOutcome, StoreError,
+    AfterFailure, Event, Failure, FailureKind, Run, RunEvent, RunOutcome, RunWriter, StepEvent,
+    StepOutcome, StepPath, StepProgress, StoreError,
 };
 use runbook::{EvaluationScope, OnFailure, Runbook, Step};
 
@@ -23,91 +23,80 @@ pub(super) struct Driver<'a> {
 /// How the steps ended.
 enum ForwardOutcome {
     Completed,
-    Stopped { error: String },
+    Stopped,
     RollBack,
 }
 
 impl Engine {
-    /// Drives an accepted or taken-up run until it stops, and says how.
+    /// Drives an accepted or resumed run until it stops, and returns it.
     ///
     /// # Errors
     /// The journal could not be written. The run is then interrupted: nothing was done that is not in the journal,
-    /// and it can be resumed when the journal can be written again.
-    pub async fn drive(
-        &self,
-        run_writer: RunWriter,
-        control: Control,
-    ) -> Result<RunState, StoreError> {
-        let inputs = &run_writer.run().spec.inputs;
-        let scope = EvaluationScope::new(inputs);
-        let mut driver = Driver {
-            engine: self,
-            scope,
-            run_writer,
-            control,
-            progress_channel: ProgressChannel::new(),
-        };
-        match driver.drive().await {
-            Ok(state) => Ok(state),
-            Err(StopReason::JournalError(error)) => Err(error),
-            Err(StopReason::StopRequested(request)) => driver.end_as_requested(request),
-            Err(StopReason::StepFailed(error)) => driver.end(RunOutcome::Failed, Some(error)),
+    /// and the run can be resumed when the journal can be written again.
+    pub async fn drive(&self, accepted: AcceptedRun, control: Control) -> Result<Run, StoreError> {
+        let AcceptedRun { writer: run_writer, checked } = accepted;
+        let scope = EvaluationScope::new(&run_writer.run().spec.inputs);
+        let progress_channel = ProgressChannel::new();
+        let mut driver = Driver { engine: self, run_writer, control, scope, progress_channel };
+        match driver.drive(&checked).await {
+            Ok(()) => {}
+            Err(StopReason::JournalError(error)) => return Err(error),
+            Err(StopReason::StopRequested(request)) => driver.end_as_requested(request).await?,
+            Err(StopReason::StepFailed(failure)) => {
+                driver.end(RunOutcome::Failed, Some(failure)).await?;
+            }
         }
+        Ok(driver.run_writer.into_run())
     }
 }
 
 impl Driver<'_> {
-    async fn drive(&mut self) -> Result<RunState, StopReason> {
-        let runbook = runbook_of(self.run_writer.run())
-            .map_err(|error| StopReason::StepFailed(error.to_string()))?;
-        if !self.run_writer.run().is_rolling_back() {
-            match self.run_steps(&runbook).await? {
-                ForwardOutcome::Completed => return Ok(self.end(self.success_outcome(), None)?),
-                ForwardOutcome::Stopped { error } => {
-                    return Ok(self.end(RunOutcome::Failed, Some(error))?);
-                }
-                ForwardOutcome::RollBack => {}
+    async fn drive(&mut self, checked: &CheckedRunbook) -> Result<(), StopReason> {
+        let runbook = checked.runbook();
+        if !self.run_writer.run().head.is_rolling_back() {
+            let outcome = match self.run_steps(runbook).await? {
+                ForwardOutcome::Completed => Some(self.success_outcome()),
+                ForwardOutcome::Stopped => Some(RunOutcome::Failed),
+                ForwardOutcome::RollBack => None,
+            };
+            if let Some(outcome) = outcome {
+                return Ok(self.end(outcome, None).await?);
             }
         }
-        let failures = self.roll_back(&runbook).await?;
-        let outcome =
-            if failures.is_empty() { RunOutcome::RolledBack } else { RunOutcome::RollbackFailed };
-        let error = self.rollback_message(&failures);
-        Ok(self.end(outcome, error)?)
+        let outcome = match self.roll_back(runbook).await? {
+            0 => RunOutcome::RolledBack,
+            _ => RunOutcome::RollbackFailed,
+        };
+        Ok(self.end(outcome, None).await?)
     }
 
     async fn run_steps(&mut self, runbook: &Runbook) -> Result<ForwardOutcome, StopReason> {
         for step in &runbook.steps {
-            if self.is_finished(step) {
+            let path = StepPath::top_level(&step.id);
+            if self.is_finished(step, &path) {
                 continue;
             }
             if let Some(request) = self.control.stop_requested() {
                 return Err(StopReason::StopRequested(request));
             }
-            let Err(stop_reason) = self.run_step(step).await else { continue };
-            let StopReason::StepFailed(error) = stop_reason else { return Err(stop_reason) };
-            self.fail(step, &error)?;
-            match step.on_failure {
-                OnFailure::Continue => {}
-                OnFailure::Stop => return Ok(ForwardOutcome::Stopped { error }),
-                OnFailure::Rollback => return Ok(ForwardOutcome::RollBack),
+            let Err(stop_reason) = self.run_step(step, &path).await else { continue };
+            let StopReason::StepFailed(failure) = stop_reason else { return Err(stop_reason) };
+            let (then, outcome) = match step.on_failure {
+                OnFailure::Continue => (AfterFailure::Continue, None),
+                OnFailure::Stop => (AfterFailure::Stop, Some(ForwardOutcome::Stopped)),
+                OnFailure::Rollback => (AfterFailure::Rollback, Some(ForwardOutcome::RollBack)),
+            };
+            self.append(Event::step(&path, StepEvent::StepFailed { failure, then })).await?;
+            if let Some(outcome) = outcome {
+                return Ok(outcome);
             }
         }
         Ok(ForwardOutcome::Completed)
     }
 
-    fn fail(&mut self, step: &Step, error: &str) -> Result<(), StoreError> {
-        let then = match step.on_failure {
-            OnFailure::Continue => AfterFailure::Continue,
-            OnFailure::Stop => AfterFailure::Stop,
-            OnFailure::Rollback => AfterFailure::Rollback,
-        };
-        self.append(Event::StepFailed { step: step.id.clone(), error: error.to_owned(), then })
-    }
-
-    /// Whether a step's events say that it is over; its output, if it has one, is put within reach of later steps.
-    fn is_finished(&mut self, step: &Step) -> bool {
-        let Some(recorded) = self.run_writer.run().step(&step.id) else { return false };
+    /// Whether a step's events say that it is over; its output, if it has one, is given to later steps.
+    fn is_finished(&mut self, step: &Step, path: &StepPath) -> bool {
+        let Some(recorded) = self.run_writer.run().step(path) else { return false };
         match &recorded.outcome {
             // A failure that ended the run is what a resume is for.
             None
@@ -123,9 +112,8 @@ impl Driver<'_> {
     }
 
     fn success_outcome(&self) -> RunOutcome {
-        let has_failed = |step: &crate::journal::StepProgress| {
-            matches!(step.outcome, Some(StepOutcome::Failed { .. }))
-        };
+        let has_failed =
+            |step: &StepProgress| matches!(step.outcome, Some(StepOutcome::Failed { .. }));
         if self.run_writer.run().steps().iter().any(has_failed) {
             RunOutcome::SucceededWithFailures
         } else {
@@ -133,45 +121,38 @@ impl Driver<'_> {
         }
     }
 
-    /// The failure that led to the rollback, and whatever went wrong on the way back.
-    fn rollback_message(&self, failures: &[String]) -> Option<String> {
-        let cause = self.run_writer.run().steps().iter().find_map(|step| match &step.outcome {
-            Some(StepOutcome::Failed { then: AfterFailure::Continue, .. }) => None,
-            Some(StepOutcome::Failed { error, .. }) => Some(format!("{}: {error}", step.name)),
-            _ => None,
-        });
-        let all: Vec<String> = cause.into_iter().chain(failures.iter().cloned()).collect();
-        (!all.is_empty()).then(|| all.join("; "))
-    }
-
-    fn end_as_requested(&mut self, request: StopRequest) -> Result<RunState, StoreError> {
-        match request {
+    async fn end_as_requested(&mut self, request: StopRequest) -> Result<(), StoreError> {
+        let (outcome, message) = match request {
             StopRequest::Cancel(actor) => {
-                self.record_cancel(&actor)?;
-                self.end(RunOutcome::Cancelled, Some(format!("cancelled by {actor}")))
+                self.record_cancel(&actor).await?;
+                (RunOutcome::Cancelled, format!("cancelled by {actor}"))
             }
             StopRequest::ShutDown => {
-                self.end(RunOutcome::Interrupted, Some("its process was asked to go away".into()))
+                (RunOutcome::Interrupted, "the process was asked to shut down".to_owned())
             }
-        }
+        };
+        self.end(outcome, Some(Failure::new(FailureKind::Interrupted, message))).await
     }
 
-    /// Writes down once that somebody asked the run to stop. It stands in the journal before anything else is done
-    /// about it: a process that dies meanwhile must not be followed by one that goes on.
-    pub(super) fn record_cancel(&mut self, actor: &str) -> Result<(), StoreError> {
-        if self.run_writer.run().is_cancel_requested() {
+    /// Records a cancel request once, before acting on it, so that a crash cannot lose it.
+    pub(super) async fn record_cancel(&mut self, actor: &str) -> Result<(), StoreError> {
+        if self.run_writer.run().head.is_cancel_requested() {
             return Ok(());
         }
-        self.append(Event::CancelRequested { actor: actor.to_owned() })
+        self.append(RunEvent::RunCancelRequested { actor: actor.to_owned() }).await
     }
 
-    fn end(&mut self, outcome: RunOutcome, error: Option<String>) -> Result<RunState, StoreError> {
-        self.append(Event::RunEnded { outcome, error })?;
-        Ok(outcome.into())
+    /// `failure` is given where no event of a step says why.
+    async fn end(
+        &mut self,
+        outcome: RunOutcome,
+        failure: Option<Failure>,
+    ) -> Result<(), StoreError> {
+        self.append(RunEvent::RunEnded { outcome, failure }).await
     }
 
-    /// Writes an event. When this fails, nothing that depends on the event may be done.
-    pub(super) fn append(&mut self, event: Event) -> Result<(), StoreError> {
-        self.run_writer.append(self.engine.clock.now(), event)
+    /// Appends an event. When this fails, nothing that depends on the event may be done.
+    pub(super) async fn append(&mut self, event: impl Into<Event>) -> Result<(), StoreError> {
+        self.run_writer.append(self.engine.clock.now(), event).await
     }
 }

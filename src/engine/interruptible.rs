@@ -1,5 +1,5 @@
-//! Runs one verb of an action while listening: to what the action says, to the clock, and to whoever asks the run to
-//! stop. Nothing else in the engine waits.
+//! Runs one operation of an action while listening to its progress, to the clock and to requests to stop. This is the only
+//! place where the engine waits.
 
 use std::{future::Future, pin::pin, time::Duration};
 
@@ -8,15 +8,15 @@ use tokio::{sync::mpsc, time::Instant};
 use super::{control::StopRequest, drive::Driver};
 use crate::{
     actions::{self, Progress, ProgressEvent},
-    journal::{Event, StoreError},
+    journal::{Event, Failure, StepEvent, StepPath, StoreError},
 };
 
-/// Why a step did not go on.
+/// Why a step stopped.
 #[derive(Debug)]
 pub(super) enum StopReason {
-    /// It failed, for this reason.
-    StepFailed(String),
-    /// The outside asked for it.
+    /// It failed.
+    StepFailed(Failure),
+    /// The run was canceled, or the process is asked to shut down.
     StopRequested(StopRequest),
     /// The journal cannot be written. Nothing more may be done, not even an orderly end.
     JournalError(StoreError),
@@ -28,24 +28,24 @@ impl From<StoreError> for StopReason {
     }
 }
 
-/// What came of a verb.
+/// The outcome of an operation.
 pub(super) enum OperationOutcome<T> {
-    /// It ended by itself.
+    /// It returned.
     Finished(actions::Result<T>),
-    /// The step's time was up.
+    /// The step's time was up; with what the operation was waiting for.
     TimedOut(Option<String>),
 }
 
-/// Whether a verb may be dropped before it ends.
+/// Whether an operation may be dropped before it returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Interruption {
-    /// It only looks, or converges when it is called again.
+    /// It only reads, or converges when it is called again.
     Allowed,
-    /// It sends: it is finished whatever happens, so that what it did gets into the journal.
+    /// It sends: it always returns, so that what it did gets into the journal.
     Forbidden,
 }
 
-/// Where the notes of a verb in progress arrive.
+/// Where the progress of an operation arrives.
 pub(super) struct ProgressChannel {
     sender: mpsc::UnboundedSender<ProgressEvent>,
     receiver: mpsc::UnboundedReceiver<ProgressEvent>,
@@ -57,10 +57,10 @@ impl ProgressChannel {
         Self { sender, receiver }
     }
 
-    /// The handle that an action speaks through.
+    /// Returns the handle through which an action reports.
     pub(super) fn progress(&self) -> Progress {
         let sender = self.sender.clone();
-        // The receiver lives as long as the driver; a note after that is nobody's.
+        // The receiver lives as long as the driver; progress after that is of no interest.
         Progress::new(move |event| drop(sender.send(event)))
     }
 }
@@ -69,7 +69,7 @@ impl Driver<'_> {
     /// Runs `operation` to its end, or until the deadline or a request cuts it off where that is allowed.
     pub(super) async fn run_interruptible<T>(
         &mut self,
-        step: &str,
+        path: &StepPath,
         deadline: Instant,
         interruption: Interruption,
         operation: impl Future<Output = actions::Result<T>>,
@@ -81,7 +81,7 @@ impl Driver<'_> {
             tokio::select! {
                 biased;
                 Some(event) = self.progress_channel.receiver.recv() => {
-                    self.record_progress(step, event, &mut waiting_for)?;
+                    self.record_progress(path, event, &mut waiting_for).await?;
                 }
                 result = &mut operation => break result,
                 request = control.wait_for_stop(), if interruption == Interruption::Allowed => {
@@ -92,7 +92,7 @@ impl Driver<'_> {
                 {
                     is_recorded = true;
                     // A journal that cannot be written shows itself when the receipt is; the call must end first.
-                    let _ = self.record_cancel(&actor);
+                    let _ = self.record_cancel(&actor).await;
                 }
                 () = tokio::time::sleep_until(deadline), if interruption == Interruption::Allowed => {
                     return Ok(OperationOutcome::TimedOut(waiting_for));
@@ -100,7 +100,7 @@ impl Driver<'_> {
             }
         };
         while let Ok(event) = self.progress_channel.receiver.try_recv() {
-            self.record_progress(step, event, &mut waiting_for)?;
+            self.record_progress(path, event, &mut waiting_for).await?;
         }
         Ok(OperationOutcome::Finished(result))
     }
@@ -119,19 +119,19 @@ impl Driver<'_> {
         }
     }
 
-    fn record_progress(
+    async fn record_progress(
         &mut self,
-        step: &str,
+        path: &StepPath,
         event: ProgressEvent,
         waiting_for: &mut Option<String>,
     ) -> Result<(), StoreError> {
-        let step = step.to_owned();
-        match event {
-            ProgressEvent::Message(message) => self.append(Event::StepMessage { step, message }),
+        let event = match event {
+            ProgressEvent::Message(message) => StepEvent::StepMessage { message },
             ProgressEvent::Waiting(message) => {
                 *waiting_for = Some(message.clone());
-                self.append(Event::StepWaiting { step, message })
+                StepEvent::StepWaiting { message }
             }
-        }
+        };
+        self.append(Event::step(path, event)).await
     }
 }

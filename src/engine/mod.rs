@@ -1,5 +1,5 @@
-//! The interpreter: takes a checked runbook's steps one by one, writes every fact to the journal before it acts on
-//! it, and starts every step where its events say that it stands. Resume is therefore not a path of its own.
+//! The interpreter: runs a checked runbook's steps one by one, writes every fact to the journal before it acts on the fact,
+//! and starts every step where its events left it. Resuming is therefore not a code path of its own.
 //!
 //! ```text
 //!  accept ──> running ──────────────> succeeded | succeeded_with_failures
@@ -7,21 +7,23 @@
 //!               │  │                   ├─ on_failure: stop ─────> failed ─────────┐
 //!               │  │                   └─ on_failure: rollback ─> rolling_back    │
 //!               │  └─ cancel ──────────────────────────────────> cancelled ───────┤ resume ──> running
-//!               └─ the process dies, or is told to go ─────────> interrupted ─────┤ rollback > rolling_back
+//!               └─ the process dies, or is asked to shut down ─> interrupted ─────┤ rollback > rolling_back
 //!                                                                                 │ abandon ─> abandoned
 //!  rolling_back ──> rolled_back | rollback_failed ────────────────────────────────┘
 //! ```
 //!
-//! A step that changes something goes prepare → `prepared` → apply → `applied` → settle → `completed`, and each
-//! event is on disk before the next verb is called. Cancelling and time-outs end a prepare, a wait or a settle at
-//! once; an apply in flight is always finished and its receipt journaled.
+//! A step that changes something goes prepare → `step_prepared` → apply → `step_applied` → settle → `step_completed`, and
+//! each event is on disk before the next operation is called. Cancellation and timeouts end a prepare, a wait or a settle
+//! at once; an apply in flight is always finished and its receipt journaled.
 //!
-//! This room knows actions by their erased [`ActionDef`](crate::actions::ActionDef), the journal and the runbook. It may not
-//! know any single action, nor the platform behind them, nor who called it.
+//! This module uses actions by their erased [`ActionDef`](crate::actions::ActionDef), the journal and the runbook. It must
+//! not depend on any single action, on the platform behind them, or on its callers.
 
 mod accept;
+mod checked;
 mod control;
 mod drive;
+mod failure;
 mod interruptible;
 mod preview;
 mod resume;
@@ -32,12 +34,17 @@ mod target;
 
 use std::sync::Arc;
 
-pub use accept::{RunRequest, check, digest};
+pub use accept::{AcceptedRun, Preflight, digest};
+pub use checked::{CheckedRunbook, registry};
 pub use control::Control;
-pub use resume::{ResumeMode, abandon};
+pub use preview::{ChangingStep, Remaining, UndoneStep};
+pub use resume::{ResumePreflight, abandon};
 pub use start_error::StartError;
 
-use crate::{actions::Platform, journal::RunStore};
+use crate::{
+    actions::Platform,
+    journal::{AuditLog, Observers, RunObserver, RunStore},
+};
 use clock::Clock;
 
 /// The version that is written into every run.
@@ -47,19 +54,28 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub struct Engine {
     platform: Platform,
     store: Arc<dyn RunStore>,
+    observers: Observers,
     clock: Clock,
     simulated: bool,
 }
 
 impl Engine {
-    /// An engine that acts on `platform` and writes to `store`. `simulated` is written into its runs, so that none
-    /// of them is ever continued against a real cluster.
+    /// Returns an engine that acts on `platform` and writes to `store`. `simulated` is written into its runs, so that none
+    /// of them is ever continued against a real cluster. Its runs are observed by the audit log.
     pub fn new(platform: Platform, store: Arc<dyn RunStore>, simulated: bool) -> Self {
         let clock = *platform.reader().clock();
-        Self { platform, store, clock, simulated }
+        let observers: Observers = Arc::new([Arc::new(AuditLog)]);
+        Self { platform, store, observers, clock, simulated }
     }
 
-    /// Where runs are kept.
+    /// Adds an observer of every event of every run that this engine drives.
+    #[must_use]
+    pub fn observed_by(mut self, observer: Arc<dyn RunObserver>) -> Self {
+        self.observers = self.observers.iter().cloned().chain([observer]).collect();
+        self
+    }
+
+    /// Returns the store of its runs.
     pub fn store(&self) -> &Arc<dyn RunStore> {
         &self.store
     }

@@ -1,39 +1,115 @@
-//! What a run would find, for whoever has to say yes to it: the steps at its beginning that only look, taken without a
-//! journal.
+//! What a run would find and do, for a person who has to confirm it: the leading steps that only read, run without a
+//! journal, and the steps that change something.
 
-use serde_json::{Map, Value};
+use super::{Engine, Preflight, ResumePreflight, StartError, failure};
+use crate::{
+    actions::{self, Operations, Progress},
+    journal::{Failure, RecordedChange, ResumeMode, StepOutcome, StepPath},
+};
+use runbook::{ActionKind, EvaluationScope, Reversibility, Step};
 
-use super::{Engine, StartError, accept::require_valid};
-use crate::actions::{self, Operations, Progress};
-use runbook::{EvaluationScope, Source};
+/// A step that would change something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangingStep {
+    /// The step's name.
+    pub name: String,
+    /// Its action.
+    pub action: String,
+    /// Whether it can be undone.
+    pub is_reversible: bool,
+}
+
+/// A step that would be undone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UndoneStep {
+    /// The step's name.
+    pub name: String,
+    /// Whether it can be undone.
+    pub is_reversible: bool,
+    /// What it changed.
+    pub changes: Vec<RecordedChange>,
+}
+
+/// What a resumed run would do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Remaining {
+    /// It continues with these steps, among others that change nothing.
+    Forward(Vec<ChangingStep>),
+    /// It undoes these steps, in this order.
+    Back(Vec<UndoneStep>),
+}
+
+impl Preflight {
+    /// Returns the steps that would change something.
+    pub fn changing_steps(&self) -> Vec<ChangingStep> {
+        self.checked.runbook().steps.iter().filter_map(changing_step).collect()
+    }
+}
+
+impl ResumePreflight {
+    /// Returns what resuming the run would do.
+    pub fn remaining(&self) -> Remaining {
+        let (run, runbook) = (self.run(), self.checked.runbook());
+        if self.mode == ResumeMode::Continue && !run.head.is_rolling_back() {
+            let is_left = |step: &&Step| {
+                let outcome =
+                    run.step(&StepPath::top_level(&step.id)).and_then(|step| step.outcome.as_ref());
+                !matches!(
+                    outcome,
+                    Some(StepOutcome::Completed { .. } | StepOutcome::Skipped { .. })
+                )
+            };
+            let steps = runbook.steps.iter().filter(is_left);
+            return Remaining::Forward(steps.filter_map(changing_step).collect());
+        }
+        let steps = run.rollback_order().into_iter().map(|recorded| {
+            let step = runbook.steps.iter().find(|s| s.id == recorded.path.segments()[0].step);
+            let action = step.and_then(|step| actions::find(&step.action));
+            UndoneStep {
+                name: recorded.name.clone(),
+                is_reversible: action
+                    .is_none_or(|action| action.reversibility() != Reversibility::Irreversible),
+                changes: recorded.intent.iter().flat_map(|i| i.changes.clone()).collect(),
+            }
+        });
+        Remaining::Back(steps.collect())
+    }
+}
+
+fn changing_step(step: &Step) -> Option<ChangingStep> {
+    let action = actions::find(&step.action)?;
+    (action.kind() == ActionKind::Change).then(|| ChangingStep {
+        name: step.name.clone(),
+        action: step.action.clone(),
+        is_reversible: action.reversibility() != Reversibility::Irreversible,
+    })
+}
 
 impl Engine {
-    /// Takes the leading steps that read, up to the first that does anything else, and returns their messages.
+    /// Runs the leading steps that read, up to the first that does anything else, and returns their messages.
     ///
     /// # Errors
-    /// The runbook has errors, the inputs do not fit, or a step fails: the run would fail in the same way.
-    pub async fn preview(
-        &self,
-        source: &Source,
-        inputs: &Map<String, Value>,
-    ) -> Result<Vec<String>, StartError> {
-        let runbook = require_valid(source)?;
-        let mut scope = EvaluationScope::new(&runbook.bind(inputs).map_err(StartError::Inputs)?);
+    /// A step fails: the run would fail in the same way.
+    pub async fn preview(&self, preflight: &Preflight) -> Result<Vec<String>, StartError> {
+        let mut scope = EvaluationScope::new(&preflight.inputs);
         let reader = self.platform.reader();
         let mut messages = Vec::new();
-        for step in &runbook.steps {
+        for step in &preflight.checked.runbook().steps {
             let operation = actions::find(&step.action).map(|action| &action.operations);
             let Some(Operations::Read(read)) = operation else { break };
-            let preview_failed =
-                |error: String| StartError::PreviewFailed { step: step.name.clone(), error };
-            if !step.should_run(&scope).map_err(|error| preview_failed(error.to_string()))? {
+            let failed = |failure: Failure| StartError::PreviewFailed {
+                step: step.name.clone(),
+                failure: Box::new(failure),
+            };
+            let should_run = step.should_run(&scope);
+            if !should_run.map_err(|error| failed(failure::of_template(&error)))? {
                 break;
             }
             let arguments =
-                step.arguments(&scope).map_err(|error| preview_failed(error.to_string()))?;
+                step.arguments(&scope).map_err(|error| failed(failure::of_template(&error)))?;
             let output = read(arguments, &reader, &Progress::silent())
                 .await
-                .map_err(|error| preview_failed(error.to_string()))?;
+                .map_err(|error| failed(failure::of_action(&error)))?;
             scope.insert(&step.id, &output);
             messages.extend(step.message(&scope).ok().flatten());
         }

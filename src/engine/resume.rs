@@ -1,91 +1,88 @@
-//! Taking up a run that stopped: forward, back, or not at all.
+//! Resuming a run that stopped: forward, back, or not at all.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Engine, StartError, VERSION, accept::require_valid};
+use super::{AcceptedRun, CheckedRunbook, Engine, StartError, VERSION};
 use crate::{
     actions,
-    journal::{Event, Run, RunId, RunStore, RunWriter, StepOutcome, StepProgress},
+    journal::{
+        AuditLog, Format, Observers, ResumeMode, Run, RunEvent, RunId, RunStore, RunWriter,
+        StepOutcome, StepPath, StepProgress,
+    },
 };
-use runbook::{Runbook, Source};
+use runbook::Runbook;
 
-/// Where a run that is taken up goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ResumeMode {
-    /// On with the step at which it stopped; a run that was rolling back goes on rolling back.
-    Continue,
-    /// Back to where it began.
-    Rollback,
+/// Everything that was found out before a run is resumed. Made once, by [`Engine::prepare_resume`].
+pub struct ResumePreflight {
+    pub(super) writer: RunWriter,
+    pub(super) checked: CheckedRunbook,
+    pub(super) mode: ResumeMode,
+}
+
+impl ResumePreflight {
+    /// Returns the run as it stopped.
+    pub fn run(&self) -> &Run {
+        self.writer.run()
+    }
 }
 
 impl Engine {
-    /// Takes up an unfinished run in the state in which its events left it.
+    /// Checks that an unfinished run can be resumed, here and by this version. Changes nothing.
     ///
     /// # Errors
-    /// It is over, was written by another revision of an action, or began against another cluster or account.
-    pub async fn resume(
+    /// It has finished, was written by another revision of an action, or was started against another cluster or account.
+    pub async fn prepare_resume(
         &self,
         id: &RunId,
         mode: ResumeMode,
-        actor: &str,
-    ) -> Result<RunWriter, StartError> {
-        let mut run_writer = RunWriter::open(Arc::clone(&self.store), id)?;
-        let run = run_writer.run();
+    ) -> Result<ResumePreflight, StartError> {
+        let (store, observers) = (Arc::clone(&self.store), Arc::clone(&self.observers));
+        let writer = RunWriter::open(store, observers, id).await?;
+        let run = writer.run();
         let operation = match mode {
             ResumeMode::Continue => "resumed",
             ResumeMode::Rollback => "rolled back",
         };
         ensure_unfinished(run, operation)?;
-        let runbook = runbook_of(run)?;
-        ensure_same_revisions(run, &runbook)?;
-        run.spec.target.ensure_same(&self.identify(&runbook).await?)?;
-        let rollback = mode == ResumeMode::Rollback;
-        let resumed = Event::RunResumed { actor: actor.into(), version: VERSION.into(), rollback };
-        run_writer.append(self.clock.now(), resumed)?;
-        Ok(run_writer)
+        let checked = CheckedRunbook::of_run(run)?;
+        ensure_same_revisions(run, checked.runbook())?;
+        run.spec.target.ensure_same(&self.identify(checked.runbook()).await?)?;
+        Ok(ResumePreflight { writer, checked, mode })
     }
 
-    /// A run as it stands.
+    /// Resumes the run where its events left it.
     ///
     /// # Errors
-    /// There is no such run, or its journal cannot be read.
-    pub fn run(&self, id: &RunId) -> Result<Run, StartError> {
-        Ok(Run::read(self.store.as_ref(), id)?)
-    }
-
-    /// The text that a run began with.
-    ///
-    /// # Errors
-    /// There is no such run, or its journal cannot be read.
-    pub fn source_of(&self, id: &RunId) -> Result<Source, StartError> {
-        Ok(source_of(&self.run(id)?))
+    /// The store failed, or another process continued the run meanwhile.
+    pub async fn resume(
+        &self,
+        preflight: ResumePreflight,
+        actor: &str,
+    ) -> Result<AcceptedRun, StartError> {
+        let ResumePreflight { mut writer, checked, mode } = preflight;
+        let resumed = RunEvent::RunResumed {
+            actor: actor.into(),
+            version: VERSION.into(),
+            format: Format::CURRENT,
+            mode,
+        };
+        writer.append(self.clock.now(), resumed).await?;
+        Ok(AcceptedRun { writer, checked })
     }
 }
 
-/// Declares an unfinished run to be over. The world stays as it is, and is not asked.
+/// Declares an unfinished run to be over. The cluster is neither asked nor changed.
 ///
 /// # Errors
-/// It is over already, or its journal cannot be read or written.
-pub fn abandon(store: Arc<dyn RunStore>, id: &RunId, actor: &str) -> Result<(), StartError> {
-    let mut run_writer = RunWriter::open(store, id)?;
-    ensure_unfinished(run_writer.run(), "abandoned")?;
-    run_writer.append(Timestamp::now(), Event::RunAbandoned { actor: actor.into() })?;
+/// It has finished already, or its journal cannot be read or written.
+pub async fn abandon(store: Arc<dyn RunStore>, id: &RunId, actor: &str) -> Result<(), StartError> {
+    let observers: Observers = Arc::new([Arc::new(AuditLog)]);
+    let mut writer = RunWriter::open(store, observers, id).await?;
+    ensure_unfinished(writer.run(), "abandoned")?;
+    writer.append(Timestamp::now(), RunEvent::RunAbandoned { actor: actor.into() }).await?;
     Ok(())
-}
-
-fn source_of(run: &Run) -> Source {
-    let name = format!("{} (as run {} began with)", run.spec.runbook, run.id);
-    Source::new(name, run.spec.text.as_str())
-}
-
-/// The runbook that a run began with, whatever has happened to its file since.
-///
-/// # Errors
-/// This version finds errors in it.
-pub(super) fn runbook_of(run: &Run) -> Result<Runbook, StartError> {
-    require_valid(&source_of(run))
 }
 
 fn ensure_unfinished(run: &Run, operation: &'static str) -> Result<(), StartError> {
@@ -93,18 +90,18 @@ fn ensure_unfinished(run: &Run, operation: &'static str) -> Result<(), StartErro
     if state.is_unfinished() {
         return Ok(());
     }
-    Err(StartError::AlreadyFinished { run: run.id.clone(), state, operation })
+    Err(StartError::AlreadyFinished { run: run.id().clone(), state, operation })
 }
 
 fn ensure_same_revisions(run: &Run, runbook: &Runbook) -> Result<(), StartError> {
     for step in &runbook.steps {
-        let (Some(action), Some(recorded)) = (actions::find(&step.action), run.step(&step.id))
-        else {
+        let recorded = run.step(&StepPath::top_level(&step.id));
+        let (Some(action), Some(recorded)) = (actions::find(&step.action), recorded) else {
             continue;
         };
         if revisions(recorded).any(|revision| revision != action.revision) {
             return Err(StartError::RevisionMismatch {
-                run: run.id.clone(),
+                run: run.id().clone(),
                 action: step.action.clone(),
                 version: run.spec.version.clone(),
             });
@@ -113,7 +110,7 @@ fn ensure_same_revisions(run: &Run, runbook: &Runbook) -> Result<(), StartError>
     Ok(())
 }
 
-/// The revisions of everything that a step has left in the journal.
+/// Returns the revisions of everything that a step has left in the journal.
 fn revisions(step: &StepProgress) -> impl Iterator<Item = u32> + '_ {
     let output = match &step.outcome {
         Some(StepOutcome::Completed { revision, .. }) => Some(*revision),

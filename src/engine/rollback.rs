@@ -1,103 +1,108 @@
-//! The way back: what took effect is undone, the last step first. A failed undo does not stop the others.
+//! Rollback: what took effect is undone, in the reverse of the order in which it was prepared. A failed undo does not stop
+//! the others.
 
 use tokio::time::Instant;
 
 use super::{
     drive::Driver,
+    failure,
     interruptible::{Interruption, StopReason},
     step::{AttemptError, Phase, action_of, backoff_delay},
 };
 use crate::{
     actions::{ChangeOps, Error, Operations, Recovery},
-    journal::Event,
+    journal::{Event, StepEvent, StepPath},
 };
 use runbook::{Runbook, Step};
 
 impl Driver<'_> {
-    /// Undoes every step that may have had an effect, and returns what could not be undone.
-    pub(super) async fn roll_back(&mut self, runbook: &Runbook) -> Result<Vec<String>, StopReason> {
-        let mut failures = Vec::new();
-        for step in runbook.steps.iter().rev() {
-            if !self.run_writer.run().step(&step.id).is_some_and(|s| s.may_need_undo()) {
-                continue;
-            }
+    /// Undoes every step that may have had an effect, and returns how many could not be undone.
+    pub(super) async fn roll_back(&mut self, runbook: &Runbook) -> Result<usize, StopReason> {
+        let order: Vec<StepPath> =
+            self.run_writer.run().rollback_order().iter().map(|step| step.path.clone()).collect();
+        let mut failures = 0;
+        for path in order {
+            let step = runbook.steps.iter().find(|step| StepPath::top_level(&step.id) == path);
+            let Some(step) = step else { continue };
             let Operations::Change(operations) = &action_of(step)?.operations else { continue };
             if let Some(request) = self.control.stop_requested() {
                 return Err(StopReason::StopRequested(request));
             }
-            self.append(Event::UndoStarted { step: step.id.clone() })?;
-            match self.undo(step, operations).await {
-                Ok(not_restored) => {
-                    self.append(Event::UndoFinished { step: step.id.clone(), not_restored })?;
-                }
-                Err(StopReason::StepFailed(error)) => {
-                    failures.push(format!("could not undo {}: {error}", step.name));
-                    self.append(Event::UndoFailed { step: step.id.clone(), error })?;
+            self.append(Event::step(&path, StepEvent::StepUndoStarted)).await?;
+            let event = match self.undo(step, &path, operations).await {
+                Ok(not_restored) => StepEvent::StepUndoFinished { not_restored },
+                Err(StopReason::StepFailed(failure)) => {
+                    failures += 1;
+                    StepEvent::StepUndoFailed { failure }
                 }
                 Err(stop_reason) => return Err(stop_reason),
-            }
+            };
+            self.append(Event::step(&path, event)).await?;
         }
         Ok(failures)
     }
 
-    /// Undoes one step, trying as often as the step allows.
+    /// Undoes one step, with as many attempts as the step allows.
     async fn undo(
         &mut self,
         step: &Step,
+        path: &StepPath,
         operations: &ChangeOps,
     ) -> Result<Vec<String>, StopReason> {
         let deadline = Instant::now() + self.engine.clock.deadline(step.timeout.std());
         let mut attempt = 0;
         loop {
-            let error = match self.undo_once(step, operations, deadline).await {
+            let error = match self.undo_once(step, path, operations, deadline).await {
                 Ok(not_restored) => return Ok(not_restored),
                 Err(AttemptError::Stop(stop_reason)) => return Err(stop_reason),
                 Err(AttemptError::Action(error)) => error,
             };
-            let text = error.to_string();
+            let failure = failure::of_action(&error);
             match error.recovery() {
                 Recovery::WaitAndRetry => {
-                    self.wait_for_other(step, &text, deadline).await?;
+                    self.wait_for_other(step, path, &failure, deadline).await?;
                     continue;
                 }
                 Recovery::Resubmit => {
-                    let generation = self.generation(step);
-                    let (step, error) = (step.id.clone(), text.clone());
-                    self.append(Event::OperationFailed { step, generation, error })?;
+                    let generation = self.generation(path);
+                    let failure = failure.clone();
+                    let event = StepEvent::StepOperationFailed { generation, failure };
+                    self.append(Event::step(path, event)).await?;
                 }
-                // An undo returns what it leaves alone. A conflict that it stumbles over half way is somebody who is
-                // at work right now: it looks again.
+                // An undo returns what it does not restore. A conflict that it meets half way is another client that is
+                // at work right now: it reads again.
                 Recovery::Fatal if matches!(error, Error::Conflict { .. }) => {}
-                Recovery::Fatal => return Err(StopReason::StepFailed(text)),
+                Recovery::Fatal => return Err(StopReason::StepFailed(failure)),
                 Recovery::Retry => {}
             }
             attempt += 1;
             if attempt >= step.retry.attempts {
-                return Err(StopReason::StepFailed(text));
+                return Err(StopReason::StepFailed(failure));
             }
-            let message = format!("{text}; trying again");
-            self.append(Event::StepMessage { step: step.id.clone(), message })?;
+            let message = format!("{failure}; retrying");
+            self.append(Event::step(path, StepEvent::StepMessage { message })).await?;
             if !self.pause(backoff_delay(step.retry, attempt), deadline).await? {
-                return Err(StopReason::StepFailed(text));
+                return Err(StopReason::StepFailed(failure));
             }
         }
     }
 
-    /// An undo may be cut off: it converges when it is called again.
+    /// An undo may be interrupted: it converges when it is called again.
     async fn undo_once(
         &mut self,
         step: &Step,
+        path: &StepPath,
         operations: &ChangeOps,
         deadline: Instant,
     ) -> Result<Vec<String>, AttemptError> {
-        let recorded = self.run_writer.run().step(&step.id);
+        let recorded = self.run_writer.run().step(path);
         let Some(intent) = recorded.and_then(|s| s.intent.as_ref()).map(|i| i.value.clone()) else {
             return Ok(Vec::new());
         };
         let receipt = recorded.and_then(|s| s.receipt.clone());
-        let writer = self.writer(step, Phase::Undo);
+        let writer = self.writer(path, Phase::Undo);
         let progress = self.progress_channel.progress();
         let undo = (operations.undo)(&intent, receipt.as_ref(), &writer, &progress);
-        self.run_operation(step, deadline, Interruption::Allowed, undo).await
+        self.run_operation(step, path, deadline, Interruption::Allowed, undo).await
     }
 }

@@ -1,40 +1,37 @@
-//! Why a run was not started, resumed, rolled back or abandoned. Nothing has moved when one of these is returned.
+//! Why a run was not started, resumed, rolled back or abandoned. Nothing was changed when one of these is returned.
 
 use crate::{
     actions::PlatformError,
-    journal::{RunId, RunState, StoreError, TargetMismatch},
+    journal::{Failure, RunId, RunState, StoreError, TargetMismatch},
 };
-use runbook::{Diagnostic, InputError, Source};
+use runbook::{Diagnostic, InputError, Severity, Source};
 
-/// Why nothing was done.
+/// Why nothing was done. `Display` is the message; [`hint`](Self::hint) is the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The runbook has errors.
-    #[error("runbook {} has {} it cannot run with", source_text.name(), count(findings.len(), "finding"))]
-    Invalid {
+    #[error("runbook {} has {}", source_text.name(), errors(diagnostics))]
+    InvalidRunbook {
         /// The runbook.
         source_text: Box<Source>,
-        /// What is wrong with it.
-        findings: Vec<Diagnostic>,
+        /// What is wrong with it, warnings included.
+        diagnostics: Vec<Diagnostic>,
     },
     /// The inputs do not fit.
     #[error("{}", join(.0))]
     Inputs(Vec<InputError>),
-    /// An earlier run holds the lock.
-    #[error(
-        "run {run} is {state}{}: {}", cause.as_ref().map(|c| format!(" ({c})")).unwrap_or_default(),
-        next_actions(*state)
-    )]
+    /// Another run holds the lock of the target.
+    #[error("run {run} {}{}", describe(*state), cause.as_ref().map(|c| format!(" ({c})")).unwrap_or_default())]
     Unfinished {
         /// The run that holds the lock.
         run: RunId,
         /// Its state.
         state: RunState,
-        /// Why it is not finished.
+        /// Why it stopped.
         cause: Option<String>,
     },
-    /// It is over.
-    #[error("run {run} is {state}: only a run that is not finished can be {operation}")]
+    /// The run has finished.
+    #[error("run {run} is {state}: only an unfinished run can be {operation}")]
     AlreadyFinished {
         /// The run.
         run: RunId,
@@ -43,9 +40,9 @@ pub enum StartError {
         /// What was asked for: resumed, rolled back, abandoned.
         operation: &'static str,
     },
-    /// A newer program could not read what an older one wrote.
+    /// Another revision of an action wrote to the run.
     #[error(
-        "run {run} was written by version {version}, whose action {action} this version cannot continue: resume it with version {version}, or abandon it"
+        "run {run} was written by version {version}, whose action {action} this version cannot continue"
     )]
     RevisionMismatch {
         /// The run.
@@ -55,38 +52,63 @@ pub enum StartError {
         /// The version that wrote it.
         version: String,
     },
-    /// It is not the cluster or account that the run began with.
-    #[error("{0}; a run goes on only where it began")]
+    /// This is not the cluster or account that the run was started against.
+    #[error(transparent)]
     TargetMismatch(#[from] TargetMismatch),
-    /// The cluster or the account could not be asked who it is.
-    #[error("{0}")]
+    /// The cluster or the account could not be asked for its identity.
+    #[error(transparent)]
     Platform(#[from] PlatformError),
-    /// A step that only looks fails already now.
-    #[error("{step}: {error}")]
+    /// A leading step that only reads fails before the run starts.
+    #[error("{step}: {failure}")]
     PreviewFailed {
         /// The step's name.
         step: String,
         /// Why.
-        error: String,
+        failure: Box<Failure>,
     },
-    /// The state folder.
-    #[error("{0}")]
+    /// The store of runs failed.
+    #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl StartError {
+    /// Returns what to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unfinished { state, .. } if state.is_active() => {
+                Some("wait for it to end, or cancel it".into())
+            }
+            Self::Unfinished { .. } => {
+                Some("resume, roll back or abandon it before starting another".into())
+            }
+            Self::RevisionMismatch { version, .. } => {
+                Some(format!("resume it with version {version}, or abandon it"))
+            }
+            Self::TargetMismatch(_) => Some("a run continues only where it was started".into()),
+            Self::Platform(error) => error.hint().map(str::to_owned),
+            Self::PreviewFailed { failure, .. } => failure.hint.clone(),
+            Self::Store(error) => error.hint(),
+            Self::InvalidRunbook { .. } | Self::Inputs(_) | Self::AlreadyFinished { .. } => None,
+        }
+    }
 }
 
 fn join(errors: &[InputError]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-fn count(number: usize, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {noun}{plural}")
+fn errors(diagnostics: &[Diagnostic]) -> String {
+    let count = diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} error{plural}")
 }
 
-/// What can be done about a run that holds the lock.
-fn next_actions(state: RunState) -> &'static str {
+fn describe(state: RunState) -> String {
     if state.is_active() {
-        return "wait for it to end, or cancel it";
+        return format!("is {state}");
     }
-    "a new run would do again what it half did: resume it, roll it back or abandon it"
+    match state {
+        RunState::Failed => "failed and is unfinished".into(),
+        _ => format!("is {state} and unfinished"),
+    }
 }

@@ -1,4 +1,4 @@
-//! One step: attempts, each of which starts where the step's events say that it stands.
+//! One step: attempts, each of which starts where the step's events left it.
 
 use std::time::Duration;
 
@@ -8,20 +8,24 @@ use tokio::time::Instant;
 
 use super::{
     drive::Driver,
+    failure,
     interruptible::{Interruption, OperationOutcome, StopReason},
 };
 use crate::{
     actions::{self, ActionDef, ChangeOps, Operations, PlannedChange, PlatformWriter, Recovery},
-    journal::{self, Event, RecordedChange, RecordedIntent, StoreError},
+    journal::{
+        Event, Failure, FailureKind, RecordedChange, RecordedIntent, StepEvent, StepPath,
+        StoreError,
+    },
 };
 use runbook::{Retry, Step};
 
-/// How often a step looks again while somebody else must finish first. EKS updates take tens of seconds.
+/// How often a step retries while another operation must finish first. EKS updates take tens of seconds.
 const BUSY_POLL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How an attempt can end badly.
+/// Why an attempt failed.
 pub(super) enum AttemptError {
-    /// The action failed; something may cure it.
+    /// The action failed; it may be retried.
     Action(actions::Error),
     /// The step ends here.
     Stop(StopReason),
@@ -39,7 +43,7 @@ impl From<StoreError> for AttemptError {
     }
 }
 
-/// Which way a change is sent; part of the client token.
+/// Whether a change is applied or undone; part of the client token.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Phase {
     Apply,
@@ -47,38 +51,40 @@ pub(super) enum Phase {
 }
 
 impl Driver<'_> {
-    /// Takes a step to its end.
-    pub(super) async fn run_step(&mut self, step: &Step) -> Result<(), StopReason> {
+    /// Runs a step to its end.
+    pub(super) async fn run_step(
+        &mut self,
+        step: &Step,
+        path: &StepPath,
+    ) -> Result<(), StopReason> {
         let should_run = step.should_run(&self.scope);
         if let Ok(false) = should_run {
-            return Ok(self.append(Event::StepSkipped {
-                step: step.id.clone(),
-                name: step.name.clone(),
-                reason: "its `when` is false".into(),
-            })?);
+            let (name, reason) = (step.name.clone(), "`when` is false".into());
+            let event = StepEvent::StepSkipped { name, reason };
+            return Ok(self.append(Event::step(path, event)).await?);
         }
-        let deadline = self.start_step(step)?;
-        should_run.map_err(|error| StopReason::StepFailed(error.to_string()))?;
+        let deadline = self.start_step(step, path).await?;
+        should_run.map_err(|error| StopReason::StepFailed(failure::of_template(&error)))?;
         let action = action_of(step)?;
         loop {
-            match self.attempt(step, action, deadline).await {
+            match self.attempt(step, path, action, deadline).await {
                 Ok(()) => return Ok(()),
                 Err(AttemptError::Stop(stop_reason)) => return Err(stop_reason),
                 Err(AttemptError::Action(error)) => {
-                    self.retry_or_fail(step, &error, deadline).await?
+                    self.retry_or_fail(step, path, &error, deadline).await?;
                 }
             }
         }
     }
 
-    /// Says that the step begins, or goes on, and by when it must be done.
-    fn start_step(&mut self, step: &Step) -> Result<Instant, StoreError> {
-        let (id, name) = (step.id.clone(), step.name.clone());
-        let (event, elapsed) = match self.run_writer.run().step(&step.id) {
-            Some(recorded) => (Event::StepResumed { step: id, name }, recorded.elapsed()),
-            None => (Event::StepStarted { step: id, name }, Duration::ZERO),
+    /// Records that the step starts, or continues, and returns its deadline.
+    async fn start_step(&mut self, step: &Step, path: &StepPath) -> Result<Instant, StoreError> {
+        let name = step.name.clone();
+        let (event, elapsed) = match self.run_writer.run().step(path) {
+            Some(recorded) => (StepEvent::StepResumed { name }, recorded.elapsed()),
+            None => (StepEvent::StepStarted { name }, Duration::ZERO),
         };
-        self.append(event)?;
+        self.append(Event::step(path, event)).await?;
         let timeout = self.engine.clock.deadline(step.timeout.std());
         Ok(Instant::now() + timeout.saturating_sub(elapsed))
     }
@@ -86,6 +92,7 @@ impl Driver<'_> {
     async fn attempt(
         &mut self,
         step: &Step,
+        path: &StepPath,
         action: &ActionDef,
         deadline: Instant,
     ) -> Result<(), AttemptError> {
@@ -94,47 +101,44 @@ impl Driver<'_> {
                 let arguments = self.arguments(step)?;
                 let reader = self.engine.platform.reader();
                 let progress = self.progress_channel.progress();
-                self.run_operation(
-                    step,
-                    deadline,
-                    Interruption::Allowed,
-                    operation(arguments, &reader, &progress),
-                )
-                .await?
+                let operation = operation(arguments, &reader, &progress);
+                self.run_operation(step, path, deadline, Interruption::Allowed, operation).await?
             }
             Operations::Change(operations) => {
-                self.change(step, action, operations, deadline).await?
+                self.change(step, path, action, operations, deadline).await?
             }
         };
-        self.complete(step, action, output)?;
+        self.complete(step, path, action, output).await?;
         Ok(())
     }
 
-    /// prepare → `prepared` → apply → `applied` → settle, from wherever the events say.
+    /// prepare → `step_prepared` → apply → `step_applied` → settle, from where the events end.
     async fn change(
         &mut self,
         step: &Step,
+        path: &StepPath,
         action: &ActionDef,
         operations: &ChangeOps,
         deadline: Instant,
     ) -> Result<Value, AttemptError> {
-        let intent = match self.intent(step) {
+        let intent = match self.intent(path) {
             Some(intent) => intent.value.clone(),
-            None => self.prepare(step, action, operations, deadline).await?,
+            None => self.prepare(step, path, action, operations, deadline).await?,
         };
-        let receipt = match self.run_writer.run().step(&step.id).and_then(|s| s.receipt.clone()) {
+        let receipt = match self.run_writer.run().step(path).and_then(|s| s.receipt.clone()) {
             Some(receipt) => receipt,
-            None => self.apply(step, operations, &intent, deadline).await?,
+            None => self.apply(step, path, operations, &intent, deadline).await?,
         };
         let reader = self.engine.platform.reader();
         let progress = self.progress_channel.progress();
         let settle = (operations.settle)(&intent, &receipt, &reader, &progress);
-        self.run_operation(step, deadline, Interruption::Allowed, settle).await
+        self.run_operation(step, path, deadline, Interruption::Allowed, settle).await
     }
 
     async fn prepare(
         &mut self,
         step: &Step,
+        path: &StepPath,
         action: &ActionDef,
         operations: &ChangeOps,
         deadline: Instant,
@@ -143,20 +147,22 @@ impl Driver<'_> {
         let reader = self.engine.platform.reader();
         let progress = self.progress_channel.progress();
         let prepare = (operations.prepare)(arguments, &reader, &progress);
-        let intent = self.run_operation(step, deadline, Interruption::Allowed, prepare).await?;
+        let intent =
+            self.run_operation(step, path, deadline, Interruption::Allowed, prepare).await?;
         let changes = (operations.planned_changes)(&intent).map_err(AttemptError::Action)?;
-        self.append(Event::StepPrepared {
-            step: step.id.clone(),
+        let event = StepEvent::StepPrepared {
             revision: action.revision,
             intent: intent.clone(),
             changes: changes.into_iter().map(to_journal_change).collect(),
-        })?;
+        };
+        self.append(Event::step(path, event)).await?;
         Ok(intent)
     }
 
     async fn apply(
         &mut self,
         step: &Step,
+        path: &StepPath,
         operations: &ChangeOps,
         intent: &Value,
         deadline: Instant,
@@ -165,155 +171,163 @@ impl Driver<'_> {
         if let Some(request) = self.control.stop_requested() {
             return Err(StopReason::StopRequested(request).into());
         }
-        let generation = self.generation(step);
-        let writer = self.writer(step, Phase::Apply);
+        let generation = self.generation(path);
+        let writer = self.writer(path, Phase::Apply);
         let apply = (operations.apply)(intent, &writer);
-        let receipt = self.run_operation(step, deadline, Interruption::Forbidden, apply).await?;
-        self.append(Event::StepApplied {
-            step: step.id.clone(),
-            generation,
-            receipt: receipt.clone(),
-        })?;
+        let receipt =
+            self.run_operation(step, path, deadline, Interruption::Forbidden, apply).await?;
+        let event = StepEvent::StepApplied { generation, receipt: receipt.clone() };
+        self.append(Event::step(path, event)).await?;
         Ok(receipt)
     }
 
-    fn complete(
+    async fn complete(
         &mut self,
         step: &Step,
+        path: &StepPath,
         action: &ActionDef,
         output: Value,
     ) -> Result<(), StoreError> {
         self.scope.insert(&step.id, &output);
         let message = match step.message(&self.scope) {
             Ok(message) => message,
-            // What was done is done: a message that cannot be made does not undo it.
-            Err(error) => Some(format!("(the step's log message cannot be made: {error})")),
+            // What was done is done: a message that cannot be rendered does not undo it.
+            Err(error) => Some(format!("(cannot render the step's `log` message: {error})")),
         };
-        self.append(Event::StepCompleted {
-            step: step.id.clone(),
-            revision: action.revision,
-            output,
-            message,
-        })
+        let event = StepEvent::StepCompleted { revision: action.revision, output, message };
+        self.append(Event::step(path, event)).await
     }
 
-    /// Runs a verb of a step; its time being up is the step's failure.
+    /// Runs an operation of a step. When the step's time is up, the step has failed.
     pub(super) async fn run_operation<T>(
         &mut self,
         step: &Step,
+        path: &StepPath,
         deadline: Instant,
         interruption: Interruption,
         operation: impl Future<Output = actions::Result<T>>,
     ) -> Result<T, AttemptError> {
-        match self.run_interruptible(&step.id, deadline, interruption, operation).await? {
+        match self.run_interruptible(path, deadline, interruption, operation).await? {
             OperationOutcome::Finished(result) => result.map_err(AttemptError::Action),
             OperationOutcome::TimedOut(waiting_for) => {
-                Err(StopReason::StepFailed(timeout_message(step, waiting_for.as_deref())).into())
+                Err(StopReason::StepFailed(timed_out(step, waiting_for.as_deref())).into())
             }
         }
     }
 
-    /// Waits until the step can be tried again, or says that it cannot.
+    /// Waits until the step can be retried, or returns why it cannot.
     async fn retry_or_fail(
         &mut self,
         step: &Step,
+        path: &StepPath,
         error: &actions::Error,
         deadline: Instant,
     ) -> Result<(), StopReason> {
-        let text = error.to_string();
+        let failure = failure::of_action(error);
         match error.recovery() {
-            Recovery::Fatal => return Err(StopReason::StepFailed(text)),
-            Recovery::WaitAndRetry => return self.wait_for_other(step, &text, deadline).await,
+            Recovery::Fatal => return Err(StopReason::StepFailed(failure)),
+            Recovery::WaitAndRetry => {
+                return self.wait_for_other(step, path, &failure, deadline).await;
+            }
             Recovery::Resubmit => {
-                let generation = self.generation(step);
-                let (step, error) = (step.id.clone(), text.clone());
-                self.append(Event::OperationFailed { step, generation, error })?;
+                let (generation, failure) = (self.generation(path), failure.clone());
+                let event = StepEvent::StepOperationFailed { generation, failure };
+                self.append(Event::step(path, event)).await?;
             }
             Recovery::Retry => {}
         }
-        let attempt = 1 + self.run_writer.run().step(&step.id).map_or(0, |s| s.failed_attempts);
+        let attempt = 1 + self.run_writer.run().step(path).map_or(0, |s| s.failed_attempts);
         if attempt >= step.retry.attempts {
-            return Err(StopReason::StepFailed(attempts_exhausted_message(&text, attempt)));
+            return Err(StopReason::StepFailed(attempts_exhausted(failure, attempt)));
         }
         let pause = backoff_delay(step.retry, attempt);
         let scaled_delay = self.engine.clock.delay(pause);
-        self.append(Event::AttemptFailed {
-            step: step.id.clone(),
+        let event = StepEvent::StepAttemptFailed {
             attempt,
-            error: text.clone(),
+            failure: failure.clone(),
             retry_in_ms: u64::try_from(scaled_delay.as_millis()).unwrap_or(u64::MAX),
-        })?;
-        self.pause_or_fail(step, &text, pause, deadline).await
+        };
+        self.append(Event::step(path, event)).await?;
+        self.pause_or_fail(step, &failure, pause, deadline).await
     }
 
-    /// Somebody else must finish first: that costs time, but no attempts.
+    /// Waits while another operation must finish first: that costs time, but no attempts.
     pub(super) async fn wait_for_other(
         &mut self,
         step: &Step,
-        why: &str,
+        path: &StepPath,
+        reason: &Failure,
         deadline: Instant,
     ) -> Result<(), StopReason> {
         let progress = self.progress_channel.progress();
-        progress.waiting(why);
-        self.run_interruptible(&step.id, deadline, Interruption::Allowed, async { Ok(()) }).await?;
-        self.pause_or_fail(step, why, BUSY_POLL_INTERVAL, deadline).await
+        progress.waiting(reason.message.as_str());
+        self.run_interruptible(path, deadline, Interruption::Allowed, async { Ok(()) }).await?;
+        self.pause_or_fail(step, reason, BUSY_POLL_INTERVAL, deadline).await
     }
 
     async fn pause_or_fail(
         &self,
         step: &Step,
-        why: &str,
+        reason: &Failure,
         pause: Duration,
         deadline: Instant,
     ) -> Result<(), StopReason> {
         if self.pause(pause, deadline).await? {
             return Ok(());
         }
-        Err(StopReason::StepFailed(timeout_message(step, Some(why))))
+        Err(StopReason::StepFailed(timed_out(step, Some(&reason.message))))
     }
 
     fn arguments(&self, step: &Step) -> Result<Value, StopReason> {
-        step.arguments(&self.scope).map_err(|error| StopReason::StepFailed(error.to_string()))
+        step.arguments(&self.scope)
+            .map_err(|error| StopReason::StepFailed(failure::of_template(&error)))
     }
 
-    fn intent(&self, step: &Step) -> Option<&RecordedIntent> {
-        self.run_writer.run().step(&step.id)?.intent.as_ref()
+    fn intent(&self, path: &StepPath) -> Option<&RecordedIntent> {
+        self.run_writer.run().step(path)?.intent.as_ref()
     }
 
-    pub(super) fn generation(&self, step: &Step) -> u32 {
-        self.run_writer.run().step(&step.id).map_or(0, |recorded| recorded.generation)
+    pub(super) fn generation(&self, path: &StepPath) -> u32 {
+        self.run_writer.run().step(path).map_or(0, |recorded| recorded.generation)
     }
 
-    /// The hands with which a step changes the world. The client token in them is the same for every repetition of
-    /// the same sending, in this process or a later one, and another for every other.
-    pub(super) fn writer(&self, step: &Step, phase: Phase) -> PlatformWriter {
-        let run = &self.run_writer.run().id;
-        let token = format!("{run}|{}|{phase:?}|{}", step.id, self.generation(step));
+    /// Returns the writer for this step. Its client token is stable across retries of the same operation, including in a
+    /// later process.
+    pub(super) fn writer(&self, path: &StepPath, phase: Phase) -> PlatformWriter {
+        let run = self.run_writer.run().id();
+        let token = format!("{run}|{path}|{phase:?}|{}", self.generation(path));
         let hash = Sha256::digest(token.as_bytes());
         let text: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
         self.engine.platform.writer(&text)
     }
 }
 
-/// The action of a step that the checks let through.
+/// Returns the action of a checked step.
 pub(super) fn action_of(step: &Step) -> Result<&'static ActionDef, StopReason> {
-    actions::find(&step.action)
-        .ok_or_else(|| StopReason::StepFailed(format!("there is no action {}", step.action)))
+    actions::find(&step.action).ok_or_else(|| {
+        let message = format!("action {} not found", step.action);
+        StopReason::StepFailed(Failure::new(FailureKind::Internal, message))
+    })
 }
 
-fn to_journal_change(diff: PlannedChange) -> RecordedChange {
-    journal::RecordedChange { target: diff.target, before: diff.before, after: diff.after }
+fn to_journal_change(change: PlannedChange) -> RecordedChange {
+    let PlannedChange { target, before, after } = change;
+    RecordedChange { target, before, after }
 }
 
-fn timeout_message(step: &Step, waiting_for: Option<&str>) -> String {
-    match waiting_for {
+fn timed_out(step: &Step, waiting_for: Option<&str>) -> Failure {
+    let message = match waiting_for {
         Some(what) => format!("timed out after {}, waiting for {what}", step.timeout),
         None => format!("timed out after {}", step.timeout),
-    }
+    };
+    Failure::new(FailureKind::TimedOut, message)
 }
 
-fn attempts_exhausted_message(error: &str, attempts: u32) -> String {
-    if attempts == 1 { error.to_owned() } else { format!("{error} (after {attempts} attempts)") }
+fn attempts_exhausted(mut failure: Failure, attempts: u32) -> Failure {
+    if attempts > 1 {
+        failure.message = format!("{failure} (after {attempts} attempts)");
+    }
+    failure
 }
 
 /// Doubles with every attempt up to the longest, and takes a random half off, so that many clients do not come back

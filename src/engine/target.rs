@@ -1,4 +1,4 @@
-//! Asks the cluster and the account who they are, before anything moves.
+//! Asks the cluster and the account for their identities, before anything is changed.
 
 use super::Engine;
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
 use runbook::Runbook;
 
 impl Engine {
-    /// The target of a run of `runbook`. Only the sides that one of its actions talks to are asked, so a runbook
+    /// Returns the target of a run of `runbook`. Only the platforms that one of its actions uses are asked, so a runbook
     /// without AWS actions needs no AWS credentials.
     pub(super) async fn identify(&self, runbook: &Runbook) -> Result<RunTarget, PlatformError> {
         let uses = |side: PlatformKind| {
@@ -18,16 +18,20 @@ impl Engine {
                 .filter_map(|step| actions::find(&step.action))
                 .any(|action| action.uses_platform(side))
         };
-        // One after the other, so that the same trouble always gives the same message.
+        // One after the other, so that the same problem always gives the same message.
         let kubernetes = if uses(PlatformKind::Kubernetes) {
-            let who = self.platform.kubernetes_identity().await?;
-            Some(KubernetesTarget { server: who.server, context: who.context, uid: who.uid })
+            let identity = self.platform.kubernetes_identity().await?;
+            Some(KubernetesTarget {
+                server: identity.server,
+                context: identity.context,
+                uid: identity.uid,
+            })
         } else {
             None
         };
         let aws = if uses(PlatformKind::Aws) {
-            let who = self.platform.aws_identity().await?;
-            Some(AwsTarget { account: who.account, identity: who.arn })
+            let identity = self.platform.aws_identity().await?;
+            Some(AwsTarget { account: identity.account, identity: identity.arn })
         } else {
             None
         };

@@ -1,30 +1,43 @@
-//! The audit log: one structured line for everything that somebody may later have to answer for. It is written where
-//! events are written, after the event is safe, so nothing is logged that did not happen.
+//! The audit log: one structured line for everything that a person may later have to answer for. It is an observer, so
+//! nothing is logged that did not happen.
 
-use super::{Event, EventRecord, Run};
+use super::{Event, RecordedEvent, ResumeMode, Run, RunEvent, RunObserver, StepEvent, StepPath};
 
-/// Logs what a record means for the audit, given the run as it stands with it.
-pub(super) fn log_event(run: &Run, record: &EventRecord) {
-    match &record.event {
-        Event::RunStarted(spec) => log_run(run, &spec.actor, "started"),
-        Event::RunResumed { actor, rollback: false, .. } => log_run(run, actor, "resumed"),
-        Event::RunResumed { actor, .. } => log_run(run, actor, "rollback asked for"),
-        Event::CancelRequested { actor } => log_run(run, actor, "cancel asked for"),
-        Event::RunAbandoned { actor } => log_run(run, actor, "abandoned"),
-        Event::StepApplied { step, .. } => log_change(run, step, "apply", &[]),
-        Event::UndoFinished { step, not_restored } => log_change(run, step, "undo", not_restored),
-        _ => {}
+/// Logs to the target `audit`.
+#[derive(Debug, Default)]
+pub struct AuditLog;
+
+impl RunObserver for AuditLog {
+    fn on_event(&self, run: &Run, recorded: &RecordedEvent) {
+        match &recorded.event {
+            Event::Run(event) => log_run_event(run, event),
+            Event::Step { path, event: StepEvent::StepApplied { .. } } => {
+                log_changes(run, path, "apply", &[]);
+            }
+            Event::Step { path, event: StepEvent::StepUndoFinished { not_restored } } => {
+                log_changes(run, path, "undo", not_restored);
+            }
+            Event::Step { .. } => {}
+        }
     }
 }
 
-fn log_run(run: &Run, actor: &str, what: &str) {
-    let (id, runbook) = (run.id.as_str(), run.spec.runbook.as_str());
-    tracing::info!(target: "audit", actor, run = id, runbook, "{what}");
+fn log_run_event(run: &Run, event: &RunEvent) {
+    let (actor, action) = match event {
+        RunEvent::RunStarted(spec) => (&spec.actor, "started"),
+        RunEvent::RunResumed { actor, mode: ResumeMode::Continue, .. } => (actor, "resumed"),
+        RunEvent::RunResumed { actor, .. } => (actor, "rollback requested"),
+        RunEvent::RunCancelRequested { actor } => (actor, "cancel requested"),
+        RunEvent::RunAbandoned { actor } => (actor, "abandoned"),
+        RunEvent::RunEnded { .. } => return,
+    };
+    let (id, runbook) = (run.id().as_str(), run.spec.runbook.as_str());
+    tracing::info!(target: "audit", actor, run = id, runbook, "{action}");
 }
 
-/// One line a target. What a step found done already, or left alone, is in the journal beside it.
-fn log_change(run: &Run, step: &str, operation: &str, not_restored: &[String]) {
-    let intent = run.step(step).and_then(|step| step.intent.as_ref());
+/// Logs one line for each target. What a step found done already, or did not restore, is in the journal.
+fn log_changes(run: &Run, path: &StepPath, operation: &str, not_restored: &[String]) {
+    let intent = run.step(path).and_then(|step| step.intent.as_ref());
     for change in intent.into_iter().flat_map(|intent| &intent.changes) {
         let (before, after) = match operation {
             "undo" => (&change.after, &change.before),
@@ -32,14 +45,14 @@ fn log_change(run: &Run, step: &str, operation: &str, not_restored: &[String]) {
         };
         tracing::info!(
             target: "audit",
-            actor = run.actor,
-            run = run.id.as_str(),
-            step,
+            actor = run.head.actor,
+            run = run.id().as_str(),
+            step = %path,
             operation,
             change_target = change.target,
             %before,
             %after,
-            left_alone = not_restored.join("; "),
+            not_restored = not_restored.join("; "),
             "changed"
         );
     }

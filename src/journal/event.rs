@@ -1,82 +1,108 @@
 //! The facts of a run, one variant each, in the form in which they are kept.
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::{Map, Value};
 
-/// One event with its place in the run and its time.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct EventRecord {
+use super::{Failure, Format, RunTarget, StepPath, format};
+
+/// An event with its place in the run and its time: one line of a journal.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecordedEvent {
     /// Its place: 0 for the first event of the run.
     pub seq: u64,
     /// When it was written, by the writer's wall clock.
     pub time: Timestamp,
     /// What happened.
-    #[serde(flatten)]
     pub event: Event,
 }
 
-/// What can happen in a run. The module's head says what the important ones promise.
+/// What can happen in a run: to the run itself, or to one of its steps.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// Something that concerns the run.
+    Run(RunEvent),
+    /// Something that concerns a step.
+    Step {
+        /// Which step.
+        path: StepPath,
+        /// What happened.
+        event: StepEvent,
+    },
+}
+
+/// What can happen to a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-pub enum Event {
+pub enum RunEvent {
     /// The run was accepted. Always the first event.
     RunStarted(Box<RunSpec>),
-    /// A process took the run up again.
+    /// A process resumed the run.
     RunResumed {
         /// Who asked for it.
         actor: String,
-        /// The version of the program that goes on with it.
+        /// The version of the program that resumed it.
         version: String,
-        /// Whether it goes back: from here on steps are undone, the last first.
-        #[serde(default, rename = "back")]
-        rollback: bool,
+        /// The format of the events that follow.
+        #[serde(default)]
+        format: Format,
+        /// Whether the run continues or rolls back.
+        #[serde(default)]
+        mode: ResumeMode,
     },
-    /// A step began.
+    /// A person or a client asked the run to stop.
+    RunCancelRequested {
+        /// Who asked for it.
+        actor: String,
+    },
+    /// The run stopped.
+    RunEnded {
+        /// How.
+        outcome: RunOutcome,
+        /// Why, where no step's event says it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failure: Option<Failure>,
+    },
+    /// A person declared an unfinished run to be over; the cluster was not touched.
+    RunAbandoned {
+        /// Who declared it.
+        actor: String,
+    },
+}
+
+/// What can happen to a step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum StepEvent {
+    /// The step began.
     StepStarted {
-        /// The step's id.
-        step: String,
         /// The step's name, for people.
         name: String,
     },
-    /// A step was taken up again after a resume.
+    /// The step was continued after a resume.
     StepResumed {
-        /// The step's id.
-        step: String,
         /// The step's name, for people.
         name: String,
     },
-    /// A step was left out; it has no output.
+    /// The step was skipped; it has no output.
     StepSkipped {
-        /// The step's id.
-        step: String,
         /// The step's name, for people.
         name: String,
         /// Why.
-        #[serde(rename = "because")]
         reason: String,
     },
-    /// A step's own words.
-    #[serde(rename = "said")]
+    /// The step reported something.
     StepMessage {
-        /// The step's id.
-        step: String,
-        /// What it said.
+        /// The report.
         message: String,
     },
-    /// What a step waits for right now.
-    #[serde(rename = "waiting")]
+    /// What the step waits for now.
     StepWaiting {
-        /// The step's id.
-        step: String,
-        /// What it waits for.
+        /// What is missing.
         message: String,
     },
-    /// What a step will change, decided once, in absolute terms. Nothing of it has been sent.
-    #[serde(rename = "prepared")]
+    /// What the step will change, decided once, in absolute terms. Nothing of it has been sent.
     StepPrepared {
-        /// The step's id.
-        step: String,
         /// The revision of the action that wrote `intent`.
         revision: u32,
         /// The action's own intent.
@@ -84,42 +110,32 @@ pub enum Event {
         /// The same target by target, for plans, `runs show` and the audit log.
         changes: Vec<RecordedChange>,
     },
-    /// The change was sent, and this is what came back.
-    #[serde(rename = "applied")]
+    /// The change was sent, and this came back.
     StepApplied {
-        /// The step's id.
-        step: String,
         /// The generation of the intent that was sent.
         generation: u32,
         /// The action's own receipt.
         receipt: Value,
     },
-    /// What was sent ended in a definite failure on the platform's side; the same intent may be sent again, as the
-    /// next generation.
-    OperationFailed {
-        /// The step's id.
-        step: String,
+    /// What was sent ended in a definite failure on the platform's side; the same intent may be sent again, as the next
+    /// generation.
+    StepOperationFailed {
         /// The generation that failed.
         generation: u32,
-        /// What the platform said.
-        error: String,
+        /// Why.
+        failure: Failure,
     },
-    /// An attempt failed in a way that can heal.
-    AttemptFailed {
-        /// The step's id.
-        step: String,
+    /// An attempt failed and is retried.
+    StepAttemptFailed {
         /// Which attempt, from 1.
         attempt: u32,
         /// Why.
-        error: String,
+        failure: Failure,
         /// How long until the next one, in milliseconds.
         retry_in_ms: u64,
     },
-    /// A step ended well.
-    #[serde(rename = "completed")]
+    /// The step succeeded.
     StepCompleted {
-        /// The step's id.
-        step: String,
         /// The revision of the action that wrote `output`.
         revision: u32,
         /// What later steps are given.
@@ -128,57 +144,26 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         message: Option<String>,
     },
-    /// A step ended badly.
+    /// The step failed.
     StepFailed {
-        /// The step's id.
-        step: String,
         /// Why.
-        error: String,
-        /// What follows from it. It stands in the same event, so that no crash can come between the two.
+        failure: Failure,
+        /// What follows from it: in the same event, so that no crash can come between the two.
         then: AfterFailure,
     },
-    /// Somebody asked the run to stop.
-    CancelRequested {
-        /// Who.
-        actor: String,
-    },
-    /// A step's undo began.
-    #[serde(rename = "undoing")]
-    UndoStarted {
-        /// The step's id.
-        step: String,
-    },
-    /// A step was undone.
-    #[serde(rename = "undone")]
-    UndoFinished {
-        /// The step's id.
-        step: String,
-        /// Targets that somebody else changed meanwhile, and that were therefore left as they are; and whatever
-        /// else could not be put back.
-        #[serde(default, rename = "left_alone", skip_serializing_if = "Vec::is_empty")]
+    /// The step's undo began.
+    StepUndoStarted,
+    /// The step was undone.
+    StepUndoFinished {
+        /// Targets that another client changed meanwhile, and that were therefore left as they are; and whatever else
+        /// could not be restored.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
         not_restored: Vec<String>,
     },
-    /// A step could not be undone.
-    UndoFailed {
-        /// The step's id.
-        step: String,
+    /// The step could not be undone.
+    StepUndoFailed {
         /// Why.
-        error: String,
-    },
-    /// The run stopped here.
-    RunEnded {
-        /// How.
-        #[serde(rename = "ending")]
-        outcome: RunOutcome,
-        /// Why, where it did not end well.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        error: Option<String>,
-    },
-    /// Somebody declared an unfinished run to be over; the world stays as it is.
-    #[serde(rename = "abandoned")]
-    RunAbandoned {
-        /// Who.
-        actor: String,
+        failure: Failure,
     },
 }
 
@@ -186,7 +171,7 @@ pub enum Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AfterFailure {
-    /// The run goes on without the step.
+    /// The run continues without the step.
     Continue,
     /// The run stops; nothing more is changed.
     Stop,
@@ -194,29 +179,43 @@ pub enum AfterFailure {
     Rollback,
 }
 
-/// How a run came to a stop.
+/// What a resumed run does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResumeMode {
+    /// Continues with the step at which it stopped; a run that was rolling back keeps rolling back.
+    #[default]
+    Continue,
+    /// Undoes its steps, the last first.
+    Rollback,
+}
+
+/// How a run stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunOutcome {
-    /// Every step ended well or was left out.
+    /// Every step succeeded or was skipped.
     Succeeded,
     /// The end was reached, and some step failed under `on_failure: continue`.
     SucceededWithFailures,
     /// A step failed and nothing more was changed.
     Failed,
-    /// Somebody asked for it.
+    /// A person or a client asked for it.
     Cancelled,
-    /// The process was asked to go away.
+    /// The process was asked to shut down.
     Interrupted,
-    /// Everything that took effect was undone, or said to be left alone.
+    /// Everything that took effect was undone, or is reported as not restored.
     RolledBack,
     /// Some step could not be undone.
     RollbackFailed,
 }
 
-/// What a run began with. It finishes with the same, whatever happens to the file it came from.
+/// What a run was started with. It finishes with the same, whatever happens to the file that it came from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunSpec {
+    /// The format of the journal. Absent in format 0.
+    #[serde(default)]
+    pub format: Format,
     /// The runbook's name.
     pub runbook: String,
     /// The runbook's text, whole.
@@ -227,7 +226,7 @@ pub struct RunSpec {
     pub inputs: Map<String, Value>,
     /// Who asked for the run.
     pub actor: String,
-    /// The caller's own key for the run: the same key never starts a second one.
+    /// The caller's idempotency key: the same key never starts a second run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// The version of the program.
@@ -236,80 +235,10 @@ pub struct RunSpec {
     pub target: RunTarget,
 }
 
-/// The cluster and account that a run may touch, as they named themselves when it began.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct RunTarget {
-    /// Whether it is a simulation.
-    pub simulated: bool,
-    /// The Kubernetes cluster, where the runbook uses one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kubernetes: Option<KubernetesTarget>,
-    /// The AWS account, where the runbook uses one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub aws: Option<AwsTarget>,
-}
-
-/// A Kubernetes cluster.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct KubernetesTarget {
-    /// The API server's address. The same cluster may be reached by another one.
-    pub server: String,
-    /// The kubeconfig context it was found by.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub context: Option<String>,
-    /// UID of the `kube-system` namespace: the usual identity of a cluster.
-    pub uid: String,
-}
-
-/// An AWS account.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct AwsTarget {
-    /// The account's number.
-    pub account: String,
-    /// Who we are there.
-    pub identity: String,
-}
-
-/// A run that was started elsewhere.
-#[derive(Debug, thiserror::Error)]
-#[error("the run was started against {expected}, and this is {found}")]
-pub struct TargetMismatch {
-    expected: String,
-    found: String,
-}
-
-impl RunTarget {
-    /// Checks that `actual` is the place where the run began. Addresses and identities may differ; the cluster and the
-    /// account may not.
-    ///
-    /// # Errors
-    /// What the run was started against, and what was found.
-    pub fn ensure_same(&self, actual: &Self) -> Result<(), TargetMismatch> {
-        let mismatch = |expected: String, found: String| Err(TargetMismatch { expected, found });
-        let kind = |target: &Self| if target.simulated { "a simulation" } else { "a real cluster" };
-        if self.simulated != actual.simulated {
-            return mismatch(kind(self).into(), kind(actual).into());
-        }
-        if let (Some(expected), Some(found)) = (&self.kubernetes, &actual.kubernetes)
-            && expected.uid != found.uid
-        {
-            let name = |k: &KubernetesTarget| format!("cluster {} at {}", k.uid, k.server);
-            return mismatch(name(expected), name(found));
-        }
-        if let (Some(expected), Some(found)) = (&self.aws, &actual.aws)
-            && expected.account != found.account
-        {
-            let name = |a: &AwsTarget| format!("AWS account {}", a.account);
-            return mismatch(name(expected), name(found));
-        }
-        Ok(())
-    }
-}
-
 /// One thing that a step changes: as it was found, and as it is to be.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RecordedChange {
-    /// What is changed, in the platform's words: `nodegroup relay desired`.
+    /// What is changed, in the platform's terms: `nodegroup relay desired`.
     pub target: String,
     /// What it was when the step was prepared.
     pub before: Value,
@@ -317,75 +246,156 @@ pub struct RecordedChange {
     pub after: Value,
 }
 
+/// The names of the events of a run; every other name is a step's.
+const RUN_EVENTS: &[&str] =
+    &["run_started", "run_resumed", "run_cancel_requested", "run_ended", "run_abandoned"];
+
 impl Event {
+    /// Returns an event of a step.
+    pub fn step(path: &StepPath, event: StepEvent) -> Self {
+        Self::Step { path: path.clone(), event }
+    }
+
     /// Whether this event, and all before it, must be on disk before anything else is done.
     pub(super) fn requires_sync(&self) -> bool {
         match self {
-            Self::RunStarted(_)
-            | Self::RunResumed { .. }
-            | Self::StepPrepared { .. }
-            | Self::StepApplied { .. }
-            | Self::OperationFailed { .. }
-            | Self::StepFailed { .. }
-            | Self::CancelRequested { .. }
-            | Self::UndoStarted { .. }
-            | Self::UndoFinished { .. }
-            | Self::UndoFailed { .. }
-            | Self::RunEnded { .. }
-            | Self::RunAbandoned { .. } => true,
-            Self::StepStarted { .. }
-            | Self::StepResumed { .. }
-            | Self::StepSkipped { .. }
-            | Self::StepMessage { .. }
-            | Self::StepWaiting { .. }
-            | Self::AttemptFailed { .. }
-            | Self::StepCompleted { .. } => false,
+            Self::Run(_) => true,
+            Self::Step { event, .. } => match event {
+                StepEvent::StepPrepared { .. }
+                | StepEvent::StepApplied { .. }
+                | StepEvent::StepOperationFailed { .. }
+                | StepEvent::StepFailed { .. }
+                | StepEvent::StepUndoStarted
+                | StepEvent::StepUndoFinished { .. }
+                | StepEvent::StepUndoFailed { .. } => true,
+                StepEvent::StepStarted { .. }
+                | StepEvent::StepResumed { .. }
+                | StepEvent::StepSkipped { .. }
+                | StepEvent::StepMessage { .. }
+                | StepEvent::StepWaiting { .. }
+                | StepEvent::StepAttemptFailed { .. }
+                | StepEvent::StepCompleted { .. } => false,
+            },
         }
     }
+}
+
+impl From<RunEvent> for Event {
+    fn from(event: RunEvent) -> Self {
+        Self::Run(event)
+    }
+}
+
+/// One flat JSON object: `seq`, `time`, `step` where there is one, `event` and the event's own members.
+#[derive(Serialize)]
+struct Line<'a, E> {
+    seq: u64,
+    time: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step: Option<&'a StepPath>,
+    #[serde(flatten)]
+    event: &'a E,
+}
+
+impl Serialize for RecordedEvent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { seq, time, event } = self;
+        let (seq, time) = (*seq, *time);
+        match event {
+            Event::Run(event) => Line { seq, time, step: None, event }.serialize(serializer),
+            Event::Step { path, event } => {
+                Line { seq, time, step: Some(path), event }.serialize(serializer)
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for RecordedEvent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut object = Map::deserialize(deserializer)?;
+        format::upgrade(&mut object);
+        Self::from_object(object).map_err(D::Error::custom)
+    }
+}
+
+impl RecordedEvent {
+    fn from_object(mut object: Map<String, Value>) -> Result<Self, serde_json::Error> {
+        let mut take = |name: &str| object.remove(name).unwrap_or_default();
+        let seq = u64::deserialize(take("seq"))?;
+        let time = Timestamp::deserialize(take("time"))?;
+        let step = take("step");
+        let is_run_event =
+            object.get("event").and_then(Value::as_str).is_some_and(|e| RUN_EVENTS.contains(&e));
+        let event = if is_run_event {
+            Event::Run(RunEvent::deserialize(Value::Object(object))?)
+        } else {
+            let event = StepEvent::deserialize(Value::Object(object))?;
+            Event::Step { path: StepPath::deserialize(step)?, event }
+        };
+        Ok(Self { seq, time, event })
+    }
+}
+
+/// Whether `name` is an event of the current format.
+pub(super) fn is_known(name: &str) -> bool {
+    let probe = |value: Value| serde_json::from_value::<StepEvent>(value);
+    // serde says "unknown variant" before it looks for members.
+    RUN_EVENTS.contains(&name)
+        || !matches!(
+            probe(serde_json::json!({ "event": name })),
+            Err(error) if error.to_string().starts_with("unknown variant")
+        )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn cluster(uid: &str) -> RunTarget {
-        RunTarget {
-            kubernetes: Some(KubernetesTarget {
-                server: format!("https://{uid}"),
-                context: None,
-                uid: uid.into(),
-            }),
-            ..RunTarget::default()
-        }
+    fn round_trip(event: Event) -> String {
+        let recorded = RecordedEvent { seq: 3, time: Timestamp::UNIX_EPOCH, event };
+        let text = serde_json::to_string(&recorded).unwrap();
+        assert_eq!(serde_json::from_str::<RecordedEvent>(&text).unwrap(), recorded);
+        text
     }
 
     #[test]
-    fn a_record_is_one_flat_object() {
-        let record = EventRecord {
-            seq: 3,
-            time: Timestamp::UNIX_EPOCH,
-            event: Event::StepMessage { step: "a".into(), message: "hello".into() },
+    fn an_event_of_a_step_is_one_flat_object() {
+        let path: StepPath = "rotate[1]/cordon".parse().unwrap();
+        let event = Event::step(&path, StepEvent::StepMessage { message: "hello".into() });
+        assert_eq!(
+            round_trip(event),
+            r#"{"seq":3,"time":"1970-01-01T00:00:00Z","step":"rotate[1]/cordon","event":"step_message","message":"hello"}"#
+        );
+        round_trip(Event::step(&path, StepEvent::StepUndoStarted));
+    }
+
+    #[test]
+    fn an_event_of_the_run_has_no_step() {
+        let event = RunEvent::RunResumed {
+            actor: "me".into(),
+            version: "1".into(),
+            format: Format::CURRENT,
+            mode: ResumeMode::Rollback,
         };
-        let text = serde_json::to_string(&record).unwrap();
         assert_eq!(
-            text,
-            r#"{"seq":3,"time":"1970-01-01T00:00:00Z","event":"said","step":"a","message":"hello"}"#
-        );
-        assert_eq!(serde_json::from_str::<EventRecord>(&text).unwrap(), record);
-    }
-
-    #[test]
-    fn another_cluster_is_not_the_same_target() {
-        assert!(cluster("a").ensure_same(&cluster("a")).is_ok());
-        assert_eq!(
-            cluster("a").ensure_same(&cluster("b")).unwrap_err().to_string(),
-            "the run was started against cluster a at https://a, and this is cluster b at https://b"
+            round_trip(event.into()),
+            r#"{"seq":3,"time":"1970-01-01T00:00:00Z","event":"run_resumed","actor":"me","version":"1","format":{"major":1,"minor":0},"mode":"rollback"}"#
         );
     }
 
     #[test]
-    fn a_simulation_is_never_a_cluster() {
-        let simulated = RunTarget { simulated: true, ..cluster("a") };
-        assert!(cluster("a").ensure_same(&simulated).is_err());
+    fn an_event_of_format_0_reads_as_the_current_one() {
+        let old = r#"{"seq":1,"time":"1970-01-01T00:00:00Z","event":"undone","step":"a","left_alone":["x"]}"#;
+        let recorded: RecordedEvent = serde_json::from_str(old).unwrap();
+        let finished = StepEvent::StepUndoFinished { not_restored: vec!["x".into()] };
+        assert_eq!(recorded.event, Event::step(&StepPath::top_level("a"), finished));
+    }
+
+    #[test]
+    fn known_names_are_told_from_unknown_ones() {
+        for name in ["run_ended", "step_started", "step_undo_started"] {
+            assert!(is_known(name), "{name}");
+        }
+        assert!(!is_known("loop_iteration_started"));
     }
 }

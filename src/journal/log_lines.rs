@@ -5,111 +5,150 @@ use std::collections::HashMap;
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::{AfterFailure, Event, EventRecord, Run, RunOutcome, RunSpec};
+use super::{
+    AfterFailure, Event, Failure, RecordedEvent, ResumeMode, Run, RunEvent, RunOutcome, RunSpec,
+    StepEvent, StepPath,
+};
 
-/// Turns records into lines, one at a time. It remembers step names between them.
+/// Turns events into lines, one event at a time. It remembers step names between them.
 #[derive(Debug, Default)]
 pub struct LogLines {
-    names: HashMap<String, String>,
+    names: HashMap<StepPath, String>,
 }
 
-/// A time as log lines show it: UTC, to the second.
+/// Formats a time as log lines show it: UTC, to the second.
 pub fn timestamp(time: Timestamp) -> String {
     time.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
 impl LogLines {
-    /// For the lines that a run will have from now on: it knows the names of the steps that have begun.
-    pub fn continuing(run: &Run) -> Self {
-        let names = run.steps().iter().map(|step| (step.id.clone(), step.name.clone()));
+    /// Returns one for the lines that a run will have from now on: it knows the names of the steps that have begun.
+    pub fn after(run: &Run) -> Self {
+        let names = run.steps().iter().map(|step| (step.path.clone(), step.name.clone()));
         Self { names: names.collect() }
     }
 
-    /// All lines of a run.
-    pub fn format_all(records: &[EventRecord]) -> Vec<String> {
+    /// Returns all lines of a run.
+    pub fn of(events: &[RecordedEvent]) -> Vec<String> {
         let mut lines = Self::default();
-        records.iter().flat_map(|record| lines.lines(record)).collect()
+        events.iter().flat_map(|event| lines.lines(event)).collect()
     }
 
-    /// The lines of the next record: most have one, some none.
-    pub fn lines(&mut self, record: &EventRecord) -> Vec<String> {
-        self.messages(&record.event)
-            .into_iter()
-            .map(|text| format!("[{}] {text}", timestamp(record.time)))
-            .collect()
+    /// Returns the lines of the next event: most have one, some none.
+    pub fn lines(&mut self, recorded: &RecordedEvent) -> Vec<String> {
+        let time = timestamp(recorded.time);
+        self.texts(&recorded.event).into_iter().map(|text| format!("[{time}] {text}")).collect()
     }
 
-    fn messages(&mut self, event: &Event) -> Vec<String> {
+    /// Returns the same lines without their times.
+    pub fn texts(&mut self, event: &Event) -> Vec<String> {
         match event {
-            Event::RunStarted(spec) => vec![start_line(spec)],
-            Event::RunResumed { actor, rollback: false, .. } => vec![format!("Resumed by {actor}")],
-            Event::RunResumed { actor, .. } => vec![format!("Rolling back, asked by {actor}")],
-            Event::StepStarted { step, name } => {
-                self.names.insert(step.clone(), name.clone());
-                vec![format!("Starting step: {name}")]
-            }
-            Event::StepResumed { step, name } => {
-                self.names.insert(step.clone(), name.clone());
-                vec![format!("Resuming step: {name}")]
-            }
-            Event::StepSkipped { name, reason, .. } => {
-                vec![format!("Skipped step: {name} ({reason})")]
-            }
-            Event::StepMessage { message, .. } => vec![message.clone()],
-            Event::StepWaiting { message, .. } => vec![format!("Waiting: {message}")],
-            Event::StepPrepared { changes, .. } => changes
-                .iter()
-                .map(|c| format!("Changing {}: {} -> {}", c.target, c.before, c.after))
-                .collect(),
-            Event::StepApplied { .. } => vec![],
-            Event::OperationFailed { error, .. } => vec![format!("The platform gave up: {error}")],
-            Event::AttemptFailed { attempt, error, retry_in_ms, .. } => {
-                let seconds = *retry_in_ms as f64 / 1000.0;
-                vec![format!("Attempt {attempt} failed: {error}; next one in {seconds:.1} s")]
-            }
-            Event::StepCompleted { step, message, .. } => message
-                .iter()
-                .cloned()
-                .chain([format!("Completed step: {}", self.name(step))])
-                .collect(),
-            Event::StepFailed { step, error, then } => {
-                let failed = format!("Failed step: {}: {error}", self.name(step));
-                let back = (*then == AfterFailure::Rollback).then(|| "Rolling back".to_owned());
-                [failed].into_iter().chain(back).collect()
-            }
-            Event::CancelRequested { actor } => vec![format!("Cancel requested by {actor}")],
-            Event::UndoStarted { step } => vec![format!("Undoing step: {}", self.name(step))],
-            Event::UndoFinished { step, not_restored } => not_restored
-                .iter()
-                .map(|what| format!("Left alone: {what}"))
-                .chain([undone_line(self.name(step), not_restored)])
-                .collect(),
-            Event::UndoFailed { step, error } => {
-                vec![format!("Could not undo step: {}: {error}", self.name(step))]
-            }
-            Event::RunEnded { outcome, error } => vec![end_line(*outcome, error.as_deref())],
-            Event::RunAbandoned { actor } => vec![format!("Abandoned by {actor}")],
+            Event::Run(event) => run_texts(event),
+            Event::Step { path, event } => self.step_texts(path, event),
         }
     }
 
-    fn name<'a>(&'a self, step: &'a str) -> &'a str {
-        self.names.get(step).map_or(step, String::as_str)
+    fn step_texts(&mut self, path: &StepPath, event: &StepEvent) -> Vec<String> {
+        match event {
+            StepEvent::StepStarted { name } => {
+                self.names.insert(path.clone(), name.clone());
+                vec![format!("Starting step: {name}")]
+            }
+            StepEvent::StepResumed { name } => {
+                self.names.insert(path.clone(), name.clone());
+                vec![format!("Resuming step: {name}")]
+            }
+            StepEvent::StepSkipped { name, reason } => {
+                vec![format!("Skipped step: {name} ({reason})")]
+            }
+            StepEvent::StepMessage { message } => vec![message.clone()],
+            StepEvent::StepWaiting { message } => vec![format!("Waiting: {message}")],
+            StepEvent::StepPrepared { changes, .. } => changes
+                .iter()
+                .map(|c| format!("Changing {}: {} -> {}", c.target, c.before, c.after))
+                .collect(),
+            StepEvent::StepApplied { .. } => vec![],
+            StepEvent::StepOperationFailed { failure, .. } => {
+                prefixed("Operation failed: ", failure, "")
+            }
+            StepEvent::StepAttemptFailed { attempt, failure, retry_in_ms } => {
+                let delay = std::time::Duration::from_millis(*retry_in_ms).as_secs_f64();
+                let retry = format!("; retrying in {delay:.1} s");
+                prefixed(&format!("Attempt {attempt} failed: "), failure, &retry)
+            }
+            StepEvent::StepCompleted { message, .. } => message
+                .iter()
+                .cloned()
+                .chain([format!("Completed step: {}", self.name(path))])
+                .collect(),
+            StepEvent::StepFailed { failure, then } => {
+                let mut lines =
+                    prefixed(&format!("Failed step: {}: ", self.name(path)), failure, "");
+                if *then == AfterFailure::Rollback {
+                    lines.push("Rolling back".into());
+                }
+                lines
+            }
+            StepEvent::StepUndoStarted => vec![format!("Undoing step: {}", self.name(path))],
+            StepEvent::StepUndoFinished { not_restored } => not_restored
+                .iter()
+                .map(|target| format!("Not restored: {target}"))
+                .chain([undone(&self.name(path), not_restored.len())])
+                .collect(),
+            StepEvent::StepUndoFailed { failure } => {
+                prefixed(&format!("Could not undo step: {}: ", self.name(path)), failure, "")
+            }
+        }
+    }
+
+    fn name(&self, path: &StepPath) -> String {
+        self.names.get(path).cloned().unwrap_or_else(|| path.to_string())
     }
 }
 
-fn start_line(spec: &RunSpec) -> String {
-    let whereabouts = if spec.target.simulated { " on the simulator" } else { "" };
-    format!("Started runbook: {}{whereabouts}, asked by {}", spec.runbook, spec.actor)
+fn run_texts(event: &RunEvent) -> Vec<String> {
+    match event {
+        RunEvent::RunStarted(spec) => vec![started(spec)],
+        RunEvent::RunResumed { actor, mode: ResumeMode::Continue, .. } => {
+            vec![format!("Resumed by {actor}")]
+        }
+        RunEvent::RunResumed { actor, .. } => vec![format!("Rolling back, requested by {actor}")],
+        RunEvent::RunCancelRequested { actor } => vec![format!("Cancel requested by {actor}")],
+        // The failure of a step has its own lines above.
+        RunEvent::RunEnded { outcome, failure: None } => vec![outcome_text(*outcome).into()],
+        RunEvent::RunEnded { outcome: RunOutcome::Cancelled, failure: Some(failure) } => {
+            vec![failure.message.replacen("cancelled", "Cancelled", 1)]
+        }
+        RunEvent::RunEnded { outcome, failure: Some(failure) } => {
+            prefixed(&format!("{}: ", outcome_text(*outcome)), failure, "")
+        }
+        RunEvent::RunAbandoned { actor } => vec![format!("Abandoned by {actor}")],
+    }
 }
 
-/// What was left alone stands in the lines before.
-fn undone_line(name: &str, not_restored: &[String]) -> String {
-    let but = if not_restored.is_empty() { "" } else { ", but for what is left alone" };
-    format!("Undid step: {name}{but}")
+fn started(spec: &RunSpec) -> String {
+    let place = if spec.target.simulated { " on the simulator" } else { "" };
+    format!("Started runbook: {}{place}, requested by {}", spec.runbook, spec.actor)
 }
 
-fn end_line(outcome: RunOutcome, error: Option<&str>) -> String {
-    let word = match outcome {
+/// The message with what belongs around it, and the hint on a line of its own.
+fn prefixed(prefix: &str, failure: &Failure, suffix: &str) -> Vec<String> {
+    let mut lines = failure.lines();
+    lines[0] = format!("{prefix}{}{suffix}", lines[0]);
+    lines
+}
+
+/// The targets that were not restored are in the lines before.
+fn undone(name: &str, not_restored: usize) -> String {
+    match not_restored {
+        0 => format!("Undid step: {name}"),
+        1 => format!("Undid step: {name} (1 target not restored)"),
+        _ => format!("Undid step: {name} ({not_restored} targets not restored)"),
+    }
+}
+
+fn outcome_text(outcome: RunOutcome) -> &'static str {
+    match outcome {
         RunOutcome::Succeeded => "Succeeded",
         RunOutcome::SucceededWithFailures => "Succeeded with failures",
         RunOutcome::Failed => "Failed",
@@ -117,11 +156,6 @@ fn end_line(outcome: RunOutcome, error: Option<&str>) -> String {
         RunOutcome::Interrupted => "Interrupted",
         RunOutcome::RolledBack => "Rolled back",
         RunOutcome::RollbackFailed => "Rollback failed",
-    };
-    match error {
-        Some(error) if outcome == RunOutcome::Cancelled => error.replacen('c', "C", 1),
-        Some(error) => format!("{word}: {error}"),
-        None => word.into(),
     }
 }
 
@@ -130,33 +164,53 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::journal::FailureKind;
+
+    fn lines(events: Vec<StepEvent>) -> Vec<String> {
+        let path = StepPath::top_level("config");
+        let recorded: Vec<RecordedEvent> = events
+            .into_iter()
+            .zip(0..)
+            .map(|(event, seq)| RecordedEvent {
+                seq,
+                time: "2024-01-01T12:00:01Z".parse().unwrap(),
+                event: Event::step(&path, event),
+            })
+            .collect();
+        LogLines::of(&recorded)
+    }
 
     #[test]
-    fn a_step_reads_as_the_original_service_wrote_it() {
-        let events = [
-            Event::StepStarted { step: "config".into(), name: "Get AWS region".into() },
-            Event::StepCompleted {
-                step: "config".into(),
+    fn a_step_reads_as_the_go_service_wrote_it() {
+        let events = vec![
+            StepEvent::StepStarted { name: "Get AWS region".into() },
+            StepEvent::StepCompleted {
                 revision: 1,
                 output: json!({}),
                 message: Some("AWS Region: us-west-2".into()),
             },
         ];
-        let records: Vec<EventRecord> = events
-            .into_iter()
-            .enumerate()
-            .map(|(seq, event)| EventRecord {
-                seq: seq as u64,
-                time: "2024-01-01T12:00:01Z".parse().unwrap(),
-                event,
-            })
-            .collect();
         assert_eq!(
-            LogLines::format_all(&records),
+            lines(events),
             [
                 "[2024-01-01 12:00:01] Starting step: Get AWS region",
                 "[2024-01-01 12:00:01] AWS Region: us-west-2",
                 "[2024-01-01 12:00:01] Completed step: Get AWS region",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_failure_has_its_message_once_and_its_hint_on_a_line_of_its_own() {
+        let failure = Failure::new(FailureKind::Denied, "denied").with_hint(Some("allow it"));
+        let failed = StepEvent::StepFailed { failure, then: AfterFailure::Rollback };
+        assert_eq!(
+            lines(vec![StepEvent::StepStarted { name: "A".into() }, failed]),
+            [
+                "[2024-01-01 12:00:01] Starting step: A",
+                "[2024-01-01 12:00:01] Failed step: A: denied",
+                "[2024-01-01 12:00:01] hint: allow it",
+                "[2024-01-01 12:00:01] Rolling back",
             ]
         );
     }

@@ -1,36 +1,54 @@
-//! What happened. A run is a sequence of [`Event`]s; everything else that can be said of it (its [`RunState`], the
-//! log lines, how far each step has come) is a fold over them.
+//! What happened. A run is a sequence of [`Event`]s; everything else that is known of it (its [`RunState`], the log lines,
+//! the progress of each step) is a fold over them.
 //!
 //! What the events promise:
-//! - `prepared` is on disk before anything of the step is sent. It holds absolute targets and is written once a run
-//!   and step: a resumed run reads it and never decides again.
-//! - `applied` is on disk before anything waits for what was sent.
-//! - `completed` carries the output that later steps are given; after it the step is never touched again.
-//! - `undoing` is on disk before an undo sends anything, `undone` after it.
+//! - `step_prepared` is on disk before anything of the step is sent. It holds absolute targets and is written once for
+//!   each run and step: a resumed run reads it and never decides again.
+//! - `step_applied` is on disk before anything waits for what was sent.
+//! - `step_completed` carries the output that later steps are given; after it the step is never run again.
+//! - `step_undo_started` is on disk before an undo sends anything, `step_undo_finished` after it.
 //!
-//! A [`RunStore`] keeps the events. It is compare-and-append: an append says how many events it has seen, so two
-//! processes cannot both continue a run. The embedded store, [`FileStore`], is a folder of JSON-lines files.
+//! A [`RunStore`] keeps the events. It is compare-and-append: an append says how many events it has seen, so two processes
+//! cannot both continue a run. [`DirectoryStore`] is the embedded default, [`MemoryStore`] is for tests and embedding.
 //!
-//! This room may know nothing else of the program: no clock (times are handed in), no actions, no runbook.
+//! This module uses nothing else of the program: no clock (times are handed in), no actions, no runbook.
 
 mod audit;
+mod directory;
 mod event;
-mod file_store;
+mod failure;
+mod format;
+mod head;
 mod id;
+mod lines;
 mod log_lines;
+mod memory;
+mod observer;
 mod run;
 mod run_writer;
+mod state;
+mod step_path;
 mod store;
 mod summary;
+mod target;
 
+pub use audit::AuditLog;
+pub use directory::{DirectoryStore, LockOwner};
 pub use event::{
-    AfterFailure, AwsTarget, Event, EventRecord, KubernetesTarget, RecordedChange, RunOutcome,
-    RunSpec, RunTarget, TargetMismatch,
+    AfterFailure, Event, RecordedChange, RecordedEvent, ResumeMode, RunEvent, RunOutcome, RunSpec,
+    StepEvent,
 };
-pub use file_store::{FileStore, LockOwner};
-pub use id::RunId;
+pub use failure::{Failure, FailureKind};
+pub use format::Format;
+pub use head::RunHead;
+pub use id::{InvalidRunId, RunId};
 pub use log_lines::{LogLines, timestamp};
-pub use run::{RecordedIntent, Run, RunState, StepOutcome, StepProgress, UndoStatus};
-pub use run_writer::RunWriter;
-pub use store::{RunStore, StoreError};
-pub use summary::{RunSummary, StepState, StepSummary};
+pub use memory::MemoryStore;
+pub use observer::RunObserver;
+pub use run::{RecordedIntent, Run, StepOutcome, StepProgress, UndoStatus};
+pub use run_writer::{Observers, RunWriter};
+pub use state::RunState;
+pub use step_path::{InvalidStepPath, PathSegment, StepPath};
+pub use store::{HeadEntry, HeadQuery, RunStore, StoreError};
+pub use summary::{HeadSummary, RunSummary, StepState, StepSummary};
+pub use target::{AwsTarget, KubernetesTarget, RunTarget, TargetMismatch};

@@ -1,101 +1,105 @@
-//! One process's hold on one run: the only way to append, and the run as it stands after each append.
+//! One process's hold on one run: the only way to append, and the run after each append.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::sync::broadcast;
 
-use super::{Event, EventRecord, Run, RunId, RunSpec, RunStore, StoreError, audit};
+use super::{
+    Event, RecordedEvent, Run, RunEvent, RunId, RunObserver, RunSpec, RunStore, StoreError,
+    store::no_start,
+};
 
-/// How many records a slow listener may fall behind before it misses some; it then reads the store.
+/// How many events a slow subscriber may fall behind before it misses some.
 const SUBSCRIBER_BACKLOG: usize = 4096;
+
+/// Those who see every event after it was appended.
+pub type Observers = Arc<[Arc<dyn RunObserver>]>;
 
 /// Appends to one run.
 pub struct RunWriter {
     store: Arc<dyn RunStore>,
     run: Run,
-    subscribers: broadcast::Sender<Arc<EventRecord>>,
+    observers: Observers,
+    subscribers: broadcast::Sender<Arc<RecordedEvent>>,
 }
 
 impl RunWriter {
-    /// Begins a run.
+    /// Starts a run.
     ///
     /// # Errors
     /// The store could not keep its first event; then there is no run.
-    pub fn create(
+    pub async fn start(
         store: Arc<dyn RunStore>,
+        observers: Observers,
         id: RunId,
         now: Timestamp,
         spec: RunSpec,
     ) -> Result<Self, StoreError> {
-        let first = EventRecord { seq: 0, time: now, event: Event::RunStarted(Box::new(spec)) };
-        store.append(&id, 0, std::slice::from_ref(&first), true)?;
-        let run = Run::from_records(&id, std::slice::from_ref(&first))
-            .expect("its first event starts a run");
-        audit::log_event(&run, &first);
-        Ok(Self::new(store, run))
+        let event = RunEvent::RunStarted(Box::new(spec)).into();
+        let first = RecordedEvent { seq: 0, time: now, event };
+        store.append(&id, 0, std::slice::from_ref(&first), true).await?;
+        let run = Run::of(&id, std::slice::from_ref(&first)).ok_or_else(|| no_start(&id))?;
+        let writer = Self::new(store, observers, run);
+        writer.notify(&first);
+        Ok(writer)
     }
 
-    /// Takes up a run that has events.
+    /// Opens a run that has events.
     ///
     /// # Errors
-    /// There is no such run, or its journal cannot be read.
-    pub fn open(store: Arc<dyn RunStore>, id: &RunId) -> Result<Self, StoreError> {
-        let run = read(store.as_ref(), id)?;
-        Ok(Self::new(store, run))
+    /// No such run, or its journal cannot be read.
+    pub async fn open(
+        store: Arc<dyn RunStore>,
+        observers: Observers,
+        id: &RunId,
+    ) -> Result<Self, StoreError> {
+        let run = Run::read(store.as_ref(), id).await?;
+        Ok(Self::new(store, observers, run))
     }
 
-    fn new(store: Arc<dyn RunStore>, run: Run) -> Self {
+    fn new(store: Arc<dyn RunStore>, observers: Observers, run: Run) -> Self {
         let (subscribers, _) = broadcast::channel(SUBSCRIBER_BACKLOG);
-        Self { store, run, subscribers }
+        Self { store, run, observers, subscribers }
     }
 
-    /// The run as it stands.
+    /// Returns the run as it is now.
     pub fn run(&self) -> &Run {
         &self.run
     }
 
-    /// Everything that is appended from now on.
-    pub fn subscribe(&self) -> broadcast::Receiver<Arc<EventRecord>> {
+    /// Returns the run as it is now, and ends the hold on it.
+    pub fn into_run(self) -> Run {
+        self.run
+    }
+
+    /// Returns everything that is appended from now on.
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<RecordedEvent>> {
         self.subscribers.subscribe()
     }
 
-    /// Appends an event, durably where its kind asks for it.
+    /// Appends an event, durably where its kind requires it.
     ///
     /// # Errors
     /// The store could not keep it. Then it has not happened, and what depends on it must not be done.
-    pub fn append(&mut self, now: Timestamp, event: Event) -> Result<(), StoreError> {
+    pub async fn append(
+        &mut self,
+        now: Timestamp,
+        event: impl Into<Event>,
+    ) -> Result<(), StoreError> {
+        let event = event.into();
         let sync = event.requires_sync();
-        let record = EventRecord { seq: self.run.event_count, time: now, event };
-        let records = std::slice::from_ref(&record);
-        self.store.append(&self.run.id, self.run.event_count, records, sync)?;
-        self.run.apply(&record);
-        audit::log_event(&self.run, &record);
-        // Nobody listening is fine.
-        let _ = self.subscribers.send(Arc::new(record));
+        let recorded = RecordedEvent { seq: self.run.head.events, time: now, event };
+        let events = std::slice::from_ref(&recorded);
+        self.store.append(self.run.id(), self.run.head.events, events, sync).await?;
+        self.run.apply(&recorded);
+        self.notify(&recorded);
+        // A run that has no subscriber is fine.
+        let _ = self.subscribers.send(Arc::new(recorded));
         Ok(())
     }
-}
 
-/// Reads a run from a store.
-///
-/// # Errors
-/// There is no such run, or its journal cannot be read.
-pub(super) fn read(store: &dyn RunStore, id: &RunId) -> Result<Run, StoreError> {
-    let records = store.read(id)?;
-    Run::from_records(id, &records).ok_or_else(|| StoreError::Damaged {
-        path: id.as_str().into(),
-        line: 1,
-        why: "the first event does not start a run".into(),
-    })
-}
-
-impl Run {
-    /// Reads a run from a store.
-    ///
-    /// # Errors
-    /// There is no such run, or its journal cannot be read.
-    pub fn read(store: &dyn RunStore, id: &RunId) -> Result<Self, StoreError> {
-        read(store, id)
+    fn notify(&self, recorded: &RecordedEvent) {
+        self.observers.iter().for_each(|observer| observer.on_event(&self.run, recorded));
     }
 }

@@ -1,122 +1,192 @@
-//! Where events are kept: the contract that every store keeps, and how it can fail.
+//! Where journals are kept: the contract of every store, and how a store can fail.
 
-use std::path::PathBuf;
+use async_trait::async_trait;
+use tokio::sync::broadcast;
 
-use super::{EventRecord, RunId};
+use super::{Format, RecordedEvent, Run, RunHead, RunId, RunTarget};
 
-/// Keeps the events of runs. Appends are compare-and-append.
+/// How many changes a slow reader of [`RunStore::watch`] may fall behind before it misses some.
+pub(super) const WATCH_BACKLOG: usize = 1024;
+
+/// Keeps the journals of runs. Appends are compare-and-append: two processes cannot both continue a run.
+#[async_trait]
 pub trait RunStore: Send + Sync {
-    /// Adds `records` to a run that holds `expected` events (0: the run is new). When it returns, the records are
+    /// Appends `events` to a run that holds `expected` events (0: the run is new). When it returns, the events are
     /// visible to readers; with `sync` they, and all before them, also survive a power cut.
     ///
     /// # Errors
-    /// Nothing was added: somebody else appended meanwhile, the store is read-only, or the medium failed.
-    fn append(
+    /// Nothing was appended: [`StoreError::Conflict`] when another writer appended meanwhile, else the medium failed.
+    async fn append(
         &self,
         run: &RunId,
         expected: u64,
-        records: &[EventRecord],
+        events: &[RecordedEvent],
         sync: bool,
     ) -> Result<(), StoreError>;
 
-    /// All events of a run.
+    /// Returns the events of a run whose `seq` is `from` or more.
     ///
     /// # Errors
-    /// No such run, damage (with the place), or the medium failed.
-    fn read(&self, run: &RunId) -> Result<Vec<EventRecord>, StoreError>;
+    /// No such run, a journal that is corrupt or of a newer format, or the medium failed.
+    async fn read(&self, run: &RunId, from: u64) -> Result<Vec<RecordedEvent>, StoreError>;
 
-    /// The names of all runs, oldest first.
+    /// Returns the heads of the runs that `query` asks for, the oldest run first. A run whose journal cannot be read has
+    /// the reason instead of a head.
     ///
     /// # Errors
     /// The medium failed.
-    fn list(&self) -> Result<Vec<RunId>, StoreError>;
+    async fn heads(&self, query: HeadQuery<'_>) -> Result<Vec<HeadEntry>, StoreError>;
 
-    /// Whether a living process is writing this run. One that its events call running, and that nobody writes, was
-    /// interrupted. To be asked before the run is read: a run that ends in between then has its end.
-    fn is_live(&self, run: &RunId) -> bool;
-
-    /// Whether a run could be written now.
+    /// Returns the head of a run.
     ///
     /// # Errors
-    /// Why not: a full disk, a folder that has become read-only.
-    fn check_writable(&self) -> Result<(), StoreError>;
+    /// As [`read`](Self::read).
+    async fn head(&self, run: &RunId) -> Result<RunHead, StoreError>;
+
+    /// Returns the heads of runs as they are after each append through this store from now on.
+    fn watch(&self) -> broadcast::Receiver<RunHead>;
+
+    /// Whether a process writes to this run now. A run that its events call running, and that no process writes to, was
+    /// interrupted. To be asked before the run is read: a run that ends in between then has its end.
+    async fn is_live(&self, run: &RunId) -> bool;
+
+    /// Checks that a run could be written now.
+    ///
+    /// # Errors
+    /// Why not: a full disk, a directory that has become read-only.
+    async fn check_writable(&self) -> Result<(), StoreError>;
 }
 
-/// Why a store could not do what it was asked.
-#[derive(Debug, thiserror::Error)]
+/// Which heads to return.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeadQuery<'a> {
+    /// Of all runs.
+    All,
+    /// Of the newest runs, this many.
+    Newest(usize),
+    /// Of this many runs that are older than a run.
+    Before(&'a RunId, usize),
+    /// Of the runs that are not over: active, unfinished, or not readable.
+    Open,
+    /// Of the runs with this idempotency key.
+    WithKey(&'a str),
+}
+
+/// A run and its head, or why it has none.
+#[derive(Debug)]
+pub struct HeadEntry {
+    /// The run.
+    pub run: RunId,
+    /// Its head, or why its journal cannot be read.
+    pub head: Result<RunHead, StoreError>,
+}
+
+/// Why a store failed. `Display` is the message; [`hint`](Self::hint) is the remedy.
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// The folder cannot be used.
-    #[error("cannot use the state folder {path}: {source}; name another one with --state-dir")]
-    Directory {
-        /// The folder.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// Another process writes here.
-    #[error(
-        "the state folder {path} is in use by {owner}: wait for it to end, or cancel its run (`runs cancel`)"
-    )]
-    Locked {
-        /// The folder.
-        path: PathBuf,
-        /// Who, as far as they said.
-        owner: String,
-    },
-    /// The store was opened for reading.
-    #[error("the state folder {path} was opened for reading only")]
-    ReadOnly {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// There is no such run.
-    #[error("there is no run {run} in {path}; `rafay-relay-sop runs list` shows those that are")]
-    NoSuchRun {
-        /// The run that was asked for.
+    /// No such run.
+    #[error("run {run} not found in {place}")]
+    NotFound {
+        /// The run.
         run: RunId,
-        /// The folder.
-        path: PathBuf,
+        /// The store.
+        place: String,
     },
-    /// A journal that cannot be trusted. It is never written to.
-    #[error(
-        "the journal {path} is damaged at line {line}: {why}; it is left as it is; move it away to go on without this run"
-    )]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// Somebody else appended to the run.
-    #[error(
-        "the journal of run {run} was continued by somebody else: it should hold {expected} events and holds {found}"
-    )]
+    /// Another writer appended to the run.
+    #[error("concurrent write to run {run}: expected {expected} events, found {found}")]
     Conflict {
         /// The run.
         run: RunId,
-        /// How many events the writer has seen.
+        /// How many events the writer had seen.
         expected: u64,
         /// How many there are.
         found: u64,
     },
-    /// The medium failed.
-    #[error("cannot {doing} {path}: {source}")]
-    Io {
+    /// Another process writes to the store.
+    #[error("{place} is in use by {holder}")]
+    Locked {
+        /// The store.
+        place: String,
+        /// The other process, as far as it is known.
+        holder: String,
+    },
+    /// A journal that cannot be trusted. It is never written to.
+    #[error("journal {place} is corrupt at line {line}: {problem}")]
+    Corrupt {
+        /// The journal.
+        place: String,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A journal of a newer format. It is never written to.
+    #[error(
+        "journal {place} was written by version {by} (format {format}), which knows more than this \
+         version {} (format {})", env!("CARGO_PKG_VERSION"), Format::CURRENT
+    )]
+    TooNew {
+        /// The journal.
+        place: String,
+        /// The version of the program that wrote it.
+        by: String,
+        /// The format of the journal.
+        format: Format,
+        /// What the run may touch, where this version can tell.
+        target: Option<Box<RunTarget>>,
+        /// Whether the run has ended for good.
+        is_over: bool,
+    },
+    /// The store cannot be read or written.
+    #[error("cannot {operation} {place}: {problem}")]
+    Unavailable {
         /// What was being done.
-        doing: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
+        operation: &'static str,
+        /// The file, or the store.
+        place: String,
+        /// What the system reported.
+        problem: String,
     },
-    /// An event that cannot be written as JSON.
-    #[error("cannot write an event of run {run} as JSON: {source}")]
-    Json {
-        /// The run.
-        run: RunId,
-        /// Why.
-        source: serde_json::Error,
-    },
+}
+
+impl StoreError {
+    /// Returns what to do about it.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NotFound { .. } => "`rafay-relay-sop runs list` lists the runs".into(),
+            Self::Conflict { .. } => "another process continued this run; see `runs show`".into(),
+            Self::Locked { .. } => {
+                "wait for it to end, or cancel its run with `runs cancel`".into()
+            }
+            Self::Corrupt { .. } => {
+                "the file was not modified; move it out of the state directory to \
+                                     continue without this run"
+                    .into()
+            }
+            Self::TooNew { by, .. } => {
+                format!("the file was not modified; use version {by} or later for this run")
+            }
+            Self::Unavailable { operation: "use", .. } => {
+                "name another state directory with --state-dir".into()
+            }
+            Self::Unavailable { .. } => return None,
+        })
+    }
+}
+
+impl Run {
+    /// Reads a run from a store.
+    ///
+    /// # Errors
+    /// As [`RunStore::read`].
+    pub async fn read(store: &dyn RunStore, id: &RunId) -> Result<Self, StoreError> {
+        let events = store.read(id, 0).await?;
+        Self::of(id, &events).ok_or_else(|| no_start(id))
+    }
+}
+
+/// The error of a journal whose first event does not start a run.
+pub(super) fn no_start(id: &RunId) -> StoreError {
+    let problem = "the first event does not start a run".into();
+    StoreError::Corrupt { place: id.to_string(), line: 1, problem }
 }

@@ -1,39 +1,54 @@
-//! A run in one JSON document: what `runs show`, `run --output json` and `GET /runs/{id}` give.
+//! A run in one JSON document: what `runs show`, `run --output json` and `GET /runs/{id}` return; and the short form for
+//! lists, which needs no journal.
 
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{
-    RecordedChange, Run, RunId, RunState, RunTarget, StepOutcome, StepProgress, UndoStatus,
+    Failure, RecordedChange, Run, RunHead, RunId, RunState, RunTarget, StepOutcome, StepPath,
+    StepProgress, UndoStatus,
 };
 
-/// A run, for reading.
+/// A run in a list.
 #[derive(Debug, Clone, Serialize)]
-pub struct RunSummary {
-    /// Its name.
+pub struct HeadSummary {
+    /// The run's id.
     pub run: RunId,
     /// The runbook's name.
     pub runbook: String,
-    /// SHA-256 of the runbook's text.
+    /// SHA-256 of the runbook's text, in hexadecimal.
     pub digest: String,
-    /// Where it stands.
+    /// Its state.
     pub state: RunState,
-    /// Why it stopped, where it did not end well.
+    /// The message of `failure`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Why it stopped, where it did not succeed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    /// The step that failed, where it was a step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed_step: Option<StepPath>,
     /// Who asked for it.
     pub actor: String,
-    /// When it began.
-    #[serde(rename = "start_time")]
-    pub started_at: Timestamp,
-    /// When it last came to a stop.
-    #[serde(rename = "end_time", skip_serializing_if = "Option::is_none")]
-    pub ended_at: Option<Timestamp>,
-    /// Its inputs, defaults included.
-    pub inputs: Map<String, Value>,
+    /// When it was started.
+    pub start_time: Timestamp,
+    /// When it last stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_time: Option<Timestamp>,
     /// What it may touch.
     pub target: RunTarget,
+}
+
+/// A run with its steps.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunSummary {
+    /// What lists show of it.
+    #[serde(flatten)]
+    pub head: HeadSummary,
+    /// Its inputs, defaults included.
+    pub inputs: Map<String, Value>,
     /// The steps that have begun.
     pub steps: Vec<StepSummary>,
 }
@@ -41,44 +56,47 @@ pub struct RunSummary {
 /// A step, for reading.
 #[derive(Debug, Clone, Serialize)]
 pub struct StepSummary {
-    /// Its id.
-    pub id: String,
+    /// Its address in the run.
+    pub id: StepPath,
     /// Its name.
     pub name: String,
-    /// Where it stands.
+    /// Its state.
     pub state: StepState,
     /// When it began.
-    #[serde(rename = "start_time", skip_serializing_if = "Option::is_none")]
-    pub started_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Timestamp>,
     /// When it ended.
-    #[serde(rename = "end_time", skip_serializing_if = "Option::is_none")]
-    pub ended_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_time: Option<Timestamp>,
     /// What it decided to change.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<RecordedChange>,
     /// What it gave to later steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<Value>,
-    /// Why it failed, was left out, or could not be undone.
+    /// Why it failed, was skipped, or could not be undone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// What its undo left as somebody else had made it.
+    /// The same as data, where it failed or could not be undone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    /// The targets that its undo did not restore.
     #[serde(rename = "left_alone", skip_serializing_if = "Vec::is_empty")]
     pub not_restored: Vec<String>,
 }
 
-/// Where a step stands.
+/// The state of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StepState {
     /// It has begun and not ended.
     #[serde(rename = "begun")]
     Running,
-    /// It ended well.
+    /// It succeeded.
     Completed,
-    /// It was left out.
+    /// It was skipped.
     Skipped,
-    /// It ended badly.
+    /// It failed.
     Failed,
     /// Its undo has begun and not ended.
     Undoing,
@@ -89,10 +107,10 @@ pub enum StepState {
 }
 
 impl StepState {
-    /// The word for it.
+    /// Returns the name that people read.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Running => "begun",
+            Self::Running => "running",
             Self::Completed => "completed",
             Self::Skipped => "skipped",
             Self::Failed => "failed",
@@ -103,54 +121,71 @@ impl StepState {
     }
 }
 
-impl RunSummary {
-    /// The run as it stands; `is_live` says whether a process is at work on it.
-    pub fn new(run: &Run, is_live: bool) -> Self {
-        let spec = &run.spec;
+impl HeadSummary {
+    /// Summarizes a head; `is_live` says whether a process drives the run.
+    pub fn of(head: &RunHead, is_live: bool) -> Self {
         Self {
-            run: run.id.clone(),
-            runbook: spec.runbook.clone(),
-            digest: spec.digest.clone(),
-            state: run.state(is_live),
-            error: run.error.clone(),
-            actor: spec.actor.clone(),
-            started_at: run.started_at,
-            ended_at: run.ended_at,
-            inputs: spec.inputs.clone(),
-            target: spec.target.clone(),
-            steps: run.steps().iter().map(step_summary).collect(),
+            run: head.run.clone(),
+            runbook: head.runbook.clone(),
+            digest: head.digest.clone(),
+            state: head.state(is_live),
+            error: head.failure.as_ref().map(ToString::to_string),
+            failure: head.failure.clone(),
+            failed_step: head.failed_step.clone(),
+            actor: head.requested_by.clone(),
+            start_time: head.started_at,
+            end_time: head.ended_at,
+            target: head.target.clone(),
         }
     }
 }
 
-fn step_summary(step: &StepProgress) -> StepSummary {
-    let (state, error) = state_of(step);
+impl RunSummary {
+    /// Summarizes a run; `is_live` says whether a process drives it.
+    pub fn of(run: &Run, is_live: bool) -> Self {
+        Self {
+            head: HeadSummary::of(&run.head, is_live),
+            inputs: run.spec.inputs.clone(),
+            steps: run.steps().iter().map(step).collect(),
+        }
+    }
+}
+
+fn step(step: &StepProgress) -> StepSummary {
+    let (state, error, failure) = state_of(step);
     let not_restored = match &step.undo {
         Some(UndoStatus::Finished(not_restored)) => not_restored.clone(),
         _ => Vec::new(),
     };
     StepSummary {
-        id: step.id.clone(),
+        id: step.path.clone(),
         name: step.name.clone(),
         state,
-        started_at: step.started_at,
-        ended_at: step.ended_at,
+        start_time: step.started_at,
+        end_time: step.ended_at,
         changes: step.intent.iter().flat_map(|intent| intent.changes.clone()).collect(),
         output: step.output().cloned(),
-        error,
+        error: error.or_else(|| failure.as_ref().map(ToString::to_string)),
+        failure,
         not_restored,
     }
 }
 
-/// The latest word on a step: its undo, if there was one, comes after its end.
-fn state_of(step: &StepProgress) -> (StepState, Option<String>) {
+/// The latest state of a step: its undo, if there was one, comes after its end.
+fn state_of(step: &StepProgress) -> (StepState, Option<String>, Option<Failure>) {
     match (&step.undo, &step.outcome) {
-        (Some(UndoStatus::Started), _) => (StepState::Undoing, None),
-        (Some(UndoStatus::Finished(_)), _) => (StepState::Undone, None),
-        (Some(UndoStatus::Failed(error)), _) => (StepState::UndoFailed, Some(error.clone())),
-        (None, None) => (StepState::Running, None),
-        (None, Some(StepOutcome::Completed { .. })) => (StepState::Completed, None),
-        (None, Some(StepOutcome::Skipped { reason })) => (StepState::Skipped, Some(reason.clone())),
-        (None, Some(StepOutcome::Failed { error, .. })) => (StepState::Failed, Some(error.clone())),
+        (Some(UndoStatus::Started), _) => (StepState::Undoing, None, None),
+        (Some(UndoStatus::Finished(_)), _) => (StepState::Undone, None, None),
+        (Some(UndoStatus::Failed(failure)), _) => {
+            (StepState::UndoFailed, None, Some(failure.clone()))
+        }
+        (None, None) => (StepState::Running, None, None),
+        (None, Some(StepOutcome::Completed { .. })) => (StepState::Completed, None, None),
+        (None, Some(StepOutcome::Skipped { reason })) => {
+            (StepState::Skipped, Some(reason.clone()), None)
+        }
+        (None, Some(StepOutcome::Failed { failure, .. })) => {
+            (StepState::Failed, None, Some(failure.clone()))
+        }
     }
 }

@@ -64,7 +64,7 @@ pub enum Error {
         source: Option<BoxError>,
     },
     /// A call that failed.
-    #[error("{call} ({server}): {message}{}", hint_suffix(.hint))]
+    #[error("{call} ({server}): {message}")]
     Call {
         /// What was called and on what: `get node ip-10-0-0-1`, `eks:DescribeNodegroup rafay-cluster/relay`.
         call: Box<str>,
@@ -113,6 +113,22 @@ impl Error {
         match self {
             Self::Call { code, .. } => code,
             Self::Access { .. } | Self::InvalidResponse { .. } => "",
+        }
+    }
+
+    /// Returns the remedy, where one is known.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Call { hint, .. } => hint.as_deref(),
+            Self::Access { .. } | Self::InvalidResponse { .. } => None,
+        }
+    }
+
+    /// Returns the call that failed, where it was one.
+    pub fn call(&self) -> Option<&str> {
+        match self {
+            Self::Call { call, .. } | Self::InvalidResponse { call, .. } => Some(call),
+            Self::Access { .. } => None,
         }
     }
 

@@ -1,4 +1,4 @@
-//! Answers that are not the good ones: a status code and a JSON body that says what to do.
+//! Error responses: a status code and a JSON body that says what to do.
 
 use std::any::Any;
 
@@ -9,7 +9,11 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use crate::{engine::StartError, journal::StoreError, runbook_dir::LookupError};
+use crate::{
+    engine::StartError,
+    journal::{Failure, FailureKind, StoreError},
+    runbook_dir::LookupError,
+};
 use runbook::render;
 
 /// A refused request.
@@ -20,7 +24,7 @@ pub(super) struct ApiError {
 }
 
 impl ApiError {
-    /// An answer with that status; also what a layer or an extractor made of the request, in our form.
+    /// Returns a response with that status; also for what a layer or an extractor made of the request.
     pub(super) fn new(status: StatusCode, message: &str) -> Self {
         Self { status, body: json!({"status": "error", "error": message}) }
     }
@@ -45,23 +49,16 @@ impl ApiError {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, message)
     }
 
-    pub(super) fn conflict(message: &str) -> Self {
-        Self::new(StatusCode::CONFLICT, message)
-    }
-
-    pub(super) fn unavailable(message: &str) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
-    }
-
-    /// Another run is in the way: which, and what can be done about it.
-    pub(super) fn busy(run: &str, state: &str, message: &str, next_actions: &[&str]) -> Self {
+    /// Another run holds the lock: which, and what can be done about it.
+    fn busy(run: &str, state: &str, failure: &Failure, next_actions: &[&str]) -> Self {
         let next_actions: Vec<String> =
             next_actions.iter().map(|action| format!("POST /runs/{run}/{action}")).collect();
         Self {
-            status: StatusCode::CONFLICT,
+            status: status_of(failure.kind),
             body: json!({
                 "status": "busy",
-                "message": message,
+                "message": failure.message,
+                "hint": failure.hint,
                 "run": run,
                 "state": state,
                 "choices": next_actions,
@@ -78,18 +75,42 @@ impl ApiError {
     }
 }
 
-/// The answer of a handler that panicked. What it panicked with is in the log.
+/// Returns the status of a kind of failure. Whatever a platform does wrong is a bad gateway.
+fn status_of(kind: FailureKind) -> StatusCode {
+    match kind {
+        FailureKind::Usage => StatusCode::BAD_REQUEST,
+        FailureKind::InvalidRunbook | FailureKind::InvalidInputs => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
+        FailureKind::RunbookNotFound | FailureKind::RunNotFound => StatusCode::NOT_FOUND,
+        FailureKind::Conflict => StatusCode::CONFLICT,
+        FailureKind::Store | FailureKind::Interrupted => StatusCode::SERVICE_UNAVAILABLE,
+        FailureKind::Denied
+        | FailureKind::NotFound
+        | FailureKind::Invalid
+        | FailureKind::Busy
+        | FailureKind::Transient
+        | FailureKind::Unreachable
+        | FailureKind::Precondition
+        | FailureKind::Unrecoverable
+        | FailureKind::TimedOut
+        | FailureKind::Template => StatusCode::BAD_GATEWAY,
+        FailureKind::Internal | FailureKind::Other => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// Returns the response of a handler that panicked. The cause is in the log.
 pub(super) fn panic_response(cause: Box<dyn Any + Send>) -> Response {
-    let cause = cause.downcast_ref::<&str>().copied().unwrap_or("a panic without words");
+    let cause = cause.downcast_ref::<&str>().copied().unwrap_or("panic with a non-string payload");
     tracing::error!(cause, "a handler panicked");
-    let message = "this is a fault of the service; its log has more";
-    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, message).into_response()
+    let failure = Failure::new(FailureKind::Internal, "internal error; see the server log");
+    ApiError::from(failure).into_response()
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body)).into_response();
-        // The rest of what was sent is not read, so the connection ends here: who is not told sends the next request
+        // The rest of the body is not read, so the connection ends here: a client that is not told sends the next request
         // into it.
         if self.status == StatusCode::PAYLOAD_TOO_LARGE {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -98,48 +119,53 @@ impl IntoResponse for ApiError {
     }
 }
 
+impl From<Failure> for ApiError {
+    fn from(failure: Failure) -> Self {
+        let mut error = Self::new(status_of(failure.kind), &failure.message);
+        error.body["failure"] = json!(failure);
+        error
+    }
+}
+
 impl From<StartError> for ApiError {
     fn from(error: StartError) -> Self {
-        let message = error.to_string();
+        let failure = Failure::from(&error);
         match &error {
-            StartError::Invalid { source_text, findings } => {
-                Self::invalid(&message, render::json(source_text, findings))
+            StartError::InvalidRunbook { source_text, diagnostics } => {
+                Self::invalid(&failure.message, render::json(source_text, diagnostics))
             }
             StartError::Inputs(errors) => {
                 let each: Vec<String> = errors.iter().map(ToString::to_string).collect();
-                Self::invalid(&message, json!({ "inputs": each }))
+                Self::invalid(&failure.message, json!({ "inputs": each }))
             }
             StartError::Unfinished { run, state, .. } => {
-                let next_actions = ["resume", "rollback", "abandon"];
-                Self::busy(run.as_str(), state.as_str(), &message, &next_actions)
+                let next_actions: &[&str] = if state.is_active() {
+                    &["cancel"]
+                } else {
+                    &["resume", "rollback", "abandon"]
+                };
+                Self::busy(run.as_str(), state.as_str(), &failure, next_actions)
             }
-            StartError::AlreadyFinished { .. } => Self::conflict(&message),
-            StartError::RevisionMismatch { .. } | StartError::TargetMismatch(_) => {
-                Self::conflict(&message)
-            }
-            StartError::Platform(_) | StartError::PreviewFailed { .. } => {
-                Self::new(StatusCode::BAD_GATEWAY, &message)
-            }
-            StartError::Store(StoreError::NoSuchRun { .. }) => Self::not_found(&message),
-            StartError::Store(_) => Self::unavailable(&message),
+            _ => failure.into(),
         }
     }
 }
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
-        StartError::from(error).into()
+        Failure::from(&error).into()
     }
 }
 
 impl From<LookupError> for ApiError {
     fn from(error: LookupError) -> Self {
         let message = error.to_string();
-        match error {
-            LookupError::NotFound { .. } => Self::not_found(&message),
-            LookupError::InvalidName(_) => Self::bad_request(&message),
-            LookupError::ReadFailed { .. } => Self::unavailable(&message),
-            LookupError::NotUtf8 { .. } => Self::invalid(&message, json!([])),
-        }
+        let kind = match error {
+            LookupError::NotFound { .. } => FailureKind::RunbookNotFound,
+            LookupError::InvalidName(_) => FailureKind::Usage,
+            LookupError::ReadFailed { .. } => FailureKind::Store,
+            LookupError::NotUtf8 { .. } => return Self::invalid(&message, json!([])),
+        };
+        Failure::new(kind, message).with_hint(error.hint()).into()
     }
 }

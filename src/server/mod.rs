@@ -2,13 +2,13 @@
 //! function of [`Service`] and renders with `views`; authentication, the same-site check and the limits are layers
 //! that know nothing of each other.
 //!
-//! This room knows the engine, the journal and the shelf of runbooks. It may not know any action, nor the platform.
+//! This module uses the engine, the journal and the directory of runbooks. It must not depend on any action, nor on the
+//! platform.
 
-mod active_run;
+mod active_runs;
 mod auth;
 mod csrf;
 mod error;
-mod recovery;
 mod routes;
 mod service;
 mod views;

@@ -15,12 +15,16 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{Service, error::ApiError};
-use crate::{engine::ResumeMode, journal::RunId};
+use crate::journal::{ResumeMode, RunId};
 
 type ApiResult = Result<Json<Value>, ApiError>;
 
-/// The runbook that `/run` runs when none is named, as in the original service.
+/// The runbook that `/run` runs when none is named, as in the Go service.
 const DEFAULT_RUNBOOK: &str = "relay-scale";
+
+/// How many runs a page of `GET /runs` has, unless the request says otherwise, and at most.
+const DEFAULT_PAGE: usize = 100;
+const MAX_PAGE: usize = 1000;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,6 +48,15 @@ pub(super) struct ValidateQuery {
     name: Option<String>,
 }
 
+/// A page of `GET /runs`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RunsQuery {
+    limit: Option<usize>,
+    /// The last run of the page before.
+    r#continue: Option<String>,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StatusQuery {
@@ -55,7 +68,7 @@ pub(super) async fn health() -> Json<Value> {
 }
 
 pub(super) async fn ready(State(service): State<Service>) -> ApiResult {
-    service.is_ready()?;
+    service.is_ready().await?;
     Ok(Json(json!({"status": "ready"})))
 }
 
@@ -69,7 +82,7 @@ pub(super) async fn start(
     let Query(query) = query.map_err(|error| ApiError::bad_request(&error.body_text()))?;
     let runbook = query.runbook.as_deref().unwrap_or(DEFAULT_RUNBOOK);
     let StartBody { inputs, key } = start_body(&body)?;
-    Ok(Json(service.start(runbook, inputs, key, actor(peer)).await?))
+    Ok(Json(service.start(runbook, inputs, key, &actor(peer)).await?))
 }
 
 fn start_body(body: &[u8]) -> Result<StartBody, ApiError> {
@@ -78,7 +91,7 @@ fn start_body(body: &[u8]) -> Result<StartBody, ApiError> {
     }
     serde_json::from_slice(body).map_err(|error| {
         ApiError::bad_request(&format!(
-            "the body is not {{\"inputs\": {{…}}, \"key\": \"…\"}}: {error}"
+            "the body is not a valid {{\"inputs\": {{…}}, \"key\": \"…\"}}: {error}"
         ))
     })
 }
@@ -100,19 +113,28 @@ pub(super) async fn status(
 ) -> ApiResult {
     let Query(query) = query.map_err(|error| ApiError::bad_request(&error.body_text()))?;
     let id = query.run.as_deref().map(parse_run_id).transpose()?;
-    Ok(Json(service.status(id.as_ref())?))
+    Ok(Json(service.status(id.as_ref()).await?))
 }
 
 pub(super) async fn runbooks(State(service): State<Service>) -> Json<Value> {
     Json(json!({"runbooks": service.runbooks()}))
 }
 
-pub(super) async fn runs(State(service): State<Service>) -> ApiResult {
-    Ok(Json(json!({"runs": service.runs()?})))
+pub(super) async fn runs(
+    State(service): State<Service>,
+    query: Result<Query<RunsQuery>, QueryRejection>,
+) -> ApiResult {
+    let Query(query) = query.map_err(|error| ApiError::bad_request(&error.body_text()))?;
+    let limit = query.limit.unwrap_or(DEFAULT_PAGE);
+    if !(1..=MAX_PAGE).contains(&limit) {
+        return Err(ApiError::bad_request(&format!("limit must be 1 to {MAX_PAGE}, not {limit}")));
+    }
+    let before = query.r#continue.as_deref().map(parse_run_id).transpose()?;
+    Ok(Json(service.runs(limit, before.as_ref()).await?))
 }
 
 pub(super) async fn run(State(service): State<Service>, Path(id): Path<String>) -> ApiResult {
-    Ok(Json(json!(service.run(&parse_run_id(&id)?)?)))
+    Ok(Json(json!(service.run(&parse_run_id(&id)?).await?)))
 }
 
 pub(super) async fn cancel(
@@ -121,7 +143,7 @@ pub(super) async fn cancel(
     Path(id): Path<String>,
 ) -> ApiResult {
     let id = parse_run_id(&id)?;
-    service.cancel(&id, &actor(peer))?;
+    service.cancel(&id, &actor(peer)).await?;
     Ok(Json(json!({"status": "cancelling", "run": id})))
 }
 
@@ -152,14 +174,11 @@ pub(super) async fn abandon(
 }
 
 pub(super) async fn route_not_found(uri: Uri) -> ApiError {
-    ApiError::not_found(&format!(
-        "there is no {}; there is: /run, /validate, /status, /health, /ready, /runbooks, /runs, /runs/ID and its cancel, resume, rollback, abandon",
-        uri.path()
-    ))
+    ApiError::not_found(&format!("no such route: {}", uri.path()))
 }
 
 pub(super) async fn method_not_allowed(uri: Uri) -> ApiError {
-    ApiError::method_not_allowed(&format!("{} cannot be asked for in this way", uri.path()))
+    ApiError::method_not_allowed(&format!("method not allowed for {}", uri.path()))
 }
 
 fn parse_run_id(text: &str) -> Result<RunId, ApiError> {
@@ -168,7 +187,7 @@ fn parse_run_id(text: &str) -> Result<RunId, ApiError> {
     })
 }
 
-/// A static token names nobody, so the audit log has the address.
+/// A static token does not name its user, so the audit log has the address.
 fn actor(peer: SocketAddr) -> String {
     format!("http:{}", peer.ip())
 }

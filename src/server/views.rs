@@ -1,15 +1,13 @@
-//! The JSON of the good answers. Pure functions of a run.
+//! The JSON of successful responses. Pure functions of a run.
 
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 use serde_json::{Value, json};
 
-use crate::{
-    engine::ResumeMode,
-    journal::{EventRecord, LogLines, Run, RunState},
-};
+use super::active_runs::Phase;
+use crate::journal::{LogLines, RecordedEvent, ResumeMode, Run, RunId, RunState, StoreError};
 use runbook::{Diagnostic, Runbook, Source, render};
 
-/// Times are given to the second, as the original service gave them: the second that was running.
+/// Formats a time to the second, as the Go service did: the second that was running.
 fn seconds(time: Timestamp) -> String {
     let to_the_second = TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Trunc);
     time.round(to_the_second).unwrap_or(time).to_string()
@@ -20,31 +18,40 @@ pub(super) fn started(run: &Run) -> Value {
     json!({
         "status": "started",
         "message": "SOP execution started",
-        "time": seconds(run.started_at),
-        "run": run.id,
+        "time": seconds(run.head.started_at),
+        "run": run.id(),
         "runbook": run.spec.runbook,
     })
 }
 
-/// `/runs/ID/resume` and `/rollback`: the run is under way again.
+/// `/runs/ID/resume` and `/rollback`: the run was resumed.
 pub(super) fn resumed(run: &Run, mode: ResumeMode) -> Value {
     let mut response = started(run);
     response["message"] = json!(match mode {
         ResumeMode::Continue => "SOP execution resumed",
         ResumeMode::Rollback => "SOP rollback started",
     });
-    response["time"] = json!(seconds(run.last_event_at()));
+    response["time"] = json!(seconds(run.head.last_event_at));
     response
 }
 
 /// `/validate` of a runbook without errors. There may be warnings and notes.
-pub(super) fn valid(runbook: &Runbook, source: &Source, findings: &[Diagnostic]) -> Value {
+pub(super) fn valid(runbook: &Runbook, source: &Source, diagnostics: &[Diagnostic]) -> Value {
     json!({
         "status": "valid",
         "runbook": runbook.name,
         "steps": runbook.steps.len(),
-        "diagnostics": render::json(source, findings),
+        "diagnostics": render::json(source, diagnostics),
     })
+}
+
+/// A run of a list whose journal cannot be read.
+pub(super) fn unreadable(run: &RunId, error: &StoreError) -> Value {
+    let state = match error {
+        StoreError::TooNew { .. } => "too_new",
+        _ => "damaged",
+    };
+    json!({"run": run, "state": state, "error": error.to_string(), "hint": error.hint()})
 }
 
 /// `/status` before there is any run.
@@ -53,54 +60,57 @@ pub(super) fn idle() -> Value {
 }
 
 /// `/status` of a run.
-pub(super) fn status(
-    run: &Run,
-    records: &[EventRecord],
-    is_live: bool,
-    journal_error: Option<&str>,
-) -> Value {
-    let state = run.state(is_live);
-    let legacy_status = legacy_status(state);
+pub(super) fn status(run: &Run, events: &[RecordedEvent], phase: Option<&Phase>) -> Value {
+    let state = run.state(matches!(phase, Some(Phase::Running(_))));
     let mut status = json!({
-        "status": legacy_status,
-        "start_time": seconds(run.started_at),
-        "logs": LogLines::format_all(records),
-        "run": run.id,
+        "status": legacy_status(state),
+        "start_time": seconds(run.head.started_at),
+        "logs": LogLines::of(events),
+        "run": run.id(),
         "runbook": run.spec.runbook,
         "state": state,
     });
-    if let Some(end) = run.ended_at.filter(|_| !state.is_active()) {
-        status["end_time"] = json!(seconds(end));
-    }
-    if legacy_status == "Failed" {
-        let default_error = match state {
-            RunState::Interrupted => "the process that ran it has died",
-            RunState::Abandoned => "it was abandoned",
-            RunState::RolledBack => "it was rolled back, as somebody had asked",
-            _ => "it did not end well",
-        };
-        let error = run.error.as_deref().or(journal_error);
-        status["error"] = json!(error.unwrap_or(default_error));
-    }
-    status
-}
-
-/// The same of an interrupted run that is about to be taken up.
-pub(super) fn recovering(mut status: Value, delay: Option<&str>) -> Value {
-    if status["state"] != json!(RunState::Interrupted) {
+    if let (Some(Phase::Recovering { reason }), RunState::Interrupted) = (phase, state) {
+        status["status"] = json!("Running");
+        let retrying =
+            reason.as_deref().map_or_else(String::new, |why| format!(" (retrying: {why})"));
+        status["resuming"] = json!(format!("interrupted; recovery pending{retrying}"));
+        status["recovery"] = json!({"pending": true, "reason": reason});
         return status;
     }
-    status["status"] = json!("Running");
-    if let Some(fields) = status.as_object_mut() {
-        fields.remove("error");
-        fields.remove("end_time");
-        let why = delay.map_or_else(String::new, |why| format!(" (not yet: {why})"));
-        fields.insert("resuming".into(), json!(format!("its process died; it is taken up{why}")));
+    if let Some(end) = run.head.ended_at.filter(|_| !state.is_active()) {
+        status["end_time"] = json!(seconds(end));
+    }
+    if legacy_status(state) == "Failed" {
+        status["error"] = json!(error(run, state, phase));
+        if let Some(failure) = &run.head.failure {
+            status["failure"] = json!(failure);
+        }
+        if let Some(step) = &run.head.failed_step {
+            status["failed_step"] = json!(step);
+        }
     }
     status
 }
 
-/// The original service's three words, and Idle.
+/// The message of a run that did not succeed.
+fn error(run: &Run, state: RunState, phase: Option<&Phase>) -> String {
+    if let Some(failure) = &run.head.failure {
+        return failure.message.clone();
+    }
+    if let Some(Phase::JournalFailed(message)) = phase {
+        return message.clone();
+    }
+    match state {
+        RunState::Interrupted => "the process that drove the run died",
+        RunState::Abandoned => "the run was abandoned",
+        RunState::RolledBack => "the run was rolled back on request",
+        _ => "run failed without an error message",
+    }
+    .to_owned()
+}
+
+/// Returns the Go service's three words, and Idle.
 fn legacy_status(state: RunState) -> &'static str {
     match state {
         RunState::Running | RunState::RollingBack => "Running",

@@ -12,9 +12,10 @@ use std::{sync::Arc, time::Duration};
 use clock::Clock;
 use rafay_relay_sop::{
     actions::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
-    engine::{Control, Engine, ResumeMode, RunRequest, StartError},
+    engine::{AcceptedRun, CheckedRunbook, Control, Engine, StartError},
     journal::{
-        EventRecord, FileStore, LockOwner, LogLines, Run, RunId, RunState, RunStore, RunWriter,
+        DirectoryStore, Failure, LockOwner, LogLines, RecordedEvent, ResumeMode, Run, RunId,
+        RunState, RunStore, StepPath,
     },
 };
 use runbook::Source;
@@ -41,14 +42,14 @@ pub struct TestCluster {
     pub simulator: Simulator,
     pub engine: Arc<Engine>,
     pub store: Arc<dyn RunStore>,
-    _dir: TempDir,
+    _dir: Option<TempDir>,
 }
 
 /// A run that has stopped.
 pub struct FinishedRun {
     pub state: RunState,
     pub run: Run,
-    pub records: Vec<EventRecord>,
+    pub records: Vec<RecordedEvent>,
 }
 
 impl TestCluster {
@@ -58,6 +59,13 @@ impl TestCluster {
     }
 
     pub async fn with_scenario(scenario: Scenario) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let owner = LockOwner { pid: std::process::id(), doing: "test".into(), address: None };
+        let store = Arc::new(DirectoryStore::for_writing(dir.path(), &owner).unwrap());
+        Self { _dir: Some(dir), ..Self::with_store(scenario, store).await }
+    }
+
+    pub async fn with_store(scenario: Scenario, store: Arc<dyn RunStore>) -> Self {
         let clock = Clock::scaled(SPEED).unwrap();
         let options = simulator::Options { clock, ..simulator::Options::default() };
         let simulator = Simulator::start(scenario, options).await.unwrap();
@@ -67,12 +75,8 @@ impl TestCluster {
             aws: AwsAccess::Endpoint { url: simulator.aws_url().clone() },
             environment: [].into(),
         });
-        let dir = tempfile::tempdir().unwrap();
-        let owner = LockOwner { pid: std::process::id(), doing: "test".into(), address: None };
-        let store: Arc<dyn RunStore> =
-            Arc::new(FileStore::open_for_writing(dir.path(), &owner).unwrap());
         let engine = Arc::new(Engine::new(platform, Arc::clone(&store), true));
-        Self { simulator, engine, store, _dir: dir }
+        Self { simulator, engine, store, _dir: None }
     }
 
     pub async fn run(&self, text: &str) -> FinishedRun {
@@ -80,30 +84,26 @@ impl TestCluster {
     }
 
     pub async fn run_with(&self, text: &str, inputs: Value) -> FinishedRun {
-        let run_writer = self.accept(text, inputs).await.unwrap_or_else(|why| panic!("{why}"));
-        self.drive(run_writer, Control::default()).await
+        let accepted = self.accept(text, inputs).await.unwrap_or_else(|why| panic!("{why}"));
+        self.drive(accepted, Control::default()).await
     }
 
-    pub async fn accept(&self, text: &str, inputs: Value) -> Result<RunWriter, StartError> {
+    pub async fn accept(&self, text: &str, inputs: Value) -> Result<AcceptedRun, StartError> {
         let Value::Object(inputs) = inputs else { panic!("inputs are a mapping") };
-        let source = Source::new("<test>", text);
-        self.engine.accept(RunRequest { source, inputs, actor: "test".into(), key: None }).await
+        let checked = CheckedRunbook::new(Source::new("<test>", text))?;
+        let preflight = self.engine.prepare(checked, &inputs).await?;
+        self.engine.accept(preflight, "test", None).await
     }
 
-    pub async fn drive(&self, run_writer: RunWriter, control: Control) -> FinishedRun {
-        let id = run_writer.run().id.clone();
-        let state = self.engine.drive(run_writer, control).await.unwrap();
-        self.finished_run(&id, state)
+    pub async fn drive(&self, accepted: AcceptedRun, control: Control) -> FinishedRun {
+        let run = self.engine.drive(accepted, control).await.unwrap();
+        FinishedRun::read(self.store.as_ref(), run).await
     }
 
     pub async fn resume(&self, id: &RunId, mode: ResumeMode) -> FinishedRun {
-        let run_writer = self.engine.resume(id, mode, "test").await.unwrap();
-        self.drive(run_writer, Control::default()).await
-    }
-
-    fn finished_run(&self, id: &RunId, state: RunState) -> FinishedRun {
-        let records = self.store.read(id).unwrap();
-        FinishedRun { state, run: Run::from_records(id, &records).unwrap(), records }
+        let preflight = self.engine.prepare_resume(id, mode).await.unwrap();
+        let accepted = self.engine.resume(preflight, "test").await.unwrap();
+        self.drive(accepted, Control::default()).await
     }
 
     /// The calls that changed something, in order.
@@ -123,6 +123,14 @@ pub fn effective_calls(calls: &[RecordedCall]) -> Vec<String> {
 }
 
 impl FinishedRun {
+    /// The run with its journal, which folds to the same.
+    pub async fn read(store: &dyn RunStore, run: Run) -> Self {
+        let records = store.read(run.id(), 0).await.unwrap();
+        let head = store.head(run.id()).await.unwrap();
+        assert_eq!(head, run.head, "the store's head is the run's");
+        Self { state: run.state(false), run, records }
+    }
+
     /// The run, if it succeeded.
     #[track_caller]
     pub fn expect_success(self) -> Self {
@@ -138,8 +146,8 @@ impl FinishedRun {
 
     /// The log lines without their times.
     pub fn lines(&self) -> Vec<String> {
-        let lines = LogLines::format_all(&self.records);
-        lines.iter().map(|line| line.split_once("] ").unwrap().1.to_owned()).collect()
+        let mut lines = LogLines::default();
+        self.records.iter().flat_map(|recorded| lines.texts(&recorded.event)).collect()
     }
 
     /// The lines that do not depend on when somebody looked.
@@ -149,13 +157,19 @@ impl FinishedRun {
 
     #[track_caller]
     pub fn output(&self, step: &str) -> &Value {
-        let step = self.run.step(step).unwrap_or_else(|| panic!("step {step} has not begun"));
-        step.output().unwrap_or_else(|| panic!("step {} has no output", step.id))
+        let path = StepPath::top_level(step);
+        let step = self.run.step(&path).unwrap_or_else(|| panic!("step {path} has not begun"));
+        step.output().unwrap_or_else(|| panic!("step {path} has no output"))
     }
 
     #[track_caller]
     pub fn error(&self) -> &str {
-        self.run.error.as_deref().expect("the run has an error")
+        &self.failure().message
+    }
+
+    #[track_caller]
+    pub fn failure(&self) -> &Failure {
+        self.run.head.failure.as_ref().expect("the run has a failure")
     }
 }
 

@@ -1,4 +1,4 @@
-//! `runs`: what has been run, and what to do with a run that is not finished.
+//! `runs`: the runs so far, and what can be done with an unfinished one.
 
 mod remote;
 mod show;
@@ -7,8 +7,8 @@ use super::{
     CliError, Exit, Global, confirm, run, state_dir::StateDir, stdout, target::TargetArgs,
 };
 use crate::{
-    engine::{self, Engine, ResumeMode},
-    journal::{FileStore, RunId, RunState, RunStore as _},
+    engine::{self, Engine},
+    journal::{DirectoryStore, HeadQuery, ResumeMode, RunId, RunState, RunStore as _},
 };
 
 /// Lists, shows, resumes, rolls back, cancels or abandons runs.
@@ -20,26 +20,37 @@ pub(super) struct RunsArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// List all runs, the latest last
-    List,
-    /// Show one run: its steps, what they changed, where it stands
+    /// List runs, the latest last
+    List(ListArgs),
+    /// Show one run: its state, its steps and what they changed
     Show(RunSelector),
     /// Print the log lines of a run
     Logs(RunSelector),
-    /// Go on with an unfinished run where it stopped
+    /// Continue an unfinished run where it stopped
     Resume(ResumeArgs),
     /// Undo what an unfinished run has changed
     Rollback(ResumeArgs),
     /// Ask the service that drives a run to stop it
     Cancel(RemoteRunArgs),
-    /// Declare an unfinished run to be over; the cluster stays as it is
+    /// Declare an unfinished run to be over; the cluster is not changed
     Abandon(RemoteRunArgs),
+}
+
+/// Which runs to list.
+#[derive(Debug, clap::Args)]
+struct ListArgs {
+    /// How many of the latest runs to list
+    #[arg(long, value_name = "COUNT", default_value_t = 50, conflicts_with = "all")]
+    limit: usize,
+    /// List all runs
+    #[arg(long)]
+    all: bool,
 }
 
 /// Which run.
 #[derive(Debug, clap::Args)]
 struct RunSelector {
-    /// The run's name
+    /// The id of the run
     #[arg(required_unless_present = "last", conflicts_with = "last")]
     run: Option<RunId>,
     /// The latest run
@@ -47,7 +58,7 @@ struct RunSelector {
     last: bool,
 }
 
-/// A run that a service may hold.
+/// A run that a service may drive.
 #[derive(Debug, clap::Args)]
 struct RemoteRunArgs {
     #[command(flatten)]
@@ -56,7 +67,7 @@ struct RemoteRunArgs {
     token: remote::TokenArgs,
 }
 
-/// A run and the world it goes on in.
+/// A run, and the cluster and account where it continues.
 #[derive(Debug, clap::Args)]
 struct ResumeArgs {
     #[command(flatten)]
@@ -75,9 +86,9 @@ impl RunsArgs {
         let state_dir = StateDir::choose(global, false)?;
         let store = state_dir.open_for_reading();
         match self.command {
-            Command::List => show::list(&store, global.output),
-            Command::Show(selector) => show::one(&store, &selector.find(&store)?, global.output),
-            Command::Logs(selector) => show::logs(&store, &selector.find(&store)?, global.output),
+            Command::List(args) => show::list(&store, args.limit(), global.output).await,
+            Command::Show(run) => show::one(&store, &run.find(&store).await?, global.output).await,
+            Command::Logs(run) => show::logs(&store, &run.find(&store).await?, global.output).await,
             Command::Resume(args) => resume(&state_dir, args, ResumeMode::Continue, global).await,
             Command::Rollback(args) => resume(&state_dir, args, ResumeMode::Rollback, global).await,
             Command::Cancel(args) => cancel(&store, &args).await,
@@ -86,17 +97,23 @@ impl RunsArgs {
     }
 }
 
-impl RunSelector {
-    fn find(&self, store: &FileStore) -> Result<RunId, CliError> {
-        if let Some(run) = &self.run {
-            return Ok(run.clone());
-        }
-        let latest = store.list()?.pop();
-        latest.ok_or_else(|| CliError::Usage("there are no runs here".into()))
+impl ListArgs {
+    fn limit(&self) -> Option<usize> {
+        (!self.all).then_some(self.limit)
     }
 }
 
-/// A service that holds the folder does it itself; else this process does.
+impl RunSelector {
+    async fn find(&self, store: &DirectoryStore) -> Result<RunId, CliError> {
+        if let Some(run) = &self.run {
+            return Ok(run.clone());
+        }
+        let latest = store.heads(HeadQuery::Newest(1)).await?.pop();
+        latest.map(|entry| entry.run).ok_or_else(|| CliError::Usage("no runs found".into()))
+    }
+}
+
+/// Resumes a run: by the service that writes to the state directory, if there is one, else by this process.
 async fn resume(
     state_dir: &StateDir,
     args: ResumeArgs,
@@ -109,50 +126,57 @@ async fn resume(
     };
     let reader = state_dir.open_for_reading();
     if let Some(address) = remote::service_address(&reader) {
-        let id = args.selector.find(&reader)?;
+        let id = args.selector.find(&reader).await?;
         return remote::request_operation(&address, &id, operation, &args.token).await;
     }
+    let asks = !args.target.simulate && !args.yes;
+    if asks {
+        confirm::require_terminal()?;
+    }
     let store = state_dir.open_for_writing(&format!("runs {operation}"), None)?;
-    let id = args.selector.find(&store)?;
+    let id = args.selector.find(&store).await?;
     let environment = args.target.connect().await?;
     let engine = Engine::new(environment.platform.clone(), store, args.target.simulate);
-    if !args.target.simulate && !args.yes {
-        let source = engine.source_of(&id)?;
-        let what = confirm::describe_resume(&source, &engine.run(&id)?, mode);
-        confirm::ask(&engine, &source, &what).await?;
+    let preflight = engine.prepare_resume(&id, mode).await?;
+    let target = &preflight.run().spec.target;
+    args.target.ensure_speed_is_allowed(&environment.platform, target).await?;
+    if asks {
+        confirm::ask_to_resume(&preflight)?;
     }
-    let run_writer = engine.resume(&id, mode, &run::actor()).await?;
-    let exit = run::drive(&engine, run_writer, global, &args.target).await?;
-    let is_rolled_back = engine.run(&id)?.state(false) == RunState::RolledBack;
-    // A run that was to come back has come back: that is no failure.
-    Ok(if mode == ResumeMode::Rollback && is_rolled_back { Exit::Success } else { exit })
+    let accepted = engine.resume(preflight, &run::actor()).await?;
+    let state = run::drive(&engine, accepted, global, &args.target).await?.state(false);
+    // A run that was to be rolled back and was rolled back has not failed.
+    let is_success = mode == ResumeMode::Rollback && state == RunState::RolledBack;
+    Ok(if is_success { Exit::Success } else { run::exit_of(state) })
 }
 
-/// What acts on a live run goes to the process that drives it.
-async fn cancel(store: &FileStore, args: &RemoteRunArgs) -> Result<Exit, CliError> {
-    let id = args.selector.find(store)?;
-    let state = show::state(store, &id)?;
+/// Asks the process that drives a run to cancel it.
+async fn cancel(store: &DirectoryStore, args: &RemoteRunArgs) -> Result<Exit, CliError> {
+    let id = args.selector.find(store).await?;
+    let is_live = store.is_live(&id).await;
+    let state = store.head(&id).await?.state(is_live);
     if !state.is_active() {
-        return Err(CliError::Usage(format!("run {id} is {state}: there is nothing to cancel")));
+        return Err(CliError::Usage(format!("run {id} is {state}: nothing to cancel")));
     }
     if let Some(address) = remote::service_address(store) {
         return remote::request_operation(&address, &id, "cancel", &args.token).await;
     }
     let pid = store.owner().map_or_else(|| "PID".into(), |owner| owner.pid.to_string());
-    Err(CliError::Usage(format!(
-        "run {id} is driven by process {pid} at a command line: press Ctrl-C there, or `kill -INT {pid}`"
-    )))
+    Err(CliError::usage_with_hint(
+        format!("run {id} is driven by process {pid} at a command line"),
+        format!("press Ctrl-C there, or run `kill -INT {pid}`"),
+    ))
 }
 
 async fn abandon(state_dir: &StateDir, args: &RemoteRunArgs) -> Result<Exit, CliError> {
     let reader = state_dir.open_for_reading();
     if let Some(address) = remote::service_address(&reader) {
-        let id = args.selector.find(&reader)?;
+        let id = args.selector.find(&reader).await?;
         return remote::request_operation(&address, &id, "abandon", &args.token).await;
     }
     let store = state_dir.open_for_writing("runs abandon", None)?;
-    let id = args.selector.find(&store)?;
-    engine::abandon(store, &id, &run::actor())?;
-    stdout::write(&format!("run {id} is abandoned; the cluster stays as it is\n"))?;
+    let id = args.selector.find(&store).await?;
+    engine::abandon(store, &id, &run::actor()).await?;
+    stdout::write(&format!("run {id} is abandoned; the cluster was not changed\n"))?;
     Ok(Exit::Success)
 }

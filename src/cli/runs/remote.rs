@@ -1,25 +1,25 @@
-//! Talks to the service that holds a state folder: what it owns, it does itself.
+//! Calls the service that writes to a state directory: it alone acts on its runs.
 
 use std::{path::PathBuf, time::Duration};
 
 use crate::{
     cli::{CliError, Exit, stdout},
-    journal::{FileStore, RunId},
+    journal::{DirectoryStore, RunId},
 };
 
-/// Taking up a run asks the cluster and the account who they are.
+/// Resuming a run asks the cluster and the account for their identities.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What the service may want to see.
+/// How to authenticate to the service.
 #[derive(Debug, clap::Args)]
 pub(super) struct TokenArgs {
-    /// File with the bearer token of the service that holds the state folder
+    /// File with the bearer token of the service that writes to the state directory
     #[arg(long, value_name = "FILE", env = "SOP_TOKEN_FILE")]
     token_file: Option<PathBuf>,
 }
 
-/// Where the service that holds the folder listens, if there is one.
-pub(super) fn service_address(store: &FileStore) -> Option<String> {
+/// Returns where the service that writes to the directory listens, if there is one.
+pub(super) fn service_address(store: &DirectoryStore) -> Option<String> {
     store.owner()?.address
 }
 
@@ -31,9 +31,9 @@ pub(super) async fn request_operation(
     token: &TokenArgs,
 ) -> Result<Exit, CliError> {
     let unanswered = |error: reqwest::Error| {
-        CliError::Service(format!("the service at {address} does not answer: {error}"))
+        CliError::Service(format!("the service at {address} cannot be reached: {error}"))
     };
-    // A proxy for the world outside knows nothing of this machine.
+    // A proxy does not reach this machine.
     let client = reqwest::Client::builder().no_proxy().timeout(REQUEST_TIMEOUT).build();
     let mut request =
         client.map_err(unanswered)?.post(format!("http://{address}/runs/{id}/{operation}"));

@@ -7,82 +7,107 @@ use serde_json::{Value, json};
 use crate::{
     cli::{CliError, Exit, Output, stdout},
     journal::{
-        FileStore, LogLines, Run, RunId, RunState, RunStore as _, RunSummary, StoreError, timestamp,
+        DirectoryStore, HeadEntry, HeadQuery, HeadSummary, LogLines, Run, RunId, RunStore as _,
+        RunSummary, StoreError, timestamp,
     },
 };
 
-/// Every run, the latest last. One whose journal is damaged is listed as that.
-pub(super) fn list(store: &FileStore, output: Output) -> Result<Exit, CliError> {
-    let runs: Vec<(RunId, Result<RunSummary, StoreError>)> = store
-        .list()?
-        .into_iter()
-        .map(|id| {
-            let summary = summary(store, &id);
-            (id, summary)
-        })
-        .collect();
+/// Lists the latest runs, at most `limit`, the latest last. One whose journal cannot be read is listed as that.
+pub(super) async fn list(
+    store: &DirectoryStore,
+    limit: Option<usize>,
+    output: Output,
+) -> Result<Exit, CliError> {
+    let mut entries = match limit {
+        Some(limit) => store.heads(HeadQuery::Newest(limit.saturating_add(1))).await?,
+        None => store.heads(HeadQuery::All).await?,
+    };
+    let has_more = limit.is_some_and(|limit| entries.len() > limit);
+    if has_more {
+        entries.remove(0);
+    }
+    let mut runs = Vec::new();
+    for HeadEntry { run, head } in entries {
+        let is_live = store.is_live(&run).await;
+        runs.push((run, head.map(|head| HeadSummary::of(&head, is_live))));
+    }
     let text = match output {
         Output::Json => format!("{:#}\n", json!(runs.iter().map(document).collect::<Vec<_>>())),
         Output::Text => runs.iter().map(line).collect(),
     };
     stdout::write(&text)?;
-    if runs.is_empty() && output == Output::Text {
-        eprintln!("no runs yet");
+    if output == Output::Text && runs.is_empty() {
+        stdout::write_stderr("no runs yet\n");
+    }
+    if output == Output::Text && has_more {
+        stdout::write_stderr("older runs are not listed\nhint: pass --all, or a larger --limit\n");
     }
     Ok(Exit::Success)
 }
 
-fn document((id, summary): &(RunId, Result<RunSummary, StoreError>)) -> Value {
+fn document((id, summary): &(RunId, Result<HeadSummary, StoreError>)) -> Value {
     match summary {
         Ok(summary) => json!(summary),
-        Err(error) => json!({"run": id, "state": "damaged", "error": error.to_string()}),
+        Err(error) => json!({
+            "run": id,
+            "state": state_of(error),
+            "error": error.to_string(),
+            "hint": error.hint(),
+        }),
     }
 }
 
-fn line((id, summary): &(RunId, Result<RunSummary, StoreError>)) -> String {
+fn line((id, summary): &(RunId, Result<HeadSummary, StoreError>)) -> String {
     match summary {
         Ok(run) => {
-            let whereabouts = if run.target.simulated { "  (simulated)" } else { "" };
-            format!("{}  {id}  {}{whereabouts}\n", timestamp(run.started_at), run.state)
+            let place = if run.target.simulated { "  (simulated)" } else { "" };
+            format!("{}  {id}  {}{place}\n", timestamp(run.start_time), run.state)
         }
-        Err(error) => format!("{:<19}  {id}  damaged: {error}\n", ""),
+        Err(error) => format!("{:<19}  {id}  {}: {error}\n", "", state_of(error)),
     }
 }
 
-/// Liveness is asked first: a run that ends in between then has its end.
-fn summary(store: &FileStore, id: &RunId) -> Result<RunSummary, StoreError> {
-    let is_live = store.is_live(id);
-    Ok(RunSummary::new(&Run::read(store, id)?, is_live))
+/// The state of a run whose journal cannot be read.
+fn state_of(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::TooNew { .. } => "too_new",
+        _ => "damaged",
+    }
 }
 
-pub(super) fn state(store: &FileStore, id: &RunId) -> Result<RunState, CliError> {
-    let is_live = store.is_live(id);
-    Ok(Run::read(store, id)?.state(is_live))
-}
-
-/// One run.
-pub(super) fn one(store: &FileStore, id: &RunId, output: Output) -> Result<Exit, CliError> {
-    let run = summary(store, id)?;
+/// Shows one run.
+pub(super) async fn one(
+    store: &DirectoryStore,
+    id: &RunId,
+    output: Output,
+) -> Result<Exit, CliError> {
+    // Asked first: a run that ends in between then has its end.
+    let is_live = store.is_live(id).await;
+    let run = RunSummary::of(&Run::read(store, id).await?, is_live);
     let text = match output {
         Output::Json => format!("{:#}\n", json!(run)),
-        Output::Text => whole(&run),
+        Output::Text => describe(&run),
     };
     stdout::write(&text)?;
     Ok(Exit::Success)
 }
 
-fn whole(run: &RunSummary) -> String {
+fn describe(run: &RunSummary) -> String {
     let mut text = String::new();
-    let digest: String = run.digest.chars().take(12).collect();
+    let head = &run.head;
+    let digest: String = head.digest.chars().take(12).collect();
     let mut row = |name: &str, value: &str| {
         let _ = writeln!(text, "{name:<8} {value}");
     };
-    row("run", run.run.as_str());
-    row("runbook", &format!("{} (sha256 {digest})", run.runbook));
-    row("state", run.state.as_str());
-    run.error.iter().for_each(|error| row("error", error));
-    row("began", &format!("{} by {}", timestamp(run.started_at), run.actor));
-    run.ended_at.iter().for_each(|time| row("ended", &timestamp(*time)));
+    row("run", head.run.as_str());
+    row("runbook", &format!("{} (sha256 {digest})", head.runbook));
+    row("state", head.state.as_str());
+    if let Some(failure) = &head.failure {
+        row("error", &failure.message);
+        failure.hint.iter().for_each(|hint| row("hint:", hint));
+    }
+    row("started", &format!("{} by {}", timestamp(head.start_time), head.actor));
+    head.end_time.iter().for_each(|time| row("ended", &timestamp(*time)));
     row("inputs", &Value::Object(run.inputs.clone()).to_string());
     for step in &run.steps {
         let _ = writeln!(text, "\n{:<12} {}", step.state.as_str(), step.name);
@@ -90,19 +115,26 @@ fn whole(run: &RunSummary) -> String {
             let (before, after) = (&change.before, &change.after);
             let _ = writeln!(text, "{:<12}   {}: {before} -> {after}", "", change.target);
         }
-        if let Some(error) = &step.error {
+        // The failure of the run is above.
+        if head.failed_step.as_ref() != Some(&step.id)
+            && let Some(error) = &step.error
+        {
             let _ = writeln!(text, "{:<12}   {error}", "");
         }
-        for what in &step.not_restored {
-            let _ = writeln!(text, "{:<12}   left alone: {what}", "");
+        for target in &step.not_restored {
+            let _ = writeln!(text, "{:<12}   not restored: {target}", "");
         }
     }
     text
 }
 
-/// The log lines of one run.
-pub(super) fn logs(store: &FileStore, id: &RunId, output: Output) -> Result<Exit, CliError> {
-    let lines = LogLines::format_all(&store.read(id)?);
+/// Prints the log lines of one run.
+pub(super) async fn logs(
+    store: &DirectoryStore,
+    id: &RunId,
+    output: Output,
+) -> Result<Exit, CliError> {
+    let lines = LogLines::of(&store.read(id, 0).await?);
     let text = match output {
         Output::Json => format!("{:#}\n", json!(lines)),
         Output::Text => lines.iter().map(|line| format!("{line}\n")).collect(),

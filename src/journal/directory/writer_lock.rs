@@ -1,24 +1,26 @@
-//! The right to write to a state folder, which one process has at a time.
+//! The right to write to a state directory, which one process has at a time.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
     io::{self, Seek as _, SeekFrom},
+    os::unix::fs::OpenOptionsExt as _,
     path::Path,
     time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
 
+use super::unavailable;
 use crate::journal::StoreError;
 
 const LOCK_FILE: &str = "writer.lock";
 
-/// A reader looks whether the lock is free by taking it for a moment; a writer that meets it tries again this often,
+/// A reader checks whether the lock is free by taking it for a moment; a writer that meets it tries again this often,
 /// [`LOCK_RETRY_INTERVAL`] apart.
 const MAX_LOCK_ATTEMPTS: u32 = 10;
 const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Who writes to a state folder, for whoever finds it in use.
+/// The process that writes to a state directory, for others that find it in use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockOwner {
     /// Process id.
@@ -36,16 +38,16 @@ pub(super) struct WriterLock {
 }
 
 impl WriterLock {
-    /// Takes the lock of a folder and writes into it who has it.
+    /// Takes the lock of a directory and writes into it who holds it.
     pub(super) fn acquire(dir: &Path, owner: &LockOwner) -> Result<Self, StoreError> {
-        let unusable = |source| StoreError::Directory { path: dir.to_owned(), source };
+        let unusable = |error: io::Error| unavailable("use", dir, &error);
         let mut options = OpenOptions::new();
-        options.create(true).read(true).write(true).truncate(false);
+        options.create(true).read(true).write(true).truncate(false).mode(0o600);
         let mut file = options.open(dir.join(LOCK_FILE)).map_err(unusable)?;
         lock(&file).map_err(|error| match error {
             TryLockError::Error(source) => unusable(source),
             TryLockError::WouldBlock => {
-                StoreError::Locked { path: dir.to_owned(), owner: describe(dir) }
+                StoreError::Locked { place: dir.display().to_string(), holder: describe(dir) }
             }
         })?;
         write_owner(&mut file, owner).map_err(unusable)?;
@@ -53,7 +55,7 @@ impl WriterLock {
     }
 }
 
-/// The living process that has the lock of a folder, if it said who it is.
+/// Returns the live process that holds the lock of a directory, if it said who it is.
 pub(super) fn owner(dir: &Path) -> Option<LockOwner> {
     let file = File::open(dir.join(LOCK_FILE)).ok()?;
     let is_free = file.try_lock_shared().is_ok();

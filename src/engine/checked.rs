@@ -1,0 +1,59 @@
+//! A runbook that was checked, with its text: what travels from the file to the run, so that no text is checked twice.
+
+use std::sync::Arc;
+
+use super::StartError;
+use crate::{actions, journal::Run};
+use runbook::{Runbook, Source};
+
+/// A runbook without errors and the text it came from. Clones share it.
+#[derive(Debug, Clone)]
+pub struct CheckedRunbook(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    source: Source,
+    runbook: Runbook,
+}
+
+impl CheckedRunbook {
+    /// Checks a text against the actions of this program.
+    ///
+    /// # Errors
+    /// [`StartError::InvalidRunbook`] with everything that is wrong with it.
+    pub fn new(source: Source) -> Result<Self, StartError> {
+        let checked = runbook::check(&source, actions::registry());
+        tracing::debug!(runbook = source.name(), "checked the runbook");
+        match checked.runbook {
+            Some(runbook) => Ok(Self(Arc::new(Inner { source, runbook }))),
+            None => Err(StartError::InvalidRunbook {
+                source_text: Box::new(source),
+                diagnostics: checked.diagnostics,
+            }),
+        }
+    }
+
+    /// Checks the text that a run was started with, whatever has happened to its file since.
+    ///
+    /// # Errors
+    /// This version finds errors in it.
+    pub(super) fn of_run(run: &Run) -> Result<Self, StartError> {
+        let name = format!("{} (as run {} was started with)", run.spec.runbook, run.id());
+        Self::new(Source::new(name, run.spec.text.as_str()))
+    }
+
+    /// Returns the text.
+    pub fn source(&self) -> &Source {
+        &self.0.source
+    }
+
+    /// Returns the runbook.
+    pub fn runbook(&self) -> &Runbook {
+        &self.0.runbook
+    }
+}
+
+/// Returns the actions that runbooks are checked against.
+pub fn registry() -> &'static runbook::ActionRegistry {
+    actions::registry()
+}

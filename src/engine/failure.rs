@@ -1,0 +1,89 @@
+//! Errors as failures: the one place where an error of an action, a template or a start becomes journal data.
+
+use super::StartError;
+use crate::{
+    actions::{self, PlatformErrorKind},
+    journal::{Failure, FailureKind, StoreError},
+};
+
+/// Returns the failure of a platform's call or of an action.
+pub(super) fn of_action(error: &actions::Error) -> Failure {
+    Failure {
+        message: error.to_string(),
+        call: error.call().map(str::to_owned),
+        code: error.code().map(str::to_owned),
+        kind: kind_of_action(error),
+        hint: error.hint().map(str::to_owned),
+    }
+}
+
+fn kind_of_action(error: &actions::Error) -> FailureKind {
+    match error {
+        actions::Error::Precondition { .. } | actions::Error::Conflict { .. } => {
+            FailureKind::Precondition
+        }
+        actions::Error::Busy { .. } => FailureKind::Busy,
+        actions::Error::OperationFailed { .. } => FailureKind::Invalid,
+        actions::Error::Unrecoverable { .. } => FailureKind::Unrecoverable,
+        actions::Error::Decode { .. } => FailureKind::Internal,
+        actions::Error::Platform(error) => kind_of_platform(error.kind()),
+    }
+}
+
+fn kind_of_platform(kind: PlatformErrorKind) -> FailureKind {
+    match kind {
+        PlatformErrorKind::Transient => FailureKind::Transient,
+        PlatformErrorKind::Busy => FailureKind::Busy,
+        PlatformErrorKind::Denied => FailureKind::Denied,
+        PlatformErrorKind::NotFound => FailureKind::NotFound,
+        PlatformErrorKind::Invalid => FailureKind::Invalid,
+        PlatformErrorKind::Unreachable => FailureKind::Unreachable,
+    }
+}
+
+/// Returns the failure of a template.
+pub(super) fn of_template(error: &runbook::EvaluationError) -> Failure {
+    Failure::new(FailureKind::Template, error.to_string())
+}
+
+impl From<&StoreError> for Failure {
+    fn from(error: &StoreError) -> Self {
+        let kind = match error {
+            StoreError::NotFound { .. } => FailureKind::RunNotFound,
+            StoreError::Conflict { .. } => FailureKind::Conflict,
+            StoreError::Locked { .. }
+            | StoreError::Corrupt { .. }
+            | StoreError::TooNew { .. }
+            | StoreError::Unavailable { .. } => FailureKind::Store,
+        };
+        Self::new(kind, error.to_string()).with_hint(error.hint())
+    }
+}
+
+impl From<&StartError> for Failure {
+    fn from(error: &StartError) -> Self {
+        match error {
+            StartError::Platform(error) => Self {
+                message: error.to_string(),
+                call: error.call().map(str::to_owned),
+                code: Some(error.code()).filter(|code| !code.is_empty()).map(str::to_owned),
+                kind: kind_of_platform(error.kind()),
+                hint: error.hint().map(str::to_owned),
+            },
+            StartError::PreviewFailed { step, failure } => {
+                Self { message: format!("{step}: {failure}"), ..(**failure).clone() }
+            }
+            StartError::Store(error) => error.into(),
+            StartError::InvalidRunbook { .. } => {
+                Self::new(FailureKind::InvalidRunbook, error.to_string())
+            }
+            StartError::Inputs(_) => Self::new(FailureKind::InvalidInputs, error.to_string()),
+            StartError::Unfinished { .. }
+            | StartError::AlreadyFinished { .. }
+            | StartError::RevisionMismatch { .. }
+            | StartError::TargetMismatch(_) => {
+                Self::new(FailureKind::Conflict, error.to_string()).with_hint(error.hint())
+            }
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! The heads of a directory's runs, in one file that is read without parsing more than is asked for.
+//!
+//! Each line is a head as it was at some time; the last line of a run counts. A line says whether the head is final, how
+//! long the run's file was, and when the directory of runs was last changed. So the index knows without reading a journal
+//! whether a line is current, and which files it has not seen. It is a cache: whatever is wrong with it, the journals say.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, Metadata, OpenOptions},
+    io::Write as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{run_file, unavailable};
+use crate::journal::{HeadEntry, HeadQuery, RunHead, RunId, StoreError, store::no_start};
+
+/// The first line. A file that begins otherwise is of another version, and is rebuilt.
+const HEADER: &str = "{\"heads\":1}";
+
+/// How many stale lines the file may hold for each run before it is written anew.
+const STALE_LINES: usize = 4;
+
+/// The heads of the runs of a directory.
+pub(super) struct HeadIndex {
+    directory: PathBuf,
+    slots: BTreeMap<RunId, Slot>,
+    /// How many lines the file has, the header not counted.
+    lines: usize,
+}
+
+/// What is known of one run.
+enum Slot {
+    /// A line that was not needed so far.
+    Line(String),
+    /// A head with what its file was like.
+    Head(Box<RunHead>, Stamp),
+    /// Nothing: the file has to be read.
+    Unknown,
+}
+
+/// A file as it was when its head was taken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Stamp {
+    length: u64,
+    seconds: i64,
+    nanoseconds: i64,
+}
+
+/// One line of the index. `run` and `final` come first: they are read without parsing the line.
+#[derive(Serialize, Deserialize)]
+struct Line {
+    run: RunId,
+    r#final: bool,
+    file: Stamp,
+    runs: Stamp,
+    head: RunHead,
+}
+
+/// A [`HeadQuery`] that can be handed to another thread.
+pub(super) enum Query {
+    All,
+    Newest(usize),
+    Before(RunId, usize),
+    Open,
+    WithKey(String),
+}
+
+impl From<HeadQuery<'_>> for Query {
+    fn from(query: HeadQuery<'_>) -> Self {
+        match query {
+            HeadQuery::All => Self::All,
+            HeadQuery::Newest(limit) => Self::Newest(limit),
+            HeadQuery::Before(run, limit) => Self::Before(run.clone(), limit),
+            HeadQuery::Open => Self::Open,
+            HeadQuery::WithKey(key) => Self::WithKey(key.to_owned()),
+        }
+    }
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        let (seconds, nanoseconds) = (metadata.mtime(), metadata.mtime_nsec());
+        Self { length: metadata.len(), seconds, nanoseconds }
+    }
+
+    /// The stamp of a path; nothing is like a file that is not there.
+    fn at(path: &Path) -> Self {
+        fs::metadata(path).map(|metadata| Self::of(&metadata)).unwrap_or_default()
+    }
+}
+
+impl Slot {
+    fn is_final(&self) -> bool {
+        match self {
+            // As `Line` is serialized.
+            Self::Line(line) => line.contains("\",\"final\":true,"),
+            Self::Head(head, _) => head.is_final(),
+            Self::Unknown => false,
+        }
+    }
+
+    /// Whether the run can have this key.
+    fn may_have_key(&self, key: &str) -> bool {
+        match self {
+            Self::Line(line) => {
+                serde_json::to_string(key).is_ok_and(|quoted| line.contains(quoted.as_str()))
+            }
+            Self::Head(head, _) => head.key.as_deref() == Some(key),
+            Self::Unknown => true,
+        }
+    }
+}
+
+impl HeadIndex {
+    /// Reads the index of a state directory, and takes note of the files that it does not know.
+    pub(super) fn load(directory: &Path) -> Self {
+        let mut index = Self { directory: directory.to_owned(), slots: BTreeMap::new(), lines: 0 };
+        let seen = index.read_lines();
+        let runs = index.runs_directory();
+        if seen != Some(Stamp::at(&runs)) {
+            index.reconcile(&runs);
+        }
+        index
+    }
+
+    fn runs_directory(&self) -> PathBuf {
+        self.directory.join("runs")
+    }
+
+    fn file(&self) -> PathBuf {
+        self.directory.join("heads.jsonl")
+    }
+
+    fn run_path(&self, run: &RunId) -> PathBuf {
+        self.runs_directory().join(format!("{run}.jsonl"))
+    }
+
+    /// Reads the lines and returns what the directory of runs was like when the last one was written.
+    fn read_lines(&mut self) -> Option<Stamp> {
+        let text = fs::read_to_string(self.file()).ok()?;
+        let mut lines = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+        if lines.next() != Some(HEADER) {
+            return None;
+        }
+        let mut last = None;
+        for line in lines {
+            let run = line.strip_prefix("{\"run\":\"")?.split_once('"')?.0.parse().ok()?;
+            self.slots.insert(run, Slot::Line(line.to_owned()));
+            self.lines += 1;
+            last = Some(line);
+        }
+        Some(serde_json::from_str::<Line>(last?).ok()?.runs)
+    }
+
+    /// Compares the index with the files that there are.
+    fn reconcile(&mut self, runs: &Path) {
+        let entries = fs::read_dir(runs).into_iter().flatten();
+        let names: Vec<RunId> = entries.filter_map(|entry| run_of(&entry.ok()?.path())).collect();
+        let mut known = std::mem::take(&mut self.slots);
+        for run in names {
+            let slot = known.remove(&run).unwrap_or(Slot::Unknown);
+            self.slots.insert(run, slot);
+        }
+    }
+
+    /// Takes note of a run's head after an append, and writes it where a reader must know it: when the run becomes open
+    /// and when it stops.
+    pub(super) fn update(&mut self, head: &RunHead, path: &Path) {
+        let stamp = Stamp::at(path);
+        let was_open = matches!(self.slots.get(&head.run), Some(Slot::Head(before, _)) if before.ended_at.is_none());
+        let is_open = head.ended_at.is_none();
+        self.slots.insert(head.run.clone(), Slot::Head(Box::new(head.clone()), stamp));
+        if was_open && is_open {
+            return;
+        }
+        // The index is a cache: a reader that finds an old line reads the journal.
+        if let Err(error) = self.write(head, stamp) {
+            tracing::debug!(%error, "the index of runs was not written");
+        }
+    }
+
+    fn write(&mut self, head: &RunHead, stamp: Stamp) -> std::io::Result<()> {
+        if self.lines == 0 || self.lines > STALE_LINES * self.slots.len() + 64 {
+            return self.rewrite();
+        }
+        let line = self.line(head, stamp)?;
+        let mut file = OpenOptions::new().append(true).open(self.file())?;
+        file.write_all(line.as_bytes())?;
+        self.lines += 1;
+        Ok(())
+    }
+
+    fn line(&self, head: &RunHead, file: Stamp) -> std::io::Result<String> {
+        let line = Line {
+            run: head.run.clone(),
+            r#final: head.is_final(),
+            file,
+            runs: Stamp::at(&self.runs_directory()),
+            head: head.clone(),
+        };
+        Ok(serde_json::to_string(&line)? + "\n")
+    }
+
+    /// Writes the whole index, without stale lines.
+    fn rewrite(&mut self) -> std::io::Result<()> {
+        for run in self.slots.keys().cloned().collect::<Vec<_>>() {
+            // One that cannot be read has no line; it is read again each time.
+            let _ = self.head(&run);
+        }
+        let mut text = format!("{HEADER}\n");
+        let mut lines = 0;
+        for slot in self.slots.values() {
+            let Slot::Head(head, stamp) = slot else { continue };
+            text += &self.line(head, *stamp)?;
+            lines += 1;
+        }
+        let unnamed = self.directory.join("heads.jsonl.new");
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        options.open(&unnamed)?.write_all(text.as_bytes())?;
+        fs::rename(&unnamed, self.file())?;
+        self.lines = lines;
+        Ok(())
+    }
+
+    /// Returns the head of a run, from the index where it is current, else from the run's file.
+    pub(super) fn head(&mut self, run: &RunId) -> Result<Option<RunHead>, StoreError> {
+        let Some(slot) = self.slots.get_mut(run) else { return Ok(None) };
+        if let Slot::Line(line) = slot {
+            *slot = match serde_json::from_str::<Line>(line) {
+                Ok(line) => Slot::Head(Box::new(line.head), line.file),
+                Err(_) => Slot::Unknown,
+            };
+        }
+        let path = self.runs_directory().join(format!("{run}.jsonl"));
+        let stamp = Stamp::at(&path);
+        if let Some(Slot::Head(head, taken)) = self.slots.get(run)
+            && *taken == stamp
+        {
+            return Ok(Some((**head).clone()));
+        }
+        let Some(events) = run_file::read(&path)? else {
+            self.slots.remove(run);
+            return Ok(None);
+        };
+        let head = RunHead::of(run, &events).ok_or_else(|| no_start(run))?;
+        self.slots.insert(run.clone(), Slot::Head(Box::new(head.clone()), stamp));
+        Ok(Some(head))
+    }
+
+    /// Returns the heads that a query asks for, the oldest first.
+    pub(super) fn query(&mut self, query: &Query) -> Result<Vec<HeadEntry>, StoreError> {
+        let runs = self.runs_directory();
+        if let Err(error) = fs::read_dir(&runs)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            return Err(unavailable("use", &self.directory, &error));
+        }
+        let newest_first = self.slots.iter().rev();
+        let ids = |slots: &mut dyn Iterator<Item = (&RunId, &Slot)>| -> Vec<RunId> {
+            slots.map(|(run, _)| run.clone()).collect()
+        };
+        let mut wanted = match query {
+            Query::All => ids(&mut newest_first.into_iter()),
+            Query::Newest(limit) => ids(&mut newest_first.take(*limit)),
+            Query::Before(run, limit) => {
+                ids(&mut newest_first.filter(|(id, _)| *id < run).take(*limit))
+            }
+            Query::Open => ids(&mut newest_first.filter(|(_, slot)| !slot.is_final())),
+            Query::WithKey(key) => {
+                ids(&mut newest_first.filter(|(_, slot)| slot.may_have_key(key)))
+            }
+        };
+        wanted.reverse();
+        let mut found = Vec::new();
+        for run in wanted {
+            let head = match self.head(&run) {
+                Ok(Some(head)) => Ok(head),
+                Ok(None) => continue,
+                Err(error) => Err(error),
+            };
+            let is_wanted = match (query, &head) {
+                (Query::Open, Ok(head)) => !head.is_final(),
+                (Query::WithKey(key), Ok(head)) => head.key.as_ref() == Some(key),
+                (Query::WithKey(_), Err(_)) => false,
+                _ => true,
+            };
+            if is_wanted {
+                found.push(HeadEntry { run, head });
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The run whose journal a file is.
+fn run_of(path: &Path) -> Option<RunId> {
+    if path.extension()? != "jsonl" {
+        return None;
+    }
+    path.file_stem()?.to_str()?.parse().ok()
+}

@@ -1,0 +1,321 @@
+use std::{
+    fs::{OpenOptions, Permissions},
+    io::Write as _,
+    os::unix::fs::PermissionsExt as _,
+};
+
+use jiff::Timestamp;
+
+use super::*;
+use crate::journal::{
+    Event, Format, RunEvent, RunOutcome, RunSpec, RunTarget, StepEvent, StepPath,
+};
+
+fn event(seq: u64, event: impl Into<Event>) -> RecordedEvent {
+    RecordedEvent { seq, time: Timestamp::UNIX_EPOCH, event: event.into() }
+}
+
+fn start(key: Option<&str>) -> RecordedEvent {
+    let spec = RunSpec {
+        format: Format::CURRENT,
+        runbook: "r".into(),
+        text: String::new(),
+        digest: String::new(),
+        inputs: serde_json::Map::new(),
+        actor: "me".into(),
+        key: key.map(str::to_owned),
+        version: "9.9.9".into(),
+        target: RunTarget::default(),
+    };
+    event(0, RunEvent::RunStarted(Box::new(spec)))
+}
+
+fn message(seq: u64) -> RecordedEvent {
+    let message = StepEvent::StepMessage { message: seq.to_string() };
+    event(seq, Event::step(&StepPath::top_level("a"), message))
+}
+
+fn end(seq: u64) -> RecordedEvent {
+    event(seq, RunEvent::RunEnded { outcome: RunOutcome::Succeeded, failure: None })
+}
+
+fn owner() -> LockOwner {
+    LockOwner { pid: 1, doing: "test".into(), address: None }
+}
+
+fn id(text: &str) -> RunId {
+    text.parse().unwrap()
+}
+
+/// A directory with a run of three events, closed.
+async fn three_events() -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let store = DirectoryStore::for_writing(directory.path(), &owner()).unwrap();
+    let events = [start(None), message(1), message(2)];
+    store.append(&id("r-1"), 0, &events, true).await.unwrap();
+    let path = store.shared.path(&id("r-1"));
+    (directory, path)
+}
+
+async fn ids(store: &DirectoryStore, query: HeadQuery<'_>) -> Vec<String> {
+    let entries = store.heads(query).await.unwrap();
+    entries.into_iter().map(|entry| entry.run.to_string()).collect()
+}
+
+#[tokio::test]
+async fn appended_events_read_back() {
+    let (directory, _) = three_events().await;
+    let store = DirectoryStore::for_reading(directory.path());
+    let events = [start(None), message(1), message(2)];
+    assert_eq!(store.read(&id("r-1"), 0).await.unwrap(), events);
+    assert_eq!(store.read(&id("r-1"), 2).await.unwrap(), events[2..]);
+    assert_eq!(ids(&store, HeadQuery::All).await, ["r-1"]);
+}
+
+#[tokio::test]
+async fn a_torn_last_line_is_dropped_at_every_length() {
+    let whole = serde_json::to_vec(&message(3)).unwrap();
+    for length in 1..=whole.len() {
+        let (directory, path) = three_events().await;
+        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+        file.write_all(&whole[..length]).unwrap();
+        let store = DirectoryStore::for_writing(directory.path(), &owner()).unwrap();
+        assert_eq!(store.read(&id("r-1"), 0).await.unwrap().len(), 3, "{length}");
+        store.append(&id("r-1"), 3, &[message(3)], false).await.unwrap();
+        assert_eq!(store.read(&id("r-1"), 0).await.unwrap().len(), 4, "{length}");
+    }
+}
+
+#[tokio::test]
+async fn other_damage_is_refused_with_its_line_and_the_file_is_not_modified() {
+    let (directory, path) = three_events().await;
+    let text = std::fs::read_to_string(&path).unwrap();
+    let damages = [
+        (text.replacen("step_message", "step_m\0essage", 1), 2),
+        (text.replacen("\"seq\":1", "\"seq\":7", 1), 2),
+        (text.lines().skip(1).map(|l| format!("{l}\n")).collect(), 1),
+        (text.clone() + "{}\n", 4),
+    ];
+    for (damaged, at) in damages {
+        std::fs::write(&path, &damaged).unwrap();
+        let store = DirectoryStore::for_writing(directory.path(), &owner()).unwrap();
+        let read = store.read(&id("r-1"), 0).await.map(drop);
+        let append = store.append(&id("r-1"), 3, &[message(3)], true).await;
+        for result in [read, append] {
+            let Err(StoreError::Corrupt { line, .. }) = result else { panic!("{result:?}") };
+            assert_eq!(line, at, "{damaged}");
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), damaged);
+    }
+}
+
+/// An unknown event, a newer minor and a newer major number are all told from damage.
+#[tokio::test]
+async fn a_journal_of_a_newer_version_is_too_new_and_others_stay_usable() {
+    let newer = |text: &str| {
+        [
+            text.replace("step_message", "loop_iteration_started"),
+            text.replace("\"minor\":0", "\"minor\":1"),
+            text.replace("\"major\":1", "\"major\":2").replace("\"actor\"", "\"requested_by\""),
+        ]
+    };
+    let (directory, path) = three_events().await;
+    let text = std::fs::read_to_string(&path).unwrap();
+    for text in newer(&text) {
+        std::fs::write(&path, &text).unwrap();
+        let store = DirectoryStore::for_writing(directory.path(), &owner()).unwrap();
+        let error = store.read(&id("r-1"), 0).await.unwrap_err();
+        let StoreError::TooNew { by, is_over: false, .. } = &error else { panic!("{error:?}") };
+        assert_eq!(by, "9.9.9");
+        assert!(error.hint().unwrap().contains("use version 9.9.9"), "{error:?}");
+        let other = id("r-2");
+        if store.read(&other, 0).await.is_err() {
+            store.append(&other, 0, &[start(None)], true).await.unwrap();
+        }
+        let heads = store.heads(HeadQuery::All).await.unwrap();
+        let is_readable: Vec<bool> = heads.iter().map(|entry| entry.head.is_ok()).collect();
+        assert_eq!(is_readable, [false, true]);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "the file is not modified");
+    }
+}
+
+#[tokio::test]
+async fn only_a_writer_that_has_seen_everything_may_append() {
+    let (directory, _) = three_events().await;
+    let store = DirectoryStore::for_writing(directory.path(), &owner()).unwrap();
+    let error = store.append(&id("r-1"), 2, &[message(2)], true).await.unwrap_err();
+    assert!(matches!(error, StoreError::Conflict { found: 3, .. }), "{error}");
+    store.append(&id("r-1"), 3, &[message(3)], true).await.unwrap();
+}
+
+#[tokio::test]
+async fn one_process_writes_and_readers_see_which() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = DirectoryStore::for_writing(directory.path(), &owner()).unwrap();
+    let error = DirectoryStore::for_writing(directory.path(), &owner()).err().unwrap();
+    assert!(error.to_string().contains("in use by process 1 (`test`)"), "{error}");
+    let reader = DirectoryStore::for_reading(directory.path());
+    assert_eq!(reader.owner(), Some(owner()));
+    drop(store);
+    assert_eq!(reader.owner(), None);
+}
+
+#[tokio::test]
+async fn a_run_is_live_while_a_process_writes_to_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let reader = DirectoryStore::for_reading(directory.path());
+    let store = DirectoryStore::for_writing(directory.path(), &owner()).unwrap();
+    store.append(&id("r-1"), 0, &[start(None)], true).await.unwrap();
+    assert!(store.is_live(&id("r-1")).await && reader.is_live(&id("r-1")).await);
+    drop(store);
+    let other = DirectoryStore::for_writing(directory.path(), &owner()).unwrap();
+    assert!(!reader.is_live(&id("r-1")).await, "the directory is locked, the run is not");
+    other.append(&id("r-1"), 1, &[message(1)], false).await.unwrap();
+    assert!(reader.is_live(&id("r-1")).await);
+}
+
+/// What is not known to be on disk must not be found there later.
+#[tokio::test]
+async fn a_run_has_no_name_before_its_first_line_is_on_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = DirectoryStore::for_writing(directory.path(), &owner()).unwrap();
+    std::fs::write(directory.path().join("runs/r-2.jsonl.new"), "{\"seq\":0").unwrap();
+    assert!(ids(&store, HeadQuery::All).await.is_empty());
+    store.append(&id("r-2"), 0, &[start(None)], true).await.unwrap();
+    assert_eq!(ids(&store, HeadQuery::All).await, ["r-2"]);
+}
+
+#[tokio::test]
+async fn only_the_owner_can_read_the_journals() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = directory.path().join("state");
+    let store = DirectoryStore::for_writing(&state, &owner()).unwrap();
+    store.append(&id("r-1"), 0, &[start(None)], true).await.unwrap();
+    let mode = |path: &Path| {
+        let permissions: Permissions = std::fs::metadata(path).unwrap().permissions();
+        permissions.mode() & 0o777
+    };
+    assert_eq!(mode(&state), 0o700);
+    for file in ["runs/r-1.jsonl", "writer.lock", "heads.jsonl"] {
+        assert_eq!(mode(&state.join(file)), 0o600, "{file}");
+    }
+}
+
+#[tokio::test]
+async fn a_watch_sees_each_append() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = DirectoryStore::for_writing(directory.path(), &owner()).unwrap();
+    let mut changes = store.watch();
+    store.append(&id("r-1"), 0, &[start(None)], true).await.unwrap();
+    store.append(&id("r-1"), 1, &[message(1)], false).await.unwrap();
+    assert_eq!(changes.recv().await.unwrap().events, 1);
+    assert_eq!(changes.recv().await.unwrap().events, 2);
+}
+
+mod heads {
+    use super::*;
+
+    /// Three runs: one over, one open with a key, one over with a key.
+    async fn runs() -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        let store = DirectoryStore::for_writing(directory.path(), &owner()).unwrap();
+        store.append(&id("r-1"), 0, &[start(None), end(1)], true).await.unwrap();
+        store.append(&id("r-2"), 0, &[start(Some("k2"))], true).await.unwrap();
+        store.append(&id("r-3"), 0, &[start(Some("k\"3"))], true).await.unwrap();
+        store.append(&id("r-3"), 1, &[end(1)], true).await.unwrap();
+        directory
+    }
+
+    async fn assert_complete(directory: &Path) {
+        let store = DirectoryStore::for_reading(directory);
+        assert_eq!(ids(&store, HeadQuery::All).await, ["r-1", "r-2", "r-3"]);
+        assert_eq!(ids(&store, HeadQuery::Newest(2)).await, ["r-2", "r-3"]);
+        assert_eq!(ids(&store, HeadQuery::Before(&id("r-3"), 1)).await, ["r-2"]);
+        assert_eq!(ids(&store, HeadQuery::Open).await, ["r-2"]);
+        assert_eq!(ids(&store, HeadQuery::WithKey("k\"3")).await, ["r-3"]);
+        for run in ["r-1", "r-2", "r-3"] {
+            let events = store.read(&id(run), 0).await.unwrap();
+            let head = store.head(&id(run)).await.unwrap();
+            assert_eq!(Some(head), RunHead::of(&id(run), &events), "{run}");
+        }
+    }
+
+    #[tokio::test]
+    async fn each_query_finds_its_runs() {
+        assert_complete(runs().await.path()).await;
+    }
+
+    #[tokio::test]
+    async fn heads_are_rebuilt_when_the_index_is_missing_or_damaged() {
+        let directory = runs().await;
+        let index = directory.path().join("heads.jsonl");
+        let text = std::fs::read_to_string(&index).unwrap();
+        for damaged in ["", "{\"heads\":2}\n", &text[..text.len() / 2], "\u{0}\u{0}"] {
+            std::fs::write(&index, damaged).unwrap();
+            assert_complete(directory.path()).await;
+        }
+        std::fs::remove_file(&index).unwrap();
+        assert_complete(directory.path()).await;
+    }
+
+    #[tokio::test]
+    async fn a_line_that_is_older_than_its_run_is_not_trusted() {
+        let directory = runs().await;
+        let index = directory.path().join("heads.jsonl");
+        let stale = std::fs::read_to_string(&index).unwrap();
+        let store = DirectoryStore::for_writing(directory.path(), &owner()).unwrap();
+        store.append(&id("r-2"), 1, &[end(1)], true).await.unwrap();
+        drop(store);
+        std::fs::write(&index, stale).unwrap();
+        let store = DirectoryStore::for_reading(directory.path());
+        assert!(ids(&store, HeadQuery::Open).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_was_copied_in_or_removed_is_noticed() {
+        let directory = runs().await;
+        let runs = directory.path().join("runs");
+        std::fs::copy(runs.join("r-2.jsonl"), runs.join("r-9.jsonl")).unwrap();
+        std::fs::remove_file(runs.join("r-1.jsonl")).unwrap();
+        let store = DirectoryStore::for_reading(directory.path());
+        assert_eq!(ids(&store, HeadQuery::All).await, ["r-2", "r-3", "r-9"]);
+        assert_eq!(ids(&store, HeadQuery::Open).await, ["r-2", "r-9"]);
+    }
+
+    /// A finished run costs a line of the index, and no look into its journal.
+    #[tokio::test]
+    async fn queries_do_not_read_the_journals_of_finished_runs() {
+        let directory = runs().await;
+        let path = directory.path().join("runs/r-1.jsonl");
+        let before = std::fs::metadata(&path).unwrap();
+        let length = usize::try_from(before.len()).unwrap();
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        std::fs::write(&path, "x".repeat(length)).unwrap();
+        file.set_modified(before.modified().unwrap()).unwrap();
+        let store = DirectoryStore::for_reading(directory.path());
+        assert!(store.heads(HeadQuery::All).await.unwrap().iter().all(|entry| entry.head.is_ok()));
+        assert!(store.read(&id("r-1"), 0).await.is_err(), "the journal is unreadable");
+    }
+
+    #[tokio::test]
+    async fn the_index_does_not_grow_with_what_is_written_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = DirectoryStore::for_writing(directory.path(), &owner()).unwrap();
+        store.append(&id("r-1"), 0, &[start(None)], true).await.unwrap();
+        for seq in (1..2000).step_by(2) {
+            let resumed = RunEvent::RunResumed {
+                actor: "me".into(),
+                version: "1".into(),
+                format: Format::CURRENT,
+                mode: crate::journal::ResumeMode::Continue,
+            };
+            let interrupted =
+                RunEvent::RunEnded { outcome: RunOutcome::Interrupted, failure: None };
+            let events = [event(seq, interrupted), event(seq + 1, resumed)];
+            store.append(&id("r-1"), seq, &events[..1], false).await.unwrap();
+            store.append(&id("r-1"), seq + 1, &events[1..], false).await.unwrap();
+        }
+        let text = std::fs::read_to_string(directory.path().join("heads.jsonl")).unwrap();
+        assert!(text.lines().count() < 100, "{}", text.lines().count());
+    }
+}

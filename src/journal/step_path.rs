@@ -1,0 +1,109 @@
+//! The address of a step in a run.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// The address of a step in a run: the ids from the outermost step to this one, each with the index of its item where
+/// the step runs once for each item of a list. Prints as `drain`, `drain[2]`, `rotate[1]/cordon`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct StepPath(Vec<PathSegment>);
+
+/// One level of a [`StepPath`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PathSegment {
+    /// The step's id.
+    pub step: String,
+    /// The index of the item, from 0.
+    pub item: Option<u32>,
+}
+
+/// A text that is not a valid step path.
+#[derive(Debug, thiserror::Error)]
+#[error("'{0}' is not a valid step path")]
+pub struct InvalidStepPath(String);
+
+impl StepPath {
+    /// Returns the path of a step at the top level of the runbook.
+    pub fn top_level(step: &str) -> Self {
+        Self(vec![PathSegment { step: step.to_owned(), item: None }])
+    }
+
+    /// Returns the levels, the outermost first.
+    pub fn segments(&self) -> &[PathSegment] {
+        &self.0
+    }
+}
+
+impl fmt::Display for StepPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (level, segment) in self.0.iter().enumerate() {
+            if level > 0 {
+                f.write_str("/")?;
+            }
+            f.write_str(&segment.step)?;
+            if let Some(item) = segment.item {
+                write!(f, "[{item}]")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for StepPath {
+    type Err = InvalidStepPath;
+
+    fn from_str(text: &str) -> Result<Self, InvalidStepPath> {
+        let segments: Option<Vec<PathSegment>> = text.split('/').map(segment).collect();
+        segments.map(Self).ok_or_else(|| InvalidStepPath(text.to_owned()))
+    }
+}
+
+fn segment(text: &str) -> Option<PathSegment> {
+    let (step, item) = match text.split_once('[') {
+        Some((step, rest)) => {
+            let digits = rest.strip_suffix(']')?;
+            let item: u32 = digits.parse().ok()?;
+            // One text for one path: no sign, no leading zeros.
+            (step, Some(item).filter(|item| item.to_string() == digits).map(Some)?)
+        }
+        None => (text, None),
+    };
+    let is_valid = !step.is_empty() && !step.contains(['[', ']']);
+    is_valid.then(|| PathSegment { step: step.to_owned(), item })
+}
+
+impl TryFrom<String> for StepPath {
+    type Error = InvalidStepPath;
+
+    fn try_from(text: String) -> Result<Self, InvalidStepPath> {
+        text.parse()
+    }
+}
+
+impl From<StepPath> for String {
+    fn from(path: StepPath) -> Self {
+        path.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_reads_back_from_its_text() {
+        for text in ["drain", "drain[2]", "rotate[1]/cordon", "a/b[0]/c"] {
+            assert_eq!(text.parse::<StepPath>().unwrap().to_string(), text);
+        }
+        assert_eq!("drain".parse::<StepPath>().unwrap(), StepPath::top_level("drain"));
+    }
+
+    #[test]
+    fn a_text_that_no_path_prints_as_is_refused() {
+        for text in ["", "/", "a/", "a[", "a[]", "a[-1]", "a[01]", "a[1]x", "[1]", "a]b"] {
+            assert!(text.parse::<StepPath>().is_err(), "{text}");
+        }
+    }
+}
