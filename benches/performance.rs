@@ -16,8 +16,10 @@ use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Node;
 use rafay_relay_sop::{
     actions::{self, AwsAccess, KubernetesAccess, Platform, PlatformOptions},
-    engine::{Control, Engine, RunRequest},
-    journal::{Event, EventRecord, FileStore, LockOwner, RunState, RunStore},
+    engine::{CheckedRunbook, Control, Engine},
+    journal::{
+        DirectoryStore, Event, LockOwner, RecordedEvent, RunState, RunStore, StepEvent, StepPath,
+    },
 };
 use runbook::Source;
 use simulator::{Scenario, Simulator};
@@ -137,22 +139,25 @@ impl Bench {
         let dir = tempfile::tempdir().expect("a folder for temporary files");
         let owner = LockOwner { pid: 0, doing: "bench".into(), address: None };
         let store: Arc<dyn RunStore> =
-            Arc::new(FileStore::open_for_writing(dir.path(), &owner).expect("a state folder"));
+            Arc::new(DirectoryStore::for_writing(dir.path(), &owner).expect("a state folder"));
         let engine = Engine::new(platform, Arc::clone(&store), true);
         Self { engine, store, simulator, _dir: dir }
     }
 
     /// Runs a text and returns its records and the time that it took.
-    async fn run(&self, text: &str) -> (Vec<EventRecord>, Duration) {
+    async fn run(&self, text: &str) -> (Vec<RecordedEvent>, Duration) {
         let start = Instant::now();
         let source = Source::new("<bench>", text);
         let inputs = serde_json::Map::new();
-        let request = RunRequest { source, inputs, actor: "bench".into(), key: None };
-        let run_writer = self.engine.accept(request).await.expect("the runbook is sound");
-        let id = run_writer.run().id.clone();
-        let state = self.engine.drive(run_writer, Control::default()).await;
-        assert_eq!(state.expect("the journal can be written"), RunState::Succeeded);
-        (self.store.read(&id).expect("the journal can be read"), start.elapsed())
+        let checked = CheckedRunbook::new(source).expect("the runbook is valid");
+        let preflight = self.engine.prepare(checked, &inputs).await.expect("the inputs fit");
+        let accepted =
+            self.engine.accept(preflight, "bench", None).await.expect("the lock is free");
+        let driven = self.engine.drive(accepted, Control::default()).await;
+        let run = driven.expect("the journal can be written");
+        assert_eq!(run.state(false), RunState::Succeeded);
+        let events = self.store.read(run.id(), 0).await.expect("the journal can be read");
+        (events, start.elapsed())
     }
 }
 
@@ -180,7 +185,11 @@ async fn reaction() -> String {
         let (records, _) = bench.run(SCALE_UP).await;
         watching.abort();
         let completed = records.iter().find_map(|record| match &record.event {
-            Event::StepCompleted { step, .. } if step == "new_nodes" => Some(record.time),
+            Event::Step { path, event: StepEvent::StepCompleted { .. } }
+                if *path == StepPath::top_level("new_nodes") =>
+            {
+                Some(record.time)
+            }
             _ => None,
         });
         let last = *last_ready.lock().expect("no holder panics");

@@ -79,10 +79,10 @@ fn inputs_are_parsed_by_their_type() {
 
 #[test]
 fn a_state_directory_in_use_is_refused_with_its_owner() {
-    use rafay_relay_sop::journal::{FileStore, LockOwner};
+    use rafay_relay_sop::journal::{DirectoryStore, LockOwner};
     let dir = tempfile::tempdir().unwrap();
     let owner = LockOwner { pid: 4242, doing: "serve".into(), address: None };
-    let _store = FileStore::open_for_writing(dir.path(), &owner).unwrap();
+    let _store = DirectoryStore::for_writing(dir.path(), &owner).unwrap();
     let state_dir = dir.path().display().to_string();
     let ended =
         run(&["--state-dir", &state_dir, "run", "relay-scale", "--simulate"]).expect_exit_code(3);

@@ -11,11 +11,15 @@ use std::{
     sync::Arc,
 };
 
+use async_trait::async_trait;
 use clock::Clock;
 use rafay_relay_sop::{
     actions::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
-    engine::{Control, Engine, RunRequest},
-    journal::{EventRecord, FileStore, LockOwner, RunId, RunStore, StoreError},
+    engine::{CheckedRunbook, Control, Engine},
+    journal::{
+        DirectoryStore, HeadEntry, HeadQuery, LockOwner, RecordedEvent, RunHead, RunId, RunStore,
+        StoreError,
+    },
 };
 use runbook::Source;
 use simulator::ClusterState;
@@ -78,7 +82,7 @@ async fn a_run_killed_while_it_waits_is_interrupted_and_can_be_resumed() {
         .unwrap();
     let is_waiting = || {
         let journal = journal(dir.path())?;
-        journal.contains(r#""event":"step_started","step":"new_nodes""#).then_some(())
+        journal.contains(r#""step":"new_nodes","event":"step_started""#).then_some(())
     };
     wait_until("the wait for nodes", is_waiting).await;
     child.kill().unwrap();
@@ -259,7 +263,7 @@ async fn crash_child() {
     };
     let owner = LockOwner { pid: std::process::id(), doing: "crash_child".into(), address: None };
     let store: Arc<dyn RunStore> = Arc::new(CrashingStore {
-        store: FileStore::open_for_writing(Path::new(state_dir), &owner).unwrap(),
+        store: DirectoryStore::for_writing(Path::new(state_dir), &owner).unwrap(),
         crash_at_event: event.parse().unwrap(),
         writes_before_crash: moment == "after",
     });
@@ -272,34 +276,31 @@ async fn crash_child() {
     let engine = Engine::new(platform, store, false);
     let text = std::fs::read_to_string(Path::new(state_dir).join("runbook.yaml")).unwrap();
     let source = Source::new("<test>", text);
-    let request = RunRequest {
-        source,
-        inputs: [].into_iter().collect(),
-        actor: "crash_child".into(),
-        key: None,
-    };
-    let run_writer = engine.accept(request).await.unwrap();
-    engine.drive(run_writer, Control::default()).await.unwrap();
+    let checked = CheckedRunbook::new(source).unwrap();
+    let preflight = engine.prepare(checked, &[].into_iter().collect()).await.unwrap();
+    let accepted = engine.accept(preflight, "crash_child", None).await.unwrap();
+    engine.drive(accepted, Control::default()).await.unwrap();
 }
 
 /// A store in which the process dies at the Nth event.
 struct CrashingStore {
-    store: FileStore,
+    store: DirectoryStore,
     crash_at_event: u64,
     writes_before_crash: bool,
 }
 
+#[async_trait]
 impl RunStore for CrashingStore {
-    fn append(
+    async fn append(
         &self,
         run: &RunId,
         expected: u64,
-        records: &[EventRecord],
+        events: &[RecordedEvent],
         sync: bool,
     ) -> Result<(), StoreError> {
-        let is_crash_event = expected + records.len() as u64 >= self.crash_at_event;
+        let is_crash_event = expected + events.len() as u64 >= self.crash_at_event;
         if !is_crash_event || self.writes_before_crash {
-            self.store.append(run, expected, records, sync)?;
+            self.store.append(run, expected, events, sync).await?;
         }
         if is_crash_event {
             std::process::abort();
@@ -307,19 +308,27 @@ impl RunStore for CrashingStore {
         Ok(())
     }
 
-    fn read(&self, run: &RunId) -> Result<Vec<EventRecord>, StoreError> {
-        self.store.read(run)
+    async fn read(&self, run: &RunId, from: u64) -> Result<Vec<RecordedEvent>, StoreError> {
+        self.store.read(run, from).await
     }
 
-    fn list(&self) -> Result<Vec<RunId>, StoreError> {
-        self.store.list()
+    async fn heads(&self, query: HeadQuery<'_>) -> Result<Vec<HeadEntry>, StoreError> {
+        self.store.heads(query).await
     }
 
-    fn is_live(&self, run: &RunId) -> bool {
-        self.store.is_live(run)
+    async fn head(&self, run: &RunId) -> Result<RunHead, StoreError> {
+        self.store.head(run).await
     }
 
-    fn check_writable(&self) -> Result<(), StoreError> {
-        self.store.check_writable()
+    fn watch(&self) -> tokio::sync::broadcast::Receiver<RunHead> {
+        self.store.watch()
+    }
+
+    async fn is_live(&self, run: &RunId) -> bool {
+        self.store.is_live(run).await
+    }
+
+    async fn check_writable(&self) -> Result<(), StoreError> {
+        self.store.check_writable().await
     }
 }

@@ -1,8 +1,8 @@
 //! The interpreter's own promises, on the first four steps of relay-scale.
 
 use rafay_relay_sop::{
-    engine::{Control, ResumeMode, StartError},
-    journal::{Event, RunState},
+    engine::{Control, StartError},
+    journal::{Event, HeadQuery, ResumeMode, RunState, StepEvent, StepPath},
 };
 use serde_json::json;
 use simulator::{Effect, Fault, NodegroupFacts};
@@ -17,9 +17,14 @@ async fn intent_receipt_and_output_are_journaled_in_that_order() {
         .records
         .iter()
         .filter_map(|record| match &record.event {
-            Event::StepPrepared { step, .. } if step == "scale_up" => Some("prepared"),
-            Event::StepApplied { step, .. } if step == "scale_up" => Some("applied"),
-            Event::StepCompleted { step, .. } if step == "scale_up" => Some("completed"),
+            Event::Step { path, event } if *path == StepPath::top_level("scale_up") => {
+                match event {
+                    StepEvent::StepPrepared { .. } => Some("prepared"),
+                    StepEvent::StepApplied { .. } => Some("applied"),
+                    StepEvent::StepCompleted { .. } => Some("completed"),
+                    _ => None,
+                }
+            }
             _ => None,
         })
         .collect();
@@ -36,7 +41,7 @@ async fn a_step_whose_condition_is_false_is_skipped() {
         )
         .replace("    log: \"{{ new_nodes.count }}", "    # log: \"{{ new_nodes.count }}");
     let ended = cluster.run(&text).await.expect_success();
-    let left_out = "Skipped step: Check that new nodes are showing up and node count matches (its `when` is false)";
+    let left_out = "Skipped step: Check that new nodes are showing up and node count matches (`when` is false)";
     assert!(ended.lines().iter().any(|line| line == left_out), "{}", ended.lines().join("\n"));
 }
 
@@ -44,14 +49,19 @@ async fn a_step_whose_condition_is_false_is_skipped() {
 async fn a_cancelled_run_keeps_its_lock_until_it_is_resumed() {
     let cluster = TestCluster::new().await;
     let run_writer = cluster.accept(SCALE_UP, json!({})).await.unwrap();
-    let id = run_writer.run().id.clone();
+    let id = run_writer.run().id().clone();
     let control = Control::default();
     let mut listener = run_writer.subscribe();
     let driving = cluster.drive(run_writer, control.clone());
     let cancelling = async {
         loop {
             let record = listener.recv().await.unwrap();
-            if matches!(&record.event, Event::StepStarted { step, .. } if step == "new_nodes") {
+            let is_start = matches!(
+                &record.event,
+                Event::Step { path, event: StepEvent::StepStarted { .. } }
+                    if *path == StepPath::top_level("new_nodes")
+            );
+            if is_start {
                 return control.cancel("me");
             }
         }
@@ -66,7 +76,8 @@ async fn a_cancelled_run_keeps_its_lock_until_it_is_resumed() {
     assert!(
         matches!(&refusal, StartError::Unfinished { run, state: RunState::Cancelled, .. } if *run == id)
     );
-    assert!(refusal.to_string().contains("resume it, roll it back or abandon it"), "{refusal}");
+    let hint = refusal.hint().unwrap();
+    assert!(hint.contains("resume, roll back or abandon it"), "{hint}");
 
     cluster.resume(&id, ResumeMode::Continue).await.expect_success();
     assert_eq!(cluster.effective_calls(), ["eks:UpdateNodegroupConfig"]);
@@ -100,7 +111,7 @@ async fn a_run_cancelled_at_any_event_can_be_resumed_or_rolled_back() {
             assert!(event >= 12, "event {event}: {}", ended.lines().join("\n"));
             break;
         }
-        forward.resume(&ended.run.id, ResumeMode::Continue).await.expect_success();
+        forward.resume(ended.run.id(), ResumeMode::Continue).await.expect_success();
         assert_eq!(
             forward.effective_calls(),
             ["eks:UpdateNodegroupConfig"],
@@ -109,7 +120,7 @@ async fn a_run_cancelled_at_any_event_can_be_resumed_or_rolled_back() {
 
         let (ended, was_cancelled) = cancelled_at(&back, event).await;
         if was_cancelled {
-            back.resume(&ended.run.id, ResumeMode::Rollback)
+            back.resume(ended.run.id(), ResumeMode::Rollback)
                 .await
                 .expect_state(RunState::RolledBack);
             let after = back.simulator.state().await.unwrap();
@@ -141,7 +152,7 @@ async fn a_call_in_flight_is_finished_and_journaled_when_the_run_is_cancelled() 
     };
     let (ended, ()) = tokio::join!(driving, cancelling);
     let ended = ended.expect_state(RunState::Cancelled);
-    assert!(ended.run.step("scale_up").unwrap().receipt.is_some());
+    assert!(ended.run.step(&StepPath::top_level("scale_up")).unwrap().receipt.is_some());
     assert_eq!(cluster.effective_calls(), [update]);
 }
 
@@ -149,17 +160,17 @@ async fn a_call_in_flight_is_finished_and_journaled_when_the_run_is_cancelled() 
 async fn a_rolled_back_run_cannot_be_resumed() {
     let cluster = TestCluster::new().await;
     let run_writer = cluster.accept(SCALE_UP, json!({})).await.unwrap();
-    let id = run_writer.run().id.clone();
+    let id = run_writer.run().id().clone();
     let control = Control::default();
     control.cancel("me");
     cluster.drive(run_writer, control).await.expect_state(RunState::Cancelled);
     cluster.resume(&id, ResumeMode::Rollback).await.expect_state(RunState::RolledBack);
-    let Err(refusal) = cluster.engine.resume(&id, ResumeMode::Continue, "me").await else {
+    let Err(refusal) = cluster.engine.prepare_resume(&id, ResumeMode::Continue).await else {
         panic!("there is nothing to resume")
     };
     assert_eq!(
         refusal.to_string(),
-        format!("run {id} is rolled_back: only a run that is not finished can be resumed")
+        format!("run {id} is rolled_back: only an unfinished run can be resumed")
     );
     assert_eq!(cluster.effective_calls(), [""; 0]);
 }
@@ -191,5 +202,5 @@ async fn inputs_are_checked_before_a_run_starts() {
         panic!("an input above its maximum")
     };
     assert!(refusal.to_string().contains('4'), "{refusal}");
-    assert!(cluster.store.list().unwrap().is_empty(), "no run was begun");
+    assert!(cluster.store.heads(HeadQuery::All).await.unwrap().is_empty(), "no run was started");
 }

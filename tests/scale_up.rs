@@ -1,6 +1,6 @@
 //! Steps 1 to 4 of relay-scale, alone: what they do to the world, and what they say.
 
-use rafay_relay_sop::{engine::ResumeMode, journal::RunState};
+use rafay_relay_sop::journal::{ResumeMode, RunState, StepPath};
 use serde_json::json;
 use simulator::{Effect, Fault, LaunchFailure, Nodegroup, Scenario, UpdateFailure};
 
@@ -113,12 +113,12 @@ async fn a_refused_update_is_sent_again_by_the_resumed_run() {
         .replace("retry: {attempts: 4, backoff: 5s, max_backoff: 1m}", "retry: {attempts: 1}");
     let ended = cluster.run(&text).await.expect_state(RunState::Failed);
     assert!(ended.error().contains("not today"), "{}", ended.error());
-    let id = ended.run.id;
+    let id = ended.run.id();
 
     // The same intent is sent again by the resumed run, as a new operation.
     let resumed = cluster.resume(&id, ResumeMode::Continue).await.expect_success();
     assert_eq!(resumed.output("scale_up")["desired"], json!(6));
-    assert_eq!(resumed.run.step("scale_up").unwrap().generation, 1);
+    assert_eq!(resumed.run.step(&StepPath::top_level("scale_up")).unwrap().generation, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,7 +21,7 @@ async fn start_waiting_run(simulate: &SimulateProcess, state_dir: &Path) -> Chil
         .unwrap();
     let is_waiting = || {
         let text = journal(state_dir)?;
-        text.contains(r#""event":"step_started","step":"new_nodes""#).then_some(())
+        text.contains(r#""step":"new_nodes","event":"step_started""#).then_some(())
     };
     wait_until("the wait for nodes", is_waiting).await;
     child

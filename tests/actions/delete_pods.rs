@@ -9,7 +9,7 @@ use super::{
     NAMESPACE, assert_left_alone, budget, create, delete_pod, fail_and_resume, fail_and_roll_back,
     pods_of, runbook_yaml, uids, uids_of,
 };
-use test_support::{TestCluster, wait_until};
+use test_support::{TestCluster, wait_until_async};
 
 const DELETE: &str = "  - {id: relay, action: list_pods, with: {namespace: rafay-core, deployment: rafay-relay}}\n  - {id: it, action: delete_pods, with: {pods: '{{ relay.pods }}'}}\n";
 
@@ -90,12 +90,12 @@ async fn a_budget_that_forbids_an_eviction_is_named_while_delete_pods_waits() {
     create::<PodDisruptionBudget>(&cluster, budget("rafay-relay", 3)).await;
     wait_until_budget_is_observed(&cluster).await;
     let run_writer = cluster.accept(&runbook_yaml(&evict_yaml()), json!({})).await.unwrap();
-    let id = run_writer.run().id.clone();
+    let id = run_writer.run().id().clone();
     let control = Control::default();
     let driving = cluster.drive(run_writer, control.clone());
     let cancelling = async {
-        wait_until("the wait", || {
-            let records = cluster.store.read(&id).ok()?;
+        wait_until_async("the wait", async || {
+            let records = cluster.store.read(&id, 0).await.ok()?;
             let text = format!("{records:?}");
             text.contains("The disruption budget rafay-relay-budget needs 3").then_some(())
         })

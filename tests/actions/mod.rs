@@ -25,7 +25,7 @@ use kube::{
     Api, Client, Resource,
     api::{Patch, PatchParams, PostParams},
 };
-use rafay_relay_sop::{engine::ResumeMode, journal::RunState};
+use rafay_relay_sop::journal::{ResumeMode, RunState};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use simulator::{ContainerFailure, Effect, FailingImage, Fault, PodFacts, Scenario};
@@ -63,7 +63,7 @@ async fn fail_and_roll_back(
     let ended = cluster.run(&failing_runbook_yaml(steps)).await.expect_state(RunState::Failed);
     assert!(ended.error().ends_with("on purpose"), "{}", ended.error());
     meanwhile().await;
-    cluster.resume(&ended.run.id, ResumeMode::Rollback).await
+    cluster.resume(ended.run.id(), ResumeMode::Rollback).await
 }
 
 /// Runs the steps up to the first call of that operation, which is not allowed, and lets somebody else act before the
@@ -82,7 +82,7 @@ async fn fail_and_resume(
     });
     let ended = cluster.run(&runbook_yaml(steps)).await.expect_state(RunState::Failed);
     meanwhile().await;
-    cluster.resume(&ended.run.id, ResumeMode::Continue).await
+    cluster.resume(ended.run.id(), ResumeMode::Continue).await
 }
 
 #[track_caller]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rafay_relay_sop::{engine::ResumeMode, journal::RunState};
+use rafay_relay_sop::journal::{ResumeMode, RunState};
 use serde_json::{Value, json};
 use simulator::{ContainerFailure, Deployment, Nodegroup, Scenario, Spread};
 
@@ -205,7 +205,7 @@ async fn a_failure_after_an_irreversible_step_stops_and_can_be_rolled_back_by_ha
     let ended = cluster.run(&format!("{RELAY_SCALE}\n{last}")).await.expect_state(RunState::Failed);
     assert_procedure_result(&cluster, &before, 2).await;
     let back = cluster
-        .resume(&ended.run.id, ResumeMode::Rollback)
+        .resume(ended.run.id(), ResumeMode::Rollback)
         .await
         .expect_state(RunState::RolledBack);
     let state = cluster.simulator.state().await.unwrap();

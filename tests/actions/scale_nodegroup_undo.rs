@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::{core::v1::Pod, policy::v1::PodDisruptionBudget};
 use kube::Api;
-use rafay_relay_sop::{engine::ResumeMode, journal::RunState};
+use rafay_relay_sop::journal::{ResumeMode, RunState};
 use serde_json::json;
 use simulator::{Effect, Fault, Scenario};
 
@@ -12,7 +12,7 @@ use super::{
     NAMESPACE, RELAY, assert_left_alone, budget, client, cordoned, create, fail_and_roll_back,
     failing_runbook_yaml, nodes_of, protected, runbook_yaml, uids_of,
 };
-use test_support::{TestCluster, wait_until};
+use test_support::{TestCluster, wait_until_async};
 
 /// Grows the group and puts relay pods on its new nodes, as relay-scale does.
 const GROW: &str = concat!(
@@ -117,7 +117,7 @@ async fn a_blocked_drain_leaves_the_sizes_unchanged() {
     )
     .await;
     let back = cluster
-        .resume(&ended.run.id, ResumeMode::Rollback)
+        .resume(ended.run.id(), ResumeMode::Rollback)
         .await
         .expect_state(RunState::RollbackFailed);
     let lines = back.lines().join("\n");
@@ -128,7 +128,7 @@ async fn a_blocked_drain_leaves_the_sizes_unchanged() {
 
     // The pod out of the way, the same rollback goes on.
     super::delete_pod(&cluster, "bare").await;
-    cluster.resume(&ended.run.id, ResumeMode::Rollback).await.expect_state(RunState::RolledBack);
+    cluster.resume(ended.run.id(), ResumeMode::Rollback).await.expect_state(RunState::RolledBack);
     assert_eq!(cluster.simulator.state().await.unwrap().nodegroups[RELAY].instances.len(), 3);
 }
 
@@ -139,14 +139,14 @@ async fn a_budget_that_forbids_a_drain_is_named_and_waited_for() {
     let ended = cluster.run(&failing_runbook_yaml(GROW)).await.expect_state(RunState::Failed);
     fill_new_nodes(&cluster).await;
     create::<PodDisruptionBudget>(&cluster, budget("relay-cache", 12)).await;
-    let (id, store) = (&ended.run.id, &cluster.store);
+    let (id, store) = (ended.run.id(), &cluster.store);
     let mending = async {
-        wait_until("the budget's name", || {
-            let text = format!("{:?}", store.read(id).ok()?);
+        wait_until_async("the budget's name", async || {
+            let text = format!("{:?}", store.read(id, 0).await.ok()?);
             text.contains("not allowed yet: evict pod").then_some(())
         })
         .await;
-        let text = format!("{:?}", store.read(id).unwrap());
+        let text = format!("{:?}", store.read(id, 0).await.unwrap());
         assert!(text.contains("The disruption budget relay-cache-budget needs 12 healthy pods"));
         assert_eq!(cluster.effective_calls().iter().filter(|call| *call == UPDATE).count(), 1);
         let budgets: Api<PodDisruptionBudget> = Api::namespaced(client(&cluster), NAMESPACE);
@@ -171,10 +171,10 @@ async fn an_undo_whose_responses_are_lost_converges() {
         let ended = cluster.run(&failing_runbook_yaml(GROW)).await.expect_state(RunState::Failed);
         let effect = Effect::Drop { before };
         cluster.simulator.inject(Fault { matching: matching.into(), nth: 1, times: 1, effect });
-        let back = cluster.resume(&ended.run.id, ResumeMode::Rollback).await;
+        let back = cluster.resume(ended.run.id(), ResumeMode::Rollback).await;
         if back.state == RunState::RollbackFailed {
             cluster
-                .resume(&ended.run.id, ResumeMode::Rollback)
+                .resume(ended.run.id(), ResumeMode::Rollback)
                 .await
                 .expect_state(RunState::RolledBack);
         }
@@ -190,7 +190,7 @@ async fn a_size_set_by_another_client_is_kept() {
     let ended = cluster.run(&failing_runbook_yaml(GROW)).await.expect_state(RunState::Failed);
     update(&cluster, |request| request.max_size(9)).await;
     let back = cluster
-        .resume(&ended.run.id, ResumeMode::Rollback)
+        .resume(ended.run.id(), ResumeMode::Rollback)
         .await
         .expect_state(RunState::RolledBack);
     assert_left_alone(&back, "max stays 9: somebody else changed it from 6");
@@ -205,7 +205,7 @@ async fn a_desired_size_set_by_another_client_keeps_its_max() {
     let ended = cluster.run(&failing_runbook_yaml(GROW)).await.expect_state(RunState::Failed);
     update(&cluster, |request| request.desired_size(5)).await;
     let back = cluster
-        .resume(&ended.run.id, ResumeMode::Rollback)
+        .resume(ended.run.id(), ResumeMode::Rollback)
         .await
         .expect_state(RunState::RolledBack);
     assert_left_alone(&back, "desired stays 5: somebody else changed it from 6");

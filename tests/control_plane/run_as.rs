@@ -6,8 +6,8 @@ use std::sync::Arc;
 use clock::Clock;
 use rafay_relay_sop::{
     actions::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
-    engine::{Control, Engine, RunRequest},
-    journal::{FileStore, LockOwner, Run, RunStore},
+    engine::{CheckedRunbook, Control, Engine},
+    journal::{DirectoryStore, LockOwner, RunStore},
 };
 use runbook::Source;
 use tempfile::TempDir;
@@ -63,7 +63,7 @@ impl EngineRunner {
         let dir = tempfile::tempdir().unwrap();
         let owner = LockOwner { pid: std::process::id(), doing: "test".into(), address: None };
         let store: Arc<dyn RunStore> =
-            Arc::new(FileStore::open_for_writing(dir.path(), &owner).unwrap());
+            Arc::new(DirectoryStore::for_writing(dir.path(), &owner).unwrap());
         let engine = Engine::new(platform, Arc::clone(&store), simulated);
         Self { engine, store, _dir: dir }
     }
@@ -72,12 +72,12 @@ impl EngineRunner {
     pub(crate) async fn run(&self, text: &str) -> FinishedRun {
         let source = Source::new("<test>", text);
         let inputs = [].into_iter().collect();
-        let request = RunRequest { source, inputs, actor: "test".into(), key: None };
-        let run_writer = self.engine.accept(request).await.unwrap_or_else(|why| panic!("{why}"));
-        let id = run_writer.run().id.clone();
-        let state = self.engine.drive(run_writer, Control::default()).await.unwrap();
-        let records = self.store.read(&id).unwrap();
-        FinishedRun { state, run: Run::from_records(&id, &records).unwrap(), records }
+        let checked = CheckedRunbook::new(source).unwrap_or_else(|why| panic!("{why}"));
+        let preflight = self.engine.prepare(checked, &inputs).await;
+        let preflight = preflight.unwrap_or_else(|why| panic!("{why}"));
+        let accepted = self.engine.accept(preflight, "test", None).await.unwrap();
+        let run = self.engine.drive(accepted, Control::default()).await.unwrap();
+        FinishedRun::read(self.store.as_ref(), run).await
     }
 }
 

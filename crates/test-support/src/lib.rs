@@ -184,3 +184,15 @@ pub async fn wait_until<T>(what: &str, mut condition: impl FnMut() -> Option<T>)
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
+
+/// Waits until `condition`, which may wait itself, holds.
+pub async fn wait_until_async<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = tokio::time::Instant::now() + WAIT_TIMEOUT;
+    loop {
+        if let Some(value) = condition().await {
+            return value;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{what} did not come");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

@@ -6,7 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rafay_relay_sop::journal::{FileStore, RunStore as _};
 use simulator::{ClusterState, RecordedCall};
 
 use super::{ChildGuard, WAIT_TIMEOUT, Watchdog};
@@ -154,10 +153,12 @@ fn read_environment(process: &mut ChildGuard, log: &Path) -> Vec<(String, String
         .collect()
 }
 
-/// The journal of the one run in a state folder, if there is one.
+/// The journal of the latest run in a state directory, if there is one.
 pub fn journal(state_dir: &Path) -> Option<String> {
-    let run = FileStore::open_for_reading(state_dir).list().unwrap().pop()?;
-    std::fs::read_to_string(state_dir.join("runs").join(format!("{run}.jsonl"))).ok()
+    let entries = std::fs::read_dir(state_dir.join("runs")).ok()?;
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let latest = paths.filter(|path| path.extension().is_some_and(|e| e == "jsonl")).max()?;
+    std::fs::read_to_string(latest).ok()
 }
 
 /// Sends a signal to a process. The shell's own `kill` is everywhere; a program of that name is not.

@@ -134,10 +134,6 @@ impl HeadIndex {
         self.directory.join("heads.jsonl")
     }
 
-    fn run_path(&self, run: &RunId) -> PathBuf {
-        self.runs_directory().join(format!("{run}.jsonl"))
-    }
-
     /// Reads the lines and returns what the directory of runs was like when the last one was written.
     fn read_lines(&mut self) -> Option<Stamp> {
         let text = fs::read_to_string(self.file()).ok()?;

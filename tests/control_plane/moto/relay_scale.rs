@@ -37,13 +37,21 @@ pub(crate) fn tests() -> Vec<Test> {
         test("moto::relay_scale::succeeds_by_post_to_serve", by_post),
         test("moto::relay_scale::protects_more_instances_than_one_call_allows", protects_many),
         test("moto::relay_scale::is_rolled_back", is_rolled_back),
-        killed_in("moto::relay_scale::is_resumed_before_scaling", "prepared", "scale_up"),
-        killed_in("moto::relay_scale::is_resumed_while_scaling", "applied", "scale_up"),
-        killed_in("moto::relay_scale::is_resumed_while_restarting", "applied", "restart_sentry"),
-        killed_in("moto::relay_scale::is_resumed_while_cordoning", "prepared", "cordon_old"),
-        killed_in("moto::relay_scale::is_resumed_while_relay_grows", "applied", "scale_relay"),
-        killed_in("moto::relay_scale::is_resumed_while_deleting", "prepared", "delete_old"),
-        killed_in("moto::relay_scale::is_resumed_while_relay_shrinks", "prepared", "scale_back"),
+        killed_in("moto::relay_scale::is_resumed_before_scaling", "step_prepared", "scale_up"),
+        killed_in("moto::relay_scale::is_resumed_while_scaling", "step_applied", "scale_up"),
+        killed_in(
+            "moto::relay_scale::is_resumed_while_restarting",
+            "step_applied",
+            "restart_sentry",
+        ),
+        killed_in("moto::relay_scale::is_resumed_while_cordoning", "step_prepared", "cordon_old"),
+        killed_in("moto::relay_scale::is_resumed_while_relay_grows", "step_applied", "scale_relay"),
+        killed_in("moto::relay_scale::is_resumed_while_deleting", "step_prepared", "delete_old"),
+        killed_in(
+            "moto::relay_scale::is_resumed_while_relay_shrinks",
+            "step_prepared",
+            "scale_back",
+        ),
         test("moto::relay_scale::is_resumed_by_the_next_serve", is_resumed_by_serve),
     ]
 }
@@ -206,7 +214,7 @@ fn killed_in(name: &'static str, event: &'static str, step: &'static str) -> Tes
 
 /// What the journal says of a step's event.
 fn step_event(event: &str, step: &str) -> String {
-    format!(r#""{event}","step":"{step}""#)
+    format!(r#""step":"{step}","event":"{event}""#)
 }
 
 async fn is_resumed((plane, moto): PlaneAndMoto, event: &str) {

@@ -1,0 +1,189 @@
+//! What holds of every store: a run that stops at any event is resumed to the same end, listing and locks work on heads, and
+//! a run is checked and identified once.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rafay_relay_sop::{
+    engine::{Control, StartError},
+    journal::{
+        DirectoryStore, HeadEntry, HeadQuery, LockOwner, MemoryStore, RecordedEvent, ResumeMode,
+        RunHead, RunId, RunState, RunStore, StoreError,
+    },
+};
+use serde_json::json;
+use simulator::Scenario;
+use tempfile::TempDir;
+use test_support::{ProgramOutput, SCALE_UP, SimulateProcess, TestCluster};
+use tokio::sync::{Notify, broadcast};
+
+/// A store of each kind, with what keeps it alive.
+fn stores() -> [(Arc<dyn RunStore>, Option<TempDir>); 2] {
+    let directory = tempfile::tempdir().unwrap();
+    let owner = LockOwner { pid: std::process::id(), doing: "test".into(), address: None };
+    let store = DirectoryStore::for_writing(directory.path(), &owner).unwrap();
+    [(Arc::new(store), Some(directory)), (Arc::new(MemoryStore::default()), None)]
+}
+
+/// A store that never returns from the append of the Nth event, as if the process had died there.
+struct StoppingStore {
+    store: Arc<dyn RunStore>,
+    stop_at: u64,
+    writes_first: bool,
+    stopped: Arc<Notify>,
+}
+
+#[async_trait]
+impl RunStore for StoppingStore {
+    async fn append(
+        &self,
+        run: &RunId,
+        expected: u64,
+        events: &[RecordedEvent],
+        sync: bool,
+    ) -> Result<(), StoreError> {
+        let stops = expected + events.len() as u64 == self.stop_at;
+        if !stops || self.writes_first {
+            self.store.append(run, expected, events, sync).await?;
+        }
+        if stops {
+            self.stopped.notify_one();
+            std::future::pending::<()>().await;
+        }
+        Ok(())
+    }
+
+    async fn read(&self, run: &RunId, from: u64) -> Result<Vec<RecordedEvent>, StoreError> {
+        self.store.read(run, from).await
+    }
+
+    async fn heads(&self, query: HeadQuery<'_>) -> Result<Vec<HeadEntry>, StoreError> {
+        self.store.heads(query).await
+    }
+
+    async fn head(&self, run: &RunId) -> Result<RunHead, StoreError> {
+        self.store.head(run).await
+    }
+
+    fn watch(&self) -> broadcast::Receiver<RunHead> {
+        self.store.watch()
+    }
+
+    async fn is_live(&self, run: &RunId) -> bool {
+        self.store.is_live(run).await
+    }
+
+    async fn check_writable(&self) -> Result<(), StoreError> {
+        self.store.check_writable().await
+    }
+}
+
+/// Runs until the Nth event on a store and resumes there; whether the run had that event.
+async fn stops_and_resumes(store: Arc<dyn RunStore>, stop_at: u64, writes_first: bool) -> bool {
+    let stopped = Arc::new(Notify::new());
+    let stopping = Arc::new(StoppingStore {
+        store: Arc::clone(&store),
+        stop_at,
+        writes_first,
+        stopped: Arc::clone(&stopped),
+    });
+    let cluster = TestCluster::with_store(Scenario::default(), stopping).await;
+    let driving = async {
+        let accepted = cluster.accept(SCALE_UP, json!({})).await.unwrap();
+        cluster.drive(accepted, Control::default()).await.expect_success();
+    };
+    let has_stopped = tokio::select! {
+        () = driving => false,
+        () = stopped.notified() => true,
+    };
+    let heads = store.heads(HeadQuery::Newest(1)).await.unwrap();
+    let Some(head) = heads.into_iter().next().and_then(|entry| entry.head.ok()) else {
+        return has_stopped;
+    };
+    if has_stopped && head.state(false).is_unfinished() {
+        cluster.resume(&head.run, ResumeMode::Continue).await.expect_success();
+    }
+    assert_eq!(cluster.effective_calls(), ["eks:UpdateNodegroupConfig"], "event {stop_at}");
+    has_stopped
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_stops_at_any_event_reaches_the_same_end_on_every_store() {
+    for writes_first in [false, true] {
+        for kind in 0..stores().len() {
+            for event in 2.. {
+                let (store, _directory) = stores().into_iter().nth(kind).unwrap();
+                if !stops_and_resumes(store, event, writes_first).await {
+                    assert!(event > 12, "the run has {event} events");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unfinished_run_holds_the_lock_of_its_target_and_of_no_other() {
+    for (store, _directory) in stores() {
+        let one = TestCluster::with_store(Scenario::default(), Arc::clone(&store)).await;
+        let two = TestCluster::with_store(Scenario::default(), Arc::clone(&store)).await;
+        let control = Control::default();
+        control.cancel("me");
+        let accepted = one.accept(SCALE_UP, json!({})).await.unwrap();
+        let stopped = one.drive(accepted, control).await.expect_state(RunState::Cancelled);
+        let Err(StartError::Unfinished { run, .. }) = one.accept(SCALE_UP, json!({})).await else {
+            panic!("a second run would double again")
+        };
+        assert_eq!(run, *stopped.run.id());
+        two.run(SCALE_UP).await.expect_success();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_reports_each_change_to_those_who_watch() {
+    for (store, _directory) in stores() {
+        let mut changes = store.watch();
+        let cluster = TestCluster::with_store(Scenario::default(), Arc::clone(&store)).await;
+        let ended = cluster.run(SCALE_UP).await.expect_success();
+        for events in 1..=ended.run.head.events {
+            assert_eq!(changes.recv().await.unwrap().events, events);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn preparing_and_accepting_a_run_identifies_its_cluster_and_account_once() {
+    let cluster = TestCluster::new().await;
+    cluster.accept(SCALE_UP, json!({})).await.unwrap();
+    assert_eq!(cluster.count_calls("get namespaces/kube-system"), 1);
+    assert_eq!(cluster.count_calls("sts:GetCallerIdentity"), 1);
+    assert_eq!(cluster.simulator.calls().len(), 2, "nothing else is called");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn run_makes_no_call_before_it_refuses_to_act_without_a_terminal() {
+    let simulate = SimulateProcess::start(60.0);
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = simulate.program(directory.path());
+    let refused = ProgramOutput::run(command.args(["run", "relay-scale"])).expect_exit_code(2);
+    assert!(refused.stderr.contains("hint: pass --yes"), "{}", refused.stderr);
+    assert_eq!(simulate.calls().await.len(), 0);
+}
+
+/// Counted by what the program logs of each check.
+#[tokio::test(flavor = "multi_thread")]
+async fn run_checks_its_runbook_once_and_identifies_its_cluster_once() {
+    let simulate = SimulateProcess::start(600.0);
+    let directory = tempfile::tempdir().unwrap();
+    let runbook = directory.path().join("scale-up.yaml");
+    std::fs::write(&runbook, SCALE_UP).unwrap();
+    let mut command = simulate.program(directory.path());
+    command.args(["run", "--yes", "--speed", "600", "--input", "scale_factor=2"]).arg(&runbook);
+    command.env("SOP_LOG", "rafay_relay_sop=debug");
+    let ended = ProgramOutput::run(&mut command).expect_exit_code(0);
+    assert_eq!(ended.stderr.matches("checked the runbook").count(), 1, "{}", ended.stderr);
+    let calls = simulate.calls().await;
+    let count = |operation: &str| calls.iter().filter(|call| call.operation == operation).count();
+    assert_eq!(count("get namespaces/kube-system"), 1);
+    assert_eq!(count("sts:GetCallerIdentity"), 1);
+}
