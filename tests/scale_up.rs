@@ -78,12 +78,12 @@ async fn a_failed_run_is_rolled_back_to_the_sizes_that_stood_before() {
     let cluster = TestCluster::new().await;
     let before = cluster.simulator.state().await.unwrap();
     let failing = format!(
-        "{SCALE_UP}\n  - id: late\n    action: wait_nodes\n    timeout: 1s\n    with: {{nodegroup: '{{{{ scale_up }}}}', count: 99}}\n"
+        "{SCALE_UP}\n  - id: late\n    action: wait_nodes\n    timeout: 10s\n    with: {{nodegroup: '{{{{ scale_up }}}}', count: 99}}\n"
     );
     let ended = cluster.run(&failing).await.expect_state(RunState::RolledBack);
 
     let error = ended.error();
-    assert!(error.starts_with("late: timed out after 1s, waiting for 6 of 99 nodes"), "{error}");
+    assert!(error.starts_with("late: timed out after 10s, waiting for 6 of 99 nodes"), "{error}");
     let after = cluster.simulator.state().await.unwrap();
     for (name, group) in &before.nodegroups {
         let now = &after.nodegroups[name];
