@@ -1,5 +1,5 @@
-//! The simulator's own surface over HTTP, for processes that did not start it: the call record, the
-//! faults, the facts. It stands beside the AWS services on their port, under `/simulator/`.
+//! The simulator's admin API over HTTP, for processes that did not start the simulator: the call
+//! log, the faults, the facts. It is served on the port of the AWS services, under `/simulator/`.
 
 use std::sync::Arc;
 
@@ -19,17 +19,17 @@ use super::gateway::Gateway;
 use super::kubernetes::api::{ApiServer, lock_store};
 use super::state;
 
-/// What the surface shows and changes.
+/// The state of the admin API.
 #[derive(Clone)]
 pub(crate) struct AdminApi {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) cloud: Arc<Cloud>,
     pub(crate) client: Client,
-    /// The built-in API server, unless a real one is driven.
+    /// The built-in API server; `None` if a real one is used.
     pub(crate) api: Option<Arc<ApiServer>>,
 }
 
-/// The routes under `/simulator/`.
+/// Returns the routes under `/simulator/`.
 pub(crate) fn router(admin: AdminApi) -> Router {
     Router::new()
         .route("/simulator/calls", get(list_calls).delete(clear_calls))
@@ -81,7 +81,8 @@ async fn get_state(State(admin): State<AdminApi>) -> Response {
     }
 }
 
-/// Forgets the past of the built-in API server, so that a watch or a list from before gets 410.
+/// Discards the built-in API server's history, so that a watch or a list from an earlier version
+/// gets 410.
 async fn compact(State(admin): State<AdminApi>) -> StatusCode {
     match &admin.api {
         Some(api) => {

@@ -1,48 +1,49 @@
-//! What clients of the simulator may do, where a policy is given: an IAM policy document for the
-//! AWS half, Roles and ClusterRoles for the Kubernetes half. Without one everybody may do
-//! everything.
+//! The permissions of the simulator's clients: an IAM policy document for the AWS half, Roles and
+//! `ClusterRoles` for the Kubernetes half. Without a policy every client may do everything.
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::faults::matches_glob;
 
-/// Who clients are.
+/// The user name of every client.
 pub(crate) const USER: &str = "simulator";
 
-/// What clients may do. Nothing, unless it says so.
+/// The permissions of clients. A half for which the policy has no document allows everything;
+/// otherwise only what a document allows.
 #[derive(Debug, Clone, Default)]
 pub struct AccessPolicy {
     statements: Option<Vec<Statement>>,
     rules: Option<Vec<PolicyRule>>,
 }
 
-/// A policy that cannot be read.
+/// The reason why a policy cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessPolicyError {
-    /// It is not an IAM policy document.
+    /// The document is not an IAM policy document.
     #[error("not an IAM policy document that the simulator understands: {0}")]
     Iam(#[source] serde_json::Error),
-    /// It is not a Role or a ClusterRole.
+    /// The object is not a `Role` or a `ClusterRole`.
     #[error("not a Role or ClusterRole: {0}")]
     Role(#[source] serde_json::Error),
 }
 
 impl AccessPolicy {
-    /// Adds the statements of an IAM policy document; from now on the AWS half refuses what they do
-    /// not allow.
+    /// Adds the statements of an IAM policy document. The AWS half then rejects every call that no
+    /// statement allows.
     ///
     /// # Errors
-    /// A document that is not one, or that has conditions or `Not…` elements, which are not
-    /// simulated.
+    /// A value that is not an IAM policy document, or one with conditions or `Not…` elements, which
+    /// are not simulated.
     pub fn allow_iam(mut self, document: &Value) -> Result<Self, AccessPolicyError> {
         let document = PolicyDocument::deserialize(document).map_err(AccessPolicyError::Iam)?;
         self.statements.get_or_insert_default().extend(document.statement.into_vec());
         Ok(self)
     }
 
-    /// Adds the rules of a Role (for its namespace) or a ClusterRole (everywhere), as if it were
-    /// bound to the clients; from now on the Kubernetes half refuses what they do not allow.
+    /// Adds the rules of a `Role` (for its namespace) or a `ClusterRole` (for every namespace), as
+    /// if it were bound to the clients. The Kubernetes half then rejects every call that no rule
+    /// allows.
     ///
     /// # Errors
     /// An object that is neither.
@@ -55,7 +56,7 @@ impl AccessPolicy {
         Ok(self)
     }
 
-    /// Whether a need is met; else how the service words its refusal.
+    /// Checks whether a permission is granted; the error is the service's message.
     pub(crate) fn check(&self, permission: &RequiredPermission) -> Result<(), String> {
         match permission {
             RequiredPermission::None => Ok(()),
@@ -80,10 +81,10 @@ impl AccessPolicy {
     }
 }
 
-/// What a call needs to be allowed.
+/// The permission that a call needs.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum RequiredPermission {
-    /// Nothing that policies are about.
+    /// No permission.
     None,
     /// An IAM action on a resource.
     Aws { action: String, resource: String, account: String },
@@ -91,12 +92,12 @@ pub(crate) enum RequiredPermission {
     Kubernetes(ResourceAttributes),
 }
 
-/// What RBAC decides about.
+/// The attributes of a request that RBAC compares.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ResourceAttributes {
     pub(crate) verb: &'static str,
     pub(crate) group: &'static str,
-    /// The plural, with its subresource behind a slash.
+    /// The plural, followed by a slash and the subresource if there is one.
     pub(crate) resource: String,
     pub(crate) namespace: Option<String>,
     pub(crate) name: Option<String>,
@@ -181,7 +182,8 @@ fn is_allowed(statements: &[Statement], action: &str, resource: &str) -> bool {
 }
 
 impl Statement {
-    /// Actions are compared without regard to case.
+    /// Returns whether the statement is about an action on a resource. Actions are compared without
+    /// regard to case.
     fn matches_action(&self, action: &str) -> bool {
         let action = action.to_lowercase();
         self.action.as_slice().iter().any(|named| matches_glob(&named.to_lowercase(), &action))
@@ -217,7 +219,7 @@ struct PolicyRule {
     verbs: Vec<String>,
     #[serde(default)]
     resource_names: Vec<String>,
-    /// Where it holds, if not everywhere.
+    /// The namespace in which the rule holds; every namespace if `None`.
     #[serde(skip)]
     namespace: Option<String>,
 }
@@ -279,7 +281,7 @@ mod tests {
         assert!(policy.check(&aws("eks:DescribeUpdate", mine)).is_err());
         assert!(policy.check(&aws("eks:DescribeNodegroup", "arn:aws:eks:x")).is_err());
         assert!(policy.check(&aws("ec2:DescribeInstances", "*")).is_err());
-        // Nothing was said of Kubernetes.
+        // The policy has no Kubernetes rules, so everything is allowed.
         assert!(policy.check(&access("list", "nodes", None, None)).is_ok());
         let conditional = json!({"Statement": {"Effect": "Allow", "Action": "*", "Condition": {}}});
         assert!(AccessPolicy::default().allow_iam(&conditional).is_err());

@@ -1,5 +1,5 @@
-//! The record of every call that a client of the simulator made, in the order in which the calls
-//! arrived. Knows nothing of what the calls mean.
+//! The log of every call that a client of the simulator made, in the order of arrival. Does not
+//! interpret the calls.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -11,25 +11,26 @@ use super::authorize::RequiredPermission;
 /// One call that a client made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RecordedCall {
-    /// Its place in the order of arrival, from 1; it keeps its number when the record is cleared.
+    /// The number of the call in the order of arrival, from 1. Clearing the log does not restart
+    /// the numbers.
     pub number: u64,
-    /// When it arrived.
+    /// The time of arrival.
     pub at: Timestamp,
-    /// `kubernetes`, `eks`, `autoscaling`, `ec2` or `sts`.
+    /// The service: `kubernetes`, `eks`, `autoscaling`, `ec2` or `sts`.
     pub service: String,
-    /// What was asked: `eks:UpdateNodegroupConfig`, `patch nodes/NAME`, `list pods/NAMESPACE`.
+    /// The operation: `eks:UpdateNodegroupConfig`, `patch nodes/NAME`, `list pods/NAMESPACE`.
     pub operation: String,
-    /// The parameters that matter, on one line.
+    /// The relevant parameters, on one line.
     pub request: String,
-    /// Whether the operation is one that may change something.
+    /// Whether the operation may change something.
     pub mutating: bool,
-    /// Whether it did change something.
+    /// Whether the call did change something.
     pub effective: bool,
-    /// The HTTP status of the answer; 0 while there is none.
+    /// The HTTP status of the response; 0 while there is none.
     pub status: u16,
 }
 
-/// What a caller asked for, before anything is done about it.
+/// A call as the caller made it, before it is performed.
 #[derive(Debug, Clone)]
 pub(crate) struct CallInfo {
     pub(crate) service: &'static str,
@@ -52,7 +53,7 @@ struct Entries {
 }
 
 impl CallLog {
-    /// Enters a call that has just arrived and returns its number.
+    /// Adds a call that has just arrived and returns its number.
     pub(crate) fn begin(&self, operation: &CallInfo) -> u64 {
         let mut entries = self.entries();
         entries.last += 1;
@@ -70,7 +71,7 @@ impl CallLog {
         number
     }
 
-    /// Adds how the call ended.
+    /// Records how the call ended.
     pub(crate) fn finish(&self, number: u64, status: u16, effective: bool) {
         let mut entries = self.entries();
         if let Some(call) = entries.calls.iter_mut().rev().find(|call| call.number == number) {
@@ -88,7 +89,7 @@ impl CallLog {
     }
 
     fn entries(&self) -> MutexGuard<'_, Entries> {
-        // No code panics while it holds the lock, and a list of calls cannot be half written.
+        // No code panics while it holds the lock, and every update of the list is a single step.
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! The sockets: a listener whose connections can be cut at any moment, by a fault or when the
+//! The sockets: a listener whose connections can be closed at any moment, by a fault or when the
 //! simulator stops.
 
 use std::io;
@@ -13,17 +13,17 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-/// A handle to one connection: whoever holds it can cut it.
+/// A handle with which a connection can be closed.
 #[derive(Debug, Clone)]
 pub(crate) struct ConnectionHandle(CancellationToken);
 
 impl ConnectionHandle {
-    /// Breaks the connection: nothing more is read from it or written to it.
+    /// Closes the connection: no more bytes are read from it or written to it.
     pub(crate) fn abort(&self) {
         self.0.cancel();
     }
 
-    /// Waits until the connection has been cut.
+    /// Waits until the connection has been closed with [`Self::cut`].
     pub(crate) async fn aborted(&self) {
         self.0.cancelled().await;
     }
@@ -35,13 +35,13 @@ impl Connected<IncomingStream<'_, AbortableListener>> for ConnectionHandle {
     }
 }
 
-/// Serves `router` on `listener` until `stop`, which also cuts every connection.
+/// Serves `router` on `listener` until `stop`, which also closes every connection.
 pub(crate) async fn serve(listener: TcpListener, stop: CancellationToken, router: Router) {
     let listener = AbortableListener { listener, stop: stop.clone() };
     let service = router.into_make_service_with_connect_info::<ConnectionHandle>();
     tokio::select! {
         () = stop.cancelled() => {}
-        // `axum::serve` never ends by itself: failures to accept are retried.
+        // `axum::serve` never returns by itself: it retries failed accepts.
         _ = axum::serve(listener, service) => {}
     }
 }
@@ -57,7 +57,7 @@ impl Listener for AbortableListener {
 
     async fn accept(&mut self) -> (AbortableStream, SocketAddr) {
         let (stream, address) = Listener::accept(&mut self.listener).await;
-        // Small answers must not wait for more to come; where the option is refused they are only
+        // Small responses must not be delayed; if the option is not supported, they are only
         // slower.
         let _ = stream.set_nodelay(true);
         let token = self.stop.child_token();

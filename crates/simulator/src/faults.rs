@@ -1,4 +1,4 @@
-//! Faults that a test or a scenario asks for: the Nth call that matches fails, is late, is
+//! Faults that a test or another process injects: the Nth call that matches fails, is delayed, is
 //! throttled, or its connection breaks. Knows operations by their names only.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,51 +8,51 @@ use serde::{Deserialize, Serialize};
 
 use super::scenario::serde_duration;
 
-/// Something that shall go wrong.
+/// A fault to be injected.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
-    /// The operations that it is about, as the call record names them; `*` stands for any
+    /// A pattern of the affected operations, in the call log's names, in which `*` matches any
     /// characters: `eks:UpdateNodegroupConfig`, `watch nodes*`, `patch nodes/*`.
     pub matching: String,
-    /// The first matching call that it befalls, from 1.
+    /// The number of the first matching call that is affected, from 1.
     #[serde(default = "one")]
     pub nth: u32,
-    /// How many calls in a row it befalls.
+    /// How many calls in a row are affected.
     #[serde(default = "one")]
     pub times: u32,
-    /// What happens.
+    /// What the fault does to an affected call.
     pub effect: Effect,
 }
 
-/// What a fault does to a call.
+/// The effect of a fault on a call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {
-    /// The call is refused and nothing is done.
+    /// The call is rejected and has no effect.
     Fail {
         /// The HTTP status.
         status: u16,
         /// The service's own error code (`ServerException`), or for Kubernetes the reason
         /// (`InternalError`).
         code: String,
-        /// The words.
+        /// The error message.
         #[serde(default)]
         message: String,
     },
-    /// The call is done after this much simulated time.
+    /// The call is performed after this much simulated time.
     Delay {
-        /// How long.
+        /// The delay.
         #[serde(with = "serde_duration")]
         by: Duration,
     },
-    /// The connection breaks without an answer.
+    /// The connection breaks without a response.
     Drop {
-        /// Whether it breaks before the call is done; else the call is done and only its answer is
-        /// lost.
+        /// Whether the connection breaks before the call is performed. Otherwise the call is
+        /// performed and only its response is lost.
         before: bool,
     },
-    /// The call is refused because there were too many.
+    /// The call is rejected as one of too many.
     Throttle,
 }
 
@@ -60,7 +60,7 @@ fn one() -> u32 {
     1
 }
 
-/// The faults that were asked for, and how often each has matched.
+/// The injected faults and how often each has matched.
 #[derive(Debug, Default)]
 pub(crate) struct FaultInjector {
     armed: Mutex<Vec<ArmedFault>>,
@@ -81,8 +81,8 @@ impl FaultInjector {
         self.armed().clear();
     }
 
-    /// Counts the call for every fault that it matches, and returns the effect of the first that
-    /// befalls it.
+    /// Counts the call for every fault that it matches, and returns the effect of the first fault
+    /// that affects it.
     pub(crate) fn take(&self, operation: &str) -> Option<Effect> {
         let mut effect = None;
         for armed in self.armed().iter_mut() {
@@ -104,7 +104,7 @@ impl FaultInjector {
     }
 }
 
-/// Whether `text` is what `glob` describes, where `*` stands for any characters, slashes included.
+/// Returns whether `text` matches `glob`, in which `*` matches any characters, slashes included.
 pub(crate) fn matches_glob(glob: &str, text: &str) -> bool {
     let Some((head, rest)) = glob.split_once('*') else {
         return glob == text;

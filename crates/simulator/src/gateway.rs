@@ -1,5 +1,5 @@
-//! The way of every call through the simulator: it is named, meets its fault if there is one, is
-//! answered by the service it is for, and is entered in the record. Knows no service.
+//! The path of every call through the simulator: the call is named, an injected fault is applied to
+//! it if there is one, its service answers it, and it is added to the call log. Knows no service.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -19,18 +19,18 @@ use super::call_log::{CallInfo, CallLog};
 use super::connection::ConnectionHandle;
 use super::faults::{Effect, FaultInjector};
 
-/// The header by which the simulated instances (kubelets, the cloud's controllers) are told from
-/// clients: what they do is the world's doing, so it is not recorded and meets no faults.
+/// The header that distinguishes the simulated instances (kubelets, the cloud's controllers) from
+/// clients. Their calls are not recorded and no fault is applied to them.
 pub(crate) const INTERNAL_CLIENT: HeaderName = HeaderName::from_static("x-simulator-insider");
 
-/// No request of a client of these APIs is larger (the Kubernetes API server's own limit is 3 MiB).
+/// The largest request body (the Kubernetes API server's own limit is 3 MiB).
 const MAX_BODY_SIZE: usize = 8 << 20;
 
-/// After how long a stream breaks whose connection a fault drops "after the call": long enough for
-/// the first events to arrive.
+/// The time after which a stream breaks whose connection a fault drops "after the call": long
+/// enough for the first events to arrive.
 const STREAM_DROP_DELAY: Duration = Duration::from_millis(200);
 
-/// What all services share.
+/// The state that all services share.
 #[derive(Debug)]
 pub(crate) struct Gateway {
     pub(crate) clock: Clock,
@@ -45,7 +45,7 @@ impl Gateway {
     }
 }
 
-/// A request that has been read whole.
+/// A request whose body has been read completely.
 pub(crate) struct Incoming {
     pub(crate) parts: Parts,
     pub(crate) body: Bytes,
@@ -67,14 +67,14 @@ impl Incoming {
     }
 }
 
-/// An answer on its way.
+/// The response of a service.
 pub(crate) struct ServiceResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: Vec<(HeaderName, String)>,
     pub(crate) body: Body,
-    /// Whether the call altered the state of the world.
+    /// Whether the call changed the state of the cluster or the account.
     pub(crate) effective: bool,
-    /// Whether the body goes on for as long as the client likes.
+    /// Whether the body is a stream that lasts until the client closes it.
     pub(crate) is_stream: bool,
 }
 
@@ -111,15 +111,15 @@ impl ServiceResponse {
     }
 }
 
-/// A service that is reached through the front.
+/// A service behind the gateway.
 pub(crate) trait SimulatedService: Send + Sync + 'static {
     /// Names the call.
     fn describe(&self, incoming: &Incoming) -> CallInfo;
 
-    /// Does what the call asks for.
+    /// Performs the call.
     fn respond(&self, incoming: Incoming) -> impl Future<Output = ServiceResponse> + Send;
 
-    /// Refuses the call in the form that its protocol has for errors.
+    /// Rejects the call with an error in the format of its protocol.
     fn error_response(
         &self,
         incoming: &Incoming,
@@ -128,14 +128,14 @@ pub(crate) trait SimulatedService: Send + Sync + 'static {
         message: &str,
     ) -> ServiceResponse;
 
-    /// Refuses the call because the client may not make it.
+    /// Rejects the call because the client may not make it.
     fn forbidden_response(&self, incoming: &Incoming, why: &str) -> ServiceResponse;
 
-    /// Refuses the call because there were too many.
+    /// Rejects the call because there were too many.
     fn throttled_response(&self, incoming: &Incoming) -> ServiceResponse;
 }
 
-/// A router that sends every request through the front to `service`.
+/// Returns a router that sends every request through the gateway to `service`.
 pub(crate) fn router<S: SimulatedService>(gateway: Arc<Gateway>, service: Arc<S>) -> Router {
     Router::new().fallback(routing::any(
         move |ConnectInfo(connection): ConnectInfo<ConnectionHandle>, request: Request| {

@@ -1,5 +1,5 @@
-//! Names that look random and are not: everything is derived from the scenario's seed and what it
-//! is for, so that two runs of one scenario can be compared.
+//! Ids and names that look random but are derived from the scenario's seed and a label, so that two
+//! runs of one scenario can be compared.
 
 use sha2::{Digest, Sha256};
 
@@ -18,14 +18,14 @@ impl IdGenerator {
         Self { seed, issued: 0 }
     }
 
-    /// A fresh UUID for a thing called `label`.
+    /// Returns a new UUID for an object called `label`.
     pub(crate) fn uuid(&mut self, label: &str) -> String {
         let hex = self.hex(label, 32);
-        // The version digit and the variant digit of a random UUID.
+        // A random UUID has fixed digits for its version and variant.
         format!("{}-{}-4{}-a{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..])
     }
 
-    /// `digits` fresh hexadecimal digits, at most 64.
+    /// Returns `digits` new hexadecimal digits, at most 64.
     pub(crate) fn hex(&mut self, label: &str, digits: usize) -> String {
         let mut text: String =
             self.digest(label).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -33,7 +33,7 @@ impl IdGenerator {
         text
     }
 
-    /// A fresh suffix for a generated name.
+    /// Returns a new suffix for a generated name.
     pub(crate) fn suffix(&mut self, label: &str) -> String {
         encode(&self.digest(label), 5)
     }
@@ -44,7 +44,7 @@ impl IdGenerator {
     }
 }
 
-/// Ten characters that depend on `text` alone, for names that must be found again.
+/// Returns ten characters that depend on `text` alone, for names that must be found again.
 pub(crate) fn name_hash(text: &str) -> String {
     encode(&digest(text), 10)
 }

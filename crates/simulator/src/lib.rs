@@ -1,10 +1,10 @@
-//! A stand-in EKS cluster: it serves the Kubernetes API and the EKS, Auto Scaling, EC2 and STS
-//! calls on loopback, to the same clients that talk to a real one. A scenario says what the world
-//! is like at the start; controllers and the passing of (scaled) time move it on; every call is
-//! recorded, and faults can be asked for.
+//! A simulated EKS cluster. It serves the Kubernetes API and the EKS, Auto Scaling, EC2 and STS
+//! calls on loopback, to the same clients that talk to a real cluster. A scenario describes the
+//! initial state; controllers and the passing of (scaled) time change that state; every call is
+//! recorded, and faults can be injected.
 //!
-//! Only `cli` and tests start it; everybody else meets it through its sockets. It knows the clock
-//! and nothing else of this program.
+//! Only `cli` and tests start the simulator; everything else reaches it through its sockets. This
+//! crate depends on the clock and on no other part of the program.
 //!
 //! ```text
 //!  kubectl, kube ──▶ connection ─▶ gateway ─▶ kubernetes/api ─▶ store ◀─ controllers
@@ -61,18 +61,18 @@ mod scenario;
 mod seed;
 mod state;
 
-/// How a simulator is started.
+/// The options with which a simulator is started.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// By how much every delay is divided.
+    /// The clock that divides every delay.
     pub clock: Clock,
-    /// Where the Kubernetes API listens.
+    /// The address on which the Kubernetes API listens.
     pub kubernetes_listen: SocketAddr,
-    /// Where the AWS services listen.
+    /// The address on which the AWS services listen.
     pub aws_listen: SocketAddr,
-    /// A real API server to drive instead of the built-in one.
+    /// A real API server to use instead of the built-in one.
     pub kubernetes: Option<kube::Config>,
-    /// What clients may do; everything, unless it is said. It does not bind a real API server.
+    /// What clients may do; everything if `None`. The policy does not apply to a real API server.
     pub policy: Option<AccessPolicy>,
 }
 
@@ -80,7 +80,7 @@ impl Default for Options {
     fn default() -> Self {
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
         Self {
-            // Sixty is a good speed, so the other case does not occur.
+            // 60 is a valid speed, so the fallback is never used.
             clock: Clock::scaled(60.0).unwrap_or(Clock::real()),
             kubernetes_listen: loopback,
             aws_listen: loopback,
@@ -90,31 +90,31 @@ impl Default for Options {
     }
 }
 
-/// A simulator that did not start.
+/// The reason why a simulator did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum SimulatorError {
-    /// The scenario describes no world.
+    /// The scenario is not valid.
     #[error(transparent)]
     Scenario(#[from] ScenarioError),
-    /// An address could not be listened on.
+    /// Listening on an address failed.
     #[error("cannot listen on {address} for {what}: {source}")]
     Listen {
-        /// The Kubernetes API or the AWS services.
+        /// The service: the Kubernetes API or the AWS services.
         what: &'static str,
         /// The address.
         address: SocketAddr,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// No client could be made for the Kubernetes API.
+    /// No client could be created for the Kubernetes API.
     #[error("cannot make a client for the Kubernetes API: {0}")]
     Client(#[source] Box<kube::Error>),
-    /// The scenario's objects could not be made.
+    /// The scenario's objects could not be created.
     #[error(transparent)]
     Seed(#[from] SeedError),
 }
 
-/// A running simulator. Dropping it ends everything that it does and breaks its connections.
+/// A running simulator. Dropping it ends its tasks and closes its connections.
 pub struct Simulator {
     gateway: Arc<Gateway>,
     kubernetes_url: Url,
@@ -127,11 +127,12 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// Starts the servers and brings the world to the state that the scenario describes: every node
-    /// of the start is Ready, and every pod that finds a place runs.
+    /// Starts the servers and brings the cluster to the state that the scenario describes: every
+    /// initial node is Ready, and every pod that can be scheduled runs.
     ///
     /// # Errors
-    /// An address that is taken, an API server that does not answer, an object that it refuses.
+    /// An address that is in use, an API server that does not answer, or an object that the API
+    /// server rejects.
     pub async fn start(scenario: Scenario, options: Options) -> Result<Self, SimulatorError> {
         scenario.validate()?;
         let gateway = Arc::new(Gateway::new(options.clock, options.policy));
@@ -197,17 +198,17 @@ impl Simulator {
         self
     }
 
-    /// Where the Kubernetes API is; the real one's address when that is driven.
+    /// Returns the URL of the Kubernetes API, which is the real API server's if one is used.
     pub fn kubernetes_url(&self) -> &Url {
         &self.kubernetes_url
     }
 
-    /// Where EKS, Auto Scaling, EC2, STS and the simulator's own surface are.
+    /// Returns the URL of EKS, Auto Scaling, EC2, STS and the simulator's admin API.
     pub fn aws_url(&self) -> &Url {
         &self.aws_url
     }
 
-    /// A kubeconfig, as YAML, whose one context is `simulator`.
+    /// Returns a kubeconfig, as YAML, whose only context is `simulator`.
     pub fn kubeconfig(&self) -> String {
         format!(
             "apiVersion: v1\nkind: Config\nclusters:\n- name: simulator\n  cluster: {{server: \
@@ -218,8 +219,8 @@ impl Simulator {
         )
     }
 
-    /// The environment in which `kubectl`, `aws` and this program talk to the simulator, with the
-    /// kubeconfig in a file.
+    /// Returns the environment variables with which `kubectl`, `aws` and this program talk to the
+    /// simulator. `kubeconfig` is the path of a file that holds [`Self::kubeconfig`].
     pub fn environment(&self, kubeconfig: &Path) -> Vec<(&'static str, String)> {
         vec![
             ("KUBECONFIG", kubeconfig.display().to_string()),
@@ -232,17 +233,17 @@ impl Simulator {
         ]
     }
 
-    /// Every call so far, in the order of arrival.
+    /// Returns every call so far, in the order of arrival.
     pub fn calls(&self) -> Vec<RecordedCall> {
         self.gateway.calls.list()
     }
 
-    /// Asks for something to go wrong.
+    /// Injects a fault.
     pub fn inject(&self, fault: Fault) {
         self.gateway.faults.inject(fault);
     }
 
-    /// The facts of the world as they are now.
+    /// Returns the current facts of the cluster and the account.
     ///
     /// # Errors
     /// A real API server that does not answer.
@@ -250,7 +251,7 @@ impl Simulator {
         state::read(&self.cloud, &self.client).await
     }
 
-    /// Ends everything, and waits for it.
+    /// Stops every task of the simulator and waits until they have ended.
     pub async fn shutdown(mut self) {
         self.stop.cancel();
         while self.tasks.join_next().await.is_some() {}
@@ -281,7 +282,8 @@ fn parse_url(text: &str) -> Url {
     Url::parse(text).expect("a socket address or an http::Uri with a scheme is a URL")
 }
 
-/// The client of the simulated instances, whose calls are the world's own.
+/// Returns the configuration of the client that plays the simulated instances and the cloud's
+/// controllers. Its calls are not recorded.
 fn internal_client_config(url: &Url) -> kube::Config {
     let uri = url.as_str().parse().expect("a URL with a host is a URI");
     let mut config = kube::Config::new(uri);

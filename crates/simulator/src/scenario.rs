@@ -1,6 +1,6 @@
-//! The world that a simulation starts with, as a document: the account, the cluster, its nodegroups
-//! and what runs on them. [`Scenario::default`] is the world in which every step of relay-scale
-//! matters.
+//! The initial state of a simulation, as a document: the account, the cluster, its nodegroups and
+//! the workloads on them. [`Scenario::default`] is a state in which every step of relay-scale has
+//! an effect.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,50 +13,50 @@ mod workload;
 
 pub use workload::{ConfigMap, Deployment, Spread};
 
-/// The world at the start.
+/// The initial state of the account and the cluster.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default = "Scenario::empty")]
 pub struct Scenario {
-    /// From what ids, names and UIDs are derived: equal seeds give equal worlds.
+    /// The seed of ids, names and UIDs: equal seeds give equal ids.
     pub seed: u64,
     /// The AWS account.
     pub account: String,
-    /// The region that the cluster is in; the others are empty.
+    /// The region of the cluster; the other regions are empty.
     pub region: String,
-    /// The EKS cluster.
+    /// The name of the EKS cluster.
     pub cluster: String,
-    /// Its Kubernetes version, as EKS says it.
+    /// The Kubernetes version of the cluster, as EKS reports it (`1.35`).
     pub version: String,
-    /// The UID of the namespace kube-system, by which a cluster is told from another; each start
-    /// has its own unless it is given.
+    /// The UID of the namespace kube-system, which identifies a cluster. If it is `None`, each
+    /// start generates one.
     pub cluster_uid: Option<String>,
-    /// How long things take.
+    /// How long operations take.
     pub times: Times,
-    /// Its nodegroups.
+    /// The nodegroups of the cluster.
     pub nodegroups: Vec<Nodegroup>,
     /// Namespaces besides those that every cluster has.
     pub namespaces: Vec<String>,
-    /// ConfigMaps.
+    /// The config maps.
     pub config_maps: Vec<ConfigMap>,
-    /// Deployments.
+    /// The deployments.
     pub deployments: Vec<Deployment>,
-    /// Any other Kubernetes objects, as they would stand in a manifest.
+    /// Any other Kubernetes objects, as in a manifest.
     pub objects: Vec<Value>,
-    /// Containers whose image holds this text never work.
+    /// Containers whose image contains one of these texts fail.
     pub failing_images: Vec<FailingImage>,
 }
 
-/// How long things take, in simulated time.
+/// The duration of each operation, in simulated time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Times {
-    /// From an instance's launch until it is in service and its Node appears.
+    /// From an instance's launch until it is in service and its Node is registered.
     #[serde(with = "serde_duration")]
     pub boot: Duration,
-    /// From a Node's appearance until it is Ready.
+    /// From a Node's registration until it is Ready.
     #[serde(with = "serde_duration")]
     pub node_ready: Duration,
-    /// From an instance's termination until its Node is gone.
+    /// From an instance's termination until its Node is removed.
     #[serde(with = "serde_duration")]
     pub terminate: Duration,
     /// How long an EKS update is in progress.
@@ -68,7 +68,7 @@ pub struct Times {
     /// From a pod's binding until it is Ready.
     #[serde(with = "serde_duration")]
     pub pod_start: Duration,
-    /// From a pod's deletion until it is gone; never longer than its grace period.
+    /// From a pod's deletion until it is removed; never longer than its grace period.
     #[serde(with = "serde_duration")]
     pub pod_stop: Duration,
 }
@@ -91,28 +91,29 @@ impl Default for Times {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Nodegroup {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Its labels, which its nodes carry too.
+    /// The labels, which the nodes carry too.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// Its smallest size.
+    /// The minimum size.
     #[serde(default)]
     pub min: u32,
-    /// Its largest size.
+    /// The maximum size.
     pub max: u32,
-    /// Its size.
+    /// The desired size.
     pub desired: u32,
-    /// The Auto Scaling group's own desired capacity, where somebody changed it behind EKS's back.
+    /// The Auto Scaling group's desired capacity, if it differs from the nodegroup's because it was
+    /// changed without EKS.
     #[serde(default)]
     pub group_desired: Option<u32>,
-    /// The type of its instances.
+    /// The instance type.
     #[serde(default = "default_instance_type")]
     pub instance_type: String,
-    /// The instances, counted from 1, that are protected from scale-in at the start.
+    /// The initial instances, counted from 1, that are protected from scale-in.
     #[serde(default)]
     pub protected: Vec<u32>,
-    /// Whether new instances are born protected.
+    /// Whether new instances are protected from scale-in when they enter service.
     #[serde(default)]
     pub new_instances_protected: bool,
     /// Launches after the start that take longer than others, by their number from 1.
@@ -124,7 +125,7 @@ pub struct Nodegroup {
     /// Updates that end as Failed, by their number from 1.
     #[serde(default)]
     pub update_failures: Vec<UpdateFailure>,
-    /// Its status, `ACTIVE` unless it is said.
+    /// The status, `ACTIVE` by default.
     #[serde(default = "default_status")]
     pub status: String,
 }
@@ -133,15 +134,15 @@ pub struct Nodegroup {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SlowLaunch {
-    /// Which launch after the start, from 1.
+    /// The number of the launch after the start, from 1.
     pub nth: u32,
-    /// Its boot time, instead of [`Times::boot`].
+    /// The boot time, instead of [`Times::boot`].
     #[serde(with = "serde_duration")]
     pub boot: Duration,
-    /// From its Node's appearance until that is Ready, instead of [`Times::node_ready`].
+    /// The time from the Node's registration until it is Ready, instead of [`Times::node_ready`].
     #[serde(default, with = "serde_optional_duration")]
     pub node_ready: Option<Duration>,
-    /// Whether its Node never gets Ready.
+    /// Whether the Node never becomes Ready.
     #[serde(default)]
     pub never_ready: bool,
 }
@@ -150,7 +151,7 @@ pub struct SlowLaunch {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LaunchFailure {
-    /// How many launches in a row fail so.
+    /// How many launches in a row fail in this way.
     #[serde(default = "one")]
     pub times: u32,
     /// The activity's status message.
@@ -162,24 +163,24 @@ pub struct LaunchFailure {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UpdateFailure {
-    /// Which update of the nodegroup, from 1.
+    /// The number of the nodegroup's update, from 1.
     pub nth: u32,
-    /// The error code, as `NodeCreationFailure`.
+    /// The error code, such as `NodeCreationFailure`.
     pub code: String,
     /// The error message.
     pub message: String,
 }
 
-/// An image whose containers never work.
+/// An image whose containers fail.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FailingImage {
-    /// A part of the image's name.
+    /// A substring of the image's name.
     pub image: String,
-    /// How it fails.
+    /// How the containers fail.
     pub failure: ContainerFailure,
-    /// How many starts of each such pod's container fail before it works; always, unless it is
-    /// said.
+    /// How many starts of each pod's container fail before one succeeds; every start fails if it is
+    /// `None`.
     #[serde(default)]
     pub times: Option<u32>,
 }
@@ -190,19 +191,19 @@ pub struct FailingImage {
 pub enum ContainerFailure {
     /// `ErrImagePull`, then `ImagePullBackOff`.
     ImagePull,
-    /// It exits at once, again and again: `CrashLoopBackOff`.
+    /// The container exits again after each start: `CrashLoopBackOff`.
     CrashLoop,
-    /// It runs and never gets ready.
+    /// The container runs and never becomes ready.
     NeverReady,
 }
 
 impl Scenario {
-    /// Reads a scenario from YAML; what is not said is as in the default world's account, but
-    /// without nodegroups and objects of its own.
+    /// Reads a scenario from YAML. Omitted fields are those of the default account and cluster, but
+    /// without nodegroups and objects.
     ///
     /// # Errors
     /// Text that is not YAML, a field that is unknown or of the wrong type (the message says
-    /// where), or a world that cannot be.
+    /// where), or a scenario that is not consistent.
     pub fn from_yaml(text: &str) -> Result<Self, ScenarioError> {
         let scenario: Self = serde_saphyr::from_str(text)
             .map_err(|error| ScenarioError::Parse(error.to_string()))?;
@@ -210,7 +211,7 @@ impl Scenario {
         Ok(scenario)
     }
 
-    /// Checks that the world can be.
+    /// Checks that the scenario is consistent.
     pub(crate) fn validate(&self) -> Result<(), ScenarioError> {
         let mut names = BTreeSet::new();
         for nodegroup in &self.nodegroups {
@@ -227,13 +228,13 @@ impl Scenario {
     }
 }
 
-/// A scenario that cannot be read, or that describes no world.
+/// The reason why a scenario cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ScenarioError {
-    /// It is not a scenario.
+    /// The text is not a scenario.
     #[error("the scenario cannot be read: {0}")]
     Parse(String),
-    /// Two nodegroups have one name.
+    /// Two nodegroups have the same name.
     #[error("the scenario has two nodegroups {0:?}")]
     DuplicateNodegroup(String),
     /// A nodegroup's sizes contradict each other.
@@ -260,7 +261,7 @@ fn default_launch_failure() -> String {
         .to_owned()
 }
 
-/// Durations as `40s` or `1m 30s`, or as a number of seconds.
+/// The format of a duration: `40s`, `1m 30s`, or a number of seconds.
 pub(super) mod serde_duration {
     use std::time::Duration;
 
@@ -296,7 +297,7 @@ pub(super) mod serde_duration {
     }
 }
 
-/// An optional duration.
+/// The format of an optional duration.
 mod serde_optional_duration {
     use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Brings a scenario's Kubernetes objects into a cluster, through its API. What is there already is
-//! left as it is.
+//! Creates a scenario's Kubernetes objects in a cluster, through the API. An object that exists
+//! already is not changed.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,26 +12,26 @@ use serde_json::{Value, json};
 
 use super::scenario::Scenario;
 
-/// An object that the cluster did not take.
+/// The reason why a scenario's object was not created.
 #[derive(Debug, thiserror::Error)]
 pub enum SeedError {
-    /// The API refused it or did not answer.
+    /// The API rejected the object or did not answer.
     #[error("{what} cannot be made in the cluster: {source}")]
     CreateFailed {
-        /// Kind and name.
+        /// Kind and name of the object.
         what: String,
-        /// What the API said.
+        /// The error of the API.
         source: Box<kube::Error>,
     },
-    /// It has no apiVersion, kind or name, or is not an object.
+    /// The object has no `apiVersion`, `kind` or name, or the value is not an object.
     #[error("an object of the scenario needs apiVersion, kind and metadata.name: {0}")]
     MalformedObject(String),
-    /// The cluster does not know its kind.
+    /// The cluster does not serve the object's kind.
     #[error("the cluster does not know the kind {0}")]
     UnknownKind(String),
 }
 
-/// Makes everything that the scenario has besides nodes.
+/// Creates everything that the scenario describes except nodes.
 pub(crate) async fn create_objects(scenario: &Scenario, client: &Client) -> Result<(), SeedError> {
     let discovery = Discovery::new(client.clone()).run().await.map_err(|source| {
         SeedError::CreateFailed { what: "the scenario".to_owned(), source: Box::new(source) }
@@ -54,7 +54,8 @@ pub(crate) async fn create_objects(scenario: &Scenario, client: &Client) -> Resu
     Ok(())
 }
 
-/// The namespaces that the scenario names, and those that its own objects are in.
+/// Returns the namespaces that the scenario lists and those that its config maps and deployments
+/// use.
 fn namespaces(scenario: &Scenario) -> BTreeSet<&str> {
     let named = scenario.namespaces.iter();
     let of_maps = scenario.config_maps.iter().map(|map| &map.namespace);
@@ -62,10 +63,11 @@ fn namespaces(scenario: &Scenario) -> BTreeSet<&str> {
     named.chain(of_maps).chain(of_deployments).map(String::as_str).collect()
 }
 
-/// How long a real control plane is given to bring the scenario's pods up.
+/// The time that a real control plane has to start the scenario's pods.
 const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Waits until a real control plane has brought the scenario's deployments up, as far as it can.
+/// Waits until a real control plane has made the scenario's deployments available, for
+/// [`CONVERGENCE_TIMEOUT`] at most.
 pub(crate) async fn wait_until_available(scenario: &Scenario, client: &Client) {
     let waiting = async {
         for wanted in &scenario.deployments {
@@ -75,7 +77,7 @@ pub(crate) async fn wait_until_available(scenario: &Scenario, client: &Client) {
             }
         }
     };
-    // Pods that find no place are part of some scenarios.
+    // In some scenarios not every pod can be scheduled, so a timeout is not an error.
     let _ = tokio::time::timeout(CONVERGENCE_TIMEOUT, waiting).await;
 }
 

@@ -1,6 +1,6 @@
-//! The facts of the world in a form that tests compare: sizes, instances, nodes, replicas, pods.
-//! What is read of Kubernetes is read through its API, so that it is the same over a real API
-//! server.
+//! The facts of the cluster and the account in a form that tests compare: sizes, instances, nodes,
+//! replicas, pods. The Kubernetes facts are read through the API, so that they are the same with a
+//! real API server.
 
 use std::collections::BTreeMap;
 
@@ -13,103 +13,103 @@ use serde::{Deserialize, Serialize};
 use super::aws::Cloud;
 use super::aws::fleet::Lifecycle;
 
-/// The facts of the world.
+/// The facts of the cluster and the account.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClusterState {
-    /// Nodegroups by name.
+    /// The nodegroups by name.
     pub nodegroups: BTreeMap<String, NodegroupFacts>,
-    /// Nodes by name.
+    /// The nodes by name.
     pub nodes: BTreeMap<String, NodeFacts>,
-    /// Deployments by `namespace/name`.
+    /// The deployments by `namespace/name`.
     pub deployments: BTreeMap<String, DeploymentFacts>,
-    /// Pods by `namespace/name`.
+    /// The pods by `namespace/name`.
     pub pods: BTreeMap<String, PodFacts>,
 }
 
 /// A nodegroup and its Auto Scaling group.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NodegroupFacts {
-    /// Its status.
+    /// The status.
     pub status: String,
-    /// Its own sizes.
+    /// The minimum size in EKS.
     pub min: u32,
-    /// Its own largest size.
+    /// The maximum size in EKS.
     pub max: u32,
-    /// Its own desired size.
+    /// The desired size in EKS.
     pub desired: u32,
-    /// The name of its Auto Scaling group.
+    /// The name of the Auto Scaling group.
     pub group: String,
-    /// The group's smallest size.
+    /// The group's minimum size.
     pub group_min: u32,
-    /// The group's largest size.
+    /// The group's maximum size.
     pub group_max: u32,
     /// The group's desired capacity.
     pub group_desired: u32,
     /// The group's members by id.
     pub instances: BTreeMap<String, InstanceFacts>,
-    /// How many EKS updates were accepted.
+    /// How many EKS updates have been accepted.
     pub updates: u32,
 }
 
 /// A member of an Auto Scaling group.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InstanceFacts {
-    /// Its lifecycle state.
+    /// The lifecycle state.
     pub lifecycle: String,
-    /// Whether it is protected from scale-in.
+    /// Whether the instance is protected from scale-in.
     pub protected: bool,
-    /// The name of its Node.
+    /// The name of the instance's Node.
     pub node: String,
 }
 
 /// A Node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NodeFacts {
-    /// Its UID.
+    /// The UID.
     pub uid: String,
-    /// Its nodegroup.
+    /// The name of the nodegroup.
     pub nodegroup: Option<String>,
-    /// Its instance.
+    /// The id of the instance.
     pub instance: Option<String>,
-    /// Whether it is Ready.
+    /// Whether the node is Ready.
     pub ready: bool,
-    /// Whether it is cordoned.
+    /// Whether the node is cordoned.
     pub unschedulable: bool,
-    /// Its annotations.
+    /// The annotations.
     pub annotations: BTreeMap<String, String>,
 }
 
 /// A Deployment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeploymentFacts {
-    /// Its UID.
+    /// The UID.
     pub uid: String,
-    /// How many pods it wants.
+    /// The number of desired pods.
     pub replicas: i32,
-    /// How many are ready.
+    /// The number of ready pods.
     pub ready: i32,
-    /// How many are of the newest template.
+    /// The number of pods with the newest template.
     pub updated: i32,
-    /// When it was last restarted.
+    /// When the deployment was last restarted.
     pub restarted_at: Option<String>,
 }
 
 /// A Pod.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PodFacts {
-    /// Its UID.
+    /// The UID.
     pub uid: String,
-    /// Its node.
+    /// The name of the node.
     pub node: Option<String>,
-    /// Its phase.
+    /// The phase.
     pub phase: String,
-    /// Whether it is Ready.
+    /// Whether the pod is Ready.
     pub ready: bool,
-    /// Whether it is being deleted.
+    /// Whether the pod is being deleted.
     pub terminating: bool,
-    /// Its label `app`.
+    /// The value of the label `app`.
     pub app: Option<String>,
-    /// Its annotations.
+    /// The annotations.
     pub annotations: BTreeMap<String, String>,
 }
 

@@ -1,4 +1,4 @@
-//! EC2 Auto Scaling: groups, their instances and activities, over query and XML.
+//! EC2 Auto Scaling: groups, their instances and activities, over the query protocol with XML.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use super::fleet::{
 };
 use super::protocol::{AwsError, QueryParameters, format_iso8601, paginate};
 
-/// How many instances one SetInstanceProtection may name.
+/// The largest number of instances in one `SetInstanceProtection` call.
 const MAX_PROTECTED_INSTANCES: usize = 50;
 
 /// The operations that may change something.
@@ -21,7 +21,8 @@ pub(crate) const MUTATING: [&str; 6] = [
     "ResumeProcesses",
 ];
 
-/// Answers a call; the flag says whether it altered anything. Nothing is here when `in_region` is false.
+/// Performs a call and returns its result and whether it changed anything. If `in_region` is false,
+/// the account has no groups in the request's region.
 pub(crate) fn handle(
     fleet: &mut Fleet,
     action: &str,
@@ -48,10 +49,10 @@ pub(crate) fn handle(
     }
 }
 
-/// The ARN of what a call of this service or EC2 is about, as IAM policies name it.
+/// Returns the ARN of the resource of an Auto Scaling or EC2 call, as IAM policies name it.
 pub(crate) fn policy_resource(fleet: &Fleet, action: &str, parameters: &QueryParameters) -> String {
     if !MUTATING.contains(&action) {
-        // Descriptions cannot be restricted to resources.
+        // IAM cannot restrict Describe calls to resources.
         return "*".to_owned();
     }
     let of_instance = || fleet.instances.get(parameters.get("InstanceId")?).map(|i| &*i.group);
@@ -180,7 +181,7 @@ fn describe_instances(
         .map(|instance| {
             let mut described = describe_member(instance);
             described["AutoScalingGroupName"] = instance.group.as_str().into();
-            // This one call writes it in capitals.
+            // Only this call writes the health status in capitals.
             let health = described["HealthStatus"].as_str().unwrap_or_default().to_uppercase();
             described["HealthStatus"] = health.into();
             described
@@ -245,7 +246,7 @@ fn find_group<'a>(fleet: &'a Fleet, name: &str) -> Result<&'a AutoScalingGroup, 
     })
 }
 
-/// The named group, to be changed.
+/// Returns the named group for a change.
 fn group_mut<'a>(
     fleet: &'a mut Fleet,
     parameters: &QueryParameters,

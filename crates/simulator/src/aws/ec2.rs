@@ -1,11 +1,12 @@
-//! EC2: what the account's instances are, over EC2's own query form.
+//! EC2: descriptions of the account's instances, over EC2's own query form.
 
 use serde_json::{Value, json};
 
 use super::fleet::{Fleet, Lifecycle, SimulatedInstance};
 use super::protocol::{AwsError, QueryParameters, format_iso8601, paginate};
 
-/// Answers a call, none of which alters anything. Nothing is here when `in_region` is false.
+/// Performs a call and returns its result; none of the calls changes anything. If `in_region` is
+/// false, the account has no instances in the request's region.
 pub(crate) fn handle(
     fleet: &Fleet,
     action: &str,
@@ -22,7 +23,7 @@ pub(crate) fn handle(
     }
 }
 
-/// The instances that are asked for, in the order of their ids.
+/// Returns the selected instances in the order of their ids.
 fn select_instances<'a>(
     fleet: &'a Fleet,
     parameters: &QueryParameters,

@@ -12,7 +12,7 @@ use crate::kubernetes::api::discovery::git_version;
 use super::fleet::{ConfigChange, ConfigUpdate, Fleet, ManagedNodegroup, UpdateError};
 use super::protocol::{AwsError, QueryParameters, epoch_seconds, paginate};
 
-/// An EKS call.
+/// A call to EKS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum EksCall {
     ListClusters,
@@ -25,7 +25,7 @@ pub(crate) enum EksCall {
 }
 
 impl EksCall {
-    /// Reads the call from a request's method and path.
+    /// Parses the call from a request's method and path.
     pub(crate) fn of(incoming: &Incoming) -> Option<Self> {
         let path: Vec<&str> = incoming.path().trim_matches('/').split('/').collect();
         let own = |text: &str| text.to_owned();
@@ -51,7 +51,7 @@ impl EksCall {
         }
     }
 
-    /// The operation's name.
+    /// Returns the operation's name.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::ListClusters => "ListClusters",
@@ -64,7 +64,7 @@ impl EksCall {
         }
     }
 
-    /// The ARN of what the call is about, as IAM policies name it.
+    /// Returns the ARN of the call's resource, as IAM policies name it.
     pub(crate) fn resource(&self, incoming: &Incoming, fleet: &Fleet) -> String {
         let query = QueryParameters::parse(incoming.query().as_bytes());
         let nodegroup = match self {
@@ -99,8 +99,8 @@ impl EksCall {
     }
 }
 
-/// Answers a call; the flag says whether it altered anything. `in_region` is whether the region has the
-/// cluster.
+/// Performs a call and returns its result and whether it changed anything. `in_region` is whether
+/// the request's region is the cluster's.
 pub(crate) fn handle(
     fleet: &mut Fleet,
     call: &EksCall,
@@ -153,7 +153,7 @@ fn names_response(
     Ok(json!({field: names, "nextToken": next}))
 }
 
-/// EKS's code for what the parsers of the query services call a ValidationError.
+/// Converts the `ValidationError` of the query services' parsers into the code that EKS uses.
 fn invalid_parameter(error: AwsError) -> AwsError {
     AwsError::new(400, "InvalidParameterException", error.message)
 }
@@ -329,7 +329,7 @@ fn parse_change(name: &str, body: &Value) -> Result<ConfigChange, AwsError> {
 
 fn list_updates(fleet: &Fleet, query: &QueryParameters) -> Result<Value, AwsError> {
     let ids = match query.get("nodegroupName") {
-        // The cluster's own updates; there are none.
+        // The cluster has no updates of its own.
         None => Vec::new(),
         Some(name) => {
             find_nodegroup(fleet, name)?;

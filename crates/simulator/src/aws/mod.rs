@@ -1,5 +1,5 @@
-//! The AWS half of the simulator: EKS, Auto Scaling, EC2 and STS on one port, told apart by the
-//! scope of the request's signature. It makes and removes Nodes through the Kubernetes API, like
+//! The AWS half of the simulator: EKS, Auto Scaling, EC2 and STS on one port, distinguished by the
+//! scope of the request's signature. It creates and removes Nodes through the Kubernetes API, like
 //! the instances of a real cluster.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,10 +27,10 @@ pub(crate) mod fleet;
 pub(crate) mod nodes;
 mod protocol;
 
-/// The account and who wants to know of its changes.
+/// The account, and a notification of its changes.
 pub(crate) struct Cloud {
     fleet: Mutex<Fleet>,
-    /// Told when a call has changed something.
+    /// Notified when a call has changed something.
     pub(crate) changed: Notify,
     requests: AtomicU64,
 }
@@ -50,10 +50,10 @@ impl Cloud {
     }
 }
 
-/// The AWS half as the front sees it.
+/// The AWS half as a service of the gateway.
 pub(crate) struct AwsService(pub(crate) Arc<Cloud>);
 
-/// A call that has been recognised.
+/// A parsed call.
 enum AwsCall {
     Eks(EksCall),
     Query(ServiceName, String, QueryParameters),
@@ -98,7 +98,7 @@ impl SimulatedService for AwsService {
                 summary: parameters.summary(),
                 mutating: autoscaling::MUTATING.contains(&action.as_str()),
                 permission: match scope.service {
-                    // Everybody may ask who they are.
+                    // Every identity may call STS.
                     ServiceName::Sts => RequiredPermission::None,
                     _ => self.required_permission(format!("{service}:{action}"), |fleet| {
                         autoscaling::policy_resource(fleet, &action, &parameters)
@@ -169,7 +169,7 @@ impl AwsService {
         }
     }
 
-    /// Does what a call asks for: its name, its result and whether it altered anything.
+    /// Performs a call and returns its name, its result and whether it changed anything.
     fn execute(
         &self,
         call: &AwsCall,
@@ -200,7 +200,7 @@ impl AwsService {
     }
 }
 
-/// STS.
+/// Performs a call to STS.
 fn get_caller_identity(fleet: &Fleet, action: &str) -> Result<Value, AwsError> {
     if action != "GetCallerIdentity" {
         let message = format!("Could not find operation {action} for version 2011-06-15");

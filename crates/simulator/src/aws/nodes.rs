@@ -1,6 +1,6 @@
-//! What instances and the cloud's controllers do to Nodes: a kubelet registers, gets ready, and its
-//! Node is removed when the instance is gone. All of it through the Kubernetes API, so that it can
-//! be any API server.
+//! The simulated instances' and the cloud controllers' effect on Nodes: a kubelet registers,
+//! becomes ready, and its Node is removed when the instance is gone. All of this goes through the
+//! Kubernetes API, so that any API server can be used.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,10 +17,10 @@ use crate::kubernetes::api::discovery::git_version;
 use super::Cloud;
 use super::fleet::{Fleet, NodeAction, SimulatedInstance};
 
-/// How long the world waits before it repeats a call to an API server that did not answer.
+/// The time before a call is repeated to an API server that did not answer.
 const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Moves the account on, and its Nodes with it, until `stop`.
+/// Advances the account and its Nodes until `stop`.
 pub(crate) async fn run(cloud: Arc<Cloud>, client: Client, stop: CancellationToken) {
     while !stop.is_cancelled() {
         let next = advance(&cloud, &client, &stop).await;
@@ -29,14 +29,14 @@ pub(crate) async fn run(cloud: Arc<Cloud>, client: Client, stop: CancellationTok
         });
         tokio::select! {
             () = cloud.changed.notified() => {}
-            // A millisecond more, so that the moment has come for certain.
+            // One millisecond more, so that the moment has certainly passed.
             () = tokio::time::sleep(wait + Duration::from_millis(1)) => {}
             () = stop.cancelled() => {}
         }
     }
 }
 
-/// Does what is due now; returns when there will be more to do.
+/// Does what is due now and returns when there will be more to do.
 pub(crate) async fn advance(
     cloud: &Cloud,
     client: &Client,
@@ -79,8 +79,8 @@ async fn execute(cloud: &Cloud, client: &Client, action: &NodeAction) -> Result<
     }
 }
 
-/// A refusal with this code means that the world is as it shall be already, or that somebody else
-/// has decided.
+/// Ignores an API error with this code. The error means that the Node is already in the wanted
+/// state, or that another client has changed it.
 fn ignore_status(result: Result<(), kube::Error>, code: u16) -> Result<(), kube::Error> {
     match result {
         Err(kube::Error::Api(status)) if status.code == code => Ok(()),
@@ -120,8 +120,7 @@ fn node_object(fleet: &Fleet, instance: &SimulatedInstance, ready: bool) -> Valu
         "metadata": {
             "name": name,
             "labels": labels,
-            // By this annotation kwok knows, on a real control plane, that it has to play this
-            // node's kubelet.
+            // On a real control plane, kwok plays the kubelet of a node with this annotation.
             "annotations": {"kwok.x-k8s.io/node": "fake"},
         },
         "spec": {"providerID": format!("aws:///{}/{}", instance.zone, instance.id)},
@@ -194,7 +193,7 @@ fn node_conditions(ready: bool) -> Value {
     ])
 }
 
-/// What an instance type has and what of it pods may use.
+/// Returns an instance type's capacity and the part of it that pods may use.
 fn node_resources(instance_type: &str) -> (Value, Value) {
     let size = instance_type.rsplit('.').next().unwrap_or_default();
     let (cores, gibibytes, pods) = match size {

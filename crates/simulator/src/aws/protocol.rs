@@ -1,5 +1,5 @@
-//! The three wire forms of the AWS half: REST with JSON (EKS), query with XML (Auto Scaling, STS)
-//! and EC2's own query. Knows no operations.
+//! The three protocols of the AWS half: REST with JSON (EKS), query with XML (Auto Scaling, STS)
+//! and EC2's own query form. Knows no operations.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::gateway::{Incoming, ServiceResponse};
 
-/// A service, as the scope of a request's signature names it.
+/// A service, as it is named in the scope of a request's signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ServiceName {
     Eks,
@@ -28,7 +28,7 @@ impl ServiceName {
         }
     }
 
-    /// The namespace of the service's XML.
+    /// Returns the namespace of the service's XML.
     fn xmlns(self) -> &'static str {
         match self {
             Self::Eks => "",
@@ -39,14 +39,14 @@ impl ServiceName {
     }
 }
 
-/// Whom a signed request is addressed to.
+/// The service and the region of a signed request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CredentialScope {
     pub(crate) region: String,
     pub(crate) service: ServiceName,
 }
 
-/// Reads the credential scope: `Credential=KEY/DATE/REGION/SERVICE/aws4_request`.
+/// Parses the credential scope: `Credential=KEY/DATE/REGION/SERVICE/aws4_request`.
 pub(crate) fn credential_scope(incoming: &Incoming) -> Option<CredentialScope> {
     let credential = incoming
         .header(header::AUTHORIZATION)
@@ -66,7 +66,8 @@ pub(crate) fn credential_scope(incoming: &Incoming) -> Option<CredentialScope> {
     Some(CredentialScope { region, service })
 }
 
-/// A refusal: HTTP status, the service's error code, the words, and what else stands in EKS's body.
+/// An error response: HTTP status, the service's error code, the message, and additional fields of
+/// EKS's body.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct AwsError {
     pub(crate) status: u16,
@@ -85,7 +86,7 @@ impl AwsError {
         self
     }
 
-    /// What Auto Scaling says about bad parameters.
+    /// Returns Auto Scaling's error for invalid parameters.
     pub(crate) fn validation(message: impl Into<String>) -> Self {
         Self::new(400, "ValidationError", message)
     }
@@ -100,7 +101,7 @@ impl AwsError {
         }
     }
 
-    /// IAM says no.
+    /// Returns the error for a call that IAM does not allow.
     pub(crate) fn access_denied(service: ServiceName, why: &str) -> Self {
         match service {
             ServiceName::Eks => Self::new(403, "AccessDeniedException", why),
@@ -147,7 +148,7 @@ fn request_id(number: u64) -> String {
     format!("00000000-0000-4000-8000-{number:012x}")
 }
 
-/// The answer to a call that succeeded.
+/// Returns the response to a successful call.
 pub(crate) fn success_response(
     service: ServiceName,
     action: &str,
@@ -185,7 +186,7 @@ pub(crate) fn success_response(
     response.with_header(REQUEST_ID, id)
 }
 
-/// JSON as XML: fields become elements, the elements of a list are each called `item`.
+/// Returns JSON as XML: fields become elements, and each element of a list is called `item`.
 fn xml_document(root: &str, xmlns: &str, item: &str, body: &Value) -> String {
     let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     let attribute = match xmlns {
@@ -255,12 +256,12 @@ impl QueryParameters {
         })
     }
 
-    /// The values of `KEY.1`, `KEY.2`, … in order.
+    /// Returns the values of `KEY.1`, `KEY.2`, … in order.
     pub(crate) fn list(&self, key: &str) -> Vec<&str> {
         (1..).map_while(|at| self.get(&format!("{key}.{at}"))).collect()
     }
 
-    /// Filters: `KEY.1.Name` with the values `KEY.1.VALUES.1`, ….
+    /// Returns the filters: `KEY.1.Name` with the values `KEY.1.VALUES.1`, ….
     pub(crate) fn filters(&self, key: &str, values: &str) -> Vec<(&str, Vec<&str>)> {
         (1..)
             .map_while(|at| {
@@ -270,7 +271,7 @@ impl QueryParameters {
             .collect()
     }
 
-    /// Everything but what every request has, on one line.
+    /// Returns the parameters on one line, without those that every request has.
     pub(crate) fn summary(&self) -> String {
         let parts: Vec<String> = self
             .0
@@ -282,7 +283,7 @@ impl QueryParameters {
     }
 }
 
-/// One page of `all`, which begins where `token` says, and the token of the next.
+/// Returns the page of `all` that begins at `token`, and the token of the next page.
 pub(crate) fn paginate<T>(
     all: Vec<T>,
     size: usize,
@@ -302,12 +303,12 @@ pub(crate) fn paginate<T>(
     Ok((items, next))
 }
 
-/// A moment as the XML services write it.
+/// Formats a time as the XML services do.
 pub(crate) fn format_iso8601(moment: Timestamp) -> String {
     moment.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
 }
 
-/// A moment as EKS writes it.
+/// Formats a time as EKS does.
 pub(crate) fn epoch_seconds(moment: Timestamp) -> f64 {
     moment.as_millisecond() as f64 / 1000.0
 }

@@ -31,14 +31,14 @@ mod write;
 /// The namespaces that every cluster has.
 const NAMESPACE_NAMES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
 
-/// An API server with nothing in it but what every cluster has.
+/// Returns an API server that has only the objects of every cluster.
 pub(crate) fn api_server(scenario: &Scenario) -> Arc<ApiServer> {
     let mut store = ObjectStore::new(IdGenerator::new(scenario.seed));
     let now = Timestamp::now();
     for name in NAMESPACE_NAMES {
         let mut writer = ObjectWriter { store: &mut store, now, dry_run: false };
         let namespace = json!({"metadata": {"name": name}});
-        // The names are good and the store is empty, so this cannot be refused.
+        // The names are valid and the store is empty, so this cannot fail.
         let Ok(made) = writer.create(&NAMESPACES, "", namespace) else {
             continue;
         };

@@ -1,34 +1,34 @@
-//! Small questions to Kubernetes objects in JSON. Knows no kinds.
+//! Accessors for Kubernetes objects in JSON. Knows no kinds.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-/// The text at a JSON pointer, empty where there is none.
+/// Returns the text at a JSON pointer, empty if there is none.
 pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
     object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// The whole number at a JSON pointer.
+/// Returns the whole number at a JSON pointer.
 pub(crate) fn number(object: &Value, pointer: &str) -> Option<i64> {
     object.pointer(pointer).and_then(Value::as_i64)
 }
 
-/// Whether `true` stands at a JSON pointer.
+/// Returns whether the value at a JSON pointer is `true`.
 pub(crate) fn flag(object: &Value, pointer: &str) -> bool {
     object.pointer(pointer) == Some(&Value::Bool(true))
 }
 
-/// The list at a JSON pointer, empty where there is none.
+/// Returns the list at a JSON pointer, empty if there is none.
 pub(crate) fn list<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
     object.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// The map at a JSON pointer.
+/// Returns the map at a JSON pointer.
 pub(crate) fn map<'a>(object: &'a Value, pointer: &str) -> Option<&'a Map<String, Value>> {
     object.pointer(pointer).and_then(Value::as_object)
 }
 
-/// Puts `value` at a path of keys, making the objects on the way.
+/// Puts `value` at a path of keys and creates missing objects on the path.
 pub(crate) fn put(object: &mut Value, path: &[&str], value: impl Into<Value>) {
     let mut target = object;
     for key in path {
@@ -40,7 +40,7 @@ pub(crate) fn put(object: &mut Value, path: &[&str], value: impl Into<Value>) {
     *target = value.into();
 }
 
-/// Puts `value` at a path of keys where nothing stands, or null.
+/// Puts `value` at a path of keys if there is no value or null.
 pub(crate) fn put_default(object: &mut Value, path: &[&str], value: impl Into<Value>) {
     let mut target = Some(&*object);
     for key in path {
@@ -51,7 +51,7 @@ pub(crate) fn put_default(object: &mut Value, path: &[&str], value: impl Into<Va
     }
 }
 
-/// Removes what stands at a path of keys.
+/// Removes the value at a path of keys.
 pub(crate) fn remove(object: &mut Value, path: &[&str]) -> Option<Value> {
     let (last, parents) = path.split_last()?;
     let mut target = object;
@@ -85,33 +85,33 @@ pub(crate) fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
     map(object, "/metadata/labels")?.get(key)?.as_str()
 }
 
-/// Whether the object is on its way out.
+/// Returns whether the object is being deleted.
 pub(crate) fn is_terminating(object: &Value) -> bool {
     object.pointer("/metadata/deletionTimestamp").is_some()
 }
 
-/// The owner that manages the object.
+/// Returns the owner reference of the object's controller.
 pub(crate) fn controller(object: &Value) -> Option<&Value> {
     list(object, "/metadata/ownerReferences").iter().find(|owner| flag(owner, "/controller"))
 }
 
-/// Whether the object is managed by the owner with this UID.
+/// Returns whether the owner with this UID controls the object.
 pub(crate) fn is_controlled_by(object: &Value, owner: &str) -> bool {
     controller(object).is_some_and(|reference| text(reference, "/uid") == owner)
 }
 
-/// The status of a condition, empty where there is none.
+/// Returns the status of a condition, empty if there is none.
 pub(crate) fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
     list(object, "/status/conditions").iter().find(|condition| text(condition, "/type") == kind)
 }
 
-/// Whether a condition is True.
+/// Returns whether a condition is True.
 pub(crate) fn is_true(object: &Value, kind: &str) -> bool {
     condition(object, kind).is_some_and(|condition| text(condition, "/status") == "True")
 }
 
-/// Enters a condition; its transition time stays when its status does. Returns whether anything
-/// changed.
+/// Sets a condition, whose transition time is kept if its status does not change. Returns whether
+/// anything changed.
 pub(crate) fn set_condition(object: &mut Value, mut wanted: Value, now: Timestamp) -> bool {
     let kind = text(&wanted, "/type").to_owned();
     let old = condition(object, &kind).cloned();
@@ -142,12 +142,12 @@ pub(crate) fn set_condition(object: &mut Value, mut wanted: Value, now: Timestam
     true
 }
 
-/// A moment as Kubernetes writes it: whole seconds.
+/// Formats a time as Kubernetes does: in whole seconds.
 pub(crate) fn time(moment: Timestamp) -> String {
     moment.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// The moment at a JSON pointer.
+/// Returns the time at a JSON pointer.
 pub(crate) fn moment(object: &Value, pointer: &str) -> Option<Timestamp> {
     text(object, pointer).parse().ok()
 }

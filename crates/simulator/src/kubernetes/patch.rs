@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::resources::Resource;
 use super::status_error::StatusError;
 
-/// How a patch is to be read.
+/// The type of a patch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PatchType {
     Json,
@@ -28,7 +28,7 @@ impl PatchType {
     }
 }
 
-/// The object that `current` becomes.
+/// Returns `current` with the patch applied.
 pub(crate) fn apply(
     resource: &Resource,
     kind: PatchType,
@@ -173,7 +173,7 @@ fn delete_primitives(target: &mut Value, list: &str, gone: &Value) {
 }
 
 /// Puts the elements that `order` names in that order. The others keep their order among themselves
-/// and stand before a named one only if they stood before it in `before`.
+/// and precede a named element only if they preceded it in `before`.
 fn arrange(list: &mut Vec<Value>, before: &[Value], order: &[Value], key: Option<&str>) {
     let same = |one: &Value, other: &Value| match key {
         Some(key) => one.get(key).is_some() && one.get(key) == other.get(key),
@@ -208,8 +208,8 @@ fn without_directives(value: &Value) -> Value {
     }
 }
 
-/// The field by which a list's elements are told apart, as the API's types declare it; lists
-/// without one are replaced whole.
+/// Returns the merge key of a list's elements, as the API's types declare it. Lists without a merge
+/// key are replaced as a whole.
 fn merge_key(resource: &Resource, field: &str) -> Option<&'static str> {
     match field {
         "containers"

@@ -1,5 +1,4 @@
-//! What a request to the Kubernetes API asks for: the kind, the object, the verb and the options of
-//! its query.
+//! A request to the Kubernetes API: the kind, the object, the verb and the options of its query.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +16,7 @@ use super::status_error::StatusError;
 /// How much of a request's body the call log keeps.
 const MAX_SUMMARY: usize = 400;
 
-/// The object, or the objects, that a path names.
+/// The object or objects that a path names.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ResourcePath {
     pub(crate) resource: &'static Resource,
@@ -26,7 +25,7 @@ pub(crate) struct ResourcePath {
     pub(crate) subresource: Option<String>,
 }
 
-/// The options of a query string.
+/// The parameters of a query string.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Query(BTreeMap<String, String>);
 
@@ -58,7 +57,7 @@ impl Query {
 }
 
 impl ResourcePath {
-    /// Reads a path such as `/apis/apps/v1/namespaces/NS/deployments/NAME/scale`.
+    /// Parses a path such as `/apis/apps/v1/namespaces/NS/deployments/NAME/scale`.
     pub(crate) fn parse(path: &str) -> Option<Self> {
         let mut parts = path.trim_matches('/').split('/');
         let (group, version) = match parts.next()? {
@@ -89,7 +88,7 @@ impl ResourcePath {
         })
     }
 
-    /// The namespace as objects are kept under it.
+    /// Returns the namespace under which objects are stored, empty if there is none.
     pub(crate) fn namespace(&self) -> &str {
         self.namespace.as_deref().unwrap_or_default()
     }
@@ -125,12 +124,12 @@ impl ResourcePath {
 }
 
 fn decode(part: &str) -> String {
-    // A path has no `+` for a space, so only the percent signs are the form decoder's business.
+    // In a path `+` is not a space, so only the percent signs are left to the form decoder.
     let form = format!("x={}", part.replace('+', "%2B"));
     url::form_urlencoded::parse(form.as_bytes()).map(|(_, value)| value.into_owned()).collect()
 }
 
-/// The verb, as the API's authorisation names it.
+/// Returns the verb, as the API's authorization names it.
 pub(crate) fn verb(method: &Method, target: &ResourcePath, query: &Query) -> &'static str {
     let one = target.name.is_some();
     match (method.as_str(), one) {
@@ -152,7 +151,7 @@ impl Query {
     }
 }
 
-/// The call as the record names it.
+/// Returns the call's name in the call log.
 pub(crate) fn describe(incoming: &Incoming) -> CallInfo {
     let query = Query::parse(incoming.query());
     let method = &incoming.parts.method;
@@ -196,7 +195,7 @@ fn summary(incoming: &Incoming, query: &Query, reading: bool) -> String {
     text
 }
 
-/// The body as an object: JSON, or YAML as `kubectl apply --server-side` sends it.
+/// Parses the body as an object: JSON, or YAML as `kubectl apply --server-side` sends it.
 pub(crate) fn body(incoming: &Incoming) -> Result<Value, StatusError> {
     let content_type = incoming.header(header::CONTENT_TYPE);
     if content_type.contains("protobuf") {

@@ -1,5 +1,5 @@
-//! The kinds that the simulated API serves, as a table. What a kind's fields mean is said
-//! elsewhere.
+//! The kinds that the simulated API serves, as a table. The meaning of their fields is in other
+//! modules.
 
 /// A kind of object that the API serves.
 #[derive(Debug, PartialEq, Eq)]
@@ -11,14 +11,14 @@ pub(crate) struct Resource {
     pub(crate) namespaced: bool,
     pub(crate) short_names: &'static [&'static str],
     pub(crate) subresources: &'static [&'static str],
-    /// Whether the API counts changes of its spec in metadata.generation.
+    /// Whether the API counts changes of the spec in `metadata.generation`.
     pub(crate) generation: bool,
-    /// In `kubectl get all`.
+    /// Whether `kubectl get all` lists the kind.
     pub(crate) common: bool,
 }
 
 impl Resource {
-    /// `v1` or `apps/v1`.
+    /// Returns `v1` or `apps/v1`.
     pub(crate) fn api_version(&self) -> String {
         if self.group.is_empty() {
             self.version.to_owned()
@@ -27,7 +27,7 @@ impl Resource {
         }
     }
 
-    /// `pods` or `deployments.apps`, as messages say it.
+    /// Returns the name in most messages, `pods` or `deployments.apps`.
     pub(crate) fn qualified(&self) -> String {
         if self.group.is_empty() {
             self.plural.to_owned()
@@ -36,7 +36,7 @@ impl Resource {
         }
     }
 
-    /// `Pod` or `Deployment.apps`, as messages about validity say it.
+    /// Returns the name in messages about validity, `Pod` or `Deployment.apps`.
     pub(crate) fn qualified_kind(&self) -> String {
         if self.group.is_empty() {
             self.kind.to_owned()
@@ -45,12 +45,12 @@ impl Resource {
         }
     }
 
-    /// What tells it from the others.
+    /// Returns what identifies the kind.
     pub(crate) fn key(&self) -> (&'static str, &'static str) {
         (self.group, self.plural)
     }
 
-    /// Whether its status is written apart from the rest.
+    /// Returns whether the kind has a status subresource.
     pub(crate) fn has_status(&self) -> bool {
         self.subresources.contains(&"status")
     }
@@ -144,7 +144,7 @@ pub(crate) static AUTOSCALERS: Resource = Resource {
 };
 pub(crate) static LEASES: Resource = grouped("coordination.k8s.io", "v1", "leases", "Lease");
 
-/// Every kind, in the order in which discovery names them.
+/// Every kind, in the order in which discovery lists them.
 pub(crate) static RESOURCES: [&Resource; 15] = [
     &NAMESPACES,
     &NODES,
@@ -163,7 +163,7 @@ pub(crate) static RESOURCES: [&Resource; 15] = [
     &LEASES,
 ];
 
-/// The kind that a path names.
+/// Returns the kind that a path names.
 pub(crate) fn find(group: &str, version: &str, plural: &str) -> Option<&'static Resource> {
     RESOURCES.into_iter().find(|resource| {
         resource.group == group && resource.version == version && resource.plural == plural

@@ -1,5 +1,5 @@
-//! Label and field selectors, and the label selectors that stand in objects. Knows which fields
-//! each kind can be selected by, as the API documents them.
+//! Label and field selectors of requests, and label selectors in objects. Knows by which fields
+//! each kind can be selected, as the API documents them.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use super::object::{label, list, map, text};
 use super::resources::Resource;
 use super::status_error::StatusError;
 
-/// What a list or a watch is narrowed to.
+/// The selectors of a list or a watch.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Selector {
     labels: Vec<Requirement>,
@@ -36,7 +36,7 @@ struct FieldRequirement {
 }
 
 impl Selector {
-    /// Reads the two query parameters.
+    /// Parses the two query parameters.
     pub(crate) fn parse(
         resource: &Resource,
         labels: &str,
@@ -77,7 +77,8 @@ impl FieldRequirement {
             Some(Value::String(text)) => text.clone(),
             Some(Value::Bool(flag)) => flag.to_string(),
             Some(Value::Number(number)) => number.to_string(),
-            // An absent flag is false: the only flag that can be selected by is spec.unschedulable.
+            // An absent flag is false: the only flag that can be selected by is
+            // `spec.unschedulable`.
             _ if self.pointer == "/spec/unschedulable" => "false".to_owned(),
             _ => String::new(),
         };
@@ -131,7 +132,7 @@ fn requirement(key: &str, operator: LabelOperator) -> Option<Requirement> {
     good.then(|| Requirement { key: key.to_owned(), operator })
 }
 
-/// Splits at commas that do not stand in a set.
+/// Splits at commas that are not inside a set.
 fn split_outside_parentheses(selector: &str) -> Vec<&str> {
     let (mut parts, mut start, mut depth) = (Vec::new(), 0, 0_u32);
     for (at, character) in selector.char_indices() {
@@ -190,7 +191,7 @@ fn is_selectable(resource: &Resource, field: &str) -> bool {
         || own_fields(resource).contains(&field)
 }
 
-/// The fields besides its name by which a kind can be selected.
+/// Returns the fields besides the name by which a kind can be selected.
 fn own_fields(resource: &Resource) -> &'static [&'static str] {
     match resource.plural {
         "pods" => &[
@@ -224,8 +225,8 @@ fn own_fields(resource: &Resource) -> &'static [&'static str] {
     }
 }
 
-/// Whether a label selector that stands in an object (`matchLabels`, `matchExpressions`) selects
-/// `object`. An empty one selects everything, an absent one nothing.
+/// Returns whether a label selector in an object (`matchLabels`, `matchExpressions`) matches
+/// `object`. An empty selector matches everything, an absent one nothing.
 pub(crate) fn selects(selector: Option<&Value>, object: &Value) -> bool {
     let Some(selector) = selector.filter(|selector| selector.is_object()) else {
         return false;
@@ -239,8 +240,8 @@ pub(crate) fn selects(selector: Option<&Value>, object: &Value) -> bool {
             .all(|expression| expression_holds(expression, label(object, text(expression, "/key"))))
 }
 
-/// Whether a `{key, operator, values}` holds for the value of its key; `Gt` and `Lt` are those of
-/// node selectors.
+/// Returns whether a `{key, operator, values}` matches the value of its key. `Gt` and `Lt` are
+/// those of node selectors.
 pub(crate) fn expression_holds(expression: &Value, value: Option<&str>) -> bool {
     let values = list(expression, "/values");
     let named = |value: &str| values.iter().any(|v| v.as_str() == Some(value));

@@ -1,11 +1,11 @@
-//! A refusal as the Kubernetes API words it: a Status object with its reason and details.
+//! An error in the form of the Kubernetes API: a Status object with its reason and details.
 
 use serde_json::{Value, json};
 
 use super::object::text;
 use super::resources::Resource;
 
-/// A refused request.
+/// The error response to a request.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct StatusError {
     pub(crate) code: u16,
@@ -15,7 +15,7 @@ pub(crate) struct StatusError {
     pub(crate) retry_after: Option<u32>,
 }
 
-/// One thing that is wrong with a field.
+/// An error in one field.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct StatusCause {
     pub(crate) reason: &'static str,
@@ -65,7 +65,7 @@ impl StatusError {
         }
     }
 
-    /// Says which object it is about.
+    /// Sets the object that the error is about.
     pub(crate) fn with_object(mut self, resource: &Resource, name: &str) -> Self {
         self.details = json!({"kind": resource.plural});
         if !name.is_empty() {
@@ -98,7 +98,7 @@ impl StatusError {
         Self::new(409, "Conflict", message).with_object(resource, name)
     }
 
-    /// The same about a subresource: `pods/binding` in the place of `pods`.
+    /// Changes the error to one about a subresource: `pods/binding` instead of `pods`.
     pub(crate) fn with_subresource(mut self, subresource: &str) -> Self {
         let kind = text(&self.details, "/kind").to_owned();
         let whole = format!("{kind}/{subresource}");
@@ -107,7 +107,7 @@ impl StatusError {
         self
     }
 
-    /// A precondition of a deletion does not hold.
+    /// Returns the error for a failed precondition of a deletion.
     pub(crate) fn precondition_failed(resource: &Resource, name: &str, why: &str) -> Self {
         let kind = resource.qualified_kind();
         let message = format!("Operation cannot be fulfilled on {kind} {name:?}: {why}");
@@ -136,7 +136,7 @@ impl StatusError {
         Self::new(405, "MethodNotAllowed", message).with_empty_details()
     }
 
-    /// The options of a request contradict each other.
+    /// Returns the error for options that contradict each other.
     pub(crate) fn bad_options(kind: &str, cause: StatusCause) -> Self {
         let message =
             format!("{kind}.meta.k8s.io \"\" is invalid: {}: {}", cause.field, cause.message);
@@ -154,13 +154,13 @@ impl StatusError {
         self
     }
 
-    /// A patch of a type that is none.
+    /// Returns the error for an unknown patch type.
     pub(crate) fn unknown_patch_type() -> Self {
         let message = "415: Unsupported Media Type";
         Self::new(415, "UnsupportedMediaType", message).with_empty_details()
     }
 
-    /// A patch that cannot be carried out.
+    /// Returns the error for a patch that cannot be applied.
     pub(crate) fn rejected() -> Self {
         let message = "the server rejected our request due to an error in our request";
         Self::new(422, "Invalid", message).with_empty_details()
@@ -178,7 +178,7 @@ impl StatusError {
         Self::new(410, "Expired", message)
     }
 
-    /// A PodDisruptionBudget says no.
+    /// Returns the error for an eviction that a `PodDisruptionBudget` does not allow.
     pub(crate) fn disruption_budget_violated(message: &str, retry_after: u32, cause: &str) -> Self {
         let mut error = Self::new(429, "TooManyRequests", message);
         error.details = json!({"causes": [{"reason": "DisruptionBudget", "message": cause}]});
@@ -189,7 +189,7 @@ impl StatusError {
         error
     }
 
-    /// Too many requests, of whatever kind.
+    /// Returns the error for too many requests of any kind.
     pub(crate) fn throttled() -> Self {
         let message =
             "the server has received too many requests and has asked us to try again later";
@@ -214,7 +214,7 @@ impl StatusError {
         error
     }
 
-    /// The Status object.
+    /// Returns the Status object.
     pub(crate) fn to_status(&self) -> Value {
         let mut status = json!({
             "kind": "Status",

@@ -1,6 +1,6 @@
-//! All objects of the simulated API server, one version counter over all of them, and the changes
-//! that led here, so that a watch can start in the past and a list can be continued at the version
-//! at which it began. Knows nothing of what the objects mean.
+//! All objects of the simulated API server, one version counter for all of them, and their recent
+//! changes, so that a watch can start in the past and a list can be continued at the version at
+//! which it began. Does not interpret the objects.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -13,18 +13,18 @@ use crate::ids::IdGenerator;
 use super::object::{self, put};
 use super::resources::Resource;
 
-/// How many changes are kept. An API server keeps five minutes' worth.
+/// The number of changes that are kept. An API server keeps those of five minutes.
 const HISTORY: usize = 20_000;
 
 type ObjectKey = (String, String);
 type ResourceKey = (&'static str, &'static str);
 
-/// The objects, in the order in which they are listed: by namespace, then by name.
+/// The objects in the order in which they are listed: by namespace, then by name.
 pub(crate) struct ObjectStore {
     objects: BTreeMap<ResourceKey, BTreeMap<ObjectKey, Arc<Value>>>,
     history: VecDeque<ObjectChange>,
     version: u64,
-    /// Changes up to this version are forgotten.
+    /// The version up to which changes have been discarded.
     compacted: u64,
     versions: watch::Sender<u64>,
     pub(crate) ids: IdGenerator,
@@ -36,12 +36,12 @@ pub(crate) struct ObjectChange {
     pub(crate) resource: ResourceKey,
     pub(crate) version: u64,
     pub(crate) before: Option<Arc<Value>>,
-    /// The object as it became, or as it last was when it was deleted.
+    /// The new object, or the last version of a deleted one.
     pub(crate) object: Arc<Value>,
     pub(crate) deleted: bool,
 }
 
-/// A version whose following changes are no longer known.
+/// The error for a version whose following changes have been discarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Compacted {
     pub(crate) oldest: u64,
@@ -63,7 +63,7 @@ impl ObjectStore {
         self.version
     }
 
-    /// Tells of every new version.
+    /// Returns a receiver of every new version.
     pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
         self.versions.subscribe()
     }
@@ -77,7 +77,7 @@ impl ObjectStore {
         self.objects.get(&resource.key())?.get(&(namespace.to_owned(), name.to_owned()))
     }
 
-    /// The objects of a kind, of one namespace or of all.
+    /// Returns the objects of a kind, of one namespace or of all.
     pub(crate) fn list<'a>(
         &'a self,
         resource: &Resource,
@@ -92,7 +92,7 @@ impl ObjectStore {
             .map(|(_, object)| object)
     }
 
-    /// The objects of a kind as they were at a version.
+    /// Returns the objects of a kind as they were at a version.
     pub(crate) fn list_at(
         &self,
         resource: &Resource,
@@ -116,7 +116,7 @@ impl ObjectStore {
         Ok(objects.into_values().collect())
     }
 
-    /// The changes after a version, oldest first.
+    /// Returns the changes after a version, oldest first.
     pub(crate) fn since(
         &self,
         version: u64,
@@ -128,7 +128,7 @@ impl ObjectStore {
         Ok(self.history.range(start..))
     }
 
-    /// Enters an object, new or changed, under the next version.
+    /// Stores an object, new or changed, under the next version.
     pub(crate) fn put(&mut self, resource: &Resource, mut object: Value) -> Arc<Value> {
         self.version += 1;
         put(&mut object, &["metadata", "resourceVersion"], self.version.to_string());
@@ -142,7 +142,7 @@ impl ObjectStore {
         object
     }
 
-    /// Takes an object out; what is returned carries the version at which it went.
+    /// Removes an object and returns it with the version of its deletion.
     pub(crate) fn delete(
         &mut self,
         resource: &Resource,
@@ -159,7 +159,7 @@ impl ObjectStore {
         Some(last)
     }
 
-    /// Forgets the changes up to now.
+    /// Discards the changes up to now.
     pub(crate) fn compact(&mut self) {
         self.history.clear();
         self.compacted = self.version;

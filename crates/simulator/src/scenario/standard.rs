@@ -1,5 +1,5 @@
-//! The default world: the cluster of the original service, arranged so that no step of relay-scale
-//! is without effect.
+//! The default scenario: the cluster of the original service, arranged so that every step of
+//! relay-scale has an effect.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,7 +29,7 @@ impl Default for Scenario {
 }
 
 impl Scenario {
-    /// The same account and cluster with nothing in it.
+    /// Returns a scenario with the default account and cluster, without nodegroups and objects.
     pub fn empty() -> Self {
         Self {
             seed: 1,
@@ -49,8 +49,8 @@ impl Scenario {
     }
 }
 
-/// Three groups carry the wanted kind of name; only the first also has the label and more than one
-/// node.
+/// Returns three groups: two have the label by which relay-scale selects, and of these two only the
+/// first has more than one node.
 fn nodegroups() -> Vec<Nodegroup> {
     let plain = Nodegroup {
         name: String::new(),
@@ -72,10 +72,10 @@ fn nodegroups() -> Vec<Nodegroup> {
             name: "relay-services-1a2b3c".to_owned(),
             labels: labels(&[("Name", RELAY_LABEL)]),
             min: 3,
-            // Twice the size does not fit: max has to be raised.
+            // Twice the size exceeds `max`, so `max` has to be raised.
             max: 4,
             desired: 3,
-            // Left over from an earlier run.
+            // Left from an earlier run.
             protected: vec![1, 2],
             slow: vec![SlowLaunch {
                 nth: 2,
@@ -119,10 +119,10 @@ fn deployments() -> Vec<Deployment> {
             paused: false,
         };
     vec![
-        // One relay pod a node: its replacements have to wait for free nodes.
+        // One relay pod per node: its replacements have to wait for free nodes.
         deployment("rafay-relay", 3, &relay_nodes, Spread::Required),
         deployment("rafay-sentry", 2, &core_nodes, Spread::Preferred),
-        // Others share the old nodes; cordoning must leave them alone.
+        // These pods share the old nodes; cordoning must not affect them.
         deployment("relay-cache", 2, &relay_nodes, Spread::Preferred),
     ]
 }

@@ -1,70 +1,69 @@
-//! What runs in the cluster at the start, in few words, and the Kubernetes objects that these words
-//! stand for.
+//! The workloads of a scenario in a short form, and the Kubernetes objects made from it.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// A ConfigMap.
+/// A `ConfigMap`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConfigMap {
-    /// Its namespace.
+    /// The namespace.
     pub namespace: String,
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Its keys.
+    /// The data.
     #[serde(default)]
     pub data: BTreeMap<String, String>,
 }
 
-/// A deployment of one container a pod.
+/// A deployment whose pods have one container.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Deployment {
-    /// Its namespace.
+    /// The namespace.
     pub namespace: String,
-    /// Its name, also its pods' label `app`.
+    /// The name, which is also the value of the pods' label `app`.
     pub name: String,
-    /// How many pods it wants.
+    /// The number of replicas.
     pub replicas: u32,
-    /// Its container's image.
+    /// The image of the container.
     #[serde(default = "default_image")]
     pub image: String,
-    /// Labels that a node must have.
+    /// The labels that a node must have.
     #[serde(default)]
     pub node_selector: BTreeMap<String, String>,
-    /// How its pods keep away from each other.
+    /// How the pods are spread over nodes.
     #[serde(default)]
     pub spread: Spread,
-    /// The CPU that each pod asks for.
+    /// The CPU request of each pod.
     #[serde(default = "default_cpu")]
     pub cpu: String,
     /// The pods' termination grace period in seconds.
     #[serde(default = "default_grace")]
     pub grace: u32,
-    /// For how many seconds a pod must have been ready before it counts as available.
+    /// How many seconds a pod must have been ready before it counts as available.
     #[serde(default)]
     pub min_ready_seconds: u32,
-    /// In how many seconds a rollout must make progress.
+    /// The number of seconds within which a rollout must make progress.
     #[serde(default = "default_progress_deadline")]
     pub progress_deadline: u32,
-    /// Whether its rollouts are paused.
+    /// Whether rollouts are paused.
     #[serde(default)]
     pub paused: bool,
 }
 
-/// How a deployment's pods keep away from each other.
+/// How a deployment's pods are spread over nodes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Spread {
-    /// Not at all.
+    /// Not spread.
     #[default]
     None,
     /// On different nodes where possible.
     Preferred,
-    /// On different nodes or not at all.
+    /// On different nodes; a pod that finds none stays pending.
     Required,
 }
 

@@ -1,4 +1,4 @@
-//! How the account moves on with time: launches, boots, terminations.
+//! The account's changes with time: launches, boots, terminations.
 
 use jiff::Timestamp;
 
@@ -7,19 +7,19 @@ use crate::aws::protocol::format_iso8601;
 use super::instance::NodeState;
 use super::{ActivityStatus, Fleet, Lifecycle, ScalingActivity, SimulatedInstance};
 
-/// Something to be done about a Node, in the order of the list.
+/// An action on a Node. Actions are carried out in the order of the list.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum NodeAction {
-    /// The instance's kubelet registers; it may be Ready at once.
+    /// The instance's kubelet registers its Node, which may be Ready at once.
     Register { instance: SimulatedInstance, ready: bool },
-    /// Its Node gets Ready.
+    /// The instance's Node becomes Ready.
     MakeReady { instance: SimulatedInstance },
-    /// Its Node goes.
+    /// The instance's Node is removed.
     Remove { instance: SimulatedInstance },
 }
 
 impl Fleet {
-    /// Does what is due, and says what is to be done about Nodes and when there will be more to do.
+    /// Does what is due, and returns the actions on Nodes and when there will be more to do.
     pub(crate) fn advance(&mut self, now: Timestamp) -> (Vec<NodeAction>, Option<Timestamp>) {
         let mut due = self.advance_updates(now);
         let mut keep_earliest = |moment: Timestamp| {
@@ -52,7 +52,7 @@ impl Fleet {
         (actions, due)
     }
 
-    /// Begins the termination of an instance.
+    /// Starts the termination of an instance.
     pub(crate) fn terminate(
         &mut self,
         id: &str,
@@ -71,8 +71,8 @@ impl Fleet {
         Some(activity)
     }
 
-    /// Launches or terminates until the group has its size; returns when a failed launch is tried
-    /// again.
+    /// Launches or terminates instances until the group has its desired capacity. Returns when a
+    /// failed launch is retried.
     fn reconcile_size(&mut self, name: &str, now: Timestamp) -> Option<Timestamp> {
         let active =
             self.members(name).filter(|member| member.lifecycle != Lifecycle::Terminating).count();
@@ -124,8 +124,8 @@ impl Fleet {
         None
     }
 
-    /// Terminates members that are not protected: from the fullest zone, the oldest first, as the
-    /// default termination policy has it.
+    /// Terminates members that are not protected: the oldest of the zone with the most members
+    /// first, as the default termination policy does.
     fn scale_in(&mut self, name: &str, active: usize, desired: usize, now: Timestamp) {
         let cause = format!(
             "At {} an instance was taken out of service in response to a difference between \
@@ -189,8 +189,8 @@ impl Fleet {
         }
     }
 
-    /// Ends the activity of an instance that is in service or gone; one that is gone leaves the
-    /// group.
+    /// Ends the activity of an instance that is in service or terminated, and removes a terminated
+    /// instance from the group.
     fn update_activity(&mut self, group: &str, id: &str, lifecycle: Lifecycle, now: Timestamp) {
         let Some(group) = self.groups.get_mut(group) else {
             return;
@@ -209,7 +209,7 @@ impl Fleet {
 }
 
 impl SimulatedInstance {
-    /// Moves on as far as the time allows.
+    /// Advances the instance to `now`; returns an action on its Node and when there is more to do.
     fn advance(&mut self, now: Timestamp) -> (Option<NodeAction>, Option<Timestamp>) {
         match self.lifecycle {
             Lifecycle::Terminated => (None, None),

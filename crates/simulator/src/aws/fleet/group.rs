@@ -1,4 +1,4 @@
-//! An Auto Scaling group and the record of its activities.
+//! An Auto Scaling group and its activities.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -17,21 +17,21 @@ pub(crate) struct AutoScalingGroup {
     pub(crate) desired: u32,
     pub(crate) new_instances_protected: bool,
     pub(crate) created: Timestamp,
-    /// Its instances in the order of their launch.
+    /// The ids of the instances in the order of their launch.
     pub(crate) members: Vec<String>,
-    /// Newest last.
+    /// The activities, newest last.
     pub(crate) activities: Vec<ScalingActivity>,
     pub(crate) tags: BTreeMap<String, String>,
-    /// `Launch`, `Terminate`, … when somebody suspended them.
+    /// The suspended processes: `Launch`, `Terminate`, ….
     pub(crate) suspended: BTreeSet<String>,
-    /// Launches since the start, those that failed included.
+    /// The number of launches since the start, including those that failed.
     pub(super) launches: u32,
     pub(super) slow: Vec<SlowLaunch>,
     /// The messages with which the next launches fail.
     pub(super) failures: VecDeque<String>,
-    /// Before this moment nothing is launched again.
+    /// The time before which no launch is retried.
     pub(super) retry_at: Option<Timestamp>,
-    /// Whether it has been noted that everything left is protected.
+    /// Whether an activity has reported that every remaining member is protected.
     pub(super) all_protected_reported: bool,
 }
 
@@ -77,7 +77,8 @@ impl AutoScalingGroup {
         }
     }
 
-    /// Lets the group note again what it noted before: something has changed.
+    /// Lets the group report again that every remaining member is protected, because something has
+    /// changed.
     pub(crate) fn reset_protection_report(&mut self) {
         self.all_protected_reported = false;
     }
@@ -86,7 +87,7 @@ impl AutoScalingGroup {
         self.suspended.contains(process)
     }
 
-    /// Ends the activity that is about an instance.
+    /// Ends the activity of an instance.
     pub(super) fn finish_activity(&mut self, instance: &str, now: Timestamp) {
         let open = self.activities.iter_mut().rev().find(|activity| {
             activity.instance.as_deref() == Some(instance) && activity.ended.is_none()
@@ -98,7 +99,7 @@ impl AutoScalingGroup {
     }
 }
 
-/// Something that a group did or tried.
+/// An activity of a group.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ScalingActivity {
     pub(crate) id: String,
@@ -112,7 +113,7 @@ pub(crate) struct ScalingActivity {
 }
 
 impl ScalingActivity {
-    /// The same, over at once and in vain.
+    /// Returns the activity as one that failed at once.
     pub(super) fn into_failed(mut self, message: String) -> Self {
         self.ended = Some(self.started);
         self.status = ActivityStatus::Failed;
@@ -121,7 +122,7 @@ impl ScalingActivity {
     }
 }
 
-/// How an activity stands.
+/// The status of an activity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ActivityStatus {
     InProgress,

@@ -1,19 +1,19 @@
-//! An instance and its life in its group.
+//! An instance and its lifecycle in an Auto Scaling group.
 
 use jiff::Timestamp;
 
-/// Where an instance stands in its group.
+/// The lifecycle state of an instance in its group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lifecycle {
     Pending,
     InService,
     Terminating,
-    /// No longer in its group.
+    /// The instance is no longer in its group.
     Terminated,
 }
 
 impl Lifecycle {
-    /// Auto Scaling's word for it.
+    /// Returns the name of the state in Auto Scaling.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "Pending",
@@ -23,7 +23,7 @@ impl Lifecycle {
         }
     }
 
-    /// EC2's code and word for it.
+    /// Returns the code and the name of the state in EC2.
     pub(crate) fn ec2_state(self) -> (u32, &'static str) {
         match self {
             Self::Pending => (0, "pending"),
@@ -34,7 +34,7 @@ impl Lifecycle {
     }
 }
 
-/// What has been done about the instance's Node.
+/// The state of the instance's Node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NodeState {
     Absent,
@@ -52,26 +52,26 @@ pub(crate) struct SimulatedInstance {
     pub(crate) instance_type: String,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) protected: bool,
-    /// Whether it is protected from the moment at which it comes into service.
+    /// Whether the instance is protected from scale-in when it enters service.
     pub(super) protect_at_launch: bool,
     pub(crate) launched: Timestamp,
-    /// When its boot is over.
+    /// When the instance has booted.
     pub(crate) in_service_at: Timestamp,
-    /// When its Node gets Ready; never, if there is no such moment.
+    /// When the instance's Node becomes Ready; `None` if it never does.
     pub(crate) ready_at: Option<Timestamp>,
-    /// When its termination is over.
+    /// When the termination is complete.
     pub(crate) terminated_at: Option<Timestamp>,
     pub(super) node: NodeState,
 }
 
 impl SimulatedInstance {
-    /// The name of its Node, which is its private DNS name.
+    /// Returns the name of the instance's Node, which is its private DNS name.
     pub(crate) fn node_name(&self) -> String {
         let region = self.zone.trim_end_matches(char::is_alphabetic);
         format!("ip-{}.{region}.compute.internal", self.address.replace('.', "-"))
     }
 
-    /// Whether scale-in protection may be changed.
+    /// Returns whether scale-in protection may be changed.
     pub(crate) fn can_be_protected(&self) -> bool {
         self.lifecycle == Lifecycle::InService
     }

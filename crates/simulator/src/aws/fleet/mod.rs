@@ -1,5 +1,5 @@
 //! The state of the simulated account: nodegroups, Auto Scaling groups, instances and EKS updates,
-//! and how they move on with time. No I/O: what has to happen to Nodes is returned as work to do.
+//! and their changes with time. No I/O: the actions on Nodes are returned.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub(crate) use group::{ActivityStatus, AutoScalingGroup, ScalingActivity};
 pub(crate) use instance::{Lifecycle, SimulatedInstance};
 pub(crate) use update::{ConfigChange, ConfigUpdate, Sizes, UpdateError};
 
-/// A managed nodegroup, as EKS keeps it.
+/// A managed nodegroup, as EKS describes it.
 #[derive(Debug, Clone)]
 pub(crate) struct ManagedNodegroup {
     pub(crate) name: String,
@@ -36,11 +36,11 @@ pub(crate) struct ManagedNodegroup {
     pub(crate) modified: Timestamp,
     pub(crate) updates: u32,
     failures: Vec<scenario::UpdateFailure>,
-    /// The status that it has while nothing is being done to it.
+    /// The status of the nodegroup while no update is in progress.
     steady_status: String,
 }
 
-/// The account.
+/// The simulated account.
 #[derive(Debug)]
 pub(crate) struct Fleet {
     pub(crate) account: String,
@@ -50,7 +50,7 @@ pub(crate) struct Fleet {
     pub(crate) created: Timestamp,
     pub(crate) nodegroups: BTreeMap<String, ManagedNodegroup>,
     pub(crate) groups: BTreeMap<String, AutoScalingGroup>,
-    /// Every instance, those that are gone included.
+    /// Every instance, including terminated ones.
     pub(crate) instances: BTreeMap<String, SimulatedInstance>,
     pub(crate) updates: Vec<ConfigUpdate>,
     tokens: BTreeMap<String, (ConfigChange, String)>,
@@ -61,8 +61,8 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    /// The account as the scenario describes it: every instance of the start is in service, and its
-    /// Node is still to be made.
+    /// Creates the account that the scenario describes. Every initial instance is in service, and
+    /// its Node is not registered yet.
     pub(crate) fn new(scenario: &Scenario, clock: Clock, now: Timestamp) -> Self {
         let mut fleet = Self {
             account: scenario.account.clone(),
@@ -77,8 +77,8 @@ impl Fleet {
             tokens: BTreeMap::new(),
             times: scenario.times.clone(),
             clock,
-            // Its own series of ids: what the Kubernetes half issues must not depend on this half,
-            // nor this on that.
+            // The two halves have separate series of ids, so that neither depends on the calls to
+            // the other.
             ids: IdGenerator::new(scenario.seed ^ 0x5EED),
             host_count: 0,
         };
@@ -129,7 +129,7 @@ impl Fleet {
         }
     }
 
-    /// The members of a group, in the order in which they were launched.
+    /// Returns the members of a group in the order of their launch.
     pub(crate) fn members<'a>(
         &'a self,
         group: &'a str,
@@ -141,13 +141,13 @@ impl Fleet {
             .filter_map(|id| self.instances.get(id))
     }
 
-    /// The moment at which something that takes `nominal` and begins now will be over.
+    /// Returns the time at which something that takes `nominal` and starts now ends.
     fn time_after(&self, now: Timestamp, nominal: Duration) -> Timestamp {
         let delay = SignedDuration::try_from(self.clock.delay(nominal));
         delay.ok().and_then(|delay| now.checked_add(delay).ok()).unwrap_or(Timestamp::MAX)
     }
 
-    /// Launches an instance into a group: Pending, until its boot is over.
+    /// Launches an instance into a group. The instance is Pending until it has booted.
     fn add_instance(&mut self, group: &str, now: Timestamp) -> String {
         let id = format!("i-0{}", self.ids.hex(group, 16));
         let zone = self.emptiest_zone(group);

@@ -1,4 +1,4 @@
-//! The account under an injected clock: what happens when, to the second.
+//! Tests of the account with a simulated time: which change happens in which second.
 
 use jiff::SignedDuration;
 
@@ -24,7 +24,8 @@ impl Account {
         self.start.checked_add(SignedDuration::from_secs(second)).unwrap()
     }
 
-    /// What is done about Nodes at a second: `+` registered, `!` ready, `-` removed.
+    /// Advances to a second and returns the actions on Nodes: `+` register, `!` make ready, `-`
+    /// remove.
     fn at(&mut self, second: i64) -> Vec<&'static str> {
         let (actions, _) = self.fleet.advance(self.moment(second));
         actions
@@ -38,7 +39,7 @@ impl Account {
             .collect()
     }
 
-    /// When there is more to do, in seconds.
+    /// Returns the second at which there is more to do.
     fn due(&mut self, second: i64) -> Option<i64> {
         let (_, due) = self.fleet.advance(self.moment(second));
         due.map(|due| due.duration_since(self.start).as_secs())
@@ -141,7 +142,8 @@ fn scale_in_takes_the_oldest_of_the_fullest_zone_and_never_the_protected() {
     account.group().desired = 4;
     account.at(1);
     account.at(200);
-    // The first zone has two: the first of the start, which is protected, and the newest.
+    // The first zone has two members: the first initial instance, which is protected, and the
+    // newest.
     account.group().min = 0;
     account.group().desired = 0;
     account.at(201);

@@ -1,4 +1,5 @@
-//! EKS updates of a nodegroup's configuration: what may be asked, what is in progress, how it ends.
+//! EKS updates of a nodegroup's configuration: which updates are accepted, how they are applied and
+//! how they end.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,8 +8,8 @@ use jiff::Timestamp;
 
 use super::Fleet;
 
-/// How long EKS takes to reach the Auto Scaling group after it accepted an update; until then the
-/// old sizes are still described.
+/// The time between EKS accepting an update and changing the Auto Scaling group; until then the old
+/// sizes are described.
 const APPLY_DELAY: Duration = Duration::from_secs(3);
 
 /// The sizes of a nodegroup.
@@ -19,7 +20,7 @@ pub(crate) struct Sizes {
     pub(crate) desired: u32,
 }
 
-/// What an UpdateNodegroupConfig asks for.
+/// The parameters of an `UpdateNodegroupConfig` call.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ConfigChange {
     pub(crate) nodegroup: String,
@@ -30,21 +31,21 @@ pub(crate) struct ConfigChange {
     pub(crate) remove_labels: Vec<String>,
 }
 
-/// An update.
+/// An update of a nodegroup's configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ConfigUpdate {
     pub(crate) id: String,
     pub(crate) change: ConfigChange,
     pub(crate) status: UpdateStatus,
     pub(crate) created: Timestamp,
-    /// The code and the words of each error.
+    /// The code and the message of each error.
     pub(crate) errors: Vec<(String, String)>,
     pub(super) apply_at: Option<Timestamp>,
     pub(super) end_at: Timestamp,
     pub(super) failure: Option<(String, String)>,
 }
 
-/// How an update stands.
+/// The status of an update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UpdateStatus {
     InProgress,
@@ -62,7 +63,7 @@ impl UpdateStatus {
     }
 }
 
-/// Why an update was not accepted.
+/// The reason why an update was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum UpdateError {
     NodegroupNotFound,
@@ -72,7 +73,8 @@ pub(crate) enum UpdateError {
 }
 
 impl Fleet {
-    /// Accepts an update, or finds the one that the token began. The flag says whether it is new.
+    /// Accepts an update, or returns the update that an earlier call with the same token started.
+    /// The flag is whether the update is new.
     pub(crate) fn start_update(
         &mut self,
         change: ConfigChange,
@@ -122,7 +124,7 @@ impl Fleet {
         Ok((update, true))
     }
 
-    /// Moves updates on; returns when there is more to do.
+    /// Advances the updates to `now`; returns when there is more to do.
     pub(super) fn advance_updates(&mut self, now: Timestamp) -> Option<Timestamp> {
         let mut due = None;
         for index in 0..self.updates.len() {
@@ -173,7 +175,7 @@ impl Fleet {
             group.max = sizes.max;
             group.desired = match change.desired {
                 Some(desired) => desired,
-                // Not asked for: the group keeps its own, as far as the bounds let it.
+                // If no desired size is given, the group keeps its own within the new bounds.
                 None => group.desired.clamp(sizes.min, sizes.max),
             };
             group.all_protected_reported = false;
@@ -182,7 +184,7 @@ impl Fleet {
 }
 
 impl ConfigChange {
-    /// The sizes that it makes of others.
+    /// Returns `sizes` with this change.
     fn apply_to(&self, sizes: Sizes) -> Sizes {
         Sizes {
             min: self.min.unwrap_or(sizes.min),

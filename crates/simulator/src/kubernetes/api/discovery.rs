@@ -1,4 +1,4 @@
-//! What the API says about itself: its groups, kinds and version.
+//! The API's description of itself: its groups, kinds and version.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::kubernetes::resources::{RESOURCES, Resource};
 const VERBS: [&str; 8] =
     ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
-/// The document at a path that names no object, if there is one.
+/// Returns the discovery document at a path, if there is one.
 pub(crate) fn document(path: &str, version: &str) -> Option<Value> {
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     match parts.as_slice() {
@@ -37,7 +37,7 @@ pub(crate) fn document(path: &str, version: &str) -> Option<Value> {
     }
 }
 
-/// Whether a path names a group, or a version of one, that nobody serves.
+/// Returns whether a path names a group, or a version of a group, that is not served.
 pub(crate) fn is_unknown_group(path: &str) -> bool {
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     match parts.as_slice() {

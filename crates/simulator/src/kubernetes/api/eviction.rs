@@ -1,4 +1,4 @@
-//! Eviction: a deletion that asks the disruption budgets first, in the order in which the API server asks.
+//! Eviction: a deletion that first checks the disruption budgets, in the API server's order.
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
@@ -19,10 +19,10 @@ use crate::kubernetes::write::{
 use super::mutations::{WriteResponse, is_dry_run, parse_deletion};
 use super::subresource::success_status;
 
-/// What every eviction is answered that a budget does not allow.
+/// The message of every eviction that a budget does not allow.
 const EVICTION_DENIED: &str = "Cannot evict pod as it would violate the pod's disruption budget.";
 
-/// Evicts a pod: deletes it, if the disruption budgets over it allow that.
+/// Evicts a pod: deletes it if its disruption budgets allow it.
 pub(super) fn evict(
     writer: &mut ObjectWriter<'_>,
     target: &ResourcePath,
@@ -56,12 +56,12 @@ pub(super) fn evict(
     })
 }
 
-/// Pods that do not serve anybody need no budget.
+/// Returns whether the pod is one that does not serve, so that no budget protects it.
 fn is_exempt_from_budgets(pod: &Value) -> bool {
     is_terminating(pod) || matches!(text(pod, "/status/phase"), "Pending" | "Succeeded" | "Failed")
 }
 
-/// The one budget over a pod; its own name is returned, as budgets are few.
+/// Returns the name of the only budget that selects the pod, and an error if several do.
 fn budget_of(store: &ObjectStore, pod: &Value) -> Result<Option<Value>, StatusError> {
     let mut matching: Vec<&Value> = store
         .list(&BUDGETS, Some(object::namespace(pod)))
@@ -76,7 +76,8 @@ fn budget_of(store: &ObjectStore, pod: &Value) -> Result<Option<Value>, StatusEr
     Ok(matching.pop().cloned())
 }
 
-/// Whether the pod is not one of the healthy ones that the budget counts, and none of those is missing.
+/// Returns whether the pod is not one of the healthy pods that the budget counts, and none of those
+/// is missing.
 fn is_evictable_unhealthy(budget: &Value, pod: &Value) -> bool {
     let count = |field| budget_status::status_count(budget, field);
     let always = text(budget, "/spec/unhealthyPodEvictionPolicy") == "AlwaysAllow";
@@ -84,7 +85,7 @@ fn is_evictable_unhealthy(budget: &Value, pod: &Value) -> bool {
     !is_true(pod, "Ready") && (always || enough)
 }
 
-/// Takes one disruption from a budget, or says why there is none.
+/// Takes one disruption from a budget, or returns why there is none.
 fn consume_disruption(
     writer: &mut ObjectWriter<'_>,
     budget: &Value,
@@ -137,7 +138,7 @@ fn denial_cause(budget: &Value) -> String {
     format!("The disruption budget {name} does not allow evicting pods currently")
 }
 
-/// Deletes the pod, whose last words are why.
+/// Deletes the pod with a condition that says why.
 fn delete(
     writer: &mut ObjectWriter<'_>,
     pod: &Value,
@@ -157,7 +158,8 @@ fn delete(
         set_condition(&mut pod, target, now);
         Ok(pod)
     })?;
-    // The condition has made another version of it, which is not what was meant by the precondition.
+    // Setting the condition has changed the version, and the precondition refers to the earlier
+    // one.
     writer.delete(&PODS, namespace, name, &DeleteOptions { version: None, ..deletion })
 }
 
@@ -167,7 +169,8 @@ mod tests {
     use crate::ids::IdGenerator;
     use jiff::Timestamp;
 
-    /// No table can show this: a disruption controller has seen every budget within a moment.
+    /// The conformance tables cannot show this case: a real disruption controller observes every
+    /// budget within a moment.
     #[test]
     fn a_budget_that_was_just_changed_is_not_asked() {
         let mut store = ObjectStore::new(IdGenerator::new(1));

@@ -1,5 +1,5 @@
-//! The Kubernetes API over HTTP: which verb a request is, and what it answers. The kinds come from
-//! a table; this room knows no controllers.
+//! The Kubernetes API over HTTP: the verb of each request and the response to it. The kinds come
+//! from a table; this module knows no controllers.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -32,16 +32,17 @@ mod watch;
 /// The simulated API server.
 pub(crate) struct ApiServer {
     pub(crate) store: Mutex<ObjectStore>,
-    /// The cluster's version, as EKS says it.
+    /// The cluster's Kubernetes version, as EKS reports it.
     pub(crate) version: String,
 }
 
-/// The store, even after a panic elsewhere: every write to it is whole before the lock is let go.
+/// Locks the store, even after a panic elsewhere: every write to the store is complete before its
+/// lock is released.
 pub(crate) fn lock_store(store: &Mutex<ObjectStore>) -> MutexGuard<'_, ObjectStore> {
     store.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The API server as the front sees it.
+/// The API server as a service of the gateway.
 pub(crate) struct KubernetesService(pub(crate) Arc<ApiServer>);
 
 impl SimulatedService for KubernetesService {
@@ -227,12 +228,12 @@ fn dispatch(
     }
 }
 
-/// What the API server answers where nobody is responsible.
+/// Returns the API server's response to an unknown path.
 fn page_not_found() -> ServiceResponse {
     ServiceResponse::new(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found\n")
 }
 
-/// Everybody may do everything here.
+/// Allows every access review.
 fn review_access(incoming: &Incoming) -> Result<ServiceResponse, StatusError> {
     if incoming.parts.method != Method::POST {
         return Err(StatusError::method_not_allowed());

@@ -14,7 +14,7 @@ use crate::kubernetes::write::{
     DeleteOptions, ObjectPart, ObjectWriter, Propagation, WriteOutcome,
 };
 
-/// What a writing verb answers.
+/// The response to a writing verb.
 #[derive(Debug)]
 pub(crate) struct WriteResponse {
     pub(crate) status: StatusCode,
@@ -59,7 +59,7 @@ pub(crate) fn update(
     Ok(WriteResponse::ok(written))
 }
 
-/// Patches an object; a server-side apply makes it where it is missing.
+/// Patches an object; a server-side apply creates a missing object.
 pub(crate) fn patch(
     writer: &mut ObjectWriter<'_>,
     target: &ResourcePath,
@@ -86,7 +86,7 @@ pub(crate) fn patch(
     Ok(WriteResponse::ok(written))
 }
 
-/// What is wrong with the outcome of a patch is the patch's fault.
+/// Rejects a patch whose result is not valid.
 fn check_patched(resource: &Resource, current: &Value, patched: &Value) -> Result<(), StatusError> {
     if let Some(type_error) = kinds::type_error(resource, patched) {
         let message = format!(" \"\" is invalid: patch: Invalid value: {patched}: {type_error}");
@@ -125,7 +125,7 @@ pub(crate) fn delete(
     let namespace = object::namespace(object);
     let gone =
         written.changed && writer.store.get(resource, namespace, object::name(object)).is_none();
-    // Only these kinds answer with the object itself when it is gone.
+    // For only these kinds the response is the deleted object.
     let shown = !gone || matches!(resource.plural, "pods" | "serviceaccounts");
     if shown {
         return Ok(WriteResponse::ok(written));
@@ -183,7 +183,7 @@ pub(crate) fn delete_collection(
     })
 }
 
-/// Reads DeleteOptions from the body and the query, of which the body has the last word.
+/// Parses `DeleteOptions` from the body and the query; the body takes precedence.
 pub(crate) fn parse_deletion(query: &Query, options: &Value) -> Result<DeleteOptions, StatusError> {
     let grace = options.get("gracePeriodSeconds").and_then(Value::as_i64);
     let policy = match text(options, "/propagationPolicy") {
@@ -215,7 +215,7 @@ pub(crate) fn parse_deletion(query: &Query, options: &Value) -> Result<DeleteOpt
     })
 }
 
-/// Whether DeleteOptions ask for nothing to be done.
+/// Returns whether `DeleteOptions` ask for a dry run.
 pub(crate) fn is_dry_run(query: &Query, options: &Value) -> bool {
     query.dry_run()
         || options

@@ -1,11 +1,11 @@
-//! As much of an OpenAPI document as kubectl needs to see that the server validates fields and
-//! knows dry runs; it then leaves validation to the server. Knows the kinds from the table.
+//! The part of an `OpenAPI` document that kubectl needs to see that the server validates fields and
+//! supports dry runs; kubectl then leaves validation to the server. Knows the kinds from the table.
 
 use serde_json::{Map, Value, json};
 
 use crate::kubernetes::resources::{RESOURCES, Resource};
 
-/// The document at a path under `/openapi/v3`, if there is one.
+/// Returns the document at a path under `/openapi/v3`, if there is one.
 pub(crate) fn document(path: &str) -> Option<Value> {
     let rest = path.strip_prefix("/openapi/v3")?;
     match rest.trim_matches('/') {
@@ -14,7 +14,7 @@ pub(crate) fn document(path: &str) -> Option<Value> {
     }
 }
 
-/// The path of a kind's group: `api/v1` or `apis/apps/v1`.
+/// Returns the path of a kind's group: `api/v1` or `apis/apps/v1`.
 fn group_path(resource: &Resource) -> String {
     let root = if resource.group.is_empty() { "api" } else { "apis" };
     format!("{root}/{}", resource.api_version())

@@ -1,4 +1,4 @@
-//! Reading one object, and lists by the page.
+//! Reading one object, and lists in pages.
 
 use serde_json::{Value, json};
 
@@ -7,13 +7,14 @@ use crate::kubernetes::request::{Query, ResourcePath};
 use crate::kubernetes::status_error::{StatusCause, StatusError};
 use crate::kubernetes::store::ObjectStore;
 
-/// A page of objects and the list's metadata.
+/// A page of objects and the metadata of the list.
 pub(crate) struct Page {
     pub(crate) objects: Vec<std::sync::Arc<Value>>,
     pub(crate) metadata: Value,
 }
 
-/// Where a list goes on: at which version it began, and after which object.
+/// The position at which a list continues: the version of its first page, and the last object of
+/// the previous page.
 #[derive(Debug, PartialEq, Eq)]
 struct ContinueToken {
     version: u64,
@@ -21,8 +22,8 @@ struct ContinueToken {
     name: String,
 }
 
-/// Lists what the target names: at the newest version, at an exact one, or where a page before
-/// ended.
+/// Lists the objects of the target: at the newest version, at an exact version, or from the end of
+/// the previous page.
 pub(crate) fn list(
     store: &ObjectStore,
     target: &ResourcePath,
@@ -84,7 +85,7 @@ fn version_to_list(store: &ObjectStore, query: &Query) -> Result<u64, StatusErro
     }
 }
 
-/// Reads a resourceVersion that a client gave.
+/// Parses a client's resource version.
 pub(crate) fn parse_version(given: &str) -> Result<u64, StatusError> {
     given.parse().map_err(|_| {
         StatusError::bad_request(format!(
@@ -104,7 +105,7 @@ fn version_too_large(wanted: u64, current: u64) -> StatusError {
     error
 }
 
-/// Refuses options that contradict each other.
+/// Rejects options that contradict each other.
 pub(crate) fn check_options(query: &Query) -> Result<(), StatusError> {
     let match_rule = query.get("resourceVersionMatch");
     let cause = if query.flag("watch") && query.flag("sendInitialEvents") {

@@ -1,5 +1,5 @@
-//! In what form objects are answered, as the Accept header asks: whole, only their metadata, or as
-//! a table.
+//! The representation of objects that the Accept header asks for: the whole objects, only their
+//! metadata, or a table.
 
 use axum::http::header;
 use jiff::Timestamp;
@@ -12,7 +12,7 @@ use crate::kubernetes::resources::Resource;
 
 use super::table::{IncludeObject, table};
 
-/// A form of answer.
+/// A representation of objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Representation {
     Whole,
@@ -45,7 +45,7 @@ impl Representation {
         Self::Whole
     }
 
-    /// One object.
+    /// Represents one object.
     pub(crate) fn object(self, resource: &Resource, object: &Value, now: Timestamp) -> Value {
         match self {
             Self::Whole => object.clone(),
@@ -58,7 +58,7 @@ impl Representation {
         }
     }
 
-    /// A list of objects.
+    /// Represents a list of objects.
     pub(crate) fn list<'a>(
         self,
         resource: &Resource,
@@ -83,7 +83,7 @@ impl Representation {
         }
     }
 
-    /// A bookmark's object.
+    /// Represents a bookmark.
     pub(crate) fn bookmark(self, resource: &Resource, metadata: Value) -> Value {
         match self {
             Self::Whole => json!({
@@ -107,7 +107,7 @@ impl Representation {
     }
 }
 
-/// The elements of a list do not repeat its kind.
+/// Removes the kind, which the elements of a list do not repeat.
 fn without_kind(object: &Value) -> Value {
     let mut object = object.clone();
     remove(&mut object, &["kind"]);
@@ -115,7 +115,7 @@ fn without_kind(object: &Value) -> Value {
     object
 }
 
-/// An object's metadata alone.
+/// Returns only the metadata of an object.
 pub(crate) fn metadata_only(object: &Value) -> Value {
     json!({
         "kind": "PartialObjectMetadata",

@@ -1,5 +1,4 @@
-//! The subresources that are more than a part of their object: scale, binding and the log. Eviction
-//! has a room of its own.
+//! The subresources scale, binding and log. Eviction has its own module.
 
 use axum::http::{StatusCode, header};
 use serde_json::{Value, json};
@@ -14,7 +13,7 @@ use crate::kubernetes::write::{ObjectPart, ObjectWriter};
 
 use super::mutations::WriteResponse;
 
-/// What a Scale calls itself when it is refused.
+/// The kind in errors about a Scale.
 static SCALE: Resource = Resource {
     group: "autoscaling",
     version: "v1",
@@ -27,7 +26,7 @@ static SCALE: Resource = Resource {
     common: false,
 };
 
-/// The Scale object of a workload.
+/// Returns the Scale object of a workload.
 pub(crate) fn scale_of(workload: &Value) -> Value {
     let mut metadata = json!({
         "name": object::name(workload),
@@ -60,7 +59,7 @@ fn selector_text(workload: &Value) -> String {
     parts.join(",")
 }
 
-/// Writes a Scale, given whole or as a patch.
+/// Updates or patches a Scale.
 pub(crate) fn write_scale(
     writer: &mut ObjectWriter<'_>,
     target: &ResourcePath,
@@ -148,7 +147,7 @@ pub(super) fn success_status() -> Value {
     })
 }
 
-/// The logs of a simulated container.
+/// Returns the log of a simulated container.
 pub(crate) fn logs(pod: &Value) -> String {
     let statuses = list(pod, "/status/containerStatuses");
     let lines = statuses.iter().map(|status| {

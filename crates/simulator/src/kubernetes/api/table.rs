@@ -1,5 +1,4 @@
-//! Objects as the tables that `kubectl get` prints: the columns of each kind and what stands in
-//! them.
+//! Objects as the tables that `kubectl get` prints: the columns of each kind and their cells.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -11,7 +10,7 @@ use crate::kubernetes::resources::Resource;
 
 use super::representation::metadata_only;
 
-/// A column: its name, whether only `-o wide` shows it, and what stands in it.
+/// A column: its name, whether only `-o wide` shows it, and its cell.
 struct Column {
     name: &'static str,
     wide: bool,
@@ -28,7 +27,7 @@ const fn wide(name: &'static str, cell: fn(&Value, Timestamp) -> Value) -> Colum
     Column { name, wide, cell }
 }
 
-/// What each row carries of its object.
+/// The part of its object that each row includes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IncludeObject {
     Nothing,
@@ -36,7 +35,7 @@ pub(crate) enum IncludeObject {
     Object,
 }
 
-/// The table of some objects of one kind.
+/// Returns the table of some objects of one kind.
 pub(crate) fn table<'a>(
     resource: &Resource,
     objects: impl Iterator<Item = &'a Value>,
@@ -216,7 +215,7 @@ fn age(object: &Value, pointer: &str, now: Timestamp) -> Value {
     }
 }
 
-/// Seconds as kubectl shortens them: never more than two units.
+/// Formats seconds as kubectl does: with two units at most.
 fn duration(seconds: i64) -> String {
     let seconds = seconds.max(0);
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);

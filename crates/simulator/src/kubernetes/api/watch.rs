@@ -1,5 +1,5 @@
-//! Watches: the changes after a version as a stream of JSON lines, with bookmarks, until the client
-//! has had enough.
+//! Watches: the changes after a version as a stream of JSON lines with bookmarks, until the client
+//! closes it or its time is over.
 
 use std::io;
 use std::sync::Arc;
@@ -23,14 +23,15 @@ use super::read::{check_options, parse_version};
 use super::representation::Representation;
 use super::{ApiServer, lock_store};
 
-/// How long a watch lasts when the client does not say: an API server chooses between half an hour
-/// and an hour.
+/// The duration of a watch if the client does not set one: an API server chooses between half an
+/// hour and an hour.
 const MAX_DURATION: Duration = Duration::from_secs(45 * 60);
 
-/// How often a quiet watch gets a bookmark. An API server sends one a minute.
+/// The time between two bookmarks of a quiet watch. An API server sends one per minute.
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(20);
 
-/// How long before its end a watch gets its last bookmark, so that the next one need not go far back.
+/// The time between a watch's last bookmark and its end, so that the next watch can start at a
+/// recent version.
 const LAST_BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
 
 struct Watch {
@@ -39,18 +40,18 @@ struct Watch {
     selector: Selector,
     representation: Representation,
     bookmarks: bool,
-    /// Everything up to this version has been sent.
+    /// The version up to which every change has been sent.
     sent_version: u64,
     versions: Receiver<u64>,
     connection: ConnectionHandle,
     end: Instant,
     next_bookmark: Option<Instant>,
-    /// What is to be sent before any change.
+    /// The lines to be sent before any change.
     initial_events: String,
     ended: bool,
 }
 
-/// The body of a watch's answer.
+/// Returns the body of a watch's response.
 pub(crate) fn body(
     server: &Arc<ApiServer>,
     target: ResourcePath,
@@ -92,14 +93,14 @@ pub(crate) fn body(
     Ok(Body::from_stream(stream::unfold(watch, Watch::next)))
 }
 
-/// When the next bookmark is due, if there is to be one before the watch's end.
+/// Returns when the next bookmark is due, if there is to be one before the watch's end.
 fn next_bookmark(now: Instant, end: Instant) -> Option<Instant> {
     let last = end.checked_sub(LAST_BOOKMARK_BEFORE_END)?;
     (last > now).then(|| last.min(now + BOOKMARK_INTERVAL))
 }
 
 impl Watch {
-    /// What stands already, as if it had just been added.
+    /// Queues the existing objects, as if they had just been added.
     fn existing_objects(&self, store: &ObjectStore, with_end_mark: bool) -> String {
         let mut lines = String::new();
         for object in store.list(self.target.resource, self.target.namespace.as_deref()) {
@@ -115,7 +116,7 @@ impl Watch {
         lines
     }
 
-    /// The next piece of the stream.
+    /// Returns the next chunk of the stream.
     async fn next(mut self) -> Option<(io::Result<Bytes>, Self)> {
         if !self.initial_events.is_empty() {
             let lines = std::mem::take(&mut self.initial_events);
@@ -146,7 +147,7 @@ impl Watch {
         None
     }
 
-    /// Sends a bookmark when one is due, and ends the watch when its time is over.
+    /// Sends a bookmark if one is due, and ends the watch when its time is over.
     fn emit_bookmark(&mut self, lines: &mut String) {
         let now = Instant::now();
         self.ended = now >= self.end;
@@ -197,7 +198,7 @@ impl Watch {
             (false, true) => self.write_event(lines, "ADDED", &change.object),
             (true, true) => self.write_event(lines, "MODIFIED", &change.object),
             (true, false) => {
-                // The object as the watcher knew it, under the version at which it went.
+                // The deleted object as the watcher knew it, with the version of the deletion.
                 let mut last = before.cloned().unwrap_or_default();
                 let version = change.version.to_string();
                 put(&mut last, &["metadata", "resourceVersion"], version);

@@ -1,5 +1,4 @@
-//! The horizontal pod autoscaler, as far as it goes without metrics: it keeps its target within its
-//! bounds.
+//! The horizontal pod autoscaler without metrics: it keeps its target's size within its bounds.
 
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use crate::kubernetes::resources::{AUTOSCALERS, DEPLOYMENTS};
 
 use super::{ClusterView, ControllerPlan, Timers, events};
 
-/// How often the controller looks.
+/// The time between two syncs of the controller.
 const SYNC_PERIOD: Duration = Duration::from_secs(15);
 
 pub(super) fn plan(view: &ClusterView<'_>, timers: &mut Timers) -> ControllerPlan {
@@ -55,7 +54,7 @@ fn reconcile(view: &ClusterView<'_>, plan: &mut ControllerPlan, autoscaler: &Val
     let current = number(deployment, "/spec/replicas").unwrap_or(1);
     let min = number(autoscaler, "/spec/minReplicas").unwrap_or(1);
     let max = number(autoscaler, "/spec/maxReplicas").unwrap_or(current);
-    // Nothing to scale is how an autoscaler is switched off.
+    // A target with 0 replicas is not scaled, which is how an autoscaler is switched off.
     let desired = if current == 0 { 0 } else { current.clamp(min, max) };
     let (status, reason) = match current {
         0 => ("False", "ScalingDisabled"),

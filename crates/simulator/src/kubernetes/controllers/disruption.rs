@@ -1,4 +1,4 @@
-//! The disruption controller: how many pods under each budget may be disrupted right now.
+//! The disruption controller: computes how many pods of each budget may be disrupted now.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::kubernetes::selectors::selects;
 use super::rollout::{Rounding, scaled_value};
 use super::{ClusterView, ControllerPlan, Timers};
 
-/// For how long an eviction that was allowed counts although its pod still stands.
+/// How long an allowed eviction counts as a disruption although its pod still exists.
 const DISRUPTED_POD_TIMEOUT: Duration = Duration::from_secs(120);
 
 pub(super) fn plan(view: &ClusterView<'_>, _: &mut Timers) -> ControllerPlan {
@@ -68,7 +68,7 @@ fn reconcile(view: &ClusterView<'_>, plan: &mut ControllerPlan, budget: &Value) 
     }
 }
 
-/// The pods whose eviction was allowed and that have not begun to go.
+/// Returns the pods whose eviction was allowed and whose deletion has not started.
 fn disrupted_pods(
     view: &ClusterView<'_>,
     plan: &mut ControllerPlan,
@@ -89,7 +89,7 @@ fn disrupted_pods(
     disrupted
 }
 
-/// How many pods there should be under a budget, and how many of them healthy.
+/// Returns the number of expected pods of a budget, and how many of them must be healthy.
 fn expected_and_desired(view: &ClusterView<'_>, budget: &Value, pods: &[&Value]) -> (i64, i64) {
     let scale = || expected_scale(view, pods);
     let spec = &budget["spec"];
@@ -104,12 +104,12 @@ fn expected_and_desired(view: &ClusterView<'_>, budget: &Value, pods: &[&Value])
             (expected, scaled_value(Some(limit), expected, Rounding::Up))
         }
         Some(limit) => (pods.len() as i64, limit.as_i64().unwrap_or(0)),
-        // One that says neither allows none to go, and does not say that any is missing.
+        // A budget with neither limit allows no disruption and requires no healthy pods.
         None => (0, 0),
     }
 }
 
-/// The sum of the sizes of everything that manages the pods.
+/// Returns the sum of the sizes of the workloads that manage the pods.
 fn expected_scale(view: &ClusterView<'_>, pods: &[&Value]) -> i64 {
     let mut owners: Vec<(&str, i64)> = Vec::new();
     for pod in pods {

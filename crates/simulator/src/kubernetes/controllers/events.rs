@@ -1,5 +1,5 @@
-//! Events: what the controllers tell about objects. An occurrence that repeats is counted, not
-//! repeated.
+//! Events: the controllers' reports about objects. A repeated occurrence increments the count of
+//! its event.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use crate::kubernetes::resources::EVENTS;
 use crate::kubernetes::status_error::StatusError;
 use crate::kubernetes::write::{ObjectPart, ObjectWriter};
 
-/// Something worth telling.
+/// A new occurrence of an event.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ObjectEvent {
     involved_object: Value,
@@ -19,7 +19,7 @@ pub(crate) struct ObjectEvent {
     component: &'static str,
 }
 
-/// A normal occurrence.
+/// Creates a normal event.
 pub(crate) fn normal(
     component: &'static str,
     object: &Value,
@@ -29,7 +29,7 @@ pub(crate) fn normal(
     object_event(component, object, false, reason, message)
 }
 
-/// An occurrence that somebody should look at.
+/// Creates a warning.
 pub(crate) fn warning(
     component: &'static str,
     object: &Value,
@@ -67,7 +67,7 @@ fn object_event(
     }
 }
 
-/// Enters an occurrence.
+/// Records an occurrence.
 pub(super) fn record(writer: &mut ObjectWriter<'_>, new: ObjectEvent) -> Result<(), StatusError> {
     let now = time(writer.now);
     let existing = writer

@@ -1,4 +1,4 @@
-//! The garbage collector: what is owned goes with its owner, unless the owner's deletion said
+//! The garbage collector: deletes an object whose owners are gone, unless their deletion said
 //! otherwise.
 
 use std::collections::HashSet;
@@ -31,7 +31,7 @@ pub(super) fn plan(view: &ClusterView<'_>, _: &mut Timers) -> ControllerPlan {
     plan
 }
 
-/// Does what the collector's two finalizers stand for.
+/// Does what the collector's two finalizers ask for.
 fn process_finalizers(
     plan: &mut ControllerPlan,
     resource: &'static Resource,

@@ -1,5 +1,5 @@
-//! The kubelets of all nodes: they start the pods that are bound to them, let containers fail whose
-//! image is said to, and end the pods that are deleted.
+//! The kubelets of all nodes: they start the pods that are bound to their nodes, let the containers
+//! of failing images fail, and stop the pods that are deleted.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::{ClusterView, ControllerPlan, Timers, events};
 
 const COMPONENT: &str = "kubelet";
 
-/// The first pause after a container's failure; it doubles up to the longest.
+/// The first back-off after a container's failure; it doubles up to [`MAX_BACKOFF`].
 const INITIAL_BACKOFF: Duration = Duration::from_secs(10);
 const MAX_BACKOFF: Duration = Duration::from_secs(300);
 
@@ -50,7 +50,7 @@ fn stop_pod(view: &ClusterView<'_>, timers: &mut Timers, plan: &mut ControllerPl
     plan.remove(&PODS, pod);
 }
 
-/// Brings a pod to the state that it has at this moment.
+/// Brings a pod to its state at this moment.
 fn sync_pod(
     view: &ClusterView<'_>,
     timers: &mut Timers,
@@ -82,7 +82,7 @@ fn sync_pod(
     }
 }
 
-/// How a pod's containers stand.
+/// The stage of a pod's containers.
 #[derive(Debug, Clone, PartialEq)]
 enum ContainerStage {
     Creating,
@@ -91,13 +91,13 @@ enum ContainerStage {
     Waiting {
         reason: &'static str,
         message: String,
-        /// Whether the container ran and ended.
+        /// Whether the container ran and exited.
         crashed: bool,
         restarts: i64,
     },
 }
 
-/// How the pod fails, if the scenario says so.
+/// Returns how the pod fails, if the scenario has a failing image for it.
 fn failure_of<'a>(view: &ClusterView<'a>, pod: &Value) -> Option<&'a FailingImage> {
     let failing = &view.settings.failing_images;
     failing.iter().find(|failing| {
@@ -107,8 +107,8 @@ fn failure_of<'a>(view: &ClusterView<'a>, pod: &Value) -> Option<&'a FailingImag
     })
 }
 
-/// Where a failing container stands: it fails, pauses, is tried again, and works after as many
-/// failures as it is said.
+/// Returns the stage of a failing container. The container fails, waits and is restarted, and runs
+/// after the configured number of failures.
 fn failing_stage(
     view: &ClusterView<'_>,
     plan: &mut ControllerPlan,
@@ -155,7 +155,7 @@ fn failing_stage(
 }
 
 fn assign_address(pod: &mut Value, node: &Value) {
-    // Derived from the UID, so that it stays the same and needs no books.
+    // The address is derived from the UID, so that it is stable without being recorded.
     let uid = uid(pod).to_owned();
     let byte = |at: usize| u8::from_str_radix(uid.get(at..at + 2).unwrap_or("0"), 16).unwrap_or(0);
     let address = format!("10.1.{}.{}", byte(0), byte(2));
@@ -254,7 +254,7 @@ fn container_status(
     status
 }
 
-/// Tells of what is new.
+/// Emits events about what has changed.
 fn emit_events(plan: &mut ControllerPlan, before: &Value, after: &Value, stage: &ContainerStage) {
     match stage {
         ContainerStage::Running if !is_true(before, "Ready") && is_true(after, "Ready") => {

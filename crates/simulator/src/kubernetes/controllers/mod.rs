@@ -1,7 +1,7 @@
-//! The control plane: controllers that move the cluster towards what its objects say. Each is a
-//! function from what stands in the store, the time and its own memory to a plan of changes; it is
-//! called when something that it reads has changed or a moment that it named has come. They know
-//! objects and each other's kinds, and no HTTP.
+//! The control plane: controllers that move the cluster towards its specified state. Each
+//! controller is a function from the contents of the store, the time and its own timers to a plan
+//! of changes; it is called when something that it reads has changed or when a time that it
+//! requested has come. Controllers know objects and each other's kinds, and no HTTP.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -35,14 +35,14 @@ mod replica_set;
 mod rollout;
 mod scheduler;
 
-/// What a controller sees.
+/// The input of a controller.
 pub(crate) struct ClusterView<'a> {
     pub(crate) store: &'a ObjectStore,
     pub(crate) now: Timestamp,
     pub(crate) settings: &'a ControllerSettings,
 }
 
-/// How the simulated world behaves.
+/// The settings of the simulated cluster's behavior.
 #[derive(Debug, Clone)]
 pub(crate) struct ControllerSettings {
     pub(crate) clock: Clock,
@@ -50,32 +50,32 @@ pub(crate) struct ControllerSettings {
     pub(crate) failing_images: Vec<FailingImage>,
 }
 
-/// What a controller wants to happen.
+/// The changes that a controller wants.
 #[derive(Debug, Default)]
 pub(crate) struct ControllerPlan {
     actions: Vec<ControllerAction>,
-    /// When it wants to be called again even if nothing changes.
+    /// When the controller wants to be called again even if nothing changes.
     due: Option<Timestamp>,
 }
 
 #[derive(Debug)]
 enum ControllerAction {
     Create(&'static Resource, Value),
-    /// The object as it shall be.
+    /// The new object.
     Update(&'static Resource, Value),
     Delete(&'static Resource, String, String, DeleteOptions),
     Event(events::ObjectEvent),
 }
 
-/// The moments since which a controller has seen things to be so.
+/// The times at which conditions began, as a controller has observed them.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     since: HashMap<(&'static str, String), (Timestamp, bool)>,
 }
 
 impl Timers {
-    /// Since when `condition` is so of the object with this UID: from now on, if it was not so at the
-    /// last look.
+    /// Returns since when `condition` has held for the object with this UID: from now on, if the
+    /// condition did not hold at the previous call.
     pub(crate) fn since(
         &mut self,
         condition: &'static str,
@@ -87,19 +87,19 @@ impl Timers {
         timer.0
     }
 
-    /// Lets it be so from now on.
+    /// Makes a condition hold from now on.
     pub(crate) fn restart(&mut self, condition: &'static str, uid: &str, now: Timestamp) {
         self.since.insert((condition, uid.to_owned()), (now, true));
     }
 
-    /// Forgets what was not asked for since the last sweep.
+    /// Removes the timers that were not used since the last sweep.
     fn sweep(&mut self) {
         self.since.retain(|_, (_, used)| std::mem::take(used));
     }
 }
 
 impl ClusterView<'_> {
-    /// The moment at which something that takes `nominal` and began at `since` is over.
+    /// Returns the time at which something that takes `nominal` and began at `since` ends.
     pub(crate) fn deadline(&self, since: Timestamp, nominal: Duration) -> Timestamp {
         let delay = SignedDuration::try_from(self.settings.clock.delay(nominal));
         delay.ok().and_then(|delay| since.checked_add(delay).ok()).unwrap_or(Timestamp::MAX)
@@ -119,7 +119,7 @@ impl ControllerPlan {
         self.delete_with(resource, object, DeleteOptions::default());
     }
 
-    /// Removes an object without grace.
+    /// Deletes an object without a grace period.
     pub(crate) fn remove(&mut self, resource: &'static Resource, object: &Value) {
         let deletion = DeleteOptions { grace: Some(0), ..DeleteOptions::default() };
         self.delete_with(resource, object, deletion);
@@ -140,18 +140,18 @@ impl ControllerPlan {
         self.actions.push(ControllerAction::Event(event));
     }
 
-    /// Asks to be called again at a moment.
+    /// Requests another call at a time.
     pub(crate) fn requeue_at(&mut self, at: Timestamp) {
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
 }
 
-/// A controller at work.
+/// A controller and its state.
 struct Controller {
     reads: Vec<&'static Resource>,
     plan: fn(&ClusterView<'_>, &mut Timers) -> ControllerPlan,
     timers: Timers,
-    /// Everything up to this version it has seen.
+    /// The version up to which the controller has seen all changes.
     seen_version: u64,
     due: Option<Timestamp>,
 }
@@ -177,7 +177,7 @@ impl Controller {
         match store.since(self.seen_version) {
             Ok(mut changes) => changes
                 .any(|change| self.reads.iter().any(|resource| resource.key() == change.resource)),
-            // What happened meanwhile is forgotten: look at everything.
+            // The changes are no longer in the history, so any of them may matter.
             Err(_) => true,
         }
     }
@@ -206,7 +206,8 @@ impl ControlPlane {
         Self { server, settings, controllers }
     }
 
-    /// Lets the cluster come to rest as if everything took no time, for the world at the start.
+    /// Runs the controllers until nothing changes, as if pods started and stopped at once. Used for
+    /// the initial state.
     pub(crate) fn converge(&mut self) {
         let configured = self.settings.times.clone();
         self.settings.times.pod_start = Duration::ZERO;
@@ -215,13 +216,13 @@ impl ControlPlane {
         self.settings.times = configured;
     }
 
-    /// Works until `stop`.
+    /// Runs the controllers until `stop`.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         let mut versions = lock_store(&self.server.store).subscribe();
         while !stop.is_cancelled() {
             versions.mark_unchanged();
             if self.run_once() {
-                // Clients get to see the steps in between.
+                // Clients can observe the intermediate states.
                 tokio::task::yield_now().await;
                 continue;
             }
@@ -231,14 +232,14 @@ impl ControlPlane {
             });
             tokio::select! {
                 _ = versions.changed() => {}
-                // A millisecond more, so that the moment has come for certain.
+                // One millisecond more, so that the moment has certainly passed.
                 () = tokio::time::sleep(wait + Duration::from_millis(1)) => {}
                 () = stop.cancelled() => {}
             }
         }
     }
 
-    /// Calls every controller that has reason to be; whether anything was changed.
+    /// Calls every controller that is due; returns whether anything changed.
     fn run_once(&mut self) -> bool {
         let mut changed = false;
         for controller in &mut self.controllers {
@@ -260,8 +261,8 @@ impl ControlPlane {
     }
 }
 
-/// Carries out an action. One that is refused is dropped: the controller sees the cause at its next
-/// look.
+/// Carries out an action and returns whether anything changed. A rejected action is dropped: the
+/// controller sees the cause at its next call.
 fn execute(store: &mut ObjectStore, now: Timestamp, action: ControllerAction) -> bool {
     let mut writer = ObjectWriter { store, now, dry_run: false };
     let done = match action {

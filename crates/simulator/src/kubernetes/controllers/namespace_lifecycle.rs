@@ -1,4 +1,5 @@
-//! The namespace controller: empties a namespace that is being deleted, then lets it go.
+//! The namespace controller: deletes the contents of a namespace that is being deleted, then
+//! removes the namespace's finalizer.
 
 use crate::kubernetes::object::{self, is_terminating, remove};
 use crate::kubernetes::resources::{NAMESPACES, RESOURCES};

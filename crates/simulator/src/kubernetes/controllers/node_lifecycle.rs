@@ -1,5 +1,5 @@
-//! The node lifecycle controller and the pod collector: taints that say what is wrong with a node,
-//! and the end of pods that a tainted or vanished node cannot keep.
+//! The node lifecycle controller and the pod garbage collector: taints for the conditions of a
+//! node, and the deletion of pods that cannot stay on a tainted or deleted node.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
-/// How long a pod whose node is gone is kept, in case the node comes back (the collector's
+/// How long a pod whose node is gone is kept, in case the node returns (the collector's
 /// quarantine).
 const ORPHAN_QUARANTINE: Duration = Duration::from_secs(40);
 
@@ -48,7 +48,8 @@ pub(super) fn plan(view: &ClusterView<'_>, timers: &mut Timers) -> ControllerPla
     plan
 }
 
-/// The node's taints with ours as its conditions and its cordon want them.
+/// Returns the taints that the node should have: those of other clients, and this controller's for
+/// the node's conditions and its cordon.
 fn wanted_taints(node: &Value, now: Timestamp) -> Vec<Value> {
     let current = list(node, "/spec/taints");
     let mut taints: Vec<Value> = current
@@ -88,7 +89,8 @@ fn is_same_taint(one: &Value, other: &Value) -> bool {
     ["key", "effect", "value"].iter().all(|field| one.get(field) == other.get(field))
 }
 
-/// Deletes a pod whose node has a NoExecute taint that it does not tolerate, or no longer.
+/// Deletes a pod whose node has a `NoExecute` taint that the pod does not tolerate, or no longer
+/// tolerates.
 fn evict_for_taint(
     view: &ClusterView<'_>,
     timers: &mut Timers,
@@ -145,7 +147,7 @@ fn toleration_period(pod: &Value, taint: &Value) -> TolerationPeriod {
     shortest.map_or(TolerationPeriod::Not, TolerationPeriod::For)
 }
 
-/// Whether a toleration covers a taint.
+/// Returns whether a toleration matches a taint.
 pub(super) fn tolerates(toleration: &Value, taint: &Value) -> bool {
     let effect = text(toleration, "/effect");
     if !effect.is_empty() && effect != text(taint, "/effect") {
@@ -161,7 +163,7 @@ pub(super) fn tolerates(toleration: &Value, taint: &Value) -> bool {
     }
 }
 
-/// Removes a pod whose node has been gone for long enough.
+/// Removes a pod whose node has been gone for longer than the quarantine.
 fn collect_orphan(
     view: &ClusterView<'_>,
     timers: &mut Timers,

@@ -1,4 +1,5 @@
-//! Which pods a replica set gives up first when it is scaled down, as its controller documents it.
+//! The order in which a replica set deletes pods when it is scaled down, as its controller
+//! documents it.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -9,8 +10,8 @@ use serde_json::Value;
 use crate::kubernetes::kinds::{DELETION_COST, parse_cost};
 use crate::kubernetes::object::{annotation, condition, is_true, list, moment, number, text, uid};
 
-/// Sorts pods so that those to be given up stand first. `related` are the pods of the whole
-/// deployment, which say how crowded each node is.
+/// Sorts pods so that those to be deleted first come first. `related` are the pods of the whole
+/// deployment, which show how crowded each node is.
 pub(super) fn sort<'a>(pods: &mut [&'a Value], related: &[&'a Value], now: Timestamp) {
     let mut pods_per_node: HashMap<&str, usize> = HashMap::new();
     for pod in related {
@@ -32,8 +33,9 @@ pub(super) fn sort<'a>(pods: &mut [&'a Value], related: &[&'a Value], now: Times
     insert_sorted(pods, compare);
 }
 
-/// Kubernetes' own order has circles: of two equal times other things decide, of two times of one magnitude the UIDs
-/// do, so A can go before B, B before C and C before A. Its sort lives with that; the standard library's panics.
+/// Kubernetes' own order has cycles: equal times are decided by later rules, different times of one
+/// magnitude by the UIDs, so A can precede B, B precede C, and C precede A. Go's sort tolerates
+/// such an order; the standard library's panics.
 fn insert_sorted<'a>(pods: &mut [&'a Value], compare: impl Fn(&'a Value, &'a Value) -> Ordering) {
     for end in 1..pods.len() {
         let position = pods[..end].iter().position(|other| compare(pods[end], other).is_lt());
@@ -53,7 +55,7 @@ fn phase(pod: &Value) -> u8 {
     }
 }
 
-/// The cost of giving up a pod; one that cannot be read counts as none.
+/// Returns the deletion cost of a pod, 0 if its annotation cannot be parsed.
 fn deletion_cost(pod: &Value) -> i32 {
     annotation(pod, DELETION_COST).and_then(parse_cost).unwrap_or(0)
 }
@@ -72,8 +74,8 @@ fn restarts(pod: &Value) -> i64 {
     statuses.filter_map(|status| number(status, "/restartCount")).max().unwrap_or(0)
 }
 
-/// The younger goes first, but ages are compared by their magnitude only; of one magnitude the UIDs
-/// decide.
+/// Compares ages: the younger pod comes first, but only the magnitudes of the ages are compared,
+/// and equal magnitudes are decided by the UIDs.
 fn compare_age(
     one: Option<Timestamp>,
     other: Option<Timestamp>,
@@ -177,7 +179,8 @@ mod tests {
         assert_eq!(magnitude(now, now), -1);
     }
 
-    /// Enough pods with mixed times that a sort which trusts the order would find it out.
+    /// The times are mixed and the pods are many enough that a sort which relies on a total order
+    /// would panic.
     #[test]
     fn an_order_with_circles_is_lived_with() {
         let pods: Vec<Value> = (0..200)

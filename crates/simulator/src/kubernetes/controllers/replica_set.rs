@@ -1,4 +1,5 @@
-//! The replica set controller: as many pods as the set says, and what has become of them.
+//! The replica set controller: creates and deletes pods until a set has its size, and reports their
+//! status.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use super::{ClusterView, ControllerPlan, Timers, events, pod_deletion_order};
 
 const COMPONENT: &str = "replicaset-controller";
 
-/// How many pods are made at one go, as the controller's burst limit has it.
+/// The number of pods that are created in one call, which is the real controller's burst limit.
 const BURST_REPLICAS: usize = 500;
 
 pub(super) fn plan(view: &ClusterView<'_>, timers: &mut Timers) -> ControllerPlan {
@@ -55,8 +56,8 @@ fn is_active(pod: &Value) -> bool {
     !is_terminating(pod) && !is_finished(pod)
 }
 
-/// Whether the pod is the set's; one that nobody manages is adopted, one that no longer fits is let
-/// go.
+/// Returns whether the pod belongs to the set. A matching pod without a controller is adopted; a
+/// pod that no longer matches is released.
 fn claim(plan: &mut ControllerPlan, set: &Value, pod: &Value) -> bool {
     let fits = selects(set.pointer("/spec/selector"), pod);
     let owned = is_controlled_by(pod, uid(set));
@@ -82,7 +83,7 @@ fn claim(plan: &mut ControllerPlan, set: &Value, pod: &Value) -> bool {
     owned
 }
 
-/// An owner reference to the object that manages another.
+/// Returns a controller reference to the owner.
 pub(super) fn owner_reference(owner: &Value) -> Value {
     json!({
         "apiVersion": owner["apiVersion"],
@@ -120,7 +121,7 @@ fn resize(
     }
 }
 
-/// The active pods of every set that has the same owner as this one.
+/// Returns the active pods of every set that has the same owner as this one.
 fn related_pods<'a>(view: &ClusterView<'a>, set: &Value) -> Vec<&'a Value> {
     let namespace = object::namespace(set).to_owned();
     let owner = controller(set).map(|owner| text(owner, "/uid").to_owned());
@@ -202,7 +203,7 @@ fn report(
     }
 }
 
-/// Writes a count of a status; none is written as nothing.
+/// Writes a count of the status; a count of 0 is omitted.
 pub(super) fn set_count(object: &mut Value, field: &str, count: i64) {
     if count == 0 {
         crate::kubernetes::object::remove(object, &["status", field]);

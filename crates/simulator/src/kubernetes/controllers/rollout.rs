@@ -1,5 +1,4 @@
-//! The arithmetic of a deployment's rollout: how many pods each of its replica sets may have. Pure
-//! functions.
+//! The arithmetic of a deployment's rollout: the size of each of its replica sets. Pure functions.
 
 use serde_json::Value;
 
@@ -8,7 +7,8 @@ use crate::kubernetes::object::{annotation, number, text};
 pub(super) const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
 pub(super) const MAXIMUM: &str = "deployment.kubernetes.io/max-replicas";
 
-/// How many pods a deployment wants, and by how many a rollout may be off.
+/// The number of pods that a deployment wants, and by how many a rollout may exceed it or fall
+/// below it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Bounds {
     pub(super) replicas: i64,
@@ -27,31 +27,31 @@ impl Bounds {
         let surge = scaled_value(field("maxSurge"), replicas, Rounding::Up);
         let mut unavailable = scaled_value(field("maxUnavailable"), replicas, Rounding::Down);
         if surge == 0 && unavailable == 0 {
-            // Nothing could ever move.
+            // With both at 0 no rollout could make progress.
             unavailable = 1;
         }
         Self { replicas, surge, unavailable: unavailable.min(replicas) }
     }
 
-    /// The largest number of pods that may exist.
+    /// Returns the largest number of pods that may exist.
     pub(super) fn max_total(self) -> i64 {
         self.replicas + self.surge
     }
 
-    /// The smallest number of pods that must be available.
+    /// Returns the smallest number of pods that must be available.
     pub(super) fn min_available(self) -> i64 {
         self.replicas - self.unavailable
     }
 }
 
-/// Which way a percentage is rounded.
+/// The direction in which a percentage is rounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rounding {
     Up,
     Down,
 }
 
-/// A number or a percentage of `whole`.
+/// Returns a number, or a percentage of `whole`.
 pub(super) fn scaled_value(value: Option<&Value>, whole: i64, rounding: Rounding) -> i64 {
     match value {
         Some(Value::String(text)) => {
@@ -74,7 +74,7 @@ pub(super) fn available(set: &Value) -> i64 {
     number(set, "/status/availableReplicas").unwrap_or(0)
 }
 
-/// The size of the newest set: as large as the deployment, within what the surge allows.
+/// Returns the size of the newest set: as large as the deployment, within what the surge allows.
 pub(super) fn newest_size(bounds: Bounds, newest: i64, total: i64) -> i64 {
     if newest >= bounds.replicas {
         return bounds.replicas;
@@ -83,8 +83,8 @@ pub(super) fn newest_size(bounds: Bounds, newest: i64, total: i64) -> i64 {
     newest + headroom.min(bounds.replicas - newest)
 }
 
-/// The sizes of the old sets, oldest first: first what never got available goes, then as much as
-/// availability allows.
+/// Returns the sizes of the old sets, oldest first. Pods that never became available are removed
+/// first, then as many others as availability allows.
 pub(super) fn old_sizes(bounds: Bounds, old: &[&Value], newest: &Value) -> Vec<i64> {
     let mut sizes: Vec<i64> = old.iter().map(|set| replicas(set)).collect();
     let total = sizes.iter().sum::<i64>() + replicas(newest);
@@ -109,15 +109,15 @@ pub(super) fn old_sizes(bounds: Bounds, old: &[&Value], newest: &Value) -> Vec<i
     sizes
 }
 
-/// The sizes of several active sets when the deployment is scaled in the middle of a rollout: each
-/// changes in proportion to its size, and what is left over falls to the largest. `sets` stand
-/// newest first.
+/// Returns the sizes of several active sets when the deployment is scaled during a rollout. Each
+/// changes in proportion to its size, and the largest gets the remainder. `sets` are ordered newest
+/// first.
 pub(super) fn proportional_sizes(bounds: Bounds, sets: &[&Value]) -> Vec<i64> {
     let total: i64 = sets.iter().map(|set| replicas(set)).sum();
     let allowed = if bounds.replicas > 0 { bounds.max_total() } else { 0 };
     let to_add = allowed - total;
     let mut order: Vec<usize> = (0..sets.len()).collect();
-    // On equal sizes growth favours the newest and shrinking the oldest.
+    // Of equal sizes, the newest grows first and the oldest shrinks first.
     order.sort_by_key(|at| (-replicas(sets[*at]), if to_add > 0 { *at } else { sets.len() - at }));
     let mut sizes: Vec<i64> = sets.iter().map(|set| replicas(set)).collect();
     let mut added = 0;
@@ -143,7 +143,7 @@ fn proportion(bounds: Bounds, set: &Value, to_add: i64, added: i64) -> i64 {
         let before = annotation(set, MAXIMUM).and_then(|text| text.parse().ok());
         let before: i64 = before.filter(|size| *size > 0).unwrap_or(bounds.max_total());
         let scaled = replicas(set) * bounds.max_total();
-        // To the nearest whole number, halves upwards.
+        // Rounds to the nearest whole number, halves up.
         (scaled * 2 + before) / (before * 2) - replicas(set)
     };
     if to_add > 0 { fraction.min(left) } else { fraction.max(left) }
@@ -191,7 +191,7 @@ mod tests {
         assert_eq!(old_sizes(bounds, &[&old], &new), [3]);
         let new = set(1, 1, 4);
         assert_eq!(old_sizes(bounds, &[&old], &new), [2]);
-        // Pods that never got available go at once.
+        // Pods that never became available are removed at once.
         let unhealthy = set(3, 1, 4);
         assert_eq!(old_sizes(bounds, &[&unhealthy], &set(1, 1, 4)), [2]);
     }

@@ -1,5 +1,5 @@
-//! What the API server adds to objects and refuses in them, kind by kind: defaults, fields that it
-//! leaves out when they say nothing, and validation. Pure functions over JSON.
+//! The API server's treatment of objects, kind by kind: defaults, fields that are omitted when they
+//! are empty, and validation. Pure functions over JSON.
 
 use serde_json::{Map, Value, json};
 
@@ -11,7 +11,7 @@ pub(crate) use validate::{DELETION_COST, parse_cost, validate, validate_update};
 
 mod validate;
 
-/// Fills in what the API server fills in.
+/// Sets the defaults of an object.
 pub(crate) fn set_defaults(resource: &Resource, object: &mut Value) {
     match resource.plural {
         "pods" => {
@@ -28,7 +28,8 @@ pub(crate) fn set_defaults(resource: &Resource, object: &mut Value) {
         "statefulsets" => stateful_set_defaults(object),
         "daemonsets" => pod_defaults(object, &["spec", "template", "spec"]),
         "namespaces" => {
-            // One that is going loses its finalizer when it is empty, and must not get it back.
+            // A terminating namespace loses its finalizer when it is empty, and must not get it
+            // again.
             if !is_terminating(object) {
                 put_default(object, &["spec", "finalizers"], json!(["kubernetes"]));
             }
@@ -110,10 +111,10 @@ fn container_defaults(container: &mut Value) {
     }
 }
 
-/// What a new object gets from admission plugins, and the status with which its kind begins.
+/// Sets what admission plugins add to a new object, and the initial status of its kind.
 pub(crate) fn admit(resource: &Resource, object: &mut Value) {
     match resource.plural {
-        // A new node takes no pods before the node controller has looked at its conditions.
+        // A new node is tainted until the node controller has seen its conditions.
         "nodes" => {
             let taint = json!({"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"});
             let mut taints = list(object, "/spec/taints").to_vec();
@@ -137,7 +138,7 @@ pub(crate) fn admit(resource: &Resource, object: &mut Value) {
     }
 }
 
-/// The admission plugin DefaultTolerationSeconds.
+/// Adds the tolerations of the admission plugin `DefaultTolerationSeconds`.
 fn pod_tolerations(pod: &mut Value) {
     put_default(pod, &["spec", "tolerations"], json!([]));
     let Some(Value::Array(tolerations)) = pod.pointer_mut("/spec/tolerations") else {
@@ -178,7 +179,8 @@ fn qos_class(pod: &Value) -> &'static str {
     }
 }
 
-/// Leaves out what the API server does not write: nulls, and fields whose zero value says nothing.
+/// Removes the fields that the API server does not write: nulls, and fields whose zero value is
+/// omitted.
 pub(crate) fn normalize(resource: &Resource, object: &mut Value) {
     prune_nulls(object);
     for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
@@ -224,7 +226,7 @@ fn prune_nulls(value: &mut Value) {
     }
 }
 
-/// Whether the API counts this change in metadata.generation.
+/// Returns whether the API counts this change in `metadata.generation`.
 pub(crate) fn bumps_generation(
     resource: &Resource,
     part: ObjectPart,
@@ -232,12 +234,12 @@ pub(crate) fn bumps_generation(
     new: &Value,
 ) -> bool {
     let annotations = "/metadata/annotations";
-    // Clients' annotations of a deployment count, those that its controller writes with the status
-    // do not.
+    // A client's change of a deployment's annotations counts; the annotations that its controller
+    // writes together with the status do not.
     let spec = |object: &Value| {
         let mut spec = object.get("spec").cloned().unwrap_or_default();
         if resource.plural == "pods" {
-            // Its binding is not a change of what the pod shall be.
+            // The binding is not a change of the pod's specification.
             remove(&mut spec, &["nodeName"]);
         }
         spec
@@ -248,7 +250,7 @@ pub(crate) fn bumps_generation(
             && old.pointer(annotations) != new.pointer(annotations))
 }
 
-/// The type of a field that is not what the kind says, in the words of the decoder.
+/// Returns the decoder's message about a field of the wrong type, if there is one.
 pub(crate) fn type_error(resource: &Resource, object: &Value) -> Option<String> {
     let integers: &[&str] = match resource.plural {
         "deployments" => &["replicas", "minReadySeconds", "progressDeadlineSeconds"],

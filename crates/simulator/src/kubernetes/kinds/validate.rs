@@ -1,4 +1,4 @@
-//! What the API server refuses in objects, kind by kind. Pure functions over JSON.
+//! The API server's validation of objects, kind by kind. Pure functions over JSON.
 
 use serde_json::Value;
 
@@ -7,10 +7,10 @@ use crate::kubernetes::resources::Resource;
 use crate::kubernetes::selectors::selects;
 use crate::kubernetes::status_error::StatusCause;
 
-/// The annotation that says what giving up a pod costs.
+/// The annotation with the cost of deleting a pod.
 pub(crate) const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
-/// What is wrong with an object, by itself.
+/// Returns what is invalid in an object by itself.
 pub(crate) fn validate(resource: &Resource, object: &Value) -> Vec<StatusCause> {
     let mut causes = Vec::new();
     validate_name(resource, object, &mut causes);
@@ -62,7 +62,7 @@ fn validate_name(resource: &Resource, object: &Value, causes: &mut Vec<StatusCau
     }
 }
 
-/// Checks the pod spec at `path`.
+/// Validates the pod spec at `path`.
 fn validate_pod(object: &Value, path: &[&str], causes: &mut Vec<StatusCause>) {
     let field = path.join(".");
     let containers = list(object, &format!("/{}/containers", path.join("/")));
@@ -78,7 +78,7 @@ fn validate_pod(object: &Value, path: &[&str], causes: &mut Vec<StatusCause>) {
     }
 }
 
-/// Checks what annotations say of the cost of giving up a pod.
+/// Validates the annotation with the deletion cost.
 fn validate_cost(annotations: Option<&Value>, field: &str, causes: &mut Vec<StatusCause>) {
     let Some(cost) = annotations.and_then(|all| all.get(DELETION_COST)) else {
         return;
@@ -89,7 +89,7 @@ fn validate_cost(annotations: Option<&Value>, field: &str, causes: &mut Vec<Stat
     }
 }
 
-/// Reads the cost of giving up a pod, which is written without a plus sign or leading zeros.
+/// Parses a deletion cost, which has no plus sign and no leading zeros.
 pub(crate) fn parse_cost(cost: &str) -> Option<i32> {
     let is_canonical =
         cost == "0" || cost.starts_with(['-', '1', '2', '3', '4', '5', '6', '7', '8', '9']);
@@ -111,7 +111,7 @@ fn validate_workload(object: &Value, causes: &mut Vec<StatusCause>) {
         let message = "`selector` does not match template `labels`";
         causes.push(StatusCause::invalid("spec.template.metadata.labels", labels, message));
     }
-    // The API server leaves `metadata` out of the field's name here.
+    // The API server omits `metadata` from the field's name here.
     let annotations = template.pointer("/metadata/annotations");
     validate_cost(annotations, "spec.template.annotations", causes);
     validate_pod(object, &["spec", "template", "spec"], causes);
@@ -143,7 +143,7 @@ fn validate_autoscaler(object: &Value, causes: &mut Vec<StatusCause>) {
     }
 }
 
-/// What is wrong with a change.
+/// Returns what is invalid in a change of an object.
 pub(crate) fn validate_update(resource: &Resource, old: &Value, new: &Value) -> Vec<StatusCause> {
     let mut causes = Vec::new();
     match resource.plural {

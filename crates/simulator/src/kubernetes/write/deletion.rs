@@ -1,4 +1,4 @@
-//! Deletion: preconditions, grace, and what may hold an object back.
+//! Deletion: preconditions, grace periods and finalizers.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::kubernetes::status_error::StatusError;
 
 use super::{ObjectWriter, WriteOutcome};
 
-/// How an object is to be deleted.
+/// The options of a deletion.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct DeleteOptions {
     pub(crate) grace: Option<i64>,
@@ -22,7 +22,7 @@ pub(crate) struct DeleteOptions {
     pub(crate) propagation: Propagation,
 }
 
-/// What becomes of the objects that a deleted one owns.
+/// What happens to the objects that a deleted object owns.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Propagation {
     #[default]
@@ -32,7 +32,7 @@ pub(crate) enum Propagation {
 }
 
 impl ObjectWriter<'_> {
-    /// Deletes an object, or begins to.
+    /// Deletes an object, or starts its deletion.
     pub(crate) fn delete(
         &mut self,
         resource: &Resource,
@@ -56,7 +56,7 @@ impl ObjectWriter<'_> {
             }
             let mut written = self.remove_from_store(resource, namespace, name, &current);
             if resource.plural == PODS.plural {
-                // Its last words are those of a pod that had no time left.
+                // The last version is that of a pod without a grace period.
                 let mut gone = Value::clone(&written.object);
                 self.mark_terminating(resource, &mut gone, grace);
                 written.object = Arc::new(gone);
@@ -88,7 +88,7 @@ impl ObjectWriter<'_> {
     }
 }
 
-/// Whether the object is still the one that is meant.
+/// Checks the preconditions of a deletion.
 pub(crate) fn check_deletion(
     resource: &Resource,
     current: &Value,
@@ -114,7 +114,8 @@ pub(crate) fn check_deletion(
     Ok(())
 }
 
-/// For how many seconds the object stays after its deletion; only pods that a kubelet runs do.
+/// Returns for how many seconds the object stays after its deletion. Only pods that a kubelet runs
+/// have a grace period.
 fn grace_period_of(resource: &Resource, current: &Value, deletion: &DeleteOptions) -> i64 {
     if resource.plural != PODS.plural {
         return 0;
@@ -147,7 +148,7 @@ fn add_finalizer(object: &mut Value, propagation: Propagation) {
     }
 }
 
-/// Whether a terminating object has nothing left that holds it.
+/// Returns whether nothing delays the removal of a terminating object any more.
 pub(super) fn is_released(resource: &Resource, object: &Value) -> bool {
     let grace = number(object, "/metadata/deletionGracePeriodSeconds").unwrap_or(0);
     is_terminating(object) && is_released_at(resource, object, grace)

@@ -1,5 +1,5 @@
-//! The writes that all kinds share: what the API server fills in, checks and keeps when an object
-//! is created, changed or deleted. Knows the kinds through `kinds` and the table only.
+//! The writes that all kinds share: what the API server sets, checks and keeps when an object is
+//! created, changed or deleted. Knows the kinds through `kinds` and the table only.
 
 use std::sync::Arc;
 
@@ -17,10 +17,10 @@ pub(crate) use deletion::{DeleteOptions, Propagation, check_deletion};
 
 mod deletion;
 
-/// Which part of an object is written.
+/// The part of an object that is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ObjectPart {
-    /// Everything but the status, where the kind keeps that apart.
+    /// Everything except the status, if the kind has a status subresource.
     Main,
     /// The status.
     Status,
@@ -28,23 +28,23 @@ pub(crate) enum ObjectPart {
     Whole,
 }
 
-/// What a write came to.
+/// The result of a write.
 #[derive(Debug, Clone)]
 pub(crate) struct WriteOutcome {
     pub(crate) object: Arc<Value>,
     pub(crate) changed: bool,
 }
 
-/// A hand that writes to the store at a given moment.
+/// A writer to the store at a given time.
 pub(crate) struct ObjectWriter<'a> {
     pub(crate) store: &'a mut ObjectStore,
     pub(crate) now: Timestamp,
-    /// Everything is checked and nothing is kept.
+    /// Whether everything is checked and nothing is stored.
     pub(crate) dry_run: bool,
 }
 
 impl ObjectWriter<'_> {
-    /// Makes an object. `namespace` is the namespace of the path, empty for kinds without one.
+    /// Creates an object. `namespace` is the namespace of the path, empty for kinds without one.
     pub(crate) fn create(
         &mut self,
         resource: &Resource,
@@ -79,7 +79,7 @@ impl ObjectWriter<'_> {
         Ok(self.store.put(resource, object))
     }
 
-    /// Changes an object: `change` makes what it shall be from what it is.
+    /// Changes an object: `change` returns the new object for the current one.
     pub(crate) fn update(
         &mut self,
         resource: &Resource,
@@ -138,7 +138,8 @@ impl ObjectWriter<'_> {
         WriteOutcome { object: last.unwrap_or_else(|| Arc::clone(current)), changed: true }
     }
 
-    /// Makes the object's own words about its kind and namespace agree with the path.
+    /// Sets the object's kind and namespace to those of the path, or returns an error if they
+    /// differ.
     fn set_identity(
         &self,
         resource: &Resource,
@@ -261,7 +262,7 @@ fn check_preconditions(
     Ok(())
 }
 
-/// What a client cannot change is as it was.
+/// Restores the fields that a client cannot change.
 fn keep_identity(current: &Value, object: &mut Value) {
     for field in ["apiVersion", "kind"] {
         object[field] = current[field].clone();
@@ -301,7 +302,7 @@ fn keep_other_part(resource: &Resource, part: ObjectPart, current: &Value, objec
             let metadata = object["metadata"].take();
             *object = current.clone();
             put(object, &["status"], status);
-            // A component may write these together with the status.
+            // A component may write these fields together with the status.
             let fields: &[&str] = match resource.plural {
                 "nodes" | "pods" => &["labels", "annotations"],
                 "deployments" => &["annotations"],

@@ -1,5 +1,5 @@
-//! The deployment controller: replica sets for each template, rollouts between them, and what the
-//! status says of it.
+//! The deployment controller: replica sets for each template, rollouts between them, and the
+//! deployment's status.
 
 use serde_json::{Value, json};
 
@@ -23,17 +23,18 @@ mod status;
 
 const COMPONENT: &str = "deployment-controller";
 const REVISION: &str = "deployment.kubernetes.io/revision";
-/// The revisions that a replica set had before a rollout went back to its template.
+/// The annotation with the revisions that a replica set had before a rollout went back to its
+/// template.
 const HISTORY: &str = "deployment.kubernetes.io/revision-history";
 const TEMPLATE_HASH: &str = "pod-template-hash";
 
-/// What is in progress since when, for the progress deadline.
+/// The timer of the progress deadline.
 const PROGRESS: &str = "progress";
 
 pub(super) fn plan(view: &ClusterView<'_>, timers: &mut Timers) -> ControllerPlan {
     let mut plan = ControllerPlan::default();
     for deployment in view.store.list(&DEPLOYMENTS, None) {
-        // Kept alive whether or not it is asked for below.
+        // This call keeps the timer, which not every path below uses.
         timers.since(PROGRESS, uid(deployment), view.now);
         let owned = OwnedReplicaSets::of(view, deployment);
         if is_terminating(deployment) {
@@ -47,10 +48,10 @@ pub(super) fn plan(view: &ClusterView<'_>, timers: &mut Timers) -> ControllerPla
     plan
 }
 
-/// A deployment's replica sets.
+/// The replica sets of a deployment.
 struct OwnedReplicaSets<'a> {
     newest: Option<&'a Value>,
-    /// Oldest first.
+    /// The other sets, oldest first.
     old: Vec<&'a Value>,
 }
 
@@ -90,7 +91,7 @@ fn revision(object: &Value) -> i64 {
     annotation(object, REVISION).and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
-/// Takes over replica sets that fit and that nobody manages.
+/// Adopts the matching replica sets that have no controller.
 fn adopt(view: &ClusterView<'_>, plan: &mut ControllerPlan, deployment: &Value) {
     for set in view.store.list(&REPLICA_SETS, None) {
         if object::namespace(set) == object::namespace(deployment)
@@ -107,10 +108,10 @@ fn adopt(view: &ClusterView<'_>, plan: &mut ControllerPlan, deployment: &Value) 
     }
 }
 
-/// A reason and the words for the condition Progressing.
+/// The reason and the message of the condition Progressing.
 type ProgressReason = (&'static str, String);
 
-/// Moves the replica sets one step on.
+/// Moves the replica sets one step towards the specified state.
 fn reconcile(
     view: &ClusterView<'_>,
     timers: &mut Timers,
@@ -147,7 +148,7 @@ fn reconcile(
     None
 }
 
-/// One step of a rolling update: grow the newest set, or shrink the old ones.
+/// Makes one step of a rolling update: grows the newest set or shrinks the old ones.
 fn roll_out(
     plan: &mut ControllerPlan,
     deployment: &Value,
@@ -169,7 +170,7 @@ fn roll_out(
     }
 }
 
-/// Makes the replica set of a new template.
+/// Creates the replica set of a new template.
 fn create_newest_set(
     plan: &mut ControllerPlan,
     deployment: &Value,
@@ -207,7 +208,7 @@ fn create_newest_set(
     ("NewReplicaSetCreated", format!("Created new replica set {name:?}"))
 }
 
-/// The deployment's annotations that its replica sets carry too.
+/// Returns the deployment's annotations that its replica sets inherit.
 fn inherited_annotations(deployment: &Value) -> Value {
     let own = ["kubectl.kubernetes.io/last-applied-configuration", REVISION, DESIRED, MAXIMUM];
     let annotations = deployment.pointer("/metadata/annotations").and_then(Value::as_object);
@@ -231,13 +232,13 @@ fn annotate_sizes(set: &mut Value, bounds: Bounds, revision: Option<i64>) {
     }
 }
 
-/// The revisions that a set has had, the one included that it still has.
+/// Returns the revisions that a set has had, including its current one.
 fn revision_history(set: &Value) -> String {
     let last = revision(set).to_string();
     annotation(set, HISTORY).map_or_else(|| last.clone(), |before| format!("{before},{last}"))
 }
 
-/// Gives the newest set the highest revision, when a rollout went back to an older template.
+/// Gives the newest set the highest revision, if a rollout went back to an older template.
 fn promote(
     view: &ClusterView<'_>,
     timers: &mut Timers,
@@ -266,7 +267,7 @@ fn promote(
     Some(("FoundNewReplicaSet", format!("Found new replica set {:?}", object::name(newest))))
 }
 
-/// For Recreate: scales the old sets to nothing, and says whether their pods are gone.
+/// Scales the old sets to 0, for the strategy Recreate, and returns whether their pods are gone.
 fn scale_down_old_sets(
     view: &ClusterView<'_>,
     plan: &mut ControllerPlan,
@@ -280,7 +281,7 @@ fn scale_down_old_sets(
     !view.store.list(&PODS, None).any(|pod| of_old(pod))
 }
 
-/// Whether the deployment's size has changed since its sets were last sized.
+/// Returns whether the deployment's size has changed since its sets were last sized.
 fn was_scaled(bounds: Bounds, owned: &OwnedReplicaSets<'_>) -> bool {
     owned.all().filter(|set| replicas(set) > 0).any(|set| {
         let known: Option<i64> = annotation(set, DESIRED).and_then(|text| text.parse().ok());
@@ -288,7 +289,7 @@ fn was_scaled(bounds: Bounds, owned: &OwnedReplicaSets<'_>) -> bool {
     })
 }
 
-/// Sizes the sets after a change of the deployment's size, without moving a rollout on.
+/// Sizes the sets after a change of the deployment's size, without advancing a rollout.
 fn rescale(
     plan: &mut ControllerPlan,
     deployment: &Value,
@@ -327,7 +328,7 @@ fn is_saturated(set: &Value, bounds: Bounds) -> bool {
         && available(set) == bounds.replicas
 }
 
-/// Gives a set a size, and notes what size the deployment had then.
+/// Sets the size of a replica set and records the deployment's size in its annotations.
 fn resize(plan: &mut ControllerPlan, deployment: &Value, set: &Value, size: i64) {
     let before = replicas(set);
     let mut sized = set.clone();

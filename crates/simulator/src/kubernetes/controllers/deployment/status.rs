@@ -1,5 +1,4 @@
-//! What a deployment's status says of its replica sets: counts, availability, and whether a rollout
-//! makes progress.
+//! The status of a deployment: counts, availability, and the progress of a rollout.
 
 use std::time::Duration;
 
@@ -74,14 +73,15 @@ fn report_availability(view: &ClusterView<'_>, reported: &mut Value, available: 
     write_condition(view, reported, wanted);
 }
 
-/// Writes a condition with the time of its last update, which is kept when nothing changed.
+/// Writes a condition with the time of its last update, which does not change if the condition does
+/// not.
 fn write_condition(view: &ClusterView<'_>, reported: &mut Value, mut wanted: Value) {
     wanted["lastUpdateTime"] = time(view.now).into();
     let kind = text(&wanted, "/type").to_owned();
     if set_condition(reported, wanted, view.now)
         && let Some(Value::Array(conditions)) = reported.pointer_mut("/status/conditions")
     {
-        // This controller puts what has changed behind what has not.
+        // The deployment controller moves a changed condition to the end of the list.
         conditions.sort_by_key(|condition| text(condition, "/type") == kind);
     }
 }
@@ -137,7 +137,8 @@ fn report_progress(
     }
 }
 
-/// Whether the progress deadline is over; else the controller is called again when it is.
+/// Returns whether the progress deadline is exceeded; otherwise requests a call for when it will
+/// be.
 fn is_deadline_exceeded(
     view: &ClusterView<'_>,
     timers: &mut Timers,

@@ -1,4 +1,4 @@
-//! Company that pods want, avoid or forbid: affinity, anti-affinity and topology spread.
+//! Inter-pod affinity, anti-affinity and topology spread.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,13 +15,13 @@ const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 
 type Domain<'a> = (&'a str, &'a str);
 
-/// What the pods that stand mean for one that is to be placed, by topology domain.
+/// The constraints that the existing pods put on the placement of a pod, by topology domain.
 pub(super) struct PlacementConstraints<'a> {
-    /// Where a pod stands that the new one must not stand beside, or that does not want it.
+    /// The domains of pods that anti-affinity, of either side, keeps apart from the pod.
     forbidden: HashMap<&'a str, HashSet<&'a str>>,
-    /// For each of the pod's required affinities, where it is met.
+    /// For each of the pod's required affinity terms, the domains that satisfy it.
     required: Vec<RequiredAffinity<'a>>,
-    /// How much the pod likes each domain.
+    /// The pod's preference for each domain.
     preferred: HashMap<&'a str, HashMap<&'a str, i64>>,
     spreads: Vec<TopologySpread<'a>>,
 }
@@ -29,7 +29,7 @@ pub(super) struct PlacementConstraints<'a> {
 struct RequiredAffinity<'a> {
     key: &'a str,
     matched: HashSet<&'a str>,
-    /// Whether the pod itself is what it wants: then the first of its kind may stand anywhere.
+    /// Whether the pod matches its own term: then the first such pod may be placed anywhere.
     matches_self: bool,
 }
 
@@ -80,7 +80,7 @@ impl<'a> PlacementConstraints<'a> {
         self.forbidden.entry(key).or_default().insert(value);
     }
 
-    /// Anti-affinity holds in both directions.
+    /// Adds the anti-affinity of existing pods, because anti-affinity holds in both directions.
     fn add_existing_anti_affinity(&mut self, node_infos: &[NodeInfo<'a>], pod: &Value) {
         for node_info in node_infos {
             for existing in &node_info.pods {
@@ -96,7 +96,7 @@ impl<'a> PlacementConstraints<'a> {
         }
     }
 
-    /// What speaks against a node.
+    /// Returns why a node does not satisfy the constraints, if it does not.
     pub(super) fn rejection_reason(
         &self,
         node_info: &NodeInfo<'_>,
@@ -129,7 +129,7 @@ impl<'a> PlacementConstraints<'a> {
         is_forbidden.then_some("node(s) didn't match pod anti-affinity rules")
     }
 
-    /// How much the pod likes a node.
+    /// Returns the pod's preference for a node.
     pub(super) fn preference(&self, node_info: &NodeInfo<'_>, pod: &Value) -> i64 {
         let node = node_info.node;
         let affinity_score: i64 =
@@ -156,7 +156,7 @@ fn terms<'a>(pod: &'a Value, kind: &str, strength: &str) -> impl Iterator<Item =
     list(pod, &format!("/spec/affinity/{kind}/{strength}")).iter()
 }
 
-/// The domains in which a pod stands that the term of `owner` is about.
+/// Returns the domains with a pod that the term of `owner` matches.
 fn domains<'a>(
     node_infos: &[NodeInfo<'a>],
     owner: &'a Value,
@@ -170,7 +170,7 @@ fn domains<'a>(
     })
 }
 
-/// Whether the term of `owner` is about `pod`.
+/// Returns whether the term of `owner` matches `pod`.
 fn term_matches(term: &Value, owner: &Value, pod: &Value) -> bool {
     let namespaces = list(term, "/namespaces");
     let everywhere = term.pointer("/namespaceSelector").is_some();

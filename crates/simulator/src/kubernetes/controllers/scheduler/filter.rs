@@ -1,4 +1,4 @@
-//! What can speak against a node for a pod, in the words of the scheduler's plugins.
+//! The reasons for which a node is rejected for a pod, in the words of the scheduler's plugins.
 
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ use super::NodeInfo;
 use super::affinity::{PlacementConstraints, REQUIRED};
 use super::quantity::ResourceAmounts;
 
-/// The first objection to a node, if there is one.
+/// Returns the first reason to reject a node, if there is one.
 pub(super) fn rejection_reason(
     node_info: &NodeInfo<'_>,
     pod: &Value,
@@ -39,7 +39,7 @@ pub(super) fn rejection_reason(
     constraints.rejection_reason(node_info, pod).map(str::to_owned)
 }
 
-/// Whether fewer pods on a node could meet an objection to it.
+/// Returns whether removing pods from a node could resolve its rejection.
 pub(super) fn is_resolvable_by_preemption(rejection_reason: &str) -> bool {
     ["Insufficient cpu", "Insufficient memory", "Too many pods"].contains(&rejection_reason)
         || rejection_reason.ends_with("anti-affinity rules")
@@ -59,7 +59,7 @@ fn is_untolerated(taint: &Value, pod: &Value) -> bool {
     hard && !list(pod, "/spec/tolerations").iter().any(|toleration| tolerates(toleration, taint))
 }
 
-/// Whether the pod's node selector and its required node affinity select the node.
+/// Returns whether the pod's node selector and its required node affinity match the node.
 fn is_selected(node: &Value, pod: &Value) -> bool {
     let plain = map(pod, "/spec/nodeSelector")
         .is_none_or(|wanted| wanted.iter().all(|(key, value)| label(node, key) == value.as_str()));
@@ -68,7 +68,7 @@ fn is_selected(node: &Value, pod: &Value) -> bool {
     plain && required.is_none_or(|terms| terms.iter().any(|term| term_selects(term, node)))
 }
 
-/// Whether a node selector term selects a node; an empty one selects none.
+/// Returns whether a node selector term matches a node; an empty term matches none.
 pub(super) fn term_selects(term: &Value, node: &Value) -> bool {
     let expressions = list(term, "/matchExpressions");
     let fields = list(term, "/matchFields");

@@ -1,5 +1,5 @@
-//! The scheduler: finds each pending pod a node that fits, and says why there is none. Filters and
-//! preferences as the default profile has them; no preemption.
+//! The scheduler: finds a node for each pending pod, or reports why there is none. It has the
+//! filters and preferences of the default profile, without preemption.
 
 use std::collections::HashMap;
 
@@ -37,7 +37,8 @@ pub(super) fn plan(view: &ClusterView<'_>, _: &mut Timers) -> ControllerPlan {
         (-priority, moment(pod, "/metadata/creationTimestamp"), object::name(pod))
     });
     let mut node_infos = node_infos(view);
-    // The pods of one replica set are alike: where one finds no place, neither does the next, until something moves.
+    // The pods of one replica set are alike: if one cannot be scheduled, neither can the next until
+    // something changes.
     let mut unplaceable: HashMap<&str, String> = HashMap::new();
     for pod in pending {
         let kind = controller(pod).map(|owner| text(owner, "/uid"));
@@ -67,7 +68,7 @@ fn is_pending(pod: &Value) -> bool {
         && !is_terminating(pod)
 }
 
-/// A node and what stands on it.
+/// A node and the pods on it.
 pub(super) struct NodeInfo<'a> {
     pub(super) node: &'a Value,
     pub(super) free: ResourceAmounts,
@@ -108,7 +109,7 @@ fn node_infos<'a>(view: &ClusterView<'a>) -> Vec<NodeInfo<'a>> {
     node_infos
 }
 
-/// The node for a pod, or why there is none.
+/// Returns the index of the node for a pod, or the message that says why there is none.
 fn select_node(node_infos: &[NodeInfo<'_>], pod: &Value) -> Result<usize, String> {
     let constraints = PlacementConstraints::of(node_infos, pod);
     let mut reasons: Vec<(String, usize)> = Vec::new();
@@ -158,7 +159,8 @@ fn join_counts<T: std::fmt::Display>(parts: impl Iterator<Item = (usize, T)>) ->
     parts.join(", ")
 }
 
-/// How much a node is liked: wanted company first, then few pods of the same owner, then much room.
+/// Returns the score of a node: first the pod's preferences, then few pods of the same owner, then
+/// much free capacity.
 fn score(node_info: &NodeInfo<'_>, pod: &Value, constraints: &PlacementConstraints<'_>) -> i64 {
     let owner = controller(pod).map(|owner| text(owner, "/uid"));
     let siblings = node_info.pods.iter().filter(|other| {

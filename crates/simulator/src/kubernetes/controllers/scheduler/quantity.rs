@@ -1,4 +1,4 @@
-//! Amounts of CPU, memory and pods, and how Kubernetes writes them.
+//! Amounts of CPU, memory and pods, and Kubernetes' notation for them.
 
 use serde_json::Value;
 
@@ -13,14 +13,14 @@ pub(crate) struct ResourceAmounts {
 }
 
 impl ResourceAmounts {
-    /// What a node offers.
+    /// Returns what a node can allocate to pods.
     pub(crate) fn allocatable_of(node: &Value) -> Self {
         let amount = |name: &str| amount(node, "/status/allocatable", name);
         Self { cpu: amount("cpu"), timers: amount("memory") / 1000, pods: amount("pods") / 1000 }
     }
 
-    /// What a pod asks for: the sum of its containers, or more where an init container asks for
-    /// more.
+    /// Returns what a pod requests: the sum of its containers, or more if an init container
+    /// requests more.
     pub(crate) fn requested_by(pod: &Value) -> Self {
         let of = |container: &Value| Self {
             cpu: amount(container, "/resources/requests", "cpu"),
@@ -48,7 +48,7 @@ impl ResourceAmounts {
         }
     }
 
-    /// What of `other` it is, in hundredths, CPU and memory taken together.
+    /// Returns the share of `other` in hundredths, the sum of the shares of CPU and memory.
     pub(crate) fn share_of(self, other: Self) -> i64 {
         let share = |part: i64, whole: i64| if whole > 0 { part * 100 / whole } else { 0 };
         i64::midpoint(share(self.cpu, other.cpu), share(self.timers, other.timers))
@@ -63,8 +63,7 @@ fn amount(object: &Value, pointer: &str, name: &str) -> i64 {
     }
 }
 
-/// A quantity in thousandths: `100m`, `2`, `0.5`, `1Gi`, `500M`; what cannot be read counts as
-/// nothing.
+/// Parses a quantity into thousandths: `100m`, `2`, `0.5`, `1Gi`, `500M`. An invalid quantity is 0.
 fn parse(quantity: &str) -> i64 {
     let digits = quantity.trim_end_matches(char::is_alphabetic);
     let factor = match &quantity[digits.len()..] {
