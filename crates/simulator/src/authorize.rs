@@ -21,7 +21,7 @@ pub struct AccessPolicy {
 #[derive(Debug, thiserror::Error)]
 pub enum AccessPolicyError {
     /// The document is not an IAM policy document.
-    #[error("not an IAM policy document that the simulator understands: {0}")]
+    #[error("not a supported IAM policy document: {0}")]
     Iam(#[source] serde_json::Error),
     /// The object is not a `Role` or a `ClusterRole`.
     #[error("not a Role or ClusterRole: {0}")]
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn iam_allows_what_is_named_and_denies_first() {
+    fn iam_allows_only_listed_actions_and_deny_takes_precedence() {
         let policy = AccessPolicy::default()
             .allow_iam(&json!({"Version": "2012-10-17", "Statement": [
                 {"Effect": "Allow", "Action": ["eks:Describe*", "eks:UpdateNodegroupConfig"],
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn roles_hold_in_their_namespace_and_for_their_names() {
+    fn a_role_applies_to_its_namespace_and_resource_names() {
         let policy = AccessPolicy::default()
             .allow_role(&json!({
                 "kind": "Role",

@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_affects_the_nth_call_and_as_many_as_it_says() {
+    fn a_fault_affects_the_given_number_of_calls_from_the_nth() {
         let faults = FaultInjector::default();
         faults.inject(Fault {
             matching: "eks:*".to_owned(),

@@ -27,8 +27,7 @@ impl IdGenerator {
 
     /// Returns `digits` new hexadecimal digits, at most 64.
     pub(crate) fn hex(&mut self, label: &str, digits: usize) -> String {
-        let mut text: String =
-            self.digest(label).iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut text = to_hex(&self.digest(label));
         text.truncate(digits);
         text
     }
@@ -42,6 +41,12 @@ impl IdGenerator {
         self.issued += 1;
         digest(&format!("{}/{}/{label}", self.seed, self.issued))
     }
+}
+
+/// Returns the hexadecimal digits of `bytes`.
+pub(crate) fn to_hex(bytes: &[u8]) -> String {
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    digits.map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])).collect()
 }
 
 /// Returns ten characters that depend on `text` alone, for names that must be found again.
@@ -66,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_repeat_from_seed_to_seed_and_never_within_one() {
+    fn ids_are_equal_for_equal_seeds_and_unique_within_one() {
         let (mut one, mut same) = (IdGenerator::new(7), IdGenerator::new(7));
         let first = one.uuid("pod");
         assert_eq!(first, same.uuid("pod"));

@@ -97,7 +97,7 @@ pub enum SimulatorError {
     #[error(transparent)]
     Scenario(#[from] ScenarioError),
     /// Listening on an address failed.
-    #[error("cannot listen on {address} for {what}: {source}")]
+    #[error("could not listen on {address} for {what}: {source}")]
     Listen {
         /// The service: the Kubernetes API or the AWS services.
         what: &'static str,
@@ -107,7 +107,7 @@ pub enum SimulatorError {
         source: io::Error,
     },
     /// No client could be created for the Kubernetes API.
-    #[error("cannot make a client for the Kubernetes API: {0}")]
+    #[error("could not create a client for the Kubernetes API: {0}")]
     Client(#[source] Box<kube::Error>),
     /// The scenario's objects could not be created.
     #[error(transparent)]
@@ -140,17 +140,16 @@ impl Simulator {
         let mut tasks = JoinSet::new();
         let aws_listener = listen("the AWS services", options.aws_listen).await?;
         let aws_url = listener_url(&aws_listener, options.aws_listen)?;
-        let (config, api) = match options.kubernetes {
-            Some(config) => (config, None),
-            None => {
-                let listener = listen("the Kubernetes API", options.kubernetes_listen).await?;
-                let url = listener_url(&listener, options.kubernetes_listen)?;
-                let api = kubernetes::api_server(&scenario);
-                let service = Arc::new(KubernetesService(Arc::clone(&api)));
-                let router = gateway::router(Arc::clone(&gateway), service);
-                tasks.spawn(connection::serve(listener, stop.clone(), router));
-                (internal_client_config(&url), Some(api))
-            }
+        let (config, api) = if let Some(config) = options.kubernetes {
+            (config, None)
+        } else {
+            let listener = listen("the Kubernetes API", options.kubernetes_listen).await?;
+            let url = listener_url(&listener, options.kubernetes_listen)?;
+            let api = kubernetes::api_server(&scenario);
+            let service = Arc::new(KubernetesService(Arc::clone(&api)));
+            let router = gateway::router(Arc::clone(&gateway), service);
+            tasks.spawn(connection::serve(listener, stop.clone(), router));
+            (internal_client_config(&url), Some(api))
         };
         let kubernetes_url = parse_url(&config.cluster_url.to_string());
         let client =
@@ -271,7 +270,7 @@ async fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, 
 
 fn listener_url(listener: &TcpListener, address: SocketAddr) -> Result<Url, SimulatorError> {
     let bound = listener.local_addr().map_err(|source| SimulatorError::Listen {
-        what: "its own address",
+        what: "the bound address",
         address,
         source,
     })?;

@@ -232,14 +232,20 @@ impl Scenario {
 #[derive(Debug, thiserror::Error)]
 pub enum ScenarioError {
     /// The text is not a scenario.
-    #[error("the scenario cannot be read: {0}")]
+    #[error("scenario is not valid: {0}")]
     Parse(String),
     /// Two nodegroups have the same name.
-    #[error("the scenario has two nodegroups {0:?}")]
+    #[error("duplicate nodegroup {0:?} in the scenario")]
     DuplicateNodegroup(String),
     /// A nodegroup's sizes contradict each other.
-    #[error("the scenario's nodegroup {0:?} needs min <= desired <= max and a max of at least 1")]
+    #[error("invalid sizes of nodegroup {0:?}: min <= desired <= max and max >= 1 must hold")]
     InvalidSizes(String),
+}
+
+/// Returns the version of the API server and of the kubelets in a cluster of an EKS version. Both
+/// halves of the simulator report it.
+pub(crate) fn git_version(version: &str) -> String {
+    format!("v{version}.0-eks-simulator")
 }
 
 fn one() -> u32 {
@@ -303,6 +309,7 @@ mod serde_optional_duration {
 
     use serde::{Deserialize, Deserializer, Serializer};
 
+    #[expect(clippy::ref_option, reason = "serde's `with` passes a reference to the field")]
     pub(super) fn serialize<S: Serializer>(
         duration: &Option<Duration>,
         serializer: S,
@@ -328,14 +335,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_default_world_survives_its_own_yaml() {
+    fn the_default_scenario_survives_a_yaml_round_trip() {
         let scenario = Scenario::default();
         let text = serde_saphyr::to_string(&scenario).unwrap();
         assert_eq!(Scenario::from_yaml(&text).unwrap(), scenario);
     }
 
     #[test]
-    fn a_small_scenario_needs_few_words() {
+    fn a_small_scenario_gets_defaults() {
         let scenario = Scenario::from_yaml(
             "times: {boot: 1m 30s, update: 5}\nnodegroups: [{name: g, max: 3, desired: 2}]\n",
         )
@@ -348,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_world_that_cannot_be_is_refused() {
+    fn an_inconsistent_scenario_is_rejected() {
         let too_large = "nodegroups: [{name: g, max: 3, desired: 4}]";
         assert!(matches!(Scenario::from_yaml(too_large), Err(ScenarioError::InvalidSizes(_))));
         let twice = "nodegroups: [{name: g, max: 3, desired: 3}, {name: g, max: 1, desired: 1}]";
@@ -356,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelled_field_is_refused() {
+    fn a_misspelled_field_is_rejected() {
         let error = Scenario::from_yaml("nodegroup: []").unwrap_err();
         assert!(error.to_string().contains("nodegroup"), "{error}");
     }

@@ -16,7 +16,7 @@ use super::scenario::Scenario;
 #[derive(Debug, thiserror::Error)]
 pub enum SeedError {
     /// The API rejected the object or did not answer.
-    #[error("{what} cannot be made in the cluster: {source}")]
+    #[error("could not create {what} in the cluster: {source}")]
     CreateFailed {
         /// Kind and name of the object.
         what: String,
@@ -24,10 +24,10 @@ pub enum SeedError {
         source: Box<kube::Error>,
     },
     /// The object has no `apiVersion`, `kind` or name, or the value is not an object.
-    #[error("an object of the scenario needs apiVersion, kind and metadata.name: {0}")]
+    #[error("an object of the scenario has no apiVersion, kind or metadata.name: {0}")]
     MalformedObject(String),
     /// The cluster does not serve the object's kind.
-    #[error("the cluster does not know the kind {0}")]
+    #[error("the cluster does not serve the kind {0}")]
     UnknownKind(String),
 }
 

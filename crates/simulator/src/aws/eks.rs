@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::gateway::Incoming;
-use crate::kubernetes::api::discovery::git_version;
+use crate::scenario::git_version;
 
 use super::fleet::{ConfigChange, ConfigUpdate, Fleet, ManagedNodegroup, UpdateError};
 use super::protocol::{AwsError, QueryParameters, epoch_seconds, paginate};

@@ -12,7 +12,7 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::kubernetes::api::discovery::git_version;
+use crate::scenario::git_version;
 
 use super::Cloud;
 use super::fleet::{Fleet, NodeAction, SimulatedInstance};
@@ -24,7 +24,7 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 pub(crate) async fn run(cloud: Arc<Cloud>, client: Client, stop: CancellationToken) {
     while !stop.is_cancelled() {
         let next = advance(&cloud, &client, &stop).await;
-        let wait = next.map_or(Duration::from_secs(3600), |moment| {
+        let wait = next.map_or(Duration::from_hours(1), |moment| {
             Duration::try_from(moment.duration_since(Timestamp::now())).unwrap_or_default()
         });
         tokio::select! {
@@ -45,7 +45,7 @@ pub(crate) async fn advance(
     let (actions, next) = cloud.fleet().advance(Timestamp::now());
     for action in actions {
         while let Err(error) = execute(cloud, client, &action).await {
-            tracing::warn!(%error, "the simulated cloud cannot reach the Kubernetes API");
+            tracing::warn!(%error, "could not reach the Kubernetes API from the simulated cloud");
             tokio::select! {
                 () = tokio::time::sleep(RETRY_INTERVAL) => {}
                 () = stop.cancelled() => return None,

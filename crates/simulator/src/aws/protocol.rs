@@ -193,9 +193,9 @@ fn xml_document(root: &str, xmlns: &str, item: &str, body: &Value) -> String {
         "" => String::new(),
         xmlns => format!(" xmlns=\"{xmlns}\""),
     };
-    text.push_str(&format!("<{root}{attribute}>"));
+    text.extend(["<", root, &attribute, ">"]);
     write_content(&mut text, item, body);
-    text.push_str(&format!("</{root}>"));
+    text.extend(["</", root, ">"]);
     text
 }
 
@@ -215,9 +215,9 @@ fn write_content(text: &mut String, item: &str, value: &Value) {
 }
 
 fn write_element(text: &mut String, name: &str, item: &str, value: &Value) {
-    text.push_str(&format!("<{name}>"));
+    text.extend(["<", name, ">"]);
     write_content(text, item, value);
-    text.push_str(&format!("</{name}>"));
+    text.extend(["</", name, ">"]);
 }
 
 /// The parameters of a query request.
@@ -309,6 +309,7 @@ pub(crate) fn format_iso8601(moment: Timestamp) -> String {
 }
 
 /// Formats a time as EKS does.
+#[expect(clippy::cast_precision_loss, reason = "the milliseconds of a date fit in 53 bits")]
 pub(crate) fn epoch_seconds(moment: Timestamp) -> f64 {
     moment.as_millisecond() as f64 / 1000.0
 }
@@ -332,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn numbered_parameters_are_lists() {
+    fn numbered_parameters_become_lists() {
         let parameters = QueryParameters::parse(
             b"Ids.member.1=a&Ids.member.2=b&Filter.1.Name=x&Filter.1.Value.1=y",
         );
@@ -341,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_follow_each_other() {
+    fn the_next_token_of_a_page_leads_to_the_next_page() {
         let (first, token) = paginate(vec![1, 2, 3], 2, None).unwrap();
         assert_eq!((first, token.as_deref()), (vec![1, 2], Some("page-2")));
         let (second, token) = paginate(vec![1, 2, 3], 2, token.as_deref()).unwrap();

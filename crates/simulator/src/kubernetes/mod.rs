@@ -16,7 +16,6 @@ use store::ObjectStore;
 use write::ObjectWriter;
 
 pub(crate) mod api;
-mod budget_status;
 pub(crate) mod controllers;
 mod kinds;
 mod object;

@@ -3,6 +3,11 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+/// Returns a count as an integer of the API.
+pub(crate) fn as_count(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
 /// Returns the text at a JSON pointer, empty if there is none.
 pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
     object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()

@@ -242,8 +242,8 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn strategic(target: Value, patch: Value) -> Value {
-        apply(&DEPLOYMENTS, PatchType::Strategic, &target, &patch).unwrap()
+    fn strategic(target: &Value, patch: &Value) -> Value {
+        apply(&DEPLOYMENTS, PatchType::Strategic, target, patch).unwrap()
     }
 
     #[test]
@@ -258,16 +258,16 @@ mod tests {
             "$setElementOrder/containers": [{"name": "c"}, {"name": "a"}],
         });
         assert_eq!(
-            strategic(target, patch),
+            strategic(&target, &patch),
             json!({"containers": [{"name": "c"}, {"name": "a", "image": "2"}]})
         );
     }
 
     #[test]
-    fn new_elements_stand_before_those_that_the_patch_does_not_name() {
+    fn new_elements_precede_those_that_the_patch_does_not_name() {
         let target = json!({"env": [{"name": "a"}, {"name": "b"}, {"name": "c"}]});
         let patch = json!({"env": [{"name": "new"}, {"name": "b", "value": "1"}]});
-        let merged = strategic(target, patch);
+        let merged = strategic(&target, &patch);
         let names: Vec<&str> =
             merged["env"].as_array().unwrap().iter().map(|e| e["name"].as_str().unwrap()).collect();
         assert_eq!(names, ["new", "a", "b", "c"]);
@@ -281,7 +281,7 @@ mod tests {
             "finalizers": ["z"],
             "$deleteFromPrimitiveList/finalizers": ["x"],
         });
-        let merged = strategic(target, patch);
+        let merged = strategic(&target, &patch);
         assert_eq!(merged["taints"], json!([{"key": "b"}]));
         assert_eq!(merged["finalizers"], json!(["y", "z"]));
     }
@@ -294,7 +294,7 @@ mod tests {
             "strategy": {"$retainKeys": ["type"], "type": "Recreate"},
             "gone": {"$patch": "delete"},
         });
-        assert_eq!(strategic(target, patch), json!({"strategy": {"type": "Recreate"}}));
+        assert_eq!(strategic(&target, &patch), json!({"strategy": {"type": "Recreate"}}));
     }
 
     #[test]

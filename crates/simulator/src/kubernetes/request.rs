@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_of_every_shape() {
+    fn paths_of_every_form_are_parsed() {
         let is = |path, resource: &'static Resource, namespace: &str, name: &str, sub: &str| {
             let wanted = (resource.plural, namespace.to_owned(), name.to_owned(), sub.to_owned());
             assert_eq!(parsed(path), Some(wanted), "{path}");

@@ -154,16 +154,15 @@ fn parse_fields(resource: &Resource, selector: &str) -> Result<Vec<FieldRequirem
     let parts = selector.split(',').filter(|part| !part.is_empty());
     parts
         .map(|part| {
-            let (field, value, equal) = match part.split_once("!=") {
-                Some((field, value)) => (field, value, false),
-                None => {
-                    let (field, value) = part.split_once('=').ok_or_else(|| {
-                        StatusError::bad_request(format!(
-                            "invalid selector: '{part}'; can't understand '{part}'"
-                        ))
-                    })?;
-                    (field, value.strip_prefix('=').unwrap_or(value), true)
-                }
+            let (field, value, equal) = if let Some((field, value)) = part.split_once("!=") {
+                (field, value, false)
+            } else {
+                let (field, value) = part.split_once('=').ok_or_else(|| {
+                    StatusError::bad_request(format!(
+                        "invalid selector: '{part}'; can't understand '{part}'"
+                    ))
+                })?;
+                (field, value.strip_prefix('=').unwrap_or(value), true)
             };
             if !is_selectable(resource, field) {
                 return Err(StatusError::bad_request(not_selectable(resource, field)));
@@ -273,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn label_selectors_of_every_form() {
+    fn label_selectors_of_every_form_match() {
         let cases = [
             ("app=relay", true),
             ("app==relay,tier=edge", true),
@@ -296,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn field_selectors_only_over_the_fields_of_the_kind() {
+    fn field_selectors_accept_only_the_fields_of_the_kind() {
         let cases = [
             ("spec.nodeName=n1", true),
             ("spec.nodeName!=n1", false),

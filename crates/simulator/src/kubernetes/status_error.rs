@@ -137,7 +137,7 @@ impl StatusError {
     }
 
     /// Returns the error for options that contradict each other.
-    pub(crate) fn bad_options(kind: &str, cause: StatusCause) -> Self {
+    pub(crate) fn bad_options(kind: &str, cause: &StatusCause) -> Self {
         let message =
             format!("{kind}.meta.k8s.io \"\" is invalid: {}: {}", cause.field, cause.message);
         let mut error = Self::new(422, "Invalid", message);
@@ -199,7 +199,7 @@ impl StatusError {
         error
     }
 
-    pub(crate) fn invalid(resource: &Resource, name: &str, causes: Vec<StatusCause>) -> Self {
+    pub(crate) fn invalid(resource: &Resource, name: &str, causes: &[StatusCause]) -> Self {
         let list: Vec<String> =
             causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
         let list = match list.as_slice() {

@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_can_be_had_as_it_was() {
+    fn objects_can_be_listed_at_an_earlier_version() {
         let mut store = ObjectStore::new(IdGenerator::new(1));
         store.put(&NODES, node("a", "red"));
         store.put(&NODES, node("b", "red"));
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_compacted_past_is_refused() {
+    fn a_compacted_version_is_rejected() {
         let mut store = ObjectStore::new(IdGenerator::new(1));
         store.put(&NODES, node("a", "red"));
         let then = store.version();

@@ -213,15 +213,15 @@ impl SimulatedInstance {
     fn advance(&mut self, now: Timestamp) -> (Option<NodeAction>, Option<Timestamp>) {
         match self.lifecycle {
             Lifecycle::Terminated => (None, None),
-            Lifecycle::Terminating => match self.terminated_at.filter(|moment| *moment > now) {
-                Some(later) => (None, Some(later)),
-                None => {
-                    self.lifecycle = Lifecycle::Terminated;
-                    let registered = self.node != NodeState::Absent;
-                    let instance = self.clone();
-                    (registered.then_some(NodeAction::Remove { instance }), None)
+            Lifecycle::Terminating => {
+                if let Some(later) = self.terminated_at.filter(|moment| *moment > now) {
+                    return (None, Some(later));
                 }
-            },
+                self.lifecycle = Lifecycle::Terminated;
+                let registered = self.node != NodeState::Absent;
+                let instance = self.clone();
+                (registered.then_some(NodeAction::Remove { instance }), None)
+            }
             Lifecycle::Pending if self.in_service_at > now => (None, Some(self.in_service_at)),
             Lifecycle::Pending | Lifecycle::InService => {
                 if self.lifecycle == Lifecycle::Pending {

@@ -72,7 +72,7 @@ impl Account {
 }
 
 #[test]
-fn the_instances_of_the_start_are_there_at_once() {
+fn initial_instances_are_in_service_at_once() {
     let mut account = Account {
         fleet: Fleet::new(&Scenario::default(), Clock::real(), Timestamp::UNIX_EPOCH),
         start: Timestamp::UNIX_EPOCH,
@@ -83,7 +83,7 @@ fn the_instances_of_the_start_are_there_at_once() {
 }
 
 #[test]
-fn a_launch_boots_registers_and_gets_ready_each_in_its_time() {
+fn a_launched_instance_boots_registers_and_becomes_ready_in_the_configured_times() {
     let mut account = Account::of(&Scenario::default());
     account.group().max = 5;
     account.group().desired = 5;
@@ -100,7 +100,7 @@ fn a_launch_boots_registers_and_gets_ready_each_in_its_time() {
 }
 
 #[test]
-fn an_update_reaches_the_group_late_and_ends_later() {
+fn an_update_reaches_the_group_after_a_delay_and_ends_later() {
     let mut account = Account::of(&Scenario::default());
     let id = account.update(0, 6, 6).unwrap();
     assert_eq!(account.update(1, 6, 6), Err(UpdateError::InUse));
@@ -122,7 +122,7 @@ fn an_update_reaches_the_group_late_and_ends_later() {
 }
 
 #[test]
-fn a_failed_launch_is_tried_again_after_its_pause() {
+fn a_failed_launch_is_retried_after_the_retry_time() {
     let mut scenario = Scenario::default();
     let message = "no capacity".to_owned();
     scenario.nodegroups[0].launch_failures.push(LaunchFailure { times: 2, message });
@@ -136,7 +136,7 @@ fn a_failed_launch_is_tried_again_after_its_pause() {
 }
 
 #[test]
-fn scale_in_takes_the_oldest_of_the_fullest_zone_and_never_the_protected() {
+fn scale_in_terminates_the_oldest_of_the_fullest_zone_and_never_a_protected_instance() {
     let mut account = Account::of(&Scenario::default());
     account.group().max = 4;
     account.group().desired = 4;
@@ -154,5 +154,5 @@ fn scale_in_takes_the_oldest_of_the_fullest_zone_and_never_the_protected() {
     let notes = account.group().activities.iter().filter(|activity| {
         activity.message.as_deref().is_some_and(|m| m.contains("protected from scale-in"))
     });
-    assert_eq!(notes.count(), 1, "said once, not at every look");
+    assert_eq!(notes.count(), 1, "reported once, not at every advance");
 }

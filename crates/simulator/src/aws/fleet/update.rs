@@ -101,7 +101,7 @@ impl Fleet {
         }
         check_sizes(change.apply_to(nodegroup.sizes))?;
         nodegroup.updates += 1;
-        nodegroup.status = "UPDATING".to_owned();
+        "UPDATING".clone_into(&mut nodegroup.status);
         let failure = nodegroup
             .failures
             .iter()
@@ -168,9 +168,9 @@ impl Fleet {
         for label in &change.remove_labels {
             nodegroup.labels.remove(label);
         }
-        let sized = change.min.is_some() || change.max.is_some() || change.desired.is_some();
+        let resized = change.min.is_some() || change.max.is_some() || change.desired.is_some();
         let sizes = nodegroup.sizes;
-        if sized && let Some(group) = self.groups.get_mut(&nodegroup.group) {
+        if resized && let Some(group) = self.groups.get_mut(&nodegroup.group) {
             group.min = sizes.min;
             group.max = sizes.max;
             group.desired = match change.desired {

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::kubernetes::resources::{RESOURCES, Resource};
+use crate::scenario::git_version;
 
 const VERBS: [&str; 8] =
     ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
@@ -67,7 +68,7 @@ fn group((name, version): (&str, &str)) -> Value {
 
 fn resource_list(group: &str, version: &str) -> Value {
     let mut resources = Vec::new();
-    for resource in RESOURCES.iter() {
+    for resource in &RESOURCES {
         if (resource.group, resource.version) == (group, version) {
             resources.push(entry(resource));
             resources.extend(resource.subresources.iter().map(|sub| part(resource, sub)));
@@ -140,9 +141,4 @@ fn version_document(version: &str) -> Value {
         "compiler": "rustc",
         "platform": "simulator",
     })
-}
-
-/// The version of the API server and of the kubelets in a cluster of an EKS version.
-pub(crate) fn git_version(version: &str) -> String {
-    format!("v{version}.0-eks-simulator")
 }

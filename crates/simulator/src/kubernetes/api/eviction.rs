@@ -1,9 +1,9 @@
 //! Eviction: a deletion that first checks the disruption budgets, in the API server's order.
 
 use axum::http::StatusCode;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::kubernetes::budget_status;
 use crate::kubernetes::object::{
     self, is_terminating, is_true, number, put, set_condition, text, time,
 };
@@ -61,7 +61,7 @@ fn is_exempt_from_budgets(pod: &Value) -> bool {
     is_terminating(pod) || matches!(text(pod, "/status/phase"), "Pending" | "Succeeded" | "Failed")
 }
 
-/// Returns the name of the only budget that selects the pod, and an error if several do.
+/// Returns the budget that selects the pod, if there is one, or an error if several do.
 fn budget_of(store: &ObjectStore, pod: &Value) -> Result<Option<Value>, StatusError> {
     let mut matching: Vec<&Value> = store
         .list(&BUDGETS, Some(object::namespace(pod)))
@@ -79,7 +79,7 @@ fn budget_of(store: &ObjectStore, pod: &Value) -> Result<Option<Value>, StatusEr
 /// Returns whether the pod is not one of the healthy pods that the budget counts, and none of those
 /// is missing.
 fn is_evictable_unhealthy(budget: &Value, pod: &Value) -> bool {
-    let count = |field| budget_status::status_count(budget, field);
+    let count = |field| status_count(budget, field);
     let always = text(budget, "/spec/unhealthyPodEvictionPolicy") == "AlwaysAllow";
     let enough = count("currentHealthy") >= count("desiredHealthy") && count("desiredHealthy") > 0;
     !is_true(pod, "Ready") && (always || enough)
@@ -92,14 +92,14 @@ fn consume_disruption(
     pod: &Value,
 ) -> Result<(), StatusError> {
     let generation = number(budget, "/metadata/generation").unwrap_or(0);
-    if budget_status::status_count(budget, "observedGeneration") < generation {
+    if status_count(budget, "observedGeneration") < generation {
         let cause = format!(
             "The disruption budget {} is still being processed by the server.",
             object::name(budget)
         );
         return Err(StatusError::disruption_budget_violated(EVICTION_DENIED, 10, &cause));
     }
-    let remaining = budget_status::status_count(budget, "disruptionsAllowed") - 1;
+    let remaining = status_count(budget, "disruptionsAllowed") - 1;
     if remaining < 0 {
         return Err(StatusError::disruption_budget_violated(
             EVICTION_DENIED,
@@ -118,7 +118,7 @@ fn consume_disruption(
             put(&mut budget, &["status", "disruptionsAllowed"], remaining);
             put(&mut budget, &["status", "disruptedPods", &name], time(now));
             if remaining == 0 {
-                budget_status::set_allowed_condition(&mut budget, now);
+                set_allowed_condition(&mut budget, now);
             }
             Ok(budget)
         },
@@ -128,8 +128,8 @@ fn consume_disruption(
 
 fn denial_cause(budget: &Value) -> String {
     let name = object::name(budget);
-    let [current, desired] = ["currentHealthy", "desiredHealthy"]
-        .map(|field| budget_status::status_count(budget, field));
+    let [current, desired] =
+        ["currentHealthy", "desiredHealthy"].map(|field| status_count(budget, field));
     if current <= desired {
         return format!(
             "The disruption budget {name} needs {desired} healthy pods and has {current} currently"
@@ -163,16 +163,36 @@ fn delete(
     writer.delete(&PODS, namespace, name, &DeleteOptions { version: None, ..deletion })
 }
 
+/// Returns a number of the budget's status.
+pub(crate) fn status_count(budget: &Value, field: &str) -> i64 {
+    number(budget, &format!("/status/{field}")).unwrap_or(0)
+}
+
+/// Sets the budget's condition according to its number of allowed disruptions.
+pub(crate) fn set_allowed_condition(budget: &mut Value, now: Timestamp) {
+    let (status, reason) = match status_count(budget, "disruptionsAllowed") {
+        0 => ("False", "InsufficientPods"),
+        _ => ("True", "SufficientPods"),
+    };
+    let condition = json!({
+        "type": "DisruptionAllowed",
+        "status": status,
+        "reason": reason,
+        "message": "",
+        "observedGeneration": status_count(budget, "observedGeneration"),
+    });
+    set_condition(budget, condition, now);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ids::IdGenerator;
-    use jiff::Timestamp;
 
     /// The conformance tables cannot show this case: a real disruption controller observes every
     /// budget within a moment.
     #[test]
-    fn a_budget_that_was_just_changed_is_not_asked() {
+    fn a_budget_whose_status_is_outdated_allows_no_eviction() {
         let mut store = ObjectStore::new(IdGenerator::new(1));
         let metadata = json!({"name": "b", "namespace": "n", "generation": 2});
         let status = json!({"observedGeneration": 1, "disruptionsAllowed": 1});

@@ -20,7 +20,7 @@ use mutations::WriteResponse;
 use representation::Representation;
 
 pub(crate) mod discovery;
-mod eviction;
+pub(crate) mod eviction;
 mod mutations;
 mod openapi;
 mod read;
@@ -159,7 +159,7 @@ impl KubernetesService {
         let page = read::list(&lock_store(&self.0.store), target, query)?;
         let objects = page.objects.iter().map(AsRef::as_ref);
         let representation = Representation::from_request(incoming, query);
-        let body = representation.list(target.resource, objects, page.metadata, Timestamp::now());
+        let body = representation.list(target.resource, objects, &page.metadata, Timestamp::now());
         Ok(json_response(StatusCode::OK, &body))
     }
 
@@ -213,10 +213,8 @@ fn dispatch(
             mutations::patch(writer, target, part, incoming, query)
         }
         ("delete" | "deletecollection", None) => {
-            let options = match incoming.body.is_empty() {
-                true => Value::Null,
-                false => request::body(incoming)?,
-            };
+            let options =
+                if incoming.body.is_empty() { Value::Null } else { request::body(incoming)? };
             writer.dry_run |= mutations::is_dry_run(query, &options);
             let deletion = mutations::parse_deletion(query, &options)?;
             match target.name {

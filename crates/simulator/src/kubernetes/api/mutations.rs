@@ -23,7 +23,7 @@ pub(crate) struct WriteResponse {
 }
 
 impl WriteResponse {
-    pub(crate) fn ok(written: WriteOutcome) -> Self {
+    pub(crate) fn ok(written: &WriteOutcome) -> Self {
         Self {
             status: StatusCode::OK,
             changed: written.changed,
@@ -56,7 +56,7 @@ pub(crate) fn update(
 ) -> Result<WriteResponse, StatusError> {
     let (namespace, name) = (target.namespace(), target.name());
     let written = writer.update(target.resource, namespace, name, part, |_| Ok(object))?;
-    Ok(WriteResponse::ok(written))
+    Ok(WriteResponse::ok(&written))
 }
 
 /// Patches an object; a server-side apply creates a missing object.
@@ -83,7 +83,7 @@ pub(crate) fn patch(
         check_patched(resource, current, &patched)?;
         Ok(patched)
     })?;
-    Ok(WriteResponse::ok(written))
+    Ok(WriteResponse::ok(&written))
 }
 
 /// Rejects a patch whose result is not valid.
@@ -95,7 +95,7 @@ fn check_patched(resource: &Resource, current: &Value, patched: &Value) -> Resul
     if !uid(patched).is_empty() && uid(patched) != uid(current) {
         let cause =
             StatusCause::invalid("metadata.uid", &uid(patched).into(), "field is immutable");
-        return Err(StatusError::invalid(resource, object::name(current), vec![cause]));
+        return Err(StatusError::invalid(resource, object::name(current), &[cause]));
     }
     Ok(())
 }
@@ -103,7 +103,7 @@ fn check_patched(resource: &Resource, current: &Value, patched: &Value) -> Resul
 fn check_apply(query: &Query, resource: &Resource, change: &Value) -> Result<(), StatusError> {
     if query.get("fieldManager").is_empty() {
         let cause = StatusCause::required("fieldManager", "is required for apply patch");
-        return Err(StatusError::bad_options("PatchOptions", cause));
+        return Err(StatusError::bad_options("PatchOptions", &cause));
     }
     if text(change, "/apiVersion") != resource.api_version()
         || text(change, "/kind") != resource.kind
@@ -128,7 +128,7 @@ pub(crate) fn delete(
     // For only these kinds the response is the deleted object.
     let shown = !gone || matches!(resource.plural, "pods" | "serviceaccounts");
     if shown {
-        return Ok(WriteResponse::ok(written));
+        return Ok(WriteResponse::ok(&written));
     }
     let mut details = json!({
         "name": object::name(object),

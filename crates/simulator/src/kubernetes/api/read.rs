@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::ids::to_hex;
 use crate::kubernetes::object;
 use crate::kubernetes::request::{Query, ResourcePath};
 use crate::kubernetes::status_error::{StatusCause, StatusError};
@@ -51,7 +52,7 @@ pub(crate) fn list(
         });
     }
     let mut metadata = json!({"resourceVersion": version.to_string()});
-    let limit = query.number("limit").unwrap_or(0) as usize;
+    let limit = usize::try_from(query.number("limit").unwrap_or(0)).unwrap_or(usize::MAX);
     if limit > 0 && objects.len() > limit {
         let left = objects.len() - limit;
         objects.truncate(limit);
@@ -125,14 +126,14 @@ pub(crate) fn check_options(query: &Query) -> Result<(), StatusError> {
     };
     match cause {
         None => Ok(()),
-        Some(cause) => Err(StatusError::bad_options("ListOptions", cause)),
+        Some(cause) => Err(StatusError::bad_options("ListOptions", &cause)),
     }
 }
 
 impl ContinueToken {
     fn encode(&self) -> String {
         let plain = json!([self.version, self.namespace, self.name]).to_string();
-        plain.bytes().map(|byte| format!("{byte:02x}")).collect()
+        to_hex(plain.as_bytes())
     }
 
     fn decode(text: &str) -> Result<Option<Self>, StatusError> {

@@ -53,7 +53,7 @@ impl Representation {
             Self::Table(include) => {
                 let version = &object["metadata"]["resourceVersion"];
                 let metadata = json!({"resourceVersion": version});
-                table(resource, [object].into_iter(), include, metadata, now)
+                table(resource, [object].into_iter(), include, &metadata, now)
             }
         }
     }
@@ -63,7 +63,7 @@ impl Representation {
         self,
         resource: &Resource,
         objects: impl Iterator<Item = &'a Value>,
-        metadata: Value,
+        metadata: &Value,
         now: Timestamp,
     ) -> Value {
         match self {
@@ -84,7 +84,7 @@ impl Representation {
     }
 
     /// Represents a bookmark.
-    pub(crate) fn bookmark(self, resource: &Resource, metadata: Value) -> Value {
+    pub(crate) fn bookmark(self, resource: &Resource, metadata: &Value) -> Value {
         match self {
             Self::Whole => json!({
                 "kind": resource.kind,

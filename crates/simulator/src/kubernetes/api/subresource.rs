@@ -67,10 +67,8 @@ pub(crate) fn write_scale(
 ) -> Result<WriteResponse, StatusError> {
     let patched = incoming.parts.method == axum::http::Method::PATCH;
     let change = request::body(incoming)?;
-    let patch_type = match patched {
-        true => Some(PatchType::of(incoming.header(header::CONTENT_TYPE))?),
-        false => None,
-    };
+    let patch_type =
+        if patched { Some(PatchType::of(incoming.header(header::CONTENT_TYPE))?) } else { None };
     let (resource, namespace, name) = (target.resource, target.namespace(), target.name());
     let written = writer.update(resource, namespace, name, ObjectPart::Main, |current| {
         let scale = match patch_type {
@@ -79,7 +77,7 @@ pub(crate) fn write_scale(
         };
         with_scale(current, &scale)
     })?;
-    let mut outcome = WriteResponse::ok(written);
+    let mut outcome = WriteResponse::ok(&written);
     outcome.body = scale_of(&outcome.body);
     Ok(outcome)
 }
@@ -97,7 +95,7 @@ fn with_scale(current: &Value, scale: &Value) -> Result<Value, StatusError> {
     if replicas < 0 {
         let message = "must be greater than or equal to 0";
         let cause = StatusCause::invalid("spec.replicas", &replicas.into(), message);
-        return Err(StatusError::invalid(&SCALE, object::name(current), vec![cause]));
+        return Err(StatusError::invalid(&SCALE, object::name(current), &[cause]));
     }
     let mut object = current.clone();
     put(&mut object, &["spec", "replicas"], replicas);

@@ -40,7 +40,7 @@ pub(crate) fn table<'a>(
     resource: &Resource,
     objects: impl Iterator<Item = &'a Value>,
     include: IncludeObject,
-    metadata: Value,
+    metadata: &Value,
     now: Timestamp,
 ) -> Value {
     let columns = columns(resource);
@@ -320,7 +320,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ages_are_short() {
+    fn ages_have_two_units_at_most() {
         let cases = [
             (5, "5s"),
             (119, "119s"),
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cordoned_node_says_so() {
+    fn the_status_of_a_cordoned_node_says_so() {
         let node = json!({
             "spec": {"unschedulable": true},
             "status": {"conditions": [{"type": "Ready", "status": "True"}]},

@@ -25,7 +25,7 @@ use super::{ApiServer, lock_store};
 
 /// The duration of a watch if the client does not set one: an API server chooses between half an
 /// hour and an hour.
-const MAX_DURATION: Duration = Duration::from_secs(45 * 60);
+const MAX_DURATION: Duration = Duration::from_mins(45);
 
 /// The time between two bookmarks of a quiet watch. An API server sends one per minute.
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(20);
@@ -100,7 +100,7 @@ fn next_bookmark(now: Instant, end: Instant) -> Option<Instant> {
 }
 
 impl Watch {
-    /// Queues the existing objects, as if they had just been added.
+    /// Returns the events of the existing objects, as if they had just been added.
     fn existing_objects(&self, store: &ObjectStore, with_end_mark: bool) -> String {
         let mut lines = String::new();
         for object in store.list(self.target.resource, self.target.namespace.as_deref()) {
@@ -111,7 +111,7 @@ impl Watch {
         if with_end_mark && self.bookmarks {
             let mut metadata = self.bookmark_metadata();
             put(&mut metadata, &["annotations", "k8s.io/initial-events-end"], "true");
-            self.write_bookmark(&mut lines, metadata);
+            self.write_bookmark(&mut lines, &metadata);
         }
         lines
     }
@@ -154,7 +154,7 @@ impl Watch {
         if self.next_bookmark.is_some_and(|due| now >= due) {
             self.next_bookmark = next_bookmark(now, self.end);
             if self.bookmarks {
-                self.write_bookmark(lines, self.bookmark_metadata());
+                self.write_bookmark(lines, &self.bookmark_metadata());
             }
         }
     }
@@ -218,7 +218,7 @@ impl Watch {
         json!({"resourceVersion": self.sent_version.to_string()})
     }
 
-    fn write_bookmark(&self, lines: &mut String, metadata: Value) {
+    fn write_bookmark(&self, lines: &mut String, metadata: &Value) {
         let object = self.representation.bookmark(self.target.resource, metadata);
         lines.push_str(&json!({"type": "BOOKMARK", "object": object}).to_string());
         lines.push('\n');

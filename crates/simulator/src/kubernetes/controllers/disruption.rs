@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::kubernetes::budget_status;
+use crate::kubernetes::api::eviction::set_allowed_condition;
 use crate::kubernetes::object::{
-    self, controller, is_terminating, is_true, map, moment, number, put, text,
+    self, as_count, controller, is_terminating, is_true, map, moment, number, put, text,
 };
 use crate::kubernetes::resources::{BUDGETS, DEPLOYMENTS, PODS, REPLICA_SETS};
 use crate::kubernetes::selectors::selects;
@@ -15,7 +15,7 @@ use super::rollout::{Rounding, scaled_value};
 use super::{ClusterView, ControllerPlan, Timers};
 
 /// How long an allowed eviction counts as a disruption although its pod still exists.
-const DISRUPTED_POD_TIMEOUT: Duration = Duration::from_secs(120);
+const DISRUPTED_POD_TIMEOUT: Duration = Duration::from_mins(2);
 
 pub(super) fn plan(view: &ClusterView<'_>, _: &mut Timers) -> ControllerPlan {
     let mut plan = ControllerPlan::default();
@@ -37,14 +37,12 @@ fn reconcile(view: &ClusterView<'_>, plan: &mut ControllerPlan, budget: &Value) 
         .collect();
     let disrupted = disrupted_pods(view, plan, budget, &pods);
     let (expected, desired) = expected_and_desired(view, budget, &pods);
-    let healthy = pods
-        .iter()
-        .filter(|pod| {
-            is_true(pod, "Ready")
-                && !is_terminating(pod)
-                && !disrupted.iter().any(|(name, _)| name == object::name(pod))
-        })
-        .count() as i64;
+    let healthy = pods.iter().filter(|pod| {
+        is_true(pod, "Ready")
+            && !is_terminating(pod)
+            && !disrupted.iter().any(|(name, _)| name == object::name(pod))
+    });
+    let healthy = as_count(healthy.count());
     let allowed = if expected > 0 { (healthy - desired).max(0) } else { 0 };
     let mut reported = budget.clone();
     for (field, count) in [
@@ -62,7 +60,7 @@ fn reconcile(view: &ClusterView<'_>, plan: &mut ControllerPlan, budget: &Value) 
     } else {
         put(&mut reported, &["status", "disruptedPods"], disrupted);
     }
-    budget_status::set_allowed_condition(&mut reported, view.now);
+    set_allowed_condition(&mut reported, view.now);
     if reported != *budget {
         plan.update(&BUDGETS, reported);
     }
@@ -103,7 +101,7 @@ fn expected_and_desired(view: &ClusterView<'_>, budget: &Value, pods: &[&Value])
             let expected = scale();
             (expected, scaled_value(Some(limit), expected, Rounding::Up))
         }
-        Some(limit) => (pods.len() as i64, limit.as_i64().unwrap_or(0)),
+        Some(limit) => (as_count(pods.len()), limit.as_i64().unwrap_or(0)),
         // A budget with neither limit allows no disruption and requires no healthy pods.
         None => (0, 0),
     }

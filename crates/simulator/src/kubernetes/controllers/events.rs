@@ -68,7 +68,7 @@ fn object_event(
 }
 
 /// Records an occurrence.
-pub(super) fn record(writer: &mut ObjectWriter<'_>, new: ObjectEvent) -> Result<(), StatusError> {
+pub(super) fn record(writer: &mut ObjectWriter<'_>, new: &ObjectEvent) -> Result<(), StatusError> {
     let now = time(writer.now);
     let existing = writer
         .store

@@ -18,7 +18,7 @@ const COMPONENT: &str = "kubelet";
 
 /// The first back-off after a container's failure; it doubles up to [`MAX_BACKOFF`].
 const INITIAL_BACKOFF: Duration = Duration::from_secs(10);
-const MAX_BACKOFF: Duration = Duration::from_secs(300);
+const MAX_BACKOFF: Duration = Duration::from_mins(5);
 
 pub(super) fn plan(view: &ClusterView<'_>, timers: &mut Timers) -> ControllerPlan {
     let mut plan = ControllerPlan::default();
@@ -224,7 +224,7 @@ fn container_status(
     let waiting =
         |reason: &str, message: &str| json!({"waiting": {"reason": reason, "message": message}});
     let is_running = matches!(stage, ContainerStage::Running | ContainerStage::Unready);
-    let (state, restarts) = match stage {
+    let (container_state, restarts) = match stage {
         ContainerStage::Creating => (json!({"waiting": {"reason": "ContainerCreating"}}), 0),
         ContainerStage::Running | ContainerStage::Unready => {
             let before = before.and_then(|status| number(status, "/restartCount"));
@@ -241,7 +241,7 @@ fn container_status(
         "ready": *stage == ContainerStage::Running,
         "started": is_running,
         "restartCount": restarts,
-        "state": state,
+        "state": container_state,
         "lastState": {},
     });
     if is_running {

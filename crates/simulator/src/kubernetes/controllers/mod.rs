@@ -227,7 +227,7 @@ impl ControlPlane {
                 continue;
             }
             let due = self.controllers.iter().filter_map(|controller| controller.due).min();
-            let wait = due.map_or(Duration::from_secs(3600), |due| {
+            let wait = due.map_or(Duration::from_hours(1), |due| {
                 Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default()
             });
             tokio::select! {
@@ -280,10 +280,10 @@ fn execute(store: &mut ObjectStore, now: Timestamp, action: ControllerAction) ->
         ControllerAction::Delete(resource, namespace, name, deletion) => {
             writer.delete(resource, &namespace, &name, &deletion).map(|written| written.changed)
         }
-        ControllerAction::Event(event) => events::record(&mut writer, event).map(|()| false),
+        ControllerAction::Event(event) => events::record(&mut writer, &event).map(|()| false),
     };
     done.unwrap_or_else(|error| {
-        tracing::debug!(message = error.message, "a simulated controller was refused");
+        tracing::debug!(error = error.message, "rejected a write of a simulated controller");
         false
     })
 }

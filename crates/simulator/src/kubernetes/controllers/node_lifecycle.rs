@@ -40,7 +40,7 @@ pub(super) fn plan(view: &ClusterView<'_>, timers: &mut Timers) -> ControllerPla
         match view.store.get(&NODES, "", node_name) {
             None => collect_orphan(view, timers, &mut plan, pod),
             Some(node) if !is_terminating(pod) => {
-                evict_for_taint(view, timers, &mut plan, node, pod)
+                evict_for_taint(view, timers, &mut plan, node, pod);
             }
             Some(_) => {}
         }

@@ -33,9 +33,9 @@ pub(super) fn sort<'a>(pods: &mut [&'a Value], related: &[&'a Value], now: Times
     insert_sorted(pods, compare);
 }
 
-/// Kubernetes' own order has cycles: equal times are decided by later rules, different times of one
-/// magnitude by the UIDs, so A can precede B, B precede C, and C precede A. Go's sort tolerates
-/// such an order; the standard library's panics.
+/// Sorts pods by insertion. Kubernetes' own order has cycles: equal times are decided by later
+/// rules, different times of one magnitude by the UIDs, so A can precede B, B precede C, and C
+/// precede A. Go's sort tolerates such an order; the standard library's panics.
 fn insert_sorted<'a>(pods: &mut [&'a Value], compare: impl Fn(&'a Value, &'a Value) -> Ordering) {
     for end in 1..pods.len() {
         let position = pods[..end].iter().position(|other| compare(pods[end], other).is_lt());
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_is_the_documented_one() {
+    fn pods_are_sorted_in_the_documented_order() {
         let fixture = |name, node, phase, ready, deletion_cost| PodFixture {
             name,
             node,
@@ -182,7 +182,7 @@ mod tests {
     /// The times are mixed and the pods are many enough that a sort which relies on a total order
     /// would panic.
     #[test]
-    fn an_order_with_circles_is_lived_with() {
+    fn sorting_tolerates_an_order_with_cycles() {
         let pods: Vec<Value> = (0..200)
             .map(|n: u32| {
                 let ready = format!("2026-01-01T00:00:0{}Z", n % 3);

@@ -194,7 +194,7 @@ fn report(
     put(&mut reported, &["status", "replicas"], active.len());
     put(&mut reported, &["status", "terminatingReplicas"], terminating);
     for (field, count) in counts {
-        set_count(&mut reported, field, count as i64);
+        set_count(&mut reported, field, object::as_count(count));
     }
     let generation = number(set, "/metadata/generation").unwrap_or(0);
     put(&mut reported, &["status", "observedGeneration"], generation);

@@ -154,7 +154,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn deployment(replicas: i64, surge: Value, unavailable: Value) -> Value {
+    fn deployment(replicas: i64, surge: &Value, unavailable: &Value) -> Value {
         json!({"spec": {"replicas": replicas, "strategy": {
             "type": "RollingUpdate",
             "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable},
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn percentages_round_the_surge_up_and_the_unavailable_down() {
+    fn percentages_round_the_surge_up_and_the_unavailable_pods_down() {
         let cases = [
             (3, json!("25%"), json!("25%"), 1, 0),
             (10, json!("25%"), json!("25%"), 3, 2),
@@ -178,14 +178,14 @@ mod tests {
             (2, json!(1), json!(5), 1, 2),
         ];
         for (replicas, up, down, surge, unavailable) in cases {
-            let bounds = Bounds::of(&deployment(replicas, up, down));
+            let bounds = Bounds::of(&deployment(replicas, &up, &down));
             assert_eq!((bounds.surge, bounds.unavailable), (surge, unavailable));
         }
     }
 
     #[test]
-    fn a_rollout_takes_from_the_old_what_the_new_has_made_available() {
-        let bounds = Bounds::of(&deployment(3, json!(1), json!(0)));
+    fn a_rollout_shrinks_the_old_sets_by_what_the_newest_has_made_available() {
+        let bounds = Bounds::of(&deployment(3, &json!(1), &json!(0)));
         assert_eq!(newest_size(bounds, 0, 3), 1);
         let (old, new) = (set(3, 3, 4), set(1, 0, 4));
         assert_eq!(old_sizes(bounds, &[&old], &new), [3]);
@@ -197,12 +197,12 @@ mod tests {
     }
 
     #[test]
-    fn scaling_in_the_middle_of_a_rollout_keeps_the_proportions() {
-        let bounds = Bounds::of(&deployment(20, json!(2), json!(0)));
+    fn scaling_during_a_rollout_keeps_the_proportions_of_the_sets() {
+        let bounds = Bounds::of(&deployment(20, &json!(2), &json!(0)));
         let (new, old) = (set(4, 4, 12), set(8, 8, 12));
         let sizes = proportional_sizes(bounds, &[&new, &old]);
         assert_eq!(sizes, [7, 15]);
-        let bounds = Bounds::of(&deployment(0, json!(2), json!(0)));
+        let bounds = Bounds::of(&deployment(0, &json!(2), &json!(0)));
         assert_eq!(proportional_sizes(bounds, &[&new, &old]), [0, 0]);
     }
 }

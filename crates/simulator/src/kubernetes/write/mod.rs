@@ -51,7 +51,7 @@ impl ObjectWriter<'_> {
         namespace: &str,
         mut object: Value,
     ) -> Result<Arc<Value>, StatusError> {
-        self.set_identity(resource, namespace, &mut object)?;
+        set_identity(resource, namespace, &mut object)?;
         put(&mut object, &["metadata", "uid"], "");
         if resource.has_status() && resource.plural != NODES.plural {
             remove(&mut object, &["status"]);
@@ -62,7 +62,7 @@ impl ObjectWriter<'_> {
         self.generate_name(&mut object);
         let name = object::name(&object).to_owned();
         put(&mut object, &["metadata", "creationTimestamp"], time(self.now));
-        self.default_and_validate(resource, &mut object)?;
+        default_and_validate(resource, &mut object)?;
         kinds::admit(resource, &mut object);
         if resource.namespaced {
             self.require_namespace(resource, namespace, &name)?;
@@ -100,7 +100,7 @@ impl ObjectWriter<'_> {
         check_preconditions(resource, &current, &object)?;
         keep_identity(&current, &mut object);
         keep_other_part(resource, part, &current, &mut object);
-        self.default_and_validate(resource, &mut object)?;
+        default_and_validate(resource, &mut object)?;
         let causes = match part {
             ObjectPart::Whole => Vec::new(),
             ObjectPart::Main | ObjectPart::Status => {
@@ -108,7 +108,7 @@ impl ObjectWriter<'_> {
             }
         };
         if !causes.is_empty() {
-            return Err(StatusError::invalid(resource, name, causes));
+            return Err(StatusError::invalid(resource, name, &causes));
         }
         if resource.generation && kinds::bumps_generation(resource, part, &current, &object) {
             let generation = number(&current, "/metadata/generation").unwrap_or(0) + 1;
@@ -138,82 +138,11 @@ impl ObjectWriter<'_> {
         WriteOutcome { object: last.unwrap_or_else(|| Arc::clone(current)), changed: true }
     }
 
-    /// Sets the object's kind and namespace to those of the path, or returns an error if they
-    /// differ.
-    fn set_identity(
-        &self,
-        resource: &Resource,
-        namespace: &str,
-        object: &mut Value,
-    ) -> Result<(), StatusError> {
-        if !object.is_object() {
-            return Err(StatusError::bad_request("the body is not an object"));
-        }
-        let (api_version, kind) = (text(object, "/apiVersion"), text(object, "/kind"));
-        let wanted = resource.api_version();
-        let wrong_version = !api_version.is_empty() && api_version != wanted;
-        if wrong_version || (!kind.is_empty() && kind != resource.kind) {
-            let (given, version) = (text(object, "/kind"), resource.version);
-            return Err(StatusError::bad_request(format!(
-                "{given} in version {version:?} cannot be handled as a {}: unknown conversion",
-                resource.kind
-            )));
-        }
-        let own = object::namespace(object);
-        if !own.is_empty() && own != namespace {
-            return Err(StatusError::bad_request(
-                "the namespace of the provided object does not match the namespace sent on the \
-                 request",
-            ));
-        }
-        put(object, &["apiVersion"], wanted);
-        put(object, &["kind"], resource.kind);
-        if resource.namespaced {
-            put(object, &["metadata", "namespace"], namespace);
-        } else {
-            remove(object, &["metadata", "namespace"]);
-        }
-        for field in [
-            "resourceVersion",
-            "deletionTimestamp",
-            "deletionGracePeriodSeconds",
-            "managedFields",
-            "selfLink",
-            "generation",
-        ] {
-            remove(object, &["metadata", field]);
-        }
-        Ok(())
-    }
-
     fn generate_name(&mut self, object: &mut Value) {
         let prefix = text(object, "/metadata/generateName").to_owned();
         if object::name(object).is_empty() && !prefix.is_empty() {
             let suffix = self.store.ids.suffix(&prefix);
             put(object, &["metadata", "name"], format!("{prefix}{suffix}"));
-        }
-    }
-
-    fn default_and_validate(
-        &self,
-        resource: &Resource,
-        object: &mut Value,
-    ) -> Result<(), StatusError> {
-        if let Some(type_error) = kinds::type_error(resource, object) {
-            let (kind, version) = (resource.kind, resource.version);
-            return Err(StatusError::bad_request(format!(
-                "{kind} in version {version:?} cannot be handled as a {kind}: {type_error}"
-            )));
-        }
-        remove(object, &["metadata", "managedFields"]);
-        kinds::normalize(resource, object);
-        kinds::set_defaults(resource, object);
-        kinds::normalize(resource, object);
-        let causes = kinds::validate(resource, object);
-        if causes.is_empty() {
-            Ok(())
-        } else {
-            Err(StatusError::invalid(resource, object::name(object), causes))
         }
     }
 
@@ -233,6 +162,72 @@ impl ObjectWriter<'_> {
             return Err(StatusError::forbidden(resource, name, &why));
         }
         Ok(())
+    }
+}
+
+/// Sets the object's kind and namespace to those of the path, or returns an error if they
+/// differ.
+fn set_identity(
+    resource: &Resource,
+    namespace: &str,
+    object: &mut Value,
+) -> Result<(), StatusError> {
+    if !object.is_object() {
+        return Err(StatusError::bad_request("the body is not an object"));
+    }
+    let (api_version, kind) = (text(object, "/apiVersion"), text(object, "/kind"));
+    let wanted = resource.api_version();
+    let wrong_version = !api_version.is_empty() && api_version != wanted;
+    if wrong_version || (!kind.is_empty() && kind != resource.kind) {
+        let (given, version) = (text(object, "/kind"), resource.version);
+        return Err(StatusError::bad_request(format!(
+            "{given} in version {version:?} cannot be handled as a {}: unknown conversion",
+            resource.kind
+        )));
+    }
+    let own = object::namespace(object);
+    if !own.is_empty() && own != namespace {
+        return Err(StatusError::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the \
+             request",
+        ));
+    }
+    put(object, &["apiVersion"], wanted);
+    put(object, &["kind"], resource.kind);
+    if resource.namespaced {
+        put(object, &["metadata", "namespace"], namespace);
+    } else {
+        remove(object, &["metadata", "namespace"]);
+    }
+    for field in [
+        "resourceVersion",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "managedFields",
+        "selfLink",
+        "generation",
+    ] {
+        remove(object, &["metadata", field]);
+    }
+    Ok(())
+}
+
+fn default_and_validate(resource: &Resource, object: &mut Value) -> Result<(), StatusError> {
+    if let Some(type_error) = kinds::type_error(resource, object) {
+        let (kind, version) = (resource.kind, resource.version);
+        return Err(StatusError::bad_request(format!(
+            "{kind} in version {version:?} cannot be handled as a {kind}: {type_error}"
+        )));
+    }
+    remove(object, &["metadata", "managedFields"]);
+    kinds::normalize(resource, object);
+    kinds::set_defaults(resource, object);
+    kinds::normalize(resource, object);
+    let causes = kinds::validate(resource, object);
+    if causes.is_empty() {
+        Ok(())
+    } else {
+        Err(StatusError::invalid(resource, object::name(object), &causes))
     }
 }
 

@@ -196,7 +196,7 @@ fn spreads<'a>(node_infos: &[NodeInfo<'a>], pod: &'a Value) -> Vec<TopologySprea
                     object::namespace(other) == object::namespace(pod)
                         && selects(constraint.get("labelSelector"), other)
                 });
-                *counts.entry(value).or_default() += same.count() as i64;
+                *counts.entry(value).or_default() += object::as_count(same.count());
             }
             TopologySpread {
                 key,

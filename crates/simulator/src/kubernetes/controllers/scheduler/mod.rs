@@ -115,17 +115,16 @@ fn select_node(node_infos: &[NodeInfo<'_>], pod: &Value) -> Result<usize, String
     let mut reasons: Vec<(String, usize)> = Vec::new();
     let mut best: Option<(i64, usize)> = None;
     for (at, node_info) in node_infos.iter().enumerate() {
-        match filter::rejection_reason(node_info, pod, &constraints) {
-            Some(reason) => match reasons.iter_mut().find(|(known, _)| *known == reason) {
+        if let Some(reason) = filter::rejection_reason(node_info, pod, &constraints) {
+            match reasons.iter_mut().find(|(known, _)| *known == reason) {
                 Some((_, count)) => *count += 1,
                 None => reasons.push((reason, 1)),
-            },
-            None => {
-                let score = score(node_info, pod, &constraints);
-                if best.is_none_or(|(highest, _)| score > highest) {
-                    best = Some((score, at));
-                }
             }
+            continue;
+        }
+        let score = score(node_info, pod, &constraints);
+        if best.is_none_or(|(highest, _)| score > highest) {
+            best = Some((score, at));
         }
     }
     best.map(|(_, at)| at).ok_or_else(|| unschedulable_message(node_infos.len(), reasons))
@@ -167,7 +166,8 @@ fn score(node_info: &NodeInfo<'_>, pod: &Value, constraints: &PlacementConstrain
         owner.is_some() && controller(other).map(|owner| text(owner, "/uid")) == owner
     });
     let free_share = node_info.free.share_of(ResourceAmounts::allocatable_of(node_info.node));
-    constraints.preference(node_info, pod) * 1000 - siblings.count() as i64 * 200 + free_share
+    let siblings = object::as_count(siblings.count());
+    constraints.preference(node_info, pod) * 1000 - siblings * 200 + free_share
 }
 
 fn bind(view: &ClusterView<'_>, plan: &mut ControllerPlan, pod: &Value, node: &str) {

@@ -82,6 +82,7 @@ fn parse(quantity: &str) -> i64 {
     digits.parse::<f64>().map_or(0, |number| thousandths(number * factor))
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "a cast to an integer saturates")]
 fn thousandths(number: f64) -> i64 {
     (number * 1000.0).round() as i64
 }
@@ -91,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantities_of_every_form() {
+    fn quantities_of_every_form_are_parsed() {
         let cases = [
             ("100m", 100),
             ("2", 2000),
