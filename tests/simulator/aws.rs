@@ -1,4 +1,4 @@
-//! The AWS services, by their own SDKs.
+//! The AWS services, called with their SDKs.
 
 use aws_sdk_autoscaling as autoscaling;
 use aws_sdk_ec2 as ec2;
@@ -69,7 +69,7 @@ async fn an_update_is_in_progress_then_done_and_only_one_at_a_time() {
     let simulator = start_at(Scenario::default(), 10.0).await;
     let eks = aws_client!(aws_sdk_eks, simulator);
     let id = update(&eks, sizes(Some(6), 6), "one").await.unwrap();
-    // The same token is the same update.
+    // A call with the same token returns the same update.
     assert_eq!(update(&eks, sizes(Some(6), 6), "one").await.unwrap(), id);
     let (code, message) = update(&eks, sizes(None, 5), "two").await.unwrap_err();
     assert_eq!(code, "ResourceInUseException");

@@ -1,4 +1,4 @@
-//! What goes wrong on request, and what the record says of it.
+//! Injected faults and their entries in the call log.
 
 use std::time::{Duration, Instant};
 
@@ -75,7 +75,7 @@ async fn a_response_can_be_dropped_before_or_after_the_change() {
 #[tokio::test]
 async fn a_fault_can_delay_a_call() {
     let simulator = start(Scenario::empty()).await;
-    // A minute, at a three-hundredth.
+    // A minute at speed 300.
     simulator.inject(fault("list nodes", 1, Effect::Delay { by: Duration::from_secs(60) }));
     let nodes: Api<Node> = Api::all(client(&simulator));
     let began = Instant::now();
@@ -88,7 +88,7 @@ async fn a_fault_can_break_a_watch() {
     let simulator = start(Scenario::default()).await;
     simulator.inject(fault("watch nodes", 1, Effect::Drop { before: false }));
     let nodes: Api<Node> = Api::all(client(&simulator));
-    // The client takes a broken stream for one that has ended.
+    // The client does not distinguish a broken stream from one that has ended.
     let events: Vec<WatchEvent<Node>> =
         nodes.watch(&WatchParams::default(), "0").await.unwrap().try_collect().await.unwrap();
     assert!(events.len() >= 6, "{events:?}");

@@ -42,7 +42,7 @@ async fn an_object_lives_from_create_to_delete() {
     changed.data.get_or_insert_default().insert("k".into(), "2".into());
     let changed = maps.replace("a", &post, &changed).await.unwrap();
     assert_ne!(changed.resource_version(), made.resource_version());
-    // The same again changes nothing, and an older version is refused.
+    // An unchanged object keeps its version, and an older version is rejected.
     let same = maps.replace("a", &post, &changed).await.unwrap();
     assert_eq!(same.resource_version(), changed.resource_version());
     assert_eq!(refusal(maps.replace("a", &post, &made).await), (409, "Conflict".into()));
@@ -76,11 +76,11 @@ async fn every_patch_type_is_applied() {
         )
     };
     let node = nodes.patch(&name, &parameters, &guarded(&stale, "you")).await;
-    // The node controller may have added its taint meanwhile; a conflict is then right.
+    // The node controller may have added its taint in the meantime; a conflict is then correct.
     if let Ok(node) = node {
         assert_eq!(node.annotations()["who"], "you");
     }
-    let late = nodes.patch(&name, &parameters, &guarded("1", "nobody")).await;
+    let late = nodes.patch(&name, &parameters, &guarded("1", "late")).await;
     assert_eq!(refusal(late), (409, "Conflict".into()));
 
     let json_patch: json_patch::Patch = serde_json::from_value(json!([
@@ -162,7 +162,7 @@ async fn a_watch_delivers_events_since_its_version() {
     maps.patch("a", &PatchParams::default(), &unlabel).await.unwrap();
     maps.delete("before", &DeleteParams::default()).await.unwrap();
 
-    // Its last bookmark comes two seconds before its end.
+    // The last bookmark of a watch is sent two seconds before its end.
     let selected = WatchParams::default().labels("watched=yes").timeout(3);
     let events: Vec<WatchEvent<ConfigMap>> =
         maps.watch(&selected, &since).await.unwrap().try_collect().await.unwrap();

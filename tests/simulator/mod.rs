@@ -1,4 +1,5 @@
-//! The simulator, met as everybody meets it: through its sockets, by the clients of real clusters.
+//! The simulator, used as by any other client: through its sockets, with the clients of real
+//! clusters.
 
 mod aws;
 mod faults;
@@ -18,13 +19,13 @@ use k8s_openapi::api::{
 use kube::{Api, Client, ResourceExt, api::ListParams};
 use simulator::{Options, Scenario, Simulator};
 
-/// The namespace of the default world's workloads.
+/// The namespace of the default scenario's workloads.
 const NAMESPACE: &str = "rafay-core";
 
-/// The nodegroup that relay-scale is about.
+/// The nodegroup that relay-scale scales.
 const RELAY: &str = "relay-services-1a2b3c";
 
-/// How long a test waits for something before it says that it does not come.
+/// How long a test waits for a condition before it fails.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 async fn start(scenario: Scenario) -> Simulator {
@@ -39,7 +40,7 @@ async fn start_at(scenario: Scenario, speed: f64) -> Simulator {
 fn client(simulator: &Simulator) -> Client {
     let uri = simulator.kubernetes_url().as_str().parse().unwrap();
     let mut config = kube::Config::new(uri);
-    // A refusal shall be seen, not repeated.
+    // A test must see a rejected call, so it is not retried.
     config.default_retry = false;
     Client::try_from(config).unwrap()
 }
@@ -48,7 +49,7 @@ fn credentials() -> aws_sdk_eks::config::Credentials {
     aws_sdk_eks::config::Credentials::new("simulator", "simulator", None, None, "test")
 }
 
-/// A client of one AWS service, without retries.
+/// Returns a client of one AWS service, without retries.
 macro_rules! aws_client {
     ($sdk:ident, $simulator:expr) => {{
         let config = $sdk::Config::builder()
@@ -105,7 +106,7 @@ fn names<K: ResourceExt>(objects: &[K]) -> Vec<String> {
     objects.iter().map(ResourceExt::name_any).collect()
 }
 
-/// Waits until `condition` finds what it looks for.
+/// Waits until `condition` returns a value.
 async fn wait_until<T, F, L>(what: &'static str, mut condition: L) -> T
 where
     F: Future<Output = Option<T>>,
@@ -116,16 +117,16 @@ where
         if let Some(found) = condition().await {
             return found;
         }
-        assert!(tokio::time::Instant::now() < deadline, "{what} did not come");
+        assert!(tokio::time::Instant::now() < deadline, "timed out waiting for {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
-/// The code and reason with which the Kubernetes API refused.
+/// Returns the code and the reason of an error of the Kubernetes API.
 #[track_caller]
 fn refusal<T: Debug>(result: Result<T, kube::Error>) -> (u16, String) {
     match result {
         Err(kube::Error::Api(status)) => (status.code, status.reason.clone()),
-        other => panic!("not a refusal: {other:?}"),
+        other => panic!("expected an error of the API, got {other:?}"),
     }
 }

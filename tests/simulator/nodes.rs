@@ -1,4 +1,4 @@
-//! Instances become Nodes and go again.
+//! Instances become Nodes and are removed again.
 
 use std::{cell::Cell, collections::BTreeSet, time::Duration};
 
@@ -39,7 +39,7 @@ async fn activities(simulator: &Simulator) -> Vec<autoscaling::types::Activity> 
 #[tokio::test]
 async fn a_launched_instance_goes_from_pending_to_a_ready_node() {
     let mut scenario = Scenario::default();
-    // Long enough to be seen by a test that has to wait for its turn.
+    // Long enough to be observed by a test that has to wait for a CPU.
     scenario.times.node_ready = Duration::from_secs(60);
     let simulator = start_at(scenario, 60.0).await;
     let client = client(&simulator);
@@ -152,5 +152,5 @@ async fn three_hundred_nodes_can_be_simulated() {
     let facts = facts(&simulator).await;
     let ready = facts.pods.values().filter(|pod| pod.ready).count();
     assert_eq!(ready, 304);
-    eprintln!("a world of 300 nodes in {:?}", began.elapsed());
+    eprintln!("a cluster of 300 nodes in {:?}", began.elapsed());
 }

@@ -1,4 +1,4 @@
-//! What clients may do, where a policy is given.
+//! The permissions of clients under a policy.
 
 use aws_sdk_eks::error::ProvideErrorMetadata;
 use k8s_openapi::api::core::v1::{ConfigMap, Node};

@@ -1,4 +1,4 @@
-//! Deployments, their pods, and who may disturb them.
+//! Deployments, their pods, and evictions.
 
 use std::collections::BTreeSet;
 
@@ -31,7 +31,7 @@ async fn scale(client: &Client, name: &str, replicas: i32) {
     deployments.patch_scale(name, &PatchParams::default(), &scale).await.unwrap();
 }
 
-/// Whether a rollout is over, as kubectl decides it.
+/// Returns whether a rollout is complete, as kubectl decides it.
 fn is_rolled_out(deployment: &Deployment) -> bool {
     let status = deployment.status.clone().unwrap_or_default();
     let wanted = deployment.spec.replicas.unwrap_or(1);
@@ -123,7 +123,7 @@ async fn a_rollout_never_has_too_few_or_too_many_pods() {
         let now = deployment(&client, "rafay-sentry").await;
         let pods = pods_of(&client, "rafay-sentry").await;
         let standing = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
-        // A quarter of eight, either way.
+        // A quarter of eight in both directions.
         assert!(standing.count() <= 10);
         assert!(now.status.as_ref().unwrap().available_replicas.unwrap_or(0) >= 6);
         if is_rolled_out(&now) {
@@ -230,7 +230,7 @@ async fn a_budget_refuses_an_eviction_that_it_does_not_allow() {
     let cause = &status.details.as_ref().unwrap().causes[0];
     assert_eq!(cause.reason, "DisruptionBudget");
     assert!(cause.message.contains("relay needs 2 healthy pods"), "{}", cause.message);
-    assert_eq!(refusal(evict(&client, "nobody").await).0, 404);
+    assert_eq!(refusal(evict(&client, "missing").await).0, 404);
 }
 
 async fn evict(client: &Client, pod: &str) -> Result<Value, kube::Error> {
@@ -378,7 +378,7 @@ async fn a_deleted_pod_stays_for_its_grace_period() {
     pods.delete(&name, &DeleteParams::default()).await.unwrap();
     let leaving = pods.get(&name).await.unwrap();
     assert_eq!(leaving.metadata.deletion_grace_period_seconds, Some(30));
-    // Thirty seconds at a fifteenth.
+    // Thirty seconds at speed 15.
     wait_until("its end", || async { pods.get_opt(&name).await.unwrap().is_none().then_some(()) })
         .await;
 }

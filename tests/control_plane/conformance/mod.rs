@@ -1,8 +1,10 @@
-//! The simulator is held to Kubernetes: tables of calls are made to both, and both must answer the same.
+//! Compares the simulator with Kubernetes: tables of calls are sent to both, and both must respond
+//! alike.
 //!
-//! A table is a file of calls, one after the other, in a namespace that is empty at first. What is answered is
-//! compared whole or where `show` points, without what each cluster makes up (`normalize`). A difference fails, unless the
-//! call says with `known` where and why it is there; one that is no longer there fails too.
+//! A table is a file of calls, one after the other, in a namespace that is empty at first.
+//! Responses are compared as a whole or where `show` points, without the values that each cluster
+//! generates (`normalize`). A difference fails the test, unless the call's `known` names it with a
+//! reason; a `known` difference that no longer exists fails too.
 
 mod normalize;
 mod runner;
@@ -22,13 +24,13 @@ use crate::{
 use runner::{CallResponse, ClusterSide};
 use table::TableCall;
 
-/// Where every table has its objects.
+/// The namespace of every table's objects.
 const TEST_NAMESPACE: &str = "conf";
 
-/// So fast that the simulator's pods need about as long as those of kwok.
+/// At this speed the simulator's pods take about as long as kwok's.
 const SPEED: f64 = 20.0;
 
-/// How much of an answer a failure shows.
+/// How many characters of a response a failure shows.
 const MAX_SHOWN_CHARS: usize = 300;
 
 macro_rules! table {
@@ -61,7 +63,7 @@ async fn compare(plane: &Arc<ControlPlane>, table: &str) {
     let table = table::read(table);
     plane.namespace(TEST_NAMESPACE).await;
     let real = ClusterSide::new(plane.client.clone()).run(&table).await;
-    let clock = Clock::scaled(SPEED).expect("twenty is a speed");
+    let clock = Clock::scaled(SPEED).expect("20 is a valid speed");
     let options = Options { clock, ..Options::default() };
     let simulator = Simulator::start(scenario(), options).await.unwrap();
     let url = simulator.kubernetes_url().as_str().parse().expect("a URL is a URI");
@@ -77,7 +79,8 @@ async fn compare(plane: &Arc<ControlPlane>, table: &str) {
     assert!(report.is_empty(), "the simulator differs from Kubernetes:\n{report}");
 }
 
-/// Where pods fail by their image as on the other side by the label `plays` (`stages.yaml`): a table gives both.
+/// Returns the scenario. In the simulator a pod fails because of its image and on the control plane
+/// because of its label `plays` (`stages.yaml`): a table gives both.
 fn scenario() -> Scenario {
     let failing = |image: &str, failure| FailingImage { image: image.into(), failure, times: None };
     Scenario {
@@ -90,7 +93,7 @@ fn scenario() -> Scenario {
     }
 }
 
-/// Adds to the report what is wrong with a pair of answers.
+/// Adds the differences between two responses to the report.
 fn compare_responses(
     call: &TableCall,
     real: &CallResponse,
@@ -100,14 +103,14 @@ fn compare_responses(
     let sides = [("Kubernetes", real), ("the simulator", simulated)];
     let Some(name) = &call.name else {
         for (side, response) in sides.into_iter().filter(|(_, response)| !response.is_success()) {
-            let _ = writeln!(report, "- {call:?}: {side} answers {}", response.describe());
+            let _ = writeln!(report, "- {call:?}: {side} responded with {}", response.describe());
         }
         return;
     };
     if real.is_timed_out() || simulated.is_timed_out() {
-        // Nothing can be compared, least of all two that never came to it.
+        // There are no responses to compare.
         for (side, response) in sides.into_iter().filter(|(_, response)| response.is_timed_out()) {
-            let _ = writeln!(report, "- {name}: {side} never came to it: {}", response.describe());
+            let _ = writeln!(report, "- {name}: {side} timed out: {}", response.describe());
         }
         return;
     }
@@ -119,7 +122,7 @@ fn compare_responses(
     collect_differences("", &real.shown, &simulated.shown, &mut differences);
     for part in call.known.keys() {
         if !differences.iter().any(|(path, _)| is_within(path, part)) {
-            let _ = writeln!(report, "- {name}: {part} is the same now; drop it from `known`");
+            let _ = writeln!(report, "- {name}: {part} no longer differs; remove it from `known`");
         }
     }
     differences.retain(|(path, _)| !call.known.keys().any(|part| is_within(path, part)));
@@ -131,7 +134,7 @@ fn compare_responses(
     }
 }
 
-/// Whether a path is that of a part, or leads on from it.
+/// Returns whether a path is that of a part or inside of it.
 fn is_within(path: &str, part: &str) -> bool {
     path.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -1,4 +1,4 @@
-//! Makes the calls of a table to one side.
+//! Sends the calls of a table to one side.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -13,10 +13,10 @@ use super::{
     truncate,
 };
 
-/// How long a condition may take that a healthy cluster fulfils in a second or two.
+/// How long a condition may take. A healthy cluster needs a second or two.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// How often a call is repeated that waits for something.
+/// How often a call that waits for a condition is repeated.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// One of the two clusters.
@@ -24,14 +24,14 @@ pub(super) struct ClusterSide {
     client: Client,
 }
 
-/// What a call was answered.
+/// The response to a call.
 pub(super) struct CallResponse {
     pub(super) status: u16,
     pub(super) shown: Value,
 }
 
 impl CallResponse {
-    /// No API server answers so.
+    /// No API server responds with this status.
     const TIMED_OUT: u16 = 0;
 
     pub(super) fn is_success(&self) -> bool {
@@ -42,7 +42,7 @@ impl CallResponse {
         format!("{} {}", self.status, truncate(&self.shown))
     }
 
-    /// Whether what was waited for did not come.
+    /// Returns whether the condition that the call waited for did not occur.
     pub(super) fn is_timed_out(&self) -> bool {
         self.status == Self::TIMED_OUT
     }
@@ -64,7 +64,7 @@ impl ClusterSide {
         assert_eq!(made.await.0, 201);
     }
 
-    /// Makes the calls in order.
+    /// Sends the calls in order.
     pub(super) async fn run(&self, table: &[TableCall]) -> Vec<CallResponse> {
         let mut kept = BTreeMap::new();
         let mut responses = Vec::new();
@@ -133,7 +133,7 @@ impl ClusterSide {
             request = request.header(header::CONTENT_TYPE, content);
         }
         let request =
-            request.body(Body::from(body.into_bytes())).expect("the table has good paths");
+            request.body(Body::from(body.into_bytes())).expect("the table has valid paths");
         let response =
             self.client.send(request).await.unwrap_or_else(|why| panic!("{path}: {why}"));
         let status = response.status().as_u16();
@@ -142,7 +142,7 @@ impl ClusterSide {
         (status, json_or_lines(&text))
     }
 
-    /// Until the deployment's status says that all is done and no pod is on its way out.
+    /// Waits until the deployment's status is complete and no pod is terminating.
     async fn wait_until_settled(&self, name: &str) -> CallResponse {
         let deadline = tokio::time::Instant::now() + WAIT_TIMEOUT;
         let path = whole_path(&format!("deployments/{name}"));
@@ -177,7 +177,7 @@ fn is_settled(deployment: &Value) -> bool {
         && conditions.is_some_and(|all| all.iter().any(done))
 }
 
-/// `deployments/web` as the API has it; a path that begins with a slash is one.
+/// Returns the API's path of `deployments/web`. A path that begins with a slash is not changed.
 fn whole_path(path: &str) -> String {
     if path.starts_with('/') {
         return path.to_owned();
@@ -194,7 +194,7 @@ fn whole_path(path: &str) -> String {
     format!("/{inside}/namespaces/{TEST_NAMESPACE}/{path}")
 }
 
-/// One document, or the events of a watch, or whatever text it is.
+/// Parses one document or the events of a watch; any other text becomes a string.
 fn json_or_lines(text: &str) -> Value {
     if let Ok(value) = serde_json::from_str(text) {
         return value;
@@ -223,7 +223,8 @@ fn keep(call: &TableCall, body: &Value, kept: &mut BTreeMap<String, String>) {
     }
 }
 
-/// A part of a document; `*` gives what follows of every item, sorted, for lists have no order that both sides share.
+/// Returns a part of a document. `*` selects every item, sorted, because the two sides list items
+/// in different orders.
 fn select(value: &Value, pointer: &str) -> Value {
     let Some((before, after)) = pointer.split_once("/*") else {
         return value.pointer(pointer).cloned().unwrap_or(Value::Null);

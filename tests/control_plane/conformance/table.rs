@@ -1,4 +1,4 @@
-//! What stands in a table.
+//! The format of a table.
 
 use std::collections::BTreeMap;
 
@@ -7,39 +7,41 @@ use serde_json::{Value, json};
 
 use crate::cluster::deployment;
 
-/// One call.
+/// A call.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TableCall {
-    /// By which it is compared; a call without one is not compared, but has to succeed.
+    /// The name under which the call is compared. A call without a name is not compared, but has to
+    /// succeed.
     pub(super) name: Option<String>,
-    /// Method and resource, as `PATCH deployments/web/scale`, or a whole path; `$NAME` is something kept before.
+    /// Method and resource, such as `PATCH deployments/web/scale`, or a complete path. `$NAME` is a
+    /// value that an earlier call kept.
     #[serde(default)]
     pub(super) call: String,
-    /// What is sent.
+    /// The body.
     pub(super) body: Option<Value>,
-    /// What is sent, byte by byte.
+    /// The body, byte by byte.
     pub(super) raw: Option<String>,
-    /// Of which type a patch is.
+    /// The type of a patch.
     pub(super) patch: Option<PatchType>,
-    /// Sends a node of that name that is Ready, with `body` merged into it.
+    /// Sends a Ready node with this name, with `body` merged into it.
     node: Option<String>,
-    /// Sends a deployment of that name and so many replicas, with `body` merged into it.
+    /// Sends a deployment with this name and this number of replicas, with `body` merged into it.
     deployment: Option<(String, i32)>,
-    /// The parts of the answer that are compared, as JSON pointers in which `*` means every item; nothing but the
-    /// status, if there are none; everything, if it is not said.
+    /// The parts of the response that are compared, as JSON pointers in which `*` means every item.
+    /// If the list is empty, only the status is compared; if it is absent, the whole response.
     pub(super) show: Option<Vec<String>>,
-    /// Repeats the call until these parts of the answer have these values.
+    /// Repeats the call until these parts of the response have these values.
     pub(super) until: Option<BTreeMap<String, Value>>,
-    /// Waits until the controllers have nothing more to do about that deployment.
+    /// Waits until the controllers have nothing more to do for this deployment.
     pub(super) settled: Option<String>,
-    /// Keeps parts of the answer for later calls.
+    /// Keeps parts of the response for later calls.
     #[serde(default)]
     pub(super) keep: BTreeMap<String, String>,
-    /// Asks for a table, as kubectl does.
+    /// Requests a table, as kubectl does.
     #[serde(default)]
     pub(super) table: bool,
-    /// In which parts of its answer the simulator differs, and why it may.
+    /// The parts of the response in which the simulator differs, with the reasons.
     #[serde(default)]
     pub(super) known: BTreeMap<String, String>,
 }
@@ -51,7 +53,7 @@ pub(super) enum PatchType {
     Strategic,
     Json,
     Apply,
-    /// One that no API server knows.
+    /// A type that no API server knows.
     Plain,
 }
 
@@ -67,7 +69,7 @@ impl PatchType {
     }
 }
 
-/// Reads a table and fills its short forms in.
+/// Parses a table and expands its short forms.
 pub(super) fn read(text: &str) -> Vec<TableCall> {
     let mut calls: Vec<TableCall> =
         serde_saphyr::from_str(text).unwrap_or_else(|why| panic!("{why}"));
