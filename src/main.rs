@@ -1,13 +1,17 @@
-//! Parses the arguments, starts telemetry, calls one function of `cli`.
+//! The entry point: parses the arguments, starts the log and runs the subcommand.
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use rafay_relay_sop::cli::{Cli, telemetry};
+use rafay_relay_sop::cli::{self, Cli, telemetry};
+
+fn main() -> ExitCode {
+    let arguments = Cli::parse();
+    telemetry::start(arguments.log_format());
+    run(arguments).into()
+}
 
 #[tokio::main]
-async fn main() -> ExitCode {
-    let arguments = Cli::parse();
-    telemetry::start();
-    arguments.run().await.into()
+async fn run(arguments: Cli) -> cli::Exit {
+    arguments.run().await
 }

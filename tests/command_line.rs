@@ -1,10 +1,19 @@
-//! The command line: exit codes, what goes to which stream, and what a person is told.
+//! The command line: exit codes, the streams of the output and the messages.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use serde_json::Value;
 
-use test_support::{ProgramOutput, SCALE_UP, SPEED, SimulateProcess, program};
+use test_support::{ProgramOutput, SCALE_UP, SPEED, SimulateProcess, program, program_path};
+
+/// A runbook that contacts no cluster, and whose runs fail.
+const FAILING: &str = "name: fails
+steps:
+  - {id: sure, action: assert, with: {that: false, message: 'no'}, on_failure: stop}
+";
 
 fn run(arguments: &[&str]) -> ProgramOutput {
     ProgramOutput::run(program().args(arguments))
@@ -78,6 +87,26 @@ fn inputs_are_parsed_by_their_type() {
 }
 
 #[test]
+fn an_input_file_is_read_by_its_current_and_former_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = write(dir.path(), "inputs.yaml", "scale_factor: 9\n");
+    let arguments: [&[&str]; 3] = [&["--input-file", &file], &["--inputs", &file], &[]];
+    for given in arguments {
+        let variables: &[&str] =
+            if given.is_empty() { &["SOP_INPUT_FILE", "SOP_INPUTS"] } else { &["SOP_UNUSED"] };
+        for variable in variables {
+            let mut command = program();
+            command.args(["run", "relay-scale", "--simulate"]).args(given).env(variable, &file);
+            let ended = ProgramOutput::run(&mut command).expect_exit_code(3);
+            assert!(ended.stderr.contains("scale_factor"), "{given:?}: {}", ended.stderr);
+        }
+    }
+    let ended = run(&["run", "--help"]).expect_exit_code(0);
+    assert!(ended.stdout.contains("--input-file <FILE>"), "{}", ended.stdout);
+    assert!(!ended.stdout.contains("--inputs"), "{}", ended.stdout);
+}
+
+#[test]
 fn a_state_directory_in_use_is_refused_with_its_owner() {
     use rafay_relay_sop::journal::{DirectoryStore, LockOwner};
     let dir = tempfile::tempdir().unwrap();
@@ -131,7 +160,7 @@ fn a_real_cluster_is_not_changed_without_confirmation() {
     assert_eq!(list.stdout, "");
 }
 
-/// What stands in for AWS on this machine wants a signature and does not care whose.
+/// A simulated AWS endpoint on this machine requires a signature, but accepts any.
 #[test]
 fn a_loopback_endpoint_needs_no_credentials() {
     let simulate = SimulateProcess::start(SPEED);
@@ -229,5 +258,79 @@ fn a_dumb_terminal_gets_plain_lines() {
     let ended = ProgramOutput::run(&mut command).expect_exit_code(0);
     for part in ["Completed step: Scale back deployment", "Succeeded"] {
         assert!(ended.stdout.contains(part), "{part:?} is not in {:?}", ended.stdout);
+    }
+}
+
+/// The commands in the lines below "Next, run one of:".
+fn offered_commands(stderr: &str) -> Vec<String> {
+    let (_, lines) = stderr.split_once("Next, run one of:\n").unwrap_or_else(|| panic!("{stderr}"));
+    lines.lines().map_while(|line| line.strip_prefix("  ")).map(str::to_owned).collect()
+}
+
+#[test]
+fn offered_commands_run_in_a_shell_whatever_the_directories_are_called() {
+    let dir = tempfile::tempdir().unwrap();
+    let state_dir = dir.path().join("it's a \"state\" $HOME");
+    let runbook = write(dir.path(), "fails.yaml", FAILING);
+    let kubeconfig = write(dir.path(), "kube config's", "");
+    let start = || {
+        let mut command = program();
+        command.arg("--state-dir").arg(&state_dir);
+        command.args(["run", &runbook, "--yes", "--kubeconfig", &kubeconfig]);
+        let ended = ProgramOutput::run(&mut command).expect_exit_code(4);
+        offered_commands(&ended.stderr)
+    };
+    let binaries = program_path();
+    let binaries = binaries.parent().unwrap().display();
+    let path = format!("{binaries}:{}", std::env::var("PATH").unwrap());
+    let in_shell = |command: &str| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", command]).env("PATH", &path).env("SOP_YES", "true").stdin(Stdio::null());
+        ProgramOutput::run(&mut shell)
+    };
+    let offered = start();
+    assert_eq!(offered.len(), 3, "{offered:#?}");
+    let resumed = in_shell(&offered[0]).expect_exit_code(4);
+    assert_eq!(offered_commands(&resumed.stderr), offered);
+    in_shell(&offered[1]).expect_exit_code(0);
+    let abandoned = in_shell(&start()[2]).expect_exit_code(0);
+    assert!(abandoned.stdout.contains("abandoned"), "{}", abandoned.stdout);
+}
+
+#[test]
+fn a_directory_called_serve_does_not_change_the_log() {
+    let simulate = SimulateProcess::start(SPEED);
+    let dir = tempfile::tempdir().unwrap();
+    let runbook = write(dir.path(), "scale-up.yaml", SCALE_UP);
+    let mut command = program();
+    let addresses = ["KUBECONFIG", "AWS_ENDPOINT_URL"];
+    let given = simulate.environment.iter().filter(|(name, _)| addresses.contains(&&**name));
+    command.envs(given.cloned()).env("HOME", dir.path()).arg("--state-dir").arg(dir.path());
+    command.args(["--runbooks", "serve", "run", &runbook, "--yes", "--speed", "600"]);
+    let ended = ProgramOutput::run(&mut command).expect_exit_code(0);
+    assert!(ended.stderr.contains("no AWS credentials were found"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains('{'), "{}", ended.stderr);
+}
+
+#[test]
+fn a_closed_pipe_is_not_an_error() {
+    let state = tempfile::tempdir().unwrap();
+    let commands: [&[&str]; 7] = [
+        &["actions"],
+        &["actions", "--format", "json"],
+        &["actions", "--format", "markdown"],
+        &["actions", "scale_nodegroup"],
+        &["explain"],
+        &["explain", "RB012"],
+        &["schema"],
+    ];
+    for arguments in commands {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = program();
+        command.arg("--state-dir").arg(state.path()).args(arguments).stdout(writer);
+        let output = command.output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{arguments:?}");
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
     }
 }

@@ -24,8 +24,9 @@ fn every_dependency_is_explained() {
     let dependencies = manifest.split_once("\n[dependencies]\n").unwrap().1;
     let dependencies = dependencies.split_once("\n[").unwrap().0;
     let explained = document("docs/dependencies.md");
-    for line in dependencies.lines().filter(|line| line.contains('=')) {
-        let name = line.split([' ', '=']).next().unwrap();
+    for line in dependencies.lines().filter(|line| line.contains('=') && !line.starts_with("sop-"))
+    {
+        let name = line.split([' ', '=', '.']).next().unwrap();
         assert!(explained.contains(&format!("| `{name}`")), "docs/dependencies.md lacks {name}");
     }
 }

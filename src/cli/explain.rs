@@ -1,4 +1,4 @@
-//! `explain`: the rules that runbooks are held to.
+//! `explain`: the rules that `validate` checks.
 
 use std::fmt::Write as _;
 
@@ -7,18 +7,17 @@ use serde_json::{Value, json};
 use super::{CliError, Exit, Global, Output, stdout};
 use runbook::Rule;
 
-/// Explains a rule that a runbook is held to; without one, lists them all.
+/// Explains a rule that `validate` checks; without RULE, lists all rules.
 #[derive(Debug, clap::Args)]
 pub(super) struct ExplainArgs {
-    /// The rule's code, as findings name it, or its name
-    #[arg(value_name = "RB012")]
+    /// The rule's code, such as RB012, or its name
     rule: Option<String>,
 }
 
 impl ExplainArgs {
     pub(super) fn run(self, global: &Global) -> Result<Exit, CliError> {
         let text = match (&self.rule, global.output) {
-            (Some(word), Output::Text) => whole(find(word)?),
+            (Some(word), Output::Text) => details(find(word)?),
             (Some(word), Output::Json) => format!("{:#}\n", document(find(word)?)),
             (None, Output::Text) => runbook::rules().iter().map(line).collect(),
             (None, Output::Json) => {
@@ -37,9 +36,9 @@ fn find(word: &str) -> Result<&'static Rule, CliError> {
         let near = runbook::nearest(word, rules.iter().flat_map(|rule| [rule.code, rule.name]));
         let hint = match near {
             Some(near) => format!("did you mean '{near}'?"),
-            None => "`explain` alone lists them".to_owned(),
+            None => "run `rafay-relay-sop explain` to list all rules".to_owned(),
         };
-        CliError::Usage(format!("there is no rule '{word}'; {hint}"))
+        CliError::Usage(format!("rule '{word}' not found\nhint: {hint}"))
     })
 }
 
@@ -47,14 +46,14 @@ fn line(rule: &Rule) -> String {
     format!("{}  {:<8} {:<24} {}\n", rule.code, rule.severity.as_str(), rule.name, rule.summary)
 }
 
-fn whole(rule: &Rule) -> String {
+fn details(rule: &Rule) -> String {
     let mut text = format!("{} {} ({})\n", rule.code, rule.name, rule.severity.as_str());
-    let _ = write!(text, "{}.\n\n{}\n", sentence(rule.summary), rule.explanation);
+    let _ = write!(text, "{}.\n\n{}\n", capitalized(rule.summary), rule.explanation);
     text
 }
 
-/// With its first letter large.
-fn sentence(text: &str) -> String {
+/// Returns the text with its first letter in upper case.
+fn capitalized(text: &str) -> String {
     let mut letters = text.chars();
     let first = letters.next().into_iter().flat_map(char::to_uppercase);
     first.chain(letters).collect()

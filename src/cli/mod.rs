@@ -1,16 +1,21 @@
-//! The command line: one file a subcommand, and no logic of its own. A subcommand parses, calls one function of
-//! another room and renders what it returned.
+//! The command line: one file per subcommand, without logic of its own. A subcommand parses its arguments, calls one
+//! function of another module and prints the result.
 
 mod actions;
+#[expect(clippy::print_stderr, reason = "not converted to `stdout` yet")]
 mod confirm;
+#[expect(clippy::print_stderr, reason = "not converted to `stdout` yet")]
 mod error;
 mod explain;
 mod inputs;
 mod next_steps;
 mod progress;
+#[expect(clippy::print_stderr, reason = "not converted to `stdout` yet")]
 mod run;
+#[expect(clippy::print_stderr, reason = "not converted to `stdout` yet")]
 mod runs;
 mod schema;
+#[expect(clippy::print_stderr, reason = "not converted to `stdout` yet")]
 mod serve;
 mod signals;
 mod simulate;
@@ -18,17 +23,19 @@ mod state_dir;
 mod stdout;
 mod target;
 pub mod telemetry;
+#[expect(clippy::print_stderr, reason = "not converted to `stdout` yet")]
 mod validate;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::runbook_dir::RunbookDir;
 use error::CliError;
+use telemetry::LogFormat;
 
-/// Runs declarative runbooks against EKS and Kubernetes: checks them, journals every fact, resumes after a crash and
-/// undoes what was done.
+/// Runs declarative runbooks against EKS and Kubernetes: checks them first, journals every event, resumes after a crash
+/// and undoes its changes.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, max_term_width = 110)]
 pub struct Cli {
@@ -38,32 +45,39 @@ pub struct Cli {
     command: Command,
 }
 
-/// What every subcommand may be told.
+/// The options of every subcommand.
 #[derive(Debug, clap::Args)]
 struct Global {
-    /// Folder in which runs are journaled [default: the XDG state folder; a throwaway one with --simulate]
-    #[arg(long, global = true, value_name = "DIR", env = "SOP_STATE_DIR")]
-    state_dir: Option<PathBuf>,
-    /// Folder of runbooks; those compiled into the binary come after it
+    /// Directory of the run journals [default: the XDG state directory; a temporary one with --simulate]
     #[arg(
         long,
         global = true,
         value_name = "DIR",
+        value_hint = ValueHint::DirPath,
+        env = "SOP_STATE_DIR"
+    )]
+    state_dir: Option<PathBuf>,
+    /// Directory of runbooks; takes precedence over the runbooks that are built into the program
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        value_hint = ValueHint::DirPath,
         env = "SOP_RUNBOOKS",
         default_value = "runbooks"
     )]
     runbooks: PathBuf,
-    /// For whom to write: people or machines
+    /// Output format
     #[arg(long, global = true, value_name = "FORMAT", env = "SOP_OUTPUT", default_value = "text")]
     output: Output,
 }
 
-/// For whom the output is.
+/// The format of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Output {
-    /// For people.
+    /// Text for a terminal
     Text,
-    /// For machines: one JSON document on standard output.
+    /// One JSON document on standard output
     Json,
 }
 
@@ -73,34 +87,34 @@ enum Command {
     Validate(validate::ValidateArgs),
     /// Run a runbook
     Run(run::RunArgs),
-    /// Offer runbooks over HTTP
+    /// Serve runbooks over HTTP
     Serve(serve::ServeArgs),
-    /// Serve a stand-in EKS cluster on loopback, for kubectl, aws and this program
+    /// Serve a simulated EKS cluster on loopback, for kubectl, aws and this program
     Simulate(simulate::SimulateArgs),
     /// Show the actions that a runbook can use
     Actions(actions::ActionsArgs),
-    /// Explain a rule that runbooks are held to
+    /// Explain a rule that `validate` checks
     Explain(explain::ExplainArgs),
     /// Print the JSON Schema of runbooks, for editors
     Schema(schema::SchemaArgs),
-    /// List, show, resume, roll back or abandon runs
+    /// List, show, resume, roll back, cancel or abandon runs
     Runs(runs::RunsArgs),
 }
 
-/// How the program ends.
+/// The outcome of the program, which its exit code tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// All is done.
+    /// Everything was done.
     Success,
-    /// It failed, or there are findings.
+    /// The operation failed, or `validate` reported errors.
     Failed,
-    /// It was called wrongly.
+    /// The arguments are not valid.
     Usage,
-    /// It was refused before anything moved.
+    /// The operation was refused before anything was changed.
     Refused,
     /// The run stopped and can be resumed.
     Unfinished,
-    /// Somebody interrupted it.
+    /// The program was interrupted.
     Interrupted,
 }
 
@@ -118,7 +132,15 @@ impl From<Exit> for ExitCode {
 }
 
 impl Cli {
-    /// Does what the arguments say. Trouble is rendered here, once, on standard error.
+    /// Returns the format of the log unless the environment says otherwise: JSON for a service.
+    pub fn log_format(&self) -> LogFormat {
+        match self.command {
+            Command::Serve(_) => LogFormat::Json,
+            _ => LogFormat::Text,
+        }
+    }
+
+    /// Runs the subcommand. Its error is reported here, once, on standard error.
     pub async fn run(self) -> Exit {
         let global = &self.global;
         let result = match self.command {
@@ -138,5 +160,23 @@ impl Cli {
 impl Global {
     fn runbook_dir(&self) -> RunbookDir {
         RunbookDir::new(&self.runbooks)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::{Cli, telemetry::LogFormat};
+
+    #[test]
+    fn only_the_subcommand_serve_logs_json() {
+        let log_format = |arguments: &[&str]| {
+            let arguments = std::iter::once(&"rafay-relay-sop").chain(arguments);
+            Cli::try_parse_from(arguments).unwrap().log_format()
+        };
+        assert_eq!(log_format(&["serve"]), LogFormat::Json);
+        assert_eq!(log_format(&["--runbooks", "serve", "run", "x"]), LogFormat::Text);
+        assert_eq!(log_format(&["run", "serve"]), LogFormat::Text);
     }
 }

@@ -1,21 +1,25 @@
-//! What a person can do about a run that is not finished, in words that can be typed.
+//! The commands that are offered for an unfinished run, quoted for a shell.
+
+use std::borrow::Cow;
 
 use super::{Global, target::TargetArgs};
 use crate::journal::RunId;
 
-/// The commands, for the state folder and, where it is known, the cluster that were named. A run that is on its way back
-/// goes on going back whatever it is told, so that resuming it is no choice of its own.
+/// Returns the state of an unfinished run and the commands that are offered for it, for the given state directory and,
+/// where it is known, the given cluster. A run that is rolling back keeps rolling back when resumed, so `resume` is not
+/// offered for it.
 pub(super) fn describe(
     run: &RunId,
     is_rolling_back: bool,
     global: &Global,
     target: Option<&TargetArgs>,
 ) -> String {
-    let state_dir =
-        global.state_dir.as_ref().map(|path| format!(" --state-dir {}", path.display()));
-    let state_dir = state_dir.unwrap_or_default();
+    let state_dir = global.state_dir.as_ref();
+    let state_dir = state_dir
+        .map(|path| format!(" --state-dir {}", quoted(&path.to_string_lossy())))
+        .unwrap_or_default();
     let target_flags = target.map(TargetArgs::to_flags).unwrap_or_default();
-    // Abandoning asks no cluster.
+    // `abandon` does not contact the cluster.
     let commands =
         [("resume", target_flags.as_str()), ("rollback", target_flags.as_str()), ("abandon", "")];
     let command = |(operation, target_flags)| {
@@ -23,6 +27,27 @@ pub(super) fn describe(
     };
     let is_offered = |(operation, _): &(&str, &str)| !is_rolling_back || *operation != "resume";
     let all: String = commands.into_iter().filter(is_offered).map(command).collect();
-    let state = if is_rolling_back { "is not wholly rolled back" } else { "is not finished" };
-    format!("run {run} {state}; choose one of{all}")
+    let state = if is_rolling_back { "is only partly rolled back" } else { "is not finished" };
+    format!("run {run} {state}. Next, run one of:{all}")
+}
+
+/// Returns a value as one word of a POSIX shell.
+pub(super) fn quoted(value: &str) -> Cow<'_, str> {
+    // Only NUL cannot be quoted, and no argument or environment variable holds one.
+    shlex::try_quote(value).unwrap_or(Cow::Borrowed(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn a_quoted_value_reads_back_as_one_word() {
+        for value in
+            ["plain", "/a/b-c_d.yaml", "", "a b", "it's", "\"$HOME\" `x`", "a\nb", "~", "*"]
+        {
+            let words = shlex::split(&quoted(value));
+            assert_eq!(words, Some(vec![value.to_owned()]), "{value:?}");
+        }
+    }
 }

@@ -5,12 +5,13 @@ use crate::actions;
 
 /// Prints the JSON Schema (draft 2020-12) of runbooks, for editors and other validators.
 ///
-/// It knows the shape of a runbook and the actions' parameters. What a template refers to, only `validate` knows.
+/// The schema covers the structure of a runbook and the parameters of the actions. Only `validate` checks what a
+/// template refers to.
 #[derive(Debug, clap::Args)]
 pub(super) struct SchemaArgs {}
 
 impl SchemaArgs {
-    #[allow(clippy::unused_self)] // as the other subcommands are called
+    #[allow(clippy::unused_self)] // called like the other subcommands
     pub(super) fn run(self) -> Result<Exit, CliError> {
         let schema = runbook::json_schema(actions::registry());
         stdout::write(&format!("{schema:#}\n"))?;

@@ -1,13 +1,14 @@
-//! Signals: Ctrl-C cancels the run, a second one ends the program; SIGTERM leaves the run to be resumed.
+//! Signals: Ctrl-C cancels the run, a second Ctrl-C ends the program; SIGTERM interrupts the run, which can be resumed.
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     task::JoinHandle,
 };
 
+use super::stdout;
 use crate::engine::Control;
 
-/// Passes signals on to a run until the returned task is aborted.
+/// Forwards signals to a run until the returned task is aborted.
 pub(super) fn forward_to(control: Control) -> std::io::Result<JoinHandle<()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let terminate = signal(SignalKind::terminate())?;
@@ -22,12 +23,12 @@ pub(super) fn forward_to(control: Control) -> std::io::Result<JoinHandle<()>> {
 
 async fn cancel_then_exit(interrupt: &mut Signal, control: Control) {
     interrupt.recv().await;
-    eprintln!(
-        "cancelling: the call in flight is finished first (Ctrl-C again ends the program at once)"
+    stdout::write_stderr_line(
+        "cancelling after the call in flight; press Ctrl-C again to exit immediately",
     );
     control.cancel("the person at the terminal");
     interrupt.recv().await;
-    // The journal holds all that was done: the run is interrupted and can be resumed.
+    // The journal holds everything that was done: the run counts as interrupted and can be resumed.
     std::process::exit(130);
 }
 

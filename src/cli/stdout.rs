@@ -1,22 +1,32 @@
-//! Standard output and standard error: the only place that writes to them. Their reader may have gone: `… | head` is not a
-//! failure of this program.
+//! Standard output and standard error. Every subcommand writes through this module: the macros of the standard library
+//! panic when the reader has closed the pipe, as `… | head` does.
 
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind, Write};
 
-/// Writes a text to standard output as it is.
-///
-/// # Errors
-/// Standard output cannot be written, for another reason than that its reader has gone.
+/// Writes a text to standard output. A closed pipe is not an error.
 pub(super) fn write(text: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    ignore_closed_pipe(write_to(&mut io::stdout().lock(), text))
+}
+
+/// Writes a text to standard error, without its colors where they are not shown. A failure is ignored, because it would
+/// be reported on standard error.
+pub(super) fn write_stderr(text: &str) {
+    let _ = write_to(&mut anstream::stderr().lock(), text);
+}
+
+/// Writes a line to standard error.
+pub(super) fn write_stderr_line(line: &str) {
+    write_stderr(&format!("{line}\n"));
+}
+
+fn write_to(stream: &mut impl Write, text: &str) -> io::Result<()> {
+    stream.write_all(text.as_bytes())?;
+    stream.flush()
+}
+
+fn ignore_closed_pipe(written: io::Result<()>) -> io::Result<()> {
     written.or_else(|error| match error.kind() {
         ErrorKind::BrokenPipe => Ok(()),
         _ => Err(error),
     })
-}
-
-/// Writes a text to standard error. When that fails, there is no place left to say so.
-pub(super) fn write_stderr(text: &str) {
-    let _ = io::stderr().lock().write_all(text.as_bytes());
 }

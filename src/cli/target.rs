@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use super::{CliError, simulate};
+use super::{CliError, next_steps, simulate};
 use crate::{
     actions::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
     engine::StartError,
@@ -77,7 +77,7 @@ impl TargetArgs {
         ];
         named
             .into_iter()
-            .filter_map(|(flag, value)| Some(format!(" --{flag} {}", value?)))
+            .filter_map(|(flag, value)| Some(format!(" --{flag} {}", next_steps::quoted(&value?))))
             .collect()
     }
 
@@ -117,8 +117,7 @@ impl TargetArgs {
     /// Starts a simulator. It has its own ConfigMap: AWS_REGION and the like of the caller's shell are not for it.
     async fn start_simulator(&self, clock: Clock) -> Result<Environment, CliError> {
         let scenario = match &self.scenario {
-            Some(path) => simulate::read_scenario(path)
-                .map_err(|error| CliError::Simulator(error.to_string()))?,
+            Some(path) => simulate::read_scenario(path)?,
             None => Scenario::default(),
         };
         let options = simulator::Options { clock, ..simulator::Options::default() };

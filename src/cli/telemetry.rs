@@ -1,35 +1,46 @@
-//! The program's own log: structured lines on standard error, asked for with `RUST_LOG` or `SOP_LOG`.
+//! The program's log: structured lines on standard error, configured by `SOP_LOG` (or `RUST_LOG`) and `SOP_LOG_FORMAT`.
 
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-/// What a person at the command line sees beside the run itself: our own warnings. The clients of Kubernetes and AWS
-/// log every failed attempt as an error, although it is retried, or returned and then said once.
+/// The default filter on the command line: this program's warnings. The clients of Kubernetes and AWS log every failed
+/// attempt as an error, even if it is retried, or returned and then reported once.
 const CLI_FILTER: &str = "off,rafay_relay_sop=warn";
-/// What a service logs; `audit` is one line a changed target.
+/// The default filter of a service. `audit` is one line per changed target.
 const SERVICE_FILTER: &str = "warn,kube_client=off,rafay_relay_sop=info,audit=info";
 
-/// Starts the log. On a terminal nothing but warnings is shown unless asked for; `SOP_LOG_FORMAT=json` gives JSON
-/// lines, which `serve` uses by default.
-pub fn start() {
-    let json = match std::env::var("SOP_LOG_FORMAT").as_deref() {
-        Ok("json") => true,
-        Ok(_) => false,
-        Err(_) => std::env::args_os().any(|argument| argument == "serve"),
+/// The format of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Short lines without a time, at first only warnings.
+    Text,
+    /// One JSON object per line, at first also what a service does.
+    Json,
+}
+
+/// Starts the log. `SOP_LOG_FORMAT` (`json`, or any other value for text) takes precedence over the given default, and
+/// `SOP_LOG` or `RUST_LOG` over the filter of the format.
+pub fn start(default_format: LogFormat) {
+    let format = match std::env::var("SOP_LOG_FORMAT").as_deref() {
+        Ok("json") => LogFormat::Json,
+        Ok(_) => LogFormat::Text,
+        Err(_) => default_format,
     };
-    let default = if json { SERVICE_FILTER } else { CLI_FILTER };
+    let default_filter = match format {
+        LogFormat::Text => CLI_FILTER,
+        LogFormat::Json => SERVICE_FILTER,
+    };
     let requested = std::env::var("SOP_LOG").or_else(|_| std::env::var("RUST_LOG"));
-    // A filter that cannot be parsed is no reason not to run: the default holds.
+    // An invalid filter does not keep the program from running: the default filter applies.
     let filter = requested
         .ok()
         .and_then(|text| EnvFilter::try_new(text).ok())
-        .unwrap_or_else(|| EnvFilter::new(default));
+        .unwrap_or_else(|| EnvFilter::new(default_filter));
     let registry = tracing_subscriber::registry().with(filter);
-    // Colour only where findings would have it too: not in a file, and not against NO_COLOR.
+    // Colors only where diagnostics have them too: not in a file, and not with NO_COLOR.
     let color = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
     let stderr = fmt::layer().with_ansi(color).with_writer(std::io::stderr);
-    if json {
-        registry.with(stderr.json().flatten_event(true)).init();
-    } else {
-        registry.with(stderr.compact().without_time()).init();
+    match format {
+        LogFormat::Text => registry.with(stderr.compact().without_time()).init(),
+        LogFormat::Json => registry.with(stderr.json().flatten_event(true)).init(),
     }
 }

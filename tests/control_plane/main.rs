@@ -4,6 +4,8 @@
 //! programs that a machine may not have. One control plane serves all of them, one test at a time. `docs/testing.md`
 //! says how to get the programs and how to run one test.
 
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the harness reports on them")]
+
 mod accounts;
 mod actions;
 mod assert_same;

@@ -24,7 +24,7 @@ use simulator::{RecordedCall, Scenario, Simulator};
 use tempfile::TempDir;
 
 pub use child_guard::ChildGuard;
-pub use process::{ProgramOutput, SimulateProcess, journal, program, signal};
+pub use process::{ProgramOutput, SimulateProcess, journal, program, program_path, signal};
 pub use serve::Serve;
 pub use watchdog::Watchdog;
 

@@ -1,4 +1,4 @@
-//! The actions for a terminal.
+//! The actions as text for a terminal.
 
 use std::fmt::Write as _;
 
@@ -6,38 +6,38 @@ use super::{kind_text, presence, undo_text};
 use crate::actions::ActionDef;
 use runbook::{ActionSignature, types::RecordType};
 
-/// One line each.
-pub(super) fn list(entries: &[&ActionDef]) -> String {
+/// Returns one line per action.
+pub(super) fn list(actions: &[&ActionDef]) -> String {
     let mut text = String::new();
-    for entry in entries {
-        let summary = entry.signature().summary;
-        let _ = writeln!(text, "{:<18} {:<8} {summary}", entry.name, kind_text(entry.kind()));
+    for action in actions {
+        let summary = action.signature().summary;
+        let _ = writeln!(text, "{:<18} {:<8} {summary}", action.name, kind_text(action.kind()));
     }
     text
 }
 
-/// Everything about one.
-pub(super) fn whole(entry: &ActionDef) -> String {
-    let description = entry.params["description"].as_str().unwrap_or_default();
-    let ActionSignature { params, output, .. } = entry.signature();
-    let mut text = format!("{} ({})\n\n{description}\n", entry.name, kind_text(entry.kind()));
+/// Returns everything about one action.
+pub(super) fn details(action: &ActionDef) -> String {
+    let description = action.params["description"].as_str().unwrap_or_default();
+    let ActionSignature { params, output, .. } = action.signature();
+    let mut text = format!("{} ({})\n\n{description}\n", action.name, kind_text(action.kind()));
     let _ =
         write!(text, "\nparameters\n{}\noutput\n{}", fields(&params, true), fields(&output, false));
-    let _ = write!(text, "\nundo\n  {}\n\npermissions\n", undo_text(entry));
-    if entry.permissions.is_empty() {
+    let _ = write!(text, "\nundo\n  {}\n\npermissions\n", undo_text(action));
+    if action.permissions.is_empty() {
         text += "  none\n";
     }
-    for permission in entry.permissions {
+    for permission in action.permissions {
         let _ = writeln!(text, "  {permission}");
     }
     text
 }
 
-fn fields(record: &RecordType, with_need: bool) -> String {
+fn fields(record: &RecordType, with_presence: bool) -> String {
     let mut text = String::new();
     for field in &record.fields {
-        let need = if with_need { format!(", {}", presence(field)) } else { String::new() };
-        let _ = writeln!(text, "  {:<20} {}{need}", field.name, field.ty);
+        let presence = if with_presence { format!(", {}", presence(field)) } else { String::new() };
+        let _ = writeln!(text, "  {:<20} {}{presence}", field.name, field.ty);
         let _ = writeln!(text, "  {:<20}   {}", "", field.description.replace('\n', " "));
     }
     if text.is_empty() { "  none\n".into() } else { text }

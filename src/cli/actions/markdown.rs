@@ -10,40 +10,40 @@ const HEAD: &str = "# Actions
 
 <!-- Generated: `rafay-relay-sop actions --format markdown > docs/actions.md`. CI fails when it is stale. -->
 
-What a runbook's steps can do. A step's output is named `STEP.FIELD` in the templates of later steps; a whole output
-can be handed on as a record.
+The actions that a step can use. The templates of later steps refer to a field of a step's output as `STEP.FIELD`, and
+to the whole output, a record, as `STEP`.
 
 | action | | |
 |---|---|---|
 ";
 
-/// The document.
-pub(super) fn document(entries: &[&ActionDef]) -> String {
+/// Returns the document.
+pub(super) fn document(actions: &[&ActionDef]) -> String {
     let mut text = HEAD.to_owned();
-    for entry in entries {
-        let summary = one_line(&entry.signature().summary);
+    for action in actions {
+        let summary = one_line(&action.signature().summary);
         let _ = writeln!(
             text,
             "| [`{0}`](#{0}) | {1} | {summary} |",
-            entry.name,
-            kind_text(entry.kind())
+            action.name,
+            kind_text(action.kind())
         );
     }
-    entries.iter().for_each(|entry| text += &chapter(entry));
+    actions.iter().for_each(|action| text += &section(action));
     text
 }
 
-fn chapter(entry: &ActionDef) -> String {
-    let description = entry.params["description"].as_str().unwrap_or_default();
-    let ActionSignature { params, output, .. } = entry.signature();
-    let mut text = format!("\n## {}\n\n{description}\n", entry.name);
+fn section(action: &ActionDef) -> String {
+    let description = action.params["description"].as_str().unwrap_or_default();
+    let ActionSignature { params, output, .. } = action.signature();
+    let mut text = format!("\n## {}\n\n{description}\n", action.name);
     if !params.fields.is_empty() {
         text += "\n| parameter | type | | |\n|---|---|---|---|\n";
         for field in &params.fields {
-            let words = one_line(&field.description);
+            let description = one_line(&field.description);
             let _ = writeln!(
                 text,
-                "| `{}` | {} | {} | {words} |",
+                "| `{}` | {} | {} | {description} |",
                 field.name,
                 field.ty,
                 presence(field)
@@ -55,31 +55,31 @@ fn chapter(entry: &ActionDef) -> String {
         let _ = writeln!(text, "\nExactly one of {} is given.", names.join(", "));
     }
     text += &outputs(&output);
-    let _ = writeln!(text, "\nUndo: {}.", undo_text(entry));
-    text + &permissions(entry)
+    let _ = writeln!(text, "\nUndo: {}.", undo_text(action));
+    text + &permissions(action)
 }
 
 fn outputs(output: &RecordType) -> String {
     if output.fields.is_empty() {
-        return "\nIt has no output.\n".into();
+        return "\nNo output.\n".into();
     }
     let mut text = String::from("\n| output | type | |\n|---|---|---|\n");
     for field in &output.fields {
-        let words = one_line(&field.description);
-        let _ = writeln!(text, "| `{}` | {} | {words} |", field.name, field.ty);
+        let description = one_line(&field.description);
+        let _ = writeln!(text, "| `{}` | {} | {description} |", field.name, field.ty);
     }
     text
 }
 
-fn permissions(entry: &ActionDef) -> String {
-    if entry.permissions.is_empty() {
-        return "\nIt needs no permission.\n".into();
+fn permissions(action: &ActionDef) -> String {
+    if action.permissions.is_empty() {
+        return "\nNo permissions are needed.\n".into();
     }
-    let names: Vec<String> = entry.permissions.iter().map(|one| format!("`{one}`")).collect();
+    let names: Vec<String> = action.permissions.iter().map(|one| format!("`{one}`")).collect();
     format!("\nPermissions: {}.\n", names.join(", "))
 }
 
-/// A table's cell is one line, and a bar would end it.
+/// Returns the text of a table cell: a line break or a `|` would end the cell.
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")
 }

@@ -1,4 +1,4 @@
-//! `actions`: the vocabulary, from the same declarations that run it.
+//! `actions`: the documentation of the actions, from the declarations that the engine runs.
 
 mod human;
 mod markdown;
@@ -6,16 +6,16 @@ mod markdown;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
-use super::{CliError, Exit, Global, Output};
-use crate::actions::{self, ActionDef};
+use super::{CliError, Exit, Global, Output, stdout};
+use crate::actions::{self as registry, ActionDef};
 use runbook::{ActionKind, Reversibility, types::Field};
 
-/// Shows the actions that a runbook can use.
+/// Shows the actions that a runbook can use; with NAME, everything about one action.
 #[derive(Debug, clap::Args)]
 pub(super) struct ActionsArgs {
-    /// Only this one, with everything about it
+    /// Action to show
     name: Option<String>,
-    /// How they are written [default: human, or json with --output json]
+    /// Output format [default: human, or json with --output json]
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
 }
@@ -32,32 +32,36 @@ enum Format {
 
 impl ActionsArgs {
     pub(super) fn run(self, global: &Global) -> Result<Exit, CliError> {
-        let entries: Vec<&ActionDef> = match &self.name {
+        let actions: Vec<&ActionDef> = match &self.name {
             Some(name) => vec![find(name)?],
-            None => actions::all().iter().collect(),
+            None => registry::all().iter().collect(),
         };
         let default = match global.output {
             Output::Text => Format::Human,
             Output::Json => Format::Json,
         };
-        match (self.format.unwrap_or(default), self.name.is_some()) {
+        let text = match (self.format.unwrap_or(default), self.name.is_some()) {
             (Format::Json, _) => {
-                println!("{:#}", json!(entries.into_iter().map(document).collect::<Vec<_>>()));
+                let documents: Vec<Value> = actions.into_iter().map(document).collect();
+                format!("{:#}\n", json!(documents))
             }
-            (Format::Markdown, _) => print!("{}", markdown::document(&entries)),
-            (Format::Human, true) => {
-                entries.into_iter().for_each(|entry| print!("{}", human::whole(entry)));
-            }
-            (Format::Human, false) => print!("{}", human::list(&entries)),
-        }
+            (Format::Markdown, _) => markdown::document(&actions),
+            (Format::Human, true) => actions.into_iter().map(human::details).collect(),
+            (Format::Human, false) => human::list(&actions),
+        };
+        stdout::write(&text)?;
         Ok(Exit::Success)
     }
 }
 
 fn find(name: &str) -> Result<&'static ActionDef, CliError> {
-    actions::find(name).ok_or_else(|| {
-        let names: Vec<&str> = actions::all().iter().map(|entry| entry.name).collect();
-        CliError::Usage(format!("there is no action '{name}'; there is: {}", names.join(", ")))
+    registry::find(name).ok_or_else(|| {
+        let names = registry::all().iter().map(|action| action.name);
+        let hint = match runbook::nearest(name, names) {
+            Some(near) => format!("did you mean '{near}'?"),
+            None => "run `rafay-relay-sop actions` to list all actions".to_owned(),
+        };
+        CliError::Usage(format!("action '{name}' not found\nhint: {hint}"))
     })
 }
 
@@ -69,15 +73,15 @@ fn kind_text(kind: ActionKind) -> &'static str {
     }
 }
 
-fn undo_text(entry: &ActionDef) -> &'static str {
-    match entry.reversibility() {
+fn undo_text(action: &ActionDef) -> &'static str {
+    match action.reversibility() {
         Reversibility::NotApplicable => "changes nothing, so there is nothing to undo",
-        Reversibility::Reversible => "restores what stood before",
+        Reversibility::Reversible => "restores the previous state",
         Reversibility::Irreversible => "cannot be undone: there is nothing to restore",
     }
 }
 
-/// Whether a field must be given, and what it is when it is not.
+/// Returns whether a field is required, and its default.
 fn presence(field: &Field) -> String {
     match (&field.default, field.required) {
         (_, true) => "required".into(),
@@ -86,13 +90,13 @@ fn presence(field: &Field) -> String {
     }
 }
 
-fn document(entry: &ActionDef) -> Value {
+fn document(action: &ActionDef) -> Value {
     json!({
-        "name": entry.name,
-        "kind": entry.kind(),
-        "undo": undo_text(entry),
-        "parameters": entry.params,
-        "output": entry.output,
-        "permissions": entry.permissions.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "name": action.name,
+        "kind": action.kind(),
+        "undo": undo_text(action),
+        "parameters": action.params,
+        "output": action.output,
+        "permissions": action.permissions.iter().map(ToString::to_string).collect::<Vec<_>>(),
     })
 }
