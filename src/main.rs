@@ -1,4 +1,4 @@
-//! The entry point: parses the arguments, starts the log and runs the subcommand.
+//! The entry point: answers completion requests, parses the arguments, starts the log and runs the subcommand.
 
 use std::process::ExitCode;
 
@@ -6,6 +6,7 @@ use clap::Parser as _;
 use rafay_relay_sop::cli::{self, Cli, telemetry};
 
 fn main() -> ExitCode {
+    cli::answer_completion_request();
     let arguments = Cli::parse();
     telemetry::start(arguments.log_format());
     run(arguments).into()

@@ -1,4 +1,4 @@
-//! The command line: exit codes, the streams of the output and the messages.
+//! The command line: exit codes, the streams of the output, the messages, completion and the manual pages.
 
 use std::{
     path::Path,
@@ -315,7 +315,7 @@ fn a_directory_called_serve_does_not_change_the_log() {
 #[test]
 fn a_closed_pipe_is_not_an_error() {
     let state = tempfile::tempdir().unwrap();
-    let commands: [&[&str]; 7] = [
+    let commands: [&[&str]; 9] = [
         &["actions"],
         &["actions", "--format", "json"],
         &["actions", "--format", "markdown"],
@@ -323,6 +323,8 @@ fn a_closed_pipe_is_not_an_error() {
         &["explain"],
         &["explain", "RB012"],
         &["schema"],
+        &["man"],
+        &["completions", "bash"],
     ];
     for arguments in commands {
         let (reader, writer) = std::io::pipe().unwrap();
@@ -333,4 +335,94 @@ fn a_closed_pipe_is_not_an_error() {
         assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{arguments:?}");
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");
     }
+}
+
+/// Completes the last of the words in bash, as readline does, and returns the candidates that are not options.
+fn complete_in_bash(words: &[&str], variables: &[(&str, &Path)]) -> Vec<String> {
+    let script = r#"
+        eval "$("$1" completions bash)"; shift
+        COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMP_TYPE=9
+        function=$(complete -p rafay-relay-sop); function=${function##*-F }; function=${function%% *}
+        "$function" rafay-relay-sop "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
+        printf '%s\n' "${COMPREPLY[@]}""#;
+    let mut bash = Command::new("bash");
+    bash.args(["--norc", "-c", script, "bash"]).arg(program_path()).arg("rafay-relay-sop");
+    bash.args(words).envs(variables.iter().copied()).stdin(Stdio::null());
+    let ended = ProgramOutput::run(&mut bash).expect_exit_code(0);
+    assert_eq!(ended.stderr, "", "{words:?}");
+    let lines = ended.stdout.lines().filter(|line| !line.starts_with('-'));
+    lines.map(str::to_owned).collect()
+}
+
+#[test]
+fn bash_completes_subcommands_actions_and_rules() {
+    assert_eq!(complete_in_bash(&["ru"], &[]), ["run", "runs"]);
+    assert_eq!(complete_in_bash(&["runs", "ro"], &[]), ["rollback"]);
+    assert_eq!(complete_in_bash(&["actions", "scale_n"], &[]), ["scale_nodegroup"]);
+    assert_eq!(complete_in_bash(&["explain", "RB012"], &[]), ["RB012"]);
+    assert_eq!(complete_in_bash(&["--output", "j"], &[]), ["json"]);
+}
+
+#[test]
+fn bash_completes_runbooks() {
+    let dir = tempfile::tempdir().unwrap();
+    let runbooks = dir.path().join("run books");
+    std::fs::create_dir(&runbooks).unwrap();
+    let path = write(&runbooks, "rotate-nodes.yaml", "");
+    let typed = format!("'{}'", runbooks.display());
+    assert_eq!(complete_in_bash(&["--runbooks", &typed, "run", "ro"], &[]), ["rotate-nodes"]);
+    assert_eq!(complete_in_bash(&["--runbooks", "=", &typed, "run", "ro"], &[]), ["rotate-nodes"]);
+    let variables = [("SOP_RUNBOOKS", runbooks.as_path())];
+    assert_eq!(complete_in_bash(&["run", ""], &variables), ["relay-scale", "rotate-nodes"]);
+    assert_eq!(complete_in_bash(&["run", &path[..path.len() - 5]], &[]), [path]);
+}
+
+#[test]
+fn bash_completes_the_runs_that_a_subcommand_can_act_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let state_dir = dir.path().join("it's a state directory");
+    let passing = FAILING.replace("that: false", "that: true");
+    for (text, code) in [(passing.as_str(), 0), (FAILING, 4)] {
+        let runbook = write(dir.path(), "fails.yaml", text);
+        let mut command = program();
+        command.arg("--state-dir").arg(&state_dir).args(["run", &runbook, "--yes"]);
+        ProgramOutput::run(&mut command).expect_exit_code(code);
+    }
+    let mut list = program();
+    list.arg("--state-dir").arg(&state_dir).args(["--output", "json", "runs", "list"]);
+    let list = ProgramOutput::run(&mut list).expect_exit_code(0).stdout;
+    let list: Value = serde_json::from_str(&list).unwrap();
+    let [passed, failed] = [0, 1].map(|at: usize| list[at]["run"].as_str().unwrap());
+
+    let variables = [("SOP_STATE_DIR", state_dir.as_path())];
+    for subcommand in ["show", "logs"] {
+        assert_eq!(complete_in_bash(&["runs", subcommand, ""], &variables), [failed, passed]);
+    }
+    for subcommand in ["resume", "rollback", "abandon"] {
+        assert_eq!(complete_in_bash(&["runs", subcommand, ""], &variables), [failed]);
+    }
+    assert_eq!(complete_in_bash(&["runs", "cancel", ""], &variables), [""; 0]);
+    let typed = format!("\"{}\"", state_dir.display());
+    let words = ["--state-dir", &typed, "runs", "show", &passed[..passed.len() - 1]];
+    assert_eq!(complete_in_bash(&words, &[]), [passed]);
+}
+
+#[test]
+fn the_manual_page_names_every_subcommand() {
+    let help = run(&["--help"]).expect_exit_code(0).stdout;
+    let (_, subcommands) = help.split_once("Commands:\n").unwrap();
+    let subcommands = subcommands.lines().map_while(|line| line.split_whitespace().next());
+    let page = run(&["man"]).expect_exit_code(0).stdout.replace('\\', "");
+    let dir = tempfile::tempdir().unwrap();
+    let pages = dir.path().join("man1");
+    run(&["man", "--dir", pages.to_str().unwrap()]).expect_exit_code(0);
+    for subcommand in subcommands.filter(|subcommand| *subcommand != "help") {
+        let name = format!("rafay-relay-sop-{subcommand}");
+        assert!(page.contains(&format!("{name}(1)")), "{name} is not in\n{page}");
+        assert!(pages.join(format!("{name}.1")).exists(), "{name}.1");
+    }
+    for name in ["rafay-relay-sop.1", "rafay-relay-sop-runs-resume.1"] {
+        assert!(pages.join(name).exists(), "{name}");
+    }
+    assert!(page.contains("SOP_STATE_DIR"), "{page}");
 }

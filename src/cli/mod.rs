@@ -2,12 +2,14 @@
 //! function of another module and prints the result.
 
 mod actions;
+mod completions;
 #[expect(clippy::print_stderr, reason = "not converted to `stdout` yet")]
 mod confirm;
 #[expect(clippy::print_stderr, reason = "not converted to `stdout` yet")]
 mod error;
 mod explain;
 mod inputs;
+mod man;
 mod next_steps;
 mod progress;
 #[expect(clippy::print_stderr, reason = "not converted to `stdout` yet")]
@@ -29,6 +31,8 @@ mod validate;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand, ValueEnum, ValueHint};
+
+pub use completions::answer_completion_request;
 
 use crate::runbook_dir::RunbookDir;
 use error::CliError;
@@ -99,6 +103,10 @@ enum Command {
     Schema(schema::SchemaArgs),
     /// List, show, resume, roll back, cancel or abandon runs
     Runs(runs::RunsArgs),
+    /// Print a script for shell completion
+    Completions(completions::CompletionsArgs),
+    /// Print the manual page, or write all manual pages
+    Man(man::ManArgs),
 }
 
 /// The outcome of the program, which its exit code tells.
@@ -152,6 +160,8 @@ impl Cli {
             Command::Explain(command) => command.run(global),
             Command::Schema(command) => command.run(),
             Command::Runs(command) => command.run(global).await,
+            Command::Completions(command) => command.run(),
+            Command::Man(command) => command.run(),
         };
         result.unwrap_or_else(|error| error.report(global))
     }
