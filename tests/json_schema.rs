@@ -3,8 +3,8 @@
 use std::{fs, path::Path};
 
 use rafay_relay_sop::actions;
-use runbook::json_schema;
-use serde_json::Value;
+use runbook::{ActionRegistry, json_schema};
+use serde_json::{Value, json};
 
 use crate::language::catalogue;
 use test_support::{ProgramOutput, program};
@@ -23,6 +23,20 @@ fn assert_current(file: &str, generated: &str) {
 fn the_schema_is_current() {
     let printed = ProgramOutput::run(program().arg("schema")).expect_exit_code(0).stdout;
     assert_current("schema/runbook.schema.json", &printed);
+}
+
+/// `schema/actions.json` is what the program prints, and the registry read from either is the registry of the actions.
+#[test]
+fn the_action_registry_is_current() {
+    let printed =
+        ProgramOutput::run(program().args(["actions", "--format", "json"])).expect_exit_code(0);
+    let actions: Value = serde_json::from_str(&printed.stdout).unwrap();
+    let document = format!("{:#}\n", json!({"format": 1, "actions": actions}));
+    assert_current("schema/actions.json", &document);
+    for text in [document, printed.stdout] {
+        let registry = ActionRegistry::from_json(&text).unwrap();
+        assert!(registry == *actions::registry(), "the registry from JSON has other actions");
+    }
 }
 
 /// The same over the actions of the fixtures, so that each fixture can be given to other validators.

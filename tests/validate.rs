@@ -6,7 +6,11 @@ use std::{
     process::{Command, Stdio},
 };
 
-use runbook::rules;
+use clap::Parser as _;
+use runbook::{
+    ActionRegistry, rules,
+    validator::{Format, Streams, Validate},
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -230,19 +234,50 @@ fn every_rule_explains_itself() {
 fn hooks_and_ci_jobs_use_only_existing_flags() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let hooks = std::fs::read_to_string(root.join(".pre-commit-hooks.yaml")).unwrap();
-    assert!(hooks.contains("entry: rafay-relay-sop validate"), "{hooks}");
+    assert!(hooks.contains("entry: .ci/pre-commit-validate --"), "{hooks}");
+    assert!(root.join(".ci/pre-commit-validate").exists());
     let jobs = std::fs::read_to_string(root.join("docs/ci.md")).unwrap();
-    let calls = jobs.lines().filter_map(|line| line.split_once("rafay-relay-sop validate "));
     let mut count = 0;
-    for (_, arguments) in calls {
+    for line in hooks.lines().chain(jobs.lines()) {
+        let call =
+            ["rafay-relay-sop validate ", "rafay-relay-sop-validate ", "pre-commit-validate "]
+                .into_iter()
+                .find_map(|program| line.split_once(program));
+        let Some((_, arguments)) = call else { continue };
         count += 1;
-        let known = ["--format", "--deny-warnings", "github", "sarif", "json", "short", "human"];
         for word in arguments.split_whitespace().filter(|word| word.starts_with("--")) {
             let word = word.trim_end_matches('`');
-            assert!(known.contains(&word), "docs/ci.md: {word}");
+            assert!(["--format", "--deny-warnings"].contains(&word), "{line}");
         }
     }
-    assert!(count > 2);
+    assert!(count > 5);
+}
+
+#[derive(clap::Parser)]
+struct ValidatorArguments {
+    #[command(flatten)]
+    validate: Validate,
+}
+
+/// The binary `rafay-relay-sop-validate` is this call, with `schema/actions.json` compiled in.
+#[test]
+fn the_validator_alone_reports_what_the_program_reports() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")); // where Cargo runs this test
+    let actions = std::fs::read_to_string(root.join("schema/actions.json")).unwrap();
+    let registry = ActionRegistry::from_json(&actions).unwrap();
+    for format in ["human", "short", "json", "github", "sarif"] {
+        let arguments = ["--format", format, "tests/fixtures/invalid", "runbooks", "nowhere.yaml"];
+        let program = validate(root, &arguments);
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let streams = Streams { stdout: &mut stdout, stderr: &mut stderr, color: false };
+        let arguments = ["rafay-relay-sop-validate"].into_iter().chain(arguments);
+        let ValidatorArguments { validate } = ValidatorArguments::parse_from(arguments);
+        let outcome = validate.run(&registry, Format::Human, streams).unwrap();
+        assert_eq!(program.code, Some(outcome.exit_code().into()), "{format}");
+        assert!(program.stdout.len() > 10_000, "{format}");
+        assert!(program.stdout.as_bytes() == stdout, "{format}: other diagnostics");
+        assert_eq!(program.stderr, String::from_utf8(stderr).unwrap(), "{format}");
+    }
 }
 
 async fn post_text(serve: &Serve, query: &str, text: impl Into<reqwest::Body>) -> (u16, Value) {

@@ -5,34 +5,17 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value as Json, json};
 
 use runbook::{
-    ActionKind, ActionRegistry, ActionSignature, CheckResult, Diagnostic, EvaluationScope,
-    Reversibility, Runbook, Severity, Source,
+    ActionRegistry, CheckResult, Diagnostic, EvaluationScope, Runbook, Severity, Source,
 };
 use runbook::{check, render, types::Type};
 
-/// The actions as `rafay-relay-sop actions --format json` lists them, which `fuzz/run` has written into the file that
-/// `SOP_FUZZ_ACTIONS` names.
+/// Returns the registry of the program's actions.
 pub fn registry() -> &'static ActionRegistry {
     static REGISTRY: LazyLock<ActionRegistry> = LazyLock::new(|| {
-        let path = std::env::var("SOP_FUZZ_ACTIONS").expect("fuzz/run sets SOP_FUZZ_ACTIONS");
-        let text = std::fs::read_to_string(path).expect("fuzz/run has written the catalogue");
-        let actions: Vec<Json> = serde_json::from_str(&text).expect("the program writes JSON");
-        ActionRegistry::new(actions.iter().map(signature).collect())
+        ActionRegistry::from_json(include_str!("../../schema/actions.json"))
+            .expect("tests/json_schema.rs reads this file")
     });
     &REGISTRY
-}
-
-fn signature(action: &Json) -> ActionSignature {
-    let name = action["name"].as_str().expect("an action has a name");
-    let kind: ActionKind =
-        serde_json::from_value(action["kind"].clone()).expect("an action has a kind");
-    let undo = match (kind, action["undo"].as_str().unwrap_or_default()) {
-        (ActionKind::Read | ActionKind::Wait, _) => Reversibility::NotApplicable,
-        (ActionKind::Change, words) if words.starts_with("restores") => Reversibility::Reversible,
-        (ActionKind::Change, _) => Reversibility::Irreversible,
-    };
-    ActionSignature::from_schemas(name, kind, undo, &action["parameters"], &action["output"])
-        .expect("the program's own tests make signatures of these")
 }
 
 /// Checks a text, and holds what was found to what every finding must be.

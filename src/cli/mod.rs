@@ -88,7 +88,7 @@ enum Output {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Check runbooks without running them
-    Validate(validate::ValidateArgs),
+    Validate(runbook::validator::Validate),
     /// Run a runbook
     Run(run::RunArgs),
     /// Serve runbooks over HTTP
@@ -152,7 +152,7 @@ impl Cli {
     pub async fn run(self) -> Exit {
         let global = &self.global;
         let result = match self.command {
-            Command::Validate(command) => command.run(global),
+            Command::Validate(command) => validate::run(&command, global),
             Command::Run(command) => command.run(global).await,
             Command::Serve(command) => command.run(global).await,
             Command::Simulate(command) => command.run().await,

@@ -1,6 +1,6 @@
 //! The LANGUAGE. A runbook's text is read, understood and checked here before anything moves, and
-//! its templates are evaluated here while it runs. Pure: no input or output, no client, no clock,
-//! no other room of the program.
+//! its templates are evaluated here while it runs. Pure: no client, no clock, no I/O except in
+//! `validator`, which is a feature.
 //!
 //! The way of a text:
 //!
@@ -18,6 +18,8 @@
 //! - [`render`]: findings as text and JSON.
 //! - [`json_schema`]: what of all this an editor can know.
 //! - `evaluate`: templates to JSON, bounded, when a step runs.
+//! - `validator`: `validate` as a library, behind the feature `validator`. The only module that
+//!   does I/O.
 
 mod analysis;
 mod checked;
@@ -32,6 +34,8 @@ mod rules;
 mod source;
 mod template;
 pub mod types;
+#[cfg(feature = "validator")]
+pub mod validator;
 mod yaml;
 
 pub use checked::{Retry, Runbook, Step};
@@ -42,7 +46,7 @@ pub use duration::{Duration, ParseDurationError};
 pub use evaluate::{EvaluationError, EvaluationErrorKind, EvaluationScope};
 pub use inputs::{Input, InputError};
 pub use json_schema::json_schema;
-pub use registry::{ActionKind, ActionRegistry, ActionSignature, Reversibility};
+pub use registry::{ActionKind, ActionRegistry, ActionSignature, RegistryError, Reversibility};
 pub use rules::{Rule, find_rule, rules};
 pub use source::{NotUtf8, Position, Source};
 pub use yaml::MAX_BYTES;

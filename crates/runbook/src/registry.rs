@@ -9,13 +9,13 @@ use serde_json::Value as Json;
 use super::types::{RecordType, UnsupportedSchema};
 
 /// The actions that a runbook may name.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ActionRegistry {
     actions: BTreeMap<String, ActionSignature>,
 }
 
 /// An action as the language sees it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ActionSignature {
     /// The name that a step's `action` gives.
     pub name: String,
@@ -113,5 +113,154 @@ impl ActionRegistry {
     /// All actions, by name.
     pub fn iter(&self) -> impl Iterator<Item = &ActionSignature> {
         self.actions.values()
+    }
+}
+
+/// The reason why a text is not an action registry.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// The text is not JSON.
+    #[error("the action registry is not valid JSON: {0}")]
+    NotJson(#[source] serde_json::Error),
+    /// The JSON is something else.
+    #[error("not an action registry: expected an object with `format` and `actions`")]
+    NotARegistry,
+    /// A newer version of the program wrote it.
+    #[error("the action registry has format {found}, and this version reads format {FORMAT}")]
+    UnknownFormat {
+        /// The format of the text.
+        found: u64,
+    },
+    /// One of its actions is not valid.
+    #[error("action {action}: {reason}")]
+    InvalidAction {
+        /// The action's name in backticks, or its number, from 1.
+        action: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// The version of the registry's JSON form. It is raised when a reader of the previous version would misunderstand the
+/// new one; a key that the reader may ignore is not such a change.
+const FORMAT: u64 = 1;
+
+impl ActionRegistry {
+    /// Reads the JSON form of a registry, which is `schema/actions.json`: an object with the number `format` and the list
+    /// `actions`. The list alone, as `rafay-relay-sop actions --format json` prints it, is read as format 1. Of an action,
+    /// `name`, `kind`, `reversibility`, `parameters` and `output` are used; other keys are ignored.
+    ///
+    /// # Errors
+    /// The text is not JSON, has another format, or has an action that is incomplete, a duplicate, or has a schema that
+    /// uses what the language has no type for.
+    pub fn from_json(text: &str) -> Result<Self, RegistryError> {
+        let document: Json = serde_json::from_str(text).map_err(RegistryError::NotJson)?;
+        let actions = match &document {
+            Json::Array(actions) => actions,
+            document => match (document["format"].as_u64(), document["actions"].as_array()) {
+                (Some(FORMAT), Some(actions)) => actions,
+                (Some(found), _) if found != FORMAT => {
+                    return Err(RegistryError::UnknownFormat { found });
+                }
+                _ => return Err(RegistryError::NotARegistry),
+            },
+        };
+        let mut by_name = BTreeMap::new();
+        for (at, json) in actions.iter().enumerate() {
+            let name = json["name"].as_str();
+            let invalid = |reason: String| RegistryError::InvalidAction {
+                action: name.map_or_else(|| (at + 1).to_string(), |name| format!("`{name}`")),
+                reason,
+            };
+            let signature = ActionSignature::from_json(json).map_err(invalid)?;
+            if by_name.insert(signature.name.clone(), signature).is_some() {
+                return Err(invalid("duplicate name".to_owned()));
+            }
+        }
+        Ok(Self { actions: by_name })
+    }
+}
+
+impl ActionSignature {
+    fn from_json(json: &Json) -> Result<Self, String> {
+        let field = |key: &str| json.get(key).ok_or_else(|| format!("`{key}` is missing"));
+        let name = field("name")?.as_str().ok_or("`name` is not a string")?;
+        let kind = ActionKind::deserialize(field("kind")?)
+            .map_err(|error| format!("`kind` is not valid: {error}"))?;
+        let reversibility = Reversibility::deserialize(field("reversibility")?)
+            .map_err(|error| format!("`reversibility` is not valid: {error}"))?;
+        Self::from_schemas(name, kind, reversibility, field("parameters")?, field("output")?)
+            .map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn action(name: &str) -> Json {
+        json!({
+            "name": name,
+            "revision": 1,
+            "kind": "wait",
+            "reversibility": "not_needed",
+            "parameters": {
+                "type": "object",
+                "description": "Waits.",
+                "properties": {"duration": {"type": "string"}},
+                "required": ["duration"],
+            },
+            "output": {"type": "object", "properties": {}},
+        })
+    }
+
+    fn message(document: &Json) -> String {
+        ActionRegistry::from_json(&document.to_string()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_registry_is_read_with_and_without_its_format() {
+        let list = json!([action("sleep"), action("rest")]);
+        let alone = ActionRegistry::from_json(&list.to_string()).unwrap();
+        let document = json!({"format": 1, "actions": list});
+        assert_eq!(ActionRegistry::from_json(&document.to_string()).unwrap(), alone);
+        let sleep = alone.get("sleep").unwrap();
+        assert_eq!((sleep.kind, sleep.summary.as_str()), (ActionKind::Wait, "Waits."));
+        assert_eq!(alone.iter().count(), 2);
+    }
+
+    #[test]
+    fn an_invalid_registry_is_rejected_with_the_reason() {
+        let not_json = ActionRegistry::from_json("name: x").unwrap_err().to_string();
+        assert!(not_json.starts_with("the action registry is not valid JSON: expected"));
+        let not_a_registry =
+            "not an action registry: expected an object with `format` and `actions`";
+        for document in [json!(3), json!({}), json!({"format": 1}), json!({"actions": []})] {
+            assert_eq!(message(&document), not_a_registry, "{document}");
+        }
+        assert_eq!(
+            message(&json!({"format": 2, "operations": []})),
+            "the action registry has format 2, and this version reads format 1"
+        );
+    }
+
+    #[test]
+    fn an_invalid_action_is_named() {
+        let changed = |key: &str, value: Json| {
+            let mut sleep = action("sleep");
+            sleep[key] = value;
+            message(&json!({"format": 1, "actions": [action("rest"), sleep]}))
+        };
+        assert_eq!(changed("name", json!(7)), "action 2: `name` is not a string");
+        assert_eq!(changed("name", json!("rest")), "action `rest`: duplicate name");
+        let kind = changed("kind", json!("dream"));
+        assert!(kind.starts_with("action `sleep`: `kind` is not valid: unknown variant"), "{kind}");
+        let output = changed("output", json!({"type": "tuple"}));
+        assert!(output.starts_with("action `sleep`: sleep: "), "{output}");
+        let mut incomplete = action("sleep");
+        incomplete.as_object_mut().unwrap().remove("parameters");
+        assert_eq!(message(&json!([incomplete])), "action `sleep`: `parameters` is missing");
     }
 }

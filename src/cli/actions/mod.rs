@@ -90,10 +90,13 @@ fn presence(field: &Field) -> String {
     }
 }
 
+/// An action as `schema/actions.json` has it: see `ActionRegistry::from_json`.
 fn document(action: &ActionDef) -> Value {
     json!({
         "name": action.name,
+        "revision": action.revision,
         "kind": action.kind(),
+        "reversibility": action.reversibility(),
         "undo": undo_text(action),
         "parameters": action.params,
         "output": action.output,

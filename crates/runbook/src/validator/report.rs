@@ -1,11 +1,11 @@
-//! What is told of the files that were checked. Pure: from findings to text.
+//! The report on the files that were checked, in each format. Pure: from diagnostics to text.
 
 use serde_json::{Value, json};
 
 use super::{Format, files::CheckedFile};
-use runbook::{Diagnostic, Severity, Source, render};
+use crate::{Diagnostic, Severity, Source, render};
 
-/// Everything that was found.
+/// The diagnostics of all files.
 pub(super) struct Report<'c> {
     checked: &'c [CheckedFile],
 }
@@ -15,25 +15,23 @@ impl<'c> Report<'c> {
         Self { checked }
     }
 
-    /// How many findings are that grave.
+    /// Returns the number of diagnostics with this severity.
     pub(super) fn count(&self, severity: Severity) -> usize {
-        let all = self.checked.iter().flat_map(|checked| &checked.findings);
-        all.filter(|finding| finding.severity == severity).count()
+        let all = self.checked.iter().flat_map(|checked| &checked.diagnostics);
+        all.filter(|diagnostic| diagnostic.severity == severity).count()
     }
 
-    /// All findings in one form.
-    pub(super) fn text(&self, format: Format) -> String {
+    /// Returns all diagnostics in a format.
+    pub(super) fn text(&self, format: Format, color: bool) -> String {
         match format {
             Format::Human => {
-                let color = anstream::AutoStream::choice(&std::io::stdout());
-                let color = color != anstream::ColorChoice::Never;
-                self.each(|source, findings| render::human(source, findings, color))
+                self.each(|source, diagnostics| render::human(source, diagnostics, color))
             }
             Format::Short => self.each(render::short),
             Format::Github => self.each(render::github),
             Format::Json => format!("{:#}\n", self.json()),
             Format::Sarif => {
-                let files = self.checked.iter().map(|c| (&c.source, c.findings.as_slice()));
+                let files = self.checked.iter().map(|c| (&c.source, c.diagnostics.as_slice()));
                 let files: Vec<(&Source, &[Diagnostic])> = files.collect();
                 format!("{:#}\n", render::sarif(&files, env!("CARGO_PKG_VERSION")))
             }
@@ -41,12 +39,12 @@ impl<'c> Report<'c> {
     }
 
     fn each(&self, render: impl Fn(&Source, &[Diagnostic]) -> String) -> String {
-        self.checked.iter().map(|checked| render(&checked.source, &checked.findings)).collect()
+        self.checked.iter().map(|checked| render(&checked.source, &checked.diagnostics)).collect()
     }
 
     fn json(&self) -> Value {
-        let each = |c: &CheckedFile| match render::json(&c.source, &c.findings) {
-            Value::Array(findings) => findings,
+        let each = |c: &CheckedFile| match render::json(&c.source, &c.diagnostics) {
+            Value::Array(diagnostics) => diagnostics,
             other => vec![other],
         };
         json!({
@@ -58,7 +56,7 @@ impl<'c> Report<'c> {
         })
     }
 
-    /// "3 runbooks checked: 1 error, 0 warnings, 2 notes".
+    /// Returns a line such as "3 runbooks checked: 1 error, 0 warnings, 2 notes".
     pub(super) fn summary(&self) -> String {
         format!(
             "{} checked: {}, {}, {}",

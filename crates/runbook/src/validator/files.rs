@@ -1,4 +1,4 @@
-//! The files that are to be checked: found, read within limits, and checked several at a time.
+//! The files to check: finds them, reads them within limits and checks several at a time.
 
 use std::{
     ffi::OsStr,
@@ -9,81 +9,83 @@ use std::{
     thread,
 };
 
-use runbook::{ActionRegistry, Diagnostic, MAX_BYTES, Source};
+use walkdir::{DirEntry, WalkDir};
 
-/// A file with what was found in it.
+use crate::{ActionRegistry, Diagnostic, MAX_BYTES, Source};
+
+/// A file that was read, with its diagnostics.
 pub(super) struct CheckedFile {
     pub(super) source: Source,
-    pub(super) findings: Vec<Diagnostic>,
+    pub(super) diagnostics: Vec<Diagnostic>,
 }
 
-/// A path that cannot be read, which is trouble with the call and not with a runbook.
+/// A path that cannot be read: a mistake in the call and not in a runbook.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read {path}: {source}")]
-pub(super) struct ReadError {
+pub(super) struct Unreadable {
     path: String,
     source: io::Error,
 }
 
-impl ReadError {
+impl Unreadable {
     fn new(path: &Path, source: io::Error) -> Self {
         Self { path: path.display().to_string(), source }
     }
 }
 
-/// The files that paths stand for: themselves, and of folders all .yaml and .yml files at any depth, by name, each
-/// once. What cannot be looked into is told, and the rest goes on.
-pub(super) fn collect(paths: &[PathBuf]) -> (Vec<PathBuf>, Vec<ReadError>) {
+/// Returns the files that the paths name, each once: a file itself, and of a directory all .yaml and .yml files at any
+/// depth, by name. A directory that cannot be read is reported beside the files that can.
+pub(super) fn collect(paths: &[PathBuf]) -> (Vec<PathBuf>, Vec<Unreadable>) {
     let mut files = Vec::new();
-    let mut read_errors = Vec::new();
+    let mut unreadable = Vec::new();
     for path in paths {
         if !is_standard_input(path) && path.is_dir() {
-            walk(path, &mut files, &mut read_errors);
+            walk(path, &mut files, &mut unreadable);
         } else {
             files.push(path.clone());
         }
     }
     let mut seen = std::collections::BTreeSet::new();
     files.retain(|file| seen.insert(file.clone()));
-    (files, read_errors)
+    (files, unreadable)
 }
 
-/// Links to folders are not followed, for they can lead in circles; what is hidden, such as `.git`, is no runbook.
-fn walk(dir: &Path, files: &mut Vec<PathBuf>, read_errors: &mut Vec<ReadError>) {
-    let entries = match dir.read_dir().and_then(|entries| entries.collect::<io::Result<Vec<_>>>()) {
-        Ok(entries) => entries,
-        Err(error) => return read_errors.push(ReadError::new(dir, error)),
-    };
-    let mut paths: Vec<PathBuf> = entries.iter().map(std::fs::DirEntry::path).collect();
-    paths.sort();
-    for path in paths.into_iter().filter(|path| !is_hidden(path)) {
-        if path.is_dir() {
-            if !path.is_symlink() {
-                walk(&path, files, read_errors);
+/// Links to directories are not followed, because they can lead in circles. Hidden entries, such as `.git`, hold no
+/// runbooks.
+fn walk(directory: &Path, files: &mut Vec<PathBuf>, unreadable: &mut Vec<Unreadable>) {
+    let entries = WalkDir::new(directory).sort_by_file_name().into_iter();
+    for entry in entries.filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry)) {
+        match entry {
+            Ok(entry) => {
+                let extension = entry.path().extension();
+                if extension.is_some_and(|extension| extension == "yaml" || extension == "yml")
+                    && !entry.path().is_dir()
+                {
+                    files.push(entry.into_path());
+                }
             }
-        } else if path
-            .extension()
-            .is_some_and(|extension| extension == "yaml" || extension == "yml")
-        {
-            files.push(path);
+            Err(error) => {
+                let path = error.path().unwrap_or(directory).to_owned();
+                unreadable.push(Unreadable::new(&path, error.into()));
+            }
         }
     }
 }
 
-fn is_hidden(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+fn is_hidden(entry: &DirEntry) -> bool {
+    entry.file_name().as_encoded_bytes().starts_with(b".")
 }
 
 fn is_standard_input(path: &Path) -> bool {
     path.as_os_str() == OsStr::new("-")
 }
 
-/// Reads and checks every file, as many at a time as the machine has processors. What is told comes in the order of
-/// the files all the same.
+/// Reads and checks every file, as many at a time as the machine has processors. The results come in the order of the
+/// files.
 pub(super) fn check(
     files: &[PathBuf],
     registry: &ActionRegistry,
-) -> (Vec<CheckedFile>, Vec<ReadError>) {
+) -> (Vec<CheckedFile>, Vec<Unreadable>) {
     let workers = thread::available_parallelism().map_or(1, usize::from).min(files.len());
     let next = AtomicUsize::new(0);
     let work = || {
@@ -103,14 +105,14 @@ pub(super) fn check(
     };
     results.sort_by_key(|(at, _)| *at);
     let mut checked = Vec::new();
-    let mut read_errors = Vec::new();
+    let mut unreadable = Vec::new();
     for (_, result) in results {
         match result {
             Ok(one) => checked.push(one),
-            Err(error) => read_errors.push(error),
+            Err(error) => unreadable.push(error),
         }
     }
-    (checked, read_errors)
+    (checked, unreadable)
 }
 
 fn take<'f>(files: &'f [PathBuf], next: &AtomicUsize) -> Option<(usize, &'f PathBuf)> {
@@ -118,22 +120,22 @@ fn take<'f>(files: &'f [PathBuf], next: &AtomicUsize) -> Option<(usize, &'f Path
     files.get(at).map(|file| (at, file))
 }
 
-/// A thread that panicked passes its panic on: it is a fault of ours and must not look like an empty result.
+/// Passes on the panic of a thread: a bug in the checks must not appear as an empty result.
 fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-fn check_one(path: &Path, registry: &ActionRegistry) -> Result<CheckedFile, ReadError> {
+fn check_one(path: &Path, registry: &ActionRegistry) -> Result<CheckedFile, Unreadable> {
     let (name, bytes) = if is_standard_input(path) {
         ("<stdin>".to_owned(), read(io::stdin().lock()))
     } else {
         (path.display().to_string(), File::open(path).and_then(read))
     };
-    let bytes = bytes.map_err(|error| ReadError::new(Path::new(&name), error))?;
+    let bytes = bytes.map_err(|error| Unreadable::new(Path::new(&name), error))?;
     Ok(check_bytes(name, bytes, registry))
 }
 
-/// No more than says that it is too much, be it an endless device.
+/// Reads one byte more than the limit at most, so that an endless device is a file that is too large.
 fn read(file: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
@@ -141,7 +143,7 @@ fn read(file: impl Read) -> io::Result<Vec<u8>> {
 }
 
 fn check_bytes(name: String, bytes: Vec<u8>, registry: &ActionRegistry) -> CheckedFile {
-    // Of a file that is too large only that is said, and the cut may have gone through a character.
+    // The only diagnostic of a file that is too large is its size, and the cut may have split a character.
     let source = if bytes.len() > MAX_BYTES {
         Ok(Source::new(name, String::from_utf8_lossy(&bytes)))
     } else {
@@ -149,9 +151,9 @@ fn check_bytes(name: String, bytes: Vec<u8>, registry: &ActionRegistry) -> Check
     };
     match source {
         Ok(source) => {
-            let findings = runbook::diagnose(&source, registry);
-            CheckedFile { source, findings }
+            let diagnostics = crate::diagnose(&source, registry);
+            CheckedFile { source, diagnostics }
         }
-        Err(error) => CheckedFile { source: error.readable, findings: vec![error.diagnostic] },
+        Err(error) => CheckedFile { source: error.readable, diagnostics: vec![error.diagnostic] },
     }
 }

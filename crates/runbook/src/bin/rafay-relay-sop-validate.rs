@@ -1,0 +1,65 @@
+//! `rafay-relay-sop validate` alone: checks runbooks against `schema/actions.json`, without the clients of any cloud.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
+use runbook::{
+    ActionRegistry,
+    validator::{Format, Streams, Validate},
+};
+
+/// The actions of the program of the same version.
+const ACTIONS: &str = include_str!("../../../../schema/actions.json");
+
+/// Checks runbooks and reports everything that is wrong with them, each with its line and column.
+///
+/// Ends with 0 when nothing is wrong, with 1 when there are errors (or warnings, with --deny-warnings), and with 2
+/// when a path cannot be read or there is nothing to check.
+#[derive(Debug, Parser)]
+#[command(name = "rafay-relay-sop-validate", version, max_term_width = 110)]
+struct Arguments {
+    #[command(flatten)]
+    validate: Validate,
+    /// Action registry to check against, as in schema/actions.json [default: the registry of this version]
+    #[arg(long, value_name = "FILE")]
+    actions: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    // There is no --output here for the default to depend on.
+    let command = Arguments::command()
+        .mut_arg("format", |format| format.help("How findings are written [default: human]"));
+    let arguments =
+        Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
+    let registry = match registry(arguments.actions.as_deref()) {
+        Ok(registry) => registry,
+        Err(message) => {
+            eprintln!("error: {message}");
+            return ExitCode::from(2);
+        }
+    };
+    let color = anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never;
+    let (mut stdout, mut stderr) = (io::stdout().lock(), io::stderr());
+    let streams = Streams { stdout: &mut stdout, stderr: &mut stderr, color };
+    match arguments.validate.run(&registry, Format::Human, streams) {
+        Ok(outcome) => ExitCode::from(outcome.exit_code()),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// Returns the registry of a file, or the one that is compiled in.
+fn registry(file: Option<&Path>) -> Result<ActionRegistry, String> {
+    let Some(file) = file else {
+        return ActionRegistry::from_json(ACTIONS).map_err(|error| error.to_string());
+    };
+    let text = fs::read_to_string(file)
+        .map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+    ActionRegistry::from_json(&text).map_err(|error| format!("{}: {error}", file.display()))
+}

@@ -1,0 +1,145 @@
+//! `validate`, without the program that runs runbooks: finds files, checks them and writes the report.
+//!
+//! This is the only module of the crate that does I/O, and the feature `validator` is needed for it. The program's
+//! subcommand and the binary `rafay-relay-sop-validate` are the same [`Validate`] with different registries.
+
+mod files;
+mod report;
+
+use std::{
+    io::{self, ErrorKind, Write},
+    path::PathBuf,
+};
+
+use clap::ValueEnum;
+
+use crate::{ActionRegistry, Severity};
+use report::Report;
+
+/// Checks runbooks and reports everything that is wrong with them, each with its line and column.
+///
+/// Ends with 0 when nothing is wrong, with 1 when there are errors (or warnings, with --deny-warnings), and with 2
+/// when a path cannot be read or there is nothing to check.
+#[derive(Debug, clap::Args)]
+pub struct Validate {
+    /// Files, folders of .yaml and .yml files, or - for standard input
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// How findings are written [default: human, or json with --output json]
+    #[arg(long, value_name = "FORM")]
+    format: Option<Format>,
+    /// Count warnings as errors
+    #[arg(long)]
+    deny_warnings: bool,
+}
+
+/// The format of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// With the place shown in the text
+    Human,
+    /// One line each: file:line:column: severity[code]: message
+    Short,
+    /// One JSON document
+    Json,
+    /// GitHub's workflow commands, which annotate a pull request
+    Github,
+    /// SARIF 2.1.0, for code scanning
+    Sarif,
+}
+
+/// Where a report is written.
+pub struct Streams<'s> {
+    /// For the diagnostics. A reader that has closed it, as in `… | head`, is not an error.
+    pub stdout: &'s mut dyn Write,
+    /// For the summary and the paths that cannot be read.
+    pub stderr: &'s mut dyn Write,
+    /// Whether the format for people has colors.
+    pub color: bool,
+}
+
+/// The result of a validation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// All files were read, and none has an error.
+    Valid,
+    /// All files were read, and there are errors, or denied warnings.
+    Invalid,
+    /// At least one path cannot be read.
+    Unreadable,
+}
+
+/// The reason why there is no result.
+#[derive(Debug, thiserror::Error)]
+pub enum ValidateError {
+    /// The directories hold no runbook.
+    #[error("there is no .yaml or .yml file in those folders")]
+    NothingToCheck,
+    /// The report cannot be written.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+impl Outcome {
+    /// Returns the exit code of a process with this result.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Valid => 0,
+            Self::Invalid => 1,
+            Self::Unreadable => 2,
+        }
+    }
+}
+
+impl ValidateError {
+    /// Returns the exit code of a process that ends with this error.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Io(_) => 1,
+            Self::NothingToCheck => 2,
+        }
+    }
+}
+
+impl Validate {
+    /// Checks the files against a registry and writes the report, in `default` unless the arguments name a format.
+    ///
+    /// # Errors
+    /// There is no file to check, or standard output cannot be written.
+    pub fn run(
+        &self,
+        registry: &ActionRegistry,
+        default: Format,
+        streams: Streams<'_>,
+    ) -> Result<Outcome, ValidateError> {
+        let Streams { stdout, stderr, color } = streams;
+        let (files, mut unreadable) = files::collect(&self.paths);
+        let (checked, failed) = files::check(&files, registry);
+        unreadable.extend(failed);
+        let report = Report::new(&checked);
+        write(stdout, &report.text(self.format.unwrap_or(default), color))?;
+        // A standard error that cannot be written changes nothing about the runbooks.
+        for error in &unreadable {
+            let _ = writeln!(stderr, "error: {error}");
+        }
+        if checked.is_empty() && unreadable.is_empty() {
+            return Err(ValidateError::NothingToCheck);
+        }
+        let _ = writeln!(stderr, "{}", report.summary());
+        let is_invalid = report.count(Severity::Error) > 0
+            || self.deny_warnings && report.count(Severity::Warning) > 0;
+        Ok(match (unreadable.is_empty(), is_invalid) {
+            (false, _) => Outcome::Unreadable,
+            (true, true) => Outcome::Invalid,
+            (true, false) => Outcome::Valid,
+        })
+    }
+}
+
+fn write(stdout: &mut dyn Write, text: &str) -> io::Result<()> {
+    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    written.or_else(|error| match error.kind() {
+        ErrorKind::BrokenPipe => Ok(()),
+        _ => Err(error),
+    })
+}

@@ -1,0 +1,25 @@
+//! `validate`: checks runbooks without running them, against the actions that are compiled in.
+
+use std::io;
+
+use super::{Exit, Global, Output, Trouble};
+use crate::actions;
+use runbook::validator::{Format, Outcome, Streams, Validate, ValidateError};
+
+/// Checks the files and writes the report.
+pub(super) fn run(arguments: &Validate, global: &Global) -> Result<Exit, Trouble> {
+    let default = match global.output {
+        Output::Text => Format::Human,
+        Output::Json => Format::Json,
+    };
+    let color = anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never;
+    let (mut stdout, mut stderr) = (io::stdout().lock(), io::stderr().lock());
+    let streams = Streams { stdout: &mut stdout, stderr: &mut stderr, color };
+    match arguments.run(actions::registry(), default, streams) {
+        Ok(Outcome::Valid) => Ok(Exit::Done),
+        Ok(Outcome::Invalid) => Ok(Exit::Failed),
+        Ok(Outcome::Unreadable) => Ok(Exit::Usage),
+        Err(error @ ValidateError::NothingToCheck) => Err(Trouble::Usage(error.to_string())),
+        Err(ValidateError::Io(error)) => Err(Trouble::Io(error)),
+    }
+}
