@@ -9,7 +9,7 @@ use std::{
 use clap::Parser as _;
 use runbook::{
     ActionRegistry, rules,
-    validator::{Format, Streams, Validate},
+    validator::{Format, Streams, ValidateArgs},
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -256,7 +256,7 @@ fn hooks_and_ci_jobs_use_only_existing_flags() {
 #[derive(clap::Parser)]
 struct ValidatorArguments {
     #[command(flatten)]
-    validate: Validate,
+    validate: ValidateArgs,
 }
 
 /// The binary `rafay-relay-sop-validate` is this call, with `schema/actions.json` compiled in.

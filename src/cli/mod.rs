@@ -88,7 +88,7 @@ enum Output {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Check runbooks without running them
-    Validate(runbook::validator::Validate),
+    Validate(runbook::validator::ValidateArgs),
     /// Run a runbook
     Run(run::RunArgs),
     /// Serve runbooks over HTTP

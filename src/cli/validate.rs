@@ -4,10 +4,10 @@ use std::io;
 
 use super::{Exit, Global, Output, Trouble};
 use crate::actions;
-use runbook::validator::{Format, Outcome, Streams, Validate, ValidateError};
+use runbook::validator::{Format, Outcome, Streams, ValidateArgs, ValidateError};
 
 /// Checks the files and writes the report.
-pub(super) fn run(arguments: &Validate, global: &Global) -> Result<Exit, Trouble> {
+pub(super) fn run(arguments: &ValidateArgs, global: &Global) -> Result<Exit, Trouble> {
     let default = match global.output {
         Output::Text => Format::Human,
         Output::Json => Format::Json,

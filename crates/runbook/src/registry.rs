@@ -141,18 +141,19 @@ pub enum RegistryError {
     },
 }
 
-/// The version of the registry's JSON form. It is raised when a reader of the previous version would misunderstand the
-/// new one; a key that the reader may ignore is not such a change.
+/// The version of the registry's JSON form. A new version is for changes that a reader of the
+/// previous one would misunderstand; a new key that a reader may ignore is not such a change.
 const FORMAT: u64 = 1;
 
 impl ActionRegistry {
-    /// Reads the JSON form of a registry, which is `schema/actions.json`: an object with the number `format` and the list
-    /// `actions`. The list alone, as `rafay-relay-sop actions --format json` prints it, is read as format 1. Of an action,
-    /// `name`, `kind`, `reversibility`, `parameters` and `output` are used; other keys are ignored.
+    /// Reads the JSON form of a registry, which is `schema/actions.json`: an object with the number
+    /// `format` and the list `actions`. The list alone, as `rafay-relay-sop actions --format json`
+    /// prints it, is read as format 1. Of an action, `name`, `kind`, `reversibility`, `parameters`
+    /// and `output` are used; other keys are ignored.
     ///
     /// # Errors
-    /// The text is not JSON, has another format, or has an action that is incomplete, a duplicate, or has a schema that
-    /// uses what the language has no type for.
+    /// The text is not JSON or has another format. An action is incomplete, is a duplicate, or has a
+    /// schema with a construct that the language has no type for.
     pub fn from_json(text: &str) -> Result<Self, RegistryError> {
         let document: Json = serde_json::from_str(text).map_err(RegistryError::NotJson)?;
         let actions = match &document {

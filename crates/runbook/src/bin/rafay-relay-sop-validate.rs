@@ -9,7 +9,7 @@ use std::{
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use runbook::{
     ActionRegistry,
-    validator::{Format, Streams, Validate},
+    validator::{Format, Streams, ValidateArgs},
 };
 
 /// The actions of the program of the same version.
@@ -23,7 +23,7 @@ const ACTIONS: &str = include_str!("../../../../schema/actions.json");
 #[command(name = "rafay-relay-sop-validate", version, max_term_width = 110)]
 struct Arguments {
     #[command(flatten)]
-    validate: Validate,
+    validate: ValidateArgs,
     /// Action registry to check against, as in schema/actions.json [default: the registry of this version]
     #[arg(long, value_name = "FILE")]
     actions: Option<PathBuf>,

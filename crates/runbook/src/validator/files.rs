@@ -9,8 +9,6 @@ use std::{
     thread,
 };
 
-use walkdir::{DirEntry, WalkDir};
-
 use crate::{ActionRegistry, Diagnostic, MAX_BYTES, Source};
 
 /// A file that was read, with its diagnostics.
@@ -22,12 +20,12 @@ pub(super) struct CheckedFile {
 /// A path that cannot be read: a mistake in the call and not in a runbook.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read {path}: {source}")]
-pub(super) struct Unreadable {
+pub(super) struct ReadError {
     path: String,
     source: io::Error,
 }
 
-impl Unreadable {
+impl ReadError {
     fn new(path: &Path, source: io::Error) -> Self {
         Self { path: path.display().to_string(), source }
     }
@@ -35,45 +33,46 @@ impl Unreadable {
 
 /// Returns the files that the paths name, each once: a file itself, and of a directory all .yaml and .yml files at any
 /// depth, by name. A directory that cannot be read is reported beside the files that can.
-pub(super) fn collect(paths: &[PathBuf]) -> (Vec<PathBuf>, Vec<Unreadable>) {
+pub(super) fn collect(paths: &[PathBuf]) -> (Vec<PathBuf>, Vec<ReadError>) {
     let mut files = Vec::new();
-    let mut unreadable = Vec::new();
+    let mut read_errors = Vec::new();
     for path in paths {
         if !is_standard_input(path) && path.is_dir() {
-            walk(path, &mut files, &mut unreadable);
+            walk(path, &mut files, &mut read_errors);
         } else {
             files.push(path.clone());
         }
     }
     let mut seen = std::collections::BTreeSet::new();
     files.retain(|file| seen.insert(file.clone()));
-    (files, unreadable)
+    (files, read_errors)
 }
 
 /// Links to directories are not followed, because they can lead in circles. Hidden entries, such as `.git`, hold no
 /// runbooks.
-fn walk(directory: &Path, files: &mut Vec<PathBuf>, unreadable: &mut Vec<Unreadable>) {
-    let entries = WalkDir::new(directory).sort_by_file_name().into_iter();
-    for entry in entries.filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry)) {
-        match entry {
-            Ok(entry) => {
-                let extension = entry.path().extension();
-                if extension.is_some_and(|extension| extension == "yaml" || extension == "yml")
-                    && !entry.path().is_dir()
-                {
-                    files.push(entry.into_path());
-                }
+fn walk(dir: &Path, files: &mut Vec<PathBuf>, read_errors: &mut Vec<ReadError>) {
+    let entries = match dir.read_dir().and_then(|entries| entries.collect::<io::Result<Vec<_>>>()) {
+        Ok(entries) => entries,
+        Err(error) => return read_errors.push(ReadError::new(dir, error)),
+    };
+    let mut paths: Vec<PathBuf> = entries.iter().map(std::fs::DirEntry::path).collect();
+    paths.sort();
+    for path in paths.into_iter().filter(|path| !is_hidden(path)) {
+        if path.is_dir() {
+            if !path.is_symlink() {
+                walk(&path, files, read_errors);
             }
-            Err(error) => {
-                let path = error.path().unwrap_or(directory).to_owned();
-                unreadable.push(Unreadable::new(&path, error.into()));
-            }
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == "yaml" || extension == "yml")
+        {
+            files.push(path);
         }
     }
 }
 
-fn is_hidden(entry: &DirEntry) -> bool {
-    entry.file_name().as_encoded_bytes().starts_with(b".")
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
 fn is_standard_input(path: &Path) -> bool {
@@ -85,7 +84,7 @@ fn is_standard_input(path: &Path) -> bool {
 pub(super) fn check(
     files: &[PathBuf],
     registry: &ActionRegistry,
-) -> (Vec<CheckedFile>, Vec<Unreadable>) {
+) -> (Vec<CheckedFile>, Vec<ReadError>) {
     let workers = thread::available_parallelism().map_or(1, usize::from).min(files.len());
     let next = AtomicUsize::new(0);
     let work = || {
@@ -105,14 +104,14 @@ pub(super) fn check(
     };
     results.sort_by_key(|(at, _)| *at);
     let mut checked = Vec::new();
-    let mut unreadable = Vec::new();
+    let mut read_errors = Vec::new();
     for (_, result) in results {
         match result {
             Ok(one) => checked.push(one),
-            Err(error) => unreadable.push(error),
+            Err(error) => read_errors.push(error),
         }
     }
-    (checked, unreadable)
+    (checked, read_errors)
 }
 
 fn take<'f>(files: &'f [PathBuf], next: &AtomicUsize) -> Option<(usize, &'f PathBuf)> {
@@ -125,13 +124,13 @@ fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-fn check_one(path: &Path, registry: &ActionRegistry) -> Result<CheckedFile, Unreadable> {
+fn check_one(path: &Path, registry: &ActionRegistry) -> Result<CheckedFile, ReadError> {
     let (name, bytes) = if is_standard_input(path) {
         ("<stdin>".to_owned(), read(io::stdin().lock()))
     } else {
         (path.display().to_string(), File::open(path).and_then(read))
     };
-    let bytes = bytes.map_err(|error| Unreadable::new(Path::new(&name), error))?;
+    let bytes = bytes.map_err(|error| ReadError::new(Path::new(&name), error))?;
     Ok(check_bytes(name, bytes, registry))
 }
 

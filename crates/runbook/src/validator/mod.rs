@@ -1,7 +1,7 @@
 //! `validate`, without the program that runs runbooks: finds files, checks them and writes the report.
 //!
 //! This is the only module of the crate that does I/O, and the feature `validator` is needed for it. The program's
-//! subcommand and the binary `rafay-relay-sop-validate` are the same [`Validate`] with different registries.
+//! subcommand and the binary `rafay-relay-sop-validate` are the same [`ValidateArgs`] with different registries.
 
 mod files;
 mod report;
@@ -21,7 +21,7 @@ use report::Report;
 /// Ends with 0 when nothing is wrong, with 1 when there are errors (or warnings, with --deny-warnings), and with 2
 /// when a path cannot be read or there is nothing to check.
 #[derive(Debug, clap::Args)]
-pub struct Validate {
+pub struct ValidateArgs {
     /// Files, folders of .yaml and .yml files, or - for standard input
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
@@ -101,7 +101,7 @@ impl ValidateError {
     }
 }
 
-impl Validate {
+impl ValidateArgs {
     /// Checks the files against a registry and writes the report, in `default` unless the arguments name a format.
     ///
     /// # Errors
@@ -113,22 +113,22 @@ impl Validate {
         streams: Streams<'_>,
     ) -> Result<Outcome, ValidateError> {
         let Streams { stdout, stderr, color } = streams;
-        let (files, mut unreadable) = files::collect(&self.paths);
+        let (files, mut read_errors) = files::collect(&self.paths);
         let (checked, failed) = files::check(&files, registry);
-        unreadable.extend(failed);
+        read_errors.extend(failed);
         let report = Report::new(&checked);
         write(stdout, &report.text(self.format.unwrap_or(default), color))?;
         // A standard error that cannot be written changes nothing about the runbooks.
-        for error in &unreadable {
+        for error in &read_errors {
             let _ = writeln!(stderr, "error: {error}");
         }
-        if checked.is_empty() && unreadable.is_empty() {
+        if checked.is_empty() && read_errors.is_empty() {
             return Err(ValidateError::NothingToCheck);
         }
         let _ = writeln!(stderr, "{}", report.summary());
         let is_invalid = report.count(Severity::Error) > 0
             || self.deny_warnings && report.count(Severity::Warning) > 0;
-        Ok(match (unreadable.is_empty(), is_invalid) {
+        Ok(match (read_errors.is_empty(), is_invalid) {
             (false, _) => Outcome::Unreadable,
             (true, true) => Outcome::Invalid,
             (true, false) => Outcome::Valid,
