@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json};
 use super::analysis::{Analysis, AnalyzedStep};
 use super::document::OnFailure;
 use super::duration::Duration;
-use super::evaluate::{Argument, EvaluationError, EvaluationScope, Expression};
+use super::evaluate::{Argument, CompiledArgument, EvaluationError, EvaluationScope};
 use super::inputs::{self, Input, InputError};
 use super::yaml::Node;
 
@@ -40,9 +40,9 @@ pub struct Step {
     pub retry: Retry,
     /// What its failure means.
     pub on_failure: OnFailure,
-    arguments: Argument,
-    when: Option<Argument>,
-    log: Option<Expression>,
+    arguments: CompiledArgument,
+    when: Option<CompiledArgument>,
+    log: Option<CompiledArgument>,
     uses: BTreeSet<String>,
 }
 
@@ -113,9 +113,9 @@ impl Step {
                 max_backoff: policy.max_backoff,
             },
             on_failure: policy.on_failure,
-            arguments: Argument::map(analyzed.arguments.clone()?),
-            when: analyzed.when.clone(),
-            log: analyzed.log.clone(),
+            arguments: Argument::map(analyzed.arguments.clone()?).compile(),
+            when: analyzed.when.as_ref().map(Argument::compile),
+            log: analyzed.log.as_ref().map(Argument::compile),
             uses: uses.collect(),
             id,
         })

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use serde_json::Value as Json;
+
 use super::super::document::{
     DEFAULT_ATTEMPTS, DEFAULT_BACKOFF, DEFAULT_MAX_BACKOFF, DEFAULT_TIMEOUT, OnFailure, Policy,
     RawStep,
@@ -23,7 +25,7 @@ pub(crate) struct AnalyzedStep<'t> {
     pub(crate) signature: Option<&'t ActionSignature>,
     pub(crate) arguments: Option<Vec<(String, Argument)>>,
     pub(crate) when: Option<Argument>,
-    pub(crate) log: Option<Expression>,
+    pub(crate) log: Option<Argument>,
     /// What it is in force for it, be it written at the step, in `defaults`, or built in.
     pub(crate) policy: EffectivePolicy,
     /// Its templates.
@@ -203,12 +205,14 @@ impl<'t> StepContext<'_, 't> {
         let Some((node, text)) = raw.and_then(|node| Some((node, node.text()?))) else {
             return;
         };
-        step.log = Some(Expression::message(text));
         if is_template(text) {
+            step.log = Some(Argument::Template(Expression::message(text)));
             let parsed = template::parse(text);
             let wanted = Type::text();
             let site = self.infer(node, borrowed(&parsed), Role::Log, &wanted, narrowing);
             step.sites.push(site);
+        } else {
+            step.log = Some(Argument::Literal(Json::String(text.to_owned())));
         }
     }
 

@@ -1,36 +1,62 @@
-//! A step's parameters ready to be evaluated.
+//! A step's parameters, as written and compiled.
 
-use minijinja::ErrorKind;
+use std::sync::Arc;
+
+use minijinja::{Environment, ErrorKind};
 use serde_json::{Map, Value as Json};
 
 use super::super::template::inside_braces;
 use super::super::types::Type;
 use super::convert::to_json;
-use super::environment::{OWN_DETAILS, environment};
+use super::environment::{OWN_DETAILS, compile_expression, compile_text, text_template};
 use super::scope::EvaluationScope;
 use super::{EvaluationError, EvaluationErrorKind};
 
-/// A parameter: a literal, a template, or a list or map with templates in it.
+/// A parameter: a literal, a template, or a list or map with templates in it. `T` is the form of
+/// the templates: [`Expression`] as written, [`CompiledExpression`] once the runbook is checked.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Argument {
+pub(crate) enum Argument<T = Expression> {
     Literal(Json),
-    Template(Expression),
-    List(Vec<Argument>),
-    Map(Vec<(String, Argument)>),
+    Template(T),
+    List(Vec<Self>),
+    Map(Vec<(String, Self)>),
 }
 
-/// A template and what is wanted of it.
+/// A parameter whose templates are compiled.
+pub(crate) type CompiledArgument = Argument<CompiledExpression>;
+
+/// A template as written, with the type that its place requires.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Expression {
     text: String,
-    /// One whole expression, whose value is handed on as it is.
+    /// The text is one whole expression, whose value is passed on with its type.
     whole: bool,
     wanted: Type,
     location: String,
 }
 
+/// A template compiled to instructions. Evaluating it parses nothing.
+#[derive(Debug, Clone)]
+pub(crate) struct CompiledExpression {
+    /// The program, or why minijinja refused to compile the template.
+    program: Result<Program, EvaluationErrorKind>,
+    wanted: Type,
+    location: String,
+    /// The text of the template, shortened for error messages.
+    shown: String,
+}
+
+/// The instructions of a template.
+#[derive(Debug, Clone)]
+enum Program {
+    /// One whole expression, which yields a value.
+    Value(Arc<minijinja::Expression<'static, 'static>>),
+    /// Text with expressions in it: an environment that holds this template only.
+    Text(Arc<Environment<'static>>),
+}
+
 impl Argument {
-    /// A list; of literals only, itself a literal.
+    /// Builds a list; a list of literals is itself a literal.
     pub(crate) fn list(items: Vec<Self>) -> Self {
         if items.iter().all(Self::is_literal) {
             return Self::Literal(items.into_iter().filter_map(Self::into_literal).collect());
@@ -38,7 +64,7 @@ impl Argument {
         Self::List(items)
     }
 
-    /// A map; of literals only, itself a literal.
+    /// Builds a map; a map of literals is itself a literal.
     pub(crate) fn map(fields: Vec<(String, Self)>) -> Self {
         if fields.iter().all(|(_, value)| value.is_literal()) {
             let literal = |(name, value): (String, Self)| Some((name, value.into_literal()?));
@@ -59,7 +85,22 @@ impl Argument {
         }
     }
 
-    /// Its value.
+    /// Compiles every template of the parameter.
+    pub(crate) fn compile(&self) -> CompiledArgument {
+        match self {
+            Self::Literal(value) => Argument::Literal(value.clone()),
+            Self::Template(expression) => Argument::Template(expression.compile()),
+            Self::List(items) => Argument::List(items.iter().map(Self::compile).collect()),
+            Self::Map(fields) => {
+                let compile = |(name, value): &(String, Self)| (name.clone(), value.compile());
+                Argument::Map(fields.iter().map(compile).collect())
+            }
+        }
+    }
+}
+
+impl CompiledArgument {
+    /// Returns the value of the parameter.
     pub(crate) fn evaluate(&self, scope: &EvaluationScope) -> Result<Json, EvaluationError> {
         match self {
             Self::Literal(value) => Ok(value.clone()),
@@ -74,41 +115,52 @@ impl Argument {
 }
 
 impl Expression {
-    /// A template that stands for a value of a type; `whole` when it is one expression and nothing
-    /// else.
+    /// Creates a template that yields a value of type `wanted`; `whole` when the text is one
+    /// expression and nothing else.
     pub(crate) fn new(text: &str, whole: bool, wanted: &Type, location: &str) -> Self {
         Self { text: text.to_owned(), whole, wanted: wanted.clone(), location: location.to_owned() }
     }
 
-    /// A message: always text, blanks around it included.
+    /// Creates the template of a log message: always text, with the whitespace around it.
     pub(crate) fn message(text: &str) -> Self {
-        Self {
-            text: text.to_owned(),
-            whole: false,
-            wanted: Type::text(),
-            location: "log".to_owned(),
-        }
+        Self::new(text, false, &Type::text(), "log")
     }
 
-    /// Its value.
+    /// Compiles the template. A template that minijinja refuses fails when it is evaluated.
+    pub(crate) fn compile(&self) -> CompiledExpression {
+        let inside = if self.whole { inside_braces(&self.text) } else { None };
+        let program = match inside {
+            Some(expression) => compile_expression(expression).map(Arc::new).map(Program::Value),
+            None => compile_text(&self.text).map(Arc::new).map(Program::Text),
+        };
+        CompiledExpression {
+            program: program.map_err(|error| classify(&error)),
+            wanted: self.wanted.clone(),
+            location: self.location.clone(),
+            shown: shortened(&self.text),
+        }
+    }
+}
+
+impl CompiledExpression {
+    /// Returns the value that the template yields.
     pub(crate) fn evaluate(&self, scope: &EvaluationScope) -> Result<Json, EvaluationError> {
         self.run(scope).map_err(|kind| EvaluationError {
             location: self.location.clone(),
-            template: shortened(&self.text),
+            template: self.shown.clone(),
             kind,
         })
     }
 
     fn run(&self, scope: &EvaluationScope) -> Result<Json, EvaluationErrorKind> {
-        let inside = if self.whole { inside_braces(&self.text) } else { None };
-        let value = match inside {
-            Some(expression) => {
-                let compiled = environment().compile_expression_owned(expression);
-                let value = compiled.and_then(|compiled| compiled.eval(scope.value()));
+        let value = match self.program.as_ref().map_err(Clone::clone)? {
+            Program::Value(expression) => {
+                let value = expression.eval(scope.value());
                 to_json(&value.map_err(|error| classify(&error))?)?
             }
-            None => {
-                let text = environment().render_str(&self.text, scope.value());
+            Program::Text(environment) => {
+                let template = text_template(environment);
+                let text = template.and_then(|template| template.render(scope.value()));
                 Json::String(text.map_err(|error| classify(&error))?)
             }
         };
@@ -125,8 +177,8 @@ fn shortened(text: &str) -> String {
     }
 }
 
-/// minijinja's errors in words for the author of a runbook. Some of its details quote values, so
-/// only those are passed on that are known not to.
+/// Translates minijinja's errors for the author of a runbook. Some of minijinja's details quote
+/// values, so only details that are known not to are passed on.
 fn classify(error: &minijinja::Error) -> EvaluationErrorKind {
     let detail = error.detail().unwrap_or_default();
     match error.kind() {

@@ -6,7 +6,8 @@ use std::sync::LazyLock;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::ValueKind;
 use minijinja::{
-    AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value,
+    AutoEscape, Environment, Error, ErrorKind, Expression, Output, State, Template,
+    UndefinedBehavior, Value,
 };
 
 use super::scope::absent;
@@ -15,9 +16,42 @@ use super::scope::absent;
 const FUEL: u64 = 50_000;
 
 /// The one environment of all templates.
-pub(super) fn environment() -> &'static Environment<'static> {
+fn environment() -> &'static Environment<'static> {
     static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(build);
     &ENVIRONMENT
+}
+
+/// The name under which [`compile_text`] stores its template.
+const TEXT_TEMPLATE: &str = "text";
+
+/// Compiles an expression, without its braces.
+pub(super) fn compile_expression(text: &str) -> Result<Expression<'static, 'static>, Error> {
+    #[cfg(test)]
+    COMPILATIONS.set(COMPILATIONS.get() + 1);
+    environment().compile_expression_owned(text.to_owned())
+}
+
+/// Compiles a text with expressions in it. minijinja keeps a template that owns its text only in
+/// an environment; the filters and tests of the copy are shared with the original.
+pub(super) fn compile_text(text: &str) -> Result<Environment<'static>, Error> {
+    #[cfg(test)]
+    COMPILATIONS.set(COMPILATIONS.get() + 1);
+    let mut copy = environment().clone();
+    copy.add_template_owned(TEXT_TEMPLATE, text.to_owned())?;
+    Ok(copy)
+}
+
+/// Returns the template that [`compile_text`] has stored.
+pub(super) fn text_template<'e>(
+    environment: &'e Environment<'static>,
+) -> Result<Template<'e, 'e>, Error> {
+    environment.get_template(TEXT_TEMPLATE)
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How many templates this thread has compiled.
+    pub(super) static COMPILATIONS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 fn build() -> Environment<'static> {
@@ -66,8 +100,8 @@ fn default(value: Value, other: Value, also_falsy: Option<bool>) -> Value {
 }
 
 /// The text of a value, as it would stand in the middle of a text.
-fn string(value: Value) -> Result<String, Error> {
-    if let Some(path) = absent(&value) {
+fn string(value: &Value) -> Result<String, Error> {
+    if let Some(path) = absent(value) {
         return Err(failure(format!("{path} has no value here")));
     }
     match value.kind() {
@@ -81,7 +115,7 @@ fn string(value: Value) -> Result<String, Error> {
 
 /// Puts a value into the middle of a text: only what has one obvious form.
 fn print(out: &mut Output<'_>, _: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
-    out.write_str(&string(value.clone())?).map_err(Error::from)
+    out.write_str(&string(value)?).map_err(Error::from)
 }
 
 /// How the details end that are written here, and name paths and kinds only.

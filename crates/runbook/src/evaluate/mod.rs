@@ -9,7 +9,7 @@ mod scope;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use argument::{Argument, Expression};
+pub(crate) use argument::{Argument, CompiledArgument, Expression};
 pub use scope::EvaluationScope;
 
 use super::types::ValueMismatch;

@@ -7,6 +7,7 @@ use serde_json::{Value as Json, json};
 
 use super::super::template::{self, Narrowing, Presence, StepOutput, SymbolTable};
 use super::super::types::{Field, RecordType, Type};
+use super::environment::COMPILATIONS;
 use super::*;
 
 fn record(fields: &[(&str, Type)]) -> RecordType {
@@ -71,7 +72,7 @@ fn inferred(text: &str) -> Result<Type, String> {
 
 fn evaluated(text: &str) -> Result<Json, EvaluationError> {
     let whole = template::parse(text).is_ok_and(|template| template.whole().is_some());
-    Expression::new(text, whole, &Type::Any, "test").evaluate(&scope())
+    Expression::new(text, whole, &Type::Any, "test").compile().evaluate(&scope())
 }
 
 #[test]
@@ -172,6 +173,21 @@ fn a_text_around_it_makes_a_text() {
     }
     assert_eq!(evaluated(" {{- group.size -}} ").unwrap(), json!(3));
     assert_eq!(evaluated("{{ -1 }}").unwrap(), json!(-1));
+}
+
+#[test]
+fn a_compiled_template_is_not_compiled_again() {
+    let before = COMPILATIONS.get();
+    let value = Expression::new("{{ group.size }}", true, &Type::Any, "test").compile();
+    let text = Expression::new("{{ group.size }} nodes", false, &Type::Any, "test").compile();
+    assert_eq!(COMPILATIONS.get() - before, 2);
+    for size in 1..4 {
+        let mut scope = scope();
+        scope.insert("group", &json!({"size": size}));
+        assert_eq!(value.evaluate(&scope).unwrap(), json!(size));
+        assert_eq!(text.evaluate(&scope).unwrap(), json!(format!("{size} nodes")));
+    }
+    assert_eq!(COMPILATIONS.get() - before, 2);
 }
 
 #[test]
