@@ -80,7 +80,7 @@ impl ActionSignature {
         let schema = params;
         let mut params = RecordType::from_schema(name, schema)?;
         let mut output = RecordType::from_schema(name, output)?;
-        params.name = name.to_owned();
+        name.clone_into(&mut params.name);
         output.name = format!("output of {name}");
         let flag = |name: &str| schema.get(name).and_then(Json::as_bool) == Some(true);
         let opposite = schema.get("x-opposite").and_then(Json::as_str);

@@ -17,7 +17,7 @@ impl ArgumentReader<'_> {
                 self.integer(node, value, path)
             }
             (Type::Number(span), Some(ScalarValue::Integer(value))) => {
-                #[allow(clippy::cast_precision_loss)] // only to compare it with a limit
+                #[expect(clippy::cast_precision_loss, reason = "only compared with a limit")]
                 self.check_bounds(node, span, value as f64, path)?;
                 self.integer(node, value, path)
             }

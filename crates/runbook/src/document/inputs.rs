@@ -65,18 +65,12 @@ fn input<'t>(
             _ => limits.accept(key, value, reader),
         }
     }
-    match type_node {
-        Some(node) => {
-            limits.at = node.span.clone();
-            input.ty = limits.apply(parse_type(node, reader), reader);
-        }
-        None => {
-            let mapping = MappingKind::Input;
-            reader.add_issue(
-                key.span.clone(),
-                DocumentIssueKind::MissingKey { key: "type", mapping },
-            );
-        }
+    if let Some(node) = type_node {
+        limits.at = node.span.clone();
+        input.ty = limits.apply(&parse_type(node, reader), reader);
+    } else {
+        let mapping = MappingKind::Input;
+        reader.add_issue(key.span.clone(), DocumentIssueKind::MissingKey { key: "type", mapping });
     }
     Some(input)
 }
@@ -132,10 +126,10 @@ impl Limits {
     }
 
     /// The type within these limits; a limit that the type cannot have is reported.
-    fn apply(mut self, ty: Type, reader: &mut DocumentReader) -> Type {
-        let limited = self.take(&ty, reader);
-        if ty != Type::Any {
-            self.reject_inapplicable(&ty, reader);
+    fn apply(mut self, ty: &Type, reader: &mut DocumentReader) -> Type {
+        let limited = self.take(ty, reader);
+        if *ty != Type::Any {
+            self.reject_inapplicable(ty, reader);
         }
         limited
     }
@@ -220,15 +214,17 @@ impl Limits {
     }
 }
 
-// A limit beyond 2^53 is rounded, and far from any count of this domain.
-#[allow(clippy::cast_possible_truncation)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a limit beyond 2^53 is rounded, which is far from any count of this domain"
+)]
 fn as_integer(number: f64) -> i128 {
     number as i128
 }
 
 fn number(node: &Node, what: &str, reader: &mut DocumentReader) -> Option<f64> {
     match node.scalar_value() {
-        #[allow(clippy::cast_precision_loss)] // as above
+        #[expect(clippy::cast_precision_loss, reason = "no limit of this domain is beyond 2^53")]
         Some(ScalarValue::Integer(value)) => Some(value as f64),
         Some(ScalarValue::Number(value)) => Some(value),
         _ => {

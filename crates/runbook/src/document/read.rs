@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::super::diagnostics::spelling::nearest;
 use super::super::template::is_template;
 use super::super::yaml::Node;
+use super::policy::Policy;
 use super::{Document, DocumentIssue, DocumentIssueKind, MappingKind, RawStep, inputs};
 
 /// Reads a tree as a runbook.
@@ -16,7 +17,7 @@ pub(crate) fn read(root: &Node) -> Document<'_> {
         for (key, value) in pairs {
             document.accept(key, value, &mut reader);
         }
-        document.require(pairs, root, &mut reader);
+        require_keys(pairs, root, &mut reader);
     }
     document.issues = reader.issues;
     document
@@ -57,14 +58,15 @@ impl<'t> Document<'t> {
         }
         self.steps = items.iter().filter_map(|item| step(item, reader)).collect();
     }
+}
 
-    fn require(&self, pairs: &[(Node, Node)], root: &Node, reader: &mut DocumentReader) {
-        let at = pairs.first().map_or(root.span.start, |(key, _)| key.span.start);
-        for key in ["name", "steps"] {
-            if is_missing(key, pairs, MappingKind::Runbook) {
-                let mapping = MappingKind::Runbook;
-                reader.add_issue(at..at, DocumentIssueKind::MissingKey { key, mapping });
-            }
+/// Reports the keys that a runbook needs and does not have.
+fn require_keys(pairs: &[(Node, Node)], root: &Node, reader: &mut DocumentReader) {
+    let at = pairs.first().map_or(root.span.start, |(key, _)| key.span.start);
+    for key in ["name", "steps"] {
+        if is_missing(key, pairs, MappingKind::Runbook) {
+            let mapping = MappingKind::Runbook;
+            reader.add_issue(at..at, DocumentIssueKind::MissingKey { key, mapping });
         }
     }
 }
@@ -79,7 +81,7 @@ fn step<'t>(node: &'t Node, reader: &mut DocumentReader) -> Option<RawStep<'t>> 
         with: None,
         when: None,
         log: None,
-        policy: Default::default(),
+        policy: Policy::default(),
     };
     for (key, value) in pairs {
         match key.text() {

@@ -57,8 +57,8 @@ fn value(ty: &Type) -> Json {
     match ty {
         Type::Any => json!({}),
         Type::String(text) if is_free(text) => json!({ "$ref": "#/$defs/text" }),
-        Type::Duration => either(json!({ "$ref": "#/$defs/duration" }), "template"),
-        Type::String(_) => either(literal(ty), "template"),
+        Type::Duration => either(&json!({ "$ref": "#/$defs/duration" }), "template"),
+        Type::String(_) => either(&literal(ty), "template"),
         Type::Optional(of) => {
             let mut schema = value(of);
             match schema.get_mut("anyOf").and_then(Json::as_array_mut) {
@@ -67,11 +67,11 @@ fn value(ty: &Type) -> Json {
             }
             schema
         }
-        other => either(literal(other), "whole_template"),
+        other => either(&literal(other), "whole_template"),
     }
 }
 
-fn either(literal: Json, template: &str) -> Json {
+fn either(literal: &Json, template: &str) -> Json {
     json!({ "anyOf": [literal, { "$ref": format!("#/$defs/{template}") }] })
 }
 

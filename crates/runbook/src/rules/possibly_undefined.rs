@@ -25,9 +25,10 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             continue;
         };
         let id = analysis.id(*step);
-        let (cause, label) = match presence.may_fail {
-            true => ("may have failed under 'on_failure: continue'", "it may fail"),
-            false => ("may have been skipped by its 'when'", "it has a condition"),
+        let (cause, label) = if presence.may_fail {
+            ("may have failed under 'on_failure: continue'", "this step may fail")
+        } else {
+            ("may have been skipped by its 'when'", "this step has a condition")
         };
         let message = format!("the output of '{id}' may be absent: it {cause}");
         let help = format!("guard it: `{id} is defined`, or `| default(…)` behind the field");

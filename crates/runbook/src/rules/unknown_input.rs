@@ -20,9 +20,10 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         let diagnostic =
             Diagnostic::new(&RULE, issue.span.clone(), format!("there is no input '{name}'"));
         let names: Vec<&str> = analysis.symbols.inputs.names().collect();
-        diagnostics.push(match names.is_empty() {
-            true => diagnostic.help("declare it under 'inputs', with its type"),
-            false => diagnostic.suggest(&diagnostics.spelling, name, names),
+        diagnostics.push(if names.is_empty() {
+            diagnostic.help("declare it under 'inputs', with its type")
+        } else {
+            diagnostic.suggest(&diagnostics.spelling, name, names)
         });
     }
 }

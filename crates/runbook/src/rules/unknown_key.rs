@@ -23,9 +23,10 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         };
         let message = format!("{} has no key '{key}'", mapping.with_article());
         let diagnostic = Diagnostic::new(&RULE, issue.span.clone(), message);
-        let diagnostic = match is_parameter(analysis, key, *mapping) {
-            true => diagnostic.help(format!("'{key}' is a parameter: write it under 'with'")),
-            false => diagnostic.suggest(&diagnostics.spelling, key, mapping.keys().iter().copied()),
+        let diagnostic = if is_parameter(analysis, key, *mapping) {
+            diagnostic.help(format!("'{key}' is a parameter: write it under 'with'"))
+        } else {
+            diagnostic.suggest(&diagnostics.spelling, key, mapping.keys().iter().copied())
         };
         diagnostics.push(diagnostic);
     }

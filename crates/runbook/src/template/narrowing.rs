@@ -83,12 +83,12 @@ impl Narrowing {
         let text = canonical(condition);
         self.holds.insert(if truth { text } else { format!("not ({text})") });
         match condition {
-            Expr::Test(test) => match (test.name, truth) {
+            Expr::Test(predicate) => match (predicate.name, truth) {
                 ("defined", true) | ("undefined", false) => {
-                    self.defined.insert(canonical(&test.expr));
+                    self.defined.insert(canonical(&predicate.expr));
                 }
                 ("none", false) => {
-                    self.present.insert(canonical(&test.expr));
+                    self.present.insert(canonical(&predicate.expr));
                 }
                 _ => {}
             },

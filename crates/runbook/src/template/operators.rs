@@ -56,12 +56,14 @@ pub(crate) fn is_comparable(op: CompareOpKind, left: &Type, right: &Type) -> boo
 /// May be equal.
 fn may_be_equal(left: &Type, right: &Type) -> bool {
     match (left.non_null(), right.non_null()) {
-        (Type::Any | Type::Null, _) | (_, Type::Any | Type::Null) => true,
-        (Type::Boolean, Type::Boolean) => true,
+        (Type::Any | Type::Null, _)
+        | (_, Type::Any | Type::Null)
+        | (Type::Boolean, Type::Boolean)
+        | (Type::Record(_), Type::Record(_) | Type::Map(..))
+        | (Type::Map(..), Type::Record(_)) => true,
         (Type::List(a, _), Type::List(b, _)) | (Type::Map(a, _), Type::Map(b, _)) => {
             may_be_equal(a, b)
         }
-        (Type::Record(_) | Type::Map(..), Type::Record(_) | Type::Map(..)) => true,
         (a, b) => a.is_numeric() && b.is_numeric() || a.is_text() && b.is_text(),
     }
 }

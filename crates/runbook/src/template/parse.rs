@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use minijinja::machinery::ast::{EmitExpr, Expr, Stmt};
 use minijinja::machinery::{self, Span, Token};
+use minijinja::syntax::SyntaxConfig;
 
 use super::{TemplateIssue, TemplateIssueKind};
 
@@ -33,7 +34,7 @@ pub(crate) fn parse(text: &str) -> Result<Template<'_>, Box<TemplateIssue>> {
         return Err(new_issue(0..0, TemplateIssueKind::TooManyBytes));
     }
     check_tokens(text)?;
-    let root = machinery::parse(text, "template", Default::default());
+    let root = machinery::parse(text, "template", SyntaxConfig::default());
     let root = root.map_err(|error| syntax_issue(text, &error))?;
     Ok(Template { text, root })
 }
@@ -88,7 +89,7 @@ fn check_tokens(text: &str) -> Result<(), Box<TemplateIssue>> {
     let mut tokens_inside = 0;
     let mut inside = None;
     let mut covered = 0;
-    for token in machinery::tokenize(text, false, Default::default()) {
+    for token in machinery::tokenize(text, false, SyntaxConfig::default()) {
         let (token, span) = token.map_err(|error| syntax_issue(text, &error))?;
         let span = bytes(text, span);
         if inside.is_none() {

@@ -40,9 +40,9 @@ pub(crate) fn of_expr(text: &str, expr: &Expr<'_>) -> Range<usize> {
             let start = filter.expr.as_ref().map_or(name.start, |e| of_expr(text, e).start);
             start..after_arguments(text, name.end, &filter.args)
         }
-        Expr::Test(test) => {
-            let name = of_name(text, test.name);
-            of_expr(text, &test.expr).start..after_arguments(text, name.end, &test.args)
+        Expr::Test(predicate) => {
+            let name = of_name(text, predicate.name);
+            of_expr(text, &predicate.expr).start..after_arguments(text, name.end, &predicate.args)
         }
         other => bytes(text, other.span()),
     }
@@ -71,10 +71,7 @@ pub(crate) fn argument<'e, 't>(arg: &'e CallArg<'t>) -> &'e Expr<'t> {
 fn past(text: &str, at: usize, bracket: char) -> usize {
     let rest = text.get(at..).unwrap_or_default();
     let blanks = rest.len() - rest.trim_start().len();
-    match rest[blanks..].starts_with(bracket) {
-        true => at + blanks + bracket.len_utf8(),
-        false => at,
-    }
+    if rest[blanks..].starts_with(bracket) { at + blanks + bracket.len_utf8() } else { at }
 }
 
 trait Normalized {

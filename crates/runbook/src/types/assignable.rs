@@ -22,15 +22,17 @@ impl Type {
     /// wider record may be given for a narrower one, and what prints as text for a string.
     pub(crate) fn check_assignable(&self, from: &Self) -> Result<(), TypeMismatch> {
         match (self, from) {
-            (Self::Any, _) | (_, Self::Any) => Ok(()),
-            (Self::Optional(_) | Self::Null, Self::Null) => Ok(()),
+            (Self::Any, _)
+            | (_, Self::Any)
+            | (Self::Optional(_) | Self::Null, Self::Null)
+            | (Self::Boolean, Self::Boolean)
+            | (Self::Duration, Self::Duration) => Ok(()),
             (Self::Optional(to), Self::Optional(from)) => to.check_assignable(from),
             (Self::Optional(to), from) => to.check_assignable(from),
             (to, Self::Optional(from)) => {
                 to.check_assignable(from).and(Err(TypeMismatch::PossiblyNull))
             }
             (_, Self::Null) => Err(TypeMismatch::PossiblyNull),
-            (Self::Boolean, Self::Boolean) | (Self::Duration, Self::Duration) => Ok(()),
             (Self::Integer(to), Self::Integer(from)) => {
                 let below = matches!((to.minimum, from.maximum), (Some(a), Some(b)) if b < a);
                 let above = matches!((to.maximum, from.minimum), (Some(a), Some(b)) if b > a);
@@ -63,7 +65,7 @@ fn check_record_assignable(to: &RecordType, from: &RecordType) -> Result<(), Typ
     for wanted in &to.fields {
         match from.field(&wanted.name) {
             Some(given) if given.required => {
-                in_field(&given.name, wanted.ty.check_assignable(&given.ty))?
+                in_field(&given.name, wanted.ty.check_assignable(&given.ty))?;
             }
             Some(given) if wanted.required => {
                 in_field(&given.name, wanted.ty.check_assignable(&given.ty.clone().or_null()))?;

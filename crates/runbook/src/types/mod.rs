@@ -155,6 +155,7 @@ impl Type {
     }
 
     /// The same, or null.
+    #[must_use]
     pub fn or_null(self) -> Self {
         match self {
             Self::Any | Self::Null | Self::Optional(_) => self,
@@ -178,6 +179,7 @@ impl Type {
     }
 
     /// The type that holds the values of both.
+    #[must_use]
     pub fn join(self, other: Self) -> Self {
         use Type::{Any, Duration, Enum, Integer, List, Map, Null, Number, Optional, String};
         match (self, other) {

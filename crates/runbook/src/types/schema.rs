@@ -40,7 +40,7 @@ impl RecordType {
 fn with_name(ty: Type, name: &str) -> Type {
     match ty {
         Type::Record(mut record) => {
-            Arc::make_mut(&mut record).name = name.to_owned();
+            name.clone_into(&mut Arc::make_mut(&mut record).name);
             Type::Record(record)
         }
         other => other,

@@ -15,7 +15,7 @@ pub enum Syntax {
     InstanceId,
 }
 
-/// Kubernetes: metav1 ObjectMeta names are DNS subdomains, which RFC 1123 limits to 253.
+/// Kubernetes: metav1 `ObjectMeta` names are DNS subdomains, which RFC 1123 limits to 253.
 const MAX_NAME_LENGTH: usize = 253;
 /// Kubernetes: the part of a label key behind the slash, and a label's value.
 const MAX_LABEL_LENGTH: usize = 63;

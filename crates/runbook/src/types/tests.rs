@@ -13,7 +13,7 @@ use crate::Duration;
 /// More of it.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields, extend("x-exactly-one-of" = [["a", "b"]]))]
-#[allow(dead_code)]
+#[expect(dead_code, reason = "only its schema is used")]
 struct Thing {
     text: String,
     #[schemars(length(min = 1, max = 8))]
@@ -48,7 +48,7 @@ fn seven() -> u32 {
 
 /// A part of it.
 #[derive(JsonSchema)]
-#[allow(dead_code)]
+#[expect(dead_code, reason = "only its schema is used")]
 struct Part {
     #[schemars(extend("x-syntax" = "instance-id"))]
     id: String,
@@ -56,7 +56,7 @@ struct Part {
 
 #[derive(JsonSchema)]
 #[serde(rename_all = "snake_case")]
-#[allow(dead_code)]
+#[expect(dead_code, reason = "only its schema is used")]
 enum Mode {
     RollingOver,
     Surge,
@@ -64,7 +64,7 @@ enum Mode {
 
 #[derive(JsonSchema)]
 #[serde(rename_all = "snake_case")]
-#[allow(dead_code)]
+#[expect(dead_code, reason = "only its schema is used")]
 enum Documented {
     /// The one.
     One,

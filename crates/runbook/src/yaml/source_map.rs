@@ -177,6 +177,8 @@ fn is_blank(character: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::load;
+    use std::fmt::Write as _;
+
     use super::*;
 
     /// xorshift: the same texts on every machine.
@@ -237,7 +239,7 @@ mod tests {
             if word > 0 || style == 2 {
                 body += random.pick(BETWEEN[style]);
             }
-            body += &format!("T{word}T");
+            write!(body, "T{word}T").unwrap();
         }
         let body = body.replace('@', &indent);
         let text = match style {

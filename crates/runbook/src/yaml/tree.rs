@@ -75,9 +75,10 @@ impl<'t> Loader<'t> {
                     let end = self.text.len();
                     let at = error.marker().byte_offset().unwrap_or(end).min(end);
                     let info = error.info();
-                    let kind = match info.contains("recursion limit") {
-                        true => YamlIssueKind::TooDeep,
-                        false => YamlIssueKind::Syntax(info),
+                    let kind = if info.contains("recursion limit") {
+                        YamlIssueKind::TooDeep
+                    } else {
+                        YamlIssueKind::Syntax(info)
                     };
                     self.add_issue(at..at, kind);
                     return false;
@@ -137,12 +138,13 @@ impl<'t> Loader<'t> {
     fn reject_properties(&mut self, event: &Event<'_>, at: &Span, span: &Range<usize>) {
         if let Some(tag) = event.tag() {
             let place = at.tag_span().and_then(|span| span.byte_range());
-            let kind = YamlIssueKind::Tag(tag.original().to_string());
+            let kind = YamlIssueKind::Tag(tag.original().clone());
             self.add_issue(place.unwrap_or(span.clone()), kind);
         }
         let anchor = match event {
-            Event::Scalar(_, _, anchor, _) => *anchor,
-            Event::SequenceStart(_, anchor, _) | Event::MappingStart(_, anchor, _) => *anchor,
+            Event::Scalar(_, _, anchor, _)
+            | Event::SequenceStart(_, anchor, _)
+            | Event::MappingStart(_, anchor, _) => *anchor,
             _ => 0,
         };
         if anchor > 0 {

@@ -182,16 +182,13 @@ fn field_type(of: &Type, name: Option<&FilterArgument>) -> Result<Type, Argument
         return Err(ArgumentMismatch::new("the name of a field", "nothing"));
     };
     match (of, name.word.as_deref()) {
-        (Type::Record(record), Some(name)) if !name.contains('.') => match record.field(name) {
-            Some(field) => Ok(field.ty.clone()),
-            None => {
-                let names = record.names().collect::<Vec<_>>().join(", ");
-                Err(ArgumentMismatch::new(
-                    &format!("one of the fields {names}"),
-                    format!("'{name}'"),
-                ))
+        (Type::Record(record), Some(name)) if !name.contains('.') => {
+            if let Some(field) = record.field(name) {
+                return Ok(field.ty.clone());
             }
-        },
+            let names = record.names().collect::<Vec<_>>().join(", ");
+            Err(ArgumentMismatch::new(&format!("one of the fields {names}"), format!("'{name}'")))
+        }
         (Type::Map(of, _), _) => Ok((**of).clone()),
         (Type::Record(_) | Type::Any, _) => Ok(Type::Any),
         (other, _) => Err(ArgumentMismatch::input("a list of records", &Type::list(other.clone()))),

@@ -45,8 +45,8 @@ pub(crate) fn check(
     args: &[FilterArgument],
 ) -> Result<(), ArgumentMismatch> {
     let count = match name {
-        "divisibleby" | "endingwith" | "startingwith" | "eq" | "equalto" | "ne" | "in" => 1,
-        "ge" | "greaterthan" | "gt" | "le" | "lessthan" | "lt" => 1,
+        "divisibleby" | "endingwith" | "startingwith" | "eq" | "equalto" | "ne" | "in" | "ge"
+        | "greaterthan" | "gt" | "le" | "lessthan" | "lt" => 1,
         _ => 0,
     };
     if args.len() != count {

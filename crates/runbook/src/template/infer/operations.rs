@@ -59,18 +59,12 @@ impl Inference<'_> {
             let span = self.span_of(&op.right);
             return self.add_issue(span, TemplateIssueKind::DivisionByZero);
         }
-        match operators::binary(op.op, &left, &right) {
-            Some(ty) => ty,
-            None => {
-                let span = self.span_of(whole);
-                let kind = TemplateIssueKind::Operator {
-                    operator: canonical::binary(op.op),
-                    left,
-                    right: Some(right),
-                };
-                self.add_issue(span, kind)
-            }
+        if let Some(ty) = operators::binary(op.op, &left, &right) {
+            return ty;
         }
+        let span = self.span_of(whole);
+        let operator = canonical::binary(op.op);
+        self.add_issue(span, TemplateIssueKind::Operator { operator, left, right: Some(right) })
     }
 
     /// `a < b <= c`: each neighbouring pair.
@@ -106,13 +100,11 @@ impl Inference<'_> {
     ) -> Type {
         self.condition(&choice.test_expr, narrowing);
         let yes = self.expr(&choice.true_expr, &narrowing.assuming(&choice.test_expr));
-        match &choice.false_expr {
-            Some(other) => yes.join(self.expr(other, &narrowing.assuming_not(&choice.test_expr))),
-            None => {
-                let span = self.span_of(whole);
-                self.add_issue(span, TemplateIssueKind::MissingElse)
-            }
+        if let Some(other) = &choice.false_expr {
+            return yes.join(self.expr(other, &narrowing.assuming_not(&choice.test_expr)));
         }
+        let span = self.span_of(whole);
+        self.add_issue(span, TemplateIssueKind::MissingElse)
     }
 }
 
