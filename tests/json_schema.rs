@@ -6,7 +6,7 @@ use rafay_relay_sop::actions;
 use runbook::{ActionRegistry, json_schema};
 use serde_json::{Value, json};
 
-use crate::language::catalogue;
+use crate::language::registry;
 use test_support::{ProgramOutput, program};
 
 /// Compares a file with what is generated; `UPDATE_FIXTURES=1` writes it anew.
@@ -44,7 +44,7 @@ fn the_action_registry_is_current() {
 fn the_schema_of_the_fixtures_is_current() {
     assert_current(
         "tests/editor/fixtures.schema.json",
-        &format!("{:#}\n", json_schema(&catalogue())),
+        &format!("{:#}\n", json_schema(&registry())),
     );
 }
 

@@ -1,5 +1,5 @@
-//! `docs/language.md` shows what is so: its runbooks are valid, its findings are those that are reported, and its
-//! expressions yield what it says.
+//! `docs/language.md` is accurate: its runbooks are valid, its diagnostics are those that are reported, and its
+//! expressions yield the documented results.
 
 use std::{fs, path::Path};
 
@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 struct Block<'d> {
     language: &'d str,
     text: String,
-    /// The line of the document on which it begins.
+    /// The line of the document on which the block starts.
     line: usize,
 }
 
@@ -34,13 +34,13 @@ fn blocks(document: &str) -> Vec<Block<'_>> {
     blocks
 }
 
-/// The runbook that the document's steps belong to.
+/// Returns the runbook that the document's steps belong to.
 fn example(blocks: &[Block<'_>]) -> String {
     let is_example = |block: &&Block| block.text.starts_with("name: example\n");
     blocks.iter().find(is_example).expect("the document has a runbook named example").text.clone()
 }
 
-/// A whole runbook of what may be a part of one.
+/// Completes a part of a runbook to a whole runbook.
 fn complete_runbook(block: &Block<'_>, example: &str) -> Source {
     let text = if block.text.starts_with("- id:") {
         let steps: String = block.text.lines().map(|line| format!("  {line}\n")).collect();
@@ -63,9 +63,11 @@ fn the_documents_runbooks_are_valid_and_its_diagnostics_are_exact() {
     let mut seen = (0, 0);
     for (at, block) in blocks.iter().enumerate().filter(|(_, block)| block.language == "yaml") {
         let source = complete_runbook(block, &example);
-        let findings = check(&source, actions::registry()).diagnostics;
-        let errors: Vec<_> =
-            findings.into_iter().filter(|finding| finding.severity == Severity::Error).collect();
+        let diagnostics = check(&source, actions::registry()).diagnostics;
+        let errors: Vec<_> = diagnostics
+            .into_iter()
+            .filter(|diagnostic| diagnostic.severity == Severity::Error)
+            .collect();
         let expected_block = blocks.get(at + 1).filter(|next| next.language == "text");
         let expected = expected_block.map_or("", |block| block.text.as_str());
         let line = block.line;
@@ -75,19 +77,19 @@ fn the_documents_runbooks_are_valid_and_its_diagnostics_are_exact() {
     assert!(seen.0 >= 8 && seen.1 >= 2, "{seen:?}");
 }
 
-/// The cells of a table's row.
+/// Returns the cells of a table row.
 fn cells(line: &str) -> Vec<String> {
     let line = line.replace("\\|", "\u{1}");
     let cells = line.trim_matches('|').split('|');
     cells.map(|cell| cell.trim().replace('\u{1}', "|")).collect()
 }
 
-/// What stands between backticks, if the whole cell does.
+/// Returns the code of a cell that is one code span.
 fn code(cell: &str) -> Option<&str> {
     cell.strip_prefix('`')?.strip_suffix('`').filter(|code| !code.contains('`'))
 }
 
-/// The expressions of all tables that have a column `yields`, with what they yield.
+/// Returns the expressions of all tables with a column `yields`, with their documented results.
 fn expressions(document: &str) -> Vec<(String, Value)> {
     let mut found = Vec::new();
     let mut column = None;
@@ -108,7 +110,7 @@ fn expressions(document: &str) -> Vec<(String, Value)> {
     found
 }
 
-/// The real actions, and one that takes any value.
+/// Returns the real actions and one that accepts any value.
 fn registry_with_show() -> ActionRegistry {
     let params = json!({
         "type": "object", "description": "Shows.", "properties": {"value": true}, "required": ["value"]
@@ -129,7 +131,7 @@ fn registry_with_show() -> ActionRegistry {
 fn the_documents_expressions_yield_their_results() {
     let document = document();
     let example = example(&blocks(&document));
-    let catalogue = registry_with_show();
+    let registry = registry_with_show();
     let group = json!({
         "region": "us-west-2", "cluster": "relay", "name": "relay", "arn": "arn", "status": "ACTIVE",
         "labels": {"Name": "nodegroup-relay-services"}, "min": 1, "max": 6, "desired": 3,
@@ -145,7 +147,7 @@ fn the_documents_expressions_yield_their_results() {
         let template = json!(format!("{{{{ {expression} }}}}"));
         let step = format!("  - {{id: show, action: show, with: {{value: {template}}}}}\n");
         let source = Source::new("example.yaml", format!("{example}{step}"));
-        let checked = check(&source, &catalogue);
+        let checked = check(&source, &registry);
         let short = render::short(&source, &checked.diagnostics);
         let runbook = checked.runbook.unwrap_or_else(|| panic!("{expression}: {short}"));
         let mut scope = EvaluationScope::new(&runbook.bind(&Map::new()).unwrap());
@@ -157,7 +159,6 @@ fn the_documents_expressions_yield_their_results() {
     }
 }
 
-/// Every filter, test, key and limit that there is, is in the document, as far as a program can tell.
 #[test]
 fn the_document_names_every_key_of_the_schema() {
     let document = document();
@@ -170,7 +171,7 @@ fn the_document_names_every_key_of_the_schema() {
     ] {
         for key in schema.pointer(place).unwrap().as_object().unwrap().keys() {
             let named = [format!("`{key}`"), format!("`retry.{key}`")];
-            assert!(named.iter().any(|name| document.contains(name)), "{key} is not explained");
+            assert!(named.iter().any(|name| document.contains(name)), "{key} is not documented");
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Any text as a runbook over the real actions. What is accepted is evaluated.
+//! Checks any text as a runbook over the real actions, and evaluates the accepted runbooks.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rafay_relay_sop_fuzz::{check_source, evaluate, registry, render_all, };
+use rafay_relay_sop_fuzz::{check_source, evaluate, registry, render_all};
 use runbook::Source;
 
 fuzz_target!(|text: &str| {

@@ -1,11 +1,9 @@
-//! Any bytes as a file: is it text, is it YAML, is it a runbook. Without actions, so that it is the reading that is met.
+//! Reads any bytes as a file. The registry has no actions, so that the parser is tested and not the rules.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rafay_relay_sop_fuzz::{
-    check_source, render_all,
-    runbook::{ActionRegistry, Source},
-};
+use rafay_relay_sop_fuzz::{check_source, render_all};
+use runbook::{ActionRegistry, Source};
 
 fuzz_target!(|bytes: &[u8]| {
     match Source::from_bytes("runbook.yaml", bytes.to_vec()) {

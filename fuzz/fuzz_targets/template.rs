@@ -1,12 +1,12 @@
-//! Any text as a template, in each place where a template stands: a condition, a parameter of each kind, a message.
-//! Where it is accepted, it is evaluated.
+//! Checks any text as a template at each place that accepts one (a condition, a parameter of each kind, a message), and
+//! evaluates the accepted templates.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rafay_relay_sop_fuzz::{check_source, evaluate, registry, };
+use rafay_relay_sop_fuzz::{check_source, evaluate, registry};
 use runbook::Source;
 
-/// What the template may name.
+/// The inputs and steps that the template can use.
 const HEAD: &str = "name: runbook
 inputs:
   factor: {type: integer, default: 2}
@@ -20,7 +20,7 @@ steps:
   - {id: pods, action: list_pods, with: {namespace: rafay-core, deployment: relay}}
 ";
 
-/// The places, with `@` for the template.
+/// The places, with `@` in place of the template.
 const PLACES: [&str; 7] = [
     "when: @, action: assert, with: {that: true}",
     "action: assert, with: {that: @}",

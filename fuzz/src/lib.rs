@@ -1,4 +1,4 @@
-//! What the fuzz targets share: the language, the real actions, and what must hold of any text.
+//! Shared by the fuzz targets: the real actions, and the properties that must hold for any text.
 
 use std::sync::LazyLock;
 
@@ -18,7 +18,7 @@ pub fn registry() -> &'static ActionRegistry {
     &REGISTRY
 }
 
-/// Checks a text, and holds what was found to what every finding must be.
+/// Checks a text, and asserts the properties of every diagnostic.
 pub fn check_source(source: &Source, registry: &ActionRegistry) -> CheckResult {
     let checked = check(source, registry);
     let diagnostics = &checked.diagnostics;
@@ -38,7 +38,7 @@ pub fn check_source(source: &Source, registry: &ActionRegistry) -> CheckResult {
     checked
 }
 
-/// Draws what was found in every form.
+/// Renders the diagnostics in every format.
 pub fn render_all(source: &Source, diagnostics: &[Diagnostic]) {
     assert_eq!(render::short(source, diagnostics).lines().count(), diagnostics.len());
     render::human(source, diagnostics, true);
@@ -47,9 +47,8 @@ pub fn render_all(source: &Source, diagnostics: &[Diagnostic]) {
     render::sarif(&[(source, diagnostics)], "0");
 }
 
-/// Runs a runbook's templates as the engine does, with outputs made up from the actions' types, once with every step
-/// done and once with every step that could be skipped left out. A checked template may run out of fuel or meet an
-/// empty list; it may not panic, and may not yield another kind of value than the checker said.
+/// Evaluates the templates of a runbook as the engine does, with outputs generated from the actions' types. A checked
+/// template may run out of fuel or use an empty list; it must not panic.
 pub fn evaluate(runbook: &Runbook, registry: &ActionRegistry) {
     let Ok(inputs) = runbook.bind(&sample_inputs(runbook)) else { return };
     let mut scope = EvaluationScope::new(&inputs);
@@ -69,13 +68,13 @@ pub fn evaluate(runbook: &Runbook, registry: &ActionRegistry) {
     }
 }
 
-/// A value for each input that needs one.
+/// Returns a value for each input without a default.
 fn sample_inputs(runbook: &Runbook) -> Map<String, Json> {
     let needed = runbook.inputs.iter().filter(|input| input.default.is_none());
     needed.map(|input| (input.name.clone(), sample_value(&input.ty))).collect()
 }
 
-/// A plain value of a type; limits and forms are not looked at.
+/// Returns a simple value of a type; limits and syntaxes are ignored.
 fn sample_value(ty: &Type) -> Json {
     match ty {
         Type::Any | Type::Null => Json::Null,
@@ -84,7 +83,7 @@ fn sample_value(ty: &Type) -> Json {
         Type::Number(span) => json!(span.minimum.unwrap_or(0.5)),
         Type::String(_) => json!("us-west-2"),
         Type::Duration => json!("5s"),
-        Type::Enum(words) => json!(words.first()),
+        Type::Enum(values) => json!(values.first()),
         Type::List(of, _) => json!([sample_value(of), sample_value(of)]),
         Type::Map(of, _) => json!({ "Name": sample_value(of) }),
         Type::Record(record) => {

@@ -2,12 +2,12 @@
 
 use std::io;
 
-use super::{Exit, Global, Output, Trouble};
+use super::{CliError, Exit, Global, Output};
 use crate::actions;
 use runbook::validator::{Format, Outcome, Streams, ValidateArgs, ValidateError};
 
 /// Checks the files and writes the report.
-pub(super) fn run(arguments: &ValidateArgs, global: &Global) -> Result<Exit, Trouble> {
+pub(super) fn run(arguments: &ValidateArgs, global: &Global) -> Result<Exit, CliError> {
     let default = match global.output {
         Output::Text => Format::Human,
         Output::Json => Format::Json,
@@ -16,10 +16,10 @@ pub(super) fn run(arguments: &ValidateArgs, global: &Global) -> Result<Exit, Tro
     let (mut stdout, mut stderr) = (io::stdout().lock(), io::stderr().lock());
     let streams = Streams { stdout: &mut stdout, stderr: &mut stderr, color };
     match arguments.run(actions::registry(), default, streams) {
-        Ok(Outcome::Valid) => Ok(Exit::Done),
+        Ok(Outcome::Valid) => Ok(Exit::Success),
         Ok(Outcome::Invalid) => Ok(Exit::Failed),
         Ok(Outcome::Unreadable) => Ok(Exit::Usage),
-        Err(error @ ValidateError::NothingToCheck) => Err(Trouble::Usage(error.to_string())),
-        Err(ValidateError::Io(error)) => Err(Trouble::Io(error)),
+        Err(error @ ValidateError::NothingToCheck) => Err(CliError::Usage(error.to_string())),
+        Err(ValidateError::Io(error)) => Err(CliError::Io(error)),
     }
 }

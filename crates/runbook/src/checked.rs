@@ -1,4 +1,4 @@
-//! A checked runbook: what the engine interprets. It owns everything and borrows nothing.
+//! The checked runbook, which the engine interprets. It owns its data and borrows nothing.
 
 use std::collections::BTreeSet;
 
@@ -12,33 +12,33 @@ use super::evaluate::{Argument, CompiledArgument, EvaluationError, EvaluationSco
 use super::inputs::{self, Input, InputError};
 use super::yaml::Node;
 
-/// A runbook without a mistake that could be seen in its text.
+/// A runbook without errors.
 #[derive(Debug, Clone)]
 pub struct Runbook {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// What it is for.
+    /// The purpose of the runbook.
     pub description: Option<String>,
-    /// What a run of it is given.
+    /// The inputs that a run takes.
     pub inputs: Vec<Input>,
-    /// What a run of it does, in order.
+    /// The steps, in order.
     pub steps: Vec<Step>,
 }
 
 /// A step of a checked runbook.
 #[derive(Debug, Clone)]
 pub struct Step {
-    /// The name under which later steps see its output.
+    /// The name by which later steps refer to the output.
     pub id: String,
-    /// The name that people read; the id where none is given.
+    /// The display name; the id when none is given.
     pub name: String,
-    /// The action.
+    /// The name of the action.
     pub action: String,
-    /// How long it may take, retries included.
+    /// The time limit, retries included.
     pub timeout: Duration,
-    /// How often it is tried.
+    /// The retry policy.
     pub retry: Retry,
-    /// What its failure means.
+    /// What a failure of the step does to the run.
     pub on_failure: OnFailure,
     arguments: CompiledArgument,
     when: Option<CompiledArgument>,
@@ -46,19 +46,19 @@ pub struct Step {
     uses: BTreeSet<String>,
 }
 
-/// How often a step is tried, and how long it rests in between.
+/// How many attempts a step has, and how long it waits between them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retry {
-    /// Tries, the first included.
+    /// The number of attempts, including the first.
     pub attempts: u32,
-    /// The first rest; each is twice the one before.
+    /// The delay after the first failed attempt; each further delay is twice the previous one.
     pub backoff: Duration,
-    /// The longest rest.
+    /// The maximum delay.
     pub max_backoff: Duration,
 }
 
 impl Runbook {
-    /// The runbook of a book in which nothing is wrong.
+    /// Builds the runbook from an analysis without errors.
     pub(crate) fn new(analysis: &Analysis<'_>) -> Option<Self> {
         let text = |node: Option<&Node>| node.and_then(Node::text).map(str::to_owned);
         let input =
@@ -77,19 +77,19 @@ impl Runbook {
         })
     }
 
-    /// The inputs of a run: those given, of the right type and within their limits, and defaults
-    /// for the rest.
+    /// Returns the inputs of a run: the given values, checked against their types and limits, and
+    /// defaults for the rest.
     ///
     /// # Errors
-    /// Everything that is wrong with what was given, all at once.
+    /// Every invalid or missing input.
     pub fn bind(&self, given: &Map<String, Json>) -> Result<Map<String, Json>, Vec<InputError>> {
         inputs::bind(&self.inputs, given)
     }
 
-    /// The value that a text such as `--input NAME=TEXT` stands for, by the input's type.
+    /// Parses the text of `--input NAME=TEXT` by the type of the input.
     ///
     /// # Errors
-    /// There is no such input, or the text is no value of it.
+    /// The runbook has no such input, or the text is not a valid value of its type.
     pub fn parse_input(&self, name: &str, text: &str) -> Result<Json, InputError> {
         inputs::parse(&self.inputs, name, text)
     }
@@ -121,7 +121,7 @@ impl Step {
         })
     }
 
-    /// Whether the step is to run: its `when`.
+    /// Whether the step runs: the value of its `when`.
     ///
     /// # Errors
     /// The condition cannot be evaluated.
@@ -132,8 +132,8 @@ impl Step {
         }
     }
 
-    /// Its parameters as JSON, each of the type that the action declares; what is not given is left
-    /// to the action.
+    /// Returns the parameters as JSON, each of the type that the action declares, without the
+    /// parameters that are not given.
     ///
     /// # Errors
     /// A template cannot be evaluated, or yields a value outside the parameter's limits.
@@ -141,7 +141,7 @@ impl Step {
         self.arguments.evaluate(scope)
     }
 
-    /// The message to log after success; the scope must hold the step's own output.
+    /// Returns the message to log after success; the scope must have the step's own output.
     ///
     /// # Errors
     /// A template cannot be evaluated.
@@ -153,7 +153,7 @@ impl Step {
         Ok(message.as_str().map(str::to_owned))
     }
 
-    /// The ids of the steps whose outputs its `with` and `when` name.
+    /// Returns the ids of the steps whose outputs `with` and `when` use.
     pub fn uses(&self) -> &BTreeSet<String> {
         &self.uses
     }
@@ -163,7 +163,7 @@ impl Step {
 mod tests {
     use super::*;
 
-    /// The engine moves runbooks between its tasks.
+    /// The engine moves runbooks between tasks.
     #[test]
     fn a_runbook_can_be_shared_between_threads() {
         fn shared<T: Send + Sync + 'static>() {}

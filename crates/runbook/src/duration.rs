@@ -1,4 +1,4 @@
-//! A length of time as people write it: `5s`, `10m`, `1h30m`, `250ms`.
+//! Durations as people write them: `5s`, `10m`, `1h30m`, `250ms`.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display};
@@ -8,42 +8,43 @@ use std::time::Duration as StdDuration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// The units, longest first, which is the order that they are written in.
+/// The units, longest first, in the order in which they are written.
 const UNITS: [(&str, u64); 5] =
     [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
-/// The longest duration that is understood. Far longer than any step, and far from overflowing an
-/// instant.
+/// The longest valid duration: far longer than any step, and far from overflowing an `Instant`.
 const MAX_DURATION: StdDuration = StdDuration::from_hours(24 * 365);
 
-/// A length of time, a whole number of milliseconds in text.
+/// A duration; its text form has whole milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Duration(StdDuration);
 
-/// A text that is no duration.
+/// The error for a text that is not a valid duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParseDurationError {
-    /// Not even of the form.
-    #[error("'{0}' is not a duration: write a number and a unit, such as 250ms, 5s, 10m or 1h30m")]
+    /// The text does not have the format of a duration.
+    #[error(
+        "'{0}' is not a valid duration, expected a number and a unit, as in 250ms, 5s or 1h30m"
+    )]
     InvalidFormat(String),
-    /// A bare number.
-    #[error("'{0}' has no unit: write {0}s, {0}m or {0}h")]
+    /// The text is a number without a unit.
+    #[error("'{0}' has no unit, expected {0}s, {0}m or {0}h")]
     MissingUnit(String),
-    /// `30m1h`, or the same unit twice.
-    #[error("'{0}' has its units out of order: the longest comes first, each at most once")]
+    /// The units are out of order, as in `30m1h`, or repeated.
+    #[error("'{0}' has its units out of order, expected the longest first and each at most once")]
     UnitsOutOfOrder(String),
-    /// More than a year.
-    #[error("'{0}' is longer than a year")]
+    /// The duration exceeds one year.
+    #[error("'{0}' exceeds one year")]
     TooLong(String),
 }
 
 impl Duration {
-    /// From whole seconds.
+    /// Creates a duration of whole seconds.
     pub const fn from_secs(seconds: u64) -> Self {
         Self(StdDuration::from_secs(seconds))
     }
 
-    /// The standard library's form.
+    /// Returns the duration as the standard library's type.
     pub const fn std(self) -> StdDuration {
         self.0
     }
@@ -170,10 +171,10 @@ mod tests {
         assert!(error("10").contains("10s, 10m or 10h"));
         assert!(error("30m1h").contains("out of order"));
         assert!(error("1m1m").contains("out of order"));
-        assert!(error("400d").contains("longer than a year"));
-        assert!(error("99999999999999999999s").contains("longer than a year"));
+        assert!(error("400d").contains("exceeds one year"));
+        assert!(error("99999999999999999999s").contains("exceeds one year"));
         for text in ["", "m", "5 m", "-5m", "1.5h", "5 minutes", "5mm", "5m3"] {
-            assert!(error(text).contains("is not a duration"), "{text}");
+            assert!(error(text).contains("is not a valid duration"), "{text}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What a run is given: the inputs' values, from a command line, a file or a request, held against
-//! their declarations.
+//! The inputs of a run: the values from a command line, a file or a request, checked against their
+//! declarations.
 
 use serde_json::{Map, Value as Json};
 
@@ -10,72 +10,76 @@ use super::yaml;
 /// An input of a runbook.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Input {
-    /// Its name, said as `inputs.NAME`.
+    /// The name, as in `inputs.NAME`.
     pub name: String,
-    /// Its type, with its limits in it.
+    /// The type, with its limits.
     pub ty: Type,
-    /// What it is when it is not given.
+    /// The value when the input is not given.
     pub default: Option<Json>,
-    /// What it is for.
+    /// The purpose of the input.
     pub description: Option<String>,
 }
 
-/// An input that cannot be taken.
+/// The error for an input that is not valid.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum InputError {
-    /// No such input.
-    #[error("unknown input '{name}'{}", hint(nearest.as_deref(), known))]
+    /// The runbook has no such input.
+    #[error("unknown input '{name}'")]
     Unknown {
-        /// The name that was given.
+        /// The given name.
         name: String,
-        /// The nearest right one.
+        /// The most similar name of an input.
         nearest: Option<String>,
-        /// All of them.
+        /// The names of all inputs.
         known: Vec<String>,
     },
-    /// It has no default.
-    #[error("the input '{name}' is needed: {ty}")]
+    /// The input is not given and has no default.
+    #[error("missing input '{name}' of type {ty}")]
     Missing {
-        /// Its name.
+        /// The name of the input.
         name: String,
-        /// Its type.
+        /// The type of the input.
         ty: String,
     },
-    /// Not of its type or outside its limits.
-    #[error("the input '{name}': {mismatch}")]
+    /// The value does not have the type of the input or is outside its limits.
+    #[error("invalid input '{name}': {mismatch}")]
     Invalid {
-        /// Its name.
+        /// The name of the input.
         name: String,
-        /// What is wrong.
+        /// The mismatch.
         mismatch: ValueMismatch,
     },
-    /// A text that is no value of its type.
-    #[error("the input '{name}': this is no {ty}{}", example(ty))]
+    /// The text cannot be parsed as a value of the type.
+    #[error("invalid input '{name}': not a valid {ty}")]
     Unparsable {
-        /// Its name.
+        /// The name of the input.
         name: String,
-        /// Its type.
+        /// The type of the input.
         ty: String,
     },
 }
 
-fn hint(nearest: Option<&str>, known: &[String]) -> String {
-    match (nearest, known) {
-        (Some(name), _) => format!("; did you mean '{name}'?"),
-        (None, []) => "; this runbook has no inputs".to_owned(),
-        (None, known) => format!("; there are: {}", known.join(", ")),
+impl InputError {
+    /// Returns the remedy, for a `hint:` line after the error.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unknown { nearest: Some(name), .. } => Some(format!("did you mean '{name}'?")),
+            Self::Unknown { known, .. } if known.is_empty() => {
+                Some("this runbook has no inputs".to_owned())
+            }
+            Self::Unknown { known, .. } => Some(format!("available inputs: {}", known.join(", "))),
+            Self::Unparsable { ty, .. } if ty.starts_with("list of ") => {
+                Some("write a,b,c or [a, b, c]".to_owned())
+            }
+            Self::Unparsable { ty, .. } if ty.starts_with("map of ") => {
+                Some("write {name: value}".to_owned())
+            }
+            Self::Missing { .. } | Self::Invalid { .. } | Self::Unparsable { .. } => None,
+        }
     }
 }
 
-fn example(ty: &str) -> String {
-    match ty {
-        list if list.starts_with("list of ") => ": write a,b,c or [a, b, c]".to_owned(),
-        map if map.starts_with("map of ") => ": write {name: value}".to_owned(),
-        _ => String::new(),
-    }
-}
-
-/// The values that a run takes: those given, and defaults for the rest.
+/// Returns the inputs of a run: the given values, and defaults for the rest.
 pub(crate) fn bind(
     inputs: &[Input],
     given: &Map<String, Json>,
@@ -97,7 +101,7 @@ pub(crate) fn bind(
     if errors.is_empty() { Ok(bound) } else { Err(errors) }
 }
 
-/// The value that a text on a command line stands for.
+/// Parses the text of an input on a command line.
 pub(crate) fn parse(inputs: &[Input], name: &str, text: &str) -> Result<Json, InputError> {
     let Some(input) = inputs.iter().find(|input| input.name == name) else {
         return Err(unknown(inputs, name));
@@ -129,7 +133,7 @@ fn unknown(inputs: &[Input], name: &str) -> InputError {
     InputError::Unknown { name: name.to_owned(), nearest: nearest.map(str::to_owned), known }
 }
 
-/// Text by a type: text as it is, everything else as YAML has it, and a list also as `a,b,c`.
+/// Parses a text by a type: strings as they are, other types as YAML, and lists also as `a,b,c`.
 fn from_text(text: &str, ty: &Type) -> Option<Json> {
     match ty {
         Type::Optional(_) if text.is_empty() || text == "null" => Some(Json::Null),
@@ -147,7 +151,8 @@ fn from_text(text: &str, ty: &Type) -> Option<Json> {
     }
 }
 
-/// The type alone, so that a number outside its limits is told from a text that is no number.
+/// Returns the type without its limits, to distinguish a number outside its limits from a text that
+/// is not a number.
 fn without_limits(ty: &Type) -> Type {
     match ty {
         Type::Integer(_) => Type::Integer(Bounds::ANY),

@@ -1,23 +1,23 @@
-//! The LANGUAGE. A runbook's text is read, understood and checked here before anything moves, and
-//! its templates are evaluated here while it runs. Pure: no client, no clock, no I/O except in
-//! `validator`, which is a feature.
+//! The runbook language. Parses and checks the text of a runbook before a run starts, and evaluates
+//! its templates during the run. Pure: no clients, no clock, no other part of the program, and no
+//! I/O except in `validator`, which is a feature.
 //!
-//! The way of a text:
+//! From the text to the checked runbook:
 //!
 //! ```text
 //! Source ─yaml─> tree with spans ─document─> header, inputs, steps ─analysis─> Analysis ─rules─> diagnostics
 //!                                              registry (actions' types) ──────┘   └─(no error)─> Runbook
 //! ```
 //!
-//! - [`types`]: what a value may be, from the JSON Schema of the actions' Rust structs. Knows no
-//!   rule.
-//! - `template`: `{{ expression }}`: parsing within limits, and inference of what it yields. Knows
-//!   no rule.
-//! - `rules`: one file a rule, each with its code, its words and its fixtures under
+//! - [`types`]: the types of values, from the JSON Schema of the actions' Rust structs. Independent
+//!   of the rules.
+//! - `template`: parses `{{ expression }}` within limits and infers its type. Independent of the
+//!   rules.
+//! - `rules`: one file per rule, each with its code, its messages and its fixtures under
 //!   `tests/fixtures/invalid`.
-//! - [`render`]: findings as text and JSON.
-//! - [`json_schema`]: what of all this an editor can know.
-//! - `evaluate`: templates to JSON, bounded, when a step runs.
+//! - [`render`]: diagnostics as text and JSON.
+//! - [`json_schema`]: the JSON Schema of runbooks, for editors.
+//! - `evaluate`: evaluates templates to JSON, within limits, when a step runs.
 //! - `validator`: `validate` as a library, behind the feature `validator`. The only module that
 //!   does I/O.
 
@@ -51,29 +51,28 @@ pub use rules::{Rule, find_rule, rules};
 pub use source::{NotUtf8, Position, Source};
 pub use yaml::MAX_BYTES;
 
-/// What a check of a text gave.
+/// The result of checking a text.
 #[derive(Debug, Clone)]
 pub struct CheckResult {
-    /// The runbook; there exactly when there is no error among the findings.
+    /// The runbook; present exactly when no diagnostic is an error.
     pub runbook: Option<Runbook>,
-    /// Everything that is to be said, in source order, at most [`MAX_DIAGNOSTICS`] and one that counts
-    /// the rest.
+    /// The diagnostics in source order: at most [`MAX_DIAGNOSTICS`], and one that counts the rest.
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// Checks a text against a catalogue. All findings of the text come in one go.
+/// Checks a text against an action registry. Reports all diagnostics at once.
 pub fn check(source: &Source, registry: &ActionRegistry) -> CheckResult {
     let (diagnostics, runbook) = check_with(source, registry, Runbook::new);
     CheckResult { runbook, diagnostics }
 }
 
-/// As [`check`], for whoever only wants the findings: of a large text, the runbook is a good part
-/// of the time and memory.
+/// Returns the diagnostics of [`check`] without building the runbook, which takes much of the time
+/// and memory of a large text.
 pub fn diagnose(source: &Source, registry: &ActionRegistry) -> Vec<Diagnostic> {
     check_with(source, registry, |_| None::<Runbook>).0
 }
 
-/// All findings, and what `build` makes of a text without an error.
+/// Returns all diagnostics, and what `build` makes of a text without an error.
 fn check_with(
     source: &Source,
     registry: &ActionRegistry,

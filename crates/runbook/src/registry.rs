@@ -1,5 +1,5 @@
-//! What actions there are: their names, parameters and outputs. The language is given it and never
-//! meets an action.
+//! The action registry: the names, parameters and outputs of all actions. The language is given the
+//! registry and never an action itself.
 
 use std::collections::BTreeMap;
 
@@ -14,34 +14,34 @@ pub struct ActionRegistry {
     actions: BTreeMap<String, ActionSignature>,
 }
 
-/// An action as the language sees it.
+/// The signature of an action: everything that the language knows of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ActionSignature {
-    /// The name that a step's `action` gives.
+    /// The name, as in a step's `action`.
     pub name: String,
-    /// One line that says what it does.
+    /// What the action does, in one line.
     pub summary: String,
-    /// Whether it looks, waits or changes.
+    /// Whether the action reads, waits or changes.
     pub kind: ActionKind,
-    /// What undoing it restores.
+    /// What undoing the action restores.
     pub reversibility: Reversibility,
-    /// Whether a failure of it can heal by being tried again.
+    /// Whether a failure of the action may be retried.
     pub retries: bool,
-    /// The action that takes back what this one does, given the same parameters.
+    /// The action that reverts this one, given the same parameters.
     pub opposite: Option<String>,
-    /// Its parameters.
+    /// The parameters.
     pub params: RecordType,
-    /// Its output.
+    /// The output.
     pub output: RecordType,
 }
 
-/// Whether an action looks, waits or changes.
+/// Whether an action reads, waits or changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ActionKind {
-    /// Looks once.
+    /// Reads once.
     Read,
-    /// Looks until it is so.
+    /// Reads until a condition holds.
     Wait,
     /// Changes something.
     Change,
@@ -51,25 +51,25 @@ pub enum ActionKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reversibility {
-    /// It changes nothing.
+    /// The action changes nothing.
     #[serde(rename = "not_needed")]
     NotApplicable,
-    /// What stood before.
+    /// The previous state is restored.
     #[serde(rename = "restores")]
     Reversible,
-    /// Nothing can be restored, which is said beforehand.
+    /// Nothing can be restored, which a plan says before the run.
     #[serde(rename = "nothing")]
     Irreversible,
 }
 
 impl ActionSignature {
-    /// A signature from the schemas of the action's parameter and output structs. The parameters'
-    /// description is the action's; its first line is the summary. Two extensions on the
-    /// parameters' struct say more of the action: `x-never-retried: true`, and `x-opposite: "NAME"`
-    /// of the action that takes it back.
+    /// Creates a signature from the schemas of the action's parameter and output structs. The
+    /// description of the parameters is the action's; its first line is the summary. The
+    /// parameters' schema may have two extensions: `x-never-retried: true`, and `x-opposite: "NAME"`
+    /// with the action that reverts this one.
     ///
     /// # Errors
-    /// A schema uses what the language has no type for.
+    /// A schema uses a construct that the language has no type for.
     pub fn from_schemas(
         name: &str,
         kind: ActionKind,
@@ -99,18 +99,18 @@ impl ActionSignature {
 }
 
 impl ActionRegistry {
-    /// A catalogue of these actions.
+    /// Creates a registry of these actions.
     pub fn new(actions: Vec<ActionSignature>) -> Self {
         let by_name = |action: ActionSignature| (action.name.clone(), action);
         Self { actions: actions.into_iter().map(by_name).collect() }
     }
 
-    /// The action of a name.
+    /// Returns the action with a name.
     pub fn get(&self, name: &str) -> Option<&ActionSignature> {
         self.actions.get(name)
     }
 
-    /// All actions, by name.
+    /// Returns all actions, ordered by name.
     pub fn iter(&self) -> impl Iterator<Item = &ActionSignature> {
         self.actions.values()
     }

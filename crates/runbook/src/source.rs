@@ -1,8 +1,8 @@
-//! The text of a runbook, its name, and where its lines begin.
+//! The text of a runbook with its name and the starts of its lines.
 
 use std::ops::Range;
 
-/// A place in a text, as an editor counts: both from 1, the column in characters.
+/// A position in a text as editors count it: line and column from 1, the column in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     /// The line, from 1.
@@ -11,30 +11,30 @@ pub struct Position {
     pub column: usize,
 }
 
-/// A runbook's text under the name that findings print.
+/// The text of a runbook with the name that diagnostics print.
 #[derive(Debug, Clone)]
 pub struct Source {
     name: String,
     text: String,
-    /// The byte at which each line begins.
+    /// The byte offset at which each line starts.
     lines: Vec<usize>,
 }
 
-/// Bytes that are no UTF-8 text.
+/// The error for bytes that are not valid UTF-8.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{name}:{}:{}: the file is not UTF-8 text", position.line, position.column)]
+#[error("{name}:{}:{}: the file is not valid UTF-8", position.line, position.column)]
 pub struct NotUtf8 {
     name: String,
-    /// Where the first wrong byte stands.
+    /// The position of the first invalid byte.
     pub position: Position,
-    /// The same, as a finding over the text that could be read.
+    /// The error as a diagnostic of `readable`.
     pub diagnostic: super::Diagnostic,
-    /// The text up to the first wrong byte.
+    /// The text up to the first invalid byte.
     pub readable: Source,
 }
 
 impl Source {
-    /// A text under a name; the name is a path, or `-` for standard input.
+    /// Creates a source from a name and a text; the name is a path, or `-` for standard input.
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
         let text = text.into();
         let after_break = |(at, byte): (usize, u8)| (byte == b'\n').then_some(at + 1);
@@ -43,10 +43,10 @@ impl Source {
         Self { name: name.into(), text, lines }
     }
 
-    /// As [`Source::new`], from what a file holds.
+    /// Creates a source from a name and the bytes of a file.
     ///
     /// # Errors
-    /// The bytes are not UTF-8; the error carries the finding that says where.
+    /// The bytes are not valid UTF-8; the error has the diagnostic with the position.
     pub fn from_bytes(name: impl Into<String>, bytes: Vec<u8>) -> Result<Self, Box<NotUtf8>> {
         let name = name.into();
         let failure = match String::from_utf8(bytes) {
@@ -64,18 +64,18 @@ impl Source {
         }))
     }
 
-    /// The name that it was given.
+    /// Returns the name of the source.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The whole text.
+    /// Returns the whole text.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The line and column of a byte. A byte inside a character counts as the character's own; one
-    /// past the end is the end. A byte order mark takes no column.
+    /// Returns the line and column of a byte offset. An offset inside a character is that of the
+    /// character; an offset past the end is the end. A byte order mark takes no column.
     pub fn position(&self, byte: usize) -> Position {
         let byte = self.text.floor_char_boundary(byte.min(self.text.len()));
         let line = self.lines.partition_point(|start| *start <= byte);
@@ -84,8 +84,8 @@ impl Source {
         Position { line, column: before.chars().count() + 1 }
     }
 
-    /// The bytes of the whole lines that a range touches, without the last one's end. A byte order
-    /// mark is no part of the first.
+    /// Returns the byte range of the whole lines that a range touches, without the last line break
+    /// and without a byte order mark.
     pub(crate) fn lines_of(&self, range: Range<usize>) -> Range<usize> {
         let range = self.clamp(range);
         let line = |at: usize| self.lines.partition_point(|start| *start <= at);
@@ -97,14 +97,14 @@ impl Source {
         start..start + text.trim_end_matches(['\n', '\r']).len().max(range.end - start)
     }
 
-    /// The nearest range that lies inside the text and splits no character.
+    /// Returns the nearest range that lies inside the text and splits no character.
     pub(crate) fn clamp(&self, range: Range<usize>) -> Range<usize> {
         let start = self.text.floor_char_boundary(range.start.min(self.text.len()));
         let end = range.end.clamp(start, self.text.len());
         start..self.text.ceil_char_boundary(end)
     }
 
-    /// What the runbook must call itself: the stem of a `.yaml` or `.yml` path, nothing for
+    /// Returns the name that the runbook must have: the stem of a `.yaml` or `.yml` path, `None` for
     /// standard input.
     pub(crate) fn stem(&self) -> Option<&str> {
         let file = self.name.rsplit(['/', '\\']).next()?;
@@ -133,10 +133,10 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_placed() {
+    fn invalid_utf8_is_reported_with_its_position() {
         let error =
             Source::from_bytes("runbook.yaml", b"name: x\nid: \xff\n".to_vec()).unwrap_err();
-        assert_eq!(error.to_string(), "runbook.yaml:2:5: the file is not UTF-8 text");
+        assert_eq!(error.to_string(), "runbook.yaml:2:5: the file is not valid UTF-8");
         assert_eq!(error.diagnostic.span, 12..12);
     }
 

@@ -1,5 +1,5 @@
-//! A parameter as it is written, held against its type: literals are judged on the spot, templates
-//! are noted with the type that is wanted of them.
+//! Checks parameters against their types: literals at once; templates are collected with the type that
+//! is required of them.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::super::yaml::{Node, NodeKind};
 use super::issue::{ArgumentIssue, ArgumentIssueKind, ParameterOwner};
 use super::scalar;
 
-/// A template among the parameters.
+/// A template in a parameter.
 pub(crate) struct TemplateArgument<'t> {
     pub(crate) node: &'t Node,
     pub(crate) parsed: Result<Template<'t>, Box<template::TemplateIssue>>,
@@ -23,14 +23,14 @@ pub(crate) struct TemplateArgument<'t> {
     pub(crate) wanted: Type,
 }
 
-/// A literal duration among the parameters.
+/// A literal duration in a parameter.
 pub(crate) struct DurationLiteral {
     pub(crate) path: String,
     pub(crate) span: Range<usize>,
     pub(crate) duration: Duration,
 }
 
-/// What was found while reading.
+/// Reads parameters and collects what the rules need.
 #[derive(Default)]
 pub(crate) struct ArgumentReader<'t> {
     pub(crate) issues: Vec<ArgumentIssue>,
@@ -39,7 +39,7 @@ pub(crate) struct ArgumentReader<'t> {
     pub(crate) empty: Vec<(String, Range<usize>)>,
 }
 
-/// Reads a value in which no template can stand.
+/// Reads a value that cannot contain templates.
 pub(crate) fn literal(node: &Node, ty: &Type) -> (Option<Json>, Vec<ArgumentIssue>) {
     let mut reader = ArgumentReader::default();
     let argument = reader.read(node, ty, "");
@@ -60,7 +60,7 @@ impl<'t> ArgumentReader<'t> {
         self.issues.push(ArgumentIssue { span, kind });
     }
 
-    /// Notes a template and what is wanted of it.
+    /// Records a template with the type that is required of it.
     fn add_template(&mut self, node: &'t Node, wanted: &Type, path: &str) -> Argument {
         let text = node.text().unwrap_or_default();
         let parsed = template::parse(text);
@@ -74,7 +74,7 @@ impl<'t> ArgumentReader<'t> {
         Argument::Template(Expression::new(text, whole, wanted, path))
     }
 
-    /// Something of another kind than its type.
+    /// Reports a value of the wrong type.
     pub(super) fn add_type_mismatch(&mut self, node: &Node, ty: &Type, path: &str) {
         if node.is_broken() {
             return;
@@ -92,7 +92,7 @@ impl<'t> ArgumentReader<'t> {
         self.add_issue(span, kind);
     }
 
-    /// Reads a value of any type. `None` when it is wrong, which is then noted.
+    /// Reads a value of any type. Returns `None` for an invalid value, which is then reported.
     pub(crate) fn read(&mut self, node: &'t Node, ty: &Type, path: &str) -> Option<Argument> {
         if node.text().is_some_and(is_template) {
             return Some(self.add_template(node, ty, path));
@@ -146,7 +146,7 @@ impl<'t> ArgumentReader<'t> {
         }
     }
 
-    /// Reads the fields of a record; `head` is where what is missing is reported.
+    /// Reads the fields of a record; `head` is the span for reports of missing fields.
     pub(crate) fn fields(
         &mut self,
         pairs: &'t [(Node, Node)],
@@ -192,8 +192,8 @@ impl<'t> ArgumentReader<'t> {
         for field in record.fields.iter().filter(|field| field.required) {
             if !pairs.iter().any(|(key, _)| key.text() == Some(&field.name)) {
                 complete = false;
-                if is_misspelt(&field.name, pairs, record) {
-                    continue; // the wrong spelling is reported, with this name beside it
+                if is_misspelled(&field.name, pairs, record) {
+                    continue; // the misspelled key is reported, with this name as suggestion
                 }
                 let kind = ArgumentIssueKind::MissingParameter {
                     name: field.name.clone(),
@@ -252,20 +252,20 @@ impl<'t> ArgumentReader<'t> {
         self.add_issue(span, kind);
     }
 
-    /// The name of an item of a map, where names have a form.
+    /// Checks the key of a map against the syntax of its keys.
     fn check_key(&mut self, key: &Node, name: &str, keys: Option<Syntax>, path: &str) {
         let Some(form) = keys.filter(|keys| !keys.matches(name)) else {
             return;
         };
         let kind = ArgumentIssueKind::InvalidFormat {
             path: path.to_owned(),
-            form: format!("has a name that must be {}", form.sentence()),
+            form: format!("has a key that must be {}", form.sentence()),
             found: super::super::yaml::quoted(name),
         };
         self.add_issue(key.span.clone(), kind);
     }
 
-    /// A value of which nothing is known: taken as it is, its templates noted.
+    /// Reads a value of unknown type as written, and records its templates.
     fn untyped(&mut self, node: &'t Node, path: &str) -> Argument {
         if node.text().is_some_and(is_template) {
             return self.add_template(node, &Type::Any, path);
@@ -293,9 +293,9 @@ fn shared_names(record: &RecordType) -> Arc<[String]> {
     record.names().map(str::to_owned).collect()
 }
 
-/// Whether one of the keys that a record does not have was meant to be this field.
-fn is_misspelt(field: &str, pairs: &[(Node, Node)], record: &RecordType) -> bool {
-    /// Of thousands of wrong keys, which no author writes, only these are compared.
+/// Whether one of the unknown keys is a misspelling of this field.
+fn is_misspelled(field: &str, pairs: &[(Node, Node)], record: &RecordType) -> bool {
+    /// The most unknown keys that are compared.
     const MAX_COMPARED: usize = 32;
     let unknown = pairs.iter().filter_map(|(key, _)| key.text());
     let unknown = unknown.filter(|key| record.field(key).is_none());

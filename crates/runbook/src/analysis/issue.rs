@@ -1,18 +1,18 @@
-//! What can be wrong with a literal parameter.
+//! The issues of literal parameters.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::super::types::{RecordType, Type};
 
-/// A literal that cannot be right.
+/// An issue of a literal.
 #[derive(Debug, Clone)]
 pub(crate) struct ArgumentIssue {
     pub(crate) span: Range<usize>,
     pub(crate) kind: ArgumentIssueKind,
 }
 
-/// What is wrong with a literal.
+/// The kind of an issue.
 #[derive(Debug, Clone)]
 pub(crate) enum ArgumentIssueKind {
     UnknownParameter {
@@ -45,17 +45,17 @@ pub(crate) enum ArgumentIssueKind {
         found: String,
         values: Vec<String>,
     },
-    /// None, or more than one, of a group; with the place of the first that is given.
+    /// None or several fields of a group, with the span of the first given field.
     ExactlyOneOf {
         group: Vec<String>,
         first: Option<Range<usize>>,
         owner: ParameterOwner,
     },
-    /// A template where none can be, as in an input's default.
+    /// A template where a literal is required, as in the default of an input.
     TemplateNotAllowed,
 }
 
-/// Whose field it is.
+/// The owner of a parameter or field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ParameterOwner {
     Action(String),
@@ -72,7 +72,7 @@ impl ParameterOwner {
         }
     }
 
-    /// What it has: a parameter or a field.
+    /// Returns the noun for a member: parameter or field.
     pub(crate) fn member(&self) -> &'static str {
         match self {
             Self::Action(_) => "parameter",

@@ -1,5 +1,5 @@
-//! The document understood: which action each step is, what its parameters are, what its templates
-//! yield. This is what the checks look at; it judges nothing itself.
+//! Interprets the document: the action of each step, its parameters, and the types of its templates.
+//! The rules read the analysis, which itself reports nothing.
 
 mod argument;
 mod issue;
@@ -22,7 +22,7 @@ use super::template::{self, Narrowing, Presence, StepOutput, SymbolTable, Templa
 use super::types::{Field, RecordType};
 use super::yaml::{self, Node};
 
-/// A runbook with everything that is known of it.
+/// A runbook with everything that the analysis found.
 pub(crate) struct Analysis<'t> {
     pub(crate) source: &'t Source,
     pub(crate) registry: &'t ActionRegistry,
@@ -30,14 +30,14 @@ pub(crate) struct Analysis<'t> {
     pub(crate) document: Document<'t>,
     pub(crate) symbols: SymbolTable<'t>,
     pub(crate) steps: Vec<AnalyzedStep<'t>>,
-    /// What is wrong with the inputs' defaults.
+    /// The issues of the inputs' defaults.
     pub(crate) default_issues: Vec<ArgumentIssue>,
-    /// The inputs' defaults, in their order.
+    /// The defaults of the inputs, in order.
     pub(crate) defaults: Vec<Option<Json>>,
 }
 
 impl<'t> Analysis<'t> {
-    /// Understands a document.
+    /// Analyzes a document.
     pub(crate) fn new(
         source: &'t Source,
         registry: &'t ActionRegistry,
@@ -70,24 +70,24 @@ impl<'t> Analysis<'t> {
         Self { source, registry, yaml, document, symbols, steps, default_issues, defaults }
     }
 
-    /// All templates of all steps.
+    /// Returns all templates of all steps.
     pub(crate) fn sites(&self) -> impl Iterator<Item = &TemplateSite<'t>> {
         self.steps.iter().flat_map(|step| &step.sites)
     }
 
-    /// Everything that is wrong in templates, by place.
+    /// Returns all issues in templates, with their sites.
     pub(crate) fn template_issues(
         &self,
     ) -> impl Iterator<Item = (&TemplateSite<'t>, &template::TemplateIssue)> {
         self.sites().flat_map(|site| site.inferred.issues.iter().map(move |issue| (site, issue)))
     }
 
-    /// Everything that is wrong with literal parameters.
+    /// Returns all issues of literal parameters.
     pub(crate) fn argument_issues(&self) -> impl Iterator<Item = &ArgumentIssue> {
         self.steps.iter().flat_map(|step| &step.issues)
     }
 
-    /// Whether all of it could be read, so that what is not named anywhere is not used.
+    /// Whether the whole document could be read, so that a name without a use is really unused.
     pub(crate) fn is_fully_parsed(&self) -> bool {
         use template::TemplateIssueKind::{
             Comment, FunctionCall, Statement, Syntax, TooLong, TooManyBytes, Unclosed,
@@ -104,18 +104,18 @@ impl<'t> Analysis<'t> {
             && !self.template_issues().any(|(_, issue)| unread(issue))
     }
 
-    /// The id of a step.
+    /// Returns the id of a step.
     pub(crate) fn id(&self, step: usize) -> &str {
         self.document.steps[step].id_text().unwrap_or_default()
     }
 
-    /// Where a step is declared.
+    /// Returns the span in which a step is declared.
     pub(crate) fn declaration(&self, step: usize) -> Range<usize> {
         self.document.steps[step].head()
     }
 }
 
-/// A `when` that has been parsed.
+/// A parsed `when`.
 pub(crate) type Parsed<'t> = (&'t Node, Result<Template<'t>, Box<template::TemplateIssue>>);
 
 fn parsed(node: &Node) -> Option<Parsed<'_>> {
@@ -154,7 +154,7 @@ fn symbols<'t>(
     SymbolTable { inputs: Arc::new(inputs(document)), steps, outputs: left }
 }
 
-/// The conditions under which a step runs.
+/// Returns the conditions under which a step runs.
 fn conditions(raw: Option<&Node>, when: Option<&Parsed<'_>>) -> Vec<String> {
     let Some(node) = raw else {
         return Vec::new();
@@ -183,7 +183,7 @@ fn inputs(document: &Document<'_>) -> RecordType {
     }
 }
 
-/// The value of a type that a node stands for, when it is one.
+/// Returns the value of a node, if the node is a literal of the type.
 pub(crate) fn literal_value(node: &Node, ty: &super::types::Type) -> Option<Json> {
     let (value, issues) = argument::literal(node, ty);
     value.filter(|_| issues.is_empty())

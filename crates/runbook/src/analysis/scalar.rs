@@ -1,4 +1,4 @@
-//! Scalars among the parameters.
+//! Reads scalar parameters.
 
 use serde_json::{Number, Value as Json};
 
@@ -8,7 +8,7 @@ use super::argument::{ArgumentReader, DurationLiteral};
 use super::issue::ArgumentIssueKind;
 
 impl ArgumentReader<'_> {
-    /// A value that is neither list nor map.
+    /// Reads a value that is neither a list nor a map.
     pub(super) fn scalar(&mut self, node: &Node, ty: &Type, path: &str) -> Option<Json> {
         match (ty, node.scalar_value()) {
             (Type::Boolean, Some(ScalarValue::Boolean(value))) => Some(Json::Bool(value)),
@@ -28,7 +28,7 @@ impl ArgumentReader<'_> {
             (Type::String(_) | Type::Duration | Type::Enum(_), Some(plain))
                 if plain != ScalarValue::Null =>
             {
-                // As written: `version: 1.10` stays `1.10`.
+                // The text as written: `version: 1.10` stays `1.10`.
                 self.text(node, ty, node.text()?, path)
             }
             _ => {
@@ -38,7 +38,7 @@ impl ArgumentReader<'_> {
         }
     }
 
-    /// An integer that JSON and every part of the program can hold.
+    /// Returns an integer that JSON can represent, or reports that it is out of range.
     fn integer(&mut self, node: &Node, value: i128, path: &str) -> Option<Json> {
         let json = as_json(value);
         if json.is_none() {
@@ -98,7 +98,7 @@ fn as_json(value: i128) -> Option<Json> {
     signed.or_else(|| u64::try_from(value).ok().map(Number::from)).map(Json::Number)
 }
 
-/// What a scalar means where nothing is known of it.
+/// Returns the value of a scalar of unknown type.
 pub(super) fn untyped_json(node: &Node) -> Json {
     let text = || Json::String(node.text().unwrap_or_default().to_owned());
     match node.scalar_value() {

@@ -1,4 +1,4 @@
-//! One step understood.
+//! The analysis of one step.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -20,27 +20,27 @@ use super::Parsed;
 use super::argument::{ArgumentReader, DurationLiteral};
 use super::issue::ArgumentIssue;
 
-/// A step with everything that is known of it.
+/// A step with everything that the analysis found.
 pub(crate) struct AnalyzedStep<'t> {
     pub(crate) signature: Option<&'t ActionSignature>,
     pub(crate) arguments: Option<Vec<(String, Argument)>>,
     pub(crate) when: Option<Argument>,
     pub(crate) log: Option<Argument>,
-    /// What it is in force for it, be it written at the step, in `defaults`, or built in.
+    /// The policy in effect, from the step, from `defaults`, or built in.
     pub(crate) policy: EffectivePolicy,
-    /// Its templates.
+    /// The templates.
     pub(crate) sites: Vec<TemplateSite<'t>>,
-    /// What is wrong with its literal parameters.
+    /// The issues of the literal parameters.
     pub(crate) issues: Vec<ArgumentIssue>,
-    /// Its literal durations.
+    /// The literal durations.
     pub(crate) durations: Vec<DurationLiteral>,
-    /// The lists and selectors among its parameters that are written and empty, by path.
+    /// The lists and selectors among the parameters that are given and empty, by path.
     pub(crate) empty: Vec<(String, Range<usize>)>,
-    /// The steps that its `with` and `when` name.
+    /// The steps that `with` and `when` use.
     pub(crate) uses: BTreeSet<usize>,
 }
 
-/// How patient a step is and what its failure means, with nothing left open.
+/// The policy of a step, with every value resolved.
 #[derive(Debug, Clone)]
 pub(crate) struct EffectivePolicy {
     pub(crate) timeout: Duration,
@@ -50,19 +50,19 @@ pub(crate) struct EffectivePolicy {
     pub(crate) on_failure: OnFailure,
 }
 
-/// A template at its place.
+/// A template with its position in the runbook.
 pub(crate) struct TemplateSite<'t> {
     pub(crate) step: usize,
     pub(crate) role: Role,
     pub(crate) node: &'t Node,
     pub(crate) wanted: Type,
-    /// Something other than one whole expression: it yields text.
+    /// Whether the template yields a string, because it is not one whole expression.
     pub(crate) is_text: bool,
-    /// With the places of the file.
+    /// The inferred type and issues, with the spans of the file.
     pub(crate) inferred: Inferred,
 }
 
-/// What a template is for.
+/// The role of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Role {
     Parameter(String),
@@ -97,7 +97,7 @@ impl EffectivePolicy {
     }
 }
 
-/// Where a step stands: all that is needed to understand it.
+/// The context of a step: everything that its analysis needs.
 pub(crate) struct StepContext<'s, 't> {
     pub(crate) source: &'t Source,
     pub(crate) registry: &'t ActionRegistry,
@@ -107,7 +107,7 @@ pub(crate) struct StepContext<'s, 't> {
 }
 
 impl<'t> StepContext<'_, 't> {
-    /// Understands a step.
+    /// Analyzes a step.
     pub(crate) fn analyze(&self, raw: &RawStep<'t>, when: Option<&Parsed<'t>>) -> AnalyzedStep<'t> {
         let action = raw.action.and_then(Node::text);
         let mut step = AnalyzedStep {
@@ -129,7 +129,7 @@ impl<'t> StepContext<'_, 't> {
         step
     }
 
-    /// Notes the condition; gives what it tells of everything else in the step.
+    /// Records the condition, and returns what the condition implies for the rest of the step.
     fn analyze_when(
         &self,
         step: &mut AnalyzedStep<'t>,
@@ -173,7 +173,7 @@ impl<'t> StepContext<'_, 't> {
                 step.arguments = reader.fields(pairs, &signature.params, "", head);
             }
             (Some(_), None) => {}
-            // Of an unknown action nothing is known, but its templates still name things.
+            // The parameters of an unknown action are unknown, but their templates still use names.
             (None, _) => {
                 if let Some(with) = raw.with {
                     reader.read(with, &Type::Any, "");

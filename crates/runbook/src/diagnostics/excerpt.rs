@@ -1,5 +1,5 @@
-//! The lines of a text that a finding is about, cut out: drawing them then costs what they are
-//! long, and not what the file is.
+//! Excerpts of the lines that a diagnostic is about, so that rendering takes time proportional to
+//! those lines and not to the file.
 
 use std::ops::Range;
 
@@ -8,12 +8,12 @@ use annotate_snippets::{Annotation, AnnotationKind, Patch, Snippet};
 use super::super::source::Source;
 use super::Diagnostic;
 
-/// Longer lines are not drawn; nobody could read them.
+/// Longer lines are not rendered.
 const MAX_LINE_LENGTH: usize = 1_000;
-/// Labels further away get an excerpt of their own.
+/// Labels further away have a separate excerpt.
 const MAX_LABEL_DISTANCE: usize = 40;
 
-/// Some whole lines of a text.
+/// Whole lines of a text.
 pub(super) struct Excerpt<'s> {
     source: &'s Source,
     bytes: Range<usize>,
@@ -21,7 +21,7 @@ pub(super) struct Excerpt<'s> {
 }
 
 impl<'s> Excerpt<'s> {
-    /// The lines of a range; nothing when one of them is too long to be drawn.
+    /// Returns the lines of a range; `None` when one of them is too long to be rendered.
     pub(super) fn new(source: &'s Source, range: Range<usize>) -> Option<Self> {
         let bytes = source.lines_of(range.clone());
         let text = &source.text()[bytes.clone()];
@@ -30,29 +30,29 @@ impl<'s> Excerpt<'s> {
         drawable.then(|| Self { source, first_line: source.position(bytes.start).line, bytes })
     }
 
-    /// The lines with notes on them, which must lie within.
+    /// Renders the lines with annotations, which must lie within the excerpt.
     pub(super) fn snippet(&self, notes: Vec<Annotation<'s>>) -> Snippet<'s, Annotation<'s>> {
         let text = &self.source.text()[self.bytes.clone()];
         let snippet = Snippet::source(text).path(self.source.name()).line_start(self.first_line);
         snippet.annotations(notes)
     }
 
-    /// The lines with a replacement in them.
+    /// Renders the lines with a replacement.
     pub(super) fn patched(&self, span: &Range<usize>, with: &'s str) -> Snippet<'s, Patch<'s>> {
         let text = &self.source.text()[self.bytes.clone()];
         let snippet = Snippet::source(text).path(self.source.name()).line_start(self.first_line);
         snippet.patch(Patch::new(self.relative(span), with))
     }
 
-    /// A range of the text, counted from where the excerpt begins.
+    /// Returns a range of the text relative to the start of the excerpt.
     pub(super) fn relative(&self, span: &Range<usize>) -> Range<usize> {
         let start = span.start.saturating_sub(self.bytes.start);
         start..span.end.saturating_sub(self.bytes.start).min(self.bytes.len()).max(start)
     }
 }
 
-/// The excerpts of a finding: one with its place and the labels near it, and one for each label
-/// that is far.
+/// Returns the excerpts of a diagnostic: one with its span and the labels near it, and one for each
+/// distant label.
 pub(super) fn snippets<'s>(
     source: &'s Source,
     diagnostic: &'s Diagnostic,

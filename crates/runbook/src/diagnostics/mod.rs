@@ -1,4 +1,4 @@
-//! What is to be said about a runbook: one [`Diagnostic`] a place, in source order, capped.
+//! The diagnostics of a runbook, in source order and limited in number.
 
 mod excerpt;
 pub mod render;
@@ -11,23 +11,22 @@ use std::ops::Range;
 use super::Source;
 use super::rules::{Rule, too_many_findings};
 
-/// The most findings that are reported of one file. Nobody reads more; a broken file can have a
-/// hundred thousand.
+/// The most diagnostics that are reported for one file. A broken file can have a hundred thousand.
 pub const MAX_DIAGNOSTICS: usize = 100;
 
-/// How grave a finding is.
+/// The severity of a diagnostic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// The runbook does not run.
+    /// The runbook cannot run.
     Error,
-    /// It runs, but something in it is probably not meant.
+    /// The runbook can run, but it probably has a mistake.
     Warning,
-    /// It runs; this is worth knowing beforehand.
+    /// The runbook can run; the note is useful to know before the run.
     Note,
 }
 
 impl Severity {
-    /// The word for it.
+    /// Returns the name of the severity.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Error => "error",
@@ -37,31 +36,31 @@ impl Severity {
     }
 }
 
-/// Something to be said about one place of a runbook.
+/// A diagnostic: a message about one place of a runbook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// The rule's code, `RB012`.
+    /// The code of the rule, such as `RB012`.
     pub code: &'static str,
-    /// How grave it is.
+    /// The severity.
     pub severity: Severity,
-    /// What is wrong.
+    /// The message.
     pub message: String,
-    /// The bytes of the file that it is about.
+    /// The byte range of the file that the diagnostic is about.
     pub span: Range<usize>,
-    /// Other places that belong to it, such as a declaration.
+    /// Related places, such as a declaration.
     pub labels: Vec<Label>,
-    /// What to do about it.
+    /// The remedy.
     pub help: Option<String>,
-    /// What to write in place of the span.
+    /// The text to replace the span with.
     pub suggestion: Option<String>,
 }
 
-/// Another place that belongs to a finding.
+/// A place related to a diagnostic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Label {
-    /// Its bytes.
+    /// The byte range.
     pub span: Range<usize>,
-    /// What it is.
+    /// The text of the label.
     pub text: String,
 }
 
@@ -89,7 +88,7 @@ impl Diagnostic {
         self
     }
 
-    /// Adds "did you mean" where a name is near enough, else what there is to choose from.
+    /// Adds the most similar name as "did you mean", else the available names.
     pub(crate) fn suggest<'n>(
         mut self,
         spelling: &SpellingChecker,
@@ -108,17 +107,17 @@ impl Diagnostic {
     }
 }
 
-/// The findings of one file while they are being made.
+/// Collects the diagnostics of one file.
 pub(crate) struct Diagnostics {
     list: Vec<Diagnostic>,
-    /// How many were left out, and whether an error was among them.
+    /// How many diagnostics were omitted.
     omitted: usize,
     has_errors: bool,
     pub(crate) spelling: SpellingChecker,
 }
 
 impl Diagnostics {
-    /// Beyond so many, only those that come first in the file are kept: a broken file can have a
+    /// Above this number, only the first diagnostics of the file are kept: a broken file can have a
     /// hundred thousand.
     const MAX_KEPT: usize = 40 * MAX_DIAGNOSTICS;
 
@@ -134,8 +133,8 @@ impl Diagnostics {
         }
     }
 
-    /// In source order, each once, and no more than anybody reads; also whether there is an error
-    /// among all of them.
+    /// Returns the diagnostics in source order, without duplicates and limited in number, and whether
+    /// any diagnostic, including the omitted ones, is an error.
     pub(crate) fn finish(mut self, source: &Source) -> (Vec<Diagnostic>, bool) {
         self.keep_first();
         for diagnostic in &mut self.list {
@@ -163,13 +162,13 @@ impl Diagnostics {
     }
 }
 
-/// Finds near names, within a budget for the whole file: a file of ten thousand wrong names would
-/// otherwise be compared with ten thousand right ones each.
+/// Finds similar names within a budget for the whole file: ten thousand unknown names would otherwise
+/// each be compared with ten thousand known names.
 pub(crate) struct SpellingChecker {
     budget: Cell<usize>,
 }
 
-/// The nearest right spelling.
+/// A suggestion for an unknown name.
 pub(crate) enum Suggestion {
     Name(String),
     Choices(String),
@@ -177,7 +176,7 @@ pub(crate) enum Suggestion {
 }
 
 impl SpellingChecker {
-    /// Comparisons of two names; about 20 ms of them.
+    /// The number of comparisons of two names, which take about 20 ms.
     const BUDGET: usize = 100_000;
     /// The most names that a message lists.
     const MAX_LISTED: usize = 12;
@@ -186,7 +185,7 @@ impl SpellingChecker {
         Self { budget: Cell::new(Self::BUDGET) }
     }
 
-    /// The right spelling of a name, if one is near.
+    /// Returns the most similar name, if one is similar enough.
     pub(crate) fn correction<'n>(
         &self,
         wrong: &str,
@@ -209,13 +208,13 @@ impl SpellingChecker {
         }
         match names.len() {
             0 => Suggestion::None,
-            1 => Suggestion::Choices(format!("there is only '{}'", names[0])),
+            1 => Suggestion::Choices(format!("available: {}", names[0])),
             count if count <= Self::MAX_LISTED => {
-                Suggestion::Choices(format!("there are: {}", names.join(", ")))
+                Suggestion::Choices(format!("available: {}", names.join(", ")))
             }
             count => {
                 let (some, rest) = (&names[..Self::MAX_LISTED], count - Self::MAX_LISTED);
-                Suggestion::Choices(format!("there are: {} and {rest} more", some.join(", ")))
+                Suggestion::Choices(format!("available: {} and {rest} more", some.join(", ")))
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Findings as people and programs read them. Pure: from findings to text or JSON.
+//! Renders diagnostics for people and programs. Pure: from diagnostics to text or JSON.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ pub use super::reports::{github, sarif};
 use super::{Diagnostic, Severity};
 use crate::Source;
 
-/// As a compiler shows them: the message, the lines that it is about, and help.
+/// Renders diagnostics as a compiler does: the message, the lines that it is about, and the help.
 pub fn human(source: &Source, diagnostics: &[Diagnostic], color: bool) -> String {
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
     let mut text = String::new();
@@ -20,7 +20,7 @@ pub fn human(source: &Source, diagnostics: &[Diagnostic], color: bool) -> String
     text
 }
 
-/// One line a finding, which editors and grep understand:
+/// Renders one line per diagnostic, which editors and grep understand:
 /// `file:line:col: error[RB012]: message; did you mean 'x'?`.
 pub fn short(source: &Source, diagnostics: &[Diagnostic]) -> String {
     let mut text = String::new();
@@ -37,7 +37,7 @@ pub fn short(source: &Source, diagnostics: &[Diagnostic]) -> String {
     text
 }
 
-/// For programs: one object a finding, with the places counted as editors do.
+/// Renders one JSON object per diagnostic, with positions as editors count them.
 pub fn json(source: &Source, diagnostics: &[Diagnostic]) -> Json {
     diagnostics.iter().map(|diagnostic| object(source, diagnostic)).collect()
 }

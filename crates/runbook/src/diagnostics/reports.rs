@@ -1,5 +1,4 @@
-//! Findings in the forms of other programs: GitHub's workflow commands and SARIF. Pure, as the rest
-//! of `render`.
+//! Renders diagnostics in the formats of other programs: GitHub's workflow commands and SARIF.
 
 use serde_json::{Value as Json, json};
 
@@ -7,7 +6,7 @@ use super::super::rules::{Rule, rules};
 use super::super::source::Source;
 use super::{Diagnostic, Severity};
 
-/// One workflow command a finding, which GitHub shows beside the line of a pull request.
+/// Renders one workflow command per diagnostic, which GitHub shows at the line of a pull request.
 pub fn github(source: &Source, diagnostics: &[Diagnostic]) -> String {
     diagnostics.iter().map(|diagnostic| command(source, diagnostic)).collect()
 }
@@ -37,12 +36,12 @@ fn command(source: &Source, diagnostic: &Diagnostic) -> String {
     )
 }
 
-/// The escapes of a command's message.
+/// Escapes the message of a command.
 fn data(text: &str) -> String {
     text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }
 
-/// The escapes of a command's properties.
+/// Escapes a property of a command.
 fn property(text: &str) -> String {
     data(text).replace(':', "%3A").replace(',', "%2C")
 }
@@ -51,7 +50,7 @@ fn rule(diagnostic: &Diagnostic) -> Option<&'static Rule> {
     rules().iter().find(|rule| rule.code == diagnostic.code)
 }
 
-/// A SARIF 2.1.0 log of one run of the checker over some files.
+/// Renders a SARIF 2.1.0 log of one check of several files.
 pub fn sarif(files: &[(&Source, &[Diagnostic])], version: &str) -> Json {
     let descriptors: Vec<Json> = rules().iter().map(descriptor).collect();
     let results = files.iter().flat_map(|(source, diagnostics)| {
@@ -135,7 +134,7 @@ fn region(source: &Source, span: &std::ops::Range<usize>) -> Json {
     })
 }
 
-/// A path as a relative URI reference.
+/// Returns a path as a relative URI reference.
 fn uri(path: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
     let escaped = path.bytes().map(|byte| match byte {
@@ -158,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_escapes_what_would_end_it() {
+    fn a_command_escapes_its_delimiters() {
         let (source, diagnostics) = checked();
         assert_eq!(
             github(&source, &diagnostics),
@@ -168,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_names_its_rules_and_places() {
+    fn a_sarif_log_has_rules_and_positions() {
         let (source, diagnostics) = checked();
         let log = sarif(&[(&source, &diagnostics)], "1.0");
         let run = &log["runs"][0];

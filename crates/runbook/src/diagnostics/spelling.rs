@@ -1,9 +1,9 @@
-//! The right spelling that a wrong one was probably meant to be.
+//! Finds the name that a misspelled name probably means.
 
-/// Longer names are not compared: nothing that a runbook names is as long.
+/// Longer names are not compared: no name in a runbook is as long.
 const MAX_LENGTH: usize = 64;
 
-/// The name that is nearest to `wrong`, if any is near: a third of its letters may differ.
+/// Returns the name that is most similar to `wrong`, if at most a third of its letters differ.
 pub fn nearest<'n>(wrong: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     if wrong.len() > MAX_LENGTH {
         return None;
@@ -14,7 +14,7 @@ pub fn nearest<'n>(wrong: &str, names: impl IntoIterator<Item = &'n str>) -> Opt
             return None;
         }
         let distance = if fold(name) == folded {
-            0 // it differs in case or in the sign between its words only
+            0 // only the case or the separator of the words differs
         } else {
             strsim::osa_distance(wrong, name)
         };
@@ -34,7 +34,7 @@ mod tests {
     use super::nearest;
 
     #[test]
-    fn only_what_is_near_is_suggested() {
+    fn only_similar_names_are_suggested() {
         let names = ["scale_nodegroup", "wait_nodes", "assert", "id"];
         assert_eq!(nearest("scale_nodegrup", names), Some("scale_nodegroup"));
         assert_eq!(nearest("ScaleNodegroup", names), Some("scale_nodegroup"));

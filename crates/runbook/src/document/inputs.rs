@@ -1,4 +1,4 @@
-//! `inputs:`: each with a type, limits, and perhaps a default.
+//! Reads `inputs:`: declarations with a type, limits, and an optional default.
 
 use std::ops::Range;
 
@@ -7,28 +7,28 @@ use super::super::yaml::{Node, ScalarValue};
 use super::read::DocumentReader;
 use super::{DocumentIssueKind, MappingKind};
 
-/// An input as it is declared.
+/// The declaration of an input.
 #[derive(Debug)]
 pub(crate) struct InputDeclaration<'t> {
     pub(crate) key: &'t Node,
     pub(crate) name: &'t str,
-    /// Its type with its limits in it; of a wrong declaration, any.
+    /// The type with its limits; `Any` when the declaration is invalid.
     pub(crate) ty: Type,
     pub(crate) default: Option<&'t Node>,
     pub(crate) description: Option<&'t str>,
 }
 
-/// What is wrong with a declaration.
+/// The kind of an issue in a declaration.
 #[derive(Debug, Clone)]
 pub(crate) enum InputIssueKind {
     InvalidName(String),
     UnknownType(String),
-    /// A limit that says nothing about values of the type.
+    /// A limit that does not apply to the type.
     InapplicableLimit {
         limit: &'static str,
         ty: String,
     },
-    /// Limits between which there is nothing.
+    /// Limits that no value satisfies.
     EmptyRange,
     NoValues,
     UnknownSyntax(String),
@@ -61,7 +61,9 @@ fn input<'t>(
         match key.text() {
             Some("type") => type_node = Some(value),
             Some("default") => input.default = Some(value),
-            Some("description") => input.description = reader.literal(value, "description", "text"),
+            Some("description") => {
+                input.description = reader.literal(value, "description", "a string")
+            }
             _ => limits.accept(key, value, reader),
         }
     }
@@ -75,7 +77,7 @@ fn input<'t>(
     Some(input)
 }
 
-/// A name that a template can say behind `inputs.`.
+/// Whether a template can use the name after `inputs.`.
 pub(crate) fn is_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
@@ -92,12 +94,12 @@ fn parse_type(node: &Node, reader: &mut DocumentReader) -> Type {
     })
 }
 
-/// A limit and where its key stands.
+/// A limit with the span of its key.
 type Spanned<T> = Option<(T, Range<usize>)>;
 
 #[derive(Default)]
 struct Limits {
-    /// Where the type stands.
+    /// The span of the type.
     at: Range<usize>,
     minimum: Spanned<f64>,
     maximum: Spanned<f64>,
@@ -119,13 +121,13 @@ impl Limits {
             Some("max_length") => {
                 self.max_length = length(value, "max_length", reader).map(|n| (n, at));
             }
-            Some("values") => self.values = words(value, reader).map(|words| (words, at)),
+            Some("values") => self.values = enum_values(value, reader).map(|values| (values, at)),
             Some("syntax") => self.syntax = syntax(value, reader).map(|syntax| (syntax, at)),
             _ => reader.add_unknown_key(key, MappingKind::Input),
         }
     }
 
-    /// The type within these limits; a limit that the type cannot have is reported.
+    /// Returns the type with these limits, and reports each limit that does not apply to the type.
     fn apply(mut self, ty: &Type, reader: &mut DocumentReader) -> Type {
         let limited = self.take(ty, reader);
         if *ty != Type::Any {
@@ -146,12 +148,12 @@ impl Limits {
             }),
             Type::List(of, _) => {
                 let lengths = self.lengths(reader);
-                // What else is said of a list is said of its items.
+                // Other limits of a list apply to its items.
                 Type::List(Box::new(self.take(of, reader)), lengths)
             }
             Type::Map(of, _) => Type::map(self.take(of, reader)),
             Type::Enum(_) => match self.values.take() {
-                Some((words, _)) if words.is_empty() => Type::Any, // reported where they are read
+                Some((words, _)) if words.is_empty() => Type::Any, // reported by `enum_values`
                 Some((words, _)) => Type::Enum(words.into()),
                 None => {
                     reader.add_issue(
@@ -240,14 +242,14 @@ fn length(node: &Node, what: &str, reader: &mut DocumentReader) -> Option<usize>
         _ => None,
     };
     if length.is_none() {
-        reader.add_type_issue(node, what, "a whole number, 0 or more");
+        reader.add_type_issue(node, what, "an integer of at least 0");
     }
     length
 }
 
-fn words(node: &Node, reader: &mut DocumentReader) -> Option<Vec<String>> {
+fn enum_values(node: &Node, reader: &mut DocumentReader) -> Option<Vec<String>> {
     let Some(items) = node.items() else {
-        reader.add_type_issue(node, "values", "a list of words");
+        reader.add_type_issue(node, "values", "a list of strings");
         return None;
     };
     if items.is_empty() {
@@ -255,7 +257,7 @@ fn words(node: &Node, reader: &mut DocumentReader) -> Option<Vec<String>> {
     }
     let mut words = Vec::with_capacity(items.len());
     for item in items {
-        words.push(reader.literal(item, "values", "a list of words")?.to_owned());
+        words.push(reader.literal(item, "values", "a list of strings")?.to_owned());
     }
     Some(words)
 }

@@ -1,5 +1,5 @@
-//! The tree read as a runbook: header, inputs, defaults, steps. What is written, each with its
-//! place, and what has the wrong shape; not yet what it means.
+//! Reads the tree as a runbook: header, inputs, defaults, steps. Each value has its span; issues of
+//! structure are recorded. The analysis interprets the values.
 
 mod inputs;
 mod policy;
@@ -15,7 +15,7 @@ pub(crate) use policy::{
 };
 pub(crate) use read::{read, start_span};
 
-/// A runbook as it is written.
+/// A runbook as written.
 #[derive(Debug, Default)]
 pub(crate) struct Document<'t> {
     pub(crate) name: Option<&'t Node>,
@@ -26,7 +26,7 @@ pub(crate) struct Document<'t> {
     pub(crate) issues: Vec<DocumentIssue>,
 }
 
-/// A step as it is written.
+/// A step as written.
 #[derive(Debug)]
 pub(crate) struct RawStep<'t> {
     pub(crate) node: &'t Node,
@@ -39,14 +39,14 @@ pub(crate) struct RawStep<'t> {
     pub(crate) policy: Policy,
 }
 
-/// Something that has the wrong shape.
+/// An issue in the structure of the runbook.
 #[derive(Debug, Clone)]
 pub(crate) struct DocumentIssue {
     pub(crate) span: Range<usize>,
     pub(crate) kind: DocumentIssueKind,
 }
 
-/// What has the wrong shape.
+/// The kind of a structural issue.
 #[derive(Debug, Clone)]
 pub(crate) enum DocumentIssueKind {
     UnknownKey { key: String, mapping: MappingKind },
@@ -58,7 +58,7 @@ pub(crate) enum DocumentIssueKind {
     Input(InputIssueKind),
 }
 
-/// A mapping of the language, with the keys that it may have.
+/// A mapping of the language.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MappingKind {
     Runbook,
@@ -69,7 +69,7 @@ pub(crate) enum MappingKind {
 }
 
 impl MappingKind {
-    /// The keys that may stand there.
+    /// Returns the keys of the mapping.
     pub(crate) fn keys(self) -> &'static [&'static str] {
         match self {
             Self::Runbook => &["name", "description", "inputs", "defaults", "steps"],
@@ -92,7 +92,7 @@ impl MappingKind {
         }
     }
 
-    /// What messages call it.
+    /// Returns the name in messages.
     pub(crate) fn with_article(self) -> &'static str {
         match self {
             Self::Runbook => "a runbook",
@@ -104,7 +104,7 @@ impl MappingKind {
     }
 }
 
-/// Whether a name can be a file's stem and a part of an address.
+/// Whether a name can be the stem of a file and part of a URL.
 pub(crate) fn is_runbook_name(name: &str) -> bool {
     const MAX_LENGTH: usize = 64;
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
@@ -113,12 +113,12 @@ pub(crate) fn is_runbook_name(name: &str) -> bool {
 }
 
 impl RawStep<'_> {
-    /// Its id, where it has one that is text.
+    /// Returns the id, if the id is a string.
     pub(crate) fn id_text(&self) -> Option<&str> {
         self.id.and_then(Node::text).filter(|id| !id.is_empty())
     }
 
-    /// Where messages about the step as a whole point: its id, else its first key.
+    /// Returns the span for messages about the whole step: the id, else the first key.
     pub(crate) fn head(&self) -> Range<usize> {
         let first = || self.node.pairs()?.first().map(|(key, _)| key.span.clone());
         match self.id {

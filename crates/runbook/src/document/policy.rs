@@ -1,5 +1,5 @@
-//! `timeout`, `retry` and `on_failure`: how patient a step is and what its failure means. They are
-//! literals, so that a plan can print them and a check can compare them.
+//! Reads `timeout`, `retry` and `on_failure`. They are literals, so that a plan can print them and the
+//! rules can compare them.
 
 use std::ops::Range;
 
@@ -10,15 +10,15 @@ use super::super::yaml::{Node, ScalarValue};
 use super::read::DocumentReader;
 use super::{DocumentIssueKind, MappingKind};
 
-/// What a step's failure means for the run.
+/// What a failure of a step does to the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnFailure {
-    /// Undo what the run has done.
+    /// Undoes the changes of the run.
     Rollback,
-    /// Change nothing more and leave the state as it is, resumable.
+    /// Changes nothing more and keeps the state; the run is resumable.
     Stop,
-    /// Go on; the step's output is then absent.
+    /// Continues the run; the step's output is absent.
     Continue,
 }
 
@@ -35,7 +35,7 @@ impl OnFailure {
     }
 }
 
-/// What is written of it; each with its place.
+/// The policy as written, each value with its span.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Policy {
     pub(crate) timeout: Option<(Duration, Range<usize>)>,
@@ -46,19 +46,19 @@ pub(crate) struct Policy {
     pub(crate) on_failure: Option<(OnFailure, Range<usize>)>,
 }
 
-/// Built in, where neither the step nor `defaults` says otherwise: long enough for a node to boot.
+/// The timeout when neither the step nor `defaults` sets one: long enough for a node to boot.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
-/// Built in: two more tries, which outlive a throttled minute.
+/// The built-in number of attempts: the delays between them outlast a minute of throttling.
 pub(crate) const DEFAULT_ATTEMPTS: u32 = 3;
-/// Built in: the first rest.
+/// The built-in delay after the first failed attempt.
 pub(crate) const DEFAULT_BACKOFF: Duration = Duration::from_secs(5);
-/// Built in: the longest rest.
+/// The built-in maximum delay.
 pub(crate) const DEFAULT_MAX_BACKOFF: Duration = Duration::from_secs(60);
-/// More attempts than this are a loop, not patience.
+/// The maximum number of attempts.
 const MAX_ATTEMPTS: i128 = 100;
 
 impl Policy {
-    /// Takes in one key, if it is one of these; true then.
+    /// Reads one key and returns true, if the key belongs to the policy.
     pub(crate) fn accept(&mut self, key: &Node, value: &Node, reader: &mut DocumentReader) -> bool {
         match key.text() {
             Some("timeout") => self.timeout = timeout(value, reader),
@@ -107,7 +107,7 @@ fn duration(
 fn timeout(value: &Node, reader: &mut DocumentReader) -> Option<(Duration, Range<usize>)> {
     let timeout = duration("timeout", value, reader)?;
     if timeout.0 == Duration::default() {
-        let message = "a timeout of nothing ends the step before it begins".to_owned();
+        let message = "timeout must be longer than 0s".to_owned();
         reader.add_issue(value.span.clone(), DocumentIssueKind::InvalidDuration(message));
         return None;
     }

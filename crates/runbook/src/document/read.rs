@@ -1,5 +1,4 @@
-//! The walk over the tree. Whatever has the wrong shape is recorded and left out, and reading goes
-//! on.
+//! Walks the tree. A value with the wrong structure is recorded and omitted, and reading continues.
 
 use std::ops::Range;
 
@@ -27,11 +26,11 @@ impl<'t> Document<'t> {
     fn accept(&mut self, key: &'t Node, value: &'t Node, reader: &mut DocumentReader) {
         match key.text() {
             Some("name") => {
-                reader.literal(value, "name", "text");
+                reader.literal(value, "name", "a string");
                 self.name = Some(value);
             }
             Some("description") => {
-                reader.literal(value, "description", "text");
+                reader.literal(value, "description", "a string");
                 self.description = Some(value);
             }
             Some("inputs") => self.inputs = inputs::read(value, reader),
@@ -86,9 +85,10 @@ fn step<'t>(node: &'t Node, reader: &mut DocumentReader) -> Option<RawStep<'t>> 
     for (key, value) in pairs {
         match key.text() {
             Some("id") => step.id = reader.literal(value, "id", "a name").map(|_| value),
-            Some("name") => step.name = reader.literal(value, "name", "text").map(|_| value),
+            Some("name") => step.name = reader.literal(value, "name", "a string").map(|_| value),
             Some("action") => {
-                step.action = reader.literal(value, "action", "an action's name").map(|_| value);
+                step.action =
+                    reader.literal(value, "action", "the name of an action").map(|_| value);
             }
             Some("with") => step.with = Some(value),
             Some("when") => step.when = Some(value),
@@ -106,7 +106,7 @@ fn step<'t>(node: &'t Node, reader: &mut DocumentReader) -> Option<RawStep<'t>> 
     Some(step)
 }
 
-/// Neither there nor there in a wrong spelling, which is reported by itself.
+/// Whether a key is missing and not merely misspelled, which is reported separately.
 fn is_missing(key: &str, pairs: &[(Node, Node)], mapping: MappingKind) -> bool {
     let keys = mapping.keys();
     let meant = |found: &str| {
@@ -115,7 +115,7 @@ fn is_missing(key: &str, pairs: &[(Node, Node)], mapping: MappingKind) -> bool {
     !pairs.iter().filter_map(|(found, _)| found.text()).any(meant)
 }
 
-/// Collects what has the wrong shape.
+/// Reads values and collects the issues of structure.
 #[derive(Debug, Default)]
 pub(crate) struct DocumentReader {
     issues: Vec<DocumentIssue>,
@@ -126,7 +126,7 @@ impl DocumentReader {
         self.issues.push(DocumentIssue { span, kind });
     }
 
-    /// Something else than was wanted.
+    /// Reports a value of the wrong type.
     pub(crate) fn add_type_issue(&mut self, node: &Node, what: &str, wanted: &'static str) {
         if node.is_broken() {
             return;
@@ -140,7 +140,7 @@ impl DocumentReader {
     }
 
     pub(crate) fn add_unknown_key(&mut self, key: &Node, mapping: MappingKind) {
-        // A key that is no text has been reported with the tree.
+        // A key that is not a string has already been reported with the tree.
         if let Some(name) = key.text()
             && name != "<<"
         {
@@ -150,7 +150,7 @@ impl DocumentReader {
         }
     }
 
-    /// The pairs of a mapping; nothing written is an empty one.
+    /// Returns the pairs of a mapping; an empty value is an empty mapping.
     pub(crate) fn map<'t>(&mut self, node: &'t Node, what: &str) -> Option<&'t [(Node, Node)]> {
         if node.is_null() && what != "a runbook" && what != "a step" {
             return Some(&[]);
@@ -162,7 +162,7 @@ impl DocumentReader {
         pairs
     }
 
-    /// Text as it is written, in which a template has no place.
+    /// Returns the text of a scalar, and reports a template in it.
     pub(crate) fn literal<'t>(
         &mut self,
         node: &'t Node,
@@ -184,7 +184,7 @@ impl DocumentReader {
     }
 }
 
-/// A scalar as a whole; of a list or mapping, which may go on for pages, only where it begins.
+/// Returns the span of a scalar, or the start of a list or mapping, which may span many lines.
 pub(crate) fn start_span(node: &Node) -> Range<usize> {
     match node.text() {
         Some(_) => node.span.clone(),

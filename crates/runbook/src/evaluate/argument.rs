@@ -183,7 +183,9 @@ fn classify(error: &minijinja::Error) -> EvaluationErrorKind {
     let detail = error.detail().unwrap_or_default();
     match error.kind() {
         ErrorKind::OutOfFuel => EvaluationErrorKind::TooLong,
-        ErrorKind::UndefinedError => EvaluationErrorKind::Undefined("a part of it".to_owned()),
+        ErrorKind::UndefinedError => {
+            EvaluationErrorKind::Undefined("a part of the template".to_owned())
+        }
         _ if detail.contains("cannot convert") || detail.contains("invalid float") => {
             EvaluationErrorKind::Failed("a value cannot be converted".to_owned())
         }

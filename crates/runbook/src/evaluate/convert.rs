@@ -1,4 +1,5 @@
-//! minijinja's values to JSON, within bounds: lazy results run after the fuel has been counted.
+//! Converts minijinja's values to JSON within limits, because lazy values are evaluated here, after
+//! the fuel has been counted.
 
 use minijinja::Value;
 use minijinja::value::ValueKind;
@@ -7,13 +8,13 @@ use serde_json::{Map, Number, Value as Json};
 use super::EvaluationErrorKind;
 use super::scope::absent;
 
-/// Values and each eight bytes of text count one. A list of all pods of a large cluster takes some
-/// 20,000.
+/// The size limit: each value and every eight bytes of text count one. A list of all pods of a large
+/// cluster takes about 20,000.
 const MAX_SIZE: usize = 200_000;
-/// As deep as a runbook's own values.
+/// The nesting limit, the same as that of a runbook.
 const MAX_DEPTH: usize = 32;
 
-/// The JSON of a value.
+/// Converts a value to JSON.
 pub(super) fn to_json(value: &Value) -> Result<Json, EvaluationErrorKind> {
     let mut budget = MAX_SIZE;
     convert(value, &mut budget, MAX_DEPTH)
@@ -28,7 +29,7 @@ fn convert(value: &Value, budget: &mut usize, depth: usize) -> Result<Json, Eval
         return Err(EvaluationErrorKind::Undefined(path));
     }
     match value.kind() {
-        ValueKind::Undefined => Err(EvaluationErrorKind::Undefined("it".to_owned())),
+        ValueKind::Undefined => Err(EvaluationErrorKind::Undefined("the expression".to_owned())),
         ValueKind::None => Ok(Json::Null),
         ValueKind::Bool => Ok(Json::Bool(value.is_true())),
         ValueKind::Number => number(value).map(Json::Number),
@@ -39,7 +40,7 @@ fn convert(value: &Value, budget: &mut usize, depth: usize) -> Result<Json, Eval
         }
         ValueKind::Seq | ValueKind::Iterable => list(value, budget, depth).map(Json::Array),
         ValueKind::Map => map(value, budget, depth).map(Json::Object),
-        kind => Err(EvaluationErrorKind::InvalidValue(format!("a {kind} cannot leave a template"))),
+        kind => Err(EvaluationErrorKind::InvalidValue(format!("a template cannot yield a {kind}"))),
     }
 }
 
@@ -60,7 +61,7 @@ fn number(value: &Value) -> Result<Number, EvaluationErrorKind> {
     f64::try_from(value.clone())
         .ok()
         .and_then(Number::from_f64)
-        .ok_or_else(|| EvaluationErrorKind::InvalidValue("it is not a finite number".to_owned()))
+        .ok_or_else(|| EvaluationErrorKind::InvalidValue("the number is not finite".to_owned()))
 }
 
 fn list(value: &Value, budget: &mut usize, depth: usize) -> Result<Vec<Json>, EvaluationErrorKind> {
@@ -81,9 +82,7 @@ fn map(
     let mut map = Map::new();
     for key in keys {
         let Some(name) = key.as_str() else {
-            return Err(EvaluationErrorKind::InvalidValue(
-                "a map's keys must be strings".to_owned(),
-            ));
+            return Err(EvaluationErrorKind::InvalidValue("map keys must be strings".to_owned()));
         };
         spend(budget, name.len() / 8)?;
         let item = value.get_item(&key).map_err(|error| failed(&error))?;

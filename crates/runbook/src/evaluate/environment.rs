@@ -1,5 +1,5 @@
-//! minijinja as runbooks have it: strict, fuelled, without functions, with the filters that the
-//! checker knows.
+//! The minijinja environment of runbooks: strict, limited by fuel, without functions, and with the
+//! filters that the checker knows.
 
 use std::sync::LazyLock;
 
@@ -12,10 +12,10 @@ use minijinja::{
 
 use super::scope::absent;
 
-/// Instructions that one template may take. The longest of relay-scale takes about 100.
+/// The most instructions that one template may execute. The longest of relay-scale takes about 100.
 const FUEL: u64 = 50_000;
 
-/// The one environment of all templates.
+/// Returns the environment of all templates.
 fn environment() -> &'static Environment<'static> {
     static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(build);
     &ENVIRONMENT
@@ -58,7 +58,7 @@ fn build() -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_fuel(Some(FUEL));
-    environment.set_debug(false); // it would print the values of the scope into errors
+    environment.set_debug(false); // debug would put the values of the scope into errors
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_formatter(print);
     if let Ok(syntax) = SyntaxConfig::builder().keep_trailing_newline(true).build() {
@@ -82,7 +82,7 @@ fn build() -> Environment<'static> {
     environment
 }
 
-/// minijinja's filters that a runbook has no use for, or that take memory by the gigabyte.
+/// The filters of minijinja that runbooks do not need, or that can allocate gigabytes.
 const UNUSED_FILTERS: &[&str] = &[
     "safe", "escape", "e", "dictsort", "items", "attr", "batch", "slice", "indent", "groupby",
     "chain", "zip", "pprint", "format",
@@ -92,14 +92,14 @@ fn is_missing(value: &Value) -> bool {
     value.is_undefined() || absent(value).is_some()
 }
 
-/// Of what is absent or null, something else; with `true` behind it, also of what is empty, zero or
-/// false.
+/// Replaces a value that is absent or null; with `true` as second argument, also one that is empty,
+/// zero or false.
 fn default(value: Value, other: Value, also_falsy: Option<bool>) -> Value {
     let replaced = is_missing(&value) || value.is_none();
     if replaced || also_falsy == Some(true) && !value.is_true() { other } else { value }
 }
 
-/// The text of a value, as it would stand in the middle of a text.
+/// Converts a value to the string that it has inside a text.
 fn string(value: &Value) -> Result<String, Error> {
     if let Some(path) = absent(value) {
         return Err(failure(format!("{path} has no value here")));
@@ -108,18 +108,18 @@ fn string(value: &Value) -> Result<String, Error> {
         ValueKind::Bool if value.is_true() => Ok("true".to_owned()),
         ValueKind::Bool => Ok("false".to_owned()),
         ValueKind::String | ValueKind::Number => Ok(value.to_string()),
-        ValueKind::Undefined => Err(failure("it has no value here".to_owned())),
-        kind => Err(failure(format!("a {kind} cannot be put into a text"))),
+        ValueKind::Undefined => Err(failure("a part of the template has no value here".to_owned())),
+        kind => Err(failure(format!("a {kind} cannot be part of a string"))),
     }
 }
 
-/// Puts a value into the middle of a text: only what has one obvious form.
+/// Writes a value into a text, if the value has one obvious string form.
 fn print(out: &mut Output<'_>, _: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
     out.write_str(&string(value)?).map_err(Error::from)
 }
 
-/// How the details end that are written here, and name paths and kinds only.
-pub(super) const OWN_DETAILS: [&str; 2] = ["has no value here", "cannot be put into a text"];
+/// How the error details of this module end; they name paths and kinds, never values.
+pub(super) const OWN_DETAILS: [&str; 2] = ["has no value here", "cannot be part of a string"];
 
 fn failure(text: String) -> Error {
     Error::new(ErrorKind::InvalidOperation, text)
@@ -130,7 +130,7 @@ mod tests {
     use super::super::super::template::filters::{self, predicates};
     use super::*;
 
-    /// Evaluates an expression; the error's kind where it fails.
+    /// Evaluates an expression and returns the kind of its error, if any.
     fn failure(expression: &str) -> Option<ErrorKind> {
         let compiled = environment().compile_expression_owned(expression.to_owned());
         let result = compiled.and_then(|compiled| compiled.eval(()));

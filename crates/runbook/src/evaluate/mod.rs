@@ -1,6 +1,6 @@
-//! Templates to JSON, when a step runs. What comes out is bounded in work, size and depth, and is
-//! of the type that was checked; errors name the place and the template, never a value, which may
-//! be confidential.
+//! Evaluates templates to JSON when a step runs. The result is limited in work, size and depth, and
+//! has the type that was checked. Errors name the parameter and the template, never a value, which
+//! may be confidential.
 
 mod argument;
 mod convert;
@@ -14,40 +14,40 @@ pub use scope::EvaluationScope;
 
 use super::types::ValueMismatch;
 
-/// A template that cannot be evaluated.
+/// The error for a template that cannot be evaluated.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{location}: `{template}`: {kind}")]
 pub struct EvaluationError {
     /// The parameter, `when` or `log`.
     pub location: String,
-    /// The template as it is written.
+    /// The template as written.
     pub template: String,
-    /// What went wrong.
+    /// The cause.
     pub kind: EvaluationErrorKind,
 }
 
-/// What goes wrong when a template is evaluated.
+/// Why a template cannot be evaluated.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum EvaluationErrorKind {
-    /// Something that it names has no value.
+    /// A name in the template has no value.
     #[error("{0} has no value here")]
     Undefined(String),
-    /// A value that templates do not have, or cannot have here.
+    /// The value is not supported in templates, or not at this place.
     #[error("{0}")]
     InvalidValue(String),
-    /// Too much of it.
+    /// The result exceeds the size limit.
     #[error("the result is too large")]
     TooLarge,
-    /// Too many lists in lists.
+    /// The result exceeds the nesting limit.
     #[error("the result is nested too deeply")]
     TooDeep,
-    /// It ran out of fuel.
-    #[error("it takes too long to evaluate")]
+    /// The template ran out of fuel.
+    #[error("the evaluation takes too many instructions")]
     TooLong,
-    /// Not of the type that is wanted.
+    /// The result does not have the required type.
     #[error("{0}")]
     ValueMismatch(ValueMismatch),
-    /// minijinja's own words, which name no values.
+    /// Another error of minijinja, without values.
     #[error("{0}")]
     Failed(String),
 }

@@ -1,5 +1,4 @@
-//! The names that templates see while a run goes on: the inputs, and each step's output once it is
-//! there.
+//! The names that templates can use during a run: the inputs, and the outputs of completed steps.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,22 +7,22 @@ use minijinja::Value;
 use minijinja::value::{Enumerator, Object, ObjectRepr, Serde};
 use serde_json::{Map, Value as Json};
 
-/// What a run knows so far. Adding a step's output costs that output's size, whatever stands there
-/// already.
+/// The inputs and outputs known so far. Adding an output takes time proportional to its size, however
+/// many outputs are already present.
 #[derive(Debug, Clone)]
 pub struct EvaluationScope {
     bindings: Arc<Bindings>,
 }
 
 impl EvaluationScope {
-    /// A scope of bound inputs (see [`Runbook::bind`](super::super::Runbook::bind)).
+    /// Creates a scope of bound inputs (see [`Runbook::bind`](super::super::Runbook::bind)).
     pub fn new(inputs: &Map<String, Json>) -> Self {
         let inputs = Value::from(Serde(inputs));
         Self { bindings: Arc::new(Bindings([("inputs".to_owned(), inputs)].into())) }
     }
 
-    /// Adds a step's output. A step that is never added is absent: it was skipped, or failed under
-    /// `continue`.
+    /// Adds the output of a step. The output of a step that is never added is absent: the step was
+    /// skipped, or failed under `continue`.
     pub fn insert(&mut self, step: &str, output: &Json) {
         let value = Value::from(Serde(output));
         Arc::make_mut(&mut self.bindings).0.insert(step.to_owned(), value);
@@ -42,16 +41,15 @@ impl Object for Bindings {
         self.get_value_by_str(key.as_str()?)
     }
 
-    /// Every name has a meaning, for the checker has let only known ones through: what is not there
-    /// is absent.
+    /// The checker accepts only known names, so a name without a value is an absent output.
     fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
         let present = self.0.get(key).cloned();
         present.or_else(|| Some(Value::from_object(Absent(key.to_owned()))))
     }
 }
 
-/// An output that is not there. So are its fields, so that `a.b is defined` and `a.b | default(1)`
-/// can be asked.
+/// An absent output. Its fields are absent too, so that `a.b is defined` and `a.b | default(1)` can
+/// be evaluated.
 #[derive(Debug)]
 pub(super) struct Absent(pub(super) String);
 
@@ -73,7 +71,7 @@ impl Object for Absent {
     }
 }
 
-/// The path of an absent output.
+/// Returns the path of an absent output.
 pub(super) fn absent(value: &Value) -> Option<String> {
     value.downcast_object_ref::<Absent>().map(|absent| absent.0.clone())
 }

@@ -1,9 +1,9 @@
-//! The JSON Schema of runbooks, draft 2020-12, for editors and for validators that are not ours. It
-//! knows the shape of a runbook and each action's parameters; what a template names and yields, only
-//! the checks know. Whatever the checks accept, the schema accepts.
+//! The JSON Schema of runbooks, draft 2020-12, for editors and third-party validators. The schema has
+//! the structure of a runbook and the parameters of each action; names and types in templates are
+//! checked by the rules only. The schema accepts every runbook that the rules accept.
 //!
-//! An action's parameters are chosen by `if`/`then` and not by `oneOf`, which would blame a whole
-//! step for one wrong parameter.
+//! The parameters of an action are selected by `if`/`then` and not by `oneOf`, which would report a
+//! whole step for one invalid parameter.
 
 mod parameters;
 
@@ -16,37 +16,39 @@ use super::registry::{ActionKind, ActionRegistry, ActionSignature, Reversibility
 use super::rules::reserved_step_id;
 use super::types::{Syntax, Type};
 
-/// The schema of runbooks over a catalogue.
+/// Returns the schema of runbooks over an action registry.
 pub fn json_schema(registry: &ActionRegistry) -> Json {
     let schema = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Runbook",
-        "description": "A runbook of rafay-relay-sop: typed actions, one after the other.",
+        "description": "A runbook of rafay-relay-sop: typed actions in sequence.",
         "type": "object",
         "required": ["name", "steps"],
         "additionalProperties": false,
         "properties": {
             "name": {
-                "description": "The runbook's name, which is its file's without the ending.",
+                "description": "The name of the runbook: the name of the file without the \
+                    extension.",
                 "type": ["string", "number"],
                 "pattern": "^[a-z0-9][a-z0-9._-]{0,63}$",
                 "examples": ["relay-scale"],
             },
-            "description": { "description": "What it is for.", "$ref": "#/$defs/text" },
+            "description": { "description": "The purpose of the runbook.", "$ref": "#/$defs/text" },
             "inputs": {
-                "description": "What a run is given, by name. Templates say `{{ inputs.NAME }}`.",
+                "description": "The inputs of a run, by name. Templates use `{{ inputs.NAME }}`.",
                 "type": ["object", "null"],
                 "propertyNames": { "pattern": NAME },
                 "additionalProperties": { "$ref": "#/$defs/input" },
             },
             "defaults": {
-                "description": "How patient the steps are and what a failure means, unless a step says otherwise.",
+                "description": "The timeout, retry and failure policy of the steps that do not set \
+                    their own.",
                 "type": ["object", "null"],
                 "additionalProperties": false,
                 "properties": policy(),
             },
             "steps": {
-                "description": "What is done, in this order.",
+                "description": "The steps, in order of execution.",
                 "type": "array",
                 "minItems": 1,
                 "items": { "$ref": "#/$defs/step" },
@@ -66,7 +68,7 @@ pub fn json_schema(registry: &ActionRegistry) -> Json {
     schema
 }
 
-/// A name that templates can say.
+/// The pattern of a name that templates can use.
 const NAME: &str = "^[a-z][a-z0-9_]*$";
 
 fn step(registry: &ActionRegistry) -> Json {
@@ -75,29 +77,31 @@ fn step(registry: &ActionRegistry) -> Json {
     let summaries: Vec<&str> = actions().map(|action| action.summary.as_str()).collect();
     let mut properties = json!({
         "id": {
-            "description": "The name under which later steps see its output: `{{ ID.FIELD }}`.",
+            "description": "The name by which later steps refer to the output: `{{ ID.FIELD }}`.",
             "type": "string",
             "pattern": NAME,
             "maxLength": 64,
             "not": { "enum": reserved_step_id::RESERVED },
             "examples": ["scale_up"],
         },
-        "name": { "description": "The name that people read; else the id.", "$ref": "#/$defs/text" },
+        "name": { "description": "The display name; defaults to the id.", "$ref": "#/$defs/text" },
         "action": {
-            // No description: the chosen action's own is shown.
+            // No description: editors show that of the selected action.
             "enum": names,
-            // Not of JSON Schema, but of editors.
+            // An extension of editors, not a keyword of JSON Schema.
             "enumDescriptions": summaries,
             "markdownEnumDescriptions": summaries,
         },
-        "with": { "description": "The action's parameters.", "type": ["object", "null"] },
+        "with": { "description": "The parameters of the action.", "type": ["object", "null"] },
         "when": {
-            "description": "A condition: the step is skipped unless it is true. Its output is then absent.",
+            "description": "A condition: the step is skipped unless the condition is true. The \
+                output of a skipped step is absent.",
             "anyOf": [{ "type": "boolean" }, { "$ref": "#/$defs/whole_template" }],
             "examples": ["{{ group.desired < 10 }}"],
         },
         "log": {
-            "description": "What to log after success. May name the step's own output.",
+            "description": "The message to log after success. The message can use the step's own \
+                output.",
             "$ref": "#/$defs/text",
             "examples": ["{{ group.name }} has {{ group.desired }} nodes"],
         },
@@ -114,11 +118,11 @@ fn step(registry: &ActionRegistry) -> Json {
     })
 }
 
-/// What holds of a step with this action.
+/// Returns the constraints of a step with this action.
 fn chosen(action: &ActionSignature) -> Json {
     let documentation = documentation(action);
     let mut properties = json!({
-        // The second is not of JSON Schema, but of editors.
+        // The second is an extension of editors, not a keyword of JSON Schema.
         "action": { "description": documentation, "markdownDescription": documentation },
         "with": parameters::of(&action.params),
     });
@@ -139,12 +143,12 @@ fn chosen(action: &ActionSignature) -> Json {
 
 fn documentation(action: &ActionSignature) -> String {
     let undo = match (action.kind, action.reversibility) {
-        (ActionKind::Read, _) => "Looks, and changes nothing.",
+        (ActionKind::Read, _) => "Reads, and changes nothing.",
         (ActionKind::Wait, _) => "Waits, and changes nothing.",
         (ActionKind::Change, Reversibility::Irreversible) => {
-            "Changes something that cannot be restored."
+            "Makes a change that cannot be undone."
         }
-        (ActionKind::Change, _) => "Changes something; a rollback restores what stood before.",
+        (ActionKind::Change, _) => "Makes a change; a rollback restores the previous state.",
     };
     let outputs: Vec<String> =
         action.output.fields.iter().map(|field| format!("`{}`", field.name)).collect();
@@ -152,17 +156,19 @@ fn documentation(action: &ActionSignature) -> String {
     format!("{}\n\n{undo}\n\nOutput: {outputs}.", action.params.description)
 }
 
-/// The keys that a step and `defaults` share.
+/// Returns the keys that a step and `defaults` share.
 fn policy() -> Json {
     let policy = json!({
         "timeout": {
-            "description": "How long the step may take, retries and waits included.",
+            "description": "The time limit of the step, including retries and waits.",
             "$ref": "#/$defs/duration",
             "default": DEFAULT_TIMEOUT.to_string(),
         },
-        "retry": { "description": "How often it is tried.", "$ref": "#/$defs/retry" },
+        "retry": { "description": "The retry policy of the step.", "$ref": "#/$defs/retry" },
         "on_failure": {
-            "description": "What a failure means: `rollback` undoes what the run has done, `stop` leaves it as it is and resumable, `continue` goes on without the step's output.",
+            "description": "What a failure does: `rollback` undoes the changes of the run, `stop` \
+                keeps the state and leaves the run resumable, `continue` continues without the \
+                step's output.",
             "enum": OnFailure::NAMES,
             "default": "stop",
         },
@@ -172,21 +178,25 @@ fn policy() -> Json {
 }
 
 fn retry() -> Json {
-    let pause = |what: &str, default: super::Duration| {
+    let delay = |what: &str, default: super::Duration| {
         json!({
             "description": what, "$ref": "#/$defs/duration", "default": default.to_string(),
         })
     };
     let properties = json!({
         "attempts": {
-            "description": "Tries, the first included. Only a failure that can heal is tried again.",
+            "description": "The number of attempts, including the first. Only a retryable failure \
+                is retried.",
             "type": "integer",
             "minimum": 1,
             "maximum": 100,
             "default": DEFAULT_ATTEMPTS,
         },
-        "backoff": pause("The first rest; each is twice the one before.", DEFAULT_BACKOFF),
-        "max_backoff": pause("The longest rest.", DEFAULT_MAX_BACKOFF),
+        "backoff": delay(
+            "The delay after the first failed attempt; each further delay is twice the previous one.",
+            DEFAULT_BACKOFF,
+        ),
+        "max_backoff": delay("The maximum delay.", DEFAULT_MAX_BACKOFF),
     });
     debug_assert_eq!(keys(&properties), sorted(MappingKind::Retry.keys()));
     json!({
@@ -198,32 +208,37 @@ fn retry() -> Json {
 
 fn input() -> Json {
     let length = json!({ "type": "integer", "minimum": 0 });
+    let names = Type::NAMES.join("|");
     let mut properties = json!({
         "type": {
-            "description": "What it is: string, integer, number, boolean, duration or enum; also `list of`, `map of` and `optional` of one.",
+            "description": "The type: string, integer, number, boolean, duration or enum; also \
+                `list of`, `map of` and `optional` with a type.",
             "type": "string",
             "anyOf": [
                 { "enum": Type::NAMES },
                 { "enum": ["list of string", "map of string", "optional string"] },
-                { "pattern": format!("^\\s*((list of|map of|optional) +)*({})\\s*$", Type::NAMES.join("|")) },
+                { "pattern": format!("^\\s*((list of|map of|optional) +)*({names})\\s*$") },
             ],
         },
-        "default": { "description": "What it is when a run is not given it. Without one it must be given." },
-        "description": { "description": "What it is for.", "$ref": "#/$defs/text" },
-        "minimum": { "description": "The least that it may be.", "type": "number" },
-        "maximum": { "description": "The most that it may be.", "type": "number" },
+        "default": {
+            "description": "The value when a run does not set the input. \
+                An input without a default is required.",
+        },
+        "description": { "description": "The purpose of the input.", "$ref": "#/$defs/text" },
+        "minimum": { "description": "The minimum value.", "type": "number" },
+        "maximum": { "description": "The maximum value.", "type": "number" },
         "values": {
-            "description": "The words that an enum may be.",
+            "description": "The values of an enum.",
             "type": "array",
             "minItems": 1,
             "items": { "$ref": "#/$defs/text" },
         },
-        "syntax": { "description": "The form that a string must have.", "enum": Syntax::NAMES },
+        "syntax": { "description": "The syntax that a string must have.", "enum": Syntax::NAMES },
     });
-    for (key, words) in [("min_length", "fewest"), ("max_length", "most")] {
+    for (key, limit) in [("min_length", "minimum"), ("max_length", "maximum")] {
         properties[key] = length.clone();
         properties[key]["description"] =
-            json!(format!("The {words} characters of a string, or items of a list."));
+            json!(format!("The {limit} number of characters of a string, or of items of a list."));
     }
     debug_assert_eq!(keys(&properties), sorted(MappingKind::Input.keys()));
     json!({

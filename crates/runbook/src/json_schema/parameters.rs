@@ -1,11 +1,11 @@
-//! The schemas of parameters. Where something else than text is wanted, a template that yields it
-//! may stand; text may always hold one.
+//! The schemas of parameters. A parameter that is not a string accepts a template that yields its
+//! type; a string can always contain templates.
 
 use serde_json::{Map, Value as Json, json};
 
 use super::super::types::{Field, LengthBounds, RecordType, Syntax, Text, Type};
 
-/// What stands under `with`.
+/// Returns the schema of `with`.
 pub(super) fn of(record: &RecordType) -> Json {
     let properties: Map<String, Json> =
         record.fields.iter().map(|field| (field.name.clone(), property(field))).collect();
@@ -26,7 +26,7 @@ pub(super) fn of(record: &RecordType) -> Json {
     schema
 }
 
-/// Exactly one of these; one that is null counts as not given.
+/// Requires exactly one of the fields; a null field counts as not given.
 fn exactly_one(group: &[String]) -> Json {
     let given = |name: &String| {
         json!({
@@ -41,7 +41,7 @@ fn property(field: &Field) -> Json {
     let mut schema = value(&field.ty);
     if !field.description.is_empty() {
         schema["description"] = json!(field.description);
-        schema["markdownDescription"] = json!(field.description); // as editors draw it
+        schema["markdownDescription"] = json!(field.description); // the field that editors render
     }
     if let Some(default) = field.default.as_ref().filter(|default| !default.is_null()) {
         schema["default"] = default.clone();
@@ -52,7 +52,7 @@ fn property(field: &Field) -> Json {
     schema
 }
 
-/// A literal of the type, or a template.
+/// Returns the schema of a literal of the type, or a template.
 fn value(ty: &Type) -> Json {
     match ty {
         Type::Any => json!({}),
@@ -75,7 +75,7 @@ fn either(literal: &Json, template: &str) -> Json {
     json!({ "anyOf": [literal, { "$ref": format!("#/$defs/{template}") }] })
 }
 
-/// Any text will do.
+/// Whether any string is accepted.
 fn is_free(text: &Text) -> bool {
     text.syntax.is_none() && text.lengths == LengthBounds::ANY
 }
@@ -104,7 +104,7 @@ fn literal(ty: &Type) -> Json {
         }
         Type::Map(of, keys) => {
             let mut schema = json!({ "type": "object", "additionalProperties": value(of) });
-            // Labels select, and none of them selects everything.
+            // An empty set of labels would match every object.
             let selects = keys.filter(|keys| *keys == Syntax::LabelKey);
             set(&mut schema, "minProperties", selects.map(|_| json!(1)));
             let keys = keys.map(|keys| json!({ "pattern": keys.pattern() }));
@@ -116,7 +116,7 @@ fn literal(ty: &Type) -> Json {
     }
 }
 
-/// A bound that somebody chose, and not the end of what a machine's integer holds.
+/// Whether a bound is declared, and not the limit of a machine integer.
 fn is_chosen(bound: i128) -> bool {
     bound.abs() < 1_000_000_000
 }
@@ -128,7 +128,7 @@ fn bounded(name: &str, minimum: Option<Json>, maximum: Option<Json>) -> Json {
     schema
 }
 
-/// Text is taken as it is written, so `1.10` and `true` are texts too.
+/// A scalar is accepted as written, so `1.10` and `true` are valid strings.
 fn string(text: &Text) -> Json {
     let mut schema = json!({ "type": ["string", "number", "boolean"] });
     set(&mut schema, "pattern", text.syntax.map(|syntax| json!(syntax.pattern())));
@@ -164,10 +164,10 @@ fn example(syntax: Syntax) -> &'static str {
     }
 }
 
-/// A length of time as it is written.
+/// Returns the schema of a duration.
 pub(super) fn duration() -> Json {
     json!({
-        "description": "A length of time: a number and a unit of d, h, m, s, ms, the longest first.",
+        "description": "A duration: a number with a unit d, h, m, s or ms, the longest unit first.",
         "anyOf": [
             { "type": "string", "pattern": "^(0|(?=[0-9])([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?)$" },
             { "const": 0 },
@@ -176,19 +176,19 @@ pub(super) fn duration() -> Json {
     })
 }
 
-/// Text with a template in it.
+/// Returns the schema of a string with a template.
 pub(super) fn template() -> Json {
     json!({
-        "description": "Text with `{{ expression }}` in it.",
+        "description": "A string with `{{ expression }}` in it.",
         "type": "string",
         "pattern": "\\{\\{",
     })
 }
 
-/// A template that yields something else than text.
+/// Returns the schema of a template that yields a value other than a string.
 pub(super) fn whole_template() -> Json {
     json!({
-        "description": "One whole `{{ expression }}`, whose value is handed on as it is.",
+        "description": "One whole `{{ expression }}`, whose value is passed on with its type.",
         "type": "string",
         "pattern": "^\\s*\\{\\{[\\s\\S]*\\}\\}\\s*$",
     })

@@ -1,4 +1,4 @@
-//! A first rest that is longer than the longest.
+//! 'backoff' exceeds 'max_backoff'.
 
 use std::ops::Range;
 
@@ -10,10 +10,10 @@ pub(crate) const RULE: Rule = Rule {
     code: "RB057",
     name: "backoff_order",
     severity: Severity::Warning,
-    summary: "a first rest that is longer than the longest",
+    summary: "'backoff' exceeds 'max_backoff'",
     explanation: "\
-Between tries a step rests for 'backoff', then twice as long each time, but never longer than
-'max_backoff'. A backoff above that is cut short. Built in are 5s and 1m.",
+Between attempts a step waits for 'backoff', then twice as long each time, up to 'max_backoff'. A
+'backoff' above 'max_backoff' is reduced to it. The built-in values are 5s and 1m.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
@@ -24,10 +24,10 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// A duration where it is written.
+/// A duration with the span in which it is written.
 type Spanned = Option<(Duration, Range<usize>)>;
 
-/// Reports where the one that is written here meets the other, wherever that is written.
+/// Reports the span of the key that `own` sets; the other key may be inherited or built in.
 fn check_policy(own: &Policy, defaults: Option<&Policy>, diagnostics: &mut Diagnostics) {
     if own.backoff.is_none() && own.max_backoff.is_none() {
         return;
@@ -41,6 +41,6 @@ fn check_policy(own: &Policy, defaults: Option<&Policy>, diagnostics: &mut Diagn
         return;
     }
     let (_, span) = own.backoff.clone().or(own.max_backoff.clone()).unwrap_or_default();
-    let message = format!("the first rest, {backoff}, is longer than the longest, {max_backoff}");
+    let message = format!("'backoff' ({backoff}) exceeds 'max_backoff' ({max_backoff})");
     diagnostics.push(Diagnostic::new(&RULE, span, message));
 }

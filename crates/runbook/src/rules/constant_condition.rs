@@ -1,4 +1,4 @@
-//! A condition that is always the same.
+//! A condition that is the same for every run.
 
 use super::super::analysis::Role;
 use super::super::types::Type;
@@ -8,10 +8,10 @@ pub(crate) const RULE: Rule = Rule {
     code: "RB056",
     name: "constant_condition",
     severity: Severity::Warning,
-    summary: "a condition that is always the same",
+    summary: "a condition that is the same for every run",
     explanation: "\
-A 'when' that names neither an input nor an output has one answer for every run. To switch a step
-off for a while, a plain `when: false` says so more clearly.",
+A 'when' that names neither an input nor an output has the same value in every run. To disable a
+step for a while, write `when: false`, which is clearer.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
@@ -19,7 +19,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         let inferred = &site.inferred;
         let names = !inferred.steps.is_empty() || !inferred.inputs.is_empty();
         if inferred.issues.is_empty() && !names && inferred.ty == Type::Boolean {
-            let message = "this condition is the same for every run";
+            let message = "this condition has the same value in every run";
             diagnostics.push(Diagnostic::new(&RULE, inferred.span.clone(), message));
         }
     }

@@ -1,4 +1,4 @@
-//! A mapping has the same key twice.
+//! A key that occurs twice in a mapping.
 
 use super::super::yaml::YamlIssueKind;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
@@ -7,10 +7,10 @@ pub(crate) const RULE: Rule = Rule {
     code: "RB003",
     name: "duplicate_key",
     severity: Severity::Error,
-    summary: "a mapping has the same key twice",
+    summary: "a key that occurs twice in a mapping",
     explanation: "\
-Of two equal keys most YAML readers silently keep the last. In a runbook that would drop what the
-author wrote, so it is an error.",
+Most YAML readers silently keep the last of two equal keys. In a runbook that would discard a value
+that the author wrote, so a duplicate key is an error.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
@@ -19,7 +19,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             let diagnostic =
                 Diagnostic::new(&RULE, issue.span.clone(), format!("duplicate key '{key}'"))
                     .label(first.clone(), "first given here")
-                    .help("remove one of the two");
+                    .help("remove one of the two keys");
             diagnostics.push(diagnostic);
         }
     }

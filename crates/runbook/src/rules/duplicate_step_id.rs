@@ -1,4 +1,4 @@
-//! Two steps with one id.
+//! Two steps with the same id.
 
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
@@ -6,9 +6,9 @@ pub(crate) const RULE: Rule = Rule {
     code: "RB011",
     name: "duplicate_step_id",
     severity: Severity::Error,
-    summary: "two steps with one id",
+    summary: "two steps with the same id",
     explanation: "\
-A template that names the id could mean either. Each step's id is its own.",
+A template that names the id would be ambiguous. Step ids are unique within a runbook.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
@@ -18,10 +18,10 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         };
         let first = analysis.symbols.steps.get(id).copied().unwrap_or(index);
         if first != index {
-            let message = format!("the id '{id}' is taken");
+            let message = format!("duplicate step id '{id}'");
             let diagnostic = Diagnostic::new(&RULE, node.span.clone(), message)
-                .label(analysis.declaration(first), "by this step");
-            diagnostics.push(diagnostic.help("give one of the two another id"));
+                .label(analysis.declaration(first), "first used by this step");
+            diagnostics.push(diagnostic.help("give one of the two steps another id"));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A step that is given nothing to act on.
+//! A step without a target.
 
 use super::super::registry::{ActionKind, ActionSignature};
 use super::super::types::Type;
@@ -8,10 +8,10 @@ pub(crate) const RULE: Rule = Rule {
     code: "RB055",
     name: "empty_selection",
     severity: Severity::Error,
-    summary: "a step that is given nothing to act on",
+    summary: "a step without a target",
     explanation: "\
-An empty list of nodes, instances or pods is never meant: the step would report success and have
-done nothing. Nor is an empty set of labels, which everything has.",
+An empty list of nodes, instances or pods is a mistake: the step would report success without doing
+anything. An empty set of labels is one too, because it matches every object.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
@@ -32,7 +32,7 @@ fn message(action: &ActionSignature, path: &str) -> Option<String> {
     let params = &action.params;
     let field = params.field(path)?;
     if matches!(field.ty.non_null(), Type::Map(..)) {
-        return Some(format!("'{path}' is empty: it selects nothing in particular"));
+        return Some(format!("'{path}' is empty: it matches every object"));
     }
     let group = params.exactly_one_of.iter().flatten().any(|name| name == path);
     let acts = action.kind != ActionKind::Read && (field.required || group);

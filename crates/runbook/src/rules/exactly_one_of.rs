@@ -1,4 +1,4 @@
-//! None or several of a group of which exactly one is given.
+//! None or several of a group of mutually exclusive parameters.
 
 use super::super::analysis::ArgumentIssueKind;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
@@ -7,10 +7,10 @@ pub(crate) const RULE: Rule = Rule {
     code: "RB019",
     name: "exactly_one_of",
     severity: Severity::Error,
-    summary: "none or several of a group of which exactly one is given",
+    summary: "none or several of a group of mutually exclusive parameters",
     explanation: "\
-Some parameters exclude each other: a set of instances is named by its nodes or by its instance ids,
-never by both and never by nothing.",
+Some parameters exclude each other: instances are given either by the names of their nodes or by
+their instance ids. Exactly one parameter of such a group is required.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
@@ -18,11 +18,13 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         let ArgumentIssueKind::ExactlyOneOf { group, first, owner } = &issue.kind else {
             continue;
         };
-        let message = format!("{owner} needs exactly one of {}", group.join(", "));
+        let message = format!("{owner} requires exactly one of {}", group.join(", "));
         let diagnostic = Diagnostic::new(&RULE, issue.span.clone(), message);
         diagnostics.push(match first {
-            Some(first) => diagnostic.label(first.clone(), "one is given here").help("remove one"),
-            None => diagnostic.help("none is given: add one under 'with'"),
+            Some(first) => {
+                diagnostic.label(first.clone(), "first given here").help("remove one of them")
+            }
+            None => diagnostic.help("add one of them under 'with'"),
         });
     }
 }

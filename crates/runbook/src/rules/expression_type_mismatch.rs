@@ -1,4 +1,4 @@
-//! An expression of another type than its parameter.
+//! An expression whose type differs from its parameter's.
 
 use serde_json::Value as Json;
 
@@ -10,11 +10,11 @@ pub(crate) const RULE: Rule = Rule {
     code: "RB031",
     name: "expression_type_mismatch",
     severity: Severity::Error,
-    summary: "an expression of another type than its parameter",
+    summary: "an expression whose type differs from its parameter's",
     explanation: "\
-What a template yields is known before the run: inputs and outputs have types, and so has everything
-made of them. A scalar that is one whole {{ expression }} yields the expression's own value; with
-any text around it, it yields text.
+The type of a template is known before the run, because inputs and outputs have types. A scalar that
+is one whole {{ expression }} yields the value of the expression; with any text around it, it yields
+a string.
 
 '/' always yields a fraction: use '//' for whole numbers, or '| int'.",
 };
@@ -33,7 +33,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
 fn check_site(site: &TemplateSite<'_>, path: &str) -> Option<Diagnostic> {
     let inferred = &site.inferred;
     if !inferred.issues.is_empty() {
-        return None; // what has a flaw in it has no type to speak of
+        return None; // an expression with an issue has no reliable type
     }
     let span = inferred.span.clone();
     if let Some(value) = inferred.constant.as_ref().and_then(constant) {
@@ -44,15 +44,15 @@ fn check_site(site: &TemplateSite<'_>, path: &str) -> Option<Diagnostic> {
     let wanted = site.wanted.with_article();
     let found = inferred.ty.with_article();
     match site.wanted.check_assignable(&inferred.ty).err()? {
-        TypeMismatch::PossiblyNull => None, // RB035's
+        TypeMismatch::PossiblyNull => None, // reported as RB035
         TypeMismatch::Incompatible => {
-            let message = format!("'{path}' must be {wanted}, but this yields {found}");
+            let message = format!("'{path}' must be {wanted}, but this expression yields {found}");
             let mut diagnostic = Diagnostic::new(&RULE, span, message);
             diagnostic.help = help(site);
             Some(diagnostic)
         }
         TypeMismatch::OutOfRange(limits) => {
-            let message = format!("'{path}' must be {limits}, which this never is");
+            let message = format!("'{path}' must be {limits}, but this expression never is");
             Some(Diagnostic::new(&RULE, span, message))
         }
         mismatch => {
@@ -75,15 +75,15 @@ fn help(site: &TemplateSite<'_>) -> Option<String> {
         }
         (Type::Integer(_), Type::Number(_)) => "use '| int'",
         (_, ty) if site.is_text && ty.is_text() => {
-            "with text around it a template yields text: leave only {{ … }}"
+            "a template with text around it yields a string: remove the text around {{ … }}"
         }
-        (Type::Integer(_), ty) if ty.is_text() => "use '| int' to make a number of a text",
-        (Type::Number(_), ty) if ty.is_text() => "use '| float' to make a number of a text",
-        (Type::Duration, Type::String(_)) => "declare it with 'type: duration'",
-        (Type::Duration, ty) if ty.is_numeric() => "a duration has a unit: {{ … }}s",
-        (Type::Enum(_), Type::String(_)) => "declare it with 'type: enum' and 'values'",
-        (Type::List(of, _), ty) if of.check_assignable(ty).is_ok() => "make a list of it: [ … ]",
-        (Type::String(_), Type::List(..)) => "use '| join(\", \")' to make one text of a list",
+        (Type::Integer(_), ty) if ty.is_text() => "use '| int' to convert a string to an integer",
+        (Type::Number(_), ty) if ty.is_text() => "use '| float' to convert a string to a number",
+        (Type::Duration, Type::String(_)) => "declare the input with 'type: duration'",
+        (Type::Duration, ty) if ty.is_numeric() => "add a unit: {{ … }}s",
+        (Type::Enum(_), Type::String(_)) => "declare the input with 'type: enum' and 'values'",
+        (Type::List(of, _), ty) if of.check_assignable(ty).is_ok() => "put it into a list: [ … ]",
+        (Type::String(_), Type::List(..)) => "use '| join(\", \")' to convert a list to a string",
         _ => return None,
     };
     Some(text.to_owned())
@@ -91,12 +91,12 @@ fn help(site: &TemplateSite<'_>) -> Option<String> {
 
 fn reason(mismatch: &TypeMismatch) -> String {
     match mismatch {
-        TypeMismatch::Incompatible => "it is of another type".to_owned(),
-        TypeMismatch::PossiblyNull => "it may be null".to_owned(),
-        TypeMismatch::MissingField(name) => format!("there is no '{name}'"),
-        TypeMismatch::OutOfRange(limits) => format!("it is never {limits}"),
+        TypeMismatch::Incompatible => "the type differs".to_owned(),
+        TypeMismatch::PossiblyNull => "the value may be null".to_owned(),
+        TypeMismatch::MissingField(name) => format!("the field '{name}' is missing"),
+        TypeMismatch::OutOfRange(limits) => format!("the value is never {limits}"),
         TypeMismatch::Field(name, inner) => {
-            format!("the field '{name}' does not fit: {}", reason(inner))
+            format!("the field '{name}' does not match: {}", reason(inner))
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The output of a step that has not run yet.
+//! The output of a later step.
 
 use super::super::template::TemplateIssueKind;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
@@ -7,9 +7,9 @@ pub(crate) const RULE: Rule = Rule {
     code: "RB024",
     name: "forward_reference",
     severity: Severity::Error,
-    summary: "the output of a step that has not run yet",
+    summary: "the output of a later step",
     explanation: "\
-Steps run in the order of the file. A step can only name the outputs of steps above it.",
+Steps run in the order of the file. A step can only use the outputs of the steps above it.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
@@ -17,10 +17,11 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         let TemplateIssueKind::ForwardReference(step) = issue.kind else {
             continue;
         };
-        let message = format!("the step '{}' has not run yet here", analysis.id(step));
+        let message = format!("the step '{}' has not run yet at this point", analysis.id(step));
         let diagnostic = Diagnostic::new(&RULE, issue.span.clone(), message)
-            .label(analysis.declaration(step), "it comes later");
-        diagnostics
-            .push(diagnostic.help("move it above this step, or use an earlier step's output"));
+            .label(analysis.declaration(step), "this step runs later");
+        diagnostics.push(
+            diagnostic.help("move that step above this one, or use the output of an earlier step"),
+        );
     }
 }

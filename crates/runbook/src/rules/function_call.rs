@@ -9,14 +9,14 @@ pub(crate) const RULE: Rule = Rule {
     severity: Severity::Error,
     summary: "a function call in a template",
     explanation: "\
-The language has no functions and no methods, only filters: instead of name.upper() write name |
-upper, instead of len(nodes) write nodes | length.",
+Templates have filters, but no functions and no methods: instead of name.upper() write name | upper,
+instead of len(nodes) write nodes | length.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     for (_, issue) in analysis.template_issues() {
         if matches!(issue.kind, TemplateIssueKind::FunctionCall) {
-            let message = "templates have no functions";
+            let message = "function calls are not supported in templates";
             let diagnostic = Diagnostic::new(&RULE, issue.span.clone(), message);
             diagnostics.push(diagnostic.help("use a filter: name | upper, nodes | length"));
         }

@@ -1,4 +1,4 @@
-//! Something that looks like a secret.
+//! A possible secret in the runbook.
 
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
@@ -6,37 +6,38 @@ pub(crate) const RULE: Rule = Rule {
     code: "RB058",
     name: "hardcoded_secret",
     severity: Severity::Warning,
-    summary: "something that looks like a secret",
+    summary: "a possible secret in the runbook",
     explanation: "\
-A runbook is read by many, kept in version control, and copied into every run's journal. Credentials
-come from the environment that the program runs in: an IAM role, a service account, a kubeconfig.",
+A runbook is read by many people, kept in version control, and copied into the journal of every run.
+Credentials belong in the environment that the program runs in: an IAM role, a service account, a
+kubeconfig.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     for input in &analysis.document.inputs {
         if is_secret_name(input.name) {
-            let message = format!("the input '{}' looks like a secret", input.name);
-            let help = "what a run is given is written to its journal; use a role instead";
+            let message = format!("the name of the input '{}' suggests a secret", input.name);
+            let help = "inputs are written to the journal; use an IAM role or a service account";
             diagnostics.push(Diagnostic::new(&RULE, input.key.span.clone(), message).help(help));
         }
     }
     for text in analysis.source.text().match_indices(KEY_ID) {
         let start = text.0;
         if let Some(end) = key_id_end(analysis.source.text(), start) {
-            let message = "this looks like an AWS access key";
+            let message = "possible AWS access key";
             diagnostics.push(Diagnostic::new(&RULE, start..end, message));
         }
     }
     for (start, text) in analysis.source.text().match_indices("-----BEGIN ") {
         let rest = &analysis.source.text()[start..];
         if rest.lines().next().is_some_and(|line| line.contains("PRIVATE KEY-----")) {
-            let message = "this looks like a private key";
+            let message = "possible private key";
             diagnostics.push(Diagnostic::new(&RULE, start..start + text.len(), message));
         }
     }
 }
 
-/// Long-lived AWS access keys begin so, and are 20 characters long.
+/// The prefix of long-lived AWS access key ids, which are 20 characters long.
 const KEY_ID: &str = "AKIA";
 const KEY_ID_LENGTH: usize = 20;
 

@@ -1,4 +1,4 @@
-//! A word that is none of its parameter's choices.
+//! A value that is not one of an enum's values.
 
 use super::super::analysis::ArgumentIssueKind;
 use super::super::yaml::quoted;
@@ -8,9 +8,9 @@ pub(crate) const RULE: Rule = Rule {
     code: "RB018",
     name: "invalid_enum_value",
     severity: Severity::Error,
-    summary: "a word that is none of its parameter's choices",
+    summary: "a value that is not one of an enum's values",
     explanation: "\
-An enum parameter takes one of a few words.",
+A parameter of type enum takes one of a fixed set of values.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
@@ -18,7 +18,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         let ArgumentIssueKind::InvalidEnumValue { path, found, values } = &issue.kind else {
             continue;
         };
-        let message = format!("'{path}' cannot be {}", quoted(found));
+        let message = format!("{} is not a valid value for '{path}'", quoted(found));
         let diagnostic = Diagnostic::new(&RULE, issue.span.clone(), message);
         let values = values.iter().map(String::as_str);
         diagnostics.push(diagnostic.suggest(&diagnostics.spelling, found, values));

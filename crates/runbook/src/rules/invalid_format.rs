@@ -1,4 +1,4 @@
-//! A text that is not of its parameter's form.
+//! A string that does not have its parameter's format.
 
 use super::super::analysis::ArgumentIssueKind;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
@@ -7,11 +7,11 @@ pub(crate) const RULE: Rule = Rule {
     code: "RB017",
     name: "invalid_format",
     severity: Severity::Error,
-    summary: "a text that is not of its parameter's form",
+    summary: "a string that does not have its parameter's format",
     explanation: "\
-Some texts have a form that the platform would only refuse in the middle of a run: durations (10m),
-the names of Kubernetes objects, label keys, AWS regions (us-west-2), EC2 instance ids
-(i-0123456789abcdef0). It is judged here instead.",
+Some strings have a format that the platform would reject only in the middle of a run: durations
+(10m), the names of Kubernetes objects, label keys, AWS regions (us-west-2), EC2 instance ids
+(i-0123456789abcdef0). The format is checked before the run.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {

@@ -1,4 +1,4 @@
-//! An input's declaration that cannot be.
+//! Invalid input declaration.
 
 use super::super::document::{DocumentIssueKind, InputIssueKind};
 use super::super::types::{Syntax, Type};
@@ -9,9 +9,9 @@ pub(crate) const RULE: Rule = Rule {
     code: "RB040",
     name: "invalid_input",
     severity: Severity::Error,
-    summary: "an input's declaration that cannot be",
+    summary: "invalid input declaration",
     explanation: "\
-An input has a name that a template can say, a type, and limits that fit the type:
+An input has a name that templates can use, a type, and limits that apply to the type:
 
     inputs:
       count:     {type: integer, default: 2, minimum: 2, maximum: 4}
@@ -25,8 +25,8 @@ minimum and maximum for numbers; min_length, max_length and syntax for strings; 
 max_length for lists; values for enums.",
 };
 
-/// What a name is made of.
-const NAME_HELP: &str = "a lower-case letter, then lower-case letters, digits and '_'";
+/// The format of a name.
+const NAME_HELP: &str = "use a lowercase letter, then lowercase letters, digits and '_'";
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     for issue in &analysis.document.issues {
@@ -48,18 +48,18 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
 
 fn message(kind: &InputIssueKind) -> String {
     match kind {
-        InputIssueKind::InvalidName(name) => format!("{} cannot be an input's name", quoted(name)),
-        InputIssueKind::UnknownType(name) => format!("there is no type {}", quoted(name)),
+        InputIssueKind::InvalidName(name) => format!("{} is not a valid input name", quoted(name)),
+        InputIssueKind::UnknownType(name) => format!("unknown type {}", quoted(name)),
         InputIssueKind::InapplicableLimit { limit, ty } => {
-            format!("'{limit}' says nothing of a {ty}")
+            format!("'{limit}' does not apply to type {ty}")
         }
-        InputIssueKind::EmptyRange => "no value lies within these limits".to_owned(),
-        InputIssueKind::NoValues => "an enum needs the words that it may be".to_owned(),
-        InputIssueKind::UnknownSyntax(name) => format!("there is no syntax {}", quoted(name)),
+        InputIssueKind::EmptyRange => "no value satisfies these limits".to_owned(),
+        InputIssueKind::NoValues => "an enum needs 'values'".to_owned(),
+        InputIssueKind::UnknownSyntax(name) => format!("unknown syntax {}", quoted(name)),
     }
 }
 
-/// Other languages' names for the same types, and the near ones.
+/// Suggests a type: the equivalent of another language's type name, or a similar name.
 fn unknown_type(diagnostic: Diagnostic, name: &str, diagnostics: &Diagnostics) -> Diagnostic {
     let same = match name {
         "int" | "int64" | "long" => "integer",

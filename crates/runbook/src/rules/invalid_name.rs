@@ -1,4 +1,4 @@
-//! A runbook's name that cannot be a file's name or a part of an address.
+//! Invalid runbook name.
 
 use super::super::document::is_runbook_name;
 use super::super::template::is_template;
@@ -9,11 +9,11 @@ pub(crate) const RULE: Rule = Rule {
     code: "RB039",
     name: "invalid_name",
     severity: Severity::Error,
-    summary: "a runbook's name that cannot be a file's name or a part of an address",
+    summary: "invalid runbook name",
     explanation: "\
-The name is the file's stem, an argument of `run`, and a part of addresses such as
-/run?runbook=NAME: lower-case letters, digits, '-', '_' and '.', beginning with a letter or digit,
-at most 64.",
+The name is the stem of the file, an argument of `run`, and part of URLs such as /run?runbook=NAME.
+It has lowercase letters, digits, '-', '_' and '.', starts with a letter or digit, and has at most
+64 characters.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
@@ -24,8 +24,9 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         return;
     };
     if !is_runbook_name(name) {
-        let message = format!("{} cannot be a runbook's name", quoted(name));
-        let help = "lower-case letters, digits, '-', '_' and '.', beginning with a letter or digit";
+        let message = format!("{} is not a valid runbook name", quoted(name));
+        let help =
+            "use lowercase letters, digits, '-', '_' and '.', starting with a letter or digit";
         diagnostics.push(Diagnostic::new(&RULE, node.span.clone(), message).help(help));
     }
 }

@@ -1,4 +1,4 @@
-//! A step's id that a template cannot say.
+//! Invalid step id.
 
 use super::super::document::is_name;
 use super::super::yaml::quoted;
@@ -8,13 +8,13 @@ pub(crate) const RULE: Rule = Rule {
     code: "RB010",
     name: "invalid_step_id",
     severity: Severity::Error,
-    summary: "a step's id that a template cannot say",
+    summary: "invalid step id",
     explanation: "\
-Later steps name a step's output as {{ id.field }}, so an id is a name: a lower-case letter, then
-lower-case letters, digits and '_'. A '-' would be a minus.",
+Later steps refer to the output of a step as {{ id.field }}, so an id has the format of a name: a
+lowercase letter, then lowercase letters, digits and '_'. A '-' would be read as a minus.",
 };
 
-/// Longer ids are not read by anybody.
+/// The maximum length of an id.
 const MAX_LENGTH: usize = 64;
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
@@ -25,15 +25,16 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         if is_name(id) && id.len() <= MAX_LENGTH {
             continue;
         }
-        let message = format!("{} cannot be a step's id", quoted(id));
-        let help = "a lower-case letter, then lower-case letters, digits and '_', at most 64";
+        let message = format!("{} is not a valid step id", quoted(id));
+        let help =
+            "use a lowercase letter, then lowercase letters, digits and '_', at most 64 characters";
         let mut diagnostic = Diagnostic::new(&RULE, node.span.clone(), message).help(help);
         diagnostic.suggestion = suggested_id(id);
         diagnostics.push(diagnostic);
     }
 }
 
-/// The same id with what cannot be said replaced.
+/// Returns the id with each invalid character replaced by `_`, if that is a valid id.
 fn suggested_id(id: &str) -> Option<String> {
     let replace = |c: char| match c.to_ascii_lowercase() {
         c if c.is_ascii_lowercase() || c.is_ascii_digit() => c,

@@ -1,4 +1,4 @@
-//! A value of the wrong kind for a key of the language.
+//! A value of the wrong type for a key of the language.
 
 use super::super::document::{DocumentIssueKind, RawStep, start_span};
 use super::super::yaml::Node;
@@ -8,9 +8,9 @@ pub(crate) const RULE: Rule = Rule {
     code: "RB008",
     name: "invalid_type",
     severity: Severity::Error,
-    summary: "a value of the wrong kind for a key of the language",
+    summary: "a value of the wrong type for a key of the language",
     explanation: "\
-The language's own keys have fixed kinds: steps is a list, inputs and with are mappings, timeout is
+The keys of the language have fixed types: steps is a list, inputs and with are mappings, timeout is
 a duration such as 10m, attempts is an integer from 1 to 100, on_failure is rollback, stop or
 continue.",
 };
@@ -23,12 +23,12 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
                 Diagnostic::new(&RULE, span, format!("{what} must be {wanted}, not {found}"))
             }
             DocumentIssueKind::InvalidEnumValue { what, found, choices } => {
-                let message = format!("{what} cannot be '{found}'");
+                let message = format!("'{found}' is not a valid value for {what}");
                 let choices = choices.iter().copied();
                 Diagnostic::new(&RULE, span, message).suggest(&diagnostics.spelling, found, choices)
             }
-            DocumentIssueKind::InvalidDuration(detail) => {
-                Diagnostic::new(&RULE, span, detail.clone())
+            DocumentIssueKind::InvalidDuration(message) => {
+                Diagnostic::new(&RULE, span, message.clone())
             }
             _ => continue,
         };
@@ -39,7 +39,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// `with` is a mapping, and `log` is text.
+/// Reports a `with` that is not a mapping and a `log` that is not a string.
 fn check_step(step: &RawStep<'_>, diagnostics: &mut Diagnostics) {
     let wrong = |node: &Node, what: &str, wanted: &str| {
         let message = format!("{what} must be {wanted}, not {}", node.describe());
@@ -49,7 +49,7 @@ fn check_step(step: &RawStep<'_>, diagnostics: &mut Diagnostics) {
         diagnostics.push(wrong(with, "with", "a mapping of parameters"));
     }
     if let Some(log) = step.log.filter(|log| !is_text(log)) {
-        diagnostics.push(wrong(log, "log", "text"));
+        diagnostics.push(wrong(log, "log", "a string"));
     }
 }
 

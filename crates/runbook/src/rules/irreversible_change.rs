@@ -1,4 +1,4 @@
-//! A change that a rollback goes past.
+//! A change that a rollback cannot undo.
 
 use super::super::analysis::AnalyzedStep;
 use super::super::document::OnFailure;
@@ -9,11 +9,11 @@ pub(crate) const RULE: Rule = Rule {
     code: "RB050",
     name: "irreversible_change",
     severity: Severity::Note,
-    summary: "a change that a rollback goes past",
+    summary: "a change that a rollback cannot undo",
     explanation: "\
-Some changes cannot be undone: deleted pods do not come back, and a restarted deployment has been
-restarted. A rollback undoes the steps before it all the same. Put such steps where nothing behind
-them rolls back (on_failure: stop), or accept it.",
+Some changes cannot be undone: deleted pods are not restored, and a restarted deployment stays
+restarted. A rollback skips such a step and undoes the steps before it. Place such steps where no
+later step rolls back (on_failure: stop), or accept the note.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
@@ -28,8 +28,11 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         let Some(node) = analysis.document.steps[index].action else {
             continue;
         };
-        let by = if rolls_back(step) { "this step's" } else { "a later step's" };
-        let message = format!("{} cannot be undone: {by} rollback goes past it", action.name);
+        let failed = if rolls_back(step) { "this step" } else { "a later step" };
+        let message = format!(
+            "{} cannot be undone: the rollback after a failure of {failed} skips it",
+            action.name
+        );
         diagnostics.push(Diagnostic::new(&RULE, node.span.clone(), message));
     }
 }

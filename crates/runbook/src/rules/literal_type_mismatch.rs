@@ -1,4 +1,4 @@
-//! A literal of another type than its parameter.
+//! A literal whose type differs from its parameter's.
 
 use super::super::analysis::ArgumentIssueKind;
 use super::super::types::Type;
@@ -8,10 +8,10 @@ pub(crate) const RULE: Rule = Rule {
     code: "RB015",
     name: "literal_type_mismatch",
     severity: Severity::Error,
-    summary: "a literal of another type than its parameter",
+    summary: "a literal whose type differs from its parameter's",
     explanation: "\
-YAML 1.2 has four kinds of unquoted scalars: null, true and false, integers, and numbers; everything
-else is text. 'yes' and 'on' are text. What is quoted is text.",
+YAML 1.2 has four kinds of unquoted scalars that are not strings: null, true and false, integers,
+and numbers. Every other scalar is a string, including 'yes' and 'on', and so is a quoted scalar.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {

@@ -9,14 +9,14 @@ pub(crate) const RULE: Rule = Rule {
     severity: Severity::Error,
     summary: "'a if condition' without 'else'",
     explanation: "\
-Where the condition is false, such an expression has no value, and the step would fail in the middle
+When the condition is false, such an expression has no value, and the step would fail in the middle
 of the run. Write {{ a if condition else b }}.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     for (_, issue) in analysis.template_issues() {
         if matches!(issue.kind, TemplateIssueKind::MissingElse) {
-            let message = "this has no value where its condition is false";
+            let message = "this expression has no value when its condition is false";
             let diagnostic = Diagnostic::new(&RULE, issue.span.clone(), message);
             diagnostics.push(diagnostic.help("add 'else': a if condition else b"));
         }

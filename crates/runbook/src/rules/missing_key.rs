@@ -1,4 +1,4 @@
-//! A key that cannot be left out.
+//! A missing key.
 
 use super::super::document::DocumentIssueKind;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
@@ -7,7 +7,7 @@ pub(crate) const RULE: Rule = Rule {
     code: "RB007",
     name: "missing_key",
     severity: Severity::Error,
-    summary: "a key that cannot be left out",
+    summary: "a missing key",
     explanation: "\
 A runbook needs a name and steps, a step needs an id and an action, an input needs a type.",
 };
@@ -24,10 +24,10 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
 
 fn help(key: &str) -> &'static str {
     match key {
-        "name" => "add 'name:', equal to the file's name without .yaml",
-        "steps" => "add 'steps:', a list of at least one step",
-        "id" => "add 'id:', the name under which later steps see its output",
-        "action" => "add 'action:'; `rafay-relay-sop actions` lists them",
+        "name" => "add 'name:' with the name of the file without .yaml",
+        "steps" => "add 'steps:' with at least one step",
+        "id" => "add 'id:', the name by which later steps refer to the output",
+        "action" => "add 'action:'; `rafay-relay-sop actions` lists the actions",
         _ => "add 'type:', such as string or integer",
     }
 }

@@ -1,4 +1,4 @@
-//! A parameter that the action cannot do without.
+//! A missing required parameter.
 
 use super::super::analysis::{ArgumentIssueKind, ParameterOwner};
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
@@ -7,9 +7,9 @@ pub(crate) const RULE: Rule = Rule {
     code: "RB014",
     name: "missing_parameter",
     severity: Severity::Error,
-    summary: "a parameter that the action cannot do without",
+    summary: "a missing required parameter",
     explanation: "\
-Parameters without a default must be given under 'with'.",
+Parameters without a default are required; they are given under 'with'.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
@@ -17,12 +17,12 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         let ArgumentIssueKind::MissingParameter { name, ty, owner } = &issue.kind else {
             continue;
         };
-        let message = format!("{owner} needs the {} '{name}'", owner.member());
+        let message = format!("{owner} requires the {} '{name}'", owner.member());
         let help = match owner {
             ParameterOwner::Action(_) => {
-                format!("add '{name}:' under 'with'; it is {}", ty.with_article())
+                format!("add '{name}:' under 'with': {}", ty.with_article())
             }
-            ParameterOwner::Record(_) => format!("add '{name}:'; it is {}", ty.with_article()),
+            ParameterOwner::Record(_) => format!("add '{name}:': {}", ty.with_article()),
         };
         diagnostics.push(Diagnostic::new(&RULE, issue.span.clone(), message).help(help));
     }

@@ -1,5 +1,5 @@
-//! What a runbook is held to: one file a rule. A rule looks at the [`Analysis`] and adds findings; it
-//! calls no other rule, and what two of them need is a question that the book answers.
+//! The rules that a runbook is checked against, one file per rule. A rule reads the [`Analysis`] and
+//! adds diagnostics. It calls no other rule: what two rules need belongs to the analysis.
 
 pub(crate) mod backoff_order;
 pub(crate) mod constant_condition;
@@ -60,15 +60,15 @@ use super::diagnostics::{Diagnostic, Diagnostics, Severity};
 /// A rule, as `explain` shows it.
 #[derive(Debug, Clone, Copy)]
 pub struct Rule {
-    /// Its stable code, `RB012`.
+    /// The stable code, such as `RB012`.
     pub code: &'static str,
-    /// Its name, `unknown_action`.
+    /// The name, such as `unknown_action`.
     pub name: &'static str,
-    /// How grave a breach of it is.
+    /// The severity of a violation.
     pub severity: Severity,
-    /// What it finds, in one line.
+    /// What the rule reports, in one line.
     pub summary: &'static str,
-    /// Why, and what to do about it.
+    /// Why the rule exists, and how to satisfy it.
     pub explanation: &'static str,
 }
 
@@ -136,12 +136,12 @@ rules![
     hardcoded_secret,
 ];
 
-/// All rules, by code.
+/// Returns all rules, in the order of their codes.
 pub fn rules() -> &'static [Rule] {
     RULES
 }
 
-/// The former names of rules, each with the present one.
+/// The former names of rules, each with the current name.
 const ALIASES: &[(&str, &str)] = &[
     ("file_name", "name_mismatch"),
     ("later_step", "forward_reference"),
@@ -164,14 +164,14 @@ pub fn find_rule(code_or_name: &str) -> Option<&'static Rule> {
     RULES.iter().find(|rule| rule.code.eq_ignore_ascii_case(name) || rule.name == name)
 }
 
-/// Holds a book to all rules.
+/// Checks a runbook against all rules.
 pub(crate) fn run(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     for check in CHECKS {
         check(analysis, diagnostics);
     }
 }
 
-/// Of a text that could not be read as YAML, only that can be said.
+/// Checks a text that has no YAML tree against the rules that need none.
 pub(crate) fn run_on_unreadable(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     let checks: [fn(&Analysis<'_>, &mut Diagnostics); 5] = [
         invalid_yaml::check,

@@ -1,4 +1,4 @@
-//! A list, map or record in the middle of a text.
+//! A list, map or record inside a string.
 
 use super::super::template::TemplateIssueKind;
 use super::super::types::Type;
@@ -8,10 +8,10 @@ pub(crate) const RULE: Rule = Rule {
     code: "RB036",
     name: "not_printable",
     severity: Severity::Error,
-    summary: "a list, map or record in the middle of a text",
+    summary: "a list, map or record inside a string",
     explanation: "\
-Only texts, numbers and booleans have one obvious written form. Use a filter that makes a text of
-the value, such as | join(', ') or | length, or name one of its fields.",
+Only strings, numbers and booleans have one obvious written form. Use a filter that converts the
+value to a string, such as | join(', ') or | length, or use one of its fields.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
@@ -19,11 +19,11 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         let TemplateIssueKind::NotPrintable(ty) = &issue.kind else {
             continue;
         };
-        let message = format!("{} cannot stand in a text", ty.with_article());
+        let message = format!("{} cannot be part of a string", ty.with_article());
         let help = match ty {
-            Type::List(..) => "make one text of it: | join(', '), or count it: | length",
-            Type::Record(_) => "name one of its fields",
-            _ => "name one of its items, or count it: | length",
+            Type::List(..) => "join its items: | join(', '), or count them: | length",
+            Type::Record(_) => "use one of its fields",
+            _ => "use one of its items, or count them: | length",
         };
         diagnostics.push(Diagnostic::new(&RULE, issue.span.clone(), message).help(help));
     }

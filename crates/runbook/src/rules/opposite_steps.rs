@@ -1,4 +1,4 @@
-//! Two steps in a row that undo each other.
+//! Two consecutive changes that undo each other.
 
 use serde_json::Value as Json;
 
@@ -11,10 +11,10 @@ pub(crate) const RULE: Rule = Rule {
     code: "RB054",
     name: "opposite_steps",
     severity: Severity::Warning,
-    summary: "two steps in a row that undo each other",
+    summary: "two consecutive changes that undo each other",
     explanation: "\
-A step that takes back what the change before it did, on the same target and with nothing changed in
-between, is probably one of two that were meant for different targets.",
+A step that reverts the previous change on the same target, with no other change in between, is
+probably one of two steps that were meant for different targets.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
@@ -26,9 +26,9 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         if let Some(first) = before.replace(index)
             && undo_each_other(&analysis.steps[first], step)
         {
-            let message = format!("this undoes what '{}' has just done", analysis.id(first));
+            let message = format!("this step undoes the change of '{}'", analysis.id(first));
             let diagnostic = Diagnostic::new(&RULE, analysis.declaration(index), message);
-            diagnostics.push(diagnostic.label(analysis.declaration(first), "this step"));
+            diagnostics.push(diagnostic.label(analysis.declaration(first), "this change"));
         }
     }
 }
@@ -44,7 +44,7 @@ fn undo_each_other(first: &AnalyzedStep<'_>, second: &AnalyzedStep<'_>) -> bool 
     opposite && before == after || a.name == b.name && differ_in_one_flag(before, after)
 }
 
-/// The same parameters but for one boolean.
+/// Whether two lists of parameters are equal except for one boolean.
 fn differ_in_one_flag(before: &[(String, Argument)], after: &[(String, Argument)]) -> bool {
     let value = |name: &str| after.iter().find(|(other, _)| other == name).map(|(_, value)| value);
     let is_flag = |value: &Argument| matches!(value, Argument::Literal(Json::Bool(_)));

@@ -9,7 +9,7 @@ pub(crate) const RULE: Rule = Rule {
     severity: Severity::Error,
     summary: "a literal outside its parameter's limits",
     explanation: "\
-Numbers have a least and a greatest value, texts and lists a shortest and a longest length, as
+Numbers have a minimum and a maximum, strings and lists have a minimum and a maximum length;
 `rafay-relay-sop actions NAME` lists them.",
 };
 

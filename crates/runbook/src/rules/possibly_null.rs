@@ -1,4 +1,4 @@
-//! A value that may be null where one is needed.
+//! A value that may be null where a value is required.
 
 use std::ops::Range;
 
@@ -11,10 +11,10 @@ pub(crate) const RULE: Rule = Rule {
     code: "RB035",
     name: "possibly_null",
     severity: Severity::Error,
-    summary: "a value that may be null where one is needed",
+    summary: "a value that may be null where a value is required",
     explanation: "\
-Some outputs are optional: they are null when there is nothing to tell. Say what is meant then: {{
-group.launch_template | default('none') }}, or test it: {{ x if x is not none else y }}.",
+Some outputs are optional: they are null when there is no value. Provide a default: {{
+group.launch_template | default('none') }}, or test the value: {{ x if x is not none else y }}.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
@@ -36,6 +36,6 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
 
 fn diagnostic(span: Range<usize>, path: &str) -> Diagnostic {
     let message = format!("'{path}' may be null");
-    let help = "say what is meant then: | default(…), or test it: is not none";
+    let help = "provide a default: | default(…), or test the value: is not none";
     Diagnostic::new(&RULE, span, message).help(help)
 }

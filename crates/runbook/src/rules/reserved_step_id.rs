@@ -1,4 +1,4 @@
-//! A step's id that means something else in a template.
+//! A step id that is reserved.
 
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
@@ -6,13 +6,13 @@ pub(crate) const RULE: Rule = Rule {
     code: "RB038",
     name: "reserved_step_id",
     severity: Severity::Error,
-    summary: "a step's id that means something else in a template",
+    summary: "a step id that is reserved",
     explanation: "\
-'inputs' is the run's inputs, and words such as 'not', 'if' and 'in' belong to expressions. A few
-more are kept for what may come: run, steps, env, secrets, self, loop.",
+'inputs' refers to the inputs of the run, and keywords such as 'not', 'if' and 'in' belong to
+expressions. Some names are reserved for future use: run, steps, env, secrets, self, loop.",
 };
 
-/// The words of expressions, and names that the language keeps to itself.
+/// The keywords of expressions, and the names that the language reserves.
 pub(crate) const RESERVED: &[&str] = &[
     "inputs", "and", "or", "not", "in", "is", "if", "else", "true", "false", "none", "run",
     "steps", "env", "secrets", "self", "loop",
@@ -24,9 +24,9 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             continue;
         };
         if RESERVED.contains(&id) {
-            let message = format!("'{id}' cannot be a step's id: it means something else");
+            let message = format!("'{id}' is a reserved name and cannot be a step id");
             let diagnostic = Diagnostic::new(&RULE, node.span.clone(), message);
-            diagnostics.push(diagnostic.help(format!("choose another, such as '{id}_step'")));
+            diagnostics.push(diagnostic.help(format!("choose another id, such as '{id}_step'")));
         }
     }
 }

@@ -9,8 +9,8 @@ pub(crate) const RULE: Rule = Rule {
     severity: Severity::Error,
     summary: "a step that uses its own output",
     explanation: "\
-A step's output exists when the step has succeeded, so its parameters and its condition cannot name
-it. Its 'log' can.",
+The output of a step exists only after the step has succeeded, so its parameters and its condition
+cannot use it. Its 'log' can.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
@@ -21,6 +21,8 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         let message = format!("the step '{}' cannot use its own output here", analysis.id(step));
         let diagnostic = Diagnostic::new(&RULE, issue.span.clone(), message)
             .label(analysis.declaration(step), "this is the step");
-        diagnostics.push(diagnostic.help("only 'log' is written after the step has run"));
+        diagnostics.push(diagnostic.help(
+            "only 'log' can use it, because 'log' is evaluated after the step has succeeded",
+        ));
     }
 }

@@ -1,4 +1,4 @@
-//! A template where only a literal can stand.
+//! A template where a literal is required.
 
 use std::ops::Range;
 
@@ -10,10 +10,11 @@ pub(crate) const RULE: Rule = Rule {
     code: "RB037",
     name: "template_not_allowed",
     severity: Severity::Error,
-    summary: "a template where only a literal can stand",
+    summary: "a template where a literal is required",
     explanation: "\
-What a plan prints and a check compares must be known before the run: names, ids, timeouts, retries,
-on_failure, and the declarations of inputs. Templates belong into 'with', 'when' and 'log'.",
+Some values must be known before the run, because a plan prints them and the rules compare them:
+names, ids, timeouts, retries, on_failure, and the declarations of inputs. Templates are allowed
+under 'with' and in 'when' and 'log'.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
@@ -30,6 +31,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
 }
 
 fn diagnostic(span: Range<usize>, what: &str) -> Diagnostic {
-    let message = format!("{what} cannot be a template");
-    Diagnostic::new(&RULE, span, message).help("templates belong into 'with', 'when' and 'log'")
+    let message = format!("{what} cannot contain a template");
+    Diagnostic::new(&RULE, span, message)
+        .help("templates are allowed under 'with' and in 'when' and 'log'")
 }

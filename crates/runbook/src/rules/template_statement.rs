@@ -9,8 +9,8 @@ pub(crate) const RULE: Rule = Rule {
     severity: Severity::Error,
     summary: "a statement or comment in a template",
     explanation: "\
-A runbook's templates are expressions. {% if %}, {% for %}, {% set %} and {# comments #} are not
-part of the language: what a step does must be seen without running a program in one's head.
+Templates are expressions. {% if %}, {% for %}, {% set %} and {# comments #} are not supported: the
+effect of a step must be readable without executing a program.
 
 Instead of {% if c %}a{% else %}b{% endif %} write {{ a if c else b }}. Instead of a loop use a
 filter, such as {{ nodes | join(', ') }}.",
@@ -20,11 +20,11 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     for (_, issue) in analysis.template_issues() {
         let (message, help) = match &issue.kind {
             TemplateIssueKind::Statement => (
-                "statements are not supported in a runbook's templates",
+                "statements are not supported in templates",
                 "use an expression: {{ a if condition else b }}",
             ),
             TemplateIssueKind::Comment => {
-                ("comments are not supported in a runbook's templates", "use a YAML comment: # …")
+                ("comments are not supported in templates", "use a YAML comment: # …")
             }
             _ => continue,
         };

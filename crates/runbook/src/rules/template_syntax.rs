@@ -1,4 +1,4 @@
-//! A template that is no expression.
+//! A template that is not a valid expression.
 
 use super::super::template::TemplateIssueKind;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
@@ -7,10 +7,10 @@ pub(crate) const RULE: Rule = Rule {
     code: "RB020",
     name: "template_syntax",
     severity: Severity::Error,
-    summary: "a template that is no expression",
+    summary: "a template that is not a valid expression",
     explanation: "\
-Between {{ and }} stands one expression: names, numbers, 'text', operators, filters behind '|', and
-'a if condition else b'.",
+Between {{ and }} there is one expression: names, numbers, 'strings', operators, filters after '|',
+and 'a if condition else b'.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
@@ -21,11 +21,10 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
                 let rest = text.get(issue.span.start..).unwrap_or_default();
                 syntax(detail, rest)
             }
-            TemplateIssueKind::Unclosed => ("this '{{' is not closed".to_owned(), Some("add '}}'")),
-            TemplateIssueKind::Empty => (
-                "there is no expression between the braces".to_owned(),
-                Some("write a name such as {{ inputs.NAME }}"),
-            ),
+            TemplateIssueKind::Unclosed => ("unclosed '{{'".to_owned(), Some("add '}}'")),
+            TemplateIssueKind::Empty => {
+                ("empty expression".to_owned(), Some("write a name such as {{ inputs.NAME }}"))
+            }
             _ => continue,
         };
         let mut diagnostic = Diagnostic::new(&RULE, issue.span.clone(), message);
@@ -34,7 +33,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// minijinja's words, and for habits from other languages the right ones.
+/// Returns the message of a syntax error, and the remedy for operators of other languages.
 fn syntax(detail: &str, rest: &str) -> (String, Option<&'static str>) {
     let habit = [
         ("&&", "write 'and'"),
@@ -42,15 +41,15 @@ fn syntax(detail: &str, rest: &str) -> (String, Option<&'static str>) {
         ("!", "write 'not', or '!=' for unequal"),
         ("?", "write 'a if condition else b'"),
         ("=", "write '==' to compare"),
-        ("$", "names stand without '$'"),
+        ("$", "write names without '$'"),
     ];
     let habit = habit.iter().find(|(sign, _)| rest.starts_with(sign)).map(|(_, help)| *help);
     let message = if detail.contains("unexpected end of variable block") {
-        "something is missing before '}}'".to_owned()
+        "incomplete expression before '}}'".to_owned()
     } else if detail.contains("unexpected end of string") {
-        "this text is not closed: its quote is missing".to_owned()
+        "unclosed string: the closing quote is missing".to_owned()
     } else {
-        format!("this is no expression: {detail}")
+        format!("invalid expression: {detail}")
     };
     (message, habit)
 }

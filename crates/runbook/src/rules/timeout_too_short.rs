@@ -1,4 +1,4 @@
-//! A step that is given less time than it is told to take.
+//! A wait that is not shorter than its step's timeout.
 
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
@@ -6,11 +6,10 @@ pub(crate) const RULE: Rule = Rule {
     code: "RB051",
     name: "timeout_too_short",
     severity: Severity::Error,
-    summary: "a step that is given less time than it is told to take",
-    explanation:
-        "\
-'timeout' covers the whole step, its waits and retries included. A wait that is as long as that, or
-longer, can never end by itself. Where a step gives no timeout, that of 'defaults' holds, else 10m.",
+    summary: "a wait that is not shorter than its step's timeout",
+    explanation: "\
+'timeout' covers the whole step, including its waits and retries. A wait that is as long as the
+timeout, or longer, can never complete. A step without a timeout has that of 'defaults', else 10m.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
@@ -19,11 +18,11 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         let place = raw.policy.timeout.as_ref().or(analysis.document.defaults.timeout.as_ref());
         for wait in step.durations.iter().filter(|wait| wait.duration >= timeout) {
             let message = format!(
-                "'{}' is {}, but the whole step is given {timeout}",
+                "'{}' is {}, but the timeout of the step is {timeout}",
                 wait.path, wait.duration
             );
             let diagnostic = Diagnostic::new(&RULE, wait.span.clone(), message)
-                .help(format!("give the step a 'timeout' longer than {}", wait.duration));
+                .help(format!("set a 'timeout' longer than {}", wait.duration));
             diagnostics.push(match place {
                 Some((_, span)) => diagnostic.label(span.clone(), "the timeout"),
                 None => diagnostic,

@@ -1,4 +1,4 @@
-//! The file is larger or nests deeper than a runbook ever is.
+//! A file that is too large or nested too deeply.
 
 use super::super::yaml::{MAX_BYTES, MAX_DEPTH, MAX_NODES, YamlIssueKind};
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
@@ -7,9 +7,9 @@ pub(crate) const RULE: Rule = Rule {
     code: "RB002",
     name: "too_large",
     severity: Severity::Error,
-    summary: "the file is larger or nests deeper than a runbook ever is",
+    summary: "a file that is too large or nested too deeply",
     explanation: "\
-Limits keep a hostile or broken file from using up the machine that checks it: 1 MiB of text,
+Limits keep a hostile or broken file from exhausting the machine that checks it: 1 MiB of text,
 400,000 values, 32 levels of nesting. The thirteen steps of relay-scale take 6 KiB and 5 levels.",
 };
 
@@ -20,8 +20,8 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
                 format!("the file is larger than {} KiB", MAX_BYTES / 1024)
             }
             YamlIssueKind::TooManyNodes => format!("the file has more than {MAX_NODES} values"),
-            // The parser gives up by itself where brackets are nested deeper still.
-            YamlIssueKind::TooDeep => format!("this is nested more than {MAX_DEPTH} levels deep"),
+            // The parser itself rejects brackets that are nested deeper still.
+            YamlIssueKind::TooDeep => format!("the nesting exceeds {MAX_DEPTH} levels"),
             _ => continue,
         };
         diagnostics.push(Diagnostic::new(&RULE, issue.span.clone(), message));

@@ -1,4 +1,4 @@
-//! More findings than are shown.
+//! More diagnostics than are shown.
 
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
@@ -6,15 +6,17 @@ pub(crate) const RULE: Rule = Rule {
     code: "RB000",
     name: "too_many_findings",
     severity: Severity::Note,
-    summary: "more findings than are shown",
+    summary: "more diagnostics than are shown",
     explanation: "\
-At most 100 findings of a file are shown, those that come first in it. Mend some and check again.",
+At most 100 diagnostics of a file are shown, in the order of the file. Fix some of them and check
+again.",
 };
 
 pub(crate) fn check(_: &Analysis<'_>, _: &mut Diagnostics) {}
 
-/// The one that counts those that are not shown.
+/// Returns the diagnostic that counts the omitted diagnostics.
 pub(crate) fn more(at: usize, count: usize) -> Diagnostic {
-    let message = format!("{count} more findings are not shown, all of them below");
+    let noun = if count == 1 { "diagnostic is" } else { "diagnostics are" };
+    let message = format!("{count} more {noun} not shown, all after this position");
     Diagnostic::new(&RULE, at..at, message)
 }

@@ -9,8 +9,7 @@ pub(crate) const RULE: Rule = Rule {
     severity: Severity::Error,
     summary: "an action that does not exist",
     explanation: "\
-A step's action is one of the catalogue's: `rafay-relay-sop actions` lists them with their
-parameters and outputs.",
+`rafay-relay-sop actions` lists the actions with their parameters and outputs.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {

@@ -10,7 +10,7 @@ pub(crate) const RULE: Rule = Rule {
     severity: Severity::Error,
     summary: "a filter or test that does not exist",
     explanation: "\
-Filters stand behind '|', tests behind 'is'.
+Filters are written after '|', tests after 'is'.
 
 Filters: abs, bool, capitalize, default, first, float, int, join, last, length, lines, list, lower,
 map, max, min, reject, rejectattr, replace, reverse, round, select, selectattr, sort, split, string,
@@ -27,7 +27,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             TemplateIssueKind::UnknownTest(name) => ("test", name, predicates::NAMES.to_vec()),
             _ => continue,
         };
-        let message = format!("there is no {what} '{name}'");
+        let message = format!("unknown {what} '{name}'");
         let diagnostic = Diagnostic::new(&RULE, issue.span.clone(), message);
         diagnostics.push(diagnostic.suggest(&diagnostics.spelling, name, names));
     }

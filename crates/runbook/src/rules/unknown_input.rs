@@ -18,10 +18,10 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             continue;
         };
         let diagnostic =
-            Diagnostic::new(&RULE, issue.span.clone(), format!("there is no input '{name}'"));
+            Diagnostic::new(&RULE, issue.span.clone(), format!("unknown input '{name}'"));
         let names: Vec<&str> = analysis.symbols.inputs.names().collect();
         diagnostics.push(if names.is_empty() {
-            diagnostic.help("declare it under 'inputs', with its type")
+            diagnostic.help("declare the input under 'inputs' with its type")
         } else {
             diagnostic.suggest(&diagnostics.spelling, name, names)
         });

@@ -9,11 +9,10 @@ pub(crate) const RULE: Rule = Rule {
     severity: Severity::Error,
     summary: "a key that the language does not have",
     explanation: "\
-A misspelt key would otherwise be ignored, and with it a timeout or a condition that somebody relies
-on.
+A misspelled key would otherwise be ignored, and with it a timeout or a condition that matters.
 
 A runbook has name, description, inputs, defaults, steps. A step has id, name, action, with, when,
-retry, timeout, on_failure, log; an action's own parameters go under 'with'.",
+retry, timeout, on_failure, log; the parameters of an action are given under 'with'.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
@@ -24,7 +23,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         let message = format!("{} has no key '{key}'", mapping.with_article());
         let diagnostic = Diagnostic::new(&RULE, issue.span.clone(), message);
         let diagnostic = if is_parameter(analysis, key, *mapping) {
-            diagnostic.help(format!("'{key}' is a parameter: write it under 'with'"))
+            diagnostic.help(format!("'{key}' is a parameter: move it under 'with'"))
         } else {
             diagnostic.suggest(&diagnostics.spelling, key, mapping.keys().iter().copied())
         };
@@ -32,7 +31,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// Parameters written beside `action` instead of under `with` are a common slip.
+/// Whether the key is a parameter of an action, written beside `action` instead of under `with`.
 fn is_parameter(analysis: &Analysis<'_>, key: &str, mapping: MappingKind) -> bool {
     mapping == MappingKind::Step
         && analysis.registry.iter().any(|action| action.params.field(key).is_some())

@@ -9,7 +9,7 @@ pub(crate) const RULE: Rule = Rule {
     severity: Severity::Error,
     summary: "a field that an output does not have",
     explanation: "\
-An action's output is a record with fixed fields, which `rafay-relay-sop actions NAME` lists.",
+The output of an action is a record with fixed fields; `rafay-relay-sop actions NAME` lists them.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
@@ -32,7 +32,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
                 diagnostics.push(diagnostic.suggest(&diagnostics.spelling, name, record.names()));
             }
             TemplateIssueKind::NoFields { name, ty } => {
-                let message = format!("{} has no fields, so no '{name}'", ty.with_article());
+                let message = format!("'{name}' not found: {} has no fields", ty.with_article());
                 diagnostics.push(Diagnostic::new(&RULE, span, message));
             }
             _ => {}

@@ -10,7 +10,7 @@ pub(crate) const RULE: Rule = Rule {
     severity: Severity::Error,
     summary: "a parameter that the action does not have",
     explanation: "\
-`rafay-relay-sop actions NAME` lists an action's parameters.",
+`rafay-relay-sop actions NAME` lists the parameters of an action.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {

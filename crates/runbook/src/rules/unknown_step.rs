@@ -9,8 +9,8 @@ pub(crate) const RULE: Rule = Rule {
     severity: Severity::Error,
     summary: "a name that is neither 'inputs' nor a step",
     explanation: "\
-A template sees the run's inputs as {{ inputs.NAME }} and the output of each earlier step as {{
-ID.FIELD }}. Text in an expression stands in quotes: {{ 'text' }}.",
+A template refers to the inputs of the run as {{ inputs.NAME }} and to the output of an earlier step
+as {{ ID.FIELD }}. A string in an expression is quoted: {{ 'text' }}.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
@@ -19,10 +19,9 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             continue;
         };
         let diagnostic =
-            Diagnostic::new(&RULE, issue.span.clone(), format!("there is no step '{name}'"));
+            Diagnostic::new(&RULE, issue.span.clone(), format!("unknown step '{name}'"));
         if analysis.symbols.inputs.field(name).is_some() {
-            let mut diagnostic =
-                diagnostic.help(format!("did you mean the input 'inputs.{name}'?"));
+            let mut diagnostic = diagnostic.help(format!("did you mean 'inputs.{name}'?"));
             diagnostic.suggestion = Some(format!("inputs.{name}"));
             diagnostics.push(diagnostic);
             continue;

@@ -8,20 +8,21 @@ pub(crate) const RULE: Rule = Rule {
     name: "unquoted_template",
     severity: Severity::Error,
     summary: "a template without quotes, which YAML reads as a mapping",
-    explanation: r#"To YAML, a value that begins with '{' is a mapping. Put quotes around the template:
+    explanation: "\
+YAML reads a value that starts with '{' as a mapping. Put the template in quotes:
 
-    with: {region: "{{ config.region }}"}"#,
+    with: {region: \"{{ config.region }}\"}",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     for issue in analysis.yaml {
         if matches!(issue.kind, YamlIssueKind::UnquotedTemplate) {
-            // The mapping begins one brace before its key.
+            // The mapping starts one brace before its key.
             let start = issue.span.start.saturating_sub(1);
             let diagnostic = Diagnostic::new(
                 &RULE,
                 start..issue.span.end,
-                "a template must be in quotes: YAML reads '{' as the beginning of a mapping",
+                "unquoted template: YAML reads '{' as the start of a mapping",
             );
             diagnostics.push(diagnostic.help("write \"{{ … }}\""));
         }

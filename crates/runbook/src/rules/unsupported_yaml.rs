@@ -1,4 +1,4 @@
-//! A feature of YAML that runbooks do not have.
+//! A YAML feature that runbooks do not support.
 
 use super::super::yaml::YamlIssueKind;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
@@ -7,11 +7,13 @@ pub(crate) const RULE: Rule = Rule {
     code: "RB004",
     name: "unsupported_yaml",
     severity: Severity::Error,
-    summary: "a feature of YAML that runbooks do not have",
-    explanation: r#"Anchors, aliases, merge keys, tags, keys that are no text and a second document are refused: a step
-then always reads as it runs, a few bytes cannot grow to gigabytes, and every finding has one place.
+    summary: "a YAML feature that runbooks do not support",
+    explanation: "\
+Anchors, aliases, merge keys, tags, keys that are not strings and multiple documents are errors. A
+step is then executed exactly as it reads, a small file cannot expand to gigabytes, and every
+diagnostic has one position.
 
-To use a value twice, declare an input and name it: "{{ inputs.namespace }}"."#,
+To use a value twice, declare an input and refer to it: \"{{ inputs.namespace }}\".",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
@@ -24,20 +26,20 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
 }
 
 fn describe(kind: &YamlIssueKind) -> Option<(String, &'static str)> {
-    let input = "declare an input and name it: \"{{ inputs.NAME }}\"";
+    let input = "declare an input and refer to it: \"{{ inputs.NAME }}\"";
     Some(match kind {
         YamlIssueKind::Alias => ("aliases are not supported in a runbook".to_owned(), input),
         YamlIssueKind::Anchor => ("anchors are not supported in a runbook".to_owned(), input),
         YamlIssueKind::MergeKey => ("merge keys are not supported in a runbook".to_owned(), input),
         YamlIssueKind::Tag(tag) => (
             format!("the tag {tag} is not supported in a runbook"),
-            "types come from the action's parameters; quote a value to make it text",
+            "remove the tag; types come from the parameters of the action",
         ),
         YamlIssueKind::SecondDocument => (
-            "a runbook file holds one document".to_owned(),
-            "put each runbook into a file of its own",
+            "multiple documents are not supported in a runbook".to_owned(),
+            "put each runbook in a separate file",
         ),
-        YamlIssueKind::KeyNotText => ("a key must be text".to_owned(), "write a plain name"),
+        YamlIssueKind::KeyNotText => ("a key must be a string".to_owned(), "write a plain name"),
         _ => return None,
     })
 }

@@ -1,4 +1,4 @@
-//! An input that nothing uses.
+//! An input that is not used.
 
 use std::collections::HashSet;
 
@@ -10,9 +10,10 @@ pub(crate) const RULE: Rule = Rule {
     code: "RB042",
     name: "unused_input",
     severity: Severity::Warning,
-    summary: "an input that nothing uses",
+    summary: "an input that is not used",
     explanation: "\
-Somebody who gives it expects it to matter. Remove it, or use it: {{ inputs.NAME }}.",
+A caller who sets the input expects it to have an effect. Remove the input, or use it: {{
+inputs.NAME }}.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
@@ -26,7 +27,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             &issue.kind
         {
             let names = analysis.symbols.inputs.names();
-            used.extend(diagnostics.spelling.correction(name, names)); // it is used, in a wrong spelling
+            used.extend(diagnostics.spelling.correction(name, names)); // used, but misspelled
             used.insert(name.clone());
         }
     }

@@ -1,4 +1,4 @@
-//! Something that is looked up and not used.
+//! A read whose output is not used.
 
 use std::collections::HashSet;
 
@@ -10,10 +10,10 @@ pub(crate) const RULE: Rule = Rule {
     code: "RB053",
     name: "unused_output",
     severity: Severity::Note,
-    summary: "something that is looked up and not used",
+    summary: "a read whose output is not used",
     explanation: "\
-A step that only looks changes nothing, so that without a use of its output it has no purpose but to
-fail when it cannot look.",
+A step that only reads changes nothing. If no other step uses its output, its only effect is to fail
+when the read fails.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
@@ -40,7 +40,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             action.kind == ActionKind::Read && !action.output.fields.is_empty()
         });
         if reads && !used.contains(&index) && !analysis.id(index).is_empty() {
-            let message = format!("nothing uses the output of '{}'", analysis.id(index));
+            let message = format!("the output of '{}' is not used", analysis.id(index));
             diagnostics.push(Diagnostic::new(&RULE, analysis.declaration(index), message));
         }
     }

@@ -12,11 +12,13 @@ pub(crate) const RULE: Rule = Rule {
     name: "when_not_boolean",
     severity: Severity::Error,
     summary: "a condition that is not one whole boolean expression",
-    explanation: r#"'when' decides whether a step runs, so it is one whole expression that yields true or false:
+    explanation: "\
+'when' decides whether a step runs, so it is one whole expression that yields true or false:
 
-    when: "{{ relay_group.desired > 2 }}"
+    when: \"{{ relay_group.desired > 2 }}\"
 
-Text is never false, not even 'false' in quotes, and nothing else is taken for true or false."#,
+A string is never a condition, not even 'false' in quotes, and no other value is converted to a
+boolean.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
@@ -36,21 +38,21 @@ fn check_template(site: &TemplateSite<'_>, diagnostics: &mut Diagnostics) {
         return;
     }
     if site.is_text {
-        let message = "'when' must be one whole expression, with nothing around it";
+        let message = "'when' must be one whole expression, without text around it";
         let diagnostic = Diagnostic::new(&RULE, site.node.span.clone(), message);
         let help = "write \"{{ a and b }}\" instead of \"{{ a }} and {{ b }}\"";
         return diagnostics.push(diagnostic.help(help));
     }
     if !matches!(inferred.ty, Type::Boolean | Type::Any | Type::Optional(_)) {
         let found = inferred.ty.with_article();
-        let message = format!("'when' must be a boolean, but this yields {found}");
+        let message = format!("'when' must be a boolean, but this expression yields {found}");
         let diagnostic = Diagnostic::new(&RULE, inferred.span.clone(), message);
         diagnostics
             .push(diagnostic.help("compare explicitly, such as x > 0, x != '' or x | length > 0"));
     }
 }
 
-/// A literal `true` or `false` is a condition too; text that looks like an expression has lost its
+/// Reports a literal other than `true` or `false`; a string is probably an expression without its
 /// braces.
 fn check_literal(node: &Node, diagnostics: &mut Diagnostics) {
     let boolean = matches!(node.scalar_value(), Some(ScalarValue::Boolean(_)));

@@ -1,4 +1,4 @@
-//! An operator or filter on something that it cannot take.
+//! An operator or filter that does not accept its operand.
 
 use super::super::template::TemplateIssueKind;
 use super::super::types::Type;
@@ -9,17 +9,17 @@ pub(crate) const RULE: Rule = Rule {
     code: "RB030",
     name: "wrong_operand",
     severity: Severity::Error,
-    summary: "an operator or filter on something that it cannot take",
+    summary: "an operator or filter that does not accept its operand",
     explanation: "\
-Nothing is converted silently. A text is not a number: use | int. A number beside a text needs '~'
-instead of '+'. Values of different kinds are never equal. Only booleans can be joined by 'and',
-'or' and 'not': compare explicitly, as in nodes | length > 0. Durations are not compared.",
+Values are not converted implicitly. A string is not a number: use | int. Join a number and a string
+with '~' instead of '+'. Values of different kinds are never equal. Only booleans can be joined by
+'and', 'or' and 'not': compare explicitly, as in nodes | length > 0. Durations cannot be compared.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     for (_, issue) in analysis.template_issues() {
         if let TemplateIssueKind::NeverEqual { word, values } = &issue.kind {
-            let message = format!("this is never {}", quoted(word));
+            let message = format!("this value is never {}", quoted(word));
             let diagnostic = Diagnostic::new(&RULE, issue.span.clone(), message);
             let values = values.iter().map(String::as_str);
             let mut diagnostic = diagnostic.suggest(&diagnostics.spelling, word, values);
@@ -42,14 +42,15 @@ fn describe(kind: &TemplateIssueKind) -> Option<(String, Option<&'static str>)> 
             describe_operator(operator, left, right.as_ref())
         }
         TemplateIssueKind::InvalidArgument { what, name, wanted, found } => {
-            (format!("the {what} '{name}' takes {wanted}, not {found}"), None)
+            (format!("the {what} '{name}' requires {wanted}, not {found}"), None)
         }
-        TemplateIssueKind::DivisionByZero => ("this divides by zero".to_owned(), None),
-        TemplateIssueKind::NotSubscriptable(ty) => {
-            (format!("{} has no items", ty.with_article()), Some("only lists, maps and records do"))
-        }
+        TemplateIssueKind::DivisionByZero => ("division by zero".to_owned(), None),
+        TemplateIssueKind::NotSubscriptable(ty) => (
+            format!("{} has no items", ty.with_article()),
+            Some("only lists, maps and records have items"),
+        ),
         TemplateIssueKind::Subscript { wanted, found } => {
-            (format!("this must be {wanted}, not {}", found.with_article()), None)
+            (format!("the subscript must be {wanted}, not {}", found.with_article()), None)
         }
         TemplateIssueKind::NotCondition(ty) => (
             format!("a condition must be a boolean, not {}", ty.with_article()),
@@ -66,22 +67,22 @@ fn describe_operator(
 ) -> (String, Option<&'static str>) {
     let Some(right) = right else {
         let left = left.with_article();
-        return (format!("'{operator}' takes a number, not {left}"), None);
+        return (format!("'{operator}' requires a number, not {left}"), None);
     };
     let numeric = left.is_numeric() || right.is_numeric();
     let help = match (operator, left.is_text(), right.is_text()) {
         ("~", ..) if *left == Type::Boolean || *right == Type::Boolean => {
-            Some("use '| string' to make a text of a boolean")
+            Some("use '| string' to convert a boolean to a string")
         }
-        ("+", true, _) | ("+", _, true) => Some("use '~' to join texts"),
+        ("+", true, _) | ("+", _, true) => Some("use '~' to join strings"),
         ("==" | "!=", text, other) if text != other && numeric => {
-            Some("they are never equal: use '| int' or '| string' on one of them")
+            Some("the two are never equal: use '| int' or '| string' on one of them")
         }
-        ("==" | "!=", ..) => Some("they are never equal"),
+        ("==" | "!=", ..) => Some("values of these types are never equal"),
         (_, true, false) | (_, false, true) if numeric => {
-            Some("use '| int' to make a number of a text")
+            Some("use '| int' to convert a string to an integer")
         }
         _ => None,
     };
-    (format!("'{operator}' cannot take {left} and {right}"), help)
+    (format!("'{operator}' does not accept {left} and {right}"), help)
 }

@@ -1,11 +1,11 @@
-//! One text for each meaning: `a  .b` and `a.b` are the same condition. Used to see that a step
-//! runs under the same `when` as the step whose output it names.
+//! The canonical text of expressions: `a  .b` and `a.b` are the same condition. Used to recognize that
+//! a step runs under the same `when` as the step whose output it uses.
 
 use std::fmt::Write as _;
 
 use minijinja::machinery::ast::{BinOpKind, CallArg, CompareOpKind, Expr, UnaryOpKind};
 
-/// The canonical text of an expression.
+/// Returns the canonical text of an expression.
 pub(crate) fn canonical(expr: &Expr<'_>) -> String {
     let mut text = String::new();
     write(expr, &mut text);
@@ -88,7 +88,7 @@ fn write(expr: &Expr<'_>, out: &mut String) {
     }
 }
 
-/// `a['b']` is `a.b`.
+/// Writes an attribute: `a['b']` is `a.b`.
 fn write_item(of: &Expr<'_>, subscript: &Expr<'_>, out: &mut String) {
     write(of, out);
     if let Expr::Const(constant) = subscript
@@ -145,7 +145,7 @@ fn write_items(items: &[Expr<'_>], open: char, close: char, out: &mut String) {
     out.push(close);
 }
 
-/// The sign of a binary operator.
+/// Returns the text of a binary operator.
 pub(crate) fn binary(op: BinOpKind) -> &'static str {
     match op {
         BinOpKind::Eq => "==",
@@ -168,7 +168,7 @@ pub(crate) fn binary(op: BinOpKind) -> &'static str {
     }
 }
 
-/// The sign of a comparison.
+/// Returns the text of a comparison.
 pub(crate) fn comparison(op: CompareOpKind) -> &'static str {
     match op {
         CompareOpKind::Eq => "==",

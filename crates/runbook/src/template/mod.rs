@@ -1,6 +1,6 @@
-//! Templates: `{{ expression }}` in a text. Parses them within limits and infers what they yield.
-//! Places are bytes of the decoded text; the caller knows how they map to the file. Knows no rule
-//! and no document.
+//! Templates: `{{ expression }}` in a text. Parses them within limits and infers their types. Spans
+//! are byte ranges of the decoded text, which the caller maps to the file. Independent of rules and
+//! documents.
 
 pub(crate) mod canonical;
 pub(crate) mod filters;
@@ -22,14 +22,14 @@ pub(crate) use symbols::{Presence, StepOutput, SymbolTable};
 
 use super::types::{RecordType, Type};
 
-/// Something wrong in a template.
+/// An issue in a template.
 #[derive(Debug, Clone)]
 pub(crate) struct TemplateIssue {
     pub(crate) span: Range<usize>,
     pub(crate) kind: TemplateIssueKind,
 }
 
-/// What is wrong in a template.
+/// The kind of a template issue.
 #[derive(Debug, Clone)]
 pub(crate) enum TemplateIssueKind {
     Syntax(String),
@@ -46,7 +46,7 @@ pub(crate) enum TemplateIssueKind {
     SelfReference(usize),
     UnknownInput(String),
     UnknownField {
-        /// The step whose output it is, when the field is the output's own.
+        /// The step, when the field is directly in its output.
         step: Option<usize>,
         path: String,
         name: String,
@@ -54,7 +54,7 @@ pub(crate) enum TemplateIssueKind {
     },
     UnknownFilter(String),
     UnknownTest(String),
-    /// A filter or test that was given something it cannot take.
+    /// A filter or test with an input or argument that it does not accept.
     InvalidArgument {
         /// "filter" or "test".
         what: &'static str,
@@ -67,7 +67,7 @@ pub(crate) enum TemplateIssueKind {
         left: Type,
         right: Option<Type>,
     },
-    /// A comparison with a word that an enum does not have.
+    /// A comparison with a string that is not a value of the enum.
     NeverEqual {
         word: String,
         values: Arc<[String]>,
@@ -87,33 +87,33 @@ pub(crate) enum TemplateIssueKind {
         step: usize,
         presence: Presence,
     },
-    /// The path that may be null.
+    /// The path of a value that may be null.
     PossiblyNull(String),
     NotPrintable(Type),
 }
 
-/// What is known of a template without running it.
+/// The type and the references of a template, inferred without evaluating it.
 #[derive(Debug, Clone)]
 pub(crate) struct Inferred {
-    /// What it yields; of anything but one whole expression, text.
+    /// The type of the result; a string unless the template is one whole expression.
     pub(crate) ty: Type,
-    /// The value, where it does not depend on anything.
+    /// The value, when it does not depend on inputs or outputs.
     pub(crate) constant: Option<minijinja::Value>,
-    /// It is an integer division that became a fraction on the way.
+    /// Whether the expression divides with `/`, which yields a fraction.
     pub(crate) divides: bool,
-    /// Where the expression stands in the text.
+    /// The span of the expression in the text.
     pub(crate) span: Range<usize>,
     pub(crate) issues: Vec<TemplateIssue>,
-    /// The steps whose outputs it names.
+    /// The steps whose outputs the template uses.
     pub(crate) steps: BTreeSet<usize>,
-    /// The inputs that it names.
+    /// The inputs that the template uses.
     pub(crate) inputs: BTreeSet<String>,
-    /// It names `inputs` as a whole.
+    /// Whether the template uses `inputs` as a whole.
     pub(crate) all_inputs: bool,
 }
 
 impl Inferred {
-    /// Of a template that does not parse, nothing is known but that.
+    /// Returns the result for a template that does not parse: only the issue.
     pub(crate) fn failed(issue: TemplateIssue) -> Self {
         Self {
             ty: Type::Any,

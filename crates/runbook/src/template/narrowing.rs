@@ -1,5 +1,5 @@
-//! What a condition tells of what stands behind it: in `a.x if a is defined else 0`, the first `a`
-//! is there.
+//! What a condition implies for the expressions that depend on it: in `a.x if a is defined else 0`, the
+//! first `a` is defined.
 
 use std::collections::BTreeSet;
 
@@ -8,40 +8,40 @@ use minijinja::machinery::ast::{BinOpKind, Expr, UnaryOpKind};
 use super::canonical::canonical;
 use super::symbols::Presence;
 
-/// Facts that hold at a place in an expression.
+/// The facts that hold at a place in an expression.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Narrowing {
-    /// Conditions that are true, canonical.
+    /// The canonical conditions that are true.
     holds: BTreeSet<String>,
-    /// Paths that are defined.
+    /// The paths that are defined.
     defined: BTreeSet<String>,
-    /// Paths that are defined and not null.
+    /// The paths that are defined and not null.
     present: BTreeSet<String>,
 }
 
 impl Narrowing {
-    /// The same and what follows from `condition` being true.
+    /// Returns the facts with those that follow from `condition` being true.
     pub(crate) fn assuming(&self, condition: &Expr<'_>) -> Self {
         let mut narrowing = self.clone();
         narrowing.learn(condition, true);
         narrowing
     }
 
-    /// The same and what follows from `condition` being false.
+    /// Returns the facts with those that follow from `condition` being false.
     pub(crate) fn assuming_not(&self, condition: &Expr<'_>) -> Self {
         let mut narrowing = self.clone();
         narrowing.learn(condition, false);
         narrowing
     }
 
-    /// The conditions that hold, canonical, of a `when` as a whole.
+    /// Returns the canonical conditions that hold when a `when` is true.
     pub(crate) fn conditions(condition: &Expr<'_>) -> Vec<String> {
         let mut narrowing = Self::default();
         narrowing.learn(condition, true);
         narrowing.holds.into_iter().collect()
     }
 
-    /// Whether a step's output is there although it could be absent.
+    /// Whether the output of a step is known to be present although it could be absent.
     pub(crate) fn has_output(&self, id: &str, presence: &Presence) -> bool {
         let same_when = !presence.may_fail
             && !presence.when.is_empty()
@@ -49,7 +49,7 @@ impl Narrowing {
         same_when || self.is_defined(id)
     }
 
-    /// A path is defined when it is itself known to be, or something behind it is.
+    /// Whether a path is defined: the path itself, or a longer path, is known to be defined.
     fn is_defined(&self, path: &str) -> bool {
         let begins = |defined: &String| {
             defined
@@ -59,7 +59,7 @@ impl Narrowing {
         self.defined.iter().any(begins) || self.present.iter().any(begins)
     }
 
-    /// Whether a path that may be null is not.
+    /// Whether a path that may be null is known not to be null.
     pub(crate) fn is_present(&self, path: &str) -> bool {
         self.present.contains(path)
     }

@@ -1,12 +1,13 @@
-//! What operators take and give. Nothing is converted silently: a text is not a number, and only a
-//! boolean is true.
+//! The types of operators. Values are not converted implicitly: a string is not a number, and only a
+//! boolean is a condition.
 
 use minijinja::machinery::ast::{BinOpKind, CompareOpKind};
 
 use super::super::types::Type;
 use super::filters::unlimited;
 
-/// What an arithmetic or text operator yields; `None` when it cannot take these.
+/// Returns the type that an arithmetic or string operator yields; `None` when it does not accept the
+/// operands.
 pub(crate) fn binary(op: BinOpKind, left: &Type, right: &Type) -> Option<Type> {
     use BinOpKind::{Add, Concat, Div};
     match (op, left, right) {
@@ -22,8 +23,8 @@ pub(crate) fn binary(op: BinOpKind, left: &Type, right: &Type) -> Option<Type> {
     }
 }
 
-/// The comparison that a binary operator is, if it is one: the parser writes a single one so, and
-/// only a chain of them as a comparison.
+/// Returns the comparison of a binary operator, if any: the parser represents a single comparison as
+/// a binary operator, and only a chain as a comparison.
 pub(crate) fn comparison(op: BinOpKind) -> Option<CompareOpKind> {
     Some(match op {
         BinOpKind::Eq => CompareOpKind::Eq,
@@ -37,7 +38,7 @@ pub(crate) fn comparison(op: BinOpKind) -> Option<CompareOpKind> {
     })
 }
 
-/// Whether two values can be compared so that the answer says something.
+/// Whether comparing two values is meaningful.
 pub(crate) fn is_comparable(op: CompareOpKind, left: &Type, right: &Type) -> bool {
     use CompareOpKind::{Eq, Gt, Gte, In, Lt, Lte, Ne, NotIn};
     match op {
@@ -53,7 +54,7 @@ pub(crate) fn is_comparable(op: CompareOpKind, left: &Type, right: &Type) -> boo
     }
 }
 
-/// May be equal.
+/// Whether values of the two types can be equal.
 fn may_be_equal(left: &Type, right: &Type) -> bool {
     match (left.non_null(), right.non_null()) {
         (Type::Any | Type::Null, _)
@@ -68,13 +69,14 @@ fn may_be_equal(left: &Type, right: &Type) -> bool {
     }
 }
 
-/// Have an order. Durations are text and would be ordered by their letters, which means nothing.
+/// Whether values of the two types have an order. Durations are strings and would be ordered
+/// alphabetically, which is meaningless.
 fn is_ordered(left: &Type, right: &Type) -> bool {
     let text = |ty: &Type| matches!(ty, Type::String(_) | Type::Enum(_) | Type::Any);
     is_number(left) && is_number(right) || text(left) && text(right)
 }
 
-/// Can be joined to a text. minijinja would write a boolean as Python does, `True`.
+/// Whether a value can be joined to a string. minijinja would write a boolean as Python does, `True`.
 pub(crate) fn is_joinable(ty: &Type) -> bool {
     ty.is_printable() && *ty != Type::Boolean
 }

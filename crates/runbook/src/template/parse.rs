@@ -1,5 +1,5 @@
-//! A text into minijinja's syntax tree, with what a runbook does not allow refused before the
-//! parser sees it.
+//! Parses a text into minijinja's syntax tree. What a runbook does not support is rejected before the
+//! parser runs.
 
 use std::ops::Range;
 
@@ -9,12 +9,12 @@ use minijinja::syntax::SyntaxConfig;
 
 use super::{TemplateIssue, TemplateIssueKind};
 
-/// The most tokens of one expression. minijinja's parser recurses once per operator, and a stack
-/// ends at about 1.8 KB of them in a debug build.
+/// The most tokens of one expression. minijinja's parser recurses once per operator, which takes about
+/// 1.8 KB of stack in a debug build.
 pub(crate) const MAX_TOKENS: usize = 256;
 
-/// The longest text with a template in it. minijinja counts lines and columns in 16 bits, and
-/// panics beyond them.
+/// The maximum size of a text with a template. minijinja counts lines and columns in 16 bits and panics
+/// beyond them.
 pub(crate) const MAX_BYTES: usize = 32 * 1024;
 
 /// A parsed text.
@@ -23,7 +23,7 @@ pub(crate) struct Template<'t> {
     root: Stmt<'t>,
 }
 
-/// Whether a text has anything of a template in it.
+/// Whether a text contains the start of a template.
 pub(crate) fn is_template(text: &str) -> bool {
     text.contains("{{") || text.contains("{%") || text.contains("{#")
 }
@@ -40,7 +40,7 @@ pub(crate) fn parse(text: &str) -> Result<Template<'_>, Box<TemplateIssue>> {
 }
 
 impl<'t> Template<'t> {
-    /// The text that was parsed.
+    /// Returns the parsed text.
     pub(crate) fn text(&self) -> &'t str {
         self.text
     }
@@ -52,7 +52,7 @@ impl<'t> Template<'t> {
         }
     }
 
-    /// The expressions in order.
+    /// Returns the expressions in order.
     pub(crate) fn expressions(&self) -> impl Iterator<Item = &Expr<'t>> {
         self.emitted().map(|emit| &emit.expr)
     }
@@ -64,10 +64,13 @@ impl<'t> Template<'t> {
         })
     }
 
-    /// The expression, when there is nothing around it but blanks: its value is then handed on as
-    /// it is.
+    /// Returns the expression, if only whitespace surrounds it: its value is then passed on with its
+    /// type.
     pub(crate) fn whole(&self) -> Option<&Expr<'t>> {
-        let is_blank = |statement: &&Stmt| matches!(statement, Stmt::EmitRaw(raw) if raw.raw.trim().is_empty());
+        let is_blank = |statement: &&Stmt| match statement {
+            Stmt::EmitRaw(raw) => raw.raw.trim().is_empty(),
+            _ => false,
+        };
         let mut rest = self.statements().iter().filter(|statement| !is_blank(statement));
         match (rest.next(), rest.next()) {
             (Some(Stmt::EmitExpr(emit)), None) => Some(&emit.expr),
@@ -76,14 +79,14 @@ impl<'t> Template<'t> {
     }
 }
 
-/// The text of a whole expression, without its braces.
+/// Returns the text of a whole expression without its braces.
 pub(crate) fn inside_braces(text: &str) -> Option<&str> {
     let inside = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
     let inside = inside.strip_prefix(['-', '+']).unwrap_or(inside);
     Some(inside.strip_suffix(['-', '+']).unwrap_or(inside).trim())
 }
 
-/// Refuses statements, comments and long expressions by their tokens, which are found without
+/// Rejects statements, comments and long expressions by their tokens, which are found without
 /// recursion.
 fn check_tokens(text: &str) -> Result<(), Box<TemplateIssue>> {
     let mut tokens_inside = 0;
@@ -122,7 +125,7 @@ fn check_tokens(text: &str) -> Result<(), Box<TemplateIssue>> {
     inside.map_or(Ok(()), |start| Err(new_issue(start, TemplateIssueKind::Unclosed)))
 }
 
-/// Comments give no token: they show as a gap between two.
+/// Rejects comments, which have no token: they are gaps between two tokens.
 fn reject_comments(text: &str, gap: Range<usize>) -> Result<(), Box<TemplateIssue>> {
     let Some(at) = text.get(gap.clone()).and_then(|gap| gap.find("{#")) else {
         return Ok(());
@@ -132,7 +135,7 @@ fn reject_comments(text: &str, gap: Range<usize>) -> Result<(), Box<TemplateIssu
     Err(new_issue(start..end, TemplateIssueKind::Comment))
 }
 
-/// A whole `{% … %}`.
+/// Returns the span of a whole `{% … %}`.
 fn statement_span(text: &str, start: usize) -> Range<usize> {
     let end = text[start..].find("%}").map_or(start + 2, |end| start + end + 2);
     start..end.min(text.len())
@@ -142,7 +145,7 @@ fn new_issue(span: Range<usize>, kind: TemplateIssueKind) -> Box<TemplateIssue> 
     Box::new(TemplateIssue { span, kind })
 }
 
-/// The bytes of a span; minijinja's may be out of bounds or split a character.
+/// Returns the byte range of a span; minijinja's spans may be out of bounds or split a character.
 pub(crate) fn bytes(text: &str, span: Span) -> Range<usize> {
     clamp(text, span.start_offset as usize..span.end_offset as usize)
 }
@@ -155,7 +158,7 @@ fn clamp(text: &str, range: Range<usize>) -> Range<usize> {
 
 fn syntax_issue(text: &str, error: &minijinja::Error) -> Box<TemplateIssue> {
     let span = clamp(text, error.range().unwrap_or(0..text.len()));
-    let detail = error.detail().unwrap_or("this is no expression");
+    let detail = error.detail().unwrap_or("not an expression");
     if detail.contains("unexpected end of input") || detail.contains("end of template") {
         let open = text.rfind("{{").unwrap_or(span.start);
         if !text[open..].contains("}}") {

@@ -1,5 +1,5 @@
-//! Where an expression stands. minijinja's own spans are wrong for chains of three attributes and
-//! more, but its names borrow from the text, so that their addresses tell.
+//! The spans of expressions. minijinja's spans are wrong for chains of three or more attributes, but
+//! its names borrow from the text, so their addresses give their positions.
 
 use std::ops::Range;
 
@@ -7,16 +7,16 @@ use minijinja::machinery::ast::{CallArg, Expr};
 
 use super::parse::bytes;
 
-/// The place of a name that was borrowed from the text.
+/// Returns the span of a name that borrows from the text.
 pub(crate) fn of_name(text: &str, name: &str) -> Range<usize> {
     let offset = (name.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
     match offset.checked_add(name.len()) {
         Some(end) if end <= text.len() => offset..end,
-        _ => 0..text.len(), // not borrowed from it after all
+        _ => 0..text.len(), // the name does not borrow from the text
     }
 }
 
-/// The place of an expression, from its first name or sign to its last.
+/// Returns the span of an expression, from its first token to its last.
 pub(crate) fn of_expr(text: &str, expr: &Expr<'_>) -> Range<usize> {
     match expr {
         Expr::Var(var) => of_name(text, var.id),
@@ -49,7 +49,7 @@ pub(crate) fn of_expr(text: &str, expr: &Expr<'_>) -> Range<usize> {
     .normalized()
 }
 
-/// The end of a call's arguments, brackets included.
+/// Returns the end of the arguments of a call, including the bracket.
 fn after_arguments(text: &str, name_end: usize, args: &[CallArg<'_>]) -> usize {
     match args.last() {
         Some(last) => past(text, of_expr(text, argument(last)).end, ')'),
@@ -57,7 +57,7 @@ fn after_arguments(text: &str, name_end: usize, args: &[CallArg<'_>]) -> usize {
     }
 }
 
-/// The expression of an argument.
+/// Returns the expression of an argument.
 pub(crate) fn argument<'e, 't>(arg: &'e CallArg<'t>) -> &'e Expr<'t> {
     match arg {
         CallArg::Pos(expr)
@@ -67,7 +67,7 @@ pub(crate) fn argument<'e, 't>(arg: &'e CallArg<'t>) -> &'e Expr<'t> {
     }
 }
 
-/// Just past a closing bracket that follows, blanks between allowed; else where it was.
+/// Returns the position after a closing bracket, skipping whitespace; `at` if there is no bracket.
 fn past(text: &str, at: usize, bracket: char) -> usize {
     let rest = text.get(at..).unwrap_or_default();
     let blanks = rest.len() - rest.trim_start().len();
@@ -79,7 +79,7 @@ trait Normalized {
 }
 
 impl Normalized for Range<usize> {
-    /// Never ends before it begins.
+    /// Returns the range with an end that is not before its start.
     fn normalized(self) -> Self {
         self.start..self.end.max(self.start)
     }

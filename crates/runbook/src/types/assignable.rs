@@ -1,25 +1,25 @@
-//! Whether the values of one type may stand where another is wanted.
+//! Whether a value of one type is accepted where another type is required.
 
 use super::{RecordType, Type};
 
-/// Why they may not.
+/// Why a type is not assignable to another.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum TypeMismatch {
-    /// Another type altogether.
+    /// The types are unrelated.
     Incompatible,
-    /// It would do, but it may be null.
+    /// The type matches except that the value may be null.
     PossiblyNull,
-    /// A field is not there.
+    /// A required field is missing.
     MissingField(String),
-    /// A field does not fit.
+    /// The type of a field does not match.
     Field(String, Box<TypeMismatch>),
-    /// No value of the one lies within the limits of the other.
+    /// No value of the type satisfies the limits of the other.
     OutOfRange(String),
 }
 
 impl Type {
-    /// Whether what an expression of type `from` yields may be given where `self` is wanted. A
-    /// wider record may be given for a narrower one, and what prints as text for a string.
+    /// Checks that a value of type `from` is accepted where `self` is required. A record is accepted
+    /// for a record with fewer fields, and any printable value for a string.
     pub(crate) fn check_assignable(&self, from: &Self) -> Result<(), TypeMismatch> {
         match (self, from) {
             (Self::Any, _)
@@ -43,7 +43,7 @@ impl Type {
             }
             (Self::Number(_), from) if from.is_numeric() => Ok(()),
             (Self::String(_), from) if from.is_printable() => Ok(()),
-            // A text that was put together, such as `{{ minutes }}m`, is judged when it is there.
+            // A string built by a template, such as `{{ minutes }}m`, is checked when it is evaluated.
             (Self::Duration, Self::String(text)) if text.built => Ok(()),
             (Self::Enum(to), Self::Enum(from)) if from.iter().all(|word| to.contains(word)) => {
                 Ok(())

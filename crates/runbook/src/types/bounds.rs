@@ -1,27 +1,27 @@
-//! How large a number and how long a text or list may be.
+//! The limits of numbers, and of the lengths of strings and lists.
 
 use std::fmt::{Display, Write as _};
 
-/// A closed interval, open where it has no end.
+/// A closed interval; a missing limit leaves that side unbounded.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bounds<N> {
-    /// The least.
+    /// The minimum.
     pub minimum: Option<N>,
-    /// The greatest.
+    /// The maximum.
     pub maximum: Option<N>,
 }
 
 impl<N: Copy + PartialOrd + Display> Bounds<N> {
-    /// Every value.
+    /// The interval of all values.
     pub const ANY: Self = Self { minimum: None, maximum: None };
 
-    /// Whether a value lies in it.
+    /// Whether a value is within the limits.
     pub fn contains(&self, value: N) -> bool {
         self.minimum.is_none_or(|least| value >= least)
             && self.maximum.is_none_or(|greatest| value <= greatest)
     }
 
-    /// "from 2 to 4", "at least 2", "at most 4"; nothing when every value is in it.
+    /// Returns "from 2 to 4", "at least 2" or "at most 4"; `None` when there is no limit.
     pub fn describe(&self) -> Option<String> {
         match (self.minimum, self.maximum) {
             (Some(least), Some(greatest)) => Some(format!("from {least} to {greatest}")),
@@ -31,8 +31,8 @@ impl<N: Copy + PartialOrd + Display> Bounds<N> {
         }
     }
 
-    /// The limits that a value breaks, if it does. A bound that nobody chose, such as the greatest
-    /// of 32 bits, is only named to a value that goes beyond it.
+    /// Returns the limits that a value violates, if any. The limit of a machine integer, such as the
+    /// maximum of 32 bits, is named only to a value beyond that limit.
     pub fn violated_limits(&self, value: N) -> Option<String> {
         const MAX_CHOSEN_DIGITS: usize = 9;
         if self.contains(value) {
@@ -48,32 +48,32 @@ impl<N: Copy + PartialOrd + Display> Bounds<N> {
         }
     }
 
-    /// No value can lie in it.
+    /// Whether no value is within the limits.
     pub fn is_empty(&self) -> bool {
         matches!((self.minimum, self.maximum), (Some(least), Some(greatest)) if least > greatest)
     }
 }
 
-/// How many characters or items.
+/// The limits of a number of characters or items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LengthBounds {
-    /// The fewest.
+    /// The minimum.
     pub minimum: Option<usize>,
-    /// The most.
+    /// The maximum.
     pub maximum: Option<usize>,
 }
 
 impl LengthBounds {
-    /// Any number.
+    /// The limits that any length satisfies.
     pub const ANY: Self = Self { minimum: None, maximum: None };
 
-    /// Whether it may be this long.
+    /// Whether a length is within the limits.
     pub fn contains(&self, length: usize) -> bool {
         self.minimum.is_none_or(|least| length >= least)
             && self.maximum.is_none_or(|most| length <= most)
     }
 
-    /// "at least 1 item".
+    /// Returns the limits with a unit, as in "at least 1 item".
     pub fn describe(&self, unit: &str) -> String {
         let mut text = match (self.minimum, self.maximum) {
             (Some(least), Some(most)) if least == most => format!("exactly {least} {unit}"),

@@ -1,4 +1,4 @@
-//! Whether a JSON value has a type, and its projection onto it.
+//! Checks JSON values against types and converts them.
 
 use std::fmt;
 
@@ -7,42 +7,42 @@ use serde_json::{Map, Value as Json};
 use super::{Bounds, LengthBounds, RecordType, Syntax, Text, Type};
 use crate::duration::Duration;
 
-/// A value that does not have its type.
+/// The error for a value that does not have the required type.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ValueMismatch {
-    /// The way to it from the value that was judged: `labels.Name`, `nodes[2]`; empty for the value
+    /// The path from the checked value, such as `labels.Name` or `nodes[2]`; empty for the value
     /// itself.
     pub path: String,
-    /// What is wrong there.
+    /// The cause.
     pub reason: MismatchReason,
 }
 
-/// Why a value does not have a type. Says what a value *is*, never what it says, for it may be
-/// confidential.
+/// Why a value does not have a type. The message has the kind of the value, never the value itself,
+/// which may be confidential.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum MismatchReason {
-    /// Another kind of value.
+    /// The value is of another kind.
     #[error("must be {wanted}, not {found}")]
     TypeMismatch {
-        /// The type.
+        /// The required type.
         wanted: String,
-        /// What came.
+        /// The kind of the value.
         found: &'static str,
     },
-    /// Outside its limits.
+    /// The value is outside the limits.
     #[error("must be {0}")]
     OutOfRange(String),
-    /// Not of its form.
+    /// The string does not have the required format.
     #[error("must be {0}")]
     InvalidFormat(String),
-    /// Not one of the words.
+    /// The string is not one of the values of the enum.
     #[error("must be one of {0}")]
     InvalidEnumValue(String),
-    /// A field that the record needs.
+    /// A required field is missing.
     #[error("'{0}' is missing")]
     MissingField(String),
-    /// Not exactly one of a group.
-    #[error("needs exactly one of {0}")]
+    /// Not exactly one field of a group is given.
+    #[error("requires exactly one of {0}")]
     ExactlyOneOf(String),
 }
 
@@ -61,7 +61,7 @@ impl ValueMismatch {
         Self { path: String::new(), reason }
     }
 
-    /// The same, seen from one level further out.
+    /// Returns the mismatch with `step` in front of its path.
     fn nested_in(mut self, step: &str) -> Self {
         let joint = if self.path.is_empty() || self.path.starts_with('[') { "" } else { "." };
         self.path = format!("{step}{joint}{}", self.path);
@@ -70,8 +70,8 @@ impl ValueMismatch {
 }
 
 impl Type {
-    /// The value as this type has it: fields that a record does not have are left out, and a number
-    /// or boolean becomes text where text is wanted.
+    /// Converts a value to this type: fields that the record does not have are removed, and a number
+    /// or boolean becomes a string where a string is required.
     ///
     /// # Errors
     /// The value does not have the type.
@@ -127,7 +127,7 @@ impl Type {
 }
 
 impl Text {
-    /// What is wrong with a text, if anything.
+    /// Checks a string against the limits and the syntax.
     pub(crate) fn check(&self, text: &str) -> Result<(), MismatchReason> {
         if !self.lengths.contains(text.chars().count()) {
             return Err(MismatchReason::OutOfRange(self.lengths.describe("character")));
@@ -224,7 +224,7 @@ fn as_text(value: Json) -> String {
     }
 }
 
-/// What kind of JSON a value is.
+/// Returns the kind of a JSON value.
 pub(crate) fn kind(value: &Json) -> &'static str {
     match value {
         Json::Null => "null",

@@ -1,6 +1,6 @@
-//! The types of the language, as the Rust types of an action's parameters and output give them
-//! through JSON Schema. Knows no rule, no runbook and no template: only what a type is, what it
-//! admits, and how it is called.
+//! The types of the language, derived through JSON Schema from the Rust types of the actions'
+//! parameters and outputs. Independent of rules, runbooks and templates: a type, the values that it
+//! accepts, and its name.
 
 mod assignable;
 mod bounds;
@@ -23,120 +23,120 @@ pub use parse::UnknownType;
 pub use schema::UnsupportedSchema;
 pub use syntax::Syntax;
 
-/// What a value may be.
+/// The type of a value.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Type {
-    /// Nothing is known, so nothing is refused.
+    /// The type is unknown, so any value is accepted.
     Any,
-    /// Only null. No declaration has it; an expression can.
+    /// Only null: the type of an expression, never of a declaration.
     Null,
     /// `true` or `false`.
     Boolean,
-    /// A whole number.
+    /// An integer.
     Integer(Bounds<i128>),
-    /// Any finite number; an integer is one.
+    /// Any finite number, including the integers.
     Number(Bounds<f64>),
-    /// Text.
+    /// A string.
     String(Text),
-    /// A length of time, as text.
+    /// A duration, written as a string.
     Duration,
-    /// One of some words.
+    /// One of a fixed set of strings.
     Enum(Arc<[String]>),
-    /// Values of one type, in order.
+    /// A list of values of one type.
     List(Box<Type>, LengthBounds),
-    /// Values of one type by name; the names may have a form.
+    /// A map to values of one type; the keys may have a syntax.
     Map(Box<Type>, Option<Syntax>),
-    /// Values of several types by name.
+    /// A record: named fields, each with its own type.
     Record(Arc<RecordType>),
-    /// The type, or null.
+    /// A value of the type, or null.
     Optional(Box<Type>),
 }
 
-/// What a text must be like.
+/// The limits of a string.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Text {
-    /// A form of the domain.
+    /// The syntax that the string must have.
     pub syntax: Option<Syntax>,
-    /// How many characters.
+    /// The limits of the number of characters.
     pub lengths: LengthBounds,
-    /// A regular expression, which is shown but not judged: a judged form is a [`Syntax`].
+    /// A regular expression, which is shown but not checked: a checked format is a [`Syntax`].
     pub pattern: Option<String>,
-    /// Put together by a template, so that its form is only known when it runs.
+    /// Whether a template builds the string, so that its format is known only at run time.
     pub(crate) built: bool,
 }
 
-/// Named fields.
+/// A record type: named fields.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct RecordType {
-    /// What messages call it.
+    /// The name in messages.
     pub name: String,
-    /// Its documentation.
+    /// The documentation.
     pub description: String,
-    /// In the order of declaration.
+    /// The fields, in the order of declaration.
     pub fields: Vec<Field>,
-    /// Groups of fields of which exactly one is given.
+    /// Groups of fields of which exactly one is required.
     pub exactly_one_of: Vec<Vec<String>>,
 }
 
 /// One field of a record.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Field {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Its type.
+    /// The type.
     pub ty: Type,
-    /// Whether it must be given.
+    /// Whether the field is required.
     pub required: bool,
-    /// What it is when it is not given, where the schema says so.
+    /// The default, if the schema declares one.
     pub default: Option<Json>,
-    /// Its documentation.
+    /// The documentation.
     pub description: String,
 }
 
 impl RecordType {
-    /// The field of a name.
+    /// Returns the field with a name.
     pub fn field(&self, name: &str) -> Option<&Field> {
         self.fields.iter().find(|field| field.name == name)
     }
 
-    /// The names of all fields.
+    /// Returns the names of all fields.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.fields.iter().map(|field| field.name.as_str())
     }
 }
 
 impl Type {
-    /// Text of any form.
+    /// Returns the type of any string.
     pub const fn text() -> Self {
         Self::String(Text { syntax: None, lengths: LengthBounds::ANY, pattern: None, built: false })
     }
 
-    /// Text that a template puts together.
+    /// Returns the type of a string that a template builds.
     pub(crate) const fn built_text() -> Self {
         Self::String(Text { syntax: None, lengths: LengthBounds::ANY, pattern: None, built: true })
     }
 
-    /// Any whole number.
+    /// Returns the type of any integer.
     pub const fn integer() -> Self {
         Self::Integer(Bounds::ANY)
     }
 
-    /// Any number.
+    /// Returns the type of any number.
     pub const fn number() -> Self {
         Self::Number(Bounds::ANY)
     }
 
-    /// A list of any length.
+    /// Returns the type of lists of any length.
     pub fn list(of: Self) -> Self {
         Self::List(Box::new(of), LengthBounds::ANY)
     }
 
-    /// A map with any names.
+    /// Returns the type of maps with any keys.
     pub fn map(of: Self) -> Self {
         Self::Map(Box::new(of), None)
     }
 
-    /// Its name with an article: "an integer", "a list of string", "one of a, b".
+    /// Returns the name with an article: "an integer", "a list of string", "one of a, b".
     pub fn with_article(&self) -> String {
         let name = self.to_string();
         match (self, name.chars().next()) {
@@ -146,7 +146,7 @@ impl Type {
         }
     }
 
-    /// The same without `or null`.
+    /// Returns the type without null.
     pub fn non_null(&self) -> &Self {
         match self {
             Self::Optional(inner) => inner.non_null(),
@@ -154,7 +154,7 @@ impl Type {
         }
     }
 
-    /// The same, or null.
+    /// Returns the type of the values of this type, or null.
     #[must_use]
     pub fn or_null(self) -> Self {
         match self {
@@ -163,22 +163,22 @@ impl Type {
         }
     }
 
-    /// Written as text in JSON.
+    /// Whether values are strings in JSON.
     pub fn is_text(&self) -> bool {
         matches!(self, Self::String(_) | Self::Duration | Self::Enum(_))
     }
 
-    /// A number of either kind.
+    /// Whether values are integers or other numbers.
     pub fn is_numeric(&self) -> bool {
         matches!(self, Self::Integer(_) | Self::Number(_))
     }
 
-    /// Can be put into the middle of a text.
+    /// Whether values can be part of a string.
     pub fn is_printable(&self) -> bool {
         self.is_text() || self.is_numeric() || matches!(self, Self::Boolean | Self::Any)
     }
 
-    /// The type that holds the values of both.
+    /// Returns the type that accepts the values of both types.
     #[must_use]
     pub fn join(self, other: Self) -> Self {
         use Type::{Any, Duration, Enum, Integer, List, Map, Null, Number, Optional, String};
@@ -211,7 +211,7 @@ impl fmt::Display for Type {
             Self::Enum(words) => write!(f, "one of {}", words.join(", ")),
             Self::List(of, _) => write!(f, "list of {of}"),
             Self::Map(of, _) => write!(f, "map of {of}"),
-            // "output of find_nodegroup" says by itself what it is.
+            // A name such as "output of find_nodegroup" needs no list of fields.
             Self::Record(record) if record.name.contains(' ') => f.write_str(&record.name),
             Self::Record(record) => {
                 const MAX_SHOWN: usize = 6;

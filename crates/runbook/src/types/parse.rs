@@ -1,22 +1,22 @@
-//! Types as a runbook writes them: `string`, `list of integer`, `map of string`, `optional
+//! Parses types as written in a runbook: `string`, `list of integer`, `map of string`, `optional
 //! duration`.
 
 use super::{Bounds, LengthBounds, Type};
 
-/// A text that names no type.
+/// The error for a text that is not the name of a type.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is not a type")]
+#[error("unknown type '{0}'")]
 pub struct UnknownType(pub String);
 
 impl Type {
-    /// The names of the types that need nothing further.
+    /// The names of the types that have no parameter.
     pub const NAMES: [&'static str; 6] =
         ["string", "integer", "number", "boolean", "duration", "enum"];
 
-    /// Reads a type's name. An `enum` has no words yet.
+    /// Parses the name of a type. An `enum` has no values yet.
     ///
     /// # Errors
-    /// The text, or what follows its `of`, names no type.
+    /// The text, or the part after `of`, is not the name of a type.
     pub fn parse(text: &str) -> Result<Self, UnknownType> {
         let text = text.trim();
         if let Some(of) = text.strip_prefix("list of ") {

@@ -1,5 +1,5 @@
-//! From JSON Schema, as schemars 1 writes it for plain Rust structs, to types. What it cannot say
-//! exactly is refused when the catalogue is built, never guessed.
+//! Converts JSON Schema, as schemars 1 writes it for plain Rust structs, to types. A schema without
+//! an exact type is an error when the registry is built; it is never guessed.
 
 use std::sync::Arc;
 
@@ -7,25 +7,25 @@ use serde_json::{Map, Value as Json};
 
 use super::{Bounds, Field, LengthBounds, RecordType, Syntax, Text, Type};
 
-/// A schema that the language has no type for: an action with it is a mistake of the program, found
-/// by its tests.
+/// The error for a schema that the language has no type for: a mistake in the definition of an
+/// action, found by the tests of the program.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{location}: {what} has no type in the language of runbooks")]
+#[error("{location}: {what} has no type in the runbook language")]
 pub struct UnsupportedSchema {
-    /// Where in the schema.
+    /// The location in the schema.
     pub location: String,
-    /// What stands there.
+    /// The unsupported construct.
     pub what: String,
 }
 
-/// References may nest as deep as this; a type that contains itself never ends.
+/// The maximum depth of references, because a type that contains itself never ends.
 const MAX_DEPTH: usize = 16;
 
 impl RecordType {
-    /// The record that the schema of a Rust struct describes.
+    /// Converts the schema of a Rust struct to a record.
     ///
     /// # Errors
-    /// The schema uses what the language has no type for.
+    /// The schema uses a construct that the language has no type for.
     pub fn from_schema(name: &str, schema: &Json) -> Result<Self, UnsupportedSchema> {
         let reader = SchemaReader { root: schema };
         match reader.read(schema, name, 0)? {
@@ -36,7 +36,7 @@ impl RecordType {
     }
 }
 
-/// A record under the name of its Rust type.
+/// Names a record after its Rust type.
 fn with_name(ty: Type, name: &str) -> Type {
     match ty {
         Type::Record(mut record) => {
@@ -63,7 +63,7 @@ impl SchemaReader<'_> {
         let schema = match schema {
             Json::Bool(true) => return Ok(Type::Any),
             Json::Object(schema) => schema,
-            _ => return Err(unsupported(location, "a schema that admits nothing")),
+            _ => return Err(unsupported(location, "a schema that accepts no value")),
         };
         if let Some(reference) = text(schema, "$ref") {
             let ty = self.read(self.follow(reference, location)?, location, depth + 1)?;
@@ -96,7 +96,7 @@ impl SchemaReader<'_> {
         found.ok_or_else(|| unsupported(location, format!("the reference {reference}")))
     }
 
-    /// `T or null`, or the constants of an enum whose variants are documented.
+    /// Converts `T or null`, or the constants of an enum whose variants are documented.
     fn union(
         &self,
         choices: &[Json],
@@ -185,8 +185,7 @@ impl SchemaReader<'_> {
         };
         let fields = properties.into_iter().flatten().map(field);
         let mut fields: Vec<Field> = fields.collect::<Result<_, UnsupportedSchema>>()?;
-        // What must be given comes first; beyond that the order of declaration, which serde_json
-        // keeps here.
+        // Required fields come first; otherwise the order of declaration, which serde_json keeps.
         fields.sort_by_key(|field| !field.required);
         let groups = schema.get("x-exactly-one-of").and_then(Json::as_array);
         let groups = groups.into_iter().flatten();
@@ -201,7 +200,7 @@ impl SchemaReader<'_> {
         })))
     }
 
-    /// A field's own words, else those of the type that it refers to.
+    /// Returns the documentation of a field, else that of the type that the field refers to.
     fn description(&self, schema: &Json) -> String {
         let own = schema.get("description").and_then(Json::as_str);
         let referred = || {
@@ -212,13 +211,13 @@ impl SchemaReader<'_> {
     }
 }
 
-/// Kubernetes labels: both the keys and the values have a form.
+/// Kubernetes labels: the keys and the values have a syntax.
 fn labels() -> Type {
     let value = Type::String(Text { syntax: Some(Syntax::LabelValue), ..Text::default() });
     Type::Map(Box::new(value), Some(Syntax::LabelKey))
 }
 
-/// `x-keys` on a map: the form of its names.
+/// `x-keys` on a map: the syntax of its keys.
 fn key_syntax(
     schema: &Map<String, Json>,
     location: &str,
@@ -258,7 +257,7 @@ fn strings(list: Option<&Json>) -> Vec<&str> {
     items.filter_map(Json::as_str).collect()
 }
 
-/// The words of `enum` or `const`, when they are all text.
+/// Returns the values of `enum` or `const`, if all are strings.
 fn words(schema: &Map<String, Json>) -> Option<Vec<String>> {
     let one = schema.get("const").map(std::slice::from_ref);
     let values = one.or_else(|| Some(schema.get("enum")?.as_array()?.as_slice()))?;
@@ -266,7 +265,7 @@ fn words(schema: &Map<String, Json>) -> Option<Vec<String>> {
     values.iter().map(word).collect()
 }
 
-/// A schema that only documents, which is how schemars writes `serde_json::Value` with a doc
+/// Whether a schema only documents, which is how schemars writes `serde_json::Value` with a doc
 /// comment.
 fn is_only_annotated(schema: &Map<String, Json>) -> bool {
     let annotations = ["title", "description", "default", "examples", "$schema", "$defs"];
@@ -283,7 +282,7 @@ fn number_bounds(schema: &Map<String, Json>) -> Bounds<f64> {
     Bounds { minimum: bound("minimum"), maximum: bound("maximum") }
 }
 
-/// The narrower of what is written and what the Rust integer holds; JSON itself ends at 64 bits.
+/// Returns the narrower of the declared limits and those of the Rust integer; JSON ends at 64 bits.
 fn integer_bounds(schema: &Map<String, Json>) -> Bounds<i128> {
     let bound = |key: &str| {
         let value = schema.get(key)?;

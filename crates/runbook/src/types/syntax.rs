@@ -1,6 +1,6 @@
-//! The forms that texts of this domain have: names, label keys, regions, instance ids.
+//! The string formats of this domain: names, label keys, regions, instance ids.
 
-/// A form of text that is judged character by character.
+/// A string format that is checked character by character.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Syntax {
     /// An RFC 1123 name: the name of a namespace, a deployment, a node.
@@ -15,13 +15,13 @@ pub enum Syntax {
     InstanceId,
 }
 
-/// Kubernetes: metav1 `ObjectMeta` names are DNS subdomains, which RFC 1123 limits to 253.
+/// The limit of `ObjectMeta` names: they are DNS subdomains, which RFC 1123 limits to 253.
 const MAX_NAME_LENGTH: usize = 253;
-/// Kubernetes: the part of a label key behind the slash, and a label's value.
+/// The limit of the part of a label key after the slash, and of a label value.
 const MAX_LABEL_LENGTH: usize = 63;
 
 impl Syntax {
-    /// The syntax of a name in a schema.
+    /// Returns the syntax with a name.
     pub fn from_name(name: &str) -> Option<Self> {
         Some(match name {
             "kubernetes-name" => Self::KubernetesName,
@@ -33,11 +33,11 @@ impl Syntax {
         })
     }
 
-    /// All names, for suggestions.
+    /// The names of all syntaxes.
     pub const NAMES: [&'static str; 5] =
         ["kubernetes-name", "label-key", "label-value", "aws-region", "instance-id"];
 
-    /// What the form is called.
+    /// Returns the display name of the syntax.
     pub fn describe(self) -> &'static str {
         match self {
             Self::KubernetesName => "a Kubernetes name",
@@ -48,30 +48,31 @@ impl Syntax {
         }
     }
 
-    /// What a text of the form looks like.
+    /// Describes a string of the syntax.
     pub fn explain(self) -> &'static str {
         match self {
             Self::KubernetesName => {
-                "lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit"
+                "lowercase letters, digits, '-' and '.', starting and ending with a letter or digit"
             }
             Self::LabelKey => {
-                "letters, digits, '-', '_' and '.', at most 63, optionally behind a DNS prefix and '/'"
+                "at most 63 letters, digits, '-', '_' and '.', optionally after 'DNS-PREFIX/'"
             }
             Self::LabelValue => {
-                "at most 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit"
+                "at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends"
             }
             Self::AwsRegion => "such as us-west-2",
             Self::InstanceId => "'i-' and 8 or 17 hexadecimal digits",
         }
     }
 
-    /// "an AWS region, such as us-west-2".
+    /// Returns the name with the description: "an AWS region, such as us-west-2".
     pub fn sentence(self) -> String {
         let joint = if self == Self::AwsRegion { "," } else { ":" };
         format!("{}{joint} {}", self.describe(), self.explain())
     }
 
-    /// The form as a regular expression, for editors. Of lengths it knows only those of labels.
+    /// Returns the syntax as a regular expression, for editors. The expression limits the length of
+    /// labels only.
     pub fn pattern(self) -> String {
         const NAME: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
         const LABEL: &str = "[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?";
@@ -84,7 +85,7 @@ impl Syntax {
         }
     }
 
-    /// Whether a text has the form.
+    /// Whether a string has the syntax.
     pub fn matches(self, text: &str) -> bool {
         match self {
             Self::KubernetesName => is_name(text),
@@ -118,13 +119,13 @@ fn is_label_key(text: &str) -> bool {
     }
 }
 
-/// Begins and ends so.
+/// Whether the first and the last character satisfy a condition.
 fn has_edges(text: &str, edge: impl Fn(u8) -> bool) -> bool {
     let ends = [text.bytes().next(), text.bytes().next_back()];
     ends.into_iter().all(|byte| byte.is_some_and(&edge))
 }
 
-/// Two letters, one or more words, a number: the shape that all regions have had so far.
+/// Two letters, one or more words, a number: the format of all AWS regions so far.
 fn is_region(text: &str) -> bool {
     let parts: Vec<&str> = text.split('-').collect();
     let [area, words @ .., number] = parts.as_slice() else {

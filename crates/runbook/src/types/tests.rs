@@ -1,4 +1,4 @@
-//! From Rust structs to types, and what fits where.
+//! Conversion of Rust structs to types, and assignability.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +8,9 @@ use serde_json::{Value as Json, json};
 use super::*;
 use crate::Duration;
 
-/// What a thing is.
+/// A thing.
 ///
-/// More of it.
+/// The details.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields, extend("x-exactly-one-of" = [["a", "b"]]))]
 #[expect(dead_code, reason = "only its schema is used")]
@@ -79,7 +79,7 @@ fn thing() -> RecordType {
 #[test]
 fn a_rust_struct_is_a_record() {
     let thing = thing();
-    assert_eq!(thing.description, "What a thing is.\n\nMore of it.");
+    assert_eq!(thing.description, "A thing.\n\nThe details.");
     assert_eq!(thing.exactly_one_of, [["a", "b"]]);
     let name = |field: &str| thing.field(field).unwrap().ty.to_string();
     for (field, ty) in [
@@ -135,7 +135,7 @@ fn limits_come_from_the_rust_type_and_its_attributes() {
 }
 
 #[test]
-fn what_has_no_type_is_refused() {
+fn a_schema_without_a_type_is_an_error() {
     for schema in [
         json!({"type": "object", "properties": {"a": {"anyOf": [{"type": "string"}, {"type": "integer"}]}}}),
         json!({"type": "object", "properties": {"a": {"type": "array"}}}),
@@ -153,7 +153,7 @@ fn what_has_no_type_is_refused() {
 }
 
 #[test]
-fn a_value_fits_where_its_type_does() {
+fn a_value_is_accepted_where_its_type_is_assignable() {
     let thing = Type::Record(Arc::new(thing()));
     let narrow = Type::Record(Arc::new(RecordType {
         fields: vec![Field {

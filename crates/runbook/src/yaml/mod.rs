@@ -1,8 +1,8 @@
-//! YAML text into a tree in which every node knows its bytes. Knows nothing of runbooks.
+//! Parses YAML into a tree in which every node has its byte span. Independent of runbooks.
 //!
-//! The parser gives events; what YAML allows and a runbook does not (aliases, tags, duplicate keys,
-//! a second document) is recorded as a [`YamlIssue`] and reading goes on, so that one run reports
-//! everything.
+//! The parser yields events. What YAML allows and a runbook does not (aliases, tags, duplicate keys,
+//! a second document) is recorded as a [`YamlIssue`], and reading continues, so that one check reports
+//! every issue.
 
 mod schema;
 mod source_map;
@@ -15,21 +15,21 @@ pub(crate) use schema::ScalarValue;
 pub(crate) use source_map::SourceMap;
 pub(crate) use tree::load;
 
-/// The largest text that is read. The thirteen steps of relay-scale take 6 KiB.
+/// The maximum size of a text. The thirteen steps of relay-scale take 6 KiB.
 pub const MAX_BYTES: usize = 1 << 20;
-/// The most nodes of one text; 10,000 steps take about 150,000.
+/// The maximum number of nodes of a text; 10,000 steps take about 150,000.
 pub(crate) const MAX_NODES: usize = 400_000;
-/// The deepest nesting. A parameter of a step sits at depth 4; lists of records add a few.
+/// The maximum nesting. A parameter of a step has depth 4; lists of records add a few levels.
 pub(crate) const MAX_DEPTH: usize = 32;
 
-/// A value with the bytes that it was written in, without its quotes' inside being decoded twice.
+/// A value with the span in which it is written. The text of a scalar is decoded.
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
     pub(crate) span: Range<usize>,
     pub(crate) kind: NodeKind,
 }
 
-/// What a node is.
+/// The kind of a node.
 #[derive(Debug, Clone)]
 pub(crate) enum NodeKind {
     Scalar {
@@ -38,18 +38,18 @@ pub(crate) enum NodeKind {
     },
     List(Vec<Node>),
     Map(Vec<(Node, Node)>),
-    /// Something that has been reported: nothing more is said of it.
+    /// A node that has been reported, so that no rule reports it again.
     Broken,
 }
 
-/// Something that a runbook may not hold, or that is no YAML.
+/// A YAML feature that a runbook does not support, or a syntax error.
 #[derive(Debug, Clone)]
 pub(crate) struct YamlIssue {
     pub(crate) span: Range<usize>,
     pub(crate) kind: YamlIssueKind,
 }
 
-/// What is wrong with the YAML.
+/// The kind of a YAML issue.
 #[derive(Debug, Clone)]
 pub(crate) enum YamlIssueKind {
     Syntax(String),
@@ -67,7 +67,7 @@ pub(crate) enum YamlIssueKind {
 }
 
 impl Node {
-    /// The decoded text of a scalar.
+    /// Returns the decoded text of a scalar.
     pub(crate) fn text(&self) -> Option<&str> {
         match &self.kind {
             NodeKind::Scalar { text, .. } => Some(text),
@@ -75,7 +75,7 @@ impl Node {
         }
     }
 
-    /// The meaning of a scalar; whatever is quoted is a string.
+    /// Returns the meaning of a scalar; a quoted scalar is a string.
     pub(crate) fn scalar_value(&self) -> Option<ScalarValue<'_>> {
         match &self.kind {
             NodeKind::Scalar { text, style } if *style == ScalarStyle::Plain => {
@@ -86,17 +86,17 @@ impl Node {
         }
     }
 
-    /// It has been reported as something that a runbook cannot hold.
+    /// Whether the node has been reported as unsupported.
     pub(crate) fn is_broken(&self) -> bool {
         matches!(self.kind, NodeKind::Broken)
     }
 
-    /// Nothing was written, or `null`.
+    /// Whether the node is empty or `null`.
     pub(crate) fn is_null(&self) -> bool {
         matches!(self.scalar_value(), Some(ScalarValue::Null))
     }
 
-    /// The pairs of a mapping.
+    /// Returns the pairs of a mapping.
     pub(crate) fn pairs(&self) -> Option<&[(Node, Node)]> {
         match &self.kind {
             NodeKind::Map(pairs) => Some(pairs),
@@ -104,7 +104,7 @@ impl Node {
         }
     }
 
-    /// The items of a list.
+    /// Returns the items of a list.
     pub(crate) fn items(&self) -> Option<&[Node]> {
         match &self.kind {
             NodeKind::List(items) => Some(items),
@@ -112,7 +112,7 @@ impl Node {
         }
     }
 
-    /// What a message calls it: "integer 3", "a list".
+    /// Returns the description for messages: "the integer 3", "a list".
     pub(crate) fn describe(&self) -> String {
         let Some(plain) = self.scalar_value() else {
             let list = self.items().is_some();
@@ -128,7 +128,7 @@ impl Node {
     }
 }
 
-/// A text in quotes, shortened when it is long, for a message of one line.
+/// Quotes a text for a message of one line, shortened when it is long.
 pub(crate) fn quoted(text: &str) -> String {
     const MAX_SHOWN: usize = 40;
     let line = text.lines().next().unwrap_or_default();

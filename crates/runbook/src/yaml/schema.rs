@@ -1,4 +1,4 @@
-//! The YAML 1.2 core schema: what a plain scalar means. `yes`, `on`, `012` and `1_000` are strings.
+//! The YAML 1.2 core schema: the meaning of plain scalars. `yes`, `on`, `012` and `1_000` are strings.
 
 /// The meaning of a scalar.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -10,7 +10,7 @@ pub(crate) enum ScalarValue<'t> {
     Text(&'t str),
 }
 
-/// Resolves the text of a scalar that was written without quotes.
+/// Resolves the text of an unquoted scalar.
 pub(crate) fn resolve(text: &str) -> ScalarValue<'_> {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => ScalarValue::Null,
@@ -30,7 +30,7 @@ fn number(text: &str) -> Option<ScalarValue<'_>> {
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     let is_digit = |byte: u8| byte.is_ascii_digit();
     if unsigned.len() > 1 && unsigned.starts_with('0') && is_digit(unsigned.as_bytes()[1]) {
-        return None; // 012: an octal number to some and a decimal one to others, so neither
+        return None; // 012 is octal in YAML 1.1 and decimal elsewhere, so it is a string
     }
     if !unsigned.is_empty() && unsigned.bytes().all(is_digit) {
         return text.parse().ok().map(ScalarValue::Integer);
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_core_schema_counts() {
+    fn plain_scalars_follow_the_core_schema() {
         for text in ["yes", "on", "012", "1_000", "1.2.3", "-", ".", "1e", "0x", "0xg", "a1", "+-1"]
         {
             assert_eq!(resolve(text), ScalarValue::Text(text), "{text}");

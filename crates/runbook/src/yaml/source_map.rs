@@ -1,21 +1,21 @@
-//! From a place in a scalar's decoded text back to the byte of the file that it was written in.
+//! Maps positions in the decoded text of a scalar to byte offsets of the file.
 //!
-//! Quotes, escapes, folding, indentation and line breaks make the two differ. The way back is found
-//! by walking both texts together and meeting again at every character that is not blank.
+//! Quotes, escapes, folding, indentation and line breaks make the two differ. The map is built by
+//! walking both texts in parallel and synchronizing at every character that is not whitespace.
 
 use std::ops::Range;
 
 use super::{Node, NodeKind, ScalarStyle};
 
-/// The way back for one scalar.
+/// The source map of one scalar.
 pub(crate) enum SourceMap {
-    /// The text stands in the file as it is, from this byte.
+    /// The text is written literally, starting at this byte.
     Verbatim(usize),
-    /// One row a character, in order.
+    /// One row per character, in order.
     Mapped(Vec<MappedChar>),
 }
 
-/// Where one decoded character was written.
+/// The span in which one decoded character is written.
 pub(crate) struct MappedChar {
     decoded: usize,
     start: usize,
@@ -23,7 +23,7 @@ pub(crate) struct MappedChar {
 }
 
 impl SourceMap {
-    /// Prepares the way back for a scalar; for anything else every place is the node's start.
+    /// Creates the source map of a scalar; in any other node every position maps to the start.
     pub(crate) fn new(file: &str, node: &Node) -> Self {
         let NodeKind::Scalar { text, style } = &node.kind else {
             return Self::Mapped(Vec::new());
@@ -37,7 +37,7 @@ impl SourceMap {
         Self::Mapped(aligner.table(text))
     }
 
-    /// The range in the file of a decoded range: from its first character to just past its last.
+    /// Maps a range of the decoded text to the file, from the first character to the end of the last.
     pub(crate) fn range(&self, decoded: Range<usize>) -> Range<usize> {
         let table = match self {
             Self::Verbatim(start) => return start + decoded.start..start + decoded.end,
@@ -61,10 +61,10 @@ struct Aligner<'t> {
     style: ScalarStyle,
 }
 
-/// What an escape stands for.
+/// The meaning of an escape.
 enum Escape {
     Character(char),
-    /// An escaped line break: nothing.
+    /// An escaped line break, which yields no character.
     Nothing,
 }
 
@@ -85,7 +85,7 @@ impl Aligner<'_> {
         self.file[self.at..].chars().next()
     }
 
-    /// Goes over what carries no meaning here, up to where `character` is written.
+    /// Skips insignificant characters, up to where `character` is written.
     fn skip_to(&mut self, character: char) {
         while let Some(next) = self.next() {
             if is_blank(next) && !is_blank(character) {
@@ -107,7 +107,7 @@ impl Aligner<'_> {
         }
     }
 
-    /// Goes over the written form of `character`.
+    /// Skips the written form of `character`.
     fn consume(&mut self, character: char) {
         let Some(next) = self.next() else { return };
         match (next, self.style) {
@@ -119,14 +119,14 @@ impl Aligner<'_> {
         self.at = self.file.floor_char_boundary(self.at.min(self.file.len()));
     }
 
-    /// A decoded blank may be one of many or stand for a folded line break: the first takes the
-    /// whole run, and those after it nothing. Only blanks are placed loosely by that.
+    /// A decoded blank may be one of several or a folded line break: the first blank takes the whole
+    /// run, and the blanks after it are empty. Only the positions of blanks are inexact.
     fn consume_blanks(&mut self) {
         let rest = &self.file[self.at..];
         self.at += rest.len() - rest.trim_start_matches(is_blank).len();
     }
 
-    /// The length of the escape here, and what it stands for.
+    /// Returns the length and the meaning of the escape at this position.
     fn escape(&self) -> (usize, Escape) {
         let rest = &self.file[self.at + 1..];
         let Some(kind) = rest.chars().next() else {
@@ -145,7 +145,7 @@ impl Aligner<'_> {
         let code = rest.get(1..=digits).and_then(|hex| u32::from_str_radix(hex, 16).ok());
         match code.and_then(char::from_u32) {
             Some(character) => (2 + digits, Escape::Character(character)),
-            // Half of a surrogate pair: the other half is written the same way behind it.
+            // A surrogate pair: the second half follows in the same notation.
             None => (2 * (2 + digits), Escape::Character('\u{fffd}')),
         }
     }
@@ -181,7 +181,7 @@ mod tests {
 
     use super::*;
 
-    /// xorshift: the same texts on every machine.
+    /// An xorshift generator, which yields the same texts on every machine.
     struct XorShift(u64);
 
     impl XorShift {
@@ -197,7 +197,7 @@ mod tests {
         }
     }
 
-    /// What may stand between two words; `@` is an indentation.
+    /// The separators of two words, by style; `@` is the indentation.
     const BETWEEN: [&[&str]; 5] = [
         &[" ", "  ", " é ", " 🚀 ", "-", " a'b ", "\n@", "\n\n@", " \\ ", " x#y ", " \"q\" "],
         &[" ", "''", " '' ", "é", "\n@", " \n  @", "\n\n\n@", " # ", ": ", "\\n", "\"", "\t"],
@@ -230,7 +230,7 @@ mod tests {
         &[" ", "\n@", "\n\n@", "\n@  ", " é", "'", "\"", "\\n", " # ", "\n\n\n@", " \n@"],
     ];
 
-    /// A scalar of a style with the words `T0T`, `T1T`, … in it.
+    /// Writes a scalar of a style with the words `T0T`, `T1T`, …
     fn written(random: &mut XorShift, style: usize) -> (String, usize) {
         let count = 1 + random.below(6);
         let indent = "  ".repeat(1 + random.below(3));

@@ -1,5 +1,5 @@
-//! Events into the tree, within limits, with everything that a runbook may not use reported in
-//! passing.
+//! Builds the tree from events within limits, and reports every feature that a runbook does not
+//! support.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -9,7 +9,7 @@ use granit_parser::{Event, Parser, ScalarStyle, Span};
 
 use super::{MAX_BYTES, MAX_DEPTH, MAX_NODES, Node, NodeKind, YamlIssue, YamlIssueKind};
 
-/// Reads one document. `None` after a fault that leaves no tree to judge.
+/// Reads one document. Returns `None` after an error that leaves no usable tree.
 pub(crate) fn load(text: &str) -> (Option<Node>, Vec<YamlIssue>) {
     let mut loader = Loader::new(text);
     if text.len() > MAX_BYTES {
@@ -19,17 +19,17 @@ pub(crate) fn load(text: &str) -> (Option<Node>, Vec<YamlIssue>) {
     if !loader.read() {
         return (None, loader.issues);
     }
-    // A file of comments only is a document that says nothing.
+    // A file of comments only is an empty document.
     let empty = || scalar(0..0, String::new(), ScalarStyle::Plain);
     (Some(loader.root.unwrap_or_else(empty)), loader.issues)
 }
 
-/// A collection that is still open.
+/// A collection that is not closed yet.
 struct OpenCollection {
     node: Node,
-    /// The key that waits for its value.
+    /// The key whose value has not been read yet.
     key: Option<Node>,
-    /// Which mapping this is, so that one table can hold the keys of all.
+    /// The number of the mapping, so that one table can hold the keys of all mappings.
     id: usize,
 }
 
@@ -60,7 +60,7 @@ impl<'t> Loader<'t> {
         self.issues.push(YamlIssue { span, kind });
     }
 
-    /// Reads all events; false when what was read must not be judged.
+    /// Reads all events; returns false when the tree is not usable.
     fn read(&mut self) -> bool {
         let options = granit_parser::options! {
             emit_unresolved_aliases: true,
@@ -91,7 +91,7 @@ impl<'t> Loader<'t> {
         true
     }
 
-    /// Takes one event in; false to stop.
+    /// Handles one event; returns false to stop.
     fn handle_event(&mut self, event: Event<'_>, at: &Span) -> bool {
         let span = at.byte_range().unwrap_or(0..0);
         self.reject_properties(&event, at, &span);
@@ -134,7 +134,7 @@ impl<'t> Loader<'t> {
         true
     }
 
-    /// Tags and anchors hang on an event of another kind.
+    /// Reports the tag and the anchor of an event.
     fn reject_properties(&mut self, event: &Event<'_>, at: &Span, span: &Range<usize>) {
         if let Some(tag) = event.tag() {
             let place = at.tag_span().and_then(|span| span.byte_range());
@@ -153,7 +153,7 @@ impl<'t> Loader<'t> {
         }
     }
 
-    /// The `&name` that stands before a node, which the parser numbers but does not place.
+    /// Finds the `&name` before a node; the parser gives a number to an anchor, but no position.
     fn anchor_before(&self, start: usize) -> Option<Range<usize>> {
         const MAX_DISTANCE: usize = 256;
         let from = self.text.floor_char_boundary(start.saturating_sub(MAX_DISTANCE));
@@ -187,7 +187,7 @@ impl<'t> Loader<'t> {
         self.add_node(node);
     }
 
-    /// Puts a whole node where it belongs.
+    /// Adds a complete node to the open collection.
     fn add_node(&mut self, node: Node) {
         if self.documents > 1 {
             return;
@@ -203,7 +203,7 @@ impl<'t> Loader<'t> {
                 Some(key) => {
                     let id = open.id;
                     let kind = key_issue(&key, self.text, id, &mut self.keys);
-                    // Of two equal keys the first counts; of a merge nothing.
+                    // The first of two equal keys is kept; a merge key is dropped.
                     match kind {
                         Some(
                             kind @ (YamlIssueKind::DuplicateKey { .. } | YamlIssueKind::MergeKey),
@@ -236,13 +236,13 @@ fn last_end(kind: &NodeKind) -> Option<usize> {
     }
 }
 
-/// `{{ x }}` without quotes: a mapping whose one key is a mapping.
+/// Whether a node is `{{ x }}` without quotes: a mapping whose only key is a mapping.
 fn is_unquoted_template(node: &Node, text: &str) -> bool {
     let key = node.pairs().and_then(|pairs| pairs.first()).map(|(key, _)| key);
     key.is_some_and(|key| key.pairs().is_some() && text[key.span.clone()].starts_with('{'))
 }
 
-/// What is wrong with a key, given the keys seen so far.
+/// Returns the issue of a key, given the keys seen so far.
 fn key_issue(
     key: &Node,
     text: &str,

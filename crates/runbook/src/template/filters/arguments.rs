@@ -1,17 +1,17 @@
-//! What stands in the brackets of a filter or test.
+//! The arguments of filters and tests.
 
 use super::super::super::types::Type;
 
 /// An argument.
 pub(crate) struct FilterArgument {
-    /// The name before its `=`.
+    /// The name before `=`.
     pub(crate) name: Option<String>,
     pub(crate) ty: Type,
-    /// Its text, where it is a constant one.
+    /// The value, if the argument is a constant string.
     pub(crate) word: Option<String>,
 }
 
-/// What a filter or test was given and cannot take.
+/// The error for an input or argument that a filter or test does not accept.
 #[derive(Debug)]
 pub(crate) struct ArgumentMismatch {
     pub(crate) wanted: String,
@@ -23,13 +23,13 @@ impl ArgumentMismatch {
         Self { wanted: wanted.to_owned(), found: found.into() }
     }
 
-    /// The value before the `|` or `is`.
+    /// The error for the value before `|` or `is`.
     pub(super) fn input(wanted: &str, found: &Type) -> Self {
         Self::new(wanted, found.with_article())
     }
 }
 
-/// What an argument must be.
+/// The type that an argument must have.
 #[derive(Clone, Copy)]
 pub(super) enum Expected {
     Any,
@@ -37,7 +37,7 @@ pub(super) enum Expected {
     Integer,
     Number,
     Boolean,
-    /// The name of a field of each item.
+    /// The name of a field of the items.
     Field,
 }
 
@@ -65,12 +65,12 @@ impl Expected {
     }
 }
 
-/// What may stand in the brackets.
+/// The signature of a filter or test.
 pub(super) struct Parameters {
     minimum: usize,
     positional: &'static [Expected],
     named: &'static [(&'static str, Expected)],
-    /// Judged elsewhere.
+    /// The arguments are checked elsewhere.
     free: bool,
 }
 
@@ -78,22 +78,22 @@ impl Parameters {
     pub(super) const NONE: Self = Self::of(0, &[]);
     pub(super) const ANY: Self = Self { free: true, ..Self::of(0, &[]) };
 
-    /// Some in order, of which the first `minimum` must be given.
+    /// Positional arguments, of which the first `minimum` are required.
     pub(super) const fn of(minimum: usize, positional: &'static [Expected]) -> Self {
         Self { minimum, positional, named: &[], free: false }
     }
 
-    /// Only named ones.
+    /// Named arguments only.
     pub(super) const fn named(named: &'static [(&'static str, Expected)]) -> Self {
         Self::of(0, &[]).and(named)
     }
 
-    /// The same with named ones.
+    /// Returns the signature with named arguments.
     pub(super) const fn and(self, named: &'static [(&'static str, Expected)]) -> Self {
         Self { named, ..self }
     }
 
-    /// Whether arguments are what they must be.
+    /// Checks arguments against the signature.
     pub(super) fn check(&self, args: &[FilterArgument]) -> Result<(), ArgumentMismatch> {
         if self.free {
             return Ok(());
@@ -139,7 +139,7 @@ fn check_one(arg: &FilterArgument, wanted: Expected) -> Result<(), ArgumentMisma
     Err(ArgumentMismatch::new(wanted.with_article(), arg.ty.with_article()))
 }
 
-/// The argument of a list filter that names a field of its items.
+/// Returns the argument of a list filter that names a field of the items.
 pub(super) fn field_argument<'a>(
     filter: &str,
     args: &'a [FilterArgument],

@@ -1,4 +1,4 @@
-//! The filters that a runbook may use, and what they take and give.
+//! The filters of templates and their types.
 
 mod arguments;
 pub(crate) mod predicates;
@@ -8,7 +8,7 @@ use super::operators::is_joinable;
 pub(crate) use arguments::{ArgumentMismatch, FilterArgument};
 use arguments::{Expected, Parameters};
 
-/// A filter and what may stand in its brackets.
+/// A filter with its signature.
 struct Filter {
     name: &'static str,
     parameters: Parameters,
@@ -18,7 +18,7 @@ const fn filter(name: &'static str, parameters: Parameters) -> Filter {
     Filter { name, parameters }
 }
 
-/// `sort` and its like: compare items by a field, and letters as they are.
+/// The arguments of `sort` and similar filters: the field to compare, and whether case matters.
 const BY_FIELD: Parameters =
     Parameters::named(&[("attribute", Expected::Field), ("case_sensitive", Expected::Boolean)]);
 
@@ -86,17 +86,17 @@ const TABLE: &[Filter] = &[
     filter("upper", Parameters::NONE),
 ];
 
-/// The names of all filters.
+/// Returns the names of all filters.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     TABLE.iter().map(|filter| filter.name)
 }
 
-/// Whether there is a filter of a name.
+/// Whether a filter with the name exists.
 pub(crate) fn exists(name: &str) -> bool {
     names().any(|known| known == name)
 }
 
-/// What `name` yields of a value of type `input`.
+/// Returns the type that the filter `name` yields for a value of type `input`.
 pub(crate) fn apply(
     name: &str,
     input: &Type,
@@ -142,7 +142,7 @@ pub(crate) fn apply(
     }
 }
 
-/// The filters that look at the items of a list.
+/// Returns the type of a filter that reads the items of a list.
 fn apply_to_items(
     name: &str,
     input: &Type,
@@ -163,7 +163,8 @@ fn apply_to_items(
     }
 }
 
-/// `map(attribute='name')` gives that field of each item, `map('upper')` that filter of each.
+/// Returns the type of `map`: `map(attribute='name')` yields the field of each item, `map('upper')`
+/// applies the filter to each item.
 fn apply_map(input: &Type, args: &[FilterArgument]) -> Result<Type, ArgumentMismatch> {
     let of = item_type(input)?;
     if let Some(field) = args.iter().find(|arg| arg.name.as_deref() == Some("attribute")) {
@@ -176,7 +177,7 @@ fn apply_map(input: &Type, args: &[FilterArgument]) -> Result<Type, ArgumentMism
     }
 }
 
-/// The type of a field of each item.
+/// Returns the type of a field of the items.
 fn field_type(of: &Type, name: Option<&FilterArgument>) -> Result<Type, ArgumentMismatch> {
     let Some(name) = name else {
         return Err(ArgumentMismatch::new("the name of a field", "nothing"));
@@ -215,7 +216,7 @@ fn has_length(ty: &Type) -> bool {
     ty.is_text() || matches!(ty, Type::List(..) | Type::Map(..) | Type::Record(_))
 }
 
-/// The items of a list, or the names of a map.
+/// Returns the type of the items of a list, or of the keys of a map.
 fn item_type(input: &Type) -> Result<Type, ArgumentMismatch> {
     match input {
         Type::List(of, _) => Ok((**of).clone()),
@@ -225,7 +226,7 @@ fn item_type(input: &Type) -> Result<Type, ArgumentMismatch> {
     }
 }
 
-/// A number that has been reckoned with keeps its kind, not its limits.
+/// Returns the type of a computed number, which keeps its kind but not its limits.
 pub(crate) fn unlimited(ty: &Type) -> Type {
     match ty {
         Type::Integer(_) => Type::integer(),

@@ -1,5 +1,4 @@
-//! The tests that a runbook may use: `x is even`, `x is startingwith('a')`. What they take; they
-//! always give a boolean.
+//! The tests of templates: `x is even`, `x is startingwith('a')`. A test always yields a boolean.
 
 use super::super::super::types::Type;
 use super::{ArgumentMismatch, FilterArgument};
@@ -38,7 +37,7 @@ pub(crate) const NAMES: &[&str] = &[
     "upper",
 ];
 
-/// Whether a test can be asked of a value with these arguments.
+/// Checks that a test accepts a value and its arguments.
 pub(crate) fn check(
     name: &str,
     input: &Type,
@@ -63,16 +62,17 @@ pub(crate) fn check(
             Err(ArgumentMismatch::input("a string", input))
         }
         "startingwith" | "endingwith" if !text(&args[0].ty) => {
-            Err(ArgumentMismatch::input("a string in its brackets", &args[0].ty))
+            Err(ArgumentMismatch::input("a string as argument", &args[0].ty))
         }
         "divisibleby" if !integer(&args[0].ty) => {
-            Err(ArgumentMismatch::input("an integer in its brackets", &args[0].ty))
+            Err(ArgumentMismatch::input("an integer as argument", &args[0].ty))
         }
         _ => Ok(()),
     }
 }
 
-/// A test by its name in quotes, as `select` has it; without one, the value itself is the answer.
+/// Checks a test that is named in quotes, as in `select`; without a test, the value itself is the
+/// condition.
 pub(super) fn check_named(input: &Type, args: &[FilterArgument]) -> Result<(), ArgumentMismatch> {
     let Some(first) = args.first() else {
         return Ok(());

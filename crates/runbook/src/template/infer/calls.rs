@@ -1,4 +1,4 @@
-//! Filters and tests with their arguments.
+//! Inference of filters and tests.
 
 use minijinja::machinery::ast::{CallArg, Expr, Filter, Test};
 
@@ -10,7 +10,7 @@ use super::super::{TemplateIssueKind, span};
 use super::Inference;
 
 impl Inference<'_> {
-    /// What a filter yields of what stands before it.
+    /// Infers the type of a filter applied to a value.
     pub(super) fn filter(&mut self, filter: &Filter<'_>, narrowing: &Narrowing) -> Type {
         let name = filter.name;
         let span = span::of_name(self.text, name);
@@ -30,7 +30,7 @@ impl Inference<'_> {
         }
     }
 
-    /// An argument of a filter.
+    /// Infers an argument of a filter.
     pub(super) fn argument(&mut self, arg: &CallArg<'_>, narrowing: &Narrowing) -> FilterArgument {
         let expr = span::argument(arg);
         let name = match arg {
@@ -45,7 +45,7 @@ impl Inference<'_> {
         FilterArgument { name, ty, word }
     }
 
-    /// A test is a boolean, whatever it finds.
+    /// Infers a test, which is always a boolean.
     pub(super) fn test(&mut self, test: &Test<'_>, narrowing: &Narrowing) -> Type {
         let input = match test.name {
             "defined" | "undefined" => self.infer_lenient(&test.expr, narrowing),

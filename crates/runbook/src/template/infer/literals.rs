@@ -1,4 +1,4 @@
-//! Constants, lists and maps.
+//! Inference of constants, lists and maps.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::super::narrowing::Narrowing;
 use super::Inference;
 
 impl Inference<'_> {
-    /// A list that is written out.
+    /// Infers a literal list.
     pub(super) fn list(&mut self, items: &[Expr<'_>], narrowing: &Narrowing) -> Type {
         let types = items.iter().map(|item| self.expr(item, narrowing));
         let of = types.reduce(Type::join).unwrap_or(Type::Any);
@@ -19,7 +19,7 @@ impl Inference<'_> {
         Type::List(Box::new(of), lengths)
     }
 
-    /// A map that is written out: with constant names, a record.
+    /// Infers a literal map: a record, if all keys are constant.
     pub(super) fn map(&mut self, map: &Map<'_>, narrowing: &Narrowing) -> Type {
         let mut fields = Vec::with_capacity(map.keys.len());
         let mut constant = true;
@@ -46,7 +46,7 @@ impl Inference<'_> {
         Type::map(of.unwrap_or(Type::Any))
     }
 
-    /// A constant name; of any other the expression is looked at.
+    /// Returns a constant key; any other key is inferred as an expression.
     pub(super) fn field_name(&mut self, key: &Expr<'_>, narrowing: &Narrowing) -> Option<String> {
         match key {
             Expr::Const(constant) => constant.value.as_str().map(str::to_owned),
@@ -58,7 +58,7 @@ impl Inference<'_> {
     }
 }
 
-/// The type of a constant: of an integer, exactly it.
+/// Returns the type of a constant; an integer has itself as both limits.
 pub(super) fn constant_type(value: &Value) -> Type {
     match value.kind() {
         ValueKind::Bool => Type::Boolean,

@@ -1,4 +1,4 @@
-//! The type of an expression, and everything in it that cannot be right.
+//! Infers the type of an expression, and collects its issues.
 
 mod calls;
 mod literals;
@@ -17,7 +17,8 @@ use super::narrowing::Narrowing;
 use super::symbols::SymbolTable;
 use super::{Inferred, Template, TemplateIssue, TemplateIssueKind, span};
 
-/// Infers what a template yields at step `current_step`. `allows_own_output` allows the step's own output, as in `log`.
+/// Infers the type of a template at step `current_step`. `allows_own_output` permits the step's own
+/// output, as in `log`.
 pub(crate) fn infer(
     template: &Template<'_>,
     symbols: &SymbolTable<'_>,
@@ -42,13 +43,14 @@ struct Inference<'w> {
     symbols: &'w SymbolTable<'w>,
     current_step: usize,
     allows_own_output: bool,
-    /// Inside the operand of `is defined` or `default`: what may be absent or null is allowed.
+    /// Whether the expression is an operand of `is defined` or `default`, where a value may be absent or
+    /// null.
     lenient: bool,
     divides: bool,
     issues: Vec<TemplateIssue>,
     steps: BTreeSet<usize>,
     inputs: BTreeSet<String>,
-    /// How often `inputs` is named without a field behind it.
+    /// How often `inputs` is used without a field.
     whole_inputs: usize,
 }
 
@@ -73,7 +75,7 @@ impl<'w> Inference<'w> {
         }
     }
 
-    /// What has been learnt, as a whole.
+    /// Returns the result of the inference.
     fn finish(self, ty: Type, constant: Option<Value>, span: Range<usize>) -> Inferred {
         Inferred {
             divides: self.divides && matches!(ty.non_null(), Type::Number(_)),
@@ -87,7 +89,7 @@ impl<'w> Inference<'w> {
         }
     }
 
-    /// Records a flaw; what has one can be anything.
+    /// Records an issue; an expression with an issue has the type `Any`.
     fn add_issue(&mut self, span: Range<usize>, kind: TemplateIssueKind) -> Type {
         self.issues.push(TemplateIssue { span, kind });
         Type::Any
@@ -97,7 +99,7 @@ impl<'w> Inference<'w> {
         span::of_expr(self.text, expr)
     }
 
-    /// An expression in the middle of a text.
+    /// Infers an expression inside a text.
     fn check_printable(&mut self, expr: &Expr<'_>, narrowing: &Narrowing) {
         let ty = self.value(expr, narrowing);
         if !ty.is_printable() {
@@ -106,7 +108,7 @@ impl<'w> Inference<'w> {
         }
     }
 
-    /// An expression that must have a value here: null will not do.
+    /// Infers an expression that must not be null.
     fn value(&mut self, expr: &Expr<'_>, narrowing: &Narrowing) -> Type {
         let ty = self.expr(expr, narrowing);
         if !matches!(ty, Type::Optional(_) | Type::Null) {
@@ -121,7 +123,7 @@ impl<'w> Inference<'w> {
         present
     }
 
-    /// An expression that must be a boolean.
+    /// Infers an expression that must be a boolean.
     fn condition(&mut self, expr: &Expr<'_>, narrowing: &Narrowing) {
         let ty = self.value(expr, narrowing);
         if !matches!(ty, Type::Boolean | Type::Any) {
@@ -130,7 +132,7 @@ impl<'w> Inference<'w> {
         }
     }
 
-    /// The type of an expression. What is lenient ends where a path ends.
+    /// Infers the type of an expression. Leniency applies to the path only.
     fn expr(&mut self, expr: &Expr<'_>, narrowing: &Narrowing) -> Type {
         let lenient = self.lenient;
         if !matches!(expr, Expr::Var(_) | Expr::GetAttr(_) | Expr::GetItem(_)) {

@@ -1,4 +1,4 @@
-//! Operators, comparisons and choices.
+//! Inference of operators, comparisons and conditional expressions.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::super::{TemplateIssueKind, canonical, filters, operators};
 use super::Inference;
 
 impl Inference<'_> {
-    /// `not` and `-`.
+    /// Infers `not` and `-`.
     pub(super) fn unary(&mut self, op: &UnaryOp<'_>, narrowing: &Narrowing) -> Type {
         if matches!(op.op, UnaryOpKind::Not) {
             self.condition(&op.expr, narrowing);
@@ -28,7 +28,7 @@ impl Inference<'_> {
         self.add_issue(span, TemplateIssueKind::Operator { operator: "-", left: ty, right: None })
     }
 
-    /// An operator between two expressions.
+    /// Infers a binary operator.
     pub(super) fn binary(
         &mut self,
         whole: &Expr<'_>,
@@ -67,7 +67,7 @@ impl Inference<'_> {
         self.add_issue(span, TemplateIssueKind::Operator { operator, left, right: Some(right) })
     }
 
-    /// `a < b <= c`: each neighbouring pair.
+    /// Infers a chain such as `a < b <= c`, pair by pair.
     pub(super) fn compare<'e, 't: 'e>(
         &mut self,
         first: &Expr<'t>,
@@ -91,7 +91,7 @@ impl Inference<'_> {
         }
     }
 
-    /// `a if condition else b`.
+    /// Infers `a if condition else b`.
     pub(super) fn choice(
         &mut self,
         whole: &Expr<'_>,
@@ -108,16 +108,16 @@ impl Inference<'_> {
     }
 }
 
-/// A constant nothing.
+/// Whether an expression is the constant zero.
 fn is_zero(expr: &Expr<'_>) -> bool {
     let number = |value: &Value| f64::try_from(value.clone()).ok();
     matches!(expr, Expr::Const(constant) if number(&constant.value) == Some(0.0))
 }
 
-/// A value with its place.
+/// A type with the span of its expression.
 type Spanned = (Type, Range<usize>);
 
-/// An enum beside a constant text that is none of its words.
+/// Returns the issue of comparing an enum with a constant string that is not one of its values.
 fn never_equal(
     left: &Spanned,
     right: &Spanned,

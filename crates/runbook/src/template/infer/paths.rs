@@ -1,4 +1,4 @@
-//! Names, fields and items: the way from `inputs` or a step to a value.
+//! Inference of paths: names, fields and items.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::super::{TemplateIssueKind, span};
 use super::Inference;
 
 impl Inference<'_> {
-    /// A bare name: `inputs`, or a step.
+    /// Infers a bare name: `inputs`, or a step.
     pub(super) fn name(&mut self, name: &str, narrowing: &Narrowing) -> Type {
         if name == "inputs" {
             self.whole_inputs += 1;
@@ -30,7 +30,7 @@ impl Inference<'_> {
         }
         self.steps.insert(step);
         let output = &self.symbols.outputs[step];
-        // A step's own `log` is only written after success, so its own output is there.
+        // `log` is evaluated only after success, so the step's own output is present.
         let has_value = step == self.current_step
             || !output.presence.is_conditional()
             || self.lenient
@@ -42,7 +42,7 @@ impl Inference<'_> {
         output.record.clone().map_or(Type::Any, Type::Record)
     }
 
-    /// `of.name`, or `of['name']`.
+    /// Infers `of.name` or `of['name']`.
     pub(super) fn attribute(
         &mut self,
         of: &Expr<'_>,
@@ -74,7 +74,7 @@ impl Inference<'_> {
         }
     }
 
-    /// What to say of a field that is not there: an input, an output, or something within.
+    /// Returns the issue of an unknown field: of the inputs, of an output, or of a nested record.
     pub(super) fn unknown_field(
         &self,
         of: &Expr<'_>,
@@ -96,7 +96,7 @@ impl Inference<'_> {
         }
     }
 
-    /// `of[subscript]`.
+    /// Infers `of[subscript]`.
     pub(super) fn item(&mut self, get: &GetItem<'_>, narrowing: &Narrowing) -> Type {
         if let Expr::Const(constant) = &get.subscript_expr
             && let Some(name) = constant.value.as_str()
@@ -130,7 +130,7 @@ impl Inference<'_> {
         self.add_issue(span, TemplateIssueKind::Subscript { wanted, found })
     }
 
-    /// `of[1:3]`.
+    /// Infers `of[1:3]`.
     pub(super) fn sliced(&mut self, of: &Expr<'_>, narrowing: &Narrowing) -> Type {
         match self.value(of, narrowing) {
             Type::List(of, _) => Type::List(of, LengthBounds::ANY),
@@ -143,7 +143,7 @@ impl Inference<'_> {
         }
     }
 
-    /// A path that may lead nowhere.
+    /// Infers a path that may be absent or null.
     pub(super) fn infer_lenient(&mut self, expr: &Expr<'_>, narrowing: &Narrowing) -> Type {
         let before = std::mem::replace(&mut self.lenient, true);
         let ty = self.expr(expr, narrowing);
@@ -152,7 +152,7 @@ impl Inference<'_> {
     }
 }
 
-/// Inside `'name'`, the name.
+/// Returns the span of the name inside `'name'`.
 fn inner_of_quotes(text: &str, quoted: Range<usize>, name: &str) -> Range<usize> {
     match text.get(quoted.clone()).and_then(|quoted| quoted.find(name)) {
         Some(at) => quoted.start + at..quoted.start + at + name.len(),
