@@ -62,7 +62,7 @@ fn input<'t>(
             Some("type") => type_node = Some(value),
             Some("default") => input.default = Some(value),
             Some("description") => {
-                input.description = reader.literal(value, "description", "a string")
+                input.description = reader.literal(value, "description", "a string");
             }
             _ => limits.accept(key, value, reader),
         }

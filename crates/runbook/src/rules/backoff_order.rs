@@ -1,4 +1,4 @@
-//! 'backoff' exceeds 'max_backoff'.
+//! `backoff` exceeds `max_backoff`.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! 'a if condition' without 'else'.
+//! `a if condition` without `else`.
 
 use super::super::template::TemplateIssueKind;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};

@@ -1,4 +1,4 @@
-//! A name that is neither 'inputs' nor a step.
+//! A name that is neither `inputs` nor a step.
 
 use super::super::template::TemplateIssueKind;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
