@@ -32,6 +32,6 @@ impl Action for Assert {
 
 impl Wait for Assert {
     async fn wait(params: Params, _: &PlatformReader, _: &Progress) -> Result<Output> {
-        if params.that { Ok(Output {}) } else { Err(Error::Precondition(params.message)) }
+        if params.that { Ok(Output {}) } else { Err(Error::precondition(params.message)) }
     }
 }

@@ -47,7 +47,7 @@ mod tests {
             let finished = &finished;
             async move {
                 if number == 3 {
-                    return Err(Error::Busy("three".into()));
+                    return Err(Error::busy("three"));
                 }
                 tokio::task::yield_now().await;
                 finished.fetch_add(1, Ordering::Relaxed);

@@ -68,7 +68,7 @@ impl CordonChange {
             |name: &&String| found.iter().any(|n| n.metadata.name.as_ref() == Some(name));
         let missing: Vec<&String> = names.iter().filter(|name| !is_there(name)).collect();
         if !missing.is_empty() {
-            return Err(Error::Precondition(format!(
+            return Err(Error::precondition(format!(
                 "the cluster has no node {}",
                 join_truncated(missing)
             )));

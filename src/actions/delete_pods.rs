@@ -132,7 +132,7 @@ impl Change for DeletePods {
         if blocked.is_empty() {
             return Ok(Receipt {});
         }
-        Err(Error::Busy(format!(
+        Err(Error::busy(format!(
             "{} cannot be evicted yet: {}",
             plural(blocked.len(), "pod"),
             join_truncated(blocked)

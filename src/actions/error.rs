@@ -1,37 +1,58 @@
-//! How an action can fail, and what may cure it.
+//! The errors of actions, and what each allows the engine to do about them.
 
 use crate::platform;
 
-/// What an action returns.
+/// The result of an action's operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why an action failed. Each text stands alone: the engine puts the step's name before it.
+/// The reason why an action failed. `Display` is the message without the remedy, which is [`Error::hint`]; the engine
+/// puts the step's name before the message.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A target is neither as we found it nor as it should be.
-    #[error("{target} was changed by somebody else meanwhile: expected {expected}, found {found}")]
+    /// A target has neither the value that this run found nor the one that it should have.
+    #[error("{target} was changed by another client: expected {expected}, found {found}")]
     Conflict {
         /// The target.
         target: String,
-        /// What we left there.
+        /// The value that this run left there.
         expected: String,
-        /// What is there.
+        /// The value that is there.
         found: String,
     },
-    /// It will not do it, and says why and what to do instead. Nothing was changed.
-    #[error("{0}")]
-    Precondition(String),
-    /// Somebody else's operation is under way; ours can follow it.
-    #[error("{0}")]
-    Busy(String),
-    /// What was sent has definitely failed on the platform's side. It may be sent again.
-    #[error("{0}")]
-    OperationFailed(String),
-    /// What it waits for can no longer come.
-    #[error("{0}")]
-    Unrecoverable(String),
-    /// A value does not fit the action's types.
-    #[error("{what} does not fit the action: {source}")]
+    /// The action refuses to run. Nothing was changed.
+    #[error("{message}")]
+    Precondition {
+        /// Why the action refuses.
+        message: String,
+        /// The remedy, where one is known.
+        hint: Option<String>,
+    },
+    /// Another client's operation is in progress; this one can follow it.
+    #[error("{message}")]
+    Busy {
+        /// What is in progress.
+        message: String,
+        /// The remedy, where one is known.
+        hint: Option<String>,
+    },
+    /// The operation that was sent has failed on the platform's side. It may be sent again.
+    #[error("{message}")]
+    OperationFailed {
+        /// Which operation failed, and why.
+        message: String,
+        /// The remedy, where one is known.
+        hint: Option<String>,
+    },
+    /// The condition that the action waits for can no longer hold.
+    #[error("{message}")]
+    Unrecoverable {
+        /// Why the condition can no longer hold.
+        message: String,
+        /// The remedy, where one is known.
+        hint: Option<String>,
+    },
+    /// A value does not have the action's type.
+    #[error("{what} does not match the action's type: {source}")]
     Decode {
         /// Which value.
         what: &'static str,
@@ -43,12 +64,12 @@ pub enum Error {
     Platform(#[from] platform::Error),
 }
 
-/// What may cure an error.
+/// What an error allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recovery {
-    /// Trying again, as often as the step allows.
+    /// Another attempt, as often as the step allows.
     Retry,
-    /// Trying again for as long as the step has time: somebody else must finish first.
+    /// Another attempt for as long as the step has time: another client must finish first.
     WaitAndRetry,
     /// Sending the same intent again, as a new operation.
     Resubmit,
@@ -57,15 +78,52 @@ pub enum Recovery {
 }
 
 impl Error {
-    /// Returns the remedy, where one is known.
+    /// Returns an [`Error::Precondition`] without a hint.
+    pub fn precondition(message: impl Into<String>) -> Self {
+        Self::Precondition { message: message.into(), hint: None }
+    }
+
+    /// Returns an [`Error::Busy`] without a hint.
+    pub fn busy(message: impl Into<String>) -> Self {
+        Self::Busy { message: message.into(), hint: None }
+    }
+
+    /// Returns an [`Error::OperationFailed`] without a hint.
+    pub fn operation_failed(message: impl Into<String>) -> Self {
+        Self::OperationFailed { message: message.into(), hint: None }
+    }
+
+    /// Returns an [`Error::Unrecoverable`] without a hint.
+    pub fn unrecoverable(message: impl Into<String>) -> Self {
+        Self::Unrecoverable { message: message.into(), hint: None }
+    }
+
+    /// Returns the same error with a remedy. Variants that carry no message of their own are returned unchanged.
+    #[must_use]
+    pub fn with_hint(mut self, text: impl Into<String>) -> Self {
+        match &mut self {
+            Self::Precondition { hint, .. }
+            | Self::Busy { hint, .. }
+            | Self::OperationFailed { hint, .. }
+            | Self::Unrecoverable { hint, .. } => *hint = Some(text.into()),
+            Self::Conflict { .. } | Self::Decode { .. } | Self::Platform(_) => {}
+        }
+        self
+    }
+
+    /// Returns the remedy, where one is known. It is not part of the message.
     pub fn hint(&self) -> Option<&str> {
         match self {
+            Self::Precondition { hint, .. }
+            | Self::Busy { hint, .. }
+            | Self::OperationFailed { hint, .. }
+            | Self::Unrecoverable { hint, .. } => hint.as_deref(),
             Self::Platform(error) => error.hint(),
-            _ => None,
+            Self::Conflict { .. } | Self::Decode { .. } => None,
         }
     }
 
-    /// Returns the call that failed, where it was one.
+    /// Returns the platform call that failed and its target; none if no call failed.
     pub fn call(&self) -> Option<&str> {
         match self {
             Self::Platform(error) => error.call(),
@@ -73,7 +131,7 @@ impl Error {
         }
     }
 
-    /// Returns the platform's code, where it gave one.
+    /// Returns the platform's name for the failure, such as `ResourceInUseException`; none if the platform gave none.
     pub fn code(&self) -> Option<&str> {
         match self {
             Self::Platform(error) => Some(error.code()).filter(|code| !code.is_empty()),
@@ -81,20 +139,20 @@ impl Error {
         }
     }
 
-    /// What may cure it.
+    /// Returns what the error allows.
     pub fn recovery(&self) -> Recovery {
         use platform::ErrorKind;
         match self {
-            Self::Busy(_) => Recovery::WaitAndRetry,
-            Self::OperationFailed(_) => Recovery::Resubmit,
+            Self::Busy { .. } => Recovery::WaitAndRetry,
+            Self::OperationFailed { .. } => Recovery::Resubmit,
             Self::Platform(error) => match error.kind() {
                 ErrorKind::Transient | ErrorKind::Unreachable => Recovery::Retry,
                 ErrorKind::Busy => Recovery::WaitAndRetry,
                 ErrorKind::Denied | ErrorKind::NotFound | ErrorKind::Invalid => Recovery::Fatal,
             },
             Self::Conflict { .. }
-            | Self::Precondition(_)
-            | Self::Unrecoverable(_)
+            | Self::Precondition { .. }
+            | Self::Unrecoverable { .. }
             | Self::Decode { .. } => Recovery::Fatal,
         }
     }
@@ -103,7 +161,9 @@ impl Error {
 impl From<platform::wait::Error> for Error {
     fn from(error: platform::wait::Error) -> Self {
         match error {
-            platform::wait::Error::ConditionFailed(why) => Self::Unrecoverable(why),
+            platform::wait::Error::ConditionFailed(failure) => {
+                Self::Unrecoverable { message: failure.message, hint: failure.hint }
+            }
             platform::wait::Error::Platform(error) => Self::Platform(error),
         }
     }

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Action, Error, Permission, PlatformReader, Progress, Read, Result, nodegroups};
+use super::{
+    Action, Error, Permission, PlatformReader, Progress, Read, Result, nodegroups,
+    text::join_truncated,
+};
 use crate::platform::aws::{AutoScalingGroup, Nodegroup};
 
 /// Finds the one managed nodegroup that has all of the given labels and enough nodes.
@@ -132,26 +135,27 @@ fn exactly_one<'a>(
     let wanted = describe_labels(&params.labels);
     match matches.as_slice() {
         [found] => Ok(*found),
-        [] if !too_small.is_empty() => Err(Error::Precondition(format!(
+        [] if !too_small.is_empty() => Err(Error::precondition(format!(
             "no nodegroup of cluster {} with label {wanted} has {} nodes or more: {}",
             params.cluster,
             params.min_nodes,
-            too_small.join(", ")
+            join_truncated(too_small)
         ))),
-        [] => Err(Error::Precondition(format!(
-            "no nodegroup of cluster {} has label {wanted}; it has: {}",
+        [] => Err(Error::precondition(format!(
+            "no nodegroup of cluster {} has label {wanted}; the cluster has: {}",
             params.cluster,
             describe_all(all)
         ))),
         several => {
             let names: Vec<_> = several.iter().map(|(group, _)| group.name.as_str()).collect();
-            Err(Error::Precondition(format!(
-                "{} nodegroups of cluster {} have label {wanted} and {} nodes or more: {}; name labels that only one of them has",
+            Err(Error::precondition(format!(
+                "{} nodegroups of cluster {} have label {wanted} and {} nodes or more: {}",
                 several.len(),
                 params.cluster,
                 params.min_nodes,
-                names.join(", ")
-            )))
+                join_truncated(names)
+            ))
+            .with_hint("add labels that only one of the nodegroups has"))
         }
     }
 }
@@ -175,8 +179,8 @@ fn describe_labels(labels: &BTreeMap<String, String>) -> String {
 
 fn describe_all(all: &[Nodegroup]) -> String {
     if all.is_empty() {
-        return "no nodegroup at all".into();
+        return "no nodegroups".into();
     }
     let each = |group: &Nodegroup| format!("{} ({})", group.name, describe_labels(&group.labels));
-    all.iter().map(each).collect::<Vec<_>>().join(", ")
+    join_truncated(all.iter().map(each))
 }

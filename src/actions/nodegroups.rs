@@ -6,7 +6,7 @@ use crate::platform::aws::{AutoScalingGroup, AwsReader, Nodegroup};
 /// The nodegroup of that name.
 pub(super) async fn describe(aws: &AwsReader, name: &NodegroupName) -> Result<Nodegroup> {
     aws.describe_nodegroup(&name.cluster, &name.name).await?.ok_or_else(|| {
-        Error::Precondition(format!("cluster {} has no nodegroup {}", name.cluster, name.name))
+        Error::precondition(format!("cluster {} has no nodegroup {}", name.cluster, name.name))
     })
 }
 
@@ -14,7 +14,7 @@ pub(super) async fn describe(aws: &AwsReader, name: &NodegroupName) -> Result<No
 pub(super) fn group_name(nodegroup: &Nodegroup) -> Result<&str> {
     match nodegroup.auto_scaling_groups.as_slice() {
         [name] => Ok(name),
-        groups => Err(Error::Precondition(format!(
+        groups => Err(Error::precondition(format!(
             "nodegroup {} has {} Auto Scaling groups, and this needs exactly one",
             nodegroup.name,
             groups.len()
@@ -28,5 +28,5 @@ pub(super) async fn describe_group(aws: &AwsReader, name: &str) -> Result<AutoSc
     groups
         .into_iter()
         .next()
-        .ok_or_else(|| Error::Precondition(format!("there is no Auto Scaling group {name}")))
+        .ok_or_else(|| Error::precondition(format!("there is no Auto Scaling group {name}")))
 }

@@ -42,8 +42,8 @@ pub(super) async fn patch_if_unchanged<K: Object, T>(
             Err(error) => return Err(error.into()),
         }
     }
-    Err(Error::Busy(format!(
-        "{} {name} is being changed by others again and again",
+    Err(Error::busy(format!(
+        "{} {name} keeps being changed by other clients",
         K::kind(&()).to_lowercase()
     )))
 }

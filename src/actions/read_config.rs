@@ -95,9 +95,12 @@ impl Read for ReadConfig {
         let (cluster, cluster_from) =
             setting("EKS_CLUSTER", &params.cluster_key, &params.default_cluster);
         if region.is_empty() || cluster.is_empty() {
-            return Err(Error::Precondition(format!(
-                "neither the environment, nor ConfigMap {}/{}, nor a default names the region and the cluster",
-                params.namespace, params.name
+            return Err(Error::precondition(format!(
+                "no region or no cluster in the environment, {map} or the defaults"
+            ))
+            .with_hint(format!(
+                "set AWS_REGION and EKS_CLUSTER, or the keys {} and {} of the ConfigMap",
+                params.region_key, params.cluster_key
             )));
         }
         Ok(Output { region, cluster, region_from, cluster_from })

@@ -101,10 +101,11 @@ impl Change for RolloutRestart {
         let found =
             workload::deployment(&kubernetes, &params.namespace, &params.deployment).await?;
         if rollout::is_paused(&found) {
-            return Err(Error::Precondition(format!(
-                "deployment {}/{} is paused, so a restart would not begin: `kubectl rollout resume` it first",
-                params.namespace, params.deployment
-            )));
+            let target = format!("{}/{}", params.namespace, params.deployment);
+            return Err(Error::precondition(format!(
+                "deployment {target} is paused, so a restart would not begin"
+            ))
+            .with_hint("resume it with `kubectl rollout resume`"));
         }
         Ok(Intent {
             before: restarted_at(Some(&found.spec.template)),
@@ -149,7 +150,7 @@ impl Change for RolloutRestart {
         let mut grace = GraceTimer::new(reader.clock().deadline(intent.give_up_after.std()));
         let replicas = wait::until(progress, &mut watch.sources(), || match views.snapshot() {
             Some(snapshot) => evaluate(intent, &snapshot, &mut grace),
-            None => WaitState::Failed(format!("{} is not there any more", intent.target())),
+            None => WaitState::failed(format!("{} is not there any more", intent.target())),
         })
         .await?;
         Ok(Output {
@@ -217,27 +218,28 @@ fn evaluate(
 ) -> WaitState<u32> {
     let now = restarted_at(Some(&snapshot.deployment.spec.template));
     if now.as_ref() != Some(&intent.restarted_at) {
-        return WaitState::Failed(intent.conflict(now).to_string());
+        return WaitState::failed(intent.conflict(now).to_string());
     }
     let state = rollout::status(&snapshot.deployment);
     let new_pods = new_pods(intent, snapshot);
     let of = || format!("rollout of {}", intent.target());
     match state {
         WaitState::Ready(()) => WaitState::Ready(snapshot.replicas()),
-        WaitState::Failed(why) => {
+        WaitState::Failed(failure) => {
             let unready =
                 describe_unready(new_pods).map(|pods| format!("; {pods}")).unwrap_or_default();
-            WaitState::Failed(format!("the {} has failed: {why}{unready}", of()))
+            let message = |why: &str| format!("{} failed: {why}{unready}", of());
+            WaitState::Failed(failure.map_message(message))
         }
         WaitState::Pending(what) => {
             if let Some(why) = expired_problem(grace, new_pods.iter().copied()) {
-                let given = intent.give_up_after;
-                let text = format!("the {} does not get on: {why} (for {given})", of());
-                return WaitState::Failed(text);
+                let duration = intent.give_up_after;
+                let message = format!("{} is stuck: {why} (for {duration})", of());
+                return WaitState::failed(message);
             }
             let unready =
                 describe_unready(new_pods).map(|pods| format!(": {pods}")).unwrap_or_default();
-            WaitState::Pending(format!("the {}: {what}{unready}", of()))
+            WaitState::Pending(format!("{}: {what}{unready}", of()))
         }
     }
 }

@@ -200,10 +200,10 @@ async fn instances_of(
     let instance = |name: &String| {
         let is_it = |node: &&Node| node.metadata.name.as_ref() == Some(name);
         let Some(node) = nodes.iter().find(is_it) else {
-            return Err(Error::Precondition(format!("the cluster has no node {name}")));
+            return Err(Error::precondition(format!("the cluster has no node {name}")));
         };
         let instance = node::instance_id(node).map(str::to_owned);
-        instance.ok_or_else(|| Error::Precondition(format!("node {name} runs on no EC2 instance")))
+        instance.ok_or_else(|| Error::precondition(format!("node {name} runs on no EC2 instance")))
     };
     names.iter().map(instance).collect()
 }
@@ -218,7 +218,7 @@ fn reject_foreign_instances(
     if foreign.is_empty() {
         return Ok(());
     }
-    Err(Error::Precondition(format!(
+    Err(Error::precondition(format!(
         "{} of those named not in nodegroup {} (Auto Scaling group {}): {}",
         plural(foreign.len(), "instance"),
         nodegroup.name,

@@ -239,7 +239,7 @@ fn evaluate(
     timers: &mut GraceTimers,
 ) -> WaitState<Vec<NodeRecord>> {
     let Some(group) = &snapshot.group else {
-        return WaitState::Failed(format!("Auto Scaling group {group_name} is not there any more"));
+        return WaitState::failed(format!("Auto Scaling group {group_name} is not there any more"));
     };
     let in_service = in_service(group);
     let mut ready = Vec::new();
@@ -261,7 +261,7 @@ fn evaluate(
     let launch = snapshot.causes.as_ref().and_then(|causes| causes.failed_launch.clone());
     let late = late_nodes(&in_service, &problems, &without_node);
     if let Some(why) = timers.expired(params, launch.as_ref(), late) {
-        return WaitState::Failed(format!(
+        return WaitState::failed(format!(
             "{why}; {} of {} nodes are Ready",
             ready.len(),
             params.count
@@ -461,19 +461,19 @@ mod tests {
         let WaitState::Pending(_) = evaluated(&snapshot, MINUTE) else {
             panic!("it may yet be Ready")
         };
-        let WaitState::Failed(why) = evaluated(&snapshot, Duration::ZERO) else {
+        let WaitState::Failed(failure) = evaluated(&snapshot, Duration::ZERO) else {
             panic!("it is late")
         };
         assert_eq!(
-            why,
+            failure.message,
             "node i-2 (not ready: no network) does not get Ready (in service for 1m30s); 1 of 3 nodes are Ready"
         );
         snapshot.nodes.pop();
-        let WaitState::Failed(why) = evaluated(&snapshot, Duration::ZERO) else {
+        let WaitState::Failed(failure) = evaluated(&snapshot, Duration::ZERO) else {
             panic!("it is late")
         };
         assert_eq!(
-            why,
+            failure.message,
             "instance i-2 (InService) has no node (in service for 1m30s); 1 of 3 nodes are Ready"
         );
     }

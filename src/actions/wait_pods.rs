@@ -123,7 +123,7 @@ impl Wait for WaitPods {
 fn reject_other_namespaces(params: &Params) -> Result<()> {
     let elsewhere = |pod: &&PodRecord| pod.namespace != params.namespace;
     match params.pods.iter().flatten().find(elsewhere) {
-        Some(pod) => Err(Error::Precondition(format!(
+        Some(pod) => Err(Error::precondition(format!(
             "pod {} is in namespace {}, not in {}",
             pod.name, pod.namespace, params.namespace
         ))),
@@ -212,7 +212,7 @@ fn evaluate_ready(
 ) -> WaitState<Vec<Arc<Pod>>> {
     let (pods, all) = match views.pods() {
         Ok(found) => found,
-        Err(why) => return WaitState::Failed(why),
+        Err(why) => return WaitState::failed(why),
     };
     let wanted = params.count.map_or(all, |count| count as usize);
     let (ready, others): (Vec<_>, Vec<_>) =
@@ -224,7 +224,7 @@ fn evaluate_ready(
     }
     let lost = views.lost_pods(&pods);
     if all < wanted + lost.len() && !lost.is_empty() {
-        return WaitState::Failed(format!(
+        return WaitState::failed(format!(
             "{} of {} are Ready, and cannot become {wanted}: gone are {}",
             ready.len(),
             plural(all, "listed pod"),
@@ -232,7 +232,7 @@ fn evaluate_ready(
         ));
     }
     if let Some(why) = expired_problem(grace, others.iter().copied()) {
-        return WaitState::Failed(format!(
+        return WaitState::failed(format!(
             "{} of {} Ready, and {why} (for {})",
             ready.len(),
             plural(wanted, "pod"),
@@ -274,7 +274,7 @@ fn evaluate_gone(
         return WaitState::Ready(gone);
     }
     if awaited.len() < wanted {
-        return WaitState::Failed(format!(
+        return WaitState::failed(format!(
             "{wanted} pods cannot go: there were only {}",
             awaited.len()
         ));

@@ -54,7 +54,7 @@ pub(super) async fn deployment(
 ) -> Result<Deployment> {
     match kubernetes.get::<Deployment>(Some(namespace), name).await? {
         Some(found) => Ok(found),
-        None => Err(Error::Precondition(format!("there is no deployment {namespace}/{name}"))),
+        None => Err(Error::precondition(format!("there is no deployment {namespace}/{name}"))),
     }
 }
 

@@ -1,8 +1,8 @@
-//! What went wrong with a call, in words for the person who must act on it, and in one word ([`ErrorKind`]) for the
-//! engine that must decide whether to try again.
+//! The errors of platform calls: a message for people, and an [`ErrorKind`] that decides whether a retry can help.
 //!
-//! `Display` tells the whole story (the call, the place, the answer, what to do about it): print an [`Error`] alone,
-//! without its chain of sources, or the answer is said twice. The source is kept for logs and for tests.
+//! `Display` says what was called, where, and what came back; the remedy, where one is known, is [`Error::hint`].
+//! Print an [`Error`] without its chain of sources, because the message already contains what the source says. The
+//! source is kept for logs and tests.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -10,27 +10,27 @@ use std::fmt;
 /// The error that a client library returned.
 pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 
-/// What kind of failure it is. It decides who can mend it.
+/// The class of a failure. It decides what can resolve the failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
-    /// Throttled, a server's fault, a connection that broke, a call that took too long. It heals by itself; whether
-    /// the call took effect may be unknown.
+    /// Throttling, a server error, a broken connection or a timeout. A retry can succeed; whether the call took
+    /// effect may be unknown.
     Transient,
-    /// Somebody else is at it: an update in progress, a write conflict, a disruption budget. It heals when they are
-    /// done.
+    /// Another client's operation is in the way: an update in progress, a write conflict, a disruption budget. A retry
+    /// can succeed once that operation is done.
     Busy,
-    /// No credentials, expired ones, or not allowed.
+    /// Missing or expired credentials, or a missing permission.
     Denied,
-    /// The named thing does not exist.
+    /// The named resource does not exist.
     NotFound,
-    /// The call itself, or the configuration, is wrong. It fails in the same way every time.
+    /// The call or the configuration is wrong. Every retry fails in the same way.
     Invalid,
-    /// Nobody answers at all.
+    /// No server answers at the address.
     Unreachable,
 }
 
 impl ErrorKind {
-    /// Whether trying again later can succeed without a person's help.
+    /// Returns whether a later retry can succeed without human help.
     pub fn is_retryable(self) -> bool {
         matches!(self, Self::Transient | Self::Busy | Self::Unreachable)
     }
@@ -49,53 +49,55 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-/// A failure to reach a platform, or a call that it did not grant.
+/// A failure to reach a platform, or a failed call.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no way to the platform: no kubeconfig, an unknown context or profile, a broken file.
-    #[error("{problem}")]
+    /// The configuration names no usable platform: no kubeconfig, an unknown context or profile, an invalid file.
+    #[error("{message}")]
     Access {
-        /// What is missing or wrong, and what to do.
-        problem: Box<str>,
-        /// Its class.
+        /// What is missing or wrong.
+        message: Box<str>,
+        /// The remedy, where one is known.
+        hint: Option<Box<str>>,
+        /// The class of the failure.
         kind: ErrorKind,
-        /// The client library's own words.
+        /// The client library's error.
         #[source]
         source: Option<BoxError>,
     },
     /// A call that failed.
     #[error("{call} ({server}): {message}")]
     Call {
-        /// What was called and on what: `get node ip-10-0-0-1`, `eks:DescribeNodegroup rafay-cluster/relay`.
+        /// The call and its target: `get node ip-10-0-0-1`, `eks:DescribeNodegroup rafay-cluster/relay`.
         call: Box<str>,
-        /// Who was asked: an API server's address, or a service and its region.
+        /// The address of the API server, or the service and its region.
         server: Box<str>,
-        /// The platform's name for the failure: `Forbidden`, `ResourceInUseException`; empty when nobody answered.
+        /// The platform's name for the failure: `Forbidden`, `ResourceInUseException`; empty without an answer.
         code: Box<str>,
         /// What came back.
         message: Box<str>,
-        /// What the reader can do, where that is known.
+        /// The remedy, where one is known.
         hint: Option<Box<str>>,
-        /// Its class.
+        /// The class of the failure.
         kind: ErrorKind,
         /// The client library's error.
         #[source]
         source: BoxError,
     },
-    /// A call that succeeded with an answer that lacks what the platform documents.
-    #[error("{call} ({server}): {problem}")]
+    /// A call that succeeded with a response that lacks a field which the platform documents.
+    #[error("{call} ({server}): {message}")]
     InvalidResponse {
-        /// What was called and on what.
+        /// The call and its target.
         call: Box<str>,
-        /// Who was asked.
+        /// The server that answered.
         server: Box<str>,
-        /// What is missing or strange.
-        problem: Box<str>,
+        /// What is missing or wrong.
+        message: Box<str>,
     },
 }
 
 impl Error {
-    /// What kind of failure it is.
+    /// Returns the class of the failure.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Access { kind, .. } | Self::Call { kind, .. } => *kind,
@@ -103,12 +105,13 @@ impl Error {
         }
     }
 
-    /// Whether trying again later can succeed without a person's help.
+    /// Returns whether a later retry can succeed without human help.
     pub fn is_retryable(&self) -> bool {
         self.kind().is_retryable()
     }
 
-    /// The platform's own name for the failure, such as `ResourceInUseException` or `Conflict`; empty if it gave none.
+    /// Returns the platform's name for the failure, such as `ResourceInUseException` or `Conflict`; empty if the
+    /// platform gave none.
     pub fn code(&self) -> &str {
         match self {
             Self::Call { code, .. } => code,
@@ -116,15 +119,7 @@ impl Error {
         }
     }
 
-    /// Returns the remedy, where one is known.
-    pub fn hint(&self) -> Option<&str> {
-        match self {
-            Self::Call { hint, .. } => hint.as_deref(),
-            Self::Access { .. } | Self::InvalidResponse { .. } => None,
-        }
-    }
-
-    /// Returns the call that failed, where it was one.
+    /// Returns the call that failed and its target; none if no call was made.
     pub fn call(&self) -> Option<&str> {
         match self {
             Self::Call { call, .. } | Self::InvalidResponse { call, .. } => Some(call),
@@ -132,20 +127,37 @@ impl Error {
         }
     }
 
-    pub(super) fn access(problem: impl Into<Box<str>>, kind: ErrorKind) -> Self {
-        Self::Access { problem: problem.into(), kind, source: None }
+    /// Returns the remedy, where one is known. It is not part of the message.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Access { hint, .. } | Self::Call { hint, .. } => hint.as_deref(),
+            Self::InvalidResponse { .. } => None,
+        }
+    }
+
+    pub(super) fn access(message: impl Into<Box<str>>, kind: ErrorKind) -> Self {
+        Self::Access { message: message.into(), hint: None, kind, source: None }
     }
 
     pub(super) fn access_from(
-        problem: impl Into<Box<str>>,
+        message: impl Into<Box<str>>,
         kind: ErrorKind,
         source: impl Into<BoxError>,
     ) -> Self {
-        Self::Access { problem: problem.into(), kind, source: Some(source.into()) }
+        Self::Access { message: message.into(), hint: None, kind, source: Some(source.into()) }
+    }
+
+    /// Returns the same error with a remedy, where the variant has one.
+    #[must_use]
+    pub(super) fn with_hint(mut self, text: impl Into<Box<str>>) -> Self {
+        if let Self::Access { hint, .. } | Self::Call { hint, .. } = &mut self {
+            *hint = Some(text.into());
+        }
+        self
     }
 }
 
-/// The verdict on a failed call, before it is joined with the call's own name.
+/// The classification of a failed call, before it is joined with the call's name.
 #[derive(Debug)]
 pub(super) struct Classified {
     pub kind: ErrorKind,
@@ -182,26 +194,19 @@ impl Classified {
     }
 }
 
-fn hint_suffix(hint: &Option<Box<str>>) -> String {
-    match hint {
-        Some(hint) => format!("; {hint}"),
-        None => String::new(),
-    }
-}
-
-/// An error and everything below it.
+/// Returns an error and everything below it.
 pub(super) fn causes<'a>(
     error: &'a (dyn StdError + 'static),
 ) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |&error| error.source())
 }
 
-/// The innermost error's words: the ones that name the trouble, without the layers that passed it on.
+/// Returns the innermost error's message, without those of the layers that passed the error on.
 pub(super) fn root_cause(error: &(dyn StdError + 'static)) -> String {
     causes(error).last().map_or_else(String::new, ToString::to_string)
 }
 
-/// The words of an error and of everything below it, each once.
+/// Returns the messages of an error and of everything below it, each once.
 pub(super) fn error_chain(error: &(dyn StdError + 'static)) -> String {
     let mut messages: Vec<String> = Vec::new();
     for cause in causes(error) {

@@ -145,7 +145,9 @@ impl Platform {
             uid: uid.ok_or_else(|| Error::InvalidResponse {
                 call: "get namespace kube-system".into(),
                 server: connection.server.as_str().into(),
-                problem: "there is none, so this is no whole Kubernetes cluster".into(),
+                message:
+                    "namespace kube-system not found; this does not look like a complete cluster"
+                        .into(),
             })?,
         })
     }

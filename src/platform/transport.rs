@@ -19,7 +19,7 @@ pub(super) fn classify_network_error(error: &(dyn StdError + 'static)) -> Option
 /// Failures that the layers below tell apart in their words only.
 fn by_message(error: &(dyn StdError + 'static), text: &str) -> Option<Classified> {
     if text.contains("dns error") || text.contains("failed to lookup address") {
-        let message = format!("the host's name cannot be resolved: {}", root_cause(error));
+        let message = format!("cannot resolve the host name: {}", root_cause(error));
         return Some(
             Classified::new(ErrorKind::Unreachable, message)
                 .hint("check the address and this machine's name resolution or VPN"),
@@ -36,11 +36,11 @@ fn by_message(error: &(dyn StdError + 'static), text: &str) -> Option<Classified
     if text.contains("InvalidContentType") {
         return Some(
             Classified::new(ErrorKind::Invalid, "the server does not speak TLS")
-                .hint("it may be plain http: check the address"),
+                .hint("check the address: the server may expect plain http"),
         );
     }
     if text.contains("connect timeout") || text.contains("HTTP connect") {
-        return Some(unreachable("no connection in time"));
+        return Some(unreachable("timed out while connecting"));
     }
     None
 }
@@ -52,19 +52,17 @@ fn by_io_kind(error: &(dyn StdError + 'static)) -> Option<Classified> {
         .map(io::Error::kind)
         .last()?;
     match kind {
-        io::ErrorKind::ConnectionRefused => {
-            Some(unreachable("connection refused: nothing listens there"))
-        }
+        io::ErrorKind::ConnectionRefused => Some(unreachable("connection refused")),
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
-            Some(unreachable(format!("no route: {}", root_cause(error))))
+            Some(unreachable(format!("no route to the host: {}", root_cause(error))))
         }
-        io::ErrorKind::TimedOut => Some(Classified::new(ErrorKind::Transient, "no answer in time")),
+        io::ErrorKind::TimedOut => Some(Classified::new(ErrorKind::Transient, "timed out")),
         io::ErrorKind::ConnectionReset
         | io::ErrorKind::ConnectionAborted
         | io::ErrorKind::BrokenPipe
         | io::ErrorKind::UnexpectedEof => Some(Classified::new(
             ErrorKind::Transient,
-            format!("the connection broke: {}", root_cause(error)),
+            format!("connection lost: {}", root_cause(error)),
         )),
         _ => None,
     }
@@ -76,15 +74,14 @@ fn classify_other(error: &(dyn StdError + 'static), text: &str) -> Classified {
         return unreachable(root_cause(error));
     }
     if text.contains("timed out") || text.contains("timeout") {
-        return Classified::new(ErrorKind::Transient, "no answer in time");
+        return Classified::new(ErrorKind::Transient, "timed out");
     }
     Classified::new(ErrorKind::Transient, text)
 }
 
 fn unreachable(message: impl Into<String>) -> Classified {
-    Classified::new(ErrorKind::Unreachable, message).hint(
-        "check that the address is right, that the server runs and that this machine can reach it",
-    )
+    Classified::new(ErrorKind::Unreachable, message)
+        .hint("check the address, that the server runs, and that this machine can reach it")
 }
 
 /// What rustls says of the certificate, without the layers' own words.

@@ -12,6 +12,7 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
@@ -30,11 +31,52 @@ pub enum WaitState<T> {
     Ready(T),
     /// Not yet: what is missing.
     Pending(String),
-    /// It never will be: why.
-    Failed(String),
+    /// The condition can no longer hold; says why.
+    Failed(Failure),
+}
+
+/// Why a condition can no longer hold. `Display` is the message without the remedy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Why.
+    pub message: String,
+    /// The remedy, where one is known.
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// Returns the same failure with a remedy.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Returns the same failure with another message.
+    #[must_use]
+    pub fn map_message(self, change: impl FnOnce(&str) -> String) -> Self {
+        Self { message: change(&self.message), hint: self.hint }
+    }
+}
+
+impl<T: Into<String>> From<T> for Failure {
+    fn from(message: T) -> Self {
+        Self { message: message.into(), hint: None }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
 }
 
 impl<T> WaitState<T> {
+    /// Returns the state of a condition that can no longer hold, for the reason that `message` says.
+    pub fn failed(message: impl Into<Failure>) -> Self {
+        Self::Failed(message.into())
+    }
+
     /// The same state with another value.
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> WaitState<U> {
         match self {
@@ -81,7 +123,7 @@ pub trait WaitSource: Send {
 pub enum Error {
     /// What is waited for will not happen.
     #[error("{0}")]
-    ConditionFailed(String),
+    ConditionFailed(Failure),
     /// It cannot be seen whether it happens.
     #[error(transparent)]
     Platform(#[from] super::Error),
@@ -197,9 +239,10 @@ impl GraceTimer {
     pub fn tolerate<T>(&mut self, now: Instant, state: WaitState<T>) -> WaitState<T> {
         const KEY: &str = "";
         match state {
-            WaitState::Failed(why) => match self.expired(now, [(KEY, why.clone())]) {
-                Some(why) => WaitState::Failed(why),
-                None => WaitState::Pending(why),
+            WaitState::Failed(failure) => match self.expired(now, [(KEY, failure.message.clone())])
+            {
+                Some(_) => WaitState::Failed(failure),
+                None => WaitState::Pending(failure.message),
             },
             other => {
                 self.since.clear();
@@ -304,7 +347,7 @@ mod tests {
             if evaluations < 3 {
                 WaitState::Pending("later".into())
             } else {
-                WaitState::Failed("too late".into())
+                WaitState::failed("too late")
             }
         })
         .await
@@ -316,12 +359,12 @@ mod tests {
     fn the_more_serious_of_two_states_stands() {
         let done = || WaitState::Ready(1);
         let pending = |why: &str| WaitState::<i32>::Pending(why.into());
-        let failed = |why: &str| WaitState::<i32>::Failed(why.into());
+        let failed = |why: &str| WaitState::<i32>::failed(why);
         assert_eq!(done().and(done()), WaitState::Ready((1, 1)));
         assert_eq!(pending("a").and(done()), WaitState::Pending("a".into()));
         assert_eq!(pending("a").and(pending("b")), WaitState::Pending("a; b".into()));
-        assert_eq!(pending("a").and(failed("b")), WaitState::Failed("b".into()));
-        assert_eq!(failed("a").and(done()), WaitState::Failed("a".into()));
+        assert_eq!(pending("a").and(failed("b")), WaitState::failed("b"));
+        assert_eq!(failed("a").and(done()), WaitState::failed("a"));
     }
 
     #[test]
@@ -351,7 +394,7 @@ mod tests {
     fn a_failed_state_is_pending_within_its_grace_period() {
         let start = Instant::now();
         let mut grace = GraceTimer::new(Duration::from_secs(10));
-        let failed = || WaitState::<()>::Failed("why".into());
+        let failed = || WaitState::<()>::failed("why");
         assert_eq!(grace.tolerate(start, failed()), WaitState::Pending("why".into()));
         let later = start + Duration::from_secs(10);
         assert_eq!(grace.tolerate(later, failed()), failed());

@@ -314,7 +314,7 @@ async fn write_replicas(
             Err(error) => return Err(error.into()),
         }
     }
-    Err(Error::Busy(format!("{} is being changed by others again and again", intent.target())))
+    Err(Error::busy(format!("{} keeps being changed by other clients", intent.target())))
 }
 
 /// An autoscaler would soon write its own number over ours.
@@ -337,10 +337,11 @@ async fn reject_autoscaled(
     if targeting.is_empty() {
         return Ok(());
     }
-    Err(Error::Precondition(format!(
-        "deployment {namespace}/{name} is scaled by HorizontalPodAutoscaler {}, which would undo this: change its minReplicas and maxReplicas, or remove it, first",
+    Err(Error::precondition(format!(
+        "deployment {namespace}/{name} is scaled by HorizontalPodAutoscaler {}, which would revert the change",
         join_truncated(targeting)
-    )))
+    ))
+    .with_hint("change the autoscaler's minReplicas and maxReplicas, or delete the autoscaler, first"))
 }
 
 /// For messages: the names of pods.

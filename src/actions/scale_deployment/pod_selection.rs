@@ -65,7 +65,7 @@ pub(super) async fn choose_pods_to_keep(
     let mut grace = GraceTimer::new(clock.deadline(give_up_after.std()));
     let snapshot = wait::until(progress, &mut watch.sources(), || match views.snapshot() {
         Some(snapshot) => evaluate(&wanted, snapshot, give_up_after, &mut grace),
-        None => WaitState::Failed("the deployment is not there any more".into()),
+        None => WaitState::failed("the deployment is not there any more"),
     })
     .await?;
     let mut kept = Vec::new();
@@ -78,7 +78,7 @@ pub(super) async fn choose_pods_to_keep(
     }
     reject_foreign_pods(&gone, kubernetes).await?;
     if kept.is_empty() {
-        return Err(Error::Precondition(format!(
+        return Err(Error::precondition(format!(
             "none of the pods to keep is there: {}",
             pod_names(&gone)
         )));
@@ -98,7 +98,7 @@ fn evaluate(
     let keep: Vec<&Arc<Pod>> =
         snapshot.active_pods().into_iter().filter(|pod| contains_pod(wanted, pod)).collect();
     if let Some(why) = expired_problem(grace, keep.iter().copied()) {
-        return WaitState::Failed(format!(
+        return WaitState::failed(format!(
             "a pod to keep is not Ready, and pods that are not are removed first: {why} (for {give_up_after})"
         ));
     }
@@ -121,7 +121,7 @@ async fn reject_foreign_pods(
     for record in missing {
         let found = kubernetes.get::<Pod>(Some(&record.namespace), &record.name).await?;
         if found.is_some_and(|pod| record.matches(&pod) && pod::is_active(&pod)) {
-            return Err(Error::Precondition(format!(
+            return Err(Error::precondition(format!(
                 "pod {}/{} is to be kept, but is not one of the deployment's",
                 record.namespace, record.name
             )));
@@ -230,7 +230,7 @@ pub(super) async fn wait_for_selection(
     });
     match tokio::time::timeout(clock.deadline(SELECTION_TIMEOUT), chosen).await {
         Ok(result) => Ok(result?),
-        Err(_) => Err(Error::Busy(format!(
+        Err(_) => Err(Error::busy(format!(
             "the controllers have not yet chosen which pods of {} to remove; those to keep stay marked until then",
             intent.target()
         ))),

@@ -32,7 +32,7 @@ pub(super) async fn until_scaled(
     let mut grace = GraceTimers { pods: grace(), rollout: grace() };
     let mut pods = wait::until(progress, &mut watch.sources(), || match views.snapshot() {
         Some(snapshot) => evaluate(intent, &snapshot, &mut grace),
-        None => WaitState::Failed(format!("{} is not there any more", intent.target())),
+        None => WaitState::failed(format!("{} is not there any more", intent.target())),
     })
     .await?;
     pods.sort_by(|a, b| workload::pod_name(a).cmp(workload::pod_name(b)));
@@ -82,7 +82,7 @@ fn evaluate(
 ) -> WaitState<Vec<Arc<Pod>>> {
     let target = intent.target();
     if snapshot.replicas() != intent.after {
-        return WaitState::Failed(format!(
+        return WaitState::failed(format!(
             "{target} was set to {} by somebody else meanwhile, instead of {}",
             plural(snapshot.replicas() as usize, "pod"),
             intent.after
@@ -90,7 +90,7 @@ fn evaluate(
     }
     let lost = pod_selection::lost_pods(intent, snapshot);
     if !lost.is_empty() {
-        return WaitState::Failed(format!(
+        return WaitState::failed(format!(
             "pods of {target} that were to be kept are gone: {}",
             pod_names(&lost)
         ));
@@ -108,10 +108,11 @@ fn evaluate(
     }
     let counts = format!("{ready} of {} of {target} Ready", plural(all, "pod"));
     if let Some(why) = expired_problem(&mut grace.pods, active_pods.iter().copied()) {
-        return WaitState::Failed(format!("{counts}, and {why} (for {})", intent.give_up_after));
+        return WaitState::failed(format!("{counts}, and {why} (for {})", intent.give_up_after));
     }
-    if let WaitState::Failed(why) = rollout {
-        return WaitState::Failed(format!("{counts}, and its rollout has failed: {why}"));
+    if let WaitState::Failed(failure) = rollout {
+        let message = |why: &str| format!("{counts}, and the rollout failed: {why}");
+        return WaitState::Failed(failure.map_message(message));
     }
     let unready = describe_unready(active_pods).map(|pods| format!(": {pods}")).unwrap_or_default();
     WaitState::Pending(format!("{counts}{unready}{}", describe_surplus(&surplus)))

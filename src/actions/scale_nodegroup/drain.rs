@@ -74,7 +74,7 @@ pub(super) async fn drain(
                 blocked.values().next().filter(|_| !views.is_progressing(&expected_ready));
             let stuck = refusal.map(|why| (evicted.len().to_string(), why.clone()));
             if let Some(why) = budget_grace.expired(Instant::now(), stuck) {
-                return WaitState::Failed(why);
+                return WaitState::failed(why);
             }
             let remaining = views.remaining();
             if remaining.is_empty() {
@@ -291,7 +291,7 @@ impl DrainViews {
             return WaitState::Ready(());
         }
         if let Some(why) = expired_problem(grace, &waiting) {
-            return WaitState::Failed(format!("a replacement does not become Ready: {why}"));
+            return WaitState::failed(format!("a replacement does not become Ready: {why}"));
         }
         let unready =
             describe_unready(&waiting).map(|pods| format!(": {pods}")).unwrap_or_default();
@@ -309,11 +309,12 @@ fn reject_uncontrolled_pods(pods: &[Arc<Pod>]) -> Result<()> {
     if uncontrolled.is_empty() {
         return Ok(());
     }
-    Err(Error::Unrecoverable(format!(
-        "{} would be lost, since nothing controls and so replaces it: {}; move or delete it, and roll back again",
+    Err(Error::unrecoverable(format!(
+        "{} without a controller would be lost: {}",
         plural(uncontrolled.len(), "pod"),
         join_truncated(uncontrolled)
-    )))
+    ))
+    .with_hint("move or delete every pod without a controller, then roll back again"))
 }
 
 /// Asks for the end of these pods, and returns why some may not end yet, by their UIDs.

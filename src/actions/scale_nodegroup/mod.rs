@@ -16,6 +16,7 @@ use super::{
     Result,
     cordon_change::new_owner_mark,
     nodegroups,
+    text::plural,
     types::{NodeRecord, NodegroupName, Sizes},
 };
 use crate::platform::{
@@ -246,15 +247,15 @@ fn check_can_be_scaled(nodegroup: &Nodegroup, progress: &Progress) -> Result<()>
     match nodegroup.status.as_str() {
         "ACTIVE" | "DEGRADED" => Ok(()),
         "UPDATING" => Err(busy_error(nodegroup)),
-        status => Err(Error::Precondition(format!(
-            "nodegroup {} is {status}: only an ACTIVE one can be scaled",
+        status => Err(Error::precondition(format!(
+            "nodegroup {} is {status}: only an ACTIVE nodegroup can be scaled",
             nodegroup.name
         ))),
     }
 }
 
 fn busy_error(nodegroup: &Nodegroup) -> Error {
-    Error::Busy(format!("nodegroup {} is being updated by somebody else", nodegroup.name))
+    Error::busy(format!("nodegroup {} is being updated by another client", nodegroup.name))
 }
 
 /// The sizes as EKS will check them: merged, and min <= desired <= max.
@@ -262,19 +263,25 @@ fn merge_sizes(params: &Params, before: Sizes) -> Result<Sizes> {
     let mut after = Sizes { desired: params.desired, ..before };
     if after.desired > after.max {
         if !params.raise_max {
-            return Err(Error::Precondition(format!(
-                "{} nodes are more than the maximum of nodegroup {}, {}: say `raise_max: true` to raise it",
-                after.desired, params.nodegroup.name, after.max
-            )));
+            return Err(Error::precondition(format!(
+                "{} exceeds the maximum of nodegroup {}, which is {}",
+                plural(after.desired as usize, "node"),
+                params.nodegroup.name,
+                after.max
+            ))
+            .with_hint("set `raise_max: true` to raise the maximum"));
         }
         after.max = after.desired;
     }
     if after.desired < after.min {
         if !params.lower_min {
-            return Err(Error::Precondition(format!(
-                "{} nodes are fewer than the minimum of nodegroup {}, {}: say `lower_min: true` to lower it",
-                after.desired, params.nodegroup.name, after.min
-            )));
+            return Err(Error::precondition(format!(
+                "{} is below the minimum of nodegroup {}, which is {}",
+                plural(after.desired as usize, "node"),
+                params.nodegroup.name,
+                after.min
+            ))
+            .with_hint("set `lower_min: true` to lower the minimum"));
         }
         after.min = after.desired;
     }
@@ -294,13 +301,16 @@ fn check_same_cluster(
         return Ok(());
     }
     let why = match running.next() {
-        Some(instance) => format!("{} runs instance {}, which is no node", name.name, instance.id),
-        None => format!("{} has no instance in service to tell it by", name.name),
+        Some(instance) => {
+            format!("instance {} of nodegroup {} is not a node of it", instance.id, name.name)
+        }
+        None => format!("nodegroup {} has no instance in service", name.name),
     };
-    Err(Error::Precondition(format!(
-        "cannot tell that the Kubernetes cluster is EKS cluster {} in {}: nodegroup {why} of the cluster that the kubeconfig names; check --context and the runbook's cluster",
+    Err(Error::precondition(format!(
+        "cannot verify that the Kubernetes cluster is EKS cluster {} in {}: {why}",
         name.cluster, name.region
-    )))
+    ))
+    .with_hint("check the kubeconfig's context (`--context`) and the runbook's cluster"))
 }
 
 /// The pods that wait for a node. Only the undo wants to know: whoever may not look at all pods could not undo either, and

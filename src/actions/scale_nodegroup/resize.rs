@@ -138,7 +138,7 @@ fn update_error(name: &NodegroupName, update: &Update) -> Error {
     } else {
         update.errors.join("; ")
     };
-    Error::OperationFailed(format!(
+    Error::operation_failed(format!(
         "EKS update {} of nodegroup {} ended as {:?}: {errors}",
         update.id, name.name, update.status
     ))

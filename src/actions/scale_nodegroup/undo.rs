@@ -78,7 +78,7 @@ async fn wait_for_own_update(
     let Some(update) = update else { return Ok(found) };
     let receipt = Receipt { update: Some(update), already_done: false };
     match resize::wait_for_update(intent, &receipt, writer.reader(), aws, progress).await {
-        Ok(()) | Err(Error::OperationFailed(_)) => {
+        Ok(()) | Err(Error::OperationFailed { .. }) => {
             nodegroups::describe(aws, &intent.nodegroup).await
         }
         Err(error) => Err(error),
@@ -202,10 +202,13 @@ async fn cordon_and_drain(
     let change = CordonChange::of(leaving, true, intent.owner_mark.clone());
     change.apply(&writer.kubernetes().await?).await?;
     drain::drain(&names, &intent.pending_pods, writer, progress).await.map_err(|error| match error {
-        Error::Unrecoverable(why) => Error::Unrecoverable(format!(
-            "the new nodes of nodegroup {} could not be emptied, so its size was not lowered: {why}",
-            intent.nodegroup.name
-        )),
+        Error::Unrecoverable { message, hint } => Error::Unrecoverable {
+            message: format!(
+                "the new nodes of nodegroup {} could not be drained, so its size was not lowered: {message}",
+                intent.nodegroup.name
+            ),
+            hint,
+        },
         other => other,
     })
 }

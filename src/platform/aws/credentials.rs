@@ -6,13 +6,13 @@ use std::error::Error as StdError;
 use crate::platform::error::{Classified, ErrorKind};
 use crate::platform::transport;
 
-const CONFIGURE_HINT: &str = "choose a profile (AWS_PROFILE, --profile), or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, \
-                      or give the pod's service account a role";
+const CONFIGURE_HINT: &str = "set a profile (AWS_PROFILE, --profile), or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the \
+                      pod's service account a role";
 const SSO_HINT: &str = "log in with the AWS CLI, then `eval \"$(aws configure export-credentials --format env)\"`, or give \
                    the profile `credential_process = aws configure export-credentials --profile NAME`";
-const PROCESS_HINT: &str = "run the profile's credential_process by hand";
+const PROCESS_HINT: &str = "run the profile's credential_process by hand to see its error";
 const CHECK_HINT: &str =
-    "`aws sts get-caller-identity` in the same environment shows whether the AWS CLI finds any";
+    "run `aws sts get-caller-identity` in the same environment to check what the AWS CLI finds";
 
 /// What the SDK says of a profile without any.
 const NOT_ENABLED: &str = "the credential provider was not enabled";
@@ -34,29 +34,26 @@ pub(super) fn classify(text: &str, error: &(dyn StdError + 'static)) -> Classifi
     if text.contains("no credentials found in chain") || text.contains("IMDS") {
         return denied(
             format!(
-                "no credentials in the environment, the profile{}, or a role",
+                "no credentials in the environment, the profile{} or a role",
                 describe_variables(&["AWS_PROFILE"])
             ),
             CONFIGURE_HINT,
         );
     }
     if text.contains("enabled: sso") || text.contains("SSO") {
-        return denied(
-            "the profile logs in through SSO, whose cache this program does not read",
-            SSO_HINT,
-        );
+        return denied("the profile uses SSO, which this program does not support", SSO_HINT);
     }
     if let Some(profile) = between(text, "profile `", "` was not defined") {
         return denied(
-            format!("the profile `{profile}` does not exist"),
-            "`aws configure list-profiles` shows those that do",
+            format!("profile `{profile}` not found"),
+            "list the profiles with `aws configure list-profiles`",
         );
     }
     if text.contains("external process") {
         return denied(format!("no credentials: {}", innermost_message(text)), PROCESS_HINT);
     }
     if let Some(network) = classify_network(text, error) {
-        let message = format!("credentials could not be fetched: {}", network.message);
+        let message = format!("cannot fetch credentials: {}", network.message);
         return Classified::new(network.kind, message);
     }
     let message = match innermost_message(text).as_str() {
@@ -69,7 +66,7 @@ pub(super) fn classify(text: &str, error: &(dyn StdError + 'static)) -> Classifi
 /// A role is assumed by a call like any other, and can fail like any other.
 fn classify_network(text: &str, error: &(dyn StdError + 'static)) -> Option<Classified> {
     if text.contains("timed out") {
-        return Some(Classified::new(ErrorKind::Transient, "no answer in time"));
+        return Some(Classified::new(ErrorKind::Transient, "timed out"));
     }
     transport::classify_network_error(error)
 }
@@ -131,12 +128,12 @@ mod tests {
             (
                 "dispatch failure: other: the credentials provider was not properly configured: ProfileFile provider \
                  could not be built: This behavior requires following cargo feature(s) enabled: sso. ",
-                "the profile logs in through SSO",
+                "the profile uses SSO",
             ),
             (
                 "dispatch failure: other: the credential provider was not enabled: profile `loopy` was not defined: \
                  could not find source profile loopy",
-                "the profile `loopy` does not exist",
+                "profile `loopy` not found",
             ),
             (
                 "dispatch failure: other: an error occurred while loading credentials: Error retrieving credentials: \
@@ -160,6 +157,6 @@ mod tests {
         let timed_out = std::io::Error::from(std::io::ErrorKind::TimedOut);
         let classified = classify(text, &timed_out);
         assert_eq!(classified.kind, ErrorKind::Transient);
-        assert_eq!(classified.message, "credentials could not be fetched: no answer in time");
+        assert_eq!(classified.message, "cannot fetch credentials: timed out");
     }
 }

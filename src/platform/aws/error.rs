@@ -84,7 +84,7 @@ impl<'a> AwsCall<'a> {
         field.ok_or_else(|| Error::InvalidResponse {
             call: self.to_string().into(),
             server: self.server().into(),
-            problem: format!("the answer has no {what}").into(),
+            message: format!("the response has no {what}").into(),
         })
     }
 
@@ -110,7 +110,7 @@ where
     match error {
         SdkError::ServiceError(response) => classify_response(response.raw(), response.err(), call),
         SdkError::ResponseError(response) => classify_unreadable(response.raw()),
-        SdkError::TimeoutError(_) => Classified::new(ErrorKind::Transient, "no answer in time"),
+        SdkError::TimeoutError(_) => Classified::new(ErrorKind::Transient, "timed out"),
         _ => classify_unsent(error),
     }
 }
@@ -165,17 +165,16 @@ fn hint_for(kind: ErrorKind, code: &str, call: &AwsCall<'_>) -> Option<String> {
     }
     Some(match code {
         "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => {
-            "the credentials have expired: log in again".into()
+            "log in again: the credentials have expired".into()
         }
         "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" => {
-            format!("allow {}:{} in this role's policy", call.service, call.operation)
+            format!("allow `{}:{}` in the role's policy", call.service, call.operation)
         }
         "SignatureDoesNotMatch" | "InvalidSignatureException" => {
             "check the secret key and this machine's clock".into()
         }
-        "OptInRequired" => format!("the region {} is not enabled for this account", call.region),
-        _ => "AWS does not accept these credentials: `aws sts get-caller-identity` shows whether \
-              they are the ones you mean"
+        "OptInRequired" => format!("enable region {} for this account", call.region),
+        _ => "check the credentials with `aws sts get-caller-identity`: AWS does not accept them"
             .into(),
     })
 }
@@ -183,10 +182,11 @@ fn hint_for(kind: ErrorKind, code: &str, call: &AwsCall<'_>) -> Option<String> {
 /// An answer that is not in the service's language: a proxy's page, or another service at this address.
 fn classify_unreadable(raw: &HttpResponse) -> Classified {
     let status = raw.status().as_u16();
-    let text = format!("HTTP {status} with an answer that cannot be read: {}", body_excerpt(raw));
-    Classified::new(kind_of(status, "", ""), text).code(status.to_string()).hint(
-        "is the address (AWS_ENDPOINT_URL) one of this service, and are region and cluster right?",
-    )
+    let text =
+        format!("HTTP {status} with a response that cannot be parsed: {}", body_excerpt(raw));
+    Classified::new(kind_of(status, "", ""), text)
+        .code(status.to_string())
+        .hint("check the endpoint (AWS_ENDPOINT_URL), the region and the cluster")
 }
 
 /// Enough of an answer to recognise who gave it.
@@ -195,7 +195,7 @@ fn body_excerpt(raw: &HttpResponse) -> String {
     let line = body.lines().map(str::trim).find(|line| !line.is_empty());
     match line {
         Some(line) => format!("`{}`", line.chars().take(80).collect::<String>()),
-        None => "it is empty".into(),
+        None => "an empty body".into(),
     }
 }
 

@@ -55,7 +55,7 @@ async fn make_client(config: Config, server: &str) -> Result<kube::Client, Error
         .await
         .map_err(|error| {
             Error::access_from(
-                "making the Kubernetes client was cut short",
+                "creating the Kubernetes client was interrupted",
                 ErrorKind::Transient,
                 error,
             )
@@ -65,7 +65,11 @@ async fn make_client(config: Config, server: &str) -> Result<kube::Client, Error
 
 fn endpoint_config(url: &url::Url) -> Result<Config, Error> {
     let address = url.as_str().parse().map_err(|error| {
-        Error::access_from(format!("`{url}` is no API server address"), ErrorKind::Invalid, error)
+        Error::access_from(
+            format!("`{url}` is not a valid API server address"),
+            ErrorKind::Invalid,
+            error,
+        )
     })?;
     Ok(Config::new(address))
 }
@@ -77,10 +81,12 @@ async fn infer_config(
     match find_kubeconfig(kubeconfig)? {
         Some(found) => from_kubeconfig(found, context).await,
         None if context.is_some() => {
-            Err(no_kubeconfig("a context was named, but there is no kubeconfig to find it in"))
+            Err(no_kubeconfig("a context was given, but no kubeconfig was found"))
         }
         None if is_in_pod() => Ok((in_cluster_config()?, None)),
-        None => Err(no_kubeconfig("there is no kubeconfig, and this is not a pod")),
+        None => {
+            Err(no_kubeconfig("no kubeconfig was found, and this process does not run in a pod"))
+        }
     }
 }
 
@@ -117,7 +123,7 @@ fn merge_kubeconfigs(paths: &[PathBuf]) -> Result<Kubeconfig, Error> {
     whole.ok_or_else(|| {
         let names: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
         Error::access(
-            format!("KUBECONFIG names {}, which does not exist", names.join(", ")),
+            format!("no file of KUBECONFIG exists: {}", names.join(", ")),
             ErrorKind::Invalid,
         )
     })
@@ -150,21 +156,16 @@ fn is_in_pod() -> bool {
 
 fn in_cluster_config() -> Result<Config, Error> {
     Config::incluster().map_err(|error| {
-        let problem = format!(
-            "this is a pod, but its service account cannot be used: {}; is automountServiceAccountToken off?",
-            error_chain(&error)
-        );
-        Error::access_from(problem, ErrorKind::Denied, error)
+        let message = format!("the pod's service account cannot be used: {}", error_chain(&error));
+        Error::access_from(message, ErrorKind::Denied, error)
+            .with_hint("check that automountServiceAccountToken is not false")
     })
 }
 
-fn no_kubeconfig(problem: &str) -> Error {
-    Error::access(
-        format!(
-            "{problem}; name one with --kubeconfig or KUBECONFIG, or make one with \
-             `aws eks update-kubeconfig --name CLUSTER`"
-        ),
-        ErrorKind::Invalid,
+fn no_kubeconfig(message: &str) -> Error {
+    Error::access(message, ErrorKind::Invalid).with_hint(
+        "set --kubeconfig or KUBECONFIG, or create a kubeconfig with \
+         `aws eks update-kubeconfig --name CLUSTER`",
     )
 }
 
@@ -172,45 +173,45 @@ fn kubeconfig_error(path: &Path, error: KubeconfigError) -> Error {
     let path = path.display();
     let problem = match &error {
         KubeconfigError::ReadConfig(io, _) if io.kind() == std::io::ErrorKind::NotFound => {
-            format!("the kubeconfig {path} does not exist")
+            format!("kubeconfig {path} not found")
         }
-        KubeconfigError::ReadConfig(io, _) => format!("the kubeconfig {path} cannot be read: {io}"),
-        other => format!("the kubeconfig {path} is not a kubeconfig: {}", error_chain(other)),
+        KubeconfigError::ReadConfig(io, _) => format!("kubeconfig {path} cannot be read: {io}"),
+        other => format!("{path} is not a valid kubeconfig: {}", error_chain(other)),
     };
     Error::access_from(problem, ErrorKind::Invalid, error)
 }
 
 fn context_error(error: KubeconfigError, context: Option<&str>, known: &[String]) -> Error {
-    let problem = match &error {
-        KubeconfigError::CurrentContextNotSet => format!(
-            "the kubeconfig has no current context; choose one with --context: {}",
-            quoted_list(known)
-        ),
-        KubeconfigError::LoadContext(name) => {
-            format!("the kubeconfig has no context `{name}`; it has {}", quoted_list(known))
+    let context = context.unwrap_or_default();
+    let choose = Some(format!("choose a context with `--context`: {}", quoted_list(known)));
+    let (message, hint) = match &error {
+        KubeconfigError::CurrentContextNotSet => {
+            ("the kubeconfig has no current context".into(), choose)
         }
-        KubeconfigError::LoadClusterOfContext(name) => format!(
-            "the context `{}` names the cluster `{name}`, which the kubeconfig does not have",
-            context.unwrap_or_default()
-        ),
-        other => format!(
-            "the context `{}` cannot be used: {}",
-            context.unwrap_or_default(),
-            error_chain(other)
-        ),
+        KubeconfigError::LoadContext(name) => {
+            (format!("context `{name}` not found in the kubeconfig"), choose)
+        }
+        KubeconfigError::LoadClusterOfContext(name) => {
+            (format!("cluster `{name}` of context `{context}` not found in the kubeconfig"), None)
+        }
+        other => (format!("context `{context}` cannot be used: {}", error_chain(other)), None),
     };
-    Error::access_from(problem, ErrorKind::Invalid, error)
+    let error = Error::access_from(message, ErrorKind::Invalid, error);
+    match hint {
+        Some(hint) => error.with_hint(hint),
+        None => error,
+    }
 }
 
 fn quoted_list(names: &[String]) -> String {
     if names.is_empty() {
-        return "none".into();
+        return "the kubeconfig has none".into();
     }
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 fn header_error(error: impl Into<crate::platform::error::BoxError>) -> Error {
-    Error::access_from("the program's own name is no header", ErrorKind::Invalid, error)
+    Error::access_from("the program's name is not a valid header", ErrorKind::Invalid, error)
 }
 
 #[cfg(test)]
@@ -239,10 +240,10 @@ contexts:
         Connection::open(&access, Clock::real()).await
     }
 
-    async fn open_error(text: &str, context: Option<&str>) -> String {
+    async fn open_error(text: &str, context: Option<&str>) -> (String, Option<String>) {
         let error = open(text, context).await.err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Invalid);
-        error.to_string()
+        (error.to_string(), error.hint().map(str::to_owned))
     }
 
     #[tokio::test]
@@ -254,20 +255,16 @@ contexts:
 
     #[tokio::test]
     async fn a_kubeconfig_error_names_the_problem() {
-        assert_eq!(
-            open_error(TWO_CONTEXTS, Some("north")).await,
-            "the kubeconfig has no context `north`; it has `east`, `west`"
-        );
-        assert_eq!(
-            open_error(TWO_CONTEXTS, Some("west")).await,
-            "the context `west` names the cluster `two`, which the kubeconfig does not have"
-        );
-        assert_eq!(
-            open_error("{apiVersion: v1, kind: Config}", None).await,
-            "the kubeconfig has no current context; choose one with --context: none"
-        );
-        let broken = open_error("clusters: 3", None).await;
-        assert!(broken.contains("is not a kubeconfig: "), "{broken}");
+        let (message, hint) = open_error(TWO_CONTEXTS, Some("north")).await;
+        assert_eq!(message, "context `north` not found in the kubeconfig");
+        assert_eq!(hint.unwrap(), "choose a context with `--context`: `east`, `west`");
+        let (message, hint) = open_error(TWO_CONTEXTS, Some("west")).await;
+        assert_eq!(message, "cluster `two` of context `west` not found in the kubeconfig");
+        assert_eq!(hint, None);
+        let (message, _) = open_error("{apiVersion: v1, kind: Config}", None).await;
+        assert_eq!(message, "the kubeconfig has no current context");
+        let (broken, _) = open_error("clusters: 3", None).await;
+        assert!(broken.contains("is not a valid kubeconfig: "), "{broken}");
     }
 
     #[tokio::test]
@@ -277,7 +274,7 @@ contexts:
             context: None,
         };
         let error = Connection::open(&access, Clock::real()).await.err().unwrap();
-        assert_eq!(error.to_string(), "the kubeconfig /nowhere/config does not exist");
+        assert_eq!(error.to_string(), "kubeconfig /nowhere/config not found");
     }
 
     #[tokio::test]

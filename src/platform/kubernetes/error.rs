@@ -45,9 +45,9 @@ fn classify(error: &kube::Error) -> Classified {
         kube::Error::Auth(error) => no_credentials(&error_chain(error)),
         kube::Error::SerdeError(error) => Classified::new(
             ErrorKind::Invalid,
-            format!("the answer is not what this call returns: {error}"),
+            format!("the response is not what this call returns: {error}"),
         )
-        .hint("is this address a Kubernetes API server?"),
+        .hint("check that the address is that of a Kubernetes API server"),
         kube::Error::Service(error) => classify_service_error(error.as_ref()),
         kube::Error::HyperError(error) => transport::classify(error),
         kube::Error::ReadEvents(error) => transport::classify(error),
@@ -73,7 +73,7 @@ fn classify_service_error(error: &(dyn std::error::Error + Send + Sync + 'static
 
 fn no_credentials(message: &str) -> Classified {
     Classified::new(ErrorKind::Denied, format!("no credentials: {message}"))
-        .hint("run the command or read the file that the context's user names, by hand, and see what it says")
+        .hint("run the command, or read the file, that the context's user names")
 }
 
 fn classify_status(status: &Status) -> Classified {
@@ -81,13 +81,13 @@ fn classify_status(status: &Status) -> Classified {
     let classified = Classified::new(kind, status_message(status)).code(code_of(status));
     match status.code {
         401 => classified.hint(
-            "these credentials are not known or have expired: log in again, or mend the context's user",
+            "the credentials are unknown or expired: log in again, or fix the context's user",
         ),
         403 => classified.hint(
-            "the account lacks this permission: see `kubectl auth can-i`, and grant it with a Role or ClusterRole",
+            "check the permission with `kubectl auth can-i`, and grant it with a Role or ClusterRole",
         ),
         404 if status.reason == NOT_A_STATUS => classified
-            .hint("this address serves no such API: is it a Kubernetes API server?"),
+            .hint("check that the address is that of a Kubernetes API server"),
         _ => classified,
     }
 }
@@ -193,18 +193,16 @@ mod tests {
     }
 
     #[test]
-    fn the_message_says_what_to_do() {
+    fn the_hint_is_apart_from_the_message() {
         let error = api(401, "Unauthorized", "Unauthorized");
+        assert_eq!(error.to_string(), "get node a (https://api:6443): 401 Unauthorized");
         assert_eq!(
-            error.to_string(),
-            "get node a (https://api:6443): 401 Unauthorized; these credentials are not known or have expired: \
-             log in again, or mend the context's user"
+            error.hint(),
+            Some("the credentials are unknown or expired: log in again, or fix the context's user")
         );
+        assert_eq!((error.call(), error.code()), (Some("get node a"), "Unauthorized"));
         let page = api(404, NOT_A_STATUS, "<html>\n<body>nothing here</body>");
-        assert_eq!(
-            page.to_string(),
-            "get node a (https://api:6443): 404 <html>; this address serves no such API: is it a Kubernetes API \
-             server?"
-        );
+        assert_eq!(page.to_string(), "get node a (https://api:6443): 404 <html>");
+        assert_eq!(page.hint(), Some("check that the address is that of a Kubernetes API server"));
     }
 }

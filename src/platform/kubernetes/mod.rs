@@ -272,7 +272,7 @@ impl Connection {
         match tokio::time::timeout(limit, call_future).await {
             Ok(result) => result.map_err(|error| error::into_error(call, &self.server, error)),
             Err(elapsed) => {
-                let message = format!("no answer within {} s", limit.as_secs());
+                let message = format!("timed out after {} s", limit.as_secs());
                 Err(Classified::new(ErrorKind::Transient, message).into_error(
                     call,
                     &self.server,

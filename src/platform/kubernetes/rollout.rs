@@ -4,7 +4,7 @@
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
 
-use crate::platform::wait::WaitState;
+use crate::platform::wait::{Failure, WaitState};
 
 /// Where the rollout of a deployment's current template stands.
 pub fn status(deployment: &Deployment) -> WaitState<()> {
@@ -13,12 +13,13 @@ pub fn status(deployment: &Deployment) -> WaitState<()> {
         return WaitState::Pending("the deployment controller has not seen the change yet".into());
     }
     if let Some(why) = deadline_exceeded(deployment) {
-        return WaitState::Failed(format!("{why} ({})", counts.describe()));
+        return WaitState::failed(format!("{why} ({})", counts.describe()));
     }
     match counts.missing() {
         None => WaitState::Ready(()),
         Some(_) if is_paused(deployment) => {
-            WaitState::Failed("the deployment is paused: `kubectl rollout resume` it first".into())
+            let paused = Failure::from("the deployment is paused");
+            WaitState::Failed(paused.with_hint("resume it with `kubectl rollout resume`"))
         }
         Some(missing) => WaitState::Pending(missing),
     }
@@ -132,10 +133,9 @@ mod tests {
         late.status.as_mut().unwrap().conditions = serde_json::from_value(conditions).unwrap();
         assert_eq!(
             status(&late),
-            WaitState::Failed(
+            WaitState::failed(
                 "ProgressDeadlineExceeded: ReplicaSet \"d-2\" has timed out progressing. (3 wanted, 1 updated, 3 \
                  available)"
-                    .into()
             )
         );
         late.metadata.generation = Some(6);
