@@ -1,7 +1,7 @@
-//! `cordon`: keep new pods off some nodes.
+//! `cordon` and `uncordon`: keep new pods off some nodes, or let them onto the nodes again.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
     Action, Change, Permission, PlannedChange, PlatformReader, PlatformWriter, Progress, Result,
@@ -14,8 +14,8 @@ use runbook::Reversibility;
 /// Nodes that are cordoned already are left as they are, also by the undo: it uncordons only what this step cordoned.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("x-opposite" = "uncordon"))]
-pub struct Params {
+#[schemars(rename = "Params", extend("x-opposite" = "uncordon"))]
+pub struct CordonParams {
     /// Names of the nodes.
     #[schemars(length(min = 1))]
     pub nodes: Vec<String>,
@@ -23,10 +23,33 @@ pub struct Params {
 
 /// The cordoned nodes.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Output {
+#[schemars(rename = "Output")]
+pub struct CordonOutput {
     /// All of them, by name.
     pub nodes: Vec<String>,
     /// The nodes that this step cordoned; those that were cordoned before are left out.
+    pub changed: Vec<String>,
+}
+
+/// Lets new pods onto some nodes again.
+///
+/// Nodes that take pods already are left as they are, also by the undo: it cordons only what this step uncordoned.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Params", extend("x-opposite" = "cordon"))]
+pub struct UncordonParams {
+    /// Names of the nodes.
+    #[schemars(length(min = 1))]
+    pub nodes: Vec<String>,
+}
+
+/// The nodes that take pods.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Output")]
+pub struct UncordonOutput {
+    /// All of them, by name.
+    pub nodes: Vec<String>,
+    /// The nodes that this step uncordoned; those that were not cordoned are left out.
     pub changed: Vec<String>,
 }
 
@@ -37,23 +60,76 @@ pub struct Intent {
     change: CordonChange,
 }
 
-/// The nodes on which it was this step that set the flag.
+/// The nodes on which this step set the flag.
 #[derive(Serialize, Deserialize)]
 pub struct Receipt {
     changed: Vec<String>,
 }
 
-pub(super) struct Cordon;
+/// The action that sets or removes the flag of nodes.
+pub(super) struct SetCordon<const CORDON: bool>;
 
-impl Action for Cordon {
-    const NAME: &'static str = "cordon";
-    const PERMISSIONS: &'static [Permission] =
-        &[Permission::core("nodes", &["get", "list", "patch"])];
-    type Params = Params;
-    type Output = Output;
+pub(super) type Cordon = SetCordon<true>;
+pub(super) type Uncordon = SetCordon<false>;
+
+/// What differs between the two actions: the name, and the documented types.
+pub trait Direction {
+    /// The name of the action.
+    const NAME: &'static str;
+    /// The parameters, with their documentation.
+    type Params: DeserializeOwned + JsonSchema + Send;
+    /// The output, with its documentation.
+    type Output: Serialize + DeserializeOwned + JsonSchema + Send;
+
+    /// Returns the names of the nodes in the parameters.
+    fn nodes(params: &Self::Params) -> &[String];
+    /// Returns the output for these nodes, of which this step changed some.
+    fn output(nodes: Vec<String>, changed: Vec<String>) -> Self::Output;
 }
 
-impl Change for Cordon {
+impl Direction for Cordon {
+    const NAME: &'static str = "cordon";
+    type Params = CordonParams;
+    type Output = CordonOutput;
+
+    fn nodes(params: &CordonParams) -> &[String] {
+        &params.nodes
+    }
+
+    fn output(nodes: Vec<String>, changed: Vec<String>) -> CordonOutput {
+        CordonOutput { nodes, changed }
+    }
+}
+
+impl Direction for Uncordon {
+    const NAME: &'static str = "uncordon";
+    type Params = UncordonParams;
+    type Output = UncordonOutput;
+
+    fn nodes(params: &UncordonParams) -> &[String] {
+        &params.nodes
+    }
+
+    fn output(nodes: Vec<String>, changed: Vec<String>) -> UncordonOutput {
+        UncordonOutput { nodes, changed }
+    }
+}
+
+impl<const CORDON: bool> Action for SetCordon<CORDON>
+where
+    Self: Direction,
+{
+    const NAME: &'static str = <Self as Direction>::NAME;
+    const PERMISSIONS: &'static [Permission] =
+        &[Permission::core("nodes", &["get", "list", "patch"])];
+    type Params = <Self as Direction>::Params;
+    type Output = <Self as Direction>::Output;
+}
+
+impl<const CORDON: bool> Change for SetCordon<CORDON>
+where
+    Self: Direction,
+{
     const REVERSIBILITY: Reversibility = Reversibility::Reversible;
     type Intent = Intent;
     type Receipt = Receipt;
@@ -62,10 +138,14 @@ impl Change for Cordon {
         intent.change.planned_changes()
     }
 
-    async fn prepare(params: Params, reader: &PlatformReader, _: &Progress) -> Result<Intent> {
+    async fn prepare(
+        params: <Self as Direction>::Params,
+        reader: &PlatformReader,
+        _: &Progress,
+    ) -> Result<Intent> {
         let kubernetes = reader.kubernetes().await?;
-        let clock = reader.clock();
-        let change = CordonChange::prepare(&params.nodes, true, clock, &kubernetes).await?;
+        let nodes = Self::nodes(&params);
+        let change = CordonChange::prepare(nodes, CORDON, reader.clock(), &kubernetes).await?;
         Ok(Intent { change })
     }
 
@@ -79,8 +159,8 @@ impl Change for Cordon {
         receipt: &Receipt,
         _: &PlatformReader,
         _: &Progress,
-    ) -> Result<Output> {
-        Ok(Output { nodes: intent.change.nodes(), changed: receipt.changed.clone() })
+    ) -> Result<<Self as Direction>::Output> {
+        Ok(Self::output(intent.change.nodes(), receipt.changed.clone()))
     }
 
     async fn undo(

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use super::{
     Error, PlannedChange, Result, concurrency::try_join_bounded, optimistic::patch_if_unchanged,
-    text::join_truncated,
 };
 use crate::platform::kubernetes::{KubernetesReader, KubernetesWriter, Selection, node};
 use clock::Clock;
+use text::join_truncated;
 
 const CORDONED_BY: &str = "rafay-relay-sop/cordoned-by";
 const UNCORDONED_BY: &str = "rafay-relay-sop/uncordoned-by";

@@ -12,11 +12,7 @@ use serde_json::Value;
 
 use super::{
     Action, Change, Error, Permission, PlannedChange, PlatformReader, PlatformWriter, Progress,
-    Result,
-    concurrency::try_join_bounded,
-    text::{join_truncated, plural},
-    types::PodRecord,
-    workload,
+    Result, concurrency::try_join_bounded, types::PodRecord, workload,
 };
 use crate::platform::{
     ErrorKind,
@@ -24,6 +20,7 @@ use crate::platform::{
     wait::{self, WaitSource, WaitState},
 };
 use runbook::Reversibility;
+use text::{join_truncated, plural};
 
 /// Deletes pods, each by its name and UID, and waits until they are gone.
 ///

@@ -5,11 +5,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Action, Error, Permission, PlatformReader, Progress, Read, Result, nodegroups,
-    text::join_truncated,
-};
+use super::{Action, Error, Permission, PlatformReader, Progress, Read, Result, nodegroups};
 use crate::platform::aws::{AutoScalingGroup, Nodegroup};
+use text::join_truncated;
 
 /// Finds the one managed nodegroup that has all of the given labels and enough nodes.
 ///

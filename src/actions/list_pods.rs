@@ -8,8 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Action, Permission, PlatformReader, Progress, Read, Result,
-    text::count_u32,
-    types::{NodeInstances, PodRecord},
+    types::{NodeInstances, PodRecord, count_u32},
     workload,
 };
 use crate::platform::kubernetes::{self, Selection, pod};

@@ -21,9 +21,7 @@ mod concurrency;
 mod cordon_change;
 mod nodegroups;
 mod optimistic;
-mod poll_backoff;
 mod protection;
-mod text;
 mod types;
 mod workload;
 
@@ -39,7 +37,6 @@ mod scale_deployment;
 mod scale_nodegroup;
 mod set_protection;
 mod sleep;
-mod uncordon;
 mod wait_nodes;
 mod wait_pods;
 
@@ -71,7 +68,7 @@ pub fn all() -> &'static [ActionDef] {
             ActionDef::wait::<wait_pods::WaitPods>(),
             ActionDef::change::<delete_pods::DeletePods>(),
             ActionDef::change::<cordon::Cordon>(),
-            ActionDef::change::<uncordon::Uncordon>(),
+            ActionDef::change::<cordon::Uncordon>(),
             ActionDef::read::<get_protection::GetProtection>(),
             ActionDef::change::<set_protection::SetProtection>(),
             ActionDef::wait::<assert::Assert>(),

@@ -9,9 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Action, Change, Error, Permission, PlannedChange, PlatformReader, PlatformWriter, Progress,
     Result, nodegroups,
-    poll_backoff::PollBackoff,
     protection::{self, SkippedInstance},
-    text::{join_truncated, plural},
     types::NodegroupName,
 };
 use crate::platform::{
@@ -19,6 +17,7 @@ use crate::platform::{
     kubernetes::{self, Selection, node},
 };
 use runbook::Reversibility;
+use text::{join_truncated, plural};
 
 /// Protects instances of a nodegroup from scale-in, or lifts their protection.
 ///
@@ -244,7 +243,7 @@ async fn wait_for_protection(
     progress: &Progress,
 ) -> Result<()> {
     let aws = reader.aws(&intent.nodegroup.region).await?;
-    let mut backoff = PollBackoff::default();
+    let mut delays = nodegroups::POLL_BACKOFF.delays();
     while !ids.is_empty() {
         let group = nodegroups::describe_group(&aws, &intent.auto_scaling_group).await?;
         let differs = |id: &&String| {
@@ -260,7 +259,7 @@ async fn wait_for_protection(
             group.name,
             join_truncated(outdated)
         ));
-        reader.clock().sleep(backoff.next_delay()).await;
+        reader.clock().sleep(delays.next_delay()).await;
     }
     Ok(())
 }

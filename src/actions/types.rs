@@ -120,3 +120,8 @@ impl NodeInstances {
 pub(super) fn default_give_up_after() -> runbook::Duration {
     Duration::from_secs(120).into()
 }
+
+/// Returns the length of a list as the runbook language counts.
+pub(super) fn count_u32<T>(items: &[T]) -> u32 {
+    u32::try_from(items.len()).unwrap_or(u32::MAX)
+}

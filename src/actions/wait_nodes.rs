@@ -13,8 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Action, Permission, PlatformReader, Progress, Result, Wait, nodegroups,
-    text::{count_u32, join_truncated},
-    types::{NodeRecord, NodegroupName, default_give_up_after},
+    types::{NodeRecord, NodegroupName, count_u32, default_give_up_after},
 };
 use crate::platform::{
     PollSource, PollTrigger,
@@ -22,6 +21,7 @@ use crate::platform::{
     kubernetes::{Selection, node},
     wait::{self, GraceTimer, WaitState},
 };
+use text::join_truncated;
 
 /// Which instances are in service changes seldom, and a Ready node must not wait long for being recognised.
 const GROUP_POLL_INTERVAL: Duration = Duration::from_secs(1);

@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Action, Error, Permission, PlatformReader, Progress, Result, Wait,
-    text::{count_u32, join_truncated, plural},
-    types::{NodeInstances, PodRecord, default_give_up_after},
+    types::{NodeInstances, PodRecord, count_u32, default_give_up_after},
     workload::{self, WorkloadViews, WorkloadWatch, describe_unready, expired_problem},
 };
 use crate::platform::{
     kubernetes::{self, ObjectView, ObjectWatch, Selection, pod},
     wait::{self, GraceTimer, WaitSource, WaitState},
 };
+use text::{join_truncated, plural};
 
 /// Waits until pods are Ready, or until they are gone.
 ///

@@ -15,13 +15,13 @@ use k8s_openapi::{
 
 use super::{
     Error, Result,
-    text::join_truncated,
     types::{NodeInstances, PodRecord},
 };
 use crate::platform::{
     kubernetes::{KubernetesReader, ObjectView, ObjectWatch, Selection, pod},
     wait::{GraceTimer, WaitSource},
 };
+use text::join_truncated;
 
 /// What can be seen of a deployment at one moment.
 pub(super) struct WorkloadSnapshot {

@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use clock::Clock;
+use clock::{Backoff, Clock};
 
 use super::Error;
 use super::wait::{SourceEvent, WaitSource};
@@ -101,9 +101,8 @@ impl<T: Send + Sync + 'static> PollSource<T> {
 
     /// The interval, doubled with each failure in a row, with a little jitter against looking in step with others.
     fn delay(&self) -> Duration {
-        let backoff = self.interval * 2_u32.saturating_pow(self.failures.min(10));
-        let delay = backoff.min(MAX_BACKOFF.max(self.interval));
-        delay.mul_f64(0.9 + fastrand::f64() / 5.0)
+        let max = MAX_BACKOFF.max(self.interval);
+        Backoff::new(self.interval, max).with_jitter(0.1).delay(self.failures)
     }
 
     fn may_continue(&self, error: &Error) -> bool {

@@ -7,7 +7,11 @@
 //! the shortest of several deadlines is the one that ends a wait, at any speed. Timestamps are always those of the wall
 //! clock.
 
+mod backoff;
+
 use std::time::Duration;
+
+pub use backoff::{Backoff, Delays};
 
 use jiff::Timestamp;
 
@@ -35,7 +39,7 @@ impl Clock {
     /// Returns a clock that divides delays by `speed`: 60 turns a minute into a second.
     ///
     /// # Errors
-    /// A speed outside 0.001..=100000, or not a number.
+    /// The speed is not in 0.001..=100000, or not a number.
     pub fn scaled(speed: f64) -> Result<Self, InvalidSpeed> {
         if (0.001..=100_000.0).contains(&speed) {
             Ok(Self { speed })

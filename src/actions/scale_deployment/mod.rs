@@ -10,7 +10,6 @@ use super::{
     Action, Change, Error, Permission, PlannedChange, PlatformReader, PlatformWriter, Progress,
     Result,
     compare_and_set::{WriteDecision, decide_write},
-    text::join_truncated,
     types::{NodeInstances, PodRecord, default_give_up_after},
     workload,
 };
@@ -20,6 +19,7 @@ use k8s_openapi::api::{
 };
 use pod_selection::PodToKeep;
 use runbook::Reversibility;
+use text::join_truncated;
 
 /// The controllers write a deployment's status all the time; that one of them comes between our read and our write so
 /// often in a row is no longer chance.

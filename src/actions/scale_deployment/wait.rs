@@ -8,7 +8,6 @@ use super::{Intent, pod_names, pod_selection};
 use crate::{
     actions::{
         PlatformReader, Progress, Result,
-        text::{join_truncated, plural},
         workload::{self, WorkloadSnapshot, describe_unready, expired_problem},
     },
     platform::{
@@ -17,6 +16,7 @@ use crate::{
     },
 };
 use clock::Clock;
+use text::{join_truncated, plural};
 
 /// Waits until there are as many pods as were asked for, all Ready, and the surplus is gone. Returns them by name.
 pub(super) async fn until_scaled(

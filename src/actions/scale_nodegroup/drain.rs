@@ -18,7 +18,6 @@ use crate::{
     actions::{
         Error, PlatformWriter, Progress, Result,
         concurrency::try_join_bounded,
-        text::{join_truncated, plural},
         types,
         workload::{describe_unready, expired_problem, pod_name},
     },
@@ -28,6 +27,7 @@ use crate::{
         wait::{self, GraceTimer, WaitSource, WaitState},
     },
 };
+use text::{join_truncated, plural};
 
 /// `kubectl drain` asks a disruption budget again after five seconds.
 const EVICTION_RETRY_INTERVAL: Duration = Duration::from_secs(5);

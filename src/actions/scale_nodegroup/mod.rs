@@ -16,7 +16,6 @@ use super::{
     Result,
     cordon_change::new_owner_mark,
     nodegroups,
-    text::plural,
     types::{NodeRecord, NodegroupName, Sizes},
 };
 use crate::platform::{
@@ -25,6 +24,7 @@ use crate::platform::{
     kubernetes::{self, Selection, node, pod},
 };
 use runbook::Reversibility;
+use text::plural;
 
 /// Sets how many nodes a managed nodegroup is to have.
 ///

@@ -6,7 +6,6 @@ use crate::{
         Error, PlatformReader, PlatformWriter, Progress, Result,
         compare_and_set::{WriteDecision, decide_write},
         nodegroups,
-        poll_backoff::PollBackoff,
         types::{NodegroupName, Sizes},
     },
     platform::aws::{self, AutoScalingGroup, Nodegroup, Scaling, Update, UpdateStatus},
@@ -113,7 +112,7 @@ pub(super) async fn wait_for_update(
         return Ok(());
     };
     let name = &intent.nodegroup;
-    let mut backoff = PollBackoff::default();
+    let mut delays = nodegroups::POLL_BACKOFF.delays();
     loop {
         let Some(update) = aws.describe_update(&name.cluster, &name.name, id).await? else {
             // A server that has no DescribeUpdate: the sizes tell the rest.
@@ -128,7 +127,7 @@ pub(super) async fn wait_for_update(
                 progress.waiting(&format!("EKS to finish update {id} of nodegroup {}", name.name))
             }
         }
-        reader.clock().sleep(backoff.next_delay()).await;
+        reader.clock().sleep(delays.next_delay()).await;
     }
 }
 
@@ -153,7 +152,7 @@ pub(super) async fn wait_for_group_size(
     aws: &aws::AwsReader,
     progress: &Progress,
 ) -> Result<()> {
-    let mut backoff = PollBackoff::default();
+    let mut delays = nodegroups::POLL_BACKOFF.delays();
     loop {
         let group = nodegroups::describe_group(aws, &intent.auto_scaling_group).await?;
         let what = format!("Auto Scaling group {} desired", group.name);
@@ -163,6 +162,6 @@ pub(super) async fn wait_for_group_size(
             return Ok(());
         }
         progress.waiting(&format!("{what} to become {}: it is {}", to.desired, group.desired));
-        reader.clock().sleep(backoff.next_delay()).await;
+        reader.clock().sleep(delays.next_delay()).await;
     }
 }

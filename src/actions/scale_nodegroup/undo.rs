@@ -12,9 +12,7 @@ use crate::{
         Error, PlatformWriter, Progress, Result,
         cordon_change::{CordonChange, has_mark},
         nodegroups,
-        poll_backoff::PollBackoff,
         protection::{self, SkippedInstance},
-        text::{join_truncated, plural},
         types::Sizes,
     },
     platform::{
@@ -22,6 +20,7 @@ use crate::{
         kubernetes::node,
     },
 };
+use text::{join_truncated, plural};
 
 pub(super) async fn undo(
     intent: &Intent,
@@ -239,7 +238,7 @@ async fn wait_until_removed(
     progress: &Progress,
 ) -> Result<()> {
     let aws = writer.aws(&intent.nodegroup.region).await?;
-    let mut backoff = PollBackoff::default();
+    let mut delays = nodegroups::POLL_BACKOFF.delays();
     loop {
         let group = nodegroups::describe_group(aws.reader(), &intent.auto_scaling_group).await?;
         let there: Vec<_> =
@@ -262,7 +261,7 @@ async fn wait_until_removed(
             group.name,
             join_truncated(named)
         ));
-        writer.reader().clock().sleep(backoff.next_delay()).await;
+        writer.reader().clock().sleep(delays.next_delay()).await;
     }
 }
 

@@ -11,6 +11,8 @@ use kube::api::{Api, ListParams};
 use kube::core::{ClusterResourceScope, NamespaceResourceScope, Resource};
 use serde::de::DeserializeOwned;
 
+use clock::Backoff;
+
 use super::error::{Classified, Error, ErrorKind};
 
 mod connect;
@@ -30,13 +32,14 @@ pub use writer::{KubernetesWriter, Removal};
 
 /// What `kubectl` asks for at once; a page of 500 pods is about 5 MB.
 const PAGE_SIZE: u32 = 500;
-/// A look that throttling or a broken connection spoilt is repeated this often before the caller hears of it.
+/// The number of attempts of a read that fails because of throttling or a lost connection.
 const MAX_READ_ATTEMPTS: u32 = 4;
-/// The pause before the second look; it doubles.
-const FIRST_BACKOFF: Duration = Duration::from_millis(250);
-/// An API server that asks for more patience than this is asked again sooner: the caller has a deadline of its own.
+/// The longest delay between two attempts, also where the API server asks for a longer one: the caller has a deadline
+/// of its own.
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
-/// A page of 500 pods over a slow VPN takes a few seconds; with all its repetitions a look ends within a minute.
+/// The delays between attempts, where the API server does not ask for one.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(250), MAX_BACKOFF).with_jitter(0.25);
+/// A page of 500 pods over a slow VPN takes a few seconds; a read with all its attempts ends within a minute.
 const READ_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Where objects of a kind live. Sealed: Kubernetes has these two scopes.
@@ -248,13 +251,13 @@ impl Connection {
     where
         F: Future<Output = kube::Result<T>>,
     {
-        let mut backoff = FIRST_BACKOFF;
+        let mut delays = BACKOFF.delays();
         for _ in 1..MAX_READ_ATTEMPTS {
             match self.send(call, READ_TIMEOUT, send()).await {
                 Err(error) if error.kind() == ErrorKind::Transient && !is_expired(&error) => {
-                    tracing::debug!(%error, "a look at Kubernetes is repeated");
-                    self.clock.sleep(backoff_delay(&error, backoff)).await;
-                    backoff *= 2;
+                    tracing::debug!(%error, "retrying a read from Kubernetes");
+                    let delay = delays.next_delay();
+                    self.clock.sleep(requested_delay(&error).unwrap_or(delay)).await;
                 }
                 result => return result,
             }
@@ -283,11 +286,9 @@ impl Connection {
     }
 }
 
-/// What the server asks for, else the growing pause with jitter, so that many clients do not return in step.
-fn backoff_delay(error: &Error, backoff: Duration) -> Duration {
-    error::retry_after(error)
-        .unwrap_or_else(|| backoff.mul_f64(0.75 + fastrand::f64() / 2.0))
-        .min(MAX_BACKOFF)
+/// Returns the delay that the API server asks for, at most [`MAX_BACKOFF`].
+fn requested_delay(error: &Error) -> Option<Duration> {
+    error::retry_after(error).map(|delay| delay.min(MAX_BACKOFF))
 }
 
 /// A resourceVersion or continue token too old to be served.

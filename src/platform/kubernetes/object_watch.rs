@@ -15,18 +15,18 @@ use tokio::time::Instant;
 use crate::platform::error::{Classified, Error, ErrorKind};
 use crate::platform::poll::MAX_FIRST_ATTEMPTS;
 use crate::platform::wait::{SourceEvent, WaitSource};
+use clock::Backoff;
 
 use super::{Connection, Object, PAGE_SIZE, Selection, error};
 
 /// A watch that a firewall forgot looks like one where nothing happens. The server ends each after a minute and it
 /// is taken up again from the same version; one that is not ended by then is dead and is cut five seconds later.
 const WATCH_SECONDS: u32 = 60;
-/// The pause after a first failure; it doubles.
-const FIRST_BACKOFF: Duration = Duration::from_millis(500);
-/// An API server that restarts is back within a minute; it should be noticed soon after.
-const MAX_BACKOFF: Duration = Duration::from_secs(10);
+/// The delays after failures. An API server that restarts answers again within a minute, which should be noticed soon.
+const BACKOFF: Backoff =
+    Backoff::new(Duration::from_millis(500), Duration::from_secs(10)).with_jitter(0.25);
 
-/// A restarted API server refuses everybody until it has read its roles; seen to take a few seconds.
+/// A restarted API server refuses every client until it has read its roles, which takes a few seconds.
 const API_SERVER_STARTUP: Duration = Duration::from_secs(10);
 
 /// The live set of the selected objects. It lives while it is awaited and holds no task.
@@ -206,8 +206,7 @@ impl<K: Object> ObjectWatch<K> {
     }
 
     fn back_off(&mut self) {
-        let delay = FIRST_BACKOFF * 2_u32.saturating_pow(self.failures.saturating_sub(1).min(10));
-        let delay = delay.min(MAX_BACKOFF).mul_f64(0.75 + fastrand::f64() / 2.0);
+        let delay = BACKOFF.delay(self.failures.saturating_sub(1));
         self.resume_at = Some(Instant::now() + self.connection.clock.delay(delay));
     }
 

@@ -5,6 +5,7 @@
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
 
 use crate::platform::wait::{Failure, WaitState};
+use text::plural;
 
 /// Where the rollout of a deployment's current template stands.
 pub fn status(deployment: &Deployment) -> WaitState<()> {
@@ -51,13 +52,17 @@ impl Counts {
 
     fn missing(&self) -> Option<String> {
         if self.updated < self.wanted {
-            return Some(format!("{} of {} new pods are made", self.updated, self.wanted));
+            return Some(format!("{} of {} created", self.updated, count(self.wanted, "new pod")));
         }
         if self.total > self.updated {
-            return Some(format!("{} old pods are still there", self.total - self.updated));
+            return Some(format!("{} still running", count(self.total - self.updated, "old pod")));
         }
         if self.available < self.updated {
-            return Some(format!("{} of {} new pods are available", self.available, self.updated));
+            return Some(format!(
+                "{} of {} available",
+                self.available,
+                count(self.updated, "new pod")
+            ));
         }
         None
     }
@@ -65,6 +70,11 @@ impl Counts {
     fn describe(&self) -> String {
         format!("{} wanted, {} updated, {} available", self.wanted, self.updated, self.available)
     }
+}
+
+/// Returns a number of pods with their noun. Kubernetes has signed numbers, but no count is negative.
+fn count(pods: i32, noun: &str) -> String {
+    plural(usize::try_from(pods).unwrap_or(0), noun)
 }
 
 fn is_observed(deployment: &Deployment) -> bool {
@@ -111,9 +121,9 @@ mod tests {
     fn each_condition_in_turn() {
         let cases = [
             ([5, 4, 3, 3, 3, 3], pending("the deployment controller has not seen the change yet")),
-            ([5, 5, 3, 4, 1, 3], pending("1 of 3 new pods are made")),
-            ([5, 5, 3, 4, 3, 3], pending("1 old pods are still there")),
-            ([5, 5, 3, 3, 3, 2], pending("2 of 3 new pods are available")),
+            ([5, 5, 3, 4, 1, 3], pending("1 of 3 new pods created")),
+            ([5, 5, 3, 4, 3, 3], pending("1 old pod still running")),
+            ([5, 5, 3, 3, 3, 2], pending("2 of 3 new pods available")),
             ([5, 5, 3, 3, 3, 3], WaitState::Ready(())),
             ([5, 6, 3, 3, 3, 3], WaitState::Ready(())),
             ([1, 1, 0, 0, 0, 0], WaitState::Ready(())),

@@ -16,7 +16,7 @@ use serde_json::{Value as Json, json};
 use crate::platform::PROGRAM;
 use crate::platform::error::{Error, ErrorKind};
 
-use super::{Connection, FIRST_BACKOFF, KubernetesReader, Object, backoff_delay, object_ref};
+use super::{BACKOFF, Connection, KubernetesReader, Object, object_ref, requested_delay};
 
 /// A program that is told to end has thirty seconds to finish the call in flight and note its receipt.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -180,14 +180,14 @@ impl Connection {
     where
         F: Future<Output = kube::Result<T>>,
     {
-        let mut backoff = FIRST_BACKOFF;
+        let mut delays = BACKOFF.delays();
         for _ in 1..MAX_WRITE_ATTEMPTS {
             match self.send(call, WRITE_TIMEOUT, send()).await {
                 Err(error) if was_throttled(&error) => {
-                    tracing::debug!(%error, "a change to Kubernetes is sent again");
-                    let delay = backoff_delay(&error, backoff).min(MAX_BACKOFF);
-                    self.clock.sleep(delay).await;
-                    backoff *= 2;
+                    tracing::debug!(%error, "retrying a write to Kubernetes");
+                    let delay = delays.next_delay();
+                    let delay = requested_delay(&error).unwrap_or(delay);
+                    self.clock.sleep(delay.min(MAX_BACKOFF)).await;
                 }
                 result => return result,
             }
