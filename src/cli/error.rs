@@ -69,7 +69,7 @@ impl CliError {
             }
             Self::Usage(_) => of_kind(FailureKind::Usage),
             Self::Declined => of_kind(FailureKind::Interrupted),
-            Self::Input(_) => of_kind(FailureKind::InvalidInputs),
+            Self::Input(error) => of_kind(FailureKind::InvalidInputs).with_hint(error.hint()),
             Self::Simulator(_) | Self::Service(_) => of_kind(FailureKind::Unreachable),
             Self::Io(_) => of_kind(FailureKind::Internal),
         }

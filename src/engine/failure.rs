@@ -77,7 +77,9 @@ impl From<&StartError> for Failure {
             StartError::InvalidRunbook { .. } => {
                 Self::new(FailureKind::InvalidRunbook, error.to_string())
             }
-            StartError::Inputs(_) => Self::new(FailureKind::InvalidInputs, error.to_string()),
+            StartError::Inputs(_) => {
+                Self::new(FailureKind::InvalidInputs, error.to_string()).with_hint(error.hint())
+            }
             StartError::Unfinished { .. }
             | StartError::AlreadyFinished { .. }
             | StartError::RevisionMismatch { .. }

@@ -88,7 +88,11 @@ impl StartError {
             Self::Platform(error) => error.hint().map(str::to_owned),
             Self::PreviewFailed { failure, .. } => failure.hint.clone(),
             Self::Store(error) => error.hint(),
-            Self::InvalidRunbook { .. } | Self::Inputs(_) | Self::AlreadyFinished { .. } => None,
+            Self::Inputs(errors) => {
+                let hints: Vec<String> = errors.iter().filter_map(InputError::hint).collect();
+                (!hints.is_empty()).then(|| hints.join("; "))
+            }
+            Self::InvalidRunbook { .. } | Self::AlreadyFinished { .. } => None,
         }
     }
 }

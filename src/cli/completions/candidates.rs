@@ -11,30 +11,36 @@ use clap_complete::{CompletionCandidate, PathCompleter, engine::ValueCompleter a
 use crate::{
     actions as registry,
     cli::{Global, Output, state_dir::StateDir},
-    journal::{FileStore, Run, RunId, RunState, RunStore as _},
+    journal::{HeadQuery, RunId, RunState, RunStore as _},
 };
 
-/// The number of latest runs that are offered. Their journals are read, and completion must be quick.
+/// The number of latest runs that are offered: more do not fit on a screen.
 const MAX_RUNS: usize = 100;
 
 /// Returns the latest runs in a suitable state, the latest first.
 pub(super) fn runs(is_suitable: fn(RunState) -> bool) -> Vec<CompletionCandidate> {
-    let Ok(state_dir) = StateDir::choose(&global(), false) else { return Vec::new() };
-    let store = state_dir.open_for_reading();
-    let ids = store.list().unwrap_or_default();
-    let latest = ids.into_iter().rev().take(MAX_RUNS);
-    latest.filter_map(|id| run(&store, &id, is_suitable)).collect()
+    // Completion is synchronous, and may be called from within a runtime, which must not block.
+    let read = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().ok()?;
+        Some(runtime.block_on(latest_runs()))
+    };
+    let runs = std::thread::spawn(read).join().ok().flatten().unwrap_or_default();
+    let candidate = |(run, state): (RunId, RunState)| {
+        CompletionCandidate::new(run.as_str()).help(Some(state.as_str().into()))
+    };
+    runs.into_iter().rev().filter(|(_, state)| is_suitable(*state)).map(candidate).collect()
 }
 
-fn run(
-    store: &FileStore,
-    id: &RunId,
-    is_suitable: fn(RunState) -> bool,
-) -> Option<CompletionCandidate> {
-    let is_live = store.is_live(id);
-    let state = Run::read(store, id).ok()?.state(is_live);
-    is_suitable(state)
-        .then(|| CompletionCandidate::new(id.as_str()).help(Some(state.as_str().into())))
+async fn latest_runs() -> Vec<(RunId, RunState)> {
+    let Ok(state_dir) = StateDir::choose(&global(), false) else { return Vec::new() };
+    let store = state_dir.open_for_reading();
+    let mut runs = Vec::new();
+    for entry in store.heads(HeadQuery::Newest(MAX_RUNS)).await.unwrap_or_default() {
+        let Ok(head) = entry.head else { continue };
+        let is_live = store.is_live(&head.run).await;
+        runs.push((head.run.clone(), head.state(is_live)));
+    }
+    runs
 }
 
 /// Returns the runbooks whose names begin with the current word, or else the paths that do.
