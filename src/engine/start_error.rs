@@ -103,8 +103,7 @@ fn join(errors: &[InputError]) -> String {
 
 fn errors(diagnostics: &[Diagnostic]) -> String {
     let count = diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} error{plural}")
+    text::plural(count, "error")
 }
 
 fn describe(state: RunState) -> String {

@@ -18,6 +18,7 @@ use crate::{
         StoreError,
     },
 };
+use clock::Backoff;
 use runbook::{Retry, Step};
 
 /// How often a step retries while another operation must finish first. EKS updates take tens of seconds.
@@ -330,9 +331,11 @@ fn attempts_exhausted(mut failure: Failure, attempts: u32) -> Failure {
     failure
 }
 
-/// Doubles with every attempt up to the longest, and takes a random half off, so that many clients do not come back
-/// at the same instant.
+/// The share of a delay that is taken off at random, so that clients that failed together do not retry together.
+const RETRY_JITTER: f64 = 0.5;
+
+/// Returns the delay before the attempt that follows `attempt`, which counts from 1.
 pub(super) fn backoff_delay(retry: Retry, attempt: u32) -> Duration {
-    let doubled = retry.backoff.std().saturating_mul(1 << attempt.saturating_sub(1).min(20));
-    doubled.min(retry.max_backoff.std()).mul_f64(0.5 + fastrand::f64() / 2.0)
+    let backoff = Backoff::new(retry.backoff.std(), retry.max_backoff.std());
+    backoff.with_jitter(RETRY_JITTER).delay(attempt.saturating_sub(1))
 }

@@ -142,8 +142,7 @@ fn prefixed(prefix: &str, failure: &Failure, suffix: &str) -> Vec<String> {
 fn undone(name: &str, not_restored: usize) -> String {
     match not_restored {
         0 => format!("Undid step: {name}"),
-        1 => format!("Undid step: {name} (1 target not restored)"),
-        _ => format!("Undid step: {name} ({not_restored} targets not restored)"),
+        _ => format!("Undid step: {name} ({} not restored)", text::plural(not_restored, "target")),
     }
 }
 
