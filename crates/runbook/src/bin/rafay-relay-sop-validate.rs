@@ -20,7 +20,7 @@ const ACTIONS: &str = include_str!("../../../../schema/actions.json");
 /// Ends with 0 when nothing is wrong, with 1 when there are errors (or warnings, with --deny-warnings), and with 2
 /// when a path cannot be read or there is nothing to check.
 #[derive(Debug, Parser)]
-#[command(name = "rafay-relay-sop-validate", version, max_term_width = 110)]
+#[command(name = "rafay-relay-sop-validate", version)]
 struct Arguments {
     #[command(flatten)]
     validate: ValidateArgs,
