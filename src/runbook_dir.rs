@@ -159,9 +159,7 @@ mod tests {
     #[test]
     fn an_unknown_name_lists_the_known_ones() {
         let error = RunbookDir::new("/nowhere").find("relay-scael").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "there is no runbook 'relay-scael' in /nowhere; there is: relay-scale"
-        );
+        assert_eq!(error.to_string(), "runbook 'relay-scael' not found in /nowhere");
+        assert_eq!(error.hint().unwrap(), "known runbooks: relay-scale");
     }
 }

@@ -46,7 +46,7 @@ mod tests {
         assert_eq!(decide_write("size", &3, &3, &6).unwrap(), WriteDecision::Needed);
         assert_eq!(
             decide_write("size", &5, &3, &6).unwrap_err().to_string(),
-            "size was changed by somebody else meanwhile: expected 3, found 5"
+            "size was changed by another client: expected 3, found 5"
         );
     }
 }

@@ -290,7 +290,7 @@ mod heads {
         let before = std::fs::metadata(&path).unwrap();
         let length = usize::try_from(before.len()).unwrap();
         let file = OpenOptions::new().write(true).open(&path).unwrap();
-        std::fs::write(&path, "x".repeat(length)).unwrap();
+        std::fs::write(&path, "x".repeat(length - 1) + "\n").unwrap();
         file.set_modified(before.modified().unwrap()).unwrap();
         let store = DirectoryStore::for_reading(directory.path());
         assert!(store.heads(HeadQuery::All).await.unwrap().iter().all(|entry| entry.head.is_ok()));
