@@ -17,11 +17,12 @@ use clock::Clock;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Node;
 use rafay_relay_sop::{
-    actions::{self, AwsAccess, KubernetesAccess, Platform, PlatformOptions},
+    actions,
     engine::{CheckedRunbook, Control, Engine},
     journal::{
         DirectoryStore, Event, LockOwner, RecordedEvent, RunState, RunStore, StepEvent, StepPath,
     },
+    platform::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
 };
 use runbook::Source;
 use simulator::{Scenario, Simulator};

@@ -14,12 +14,12 @@ use std::{
 use async_trait::async_trait;
 use clock::Clock;
 use rafay_relay_sop::{
-    actions::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
     engine::{CheckedRunbook, Control, Engine},
     journal::{
         DirectoryStore, HeadEntry, HeadQuery, LockOwner, RecordedEvent, RunHead, RunId, RunStore,
         StoreError,
     },
+    platform::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
 };
 use runbook::Source;
 use simulator::ClusterState;

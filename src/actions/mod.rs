@@ -47,11 +47,7 @@ pub use error::{Error, Recovery, Result};
 pub use permission::{Permission, PlatformKind};
 pub use traits::{Action, Change, PlannedChange, Read, Wait};
 
-pub use crate::platform::{
-    AwsAccess, AwsIdentity, Error as PlatformError, ErrorKind as PlatformErrorKind,
-    KubernetesAccess, KubernetesIdentity, Platform, PlatformOptions, PlatformReader,
-    PlatformWriter, Progress, ProgressEvent,
-};
+use crate::platform::{PlatformReader, PlatformWriter, Progress};
 use runbook::ActionRegistry;
 
 /// Every action, in the order in which documentation lists them.

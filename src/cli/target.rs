@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{CliError, next_steps, simulate};
 use crate::{
-    actions::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
     engine::StartError,
     journal::RunTarget,
+    platform::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
 };
 use clock::Clock;
 use simulator::{Scenario, Simulator};

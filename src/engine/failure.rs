@@ -2,8 +2,9 @@
 
 use super::StartError;
 use crate::{
-    actions::{self, PlatformErrorKind},
+    actions,
     journal::{Failure, FailureKind, StoreError},
+    platform::ErrorKind as PlatformErrorKind,
 };
 
 /// Returns the failure of a platform's call or of an action.

@@ -7,8 +7,9 @@ use tokio::{sync::mpsc, time::Instant};
 
 use super::{control::StopRequest, drive::Driver};
 use crate::{
-    actions::{self, Progress, ProgressEvent},
+    actions,
     journal::{Event, Failure, StepEvent, StepPath, StoreError},
+    platform::{Progress, ProgressEvent},
 };
 
 /// Why a step stopped.

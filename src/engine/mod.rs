@@ -42,8 +42,8 @@ pub use resume::{ResumePreflight, abandon};
 pub use start_error::StartError;
 
 use crate::{
-    actions::Platform,
     journal::{AuditLog, Observers, RunObserver, RunStore},
+    platform::Platform,
 };
 use clock::Clock;
 

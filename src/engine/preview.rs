@@ -3,8 +3,9 @@
 
 use super::{Engine, Preflight, ResumePreflight, StartError, failure};
 use crate::{
-    actions::{self, Operations, Progress},
+    actions::{self, Operations},
     journal::{Failure, RecordedChange, ResumeMode, StepOutcome, StepPath},
+    platform::Progress,
 };
 use runbook::{ActionKind, EvaluationScope, Reversibility, Step};
 

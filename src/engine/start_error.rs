@@ -1,8 +1,8 @@
 //! Why a run was not started, resumed, rolled back or abandoned. Nothing was changed when one of these is returned.
 
 use crate::{
-    actions::PlatformError,
     journal::{Failure, RunId, RunState, StoreError, TargetMismatch},
+    platform::Error as PlatformError,
 };
 use runbook::{Diagnostic, InputError, Severity, Source};
 

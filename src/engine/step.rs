@@ -12,11 +12,12 @@ use super::{
     interruptible::{Interruption, OperationOutcome, StopReason},
 };
 use crate::{
-    actions::{self, ActionDef, ChangeOps, Operations, PlannedChange, PlatformWriter, Recovery},
+    actions::{self, ActionDef, ChangeOps, Operations, PlannedChange, Recovery},
     journal::{
         Event, Failure, FailureKind, RecordedChange, RecordedIntent, StepEvent, StepPath,
         StoreError,
     },
+    platform::PlatformWriter,
 };
 use clock::Backoff;
 use runbook::{Retry, Step};

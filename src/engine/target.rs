@@ -2,8 +2,9 @@
 
 use super::Engine;
 use crate::{
-    actions::{self, PlatformError, PlatformKind},
+    actions::{self, PlatformKind},
     journal::{AwsTarget, KubernetesTarget, RunTarget},
+    platform::Error as PlatformError,
 };
 use runbook::Runbook;
 

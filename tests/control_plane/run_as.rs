@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use clock::Clock;
 use rafay_relay_sop::{
-    actions::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
     engine::{CheckedRunbook, Control, Engine},
     journal::{DirectoryStore, LockOwner, RunStore},
+    platform::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
 };
 use runbook::Source;
 use tempfile::TempDir;

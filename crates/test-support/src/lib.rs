@@ -11,12 +11,12 @@ use std::{sync::Arc, time::Duration};
 
 use clock::Clock;
 use rafay_relay_sop::{
-    actions::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
     engine::{AcceptedRun, CheckedRunbook, Control, Engine, StartError},
     journal::{
         DirectoryStore, Failure, LockOwner, LogLines, RecordedEvent, ResumeMode, Run, RunId,
         RunState, RunStore, StepPath,
     },
+    platform::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
 };
 use runbook::Source;
 use serde_json::{Map, Value};

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use clock::Clock;
 use rafay_relay_sop::{
-    actions::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
+    platform::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
     platform::{
         ErrorKind,
         aws::{AwsReader, Scaling, UpdateStatus},
