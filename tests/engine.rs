@@ -197,7 +197,7 @@ async fn inputs_are_checked_before_a_run_starts() {
     let Err(refusal) = cluster.accept(SCALE_UP, json!({"scale_factr": 3})).await else {
         panic!("an unknown input")
     };
-    assert!(refusal.to_string().contains("scale_factor"), "{refusal}");
+    assert!(refusal.hint().unwrap().contains("scale_factor"), "{refusal}");
     let Err(refusal) = cluster.accept(SCALE_UP, json!({"scale_factor": 9})).await else {
         panic!("an input above its maximum")
     };

@@ -119,7 +119,7 @@ async fn the_command_line_cancels_a_run_of_the_service() {
     assert!(expected.stdout.contains("cancelling"), "{}", expected.stdout);
     assert_eq!(service.wait_until_ended().await["state"], "cancelled");
     let nothing = cancel().await.expect_exit_code(2);
-    assert!(nothing.stderr.contains("there is nothing to cancel"), "{}", nothing.stderr);
+    assert!(nothing.stderr.contains("nothing to cancel"), "{}", nothing.stderr);
 }
 
 #[tokio::test]
@@ -145,8 +145,8 @@ async fn the_same_key_never_starts_a_second_run() {
 async fn bad_requests_are_explained_and_start_nothing() {
     let service = SimulatedService::start(&[]);
     let cases = [
-        ("/run?runbook=nowhere", json!({}), StatusCode::NOT_FOUND, "there is: broken, relay-scale"),
-        ("/run?runbook=../x", json!({}), StatusCode::BAD_REQUEST, "not a runbook's name"),
+        ("/run?runbook=nowhere", json!({}), StatusCode::NOT_FOUND, "'nowhere' not found"),
+        ("/run?runbook=../x", json!({}), StatusCode::BAD_REQUEST, "not a valid runbook name"),
         ("/run?runbok=x", json!({}), StatusCode::BAD_REQUEST, "runbok"),
         ("/run?runbook=broken", json!({}), StatusCode::UNPROCESSABLE_ENTITY, "broken"),
         ("/run", json!({"inputs": {"x": 1}}), StatusCode::UNPROCESSABLE_ENTITY, "x"),

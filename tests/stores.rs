@@ -109,17 +109,21 @@ async fn stops_and_resumes(store: Arc<dyn RunStore>, stop_at: u64, writes_first:
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_stops_at_any_event_reaches_the_same_end_on_every_store() {
-    for writes_first in [false, true] {
-        for kind in 0..stores().len() {
-            for event in 2.. {
-                let (store, _directory) = stores().into_iter().nth(kind).unwrap();
-                if !stops_and_resumes(store, event, writes_first).await {
-                    assert!(event > 12, "the run has {event} events");
-                    break;
-                }
+    let at_each_event = async |kind: usize, writes_first: bool| {
+        for event in 2.. {
+            let (store, _directory) = stores().into_iter().nth(kind).unwrap();
+            if !stops_and_resumes(store, event, writes_first).await {
+                assert!(event > 12, "the run has {event} events");
+                break;
             }
         }
-    }
+    };
+    tokio::join!(
+        at_each_event(0, false),
+        at_each_event(0, true),
+        at_each_event(1, false),
+        at_each_event(1, true),
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

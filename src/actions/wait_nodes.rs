@@ -108,7 +108,7 @@ impl Wait for WaitNodes {
         });
         let (seen_nodes, seen_group, seen_causes) = (nodes.view(), group.view(), causes.view());
         let mut timers = GraceTimers {
-            launches: GraceTimer::new(clock.delay(params.give_up_after.std())),
+            launches: GraceTimer::new(clock.deadline(params.give_up_after.std())),
             nodes: GraceTimer::new(clock.deadline(params.ready_within.std())),
         };
         let mut unlisted_nodes = UnlistedNodes::new(group.poll_trigger());

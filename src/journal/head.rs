@@ -151,6 +151,9 @@ impl RunHead {
                         self.failure = None;
                         self.failed_step = None;
                     }
+                    // Format 0 repeats the failure of the step here.
+                    RunOutcome::Failed | RunOutcome::RolledBack | RunOutcome::RollbackFailed
+                        if self.failure.is_some() => {}
                     _ if failure.is_some() => {
                         self.failure.clone_from(failure);
                         self.failed_step = None;

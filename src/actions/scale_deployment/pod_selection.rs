@@ -212,7 +212,6 @@ async fn write_deletion_cost(
 pub(super) async fn wait_for_selection(
     intent: &Intent,
     to: u32,
-    clock: &Clock,
     kubernetes: &kubernetes::KubernetesWriter,
 ) -> Result<()> {
     let found = super::get_deployment(intent, kubernetes.reader()).await?;
@@ -228,7 +227,7 @@ pub(super) async fn wait_for_selection(
             WaitState::Pending(String::new())
         }
     });
-    match tokio::time::timeout(clock.deadline(SELECTION_TIMEOUT), chosen).await {
+    match tokio::time::timeout(SELECTION_TIMEOUT, chosen).await {
         Ok(result) => Ok(result?),
         Err(_) => Err(Error::busy(format!(
             "the controllers have not yet chosen which pods of {} to remove; those to keep stay marked until then",
