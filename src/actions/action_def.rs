@@ -1,7 +1,7 @@
 //! An action with its types erased to JSON.
 //!
-//! Erasure is by plain function pointers: no trait objects, no macro, no central enum. A verb takes JSON, reads it
-//! into the action's own type once, and returns JSON.
+//! Types are erased with plain function pointers: no trait objects, no macro, no central enum. An operation takes JSON,
+//! deserializes it once into the action's type, and returns JSON.
 
 use std::{future::Future, pin::Pin};
 
@@ -18,7 +18,7 @@ use runbook::{ActionKind, ActionSignature, Reversibility};
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 type ReadFn = for<'a> fn(Value, &'a PlatformReader, &'a Progress) -> BoxFuture<'a, Value>;
 
-/// The intent, the receipt if there is one, and the hands to put things back with.
+/// Takes the intent, the receipt if there is one, and the writer.
 type UndoFn = for<'a> fn(
     &'a Value,
     Option<&'a Value>,
@@ -28,31 +28,31 @@ type UndoFn = for<'a> fn(
 
 /// An action as the engine, the checks and the documentation see it.
 pub struct ActionDef {
-    /// The word that a runbook uses.
+    /// The name that a runbook uses.
     pub name: &'static str,
     /// See [`Action::REVISION`].
     pub revision: u32,
-    /// What the platform must allow.
+    /// The permissions that the action needs.
     pub permissions: &'static [Permission],
-    /// JSON Schema of its parameters.
+    /// JSON Schema of the parameters.
     pub params: Value,
-    /// JSON Schema of its output.
+    /// JSON Schema of the output.
     pub output: Value,
-    /// What it does.
+    /// The operations.
     pub operations: Operations,
 }
 
-/// What an action does.
+/// The operations of an action.
 pub enum Operations {
-    /// It looks.
+    /// The action reads.
     Read(ReadFn),
-    /// It looks until something is so.
+    /// The action waits until a condition holds.
     Wait(ReadFn),
-    /// It changes the world.
+    /// The action changes something.
     Change(ChangeOps),
 }
 
-/// The verbs of a [`Change`], at JSON.
+/// The operations of a [`Change`], on JSON.
 pub struct ChangeOps {
     /// See [`Change::REVERSIBILITY`].
     pub reversibility: Reversibility,
@@ -70,7 +70,7 @@ pub struct ChangeOps {
 }
 
 impl ActionDef {
-    /// Erases an action that looks.
+    /// Erases the types of an action that reads.
     pub fn read<A: Read>() -> Self {
         Self::new::<A>(Operations::Read(|params, reader, progress| {
             Box::pin(
@@ -79,7 +79,7 @@ impl ActionDef {
         }))
     }
 
-    /// Erases an action that waits.
+    /// Erases the types of an action that waits.
     pub fn wait<A: Wait>() -> Self {
         Self::new::<A>(Operations::Wait(|params, reader, progress| {
             Box::pin(
@@ -88,7 +88,7 @@ impl ActionDef {
         }))
     }
 
-    /// Erases an action that changes the world.
+    /// Erases the types of an action that changes something.
     pub fn change<A: Change>() -> Self {
         Self::new::<A>(Operations::Change(ChangeOps {
             reversibility: A::REVERSIBILITY,
@@ -132,7 +132,7 @@ impl ActionDef {
         }
     }
 
-    /// Read, wait or change.
+    /// Returns the kind: read, wait or change.
     pub fn kind(&self) -> ActionKind {
         match self.operations {
             Operations::Read(_) => ActionKind::Read,
@@ -141,7 +141,7 @@ impl ActionDef {
         }
     }
 
-    /// What its undo puts back.
+    /// Returns how much the undo restores.
     pub fn reversibility(&self) -> Reversibility {
         match &self.operations {
             Operations::Read(_) | Operations::Wait(_) => Reversibility::NotApplicable,
@@ -149,12 +149,12 @@ impl ActionDef {
         }
     }
 
-    /// Whether it talks to that side.
+    /// Returns whether the action calls that platform.
     pub fn uses_platform(&self, platform: PlatformKind) -> bool {
         self.permissions.iter().any(|permission| permission.platform() == platform)
     }
 
-    /// What the runbook's checks need to know of it.
+    /// Returns the signature that runbooks are checked against.
     pub fn signature(&self) -> ActionSignature {
         ActionSignature::from_schemas(
             self.name,
@@ -164,7 +164,7 @@ impl ActionDef {
             &self.output,
         )
         .unwrap_or_else(|error| {
-            // A programmer's mistake, not a user's: the test `every_action_has_a_signature` meets it first.
+            // A bug, not a user's error; the test `every_action_has_a_signature` fails first.
             panic!("the types of action {} are outside the documented subset: {error}", self.name)
         })
     }

@@ -1,18 +1,18 @@
-//! `assert`: go on only if something is so.
+//! `assert`: continue only if a condition is true.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Action, Error, Permission, PlatformReader, Progress, Result, Wait};
 
-/// Fails the step, with a message of the runbook's own, unless something is true.
+/// Fails the step, with a message from the runbook, unless a condition is true.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("x-never-retried" = true))]
 pub struct Params {
-    /// What must be true, such as `"{{ new_nodes.count >= scale_up.desired }}"`.
+    /// The condition, such as `"{{ new_nodes.count >= scale_up.desired }}"`.
     pub that: bool,
-    /// What to say when it is not.
+    /// The error message when the condition is false.
     #[schemars(length(min = 1))]
     pub message: String,
 }

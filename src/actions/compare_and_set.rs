@@ -1,19 +1,20 @@
-//! The rule by which apply and undo treat every target.
+//! The three-way rule by which apply and undo decide what to do about every target.
 
 use std::fmt::Display;
 
 use super::{Error, Result};
 
-/// What to do about one target on the way from `from` to `to`.
+/// Whether a target must be written to get from one value to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WriteDecision {
-    /// It is there already.
+    /// The target has the new value already.
     NotNeeded,
-    /// It stands where we left it: write.
+    /// The target still has the old value.
     Needed,
 }
 
-/// Already there: done. Still where we found it: write. Anything else: somebody changed it meanwhile.
+/// Decides whether a target must be written to get from `from` to `to`. A value that is neither means that another
+/// client changed the target.
 ///
 /// # Errors
 /// [`Error::Conflict`] with both values.

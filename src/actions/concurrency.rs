@@ -1,14 +1,14 @@
-//! The same small call for many objects.
+//! The same call for many objects, a few at a time.
 
 use futures::{StreamExt, stream::FuturesUnordered};
 
 use super::Result;
 
-/// An API server gives one client a fair share of its attention; more at once would only wait for each other.
+/// An API server limits each client to its fair share; more calls at once would only queue.
 const MAX_CONCURRENT: usize = 8;
 
-/// Runs all of them, a few at a time. After a failure no further one is begun, but those under way are finished: what
-/// was sent must not be left without knowing what came of it.
+/// Runs all calls, a few at a time. After a failure no further call is started, but those in flight are finished,
+/// because the outcome of a call that was sent must be known.
 ///
 /// # Errors
 /// The first failure.

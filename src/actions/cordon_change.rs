@@ -1,7 +1,7 @@
-//! Whether nodes take new pods: what `cordon` and `uncordon` share, and the undo of `scale_nodegroup` uses.
+//! Cordoning and uncordoning of nodes, for `cordon`, `uncordon` and the undo of `scale_nodegroup`.
 //!
-//! The flag of a node does not say who set it. Ours comes with an annotation, in one patch, whose value is chosen
-//! when the step is prepared; an undo takes back only what carries it.
+//! The flag of a node does not say who set it. This program sets it together with an annotation, in one patch, whose
+//! value is chosen when the step is prepared. An undo reverts only the nodes that have the annotation.
 
 use k8s_openapi::api::core::v1::Node;
 use serde::{Deserialize, Serialize};
@@ -12,23 +12,23 @@ use super::{
 };
 use crate::platform::kubernetes::{KubernetesReader, KubernetesWriter, Selection, node};
 use clock::Clock;
-use text::join_truncated;
+use text::{join_truncated, plural};
 
 const CORDONED_BY: &str = "rafay-relay-sop/cordoned-by";
 const UNCORDONED_BY: &str = "rafay-relay-sop/uncordoned-by";
 
-/// What is to become of some nodes.
+/// The planned change of some nodes.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct CordonChange {
-    /// Whether they are to be cordoned, or no longer.
+    /// Whether the nodes are to be cordoned; otherwise they are to be uncordoned.
     cordon: bool,
-    /// The value of our annotation.
+    /// The value of this step's annotation.
     #[serde(rename = "mark")]
     owner_mark: String,
     nodes: Vec<NodeBefore>,
 }
 
-/// A node as it was.
+/// A node before the change.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct NodeBefore {
     name: String,
@@ -55,7 +55,7 @@ impl NodeBefore {
 }
 
 impl CordonChange {
-    /// Looks at the nodes of these names, which must all be there.
+    /// Reads the nodes of these names, all of which must exist.
     pub(super) async fn prepare(
         names: &[String],
         cordon: bool,
@@ -69,19 +69,20 @@ impl CordonChange {
         let missing: Vec<&String> = names.iter().filter(|name| !is_there(name)).collect();
         if !missing.is_empty() {
             return Err(Error::precondition(format!(
-                "the cluster has no node {}",
+                "{} not found in the cluster: {}",
+                plural(missing.len(), "node"),
                 join_truncated(missing)
             )));
         }
         Ok(Self::of(&found, cordon, new_owner_mark(clock)))
     }
 
-    /// What is to become of these nodes, as they were just seen.
+    /// Returns the change of these nodes, as they were just read.
     pub(super) fn of(nodes: &[Node], cordon: bool, owner_mark: String) -> Self {
         Self { cordon, owner_mark, nodes: nodes.iter().map(NodeBefore::of).collect() }
     }
 
-    /// The cordon that an earlier attempt has put on these nodes, which were open before: to be taken back.
+    /// Returns the cordon that an earlier attempt has set on these nodes, none of which was cordoned before.
     pub(super) fn on_open_nodes(nodes: &[Node], owner_mark: String) -> Self {
         let before = |node: &Node| NodeBefore {
             cordoned: false,
@@ -92,7 +93,7 @@ impl CordonChange {
         Self { cordon: true, owner_mark, nodes: nodes.iter().map(before).collect() }
     }
 
-    /// Every node that it is about.
+    /// Returns the names of all nodes.
     pub(super) fn nodes(&self) -> Vec<String> {
         self.nodes.iter().map(|node| node.name.clone()).collect()
     }
@@ -110,8 +111,7 @@ impl CordonChange {
             .collect()
     }
 
-    /// Sets the flag where it is not set, and returns the nodes on which this step did so, now or in an attempt of
-    /// which nobody heard.
+    /// Sets the flag where it is not set, and returns the nodes on which this step did so, now or in an earlier attempt.
     pub(super) async fn apply(&self, kubernetes: &KubernetesWriter) -> Result<Vec<String>> {
         let calls: Vec<_> = self
             .with_nodes(kubernetes)
@@ -128,7 +128,7 @@ impl CordonChange {
         Ok(ours)
     }
 
-    /// The targets whose flag is to change, with their nodes as they are now, read by the page and not one by one.
+    /// Returns the targets whose flag is to change, with their nodes as they are now, read in pages and not one by one.
     async fn with_nodes(
         &self,
         kubernetes: &KubernetesWriter,
@@ -142,13 +142,13 @@ impl CordonChange {
         Ok(changed.map(|target| (target, take_node(target))).collect())
     }
 
-    /// Whether the flag will be ours, and the patch that makes it so.
+    /// Decides whether this step owns the flag, and returns the patch that sets it.
     fn decide(&self, target: &NodeBefore, found: Option<&Node>) -> Result<(bool, Option<Value>)> {
         let Some(node) = found.filter(|node| target.matches(node)) else {
             return Err(Error::Conflict {
                 target: format!("node {}", target.name),
                 expected: format!("UID {}", target.uid),
-                found: found.map_or("no such node".into(), |_| "another one".into()),
+                found: found.map_or("no such node".into(), |_| "another UID".into()),
             });
         };
         if node::is_cordoned(node) == self.cordon {
@@ -158,7 +158,7 @@ impl CordonChange {
         Ok((true, Some(patch(self.cordon, json!({ours: self.owner_mark, other: null})))))
     }
 
-    /// Puts back the flags that this step set, and says which it left alone.
+    /// Reverts the flags that this step set, and returns those that were not restored, a sentence each.
     pub(super) async fn undo(&self, kubernetes: &KubernetesWriter) -> Result<Vec<String>> {
         let calls: Vec<_> = self
             .with_nodes(kubernetes)
@@ -178,18 +178,18 @@ impl CordonChange {
         found: Option<&Node>,
     ) -> (Option<String>, Option<Value>) {
         let Some(node) = found.filter(|node| target.matches(node)) else {
-            return (Some(format!("node {} is not there any more", target.name)), None);
+            return (Some(format!("node {} no longer exists", target.name)), None);
         };
         let is_ours = self.has_owner_mark(node);
         if node::is_cordoned(node) != self.cordon {
-            // Somebody put the flag back by hand; our annotation would then say what is no longer true.
+            // Another client has reverted the flag, so this step's annotation is no longer true.
             let annotations = is_ours.then(|| self.annotations_before(target));
             return (None, annotations.map(|before| json!({"metadata": {"annotations": before}})));
         }
         if !is_ours {
             let state = if self.cordon { "cordoned" } else { "uncordoned" };
             let text =
-                format!("node {} stays {state}: it was not this run that did it", target.name);
+                format!("left node {} {state}: it was {state} by another client", target.name);
             return (Some(text), None);
         }
         (None, Some(patch(!self.cordon, self.annotations_before(target))))
@@ -203,23 +203,24 @@ impl CordonChange {
         annotation(node, self.keys().0).as_ref() == Some(&self.owner_mark)
     }
 
-    /// The annotation that we set, and the one that is then no longer true.
+    /// Returns the annotation that this step sets, and the one that is then no longer true.
     fn keys(&self) -> (&'static str, &'static str) {
         if self.cordon { (CORDONED_BY, UNCORDONED_BY) } else { (UNCORDONED_BY, CORDONED_BY) }
     }
 }
 
-/// Whether we cordoned the node under this mark.
+/// Returns whether the node was cordoned under this mark.
 pub(super) fn has_mark(node: &Node, owner_mark: &str) -> bool {
     annotation(node, CORDONED_BY).as_deref() == Some(owner_mark)
 }
 
-/// A value that no other step has: the time, for people, and chance.
+/// Returns a value that no other step has: the time, for readers, and a random number.
 pub(super) fn new_owner_mark(clock: &Clock) -> String {
     format!("{}/{:08x}", clock.now().strftime("%Y-%m-%dT%H:%M:%SZ"), fastrand::u32(..))
 }
 
-/// A schedulable node has no flag at all, as after `kubectl uncordon`.
+/// Returns the patch that sets or removes the flag. An uncordoned node has no flag at all, as after
+/// `kubectl uncordon`.
 fn patch(cordon: bool, annotations: Value) -> Value {
     let flag = if cordon { json!(true) } else { Value::Null };
     json!({"spec": {"unschedulable": flag}, "metadata": {"annotations": annotations}})

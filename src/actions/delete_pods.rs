@@ -93,13 +93,13 @@ impl Change for DeletePods {
         let mut pods = params.pods;
         pods.retain(|record| match present.get(&record.uid) {
             None => {
-                progress.report(&format!("pod {} is gone already", record.name));
+                progress.report(&format!("pod {} no longer exists", record.name));
                 false
             }
             Some(found) => {
                 if pod::controller(&found.metadata).is_none() {
                     progress.report(&format!(
-                        "nothing will replace pod {}: it has no controller",
+                        "pod {} will not be replaced: it has no controller",
                         record.name
                     ));
                 }
@@ -115,7 +115,7 @@ impl Change for DeletePods {
     async fn apply(intent: &Intent, writer: &PlatformWriter) -> Result<Receipt> {
         let kubernetes = writer.kubernetes().await?;
         let present = list_present(&intent.pods, kubernetes.reader()).await?;
-        // One that ends already was told so by an earlier attempt, or by somebody else; once is enough.
+        // A pod that is terminating was deleted by an earlier attempt or by another client.
         let to_remove = |record: &&PodRecord| {
             present.get(&record.uid).is_some_and(|found| !pod::is_terminating(found))
         };
@@ -169,11 +169,11 @@ impl Change for DeletePods {
             return Ok(Vec::new());
         }
         let count = plural(gone.len(), "deleted pod");
-        Ok(vec![format!("{count} cannot be brought back: {}", join_truncated(gone))])
+        Ok(vec![format!("{count} cannot be restored: {}", join_truncated(gone))])
     }
 }
 
-/// Asks for one pod's end; the words of the disruption budget that does not allow it now, if one does not.
+/// Requests the deletion of one pod. Returns the message of the disruption budget that does not allow it now, if any.
 async fn remove(
     record: &PodRecord,
     intent: &Intent,
@@ -187,7 +187,7 @@ async fn remove(
     };
     match result {
         Ok(_) => Ok(None),
-        // The API server's words name the budget.
+        // The API server's message names the budget.
         Err(error) if intent.evict && error.kind() == ErrorKind::Busy => {
             Ok(Some(error.to_string()))
         }
@@ -195,7 +195,7 @@ async fn remove(
     }
 }
 
-/// Of these pods, those that are still there, by UID.
+/// Returns the listed pods that still exist, by UID.
 async fn list_present(
     records: &[PodRecord],
     kubernetes: &kubernetes::KubernetesReader,
@@ -215,7 +215,7 @@ fn namespaces(records: &[PodRecord]) -> impl Iterator<Item = &str> {
     all.into_iter()
 }
 
-/// Kubernetes counts grace in whole seconds; a pod is never given less than was said.
+/// Returns the grace period in whole seconds, as Kubernetes counts it, rounded up.
 fn whole_seconds(grace: Duration) -> u32 {
     let seconds = grace.as_secs() + u64::from(grace.subsec_nanos() > 0);
     u32::try_from(seconds).unwrap_or(u32::MAX)
@@ -237,8 +237,8 @@ fn evaluate(intent: &Intent, views: &[ObjectView<Pod>]) -> WaitState<()> {
     }
     let gone = intent.pods.len() - remaining.len();
     WaitState::Pending(format!(
-        "{gone} of {} pods gone; left: {}",
-        intent.pods.len(),
+        "{gone} of {} gone; remaining: {}",
+        plural(intent.pods.len(), "pod"),
         join_truncated(remaining)
     ))
 }

@@ -1,14 +1,14 @@
-//! The vocabulary: what a runbook can say. One file per action, and one line in [`all`].
+//! The actions: everything that a runbook can do. One file per action, and one line in [`all`].
 //!
-//! An action is a type that says its name, its parameters and its output ([`Action`]) and does one of three things:
-//! [`Read`] looks, [`Wait`] looks until something is so, [`Change`] changes the world in verbs that can each be
-//! repeated: prepare, apply, settle, undo. Only `apply` and `undo` are handed a [`PlatformWriter`]; everything else gets a
-//! [`PlatformReader`], which has no call that changes anything, so a dry run cannot mutate by construction.
+//! An action is a type that declares its name, its parameters and its output ([`Action`]) and has one of three kinds:
+//! [`Read`] reads, [`Wait`] waits until a condition holds, [`Change`] changes something in operations that can each be
+//! repeated: prepare, apply, settle, undo. Only `apply` and `undo` are given a [`PlatformWriter`]; every other operation
+//! gets a [`PlatformReader`], which has no call that changes anything, so a dry run cannot change anything either.
 //!
-//! [`ActionDef`] is an action with its types erased to JSON, the journal's own form. Nothing is declared twice: the
-//! runbook's checks, the editor's schema and the documentation all come from the Rust types of `Params` and `Output`.
+//! [`ActionDef`] is an action with its types erased to JSON, the form of the journal. Nothing is declared twice: the
+//! checks of runbooks, the editor's schema and the documentation all come from the Rust types `Params` and `Output`.
 //!
-//! This room knows the platform's clients and the types of the runbook language. It may not know the engine, the
+//! This module uses the platform's clients and the types of the runbook language. It must not use the engine, the
 //! journal or the simulator.
 
 mod action_def;
@@ -50,7 +50,7 @@ pub use traits::{Action, Change, PlannedChange, Read, Wait};
 use crate::platform::{PlatformReader, PlatformWriter, Progress};
 use runbook::ActionRegistry;
 
-/// Every action, in the order in which documentation lists them.
+/// Returns every action, in the order in which the documentation lists them.
 pub fn all() -> &'static [ActionDef] {
     static ALL: LazyLock<Vec<ActionDef>> = LazyLock::new(|| {
         vec![
@@ -74,12 +74,12 @@ pub fn all() -> &'static [ActionDef] {
     &ALL
 }
 
-/// The action of that name.
+/// Returns the action of that name.
 pub fn find(name: &str) -> Option<&'static ActionDef> {
     all().iter().find(|action| action.name == name)
 }
 
-/// What the runbook's checks need to know of every action.
+/// Returns the signatures of all actions, against which runbooks are checked.
 pub fn registry() -> &'static ActionRegistry {
     static REGISTRY: LazyLock<ActionRegistry> =
         LazyLock::new(|| ActionRegistry::new(all().iter().map(ActionDef::signature).collect()));

@@ -1,4 +1,4 @@
-//! A patch that is only taken by the object that it was decided on.
+//! A patch that takes effect only on the version of the object that it was decided on.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
@@ -9,13 +9,12 @@ use crate::platform::{
     kubernetes::{KubernetesWriter, Object},
 };
 
-/// Kubelets and controllers write an object's status all the time; that one of them comes between our read and our
-/// patch so often in a row is no longer chance.
+/// Kubelets and controllers write an object's status all the time. More conflicts in a row than this are not chance.
 const MAX_ATTEMPTS: u32 = 5;
 
-/// Lets `decide` choose a merge patch for an object as it was `seen` (or none), and sends that under the condition that
-/// the object is still so; reads it and decides again if somebody was quicker. Returns what `decide` said of the object
-/// as it stands at last.
+/// Lets `decide` choose a merge patch (or none) for an object as it was `seen`, and sends the patch under the condition
+/// that the object has not changed. If another client was quicker, reads the object and decides again. Returns the last
+/// decision.
 ///
 /// # Errors
 /// `decide` refuses, or a call failed.
@@ -48,7 +47,7 @@ pub(super) async fn patch_if_unchanged<K: Object, T>(
     )))
 }
 
-/// The patch with the condition that the object is of the version that was read.
+/// Returns the patch with the condition that the object has the version that was read.
 fn with_resource_version(mut patch: Value, metadata: &ObjectMeta) -> Value {
     patch["metadata"]["resourceVersion"] = json!(metadata.resource_version);
     patch

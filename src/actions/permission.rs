@@ -1,8 +1,8 @@
-//! What an action needs to be allowed, in each platform's own words.
+//! The permissions of actions, in the terms of each platform.
 
 use std::fmt;
 
-/// One thing that must be allowed.
+/// A permission that an action needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Permission {
     /// An IAM action such as `eks:DescribeNodegroup`.
@@ -18,7 +18,7 @@ pub enum Permission {
     },
 }
 
-/// One of the two sides that an action talks to.
+/// One of the two platforms that an action calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PlatformKind {
     /// The Kubernetes API.
@@ -28,17 +28,17 @@ pub enum PlatformKind {
 }
 
 impl Permission {
-    /// Verbs on a resource of the core group.
+    /// Returns the permission for verbs on a resource of the core group.
     pub const fn core(resource: &'static str, verbs: &'static [&'static str]) -> Self {
         Self::Kubernetes { group: "", resource, verbs }
     }
 
-    /// Verbs on a resource of the group `apps`.
+    /// Returns the permission for verbs on a resource of the group `apps`.
     pub const fn apps(resource: &'static str, verbs: &'static [&'static str]) -> Self {
         Self::Kubernetes { group: "apps", resource, verbs }
     }
 
-    /// The side that must allow it.
+    /// Returns the platform that grants the permission.
     pub fn platform(&self) -> PlatformKind {
         match self {
             Self::Aws(_) => PlatformKind::Aws,

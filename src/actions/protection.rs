@@ -1,4 +1,4 @@
-//! Setting the protection of instances from scale-in: what `set_protection` and the undo of `scale_nodegroup` share.
+//! Scale-in protection of instances, for `set_protection` and the undo of `scale_nodegroup`.
 
 use super::{Result, nodegroups};
 use crate::platform::{
@@ -13,11 +13,11 @@ pub(super) struct SkippedInstance {
     pub(super) reason: String,
 }
 
-/// Sets the flag of these instances where it is not set, in as few calls as the service allows, and returns those
-/// whose flag cannot be set.
+/// Sets the flag of the instances that do not have it, in as few calls as the service allows, and returns the
+/// instances whose flag cannot be set.
 ///
 /// # Errors
-/// A call failed for another reason than that an instance had just changed its state.
+/// A call failed for another reason than an instance that has just changed its state.
 pub(super) async fn set_protected(
     aws: &AwsWriter,
     group: &str,
@@ -26,7 +26,7 @@ pub(super) async fn set_protected(
 ) -> Result<Vec<SkippedInstance>> {
     let mut group_now = nodegroups::describe_group(aws.reader(), group).await?;
     match send(aws, &group_now, ids, protected).await {
-        // One instance in the wrong state spoils the call for all; which one it was shows the group.
+        // One instance in the wrong state fails the call for all. The group shows which one.
         Err(error) if error.kind() == ErrorKind::Invalid => {
             group_now = nodegroups::describe_group(aws.reader(), group).await?;
             send(aws, &group_now, ids, protected).await?;
@@ -53,12 +53,12 @@ async fn send(
     Ok(())
 }
 
-/// Why the flag of an instance cannot be set; nothing if it can.
+/// Returns why the flag of an instance cannot be set; none if it can.
 pub(super) fn skip_reason(group: &AutoScalingGroup, id: &str) -> Option<SkippedInstance> {
     let reason = match find_instance(group, id) {
         Some(instance) if instance.is_protectable() => return None,
-        Some(instance) => format!("it is {}", instance.lifecycle),
-        None => format!("it is not in Auto Scaling group {} any more", group.name),
+        Some(instance) => format!("its state is {}", instance.lifecycle),
+        None => format!("it is no longer in Auto Scaling group {}", group.name),
     };
     Some(SkippedInstance { id: id.to_owned(), reason })
 }

@@ -23,7 +23,7 @@ use crate::platform::{
 };
 use runbook::Reversibility;
 
-/// kubectl's own annotation, so that `kubectl rollout history` shows our restarts as it shows its own.
+/// The annotation of kubectl, so that `kubectl rollout history` shows these restarts too.
 const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 
 /// Replaces the pods of a deployment by new ones of the same template, and waits until that is done.
@@ -69,7 +69,7 @@ pub struct Intent {
     give_up_after: runbook::Duration,
 }
 
-/// Nothing needs to be kept: the annotation tells everything.
+/// Nothing needs to be kept: the annotation shows the state.
 #[derive(Serialize, Deserialize)]
 pub struct Receipt {}
 
@@ -150,7 +150,7 @@ impl Change for RolloutRestart {
         let mut grace = GraceTimer::new(reader.clock().deadline(intent.give_up_after.std()));
         let replicas = wait::until(progress, &mut watch.sources(), || match views.snapshot() {
             Some(snapshot) => evaluate(intent, &snapshot, &mut grace),
-            None => WaitState::failed(format!("{} is not there any more", intent.target())),
+            None => WaitState::failed(format!("{} no longer exists", intent.target())),
         })
         .await?;
         Ok(Output {
@@ -174,7 +174,7 @@ impl Change for RolloutRestart {
         if now.as_ref() != Some(&intent.restarted_at) {
             return Ok(Vec::new());
         }
-        Ok(vec![format!("{} keeps its new pods: a restart cannot be undone", intent.target())])
+        Ok(vec![format!("left the new pods of {}: a restart cannot be undone", intent.target())])
     }
 }
 
@@ -192,7 +192,7 @@ impl Intent {
             other => Err(Error::Conflict {
                 target: self.target(),
                 expected: format!("UID {}", self.uid),
-                found: other.map_or("no such deployment".into(), |_| "another one".into()),
+                found: other.map_or("no such deployment".into(), |_| "another UID".into()),
             }),
         }
     }

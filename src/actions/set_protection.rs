@@ -17,7 +17,7 @@ use crate::platform::{
     kubernetes::{self, Selection, node},
 };
 use runbook::Reversibility;
-use text::{join_truncated, plural};
+use text::join_truncated;
 
 /// Protects instances of a nodegroup from scale-in, or lifts their protection.
 ///
@@ -68,7 +68,7 @@ pub struct Intent {
     skipped: Vec<Skipped>,
 }
 
-/// The instances that got into a state in which they cannot be set, after they were prepared for.
+/// The instances that, after the step was prepared, entered a state in which their flag cannot be set.
 #[derive(Serialize, Deserialize)]
 pub struct Receipt {
     skipped: Vec<Skipped>,
@@ -164,7 +164,7 @@ impl Change for SetProtection {
         let skipped = set_flags(intent, !intent.protected, writer).await?;
         let not_restored = |instance: SkippedInstance| {
             format!(
-                "the protection of instance {} was left as it is: {}",
+                "left the protection of instance {} unchanged: {}",
                 instance.id, instance.reason
             )
         };
@@ -190,7 +190,7 @@ async fn set_flags(
     protection::set_protected(&aws, &intent.auto_scaling_group, &intent.instances, protected).await
 }
 
-/// The instances that run these nodes.
+/// Returns the instances that these nodes run on.
 async fn instances_of(
     names: &[String],
     kubernetes: &kubernetes::KubernetesReader,
@@ -199,10 +199,12 @@ async fn instances_of(
     let instance = |name: &String| {
         let is_it = |node: &&Node| node.metadata.name.as_ref() == Some(name);
         let Some(node) = nodes.iter().find(is_it) else {
-            return Err(Error::precondition(format!("the cluster has no node {name}")));
+            return Err(Error::precondition(format!("node {name} not found in the cluster")));
         };
         let instance = node::instance_id(node).map(str::to_owned);
-        instance.ok_or_else(|| Error::precondition(format!("node {name} runs on no EC2 instance")))
+        instance.ok_or_else(|| {
+            Error::precondition(format!("node {name} does not run on an EC2 instance"))
+        })
     };
     names.iter().map(instance).collect()
 }
@@ -218,8 +220,9 @@ fn reject_foreign_instances(
         return Ok(());
     }
     Err(Error::precondition(format!(
-        "{} of those named not in nodegroup {} (Auto Scaling group {}): {}",
-        plural(foreign.len(), "instance"),
+        "{} of the given instances {} not in nodegroup {} (Auto Scaling group {}): {}",
+        foreign.len(),
+        if foreign.len() == 1 { "is" } else { "are" },
         nodegroup.name,
         group.name,
         join_truncated(foreign)
@@ -235,7 +238,7 @@ fn report_skipped(skipped: &[Skipped], progress: &Progress) {
     }
 }
 
-/// Whoever reads the group next must find the flags there. An instance that leaves the group has none.
+/// Waits until the group shows the flags, so that the next read finds them. An instance that leaves the group has none.
 async fn wait_for_protection(
     intent: &Intent,
     ids: &[String],

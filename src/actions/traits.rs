@@ -9,24 +9,24 @@ use serde_json::Value;
 use super::{Permission, PlatformReader, PlatformWriter, Progress, Result};
 use runbook::Reversibility;
 
-/// What every action declares. Its documentation is the doc comment of its `Params`.
+/// The declaration of an action. The doc comment of its `Params` is the action's documentation.
 pub trait Action: 'static {
-    /// The word that a runbook uses.
+    /// The name that a runbook uses.
     const NAME: &'static str;
-    /// Raised when an intent or an output of an older program can no longer be read. A run that holds one of
-    /// another revision is not resumed.
+    /// The revision of the intent and the output, raised when those of an older program can no longer be read. A run
+    /// that holds data of another revision is not resumed.
     const REVISION: u32 = 1;
-    /// What the platform must allow for it to work.
+    /// The permissions that the action needs.
     const PERMISSIONS: &'static [Permission];
-    /// What a runbook gives it.
+    /// The parameters that a runbook sets.
     type Params: DeserializeOwned + JsonSchema + Send;
-    /// What it gives to later steps.
+    /// The output, which later steps can use.
     type Output: Serialize + DeserializeOwned + JsonSchema + Send;
 }
 
-/// An action that looks.
+/// An action that reads.
 pub trait Read: Action {
-    /// Looks.
+    /// Reads and returns the output.
     fn read(
         params: Self::Params,
         reader: &PlatformReader,
@@ -34,9 +34,10 @@ pub trait Read: Action {
     ) -> impl Future<Output = Result<Self::Output>> + Send;
 }
 
-/// An action that looks until something is so, or can no longer become so.
+/// An action that waits until a condition holds, or can no longer hold.
 pub trait Wait: Action {
-    /// Looks until it is so. It is dropped when its time is up, and says through `progress` what it waits for.
+    /// Waits until the condition holds, and reports through `progress` what is missing. The future is dropped when the
+    /// step's time is up.
     fn wait(
         params: Self::Params,
         reader: &PlatformReader,
@@ -44,16 +45,16 @@ pub trait Wait: Action {
     ) -> impl Future<Output = Result<Self::Output>> + Send;
 }
 
-/// An action that changes the world, in verbs that can each be repeated.
+/// An action that changes something, in operations that can each be repeated.
 pub trait Change: Action {
-    /// What [`undo`](Self::undo) puts back; said before a run starts.
+    /// How much [`undo`](Self::undo) restores; shown before a run starts.
     const REVERSIBILITY: Reversibility;
-    /// What is to be true and what was true before, decided once, in absolute terms.
+    /// The target state and the state before, decided once and in absolute terms.
     type Intent: Serialize + DeserializeOwned + Send + Sync;
-    /// What the platform answered: enough to wait for it.
+    /// The platform's response, which [`settle`](Self::settle) needs to wait for the change.
     type Receipt: Serialize + DeserializeOwned + Send + Sync;
 
-    /// The intent target by target, for plans, `runs show` and the audit log.
+    /// Returns the intent target by target, for plans, `runs show` and the audit log.
     fn planned_changes(intent: &Self::Intent) -> Vec<PlannedChange>;
 
     /// Decides what to change. Changes nothing.
@@ -63,14 +64,14 @@ pub trait Change: Action {
         progress: &Progress,
     ) -> impl Future<Output = Result<Self::Intent>> + Send;
 
-    /// Sends what the intent says, target by target by the three-way rule. It is not interrupted; it is repeated
-    /// with the same intent when nobody knows whether it arrived.
+    /// Sends the changes of the intent, target by target by the three-way rule. This operation is not interrupted; it
+    /// is repeated with the same intent when it is unknown whether a call arrived.
     fn apply(
         intent: &Self::Intent,
         writer: &PlatformWriter,
     ) -> impl Future<Output = Result<Self::Receipt>> + Send;
 
-    /// Waits until what was sent is true.
+    /// Waits until the changes have taken effect.
     fn settle(
         intent: &Self::Intent,
         receipt: &Self::Receipt,
@@ -78,8 +79,8 @@ pub trait Change: Action {
         progress: &Progress,
     ) -> impl Future<Output = Result<Self::Output>> + Send;
 
-    /// Puts back what stood before, by the same rule, and waits until it is so. Returns what it left alone, a
-    /// sentence each. It may be called again after it was cut off, and converges.
+    /// Restores the state before, by the same rule, and waits until that has taken effect. Returns the targets that
+    /// were not restored, a sentence each. A call after an interrupted one converges on the same result.
     fn undo(
         intent: &Self::Intent,
         receipt: Option<&Self::Receipt>,
@@ -88,19 +89,19 @@ pub trait Change: Action {
     ) -> impl Future<Output = Result<Vec<String>>> + Send;
 }
 
-/// One target of a change, as it was found and as it is to be.
+/// One target of a change, with the value before and the value after.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlannedChange {
-    /// What is changed, in the platform's words.
+    /// The target, in the platform's terms.
     pub target: String,
-    /// What it was.
+    /// The value before.
     pub before: Value,
-    /// What it is to be.
+    /// The value after.
     pub after: Value,
 }
 
 impl PlannedChange {
-    /// A target that goes from `before` to `after`.
+    /// Returns the change of a target from `before` to `after`.
     pub fn new(
         target: impl Into<String>,
         before: impl Into<Value>,

@@ -1,4 +1,4 @@
-//! Records that several actions take or give, so that a step's output fits the next step's parameter.
+//! Records that several actions take or return, so that a step's output matches the next step's parameter.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -47,7 +47,7 @@ pub struct NodeRecord {
 }
 
 impl NodeRecord {
-    /// The record of a node; none for one that runs on no EC2 instance.
+    /// Returns the record of a node; none for a node that does not run on an EC2 instance.
     pub(super) fn of(node: &Node) -> Option<Self> {
         Some(Self {
             name: node.metadata.name.clone()?,
@@ -82,7 +82,7 @@ pub struct PodRecord {
 }
 
 impl PodRecord {
-    /// The record of a pod.
+    /// Returns the record of a pod.
     pub(super) fn of(pod: &Pod, instances: &NodeInstances) -> Self {
         let node = pod::node(pod).map(str::to_owned);
         Self {
@@ -95,18 +95,18 @@ impl PodRecord {
         }
     }
 
-    /// Whether that is this pod, and not one of the same name.
+    /// Returns whether `pod` is the recorded pod, and not another one of the same name.
     pub(super) fn matches(&self, pod: &Pod) -> bool {
         pod.metadata.uid.as_deref() == Some(self.uid.as_str())
     }
 }
 
-/// Which EC2 instance each node runs on.
+/// The EC2 instance of each node.
 #[derive(Debug, Default)]
 pub(super) struct NodeInstances(BTreeMap<String, String>);
 
 impl NodeInstances {
-    /// Of all nodes of the cluster.
+    /// Reads the instances of all nodes of the cluster.
     pub(super) async fn read(kubernetes: &KubernetesReader) -> Result<Self> {
         let nodes = kubernetes.list::<Node>(&Selection::all()).await?;
         let pair =
@@ -115,8 +115,8 @@ impl NodeInstances {
     }
 }
 
-/// How long trouble that can heal (a crash, a shortage of room) is watched before a wait is given up, unless the
-/// runbook says otherwise. CrashLoopBackOff reaches its fourth start within two minutes.
+/// Returns how long a problem that can resolve itself (a crash, a lack of capacity) may last before a wait fails, unless
+/// the runbook sets another duration. CrashLoopBackOff reaches its fourth start within two minutes.
 pub(super) fn default_give_up_after() -> runbook::Duration {
     Duration::from_secs(120).into()
 }

@@ -23,9 +23,9 @@ use crate::platform::{
 };
 use text::join_truncated;
 
-/// Which instances are in service changes seldom, and a Ready node must not wait long for being recognised.
+/// The instances in service change seldom, but a Ready node must be recognized soon.
 const GROUP_POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// Why an instance does not come is asked for people's sake only.
+/// The reason why an instance is missing is only for messages.
 const CAUSES_POLL_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Waits until enough nodes of a nodegroup are Ready.
@@ -53,8 +53,8 @@ pub struct Params {
     pub ready_within: runbook::Duration,
 }
 
-/// The Cluster Autoscaler (`--max-node-provision-time`) and Karpenter (its registration time) take an instance for lost
-/// after fifteen minutes. relay-scale gives the whole wait as many, and is to give up before that.
+/// The Cluster Autoscaler (`--max-node-provision-time`) and Karpenter (its registration time) treat an instance as lost
+/// after fifteen minutes. The whole wait of relay-scale has the same timeout, and this one must expire before that.
 fn default_ready_within() -> runbook::Duration {
     Duration::from_secs(600).into()
 }
@@ -126,15 +126,14 @@ impl Wait for WaitNodes {
     }
 }
 
-/// A group that launches nothing and an instance that does not become a node are two troubles, and each has its own
-/// time.
+/// The timers of the two problems: a group that does not launch instances, and an instance that does not become a node.
 struct GraceTimers {
     launches: GraceTimer,
     nodes: GraceTimer,
 }
 
 impl GraceTimers {
-    /// The trouble that has lasted too long.
+    /// Returns the problem that has lasted too long.
     fn expired(
         &mut self,
         params: &Params,
@@ -145,21 +144,19 @@ impl GraceTimers {
         let launch = launch.map(|why| ("launch", why.clone()));
         let launch = self.launches.expired(now, launch);
         let late = self.nodes.expired(now, late);
-        let launch = launch
-            .map(|why| format!("{why} (and that has not healed for {})", params.give_up_after));
+        let launch = launch.map(|why| format!("{why} (for {})", params.give_up_after));
         launch.or_else(|| late.map(|why| format!("{why} (in service for {})", params.ready_within)))
     }
 }
 
-/// What can be seen at one moment.
+/// The state at one moment.
 struct NodesSnapshot {
     nodes: Vec<Arc<Node>>,
     group: Option<AutoScalingGroup>,
     causes: Option<Arc<Causes>>,
 }
 
-/// Ready nodes that the group was not seen to have in service. Each has the group looked at once, and then waits for its
-/// next look like everything else.
+/// Ready nodes whose instances the group did not list as in service. Each triggers one early poll of the group.
 struct UnlistedNodes {
     trigger: PollTrigger,
     known: BTreeSet<String>,
@@ -189,7 +186,7 @@ fn in_service(group: &AutoScalingGroup) -> BTreeSet<&str> {
     in_service.map(|instance| instance.id.as_str()).collect()
 }
 
-/// Why instances may not be coming.
+/// The reasons why instances may be missing.
 #[derive(Default)]
 struct Causes {
     /// The latest launch that failed, if no later one succeeded.
@@ -208,7 +205,7 @@ fn instance_ids(group: &Option<AutoScalingGroup>) -> Vec<String> {
     group.iter().flat_map(|group| &group.instances).map(|instance| instance.id.clone()).collect()
 }
 
-/// Never fails: a cause that cannot be looked up must not end a wait that may well succeed.
+/// Reads the causes. A failed read counts as empty, because it must not end a wait that may succeed.
 async fn read_causes(
     aws: aws::AwsReader,
     group: String,
@@ -223,11 +220,11 @@ async fn read_causes(
     })
 }
 
-/// Activities come newest first; only the newest tells whether launching works now.
+/// Returns why launches fail now. Activities come newest first; only the newest shows whether launching works.
 fn failed_launch(activities: &[Activity]) -> Option<String> {
     let newest = activities.iter().find(|activity| activity.description.contains("Launching"))?;
     newest.has_failed().then(|| {
-        let why = newest.message.as_deref().unwrap_or("it does not say why");
+        let why = newest.message.as_deref().unwrap_or("no reason given");
         format!("the Auto Scaling group cannot launch instances: {why}")
     })
 }
@@ -239,7 +236,7 @@ fn evaluate(
     timers: &mut GraceTimers,
 ) -> WaitState<Vec<NodeRecord>> {
     let Some(group) = &snapshot.group else {
-        return WaitState::failed(format!("Auto Scaling group {group_name} is not there any more"));
+        return WaitState::failed(format!("Auto Scaling group {group_name} no longer exists"));
     };
     let in_service = in_service(group);
     let mut ready = Vec::new();
@@ -272,9 +269,9 @@ fn evaluate(
     WaitState::Pending(describe_pending(params, group, ready.len(), &problems, missing, launch))
 }
 
-/// Taints that a node has until it can take its first pod. A cordon is not among them. Those of effect NoExecute
-/// are none either: pods tolerate the two of a node that is not Ready for five minutes unless they say otherwise
-/// (admission's default tolerations), and a Ready node may carry them for five seconds more.
+/// Returns why a node is not ready for its first pod: its Ready condition, or a start-up taint. A cordon does not count,
+/// nor does a taint with the effect NoExecute: pods tolerate the two such taints of a node that is not Ready for five
+/// minutes by default, and a Ready node may carry them for five more seconds.
 fn why_not_ready(node: &Node) -> Option<String> {
     const STARTING: [&str; 4] = [
         "node.kubernetes.io/not-ready",
@@ -291,19 +288,20 @@ fn why_not_ready(node: &Node) -> Option<String> {
     })
 }
 
-/// The instances in service that are not Ready nodes, each with why.
+/// Returns the instances in service that are not Ready nodes, each with the reason.
 fn late_nodes(
     in_service: &BTreeSet<&str>,
     problems: &BTreeMap<String, String>,
     without_node: &BTreeMap<String, String>,
 ) -> Vec<(String, String)> {
-    let not_ready = problems.iter().map(|(id, why)| (id, format!("node {why} does not get Ready")));
+    let not_ready =
+        problems.iter().map(|(id, why)| (id, format!("node {why} did not become Ready")));
     let unknown = without_node.iter().map(|(id, why)| (id, format!("instance {why} has no node")));
     let all = not_ready.chain(unknown).filter(|(id, _)| in_service.contains(id.as_str()));
     all.map(|(id, why)| (id.clone(), why)).collect()
 }
 
-/// Instances of the group that no Node object stands for yet, by id, with what EC2 says of them.
+/// Returns the instances of the group that have no Node object yet, by id, with their state in EC2.
 fn without_node(group: &AutoScalingGroup, snapshot: &NodesSnapshot) -> BTreeMap<String, String> {
     let known: BTreeSet<&str> =
         snapshot.nodes.iter().filter_map(|node| node::instance_id(node)).collect();
@@ -327,7 +325,7 @@ fn without_node(group: &AutoScalingGroup, snapshot: &NodesSnapshot) -> BTreeMap<
         .collect()
 }
 
-/// Instances that have a node, but are not yet (or no longer) counted by their group.
+/// Returns the instances that have a node, but are not in service in their group.
 fn not_in_service(group: &AutoScalingGroup, snapshot: &NodesSnapshot) -> Vec<String> {
     let has_node = |id: &str| snapshot.nodes.iter().any(|node| node::instance_id(node) == Some(id));
     let instances = group.instances.iter().filter(|i| !i.is_in_service() && has_node(&i.id));
@@ -344,7 +342,7 @@ fn describe_pending(
 ) -> String {
     let mut text = format!("{ready} of {} nodes of {} Ready", params.count, params.nodegroup.name);
     if group.desired < params.count {
-        text += &format!("; the group is to have only {}", group.desired);
+        text += &format!("; the desired size of the group is only {}", group.desired);
     }
     if !problems.is_empty() {
         text += &format!("; not Ready: {}", join_truncated(problems.values()));
@@ -432,7 +430,7 @@ mod tests {
         }
     }
 
-    /// What is made of a sight by somebody who waits for three nodes, and for a late one for so long.
+    /// Evaluates a snapshot in a wait for three nodes that gives a late one `grace`.
     fn evaluated(snapshot: &NodesSnapshot, grace: Duration) -> WaitState<Vec<NodeRecord>> {
         let name = json!({"region": "us-west-2", "cluster": "c", "name": "g"});
         let params = json!({"nodegroup": name, "count": 3, "ready_within": "90s"});
@@ -451,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn an_instance_in_service_that_is_no_ready_node_is_not_waited_for_for_ever() {
+    fn an_instance_in_service_must_become_ready_within_its_time() {
         let mut snapshot = snapshot(&["i-1", "i-2"]);
         let node = Arc::make_mut(&mut snapshot.nodes[1]);
         let condition = json!({"type": "Ready", "status": "False", "message": "no network"});
@@ -466,7 +464,7 @@ mod tests {
         };
         assert_eq!(
             failure.message,
-            "node i-2 (not ready: no network) does not get Ready (in service for 1m30s); 1 of 3 nodes are Ready"
+            "node i-2 (not ready: no network) did not become Ready (in service for 1m30s); 1 of 3 nodes are Ready"
         );
         snapshot.nodes.pop();
         let WaitState::Failed(failure) = evaluated(&snapshot, Duration::ZERO) else {

@@ -53,7 +53,7 @@ pub struct Params {
     pub give_up_after: runbook::Duration,
 }
 
-/// What pods are waited to become.
+/// The state that pods are to reach.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "Goal")]
@@ -61,11 +61,11 @@ pub enum PodState {
     /// Ready.
     #[default]
     Ready,
-    /// Not there any more.
+    /// Gone.
     Gone,
 }
 
-/// The pods that became so.
+/// The pods that reached the state.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Output {
     /// How many there are.
@@ -131,7 +131,7 @@ fn reject_other_namespaces(params: &Params) -> Result<()> {
     }
 }
 
-/// What is watched.
+/// The watches.
 enum PodsWatch {
     Deployment(Box<WorkloadWatch>),
     Pods(Box<ObjectWatch<Pod>>),
@@ -140,7 +140,7 @@ enum PodsWatch {
 enum PodViews {
     Deployment(WorkloadViews),
     Pods(ObjectView<Pod>),
-    /// Of these pods, the listed ones.
+    /// The listed ones among these pods.
     Listed(ObjectView<Pod>, Vec<PodRecord>),
 }
 
@@ -175,11 +175,11 @@ impl PodsWatch {
 }
 
 impl PodViews {
-    /// The pods that are meant, those that end too, and how many all of them are.
+    /// Returns the selected pods, terminating ones included, and how many there should be.
     fn pods(&self) -> Result<(Vec<Arc<Pod>>, usize), String> {
         match self {
             Self::Deployment(views) => {
-                let snapshot = views.snapshot().ok_or("the deployment is not there any more")?;
+                let snapshot = views.snapshot().ok_or("the deployment no longer exists")?;
                 let all = snapshot.replicas() as usize;
                 Ok((snapshot.pods, all))
             }
@@ -196,7 +196,7 @@ impl PodViews {
         }
     }
 
-    /// Listed pods that cannot become Ready any more, because they are gone or go.
+    /// Returns the listed pods that can no longer become Ready, because they are gone or terminating.
     fn lost_pods(&self, pods: &[Arc<Pod>]) -> Vec<String> {
         let Self::Listed(_, records) = self else { return Vec::new() };
         let is_active =
@@ -217,7 +217,7 @@ fn evaluate_ready(
     let wanted = params.count.map_or(all, |count| count as usize);
     let (ready, others): (Vec<_>, Vec<_>) =
         pods.iter().filter(|pod| pod::is_active(pod)).partition(|pod| pod::is_ready(pod));
-    // Of a selector that matches nothing yet, all are none: that is not what anybody waits for.
+    // A selector that matches nothing yet is not satisfied by zero pods.
     let is_enough = ready.len() >= wanted && (wanted > 0 || params.selector.is_none());
     if is_enough && (params.count.is_some() || others.is_empty()) {
         return WaitState::Ready(ready.into_iter().cloned().collect());
@@ -225,7 +225,7 @@ fn evaluate_ready(
     let lost = views.lost_pods(&pods);
     if all < wanted + lost.len() && !lost.is_empty() {
         return WaitState::failed(format!(
-            "{} of {} are Ready, and cannot become {wanted}: gone are {}",
+            "{} of {} Ready, and {wanted} can no longer be reached: gone are {}",
             ready.len(),
             plural(all, "listed pod"),
             join_truncated(lost)
@@ -243,7 +243,7 @@ fn evaluate_ready(
     WaitState::Pending(format!("{} of {} Ready{unready}", ready.len(), plural(wanted, "pod")))
 }
 
-/// The pods whose end is waited for.
+/// Returns the pods whose end is awaited.
 fn list_awaited(
     params: &Params,
     views: &PodViews,
@@ -251,7 +251,7 @@ fn list_awaited(
 ) -> BTreeMap<String, PodRecord> {
     let records = match &params.pods {
         Some(pods) => pods.clone(),
-        // A deployment that is gone has no pods left that anybody would tell of.
+        // A deployment that is gone has no pods left.
         None => records(&views.pods().unwrap_or_default().0, instances),
     };
     records.into_iter().map(|record| (record.uid.clone(), record)).collect()
@@ -275,16 +275,17 @@ fn evaluate_gone(
     }
     if awaited.len() < wanted {
         return WaitState::failed(format!(
-            "{wanted} pods cannot go: there were only {}",
+            "cannot wait for {} to be gone: there were only {}",
+            plural(wanted, "pod"),
             awaited.len()
         ));
     }
     let names = remaining.iter().map(|pod| match pod::is_terminating(pod) {
         true => format!("{} (terminating)", workload::pod_name(pod)),
-        false => format!("{} (nobody has told it to end)", workload::pod_name(pod)),
+        false => format!("{} (not terminating)", workload::pod_name(pod)),
     });
     WaitState::Pending(format!(
-        "{} of {} gone; still there: {}",
+        "{} of {} gone; remaining: {}",
         gone.len(),
         plural(wanted, "pod"),
         join_truncated(names)

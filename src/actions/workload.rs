@@ -1,7 +1,7 @@
-//! A deployment with its replica sets and its pods, as several actions look at it: once, or live.
+//! A deployment with its replica sets and its pods, read once or watched.
 //!
-//! A pod belongs to a deployment when a replica set of the deployment controls it. That it matches the deployment's
-//! selector is not enough: anybody can give a pod labels.
+//! A pod belongs to a deployment when a replica set of the deployment controls it. A match of the deployment's selector
+//! is not enough, because any client can label a pod.
 
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
@@ -23,7 +23,7 @@ use crate::platform::{
 };
 use text::join_truncated;
 
-/// What can be seen of a deployment at one moment.
+/// A deployment with its replica sets and pods at one moment.
 pub(super) struct WorkloadSnapshot {
     pub(super) deployment: Arc<Deployment>,
     /// Its replica sets, those of earlier revisions too.
@@ -39,14 +39,14 @@ pub(super) struct WorkloadWatch {
     pods: ObjectWatch<Pod>,
 }
 
-/// What a [`WorkloadWatch`] holds, readable while it goes on.
+/// The state of a [`WorkloadWatch`], readable while it runs.
 pub(super) struct WorkloadViews {
     deployment: ObjectView<Deployment>,
     sets: ObjectView<ReplicaSet>,
     pods: ObjectView<Pod>,
 }
 
-/// The deployment of that name.
+/// Returns the deployment of that name.
 pub(super) async fn deployment(
     kubernetes: &KubernetesReader,
     namespace: &str,
@@ -54,11 +54,11 @@ pub(super) async fn deployment(
 ) -> Result<Deployment> {
     match kubernetes.get::<Deployment>(Some(namespace), name).await? {
         Some(found) => Ok(found),
-        None => Err(Error::precondition(format!("there is no deployment {namespace}/{name}"))),
+        None => Err(Error::precondition(format!("deployment {namespace}/{name} not found"))),
     }
 }
 
-/// The deployment and what belongs to it, now.
+/// Reads the deployment's replica sets and pods.
 pub(super) async fn read_snapshot(
     kubernetes: &KubernetesReader,
     deployment: Deployment,
@@ -71,7 +71,7 @@ pub(super) async fn read_snapshot(
     Ok(WorkloadSnapshot::new(Arc::new(deployment), sets, shared(pods?)))
 }
 
-/// Follows the deployment and what belongs to it.
+/// Watches the deployment, its replica sets and its pods.
 pub(super) fn watch(kubernetes: &KubernetesReader, deployment: &Deployment) -> WorkloadWatch {
     let selection = selection_of(deployment);
     let namespace = deployment.metadata.namespace.clone().unwrap_or_default();
@@ -103,7 +103,7 @@ impl WorkloadWatch {
 }
 
 impl WorkloadViews {
-    /// What can be seen now; nothing when the deployment is gone.
+    /// Returns the current state; none when the deployment is gone.
     pub(super) fn snapshot(&self) -> Option<WorkloadSnapshot> {
         let deployment = self.deployment.objects().pop()?;
         Some(WorkloadSnapshot::new(deployment, self.sets.objects(), self.pods.objects()))
@@ -124,22 +124,22 @@ impl WorkloadSnapshot {
         Self { deployment, sets, pods }
     }
 
-    /// The pods that neither end nor have ended.
+    /// Returns the pods that are neither terminating nor finished.
     pub(super) fn active_pods(&self) -> Vec<&Arc<Pod>> {
         self.pods.iter().filter(|pod| pod::is_active(pod)).collect()
     }
 
-    /// The same as records, by name.
+    /// Returns the active pods as records, by name.
     pub(super) fn records(&self, instances: &NodeInstances) -> Vec<PodRecord> {
         self.active_pods().into_iter().map(|pod| PodRecord::of(pod, instances)).collect()
     }
 
-    /// How many pods it is to have.
+    /// Returns the desired number of pods.
     pub(super) fn replicas(&self) -> u32 {
         replicas(&self.deployment)
     }
 
-    /// Whether its controller has seen the deployment as it now is.
+    /// Returns whether the controller has observed the deployment's current generation.
     pub(super) fn is_observed(&self) -> bool {
         let status = self.deployment.status.as_ref();
         let observed = status.and_then(|status| status.observed_generation).unwrap_or(0);
@@ -147,25 +147,25 @@ impl WorkloadSnapshot {
     }
 }
 
-/// How many pods a deployment is to have; Kubernetes' own default is one.
+/// Returns the desired number of pods of a deployment; the default of Kubernetes is one.
 pub(super) fn replicas(deployment: &Deployment) -> u32 {
     let written = deployment.spec.replicas.unwrap_or(1);
     u32::try_from(written).unwrap_or(0)
 }
 
-/// Whether the object that makes its successor is the one that is meant.
+/// Returns whether the object's controller satisfies `is_meant`.
 fn controlled_by(metadata: &ObjectMeta, is_meant: impl Fn(&str) -> bool) -> bool {
     pod::controller(metadata).is_some_and(|owner| is_meant(&owner.uid))
 }
 
-/// What keeps pods from becoming ready and has lasted too long, with the pod's name.
+/// Returns a problem that keeps a pod from becoming ready and has lasted too long, with the pod's name.
 pub(super) fn expired_problem<'a>(
     grace: &mut GraceTimer,
     pods: impl IntoIterator<Item = &'a Arc<Pod>>,
 ) -> Option<String> {
     let problem = |pod: &'a Arc<Pod>| {
         let problem = pod::problem(pod)?;
-        // ErrImagePull and ImagePullBackOff come in turns and are one trouble.
+        // ErrImagePull and ImagePullBackOff alternate and are one problem.
         let uid = pod.metadata.uid.clone()?;
         Some((uid, format!("pod {}: {}", pod_name(pod), problem.message)))
     };
@@ -173,7 +173,7 @@ pub(super) fn expired_problem<'a>(
     grace.expired(Instant::now(), problems)
 }
 
-/// The pods that are not ready, each with why, for a message; nothing when all are.
+/// Returns the pods that are not ready, each with the reason, for a message; none when all are ready.
 pub(super) fn describe_unready<'a>(pods: impl IntoIterator<Item = &'a Arc<Pod>>) -> Option<String> {
     let why =
         |pod: &'a Arc<Pod>| pod::why_not_ready(pod).map(|why| format!("{} ({why})", pod_name(pod)));

@@ -1,8 +1,8 @@
-//! The clients of the two platforms, made when they are first needed: [`kubernetes`], and [`aws`] for each region.
-//! A [`PlatformReader`] has no call that changes anything; a [`PlatformWriter`] has the others. Errors say what was called, what came
-//! back and what to do ([`Error`]), and whether it can heal ([`ErrorKind`]); [`wait`] is how everything waits.
+//! The clients of the two platforms, created when they are first needed: [`kubernetes`], and [`aws`] for each region.
+//! A [`PlatformReader`] has no call that changes anything; a [`PlatformWriter`] has the others. An [`Error`] says what was
+//! called, what came back and what to do, and its [`ErrorKind`] whether a retry can help. Everything waits with [`wait`].
 //!
-//! This room knows the clock and nothing else of the program: no action, no runbook, no journal.
+//! This module uses no other part of the program but the clock and the text helpers.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -29,13 +29,13 @@ pub use error::{BoxError, Error, ErrorKind};
 pub use poll::{Latest, PollSource, PollTrigger};
 pub use progress::{Progress, ProgressEvent};
 
-/// How this program names itself to the platforms: in user agents, audit logs and managed fields.
+/// The name of this program in user agents, audit logs and managed fields.
 const PROGRAM: &str = "rafay-relay-sop";
 
-/// Everything that the clients are made from.
+/// The configuration of the clients.
 #[derive(Debug, Clone)]
 pub struct PlatformOptions {
-    /// The time that pauses are taken in.
+    /// The clock for delays.
     pub clock: Clock,
     /// How to reach Kubernetes.
     pub kubernetes: KubernetesAccess,
@@ -66,19 +66,19 @@ pub enum KubernetesAccess {
 #[derive(Debug, Clone)]
 pub enum AwsAccess {
     /// As the SDKs do: environment, profile files, web identity, container and instance roles. `AWS_ENDPOINT_URL` is
-    /// honoured.
+    /// honored.
     DefaultChain {
         /// The only profile to use; like the CLI's `--profile` it goes before credentials in the environment.
         profile: Option<String>,
     },
-    /// One address for every service, with credentials that nobody checks: the simulator's.
+    /// One address for every service, with credentials that are not checked: the simulator's.
     Endpoint {
         /// The address.
         url: Url,
     },
 }
 
-/// The way to both platforms. Clones share their clients.
+/// Both platforms. Clones share their clients.
 #[derive(Clone)]
 pub struct Platform {
     shared: Arc<Shared>,
@@ -90,18 +90,18 @@ struct Shared {
     aws: aws::AwsAccount,
 }
 
-/// Which cluster it is that is talked to.
+/// The identity of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KubernetesIdentity {
     /// The API server's address.
     pub server: String,
     /// The kubeconfig's context.
     pub context: Option<String>,
-    /// The UID of the kube-system namespace, which is born and dies with its cluster.
+    /// The UID of the namespace kube-system, which lives as long as its cluster.
     pub uid: String,
 }
 
-/// Which account it is that is talked to, and as whom.
+/// The identity of the account and of the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AwsIdentity {
     /// The twelve digits.
@@ -113,27 +113,27 @@ pub struct AwsIdentity {
 }
 
 impl Platform {
-    /// Notes how to reach the platforms. Nothing is read, made or sent yet.
+    /// Returns the platforms for this configuration. Nothing is read, created or sent yet.
     pub fn new(options: PlatformOptions) -> Self {
         let aws = aws::AwsAccount::new(options.aws.clone(), options.clock);
         Self { shared: Arc::new(Shared { options, kubernetes: OnceCell::new(), aws }) }
     }
 
-    /// A way to look.
+    /// Returns a reader.
     pub fn reader(&self) -> PlatformReader {
         PlatformReader { platform: self.clone() }
     }
 
-    /// A way to look and to change. `client_token` marks the changes of one attempt, so that AWS can tell a
-    /// repetition from a second change.
+    /// Returns a writer. `client_token` marks the changes of one attempt, so that AWS can tell a repetition from a second
+    /// change.
     pub fn writer(&self, client_token: &str) -> PlatformWriter {
         PlatformWriter { reader: self.reader(), client_token: client_token.into() }
     }
 
-    /// Which cluster this is.
+    /// Returns the identity of the cluster.
     ///
     /// # Errors
-    /// There is no way to it, it does not answer, or the namespace kube-system may not be read.
+    /// The cluster is not configured, it does not answer, or the namespace kube-system may not be read.
     pub async fn kubernetes_identity(&self) -> Result<KubernetesIdentity, Error> {
         let connection = self.kubernetes().await?;
         let reader = kubernetes::KubernetesReader::new(Arc::clone(connection));
@@ -152,7 +152,7 @@ impl Platform {
         })
     }
 
-    /// Which account this is.
+    /// Returns the identity of the account.
     ///
     /// # Errors
     /// There are no credentials, they are not valid, or the service does not answer.
@@ -170,44 +170,44 @@ impl Platform {
     }
 }
 
-/// A way to look at both platforms.
+/// Reads from both platforms.
 #[derive(Clone)]
 pub struct PlatformReader {
     platform: Platform,
 }
 
 impl PlatformReader {
-    /// The time that pauses are taken in.
+    /// Returns the clock for delays.
     pub fn clock(&self) -> &Clock {
         &self.platform.shared.options.clock
     }
 
-    /// An environment variable, if it is set and may be seen.
+    /// Returns an environment variable, if it is set and actions may read it.
     pub fn environment(&self, name: &str) -> Option<&str> {
         let environment = &self.platform.shared.options.environment;
         environment.get(name).map(String::as_str)
     }
 
-    /// Looks at the cluster.
+    /// Returns the reader of the cluster.
     ///
     /// # Errors
-    /// There is no way to it; whether it answers is not tried.
+    /// The client cannot be created. No call is made.
     pub async fn kubernetes(&self) -> Result<kubernetes::KubernetesReader, Error> {
         let connection = self.platform.kubernetes().await?;
         Ok(kubernetes::KubernetesReader::new(Arc::clone(connection)))
     }
 
-    /// Looks at a region of the account.
+    /// Returns the reader of a region of the account.
     ///
     /// # Errors
-    /// There is no way to it; whether it answers is not tried.
+    /// The client cannot be created. No call is made.
     pub async fn aws(&self, region: &str) -> Result<aws::AwsReader, Error> {
         let clients = self.platform.shared.aws.region(region).await?;
         Ok(aws::AwsReader::new(clients))
     }
 }
 
-/// A way to look at both platforms and to change them.
+/// Reads from both platforms and changes them.
 #[derive(Clone)]
 pub struct PlatformWriter {
     reader: PlatformReader,
@@ -215,29 +215,29 @@ pub struct PlatformWriter {
 }
 
 impl PlatformWriter {
-    /// Looks at the same platforms.
+    /// Returns the reader of the same platforms.
     pub fn reader(&self) -> &PlatformReader {
         &self.reader
     }
 
-    /// What marks the changes of this attempt.
+    /// Returns the token that marks the changes of this attempt.
     pub fn client_token(&self) -> &str {
         &self.client_token
     }
 
-    /// Changes the cluster.
+    /// Returns the writer of the cluster.
     ///
     /// # Errors
-    /// There is no way to it; whether it answers is not tried.
+    /// The client cannot be created. No call is made.
     pub async fn kubernetes(&self) -> Result<kubernetes::KubernetesWriter, Error> {
         let connection = self.reader.platform.kubernetes().await?;
         Ok(kubernetes::KubernetesWriter::new(Arc::clone(connection)))
     }
 
-    /// Changes a region of the account.
+    /// Returns the writer of a region of the account.
     ///
     /// # Errors
-    /// There is no way to it; whether it answers is not tried.
+    /// The client cannot be created. No call is made.
     pub async fn aws(&self, region: &str) -> Result<aws::AwsWriter, Error> {
         let clients = self.reader.platform.shared.aws.region(region).await?;
         Ok(aws::AwsWriter::new(clients, &self.client_token))

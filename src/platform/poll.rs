@@ -1,4 +1,4 @@
-//! A view of something that can only be asked for again and again: AWS has no watch.
+//! A view of something that can only be polled: AWS has no watch.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,13 +14,13 @@ use clock::{Backoff, Clock};
 use super::Error;
 use super::wait::{SourceEvent, WaitSource};
 
-/// A source that never answered is given up after so many looks; one that has answered before is asked for as long
-/// as the wait lasts, since an outage ends.
+/// A source that never answered fails after this many polls; one that has answered before is polled for as long as the
+/// wait lasts, because an outage ends.
 pub(super) const MAX_FIRST_ATTEMPTS: u32 = 5;
-/// However long the trouble lasts, it is looked again this soon (unless the interval itself is longer).
+/// The longest delay between polls during an outage (unless the interval itself is longer).
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
-/// A look that is repeated at an interval for as long as it is awaited.
+/// A read that is repeated at an interval for as long as the source is awaited.
 pub struct PollSource<T> {
     poll: Box<dyn FnMut() -> BoxFuture<'static, Result<T, Error>> + Send>,
     clock: Clock,
@@ -31,21 +31,21 @@ pub struct PollSource<T> {
     trigger: PollTrigger,
 }
 
-/// Lets a [`PollSource`] look before its time. Clones prompt the same.
+/// Lets a [`PollSource`] poll early. Clones trigger the same source.
 #[derive(Clone, Default)]
 pub struct PollTrigger(Arc<Notify>);
 
-/// What a [`PollSource`] saw last. Clones see the same.
+/// The latest value of a [`PollSource`]. Clones share it.
 pub struct Latest<T>(Arc<Mutex<Option<Arc<T>>>>);
 
 enum NextPoll<T> {
     At(Instant),
-    /// Kept here while the caller turns to another source, so that a look is never begun twice.
+    /// Kept here while the caller awaits another source, so that a poll is never started twice.
     InFlight(BoxFuture<'static, Result<T, Error>>),
 }
 
 impl<T: Send + Sync + 'static> PollSource<T> {
-    /// Looks at once, and again after each `interval` (divided by the clock's speed).
+    /// Returns a source that polls at once, and again after each `interval` (divided by the clock's speed).
     pub fn new<F>(
         clock: &Clock,
         interval: Duration,
@@ -65,12 +65,12 @@ impl<T: Send + Sync + 'static> PollSource<T> {
         }
     }
 
-    /// What lets it look at once: for who hears elsewhere that what it saw is out of date.
+    /// Returns the trigger for an early poll, for a caller that knows that the latest value is out of date.
     pub fn poll_trigger(&self) -> PollTrigger {
         self.trigger.clone()
     }
 
-    /// What it saw last, readable while it looks again.
+    /// Returns the latest value, readable while the source polls again.
     pub fn view(&self) -> Latest<T> {
         self.latest.clone()
     }
@@ -81,7 +81,7 @@ impl<T: Send + Sync + 'static> PollSource<T> {
                 NextPoll::At(time) => {
                     tokio::select! {
                         () = tokio::time::sleep_until(*time) => {}
-                        // After a failure the pause is kept: somebody may be overburdened.
+                        // After a failure the delay is kept: the server may be overloaded.
                         () = self.trigger.0.notified(), if self.failures == 0 => {}
                     }
                     self.next = NextPoll::InFlight((self.poll)());
@@ -99,7 +99,7 @@ impl<T: Send + Sync + 'static> PollSource<T> {
         }
     }
 
-    /// The interval, doubled with each failure in a row, with a little jitter against looking in step with others.
+    /// Returns the interval, doubled with each failure in a row, with jitter so that clients do not poll in step.
     fn delay(&self) -> Duration {
         let max = MAX_BACKOFF.max(self.interval);
         Backoff::new(self.interval, max).with_jitter(0.1).delay(self.failures)
@@ -130,14 +130,15 @@ impl<T: Send + Sync + 'static> WaitSource for PollSource<T> {
 }
 
 impl PollTrigger {
-    /// Looks at once, or as soon as it is awaited; after a look that failed, at its time. Whoever calls this each time that he looks makes a loop of it.
+    /// Starts a poll at once, or as soon as the source is awaited; after a failed poll the delay is kept. A caller that
+    /// does this after every poll polls without a pause.
     pub fn trigger(&self) {
         self.0.notify_one();
     }
 }
 
 impl<T> Latest<T> {
-    /// What was seen last; nothing before the first look.
+    /// Returns the latest value; none before the first poll.
     pub fn get(&self) -> Option<Arc<T>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

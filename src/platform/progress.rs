@@ -1,4 +1,4 @@
-//! How an action tells what it is doing while it does it. Knows nothing of who listens.
+//! Reports of what an action is doing, for any listener.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,19 +6,19 @@ use std::time::{Duration, Instant};
 
 /// No reader follows a line that changes more often.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
-/// A log that says nothing for longer looks like a program that hangs.
+/// A longer silence in the log suggests a program that hangs.
 const REPEAT_AFTER: Duration = Duration::from_secs(30);
 
-/// Something to tell.
+/// A report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProgressEvent {
-    /// What is being waited for, as it stands; it replaces the note before it.
+    /// What is being waited for now; replaces the report before.
     Waiting(String),
-    /// Something that happened; it stays in the log.
+    /// Something that happened; stays in the log.
     Message(String),
 }
 
-/// A way to tell. Clones tell the same listener.
+/// A sender of reports. Clones send to the same listener.
 #[derive(Clone)]
 pub struct Progress {
     shared: Arc<ProgressShared>,
@@ -30,7 +30,8 @@ struct ProgressShared {
 }
 
 impl Progress {
-    /// Tells `listener` each note, in the order of the calls. The listener must be quick and must not call back.
+    /// Returns a sender to `listener`, which gets the reports in the order of the calls. The listener must be quick and
+    /// must not call back.
     pub fn new(listener: impl Fn(ProgressEvent) + Send + Sync + 'static) -> Self {
         Self {
             shared: Arc::new(ProgressShared {
@@ -40,18 +41,18 @@ impl Progress {
         }
     }
 
-    /// Tells nobody.
+    /// Returns a sender without a listener.
     pub fn silent() -> Self {
         Self::new(|_| {})
     }
 
-    /// Says what is being waited for. It may be called as often as one looks: a changed text is passed on at most
-    /// once per second, the same text again only after half a minute.
+    /// Reports what is being waited for. It may be called at any rate: a changed text is passed on at most once per second,
+    /// the same text again only after half a minute.
     pub fn waiting(&self, text: &str) {
         self.waiting_at(Instant::now(), text);
     }
 
-    /// Says what happened.
+    /// Reports what happened.
     pub fn report(&self, text: &str) {
         (self.shared.listener)(ProgressEvent::Message(text.to_owned()));
     }

@@ -1,22 +1,21 @@
-//! What a failure below HTTP means: the same for both clients, since both speak through hyper and rustls.
-//! Knows errors only; it makes no connection itself.
+//! Classification of failures below HTTP, for both clients, because both use hyper and rustls.
 
 use std::error::Error as StdError;
 use std::io;
 
 use super::error::{Classified, ErrorKind, causes, error_chain, root_cause};
 
-/// A verdict on an error that no server's answer stands behind.
+/// Classifies an error without a server's response.
 pub(super) fn classify(error: &(dyn StdError + 'static)) -> Classified {
     classify_network_error(error).unwrap_or_else(|| classify_other(error, &error_chain(error)))
 }
 
-/// A verdict on an error that is surely one of the network.
+/// Classifies an error if it certainly is one of the network.
 pub(super) fn classify_network_error(error: &(dyn StdError + 'static)) -> Option<Classified> {
     by_message(error, &error_chain(error)).or_else(|| by_io_kind(error))
 }
 
-/// Failures that the layers below tell apart in their words only.
+/// Classifies failures that the layers below distinguish only by message.
 fn by_message(error: &(dyn StdError + 'static), text: &str) -> Option<Classified> {
     if text.contains("dns error") || text.contains("failed to lookup address") {
         let message = format!("cannot resolve the host name: {}", root_cause(error));
@@ -45,7 +44,7 @@ fn by_message(error: &(dyn StdError + 'static), text: &str) -> Option<Classified
     None
 }
 
-/// Failures that the operating system names.
+/// Classifies failures that the operating system names.
 fn by_io_kind(error: &(dyn StdError + 'static)) -> Option<Classified> {
     let kind = causes(error)
         .filter_map(|cause| cause.downcast_ref::<io::Error>())
@@ -68,7 +67,7 @@ fn by_io_kind(error: &(dyn StdError + 'static)) -> Option<Classified> {
     }
 }
 
-/// Everything else that is no answer is a connection that broke one way or another.
+/// Classifies everything else as a lost connection.
 fn classify_other(error: &(dyn StdError + 'static), text: &str) -> Classified {
     if text.contains("(Connect)") {
         return unreachable(root_cause(error));
@@ -84,7 +83,7 @@ fn unreachable(message: impl Into<String>) -> Classified {
         .hint("check the address, that the server runs, and that this machine can reach it")
 }
 
-/// What rustls says of the certificate, without the layers' own words.
+/// Returns the message of rustls about the certificate, without those of the layers above.
 fn certificate_problem(text: &str) -> &str {
     text.rsplit("invalid peer certificate: ").next().unwrap_or(text)
 }

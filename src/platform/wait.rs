@@ -1,9 +1,9 @@
-//! Waiting: look at what the sources show, say what is missing, look again as soon as one of them has changed, and
-//! stop at once when waiting is hopeless. It owns no deadline: whoever drops the future ends the wait, and nothing
-//! is left running.
+//! Waiting: evaluates a condition, reports what is missing, evaluates again as soon as a source has changed, and stops at
+//! once when the condition can no longer hold. A wait has no deadline of its own: dropping the future ends the wait, and
+//! nothing is left running.
 //!
-//! A wait is a set of sources ([`ObjectWatch`](super::kubernetes::ObjectWatch), [`PollSource`](super::PollSource)) and a pure look
-//! at their views:
+//! A wait is a set of sources ([`ObjectWatch`](super::kubernetes::ObjectWatch), [`PollSource`](super::PollSource)) and a
+//! pure function of their views:
 //!
 //! ```ignore
 //! let mut nodes = reader.kubernetes().await?.watch::<Node>(&Selection::all());
@@ -20,16 +20,16 @@ use futures::future::{BoxFuture, select_all, try_join_all};
 
 use super::Progress;
 
-/// A state can also change by the clock alone (see [`GraceTimer`]), and the message should be repeated now and then.
-/// A look reads memory only.
+/// A state can also change by time alone (see [`GraceTimer`]), and the message is repeated from time to time. An
+/// evaluation reads memory only.
 const REEVALUATION_INTERVAL: Duration = Duration::from_millis(250);
 
-/// What a look found.
+/// The state of a condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WaitState<T> {
-    /// It is so.
+    /// The condition holds.
     Ready(T),
-    /// Not yet: what is missing.
+    /// Not yet; says what is missing.
     Pending(String),
     /// The condition can no longer hold; says why.
     Failed(Failure),
@@ -77,7 +77,7 @@ impl<T> WaitState<T> {
         Self::Failed(message.into())
     }
 
-    /// The same state with another value.
+    /// Returns the same state with another value.
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> WaitState<U> {
         match self {
             Self::Ready(value) => WaitState::Ready(change(value)),
@@ -86,7 +86,7 @@ impl<T> WaitState<T> {
         }
     }
 
-    /// Both, with the more serious of the two when they are not both done.
+    /// Returns the state of both conditions: the more serious one, unless both are ready.
     pub fn and<U>(self, other: WaitState<U>) -> WaitState<(T, U)> {
         match (self, other) {
             (Self::Failed(why), _) | (_, WaitState::Failed(why)) => WaitState::Failed(why),
@@ -99,40 +99,40 @@ impl<T> WaitState<T> {
     }
 }
 
-/// What a source reports when it returns.
+/// The event that a source reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceEvent {
-    /// There is something new to look at.
+    /// The view has changed.
     Changed,
-    /// It could not look, and goes on trying.
+    /// A read failed, and is retried.
     Interrupted(String),
 }
 
-/// Something whose view changes.
+/// A source whose view changes.
 pub trait WaitSource: Send {
     /// Returns when the view has changed; the first time, as soon as there is one. Dropping the future loses
     /// nothing: the next call goes on from there.
     ///
     /// # Errors
-    /// Looking is not possible and will not become possible.
+    /// The source cannot be read, and retries cannot help.
     fn changed(&mut self) -> BoxFuture<'_, Result<SourceEvent, super::Error>>;
 }
 
-/// Why a wait ended without what it waited for.
+/// The reason why a wait ended without success.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// What is waited for will not happen.
+    /// The condition can no longer hold.
     #[error("{0}")]
     ConditionFailed(Failure),
-    /// It cannot be seen whether it happens.
+    /// A source cannot be read.
     #[error(transparent)]
     Platform(#[from] super::Error),
 }
 
-/// Looks until it is so. The first look is taken when every source has been read once.
+/// Waits until the condition holds. It is first evaluated when every source has been read once.
 ///
 /// # Errors
-/// The look says that it is hopeless, or a source cannot be read.
+/// The condition can no longer hold, or a source cannot be read.
 pub async fn until<T>(
     progress: &Progress,
     sources: &mut [&mut dyn WaitSource],
@@ -142,8 +142,8 @@ pub async fn until<T>(
     until_with_read_sources(progress, sources, evaluate).await
 }
 
-/// The same with sources that an earlier wait has read, and that have been kept since. What changed between the two
-/// waits is heard of as soon as this one begins.
+/// Waits like [`until`], with sources that an earlier wait has read. Changes between the two waits are seen as soon as
+/// this one begins.
 ///
 /// # Errors
 /// As [`until`].
@@ -183,7 +183,7 @@ async fn read_all(
     try_join_all(reads).await.map(drop)
 }
 
-/// The first event of any source. The order is turned each time so that a lively source cannot hide the others.
+/// Returns the first event of any source. The order is rotated each time so that a busy source cannot starve the others.
 async fn any_changed(sources: &mut [&mut dyn WaitSource]) -> Result<SourceEvent, super::Error> {
     if sources.is_empty() {
         return std::future::pending().await;
@@ -194,14 +194,15 @@ async fn any_changed(sources: &mut [&mut dyn WaitSource]) -> Result<SourceEvent,
     select_all(waiting).map(|(event, ..)| event).await
 }
 
-/// Several sources in the same trouble take turns in telling it.
+/// Reports a problem once, also when several sources have the same one.
 fn report_once(progress: &Progress, reported: &mut BTreeSet<String>, what: String) {
     if reported.insert(what.clone()) {
         progress.report(&what);
     }
 }
 
-/// Gives up on trouble only after it has lasted: a first `CrashLoopBackOff` or a shortage of capacity can heal.
+/// A timer that fails a wait only after a problem has lasted: a first `CrashLoopBackOff` or a lack of capacity can resolve
+/// itself.
 #[derive(Debug)]
 pub struct GraceTimer {
     give_up_after: Duration,
@@ -209,13 +210,13 @@ pub struct GraceTimer {
 }
 
 impl GraceTimer {
-    /// Patience for real time `give_up_after`; scale it with [`Clock::deadline`](clock::Clock::deadline).
+    /// Returns a timer with this real duration; scale it with [`Clock::deadline`](clock::Clock::deadline).
     pub fn new(give_up_after: Duration) -> Self {
         Self { give_up_after, since: BTreeMap::new() }
     }
 
-    /// All troubles of one look, each under a key of its own (a pod's UID with the reason). Returns the first that
-    /// has lasted too long. A trouble that is not named again is over.
+    /// Takes all problems of one evaluation, each with its own key (such as a pod's UID), and returns the first that has
+    /// lasted too long. A problem that is not named again is over.
     pub fn expired<K: Into<String>>(
         &mut self,
         now: Instant,
@@ -235,7 +236,7 @@ impl GraceTimer {
         overdue
     }
 
-    /// Turns a hopeless state into a pending one until it has been hopeless for long enough.
+    /// Turns a failed state into a pending one until it has been failed for long enough.
     pub fn tolerate<T>(&mut self, now: Instant, state: WaitState<T>) -> WaitState<T> {
         const KEY: &str = "";
         match state {
@@ -356,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn the_more_serious_of_two_states_stands() {
+    fn the_more_serious_of_two_states_is_kept() {
         let done = || WaitState::Ready(1);
         let pending = |why: &str| WaitState::<i32>::Pending(why.into());
         let failed = |why: &str| WaitState::<i32>::failed(why);

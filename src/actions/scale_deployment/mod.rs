@@ -21,8 +21,7 @@ use pod_selection::PodToKeep;
 use runbook::Reversibility;
 use text::join_truncated;
 
-/// The controllers write a deployment's status all the time; that one of them comes between our read and our write so
-/// often in a row is no longer chance.
+/// Controllers write a deployment's status all the time. More conflicts in a row than this are not chance.
 const MAX_ATTEMPTS: u32 = 5;
 
 /// Sets how many pods a deployment is to have, and waits until it has them.
@@ -86,7 +85,7 @@ pub struct Intent {
     uid: String,
     before: Before,
     after: u32,
-    /// UIDs of pods that were ending already: they are no surplus of ours.
+    /// UIDs of pods that were terminating already: they are not part of this step's surplus.
     #[serde(rename = "ending")]
     already_terminating: Vec<String>,
     keep: Vec<PodToKeep>,
@@ -210,7 +209,7 @@ impl Change for ScaleDeployment {
         let name = intent.deployment.as_str();
         let found = kubernetes.reader().get::<Deployment>(Some(&intent.namespace), name).await?;
         let Some(found) = found.filter(|found| intent.matches(found)) else {
-            return Ok(vec![format!("{} is not there any more", intent.target())]);
+            return Ok(vec![format!("{} no longer exists", intent.target())]);
         };
         let keep = pod_selection::choose_for_undo(intent, found, kubernetes.reader()).await?;
         let resize = Resize { from: intent.after, to: intent.before.replicas, keep: &keep };
@@ -234,7 +233,7 @@ impl Intent {
     }
 }
 
-/// From how many pods to how many, and which are to stay.
+/// A change of the number of pods, and the pods to keep.
 struct Resize<'a> {
     from: u32,
     to: u32,
@@ -281,7 +280,7 @@ async fn get_deployment(
         other => Err(Error::Conflict {
             target: intent.target(),
             expected: format!("UID {}", intent.uid),
-            found: other.map_or("no such deployment".into(), |_| "another one".into()),
+            found: other.map_or("no such deployment".into(), |_| "another UID".into()),
         }),
     }
 }
@@ -295,7 +294,7 @@ fn decide_replicas_write(
     decide_write(&target, &workload::replicas(found), &resize.from, &resize.to)
 }
 
-/// Writes the number if the deployment is still as it was read; reads it again if somebody was quicker.
+/// Writes the number if the deployment has not changed since it was read; reads it again if another client was quicker.
 async fn write_replicas(
     intent: &Intent,
     resize: &Resize<'_>,
@@ -317,7 +316,7 @@ async fn write_replicas(
     Err(Error::busy(format!("{} keeps being changed by other clients", intent.target())))
 }
 
-/// An autoscaler would soon write its own number over ours.
+/// Refuses a deployment that an autoscaler scales: the autoscaler would soon overwrite the number.
 async fn reject_autoscaled(
     kubernetes: &kubernetes::KubernetesReader,
     namespace: &str,
@@ -344,12 +343,12 @@ async fn reject_autoscaled(
     .with_hint("change the autoscaler's minReplicas and maxReplicas, or delete the autoscaler, first"))
 }
 
-/// For messages: the names of pods.
+/// Returns the names of pods, for messages.
 fn pod_names<'a>(pods: impl IntoIterator<Item = &'a PodRecord>) -> String {
     join_truncated(pods.into_iter().map(|pod| pod.name.as_str()))
 }
 
-/// Whether one of these records is that pod.
+/// Returns whether one of the records is that pod.
 fn contains_pod(records: &[PodRecord], pod: &Pod) -> bool {
     records.iter().any(|record| record.matches(pod))
 }

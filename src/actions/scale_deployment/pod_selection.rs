@@ -1,4 +1,4 @@
-//! Which pods stay when there are to be fewer.
+//! The choice of the pods to keep when a deployment is scaled down.
 //!
 //! The replica set controller removes pods without a node first, then pending ones, then those that are not ready, and
 //! only then the cheapest by the annotation `controller.kubernetes.io/pod-deletion-cost`. So a pod to keep must be
@@ -39,7 +39,7 @@ const CACHE_LAG: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct PodToKeep {
     pub(super) pod: PodRecord,
-    /// The cost that somebody else had given it.
+    /// The cost that the pod had before.
     cost: Option<String>,
 }
 
@@ -65,7 +65,7 @@ pub(super) async fn choose_pods_to_keep(
     let mut grace = GraceTimer::new(clock.deadline(give_up_after.std()));
     let snapshot = wait::until(progress, &mut watch.sources(), || match views.snapshot() {
         Some(snapshot) => evaluate(&wanted, snapshot, give_up_after, &mut grace),
-        None => WaitState::failed("the deployment is not there any more"),
+        None => WaitState::failed("the deployment no longer exists"),
     })
     .await?;
     let mut kept = Vec::new();
@@ -79,7 +79,7 @@ pub(super) async fn choose_pods_to_keep(
     reject_foreign_pods(&gone, kubernetes).await?;
     if kept.is_empty() {
         return Err(Error::precondition(format!(
-            "none of the pods to keep is there: {}",
+            "none of the pods to keep exists: {}",
             pod_names(&gone)
         )));
     }
@@ -99,13 +99,13 @@ fn evaluate(
         snapshot.active_pods().into_iter().filter(|pod| contains_pod(wanted, pod)).collect();
     if let Some(why) = expired_problem(grace, keep.iter().copied()) {
         return WaitState::failed(format!(
-            "a pod to keep is not Ready, and pods that are not are removed first: {why} (for {give_up_after})"
+            "a pod to keep is not Ready, and would be removed first: {why} (for {give_up_after})"
         ));
     }
     let revisions = snapshot.sets.iter().filter(|set| set.spec.replicas.unwrap_or(0) > 0).count();
     if revisions > 1 {
         // Each replica set chooses among its own pods, and the deployment controller chooses how many each gives up.
-        return WaitState::Pending("a rollout to end: pods of two revisions stand".into());
+        return WaitState::Pending("a rollout to end: there are pods of two revisions".into());
     }
     match describe_unready(keep) {
         Some(which) => WaitState::Pending(format!("the pods to keep to be Ready: {which}")),
@@ -113,7 +113,7 @@ fn evaluate(
     }
 }
 
-/// A pod that is there but not the deployment's was named by mistake.
+/// Refuses pods that exist but do not belong to the deployment.
 async fn reject_foreign_pods(
     missing: &[PodRecord],
     kubernetes: &kubernetes::KubernetesReader,
@@ -122,7 +122,7 @@ async fn reject_foreign_pods(
         let found = kubernetes.get::<Pod>(Some(&record.namespace), &record.name).await?;
         if found.is_some_and(|pod| record.matches(&pod) && pod::is_active(&pod)) {
             return Err(Error::precondition(format!(
-                "pod {}/{} is to be kept, but is not one of the deployment's",
+                "pod {}/{} is to be kept, but does not belong to the deployment",
                 record.namespace, record.name
             )));
         }
@@ -165,7 +165,7 @@ pub(super) async fn raise_deletion_costs(
     Ok(())
 }
 
-/// Takes our cost from every pod of the deployment that carries it.
+/// Restores the cost of every pod of the deployment that has the highest one.
 pub(super) async fn restore_deletion_costs(
     intent: &Intent,
     keep: &[PodToKeep],
@@ -208,7 +208,7 @@ async fn write_deletion_cost(
     }
 }
 
-/// Waits until the controllers have told the surplus to end.
+/// Waits until the controllers have deleted the surplus.
 pub(super) async fn wait_for_selection(
     intent: &Intent,
     to: u32,
@@ -230,7 +230,7 @@ pub(super) async fn wait_for_selection(
     match tokio::time::timeout(SELECTION_TIMEOUT, chosen).await {
         Ok(result) => Ok(result?),
         Err(_) => Err(Error::busy(format!(
-            "the controllers have not yet chosen which pods of {} to remove; those to keep stay marked until then",
+            "the controllers have not yet chosen which pods of {} to remove",
             intent.target()
         ))),
     }

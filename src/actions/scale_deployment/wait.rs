@@ -1,4 +1,4 @@
-//! When a deployment has the pods that it is to have.
+//! Waiting until a deployment has the desired pods.
 
 use std::{sync::Arc, time::Instant};
 
@@ -32,15 +32,15 @@ pub(super) async fn until_scaled(
     let mut grace = GraceTimers { pods: grace(), rollout: grace() };
     let mut pods = wait::until(progress, &mut watch.sources(), || match views.snapshot() {
         Some(snapshot) => evaluate(intent, &snapshot, &mut grace),
-        None => WaitState::failed(format!("{} is not there any more", intent.target())),
+        None => WaitState::failed(format!("{} no longer exists", intent.target())),
     })
     .await?;
     pods.sort_by(|a, b| workload::pod_name(a).cmp(workload::pod_name(b)));
     Ok(pods)
 }
 
-/// Waits until an undo has as many pods as there were. They need not be Ready: what kept them from it before may keep
-/// them from it now, and is not ours to mend.
+/// Waits until an undo has as many pods as there were. They need not be Ready: the reason why
+/// they were not Ready before may still hold, and the undo does not resolve it.
 pub(super) async fn until_restored(
     intent: &Intent,
     reader: &PlatformReader,
@@ -69,7 +69,7 @@ pub(super) async fn until_restored(
     Ok(())
 }
 
-/// Pods that fail and a rollout that is late are two troubles, and each has its own time.
+/// The timers of the two problems: failing pods, and a late rollout.
 struct GraceTimers {
     pods: GraceTimer,
     rollout: GraceTimer,
@@ -83,7 +83,7 @@ fn evaluate(
     let target = intent.target();
     if snapshot.replicas() != intent.after {
         return WaitState::failed(format!(
-            "{target} was set to {} by somebody else meanwhile, instead of {}",
+            "{target} was set to {} by another client, instead of {}",
             plural(snapshot.replicas() as usize, "pod"),
             intent.after
         ));
@@ -118,8 +118,8 @@ fn evaluate(
     WaitState::Pending(format!("{counts}{unready}{}", describe_surplus(&surplus)))
 }
 
-/// The rollout, where there is one. A paused deployment scales all the same. That an earlier rollout was late stays
-/// written until it gets on, which the new pods may bring about.
+/// Returns the state of the rollout. A paused deployment can be scaled. The status says that an earlier rollout was late
+/// until that makes progress, which the new pods may cause.
 fn rollout_state(snapshot: &WorkloadSnapshot, grace: &mut GraceTimer) -> WaitState<()> {
     if !snapshot.is_observed() {
         return WaitState::Pending("the deployment controller has not seen the change yet".into());
@@ -130,7 +130,7 @@ fn rollout_state(snapshot: &WorkloadSnapshot, grace: &mut GraceTimer) -> WaitSta
     grace.tolerate(Instant::now(), rollout::status(&snapshot.deployment))
 }
 
-/// Pods on their way out that were not so before this step.
+/// Returns the terminating pods that were not terminating before this step.
 fn surplus<'a>(intent: &Intent, snapshot: &'a WorkloadSnapshot) -> Vec<&'a Arc<Pod>> {
     let is_ours = |pod: &&Arc<Pod>| {
         let uid = pod.metadata.uid.as_ref();
@@ -143,8 +143,5 @@ fn describe_surplus(surplus: &[&Arc<Pod>]) -> String {
     if surplus.is_empty() {
         return String::new();
     }
-    format!(
-        "; on their way out: {}",
-        join_truncated(surplus.iter().map(|pod| workload::pod_name(pod)))
-    )
+    format!("; terminating: {}", join_truncated(surplus.iter().map(|pod| workload::pod_name(pod))))
 }

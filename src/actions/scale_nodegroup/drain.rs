@@ -1,4 +1,4 @@
-//! Emptying nodes: their pods are evicted as disruption budgets allow, and their replacements waited for.
+//! Draining nodes: evicts their pods as disruption budgets allow, and waits for the replacements.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -34,14 +34,14 @@ const EVICTION_RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Evicts every pod of the nodes that is not bound to its node (daemon sets' and mirror pods are), and waits until
 /// they are gone and whatever controls them has as many Ready pods elsewhere as it had before. `previously_pending` says how many
-/// pods of each workload had no node before these came: nobody is owed another place for them.
+/// pods of each workload had no node before the new nodes joined: no replacement is expected for them.
 ///
 /// A workload may have all its pods here, and no disruption budget. So only a quarter of its Ready pods are missing at
 /// a time, which is what a rollout may take away unless it is told otherwise (`maxUnavailable` of a Deployment), and
 /// always one may be.
 ///
 /// # Errors
-/// A pod would be lost because nothing replaces it; or nothing gets on for two minutes, because of a disruption budget
+/// A pod would be lost because nothing replaces it; or there is no progress for two minutes, because of a disruption budget
 /// or of a replacement that does not become Ready.
 pub(super) async fn drain(
     nodes: &[String],
@@ -103,14 +103,14 @@ pub(super) async fn drain(
         .await
 }
 
-/// Everything that is watched: pods and what makes them, of all namespaces.
+/// The watches of all pods and their controllers, in all namespaces.
 struct DrainWatch {
     pods: ObjectWatch<Pod>,
     replica_sets: ObjectWatch<ReplicaSet>,
     stateful_sets: ObjectWatch<StatefulSet>,
 }
 
-/// What can be seen of it, with the nodes in mind.
+/// The state of a [`DrainWatch`], for some nodes.
 struct DrainViews {
     nodes: BTreeSet<String>,
     pods: ObjectView<Pod>,
@@ -155,7 +155,7 @@ impl DrainWatch {
 }
 
 impl DrainViews {
-    /// The pods that are still to leave.
+    /// Returns the pods that are still to be evicted or to end.
     fn remaining(&self) -> Vec<Arc<Pod>> {
         let mut pods = self.pods.objects();
         pods.retain(|pod| {
@@ -165,14 +165,14 @@ impl DrainViews {
         pods
     }
 
-    /// Those of them that nobody has told yet.
+    /// Returns the remaining pods that are neither evicted nor terminating.
     fn to_evict(&self, evicted: &BTreeSet<String>) -> Vec<Arc<Pod>> {
         let mut pods = self.remaining();
         pods.retain(|pod| !pod::is_terminating(pod) && !evicted.contains(uid(&pod.metadata)));
         pods
     }
 
-    /// Those of them that can be spared now.
+    /// Returns the pods that can be evicted now.
     fn evictable(
         &self,
         expected_ready: &BTreeMap<String, usize>,
@@ -181,7 +181,7 @@ impl DrainViews {
         let mut pods = self.to_evict(evicted);
         let mut allowed_disruptions: BTreeMap<String, usize> = BTreeMap::new();
         pods.retain(|pod| {
-            // Nobody misses one that does not serve.
+            // A pod that is not Ready serves no requests.
             let Some(owner) = controller_uid(pod).filter(|_| pod::is_ready(pod)) else {
                 return true;
             };
@@ -200,7 +200,7 @@ impl DrainViews {
         pods
     }
 
-    /// How many Ready pods a controller can do without.
+    /// Returns how many Ready pods of a controller may be missing.
     fn allowed_disruptions(
         &self,
         owner_uid: &str,
@@ -214,8 +214,8 @@ impl DrainViews {
         not_evicted.saturating_sub(least)
     }
 
-    /// Whether something is under way that may change what a disruption budget allows: a pod is going, or a replacement
-    /// is starting.
+    /// Returns whether the number of allowed disruptions may change soon: a pod is terminating, or a replacement is
+    /// starting.
     fn is_progressing(&self, expected_ready: &BTreeMap<String, usize>) -> bool {
         let any_terminating = self.remaining().iter().any(|pod| pod::is_terminating(pod));
         let is_elsewhere =
@@ -226,7 +226,7 @@ impl DrainViews {
         any_terminating || expected_ready.keys().any(is_starting)
     }
 
-    /// How many Ready pods each controller had that has a pod here, without those that had no place before.
+    /// Returns how many Ready pods each controller with a pod on the nodes had, without the previously pending ones.
     fn expected_ready(
         &self,
         previously_pending: &BTreeMap<String, usize>,
@@ -260,7 +260,7 @@ impl DrainViews {
         pods
     }
 
-    /// How many pods a controller is to have now. One that is gone is to have none.
+    /// Returns the desired number of pods of a controller; zero if the controller is gone.
     fn desired_replicas(&self, owner_uid: &str) -> usize {
         let sets = self.replica_sets.objects();
         let of_set = sets.iter().map(|set| (uid(&set.metadata), set.spec.replicas));
@@ -291,7 +291,7 @@ impl DrainViews {
             return WaitState::Ready(());
         }
         if let Some(why) = expired_problem(grace, &waiting) {
-            return WaitState::failed(format!("a replacement does not become Ready: {why}"));
+            return WaitState::failed(format!("a replacement did not become Ready: {why}"));
         }
         let unready =
             describe_unready(&waiting).map(|pods| format!(": {pods}")).unwrap_or_default();
@@ -317,7 +317,7 @@ fn reject_uncontrolled_pods(pods: &[Arc<Pod>]) -> Result<()> {
     .with_hint("move or delete every pod without a controller, then roll back again"))
 }
 
-/// Asks for the end of these pods, and returns why some may not end yet, by their UIDs.
+/// Requests the eviction of these pods. Returns why some cannot be evicted yet, by UID.
 async fn evict(
     pods: &[Arc<Pod>],
     evicted: &mut BTreeSet<String>,
@@ -330,7 +330,7 @@ async fn evict(
             let uid = uid(&pod.metadata);
             match kubernetes.evict_pod(namespace, pod_name(pod), uid, None).await {
                 Ok(_) => Ok((uid.to_owned(), None)),
-                // The API server's words name the budget.
+                // The API server's message names the budget.
                 Err(error) if error.kind() == ErrorKind::Busy => {
                     Ok((uid.to_owned(), Some(error.to_string())))
                 }

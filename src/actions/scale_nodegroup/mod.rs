@@ -96,20 +96,20 @@ pub struct Intent {
     after: Sizes,
     instances: Vec<String>,
     nodes: Vec<NodeRecord>,
-    /// Ids of the updates that EKS already knew. One that is not among them, and that asks for what we ask for, is
-    /// ours: it is followed, not sent again.
+    /// Ids of the updates that EKS already knew. An update that is not among them and requests the same sizes is this
+    /// step's: it is followed, not sent again.
     earlier_updates: Vec<String>,
     /// Ids of the instances that were protected from scale-in.
     protected: Vec<String>,
-    /// By what the undo knows the nodes that it has cordoned.
+    /// The value of the annotation on the nodes that the undo cordons.
     #[serde(rename = "mark")]
     owner_mark: String,
-    /// How many pods of each workload had no node: what the new nodes took up, the old ones never had room for.
+    /// How many pods of each workload had no node: the old nodes never had the capacity for them.
     #[serde(default, rename = "waiting_pods")]
     pending_pods: BTreeMap<String, usize>,
 }
 
-/// What EKS answered.
+/// The response of EKS.
 #[derive(Serialize, Deserialize)]
 pub struct Receipt {
     /// The update to follow; none where nothing had to be sent.
@@ -239,7 +239,8 @@ impl Change for ScaleNodegroup {
     }
 }
 
-/// DEGRADED is no reason to refuse: it stays so even for a group of no nodes.
+/// Refuses a nodegroup whose status does not allow scaling. A DEGRADED one can be scaled: even a group without nodes
+/// has that status.
 fn check_can_be_scaled(nodegroup: &Nodegroup, progress: &Progress) -> Result<()> {
     for issue in &nodegroup.health {
         progress.report(&format!("nodegroup {} has an issue: {issue}", nodegroup.name));
@@ -258,7 +259,7 @@ fn busy_error(nodegroup: &Nodegroup) -> Error {
     Error::busy(format!("nodegroup {} is being updated by another client", nodegroup.name))
 }
 
-/// The sizes as EKS will check them: merged, and min <= desired <= max.
+/// Returns the sizes as EKS will check them: merged, and min <= desired <= max.
 fn merge_sizes(params: &Params, before: Sizes) -> Result<Sizes> {
     let mut after = Sizes { desired: params.desired, ..before };
     if after.desired > after.max {
@@ -288,8 +289,8 @@ fn merge_sizes(params: &Params, before: Sizes) -> Result<Sizes> {
     Ok(after)
 }
 
-/// The name of the EKS cluster and the kubeconfig are independent of each other. An instance of the nodegroup that is
-/// a node here proves that they mean the same cluster.
+/// Refuses if the kubeconfig may name another cluster than the runbook. An instance of the nodegroup that is a node of
+/// the Kubernetes cluster proves that both are the same cluster.
 fn check_same_cluster(
     name: &NodegroupName,
     group: &AutoScalingGroup,
@@ -313,8 +314,8 @@ fn check_same_cluster(
     .with_hint("check the kubeconfig's context (`--context`) and the runbook's cluster"))
 }
 
-/// The pods that wait for a node. Only the undo wants to know: whoever may not look at all pods could not undo either, and
-/// is not stopped here.
+/// Counts the pods that wait for a node, by workload. Only the undo needs the counts. An account that may not list all
+/// pods cannot undo the step either, so the missing permission is not an error here.
 async fn count_pending_pods(
     kubernetes: &kubernetes::KubernetesReader,
 ) -> Result<BTreeMap<String, usize>> {

@@ -1,4 +1,4 @@
-//! Sending sizes to EKS, and following what comes of it.
+//! Sending sizes to EKS, and waiting for the update.
 
 use super::{Intent, Receipt, busy_error, target};
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     platform::aws::{self, AutoScalingGroup, Nodegroup, Scaling, Update, UpdateStatus},
 };
 
-/// Sends the sizes `to`, unless they stand already, or were sent before and the answer was lost.
+/// Sends the sizes `to`, unless they are set already, or were sent before and the response was lost.
 pub(super) async fn send(
     intent: &Intent,
     from: Sizes,
@@ -48,8 +48,8 @@ pub(super) fn sizes_of(nodegroup: &Nodegroup) -> Sizes {
     Sizes { min: nodegroup.min, max: nodegroup.max, desired: nodegroup.desired }
 }
 
-/// The three-way rule, size by size. EKS's own desired size can lag behind the group's: either of them may stand
-/// where we left it.
+/// Applies the three-way rule, size by size. The desired size in EKS can lag behind that of the group: either of them
+/// may have the value that this step set.
 fn decide_sizes_write(
     nodegroup: &Nodegroup,
     group: &AutoScalingGroup,
@@ -57,8 +57,8 @@ fn decide_sizes_write(
     to: Sizes,
 ) -> Result<WriteDecision> {
     let name = &nodegroup.name;
-    let stands = |desired: u32| desired == from.desired || desired == to.desired;
-    let desired = if stands(nodegroup.desired) { nodegroup.desired } else { group.desired };
+    let is_known = |desired: u32| desired == from.desired || desired == to.desired;
+    let desired = if is_known(nodegroup.desired) { nodegroup.desired } else { group.desired };
     let decisions = [
         decide_write(&target(name, "desired"), &desired, &from.desired, &to.desired)?,
         decide_write(&target(name, "min"), &nodegroup.min, &from.min, &to.min)?,
@@ -69,7 +69,7 @@ fn decide_sizes_write(
     Ok(if all_done { WriteDecision::NotNeeded } else { WriteDecision::Needed })
 }
 
-/// An update that began after the intent and asks for the sizes `to`.
+/// Returns an update that began after the step was prepared and requests the sizes `to`.
 pub(super) async fn find_own_update(
     intent: &Intent,
     aws: &aws::AwsReader,
@@ -115,7 +115,7 @@ pub(super) async fn wait_for_update(
     let mut delays = nodegroups::POLL_BACKOFF.delays();
     loop {
         let Some(update) = aws.describe_update(&name.cluster, &name.name, id).await? else {
-            // A server that has no DescribeUpdate: the sizes tell the rest.
+            // The server does not support DescribeUpdate; the sizes show the result.
             return Ok(());
         };
         match update.status {
@@ -133,7 +133,7 @@ pub(super) async fn wait_for_update(
 
 fn update_error(name: &NodegroupName, update: &Update) -> Error {
     let errors = if update.errors.is_empty() {
-        "without saying why".to_owned()
+        "no reason given".to_owned()
     } else {
         update.errors.join("; ")
     };
@@ -143,7 +143,7 @@ fn update_error(name: &NodegroupName, update: &Update) -> Error {
     ))
 }
 
-/// EKS hands the size on to the Auto Scaling group; whoever reads the group next must find it there.
+/// Waits until EKS has passed the size on to the Auto Scaling group, so that the next read finds it there.
 pub(super) async fn wait_for_group_size(
     intent: &Intent,
     from: Sizes,

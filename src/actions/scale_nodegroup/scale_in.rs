@@ -1,4 +1,4 @@
-//! Which instances have to go when the nodegroup gets its old size back.
+//! The choice of the instances to remove when the old size of the nodegroup is restored.
 
 use std::collections::BTreeSet;
 
@@ -13,19 +13,19 @@ use crate::{
     },
 };
 
-/// The instances of the group, sorted by what is to become of them.
+/// The instances of the group, by what the undo does with them.
 pub(super) struct ScaleInSelection {
-    /// Those that were there before.
+    /// The instances that existed before.
     pub(super) original: Vec<String>,
-    /// New ones that stay, because as many originals have gone.
+    /// The new instances that are kept, because as many original ones are gone.
     pub(super) retained: Vec<String>,
-    /// New ones that go.
+    /// The new instances to remove.
     pub(super) removed: Vec<String>,
 }
 
 impl ScaleInSelection {
-    /// Who goes when the group is to have `desired` instances. An undo that was cut off and begins again chooses the
-    /// same ones: those whose nodes it has already cordoned.
+    /// Chooses the instances to remove when the group is to have `desired` ones. A repeated undo chooses the same ones:
+    /// those whose nodes are cordoned already.
     pub(super) fn of(
         intent: &Intent,
         group: &AutoScalingGroup,

@@ -1,8 +1,8 @@
-//! The way back to the old sizes, with exactly the new instances going.
+//! The undo: restores the old sizes by removing exactly the new instances.
 //!
 //! Lowering the desired size lets the Auto Scaling group choose who goes, and asks no disruption budget. So the new
 //! nodes are emptied first, and the choice is narrowed to them by protecting all others. Every part can be repeated:
-//! an undo that was cut off looks again and goes on.
+//! an interrupted undo reads the state again and continues.
 
 use k8s_openapi::api::core::v1::Node;
 
@@ -53,12 +53,13 @@ pub(super) async fn undo(
     not_restored.extend(lost_instances(intent, &aws).await?);
     let skipped = restore_protection(intent, &selection, &group, writer).await?;
     not_restored.extend(skipped.into_iter().map(|instance| {
-        format!("the protection of instance {} was left as it is: {}", instance.id, instance.reason)
+        format!("left the protection of instance {} unchanged: {}", instance.id, instance.reason)
     }));
     Ok(not_restored)
 }
 
-/// Our own update may still be under way, even one of whose sending nobody heard. How it ends shows in the sizes.
+/// Waits for this step's own update, which may still be in progress, even one whose response was lost. The sizes show
+/// how the update ends.
 async fn wait_for_own_update(
     intent: &Intent,
     receipt: Option<&Receipt>,
@@ -84,8 +85,8 @@ async fn wait_for_own_update(
     }
 }
 
-/// The sizes as they are, the sizes to restore, and what is left as somebody else has set it. EKS's own desired size
-/// can lag behind the group's: either of them may stand where we left it.
+/// Returns the current sizes, the sizes to restore, and the sizes that are not restored because another client set them.
+/// The desired size in EKS can lag behind that of the group: either of them may have the value that this step set.
 fn plan_restore(
     intent: &Intent,
     nodegroup: &Nodegroup,
@@ -102,7 +103,8 @@ fn plan_restore(
             return before;
         }
         let target = target(&intent.nodegroup.name, what);
-        not_restored.push(format!("{target} stays {now}: somebody else changed it from {after}"));
+        not_restored
+            .push(format!("left {target} at {now}: another client changed it from {after}"));
         now
     };
     let mut goal = Sizes {
@@ -110,7 +112,7 @@ fn plan_restore(
         min: restore("min", found.min, before.min, after.min),
         max: restore("max", found.max, before.max, after.max),
     };
-    // A size that somebody else has set may need the room that we made.
+    // A size that another client has set may need the limits that this step raised.
     let name = &intent.nodegroup.name;
     for (what, size, now, fits) in [
         ("max", &mut goal.max, found.max, goal.desired <= before.max),
@@ -119,13 +121,13 @@ fn plan_restore(
         if !fits && *size != now {
             *size = now;
             not_restored.push(format!(
-                "{} stays {now}: desired is {}",
+                "left {} at {now}: desired is {}",
                 target(name, what),
                 goal.desired
             ));
         }
     }
-    // What is to be restored stands where we left it, or is restored already.
+    // A size to restore has the value that this step set, or is restored already.
     let from = |now: u32, goal: u32, after: u32| if now == goal { goal } else { after };
     let now = Sizes {
         desired: from(found.desired, goal.desired, after.desired),
@@ -135,8 +137,8 @@ fn plan_restore(
     (now, goal, not_restored)
 }
 
-/// Empties the nodes that go, those included that join while others are being emptied: the slow node for which a wait
-/// was given up is the emptiest one when it comes, and the evicted pods would land on it.
+/// Drains the nodes to remove, and those that join meanwhile: a slow node for which a wait was given up is the emptiest
+/// one when it joins, so evicted pods would be scheduled to it.
 async fn drain_removed(
     intent: &Intent,
     desired: u32,
@@ -151,7 +153,7 @@ async fn drain_removed(
         let nodes = kubernetes.list::<Node>(&nodes_selection(&intent.nodegroup.name)).await?;
         let selection = ScaleInSelection::of(intent, &group, &nodes, desired);
         let leaving = on_instances(&nodes, &selection.removed);
-        // The first time also what an attempt that was cut off has cordoned: it may not be empty.
+        // The first time, nodes that an interrupted attempt has cordoned are drained too: they may have pods.
         let is_new = !leaving.iter().all(|node| has_mark(node, &intent.owner_mark));
         if leaving.is_empty() || !(is_first || is_new) {
             return Ok(selection);
@@ -169,7 +171,7 @@ fn on_instances(nodes: &[Node], instances: &[String]) -> Vec<Node> {
     nodes.iter().filter(is_on).cloned().collect()
 }
 
-/// Opens the nodes that an earlier attempt has cordoned and that stay after all, because somebody wants more nodes.
+/// Uncordons the nodes that an earlier attempt cordoned and that are now retained, because more nodes are wanted.
 async fn uncordon_retained(
     intent: &Intent,
     selection: &ScaleInSelection,
@@ -185,7 +187,7 @@ async fn uncordon_retained(
     CordonChange::on_open_nodes(&staying, intent.owner_mark.clone()).undo(&kubernetes).await
 }
 
-/// Cordons nodes that go, and moves their pods away.
+/// Cordons the nodes to remove, and evicts their pods.
 async fn cordon_and_drain(
     intent: &Intent,
     leaving: &[Node],
@@ -194,7 +196,7 @@ async fn cordon_and_drain(
 ) -> Result<()> {
     let names: Vec<String> = leaving.iter().filter_map(|node| node.metadata.name.clone()).collect();
     progress.report(&format!(
-        "emptying {}: {}",
+        "draining {}: {}",
         plural(names.len(), "new node"),
         join_truncated(&names)
     ));
@@ -212,7 +214,7 @@ async fn cordon_and_drain(
     })
 }
 
-/// Leaves the group nobody to choose but those who are to go.
+/// Protects every other instance from scale-in, so that the group can only choose the instances to remove.
 async fn protect_retained(
     intent: &Intent,
     selection: &ScaleInSelection,
@@ -226,11 +228,11 @@ async fn protect_retained(
         progress
             .report(&format!("instance {} cannot be protected: {}", skipped.id, skipped.reason));
     }
-    // One that is just starting cannot be set yet; it is set below when it has started.
+    // The flag of an instance that is starting cannot be set yet; it is set below once the instance runs.
     protection::set_protected(&aws, group, &selection.removed, false).await.map(drop)
 }
 
-/// Waits until the group has let them go.
+/// Waits until the instances have left the group.
 async fn wait_until_removed(
     intent: &Intent,
     removed: &[String],
@@ -265,7 +267,7 @@ async fn wait_until_removed(
     }
 }
 
-/// Original instances that are not there any more, which no undo brings back.
+/// Returns a sentence about the original instances that are gone, which no undo restores.
 async fn lost_instances(intent: &Intent, aws: &aws::AwsReader) -> Result<Option<String>> {
     let group = nodegroups::describe_group(aws, &intent.auto_scaling_group).await?;
     let is_lost = |id: &&String| protection::find_instance(&group, id).is_none();
@@ -273,15 +275,15 @@ async fn lost_instances(intent: &Intent, aws: &aws::AwsReader) -> Result<Option<
     Ok((!lost.is_empty()).then(|| {
         let count = plural(lost.len(), "instance");
         format!(
-            "{count} that nodegroup {} had before {} gone meanwhile: {}",
+            "{count} that nodegroup {} had before {} gone: {}",
             intent.nodegroup.name,
-            if lost.len() == 1 { "has" } else { "have" },
+            if lost.len() == 1 { "is" } else { "are" },
             join_truncated(lost)
         )
     }))
 }
 
-/// Gives the originals the flags that they had, and the new ones that stay the one that the group gives.
+/// Restores the flags of the original instances, and gives the retained new ones the group's default.
 async fn restore_protection(
     intent: &Intent,
     selection: &ScaleInSelection,
@@ -350,17 +352,17 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_as_the_step_left_it_is_restored() {
+    fn sizes_that_the_step_set_are_restored() {
         assert_eq!(restore_plan((2, 6, 6), 6), (AFTER, BEFORE, vec![]));
         assert_eq!(restore_plan((2, 4, 3), 3), (BEFORE, BEFORE, vec![]), "it is back already");
         assert_eq!(restore_plan((2, 6, 3), 6).1, BEFORE, "EKS's own number lags behind");
     }
 
     #[test]
-    fn what_another_client_has_set_stays_within_its_limits() {
+    fn sizes_that_another_client_set_are_kept_with_their_limits() {
         let (now, goal, not_restored) = restore_plan((2, 9, 6), 6);
         assert_eq!((now.max, goal), (9, Sizes { max: 9, ..BEFORE }));
-        assert_eq!(not_restored, ["nodegroup g max stays 9: somebody else changed it from 6"]);
+        assert_eq!(not_restored, ["left nodegroup g max at 9: another client changed it from 6"]);
         let (now, goal, not_restored) = restore_plan((2, 6, 5), 5);
         assert_eq!(goal, Sizes { min: 2, max: 6, desired: 5 });
         assert_eq!((now.desired, not_restored.len()), (5, 2));

@@ -1,5 +1,5 @@
-//! Why there are no credentials, and how to come by some. The SDK tells its reasons in words only, through several
-//! layers; this file picks the words that matter.
+//! Classification of missing credentials. The SDK gives the reasons only in messages, through several layers; this module
+//! picks the relevant part.
 
 use std::error::Error as StdError;
 
@@ -24,12 +24,12 @@ const SOURCE_VARIABLES: [&str; 4] = [
     "AWS_WEB_IDENTITY_TOKEN_FILE",
 ];
 
-/// Whether an error that no server answered comes from looking for credentials.
+/// Returns whether an error without a response comes from resolving credentials.
 pub(super) fn is_credentials_error(text: &str) -> bool {
     ["credential", "identity resolver", "IMDS", "SSO"].iter().any(|marker| text.contains(marker))
 }
 
-/// The verdict on it.
+/// Classifies such an error.
 pub(super) fn classify(text: &str, error: &(dyn StdError + 'static)) -> Classified {
     if text.contains("no credentials found in chain") || text.contains("IMDS") {
         return denied(
@@ -75,7 +75,7 @@ fn denied(message: impl Into<String>, hint: &str) -> Classified {
     Classified::new(ErrorKind::Denied, message).hint(hint)
 }
 
-/// Which of these the environment names: what it names wrongly is often passed over without a word.
+/// Returns which of these variables are set: a wrong value is often ignored silently.
 fn describe_variables(names: &[&str]) -> String {
     let described: Vec<String> = names
         .iter()
@@ -92,7 +92,7 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
     rest.split_once(after).map(|(found, _)| found)
 }
 
-/// The words without the layers that passed them on, on one line.
+/// Returns the message without those of the layers that passed it on, on one line.
 fn innermost_message(text: &str) -> String {
     let passed_on = [
         "dispatch failure: other: ",

@@ -1,4 +1,4 @@
-//! What an AWS failure means. Knows the SDK's error type and the services' error codes.
+//! Classification of AWS failures by the SDK's error type and the services' error codes.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -31,7 +31,7 @@ const DENIED: [&str; 16] = [
     "UnauthorizedOperation",
     "UnrecognizedClientException",
 ];
-/// Too many calls, or a moment's contention.
+/// Too many calls, or brief contention.
 const TRANSIENT: [&str; 15] = [
     "BandwidthLimitExceeded",
     "EC2ThrottledException",
@@ -49,7 +49,7 @@ const TRANSIENT: [&str; 15] = [
     "TooManyRequestsException",
     "ThrottledException",
 ];
-/// Somebody else's change is under way.
+/// Another client's change is in progress.
 const BUSY: [&str; 4] =
     ["ResourceInUse", "ResourceInUseException", "ScalingActivityInProgress", "OperationInProgress"];
 
@@ -71,7 +71,7 @@ impl<'a> AwsCall<'a> {
         Self { service, operation, resource, region }
     }
 
-    /// Puts a failure into words.
+    /// Returns the error of a failed call.
     pub(super) fn to_error<E>(&self, error: SdkError<E, HttpResponse>) -> Error
     where
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
@@ -79,7 +79,7 @@ impl<'a> AwsCall<'a> {
         classify(&error, self).into_error(&self.to_string(), &self.server(), error)
     }
 
-    /// A field that the service documents as always there.
+    /// Returns a field that the service documents as required.
     pub(super) fn require<T>(&self, field: Option<T>, what: &str) -> Result<T, Error> {
         field.ok_or_else(|| Error::InvalidResponse {
             call: self.to_string().into(),
@@ -179,7 +179,7 @@ fn hint_for(kind: ErrorKind, code: &str, call: &AwsCall<'_>) -> Option<String> {
     })
 }
 
-/// An answer that is not in the service's language: a proxy's page, or another service at this address.
+/// Classifies a response that is not in the service's protocol: a proxy's page, or another service at the address.
 fn classify_unreadable(raw: &HttpResponse) -> Classified {
     let status = raw.status().as_u16();
     let text =
@@ -189,7 +189,7 @@ fn classify_unreadable(raw: &HttpResponse) -> Classified {
         .hint("check the endpoint (AWS_ENDPOINT_URL), the region and the cluster")
 }
 
-/// Enough of an answer to recognise who gave it.
+/// Returns enough of a response to recognize its server.
 fn body_excerpt(raw: &HttpResponse) -> String {
     let body = String::from_utf8_lossy(raw.body().bytes().unwrap_or_default()).into_owned();
     let line = body.lines().map(str::trim).find(|line| !line.is_empty());
@@ -199,7 +199,7 @@ fn body_excerpt(raw: &HttpResponse) -> String {
     }
 }
 
-/// Nothing was sent, or nothing came back.
+/// Classifies a call that was not sent, or that got no response.
 fn classify_unsent(error: &(dyn StdError + 'static)) -> Classified {
     let text = error_chain(error);
     if credentials::is_credentials_error(&text) {

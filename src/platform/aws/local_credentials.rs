@@ -1,6 +1,6 @@
-//! Credentials for an endpoint on this machine when nobody has given any: what answers there is a stand-in for AWS
-//! (the simulator, moto, LocalStack), which wants requests to be signed and does not care by whom. They open nothing
-//! elsewhere: the last resort of an endpoint on loopback, and of no other.
+//! Placeholder credentials for an endpoint on this machine when none are configured. Such an endpoint is an emulator of AWS
+//! (the simulator, moto, LocalStack), which accepts requests signed by any key. Placeholders are used for loopback
+//! endpoints only.
 
 use std::sync::Once;
 
@@ -25,13 +25,13 @@ pub(super) fn with_local_credentials(config: SdkConfig, sources: &ProviderConfig
         return config;
     };
     let endpoint = endpoint.to_owned();
-    // Each client asks for itself.
+    // Each client resolves its credentials itself.
     let warned = Once::new();
     let placeholder = provide_credentials_fn(move || {
         warned.call_once(|| {
             tracing::warn!(
                 endpoint,
-                "no AWS credentials were found; the endpoint is on this machine and gets made-up ones"
+                "no AWS credentials found; using placeholders for the endpoint on this machine"
             );
         });
         async { Ok(Credentials::new(NAME, NAME, None, None, NAME)) }

@@ -1,6 +1,6 @@
-//! The AWS clients of one region: EKS, Auto Scaling and EC2. [`AwsReader`] can only look; [`AwsWriter`] changes things.
-//! Answers are plain records of our own with only what an action reads; a value that this program does not know is
-//! kept as the service spelt it. Knows nothing of Kubernetes or of what an action wants.
+//! The AWS clients of one region: EKS, Auto Scaling and EC2. [`AwsReader`] only reads; [`AwsWriter`] changes things.
+//! Responses are converted to plain records with only the fields that actions use; an unknown value is kept as the
+//! service spells it. This module is independent of Kubernetes and of the actions.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ pub(super) use connect::AwsAccount;
 pub use ec2::Instance;
 pub use eks::{Nodegroup, Scaling, Update, UpdateStatus};
 
-/// The clients of one region. Looks and changes differ in patience, so each has its own.
+/// The clients of one region. Reads and writes have different timeouts, so each has its own client.
 pub(super) struct Clients {
     region: String,
     eks: aws_sdk_eks::Client,
@@ -51,7 +51,7 @@ impl Clients {
     }
 }
 
-/// Looks at one region of the account.
+/// Reads from one region of the account.
 #[derive(Clone)]
 pub struct AwsReader {
     clients: Arc<Clients>,
@@ -89,7 +89,7 @@ impl AwsWriter {
         Self { reader: AwsReader::new(clients), client_token: Arc::clone(client_token) }
     }
 
-    /// Looks at the same region.
+    /// Returns the reader of the same region.
     pub fn reader(&self) -> &AwsReader {
         &self.reader
     }
@@ -122,12 +122,12 @@ fn timestamp(time: Option<DateTime>) -> Option<Timestamp> {
     Timestamp::new(time.secs(), nanoseconds).ok()
 }
 
-/// A number of nodes or instances. The protocols have signed numbers, and no size is ever below zero.
+/// Returns a number of nodes or instances. The protocols have signed numbers, but no size is negative.
 fn count(number: Option<i32>) -> u32 {
     number.and_then(|number| u32::try_from(number).ok()).unwrap_or(0)
 }
 
-/// The same, on its way out. No group is ever that large.
+/// Returns a number of nodes or instances in the SDK's type. No group is that large.
 fn to_sdk_count(count: u32) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }

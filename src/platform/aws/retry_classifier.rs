@@ -1,5 +1,6 @@
-//! What the SDK should not repeat by itself: a call that reaches nobody. A wrong address stays wrong, and the caller
-//! should hear of it at once and not after half a minute of silence; who can outlast an outage says so and tries again.
+//! The calls that the SDK must not retry by itself: those that reach no server. A wrong address stays wrong, and the
+//! caller should learn of it at once and not after half a minute; a caller that can wait for an outage to end reports
+//! the failure and retries.
 
 use aws_smithy_runtime_api::client::interceptors::context::InterceptorContext;
 use aws_smithy_runtime_api::client::retries::classifiers::{ClassifyRetry, RetryAction};
@@ -7,7 +8,7 @@ use aws_smithy_runtime_api::client::retries::classifiers::{ClassifyRetry, RetryA
 use crate::platform::error::ErrorKind;
 use crate::platform::transport;
 
-/// Forbids what has no prospect and leaves everything else to the SDK's own judgement.
+/// A classifier that forbids retries which cannot help, and leaves everything else to the SDK.
 #[derive(Debug)]
 pub(super) struct NoRetryOnConnectError;
 
@@ -26,6 +27,6 @@ impl ClassifyRetry for NoRetryOnConnectError {
     }
 
     fn name(&self) -> &'static str {
-        "nobody there"
+        "no retry on connect errors"
     }
 }

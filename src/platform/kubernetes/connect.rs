@@ -1,5 +1,4 @@
-//! How the API server is found: as `kubectl` finds it, in a pod, or at a plain address.
-//! Knows kubeconfig files and kube's client; makes no call.
+//! Connecting to the API server: as `kubectl` does, in a pod, or at a plain address. Makes no call.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -90,7 +89,7 @@ async fn infer_config(
     }
 }
 
-/// As kubectl looks: the named file, else the files of `KUBECONFIG`, else `~/.kube/config`.
+/// Returns the kubeconfig that kubectl would use: the named file, else the files of `KUBECONFIG`, else `~/.kube/config`.
 fn find_kubeconfig(named: Option<&Path>) -> Result<Option<Kubeconfig>, Error> {
     if let Some(path) = named {
         return read_kubeconfig(path).map(Some);

@@ -1,4 +1,4 @@
-//! What a Kubernetes failure means. Knows the API server's status codes and reasons, and kube's error type.
+//! Classification of Kubernetes failures by status code, reason and kube's error type.
 
 use kube::core::Status;
 
@@ -8,7 +8,7 @@ use crate::platform::transport;
 /// The reason kube gives an error whose body is no `Status`: a proxy's page, or a path that is not served.
 const NOT_A_STATUS: &str = "Failed to parse error data";
 
-/// Puts a failed call into words.
+/// Returns the error of a failed call.
 pub(super) fn into_error(call: &str, server: &str, error: kube::Error) -> Error {
     classify(&error).into_error(call, server, error)
 }
@@ -19,7 +19,7 @@ pub(super) fn is_disruption_budget(status: &Status) -> bool {
     status.code == 429 && causes.into_iter().any(|cause| cause.reason == "DisruptionBudget")
 }
 
-/// How long the API server asks to be left alone.
+/// Returns the delay that the API server asks for.
 pub(super) fn retry_after(error: &Error) -> Option<std::time::Duration> {
     let Error::Call { source, .. } = error else {
         return None;
@@ -31,7 +31,7 @@ pub(super) fn retry_after(error: &Error) -> Option<std::time::Duration> {
     (seconds > 0).then(|| std::time::Duration::from_secs(u64::from(seconds)))
 }
 
-/// The HTTP status of an answer; nothing if there was none.
+/// Returns the HTTP status of a response; none without a response.
 pub(super) fn status_code(error: &kube::Error) -> Option<u16> {
     match error {
         kube::Error::Api(status) => Some(status.code),
@@ -100,7 +100,7 @@ fn kind_of(status: &Status) -> ErrorKind {
         409 => ErrorKind::Busy,
         429 if is_disruption_budget(status) => ErrorKind::Busy,
         408 | 410 | 429 => ErrorKind::Transient,
-        // "more than one disruption budget matches this pod" stays true until somebody mends the budgets
+        // "more than one disruption budget matches this pod" stays true until the budgets are fixed
         500 if status.message.contains("PodDisruptionBudget") => ErrorKind::Invalid,
         500.. => ErrorKind::Transient,
         _ => ErrorKind::Invalid,
@@ -115,7 +115,7 @@ fn code_of(status: &Status) -> String {
     }
 }
 
-/// The API server's words, its number when it has none, and what its causes add.
+/// Returns the API server's message, or its code and reason, and the messages of the causes.
 fn status_message(status: &Status) -> String {
     let mut text = match first_line(&status.message) {
         "" => format!("{} {}", status.code, status.reason).trim_end().to_owned(),

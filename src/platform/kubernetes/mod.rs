@@ -1,5 +1,5 @@
-//! The Kubernetes client. [`KubernetesReader`] can only look; [`KubernetesWriter`] changes things, one object a call, and never repeats
-//! a call that may have taken effect. Knows nothing of AWS or of what an action wants.
+//! The Kubernetes client. [`KubernetesReader`] only reads; [`KubernetesWriter`] changes things, one object per call, and
+//! never repeats a call that may have taken effect. This module is independent of AWS and of the actions.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -137,8 +137,8 @@ impl Selection {
         self
     }
 
-    /// Of these, those that an object's own selector matches. One with an operator that this program does not know
-    /// narrows nothing: whoever uses it must look at the owners too.
+    /// Of these, those that an object's own selector matches. A selector with an unknown operator is
+    /// ignored, so the caller must check the owners too.
     #[must_use]
     pub fn matching(self, selector: &LabelSelector) -> Self {
         match kube::core::Selector::try_from(selector.clone()) {
@@ -175,7 +175,7 @@ impl Selection {
     }
 }
 
-/// Looks at a cluster.
+/// Reads from a cluster.
 #[derive(Clone)]
 pub struct KubernetesReader {
     connection: Arc<Connection>,
@@ -191,7 +191,7 @@ impl KubernetesReader {
         &self.connection.server
     }
 
-    /// One object; nothing if it does not exist.
+    /// Returns one object; none if it does not exist.
     ///
     /// # Errors
     /// The call failed, repeatedly where that can help.
@@ -205,7 +205,7 @@ impl KubernetesReader {
         self.connection.read(&call, || api.get_opt(name)).await
     }
 
-    /// All selected objects, read by the page.
+    /// Returns all selected objects, read in pages.
     ///
     /// # Errors
     /// A page failed, repeatedly where that can help.
@@ -235,7 +235,7 @@ impl KubernetesReader {
         }
     }
 
-    /// The live set of the selected objects, kept current by a watch for as long as it is awaited.
+    /// Returns the live set of the selected objects, kept current by a watch for as long as it is awaited.
     pub fn watch<K: Object>(&self, selection: &Selection) -> ObjectWatch<K> {
         ObjectWatch::new(Arc::clone(&self.connection), selection.clone())
     }
@@ -246,7 +246,7 @@ impl Connection {
         <K as Resource>::Scope::api(self.client.clone(), namespace)
     }
 
-    /// A call that changes nothing, repeated while it fails in a way that heals.
+    /// Sends a call that changes nothing, and retries transient failures.
     async fn read<T, F>(&self, call: &str, send: impl Fn() -> F) -> Result<T, Error>
     where
         F: Future<Output = kube::Result<T>>,
@@ -265,7 +265,7 @@ impl Connection {
         self.send(call, READ_TIMEOUT, send()).await
     }
 
-    /// One call, within `limit`.
+    /// Sends one call, with `limit` as its timeout.
     async fn send<T>(
         &self,
         call: &str,

@@ -1,4 +1,4 @@
-//! What a Node says of itself. Pure functions.
+//! Pure functions of a Node.
 
 use k8s_openapi::api::core::v1::{Node, NodeCondition, Taint};
 use kube::ResourceExt;
@@ -8,12 +8,12 @@ pub const NODEGROUP_LABEL: &str = "eks.amazonaws.com/nodegroup";
 /// The taint that the node controller puts on a cordoned node.
 pub const UNSCHEDULABLE_TAINT: &str = "node.kubernetes.io/unschedulable";
 
-/// Whether the kubelet says Ready. `Unknown` (no heartbeat) is not ready.
+/// Returns whether the Ready condition is True. `Unknown` (no heartbeat) is not ready.
 pub fn is_ready(node: &Node) -> bool {
     ready_condition(node).is_some_and(|ready| ready.status == "True")
 }
 
-/// Why it is not ready, in the kubelet's or the node controller's words; nothing if it is.
+/// Returns why the node is not ready, as the kubelet or the node controller says; none if it is ready.
 pub fn why_not_ready(node: &Node) -> Option<String> {
     match ready_condition(node) {
         Some(ready) if ready.status == "True" => None,
@@ -22,12 +22,12 @@ pub fn why_not_ready(node: &Node) -> Option<String> {
     }
 }
 
-/// Whether it takes new pods: ready, not cordoned, and no taint but the `expected` ones keeps pods away.
+/// Returns whether the node takes new pods: ready, not cordoned, and no taint but the `expected` ones keeps pods away.
 pub fn is_usable(node: &Node, expected: &[Taint]) -> bool {
     is_ready(node) && !is_cordoned(node) && blocking_taints(node, expected).next().is_none()
 }
 
-/// Why it does not take new pods; nothing if it does.
+/// Returns why the node does not take new pods; none if it does.
 pub fn why_not_usable(node: &Node, expected: &[Taint]) -> Option<String> {
     if let Some(why) = why_not_ready(node) {
         return Some(why);
@@ -39,25 +39,25 @@ pub fn why_not_usable(node: &Node, expected: &[Taint]) -> Option<String> {
     Some(format!("it has the taint {}:{}", taint.key, taint.effect))
 }
 
-/// Whether it is cordoned.
+/// Returns whether the node is cordoned.
 pub fn is_cordoned(node: &Node) -> bool {
     let flag = node.spec.as_ref().and_then(|spec| spec.unschedulable);
     flag.unwrap_or(false)
 }
 
-/// The EC2 instance that it runs on, from `aws:///us-west-2a/i-0123`; nothing on another cloud.
+/// Returns the EC2 instance that the node runs on, from `aws:///us-west-2a/i-0123`; none on another cloud.
 pub fn instance_id(node: &Node) -> Option<&str> {
     let provider_id = node.spec.as_ref()?.provider_id.as_deref()?;
     let instance = provider_id.strip_prefix("aws://")?.rsplit('/').next()?;
     instance.starts_with("i-").then_some(instance)
 }
 
-/// The availability zone.
+/// Returns the availability zone.
 pub fn zone(node: &Node) -> Option<&str> {
     node.labels().get("topology.kubernetes.io/zone").map(String::as_str)
 }
 
-/// The managed nodegroup that it belongs to.
+/// Returns the managed nodegroup that the node belongs to.
 pub fn nodegroup(node: &Node) -> Option<&str> {
     node.labels().get(NODEGROUP_LABEL).map(String::as_str)
 }
@@ -75,7 +75,7 @@ fn describe_condition(condition: &NodeCondition) -> String {
     }
 }
 
-/// The taints that keep new pods away and that nobody expected. A cordon's own taint is not counted twice.
+/// Returns the unexpected taints that keep new pods away. The taint of a cordon is not counted twice.
 fn blocking_taints<'a>(node: &'a Node, expected: &'a [Taint]) -> impl Iterator<Item = &'a Taint> {
     let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
     taints

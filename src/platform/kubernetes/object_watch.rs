@@ -1,5 +1,5 @@
-//! A live set of objects. kube's watcher lists, watches, and lists again after 410; what it leaves open is settled
-//! here: when to stop trying, how long to pause, a watch that is refused with 410 before it begins.
+//! A live set of objects. kube's watcher lists, watches, and lists again after 410; this module adds when to stop
+//! retrying, the delays between attempts, and the handling of a watch that is refused with 410 before it begins.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,8 +19,8 @@ use clock::Backoff;
 
 use super::{Connection, Object, PAGE_SIZE, Selection, error};
 
-/// A watch that a firewall forgot looks like one where nothing happens. The server ends each after a minute and it
-/// is taken up again from the same version; one that is not ended by then is dead and is cut five seconds later.
+/// A watch whose connection a firewall dropped is silent, like one without changes. The server ends each watch after a
+/// minute, and it is resumed from the same version; one that has not ended by then is dead and is cut five seconds later.
 const WATCH_SECONDS: u32 = 60;
 /// The delays after failures. An API server that restarts answers again within a minute, which should be noticed soon.
 const BACKOFF: Backoff =
@@ -39,15 +39,15 @@ pub struct ObjectWatch<K> {
     view: ObjectView<K>,
     has_listed: bool,
     failures: u32,
-    /// Since when a watch that worked before is refused.
+    /// The time since which a watch that worked before is refused.
     denied_since: Option<Instant>,
     resume_at: Option<Instant>,
 }
 
-/// What a [`ObjectWatch`] holds, readable while it goes on. Clones see the same.
+/// The objects of an [`ObjectWatch`], readable while it runs. Clones share them.
 pub struct ObjectView<K>(Arc<Mutex<BTreeMap<Key, Arc<K>>>>);
 
-/// The UID tells an object from its successor of the same name; the rest gives a pleasant order.
+/// The UID distinguishes an object from its successor of the same name; the other fields define the order.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     namespace: String,
@@ -80,12 +80,12 @@ impl<K: Object> ObjectWatch<K> {
         }
     }
 
-    /// The set, readable while it is kept current.
+    /// Returns the set, readable while it is kept current.
     pub fn view(&self) -> ObjectView<K> {
         self.view.clone()
     }
 
-    /// The objects as they were when last heard of, by namespace and name; none before the first list is complete.
+    /// Returns the objects as last observed, by namespace and name; none before the first list is complete.
     pub fn objects(&self) -> Vec<Arc<K>> {
         self.view.objects()
     }
@@ -115,7 +115,7 @@ impl<K: Object> ObjectWatch<K> {
         }
     }
 
-    /// Takes whatever else has arrived already, so that a burst brings one look and not hundreds.
+    /// Applies all events that have arrived already, so that a burst causes one evaluation and not hundreds.
     fn drain(&mut self) -> Result<SourceEvent, Error> {
         while let Some(Some(event)) = self.events.next().now_or_never() {
             match event {
@@ -131,7 +131,7 @@ impl<K: Object> ObjectWatch<K> {
         Ok(SourceEvent::Changed)
     }
 
-    /// Whether the view has changed.
+    /// Applies an event, and returns whether the view has changed.
     fn apply(&mut self, event: WatchEvent<K>) -> bool {
         // the beginning of a list is announced before it is asked for, so it is no sign of health
         if !matches!(event, WatchEvent::Init) {
@@ -161,7 +161,7 @@ impl<K: Object> ObjectWatch<K> {
         false
     }
 
-    /// Decides whether to go on: an error to end with, trouble to tell, or nothing worth a word.
+    /// Decides what to do about an error: end the watch, report an interruption, or retry silently.
     fn handle_error(&mut self, error: watcher::Error) -> Result<Option<SourceEvent>, Error> {
         self.failures = self.failures.saturating_add(1);
         if is_expired(&error) && self.failures < MAX_FIRST_ATTEMPTS {
@@ -178,8 +178,8 @@ impl<K: Object> ObjectWatch<K> {
         Ok(Some(SourceEvent::Interrupted(format!("{error}; trying again"))))
     }
 
-    /// Whether a refusal may be that of an API server that has just started and has not loaded its roles yet: who was
-    /// let in before is then refused for a moment.
+    /// Returns whether a refusal may come from an API server that has just started and has not loaded its roles yet: it
+    /// briefly refuses clients that it accepted before.
     fn may_be_starting(&mut self, error: &Error) -> bool {
         if !self.has_listed || error.kind() != ErrorKind::Denied {
             return false;
@@ -188,7 +188,7 @@ impl<K: Object> ObjectWatch<K> {
         since.elapsed() < self.connection.clock.delay(API_SERVER_STARTUP)
     }
 
-    /// An expired version is nobody's fault: the set is listed again, at once the first time.
+    /// Lists the set again after an expired version, at once the first time.
     fn relist(&mut self, error: &watcher::Error) {
         // The watcher does so by itself after an expired event, but asks on and on with the same version when the
         // request is refused as expired.
@@ -242,7 +242,7 @@ impl<K: Object> WaitSource for ObjectWatch<K> {
 }
 
 impl<K> ObjectView<K> {
-    /// The objects as they were when last heard of, by namespace and name; none before the first list is complete.
+    /// Returns the objects as last observed, by namespace and name; none before the first list is complete.
     pub fn objects(&self) -> Vec<Arc<K>> {
         let objects = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         objects.values().map(Arc::clone).collect()
@@ -259,7 +259,7 @@ impl<K> Clone for ObjectView<K> {
     }
 }
 
-/// A successor of the same name means that its predecessor is gone, even if its deletion was never heard of.
+/// Inserts an object, and removes its predecessors of the same name, even if their deletion was never observed.
 fn replace<K: Object>(objects: &mut BTreeMap<Key, Arc<K>>, object: K) {
     let key = Key::of(&object);
     let first = Key { uid: String::new(), ..key.clone() };

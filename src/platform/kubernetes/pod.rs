@@ -1,4 +1,4 @@
-//! What a Pod says of itself, and who owns it. Pure functions.
+//! Pure functions of a Pod and its owner.
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -25,33 +25,33 @@ const FAILING_REASONS: [&str; 10] = [
 /// What keeps a pod from becoming ready, when it is more than time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodProblem {
-    /// The platform's word: `Unschedulable`, `CrashLoopBackOff`.
+    /// The reason that Kubernetes gives: `Unschedulable`, `CrashLoopBackOff`.
     pub reason: String,
-    /// The whole story, without the pod's name.
+    /// The full message, without the pod's name.
     pub message: String,
 }
 
-/// Whether it was told to end.
+/// Returns whether the pod is terminating.
 pub fn is_terminating(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_some()
 }
 
-/// Whether it has run to its end, well or badly. Nothing runs in it any more.
+/// Returns whether the pod has finished, with or without success. Nothing runs in it any more.
 pub fn is_finished(pod: &Pod) -> bool {
     matches!(phase(pod), "Succeeded" | "Failed")
 }
 
-/// Whether it stands: neither finished nor told to end. It need not be ready.
+/// Returns whether the pod is active: neither finished nor terminating. It need not be ready.
 pub fn is_active(pod: &Pod) -> bool {
     !is_terminating(pod) && !is_finished(pod)
 }
 
-/// Whether it stands and its Ready condition is True.
+/// Returns whether the pod is active and its Ready condition is True.
 pub fn is_ready(pod: &Pod) -> bool {
     is_active(pod) && condition(pod, "Ready").is_some_and(|ready| ready.status == "True")
 }
 
-/// Why it is not ready; nothing if it is.
+/// Returns why the pod is not ready; none if it is.
 pub fn why_not_ready(pod: &Pod) -> Option<String> {
     if is_ready(pod) {
         return None;
@@ -64,14 +64,14 @@ pub fn why_not_ready(pod: &Pod) -> Option<String> {
     }
     Some(match phase(pod) {
         "Running" => "running, not ready yet".into(),
-        "Pending" if node(pod).is_none() => "waits for a node".into(),
+        "Pending" if node(pod).is_none() => "waiting for a node".into(),
         "Pending" => "starting".into(),
-        "" => "just made".into(),
+        "" => "just created".into(),
         other => other.to_lowercase(),
     })
 }
 
-/// What keeps it from becoming ready by time alone: no node takes it, or a container of it fails.
+/// Returns the problem that keeps the pod from becoming ready: it cannot be scheduled, or a container of it fails.
 pub fn problem(pod: &Pod) -> Option<PodProblem> {
     if !is_active(pod) {
         return None;
@@ -79,13 +79,13 @@ pub fn problem(pod: &Pod) -> Option<PodProblem> {
     unschedulable(pod).or_else(|| failing_container(pod))
 }
 
-/// The node that it was given.
+/// Returns the node that the pod is bound to.
 pub fn node(pod: &Pod) -> Option<&str> {
     let node = pod.spec.as_ref()?.node_name.as_deref()?;
     (!node.is_empty()).then_some(node)
 }
 
-/// The object that makes a successor when it is gone.
+/// Returns the object that replaces the pod when it is gone.
 pub fn controller(metadata: &ObjectMeta) -> Option<&OwnerReference> {
     let owners = metadata.owner_references.as_ref()?;
     owners.iter().find(|owner| owner.controller == Some(true))
@@ -107,18 +107,18 @@ pub fn workload(pod: &Pod) -> Option<String> {
     })
 }
 
-/// Whether it belongs to its node: a daemon set makes it there again, cordoned or not.
+/// Returns whether the pod belongs to its node: a daemon set recreates it there, cordoned or not.
 pub fn is_daemon(pod: &Pod) -> bool {
     controller(&pod.metadata).is_some_and(|owner| owner.kind == "DaemonSet")
 }
 
-/// Whether the kubelet made it from a file on its node.
+/// Returns whether the kubelet created the pod from a file on its node.
 pub fn is_mirror(pod: &Pod) -> bool {
     let annotations = pod.metadata.annotations.as_ref();
     annotations.is_some_and(|annotations| annotations.contains_key(MIRROR_ANNOTATION))
 }
 
-/// What it costs to delete, as it stands written.
+/// Returns the pod's deletion cost, as written.
 pub fn deletion_cost(pod: &Pod) -> Option<&str> {
     pod.metadata.annotations.as_ref()?.get(DELETION_COST).map(String::as_str)
 }
@@ -254,7 +254,7 @@ mod tests {
             why_not_ready(&unscheduled).unwrap(),
             "cannot be scheduled: 0/6 nodes are available: 6 node(s) were unschedulable."
         );
-        assert_eq!(why_not_ready(&pod(json!({"phase": "Pending"}))).unwrap(), "waits for a node");
+        assert_eq!(why_not_ready(&pod(json!({"phase": "Pending"}))).unwrap(), "waiting for a node");
     }
 
     #[test]

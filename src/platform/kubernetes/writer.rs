@@ -1,5 +1,5 @@
-//! The calls that change a cluster. Each is sent once: whether a call that got no answer took effect is for the
-//! caller to find out by looking. Only a refusal that says "not now, nothing was done" is repeated here.
+//! The calls that change a cluster. Each is sent once: whether a call without a response took effect is for the caller to
+//! find out with a read. Only a call that was throttled, and so had no effect, is retried here.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -20,11 +20,11 @@ use super::{BACKOFF, Connection, KubernetesReader, Object, object_ref, requested
 
 /// A program that is told to end has thirty seconds to finish the call in flight and note its receipt.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
-/// Being turned away takes no time, so the pauses are all that is added to those twenty seconds.
+/// A throttled call takes no time, so only the delays are added to those twenty seconds.
 const MAX_WRITE_ATTEMPTS: u32 = 3;
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
 
-/// What became of a request to remove a pod.
+/// The outcome of a request to remove a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Removal {
     /// The API server accepted it; the pod ends within its grace period.
@@ -44,7 +44,7 @@ impl KubernetesWriter {
         Self { reader: KubernetesReader::new(connection) }
     }
 
-    /// Looks at the same cluster.
+    /// Returns the reader of the same cluster.
     pub fn reader(&self) -> &KubernetesReader {
         &self.reader
     }
@@ -124,7 +124,7 @@ impl KubernetesWriter {
     /// Asks that the pod of this name be evicted if it is the one with this UID. Disruption budgets are asked.
     ///
     /// # Errors
-    /// The call failed; [`ErrorKind::Busy`] at once, with the budget's own words, if a budget does not allow it now.
+    /// The call failed; [`ErrorKind::Busy`] at once, with the budget's message, if a budget does not allow it now.
     pub async fn evict_pod(
         &self,
         namespace: &str,
@@ -151,7 +151,7 @@ impl KubernetesWriter {
         &self.reader.connection
     }
 
-    /// A refusal means success when the pod that was meant is not there any more.
+    /// Turns a refusal into success when the pod no longer exists.
     async fn removal_outcome(
         &self,
         result: Result<(), Error>,
@@ -175,7 +175,7 @@ impl KubernetesWriter {
 }
 
 impl Connection {
-    /// A call that changes something: sent again only after an answer that says it was turned away unread.
+    /// Sends a call that changes something, and retries it only if the API server throttled it.
     async fn write<T, F>(&self, call: &str, send: impl Fn() -> F) -> Result<T, Error>
     where
         F: Future<Output = kube::Result<T>>,
@@ -196,7 +196,7 @@ impl Connection {
     }
 }
 
-/// The API server's flow control answers 429 before it looks at the request.
+/// Returns whether the API server's flow control answered 429, which it does before it processes the request.
 fn was_throttled(error: &Error) -> bool {
     error.kind() == ErrorKind::Transient && matches!(error.code(), "TooManyRequests" | "429")
 }
