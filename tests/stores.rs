@@ -1,7 +1,10 @@
 //! What holds of every store: a run that stops at any event is resumed to the same end, listing and locks work on heads, and
 //! a run is checked and identified once.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use async_trait::async_trait;
 use rafay_relay_sop::{
@@ -31,6 +34,8 @@ struct StoppingStore {
     stop_at: u64,
     writes_first: bool,
     stopped: Arc<Notify>,
+    /// It stops once: the run is resumed through it.
+    has_stopped: AtomicBool,
 }
 
 #[async_trait]
@@ -42,7 +47,8 @@ impl RunStore for StoppingStore {
         events: &[RecordedEvent],
         sync: bool,
     ) -> Result<(), StoreError> {
-        let stops = expected + events.len() as u64 == self.stop_at;
+        let stops = expected + events.len() as u64 == self.stop_at
+            && !self.has_stopped.swap(true, Ordering::SeqCst);
         if !stops || self.writes_first {
             self.store.append(run, expected, events, sync).await?;
         }
@@ -86,6 +92,7 @@ async fn stops_and_resumes(store: Arc<dyn RunStore>, stop_at: u64, writes_first:
         stop_at,
         writes_first,
         stopped: Arc::clone(&stopped),
+        has_stopped: AtomicBool::new(false),
     });
     let cluster = TestCluster::with_store(Scenario::default(), stopping).await;
     let driving = async {

@@ -253,13 +253,7 @@ async fn rescale(intent: &Intent, resize: &Resize<'_>, writer: &PlatformWriter) 
     }
     let chosen = match &decision {
         Ok(_) if !resize.keep.is_empty() => {
-            pod_selection::wait_for_selection(
-                intent,
-                resize.to,
-                writer.reader().clock(),
-                &kubernetes,
-            )
-            .await
+            pod_selection::wait_for_selection(intent, resize.to, &kubernetes).await
         }
         _ => Ok(()),
     };
