@@ -255,7 +255,7 @@ async fn budget_blocks_rollback(plane: Arc<ControlPlane>) {
     );
     assert_contains_all(
         &ended.stderr,
-        &["is not wholly rolled back", "runs rollback ", "runs abandon "],
+        &["is only partly rolled back", "runs rollback ", "runs abandon "],
     );
     assert!(!ended.stderr.contains("runs resume "), "it would go back too: {}", ended.stderr);
     let state = simulate.state().await;
