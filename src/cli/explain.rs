@@ -38,7 +38,7 @@ fn find(word: &str) -> Result<&'static Rule, CliError> {
             Some(near) => format!("did you mean '{near}'?"),
             None => "run `rafay-relay-sop explain` to list all rules".to_owned(),
         };
-        CliError::Usage(format!("rule '{word}' not found\nhint: {hint}"))
+        CliError::usage_with_hint(format!("rule '{word}' not found"), hint)
     })
 }
 

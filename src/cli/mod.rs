@@ -3,21 +3,16 @@
 
 mod actions;
 mod completions;
-#[expect(clippy::print_stderr, reason = "not converted to `stdout` yet")]
 mod confirm;
-#[expect(clippy::print_stderr, reason = "not converted to `stdout` yet")]
 mod error;
 mod explain;
 mod inputs;
 mod man;
 mod next_steps;
 mod progress;
-#[expect(clippy::print_stderr, reason = "not converted to `stdout` yet")]
 mod run;
-#[expect(clippy::print_stderr, reason = "not converted to `stdout` yet")]
 mod runs;
 mod schema;
-#[expect(clippy::print_stderr, reason = "not converted to `stdout` yet")]
 mod serve;
 mod signals;
 mod simulate;
@@ -25,7 +20,6 @@ mod state_dir;
 mod stdout;
 mod target;
 pub mod telemetry;
-#[expect(clippy::print_stderr, reason = "not converted to `stdout` yet")]
 mod validate;
 
 use std::{path::PathBuf, process::ExitCode};

@@ -53,7 +53,7 @@ async fn delete_pods_undo_logs_that_nothing_is_restored() {
     let cluster = TestCluster::new().await;
     let ended =
         fail_and_roll_back(&cluster, DELETE, async || {}).await.expect_state(RunState::RolledBack);
-    assert_left_alone(&ended, "3 deleted pods cannot be brought back");
+    assert_left_alone(&ended, "3 deleted pods cannot be restored");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -61,7 +61,7 @@ async fn a_deployment_that_is_not_there_is_named() {
         .await
         .expect_state(RunState::Failed);
     assert!(
-        ended.error().ends_with("there is no deployment rafay-core/raffay"),
+        ended.error().ends_with("deployment rafay-core/raffay not found"),
         "{}",
         ended.error()
     );

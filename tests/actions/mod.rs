@@ -88,8 +88,8 @@ async fn fail_and_resume(
 #[track_caller]
 fn assert_left_alone(ended: &FinishedRun, what: &str) {
     let lines = ended.lines();
-    let found = lines.iter().any(|line| line.starts_with("Left alone: ") && line.contains(what));
-    assert!(found, "nothing left alone says {what:?}:\n{}", lines.join("\n"));
+    let found = lines.iter().any(|line| line.starts_with("Not restored: ") && line.contains(what));
+    assert!(found, "no target that was not restored says {what:?}:\n{}", lines.join("\n"));
 }
 
 fn client(cluster: &TestCluster) -> Client {

@@ -74,7 +74,7 @@ async fn set_protection_accepts_nodes_for_their_instances() {
 
     let steps = set("nodes: [nobody]", true);
     let ended = cluster.run(&runbook_yaml(&steps)).await.expect_state(RunState::Failed);
-    assert!(ended.error().ends_with("the cluster has no node nobody"), "{}", ended.error());
+    assert!(ended.error().ends_with("node nobody not found in the cluster"), "{}", ended.error());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,9 +126,9 @@ async fn a_starting_instance_is_skipped_and_logged() {
     let output = ended.output("it");
     let skipped = output["skipped"].as_array().unwrap();
     assert_eq!(skipped.len(), 3, "{output}");
-    assert_eq!(skipped[0]["reason"], json!("it is Pending"));
+    assert_eq!(skipped[0]["reason"], json!("its state is Pending"));
     let skip_lines =
-        ended.lines().into_iter().filter(|line| line.contains("cannot be set: it is Pending"));
+        ended.lines().into_iter().filter(|line| line.contains("cannot be set: its state is Pending"));
     assert_eq!(skip_lines.count(), 3);
 }
 
@@ -160,7 +160,7 @@ async fn set_protection_undo_leaves_an_instance_that_left_the_group() {
     })
     .await
     .expect_state(RunState::RolledBack);
-    assert_left_alone(&ended, &format!("the protection of instance {} was left as it is", open[0]));
+    assert_left_alone(&ended, &format!("left the protection of instance {} unchanged", open[0]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

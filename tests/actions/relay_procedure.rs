@@ -217,7 +217,7 @@ async fn a_failure_after_an_irreversible_step_stops_and_can_be_rolled_back_by_ha
     assert_eq!(cordoned(&cluster).await, before.cordoned);
     assert_eq!(replicas(&cluster, "rafay-relay").await, before.replicas);
     assert_eq!(nodes_of(&cluster, "rafay-relay").await, before.nodes, "and the pods on them again");
-    super::assert_left_alone(&back, "3 deleted pods cannot be brought back");
+    super::assert_left_alone(&back, "3 deleted pods cannot be restored");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -50,7 +50,7 @@ async fn a_restart_that_somebody_else_began_meanwhile_is_a_conflict() {
     .await
     .expect_state(RunState::Failed);
     let error = ended.error();
-    assert!(error.contains("was changed by somebody else meanwhile: expected none"), "{error}");
+    assert!(error.contains("was changed by another client: expected none"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -58,7 +58,7 @@ async fn rollout_restart_undo_logs_that_nothing_is_restored() {
     let cluster = TestCluster::new().await;
     let ended =
         fail_and_roll_back(&cluster, RESTART, async || {}).await.expect_state(RunState::RolledBack);
-    assert_left_alone(&ended, "deployment rafay-core/rafay-sentry keeps its new pods");
+    assert_left_alone(&ended, "left the new pods of deployment rafay-core/rafay-sentry");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,7 +91,7 @@ async fn crashing_new_pods_fail_rollout_restart_with_the_cause() {
         patch_deployment(&cluster, "rafay-sentry", json!({"spec": {"paused": false}})).await;
         let ended = cluster.run(&runbook_yaml(steps)).await.expect_state(RunState::Failed);
         let error = ended.error();
-        assert!(error.contains("the rollout of deployment rafay-core/rafay-sentry"), "{error}");
+        assert!(error.contains("rollout of deployment rafay-core/rafay-sentry is stuck"), "{error}");
         assert!(error.contains(reason), "{error}");
     }
 }

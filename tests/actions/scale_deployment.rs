@@ -142,7 +142,7 @@ async fn a_replica_count_set_by_another_client_is_kept() {
     })
     .await
     .expect_state(RunState::Failed);
-    let target = "deployment rafay-core/relay-cache replicas was changed by somebody else meanwhile: expected 2, found 4";
+    let target = "deployment rafay-core/relay-cache replicas was changed by another client: expected 2, found 4";
     assert!(ended.error().contains(target), "{}", ended.error());
 
     let cluster = TestCluster::with_scenario(scenario_with_cache_pods(2)).await;
@@ -204,14 +204,14 @@ async fn pods_to_keep_must_be_the_deployments_and_there() {
     chosen.push(stranger);
     let ended =
         cluster.run(&runbook_yaml(&scale(2, &keep(&chosen)))).await.expect_state(RunState::Failed);
-    assert!(ended.error().contains("is not one of the deployment's"), "{}", ended.error());
+    assert!(ended.error().contains("does not belong to the deployment"), "{}", ended.error());
 
     let cluster = TestCluster::with_scenario(scenario_with_cache_pods(3)).await;
     let gone = [json!({"namespace": NAMESPACE, "name": "gone", "uid": "1"})];
     let ended =
         cluster.run(&runbook_yaml(&scale(2, &keep(&gone)))).await.expect_state(RunState::Failed);
     assert!(
-        ended.error().ends_with("none of the pods to keep is there: gone"),
+        ended.error().ends_with("none of the pods to keep exists: gone"),
         "{}",
         ended.error()
     );

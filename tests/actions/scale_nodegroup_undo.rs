@@ -121,7 +121,7 @@ async fn a_blocked_drain_leaves_the_sizes_unchanged() {
         .await
         .expect_state(RunState::RollbackFailed);
     let lines = back.lines().join("\n");
-    assert!(lines.contains("so its size was not lowered: 1 pod would be lost"), "{lines}");
+    assert!(lines.contains("1 pod without a controller would be lost"), "{lines}");
     let now = cluster.simulator.state().await.unwrap();
     assert_eq!(now.nodegroups[RELAY].desired, state.nodegroups[RELAY].desired);
     assert_eq!(now.nodegroups[RELAY].instances.len(), 6);
@@ -193,7 +193,7 @@ async fn a_size_set_by_another_client_is_kept() {
         .resume(ended.run.id(), ResumeMode::Rollback)
         .await
         .expect_state(RunState::RolledBack);
-    assert_left_alone(&back, "max stays 9: somebody else changed it from 6");
+    assert_left_alone(&back, "max at 9: another client changed it from 6");
     let state = cluster.simulator.state().await.unwrap();
     let group = &state.nodegroups[RELAY];
     assert_eq!((group.min, group.desired, group.max), (3, 3, 9));
@@ -208,8 +208,8 @@ async fn a_desired_size_set_by_another_client_keeps_its_max() {
         .resume(ended.run.id(), ResumeMode::Rollback)
         .await
         .expect_state(RunState::RolledBack);
-    assert_left_alone(&back, "desired stays 5: somebody else changed it from 6");
-    assert_left_alone(&back, "max stays 6: desired is 5");
+    assert_left_alone(&back, "desired at 5: another client changed it from 6");
+    assert_left_alone(&back, "max at 6: desired is 5");
     let state = cluster.simulator.state().await.unwrap();
     assert_eq!((state.nodegroups[RELAY].desired, state.nodegroups[RELAY].max), (5, 6));
     assert_eq!(state.nodegroups[RELAY].instances.len(), 5);

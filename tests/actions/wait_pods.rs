@@ -95,5 +95,5 @@ async fn a_deleted_deployment_fails_wait_pods() {
     let text = runbook_yaml(&step("deployment: relay-cache"));
     let (ended, ()) = tokio::join!(cluster.run(&text), deleting);
     let ended = ended.expect_state(RunState::Failed);
-    assert!(ended.error().contains("the deployment is not there any more"), "{}", ended.error());
+    assert!(ended.error().contains("the deployment no longer exists"), "{}", ended.error());
 }

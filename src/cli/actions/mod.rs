@@ -61,7 +61,7 @@ fn find(name: &str) -> Result<&'static ActionDef, CliError> {
             Some(near) => format!("did you mean '{near}'?"),
             None => "run `rafay-relay-sop actions` to list all actions".to_owned(),
         };
-        CliError::Usage(format!("action '{name}' not found\nhint: {hint}"))
+        CliError::usage_with_hint(format!("action '{name}' not found"), hint)
     })
 }
 
