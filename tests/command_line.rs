@@ -180,7 +180,7 @@ fn a_loopback_endpoint_needs_no_credentials() {
     let ended = ProgramOutput::run(command.args(["run", &runbook, "--yes", "--speed", "600"]))
         .expect_exit_code(0);
     assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
-    assert!(ended.stderr.contains("no AWS credentials were found"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("no AWS credentials found"), "{}", ended.stderr);
 }
 
 #[test]
@@ -315,7 +315,7 @@ fn a_directory_called_serve_does_not_change_the_log() {
     command.envs(given.cloned()).env("HOME", dir.path()).arg("--state-dir").arg(dir.path());
     command.args(["--runbooks", "serve", "run", &runbook, "--yes", "--speed", "600"]);
     let ended = ProgramOutput::run(&mut command).expect_exit_code(0);
-    assert!(ended.stderr.contains("no AWS credentials were found"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("no AWS credentials found"), "{}", ended.stderr);
     assert!(!ended.stderr.contains('{'), "{}", ended.stderr);
 }
 

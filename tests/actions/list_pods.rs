@@ -60,9 +60,5 @@ async fn a_deployment_that_is_not_there_is_named() {
         .run(&runbook_yaml(&RELAY.replace("rafay-relay", "raffay")))
         .await
         .expect_state(RunState::Failed);
-    assert!(
-        ended.error().ends_with("deployment rafay-core/raffay not found"),
-        "{}",
-        ended.error()
-    );
+    assert!(ended.error().ends_with("deployment rafay-core/raffay not found"), "{}", ended.error());
 }

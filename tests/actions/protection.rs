@@ -127,8 +127,10 @@ async fn a_starting_instance_is_skipped_and_logged() {
     let skipped = output["skipped"].as_array().unwrap();
     assert_eq!(skipped.len(), 3, "{output}");
     assert_eq!(skipped[0]["reason"], json!("its state is Pending"));
-    let skip_lines =
-        ended.lines().into_iter().filter(|line| line.contains("cannot be set: its state is Pending"));
+    let skip_lines = ended
+        .lines()
+        .into_iter()
+        .filter(|line| line.contains("cannot be set: its state is Pending"));
     assert_eq!(skip_lines.count(), 3);
 }
 

@@ -91,7 +91,10 @@ async fn crashing_new_pods_fail_rollout_restart_with_the_cause() {
         patch_deployment(&cluster, "rafay-sentry", json!({"spec": {"paused": false}})).await;
         let ended = cluster.run(&runbook_yaml(steps)).await.expect_state(RunState::Failed);
         let error = ended.error();
-        assert!(error.contains("rollout of deployment rafay-core/rafay-sentry is stuck"), "{error}");
+        assert!(
+            error.contains("rollout of deployment rafay-core/rafay-sentry is stuck"),
+            "{error}"
+        );
         assert!(error.contains(reason), "{error}");
     }
 }

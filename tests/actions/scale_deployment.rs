@@ -210,11 +210,7 @@ async fn pods_to_keep_must_be_the_deployments_and_there() {
     let gone = [json!({"namespace": NAMESPACE, "name": "gone", "uid": "1"})];
     let ended =
         cluster.run(&runbook_yaml(&scale(2, &keep(&gone)))).await.expect_state(RunState::Failed);
-    assert!(
-        ended.error().ends_with("none of the pods to keep exists: gone"),
-        "{}",
-        ended.error()
-    );
+    assert!(ended.error().ends_with("none of the pods to keep exists: gone"), "{}", ended.error());
     assert_eq!(cluster.effective_calls(), [""; 0]);
 }
 

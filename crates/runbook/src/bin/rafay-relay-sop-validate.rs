@@ -1,7 +1,8 @@
 //! `rafay-relay-sop validate` alone: checks runbooks against `schema/actions.json`, without the clients of any cloud.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -32,13 +33,13 @@ struct Arguments {
 fn main() -> ExitCode {
     // There is no --output here for the default to depend on.
     let command = Arguments::command()
-        .mut_arg("format", |format| format.help("How findings are written [default: human]"));
+        .mut_arg("format", |format| format.help("How diagnostics are written [default: human]"));
     let arguments =
         Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
     let registry = match registry(arguments.actions.as_deref()) {
         Ok(registry) => registry,
         Err(message) => {
-            eprintln!("error: {message}");
+            report(&message);
             return ExitCode::from(2);
         }
     };
@@ -48,10 +49,15 @@ fn main() -> ExitCode {
     match arguments.validate.run(&registry, Format::Human, streams) {
         Ok(outcome) => ExitCode::from(outcome.exit_code()),
         Err(error) => {
-            eprintln!("error: {error}");
+            report(&error.to_string());
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Writes an error to standard error. When that fails, there is no place left to say so.
+fn report(message: &str) {
+    let _ = writeln!(io::stderr(), "error: {message}");
 }
 
 /// Returns the registry of a file, or the one that is compiled in.

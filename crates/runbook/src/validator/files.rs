@@ -51,7 +51,7 @@ pub(super) fn collect(paths: &[PathBuf]) -> (Vec<PathBuf>, Vec<ReadError>) {
 /// Links to directories are not followed, because they can lead in circles. Hidden entries, such as `.git`, hold no
 /// runbooks.
 fn walk(dir: &Path, files: &mut Vec<PathBuf>, read_errors: &mut Vec<ReadError>) {
-    let entries = match dir.read_dir().and_then(|entries| entries.collect::<io::Result<Vec<_>>>()) {
+    let entries = match dir.read_dir().and_then(Iterator::collect::<io::Result<Vec<_>>>) {
         Ok(entries) => entries,
         Err(error) => return read_errors.push(ReadError::new(dir, error)),
     };
