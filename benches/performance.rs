@@ -49,7 +49,10 @@ async fn main() {
     }
     serve();
     let size = std::fs::metadata(PROGRAM).expect("cargo has built the program").len();
-    print_row("size of the program", format!("{:.1} MiB", size as f64 / 1024.0 / 1024.0));
+    print_row(
+        "size of the program",
+        format!("{}.{} MiB", size >> 20, ((size & 0xf_ffff) * 10) >> 20),
+    );
 }
 
 fn print_row(what: &str, figure: impl std::fmt::Display) {
@@ -213,7 +216,7 @@ async fn watch_nodes(client: kube::Client, last_ready: Arc<Mutex<Option<jiff::Ti
     let mut ready = BTreeSet::new();
     let mut events = std::pin::pin!(kube::runtime::watcher(nodes, Config::default()));
     while let Some(event) = events.next().await {
-        let (Ok(Seen::Apply(node)) | Ok(Seen::InitApply(node))) = event else { continue };
+        let Ok(Seen::Apply(node) | Seen::InitApply(node)) = event else { continue };
         let conditions = node.status.and_then(|status| status.conditions).unwrap_or_default();
         let is_ready = conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True");
         if is_ready && ready.insert(node.metadata.name) {

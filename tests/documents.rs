@@ -53,7 +53,7 @@ fn links_between_documents_are_not_broken() {
         names.push(format!("docs/{}", entry.unwrap().file_name().to_str().unwrap()));
     }
     let mut broken = Vec::new();
-    for name in names.iter().filter(|name| name.ends_with(".md")) {
+    for name in names.iter().filter(|name| Path::new(name).extension().is_some_and(|e| e == "md")) {
         let dir = root.join(name).parent().unwrap().to_owned();
         for link in document(name).split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let path = link.split('#').next().unwrap();

@@ -141,7 +141,7 @@ async fn a_call_in_flight_is_finished_and_journaled_when_the_run_is_cancelled() 
         matching: update.into(),
         nth: 1,
         times: 1,
-        effect: Effect::Delay { by: std::time::Duration::from_secs(120) },
+        effect: Effect::Delay { by: std::time::Duration::from_mins(2) },
     });
     let run_writer = cluster.accept(SCALE_UP, json!({})).await.unwrap();
     let control = Control::default();

@@ -51,17 +51,17 @@ pub fn registry() -> ActionRegistry {
     ])
 }
 
-/// Reads keys of a ConfigMap.
+/// Reads keys of a `ConfigMap`.
 ///
-/// The environment comes first, then the ConfigMap, then the default.
+/// The environment comes first, then the `ConfigMap`, then the default.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 #[expect(dead_code, reason = "only its schema is used")]
 struct ReadConfig {
-    /// Namespace of the ConfigMap.
+    /// Namespace of the `ConfigMap`.
     #[schemars(extend("x-syntax" = "kubernetes-name"))]
     namespace: String,
-    /// Name of the ConfigMap.
+    /// Name of the `ConfigMap`.
     #[schemars(extend("x-syntax" = "kubernetes-name"))]
     name: String,
     /// Values of keys that neither has.
@@ -557,7 +557,7 @@ fn broken_runbooks_are_reported_within_their_text() {
     let mut random = Xorshift(42);
     for round in 0..4_000 {
         let mut text = seeds[random.next_below(seeds.len())].clone();
-        for _ in 0..1 + random.next_below(5) {
+        for _ in 0..=random.next_below(5) {
             mutate(&mut text, &mut random, FRAGMENTS);
         }
         let source = Source::new("-", text.into_iter().collect::<String>());

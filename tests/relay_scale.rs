@@ -226,7 +226,7 @@ async fn a_relay_pod_on_another_nodegroup_is_noticed_before_the_first_irreversib
 async fn a_rollback_from_the_end_leaves_the_relay_in_service() {
     let mut scenario = relay_scenario(3, 3, Spread::Required);
     // Long enough to be seen.
-    scenario.times.pod_start = Duration::from_secs(60);
+    scenario.times.pod_start = Duration::from_mins(1);
     let cluster = TestCluster::with_scenario(scenario).await;
     let before = cluster.simulator.state().await.unwrap();
     let doubt = "\n  - {id: doubt, action: assert, with: {that: \"{{ new_relay.count == 0 }}\", message: not today}}\n";

@@ -74,7 +74,7 @@ impl CordonChange {
                 join_truncated(missing)
             )));
         }
-        Ok(Self::of(&found, cordon, new_owner_mark(clock)))
+        Ok(Self::of(&found, cordon, new_owner_mark(*clock)))
     }
 
     /// Returns the change of these nodes, as they were just read.
@@ -183,7 +183,7 @@ impl CordonChange {
         let is_ours = self.has_owner_mark(node);
         if node::is_cordoned(node) != self.cordon {
             // Another client has reverted the flag, so this step's annotation is no longer true.
-            let annotations = is_ours.then(|| self.annotations_before(target));
+            let annotations = is_ours.then(|| Self::annotations_before(target));
             return (None, annotations.map(|before| json!({"metadata": {"annotations": before}})));
         }
         if !is_ours {
@@ -192,10 +192,10 @@ impl CordonChange {
                 format!("left node {} {state}: it was {state} by another client", target.name);
             return (Some(text), None);
         }
-        (None, Some(patch(!self.cordon, self.annotations_before(target))))
+        (None, Some(patch(!self.cordon, Self::annotations_before(target))))
     }
 
-    fn annotations_before(&self, target: &NodeBefore) -> Value {
+    fn annotations_before(target: &NodeBefore) -> Value {
         json!({CORDONED_BY: target.cordoned_by, UNCORDONED_BY: target.uncordoned_by})
     }
 
@@ -215,7 +215,7 @@ pub(super) fn has_mark(node: &Node, owner_mark: &str) -> bool {
 }
 
 /// Returns a value that no other step has: the time, for readers, and a random number.
-pub(super) fn new_owner_mark(clock: &Clock) -> String {
+pub(super) fn new_owner_mark(clock: Clock) -> String {
     format!("{}/{:08x}", clock.now().strftime("%Y-%m-%dT%H:%M:%SZ"), fastrand::u32(..))
 }
 

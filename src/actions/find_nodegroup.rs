@@ -96,7 +96,7 @@ impl Read for FindNodegroup {
             cluster: params.cluster,
             name: nodegroup.name.clone(),
             arn: nodegroup.arn.clone(),
-            status: nodegroup.status.to_string(),
+            status: nodegroup.status.clone(),
             labels: nodegroup.labels.clone(),
             min: nodegroup.min,
             max: nodegroup.max,

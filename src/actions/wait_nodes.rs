@@ -102,7 +102,7 @@ impl Wait for WaitNodes {
             let (name, since, group) = (group_name.clone(), clock.now(), group.view());
             move || {
                 let instance_ids =
-                    group.get().map(|group| instance_ids(&group)).unwrap_or_default();
+                    group.get().map(|group| instance_ids((*group).as_ref())).unwrap_or_default();
                 read_causes(aws.clone(), name.clone(), since, instance_ids)
             }
         });
@@ -201,7 +201,7 @@ async fn read_group(
     Ok(aws.describe_auto_scaling_groups(&[group]).await?.into_iter().next())
 }
 
-fn instance_ids(group: &Option<AutoScalingGroup>) -> Vec<String> {
+fn instance_ids(group: Option<&AutoScalingGroup>) -> Vec<String> {
     group.iter().flat_map(|group| &group.instances).map(|instance| instance.id.clone()).collect()
 }
 

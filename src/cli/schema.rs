@@ -11,7 +11,7 @@ use crate::actions;
 pub(super) struct SchemaArgs {}
 
 impl SchemaArgs {
-    #[allow(clippy::unused_self)] // called like the other subcommands
+    #[expect(clippy::unused_self, reason = "called like the other subcommands")]
     pub(super) fn run(self) -> Result<Exit, CliError> {
         let schema = runbook::json_schema(actions::registry());
         stdout::write(&format!("{schema:#}\n"))?;

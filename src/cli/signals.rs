@@ -35,5 +35,5 @@ async fn cancel_then_exit(interrupt: &mut Signal, control: Control) {
 async fn shut_down_on_terminate(mut terminate: Signal, control: Control) {
     terminate.recv().await;
     control.shut_down();
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }

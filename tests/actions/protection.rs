@@ -118,7 +118,7 @@ fn grow_yaml(then: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_starting_instance_is_skipped_and_logged() {
     let mut scenario = Scenario::default();
-    scenario.times.boot = std::time::Duration::from_secs(6000);
+    scenario.times.boot = std::time::Duration::from_mins(100);
     scenario.nodegroups.iter_mut().for_each(|group| group.slow.clear());
     let cluster = TestCluster::with_scenario(scenario).await;
     let all = "instances: \"{{ group.instances | map(attribute='id') | list }}\"";

@@ -57,7 +57,7 @@ async fn assert_procedure_result(cluster: &TestCluster, before: &Before, factor:
     let state = cluster.simulator.state().await.unwrap();
     let facts = &state.nodegroups[RELAY];
     assert_eq!((facts.desired, facts.min), (before.desired * factor, before.min));
-    assert_eq!(facts.instances.len() as u32, before.desired * factor);
+    assert_eq!(u32::try_from(facts.instances.len()), Ok(before.desired * factor));
     for instance in facts.instances.values() {
         assert!(state.nodes[&instance.node].ready, "{} is Ready", instance.node);
     }
@@ -69,7 +69,7 @@ async fn assert_procedure_result(cluster: &TestCluster, before: &Before, factor:
     assert_eq!(newly, before.relay_nodes, "exactly the old relay pods' nodes are cordoned");
     assert_eq!(replicas(cluster, "rafay-relay").await, before.replicas);
     let pods = pods_of(cluster, "rafay-relay").await;
-    assert_eq!(pods.len() as i32, before.replicas);
+    assert_eq!(i32::try_from(pods.len()), Ok(before.replicas));
     for (name, pod) in &pods {
         assert!(pod.ready, "{name} is Ready");
         assert!(!before.relay_pods.contains(&pod.uid), "{name} is new");

@@ -104,7 +104,7 @@ async fn a_resumed_run_clears_the_deletion_costs_it_had_set() {
     let chosen = pods_to_keep(&cluster, 2).await;
     let steps = scale(2, &keep(&chosen));
     let ended = fail_and_resume(&cluster, &steps, SCALE, async || {
-        assert_eq!(count_pods_with_cost(&cluster).await, 2)
+        assert_eq!(count_pods_with_cost(&cluster).await, 2);
     })
     .await;
     ended.expect_success();

@@ -266,7 +266,9 @@ async fn update(
     for _ in 0..2000 {
         let state = cluster.simulator.state().await.unwrap();
         let group = &state.nodegroups[RELAY];
-        if group.status == "ACTIVE" && group.instances.len() as u32 == group.group_desired {
+        if group.status == "ACTIVE"
+            && u32::try_from(group.instances.len()) == Ok(group.group_desired)
+        {
             return;
         }
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;

@@ -1,4 +1,4 @@
-//! ServiceAccounts that may do what a runbook needs, and nothing else.
+//! `ServiceAccounts` that may do what a runbook needs, and nothing else.
 
 use std::{collections::BTreeSet, path::PathBuf, sync::Mutex, time::Duration};
 
@@ -27,7 +27,7 @@ const CLUSTER_WIDE_ACTIONS: [&str; 1] = ["scale_nodegroup"];
 /// What every run needs: the cluster is told from others by the UID of this namespace.
 const IDENTITY_NAMESPACE: &str = "kube-system";
 
-/// A ServiceAccount, as somebody outside the cluster uses it.
+/// A `ServiceAccount`, as somebody outside the cluster uses it.
 pub(crate) struct TestServiceAccount {
     /// By which the audit log tells it from one of the same name that an earlier test had.
     pub(crate) uid: String,

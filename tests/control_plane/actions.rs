@@ -311,7 +311,7 @@ pub(crate) async fn budget(plane: &ControlPlane, namespace: &str, spec: serde_js
 }
 
 async fn names(plane: &ControlPlane) -> BTreeSet<String> {
-    plane.pods(TEST_NAMESPACE, "relay").await.iter().map(|pod| pod.name_any()).collect()
+    plane.pods(TEST_NAMESPACE, "relay").await.iter().map(kube::ResourceExt::name_any).collect()
 }
 
 fn pod(name: &str) -> serde_json::Value {

@@ -42,7 +42,7 @@ pub(crate) fn run_as_child() -> Option<ExitCode> {
     let _held = start_guarded_program(dir);
     println!("held");
     std::io::stdout().flush().unwrap();
-    std::thread::sleep(Duration::from_secs(86_400));
+    std::thread::sleep(Duration::from_hours(24));
     Some(ExitCode::FAILURE)
 }
 

@@ -84,7 +84,7 @@ impl CliRun {
 }
 
 impl CliRunOutcome {
-    /// On the real control plane, as a ServiceAccount that may do what the runbook needs.
+    /// On the real control plane, as a `ServiceAccount` that may do what the runbook needs.
     pub(crate) async fn real(plane: &ControlPlane, cli_run: &CliRun) -> Self {
         plane.namespace(NAMESPACE).await;
         let simulate = simulate_over(plane);

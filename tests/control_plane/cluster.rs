@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use crate::fixture::{ControlPlane, has_default_account};
 
 /// How long is waited for what a healthy cluster does in a second.
-const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
+const WAIT_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Waits until `holds`.
 pub(crate) async fn wait_until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
@@ -176,7 +176,7 @@ impl ControlPlane {
         let selected = ListParams::default().labels(&format!("app={app}"));
         let mut pods = self.api::<Pod>(namespace).list(&selected).await.unwrap().items;
         pods.retain(|pod| pod.metadata.deletion_timestamp.is_none());
-        pods.sort_by_key(|pod| pod.name_any());
+        pods.sort_by_key(kube::ResourceExt::name_any);
         pods
     }
 }

@@ -63,7 +63,7 @@ async fn start<P: Service>(assets: &P::Assets) -> Result<P, String> {
         match P::start_once(assets, Arc::clone(&scratch_dir)).await {
             Ok(part) => return Ok(part),
             Err(why) if starts < MAX_START_ATTEMPTS && why.contains("already in use") => {
-                starts += 1
+                starts += 1;
             }
             Err(why) => return Err(format!("{why}\n{}", logs_of::<P>(&scratch_dir))),
         }

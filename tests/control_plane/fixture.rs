@@ -1,4 +1,4 @@
-//! A real control plane on loopback: etcd, kube-apiserver (RBAC on, ServiceAccount tokens, an audit log),
+//! A real control plane on loopback: etcd, kube-apiserver (RBAC on, `ServiceAccount` tokens, an audit log),
 //! kube-controller-manager, kube-scheduler, and kwok in the place of the kubelets.
 
 use std::{

@@ -17,7 +17,7 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use crate::environment::{Service, Slot, TestEnvironment};
 
 /// Longer than any of these tests takes on a machine that does much else besides.
-const TEST_TIMEOUT: Duration = Duration::from_secs(300);
+const TEST_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// How often it is asked whether the parts still live.
 const HEALTH_CHECK_INTERVAL: Duration = Duration::from_millis(500);

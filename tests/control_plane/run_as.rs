@@ -1,4 +1,4 @@
-//! Runs small runbooks against the control plane in this process, as a ServiceAccount that may do exactly what the
+//! Runs small runbooks against the control plane in this process, as a `ServiceAccount` that may do exactly what the
 //! runbook's actions declare.
 
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// How long a cold machine with other work to do may take to bring a program up. Four seconds are usual.
-const WAIT_TIMEOUT: Duration = Duration::from_secs(120);
+const WAIT_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// How often it is asked whether a program is up.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);

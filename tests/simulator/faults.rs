@@ -76,7 +76,7 @@ async fn a_response_can_be_dropped_before_or_after_the_change() {
 async fn a_fault_can_delay_a_call() {
     let simulator = start(Scenario::empty()).await;
     // A minute at speed 300.
-    simulator.inject(fault("list nodes", 1, Effect::Delay { by: Duration::from_secs(60) }));
+    simulator.inject(fault("list nodes", 1, Effect::Delay { by: Duration::from_mins(1) }));
     let nodes: Api<Node> = Api::all(client(&simulator));
     let began = Instant::now();
     nodes.list(&ListParams::default()).await.unwrap();

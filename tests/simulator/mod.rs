@@ -26,7 +26,7 @@ const NAMESPACE: &str = "rafay-core";
 const RELAY: &str = "relay-services-1a2b3c";
 
 /// How long a test waits for a condition before it fails.
-const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
+const WAIT_TIMEOUT: Duration = Duration::from_mins(1);
 
 async fn start(scenario: Scenario) -> Simulator {
     start_at(scenario, 300.0).await

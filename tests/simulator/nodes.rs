@@ -3,7 +3,6 @@
 use std::{cell::Cell, collections::BTreeSet, time::Duration};
 
 use aws_sdk_autoscaling as autoscaling;
-use kube::ResourceExt;
 use simulator::{ClusterState, LaunchFailure, Scenario, Simulator};
 
 use super::{RELAY, aws_client, client, node_is_ready, nodes_of, start, start_at, wait_until};
@@ -40,10 +39,11 @@ async fn activities(simulator: &Simulator) -> Vec<autoscaling::types::Activity> 
 async fn a_launched_instance_goes_from_pending_to_a_ready_node() {
     let mut scenario = Scenario::default();
     // Long enough to be observed by a test that has to wait for a CPU.
-    scenario.times.node_ready = Duration::from_secs(60);
+    scenario.times.node_ready = Duration::from_mins(1);
     let simulator = start_at(scenario, 60.0).await;
     let client = client(&simulator);
-    let before: BTreeSet<_> = nodes_of(&client, RELAY).await.iter().map(|n| n.uid()).collect();
+    let before: BTreeSet<_> =
+        nodes_of(&client, RELAY).await.iter().map(kube::ResourceExt::uid).collect();
     resize(&simulator, 3, 6, 6).await;
     let (pending, not_ready) = (Cell::new(false), Cell::new(false));
     wait_until("six ready nodes", || async {
@@ -56,7 +56,8 @@ async fn a_launched_instance_goes_from_pending_to_a_ready_node() {
     })
     .await;
     assert!(pending.get() && not_ready.get());
-    let after: BTreeSet<_> = nodes_of(&client, RELAY).await.iter().map(|n| n.uid()).collect();
+    let after: BTreeSet<_> =
+        nodes_of(&client, RELAY).await.iter().map(kube::ResourceExt::uid).collect();
     assert!(after.is_superset(&before));
     let launched = activities(&simulator).await;
     assert_eq!(launched.len(), 3);

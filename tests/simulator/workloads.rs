@@ -84,7 +84,7 @@ async fn a_restart_rolls_through_a_new_replica_set() {
     let simulator = start(Scenario::default()).await;
     let client = client(&simulator);
     let before: BTreeSet<_> =
-        pods_of(&client, "rafay-sentry").await.iter().map(|pod| pod.uid()).collect();
+        pods_of(&client, "rafay-sentry").await.iter().map(kube::ResourceExt::uid).collect();
     let stamp = json!({"spec": {"template": {"metadata": {"annotations":
         {"kubectl.kubernetes.io/restartedAt": "2026-01-01T00:00:00Z"}}}}});
     patch(&client, "rafay-sentry", stamp).await;
@@ -369,7 +369,7 @@ async fn deleting_a_deployment_deletes_what_it_owns() {
 #[tokio::test]
 async fn a_deleted_pod_stays_for_its_grace_period() {
     let mut scenario = one_deployment(1);
-    scenario.times.pod_stop = std::time::Duration::from_secs(3600);
+    scenario.times.pod_stop = std::time::Duration::from_hours(1);
     let simulator = start_at(scenario, 15.0).await;
     let client = client(&simulator);
     let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);

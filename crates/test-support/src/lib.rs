@@ -1,6 +1,10 @@
 //! The words that tests are written in: a runbook, a world, and what must follow.
 
-#![allow(missing_docs, reason = "test helpers are named to be read in tests")]
+#![expect(missing_docs, reason = "test helpers are named to be read in tests")]
+#![expect(
+    clippy::return_self_not_must_use,
+    reason = "an expectation may be the last thing of a test"
+)]
 
 mod child_guard;
 mod process;
@@ -32,7 +36,7 @@ pub use watchdog::Watchdog;
 pub const SPEED: f64 = 600.0;
 
 /// How long a test waits for a condition before it says that it does not come. Never waited in a passing test.
-pub const WAIT_TIMEOUT: Duration = Duration::from_secs(120);
+pub const WAIT_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// The first four steps of relay-scale.
 pub const SCALE_UP: &str = include_str!("../../../tests/fixtures/runbooks/scale-up.yaml");

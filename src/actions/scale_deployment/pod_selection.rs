@@ -181,8 +181,8 @@ pub(super) async fn restore_deletion_costs(
         .into_iter()
         .filter(|pod| pod::deletion_cost(pod) == Some(MAX_DELETION_COST))
         .map(|pod| {
-            let known = keep.iter().chain(&intent.keep).filter(|kept| kept.pod.matches(pod));
-            let cost = known.filter_map(|kept| kept.cost.clone()).next();
+            let mut known = keep.iter().chain(&intent.keep).filter(|kept| kept.pod.matches(pod));
+            let cost = known.find_map(|kept| kept.cost.clone());
             (PodRecord::of(pod, &Default::default()), cost)
         })
         .collect();

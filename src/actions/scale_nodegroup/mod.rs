@@ -191,7 +191,7 @@ impl Change for ScaleNodegroup {
             instances: group.instances.into_iter().map(|instance| instance.id).collect(),
             nodes,
             earlier_updates,
-            owner_mark: new_owner_mark(reader.clock()),
+            owner_mark: new_owner_mark(*reader.clock()),
             pending_pods: count_pending_pods(&kubernetes).await?,
         })
     }

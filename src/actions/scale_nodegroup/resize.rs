@@ -124,7 +124,7 @@ pub(super) async fn wait_for_update(
                 return Err(update_error(name, &update));
             }
             UpdateStatus::InProgress | UpdateStatus::Unknown(_) => {
-                progress.waiting(&format!("EKS to finish update {id} of nodegroup {}", name.name))
+                progress.waiting(&format!("EKS to finish update {id} of nodegroup {}", name.name));
             }
         }
         reader.clock().sleep(delays.next_delay()).await;

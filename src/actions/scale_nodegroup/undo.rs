@@ -295,9 +295,9 @@ async fn restore_protection(
         selection.original.iter().cloned().partition(|id| intent.protected.contains(id));
     let retained = selection.retained.iter().cloned();
     if group.new_instances_protected {
-        protected.extend(retained)
+        protected.extend(retained);
     } else {
-        open.extend(retained)
+        open.extend(retained);
     }
     let mut skipped = protection::set_protected(&aws, &group.name, &protected, true).await?;
     skipped.extend(protection::set_protected(&aws, &group.name, &open, false).await?);

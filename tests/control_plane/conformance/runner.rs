@@ -123,10 +123,8 @@ impl ClusterSide {
         table: bool,
         body: String,
     ) -> (u16, Value) {
-        let accept = match table {
-            true => "application/json;as=Table;v=v1;g=meta.k8s.io",
-            false => "application/json",
-        };
+        let accept =
+            if table { "application/json;as=Table;v=v1;g=meta.k8s.io" } else { "application/json" };
         let mut request =
             Request::builder().method(method).uri(path).header(header::ACCEPT, accept);
         if !body.is_empty() {

@@ -10,7 +10,7 @@ use std::{
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Node;
 use kube::{
-    Api, ResourceExt as _,
+    Api,
     api::{DeleteParams, ListParams},
 };
 use serde_json::json;
@@ -67,7 +67,7 @@ impl Bridge<'_> {
         let nodes = Api::<Node>::all(self.plane.client.clone());
         let selected = ListParams::default().labels(&label(self.nodegroup));
         let existing = nodes.list(&selected).await.unwrap().items;
-        let existing: BTreeSet<String> = existing.iter().map(|node| node.name_any()).collect();
+        let existing: BTreeSet<String> = existing.iter().map(kube::ResourceExt::name_any).collect();
         for name in &existing {
             if !instances.contains_key(name) {
                 nodes.delete(name, &DeleteParams::default()).await.unwrap();

@@ -194,7 +194,7 @@ async fn identity(moto: Arc<Moto>) {
     assert!(identity.arn.starts_with("arn:aws:sts::123456789012:"), "{}", identity.arn);
 }
 
-/// moto's own mistake: where EKS says ResourceNotFoundException, it stumbles and answers with a page.
+/// moto's own mistake: where EKS says `ResourceNotFoundException`, it stumbles and answers with a page.
 async fn server_error(moto: Arc<Moto>) {
     AwsAccount::new(&moto, "prod").await;
     let error = reader(&moto).await.list_nodegroups("staging").await.unwrap_err();

@@ -2,7 +2,7 @@
 //!
 //! It proves the wire shapes: what we send is understood by others, and what others answer is understood by us, by the
 //! page and by the hundred. It does not prove how AWS behaves: moto answers an update `Successful` at once, has neither
-//! DescribeUpdate nor ListUpdates nor any scaling activity, ignores client tokens, accepts a desired size above the
+//! `DescribeUpdate` nor `ListUpdates` nor any scaling activity, ignores client tokens, accepts a desired size above the
 //! maximum, protects instances that are not in the group without a word, answers some calls for a cluster or group that it
 //! does not have with 500, and its nodegroups have no instances. The simulator does all of that as AWS documents it.
 //!

@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use kube::ResourceExt as _;
 use rafay_relay_sop::journal::RunState;
 use serde_json::Value;
 
@@ -48,7 +47,7 @@ async fn run(cluster: &RelayCluster, steps: &str) -> FinishedRun {
 }
 
 async fn node_names(cluster: &RelayCluster) -> BTreeSet<String> {
-    cluster.nodes().await.iter().map(|node| node.name_any()).collect()
+    cluster.nodes().await.iter().map(kube::ResourceExt::name_any).collect()
 }
 
 /// The names of nodes in an output.

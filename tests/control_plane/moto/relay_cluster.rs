@@ -56,7 +56,7 @@ impl RelayCluster {
     }
 
     async fn populate(&self, count: i32) {
-        self.wait_for_nodes(count as usize).await;
+        self.wait_for_nodes(usize::try_from(count).unwrap()).await;
         let data = json!({"aws-region": REGION, "eks-cluster": CLUSTER});
         let map = json!({"metadata": {"name": "rafay-relay-sop-config"}, "data": data});
         self.plane.create::<ConfigMap>(NAMESPACE, map).await;
@@ -86,7 +86,7 @@ impl RelayCluster {
         wait_until("the nodes", async || self.nodes().await.len() == count).await;
     }
 
-    /// A ServiceAccount that may do what the runbook needs.
+    /// A `ServiceAccount` that may do what the runbook needs.
     pub(crate) async fn service_account(&self, runbook: &str) -> accounts::TestServiceAccount {
         let grant = Grant::for_runbook(runbook);
         accounts::TestServiceAccount::new(&self.plane, NAMESPACE, "relay-sop", grant).await

@@ -208,7 +208,7 @@ async fn is_rolled_back((plane, moto): PlaneAndMoto) {
 /// A test in which the program is killed as soon as the journal has that event of a step.
 fn killed_in(name: &'static str, event: &'static str, step: &'static str) -> Test {
     test(name, async move |plane_and_moto: PlaneAndMoto| {
-        is_resumed(plane_and_moto, &step_event(event, step)).await
+        is_resumed(plane_and_moto, &step_event(event, step)).await;
     })
 }
 
