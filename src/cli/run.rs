@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     engine::{AcceptedRun, CheckedRunbook, Control, Engine},
-    journal::{Run, RunState, RunSummary},
+    journal::{Run, RunState, RunSummary, UndoStatus},
 };
 
 /// Runs a runbook and shows its progress.
@@ -86,11 +86,10 @@ fn print_result(run: &Run, global: &Global, target: &TargetArgs) -> Result<(), C
             serde_json::json!(RunSummary::of(run, false))
         ))?);
     }
-    // Where both go to the same place, the lines above have the failure already.
-    let is_reported = std::io::stdout().is_terminal() || !std::io::stderr().is_terminal();
-    if let Some(failure) = run.head.failure.as_ref().filter(|_| !is_reported) {
-        let lines: String = failure.lines().iter().map(|line| format!("{line}\n")).collect();
-        stdout::write_stderr(&format!("{state}: {lines}"));
+    // On a terminal the lines above have the failure already.
+    if let Some(failure) = run.head.failure.as_ref().filter(|_| !std::io::stdout().is_terminal()) {
+        let lines = failure.lines().join("\n");
+        stdout::write_stderr(&format!("{state}: {}{lines}\n", failed_step(run)));
     }
     // A simulated cluster ends with this process: there is nothing to resume.
     if state.is_unfinished() && !target.simulate {
@@ -99,6 +98,17 @@ fn print_result(run: &Run, global: &Global, target: &TargetArgs) -> Result<(), C
         stdout::write_stderr(&format!("{next}\n"));
     }
     Ok(())
+}
+
+/// Returns the step that failed, as the beginning of an error.
+fn failed_step(run: &Run) -> String {
+    let Some(step) = run.head.failed_step.as_ref().and_then(|path| run.step(path)) else {
+        return String::new();
+    };
+    match &step.undo {
+        Some(UndoStatus::Failed(_)) => format!("could not undo {}: ", step.name),
+        _ => format!("{}: ", step.name),
+    }
 }
 
 /// Returns how the program ends after a run.

@@ -205,8 +205,8 @@ async fn not_undone(plane: Arc<ControlPlane>) {
     let text = runbook_yaml(&format!("{RESTART}{LIST}{DELETE}{FAILING_STEP}"));
     let ended = run(&plane, TEST_NAMESPACE, &text).await.expect_state(RunState::RolledBack);
     let log = ended.lines().join("\n");
-    assert!(log.contains("2 deleted pods cannot be brought back: relay-"), "{log}");
-    let kept = "deployment actions/relay keeps its new pods: a restart cannot be undone";
+    assert!(log.contains("2 deleted pods cannot be restored: relay-"), "{log}");
+    let kept = "left the new pods of deployment actions/relay: a restart cannot be undone";
     assert!(log.contains(kept), "{log}");
     plane.wait_until_ready(TEST_NAMESPACE, "relay", 2).await;
 }

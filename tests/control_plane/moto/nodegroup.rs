@@ -91,7 +91,7 @@ async fn another_cluster((plane, moto): PlaneAndMoto) {
     let run_as = RunAs::of(cluster.service_account(&text).await, &cluster.moto.url);
     let requests = RequestLog::start(&cluster.moto);
     let ended = run_as.run(&text).await.expect_state(RunState::RolledBack);
-    let refused = "cannot tell that the Kubernetes cluster is EKS cluster prod";
+    let refused = "cannot verify that the Kubernetes cluster is EKS cluster prod";
     assert!(ended.error().contains(refused), "{}", ended.error());
     assert_eq!(requests.changes(), [""; 0]);
     assert_eq!(cluster.account.sizes(NODEGROUP).await, Sizes(1, 3, 2));
