@@ -38,8 +38,7 @@ pub struct ValidateArgs {
 pub enum Format {
     /// With the place shown in the text
     Human,
-    #[expect(clippy::doc_markdown, reason = "this is a help text, which is not Markdown")]
-    /// One line each: file:line:column: severity[code]: message
+    /// One line each: `file:line:column: severity[code]: message`
     Short,
     /// One JSON document
     Json,
