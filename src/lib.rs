@@ -1,5 +1,5 @@
-//! The program: a library that the tests use, and a small `main.rs`. `docs/architecture.md` lists the modules and what each
-//! may use; `tests/architecture.rs` checks the sources against that list.
+//! The program: a library that the tests use, and a small `main.rs`. `docs/architecture.md` lists the modules and what
+//! each may use; `tests/architecture.rs` checks the sources against that list.
 //!
 //! - [`cli`]: the command line; one file a subcommand.
 //! - [`server`]: the HTTP service; the same runs, started and watched over HTTP.

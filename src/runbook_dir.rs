@@ -1,5 +1,5 @@
-//! Where runbooks are looked up: a directory, and those that are compiled into the binary. It does not depend on what is in
-//! them.
+//! Where runbooks are looked up: a directory, and those that are compiled into the binary. It does not depend on what
+//! is in them.
 
 use std::{
     io,

@@ -16,4 +16,5 @@ mod service;
 mod signals;
 mod simulator;
 mod stores;
+mod style;
 mod validate;

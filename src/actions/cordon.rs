@@ -72,7 +72,7 @@ pub(super) struct SetCordon<const CORDON: bool>;
 pub(super) type Cordon = SetCordon<true>;
 pub(super) type Uncordon = SetCordon<false>;
 
-/// What differs between the two actions: the name, and the documented types.
+/// The differences between the two actions: the name, and the documented types.
 pub trait Direction {
     /// The name of the action.
     const NAME: &'static str;

@@ -111,7 +111,8 @@ impl CordonChange {
             .collect()
     }
 
-    /// Sets the flag where it is not set, and returns the nodes on which this step did so, now or in an earlier attempt.
+    /// Sets the flag where it is not set, and returns the nodes on which this step did so, now or in an earlier
+    /// attempt.
     pub(super) async fn apply(&self, kubernetes: &KubernetesWriter) -> Result<Vec<String>> {
         let calls: Vec<_> = self
             .with_nodes(kubernetes)

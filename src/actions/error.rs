@@ -30,7 +30,7 @@ pub enum Error {
     /// Another client's operation is in progress; this one can follow it.
     #[error("{message}")]
     Busy {
-        /// What is in progress.
+        /// The operation in progress.
         message: String,
         /// The remedy, where one is known.
         hint: Option<String>,
@@ -64,7 +64,7 @@ pub enum Error {
     Platform(#[from] platform::Error),
 }
 
-/// What an error allows.
+/// The reactions that an error allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recovery {
     /// Another attempt, as often as the step allows.

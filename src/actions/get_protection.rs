@@ -33,7 +33,7 @@ pub struct Output {
 pub struct Instance {
     /// Its id.
     pub id: String,
-    /// Where it stands in its life: `InService`, `Pending`, `Terminating`, …
+    /// The lifecycle state: `InService`, `Pending`, `Terminating`, …
     pub lifecycle: String,
     /// Whether scale-in must leave it alone.
     pub protected: bool,

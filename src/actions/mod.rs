@@ -2,8 +2,9 @@
 //!
 //! An action is a type that declares its name, its parameters and its output ([`Action`]) and has one of three kinds:
 //! [`Read`] reads, [`Wait`] waits until a condition holds, [`Change`] changes something in operations that can each be
-//! repeated: prepare, apply, settle, undo. Only `apply` and `undo` are given a [`PlatformWriter`]; every other operation
-//! gets a [`PlatformReader`], which has no call that changes anything, so a dry run cannot change anything either.
+//! repeated: prepare, apply, settle, undo. Only `apply` and `undo` are given a [`PlatformWriter`]; every other
+//! operation gets a [`PlatformReader`], which has no call that changes anything, so a dry run cannot change anything
+//! either.
 //!
 //! [`ActionDef`] is an action with its types erased to JSON, the form of the journal. Nothing is declared twice: the
 //! checks of runbooks, the editor's schema and the documentation all come from the Rust types `Params` and `Output`.

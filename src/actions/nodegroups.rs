@@ -7,8 +7,8 @@ use crate::platform::aws::{AutoScalingGroup, AwsReader, Nodegroup};
 use clock::Backoff;
 
 /// The delays between reads of something in AWS that cannot be watched. EKS takes from seconds to minutes for a change:
-/// the first read comes soon, so that a quick change is noticed, and later ones are further apart, because AWS throttles
-/// the describe calls of an account together.
+/// the first read comes soon, so that a quick change is noticed, and later ones are further apart, because AWS
+/// throttles the describe calls of an account together.
 pub(super) const POLL_BACKOFF: Backoff =
     Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
 

@@ -35,7 +35,7 @@ pub struct Params {
     pub default_cluster: String,
 }
 
-/// What `read_config` gives.
+/// The output of `read_config`.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Output {
     /// AWS region.
@@ -120,7 +120,7 @@ fn choose(environment: Option<&str>, map: Option<&str>, default: &str) -> (Strin
     }
 }
 
-/// What the ConfigMap says of a setting, where that is not what is taken: it may be another cluster than is meant.
+/// Returns the ConfigMap's value of a setting, where another value is used: it may be another cluster than is meant.
 fn override_notice(
     from: Origin,
     variable: &str,

@@ -52,7 +52,7 @@ pub struct Output {
     pub namespace: String,
     /// Name of the deployment.
     pub deployment: String,
-    /// The time of the restart, as it stands in the template's annotation.
+    /// The time of the restart, as in the template's annotation.
     pub restarted_at: String,
     /// How many new pods there are.
     pub replicas: u32,
@@ -183,7 +183,7 @@ impl Intent {
         format!("deployment {}/{}", self.namespace, self.deployment)
     }
 
-    /// The annotation as it stands, if the deployment is still the one that was prepared for.
+    /// Returns the current annotation, if the deployment is still the one that was prepared for.
     fn current_annotation(&self, found: Option<&Deployment>) -> Result<Option<String>> {
         match found {
             Some(found) if found.metadata.uid.as_deref() == Some(self.uid.as_str()) => {

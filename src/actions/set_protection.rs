@@ -40,7 +40,7 @@ pub struct Params {
     pub protected: bool,
 }
 
-/// What became of the instances.
+/// The instances after the step.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Output {
     /// Ids of the instances whose flag this step set; those that had it already are left out.

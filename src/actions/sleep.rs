@@ -7,8 +7,8 @@ use super::{Action, Permission, PlatformReader, Progress, Result, Wait};
 
 /// Lets time pass.
 ///
-/// A wait for a condition (`wait_nodes`, `wait_pods`) is better: it ends as soon as the condition holds, and reports what
-/// is missing until then. A resumed step sleeps for the whole duration again.
+/// A wait for a condition (`wait_nodes`, `wait_pods`) is better: it ends as soon as the condition holds, and reports
+/// what is missing until then. A resumed step sleeps for the whole duration again.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("x-never-retried" = true))]

@@ -115,8 +115,8 @@ impl NodeInstances {
     }
 }
 
-/// Returns how long a problem that can resolve itself (a crash, a lack of capacity) may last before a wait fails, unless
-/// the runbook sets another duration. CrashLoopBackOff reaches its fourth start within two minutes.
+/// Returns how long a problem that can resolve itself (a crash, a lack of capacity) may last before a wait fails,
+/// unless the runbook sets another duration. CrashLoopBackOff reaches its fourth start within two minutes.
 pub(super) fn default_give_up_after() -> runbook::Duration {
     Duration::from_secs(120).into()
 }

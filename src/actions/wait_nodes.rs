@@ -269,9 +269,9 @@ fn evaluate(
     WaitState::Pending(describe_pending(params, group, ready.len(), &problems, missing, launch))
 }
 
-/// Returns why a node is not ready for its first pod: its Ready condition, or a start-up taint. A cordon does not count,
-/// nor does a taint with the effect NoExecute: pods tolerate the two such taints of a node that is not Ready for five
-/// minutes by default, and a Ready node may carry them for five more seconds.
+/// Returns why a node is not ready for its first pod: its Ready condition, or a start-up taint. A cordon does not
+/// count, nor does a taint with the effect NoExecute: pods tolerate the two such taints of a node that is not Ready for
+/// five minutes by default, and a Ready node may carry them for five more seconds.
 fn why_not_ready(node: &Node) -> Option<String> {
     const STARTING: [&str; 4] = [
         "node.kubernetes.io/not-ready",

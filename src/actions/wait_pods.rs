@@ -45,7 +45,7 @@ pub struct Params {
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub count: Option<u32>,
-    /// What they are to become.
+    /// The state to wait for.
     #[serde(default)]
     pub until: PodState,
     /// How long a pod may fail before the wait is given up.

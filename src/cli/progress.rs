@@ -1,5 +1,5 @@
-//! Shows a run while it is driven: a live line on a terminal, plain log lines when piped, nothing for `--output json` (which
-//! prints one document at the end).
+//! Shows a run while it is driven: a live line on a terminal, plain log lines when piped, nothing for `--output json`
+//! (which prints one document at the end).
 
 use std::{io::IsTerminal as _, sync::Arc, time::Duration};
 

@@ -13,8 +13,8 @@ use crate::{
 
 /// Runs a runbook and shows its progress.
 ///
-/// NAME is looked up in the directory of runbooks, then among those compiled into the program; a path is a path. Against
-/// a real cluster it says what it will touch and asks first.
+/// NAME is looked up in the directory of runbooks, then among those compiled into the program; a path is a path.
+/// Against a real cluster it says what it will touch and asks first.
 #[derive(Debug, clap::Args)]
 pub(super) struct RunArgs {
     /// The runbook: a name or a path

@@ -81,7 +81,7 @@ impl ServeArgs {
         Ok(Exit::Success)
     }
 
-    /// On an address that others can reach, somebody must have decided who may use it.
+    /// Returns who may use the address. On one that other machines can reach, that must be decided.
     fn access(&self) -> Result<Access, CliError> {
         if let Some(path) = &self.token_file {
             return Access::with_token_file(self.listen, path)

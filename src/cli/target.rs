@@ -86,8 +86,8 @@ impl TargetArgs {
         Ok(!self.simulate && self.clock()? != Clock::real())
     }
 
-    /// Checks that a faster clock drives a cluster on this machine only: `simulate`'s. It would call a real one more often
-    /// than it should be called.
+    /// Checks that a faster clock drives a cluster on this machine only: `simulate`'s. It would call a real one more
+    /// often than it should be called.
     ///
     /// # Errors
     /// The cluster is elsewhere, or cannot be asked.

@@ -10,15 +10,15 @@ use crate::journal::{
     Format, HeadQuery, RecordedEvent, Run, RunId, RunSpec, RunTarget, RunWriter, StoreError,
 };
 
-/// Everything that was found out before a run is accepted: the checked runbook, its inputs and its target. Made once, by
-/// [`Engine::prepare`]; what asks a person, and what starts the run, use the same value.
+/// Everything that was found out before a run is accepted: the checked runbook, its inputs and its target. Made once,
+/// by [`Engine::prepare`]; what asks a person, and what starts the run, use the same value.
 #[derive(Debug, Clone)]
 pub struct Preflight {
     /// The runbook.
     pub checked: CheckedRunbook,
     /// Its inputs, defaults included.
     pub inputs: Map<String, Value>,
-    /// What the run may touch.
+    /// The cluster and account that the run may touch.
     pub target: RunTarget,
 }
 
@@ -60,7 +60,8 @@ impl Engine {
         Ok(Preflight { checked, inputs, target })
     }
 
-    /// Starts the run. Nothing on the platform has been changed when this returns. `key` is the caller's idempotency key.
+    /// Starts the run. Nothing on the platform has been changed when this returns. `key` is the caller's idempotency
+    /// key.
     ///
     /// # Errors
     /// Another run holds the lock of the target, or the store failed; then there is no run.

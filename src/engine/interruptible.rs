@@ -1,5 +1,5 @@
-//! Runs one operation of an action while listening to its progress, to the clock and to requests to stop. This is the only
-//! place where the engine waits.
+//! Runs one operation of an action while listening to its progress, to the clock and to requests to stop. This is the
+//! only place where the engine waits.
 
 use std::{future::Future, pin::pin, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::{
 /// Why a step stopped.
 #[derive(Debug)]
 pub(super) enum StopReason {
-    /// It failed.
+    /// The step failed.
     StepFailed(Failure),
     /// The run was canceled, or the process is asked to shut down.
     StopRequested(StopRequest),
@@ -31,7 +31,7 @@ impl From<StoreError> for StopReason {
 
 /// The outcome of an operation.
 pub(super) enum OperationOutcome<T> {
-    /// It returned.
+    /// The operation returned.
     Finished(actions::Result<T>),
     /// The step's time was up; with what the operation was waiting for.
     TimedOut(Option<String>),
@@ -40,9 +40,9 @@ pub(super) enum OperationOutcome<T> {
 /// Whether an operation may be dropped before it returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Interruption {
-    /// It only reads, or converges when it is called again.
+    /// The operation only reads, or converges when it is called again.
     Allowed,
-    /// It sends: it always returns, so that what it did gets into the journal.
+    /// The operation sends, and always returns, so that its effect gets into the journal.
     Forbidden,
 }
 

@@ -1,5 +1,5 @@
-//! The interpreter: runs a checked runbook's steps one by one, writes every fact to the journal before it acts on the fact,
-//! and starts every step where its events left it. Resuming is therefore not a code path of its own.
+//! The interpreter: runs a checked runbook's steps one by one, writes every fact to the journal before it acts on the
+//! fact, and starts every step where its events left it. Resuming is therefore not a code path of its own.
 //!
 //! ```text
 //!  accept ──> running ──────────────> succeeded | succeeded_with_failures
@@ -12,12 +12,12 @@
 //!  rolling_back ──> rolled_back | rollback_failed ────────────────────────────────┘
 //! ```
 //!
-//! A step that changes something goes prepare → `step_prepared` → apply → `step_applied` → settle → `step_completed`, and
-//! each event is on disk before the next operation is called. Cancellation and timeouts end a prepare, a wait or a settle
-//! at once; an apply in flight is always finished and its receipt journaled.
+//! A step that changes something goes prepare → `step_prepared` → apply → `step_applied` → settle → `step_completed`,
+//! and each event is on disk before the next operation is called. Cancellation and timeouts end a prepare, a wait or a
+//! settle at once; an apply in flight is always finished and its receipt journaled.
 //!
-//! This module uses actions by their erased [`ActionDef`](crate::actions::ActionDef), the journal and the runbook. It must
-//! not depend on any single action, on the platform behind them, or on its callers.
+//! This module uses actions by their erased [`ActionDef`](crate::actions::ActionDef), the journal and the runbook. It
+//! must not depend on any single action, on the platform behind them, or on its callers.
 
 mod accept;
 mod checked;
@@ -60,8 +60,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Returns an engine that acts on `platform` and writes to `store`. `simulated` is written into its runs, so that none
-    /// of them is ever continued against a real cluster. Its runs are observed by the audit log.
+    /// Returns an engine that acts on `platform` and writes to `store`. `simulated` is written into its runs, so that
+    /// none of them is ever continued against a real cluster. Its runs are observed by the audit log.
     pub fn new(platform: Platform, store: Arc<dyn RunStore>, simulated: bool) -> Self {
         let clock = *platform.reader().clock();
         let observers: Observers = Arc::new([Arc::new(AuditLog)]);

@@ -27,16 +27,16 @@ pub struct UndoneStep {
     pub name: String,
     /// Whether it can be undone.
     pub is_reversible: bool,
-    /// What it changed.
+    /// The changes of the step.
     pub changes: Vec<RecordedChange>,
 }
 
-/// What a resumed run would do.
+/// The work that is left for a resumed run.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Remaining {
-    /// It continues with these steps, among others that change nothing.
+    /// The run continues with these steps, among others that change nothing.
     Forward(Vec<ChangingStep>),
-    /// It undoes these steps, in this order.
+    /// The run undoes these steps, in this order.
     Back(Vec<UndoneStep>),
 }
 

@@ -32,7 +32,8 @@ impl Engine {
     /// Checks that an unfinished run can be resumed, here and by this version. Changes nothing.
     ///
     /// # Errors
-    /// It has finished, was written by another revision of an action, or was started against another cluster or account.
+    /// It has finished, was written by another revision of an action, or was started against another cluster or
+    /// account.
     pub async fn prepare_resume(
         &self,
         id: &RunId,

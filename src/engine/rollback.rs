@@ -1,5 +1,5 @@
-//! Rollback: what took effect is undone, in the reverse of the order in which it was prepared. A failed undo does not stop
-//! the others.
+//! Rollback: what took effect is undone, in the reverse of the order in which it was prepared. A failed undo does not
+//! stop the others.
 
 use tokio::time::Instant;
 

@@ -14,7 +14,7 @@ pub enum StartError {
     InvalidRunbook {
         /// The runbook.
         source_text: Box<Source>,
-        /// What is wrong with it, warnings included.
+        /// The diagnostics, warnings included.
         diagnostics: Vec<Diagnostic>,
     },
     /// The inputs do not fit.
@@ -37,7 +37,7 @@ pub enum StartError {
         run: RunId,
         /// Its state.
         state: RunState,
-        /// What was asked for: resumed, rolled back, abandoned.
+        /// The requested operation: resumed, rolled back, abandoned.
         operation: &'static str,
     },
     /// Another revision of an action wrote to the run.

@@ -293,8 +293,8 @@ impl Driver<'_> {
         self.run_writer.run().step(path).map_or(0, |recorded| recorded.generation)
     }
 
-    /// Returns the writer for this step. Its client token is stable across retries of the same operation, including in a
-    /// later process.
+    /// Returns the writer for this step. Its client token is stable across retries of the same operation, including in
+    /// a later process.
     pub(super) fn writer(&self, path: &StepPath, phase: Phase) -> PlatformWriter {
         let run = self.run_writer.run().id();
         let token = format!("{run}|{path}|{phase:?}|{}", self.generation(path));

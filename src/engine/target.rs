@@ -9,8 +9,8 @@ use crate::{
 use runbook::Runbook;
 
 impl Engine {
-    /// Returns the target of a run of `runbook`. Only the platforms that one of its actions uses are asked, so a runbook
-    /// without AWS actions needs no AWS credentials.
+    /// Returns the target of a run of `runbook`. Only the platforms that one of its actions uses are asked, so a
+    /// runbook without AWS actions needs no AWS credentials.
     pub(super) async fn identify(&self, runbook: &Runbook) -> Result<RunTarget, PlatformError> {
         let uses = |side: PlatformKind| {
             runbook

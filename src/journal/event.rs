@@ -13,11 +13,11 @@ pub struct RecordedEvent {
     pub seq: u64,
     /// When it was written, by the writer's wall clock.
     pub time: Timestamp,
-    /// What happened.
+    /// The event.
     pub event: Event,
 }
 
-/// What can happen in a run: to the run itself, or to one of its steps.
+/// An event of a run: to the run itself, or to one of its steps.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// Something that concerns the run.
@@ -26,12 +26,12 @@ pub enum Event {
     Step {
         /// Which step.
         path: StepPath,
-        /// What happened.
+        /// The event.
         event: StepEvent,
     },
 }
 
-/// What can happen to a run.
+/// An event that concerns the run as a whole.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum RunEvent {
@@ -39,7 +39,7 @@ pub enum RunEvent {
     RunStarted(Box<RunSpec>),
     /// A process resumed the run.
     RunResumed {
-        /// Who asked for it.
+        /// The actor that asked for it.
         actor: String,
         /// The version of the program that resumed it.
         version: String,
@@ -52,7 +52,7 @@ pub enum RunEvent {
     },
     /// A person or a client asked the run to stop.
     RunCancelRequested {
-        /// Who asked for it.
+        /// The actor that asked for it.
         actor: String,
     },
     /// The run stopped.
@@ -65,12 +65,12 @@ pub enum RunEvent {
     },
     /// A person declared an unfinished run to be over; the cluster was not touched.
     RunAbandoned {
-        /// Who declared it.
+        /// The actor that declared it.
         actor: String,
     },
 }
 
-/// What can happen to a step.
+/// An event of a step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum StepEvent {
@@ -96,12 +96,12 @@ pub enum StepEvent {
         /// The report.
         message: String,
     },
-    /// What the step waits for now.
+    /// The step waits for something.
     StepWaiting {
-        /// What is missing.
+        /// The missing condition.
         message: String,
     },
-    /// What the step will change, decided once, in absolute terms. Nothing of it has been sent.
+    /// The changes of the step are decided, once, in absolute terms. Nothing of it has been sent.
     StepPrepared {
         /// The revision of the action that wrote `intent`.
         revision: u32,
@@ -117,8 +117,8 @@ pub enum StepEvent {
         /// The action's own receipt.
         receipt: Value,
     },
-    /// What was sent ended in a definite failure on the platform's side; the same intent may be sent again, as the next
-    /// generation.
+    /// The operation that was sent ended in a definite failure on the platform's side; the same intent may be sent
+    /// again, as the next generation.
     StepOperationFailed {
         /// The generation that failed.
         generation: u32,
@@ -138,7 +138,7 @@ pub enum StepEvent {
     StepCompleted {
         /// The revision of the action that wrote `output`.
         revision: u32,
-        /// What later steps are given.
+        /// The output that later steps are given.
         output: Value,
         /// The step's `log` message.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -148,7 +148,7 @@ pub enum StepEvent {
     StepFailed {
         /// Why.
         failure: Failure,
-        /// What follows from it: in the same event, so that no crash can come between the two.
+        /// The consequence: in the same event, so that no crash can come between the two.
         then: AfterFailure,
     },
     /// The step's undo began.
@@ -167,7 +167,7 @@ pub enum StepEvent {
     },
 }
 
-/// What follows from a step's failure.
+/// The consequence of a step's failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AfterFailure {
@@ -175,11 +175,11 @@ pub enum AfterFailure {
     Continue,
     /// The run stops; nothing more is changed.
     Stop,
-    /// What took effect is undone.
+    /// Changes that took effect are undone.
     Rollback,
 }
 
-/// What a resumed run does.
+/// The direction of a resumed run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ResumeMode {
@@ -210,7 +210,8 @@ pub enum RunOutcome {
     RollbackFailed,
 }
 
-/// What a run was started with. It finishes with the same, whatever happens to the file that it came from.
+/// The specification that a run was started with. It finishes with the same, whatever happens to the file that it came
+/// from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunSpec {
     /// The format of the journal. Absent in format 0.
@@ -224,25 +225,25 @@ pub struct RunSpec {
     pub digest: String,
     /// The inputs, defaults included.
     pub inputs: Map<String, Value>,
-    /// Who asked for the run.
+    /// The actor that asked for the run.
     pub actor: String,
     /// The caller's idempotency key: the same key never starts a second run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// The version of the program.
     pub version: String,
-    /// What the run may touch.
+    /// The cluster and account that the run may touch.
     pub target: RunTarget,
 }
 
 /// One thing that a step changes: as it was found, and as it is to be.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RecordedChange {
-    /// What is changed, in the platform's terms: `nodegroup relay desired`.
+    /// The object and field, in the platform's terms: `nodegroup relay desired`.
     pub target: String,
-    /// What it was when the step was prepared.
+    /// The value when the step was prepared.
     pub before: Value,
-    /// What it is to be.
+    /// The value after the change.
     pub after: Value,
 }
 
@@ -339,7 +340,7 @@ impl RecordedEvent {
 /// Whether `name` is an event of the current format.
 pub(super) fn is_known(name: &str) -> bool {
     let probe = |value: Value| serde_json::from_value::<StepEvent>(value);
-    // serde says "unknown variant" before it looks for members.
+    // serde says "unknown variant" before it reads members.
     RUN_EVENTS.contains(&name)
         || !matches!(
             probe(serde_json::json!({ "event": name })),

@@ -4,10 +4,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What went wrong.
+/// A failure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// What failed and why, in one line.
+    /// The failed operation and the cause, in one line.
     pub message: String,
     /// The call to a platform that failed, such as `eks:DescribeNodegroup rafay-cluster/relay`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -18,7 +18,7 @@ pub struct Failure {
     /// Its kind: what a program decides by.
     #[serde(default)]
     pub kind: FailureKind,
-    /// What to do about it.
+    /// The remedy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
@@ -53,9 +53,9 @@ pub enum FailureKind {
     Transient,
     /// The platform cannot be reached.
     Unreachable,
-    /// What the action needs was not so.
+    /// A condition that the action needs did not hold.
     Precondition,
-    /// What the step waits for can no longer happen.
+    /// The condition that the step waits for can no longer hold.
     Unrecoverable,
     /// The step's time was up.
     TimedOut,

@@ -1,4 +1,5 @@
-//! The head of a run: the little that listing, accepting and finding a run need, so that they need not read its journal.
+//! The head of a run: the little that listing, accepting and finding a run need, so that they need not read its
+//! journal.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -25,11 +26,11 @@ pub struct RunHead {
     /// The caller's idempotency key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// Who asked for the run.
+    /// The actor that asked for the run.
     pub requested_by: String,
-    /// Who started it or resumed it last.
+    /// The actor that started or resumed it last.
     pub actor: String,
-    /// What the run may touch.
+    /// The cluster and account that the run may touch.
     pub target: RunTarget,
     /// When it was started.
     pub started_at: Timestamp,
@@ -86,8 +87,8 @@ impl RunHead {
         Some(head)
     }
 
-    /// Returns the state; `is_live` says whether a process drives the run. A run whose process died after it was asked to
-    /// stop counts as cancelled: only a person may resume it.
+    /// Returns the state; `is_live` says whether a process drives the run. A run whose process died after it was asked
+    /// to stop counts as cancelled: only a person may resume it.
     pub fn state(&self, is_live: bool) -> RunState {
         match (self.state, is_live) {
             (RunState::Running | RunState::RollingBack, false) if self.is_cancel_requested => {

@@ -25,8 +25,8 @@ pub struct RunId(String);
 pub struct InvalidRunId(String);
 
 impl RunId {
-    /// Returns a new id for a run of `runbook` that starts `now`. It sorts after `last`: of two runs in the same second,
-    /// or after the clock went back, the later one is still the latest.
+    /// Returns a new id for a run of `runbook` that starts `now`. It sorts after `last`: of two runs in the same
+    /// second, or after the clock went back, the later one is still the latest.
     pub fn new(now: Timestamp, runbook: &str, last: Option<&Self>) -> Self {
         let time = last.and_then(Self::second).map_or(now, |last| now.max(last + SECOND));
         let time = time.to_zoned(TimeZone::UTC).strftime(TIME).to_string();

@@ -15,8 +15,8 @@ pub(super) fn to_lines(events: &[RecordedEvent]) -> Result<Vec<u8>, serde_json::
     Ok(lines)
 }
 
-/// Returns the length of the text up to the end of its last whole line. A line without an end was being written when the
-/// process died; its append never returned, so nothing was done because of it.
+/// Returns the length of the text up to the end of its last whole line. A line without an end was being written when
+/// the process died; its append never returned, so nothing was done because of it.
 pub(super) fn whole_lines(text: &[u8]) -> usize {
     text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1)
 }
@@ -24,7 +24,8 @@ pub(super) fn whole_lines(text: &[u8]) -> usize {
 /// Reads whole lines; `place` is the journal's name for errors.
 ///
 /// # Errors
-/// [`StoreError::TooNew`] for a well-formed journal that a newer version wrote, else [`StoreError::Corrupt`] with the line.
+/// [`StoreError::TooNew`] for a well-formed journal that a newer version wrote, else [`StoreError::Corrupt`] with the
+/// line.
 pub(super) fn parse(place: &str, text: &[u8]) -> Result<Vec<RecordedEvent>, StoreError> {
     let mut events = Vec::new();
     let mut writer = Writer::default();
@@ -80,8 +81,8 @@ impl Writer {
     }
 }
 
-/// Whether a line that this version cannot read is well-formed and comes from a newer one: it says so, the lines before it
-/// do, or it names an event that this version does not know. Damage does not look like that.
+/// Whether a line that this version cannot read is well-formed and comes from a newer one: it says so, the lines before
+/// it do, or it names an event that this version does not know. Damage does not look like that.
 fn is_of_newer_format(bytes: &[u8], index: usize, writer: &mut Writer) -> bool {
     let Ok(mut object) = serde_json::from_slice::<Map<String, Value>>(bytes) else { return false };
     format::upgrade(&mut object);
@@ -119,7 +120,7 @@ fn peek(text: &[u8]) -> Peek {
     Peek { target, is_over }
 }
 
-/// What is known of a run that cannot be read.
+/// The knowledge of a run that cannot be read.
 struct Peek {
     target: Option<RunTarget>,
     is_over: bool,

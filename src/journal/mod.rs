@@ -1,5 +1,5 @@
-//! What happened. A run is a sequence of [`Event`]s; everything else that is known of it (its [`RunState`], the log lines,
-//! the progress of each step) is a fold over them.
+//! What happened. A run is a sequence of [`Event`]s; everything else that is known of it (its [`RunState`], the log
+//! lines, the progress of each step) is a fold over them.
 //!
 //! What the events promise:
 //! - `step_prepared` is on disk before anything of the step is sent. It holds absolute targets and is written once for
@@ -8,8 +8,9 @@
 //! - `step_completed` carries the output that later steps are given; after it the step is never run again.
 //! - `step_undo_started` is on disk before an undo sends anything, `step_undo_finished` after it.
 //!
-//! A [`RunStore`] keeps the events. It is compare-and-append: an append says how many events it has seen, so two processes
-//! cannot both continue a run. [`DirectoryStore`] is the embedded default, [`MemoryStore`] is for tests and embedding.
+//! A [`RunStore`] keeps the events. It is compare-and-append: an append says how many events it has seen, so two
+//! processes cannot both continue a run. [`DirectoryStore`] is the embedded default, [`MemoryStore`] is for tests and
+//! embedding.
 //!
 //! This module uses nothing else of the program: no clock (times are handed in), no actions, no runbook.
 

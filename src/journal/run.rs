@@ -14,7 +14,7 @@ use crate::journal::RunId;
 /// A run.
 #[derive(Debug, Clone)]
 pub struct Run {
-    /// What it was started with.
+    /// The specification that it was started with.
     pub spec: RunSpec,
     /// Its summary: id, state, times.
     pub head: RunHead,
@@ -36,11 +36,11 @@ pub struct StepProgress {
     pub ended_at: Option<Timestamp>,
     /// How many attempts have failed since it began, or since a person resumed the run.
     pub failed_attempts: u32,
-    /// What it decided to change.
+    /// The changes that the step decided on.
     pub intent: Option<RecordedIntent>,
     /// How many operations of this step ended in a definite failure: part of the client token.
     pub generation: u32,
-    /// What came back when the intent was sent.
+    /// The receipt that came back when the intent was sent.
     pub receipt: Option<Value>,
     /// How it ended, if it has.
     pub outcome: Option<StepOutcome>,
@@ -52,7 +52,7 @@ pub struct StepProgress {
     running_since: Option<Timestamp>,
 }
 
-/// What a step decided to change.
+/// The changes that a step decided on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RecordedIntent {
     /// The revision of the action that wrote it.
@@ -66,23 +66,23 @@ pub struct RecordedIntent {
 /// How a step ended.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StepOutcome {
-    /// It succeeded.
+    /// The step succeeded.
     Completed {
         /// The revision of the action that wrote the output.
         revision: u32,
-        /// What later steps are given.
+        /// The output that later steps are given.
         output: Value,
     },
-    /// It was skipped.
+    /// The step was skipped.
     Skipped {
         /// Why.
         reason: String,
     },
-    /// It failed.
+    /// The step failed.
     Failed {
         /// Why.
         failure: Failure,
-        /// What followed from it.
+        /// The consequence.
         then: AfterFailure,
     },
 }
@@ -90,11 +90,11 @@ pub enum StepOutcome {
 /// The progress of an undo.
 #[derive(Debug, Clone, PartialEq)]
 pub enum UndoStatus {
-    /// It began.
+    /// The undo began.
     Started,
-    /// It finished; these targets were not restored.
+    /// The undo finished; these targets were not restored.
     Finished(Vec<String>),
-    /// It failed.
+    /// The undo failed.
     Failed(Failure),
 }
 

@@ -16,13 +16,13 @@ pub enum RunState {
     SucceededWithFailures,
     /// A step failed; nothing more was changed.
     Failed,
-    /// It was asked to stop.
+    /// The run was asked to stop.
     Cancelled,
     /// Its process died, or was asked to shut down.
     Interrupted,
     /// Its steps are being undone.
     RollingBack,
-    /// What took effect was undone.
+    /// Changes that took effect were undone.
     RolledBack,
     /// Some step could not be undone.
     RollbackFailed,
@@ -36,8 +36,8 @@ impl RunState {
         matches!(self, Self::Running | Self::RollingBack)
     }
 
-    /// Whether the run holds the lock of its target: it must be resumed, rolled back or abandoned before another run may
-    /// start there, because that run would repeat what this one did in part.
+    /// Whether the run holds the lock of its target: it must be resumed, rolled back or abandoned before another run
+    /// may start there, because that run would repeat what this one did in part.
     pub fn is_unfinished(self) -> bool {
         matches!(self, Self::Failed | Self::Cancelled | Self::Interrupted | Self::RollbackFailed)
     }

@@ -30,8 +30,8 @@ pub trait RunStore: Send + Sync {
     /// No such run, a journal that is corrupt or of a newer format, or the medium failed.
     async fn read(&self, run: &RunId, from: u64) -> Result<Vec<RecordedEvent>, StoreError>;
 
-    /// Returns the heads of the runs that `query` asks for, the oldest run first. A run whose journal cannot be read has
-    /// the reason instead of a head.
+    /// Returns the heads of the runs that `query` asks for, the oldest run first. A run whose journal cannot be read
+    /// has the reason instead of a head.
     ///
     /// # Errors
     /// The medium failed.
@@ -117,7 +117,7 @@ pub enum StoreError {
         place: String,
         /// The line, from 1.
         line: usize,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
     /// A journal of a newer format. It is never written to.
@@ -132,7 +132,7 @@ pub enum StoreError {
         by: String,
         /// The format of the journal.
         format: Format,
-        /// What the run may touch, where this version can tell.
+        /// The cluster and account that the run may touch, where this version can tell.
         target: Option<Box<RunTarget>>,
         /// Whether the run has ended for good.
         is_over: bool,
@@ -140,11 +140,11 @@ pub enum StoreError {
     /// The store cannot be read or written.
     #[error("cannot {operation} {place}: {problem}")]
     Unavailable {
-        /// What was being done.
+        /// The operation.
         operation: &'static str,
         /// The file, or the store.
         place: String,
-        /// What the system reported.
+        /// The error of the system.
         problem: String,
     },
 }

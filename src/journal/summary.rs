@@ -1,5 +1,5 @@
-//! A run in one JSON document: what `runs show`, `run --output json` and `GET /runs/{id}` return; and the short form for
-//! lists, which needs no journal.
+//! A run in one JSON document: what `runs show`, `run --output json` and `GET /runs/{id}` return; and the short form
+//! for lists, which needs no journal.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -30,21 +30,21 @@ pub struct HeadSummary {
     /// The step that failed, where it was a step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed_step: Option<StepPath>,
-    /// Who asked for it.
+    /// The actor that asked for it.
     pub actor: String,
     /// When it was started.
     pub start_time: Timestamp,
     /// When it last stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end_time: Option<Timestamp>,
-    /// What it may touch.
+    /// The cluster and account that it may touch.
     pub target: RunTarget,
 }
 
 /// A run with its steps.
 #[derive(Debug, Clone, Serialize)]
 pub struct RunSummary {
-    /// What lists show of it.
+    /// The summary that lists show.
     #[serde(flatten)]
     pub head: HeadSummary,
     /// Its inputs, defaults included.
@@ -68,10 +68,10 @@ pub struct StepSummary {
     /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end_time: Option<Timestamp>,
-    /// What it decided to change.
+    /// The changes that the step decided on.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<RecordedChange>,
-    /// What it gave to later steps.
+    /// The output that later steps were given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<Value>,
     /// Why it failed, was skipped, or could not be undone.
@@ -89,18 +89,18 @@ pub struct StepSummary {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StepState {
-    /// It has begun and not ended.
+    /// The step has begun and not ended.
     #[serde(rename = "begun")]
     Running,
-    /// It succeeded.
+    /// The step succeeded.
     Completed,
-    /// It was skipped.
+    /// The step was skipped.
     Skipped,
-    /// It failed.
+    /// The step failed.
     Failed,
     /// Its undo has begun and not ended.
     Undoing,
-    /// It was undone.
+    /// The step was undone.
     Undone,
     /// Its undo failed.
     UndoFailed,

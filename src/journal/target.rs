@@ -45,8 +45,8 @@ pub struct TargetMismatch {
 }
 
 impl RunTarget {
-    /// Checks that `here` is where the run was started. Addresses and identities may differ; the cluster and the account
-    /// may not.
+    /// Checks that `here` is where the run was started. Addresses and identities may differ; the cluster and the
+    /// account may not.
     ///
     /// # Errors
     /// What the run was started against, and what was found.

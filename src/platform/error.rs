@@ -55,7 +55,7 @@ pub enum Error {
     /// The configuration names no usable platform: no kubeconfig, an unknown context or profile, an invalid file.
     #[error("{message}")]
     Access {
-        /// What is missing or wrong.
+        /// The problem.
         message: Box<str>,
         /// The remedy, where one is known.
         hint: Option<Box<str>>,
@@ -74,7 +74,7 @@ pub enum Error {
         server: Box<str>,
         /// The platform's name for the failure: `Forbidden`, `ResourceInUseException`; empty without an answer.
         code: Box<str>,
-        /// What came back.
+        /// The response.
         message: Box<str>,
         /// The remedy, where one is known.
         hint: Option<Box<str>>,
@@ -91,7 +91,7 @@ pub enum Error {
         call: Box<str>,
         /// The server that answered.
         server: Box<str>,
-        /// What is missing or wrong.
+        /// The problem.
         message: Box<str>,
     },
 }

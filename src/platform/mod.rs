@@ -1,6 +1,7 @@
 //! The clients of the two platforms, created when they are first needed: [`kubernetes`], and [`aws`] for each region.
-//! A [`PlatformReader`] has no call that changes anything; a [`PlatformWriter`] has the others. An [`Error`] says what was
-//! called, what came back and what to do, and its [`ErrorKind`] whether a retry can help. Everything waits with [`wait`].
+//! A [`PlatformReader`] has no call that changes anything; a [`PlatformWriter`] has the others. An [`Error`] says what
+//! was called, what came back and what to do, and its [`ErrorKind`] whether a retry can help. Everything waits with
+//! [`wait`].
 //!
 //! This module uses no other part of the program but the clock and the text helpers.
 
@@ -124,8 +125,8 @@ impl Platform {
         PlatformReader { platform: self.clone() }
     }
 
-    /// Returns a writer. `client_token` marks the changes of one attempt, so that AWS can tell a repetition from a second
-    /// change.
+    /// Returns a writer. `client_token` marks the changes of one attempt, so that AWS can tell a repetition from a
+    /// second change.
     pub fn writer(&self, client_token: &str) -> PlatformWriter {
         PlatformWriter { reader: self.reader(), client_token: client_token.into() }
     }

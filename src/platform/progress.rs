@@ -12,7 +12,7 @@ const REPEAT_AFTER: Duration = Duration::from_secs(30);
 /// A report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProgressEvent {
-    /// What is being waited for now; replaces the report before.
+    /// Reports the condition that is waited for now; replaces the report before.
     Waiting(String),
     /// Something that happened; stays in the log.
     Message(String),
@@ -46,8 +46,8 @@ impl Progress {
         Self::new(|_| {})
     }
 
-    /// Reports what is being waited for. It may be called at any rate: a changed text is passed on at most once per second,
-    /// the same text again only after half a minute.
+    /// Reports what is being waited for. It may be called at any rate: a changed text is passed on at most once per
+    /// second, the same text again only after half a minute.
     pub fn waiting(&self, text: &str) {
         self.waiting_at(Instant::now(), text);
     }

@@ -32,7 +32,7 @@ impl RecordedRequest {
     }
 }
 
-/// What comes back.
+/// The response.
 pub(super) enum CannedResponse {
     Json(u16, Json),
     Text(u16, String),

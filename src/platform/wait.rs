@@ -1,9 +1,9 @@
-//! Waiting: evaluates a condition, reports what is missing, evaluates again as soon as a source has changed, and stops at
-//! once when the condition can no longer hold. A wait has no deadline of its own: dropping the future ends the wait, and
-//! nothing is left running.
+//! Waiting: evaluates a condition, reports what is missing, evaluates again as soon as a source has changed, and stops
+//! at once when the condition can no longer hold. A wait has no deadline of its own: dropping the future ends the wait,
+//! and nothing is left running.
 //!
-//! A wait is a set of sources ([`ObjectWatch`](super::kubernetes::ObjectWatch), [`PollSource`](super::PollSource)) and a
-//! pure function of their views:
+//! A wait is a set of sources ([`ObjectWatch`](super::kubernetes::ObjectWatch), [`PollSource`](super::PollSource)) and
+//! a pure function of their views:
 //!
 //! ```ignore
 //! let mut nodes = reader.kubernetes().await?.watch::<Node>(&Selection::all());
@@ -183,7 +183,8 @@ async fn read_all(
     try_join_all(reads).await.map(drop)
 }
 
-/// Returns the first event of any source. The order is rotated each time so that a busy source cannot starve the others.
+/// Returns the first event of any source. The order is rotated each time so that a busy source cannot starve the
+/// others.
 async fn any_changed(sources: &mut [&mut dyn WaitSource]) -> Result<SourceEvent, super::Error> {
     if sources.is_empty() {
         return std::future::pending().await;
@@ -201,8 +202,8 @@ fn report_once(progress: &Progress, reported: &mut BTreeSet<String>, what: Strin
     }
 }
 
-/// A timer that fails a wait only after a problem has lasted: a first `CrashLoopBackOff` or a lack of capacity can resolve
-/// itself.
+/// A timer that fails a wait only after a problem has lasted: a first `CrashLoopBackOff` or a lack of capacity can
+/// resolve itself.
 #[derive(Debug)]
 pub struct GraceTimer {
     give_up_after: Duration,
@@ -215,8 +216,8 @@ impl GraceTimer {
         Self { give_up_after, since: BTreeMap::new() }
     }
 
-    /// Takes all problems of one evaluation, each with its own key (such as a pod's UID), and returns the first that has
-    /// lasted too long. A problem that is not named again is over.
+    /// Takes all problems of one evaluation, each with its own key (such as a pod's UID), and returns the first that
+    /// has lasted too long. A problem that is not named again is over.
     pub fn expired<K: Into<String>>(
         &mut self,
         now: Instant,

@@ -1,5 +1,5 @@
-//! The runs that this service drives, is about to resume, or could not journal: one map, so that there is one answer to what
-//! is going on.
+//! The runs that this service drives, is about to resume, or could not journal: one map, so that there is one answer to
+//! what is going on.
 
 use std::collections::HashMap;
 
@@ -7,17 +7,17 @@ use tokio::sync::{Mutex, MutexGuard, watch};
 
 use crate::{engine::Control, journal::RunId};
 
-/// What the service has to do with a run.
+/// The service's relation to a run.
 #[derive(Debug, Clone)]
 pub(super) enum Phase {
-    /// It drives the run.
+    /// The service drives the run.
     Running(Control),
-    /// It found the run interrupted when it started, and is about to resume it.
+    /// The service found the run interrupted at its start, and is about to resume it.
     Recovering {
         /// Why it could not be resumed so far.
         reason: Option<String>,
     },
-    /// It drove the run until the journal could not be written, for this reason.
+    /// The service drove the run until the journal could not be written, for this reason.
     JournalFailed(String),
 }
 

@@ -15,7 +15,7 @@ use super::error::ApiError;
 /// A token shorter than this can be guessed.
 const MIN_TOKEN_LENGTH: usize = 16;
 
-/// What a request needs.
+/// The requirements of a request.
 #[derive(Debug, Clone)]
 pub struct Access {
     /// SHA-256 of the token that mutating requests must carry; without one anybody may.
@@ -28,15 +28,15 @@ pub struct Access {
 /// A token file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenFileError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("cannot read the token file {path}: {source}")]
     ReadFailed {
         /// The file.
         path: String,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// It is too short.
+    /// The token is too short.
     #[error(
         "the token in {path} is shorter than {MIN_TOKEN_LENGTH} characters: anybody could guess it"
     )]
@@ -52,7 +52,7 @@ impl Access {
         Self { token: None, loopback_only: address.ip().is_loopback() }
     }
 
-    /// Mutating requests must carry the token that stands in a file.
+    /// Mutating requests must carry the token of a file.
     ///
     /// # Errors
     /// The file cannot be read, or its token is too short.

@@ -66,7 +66,7 @@ impl ApiError {
         }
     }
 
-    /// What was sent cannot be run, with everything that is wrong with it.
+    /// Returns a response for a request that cannot be run, with everything that is wrong with it.
     fn invalid(message: &str, diagnostics: Value) -> Self {
         Self {
             status: StatusCode::UNPROCESSABLE_ENTITY,
@@ -110,8 +110,8 @@ pub(super) fn panic_response(cause: Box<dyn Any + Send>) -> Response {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body)).into_response();
-        // The rest of the body is not read, so the connection ends here: a client that is not told sends the next request
-        // into it.
+        // The rest of the body is not read, so the connection ends here: a client that is not told sends the next
+        // request into it.
         if self.status == StatusCode::PAYLOAD_TOO_LARGE {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

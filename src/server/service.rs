@@ -20,8 +20,8 @@ use crate::{
 };
 use runbook::Source;
 
-/// How long to wait before the recovery of an interrupted run is retried. After a reboot the network, the API server or the
-/// credentials come some seconds after the service.
+/// How long to wait before the recovery of an interrupted run is retried. After a reboot the network, the API server or
+/// the credentials come some seconds after the service.
 const RECOVERY_RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The service; clones share it.
@@ -43,7 +43,7 @@ impl Service {
         Self { shared: Arc::new(Shared { engine, runbook_dir, active }) }
     }
 
-    /// Looks for a run that this service was driving when it died, if that was not long ago: from now on `/status` reports
+    /// Finds a run that this service was driving when it died, if that was not long ago: from now on `/status` reports
     /// it as running. An older one waits for a person: the cluster may have changed too much.
     pub async fn expect_recovery(&self, max_age: Duration) {
         match self.latest().await {
@@ -55,8 +55,8 @@ impl Service {
         }
     }
 
-    /// Resumes the run that was found so. Retries while the cluster or the account cannot be reached, and while the run is
-    /// not too old.
+    /// Resumes the run that was found so. Retries while the cluster or the account cannot be reached, and while the run
+    /// is not too old.
     pub async fn recover_interrupted(&self, max_age: Duration) {
         while let Some(run) = self.shared.active.recovering() {
             match self.recover(&run, max_age).await {
@@ -179,8 +179,8 @@ impl Service {
         Ok(views::status(&run, &events, phase.as_ref()))
     }
 
-    /// Checks a runbook's text, which is then forgotten: nothing that is sent here can be run. A text that takes long to
-    /// check holds up no other request.
+    /// Checks a runbook's text, which is then forgotten: nothing that is sent here can be run. A text that takes long
+    /// to check holds up no other request.
     pub(super) async fn validate(&self, name: String, text: Vec<u8>) -> Result<Value, ApiError> {
         let check = move || match Source::from_bytes(name, text) {
             Ok(source) => {
@@ -295,8 +295,8 @@ impl Service {
     }
 }
 
-/// Whether a new process of the service resumes a run by itself: one that the service was driving when it died, not long
-/// ago.
+/// Whether a new process of the service resumes a run by itself: one that the service was driving when it died, not
+/// long ago.
 fn is_recoverable(head: &RunHead, max_age: Duration) -> bool {
     let age = Duration::try_from(Timestamp::now() - head.last_event_at).unwrap_or_default();
     head.actor.starts_with("http") && head.state(false) == RunState::Interrupted && age <= max_age

@@ -34,7 +34,7 @@ const COMPLETIONS = [
 const HOVERS = [
   ["an action", "scale_nodegroup", "is decided once"],
   ["a parameter", "min_nodes", "nodes"],
-  ["a step's key", "timeout", "How long the step may take"],
+  ["a step's key", "timeout", "The time limit of the step"],
 ];
 const UNDERLINED = [
   ["an unknown parameter", RUNBOOK.replace("raise_max", "raise_mx"), "raise_mx"],

@@ -38,7 +38,7 @@ pub struct Step {
     pub timeout: Duration,
     /// The retry policy.
     pub retry: Retry,
-    /// What a failure of the step does to the run.
+    /// The effect of a failure of the step on the run.
     pub on_failure: OnFailure,
     arguments: CompiledArgument,
     when: Option<CompiledArgument>,

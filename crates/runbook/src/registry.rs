@@ -19,11 +19,11 @@ pub struct ActionRegistry {
 pub struct ActionSignature {
     /// The name, as in a step's `action`.
     pub name: String,
-    /// What the action does, in one line.
+    /// A summary of the action, in one line.
     pub summary: String,
     /// Whether the action reads, waits or changes.
     pub kind: ActionKind,
-    /// What undoing the action restores.
+    /// The effect of undoing the action.
     pub reversibility: Reversibility,
     /// Whether a failure of the action may be retried.
     pub retries: bool,
@@ -47,7 +47,7 @@ pub enum ActionKind {
     Change,
 }
 
-/// What undoing an action restores.
+/// The effect of undoing an action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reversibility {
@@ -136,7 +136,7 @@ pub enum RegistryError {
     InvalidAction {
         /// The action's name in backticks, or its number, from 1.
         action: String,
-        /// What is wrong with it.
+        /// The problem.
         reason: String,
     },
 }

@@ -21,7 +21,7 @@ pub struct Fault {
     /// How many calls in a row are affected.
     #[serde(default = "one")]
     pub times: u32,
-    /// What the fault does to an affected call.
+    /// The effect of the fault on an affected call.
     pub effect: Effect,
 }
 

@@ -72,7 +72,7 @@ pub struct Options {
     pub aws_listen: SocketAddr,
     /// A real API server to use instead of the built-in one.
     pub kubernetes: Option<kube::Config>,
-    /// What clients may do; everything if `None`. The policy does not apply to a real API server.
+    /// The calls that clients may make; all if `None`. The policy does not apply to a real API server.
     pub policy: Option<AccessPolicy>,
 }
 

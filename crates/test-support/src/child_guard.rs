@@ -9,7 +9,7 @@ use std::{
     process::{Child, Command, ExitStatus, Stdio},
 };
 
-/// Starts "$@" and stands by: the tether is the shell's standard input, whose other end only this process holds. When
+/// Starts "$@" and waits: the tether is the shell's standard input, whose other end only this process holds. When
 /// that end closes (by a drop, a panic, Ctrl-C or SIGKILL), a watcher in the shell's own process group kills the group.
 /// Without `unsafe` there is no asking the kernel for the same, and `setpriv --pdeathsig` is not everywhere.
 const GUARD_SCRIPT: &str = r#"
@@ -20,7 +20,7 @@ exec 3<&-
 wait $!
 "#;
 
-/// Holds a folder's life to this process's: what is left of it goes when the tether does.
+/// Ties a directory to this process: what is left of it is removed when the tether ends.
 /// A program that is being killed may still write into it: then once more, a second later.
 const SWEEPER_SCRIPT: &str = r#"
 while read -r _; do :; done

@@ -154,7 +154,7 @@ impl FinishedRun {
         self.records.iter().flat_map(|recorded| lines.texts(&recorded.event)).collect()
     }
 
-    /// The lines that do not depend on when somebody looked.
+    /// The lines that do not depend on the moments of reading.
     pub fn lines_without_waits(&self) -> Vec<String> {
         self.lines().into_iter().filter(|line| !line.starts_with("Waiting: ")).collect()
     }

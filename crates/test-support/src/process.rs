@@ -32,7 +32,7 @@ pub fn program() -> Command {
     command
 }
 
-/// What a finished program printed and how it ended.
+/// The output and the exit code of a finished program.
 pub struct ProgramOutput {
     pub stdout: String,
     pub stderr: String,
@@ -48,7 +48,7 @@ impl ProgramOutput {
         Self::from(output)
     }
 
-    /// The same for somebody who has something to do meanwhile. When that fails, the watchdog ends the program.
+    /// The same for a caller that has something to do meanwhile. When that fails, the watchdog ends the program.
     pub async fn run_async(command: &mut Command) -> Self {
         let (child, watchdog) = Self::start(command);
         let output = tokio::task::spawn_blocking(|| child.wait_with_output()).await;
@@ -82,11 +82,11 @@ impl From<Output> for ProgramOutput {
 
 /// `simulate` in a process of its own; it ends with this value, and with this process.
 pub struct SimulateProcess {
-    /// What `simulate` printed for whoever wants to use it.
+    /// The environment that `simulate` printed.
     pub environment: Vec<(String, String)>,
     aws_url: String,
     _process: ChildGuard,
-    // Last, so that the folder goes after who writes into it.
+    // Last, so that the directory is removed after its writers.
     _sweeper: ChildGuard,
 }
 

@@ -32,7 +32,7 @@ impl Serve {
                 break url.to_owned();
             }
         };
-        // Nobody reads on: the pipe must not fill up.
+        // The pipe must not fill up when it is read no further.
         std::thread::spawn(move || lines.for_each(drop));
         Self { url, client: Client::new(), child, watchdog }
     }
@@ -86,7 +86,7 @@ impl Serve {
 impl Drop for Serve {
     fn drop(&mut self) {
         let _ = self.child.kill();
-        // Before the process is waited for: afterwards its number may be somebody else's.
+        // Before the process is waited for: afterwards its number may be another process's.
         drop(self.watchdog.take());
         let _ = self.child.wait();
     }

@@ -16,7 +16,7 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// For a child that has not been waited for: until then nobody else gets its number.
+    /// For a child that has not been waited for: until then no other process gets its number.
     pub fn guard(child: &Child) -> Self {
         let mut command = shell(WATCHDOG_SCRIPT);
         command.arg(child.id().to_string()).stdout(Stdio::null()).stderr(Stdio::null());

@@ -130,7 +130,8 @@ async fn reject_foreign_pods(
     Ok(())
 }
 
-/// What an undo keeps: the pods that stood before, as far as they stand and are Ready. The others cannot be kept.
+/// Returns the pods that an undo keeps: those from before the step that still exist and are Ready. The others cannot be
+/// kept.
 pub(super) async fn choose_for_undo(
     intent: &Intent,
     deployment: Deployment,

@@ -118,8 +118,8 @@ fn evaluate(
     WaitState::Pending(format!("{counts}{unready}{}", describe_surplus(&surplus)))
 }
 
-/// Returns the state of the rollout. A paused deployment can be scaled. The status says that an earlier rollout was late
-/// until that makes progress, which the new pods may cause.
+/// Returns the state of the rollout. A paused deployment can be scaled. The status says that an earlier rollout was
+/// late until that makes progress, which the new pods may cause.
 fn rollout_state(snapshot: &WorkloadSnapshot, grace: &mut GraceTimer) -> WaitState<()> {
     if !snapshot.is_observed() {
         return WaitState::Pending("the deployment controller has not seen the change yet".into());

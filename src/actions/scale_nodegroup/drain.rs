@@ -33,16 +33,16 @@ use text::{join_truncated, plural};
 const EVICTION_RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Evicts every pod of the nodes that is not bound to its node (daemon sets' and mirror pods are), and waits until
-/// they are gone and whatever controls them has as many Ready pods elsewhere as it had before. `previously_pending` says how many
-/// pods of each workload had no node before the new nodes joined: no replacement is expected for them.
+/// they are gone and whatever controls them has as many Ready pods elsewhere as it had before. `previously_pending`
+/// says how many pods of each workload had no node before the new nodes joined: no replacement is expected for them.
 ///
 /// A workload may have all its pods here, and no disruption budget. So only a quarter of its Ready pods are missing at
 /// a time, which is what a rollout may take away unless it is told otherwise (`maxUnavailable` of a Deployment), and
 /// always one may be.
 ///
 /// # Errors
-/// A pod would be lost because nothing replaces it; or there is no progress for two minutes, because of a disruption budget
-/// or of a replacement that does not become Ready.
+/// A pod would be lost because nothing replaces it; or there is no progress for two minutes, because of a disruption
+/// budget or of a replacement that does not become Ready.
 pub(super) async fn drain(
     nodes: &[String],
     previously_pending: &BTreeMap<String, usize>,

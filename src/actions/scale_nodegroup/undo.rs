@@ -85,8 +85,9 @@ async fn wait_for_own_update(
     }
 }
 
-/// Returns the current sizes, the sizes to restore, and the sizes that are not restored because another client set them.
-/// The desired size in EKS can lag behind that of the group: either of them may have the value that this step set.
+/// Returns the current sizes, the sizes to restore, and the sizes that are not restored because another client set
+/// them. The desired size in EKS can lag behind that of the group: either of them may have the value that this step
+/// set.
 fn plan_restore(
     intent: &Intent,
     nodegroup: &Nodegroup,

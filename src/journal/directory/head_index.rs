@@ -1,8 +1,9 @@
 //! The heads of a directory's runs, in one file that is read without parsing more than is asked for.
 //!
-//! Each line is a head as it was at some time; the last line of a run counts. A line says whether the head is final, how
-//! long the run's file was, and when the directory of runs was last changed. So the index knows without reading a journal
-//! whether a line is current, and which files it has not seen. It is a cache: whatever is wrong with it, the journals say.
+//! Each line is a head as it was at some time; the last line of a run counts. A line says whether the head is final,
+//! how long the run's file was, and when the directory of runs was last changed. So the index knows without reading a
+//! journal whether a line is current, and which files it has not seen. It is a cache: whatever is wrong with it, the
+//! journals say.
 
 use std::{
     collections::BTreeMap,
@@ -31,7 +32,7 @@ pub(super) struct HeadIndex {
     lines: usize,
 }
 
-/// What is known of one run.
+/// The knowledge of one run.
 enum Slot {
     /// A line that was not needed so far.
     Line(String),

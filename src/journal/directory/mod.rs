@@ -6,8 +6,8 @@
 //! STATE/heads.jsonl          the heads of the runs; a cache, rebuilt where it is missing or stale
 //! ```
 //!
-//! A line without an end was being written when the process died. Its append never returned, so nothing was done because
-//! of it, and it is dropped. Any other damage is refused with its line, and the file is not modified.
+//! A line without an end was being written when the process died. Its append never returned, so nothing was done
+//! because of it, and it is dropped. Any other damage is refused with its line, and the file is not modified.
 
 mod head_index;
 mod run_file;
@@ -59,7 +59,7 @@ impl DirectoryStore {
     /// # Errors
     /// The directory cannot be created or written to, or another process writes to it.
     pub fn for_writing(directory: &Path, owner: &LockOwner) -> Result<Self, StoreError> {
-        // What a journal holds is nobody else's to read: it has inputs and names of the cluster.
+        // A journal has inputs and names of the cluster: only its owner may read it.
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)

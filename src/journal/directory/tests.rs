@@ -174,7 +174,7 @@ async fn a_run_is_live_while_a_process_writes_to_it() {
     assert!(reader.is_live(&id("r-1")).await);
 }
 
-/// What is not known to be on disk must not be found there later.
+/// Lines that are not known to be on disk must not be found there later.
 #[tokio::test]
 async fn a_run_has_no_name_before_its_first_line_is_on_disk() {
     let directory = tempfile::tempdir().unwrap();

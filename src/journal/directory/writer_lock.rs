@@ -25,7 +25,7 @@ const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(20);
 pub struct LockOwner {
     /// Process id.
     pub pid: u32,
-    /// What it is doing: `run`, `serve`.
+    /// The subcommand: `run`, `serve`.
     pub doing: String,
     /// Where its HTTP service listens, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -31,7 +31,7 @@ pub struct AutoScalingGroup {
     pub new_instances_protected: bool,
     /// The instances that it has, in whatever state.
     pub instances: Vec<GroupInstance>,
-    /// What it was told to leave alone (`Launch`, `Terminate`, …).
+    /// The suspended processes (`Launch`, `Terminate`, …).
     pub suspended_processes: Vec<String>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
@@ -124,7 +124,7 @@ impl AwsReader {
         Ok(found)
     }
 
-    /// What a group did since `since`, the latest first, with what it still does.
+    /// Returns the activities of a group since `since`, the latest first, with those in progress.
     ///
     /// # Errors
     /// The call failed.
@@ -248,7 +248,7 @@ impl Activity {
         }
     }
 
-    /// What began before but has not ended is still going on, and belongs to it.
+    /// Activities that began before and have not ended belong to it.
     fn is_relevant_since(&self, since: Timestamp) -> bool {
         self.ended_at.is_none() || self.started_at.is_none_or(|start| start >= since)
     }

@@ -78,7 +78,7 @@ impl AwsAccount {
         Ok(clients)
     }
 
-    /// Who we are.
+    /// The caller's identity.
     pub(in crate::platform) async fn identity(&self) -> Result<AwsIdentity, Error> {
         let base = self.base(FALLBACK_REGION).await;
         let configured = base.configured_region.clone();

@@ -1,5 +1,5 @@
-//! Classification of missing credentials. The SDK gives the reasons only in messages, through several layers; this module
-//! picks the relevant part.
+//! Classification of missing credentials. The SDK gives the reasons only in messages, through several layers; this
+//! module picks the relevant part.
 
 use std::error::Error as StdError;
 
@@ -14,7 +14,7 @@ const PROCESS_HINT: &str = "run the profile's credential_process by hand to see 
 const CHECK_HINT: &str =
     "run `aws sts get-caller-identity` in the same environment to check what the AWS CLI finds";
 
-/// What the SDK says of a profile without any.
+/// The SDK's message for a profile without credentials.
 const NOT_ENABLED: &str = "the credential provider was not enabled";
 /// Where credentials can be said to be.
 const SOURCE_VARIABLES: [&str; 4] = [

@@ -13,7 +13,7 @@ use super::{AwsReader, AwsWriter, count, timestamp, to_sdk_count};
 /// EKS throttles describing calls of one account together; more at once would only wait for each other.
 const MAX_CONCURRENT: usize = 8;
 
-/// The code of a 404 that no service's own error stands behind.
+/// The code of a 404 that is not an error of the service itself.
 const UNKNOWN_CALL_CODE: &str = "404";
 
 /// A managed nodegroup.
@@ -37,7 +37,7 @@ pub struct Nodegroup {
     pub desired: u32,
     /// The Auto Scaling groups that hold its instances.
     pub auto_scaling_groups: Vec<String>,
-    /// What EKS finds wrong with it.
+    /// The health issues that EKS reports.
     pub health: Vec<String>,
 }
 
@@ -46,7 +46,7 @@ pub struct Nodegroup {
 pub struct Update {
     /// Its id.
     pub id: String,
-    /// Where it stands.
+    /// The state.
     pub status: UpdateStatus,
     /// Why it failed.
     pub errors: Vec<String>,
@@ -56,16 +56,16 @@ pub struct Update {
     pub scaling: Scaling,
 }
 
-/// Where an update stands.
+/// The state of an update.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UpdateStatus {
     /// EKS works on it.
     InProgress,
-    /// It is done. The nodes need not be ready.
+    /// The update is done. The nodes need not be ready.
     Successful,
-    /// It is over and did not do what it should.
+    /// The update failed.
     Failed,
-    /// It was cancelled.
+    /// The update was cancelled.
     Cancelled,
     /// A word that this program does not know.
     Unknown(String),

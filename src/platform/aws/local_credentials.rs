@@ -1,5 +1,5 @@
-//! Placeholder credentials for an endpoint on this machine when none are configured. Such an endpoint is an emulator of AWS
-//! (the simulator, moto, LocalStack), which accepts requests signed by any key. Placeholders are used for loopback
+//! Placeholder credentials for an endpoint on this machine when none are configured. Such an endpoint is an emulator of
+//! AWS (the simulator, moto, LocalStack), which accepts requests signed by any key. Placeholders are used for loopback
 //! endpoints only.
 
 use std::sync::Once;

@@ -259,7 +259,7 @@ async fn groups_are_read_in_all_their_pages() {
 
 #[tokio::test]
 async fn without_names_no_group_is_asked_for() {
-    let server = TestServer::start(|_| groups(&group("somebody-else-s"), "")).await;
+    let server = TestServer::start(|_| groups(&group("another-owner"), "")).await;
     let found = reader(&server).await.describe_auto_scaling_groups(&[]).await;
     assert_eq!(found.unwrap(), []);
     assert!(server.requests().is_empty());

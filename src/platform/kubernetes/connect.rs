@@ -36,7 +36,8 @@ impl Connection {
         super::proxy::drop_unless_needed(&mut config);
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         // kube would retry 429 fifteen times by itself, silently and for minutes: an eviction that a budget
-        // refuses must come back at once. `KubernetesReader` and `KubernetesWriter` retry what may be retried, and say so.
+        // refuses must come back at once. `KubernetesReader` and `KubernetesWriter` retry what may be retried, and say
+        // so.
         config.default_retry = false;
         config.headers.push((
             "user-agent".parse().map_err(header_error)?,
@@ -89,7 +90,8 @@ async fn infer_config(
     }
 }
 
-/// Returns the kubeconfig that kubectl would use: the named file, else the files of `KUBECONFIG`, else `~/.kube/config`.
+/// Returns the kubeconfig that kubectl would use: the named file, else the files of `KUBECONFIG`, else
+/// `~/.kube/config`.
 fn find_kubeconfig(named: Option<&Path>) -> Result<Option<Kubeconfig>, Error> {
     if let Some(path) = named {
         return read_kubeconfig(path).map(Some);

@@ -1,5 +1,5 @@
-//! The Kubernetes client. [`KubernetesReader`] only reads; [`KubernetesWriter`] changes things, one object per call, and
-//! never repeats a call that may have taken effect. This module is independent of AWS and of the actions.
+//! The Kubernetes client. [`KubernetesReader`] only reads; [`KubernetesWriter`] changes things, one object per call,
+//! and never repeats a call that may have taken effect. This module is independent of AWS and of the actions.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -30,7 +30,7 @@ pub(super) use connect::Connection;
 pub use object_watch::{ObjectView, ObjectWatch};
 pub use writer::{KubernetesWriter, Removal};
 
-/// What `kubectl` asks for at once; a page of 500 pods is about 5 MB.
+/// The page size of `kubectl`; a page of 500 pods is about 5 MB.
 const PAGE_SIZE: u32 = 500;
 /// The number of attempts of a read that fails because of throttling or a lost connection.
 const MAX_READ_ATTEMPTS: u32 = 4;

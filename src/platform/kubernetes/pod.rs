@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 pub const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 /// The kubelet's own pods, made from files on the node, carry it. The API server cannot remove them.
 const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
-/// What the kubelet says of a container that does not start and, as it is, will not. Each can still heal: an image is
+/// The kubelet's reasons for a container that does not start and, as it is, will not. Each can still heal: an image is
 /// pushed, a secret is made, a database comes back.
 const FAILING_REASONS: [&str; 10] = [
     "CrashLoopBackOff",
@@ -22,7 +22,7 @@ const FAILING_REASONS: [&str; 10] = [
     "RunContainerError",
 ];
 
-/// What keeps a pod from becoming ready, when it is more than time.
+/// The problem that keeps a pod from becoming ready, when it is more than time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodProblem {
     /// The reason that Kubernetes gives: `Unschedulable`, `CrashLoopBackOff`.
@@ -91,8 +91,9 @@ pub fn controller(metadata: &ObjectMeta) -> Option<&OwnerReference> {
     owners.iter().find(|owner| owner.controller == Some(true))
 }
 
-/// What the pod is one of, over all revisions: `NAMESPACE/Deployment/NAME` where its replica set has a deployment's name
-/// with the hash that the deployment controller puts into both, else what controls it; nothing for a bare one.
+/// Returns the owner of the pod, over all revisions: `NAMESPACE/Deployment/NAME` where its replica set has a
+/// deployment's name with the hash that the deployment controller puts into both, else what controls it; nothing for a
+/// bare one.
 pub fn workload(pod: &Pod) -> Option<String> {
     let controller = controller(&pod.metadata)?;
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();

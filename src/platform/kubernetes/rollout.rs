@@ -7,7 +7,7 @@ use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
 use crate::platform::wait::{Failure, WaitState};
 use text::plural;
 
-/// Where the rollout of a deployment's current template stands.
+/// The state of the rollout of a deployment's current template.
 pub fn status(deployment: &Deployment) -> WaitState<()> {
     let counts = Counts::of(deployment);
     if !is_observed(deployment) {

@@ -1,5 +1,5 @@
-//! The calls that change a cluster. Each is sent once: whether a call without a response took effect is for the caller to
-//! find out with a read. Only a call that was throttled, and so had no effect, is retried here.
+//! The calls that change a cluster. Each is sent once: whether a call without a response took effect is for the caller
+//! to find out with a read. Only a call that was throttled, and so had no effect, is retried here.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ const MAX_BACKOFF: Duration = Duration::from_secs(2);
 pub enum Removal {
     /// The API server accepted it; the pod ends within its grace period.
     Accepted,
-    /// That pod was gone already, or another one now has its name.
+    /// The pod was gone already, or another one now has its name.
     Gone,
 }
 

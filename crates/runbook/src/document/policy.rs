@@ -10,7 +10,7 @@ use super::super::yaml::{Node, ScalarValue};
 use super::read::DocumentReader;
 use super::{DocumentIssueKind, MappingKind};
 
-/// What a failure of a step does to the run.
+/// The effect of a failure of a step on the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnFailure {

@@ -66,7 +66,7 @@ pub struct Rule {
     pub name: &'static str,
     /// The severity of a violation.
     pub severity: Severity,
-    /// What the rule reports, in one line.
+    /// A summary of the rule's report, in one line.
     pub summary: &'static str,
     /// Why the rule exists, and how to satisfy it.
     pub explanation: &'static str,

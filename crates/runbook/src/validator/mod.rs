@@ -22,7 +22,7 @@ use report::Report;
 /// when a path cannot be read or there is nothing to check.
 #[derive(Debug, clap::Args)]
 pub struct ValidateArgs {
-    /// Files, folders of .yaml and .yml files, or - for standard input
+    /// Files, directories of .yaml and .yml files, or - for standard input
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// How findings are written [default: human, or json with --output json]
@@ -73,7 +73,7 @@ pub enum Outcome {
 #[derive(Debug, thiserror::Error)]
 pub enum ValidateError {
     /// The directories hold no runbook.
-    #[error("there is no .yaml or .yml file in those folders")]
+    #[error("no .yaml or .yml file found in those directories")]
     NothingToCheck,
     /// The report cannot be written.
     #[error("{0}")]

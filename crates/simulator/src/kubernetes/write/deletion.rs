@@ -22,7 +22,7 @@ pub(crate) struct DeleteOptions {
     pub(crate) propagation: Propagation,
 }
 
-/// What happens to the objects that a deleted object owns.
+/// The fate of the objects that a deleted object owns.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Propagation {
     #[default]
