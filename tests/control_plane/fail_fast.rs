@@ -219,12 +219,12 @@ async fn node_never_ready(plane: Arc<ControlPlane>) {
     let dir = tempfile::tempdir().unwrap();
     let runbook = scale_up_as_relay_scale()
         .replace("on_failure: rollback", "on_failure: stop")
-        .replace("count: ", "ready_within: 6s\n      count: ");
+        .replace("count: ", "ready_within: 1m\n      count: ");
     let mut command = CliRun::of(&runbook).command(&simulate, dir.path());
     let ended = ProgramOutput::run_async(&mut command).await.expect_exit_code(4);
     assert_contains_all(
         &ended.stderr,
-        &["node ip-10-0-", "did not become Ready (in service for 6s); 3 of 4 nodes are Ready"],
+        &["node ip-10-0-", "did not become Ready (in service for 1m); 3 of 4 nodes are Ready"],
     );
 }
 
