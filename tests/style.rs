@@ -163,7 +163,9 @@ fn checked_files() -> Vec<CheckedFile> {
 }
 
 fn rust_files() -> impl Iterator<Item = CheckedFile> {
-    checked_files().into_iter().filter(|file| file.name.ends_with(".rs"))
+    checked_files()
+        .into_iter()
+        .filter(|file| Path::new(&file.name).extension().is_some_and(|e| e == "rs"))
 }
 
 /// Adds the path, or for a directory all Rust and Markdown files below it. Build outputs are left out.
