@@ -123,22 +123,6 @@ impl Error {
         }
     }
 
-    /// Returns the platform call that failed and its target; none if no call failed.
-    pub fn call(&self) -> Option<&str> {
-        match self {
-            Self::Platform(error) => error.call(),
-            _ => None,
-        }
-    }
-
-    /// Returns the platform's name for the failure, such as `ResourceInUseException`; none if the platform gave none.
-    pub fn code(&self) -> Option<&str> {
-        match self {
-            Self::Platform(error) => Some(error.code()).filter(|code| !code.is_empty()),
-            _ => None,
-        }
-    }
-
     /// Returns what the error allows.
     pub fn recovery(&self) -> Recovery {
         use platform::ErrorKind;

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use super::StartError;
-use crate::{actions, journal::Run};
-use runbook::{Runbook, Source};
+use crate::{
+    actions,
+    journal::{Run, StepPath},
+};
+use runbook::{Runbook, Source, Step};
 
 /// A runbook without errors and the text it came from. Clones share it.
 #[derive(Debug, Clone)]
@@ -45,6 +48,11 @@ impl CheckedRunbook {
     /// Returns the text.
     pub fn source(&self) -> &Source {
         &self.0.source
+    }
+
+    /// Returns the step of a path.
+    pub(super) fn step(&self, path: &StepPath) -> Option<&Step> {
+        self.runbook().steps.iter().find(|step| StepPath::top_level(&step.id) == *path)
     }
 
     /// Returns the runbook.

@@ -63,7 +63,7 @@ impl Driver<'_> {
                 return Ok(self.end(outcome, None).await?);
             }
         }
-        let outcome = match self.roll_back(runbook).await? {
+        let outcome = match self.roll_back(checked).await? {
             0 => RunOutcome::RolledBack,
             _ => RunOutcome::RollbackFailed,
         };

@@ -4,22 +4,12 @@ use super::StartError;
 use crate::{
     actions,
     journal::{Failure, FailureKind, StoreError},
-    platform::ErrorKind as PlatformErrorKind,
+    platform::{self, ErrorKind as PlatformErrorKind},
 };
 
 /// Returns the failure of a platform's call or of an action.
 pub(super) fn of_action(error: &actions::Error) -> Failure {
-    Failure {
-        message: error.to_string(),
-        call: error.call().map(str::to_owned),
-        code: error.code().map(str::to_owned),
-        kind: kind_of_action(error),
-        hint: error.hint().map(str::to_owned),
-    }
-}
-
-fn kind_of_action(error: &actions::Error) -> FailureKind {
-    match error {
+    let kind = match error {
         actions::Error::Precondition { .. } | actions::Error::Conflict { .. } => {
             FailureKind::Precondition
         }
@@ -27,18 +17,26 @@ fn kind_of_action(error: &actions::Error) -> FailureKind {
         actions::Error::OperationFailed { .. } => FailureKind::Invalid,
         actions::Error::Unrecoverable { .. } => FailureKind::Unrecoverable,
         actions::Error::Decode { .. } => FailureKind::Internal,
-        actions::Error::Platform(error) => kind_of_platform(error.kind()),
-    }
+        actions::Error::Platform(error) => return of_platform(error),
+    };
+    Failure::new(kind, error.to_string()).with_hint(error.hint())
 }
 
-fn kind_of_platform(kind: PlatformErrorKind) -> FailureKind {
-    match kind {
+fn of_platform(error: &platform::Error) -> Failure {
+    let kind = match error.kind() {
         PlatformErrorKind::Transient => FailureKind::Transient,
         PlatformErrorKind::Busy => FailureKind::Busy,
         PlatformErrorKind::Denied => FailureKind::Denied,
         PlatformErrorKind::NotFound => FailureKind::NotFound,
         PlatformErrorKind::Invalid => FailureKind::Invalid,
         PlatformErrorKind::Unreachable => FailureKind::Unreachable,
+    };
+    Failure {
+        message: error.to_string(),
+        call: error.call().map(str::to_owned),
+        code: Some(error.code()).filter(|code| !code.is_empty()).map(str::to_owned),
+        kind,
+        hint: error.hint().map(str::to_owned),
     }
 }
 
@@ -64,13 +62,7 @@ impl From<&StoreError> for Failure {
 impl From<&StartError> for Failure {
     fn from(error: &StartError) -> Self {
         match error {
-            StartError::Platform(error) => Self {
-                message: error.to_string(),
-                call: error.call().map(str::to_owned),
-                code: Some(error.code()).filter(|code| !code.is_empty()).map(str::to_owned),
-                kind: kind_of_platform(error.kind()),
-                hint: error.hint().map(str::to_owned),
-            },
+            StartError::Platform(error) => of_platform(error),
             StartError::PreviewFailed { step, failure } => {
                 Self { message: format!("{step}: {failure}"), ..(**failure).clone() }
             }

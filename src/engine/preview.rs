@@ -64,7 +64,7 @@ impl ResumePreflight {
             return Remaining::Forward(steps.filter_map(changing_step).collect());
         }
         let steps = run.rollback_order().into_iter().map(|recorded| {
-            let step = runbook.steps.iter().find(|s| s.id == recorded.path.segments()[0].step);
+            let step = self.checked.step(&recorded.path);
             let action = step.and_then(|step| actions::find(&step.action));
             UndoneStep {
                 name: recorded.name.clone(),

@@ -4,6 +4,7 @@
 use tokio::time::Instant;
 
 use super::{
+    CheckedRunbook,
     drive::Driver,
     failure,
     interruptible::{Interruption, StopReason},
@@ -13,17 +14,19 @@ use crate::{
     actions::{ChangeOps, Error, Operations, Recovery},
     journal::{Event, StepEvent, StepPath},
 };
-use runbook::{Runbook, Step};
+use runbook::Step;
 
 impl Driver<'_> {
     /// Undoes every step that may have had an effect, and returns how many could not be undone.
-    pub(super) async fn roll_back(&mut self, runbook: &Runbook) -> Result<usize, StopReason> {
+    pub(super) async fn roll_back(
+        &mut self,
+        checked: &CheckedRunbook,
+    ) -> Result<usize, StopReason> {
         let order: Vec<StepPath> =
             self.run_writer.run().rollback_order().iter().map(|step| step.path.clone()).collect();
         let mut failures = 0;
         for path in order {
-            let step = runbook.steps.iter().find(|step| StepPath::top_level(&step.id) == path);
-            let Some(step) = step else { continue };
+            let Some(step) = checked.step(&path) else { continue };
             let Operations::Change(operations) = &action_of(step)?.operations else { continue };
             if let Some(request) = self.control.stop_requested() {
                 return Err(StopReason::StopRequested(request));

@@ -87,18 +87,18 @@ impl RunStore for MemoryStore {
         Ok(journal[from..].to_vec())
     }
 
-    async fn heads(&self, query: HeadQuery<'_>) -> Result<Vec<HeadEntry>, StoreError> {
+    async fn heads(&self, query: HeadQuery) -> Result<Vec<HeadEntry>, StoreError> {
         let runs = self.runs();
         let newest_first = runs.journals.values().rev().map(|(head, _)| head);
         let mut heads: Vec<RunHead> = match query {
             HeadQuery::All => newest_first.cloned().collect(),
             HeadQuery::Newest(limit) => newest_first.take(limit).cloned().collect(),
             HeadQuery::Before(run, limit) => {
-                newest_first.filter(|head| head.run < *run).take(limit).cloned().collect()
+                newest_first.filter(|head| head.run < run).take(limit).cloned().collect()
             }
             HeadQuery::Open => newest_first.filter(|head| !head.is_final()).cloned().collect(),
             HeadQuery::WithKey(key) => {
-                newest_first.filter(|head| head.key.as_deref() == Some(key)).cloned().collect()
+                newest_first.filter(|head| head.key.as_ref() == Some(&key)).cloned().collect()
             }
         };
         heads.reverse();

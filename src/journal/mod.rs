@@ -51,5 +51,5 @@ pub use run_writer::{Observers, RunWriter};
 pub use state::RunState;
 pub use step_path::{InvalidStepPath, PathSegment, StepPath};
 pub use store::{HeadEntry, HeadQuery, RunStore, StoreError};
-pub use summary::{HeadSummary, RunSummary, StepState, StepSummary};
+pub use summary::{HeadSummary, RunSummary, StepState, StepSummary, UnreadableSummary};
 pub use target::{AwsTarget, KubernetesTarget, RunTarget, TargetMismatch};

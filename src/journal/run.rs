@@ -46,8 +46,8 @@ pub struct StepProgress {
     pub outcome: Option<StepOutcome>,
     /// The progress of its undo, if there was one.
     pub undo: Option<UndoStatus>,
-    /// Its place in the order of preparation, which is the order of changes.
-    prepared_as: Option<usize>,
+    /// The place of the event that prepared it: changes are undone in the reverse of this order.
+    prepared_seq: Option<u64>,
     elapsed: Duration,
     running_since: Option<Timestamp>,
 }
@@ -111,7 +111,7 @@ impl StepProgress {
             receipt: None,
             outcome: None,
             undo: None,
-            prepared_as: None,
+            prepared_seq: None,
             elapsed: Duration::ZERO,
             running_since: None,
         }
@@ -185,7 +185,7 @@ impl Run {
     pub fn rollback_order(&self) -> Vec<&StepProgress> {
         let mut steps: Vec<&StepProgress> =
             self.steps.iter().filter(|step| step.may_need_undo()).collect();
-        steps.sort_by_key(|step| std::cmp::Reverse(step.prepared_as));
+        steps.sort_by_key(|step| std::cmp::Reverse(step.prepared_seq));
         steps
     }
 
@@ -206,13 +206,13 @@ impl Run {
                 }
             }
             Event::Run(_) => {}
-            Event::Step { path, event } => self.apply_step_event(path, event, recorded.time),
+            Event::Step { path, event } => self.apply_step_event(path, event, recorded),
         }
         self.head.apply(recorded);
     }
 
-    fn apply_step_event(&mut self, path: &StepPath, event: &StepEvent, time: Timestamp) {
-        let prepared = self.steps.iter().filter(|step| step.intent.is_some()).count();
+    fn apply_step_event(&mut self, path: &StepPath, event: &StepEvent, recorded: &RecordedEvent) {
+        let time = recorded.time;
         let step = self.step_mut(path);
         match event {
             StepEvent::StepStarted { name } | StepEvent::StepResumed { name } => {
@@ -224,7 +224,7 @@ impl Run {
             }
             StepEvent::StepMessage { .. } | StepEvent::StepWaiting { .. } => {}
             StepEvent::StepPrepared { revision, intent, changes } => {
-                step.prepared_as = Some(prepared);
+                step.prepared_seq = Some(recorded.seq);
                 step.intent = Some(RecordedIntent {
                     revision: *revision,
                     value: intent.clone(),

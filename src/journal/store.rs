@@ -35,7 +35,7 @@ pub trait RunStore: Send + Sync {
     ///
     /// # Errors
     /// The medium failed.
-    async fn heads(&self, query: HeadQuery<'_>) -> Result<Vec<HeadEntry>, StoreError>;
+    async fn heads(&self, query: HeadQuery) -> Result<Vec<HeadEntry>, StoreError>;
 
     /// Returns the head of a run.
     ///
@@ -58,18 +58,18 @@ pub trait RunStore: Send + Sync {
 }
 
 /// Which heads to return.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HeadQuery<'a> {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HeadQuery {
     /// Of all runs.
     All,
     /// Of the newest runs, this many.
     Newest(usize),
     /// Of this many runs that are older than a run.
-    Before(&'a RunId, usize),
+    Before(RunId, usize),
     /// Of the runs that are not over: active, unfinished, or not readable.
     Open,
     /// Of the runs with this idempotency key.
-    WithKey(&'a str),
+    WithKey(String),
 }
 
 /// A run and its head, or why it has none.

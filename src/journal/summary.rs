@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Failure, RecordedChange, Run, RunHead, RunId, RunState, RunTarget, StepOutcome, StepPath,
-    StepProgress, UndoStatus,
+    StepProgress, StoreError, UndoStatus,
 };
 
 /// A run in a list.
@@ -39,6 +39,19 @@ pub struct HeadSummary {
     pub end_time: Option<Timestamp>,
     /// The cluster and account that it may touch.
     pub target: RunTarget,
+}
+
+/// A run in a list whose journal cannot be read.
+#[derive(Debug, Clone, Serialize)]
+pub struct UnreadableSummary {
+    /// The run's id.
+    pub run: RunId,
+    /// `too_new` for a journal of a newer version, else `damaged`.
+    pub state: &'static str,
+    /// The message of the error.
+    pub error: String,
+    /// The remedy.
+    pub hint: Option<String>,
 }
 
 /// A run with its steps.
@@ -137,6 +150,17 @@ impl HeadSummary {
             end_time: head.ended_at,
             target: head.target.clone(),
         }
+    }
+}
+
+impl UnreadableSummary {
+    /// Summarizes the reason why the journal of a run cannot be read.
+    pub fn of(run: &RunId, error: &StoreError) -> Self {
+        let state = match error {
+            StoreError::TooNew { .. } => "too_new",
+            _ => "damaged",
+        };
+        Self { run: run.clone(), state, error: error.to_string(), hint: error.hint() }
     }
 }
 

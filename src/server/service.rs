@@ -14,7 +14,7 @@ use crate::{
     engine::{AcceptedRun, CheckedRunbook, Control, Engine, StartError, abandon},
     journal::{
         Failure, FailureKind, HeadQuery, HeadSummary, ResumeMode, Run, RunHead, RunId, RunState,
-        RunStore, RunSummary, StoreError,
+        RunStore, RunSummary, StoreError, UnreadableSummary,
     },
     runbook_dir::RunbookDir,
 };
@@ -122,7 +122,7 @@ impl Service {
         actor: &str,
     ) -> Result<Value, ApiError> {
         let admission = self.admit().await?;
-        if let Some(Phase::Running(_)) = self.shared.active.phase(id) {
+        if self.is_live(id) {
             let state = self.store().head(id).await?.state(true);
             return Err(StartError::Unfinished { run: id.clone(), state, cause: None }.into());
         }
@@ -154,7 +154,7 @@ impl Service {
 
     pub(super) async fn abandon(&self, id: &RunId, actor: &str) -> Result<(), ApiError> {
         let _admission = self.admit().await?;
-        if let Some(Phase::Running(_)) = self.shared.active.phase(id) {
+        if self.is_live(id) {
             let failure = Failure::new(FailureKind::Conflict, format!("run {id} is active"));
             return Err(failure.with_hint(Some("cancel it first")).into());
         }
@@ -213,7 +213,7 @@ impl Service {
         before: Option<&RunId>,
     ) -> Result<Value, ApiError> {
         let query = match before {
-            Some(run) => HeadQuery::Before(run, limit + 1),
+            Some(run) => HeadQuery::Before(run.clone(), limit + 1),
             None => HeadQuery::Newest(limit + 1),
         };
         let entries = self.store().heads(query).await?;
@@ -223,7 +223,7 @@ impl Service {
         for entry in entries.into_iter().rev().take(limit) {
             runs.push(match entry.head {
                 Ok(head) => json!(HeadSummary::of(&head, self.is_live(&head.run))),
-                Err(error) => views::unreadable(&entry.run, &error),
+                Err(error) => json!(UnreadableSummary::of(&entry.run, &error)),
             });
             last = Some(entry.run);
         }
@@ -273,7 +273,7 @@ impl Service {
 
     async fn find_run_by_key(&self, key: Option<&str>) -> Result<Option<Run>, ApiError> {
         let Some(key) = key else { return Ok(None) };
-        let found = self.store().heads(HeadQuery::WithKey(key)).await?.pop();
+        let found = self.store().heads(HeadQuery::WithKey(key.to_owned())).await?.pop();
         let Some(entry) = found else { return Ok(None) };
         Ok(Some(Run::read(self.store().as_ref(), &entry.run).await?))
     }

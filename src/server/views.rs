@@ -4,7 +4,7 @@ use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 use serde_json::{Value, json};
 
 use super::active_runs::Phase;
-use crate::journal::{LogLines, RecordedEvent, ResumeMode, Run, RunId, RunState, StoreError};
+use crate::journal::{LogLines, RecordedEvent, ResumeMode, Run, RunState};
 use runbook::{Diagnostic, Runbook, Source, render};
 
 /// Formats a time to the second, as the Go service did: the second that was running.
@@ -43,15 +43,6 @@ pub(super) fn valid(runbook: &Runbook, source: &Source, diagnostics: &[Diagnosti
         "steps": runbook.steps.len(),
         "diagnostics": render::json(source, diagnostics),
     })
-}
-
-/// A run of a list whose journal cannot be read.
-pub(super) fn unreadable(run: &RunId, error: &StoreError) -> Value {
-    let state = match error {
-        StoreError::TooNew { .. } => "too_new",
-        _ => "damaged",
-    };
-    json!({"run": run, "state": state, "error": error.to_string(), "hint": error.hint()})
 }
 
 /// `/status` before there is any run.

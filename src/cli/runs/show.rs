@@ -8,7 +8,7 @@ use crate::{
     cli::{CliError, Exit, Output, stdout},
     journal::{
         DirectoryStore, HeadEntry, HeadQuery, HeadSummary, LogLines, Run, RunId, RunStore as _,
-        RunSummary, StoreError, timestamp,
+        RunSummary, StoreError, UnreadableSummary, timestamp,
     },
 };
 
@@ -48,12 +48,7 @@ pub(super) async fn list(
 fn document((id, summary): &(RunId, Result<HeadSummary, StoreError>)) -> Value {
     match summary {
         Ok(summary) => json!(summary),
-        Err(error) => json!({
-            "run": id,
-            "state": state_of(error),
-            "error": error.to_string(),
-            "hint": error.hint(),
-        }),
+        Err(error) => json!(UnreadableSummary::of(id, error)),
     }
 }
 
@@ -63,15 +58,10 @@ fn line((id, summary): &(RunId, Result<HeadSummary, StoreError>)) -> String {
             let place = if run.target.simulated { "  (simulated)" } else { "" };
             format!("{}  {id}  {}{place}\n", timestamp(run.start_time), run.state)
         }
-        Err(error) => format!("{:<19}  {id}  {}: {error}\n", "", state_of(error)),
-    }
-}
-
-/// The state of a run whose journal cannot be read.
-fn state_of(error: &StoreError) -> &'static str {
-    match error {
-        StoreError::TooNew { .. } => "too_new",
-        _ => "damaged",
+        Err(error) => {
+            let state = UnreadableSummary::of(id, error).state;
+            format!("{:<19}  {id}  {state}: {error}\n", "")
+        }
     }
 }
 

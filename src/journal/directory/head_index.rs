@@ -60,27 +60,6 @@ struct Line {
     head: RunHead,
 }
 
-/// A [`HeadQuery`] that can be handed to another thread.
-pub(super) enum Query {
-    All,
-    Newest(usize),
-    Before(RunId, usize),
-    Open,
-    WithKey(String),
-}
-
-impl From<HeadQuery<'_>> for Query {
-    fn from(query: HeadQuery<'_>) -> Self {
-        match query {
-            HeadQuery::All => Self::All,
-            HeadQuery::Newest(limit) => Self::Newest(limit),
-            HeadQuery::Before(run, limit) => Self::Before(run.clone(), limit),
-            HeadQuery::Open => Self::Open,
-            HeadQuery::WithKey(key) => Self::WithKey(key.to_owned()),
-        }
-    }
-}
-
 impl Stamp {
     fn of(metadata: &Metadata) -> Self {
         let (seconds, nanoseconds) = (metadata.mtime(), metadata.mtime_nsec());
@@ -183,22 +162,11 @@ impl HeadIndex {
         if self.lines == 0 || self.lines > STALE_LINES * self.slots.len() + 64 {
             return self.rewrite();
         }
-        let line = self.line(head, stamp)?;
+        let line = line(head, stamp, Stamp::at(&self.runs_directory()))?;
         let mut file = OpenOptions::new().append(true).open(self.file())?;
         file.write_all(line.as_bytes())?;
         self.lines += 1;
         Ok(())
-    }
-
-    fn line(&self, head: &RunHead, file: Stamp) -> std::io::Result<String> {
-        let line = Line {
-            run: head.run.clone(),
-            r#final: head.is_final(),
-            file,
-            runs: Stamp::at(&self.runs_directory()),
-            head: head.clone(),
-        };
-        Ok(serde_json::to_string(&line)? + "\n")
     }
 
     /// Writes the whole index, without stale lines.
@@ -209,9 +177,10 @@ impl HeadIndex {
         }
         let mut text = format!("{HEADER}\n");
         let mut lines = 0;
+        let runs = Stamp::at(&self.runs_directory());
         for slot in self.slots.values() {
             let Slot::Head(head, stamp) = slot else { continue };
-            text += &self.line(head, *stamp)?;
+            text += &line(head, *stamp, runs)?;
             lines += 1;
         }
         let unnamed = self.directory.join("heads.jsonl.new");
@@ -249,7 +218,7 @@ impl HeadIndex {
     }
 
     /// Returns the heads that a query asks for, the oldest first.
-    pub(super) fn query(&mut self, query: &Query) -> Result<Vec<HeadEntry>, StoreError> {
+    pub(super) fn query(&mut self, query: &HeadQuery) -> Result<Vec<HeadEntry>, StoreError> {
         let runs = self.runs_directory();
         if let Err(error) = fs::read_dir(&runs)
             && error.kind() != std::io::ErrorKind::NotFound
@@ -261,13 +230,13 @@ impl HeadIndex {
             slots.map(|(run, _)| run.clone()).collect()
         };
         let mut wanted = match query {
-            Query::All => ids(&mut newest_first.into_iter()),
-            Query::Newest(limit) => ids(&mut newest_first.take(*limit)),
-            Query::Before(run, limit) => {
+            HeadQuery::All => ids(&mut newest_first.into_iter()),
+            HeadQuery::Newest(limit) => ids(&mut newest_first.take(*limit)),
+            HeadQuery::Before(run, limit) => {
                 ids(&mut newest_first.filter(|(id, _)| *id < run).take(*limit))
             }
-            Query::Open => ids(&mut newest_first.filter(|(_, slot)| !slot.is_final())),
-            Query::WithKey(key) => {
+            HeadQuery::Open => ids(&mut newest_first.filter(|(_, slot)| !slot.is_final())),
+            HeadQuery::WithKey(key) => {
                 ids(&mut newest_first.filter(|(_, slot)| slot.may_have_key(key)))
             }
         };
@@ -280,9 +249,9 @@ impl HeadIndex {
                 Err(error) => Err(error),
             };
             let is_wanted = match (query, &head) {
-                (Query::Open, Ok(head)) => !head.is_final(),
-                (Query::WithKey(key), Ok(head)) => head.key.as_ref() == Some(key),
-                (Query::WithKey(_), Err(_)) => false,
+                (HeadQuery::Open, Ok(head)) => !head.is_final(),
+                (HeadQuery::WithKey(key), Ok(head)) => head.key.as_ref() == Some(key),
+                (HeadQuery::WithKey(_), Err(_)) => false,
                 _ => true,
             };
             if is_wanted {
@@ -291,6 +260,13 @@ impl HeadIndex {
         }
         Ok(found)
     }
+}
+
+/// Returns the line of a head, whose file and whose directory of runs were like this.
+fn line(head: &RunHead, file: Stamp, runs: Stamp) -> std::io::Result<String> {
+    let line =
+        Line { run: head.run.clone(), r#final: head.is_final(), file, runs, head: head.clone() };
+    Ok(serde_json::to_string(&line)? + "\n")
 }
 
 /// The run whose journal a file is.

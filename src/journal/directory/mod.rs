@@ -199,8 +199,7 @@ impl RunStore for DirectoryStore {
         .await
     }
 
-    async fn heads(&self, query: HeadQuery<'_>) -> Result<Vec<HeadEntry>, StoreError> {
-        let query = head_index::Query::from(query);
+    async fn heads(&self, query: HeadQuery) -> Result<Vec<HeadEntry>, StoreError> {
         self.blocking(move |shared| shared.heads(|heads| heads.query(&query))).await
     }
 

@@ -57,7 +57,7 @@ async fn three_events() -> (tempfile::TempDir, PathBuf) {
     (directory, path)
 }
 
-async fn ids(store: &DirectoryStore, query: HeadQuery<'_>) -> Vec<String> {
+async fn ids(store: &DirectoryStore, query: HeadQuery) -> Vec<String> {
     let entries = store.heads(query).await.unwrap();
     entries.into_iter().map(|entry| entry.run.to_string()).collect()
 }
@@ -230,9 +230,9 @@ mod heads {
         let store = DirectoryStore::for_reading(directory);
         assert_eq!(ids(&store, HeadQuery::All).await, ["r-1", "r-2", "r-3"]);
         assert_eq!(ids(&store, HeadQuery::Newest(2)).await, ["r-2", "r-3"]);
-        assert_eq!(ids(&store, HeadQuery::Before(&id("r-3"), 1)).await, ["r-2"]);
+        assert_eq!(ids(&store, HeadQuery::Before(id("r-3"), 1)).await, ["r-2"]);
         assert_eq!(ids(&store, HeadQuery::Open).await, ["r-2"]);
-        assert_eq!(ids(&store, HeadQuery::WithKey("k\"3")).await, ["r-3"]);
+        assert_eq!(ids(&store, HeadQuery::WithKey("k\"3".into())).await, ["r-3"]);
         for run in ["r-1", "r-2", "r-3"] {
             let events = store.read(&id(run), 0).await.unwrap();
             let head = store.head(&id(run)).await.unwrap();
