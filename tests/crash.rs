@@ -11,21 +11,19 @@ use std::{
     sync::Arc,
 };
 
-use async_trait::async_trait;
 use clock::Clock;
+use futures::future::BoxFuture;
 use rafay_relay_sop::{
     engine::{CheckedRunbook, Control, Engine},
-    journal::{
-        DirectoryStore, HeadEntry, HeadQuery, LockOwner, RecordedEvent, RunHead, RunId, RunStore,
-        StoreError,
-    },
+    journal::{DirectoryStore, LockOwner},
     platform::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
 };
 use runbook::Source;
 use simulator::ClusterState;
 
 use test_support::{
-    ProgramOutput, SCALE_UP, SPEED, SimulateProcess, effective_calls, journal, wait_until,
+    InterruptingStore, Moment, ProgramOutput, SCALE_UP, SPEED, SimulateProcess, effective_calls,
+    journal, wait_until,
 };
 
 const RELAY_SCALE: &str = include_str!("../runbooks/relay-scale.yaml");
@@ -262,11 +260,11 @@ async fn crash_child() {
         panic!("the variable holds three words")
     };
     let owner = LockOwner { pid: std::process::id(), doing: "crash_child".into(), address: None };
-    let store: Arc<dyn RunStore> = Arc::new(CrashingStore {
-        store: DirectoryStore::for_writing(Path::new(state_dir), &owner).unwrap(),
-        crash_at_event: event.parse().unwrap(),
-        writes_before_crash: moment == "after",
-    });
+    let store = DirectoryStore::for_writing(Path::new(state_dir), &owner).unwrap();
+    let moment = if moment == "after" { Moment::AfterEvent } else { Moment::BeforeEvent };
+    let at_event = event.parse().unwrap();
+    let die = || -> BoxFuture<'static, ()> { std::process::abort() };
+    let store = Arc::new(InterruptingStore::new(Arc::new(store), at_event, moment, die));
     let platform = Platform::new(PlatformOptions {
         clock: Clock::scaled(SPEED).unwrap(),
         kubernetes: KubernetesAccess::Inferred { kubeconfig: None, context: None },
@@ -280,55 +278,4 @@ async fn crash_child() {
     let preflight = engine.prepare(checked, &[].into_iter().collect()).await.unwrap();
     let accepted = engine.accept(preflight, "crash_child", None).await.unwrap();
     engine.drive(accepted, Control::default()).await.unwrap();
-}
-
-/// A store in which the process dies at the Nth event.
-struct CrashingStore {
-    store: DirectoryStore,
-    crash_at_event: u64,
-    writes_before_crash: bool,
-}
-
-#[async_trait]
-impl RunStore for CrashingStore {
-    async fn append(
-        &self,
-        run: &RunId,
-        expected: u64,
-        events: &[RecordedEvent],
-        sync: bool,
-    ) -> Result<(), StoreError> {
-        let is_crash_event = expected + events.len() as u64 >= self.crash_at_event;
-        if !is_crash_event || self.writes_before_crash {
-            self.store.append(run, expected, events, sync).await?;
-        }
-        if is_crash_event {
-            std::process::abort();
-        }
-        Ok(())
-    }
-
-    async fn read(&self, run: &RunId, from: u64) -> Result<Vec<RecordedEvent>, StoreError> {
-        self.store.read(run, from).await
-    }
-
-    async fn heads(&self, query: HeadQuery<'_>) -> Result<Vec<HeadEntry>, StoreError> {
-        self.store.heads(query).await
-    }
-
-    async fn head(&self, run: &RunId) -> Result<RunHead, StoreError> {
-        self.store.head(run).await
-    }
-
-    fn watch(&self) -> tokio::sync::broadcast::Receiver<RunHead> {
-        self.store.watch()
-    }
-
-    async fn is_live(&self, run: &RunId) -> bool {
-        self.store.is_live(run).await
-    }
-
-    async fn check_writable(&self) -> Result<(), StoreError> {
-        self.store.check_writable().await
-    }
 }

@@ -1,24 +1,20 @@
 //! What holds of every store: a run that stops at any event is resumed to the same end, listing and locks work on heads, and
 //! a run is checked and identified once.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
-use async_trait::async_trait;
+use futures::future::BoxFuture;
 use rafay_relay_sop::{
     engine::{Control, StartError},
-    journal::{
-        DirectoryStore, HeadEntry, HeadQuery, LockOwner, MemoryStore, RecordedEvent, ResumeMode,
-        RunHead, RunId, RunState, RunStore, StoreError,
-    },
+    journal::{DirectoryStore, HeadQuery, LockOwner, MemoryStore, ResumeMode, RunState, RunStore},
 };
 use serde_json::json;
 use simulator::Scenario;
 use tempfile::TempDir;
-use test_support::{ProgramOutput, SCALE_UP, SimulateProcess, TestCluster};
-use tokio::sync::{Notify, broadcast};
+use test_support::{
+    InterruptingStore, Moment, ProgramOutput, SCALE_UP, SimulateProcess, TestCluster,
+};
+use tokio::sync::Notify;
 
 /// A store of each kind, with what keeps it alive.
 fn stores() -> [(Arc<dyn RunStore>, Option<TempDir>); 2] {
@@ -28,72 +24,17 @@ fn stores() -> [(Arc<dyn RunStore>, Option<TempDir>); 2] {
     [(Arc::new(store), Some(directory)), (Arc::new(MemoryStore::default()), None)]
 }
 
-/// A store that never returns from the append of the Nth event, as if the process had died there.
-struct StoppingStore {
-    store: Arc<dyn RunStore>,
-    stop_at: u64,
-    writes_first: bool,
-    stopped: Arc<Notify>,
-    /// It stops once: the run is resumed through it.
-    has_stopped: AtomicBool,
-}
-
-#[async_trait]
-impl RunStore for StoppingStore {
-    async fn append(
-        &self,
-        run: &RunId,
-        expected: u64,
-        events: &[RecordedEvent],
-        sync: bool,
-    ) -> Result<(), StoreError> {
-        let stops = expected + events.len() as u64 == self.stop_at
-            && !self.has_stopped.swap(true, Ordering::SeqCst);
-        if !stops || self.writes_first {
-            self.store.append(run, expected, events, sync).await?;
-        }
-        if stops {
-            self.stopped.notify_one();
-            std::future::pending::<()>().await;
-        }
-        Ok(())
-    }
-
-    async fn read(&self, run: &RunId, from: u64) -> Result<Vec<RecordedEvent>, StoreError> {
-        self.store.read(run, from).await
-    }
-
-    async fn heads(&self, query: HeadQuery<'_>) -> Result<Vec<HeadEntry>, StoreError> {
-        self.store.heads(query).await
-    }
-
-    async fn head(&self, run: &RunId) -> Result<RunHead, StoreError> {
-        self.store.head(run).await
-    }
-
-    fn watch(&self) -> broadcast::Receiver<RunHead> {
-        self.store.watch()
-    }
-
-    async fn is_live(&self, run: &RunId) -> bool {
-        self.store.is_live(run).await
-    }
-
-    async fn check_writable(&self) -> Result<(), StoreError> {
-        self.store.check_writable().await
-    }
-}
-
 /// Runs until the Nth event on a store and resumes there; whether the run had that event.
-async fn stops_and_resumes(store: Arc<dyn RunStore>, stop_at: u64, writes_first: bool) -> bool {
+async fn stops_and_resumes(store: Arc<dyn RunStore>, stop_at: u64, moment: Moment) -> bool {
     let stopped = Arc::new(Notify::new());
-    let stopping = Arc::new(StoppingStore {
-        store: Arc::clone(&store),
-        stop_at,
-        writes_first,
-        stopped: Arc::clone(&stopped),
-        has_stopped: AtomicBool::new(false),
-    });
+    let stop = {
+        let stopped = Arc::clone(&stopped);
+        move || -> BoxFuture<'static, ()> {
+            stopped.notify_one();
+            Box::pin(std::future::pending())
+        }
+    };
+    let stopping = Arc::new(InterruptingStore::new(Arc::clone(&store), stop_at, moment, stop));
     let cluster = TestCluster::with_store(Scenario::default(), stopping).await;
     let driving = async {
         let accepted = cluster.accept(SCALE_UP, json!({})).await.unwrap();
@@ -116,20 +57,20 @@ async fn stops_and_resumes(store: Arc<dyn RunStore>, stop_at: u64, writes_first:
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_stops_at_any_event_reaches_the_same_end_on_every_store() {
-    let at_each_event = async |kind: usize, writes_first: bool| {
+    let at_each_event = async |kind: usize, moment: Moment| {
         for event in 2.. {
             let (store, _directory) = stores().into_iter().nth(kind).unwrap();
-            if !stops_and_resumes(store, event, writes_first).await {
+            if !stops_and_resumes(store, event, moment).await {
                 assert!(event > 12, "the run has {event} events");
                 break;
             }
         }
     };
     tokio::join!(
-        at_each_event(0, false),
-        at_each_event(0, true),
-        at_each_event(1, false),
-        at_each_event(1, true),
+        at_each_event(0, Moment::BeforeEvent),
+        at_each_event(0, Moment::AfterEvent),
+        at_each_event(1, Moment::BeforeEvent),
+        at_each_event(1, Moment::AfterEvent),
     );
 }
 

@@ -7,6 +7,7 @@
 )]
 
 mod child_guard;
+mod interrupting_store;
 mod process;
 mod serve;
 mod watchdog;
@@ -28,6 +29,7 @@ use simulator::{RecordedCall, Scenario, Simulator};
 use tempfile::TempDir;
 
 pub use child_guard::ChildGuard;
+pub use interrupting_store::{InterruptingStore, Moment};
 pub use process::{ProgramOutput, SimulateProcess, journal, program, program_path, signal};
 pub use serve::Serve;
 pub use watchdog::Watchdog;
@@ -179,14 +181,7 @@ impl FinishedRun {
 
 /// Waits until `condition` holds.
 pub async fn wait_until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let deadline = tokio::time::Instant::now() + WAIT_TIMEOUT;
-    loop {
-        if let Some(value) = condition() {
-            return value;
-        }
-        assert!(tokio::time::Instant::now() < deadline, "{what} did not come");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    wait_until_async(what, async || condition()).await
 }
 
 /// Waits until `condition`, which may wait itself, holds.

@@ -1,6 +1,7 @@
 //! The report on the files that were checked, in each format. Pure: from diagnostics to text.
 
 use serde_json::{Value, json};
+use text::plural;
 
 use super::{Format, files::CheckedFile};
 use crate::{Diagnostic, Severity, Source, render};
@@ -66,8 +67,4 @@ impl<'c> Report<'c> {
             plural(self.count(Severity::Note), "note"),
         )
     }
-}
-
-fn plural(number: usize, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
