@@ -9,8 +9,15 @@ use crate::platform::error::{Error, ErrorKind, error_chain};
 use crate::platform::{KubernetesAccess, PROGRAM};
 use clock::Clock;
 
+use super::object_watch::WATCH_SECONDS;
+
 /// Long enough for a far-away region over a VPN, short enough that a wrong address is noticed.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest silence of a connection that is read from. A watch that was answered has its own, shorter limit. A
+/// request whose response never begins, because a firewall dropped the connection, has only this one: without it the
+/// step would wait until its own time is up.
+const READ_TIMEOUT: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 15);
 
 /// A client, and how to name the server that it talks to.
 #[derive(Clone)]
@@ -35,6 +42,7 @@ impl Connection {
         };
         super::proxy::drop_unless_needed(&mut config);
         config.connect_timeout = Some(CONNECT_TIMEOUT);
+        config.read_timeout = Some(READ_TIMEOUT);
         // kube would retry 429 fifteen times by itself, silently and for minutes: an eviction that a budget
         // refuses must come back at once. `KubernetesReader` and `KubernetesWriter` retry what may be retried, and say
         // so.

@@ -22,7 +22,7 @@ use super::{Connection, Object, PAGE_SIZE, Selection, error};
 /// A watch whose connection a firewall dropped is silent, like one without changes. The server ends each watch after a
 /// minute, and it is resumed from the same version; one that has not ended by then is dead and is cut five seconds
 /// later.
-const WATCH_SECONDS: u32 = 60;
+pub(super) const WATCH_SECONDS: u32 = 60;
 /// The delays after failures. An API server that restarts answers again within a minute, which should be noticed soon.
 const BACKOFF: Backoff =
     Backoff::new(Duration::from_millis(500), Duration::from_secs(10)).with_jitter(0.25);
