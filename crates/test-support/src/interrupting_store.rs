@@ -15,9 +15,9 @@ use tokio::sync::broadcast;
 /// Whether the event at which an append is interrupted is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
-    /// It is not: what it reports has been done, and only the platform knows.
+    /// The event is not written: what it reports has been done, and only the platform knows.
     BeforeEvent,
-    /// It is: nothing has been done about it yet.
+    /// The event is written, and nothing has been done about it yet.
     AfterEvent,
 }
 
