@@ -59,7 +59,7 @@ fn print_row(what: &str, figure: impl std::fmt::Display) {
     println!("| {what} | {figure} |");
 }
 
-/// The least of several tries: what the work costs when nothing disturbs it.
+/// Returns the shortest of several measurements, which other load disturbs least.
 fn min_duration<T>(tries: u32, mut work: impl FnMut() -> T) -> Duration {
     let timed = (0..tries).map(|_| {
         let start = Instant::now();
@@ -73,7 +73,7 @@ fn milliseconds(duration: Duration) -> String {
     format!("{:.1} ms", duration.as_secs_f64() * 1000.0)
 }
 
-/// A runbook of that many asserts, each of which looks at an input.
+/// Returns a runbook of that many asserts, each of which reads an input.
 fn asserts_runbook(steps: usize) -> String {
     let mut text = "name: asserts\ninputs:\n  n: {type: integer, default: 1}\nsteps:\n".to_owned();
     for step in 0..steps {
@@ -86,7 +86,7 @@ fn asserts_runbook(steps: usize) -> String {
 }
 
 fn validate() {
-    let dir = tempfile::tempdir().expect("a folder for temporary files");
+    let dir = tempfile::tempdir().expect("a temporary directory");
     let long = dir.path().join("asserts.yaml");
     std::fs::write(&long, asserts_runbook(10_000)).expect("a runbook can be written");
     let program = |path: &std::path::Path| {
@@ -108,8 +108,8 @@ fn validate() {
         milliseconds(min_duration(5, || program(&long))),
     );
     let source = Source::new("relay-scale.yaml", RELAY_SCALE);
-    let catalogue = actions::registry();
-    let check = min_duration(200, || runbook::check(&source, catalogue));
+    let registry = actions::registry();
+    let check = min_duration(200, || runbook::check(&source, registry));
     print_row("check of relay-scale, in the process", milliseconds(check));
 }
 
@@ -142,10 +142,10 @@ impl Bench {
             },
             environment: BTreeMap::new(),
         });
-        let dir = tempfile::tempdir().expect("a folder for temporary files");
+        let dir = tempfile::tempdir().expect("a temporary directory");
         let owner = LockOwner { pid: 0, doing: "bench".into(), address: None };
         let store: Arc<dyn RunStore> =
-            Arc::new(DirectoryStore::for_writing(dir.path(), &owner).expect("a state folder"));
+            Arc::new(DirectoryStore::for_writing(dir.path(), &owner).expect("a state directory"));
         let engine = Engine::new(platform, Arc::clone(&store), true);
         Self { engine, store, simulator, _dir: dir }
     }
@@ -176,7 +176,7 @@ async fn asserts() -> String {
     milliseconds(best)
 }
 
-/// From the moment in which an independent watch sees the last node Ready to the step's completion.
+/// Measures the time from when an independent watch sees the last node Ready to the completion of the step.
 async fn reaction() -> String {
     let mut reactions = Vec::new();
     for _ in 0..5 {
@@ -242,7 +242,7 @@ async fn relay_scale(nodes: u32) -> (usize, usize, String) {
 
 /// Time until `serve` listens, and its memory then.
 fn serve() {
-    let dir = tempfile::tempdir().expect("a folder for temporary files");
+    let dir = tempfile::tempdir().expect("a temporary directory");
     let start = Instant::now();
     let mut child = Command::new(PROGRAM)
         .args(["serve", "--listen", "127.0.0.1:0", "--state-dir"])

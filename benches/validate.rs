@@ -1,4 +1,4 @@
-//! What checking costs as a runbook grows: `cargo bench --bench validate` prints a table for `docs/performance.md`.
+//! The cost of checking as a runbook grows: `cargo bench --bench validate` prints a table for `docs/performance.md`.
 //!
 //! No test depends on these: a slow machine prints larger numbers and fails nothing.
 
@@ -18,7 +18,7 @@ const RELAY_SCALE: &str = include_str!("../runbooks/relay-scale.yaml");
 const PROGRAM: &str = env!("CARGO_BIN_EXE_rafay-relay-sop");
 
 fn main() {
-    let dir = tempfile::tempdir().expect("a folder can be made");
+    let dir = tempfile::tempdir().expect("a temporary directory");
     actions::registry(); // built once a process; the whole-process figures have it in them
     println!(
         "| steps | size | findings | check | whole process | per step |\n|---|---|---|---|---|---|"
@@ -57,7 +57,7 @@ fn print_row(dir: &Path, name: &str, steps: usize, text: &str) {
     );
 }
 
-/// The least of several tries: what the work costs when nothing disturbs it.
+/// Returns the shortest of several measurements, which other load disturbs least.
 fn min_duration<T>(tries: u32, mut work: impl FnMut() -> T) -> Duration {
     let timed = (0..tries).map(|_| {
         let start = Instant::now();
@@ -67,8 +67,8 @@ fn min_duration<T>(tries: u32, mut work: impl FnMut() -> T) -> Duration {
     timed.min().unwrap_or_default()
 }
 
-/// A runbook of so many steps, each of which uses the output of the one before. Ten thousand of them just fit into the
-/// largest file that is read.
+/// Returns a runbook of that many steps, each of which uses the output of the step before it. Ten thousand of them just
+/// fit into the largest file that is read.
 fn good(steps: usize) -> String {
     let mut text = String::from(
         "name: good\nsteps:\n\
@@ -86,12 +86,12 @@ fn good(steps: usize) -> String {
     text
 }
 
-/// The same with a mistake in every step.
+/// Returns the runbook of [`good`] with a mistake in every step.
 fn bad(steps: usize) -> String {
     good(steps).replace("name: good", "name: bad").replace(".count", ".cuont")
 }
 
-/// The most memory that this process has had, where the system tells.
+/// Returns the peak memory of this process, where the system reports it.
 fn peak() -> Option<String> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

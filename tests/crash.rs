@@ -2,8 +2,8 @@
 //!
 //! `simulate` runs in a process of its own, so that the cluster survives. The child is this very test binary, started
 //! again to abort at the Nth event of its journal (`CRASH_AT`): either just before the event is written (what it
-//! reports has been done, and nobody knows) or just after (nothing has been done about it yet). Then the real program
-//! resumes the run.
+//! reports has been done, and is not journaled) or just after (nothing has been done about it yet). Then the real
+//! program resumes the run.
 
 use std::{
     path::{Path, PathBuf},
@@ -112,8 +112,8 @@ async fn a_run_is_not_resumed_against_another_cluster() {
     resume(&simulate, dir.path());
 }
 
-/// The way back leads from every event to the same place: the sizes, the instances and their protection, the nodes
-/// open, and whatever ran before Ready again, also where nodes join while others are being emptied.
+/// A rollback from any event restores the same state: the sizes, the instances and their protection, the nodes
+/// schedulable, and all earlier pods Ready, also where nodes join while others are being drained.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_crashed_before_any_event_can_be_rolled_back() {
     for event in 2.. {
@@ -135,7 +135,7 @@ async fn a_run_that_crashed_before_any_event_can_be_rolled_back() {
     }
 }
 
-/// What a rollback restores: sizes, instances and their protection, nodes, deployments.
+/// The state that a rollback restores: sizes, instances and their protection, nodes, deployments.
 fn facts_that_rollback_restores(state: &ClusterState) -> Vec<String> {
     let groups = state.nodegroups.iter().map(|(name, group)| {
         let sizes = (group.min, group.max, group.desired, group.group_desired);
@@ -171,7 +171,7 @@ impl CrashedRun {
                 resume(&simulate, dir.path());
             }
         } else if died {
-            // It died before there was a run: somebody starts one.
+            // The process died before a run was accepted: start one.
             assert!(!run_crash_child(&simulate, dir.path(), runbook, "after", BEYOND_LAST_EVENT));
         }
         Self {
@@ -194,7 +194,7 @@ fn change_kinds(effective_calls: Vec<String>) -> Vec<String> {
     kinds
 }
 
-/// What a crash must not change. UIDs, names of pods and times are made anew in every simulation.
+/// The facts that a crash must not change. UIDs, pod names and times differ between simulations.
 fn facts(state: &ClusterState) -> Vec<String> {
     let groups = state.nodegroups.iter().map(|(name, group)| format!("{name} {group:?}"));
     let nodes = state.nodes.iter().map(|(name, node)| {

@@ -1,4 +1,4 @@
-//! Documents that are generated are current, and those that are written show what is so.
+//! Generated documents are current, and written ones match the program.
 
 use std::{fs, path::Path};
 

@@ -1,4 +1,4 @@
-//! The JSON Schema that editors use. `tests/editor/run` holds it to validators that are not ours.
+//! The JSON Schema that editors use. `tests/editor/run` checks the schema with third-party validators.
 
 use std::{fs, path::Path};
 
@@ -39,7 +39,7 @@ fn the_action_registry_is_current() {
     }
 }
 
-/// The same over the actions of the fixtures, so that each fixture can be given to other validators.
+/// The schema of the fixtures' actions is current, so that other validators can check each fixture.
 #[test]
 fn the_schema_of_the_fixtures_is_current() {
     assert_current(

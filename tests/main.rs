@@ -1,4 +1,4 @@
-//! The one integration-test binary: a module a feature. `support` has the words that the tests are written in.
+//! The one integration-test binary, with a module for each feature. `crates/test-support` has the helpers.
 
 mod actions;
 mod architecture;

@@ -1,4 +1,4 @@
-//! The whole procedure, in one world after another: what must be true afterwards, whatever the world was like.
+//! The whole procedure in different clusters, and the conditions that must hold after each run.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -88,7 +88,7 @@ fn assert_relay_moved(before: &ClusterState, after: &ClusterState) {
         assert!(pod.ready && !pod.terminating, "{name}");
         assert!(!old.contains(pod.node.as_deref().unwrap()), "{name} is on an old node");
         let cost = "controller.kubernetes.io/pod-deletion-cost";
-        assert!(!pod.annotations.contains_key(cost), "{name} keeps no mark of ours");
+        assert!(!pod.annotations.contains_key(cost), "{name} keeps no deletion cost");
     }
 }
 
@@ -172,8 +172,8 @@ async fn relay_scale_works_with_fewer_pods_than_nodes_and_without_anti_affinity(
     }
 }
 
-/// The likeliest reason for scaling: one relay pod too many for the nodes. It takes the first new node, and then only a
-/// larger factor leaves room for twice as many.
+/// The most likely reason for scaling: one relay pod more than the nodes can run. That pod takes the first new node,
+/// and then only a larger factor leaves enough nodes for twice as many pods.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pending_relay_pod_does_not_block_relay_scale() {
     let crowded = || relay_scenario(3, 4, Spread::Required);
@@ -221,7 +221,7 @@ async fn a_relay_pod_on_another_nodegroup_is_noticed_before_the_first_irreversib
     assert_eq!(cordoned(&after), cordoned(&before));
 }
 
-/// Who rolls back from the end has every relay pod on a node that is to go, and perhaps no disruption budget.
+/// At the end of the procedure every relay pod runs on a node that a rollback removes, and may have no budget.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_from_the_end_leaves_the_relay_in_service() {
     let mut scenario = relay_scenario(3, 3, Spread::Required);

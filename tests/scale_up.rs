@@ -74,7 +74,7 @@ async fn wait_nodes_watches_and_does_not_poll() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failed_run_is_rolled_back_to_the_sizes_that_stood_before() {
+async fn a_failed_run_is_rolled_back_to_the_earlier_sizes() {
     let cluster = TestCluster::new().await;
     let before = cluster.simulator.state().await.unwrap();
     let failing = format!(

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use test_support::{ProgramOutput, SCALE_UP, Serve, program};
 
-/// `serve --simulate` with a folder of its own.
+/// `serve --simulate` with its own state directory.
 struct SimulatedService {
     serve: Serve,
     dir: TempDir,

@@ -1,4 +1,4 @@
-//! What signals do to a run at the command line.
+//! The effects of signals on a run at the command line.
 
 use std::{
     path::Path,

@@ -1,5 +1,5 @@
-//! What holds of every store: a run that stops at any event is resumed to the same end, listing and locks work on heads, and
-//! a run is checked and identified once.
+//! The promises of every store: a run that stops at any event is resumed to the same end, and listing and locks work on
+//! heads. A run is checked and identified once.
 
 use std::sync::Arc;
 

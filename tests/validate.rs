@@ -30,7 +30,7 @@ steps:
 const WARNED: &str = "name: warned\ninputs: {unused: {type: integer, default: 1}}\n\
                       steps: [{id: rest, action: sleep, with: {duration: 5s}}]\n";
 
-/// A folder of files.
+/// Makes a directory of files.
 fn dir_with(files: &[(&str, &[u8])]) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     for (name, text) in files {
@@ -41,7 +41,7 @@ fn dir_with(files: &[(&str, &[u8])]) -> TempDir {
     dir
 }
 
-/// `validate` in a folder.
+/// Runs `validate` in a directory.
 fn validate(dir: &Path, arguments: &[&str]) -> ProgramOutput {
     ProgramOutput::run(program().current_dir(dir).arg("validate").args(arguments))
 }
@@ -152,7 +152,7 @@ fn invalid_utf8_is_a_diagnostic_with_its_position() {
 
 #[test]
 fn a_file_above_the_size_limit_is_rejected() {
-    let large = "é".repeat(600_000); // one byte of a character stands at the limit
+    let large = "é".repeat(600_000); // the limit is within a character
     let dir = dir_with(&[("large.yaml", large.as_bytes())]);
     let mut files = vec!["large.yaml"];
     if Path::new("/dev/zero").exists() {
@@ -229,7 +229,7 @@ fn every_rule_explains_itself() {
     assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["severity"], "error");
 }
 
-/// Everything that stands in the documents and hooks as a command is a command.
+/// Every command in the documents and hooks exists, with its flags.
 #[test]
 fn hooks_and_ci_jobs_use_only_existing_flags() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));

@@ -18,30 +18,30 @@ use serde_json::Value;
 
 use crate::fixture::{ControlPlane, kubeconfig};
 
-/// What has no namespace, of all that the actions name.
+/// The cluster-scoped resources among those that the actions name.
 const CLUSTER_SCOPED: [&str; 2] = ["nodes", "namespaces"];
 
-/// Its undo drains nodes, on which anybody's pods may be.
+/// The actions whose undo drains nodes, which may run pods of any namespace.
 const CLUSTER_WIDE_ACTIONS: [&str; 1] = ["scale_nodegroup"];
 
-/// What every run needs: the cluster is told from others by the UID of this namespace.
+/// The namespace whose UID identifies the cluster. Every run reads it.
 const IDENTITY_NAMESPACE: &str = "kube-system";
 
-/// A `ServiceAccount`, as somebody outside the cluster uses it.
+/// A `ServiceAccount`, as it is used from outside the cluster.
 pub(crate) struct TestServiceAccount {
-    /// By which the audit log tells it from one of the same name that an earlier test had.
+    /// Identifies the account in the audit log, where earlier tests may have used the same name.
     pub(crate) uid: String,
-    /// Reads the token from [`Account::token`], as a pod does.
+    /// A kubeconfig that reads the token from the file `token`, as a pod does.
     pub(crate) kubeconfig: PathBuf,
     /// The file with the token.
     pub(crate) token: PathBuf,
     namespace: String,
     name: String,
-    /// The secrets that the tokens live as long as, the first one first.
+    /// The secrets to which the tokens are bound, in the order in which they were made.
     bound_to: Mutex<Vec<String>>,
 }
 
-/// What an account may do, besides what every run needs.
+/// The permissions of an account, besides those that every run needs.
 #[derive(Default)]
 pub(crate) struct Grant {
     cluster: Vec<PolicyRule>,
@@ -49,8 +49,8 @@ pub(crate) struct Grant {
 }
 
 impl Grant {
-    /// What the actions of a runbook declare that they need. What lives in a namespace is granted in the account's own
-    /// alone, but to an action that works [`CLUSTER_WIDE_ACTIONS`].
+    /// Returns the permissions that the actions of a runbook declare. Namespaced resources are granted only in the
+    /// account's own namespace, except to the actions in [`CLUSTER_WIDE_ACTIONS`].
     pub(crate) fn for_runbook(text: &str) -> Self {
         let mut grant = Self::default();
         for name in actions_of(text) {
@@ -61,7 +61,7 @@ impl Grant {
         grant
     }
 
-    /// The same without a verb on what lives in the account's namespace.
+    /// Removes a verb on a resource in the account's namespace.
     pub(crate) fn without(mut self, verb: &str, resource: &str) -> Self {
         let of_it = |rule: &&mut PolicyRule| rule.resources == Some(vec![resource.to_owned()]);
         for rule in self.namespace.iter_mut().filter(of_it) {
@@ -136,7 +136,7 @@ impl TestServiceAccount {
         self.wait_until_permitted(verb, resource, "any").await;
     }
 
-    /// A client that has the token which is in the file now, and looks for no other.
+    /// Returns a client with the token that is in the file now, which it does not read again.
     pub(crate) async fn client_with_current_token(&self, plane: &ControlPlane) -> Client {
         let token = std::fs::read_to_string(&self.token).unwrap();
         let url = format!("https://127.0.0.1:{}", plane.load_balancer.port);
@@ -169,12 +169,12 @@ impl TestServiceAccount {
         let token = response.status.and_then(|status| status.token).expect("it was asked for");
         std::fs::write(&self.token, token).unwrap();
         let name = secret.metadata.name.expect("it was given one");
-        self.bound_to.lock().expect("nobody panics with the lock held").push(name);
+        self.bound_to.lock().expect("no holder panics").push(name);
     }
 
     /// Makes the token invalid that was in the file at first, as if its time were over.
     pub(crate) async fn revoke_first_token(&self, plane: &ControlPlane) {
-        let first = self.bound_to.lock().expect("nobody panics with the lock held")[0].clone();
+        let first = self.bound_to.lock().expect("no holder panics")[0].clone();
         let secrets = Api::<Secret>::namespaced(plane.client.clone(), &self.namespace);
         secrets.delete(&first, &DeleteParams::default()).await.unwrap();
     }
@@ -230,7 +230,7 @@ impl TestServiceAccount {
         object
     }
 
-    /// The authoriser hears of new roles through a watch of its own.
+    /// Waits until the authorizer, which has its own watch on roles, permits the call.
     async fn wait_until_permitted(&self, verb: &str, resource: &str, name: &str) {
         let client = self.client().await;
         let reviews = Api::<SelfSubjectAccessReview>::all(client);

@@ -69,14 +69,14 @@ async fn two_nodes(plane: &ControlPlane, second_is_cordoned: bool) {
     plane.node("two", json!({"spec": {"unschedulable": second_is_cordoned}})).await;
 }
 
-/// Whether the two nodes are cordoned, and whether they carry an annotation of ours.
+/// Whether each of the two nodes is cordoned, and whether it carries an annotation of this program.
 async fn cordons(plane: &ControlPlane) -> [(bool, bool); 2] {
     let nodes = Api::<Node>::all(plane.client.clone());
     let mut cordons = [(false, false); 2];
     for (cordon, name) in cordons.iter_mut().zip(["one", "two"]) {
         let node = nodes.get(name).await.unwrap();
-        let ours = node.annotations().keys().any(|key| key.starts_with("rafay-relay-sop"));
-        *cordon = (node.spec.and_then(|spec| spec.unschedulable).unwrap_or(false), ours);
+        let marked = node.annotations().keys().any(|key| key.starts_with("rafay-relay-sop"));
+        *cordon = (node.spec.and_then(|spec| spec.unschedulable).unwrap_or(false), marked);
     }
     cordons
 }
@@ -177,7 +177,7 @@ async fn scale_up_undone(plane: Arc<ControlPlane>) {
     let undone = runbook_yaml(&format!("{SCALE}{FAILING_STEP}"));
     run(&plane, TEST_NAMESPACE, &undone).await.expect_state(RunState::RolledBack);
     plane.wait_until_ready(TEST_NAMESPACE, "relay", 2).await;
-    assert_eq!(names(&plane).await, before, "the pods that stood before are kept");
+    assert_eq!(names(&plane).await, before, "the earlier pods are kept");
     no_marks(&plane).await;
 }
 
@@ -235,7 +235,7 @@ async fn scale_keeping(plane: Arc<ControlPlane>) {
     no_marks(&plane).await;
 }
 
-/// That no pod carries the deletion cost by which it was kept.
+/// Checks that no pod still carries the deletion cost that kept it.
 async fn no_marks(plane: &ControlPlane) {
     for pod in plane.pods(TEST_NAMESPACE, "relay").await {
         let cost = pod.annotations().get("controller.kubernetes.io/pod-deletion-cost");

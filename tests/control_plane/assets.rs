@@ -2,17 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-/// Names the folder that has the programs, for whoever does not want to build them.
+/// The variable that names a directory with the programs, so that they need not be built.
 const OVERRIDE: &str = "SOP_CONTROL_PLANE_ASSETS";
 
-/// The same in the words of the Kubernetes projects' own test suites; taken when everything needed is in it.
+/// The variable of the same purpose in the test suites of Kubernetes projects. Its directory is used if it is complete.
 const KUBEBUILDER: &str = "KUBEBUILDER_ASSETS";
 
-/// What the tests start.
+/// The programs that the tests start.
 const PROGRAMS: [&str; 5] =
     ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok"];
 
-/// What `build.sh` builds from; it leaves a copy beside what it has built.
+/// The module files from which `build.sh` builds; it keeps a copy beside the programs.
 const MODULES: &str = concat!(
     include_str!("go.mod"),
     include_str!("go.sum"),
@@ -20,17 +20,17 @@ const MODULES: &str = concat!(
     include_str!("kwok/go.sum"),
 );
 
-/// A folder that has all five programs.
+/// A directory that has all five programs.
 #[derive(Debug, Clone)]
 pub(crate) struct Assets {
     dir: PathBuf,
 }
 
 impl Assets {
-    /// Looks for the programs.
+    /// Finds the programs.
     ///
     /// # Errors
-    /// Why there are none, as the reason for which tests are ignored.
+    /// The programs were not found; the message is the reason why tests are ignored.
     pub(crate) fn find() -> Result<Self, String> {
         if let Some(dir) = path_from_env(OVERRIDE) {
             return Self::at(dir).map_err(|lacking| format!("{OVERRIDE}: {lacking}"));
@@ -43,7 +43,7 @@ impl Assets {
         Self::built().map_err(|why| format!("{why}{not_taken}"))
     }
 
-    /// What `build.sh` has built.
+    /// Returns the programs that `build.sh` has built.
     fn built() -> Result<Self, String> {
         let dir = cache("control-plane");
         let built = std::fs::read_to_string(dir.join("modules"));
@@ -76,7 +76,7 @@ pub(crate) fn path_from_env(variable: &str) -> Option<PathBuf> {
     std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
-/// The folder in which what the tests need is built or installed.
+/// Returns the cache directory in which a part of the test environment is built or installed.
 pub(crate) fn cache(what: &str) -> PathBuf {
     let cache = path_from_env("SOP_CI_CACHE").unwrap_or_else(|| {
         let home = || path_from_env("HOME").unwrap_or_default().join(".cache");

@@ -1,4 +1,4 @@
-//! What an account did to the cluster, from the API server's own audit log, in the simulator's words for its calls.
+//! The calls of an account, read from the API server's audit log and named as the simulator names its calls.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,7 +9,7 @@ use simulator::RecordedCall;
 
 use crate::{accounts::TestServiceAccount, cluster::wait_until, fixture::ControlPlane};
 
-/// How often the log is looked at for what must come.
+/// The interval at which the log is read while a test waits for an event.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 #[derive(Deserialize)]
@@ -64,7 +64,7 @@ pub(crate) async fn denied_calls(
     calls_with_status(plane, account, 403).await
 }
 
-/// How often an account has made that call.
+/// Counts how often an account has made a call.
 pub(crate) async fn count_calls(
     plane: &ControlPlane,
     account: &TestServiceAccount,
@@ -101,7 +101,7 @@ pub(crate) async fn wait_for_watches(
     .await;
 }
 
-/// What [`mutations`] are of the simulator's record.
+/// Returns from the simulator's record what [`mutations`] returns from the audit log.
 pub(crate) fn simulated_mutations(calls: &[RecordedCall]) -> Vec<String> {
     let changes = |call: &&RecordedCall| {
         call.service == "kubernetes" && call.mutating && (200..300).contains(&call.status)
@@ -109,7 +109,7 @@ pub(crate) fn simulated_mutations(calls: &[RecordedCall]) -> Vec<String> {
     calls.iter().filter(changes).map(|call| call.operation.clone()).collect()
 }
 
-/// How often each call was made. The order is left out: where several objects are changed at once, it is anybody's.
+/// Counts each call. The order is left out, because it is not determined where several objects are changed at once.
 pub(crate) fn count_by_operation(operations: &[String]) -> Vec<String> {
     let mut counted: BTreeMap<&str, usize> = BTreeMap::new();
     for operation in operations {
@@ -132,7 +132,7 @@ async fn events(plane: &ControlPlane, account: &TestServiceAccount) -> Vec<Audit
         }
         tokio::time::sleep(POLL_INTERVAL).await;
     }
-    panic!("the audit log does not go on");
+    panic!("no new event in the audit log");
 }
 
 fn count_reviews(events: &[AuditEvent]) -> usize {

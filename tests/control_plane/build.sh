@@ -3,8 +3,8 @@
 # plays the kubelets, from the Go modules that go.mod and kwok/go.mod pin. Needs Go and about 6 minutes on 2 cores; what
 # is built already is not built again.
 #
-#   tests/control_plane/build.sh           into the cache folder, where the tests look for it
-#   tests/control_plane/build.sh --where   only prints that folder
+#   tests/control_plane/build.sh           into the cache directory, where the tests find it
+#   tests/control_plane/build.sh --where   only prints that directory
 #
 # Ends with 69 where there is no Go: the tests then count as ignored.
 set -euo pipefail
@@ -20,7 +20,7 @@ if ! command -v go >/dev/null; then
   echo "no control plane: Go is not on PATH; the control-plane tests will be ignored" >&2
   exit 69
 fi
-# Neither a workspace around this folder nor the flags of a person's shell have a say in what is built.
+# A workspace around this directory and flags of the calling shell must not change what is built.
 export CGO_ENABLED=0 GOFLAGS=-mod=readonly GOWORK=off
 # An older Go fetches the one that go.mod names, unless it is told not to, or cannot. Anything else is a fault.
 for module in . kwok; do
@@ -36,10 +36,10 @@ for module in . kwok; do
 done
 
 mkdir -p "$cache"
-# Two clones share the folder; the second waits for what the first builds.
+# Clones share the directory; a second build waits for the first.
 exec 9>"$cache/.lock"
 if command -v flock >/dev/null; then flock 9; fi
-# What is built takes its place by a rename, so a build that was ended half-way leaves nothing that looks whole.
+# Each program is put in place by a rename, so that an interrupted build leaves no incomplete program.
 find "$cache" -maxdepth 1 -name '.building.*' -mmin +120 -exec rm -rf {} +
 scratch=$(mktemp -d "$cache/.building.XXXXXX")
 trap 'rm -rf "$scratch"' EXIT
@@ -58,7 +58,7 @@ if ! is_of_these modules && ! is_of_these building; then
   cp "$scratch/modules" "$cache/building"
 fi
 
-# build FOLDER NAME PACKAGE
+# build DIRECTORY NAME PACKAGE
 build() {
   if [ -x "$cache/$2" ]; then return; fi
   echo "building $2"
@@ -75,6 +75,6 @@ for name in kube-apiserver kube-controller-manager kube-scheduler; do
   build . "$name" "k8s.io/kubernetes/cmd/$name"
 done
 build kwok kwok sigs.k8s.io/kwok/cmd/kwok
-# Written last: the tests take the folder for whole when it is there.
+# Written last: its presence tells the tests that the directory is complete.
 mv "$scratch/modules" "$cache/modules"
 echo "the control plane is in $cache"

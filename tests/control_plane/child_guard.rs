@@ -34,7 +34,7 @@ pub(crate) fn tests() -> Vec<Trial> {
     ]
 }
 
-/// What this binary does when it is started to be killed.
+/// Runs the child, if this binary was started as the process to be killed.
 pub(crate) fn run_as_child() -> Option<ExitCode> {
     let dir = std::env::var_os(GUARD_CHILD_DIR)?;
     let dir = Path::new(&dir);
@@ -79,7 +79,7 @@ fn end_with_a_killed_owner() {
     owner.kill().unwrap();
     owner.wait().unwrap();
     wait_until("its end", || !is_alive(&id));
-    wait_until("the folder's end", || !dir.exists());
+    wait_until("the removal of the directory", || !dir.exists());
 }
 
 fn an_end_is_noticed() {

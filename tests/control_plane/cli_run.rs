@@ -1,4 +1,4 @@
-//! What comes of a run of the program, in a form in which a real control plane and the simulator can be compared.
+//! The results of a run of the program, in a form in which a real control plane and the simulator can be compared.
 
 use std::{collections::BTreeSet, path::Path, process::Command};
 
@@ -14,7 +14,7 @@ use test_support::{ProgramOutput, SimulateProcess, effective_calls, program};
 /// The runbook that the repository ships.
 pub(crate) const RELAY_SCALE: &str = include_str!("../../runbooks/relay-scale.yaml");
 
-/// Where the steps begin that are not rolled back.
+/// The beginning of the first step that cannot be rolled back.
 const FIRST_IRREVERSIBLE_STEP: &str = "  - id: delete_old\n";
 
 /// Steps 1 to 8, and then something that fails.
@@ -40,13 +40,13 @@ pub(crate) struct CliRun {
     code: i32,
 }
 
-/// What came of it.
+/// The results of a run.
 pub(crate) struct CliRunOutcome {
-    /// What stood before the run.
+    /// The state before the run.
     pub(crate) before: Vec<String>,
-    /// What stands after it.
+    /// The state after the run.
     pub(crate) after: Vec<String>,
-    /// What was said.
+    /// The output of the program.
     pub(crate) lines: Vec<String>,
     /// The AWS calls that changed something, in order.
     pub(crate) aws_changes: Vec<String>,
@@ -136,7 +136,7 @@ pub(crate) fn simulate_over(plane: &ControlPlane) -> SimulateProcess {
     SimulateProcess::with_arguments(SPEED.parse().unwrap(), &["--kubeconfig", &kubeconfig])
 }
 
-/// The same with an account of another kind.
+/// Starts the simulator as [`simulate_over`] does, with another scenario.
 pub(crate) fn simulate_scenario_over(plane: &ControlPlane, scenario: &str) -> SimulateProcess {
     let kubeconfig = plane.kubeconfig().display().to_string();
     let file = plane.test_dir().join("scenario.yaml");
@@ -146,15 +146,15 @@ pub(crate) fn simulate_scenario_over(plane: &ControlPlane, scenario: &str) -> Si
     SimulateProcess::with_arguments(SPEED.parse().unwrap(), &arguments)
 }
 
-/// Until the scenario's deployments are as they shall be.
+/// Waits until the scenario's deployments have all their replicas.
 async fn wait_until_settled(plane: &ControlPlane) {
     plane.wait_until_ready(NAMESPACE, "rafay-relay", 3).await;
     plane.wait_until_ready(NAMESPACE, "rafay-sentry", 2).await;
     plane.wait_until_ready(NAMESPACE, "relay-cache", 2).await;
 }
 
-/// The nodes and instances that were there before the run. Only these are called by their names: which of the new ones
-/// is chosen for what is the scheduler's affair.
+/// The names of the nodes and instances that existed before the run. New ones are compared without their names, because
+/// the scheduler chooses among them.
 struct Names(BTreeSet<String>);
 
 impl Names {
@@ -163,7 +163,7 @@ impl Names {
         Self(state.nodes.keys().chain(instances).cloned().collect())
     }
 
-    /// The lines without their times, and without those that only say for what is waited.
+    /// Returns the lines without their times, and without those that report a wait.
     fn lines(&self, stdout: &str) -> Vec<String> {
         let lines =
             stdout.lines().filter_map(|line| line.split_once("] ")).map(|(_, message)| message);
@@ -216,15 +216,15 @@ impl Names {
         }
     }
 
-    /// What stands, sorted.
+    /// Returns the facts of a state, sorted.
     fn facts(&self, state: &ClusterState) -> Vec<String> {
         let groups = state.nodegroups.iter().flat_map(|(name, group)| self.group(name, group));
         let nodes = state.nodes.iter().map(|(name, node)| {
-            let ours = |key: &&String| key.starts_with("rafay-relay-sop");
-            let ours: Vec<&String> = node.annotations.keys().filter(ours).collect();
+            let is_mark = |key: &&String| key.starts_with("rafay-relay-sop");
+            let marks: Vec<&String> = node.annotations.keys().filter(is_mark).collect();
             let (group, ready, cordoned) = (&node.nodegroup, node.ready, node.unschedulable);
             let name = self.word(name);
-            format!("node {name} of {group:?} ready={ready} cordoned={cordoned} {ours:?}")
+            format!("node {name} of {group:?} ready={ready} cordoned={cordoned} {marks:?}")
         });
         let deployments = state.deployments.iter().map(|(name, deployment)| {
             let (ready, updated) = (deployment.ready, deployment.updated);

@@ -1,4 +1,4 @@
-//! What tests put into the cluster: namespaces, nodes that are Ready, deployments; and how they clear it away.
+//! Objects that tests create in the cluster (namespaces, nodes that are Ready, deployments), and their removal.
 
 use std::{fmt::Debug, time::Duration};
 
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::fixture::{ControlPlane, has_default_account};
 
-/// How long is waited for what a healthy cluster does in a second.
+/// The time-out of waits for what a healthy cluster does in a second.
 const WAIT_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Waits until `holds`.
@@ -77,7 +77,7 @@ impl ControlPlane {
         let all = ListParams::default();
         wait_until("the end of replicasets and pods", async || {
             let left = sets.list(&all).await.unwrap().items.len();
-            // A controller that has not heard yet may have made one more.
+            // A controller that has not seen the deletion yet may have created one more.
             self.remove_all::<Pod>(namespace).await;
             left + pods.list(&all).await.unwrap().items.len() == 0
         })
@@ -171,7 +171,7 @@ impl ControlPlane {
         .await;
     }
 
-    /// The pods of a deployment that are not on their way out, by name.
+    /// Returns the pods of a deployment that are not being deleted, by name.
     pub(crate) async fn pods(&self, namespace: &str, app: &str) -> Vec<Pod> {
         let selected = ListParams::default().labels(&format!("app={app}"));
         let mut pods = self.api::<Pod>(namespace).list(&selected).await.unwrap().items;

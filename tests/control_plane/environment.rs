@@ -1,5 +1,5 @@
-//! What tests are performed on: each part is looked for once, started for the first test that needs it, and ended after
-//! the last.
+//! The parts of the environment that tests need: each is located once, started for the first test that needs it, and
+//! stopped after the last.
 
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -7,21 +7,21 @@ use tokio::runtime::Runtime;
 
 use crate::{fixture::ControlPlane, moto::Moto, scratch_dir::ScratchDir};
 
-/// How many times a start is tried: somebody may take a port between its choice and its use.
+/// The number of attempts to start a part: another process may take a port between its choice and its use.
 const MAX_START_ATTEMPTS: usize = 3;
 
-/// Programs that are not ours, which tests are performed on together.
+/// Third-party programs that tests share.
 pub(crate) trait Service: Sized {
-    /// What it is called.
+    /// The name of the service in messages.
     const NAME: &'static str;
-    /// What its folder is called, to begin with.
+    /// The prefix of the name of the service's directory.
     const DIR_PREFIX: &'static str;
-    /// What it is started from.
+    /// The programs from which the service is started.
     type Assets;
 
-    /// Its place on the stage.
+    /// Returns the slot of the service in the environment.
     fn slot(environment: &TestEnvironment) -> &Slot<Self>;
-    /// Looks for what it is started from; an error says why there is nothing.
+    /// Finds the assets; an error says why they are missing.
     fn find() -> Result<Self::Assets, String>;
     /// Starts it and waits until it does its work. It fails with the system's words where a port was taken.
     fn start_once(
@@ -30,7 +30,7 @@ pub(crate) trait Service: Sized {
     ) -> impl Future<Output = Result<Self, String>>;
     /// A program of it that has ended, which none of them does by itself.
     fn crashed(&self) -> Option<String>;
-    /// Where its logs are.
+    /// Returns the directory that has the logs.
     fn scratch_dir(&self) -> &ScratchDir;
 }
 
@@ -58,7 +58,7 @@ async fn start<P: Service>(assets: &P::Assets) -> Result<P, String> {
     let mut starts = 1;
     loop {
         let scratch_dir = ScratchDir::new(P::DIR_PREFIX);
-        let scratch_dir = scratch_dir.map_err(|why| format!("cannot make a folder: {why}"))?;
+        let scratch_dir = scratch_dir.map_err(|why| format!("cannot make a directory: {why}"))?;
         let scratch_dir = Arc::new(scratch_dir);
         match P::start_once(assets, Arc::clone(&scratch_dir)).await {
             Ok(part) => return Ok(part),
@@ -89,7 +89,7 @@ impl<P: Service> Slot<P> {
         Self { assets: P::find(), running: OnceLock::new() }
     }
 
-    /// Why there is none.
+    /// Returns why the service is not available.
     pub(crate) fn missing(&self) -> Option<&str> {
         self.assets.as_ref().err().map(String::as_str)
     }
@@ -100,13 +100,13 @@ impl<P: Service> Slot<P> {
         let start = || runtime.block_on(start::<P>(assets));
         let part =
             self.running.get_or_init(|| start().map(|part| Mutex::new(Some(Arc::new(part)))));
-        let part = part.as_ref()?.lock().expect("nobody panics with the lock held").clone();
+        let part = part.as_ref()?.lock().expect("no holder panics").clone();
         Ok(part.expect("it is cleared after the last test"))
     }
 
     fn shut_down(&self, failed: bool) {
         let Some(Ok(part)) = self.running.get() else { return };
-        let Some(part) = part.lock().expect("nobody panics with the lock held").take() else {
+        let Some(part) = part.lock().expect("no holder panics").take() else {
             return;
         };
         if failed {

@@ -65,7 +65,7 @@ async fn unschedulable(plane: Arc<ControlPlane>) {
 struct PodWaitStep {
     action: &'static str,
     replicas: i32,
-    /// Whether only the pods fail that the step brings about.
+    /// Whether only the pods that the step creates fail.
     restarted: bool,
 }
 
@@ -77,7 +77,7 @@ const POD_WAIT_STEPS: [PodWaitStep; 3] = [
 
 const NO_NODE: &str = "no-node";
 
-/// What ails the pods, and the word for it in the end.
+/// The failures of pods, each with the text that the error must contain.
 const POD_FAILURES: [(&str, &str); 3] = [
     ("missing-image", "ImagePullBackOff"),
     ("crash-loop", "CrashLoopBackOff"),
@@ -228,7 +228,7 @@ async fn node_never_ready(plane: Arc<ControlPlane>) {
     );
 }
 
-/// The way back empties the new nodes first, and keeps them where a budget does not let it.
+/// The rollback drains the new nodes first, and keeps them where a disruption budget blocks that.
 async fn budget_blocks_rollback(plane: Arc<ControlPlane>) {
     plane.namespace(NAMESPACE).await;
     let simulate = simulate_small_nodegroup(&plane, "");

@@ -26,7 +26,7 @@ use test_support::ChildGuard;
 /// A running control plane. It ends with this value, and with this process.
 pub(crate) struct ControlPlane {
     pub(crate) client: Client,
-    /// Where the accounts of the tests find the API server.
+    /// The address at which the accounts of the tests reach the API server.
     pub(crate) load_balancer: LoadBalancer,
     etcd_url: String,
     program_specs: Vec<ProgramSpec>,
@@ -76,7 +76,7 @@ impl Service for ControlPlane {
     }
 
     fn crashed(&self) -> Option<String> {
-        let mut programs = self.programs.lock().expect("nobody panics with the lock held");
+        let mut programs = self.programs.lock().expect("no holder panics");
         programs.iter_mut().find_map(|(name, program)| match program.try_wait() {
             Ok(None) => None,
             end => Some(self.scratch_dir.exit_message(name, &end)),
@@ -89,12 +89,12 @@ impl Service for ControlPlane {
 }
 
 impl ControlPlane {
-    /// A kubeconfig file of somebody who may do everything.
+    /// Returns the kubeconfig file of a cluster administrator.
     pub(crate) fn kubeconfig(&self) -> PathBuf {
         self.scratch_dir.path().join("kubeconfig")
     }
 
-    /// The certificate by which the API server is recognised.
+    /// The certificate by which the API server is recognized.
     pub(crate) fn certificate(&self) -> PathBuf {
         self.scratch_dir.path().join("certs/apiserver.crt")
     }
@@ -104,21 +104,21 @@ impl ControlPlane {
         self.scratch_dir.path().join("log/audit.log")
     }
 
-    /// A folder for what a test writes; it goes with the control plane.
+    /// Returns a directory for files of a test, which is removed with the control plane.
     pub(crate) fn test_dir(&self) -> PathBuf {
         self.scratch_dir.path().join("scratch")
     }
 
-    /// Kills the API server, and starts it again on the same port after `absence`. Nobody gets to it before it is
-    /// ready, as where a load balancer stands before it.
+    /// Kills the API server, and starts it again on the same port after `absence`. No client reaches the server before
+    /// it is ready, as behind a load balancer.
     pub(crate) async fn restart_api_server(&self, absence: Duration) {
         self.load_balancer.close();
         self.restart_api_server_exposed(absence).await;
         self.load_balancer.open();
     }
 
-    /// The same without the load balancer's help: one that has just started listens before it knows the roles, and
-    /// refuses everybody.
+    /// Restarts the API server while the load balancer passes connections on: a server that has just started listens
+    /// before it knows the roles, and refuses every client.
     pub(crate) async fn restart_api_server_exposed(&self, absence: Duration) {
         self.stop("kube-apiserver");
         tokio::time::sleep(absence).await;
@@ -126,8 +126,8 @@ impl ControlPlane {
         wait_until("the API server's return", async || ready(&self.client).await).await;
     }
 
-    /// Restarts the API server on a store that has gone on meanwhile and has forgotten what was before: whoever wants
-    /// to go on with a watch is told 410.
+    /// Restarts the API server on a store whose revision has advanced and whose history has been compacted, so that a
+    /// client that continues a watch gets status 410.
     pub(crate) async fn compact_history(&self) {
         self.load_balancer.close();
         self.stop("kube-apiserver");
@@ -151,7 +151,7 @@ impl ControlPlane {
         self.start_again("kwok");
     }
 
-    /// Asks etcd, through its JSON gateway.
+    /// Calls etcd through its JSON gateway.
     async fn request_etcd(&self, what: &str, request: &serde_json::Value) -> serde_json::Value {
         let url = format!("{}/v3/kv/{what}", self.etcd_url);
         let client = reqwest::Client::new();
@@ -160,14 +160,14 @@ impl ControlPlane {
     }
 
     fn stop(&self, name: &str) {
-        let mut programs = self.programs.lock().expect("nobody panics with the lock held");
+        let mut programs = self.programs.lock().expect("no holder panics");
         programs.retain(|(running, _)| *running != name);
     }
 
     fn start_again(&self, name: &str) {
         let spec = self.program_specs.iter().find(|one| one.name == name).unwrap();
         let started = spec.start(&self.scratch_dir).unwrap();
-        self.programs.lock().expect("nobody panics with the lock held").push((spec.name, started));
+        self.programs.lock().expect("no holder panics").push((spec.name, started));
     }
 }
 

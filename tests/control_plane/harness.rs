@@ -19,12 +19,12 @@ use crate::environment::{Service, Slot, TestEnvironment};
 /// Longer than any of these tests takes on a machine that does much else besides.
 const TEST_TIMEOUT: Duration = Duration::from_mins(5);
 
-/// How often it is asked whether the parts still live.
+/// The interval at which the parts are checked for being alive.
 const HEALTH_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The parts that a test is performed on.
 pub(crate) trait Requires: Sized {
-    /// Why they cannot all be had.
+    /// Returns why a part is not available.
     fn missing(environment: &TestEnvironment) -> Option<String>;
     /// Starts those that do not run yet.
     fn acquire(environment: &TestEnvironment) -> Result<Self, String>;

@@ -1,5 +1,5 @@
-//! What stands before an API server: it passes connections on, and only while the server is ready, as the load balancer
-//! of a cluster in the cloud does. It can cut what it has passed on, or forget it, as a firewall does.
+//! A load balancer before the API server: it passes connections on only while the server is ready, as the load balancer
+//! of a cloud cluster does. It can also cut connections, or drop their packets silently, as a firewall does.
 
 use std::{io, net::Ipv4Addr, sync::Arc};
 
@@ -40,7 +40,7 @@ impl LoadBalancer {
         self.state.send_modify(|state| state.generation += 1);
     }
 
-    /// Lets nothing more pass through the connections that there are, and tells nobody; new ones are passed on.
+    /// Drops all further data on the existing connections without closing them. New connections are passed on.
     pub(crate) fn blackhole(&self) {
         self.state.send_modify(|state| state.blackholes += 1);
     }

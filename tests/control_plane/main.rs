@@ -1,4 +1,4 @@
-//! What is true in the simulator is true of Kubernetes: the tests that need a real control plane.
+//! The tests that need a real control plane. They check that Kubernetes behaves as the simulator does.
 //!
 //! A test target of its own, because the built-in harness cannot say "ignored" of a test when it runs, and these need
 //! programs that a machine may not have. One control plane serves all of them, one test at a time. `docs/testing.md`

@@ -10,7 +10,7 @@ use std::{
 use crate::{assets::Assets, scratch_dir::ScratchDir};
 use test_support::ChildGuard;
 
-/// How a program is started.
+/// The command line of a program.
 pub(crate) struct ProgramSpec {
     pub(crate) name: &'static str,
     command: Command,

@@ -76,7 +76,7 @@ async fn stops_without_permissions(plane: Arc<ControlPlane>) {
     assert_eq!(effective_calls(&simulate.calls().await), [""; 0]);
 }
 
-/// Somebody has forgotten one verb, and it comes to light where there is no way back any more.
+/// The role lacks one verb, which is noticed only after the run can no longer be rolled back.
 async fn is_resumed_once_permitted(plane: Arc<ControlPlane>) {
     plane.namespace(NAMESPACE).await;
     let simulate = simulate_over(&plane);

@@ -19,7 +19,7 @@ use crate::{
 };
 use test_support::FinishedRun;
 
-/// Nobody listens there.
+/// An address at which no process listens.
 const UNREACHABLE_URL: &str = "http://127.0.0.1:9/";
 
 /// A runbook of these steps, each time-out and repetition short enough to be waited for.
@@ -40,14 +40,14 @@ pub(crate) struct EngineRunner {
     _dir: TempDir,
 }
 
-/// Who runs a runbook.
+/// An engine that runs runbooks as an account.
 pub(crate) struct RunAs {
     pub(crate) account: TestServiceAccount,
     runner: EngineRunner,
 }
 
 impl EngineRunner {
-    /// One that has business with AWS alone, and asks nobody which cluster and account it acts on.
+    /// Returns a runner that uses only AWS, and does not identify its cluster and account.
     pub(crate) fn of_aws(aws: &str) -> Self {
         let unreachable = UNREACHABLE_URL.parse().expect("a URL");
         Self::new(KubernetesAccess::Endpoint { url: unreachable }, aws, true)
@@ -82,14 +82,14 @@ impl EngineRunner {
 }
 
 impl RunAs {
-    /// An account of its own in `namespace`, which may do what the runbook's actions declare, and no business with AWS.
+    /// Makes an account in `namespace` with the permissions that the runbook's actions declare; AWS is not reachable.
     pub(crate) async fn new(plane: &ControlPlane, namespace: &str, text: &str) -> Self {
         let account =
             TestServiceAccount::new(plane, namespace, "run-as", Grant::for_runbook(text)).await;
         Self::of(account, UNREACHABLE_URL)
     }
 
-    /// The same for somebody, with AWS at an address.
+    /// Returns a runner for an existing account, with AWS at an address.
     pub(crate) fn of(account: TestServiceAccount, aws: &str) -> Self {
         let kubeconfig = Some(account.kubeconfig.clone());
         let kubernetes = KubernetesAccess::Inferred { kubeconfig, context: None };

@@ -1,4 +1,4 @@
-//! A folder in which programs run and leave their logs. It goes with this process, whatever that dies of.
+//! A directory in which programs run and write their logs. It is removed when this process ends, however that ends.
 
 use std::{
     fs, io,
@@ -8,17 +8,17 @@ use std::{
 
 use test_support::ChildGuard;
 
-/// How much of a program's log is shown when it ended before it did its work.
+/// The number of log lines that are shown of a program that ended before it was ready.
 const LOG_TAIL_LINES: usize = 8;
 
-/// Such a folder.
+/// A directory that is removed when this process ends.
 pub(crate) struct ScratchDir {
     dir: PathBuf,
     _sweeper: ChildGuard,
 }
 
 impl ScratchDir {
-    /// Makes one whose name begins with `prefix`.
+    /// Makes a directory whose name begins with `prefix`.
     pub(crate) fn new(prefix: &str) -> io::Result<Self> {
         let dir = tempfile::Builder::new()
             .prefix(prefix)
@@ -34,24 +34,24 @@ impl ScratchDir {
         &self.dir
     }
 
-    /// Where a program's output goes.
+    /// Returns the file that has a program's output.
     pub(crate) fn log(&self, program: &str) -> PathBuf {
         self.dir.join(format!("log/{program}.log"))
     }
 
-    /// Whether a program has said something.
+    /// Whether a program's log contains a text.
     pub(crate) fn log_contains(&self, program: &str, what: &str) -> bool {
         fs::read_to_string(self.log(program)).is_ok_and(|text| text.contains(what))
     }
 
-    /// What a program said last.
+    /// Returns the last lines of a program's log.
     pub(crate) fn log_tail(&self, program: &str) -> String {
         let text = fs::read_to_string(self.log(program)).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
     }
 
-    /// In one line, how a program ended that was to go on.
+    /// Says in one line how a program ended that should still run.
     pub(crate) fn exit_message(
         &self,
         program: &str,
@@ -59,17 +59,17 @@ impl ScratchDir {
     ) -> String {
         let how = match end {
             Ok(Some(status)) => status.to_string(),
-            Ok(None) => "nobody knows how".into(),
+            Ok(None) => "unknown exit status".into(),
             Err(why) => why.to_string(),
         };
         let text = fs::read_to_string(self.log(program)).unwrap_or_default();
         let last = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("nothing");
-        format!("{program} has ended ({how}); it said last: {last}")
+        format!("{program} has ended ({how}); its last line: {last}")
     }
 
-    /// Copies the logs to where they outlive the folder, and says where.
+    /// Copies the logs to a directory that is kept, and returns that directory.
     pub(crate) fn copy_logs(&self) -> io::Result<PathBuf> {
-        let name = self.dir.file_name().expect("the folder was made with a name");
+        let name = self.dir.file_name().expect("the directory has a name");
         let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("logs-of").join(name);
         fs::create_dir_all(&kept)?;
         for log in fs::read_dir(self.dir.join("log"))? {

@@ -2,17 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-/// How long a cold machine with other work to do may take to bring a program up. Four seconds are usual.
+/// The time-out for a program to start, on a cold and loaded machine. Four seconds are usual.
 const WAIT_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// How often it is asked whether a program is up.
+/// The interval at which a program is checked for being ready.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Waits for a condition, but not for one that a program which has ended was to bring about.
+/// Waits for a condition, and fails early when a program that it depends on has ended.
 ///
 /// # Errors
-/// One of the programs does not live, in the words of `check_alive`; or the condition does not come, and one that is not
-/// answered at all does not.
+/// A program has ended, as `check_alive` reports it, or the condition did not hold within the time-out. A check of the
+/// condition that does not return counts as not holding.
 pub(crate) async fn wait_until(
     what: &str,
     mut check_alive: impl FnMut() -> Result<(), String>,
@@ -21,7 +21,7 @@ pub(crate) async fn wait_until(
     let deadline = Instant::now() + WAIT_TIMEOUT;
     while Instant::now() < deadline {
         let condition = tokio::time::timeout_at(deadline.into(), condition()).await;
-        // Asked last: who found its port taken ends, and whoever has the port may have answered in its place.
+        // Checked last: a program that finds its port taken ends, and the process that has the port may have answered.
         check_alive()?;
         if let Ok(true) = condition {
             return Ok(());

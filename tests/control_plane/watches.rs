@@ -31,7 +31,7 @@ const LIST: &str = "list pods/watches";
 /// The watch.
 const WATCH: &str = "watch pods/watches";
 
-/// What the wait watches.
+/// The resources that the wait watches.
 const WATCHED: [&str; 3] = ["deployments", "replicasets", "pods"];
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -96,8 +96,8 @@ async fn restart_in_view(plane: Arc<ControlPlane>) {
     assert_eq!(ended.output("pods")["count"], json!(2));
 }
 
-/// What a firewall has forgotten ends on neither side. The server would end a watch after a minute; that is not heard
-/// either, and five seconds later it is given up.
+/// A connection whose packets a firewall drops ends on neither side. The server would end a watch after a minute, which
+/// does not reach the client; five seconds later the client gives the watch up.
 async fn blackhole(plane: Arc<ControlPlane>) {
     let (run_as, ended) = wait_through(&plane, async |_| plane.load_balancer.blackhole()).await;
     assert_eq!(ended.output("pods")["count"], json!(2));
@@ -115,22 +115,22 @@ async fn compaction(plane: Arc<ControlPlane>) {
     assert_eq!(audit::count_calls(&plane, &run_as.account, LIST).await, 2);
 }
 
-/// Whether a client is told 401.
-async fn is_nobody(client: &Client) -> bool {
+/// Whether the API server answers a client with status 401.
+async fn is_unauthorized(client: &Client) -> bool {
     let pods =
         Api::<Pod>::namespaced(client.clone(), TEST_NAMESPACE).list(&ListParams::default()).await;
     matches!(pods, Err(kube::Error::Api(status)) if status.code == 401)
 }
 
-/// As the kubelet does it: a new token long before the old one ends. The client reads the file once a minute, and the
-/// API server remembers for ten seconds that it has seen a token.
+/// The token is renewed long before the old one expires, as the kubelet does. The client reads the file once a minute,
+/// and the API server remembers for ten seconds that it has seen a token.
 async fn renewed_token(plane: Arc<ControlPlane>) {
     let (run_as, ended) = wait_through(&plane, async |run_as: &RunAs| {
         let first = run_as.account.client_with_current_token(&plane).await;
         run_as.account.renew_token(&plane).await;
         tokio::time::sleep(Duration::from_secs(61)).await;
         run_as.account.revoke_first_token(&plane).await;
-        wait_until("the end of the first token", async || is_nobody(&first).await).await;
+        wait_until("the end of the first token", async || is_unauthorized(&first).await).await;
         // Who still watches with the old token has to start anew.
         plane.load_balancer.cut();
     })

@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 
 const SCHEMA = pathToFileURL("schema/runbook.schema.json").href;
-// `│` is where the cursor stands.
+// `│` marks the cursor.
 const RUNBOOK = `# yaml-language-server: $schema=${SCHEMA}
 name: book
 defaults: {on_failure: rollback}

@@ -56,7 +56,7 @@ impl ChildGuard {
         Ok(Self { shell: command.spawn()? })
     }
 
-    /// How the program ended, if it has.
+    /// Returns the exit status, if the program has ended.
     pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
         self.shell.try_wait()
     }

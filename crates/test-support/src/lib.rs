@@ -1,4 +1,4 @@
-//! The words that tests are written in: a runbook, a world, and what must follow.
+//! Helpers for tests: a simulated cluster, runs of runbooks on it, and checks of their results.
 
 #![expect(missing_docs, reason = "test helpers are named to be read in tests")]
 #![expect(
@@ -37,7 +37,7 @@ pub use watchdog::Watchdog;
 /// Fast enough that a minute of boot time is a tenth of a second.
 pub const SPEED: f64 = 600.0;
 
-/// How long a test waits for a condition before it says that it does not come. Never waited in a passing test.
+/// The time after which a wait for a condition fails. A passing test never waits that long.
 pub const WAIT_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// The first four steps of relay-scale.
@@ -117,7 +117,7 @@ impl TestCluster {
         effective_calls(&self.simulator.calls())
     }
 
-    /// How many calls of that operation were made, effective or not.
+    /// Counts the calls of an operation, effective or not.
     pub fn count_calls(&self, operation: &str) -> usize {
         self.simulator.calls().iter().filter(|call| call.operation.starts_with(operation)).count()
     }

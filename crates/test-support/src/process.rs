@@ -48,7 +48,7 @@ impl ProgramOutput {
         Self::from(output)
     }
 
-    /// The same for a caller that has something to do meanwhile. When that fails, the watchdog ends the program.
+    /// Runs a program to its end beside other work. The watchdog ends the program if the caller fails.
     pub async fn run_async(command: &mut Command) -> Self {
         let (child, watchdog) = Self::start(command);
         let output = tokio::task::spawn_blocking(|| child.wait_with_output()).await;

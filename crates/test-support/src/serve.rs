@@ -59,7 +59,7 @@ impl Serve {
         self.send(Method::POST, path, Some(body)).await
     }
 
-    /// Asks for the status until it is another word than Running.
+    /// Polls the status until it is no longer `Running`.
     pub async fn wait_until_ended(&self) -> Value {
         let deadline = tokio::time::Instant::now() + WAIT_TIMEOUT;
         loop {

@@ -1,4 +1,4 @@
-//! What ends a child process that this one cannot end any more.
+//! A watchdog that ends a child process when this process no longer can.
 
 use std::{
     io::Write as _,
@@ -16,7 +16,7 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// For a child that has not been waited for: until then no other process gets its number.
+    /// Guards a child that has not been waited for: until then no other process gets its process id.
     pub fn guard(child: &Child) -> Self {
         let mut command = shell(WATCHDOG_SCRIPT);
         command.arg(child.id().to_string()).stdout(Stdio::null()).stderr(Stdio::null());

@@ -148,7 +148,7 @@ async fn protections_undone(plane_and_moto: PlaneAndMoto) {
     assert_eq!(account.protections(&group).await, before);
 }
 
-/// How many instances a call names.
+/// Counts the instances that a call names.
 fn ids(call: &BTreeMap<String, String>) -> usize {
     call.keys().filter(|name| name.starts_with("InstanceIds.member.")).count()
 }

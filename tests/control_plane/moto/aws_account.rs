@@ -1,4 +1,4 @@
-//! What is in the account: a cluster, its nodegroups, and the Auto Scaling groups behind them.
+//! The contents of an account: a cluster, its nodegroups, and the Auto Scaling groups behind them.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,10 @@ use aws_sdk_eks::{
 
 use super::{Moto, REGION};
 
-/// A role that nobody checks.
+/// A role that moto does not check.
 const ROLE: &str = "arn:aws:iam::123456789012:role/eks";
 
-/// What every group launches.
+/// The instance type that every group launches.
 const TEMPLATE: &str = "nodes";
 
 /// An account with one EKS cluster and nothing else.
@@ -155,7 +155,7 @@ impl AwsAccount {
             .collect()
     }
 
-    /// Protects instances as somebody else would have done.
+    /// Protects instances as another client would.
     pub(crate) async fn protect(&self, group: &str, instances: &[String]) {
         let call = self.autoscaling.set_instance_protection().auto_scaling_group_name(group);
         let call = call.set_instance_ids(Some(instances.to_vec())).protected_from_scale_in(true);

@@ -1,5 +1,5 @@
-//! What EKS, the instances and their kubelets do: between moto's books and the control plane. A nodegroup's sizes become
-//! its Auto Scaling group's, and an instance of the group becomes a Node, which goes when the instance does.
+//! A bridge between moto and the control plane, in place of EKS, the instances and their kubelets. The bridge copies the
+//! sizes of a nodegroup to its Auto Scaling group, and makes a Node for each instance, which it removes with the instance.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,7 +20,8 @@ use rafay_relay_sop::platform::kubernetes::node::NODEGROUP_LABEL;
 use super::aws_account::{AwsAccount, Sizes};
 use crate::fixture::ControlPlane;
 
-/// How often it looks. An instance of EC2 takes half a minute to become a node; here nobody waits for that.
+/// The interval of synchronization. An EC2 instance takes half a minute to become a node; the tests need not wait that
+/// long.
 const SYNC_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The bridge for one nodegroup.

@@ -1,4 +1,4 @@
-//! Each AWS call of ours, its pages, and what becomes of a refusal.
+//! Each AWS call of the program, its pages, and its errors.
 
 use std::{collections::BTreeSet, sync::Arc};
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Installs moto, an implementation of the AWS services that is not ours, from PyPI: what requirements.txt pins, into a
-# virtual environment in the cache folder, where the tests look for it. What is installed already is not installed again.
+# Installs moto, a third-party implementation of the AWS services, from PyPI: the versions in requirements.txt, into a
+# virtual environment in the cache directory, where the tests find it. An existing installation is kept.
 #
-#   tests/control_plane/moto/install.sh           into the cache folder
-#   tests/control_plane/moto/install.sh --where   only prints that folder
+#   tests/control_plane/moto/install.sh           into the cache directory
+#   tests/control_plane/moto/install.sh --where   only prints that directory
 #
 # Ends with 69 where there is no Python that will do: the tests then count as ignored.
 set -euo pipefail
@@ -20,7 +20,7 @@ if ! python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11
   exit 69
 fi
 
-# Two clones share the folder; the second waits for what the first installs.
+# Clones share the directory; a second installation waits for the first.
 mkdir -p "$(dirname "$cache")"
 exec 9>"$cache.lock"
 if command -v flock >/dev/null; then flock 9; fi

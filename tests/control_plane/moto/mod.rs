@@ -1,14 +1,13 @@
-//! moto in the place of AWS: an implementation of EKS, Auto Scaling and EC2 that is not ours.
+//! Tests against moto, a third-party implementation of EKS, Auto Scaling and EC2.
 //!
-//! It proves the wire shapes: what we send is understood by others, and what others answer is understood by us, by the
-//! page and by the hundred. It does not prove how AWS behaves: moto answers an update `Successful` at once, has neither
+//! They verify the wire format: moto understands the program's requests, and the program understands moto's responses,
+//! page by page. They do not verify how AWS behaves: moto answers an update `Successful` at once, has neither
 //! `DescribeUpdate` nor `ListUpdates` nor any scaling activity, ignores client tokens, accepts a desired size above the
-//! maximum, protects instances that are not in the group without a word, answers some calls for a cluster or group that it
-//! does not have with 500, and its nodegroups have no instances. The simulator does all of that as AWS documents it.
+//! maximum, protects instances that are not in the group without an error, answers some calls for an unknown cluster or
+//! group with 500, and its nodegroups have no instances. The simulator does all of that as AWS documents it.
 //!
-//! `calls` asks each call of ours, `actions` runs the actions that need nothing but AWS. With the [`bridge`], which does
-//! for moto what EKS and the kubelets do, and the real control plane, nothing is left in the world that is ours but the
-//! program: `nodegroup` and `relay_scale`.
+//! `calls` makes each AWS call of the program, and `actions` runs the actions that need only AWS. `nodegroup` and
+//! `relay_scale` also use the real control plane and the [`bridge`], which does for moto what EKS and the kubelets do.
 
 mod actions;
 mod aws_account;
@@ -24,7 +23,7 @@ pub(crate) use server::Moto;
 
 use crate::harness::Test;
 
-/// Where everything is.
+/// The region of all tests.
 pub(crate) const REGION: &str = "us-west-2";
 
 pub(crate) fn tests() -> Vec<Test> {

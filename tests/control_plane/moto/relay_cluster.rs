@@ -1,4 +1,4 @@
-//! A relay cluster of which nothing is ours: nodes of a nodegroup of moto's, and the two deployments on them.
+//! A relay cluster without the simulator: nodes of a nodegroup in moto, and the two deployments on them.
 
 use std::{collections::BTreeSet, future::Future, sync::Arc};
 
@@ -23,10 +23,10 @@ use crate::{
 pub(crate) const NAMESPACE: &str = "rafay-core";
 pub(crate) const CLUSTER: &str = "prod";
 pub(crate) const NODEGROUP: &str = "relay-services";
-/// By which the procedure knows the nodegroup.
+/// The label by which the procedure finds the nodegroup.
 pub(crate) const LABEL: &str = "nodegroup-relay-services";
 
-/// Such a cluster.
+/// A relay cluster between moto and the control plane.
 pub(crate) struct RelayCluster {
     pub(crate) plane: Arc<ControlPlane>,
     pub(crate) moto: Arc<Moto>,
@@ -97,7 +97,7 @@ impl RelayCluster {
         nodes.list(&ListParams::default().labels(&label(NODEGROUP))).await.unwrap().items
     }
 
-    /// What stands, and whether it is old or new; sorted.
+    /// Returns the facts of the cluster, each with whether it is old or new; sorted.
     pub(crate) async fn facts(&self) -> Vec<String> {
         let mut facts = vec![
             format!("EKS: {:?}", self.account.sizes(NODEGROUP).await),
@@ -108,10 +108,10 @@ impl RelayCluster {
         }
         let nodes = self.nodes().await;
         for node in &nodes {
-            let ours = node.annotations().keys().any(|key| key.starts_with("rafay-relay-sop"));
+            let marked = node.annotations().keys().any(|key| key.starts_with("rafay-relay-sop"));
             let cordoned = node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false);
             let age = self.age(&instance_of(node));
-            facts.push(format!("{age} node, cordoned: {cordoned}, marked: {ours}"));
+            facts.push(format!("{age} node, cordoned: {cordoned}, marked: {marked}"));
         }
         for app in ["rafay-relay", "rafay-sentry"] {
             let deployment = self.plane.api::<Deployment>(NAMESPACE).get(app).await.unwrap();

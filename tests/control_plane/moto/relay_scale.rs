@@ -1,5 +1,5 @@
-//! relay-scale in a world of which nothing is ours, as its users start it: with the addresses of the two platforms in the
-//! environment and nothing else.
+//! relay-scale against moto and a real control plane, started as users start it, with only the addresses of the two
+//! platforms in the environment.
 
 use std::{
     path::Path,
@@ -27,7 +27,7 @@ use test_support::{ProgramOutput, Serve, Watchdog, program, wait_until};
 
 type PlaneAndMoto = (Arc<ControlPlane>, Arc<Moto>);
 
-/// What the procedure changes in the account.
+/// The changes that the procedure makes in the account.
 const AWS_CHANGES: [&str; 3] =
     ["UpdateNodegroupConfig", "SetInstanceProtection", "SetInstanceProtection"];
 
@@ -56,7 +56,7 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// The program with the two addresses, and nobody's files.
+/// Returns the program with the two addresses and without configuration files.
 fn command(cluster: &RelayCluster, kubeconfig: &Path, dir: &Path) -> Command {
     let mut command = program();
     command.env("KUBECONFIG", kubeconfig).env("AWS_ENDPOINT_URL", &cluster.moto.url);
@@ -73,7 +73,7 @@ async fn run_to_end(cluster: &RelayCluster, mut command: Command) -> ProgramOutp
     cluster.during(ProgramOutput::run_async(&mut command)).await
 }
 
-/// What stands after the procedure, of `count` nodes and as many relay pods.
+/// Returns the facts after the procedure, with `count` nodes and as many relay pods.
 fn facts_after_success(count: usize) -> Vec<String> {
     let sizes = format!("Sizes(1, {0}, {0})", 2 * count);
     let mut facts = [
@@ -101,7 +101,7 @@ fn all_ready(name: &str, count: usize, restarted: bool) -> String {
     format!("{name}: {count:?} wanted, {count:?} there, {count:?} ready, restarted: {restarted}")
 }
 
-/// The lines of a log without their times, and without those that only say for what is waited.
+/// Returns the lines of a log without their times, and without those that report a wait.
 fn without_times_and_waits<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
     let has_event =
         lines.filter_map(|line| line.split_once("] ")).map(|(_, has_event)| has_event.to_owned());
@@ -114,7 +114,7 @@ const SKIPPED_STEPS: [&str; 2] = [
     "Open the old nodes that had no relay pod again",
 ];
 
-/// That each step is begun and completed, in order: thirteen, of which the ninth is two, and one that checks.
+/// Checks that each step is started and completed, in order: thirteen, of which the ninth is two, and one that checks.
 #[track_caller]
 fn assert_every_step_logged(lines: &[String]) {
     // The first name is the runbook's own.
@@ -141,7 +141,7 @@ async fn by_run((plane, moto): PlaneAndMoto) {
     let ended = run_to_end(&cluster, command).await.expect_exit_code(0);
     // For docs/performance.md; nothing depends on it.
     eprint!("({:.1} s) ", start.elapsed().as_secs_f64());
-    assert_same("what stands", &cluster.facts().await, &facts_after_success(3));
+    assert_same("the cluster", &cluster.facts().await, &facts_after_success(3));
     assert_every_step_logged(&without_times_and_waits(ended.stdout.lines()));
     assert_eq!(requests.changes(), AWS_CHANGES);
     assert_eq!(audit::denied_calls(&cluster.plane, &account).await, [""; 0]);
@@ -157,7 +157,7 @@ async fn by_post((plane, moto): PlaneAndMoto) {
     assert_eq!((code, &started["status"]), (StatusCode::OK, &json!("started")), "{started:#}");
     let status = cluster.during(service.wait_until_ended()).await;
     assert_eq!(status["status"], "Success", "{status:#}");
-    assert_same("what stands", &cluster.facts().await, &facts_after_success(3));
+    assert_same("the cluster", &cluster.facts().await, &facts_after_success(3));
     let logs = status["logs"].as_array().unwrap();
     assert_every_step_logged(&without_times_and_waits(logs.iter().filter_map(Value::as_str)));
     assert_eq!(requests.changes(), AWS_CHANGES);
@@ -173,7 +173,7 @@ async fn protects_many((plane, moto): PlaneAndMoto) {
     let mut command = command(&cluster, &account.kubeconfig, dir.path());
     command.args(["run", "relay-scale", "--yes"]);
     run_to_end(&cluster, command).await.expect_exit_code(0);
-    assert_same("what stands", &cluster.facts().await, &facts_after_success(55));
+    assert_same("the cluster", &cluster.facts().await, &facts_after_success(55));
     let sizes: Vec<usize> = requests
         .calls("SetInstanceProtection")
         .iter()
@@ -201,7 +201,7 @@ async fn is_rolled_back((plane, moto): PlaneAndMoto) {
         .collect();
     cluster.during(cluster.plane.wait_until_ready(NAMESPACE, "rafay-sentry", 2)).await;
     cluster.run_until_nodes(3).await;
-    assert_same("what stands", &cluster.facts().await, &before);
+    assert_same("the cluster", &cluster.facts().await, &before);
     assert_eq!(audit::denied_calls(&cluster.plane, &account).await, [""; 0]);
 }
 
@@ -212,7 +212,7 @@ fn killed_in(name: &'static str, event: &'static str, step: &'static str) -> Tes
     })
 }
 
-/// What the journal says of a step's event.
+/// Returns the text by which the journal has an event of a step.
 fn step_event(event: &str, step: &str) -> String {
     format!(r#""step":"{step}","event":"{event}""#)
 }
@@ -237,7 +237,7 @@ async fn is_resumed((plane, moto): PlaneAndMoto, event: &str) {
         ProgramOutput::run_async(&mut second).await
     });
     resumed.await.expect_exit_code(0);
-    assert_same("what stands", &cluster.facts().await, &facts_after_success(3));
+    assert_same("the cluster", &cluster.facts().await, &facts_after_success(3));
     let changes = requests.changes();
     let updates = changes.iter().filter(|change| *change == AWS_CHANGES[0]).count();
     assert_eq!(updates, 1, "{changes:?}");
@@ -259,11 +259,11 @@ async fn is_resumed_by_serve((plane, moto): PlaneAndMoto) {
     let second = serve(&cluster, &account.kubeconfig, dir.path());
     let status = cluster.during(second.wait_until_ended()).await;
     assert_eq!(status["status"], "Success", "{status:#}");
-    assert_same("what stands", &cluster.facts().await, &facts_after_success(3));
+    assert_same("the cluster", &cluster.facts().await, &facts_after_success(3));
     assert_eq!(requests.changes(), AWS_CHANGES);
 }
 
-/// Until the journal says so.
+/// Waits until the journal contains a text.
 async fn wait_for_journal(state: &Path, what: &str) {
     let has_event = || test_support::journal(state)?.contains(what).then_some(());
     wait_until(what, has_event).await;

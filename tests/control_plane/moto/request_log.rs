@@ -1,4 +1,4 @@
-//! What the program asked of moto, from moto's own record.
+//! The program's requests, as moto has recorded them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::Moto;
 
-/// By which the program's calls are told from those of the tests.
+/// The part of the user agent that distinguishes the program's calls from those of the tests.
 const PROGRAM_USER_AGENT: &str = "app/rafay-relay-sop";
 
 /// The record from a certain moment on.
@@ -27,7 +27,7 @@ struct LoggedRequest {
 }
 
 impl RequestLog {
-    /// From now on.
+    /// Starts a record of the requests that follow.
     pub(crate) fn start(moto: &Moto) -> Self {
         let file = moto.request_log_path();
         let start = std::fs::read(&file).map_or(0, |text| text.len());
@@ -41,14 +41,14 @@ impl RequestLog {
         parameters.filter(|call| call.get("Action").is_some_and(|name| name == action)).collect()
     }
 
-    /// What EKS was asked to change of a nodegroup, in order.
+    /// Returns the changes of nodegroups that were requested from EKS, in order.
     pub(crate) fn updates(&self) -> Vec<Value> {
         let entries = self.entries();
         let updates = entries.iter().filter(|entry| entry.is_update());
         updates.map(|entry| serde_json::from_slice(&entry.body()).unwrap()).collect()
     }
 
-    /// What changes something, in order: the name of the call.
+    /// Returns the names of the calls that change something, in order.
     pub(crate) fn changes(&self) -> Vec<String> {
         self.entries().iter().filter_map(LoggedRequest::change).collect()
     }

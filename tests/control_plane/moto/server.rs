@@ -16,13 +16,13 @@ use crate::{
 };
 use test_support::ChildGuard;
 
-/// Names the program, for whoever does not want to install it.
+/// The variable that names the program, so that it need not be installed.
 const OVERRIDE: &str = "SOP_MOTO_SERVER";
 
-/// What `install.sh` installs; it leaves a copy beside it.
+/// The requirements that `install.sh` installs; it keeps a copy beside the installation.
 const REQUIREMENTS: &str = include_str!("requirements.txt");
 
-/// What it says once the port is its own.
+/// The log line that moto writes once it listens.
 const LISTENS: &str = "Running on http://";
 
 /// A running server. It ends with this value, and with this process.
@@ -89,7 +89,7 @@ impl Service for Moto {
     }
 
     fn crashed(&self) -> Option<String> {
-        let mut program = self.program.lock().expect("nobody panics with the lock held");
+        let mut program = self.program.lock().expect("no holder panics");
         match program.try_wait() {
             Ok(None) => None,
             end => Some(self.scratch_dir.exit_message("moto", &end)),
