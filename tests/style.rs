@@ -66,6 +66,12 @@ const ALLOWED_WORDS: &[(&str, &str)] = &[
 /// How many columns a comment may have.
 const MAX_COMMENT_COLUMNS: usize = 120;
 
+/// How many columns prose in Markdown may have. Tables, links and code blocks may have more.
+const MAX_PROSE_COLUMNS: usize = 120;
+
+/// The Markdown files that the program writes, whose paragraphs are not wrapped.
+const GENERATED_DOCUMENTS: &[&str] = &["docs/actions.md"];
+
 /// How a doc comment must not begin.
 const BANNED_BEGINNINGS: &[&str] = &["It ", "What ", "Whose ", "Who ", "That "];
 
@@ -106,6 +112,20 @@ fn comments_of_sources_are_not_too_long() {
 }
 
 #[test]
+fn prose_of_documents_is_not_too_wide() {
+    let mut violations = Vec::new();
+    let is_written = |file: &CheckedFile| {
+        is_markdown(file) && !GENERATED_DOCUMENTS.contains(&file.name.as_str())
+    };
+    for file in checked_files().into_iter().filter(is_written) {
+        for number in wide_prose_lines(&file.text) {
+            violations.push(format!("{}:{number}", file.name));
+        }
+    }
+    assert_none(&violations, "lines of prose that are too wide");
+}
+
+#[test]
 fn doc_comments_begin_with_a_noun_or_a_verb() {
     let mut violations = Vec::new();
     for file in rust_files() {
@@ -127,6 +147,13 @@ fn banned_words_are_found_as_whole_words_only() {
     assert_eq!(banned_words_in("it is so."), ["is so"]);
     let allowed = "it looks like two, looks up names, stands for one; a seatbelt, amended, is some";
     assert!(banned_words_in(allowed).is_empty());
+}
+
+#[test]
+fn tables_links_and_code_may_be_wide() {
+    let wide = "x".repeat(MAX_PROSE_COLUMNS + 1);
+    let allowed = format!("| {wide} |\n[a]({wide})\nhttps://{wide}\n```\n{wide}\n```\n");
+    assert_eq!(wide_prose_lines(&format!("{allowed}{wide}\n")), [7]);
 }
 
 #[test]
@@ -168,6 +195,10 @@ fn rust_files() -> impl Iterator<Item = CheckedFile> {
         .filter(|file| Path::new(&file.name).extension().is_some_and(|e| e == "rs"))
 }
 
+fn is_markdown(file: &CheckedFile) -> bool {
+    Path::new(&file.name).extension().is_some_and(|e| e == "md")
+}
+
 /// Adds the path, or for a directory all Rust and Markdown files below it. Build outputs are left out.
 fn add_paths(path: &Path, paths: &mut Vec<PathBuf>) {
     if path.is_dir() {
@@ -202,6 +233,26 @@ fn has_word(line: &str, word: &str) -> bool {
 
 fn is_part_of_word(c: char) -> bool {
     c.is_alphanumeric()
+}
+
+/// Returns the numbers of the lines of prose that are too wide.
+fn wide_prose_lines(text: &str) -> Vec<usize> {
+    let mut wide = Vec::new();
+    let mut is_in_code = false;
+    for (line, number) in text.lines().zip(1..) {
+        let start = line.trim_start();
+        if start.starts_with("```") {
+            is_in_code = !is_in_code;
+        }
+        let is_exempt = is_in_code
+            || start.starts_with('|')
+            || line.contains("](")
+            || line.contains("https://");
+        if !is_exempt && line.chars().count() > MAX_PROSE_COLUMNS {
+            wide.push(number);
+        }
+    }
+    wide
 }
 
 /// Returns the first line of each doc comment, with its number.
