@@ -6,14 +6,20 @@ use jiff::Timestamp;
 use tokio::sync::broadcast;
 
 use super::{
-    Event, RecordedEvent, Run, RunEvent, RunId, RunObserver, RunSpec, RunStore, StoreError,
-    store::no_start,
+    Event, RecordedEvent, Run, RunEvent, RunId, RunSpec, RunStore, StoreError, store::no_start,
 };
 
 /// How many events a slow subscriber may fall behind before it misses some.
 const SUBSCRIBER_BACKLOG: usize = 4096;
 
-/// Those who see every event after it was appended.
+/// An observer of every event of every run that this process writes: the audit log, metrics, notifications.
+pub trait RunObserver: Send + Sync {
+    /// Takes an event that the store has kept; `run` is the run with that event in it. It must return at once and cannot
+    /// fail, because the run waits for it.
+    fn on_event(&self, run: &Run, recorded: &RecordedEvent);
+}
+
+/// The observers of this process.
 pub type Observers = Arc<[Arc<dyn RunObserver>]>;
 
 /// Appends to one run.

@@ -15,6 +15,7 @@ use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
 use aws_sdk_eks::config::{Credentials, SharedCredentialsProvider, SharedHttpClient};
+use aws_smithy_async::rt::sleep::{AsyncSleep, Sleep};
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use tokio::sync::OnceCell;
@@ -26,7 +27,6 @@ use clock::Clock;
 use super::Clients;
 use super::error::AwsCall;
 use super::local_credentials;
-use super::sleep::ScaledSleep;
 
 /// STS must be asked somewhere; without a configured region, where the SDKs' own default is.
 const FALLBACK_REGION: &str = "us-east-1";
@@ -136,7 +136,7 @@ impl AwsAccount {
             .region(Region::new(region.to_owned()))
             .retry_config(RetryConfig::standard().with_max_attempts(attempts))
             .timeout_config(timeouts)
-            .sleep_impl(ScaledSleep::new(self.clock))
+            .sleep_impl(ScaledSleep(self.clock))
             .identity_cache(identities)
             // it measures a body's throughput against the real time; answers here are small and bounded above
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
@@ -205,4 +205,15 @@ fn http_client() -> SharedHttpClient {
 
 fn app_name() -> AppName {
     AppName::new(PROGRAM).expect("it is made of letters and hyphens")
+}
+
+/// The SDK's sleep on the program's clock, so that the speed of a simulation divides the SDK's delays too.
+#[derive(Debug)]
+struct ScaledSleep(Clock);
+
+impl AsyncSleep for ScaledSleep {
+    fn sleep(&self, duration: Duration) -> Sleep {
+        let clock = self.0;
+        Sleep::new(async move { clock.sleep(duration).await })
+    }
 }

@@ -19,7 +19,6 @@ mod eks;
 mod error;
 mod local_credentials;
 mod retry_classifier;
-mod sleep;
 #[cfg(test)]
 mod tests;
 
