@@ -9,6 +9,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, Metadata, OpenOptions},
     io::Write as _,
+    ops::Range,
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
@@ -27,6 +28,8 @@ const STALE_LINES: usize = 4;
 /// The heads of the runs of a directory.
 pub(super) struct HeadIndex {
     directory: PathBuf,
+    /// The file as it was read. A line is parsed when its run is asked for, and not copied before.
+    text: String,
     slots: BTreeMap<RunId, Slot>,
     /// How many lines the file has, the header not counted.
     lines: usize,
@@ -34,8 +37,8 @@ pub(super) struct HeadIndex {
 
 /// The knowledge of one run.
 enum Slot {
-    /// A line that was not needed so far.
-    Line(String),
+    /// The place in the text of a line that was not needed so far.
+    Line(Range<usize>),
     /// A head with what its file was like.
     Head(Box<RunHead>, Stamp),
     /// Nothing: the file has to be read.
@@ -73,21 +76,20 @@ impl Stamp {
 }
 
 impl Slot {
-    fn is_final(&self) -> bool {
+    fn is_final(&self, text: &str) -> bool {
         match self {
             // As `Line` is serialized.
-            Self::Line(line) => line.contains("\",\"final\":true,"),
+            Self::Line(line) => text[line.clone()].contains("\",\"final\":true,"),
             Self::Head(head, _) => head.is_final(),
             Self::Unknown => false,
         }
     }
 
     /// Whether the run can have this key.
-    fn may_have_key(&self, key: &str) -> bool {
+    fn may_have_key(&self, text: &str, key: &str) -> bool {
         match self {
-            Self::Line(line) => {
-                serde_json::to_string(key).is_ok_and(|quoted| line.contains(quoted.as_str()))
-            }
+            Self::Line(line) => serde_json::to_string(key)
+                .is_ok_and(|quoted| text[line.clone()].contains(quoted.as_str())),
             Self::Head(head, _) => head.key.as_deref() == Some(key),
             Self::Unknown => true,
         }
@@ -97,7 +99,12 @@ impl Slot {
 impl HeadIndex {
     /// Reads the index of a state directory, and takes note of the files that it does not know.
     pub(super) fn load(directory: &Path) -> Self {
-        let mut index = Self { directory: directory.to_owned(), slots: BTreeMap::new(), lines: 0 };
+        let mut index = Self {
+            directory: directory.to_owned(),
+            text: String::new(),
+            slots: BTreeMap::new(),
+            lines: 0,
+        };
         let seen = index.read_lines();
         let runs = index.runs_directory();
         if seen != Some(Stamp::at(&runs)) {
@@ -117,18 +124,29 @@ impl HeadIndex {
     /// Reads the lines and returns what the directory of runs was like when the last one was written.
     fn read_lines(&mut self) -> Option<Stamp> {
         let text = fs::read_to_string(self.file()).ok()?;
-        let mut lines = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
-        if lines.next() != Some(HEADER) {
+        let mut lines = Vec::new();
+        let mut end = 0;
+        for line in text.split_inclusive('\n') {
+            let start = end;
+            end += line.len();
+            // A line without an end was being written when its writer died.
+            if line.ends_with('\n') {
+                lines.push(start..end - 1);
+            }
+        }
+        let (header, lines) = lines.split_first()?;
+        if text[header.clone()] != *HEADER {
             return None;
         }
-        let mut last = None;
-        for line in lines {
-            let run = line.strip_prefix("{\"run\":\"")?.split_once('"')?.0.parse().ok()?;
-            self.slots.insert(run, Slot::Line(line.to_owned()));
-            self.lines += 1;
-            last = Some(line);
-        }
-        Some(serde_json::from_str::<Line>(last?).ok()?.runs)
+        let run_of_line = |line: &Range<usize>| -> Option<RunId> {
+            text[line.clone()].strip_prefix("{\"run\":\"")?.split_once('"')?.0.parse().ok()
+        };
+        // Of the lines of one run the last one counts.
+        let slots: Option<BTreeMap<_, _>> =
+            lines.iter().map(|line| Some((run_of_line(line)?, Slot::Line(line.clone())))).collect();
+        let last: Line = serde_json::from_str(&text[lines.last()?.clone()]).ok()?;
+        (self.slots, self.lines, self.text) = (slots?, lines.len(), text);
+        Some(last.runs)
     }
 
     /// Compares the index with the files that there are.
@@ -196,7 +214,7 @@ impl HeadIndex {
     pub(super) fn head(&mut self, run: &RunId) -> Result<Option<RunHead>, StoreError> {
         let Some(slot) = self.slots.get_mut(run) else { return Ok(None) };
         if let Slot::Line(line) = slot {
-            *slot = match serde_json::from_str::<Line>(line) {
+            *slot = match serde_json::from_str::<Line>(&self.text[line.clone()]) {
                 Ok(line) => Slot::Head(Box::new(line.head), line.file),
                 Err(_) => Slot::Unknown,
             };
@@ -235,9 +253,11 @@ impl HeadIndex {
             HeadQuery::Before(run, limit) => {
                 ids(&mut newest_first.filter(|(id, _)| *id < run).take(*limit))
             }
-            HeadQuery::Open => ids(&mut newest_first.filter(|(_, slot)| !slot.is_final())),
+            HeadQuery::Open => {
+                ids(&mut newest_first.filter(|(_, slot)| !slot.is_final(&self.text)))
+            }
             HeadQuery::WithKey(key) => {
-                ids(&mut newest_first.filter(|(_, slot)| slot.may_have_key(key)))
+                ids(&mut newest_first.filter(|(_, slot)| slot.may_have_key(&self.text, key)))
             }
         };
         wanted.reverse();
