@@ -11,12 +11,14 @@ use serde_json::Value;
 
 use super::{
     Action, Change, Error, Permission, PlannedChange, PlatformKind, PlatformReader, PlatformWriter,
-    Progress, Read, Result, Wait,
+    Progress, Read, Result, TargetState, Wait,
 };
 use runbook::{ActionKind, ActionSignature, Reversibility};
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 type ReadFn = for<'a> fn(Value, &'a PlatformReader, &'a Progress) -> BoxFuture<'a, Value>;
+
+type ReadTargetsFn = for<'a> fn(&'a Value, &'a PlatformReader) -> BoxFuture<'a, Vec<TargetState>>;
 
 /// Takes the intent, the receipt if there is one, and the writer.
 type UndoFn = for<'a> fn(
@@ -67,6 +69,8 @@ pub struct ChangeOps {
         for<'a> fn(&'a Value, &'a Value, &'a PlatformReader, &'a Progress) -> BoxFuture<'a, Value>,
     /// See [`Change::undo`].
     pub undo: UndoFn,
+    /// See [`Change::read_targets`].
+    pub read_targets: ReadTargetsFn,
 }
 
 impl ActionDef {
@@ -116,6 +120,12 @@ impl ActionDef {
                     let intent = from_json("the intent", intent)?;
                     let receipt = receipt.map(|r| from_json("the receipt", r)).transpose()?;
                     A::undo(&intent, receipt.as_ref(), writer, progress).await
+                })
+            },
+            read_targets: |intent, reader| {
+                Box::pin(async move {
+                    let intent = from_json("the intent", intent)?;
+                    A::read_targets(&intent, reader).await
                 })
             },
         }))

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
     Action, Change, Permission, PlannedChange, PlatformReader, PlatformWriter, Progress, Result,
-    cordon_change::CordonChange,
+    TargetState, cordon_change::CordonChange,
 };
 use runbook::Reversibility;
 
@@ -170,5 +170,9 @@ where
         _: &Progress,
     ) -> Result<Vec<String>> {
         intent.change.undo(&writer.kubernetes().await?).await
+    }
+
+    async fn read_targets(intent: &Intent, reader: &PlatformReader) -> Result<Vec<TargetState>> {
+        intent.change.read_targets(&reader.kubernetes().await?).await
     }
 }

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
-    Error, PlannedChange, Result, concurrency::try_join_bounded, optimistic::patch_if_unchanged,
+    Error, PlannedChange, RestoreCommand, Result, TargetState, concurrency::try_join_bounded,
+    optimistic::patch_if_unchanged,
 };
 use crate::platform::kubernetes::{KubernetesReader, KubernetesWriter, Selection, node};
 use clock::Clock;
@@ -101,14 +102,21 @@ impl CordonChange {
     pub(super) fn planned_changes(&self) -> Vec<PlannedChange> {
         let changed = self.nodes.iter().filter(|node| node.cordoned != self.cordon);
         changed
-            .map(|node| {
-                PlannedChange::new(
-                    format!("node {} unschedulable", node.name),
-                    node.cordoned,
-                    self.cordon,
-                )
-            })
+            .map(|node| PlannedChange::new(flag_of(&node.name), node.cordoned, self.cordon))
             .collect()
+    }
+
+    /// Returns the flags of the nodes that were to be changed.
+    pub(super) async fn read_targets(
+        &self,
+        kubernetes: &KubernetesReader,
+    ) -> Result<Vec<TargetState>> {
+        let nodes = kubernetes.list::<Node>(&Selection::all()).await?;
+        let state = |target: &NodeBefore| {
+            let found = nodes.iter().find(|node| target.matches(node));
+            target_state(&target.name, target.cordoned, found)
+        };
+        Ok(self.nodes.iter().filter(|node| node.cordoned != self.cordon).map(state).collect())
     }
 
     /// Sets the flag where it is not set, and returns the nodes on which this step did so, now or in an earlier
@@ -208,6 +216,18 @@ impl CordonChange {
     fn keys(&self) -> (&'static str, &'static str) {
         if self.cordon { (CORDONED_BY, UNCORDONED_BY) } else { (UNCORDONED_BY, CORDONED_BY) }
     }
+}
+
+/// Returns the flag of a node beside the one that it had before.
+pub(super) fn target_state(name: &str, before: bool, found: Option<&Node>) -> TargetState {
+    let now = found.map_or(Value::Null, |node| node::is_cordoned(node).into());
+    let operation = if before { "cordon" } else { "uncordon" };
+    let restore = found.map(|_| RestoreCommand::kubectl([operation, name]));
+    TargetState::new(flag_of(name), before, now, restore)
+}
+
+fn flag_of(node: &str) -> String {
+    format!("node {node} unschedulable")
 }
 
 /// Returns whether the node was cordoned under this mark.

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{
     Action, Change, Error, Permission, PlannedChange, PlatformReader, PlatformWriter, Progress,
-    Result, concurrency::try_join_bounded, types::PodRecord, workload,
+    Result, TargetState, concurrency::try_join_bounded, types::PodRecord, workload,
 };
 use crate::platform::{
     ErrorKind,
@@ -78,8 +78,8 @@ impl Change for DeletePods {
     type Receipt = Receipt;
 
     fn planned_changes(intent: &Intent) -> Vec<PlannedChange> {
-        let target = |pod: &PodRecord| format!("pod {}/{}", pod.namespace, pod.name);
-        let planned = |pod| PlannedChange::new(target(pod), pod.uid.clone(), Value::Null);
+        let planned =
+            |pod: &PodRecord| PlannedChange::new(target(pod), pod.uid.clone(), Value::Null);
         intent.pods.iter().map(planned).collect()
     }
 
@@ -171,6 +171,19 @@ impl Change for DeletePods {
         let count = plural(gone.len(), "deleted pod");
         Ok(vec![format!("{count} cannot be restored: {}", join_truncated(gone))])
     }
+
+    async fn read_targets(intent: &Intent, reader: &PlatformReader) -> Result<Vec<TargetState>> {
+        let present = list_present(&intent.pods, &reader.kubernetes().await?).await?;
+        let state = |pod: &PodRecord| {
+            let now = present.get(&pod.uid).map_or(Value::Null, |_| pod.uid.clone().into());
+            TargetState::new(target(pod), pod.uid.clone(), now, None)
+        };
+        Ok(intent.pods.iter().map(state).collect())
+    }
+}
+
+fn target(pod: &PodRecord) -> String {
+    format!("pod {}/{}", pod.namespace, pod.name)
 }
 
 /// Requests the deletion of one pod. Returns the message of the disruption budget that does not allow it now, if any.

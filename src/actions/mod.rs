@@ -15,6 +15,7 @@
 mod action_def;
 mod error;
 mod permission;
+mod target_state;
 mod traits;
 
 mod compare_and_set;
@@ -46,6 +47,7 @@ use std::sync::LazyLock;
 pub use action_def::{ActionDef, ChangeOps, Operations};
 pub use error::{Error, Recovery, Result};
 pub use permission::{Permission, PlatformKind};
+pub use target_state::{RestoreCommand, TargetState};
 pub use traits::{Action, Change, PlannedChange, Read, Wait};
 
 use crate::platform::{PlatformReader, PlatformWriter, Progress};

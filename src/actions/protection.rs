@@ -1,6 +1,6 @@
 //! Scale-in protection of instances, for `set_protection` and the undo of `scale_nodegroup`.
 
-use super::{Result, nodegroups};
+use super::{RestoreCommand, Result, TargetState, nodegroups};
 use crate::platform::{
     ErrorKind,
     aws::{AutoScalingGroup, AwsWriter, GroupInstance, MAX_PROTECTED_PER_CALL},
@@ -61,6 +61,41 @@ pub(super) fn skip_reason(group: &AutoScalingGroup, id: &str) -> Option<SkippedI
         None => format!("it is no longer in Auto Scaling group {}", group.name),
     };
     Some(SkippedInstance { id: id.to_owned(), reason })
+}
+
+/// Returns the flag of an instance beside the one that it had before.
+pub(super) fn target_state(
+    region: &str,
+    group: &AutoScalingGroup,
+    id: &str,
+    before: bool,
+) -> TargetState {
+    let flag = if before { "--protected-from-scale-in" } else { "--no-protected-from-scale-in" };
+    let found = find_instance(group, id);
+    let restore = || {
+        let name = group.name.as_str();
+        let arguments = [
+            "autoscaling",
+            "set-instance-protection",
+            "--auto-scaling-group-name",
+            name,
+            "--instance-ids",
+            id,
+            flag,
+        ];
+        RestoreCommand::aws(region, arguments)
+    };
+    TargetState::new(
+        target(id),
+        before,
+        found.map(|instance| instance.protected),
+        found.map(|_| restore()),
+    )
+}
+
+/// Returns the flag of an instance as a target, for messages.
+pub(super) fn target(id: &str) -> String {
+    format!("instance {id} protected from scale-in")
 }
 
 pub(super) fn find_instance<'a>(

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::{
     Action, Change, Error, Permission, PlannedChange, PlatformReader, PlatformWriter, Progress,
-    Result,
+    Result, TargetState,
     optimistic::patch_if_unchanged,
     types::default_give_up_after,
     workload::{self, WorkloadSnapshot, describe_unready, expired_problem},
@@ -92,8 +92,8 @@ impl Change for RolloutRestart {
     type Receipt = Receipt;
 
     fn planned_changes(intent: &Intent) -> Vec<PlannedChange> {
-        let target = format!("{} {RESTARTED_AT}", intent.target());
-        vec![PlannedChange::new(target, intent.before.clone(), intent.restarted_at.clone())]
+        let (before, after) = (intent.before.clone(), intent.restarted_at.clone());
+        vec![PlannedChange::new(intent.annotation(), before, after)]
     }
 
     async fn prepare(params: Params, reader: &PlatformReader, _: &Progress) -> Result<Intent> {
@@ -176,11 +176,24 @@ impl Change for RolloutRestart {
         }
         Ok(vec![format!("left the new pods of {}: a restart cannot be undone", intent.target())])
     }
+
+    async fn read_targets(intent: &Intent, reader: &PlatformReader) -> Result<Vec<TargetState>> {
+        let kubernetes = reader.kubernetes().await?;
+        let found =
+            kubernetes.get::<Deployment>(Some(&intent.namespace), &intent.deployment).await?;
+        let now = found.and_then(|found| restarted_at(Some(&found.spec.template)));
+        Ok(vec![TargetState::new(intent.annotation(), intent.before.clone(), now, None)])
+    }
 }
 
 impl Intent {
     fn target(&self) -> String {
         format!("deployment {}/{}", self.namespace, self.deployment)
+    }
+
+    /// Returns the annotation as a target, for messages.
+    fn annotation(&self) -> String {
+        format!("{} {RESTARTED_AT}", self.target())
     }
 
     /// Returns the current annotation, if the deployment is still the one that was prepared for.
@@ -200,7 +213,7 @@ impl Intent {
     fn conflict(&self, now: Option<String>) -> Error {
         let shown = |value: Option<&String>| value.map_or("none".into(), String::clone);
         Error::Conflict {
-            target: format!("{} {RESTARTED_AT}", self.target()),
+            target: self.annotation(),
             expected: shown(self.before.as_ref()),
             found: shown(now.as_ref()),
         }

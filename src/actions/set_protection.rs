@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Action, Change, Error, Permission, PlannedChange, PlatformReader, PlatformWriter, Progress,
-    Result, nodegroups,
+    Result, TargetState, nodegroups,
     protection::{self, SkippedInstance},
     types::NodegroupName,
 };
@@ -94,8 +94,9 @@ impl Change for SetProtection {
     type Receipt = Receipt;
 
     fn planned_changes(intent: &Intent) -> Vec<PlannedChange> {
-        let target = |id: &String| format!("instance {id} protected from scale-in");
-        let planned = |id| PlannedChange::new(target(id), !intent.protected, intent.protected);
+        let planned = |id: &String| {
+            PlannedChange::new(protection::target(id), !intent.protected, intent.protected)
+        };
         intent.instances.iter().map(planned).collect()
     }
 
@@ -169,6 +170,17 @@ impl Change for SetProtection {
             )
         };
         Ok(skipped.into_iter().map(not_restored).collect())
+    }
+
+    async fn read_targets(intent: &Intent, reader: &PlatformReader) -> Result<Vec<TargetState>> {
+        if intent.instances.is_empty() {
+            return Ok(Vec::new());
+        }
+        let region = &intent.nodegroup.region;
+        let aws = reader.aws(region).await?;
+        let group = nodegroups::describe_group(&aws, &intent.auto_scaling_group).await?;
+        let state = |id: &String| protection::target_state(region, &group, id, !intent.protected);
+        Ok(intent.instances.iter().map(state).collect())
     }
 }
 

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{Permission, PlatformReader, PlatformWriter, Progress, Result};
+use super::{Permission, PlatformReader, PlatformWriter, Progress, Result, TargetState};
 use runbook::Reversibility;
 
 /// The declaration of an action. The doc comment of its `Params` is the action's documentation.
@@ -87,6 +87,13 @@ pub trait Change: Action {
         writer: &PlatformWriter,
         progress: &Progress,
     ) -> impl Future<Output = Result<Vec<String>>> + Send;
+
+    /// Reads every target of the change and of its undo as it is now. After a run that did not succeed, this says what
+    /// still differs from the start.
+    fn read_targets(
+        intent: &Self::Intent,
+        reader: &PlatformReader,
+    ) -> impl Future<Output = Result<Vec<TargetState>>> + Send;
 }
 
 /// One target of a change, with the value before and the value after.

@@ -2,10 +2,10 @@
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
-use super::CliError;
+use super::{CliError, stdout};
 use crate::{
     engine::{ChangingStep, Engine, Preflight, Remaining, ResumePreflight, UndoneStep},
-    journal::RunTarget,
+    journal::{Run, RunTarget, difference_texts},
 };
 
 /// Checks that there is a terminal to ask at. To be called before any call to the cluster.
@@ -41,6 +41,24 @@ pub(super) fn ask_to_resume(preflight: &ResumePreflight) -> Result<(), CliError>
         Remaining::Back(steps) => steps.iter().map(describe_undo).collect(),
     };
     ask(&preflight.run().spec.target, &text)
+}
+
+/// Shows what a run has left different from what it found, and asks whether to declare it over. Without a terminal
+/// it does not ask, because the cluster is not changed.
+///
+/// # Errors
+/// The answer was no.
+pub(super) fn ask_to_abandon(run: &Run, yes: bool) -> Result<(), CliError> {
+    let text: String =
+        difference_texts(&run.differences()).iter().map(|line| format!("{line}\n")).collect();
+    if yes || require_terminal().is_err() {
+        stdout::write_stderr(&text);
+        return Ok(());
+    }
+    ask(
+        &run.spec.target,
+        &format!("run {} will be over, and can no longer be undone\n{text}", run.id()),
+    )
 }
 
 fn ask(target: &RunTarget, text: &str) -> Result<(), CliError> {

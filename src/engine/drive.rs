@@ -41,9 +41,11 @@ impl Engine {
         match driver.drive(&checked).await {
             Ok(()) => {}
             Err(StopReason::JournalError(error)) => return Err(error),
-            Err(StopReason::StopRequested(request)) => driver.end_as_requested(request).await?,
+            Err(StopReason::StopRequested(request)) => {
+                driver.end_as_requested(request, &checked).await?;
+            }
             Err(StopReason::StepFailed(failure)) => {
-                driver.end(RunOutcome::Failed, Some(failure)).await?;
+                driver.end(RunOutcome::Failed, Some(failure), &checked).await?;
             }
         }
         Ok(driver.run_writer.into_run())
@@ -60,14 +62,14 @@ impl Driver<'_> {
                 ForwardOutcome::RollBack => None,
             };
             if let Some(outcome) = outcome {
-                return Ok(self.end(outcome, None).await?);
+                return Ok(self.end(outcome, None, checked).await?);
             }
         }
         let outcome = match self.roll_back(checked).await? {
             0 => RunOutcome::RolledBack,
             _ => RunOutcome::RollbackFailed,
         };
-        Ok(self.end(outcome, None).await?)
+        Ok(self.end(outcome, None, checked).await?)
     }
 
     async fn run_steps(&mut self, runbook: &Runbook) -> Result<ForwardOutcome, StopReason> {
@@ -121,7 +123,11 @@ impl Driver<'_> {
         }
     }
 
-    async fn end_as_requested(&mut self, request: StopRequest) -> Result<(), StoreError> {
+    async fn end_as_requested(
+        &mut self,
+        request: StopRequest,
+        checked: &CheckedRunbook,
+    ) -> Result<(), StoreError> {
         let (outcome, message) = match request {
             StopRequest::Cancel(actor) => {
                 self.record_cancel(&actor).await?;
@@ -131,7 +137,8 @@ impl Driver<'_> {
                 (RunOutcome::Interrupted, "the process was asked to shut down".to_owned())
             }
         };
-        self.end(outcome, Some(Failure::new(FailureKind::Interrupted, message))).await
+        let failure = Failure::new(FailureKind::Interrupted, message);
+        self.end(outcome, Some(failure), checked).await
     }
 
     /// Records a cancel request once, before acting on it, so that a crash cannot lose it.
@@ -147,8 +154,18 @@ impl Driver<'_> {
         &mut self,
         outcome: RunOutcome,
         failure: Option<Failure>,
+        checked: &CheckedRunbook,
     ) -> Result<(), StoreError> {
-        self.append(RunEvent::RunEnded { outcome, failure }).await
+        let differences = match outcome {
+            RunOutcome::Succeeded | RunOutcome::SucceededWithFailures => None,
+            // The process has little time left, and the run goes on by itself.
+            RunOutcome::Interrupted => None,
+            RunOutcome::Failed
+            | RunOutcome::Cancelled
+            | RunOutcome::RolledBack
+            | RunOutcome::RollbackFailed => Some(self.differences(checked).await),
+        };
+        self.append(RunEvent::RunEnded { outcome, failure, differences }).await
     }
 
     /// Appends an event. When this fails, nothing that depends on the event may be done.

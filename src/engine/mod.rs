@@ -22,6 +22,7 @@
 mod accept;
 mod checked;
 mod control;
+mod differences;
 mod drive;
 mod failure;
 mod interruptible;

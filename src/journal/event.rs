@@ -62,6 +62,9 @@ pub enum RunEvent {
         /// Why, where no step's event says it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         failure: Option<Failure>,
+        /// The differences from the start of the run; absent where the targets were not read, as after a success.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        differences: Option<Vec<RecordedDifference>>,
     },
     /// A person declared an unfinished run to be over; the cluster was not touched.
     RunAbandoned {
@@ -245,6 +248,34 @@ pub struct RecordedChange {
     pub before: Value,
     /// The value after the change.
     pub after: Value,
+}
+
+/// One thing that a run has left different from what it found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RecordedDifference {
+    /// The object and field, in the platform's terms.
+    pub target: String,
+    /// The value at the start of the run.
+    pub before: Value,
+    /// The value at its end; null for an object that no longer exists.
+    pub now: Value,
+    /// Whether the platform was not asked: `now` is then the value that the run was about to set.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unverified: bool,
+    /// The command that restores the value; none where no command can, or where none is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore: Option<String>,
+}
+
+impl std::fmt::Display for RecordedDifference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { target, before, now, unverified, .. } = self;
+        let note = if *unverified { " (not verified)" } else { "" };
+        match now {
+            Value::Null => write!(f, "{target}: {before} -> gone{note}"),
+            _ => write!(f, "{target}: {before} -> {now}{note}"),
+        }
+    }
 }
 
 /// The names of the events of a run; every other name is a step's.

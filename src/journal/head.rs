@@ -144,7 +144,7 @@ impl RunHead {
                 self.ended_at = None;
             }
             RunEvent::RunCancelRequested { .. } => self.is_cancel_requested = true,
-            RunEvent::RunEnded { outcome, failure } => {
+            RunEvent::RunEnded { outcome, failure, .. } => {
                 self.state = (*outcome).into();
                 self.ended_at = Some(time);
                 match outcome {

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::{
-    AfterFailure, Event, Failure, RecordedEvent, ResumeMode, Run, RunEvent, RunOutcome, RunSpec,
-    StepEvent, StepPath,
+    AfterFailure, Event, Failure, RecordedDifference, RecordedEvent, ResumeMode, Run, RunEvent,
+    RunOutcome, RunSpec, StepEvent, StepPath,
 };
 
 /// Turns events into lines, one event at a time. It remembers step names between them.
@@ -114,16 +114,36 @@ fn run_texts(event: &RunEvent) -> Vec<String> {
         }
         RunEvent::RunResumed { actor, .. } => vec![format!("Rolling back, requested by {actor}")],
         RunEvent::RunCancelRequested { actor } => vec![format!("Cancel requested by {actor}")],
-        // The failure of a step has its own lines above.
-        RunEvent::RunEnded { outcome, failure: None } => vec![outcome_text(*outcome).into()],
-        RunEvent::RunEnded { outcome: RunOutcome::Cancelled, failure: Some(failure) } => {
-            vec![failure.message.replacen("cancelled", "Cancelled", 1)]
-        }
-        RunEvent::RunEnded { outcome, failure: Some(failure) } => {
-            prefixed(&format!("{}: ", outcome_text(*outcome)), failure, "")
+        RunEvent::RunEnded { outcome, failure, differences } => {
+            let mut lines = ended(*outcome, failure.as_ref());
+            lines.extend(difference_texts(differences.as_deref().unwrap_or_default()));
+            lines
         }
         RunEvent::RunAbandoned { actor } => vec![format!("Abandoned by {actor}")],
     }
+}
+
+fn ended(outcome: RunOutcome, failure: Option<&Failure>) -> Vec<String> {
+    match failure {
+        // The failure of a step has its own lines above.
+        None => vec![outcome_text(outcome).into()],
+        Some(failure) if outcome == RunOutcome::Cancelled => {
+            vec![failure.message.replacen("cancelled", "Cancelled", 1)]
+        }
+        Some(failure) => prefixed(&format!("{}: ", outcome_text(outcome)), failure, ""),
+    }
+}
+
+/// Returns what still differs from the start of a run as lines, each command once and after all that it restores.
+pub fn difference_texts(differences: &[RecordedDifference]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (index, difference) in differences.iter().enumerate() {
+        lines.push(format!("Not as before the run: {difference}"));
+        let next = differences.get(index + 1).and_then(|next| next.restore.as_ref());
+        let restore = difference.restore.as_ref().filter(|restore| next != Some(restore));
+        lines.extend(restore.map(|command| format!("hint: restore it with `{command}`")));
+    }
+    lines
 }
 
 fn started(spec: &RunSpec) -> String {

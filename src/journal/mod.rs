@@ -35,14 +35,14 @@ mod target;
 pub use audit::AuditLog;
 pub use directory::{DirectoryStore, LockOwner};
 pub use event::{
-    AfterFailure, Event, RecordedChange, RecordedEvent, ResumeMode, RunEvent, RunOutcome, RunSpec,
-    StepEvent,
+    AfterFailure, Event, RecordedChange, RecordedDifference, RecordedEvent, ResumeMode, RunEvent,
+    RunOutcome, RunSpec, StepEvent,
 };
 pub use failure::{Failure, FailureKind};
 pub use format::Format;
 pub use head::RunHead;
 pub use id::{InvalidRunId, RunId};
-pub use log_lines::{LogLines, timestamp};
+pub use log_lines::{LogLines, difference_texts, timestamp};
 pub use memory::MemoryStore;
 pub use run::{RecordedIntent, Run, StepOutcome, StepProgress, UndoStatus};
 pub use run_writer::{Observers, RunObserver, RunWriter};

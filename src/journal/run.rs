@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    AfterFailure, Event, Failure, RecordedChange, RecordedEvent, RunEvent, RunHead, RunOutcome,
-    RunSpec, RunState, StepEvent, StepPath,
+    AfterFailure, Event, Failure, RecordedChange, RecordedDifference, RecordedEvent, RunEvent,
+    RunHead, RunOutcome, RunSpec, RunState, StepEvent, StepPath,
 };
 use crate::journal::RunId;
 
@@ -21,6 +21,8 @@ pub struct Run {
     /// Its steps in the order in which they began; steps that have not begun are not here.
     steps: Vec<StepProgress>,
     index: HashMap<StepPath, usize>,
+    /// The differences from its start when it last ended; none where the targets were not read.
+    differences: Option<Vec<RecordedDifference>>,
 }
 
 /// The progress of a step.
@@ -59,7 +61,7 @@ pub struct RecordedIntent {
     pub revision: u32,
     /// In the action's own form.
     pub value: Value,
-    /// RunTarget by target.
+    /// The same, target by target.
     pub changes: Vec<RecordedChange>,
 }
 
@@ -128,6 +130,19 @@ impl StepProgress {
         self.intent.is_some() && !matches!(self.undo, Some(UndoStatus::Finished(_)))
     }
 
+    /// Returns the changes that it decided on as differences that are not verified.
+    pub fn unverified_differences(&self) -> Vec<RecordedDifference> {
+        let changes = self.intent.iter().flat_map(|intent| &intent.changes);
+        let difference = |change: &RecordedChange| RecordedDifference {
+            target: change.target.clone(),
+            before: change.before.clone(),
+            now: change.after.clone(),
+            unverified: true,
+            restore: None,
+        };
+        changes.map(difference).collect()
+    }
+
     /// Returns its output, if it succeeded.
     pub fn output(&self) -> Option<&Value> {
         match &self.outcome {
@@ -155,8 +170,13 @@ impl Run {
         let (first, rest) = events.split_first()?;
         let Event::Run(RunEvent::RunStarted(spec)) = &first.event else { return None };
         let head = RunHead::start(id, first)?;
-        let mut run =
-            Self { spec: (**spec).clone(), head, steps: Vec::new(), index: HashMap::new() };
+        let mut run = Self {
+            spec: (**spec).clone(),
+            head,
+            steps: Vec::new(),
+            index: HashMap::new(),
+            differences: None,
+        };
         rest.iter().for_each(|event| run.apply(event));
         Some(run)
     }
@@ -189,15 +209,44 @@ impl Run {
         steps
     }
 
+    /// Returns the steps that decided on changes, undone or not, in the order in which they did.
+    pub fn prepared_steps(&self) -> Vec<&StepProgress> {
+        let mut steps: Vec<&StepProgress> =
+            self.steps.iter().filter(|step| step.intent.is_some()).collect();
+        steps.sort_by_key(|step| step.prepared_seq);
+        steps
+    }
+
+    /// Returns what still differs from the start of the run, as was seen when it ended. Where its process died before
+    /// that, these are the changes that it decided on and did not undo. A run that succeeded has none.
+    pub fn differences(&self) -> Vec<RecordedDifference> {
+        if let Some(differences) = &self.differences {
+            return differences.clone();
+        }
+        match self.state(false) {
+            RunState::Succeeded | RunState::SucceededWithFailures | RunState::RolledBack => {
+                Vec::new()
+            }
+            _ => self
+                .prepared_steps()
+                .into_iter()
+                .filter(|step| step.may_need_undo())
+                .flat_map(StepProgress::unverified_differences)
+                .collect(),
+        }
+    }
+
     /// Folds one more event.
     pub fn apply(&mut self, recorded: &RecordedEvent) {
         match &recorded.event {
             Event::Run(RunEvent::RunResumed { .. }) => {
                 // After a crash the open step keeps the time and the attempts that it used.
+                self.differences = None;
                 let last = self.head.last_event_at;
                 self.steps.iter_mut().for_each(|step| step.stop_timer(last));
             }
-            Event::Run(RunEvent::RunEnded { outcome, .. }) => {
+            Event::Run(RunEvent::RunEnded { outcome, differences, .. }) => {
+                self.differences.clone_from(differences);
                 for step in &mut self.steps {
                     step.stop_timer(recorded.time);
                     if *outcome != RunOutcome::Interrupted {

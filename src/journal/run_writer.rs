@@ -14,8 +14,8 @@ const SUBSCRIBER_BACKLOG: usize = 4096;
 
 /// An observer of every event of every run that this process writes: the audit log, metrics, notifications.
 pub trait RunObserver: Send + Sync {
-    /// Takes an event that the store has kept; `run` is the run with that event in it. It must return at once and cannot
-    /// fail, because the run waits for it.
+    /// Takes an event that the store has kept; `run` is the run with that event in it. It must return at once and
+    /// cannot fail, because the run waits for it.
     fn on_event(&self, run: &Run, recorded: &RecordedEvent);
 }
 

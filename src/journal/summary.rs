@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{
-    Failure, RecordedChange, Run, RunHead, RunId, RunState, RunTarget, StepOutcome, StepPath,
-    StepProgress, StoreError, UndoStatus,
+    Failure, RecordedChange, RecordedDifference, Run, RunHead, RunId, RunState, RunTarget,
+    StepOutcome, StepPath, StepProgress, StoreError, UndoStatus,
 };
 
 /// A run in a list.
@@ -64,6 +64,9 @@ pub struct RunSummary {
     pub inputs: Map<String, Value>,
     /// The steps that have begun.
     pub steps: Vec<StepSummary>,
+    /// The differences from its start, where it has ended and did not succeed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub differences: Vec<RecordedDifference>,
 }
 
 /// A step, for reading.
@@ -171,6 +174,7 @@ impl RunSummary {
             head: HeadSummary::of(&run.head, is_live),
             inputs: run.spec.inputs.clone(),
             steps: run.steps().iter().map(step).collect(),
+            differences: if is_live { Vec::new() } else { run.differences() },
         }
     }
 }

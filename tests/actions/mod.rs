@@ -4,6 +4,7 @@
 mod assert_and_sleep;
 mod cordon;
 mod delete_pods;
+mod differences;
 mod list_pods;
 mod protection;
 mod relay_procedure;

@@ -15,7 +15,7 @@ use super::{
 use test_support::{TestCluster, wait_until_async};
 
 /// Grows the group and puts relay pods on its new nodes, as relay-scale does.
-const GROW: &str = concat!(
+pub(super) const GROW: &str = concat!(
     "  - {id: grow, action: scale_nodegroup, with: {nodegroup: {region: us-west-2, cluster: rafay-cluster, ",
     "name: relay-services-1a2b3c}, desired: 6, raise_max: true}}\n",
     "  - {id: nodes, action: wait_nodes, with: {nodegroup: '{{ grow }}', count: 6, ",

@@ -1,6 +1,7 @@
 //! `scale_deployment`: more pods, or fewer, and which ones stay.
 
 mod pod_selection;
+mod targets;
 mod wait;
 
 use schemars::JsonSchema;
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Action, Change, Error, Permission, PlannedChange, PlatformReader, PlatformWriter, Progress,
-    Result,
+    Result, TargetState,
     compare_and_set::{WriteDecision, decide_write},
     types::{NodeInstances, PodRecord, default_give_up_after},
     workload,
@@ -123,10 +124,8 @@ impl Change for ScaleDeployment {
 
     fn planned_changes(intent: &Intent) -> Vec<PlannedChange> {
         let differs = intent.before.replicas != intent.after;
-        let planned = || {
-            let target = format!("{} replicas", intent.target());
-            PlannedChange::new(target, intent.before.replicas, intent.after)
-        };
+        let planned =
+            || PlannedChange::new(intent.replicas_target(), intent.before.replicas, intent.after);
         differs.then(planned).into_iter().collect()
     }
 
@@ -221,11 +220,19 @@ impl Change for ScaleDeployment {
         wait::until_restored(intent, writer.reader(), progress).await?;
         Ok(Vec::new())
     }
+
+    async fn read_targets(intent: &Intent, reader: &PlatformReader) -> Result<Vec<TargetState>> {
+        targets::read(intent, &reader.kubernetes().await?).await
+    }
 }
 
 impl Intent {
     fn target(&self) -> String {
         format!("deployment {}/{}", self.namespace, self.deployment)
+    }
+
+    fn replicas_target(&self) -> String {
+        format!("{} replicas", self.target())
     }
 
     fn matches(&self, found: &Deployment) -> bool {
@@ -284,8 +291,7 @@ fn decide_replicas_write(
     resize: &Resize<'_>,
     found: &Deployment,
 ) -> Result<WriteDecision> {
-    let target = format!("{} replicas", intent.target());
-    decide_write(&target, &workload::replicas(found), &resize.from, &resize.to)
+    decide_write(&intent.replicas_target(), &workload::replicas(found), &resize.from, &resize.to)
 }
 
 /// Writes the number if the deployment has not changed since it was read; reads it again if another client was quicker.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{Intent, contains_pod, pod_names};
 use crate::{
     actions::{
-        Error, Progress, Result,
+        Error, Progress, RestoreCommand, Result, TargetState,
         concurrency::try_join_bounded,
         types::PodRecord,
         workload::{self, WorkloadSnapshot, describe_unready, expired_problem},
@@ -192,6 +192,29 @@ pub(super) async fn restore_deletion_costs(
         .map(|(record, cost)| write_deletion_cost(record, cost.as_deref(), kubernetes))
         .collect();
     try_join_bounded(calls).await.map(drop)
+}
+
+/// Returns the pods that still have the highest cost, which only an interrupted step leaves.
+pub(super) fn costs_left(intent: &Intent, snapshot: &WorkloadSnapshot) -> Vec<TargetState> {
+    let is_marked = |pod: &&Arc<Pod>| pod::deletion_cost(pod) == Some(MAX_DELETION_COST);
+    let state = |pod: &Arc<Pod>| {
+        let known = intent.keep.iter().find(|kept| kept.pod.matches(pod));
+        let cost = known.and_then(|kept| kept.cost.clone());
+        let record = PodRecord::of(pod, &Default::default());
+        let annotation = match &cost {
+            Some(cost) => format!("{}={cost}", pod::DELETION_COST),
+            None => format!("{}-", pod::DELETION_COST),
+        };
+        let (namespace, name) = (record.namespace.as_str(), record.name.as_str());
+        let arguments = ["-n", namespace, "annotate", "--overwrite", "pod", name, &annotation];
+        TargetState::new(
+            format!("pod {namespace}/{name} {}", pod::DELETION_COST),
+            cost,
+            MAX_DELETION_COST,
+            Some(RestoreCommand::kubectl(arguments)),
+        )
+    };
+    snapshot.active_pods().into_iter().filter(is_marked).map(state).collect()
 }
 
 /// Writes a pod's cost, if it is still that pod. One that is gone needs none.

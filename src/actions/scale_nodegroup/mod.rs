@@ -3,6 +3,7 @@
 mod drain;
 mod resize;
 mod scale_in;
+mod targets;
 mod undo;
 
 use std::{collections::BTreeMap, fmt};
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Action, Change, Error, Permission, PlannedChange, PlatformReader, PlatformWriter, Progress,
-    Result,
+    Result, TargetState,
     cordon_change::new_owner_mark,
     nodegroups,
     types::{NodeRecord, NodegroupName, Sizes},
@@ -236,6 +237,10 @@ impl Change for ScaleNodegroup {
         progress: &Progress,
     ) -> Result<Vec<String>> {
         undo::undo(intent, receipt, writer, progress).await
+    }
+
+    async fn read_targets(intent: &Intent, reader: &PlatformReader) -> Result<Vec<TargetState>> {
+        targets::read(intent, reader).await
     }
 }
 

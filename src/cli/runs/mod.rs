@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     engine::{self, Engine},
-    journal::{DirectoryStore, HeadQuery, ResumeMode, RunId, RunState, RunStore as _},
+    journal::{DirectoryStore, HeadQuery, ResumeMode, Run, RunId, RunState, RunStore as _},
 };
 
 /// Lists, shows, resumes, rolls back, cancels or abandons runs.
@@ -33,7 +33,7 @@ enum Command {
     /// Ask the service that drives a run to stop it
     Cancel(RemoteRunArgs),
     /// Declare an unfinished run to be over; the cluster is not changed
-    Abandon(RemoteRunArgs),
+    Abandon(AbandonArgs),
 }
 
 /// Which runs to list.
@@ -65,6 +65,16 @@ struct RemoteRunArgs {
     selector: RunSelector,
     #[command(flatten)]
     token: remote::TokenArgs,
+}
+
+/// A run to declare over.
+#[derive(Debug, clap::Args)]
+struct AbandonArgs {
+    #[command(flatten)]
+    run: RemoteRunArgs,
+    /// Do not ask; without a terminal it does not ask either
+    #[arg(long, env = "SOP_YES")]
+    yes: bool,
 }
 
 /// A run, and the cluster and account where it continues.
@@ -168,14 +178,14 @@ async fn cancel(store: &DirectoryStore, args: &RemoteRunArgs) -> Result<Exit, Cl
     ))
 }
 
-async fn abandon(state_dir: &StateDir, args: &RemoteRunArgs) -> Result<Exit, CliError> {
+async fn abandon(state_dir: &StateDir, args: &AbandonArgs) -> Result<Exit, CliError> {
     let reader = state_dir.open_for_reading();
+    let id = args.run.selector.find(&reader).await?;
+    confirm::ask_to_abandon(&Run::read(&reader, &id).await?, args.yes)?;
     if let Some(address) = remote::service_address(&reader) {
-        let id = args.selector.find(&reader).await?;
-        return remote::request_operation(&address, &id, "abandon", &args.token).await;
+        return remote::request_operation(&address, &id, "abandon", &args.run.token).await;
     }
     let store = state_dir.open_for_writing("runs abandon", None)?;
-    let id = args.selector.find(&store).await?;
     engine::abandon(store, &id, &run::actor()).await?;
     stdout::write(&format!("run {id} is abandoned; the cluster was not changed\n"))?;
     Ok(Exit::Success)

@@ -8,7 +8,7 @@ use crate::{
     cli::{CliError, Exit, Output, stdout},
     journal::{
         DirectoryStore, HeadEntry, HeadQuery, HeadSummary, LogLines, Run, RunId, RunStore as _,
-        RunSummary, StoreError, UnreadableSummary, timestamp,
+        RunSummary, StoreError, UnreadableSummary, difference_texts, timestamp,
     },
 };
 
@@ -114,6 +114,10 @@ fn describe(run: &RunSummary) -> String {
         for target in &step.not_restored {
             let _ = writeln!(text, "{:<12}   not restored: {target}", "");
         }
+    }
+    let differences = difference_texts(&run.differences);
+    if !differences.is_empty() {
+        let _ = writeln!(text, "\n{}", differences.join("\n"));
     }
     text
 }

@@ -36,7 +36,10 @@ fn message(seq: u64) -> RecordedEvent {
 }
 
 fn end(seq: u64) -> RecordedEvent {
-    event(seq, RunEvent::RunEnded { outcome: RunOutcome::Succeeded, failure: None })
+    event(
+        seq,
+        RunEvent::RunEnded { outcome: RunOutcome::Succeeded, failure: None, differences: None },
+    )
 }
 
 fn owner() -> LockOwner {
@@ -309,8 +312,11 @@ mod heads {
                 format: Format::CURRENT,
                 mode: crate::journal::ResumeMode::Continue,
             };
-            let interrupted =
-                RunEvent::RunEnded { outcome: RunOutcome::Interrupted, failure: None };
+            let interrupted = RunEvent::RunEnded {
+                outcome: RunOutcome::Interrupted,
+                failure: None,
+                differences: None,
+            };
             let events = [event(seq, interrupted), event(seq + 1, resumed)];
             store.append(&id("r-1"), seq, &events[..1], false).await.unwrap();
             store.append(&id("r-1"), seq + 1, &events[1..], false).await.unwrap();
