@@ -2,6 +2,7 @@
 //! at it meanwhile, and how it fails early.
 
 mod assert_and_sleep;
+mod cluster_identity;
 mod cordon;
 mod delete_pods;
 mod differences;

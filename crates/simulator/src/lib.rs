@@ -118,6 +118,8 @@ pub enum SimulatorError {
 pub struct Simulator {
     gateway: Arc<Gateway>,
     kubernetes_url: Url,
+    /// The certificate authority of the API server, in PEM.
+    authority: String,
     aws_url: Url,
     region: String,
     stop: CancellationToken,
@@ -133,8 +135,10 @@ impl Simulator {
     /// # Errors
     /// An address that is in use, an API server that does not answer, or an object that the API
     /// server rejects.
-    pub async fn start(scenario: Scenario, options: Options) -> Result<Self, SimulatorError> {
+    pub async fn start(mut scenario: Scenario, options: Options) -> Result<Self, SimulatorError> {
         scenario.validate()?;
+        let new_uid = || uuid::Uuid::new_v4().to_string();
+        let cluster_uid = scenario.cluster_uid.get_or_insert_with(new_uid).clone();
         let gateway = Arc::new(Gateway::new(options.clock, options.policy));
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
@@ -152,9 +156,15 @@ impl Simulator {
             (internal_client_config(&url), Some(api))
         };
         let kubernetes_url = parse_url(&config.cluster_url.to_string());
+        let authority = match &config.root_cert {
+            Some(certificates) => aws::certificate::to_pem(certificates),
+            None => aws::certificate::of_cluster(&cluster_uid),
+        };
         let client =
             Client::try_from(config).map_err(|error| SimulatorError::Client(error.into()))?;
-        let fleet = Fleet::new(&scenario, options.clock, Timestamp::now());
+        let mut fleet = Fleet::new(&scenario, options.clock, Timestamp::now());
+        kubernetes_url.as_str().trim_end_matches('/').clone_into(&mut fleet.endpoint);
+        fleet.authority.clone_from(&authority);
         let cloud = Arc::new(Cloud::new(fleet));
         aws::nodes::advance(&cloud, &client, &stop).await;
         seed::create_objects(&scenario, &client).await?;
@@ -174,6 +184,7 @@ impl Simulator {
         let simulator = Self {
             gateway,
             kubernetes_url,
+            authority,
             aws_url,
             region: scenario.region,
             stop,
@@ -211,10 +222,11 @@ impl Simulator {
     pub fn kubeconfig(&self) -> String {
         format!(
             "apiVersion: v1\nkind: Config\nclusters:\n- name: simulator\n  cluster: {{server: \
-             \"{}\"}}\nusers:\n- name: simulator\n  user: {{token: simulator}}\ncontexts:\n- \
+             \"{}\", certificate-authority-data: \"{}\"}}\nusers:\n- name: simulator\n  user: {{token: simulator}}\ncontexts:\n- \
              name: simulator\n  context: {{cluster: simulator, user: simulator, namespace: \
              default}}\ncurrent-context: simulator\n",
-            self.kubernetes_url.as_str().trim_end_matches('/')
+            self.kubernetes_url.as_str().trim_end_matches('/'),
+            aws::certificate::to_data(&self.authority)
         )
     }
 

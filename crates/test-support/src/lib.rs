@@ -75,14 +75,29 @@ impl TestCluster {
         let clock = Clock::scaled(SPEED).unwrap();
         let options = simulator::Options { clock, ..simulator::Options::default() };
         let simulator = Simulator::start(scenario, options).await.unwrap();
+        let access = KubernetesAccess::Endpoint { url: simulator.kubernetes_url().clone() };
+        let engine = Self::engine(&simulator, access, &store);
+        Self { simulator, engine, store, _dir: None }
+    }
+
+    /// The same, with another way to a Kubernetes cluster.
+    pub fn with_kubernetes(self, access: KubernetesAccess) -> Self {
+        let engine = Self::engine(&self.simulator, access, &self.store);
+        Self { engine, ..self }
+    }
+
+    fn engine(
+        simulator: &Simulator,
+        kubernetes: KubernetesAccess,
+        store: &Arc<dyn RunStore>,
+    ) -> Arc<Engine> {
         let platform = Platform::new(PlatformOptions {
-            clock,
-            kubernetes: KubernetesAccess::Endpoint { url: simulator.kubernetes_url().clone() },
+            clock: Clock::scaled(SPEED).unwrap(),
+            kubernetes,
             aws: AwsAccess::Endpoint { url: simulator.aws_url().clone() },
             environment: [].into(),
         });
-        let engine = Arc::new(Engine::new(platform, Arc::clone(&store), true));
-        Self { simulator, engine, store, _dir: None }
+        Arc::new(Engine::new(platform, Arc::clone(store), true))
     }
 
     pub async fn run(&self, text: &str) -> FinishedRun {

@@ -14,14 +14,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Action, Change, Error, Permission, PlannedChange, PlatformReader, PlatformWriter, Progress,
-    Result, TargetState,
+    Result, TargetState, cluster_identity,
     cordon_change::new_owner_mark,
     nodegroups,
     types::{NodeRecord, NodegroupName, Sizes},
 };
 use crate::platform::{
     ErrorKind,
-    aws::{AutoScalingGroup, Nodegroup},
+    aws::Nodegroup,
     kubernetes::{self, Selection, node, pod},
 };
 use runbook::Reversibility;
@@ -31,7 +31,8 @@ use text::plural;
 ///
 /// The new size is decided once, when the step begins, so a resumed run never scales twice. The step ends when EKS
 /// has accepted the new sizes and the Auto Scaling group carries them; `wait_nodes` then waits for the nodes. It
-/// refuses to work on a nodegroup none of whose instances is a node of the Kubernetes cluster that it talks to.
+/// refuses to work unless the Kubernetes cluster is the nodegroup's EKS cluster: EKS must report the kubeconfig's
+/// endpoint or certificate authority for it, or an instance of the nodegroup must be a node of the Kubernetes cluster.
 ///
 /// The undo empties the new nodes first: it cordons them, evicts their pods as disruption budgets allow and at most a
 /// quarter of a workload's (one at least) at a time, and waits until their replacements are Ready. Only then it lowers
@@ -124,6 +125,7 @@ pub(super) struct ScaleNodegroup;
 impl Action for ScaleNodegroup {
     const NAME: &'static str = "scale_nodegroup";
     const PERMISSIONS: &'static [Permission] = &[
+        Permission::Aws("eks:DescribeCluster"),
         Permission::Aws("eks:DescribeNodegroup"),
         Permission::Aws("eks:UpdateNodegroupConfig"),
         Permission::Aws("eks:DescribeUpdate"),
@@ -176,7 +178,8 @@ impl Change for ScaleNodegroup {
         let kubernetes = reader.kubernetes().await?;
         let nodes = kubernetes.list::<Node>(&nodes_selection(&nodegroup.name)).await?;
         let nodes: Vec<NodeRecord> = nodes.iter().filter_map(NodeRecord::of).collect();
-        check_same_cluster(&params.nodegroup, &group, &nodes)?;
+        let name = &params.nodegroup;
+        cluster_identity::ensure_same_cluster(name, &group, &nodes, &aws, &kubernetes).await?;
         let earlier_updates = aws.list_updates(&nodegroup.cluster, &nodegroup.name).await?;
         Ok(Intent {
             nodegroup: params.nodegroup,
@@ -292,31 +295,6 @@ fn merge_sizes(params: &Params, before: Sizes) -> Result<Sizes> {
         after.min = after.desired;
     }
     Ok(after)
-}
-
-/// Refuses if the kubeconfig may name another cluster than the runbook. An instance of the nodegroup that is a node of
-/// the Kubernetes cluster proves that both are the same cluster.
-fn check_same_cluster(
-    name: &NodegroupName,
-    group: &AutoScalingGroup,
-    nodes: &[NodeRecord],
-) -> Result<()> {
-    let mut running = group.instances.iter().filter(|i| i.lifecycle.as_str() == "InService");
-    let is_node_here = |id: &str| nodes.iter().any(|node| node.instance == id);
-    if running.clone().any(|instance| is_node_here(&instance.id)) {
-        return Ok(());
-    }
-    let why = match running.next() {
-        Some(instance) => {
-            format!("instance {} of nodegroup {} is not a node of it", instance.id, name.name)
-        }
-        None => format!("nodegroup {} has no instance in service", name.name),
-    };
-    Err(Error::precondition(format!(
-        "cannot verify that the Kubernetes cluster is EKS cluster {} in {}: {why}",
-        name.cluster, name.region
-    ))
-    .with_hint("check the kubeconfig's context (`--context`) and the runbook's cluster"))
 }
 
 /// Counts the pods that wait for a node, by workload. Only the undo needs the counts. An account that may not list all

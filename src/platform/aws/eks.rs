@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_eks::types as sdk;
+use aws_smithy_types::base64;
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
@@ -15,6 +16,15 @@ const MAX_CONCURRENT: usize = 8;
 
 /// The code of a 404 that is not an error of the service itself.
 const UNKNOWN_CALL_CODE: &str = "404";
+
+/// The identity of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EksCluster {
+    /// The address of its API server; none while the cluster is being created.
+    pub endpoint: Option<String>,
+    /// The certificates of its authority, in DER.
+    pub authorities: Vec<Vec<u8>>,
+}
 
 /// A managed nodegroup.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +93,17 @@ pub struct Scaling {
 }
 
 impl AwsReader {
+    /// The identity of a cluster.
+    ///
+    /// # Errors
+    /// The call failed; [`ErrorKind::NotFound`] if there is no such cluster.
+    pub async fn describe_cluster(&self, name: &str) -> Result<EksCluster, Error> {
+        let call = self.call("eks", "DescribeCluster", name);
+        let response = self.clients.eks.describe_cluster().name(name).send().await;
+        let response = response.map_err(|error| call.to_error(error))?;
+        Ok(EksCluster::from_sdk(&call.require(response.cluster, "cluster")?))
+    }
+
     /// The names of a cluster's nodegroups.
     ///
     /// # Errors
@@ -233,6 +254,23 @@ impl AwsWriter {
         let id = call.require(update.id.clone(), "update id")?;
         Ok(Update::from_sdk(update, &id))
     }
+}
+
+impl EksCluster {
+    fn from_sdk(found: &sdk::Cluster) -> Self {
+        let data = found.certificate_authority().and_then(|authority| authority.data());
+        let pem = data.and_then(|data| base64::decode(data).ok());
+        let pem = pem.and_then(|pem| String::from_utf8(pem).ok()).unwrap_or_default();
+        Self { endpoint: found.endpoint.clone(), authorities: certificates(&pem) }
+    }
+}
+
+/// Returns the certificates of a text in PEM. One that cannot be read is left out.
+fn certificates(pem: &str) -> Vec<Vec<u8>> {
+    let blocks = pem.split("-----BEGIN CERTIFICATE-----").skip(1);
+    let bodies = blocks.filter_map(|block| block.split("-----END CERTIFICATE-----").next());
+    let compact = |body: &str| body.split_whitespace().collect::<String>();
+    bodies.filter_map(|body| base64::decode(compact(body)).ok()).collect()
 }
 
 impl Nodegroup {

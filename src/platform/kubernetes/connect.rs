@@ -26,6 +26,8 @@ pub(in crate::platform) struct Connection {
     pub(super) clock: Clock,
     pub(in crate::platform) server: String,
     pub(in crate::platform) context: Option<String>,
+    /// The certificates in DER that the server's is checked against; none where it is not checked.
+    pub(super) authorities: Vec<Vec<u8>>,
 }
 
 impl Connection {
@@ -52,8 +54,10 @@ impl Connection {
             PROGRAM.parse().map_err(header_error)?,
         ));
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+        let trusted = (!config.accept_invalid_certs).then(|| config.root_cert.clone());
+        let authorities = trusted.flatten().unwrap_or_default();
         let client = make_client(config, &server).await?;
-        Ok(Self { client, clock, server, context })
+        Ok(Self { client, clock, server, context, authorities })
     }
 }
 

@@ -191,6 +191,12 @@ impl KubernetesReader {
         &self.connection.server
     }
 
+    /// The certificates, in DER, of the authorities that the API server's certificate is checked against; none where it
+    /// is not checked, or against those of the system.
+    pub fn authorities(&self) -> &[Vec<u8>] {
+        &self.connection.authorities
+    }
+
     /// Returns one object; none if it does not exist.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::gateway::Incoming;
 use crate::scenario::git_version;
 
+use super::certificate;
 use super::fleet::{ConfigChange, ConfigUpdate, Fleet, ManagedNodegroup, UpdateError};
 use super::protocol::{AwsError, QueryParameters, epoch_seconds, paginate};
 
@@ -176,6 +177,8 @@ fn describe_cluster(fleet: &Fleet) -> Value {
         "arn": format!("arn:aws:eks:{}:{}:cluster/{}", fleet.region, fleet.account, fleet.cluster),
         "createdAt": epoch_seconds(fleet.created),
         "version": fleet.version,
+        "endpoint": fleet.endpoint,
+        "certificateAuthority": {"data": certificate::to_data(&fleet.authority)},
         "platformVersion": "eks.1",
         "status": "ACTIVE",
         "tags": {},

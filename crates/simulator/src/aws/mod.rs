@@ -21,6 +21,7 @@ use protocol::{
 };
 
 mod autoscaling;
+pub(crate) mod certificate;
 mod ec2;
 mod eks;
 pub(crate) mod fleet;

@@ -47,6 +47,10 @@ pub(crate) struct Fleet {
     pub(crate) region: String,
     pub(crate) cluster: String,
     pub(crate) version: String,
+    /// The address of the API server.
+    pub(crate) endpoint: String,
+    /// The certificate authority of the API server, in PEM.
+    pub(crate) authority: String,
     pub(crate) created: Timestamp,
     pub(crate) nodegroups: BTreeMap<String, ManagedNodegroup>,
     pub(crate) groups: BTreeMap<String, AutoScalingGroup>,
@@ -69,6 +73,8 @@ impl Fleet {
             region: scenario.region.clone(),
             cluster: scenario.cluster.clone(),
             version: scenario.version.clone(),
+            endpoint: String::new(),
+            authority: String::new(),
             created: now,
             nodegroups: BTreeMap::new(),
             groups: BTreeMap::new(),
