@@ -10,13 +10,15 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
-    Action, Change, Error, Permission, PlannedChange, PlatformKind, PlatformReader, PlatformWriter,
-    Progress, Read, Result, TargetState, Wait,
+    Action, Change, Error, KnownTargets, Permission, PlannedChange, PlatformKind, PlatformReader,
+    PlatformWriter, Progress, Read, Result, TargetState, Wait,
 };
 use runbook::{ActionKind, ActionSignature, Reversibility};
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 type ReadFn = for<'a> fn(Value, &'a PlatformReader, &'a Progress) -> BoxFuture<'a, Value>;
+type PrepareFn =
+    for<'a> fn(Value, &'a KnownTargets, &'a PlatformReader, &'a Progress) -> BoxFuture<'a, Value>;
 
 type ReadTargetsFn = for<'a> fn(&'a Value, &'a PlatformReader) -> BoxFuture<'a, Vec<TargetState>>;
 
@@ -40,6 +42,8 @@ pub struct ActionDef {
     pub params: Value,
     /// JSON Schema of the output.
     pub output: Value,
+    /// See [`Action::add_known_targets`]. An output that does not have the action's type adds nothing.
+    pub add_known_targets: fn(&Value, &mut KnownTargets),
     /// The operations.
     pub operations: Operations,
 }
@@ -61,7 +65,7 @@ pub struct ChangeOps {
     /// See [`Change::planned_changes`].
     pub planned_changes: fn(&Value) -> Result<Vec<PlannedChange>>,
     /// See [`Change::prepare`].
-    pub prepare: ReadFn,
+    pub prepare: PrepareFn,
     /// See [`Change::apply`].
     pub apply: for<'a> fn(&'a Value, &'a PlatformWriter) -> BoxFuture<'a, Value>,
     /// See [`Change::settle`].
@@ -97,9 +101,9 @@ impl ActionDef {
         Self::new::<A>(Operations::Change(ChangeOps {
             reversibility: A::REVERSIBILITY,
             planned_changes: |intent| Ok(A::planned_changes(&from_json("the intent", intent)?)),
-            prepare: |params, reader, progress| {
+            prepare: |params, known, reader, progress| {
                 Box::pin(async move {
-                    to_json(A::prepare(params_from_json(params)?, reader, progress).await?)
+                    to_json(A::prepare(params_from_json(params)?, known, reader, progress).await?)
                 })
             },
             apply: |intent, writer| {
@@ -138,6 +142,11 @@ impl ActionDef {
             permissions: A::PERMISSIONS,
             params: schema_of::<A::Params>(),
             output: schema_of::<A::Output>(),
+            add_known_targets: |output, known| {
+                if let Ok(output) = A::Output::deserialize(output) {
+                    A::add_known_targets(&output, known);
+                }
+            },
             operations,
         }
     }

@@ -4,20 +4,24 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
-    Action, Change, Permission, PlannedChange, PlatformReader, PlatformWriter, Progress, Result,
-    TargetState, cordon_change::CordonChange,
+    Action, Change, KnownTargets, Permission, PlannedChange, PlatformReader, PlatformWriter,
+    Progress, Result, TargetState,
+    cordon_change::{CordonChange, new_owner_mark},
+    known_targets::report_gone,
+    node_targets,
 };
 use runbook::Reversibility;
 
 /// Keeps new pods off some nodes. The pods that are there stay.
 ///
 /// Nodes that are cordoned already are left as they are, also by the undo: it uncordons only what this step cordoned.
+/// A node that an earlier step listed and that has ended since is reported as gone; a name that no step listed and that
+/// no node has is an error.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Params", extend("x-opposite" = "uncordon"))]
 pub struct CordonParams {
-    /// Names of the nodes.
-    #[schemars(length(min = 1))]
+    /// Names of the nodes. An empty list changes nothing.
     pub nodes: Vec<String>,
 }
 
@@ -29,17 +33,21 @@ pub struct CordonOutput {
     pub nodes: Vec<String>,
     /// The nodes that this step cordoned; those that were cordoned before are left out.
     pub changed: Vec<String>,
+    /// The nodes that have ended since an earlier step listed them, by name. They are not among `nodes`.
+    #[serde(default)]
+    pub gone: Vec<String>,
 }
 
 /// Lets new pods onto some nodes again.
 ///
-/// Nodes that take pods already are left as they are, also by the undo: it cordons only what this step uncordoned.
+/// Nodes that take pods already are left as they are, also by the undo: it cordons only what this step uncordoned. A
+/// node that an earlier step listed and that has ended since is reported as gone; a name that no step listed and that
+/// no node has is an error.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Params", extend("x-opposite" = "cordon"))]
 pub struct UncordonParams {
-    /// Names of the nodes.
-    #[schemars(length(min = 1))]
+    /// Names of the nodes. An empty list changes nothing.
     pub nodes: Vec<String>,
 }
 
@@ -51,6 +59,9 @@ pub struct UncordonOutput {
     pub nodes: Vec<String>,
     /// The nodes that this step uncordoned; those that were not cordoned are left out.
     pub changed: Vec<String>,
+    /// The nodes that have ended since an earlier step listed them, by name. They are not among `nodes`.
+    #[serde(default)]
+    pub gone: Vec<String>,
 }
 
 /// The nodes as they were.
@@ -58,12 +69,17 @@ pub struct UncordonOutput {
 pub struct Intent {
     #[serde(rename = "cordoning")]
     change: CordonChange,
+    /// Names of the nodes that were gone already.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    gone: Vec<String>,
 }
 
-/// The nodes on which this step set the flag.
+/// The nodes on which this step set the flag, and those that had ended since the step was prepared.
 #[derive(Serialize, Deserialize)]
 pub struct Receipt {
     changed: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    gone: Vec<String>,
 }
 
 /// The action that sets or removes the flag of nodes.
@@ -83,8 +99,10 @@ pub trait Direction {
 
     /// Returns the names of the nodes in the parameters.
     fn nodes(params: &Self::Params) -> &[String];
-    /// Returns the output for these nodes, of which this step changed some.
-    fn output(nodes: Vec<String>, changed: Vec<String>) -> Self::Output;
+    /// Returns the output for these nodes, of which this step changed some, and for those that are gone.
+    fn output(nodes: Vec<String>, changed: Vec<String>, gone: Vec<String>) -> Self::Output;
+    /// Returns the names of the nodes in an output.
+    fn output_nodes(output: &Self::Output) -> &[String];
 }
 
 impl Direction for Cordon {
@@ -96,8 +114,12 @@ impl Direction for Cordon {
         &params.nodes
     }
 
-    fn output(nodes: Vec<String>, changed: Vec<String>) -> CordonOutput {
-        CordonOutput { nodes, changed }
+    fn output(nodes: Vec<String>, changed: Vec<String>, gone: Vec<String>) -> CordonOutput {
+        CordonOutput { nodes, changed, gone }
+    }
+
+    fn output_nodes(output: &CordonOutput) -> &[String] {
+        &output.nodes
     }
 }
 
@@ -110,8 +132,12 @@ impl Direction for Uncordon {
         &params.nodes
     }
 
-    fn output(nodes: Vec<String>, changed: Vec<String>) -> UncordonOutput {
-        UncordonOutput { nodes, changed }
+    fn output(nodes: Vec<String>, changed: Vec<String>, gone: Vec<String>) -> UncordonOutput {
+        UncordonOutput { nodes, changed, gone }
+    }
+
+    fn output_nodes(output: &UncordonOutput) -> &[String] {
+        &output.nodes
     }
 }
 
@@ -124,6 +150,10 @@ where
         &[Permission::core("nodes", &["get", "list", "patch"])];
     type Params = <Self as Direction>::Params;
     type Output = <Self as Direction>::Output;
+
+    fn add_known_targets(output: &Self::Output, known: &mut KnownTargets) {
+        Self::output_nodes(output).iter().for_each(|name| known.add_node(name, None));
+    }
 }
 
 impl<const CORDON: bool> Change for SetCordon<CORDON>
@@ -140,27 +170,34 @@ where
 
     async fn prepare(
         params: <Self as Direction>::Params,
+        known: &KnownTargets,
         reader: &PlatformReader,
-        _: &Progress,
+        progress: &Progress,
     ) -> Result<Intent> {
         let kubernetes = reader.kubernetes().await?;
-        let nodes = Self::nodes(&params);
-        let change = CordonChange::prepare(nodes, CORDON, reader.clock(), &kubernetes).await?;
-        Ok(Intent { change })
+        let names = Self::nodes(&params);
+        let (nodes, gone) = node_targets::find(names, known, &kubernetes).await?;
+        report_gone(progress, "node", &gone);
+        let change = CordonChange::of(&nodes, CORDON, new_owner_mark(*reader.clock()));
+        Ok(Intent { change, gone })
     }
 
     async fn apply(intent: &Intent, writer: &PlatformWriter) -> Result<Receipt> {
-        let changed = intent.change.apply(&writer.kubernetes().await?).await?;
-        Ok(Receipt { changed })
+        let (changed, gone) = intent.change.apply(&writer.kubernetes().await?).await?;
+        Ok(Receipt { changed, gone })
     }
 
     async fn settle(
         intent: &Intent,
         receipt: &Receipt,
         _: &PlatformReader,
-        _: &Progress,
+        progress: &Progress,
     ) -> Result<<Self as Direction>::Output> {
-        Ok(Self::output(intent.change.nodes(), receipt.changed.clone()))
+        report_gone(progress, "node", &receipt.gone);
+        let mut nodes = intent.change.nodes();
+        nodes.retain(|name| !receipt.gone.contains(name));
+        let gone = [&intent.gone[..], &receipt.gone[..]].concat();
+        Ok(Self::output(nodes, receipt.changed.clone(), gone))
     }
 
     async fn undo(

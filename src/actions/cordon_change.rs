@@ -8,12 +8,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
-    Error, PlannedChange, RestoreCommand, Result, TargetState, concurrency::try_join_bounded,
+    PlannedChange, RestoreCommand, Result, TargetState, concurrency::try_join_bounded,
     optimistic::patch_if_unchanged,
 };
 use crate::platform::kubernetes::{KubernetesReader, KubernetesWriter, Selection, node};
 use clock::Clock;
-use text::{join_truncated, plural};
 
 const CORDONED_BY: &str = "rafay-relay-sop/cordoned-by";
 const UNCORDONED_BY: &str = "rafay-relay-sop/uncordoned-by";
@@ -55,29 +54,18 @@ impl NodeBefore {
     }
 }
 
-impl CordonChange {
-    /// Reads the nodes of these names, all of which must exist.
-    pub(super) async fn prepare(
-        names: &[String],
-        cordon: bool,
-        clock: &Clock,
-        kubernetes: &KubernetesReader,
-    ) -> Result<Self> {
-        let mut found = kubernetes.list::<Node>(&Selection::all()).await?;
-        found.retain(|node| node.metadata.name.as_ref().is_some_and(|name| names.contains(name)));
-        let is_there =
-            |name: &&String| found.iter().any(|n| n.metadata.name.as_ref() == Some(name));
-        let missing: Vec<&String> = names.iter().filter(|name| !is_there(name)).collect();
-        if !missing.is_empty() {
-            return Err(Error::precondition(format!(
-                "{} not found in the cluster: {}",
-                plural(missing.len(), "node"),
-                join_truncated(missing)
-            )));
-        }
-        Ok(Self::of(&found, cordon, new_owner_mark(*clock)))
-    }
+/// The owner of a node's flag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flag {
+    /// This step.
+    Ours,
+    /// Another client.
+    Theirs,
+    /// The node no longer exists, or another one has its name.
+    Gone,
+}
 
+impl CordonChange {
     /// Returns the change of these nodes, as they were just read.
     pub(super) fn of(nodes: &[Node], cordon: bool, owner_mark: String) -> Self {
         Self { cordon, owner_mark, nodes: nodes.iter().map(NodeBefore::of).collect() }
@@ -119,22 +107,33 @@ impl CordonChange {
         Ok(self.nodes.iter().filter(|node| node.cordoned != self.cordon).map(state).collect())
     }
 
-    /// Sets the flag where it is not set, and returns the nodes on which this step did so, now or in an earlier
-    /// attempt.
-    pub(super) async fn apply(&self, kubernetes: &KubernetesWriter) -> Result<Vec<String>> {
+    /// Sets the flag where it is not set. Returns the nodes on which this step did so, now or in an earlier attempt,
+    /// and those that no longer exist.
+    pub(super) async fn apply(
+        &self,
+        kubernetes: &KubernetesWriter,
+    ) -> Result<(Vec<String>, Vec<String>)> {
         let calls: Vec<_> = self
             .with_nodes(kubernetes)
             .await?
             .into_iter()
             .map(|(target, seen)| async move {
-                let decide = |found: Option<&Node>| self.decide(target, found);
-                let ours = patch_if_unchanged(kubernetes, None, &target.name, seen, decide).await?;
-                Ok(ours.then(|| target.name.clone()))
+                let decide = |found: Option<&Node>| Ok(self.decide(target, found));
+                let flag = patch_if_unchanged(kubernetes, None, &target.name, seen, decide).await?;
+                Ok((flag, target.name.clone()))
             })
             .collect();
-        let mut ours: Vec<String> = try_join_bounded(calls).await?.into_iter().flatten().collect();
+        let (mut ours, mut gone) = (Vec::new(), Vec::new());
+        for (flag, name) in try_join_bounded(calls).await? {
+            match flag {
+                Flag::Ours => ours.push(name),
+                Flag::Gone => gone.push(name),
+                Flag::Theirs => {}
+            }
+        }
         ours.sort();
-        Ok(ours)
+        gone.sort();
+        Ok((ours, gone))
     }
 
     /// Returns the targets whose flag is to change, with their nodes as they are now, read in pages and not one by one.
@@ -151,20 +150,17 @@ impl CordonChange {
         Ok(changed.map(|target| (target, take_node(target))).collect())
     }
 
-    /// Decides whether this step owns the flag, and returns the patch that sets it.
-    fn decide(&self, target: &NodeBefore, found: Option<&Node>) -> Result<(bool, Option<Value>)> {
+    /// Decides who owns the flag, and returns the patch that sets it.
+    fn decide(&self, target: &NodeBefore, found: Option<&Node>) -> (Flag, Option<Value>) {
         let Some(node) = found.filter(|node| target.matches(node)) else {
-            return Err(Error::Conflict {
-                target: format!("node {}", target.name),
-                expected: format!("UID {}", target.uid),
-                found: found.map_or("no such node".into(), |_| "another UID".into()),
-            });
+            return (Flag::Gone, None);
         };
         if node::is_cordoned(node) == self.cordon {
-            return Ok((self.has_owner_mark(node), None));
+            let flag = if self.has_owner_mark(node) { Flag::Ours } else { Flag::Theirs };
+            return (flag, None);
         }
         let (ours, other) = self.keys();
-        Ok((true, Some(patch(self.cordon, json!({ours: self.owner_mark, other: null})))))
+        (Flag::Ours, Some(patch(self.cordon, json!({ours: self.owner_mark, other: null}))))
     }
 
     /// Reverts the flags that this step set, and returns those that were not restored, a sentence each.
@@ -274,12 +270,12 @@ mod tests {
         let change = change();
         let target = &change.nodes[0];
         let decide = |node: Node| change.decide(target, Some(&node));
-        assert!(matches!(decide(node("1", false, None)), Ok((true, Some(_)))));
-        assert!(matches!(decide(node("1", true, Some("ours"))), Ok((true, None))));
-        assert!(matches!(decide(node("1", true, Some("theirs"))), Ok((false, None))));
-        assert!(matches!(decide(node("1", true, None)), Ok((false, None))));
-        assert!(matches!(decide(node("2", false, None)), Err(Error::Conflict { .. })));
-        assert!(matches!(change.decide(target, None), Err(Error::Conflict { .. })));
+        assert!(matches!(decide(node("1", false, None)), (Flag::Ours, Some(_))));
+        assert_eq!(decide(node("1", true, Some("ours"))), (Flag::Ours, None));
+        assert_eq!(decide(node("1", true, Some("theirs"))), (Flag::Theirs, None));
+        assert_eq!(decide(node("1", true, None)), (Flag::Theirs, None));
+        assert_eq!(decide(node("2", false, None)), (Flag::Gone, None));
+        assert_eq!(change.decide(target, None), (Flag::Gone, None));
     }
 
     #[test]

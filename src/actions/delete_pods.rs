@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Action, Change, Error, Permission, PlannedChange, PlatformReader, PlatformWriter, Progress,
-    Result, TargetState, concurrency::try_join_bounded, types::PodRecord, workload,
+    Action, Change, Error, KnownTargets, Permission, PlannedChange, PlatformReader, PlatformWriter,
+    Progress, Result, TargetState, concurrency::try_join_bounded, known_targets::report_gone,
+    types::PodRecord, workload,
 };
 use crate::platform::{
     ErrorKind,
@@ -24,9 +25,9 @@ use text::{join_truncated, plural};
 
 /// Deletes pods, each by its name and UID, and waits until they are gone.
 ///
-/// A pod that has meanwhile come back under the same name is another pod and stays. With `evict`, disruption budgets
-/// are asked, and the step waits while one does not allow it; without, they are not. Whatever controls the pods makes
-/// new ones; nothing brings the deleted ones back.
+/// A pod that has meanwhile come back under the same name is another pod and stays; one that is gone needs nothing.
+/// With `evict`, disruption budgets are asked, and the step waits while one does not allow it; without, they are not.
+/// Whatever controls the pods makes new ones; nothing brings the deleted ones back.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Params {
@@ -46,6 +47,9 @@ pub struct Params {
 pub struct Output {
     /// The pods that this step deleted, by name; those that were gone before are left out.
     pub deleted: Vec<PodRecord>,
+    /// Names of the pods that were gone before.
+    #[serde(default)]
+    pub gone: Vec<String>,
 }
 
 /// The pods to delete: those that were there when the step was prepared.
@@ -54,6 +58,9 @@ pub struct Intent {
     pods: Vec<PodRecord>,
     evict: bool,
     grace_seconds: Option<u32>,
+    /// Names of the pods that were gone already.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    gone: Vec<String>,
 }
 
 /// Nothing needs to be kept: a pod is there or it is not.
@@ -70,6 +77,10 @@ impl Action for DeletePods {
     ];
     type Params = Params;
     type Output = Output;
+
+    fn add_known_targets(output: &Output, known: &mut KnownTargets) {
+        output.deleted.iter().for_each(|pod| known.add_pod(pod));
+    }
 }
 
 impl Change for DeletePods {
@@ -85,31 +96,29 @@ impl Change for DeletePods {
 
     async fn prepare(
         params: Params,
+        _: &KnownTargets,
         reader: &PlatformReader,
         progress: &Progress,
     ) -> Result<Intent> {
         let kubernetes = reader.kubernetes().await?;
         let present = list_present(&params.pods, &kubernetes).await?;
         let mut pods = params.pods;
-        pods.retain(|record| match present.get(&record.uid) {
-            None => {
-                progress.report(&format!("pod {} no longer exists", record.name));
-                false
-            }
-            Some(found) => {
-                if pod::controller(&found.metadata).is_none() {
-                    progress.report(&format!(
-                        "pod {} will not be replaced: it has no controller",
-                        record.name
-                    ));
-                }
-                true
-            }
-        });
         pods.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
         pods.dedup_by(|a, b| a.uid == b.uid);
+        let (pods, gone): (Vec<_>, Vec<_>) =
+            pods.into_iter().partition(|record| present.contains_key(&record.uid));
+        let gone: Vec<String> = gone.into_iter().map(|record| record.name).collect();
+        report_gone(progress, "pod", &gone);
+        let has_controller = |record: &PodRecord| {
+            present.get(&record.uid).is_some_and(|pod| pod::controller(&pod.metadata).is_some())
+        };
+        for record in pods.iter().filter(|record| !has_controller(record)) {
+            let name = &record.name;
+            progress.report(&format!("pod {name} will not be replaced: it has no controller"));
+        }
         let seconds = |grace: runbook::Duration| whole_seconds(grace.std());
-        Ok(Intent { pods, evict: params.evict, grace_seconds: params.grace_period.map(seconds) })
+        let grace_seconds = params.grace_period.map(seconds);
+        Ok(Intent { pods, evict: params.evict, grace_seconds, gone })
     }
 
     async fn apply(intent: &Intent, writer: &PlatformWriter) -> Result<Receipt> {
@@ -150,7 +159,7 @@ impl Change for DeletePods {
         let mut sources: Vec<&mut dyn WaitSource> =
             watches.iter_mut().map(|watch| watch as &mut dyn WaitSource).collect();
         wait::until(progress, &mut sources, || evaluate(intent, &views)).await?;
-        Ok(Output { deleted: intent.pods.clone() })
+        Ok(Output { deleted: intent.pods.clone(), gone: intent.gone.clone() })
     }
 
     async fn undo(

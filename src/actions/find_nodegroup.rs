@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Action, Error, Permission, PlatformReader, Progress, Read, Result, nodegroups};
+use super::{
+    Action, Error, KnownTargets, Permission, PlatformReader, Progress, Read, Result, nodegroups,
+};
 use crate::platform::aws::{AutoScalingGroup, Nodegroup};
 use text::join_truncated;
 
@@ -72,6 +74,10 @@ impl Action for FindNodegroup {
     ];
     type Params = Params;
     type Output = Output;
+
+    fn add_known_targets(output: &Output, known: &mut KnownTargets) {
+        output.instances.iter().for_each(|id| known.add_instance(id));
+    }
 }
 
 impl Read for FindNodegroup {

@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, Permission, PlatformReader, Progress, Read, Result, nodegroups, types::NodegroupName,
+    Action, KnownTargets, Permission, PlatformReader, Progress, Read, Result, nodegroups,
+    types::NodegroupName,
 };
 
 /// Tells which instances of a nodegroup are protected from scale-in.
@@ -49,6 +50,10 @@ impl Action for GetProtection {
     ];
     type Params = Params;
     type Output = Output;
+
+    fn add_known_targets(output: &Output, known: &mut KnownTargets) {
+        output.instances.iter().for_each(|instance| known.add_instance(&instance.id));
+    }
 }
 
 impl Read for GetProtection {

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, Permission, PlatformReader, Progress, Read, Result,
+    Action, KnownTargets, Permission, PlatformReader, Progress, Read, Result,
     types::{NodeInstances, PodRecord, count_u32},
     workload,
 };
@@ -59,6 +59,10 @@ impl Action for ListPods {
     ];
     type Params = Params;
     type Output = Output;
+
+    fn add_known_targets(output: &Output, known: &mut KnownTargets) {
+        output.pods.iter().for_each(|pod| known.add_pod(pod));
+    }
 }
 
 impl Read for ListPods {

@@ -22,6 +22,8 @@ mod cluster_identity;
 mod compare_and_set;
 mod concurrency;
 mod cordon_change;
+mod known_targets;
+mod node_targets;
 mod nodegroups;
 mod optimistic;
 mod protection;
@@ -33,6 +35,7 @@ mod cordon;
 mod delete_pods;
 mod find_nodegroup;
 mod get_protection;
+mod list_nodes;
 mod list_pods;
 mod read_config;
 mod rollout_restart;
@@ -47,6 +50,7 @@ use std::sync::LazyLock;
 
 pub use action_def::{ActionDef, ChangeOps, Operations};
 pub use error::{Error, Recovery, Result};
+pub use known_targets::KnownTargets;
 pub use permission::{Permission, PlatformKind};
 pub use target_state::{RestoreCommand, TargetState};
 pub use traits::{Action, Change, PlannedChange, Read, Wait};
@@ -63,6 +67,7 @@ pub fn all() -> &'static [ActionDef] {
             ActionDef::change::<scale_nodegroup::ScaleNodegroup>(),
             ActionDef::wait::<wait_nodes::WaitNodes>(),
             ActionDef::change::<rollout_restart::RolloutRestart>(),
+            ActionDef::read::<list_nodes::ListNodes>(),
             ActionDef::read::<list_pods::ListPods>(),
             ActionDef::change::<scale_deployment::ScaleDeployment>(),
             ActionDef::wait::<wait_pods::WaitPods>(),

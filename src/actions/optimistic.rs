@@ -37,7 +37,8 @@ pub(super) async fn patch_if_unchanged<K: Object, T>(
             .await
         {
             Ok(_) => return Ok(decision),
-            Err(error) if error.kind() == ErrorKind::Busy => {}
+            // Another client has changed the object, or it is gone: the next read shows which.
+            Err(error) if matches!(error.kind(), ErrorKind::Busy | ErrorKind::NotFound) => {}
             Err(error) => return Err(error.into()),
         }
     }

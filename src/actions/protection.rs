@@ -11,6 +11,8 @@ use crate::platform::{
 pub(super) struct SkippedInstance {
     pub(super) id: String,
     pub(super) reason: String,
+    /// Whether the instance is no longer in the group.
+    pub(super) is_gone: bool,
 }
 
 /// Sets the flag of the instances that do not have it, in as few calls as the service allows, and returns the
@@ -55,12 +57,12 @@ async fn send(
 
 /// Returns why the flag of an instance cannot be set; none if it can.
 pub(super) fn skip_reason(group: &AutoScalingGroup, id: &str) -> Option<SkippedInstance> {
-    let reason = match find_instance(group, id) {
+    let (reason, is_gone) = match find_instance(group, id) {
         Some(instance) if instance.is_protectable() => return None,
-        Some(instance) => format!("its state is {}", instance.lifecycle),
-        None => format!("it is no longer in Auto Scaling group {}", group.name),
+        Some(instance) => (format!("its state is {}", instance.lifecycle), false),
+        None => (format!("it is no longer in Auto Scaling group {}", group.name), true),
     };
-    Some(SkippedInstance { id: id.to_owned(), reason })
+    Some(SkippedInstance { id: id.to_owned(), reason, is_gone })
 }
 
 /// Returns the flag of an instance beside the one that it had before.

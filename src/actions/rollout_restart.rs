@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    Action, Change, Error, Permission, PlannedChange, PlatformReader, PlatformWriter, Progress,
-    Result, TargetState,
+    Action, Change, Error, KnownTargets, Permission, PlannedChange, PlatformReader, PlatformWriter,
+    Progress, Result, TargetState,
     optimistic::patch_if_unchanged,
     types::default_give_up_after,
     workload::{self, WorkloadSnapshot, describe_unready, expired_problem},
@@ -96,7 +96,12 @@ impl Change for RolloutRestart {
         vec![PlannedChange::new(intent.annotation(), before, after)]
     }
 
-    async fn prepare(params: Params, reader: &PlatformReader, _: &Progress) -> Result<Intent> {
+    async fn prepare(
+        params: Params,
+        _: &KnownTargets,
+        reader: &PlatformReader,
+        _: &Progress,
+    ) -> Result<Intent> {
         let kubernetes = reader.kubernetes().await?;
         let found =
             workload::deployment(&kubernetes, &params.namespace, &params.deployment).await?;

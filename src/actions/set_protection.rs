@@ -2,19 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::Node;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, Change, Error, Permission, PlannedChange, PlatformReader, PlatformWriter, Progress,
-    Result, TargetState, nodegroups,
+    Action, Change, Error, KnownTargets, Permission, PlannedChange, PlatformReader, PlatformWriter,
+    Progress, Result, TargetState,
+    known_targets::report_gone,
+    node_targets, nodegroups,
     protection::{self, SkippedInstance},
     types::NodegroupName,
 };
 use crate::platform::{
-    aws::AutoScalingGroup,
-    kubernetes::{self, Selection, node},
+    aws::{AutoScalingGroup, AwsReader},
+    kubernetes::{self, node},
 };
 use runbook::Reversibility;
 use text::join_truncated;
@@ -22,8 +23,9 @@ use text::join_truncated;
 /// Protects instances of a nodegroup from scale-in, or lifts their protection.
 ///
 /// The instances are named themselves or by the nodes that they run. An instance that is not the nodegroup's is
-/// refused. The flag of an instance that is just starting or ending cannot be set: it is skipped, and said. An empty
-/// list changes nothing. Instances are set fifty at a time.
+/// refused. The flag of an instance that is just starting or ending cannot be set: it is skipped, and said. An instance
+/// or a node that an earlier step listed and that has ended since is reported as gone. An empty list changes nothing.
+/// Instances are set fifty at a time.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("x-exactly-one-of" = [["instances", "nodes"]]))]
@@ -47,6 +49,9 @@ pub struct Output {
     pub changed: Vec<String>,
     /// The instances whose flag cannot be set in the state that they are in.
     pub skipped: Vec<Skipped>,
+    /// The instances, or the nodes where `nodes` was given, that have ended since an earlier step listed them.
+    #[serde(default)]
+    pub gone: Vec<String>,
 }
 
 /// An instance whose flag was not set.
@@ -66,12 +71,18 @@ pub struct Intent {
     protected: bool,
     instances: Vec<String>,
     skipped: Vec<Skipped>,
+    /// The instances, or nodes, that were gone already.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    gone: Vec<String>,
 }
 
-/// The instances that, after the step was prepared, entered a state in which their flag cannot be set.
+/// The instances that, after the step was prepared, entered a state in which their flag cannot be set, or left the
+/// group.
 #[derive(Serialize, Deserialize)]
 pub struct Receipt {
     skipped: Vec<Skipped>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    gone: Vec<String>,
 }
 
 pub(super) struct SetProtection;
@@ -83,6 +94,8 @@ impl Action for SetProtection {
         Permission::Aws("autoscaling:DescribeAutoScalingGroups"),
         Permission::Aws("autoscaling:SetInstanceProtection"),
         Permission::core("nodes", &["list"]),
+        // For instances that an earlier step listed and that are no longer in the group.
+        Permission::Aws("ec2:DescribeInstances"),
     ];
     type Params = Params;
     type Output = Output;
@@ -102,19 +115,27 @@ impl Change for SetProtection {
 
     async fn prepare(
         params: Params,
+        known: &KnownTargets,
         reader: &PlatformReader,
         progress: &Progress,
     ) -> Result<Intent> {
         let aws = reader.aws(&params.nodegroup.region).await?;
         let nodegroup = nodegroups::describe(&aws, &params.nodegroup).await?;
         let group = nodegroups::describe_group(&aws, nodegroups::group_name(&nodegroup)?).await?;
-        let named = match (params.instances, params.nodes) {
-            (Some(instances), _) => instances,
+        // The instance of a node that exists has existed.
+        let has_existed = |id: &str| params.instances.is_none() || known.has_instance(id);
+        let (named, gone) = match (&params.instances, &params.nodes) {
+            (Some(instances), _) => (instances.clone(), Vec::new()),
             (None, nodes) => {
-                instances_of(&nodes.unwrap_or_default(), &reader.kubernetes().await?).await?
+                let nodes = nodes.as_deref().unwrap_or_default();
+                instances_of(nodes, known, &reader.kubernetes().await?).await?
             }
         };
-        let named: BTreeSet<String> = named.into_iter().collect();
+        report_gone(progress, "node", &gone);
+        let mut named: BTreeSet<String> = named.into_iter().collect();
+        let ended = ended_instances(&named, &group, has_existed, &aws).await?;
+        report_gone(progress, "instance", &ended);
+        named.retain(|id| !ended.contains(id));
         reject_foreign_instances(&named, &group, &params.nodegroup)?;
         let (skipped, settable): (Vec<_>, Vec<_>) =
             named.into_iter().partition(|id| protection::skip_reason(&group, id).is_some());
@@ -134,12 +155,18 @@ impl Change for SetProtection {
             protected: params.protected,
             instances: settable.into_iter().filter(differs).collect(),
             skipped,
+            gone: [gone, ended].concat(),
         })
     }
 
     async fn apply(intent: &Intent, writer: &PlatformWriter) -> Result<Receipt> {
         let skipped = set_flags(intent, intent.protected, writer).await?;
-        Ok(Receipt { skipped: skipped.into_iter().map(Skipped::from).collect() })
+        let (gone, skipped): (Vec<_>, Vec<_>) =
+            skipped.into_iter().partition(|instance| instance.is_gone);
+        Ok(Receipt {
+            skipped: skipped.into_iter().map(Skipped::from).collect(),
+            gone: gone.into_iter().map(|instance| instance.id).collect(),
+        })
     }
 
     async fn settle(
@@ -149,11 +176,18 @@ impl Change for SetProtection {
         progress: &Progress,
     ) -> Result<Output> {
         report_skipped(&receipt.skipped, progress);
-        let was_skipped = |id: &&String| receipt.skipped.iter().any(|instance| instance.id == **id);
+        report_gone(progress, "instance", &receipt.gone);
+        let was_skipped = |id: &&String| {
+            receipt.skipped.iter().any(|instance| instance.id == **id) || receipt.gone.contains(id)
+        };
         let changed: Vec<String> =
             intent.instances.iter().filter(|id| !was_skipped(id)).cloned().collect();
         wait_for_protection(intent, &changed, reader, progress).await?;
-        Ok(Output { changed, skipped: [&intent.skipped[..], &receipt.skipped[..]].concat() })
+        Ok(Output {
+            changed,
+            skipped: [&intent.skipped[..], &receipt.skipped[..]].concat(),
+            gone: [&intent.gone[..], &receipt.gone[..]].concat(),
+        })
     }
 
     async fn undo(
@@ -185,7 +219,7 @@ impl Change for SetProtection {
 }
 
 impl From<SkippedInstance> for Skipped {
-    fn from(SkippedInstance { id, reason }: SkippedInstance) -> Self {
+    fn from(SkippedInstance { id, reason, .. }: SkippedInstance) -> Self {
         Self { id, reason }
     }
 }
@@ -202,23 +236,41 @@ async fn set_flags(
     protection::set_protected(&aws, &intent.auto_scaling_group, &intent.instances, protected).await
 }
 
-/// Returns the instances that these nodes run on.
+/// Returns the instances that these nodes run on, and the nodes that are gone.
 async fn instances_of(
     names: &[String],
+    known: &KnownTargets,
     kubernetes: &kubernetes::KubernetesReader,
-) -> Result<Vec<String>> {
-    let nodes = kubernetes.list::<Node>(&Selection::all()).await?;
-    let instance = |name: &String| {
-        let is_it = |node: &&Node| node.metadata.name.as_ref() == Some(name);
-        let Some(node) = nodes.iter().find(is_it) else {
-            return Err(Error::precondition(format!("node {name} not found in the cluster")));
-        };
-        let instance = node::instance_id(node).map(str::to_owned);
-        instance.ok_or_else(|| {
+) -> Result<(Vec<String>, Vec<String>)> {
+    let (nodes, gone) = node_targets::find(names, known, kubernetes).await?;
+    let instances = nodes.iter().map(|node| {
+        node::instance_id(node).map(str::to_owned).ok_or_else(|| {
+            let name = node.metadata.name.as_deref().unwrap_or_default();
             Error::precondition(format!("node {name} does not run on an EC2 instance"))
         })
+    });
+    Ok((instances.collect::<Result<_>>()?, gone))
+}
+
+/// Returns the instances that have existed, that are not in the group, and that EC2 has ended or forgotten. One that
+/// still runs is another group's, or was detached from this one.
+async fn ended_instances(
+    named: &BTreeSet<String>,
+    group: &AutoScalingGroup,
+    has_existed: impl Fn(&str) -> bool,
+    aws: &AwsReader,
+) -> Result<Vec<String>> {
+    let is_missing =
+        |id: &&String| protection::find_instance(group, id).is_none() && has_existed(id);
+    let missing: Vec<String> = named.iter().filter(is_missing).cloned().collect();
+    if missing.is_empty() {
+        return Ok(missing);
+    }
+    let found = aws.describe_instances(&missing).await?;
+    let runs = |id: &String| {
+        found.iter().any(|instance| instance.id == *id && !instance.is_ending_or_ended())
     };
-    names.iter().map(instance).collect()
+    Ok(missing.into_iter().filter(|id| !runs(id)).collect())
 }
 
 fn reject_foreign_instances(

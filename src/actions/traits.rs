@@ -6,7 +6,9 @@ use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{Permission, PlatformReader, PlatformWriter, Progress, Result, TargetState};
+use super::{
+    KnownTargets, Permission, PlatformReader, PlatformWriter, Progress, Result, TargetState,
+};
 use runbook::Reversibility;
 
 /// The declaration of an action. The doc comment of its `Params` is the action's documentation.
@@ -22,6 +24,10 @@ pub trait Action: 'static {
     type Params: DeserializeOwned + JsonSchema + Send;
     /// The output, which later steps can use.
     type Output: Serialize + DeserializeOwned + JsonSchema + Send;
+
+    /// Adds the nodes, instances and pods of an output, all of which existed when the action read them. A later step
+    /// that is given one of them and does not find it knows that the target is gone, and not misspelled.
+    fn add_known_targets(_output: &Self::Output, _known: &mut KnownTargets) {}
 }
 
 /// An action that reads.
@@ -57,9 +63,11 @@ pub trait Change: Action {
     /// Returns the intent target by target, for plans, `runs show` and the audit log.
     fn planned_changes(intent: &Self::Intent) -> Vec<PlannedChange>;
 
-    /// Decides what to change. Changes nothing.
+    /// Decides what to change. Changes nothing. A parameter that names a target among `known` may name one that is
+    /// gone: that is no error, and there is nothing to do for it.
     fn prepare(
         params: Self::Params,
+        known: &KnownTargets,
         reader: &PlatformReader,
         progress: &Progress,
     ) -> impl Future<Output = Result<Self::Intent>> + Send;

@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, Permission, PlatformReader, Progress, Result, Wait, nodegroups,
+    Action, KnownTargets, Permission, PlatformReader, Progress, Result, Wait, nodegroups,
     types::{NodeRecord, NodegroupName, count_u32, default_give_up_after},
 };
 use crate::platform::{
@@ -83,6 +83,10 @@ impl Action for WaitNodes {
     ];
     type Params = Params;
     type Output = Output;
+
+    fn add_known_targets(output: &Output, known: &mut KnownTargets) {
+        output.nodes.iter().for_each(|node| known.add_node(&node.name, Some(&node.instance)));
+    }
 }
 
 impl Wait for WaitNodes {
@@ -90,7 +94,7 @@ impl Wait for WaitNodes {
         let aws = reader.aws(&params.nodegroup.region).await?;
         let nodegroup = nodegroups::describe(&aws, &params.nodegroup).await?;
         let group_name = nodegroups::group_name(&nodegroup)?.to_owned();
-        let label = format!("{}={}", node::NODEGROUP_LABEL, params.nodegroup.name);
+        let label = node::nodegroup_selector(&params.nodegroup.name);
         let mut nodes =
             reader.kubernetes().await?.watch::<Node>(&Selection::all().with_labels(label));
         let clock = reader.clock();

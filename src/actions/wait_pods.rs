@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, Error, Permission, PlatformReader, Progress, Result, Wait,
+    Action, Error, KnownTargets, Permission, PlatformReader, Progress, Result, Wait,
     types::{NodeInstances, PodRecord, count_u32, default_give_up_after},
     workload::{self, WorkloadViews, WorkloadWatch, describe_unready, expired_problem},
 };
@@ -86,6 +86,10 @@ impl Action for WaitPods {
     ];
     type Params = Params;
     type Output = Output;
+
+    fn add_known_targets(output: &Output, known: &mut KnownTargets) {
+        output.pods.iter().for_each(|pod| known.add_pod(pod));
+    }
 }
 
 impl Wait for WaitPods {

@@ -5,6 +5,7 @@ use super::{
     control::StopRequest,
     interruptible::{ProgressChannel, StopReason},
 };
+use crate::actions::{self, KnownTargets};
 use crate::journal::{
     AfterFailure, Event, Failure, FailureKind, Run, RunEvent, RunOutcome, RunWriter, StepEvent,
     StepOutcome, StepPath, StepProgress, StoreError,
@@ -17,6 +18,8 @@ pub(super) struct Driver<'a> {
     pub(super) run_writer: RunWriter,
     pub(super) control: Control,
     pub(super) scope: EvaluationScope,
+    /// The targets that completed steps have read.
+    pub(super) known_targets: KnownTargets,
     pub(super) progress_channel: ProgressChannel,
 }
 
@@ -37,7 +40,9 @@ impl Engine {
         let AcceptedRun { writer: run_writer, checked } = accepted;
         let scope = EvaluationScope::new(&run_writer.run().spec.inputs);
         let progress_channel = ProgressChannel::new();
-        let mut driver = Driver { engine: self, run_writer, control, scope, progress_channel };
+        let known_targets = KnownTargets::default();
+        let mut driver =
+            Driver { engine: self, run_writer, control, scope, known_targets, progress_channel };
         match driver.drive(&checked).await {
             Ok(()) => {}
             Err(StopReason::JournalError(error)) => return Err(error),
@@ -107,6 +112,9 @@ impl Driver<'_> {
             }) => false,
             Some(StepOutcome::Completed { output, .. }) => {
                 self.scope.insert(&step.id, output);
+                if let Some(action) = actions::find(&step.action) {
+                    (action.add_known_targets)(output, &mut self.known_targets);
+                }
                 true
             }
             Some(StepOutcome::Skipped { .. } | StepOutcome::Failed { .. }) => true,

@@ -148,9 +148,13 @@ impl Driver<'_> {
         let arguments = self.arguments(step)?;
         let reader = self.engine.platform.reader();
         let progress = self.progress_channel.progress();
-        let prepare = (operations.prepare)(arguments, &reader, &progress);
-        let intent =
-            self.run_operation(step, path, deadline, Interruption::Allowed, prepare).await?;
+        // The operation borrows the driver's targets while the driver runs it.
+        let known = std::mem::take(&mut self.known_targets);
+        let prepare = (operations.prepare)(arguments, &known, &reader, &progress);
+        let prepared =
+            self.run_operation(step, path, deadline, Interruption::Allowed, prepare).await;
+        self.known_targets = known;
+        let intent = prepared?;
         let changes = (operations.planned_changes)(&intent).map_err(AttemptError::Action)?;
         let event = StepEvent::StepPrepared {
             revision: action.revision,
@@ -191,6 +195,7 @@ impl Driver<'_> {
         output: Value,
     ) -> Result<(), StoreError> {
         self.scope.insert(&step.id, &output);
+        (action.add_known_targets)(&output, &mut self.known_targets);
         let message = match step.message(&self.scope) {
             Ok(message) => message,
             // What was done is done: a message that cannot be rendered does not undo it.

@@ -7,8 +7,8 @@ use serde_json::json;
 use simulator::Scenario;
 
 use super::{
-    RELAY, assert_left_alone, cordoned, fail_and_resume, fail_and_roll_back, patch_node,
-    runbook_yaml, texts,
+    GROUP, RELAY, assert_left_alone, assert_line, cordoned, end_node, fail_and_resume,
+    fail_and_roll_back, fail_nth_and_resume, patch_node, runbook_yaml, texts,
 };
 use test_support::TestCluster;
 
@@ -123,4 +123,80 @@ async fn cordon_reads_many_nodes_by_the_page() {
     cluster.run(&runbook_yaml(&step("cordon", &nodes))).await.expect_success();
     assert_eq!(cluster.count_calls("patch nodes/"), 40);
     assert_eq!((cluster.count_calls("list nodes"), cluster.count_calls("get nodes/")), (2, 0));
+}
+
+/// Lists the nodegroup's nodes, and hands them and some other names to the action.
+fn listed_step(action: &str, more: &str) -> String {
+    format!(
+        "  - {{id: group, action: list_nodes, with: {{nodegroup: {GROUP}}}}}\n  \
+         - {{id: pause, action: sleep, with: {{duration: 1s}}}}\n  \
+         - {{id: it, action: {action}, with: {{nodes: \"{{{{ group.nodes | map(attribute='name') | list {more} }}}}\"}}}}\n"
+    )
+}
+
+/// The call with which `cordon` prepares, after that of `list_nodes`.
+const PREPARE: (&str, u32) = ("list nodes", 2);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listed_node_that_ends_before_the_step_is_gone() {
+    for cordon in [true, false] {
+        let cluster = TestCluster::new().await;
+        let nodes = relay_nodes(&cluster).await;
+        for node in &nodes {
+            cordon_as_other_client(&cluster, node, !cordon).await;
+        }
+        let action = if cordon { "cordon" } else { "uncordon" };
+        let ended = fail_nth_and_resume(&cluster, &listed_step(action, ""), PREPARE, async || {
+            end_node(&cluster, &nodes[0]).await;
+        })
+        .await
+        .expect_success();
+        let output = ended.output("it");
+        assert_eq!(output["gone"], json!([nodes[0]]));
+        assert_eq!(texts(&output["nodes"]), nodes[1..].iter().cloned().collect());
+        assert_eq!(texts(&output["changed"]), nodes[1..].iter().cloned().collect());
+        assert_line(&ended, &format!("1 node is gone: {}", nodes[0]));
+        let expected: BTreeSet<String> =
+            if cordon { nodes[1..].iter().cloned().collect() } else { BTreeSet::new() };
+        assert_eq!(cordoned(&cluster).await, expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_ends_between_prepare_and_apply_is_gone_and_stays_so_in_the_undo() {
+    let cluster = TestCluster::new().await;
+    let nodes = relay_nodes(&cluster).await;
+    let ended = fail_and_resume(&cluster, &step("cordon", &nodes), "patch nodes/*", async || {
+        end_node(&cluster, &nodes[0]).await;
+    })
+    .await
+    .expect_success();
+    assert_eq!(ended.output("it")["gone"], json!([nodes[0]]));
+    assert_eq!(texts(&ended.output("it")["nodes"]), nodes[1..].iter().cloned().collect());
+    assert_eq!(cordoned(&cluster).await, nodes[1..].iter().cloned().collect());
+
+    let cluster = TestCluster::new().await;
+    let ended = fail_and_roll_back(&cluster, &step("cordon", &nodes), async || {
+        end_node(&cluster, &nodes[0]).await;
+    })
+    .await
+    .expect_state(RunState::RolledBack);
+    assert_left_alone(&ended, &format!("node {} no longer exists", nodes[0]));
+    assert!(cordoned(&cluster).await.is_empty());
+}
+
+/// What one step listed says nothing about a name that no step listed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_misspelled_name_beside_listed_ones_is_an_error() {
+    let cluster = TestCluster::new().await;
+    let steps = listed_step("cordon", "+ ['ip-10-9-9-9']");
+    let nodes = relay_nodes(&cluster).await;
+    let ended = fail_nth_and_resume(&cluster, &steps, PREPARE, async || {
+        end_node(&cluster, &nodes[0]).await;
+    })
+    .await
+    .expect_state(RunState::Failed);
+    let error = ended.error();
+    assert!(error.ends_with("1 node not found in the cluster: ip-10-9-9-9"), "{error}");
+    assert!(cordoned(&cluster).await.is_empty());
 }

@@ -6,6 +6,7 @@ mod cluster_identity;
 mod cordon;
 mod delete_pods;
 mod differences;
+mod list_nodes;
 mod list_pods;
 mod protection;
 mod relay_procedure;
@@ -32,7 +33,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use simulator::{ContainerFailure, Effect, FailingImage, Fault, PodFacts, Scenario};
 
-use test_support::{FinishedRun, TestCluster};
+use test_support::{FinishedRun, TestCluster, wait_until_async};
 
 /// The namespace of the default world's workloads.
 const NAMESPACE: &str = "rafay-core";
@@ -68,6 +69,21 @@ async fn fail_and_roll_back(
     cluster.resume(ended.run.id(), ResumeMode::Rollback).await
 }
 
+/// Runs the steps up to the `nth` call of that operation, which is not allowed, and lets somebody else act before the run
+/// is resumed.
+async fn fail_nth_and_resume(
+    cluster: &TestCluster,
+    steps: &str,
+    (operation, nth): (&str, u32),
+    meanwhile: impl AsyncFnOnce(),
+) -> FinishedRun {
+    let effect = Effect::Fail { status: 403, code: "Forbidden".into(), message: "no".into() };
+    cluster.simulator.inject(Fault { matching: operation.into(), nth, times: 1, effect });
+    let ended = cluster.run(&runbook_yaml(steps)).await.expect_state(RunState::Failed);
+    meanwhile().await;
+    cluster.resume(ended.run.id(), ResumeMode::Continue).await
+}
+
 /// Runs the steps up to the first call of that operation, which is not allowed, and lets somebody else act before the
 /// run is resumed.
 async fn fail_and_resume(
@@ -76,15 +92,51 @@ async fn fail_and_resume(
     operation: &str,
     meanwhile: impl AsyncFnOnce(),
 ) -> FinishedRun {
-    cluster.simulator.inject(Fault {
-        matching: operation.into(),
-        nth: 1,
-        times: 1,
-        effect: Effect::Fail { status: 403, code: "Forbidden".into(), message: "no".into() },
-    });
-    let ended = cluster.run(&runbook_yaml(steps)).await.expect_state(RunState::Failed);
-    meanwhile().await;
-    cluster.resume(ended.run.id(), ResumeMode::Continue).await
+    fail_nth_and_resume(cluster, steps, (operation, 1), meanwhile).await
+}
+
+/// Ends the instance of a node without any client of the run knowing, and waits until the node is gone.
+async fn end_node(cluster: &TestCluster, name: &str) {
+    let state = cluster.simulator.state().await.unwrap();
+    let facts = &state.nodes[name];
+    terminate_instance(cluster, facts.instance.as_deref().unwrap()).await;
+    wait_until_async("the end of the node", async || {
+        let state = cluster.simulator.state().await.unwrap();
+        let is_left = state.nodes.get(name).is_some_and(|node| node.uid == facts.uid);
+        (!is_left).then_some(())
+    })
+    .await;
+}
+
+async fn terminate_instance(cluster: &TestCluster, id: &str) {
+    autoscaling(cluster)
+        .terminate_instance_in_auto_scaling_group()
+        .instance_id(id)
+        .should_decrement_desired_capacity(false)
+        .send()
+        .await
+        .unwrap();
+}
+
+/// Another client of the account.
+fn autoscaling(cluster: &TestCluster) -> aws_sdk_autoscaling::Client {
+    let config = aws_sdk_autoscaling::Config::builder()
+        .behavior_version(aws_sdk_autoscaling::config::BehaviorVersion::latest())
+        .region(aws_sdk_autoscaling::config::Region::new("us-west-2"))
+        .endpoint_url(cluster.simulator.aws_url().as_str())
+        .credentials_provider(aws_sdk_autoscaling::config::Credentials::new(
+            "a", "b", None, None, "test",
+        ))
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .build();
+    aws_sdk_autoscaling::Client::from_conf(config)
+}
+
+#[track_caller]
+fn assert_line(ended: &FinishedRun, what: &str) {
+    let lines = ended.lines();
+    let found = lines.iter().any(|line| line.contains(what));
+    assert!(found, "no line says {what:?}:\n{}", lines.join("\n"));
 }
 
 #[track_caller]

@@ -7,8 +7,8 @@ use serde_json::json;
 use simulator::{Effect, Fault, Scenario};
 
 use super::{
-    GROUP, RELAY, assert_left_alone, fail_and_resume, fail_and_roll_back, protected, runbook_yaml,
-    texts,
+    GROUP, RELAY, assert_left_alone, assert_line, end_node, fail_and_resume, fail_and_roll_back,
+    fail_nth_and_resume, protected, runbook_yaml, terminate_instance, texts,
 };
 use test_support::TestCluster;
 
@@ -74,7 +74,11 @@ async fn set_protection_accepts_nodes_for_their_instances() {
 
     let steps = set("nodes: [nobody]", true);
     let ended = cluster.run(&runbook_yaml(&steps)).await.expect_state(RunState::Failed);
-    assert!(ended.error().ends_with("node nobody not found in the cluster"), "{}", ended.error());
+    assert!(
+        ended.error().ends_with("1 node not found in the cluster: nobody"),
+        "{}",
+        ended.error()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,37 +170,72 @@ async fn set_protection_undo_leaves_an_instance_that_left_the_group() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_instance_that_leaves_before_it_is_protected_is_skipped() {
+async fn an_instance_that_leaves_before_it_is_protected_is_gone() {
     let cluster = TestCluster::new().await;
     let all = instances(&cluster).await;
     let before = protected(&cluster).await;
     let open: Vec<String> = all.into_iter().filter(|id| !before.contains(id)).collect();
     let ended =
         fail_and_resume(&cluster, &set(&instances_parameter(&open), true), SET, async || {
-            terminate_instance(&cluster, &open[0]).await;
+            let state = cluster.simulator.state().await.unwrap();
+            end_node(&cluster, &state.nodegroups[RELAY].instances[&open[0]].node).await;
         })
         .await
         .expect_success();
     assert_eq!(ended.output("it")["changed"], json!([]));
-    assert_eq!(ended.output("it")["skipped"][0]["id"], json!(open[0]));
+    assert_eq!(ended.output("it")["skipped"], json!([]));
+    assert_eq!(ended.output("it")["gone"], json!([open[0]]));
+    assert_line(&ended, &format!("1 instance is gone: {}", open[0]));
 }
 
-/// Ends an instance behind everybody's back.
-async fn terminate_instance(cluster: &TestCluster, id: &str) {
-    let config = aws_sdk_autoscaling::Config::builder()
-        .behavior_version(aws_sdk_autoscaling::config::BehaviorVersion::latest())
-        .region(aws_sdk_autoscaling::config::Region::new("us-west-2"))
-        .endpoint_url(cluster.simulator.aws_url().as_str())
-        .credentials_provider(aws_sdk_autoscaling::config::Credentials::new(
-            "a", "b", None, None, "test",
-        ))
-        .http_client(aws_smithy_http_client::Builder::new().build_http())
-        .build();
-    aws_sdk_autoscaling::Client::from_conf(config)
-        .terminate_instance_in_auto_scaling_group()
-        .instance_id(id)
-        .should_decrement_desired_capacity(false)
-        .send()
-        .await
-        .unwrap();
+const LISTED: &str = "  - {id: group, action: get_protection, with: {nodegroup: GROUP}}\n  - {id: pause, action: sleep, with: {duration: 1s}}\n";
+/// The first call of the third step.
+const PREPARE: (&str, u32) = ("eks:DescribeNodegroup", 2);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listed_instance_that_has_ended_is_gone() {
+    let cluster = TestCluster::new().await;
+    let all = instances(&cluster).await;
+    let of = "instances: \"{{ group.instances | map(attribute='id') | list }}\"";
+    let steps = format!("{}{}", LISTED.replace("GROUP", GROUP), set(of, true));
+    let ended = fail_nth_and_resume(&cluster, &steps, PREPARE, async || {
+        let state = cluster.simulator.state().await.unwrap();
+        end_node(&cluster, &state.nodegroups[RELAY].instances[&all[0]].node).await;
+    })
+    .await
+    .expect_success();
+    assert_eq!(ended.output("it")["gone"], json!([all[0]]));
+    assert_line(&ended, &format!("1 instance is gone: {}", all[0]));
+    assert_eq!(protected(&cluster).await, all[1..].iter().cloned().collect());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listed_node_that_has_ended_is_gone_for_set_protection() {
+    let cluster = TestCluster::new().await;
+    let list = format!(
+        "  - {{id: group, action: list_nodes, with: {{nodegroup: {GROUP}}}}}\n  - {{id: pause, action: sleep, with: {{duration: 1s}}}}\n"
+    );
+    let of = "nodes: \"{{ group.nodes | map(attribute='name') | list }}\"";
+    let steps = format!("{list}{}", set(of, true));
+    let node = {
+        let state = cluster.simulator.state().await.unwrap();
+        state.nodegroups[RELAY].instances.values().next().unwrap().node.clone()
+    };
+    let ended = fail_nth_and_resume(&cluster, &steps, ("eks:DescribeNodegroup", 1), async || {
+        end_node(&cluster, &node).await;
+    })
+    .await
+    .expect_success();
+    assert_eq!(ended.output("it")["gone"], json!([node]));
+}
+
+/// An instance that a step has listed is not gone as long as it runs somewhere else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listed_instance_of_another_group_is_refused() {
+    let cluster = TestCluster::new().await;
+    let list = "  - {id: sentry, action: list_pods, with: {namespace: rafay-core, deployment: rafay-sentry}}\n";
+    let steps = format!("{list}{}", set("instances: '{{ sentry.instances }}'", true));
+    let ended = cluster.run(&runbook_yaml(&steps)).await.expect_state(RunState::Failed);
+    assert!(ended.error().contains("not in nodegroup"), "{}", ended.error());
+    assert_eq!(cluster.effective_calls(), [""; 0]);
 }

@@ -26,6 +26,7 @@ pub(crate) fn tests() -> Vec<Test> {
         test("actions::cordon_leaves_a_cordoned_node_as_it_is", cordon),
         test("actions::cordon_is_undone_only_where_the_run_set_it", cordon_undone),
         test("actions::uncordon_is_undone_only_where_the_run_cleared_it", uncordon_undone),
+        test("actions::list_nodes_returns_the_nodes_of_a_nodegroup", list_nodes),
         test("actions::list_pods_returns_owned_pods_with_nodes_and_instances", list_pods),
         test("actions::rollout_restart_replaces_every_pod", rollout_restart),
         test("actions::a_rollback_logs_what_cannot_be_undone", not_undone),
@@ -67,6 +68,22 @@ async fn two_nodes(plane: &ControlPlane, second_is_cordoned: bool) {
     plane.namespace(TEST_NAMESPACE).await;
     plane.node("one", json!({})).await;
     plane.node("two", json!({"spec": {"unschedulable": second_is_cordoned}})).await;
+}
+
+async fn list_nodes(plane: Arc<ControlPlane>) {
+    two_nodes(&plane, true).await;
+    let labels = json!({"metadata": {"labels": {"eks.amazonaws.com/nodegroup": "relay"}}});
+    plane.node("three", labels).await;
+    let group = "{region: eu-north-1, cluster: prod, name: relay}";
+    let text = runbook_yaml(&format!(
+        "  - {{id: all, action: list_nodes, with: {{}}}}\n  \
+         - {{id: group, action: list_nodes, with: {{nodegroup: {group}}}}}\n"
+    ));
+    let ended = run(&plane, TEST_NAMESPACE, &text).await.expect_success();
+    assert_eq!(ended.output("all")["count"], json!(3));
+    assert_eq!(ended.output("all")["cordoned"], json!(["two"]));
+    assert_eq!(ended.output("group")["nodes"][0]["name"], json!("three"));
+    assert_eq!(ended.output("group")["count"], json!(1));
 }
 
 /// Whether each of the two nodes is cordoned, and whether it carries an annotation of this program.

@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, Change, Error, Permission, PlannedChange, PlatformReader, PlatformWriter, Progress,
-    Result, TargetState,
+    Action, Change, Error, KnownTargets, Permission, PlannedChange, PlatformReader, PlatformWriter,
+    Progress, Result, TargetState,
     compare_and_set::{WriteDecision, decide_write},
     types::{NodeInstances, PodRecord, default_give_up_after},
     workload,
@@ -115,6 +115,10 @@ impl Action for ScaleDeployment {
     ];
     type Params = Params;
     type Output = Output;
+
+    fn add_known_targets(output: &Output, known: &mut KnownTargets) {
+        output.before.pods.iter().chain(&output.pods).for_each(|pod| known.add_pod(pod));
+    }
 }
 
 impl Change for ScaleDeployment {
@@ -131,6 +135,7 @@ impl Change for ScaleDeployment {
 
     async fn prepare(
         params: Params,
+        _: &KnownTargets,
         reader: &PlatformReader,
         progress: &Progress,
     ) -> Result<Intent> {

@@ -13,8 +13,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, Change, Error, Permission, PlannedChange, PlatformReader, PlatformWriter, Progress,
-    Result, TargetState, cluster_identity,
+    Action, Change, Error, KnownTargets, Permission, PlannedChange, PlatformReader, PlatformWriter,
+    Progress, Result, TargetState, cluster_identity,
     cordon_change::new_owner_mark,
     nodegroups,
     types::{NodeRecord, NodegroupName, Sizes},
@@ -142,6 +142,15 @@ impl Action for ScaleNodegroup {
     ];
     type Params = Params;
     type Output = Output;
+
+    fn add_known_targets(output: &Output, known: &mut KnownTargets) {
+        output
+            .before
+            .nodes
+            .iter()
+            .for_each(|node| known.add_node(&node.name, Some(&node.instance)));
+        output.before.instances.iter().for_each(|id| known.add_instance(id));
+    }
 }
 
 impl Change for ScaleNodegroup {
@@ -166,6 +175,7 @@ impl Change for ScaleNodegroup {
 
     async fn prepare(
         params: Params,
+        _: &KnownTargets,
         reader: &PlatformReader,
         progress: &Progress,
     ) -> Result<Intent> {
@@ -317,7 +327,7 @@ async fn count_pending_pods(
 
 /// EKS puts this label on every node of a managed nodegroup.
 fn nodes_selection(nodegroup: &str) -> Selection {
-    Selection::all().with_labels(format!("{}={nodegroup}", node::NODEGROUP_LABEL))
+    Selection::all().with_labels(node::nodegroup_selector(nodegroup))
 }
 
 fn target(nodegroup: &str, what: &str) -> String {

@@ -56,6 +56,11 @@ impl AwsReader {
 }
 
 impl Instance {
+    /// Returns whether the instance is being terminated or is terminated.
+    pub fn is_ending_or_ended(&self) -> bool {
+        matches!(self.state.as_str(), "shutting-down" | "terminated")
+    }
+
     fn from_sdk(found: sdk::Instance) -> Self {
         let reason = found.state_reason.and_then(|reason| reason.message.or(reason.code));
         Self {

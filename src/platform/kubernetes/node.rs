@@ -8,6 +8,11 @@ pub const NODEGROUP_LABEL: &str = "eks.amazonaws.com/nodegroup";
 /// The taint that the node controller puts on a cordoned node.
 pub const UNSCHEDULABLE_TAINT: &str = "node.kubernetes.io/unschedulable";
 
+/// Returns the label selector of a managed nodegroup's nodes.
+pub fn nodegroup_selector(nodegroup: &str) -> String {
+    format!("{NODEGROUP_LABEL}={nodegroup}")
+}
+
 /// Returns whether the Ready condition is True. `Unknown` (no heartbeat) is not ready.
 pub fn is_ready(node: &Node) -> bool {
     ready_condition(node).is_some_and(|ready| ready.status == "True")
