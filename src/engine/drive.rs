@@ -10,7 +10,7 @@ use crate::journal::{
     AfterFailure, Event, Failure, FailureKind, Run, RunEvent, RunOutcome, RunWriter, StepEvent,
     StepOutcome, StepPath, StepProgress, StoreError,
 };
-use runbook::{EvaluationScope, OnFailure, Runbook, Step};
+use runbook::{ActionKind, EvaluationScope, OnFailure, Runbook, Step};
 
 /// A run being driven.
 pub(super) struct Driver<'a> {
@@ -78,9 +78,10 @@ impl Driver<'_> {
     }
 
     async fn run_steps(&mut self, runbook: &Runbook) -> Result<ForwardOutcome, StopReason> {
+        let read_again = self.steps_to_read_again(runbook);
         for step in &runbook.steps {
             let path = StepPath::top_level(&step.id);
-            if self.is_finished(step, &path) {
+            if self.is_finished(step, &path) && !read_again.contains(&step.id) {
                 continue;
             }
             if let Some(request) = self.control.stop_requested() {
@@ -99,6 +100,28 @@ impl Driver<'_> {
             }
         }
         Ok(ForwardOutcome::Completed)
+    }
+
+    /// Returns the ids of the completed steps that a resumed run reads again: those that read directly before the step
+    /// at which the run stopped. A person may have changed what they read, and the step would fail in the same way for
+    /// ever. A step that has decided on its changes no longer depends on what was read.
+    fn steps_to_read_again(&self, runbook: &Runbook) -> Vec<String> {
+        let recorded = |step: &Step| self.run_writer.run().step(&StepPath::top_level(&step.id));
+        let has_stopped = |step: &Step| {
+            let outcome = recorded(step).and_then(|recorded| recorded.outcome.as_ref());
+            matches!(outcome, Some(StepOutcome::Failed { then: AfterFailure::Stop, .. }))
+        };
+        let Some(stopped) = runbook.steps.iter().position(has_stopped) else { return Vec::new() };
+        if recorded(&runbook.steps[stopped]).is_some_and(|recorded| recorded.intent.is_some()) {
+            return Vec::new();
+        }
+        let has_read = |step: &&Step| {
+            let action = actions::find(&step.action);
+            action.is_some_and(|action| action.kind() == ActionKind::Read)
+                && recorded(step).is_some_and(|recorded| recorded.output().is_some())
+        };
+        let before = runbook.steps[..stopped].iter().rev();
+        before.take_while(has_read).map(|step| step.id.clone()).collect()
     }
 
     /// Whether a step's events say that it is over; its output, if it has one, is given to later steps.

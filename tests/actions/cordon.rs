@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rafay_relay_sop::journal::RunState;
+use rafay_relay_sop::journal::{ResumeMode, RunState};
 use serde_json::json;
 use simulator::Scenario;
 
@@ -199,4 +199,19 @@ async fn a_misspelled_name_beside_listed_ones_is_an_error() {
     let error = ended.error();
     assert!(error.ends_with("1 node not found in the cluster: ip-10-9-9-9"), "{error}");
     assert!(cordoned(&cluster).await.is_empty());
+}
+
+/// Otherwise the step would fail in the same way for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resumed_run_reads_again_what_the_failed_step_depends_on() {
+    let cluster = TestCluster::new().await;
+    let nodes = relay_nodes(&cluster).await;
+    let list = format!("  - {{id: group, action: list_nodes, with: {{nodegroup: {GROUP}}}}}\n");
+    let check = "  - {id: check, action: assert, with: {that: '{{ group.cordoned | length == 1 }}', message: not yet}}\n";
+    let ended =
+        cluster.run(&runbook_yaml(&format!("{list}{check}"))).await.expect_state(RunState::Failed);
+    assert!(ended.error().ends_with("not yet"), "{}", ended.error());
+    cordon_as_other_client(&cluster, &nodes[0], true).await;
+    let ended = cluster.resume(ended.run.id(), ResumeMode::Continue).await.expect_success();
+    assert_eq!(ended.output("group")["cordoned"], json!([nodes[0]]));
 }
