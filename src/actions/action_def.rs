@@ -75,6 +75,8 @@ pub struct ChangeOps {
     pub undo: UndoFn,
     /// See [`Change::read_targets`].
     pub read_targets: ReadTargetsFn,
+    /// See [`Change::clean_up`].
+    pub clean_up: for<'a> fn(&'a Value, &'a PlatformWriter) -> BoxFuture<'a, ()>,
 }
 
 impl ActionDef {
@@ -131,6 +133,11 @@ impl ActionDef {
                     let intent = from_json("the intent", intent)?;
                     A::read_targets(&intent, reader).await
                 })
+            },
+            clean_up: |intent, writer| {
+                Box::pin(
+                    async move { A::clean_up(&from_json("the intent", intent)?, writer).await },
+                )
             },
         }))
     }

@@ -27,6 +27,7 @@ mod node_targets;
 mod nodegroups;
 mod optimistic;
 mod protection;
+mod rollout_guard;
 mod types;
 mod workload;
 

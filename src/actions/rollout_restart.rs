@@ -14,6 +14,7 @@ use super::{
     Action, Change, Error, KnownTargets, Permission, PlannedChange, PlatformReader, PlatformWriter,
     Progress, Result, TargetState,
     optimistic::patch_if_unchanged,
+    rollout_guard::{self, RolloutInProgress, RolloutTimers},
     types::default_give_up_after,
     workload::{self, WorkloadSnapshot, describe_unready, expired_problem},
 };
@@ -28,9 +29,9 @@ const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 
 /// Replaces the pods of a deployment by new ones of the same template, and waits until that is done.
 ///
-/// It keeps to the deployment's own strategy. It fails early when Kubernetes says that the progress deadline is
-/// exceeded, or when a new pod keeps crashing, cannot pull its image or finds no node for `give_up_after`. A paused
-/// deployment is refused. A restart cannot be undone.
+/// It keeps to the deployment's own strategy. A rollout that is in progress must end first. It fails early when
+/// Kubernetes says that the progress deadline is exceeded, or when a new pod keeps crashing, cannot pull its image or
+/// finds no node for `give_up_after`. A paused deployment is refused. A restart cannot be undone.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Params {
@@ -43,6 +44,9 @@ pub struct Params {
     /// How long a new pod may fail before the wait is given up.
     #[serde(default = "default_give_up_after")]
     pub give_up_after: runbook::Duration,
+    /// The reaction to a rollout of the deployment that is in progress when the step begins.
+    #[serde(default)]
+    pub rollout_in_progress: RolloutInProgress,
 }
 
 /// The restarted deployment.
@@ -100,7 +104,7 @@ impl Change for RolloutRestart {
         params: Params,
         _: &KnownTargets,
         reader: &PlatformReader,
-        _: &Progress,
+        progress: &Progress,
     ) -> Result<Intent> {
         let kubernetes = reader.kubernetes().await?;
         let found =
@@ -112,9 +116,14 @@ impl Change for RolloutRestart {
             ))
             .with_hint("resume it with `kubectl rollout resume`"));
         }
+        let timers = RolloutTimers::new(params.give_up_after, reader.clock());
+        let policy = params.rollout_in_progress;
+        let settled =
+            rollout_guard::settled_snapshot(found, policy, timers, &kubernetes, progress).await?;
+        let found = &settled.deployment;
         Ok(Intent {
             before: restarted_at(Some(&found.spec.template)),
-            uid: found.metadata.uid.unwrap_or_default(),
+            uid: found.metadata.uid.clone().unwrap_or_default(),
             restarted_at: reader.clock().now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
             namespace: params.namespace,
             deployment: params.deployment,

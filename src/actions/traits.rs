@@ -102,6 +102,15 @@ pub trait Change: Action {
         intent: &Self::Intent,
         reader: &PlatformReader,
     ) -> impl Future<Output = Result<Vec<TargetState>>> + Send;
+
+    /// Removes what apply or undo put on the platform only for the time of their work. It is called when the step, or
+    /// its undo, ends without success.
+    fn clean_up(
+        _intent: &Self::Intent,
+        _writer: &PlatformWriter,
+    ) -> impl Future<Output = Result<()>> + Send {
+        std::future::ready(Ok(()))
+    }
 }
 
 /// One target of a change, with the value before and the value after.

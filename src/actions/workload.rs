@@ -110,8 +110,13 @@ impl WorkloadViews {
     }
 }
 
+/// The deployment controller writes the deployment's size here when it sizes a replica set.
+const SIZED_FOR: &str = "deployment.kubernetes.io/desired-replicas";
+/// The number of a replica set's template, the newest of which is the deployment's.
+const REVISION: &str = "deployment.kubernetes.io/revision";
+
 impl WorkloadSnapshot {
-    fn new(
+    pub(super) fn new(
         deployment: Arc<Deployment>,
         mut sets: Vec<Arc<ReplicaSet>>,
         mut pods: Vec<Arc<Pod>>,
@@ -134,6 +139,53 @@ impl WorkloadSnapshot {
         self.active_pods().into_iter().map(|pod| PodRecord::of(pod, instances)).collect()
     }
 
+    /// Returns the deployment as messages name it.
+    pub(super) fn target(&self) -> String {
+        let metadata = &self.deployment.metadata;
+        let namespace = metadata.namespace.as_deref().unwrap_or_default();
+        format!("deployment {namespace}/{}", metadata.name.as_deref().unwrap_or_default())
+    }
+
+    /// Returns the replica sets that have pods or are to have some: two of them while a rollout is in progress.
+    pub(super) fn sized_sets(&self) -> impl Iterator<Item = &Arc<ReplicaSet>> {
+        let has_pods = |set: &ReplicaSet| set.status.as_ref().is_some_and(|s| s.replicas > 0);
+        self.sets.iter().filter(move |set| set_size(set) > 0 || has_pods(set))
+    }
+
+    /// Returns how many pods the replica sets are to have together; during a rollout, more or fewer than the deployment
+    /// is to have.
+    pub(super) fn sized_total(&self) -> u32 {
+        self.sets.iter().map(|set| set_size(set)).sum()
+    }
+
+    /// Returns whether the controllers have acted upon the size: every replica set was sized for it, and none has more
+    /// pods than it is to have.
+    pub(super) fn is_sized_for(&self, replicas: u32) -> bool {
+        let sized_for = |set: &ReplicaSet| annotation(set, SIZED_FOR)?.parse::<u32>().ok();
+        let is_sized = |set: &Arc<ReplicaSet>| {
+            let own = set.metadata.uid.as_deref().unwrap_or_default();
+            let pods = self.pods.iter().filter(|pod| pod::is_active(pod));
+            let own_pods =
+                pods.filter(|pod| controlled_by(&pod.metadata, |uid| uid == own)).count();
+            let is_stale = set_size(set) > 0 && sized_for(set).is_some_and(|size| size != replicas);
+            own_pods <= set_size(set) as usize && !is_stale
+        };
+        self.is_observed() && self.sets.iter().all(is_sized)
+    }
+
+    /// Returns the active pods of the newest revision.
+    pub(super) fn newest_pods(&self) -> impl Iterator<Item = &Arc<Pod>> {
+        let revision = |set: &&Arc<ReplicaSet>| {
+            annotation(set, REVISION).and_then(|text| text.parse::<u64>().ok())
+        };
+        let newest = self.sets.iter().max_by_key(revision);
+        let newest = newest.and_then(|set| set.metadata.uid.as_deref());
+        self.pods.iter().filter(move |pod| {
+            let of_newest = |uid: &str| newest == Some(uid);
+            pod::is_active(pod) && controlled_by(&pod.metadata, of_newest)
+        })
+    }
+
     /// Returns the desired number of pods.
     pub(super) fn replicas(&self) -> u32 {
         replicas(&self.deployment)
@@ -145,6 +197,15 @@ impl WorkloadSnapshot {
         let observed = status.and_then(|status| status.observed_generation).unwrap_or(0);
         self.deployment.metadata.generation.unwrap_or(0) <= observed
     }
+}
+
+/// Returns how many pods a replica set is to have; the default of Kubernetes is one.
+fn set_size(set: &ReplicaSet) -> u32 {
+    u32::try_from(set.spec.replicas.unwrap_or(1)).unwrap_or(0)
+}
+
+fn annotation<'a>(set: &'a ReplicaSet, key: &str) -> Option<&'a str> {
+    set.metadata.annotations.as_ref()?.get(key).map(String::as_str)
 }
 
 /// Returns the desired number of pods of a deployment; the default of Kubernetes is one.

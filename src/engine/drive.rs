@@ -4,6 +4,7 @@ use super::{
     AcceptedRun, CheckedRunbook, Control, Engine,
     control::StopRequest,
     interruptible::{ProgressChannel, StopReason},
+    step::Phase,
 };
 use crate::actions::{self, KnownTargets};
 use crate::journal::{
@@ -88,6 +89,9 @@ impl Driver<'_> {
                 return Err(StopReason::StopRequested(request));
             }
             let Err(stop_reason) = self.run_step(step, &path).await else { continue };
+            if !matches!(stop_reason, StopReason::JournalError(_)) {
+                self.clean_up(step, &path, Phase::Apply).await?;
+            }
             let StopReason::StepFailed(failure) = stop_reason else { return Err(stop_reason) };
             let (then, outcome) = match step.on_failure {
                 OnFailure::Continue => (AfterFailure::Continue, None),

@@ -32,7 +32,11 @@ impl Driver<'_> {
                 return Err(StopReason::StopRequested(request));
             }
             self.append(Event::step(&path, StepEvent::StepUndoStarted)).await?;
-            let event = match self.undo(step, &path, operations).await {
+            let undone = self.undo(step, &path, operations).await;
+            if matches!(undone, Err(StopReason::StepFailed(_) | StopReason::StopRequested(_))) {
+                self.clean_up(step, &path, Phase::Undo).await?;
+            }
+            let event = match undone {
                 Ok(not_restored) => StepEvent::StepUndoFinished { not_restored },
                 Err(StopReason::StepFailed(failure)) => {
                     failures += 1;

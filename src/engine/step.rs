@@ -205,6 +205,26 @@ impl Driver<'_> {
         self.append(Event::step(path, event)).await
     }
 
+    /// Lets a step that ends without success remove what it put on the platform for the time of its work. A failure is
+    /// reported and changes nothing about how the step ends.
+    pub(super) async fn clean_up(
+        &mut self,
+        step: &Step,
+        path: &StepPath,
+        phase: Phase,
+    ) -> Result<(), StoreError> {
+        let operations = actions::find(&step.action).map(|action| &action.operations);
+        let (Some(Operations::Change(operations)), Some(intent)) = (operations, self.intent(path))
+        else {
+            return Ok(());
+        };
+        let intent = intent.value.clone();
+        let writer = self.writer(path, phase);
+        let Err(error) = (operations.clean_up)(&intent, &writer).await else { return Ok(()) };
+        let message = format!("cannot clean up after the step: {}", failure::of_action(&error));
+        self.append(Event::step(path, StepEvent::StepMessage { message })).await
+    }
+
     /// Runs an operation of a step. When the step's time is up, the step has failed.
     pub(super) async fn run_operation<T>(
         &mut self,

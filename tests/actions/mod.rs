@@ -216,6 +216,13 @@ async fn replicas(cluster: &TestCluster, name: &str) -> i32 {
     state.deployments[&format!("{NAMESPACE}/{name}")].replicas
 }
 
+/// A patch that gives a deployment another image, which starts a rollout.
+fn image_patch(container: &str, image: &str) -> Value {
+    let container =
+        json!({"name": container, "image": format!("registry.example.com/{image}:2.0")});
+    json!({"spec": {"template": {"spec": {"containers": [container]}}}})
+}
+
 /// The default world with images that hold this text failing.
 fn scenario_with_failing_image(image: &str, failure: ContainerFailure) -> Scenario {
     let failing_images = vec![FailingImage { image: image.into(), failure, times: None }];

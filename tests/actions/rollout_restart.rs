@@ -5,8 +5,8 @@ use serde_json::json;
 use simulator::{ContainerFailure, Scenario};
 
 use super::{
-    NAMESPACE, assert_left_alone, fail_and_resume, fail_and_roll_back, patch_deployment,
-    runbook_yaml, scenario_with_failing_image, uids_of,
+    NAMESPACE, assert_left_alone, fail_and_resume, fail_and_roll_back, image_patch,
+    patch_deployment, patch_node, runbook_yaml, scenario_with_failing_image, uids_of,
 };
 use test_support::TestCluster;
 
@@ -112,4 +112,36 @@ async fn a_rollout_that_exceeds_its_deadline_has_failed() {
     patch_deployment(&cluster, "rafay-sentry", image).await;
     let ended = cluster.run(&runbook_yaml(RESTART)).await.expect_state(RunState::Failed);
     assert!(ended.error().contains("ProgressDeadlineExceeded"), "{}", ended.error());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_pods_without_a_node_fail_rollout_restart_with_the_cause() {
+    let cluster = TestCluster::new().await;
+    for name in cluster.simulator.state().await.unwrap().nodes.into_keys() {
+        patch_node(&cluster, &name, json!({"spec": {"unschedulable": true}})).await;
+    }
+    let ended = cluster.run(&runbook_yaml(RESTART)).await.expect_state(RunState::Failed);
+    let error = ended.error();
+    assert!(error.contains("rollout of deployment rafay-core/rafay-sentry is stuck"), "{error}");
+    assert!(error.contains("cannot be scheduled"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollout_in_progress_ends_before_the_restart_or_is_refused() {
+    for refuse in [false, true] {
+        let mut scenario = Scenario::default();
+        scenario.times.pod_start = std::time::Duration::from_mins(1);
+        let cluster = TestCluster::with_scenario(scenario).await;
+        patch_deployment(&cluster, "rafay-sentry", image_patch("rafay-sentry", "better")).await;
+        let restart = format!("patch deployments/{NAMESPACE}/rafay-sentry");
+        if !refuse {
+            cluster.run(&runbook_yaml(RESTART)).await.expect_success();
+            assert_eq!(cluster.effective_calls(), [restart.clone(), restart], "theirs and ours");
+            continue;
+        }
+        let steps = RESTART.replace("1s", "1s, rollout_in_progress: refuse");
+        let ended = cluster.run(&runbook_yaml(&steps)).await.expect_state(RunState::Failed);
+        assert!(ended.error().contains("is in progress"), "{}", ended.error());
+        assert_eq!(cluster.effective_calls(), [restart], "theirs");
+    }
 }

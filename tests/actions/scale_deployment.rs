@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 use simulator::{ContainerFailure, Scenario, Spread};
 
 use super::{
-    NAMESPACE, assert_left_alone, client, create, fail_and_resume, fail_and_roll_back,
-    patch_deployment, pods_of, replicas, runbook_yaml, scenario_with_failing_image, uids, uids_of,
+    NAMESPACE, assert_left_alone, assert_line, client, create, delete_pod, fail_and_resume,
+    fail_and_roll_back, fail_nth_and_resume, image_patch, patch_deployment, pods_of, replicas,
+    runbook_yaml, scenario_with_failing_image, uids, uids_of,
 };
-use test_support::TestCluster;
+use test_support::{TestCluster, wait_until_async};
 
 const COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 const SCALE: &str = "patch deployments/rafay-core/relay-cache/scale";
@@ -96,15 +97,16 @@ async fn a_deletion_cost_set_by_another_client_is_restored() {
     cluster.run(&runbook_yaml(&scale(1, &keep(&chosen)))).await.expect_success();
     let left = pods_of(&cluster, "relay-cache").await;
     assert_eq!(left[0].1.annotations[COST], "7");
+    assert!(!left[0].1.annotations.contains_key("rafay-relay-sop/deletion-cost-before"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_resumed_run_clears_the_deletion_costs_it_had_set() {
+async fn a_step_that_fails_leaves_no_deletion_cost_and_a_resumed_run_sets_it_again() {
     let cluster = TestCluster::with_scenario(scenario_with_cache_pods(5)).await;
     let chosen = pods_to_keep(&cluster, 2).await;
     let steps = scale(2, &keep(&chosen));
     let ended = fail_and_resume(&cluster, &steps, SCALE, async || {
-        assert_eq!(count_pods_with_cost(&cluster).await, 2);
+        assert_eq!(count_pods_with_cost(&cluster).await, 0);
     })
     .await;
     ended.expect_success();
@@ -231,4 +233,115 @@ async fn an_autoscaled_deployment_is_refused_with_the_autoscalers_name() {
     let ended = cluster.run(&runbook_yaml(&scale(4, ""))).await.expect_state(RunState::Failed);
     assert!(ended.error().contains("HorizontalPodAutoscaler cache-scaler"), "{}", ended.error());
     assert_eq!(replicas(&cluster, "relay-cache").await, 2);
+}
+
+fn multiply(by: u32, more: &str) -> String {
+    format!(
+        "  - {{id: it, action: scale_deployment, with: {{namespace: rafay-core, deployment: relay-cache, factor: {by}, give_up_after: 1s{more}}}}}\n"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_factor_multiplies_the_number_that_the_deployment_is_to_have() {
+    let cluster = TestCluster::with_scenario(scenario_with_cache_pods(2)).await;
+    let ended = cluster.run(&runbook_yaml(&multiply(3, ""))).await.expect_success();
+    let output = ended.output("it");
+    assert_eq!((&output["before"]["replicas"], &output["replicas"]), (&json!(2), &json!(6)));
+    assert_eq!(replicas(&cluster, "relay-cache").await, 6);
+}
+
+/// While a rollout is in progress there is one pod more than the deployment is to have.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollout_in_progress_ends_before_the_deployment_is_scaled() {
+    let mut scenario = scenario_with_cache_pods(3);
+    scenario.times.pod_start = std::time::Duration::from_mins(1);
+    let cluster = TestCluster::with_scenario(scenario).await;
+    let old = uids_of(&cluster, "relay-cache").await;
+    patch_deployment(&cluster, "relay-cache", image_patch("relay-cache", "better")).await;
+    let ended = cluster.run(&runbook_yaml(&multiply(2, ""))).await.expect_success();
+    let output = ended.output("it");
+    assert_eq!(output["replicas"], json!(6));
+    let before = uids(&output["before"]["pods"]);
+    assert!(before.is_disjoint(&old), "{output}");
+    assert_eq!((before.len(), uids_of(&cluster, "relay-cache").await.len()), (3, 6));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stuck_or_refused_rollout_fails_before_anything_is_scaled() {
+    for (more, expected) in [
+        ("", "rollout of deployment rafay-core/relay-cache is stuck: pod relay-cache-"),
+        (
+            ", rollout_in_progress: refuse",
+            "a rollout of deployment rafay-core/relay-cache is in progress: ",
+        ),
+    ] {
+        let mut scenario = scenario_with_failing_image("broken", ContainerFailure::ImagePull);
+        scenario.deployments = scenario_with_cache_pods(3).deployments;
+        let cluster = TestCluster::with_scenario(scenario).await;
+        patch_deployment(&cluster, "relay-cache", image_patch("relay-cache", "broken")).await;
+        wait_until_async("the pod of the new revision", async || {
+            (uids_of(&cluster, "relay-cache").await.len() == 4).then_some(())
+        })
+        .await;
+        let text = runbook_yaml(&multiply(2, more));
+        let ended = cluster.run(&text).await.expect_state(RunState::Failed);
+        assert!(ended.error().contains(expected), "{}", ended.error());
+        assert!(ended.failure().hint.as_ref().unwrap().contains("kubectl rollout undo"));
+        assert_eq!(replicas(&cluster, "relay-cache").await, 3);
+        assert!(!cluster.effective_calls().contains(&SCALE.to_owned()));
+    }
+}
+
+/// The controllers keep one pod more than wanted for as long as the rollout is stuck.
+#[tokio::test(flavor = "multi_thread")]
+async fn scale_deployment_undo_ends_in_the_middle_of_a_rollout() {
+    let mut scenario = scenario_with_failing_image("broken", ContainerFailure::ImagePull);
+    scenario.deployments = scenario_with_cache_pods(3).deployments;
+    let cluster = TestCluster::with_scenario(scenario).await;
+    fail_and_roll_back(&cluster, &scale(6, ""), async || {
+        patch_deployment(&cluster, "relay-cache", image_patch("relay-cache", "broken")).await;
+        wait_until_async("a pod of the new revision", async || {
+            (uids_of(&cluster, "relay-cache").await.len() > 6).then_some(())
+        })
+        .await;
+    })
+    .await
+    .expect_state(RunState::RolledBack);
+    assert_eq!(replicas(&cluster, "relay-cache").await, 3);
+    assert_eq!(count_pods_with_cost(&cluster).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_to_keep_that_was_replaced_meanwhile_is_gone() {
+    let cluster = TestCluster::with_scenario(scenario_with_cache_pods(5)).await;
+    let chosen = pods_to_keep(&cluster, 2).await;
+    let lost = chosen[0]["name"].as_str().unwrap();
+    let ended = fail_and_resume(&cluster, &scale(2, &keep(&chosen)), SCALE, async || {
+        delete_pod(&cluster, lost).await;
+    })
+    .await
+    .expect_success();
+    let output = ended.output("it");
+    assert_eq!(output["gone"], json!([lost]));
+    assert_line(&ended, &format!("1 pod is gone: {lost}"));
+    assert!(uids(&output["pods"]).is_superset(&uids(&json!(chosen[1..]))), "{output}");
+    assert_eq!(uids_of(&cluster, "relay-cache").await.len(), 2);
+    assert_eq!(count_pods_with_cost(&cluster).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn listed_pods_to_keep_may_all_be_gone() {
+    let cluster = TestCluster::with_scenario(scenario_with_cache_pods(3)).await;
+    let list = "  - {id: pods, action: list_pods, with: {namespace: rafay-core, deployment: relay-cache}}\n  - {id: pause, action: sleep, with: {duration: 1s}}\n";
+    let steps = format!("{list}{}", scale(1, ", keep: '{{ pods.pods }}'"));
+    let prepare = ("get deployments/rafay-core/relay-cache", 2);
+    let ended = fail_nth_and_resume(&cluster, &steps, prepare, async || {
+        for (name, _) in pods_of(&cluster, "relay-cache").await {
+            delete_pod(&cluster, &name).await;
+        }
+    })
+    .await
+    .expect_success();
+    assert_eq!(ended.output("it")["gone"].as_array().unwrap().len(), 3);
+    assert_eq!(uids_of(&cluster, "relay-cache").await.len(), 1);
 }

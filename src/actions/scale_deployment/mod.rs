@@ -11,6 +11,8 @@ use super::{
     Action, Change, Error, KnownTargets, Permission, PlannedChange, PlatformReader, PlatformWriter,
     Progress, Result, TargetState,
     compare_and_set::{WriteDecision, decide_write},
+    known_targets::report_gone,
+    rollout_guard::{self, RolloutInProgress, RolloutTimers},
     types::{NodeInstances, PodRecord, default_give_up_after},
     workload,
 };
@@ -20,19 +22,21 @@ use k8s_openapi::api::{
 };
 use pod_selection::PodToKeep;
 use runbook::Reversibility;
-use text::join_truncated;
+use text::{join_truncated, plural};
 
 /// Controllers write a deployment's status all the time. More conflicts in a row than this are not chance.
 const MAX_ATTEMPTS: u32 = 5;
 
 /// Sets how many pods a deployment is to have, and waits until it has them.
 ///
-/// The number is decided once, when the step begins, so a resumed run never scales twice. Scaling up ends when all
-/// pods are Ready, scaling down when the surplus is gone. It fails early when a pod keeps crashing, cannot pull its
-/// image or finds no node for `give_up_after`. A deployment that a HorizontalPodAutoscaler scales is refused. The undo
-/// restores the number, and where that means fewer pods, it keeps those that stood before.
+/// The number is decided once, when the step begins, so a resumed run never scales twice. A rollout that is in progress
+/// must end first: until then there are pods of two revisions, which are more than the deployment is to have. Scaling
+/// up ends when all pods are Ready, scaling down when the surplus is gone. It fails early when a pod keeps crashing,
+/// cannot pull its image or finds no node for `give_up_after`. A deployment that a HorizontalPodAutoscaler scales is
+/// refused. The undo restores the number, and where that means fewer pods, it keeps those that stood before.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("x-exactly-one-of" = [["factor", "replicas"]]))]
 pub struct Params {
     /// Namespace of the deployment.
     #[schemars(extend("x-syntax" = "kubernetes-name"))]
@@ -41,15 +45,24 @@ pub struct Params {
     #[schemars(extend("x-syntax" = "kubernetes-name"))]
     pub deployment: String,
     /// How many pods it is to have.
-    pub replicas: u32,
+    #[serde(default)]
+    pub replicas: Option<u32>,
+    /// By how much to multiply the number of pods that it is to have when the step begins.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    pub factor: Option<u32>,
     /// When there are to be fewer pods: those that must stay, as far as `replicas` goes. They are marked with a high
-    /// deletion cost while the others are chosen, and the step fails if one of them does not survive. It first waits
-    /// until they are Ready, because pods that are not are chosen whatever they cost.
+    /// deletion cost while the others are chosen, and the step fails if another pod stays in the place of one of them.
+    /// It first waits until they are Ready, because pods that are not are chosen whatever they cost. A pod that an
+    /// earlier step listed and that has ended since, and one that ends meanwhile, is reported as gone.
     #[serde(default)]
     pub keep: Option<Vec<PodRecord>>,
     /// How long a pod may fail before the wait is given up.
     #[serde(default = "default_give_up_after")]
     pub give_up_after: runbook::Duration,
+    /// The reaction to a rollout of the deployment that is in progress when the step begins.
+    #[serde(default)]
+    pub rollout_in_progress: RolloutInProgress,
 }
 
 /// The scaled deployment.
@@ -67,6 +80,9 @@ pub struct Output {
     pub pods: Vec<PodRecord>,
     /// Those of them that were not there before, by name.
     pub new_pods: Vec<PodRecord>,
+    /// Names of the pods in `keep` that have ended by themselves.
+    #[serde(default)]
+    pub gone: Vec<String>,
 }
 
 /// A deployment before it was scaled.
@@ -90,12 +106,19 @@ pub struct Intent {
     #[serde(rename = "ending")]
     already_terminating: Vec<String>,
     keep: Vec<PodToKeep>,
+    /// Names of the pods that were to be kept and were gone already.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    gone: Vec<String>,
     give_up_after: runbook::Duration,
 }
 
-/// Nothing needs to be kept: the deployment tells everything.
+/// The deployment tells everything but which pods were gone before the others were chosen.
 #[derive(Serialize, Deserialize)]
-pub struct Receipt {}
+pub struct Receipt {
+    /// Names of the pods that were to be kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    gone: Vec<String>,
+}
 
 pub(super) struct ScaleDeployment;
 
@@ -135,7 +158,7 @@ impl Change for ScaleDeployment {
 
     async fn prepare(
         params: Params,
-        _: &KnownTargets,
+        known: &KnownTargets,
         reader: &PlatformReader,
         progress: &Progress,
     ) -> Result<Intent> {
@@ -143,32 +166,39 @@ impl Change for ScaleDeployment {
         let (namespace, name) = (params.namespace.as_str(), params.deployment.as_str());
         let found = workload::deployment(&kubernetes, namespace, name).await?;
         reject_autoscaled(&kubernetes, namespace, name).await?;
+        let timers = RolloutTimers::new(params.give_up_after, reader.clock());
+        let policy = params.rollout_in_progress;
+        let mut snapshot =
+            rollout_guard::settled_snapshot(found, policy, timers, &kubernetes, progress).await?;
+        let after = params.replicas_after(snapshot.replicas())?;
         let wanted = params.keep.unwrap_or_default();
-        let shrinks = params.replicas < workload::replicas(&found);
-        let keep = if shrinks && !wanted.is_empty() {
-            let clock = reader.clock();
-            pod_selection::choose_pods_to_keep(
-                wanted,
-                &found,
-                params.give_up_after,
+        let (mut keep, mut gone) = (Vec::new(), Vec::new());
+        if after < snapshot.replicas() && !wanted.is_empty() {
+            let deployment = &snapshot.deployment;
+            let (give_up_after, clock) = (params.give_up_after, reader.clock());
+            let ready = pod_selection::wait_until_ready(
+                &wanted,
+                deployment,
+                give_up_after,
                 clock,
                 &kubernetes,
                 progress,
-            )
-            .await?
-        } else {
-            Vec::new()
-        };
-        let uid = found.metadata.uid.clone().unwrap_or_default();
-        let snapshot = workload::read_snapshot(&kubernetes, found).await?;
+            );
+            snapshot = ready.await?;
+            (keep, gone) =
+                pod_selection::choose_pods_to_keep(wanted, &snapshot, known, &kubernetes).await?;
+            report_gone(progress, "pod", &gone);
+        }
+        let uid = snapshot.deployment.metadata.uid.clone().unwrap_or_default();
         let instances = NodeInstances::read(&kubernetes).await?;
         let ending = snapshot.pods.iter().filter(|pod| pod::is_terminating(pod));
         Ok(Intent {
             uid,
             before: Before { replicas: snapshot.replicas(), pods: snapshot.records(&instances) },
-            after: params.replicas,
+            after,
             already_terminating: ending.filter_map(|pod| pod.metadata.uid.clone()).collect(),
             keep,
+            gone,
             namespace: params.namespace,
             deployment: params.deployment,
             give_up_after: params.give_up_after,
@@ -177,18 +207,21 @@ impl Change for ScaleDeployment {
 
     async fn apply(intent: &Intent, writer: &PlatformWriter) -> Result<Receipt> {
         let resize = Resize { from: intent.before.replicas, to: intent.after, keep: &intent.keep };
-        rescale(intent, &resize, writer).await?;
-        Ok(Receipt {})
+        let gone = rescale(intent, &resize, writer).await?;
+        Ok(Receipt { gone })
     }
 
     async fn settle(
         intent: &Intent,
-        _: &Receipt,
+        receipt: &Receipt,
         reader: &PlatformReader,
         progress: &Progress,
     ) -> Result<Output> {
         let kubernetes = reader.kubernetes().await?;
-        let pods = wait::until_scaled(intent, reader.clock(), &kubernetes, progress).await?;
+        let clock = reader.clock();
+        let pods = wait::until_scaled(intent, receipt, clock, &kubernetes, progress).await?;
+        let gone = pod_selection::gone_pods(intent, &pods);
+        report_gone(progress, "pod", &gone);
         let instances = NodeInstances::read(&kubernetes).await?;
         let pods: Vec<PodRecord> = pods.iter().map(|pod| PodRecord::of(pod, &instances)).collect();
         let was_there =
@@ -200,6 +233,7 @@ impl Change for ScaleDeployment {
             before: intent.before.clone(),
             new_pods: pods.iter().filter(|pod| !was_there(pod)).cloned().collect(),
             pods,
+            gone: [&intent.gone[..], &gone].concat(),
         })
     }
 
@@ -220,7 +254,7 @@ impl Change for ScaleDeployment {
         match rescale(intent, &resize, writer).await {
             // Its one target has another owner now.
             Err(conflict @ Error::Conflict { .. }) => return Ok(vec![conflict.to_string()]),
-            other => other?,
+            other => drop(other?),
         }
         wait::until_restored(intent, writer.reader(), progress).await?;
         Ok(Vec::new())
@@ -228,6 +262,30 @@ impl Change for ScaleDeployment {
 
     async fn read_targets(intent: &Intent, reader: &PlatformReader) -> Result<Vec<TargetState>> {
         targets::read(intent, &reader.kubernetes().await?).await
+    }
+
+    async fn clean_up(intent: &Intent, writer: &PlatformWriter) -> Result<()> {
+        let kubernetes = writer.kubernetes().await?;
+        let (namespace, name) = (intent.namespace.as_str(), intent.deployment.as_str());
+        let found = kubernetes.reader().get::<Deployment>(Some(namespace), name).await?;
+        match found.filter(|found| intent.matches(found)) {
+            Some(found) => pod_selection::restore_deletion_costs(found, &kubernetes).await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Params {
+    fn replicas_after(&self, before: u32) -> Result<u32> {
+        match (self.replicas, self.factor) {
+            (Some(replicas), _) => Ok(replicas),
+            (None, factor) => before.checked_mul(factor.unwrap_or(1)).ok_or_else(|| {
+                Error::precondition(format!(
+                    "{} times that factor is too many",
+                    plural(before as usize, "pod")
+                ))
+            }),
+        }
     }
 }
 
@@ -253,26 +311,33 @@ struct Resize<'a> {
 }
 
 /// Writes the number of pods. The pods to keep are marked before that, and no longer marked once the controllers have
-/// chosen the others. Whatever happens in between, the next call goes on from there.
-async fn rescale(intent: &Intent, resize: &Resize<'_>, writer: &PlatformWriter) -> Result<()> {
+/// chosen the others. Whatever happens in between, the next call goes on from there, and `clean_up` removes the marks
+/// if there is none. Returns the names of the pods to keep that were gone before the others were chosen; where the
+/// number was written by an earlier attempt, those that are gone now.
+async fn rescale(
+    intent: &Intent,
+    resize: &Resize<'_>,
+    writer: &PlatformWriter,
+) -> Result<Vec<String>> {
     let kubernetes = writer.kubernetes().await?;
     let found = get_deployment(intent, kubernetes.reader()).await?;
     let decision = decide_replicas_write(intent, resize, &found);
+    let mut gone = None;
     if let Ok(WriteDecision::Needed) = decision {
-        pod_selection::raise_deletion_costs(resize.keep, writer.reader().clock(), &kubernetes)
-            .await?;
+        let clock = writer.reader().clock();
+        gone = Some(pod_selection::raise_deletion_costs(resize.keep, clock, &kubernetes).await?);
         write_replicas(intent, resize, &kubernetes).await?;
     }
-    let chosen = match &decision {
-        Ok(_) if !resize.keep.is_empty() => {
-            pod_selection::wait_for_selection(intent, resize.to, &kubernetes).await
-        }
-        _ => Ok(()),
-    };
-    if chosen.is_ok() {
-        pod_selection::restore_deletion_costs(intent, resize.keep, &kubernetes).await?;
+    if resize.keep.is_empty() && intent.keep.is_empty() {
+        return decision.map(|_| Vec::new());
     }
-    decision.map(drop).and(chosen)
+    let pods = match &decision {
+        Ok(_) => pod_selection::wait_for_selection(intent, resize.to, &kubernetes).await?,
+        Err(_) => Vec::new(),
+    };
+    pod_selection::restore_deletion_costs(found, &kubernetes).await?;
+    decision?;
+    Ok(gone.unwrap_or_else(|| pod_selection::names_of_missing(resize.keep, &pods)))
 }
 
 async fn get_deployment(

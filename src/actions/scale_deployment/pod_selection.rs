@@ -13,8 +13,9 @@ use serde_json::{Value, json};
 use super::{Intent, contains_pod, pod_names};
 use crate::{
     actions::{
-        Error, Progress, RestoreCommand, Result, TargetState,
+        Error, KnownTargets, Progress, RestoreCommand, Result, TargetState,
         concurrency::try_join_bounded,
+        rollout_guard::{self, RolloutTimers},
         types::PodRecord,
         workload::{self, WorkloadSnapshot, describe_unready, expired_problem},
     },
@@ -28,6 +29,8 @@ use clock::Clock;
 
 /// The highest cost that Kubernetes takes.
 const MAX_DELETION_COST: &str = "2147483647";
+/// The annotation that tells a cost of this program from another client's: the cost before, or empty for none.
+const COST_BEFORE: &str = "rafay-relay-sop/deletion-cost-before";
 /// The deployment and the replica set controller act within a second; a program that is told to end has thirty, and
 /// this is waited for in one piece.
 const SELECTION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -45,29 +48,56 @@ pub(super) struct PodToKeep {
 
 impl PodToKeep {
     fn of(pod: &Pod, record: PodRecord) -> Self {
-        // Ours is left from an attempt that was cut off; whatever stood before it is not known here.
-        let cost = pod::deletion_cost(pod).filter(|cost| *cost != MAX_DELETION_COST);
+        // An attempt that was cut off has left its cost with the one before.
+        let cost = match cost_before(pod) {
+            Some(cost) => Some(cost).filter(|cost| !cost.is_empty()),
+            None => pod::deletion_cost(pod),
+        };
         Self { cost: cost.map(str::to_owned), pod: record }
     }
 }
 
-/// Decides which pods to keep: those of the list that still stand. Waits until they are Ready.
-pub(super) async fn choose_pods_to_keep(
-    wanted: Vec<PodRecord>,
+fn cost_before(pod: &Pod) -> Option<&str> {
+    pod.metadata.annotations.as_ref()?.get(COST_BEFORE).map(String::as_str)
+}
+
+/// Waits until the listed pods that still exist are Ready.
+pub(super) async fn wait_until_ready(
+    wanted: &[PodRecord],
     deployment: &Deployment,
     give_up_after: runbook::Duration,
     clock: &Clock,
     kubernetes: &kubernetes::KubernetesReader,
     progress: &Progress,
-) -> Result<Vec<PodToKeep>> {
+) -> Result<WorkloadSnapshot> {
     let mut watch = workload::watch(kubernetes, deployment);
     let views = watch.views();
     let mut grace = GraceTimer::new(clock.deadline(give_up_after.std()));
-    let snapshot = wait::until(progress, &mut watch.sources(), || match views.snapshot() {
-        Some(snapshot) => evaluate(&wanted, snapshot, give_up_after, &mut grace),
+    let mut rollout = RolloutTimers::new(give_up_after, clock);
+    let mut sources = watch.sources();
+    let ready = wait::until(progress, &mut sources, || match views.snapshot() {
+        Some(snapshot) => {
+            // Each replica set chooses among its own pods; the deployment controller chooses how many each gives up.
+            let settled = rollout_guard::evaluate(&snapshot, &mut rollout);
+            evaluate(wanted, &snapshot, give_up_after, &mut grace)
+                .and(settled)
+                .map(|((), ())| snapshot)
+        }
         None => WaitState::failed("the deployment no longer exists"),
-    })
-    .await?;
+    });
+    Ok(ready.await?)
+}
+
+/// Decides which pods to keep: those of the list that still exist. Returns the names of the others, too.
+///
+/// # Errors
+/// A listed pod belongs to another workload, or none exists and no earlier step listed one of them.
+pub(super) async fn choose_pods_to_keep(
+    wanted: Vec<PodRecord>,
+    snapshot: &WorkloadSnapshot,
+    known: &KnownTargets,
+    kubernetes: &kubernetes::KubernetesReader,
+) -> Result<(Vec<PodToKeep>, Vec<String>)> {
     let mut kept = Vec::new();
     let mut gone = Vec::new();
     for record in wanted {
@@ -77,24 +107,21 @@ pub(super) async fn choose_pods_to_keep(
         }
     }
     reject_foreign_pods(&gone, kubernetes).await?;
-    if kept.is_empty() {
+    if kept.is_empty() && !gone.iter().any(|record| known.has_pod(&record.uid)) {
         return Err(Error::precondition(format!(
             "none of the pods to keep exists: {}",
             pod_names(&gone)
         )));
     }
-    if !gone.is_empty() {
-        progress.report(&format!("pods that were to be kept are gone: {}", pod_names(&gone)));
-    }
-    Ok(kept)
+    Ok((kept, gone.into_iter().map(|record| record.name).collect()))
 }
 
 fn evaluate(
     wanted: &[PodRecord],
-    snapshot: WorkloadSnapshot,
+    snapshot: &WorkloadSnapshot,
     give_up_after: runbook::Duration,
     grace: &mut GraceTimer,
-) -> WaitState<WorkloadSnapshot> {
+) -> WaitState<()> {
     let keep: Vec<&Arc<Pod>> =
         snapshot.active_pods().into_iter().filter(|pod| contains_pod(wanted, pod)).collect();
     if let Some(why) = expired_problem(grace, keep.iter().copied()) {
@@ -102,14 +129,9 @@ fn evaluate(
             "a pod to keep is not Ready, and would be removed first: {why} (for {give_up_after})"
         ));
     }
-    let revisions = snapshot.sets.iter().filter(|set| set.spec.replicas.unwrap_or(0) > 0).count();
-    if revisions > 1 {
-        // Each replica set chooses among its own pods, and the deployment controller chooses how many each gives up.
-        return WaitState::Pending("a rollout to end: there are pods of two revisions".into());
-    }
     match describe_unready(keep) {
         Some(which) => WaitState::Pending(format!("the pods to keep to be Ready: {which}")),
-        None => WaitState::Ready(snapshot),
+        None => WaitState::Ready(()),
     }
 }
 
@@ -148,108 +170,104 @@ pub(super) async fn choose_for_undo(
     Ok(intent.before.pods.iter().filter_map(kept).collect())
 }
 
-/// Gives the pods to keep the highest cost.
+/// Gives the pods to keep the highest cost, and returns the names of those that are gone.
 pub(super) async fn raise_deletion_costs(
     keep: &[PodToKeep],
     clock: &Clock,
     kubernetes: &kubernetes::KubernetesWriter,
-) -> Result<()> {
+) -> Result<Vec<String>> {
     if keep.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let calls: Vec<_> = keep
         .iter()
-        .map(|kept| write_deletion_cost(&kept.pod, Some(MAX_DELETION_COST), kubernetes))
+        .map(|kept| async {
+            let before = kept.cost.as_deref().unwrap_or_default();
+            let annotations = json!({pod::DELETION_COST: MAX_DELETION_COST, COST_BEFORE: before});
+            let is_there = annotate(&kept.pod, annotations, kubernetes).await?;
+            Ok((!is_there).then(|| kept.pod.name.clone()))
+        })
         .collect();
-    try_join_bounded(calls).await?;
+    let gone = try_join_bounded(calls).await?.into_iter().flatten().collect();
     clock.sleep(CACHE_LAG).await;
-    Ok(())
+    Ok(gone)
 }
 
-/// Restores the cost of every pod of the deployment that has the highest one.
+/// Restores the cost of every pod of the deployment whose cost this program has raised.
 pub(super) async fn restore_deletion_costs(
-    intent: &Intent,
-    keep: &[PodToKeep],
+    deployment: Deployment,
     kubernetes: &kubernetes::KubernetesWriter,
 ) -> Result<()> {
-    if keep.is_empty() && intent.keep.is_empty() {
-        return Ok(());
-    }
-    let found = super::get_deployment(intent, kubernetes.reader()).await?;
-    let snapshot = workload::read_snapshot(kubernetes.reader(), found).await?;
-    let marked: Vec<(PodRecord, Option<String>)> = snapshot
+    let snapshot = workload::read_snapshot(kubernetes.reader(), deployment).await?;
+    let marked: Vec<(PodRecord, Value)> = snapshot
         .active_pods()
         .into_iter()
-        .filter(|pod| pod::deletion_cost(pod) == Some(MAX_DELETION_COST))
-        .map(|pod| {
-            let mut known = keep.iter().chain(&intent.keep).filter(|kept| kept.pod.matches(pod));
-            let cost = known.find_map(|kept| kept.cost.clone());
-            (PodRecord::of(pod, &Default::default()), cost)
+        .filter_map(|pod| {
+            let before = cost_before(pod)?;
+            let cost = if before.is_empty() { Value::Null } else { Value::from(before) };
+            let record = PodRecord::of(pod, &Default::default());
+            Some((record, json!({pod::DELETION_COST: cost, COST_BEFORE: null})))
         })
         .collect();
     let calls: Vec<_> = marked
         .iter()
-        .map(|(record, cost)| write_deletion_cost(record, cost.as_deref(), kubernetes))
+        .map(|(record, annotations)| annotate(record, annotations.clone(), kubernetes))
         .collect();
     try_join_bounded(calls).await.map(drop)
 }
 
-/// Returns the pods that still have the highest cost, which only an interrupted step leaves.
-pub(super) fn costs_left(intent: &Intent, snapshot: &WorkloadSnapshot) -> Vec<TargetState> {
-    let is_marked = |pod: &&Arc<Pod>| pod::deletion_cost(pod) == Some(MAX_DELETION_COST);
+/// Returns the pods whose cost this program has raised and not restored.
+pub(super) fn costs_left(snapshot: &WorkloadSnapshot) -> Vec<TargetState> {
     let state = |pod: &Arc<Pod>| {
-        let known = intent.keep.iter().find(|kept| kept.pod.matches(pod));
-        let cost = known.and_then(|kept| kept.cost.clone());
+        let before = cost_before(pod)?;
         let record = PodRecord::of(pod, &Default::default());
-        let annotation = match &cost {
-            Some(cost) => format!("{}={cost}", pod::DELETION_COST),
-            None => format!("{}-", pod::DELETION_COST),
-        };
         let (namespace, name) = (record.namespace.as_str(), record.name.as_str());
-        let arguments = ["-n", namespace, "annotate", "--overwrite", "pod", name, &annotation];
-        TargetState::new(
+        let cost = match before {
+            "" => format!("{}-", pod::DELETION_COST),
+            before => format!("{}={before}", pod::DELETION_COST),
+        };
+        let mark = format!("{COST_BEFORE}-");
+        let arguments = ["-n", namespace, "annotate", "--overwrite", "pod", name, &cost, &mark];
+        Some(TargetState::new(
             format!("pod {namespace}/{name} {}", pod::DELETION_COST),
-            cost,
-            MAX_DELETION_COST,
+            Some(before.to_owned()).filter(|before| !before.is_empty()),
+            pod::deletion_cost(pod).map(str::to_owned),
             Some(RestoreCommand::kubectl(arguments)),
-        )
+        ))
     };
-    snapshot.active_pods().into_iter().filter(is_marked).map(state).collect()
+    snapshot.active_pods().into_iter().filter_map(state).collect()
 }
 
-/// Writes a pod's cost, if it is still that pod. One that is gone needs none.
-async fn write_deletion_cost(
+/// Writes annotations of a pod, if it is still that pod. Returns whether it exists.
+async fn annotate(
     record: &PodRecord,
-    cost: Option<&str>,
+    annotations: Value,
     kubernetes: &kubernetes::KubernetesWriter,
-) -> Result<()> {
-    let annotations = json!({pod::DELETION_COST: cost.map_or(Value::Null, Value::from)});
+) -> Result<bool> {
     let patch = json!({"metadata": {"uid": record.uid, "annotations": annotations}});
     match kubernetes.patch::<Pod>(Some(&record.namespace), &record.name, &patch).await {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Waits until the controllers have deleted the surplus.
+/// Waits until the controllers have deleted the surplus, and returns the pods that remain. A rollout that has begun
+/// meanwhile has its own surplus, which may stay for a long time: what counts is that each replica set was sized.
 pub(super) async fn wait_for_selection(
     intent: &Intent,
     to: u32,
     kubernetes: &kubernetes::KubernetesWriter,
-) -> Result<()> {
+) -> Result<Vec<Arc<Pod>>> {
     let found = super::get_deployment(intent, kubernetes.reader()).await?;
     let mut watch = workload::watch(kubernetes.reader(), &found);
     let views = watch.views();
     let silent = Progress::silent();
     let mut sources = watch.sources();
-    let chosen = wait::until(&silent, &mut sources, || {
-        let active_pods = views.snapshot().map_or(0, |snapshot| snapshot.active_pods().len());
-        if active_pods <= to as usize {
-            WaitState::Ready(())
-        } else {
-            WaitState::Pending(String::new())
-        }
+    let chosen = wait::until(&silent, &mut sources, || match views.snapshot() {
+        Some(snapshot) if !snapshot.is_sized_for(to) => WaitState::Pending(String::new()),
+        Some(snapshot) => WaitState::Ready(snapshot.active_pods().into_iter().cloned().collect()),
+        None => WaitState::Ready(Vec::new()),
     });
     match tokio::time::timeout(SELECTION_TIMEOUT, chosen).await {
         Ok(result) => Ok(result?),
@@ -260,14 +278,32 @@ pub(super) async fn wait_for_selection(
     }
 }
 
-/// Those that were to be kept and do not stand, when more than that many are to be kept.
-pub(super) fn lost_pods(intent: &Intent, snapshot: &WorkloadSnapshot) -> Vec<PodRecord> {
-    let is_active =
-        |kept: &&PodToKeep| snapshot.active_pods().iter().any(|pod| kept.pod.matches(pod));
-    let lost: Vec<&PodToKeep> = intent.keep.iter().filter(|kept| !is_active(kept)).collect();
+/// Returns the names of the pods to keep that are not among `pods`.
+pub(super) fn names_of_missing(keep: &[PodToKeep], pods: &[Arc<Pod>]) -> Vec<String> {
+    let is_missing = |kept: &&PodToKeep| !pods.iter().any(|pod| kept.pod.matches(pod));
+    keep.iter().filter(is_missing).map(|kept| kept.pod.name.clone()).collect()
+}
+
+/// Returns the names of the pods to keep that do not exist, where fewer than that are to be kept.
+pub(super) fn gone_pods(intent: &Intent, pods: &[Arc<Pod>]) -> Vec<String> {
+    let missing = names_of_missing(&intent.keep, pods);
     let spare = intent.keep.len().saturating_sub(intent.after as usize);
-    if lost.len() <= spare {
-        return Vec::new();
-    }
-    lost.into_iter().map(|kept| kept.pod.clone()).collect()
+    if missing.len() <= spare { Vec::new() } else { missing }
+}
+
+/// Returns the names of the pods to keep that the controllers removed while another pod from before stays in their
+/// place. A pod that ended for any other reason, such as the loss of its node, is replaced by a new one.
+pub(super) fn displaced_pods(
+    intent: &Intent,
+    gone_before: &[String],
+    active_pods: &[Arc<Pod>],
+) -> Vec<String> {
+    let mut gone = gone_pods(intent, active_pods);
+    gone.retain(|name| !gone_before.contains(name));
+    let is_other = |pod: &&Arc<Pod>| {
+        contains_pod(&intent.before.pods, pod) && !intent.keep.iter().any(|k| k.pod.matches(pod))
+    };
+    let others = active_pods.iter().filter(is_other).count();
+    let free_places = (intent.after as usize).saturating_sub(intent.keep.len()) + gone_before.len();
+    if others <= free_places { Vec::new() } else { gone }
 }

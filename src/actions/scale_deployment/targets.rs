@@ -40,6 +40,6 @@ pub(super) async fn read(
         ));
     }
     let snapshot = workload::read_snapshot(kubernetes, found).await?;
-    targets.extend(pod_selection::costs_left(intent, &snapshot));
+    targets.extend(pod_selection::costs_left(&snapshot));
     Ok(targets)
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use k8s_openapi::api::core::v1::Pod;
 
-use super::{Intent, pod_names, pod_selection};
+use super::{Intent, Receipt, pod_selection};
 use crate::{
     actions::{
         PlatformReader, Progress, Result,
@@ -21,6 +21,7 @@ use text::{join_truncated, plural};
 /// Waits until there are as many pods as were asked for, all Ready, and the surplus is gone. Returns them by name.
 pub(super) async fn until_scaled(
     intent: &Intent,
+    receipt: &Receipt,
     clock: &Clock,
     kubernetes: &kubernetes::KubernetesReader,
     progress: &Progress,
@@ -31,7 +32,7 @@ pub(super) async fn until_scaled(
     let grace = || GraceTimer::new(clock.deadline(intent.give_up_after.std()));
     let mut grace = GraceTimers { pods: grace(), rollout: grace() };
     let mut pods = wait::until(progress, &mut watch.sources(), || match views.snapshot() {
-        Some(snapshot) => evaluate(intent, &snapshot, &mut grace),
+        Some(snapshot) => evaluate(intent, receipt, &snapshot, &mut grace),
         None => WaitState::failed(format!("{} no longer exists", intent.target())),
     })
     .await?;
@@ -55,7 +56,11 @@ pub(super) async fn until_restored(
         let Some(snapshot) = views.snapshot() else { return WaitState::Ready(()) };
         let active_pods = snapshot.active_pods().len();
         let surplus = surplus(intent, &snapshot);
-        if snapshot.replicas() != wanted || active_pods == wanted as usize && surplus.is_empty() {
+        // A rollout that has begun meanwhile keeps more pods, or fewer, for as long as it lasts.
+        let has_its_pods = snapshot.is_sized_for(wanted)
+            && active_pods == snapshot.sized_total() as usize
+            && surplus.is_empty();
+        if snapshot.replicas() != wanted || has_its_pods {
             return WaitState::Ready(());
         }
         WaitState::Pending(format!(
@@ -77,6 +82,7 @@ struct GraceTimers {
 
 fn evaluate(
     intent: &Intent,
+    receipt: &Receipt,
     snapshot: &WorkloadSnapshot,
     grace: &mut GraceTimers,
 ) -> WaitState<Vec<Arc<Pod>>> {
@@ -88,14 +94,14 @@ fn evaluate(
             intent.after
         ));
     }
-    let lost = pod_selection::lost_pods(intent, snapshot);
+    let active_pods: Vec<Arc<Pod>> = snapshot.active_pods().into_iter().cloned().collect();
+    let lost = pod_selection::displaced_pods(intent, &receipt.gone, &active_pods);
     if !lost.is_empty() {
         return WaitState::failed(format!(
-            "pods of {target} that were to be kept are gone: {}",
-            pod_names(&lost)
+            "pods of {target} that were to be kept were removed in place of others: {}",
+            join_truncated(lost)
         ));
     }
-    let active_pods = snapshot.active_pods();
     let ready = active_pods.iter().filter(|pod| pod::is_ready(pod)).count();
     let surplus =
         if intent.after < intent.before.replicas { surplus(intent, snapshot) } else { Vec::new() };
@@ -104,17 +110,18 @@ fn evaluate(
     if let (WaitState::Ready(()), true, true) =
         (&rollout, ready == all && active_pods.len() == all, surplus.is_empty())
     {
-        return WaitState::Ready(active_pods.into_iter().cloned().collect());
+        return WaitState::Ready(active_pods);
     }
     let counts = format!("{ready} of {} of {target} Ready", plural(all, "pod"));
-    if let Some(why) = expired_problem(&mut grace.pods, active_pods.iter().copied()) {
+    if let Some(why) = expired_problem(&mut grace.pods, &active_pods) {
         return WaitState::failed(format!("{counts}, and {why} (for {})", intent.give_up_after));
     }
     if let WaitState::Failed(failure) = rollout {
         let message = |why: &str| format!("{counts}, and the rollout failed: {why}");
         return WaitState::Failed(failure.map_message(message));
     }
-    let unready = describe_unready(active_pods).map(|pods| format!(": {pods}")).unwrap_or_default();
+    let unready =
+        describe_unready(&active_pods).map(|pods| format!(": {pods}")).unwrap_or_default();
     WaitState::Pending(format!("{counts}{unready}{}", describe_surplus(&surplus)))
 }
 
