@@ -131,12 +131,15 @@ async fn relay_scale_completes_every_step_under_its_name() {
         [
             "Get AWS region and EKS cluster from configmap",
             "Find nodegroup with label Name=nodegroup-relay-services and nodecount > 1",
+            "Wait until no rollout of rafay-relay is in progress",
             "Scale nodegroup to 2X its current count",
             "Check that new nodes are showing up and node count matches",
             "Rollout restart rafay-sentry deployment",
             "Get list of nodes on which relay pods are running",
+            "Get list of the nodes of the nodegroup",
             "Cordon nodes on which the old relay pods are running",
             "Scale rafay-relay deployment to 2x its current replica count",
+            "Get list of the nodes of the nodegroup as it is now",
             "Check that the new relay pods run on the new nodes",
             "Delete old pods so they end up in pending state",
             "Scale back deployment",
@@ -144,6 +147,10 @@ async fn relay_scale_completes_every_step_under_its_name() {
             "Check if there are any scale in protections in place",
             "Remove existing scale in protections",
             "Add scale in protection for instances on which relay pods are running",
+            "Get list of relay pods as they are at the end",
+            "Get scale in protections as they are at the end",
+            "Get list of the nodes of the nodegroup as they are at the end",
+            "Check that relay pods are protected and exactly the old nodes are cordoned",
         ]
     );
 }
@@ -297,7 +304,7 @@ async fn relay_scale_sends_nothing_twice_and_polls_nothing_that_can_be_watched()
     }
     // A look or a watch or two for each step that deals with pods, however long it waits.
     assert!(
-        cluster.count_calls("list pods") <= 16,
+        cluster.count_calls("list pods") <= 18,
         "{} lists of pods",
         cluster.count_calls("list pods")
     );

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use rafay_relay_sop::journal::{ResumeMode, RunState};
 use serde_json::{Value, json};
-use simulator::{ContainerFailure, Deployment, Nodegroup, Scenario, Spread};
+use simulator::{ContainerFailure, Deployment, Effect, Fault, Nodegroup, Scenario, Spread};
 
 use super::{
-    NAMESPACE, RELAY, cordoned, nodes_of, pods_of, protected, replicas,
-    scenario_with_failing_image, uids_of,
+    NAMESPACE, RELAY, autoscaling, cordoned, end_node, image_patch, nodes_of, patch_deployment,
+    pods_of, protected, replicas, scenario_with_failing_image, uids_of,
 };
-use test_support::{FinishedRun, TestCluster};
+use test_support::{FinishedRun, TestCluster, wait_until_async};
 
 const RELAY_SCALE: &str = include_str!("../../runbooks/relay-scale.yaml");
 
@@ -99,7 +99,7 @@ async fn run(scenario: Scenario, factor: u32) -> (TestCluster, FinishedRun) {
 async fn relay_scale_succeeds_on_the_default_scenario() {
     let (cluster, ended) = run(Scenario::default(), 2).await;
     let starts = ended.lines().into_iter().filter(|line| line.starts_with("Starting step: "));
-    assert_eq!(starts.count(), 15, "the ninth step is two, and one checks");
+    assert_eq!(starts.count(), 22, "the ninth step is two; the others wait, list and check");
     let mut calls = cluster.effective_calls();
     let count = |calls: &[String], what: &str| calls.iter().filter(|c| c.starts_with(what)).count();
     assert_eq!(count(&calls, "patch nodes/"), 3, "one a cordoned node");
@@ -180,10 +180,8 @@ async fn a_failure_before_the_first_irreversible_step_is_rolled_back_completely(
     let before = Before::of(&cluster).await;
     let protections = protected(&cluster).await;
     // No room: one relay pod a node, and a factor that a person has written into the runbook.
-    let text = RELAY_SCALE.replace("old_relay.count * 2", "old_relay.count * 3").replace(
-        "      replicas: \"{{ old_relay.count * 3 }}\"",
-        "      replicas: \"{{ old_relay.count * 3 }}\"\n      give_up_after: 1s",
-    );
+    let text =
+        RELAY_SCALE.replace("      factor: 2\n", "      factor: 3\n      give_up_after: 1s\n");
     let ended = cluster.run(&text).await.expect_state(RunState::RolledBack);
     assert!(ended.error().contains("cannot be scheduled"), "{}", ended.error());
     let state = cluster.simulator.state().await.unwrap();
@@ -229,4 +227,139 @@ async fn relay_scale_logs_the_pods_and_instances_that_it_changed() {
     }
     let pods: Vec<&Value> = ended.output("new_relay")["pods"].as_array().unwrap().iter().collect();
     assert!(pods.iter().all(|pod| pod["namespace"] == json!(NAMESPACE)));
+}
+
+/// The procedure, which stops where it fails, so that it can be resumed.
+fn stopping() -> String {
+    RELAY_SCALE.replace("on_failure: rollback", "on_failure: stop")
+}
+
+/// Refuses the `nth` call of an operation, once.
+fn refuse(cluster: &TestCluster, operation: &str, nth: u32) {
+    let effect = Effect::Fail { status: 403, code: "Forbidden".into(), message: "no".into() };
+    cluster.simulator.inject(Fault { matching: operation.into(), nth, times: 1, effect });
+}
+
+/// The old node's relay pod moves to a new node before the old nodes are cordoned, and the node that replaces the old
+/// one is a new node too.
+#[tokio::test(flavor = "multi_thread")]
+async fn relay_scale_succeeds_when_an_old_node_ends_meanwhile() {
+    let cluster = TestCluster::new().await;
+    let before = Before::of(&cluster).await;
+    refuse(&cluster, "patch nodes/*", 1);
+    let ended = cluster.run(&stopping()).await.expect_state(RunState::Failed);
+    let lost = before.relay_nodes.first().unwrap();
+    end_node(&cluster, lost).await;
+    let ended = cluster.resume(ended.run.id(), ResumeMode::Continue).await.expect_success();
+    assert_eq!(ended.output("cordon_old")["gone"], json!([lost]));
+    let left: BTreeSet<String> =
+        before.relay_nodes.iter().filter(|name| *name != lost).cloned().collect();
+    assert_eq!(cordoned(&cluster).await, left);
+    let state = cluster.simulator.state().await.unwrap();
+    let pods = pods_of(&cluster, "rafay-relay").await;
+    assert_eq!((pods.len(), replicas(&cluster, "rafay-relay").await), (3, 3));
+    let mut instances = BTreeSet::new();
+    for (name, pod) in &pods {
+        let node = pod.node.as_ref().unwrap();
+        assert!(!before.nodes.contains(node), "{name} is on a new node");
+        instances.extend(state.nodes[node].instance.clone());
+    }
+    assert_eq!(protected(&cluster).await, instances);
+}
+
+/// Nobody is told that all is well when a relay pod has moved to an instance that is not protected.
+#[tokio::test(flavor = "multi_thread")]
+async fn relay_scale_names_a_relay_pod_that_is_not_protected_at_the_end() {
+    let cluster = TestCluster::new().await;
+    // The first call lifts the old protections, the second one protects.
+    refuse(&cluster, "autoscaling:SetInstanceProtection", 2);
+    let ended = cluster.run(RELAY_SCALE).await.expect_state(RunState::Failed);
+    let listed = ended.output("new_relay")["pods"][0].clone();
+    let lost = listed["node"].as_str().unwrap();
+    end_node(&cluster, lost).await;
+    let moved = wait_until_async("the pod on another node", async || {
+        let pods = pods_of(&cluster, "rafay-relay").await;
+        let known = ended.output("new_relay")["pods"].as_array().unwrap().clone();
+        let is_new = |pod: &simulator::PodFacts| known.iter().all(|old| old["uid"] != pod.uid);
+        pods.into_iter().find(|(_, pod)| pod.ready && is_new(pod))
+    })
+    .await;
+    let ended =
+        cluster.resume(ended.run.id(), ResumeMode::Continue).await.expect_state(RunState::Failed);
+    assert_eq!(ended.output("protect")["gone"], json!([listed["instance"]]));
+    let expected = format!(
+        "relay pods whose instances are not protected from scale-in: {}; old nodes that are not cordoned: none;",
+        moved.0
+    );
+    assert!(ended.error().contains(&expected), "{}", ended.error());
+
+    // A person protects it, and the resumed run sees that.
+    let state = cluster.simulator.state().await.unwrap();
+    let instance = state.nodes[moved.1.node.as_ref().unwrap()].instance.clone().unwrap();
+    autoscaling(&cluster)
+        .set_instance_protection()
+        .auto_scaling_group_name(&state.nodegroups[RELAY].group)
+        .instance_ids(instance)
+        .protected_from_scale_in(true)
+        .send()
+        .await
+        .unwrap();
+    cluster.resume(ended.run.id(), ResumeMode::Continue).await.expect_success();
+}
+
+/// A new relay pod ends after the old ones were deleted: the others are kept, and a replacement takes its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn relay_scale_succeeds_when_a_new_relay_node_ends_before_the_deployment_is_scaled_back() {
+    let cluster = TestCluster::new().await;
+    let before = Before::of(&cluster).await;
+    refuse(&cluster, "patch deployments/rafay-core/rafay-relay/scale", 2);
+    let ended = cluster.run(RELAY_SCALE).await.expect_state(RunState::Failed);
+    let listed = ended.output("scale_relay")["new_pods"][0].clone();
+    end_node(&cluster, listed["node"].as_str().unwrap()).await;
+    let ended = cluster.resume(ended.run.id(), ResumeMode::Continue).await.expect_success();
+    assert_eq!(ended.output("scale_back")["gone"], json!([listed["name"]]));
+    assert_eq!(cordoned(&cluster).await, before.relay_nodes);
+    let pods = pods_of(&cluster, "rafay-relay").await;
+    assert_eq!((pods.len(), protected(&cluster).await.len()), (3, 3));
+    for (name, pod) in &pods {
+        assert!(!before.nodes.contains(pod.node.as_ref().unwrap()), "{name} is on a new node");
+        assert!(pod.annotations.keys().all(|key| !key.contains("deletion-cost")), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stuck_rollout_of_the_relay_stops_relay_scale_before_it_changes_anything() {
+    let scenario = scenario_with_failing_image("broken", ContainerFailure::ImagePull);
+    let cluster = TestCluster::with_scenario(scenario).await;
+    let before = Before::of(&cluster).await;
+    patch_deployment(&cluster, "rafay-relay", image_patch("rafay-relay", "broken")).await;
+    let calls = cluster.effective_calls().len();
+    let ended = cluster.run(RELAY_SCALE).await.expect_state(RunState::RolledBack);
+    let stuck = "rollout of deployment rafay-core/rafay-relay is stuck: pod rafay-relay-";
+    assert!(ended.error().contains(stuck), "{}", ended.error());
+    assert_eq!(cluster.effective_calls().len(), calls, "nothing was changed");
+    assert_eq!(replicas(&cluster, "rafay-relay").await, before.replicas);
+}
+
+/// A rollout that begins while the nodes start is waited for, and the number is doubled, not the pods.
+#[tokio::test(flavor = "multi_thread")]
+async fn relay_scale_doubles_the_replicas_and_not_the_pods_of_a_rollout() {
+    let mut scenario = Scenario::default();
+    relay(&mut scenario).spread = Spread::Preferred;
+    scenario.times.pod_start = std::time::Duration::from_mins(1);
+    let cluster = TestCluster::with_scenario(scenario).await;
+    // The restart of the sentry comes right before the relay pods are listed.
+    let starting = async {
+        wait_until_async("the restart of the sentry", async || {
+            let patched = "patch deployments/rafay-core/rafay-sentry";
+            cluster.effective_calls().iter().any(|call| call == patched).then_some(())
+        })
+        .await;
+        patch_deployment(&cluster, "rafay-relay", image_patch("rafay-relay", "better")).await;
+    };
+    let (ended, ()) = tokio::join!(cluster.run(RELAY_SCALE), starting);
+    let ended = ended.expect_success();
+    assert_eq!(ended.output("scale_relay")["replicas"], json!(6));
+    assert_eq!(replicas(&cluster, "rafay-relay").await, 3);
+    assert_eq!(pods_of(&cluster, "rafay-relay").await.len(), 3);
 }
