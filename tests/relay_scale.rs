@@ -146,6 +146,7 @@ async fn relay_scale_completes_every_step_under_its_name() {
             "Get list of nodes on which new relay pods are running",
             "Check if there are any scale in protections in place",
             "Remove existing scale in protections",
+            "Get list of nodes on which relay pods are running now",
             "Add scale in protection for instances on which relay pods are running",
             "Get list of relay pods as they are at the end",
             "Get scale in protections as they are at the end",
@@ -304,7 +305,7 @@ async fn relay_scale_sends_nothing_twice_and_polls_nothing_that_can_be_watched()
     }
     // A look or a watch or two for each step that deals with pods, however long it waits.
     assert!(
-        cluster.count_calls("list pods") <= 18,
+        cluster.count_calls("list pods") <= 19,
         "{} lists of pods",
         cluster.count_calls("list pods")
     );

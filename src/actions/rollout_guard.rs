@@ -39,7 +39,7 @@ pub(super) struct RolloutTimers {
 }
 
 impl RolloutTimers {
-    pub(super) fn new(give_up_after: runbook::Duration, clock: &Clock) -> Self {
+    pub(super) fn new(give_up_after: runbook::Duration, clock: Clock) -> Self {
         let timer = || GraceTimer::new(clock.deadline(give_up_after.std()));
         Self { give_up_after, pods: timer(), rollout: timer() }
     }

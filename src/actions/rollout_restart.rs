@@ -116,7 +116,7 @@ impl Change for RolloutRestart {
             ))
             .with_hint("resume it with `kubectl rollout resume`"));
         }
-        let timers = RolloutTimers::new(params.give_up_after, reader.clock());
+        let timers = RolloutTimers::new(params.give_up_after, *reader.clock());
         let policy = params.rollout_in_progress;
         let settled =
             rollout_guard::settled_snapshot(found, policy, timers, &kubernetes, progress).await?;

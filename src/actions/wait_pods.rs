@@ -113,7 +113,7 @@ impl Wait for WaitPods {
                 records(&ready, &NodeInstances::read(&kubernetes).await?)
             }
             PodState::RolledOut => {
-                let mut timers = RolloutTimers::new(params.give_up_after, reader.clock());
+                let mut timers = RolloutTimers::new(params.give_up_after, *reader.clock());
                 let pods = wait::until(progress, &mut watch.sources(), || {
                     evaluate_rolled_out(&views, &mut timers)
                 })

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rafay_relay_sop::journal::{ResumeMode, RunState};
+use rafay_relay_sop::journal::{ResumeMode, RunState, StepPath};
 use serde_json::{Value, json};
 use simulator::{ContainerFailure, Deployment, Effect, Fault, Nodegroup, Scenario, Spread};
 
@@ -99,7 +99,7 @@ async fn run(scenario: Scenario, factor: u32) -> (TestCluster, FinishedRun) {
 async fn relay_scale_succeeds_on_the_default_scenario() {
     let (cluster, ended) = run(Scenario::default(), 2).await;
     let starts = ended.lines().into_iter().filter(|line| line.starts_with("Starting step: "));
-    assert_eq!(starts.count(), 22, "the ninth step is two; the others wait, list and check");
+    assert_eq!(starts.count(), 23, "the ninth step is two; the others wait, list and check");
     let mut calls = cluster.effective_calls();
     let count = |calls: &[String], what: &str| calls.iter().filter(|c| c.starts_with(what)).count();
     assert_eq!(count(&calls, "patch nodes/"), 3, "one a cordoned node");
@@ -274,12 +274,12 @@ async fn relay_scale_names_a_relay_pod_that_is_not_protected_at_the_end() {
     // The first call lifts the old protections, the second one protects.
     refuse(&cluster, "autoscaling:SetInstanceProtection", 2);
     let ended = cluster.run(RELAY_SCALE).await.expect_state(RunState::Failed);
-    let listed = ended.output("new_relay")["pods"][0].clone();
+    let listed = ended.output("relay_now")["pods"][0].clone();
     let lost = listed["node"].as_str().unwrap();
     end_node(&cluster, lost).await;
     let moved = wait_until_async("the pod on another node", async || {
         let pods = pods_of(&cluster, "rafay-relay").await;
-        let known = ended.output("new_relay")["pods"].as_array().unwrap().clone();
+        let known = ended.output("relay_now")["pods"].as_array().unwrap().clone();
         let is_new = |pod: &simulator::PodFacts| known.iter().all(|old| old["uid"] != pod.uid);
         pods.into_iter().find(|(_, pod)| pod.ready && is_new(pod))
     })
@@ -362,4 +362,34 @@ async fn relay_scale_doubles_the_replicas_and_not_the_pods_of_a_rollout() {
     assert_eq!(ended.output("scale_relay")["replicas"], json!(6));
     assert_eq!(replicas(&cluster, "rafay-relay").await, 3);
     assert_eq!(pods_of(&cluster, "rafay-relay").await.len(), 3);
+}
+
+/// A relay pod moves after step 13 has failed: the resumed run protects it where it is now.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resumed_relay_scale_protects_the_relay_pods_where_they_are_now() {
+    let cluster = TestCluster::new().await;
+    // The last but one of such calls is step 13's first; the last one reads for the check at the end.
+    let (describe, calls) = ("eks:DescribeNodegroup", {
+        let (other, _) = run(Scenario::default(), 2).await;
+        other.count_calls("eks:DescribeNodegroup")
+    });
+    refuse(&cluster, describe, u32::try_from(calls).unwrap() - 1);
+    let ended = cluster.run(RELAY_SCALE).await.expect_state(RunState::Failed);
+    let protect = ended.run.step(&StepPath::top_level("protect")).unwrap();
+    assert!(protect.intent.is_none(), "it was not prepared");
+    let (name, pod) = pods_of(&cluster, "rafay-relay").await.remove(0);
+    end_node(&cluster, pod.node.as_ref().unwrap()).await;
+    wait_until_async("all relay pods", async || {
+        let pods = pods_of(&cluster, "rafay-relay").await;
+        let is_back =
+            pods.len() == 3 && pods.iter().all(|(other, pod)| *other != name && pod.ready);
+        is_back.then_some(())
+    })
+    .await;
+    cluster.resume(ended.run.id(), ResumeMode::Continue).await.expect_success();
+    let state = cluster.simulator.state().await.unwrap();
+    let pods = pods_of(&cluster, "rafay-relay").await;
+    let instances =
+        pods.iter().map(|(_, pod)| state.nodes[pod.node.as_ref().unwrap()].instance.clone());
+    assert_eq!(protected(&cluster).await, instances.flatten().collect());
 }

@@ -166,7 +166,7 @@ impl Change for ScaleDeployment {
         let (namespace, name) = (params.namespace.as_str(), params.deployment.as_str());
         let found = workload::deployment(&kubernetes, namespace, name).await?;
         reject_autoscaled(&kubernetes, namespace, name).await?;
-        let timers = RolloutTimers::new(params.give_up_after, reader.clock());
+        let timers = RolloutTimers::new(params.give_up_after, *reader.clock());
         let policy = params.rollout_in_progress;
         let mut snapshot =
             rollout_guard::settled_snapshot(found, policy, timers, &kubernetes, progress).await?;

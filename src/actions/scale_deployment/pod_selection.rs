@@ -73,7 +73,7 @@ pub(super) async fn wait_until_ready(
     let mut watch = workload::watch(kubernetes, deployment);
     let views = watch.views();
     let mut grace = GraceTimer::new(clock.deadline(give_up_after.std()));
-    let mut rollout = RolloutTimers::new(give_up_after, clock);
+    let mut rollout = RolloutTimers::new(give_up_after, *clock);
     let mut sources = watch.sources();
     let ready = wait::until(progress, &mut sources, || match views.snapshot() {
         Some(snapshot) => {

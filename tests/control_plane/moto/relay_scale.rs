@@ -123,7 +123,7 @@ fn assert_every_step_logged(lines: &[String]) {
         .filter(|name| !SKIPPED_STEPS.contains(name))
         .flat_map(|name| [format!("Starting step: {name}"), format!("Completed step: {name}")])
         .collect();
-    assert_eq!(expected.len(), 2 * 15);
+    assert_eq!(expected.len(), 2 * 23);
     let is_of_step =
         |line: &&String| line.starts_with("Starting step") || line.starts_with("Completed step");
     let logged: Vec<String> = lines.iter().filter(is_of_step).cloned().collect();
