@@ -8,10 +8,12 @@
 //! clock.
 
 mod backoff;
+mod pace;
 
 use std::time::Duration;
 
 pub use backoff::{Backoff, Delays};
+pub use pace::Pace;
 
 use jiff::Timestamp;
 
