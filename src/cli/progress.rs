@@ -128,7 +128,7 @@ impl LiveStep {
                 bar.set_prefix(name.clone());
                 bar.set_message("");
             }
-            StepEvent::StepWaiting { message } => bar.set_message(message.clone()),
+            StepEvent::StepWaiting { message, .. } => bar.set_message(message.clone()),
             StepEvent::StepCompleted { message, .. } => {
                 self.details.extend(message.clone());
                 self.end(bar, &format!("✔ {} {}", self.name, self.duration_text(recorded)));

@@ -50,20 +50,32 @@ pub(super) enum Interruption {
 pub(super) struct ProgressChannel {
     sender: mpsc::UnboundedSender<ProgressEvent>,
     receiver: mpsc::UnboundedReceiver<ProgressEvent>,
+    progress: Progress,
 }
 
 impl ProgressChannel {
     pub(super) fn new() -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
-        Self { sender, receiver }
+        let progress = progress_to(&sender);
+        Self { sender, receiver, progress }
     }
 
-    /// Returns the handle through which an action reports.
+    /// Returns the handle through which an action reports. All operations of a step share what was reported before: a
+    /// step that is retried every few seconds does not say the same each time.
     pub(super) fn progress(&self) -> Progress {
-        let sender = self.sender.clone();
-        // The receiver lives as long as the driver; progress after that is of no interest.
-        Progress::new(move |event| drop(sender.send(event)))
+        self.progress.clone()
     }
+
+    /// Forgets what was reported before, because another step begins.
+    pub(super) fn begin_step(&mut self) {
+        self.progress = progress_to(&self.sender);
+    }
+}
+
+fn progress_to(sender: &mpsc::UnboundedSender<ProgressEvent>) -> Progress {
+    let sender = sender.clone();
+    // The receiver lives as long as the driver; progress after that is of no interest.
+    Progress::new(move |event| drop(sender.send(event)))
 }
 
 impl Driver<'_> {
@@ -76,13 +88,15 @@ impl Driver<'_> {
         operation: impl Future<Output = actions::Result<T>>,
     ) -> Result<OperationOutcome<T>, StopReason> {
         let mut operation = pin!(operation);
-        let (mut waiting_for, mut is_recorded) = (None, false);
+        let mut is_recorded = false;
+        let progress = self.progress_channel.progress();
+        progress.begin_operation();
         let control = self.control.clone();
         let result = loop {
             tokio::select! {
                 biased;
                 Some(event) = self.progress_channel.receiver.recv() => {
-                    self.record_progress(path, event, &mut waiting_for).await?;
+                    self.record_progress(path, event).await?;
                 }
                 result = &mut operation => break result,
                 request = control.wait_for_stop(), if interruption == Interruption::Allowed => {
@@ -96,12 +110,12 @@ impl Driver<'_> {
                     let _ = self.record_cancel(&actor).await;
                 }
                 () = tokio::time::sleep_until(deadline), if interruption == Interruption::Allowed => {
-                    return Ok(OperationOutcome::TimedOut(waiting_for));
+                    return Ok(OperationOutcome::TimedOut(progress.waiting_for()));
                 }
             }
         };
         while let Ok(event) = self.progress_channel.receiver.try_recv() {
-            self.record_progress(path, event, &mut waiting_for).await?;
+            self.record_progress(path, event).await?;
         }
         Ok(OperationOutcome::Finished(result))
     }
@@ -124,13 +138,12 @@ impl Driver<'_> {
         &mut self,
         path: &StepPath,
         event: ProgressEvent,
-        waiting_for: &mut Option<String>,
     ) -> Result<(), StoreError> {
         let event = match event {
             ProgressEvent::Message(message) => StepEvent::StepMessage { message },
-            ProgressEvent::Waiting(message) => {
-                *waiting_for = Some(message.clone());
-                StepEvent::StepWaiting { message }
+            ProgressEvent::Waiting { message, so_far } => {
+                let waited_ms = so_far.and_then(|so_far| u64::try_from(so_far.as_millis()).ok());
+                StepEvent::StepWaiting { message, waited_ms }
             }
         };
         self.append(Event::step(path, event)).await

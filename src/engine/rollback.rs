@@ -31,6 +31,7 @@ impl Driver<'_> {
             if let Some(request) = self.control.stop_requested() {
                 return Err(StopReason::StopRequested(request));
             }
+            self.progress_channel.begin_step();
             self.append(Event::step(&path, StepEvent::StepUndoStarted)).await?;
             let undone = self.undo(step, &path, operations).await;
             if matches!(undone, Err(StopReason::StepFailed(_) | StopReason::StopRequested(_))) {

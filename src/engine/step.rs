@@ -81,6 +81,7 @@ impl Driver<'_> {
 
     /// Records that the step starts, or continues, and returns its deadline.
     async fn start_step(&mut self, step: &Step, path: &StepPath) -> Result<Instant, StoreError> {
+        self.progress_channel.begin_step();
         let name = step.name.clone();
         let (event, elapsed) = match self.run_writer.run().step(path) {
             Some(recorded) => (StepEvent::StepResumed { name }, recorded.elapsed()),
@@ -360,8 +361,11 @@ fn attempts_exhausted(mut failure: Failure, attempts: u32) -> Failure {
 /// The share of a delay that is taken off at random, so that clients that failed together do not retry together.
 const RETRY_JITTER: f64 = 0.5;
 
+/// The shortest delay between two attempts, whatever the runbook says.
+const MIN_RETRY_DELAY: Duration = Duration::from_millis(100);
+
 /// Returns the delay before the attempt that follows `attempt`, which counts from 1.
 pub(super) fn backoff_delay(retry: Retry, attempt: u32) -> Duration {
     let backoff = Backoff::new(retry.backoff.std(), retry.max_backoff.std());
-    backoff.with_jitter(RETRY_JITTER).delay(attempt.saturating_sub(1))
+    backoff.with_jitter(RETRY_JITTER).delay(attempt.saturating_sub(1)).max(MIN_RETRY_DELAY)
 }

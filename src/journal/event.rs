@@ -103,6 +103,9 @@ pub enum StepEvent {
     StepWaiting {
         /// The missing condition.
         message: String,
+        /// How long it has been missing so far, in milliseconds; none where it is reported for the first time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        waited_ms: Option<u64>,
     },
     /// The changes of the step are decided, once, in absolute terms. Nothing of it has been sent.
     StepPrepared {

@@ -1,7 +1,7 @@
 //! A run as lines of text, in the form that `/status`, `run` and `runs logs` share:
 //! `[2024-01-01 12:00:01] Starting step: NAME`.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use jiff::{Timestamp, tz::TimeZone};
 
@@ -62,7 +62,9 @@ impl LogLines {
                 vec![format!("Skipped step: {name} ({reason})")]
             }
             StepEvent::StepMessage { message } => vec![message.clone()],
-            StepEvent::StepWaiting { message } => vec![format!("Waiting: {message}")],
+            StepEvent::StepWaiting { message, waited_ms } => {
+                vec![format!("Waiting: {message}{}", so_far(*waited_ms))]
+            }
             StepEvent::StepPrepared { changes, .. } => changes
                 .iter()
                 .map(|c| format!("Changing {}: {} -> {}", c.target, c.before, c.after))
@@ -72,7 +74,7 @@ impl LogLines {
                 prefixed("Operation failed: ", failure, "")
             }
             StepEvent::StepAttemptFailed { attempt, failure, retry_in_ms } => {
-                let delay = std::time::Duration::from_millis(*retry_in_ms).as_secs_f64();
+                let delay = Duration::from_millis(*retry_in_ms).as_secs_f64();
                 let retry = format!("; retrying in {delay:.1} s");
                 prefixed(&format!("Attempt {attempt} failed: "), failure, &retry)
             }
@@ -158,6 +160,14 @@ fn prefixed(prefix: &str, failure: &Failure, suffix: &str) -> Vec<String> {
     lines
 }
 
+/// Returns how long a condition has been missing, in whole seconds: ` (for 1m30s)`; nothing in its first report.
+fn so_far(waited_ms: Option<u64>) -> String {
+    waited_ms.map_or_else(String::new, |millis| {
+        let duration = runbook::Duration::from(Duration::from_secs(millis / 1_000));
+        format!(" (for {duration})")
+    })
+}
+
 /// The targets that were not restored are in the lines before.
 fn undone(name: &str, not_restored: usize) -> String {
     match not_restored {
@@ -215,6 +225,18 @@ mod tests {
                 "[2024-01-01 12:00:01] Starting step: Get AWS region",
                 "[2024-01-01 12:00:01] AWS Region: us-west-2",
                 "[2024-01-01 12:00:01] Completed step: Get AWS region",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_wait_that_is_reported_again_says_how_long_it_has_lasted() {
+        let waiting = |waited_ms| StepEvent::StepWaiting { message: "a node".into(), waited_ms };
+        assert_eq!(
+            lines(vec![waiting(None), waiting(Some(90_400))]),
+            [
+                "[2024-01-01 12:00:01] Waiting: a node",
+                "[2024-01-01 12:00:01] Waiting: a node (for 1m30s)",
             ]
         );
     }

@@ -10,13 +10,18 @@
 //! let seen = nodes.view();
 //! wait::until(progress, &mut [&mut nodes], || ready(&seen.objects())).await?;
 //! ```
+//!
+//! What is read with one call and has no source of its own is waited for with [`poll`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::future::Future;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, select_all, try_join_all};
+
+use clock::{Backoff, Clock, Pace};
 
 use super::Progress;
 
@@ -165,6 +170,31 @@ pub async fn until_with_read_sources<T>(
                 SourceEvent::Interrupted(what) => report_once(progress, &mut reported, what),
             },
             () = tokio::time::sleep(REEVALUATION_INTERVAL) => {}
+        }
+    }
+}
+
+/// Reads at once, and again after each pause of the backoff, until the condition holds.
+///
+/// # Errors
+/// The condition can no longer hold, or a read failed.
+pub async fn poll<T, E, F>(
+    progress: &Progress,
+    clock: &Clock,
+    backoff: Backoff,
+    mut read: impl FnMut() -> F,
+) -> Result<T, E>
+where
+    E: From<Error>,
+    F: Future<Output = Result<WaitState<T>, E>>,
+{
+    let mut pace = Pace::new(clock, backoff);
+    loop {
+        pace.next_turn().await;
+        match read().await? {
+            WaitState::Ready(value) => return Ok(value),
+            WaitState::Failed(why) => return Err(Error::ConditionFailed(why).into()),
+            WaitState::Pending(why) => progress.waiting(&why),
         }
     }
 }
@@ -324,7 +354,7 @@ mod tests {
             [
                 ProgressEvent::Message("no answer".into()),
                 ProgressEvent::Message("still none".into()),
-                ProgressEvent::Waiting("1 of 2".into())
+                ProgressEvent::Waiting { message: "1 of 2".into(), so_far: None }
             ]
         );
     }
@@ -355,6 +385,33 @@ mod tests {
         .await
         .unwrap_err();
         assert_eq!(why.to_string(), "too late");
+    }
+
+    #[tokio::test]
+    async fn a_poll_reads_at_intervals_until_the_condition_holds() {
+        let clock = Clock::scaled(1_000.0).unwrap();
+        let interval = Duration::from_secs(10);
+        let reads = std::cell::Cell::new(0);
+        let start = Instant::now();
+        let read = || async {
+            reads.set(reads.get() + 1);
+            Ok::<_, Error>(match reads.get() {
+                4 => WaitState::Ready("four"),
+                n => WaitState::Pending(format!("{n} of 4")),
+            })
+        };
+        let backoff = Backoff::new(interval, interval);
+        let found = poll(&Progress::silent(), &clock, backoff, read).await.unwrap();
+        assert_eq!((found, reads.get()), ("four", 4));
+        assert!(start.elapsed() >= clock.delay(3 * interval), "{:?}", start.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_poll_ends_when_the_condition_can_no_longer_hold() {
+        let read = || async { Ok::<_, Error>(WaitState::<()>::failed("it is gone")) };
+        let backoff = Backoff::new(Duration::ZERO, Duration::ZERO);
+        let error = poll(&Progress::silent(), &Clock::real(), backoff, read).await.unwrap_err();
+        assert_eq!(error.to_string(), "it is gone");
     }
 
     #[test]

@@ -331,7 +331,8 @@ async fn an_interrupted_watch_is_reported_and_outlasted() {
     let events = events.lock().unwrap();
     let message = |event: &ProgressEvent| matches!(event, ProgressEvent::Message(text) if text.ends_with("; trying again"));
     assert_eq!(events.iter().filter(|event| message(event)).count(), 2, "{events:?}");
-    assert!(events.contains(&ProgressEvent::Waiting("1 of 2 nodes".into())), "{events:?}");
+    let waiting = ProgressEvent::Waiting { message: "1 of 2 nodes".into(), so_far: None };
+    assert!(events.contains(&waiting), "{events:?}");
 }
 
 #[tokio::test]
