@@ -357,7 +357,11 @@ fn describe_pending(
     if !not_in_service.is_empty() {
         text += &format!("; not in service: {}", join_truncated(not_in_service));
     }
-    launch.map_or(text.clone(), |why| format!("{text}; {why}"))
+    // The cause comes first: what follows may be cut to the width of a terminal.
+    match launch {
+        Some(why) => format!("{why}; {text}"),
+        None => text,
+    }
 }
 
 fn output(params: &Params, mut nodes: Vec<NodeRecord>) -> Output {
@@ -482,8 +486,9 @@ mod tests {
 
     #[tokio::test]
     async fn each_unlisted_node_triggers_one_poll_of_the_group() {
-        let hour = Duration::from_secs(3_600);
-        let mut group = PollSource::new(&Clock::real(), hour, || async { Ok(()) });
+        let day = Duration::from_hours(24);
+        let clock = Clock::scaled(1_000.0).unwrap();
+        let mut group = PollSource::new(&clock, day, || async { Ok(()) });
         let mut unlisted_nodes = UnlistedNodes::new(group.poll_trigger());
         group.changed().await.unwrap();
         for (instances, is_new) in

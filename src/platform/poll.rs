@@ -19,6 +19,8 @@ use super::wait::{SourceEvent, WaitSource};
 pub(super) const MAX_FIRST_ATTEMPTS: u32 = 5;
 /// The longest delay between polls during an outage (unless the interval itself is longer).
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
+/// The shortest time between two early polls, however often they are triggered.
+const MIN_TRIGGER_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A read that is repeated at an interval for as long as the source is awaited.
 pub struct PollSource<T> {
@@ -29,6 +31,7 @@ pub struct PollSource<T> {
     failures: u32,
     latest: Latest<T>,
     trigger: PollTrigger,
+    next_triggered: Instant,
 }
 
 /// Lets a [`PollSource`] poll early. Clones trigger the same source.
@@ -62,6 +65,7 @@ impl<T: Send + Sync + 'static> PollSource<T> {
             failures: 0,
             latest: Latest(Arc::new(Mutex::new(None))),
             trigger: PollTrigger::default(),
+            next_triggered: Instant::now(),
         }
     }
 
@@ -80,11 +84,17 @@ impl<T: Send + Sync + 'static> PollSource<T> {
             match &mut self.next {
                 NextPoll::At(time) => {
                     tokio::select! {
-                        () = tokio::time::sleep_until(*time) => {}
+                        () = tokio::time::sleep_until(*time) => {
+                            self.next = NextPoll::InFlight((self.poll)());
+                        }
                         // After a failure the delay is kept: the server may be overloaded.
-                        () = self.trigger.0.notified(), if self.failures == 0 => {}
+                        () = self.trigger.0.notified(), if self.failures == 0 => {
+                            let triggered = self.next_triggered.max(Instant::now());
+                            self.next_triggered =
+                                triggered + self.clock.delay(MIN_TRIGGER_INTERVAL);
+                            *time = triggered.min(*time);
+                        }
                     }
-                    self.next = NextPoll::InFlight((self.poll)());
                 }
                 NextPoll::InFlight(poll) => {
                     let result = poll.await;
@@ -130,8 +140,8 @@ impl<T: Send + Sync + 'static> WaitSource for PollSource<T> {
 }
 
 impl PollTrigger {
-    /// Starts a poll at once, or as soon as the source is awaited; after a failed poll the delay is kept. A caller that
-    /// does this after every poll polls without a pause.
+    /// Starts a poll at once, or as soon as the source is awaited; after a failed poll the delay is kept. Early polls
+    /// are a second apart.
     pub fn trigger(&self) {
         self.0.notify_one();
     }
@@ -191,8 +201,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_trigger_brings_the_next_poll_forward_and_only_that_one() {
-        let hour = Duration::from_secs(3_600);
-        let mut source = PollSource::new(&Clock::real(), hour, || async { Ok(()) });
+        let day = Duration::from_hours(24);
+        let mut source = PollSource::new(&fast(), day, || async { Ok(()) });
         let trigger = source.poll_trigger();
         source.changed().await.unwrap();
         trigger.trigger();
@@ -203,6 +213,25 @@ mod tests {
         let later = tokio::time::sleep(brief).then(|()| async { trigger.trigger() });
         let (value, ()) = tokio::join!(source.changed(), later);
         value.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_trigger_after_every_poll_does_not_poll_without_a_pause() {
+        let polls = Arc::new(Mutex::new(0));
+        let count = Arc::clone(&polls);
+        let mut source = PollSource::new(&fast(), Duration::from_hours(24), move || {
+            *count.lock().unwrap() += 1;
+            async { Ok(()) }
+        });
+        let trigger = source.poll_trigger();
+        let start = Instant::now();
+        for _ in 0..100 {
+            source.changed().await.unwrap();
+            trigger.trigger();
+        }
+        // The first poll and the first early one come at once.
+        assert!(start.elapsed() >= Duration::from_millis(98), "{:?}", start.elapsed());
+        assert_eq!(*polls.lock().unwrap(), 100);
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use crate::platform::error::{Error, ErrorKind, error_chain};
 use crate::platform::{KubernetesAccess, PROGRAM};
 use clock::Clock;
 
-use super::object_watch::WATCH_SECONDS;
+use super::list_watch::WATCH_SECONDS;
 
 /// Long enough for a far-away region over a VPN, short enough that a wrong address is noticed.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

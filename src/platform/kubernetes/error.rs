@@ -7,6 +7,8 @@ use crate::platform::transport;
 
 /// The reason kube gives an error whose body is no `Status`: a proxy's page, or a path that is not served.
 const NOT_A_STATUS: &str = "Failed to parse error data";
+/// The reason of the cause that names a disruption budget.
+const BUDGET_CAUSE: &str = "DisruptionBudget";
 
 /// Returns the error of a failed call.
 pub(super) fn into_error(call: &str, server: &str, error: kube::Error) -> Error {
@@ -16,19 +18,31 @@ pub(super) fn into_error(call: &str, server: &str, error: kube::Error) -> Error 
 /// Whether the API server refused an eviction because a disruption budget would be broken by it.
 pub(super) fn is_disruption_budget(status: &Status) -> bool {
     let causes = status.details.iter().flat_map(|details| &details.causes);
-    status.code == 429 && causes.into_iter().any(|cause| cause.reason == "DisruptionBudget")
+    status.code == 429 && causes.into_iter().any(|cause| cause.reason == BUDGET_CAUSE)
+}
+
+/// Returns what the API server says about the disruption budget because of which it refused an eviction; none for any
+/// other error.
+pub fn budget_message(error: &Error) -> Option<String> {
+    let details = status_of(error)?.details.as_ref()?;
+    let cause = details.causes.iter().find(|cause| cause.reason == BUDGET_CAUSE)?;
+    (!cause.message.is_empty()).then(|| cause.message.clone())
 }
 
 /// Returns the delay that the API server asks for.
 pub(super) fn retry_after(error: &Error) -> Option<std::time::Duration> {
+    let seconds = status_of(error)?.details.as_ref()?.retry_after_seconds;
+    (seconds > 0).then(|| std::time::Duration::from_secs(u64::from(seconds)))
+}
+
+fn status_of(error: &Error) -> Option<&Status> {
     let Error::Call { source, .. } = error else {
         return None;
     };
-    let kube::Error::Api(status) = source.downcast_ref::<kube::Error>()? else {
-        return None;
-    };
-    let seconds = status.details.as_ref()?.retry_after_seconds;
-    (seconds > 0).then(|| std::time::Duration::from_secs(u64::from(seconds)))
+    match source.downcast_ref::<kube::Error>()? {
+        kube::Error::Api(status) => Some(status),
+        _ => None,
+    }
 }
 
 /// Returns the HTTP status of a response; none without a response.
@@ -185,6 +199,9 @@ mod tests {
         let error =
             into_error("evict pod a/b", "https://api:6443", kube::Error::Api(status.boxed()));
         assert_eq!(error.kind(), ErrorKind::Busy);
+        let message = "The disruption budget relay needs 3 healthy pods and has 3 currently";
+        assert_eq!(budget_message(&error).as_deref(), Some(message));
+        assert_eq!(budget_message(&api(429, "TooManyRequests", "slow down")), None);
         assert_eq!(
             error.to_string(),
             "evict pod a/b (https://api:6443): 429 Cannot evict pod as it would violate the pod's disruption \

@@ -8,15 +8,16 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::{Api, ListParams};
-use kube::core::{ClusterResourceScope, NamespaceResourceScope, Resource};
+use kube::core::{ClusterResourceScope, NamespaceResourceScope, ObjectList, Resource};
 use serde::de::DeserializeOwned;
 
-use clock::Backoff;
+use clock::{Backoff, Clock};
 
 use super::error::{Classified, Error, ErrorKind};
 
 mod connect;
 mod error;
+mod list_watch;
 pub mod node;
 mod object_watch;
 pub mod pod;
@@ -27,6 +28,7 @@ mod tests;
 mod writer;
 
 pub(super) use connect::Connection;
+pub use error::budget_message;
 pub use object_watch::{ObjectView, ObjectWatch};
 pub use writer::{KubernetesWriter, Removal};
 
@@ -197,6 +199,11 @@ impl KubernetesReader {
         &self.connection.authorities
     }
 
+    /// Returns the clock for delays.
+    pub fn clock(&self) -> &Clock {
+        &self.connection.clock
+    }
+
     /// Returns one object; none if it does not exist.
     ///
     /// # Errors
@@ -208,7 +215,7 @@ impl KubernetesReader {
     ) -> Result<Option<K>, Error> {
         let api = self.connection.api::<K>(namespace);
         let call = format!("get {}", object_ref::<K>(namespace, name));
-        self.connection.read(&call, || api.get_opt(name)).await
+        self.connection.read(&call, MAX_READ_ATTEMPTS, || api.get_opt(name)).await
     }
 
     /// Returns all selected objects, read in pages.
@@ -216,29 +223,7 @@ impl KubernetesReader {
     /// # Errors
     /// A page failed, repeatedly where that can help.
     pub async fn list<K: Object>(&self, selection: &Selection) -> Result<Vec<K>, Error> {
-        let api = self.connection.api::<K>(selection.namespace.as_deref());
-        let call = format!("list {}", selection.describe::<K>());
-        let mut params = selection.list_params();
-        let mut found = Vec::new();
-        loop {
-            let page = self.connection.read(&call, || api.list(&params)).await;
-            let page = match page {
-                // The list's version was compacted away between two pages: begin again, in one piece, as
-                // client-go does, so that it cannot happen twice.
-                Err(error) if is_expired(&error) && params.continue_token.is_some() => {
-                    found.clear();
-                    params.continue_token = None;
-                    params.limit = None;
-                    continue;
-                }
-                page => page?,
-            };
-            found.extend(page.items);
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => params.continue_token = Some(token),
-                None => return Ok(found),
-            }
-        }
+        Ok(self.connection.list(selection, MAX_READ_ATTEMPTS).await?.items)
     }
 
     /// Returns the live set of the selected objects, kept current by a watch for as long as it is awaited.
@@ -252,13 +237,57 @@ impl Connection {
         <K as Resource>::Scope::api(self.client.clone(), namespace)
     }
 
+    /// Reads the selected objects in pages, each with this many attempts. The list has the version of its last page.
+    async fn list<K: Object>(
+        &self,
+        selection: &Selection,
+        max_attempts: u32,
+    ) -> Result<ObjectList<K>, Error> {
+        let api = self.api::<K>(selection.namespace.as_deref());
+        let call = format!("list {}", selection.describe::<K>());
+        let mut params = selection.list_params();
+        let mut found = Vec::new();
+        loop {
+            let page = self.read(&call, max_attempts, || api.list(&params)).await;
+            let mut page = match page {
+                // The list's version was compacted away between two pages: begin again, in one piece, as
+                // client-go does, so that it cannot happen twice.
+                Err(error) if is_expired(&error) && params.continue_token.is_some() => {
+                    found.clear();
+                    params.continue_token = None;
+                    params.limit = None;
+                    continue;
+                }
+                page => page?,
+            };
+            found.append(&mut page.items);
+            match page.metadata.continue_.take().filter(|token| !token.is_empty()) {
+                None => return Ok(ObjectList { items: found, ..page }),
+                // A server that repeats itself would be asked without a pause and without an end.
+                Some(token) if params.continue_token.as_ref() == Some(&token) => {
+                    return Err(Error::InvalidResponse {
+                        call: call.into(),
+                        server: self.server.as_str().into(),
+                        message: "two pages in a row have the same continue token".into(),
+                    });
+                }
+                Some(token) => params.continue_token = Some(token),
+            }
+        }
+    }
+
     /// Sends a call that changes nothing, and retries transient failures.
-    async fn read<T, F>(&self, call: &str, send: impl Fn() -> F) -> Result<T, Error>
+    async fn read<T, F>(
+        &self,
+        call: &str,
+        max_attempts: u32,
+        send: impl Fn() -> F,
+    ) -> Result<T, Error>
     where
         F: Future<Output = kube::Result<T>>,
     {
         let mut delays = BACKOFF.delays();
-        for _ in 1..MAX_READ_ATTEMPTS {
+        for _ in 1..max_attempts {
             match self.send(call, READ_TIMEOUT, send()).await {
                 Err(error) if error.kind() == ErrorKind::Transient && !is_expired(&error) => {
                     tracing::debug!(%error, "retrying a read from Kubernetes");
@@ -297,7 +326,10 @@ fn requested_delay(error: &Error) -> Option<Duration> {
     error::retry_after(error).map(|delay| delay.min(MAX_BACKOFF))
 }
 
-/// A resourceVersion or continue token too old to be served.
+/// The HTTP status of a resourceVersion or continue token that is too old to be served.
+const GONE: u16 = 410;
+
+/// Returns whether a resourceVersion or continue token is too old to be served.
 fn is_expired(error: &Error) -> bool {
     matches!(error.code(), "Expired" | "Gone" | "410")
 }

@@ -1,5 +1,5 @@
-//! A live set of objects. kube's watcher lists, watches, and lists again after 410; this module adds when to stop
-//! retrying, the delays between attempts, and the handling of a watch that is refused with 410 before it begins.
+//! A live set of objects: the requests of [`list_watch`](super::list_watch) with pauses between them, and the decision
+//! when to give up.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,37 +9,40 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use kube::ResourceExt;
-use kube::runtime::watcher::{self, Event as WatchEvent};
 use tokio::time::Instant;
 
-use crate::platform::error::{Classified, Error, ErrorKind};
+use crate::platform::error::{Error, ErrorKind};
 use crate::platform::poll::MAX_FIRST_ATTEMPTS;
 use crate::platform::wait::{SourceEvent, WaitSource};
-use clock::Backoff;
+use clock::{Backoff, Clock};
 
-use super::{Connection, Object, PAGE_SIZE, Selection, error};
+use super::list_watch::{ListWatchEvent, list_watch};
+use super::{Connection, Object, Selection, is_expired};
 
-/// A watch whose connection a firewall dropped is silent, like one without changes. The server ends each watch after a
-/// minute, and it is resumed from the same version; one that has not ended by then is dead and is cut five seconds
-/// later.
-pub(super) const WATCH_SECONDS: u32 = 60;
-/// The delays after failures. An API server that restarts answers again within a minute, which should be noticed soon.
+/// The delays after requests that failed, and after watches that ended too soon. An API server that restarts answers
+/// again within a minute, which should be noticed soon.
 const BACKOFF: Backoff =
     Backoff::new(Duration::from_millis(500), Duration::from_secs(10)).with_jitter(0.25);
+
+/// A watch that ends sooner was not ended by its timeout. If such watches began again at once, a server or a proxy that
+/// ends every watch would be asked thousands of times a second.
+const MIN_WATCH_DURATION: Duration = Duration::from_secs(5);
 
 /// A restarted API server refuses every client until it has read its roles, which takes a few seconds.
 const API_SERVER_STARTUP: Duration = Duration::from_secs(10);
 
 /// The live set of the selected objects. It lives while it is awaited and holds no task.
 pub struct ObjectWatch<K> {
-    connection: Arc<Connection>,
-    selection: Selection,
-    events: BoxStream<'static, watcher::Result<WatchEvent<K>>>,
-    /// The objects of a list that is not yet complete.
-    listed: BTreeMap<Key, Arc<K>>,
+    clock: Clock,
+    events: BoxStream<'static, Result<ListWatchEvent<K>, Error>>,
     view: ObjectView<K>,
     has_listed: bool,
+    /// Requests in a row that failed, and watches that ended too soon.
     failures: u32,
+    /// Watches in a row whose version had expired. A list does not end this row: one that succeeds before each watch
+    /// that is refused proves nothing.
+    expirations: u32,
+    watching_since: Option<Instant>,
     /// The time since which a watch that worked before is refused.
     denied_since: Option<Instant>,
     resume_at: Option<Instant>,
@@ -69,13 +72,13 @@ impl Key {
 impl<K: Object> ObjectWatch<K> {
     pub(super) fn new(connection: Arc<Connection>, selection: Selection) -> Self {
         Self {
-            events: events(&connection, &selection),
-            connection,
-            selection,
-            listed: BTreeMap::new(),
+            clock: connection.clock,
+            events: list_watch(connection, selection).boxed(),
             view: ObjectView(Arc::default()),
             has_listed: false,
             failures: 0,
+            expirations: 0,
+            watching_since: None,
             denied_since: None,
             resume_at: None,
         }
@@ -97,28 +100,28 @@ impl<K: Object> ObjectWatch<K> {
                 tokio::time::sleep_until(time).await;
                 self.resume_at = None;
             }
-            let Some(event) = self.events.next().await else {
-                self.restart();
-                continue;
-            };
-            match event {
-                Ok(event) => {
+            match self.events.next().await {
+                Some(Ok(event)) => {
                     if self.apply(event) {
                         return self.drain();
                     }
                 }
-                Err(error) => {
+                Some(Err(error)) => {
                     if let Some(interrupted) = self.handle_error(error)? {
                         return Ok(interrupted);
                     }
                 }
+                // The stream of requests has no end.
+                None => return std::future::pending().await,
             }
         }
     }
 
     /// Applies all events that have arrived already, so that a burst causes one evaluation and not hundreds.
     fn drain(&mut self) -> Result<SourceEvent, Error> {
-        while let Some(Some(event)) = self.events.next().now_or_never() {
+        while self.resume_at.is_none()
+            && let Some(Some(event)) = self.events.next().now_or_never()
+        {
             match event {
                 Ok(event) => {
                     self.apply(event);
@@ -133,49 +136,71 @@ impl<K: Object> ObjectWatch<K> {
     }
 
     /// Applies an event, and returns whether the view has changed.
-    fn apply(&mut self, event: WatchEvent<K>) -> bool {
-        // the beginning of a list is announced before it is asked for, so it is no sign of health
-        if !matches!(event, WatchEvent::Init) {
-            self.failures = 0;
-            self.denied_since = None;
-        }
+    fn apply(&mut self, event: ListWatchEvent<K>) -> bool {
         match event {
-            WatchEvent::Init => self.listed.clear(),
-            WatchEvent::InitApply(object) => {
-                self.listed.insert(Key::of(&object), Arc::new(object));
-            }
-            WatchEvent::InitDone => {
-                let listed = std::mem::take(&mut self.listed);
-                self.view.update(|objects| *objects = listed);
+            ListWatchEvent::Listed(objects) => {
+                let listed = objects.into_iter().map(|object| (Key::of(&object), Arc::new(object)));
+                self.view.update(|objects| *objects = listed.collect());
                 self.has_listed = true;
-                return true;
+                self.failures = 0;
+                self.denied_since = None;
+                true
             }
-            WatchEvent::Apply(object) => {
+            ListWatchEvent::WatchStarted => {
+                self.watching_since = Some(Instant::now());
+                self.denied_since = None;
+                false
+            }
+            ListWatchEvent::Applied(object) => {
                 self.view.update(|objects| replace(objects, object));
-                return true;
+                true
             }
-            WatchEvent::Delete(object) => {
+            ListWatchEvent::Deleted(object) => {
                 self.view.update(|objects| drop(objects.remove(&Key::of(&object))));
-                return true;
+                true
+            }
+            ListWatchEvent::WatchEnded => {
+                if !self.end_watch() {
+                    self.failures = self.failures.saturating_add(1);
+                    self.back_off(self.failures);
+                }
+                false
             }
         }
-        false
+    }
+
+    /// Notes that no watch is open any more, and returns whether the last one was long enough. That ends the rows of
+    /// failures.
+    fn end_watch(&mut self) -> bool {
+        let since = self.watching_since.take();
+        let enough = self.clock.delay(MIN_WATCH_DURATION);
+        let was_long = since.is_some_and(|since| since.elapsed() >= enough);
+        if was_long {
+            self.failures = 0;
+            self.expirations = 0;
+        }
+        was_long
     }
 
     /// Decides what to do about an error: end the watch, report an interruption, or retry silently.
-    fn handle_error(&mut self, error: watcher::Error) -> Result<Option<SourceEvent>, Error> {
-        self.failures = self.failures.saturating_add(1);
-        if is_expired(&error) && self.failures < MAX_FIRST_ATTEMPTS {
-            self.relist(&error);
+    fn handle_error(&mut self, error: Error) -> Result<Option<SourceEvent>, Error> {
+        self.end_watch();
+        let row = if is_expired(&error) { &mut self.expirations } else { &mut self.failures };
+        *row = row.saturating_add(1);
+        let times = *row;
+        if is_expired(&error) && times < MAX_FIRST_ATTEMPTS {
+            // A version expires while a watch is cut off, so the list comes at once the first time.
+            if times > 1 {
+                self.back_off(times);
+            }
             return Ok(None);
         }
-        let error = self.to_platform_error(error);
         if !(error.is_retryable() || self.may_be_starting(&error))
-            || (!self.has_listed && self.failures >= MAX_FIRST_ATTEMPTS)
+            || (!self.has_listed && times >= MAX_FIRST_ATTEMPTS)
         {
             return Err(error);
         }
-        self.back_off();
+        self.back_off(times);
         Ok(Some(SourceEvent::Interrupted(format!("{error}; trying again"))))
     }
 
@@ -186,53 +211,12 @@ impl<K: Object> ObjectWatch<K> {
             return false;
         }
         let since = *self.denied_since.get_or_insert_with(Instant::now);
-        since.elapsed() < self.connection.clock.delay(API_SERVER_STARTUP)
+        since.elapsed() < self.clock.delay(API_SERVER_STARTUP)
     }
 
-    /// Lists the set again after an expired version, at once the first time.
-    fn relist(&mut self, error: &watcher::Error) {
-        // The watcher does so by itself after an expired event, but asks on and on with the same version when the
-        // request is refused as expired.
-        if matches!(error, watcher::Error::WatchStartFailed(_)) {
-            self.restart();
-        }
-        if self.failures > 1 {
-            self.back_off();
-        }
-    }
-
-    fn restart(&mut self) {
-        self.listed.clear();
-        self.events = events(&self.connection, &self.selection);
-    }
-
-    fn back_off(&mut self) {
-        let delay = BACKOFF.delay(self.failures.saturating_sub(1));
-        self.resume_at = Some(Instant::now() + self.connection.clock.delay(delay));
-    }
-
-    fn to_platform_error(&self, error: watcher::Error) -> Error {
-        let what = self.selection.describe::<K>();
-        let server = &self.connection.server;
-        match error {
-            watcher::Error::InitialListFailed(error) => {
-                error::into_error(&format!("list {what}"), server, error)
-            }
-            watcher::Error::WatchStartFailed(error) | watcher::Error::WatchFailed(error) => {
-                error::into_error(&format!("watch {what}"), server, error)
-            }
-            watcher::Error::WatchError(status) => {
-                error::into_error(&format!("watch {what}"), server, kube::Error::Api(status))
-            }
-            watcher::Error::NoResourceVersion => {
-                let message = "the answer has no resourceVersion";
-                Classified::new(ErrorKind::Invalid, message).into_error(
-                    &format!("watch {what}"),
-                    server,
-                    error,
-                )
-            }
-        }
+    fn back_off(&mut self, times: u32) {
+        let delay = BACKOFF.delay(times.saturating_sub(1));
+        self.resume_at = Some(Instant::now() + self.clock.delay(delay));
     }
 }
 
@@ -275,30 +259,4 @@ fn replace<K: Object>(objects: &mut BTreeMap<Key, Arc<K>>, object: K) {
         objects.remove(&other);
     }
     objects.insert(key, Arc::new(object));
-}
-
-fn events<K: Object>(
-    connection: &Connection,
-    selection: &Selection,
-) -> BoxStream<'static, watcher::Result<WatchEvent<K>>> {
-    let api = connection.api::<K>(selection.namespace.as_deref());
-    let config = watcher::Config {
-        label_selector: selection.labels.clone(),
-        field_selector: selection.fields.clone(),
-        page_size: Some(PAGE_SIZE),
-        timeout: Some(WATCH_SECONDS),
-        ..watcher::Config::default()
-    };
-    watcher::watcher(api, config).boxed()
-}
-
-fn is_expired(error: &watcher::Error) -> bool {
-    let code = match error {
-        watcher::Error::InitialListFailed(error)
-        | watcher::Error::WatchStartFailed(error)
-        | watcher::Error::WatchFailed(error) => error::status_code(error),
-        watcher::Error::WatchError(status) => Some(status.code),
-        watcher::Error::NoResourceVersion => None,
-    };
-    code == Some(410)
 }

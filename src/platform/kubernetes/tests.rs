@@ -239,7 +239,7 @@ async fn a_watch_that_expired_lists_again() {
             ends: true,
         },
         2 => list("20", "", &[node("b", "2", "15")]),
-        // refused before it begins: kube's watcher alone would ask for version 20 for ever
+        // refused before it begins
         3 => status(410, "Expired"),
         4 => list("30", "", &[node("c", "3", "25")]),
         _ => CannedResponse::Watch { lines: vec![], ends: false },
@@ -250,6 +250,66 @@ async fn a_watch_that_expired_lists_again() {
         assert_eq!(nodes.changed().await.unwrap(), SourceEvent::Changed);
         assert_eq!(names(&nodes.objects()), [expected]);
     }
+}
+
+/// Awaits a watch of nodes for half a minute of its clock, in which nothing changes, and returns the requests.
+async fn requests_in_half_a_minute(server: &TestServer) -> Vec<String> {
+    let mut nodes = reader(server).await.watch::<Node>(&Selection::all());
+    let end = tokio::time::Instant::now() + Duration::from_millis(300);
+    while tokio::time::timeout_at(end, nodes.changed()).await.is_ok() {}
+    server.lines()
+}
+
+#[tokio::test]
+async fn a_watch_that_the_server_ends_at_once_begins_again_after_growing_pauses() {
+    let server = TestServer::start(|request| match is_watch(request) {
+        false => list("10", "", &[node("a", "1", "3")]),
+        true => CannedResponse::Watch { lines: vec![], ends: true },
+    })
+    .await;
+    let lines = requests_in_half_a_minute(&server).await;
+    assert!(lines.len() < 12, "{}: {lines:?}", lines.len());
+    assert!(lines[1..].iter().all(|line| line.contains("resourceVersion=10")), "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_watch_that_ends_after_each_event_begins_again_after_growing_pauses() {
+    let server = TestServer::start(|request| match is_watch(request) {
+        false => list("10", "", &[node("a", "1", "3")]),
+        true => CannedResponse::Watch {
+            lines: vec![event("MODIFIED", node("a", "1", &format!("{}", 10 + request.number)))],
+            ends: true,
+        },
+    })
+    .await;
+    let lines = requests_in_half_a_minute(&server).await;
+    assert!(lines.len() < 12, "{}: {lines:?}", lines.len());
+}
+
+#[tokio::test]
+async fn a_version_that_is_always_expired_is_listed_again_after_growing_pauses() {
+    for in_stream in [false, true] {
+        let server = TestServer::start(move |request| match is_watch(request) {
+            false => list("10", "", &[node("a", "1", "3")]),
+            true if in_stream => CannedResponse::Watch {
+                lines: vec![event("ERROR", status_body(410, "Expired"))],
+                ends: true,
+            },
+            true => status(410, "Expired"),
+        })
+        .await;
+        let lines = requests_in_half_a_minute(&server).await;
+        assert!(lines.len() < 24, "{in_stream}, {}: {lines:?}", lines.len());
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_never_ends_is_an_error() {
+    let server = TestServer::start(|_| list("10", "again", &[node("a", "1", "3")])).await;
+    let error = reader(&server).await.list::<Node>(&Selection::all()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(error.to_string().contains("the same continue token"), "{error}");
+    assert_eq!(server.requests().len(), 2);
 }
 
 #[tokio::test]
@@ -331,8 +391,10 @@ async fn an_interrupted_watch_is_reported_and_outlasted() {
     let events = events.lock().unwrap();
     let message = |event: &ProgressEvent| matches!(event, ProgressEvent::Message(text) if text.ends_with("; trying again"));
     assert_eq!(events.iter().filter(|event| message(event)).count(), 2, "{events:?}");
-    let waiting = ProgressEvent::Waiting { message: "1 of 2 nodes".into(), so_far: None };
-    assert!(events.contains(&waiting), "{events:?}");
+    assert!(
+        events.contains(&ProgressEvent::Waiting { message: "1 of 2 nodes".into(), so_far: None }),
+        "{events:?}"
+    );
 }
 
 #[tokio::test]
