@@ -7,6 +7,7 @@ mod confirm;
 mod error;
 mod explain;
 mod inputs;
+mod live_text;
 mod man;
 mod next_steps;
 mod progress;

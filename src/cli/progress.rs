@@ -1,15 +1,21 @@
 //! Shows a run while it is driven: a live line on a terminal, plain log lines when piped, nothing for `--output json`
 //! (which prints one document at the end).
 
-use std::{io::IsTerminal as _, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    io::IsTerminal as _,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use console::Term;
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use tokio::{
     sync::broadcast::{Receiver, error::RecvError},
     task::JoinHandle,
 };
 
-use super::{Output, stdout};
+use super::{Output, live_text, stdout};
 use crate::{
     engine::AcceptedRun,
     journal::{Event, LogLines, RecordedEvent, RunEvent, StepEvent},
@@ -17,6 +23,12 @@ use crate::{
 
 /// How often the spinner of the live line turns.
 const SPINNER_INTERVAL: Duration = Duration::from_millis(100);
+/// How many lines the live text of a wait may take.
+const MAX_WAIT_LINES: usize = 4;
+/// The columns before the text of a wait.
+const INDENT: &str = "    ";
+/// The columns of the spinner and of the time beside the name of a step.
+const BESIDE_NAME: usize = 14;
 
 /// Shows a run until its writer is dropped.
 pub(super) struct ProgressDisplay(Option<JoinHandle<()>>);
@@ -82,15 +94,74 @@ async fn show_live(
     title: String,
     lines: LogLines,
 ) {
-    let style = ProgressStyle::with_template("{spinner} {prefix} ({elapsed})\n    {wide_msg}");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    let live = LiveLines::default();
+    bar.set_style(live.style());
     bar.enable_steady_tick(SPINNER_INTERVAL);
     bar.println(title);
-    let mut steps = LiveStep { lines, ..LiveStep::default() };
+    let mut steps = LiveStep { lines, live, ..LiveStep::default() };
     while let Some(recorded) = next(&mut events).await {
         steps.show(&bar, &recorded);
     }
     bar.finish_and_clear();
+}
+
+/// The texts of the live lines. They are laid out each time that they are drawn, for the terminal's width at that time:
+/// `indicatif` would cut a long line off where the terminal ends.
+#[derive(Clone, Default)]
+struct LiveLines(Arc<Mutex<LiveTexts>>);
+
+#[derive(Default)]
+struct LiveTexts {
+    step: String,
+    wait: String,
+}
+
+impl LiveLines {
+    fn style(&self) -> ProgressStyle {
+        let terminal = Term::stderr();
+        let (step, wait, waiting_terminal) = (self.clone(), self.clone(), terminal.clone());
+        ProgressStyle::with_template("{spinner} {step} ({elapsed}){wait}")
+            .unwrap_or_else(|_| ProgressStyle::default_spinner())
+            .with_key("step", move |_: &ProgressState, line: &mut dyn fmt::Write| {
+                // A line that cannot be written is drawn again at the next turn of the spinner.
+                let _ = line.write_str(&step.step_text(columns(&terminal)));
+            })
+            .with_key("wait", move |_: &ProgressState, line: &mut dyn fmt::Write| {
+                let _ = line.write_str(&wait.wait_text(columns(&waiting_terminal)));
+            })
+    }
+
+    fn step_text(&self, columns: usize) -> String {
+        live_text::shorten(
+            &self.texts(|texts| texts.step.clone()),
+            columns.saturating_sub(BESIDE_NAME),
+        )
+    }
+
+    /// Returns the lines of the wait, each after a line feed.
+    fn wait_text(&self, columns: usize) -> String {
+        let text = self.texts(|texts| texts.wait.clone());
+        let lines = live_text::wrap(&text, columns.saturating_sub(INDENT.len()), MAX_WAIT_LINES);
+        lines.iter().map(|line| format!("\n{INDENT}{line}")).collect()
+    }
+
+    /// Shows the name of a step that does not wait yet.
+    fn set_step(&self, step: &str) {
+        self.texts(|texts| *texts = LiveTexts { step: step.to_owned(), wait: String::new() });
+    }
+
+    fn set_wait(&self, wait: &str) {
+        self.texts(|texts| wait.clone_into(&mut texts.wait));
+    }
+
+    fn texts<T>(&self, use_texts: impl FnOnce(&mut LiveTexts) -> T) -> T {
+        use_texts(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Returns the width of the terminal, less one column: some terminals begin a new line after the last one.
+fn columns(terminal: &Term) -> usize {
+    usize::from(terminal.size().1).saturating_sub(1)
 }
 
 /// The current step. What it reports and changes is shown under its name when it has ended.
@@ -100,6 +171,7 @@ struct LiveStep {
     started_at: Option<jiff::Timestamp>,
     details: Vec<String>,
     lines: LogLines,
+    live: LiveLines,
 }
 
 impl LiveStep {
@@ -109,7 +181,7 @@ impl LiveStep {
         match &recorded.event {
             Event::Step { event, .. } => self.show_step_event(bar, recorded, event, texts),
             Event::Run(RunEvent::RunStarted(_) | RunEvent::RunResumed { .. }) => {}
-            Event::Run(_) => print_above(bar, &texts),
+            Event::Run(_) => self.print_above(bar, &texts),
         }
     }
 
@@ -125,10 +197,9 @@ impl LiveStep {
                 self.name.clone_from(name);
                 self.started_at = Some(recorded.time);
                 bar.reset_elapsed();
-                bar.set_prefix(name.clone());
-                bar.set_message("");
+                self.live.set_step(name);
             }
-            StepEvent::StepWaiting { message, .. } => bar.set_message(message.clone()),
+            StepEvent::StepWaiting { message, .. } => self.live.set_wait(message),
             StepEvent::StepCompleted { message, .. } => {
                 self.details.extend(message.clone());
                 self.end(bar, &format!("✔ {} {}", self.name, self.duration_text(recorded)));
@@ -147,8 +218,13 @@ impl LiveStep {
             StepEvent::StepOperationFailed { .. }
             | StepEvent::StepUndoStarted
             | StepEvent::StepUndoFinished { .. }
-            | StepEvent::StepUndoFailed { .. } => print_above(bar, &texts),
+            | StepEvent::StepUndoFailed { .. } => self.print_above(bar, &texts),
         }
+    }
+
+    fn print_above(&self, bar: &ProgressBar, texts: &[String]) {
+        self.live.set_step("");
+        texts.iter().for_each(|text| bar.println(text));
     }
 
     fn end(&mut self, bar: &ProgressBar, headline: &str) {
@@ -163,7 +239,40 @@ impl LiveStep {
     }
 }
 
-fn print_above(bar: &ProgressBar, texts: &[String]) {
-    bar.set_prefix("");
-    texts.iter().for_each(|text| bar.println(text));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAME: &str =
+        "Evict the relay pods of the old nodes and wait until their successors are Ready";
+    const WAIT: &str = "The disruption budget rafay-relay-budget needs 6 healthy pods and has 6 currently; \
+                        6 pods cannot be evicted yet: rafay-relay-7d9c5b8f6d-2xkqp, \
+                        rafay-relay-7d9c5b8f6d-4hj2m, rafay-relay-7d9c5b8f6d-8wz5t, \
+                        rafay-relay-7d9c5b8f6d-b6v9n, rafay-relay-7d9c5b8f6d-c2r7x and 1 more";
+
+    #[test]
+    fn live_lines_fit_the_terminal_and_begin_with_the_cause() {
+        let live = LiveLines::default();
+        live.set_step(NAME);
+        live.set_wait(WAIT);
+        for columns in [20, 59, 79, 109] {
+            assert!(live.step_text(columns).chars().count() + BESIDE_NAME <= columns, "{columns}");
+            let text = live.wait_text(columns);
+            let lines: Vec<&str> = text.lines().skip(1).collect();
+            assert!((1..=MAX_WAIT_LINES).contains(&lines.len()), "{columns}: {text}");
+            assert!(lines.iter().all(|line| line.chars().count() <= columns), "{columns}: {text}");
+            assert!(lines[0].starts_with("    The disruption"), "{columns}: {text}");
+            assert!(text.ends_with("and 1 more"), "{columns}: {text}");
+            let is_whole = text.split_whitespace().eq(WAIT.split_whitespace());
+            assert!(is_whole || text.contains('…'), "{columns}: {text}");
+        }
+    }
+
+    #[test]
+    fn the_wait_of_a_step_that_has_ended_is_not_shown_with_the_next() {
+        let live = LiveLines::default();
+        live.set_wait(WAIT);
+        live.set_step(NAME);
+        assert_eq!(live.wait_text(79), "");
+    }
 }
