@@ -12,11 +12,14 @@ use serde_json::Value;
 
 use super::{
     Action, Change, Error, KnownTargets, Permission, PlannedChange, PlatformReader, PlatformWriter,
-    Progress, Result, TargetState, concurrency::try_join_bounded, known_targets::report_gone,
-    types::PodRecord, workload,
+    Progress, Result, TargetState,
+    budgets::{self, BlockedEviction},
+    concurrency::try_join_bounded,
+    known_targets::report_gone,
+    types::PodRecord,
+    workload,
 };
 use crate::platform::{
-    ErrorKind,
     kubernetes::{self, ObjectView, ObjectWatch, Selection, pod},
     wait::{self, WaitSource, WaitState},
 };
@@ -26,8 +29,9 @@ use text::{join_truncated, plural};
 /// Deletes pods, each by its name and UID, and waits until they are gone.
 ///
 /// A pod that has meanwhile come back under the same name is another pod and stays; one that is gone needs nothing.
-/// With `evict`, disruption budgets are asked, and the step waits while one does not allow it; without, they are not.
-/// Whatever controls the pods makes new ones; nothing brings the deleted ones back.
+/// With `evict`, disruption budgets are asked, and the step waits while one does not allow it; it fails at once when
+/// one never will, because it requires every pod that there is. Without `evict`, budgets are not asked. Whatever
+/// controls the pods makes new ones; nothing brings the deleted ones back.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Params {
@@ -74,6 +78,8 @@ impl Action for DeletePods {
     const PERMISSIONS: &'static [Permission] = &[
         Permission::core("pods", &["get", "list", "watch", "delete"]),
         Permission::core("pods/eviction", &["create"]),
+        // To recognize a budget that never allows an eviction; where it is missing, the step waits instead.
+        Permission::policy("poddisruptionbudgets", &["list"]),
     ];
     type Params = Params;
     type Output = Output;
@@ -134,15 +140,15 @@ impl Change for DeletePods {
             .filter(to_remove)
             .map(|record| remove(record, intent, &kubernetes))
             .collect();
-        let blocked: Vec<String> = try_join_bounded(calls).await?.into_iter().flatten().collect();
+        let blocked: Vec<BlockedEviction> =
+            try_join_bounded(calls).await?.into_iter().flatten().collect();
         if blocked.is_empty() {
             return Ok(Receipt {});
         }
-        Err(Error::busy(format!(
-            "{} cannot be evicted yet: {}",
-            plural(blocked.len(), "pod"),
-            join_truncated(blocked)
-        )))
+        match budgets::find_permanent_refusal(&blocked, kubernetes.reader()).await? {
+            Some(failure) => Err(wait::Error::ConditionFailed(failure).into()),
+            None => Err(Error::busy(budgets::describe(&blocked))),
+        }
     }
 
     async fn settle(
@@ -195,25 +201,23 @@ fn target(pod: &PodRecord) -> String {
     format!("pod {}/{}", pod.namespace, pod.name)
 }
 
-/// Requests the deletion of one pod. Returns the message of the disruption budget that does not allow it now, if any.
+/// Requests the deletion of one pod. Returns the eviction if a disruption budget does not allow it now.
 async fn remove(
     record: &PodRecord,
     intent: &Intent,
     kubernetes: &kubernetes::KubernetesWriter,
-) -> Result<Option<String>> {
+) -> Result<Option<BlockedEviction>> {
     let PodRecord { namespace, name, uid, .. } = record;
-    let result = if intent.evict {
-        kubernetes.evict_pod(namespace, name, uid, intent.grace_seconds).await
-    } else {
-        kubernetes.delete_pod(namespace, name, uid, intent.grace_seconds).await
-    };
-    match result {
+    if !intent.evict {
+        kubernetes.delete_pod(namespace, name, uid, intent.grace_seconds).await?;
+        return Ok(None);
+    }
+    match kubernetes.evict_pod(namespace, name, uid, intent.grace_seconds).await {
         Ok(_) => Ok(None),
-        // The API server's message names the budget.
-        Err(error) if intent.evict && error.kind() == ErrorKind::Busy => {
-            Ok(Some(error.to_string()))
-        }
-        Err(error) => Err(error.into()),
+        Err(error) => match BlockedEviction::of(namespace, name, uid, &error) {
+            Some(blocked) => Ok(Some(blocked)),
+            None => Err(error.into()),
+        },
     }
 }
 

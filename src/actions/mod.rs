@@ -18,6 +18,7 @@ mod permission;
 mod target_state;
 mod traits;
 
+mod budgets;
 mod cluster_identity;
 mod compare_and_set;
 mod concurrency;

@@ -38,6 +38,11 @@ impl Permission {
         Self::Kubernetes { group: "apps", resource, verbs }
     }
 
+    /// Returns the permission for verbs on a resource of the group `policy`.
+    pub const fn policy(resource: &'static str, verbs: &'static [&'static str]) -> Self {
+        Self::Kubernetes { group: "policy", resource, verbs }
+    }
+
     /// Returns the platform that grants the permission.
     pub fn platform(&self) -> PlatformKind {
         match self {

@@ -1,15 +1,18 @@
 //! `delete_pods`.
 
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use rafay_relay_sop::{engine::Control, journal::RunState};
+use rafay_relay_sop::{
+    engine::Control,
+    journal::{ResumeMode, RunState},
+};
 use serde_json::json;
-use simulator::{Effect, Fault};
+use simulator::{Effect, Fault, Scenario};
 
 use super::{
     NAMESPACE, assert_left_alone, budget, create, delete_pod, fail_and_resume, fail_and_roll_back,
     pods_of, runbook_yaml, uids, uids_of,
 };
-use test_support::{TestCluster, wait_until_async};
+use test_support::{TestCluster, wait_until, wait_until_async};
 
 const DELETE: &str = "  - {id: relay, action: list_pods, with: {namespace: rafay-core, deployment: rafay-relay}}\n  - {id: it, action: delete_pods, with: {pods: '{{ relay.pods }}'}}\n";
 
@@ -84,15 +87,75 @@ async fn wait_until_budget_is_observed(cluster: &TestCluster) {
     panic!("the disruption controller has not seen the budget");
 }
 
+/// One pod has no room, so the budget allows no eviction now, and may allow one later.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_budget_that_forbids_an_eviction_is_named_while_delete_pods_waits() {
+async fn a_budget_that_forbids_an_eviction_is_named_once_while_delete_pods_waits() {
+    let mut scenario = Scenario::default();
+    let relay = scenario.deployments.iter_mut().find(|one| one.name == "rafay-relay");
+    relay.unwrap().replicas = 4;
+    let cluster = TestCluster::with_scenario(scenario).await;
+    create::<PodDisruptionBudget>(&cluster, budget("rafay-relay", 3)).await;
+    wait_until_budget_is_observed(&cluster).await;
+    let accepted = cluster.accept(&runbook_yaml(&evict_yaml()), json!({})).await.unwrap();
+    let control = Control::default();
+    let driving = cluster.drive(accepted, control.clone());
+    let cancelling = async {
+        // The three Ready pods are asked for every five seconds.
+        wait_until("fifty evictions", || {
+            let asked = cluster.simulator.calls();
+            let asked = asked.iter().filter(|call| call.operation.contains("eviction"));
+            (asked.count() > 50).then_some(())
+        })
+        .await;
+        control.cancel("me");
+    };
+    let (ended, ()) = tokio::join!(driving, cancelling);
+    let ended = ended.expect_state(RunState::Cancelled);
+    let lines = ended.lines();
+    let named = "The disruption budget rafay-relay-budget needs 3 healthy pods and has 3 currently; \
+                 3 pods cannot be evicted yet: ";
+    let named: Vec<_> = lines.iter().filter(|line| line.contains(named)).collect();
+    let waits = lines.iter().filter(|line| line.starts_with("Waiting: ")).count();
+    assert_eq!((named.len(), waits), (1, 1), "{}", lines.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_budget_that_never_allows_an_eviction_fails_delete_pods_at_once() {
+    for min_available in [3, 4] {
+        let cluster = TestCluster::new().await;
+        create::<PodDisruptionBudget>(&cluster, budget("rafay-relay", min_available)).await;
+        wait_until_budget_is_observed(&cluster).await;
+        let ended = cluster.run(&runbook_yaml(&evict_yaml())).await.expect_state(RunState::Failed);
+        let expected = format!(
+            "disruption budget rafay-core/rafay-relay-budget never allows an eviction: it requires \
+             {min_available} healthy pods of 3; 3 pods cannot be evicted: "
+        );
+        assert!(ended.error().starts_with(&expected), "{}", ended.error());
+        let hint = ended.failure().hint.as_deref();
+        assert!(hint.is_some_and(|hint| hint.contains("minAvailable")), "{hint:?}");
+        assert!(!cluster.effective_calls().iter().any(|call| call.contains("eviction")));
+
+        // The budget out of the way, the same run continues.
+        let budgets: kube::Api<PodDisruptionBudget> =
+            kube::Api::namespaced(super::client(&cluster), NAMESPACE);
+        budgets.delete("rafay-relay-budget", &Default::default()).await.unwrap();
+        cluster.resume(ended.run.id(), ResumeMode::Continue).await.expect_success();
+    }
+}
+
+/// Who may evict pods and not list budgets waits, because the answer to an eviction does not say that it is final.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_may_not_list_budgets_waits_for_one() {
     let cluster = TestCluster::new().await;
     create::<PodDisruptionBudget>(&cluster, budget("rafay-relay", 3)).await;
     wait_until_budget_is_observed(&cluster).await;
-    let run_writer = cluster.accept(&runbook_yaml(&evict_yaml()), json!({})).await.unwrap();
-    let id = run_writer.run().id().clone();
+    let effect = Effect::Fail { status: 403, code: "Forbidden".into(), message: "no".into() };
+    let matching = "list poddisruptionbudgets*".into();
+    cluster.simulator.inject(Fault { matching, nth: 1, times: u32::MAX, effect });
+    let accepted = cluster.accept(&runbook_yaml(&evict_yaml()), json!({})).await.unwrap();
+    let id = accepted.run().id().clone();
     let control = Control::default();
-    let driving = cluster.drive(run_writer, control.clone());
+    let driving = cluster.drive(accepted, control.clone());
     let cancelling = async {
         wait_until_async("the wait", async || {
             let records = cluster.store.read(&id, 0).await.ok()?;
@@ -104,7 +167,6 @@ async fn a_budget_that_forbids_an_eviction_is_named_while_delete_pods_waits() {
     };
     let (ended, ()) = tokio::join!(driving, cancelling);
     ended.expect_state(RunState::Cancelled);
-    assert!(!cluster.effective_calls().iter().any(|call| call.contains("eviction")));
 }
 
 #[tokio::test(flavor = "multi_thread")]

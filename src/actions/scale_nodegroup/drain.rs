@@ -17,20 +17,24 @@ use k8s_openapi::{
 use crate::{
     actions::{
         Error, PlatformWriter, Progress, Result,
+        budgets::{self, BlockedEviction},
         concurrency::try_join_bounded,
         types,
         workload::{describe_unready, expired_problem, pod_name},
     },
     platform::{
-        ErrorKind,
         kubernetes::{self, ObjectView, ObjectWatch, Selection, pod},
         wait::{self, GraceTimer, WaitSource, WaitState},
     },
 };
+use clock::{Backoff, Pace};
 use text::{join_truncated, plural};
 
 /// `kubectl drain` asks a disruption budget again after five seconds.
 const EVICTION_RETRY_INTERVAL: Duration = Duration::from_secs(5);
+/// The pauses between evictions of pods that have just become evictable. A controller that puts a new pod on a drained
+/// node as soon as the old one has gone is not followed at its speed.
+const EVICTION_PACE: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(1));
 
 /// Evicts every pod of the nodes that is not bound to its node (daemon sets' and mirror pods are), and waits until
 /// they are gone and whatever controls them has as many Ready pods elsewhere as it had before. `previously_pending`
@@ -63,18 +67,26 @@ pub(super) async fn drain(
     let (mut budget_grace, mut replacement_grace) =
         (GraceTimer::new(give_up_after), GraceTimer::new(give_up_after));
     let mut evicted = BTreeSet::new();
+    let mut pace = Pace::new(clock, EVICTION_PACE);
     loop {
+        pace.next_turn().await;
         let blocked =
             evict(&views.evictable(&expected_ready, &evicted), &mut evicted, &kubernetes).await?;
+        let permanent = budgets::find_permanent_refusal(blocked.values(), kubernetes.reader());
+        let permanent = permanent.await?;
         let requested_at = Instant::now();
         let drained = watch.wait(progress, || {
             // Many pods under one budget go one after the other. As long as one is going, or the replacement of one
             // that went is starting, the budget may yet allow the next.
-            let refusal =
-                blocked.values().next().filter(|_| !views.is_progressing(&expected_ready));
-            let stuck = refusal.map(|why| (evicted.len().to_string(), why.clone()));
+            let is_stuck = !blocked.is_empty() && !views.is_progressing(&expected_ready);
+            let refusal = || match &permanent {
+                Some(failure) => failure.message.clone(),
+                None => budgets::describe(blocked.values()),
+            };
+            let stuck = is_stuck.then(|| (evicted.len().to_string(), refusal()));
             if let Some(why) = budget_grace.expired(Instant::now(), stuck) {
-                return WaitState::failed(why);
+                let hint = permanent.as_ref().and_then(|failure| failure.hint.clone());
+                return WaitState::Failed(wait::Failure { message: why, hint });
             }
             let remaining = views.remaining();
             if remaining.is_empty() {
@@ -87,7 +99,7 @@ pub(super) async fn drain(
             {
                 return WaitState::Ready(false);
             }
-            let text = describe(&remaining, blocked.values());
+            let text = describe(&remaining, (!blocked.is_empty()).then(refusal).as_deref());
             match views.evaluate_replacements(&expected_ready, &mut replacement_grace) {
                 WaitState::Failed(why) => WaitState::Failed(why),
                 WaitState::Pending(first) => WaitState::Pending(format!("{text}; first {first}")),
@@ -317,49 +329,47 @@ fn reject_uncontrolled_pods(pods: &[Arc<Pod>]) -> Result<()> {
     .with_hint("move or delete every pod without a controller, then roll back again"))
 }
 
-/// Requests the eviction of these pods. Returns why some cannot be evicted yet, by UID.
+/// Requests the eviction of these pods. Returns those that cannot be evicted yet, by UID.
 async fn evict(
     pods: &[Arc<Pod>],
     evicted: &mut BTreeSet<String>,
     kubernetes: &kubernetes::KubernetesWriter,
-) -> Result<BTreeMap<String, String>> {
+) -> Result<BTreeMap<String, BlockedEviction>> {
     let calls: Vec<_> = pods
         .iter()
         .map(|pod| async move {
             let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-            let uid = uid(&pod.metadata);
-            match kubernetes.evict_pod(namespace, pod_name(pod), uid, None).await {
+            let (name, uid) = (pod_name(pod), uid(&pod.metadata));
+            match kubernetes.evict_pod(namespace, name, uid, None).await {
                 Ok(_) => Ok((uid.to_owned(), None)),
-                // The API server's message names the budget.
-                Err(error) if error.kind() == ErrorKind::Busy => {
-                    Ok((uid.to_owned(), Some(error.to_string())))
-                }
-                Err(error) => Err(error.into()),
+                Err(error) => match BlockedEviction::of(namespace, name, uid, &error) {
+                    Some(blocked) => Ok((uid.to_owned(), Some(blocked))),
+                    None => Err(error.into()),
+                },
             }
         })
         .collect();
     let mut blocked = BTreeMap::new();
     for (uid, refusal) in try_join_bounded(calls).await? {
         match refusal {
-            Some(reason) => drop(blocked.insert(uid, reason)),
+            Some(refusal) => drop(blocked.insert(uid, refusal)),
             None => drop(evicted.insert(uid)),
         }
     }
     Ok(blocked)
 }
 
-fn describe<'a>(remaining: &[Arc<Pod>], blocked: impl Iterator<Item = &'a String>) -> String {
+/// Says which pods are to leave, after the cause for which they do not.
+fn describe(remaining: &[Arc<Pod>], refusal: Option<&str>) -> String {
     let names = remaining.iter().map(|pod| pod_name(pod));
     let text = format!(
         "{} to leave the new nodes: {}",
         plural(remaining.len(), "pod"),
         join_truncated(names)
     );
-    let blocked: Vec<&String> = blocked.collect();
-    if blocked.is_empty() {
-        text
-    } else {
-        format!("{text}; not allowed yet: {}", join_truncated(blocked))
+    match refusal {
+        Some(refusal) => format!("{refusal}; {text}"),
+        None => text,
     }
 }
 

@@ -137,6 +137,7 @@ impl Action for ScaleNodegroup {
         Permission::core("nodes", &["get", "patch"]),
         Permission::core("pods", &["get", "list", "watch"]),
         Permission::core("pods/eviction", &["create"]),
+        Permission::policy("poddisruptionbudgets", &["list"]),
         Permission::apps("replicasets", &["list", "watch"]),
         Permission::apps("statefulsets", &["list", "watch"]),
     ];
