@@ -19,6 +19,110 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("journal", &[]),
 ];
 
+/// Every loop of `src/` that waits, by file and function, and why it does not ask without a pause. A loop that reads
+/// again what another party may change takes its turns from `clock::Pace`, or waits for a source of `platform::wait`,
+/// and has a test in `tests/rhythm.rs` or beside it that counts its calls while nothing changes.
+const WAITING_LOOPS: &[(&str, &str, &str)] = &[
+    ("actions/concurrency.rs", "try_join_bounded", "as many turns as calls"),
+    ("actions/scale_nodegroup/drain.rs", "drain", "a pace, and a wait"),
+    ("actions/scale_nodegroup/undo.rs", "drain_removed", "a pace"),
+    ("cli/progress.rs", "next", "events of a run"),
+    ("cli/progress.rs", "print_lines", "events of a run"),
+    ("cli/progress.rs", "show_live", "events of a run"),
+    ("engine/interruptible.rs", "run_interruptible", "events of an operation"),
+    ("engine/interruptible.rs", "run_interruptible", "events that have arrived"),
+    ("engine/rollback.rs", "undo", "the pause of a retry, and the timeout of the step"),
+    ("engine/step.rs", "run_step", "the pause of a retry, and the timeout of the step"),
+    (
+        "platform/aws/autoscaling.rs",
+        "scaling_activities",
+        "pages; the SDK refuses a repeated token",
+    ),
+    ("platform/aws/ec2.rs", "describe_instances", "pages; the SDK refuses a repeated token"),
+    ("platform/kubernetes/list_watch.rs", "next_event", "events of one request"),
+    ("platform/kubernetes/mod.rs", "list", "pages; a repeated token is an error"),
+    (
+        "platform/kubernetes/object_watch.rs",
+        "next",
+        "a backoff after each request that failed or was short",
+    ),
+    ("platform/poll.rs", "next", "its interval, a backoff, and a least time between triggers"),
+    ("platform/wait.rs", "poll", "a pace"),
+    ("platform/wait.rs", "read_all", "a source, which has pauses"),
+    (
+        "platform/wait.rs",
+        "until_with_read_sources",
+        "sources, which have pauses; it reads memory only",
+    ),
+    ("server/service.rs", "recover_interrupted", "a pace"),
+];
+
+#[test]
+fn every_loop_that_waits_is_listed_with_the_reason_why_it_has_pauses() {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    for file in rust_files(&sources) {
+        let name = file.strip_prefix(&sources).unwrap().to_str().unwrap();
+        if name.ends_with("tests.rs") || name.ends_with("test_server.rs") {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        for function in functions_with_waiting_loops(&text) {
+            found.push((name.to_owned(), function));
+        }
+    }
+    found.sort();
+    let mut listed: Vec<(String, String)> = WAITING_LOOPS
+        .iter()
+        .map(|(file, function, _)| ((*file).to_owned(), (*function).to_owned()))
+        .collect();
+    listed.sort();
+    assert_eq!(found, listed, "update WAITING_LOOPS");
+}
+
+#[test]
+fn loops_that_wait_are_found() {
+    let text = "fn a() { loop { b().await; } }\nfn c() {\n    while d() { e(); }\n    // loop { f().await }\n    \
+                while let Some(g) = h.next().await {}\n}\n#[cfg(test)]\nmod tests { fn i() { loop { j().await; } } }";
+    assert_eq!(functions_with_waiting_loops(text), ["a", "c"]);
+}
+
+/// The functions of these loops that have an `.await` or a `select!` in their condition or their body.
+fn functions_with_waiting_loops(text: &str) -> Vec<String> {
+    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let code: String = code
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let mut found = Vec::new();
+    for keyword in ["loop {", "while "] {
+        for (start, _) in code.match_indices(keyword) {
+            let is_word = code[..start].ends_with([' ', '\n']);
+            let statement = &code[start..start + end_of_block(&code[start..])];
+            if is_word && (statement.contains(".await") || statement.contains("select!")) {
+                let name = code[..start].rsplit("fn ").next().unwrap_or_default();
+                found.extend(name_at(name));
+            }
+        }
+    }
+    found
+}
+
+/// The length of a statement with a block: up to the brace that closes its first one.
+fn end_of_block(text: &str) -> usize {
+    let mut depth = 0;
+    for (at, c) in text.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 1 => return at,
+            '}' => depth -= 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
 #[test]
 fn modules_use_only_their_allowed_dependencies() {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

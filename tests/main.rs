@@ -11,6 +11,7 @@ mod json_schema;
 mod language;
 mod language_document;
 mod relay_scale;
+mod rhythm;
 mod scale_up;
 mod service;
 mod signals;

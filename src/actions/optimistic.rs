@@ -1,5 +1,7 @@
 //! A patch that takes effect only on the version of the object that it was decided on.
 
+use std::time::Duration;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
@@ -8,9 +10,12 @@ use crate::platform::{
     ErrorKind,
     kubernetes::{KubernetesWriter, Object},
 };
+use clock::{Backoff, Pace};
 
 /// Kubelets and controllers write an object's status all the time. More conflicts in a row than this are not chance.
 const MAX_ATTEMPTS: u32 = 5;
+/// The pauses between attempts: a controller that writes several times in a row is done after the first.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
 
 /// Lets `decide` choose a merge patch (or none) for an object as it was `seen`, and sends the patch under the condition
 /// that the object has not changed. If another client was quicker, reads the object and decides again. Returns the last
@@ -25,7 +30,9 @@ pub(super) async fn patch_if_unchanged<K: Object, T>(
     mut seen: Option<K>,
     decide: impl Fn(Option<&K>) -> Result<(T, Option<Value>)>,
 ) -> Result<T> {
+    let mut pace = Pace::new(kubernetes.reader().clock(), BACKOFF);
     for _ in 0..MAX_ATTEMPTS {
+        pace.next_turn().await;
         let found = match seen.take() {
             Some(seen) => Some(seen),
             None => kubernetes.reader().get::<K>(namespace, name).await?,

@@ -16,6 +16,7 @@ use super::{
 use crate::platform::{
     aws::{AutoScalingGroup, AwsReader},
     kubernetes::{self, node},
+    wait::{self, WaitState},
 };
 use runbook::Reversibility;
 use text::join_truncated;
@@ -309,9 +310,11 @@ async fn wait_for_protection(
     reader: &PlatformReader,
     progress: &Progress,
 ) -> Result<()> {
+    if ids.is_empty() {
+        return Ok(());
+    }
     let aws = reader.aws(&intent.nodegroup.region).await?;
-    let mut delays = nodegroups::POLL_BACKOFF.delays();
-    while !ids.is_empty() {
+    wait::poll(progress, reader.clock(), nodegroups::POLL_BACKOFF, || async {
         let group = nodegroups::describe_group(&aws, &intent.auto_scaling_group).await?;
         let differs = |id: &&String| {
             protection::find_instance(&group, id)
@@ -319,14 +322,13 @@ async fn wait_for_protection(
         };
         let outdated: Vec<&String> = ids.iter().filter(differs).collect();
         if outdated.is_empty() {
-            return Ok(());
+            return Ok(WaitState::Ready(()));
         }
-        progress.waiting(&format!(
+        Ok(WaitState::Pending(format!(
             "Auto Scaling group {} to show the protection of {}",
             group.name,
             join_truncated(outdated)
-        ));
-        reader.clock().sleep(delays.next_delay()).await;
-    }
-    Ok(())
+        )))
+    })
+    .await
 }

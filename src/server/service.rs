@@ -18,11 +18,12 @@ use crate::{
     },
     runbook_dir::RunbookDir,
 };
+use clock::{Backoff, Clock, Pace};
 use runbook::Source;
 
-/// How long to wait before the recovery of an interrupted run is retried. After a reboot the network, the API server or
-/// the credentials come some seconds after the service.
-const RECOVERY_RETRY_INTERVAL: Duration = Duration::from_secs(5);
+/// The pauses between attempts to resume an interrupted run. After a reboot the network, the API server or the
+/// credentials come some seconds after the service; what is missing for longer is not there a second later.
+const RECOVERY_BACKOFF: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(60));
 
 /// The service; clones share it.
 #[derive(Clone)]
@@ -58,7 +59,11 @@ impl Service {
     /// Resumes the run that was found so. Retries while the cluster or the account cannot be reached, and while the run
     /// is not too old.
     pub async fn recover_interrupted(&self, max_age: Duration) {
-        while let Some(run) = self.shared.active.recovering() {
+        let mut pace = Pace::new(&Clock::real(), RECOVERY_BACKOFF);
+        loop {
+            pace.next_turn().await;
+            // A client may have resumed or ended the run during the pause.
+            let Some(run) = self.shared.active.recovering() else { return };
             match self.recover(&run, max_age).await {
                 Ok(true) => tracing::info!(run = run.as_str(), "resumed an interrupted run"),
                 Ok(false) => tracing::warn!(
@@ -68,7 +73,6 @@ impl Service {
                 Err(StartError::Platform(error)) if error.is_retryable() => {
                     tracing::warn!(%error, "cannot resume an interrupted run yet");
                     self.shared.active.delay_recovery(&run, error.to_string());
-                    tokio::time::sleep(RECOVERY_RETRY_INTERVAL).await;
                     continue;
                 }
                 Err(error) => tracing::warn!(%error, "cannot resume an interrupted run"),

@@ -157,6 +157,57 @@ async fn a_budget_that_forbids_a_drain_is_named_and_waited_for() {
     assert_eq!(facts(&cluster).await, before);
 }
 
+/// A node that somebody else cordoned is cordoned: it is drained and removed like the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn scale_nodegroup_undo_ends_although_another_client_cordoned_new_nodes() {
+    let cluster = TestCluster::new().await;
+    let before = facts(&cluster).await;
+    let ended = cluster.run(&failing_runbook_yaml(GROW)).await.expect_state(RunState::Failed);
+    fill_new_nodes(&cluster).await;
+    let new_nodes = ended.output("nodes")["new_nodes"].as_array().unwrap().clone();
+    for node in &new_nodes[..2] {
+        let cordon = json!({"spec": {"unschedulable": true}});
+        super::patch_node(&cluster, node["name"].as_str().unwrap(), cordon).await;
+    }
+    let earlier = cluster.count_calls("autoscaling:DescribeAutoScalingGroups");
+    cluster.resume(ended.run.id(), ResumeMode::Rollback).await.expect_state(RunState::RolledBack);
+    assert_eq!(facts(&cluster).await, before);
+    assert_eq!(uids_of(&cluster, "relay-cache").await.len(), 12);
+    let reads = cluster.count_calls("autoscaling:DescribeAutoScalingGroups") - earlier;
+    assert!(reads < 200, "{reads}");
+}
+
+/// An undo that was interrupted after a cordon drains the node; one that another client uncordons meanwhile may have
+/// pods again.
+#[tokio::test(flavor = "multi_thread")]
+async fn scale_nodegroup_undo_drains_nodes_that_another_client_uncordoned() {
+    let cluster = TestCluster::new().await;
+    let before = facts(&cluster).await;
+    let ended = cluster.run(&failing_runbook_yaml(GROW)).await.expect_state(RunState::Failed);
+    let effect = Effect::Fail {
+        status: 400,
+        code: "InvalidParameterException".into(),
+        message: "no".into(),
+    };
+    cluster.simulator.inject(Fault { matching: UPDATE.into(), nth: 1, times: 1, effect });
+    cluster
+        .resume(ended.run.id(), ResumeMode::Rollback)
+        .await
+        .expect_state(RunState::RollbackFailed);
+    let drained = cordoned(&cluster).await;
+    assert_eq!(drained.len(), 3);
+    for node in &drained {
+        let uncordon = json!({"spec": {"unschedulable": null}});
+        super::patch_node(&cluster, node, uncordon).await;
+    }
+    fill_new_nodes(&cluster).await;
+    cluster.resume(ended.run.id(), ResumeMode::Rollback).await.expect_state(RunState::RolledBack);
+    assert_eq!(facts(&cluster).await, before);
+    assert_eq!(uids_of(&cluster, "relay-cache").await.len(), 12);
+    let evicted = cluster.effective_calls().iter().filter(|call| call.contains("eviction")).count();
+    assert!(evicted >= 3, "{evicted}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_undo_whose_responses_are_lost_converges() {
     for (matching, before) in [

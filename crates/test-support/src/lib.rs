@@ -72,8 +72,13 @@ impl TestCluster {
     }
 
     pub async fn with_store(scenario: Scenario, store: Arc<dyn RunStore>) -> Self {
-        let clock = Clock::scaled(SPEED).unwrap();
-        let options = simulator::Options { clock, ..simulator::Options::default() };
+        Self::with_clock(scenario, store, Clock::scaled(SPEED).unwrap()).await
+    }
+
+    /// A program with a clock of its own on a world of the usual speed.
+    pub async fn with_clock(scenario: Scenario, store: Arc<dyn RunStore>, clock: Clock) -> Self {
+        let world = Clock::scaled(SPEED).unwrap();
+        let options = simulator::Options { clock: world, ..simulator::Options::default() };
         let simulator = Simulator::start(scenario, options).await.unwrap();
         let access = KubernetesAccess::Endpoint { url: simulator.kubernetes_url().clone() };
         let engine = Self::engine(&simulator, access, &store);
@@ -122,9 +127,12 @@ impl TestCluster {
     }
 
     pub async fn resume(&self, id: &RunId, mode: ResumeMode) -> FinishedRun {
+        self.drive(self.accept_resume(id, mode).await, Control::default()).await
+    }
+
+    pub async fn accept_resume(&self, id: &RunId, mode: ResumeMode) -> AcceptedRun {
         let preflight = self.engine.prepare_resume(id, mode).await.unwrap();
-        let accepted = self.engine.resume(preflight, "test").await.unwrap();
-        self.drive(accepted, Control::default()).await
+        self.engine.resume(preflight, "test").await.unwrap()
     }
 
     /// The calls that changed something, in order.

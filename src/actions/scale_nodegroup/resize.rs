@@ -8,7 +8,10 @@ use crate::{
         nodegroups,
         types::{NodegroupName, Sizes},
     },
-    platform::aws::{self, AutoScalingGroup, Nodegroup, Scaling, Update, UpdateStatus},
+    platform::{
+        aws::{self, AutoScalingGroup, Nodegroup, Scaling, Update, UpdateStatus},
+        wait::{self, WaitState},
+    },
 };
 
 /// Sends the sizes `to`, unless they are set already, or were sent before and the response was lost.
@@ -112,23 +115,21 @@ pub(super) async fn wait_for_update(
         return Ok(());
     };
     let name = &intent.nodegroup;
-    let mut delays = nodegroups::POLL_BACKOFF.delays();
-    loop {
+    wait::poll(progress, reader.clock(), nodegroups::POLL_BACKOFF, || async {
         let Some(update) = aws.describe_update(&name.cluster, &name.name, id).await? else {
             // The server does not support DescribeUpdate; the sizes show the result.
-            return Ok(());
+            return Ok(WaitState::Ready(()));
         };
         match update.status {
-            UpdateStatus::Successful => return Ok(()),
-            UpdateStatus::Failed | UpdateStatus::Cancelled => {
-                return Err(update_error(name, &update));
-            }
-            UpdateStatus::InProgress | UpdateStatus::Unknown(_) => {
-                progress.waiting(&format!("EKS to finish update {id} of nodegroup {}", name.name));
-            }
+            UpdateStatus::Successful => Ok(WaitState::Ready(())),
+            UpdateStatus::Failed | UpdateStatus::Cancelled => Err(update_error(name, &update)),
+            UpdateStatus::InProgress | UpdateStatus::Unknown(_) => Ok(WaitState::Pending(format!(
+                "EKS to finish update {id} of nodegroup {}",
+                name.name
+            ))),
         }
-        reader.clock().sleep(delays.next_delay()).await;
-    }
+    })
+    .await
 }
 
 fn update_error(name: &NodegroupName, update: &Update) -> Error {
@@ -152,16 +153,17 @@ pub(super) async fn wait_for_group_size(
     aws: &aws::AwsReader,
     progress: &Progress,
 ) -> Result<()> {
-    let mut delays = nodegroups::POLL_BACKOFF.delays();
-    loop {
+    wait::poll(progress, reader.clock(), nodegroups::POLL_BACKOFF, || async {
         let group = nodegroups::describe_group(aws, &intent.auto_scaling_group).await?;
         let what = format!("Auto Scaling group {} desired", group.name);
-        if decide_write(&what, &group.desired, &from.desired, &to.desired)?
-            == WriteDecision::NotNeeded
-        {
-            return Ok(());
-        }
-        progress.waiting(&format!("{what} to become {}: it is {}", to.desired, group.desired));
-        reader.clock().sleep(delays.next_delay()).await;
-    }
+        let decision = decide_write(&what, &group.desired, &from.desired, &to.desired)?;
+        Ok(match decision {
+            WriteDecision::NotNeeded => WaitState::Ready(()),
+            WriteDecision::Needed => WaitState::Pending(format!(
+                "{what} to become {}: it is {}",
+                to.desired, group.desired
+            )),
+        })
+    })
+    .await
 }

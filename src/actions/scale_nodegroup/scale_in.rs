@@ -1,6 +1,6 @@
 //! The choice of the instances to remove when the old size of the nodegroup is restored.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Node;
 
@@ -25,7 +25,8 @@ pub(super) struct ScaleInSelection {
 
 impl ScaleInSelection {
     /// Chooses the instances to remove when the group is to have `desired` ones. A repeated undo chooses the same ones:
-    /// those whose nodes are cordoned already.
+    /// those whose nodes it has cordoned already. Next come those that another client has cordoned, because they take
+    /// no pods.
     pub(super) fn of(
         intent: &Intent,
         group: &AutoScalingGroup,
@@ -35,13 +36,13 @@ impl ScaleInSelection {
         let alive = group.instances.iter().filter(|instance| is_staying(instance));
         let (original, mut new): (Vec<String>, Vec<String>) =
             alive.map(|instance| instance.id.clone()).partition(|id| intent.instances.contains(id));
-        let cordoned: BTreeSet<&str> = nodes
+        let cordoned: BTreeMap<&str, bool> = nodes
             .iter()
-            .filter(|node| has_mark(node, &intent.owner_mark))
-            .filter_map(|node| node::instance_id(node))
+            .filter(|node| node::is_cordoned(node))
+            .filter_map(|node| Some((node::instance_id(node)?, has_mark(node, &intent.owner_mark))))
             .collect();
         new.sort_by(|a, b| {
-            let key = |id: &str| (cordoned.contains(id), id.to_owned());
+            let key = |id: &str| (cordoned.get(id).copied(), id.to_owned());
             key(a).cmp(&key(b))
         });
         let staying = (desired as usize).saturating_sub(original.len()).min(new.len());
@@ -107,6 +108,18 @@ mod tests {
         }
     }
 
+    fn node(instance: &str, unschedulable: bool, cordoned_by: Option<&str>) -> Node {
+        let annotations = cordoned_by.map(|mark| json!({"rafay-relay-sop/cordoned-by": mark}));
+        serde_json::from_value(json!({
+            "metadata": {"name": instance, "annotations": annotations},
+            "spec": {
+                "providerID": format!("aws:///us-west-2a/{instance}"),
+                "unschedulable": unschedulable,
+            },
+        }))
+        .unwrap()
+    }
+
     #[test]
     fn the_new_instances_are_removed() {
         let group = group(&[
@@ -131,16 +144,24 @@ mod tests {
             ("i-3", "InService"),
             ("i-4", "InService"),
         ]);
-        let cordoned: Node = serde_json::from_value(json!({
-            "metadata": {"name": "n", "annotations": {"rafay-relay-sop/cordoned-by": "ours"}},
-            "spec": {"providerID": "aws:///us-west-2a/i-3", "unschedulable": true},
-        }))
-        .unwrap();
-        let selection = ScaleInSelection::of(&intent(), &group, &[cordoned], 2);
+        let drained = node("i-3", true, Some("ours"));
+        let selection = ScaleInSelection::of(&intent(), &group, &[drained], 2);
         assert_eq!(selection.original, ["i-1"]);
         assert_eq!(
             (selection.retained, selection.removed),
             (vec!["i-4".into()], vec!["i-3".into()])
         );
+    }
+    #[test]
+    fn a_node_that_another_client_cordoned_is_removed_before_one_that_takes_pods() {
+        let group = group(&[("i-3", "InService"), ("i-4", "InService"), ("i-5", "InService")]);
+        let removed = |nodes: &[Node], desired| {
+            ScaleInSelection::of(&intent(), &group, nodes, desired).removed
+        };
+        let foreign = node("i-3", true, None);
+        assert_eq!(removed(std::slice::from_ref(&foreign), 2), ["i-3"]);
+        assert_eq!(removed(&[foreign.clone(), node("i-4", true, Some("ours"))], 2), ["i-4"]);
+        let uncordoned = node("i-4", false, Some("ours"));
+        assert_eq!(removed(&[foreign, uncordoned], 2), ["i-3"], "a mark alone is no cordon");
     }
 }

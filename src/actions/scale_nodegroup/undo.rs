@@ -4,6 +4,8 @@
 //! nodes are emptied first, and the choice is narrowed to them by protecting all others. Every part can be repeated:
 //! an interrupted undo reads the state again and continues.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::core::v1::Node;
 
 use super::{Intent, Receipt, drain, nodes_selection, resize, scale_in::ScaleInSelection, target};
@@ -18,8 +20,10 @@ use crate::{
     platform::{
         aws::{self, AutoScalingGroup, Nodegroup},
         kubernetes::node,
+        wait::{self, WaitState},
     },
 };
+use clock::Pace;
 use text::{join_truncated, plural};
 
 pub(super) async fn undo(
@@ -139,7 +143,8 @@ fn plan_restore(
 }
 
 /// Drains the nodes to remove, and those that join meanwhile: a slow node for which a wait was given up is the emptiest
-/// one when it joins, so evicted pods would be scheduled to it.
+/// one when it joins, so evicted pods would be scheduled to it. A node is drained once, also where another client has
+/// cordoned it; one that was uncordoned since is cordoned and drained again, because it may have new pods.
 async fn drain_removed(
     intent: &Intent,
     desired: u32,
@@ -148,19 +153,22 @@ async fn drain_removed(
 ) -> Result<ScaleInSelection> {
     let aws = writer.reader().aws(&intent.nodegroup.region).await?;
     let kubernetes = writer.reader().kubernetes().await?;
-    let mut is_first = true;
+    let mut pace = Pace::new(writer.reader().clock(), nodegroups::POLL_BACKOFF);
+    // The first time, nodes that an interrupted attempt has cordoned are drained too: they may have pods.
+    let mut drained = BTreeSet::new();
     loop {
+        pace.next_turn().await;
         let group = nodegroups::describe_group(&aws, &intent.auto_scaling_group).await?;
         let nodes = kubernetes.list::<Node>(&nodes_selection(&intent.nodegroup.name)).await?;
         let selection = ScaleInSelection::of(intent, &group, &nodes, desired);
         let leaving = on_instances(&nodes, &selection.removed);
-        // The first time, nodes that an interrupted attempt has cordoned are drained too: they may have pods.
-        let is_new = !leaving.iter().all(|node| has_mark(node, &intent.owner_mark));
-        if leaving.is_empty() || !(is_first || is_new) {
+        let is_drained =
+            |node: &Node| node::is_cordoned(node) && drained.contains(&node.metadata.uid);
+        if leaving.iter().all(is_drained) {
             return Ok(selection);
         }
         cordon_and_drain(intent, &leaving, writer, progress).await?;
-        is_first = false;
+        drained.extend(leaving.into_iter().map(|node| node.metadata.uid));
     }
 }
 
@@ -241,13 +249,13 @@ async fn wait_until_removed(
     progress: &Progress,
 ) -> Result<()> {
     let aws = writer.aws(&intent.nodegroup.region).await?;
-    let mut delays = nodegroups::POLL_BACKOFF.delays();
-    loop {
+    let clock = writer.reader().clock();
+    wait::poll(progress, clock, nodegroups::POLL_BACKOFF, || async {
         let group = nodegroups::describe_group(aws.reader(), &intent.auto_scaling_group).await?;
         let there: Vec<_> =
             removed.iter().filter_map(|id| protection::find_instance(&group, id)).collect();
         if there.is_empty() {
-            return Ok(());
+            return Ok(WaitState::Ready(()));
         }
         let protected_at_launch: Vec<String> = there
             .iter()
@@ -259,13 +267,13 @@ async fn wait_until_removed(
         }
         let named =
             there.iter().map(|instance| format!("{} ({})", instance.id, instance.lifecycle));
-        progress.waiting(&format!(
+        Ok(WaitState::Pending(format!(
             "Auto Scaling group {} to end {}",
             group.name,
             join_truncated(named)
-        ));
-        writer.reader().clock().sleep(delays.next_delay()).await;
-    }
+        )))
+    })
+    .await
 }
 
 /// Returns a sentence about the original instances that are gone, which no undo restores.
