@@ -34,6 +34,13 @@ pub(super) fn group_name(nodegroup: &Nodegroup) -> Result<&str> {
     }
 }
 
+/// Returns the hint for a process of an Auto Scaling group that is suspended.
+pub(super) fn resume_hint(group: &str, process: &str) -> String {
+    format!(
+        "resume it: `aws autoscaling resume-processes --auto-scaling-group-name {group} --scaling-processes {process}`"
+    )
+}
+
 /// Returns the Auto Scaling group of that name.
 pub(super) async fn describe_group(aws: &AwsReader, name: &str) -> Result<AutoScalingGroup> {
     let groups = aws.describe_auto_scaling_groups(&[name.to_owned()]).await?;

@@ -17,9 +17,9 @@ use super::{
 };
 use crate::platform::{
     PollSource, PollTrigger,
-    aws::{self, Activity, AutoScalingGroup, Instance},
+    aws::{self, Activity, AutoScalingGroup, Instance, NodegroupTaint},
     kubernetes::{Selection, node},
-    wait::{self, GraceTimer, WaitState},
+    wait::{self, Failure, GraceTimer, WaitState},
 };
 use text::join_truncated;
 
@@ -30,10 +30,15 @@ const CAUSES_POLL_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Waits until enough nodes of a nodegroup are Ready.
 ///
-/// A node counts when its instance is in service in the nodegroup's Auto Scaling group, its Ready condition is True
-/// and no start-up taint keeps pods off it; a cordoned node counts. The wait fails early when the group cannot launch
-/// instances and that has not healed for `give_up_after`, and when an instance has been in service for `ready_within`
-/// and is no Ready node yet.
+/// A node counts when its instance is in service in the nodegroup's Auto Scaling group, its Ready condition is True and
+/// no startup taint keeps pods off it; a cordoned node counts. On a node that is not among `previous`, every taint with
+/// the effect NoSchedule or NoExecute is a startup taint, unless the nodegroup declares it or `ignore_taints` names it.
+/// A taint that the nodegroup declares is one too if its key is known (such as node.cilium.io/agent-not-ready) or if a
+/// Ready node of `previous` does not carry it.
+///
+/// The wait fails early when the group cannot launch instances (launches fail, its process Launch is suspended, or its
+/// maximum is too small) and that has not healed for `give_up_after`, and when an instance has been in service for
+/// `ready_within` and is not a Ready node yet.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Params {
@@ -48,6 +53,9 @@ pub struct Params {
     /// How long a group may fail to launch instances before the wait is given up.
     #[serde(default = "default_give_up_after")]
     pub give_up_after: runbook::Duration,
+    /// Keys of taints that do not keep a node from counting.
+    #[serde(default)]
+    pub ignore_taints: Vec<String>,
     /// How long an instance that was seen in service may take to be a Ready node before the wait is given up.
     #[serde(default = "default_ready_within")]
     pub ready_within: runbook::Duration,
@@ -116,14 +124,23 @@ impl Wait for WaitNodes {
             nodes: GraceTimer::new(clock.deadline(params.ready_within.std())),
         };
         let mut unlisted_nodes = UnlistedNodes::new(group.poll_trigger());
+        let mut lost_nodes = LostNodes::new(&params.previous);
+        let declared: Vec<Taint> = nodegroup.taints.iter().map(to_kubernetes_taint).collect();
         let ready = wait::until(progress, &mut [&mut nodes, &mut group, &mut causes], || {
             let snapshot = NodesSnapshot {
                 nodes: seen_nodes.objects(),
                 group: seen_group.get().and_then(|found| (*found).clone()),
                 causes: seen_causes.get(),
             };
-            unlisted_nodes.refresh(&snapshot);
-            evaluate(&params, &snapshot, &group_name, &mut timers)
+            let taints = TaintRules::new(&params, &declared, &snapshot.nodes);
+            unlisted_nodes.refresh(&snapshot, &taints);
+            let lost = lost_nodes.refresh(&snapshot.nodes);
+            evaluate(&params, &snapshot, &taints, &group_name, &mut timers).map_pending(|text| {
+                if lost.is_empty() {
+                    return text;
+                }
+                format!("{text}; no longer there: {}", join_truncated(lost))
+            })
         })
         .await?;
         Ok(output(&params, ready))
@@ -141,15 +158,21 @@ impl GraceTimers {
     fn expired(
         &mut self,
         params: &Params,
-        launch: Option<&String>,
+        launch: &[LaunchProblem],
         late: Vec<(String, String)>,
-    ) -> Option<String> {
+    ) -> Option<Failure> {
         let now = Instant::now();
-        let launch = launch.map(|why| ("launch", why.clone()));
-        let launch = self.launches.expired(now, launch);
+        let launches = launch.iter().map(|problem| (problem.key, problem.message.clone()));
+        let expired = self.launches.expired(now, launches);
         let late = self.nodes.expired(now, late);
-        let launch = launch.map(|why| format!("{why} (for {})", params.give_up_after));
-        launch.or_else(|| late.map(|why| format!("{why} (in service for {})", params.ready_within)))
+        let launch = expired.map(|why| {
+            let hint = launch.iter().find(|problem| problem.message == why);
+            let message = format!("{why} (for {})", params.give_up_after);
+            Failure { message, hint: hint.and_then(|problem| problem.hint.clone()) }
+        });
+        launch.or_else(|| {
+            late.map(|why| Failure::from(format!("{why} (in service for {})", params.ready_within)))
+        })
     }
 }
 
@@ -171,10 +194,10 @@ impl UnlistedNodes {
         Self { trigger, known: BTreeSet::new() }
     }
 
-    fn refresh(&mut self, snapshot: &NodesSnapshot) {
+    fn refresh(&mut self, snapshot: &NodesSnapshot, taints: &TaintRules<'_>) {
         let Some(group) = &snapshot.group else { return };
         let in_service = in_service(group);
-        let ready = snapshot.nodes.iter().filter(|node| why_not_ready(node).is_none());
+        let ready = snapshot.nodes.iter().filter(|node| why_not_ready(node, taints).is_none());
         let instance_ids = ready.filter_map(|node| node::instance_id(node));
         let unlisted = instance_ids.filter(|id| !in_service.contains(id)).map(str::to_owned);
         let before = self.known.len();
@@ -183,6 +206,71 @@ impl UnlistedNodes {
             self.trigger.trigger();
         }
     }
+}
+
+/// The nodes that were there and are not any more, by UID: those of `previous`, and those seen in this wait.
+struct LostNodes {
+    known: BTreeMap<String, String>,
+}
+
+impl LostNodes {
+    fn new(previous: &[NodeRecord]) -> Self {
+        let known = previous.iter().map(|node| (node.uid.clone(), node.name.clone()));
+        Self { known: known.collect() }
+    }
+
+    /// Returns the names of the lost nodes.
+    fn refresh(&mut self, nodes: &[Arc<Node>]) -> Vec<String> {
+        let seen = nodes.iter().filter_map(|node| {
+            Some((node.metadata.uid.clone()?, node.metadata.name.clone().unwrap_or_default()))
+        });
+        self.known.extend(seen);
+        let is_there =
+            |uid: &str| nodes.iter().any(|node| node.metadata.uid.as_deref() == Some(uid));
+        let lost = self.known.iter().filter(|(uid, _)| !is_there(uid));
+        lost.map(|(_, name)| name.clone()).collect()
+    }
+}
+
+/// A reason why the group does not launch the instances that are missing.
+#[derive(Debug, Clone, PartialEq)]
+struct LaunchProblem {
+    key: &'static str,
+    message: String,
+    hint: Option<String>,
+}
+
+/// Returns why the group does not launch the missing instances; nothing while it has enough.
+fn launch_problems(
+    params: &Params,
+    group: &AutoScalingGroup,
+    causes: Option<&Causes>,
+) -> Vec<LaunchProblem> {
+    let staying = group.instances.iter().filter(|instance| !instance.is_leaving()).count();
+    let mut problems = Vec::new();
+    if staying < params.count as usize {
+        let name = &group.name;
+        if group.is_suspended("Launch") {
+            problems.push(LaunchProblem {
+                key: "suspended",
+                message: format!("the process Launch of Auto Scaling group {name} is suspended"),
+                hint: Some(nodegroups::resume_hint(name, "Launch")),
+            });
+        }
+        if group.max < params.count {
+            problems.push(LaunchProblem {
+                key: "max",
+                message: format!("the maximum size of Auto Scaling group {name} is {}", group.max),
+                hint: Some(
+                    "raise the nodegroup's maximum, such as with `scale_nodegroup` and `raise_max: true`"
+                        .into(),
+                ),
+            });
+        }
+    }
+    let failed = causes.and_then(|causes| causes.failed_launch.clone());
+    problems.extend(failed.map(|message| LaunchProblem { key: "launch", message, hint: None }));
+    problems
 }
 
 fn in_service(group: &AutoScalingGroup) -> BTreeSet<&str> {
@@ -236,6 +324,7 @@ fn failed_launch(activities: &[Activity]) -> Option<String> {
 fn evaluate(
     params: &Params,
     snapshot: &NodesSnapshot,
+    taints: &TaintRules<'_>,
     group_name: &str,
     timers: &mut GraceTimers,
 ) -> WaitState<Vec<NodeRecord>> {
@@ -250,7 +339,7 @@ fn evaluate(
         if !in_service.contains(record.instance.as_str()) {
             continue;
         }
-        match why_not_ready(node) {
+        match why_not_ready(node, taints) {
             None => ready.push(record),
             Some(why) => drop(problems.insert(record.instance, format!("{} ({why})", record.name))),
         }
@@ -259,37 +348,137 @@ fn evaluate(
         return WaitState::Ready(ready);
     }
     let without_node = without_node(group, snapshot);
-    let launch = snapshot.causes.as_ref().and_then(|causes| causes.failed_launch.clone());
+    let launch = launch_problems(params, group, snapshot.causes.as_deref());
     let late = late_nodes(&in_service, &problems, &without_node);
-    if let Some(why) = timers.expired(params, launch.as_ref(), late) {
-        return WaitState::failed(format!(
-            "{why}; {} of {} nodes are Ready",
-            ready.len(),
-            params.count
-        ));
+    if let Some(failure) = timers.expired(params, &launch, late) {
+        let is_tainted = failure.message.contains(TAINT_WORD);
+        let mut failure = failure.map_message(|why| {
+            format!("{why}; {} of {} nodes are Ready", ready.len(), params.count)
+        });
+        if is_tainted && failure.hint.is_none() {
+            failure = failure.with_hint(
+                "find what should remove the taint, or name a taint that stays in `ignore_taints`",
+            );
+        }
+        return WaitState::Failed(failure);
     }
     let without_node: Vec<String> = without_node.into_values().collect();
     let missing = [&without_node[..], &not_in_service(group, snapshot)];
     WaitState::Pending(describe_pending(params, group, ready.len(), &problems, missing, launch))
 }
 
-/// Returns why a node is not ready for its first pod: its Ready condition, or a start-up taint. A cordon does not
-/// count, nor does a taint with the effect NoExecute: pods tolerate the two such taints of a node that is not Ready for
-/// five minutes by default, and a Ready node may carry them for five more seconds.
-fn why_not_ready(node: &Node) -> Option<String> {
-    const STARTING: [&str; 4] = [
-        "node.kubernetes.io/not-ready",
-        "node.kubernetes.io/unreachable",
-        "node.kubernetes.io/network-unavailable",
-        "node.cloudprovider.kubernetes.io/uninitialized",
-    ];
-    node::why_not_ready(node).or_else(|| {
-        let taints = node.spec.as_ref()?.taints.as_ref()?;
-        let blocks_scheduling =
-            |taint: &&Taint| STARTING.contains(&taint.key.as_str()) && taint.effect == "NoSchedule";
-        let taint = taints.iter().find(blocks_scheduling)?;
-        Some(format!("taint {}", taint.key))
-    })
+/// Returns why a node is not ready for its first pod: its Ready condition, or a startup taint. A cordon does not count.
+fn why_not_ready(node: &Node, taints: &TaintRules<'_>) -> Option<String> {
+    node::why_not_ready(node).or_else(|| taints.startup_taint(node).map(describe_taint))
+}
+
+/// The words before a taint's key in a reason.
+const TAINT_WORD: &str = "(taint ";
+
+/// Returns the taint as a reason, with what it means where Kubernetes or an autoscaler sets it.
+fn describe_taint(taint: &Taint) -> String {
+    let meaning = match taint.key.as_str() {
+        "node.kubernetes.io/network-unavailable" => "its network is not set up",
+        "node.cloudprovider.kubernetes.io/uninitialized" => "its cloud has not initialized it",
+        "node.kubernetes.io/memory-pressure" => "it is short of memory",
+        "node.kubernetes.io/disk-pressure" => "it is short of disk space",
+        "node.kubernetes.io/pid-pressure" => "it is short of process ids",
+        "node.kubernetes.io/out-of-service" => "it was marked as out of service",
+        "ToBeDeletedByClusterAutoscaler" => "the Cluster Autoscaler is removing it",
+        "karpenter.sh/disrupted" => "Karpenter is removing it",
+        NOT_READY_TAINT | UNREACHABLE_TAINT => return format!("taint {}", taint.key),
+        _ => return format!("taint {}:{}", taint.key, taint.effect),
+    };
+    format!("taint {}: {meaning}", taint.key)
+}
+
+/// The node controller's taint for a Ready condition that is False, and the one for Unknown.
+const NOT_READY_TAINT: &str = "node.kubernetes.io/not-ready";
+const UNREACHABLE_TAINT: &str = "node.kubernetes.io/unreachable";
+
+/// The rules that tell startup taints from those that stay.
+struct TaintRules<'a> {
+    /// Those that the nodegroup declares and that stay.
+    staying: Vec<&'a Taint>,
+    ignored: &'a [String],
+    previous: BTreeSet<&'a str>,
+}
+
+impl<'a> TaintRules<'a> {
+    fn new(params: &'a Params, declared: &'a [Taint], nodes: &[Arc<Node>]) -> Self {
+        let previous: BTreeSet<&str> =
+            params.previous.iter().map(|node| node.uid.as_str()).collect();
+        // EKS keeps the declared taints on every node of the group. One that an older node has lost was removed by
+        // what it waits for, such as the agent of a network plugin.
+        let is_lost = |taint: &Taint| {
+            nodes.iter().any(|node| {
+                is_among(&previous, node)
+                    && node::is_ready(node)
+                    && !taints_of(node).any(|found| node::is_same_taint(found, taint))
+            })
+        };
+        let stays = |taint: &&Taint| !is_startup_key(&taint.key) && !is_lost(taint);
+        let staying = declared.iter().filter(stays).collect();
+        Self { staying, ignored: &params.ignore_taints, previous }
+    }
+
+    /// Returns the first startup taint of the node.
+    fn startup_taint<'n>(&self, node: &'n Node) -> Option<&'n Taint> {
+        let is_previous = is_among(&self.previous, node);
+        taints_of(node).find(|taint| {
+            !self.ignored.contains(&taint.key) && {
+                let key = taint.key.as_str();
+                let is_declared =
+                    self.staying.iter().any(|known| node::is_same_taint(known, taint));
+                match taint.effect.as_str() {
+                    // Pods tolerate these two for five minutes by default, and a Ready node may carry them for five
+                    // more seconds.
+                    "NoExecute" if [NOT_READY_TAINT, UNREACHABLE_TAINT].contains(&key) => false,
+                    "NoSchedule" | "NoExecute" if key == node::UNSCHEDULABLE_TAINT => false,
+                    "NoSchedule" if is_of_cluster(key) => true,
+                    // What another client has put on an older node since says nothing about the new ones.
+                    "NoSchedule" | "NoExecute" => !is_previous && !is_declared,
+                    _ => false,
+                }
+            }
+        })
+    }
+}
+
+/// Returns whether the taint is the cluster's own sign that a node is not ready yet.
+fn is_of_cluster(key: &str) -> bool {
+    matches!(
+        key,
+        NOT_READY_TAINT
+            | UNREACHABLE_TAINT
+            | "node.kubernetes.io/network-unavailable"
+            | "node.cloudprovider.kubernetes.io/uninitialized"
+    )
+}
+
+/// Returns whether a taint of this key is removed when a node has started. Cilium's documentation has EKS nodegroups
+/// declare its taint; the two prefixes are the Cluster Autoscaler's.
+fn is_startup_key(key: &str) -> bool {
+    key.ends_with("/agent-not-ready")
+        || key.starts_with("startup-taint.cluster-autoscaler.kubernetes.io/")
+        || key.starts_with("ignore-taint.cluster-autoscaler.kubernetes.io/")
+}
+
+fn is_among(uids: &BTreeSet<&str>, node: &Node) -> bool {
+    node.metadata.uid.as_deref().is_some_and(|uid| uids.contains(uid))
+}
+
+fn taints_of(node: &Node) -> impl Iterator<Item = &Taint> {
+    node.spec.iter().flat_map(|spec| spec.taints.iter().flatten())
+}
+
+fn to_kubernetes_taint(declared: &NodegroupTaint) -> Taint {
+    Taint {
+        key: declared.key.clone(),
+        effect: declared.effect.clone(),
+        value: (!declared.value.is_empty()).then(|| declared.value.clone()),
+        time_added: None,
+    }
 }
 
 /// Returns the instances in service that are not Ready nodes, each with the reason.
@@ -342,7 +531,7 @@ fn describe_pending(
     ready: usize,
     problems: &BTreeMap<String, String>,
     [without_node, not_in_service]: [&[String]; 2],
-    launch: Option<String>,
+    launch: Vec<LaunchProblem>,
 ) -> String {
     let mut text = format!("{ready} of {} nodes of {} Ready", params.count, params.nodegroup.name);
     if group.desired < params.count {
@@ -358,10 +547,8 @@ fn describe_pending(
         text += &format!("; not in service: {}", join_truncated(not_in_service));
     }
     // The cause comes first: what follows may be cut to the width of a terminal.
-    match launch {
-        Some(why) => format!("{why}; {text}"),
-        None => text,
-    }
+    let causes = launch.into_iter().map(|problem| problem.message);
+    causes.chain([text]).collect::<Vec<_>>().join("; ")
 }
 
 fn output(params: &Params, mut nodes: Vec<NodeRecord>) -> Output {
@@ -417,11 +604,74 @@ mod tests {
             }))
             .unwrap()
         };
-        let starting = "node.kubernetes.io/not-ready";
-        let why = Some("taint node.kubernetes.io/not-ready".to_owned());
-        assert_eq!(why_not_ready(&node(starting, "NoSchedule")), why);
-        assert_eq!(why_not_ready(&node(starting, "NoExecute")), None);
-        assert_eq!(why_not_ready(&node("node.kubernetes.io/unschedulable", "NoSchedule")), None);
+        let params = params(json!({"ignore_taints": ["example.com/known"]}));
+        let declared = [taint("dedicated", "NoSchedule"), taint("x/agent-not-ready", "NoExecute")];
+        let rules = TaintRules::new(&params, &declared, &[]);
+        for (key, effect, why) in [
+            (
+                "node.kubernetes.io/not-ready",
+                "NoSchedule",
+                Some("taint node.kubernetes.io/not-ready"),
+            ),
+            ("node.kubernetes.io/not-ready", "NoExecute", None),
+            ("node.kubernetes.io/unreachable", "NoExecute", None),
+            ("node.kubernetes.io/unschedulable", "NoSchedule", None),
+            (
+                "node.kubernetes.io/memory-pressure",
+                "NoSchedule",
+                Some("taint node.kubernetes.io/memory-pressure: it is short of memory"),
+            ),
+            (
+                "node.cilium.io/agent-not-ready",
+                "NoExecute",
+                Some("taint node.cilium.io/agent-not-ready:NoExecute"),
+            ),
+            ("example.com/own", "NoSchedule", Some("taint example.com/own:NoSchedule")),
+            ("example.com/own", "PreferNoSchedule", None),
+            ("example.com/known", "NoSchedule", None),
+            ("dedicated", "NoSchedule", None),
+            ("dedicated", "NoExecute", Some("taint dedicated:NoExecute")),
+            ("x/agent-not-ready", "NoExecute", Some("taint x/agent-not-ready:NoExecute")),
+        ] {
+            let found = why_not_ready(&node(key, effect), &rules);
+            assert_eq!(found.as_deref(), why, "{key}:{effect}");
+        }
+    }
+
+    #[test]
+    fn a_declared_taint_that_an_older_node_has_lost_is_waited_for() {
+        let node = |uid: &str, taints: serde_json::Value| -> Arc<Node> {
+            let node = json!({
+                "metadata": {"name": uid, "uid": uid},
+                "spec": {"taints": taints},
+                "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+            });
+            Arc::new(serde_json::from_value(node).unwrap())
+        };
+        let tainted = json!([{"key": "own", "effect": "NoSchedule"}]);
+        let old = json!({"name": "old", "uid": "old", "instance": "i-1"});
+        let params = params(json!({"previous": [old]}));
+        let declared = [taint("own", "NoSchedule")];
+        let new = node("new", tainted.clone());
+        let why = |old: Arc<Node>| {
+            let rules = TaintRules::new(&params, &declared, &[old.clone(), new.clone()]);
+            assert_eq!(why_not_ready(&old, &rules), None, "an older node counts either way");
+            why_not_ready(&new, &rules)
+        };
+        assert_eq!(why(node("old", tainted)), None);
+        assert_eq!(why(node("old", json!([]))).unwrap(), "taint own:NoSchedule");
+    }
+
+    fn taint(key: &str, effect: &str) -> Taint {
+        Taint { key: key.into(), effect: effect.into(), value: None, time_added: None }
+    }
+
+    /// The parameters of a wait for three nodes, with others.
+    fn params(others: serde_json::Value) -> Params {
+        let name = json!({"region": "us-west-2", "cluster": "c", "name": "g"});
+        let mut params = json!({"nodegroup": name, "count": 3, "ready_within": "90s"});
+        params.as_object_mut().unwrap().extend(others.as_object().unwrap().clone());
+        serde_json::from_value(params).unwrap()
     }
 
     const MINUTE: Duration = Duration::from_secs(60);
@@ -439,12 +689,15 @@ mod tests {
     }
 
     /// Evaluates a snapshot in a wait for three nodes that gives a late one `grace`.
-    fn evaluated(snapshot: &NodesSnapshot, grace: Duration) -> WaitState<Vec<NodeRecord>> {
-        let name = json!({"region": "us-west-2", "cluster": "c", "name": "g"});
-        let params = json!({"nodegroup": name, "count": 3, "ready_within": "90s"});
-        let params = serde_json::from_value(params).unwrap();
-        let (launches, nodes) = (GraceTimer::new(MINUTE), GraceTimer::new(grace));
-        evaluate(&params, snapshot, "asg", &mut GraceTimers { launches, nodes })
+    fn evaluated(
+        snapshot: &NodesSnapshot,
+        grace: Duration,
+        launch_grace: Duration,
+    ) -> WaitState<Vec<NodeRecord>> {
+        let params = params(json!({}));
+        let taints = TaintRules::new(&params, &[], &snapshot.nodes);
+        let (launches, nodes) = (GraceTimer::new(launch_grace), GraceTimer::new(grace));
+        evaluate(&params, snapshot, &taints, "asg", &mut GraceTimers { launches, nodes })
     }
 
     #[test]
@@ -452,8 +705,46 @@ mod tests {
         let mut snapshot = snapshot(&["i-1"]);
         snapshot.group.as_mut().unwrap().instances = vec![instance("i-1", "Pending:Wait")];
         let why = "0 of 3 nodes of g Ready; not in service: i-1 (Pending:Wait)";
-        assert_eq!(evaluated(&snapshot, MINUTE), WaitState::Pending(why.into()));
-        assert_eq!(evaluated(&snapshot, Duration::ZERO), WaitState::Pending(why.into()));
+        assert_eq!(evaluated(&snapshot, MINUTE, MINUTE), WaitState::Pending(why.into()));
+        assert_eq!(evaluated(&snapshot, Duration::ZERO, MINUTE), WaitState::Pending(why.into()));
+    }
+
+    #[test]
+    fn a_group_that_cannot_grow_is_named_only_while_instances_are_missing() {
+        let messages = |snapshot: &NodesSnapshot| -> Vec<String> {
+            let group = snapshot.group.as_ref().unwrap();
+            let problems = launch_problems(&params(json!({})), group, None);
+            problems.into_iter().map(|problem| problem.message).collect()
+        };
+        let mut snapshot = snapshot(&[]);
+        let group = snapshot.group.as_mut().unwrap();
+        group.suspended_processes = vec!["AZRebalance".into(), "Launch".into()];
+        group.max = 2;
+        group.instances = ["InService", "Pending", "Terminating"].map(|s| instance("i", s)).into();
+        assert_eq!(
+            messages(&snapshot),
+            [
+                "the process Launch of Auto Scaling group asg is suspended",
+                "the maximum size of Auto Scaling group asg is 2",
+            ]
+        );
+        let WaitState::Failed(failure) = evaluated(&snapshot, MINUTE, Duration::ZERO) else {
+            panic!("no instance will be launched")
+        };
+        assert_eq!(
+            failure.hint.unwrap(),
+            "resume it: `aws autoscaling resume-processes --auto-scaling-group-name asg --scaling-processes Launch`"
+        );
+        snapshot.group.as_mut().unwrap().instances.push(instance("i", "Pending:Wait"));
+        assert_eq!(messages(&snapshot), [""; 0]);
+    }
+
+    #[test]
+    fn a_node_that_was_there_is_missed() {
+        let mut lost = LostNodes::new(&[]);
+        assert_eq!(lost.refresh(&snapshot(&["i-1", "i-2"]).nodes), [""; 0]);
+        assert_eq!(lost.refresh(&snapshot(&["i-2"]).nodes), ["i-1"]);
+        assert_eq!(lost.refresh(&snapshot(&["i-1", "i-2"]).nodes), [""; 0]);
     }
 
     #[test]
@@ -464,10 +755,10 @@ mod tests {
         node.status = serde_json::from_value(json!({"conditions": [condition]})).unwrap();
         let group = snapshot.group.as_mut().unwrap();
         group.instances = ["i-1", "i-2", "i-3"].map(|id| instance(id, "InService")).into();
-        let WaitState::Pending(_) = evaluated(&snapshot, MINUTE) else {
+        let WaitState::Pending(_) = evaluated(&snapshot, MINUTE, MINUTE) else {
             panic!("it may yet be Ready")
         };
-        let WaitState::Failed(failure) = evaluated(&snapshot, Duration::ZERO) else {
+        let WaitState::Failed(failure) = evaluated(&snapshot, Duration::ZERO, MINUTE) else {
             panic!("it is late")
         };
         assert_eq!(
@@ -475,7 +766,7 @@ mod tests {
             "node i-2 (not ready: no network) did not become Ready (in service for 1m30s); 1 of 3 nodes are Ready"
         );
         snapshot.nodes.pop();
-        let WaitState::Failed(failure) = evaluated(&snapshot, Duration::ZERO) else {
+        let WaitState::Failed(failure) = evaluated(&snapshot, Duration::ZERO, MINUTE) else {
             panic!("it is late")
         };
         assert_eq!(
@@ -494,7 +785,10 @@ mod tests {
         for (instances, is_new) in
             [(&["i-1"][..], true), (&["i-1"], false), (&["i-1", "i-2"], true), (&[], false)]
         {
-            unlisted_nodes.refresh(&snapshot(instances));
+            let snapshot = snapshot(instances);
+            let params = params(json!({}));
+            let taints = TaintRules::new(&params, &[], &snapshot.nodes);
+            unlisted_nodes.refresh(&snapshot, &taints);
             let polled = tokio::time::timeout(Duration::from_millis(20), group.changed()).await;
             assert_eq!(polled.is_ok(), is_new, "{instances:?}");
         }

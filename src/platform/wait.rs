@@ -91,6 +91,15 @@ impl<T> WaitState<T> {
         }
     }
 
+    /// Returns the same state with another text of what is missing.
+    #[must_use]
+    pub fn map_pending(self, change: impl FnOnce(String) -> String) -> Self {
+        match self {
+            Self::Pending(why) => Self::Pending(change(why)),
+            Self::Ready(_) | Self::Failed(_) => self,
+        }
+    }
+
     /// Returns the state of both conditions: the more serious one, unless both are ready.
     pub fn and<U>(self, other: WaitState<U>) -> WaitState<(T, U)> {
         match (self, other) {

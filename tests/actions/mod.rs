@@ -13,6 +13,7 @@ mod relay_procedure;
 mod rollout_restart;
 mod scale_deployment;
 mod scale_nodegroup_undo;
+mod wait_nodes;
 mod wait_pods;
 
 use std::collections::BTreeSet;

@@ -41,7 +41,7 @@ pub use call_log::RecordedCall;
 pub use faults::{Effect, Fault};
 pub use scenario::{
     ConfigMap, ContainerFailure, Deployment, FailingImage, LaunchFailure, Nodegroup, Scenario,
-    ScenarioError, SlowLaunch, Spread, Times, UpdateFailure,
+    ScenarioError, SlowLaunch, Spread, Taint, Times, UpdateFailure,
 };
 pub use seed::SeedError;
 pub use state::{

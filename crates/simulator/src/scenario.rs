@@ -96,6 +96,12 @@ pub struct Nodegroup {
     /// The labels, which the nodes carry too.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// The taints that the nodegroup declares, which all its nodes carry.
+    #[serde(default)]
+    pub taints: Vec<Taint>,
+    /// The taints that a node carries when it registers after the start, until a client removes them.
+    #[serde(default)]
+    pub startup_taints: Vec<Taint>,
     /// The minimum size.
     #[serde(default)]
     pub min: u32,
@@ -128,6 +134,19 @@ pub struct Nodegroup {
     /// The status, `ACTIVE` by default.
     #[serde(default = "default_status")]
     pub status: String,
+}
+
+/// A taint of a node, in the words of Kubernetes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Taint {
+    /// The key.
+    pub key: String,
+    /// The value, which may be empty.
+    #[serde(default)]
+    pub value: String,
+    /// `NoSchedule`, `NoExecute` or `PreferNoSchedule`.
+    pub effect: String,
 }
 
 /// A launch that takes longer than the others.

@@ -6,7 +6,7 @@ mod scale_in;
 mod targets;
 mod undo;
 
-use std::{collections::BTreeMap, fmt};
+use std::{cmp::Ordering, collections::BTreeMap, fmt};
 
 use k8s_openapi::api::core::v1::{Node, Pod};
 use schemars::JsonSchema;
@@ -138,6 +138,7 @@ impl Action for ScaleNodegroup {
         Permission::core("pods", &["get", "list", "watch"]),
         Permission::core("pods/eviction", &["create"]),
         Permission::policy("poddisruptionbudgets", &["list"]),
+        Permission::core("events", &["list"]),
         Permission::apps("replicasets", &["list", "watch"]),
         Permission::apps("statefulsets", &["list", "watch"]),
     ];
@@ -186,6 +187,7 @@ impl Change for ScaleNodegroup {
         let group = nodegroups::describe_group(&aws, nodegroups::group_name(&nodegroup)?).await?;
         let before = Sizes { min: nodegroup.min, max: nodegroup.max, desired: group.desired };
         let after = merge_sizes(&params, before)?;
+        check_not_suspended(&group, before, after)?;
         let kubernetes = reader.kubernetes().await?;
         let nodes = kubernetes.list::<Node>(&nodes_selection(&nodegroup.name)).await?;
         let nodes: Vec<NodeRecord> = nodes.iter().filter_map(NodeRecord::of).collect();
@@ -276,6 +278,23 @@ fn check_can_be_scaled(nodegroup: &Nodegroup, progress: &Progress) -> Result<()>
 
 fn busy_error(nodegroup: &Nodegroup) -> Error {
     Error::busy(format!("nodegroup {} is being updated by another client", nodegroup.name))
+}
+
+/// Refuses a change that the Auto Scaling group would accept and never carry out: its process is suspended.
+fn check_not_suspended(group: &AutoScalingGroup, before: Sizes, after: Sizes) -> Result<()> {
+    let process = match after.desired.cmp(&before.desired) {
+        Ordering::Greater => "Launch",
+        Ordering::Less => "Terminate",
+        Ordering::Equal => return Ok(()),
+    };
+    if !group.is_suspended(process) {
+        return Ok(());
+    }
+    Err(Error::precondition(format!(
+        "the process {process} of Auto Scaling group {} is suspended, so its size would not change",
+        group.name
+    ))
+    .with_hint(nodegroups::resume_hint(&group.name, process)))
 }
 
 /// Returns the sizes as EKS will check them: merged, and min <= desired <= max.

@@ -341,6 +341,7 @@ mod tests {
             cluster: "c".into(),
             status: "ACTIVE".into(),
             labels: [].into(),
+            taints: Vec::new(),
             min,
             max,
             desired,

@@ -81,9 +81,21 @@ impl GroupInstance {
         self.lifecycle == "InService"
     }
 
+    /// Whether it is leaving the group.
+    pub fn is_leaving(&self) -> bool {
+        ["Terminat", "Detach"].iter().any(|state| self.lifecycle.starts_with(state))
+    }
+
     /// Whether its protection can be set: in any other state the service refuses the whole call.
     pub fn is_protectable(&self) -> bool {
         matches!(self.lifecycle.as_str(), "InService" | "EnteringStandby" | "Standby")
+    }
+}
+
+impl AutoScalingGroup {
+    /// Whether a process, such as `Launch` or `Terminate`, is suspended.
+    pub fn is_suspended(&self, process: &str) -> bool {
+        self.suspended_processes.iter().any(|suspended| suspended == process)
     }
 }
 

@@ -39,6 +39,8 @@ pub struct Nodegroup {
     pub status: String,
     /// The Kubernetes labels of its nodes.
     pub labels: BTreeMap<String, String>,
+    /// The taints that EKS puts on its nodes.
+    pub taints: Vec<NodegroupTaint>,
     /// The least number of nodes.
     pub min: u32,
     /// The greatest number of nodes.
@@ -49,6 +51,17 @@ pub struct Nodegroup {
     pub auto_scaling_groups: Vec<String>,
     /// The health issues that EKS reports.
     pub health: Vec<String>,
+}
+
+/// A taint that a nodegroup declares, in the words of Kubernetes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodegroupTaint {
+    /// Its key.
+    pub key: String,
+    /// Its value; empty where none is declared.
+    pub value: String,
+    /// `NoSchedule`, `NoExecute` or `PreferNoSchedule`.
+    pub effect: String,
 }
 
 /// A change of a nodegroup that EKS works on or has worked on.
@@ -287,6 +300,12 @@ impl Nodegroup {
             cluster: found.cluster_name.unwrap_or_else(|| cluster.to_owned()),
             status: found.status.map_or_else(String::new, |status| status.as_str().to_owned()),
             labels: found.labels.unwrap_or_default().into_iter().collect(),
+            taints: found
+                .taints
+                .unwrap_or_default()
+                .into_iter()
+                .map(NodegroupTaint::from_sdk)
+                .collect(),
             auto_scaling_groups: groups
                 .unwrap_or_default()
                 .into_iter()
@@ -294,6 +313,19 @@ impl Nodegroup {
                 .collect(),
             health: issues.unwrap_or_default().iter().map(describe_issue).collect(),
         }
+    }
+}
+
+impl NodegroupTaint {
+    fn from_sdk(found: sdk::Taint) -> Self {
+        // EKS spells the effects in its own way.
+        let effect = match found.effect {
+            Some(sdk::TaintEffect::NoSchedule) => "NoSchedule".to_owned(),
+            Some(sdk::TaintEffect::NoExecute) => "NoExecute".to_owned(),
+            Some(sdk::TaintEffect::PreferNoSchedule) => "PreferNoSchedule".to_owned(),
+            other => other.map_or_else(String::new, |effect| effect.as_str().to_owned()),
+        };
+        Self { key: found.key.unwrap_or_default(), value: found.value.unwrap_or_default(), effect }
     }
 }
 

@@ -25,7 +25,7 @@ mod tests;
 pub use autoscaling::{Activity, AutoScalingGroup, GroupInstance, MAX_PROTECTED_PER_CALL};
 pub(super) use connect::AwsAccount;
 pub use ec2::Instance;
-pub use eks::{EksCluster, Nodegroup, Scaling, Update, UpdateStatus};
+pub use eks::{EksCluster, Nodegroup, NodegroupTaint, Scaling, Update, UpdateStatus};
 
 /// The clients of one region. Reads and writes have different timeouts, so each has its own client.
 pub(super) struct Clients {

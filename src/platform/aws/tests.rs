@@ -46,6 +46,10 @@ fn nodegroup(name: &str) -> Json {
     json!({"nodegroup": {
         "nodegroupName": name, "clusterName": "c", "nodegroupArn": "arn", "status": "RESTING",
         "labels": {"Name": "relay"},
+        "taints": [
+            {"key": "dedicated", "value": "relay", "effect": "NO_SCHEDULE"},
+            {"key": "own", "effect": "SOME_DAY"},
+        ],
         "scalingConfig": {"minSize": 1, "maxSize": 4, "desiredSize": 2},
         "resources": {"autoScalingGroups": [{"name": "asg-1"}]},
         "health": {"issues": [{
@@ -70,6 +74,11 @@ async fn a_nodegroup_is_read_with_values_this_program_does_not_know() {
     assert_eq!((found.min, found.max, found.desired), (1, 4, 2));
     assert_eq!(found.status, "RESTING");
     assert_eq!(found.labels["Name"], "relay");
+    let taints = found.taints.iter().map(|t| [&t.key, &t.value, &t.effect].map(String::as_str));
+    assert_eq!(
+        taints.collect::<Vec<_>>(),
+        [["dedicated", "relay", "NoSchedule"], ["own", "", "SOME_DAY"]]
+    );
     assert_eq!(found.auto_scaling_groups, ["asg-1"]);
     assert_eq!(found.health, ["AsgInstanceLaunchFailures: no capacity (asg-1)"]);
     let request = &server.requests()[0];

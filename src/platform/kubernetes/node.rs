@@ -89,7 +89,8 @@ fn blocking_taints<'a>(node: &'a Node, expected: &'a [Taint]) -> impl Iterator<I
         .filter(|taint| !expected.iter().any(|known| is_same_taint(known, taint)))
 }
 
-fn is_same_taint(one: &Taint, other: &Taint) -> bool {
+/// Returns whether both taints have the same key, value and effect.
+pub fn is_same_taint(one: &Taint, other: &Taint) -> bool {
     let value = |taint: &Taint| taint.value.clone().unwrap_or_default();
     one.key == other.key && one.effect == other.effect && value(one) == value(other)
 }

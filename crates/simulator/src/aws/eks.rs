@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::gateway::Incoming;
-use crate::scenario::git_version;
+use crate::scenario::{Taint, git_version};
 
 use super::certificate;
 use super::fleet::{ConfigChange, ConfigUpdate, Fleet, ManagedNodegroup, UpdateError};
@@ -196,6 +196,7 @@ fn describe_nodegroup(fleet: &Fleet, nodegroup: &ManagedNodegroup) -> Value {
         })
         .into_iter()
         .collect();
+    let taints: Vec<Value> = nodegroup.taints.iter().map(describe_taint).collect();
     json!({
         "nodegroupName": nodegroup.name,
         "nodegroupArn": nodegroup.arn,
@@ -216,12 +217,24 @@ fn describe_nodegroup(fleet: &Fleet, nodegroup: &ManagedNodegroup) -> Value {
         "amiType": "AL2023_x86_64_STANDARD",
         "nodeRole": format!("arn:aws:iam::{}:role/node", fleet.account),
         "labels": nodegroup.labels,
+        "taints": taints,
         "resources": {"autoScalingGroups": [{"name": nodegroup.group}]},
         "diskSize": 20,
         "health": {"issues": issues},
         "updateConfig": {"maxUnavailable": 1},
         "tags": {},
     })
+}
+
+/// Describes a taint as EKS spells it.
+fn describe_taint(taint: &Taint) -> Value {
+    let effect = match taint.effect.as_str() {
+        "NoSchedule" => "NO_SCHEDULE",
+        "NoExecute" => "NO_EXECUTE",
+        "PreferNoSchedule" => "PREFER_NO_SCHEDULE",
+        other => other,
+    };
+    json!({"key": taint.key, "value": taint.value, "effect": effect})
 }
 
 fn describe_update(update: &ConfigUpdate) -> Value {

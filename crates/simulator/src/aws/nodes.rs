@@ -12,7 +12,7 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::scenario::git_version;
+use crate::scenario::{Taint, git_version};
 
 use super::Cloud;
 use super::fleet::{Fleet, NodeAction, SimulatedInstance};
@@ -113,6 +113,18 @@ fn node_object(fleet: &Fleet, instance: &SimulatedInstance, ready: bool) -> Valu
             labels[key] = value.as_str().into();
         }
     }
+    let taints: Vec<Value> = nodegroup
+        .iter()
+        .flat_map(|nodegroup| {
+            let startup = nodegroup.startup_taints.iter().filter(|_| !ready);
+            nodegroup.taints.iter().chain(startup)
+        })
+        .map(node_taint)
+        .collect();
+    let mut spec = json!({"providerID": format!("aws:///{}/{}", instance.zone, instance.id)});
+    if !taints.is_empty() {
+        spec["taints"] = taints.into();
+    }
     let (capacity, allocatable) = node_resources(&instance.instance_type);
     json!({
         "apiVersion": "v1",
@@ -123,7 +135,7 @@ fn node_object(fleet: &Fleet, instance: &SimulatedInstance, ready: bool) -> Valu
             // On a real control plane, kwok plays the kubelet of a node with this annotation.
             "annotations": {"kwok.x-k8s.io/node": "fake"},
         },
-        "spec": {"providerID": format!("aws:///{}/{}", instance.zone, instance.id)},
+        "spec": spec,
         "status": {
             "capacity": capacity,
             "allocatable": allocatable,
@@ -147,6 +159,14 @@ fn node_object(fleet: &Fleet, instance: &SimulatedInstance, ready: bool) -> Valu
             },
         },
     })
+}
+
+fn node_taint(taint: &Taint) -> Value {
+    let mut node_taint = json!({"key": taint.key, "effect": taint.effect});
+    if !taint.value.is_empty() {
+        node_taint["value"] = taint.value.as_str().into();
+    }
+    node_taint
 }
 
 fn node_conditions(ready: bool) -> Value {

@@ -55,6 +55,8 @@ fn nodegroups() -> Vec<Nodegroup> {
     let plain = Nodegroup {
         name: String::new(),
         labels: BTreeMap::new(),
+        taints: Vec::new(),
+        startup_taints: Vec::new(),
         min: 1,
         max: 3,
         desired: 1,
