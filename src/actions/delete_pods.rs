@@ -2,10 +2,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
-use k8s_openapi::api::core::v1::Pod;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -16,12 +18,13 @@ use super::{
     budgets::{self, BlockedEviction},
     concurrency::try_join_bounded,
     known_targets::report_gone,
-    types::PodRecord,
+    pod_causes::{self, CauseView, PodCauses},
+    types::{PodRecord, default_give_up_after},
     workload,
 };
 use crate::platform::{
     kubernetes::{self, ObjectView, ObjectWatch, Selection, pod},
-    wait::{self, WaitSource, WaitState},
+    wait::{self, GraceTimer, WaitSource, WaitState},
 };
 use runbook::Reversibility;
 use text::{join_truncated, plural};
@@ -31,7 +34,8 @@ use text::{join_truncated, plural};
 /// A pod that has meanwhile come back under the same name is another pod and stays; one that is gone needs nothing.
 /// With `evict`, disruption budgets are asked, and the step waits while one does not allow it; it fails at once when
 /// one never will, because it requires every pod that there is. Without `evict`, budgets are not asked. Whatever
-/// controls the pods makes new ones; nothing brings the deleted ones back.
+/// controls the pods makes new ones; nothing brings the deleted ones back. A pod ends only when the kubelet of its node
+/// says so: the step fails early when a node has not been Ready for `give_up_after`, unless `force_after` is set.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Params {
@@ -44,6 +48,14 @@ pub struct Params {
     /// How long each pod is given to end; its own grace period, unless it is said.
     #[serde(default)]
     pub grace_period: Option<runbook::Duration>,
+    /// How long after its grace period a pod may remain whose node is gone or not Ready. Then the pod is deleted by
+    /// force: without waiting for its containers, which may still run if the node does. Without this parameter, no pod
+    /// is.
+    #[serde(default)]
+    pub force_after: Option<runbook::Duration>,
+    /// How long a node may be gone or not Ready under a pod that is to end before the wait is given up.
+    #[serde(default = "default_give_up_after")]
+    pub give_up_after: runbook::Duration,
 }
 
 /// The pods that are gone.
@@ -65,6 +77,10 @@ pub struct Intent {
     /// Names of the pods that were gone already.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     gone: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    force_after: Option<runbook::Duration>,
+    #[serde(default = "default_give_up_after")]
+    give_up_after: runbook::Duration,
 }
 
 /// Nothing needs to be kept: a pod is there or it is not.
@@ -80,6 +96,7 @@ impl Action for DeletePods {
         Permission::core("pods/eviction", &["create"]),
         // To recognize a budget that never allows an eviction; where it is missing, the step waits instead.
         Permission::policy("poddisruptionbudgets", &["list"]),
+        Permission::core("nodes", &["list"]),
     ];
     type Params = Params;
     type Output = Output;
@@ -123,8 +140,14 @@ impl Change for DeletePods {
             progress.report(&format!("pod {name} will not be replaced: it has no controller"));
         }
         let seconds = |grace: runbook::Duration| whole_seconds(grace.std());
-        let grace_seconds = params.grace_period.map(seconds);
-        Ok(Intent { pods, evict: params.evict, grace_seconds, gone })
+        Ok(Intent {
+            pods,
+            evict: params.evict,
+            grace_seconds: params.grace_period.map(seconds),
+            gone,
+            force_after: params.force_after,
+            give_up_after: params.give_up_after,
+        })
     }
 
     async fn apply(intent: &Intent, writer: &PlatformWriter) -> Result<Receipt> {
@@ -143,7 +166,10 @@ impl Change for DeletePods {
         let blocked: Vec<BlockedEviction> =
             try_join_bounded(calls).await?.into_iter().flatten().collect();
         if blocked.is_empty() {
-            return Ok(Receipt {});
+            return match intent.force_after {
+                Some(force_after) => force_remaining(intent, force_after, writer).await,
+                None => Ok(Receipt {}),
+            };
         }
         match budgets::find_permanent_refusal(&blocked, kubernetes.reader()).await? {
             Some(failure) => Err(wait::Error::ConditionFailed(failure).into()),
@@ -161,10 +187,15 @@ impl Change for DeletePods {
         let mut watches: Vec<ObjectWatch<Pod>> = namespaces(&intent.pods)
             .map(|namespace| kubernetes.watch(&Selection::in_namespace(namespace)))
             .collect();
+        let mut causes = PodCauses::new(&kubernetes, reader.clock(), progress);
+        let seen_causes = causes.view();
+        let mut grace = GraceTimer::new(reader.clock().deadline(intent.give_up_after.std()));
         let views: Vec<ObjectView<Pod>> = watches.iter().map(ObjectWatch::view).collect();
         let mut sources: Vec<&mut dyn WaitSource> =
             watches.iter_mut().map(|watch| watch as &mut dyn WaitSource).collect();
-        wait::until(progress, &mut sources, || evaluate(intent, &views)).await?;
+        sources.push(causes.source());
+        wait::until(progress, &mut sources, || evaluate(intent, &views, &seen_causes, &mut grace))
+            .await?;
         Ok(Output { deleted: intent.pods.clone(), gone: intent.gone.clone() })
     }
 
@@ -221,6 +252,61 @@ async fn remove(
     }
 }
 
+/// Deletes by force the pods that should have ended `force_after` ago and whose nodes are gone or not Ready. Only
+/// `apply` may write, so the end of the pods is awaited here, by an error that has the engine call again: a node can be
+/// lost long after the first deletion.
+async fn force_remaining(
+    intent: &Intent,
+    force_after: runbook::Duration,
+    writer: &PlatformWriter,
+) -> Result<Receipt> {
+    let kubernetes = writer.kubernetes().await?;
+    let reader = kubernetes.reader();
+    let now = writer.reader().clock().now();
+    let mut remaining = Vec::new();
+    let mut forced = Vec::new();
+    for (uid, pod) in list_present(&intent.pods, reader).await? {
+        let problem = match pod::node(&pod) {
+            Some(name) => {
+                let found = reader.list::<Node>(&Selection::all().named(name)).await?;
+                pod_causes::node_problem(name, found.first())
+            }
+            None => None,
+        };
+        let is_overdue = has_ended_by(&pod, now, force_after.std());
+        let (namespace, name) = (pod.metadata.namespace.clone(), workload::pod_name(&pod));
+        match problem {
+            Some(_) if is_overdue => {
+                forced.push((namespace.unwrap_or_default(), name.to_owned(), uid));
+            }
+            Some(why) => {
+                remaining
+                    .push(format!("{name} (terminating; {why}; by force after {force_after})"));
+            }
+            None => remaining.push(format!(
+                "{name} ({})",
+                pod::why_not_ready(&pod).unwrap_or_else(|| "not terminating".into())
+            )),
+        }
+    }
+    let calls: Vec<_> = forced
+        .iter()
+        .map(|(namespace, name, uid)| kubernetes.delete_pod(namespace, name, uid, Some(0)))
+        .map(async |call| Ok(call.await.map(drop)?))
+        .collect();
+    try_join_bounded(calls).await?;
+    if remaining.is_empty() {
+        return Ok(Receipt {});
+    }
+    Err(Error::busy(describe_remaining(intent, remaining)))
+}
+
+/// Returns whether the pod's grace period ended at least `duration` before `now`.
+fn has_ended_by(pod: &Pod, now: Timestamp, duration: Duration) -> bool {
+    let Some(end) = &pod.metadata.deletion_timestamp else { return false };
+    Duration::try_from(now.duration_since(end.0)).is_ok_and(|since| since >= duration)
+}
+
 /// Returns the listed pods that still exist, by UID.
 async fn list_present(
     records: &[PodRecord],
@@ -247,24 +333,37 @@ fn whole_seconds(grace: Duration) -> u32 {
     u32::try_from(seconds).unwrap_or(u32::MAX)
 }
 
-fn evaluate(intent: &Intent, views: &[ObjectView<Pod>]) -> WaitState<()> {
+fn evaluate(
+    intent: &Intent,
+    views: &[ObjectView<Pod>],
+    causes: &CauseView,
+    grace: &mut GraceTimer,
+) -> WaitState<()> {
     let objects: Vec<_> = views.iter().flat_map(ObjectView::objects).collect();
-    let remaining: Vec<String> = intent
+    let remaining: Vec<&Arc<Pod>> = intent
         .pods
         .iter()
         .filter_map(|record| objects.iter().find(|pod| record.matches(pod)))
-        .map(|pod| match pod::why_not_ready(pod) {
-            Some(why) => format!("{} ({why})", workload::pod_name(pod)),
-            None => workload::pod_name(pod).to_owned(),
-        })
         .collect();
     if remaining.is_empty() {
         return WaitState::Ready(());
     }
-    let gone = intent.pods.len() - remaining.len();
-    WaitState::Pending(format!(
-        "{gone} of {} gone; remaining: {}",
+    causes.observe(remaining.iter().copied());
+    if let Some(failure) = causes.expired_termination(grace, remaining.iter().copied()) {
+        let after = intent.give_up_after;
+        return WaitState::Failed(failure.map_message(|why| format!("{why} (for {after})")));
+    }
+    let named = remaining.iter().map(|pod| {
+        workload::describe_pod(pod, causes).unwrap_or_else(|| workload::pod_name(pod).to_owned())
+    });
+    WaitState::Pending(describe_remaining(intent, named.collect()))
+}
+
+fn describe_remaining(intent: &Intent, remaining: Vec<String>) -> String {
+    format!(
+        "{} of {} gone; remaining: {}",
+        intent.pods.len() - remaining.len(),
         plural(intent.pods.len(), "pod"),
         join_truncated(remaining)
-    ))
+    )
 }

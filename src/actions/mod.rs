@@ -27,6 +27,7 @@ mod known_targets;
 mod node_targets;
 mod nodegroups;
 mod optimistic;
+mod pod_causes;
 mod protection;
 mod rollout_guard;
 mod types;

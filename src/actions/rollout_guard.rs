@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Error, Progress, Result,
-    workload::{self, WorkloadSnapshot, expired_problem},
+    workload::{self, WorkloadSnapshot},
 };
 use crate::platform::{
     kubernetes::{KubernetesReader, rollout},
@@ -34,6 +34,7 @@ pub enum RolloutInProgress {
 /// The timers of the two problems: failing pods, and a late rollout.
 pub(super) struct RolloutTimers {
     give_up_after: runbook::Duration,
+    clock: Clock,
     pods: GraceTimer,
     rollout: GraceTimer,
 }
@@ -41,7 +42,7 @@ pub(super) struct RolloutTimers {
 impl RolloutTimers {
     pub(super) fn new(give_up_after: runbook::Duration, clock: Clock) -> Self {
         let timer = || GraceTimer::new(clock.deadline(give_up_after.std()));
-        Self { give_up_after, pods: timer(), rollout: timer() }
+        Self { give_up_after, clock, pods: timer(), rollout: timer() }
     }
 }
 
@@ -63,7 +64,7 @@ pub(super) async fn settled_snapshot(
         let message = format!("a rollout of {target} is in progress: {missing}");
         return Err(Error::precondition(message).with_hint(HINT));
     }
-    let mut watch = workload::watch(kubernetes, &snapshot.deployment);
+    let mut watch = workload::watch(kubernetes, &snapshot.deployment, &timers.clock, progress);
     let views = watch.views();
     let mut sources = watch.sources();
     let settled = wait::until(progress, &mut sources, || match views.snapshot() {
@@ -78,7 +79,7 @@ pub(super) async fn settled_snapshot(
 pub(super) fn evaluate(snapshot: &WorkloadSnapshot, timers: &mut RolloutTimers) -> WaitState<()> {
     let Some(missing) = missing(snapshot) else { return WaitState::Ready(()) };
     let of = format!("rollout of {}", snapshot.target());
-    if let Some(why) = expired_problem(&mut timers.pods, snapshot.newest_pods()) {
+    if let Some(why) = snapshot.expired_problem(&mut timers.pods, snapshot.newest_pods()) {
         let message = format!("{of} is stuck: {why} (for {})", timers.give_up_after);
         return WaitState::Failed(wait::Failure::from(message).with_hint(HINT));
     }
@@ -119,6 +120,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::actions::pod_causes::CauseView;
     use k8s_openapi::api::apps::v1::ReplicaSet;
     use serde_json::json;
 
@@ -141,7 +143,7 @@ mod tests {
         };
         let sets = sizes.iter().map(set).collect();
         let deployment = Arc::new(serde_json::from_value(deployment).unwrap());
-        WorkloadSnapshot::new(deployment, sets, Vec::new())
+        WorkloadSnapshot::new(deployment, sets, Vec::new(), CauseView::default())
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::{
     optimistic::patch_if_unchanged,
     rollout_guard::{self, RolloutInProgress, RolloutTimers},
     types::default_give_up_after,
-    workload::{self, WorkloadSnapshot, describe_unready, expired_problem},
+    workload::{self, WorkloadSnapshot},
 };
 use crate::platform::{
     kubernetes::{pod, rollout},
@@ -30,8 +30,9 @@ const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 /// Replaces the pods of a deployment by new ones of the same template, and waits until that is done.
 ///
 /// It keeps to the deployment's own strategy. A rollout that is in progress must end first. It fails early when
-/// Kubernetes says that the progress deadline is exceeded, or when a new pod keeps crashing, cannot pull its image or
-/// finds no node for `give_up_after`. A paused deployment is refused. A restart cannot be undone.
+/// Kubernetes says that the progress deadline is exceeded, or when a new pod keeps crashing, cannot pull its image,
+/// mount its volumes or get its network, finds no node, or is refused by a quota or an admission webhook for
+/// `give_up_after`. A paused deployment is refused. A restart cannot be undone.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Params {
@@ -85,6 +86,8 @@ impl Action for RolloutRestart {
         Permission::apps("deployments", &["get", "list", "watch", "patch"]),
         Permission::apps("replicasets", &["list", "watch"]),
         Permission::core("pods", &["list", "watch"]),
+        Permission::core("nodes", &["list"]),
+        Permission::core("events", &["list"]),
     ];
     type Params = Params;
     type Output = Output;
@@ -159,7 +162,7 @@ impl Change for RolloutRestart {
         let kubernetes = reader.kubernetes().await?;
         let found =
             workload::deployment(&kubernetes, &intent.namespace, &intent.deployment).await?;
-        let mut watch = workload::watch(&kubernetes, &found);
+        let mut watch = workload::watch(&kubernetes, &found, reader.clock(), progress);
         let views = watch.views();
         let mut grace = GraceTimer::new(reader.clock().deadline(intent.give_up_after.std()));
         let replicas = wait::until(progress, &mut watch.sources(), || match views.snapshot() {
@@ -253,19 +256,23 @@ fn evaluate(
     match state {
         WaitState::Ready(()) => WaitState::Ready(snapshot.replicas()),
         WaitState::Failed(failure) => {
-            let unready =
-                describe_unready(new_pods).map(|pods| format!("; {pods}")).unwrap_or_default();
+            let unready = snapshot
+                .describe_unready(new_pods)
+                .map(|pods| format!("; {pods}"))
+                .unwrap_or_default();
             let message = |why: &str| format!("{} failed: {why}{unready}", of());
             WaitState::Failed(failure.map_message(message))
         }
         WaitState::Pending(what) => {
-            if let Some(why) = expired_problem(grace, new_pods.iter().copied()) {
+            if let Some(why) = snapshot.expired_problem(grace, new_pods.iter().copied()) {
                 let duration = intent.give_up_after;
                 let message = format!("{} is stuck: {why} (for {duration})", of());
                 return WaitState::failed(message);
             }
-            let unready =
-                describe_unready(new_pods).map(|pods| format!(": {pods}")).unwrap_or_default();
+            let unready = snapshot
+                .describe_unready(new_pods)
+                .map(|pods| format!(": {pods}"))
+                .unwrap_or_default();
             WaitState::Pending(format!("{}: {what}{unready}", of()))
         }
     }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Action, Error, KnownTargets, Permission, PlatformReader, Progress, Result, Wait,
+    pod_causes::{CauseView, PodCauses},
     rollout_guard::{self, RolloutTimers},
     types::{NodeInstances, PodRecord, count_u32, default_give_up_after},
     workload::{self, WorkloadViews, WorkloadWatch, describe_unready, expired_problem},
@@ -16,14 +17,17 @@ use crate::platform::{
     kubernetes::{self, ObjectView, ObjectWatch, Selection, pod},
     wait::{self, GraceTimer, WaitSource, WaitState},
 };
+use clock::Clock;
 use text::{join_truncated, plural};
 
 /// Waits until pods are Ready, until a rollout of their deployment has ended, or until they are gone.
 ///
 /// The pods are those of a deployment, those that a label selector matches, or those of a list, by their UIDs. Waiting
 /// for them to be gone means the pods that are there when the step begins; the wait for Ready counts pods that come
-/// later too, except where they are listed. It fails early when a pod keeps crashing, cannot pull its image or finds
-/// no node for `give_up_after`, when a listed pod that should be Ready is gone, and when a rollout is stuck.
+/// later too, except where they are listed. It fails early when a pod keeps crashing, cannot pull its image, mount its
+/// volumes or get its network, or finds no node for `give_up_after`; when a quota or an admission webhook refuses pods,
+/// or a pod that is to go cannot end because its node is not Ready, for as long; when a listed pod that should be Ready
+/// is gone, and when a rollout is stuck. The events of pods that make no progress are read where that is permitted.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("x-exactly-one-of" = [["deployment", "pods", "selector"]]))]
@@ -84,6 +88,7 @@ impl Action for WaitPods {
     const PERMISSIONS: &'static [Permission] = &[
         Permission::core("pods", &["list", "watch"]),
         Permission::core("nodes", &["list"]),
+        Permission::core("events", &["list"]),
         Permission::apps("deployments", &["get", "list", "watch"]),
         Permission::apps("replicasets", &["list", "watch"]),
     ];
@@ -100,12 +105,11 @@ impl Wait for WaitPods {
         reject_other_namespaces(&params)?;
         reject_rollout_of_pods(&params)?;
         let kubernetes = reader.kubernetes().await?;
-        let mut watch = PodsWatch::of(&params, &kubernetes).await?;
+        let mut watch = PodsWatch::of(&params, &kubernetes, reader.clock(), progress).await?;
         let views = watch.views(&params);
+        let mut grace = GraceTimer::new(reader.clock().deadline(params.give_up_after.std()));
         let mut pods = match params.until {
             PodState::Ready => {
-                let mut grace =
-                    GraceTimer::new(reader.clock().deadline(params.give_up_after.std()));
                 let ready = wait::until(progress, &mut watch.sources(), || {
                     evaluate_ready(&params, &views, &mut grace)
                 })
@@ -126,7 +130,7 @@ impl Wait for WaitPods {
                 wait::until(progress, &mut watch.sources(), || {
                     let awaited =
                         awaited.get_or_insert_with(|| list_awaited(&params, &views, &instances));
-                    evaluate_gone(&params, awaited, &views)
+                    evaluate_gone(&params, awaited, &views, &mut grace)
                 })
                 .await?
             }
@@ -162,74 +166,113 @@ fn reject_rollout_of_pods(params: &Params) -> Result<()> {
 /// The watches.
 enum PodsWatch {
     Deployment(Box<WorkloadWatch>),
-    Pods(Box<ObjectWatch<Pod>>),
+    Pods(Box<ObjectWatch<Pod>>, Box<PodCauses>),
 }
 
 enum PodViews {
     Deployment(WorkloadViews),
-    Pods(ObjectView<Pod>),
+    Pods(ObjectView<Pod>, CauseView),
     /// The listed ones among these pods.
-    Listed(ObjectView<Pod>, Vec<PodRecord>),
+    Listed(ObjectView<Pod>, CauseView, Vec<PodRecord>),
 }
 
 impl PodsWatch {
-    async fn of(params: &Params, kubernetes: &kubernetes::KubernetesReader) -> Result<Self> {
+    async fn of(
+        params: &Params,
+        kubernetes: &kubernetes::KubernetesReader,
+        clock: &Clock,
+        progress: &Progress,
+    ) -> Result<Self> {
         if let Some(name) = &params.deployment {
             let found = workload::deployment(kubernetes, &params.namespace, name).await?;
-            return Ok(Self::Deployment(Box::new(workload::watch(kubernetes, &found))));
+            let watch = workload::watch(kubernetes, &found, clock, progress);
+            return Ok(Self::Deployment(Box::new(watch)));
         }
         let all = Selection::in_namespace(&params.namespace);
         let selection = match &params.selector {
             Some(selector) => all.with_labels(selector),
             None => all,
         };
-        Ok(Self::Pods(Box::new(kubernetes.watch(&selection))))
+        let causes = PodCauses::new(kubernetes, clock, progress);
+        Ok(Self::Pods(Box::new(kubernetes.watch(&selection)), Box::new(causes)))
     }
 
     fn sources(&mut self) -> Vec<&mut dyn WaitSource> {
         match self {
             Self::Deployment(watch) => watch.sources().into(),
-            Self::Pods(pods) => vec![pods.as_mut()],
+            Self::Pods(pods, causes) => vec![pods.as_mut(), causes.source()],
         }
     }
 
     fn views(&self, params: &Params) -> PodViews {
         match (self, &params.pods) {
             (Self::Deployment(watch), _) => PodViews::Deployment(watch.views()),
-            (Self::Pods(pods), None) => PodViews::Pods(pods.view()),
-            (Self::Pods(pods), Some(listed)) => PodViews::Listed(pods.view(), listed.clone()),
+            (Self::Pods(pods, causes), None) => PodViews::Pods(pods.view(), causes.view()),
+            (Self::Pods(pods, causes), Some(listed)) => {
+                PodViews::Listed(pods.view(), causes.view(), listed.clone())
+            }
         }
     }
 }
 
 impl PodViews {
     /// Returns the selected pods, terminating ones included, and how many there should be.
-    fn pods(&self) -> Result<(Vec<Arc<Pod>>, usize), String> {
+    fn snapshot(&self) -> Result<PodsSnapshot, String> {
         match self {
             Self::Deployment(views) => {
                 let snapshot = views.snapshot().ok_or("the deployment no longer exists")?;
-                let all = snapshot.replicas() as usize;
-                Ok((snapshot.pods, all))
+                Ok(PodsSnapshot {
+                    all: snapshot.replicas() as usize,
+                    refused: snapshot.refused_pods(),
+                    pods: snapshot.pods,
+                    causes: snapshot.causes,
+                })
             }
-            Self::Pods(view) => {
+            Self::Pods(view, causes) => {
                 let pods = view.objects();
                 let all = pods.iter().filter(|pod| pod::is_active(pod)).count();
-                Ok((pods, all))
+                Ok(PodsSnapshot::new(pods, all, causes))
             }
-            Self::Listed(view, records) => {
+            Self::Listed(view, causes, records) => {
                 let mut pods = view.objects();
                 pods.retain(|pod| records.iter().any(|record| record.matches(pod)));
-                Ok((pods, records.len()))
+                Ok(PodsSnapshot::new(pods, records.len(), causes))
             }
         }
     }
 
     /// Returns the listed pods that can no longer become Ready, because they are gone or terminating.
     fn lost_pods(&self, pods: &[Arc<Pod>]) -> Vec<String> {
-        let Self::Listed(_, records) = self else { return Vec::new() };
+        let Self::Listed(_, _, records) = self else { return Vec::new() };
         let is_active =
             |record: &&PodRecord| pods.iter().any(|pod| record.matches(pod) && pod::is_active(pod));
         records.iter().filter(|record| !is_active(record)).map(|r| r.name.clone()).collect()
+    }
+}
+
+/// The selected pods at one moment.
+#[derive(Default)]
+struct PodsSnapshot {
+    pods: Vec<Arc<Pod>>,
+    /// How many there should be.
+    all: usize,
+    causes: CauseView,
+    /// Why there are not more.
+    refused: Option<String>,
+}
+
+impl PodsSnapshot {
+    fn new(pods: Vec<Arc<Pod>>, all: usize, causes: &CauseView) -> Self {
+        causes.observe(&pods);
+        Self { pods, all, causes: causes.clone(), refused: None }
+    }
+}
+
+/// Returns the pods that are meant, for a message about their number.
+fn describe_selection(params: &Params) -> String {
+    match &params.selector {
+        Some(selector) => format!(" with {selector} in {}", params.namespace),
+        None => String::new(),
     }
 }
 
@@ -238,10 +281,11 @@ fn evaluate_ready(
     views: &PodViews,
     grace: &mut GraceTimer,
 ) -> WaitState<Vec<Arc<Pod>>> {
-    let (pods, all) = match views.pods() {
+    let PodsSnapshot { pods, all, causes, refused } = match views.snapshot() {
         Ok(found) => found,
         Err(why) => return WaitState::failed(why),
     };
+    let selection = describe_selection(params);
     let wanted = params.count.map_or(all, |count| count as usize);
     let (ready, others): (Vec<_>, Vec<_>) =
         pods.iter().filter(|pod| pod::is_active(pod)).partition(|pod| pod::is_ready(pod));
@@ -259,23 +303,26 @@ fn evaluate_ready(
             join_truncated(lost)
         ));
     }
-    if let Some(why) = expired_problem(grace, others.iter().copied()) {
+    if let Some(why) = expired_problem(grace, others.iter().copied(), &causes, refused.clone()) {
         return WaitState::failed(format!(
-            "{} of {} Ready, and {why} (for {})",
+            "{} of {}{selection} Ready, and {why} (for {})",
             ready.len(),
             plural(wanted, "pod"),
             params.give_up_after
         ));
     }
-    let unready = describe_unready(others).map(|pods| format!(": {pods}")).unwrap_or_default();
-    WaitState::Pending(format!("{} of {} Ready{unready}", ready.len(), plural(wanted, "pod")))
+    let unready = describe_unready(others, &causes, refused)
+        .map(|pods| format!(": {pods}"))
+        .unwrap_or_default();
+    let (ready, wanted) = (ready.len(), plural(wanted, "pod"));
+    WaitState::Pending(format!("{ready} of {wanted}{selection} Ready{unready}"))
 }
 
 /// Returns the deployment's pods once no rollout is in progress.
 fn evaluate_rolled_out(views: &PodViews, timers: &mut RolloutTimers) -> WaitState<Vec<Arc<Pod>>> {
     let snapshot = match views {
         PodViews::Deployment(views) => views.snapshot(),
-        PodViews::Pods(_) | PodViews::Listed(..) => None,
+        PodViews::Pods(..) | PodViews::Listed(..) => None,
     };
     let Some(snapshot) = snapshot else {
         return WaitState::failed("the deployment no longer exists");
@@ -293,7 +340,7 @@ fn list_awaited(
     let records = match &params.pods {
         Some(pods) => pods.clone(),
         // A deployment that is gone has no pods left.
-        None => records(&views.pods().unwrap_or_default().0, instances),
+        None => records(&views.snapshot().unwrap_or_default().pods, instances),
     };
     records.into_iter().map(|record| (record.uid.clone(), record)).collect()
 }
@@ -302,9 +349,10 @@ fn evaluate_gone(
     params: &Params,
     awaited: &BTreeMap<String, PodRecord>,
     views: &PodViews,
+    grace: &mut GraceTimer,
 ) -> WaitState<Vec<PodRecord>> {
-    let remaining = views.pods().unwrap_or_default().0;
-    let remaining: Vec<&Arc<Pod>> = remaining
+    let PodsSnapshot { pods, causes, .. } = views.snapshot().unwrap_or_default();
+    let remaining: Vec<&Arc<Pod>> = pods
         .iter()
         .filter(|pod| pod.metadata.uid.as_ref().is_some_and(|uid| awaited.contains_key(uid)))
         .collect();
@@ -321,16 +369,17 @@ fn evaluate_gone(
             awaited.len()
         ));
     }
+    let counts =
+        format!("{} of {}{} gone", gone.len(), plural(wanted, "pod"), describe_selection(params));
+    if let Some(failure) = causes.expired_termination(grace, remaining.iter().copied()) {
+        let message = |why: &str| format!("{counts}, and {why} (for {})", params.give_up_after);
+        return WaitState::Failed(failure.map_message(message));
+    }
     let names = remaining.iter().map(|pod| match pod::is_terminating(pod) {
-        true => format!("{} (terminating)", workload::pod_name(pod)),
+        true => workload::describe_pod(pod, &causes).unwrap_or_default(),
         false => format!("{} (not terminating)", workload::pod_name(pod)),
     });
-    WaitState::Pending(format!(
-        "{} of {} gone; remaining: {}",
-        gone.len(),
-        plural(wanted, "pod"),
-        join_truncated(names)
-    ))
+    WaitState::Pending(format!("{counts}; remaining: {}", join_truncated(names)))
 }
 
 fn records(pods: &[Arc<Pod>], instances: &NodeInstances) -> Vec<PodRecord> {

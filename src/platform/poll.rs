@@ -63,7 +63,7 @@ impl<T: Send + Sync + 'static> PollSource<T> {
             interval,
             next: NextPoll::At(Instant::now()),
             failures: 0,
-            latest: Latest(Arc::new(Mutex::new(None))),
+            latest: Latest::default(),
             trigger: PollTrigger::default(),
             next_triggered: Instant::now(),
         }
@@ -155,6 +155,12 @@ impl<T> Latest<T> {
 
     fn set(&self, value: T) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(value));
+    }
+}
+
+impl<T> Default for Latest<T> {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(None)))
     }
 }
 

@@ -1,6 +1,10 @@
 //! `delete_pods`.
 
-use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::{core::v1::Node, policy::v1::PodDisruptionBudget};
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+};
 use rafay_relay_sop::{
     engine::Control,
     journal::{ResumeMode, RunState},
@@ -9,8 +13,8 @@ use serde_json::json;
 use simulator::{Effect, Fault, Scenario};
 
 use super::{
-    NAMESPACE, assert_left_alone, budget, create, delete_pod, fail_and_resume, fail_and_roll_back,
-    pods_of, runbook_yaml, uids, uids_of,
+    NAMESPACE, assert_left_alone, budget, client, create, delete_pod, fail_and_resume,
+    fail_and_roll_back, pods_of, runbook_yaml, uids, uids_of,
 };
 use test_support::{TestCluster, wait_until, wait_until_async};
 
@@ -178,4 +182,51 @@ async fn two_budgets_over_one_pod_fail_delete_pods_at_once() {
     create::<PodDisruptionBudget>(&cluster, second).await;
     let ended = cluster.run(&runbook_yaml(&evict_yaml())).await.expect_state(RunState::Failed);
     assert!(ended.error().contains("more than one PodDisruptionBudget"), "{}", ended.error());
+}
+
+/// Stops the kubelet under a relay pod, and returns the pod's name and a step that deletes it.
+async fn pod_on_dead_node(cluster: &TestCluster, parameters: &str) -> (String, String) {
+    let (name, pod) = pods_of(cluster, "rafay-relay").await.remove(0);
+    let nodes: Api<Node> = Api::all(client(cluster));
+    let message = "Kubelet stopped posting node status.";
+    let unknown = json!({
+        "type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown", "message": message,
+    });
+    let patch = Patch::Strategic(json!({"status": {"conditions": [unknown]}}));
+    let node = pod.node.unwrap();
+    nodes.patch_status(&node, &PatchParams::default(), &patch).await.unwrap();
+    let pods = format!("[{{namespace: {NAMESPACE}, name: {name}, uid: {}}}]", pod.uid);
+    let with = format!("{{pods: {pods}, grace_period: 1s, {parameters}}}");
+    (name, format!("  - {{id: it, action: delete_pods, timeout: 1h, with: {with}}}\n"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_on_a_dead_node_fails_delete_pods_with_the_remedy() {
+    let cluster = TestCluster::new().await;
+    let (name, step) = pod_on_dead_node(&cluster, "give_up_after: 1s").await;
+    let ended = cluster.run(&runbook_yaml(&step)).await.expect_state(RunState::Failed);
+    let error = ended.error();
+    assert!(error.starts_with(&format!("pod {name} cannot end: its node ")), "{error}");
+    assert!(error.ends_with("Kubelet stopped posting node status. (for 1s)"), "{error}");
+    let hint = ended.failure().hint.as_ref().unwrap();
+    assert!(hint.contains("--grace-period=0 --force") && hint.contains("`force_after`"), "{hint}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_on_a_dead_node_is_deleted_by_force_where_the_runbook_says_so() {
+    let cluster = TestCluster::new().await;
+    let (name, step) = pod_on_dead_node(&cluster, "force_after: 1s").await;
+    let ended = cluster.run(&runbook_yaml(&step)).await.expect_success();
+    assert_eq!(ended.output("it")["deleted"][0]["name"], json!(name));
+    let deletions = cluster.effective_calls();
+    let deletions = deletions.iter().filter(|call| call.starts_with("delete pods/")).count();
+    assert_eq!(deletions, 2, "the second one by force");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_on_a_living_node_is_never_deleted_by_force() {
+    let cluster = TestCluster::new().await;
+    let forced = DELETE.replace("relay.pods }}'", "relay.pods }}', force_after: 1s");
+    cluster.run(&runbook_yaml(&forced)).await.expect_success();
+    assert_eq!(cluster.effective_calls().len(), 3);
 }

@@ -32,8 +32,10 @@ const MAX_ATTEMPTS: u32 = 5;
 /// The number is decided once, when the step begins, so a resumed run never scales twice. A rollout that is in progress
 /// must end first: until then there are pods of two revisions, which are more than the deployment is to have. Scaling
 /// up ends when all pods are Ready, scaling down when the surplus is gone. It fails early when a pod keeps crashing,
-/// cannot pull its image or finds no node for `give_up_after`. A deployment that a HorizontalPodAutoscaler scales is
-/// refused. The undo restores the number, and where that means fewer pods, it keeps those that stood before.
+/// cannot pull its image, mount its volumes or get its network, finds no node, or is refused by a quota or an admission
+/// webhook, or when a surplus pod cannot end because its node is not Ready, for `give_up_after`. A deployment that a
+/// HorizontalPodAutoscaler scales is refused. The undo restores the number, and where that means fewer pods, it keeps
+/// those that stood before.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("x-exactly-one-of" = [["factor", "replicas"]]))]
@@ -130,6 +132,7 @@ impl Action for ScaleDeployment {
         Permission::apps("replicasets", &["list", "watch"]),
         Permission::core("pods", &["get", "list", "watch", "patch"]),
         Permission::core("nodes", &["list"]),
+        Permission::core("events", &["list"]),
         Permission::Kubernetes {
             group: "autoscaling",
             resource: "horizontalpodautoscalers",
@@ -322,9 +325,9 @@ async fn rescale(
     let kubernetes = writer.kubernetes().await?;
     let found = get_deployment(intent, kubernetes.reader()).await?;
     let decision = decide_replicas_write(intent, resize, &found);
+    let clock = writer.reader().clock();
     let mut gone = None;
     if let Ok(WriteDecision::Needed) = decision {
-        let clock = writer.reader().clock();
         gone = Some(pod_selection::raise_deletion_costs(resize.keep, clock, &kubernetes).await?);
         write_replicas(intent, resize, &kubernetes).await?;
     }
@@ -332,7 +335,7 @@ async fn rescale(
         return decision.map(|_| Vec::new());
     }
     let pods = match &decision {
-        Ok(_) => pod_selection::wait_for_selection(intent, resize.to, &kubernetes).await?,
+        Ok(_) => pod_selection::wait_for_selection(intent, resize.to, clock, &kubernetes).await?,
         Err(_) => Vec::new(),
     };
     pod_selection::restore_deletion_costs(found, &kubernetes).await?;

@@ -17,7 +17,7 @@ use crate::{
         concurrency::try_join_bounded,
         rollout_guard::{self, RolloutTimers},
         types::PodRecord,
-        workload::{self, WorkloadSnapshot, describe_unready, expired_problem},
+        workload::{self, WorkloadSnapshot},
     },
     platform::{
         ErrorKind,
@@ -70,7 +70,7 @@ pub(super) async fn wait_until_ready(
     kubernetes: &kubernetes::KubernetesReader,
     progress: &Progress,
 ) -> Result<WorkloadSnapshot> {
-    let mut watch = workload::watch(kubernetes, deployment);
+    let mut watch = workload::watch(kubernetes, deployment, clock, progress);
     let views = watch.views();
     let mut grace = GraceTimer::new(clock.deadline(give_up_after.std()));
     let mut rollout = RolloutTimers::new(give_up_after, *clock);
@@ -124,12 +124,12 @@ fn evaluate(
 ) -> WaitState<()> {
     let keep: Vec<&Arc<Pod>> =
         snapshot.active_pods().into_iter().filter(|pod| contains_pod(wanted, pod)).collect();
-    if let Some(why) = expired_problem(grace, keep.iter().copied()) {
+    if let Some(why) = snapshot.expired_problem(grace, keep.iter().copied()) {
         return WaitState::failed(format!(
             "a pod to keep is not Ready, and would be removed first: {why} (for {give_up_after})"
         ));
     }
-    match describe_unready(keep) {
+    match snapshot.describe_unready(keep) {
         Some(which) => WaitState::Pending(format!("the pods to keep to be Ready: {which}")),
         None => WaitState::Ready(()),
     }
@@ -257,12 +257,13 @@ async fn annotate(
 pub(super) async fn wait_for_selection(
     intent: &Intent,
     to: u32,
+    clock: &Clock,
     kubernetes: &kubernetes::KubernetesWriter,
 ) -> Result<Vec<Arc<Pod>>> {
     let found = super::get_deployment(intent, kubernetes.reader()).await?;
-    let mut watch = workload::watch(kubernetes.reader(), &found);
-    let views = watch.views();
     let silent = Progress::silent();
+    let mut watch = workload::watch(kubernetes.reader(), &found, clock, &silent);
+    let views = watch.views();
     let mut sources = watch.sources();
     let chosen = wait::until(&silent, &mut sources, || match views.snapshot() {
         Some(snapshot) if !snapshot.is_sized_for(to) => WaitState::Pending(String::new()),

@@ -8,7 +8,8 @@ use super::{Intent, Receipt, pod_selection};
 use crate::{
     actions::{
         PlatformReader, Progress, Result,
-        workload::{self, WorkloadSnapshot, describe_unready, expired_problem},
+        pod_causes::CauseView,
+        workload::{self, WorkloadSnapshot},
     },
     platform::{
         kubernetes::{self, pod, rollout},
@@ -27,10 +28,10 @@ pub(super) async fn until_scaled(
     progress: &Progress,
 ) -> Result<Vec<Arc<Pod>>> {
     let found = super::get_deployment(intent, kubernetes).await?;
-    let mut watch = workload::watch(kubernetes, &found);
+    let mut watch = workload::watch(kubernetes, &found, clock, progress);
     let views = watch.views();
     let grace = || GraceTimer::new(clock.deadline(intent.give_up_after.std()));
-    let mut grace = GraceTimers { pods: grace(), rollout: grace() };
+    let mut grace = GraceTimers { pods: grace(), rollout: grace(), terminations: grace() };
     let mut pods = wait::until(progress, &mut watch.sources(), || match views.snapshot() {
         Some(snapshot) => evaluate(intent, receipt, &snapshot, &mut grace),
         None => WaitState::failed(format!("{} no longer exists", intent.target())),
@@ -49,7 +50,7 @@ pub(super) async fn until_restored(
 ) -> Result<()> {
     let kubernetes = reader.kubernetes().await?;
     let found = super::get_deployment(intent, &kubernetes).await?;
-    let mut watch = workload::watch(&kubernetes, &found);
+    let mut watch = workload::watch(&kubernetes, &found, reader.clock(), progress);
     let views = watch.views();
     let wanted = intent.before.replicas;
     wait::until(progress, &mut watch.sources(), || {
@@ -67,17 +68,18 @@ pub(super) async fn until_restored(
             "{} to have {}: it has {active_pods}{}",
             intent.target(),
             plural(wanted as usize, "pod"),
-            describe_surplus(&surplus)
+            describe_surplus(&surplus, &snapshot.causes)
         ))
     })
     .await?;
     Ok(())
 }
 
-/// The timers of the two problems: failing pods, and a late rollout.
+/// The timers of the three problems: failing pods, a late rollout, and pods that cannot end.
 struct GraceTimers {
     pods: GraceTimer,
     rollout: GraceTimer,
+    terminations: GraceTimer,
 }
 
 fn evaluate(
@@ -113,16 +115,22 @@ fn evaluate(
         return WaitState::Ready(active_pods);
     }
     let counts = format!("{ready} of {} of {target} Ready", plural(all, "pod"));
-    if let Some(why) = expired_problem(&mut grace.pods, &active_pods) {
+    if let Some(why) = snapshot.expired_problem(&mut grace.pods, &active_pods) {
         return WaitState::failed(format!("{counts}, and {why} (for {})", intent.give_up_after));
+    }
+    let causes = &snapshot.causes;
+    let terminations = surplus.iter().copied();
+    if let Some(failure) = causes.expired_termination(&mut grace.terminations, terminations) {
+        let message = |why: &str| format!("{counts}, and {why} (for {})", intent.give_up_after);
+        return WaitState::Failed(failure.map_message(message));
     }
     if let WaitState::Failed(failure) = rollout {
         let message = |why: &str| format!("{counts}, and the rollout failed: {why}");
         return WaitState::Failed(failure.map_message(message));
     }
     let unready =
-        describe_unready(&active_pods).map(|pods| format!(": {pods}")).unwrap_or_default();
-    WaitState::Pending(format!("{counts}{unready}{}", describe_surplus(&surplus)))
+        snapshot.describe_unready(&active_pods).map(|pods| format!(": {pods}")).unwrap_or_default();
+    WaitState::Pending(format!("{counts}{unready}{}", describe_surplus(&surplus, causes)))
 }
 
 /// Returns the state of the rollout. A paused deployment can be scaled. The status says that an earlier rollout was
@@ -146,9 +154,13 @@ fn surplus<'a>(intent: &Intent, snapshot: &'a WorkloadSnapshot) -> Vec<&'a Arc<P
     snapshot.pods.iter().filter(is_ours).collect()
 }
 
-fn describe_surplus(surplus: &[&Arc<Pod>]) -> String {
+fn describe_surplus(surplus: &[&Arc<Pod>], causes: &CauseView) -> String {
     if surplus.is_empty() {
         return String::new();
     }
-    format!("; terminating: {}", join_truncated(surplus.iter().map(|pod| workload::pod_name(pod))))
+    let named = surplus.iter().map(|pod| match causes.describe(pod) {
+        Some(cause) => format!("{} ({cause})", workload::pod_name(pod)),
+        None => workload::pod_name(pod).to_owned(),
+    });
+    format!("; terminating: {}", join_truncated(named))
 }

@@ -19,15 +19,16 @@ use crate::{
         Error, PlatformWriter, Progress, Result,
         budgets::{self, BlockedEviction},
         concurrency::try_join_bounded,
+        pod_causes::{CauseView, PodCauses},
         types,
-        workload::{describe_unready, expired_problem, pod_name},
+        workload::{self, describe_unready, expired_problem, pod_name},
     },
     platform::{
         kubernetes::{self, ObjectView, ObjectWatch, Selection, pod},
         wait::{self, GraceTimer, WaitSource, WaitState},
     },
 };
-use clock::{Backoff, Pace};
+use clock::{Backoff, Clock, Pace};
 use text::{join_truncated, plural};
 
 /// `kubectl drain` asks a disruption budget again after five seconds.
@@ -54,7 +55,7 @@ pub(super) async fn drain(
     progress: &Progress,
 ) -> Result<()> {
     let kubernetes = writer.kubernetes().await?;
-    let mut watch = DrainWatch::new(kubernetes.reader());
+    let mut watch = DrainWatch::new(kubernetes.reader(), writer.reader().clock(), progress);
     let views = watch.views(nodes);
     watch.read(progress).await?;
     reject_uncontrolled_pods(&views.remaining())?;
@@ -66,6 +67,7 @@ pub(super) async fn drain(
     );
     let (mut budget_grace, mut replacement_grace) =
         (GraceTimer::new(give_up_after), GraceTimer::new(give_up_after));
+    let mut termination_grace = GraceTimer::new(give_up_after);
     let mut evicted = BTreeSet::new();
     let mut pace = Pace::new(clock, EVICTION_PACE);
     loop {
@@ -92,6 +94,10 @@ pub(super) async fn drain(
             if remaining.is_empty() {
                 return WaitState::Ready(true);
             }
+            let stuck = views.causes.expired_termination(&mut termination_grace, &remaining);
+            if let Some(failure) = stuck {
+                return WaitState::Failed(failure);
+            }
             let evictable = views.evictable(&expected_ready, &evicted);
             let is_new = |pod: &Arc<Pod>| !blocked.contains_key(uid(&pod.metadata));
             if evictable.iter().any(is_new)
@@ -99,7 +105,8 @@ pub(super) async fn drain(
             {
                 return WaitState::Ready(false);
             }
-            let text = describe(&remaining, (!blocked.is_empty()).then(refusal).as_deref());
+            let refusal = (!blocked.is_empty()).then(refusal);
+            let text = describe(&remaining, &views.causes, refusal.as_deref());
             match views.evaluate_replacements(&expected_ready, &mut replacement_grace) {
                 WaitState::Failed(why) => WaitState::Failed(why),
                 WaitState::Pending(first) => WaitState::Pending(format!("{text}; first {first}")),
@@ -120,6 +127,7 @@ struct DrainWatch {
     pods: ObjectWatch<Pod>,
     replica_sets: ObjectWatch<ReplicaSet>,
     stateful_sets: ObjectWatch<StatefulSet>,
+    causes: PodCauses,
 }
 
 /// The state of a [`DrainWatch`], for some nodes.
@@ -128,15 +136,17 @@ struct DrainViews {
     pods: ObjectView<Pod>,
     replica_sets: ObjectView<ReplicaSet>,
     stateful_sets: ObjectView<StatefulSet>,
+    causes: CauseView,
 }
 
 impl DrainWatch {
-    fn new(kubernetes: &kubernetes::KubernetesReader) -> Self {
+    fn new(kubernetes: &kubernetes::KubernetesReader, clock: &Clock, progress: &Progress) -> Self {
         let running = "status.phase!=Succeeded,status.phase!=Failed";
         Self {
             pods: kubernetes.watch(&Selection::all().with_fields(running)),
             replica_sets: kubernetes.watch(&Selection::all()),
             stateful_sets: kubernetes.watch(&Selection::all()),
+            causes: PodCauses::new(kubernetes, clock, progress),
         }
     }
 
@@ -146,6 +156,7 @@ impl DrainWatch {
             pods: self.pods.view(),
             replica_sets: self.replica_sets.view(),
             stateful_sets: self.stateful_sets.view(),
+            causes: self.causes.view(),
         }
     }
 
@@ -161,8 +172,8 @@ impl DrainWatch {
         Ok(wait::until_with_read_sources(progress, &mut self.sources(), evaluate).await?)
     }
 
-    fn sources(&mut self) -> [&mut dyn WaitSource; 3] {
-        [&mut self.pods, &mut self.replica_sets, &mut self.stateful_sets]
+    fn sources(&mut self) -> [&mut dyn WaitSource; 4] {
+        [&mut self.pods, &mut self.replica_sets, &mut self.stateful_sets, self.causes.source()]
     }
 }
 
@@ -283,6 +294,13 @@ impl DrainViews {
         replicas.and_then(|count| usize::try_from(count).ok()).unwrap_or(0)
     }
 
+    /// Returns why a replica set does not get its pods.
+    fn refused_pods_of(&self, owner_uid: &str) -> Option<String> {
+        let sets = self.replica_sets.objects();
+        let set = sets.iter().find(|set| uid(&set.metadata) == owner_uid)?;
+        workload::refused_pods_of(set)
+    }
+
     fn evaluate_replacements(
         &self,
         expected_ready: &BTreeMap<String, usize>,
@@ -290,6 +308,7 @@ impl DrainViews {
     ) -> WaitState<()> {
         let mut missing = 0;
         let mut waiting = Vec::new();
+        let mut refused = None;
         for (owner, before) in expected_ready {
             let due = (*before)
                 .min(self.desired_replicas(owner))
@@ -297,16 +316,20 @@ impl DrainViews {
             missing += due;
             if due > 0 {
                 waiting.extend(self.active_pods_of(owner));
+                refused = refused.or_else(|| self.refused_pods_of(owner));
             }
         }
+        let remaining = self.remaining();
+        self.causes.observe(waiting.iter().chain(&remaining));
         if missing == 0 {
             return WaitState::Ready(());
         }
-        if let Some(why) = expired_problem(grace, &waiting) {
+        if let Some(why) = expired_problem(grace, &waiting, &self.causes, refused.clone()) {
             return WaitState::failed(format!("a replacement did not become Ready: {why}"));
         }
         let unready =
-            describe_unready(&waiting).map(|pods| format!(": {pods}")).unwrap_or_default();
+            describe_unready(&waiting, &self.causes, refused).map(|pods| format!(": {pods}"));
+        let unready = unready.unwrap_or_default();
         WaitState::Pending(format!(
             "{} of evicted pods to be Ready{unready}",
             plural(missing, "replacement")
@@ -360,8 +383,11 @@ async fn evict(
 }
 
 /// Says which pods are to leave, after the cause for which they do not.
-fn describe(remaining: &[Arc<Pod>], refusal: Option<&str>) -> String {
-    let names = remaining.iter().map(|pod| pod_name(pod));
+fn describe(remaining: &[Arc<Pod>], causes: &CauseView, refusal: Option<&str>) -> String {
+    let names = remaining.iter().map(|pod| match causes.describe(pod) {
+        Some(cause) if pod::is_terminating(pod) => format!("{} ({cause})", pod_name(pod)),
+        _ => pod_name(pod).to_owned(),
+    });
     let text = format!(
         "{} to leave the new nodes: {}",
         plural(remaining.len(), "pod"),

@@ -65,7 +65,10 @@ pub fn why_not_ready(pod: &Pod) -> Option<String> {
     Some(match phase(pod) {
         "Running" => "running, not ready yet".into(),
         "Pending" if node(pod).is_none() => "waiting for a node".into(),
-        "Pending" => "starting".into(),
+        "Pending" => match running_init_container(pod) {
+            Some(running) => running,
+            None => "starting".into(),
+        },
         "" => "just created".into(),
         other => other.to_lowercase(),
     })
@@ -150,11 +153,35 @@ fn unschedulable(pod: &Pod) -> Option<PodProblem> {
 
 fn failing_container(pod: &Pod) -> Option<PodProblem> {
     let status = pod.status.as_ref()?;
-    let first = status.init_container_statuses.iter().flatten();
-    first.chain(status.container_statuses.iter().flatten()).find_map(failing)
+    let init = status.init_container_statuses.iter().flatten();
+    let others = status.container_statuses.iter().flatten();
+    let init = init.map(|status| ("init container", status));
+    init.chain(others.map(|status| ("container", status))).find_map(failing)
 }
 
-fn failing(container: &ContainerStatus) -> Option<PodProblem> {
+/// Returns the init container that runs now, with the time since when: the pod cannot go on before it has ended. One
+/// that is always restarted (a sidecar) holds nothing up once it has started.
+fn running_init_container(pod: &Pod) -> Option<String> {
+    let statuses = pod.status.as_ref()?.init_container_statuses.as_ref()?;
+    let is_running = |status: &&ContainerStatus| {
+        !status.started.unwrap_or(false) || !is_sidecar(pod, &status.name)
+    };
+    let (at, status, running) = statuses.iter().enumerate().find_map(|(at, status)| {
+        let running = status.state.as_ref()?.running.as_ref()?;
+        is_running(&status).then_some((at, status, running))
+    })?;
+    let since = running.started_at.as_ref().map(|time| format!(" since {}", time.0));
+    let number = format!("{} of {}", at + 1, statuses.len());
+    Some(format!("init container {} ({number}) runs{}", status.name, since.unwrap_or_default()))
+}
+
+fn is_sidecar(pod: &Pod, container: &str) -> bool {
+    let init = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
+    let mut named = init.filter(|found| found.name == container);
+    named.any(|found| found.restart_policy.as_deref() == Some("Always"))
+}
+
+fn failing((kind, container): (&str, &ContainerStatus)) -> Option<PodProblem> {
     let waiting = container.state.as_ref()?.waiting.as_ref()?;
     let reason = waiting.reason.as_deref()?;
     if !FAILING_REASONS.contains(&reason) {
@@ -162,7 +189,7 @@ fn failing(container: &ContainerStatus) -> Option<PodProblem> {
     }
     Some(problem_with(
         reason,
-        &format!("{reason} in container {}", container.name),
+        &format!("{reason} in {kind} {}", container.name),
         waiting.message.as_deref(),
     ))
 }
@@ -256,6 +283,39 @@ mod tests {
             "cannot be scheduled: 0/6 nodes are available: 6 node(s) were unschedulable."
         );
         assert_eq!(why_not_ready(&pod(json!({"phase": "Pending"}))).unwrap(), "waiting for a node");
+    }
+
+    #[test]
+    fn an_init_container_is_named_as_one() {
+        let status = |name: &str, state: Value| {
+            json!({"name": name, "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+                "started": true, "state": state})
+        };
+        let pending = |states: [Value; 2]| {
+            let [first, second] = states;
+            let mut pod = pod(json!({
+                "phase": "Pending",
+                "initContainerStatuses": [status("proxy", first), status("migrate", second)],
+            }));
+            let init = json!([
+                {"name": "proxy", "restartPolicy": "Always"},
+                {"name": "migrate"},
+            ]);
+            pod.spec.as_mut().unwrap().init_containers = serde_json::from_value(init).unwrap();
+            why_not_ready(&pod).unwrap()
+        };
+        let running = || json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}});
+        assert_eq!(
+            pending([running(), running()]),
+            "init container migrate (2 of 2) runs since 2026-01-01T00:00:00Z"
+        );
+        let failing = json!({"waiting": {"reason": "ImagePullBackOff", "message": "not found"}});
+        assert_eq!(
+            pending([running(), failing]),
+            "ImagePullBackOff in init container migrate: not found"
+        );
+        let waiting = json!({"waiting": {"reason": "PodInitializing"}});
+        assert_eq!(pending([running(), waiting]), "starting");
     }
 
     #[test]

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::kubernetes::object::{
-    self, is_terminating, is_true, list, number, put, put_default, set_condition, text, time, uid,
+    self, condition, is_terminating, is_true, list, number, put, put_default, set_condition, text,
+    time, uid,
 };
 use crate::kubernetes::resources::{NODES, PODS};
 use crate::scenario::{ContainerFailure, FailingImage};
@@ -26,7 +27,7 @@ pub(super) fn plan(view: &ClusterView<'_>, timers: &mut Timers) -> ControllerPla
         let Some(node) = view.store.get(&NODES, "", text(pod, "/spec/nodeName")) else {
             continue;
         };
-        if is_terminating(pod) {
+        if is_terminating(pod) && is_alive(node) {
             stop_pod(view, timers, &mut plan, pod);
         } else if is_true(node, "Ready")
             && !matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")
@@ -35,6 +36,12 @@ pub(super) fn plan(view: &ClusterView<'_>, timers: &mut Timers) -> ControllerPla
         }
     }
     plan
+}
+
+/// Returns whether the node's kubelet reports. One that does not cannot confirm that a pod has ended.
+fn is_alive(node: &Value) -> bool {
+    let ready = condition(node, "Ready");
+    ready.is_none_or(|ready| text(ready, "/status") != "Unknown")
 }
 
 /// Removes a pod whose containers have stopped.
