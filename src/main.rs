@@ -2,12 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use rafay_relay_sop::cli::{self, Cli, telemetry};
 
 fn main() -> ExitCode {
     cli::answer_completion_request();
-    let arguments = Cli::parse();
+    let arguments = Cli::read();
     telemetry::start(arguments.log_format());
     run(arguments).into()
 }

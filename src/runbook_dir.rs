@@ -2,7 +2,7 @@
 //! is in them.
 
 use std::{
-    io,
+    fmt, io,
     path::{Path, PathBuf},
 };
 
@@ -15,10 +15,42 @@ const BUILT_IN_RUNBOOKS: &[(&str, &str)] =
 /// The extensions of a runbook's file.
 const EXTENSIONS: [&str; 2] = ["yaml", "yml"];
 
+/// The directory that is used where none is named. It need not exist.
+const DEFAULT_DIR: &str = "runbooks";
+
 /// A directory of runbooks.
 #[derive(Debug, Clone)]
 pub struct RunbookDir {
     dir: PathBuf,
+    /// Whether the caller named the directory. Then the built-in runbooks do not replace it when it is missing.
+    is_named: bool,
+}
+
+/// A runbook that was found, and where.
+#[derive(Debug, Clone)]
+pub struct FoundRunbook {
+    /// The text.
+    pub source: Source,
+    /// The place of the text.
+    pub origin: Origin,
+}
+
+/// The place of a runbook's text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// The text is compiled into the program.
+    BuiltIn,
+    /// A file, with an absolute path.
+    File(PathBuf),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BuiltIn => f.write_str("built in"),
+            Self::File(path) => path.display().fmt(f),
+        }
+    }
 }
 
 /// Why a runbook was not found. `Display` is the message; [`hint`](Self::hint) is the remedy.
@@ -33,6 +65,14 @@ pub enum LookupError {
         dir: PathBuf,
         /// The known names.
         known: String,
+    },
+    /// The directory that was named is missing, or is not a directory.
+    #[error("cannot use {} as the directory of runbooks: {problem}", dir.display())]
+    UnusableDir {
+        /// The directory.
+        dir: PathBuf,
+        /// The reason.
+        problem: String,
     },
     /// Not a name.
     #[error("'{0}' is not a valid runbook name: letters, digits, '-' and '_' only")]
@@ -60,6 +100,9 @@ impl LookupError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NotFound { known, .. } => Some(format!("known runbooks: {known}")),
+            Self::UnusableDir { .. } => {
+                Some("name an existing directory with --runbooks (SOP_RUNBOOKS)".into())
+            }
             Self::InvalidName(_) => Some("a path must end in .yaml or .yml".into()),
             Self::ReadFailed { .. } | Self::NotUtf8 { .. } => None,
         }
@@ -67,9 +110,28 @@ impl LookupError {
 }
 
 impl RunbookDir {
-    /// Returns the runbooks of a directory, which need not exist.
-    pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into() }
+    /// Returns the runbooks of the directory that is used by default, which need not exist.
+    pub fn by_default() -> Self {
+        Self { dir: DEFAULT_DIR.into(), is_named: false }
+    }
+
+    /// Returns the runbooks of a directory that the caller named.
+    pub fn named(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into(), is_named: true }
+    }
+
+    /// Checks that a directory that was named exists. A built-in runbook must not silently replace the caller's own.
+    ///
+    /// # Errors
+    /// The directory is missing, is not a directory, or cannot be read.
+    pub fn ensure_usable(&self) -> Result<(), LookupError> {
+        if !self.is_named {
+            return Ok(());
+        }
+        std::fs::read_dir(&self.dir).map(drop).map_err(|error| LookupError::UnusableDir {
+            dir: self.dir.clone(),
+            problem: error.to_string(),
+        })
     }
 
     /// Returns every name, sorted.
@@ -86,11 +148,13 @@ impl RunbookDir {
     /// Returns the runbook of that name: never a path, so that a name from a request cannot leave the directory.
     ///
     /// # Errors
-    /// No such runbook, or it cannot be read.
-    pub fn find(&self, name: &str) -> Result<Source, LookupError> {
+    /// No such runbook, it cannot be read, or the directory that was named is missing.
+    pub fn find(&self, name: &str) -> Result<FoundRunbook, LookupError> {
         if !is_valid_name(name) {
             return Err(LookupError::InvalidName(name.chars().take(120).collect()));
         }
+        // Each time: a service outlives a directory that is unmounted.
+        self.ensure_usable()?;
         for extension in EXTENSIONS {
             let path = self.dir.join(format!("{name}.{extension}"));
             match read(&path) {
@@ -100,20 +164,21 @@ impl RunbookDir {
             }
         }
         let built_in = BUILT_IN_RUNBOOKS.iter().find(|(known, _)| *known == name);
-        built_in.map(|(name, text)| Source::new(format!("{name}.yaml"), *text)).ok_or_else(|| {
-            LookupError::NotFound {
-                name: name.into(),
-                dir: self.dir.clone(),
-                known: self.names().join(", "),
-            }
-        })
+        let (name, text) = built_in.ok_or_else(|| LookupError::NotFound {
+            name: name.into(),
+            dir: self.dir.clone(),
+            known: self.names().join(", "),
+        })?;
+        let source = Source::new(format!("{name}.yaml"), *text);
+        Ok(FoundRunbook { source, origin: Origin::BuiltIn })
     }
 
     /// Reads a path, or finds a name.
     ///
     /// # Errors
     /// As [`find`](Self::find).
-    pub fn find_or_read(&self, text: &str) -> Result<Source, LookupError> {
+    pub fn find_or_read(&self, text: &str) -> Result<FoundRunbook, LookupError> {
+        self.ensure_usable()?;
         let is_path =
             text.contains('/') || EXTENSIONS.iter().any(|e| text.ends_with(&format!(".{e}")));
         if is_path { read(Path::new(text)) } else { self.find(text) }
@@ -124,14 +189,17 @@ impl RunbookDir {
 ///
 /// # Errors
 /// It cannot be read, or is not text.
-pub fn read(path: &Path) -> Result<Source, LookupError> {
+fn read(path: &Path) -> Result<FoundRunbook, LookupError> {
     let bytes = std::fs::read(path)
         .map_err(|source| LookupError::ReadFailed { path: path.to_owned(), source })?;
     let text = String::from_utf8(bytes).map_err(|error| LookupError::NotUtf8 {
         path: path.to_owned(),
         offset: error.utf8_error().valid_up_to(),
     })?;
-    Ok(Source::new(path.display().to_string(), text))
+    // Fails only where there is no current directory; then the relative path has just been read all the same.
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let source = Source::new(path.display().to_string(), text);
+    Ok(FoundRunbook { source, origin: Origin::File(absolute) })
 }
 
 fn is_valid_name(text: &str) -> bool {
@@ -150,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_name_cannot_leave_the_directory() {
-        let runbook_dir = RunbookDir::new("runbooks");
+        let runbook_dir = RunbookDir::by_default();
         for name in ["../Cargo", "a/b", "", ".", "relay scale"] {
             assert!(matches!(runbook_dir.find(name), Err(LookupError::InvalidName(_))), "{name}");
         }
@@ -158,8 +226,30 @@ mod tests {
 
     #[test]
     fn an_unknown_name_lists_the_known_ones() {
-        let error = RunbookDir::new("/nowhere").find("relay-scael").unwrap_err();
-        assert_eq!(error.to_string(), "runbook 'relay-scael' not found in /nowhere");
+        let dir = tempfile::tempdir().unwrap();
+        let error = RunbookDir::named(dir.path()).find("relay-scael").unwrap_err();
+        let expected = format!("runbook 'relay-scael' not found in {}", dir.path().display());
+        assert_eq!(error.to_string(), expected);
         assert_eq!(error.hint().unwrap(), "known runbooks: relay-scale");
+    }
+
+    #[test]
+    fn a_file_of_the_directory_comes_before_the_built_in_runbook() {
+        let dir = tempfile::tempdir().unwrap();
+        let runbooks = RunbookDir::named(dir.path());
+        assert_eq!(runbooks.find("relay-scale").unwrap().origin.to_string(), "built in");
+        let path = dir.path().join("relay-scale.yml");
+        std::fs::write(&path, "name: relay-scale\n").unwrap();
+        assert_eq!(runbooks.find("relay-scale").unwrap().origin, Origin::File(path));
+    }
+
+    #[test]
+    fn a_named_directory_that_disappears_is_not_replaced_by_built_in_runbooks() {
+        let dir = tempfile::tempdir().unwrap();
+        let runbooks = RunbookDir::named(dir.path());
+        assert!(runbooks.find("relay-scale").is_ok());
+        drop(dir);
+        let error = runbooks.find("relay-scale").unwrap_err();
+        assert!(matches!(error, LookupError::UnusableDir { .. }), "{error}");
     }
 }

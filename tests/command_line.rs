@@ -59,6 +59,86 @@ fn an_unknown_runbook_lists_the_known_ones() {
     );
 }
 
+/// Otherwise a typing error would run the built-in runbook instead of the one that was meant.
+#[test]
+fn a_named_directory_of_runbooks_must_exist() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = write(dir.path(), "file", "");
+    let missing = dir.path().join("nonexistent").display().to_string();
+    for named in [&missing, &file] {
+        let by_flag: [&[&str]; 3] = [
+            &["run", "relay-scale", "--simulate", "--runbooks", named],
+            &["--runbooks", named, "run", "runbooks/relay-scale.yaml", "--simulate"],
+            &["serve", "--simulate", "--listen", "127.0.0.1:0", "--runbooks", named],
+        ];
+        for arguments in by_flag {
+            let ended = run(arguments).expect_exit_code(3);
+            let expected = format!("error: cannot use {named} as the directory of runbooks: ");
+            assert!(ended.stderr.starts_with(&expected), "{arguments:?}: {}", ended.stderr);
+            assert_one_line_and_hint(&ended.stderr);
+            assert_eq!(ended.stdout, "", "{arguments:?}");
+        }
+        let mut by_variable = program();
+        by_variable.args(["run", "relay-scale", "--simulate"]).env("SOP_RUNBOOKS", named);
+        ProgramOutput::run(&mut by_variable).expect_exit_code(3);
+    }
+    let mut by_default = program();
+    by_default.current_dir(dir.path()).args(["run", "relay-scale", "--simulate", "--speed", "600"]);
+    let title = ProgramOutput::run(&mut by_default).expect_exit_code(0).stdout;
+    assert!(title.lines().next().unwrap().contains(" from built in (sha256 "), "{title}");
+}
+
+#[test]
+fn a_run_says_which_file_was_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = write(dir.path(), "fails.yaml", FAILING);
+    let digest = rafay_relay_sop::engine::digest(FAILING);
+    let file = format!("{path} (sha256 {})", &digest[..12]);
+    let program = |arguments: &[&str], code| {
+        let mut command = program();
+        command.arg("--state-dir").arg(dir.path().join("state")).current_dir(dir.path());
+        ProgramOutput::run(command.args(arguments)).expect_exit_code(code).stdout
+    };
+    for named in [&["run", "fails.yaml"][..], &["run", "fails", "--runbooks", "."]] {
+        let printed = program(&[named, &["--yes"]].concat(), 4);
+        assert!(printed.lines().next().unwrap().ends_with(&file), "{printed}");
+        let show = program(&["runs", "show", "--last"], 0);
+        assert!(show.contains(&format!("file     {path}\n")), "{show}");
+        assert!(program(&["runs", "logs", "--last"], 0).contains(&file));
+        let document = program(&["runs", "show", "--last", "--output", "json"], 0);
+        let document: Value = serde_json::from_str(&document).unwrap();
+        assert_eq!(
+            (&document["source"], &document["digest"]),
+            (&path.clone().into(), &digest.clone().into())
+        );
+        program(&["runs", "abandon", "--last"], 0);
+    }
+}
+
+#[test]
+fn shared_options_are_offered_where_they_are_used() {
+    let cases: [(&[&str], &[&str]); 9] = [
+        (&["run"], &["--state-dir", "--runbooks", "--output"]),
+        (&["serve"], &["--state-dir", "--runbooks"]),
+        (&["runs", "list"], &["--state-dir", "--output"]),
+        (&["validate"], &["--output"]),
+        (&["explain"], &["--output"]),
+        (&["schema"], &[]),
+        (&["simulate"], &[]),
+        (&["man"], &[]),
+        (&["completions"], &[]),
+    ];
+    for (subcommand, used) in cases {
+        let help = run(&[subcommand, &["--help"]].concat()).expect_exit_code(0).stdout;
+        for option in ["--state-dir", "--runbooks", "--output"] {
+            assert_eq!(help.contains(option), used.contains(&option), "{subcommand:?} {option}");
+        }
+    }
+    let refused = run(&["explain", "--state-dir", "x", "RB012"]).expect_exit_code(2);
+    assert!(refused.stderr.contains("`explain` does not use this option"), "{}", refused.stderr);
+    run(&["--state-dir", "x", "explain", "RB012"]).expect_exit_code(0);
+}
+
 #[test]
 fn a_runbook_with_errors_is_refused_with_their_positions() {
     let dir = tempfile::tempdir().unwrap();
@@ -313,6 +393,8 @@ fn a_directory_called_serve_does_not_change_the_log() {
     let addresses = ["KUBECONFIG", "AWS_ENDPOINT_URL"];
     let given = simulate.environment.iter().filter(|(name, _)| addresses.contains(&&**name));
     command.envs(given.cloned()).env("HOME", dir.path()).arg("--state-dir").arg(dir.path());
+    std::fs::create_dir(dir.path().join("serve")).unwrap();
+    command.current_dir(dir.path());
     command.args(["--runbooks", "serve", "run", &runbook, "--yes", "--speed", "600"]);
     let ended = ProgramOutput::run(&mut command).expect_exit_code(0);
     assert!(ended.stderr.contains("no AWS credentials found"), "{}", ended.stderr);

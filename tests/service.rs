@@ -163,6 +163,94 @@ async fn bad_requests_are_explained_and_start_nothing() {
     assert_eq!(service.get("/status").await.1["status"], "Idle");
 }
 
+/// A page reload and a link preview are GETs, too: each would double the nodes again.
+#[tokio::test]
+async fn a_get_does_not_repeat_a_run_that_has_just_succeeded() {
+    let service = SimulatedService::start(&[]);
+    let (_, first) = service.get("/run").await;
+    assert_eq!(service.wait_until_ended().await["status"], "Success");
+
+    for path in ["/run", "/run?runbook=relay-scale", "/run?again=false"] {
+        let (code, refused) = service.get(path).await;
+        assert_eq!(code, StatusCode::CONFLICT, "{path}: {refused:#}");
+        assert_eq!(refused["run"], first["run"]);
+        assert_eq!(refused["failure"]["kind"], "conflict");
+        let hint = refused["failure"]["hint"].as_str().unwrap();
+        for way in ["POST /run?runbook=relay-scale", "again=true"] {
+            assert!(hint.contains(way), "{hint}");
+        }
+    }
+    assert_eq!(service.get("/runs").await.1["runs"].as_array().unwrap().len(), 1);
+
+    let (code, again) = service.get("/run?again=true").await;
+    assert_eq!(code, StatusCode::OK, "{again:#}");
+    let (code, busy) = service.get("/run").await;
+    assert_eq!((code, &busy["status"]), (StatusCode::CONFLICT, &json!("busy")), "{busy:#}");
+    service.wait_until_ended().await;
+    let (code, posted) = service.post("/run", json!({})).await;
+    assert_eq!(code, StatusCode::OK, "{posted:#}");
+    service.wait_until_ended().await;
+}
+
+#[tokio::test]
+async fn a_get_repeats_other_runs() {
+    let service = SimulatedService::start(&[]);
+    let other = SCALE_UP.replace("name: scale-up", "name: other");
+    std::fs::write(service.dir.path().join("runbooks/other.yaml"), other).unwrap();
+    service.get("/run").await;
+    service.wait_until_ended().await;
+    let (code, started) = service.get("/run?runbook=other").await;
+    assert_eq!(code, StatusCode::OK, "another runbook: {started:#}");
+    let run = format!("/runs/{}", started["run"].as_str().unwrap());
+    service.post(&format!("{run}/cancel"), json!({})).await;
+    service.wait_until_ended().await;
+    service.post(&format!("{run}/abandon"), json!({})).await;
+    let (code, again) = service.get("/run?runbook=other").await;
+    assert_eq!(code, StatusCode::OK, "a run that did not succeed: {again:#}");
+    service.wait_until_ended().await;
+}
+
+#[tokio::test]
+async fn a_restart_guard_of_zero_refuses_no_get() {
+    let service = SimulatedService::start(&["--restart-guard", "0"]);
+    for _ in 0..2 {
+        let (code, started) = service.get("/run").await;
+        assert_eq!(code, StatusCode::OK, "{started:#}");
+        assert_eq!(service.wait_until_ended().await["status"], "Success");
+    }
+}
+
+#[tokio::test]
+async fn a_prefetch_starts_no_run() {
+    let service = SimulatedService::start(&[]);
+    let headers = [
+        ("sec-purpose", "prefetch"),
+        ("sec-purpose", "prefetch;prerender"),
+        ("purpose", "prefetch"),
+        ("x-purpose", "preview"),
+        ("x-moz", "prefetch"),
+    ];
+    for (name, value) in headers {
+        for path in ["/run", "/run?again=true"] {
+            let request = service.client.get(format!("{}{path}", service.url)).header(name, value);
+            let response = request.send().await.unwrap();
+            assert_eq!(response.status(), StatusCode::FORBIDDEN, "{name}: {value}");
+        }
+    }
+    assert_eq!(service.get("/status").await.1["status"], "Idle");
+}
+
+#[tokio::test]
+async fn the_status_says_which_file_is_run() {
+    let service = SimulatedService::start(&[]);
+    service.post("/run", json!({})).await;
+    let status = service.wait_until_ended().await;
+    let path = service.dir.path().join("runbooks/relay-scale.yaml");
+    assert_eq!(status["source"], json!(path));
+    let text = std::fs::read_to_string(path).unwrap();
+    assert_eq!(status["digest"], rafay_relay_sop::engine::digest(&text));
+}
+
 #[tokio::test]
 async fn a_head_request_starts_no_run() {
     let service = SimulatedService::start(&[]);
@@ -235,10 +323,28 @@ async fn a_token_protects_the_routes_that_change_something() {
 
 #[test]
 fn serve_on_a_public_address_requires_a_token_decision() {
-    let ended =
-        ProgramOutput::run(program().args(["serve", "--simulate", "--listen", "0.0.0.0:0"]))
-            .expect_exit_code(2);
-    assert!(ended.stderr.contains("--token-file"), "{}", ended.stderr);
+    for address in ["0.0.0.0:0", ":0"] {
+        let ended =
+            ProgramOutput::run(program().args(["serve", "--simulate", "--listen", address]))
+                .expect_exit_code(2);
+        assert!(ended.stderr.contains("--token-file"), "{}", ended.stderr);
+    }
+}
+
+/// As curl and people write it.
+#[tokio::test]
+async fn serve_listens_on_a_name_and_on_a_port_alone() {
+    let cases: [&[&str]; 2] =
+        [&["--listen", "localhost:0"], &["--listen", ":0", "--allow-anonymous"]];
+    for arguments in cases {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = program();
+        command.args(["serve", "--simulate"]).arg("--state-dir").arg(dir.path()).args(arguments);
+        let service = Serve::start_listening(&mut command);
+        let port = service.url.rsplit_once(':').unwrap().1;
+        let response = service.client.get(format!("http://localhost:{port}/health")).send().await;
+        assert_eq!(response.unwrap().status(), StatusCode::OK, "{arguments:?}");
+    }
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 use super::{CliError, stdout};
 use crate::{
-    engine::{ChangingStep, Engine, Preflight, Remaining, ResumePreflight, UndoneStep},
-    journal::{Run, RunTarget, difference_texts},
+    engine::{ChangingStep, Engine, Preflight, Remaining, ResumePreflight, UndoneStep, digest},
+    journal::{Run, RunTarget, difference_texts, short_digest},
 };
 
 /// Checks that there is a terminal to ask at. To be called before any call to the cluster.
@@ -27,6 +27,7 @@ pub(super) fn require_terminal() -> Result<(), CliError> {
 pub(super) async fn ask_to_run(engine: &Engine, preflight: &Preflight) -> Result<(), CliError> {
     let mut text: String =
         engine.preview(preflight).await?.iter().map(|message| format!("{message}\n")).collect();
+    text.insert_str(0, &describe_runbook(preflight));
     text.extend(preflight.changing_steps().iter().map(describe_change));
     ask(&preflight.target, &text)
 }
@@ -71,6 +72,14 @@ fn ask(target: &RunTarget, text: &str) -> Result<(), CliError> {
         return Ok(());
     }
     Err(CliError::Declined)
+}
+
+/// Says which file is run: a name may be that of a built-in runbook, or of a file in the current directory.
+fn describe_runbook(preflight: &Preflight) -> String {
+    let checked = &preflight.checked;
+    let digest = short_digest(&digest(checked.source().text()));
+    let origin = checked.origin().unwrap_or_else(|| checked.source().name());
+    format!("Runbook {}: {origin} (sha256 {digest})\n", checked.runbook().name)
 }
 
 fn describe_target(target: &RunTarget) -> String {

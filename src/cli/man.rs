@@ -2,10 +2,10 @@
 
 use std::{fs, path::PathBuf};
 
-use clap::{Command, CommandFactory as _, ValueHint};
+use clap::{Command, ValueHint};
 use clap_mangen::Man;
 
-use super::{Cli, CliError, Exit, stdout};
+use super::{CliError, Exit, options, stdout};
 
 /// Prints the manual page of this program; with --dir, writes one page per subcommand.
 #[derive(Debug, clap::Args)]
@@ -36,5 +36,5 @@ impl ManArgs {
 
 /// Returns the command line without `help`, which has no page of its own.
 fn command() -> Command {
-    Cli::command().disable_help_subcommand(true)
+    options::command().disable_help_subcommand(true)
 }

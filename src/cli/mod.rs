@@ -7,9 +7,11 @@ mod confirm;
 mod error;
 mod explain;
 mod inputs;
+mod listen;
 mod live_text;
 mod man;
 mod next_steps;
+mod options;
 mod progress;
 mod run;
 mod runs;
@@ -25,7 +27,7 @@ mod validate;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{FromArgMatches as _, Parser, Subcommand, ValueEnum, ValueHint};
 
 pub use completions::answer_completion_request;
 
@@ -44,7 +46,7 @@ pub struct Cli {
     command: Command,
 }
 
-/// The options of every subcommand.
+/// The options that several subcommands share. [`options`] says which of them a subcommand uses.
 #[derive(Debug, clap::Args)]
 struct Global {
     /// Directory of the run journals [default: the XDG state directory; a temporary one with --simulate]
@@ -56,16 +58,16 @@ struct Global {
         env = "SOP_STATE_DIR"
     )]
     state_dir: Option<PathBuf>,
-    /// Directory of runbooks; takes precedence over the runbooks that are built into the program
+    /// Directory of runbooks, which take precedence over those that are built into the program [default: `runbooks`,
+    /// which need not exist]
     #[arg(
         long,
         global = true,
         value_name = "DIR",
         value_hint = ValueHint::DirPath,
-        env = "SOP_RUNBOOKS",
-        default_value = "runbooks"
+        env = "SOP_RUNBOOKS"
     )]
-    runbooks: PathBuf,
+    runbooks: Option<PathBuf>,
     /// Output format
     #[arg(long, global = true, value_name = "FORMAT", env = "SOP_OUTPUT", default_value = "text")]
     output: Output,
@@ -135,6 +137,12 @@ impl From<Exit> for ExitCode {
 }
 
 impl Cli {
+    /// Reads the command line. Ends the program if it is not valid, or asks for help.
+    pub fn read() -> Self {
+        let matches = options::command().get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
     /// Returns the format of the log unless the environment says otherwise: JSON for a service.
     pub fn log_format(&self) -> LogFormat {
         match self.command {
@@ -164,7 +172,10 @@ impl Cli {
 
 impl Global {
     fn runbook_dir(&self) -> RunbookDir {
-        RunbookDir::new(&self.runbooks)
+        match &self.runbooks {
+            Some(dir) => RunbookDir::named(dir),
+            None => RunbookDir::by_default(),
+        }
     }
 }
 

@@ -30,7 +30,10 @@ pub(super) struct RunArgs {
 
 impl RunArgs {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, CliError> {
-        let checked = CheckedRunbook::new(global.runbook_dir().find_or_read(&self.name)?)?;
+        let checked = {
+            let found = global.runbook_dir().find_or_read(&self.name)?;
+            CheckedRunbook::with_origin(found.source, found.origin.to_string())?
+        };
         let inputs = self.inputs.read(&checked)?;
         let asks = !self.target.simulate && !self.yes;
         if asks {

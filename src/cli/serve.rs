@@ -7,10 +7,12 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-use super::{CliError, Exit, Global, state_dir::StateDir, stdout, target::TargetArgs};
+use super::{
+    CliError, Exit, Global, listen::ListenAddress, state_dir::StateDir, stdout, target::TargetArgs,
+};
 use crate::{
     engine::Engine,
-    journal::{Failure, FailureKind, RunTarget},
+    journal::RunTarget,
     server::{self, Access, Service},
 };
 
@@ -21,8 +23,10 @@ const SHUTDOWN_GRACE_PERIOD: Duration = Duration::from_secs(25);
 #[derive(Debug, clap::Args)]
 pub(super) struct ServeArgs {
     /// Address to listen on
+    ///
+    /// IP:PORT, NAME:PORT such as localhost:8080, or :PORT for all addresses of this machine.
     #[arg(long, value_name = "ADDRESS", env = "SOP_LISTEN", default_value = "127.0.0.1:8080")]
-    listen: SocketAddr,
+    listen: ListenAddress,
     /// File with the bearer token that requests which change something must carry
     #[arg(long, value_name = "FILE", env = "SOP_TOKEN_FILE")]
     token_file: Option<PathBuf>,
@@ -32,16 +36,24 @@ pub(super) struct ServeArgs {
     /// Resume a run of this service that was interrupted no longer ago than this
     #[arg(long, value_name = "DURATION", env = "SOP_RESUME_WITHIN", default_value = "1h")]
     resume_within: runbook::Duration,
+    /// Refuse GET /run for a runbook that succeeded on the same target no longer ago than this; 0 refuses none
+    ///
+    /// A page reload and a link preview are GETs, too. POST /run and GET /run?again=true are never refused for this.
+    #[arg(long, value_name = "DURATION", env = "SOP_RESTART_GUARD", default_value = "1h")]
+    restart_guard: runbook::Duration,
     #[command(flatten)]
     target: TargetArgs,
 }
 
 impl ServeArgs {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, CliError> {
-        let access = self.access()?;
+        let runbook_dir = global.runbook_dir();
+        runbook_dir.ensure_usable()?;
+        let addresses = self.listen.resolve().await?;
+        let access = self.access(&addresses)?;
         // First of all: as the first process of a container, a signal without a handler would be ignored.
         let shutdown_signal = shutdown_signal()?;
-        let listener = self.bind().await?;
+        let listener = self.bind(&addresses).await?;
         let address = listener.local_addr()?;
         let state_dir = StateDir::choose(global, self.target.simulate)?;
         let store = state_dir.open_for_writing("serve", Some(address.to_string()))?;
@@ -51,7 +63,7 @@ impl ServeArgs {
             let target = RunTarget::default();
             self.target.ensure_speed_is_allowed(&environment.platform, &target).await?;
         }
-        let service = Service::new(engine, global.runbook_dir());
+        let service = Service::new(engine, runbook_dir, self.restart_guard.std());
         // Before a client can ask for its status.
         let max_age = self.resume_within.std();
         service.expect_recovery(max_age).await;
@@ -82,26 +94,22 @@ impl ServeArgs {
     }
 
     /// Returns who may use the address. On one that other machines can reach, that must be decided.
-    fn access(&self) -> Result<Access, CliError> {
+    fn access(&self, addresses: &[SocketAddr]) -> Result<Access, CliError> {
+        let is_loopback = addresses.iter().all(|address| address.ip().is_loopback());
         if let Some(path) = &self.token_file {
-            return Access::with_token_file(self.listen, path)
+            return Access::with_token_file(is_loopback, path)
                 .map_err(|error| CliError::Usage(error.to_string()));
         }
-        if self.listen.ip().is_loopback() || self.allow_anonymous {
-            return Ok(Access::anonymous(self.listen));
+        if is_loopback || self.allow_anonymous {
+            return Ok(Access::anonymous(is_loopback));
         }
         let message = format!("--listen {}: other machines could start runs", self.listen);
         Err(CliError::usage_with_hint(message, "pass --token-file FILE, or --allow-anonymous"))
     }
 
-    async fn bind(&self) -> Result<TcpListener, CliError> {
-        TcpListener::bind(self.listen).await.map_err(|error| {
-            let failure = Failure::new(
-                FailureKind::Unreachable,
-                format!("cannot listen on {}: {error}", self.listen),
-            );
-            CliError::Failure(failure.with_hint(Some("name another address with --listen")))
-        })
+    /// Listens on the first of the addresses that can be used.
+    async fn bind(&self, addresses: &[SocketAddr]) -> Result<TcpListener, CliError> {
+        TcpListener::bind(addresses).await.map_err(|error| self.listen.unusable(&error))
     }
 }
 

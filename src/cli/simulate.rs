@@ -4,7 +4,6 @@ use std::{
     fmt::Display,
     fs::{self, OpenOptions},
     io::Write as _,
-    net::SocketAddr,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
@@ -13,7 +12,9 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{CliError, Exit, next_steps::quoted, stdout, target::DEFAULT_SPEED};
+use super::{
+    CliError, Exit, listen::ListenAddress, next_steps::quoted, stdout, target::DEFAULT_SPEED,
+};
 use clock::Clock;
 use simulator::{AccessPolicy, Options, Scenario, Simulator};
 
@@ -26,11 +27,11 @@ pub(super) struct SimulateArgs {
 
     /// Address of the AWS services; port 0 takes any free port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0", visible_alias = "listen")]
-    aws_listen: SocketAddr,
+    aws_listen: ListenAddress,
 
     /// Address of the Kubernetes API; port 0 takes any free port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
-    kubernetes_listen: SocketAddr,
+    kubernetes_listen: ListenAddress,
 
     /// Factor that divides simulated delays: with 60, a minute takes a second
     #[arg(long, env = "SOP_SPEED", value_name = "FACTOR", default_value_t = DEFAULT_SPEED)]
@@ -67,8 +68,8 @@ impl SimulateArgs {
         };
         let options = Options {
             clock: Clock::scaled(self.speed).map_err(simulator_error)?,
-            kubernetes_listen: self.kubernetes_listen,
-            aws_listen: self.aws_listen,
+            kubernetes_listen: self.kubernetes_listen.resolve().await?[0],
+            aws_listen: self.aws_listen.resolve().await?[0],
             kubernetes: match &self.kubeconfig {
                 Some(path) => Some(real_cluster(path, self.context.clone()).await?),
                 None => None,

@@ -17,6 +17,7 @@ pub struct CheckedRunbook(Arc<Inner>);
 struct Inner {
     source: Source,
     runbook: Runbook,
+    origin: Option<String>,
 }
 
 impl CheckedRunbook {
@@ -25,10 +26,22 @@ impl CheckedRunbook {
     /// # Errors
     /// [`StartError::InvalidRunbook`] with everything that is wrong with it.
     pub fn new(source: Source) -> Result<Self, StartError> {
+        Self::check(source, None)
+    }
+
+    /// Checks a text whose origin is recorded in the run: a path, or `built in`.
+    ///
+    /// # Errors
+    /// [`StartError::InvalidRunbook`] with everything that is wrong with it.
+    pub fn with_origin(source: Source, origin: impl Into<String>) -> Result<Self, StartError> {
+        Self::check(source, Some(origin.into()))
+    }
+
+    fn check(source: Source, origin: Option<String>) -> Result<Self, StartError> {
         let checked = runbook::check(&source, actions::registry());
         tracing::debug!(runbook = source.name(), "checked the runbook");
         match checked.runbook {
-            Some(runbook) => Ok(Self(Arc::new(Inner { source, runbook }))),
+            Some(runbook) => Ok(Self(Arc::new(Inner { source, runbook, origin }))),
             None => Err(StartError::InvalidRunbook {
                 source_text: Box::new(source),
                 diagnostics: checked.diagnostics,
@@ -48,6 +61,11 @@ impl CheckedRunbook {
     /// Returns the text.
     pub fn source(&self) -> &Source {
         &self.0.source
+    }
+
+    /// Returns where the text comes from, where that is known.
+    pub fn origin(&self) -> Option<&str> {
+        self.0.origin.as_deref()
     }
 
     /// Returns the step of a path.

@@ -23,15 +23,20 @@ impl RunObserver for AuditLog {
 }
 
 fn log_run_event(run: &Run, event: &RunEvent) {
+    let (id, runbook) = (run.id().as_str(), run.spec.runbook.as_str());
     let (actor, action) = match event {
-        RunEvent::RunStarted(spec) => (&spec.actor, "started"),
+        RunEvent::RunStarted(spec) => {
+            let (actor, digest) = (&spec.actor, &spec.digest);
+            let source = spec.source.as_deref().unwrap_or("unknown");
+            tracing::info!(target: "audit", actor, run = id, runbook, source, digest, "started");
+            return;
+        }
         RunEvent::RunResumed { actor, mode: ResumeMode::Continue, .. } => (actor, "resumed"),
         RunEvent::RunResumed { actor, .. } => (actor, "rollback requested"),
         RunEvent::RunCancelRequested { actor } => (actor, "cancel requested"),
         RunEvent::RunAbandoned { actor } => (actor, "abandoned"),
         RunEvent::RunEnded { .. } => return,
     };
-    let (id, runbook) = (run.id().as_str(), run.spec.runbook.as_str());
     tracing::info!(target: "audit", actor, run = id, runbook, "{action}");
 }
 

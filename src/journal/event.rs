@@ -225,6 +225,9 @@ pub struct RunSpec {
     pub format: Format,
     /// The runbook's name.
     pub runbook: String,
+    /// Where the text came from: an absolute path, or `built in`. Absent in older journals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// The runbook's text, whole.
     pub text: String,
     /// SHA-256 of the text, in hexadecimal.
@@ -279,6 +282,20 @@ impl std::fmt::Display for RecordedDifference {
             _ => write!(f, "{target}: {before} -> {now}{note}"),
         }
     }
+}
+
+impl RunSpec {
+    /// Returns where the runbook's text came from, with the beginning of its digest; `None` where the former is not
+    /// known.
+    pub fn source_and_digest(&self) -> Option<String> {
+        let source = self.source.as_ref()?;
+        Some(format!("{source} (sha256 {})", short_digest(&self.digest)))
+    }
+}
+
+/// Returns as much of a digest as people compare.
+pub fn short_digest(digest: &str) -> String {
+    digest.chars().take(12).collect()
 }
 
 /// The names of the events of a run; every other name is a step's.

@@ -110,7 +110,10 @@ impl LogLines {
 
 fn run_texts(event: &RunEvent) -> Vec<String> {
     match event {
-        RunEvent::RunStarted(spec) => vec![started(spec)],
+        RunEvent::RunStarted(spec) => {
+            let file = spec.source_and_digest().map(|file| format!("Runbook file: {file}"));
+            std::iter::once(started(spec)).chain(file).collect()
+        }
         RunEvent::RunResumed { actor, mode: ResumeMode::Continue, .. } => {
             vec![format!("Resumed by {actor}")]
         }

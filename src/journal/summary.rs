@@ -60,6 +60,9 @@ pub struct RunSummary {
     /// The summary that lists show.
     #[serde(flatten)]
     pub head: HeadSummary,
+    /// Where the runbook's text came from: an absolute path, or `built in`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// Its inputs, defaults included.
     pub inputs: Map<String, Value>,
     /// The steps that have begun.
@@ -172,6 +175,7 @@ impl RunSummary {
     pub fn of(run: &Run, is_live: bool) -> Self {
         Self {
             head: HeadSummary::of(&run.head, is_live),
+            source: run.spec.source.clone(),
             inputs: run.spec.inputs.clone(),
             steps: run.steps().iter().map(step).collect(),
             differences: if is_live { Vec::new() } else { run.differences() },

@@ -1,6 +1,6 @@
 //! Who may start and stop runs.
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use axum::{
     extract::{Request, State},
@@ -47,16 +47,16 @@ pub enum TokenFileError {
 }
 
 impl Access {
-    /// Anybody who can reach `address` may do anything.
-    pub fn anonymous(address: SocketAddr) -> Self {
-        Self { token: None, loopback_only: address.ip().is_loopback() }
+    /// Anybody who can reach the service may do anything.
+    pub fn anonymous(loopback_only: bool) -> Self {
+        Self { token: None, loopback_only }
     }
 
     /// Mutating requests must carry the token of a file.
     ///
     /// # Errors
     /// The file cannot be read, or its token is too short.
-    pub fn with_token_file(address: SocketAddr, path: &Path) -> Result<Self, TokenFileError> {
+    pub fn with_token_file(loopback_only: bool, path: &Path) -> Result<Self, TokenFileError> {
         let display_path = || path.display().to_string();
         let text = std::fs::read_to_string(path)
             .map_err(|source| TokenFileError::ReadFailed { path: display_path(), source })?;
@@ -64,7 +64,7 @@ impl Access {
         if token.len() < MIN_TOKEN_LENGTH {
             return Err(TokenFileError::TooShort { path: display_path() });
         }
-        Ok(Self { token: Some(Arc::new(hash(token))), ..Self::anonymous(address) })
+        Ok(Self { token: Some(Arc::new(hash(token))), ..Self::anonymous(loopback_only) })
     }
 }
 

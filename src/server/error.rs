@@ -1,6 +1,6 @@
 //! Error responses: a status code and a JSON body that says what to do.
 
-use std::any::Any;
+use std::{any::Any, time::Duration};
 
 use axum::{
     Json,
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     engine::StartError,
-    journal::{Failure, FailureKind, StoreError},
+    journal::{Failure, FailureKind, RunHead, StoreError, timestamp},
     runbook_dir::LookupError,
 };
 use runbook::render;
@@ -64,6 +64,24 @@ impl ApiError {
                 "choices": next_actions,
             }),
         }
+    }
+
+    /// Returns a response for a GET that would repeat a run that has just succeeded.
+    pub(super) fn repeated(earlier: &RunHead, guard: Duration) -> Self {
+        let (run, runbook) = (&earlier.run, &earlier.runbook);
+        let ended =
+            earlier.ended_at.map_or_else(String::new, |end| format!(" at {}", timestamp(end)));
+        let guard = runbook::Duration::from(guard);
+        let message = format!(
+            "{runbook} succeeded here{ended} as run {run}: a GET does not start it again within {guard}"
+        );
+        let hint = format!(
+            "to run it again, send POST /run?runbook={runbook}, or GET /run?runbook={runbook}&again=true"
+        );
+        let failure = Failure::new(FailureKind::Conflict, message).with_hint(Some(hint));
+        let mut error = Self::from(failure);
+        error.body["run"] = json!(run);
+        error
     }
 
     /// Returns a response for a request that cannot be run, with everything that is wrong with it.
@@ -163,7 +181,7 @@ impl From<LookupError> for ApiError {
         let kind = match error {
             LookupError::NotFound { .. } => FailureKind::RunbookNotFound,
             LookupError::InvalidName(_) => FailureKind::Usage,
-            LookupError::ReadFailed { .. } => FailureKind::Store,
+            LookupError::UnusableDir { .. } | LookupError::ReadFailed { .. } => FailureKind::Store,
             LookupError::NotUtf8 { .. } => return Self::invalid(&message, json!([])),
         };
         Failure::new(kind, message).with_hint(error.hint()).into()

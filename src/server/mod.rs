@@ -9,6 +9,7 @@ mod active_runs;
 mod auth;
 mod csrf;
 mod error;
+mod prefetch;
 mod routes;
 mod service;
 mod views;
@@ -51,7 +52,8 @@ pub fn router(service: Service, access: Access) -> Router {
         .route("/runs/{id}/resume", post(routes::resume))
         .route("/runs/{id}/rollback", post(routes::rollback))
         .route("/runs/{id}/abandon", post(routes::abandon))
-        .route_layer(middleware::from_fn_with_state(access.clone(), auth::require_token));
+        .route_layer(middleware::from_fn_with_state(access.clone(), auth::require_token))
+        .route_layer(middleware::from_fn(prefetch::reject_prefetch));
     open.merge(reading)
         .merge(mutating)
         .fallback(routes::route_not_found)

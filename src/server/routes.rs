@@ -9,12 +9,12 @@ use axum::{
         ConnectInfo, Path, Query, State,
         rejection::{BytesRejection, QueryRejection},
     },
-    http::Uri,
+    http::{Method, Uri},
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{Service, error::ApiError};
+use super::{Service, error::ApiError, service::RestartGuard};
 use crate::journal::{ResumeMode, RunId};
 
 type ApiResult = Result<Json<Value>, ApiError>;
@@ -30,6 +30,9 @@ const MAX_PAGE: usize = 1000;
 #[serde(deny_unknown_fields)]
 pub(super) struct StartQuery {
     runbook: Option<String>,
+    /// Whether a GET means another run of a runbook that has just succeeded.
+    #[serde(default)]
+    again: bool,
 }
 
 /// The body of `POST /run`. A runbook's text is never run from a request; only `/validate` takes one.
@@ -75,6 +78,7 @@ pub(super) async fn ready(State(service): State<Service>) -> ApiResult {
 pub(super) async fn start(
     State(service): State<Service>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    method: Method,
     query: Result<Query<StartQuery>, QueryRejection>,
     body: Result<Bytes, BytesRejection>,
 ) -> ApiResult {
@@ -82,7 +86,11 @@ pub(super) async fn start(
     let Query(query) = query.map_err(|error| ApiError::bad_request(&error.body_text()))?;
     let runbook = query.runbook.as_deref().unwrap_or(DEFAULT_RUNBOOK);
     let StartBody { inputs, key } = start_body(&body)?;
-    Ok(Json(service.start(runbook, inputs, key, &actor(peer)).await?))
+    let guard = match method == Method::GET && !query.again {
+        true => RestartGuard::On,
+        false => RestartGuard::Off,
+    };
+    Ok(Json(service.start(runbook, inputs, key, &actor(peer), guard).await?))
 }
 
 fn start_body(body: &[u8]) -> Result<StartBody, ApiError> {

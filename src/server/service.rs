@@ -14,9 +14,9 @@ use crate::{
     engine::{AcceptedRun, CheckedRunbook, Control, Engine, StartError, abandon},
     journal::{
         Failure, FailureKind, HeadQuery, HeadSummary, ResumeMode, Run, RunHead, RunId, RunState,
-        RunStore, RunSummary, StoreError, UnreadableSummary,
+        RunStore, RunSummary, RunTarget, StoreError, UnreadableSummary,
     },
-    runbook_dir::RunbookDir,
+    runbook_dir::{FoundRunbook, RunbookDir},
 };
 use clock::{Backoff, Clock, Pace};
 use runbook::Source;
@@ -34,14 +34,25 @@ pub struct Service {
 struct Shared {
     engine: Engine,
     runbook_dir: RunbookDir,
+    restart_guard: Duration,
     active: ActiveRuns,
 }
 
+/// Whether a request is refused when its runbook has just succeeded on the same target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RestartGuard {
+    /// A GET: a page reload or a link preview sends one, too.
+    On,
+    /// A POST, or a GET that says that it means another run.
+    Off,
+}
+
 impl Service {
-    /// Returns a service that runs the runbooks of `runbook_dir`.
-    pub fn new(engine: Engine, runbook_dir: RunbookDir) -> Self {
+    /// Returns a service that runs the runbooks of `runbook_dir`. A GET does not start a runbook again that succeeded
+    /// on the same target within `restart_guard`.
+    pub fn new(engine: Engine, runbook_dir: RunbookDir, restart_guard: Duration) -> Self {
         let active = ActiveRuns::default();
-        Self { shared: Arc::new(Shared { engine, runbook_dir, active }) }
+        Self { shared: Arc::new(Shared { engine, runbook_dir, restart_guard, active }) }
     }
 
     /// Finds a run that this service was driving when it died, if that was not long ago: from now on `/status` reports
@@ -105,18 +116,54 @@ impl Service {
         inputs: Map<String, Value>,
         key: Option<String>,
         actor: &str,
+        guard: RestartGuard,
     ) -> Result<Value, ApiError> {
-        let source = self.shared.runbook_dir.find(runbook)?;
+        let FoundRunbook { source, origin } = self.shared.runbook_dir.find(runbook)?;
         let admission = self.admit().await?;
         if let Some(earlier) = self.find_run_by_key(key.as_deref()).await? {
             return response_to_same_request(&earlier, &source, &inputs);
         }
         let engine = &self.shared.engine;
-        let preflight = engine.prepare(CheckedRunbook::new(source)?, &inputs).await?;
+        let checked = CheckedRunbook::with_origin(source, origin.to_string())?;
+        let preflight = engine.prepare(checked, &inputs).await?;
+        if guard == RestartGuard::On {
+            self.ensure_not_repeated(runbook, &preflight.target).await?;
+        }
         let accepted = engine.accept(preflight, actor, key).await?;
         let response = views::started(accepted.run());
         self.drive(&admission, accepted);
         Ok(response)
+    }
+
+    /// Checks that a runbook has not succeeded on the same target just now. The caller has the right to start a run, so
+    /// that no run can end in between.
+    async fn ensure_not_repeated(&self, runbook: &str, target: &RunTarget) -> Result<(), ApiError> {
+        let guard = self.shared.restart_guard;
+        let is_recent = |head: &RunHead| {
+            // A clock that was set back since makes the age negative: the run has just ended.
+            head.ended_at.is_some_and(|end| {
+                Duration::try_from(Timestamp::now() - end).unwrap_or_default() < guard
+            })
+        };
+        let is_repeated = |head: &RunHead| {
+            head.runbook == runbook
+                && matches!(
+                    head.state(false),
+                    RunState::Succeeded | RunState::SucceededWithFailures
+                )
+                && head.target.overlaps(target)
+                && is_recent(head)
+        };
+        // An unfinished run on the target is the more important answer, which `accept` gives.
+        let heads = self.store().heads(HeadQuery::All).await?;
+        let heads: Vec<RunHead> = heads.into_iter().filter_map(|entry| entry.head.ok()).collect();
+        if heads.iter().any(|head| !head.is_final() && head.target.overlaps(target)) {
+            return Ok(());
+        }
+        match heads.iter().rev().find(|head| is_repeated(head)) {
+            Some(head) => Err(ApiError::repeated(head, guard)),
+            None => Ok(()),
+        }
     }
 
     pub(super) async fn resume(

@@ -59,8 +59,12 @@ pub(super) fn status(run: &Run, events: &[RecordedEvent], phase: Option<&Phase>)
         "logs": LogLines::of(events),
         "run": run.id(),
         "runbook": run.spec.runbook,
+        "digest": run.spec.digest,
         "state": state,
     });
+    if let Some(source) = &run.spec.source {
+        status["source"] = json!(source);
+    }
     if let (Some(Phase::Recovering { reason }), RunState::Interrupted) = (phase, state) {
         status["status"] = json!("Running");
         let retrying =

@@ -22,8 +22,12 @@ pub struct Serve {
 impl Serve {
     /// Starts it on a free port; the command has everything else.
     pub fn start(command: &mut Command) -> Self {
-        command.args(["--listen", "127.0.0.1:0"]).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        Self::start_listening(command.args(["--listen", "127.0.0.1:0"]))
+    }
+
+    /// Starts it where the command says.
+    pub fn start_listening(command: &mut Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let watchdog = Some(Watchdog::guard(&child));
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let url = loop {

@@ -75,7 +75,7 @@ fn global() -> Global {
     };
     Global {
         state_dir: directory("--state-dir", "SOP_STATE_DIR"),
-        runbooks: directory("--runbooks", "SOP_RUNBOOKS").unwrap_or_else(|| "runbooks".into()),
+        runbooks: directory("--runbooks", "SOP_RUNBOOKS"),
         output: Output::Text,
     }
 }

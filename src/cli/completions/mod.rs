@@ -5,13 +5,13 @@ mod candidates;
 
 use std::{env, io, path::PathBuf};
 
-use clap::{Command, CommandFactory as _, ValueEnum};
+use clap::{Command, ValueEnum};
 use clap_complete::{
     ArgValueCandidates, ArgValueCompleter,
     env::{Bash, CompleteEnv, EnvCompleter, Fish, Zsh},
 };
 
-use super::{Cli, CliError, Exit, stdout};
+use super::{CliError, Exit, options, stdout};
 use crate::journal::RunState;
 
 /// The variable by which the script asks for candidates; its value is the name of the shell.
@@ -66,7 +66,7 @@ pub fn answer_completion_request() {
 
 /// Returns the command line with the candidates that the arguments' definitions do not have.
 fn command() -> Command {
-    Cli::command()
+    options::command()
         .mut_subcommand("run", |run| {
             run.mut_arg("name", |name| name.add(ArgValueCompleter::new(candidates::runbooks)))
         })

@@ -8,7 +8,7 @@ use crate::{
     cli::{CliError, Exit, Output, stdout},
     journal::{
         DirectoryStore, HeadEntry, HeadQuery, HeadSummary, LogLines, Run, RunId, RunStore as _,
-        RunSummary, StoreError, UnreadableSummary, difference_texts, timestamp,
+        RunSummary, StoreError, UnreadableSummary, difference_texts, short_digest, timestamp,
     },
 };
 
@@ -85,12 +85,13 @@ pub(super) async fn one(
 fn describe(run: &RunSummary) -> String {
     let mut text = String::new();
     let head = &run.head;
-    let digest: String = head.digest.chars().take(12).collect();
+    let digest = short_digest(&head.digest);
     let mut row = |name: &str, value: &str| {
         let _ = writeln!(text, "{name:<8} {value}");
     };
     row("run", head.run.as_str());
     row("runbook", &format!("{} (sha256 {digest})", head.runbook));
+    run.source.iter().for_each(|source| row("file", source));
     row("state", head.state.as_str());
     if let Some(failure) = &head.failure {
         row("error", &failure.message);

@@ -1,0 +1,70 @@
+//! Which of the shared options a subcommand uses. Each is accepted before every subcommand; help and completion offer
+//! it only where it means something, and there alone it may follow the subcommand.
+
+use clap::{Arg, Command, CommandFactory as _};
+
+use super::Cli;
+
+/// A shared option, with the subcommands that use it.
+struct SharedOption {
+    id: &'static str,
+    long: &'static str,
+    used_by: &'static [&'static str],
+}
+
+const SHARED_OPTIONS: [SharedOption; 3] = [
+    SharedOption { id: "state_dir", long: "state-dir", used_by: &["run", "serve", "runs"] },
+    SharedOption { id: "runbooks", long: "runbooks", used_by: &["run", "serve"] },
+    SharedOption {
+        id: "output",
+        long: "output",
+        used_by: &["validate", "run", "actions", "explain", "runs"],
+    },
+];
+
+/// Returns the command line, in which each subcommand has the shared options that it uses.
+pub(super) fn command() -> Command {
+    let mut command = Cli::command();
+    let names: Vec<String> = command.get_subcommands().map(|c| c.get_name().to_owned()).collect();
+    for name in names {
+        let unused =
+            SHARED_OPTIONS.iter().filter(|option| !option.used_by.contains(&name.as_str()));
+        for option in unused {
+            let refused = refused_option(option, &name);
+            command = command.mut_subcommand(&name, |subcommand| subcommand.arg(refused));
+        }
+    }
+    command
+}
+
+/// Returns a hidden option that takes the place of a shared one and refuses every value. Subcommands of the subcommand
+/// have it, too.
+fn refused_option(option: &SharedOption, subcommand: &str) -> Arg {
+    let message = format!("`{subcommand}` does not use this option");
+    let refuse = move |_: &str| Err::<String, String>(message.clone());
+    Arg::new(option.id)
+        .long(option.long)
+        .value_name("VALUE")
+        .global(true)
+        .hide(true)
+        .value_parser(refuse)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SHARED_OPTIONS, command};
+
+    #[test]
+    fn every_shared_option_and_its_subcommands_exist() {
+        let command = command();
+        for option in SHARED_OPTIONS {
+            assert!(command.get_arguments().any(|arg| arg.get_id() == option.id), "{}", option.id);
+            for name in option.used_by {
+                assert!(command.find_subcommand(name).is_some(), "{name}");
+            }
+        }
+        let shared = command.get_arguments().filter(|arg| arg.is_global_set()).count();
+        assert_eq!(shared, SHARED_OPTIONS.len(), "every shared option is listed");
+        command.debug_assert();
+    }
+}
