@@ -41,8 +41,26 @@ async fn a_step_whose_condition_is_false_is_skipped() {
         )
         .replace("    log: \"{{ new_nodes.count }}", "    # log: \"{{ new_nodes.count }}");
     let ended = cluster.run(&text).await.expect_success();
-    let left_out = "Skipped step: Check that new nodes are showing up and node count matches (`when` is false)";
+    let left_out = "Skipped step: Check that new nodes are showing up and node count matches (`when` is false: `{{ scale_up.desired > 99 }}` with scale_up.desired = 6)";
     assert!(ended.lines().iter().any(|line| line == left_out), "{}", ended.lines().join("\n"));
+}
+
+/// A list of nodes would hide the rest of the line, and an output that is absent has no value.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_condition_counts_long_lists_and_names_absent_outputs() {
+    let cluster = TestCluster::new().await;
+    let text = format!(
+        "{SCALE_UP}  - {{id: first, action: sleep, with: {{duration: 1s}}, when: \"{{{{ \
+         new_nodes.new_nodes | length > 99 }}}}\"}}\n  - {{id: later, action: assert, with: {{that: \
+         true, message: no}}, when: \"{{{{ first is defined and inputs.scale_factor > 9 }}}}\"}}\n"
+    );
+    let ended = cluster.run(&text).await.expect_success();
+    let lines = ended.lines();
+    let skipped: Vec<&String> =
+        lines.iter().filter(|line| line.starts_with("Skipped step: ")).collect();
+    let [first, later] = skipped[..] else { panic!("{lines:#?}") };
+    assert!(first.ends_with(" with new_nodes.new_nodes = a list of 3)"), "{first}");
+    assert!(later.ends_with(" with first = absent, inputs.scale_factor = 2)"), "{later}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

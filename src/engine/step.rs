@@ -61,7 +61,11 @@ impl Driver<'_> {
     ) -> Result<(), StopReason> {
         let should_run = step.should_run(&self.scope);
         if let Ok(false) = should_run {
-            let (name, reason) = (step.name.clone(), "`when` is false".into());
+            let reason = match step.explain_when(&self.scope) {
+                Some(condition) => format!("`when` is false: {condition}"),
+                None => "`when` is false".into(),
+            };
+            let name = step.name.clone();
             let event = StepEvent::StepSkipped { name, reason };
             return Ok(self.append(Event::step(path, event)).await?);
         }
@@ -253,7 +257,9 @@ impl Driver<'_> {
     ) -> Result<(), StopReason> {
         let failure = failure::of_action(error);
         match error.recovery() {
-            Recovery::Fatal => return Err(StopReason::StepFailed(failure)),
+            Recovery::Fatal => {
+                return Err(StopReason::StepFailed(self.with_conditions(step, failure)));
+            }
             Recovery::WaitAndRetry => {
                 return self.wait_for_other(step, path, &failure, deadline).await;
             }
@@ -304,6 +310,19 @@ impl Driver<'_> {
             return Ok(());
         }
         Err(StopReason::StepFailed(timed_out(step, Some(&reason.message))))
+    }
+
+    /// Adds the conditions that were false to the failure of an action that reads nothing but its parameters: the
+    /// message alone does not say which values were compared.
+    fn with_conditions(&self, step: &Step, mut failure: Failure) -> Failure {
+        let is_decided_by_parameters =
+            actions::registry().get(&step.action).is_some_and(|action| !action.retries);
+        if is_decided_by_parameters {
+            for condition in step.explain_false_parameters(&self.scope) {
+                failure.message = format!("{} ({condition})", failure.message);
+            }
+        }
+        failure
     }
 
     fn arguments(&self, step: &Step) -> Result<Value, StopReason> {

@@ -132,6 +132,23 @@ impl Step {
         }
     }
 
+    /// Returns the step's `when` with the values in it, for a person who asks why the step was skipped; `None` when it
+    /// has no condition with names in it.
+    pub fn explain_when(&self, scope: &EvaluationScope) -> Option<String> {
+        self.when.as_ref()?.explain(scope)
+    }
+
+    /// Returns the parameters that are conditions and are false, each with the values in it: why an action failed whose
+    /// failure follows from its parameters alone.
+    pub fn explain_false_parameters(&self, scope: &EvaluationScope) -> Vec<String> {
+        let fields = self.arguments.fields().iter();
+        let is_false = |value: &CompiledArgument| value.evaluate(scope) == Ok(Json::Bool(false));
+        let explained = fields.filter(|(_, value)| is_false(value)).filter_map(|(name, value)| {
+            Some(format!("`{name}` is false: {}", value.explain(scope)?))
+        });
+        explained.collect()
+    }
+
     /// Returns the parameters as JSON, each of the type that the action declares, without the
     /// parameters that are not given.
     ///

@@ -1,5 +1,6 @@
 //! A step's parameters, as written and compiled.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use minijinja::{Environment, ErrorKind};
@@ -9,7 +10,7 @@ use super::super::template::inside_braces;
 use super::super::types::Type;
 use super::convert::to_json;
 use super::environment::{OWN_DETAILS, compile_expression, compile_text, text_template};
-use super::scope::EvaluationScope;
+use super::scope::{EvaluationScope, absent};
 use super::{EvaluationError, EvaluationErrorKind};
 
 /// A parameter: a literal, a template, or a list or map with templates in it. `T` is the form of
@@ -142,7 +143,37 @@ impl Expression {
     }
 }
 
+impl CompiledArgument {
+    /// Returns the text of a condition and the values in it; `None` unless the parameter is one whole expression.
+    pub(crate) fn explain(&self, scope: &EvaluationScope) -> Option<String> {
+        match self {
+            Self::Template(expression) => expression.explain(scope),
+            Self::Literal(_) | Self::List(_) | Self::Map(_) => None,
+        }
+    }
+
+    /// Returns the parameters of a map.
+    pub(crate) fn fields(&self) -> &[(String, Self)] {
+        match self {
+            Self::Map(fields) => fields,
+            Self::Literal(_) | Self::Template(_) | Self::List(_) => &[],
+        }
+    }
+}
+
 impl CompiledExpression {
+    /// Returns the template, and each name in it with the value that the name has: `` `{{ a.b > 1 }}` with a.b = 0 ``.
+    fn explain(&self, scope: &EvaluationScope) -> Option<String> {
+        let Ok(Program::Value(expression)) = &self.program else { return None };
+        // In the order of the names: the set has none of its own.
+        let names: BTreeSet<String> = expression.undeclared_variables(true).into_iter().collect();
+        let values: Vec<String> =
+            names.iter().map(|name| format!("{name} = {}", shown_value(scope, name))).collect();
+        let values =
+            if values.is_empty() { String::new() } else { format!(" with {}", values.join(", ")) };
+        Some(format!("`{}`{values}", self.shown))
+    }
+
     /// Returns the value that the template yields.
     pub(crate) fn evaluate(&self, scope: &EvaluationScope) -> Result<Json, EvaluationError> {
         self.run(scope).map_err(|kind| EvaluationError {
@@ -165,6 +196,29 @@ impl CompiledExpression {
             }
         };
         self.wanted.coerce(value).map_err(EvaluationErrorKind::ValueMismatch)
+    }
+}
+
+/// The length up to which lists and maps are shown whole.
+const MAX_LIST: usize = 40;
+
+/// Returns the value of a name with dots as JSON, shortened; `absent` for the output of a step that did not run. A long
+/// list or map is only counted: a condition asks for its length more often than for what is in it.
+fn shown_value(scope: &EvaluationScope, name: &str) -> String {
+    let value = name.split('.').try_fold(scope.value(), |value, part| value.get_attr(part));
+    let value = value.ok().filter(|value| !value.is_undefined() && absent(value).is_none());
+    match value.map(|value| to_json(&value)) {
+        Some(Ok(value)) => {
+            let text = value.to_string();
+            match &value {
+                Json::Array(items) if text.len() > MAX_LIST => format!("a list of {}", items.len()),
+                Json::Object(fields) if text.len() > MAX_LIST => {
+                    format!("a map of {}", fields.len())
+                }
+                _ => shortened(&text),
+            }
+        }
+        Some(Err(_)) | None => "absent".to_owned(),
     }
 }
 
