@@ -34,7 +34,14 @@ fn a_simulated_run_prints_plain_lines_when_piped() {
     let lines: Vec<&str> = ended.stdout.lines().collect();
     assert!(lines[0].starts_with("scale-up ("), "{}", lines[0]);
     assert!(lines[1].ends_with("] Starting step: Get AWS region and EKS cluster from configmap"));
-    assert!(lines.last().unwrap().ends_with("] Succeeded"));
+    let end = lines.iter().position(|line| line.ends_with("] Succeeded")).unwrap();
+    let [empty, summary, changed @ ..] = &lines[end + 1..] else { panic!("{lines:#?}") };
+    assert_eq!(*empty, "");
+    let (beginning, end) = ("Summary: succeeded on the simulator after ", " s; 4 of 4 steps done");
+    assert!(summary.starts_with(beginning) && summary.ends_with(end), "{summary}");
+    assert_eq!(changed[0], "Changed:");
+    assert!(changed[1].starts_with("  nodegroup ") && changed[1].ends_with(" desired: 3 -> 6"));
+    assert!(!ended.stdout.contains('\x1b'), "{}", ended.stdout);
 }
 
 #[test]
@@ -240,7 +247,12 @@ fn a_real_cluster_is_not_changed_without_confirmation() {
     let dir = tempfile::tempdir().unwrap();
     let ended = ProgramOutput::run(simulate.program(dir.path()).args(["run", "relay-scale"]));
     let ended = ended.expect_exit_code(2);
-    assert!(ended.stderr.contains("refusing to act on a real cluster"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("refusing to act on a real cluster (context "),
+        "{}",
+        ended.stderr
+    );
+    assert!(ended.stderr.contains(", http://127.0.0.1:"), "{}", ended.stderr);
     assert!(ended.stderr.contains("hint: pass --yes"), "{}", ended.stderr);
     let list =
         ProgramOutput::run(simulate.program(dir.path()).args(["runs", "list"])).expect_exit_code(0);
@@ -296,6 +308,133 @@ fn runs_are_listed_and_shown() {
     let document: Value =
         serde_json::from_str(&program(&["--output", "json", "runs", "show", "--last"])).unwrap();
     assert_eq!(document["state"], "succeeded");
+}
+
+/// Runs the assertion of `FAILING`, or one that holds, in a state directory, and returns the run's id.
+fn run_assertion(dir: &Path, name: &str, holds: bool) -> String {
+    let text = FAILING.replace("name: fails", &format!("name: {name}"));
+    let runbook = write(dir, &format!("{name}.yaml"), &text.replace("false", &holds.to_string()));
+    let mut command = program();
+    command.arg("--state-dir").arg(dir.join("state")).args(["--output", "json", "run", "--yes"]);
+    let ended = ProgramOutput::run(command.arg(&runbook));
+    let ended = ended.expect_exit_code(if holds { 0 } else { 4 });
+    let document: Value = serde_json::from_str(&ended.stdout).unwrap();
+    document["run"].as_str().unwrap().to_owned()
+}
+
+/// The ids in the output of `runs list` and `runs prune`.
+fn listed_runs(text: &str) -> Vec<&str> {
+    text.lines().filter_map(|line| line.split_whitespace().nth(2)).collect()
+}
+
+#[test]
+fn runs_are_listed_by_state_and_runbook() {
+    let dir = tempfile::tempdir().unwrap();
+    let [a, b, c] = [("one", true), ("two", false), ("one", true)]
+        .map(|(name, holds)| run_assertion(dir.path(), name, holds));
+    let list = |arguments: &[&str], code| {
+        let mut command = program();
+        command.arg("--state-dir").arg(dir.path().join("state")).args(["runs", "list"]);
+        ProgramOutput::run(command.args(arguments)).expect_exit_code(code)
+    };
+    let cases: [(&[&str], Vec<&String>); 7] = [
+        (&[], vec![&a, &b, &c]),
+        (&["--state", "failed"], vec![&b]),
+        (&["--state", "failed,succeeded"], vec![&a, &b, &c]),
+        (&["--runbook", "one"], vec![&a, &c]),
+        (&["--runbook", "one", "--limit", "1"], vec![&c]),
+        (&["--state", "succeeded", "--limit", "2"], vec![&a, &c]),
+        (&["--runbook", "one", "--state", "failed"], vec![]),
+    ];
+    for (arguments, expected) in cases {
+        let ended = list(arguments, 0);
+        assert_eq!(listed_runs(&ended.stdout), expected, "{arguments:?}");
+        let has_more = ended.stderr.contains("older runs are not listed");
+        assert_eq!(has_more, arguments.ends_with(&["1"]), "{arguments:?}: {}", ended.stderr);
+    }
+    let unknown = list(&["--state", "suceeded"], 2);
+    assert!(unknown.stderr.contains("did you mean 'succeeded'?"), "{}", unknown.stderr);
+}
+
+#[test]
+fn prune_removes_runs_that_are_over_and_no_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let runs = [("one", true), ("one", true), ("two", true), ("two", false), ("one", true)]
+        .map(|(name, holds)| run_assertion(dir.path(), name, holds));
+    let runs: Vec<&str> = runs.iter().map(String::as_str).collect();
+    let state_dir = dir.path().join("state");
+    let program = |arguments: &[&str], code| {
+        let mut command = program();
+        command.arg("--state-dir").arg(&state_dir).args(arguments);
+        ProgramOutput::run(&mut command).expect_exit_code(code)
+    };
+    program(&["runs", "prune"], 2);
+    let refused = program(&["runs", "prune", "--keep", "1"], 2);
+    assert!(refused.stderr.contains("refusing to remove runs"), "{}", refused.stderr);
+    let kept = program(&["runs", "prune", "--keep", "0", "--older-than", "1h", "--yes"], 0);
+    assert_eq!(kept.stdout, "removed 0 runs\n");
+    let shown = program(&["runs", "prune", "--keep", "1", "--dry-run"], 0).stdout;
+    assert!(shown.ends_with("would remove 2 runs\n"), "{shown}");
+    assert_eq!(listed_runs(&program(&["runs", "list"], 0).stdout), runs);
+
+    let removed = program(&["runs", "prune", "--keep", "1", "--yes"], 0).stdout;
+    assert!(removed.ends_with("removed 2 runs\n"), "{removed}");
+    assert_eq!(listed_runs(&program(&["runs", "list"], 0).stdout), runs[2..]);
+    program(&["runs", "show", runs[0]], 3);
+    // The unfinished run stays, even if nothing else does.
+    program(&["--output", "json", "runs", "prune", "--older-than", "0", "--yes"], 0);
+    assert_eq!(listed_runs(&program(&["runs", "list"], 0).stdout), [runs[3]]);
+    program(&["runs", "abandon", runs[3]], 0);
+}
+
+/// `script` makes a terminal of its own for what it runs.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_prompt_names_the_file_the_cluster_and_the_account() {
+    use std::io::Write as _;
+    let simulate = SimulateProcess::start(SPEED);
+    let dir = tempfile::tempdir().unwrap();
+    let runbook = write(dir.path(), "scale-up.yaml", SCALE_UP);
+    let program = program_path();
+    let call = format!("{} --state-dir {} run {runbook}", program.display(), dir.path().display());
+    let mut command = Command::new("script");
+    command.args(["-qec", &call, "/dev/null"]).env("TERM", "dumb").env("NO_COLOR", "1");
+    command.envs(simulate.environment.iter().cloned());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.as_mut().unwrap().write_all(b"n\n").unwrap();
+    let ended = ProgramOutput::from(child.wait_with_output().unwrap()).expect_exit_code(3);
+    let digest = rafay_relay_sop::engine::digest(SCALE_UP);
+    for part in [
+        format!("Runbook scale-up: {runbook} (sha256 {})", &digest[..12]),
+        "Kubernetes cluster http://127.0.0.1:".into(),
+        "AWS account ".into(),
+        "declined: nothing was changed on cluster http://127.0.0.1:".into(),
+    ] {
+        assert!(ended.stdout.contains(&part), "{part:?} is not in {:?}", ended.stdout);
+    }
+}
+
+#[test]
+fn a_refusal_names_the_cluster_of_the_unfinished_run() {
+    let simulate = SimulateProcess::start(SPEED);
+    let dir = tempfile::tempdir().unwrap();
+    let failing = format!(
+        "{SCALE_UP}  - {{id: sure, action: assert, with: {{that: false, message: 'no'}}, on_failure: stop}}\n"
+    );
+    let runbook = write(dir.path(), "scale-up.yaml", &failing);
+    let run = || {
+        let mut command = simulate.program(dir.path());
+        ProgramOutput::run(command.args(["run", &runbook, "--yes", "--speed", "600"]))
+    };
+    let failed = run().expect_exit_code(4);
+    let refused = run().expect_exit_code(3);
+    for stderr in [&failed.stderr, &refused.stderr] {
+        assert!(stderr.contains(" on cluster http://127.0.0.1:"), "{stderr}");
+        assert!(stderr.contains(" and AWS account "), "{stderr}");
+    }
+    let show = ProgramOutput::run(simulate.program(dir.path()).args(["runs", "show", "--last"]));
+    assert!(show.expect_exit_code(0).stdout.contains("target   cluster http://127.0.0.1:"));
 }
 
 #[test]

@@ -252,6 +252,29 @@ async fn the_status_says_which_file_is_run() {
 }
 
 #[tokio::test]
+async fn logs_follow_a_run_until_it_ends() {
+    let service = SimulatedService::start(&[]);
+    let state = service.dir.path().join("state");
+    let follow = async |arguments: &[&str]| {
+        let mut command = program();
+        command.arg("--state-dir").arg(&state).args(["runs", "logs", "--follow", "--last"]);
+        ProgramOutput::run_async(command.args(arguments)).await
+    };
+    service.post("/run", json!({})).await;
+    let followed = follow(&[]).await.expect_exit_code(0).stdout;
+    assert_eq!(service.get("/status").await.1["state"], "succeeded");
+    let status = service.get("/status").await.1;
+    let lines: Vec<&str> = followed.lines().collect();
+    assert_eq!(json!(lines), status["logs"]);
+
+    let (_, started) = service.post("/run", json!({})).await;
+    let cancel = format!("/runs/{}/cancel", started["run"].as_str().unwrap());
+    let (followed, _) = tokio::join!(follow(&[]), service.post(&cancel, json!({})));
+    followed.expect_exit_code(130);
+    follow(&["--output", "json"]).await.expect_exit_code(2);
+}
+
+#[tokio::test]
 async fn a_head_request_starts_no_run() {
     let service = SimulatedService::start(&[]);
     let head = service.client.head(format!("{}/run", service.url)).send().await.unwrap();

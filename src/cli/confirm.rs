@@ -2,21 +2,32 @@
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
-use super::{CliError, stdout};
+use super::{CliError, stdout, target::TargetArgs};
 use crate::{
     engine::{ChangingStep, Engine, Preflight, Remaining, ResumePreflight, UndoneStep, digest},
     journal::{Run, RunTarget, difference_texts, short_digest},
 };
 
-/// Checks that there is a terminal to ask at. To be called before any call to the cluster.
+/// Checks that there is a terminal to ask at before a real cluster is acted on. To be called before any call to it, so
+/// the configuration alone names the cluster.
 ///
 /// # Errors
 /// There is none.
-pub(super) fn require_terminal() -> Result<(), CliError> {
+pub(super) fn require_terminal(target: &TargetArgs) -> Result<(), CliError> {
+    require_terminal_to("act on a real cluster", target.configured().as_deref())
+}
+
+/// Checks that there is a terminal to ask at.
+///
+/// # Errors
+/// There is none: the message says what is refused, and on what.
+pub(super) fn require_terminal_to(operation: &str, place: Option<&str>) -> Result<(), CliError> {
     if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
         return Ok(());
     }
-    let message = "refusing to act on a real cluster without confirmation: no terminal to ask at";
+    let place = place.map(|place| format!(" ({place})")).unwrap_or_default();
+    let message =
+        format!("refusing to {operation}{place} without confirmation: no terminal to ask at");
     Err(CliError::usage_with_hint(message, "pass --yes"))
 }
 
@@ -63,15 +74,23 @@ pub(super) fn ask_to_abandon(run: &Run, yes: bool) -> Result<(), CliError> {
 }
 
 fn ask(target: &RunTarget, text: &str) -> Result<(), CliError> {
+    if is_confirmed(&format!("{}\n{text}", describe_target(target)))? {
+        return Ok(());
+    }
+    Err(CliError::Declined(Box::new(target.clone())))
+}
+
+/// Shows a text, which ends its last line, and returns whether the person says yes to it.
+pub(super) fn is_confirmed(text: &str) -> std::io::Result<bool> {
     let mut stderr = std::io::stderr().lock();
-    write!(stderr, "{}\n{text}Continue? [y/N] ", describe_target(target))?;
+    write!(stderr, "{text}Continue? [y/N] ")?;
     stderr.flush()?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;
     if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
-        return Ok(());
+        return Ok(true);
     }
-    Err(CliError::Declined)
+    Ok(false)
 }
 
 /// Says which file is run: a name may be that of a built-in runbook, or of a file in the current directory.

@@ -4,10 +4,13 @@ use std::io;
 
 use serde_json::json;
 
-use super::{Exit, Global, Output, next_steps, stdout};
+use super::{
+    Exit, Global, Output, next_steps,
+    stdout::{self, Color, paint},
+};
 use crate::{
     engine::StartError,
-    journal::{Failure, FailureKind, RunState, StoreError},
+    journal::{Failure, FailureKind, RunState, RunTarget, StoreError},
     runbook_dir::LookupError,
 };
 use runbook::{InputError, render};
@@ -22,8 +25,11 @@ pub(super) enum CliError {
     #[error("{0}")]
     Failure(Failure),
     /// The person at the terminal said no.
-    #[error("not started")]
-    Declined,
+    #[error("declined: nothing was changed on {0}")]
+    Declined(Box<RunTarget>),
+    /// The same, where no cluster is concerned.
+    #[error("declined: nothing was changed")]
+    NotConfirmed,
     /// A runbook cannot be found or read.
     #[error(transparent)]
     RunbookDir(#[from] LookupError),
@@ -68,7 +74,7 @@ impl CliError {
                 of_kind(FailureKind::RunbookNotFound).with_hint(error.hint())
             }
             Self::Usage(_) => of_kind(FailureKind::Usage),
-            Self::Declined => of_kind(FailureKind::Interrupted),
+            Self::Declined(_) | Self::NotConfirmed => of_kind(FailureKind::Interrupted),
             Self::Input(error) => of_kind(FailureKind::InvalidInputs).with_hint(error.hint()),
             Self::Simulator(_) | Self::Service(_) => of_kind(FailureKind::Unreachable),
             Self::Io(_) => of_kind(FailureKind::Internal),
@@ -95,13 +101,13 @@ impl CliError {
             print_document(&format!("{document:#}\n"));
         }
         let lines: String = failure.lines().iter().map(|line| format!("{line}\n")).collect();
-        stdout::write_stderr(&format!("error: {lines}"));
-        if let Self::Refused(StartError::Unfinished { run, state, .. }) = self
+        stdout::write_stderr(&format!("{}: {lines}", paint(Color::Red, "error")));
+        if let Self::Refused(StartError::Unfinished { run, state, target, .. }) = self
             && state.is_unfinished()
             && output == Output::Text
         {
             let is_rolling_back = *state == RunState::RollbackFailed;
-            let next = next_steps::describe(run, is_rolling_back, global, None);
+            let next = next_steps::describe(run, target, is_rolling_back, global, None);
             stdout::write_stderr(&format!("{next}\n"));
         }
         match self {

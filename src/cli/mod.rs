@@ -21,6 +21,7 @@ mod signals;
 mod simulate;
 mod state_dir;
 mod stdout;
+mod summary;
 mod target;
 pub mod telemetry;
 mod validate;

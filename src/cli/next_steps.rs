@@ -3,13 +3,14 @@
 use std::borrow::Cow;
 
 use super::{Global, target::TargetArgs};
-use crate::journal::RunId;
+use crate::journal::{RunId, RunTarget};
 
 /// Returns the state of an unfinished run and the commands that are offered for it, for the given state directory and,
 /// where it is known, the given cluster. A run that is rolling back keeps rolling back when resumed, so `resume` is not
 /// offered for it.
 pub(super) fn describe(
     run: &RunId,
+    place: &RunTarget,
     is_rolling_back: bool,
     global: &Global,
     target: Option<&TargetArgs>,
@@ -28,7 +29,7 @@ pub(super) fn describe(
     let is_offered = |(operation, _): &(&str, &str)| !is_rolling_back || *operation != "resume";
     let all: String = commands.into_iter().filter(is_offered).map(command).collect();
     let state = if is_rolling_back { "is only partly rolled back" } else { "is not finished" };
-    format!("run {run} {state}. Next, run one of:{all}")
+    format!("run {run} on {place} {state}. Next, run one of:{all}")
 }
 
 /// Returns a value as one word of a POSIX shell.

@@ -15,10 +15,13 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Output, live_text, stdout};
+use super::{
+    Output, live_text,
+    stdout::{self, Color, paint},
+};
 use crate::{
     engine::AcceptedRun,
-    journal::{Event, LogLines, RecordedEvent, RunEvent, StepEvent},
+    journal::{Event, LogLines, RecordedEvent, RunEvent, StepEvent, StepPath},
 };
 
 /// How often the spinner of the live line turns.
@@ -31,15 +34,45 @@ const INDENT: &str = "    ";
 const BESIDE_NAME: usize = 14;
 
 /// Shows a run until its writer is dropped.
-pub(super) struct ProgressDisplay(Option<JoinHandle<()>>);
+pub(super) struct ProgressDisplay {
+    task: Option<JoinHandle<()>>,
+    /// The live line, where there is one.
+    live: Option<(ProgressBar, LiveLines)>,
+}
+
+/// Tells the person at the terminal that the run is about to stop.
+pub(super) struct StopNotice(Option<(ProgressBar, LiveLines)>);
+
+impl StopNotice {
+    /// Shows the text for as long as the run goes on: as a part of the live line, where there is one, so that the line
+    /// does not look as if nothing had happened.
+    pub(super) fn show(&self, text: &str) {
+        let Some((bar, live)) = &self.0 else { return stdout::write_stderr_line(text) };
+        bar.println(text);
+        live.set_notice(text);
+        bar.tick();
+    }
+
+    /// Removes the live line, because the program ends now.
+    pub(super) fn clear(&self) {
+        self.0.iter().for_each(|(bar, _)| bar.finish_and_clear());
+    }
+}
 
 impl ProgressDisplay {
     /// Waits until everything has been shown.
     pub(super) async fn finish(self) {
-        if let Some(task) = self.0 {
+        if let Some(task) = self.task {
             // A display that panicked has shown what it could; the run does not depend on it.
             let _ = task.await;
         }
+    }
+}
+
+impl ProgressDisplay {
+    /// Returns a notice that appears where the run is shown.
+    pub(super) fn stop_notice(&self) -> StopNotice {
+        StopNotice(self.live.clone())
     }
 }
 
@@ -54,17 +87,19 @@ pub(super) fn show(accepted: &AcceptedRun, output: Output) -> ProgressDisplay {
         None => title,
     };
     if output == Output::Json {
-        return ProgressDisplay(None);
+        return ProgressDisplay { task: None, live: None };
     }
     let bar = ProgressBar::new_spinner();
     // It shows nothing at all on a terminal that cannot move its cursor (TERM is `dumb` or not set), nor where standard
     // error, on which it is drawn, goes elsewhere.
-    let task = if std::io::stdout().is_terminal() && !bar.is_hidden() {
-        tokio::spawn(show_live(events, bar, title, lines))
-    } else {
-        tokio::spawn(print_lines(events, title, lines))
-    };
-    ProgressDisplay(Some(task))
+    if std::io::stdout().is_terminal() && !bar.is_hidden() {
+        let live = LiveLines::default();
+        let paths = accepted.step_paths();
+        let steps = LiveStep { lines, paths, live: live.clone(), ..LiveStep::default() };
+        let task = tokio::spawn(show_live(events, bar.clone(), title, steps));
+        return ProgressDisplay { task: Some(task), live: Some((bar, live)) };
+    }
+    ProgressDisplay { task: Some(tokio::spawn(print_lines(events, title, lines))), live: None }
 }
 
 /// Returns the next event; events that were missed because the terminal was slow are in the journal.
@@ -96,13 +131,11 @@ async fn show_live(
     mut events: Receiver<Arc<RecordedEvent>>,
     bar: ProgressBar,
     title: String,
-    lines: LogLines,
+    mut steps: LiveStep,
 ) {
-    let live = LiveLines::default();
-    bar.set_style(live.style());
+    bar.set_style(steps.live.style());
     bar.enable_steady_tick(SPINNER_INTERVAL);
     bar.println(title);
-    let mut steps = LiveStep { lines, live, ..LiveStep::default() };
     while let Some(recorded) = next(&mut events).await {
         steps.show(&bar, &recorded);
     }
@@ -116,6 +149,8 @@ struct LiveLines(Arc<Mutex<LiveTexts>>);
 
 #[derive(Default)]
 struct LiveTexts {
+    /// What a person was told about the run as a whole, such as that it is about to stop.
+    notice: String,
     step: String,
     wait: String,
 }
@@ -124,8 +159,12 @@ impl LiveLines {
     fn style(&self) -> ProgressStyle {
         let terminal = Term::stderr();
         let (step, wait, waiting_terminal) = (self.clone(), self.clone(), terminal.clone());
-        ProgressStyle::with_template("{spinner} {step} ({elapsed}){wait}")
+        let (notice, notice_terminal) = (self.clone(), terminal.clone());
+        ProgressStyle::with_template("{spinner} {notice}{step} ({elapsed}){wait}")
             .unwrap_or_else(|_| ProgressStyle::default_spinner())
+            .with_key("notice", move |_: &ProgressState, line: &mut dyn fmt::Write| {
+                let _ = line.write_str(&notice.notice_text(columns(&notice_terminal)));
+            })
             .with_key("step", move |_: &ProgressState, line: &mut dyn fmt::Write| {
                 // A line that cannot be written is drawn again at the next turn of the spinner.
                 let _ = line.write_str(&step.step_text(columns(&terminal)));
@@ -142,6 +181,15 @@ impl LiveLines {
         )
     }
 
+    /// Returns the notice as a line of its own above the step.
+    fn notice_text(&self, columns: usize) -> String {
+        let text = self.texts(|texts| texts.notice.clone());
+        match live_text::shorten(&text, columns.saturating_sub(BESIDE_NAME)) {
+            text if text.is_empty() => text,
+            text => format!("{text}\n  "),
+        }
+    }
+
     /// Returns the lines of the wait, each after a line feed.
     fn wait_text(&self, columns: usize) -> String {
         let text = self.texts(|texts| texts.wait.clone());
@@ -151,7 +199,15 @@ impl LiveLines {
 
     /// Shows the name of a step that does not wait yet.
     fn set_step(&self, step: &str) {
-        self.texts(|texts| *texts = LiveTexts { step: step.to_owned(), wait: String::new() });
+        self.texts(|texts| {
+            step.clone_into(&mut texts.step);
+            texts.wait.clear();
+        });
+    }
+
+    /// Shows a notice for as long as the run goes on.
+    fn set_notice(&self, notice: &str) {
+        self.texts(|texts| notice.clone_into(&mut texts.notice));
     }
 
     fn set_wait(&self, wait: &str) {
@@ -176,14 +232,24 @@ struct LiveStep {
     details: Vec<String>,
     lines: LogLines,
     live: LiveLines,
+    /// All steps of the run, in order.
+    paths: Vec<StepPath>,
 }
 
 impl LiveStep {
+    /// Returns the place of a step among all steps: `step 3 of 13`.
+    fn place(&self, path: &StepPath) -> String {
+        let position = self.paths.iter().position(|other| other == path);
+        position.map_or_else(String::new, |at| format!("step {} of {}: ", at + 1, self.paths.len()))
+    }
+
     fn show(&mut self, bar: &ProgressBar, recorded: &RecordedEvent) {
         // Also for the names of steps, which only their first events carry.
         let texts = self.lines.texts(&recorded.event);
         match &recorded.event {
-            Event::Step { event, .. } => self.show_step_event(bar, recorded, event, texts),
+            Event::Step { path, event } => {
+                self.show_step_event(bar, recorded, path, event, texts);
+            }
             Event::Run(RunEvent::RunStarted(_) | RunEvent::RunResumed { .. }) => {}
             Event::Run(_) => self.print_above(bar, &texts),
         }
@@ -193,6 +259,7 @@ impl LiveStep {
         &mut self,
         bar: &ProgressBar,
         recorded: &RecordedEvent,
+        path: &StepPath,
         event: &StepEvent,
         texts: Vec<String>,
     ) {
@@ -201,16 +268,16 @@ impl LiveStep {
                 self.name.clone_from(name);
                 self.started_at = Some(recorded.time);
                 bar.reset_elapsed();
-                self.live.set_step(name);
+                self.live.set_step(&format!("{}{name}", self.place(path)));
             }
             StepEvent::StepWaiting { message, .. } => self.live.set_wait(message),
             StepEvent::StepCompleted { message, .. } => {
                 self.details.extend(message.clone());
-                self.end(bar, &format!("✔ {} {}", self.name, self.duration_text(recorded)));
+                self.end(bar, &self.headline(Color::Green, "✔", recorded));
             }
             StepEvent::StepFailed { failure, .. } => {
                 self.details.extend(failure.lines());
-                self.end(bar, &format!("✘ {} {}", self.name, self.duration_text(recorded)));
+                self.end(bar, &self.headline(Color::Red, "✘", recorded));
             }
             StepEvent::StepSkipped { name, reason } => {
                 bar.println(format!("- {name} (skipped: {reason})"));
@@ -236,11 +303,21 @@ impl LiveStep {
         self.details.drain(..).for_each(|text| bar.println(format!("    {text}")));
     }
 
+    fn headline(&self, color: Color, mark: &str, recorded: &RecordedEvent) -> String {
+        let mark = if has_color() { paint(color, mark) } else { mark.to_owned() };
+        format!("{mark} {} {}", self.name, self.duration_text(recorded))
+    }
+
     fn duration_text(&self, recorded: &RecordedEvent) -> String {
         let started_at = self.started_at.unwrap_or(recorded.time);
         let took = Duration::try_from(recorded.time - started_at).unwrap_or_default();
         format!("({:.1} s)", took.as_secs_f64())
     }
+}
+
+/// Whether the terminal shows colors, and the person wants them: the live line is drawn past `stdout`.
+fn has_color() -> bool {
+    anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 
 use super::{
     CliError, Exit, Global, Output, confirm, inputs::InputsArgs, next_steps, progress, signals,
-    state_dir::StateDir, stdout, target::TargetArgs,
+    state_dir::StateDir, stdout, summary, target::TargetArgs,
 };
 use crate::{
     engine::{AcceptedRun, CheckedRunbook, Control, Engine},
@@ -37,7 +37,7 @@ impl RunArgs {
         let inputs = self.inputs.read(&checked)?;
         let asks = !self.target.simulate && !self.yes;
         if asks {
-            confirm::require_terminal()?;
+            confirm::require_terminal(&self.target)?;
         }
         let state_dir = StateDir::choose(global, self.target.simulate)?;
         let store = state_dir.open_for_writing("run", None)?;
@@ -71,17 +71,23 @@ pub(super) async fn drive(
     target: &TargetArgs,
 ) -> Result<Run, CliError> {
     let control = Control::default();
-    let signals = signals::forward_to(control.clone())?;
+    let step_count = accepted.step_paths().len();
     let display = progress::show(&accepted, global.output);
+    let signals = signals::forward_to(control.clone(), display.stop_notice())?;
     let driven = engine.drive(accepted, control).await;
     signals.abort();
     display.finish().await;
     let run = driven.map_err(CliError::Journal)?;
-    print_result(&run, global, target)?;
+    print_result(&run, step_count, global, target)?;
     Ok(run)
 }
 
-fn print_result(run: &Run, global: &Global, target: &TargetArgs) -> Result<(), CliError> {
+fn print_result(
+    run: &Run,
+    step_count: usize,
+    global: &Global,
+    target: &TargetArgs,
+) -> Result<(), CliError> {
     let state = run.state(false);
     if global.output == Output::Json {
         return Ok(stdout::write(&format!(
@@ -89,6 +95,7 @@ fn print_result(run: &Run, global: &Global, target: &TargetArgs) -> Result<(), C
             serde_json::json!(RunSummary::of(run, false))
         ))?);
     }
+    stdout::write_colored(&summary::describe(run, step_count))?;
     // On a terminal the lines above have the failure already.
     if let Some(failure) = run.head.failure.as_ref().filter(|_| !std::io::stdout().is_terminal()) {
         let lines = failure.lines().join("\n");
@@ -97,7 +104,8 @@ fn print_result(run: &Run, global: &Global, target: &TargetArgs) -> Result<(), C
     // A simulated cluster ends with this process: there is nothing to resume.
     if state.is_unfinished() && !target.simulate {
         let is_rolling_back = run.head.is_rolling_back();
-        let next = next_steps::describe(run.id(), is_rolling_back, global, Some(target));
+        let next =
+            next_steps::describe(run.id(), &run.spec.target, is_rolling_back, global, Some(target));
         stdout::write_stderr(&format!("{next}\n"));
     }
     Ok(())

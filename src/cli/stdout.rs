@@ -14,6 +14,32 @@ pub(super) fn write_stderr(text: &str) {
     let _ = write_to(&mut anstream::stderr().lock(), text);
 }
 
+/// Writes a text to standard output, without its colors where they are not shown. A closed pipe is not an error.
+pub(super) fn write_colored(text: &str) -> io::Result<()> {
+    ignore_closed_pipe(write_to(&mut anstream::stdout().lock(), text))
+}
+
+/// The colors of outcomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Color {
+    /// Success.
+    Green,
+    /// A failure.
+    Red,
+    /// A stop that was asked for, or a step that was skipped.
+    Yellow,
+}
+
+/// Returns a text in a color. The functions of this module leave the color out where it is not shown.
+pub(super) fn paint(color: Color, text: &str) -> String {
+    let code = match color {
+        Color::Green => 32,
+        Color::Red => 31,
+        Color::Yellow => 33,
+    };
+    format!("\x1b[{code}m{text}\x1b[0m")
+}
+
 /// Writes a line to standard error.
 pub(super) fn write_stderr_line(line: &str) {
     write_stderr(&format!("{line}\n"));

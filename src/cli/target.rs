@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use kube::config::Kubeconfig;
+
 use super::{CliError, next_steps, simulate};
 use crate::{
     engine::StartError,
@@ -79,6 +81,26 @@ impl TargetArgs {
             .into_iter()
             .filter_map(|(flag, value)| Some(format!(" --{flag} {}", next_steps::quoted(&value?))))
             .collect()
+    }
+
+    /// Returns which cluster and profile the kubeconfig and the arguments name. No call is made, so the account is not
+    /// known yet.
+    pub(super) fn configured(&self) -> Option<String> {
+        let kubeconfig = match &self.kubeconfig {
+            Some(path) => Kubeconfig::read_from(path),
+            None => Kubeconfig::read(),
+        };
+        let cluster = kubeconfig.ok().and_then(|kubeconfig| {
+            let name = self.context.clone().or(kubeconfig.current_context)?;
+            let context = kubeconfig.contexts.into_iter().find(|context| context.name == name);
+            let cluster = context?.context?.cluster;
+            let cluster = kubeconfig.clusters.into_iter().find(|other| other.name == cluster)?;
+            Some(format!("context {name}, {}", cluster.cluster?.server?))
+        });
+        let profile = self.profile.clone().or_else(|| std::env::var("AWS_PROFILE").ok());
+        let profile = profile.map(|profile| format!("AWS profile {profile}"));
+        let names: Vec<String> = cluster.into_iter().chain(profile).collect();
+        (!names.is_empty()).then(|| names.join("; "))
     }
 
     /// Whether delays are divided on something else than a simulator of this process.

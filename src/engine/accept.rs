@@ -7,7 +7,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::{CheckedRunbook, Engine, StartError, VERSION};
 use crate::journal::{
-    Format, HeadQuery, RecordedEvent, Run, RunId, RunSpec, RunTarget, RunWriter, StoreError,
+    Format, HeadQuery, RecordedEvent, Run, RunId, RunSpec, RunTarget, RunWriter, StepPath,
+    StoreError,
 };
 
 /// Everything that was found out before a run is accepted: the checked runbook, its inputs and its target. Made once,
@@ -32,6 +33,12 @@ impl AcceptedRun {
     /// Returns the run as it is now.
     pub fn run(&self) -> &Run {
         self.writer.run()
+    }
+
+    /// Returns the paths of its steps, in order.
+    pub fn step_paths(&self) -> Vec<StepPath> {
+        let steps = self.checked.runbook().steps.iter();
+        steps.map(|step| StepPath::top_level(&step.id)).collect()
     }
 
     /// Returns everything that is appended from now on.
@@ -101,7 +108,8 @@ impl Engine {
                 Ok(head) if head.target.overlaps(target) => {
                     let state = head.state(self.store.is_live(&head.run).await);
                     let cause = head.failure.map(|failure| failure.message);
-                    return Err(StartError::Unfinished { run: head.run, state, cause });
+                    let target = Box::new(head.target);
+                    return Err(StartError::Unfinished { run: head.run, state, target, cause });
                 }
                 Ok(_) => {}
                 // What is known of it is in the error; the rest is the newer version's to know.

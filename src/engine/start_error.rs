@@ -1,7 +1,7 @@
 //! Why a run was not started, resumed, rolled back or abandoned. Nothing was changed when one of these is returned.
 
 use crate::{
-    journal::{Failure, RunId, RunState, StoreError, TargetMismatch},
+    journal::{Failure, RunId, RunState, RunTarget, StoreError, TargetMismatch},
     platform::Error as PlatformError,
 };
 use runbook::{Diagnostic, InputError, Severity, Source};
@@ -10,7 +10,7 @@ use runbook::{Diagnostic, InputError, Severity, Source};
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The runbook has errors.
-    #[error("runbook {} has {}", source_text.name(), errors(diagnostics))]
+    #[error("runbook {} has {}", source_text.name(), counts(diagnostics))]
     InvalidRunbook {
         /// The runbook.
         source_text: Box<Source>,
@@ -21,12 +21,14 @@ pub enum StartError {
     #[error("{}", join(.0))]
     Inputs(Vec<InputError>),
     /// Another run holds the lock of the target.
-    #[error("run {run} {}{}", describe(*state), cause.as_ref().map(|c| format!(" ({c})")).unwrap_or_default())]
+    #[error("run {run} {} on {target}{}", describe(*state), cause.as_ref().map(|c| format!(" ({c})")).unwrap_or_default())]
     Unfinished {
         /// The run that holds the lock.
         run: RunId,
         /// Its state.
         state: RunState,
+        /// The cluster and account that it may touch.
+        target: Box<RunTarget>,
         /// Why it stopped.
         cause: Option<String>,
     },
@@ -101,9 +103,15 @@ fn join(errors: &[InputError]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-fn errors(diagnostics: &[Diagnostic]) -> String {
-    let count = diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
-    text::plural(count, "error")
+/// Returns how many errors there are, and beside them how many warnings and notes, with which a runbook can be run.
+fn counts(diagnostics: &[Diagnostic]) -> String {
+    let count = |severity| diagnostics.iter().filter(|d| d.severity == severity).count();
+    let others = [(Severity::Warning, "warning"), (Severity::Note, "note")];
+    let others = others.map(|(severity, noun)| (count(severity), noun));
+    let others = others.into_iter().filter(|(count, _)| *count > 0);
+    let all = std::iter::once((count(Severity::Error), "error")).chain(others);
+    let all: Vec<String> = all.map(|(count, noun)| text::plural(count, noun)).collect();
+    all.join(", ")
 }
 
 fn describe(state: RunState) -> String {

@@ -31,6 +31,20 @@ pub enum RunState {
 }
 
 impl RunState {
+    /// Every state.
+    pub const ALL: [Self; 10] = [
+        Self::Running,
+        Self::Succeeded,
+        Self::SucceededWithFailures,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Interrupted,
+        Self::RollingBack,
+        Self::RolledBack,
+        Self::RollbackFailed,
+        Self::Abandoned,
+    ];
+
     /// Whether a process drives the run.
     pub fn is_active(self) -> bool {
         matches!(self, Self::Running | Self::RollingBack)

@@ -1,5 +1,7 @@
 //! The cluster and account that a run may touch.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// The cluster and account that a run may touch, as they named themselves when it was accepted.
@@ -42,6 +44,22 @@ pub struct AwsTarget {
 pub struct TargetMismatch {
     started_on: String,
     here: String,
+}
+
+/// The names of the cluster and the account, as a part of a sentence.
+impl fmt::Display for RunTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.simulated {
+            return f.write_str("the simulator");
+        }
+        let cluster = self.kubernetes.as_ref().map(|kubernetes| {
+            let context = kubernetes.context.as_ref().map(|name| format!(" (context {name})"));
+            format!("cluster {}{}", kubernetes.server, context.unwrap_or_default())
+        });
+        let account = self.aws.as_ref().map(|aws| format!("AWS account {}", aws.account));
+        let names: Vec<String> = cluster.into_iter().chain(account).collect();
+        if names.is_empty() { f.write_str("no cluster") } else { f.write_str(&names.join(" and ")) }
+    }
 }
 
 impl RunTarget {
@@ -105,6 +123,16 @@ mod tests {
     fn account(account: &str) -> RunTarget {
         let aws = AwsTarget { account: account.into(), identity: "arn".into() };
         RunTarget { aws: Some(aws), ..RunTarget::default() }
+    }
+
+    #[test]
+    fn a_target_names_its_cluster_and_account() {
+        let mut both = RunTarget { aws: account("1").aws, ..cluster("a") };
+        assert_eq!(both.to_string(), "cluster https://a and AWS account 1");
+        both.kubernetes.as_mut().unwrap().context = Some("prod".into());
+        assert_eq!(both.to_string(), "cluster https://a (context prod) and AWS account 1");
+        assert_eq!(RunTarget::default().to_string(), "no cluster");
+        assert_eq!(RunTarget { simulated: true, ..both }.to_string(), "the simulator");
     }
 
     #[test]

@@ -174,8 +174,10 @@ impl Service {
     ) -> Result<Value, ApiError> {
         let admission = self.admit().await?;
         if self.is_live(id) {
-            let state = self.store().head(id).await?.state(true);
-            return Err(StartError::Unfinished { run: id.clone(), state, cause: None }.into());
+            let head = self.store().head(id).await?;
+            let (state, target) = (head.state(true), Box::new(head.target));
+            let run = id.clone();
+            return Err(StartError::Unfinished { run, state, target, cause: None }.into());
         }
         let engine = &self.shared.engine;
         let accepted = engine.resume(engine.prepare_resume(id, mode).await?, actor).await?;

@@ -1,5 +1,6 @@
 //! `runs`: the runs so far, and what can be done with an unfinished one.
 
+mod prune;
 mod remote;
 mod show;
 
@@ -25,7 +26,7 @@ enum Command {
     /// Show one run: its state, its steps and what they changed
     Show(RunSelector),
     /// Print the log lines of a run
-    Logs(RunSelector),
+    Logs(LogsArgs),
     /// Continue an unfinished run where it stopped
     Resume(ResumeArgs),
     /// Undo what an unfinished run has changed
@@ -34,6 +35,11 @@ enum Command {
     Cancel(RemoteRunArgs),
     /// Declare an unfinished run to be over; the cluster is not changed
     Abandon(AbandonArgs),
+    /// Remove the journals of old runs that are over
+    ///
+    /// An unfinished run is never removed, nor one whose journal cannot be read. With both --older-than and --keep, a
+    /// run is removed only if both say so. The idempotency key of a run that is removed is forgotten.
+    Prune(prune::PruneArgs),
 }
 
 /// Which runs to list.
@@ -45,6 +51,22 @@ struct ListArgs {
     /// List all runs
     #[arg(long)]
     all: bool,
+    /// List only runs in this state; several states are separated by commas
+    #[arg(long = "state", value_name = "STATE", value_delimiter = ',', value_parser = parse_state)]
+    states: Vec<RunState>,
+    /// List only runs of this runbook
+    #[arg(long, value_name = "NAME")]
+    runbook: Option<String>,
+}
+
+/// Which run to print, and whether to wait for more of it.
+#[derive(Debug, clap::Args)]
+struct LogsArgs {
+    #[command(flatten)]
+    selector: RunSelector,
+    /// Keep printing until the run stops; the exit code is then that of the run
+    #[arg(long, short)]
+    follow: bool,
 }
 
 /// Which run.
@@ -96,21 +118,39 @@ impl RunsArgs {
         let state_dir = StateDir::choose(global, false)?;
         let store = state_dir.open_for_reading();
         match self.command {
-            Command::List(args) => show::list(&store, args.limit(), global.output).await,
+            Command::List(args) => show::list(&store, &args.filter(), global.output).await,
             Command::Show(run) => show::one(&store, &run.find(&store).await?, global.output).await,
-            Command::Logs(run) => show::logs(&store, &run.find(&store).await?, global.output).await,
+            Command::Logs(LogsArgs { selector, follow: true }) => {
+                show::follow(&store, &selector.find(&store).await?, global.output).await
+            }
+            Command::Logs(LogsArgs { selector, .. }) => {
+                show::logs(&store, &selector.find(&store).await?, global.output).await
+            }
             Command::Resume(args) => resume(&state_dir, args, ResumeMode::Continue, global).await,
             Command::Rollback(args) => resume(&state_dir, args, ResumeMode::Rollback, global).await,
             Command::Cancel(args) => cancel(&store, &args).await,
             Command::Abandon(args) => abandon(&state_dir, &args).await,
+            Command::Prune(args) => args.run(&state_dir, global.output).await,
         }
     }
 }
 
 impl ListArgs {
-    fn limit(&self) -> Option<usize> {
-        (!self.all).then_some(self.limit)
+    fn filter(self) -> show::ListFilter {
+        let limit = (!self.all).then_some(self.limit);
+        show::ListFilter { limit, states: self.states, runbook: self.runbook }
     }
+}
+
+fn parse_state(text: &str) -> Result<RunState, String> {
+    let states = RunState::ALL;
+    states.into_iter().find(|state| state.as_str() == text).ok_or_else(|| {
+        let known = states.map(RunState::as_str);
+        match runbook::nearest(text, known) {
+            Some(near) => format!("did you mean '{near}'?"),
+            None => format!("expected one of {}", known.join(", ")),
+        }
+    })
 }
 
 impl RunSelector {
@@ -141,7 +181,7 @@ async fn resume(
     }
     let asks = !args.target.simulate && !args.yes;
     if asks {
-        confirm::require_terminal()?;
+        confirm::require_terminal(&args.target)?;
     }
     let store = state_dir.open_for_writing(&format!("runs {operation}"), None)?;
     let id = args.selector.find(&store).await?;
@@ -186,7 +226,8 @@ async fn abandon(state_dir: &StateDir, args: &AbandonArgs) -> Result<Exit, CliEr
         return remote::request_operation(&address, &id, "abandon", &args.run.token).await;
     }
     let store = state_dir.open_for_writing("runs abandon", None)?;
+    let target = store.head(&id).await?.target;
     engine::abandon(store, &id, &run::actor()).await?;
-    stdout::write(&format!("run {id} is abandoned; the cluster was not changed\n"))?;
+    stdout::write(&format!("run {id} is abandoned; nothing was changed on {target}\n"))?;
     Ok(Exit::Success)
 }

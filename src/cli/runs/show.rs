@@ -1,43 +1,93 @@
 //! `runs list`, `show` and `logs`.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use serde_json::{Value, json};
 
 use crate::{
-    cli::{CliError, Exit, Output, stdout},
+    cli::{CliError, Exit, Output, run, stdout},
     journal::{
-        DirectoryStore, HeadEntry, HeadQuery, HeadSummary, LogLines, Run, RunId, RunStore as _,
-        RunSummary, StoreError, UnreadableSummary, difference_texts, short_digest, timestamp,
+        DirectoryStore, HeadEntry, HeadQuery, HeadSummary, LogLines, Run, RunId, RunState,
+        RunStore as _, RunSummary, StoreError, UnreadableSummary, difference_texts, short_digest,
+        timestamp,
     },
 };
 
-/// Lists the latest runs, at most `limit`, the latest last. One whose journal cannot be read is listed as that.
+/// How many heads are read at once where it is not known how many of them are listed.
+const PAGE: usize = 200;
+
+/// How often a run that is followed is read.
+const FOLLOW_INTERVAL: Duration = Duration::from_millis(250);
+
+/// A run in a list: its summary, or why its journal cannot be read.
+type ListedRun = (RunId, Result<HeadSummary, StoreError>);
+
+/// Which runs to list.
+pub(super) struct ListFilter {
+    /// How many of the latest, if not all.
+    pub(super) limit: Option<usize>,
+    /// In which states, if not in every one.
+    pub(super) states: Vec<RunState>,
+    /// Of which runbook, if not of every one.
+    pub(super) runbook: Option<String>,
+}
+
+impl ListFilter {
+    /// Whether a run is listed. One that cannot be read is listed where nothing is asked of it.
+    fn is_listed(&self, (_, run): &ListedRun) -> bool {
+        let has_state =
+            |run: &HeadSummary| self.states.is_empty() || self.states.contains(&run.state);
+        let has_runbook = |run: &HeadSummary| self.runbook.iter().all(|name| *name == run.runbook);
+        match run {
+            Ok(run) => has_state(run) && has_runbook(run),
+            Err(_) => self.states.is_empty() && self.runbook.is_none(),
+        }
+    }
+
+    /// Returns the latest runs that are listed, and one more if there is one, the latest first.
+    async fn find(&self, store: &DirectoryStore) -> Result<Vec<ListedRun>, StoreError> {
+        let wanted = self.limit.map_or(usize::MAX, |limit| limit.saturating_add(1));
+        let mut found = Vec::new();
+        let mut query = HeadQuery::Newest(PAGE);
+        loop {
+            let entries = store.heads(query).await?;
+            let Some(oldest) = entries.first().map(|entry| entry.run.clone()) else { break };
+            for HeadEntry { run, head } in entries.into_iter().rev() {
+                let is_live = store.is_live(&run).await;
+                let listed = (run, head.map(|head| HeadSummary::of(&head, is_live)));
+                if self.is_listed(&listed) {
+                    found.push(listed);
+                }
+                if found.len() == wanted {
+                    return Ok(found);
+                }
+            }
+            query = HeadQuery::Before(oldest, PAGE);
+        }
+        Ok(found)
+    }
+}
+
+/// Lists runs, the latest last. One whose journal cannot be read is listed as that.
 pub(super) async fn list(
     store: &DirectoryStore,
-    limit: Option<usize>,
+    filter: &ListFilter,
     output: Output,
 ) -> Result<Exit, CliError> {
-    let mut entries = match limit {
-        Some(limit) => store.heads(HeadQuery::Newest(limit.saturating_add(1))).await?,
-        None => store.heads(HeadQuery::All).await?,
-    };
-    let has_more = limit.is_some_and(|limit| entries.len() > limit);
+    let mut runs = filter.find(store).await?;
+    let has_more = filter.limit.is_some_and(|limit| runs.len() > limit);
     if has_more {
-        entries.remove(0);
+        runs.pop();
     }
-    let mut runs = Vec::new();
-    for HeadEntry { run, head } in entries {
-        let is_live = store.is_live(&run).await;
-        runs.push((run, head.map(|head| HeadSummary::of(&head, is_live))));
-    }
+    runs.reverse();
     let text = match output {
         Output::Json => format!("{:#}\n", json!(runs.iter().map(document).collect::<Vec<_>>())),
         Output::Text => runs.iter().map(line).collect(),
     };
     stdout::write(&text)?;
     if output == Output::Text && runs.is_empty() {
-        stdout::write_stderr("no runs yet\n");
+        let is_filtered = !filter.states.is_empty() || filter.runbook.is_some();
+        stdout::write_stderr(if is_filtered { "no such runs\n" } else { "no runs yet\n" });
     }
     if output == Output::Text && has_more {
         stdout::write_stderr("older runs are not listed\nhint: pass --all, or a larger --limit\n");
@@ -45,14 +95,14 @@ pub(super) async fn list(
     Ok(Exit::Success)
 }
 
-fn document((id, summary): &(RunId, Result<HeadSummary, StoreError>)) -> Value {
+fn document((id, summary): &ListedRun) -> Value {
     match summary {
         Ok(summary) => json!(summary),
         Err(error) => json!(UnreadableSummary::of(id, error)),
     }
 }
 
-fn line((id, summary): &(RunId, Result<HeadSummary, StoreError>)) -> String {
+fn line((id, summary): &ListedRun) -> String {
     match summary {
         Ok(run) => {
             let place = if run.target.simulated { "  (simulated)" } else { "" };
@@ -97,6 +147,7 @@ fn describe(run: &RunSummary) -> String {
         row("error", &failure.message);
         failure.hint.iter().for_each(|hint| row("hint:", hint));
     }
+    row("target", &head.target.to_string());
     row("started", &format!("{} by {}", timestamp(head.start_time), head.actor));
     head.end_time.iter().for_each(|time| row("ended", &timestamp(*time)));
     row("inputs", &Value::Object(run.inputs.clone()).to_string());
@@ -136,4 +187,35 @@ pub(super) async fn logs(
     };
     stdout::write(&text)?;
     Ok(Exit::Success)
+}
+
+/// Prints the log lines of one run, and those that follow, until no process drives the run any more.
+pub(super) async fn follow(
+    store: &DirectoryStore,
+    id: &RunId,
+    output: Output,
+) -> Result<Exit, CliError> {
+    if output == Output::Json {
+        let message = "--follow prints lines of text, and --output json asks for one document";
+        return Err(CliError::usage_with_hint(message, "leave one of the two out"));
+    }
+    let mut lines = LogLines::default();
+    let mut seen = 0;
+    loop {
+        // Asked first: a run that ends in between then has its end.
+        let is_live = store.is_live(id).await;
+        let events = store.read(id, seen).await?;
+        seen += events.len() as u64;
+        let text: String = events
+            .iter()
+            .flat_map(|event| lines.lines(event))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        stdout::write(&text)?;
+        let state = store.head(id).await?.state(is_live);
+        if !state.is_active() {
+            return Ok(run::exit_of(state));
+        }
+        tokio::time::sleep(FOLLOW_INTERVAL).await;
+    }
 }

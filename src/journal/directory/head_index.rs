@@ -210,6 +210,19 @@ impl HeadIndex {
         Ok(())
     }
 
+    /// Forgets a run whose file was removed.
+    pub(super) fn forget(&mut self, run: &RunId) {
+        self.slots.remove(run);
+    }
+
+    /// Writes the index without the runs that were forgotten.
+    pub(super) fn rewrite_after_removal(&mut self) {
+        // The index is a cache: a reader compares it with the files that there are.
+        if let Err(error) = self.rewrite() {
+            tracing::debug!(%error, "the index of runs was not written");
+        }
+    }
+
     /// Returns the head of a run, from the index where it is current, else from the run's file.
     pub(super) fn head(&mut self, run: &RunId) -> Result<Option<RunHead>, StoreError> {
         let Some(slot) = self.slots.get_mut(run) else { return Ok(None) };

@@ -85,6 +85,14 @@ impl DirectoryStore {
         writer_lock::owner(&self.shared.directory)
     }
 
+    /// Removes the journals of runs that are over, for good.
+    ///
+    /// # Errors
+    /// A run is not over or not readable, or the medium failed. The runs before it are removed.
+    pub async fn remove(&self, runs: Vec<RunId>) -> Result<(), StoreError> {
+        self.blocking(move |shared| shared.remove(&runs)).await
+    }
+
     /// Runs `work` where it may block.
     async fn blocking<T: Send + 'static>(
         &self,
@@ -150,6 +158,46 @@ impl Shared {
         heads.update(&head, &path);
         state.open.insert(run.clone(), file);
         Ok(head)
+    }
+
+    fn remove(&self, runs: &[RunId]) -> Result<(), StoreError> {
+        let directory = self.directory.join("runs");
+        if self.writer.is_none() {
+            let error = io::Error::from(ErrorKind::ReadOnlyFilesystem);
+            return Err(unavailable("remove from", &directory, &error));
+        }
+        let mut state = self.state();
+        let state = &mut *state;
+        let heads = state.heads.get_or_insert_with(|| HeadIndex::load(&self.directory));
+        let mut result = Ok(());
+        for run in runs {
+            result = self.remove_one(run, heads, &mut state.open);
+            if result.is_err() {
+                break;
+            }
+        }
+        heads.rewrite_after_removal();
+        // A run that is removed must not be there again after a power cut, when its key may have been used anew.
+        let synced = File::open(&directory).and_then(|directory| directory.sync_all());
+        result.and(synced.map_err(|error| unavailable("remove from", &directory, &error)))
+    }
+
+    fn remove_one(
+        &self,
+        run: &RunId,
+        heads: &mut HeadIndex,
+        open: &mut HashMap<RunId, RunFile>,
+    ) -> Result<(), StoreError> {
+        let path = self.path(run);
+        let head = heads.head(run)?.ok_or_else(|| self.not_found(run))?;
+        if !head.is_final() {
+            let error = io::Error::other(format!("run {run} is {}", head.state(false)));
+            return Err(unavailable("remove", &path, &error));
+        }
+        std::fs::remove_file(&path).map_err(|error| unavailable("remove", &path, &error))?;
+        open.remove(run);
+        heads.forget(run);
+        Ok(())
     }
 
     fn heads<T>(

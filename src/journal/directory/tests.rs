@@ -77,6 +77,34 @@ async fn appended_events_read_back() {
 }
 
 #[tokio::test]
+async fn a_run_that_is_over_is_removed_from_the_directory_and_the_index() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = DirectoryStore::for_writing(directory.path(), &owner()).unwrap();
+    for run in ["r-1", "r-2", "r-3"] {
+        store.append(&id(run), 0, &[start(Some(run))], true).await.unwrap();
+        store.append(&id(run), 1, &[end(1)], true).await.unwrap();
+    }
+    store.append(&id("r-4"), 0, &[start(None)], true).await.unwrap();
+    let refused = store.remove(vec![id("r-1"), id("r-4"), id("r-3")]).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable { .. })), "r-4 is not over");
+    let missing = store.remove(vec![id("r-9")]).await;
+    assert!(matches!(missing, Err(StoreError::NotFound { .. })));
+
+    let reader = DirectoryStore::for_reading(directory.path());
+    for store in [&store, &reader] {
+        assert_eq!(ids(store, HeadQuery::All).await, ["r-2", "r-3", "r-4"]);
+        assert_eq!(ids(store, HeadQuery::WithKey("r-1".into())).await, [""; 0]);
+        let read = store.read(&id("r-1"), 0).await;
+        assert!(matches!(read, Err(StoreError::NotFound { .. })), "{read:?}");
+    }
+    let index = std::fs::read_to_string(directory.path().join("heads.jsonl")).unwrap();
+    assert!(!index.contains("\"r-1\"") && index.contains("\"r-2\""), "{index}");
+    store.append(&id("r-5"), 0, &[start(None)], true).await.unwrap();
+    assert_eq!(ids(&reader, HeadQuery::Newest(2)).await, ["r-4", "r-5"]);
+    assert!(reader.remove(vec![id("r-2")]).await.is_err(), "a store that only reads");
+}
+
+#[tokio::test]
 async fn a_torn_last_line_is_dropped_at_every_length() {
     let whole = serde_json::to_vec(&message(3)).unwrap();
     for length in 1..=whole.len() {

@@ -1,0 +1,99 @@
+//! `runs prune`: removes the journals of runs that are over.
+
+use std::{collections::HashMap, time::Duration};
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::{
+    cli::{CliError, Exit, Output, confirm, state_dir::StateDir, stdout},
+    journal::{HeadQuery, RunHead, RunId, RunStore as _, timestamp},
+};
+
+/// Which runs to remove.
+#[derive(Debug, clap::Args)]
+pub(super) struct PruneArgs {
+    /// Remove runs that ended longer ago than this, such as 90d
+    #[arg(long, value_name = "DURATION", required_unless_present = "keep")]
+    older_than: Option<runbook::Duration>,
+    /// Keep this many of the latest runs of each runbook that are over
+    #[arg(long, value_name = "COUNT")]
+    keep: Option<usize>,
+    /// Show which runs would be removed, and remove none
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask before removing runs
+    #[arg(long, env = "SOP_YES")]
+    yes: bool,
+}
+
+impl PruneArgs {
+    pub(super) async fn run(self, state_dir: &StateDir, output: Output) -> Result<Exit, CliError> {
+        let asks = !self.yes && !self.dry_run;
+        if asks {
+            confirm::require_terminal_to("remove runs", None)?;
+        }
+        if self.dry_run {
+            let heads = state_dir.open_for_reading().heads(HeadQuery::All).await?;
+            let heads = heads.into_iter().filter_map(|entry| entry.head.ok()).collect();
+            return report(&self.select(heads, Timestamp::now()), "would remove", output);
+        }
+        // A process that writes to the directory may be about to resume a run, or to answer for one.
+        let store = state_dir.open_for_writing("runs prune", None)?;
+        let heads = store.heads(HeadQuery::All).await?;
+        let heads = heads.into_iter().filter_map(|entry| entry.head.ok()).collect();
+        let selected = self.select(heads, Timestamp::now());
+        if asks && !selected.is_empty() {
+            let count = text::plural(selected.len(), "run");
+            let text = format!("{}Remove {count}: this cannot be undone.\n", lines(&selected));
+            if !confirm::is_confirmed(&text)? {
+                return Err(CliError::NotConfirmed);
+            }
+        }
+        store.remove(selected.iter().map(|head| head.run.clone()).collect()).await?;
+        report(&selected, "removed", output)
+    }
+
+    /// Returns the heads of the runs to remove, the oldest first.
+    fn select(&self, heads: Vec<RunHead>, now: Timestamp) -> Vec<RunHead> {
+        let mut newer: HashMap<String, usize> = HashMap::new();
+        let mut selected: Vec<RunHead> = Vec::new();
+        for head in heads.into_iter().rev().filter(RunHead::is_final) {
+            let rank = newer.entry(head.runbook.clone()).or_default();
+            *rank += 1;
+            let is_surplus = self.keep.is_none_or(|keep| *rank > keep);
+            if is_surplus && self.is_old(&head, now) {
+                selected.push(head);
+            }
+        }
+        selected.reverse();
+        selected
+    }
+
+    fn is_old(&self, head: &RunHead, now: Timestamp) -> bool {
+        let Some(limit) = self.older_than else { return true };
+        let end = head.ended_at.unwrap_or(head.last_event_at);
+        // A run that ended in the future, by a clock that was set back since, is not old.
+        Duration::try_from(now - end).is_ok_and(|age| age > limit.std())
+    }
+}
+
+fn lines(heads: &[RunHead]) -> String {
+    let line = |head: &RunHead| {
+        format!("{}  {}  {}\n", timestamp(head.started_at), head.run, head.state(false))
+    };
+    heads.iter().map(line).collect()
+}
+
+fn report(removed: &[RunHead], what: &str, output: Output) -> Result<Exit, CliError> {
+    let count = text::plural(removed.len(), "run");
+    let text = match output {
+        Output::Json => {
+            let runs: Vec<&RunId> = removed.iter().map(|head| &head.run).collect();
+            format!("{:#}\n", json!({ what.replace(' ', "_"): runs }))
+        }
+        Output::Text => format!("{}{what} {count}\n", lines(removed)),
+    };
+    stdout::write(&text)?;
+    Ok(Exit::Success)
+}
