@@ -1,8 +1,12 @@
 //! Generated documents are current, and written ones match the program.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
 
-use test_support::{ProgramOutput, program};
+use test_support::{ProgramOutput, SPEED, SimulateProcess, program, program_path};
 
 fn document(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
@@ -63,4 +67,220 @@ fn links_between_documents_are_not_broken() {
         }
     }
     assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// Commands of the documents that no test runs, and why.
+const NOT_RUN: &[(&str, &str)] = &[
+    ("cargo test", "it is what runs this test"),
+    ("cargo bench", "it takes minutes"),
+    ("cargo install", "it needs the network and takes minutes"),
+    ("UPDATE_FIXTURES=1 cargo test", "it is what runs this test"),
+    (".ci/run", "it runs this test"),
+    ("tests/", "it needs the network"),
+    ("docker ", "it needs an image"),
+    ("check-jsonschema ", "tests/editor/run runs it"),
+    ("rafay-relay-sop serve", "it does not end; tests/service.rs runs it"),
+    ("curl ", "it needs the service; tests/service.rs makes the same requests"),
+    (
+        "rafay-relay-sop-validate ",
+        "`cargo test` of the workspace builds it, and one of this package does not",
+    ),
+];
+
+/// The programs that a command may need besides this one.
+const OPTIONAL_PROGRAMS: [&str; 2] = ["kubectl", "aws"];
+
+/// The documents that people read, relative to the root of the repository.
+fn written_documents() -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut names: Vec<String> =
+        ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"].map(Into::into).into();
+    let mut dirs: Vec<PathBuf> = ["docs", "k8s", "runbooks", "tests/editor"].map(Into::into).into();
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(root.join(&dir)).into_iter().flatten() {
+            let path = dir.join(entry.unwrap().file_name());
+            if root.join(&path).is_dir() {
+                dirs.push(path);
+            } else if path.extension().is_some_and(|e| e == "md" || e == "yaml" || e == "yml") {
+                names.push(path.to_str().unwrap().to_owned());
+            }
+        }
+    }
+    names
+}
+
+/// The commands of the console blocks of a document, without comments and prompts.
+fn console_commands(text: &str) -> Vec<String> {
+    let blocks = text.split("```console\n").skip(1);
+    let blocks = blocks.map(|rest| rest.split("```").next().unwrap());
+    blocks
+        .flat_map(str::lines)
+        .filter_map(|line| line.trim_start().strip_prefix("$ "))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn is_on_path(name: &str) -> bool {
+    std::env::split_paths(&std::env::var_os("PATH").unwrap()).any(|dir| dir.join(name).is_file())
+}
+
+/// A clone of the repository as a reader of the documents has it, with the runbooks that the documents show.
+fn clone_for_examples(dir: &Path) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for part in ["runbooks", "docs", "schema"] {
+        fs::create_dir(dir.join(part)).unwrap();
+        for entry in fs::read_dir(root.join(part)).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), dir.join(part).join(entry.file_name())).unwrap();
+        }
+    }
+    for name in ["README.md", "docs/language.md"] {
+        for block in document(name).split("```yaml\n").skip(1) {
+            let text = block.split("```").next().unwrap();
+            let is_runbook = text.contains("\nsteps:");
+            let first = text.lines().find_map(|line| line.strip_prefix("name: "));
+            if let Some(runbook) = first.filter(|_| is_runbook) {
+                fs::write(dir.join(format!("runbooks/{runbook}.yaml")), text).unwrap();
+            }
+        }
+    }
+}
+
+/// A runbook whose runs remain unfinished, for the examples that need such a run.
+const FAILING: &str = "name: fails
+steps:
+  - {id: sure, action: assert, with: {that: false, message: 'no'}, on_failure: stop}
+";
+
+/// Every command in a document is run as it is written, and succeeds. `SOP_YES` answers instead of the reader.
+#[test]
+fn the_commands_of_the_documents_succeed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (clone, home) = (dir.path().join("clone"), dir.path().join("home"));
+    fs::create_dir(&clone).unwrap();
+    fs::create_dir_all(home.join(".config/fish")).unwrap();
+    clone_for_examples(&clone);
+    fs::write(dir.path().join("fails.yaml"), FAILING).unwrap();
+    let simulate = SimulateProcess::start(SPEED);
+    let binaries = program_path();
+    let binaries = binaries.parent().unwrap().display();
+    let path = format!("{binaries}:{}", std::env::var("PATH").unwrap());
+    let in_shell = |text: &str| {
+        let mut shell = Command::new("bash");
+        for (name, _) in std::env::vars() {
+            if name.starts_with("AWS_") || name.starts_with("SOP_") || name.starts_with("XDG_") {
+                shell.env_remove(name);
+            }
+        }
+        shell.envs(simulate.environment.iter().cloned()).stdin(Stdio::null());
+        shell.env("PATH", &path).env("HOME", &home).env("SOP_YES", "true").env("SOP_SPEED", "600");
+        shell.current_dir(&clone).args(["--norc", "-c", text]);
+        ProgramOutput::run(&mut shell)
+    };
+    for name in written_documents().iter().filter(|name| name.ends_with(".md")) {
+        for command in console_commands(&document(name)) {
+            let text = command.replacen("cargo run -- ", "rafay-relay-sop ", 1);
+            let is_missing = |program: &&str| text.contains(*program) && !is_on_path(program);
+            if NOT_RUN.iter().any(|(beginning, _)| text.starts_with(beginning))
+                || OPTIONAL_PROGRAMS.iter().any(|program| is_missing(&program))
+            {
+                continue;
+            }
+            let needs_unfinished = ["resume", "rollback", "abandon"]
+                .iter()
+                .any(|word| text.contains(&format!("runs {word}")));
+            if needs_unfinished {
+                in_shell("rafay-relay-sop run ../fails.yaml").expect_exit_code(4);
+            }
+            let ended = in_shell(&text);
+            // The step of that run fails again; what matters is that it was resumed.
+            let expected = if text.contains("runs resume") { 4 } else { 0 };
+            assert_eq!(
+                ended.code,
+                Some(expected),
+                "{name}: {command}\n{}\n{}",
+                ended.stdout,
+                ended.stderr
+            );
+            if text.contains("runs resume") {
+                in_shell("rafay-relay-sop runs abandon --last").expect_exit_code(0);
+            }
+        }
+    }
+}
+
+/// An example that does not ask names the cluster on which it acts, in the same line: what is pasted into a shell meets
+/// whatever that shell's variables name.
+#[test]
+fn no_example_acts_unasked_on_what_the_environment_names() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut texts: Vec<(String, String)> =
+        written_documents().into_iter().map(|name| (name.clone(), document(&name))).collect();
+    let mut dirs = vec![root.join("src")];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else {
+                texts.push((path.display().to_string(), fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    let mut unsafe_lines = Vec::new();
+    for (name, text) in &texts {
+        for line in text.lines() {
+            let is_unasked = line.contains(" --yes") || line.contains("SOP_YES=");
+            let acts = [" run ", " runs ", " serve "].iter().any(|word| line.contains(word))
+                && line.contains("rafay-relay-sop");
+            let is_named = line.contains("simulate -- ")
+                || line.contains("--simulate")
+                || (line.contains("--context") && line.contains("--profile"));
+            if is_unasked && acts && !is_named {
+                unsafe_lines.push(format!("{name}: {line}"));
+            }
+        }
+    }
+    assert!(unsafe_lines.is_empty(), "{unsafe_lines:#?}");
+}
+
+/// The output that the README shows is what the program prints today, except for ids, times and durations.
+#[test]
+fn the_readmes_run_prints_what_it_shows() {
+    let readme = document("README.md");
+    let shown = readme.split("$ cargo run -- run relay-scale --simulate\n").nth(1).unwrap();
+    let shown = shown.split("```").next().unwrap();
+    let arguments = ["run", "relay-scale", "--simulate", "--speed", "600"];
+    let printed = ProgramOutput::run(program().args(arguments)).expect_exit_code(0).stdout;
+    let printed: Vec<String> = printed
+        .lines()
+        // A pipe gets each line with its time.
+        .map(|line| line.split_once("] ").map_or(line, |(_, text)| text))
+        .map(stable_words)
+        .collect();
+    let mut missing = Vec::new();
+    for line in shown.lines().skip(1) {
+        // On a terminal a completed step has a mark and a duration.
+        let text = match line.strip_prefix("✔ ") {
+            Some(step) => format!("Completed step: {}", step.rsplit_once(" (").unwrap().0),
+            None => match line.strip_prefix("- ").and_then(|step| step.split_once(" (skipped: ")) {
+                Some((step, why)) => format!("Skipped step: {step} ({why}"),
+                None => line.trim_start().to_owned(),
+            },
+        };
+        let text = stable_words(&text);
+        if !printed.iter().any(|printed| printed.contains(&text)) {
+            missing.push(format!("{line}\n    {text}"));
+        }
+    }
+    assert!(missing.is_empty(), "{}\n\n{}", missing.join("\n"), printed.join("\n"));
+}
+
+/// A line without the words that differ from run to run: those with digits beside letters or other signs.
+fn stable_words(line: &str) -> String {
+    let is_generated = |word: &&str| {
+        let has_digit = word.contains(|c: char| c.is_ascii_digit());
+        has_digit && word.len() > 8
+    };
+    line.split_whitespace().filter(|word| !is_generated(word)).collect::<Vec<_>>().join(" ")
 }

@@ -15,6 +15,7 @@ mod rhythm;
 mod scale_up;
 mod service;
 mod signals;
+mod simulate_command;
 mod simulator;
 mod stores;
 mod style;

@@ -122,6 +122,8 @@ pub enum Exit {
     Unfinished,
     /// The program was interrupted.
     Interrupted,
+    /// A command that the program started ended with this code.
+    Command(u8),
 }
 
 impl From<Exit> for ExitCode {
@@ -133,6 +135,7 @@ impl From<Exit> for ExitCode {
             Exit::Refused => 3,
             Exit::Unfinished => 4,
             Exit::Interrupted => 130,
+            Exit::Command(code) => code,
         })
     }
 }
@@ -159,7 +162,7 @@ impl Cli {
             Command::Validate(command) => validate::run(&command, global),
             Command::Run(command) => command.run(global).await,
             Command::Serve(command) => command.run(global).await,
-            Command::Simulate(command) => command.run().await,
+            Command::Simulate(command) => command.run(global).await,
             Command::Actions(command) => command.run(global),
             Command::Explain(command) => command.run(global),
             Command::Schema(command) => command.run(),

@@ -1,6 +1,9 @@
 //! `simulate`: the simulated cluster in a process of its own, and the environment in which clients use it.
 
+mod command;
+
 use std::{
+    ffi::OsString,
     fmt::Display,
     fs::{self, OpenOptions},
     io::Write as _,
@@ -8,17 +11,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use clap::ValueHint;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
-    CliError, Exit, listen::ListenAddress, next_steps::quoted, stdout, target::DEFAULT_SPEED,
+    CliError, Exit, Global, listen::ListenAddress, next_steps::quoted, state_dir::StateDir, stdout,
+    target::DEFAULT_SPEED,
 };
 use clock::Clock;
 use simulator::{AccessPolicy, Options, Scenario, Simulator};
 
-/// Serves a simulated EKS cluster on loopback and prints the environment in which kubectl, aws and this program use it.
+/// Serves a simulated EKS cluster on loopback for as long as a command runs, in whose environment kubectl, aws and this
+/// program act on that cluster: `simulate -- bash --norc`, `simulate -- rafay-relay-sop run relay-scale --yes`.
+///
+/// Without a command the environment is printed as shell commands, and the cluster is served until the process is
+/// interrupted.
 #[derive(Debug, clap::Args)]
 pub(super) struct SimulateArgs {
     /// YAML file that describes the cluster at the start [default: a cluster for relay-scale]
@@ -57,11 +66,16 @@ pub(super) struct SimulateArgs {
     /// Roles and ClusterRoles (YAML); the simulated Kubernetes API refuses what they do not allow
     #[arg(long = "role", value_name = "FILE", conflicts_with = "kubeconfig")]
     roles: Vec<PathBuf>,
+
+    /// Program to run on the simulated cluster, with its arguments: a shell, a script, this program. It gets the
+    /// signals of this process, and its exit code is returned
+    #[arg(last = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
+    command: Vec<OsString>,
 }
 
 impl SimulateArgs {
-    /// Serves until the process is interrupted or told to terminate.
-    pub(super) async fn run(self) -> Result<Exit, CliError> {
+    /// Serves until the command has ended; without one, until the process is interrupted or told to terminate.
+    pub(super) async fn run(self, global: &Global) -> Result<Exit, CliError> {
         let scenario = match &self.scenario {
             Some(path) => read_scenario(path)?,
             None => Scenario::default(),
@@ -81,27 +95,69 @@ impl SimulateArgs {
         let mut terminate = signal(SignalKind::terminate()).map_err(cannot_wait)?;
         let simulator = Simulator::start(scenario, options).await.map_err(simulator_error)?;
         let (kubeconfig, is_temporary) = self.kubeconfig_path();
-        if self.kubeconfig.is_none() {
-            write_private(&kubeconfig, &simulator.kubeconfig())?;
+        if let Some(text) = self.kubeconfig_text(&simulator)? {
+            write_private(&kubeconfig, &text)?;
         }
-        let environment = simulator.environment(&kubeconfig).into_iter();
-        let exports =
-            environment.map(|(name, value)| format!("export {name}={}\n", quoted(&value)));
-        stdout::write(&exports.collect::<String>())?;
-        stdout::write_stderr_line(&format!(
-            "serving the simulated cluster, {} times as fast as a real one, until interrupted",
-            self.speed
-        ));
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
+        let environment = simulator.environment(&kubeconfig);
+        let ended = if self.command.is_empty() {
+            self.print(&environment, global)?;
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            Ok(Exit::Success)
+        } else {
+            self.run_command(environment, global).await
+        };
         simulator.shutdown().await;
         if is_temporary {
             // The file may have been removed already.
             let _ = fs::remove_file(&kubeconfig);
         }
-        Ok(Exit::Success)
+        ended
+    }
+
+    /// Prints the environment as commands of a shell, all at once.
+    fn print(
+        &self,
+        environment: &[(&'static str, String)],
+        global: &Global,
+    ) -> Result<(), CliError> {
+        let inherited = command::inherited_target_variables();
+        let unset: String = inherited
+            .filter_map(|name| name.into_string().ok())
+            .filter(|name| !environment.iter().any(|(given, _)| given == name))
+            .map(|name| format!("unset {}\n", quoted(&name)))
+            .collect();
+        let state_dir = global.state_dir.as_ref().map(|path| path.display().to_string());
+        let state_dir = state_dir.iter().map(|path| ("SOP_STATE_DIR", path));
+        let variables = state_dir.chain(environment.iter().map(|(name, value)| (*name, value)));
+        let exports: String =
+            variables.map(|(name, value)| format!("export {name}={}\n", quoted(value))).collect();
+        stdout::write(&format!("{unset}{exports}"))?;
+        stdout::write_stderr_line(&format!(
+            "serving the simulated cluster, {} times as fast as a real one, until interrupted",
+            self.speed
+        ));
+        Ok(())
+    }
+
+    /// Runs the command to its end.
+    async fn run_command(
+        &self,
+        environment: Vec<(&'static str, String)>,
+        global: &Global,
+    ) -> Result<Exit, CliError> {
+        let state_dir = StateDir::choose(global, true)?;
+        // The command may change its directory.
+        let state_path = std::path::absolute(&state_dir.path)?;
+        let mut variables: Vec<(&'static str, OsString)> =
+            environment.into_iter().map(|(name, value)| (name, value.into())).collect();
+        variables.push(("SOP_STATE_DIR", state_path.into_os_string()));
+        // A real API server is not called faster than a real one should be.
+        let speed = if self.kubeconfig.is_some() { 1.0 } else { self.speed };
+        variables.push(("SOP_SPEED", speed.to_string().into()));
+        command::run(&self.command, &variables).await
     }
 
     /// Returns what clients may do, if the arguments restrict it.
@@ -135,11 +191,26 @@ impl SimulateArgs {
 
     /// Returns the path of the kubeconfig, and whether the file is removed at the end.
     fn kubeconfig_path(&self) -> (PathBuf, bool) {
-        match self.kubeconfig.as_ref().or(self.kubeconfig_out.as_ref()) {
-            Some(path) => (path.clone(), false),
+        // A context that was named has to be the current one of the file that clients get.
+        let given = self.kubeconfig.as_ref().filter(|_| self.context.is_none());
+        match given.or(self.kubeconfig_out.as_ref()) {
+            Some(path) => (std::path::absolute(path).unwrap_or_else(|_| path.clone()), false),
             None => {
                 let name = format!("rafay-relay-sop-simulator-{}.yaml", std::process::id());
                 (std::env::temp_dir().join(name), true)
+            }
+        }
+    }
+
+    /// Returns the kubeconfig to write, unless clients use the given one.
+    fn kubeconfig_text(&self, simulator: &Simulator) -> Result<Option<String>, CliError> {
+        match (&self.kubeconfig, &self.context) {
+            (None, _) => Ok(Some(simulator.kubeconfig())),
+            (Some(_), None) => Ok(None),
+            (Some(path), Some(context)) => {
+                let mut kubeconfig = read_kubeconfig(path)?;
+                kubeconfig.current_context = Some(context.clone());
+                serde_saphyr::to_string(&kubeconfig).map(Some).map_err(simulator_error)
             }
         }
     }
@@ -167,9 +238,16 @@ pub(super) fn read_scenario(path: &Path) -> Result<Scenario, CliError> {
 async fn real_cluster(path: &Path, context: Option<String>) -> Result<kube::Config, CliError> {
     let unusable =
         |error| simulator_error(format!("cannot use the kubeconfig {}: {error}", path.display()));
-    let kubeconfig = Kubeconfig::read_from(path).map_err(unusable)?;
+    let kubeconfig = read_kubeconfig(path)?;
     let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
     kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(unusable)
+}
+
+/// Reads a kubeconfig. The paths in it become absolute.
+fn read_kubeconfig(path: &Path) -> Result<Kubeconfig, CliError> {
+    Kubeconfig::read_from(path).map_err(|error| {
+        simulator_error(format!("cannot use the kubeconfig {}: {error}", path.display()))
+    })
 }
 
 fn write_private(path: &Path, text: &str) -> Result<(), CliError> {

@@ -240,6 +240,9 @@ impl Simulator {
             ("AWS_DEFAULT_REGION", self.region.clone()),
             ("AWS_ACCESS_KEY_ID", "simulator".to_owned()),
             ("AWS_SECRET_ACCESS_KEY", "simulator".to_owned()),
+            // No profile of the caller names another account or endpoint.
+            ("AWS_CONFIG_FILE", "/dev/null".to_owned()),
+            ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null".to_owned()),
             ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
         ]
     }
