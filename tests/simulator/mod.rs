@@ -6,6 +6,7 @@ mod faults;
 mod kubernetes_api;
 mod nodes;
 mod policy;
+mod quotas;
 mod workloads;
 
 use std::{fmt::Debug, future::Future, time::Duration};

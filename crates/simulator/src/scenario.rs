@@ -212,8 +212,14 @@ pub enum ContainerFailure {
     ImagePull,
     /// The container exits again after each start: `CrashLoopBackOff`.
     CrashLoop,
-    /// The container runs and never becomes ready.
+    /// The container runs and never becomes ready; an init container never ends.
     NeverReady,
+    /// No address is left for the pod: it stays in `ContainerCreating`, and only an event
+    /// (`FailedCreatePodSandBox`) says why.
+    Sandbox,
+    /// A volume cannot be mounted: the pod stays in `ContainerCreating`, and only an event
+    /// (`FailedMount`) says why.
+    Mount,
 }
 
 impl Scenario {

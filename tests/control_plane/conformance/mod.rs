@@ -55,6 +55,7 @@ pub(crate) fn tests() -> Vec<Test> {
         table!("evictions"),
         table!("scheduling"),
         table!("pod_deletion_order"),
+        table!("quotas"),
         table!("program_calls"),
     ]
 }

@@ -15,11 +15,13 @@ use resources::NAMESPACES;
 use store::ObjectStore;
 use write::ObjectWriter;
 
+mod admission;
 pub(crate) mod api;
 pub(crate) mod controllers;
 mod kinds;
 mod object;
 mod patch;
+mod quantity;
 mod request;
 mod resources;
 mod selectors;

@@ -115,6 +115,17 @@ pub(crate) fn is_true(object: &Value, kind: &str) -> bool {
     condition(object, kind).is_some_and(|condition| text(condition, "/status") == "True")
 }
 
+/// Removes a condition of the status, and the list of conditions if that condition was the only one.
+pub(crate) fn remove_condition(object: &mut Value, kind: &str) {
+    let Some(Value::Array(conditions)) = object.pointer_mut("/status/conditions") else {
+        return;
+    };
+    conditions.retain(|condition| text(condition, "/type") != kind);
+    if conditions.is_empty() {
+        remove(object, &["status", "conditions"]);
+    }
+}
+
 /// Sets a condition, whose transition time is kept if its status does not change. Returns whether
 /// anything changed.
 pub(crate) fn set_condition(object: &mut Value, mut wanted: Value, now: Timestamp) -> bool {

@@ -102,6 +102,13 @@ pub(crate) static SERVICES: Resource =
     Resource { short_names: &["svc"], common: true, ..core("services", "Service", true) };
 pub(crate) static SERVICE_ACCOUNTS: Resource =
     Resource { short_names: &["sa"], ..core("serviceaccounts", "ServiceAccount", true) };
+pub(crate) static RESOURCE_QUOTAS: Resource = Resource {
+    short_names: &["quota"],
+    subresources: &["status"],
+    ..core("resourcequotas", "ResourceQuota", true)
+};
+pub(crate) static LIMIT_RANGES: Resource =
+    Resource { short_names: &["limits"], ..core("limitranges", "LimitRange", true) };
 pub(crate) static DEPLOYMENTS: Resource = Resource {
     short_names: &["deploy"],
     subresources: &["status", "scale"],
@@ -145,7 +152,7 @@ pub(crate) static AUTOSCALERS: Resource = Resource {
 pub(crate) static LEASES: Resource = grouped("coordination.k8s.io", "v1", "leases", "Lease");
 
 /// Every kind, in the order in which discovery lists them.
-pub(crate) static RESOURCES: [&Resource; 15] = [
+pub(crate) static RESOURCES: [&Resource; 17] = [
     &NAMESPACES,
     &NODES,
     &PODS,
@@ -154,6 +161,8 @@ pub(crate) static RESOURCES: [&Resource; 15] = [
     &SECRETS,
     &SERVICES,
     &SERVICE_ACCOUNTS,
+    &RESOURCE_QUOTAS,
+    &LIMIT_RANGES,
     &DEPLOYMENTS,
     &REPLICA_SETS,
     &DAEMON_SETS,

@@ -162,6 +162,11 @@ fn columns(resource: &Resource) -> Vec<Column> {
             columns.push(column("Replicas", |hpa, _| count(hpa, "/status/currentReplicas").into()));
             columns.push(age());
         }
+        "resourcequotas" => {
+            columns.push(column("Request", |quota, _| quota_usage(quota, false)));
+            columns.push(column("Limit", |quota, _| quota_usage(quota, true)));
+            columns.push(age());
+        }
         "leases" => {
             columns.push(column("Holder", |lease, _| text_or_none(lease, "/spec/holderIdentity")));
             columns.push(age());
@@ -191,6 +196,21 @@ fn text_or_none(object: &Value, pointer: &str) -> Value {
 
 fn count(object: &Value, pointer: &str) -> i64 {
     number(object, pointer).unwrap_or(0)
+}
+
+/// Returns what a quota has of each resource: `pods: 2/3`.
+fn quota_usage(quota: &Value, of_limits: bool) -> Value {
+    let hard = map(quota, "/status/hard").into_iter().flatten();
+    let parts: Vec<String> = hard
+        .filter(|(name, _)| name.starts_with("limits.") == of_limits)
+        .map(|(name, hard)| {
+            let used = &quota["status"]["used"][name.as_str()];
+            let plain =
+                |value: &Value| value.as_str().map_or_else(|| value.to_string(), Into::into);
+            format!("{name}: {}/{}", plain(used), plain(hard))
+        })
+        .collect();
+    parts.join(", ").into()
 }
 
 fn limit(budget: &Value, field: &str) -> Value {
@@ -300,6 +320,9 @@ fn pod_status(pod: &Value) -> String {
     if is_terminating(pod) {
         return "Terminating".to_owned();
     }
+    if let Some(status) = init_container_status(pod) {
+        return status;
+    }
     let waiting = list(pod, "/status/containerStatuses").iter().rev().find_map(|status| {
         let reasons = ["/state/waiting/reason", "/state/terminated/reason"];
         reasons.iter().map(|pointer| text(status, pointer)).find(|reason| !reason.is_empty())
@@ -312,6 +335,16 @@ fn pod_status(pod: &Value) -> String {
             "ContainerCreating".to_owned()
         }
         None => text(pod, "/status/phase").to_owned(),
+    }
+}
+
+/// Returns the status of a pod whose init containers have not completed: `Init:1/2`, `Init:CrashLoopBackOff`.
+fn init_container_status(pod: &Value) -> Option<String> {
+    let statuses = list(pod, "/status/initContainerStatuses");
+    let at = statuses.iter().position(|status| !flag(status, "/ready"))?;
+    match text(&statuses[at], "/state/waiting/reason") {
+        "" | "PodInitializing" => Some(format!("Init:{at}/{}", statuses.len())),
+        reason => Some(format!("Init:{reason}")),
     }
 }
 

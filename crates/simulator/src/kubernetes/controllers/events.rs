@@ -8,6 +8,12 @@ use crate::kubernetes::resources::EVENTS;
 use crate::kubernetes::status_error::StatusError;
 use crate::kubernetes::write::{ObjectPart, ObjectWriter};
 
+/// How many events about one object with one reason and different messages are kept. Further ones are combined.
+const MAX_SIMILAR: usize = 10;
+
+/// The beginning of the message of an event that stands for several ones.
+const COMBINED: &str = "(combined from similar events): ";
+
 /// A new occurrence of an event.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ObjectEvent {
@@ -70,20 +76,28 @@ fn object_event(
 /// Records an occurrence.
 pub(super) fn record(writer: &mut ObjectWriter<'_>, new: &ObjectEvent) -> Result<(), StatusError> {
     let now = time(writer.now);
-    let existing = writer
+    let similar: Vec<&Value> = writer
         .store
         .list(&EVENTS, Some(&new.namespace))
-        .find(|event| {
+        .map(AsRef::as_ref)
+        .filter(|event: &&Value| {
             text(event, "/involvedObject/uid") == text(&new.involved_object, "/uid")
                 && text(event, "/reason") == new.reason
-                && text(event, "/message") == new.message
         })
-        .map(|event| object::name(event).to_owned());
+        .collect();
+    let same = similar.iter().find(|event| text(event, "/message") == new.message);
+    let combined = similar.iter().find(|event| text(event, "/message").starts_with(COMBINED));
+    let is_combined = same.is_none() && similar.len() >= MAX_SIMILAR;
+    let message =
+        if is_combined { format!("{COMBINED}{}", new.message) } else { new.message.clone() };
+    let existing = same.or_else(|| combined.filter(|_| is_combined));
+    let existing = existing.map(|event| object::name(event).to_owned());
     if let Some(existing) = existing {
         writer.update(&EVENTS, &new.namespace, &existing, ObjectPart::Whole, |event| {
             let mut event = event.clone();
             let count = number(&event, "/count").unwrap_or(1) + 1;
             put(&mut event, &["count"], count);
+            put(&mut event, &["message"], message);
             put(&mut event, &["lastTimestamp"], now);
             Ok(event)
         })?;
@@ -95,7 +109,7 @@ pub(super) fn record(writer: &mut ObjectWriter<'_>, new: &ObjectEvent) -> Result
         "metadata": {"name": name, "namespace": new.namespace},
         "involvedObject": new.involved_object,
         "reason": new.reason,
-        "message": new.message,
+        "message": message,
         "type": if new.warning { "Warning" } else { "Normal" },
         "source": {"component": new.component},
         "reportingComponent": new.component,

@@ -10,7 +10,7 @@ use crate::kubernetes::object::{
     self, condition, is_terminating, is_true, list, number, put, put_default, set_condition, text,
     time, uid,
 };
-use crate::kubernetes::resources::{NODES, PODS};
+use crate::kubernetes::resources::{EVENTS, NODES, PODS};
 use crate::scenario::{ContainerFailure, FailingImage};
 
 use super::{ClusterView, ControllerPlan, Timers, events};
@@ -20,6 +20,15 @@ const COMPONENT: &str = "kubelet";
 /// The first back-off after a container's failure; it doubles up to [`MAX_BACKOFF`].
 const INITIAL_BACKOFF: Duration = Duration::from_secs(10);
 const MAX_BACKOFF: Duration = Duration::from_mins(5);
+
+/// The report of a kubelet on EKS whose node has no free address left.
+const SANDBOX_FAILURE: &str = "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network \
+                               for sandbox: plugin type=\"aws-cni\" name=\"aws-cni\" failed (add): add cmd: failed \
+                               to assign an IP address to container";
+
+/// The report of a kubelet about a volume from a missing object.
+const MOUNT_FAILURE: &str =
+    "MountVolume.SetUp failed for volume \"config\" : configmap \"config\" not found";
 
 pub(super) fn plan(view: &ClusterView<'_>, timers: &mut Timers) -> ControllerPlan {
     let mut plan = ControllerPlan::default();
@@ -49,6 +58,14 @@ fn stop_pod(view: &ClusterView<'_>, timers: &mut Timers, plan: &mut ControllerPl
     let grace = number(pod, "/metadata/deletionGracePeriodSeconds").unwrap_or(0);
     let grace = Duration::from_secs(u64::try_from(grace).unwrap_or(0));
     let since = timers.since("stopping", uid(pod), view.now);
+    if since == view.now {
+        for status in list(pod, "/status/containerStatuses") {
+            if status.pointer("/state/running").is_some() {
+                let message = format!("Stopping container {}", text(status, "/name"));
+                plan.event(events::normal(COMPONENT, pod, "Killing", message));
+            }
+        }
+    }
     let end = view.deadline(since, view.settings.times.pod_stop.min(grace));
     if end > view.now {
         plan.requeue_at(end);
@@ -71,28 +88,81 @@ fn sync_pod(
     if started > view.now {
         plan.requeue_at(started);
         if list(pod, "/status/containerStatuses").is_empty() {
-            write_status(&mut synced, view.now, &ContainerStage::Creating);
+            write_status(&mut synced, view.now, &PodStage::CREATING);
         }
     } else {
         let stage = match failure_of(view, pod) {
-            Some(failing) => failing_stage(view, plan, failing, started),
-            None => ContainerStage::Running,
+            Some((failing, place)) => {
+                let stage = failing_stage(view, plan, failing, &place.image, started);
+                PodStage { failing: Some(place), stage }
+            }
+            None => PodStage { failing: None, stage: ContainerStage::Running },
         };
-        if list(pod, "/status/podIPs").is_empty() {
+        let has_sandbox = !matches!(stage.stage, ContainerStage::NotCreated { .. });
+        if has_sandbox && list(pod, "/status/podIPs").is_empty() {
             assign_address(&mut synced, node);
         }
         write_status(&mut synced, view.now, &stage);
-        emit_events(plan, pod, &synced, &stage);
+        emit_events(view, plan, pod, &synced, &stage);
     }
     if synced != *pod {
         plan.update(&PODS, synced);
     }
 }
 
-/// The stage of a pod's containers.
+/// The stage of a pod.
+#[derive(Debug, Clone, PartialEq)]
+struct PodStage {
+    /// The containers that have the stage; all of them if `None`. The others are running or completed, or wait for
+    /// these.
+    failing: Option<FailingContainer>,
+    stage: ContainerStage,
+}
+
+/// The containers that fail.
+#[derive(Debug, Clone, PartialEq)]
+struct FailingContainer {
+    image: String,
+    /// Whether they are init containers.
+    is_init: bool,
+}
+
+impl PodStage {
+    const CREATING: Self = Self { failing: None, stage: ContainerStage::Creating };
+
+    /// Returns the stage of one of the pod's containers.
+    fn of(&self, container: &Value, is_init: bool) -> ContainerStage {
+        let image = text(container, "/image");
+        match &self.failing {
+            None => self.stage.clone(),
+            Some(failing) if failing.is_init == is_init && failing.image == image => {
+                self.stage.clone()
+            }
+            Some(_) if !self.stage.is_created() => self.stage.clone(),
+            // The containers behind an init container that has not completed.
+            Some(failing) if failing.is_init && self.stage != ContainerStage::Running => {
+                ContainerStage::Creating
+            }
+            Some(_) => ContainerStage::Running,
+        }
+    }
+
+    /// Returns whether the init containers have completed.
+    fn is_initialized(&self) -> bool {
+        let is_init = self.failing.as_ref().is_some_and(|failing| failing.is_init);
+        self.stage.is_created() && (!is_init || self.stage == ContainerStage::Running)
+    }
+}
+
+/// The stage of a container.
 #[derive(Debug, Clone, PartialEq)]
 enum ContainerStage {
     Creating,
+    /// Something that the container needs first is lacking; an event says what.
+    NotCreated {
+        reason: &'static str,
+        message: String,
+    },
     Running,
     Unready,
     Waiting {
@@ -104,14 +174,25 @@ enum ContainerStage {
     },
 }
 
-/// Returns how the pod fails, if the scenario has a failing image for it.
-fn failure_of<'a>(view: &ClusterView<'a>, pod: &Value) -> Option<&'a FailingImage> {
-    let failing = &view.settings.failing_images;
-    failing.iter().find(|failing| {
-        list(pod, "/spec/containers")
-            .iter()
-            .any(|container| text(container, "/image").contains(&failing.image))
-    })
+impl ContainerStage {
+    fn is_created(&self) -> bool {
+        !matches!(self, Self::Creating | Self::NotCreated { .. })
+    }
+}
+
+/// Returns how the pod fails and where, if the scenario has a failing image for it.
+fn failure_of<'a>(
+    view: &ClusterView<'a>,
+    pod: &Value,
+) -> Option<(&'a FailingImage, FailingContainer)> {
+    let of = |field: &str, is_init| {
+        view.settings.failing_images.iter().find_map(|failing| {
+            let images = list(pod, field).iter().map(|container| text(container, "/image"));
+            let image = images.into_iter().find(|image| image.contains(&failing.image))?;
+            Some((failing, FailingContainer { image: image.to_owned(), is_init }))
+        })
+    };
+    of("/spec/initContainers", true).or_else(|| of("/spec/containers", false))
 }
 
 /// Returns the stage of a failing container. The container fails, waits and is restarted, and runs
@@ -120,6 +201,7 @@ fn failing_stage(
     view: &ClusterView<'_>,
     plan: &mut ControllerPlan,
     failing: &FailingImage,
+    image: &str,
     started: Timestamp,
 ) -> ContainerStage {
     if failing.failure == ContainerFailure::NeverReady {
@@ -138,8 +220,14 @@ fn failing_stage(
         return ContainerStage::Running;
     }
     plan.requeue_at(view.deadline(next, backoff));
-    let image = &failing.image;
     match failing.failure {
+        ContainerFailure::Sandbox => ContainerStage::NotCreated {
+            reason: "FailedCreatePodSandBox",
+            message: SANDBOX_FAILURE.to_owned(),
+        },
+        ContainerFailure::Mount => {
+            ContainerStage::NotCreated { reason: "FailedMount", message: MOUNT_FAILURE.to_owned() }
+        }
         ContainerFailure::ImagePull if attempt == 1 => ContainerStage::Waiting {
             reason: "ErrImagePull",
             message: format!("failed to pull and unpack image {image:?}: not found"),
@@ -178,25 +266,72 @@ fn assign_address(pod: &mut Value, node: &Value) {
 }
 
 /// Writes the stage into the pod's status.
-fn write_status(pod: &mut Value, now: Timestamp, stage: &ContainerStage) {
+fn write_status(pod: &mut Value, now: Timestamp, stage: &PodStage) {
     put_default(pod, &["status", "startTime"], time(now));
-    let ready = *stage == ContainerStage::Running;
-    let running = matches!(stage, ContainerStage::Running | ContainerStage::Unready)
-        || matches!(stage, ContainerStage::Waiting { crashed: true, .. });
-    put(pod, &["status", "phase"], if running { "Running" } else { "Pending" });
-    let containers: Vec<Value> = list(pod, "/spec/containers")
+    let initialized = stage.is_initialized();
+    let is_running = |stage: ContainerStage| {
+        matches!(
+            stage,
+            ContainerStage::Running
+                | ContainerStage::Unready
+                | ContainerStage::Waiting { crashed: true, .. }
+        )
+    };
+    let specified = list(pod, "/spec/containers");
+    let running =
+        initialized && specified.iter().any(|container| is_running(stage.of(container, false)));
+    let containers: Vec<Value> = specified
         .iter()
-        .map(|container| container_status(pod, container, now, stage))
+        .map(|container| container_status(pod, container, now, &stage.of(container, false)))
         .collect();
-    let names: Vec<&str> = containers.iter().map(|status| text(status, "/name")).collect();
-    let message = format!("containers with unready status: [{}]", names.join(" "));
+    let initial: Vec<Value> = list(pod, "/spec/initContainers")
+        .iter()
+        .map(|container| init_status(pod, container, now, stage))
+        .collect();
+    let has_initial = !initial.is_empty();
+    let incomplete = unready_names(&initial);
+    let unready = unready_names(&containers);
+    put(pod, &["status", "phase"], if running { "Running" } else { "Pending" });
     put(pod, &["status", "containerStatuses"], containers);
-    let created = *stage != ContainerStage::Creating;
+    if has_initial {
+        put(pod, &["status", "initContainerStatuses"], initial);
+    }
+    let created = stage.stage.is_created();
     set_pod_condition(pod, now, "PodReadyToStartContainers", created, None);
-    set_pod_condition(pod, now, "Initialized", true, None);
-    let why = (!ready).then_some(message.as_str());
-    set_pod_condition(pod, now, "Ready", ready, why);
-    set_pod_condition(pod, now, "ContainersReady", ready, why);
+    let why = incomplete.map(|names| {
+        ("ContainersNotInitialized", format!("containers with incomplete status: {names}"))
+    });
+    set_pod_condition(pod, now, "Initialized", why.is_none(), why.as_ref());
+    let why = unready
+        .map(|names| ("ContainersNotReady", format!("containers with unready status: {names}")));
+    set_pod_condition(pod, now, "Ready", why.is_none(), why.as_ref());
+    set_pod_condition(pod, now, "ContainersReady", why.is_none(), why.as_ref());
+}
+
+/// Returns the names of the containers that are not ready, as a condition's message has them.
+fn unready_names(statuses: &[Value]) -> Option<String> {
+    let unready = statuses.iter().filter(|status| status["ready"] != true);
+    let names: Vec<&str> = unready.map(|status| text(status, "/name")).collect();
+    (!names.is_empty()).then(|| format!("[{}]", names.join(" ")))
+}
+
+/// Returns the status of an init container. It ends before the other containers start.
+fn init_status(pod: &Value, container: &Value, now: Timestamp, stage: &PodStage) -> Value {
+    let own = stage.of(container, true);
+    let mut status = container_status(pod, container, now, &own);
+    if own == ContainerStage::Running {
+        let since = list(pod, "/status/initContainerStatuses")
+            .iter()
+            .find(|before| before["name"] == container["name"])
+            .map(|before| text(before, "/state/terminated/finishedAt"))
+            .filter(|since| !since.is_empty())
+            .map_or_else(|| time(now), str::to_owned);
+        status["state"] = json!({"terminated": {
+            "exitCode": 0, "reason": "Completed", "startedAt": since, "finishedAt": since,
+        }});
+        status["started"] = false.into();
+    }
+    status
 }
 
 fn set_pod_condition(
@@ -204,12 +339,12 @@ fn set_pod_condition(
     now: Timestamp,
     kind: &str,
     status: bool,
-    unready: Option<&str>,
+    failure: Option<&(&str, String)>,
 ) {
     let mut condition = json!({"type": kind, "status": if status { "True" } else { "False" }});
-    if let Some(message) = unready {
-        condition["reason"] = "ContainersNotReady".into();
-        condition["message"] = message.into();
+    if let Some((reason, message)) = failure {
+        condition["reason"] = (*reason).into();
+        condition["message"] = message.as_str().into();
     }
     set_condition(pod, condition, now);
 }
@@ -232,7 +367,11 @@ fn container_status(
         |reason: &str, message: &str| json!({"waiting": {"reason": reason, "message": message}});
     let is_running = matches!(stage, ContainerStage::Running | ContainerStage::Unready);
     let (container_state, restarts) = match stage {
-        ContainerStage::Creating => (json!({"waiting": {"reason": "ContainerCreating"}}), 0),
+        ContainerStage::Creating | ContainerStage::NotCreated { .. } => {
+            let has_initial = !list(pod, "/spec/initContainers").is_empty();
+            let reason = if has_initial { "PodInitializing" } else { "ContainerCreating" };
+            (json!({"waiting": {"reason": reason}}), 0)
+        }
         ContainerStage::Running | ContainerStage::Unready => {
             let before = before.and_then(|status| number(status, "/restartCount"));
             (json!({"running": {"startedAt": since}}), before.unwrap_or(0))
@@ -262,19 +401,74 @@ fn container_status(
 }
 
 /// Emits events about what has changed.
-fn emit_events(plan: &mut ControllerPlan, before: &Value, after: &Value, stage: &ContainerStage) {
-    match stage {
+fn emit_events(
+    view: &ClusterView<'_>,
+    plan: &mut ControllerPlan,
+    before: &Value,
+    after: &Value,
+    stage: &PodStage,
+) {
+    let name = failing_name(after, stage);
+    match &stage.stage {
         ContainerStage::Running if !is_true(before, "Ready") && is_true(after, "Ready") => {
-            for container in list(after, "/spec/containers") {
-                let message = format!("Started container {}", text(container, "/name"));
-                plan.event(events::normal(COMPONENT, after, "Started", message));
+            for field in ["/spec/initContainers", "/spec/containers"] {
+                for container in list(after, field) {
+                    let message = format!("Started container {}", text(container, "/name"));
+                    plan.event(events::normal(COMPONENT, after, "Started", message));
+                }
             }
         }
+        ContainerStage::NotCreated { reason, message }
+            if !was_just_reported(view, after, reason) =>
+        {
+            plan.event(events::warning(COMPONENT, after, reason, message.clone()));
+        }
+        ContainerStage::Waiting { crashed: true, .. } if before["status"] != after["status"] => {
+            let (pod, namespace) = (object::name(after), object::namespace(after));
+            let message = format!(
+                "Back-off restarting failed container {name} in pod {pod}_{namespace}({})",
+                uid(after)
+            );
+            plan.event(events::warning(COMPONENT, after, "BackOff", message));
+        }
         ContainerStage::Waiting { reason, message, .. } if before["status"] != after["status"] => {
-            let event = if *reason == "ErrImagePull" { "Failed" } else { "BackOff" };
-            let message = format!("{message} of pod {}", object::name(after));
-            plan.event(events::warning(COMPONENT, after, event, message));
+            if *reason == "ErrImagePull" {
+                let image = stage.failing.as_ref().map_or("", |failing| failing.image.as_str());
+                let pulling = format!("Pulling image {image:?}");
+                plan.event(events::normal(COMPONENT, after, "Pulling", pulling));
+                let failed = format!("Failed to pull image {image:?}: {message}");
+                plan.event(events::warning(COMPONENT, after, "Failed", failed));
+            } else {
+                plan.event(events::normal(COMPONENT, after, "BackOff", message.clone()));
+            }
+            let error = format!("Error: {reason}");
+            plan.event(events::warning(COMPONENT, after, "Failed", error));
+        }
+        ContainerStage::Unready
+            if stage.is_initialized() && before["status"] != after["status"] =>
+        {
+            let message = "Readiness probe failed: HTTP probe failed with statuscode: 503";
+            plan.event(events::warning(COMPONENT, after, "Unhealthy", message.to_owned()));
         }
         _ => {}
     }
+}
+
+/// Returns whether an event of this second reports this about a pod.
+fn was_just_reported(view: &ClusterView<'_>, pod: &Value, reason: &str) -> bool {
+    view.store.list(&EVENTS, Some(object::namespace(pod))).any(|event| {
+        text(event, "/involvedObject/uid") == uid(pod)
+            && text(event, "/reason") == reason
+            && text(event, "/lastTimestamp") == time(view.now)
+    })
+}
+
+/// Returns the name of the container that fails.
+fn failing_name<'a>(pod: &'a Value, stage: &PodStage) -> &'a str {
+    let Some(failing) = &stage.failing else {
+        return "";
+    };
+    let field = if failing.is_init { "/spec/initContainers" } else { "/spec/containers" };
+    let found = list(pod, field).iter().find(|c| text(c, "/image") == failing.image);
+    found.map_or("", |container| text(container, "/name"))
 }

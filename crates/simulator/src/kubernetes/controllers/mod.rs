@@ -17,7 +17,8 @@ use clock::Clock;
 use super::api::{ApiServer, lock_store};
 use super::object;
 use super::resources::{
-    AUTOSCALERS, BUDGETS, DEPLOYMENTS, NAMESPACES, NODES, PODS, REPLICA_SETS, RESOURCES, Resource,
+    AUTOSCALERS, BUDGETS, DEPLOYMENTS, LIMIT_RANGES, NAMESPACES, NODES, PODS, REPLICA_SETS,
+    RESOURCE_QUOTAS, RESOURCES, Resource,
 };
 use super::store::ObjectStore;
 use super::write::{DeleteOptions, ObjectPart, ObjectWriter};
@@ -31,6 +32,7 @@ mod kubelet;
 mod namespace_lifecycle;
 mod node_lifecycle;
 mod pod_deletion_order;
+mod quota;
 mod replica_set;
 mod rollout;
 mod scheduler;
@@ -61,6 +63,8 @@ pub(crate) struct ControllerPlan {
 #[derive(Debug)]
 enum ControllerAction {
     Create(&'static Resource, Value),
+    /// The pods that a replica set lacks.
+    CreatePods(Value, Vec<Value>),
     /// The new object.
     Update(&'static Resource, Value),
     Delete(&'static Resource, String, String, DeleteOptions),
@@ -109,6 +113,11 @@ impl ClusterView<'_> {
 impl ControllerPlan {
     pub(crate) fn create(&mut self, resource: &'static Resource, object: Value) {
         self.actions.push(ControllerAction::Create(resource, object));
+    }
+
+    /// Creates the pods that a replica set lacks, up to the first one that is rejected.
+    pub(crate) fn create_pods(&mut self, set: &Value, pods: Vec<Value>) {
+        self.actions.push(ControllerAction::CreatePods(set.clone(), pods));
     }
 
     pub(crate) fn update(&mut self, resource: &'static Resource, object: Value) {
@@ -198,10 +207,14 @@ impl ControlPlane {
             Controller::new(&[&NODES, &PODS], node_lifecycle::plan),
             Controller::new(&[&AUTOSCALERS, &DEPLOYMENTS], autoscaler::plan),
             Controller::new(&[&DEPLOYMENTS, &REPLICA_SETS], deployment::plan),
-            Controller::new(&[&REPLICA_SETS, &PODS], replica_set::plan),
+            Controller::new(
+                &[&REPLICA_SETS, &PODS, &RESOURCE_QUOTAS, &LIMIT_RANGES],
+                replica_set::plan,
+            ),
             Controller::new(&[&PODS, &NODES, &NAMESPACES], scheduler::plan),
             Controller::new(&[&PODS, &NODES], kubelet::plan),
             Controller::new(&[&BUDGETS, &PODS, &REPLICA_SETS, &DEPLOYMENTS], disruption::plan),
+            Controller::new(&RESOURCES, quota::plan),
         ];
         Self { server, settings, controllers }
     }
@@ -269,6 +282,9 @@ fn execute(store: &mut ObjectStore, now: Timestamp, action: ControllerAction) ->
         ControllerAction::Create(resource, object) => {
             let namespace = object::namespace(&object).to_owned();
             writer.create(resource, &namespace, object).map(|_| true)
+        }
+        ControllerAction::CreatePods(set, pods) => {
+            replica_set::create_pods(&mut writer, &set, pods)
         }
         ControllerAction::Update(resource, object) => {
             let (namespace, name) =

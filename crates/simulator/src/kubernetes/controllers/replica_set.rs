@@ -6,15 +6,24 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::kubernetes::object::{
-    self, controller, is_controlled_by, is_terminating, is_true, label, list, number, put,
-    put_default, text, uid,
+    self, condition, controller, is_controlled_by, is_terminating, is_true, label, list, moment,
+    number, put, put_default, remove_condition, set_condition, text, uid,
 };
 use crate::kubernetes::resources::{PODS, REPLICA_SETS};
 use crate::kubernetes::selectors::selects;
+use crate::kubernetes::status_error::StatusError;
+use crate::kubernetes::write::{ObjectPart, ObjectWriter};
 
 use super::{ClusterView, ControllerPlan, Timers, events, pod_deletion_order};
 
 const COMPONENT: &str = "replicaset-controller";
+
+/// The condition of a set, and of its deployment, whose pods are rejected.
+pub(super) const REPLICA_FAILURE: &str = "ReplicaFailure";
+
+/// The shortest and the longest time until rejected pods are tried again. It doubles in between.
+const MIN_RETRY: Duration = Duration::from_secs(1);
+const MAX_RETRY: Duration = Duration::from_mins(1);
 
 /// The number of pods that are created in one call, which is the real controller's burst limit.
 const BURST_REPLICAS: usize = 500;
@@ -102,13 +111,17 @@ fn resize(
     active: &[&Value],
     wanted: usize,
 ) {
-    for _ in active.len()..wanted.min(active.len() + BURST_REPLICAS) {
-        plan.create(&PODS, pod_from_template(set));
-    }
     if active.len() < wanted {
-        let count = wanted - active.len();
-        let message = format!("Created {count} pod(s)");
-        plan.event(events::normal(COMPONENT, set, "SuccessfulCreate", message));
+        let count = (wanted - active.len()).min(BURST_REPLICAS);
+        plan.create_pods(set, (0..count).map(|_| pod_from_template(set)).collect());
+        // What rejects pods may be something that this controller does not read.
+        if let Some(failure) = condition(set, REPLICA_FAILURE) {
+            let since = moment(failure, "/lastTransitionTime").unwrap_or(view.now);
+            let elapsed = Duration::try_from(view.now.duration_since(since)).unwrap_or_default();
+            let delay = |nominal| view.settings.clock.delay(nominal);
+            let pause = elapsed.clamp(delay(MIN_RETRY), delay(MAX_RETRY));
+            plan.requeue_at(view.now + pause);
+        }
     }
     if active.len() > wanted {
         let mut order = active.to_vec();
@@ -119,6 +132,59 @@ fn resize(
             plan.delete(&PODS, pod);
         }
     }
+}
+
+/// Creates the pods that a set lacks, up to the first one that is rejected, and returns whether anything changed. A
+/// rejection is reported in the status of the set and by an event.
+pub(super) fn create_pods(
+    writer: &mut ObjectWriter<'_>,
+    set: &Value,
+    pods: Vec<Value>,
+) -> Result<bool, StatusError> {
+    let namespace = object::namespace(set);
+    let mut created = 0;
+    let mut rejection = None;
+    for pod in pods {
+        match writer.create(&PODS, namespace, pod) {
+            Ok(_) => created += 1,
+            Err(error) => {
+                rejection = Some(error.message);
+                break;
+            }
+        }
+    }
+    if created > 0 {
+        let message = format!("Created {created} pod(s)");
+        events::record(writer, &events::normal(COMPONENT, set, "SuccessfulCreate", message))?;
+    }
+    if let Some(why) = &rejection {
+        let message = format!("Error creating: {why}");
+        events::record(writer, &events::warning(COMPONENT, set, "FailedCreate", message))?;
+    }
+    // The condition keeps the message of the first rejection.
+    let is_reported = condition(set, REPLICA_FAILURE).is_some();
+    if rejection.is_some() == is_reported {
+        return Ok(created > 0);
+    }
+    let now = writer.now;
+    let name = object::name(set);
+    let written = writer.update(&REPLICA_SETS, namespace, name, ObjectPart::Whole, |current| {
+        let mut reported = current.clone();
+        match rejection {
+            Some(why) => {
+                let failure = json!({
+                    "type": REPLICA_FAILURE,
+                    "status": "True",
+                    "reason": "FailedCreate",
+                    "message": why,
+                });
+                set_condition(&mut reported, failure, now);
+            }
+            None => remove_condition(&mut reported, REPLICA_FAILURE),
+        }
+        Ok(reported)
+    })?;
+    Ok(created > 0 || written.changed)
 }
 
 /// Returns the active pods of every set that has the same owner as this one.
@@ -198,6 +264,10 @@ fn report(
     }
     let generation = number(set, "/metadata/generation").unwrap_or(0);
     put(&mut reported, &["status", "observedGeneration"], generation);
+    let wanted = number(set, "/spec/replicas").unwrap_or(1);
+    if object::as_count(active.len()) >= wanted {
+        remove_condition(&mut reported, REPLICA_FAILURE);
+    }
     if reported != *set {
         plan.update(&REPLICA_SETS, reported);
     }

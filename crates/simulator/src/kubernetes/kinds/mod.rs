@@ -38,9 +38,26 @@ pub(crate) fn set_defaults(resource: &Resource, object: &mut Value) {
             put(object, &["metadata", "labels", "kubernetes.io/metadata.name"], name);
         }
         "horizontalpodautoscalers" => put_default(object, &["spec", "minReplicas"], 1),
+        "limitranges" => limit_range_defaults(object),
         "secrets" => put_default(object, &["type"], "Opaque"),
         "services" => put_default(object, &["spec", "type"], "ClusterIP"),
         _ => {}
+    }
+}
+
+/// A container's default limit is its maximum, and its default request the default limit or the minimum.
+fn limit_range_defaults(object: &mut Value) {
+    let Some(Value::Array(limits)) = object.pointer_mut("/spec/limits") else {
+        return;
+    };
+    for limit in limits.iter_mut().filter(|limit| text(limit, "/type") == "Container") {
+        for (field, source) in
+            [("default", "max"), ("defaultRequest", "default"), ("defaultRequest", "min")]
+        {
+            for (name, quantity) in map(limit, &format!("/{source}")).cloned().unwrap_or_default() {
+                put_default(limit, &[field, &name], quantity);
+            }
+        }
     }
 }
 

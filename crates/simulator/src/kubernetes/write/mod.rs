@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::admission;
 use super::kinds;
 use super::object::{self, is_terminating, number, put, remove, text, time, uid, version};
 use super::resources::{NAMESPACES, NODES, Resource};
@@ -62,10 +63,13 @@ impl ObjectWriter<'_> {
         self.generate_name(&mut object);
         let name = object::name(&object).to_owned();
         put(&mut object, &["metadata", "creationTimestamp"], time(self.now));
+        admission::set_limits(self.store, resource, &mut object);
         default_and_validate(resource, &mut object)?;
         kinds::admit(resource, &mut object);
         if resource.namespaced {
             self.require_namespace(resource, namespace, &name)?;
+            admission::check(self.store, resource, &object)
+                .map_err(|why| StatusError::forbidden(resource, &name, &why))?;
         }
         if self.store.get(resource, namespace, &name).is_some() {
             return Err(StatusError::already_exists(resource, &name));

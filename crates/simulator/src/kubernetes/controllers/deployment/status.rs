@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::kubernetes::controllers::replica_set::set_count;
+use crate::kubernetes::controllers::replica_set::{REPLICA_FAILURE, set_count};
 use crate::kubernetes::controllers::rollout::{Bounds, replicas};
 use crate::kubernetes::controllers::{ClusterView, ControllerPlan, Timers};
 use crate::kubernetes::object::{
-    self, condition, flag, number, put, set_condition, text, time, uid,
+    self, condition, flag, list, number, put, remove_condition, set_condition, text, time, uid,
 };
 use crate::kubernetes::resources::DEPLOYMENTS;
 
@@ -48,6 +48,7 @@ pub(super) fn report(
     }
     report_availability(view, &mut reported, available);
     report_progress(view, timers, plan, deployment, &mut reported, owned, progress);
+    report_failure(&mut reported, owned);
     if reported != *deployment {
         plan.update(&DEPLOYMENTS, reported);
     }
@@ -84,6 +85,24 @@ fn write_condition(view: &ClusterView<'_>, reported: &mut Value, mut wanted: Val
         // The deployment controller moves a changed condition to the end of the list.
         conditions.sort_by_key(|condition| text(condition, "/type") == kind);
     }
+}
+
+/// Copies the failure of a replica set, the newest one first.
+fn report_failure(reported: &mut Value, owned: &OwnedReplicaSets<'_>) {
+    let failure = owned.all().find_map(|set| condition(set, REPLICA_FAILURE));
+    let Some(failure) = failure else {
+        remove_condition(reported, REPLICA_FAILURE);
+        return;
+    };
+    let mut copied = failure.clone();
+    copied["lastUpdateTime"] = failure["lastTransitionTime"].clone();
+    if condition(reported, REPLICA_FAILURE) == Some(&copied) {
+        return;
+    }
+    let mut conditions = list(reported, "/status/conditions").to_vec();
+    conditions.retain(|known| text(known, "/type") != REPLICA_FAILURE);
+    conditions.push(copied);
+    put(reported, &["status", "conditions"], conditions);
 }
 
 fn report_progress(

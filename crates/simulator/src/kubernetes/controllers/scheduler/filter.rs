@@ -8,7 +8,7 @@ use crate::kubernetes::selectors::expression_holds;
 
 use super::NodeInfo;
 use super::affinity::{PlacementConstraints, REQUIRED};
-use super::quantity::ResourceAmounts;
+use crate::kubernetes::quantity::ResourceAmounts;
 
 /// Returns the first reason to reject a node, if there is one.
 pub(super) fn rejection_reason(
@@ -33,7 +33,7 @@ pub(super) fn rejection_reason(
     if requested.cpu > 0 && requested.cpu > free.cpu {
         return Some("Insufficient cpu".to_owned());
     }
-    if requested.timers > 0 && requested.timers > free.timers {
+    if requested.memory > 0 && requested.memory > free.memory {
         return Some("Insufficient memory".to_owned());
     }
     constraints.rejection_reason(node_info, pod).map(str::to_owned)

@@ -8,16 +8,15 @@ use serde_json::{Value, json};
 use crate::kubernetes::object::{
     self, condition, controller, is_terminating, moment, number, put, set_condition, text,
 };
+use crate::kubernetes::quantity::ResourceAmounts;
 use crate::kubernetes::resources::{NODES, PODS};
 
 use super::{ClusterView, ControllerPlan, Timers, events};
 
 mod affinity;
 mod filter;
-mod quantity;
 
 use affinity::PlacementConstraints;
-use quantity::ResourceAmounts;
 
 const COMPONENT: &str = "default-scheduler";
 

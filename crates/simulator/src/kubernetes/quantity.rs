@@ -2,13 +2,13 @@
 
 use serde_json::Value;
 
-use crate::kubernetes::object::{list, text};
+use crate::kubernetes::object::list;
 
 /// CPU in thousandths, memory in bytes, and a number of pods.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct ResourceAmounts {
     pub(crate) cpu: i64,
-    pub(crate) timers: i64,
+    pub(crate) memory: i64,
     pub(crate) pods: i64,
 }
 
@@ -16,7 +16,7 @@ impl ResourceAmounts {
     /// Returns what a node can allocate to pods.
     pub(crate) fn allocatable_of(node: &Value) -> Self {
         let amount = |name: &str| amount(node, "/status/allocatable", name);
-        Self { cpu: amount("cpu"), timers: amount("memory") / 1000, pods: amount("pods") / 1000 }
+        Self { cpu: amount("cpu"), memory: amount("memory") / 1000, pods: amount("pods") / 1000 }
     }
 
     /// Returns what a pod requests: the sum of its containers, or more if an init container
@@ -24,18 +24,18 @@ impl ResourceAmounts {
     pub(crate) fn requested_by(pod: &Value) -> Self {
         let of = |container: &Value| Self {
             cpu: amount(container, "/resources/requests", "cpu"),
-            timers: amount(container, "/resources/requests", "memory") / 1000,
+            memory: amount(container, "/resources/requests", "memory") / 1000,
             pods: 0,
         };
         let mut requested =
             list(pod, "/spec/containers").iter().map(of).fold(Self::default(), |sum, one| Self {
                 cpu: sum.cpu + one.cpu,
-                timers: sum.timers + one.timers,
+                memory: sum.memory + one.memory,
                 pods: 0,
             });
         for init in list(pod, "/spec/initContainers").iter().map(of) {
             requested.cpu = requested.cpu.max(init.cpu);
-            requested.timers = requested.timers.max(init.timers);
+            requested.memory = requested.memory.max(init.memory);
         }
         Self { pods: 1, ..requested }
     }
@@ -43,7 +43,7 @@ impl ResourceAmounts {
     pub(crate) fn minus(self, other: Self) -> Self {
         Self {
             cpu: self.cpu - other.cpu,
-            timers: self.timers - other.timers,
+            memory: self.memory - other.memory,
             pods: self.pods - other.pods,
         }
     }
@@ -51,14 +51,32 @@ impl ResourceAmounts {
     /// Returns the share of `other` in hundredths, the sum of the shares of CPU and memory.
     pub(crate) fn share_of(self, other: Self) -> i64 {
         let share = |part: i64, whole: i64| if whole > 0 { part * 100 / whole } else { 0 };
-        i64::midpoint(share(self.cpu, other.cpu), share(self.timers, other.timers))
+        i64::midpoint(share(self.cpu, other.cpu), share(self.memory, other.memory))
     }
 }
 
 fn amount(object: &Value, pointer: &str, name: &str) -> i64 {
-    match object.pointer(&format!("{pointer}/{name}")) {
-        Some(Value::Number(number)) => number.as_f64().map_or(0, thousandths),
-        Some(Value::String(_)) => parse(text(object, &format!("{pointer}/{name}"))),
+    object.pointer(&format!("{pointer}/{name}")).map_or(0, thousandths_of)
+}
+
+/// Returns a number of thousandths as a quantity: `600m`, `2`, `512Mi`.
+pub(crate) fn format(thousandths: i64) -> String {
+    if thousandths % 1000 != 0 {
+        return format!("{thousandths}m");
+    }
+    let whole = thousandths / 1000;
+    let units = [("Gi", 1 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10)];
+    match units.into_iter().find(|(_, size)| whole != 0 && whole % size == 0) {
+        Some((unit, size)) => format!("{}{unit}", whole / size),
+        None => whole.to_string(),
+    }
+}
+
+/// Returns the thousandths of a quantity, which is a number or a text.
+pub(crate) fn thousandths_of(quantity: &Value) -> i64 {
+    match quantity {
+        Value::Number(number) => number.as_f64().map_or(0, thousandths),
+        Value::String(text) => parse(text),
         _ => 0,
     }
 }
@@ -105,5 +123,14 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(parse(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn formatted_quantities_are_canonical() {
+        for text in ["0", "600m", "2", "512Mi", "1Gi", "3Ki", "1500m"] {
+            assert_eq!(format(parse(text)), text);
+        }
+        assert_eq!(format(parse("1000m")), "1");
+        assert_eq!(format(parse("1024Mi")), "1Gi");
     }
 }
