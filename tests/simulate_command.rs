@@ -161,3 +161,32 @@ fn a_simulated_run_can_be_kept_and_shown() {
     let shown = ProgramOutput::run(&mut show).expect_exit_code(0).stdout;
     assert!(shown.contains("succeeded"), "{shown}");
 }
+
+/// `kubectl create` sends protobuf. Where there is no kubectl, only the decoder's own tests hold this.
+#[test]
+fn kubectl_creates_and_explains_the_kinds_of_the_simulator() {
+    let path = std::env::var_os("PATH").unwrap();
+    if !std::env::split_paths(&path).any(|dir| dir.join("kubectl").is_file()) {
+        return;
+    }
+    let script = "set -e
+        kubectl create namespace team
+        kubectl create deployment web --image=nginx:1 --replicas=2 -n team
+        kubectl create configmap settings --from-literal=a=b
+        kubectl create secret generic key --from-literal=a=b
+        kubectl create serviceaccount robot
+        kubectl create service clusterip web --tcp=80:8080
+        kubectl create quota pods --hard=pods=3
+        kubectl create poddisruptionbudget web --selector=app=web --min-available=50%
+        kubectl rollout status deployment/web -n team --timeout=60s
+        test \"$(kubectl get secret key -o 'jsonpath={.data.a}')\" = Yg==
+        kubectl auth can-i delete pods
+        kubectl auth can-i --list
+        kubectl explain deployment.spec.strategy.rollingUpdate
+        kubectl explain pod.spec.volumes.configMap.name
+        kubectl get events -n team";
+    let ended = run(script).expect_exit_code(0);
+    for part in ["maxSurge", "ScalingReplicaSet", "Scaled up replica set web-"] {
+        assert!(ended.stdout.contains(part), "{part}: {}", ended.stdout);
+    }
+}

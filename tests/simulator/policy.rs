@@ -1,8 +1,14 @@
 //! The permissions of clients under a policy.
 
 use aws_sdk_eks::error::ProvideErrorMetadata;
-use k8s_openapi::api::core::v1::{ConfigMap, Node};
-use kube::{Api, api::ListParams};
+use k8s_openapi::api::{
+    authorization::v1::SelfSubjectAccessReview,
+    core::v1::{ConfigMap, Node},
+};
+use kube::{
+    Api,
+    api::{ListParams, PostParams},
+};
 use serde_json::json;
 use simulator::{AccessPolicy, Options, Scenario, Simulator};
 
@@ -49,4 +55,31 @@ async fn a_denied_call_is_refused_in_each_services_format() {
     let refused: Vec<u16> =
         simulator.calls().iter().map(|call| call.status).filter(|status| *status == 403).collect();
     assert_eq!(refused.len(), 4);
+}
+
+#[tokio::test]
+async fn an_access_review_answers_by_the_roles() {
+    let role = json!({
+        "kind": "Role",
+        "metadata": {"name": "sop", "namespace": NAMESPACE},
+        "rules": [{"apiGroups": ["apps"], "resources": ["deployments/scale"], "verbs": ["patch"]}],
+    });
+    let policy = AccessPolicy::default().allow_role(&role).unwrap();
+    let options = Options { policy: Some(policy), ..Options::default() };
+    let simulator = Simulator::start(Scenario::default(), options).await.unwrap();
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(client(&simulator));
+    for (verb, namespace, allowed) in
+        [("patch", NAMESPACE, true), ("get", NAMESPACE, false), ("patch", "default", false)]
+    {
+        let review = serde_json::from_value(json!({"spec": {"resourceAttributes": {
+            "verb": verb,
+            "group": "apps",
+            "resource": "deployments",
+            "subresource": "scale",
+            "namespace": namespace,
+        }}}))
+        .unwrap();
+        let answer = reviews.create(&PostParams::default(), &review).await.unwrap();
+        assert_eq!(answer.status.unwrap().allowed, allowed, "{verb} in {namespace}");
+    }
 }

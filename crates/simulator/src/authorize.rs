@@ -1,8 +1,10 @@
 //! The permissions of the simulator's clients: an IAM policy document for the AWS half, Roles and
 //! `ClusterRoles` for the Kubernetes half. Without a policy every client may do everything.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::faults::matches_glob;
 
@@ -56,6 +58,23 @@ impl AccessPolicy {
         Ok(self)
     }
 
+    /// Returns the rules that hold in a namespace, as an access review lists them.
+    pub(crate) fn rules_in(&self, namespace: &str) -> Vec<Value> {
+        let Some(rules) = &self.rules else {
+            return vec![json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]})];
+        };
+        let holds = |rule: &&PolicyRule| rule.namespace.as_deref().is_none_or(|of| of == namespace);
+        let shown = |rule: &PolicyRule| {
+            json!({
+                "verbs": rule.verbs,
+                "apiGroups": rule.api_groups,
+                "resources": rule.resources,
+                "resourceNames": rule.resource_names,
+            })
+        };
+        rules.iter().filter(holds).map(shown).collect()
+    }
+
     /// Checks whether a permission is granted; the error is the service's message.
     pub(crate) fn check(&self, permission: &RequiredPermission) -> Result<(), String> {
         match permission {
@@ -95,8 +114,8 @@ pub(crate) enum RequiredPermission {
 /// The attributes of a request that RBAC compares.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ResourceAttributes {
-    pub(crate) verb: &'static str,
-    pub(crate) group: &'static str,
+    pub(crate) verb: Cow<'static, str>,
+    pub(crate) group: Cow<'static, str>,
     /// The plural, followed by a slash and the subresource if there is one.
     pub(crate) resource: String,
     pub(crate) namespace: Option<String>,
@@ -233,8 +252,8 @@ impl PolicyRule {
             || access.name.as_ref().is_some_and(|name| self.resource_names.contains(name));
         in_namespace
             && named
-            && lists(&self.verbs, access.verb)
-            && lists(&self.api_groups, access.group)
+            && lists(&self.verbs, &access.verb)
+            && lists(&self.api_groups, &access.group)
             && lists(&self.resources, &access.resource)
     }
 }
@@ -242,7 +261,6 @@ impl PolicyRule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn aws(action: &str, resource: &str) -> RequiredPermission {
         RequiredPermission::Aws {
@@ -259,8 +277,8 @@ mod tests {
         name: Option<&str>,
     ) -> RequiredPermission {
         RequiredPermission::Kubernetes(ResourceAttributes {
-            verb,
-            group: "",
+            verb: verb.into(),
+            group: "".into(),
             resource: resource.into(),
             namespace: namespace.map(Into::into),
             name: name.map(Into::into),

@@ -139,7 +139,7 @@ impl Simulator {
         scenario.validate()?;
         let new_uid = || uuid::Uuid::new_v4().to_string();
         let cluster_uid = scenario.cluster_uid.get_or_insert_with(new_uid).clone();
-        let gateway = Arc::new(Gateway::new(options.clock, options.policy));
+        let gateway = Arc::new(Gateway::new(options.clock, options.policy.clone()));
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let aws_listener = listen("the AWS services", options.aws_listen).await?;
@@ -149,7 +149,7 @@ impl Simulator {
         } else {
             let listener = listen("the Kubernetes API", options.kubernetes_listen).await?;
             let url = listener_url(&listener, options.kubernetes_listen)?;
-            let api = kubernetes::api_server(&scenario);
+            let api = kubernetes::api_server(&scenario, options.policy);
             let service = Arc::new(KubernetesService(Arc::clone(&api)));
             let router = gateway::router(Arc::clone(&gateway), service);
             tasks.spawn(connection::serve(listener, stop.clone(), router));

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use jiff::Timestamp;
 use serde_json::json;
 
+use crate::authorize::AccessPolicy;
 use crate::ids::IdGenerator;
 use crate::scenario::Scenario;
 
@@ -27,13 +28,14 @@ mod resources;
 mod selectors;
 mod status_error;
 mod store;
+mod wire_types;
 mod write;
 
 /// The namespaces that every cluster has.
 const NAMESPACE_NAMES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
 
 /// Returns an API server that has only the objects of every cluster.
-pub(crate) fn api_server(scenario: &Scenario) -> Arc<ApiServer> {
+pub(crate) fn api_server(scenario: &Scenario, policy: Option<AccessPolicy>) -> Arc<ApiServer> {
     let mut store = ObjectStore::new(IdGenerator::new(scenario.seed));
     let now = Timestamp::now();
     for name in NAMESPACE_NAMES {
@@ -51,5 +53,5 @@ pub(crate) fn api_server(scenario: &Scenario) -> Arc<ApiServer> {
             store.put(&NAMESPACES, namespace);
         }
     }
-    Arc::new(ApiServer { store: Mutex::new(store), version: scenario.version.clone() })
+    Arc::new(ApiServer { store: Mutex::new(store), version: scenario.version.clone(), policy })
 }

@@ -12,6 +12,7 @@ use crate::gateway::Incoming;
 use super::resources::{self, Resource};
 use super::selectors::Selector;
 use super::status_error::StatusError;
+use super::wire_types;
 
 /// How much of a request's body the call log keeps.
 const MAX_SUMMARY: usize = 400;
@@ -104,8 +105,8 @@ impl ResourcePath {
             None => plural.to_owned(),
         };
         ResourceAttributes {
-            verb,
-            group: self.resource.group,
+            verb: verb.into(),
+            group: self.resource.group.into(),
             resource,
             namespace: self.namespace.clone(),
             name: self.name.clone(),
@@ -195,15 +196,15 @@ fn summary(incoming: &Incoming, query: &Query, reading: bool) -> String {
     text
 }
 
-/// Parses the body as an object: JSON, or YAML as `kubectl apply --server-side` sends it.
+/// Parses the body as an object: JSON, YAML as `kubectl apply --server-side` sends it, or protobuf as `kubectl create
+/// deployment` does.
 pub(crate) fn body(incoming: &Incoming) -> Result<Value, StatusError> {
     let content_type = incoming.header(header::CONTENT_TYPE);
-    if content_type.contains("protobuf") {
-        let wanted = "application/json, application/yaml";
-        return Err(StatusError::unsupported_media_type(content_type, wanted));
-    }
     let undecodable =
         |why: String| StatusError::bad_request(format!("the body cannot be decoded: {why}"));
+    if content_type.contains("protobuf") {
+        return wire_types::decode(&incoming.body).map_err(undecodable);
+    }
     if content_type.contains("yaml") {
         let text = std::str::from_utf8(&incoming.body).map_err(|e| undecodable(e.to_string()))?;
         return serde_saphyr::from_str(text).map_err(|e| undecodable(e.to_string()));

@@ -166,14 +166,6 @@ impl StatusError {
         Self::new(422, "Invalid", message).with_empty_details()
     }
 
-    pub(crate) fn unsupported_media_type(given: &str, wanted: &str) -> Self {
-        let message = format!(
-            "the body of the request was in an unknown format - accepted media types include: \
-             {wanted} (not {given:?})"
-        );
-        Self::new(415, "UnsupportedMediaType", message)
-    }
-
     pub(crate) fn expired(message: impl Into<String>) -> Self {
         Self::new(410, "Expired", message)
     }

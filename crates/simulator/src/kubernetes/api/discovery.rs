@@ -75,13 +75,16 @@ fn resource_list(group: &str, version: &str) -> Value {
         }
     }
     if group == "authorization.k8s.io" {
-        resources.push(json!({
-            "name": "selfsubjectaccessreviews",
-            "singularName": "selfsubjectaccessreview",
-            "namespaced": false,
-            "kind": "SelfSubjectAccessReview",
-            "verbs": ["create"],
-        }));
+        for kind in ["SelfSubjectAccessReview", "SelfSubjectRulesReview"] {
+            let singular = kind.to_lowercase();
+            resources.push(json!({
+                "name": format!("{singular}s"),
+                "singularName": singular,
+                "namespaced": false,
+                "kind": kind,
+                "verbs": ["create"],
+            }));
+        }
     }
     let name = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
     json!({

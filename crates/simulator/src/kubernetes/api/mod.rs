@@ -7,10 +7,11 @@ use axum::http::{Method, StatusCode, header};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::authorize::{AccessPolicy, RequiredPermission, ResourceAttributes};
 use crate::call_log::CallInfo;
 use crate::gateway::{Incoming, ServiceResponse, SimulatedService};
 
-use super::object::put;
+use super::object::{put, text};
 use super::request::{self, Query, ResourcePath};
 use super::status_error::StatusError;
 use super::store::ObjectStore;
@@ -34,6 +35,8 @@ pub(crate) struct ApiServer {
     pub(crate) store: Mutex<ObjectStore>,
     /// The cluster's Kubernetes version, as EKS reports it.
     pub(crate) version: String,
+    /// The calls that clients may make; all if `None`.
+    pub(crate) policy: Option<AccessPolicy>,
 }
 
 /// Locks the store, even after a panic elsewhere: every write to the store is complete before its
@@ -87,8 +90,13 @@ impl KubernetesService {
         if matches!(path, "/healthz" | "/livez" | "/readyz") {
             return Ok(ServiceResponse::new(StatusCode::OK, "text/plain", "ok"));
         }
-        if path == "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews" {
-            return review_access(incoming);
+        let review = match path.strip_prefix("/apis/authorization.k8s.io/v1/") {
+            Some("selfsubjectaccessreviews") => Some(review_access as ReviewFunction),
+            Some("selfsubjectrulesreviews") => Some(review_rules as ReviewFunction),
+            _ => None,
+        };
+        if let Some(review) = review {
+            return answer_review(incoming, review, self.0.policy.as_ref());
         }
         discovery::document(path, &self.0.version)
             .or_else(|| openapi::document(path))
@@ -231,14 +239,52 @@ fn page_not_found() -> ServiceResponse {
     ServiceResponse::new(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found\n")
 }
 
-/// Allows every access review.
-fn review_access(incoming: &Incoming) -> Result<ServiceResponse, StatusError> {
+/// Returns the status of a review.
+type ReviewFunction = fn(&Value, Option<&AccessPolicy>) -> Value;
+
+/// Answers what the client may do.
+fn answer_review(
+    incoming: &Incoming,
+    review_function: ReviewFunction,
+    policy: Option<&AccessPolicy>,
+) -> Result<ServiceResponse, StatusError> {
     if incoming.parts.method != Method::POST {
         return Err(StatusError::method_not_allowed());
     }
     let mut review = request::body(incoming)?;
-    put(&mut review, &["status"], json!({"allowed": true}));
+    let status = review_function(&review, policy);
+    put(&mut review, &["status"], status);
     Ok(json_response(StatusCode::CREATED, &review))
+}
+
+/// Answers whether the client may make one call. Paths that are not of a resource are allowed.
+fn review_access(review: &Value, policy: Option<&AccessPolicy>) -> Value {
+    let attributes = review.pointer("/spec/resourceAttributes");
+    let (Some(attributes), Some(policy)) = (attributes, policy) else {
+        return json!({"allowed": true});
+    };
+    let owned = |key: &str| text(attributes, &format!("/{key}")).to_owned();
+    let given = |key: &str| Some(owned(key)).filter(|value| !value.is_empty());
+    let plural = owned("resource");
+    let access = ResourceAttributes {
+        verb: owned("verb").into(),
+        group: owned("group").into(),
+        resource: match given("subresource") {
+            Some(subresource) => format!("{plural}/{subresource}"),
+            None => plural,
+        },
+        namespace: given("namespace"),
+        name: given("name"),
+    };
+    let permission = RequiredPermission::Kubernetes(access);
+    json!({"allowed": policy.check(&permission).is_ok()})
+}
+
+/// Lists what the client may do in a namespace.
+fn review_rules(review: &Value, policy: Option<&AccessPolicy>) -> Value {
+    let all = AccessPolicy::default();
+    let rules = policy.unwrap_or(&all).rules_in(text(review, "/spec/namespace"));
+    json!({"resourceRules": rules, "nonResourceRules": [], "incomplete": false})
 }
 
 fn json_response(status: StatusCode, body: &Value) -> ServiceResponse {

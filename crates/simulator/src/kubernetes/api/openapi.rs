@@ -1,9 +1,12 @@
-//! The part of an `OpenAPI` document that kubectl needs to see that the server validates fields and
-//! supports dry runs; kubectl then leaves validation to the server. Knows the kinds from the table.
+//! The `OpenAPI` documents: that the server validates fields and supports dry runs, so that kubectl leaves validation
+//! to the server, and the types of the kinds for `kubectl explain`. Knows the kinds from the table.
+
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
 use crate::kubernetes::resources::{RESOURCES, Resource};
+use crate::kubernetes::wire_types::{self, Field, Form, Message};
 
 /// Returns the document at a path under `/openapi/v3`, if there is one.
 pub(crate) fn document(path: &str) -> Option<Value> {
@@ -43,9 +46,94 @@ fn schema(group: &str) -> Option<Value> {
             "openapi": "3.0.0",
             "info": {"title": "Kubernetes", "version": "simulator"},
             "paths": paths,
-            "components": {"schemas": {}},
+            "components": {"schemas": components(group)},
         })
     })
+}
+
+/// Returns the schemas of a group's kinds, and of everything in them.
+fn components(group: &str) -> Map<String, Value> {
+    let mut schemas = BTreeMap::new();
+    for resource in RESOURCES.iter().filter(|resource| group_path(resource) == group) {
+        let name = wire_types::message_name(&resource.api_version(), resource.kind);
+        add_schema(&name, &mut schemas);
+        let Some(kind) = schemas.get_mut(&schema_name(&name)) else {
+            continue;
+        };
+        kind["x-kubernetes-group-version-kind"] = json!([{
+            "group": resource.group,
+            "version": resource.version,
+            "kind": resource.kind,
+        }]);
+        kind["properties"]["apiVersion"] =
+            json!({"type": "string", "description": "The version of the type of the object."});
+        kind["properties"]["kind"] =
+            json!({"type": "string", "description": "The type of the object."});
+    }
+    schemas.into_iter().collect()
+}
+
+/// Adds a message and those in it.
+fn add_schema(name: &str, schemas: &mut BTreeMap<String, Value>) {
+    let Some(message) = wire_types::message(name) else {
+        return;
+    };
+    if schemas.contains_key(&schema_name(name)) {
+        return;
+    }
+    // Before its fields: a message can be in itself.
+    schemas.insert(schema_name(name), Value::Null);
+    let mut properties = Map::new();
+    add_properties(message, &mut properties, schemas);
+    let schema = json!({
+        "type": "object",
+        "description": message.description,
+        "properties": properties,
+    });
+    schemas.insert(schema_name(name), schema);
+}
+
+fn add_properties(
+    message: &Message,
+    properties: &mut Map<String, Value>,
+    schemas: &mut BTreeMap<String, Value>,
+) {
+    for field in &message.fields {
+        match wire_types::message(field.type_name) {
+            Some(inner) if field.form == Form::Inline => add_properties(inner, properties, schemas),
+            _ => {
+                add_schema(field.type_name, schemas);
+                properties.insert(field.name.to_owned(), property(field));
+            }
+        }
+    }
+}
+
+fn property(field: &Field) -> Value {
+    let one = match field.type_name {
+        "string" | "bytes" | "Quantity" | "Duration" => json!({"type": "string"}),
+        "Time" | "MicroTime" => json!({"type": "string", "format": "date-time"}),
+        "int32" | "int64" => json!({"type": "integer", "format": field.type_name}),
+        "double" => json!({"type": "number", "format": "double"}),
+        "bool" => json!({"type": "boolean"}),
+        "IntOrString" => json!({"type": "string", "format": "int-or-string"}),
+        "FieldsV1" | "RawExtension" => json!({"type": "object"}),
+        "Verbs" => json!({"type": "array", "items": {"type": "string"}}),
+        message => json!({"$ref": format!("#/components/schemas/{}", schema_name(message))}),
+    };
+    let mut property = match field.form {
+        Form::One | Form::Inline if one.get("$ref").is_some() => json!({"allOf": [one]}),
+        Form::One | Form::Inline => one,
+        Form::List => json!({"type": "array", "items": one}),
+        Form::Map => json!({"type": "object", "additionalProperties": one}),
+    };
+    property["description"] = field.description.into();
+    property
+}
+
+/// Returns the name under which Kubernetes publishes the schema of a message.
+fn schema_name(message: &str) -> String {
+    message.replacen("k8s.io.", "io.k8s.", 1)
 }
 
 fn operations(resource: &Resource, group: &str) -> [(String, Value); 2] {

@@ -22,6 +22,9 @@ pub(crate) fn validate(resource: &Resource, object: &Value) -> Vec<StatusCause> 
         }
         "deployments" | "replicasets" | "daemonsets" | "statefulsets" => {
             validate_workload(object, &mut causes);
+            if resource.plural == "deployments" {
+                validate_deployment(object, &mut causes);
+            }
         }
         "poddisruptionbudgets" => validate_budget(object, &mut causes),
         "horizontalpodautoscalers" => validate_autoscaler(object, &mut causes),
@@ -117,6 +120,79 @@ fn validate_workload(object: &Value, causes: &mut Vec<StatusCause>) {
     validate_pod(object, &["spec", "template", "spec"], causes);
 }
 
+/// Validates the strategy of a deployment, and the times that it allows.
+fn validate_deployment(object: &Value, causes: &mut Vec<StatusCause>) {
+    let negative = "must be greater than or equal to 0";
+    for field in ["minReadySeconds", "revisionHistoryLimit"] {
+        if let Some(value) = number(object, &format!("/spec/{field}")).filter(|value| *value < 0) {
+            causes.push(StatusCause::invalid(&format!("spec.{field}"), &value.into(), negative));
+        }
+    }
+    let strategy = text(object, "/spec/strategy/type");
+    let rolling = object.pointer("/spec/strategy/rollingUpdate");
+    match strategy {
+        "RollingUpdate" => {
+            let field = "spec.strategy.rollingUpdate";
+            let share = |name: &str| rolling.and_then(|rolling| rolling.get(name));
+            for name in ["maxUnavailable", "maxSurge"] {
+                validate_share(share(name), &format!("{field}.{name}"), causes);
+            }
+            let is_zero = |name: &str| {
+                share(name).is_some_and(|share| *share == 0 || *share == "0%" || *share == "0")
+            };
+            if is_zero("maxUnavailable") && is_zero("maxSurge") {
+                let message = "may not be 0 when `maxSurge` is 0";
+                let value = share("maxUnavailable").unwrap_or(&Value::Null);
+                let field = format!("{field}.maxUnavailable");
+                causes.push(StatusCause::invalid(&field, value, message));
+            }
+            if let Some(Value::String(percent)) = share("maxUnavailable")
+                && percent.trim_end_matches('%').parse::<i64>().is_ok_and(|share| share > 100)
+            {
+                let field = format!("{field}.maxUnavailable");
+                let message = "must not be greater than 100%";
+                causes.push(StatusCause::invalid(&field, &percent.as_str().into(), message));
+            }
+        }
+        "Recreate" if rolling.is_some() => {
+            let message = "may not be specified when strategy `type` is 'Recreate'";
+            causes.push(StatusCause::forbidden("spec.strategy.rollingUpdate", message));
+        }
+        _ => {}
+    }
+    let min_ready = number(object, "/spec/minReadySeconds").unwrap_or(0);
+    if let Some(deadline) = number(object, "/spec/progressDeadlineSeconds") {
+        let field = "spec.progressDeadlineSeconds";
+        if deadline < 0 {
+            causes.push(StatusCause::invalid(field, &deadline.into(), negative));
+        }
+        if deadline <= min_ready {
+            let message = "must be greater than minReadySeconds";
+            causes.push(StatusCause::invalid(field, &deadline.into(), message));
+        }
+    }
+}
+
+/// Validates a number of pods, or a share of them in percent.
+fn validate_share(share: Option<&Value>, field: &str, causes: &mut Vec<StatusCause>) {
+    match share {
+        Some(Value::String(text)) => {
+            let digits = text.strip_suffix('%').unwrap_or_default();
+            if digits.is_empty() || !digits.chars().all(|digit| digit.is_ascii_digit()) {
+                let message = "a valid percent string must be a numeric string followed by an \
+                               ending '%' (e.g. '1%',  or '93%', regex used for validation is \
+                               '[0-9]+%')";
+                causes.push(StatusCause::invalid(field, &text.as_str().into(), message));
+            }
+        }
+        Some(number) if number.as_i64().is_some_and(|number| number < 0) => {
+            let message = "must be greater than or equal to 0";
+            causes.push(StatusCause::invalid(field, number, message));
+        }
+        _ => {}
+    }
+}
+
 fn validate_budget(object: &Value, causes: &mut Vec<StatusCause>) {
     let both = ["minAvailable", "maxUnavailable"]
         .iter()
@@ -125,6 +201,10 @@ fn validate_budget(object: &Value, causes: &mut Vec<StatusCause>) {
         let message = "minAvailable and maxUnavailable cannot be both set";
         let spec = object.pointer("/spec").unwrap_or(&Value::Null);
         causes.push(StatusCause::invalid("spec", spec, message));
+    }
+    for name in ["minAvailable", "maxUnavailable"] {
+        let share = object.pointer(&format!("/spec/{name}"));
+        validate_share(share, &format!("spec.{name}"), causes);
     }
 }
 
