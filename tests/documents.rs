@@ -6,6 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
+use simulator::Scenario;
 use test_support::{ProgramOutput, SPEED, SimulateProcess, program, program_path};
 
 fn document(name: &str) -> String {
@@ -67,6 +68,18 @@ fn links_between_documents_are_not_broken() {
         }
     }
     assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// A document about scenarios shows scenarios that can be used.
+#[test]
+fn the_scenarios_of_the_documents_are_valid() {
+    let text = document("docs/scenarios.md");
+    let blocks: Vec<&str> =
+        text.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(blocks.len() > 2);
+    for block in blocks {
+        Scenario::from_yaml(block).unwrap_or_else(|error| panic!("{error}\n{block}"));
+    }
 }
 
 /// Commands of the documents that no test runs, and why.

@@ -25,6 +25,12 @@ fn the_schema_is_current() {
     assert_current("schema/runbook.schema.json", &printed);
 }
 
+#[test]
+fn the_schema_of_scenarios_is_current() {
+    let printed = ProgramOutput::run(program().args(["schema", "--scenario"])).expect_exit_code(0);
+    assert_current("schema/scenario.schema.json", &printed.stdout);
+}
+
 /// `schema/actions.json` is what the program prints, and the registry read from either is the registry of the actions.
 #[test]
 fn the_action_registry_is_current() {

@@ -162,6 +162,22 @@ fn a_simulated_run_can_be_kept_and_shown() {
     assert!(shown.contains("succeeded"), "{shown}");
 }
 
+#[test]
+fn a_printed_scenario_can_be_edited_and_fed_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("scenario.yaml");
+    let print = |arguments: &[&str]| {
+        let mut command = program();
+        command.args(["simulate", "--print-scenario"]).args(arguments);
+        ProgramOutput::run(&mut command).expect_exit_code(0).stdout
+    };
+    let printed = print(&[]);
+    std::fs::write(&file, printed.replace("name: rafay-sentry", "name: other-sentry")).unwrap();
+    let again = print(&["--scenario", file.to_str().unwrap()]);
+    assert!(again.contains("name: other-sentry"), "{again}");
+    assert_eq!(again.replace("name: other-sentry", "name: rafay-sentry"), printed);
+}
+
 /// `kubectl create` sends protobuf. Where there is no kubectl, only the decoder's own tests hold this.
 #[test]
 fn kubectl_creates_and_explains_the_kinds_of_the_simulator() {

@@ -1,4 +1,4 @@
-//! `schema`: the JSON Schema of runbooks, for editors.
+//! `schema`: the JSON Schemas of runbooks and scenarios, for editors.
 
 use super::{CliError, Exit, stdout};
 use crate::actions;
@@ -8,12 +8,19 @@ use crate::actions;
 /// The schema covers the structure of a runbook and the parameters of the actions. Only `validate` checks what a
 /// template refers to.
 #[derive(Debug, clap::Args)]
-pub(super) struct SchemaArgs {}
+pub(super) struct SchemaArgs {
+    /// Print the schema of the simulator's scenario files instead
+    #[arg(long)]
+    scenario: bool,
+}
 
 impl SchemaArgs {
-    #[expect(clippy::unused_self, reason = "called like the other subcommands")]
     pub(super) fn run(self) -> Result<Exit, CliError> {
-        let schema = runbook::json_schema(actions::registry());
+        let schema = if self.scenario {
+            simulator::Scenario::json_schema()
+        } else {
+            runbook::json_schema(actions::registry())
+        };
         stdout::write(&format!("{schema:#}\n"))?;
         Ok(Exit::Success)
     }

@@ -67,6 +67,10 @@ pub(super) struct SimulateArgs {
     #[arg(long = "role", value_name = "FILE", conflicts_with = "kubeconfig")]
     roles: Vec<PathBuf>,
 
+    /// Print the whole scenario as YAML instead of serving it: a file to edit and to pass to --scenario
+    #[arg(long, conflicts_with = "command")]
+    print_scenario: bool,
+
     /// Program to run on the simulated cluster, with its arguments: a shell, a script, this program. It gets the
     /// signals of this process, and its exit code is returned
     #[arg(last = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
@@ -80,6 +84,11 @@ impl SimulateArgs {
             Some(path) => read_scenario(path)?,
             None => Scenario::default(),
         };
+        if self.print_scenario {
+            let text = scenario.to_yaml().map_err(simulator_error)?;
+            stdout::write(&text)?;
+            return Ok(Exit::Success);
+        }
         let options = Options {
             clock: Clock::scaled(self.speed).map_err(simulator_error)?,
             kubernetes_listen: self.kubernetes_listen.resolve().await?[0],

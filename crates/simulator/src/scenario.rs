@@ -2,9 +2,11 @@
 //! the workloads on them. [`Scenario::default`] is a state in which every step of relay-scale has
 //! an effect.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -14,7 +16,7 @@ mod workload;
 pub use workload::{ConfigMap, Deployment, Spread};
 
 /// The initial state of the account and the cluster.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default = "Scenario::empty")]
 pub struct Scenario {
     /// The seed of ids, names and UIDs: equal seeds give equal ids.
@@ -27,8 +29,8 @@ pub struct Scenario {
     pub cluster: String,
     /// The Kubernetes version of the cluster, as EKS reports it (`1.35`).
     pub version: String,
-    /// The UID of the namespace kube-system, which identifies a cluster. If it is `None`, each
-    /// start generates one.
+    /// The UID of the namespace kube-system, which identifies a cluster. Without it,
+    /// each start generates one.
     pub cluster_uid: Option<String>,
     /// How long operations take.
     pub times: Times,
@@ -41,35 +43,43 @@ pub struct Scenario {
     /// The deployments.
     pub deployments: Vec<Deployment>,
     /// Any other Kubernetes objects, as in a manifest.
+    #[schemars(with = "Vec<serde_json::Map<String, Value>>")]
     pub objects: Vec<Value>,
     /// Containers whose image contains one of these texts fail.
     pub failing_images: Vec<FailingImage>,
 }
 
 /// The duration of each operation, in simulated time.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Times {
     /// From an instance's launch until it is in service and its Node is registered.
     #[serde(with = "serde_duration")]
+    #[schemars(with = "ScenarioDuration")]
     pub boot: Duration,
     /// From a Node's registration until it is Ready.
     #[serde(with = "serde_duration")]
+    #[schemars(with = "ScenarioDuration")]
     pub node_ready: Duration,
     /// From an instance's termination until its Node is removed.
     #[serde(with = "serde_duration")]
+    #[schemars(with = "ScenarioDuration")]
     pub terminate: Duration,
     /// How long an EKS update is in progress.
     #[serde(with = "serde_duration")]
+    #[schemars(with = "ScenarioDuration")]
     pub update: Duration,
     /// How long an Auto Scaling group waits after a failed launch.
     #[serde(with = "serde_duration")]
+    #[schemars(with = "ScenarioDuration")]
     pub relaunch: Duration,
     /// From a pod's binding until it is Ready.
     #[serde(with = "serde_duration")]
+    #[schemars(with = "ScenarioDuration")]
     pub pod_start: Duration,
     /// From a pod's deletion until it is removed; never longer than its grace period.
     #[serde(with = "serde_duration")]
+    #[schemars(with = "ScenarioDuration")]
     pub pod_stop: Duration,
 }
 
@@ -88,7 +98,7 @@ impl Default for Times {
 }
 
 /// A managed nodegroup and its Auto Scaling group.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Nodegroup {
     /// The name.
@@ -150,16 +160,18 @@ pub struct Taint {
 }
 
 /// A launch that takes longer than the others.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SlowLaunch {
     /// The number of the launch after the start, from 1.
     pub nth: u32,
-    /// The boot time, instead of [`Times::boot`].
+    /// The boot time, instead of `times.boot`.
     #[serde(with = "serde_duration")]
+    #[schemars(with = "ScenarioDuration")]
     pub boot: Duration,
-    /// The time from the Node's registration until it is Ready, instead of [`Times::node_ready`].
+    /// The time from the Node's registration until it is Ready, instead of `times.node_ready`.
     #[serde(default, with = "serde_optional_duration")]
+    #[schemars(with = "Option<ScenarioDuration>")]
     pub node_ready: Option<Duration>,
     /// Whether the Node never becomes Ready.
     #[serde(default)]
@@ -167,7 +179,7 @@ pub struct SlowLaunch {
 }
 
 /// A launch that fails.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LaunchFailure {
     /// How many launches in a row fail in this way.
@@ -179,7 +191,7 @@ pub struct LaunchFailure {
 }
 
 /// An EKS update that fails.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpdateFailure {
     /// The number of the nodegroup's update, from 1.
@@ -191,21 +203,21 @@ pub struct UpdateFailure {
 }
 
 /// An image whose containers fail.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FailingImage {
     /// A substring of the image's name.
     pub image: String,
     /// How the containers fail.
     pub failure: ContainerFailure,
-    /// How many starts of each pod's container fail before one succeeds; every start fails if it is
-    /// `None`.
+    /// How many starts of each pod's container fail before one succeeds. Without it, every start
+    /// fails.
     #[serde(default)]
     pub times: Option<u32>,
 }
 
 /// How a container fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ContainerFailure {
     /// `ErrImagePull`, then `ImagePullBackOff`.
@@ -222,7 +234,38 @@ pub enum ContainerFailure {
     Mount,
 }
 
+/// A duration in a scenario file.
+struct ScenarioDuration;
+
+impl JsonSchema for ScenarioDuration {
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A duration such as `40s` or `1m 30s`, or a number of seconds.",
+            "anyOf": [{"type": "string"}, {"type": "number", "minimum": 0}],
+        })
+    }
+}
+
 impl Scenario {
+    /// Returns the JSON Schema of scenario files.
+    pub fn json_schema() -> Value {
+        let mut schema = schemars::schema_for!(Self).to_value();
+        schema["title"] = "A scenario of the simulator of rafay-relay-sop".into();
+        schema
+    }
+
+    /// Returns the scenario as YAML, with every field.
+    ///
+    /// # Errors
+    /// An object of the scenario that YAML cannot represent.
+    pub fn to_yaml(&self) -> Result<String, ScenarioError> {
+        serde_saphyr::to_string(self).map_err(|error| ScenarioError::Write(error.to_string()))
+    }
+
     /// Reads a scenario from YAML. Omitted fields are those of the default account and cluster, but
     /// without nodegroups and objects.
     ///
@@ -259,6 +302,9 @@ pub enum ScenarioError {
     /// The text is not a scenario.
     #[error("scenario is not valid: {0}")]
     Parse(String),
+    /// The scenario cannot be written.
+    #[error("scenario cannot be written as YAML: {0}")]
+    Write(String),
     /// Two nodegroups have the same name.
     #[error("duplicate nodegroup {0:?} in the scenario")]
     DuplicateNodegroup(String),
@@ -310,7 +356,11 @@ pub(super) mod serde_duration {
         duration: &Duration,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&format!("{}ms", duration.as_millis()))
+        let text = match duration.as_millis() {
+            milliseconds if milliseconds % 1000 == 0 => format!("{}s", duration.as_secs()),
+            milliseconds => format!("{milliseconds}ms"),
+        };
+        serializer.serialize_str(&text)
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
