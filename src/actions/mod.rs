@@ -48,6 +48,7 @@ mod set_protection;
 mod sleep;
 mod wait_nodes;
 mod wait_pods;
+mod wait_rollout;
 
 use std::sync::LazyLock;
 
@@ -74,6 +75,7 @@ pub fn all() -> &'static [ActionDef] {
             ActionDef::read::<list_pods::ListPods>(),
             ActionDef::change::<scale_deployment::ScaleDeployment>(),
             ActionDef::wait::<wait_pods::WaitPods>(),
+            ActionDef::wait::<wait_rollout::WaitRollout>(),
             ActionDef::change::<delete_pods::DeletePods>(),
             ActionDef::change::<cordon::Cordon>(),
             ActionDef::change::<cordon::Uncordon>(),

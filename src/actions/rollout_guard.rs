@@ -86,15 +86,15 @@ pub(super) fn evaluate(snapshot: &WorkloadSnapshot, timers: &mut RolloutTimers) 
     if !snapshot.is_observed() {
         return WaitState::Pending(format!("{of}: {missing}"));
     }
-    let status = match rollout::status(&snapshot.deployment) {
-        WaitState::Failed(failure) if failure.hint.is_none() => {
-            WaitState::Failed(failure.with_hint(HINT))
-        }
-        status => status,
-    };
-    match timers.rollout.tolerate(Instant::now(), status) {
+    if rollout::is_paused(&snapshot.deployment) {
+        let message = format!("{of} is paused: {missing}");
+        let hint = "resume it with `kubectl rollout resume`";
+        return WaitState::Failed(wait::Failure::from(message).with_hint(hint));
+    }
+    match timers.rollout.tolerate(Instant::now(), rollout::status(&snapshot.deployment)) {
         WaitState::Failed(failure) => {
-            WaitState::Failed(failure.map_message(|why| format!("{of} failed: {why}")))
+            let failure = failure.map_message(|why| format!("{of} failed: {why}"));
+            WaitState::Failed(failure.with_hint(HINT))
         }
         WaitState::Pending(what) => WaitState::Pending(format!("{of}: {what}")),
         WaitState::Ready(()) => WaitState::Pending(format!("{of}: {missing}")),

@@ -1,4 +1,4 @@
-//! `wait_pods`: until pods are Ready, rolled out, or gone.
+//! `wait_pods`: until pods are Ready, or gone.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use super::{
     Action, Error, KnownTargets, Permission, PlatformReader, Progress, Result, Wait,
     pod_causes::{CauseView, PodCauses},
-    rollout_guard::{self, RolloutTimers},
     types::{NodeInstances, PodRecord, count_u32, default_give_up_after},
     workload::{self, WorkloadViews, WorkloadWatch, describe_unready, expired_problem},
 };
@@ -20,14 +19,14 @@ use crate::platform::{
 use clock::Clock;
 use text::{join_truncated, plural};
 
-/// Waits until pods are Ready, until a rollout of their deployment has ended, or until they are gone.
+/// Waits until pods are Ready, or until they are gone.
 ///
 /// The pods are those of a deployment, those that a label selector matches, or those of a list, by their UIDs. Waiting
 /// for them to be gone means the pods that are there when the step begins; the wait for Ready counts pods that come
 /// later too, except where they are listed. It fails early when a pod keeps crashing, cannot pull its image, mount its
 /// volumes or get its network, or finds no node for `give_up_after`; when a quota or an admission webhook refuses pods,
-/// or a pod that is to go cannot end because its node is not Ready, for as long; when a listed pod that should be Ready
-/// is gone, and when a rollout is stuck. The events of pods that make no progress are read where that is permitted.
+/// or a pod that is to go cannot end because its node is not Ready, for as long; and when a listed pod that should be
+/// Ready is gone. The events of pods that make no progress are read where that is permitted.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("x-exactly-one-of" = [["deployment", "pods", "selector"]]))]
@@ -66,8 +65,6 @@ pub enum PodState {
     /// Ready.
     #[default]
     Ready,
-    /// Only with `deployment`: no rollout is in progress, so all pods are of one revision. They need not be Ready.
-    RolledOut,
     /// Gone.
     Gone,
 }
@@ -103,7 +100,6 @@ impl Action for WaitPods {
 impl Wait for WaitPods {
     async fn wait(params: Params, reader: &PlatformReader, progress: &Progress) -> Result<Output> {
         reject_other_namespaces(&params)?;
-        reject_rollout_of_pods(&params)?;
         let kubernetes = reader.kubernetes().await?;
         let mut watch = PodsWatch::of(&params, &kubernetes, reader.clock(), progress).await?;
         let views = watch.views(&params);
@@ -115,14 +111,6 @@ impl Wait for WaitPods {
                 })
                 .await?;
                 records(&ready, &NodeInstances::read(&kubernetes).await?)
-            }
-            PodState::RolledOut => {
-                let mut timers = RolloutTimers::new(params.give_up_after, *reader.clock());
-                let pods = wait::until(progress, &mut watch.sources(), || {
-                    evaluate_rolled_out(&views, &mut timers)
-                })
-                .await?;
-                records(&pods, &NodeInstances::read(&kubernetes).await?)
             }
             PodState::Gone => {
                 let instances = NodeInstances::read(&kubernetes).await?;
@@ -149,18 +137,6 @@ fn reject_other_namespaces(params: &Params) -> Result<()> {
         ))),
         None => Ok(()),
     }
-}
-
-fn reject_rollout_of_pods(params: &Params) -> Result<()> {
-    if params.until != PodState::RolledOut {
-        return Ok(());
-    }
-    let problem = match (&params.deployment, params.count) {
-        (None, _) => "`until: rolled_out` needs `deployment`",
-        (Some(_), Some(_)) => "`until: rolled_out` takes no `count`",
-        (Some(_), None) => return Ok(()),
-    };
-    Err(Error::precondition(problem))
 }
 
 /// The watches.
@@ -316,19 +292,6 @@ fn evaluate_ready(
         .unwrap_or_default();
     let (ready, wanted) = (ready.len(), plural(wanted, "pod"));
     WaitState::Pending(format!("{ready} of {wanted}{selection} Ready{unready}"))
-}
-
-/// Returns the deployment's pods once no rollout is in progress.
-fn evaluate_rolled_out(views: &PodViews, timers: &mut RolloutTimers) -> WaitState<Vec<Arc<Pod>>> {
-    let snapshot = match views {
-        PodViews::Deployment(views) => views.snapshot(),
-        PodViews::Pods(..) | PodViews::Listed(..) => None,
-    };
-    let Some(snapshot) = snapshot else {
-        return WaitState::failed("the deployment no longer exists");
-    };
-    let pods = || snapshot.active_pods().into_iter().cloned().collect();
-    rollout_guard::evaluate(&snapshot, timers).map(|()| pods())
 }
 
 /// Returns the pods whose end is awaited.

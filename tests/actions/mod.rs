@@ -15,6 +15,7 @@ mod scale_deployment;
 mod scale_nodegroup_undo;
 mod wait_nodes;
 mod wait_pods;
+mod wait_rollout;
 
 use std::collections::BTreeSet;
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use simulator::{ContainerFailure, Effect, Fault, Scenario};
 
 use super::{
-    NAMESPACE, client, create, delete_pod, image_patch, patch_deployment, pods_of, runbook_yaml,
+    NAMESPACE, client, create, delete_pod, patch_deployment, pods_of, runbook_yaml,
     scenario_with_failing_image, uids, uids_of,
 };
 use test_support::{TestCluster, wait_until, wait_until_async};
@@ -103,49 +103,6 @@ async fn a_deleted_deployment_fails_wait_pods() {
     let (ended, ()) = tokio::join!(cluster.run(&text), deleting);
     let ended = ended.expect_state(RunState::Failed);
     assert!(ended.error().contains("the deployment no longer exists"), "{}", ended.error());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn wait_pods_waits_for_the_end_of_a_rollout_and_not_for_ready_pods() {
-    let rolled_out = step("deployment: relay-cache, until: rolled_out, give_up_after: 1s");
-    // More pods than fit are no rollout.
-    let mut scenario = simulator::Scenario::default();
-    for deployment in &mut scenario.deployments {
-        deployment.spread = simulator::Spread::Required;
-    }
-    scenario.times.pod_start = std::time::Duration::from_mins(1);
-    let cluster = TestCluster::with_scenario(scenario).await;
-    patch_deployment(&cluster, "relay-cache", json!({"spec": {"replicas": 9}})).await;
-    cluster.run(&runbook_yaml(&rolled_out)).await.expect_success();
-
-    let cluster = TestCluster::new().await;
-    let before = uids_of(&cluster, "relay-cache").await;
-    patch_deployment(&cluster, "relay-cache", image_patch("relay-cache", "better")).await;
-    let ended = cluster.run(&runbook_yaml(&rolled_out)).await.expect_success();
-    let after = uids(&ended.output("it")["pods"]);
-    assert_eq!(after.len(), before.len());
-    assert!(after.is_disjoint(&before));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stuck_rollout_fails_wait_pods_with_the_cause() {
-    let scenario = scenario_with_failing_image("broken", ContainerFailure::CrashLoop);
-    let cluster = TestCluster::with_scenario(scenario).await;
-    patch_deployment(&cluster, "relay-cache", image_patch("relay-cache", "broken")).await;
-    let rolled_out = step("deployment: relay-cache, until: rolled_out, give_up_after: 1s");
-    let ended = cluster.run(&runbook_yaml(&rolled_out)).await.expect_state(RunState::Failed);
-    let error = ended.error();
-    assert!(error.contains("rollout of deployment rafay-core/relay-cache is stuck"), "{error}");
-    assert!(error.contains("CrashLoopBackOff"), "{error}");
-
-    for (with, problem) in [
-        ("selector: 'app=x', until: rolled_out", "needs `deployment`"),
-        ("deployment: relay-cache, until: rolled_out, count: 1", "takes no `count`"),
-    ] {
-        let cluster = TestCluster::new().await;
-        let ended = cluster.run(&runbook_yaml(&step(with))).await.expect_state(RunState::Failed);
-        assert!(ended.error().contains(problem), "{}", ended.error());
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

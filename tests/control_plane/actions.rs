@@ -7,7 +7,10 @@ use k8s_openapi::api::{
     core::v1::{ConfigMap, Node, Pod},
     policy::v1::PodDisruptionBudget,
 };
-use kube::{Api, ResourceExt as _};
+use kube::{
+    Api, ResourceExt as _,
+    api::{Patch, PatchParams},
+};
 use rafay_relay_sop::journal::RunState;
 use serde_json::json;
 
@@ -36,6 +39,7 @@ pub(crate) fn tests() -> Vec<Test> {
         test("actions::scale_deployment_keeps_the_listed_pods", scale_keeping),
         test("actions::delete_pods_deletes_pods_by_uid", delete_pods),
         test("actions::delete_pods_evicts_as_a_budget_allows", evict),
+        test("actions::wait_rollout_waits_for_the_new_revision", wait_rollout),
         test("actions::wait_pods_waits_until_ready_and_until_gone", wait_pods),
     ]
 }
@@ -163,6 +167,26 @@ async fn rollout_restart(plane: Arc<ControlPlane>) {
     assert_eq!(json!(written), ended.output("restart")["restarted_at"]);
     plane.wait_until_ready(TEST_NAMESPACE, "relay", 3).await;
     assert!(before.is_disjoint(&names(&plane).await), "every pod is new");
+}
+
+async fn wait_rollout(plane: Arc<ControlPlane>) {
+    plane.namespace(TEST_NAMESPACE).await;
+    plane.node("one", json!({})).await;
+    plane.deployment(TEST_NAMESPACE, "relay", 3, json!({})).await;
+    let before = names(&plane).await;
+    let template = json!({"metadata": {"annotations": {"revision": "two"}}});
+    let patch = Patch::Merge(json!({"spec": {"template": template}}));
+    let deployments = plane.api::<Deployment>(TEST_NAMESPACE);
+    deployments.patch("relay", &PatchParams::default(), &patch).await.unwrap();
+    let text = runbook_yaml(
+        "  - {id: it, action: wait_rollout, with: {namespace: actions, deployment: relay}}\n",
+    );
+    let ended = run(&plane, TEST_NAMESPACE, &text).await.expect_success();
+    let pods = ended.output("it")["pods"].as_array().unwrap().clone();
+    assert_eq!((pods.len(), &ended.output("it")["replicas"]), (3, &json!(3)));
+    for pod in pods {
+        assert!(!before.contains(pod["name"].as_str().unwrap()), "{pod} is new");
+    }
 }
 
 async fn scale_up_and_back(plane: Arc<ControlPlane>) {
