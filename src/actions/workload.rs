@@ -32,7 +32,7 @@ pub(super) struct WorkloadSnapshot {
     pub(super) sets: Vec<Arc<ReplicaSet>>,
     /// Its pods, those that end or have ended too.
     pub(super) pods: Vec<Arc<Pod>>,
-    /// What is known about the pods beside their status.
+    /// The causes that the status of the pods does not name.
     pub(super) causes: CauseView,
 }
 
