@@ -147,7 +147,7 @@ pub struct Nodegroup {
 }
 
 /// A taint of a node, in the words of Kubernetes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Taint {
     /// The key.

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::platform::{
     ErrorKind,
-    aws::Nodegroup,
+    aws::{AutoScalingGroup, Nodegroup},
     kubernetes::{self, Selection, node, pod},
 };
 use runbook::Reversibility;
