@@ -115,7 +115,7 @@ fn a_run_says_which_file_was_run() {
         let document = program(&["runs", "show", "--last", "--output", "json"], 0);
         let document: Value = serde_json::from_str(&document).unwrap();
         assert_eq!(
-            (&document["source"], &document["digest"]),
+            (&document["origin"], &document["digest"]),
             (&path.clone().into(), &digest.clone().into())
         );
         program(&["runs", "abandon", "--last"], 0);

@@ -246,7 +246,7 @@ async fn the_status_says_which_file_is_run() {
     service.post("/run", json!({})).await;
     let status = service.wait_until_ended().await;
     let path = service.dir.path().join("runbooks/relay-scale.yaml");
-    assert_eq!(status["source"], json!(path));
+    assert_eq!(status["origin"], json!(path));
     let text = std::fs::read_to_string(path).unwrap();
     assert_eq!(status["digest"], rafay_relay_sop::engine::digest(&text));
 }

@@ -82,7 +82,7 @@ pub(super) fn show(accepted: &AcceptedRun, output: Output) -> ProgressDisplay {
     let run = accepted.run();
     let lines = LogLines::after(run);
     let title = format!("{} ({})", run.spec.runbook, run.id());
-    let title = match run.spec.source_and_digest() {
+    let title = match run.spec.origin_and_digest() {
         Some(file) => format!("{title} from {file}"),
         None => title,
     };

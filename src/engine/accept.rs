@@ -87,7 +87,7 @@ impl Engine {
         let spec = RunSpec {
             format: Format::CURRENT,
             runbook: checked.runbook().name.clone(),
-            source: checked.origin().map(str::to_owned),
+            origin: checked.origin().map(str::to_owned),
             digest: digest(&text),
             text,
             inputs,

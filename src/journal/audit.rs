@@ -27,8 +27,8 @@ fn log_run_event(run: &Run, event: &RunEvent) {
     let (actor, action) = match event {
         RunEvent::RunStarted(spec) => {
             let (actor, digest) = (&spec.actor, &spec.digest);
-            let source = spec.source.as_deref().unwrap_or("unknown");
-            tracing::info!(target: "audit", actor, run = id, runbook, source, digest, "started");
+            let origin = spec.origin.as_deref().unwrap_or("unknown");
+            tracing::info!(target: "audit", actor, run = id, runbook, origin, digest, "started");
             return;
         }
         RunEvent::RunResumed { actor, mode: ResumeMode::Continue, .. } => (actor, "resumed"),

@@ -227,7 +227,7 @@ pub struct RunSpec {
     pub runbook: String,
     /// Where the text came from: an absolute path, or `built in`. Absent in older journals.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<String>,
+    pub origin: Option<String>,
     /// The runbook's text, whole.
     pub text: String,
     /// SHA-256 of the text, in hexadecimal.
@@ -287,9 +287,9 @@ impl std::fmt::Display for RecordedDifference {
 impl RunSpec {
     /// Returns where the runbook's text came from, with the beginning of its digest; `None` where the former is not
     /// known.
-    pub fn source_and_digest(&self) -> Option<String> {
-        let source = self.source.as_ref()?;
-        Some(format!("{source} (sha256 {})", short_digest(&self.digest)))
+    pub fn origin_and_digest(&self) -> Option<String> {
+        let origin = self.origin.as_ref()?;
+        Some(format!("{origin} (sha256 {})", short_digest(&self.digest)))
     }
 }
 

@@ -111,7 +111,7 @@ impl LogLines {
 fn run_texts(event: &RunEvent) -> Vec<String> {
     match event {
         RunEvent::RunStarted(spec) => {
-            let file = spec.source_and_digest().map(|file| format!("Runbook file: {file}"));
+            let file = spec.origin_and_digest().map(|file| format!("Runbook file: {file}"));
             std::iter::once(started(spec)).chain(file).collect()
         }
         RunEvent::RunResumed { actor, mode: ResumeMode::Continue, .. } => {

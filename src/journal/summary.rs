@@ -62,7 +62,7 @@ pub struct RunSummary {
     pub head: HeadSummary,
     /// Where the runbook's text came from: an absolute path, or `built in`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub source: Option<String>,
+    pub origin: Option<String>,
     /// Its inputs, defaults included.
     pub inputs: Map<String, Value>,
     /// The steps that have begun.
@@ -175,7 +175,7 @@ impl RunSummary {
     pub fn of(run: &Run, is_live: bool) -> Self {
         Self {
             head: HeadSummary::of(&run.head, is_live),
-            source: run.spec.source.clone(),
+            origin: run.spec.origin.clone(),
             inputs: run.spec.inputs.clone(),
             steps: run.steps().iter().map(step).collect(),
             differences: if is_live { Vec::new() } else { run.differences() },

@@ -62,8 +62,8 @@ pub(super) fn status(run: &Run, events: &[RecordedEvent], phase: Option<&Phase>)
         "digest": run.spec.digest,
         "state": state,
     });
-    if let Some(source) = &run.spec.source {
-        status["source"] = json!(source);
+    if let Some(origin) = &run.spec.origin {
+        status["origin"] = json!(origin);
     }
     if let (Some(Phase::Recovering { reason }), RunState::Interrupted) = (phase, state) {
         status["status"] = json!("Running");

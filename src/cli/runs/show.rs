@@ -141,7 +141,7 @@ fn describe(run: &RunSummary) -> String {
     };
     row("run", head.run.as_str());
     row("runbook", &format!("{} (sha256 {digest})", head.runbook));
-    run.source.iter().for_each(|source| row("file", source));
+    run.origin.iter().for_each(|origin| row("file", origin));
     row("state", head.state.as_str());
     if let Some(failure) = &head.failure {
         row("error", &failure.message);

@@ -19,7 +19,7 @@ fn start(key: Option<&str>) -> RecordedEvent {
     let spec = RunSpec {
         format: Format::CURRENT,
         runbook: "r".into(),
-        source: None,
+        origin: None,
         text: String::new(),
         digest: String::new(),
         inputs: serde_json::Map::new(),
