@@ -265,11 +265,17 @@ async fn force_remaining(
     let now = writer.reader().clock().now();
     let mut remaining = Vec::new();
     let mut forced = Vec::new();
+    let mut nodes: BTreeMap<String, Option<String>> = BTreeMap::new();
     for (uid, pod) in list_present(&intent.pods, reader).await? {
         let problem = match pod::node(&pod) {
             Some(name) => {
-                let found = reader.list::<Node>(&Selection::all().named(name)).await?;
-                pod_causes::node_problem(name, found.first())
+                // Many pods may have the same node.
+                if !nodes.contains_key(name) {
+                    let found = reader.list::<Node>(&Selection::all().named(name)).await?;
+                    let problem = pod_causes::node_problem(name, found.first());
+                    nodes.insert(name.to_owned(), problem);
+                }
+                nodes.get(name).cloned().flatten()
             }
             None => None,
         };

@@ -63,7 +63,7 @@ pub(super) fn ask_to_resume(preflight: &ResumePreflight) -> Result<(), CliError>
 pub(super) fn ask_to_abandon(run: &Run, yes: bool) -> Result<(), CliError> {
     let text: String =
         difference_texts(&run.differences()).iter().map(|line| format!("{line}\n")).collect();
-    if yes || require_terminal().is_err() {
+    if yes || require_terminal_to("abandon a run", None).is_err() {
         stdout::write_stderr(&text);
         return Ok(());
     }
