@@ -133,6 +133,10 @@ fn console_commands(text: &str) -> Vec<String> {
         .collect()
 }
 
+fn is_markdown(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "md")
+}
+
 fn is_on_path(name: &str) -> bool {
     std::env::split_paths(&std::env::var_os("PATH").unwrap()).any(|dir| dir.join(name).is_file())
 }
@@ -190,12 +194,12 @@ fn the_commands_of_the_documents_succeed() {
         shell.current_dir(&clone).args(["--norc", "-c", text]);
         ProgramOutput::run(&mut shell)
     };
-    for name in written_documents().iter().filter(|name| name.ends_with(".md")) {
+    for name in written_documents().iter().filter(|name| is_markdown(name)) {
         for command in console_commands(&document(name)) {
             let text = command.replacen("cargo run -- ", "rafay-relay-sop ", 1);
             let is_missing = |program: &&str| text.contains(*program) && !is_on_path(program);
             if NOT_RUN.iter().any(|(beginning, _)| text.starts_with(beginning))
-                || OPTIONAL_PROGRAMS.iter().any(|program| is_missing(&program))
+                || OPTIONAL_PROGRAMS.iter().any(is_missing)
             {
                 continue;
             }
