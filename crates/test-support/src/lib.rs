@@ -81,13 +81,14 @@ impl TestCluster {
         let options = simulator::Options { clock: world, ..simulator::Options::default() };
         let simulator = Simulator::start(scenario, options).await.unwrap();
         let access = KubernetesAccess::Endpoint { url: simulator.kubernetes_url().clone() };
-        let engine = Self::engine(&simulator, access, &store);
+        let engine = Self::engine(&simulator, access, &store, clock);
         Self { simulator, engine, store, _dir: None }
     }
 
     /// The same, with another way to a Kubernetes cluster.
     pub fn with_kubernetes(self, access: KubernetesAccess) -> Self {
-        let engine = Self::engine(&self.simulator, access, &self.store);
+        let clock = Clock::scaled(SPEED).unwrap();
+        let engine = Self::engine(&self.simulator, access, &self.store, clock);
         Self { engine, ..self }
     }
 
@@ -95,9 +96,10 @@ impl TestCluster {
         simulator: &Simulator,
         kubernetes: KubernetesAccess,
         store: &Arc<dyn RunStore>,
+        clock: Clock,
     ) -> Arc<Engine> {
         let platform = Platform::new(PlatformOptions {
-            clock: Clock::scaled(SPEED).unwrap(),
+            clock,
             kubernetes,
             aws: AwsAccess::Endpoint { url: simulator.aws_url().clone() },
             environment: [].into(),
