@@ -187,7 +187,7 @@ impl Change for DeletePods {
         let mut watches: Vec<ObjectWatch<Pod>> = namespaces(&intent.pods)
             .map(|namespace| kubernetes.watch(&Selection::in_namespace(namespace)))
             .collect();
-        let mut causes = PodCauses::new(&kubernetes, reader.clock(), progress);
+        let mut causes = PodCauses::new(&kubernetes, *reader.clock(), progress);
         let seen_causes = causes.view();
         let mut grace = GraceTimer::new(reader.clock().deadline(intent.give_up_after.std()));
         let views: Vec<ObjectView<Pod>> = watches.iter().map(ObjectWatch::view).collect();

@@ -84,14 +84,14 @@ struct EventCause {
 
 impl PodCauses {
     /// Returns a source that reads nothing until a pod has been stuck.
-    pub(super) fn new(kubernetes: &KubernetesReader, clock: &Clock, progress: &Progress) -> Self {
+    pub(super) fn new(kubernetes: &KubernetesReader, clock: Clock, progress: &Progress) -> Self {
         let stuck = Arc::new(Mutex::new(StuckPods::default()));
         let reads = Arc::new(CauseReads {
             kubernetes: kubernetes.clone(),
             progress: progress.clone(),
             has_reported_denial: AtomicBool::new(false),
         });
-        let source = PollSource::new(clock, POLL_INTERVAL, {
+        let source = PollSource::new(&clock, POLL_INTERVAL, {
             let stuck = Arc::clone(&stuck);
             move || {
                 let due = lock(&stuck).due.clone();

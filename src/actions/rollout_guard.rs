@@ -64,7 +64,7 @@ pub(super) async fn settled_snapshot(
         let message = format!("a rollout of {target} is in progress: {missing}");
         return Err(Error::precondition(message).with_hint(HINT));
     }
-    let mut watch = workload::watch(kubernetes, &snapshot.deployment, &timers.clock, progress);
+    let mut watch = workload::watch(kubernetes, &snapshot.deployment, timers.clock, progress);
     let views = watch.views();
     let mut sources = watch.sources();
     let settled = wait::until(progress, &mut sources, || match views.snapshot() {

@@ -162,7 +162,7 @@ impl Change for RolloutRestart {
         let kubernetes = reader.kubernetes().await?;
         let found =
             workload::deployment(&kubernetes, &intent.namespace, &intent.deployment).await?;
-        let mut watch = workload::watch(&kubernetes, &found, reader.clock(), progress);
+        let mut watch = workload::watch(&kubernetes, &found, *reader.clock(), progress);
         let views = watch.views();
         let mut grace = GraceTimer::new(reader.clock().deadline(intent.give_up_after.std()));
         let replicas = wait::until(progress, &mut watch.sources(), || match views.snapshot() {

@@ -161,7 +161,7 @@ impl PodsWatch {
     ) -> Result<Self> {
         if let Some(name) = &params.deployment {
             let found = workload::deployment(kubernetes, &params.namespace, name).await?;
-            let watch = workload::watch(kubernetes, &found, clock, progress);
+            let watch = workload::watch(kubernetes, &found, *clock, progress);
             return Ok(Self::Deployment(Box::new(watch)));
         }
         let all = Selection::in_namespace(&params.namespace);
@@ -169,7 +169,7 @@ impl PodsWatch {
             Some(selector) => all.with_labels(selector),
             None => all,
         };
-        let causes = PodCauses::new(kubernetes, clock, progress);
+        let causes = PodCauses::new(kubernetes, *clock, progress);
         Ok(Self::Pods(Box::new(kubernetes.watch(&selection)), Box::new(causes)))
     }
 

@@ -81,7 +81,7 @@ pub(super) async fn read_snapshot(
 pub(super) fn watch(
     kubernetes: &KubernetesReader,
     deployment: &Deployment,
-    clock: &Clock,
+    clock: Clock,
     progress: &Progress,
 ) -> WorkloadWatch {
     let selection = selection_of(deployment);

@@ -70,7 +70,7 @@ pub(super) async fn wait_until_ready(
     kubernetes: &kubernetes::KubernetesReader,
     progress: &Progress,
 ) -> Result<WorkloadSnapshot> {
-    let mut watch = workload::watch(kubernetes, deployment, clock, progress);
+    let mut watch = workload::watch(kubernetes, deployment, *clock, progress);
     let views = watch.views();
     let mut grace = GraceTimer::new(clock.deadline(give_up_after.std()));
     let mut rollout = RolloutTimers::new(give_up_after, *clock);
@@ -262,7 +262,7 @@ pub(super) async fn wait_for_selection(
 ) -> Result<Vec<Arc<Pod>>> {
     let found = super::get_deployment(intent, kubernetes.reader()).await?;
     let silent = Progress::silent();
-    let mut watch = workload::watch(kubernetes.reader(), &found, clock, &silent);
+    let mut watch = workload::watch(kubernetes.reader(), &found, *clock, &silent);
     let views = watch.views();
     let mut sources = watch.sources();
     let chosen = wait::until(&silent, &mut sources, || match views.snapshot() {

@@ -28,7 +28,7 @@ pub(super) async fn until_scaled(
     progress: &Progress,
 ) -> Result<Vec<Arc<Pod>>> {
     let found = super::get_deployment(intent, kubernetes).await?;
-    let mut watch = workload::watch(kubernetes, &found, clock, progress);
+    let mut watch = workload::watch(kubernetes, &found, *clock, progress);
     let views = watch.views();
     let grace = || GraceTimer::new(clock.deadline(intent.give_up_after.std()));
     let mut grace = GraceTimers { pods: grace(), rollout: grace(), terminations: grace() };
@@ -50,7 +50,7 @@ pub(super) async fn until_restored(
 ) -> Result<()> {
     let kubernetes = reader.kubernetes().await?;
     let found = super::get_deployment(intent, &kubernetes).await?;
-    let mut watch = workload::watch(&kubernetes, &found, reader.clock(), progress);
+    let mut watch = workload::watch(&kubernetes, &found, *reader.clock(), progress);
     let views = watch.views();
     let wanted = intent.before.replicas;
     wait::until(progress, &mut watch.sources(), || {

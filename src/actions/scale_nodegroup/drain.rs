@@ -55,7 +55,7 @@ pub(super) async fn drain(
     progress: &Progress,
 ) -> Result<()> {
     let kubernetes = writer.kubernetes().await?;
-    let mut watch = DrainWatch::new(kubernetes.reader(), writer.reader().clock(), progress);
+    let mut watch = DrainWatch::new(kubernetes.reader(), *writer.reader().clock(), progress);
     let views = watch.views(nodes);
     watch.read(progress).await?;
     reject_uncontrolled_pods(&views.remaining())?;
@@ -140,7 +140,7 @@ struct DrainViews {
 }
 
 impl DrainWatch {
-    fn new(kubernetes: &kubernetes::KubernetesReader, clock: &Clock, progress: &Progress) -> Self {
+    fn new(kubernetes: &kubernetes::KubernetesReader, clock: Clock, progress: &Progress) -> Self {
         let running = "status.phase!=Succeeded,status.phase!=Failed";
         Self {
             pods: kubernetes.watch(&Selection::all().with_fields(running)),

@@ -301,7 +301,9 @@ mod tests {
                 {"name": "proxy", "restartPolicy": "Always"},
                 {"name": "migrate"},
             ]);
-            pod.spec.as_mut().unwrap().init_containers = serde_json::from_value(init).unwrap();
+            let spec = pod.spec.as_mut().unwrap();
+            spec.init_containers = serde_json::from_value(init).unwrap();
+            spec.node_name = Some("node-1".into());
             why_not_ready(&pod).unwrap()
         };
         let running = || json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}});
