@@ -149,7 +149,7 @@ struct LiveLines(Arc<Mutex<LiveTexts>>);
 
 #[derive(Default)]
 struct LiveTexts {
-    /// What a person was told about the run as a whole, such as that it is about to stop.
+    /// The notice about the run as a whole, such as that it is about to stop.
     notice: String,
     step: String,
     wait: String,

@@ -204,6 +204,8 @@ pub(super) async fn follow(
     loop {
         // Asked first: a run that ends in between then has its end.
         let is_live = store.is_live(id).await;
+        // Before its events: what a run has written before it ended is read in this turn.
+        let state = store.head(id).await?.state(is_live);
         let events = store.read(id, seen).await?;
         seen += events.len() as u64;
         let text: String = events
@@ -212,7 +214,6 @@ pub(super) async fn follow(
             .map(|line| format!("{line}\n"))
             .collect();
         stdout::write(&text)?;
-        let state = store.head(id).await?.state(is_live);
         if !state.is_active() {
             return Ok(run::exit_of(state));
         }
