@@ -33,6 +33,8 @@ pub(super) struct HeadIndex {
     slots: BTreeMap<RunId, Slot>,
     /// How many lines the file has, the header not counted.
     lines: usize,
+    /// Whether there are runs that the file has no line for, such as those that were copied into the directory.
+    is_incomplete: bool,
 }
 
 /// The knowledge of one run.
@@ -104,6 +106,7 @@ impl HeadIndex {
             text: String::new(),
             slots: BTreeMap::new(),
             lines: 0,
+            is_incomplete: false,
         };
         let seen = index.read_lines();
         let runs = index.runs_directory();
@@ -155,7 +158,10 @@ impl HeadIndex {
         let names: Vec<RunId> = entries.filter_map(|entry| run_of(&entry.ok()?.path())).collect();
         let mut known = std::mem::take(&mut self.slots);
         for run in names {
-            let slot = known.remove(&run).unwrap_or(Slot::Unknown);
+            let slot = known.remove(&run).unwrap_or_else(|| {
+                self.is_incomplete = true;
+                Slot::Unknown
+            });
             self.slots.insert(run, slot);
         }
     }
@@ -177,14 +183,25 @@ impl HeadIndex {
     }
 
     fn write(&mut self, head: &RunHead, stamp: Stamp) -> std::io::Result<()> {
-        if self.lines == 0 || self.lines > STALE_LINES * self.slots.len() + 64 {
+        let is_long = self.lines > STALE_LINES * self.slots.len() + 64;
+        if self.lines == 0 || self.is_incomplete || is_long {
             return self.rewrite();
         }
-        let line = line(head, stamp, Stamp::at(&self.runs_directory()))?;
+        let line = line(head, stamp, self.directory_stamp())?;
         let mut file = OpenOptions::new().append(true).open(self.file())?;
         file.write_all(line.as_bytes())?;
         self.lines += 1;
         Ok(())
+    }
+
+    /// Returns the stamp to write into a line: what the directory is like now, if each of its runs has a line.
+    /// Otherwise it is one that no directory has, so that the next process reads the directory.
+    fn directory_stamp(&self) -> Stamp {
+        let has_no_line = |slot: &Slot| matches!(slot, Slot::Unknown);
+        if self.slots.values().any(has_no_line) {
+            return Stamp::default();
+        }
+        Stamp::at(&self.runs_directory())
     }
 
     /// Writes the whole index, without stale lines.
@@ -195,7 +212,7 @@ impl HeadIndex {
         }
         let mut text = format!("{HEADER}\n");
         let mut lines = 0;
-        let runs = Stamp::at(&self.runs_directory());
+        let runs = self.directory_stamp();
         for slot in self.slots.values() {
             let Slot::Head(head, stamp) = slot else { continue };
             text += &line(head, *stamp, runs)?;
@@ -207,6 +224,7 @@ impl HeadIndex {
         options.open(&unnamed)?.write_all(text.as_bytes())?;
         fs::rename(&unnamed, self.file())?;
         self.lines = lines;
+        self.is_incomplete = false;
         Ok(())
     }
 

@@ -290,6 +290,34 @@ mod heads {
         assert_complete(directory.path()).await;
     }
 
+    /// Its lock would be lost with it.
+    #[tokio::test]
+    async fn a_run_that_cannot_be_read_is_found_again_by_every_process() {
+        let directory = runs().await;
+        let damaged = directory.path().join("runs/r-0.jsonl");
+        std::fs::write(&damaged, "no journal\n").unwrap();
+        for run in ["r-4", "r-5"] {
+            let store = DirectoryStore::for_writing(directory.path(), &owner()).unwrap();
+            store.append(&id(run), 0, &[start(None), end(1)], true).await.unwrap();
+            drop(store);
+            let store = DirectoryStore::for_reading(directory.path());
+            assert_eq!(ids(&store, HeadQuery::Open).await, ["r-0", "r-2"], "after {run}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_run_that_was_copied_in_is_found_after_the_next_one() {
+        let directory = runs().await;
+        let runs = directory.path().join("runs");
+        let copied = std::fs::read_to_string(runs.join("r-2.jsonl")).unwrap();
+        std::fs::write(runs.join("r-0.jsonl"), copied).unwrap();
+        let store = DirectoryStore::for_writing(directory.path(), &owner()).unwrap();
+        store.append(&id("r-4"), 0, &[start(None), end(1)], true).await.unwrap();
+        drop(store);
+        let store = DirectoryStore::for_reading(directory.path());
+        assert_eq!(ids(&store, HeadQuery::Open).await, ["r-0", "r-2"]);
+    }
+
     #[tokio::test]
     async fn a_line_that_is_older_than_its_run_is_not_trusted() {
         let directory = runs().await;
