@@ -5,7 +5,7 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use super::{CliError, stdout, target::TargetArgs};
 use crate::{
     engine::{ChangingStep, Engine, Preflight, Remaining, ResumePreflight, UndoneStep, digest},
-    journal::{Run, RunTarget, difference_texts, short_digest},
+    journal::{Run, RunTarget, difference_texts, short_digest, timestamp},
 };
 
 /// Checks that there is a terminal to ask at before a real cluster is acted on. To be called before any call to it, so
@@ -61,8 +61,16 @@ pub(super) fn ask_to_resume(preflight: &ResumePreflight) -> Result<(), CliError>
 /// # Errors
 /// The answer was no.
 pub(super) fn ask_to_abandon(run: &Run, yes: bool) -> Result<(), CliError> {
+    // A run that is over is refused next, whatever the answer would be.
+    if !run.state(false).is_unfinished() {
+        return Ok(());
+    }
     let text: String =
         difference_texts(&run.differences()).iter().map(|line| format!("{line}\n")).collect();
+    let text = match run.head.ended_at {
+        Some(time) if !text.is_empty() => format!("as of {}:\n{text}", timestamp(time)),
+        _ => text,
+    };
     if yes || require_terminal_to("abandon a run", None).is_err() {
         stdout::write_stderr(&text);
         return Ok(());

@@ -293,8 +293,10 @@ impl LiveStep {
         }
     }
 
-    fn print_above(&self, bar: &ProgressBar, texts: &[String]) {
+    /// Shows lines that do not end a step, after what was reported before them, as during an undo.
+    fn print_above(&mut self, bar: &ProgressBar, texts: &[String]) {
         self.live.set_step("");
+        self.details.drain(..).for_each(|text| bar.println(format!("    {text}")));
         texts.iter().for_each(|text| bar.println(text));
     }
 

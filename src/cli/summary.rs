@@ -20,10 +20,14 @@ pub(super) fn describe(run: &Run, step_count: usize) -> String {
         duration_text(took),
         steps(&summary.steps, step_count),
     );
-    let changes: Vec<String> = net_changes(&summary.steps)
-        .iter()
-        .map(|change| format!("{}: {} -> {}", change.target, change.before, change.after))
-        .collect();
+    let changes: Vec<String> = match state {
+        RunState::Succeeded | RunState::SucceededWithFailures => net_changes(&summary.steps)
+            .iter()
+            .map(|change| format!("{}: {} -> {}", change.target, change.before, change.after))
+            .collect(),
+        // What was decided and what took effect differ: these were read when the run ended.
+        _ => summary.differences.iter().map(ToString::to_string).collect(),
+    };
     let heading = match changes.is_empty() {
         true => "Changed: nothing",
         false => "Changed:",

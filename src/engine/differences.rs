@@ -37,6 +37,8 @@ impl Driver<'_> {
             }
         }
         found.retain(|difference| difference.before != difference.now);
+        // The last change first, as in a rollback: a command may need what an earlier one would take away.
+        found.reverse();
         found
     }
 
@@ -65,29 +67,42 @@ impl Driver<'_> {
 
     fn difference(&self, state: TargetState) -> RecordedDifference {
         let TargetState { target, before, now, restore } = state;
-        let restore = restore.map(|command| self.in_context(command));
+        let run = self.run_writer.run();
+        let steps = run.prepared_steps();
+        let changes = || {
+            let intents = steps.iter().filter_map(|step| step.intent.as_ref());
+            intents.flat_map(|intent| &intent.changes).filter(|change| change.target == target)
+        };
+        // A value that no step found or set is another client's: no command is offered against it.
+        let is_ours = changes().any(|change| now == change.before || now == change.after);
+        let is_foreign = changes().next().is_some() && !is_ours;
+        // The cluster of a simulation ends with it, and the names may exist on a real one.
+        let is_offered = !is_foreign && !run.spec.target.simulated;
+        let restore = restore.filter(|_| is_offered).map(|command| self.in_context(command));
         RecordedDifference { target, before, now, unverified: false, restore }
     }
 
-    /// Returns the command as text, for the cluster of the run.
+    /// Returns the command as text, for the cluster and the account of the run.
     fn in_context(&self, command: RestoreCommand) -> String {
         let target = &self.run_writer.run().spec.target;
-        let context = target.kubernetes.as_ref().and_then(|cluster| cluster.context.as_deref());
-        let words: Vec<&str> = match (&command, context) {
-            (RestoreCommand::Kubectl(arguments), Some(context)) => {
-                ["kubectl", "--context", context]
-                    .into_iter()
-                    .chain(arguments.iter().map(String::as_str))
-                    .collect()
-            }
-            (RestoreCommand::Kubectl(arguments), None) => {
-                ["kubectl"].into_iter().chain(arguments.iter().map(String::as_str)).collect()
-            }
-            (RestoreCommand::Aws(arguments), _) => {
-                ["aws"].into_iter().chain(arguments.iter().map(String::as_str)).collect()
-            }
+        let context = target.kubernetes.as_ref().and_then(|cluster| cluster.context.clone());
+        let context = context.into_iter().flat_map(|context| ["--context".to_owned(), context]);
+        let platform = &self.engine.platform;
+        let words: Vec<String> = match command {
+            RestoreCommand::Kubectl(arguments) => ["kubectl".to_owned()]
+                .into_iter()
+                .chain(platform.kubectl_flags())
+                .chain(context)
+                .chain(arguments)
+                .collect(),
+            RestoreCommand::Aws(arguments) => ["aws".to_owned()]
+                .into_iter()
+                .chain(platform.aws_flags())
+                .chain(arguments)
+                .collect(),
         };
+        let words = words.iter().map(String::as_str);
         // Only NUL cannot be quoted, and no name of an object has one.
-        shlex::try_join(words.iter().copied()).unwrap_or_else(|_| words.join(" "))
+        shlex::try_join(words.clone()).unwrap_or_else(|_| words.collect::<Vec<_>>().join(" "))
     }
 }

@@ -125,6 +125,27 @@ impl Platform {
         PlatformReader { platform: self.clone() }
     }
 
+    /// Returns the flags with which `kubectl` reads the kubeconfig that was named, if one was.
+    pub fn kubectl_flags(&self) -> Vec<String> {
+        match &self.shared.options.kubernetes {
+            KubernetesAccess::Inferred { kubeconfig: Some(path), .. } => {
+                vec!["--kubeconfig".into(), path.display().to_string()]
+            }
+            KubernetesAccess::Inferred { kubeconfig: None, .. }
+            | KubernetesAccess::Endpoint { .. } => Vec::new(),
+        }
+    }
+
+    /// Returns the flags with which `aws` uses the profile that was named, if one was.
+    pub fn aws_flags(&self) -> Vec<String> {
+        match &self.shared.options.aws {
+            AwsAccess::DefaultChain { profile: Some(profile) } => {
+                vec!["--profile".into(), profile.clone()]
+            }
+            AwsAccess::DefaultChain { profile: None } | AwsAccess::Endpoint { .. } => Vec::new(),
+        }
+    }
+
     /// Returns a writer. `client_token` marks the changes of one attempt, so that AWS can tell a repetition from a
     /// second change.
     pub fn writer(&self, client_token: &str) -> PlatformWriter {

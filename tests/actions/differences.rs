@@ -8,8 +8,8 @@ use rafay_relay_sop::{
 use serde_json::json;
 
 use super::{
-    NAMESPACE, RELAY, create, fail_and_roll_back, failing_runbook_yaml, patch_node, runbook_yaml,
-    scale_nodegroup_undo::GROW,
+    NAMESPACE, RELAY, create, fail_and_roll_back, failing_runbook_yaml, patch_deployment,
+    patch_node, runbook_yaml, scale_nodegroup_undo::GROW,
 };
 use test_support::{FinishedRun, TestCluster};
 
@@ -58,14 +58,15 @@ fn changed_targets(ended: &FinishedRun) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_stops_names_everything_that_it_changed() {
     for (action, steps) in STEPS {
-        let cluster = TestCluster::new().await;
+        let cluster = TestCluster::new().await.as_real();
         let ended = cluster.run(&failing_runbook_yaml(steps)).await.expect_state(RunState::Failed);
         let found = differences(&ended);
         assert!(!found.is_empty(), "{action}");
         assert_eq!(targets(&found), changed_targets(&ended), "{action}");
         assert!(found.iter().all(|difference| !difference.unverified), "{action}: {found:#?}");
-        // Pods that were deleted, and new ones after a restart, no command restores.
-        let is_reversible = !matches!(*action, "delete_pods" | "rollout_restart");
+        // Pods that were deleted, and new ones after a restart, no command restores. Nor is one offered that would let
+        // the Auto Scaling group choose which nodes go.
+        let is_reversible = matches!(*action, "scale_deployment" | "cordon");
         for difference in &found {
             assert_eq!(difference.restore.is_some(), is_reversible, "{action}: {difference:?}");
         }
@@ -91,7 +92,7 @@ async fn a_run_that_was_rolled_back_names_only_what_cannot_be_restored() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_that_failed_names_the_cordoned_nodes_too() {
-    let cluster = TestCluster::new().await;
+    let cluster = TestCluster::new().await.as_real();
     let ended = cluster.run(&failing_runbook_yaml(GROW)).await.expect_state(RunState::Failed);
     let new: Vec<String> = ended.output("nodes")["new_nodes"]
         .as_array()
@@ -119,15 +120,13 @@ async fn a_rollback_that_failed_names_the_cordoned_nodes_too() {
         };
         assert!(found.iter().any(|difference| restores(&difference)), "{found:#?}");
     }
-    let resize = format!(
-        "aws eks update-nodegroup-config --cluster-name rafay-cluster --nodegroup-name {RELAY} \
-         --scaling-config 'minSize=3,maxSize=4,desiredSize=3' --region us-west-2"
-    );
-    let of_sizes = |difference: &&RecordedDifference| difference.restore.as_ref() == Some(&resize);
-    assert_eq!(found.iter().filter(of_sizes).count(), 2, "{found:#?}");
-    // One command restores both sizes, and is printed once.
-    let texts = difference_texts(&found);
-    assert_eq!(texts.iter().filter(|line| line.contains("update-nodegroup-config")).count(), 1);
+    // The nodes were not lowered, and no command is offered that lets the group choose which go.
+    let of_sizes = |difference: &&RecordedDifference| difference.target.starts_with("nodegroup ");
+    let sizes: Vec<_> = found.iter().filter(of_sizes).collect();
+    assert_eq!(sizes.len(), 2, "{found:#?}");
+    assert!(sizes.iter().all(|difference| difference.restore.is_none()), "{sizes:#?}");
+    // The last change comes first.
+    assert!(found[0].target.starts_with("node "), "{found:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -187,4 +186,22 @@ async fn a_run_whose_process_died_has_its_changes_as_unverified_differences() {
             format!("nodegroup {RELAY} max: 4 -> 6 (not verified)"),
         ]
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_command_is_offered_for_a_simulation_nor_against_another_client() {
+    let (_, cordon) = STEPS.iter().find(|(action, _)| *action == "cordon").unwrap();
+    let cluster = TestCluster::new().await;
+    let ended = cluster.run(&failing_runbook_yaml(cordon)).await.expect_state(RunState::Failed);
+    assert!(differences(&ended).iter().all(|difference| difference.restore.is_none()));
+
+    let (_, scale) = STEPS.iter().find(|(action, _)| *action == "scale_deployment").unwrap();
+    let cluster = TestCluster::new().await.as_real();
+    let ended = cluster.run(&failing_runbook_yaml(scale)).await.expect_state(RunState::Failed);
+    patch_deployment(&cluster, "rafay-relay", json!({"spec": {"replicas": 1}})).await;
+    let again =
+        cluster.resume(ended.run.id(), ResumeMode::Continue).await.expect_state(RunState::Failed);
+    let found = differences(&again);
+    assert_eq!((found.len(), &found[0].now), (1, &json!(1)), "{found:#?}");
+    assert_eq!(found[0].restore, None);
 }

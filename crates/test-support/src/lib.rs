@@ -85,6 +85,18 @@ impl TestCluster {
         Self { simulator, engine, store, _dir: None }
     }
 
+    /// The same, with runs that do not say that they are simulated.
+    pub fn as_real(self) -> Self {
+        let platform = Platform::new(PlatformOptions {
+            clock: Clock::scaled(SPEED).unwrap(),
+            kubernetes: KubernetesAccess::Endpoint { url: self.simulator.kubernetes_url().clone() },
+            aws: AwsAccess::Endpoint { url: self.simulator.aws_url().clone() },
+            environment: [].into(),
+        });
+        let engine = Arc::new(Engine::new(platform, Arc::clone(&self.store), false));
+        Self { engine, ..self }
+    }
+
     /// The same, with another way to a Kubernetes cluster.
     pub fn with_kubernetes(self, access: KubernetesAccess) -> Self {
         let clock = Clock::scaled(SPEED).unwrap();

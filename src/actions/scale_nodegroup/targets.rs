@@ -38,7 +38,8 @@ pub(super) async fn read(intent: &Intent, reader: &PlatformReader) -> Result<Vec
     Ok(targets)
 }
 
-/// Returns the sizes that the step changed. One command restores all of them.
+/// Returns the sizes that the step changed. One command restores all of them, but only where no node would have to go:
+/// the group chooses which, and asks no disruption budget. Then only the rollback restores them.
 fn sizes(intent: &Intent, nodegroup: &Nodegroup, group: &AutoScalingGroup) -> Vec<TargetState> {
     let (name, before, after) = (&intent.nodegroup, intent.before, intent.after);
     let scaling =
@@ -53,7 +54,8 @@ fn sizes(intent: &Intent, nodegroup: &Nodegroup, group: &AutoScalingGroup) -> Ve
         "--scaling-config",
         &scaling,
     ];
-    let restore = RestoreCommand::aws(&name.region, arguments);
+    let restore =
+        (group.desired <= before.desired).then(|| RestoreCommand::aws(&name.region, arguments));
     [
         ("desired", before.desired, after.desired, group.desired),
         ("min", before.min, after.min, nodegroup.min),
@@ -62,7 +64,7 @@ fn sizes(intent: &Intent, nodegroup: &Nodegroup, group: &AutoScalingGroup) -> Ve
     .into_iter()
     .filter(|(_, before, after, _)| before != after)
     .map(|(what, before, _, now)| {
-        TargetState::new(target(&name.name, what), before, now, Some(restore.clone()))
+        TargetState::new(target(&name.name, what), before, now, restore.clone())
     })
     .collect()
 }

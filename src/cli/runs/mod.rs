@@ -4,6 +4,8 @@ mod prune;
 mod remote;
 mod show;
 
+use std::num::NonZeroUsize;
+
 use super::{
     CliError, Exit, Global, confirm, run, state_dir::StateDir, stdout, target::TargetArgs,
 };
@@ -46,8 +48,8 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct ListArgs {
     /// How many of the latest runs to list
-    #[arg(long, value_name = "COUNT", default_value_t = 50, conflicts_with = "all")]
-    limit: usize,
+    #[arg(long, value_name = "COUNT", default_value = "50", conflicts_with = "all")]
+    limit: NonZeroUsize,
     /// List all runs
     #[arg(long)]
     all: bool,
@@ -137,7 +139,7 @@ impl RunsArgs {
 
 impl ListArgs {
     fn filter(self) -> show::ListFilter {
-        let limit = (!self.all).then_some(self.limit);
+        let limit = (!self.all).then_some(self.limit.get());
         show::ListFilter { limit, states: self.states, runbook: self.runbook }
     }
 }

@@ -169,7 +169,9 @@ fn describe(run: &RunSummary) -> String {
     }
     let differences = difference_texts(&run.differences);
     if !differences.is_empty() {
-        let _ = writeln!(text, "\n{}", differences.join("\n"));
+        let time =
+            head.end_time.map_or_else(String::new, |time| format!("as of {}:\n", timestamp(time)));
+        let _ = writeln!(text, "\n{time}{}", differences.join("\n"));
     }
     text
 }
