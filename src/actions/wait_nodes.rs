@@ -405,20 +405,28 @@ struct TaintRules<'a> {
 }
 
 impl<'a> TaintRules<'a> {
-    fn new(params: &'a Params, declared: &'a [Taint], nodes: &[Arc<Node>]) -> Self {
+    fn new(params: &'a Params, declared: &'a [Taint], nodes: &'a [Arc<Node>]) -> Self {
         let previous: BTreeSet<&str> =
             params.previous.iter().map(|node| node.uid.as_str()).collect();
-        // EKS keeps the declared taints on every node of the group. One that an older node has lost was removed by
-        // what it waits for, such as the agent of a network plugin.
-        let is_lost = |taint: &Taint| {
-            nodes.iter().any(|node| {
-                is_among(&previous, node)
-                    && node::is_ready(node)
-                    && !taints_of(node).any(|found| node::is_same_taint(found, taint))
-            })
+        let older: Vec<&Arc<Node>> =
+            nodes.iter().filter(|node| is_among(&previous, node) && node::is_ready(node)).collect();
+        let has = |node: &Arc<Node>, taint: &Taint| {
+            taints_of(node).any(|found| node::is_same_taint(found, taint))
         };
+        // EKS puts the declared taints on every node of the group. One that no older node has was removed by what it
+        // waits for, such as the agent of a network plugin.
+        let is_lost =
+            |taint: &Taint| !older.is_empty() && !older.iter().any(|node| has(node, taint));
         let stays = |taint: &&Taint| !is_startup_key(&taint.key) && !is_lost(taint);
-        let staying = declared.iter().filter(stays).collect();
+        let mut staying: Vec<&Taint> = declared.iter().filter(stays).collect();
+        // A launch template can have the kubelet register a taint that the nodegroup does not declare. Every older node
+        // has it then.
+        if let Some((first, others)) = older.split_first() {
+            let is_everywhere = |taint: &&Taint| {
+                !is_startup_key(&taint.key) && others.iter().all(|node| has(node, taint))
+            };
+            staying.extend(taints_of(first).filter(is_everywhere));
+        }
         Self { staying, ignored: &params.ignore_taints, previous }
     }
 
@@ -653,13 +661,17 @@ mod tests {
         let params = params(json!({"previous": [old]}));
         let declared = [taint("own", "NoSchedule")];
         let new = node("new", tainted.clone());
-        let why = |old: Arc<Node>| {
-            let rules = TaintRules::new(&params, &declared, &[old.clone(), new.clone()]);
+        let why = |old: Arc<Node>, declared: &[Taint]| {
+            let nodes = [old.clone(), new.clone()];
+            let rules = TaintRules::new(&params, declared, &nodes);
             assert_eq!(why_not_ready(&old, &rules), None, "an older node counts either way");
             why_not_ready(&new, &rules)
         };
-        assert_eq!(why(node("old", tainted)), None);
-        assert_eq!(why(node("old", json!([]))).unwrap(), "taint own:NoSchedule");
+        assert_eq!(why(node("old", tainted.clone()), &declared), None);
+        assert_eq!(why(node("old", json!([])), &declared).unwrap(), "taint own:NoSchedule");
+        // The kubelet of a launch template may register a taint that EKS does not know of.
+        assert_eq!(why(node("old", tainted), &[]), None);
+        assert_eq!(why(node("old", json!([])), &[]).unwrap(), "taint own:NoSchedule");
     }
 
     fn taint(key: &str, effect: &str) -> Taint {

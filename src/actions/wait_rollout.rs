@@ -47,6 +47,8 @@ impl Action for WaitRollout {
         Permission::apps("replicasets", &["list", "watch"]),
         Permission::core("pods", &["list", "watch"]),
         Permission::core("nodes", &["list"]),
+        // For the causes that keep a new pod from starting; without it the wait goes on without them.
+        Permission::core("events", &["list"]),
     ];
     type Params = Params;
     type Output = Output;

@@ -82,7 +82,8 @@ impl Driver<'_> {
         let read_again = self.steps_to_read_again(runbook);
         for step in &runbook.steps {
             let path = StepPath::top_level(&step.id);
-            if self.is_finished(step, &path) && !read_again.contains(&step.id) {
+            // Its old output is not given to later steps, whatever becomes of the new read.
+            if !read_again.contains(&step.id) && self.is_finished(step, &path) {
                 continue;
             }
             if let Some(request) = self.control.stop_requested() {

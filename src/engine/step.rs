@@ -25,6 +25,10 @@ use runbook::{Retry, Step};
 /// How often a step retries while another operation must finish first. EKS updates take tens of seconds.
 const BUSY_POLL_INTERVAL: Duration = Duration::from_secs(5);
 
+/// The time for removing what a step put on the platform for the time of its work. A person who pressed Ctrl-C waits
+/// for it, and so does a service that shuts down.
+const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Why an attempt failed.
 pub(super) enum AttemptError {
     /// The action failed; it may be retried.
@@ -225,8 +229,15 @@ impl Driver<'_> {
         };
         let intent = intent.value.clone();
         let writer = self.writer(path, phase);
-        let Err(error) = (operations.clean_up)(&intent, &writer).await else { return Ok(()) };
-        let message = format!("cannot clean up after the step: {}", failure::of_action(&error));
+        let clean_up = (operations.clean_up)(&intent, &writer);
+        let problem = match tokio::time::timeout(CLEAN_UP_TIMEOUT, clean_up).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => failure::of_action(&error).to_string(),
+            Err(_) => {
+                format!("the platform did not answer within {} s", CLEAN_UP_TIMEOUT.as_secs())
+            }
+        };
+        let message = format!("cannot clean up after the step: {problem}");
         self.append(Event::step(path, StepEvent::StepMessage { message })).await
     }
 

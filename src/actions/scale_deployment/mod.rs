@@ -268,11 +268,15 @@ impl Change for ScaleDeployment {
     }
 
     async fn clean_up(intent: &Intent, writer: &PlatformWriter) -> Result<()> {
+        // Apply marks the pods to keep, and the undo those from before when it scales down.
+        if intent.keep.is_empty() && intent.before.replicas >= intent.after {
+            return Ok(());
+        }
         let kubernetes = writer.kubernetes().await?;
         let (namespace, name) = (intent.namespace.as_str(), intent.deployment.as_str());
         let found = kubernetes.reader().get::<Deployment>(Some(namespace), name).await?;
         match found.filter(|found| intent.matches(found)) {
-            Some(found) => pod_selection::restore_deletion_costs(found, &kubernetes).await,
+            Some(found) => pod_selection::restore_chosen_costs(found, &kubernetes).await,
             None => Ok(()),
         }
     }
@@ -315,8 +319,8 @@ struct Resize<'a> {
 
 /// Writes the number of pods. The pods to keep are marked before that, and no longer marked once the controllers have
 /// chosen the others. Whatever happens in between, the next call goes on from there, and `clean_up` removes the marks
-/// if there is none. Returns the names of the pods to keep that were gone before the others were chosen; where the
-/// number was written by an earlier attempt, those that are gone now.
+/// if there is none. Returns the names of the pods to keep that were gone before the others were chosen; none where the
+/// number was written by an earlier attempt.
 async fn rescale(
     intent: &Intent,
     resize: &Resize<'_>,
@@ -334,13 +338,13 @@ async fn rescale(
     if resize.keep.is_empty() && intent.keep.is_empty() {
         return decision.map(|_| Vec::new());
     }
-    let pods = match &decision {
-        Ok(_) => pod_selection::wait_for_selection(intent, resize.to, clock, &kubernetes).await?,
-        Err(_) => Vec::new(),
-    };
+    if decision.is_ok() {
+        pod_selection::wait_for_selection(intent, resize.to, clock, &kubernetes).await?;
+    }
     pod_selection::restore_deletion_costs(found, &kubernetes).await?;
     decision?;
-    Ok(gone.unwrap_or_else(|| pod_selection::names_of_missing(resize.keep, &pods)))
+    // After an earlier attempt it is not known which of the missing pods were gone before and which were displaced.
+    Ok(gone.unwrap_or_default())
 }
 
 async fn get_deployment(

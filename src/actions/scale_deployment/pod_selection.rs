@@ -124,12 +124,14 @@ fn evaluate(
 ) -> WaitState<()> {
     let keep: Vec<&Arc<Pod>> =
         snapshot.active_pods().into_iter().filter(|pod| contains_pod(wanted, pod)).collect();
-    if let Some(why) = snapshot.expired_problem(grace, keep.iter().copied()) {
+    // Only these pods count: what keeps the deployment from having more of them is no reason not to scale it down.
+    let problem = workload::expired_problem(grace, keep.iter().copied(), &snapshot.causes, None);
+    if let Some(why) = problem {
         return WaitState::failed(format!(
             "a pod to keep is not Ready, and would be removed first: {why} (for {give_up_after})"
         ));
     }
-    match snapshot.describe_unready(keep) {
+    match workload::describe_unready(keep, &snapshot.causes, None) {
         Some(which) => WaitState::Pending(format!("the pods to keep to be Ready: {which}")),
         None => WaitState::Ready(()),
     }
@@ -193,12 +195,33 @@ pub(super) async fn raise_deletion_costs(
     Ok(gone)
 }
 
+/// Restores the costs as [`restore_deletion_costs`], unless the controllers have yet to choose the pods that go:
+/// without the costs they would choose any. The costs are then left, and are among the differences of the run.
+pub(super) async fn restore_chosen_costs(
+    deployment: Deployment,
+    kubernetes: &kubernetes::KubernetesWriter,
+) -> Result<()> {
+    let wanted = workload::replicas(&deployment);
+    let snapshot = workload::read_snapshot(kubernetes.reader(), deployment).await?;
+    if !snapshot.is_sized_for(wanted) {
+        return Ok(());
+    }
+    restore_costs(&snapshot, kubernetes).await
+}
+
 /// Restores the cost of every pod of the deployment whose cost this program has raised.
 pub(super) async fn restore_deletion_costs(
     deployment: Deployment,
     kubernetes: &kubernetes::KubernetesWriter,
 ) -> Result<()> {
     let snapshot = workload::read_snapshot(kubernetes.reader(), deployment).await?;
+    restore_costs(&snapshot, kubernetes).await
+}
+
+async fn restore_costs(
+    snapshot: &WorkloadSnapshot,
+    kubernetes: &kubernetes::KubernetesWriter,
+) -> Result<()> {
     let marked: Vec<(PodRecord, Value)> = snapshot
         .active_pods()
         .into_iter()
@@ -252,14 +275,14 @@ async fn annotate(
     }
 }
 
-/// Waits until the controllers have deleted the surplus, and returns the pods that remain. A rollout that has begun
+/// Waits until the controllers have deleted the surplus. A rollout that has begun
 /// meanwhile has its own surplus, which may stay for a long time: what counts is that each replica set was sized.
 pub(super) async fn wait_for_selection(
     intent: &Intent,
     to: u32,
     clock: &Clock,
     kubernetes: &kubernetes::KubernetesWriter,
-) -> Result<Vec<Arc<Pod>>> {
+) -> Result<()> {
     let found = super::get_deployment(intent, kubernetes.reader()).await?;
     let silent = Progress::silent();
     let mut watch = workload::watch(kubernetes.reader(), &found, *clock, &silent);
@@ -267,8 +290,7 @@ pub(super) async fn wait_for_selection(
     let mut sources = watch.sources();
     let chosen = wait::until(&silent, &mut sources, || match views.snapshot() {
         Some(snapshot) if !snapshot.is_sized_for(to) => WaitState::Pending(String::new()),
-        Some(snapshot) => WaitState::Ready(snapshot.active_pods().into_iter().cloned().collect()),
-        None => WaitState::Ready(Vec::new()),
+        _ => WaitState::Ready(()),
     });
     match tokio::time::timeout(SELECTION_TIMEOUT, chosen).await {
         Ok(result) => Ok(result?),
