@@ -131,7 +131,7 @@ fn shared_options_are_offered_where_they_are_used() {
         (&["validate"], &["--output"]),
         (&["explain"], &["--output"]),
         (&["schema"], &[]),
-        (&["simulate"], &[]),
+        (&["simulate"], &["--state-dir"]),
         (&["man"], &[]),
         (&["completions"], &[]),
     ];

@@ -293,11 +293,12 @@ fn the_readmes_run_prints_what_it_shows() {
     assert!(missing.is_empty(), "{}\n\n{}", missing.join("\n"), printed.join("\n"));
 }
 
-/// A line without the words that differ from run to run: those with digits beside letters or other signs.
+/// A line without the words that differ from run to run: those with digits beside letters or other signs,
+/// and durations.
 fn stable_words(line: &str) -> String {
     let is_generated = |word: &&str| {
         let has_digit = word.contains(|c: char| c.is_ascii_digit());
-        has_digit && word.len() > 8
+        has_digit && (word.len() > 8 || word.contains('.') && word.parse::<f64>().is_ok())
     };
     line.split_whitespace().filter(|word| !is_generated(word)).collect::<Vec<_>>().join(" ")
 }

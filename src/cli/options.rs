@@ -13,7 +13,11 @@ struct SharedOption {
 }
 
 const SHARED_OPTIONS: [SharedOption; 3] = [
-    SharedOption { id: "state_dir", long: "state-dir", used_by: &["run", "serve", "runs"] },
+    SharedOption {
+        id: "state_dir",
+        long: "state-dir",
+        used_by: &["run", "serve", "runs", "simulate"],
+    },
     SharedOption { id: "runbooks", long: "runbooks", used_by: &["run", "serve"] },
     SharedOption {
         id: "output",
