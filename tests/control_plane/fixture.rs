@@ -148,6 +148,13 @@ impl ControlPlane {
         // kwok does not always list again after a compaction. Then nodes stay silent and new pods never start, which is
         // not what is tested: a kwok that begins anew does list.
         self.stop("kwok");
+        // It would wait until the leases of the one before have expired, and nodes would be silent for too long.
+        let leases = kube::Api::<k8s_openapi::api::coordination::v1::Lease>::namespaced(
+            self.client.clone(),
+            "kube-node-lease",
+        );
+        let all = kube::api::ListParams::default();
+        leases.delete_collection(&kube::api::DeleteParams::default(), &all).await.unwrap();
         self.start_again("kwok");
     }
 
