@@ -87,12 +87,8 @@ impl TestCluster {
 
     /// The same, with runs that do not say that they are simulated.
     pub fn as_real(self) -> Self {
-        let platform = Platform::new(PlatformOptions {
-            clock: Clock::scaled(SPEED).unwrap(),
-            kubernetes: KubernetesAccess::Endpoint { url: self.simulator.kubernetes_url().clone() },
-            aws: AwsAccess::Endpoint { url: self.simulator.aws_url().clone() },
-            environment: [].into(),
-        });
+        let access = KubernetesAccess::Endpoint { url: self.simulator.kubernetes_url().clone() };
+        let platform = Self::platform(&self.simulator, access, Clock::scaled(SPEED).unwrap());
         let engine = Arc::new(Engine::new(platform, Arc::clone(&self.store), false));
         Self { engine, ..self }
     }
@@ -110,13 +106,17 @@ impl TestCluster {
         store: &Arc<dyn RunStore>,
         clock: Clock,
     ) -> Arc<Engine> {
-        let platform = Platform::new(PlatformOptions {
+        let platform = Self::platform(simulator, kubernetes, clock);
+        Arc::new(Engine::new(platform, Arc::clone(store), true))
+    }
+
+    fn platform(simulator: &Simulator, kubernetes: KubernetesAccess, clock: Clock) -> Platform {
+        Platform::new(PlatformOptions {
             clock,
             kubernetes,
             aws: AwsAccess::Endpoint { url: simulator.aws_url().clone() },
             environment: [].into(),
-        });
-        Arc::new(Engine::new(platform, Arc::clone(store), true))
+        })
     }
 
     pub async fn run(&self, text: &str) -> FinishedRun {
