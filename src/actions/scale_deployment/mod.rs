@@ -330,9 +330,10 @@ async fn rescale(
     let found = get_deployment(intent, kubernetes.reader()).await?;
     let decision = decide_replicas_write(intent, resize, &found);
     let clock = writer.reader().clock();
-    let mut gone = None;
+    // After an earlier attempt it is not known which of the missing pods were gone before and which were displaced.
+    let mut gone = Vec::new();
     if let Ok(WriteDecision::Needed) = decision {
-        gone = Some(pod_selection::raise_deletion_costs(resize.keep, clock, &kubernetes).await?);
+        gone = pod_selection::raise_deletion_costs(resize.keep, clock, &kubernetes).await?;
         write_replicas(intent, resize, &kubernetes).await?;
     }
     if resize.keep.is_empty() && intent.keep.is_empty() {
@@ -342,9 +343,7 @@ async fn rescale(
         pod_selection::wait_for_selection(intent, resize.to, clock, &kubernetes).await?;
     }
     pod_selection::restore_deletion_costs(found, &kubernetes).await?;
-    decision?;
-    // After an earlier attempt it is not known which of the missing pods were gone before and which were displaced.
-    Ok(gone.unwrap_or_default())
+    decision.map(|_| gone)
 }
 
 async fn get_deployment(

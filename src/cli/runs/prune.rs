@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{
     cli::{CliError, Exit, Output, confirm, state_dir::StateDir, stdout},
-    journal::{HeadQuery, RunHead, RunId, RunStore as _, timestamp},
+    journal::{DirectoryStore, HeadQuery, RunHead, RunId, RunStore as _, StoreError, timestamp},
 };
 
 /// Which runs to remove.
@@ -34,15 +34,12 @@ impl PruneArgs {
             confirm::require_terminal_to("remove runs", None)?;
         }
         if self.dry_run {
-            let heads = state_dir.open_for_reading().heads(HeadQuery::All).await?;
-            let heads = heads.into_iter().filter_map(|entry| entry.head.ok()).collect();
-            return report(&self.select(heads, Timestamp::now()), "would remove", output);
+            let selected = self.select(&state_dir.open_for_reading()).await?;
+            return report(&selected, "would remove", output);
         }
         // A process that writes to the directory may be about to resume a run, or to answer for one.
         let store = state_dir.open_for_writing("runs prune", None)?;
-        let heads = store.heads(HeadQuery::All).await?;
-        let heads = heads.into_iter().filter_map(|entry| entry.head.ok()).collect();
-        let selected = self.select(heads, Timestamp::now());
+        let selected = self.select(&store).await?;
         if asks && !selected.is_empty() {
             let count = text::plural(selected.len(), "run");
             let text = format!("{}Remove {count}: this cannot be undone.\n", lines(&selected));
@@ -55,10 +52,13 @@ impl PruneArgs {
     }
 
     /// Returns the heads of the runs to remove, the oldest first.
-    fn select(&self, heads: Vec<RunHead>, now: Timestamp) -> Vec<RunHead> {
+    async fn select(&self, store: &DirectoryStore) -> Result<Vec<RunHead>, StoreError> {
+        let heads = store.heads(HeadQuery::All).await?;
+        let heads = heads.into_iter().filter_map(|entry| entry.head.ok());
+        let now = Timestamp::now();
         let mut newer: HashMap<String, usize> = HashMap::new();
         let mut selected: Vec<RunHead> = Vec::new();
-        for head in heads.into_iter().rev().filter(RunHead::is_final) {
+        for head in heads.rev().filter(RunHead::is_final) {
             let rank = newer.entry(head.runbook.clone()).or_default();
             *rank += 1;
             let is_surplus = self.keep.is_none_or(|keep| *rank > keep);
@@ -67,7 +67,7 @@ impl PruneArgs {
             }
         }
         selected.reverse();
-        selected
+        Ok(selected)
     }
 
     fn is_old(&self, head: &RunHead, now: Timestamp) -> bool {
