@@ -102,11 +102,16 @@ async fn fail_and_resume(
 async fn end_node(cluster: &TestCluster, name: &str) {
     let state = cluster.simulator.state().await.unwrap();
     let facts = &state.nodes[name];
+    let is_here = |pod: &&PodFacts| pod.node.as_deref() == Some(name);
+    let pods: BTreeSet<&str> =
+        state.pods.values().filter(is_here).map(|pod| pod.uid.as_str()).collect();
     terminate_instance(cluster, facts.instance.as_deref().unwrap()).await;
-    wait_until_async("the end of the node", async || {
+    // Its pods are removed after the node.
+    wait_until_async("the end of the node and its pods", async || {
         let state = cluster.simulator.state().await.unwrap();
         let is_left = state.nodes.get(name).is_some_and(|node| node.uid == facts.uid);
-        (!is_left).then_some(())
+        let has_pods = state.pods.values().any(|pod| pods.contains(pod.uid.as_str()));
+        (!is_left && !has_pods).then_some(())
     })
     .await;
 }
