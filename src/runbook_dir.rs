@@ -179,9 +179,31 @@ impl RunbookDir {
     /// As [`find`](Self::find).
     pub fn find_or_read(&self, text: &str) -> Result<FoundRunbook, LookupError> {
         self.ensure_usable()?;
-        let is_path =
-            text.contains('/') || EXTENSIONS.iter().any(|e| text.ends_with(&format!(".{e}")));
-        if is_path { read(Path::new(text)) } else { self.find(text) }
+        if is_path(text) { read(Path::new(text)) } else { self.find(text) }
+    }
+}
+
+/// Whether a text that names a runbook is a path.
+pub fn is_path(text: &str) -> bool {
+    text.contains('/') || EXTENSIONS.iter().any(|e| text.ends_with(&format!(".{e}")))
+}
+
+/// Returns how the place that a runbook's text came from differs from that text now, as the beginning of a sentence;
+/// `None` where it does not, or where the place is not known.
+pub fn change_since(origin: Option<&str>, name: &str, text: &str) -> Option<String> {
+    let origin = origin?;
+    if origin == Origin::BuiltIn.to_string() {
+        let (_, built_in) = BUILT_IN_RUNBOOKS.iter().find(|(known, _)| *known == name)?;
+        return (*built_in != text)
+            .then(|| format!("the runbook {name} that is built into this program has changed"));
+    }
+    match std::fs::read(origin) {
+        Ok(now) if now == text.as_bytes() => None,
+        Ok(_) => Some(format!("{origin} has changed")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Some(format!("{origin} has been removed or renamed"))
+        }
+        Err(error) => Some(format!("{origin} cannot be read any more ({error})")),
     }
 }
 

@@ -89,6 +89,8 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("cargo install", "it needs the network and takes minutes"),
     ("UPDATE_FIXTURES=1 cargo test", "it is what runs this test"),
     (".ci/run", "it runs this test"),
+    ("rafay-relay-sop runs resume --last --skip", "it needs a terminal; tests/amend.rs has one"),
+    ("rafay-relay-sop runs resume --last --from", "it needs a terminal; tests/amend.rs has one"),
     ("tests/", "it needs the network"),
     ("docker ", "it needs an image"),
     ("check-jsonschema ", "tests/editor/run runs it"),
@@ -164,7 +166,7 @@ fn clone_for_examples(dir: &Path) {
 }
 
 /// A runbook whose runs remain unfinished, for the examples that need such a run.
-const FAILING: &str = "name: fails
+const FAILING: &str = "name: relay-scale
 steps:
   - {id: sure, action: assert, with: {that: false, message: 'no'}, on_failure: stop}
 ";
@@ -177,7 +179,7 @@ fn the_commands_of_the_documents_succeed() {
     fs::create_dir(&clone).unwrap();
     fs::create_dir_all(home.join(".config/fish")).unwrap();
     clone_for_examples(&clone);
-    fs::write(dir.path().join("fails.yaml"), FAILING).unwrap();
+    fs::write(clone.join("relay-scale.yaml"), FAILING).unwrap();
     let simulate = SimulateProcess::start(SPEED);
     let binaries = program_path();
     let binaries = binaries.parent().unwrap().display();
@@ -207,7 +209,7 @@ fn the_commands_of_the_documents_succeed() {
                 .iter()
                 .any(|word| text.contains(&format!("runs {word}")));
             if needs_unfinished {
-                in_shell("rafay-relay-sop run ../fails.yaml").expect_exit_code(4);
+                in_shell("rafay-relay-sop run ./relay-scale.yaml").expect_exit_code(4);
             }
             let ended = in_shell(&text);
             // The step of that run fails again; what matters is that it was resumed.

@@ -2,10 +2,10 @@
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
-use super::{CliError, stdout, target::TargetArgs};
+use super::{CliError, next_steps::quoted, stdout, target::TargetArgs};
 use crate::{
     engine::{ChangingStep, Engine, Preflight, Remaining, ResumePreflight, UndoneStep, digest},
-    journal::{Run, RunTarget, difference_texts, short_digest, timestamp},
+    journal::{Amendment, Run, RunTarget, difference_texts, short_digest, text_diff, timestamp},
 };
 
 /// Checks that there is a terminal to ask at before a real cluster is acted on. To be called before any call to it, so
@@ -22,7 +22,7 @@ pub(super) fn require_terminal(target: &TargetArgs) -> Result<(), CliError> {
 /// # Errors
 /// There is none: the message says what is refused, and on what.
 pub(super) fn require_terminal_to(operation: &str, place: Option<&str>) -> Result<(), CliError> {
-    if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
+    if is_at_terminal() {
         return Ok(());
     }
     let place = place.map(|place| format!(" ({place})")).unwrap_or_default();
@@ -48,11 +48,59 @@ pub(super) async fn ask_to_run(engine: &Engine, preflight: &Preflight) -> Result
 /// # Errors
 /// The answer was no.
 pub(super) fn ask_to_resume(preflight: &ResumePreflight) -> Result<(), CliError> {
-    let text: String = match preflight.remaining() {
+    let rest: String = match preflight.remaining() {
         Remaining::Forward(steps) => steps.iter().map(describe_change).collect(),
         Remaining::Back(steps) => steps.iter().map(describe_undo).collect(),
     };
-    ask(&preflight.run().spec.target, &text)
+    let amendment = preflight.amendment().map(|a| describe_amendment(preflight.run(), a));
+    ask(&preflight.run().spec.target, &format!("{}{rest}", amendment.unwrap_or_default()))
+}
+
+/// Describes what is changed about the rest of a run: the runbook as a diff, then the steps.
+fn describe_amendment(run: &Run, amendment: &Amendment) -> String {
+    let mut text = String::new();
+    if let Some(runbook) = &amendment.runbook {
+        let origin = runbook.origin.as_deref().unwrap_or("unknown");
+        let digest = short_digest(&runbook.digest);
+        text.push_str(&format!(
+            "Changed runbook {}: {origin} (sha256 {digest})\n",
+            run.spec.runbook
+        ));
+        text.push_str(&text_diff(run.text(), &runbook.text));
+    }
+    let steps = amendment.skip.iter().map(|path| format!("  {path} is skipped\n"));
+    let steps = steps.chain(amendment.again.iter().map(|path| format!("  {path} is run again\n")));
+    text.extend(steps);
+    text
+}
+
+/// Checks that there is a terminal at which a person can type the ids of steps.
+///
+/// # Errors
+/// There is none.
+pub(super) fn require_terminal_to_type(words: &str) -> Result<(), CliError> {
+    if is_at_terminal() {
+        return Ok(());
+    }
+    let message =
+        "refusing to change which steps are run without confirmation: no terminal to type at";
+    let hint = format!("pass --confirm {}", quoted(words));
+    Err(CliError::usage_with_hint(message, hint))
+}
+
+/// Lets the person type the ids of the steps that they have named.
+///
+/// # Errors
+/// They typed something else, or there is no terminal.
+pub(super) fn ask_to_type(words: &str) -> Result<(), CliError> {
+    require_terminal_to_type(words)?;
+    if answer_to(&format!("Type the ids of the steps to confirm ({words}): "))?
+        .split_whitespace()
+        .eq(words.split(' '))
+    {
+        return Ok(());
+    }
+    Err(CliError::NotConfirmed)
 }
 
 /// Shows what a run has left different from what it found, and asks whether to declare it over. Without a terminal
@@ -90,15 +138,21 @@ fn ask(target: &RunTarget, text: &str) -> Result<(), CliError> {
 
 /// Shows a text, which ends its last line, and returns whether the person says yes to it.
 pub(super) fn is_confirmed(text: &str) -> std::io::Result<bool> {
+    let answer = answer_to(&format!("{text}Continue? [y/N] "))?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
+fn is_at_terminal() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
+
+fn answer_to(question: &str) -> std::io::Result<String> {
     let mut stderr = std::io::stderr().lock();
-    write!(stderr, "{text}Continue? [y/N] ")?;
+    write!(stderr, "{question}")?;
     stderr.flush()?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;
-    if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
-        return Ok(true);
-    }
-    Ok(false)
+    Ok(answer)
 }
 
 /// Says which file is run: a name may be that of a built-in runbook, or of a file in the current directory.
@@ -110,6 +164,9 @@ fn describe_runbook(preflight: &Preflight) -> String {
 }
 
 fn describe_target(target: &RunTarget) -> String {
+    if target.simulated {
+        return "the simulator".into();
+    }
     let mut parts = Vec::new();
     if let Some(kubernetes) = &target.kubernetes {
         let context = kubernetes.context.as_deref().unwrap_or("the pod's account");

@@ -9,6 +9,7 @@ use super::Cli;
 struct SharedOption {
     id: &'static str,
     long: &'static str,
+    /// The subcommands, with all of their own unless one of these is named too: `runs resume`.
     used_by: &'static [&'static str],
 }
 
@@ -18,7 +19,7 @@ const SHARED_OPTIONS: [SharedOption; 3] = [
         long: "state-dir",
         used_by: &["run", "serve", "runs", "simulate"],
     },
-    SharedOption { id: "runbooks", long: "runbooks", used_by: &["run", "serve"] },
+    SharedOption { id: "runbooks", long: "runbooks", used_by: &["run", "serve", "runs resume"] },
     SharedOption {
         id: "output",
         long: "output",
@@ -31,14 +32,27 @@ pub(super) fn command() -> Command {
     let mut command = Cli::command();
     let names: Vec<String> = command.get_subcommands().map(|c| c.get_name().to_owned()).collect();
     for name in names {
-        let unused =
-            SHARED_OPTIONS.iter().filter(|option| !option.used_by.contains(&name.as_str()));
-        for option in unused {
-            let refused = refused_option(option, &name);
-            command = command.mut_subcommand(&name, |subcommand| subcommand.arg(refused));
+        for option in
+            SHARED_OPTIONS.iter().filter(|option| !option.used_by.contains(&name.as_str()))
+        {
+            command = command.mut_subcommand(&name, |subcommand| refuse(option, subcommand, &name));
         }
     }
     command
+}
+
+/// Lets a subcommand refuse an option, except in those of its own subcommands that use the option.
+fn refuse(option: &SharedOption, mut subcommand: Command, name: &str) -> Command {
+    let own: Vec<String> = subcommand.get_subcommands().map(|c| c.get_name().to_owned()).collect();
+    let is_user = |own: &String| option.used_by.contains(&format!("{name} {own}").as_str());
+    if !own.iter().any(is_user) {
+        return subcommand.arg(refused_option(option, name));
+    }
+    for own in own.iter().filter(|own| !is_user(own)) {
+        let refused = refused_option(option, &format!("{name} {own}"));
+        subcommand = subcommand.mut_subcommand(own, |command| command.arg(refused));
+    }
+    subcommand
 }
 
 /// Returns a hidden option that takes the place of a shared one and refuses every value. Subcommands of the subcommand
@@ -64,7 +78,10 @@ mod tests {
         for option in SHARED_OPTIONS {
             assert!(command.get_arguments().any(|arg| arg.get_id() == option.id), "{}", option.id);
             for name in option.used_by {
-                assert!(command.find_subcommand(name).is_some(), "{name}");
+                let found = name
+                    .split(' ')
+                    .try_fold(&command, |command, name| command.find_subcommand(name));
+                assert!(found.is_some(), "{name}");
             }
         }
         let shared = command.get_arguments().filter(|arg| arg.is_global_set()).count();

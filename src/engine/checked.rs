@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::StartError;
+use super::{StartError, digest};
 use crate::{
     actions,
     journal::{Run, StepPath},
@@ -52,10 +52,13 @@ impl CheckedRunbook {
     /// Checks the text that a run was started with, whatever has happened to its file since.
     ///
     /// # Errors
-    /// This version finds errors in it.
+    /// This version finds errors in it, or it is not the text that the journal has the digest of.
     pub(super) fn of_run(run: &Run) -> Result<Self, StartError> {
+        if digest(run.text()) != run.digest() {
+            return Err(StartError::DigestMismatch { run: run.id().clone() });
+        }
         let name = format!("{} (as run {} was started with)", run.spec.runbook, run.id());
-        Self::new(Source::new(name, run.spec.text.as_str()))
+        Self::new(Source::new(name, run.text()))
     }
 
     /// Returns the text.

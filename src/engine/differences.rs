@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::{CheckedRunbook, drive::Driver, step::action_of};
+use super::{CheckedRunbook, drive::Driver, interruptible::caught, step::action_of};
 use crate::{
     actions::{Operations, RestoreCommand, TargetState},
     journal::{RecordedDifference, StepProgress},
@@ -54,7 +54,7 @@ impl Driver<'_> {
             return None;
         };
         let reader = self.engine.platform.reader();
-        let read = timeout_at(deadline, (operations.read_targets)(intent, &reader)).await;
+        let read = timeout_at(deadline, caught((operations.read_targets)(intent, &reader))).await;
         match read {
             Ok(Ok(targets)) => Some(targets),
             Ok(Err(error)) => {

@@ -39,7 +39,7 @@ impl Engine {
     /// and the run can be resumed when the journal can be written again.
     pub async fn drive(&self, accepted: AcceptedRun, control: Control) -> Result<Run, StoreError> {
         let AcceptedRun { writer: run_writer, checked } = accepted;
-        let scope = EvaluationScope::new(&run_writer.run().spec.inputs);
+        let scope = EvaluationScope::new(run_writer.run().inputs());
         let progress_channel = ProgressChannel::new();
         let known_targets = KnownTargets::default();
         let mut driver =
@@ -150,8 +150,8 @@ impl Driver<'_> {
     }
 
     fn success_outcome(&self) -> RunOutcome {
-        let has_failed =
-            |step: &StepProgress| matches!(step.outcome, Some(StepOutcome::Failed { .. }));
+        // A step that stopped the run is over only where a changed runbook no longer has it.
+        let has_failed = |step: &StepProgress| matches!(&step.outcome, Some(StepOutcome::Failed { then, .. }) if *then == AfterFailure::Continue);
         if self.run_writer.run().steps().iter().any(has_failed) {
             RunOutcome::SucceededWithFailures
         } else {

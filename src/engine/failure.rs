@@ -16,7 +16,7 @@ pub(super) fn of_action(error: &actions::Error) -> Failure {
         actions::Error::Busy { .. } => FailureKind::Busy,
         actions::Error::OperationFailed { .. } => FailureKind::Invalid,
         actions::Error::Unrecoverable { .. } => FailureKind::Unrecoverable,
-        actions::Error::Decode { .. } => FailureKind::Internal,
+        actions::Error::Decode { .. } | actions::Error::Panicked { .. } => FailureKind::Internal,
         actions::Error::Platform(error) => return of_platform(error),
     };
     Failure::new(kind, error.to_string()).with_hint(error.hint())
@@ -69,6 +69,12 @@ impl From<&StartError> for Failure {
             StartError::Store(error) => error.into(),
             StartError::InvalidRunbook { .. } => {
                 Self::new(FailureKind::InvalidRunbook, error.to_string())
+            }
+            StartError::DigestMismatch { .. } => {
+                Self::new(FailureKind::Store, error.to_string()).with_hint(error.hint())
+            }
+            StartError::Amend(error) => {
+                Self::new(error.kind(), error.to_string()).with_hint(error.hint())
             }
             StartError::Inputs(_) => {
                 Self::new(FailureKind::InvalidInputs, error.to_string()).with_hint(error.hint())

@@ -1,8 +1,9 @@
 //! Runs one operation of an action while listening to its progress, to the clock and to requests to stop. This is the
 //! only place where the engine waits.
 
-use std::{future::Future, pin::pin, time::Duration};
+use std::{future::Future, panic::AssertUnwindSafe, pin::pin, time::Duration};
 
+use futures::FutureExt as _;
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{control::StopRequest, drive::Driver};
@@ -78,6 +79,19 @@ fn progress_to(sender: &mpsc::UnboundedSender<ProgressEvent>) -> Progress {
     Progress::new(move |event| drop(sender.send(event)))
 }
 
+/// Turns a panic of an operation into its failure: the run is journaled to its end, and a service goes on.
+pub(super) async fn caught<T>(
+    operation: impl Future<Output = actions::Result<T>>,
+) -> actions::Result<T> {
+    // What the operation has borrowed is not used again after a panic but to describe the failure.
+    AssertUnwindSafe(operation).catch_unwind().await.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        let message = text.unwrap_or_else(|| "no reason given".into());
+        Err(actions::Error::Panicked { message })
+    })
+}
+
 impl Driver<'_> {
     /// Runs `operation` to its end, or until the deadline or a request cuts it off where that is allowed.
     pub(super) async fn run_interruptible<T>(
@@ -87,7 +101,7 @@ impl Driver<'_> {
         interruption: Interruption,
         operation: impl Future<Output = actions::Result<T>>,
     ) -> Result<OperationOutcome<T>, StopReason> {
-        let mut operation = pin!(operation);
+        let mut operation = pin!(caught(operation));
         let mut is_recorded = false;
         let progress = self.progress_channel.progress();
         progress.begin_operation();

@@ -20,6 +20,7 @@
 //! must not depend on any single action, on the platform behind them, or on its callers.
 
 mod accept;
+mod amend;
 mod checked;
 mod control;
 mod differences;
@@ -36,6 +37,7 @@ mod target;
 use std::sync::Arc;
 
 pub use accept::{AcceptedRun, Preflight, digest};
+pub use amend::{AmendError, ResumeRequest};
 pub use checked::{CheckedRunbook, registry};
 pub use control::Control;
 pub use preview::{ChangingStep, Remaining, UndoneStep};

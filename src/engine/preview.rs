@@ -53,8 +53,11 @@ impl ResumePreflight {
         let (run, runbook) = (self.run(), self.checked.runbook());
         if self.mode == ResumeMode::Continue && !run.head.is_rolling_back() {
             let is_left = |step: &&Step| {
-                let outcome =
-                    run.step(&StepPath::top_level(&step.id)).and_then(|step| step.outcome.as_ref());
+                let path = StepPath::top_level(&step.id);
+                if let Some(runs) = self.is_run(&path) {
+                    return runs;
+                }
+                let outcome = run.step(&path).and_then(|step| step.outcome.as_ref());
                 !matches!(
                     outcome,
                     Some(StepOutcome::Completed { .. } | StepOutcome::Skipped { .. })
@@ -74,6 +77,17 @@ impl ResumePreflight {
             }
         });
         Remaining::Back(steps.collect())
+    }
+}
+
+impl ResumePreflight {
+    /// Whether a person decided that the step is run, or that it is not; `None` where no person did.
+    fn is_run(&self, path: &StepPath) -> Option<bool> {
+        match &self.amendment {
+            Some(amendment) if amendment.skip.contains(path) => Some(false),
+            Some(amendment) if amendment.again.contains(path) => Some(true),
+            _ => self.run().skipped_by(path).map(|_| false),
+        }
     }
 }
 

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{AcceptedRun, CheckedRunbook, Engine, StartError, VERSION};
+use super::{
+    AcceptedRun, CheckedRunbook, Engine, ResumeRequest, StartError, VERSION, amend::amend,
+};
 use crate::{
     actions,
     journal::{
-        AuditLog, Format, Observers, ResumeMode, Run, RunEvent, RunId, RunStore, RunWriter,
-        StepOutcome, StepPath, StepProgress,
+        Amendment, AuditLog, Format, Observers, ResumeMode, Run, RunEvent, RunId, RunStore,
+        RunWriter, StepOutcome, StepPath, StepProgress,
     },
 };
 use runbook::Runbook;
@@ -19,12 +21,23 @@ pub struct ResumePreflight {
     pub(super) writer: RunWriter,
     pub(super) checked: CheckedRunbook,
     pub(super) mode: ResumeMode,
+    pub(super) amendment: Option<Amendment>,
 }
 
 impl ResumePreflight {
     /// Returns the run as it stopped.
     pub fn run(&self) -> &Run {
         self.writer.run()
+    }
+
+    /// Returns the runbook with which it continues.
+    pub fn checked(&self) -> &CheckedRunbook {
+        &self.checked
+    }
+
+    /// Returns what is changed about the rest of the run.
+    pub fn amendment(&self) -> Option<&Amendment> {
+        self.amendment.as_ref()
     }
 }
 
@@ -33,12 +46,14 @@ impl Engine {
     ///
     /// # Errors
     /// It has finished, was written by another revision of an action, or was started against another cluster or
-    /// account.
+    /// account; or it cannot be amended in the requested way.
     pub async fn prepare_resume(
         &self,
         id: &RunId,
-        mode: ResumeMode,
+        request: impl Into<ResumeRequest>,
     ) -> Result<ResumePreflight, StartError> {
+        let request = request.into();
+        let mode = request.mode;
         let (store, observers) = (Arc::clone(&self.store), Arc::clone(&self.observers));
         let writer = RunWriter::open(store, observers, id).await?;
         let run = writer.run();
@@ -47,10 +62,10 @@ impl Engine {
             ResumeMode::Rollback => "rolled back",
         };
         ensure_unfinished(run, operation)?;
-        let checked = CheckedRunbook::of_run(run)?;
+        let (checked, amendment) = amend(run, request)?;
         ensure_same_revisions(run, checked.runbook())?;
         run.spec.target.ensure_same(&self.identify(checked.runbook()).await?)?;
-        Ok(ResumePreflight { writer, checked, mode })
+        Ok(ResumePreflight { writer, checked, mode, amendment })
     }
 
     /// Resumes the run where its events left it.
@@ -62,12 +77,13 @@ impl Engine {
         preflight: ResumePreflight,
         actor: &str,
     ) -> Result<AcceptedRun, StartError> {
-        let ResumePreflight { mut writer, checked, mode } = preflight;
+        let ResumePreflight { mut writer, checked, mode, amendment } = preflight;
         let resumed = RunEvent::RunResumed {
             actor: actor.into(),
             version: VERSION.into(),
             format: Format::CURRENT,
             mode,
+            amendment: amendment.map(Box::new),
         };
         writer.append(self.clock.now(), resumed).await?;
         Ok(AcceptedRun { writer, checked })

@@ -1,5 +1,6 @@
 //! Why a run was not started, resumed, rolled back or abandoned. Nothing was changed when one of these is returned.
 
+use super::AmendError;
 use crate::{
     journal::{Failure, RunId, RunState, RunTarget, StoreError, TargetMismatch},
     platform::Error as PlatformError,
@@ -54,6 +55,17 @@ pub enum StartError {
         /// The version that wrote it.
         version: String,
     },
+    /// The journal of the run has been damaged or edited.
+    #[error(
+        "the runbook in the journal of run {run} does not have the digest that is recorded there"
+    )]
+    DigestMismatch {
+        /// The run.
+        run: RunId,
+    },
+    /// The rest of the run cannot be changed in the requested way.
+    #[error(transparent)]
+    Amend(#[from] AmendError),
     /// This is not the cluster or account that the run was started against.
     #[error(transparent)]
     TargetMismatch(#[from] TargetMismatch),
@@ -86,6 +98,10 @@ impl StartError {
             Self::RevisionMismatch { version, .. } => {
                 Some(format!("resume it with version {version}, or abandon it"))
             }
+            Self::DigestMismatch { .. } => {
+                Some("restore the journal from a copy, or abandon the run".into())
+            }
+            Self::Amend(error) => error.hint(),
             Self::TargetMismatch(_) => Some("a run continues only where it was started".into()),
             Self::Platform(error) => error.hint().map(str::to_owned),
             Self::PreviewFailed { failure, .. } => failure.hint.clone(),

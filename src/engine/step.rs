@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{
     drive::Driver,
     failure,
-    interruptible::{Interruption, OperationOutcome, StopReason},
+    interruptible::{Interruption, OperationOutcome, StopReason, caught},
 };
 use crate::{
     actions::{self, ActionDef, ChangeOps, Operations, PlannedChange, Recovery},
@@ -63,6 +63,11 @@ impl Driver<'_> {
         step: &Step,
         path: &StepPath,
     ) -> Result<(), StopReason> {
+        if let Some(actor) = self.run_writer.run().skipped_by(path) {
+            let reason = format!("skipped by {actor}");
+            let event = StepEvent::StepSkipped { name: step.name.clone(), reason };
+            return Ok(self.append(Event::step(path, event)).await?);
+        }
         let should_run = step.should_run(&self.scope);
         if let Ok(false) = should_run {
             let reason = match step.explain_when(&self.scope) {
@@ -229,7 +234,7 @@ impl Driver<'_> {
         };
         let intent = intent.value.clone();
         let writer = self.writer(path, phase);
-        let clean_up = (operations.clean_up)(&intent, &writer);
+        let clean_up = caught((operations.clean_up)(&intent, &writer));
         let problem = match tokio::time::timeout(CLEAN_UP_TIMEOUT, clean_up).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => failure::of_action(&error).to_string(),

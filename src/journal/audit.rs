@@ -31,6 +31,18 @@ fn log_run_event(run: &Run, event: &RunEvent) {
             tracing::info!(target: "audit", actor, run = id, runbook, origin, digest, "started");
             return;
         }
+        RunEvent::RunResumed { actor, amendment: Some(amendment), .. } => {
+            let list = |paths: &[StepPath]| {
+                paths.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+            };
+            let (skipped, again) = (list(&amendment.skip), list(&amendment.again));
+            tracing::info!(
+                target: "audit",
+                actor, run = id, runbook, origin = run.origin(), digest = run.digest(), skipped, again,
+                "resumed differently"
+            );
+            return;
+        }
         RunEvent::RunResumed { actor, mode: ResumeMode::Continue, .. } => (actor, "resumed"),
         RunEvent::RunResumed { actor, .. } => (actor, "rollback requested"),
         RunEvent::RunCancelRequested { actor } => (actor, "cancel requested"),

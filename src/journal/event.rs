@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::{Map, Value};
 
-use super::{Failure, Format, RunTarget, StepPath, format};
+use super::{Amendment, Failure, Format, RunTarget, StepPath, format};
 
 /// An event with its place in the run and its time: one line of a journal.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,6 +49,9 @@ pub enum RunEvent {
         /// Whether the run continues or rolls back.
         #[serde(default)]
         mode: ResumeMode,
+        /// The actor's changes to the rest of the run.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        amendment: Option<Box<Amendment>>,
     },
     /// A person or a client asked the run to stop.
     RunCancelRequested {
@@ -428,10 +431,11 @@ mod tests {
             version: "1".into(),
             format: Format::CURRENT,
             mode: ResumeMode::Rollback,
+            amendment: None,
         };
         assert_eq!(
             round_trip(event.into()),
-            r#"{"seq":3,"time":"1970-01-01T00:00:00Z","event":"run_resumed","actor":"me","version":"1","format":{"major":1,"minor":0},"mode":"rollback"}"#
+            r#"{"seq":3,"time":"1970-01-01T00:00:00Z","event":"run_resumed","actor":"me","version":"1","format":{"major":1,"minor":1},"mode":"rollback"}"#
         );
     }
 

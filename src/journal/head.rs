@@ -128,7 +128,7 @@ impl RunHead {
     fn apply_run_event(&mut self, event: &RunEvent, time: Timestamp) {
         match event {
             RunEvent::RunStarted(_) => {}
-            RunEvent::RunResumed { actor, version, format, mode } => {
+            RunEvent::RunResumed { actor, version, format, mode, .. } => {
                 actor.clone_into(&mut self.actor);
                 version.clone_into(&mut self.version);
                 self.format = self.format.max(*format);

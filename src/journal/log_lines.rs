@@ -6,8 +6,8 @@ use std::{collections::HashMap, time::Duration};
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::{
-    AfterFailure, Event, Failure, RecordedDifference, RecordedEvent, ResumeMode, Run, RunEvent,
-    RunOutcome, RunSpec, StepEvent, StepPath,
+    AfterFailure, Amendment, Event, Failure, RecordedDifference, RecordedEvent, ResumeMode, Run,
+    RunEvent, RunOutcome, RunSpec, StepEvent, StepPath, short_digest,
 };
 
 /// Turns events into lines, one event at a time. It remembers step names between them.
@@ -114,8 +114,9 @@ fn run_texts(event: &RunEvent) -> Vec<String> {
             let file = spec.origin_and_digest().map(|file| format!("Runbook file: {file}"));
             std::iter::once(started(spec)).chain(file).collect()
         }
-        RunEvent::RunResumed { actor, mode: ResumeMode::Continue, .. } => {
-            vec![format!("Resumed by {actor}")]
+        RunEvent::RunResumed { actor, mode: ResumeMode::Continue, amendment, .. } => {
+            let amended = amendment.iter().flat_map(|amendment| amendment_texts(amendment));
+            std::iter::once(format!("Resumed by {actor}")).chain(amended).collect()
         }
         RunEvent::RunResumed { actor, .. } => vec![format!("Rolling back, requested by {actor}")],
         RunEvent::RunCancelRequested { actor } => vec![format!("Cancel requested by {actor}")],
@@ -126,6 +127,26 @@ fn run_texts(event: &RunEvent) -> Vec<String> {
         }
         RunEvent::RunAbandoned { actor } => vec![format!("Abandoned by {actor}")],
     }
+}
+
+/// Returns what a person changed about the rest of a run as lines.
+fn amendment_texts(amendment: &Amendment) -> Vec<String> {
+    let list =
+        |paths: &[StepPath]| paths.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let mut lines = Vec::new();
+    if let Some(runbook) = &amendment.runbook {
+        let origin = runbook.origin.as_deref().unwrap_or("unknown");
+        let digest = short_digest(&runbook.digest);
+        lines.push(format!("Changed runbook file: {origin} (sha256 {digest})"));
+    }
+    lines.extend(amendment.from.iter().map(|from| format!("Continuing from step: {from}")));
+    if !amendment.again.is_empty() {
+        lines.push(format!("Running again: {}", list(&amendment.again)));
+    }
+    if !amendment.skip.is_empty() {
+        lines.push(format!("Skipping: {}", list(&amendment.skip)));
+    }
+    lines
 }
 
 fn ended(outcome: RunOutcome, failure: Option<&Failure>) -> Vec<String> {

@@ -5,7 +5,8 @@
 //! - `step_prepared` is on disk before anything of the step is sent. It holds absolute targets and is written once for
 //!   each run and step: a resumed run reads it and never decides again.
 //! - `step_applied` is on disk before anything waits for what was sent.
-//! - `step_completed` carries the output that later steps are given; after it the step is never run again.
+//! - `step_completed` carries the output that later steps are given; after it the step is not run again, unless a
+//!   person asks for that and the step has changed nothing.
 //! - `step_undo_started` is on disk before an undo sends anything, `step_undo_finished` after it.
 //!
 //! A [`RunStore`] keeps the events. It is compare-and-append: an append says how many events it has seen, so two
@@ -14,7 +15,9 @@
 //!
 //! This module uses nothing else of the program: no clock (times are handed in), no actions, no runbook.
 
+mod amendment;
 mod audit;
+mod bounds;
 mod directory;
 mod event;
 mod failure;
@@ -32,6 +35,7 @@ mod store;
 mod summary;
 mod target;
 
+pub use amendment::{Amendment, RecordedAmendment, ReplacedRunbook, text_diff};
 pub use audit::AuditLog;
 pub use directory::{DirectoryStore, LockOwner};
 pub use event::{
@@ -49,5 +53,8 @@ pub use run_writer::{Observers, RunObserver, RunWriter};
 pub use state::RunState;
 pub use step_path::{InvalidStepPath, PathSegment, StepPath};
 pub use store::{HeadEntry, HeadQuery, RunStore, StoreError};
-pub use summary::{HeadSummary, RunSummary, StepState, StepSummary, UnreadableSummary};
+pub use summary::{
+    AmendmentSummary, HeadSummary, RunSummary, RunbookChange, StepState, StepSummary,
+    UnreadableSummary,
+};
 pub use target::{AwsTarget, KubernetesTarget, RunTarget, TargetMismatch};

@@ -3,11 +3,12 @@
 use std::{collections::HashMap, time::Duration};
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
-    AfterFailure, Event, Failure, RecordedChange, RecordedDifference, RecordedEvent, RunEvent,
-    RunHead, RunOutcome, RunSpec, RunState, StepEvent, StepPath,
+    AfterFailure, Amendment, Event, Failure, RecordedAmendment, RecordedChange, RecordedDifference,
+    RecordedEvent, ReplacedRunbook, RunEvent, RunHead, RunOutcome, RunSpec, RunState, StepEvent,
+    StepPath,
 };
 use crate::journal::RunId;
 
@@ -23,6 +24,9 @@ pub struct Run {
     index: HashMap<StepPath, usize>,
     /// The differences from its start when it last ended; none where the targets were not read.
     differences: Option<Vec<RecordedDifference>>,
+    amendments: Vec<RecordedAmendment>,
+    /// The steps that a person skips, with the actor that asked for it.
+    skipped: HashMap<StepPath, String>,
 }
 
 /// The progress of a step.
@@ -176,6 +180,8 @@ impl Run {
             steps: Vec::new(),
             index: HashMap::new(),
             differences: None,
+            amendments: Vec::new(),
+            skipped: HashMap::new(),
         };
         rest.iter().for_each(|event| run.apply(event));
         Some(run)
@@ -189,6 +195,40 @@ impl Run {
     /// Returns the state; `is_live` says whether a process drives the run.
     pub fn state(&self, is_live: bool) -> RunState {
         self.head.state(is_live)
+    }
+
+    /// Returns what persons changed about the rest of the run, in that order.
+    pub fn amendments(&self) -> &[RecordedAmendment] {
+        &self.amendments
+    }
+
+    /// Returns who decided that a step is not run.
+    pub fn skipped_by(&self, path: &StepPath) -> Option<&str> {
+        self.skipped.get(path).map(String::as_str)
+    }
+
+    /// Returns the text of the runbook that the run is to finish with.
+    pub fn text(&self) -> &str {
+        self.replaced().map_or(&self.spec.text, |runbook| &runbook.text)
+    }
+
+    /// Returns the SHA-256 of that text, in hexadecimal.
+    pub fn digest(&self) -> &str {
+        self.replaced().map_or(&self.spec.digest, |runbook| &runbook.digest)
+    }
+
+    /// Returns where that text came from, where it is known.
+    pub fn origin(&self) -> Option<&str> {
+        self.replaced().map_or(&self.spec.origin, |runbook| &runbook.origin).as_deref()
+    }
+
+    /// Returns the inputs as that runbook declares them.
+    pub fn inputs(&self) -> &Map<String, Value> {
+        self.replaced().map_or(&self.spec.inputs, |runbook| &runbook.inputs)
+    }
+
+    fn replaced(&self) -> Option<&ReplacedRunbook> {
+        self.amendments.iter().rev().find_map(|recorded| recorded.amendment.runbook.as_ref())
     }
 
     /// Returns the steps that have begun, in that order.
@@ -239,11 +279,14 @@ impl Run {
     /// Folds one more event.
     pub fn apply(&mut self, recorded: &RecordedEvent) {
         match &recorded.event {
-            Event::Run(RunEvent::RunResumed { .. }) => {
+            Event::Run(RunEvent::RunResumed { actor, amendment, .. }) => {
                 // After a crash the open step keeps the time and the attempts that it used.
                 self.differences = None;
                 let last = self.head.last_event_at;
                 self.steps.iter_mut().for_each(|step| step.stop_timer(last));
+                if let Some(amendment) = amendment {
+                    self.amend(recorded.time, actor, amendment);
+                }
             }
             Event::Run(RunEvent::RunEnded { outcome, differences, .. }) => {
                 self.differences.clone_from(differences);
@@ -301,6 +344,22 @@ impl Run {
                 step.undo = Some(UndoStatus::Failed(failure.clone()));
             }
         }
+    }
+
+    fn amend(&mut self, time: Timestamp, actor: &str, amendment: &Amendment) {
+        for path in &amendment.again {
+            self.skipped.remove(path);
+            if let Some(index) = self.index.get(path) {
+                let step = &mut self.steps[*index];
+                step.outcome = None;
+                step.ended_at = None;
+                step.reset_retry_budget();
+            }
+        }
+        let skipped = amendment.skip.iter().map(|path| (path.clone(), actor.to_owned()));
+        self.skipped.extend(skipped);
+        let (actor, amendment) = (actor.to_owned(), amendment.clone());
+        self.amendments.push(RecordedAmendment { time, actor, amendment });
     }
 
     fn step_mut(&mut self, path: &StepPath) -> &mut StepProgress {

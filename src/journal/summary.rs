@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{
-    Failure, RecordedChange, RecordedDifference, Run, RunHead, RunId, RunState, RunTarget,
-    StepOutcome, StepPath, StepProgress, StoreError, UndoStatus,
+    Failure, RecordedAmendment, RecordedChange, RecordedDifference, Run, RunHead, RunId, RunState,
+    RunTarget, StepOutcome, StepPath, StepProgress, StoreError, UndoStatus, text_diff,
 };
 
 /// A run in a list.
@@ -65,11 +65,47 @@ pub struct RunSummary {
     pub origin: Option<String>,
     /// Its inputs, defaults included.
     pub inputs: Map<String, Value>,
+    /// The changes to the rest of it that persons made when they resumed it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub amendments: Vec<AmendmentSummary>,
     /// The steps that have begun.
     pub steps: Vec<StepSummary>,
     /// The differences from its start, where it has ended and did not succeed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub differences: Vec<RecordedDifference>,
+}
+
+/// A change of the rest of a run, for reading.
+#[derive(Debug, Clone, Serialize)]
+pub struct AmendmentSummary {
+    /// When.
+    pub time: Timestamp,
+    /// The actor that asked for it.
+    pub actor: String,
+    /// The step from which the run continued, where a person named one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<StepPath>,
+    /// The steps that were not run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub skip: Vec<StepPath>,
+    /// The steps that were run again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub again: Vec<StepPath>,
+    /// The runbook with which the run continued, where it was replaced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runbook: Option<RunbookChange>,
+}
+
+/// A runbook that replaced another.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunbookChange {
+    /// Where the text came from: an absolute path, or `built in`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
+    /// SHA-256 of the text, in hexadecimal.
+    pub digest: String,
+    /// The difference from the text before, as a unified diff.
+    pub diff: String,
 }
 
 /// A step, for reading.
@@ -175,12 +211,34 @@ impl RunSummary {
     pub fn of(run: &Run, is_live: bool) -> Self {
         Self {
             head: HeadSummary::of(&run.head, is_live),
-            origin: run.spec.origin.clone(),
-            inputs: run.spec.inputs.clone(),
+            origin: run.origin().map(str::to_owned),
+            inputs: run.inputs().clone(),
+            amendments: amendments(run),
             steps: run.steps().iter().map(step).collect(),
             differences: if is_live { Vec::new() } else { run.differences() },
         }
     }
+}
+
+fn amendments(run: &Run) -> Vec<AmendmentSummary> {
+    let mut text = run.spec.text.as_str();
+    let mut summaries = Vec::new();
+    for RecordedAmendment { time, actor, amendment } in run.amendments() {
+        let runbook = amendment.runbook.as_ref().map(|replaced| {
+            let diff = text_diff(text, &replaced.text);
+            text = &replaced.text;
+            RunbookChange { origin: replaced.origin.clone(), digest: replaced.digest.clone(), diff }
+        });
+        summaries.push(AmendmentSummary {
+            time: *time,
+            actor: actor.clone(),
+            from: amendment.from.clone(),
+            skip: amendment.skip.clone(),
+            again: amendment.again.clone(),
+            runbook,
+        });
+    }
+    summaries
 }
 
 fn step(step: &StepProgress) -> StepSummary {

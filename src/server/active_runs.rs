@@ -89,6 +89,13 @@ impl ActiveRuns {
         self.state.borrow().runs.get(run).cloned()
     }
 
+    /// Waits until a run that has ended is no longer driven: its last event comes a moment before that.
+    pub(super) async fn wait_until_released(&self, run: &RunId) {
+        let is_released = |state: &State| !matches!(state.runs.get(run), Some(Phase::Running(_)));
+        // The sender lives as long as `self`.
+        let _ = self.state.subscribe().wait_for(is_released).await;
+    }
+
     /// Takes note that the journal of a run that was driven could not be written.
     pub(super) fn journal_failed(&self, run: &RunId, message: String) {
         self.set(run.clone(), Phase::JournalFailed(message));

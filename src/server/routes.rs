@@ -15,7 +15,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{Service, error::ApiError, service::RestartGuard};
-use crate::journal::{ResumeMode, RunId};
+use crate::{
+    engine::ResumeRequest,
+    journal::{Failure, FailureKind, ResumeMode, RunId},
+};
 
 type ApiResult = Result<Json<Value>, ApiError>;
 
@@ -155,12 +158,45 @@ pub(super) async fn cancel(
     Ok(Json(json!({"status": "cancelling", "run": id})))
 }
 
+/// The changes to the rest of a run. `confirm` has the ids of `from` and `skip`, separated by spaces, so that
+/// a request that was written for another run does not skip a step of this one.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ResumeBody {
+    runbook: Option<String>,
+    from: Option<String>,
+    skip: Vec<String>,
+    confirm: Option<String>,
+}
+
 pub(super) async fn resume(
     State(service): State<Service>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Path(id): Path<String>,
+    body: Result<Bytes, BytesRejection>,
 ) -> ApiResult {
-    Ok(Json(service.resume(&parse_run_id(&id)?, ResumeMode::Continue, &actor(peer)).await?))
+    let body = body.map_err(|error| ApiError::new(error.status(), &error.body_text()))?;
+    let ResumeBody { runbook, from, skip, confirm } = resume_body(&body)?;
+    let request = ResumeRequest { from, skip, ..ResumeRequest::default() };
+    if let Some(words) = request.confirmation().filter(|words| confirm.as_ref() != Some(words)) {
+        let message = "the body changes which steps are run, and does not confirm it";
+        let failure = Failure::new(FailureKind::Usage, message);
+        let hint = format!("add \"confirm\": \"{words}\"");
+        return Err(failure.with_hint(Some(hint)).into());
+    }
+    let id = parse_run_id(&id)?;
+    Ok(Json(service.resume(&id, request, runbook.as_deref(), &actor(peer)).await?))
+}
+
+fn resume_body(body: &[u8]) -> Result<ResumeBody, ApiError> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Ok(ResumeBody::default());
+    }
+    serde_json::from_slice(body).map_err(|error| {
+        ApiError::bad_request(&format!(
+            "the body is not a valid {{\"runbook\": \"…\", \"from\": \"…\", \"skip\": […], \"confirm\": \"…\"}}: {error}"
+        ))
+    })
 }
 
 pub(super) async fn rollback(
@@ -168,7 +204,8 @@ pub(super) async fn rollback(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Path(id): Path<String>,
 ) -> ApiResult {
-    Ok(Json(service.resume(&parse_run_id(&id)?, ResumeMode::Rollback, &actor(peer)).await?))
+    let request = ResumeMode::Rollback.into();
+    Ok(Json(service.resume(&parse_run_id(&id)?, request, None, &actor(peer)).await?))
 }
 
 pub(super) async fn abandon(

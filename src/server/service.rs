@@ -11,12 +11,12 @@ use super::{
     views,
 };
 use crate::{
-    engine::{AcceptedRun, CheckedRunbook, Control, Engine, StartError, abandon},
+    engine::{AcceptedRun, CheckedRunbook, Control, Engine, ResumeRequest, StartError, abandon},
     journal::{
         Failure, FailureKind, HeadQuery, HeadSummary, ResumeMode, Run, RunHead, RunId, RunState,
         RunStore, RunSummary, RunTarget, StoreError, UnreadableSummary,
     },
-    runbook_dir::{FoundRunbook, RunbookDir},
+    runbook_dir::{FoundRunbook, RunbookDir, change_since},
 };
 use clock::{Backoff, Clock, Pace};
 use runbook::Source;
@@ -169,19 +169,36 @@ impl Service {
     pub(super) async fn resume(
         &self,
         id: &RunId,
-        mode: ResumeMode,
+        mut request: ResumeRequest,
+        runbook: Option<&str>,
         actor: &str,
     ) -> Result<Value, ApiError> {
+        let mode = request.mode;
+        if let Some(name) = runbook {
+            let FoundRunbook { source, origin } = self.shared.runbook_dir.find(name)?;
+            request.runbook = Some(CheckedRunbook::with_origin(source, origin.to_string())?);
+        }
         let admission = self.admit().await?;
         if self.is_live(id) {
             let head = self.store().head(id).await?;
-            let (state, target) = (head.state(true), Box::new(head.target));
-            let run = id.clone();
-            return Err(StartError::Unfinished { run, state, target, cause: None }.into());
+            let state = head.state(true);
+            if state.is_active() {
+                let (run, target) = (id.clone(), Box::new(head.target));
+                return Err(StartError::Unfinished { run, state, target, cause: None }.into());
+            }
+            self.shared.active.wait_until_released(id).await;
         }
         let engine = &self.shared.engine;
-        let accepted = engine.resume(engine.prepare_resume(id, mode).await?, actor).await?;
-        let response = views::resumed(accepted.run(), mode);
+        let accepted = engine.resume(engine.prepare_resume(id, request).await?, actor).await?;
+        let run = accepted.run();
+        let mut response = views::resumed(run, mode);
+        if mode == ResumeMode::Continue
+            && let Some(change) = change_since(run.origin(), &run.spec.runbook, run.text())
+        {
+            let note =
+                format!("{change} since the run was started; the run continues with its own text");
+            response["note"] = json!(note);
+        }
         self.drive(&admission, accepted);
         Ok(response)
     }

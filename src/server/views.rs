@@ -59,10 +59,10 @@ pub(super) fn status(run: &Run, events: &[RecordedEvent], phase: Option<&Phase>)
         "logs": LogLines::of(events),
         "run": run.id(),
         "runbook": run.spec.runbook,
-        "digest": run.spec.digest,
+        "digest": run.digest(),
         "state": state,
     });
-    if let Some(origin) = &run.spec.origin {
+    if let Some(origin) = run.origin() {
         status["origin"] = json!(origin);
     }
     if let (Some(Phase::Recovering { reason }), RunState::Interrupted) = (phase, state) {

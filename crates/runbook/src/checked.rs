@@ -44,6 +44,7 @@ pub struct Step {
     when: Option<CompiledArgument>,
     log: Option<CompiledArgument>,
     uses: BTreeSet<String>,
+    requires: BTreeSet<String>,
 }
 
 /// How many attempts a step has, and how long it waits between them.
@@ -102,7 +103,9 @@ impl Step {
         let id = raw.id_text()?.to_owned();
         let name = raw.name.and_then(Node::text).unwrap_or(&id).to_owned();
         let policy = &analyzed.policy;
-        let uses = analyzed.uses.iter().map(|step| analysis.id(*step).to_owned());
+        let ids = |steps: &BTreeSet<usize>| {
+            steps.iter().map(|step| analysis.id(*step).to_owned()).collect()
+        };
         Some(Self {
             name,
             action: raw.action.and_then(Node::text)?.to_owned(),
@@ -116,7 +119,8 @@ impl Step {
             arguments: Argument::map(analyzed.arguments.clone()?).compile(),
             when: analyzed.when.as_ref().map(Argument::compile),
             log: analyzed.log.as_ref().map(Argument::compile),
-            uses: uses.collect(),
+            uses: ids(&analyzed.uses),
+            requires: ids(&analyzed.requires),
             id,
         })
     }
@@ -173,6 +177,21 @@ impl Step {
     /// Returns the ids of the steps whose outputs `with` and `when` use.
     pub fn uses(&self) -> &BTreeSet<String> {
         &self.uses
+    }
+
+    /// Returns the ids of the steps whose outputs `with` and `when` use without a guard: the step fails when one of
+    /// them is absent.
+    pub fn requires(&self) -> &BTreeSet<String> {
+        &self.requires
+    }
+
+    /// Whether another step does the same work under the same condition. Names, messages, time limits and retries may
+    /// differ.
+    pub fn does_the_same_as(&self, other: &Self) -> bool {
+        self.id == other.id
+            && self.action == other.action
+            && self.when == other.when
+            && self.arguments == other.arguments
     }
 }
 

@@ -16,10 +16,10 @@ use std::{sync::Arc, time::Duration};
 
 use clock::Clock;
 use rafay_relay_sop::{
-    engine::{AcceptedRun, CheckedRunbook, Control, Engine, StartError},
+    engine::{AcceptedRun, CheckedRunbook, Control, Engine, ResumeRequest, StartError},
     journal::{
-        DirectoryStore, Failure, LockOwner, LogLines, RecordedEvent, ResumeMode, Run, RunId,
-        RunState, RunStore, StepPath,
+        DirectoryStore, Failure, LockOwner, LogLines, RecordedEvent, Run, RunId, RunState,
+        RunStore, StepPath,
     },
     platform::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
 };
@@ -140,12 +140,16 @@ impl TestCluster {
         FinishedRun::read(self.store.as_ref(), run).await
     }
 
-    pub async fn resume(&self, id: &RunId, mode: ResumeMode) -> FinishedRun {
-        self.drive(self.accept_resume(id, mode).await, Control::default()).await
+    pub async fn resume(&self, id: &RunId, request: impl Into<ResumeRequest>) -> FinishedRun {
+        self.drive(self.accept_resume(id, request).await, Control::default()).await
     }
 
-    pub async fn accept_resume(&self, id: &RunId, mode: ResumeMode) -> AcceptedRun {
-        let preflight = self.engine.prepare_resume(id, mode).await.unwrap();
+    pub async fn accept_resume(
+        &self,
+        id: &RunId,
+        request: impl Into<ResumeRequest>,
+    ) -> AcceptedRun {
+        let preflight = self.engine.prepare_resume(id, request).await.unwrap();
         self.engine.resume(preflight, "test").await.unwrap()
     }
 

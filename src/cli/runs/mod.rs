@@ -2,16 +2,17 @@
 
 mod prune;
 mod remote;
+mod resume;
 mod show;
 
 use std::num::NonZeroUsize;
 
-use super::{
-    CliError, Exit, Global, confirm, run, state_dir::StateDir, stdout, target::TargetArgs,
-};
+use serde_json::Value;
+
+use super::{CliError, Exit, Global, confirm, run, state_dir::StateDir, stdout};
 use crate::{
-    engine::{self, Engine},
-    journal::{DirectoryStore, HeadQuery, ResumeMode, Run, RunId, RunState, RunStore as _},
+    engine,
+    journal::{DirectoryStore, HeadQuery, Run, RunId, RunState, RunStore as _},
 };
 
 /// Lists, shows, resumes, rolls back, cancels or abandons runs.
@@ -30,9 +31,9 @@ enum Command {
     /// Print the log lines of a run
     Logs(LogsArgs),
     /// Continue an unfinished run where it stopped
-    Resume(ResumeArgs),
+    Resume(resume::ResumeArgs),
     /// Undo what an unfinished run has changed
-    Rollback(ResumeArgs),
+    Rollback(resume::PlaceArgs),
     /// Ask the service that drives a run to stop it
     Cancel(RemoteRunArgs),
     /// Declare an unfinished run to be over; the cluster is not changed
@@ -101,20 +102,6 @@ struct AbandonArgs {
     yes: bool,
 }
 
-/// A run, and the cluster and account where it continues.
-#[derive(Debug, clap::Args)]
-struct ResumeArgs {
-    #[command(flatten)]
-    selector: RunSelector,
-    #[command(flatten)]
-    token: remote::TokenArgs,
-    #[command(flatten)]
-    target: TargetArgs,
-    /// Do not ask before acting on a real cluster
-    #[arg(long, env = "SOP_YES")]
-    yes: bool,
-}
-
 impl RunsArgs {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, CliError> {
         let state_dir = StateDir::choose(global, false)?;
@@ -128,8 +115,8 @@ impl RunsArgs {
             Command::Logs(LogsArgs { selector, .. }) => {
                 show::logs(&store, &selector.find(&store).await?, global.output).await
             }
-            Command::Resume(args) => resume(&state_dir, args, ResumeMode::Continue, global).await,
-            Command::Rollback(args) => resume(&state_dir, args, ResumeMode::Rollback, global).await,
+            Command::Resume(args) => args.run(&state_dir, global).await,
+            Command::Rollback(args) => args.roll_back(&state_dir, global).await,
             Command::Cancel(args) => cancel(&store, &args).await,
             Command::Abandon(args) => abandon(&state_dir, &args).await,
             Command::Prune(args) => args.run(&state_dir, global.output).await,
@@ -165,43 +152,6 @@ impl RunSelector {
     }
 }
 
-/// Resumes a run: by the service that writes to the state directory, if there is one, else by this process.
-async fn resume(
-    state_dir: &StateDir,
-    args: ResumeArgs,
-    mode: ResumeMode,
-    global: &Global,
-) -> Result<Exit, CliError> {
-    let operation = match mode {
-        ResumeMode::Continue => "resume",
-        ResumeMode::Rollback => "rollback",
-    };
-    let reader = state_dir.open_for_reading();
-    if let Some(address) = remote::service_address(&reader) {
-        let id = args.selector.find(&reader).await?;
-        return remote::request_operation(&address, &id, operation, &args.token).await;
-    }
-    let asks = !args.target.simulate && !args.yes;
-    if asks {
-        confirm::require_terminal(&args.target)?;
-    }
-    let store = state_dir.open_for_writing(&format!("runs {operation}"), None)?;
-    let id = args.selector.find(&store).await?;
-    let environment = args.target.connect().await?;
-    let engine = Engine::new(environment.platform.clone(), store, args.target.simulate);
-    let preflight = engine.prepare_resume(&id, mode).await?;
-    let target = &preflight.run().spec.target;
-    args.target.ensure_speed_is_allowed(&environment.platform, target).await?;
-    if asks {
-        confirm::ask_to_resume(&preflight)?;
-    }
-    let accepted = engine.resume(preflight, &run::actor()).await?;
-    let state = run::drive(&engine, accepted, global, &args.target).await?.state(false);
-    // A run that was to be rolled back and was rolled back has not failed.
-    let is_success = mode == ResumeMode::Rollback && state == RunState::RolledBack;
-    Ok(if is_success { Exit::Success } else { run::exit_of(state) })
-}
-
 /// Asks the process that drives a run to cancel it.
 async fn cancel(store: &DirectoryStore, args: &RemoteRunArgs) -> Result<Exit, CliError> {
     let id = args.selector.find(store).await?;
@@ -211,7 +161,7 @@ async fn cancel(store: &DirectoryStore, args: &RemoteRunArgs) -> Result<Exit, Cl
         return Err(CliError::Usage(format!("run {id} is {state}: nothing to cancel")));
     }
     if let Some(address) = remote::service_address(store) {
-        return remote::request_operation(&address, &id, "cancel", &args.token).await;
+        return remote::request_operation(&address, &id, "cancel", Value::Null, &args.token).await;
     }
     let pid = store.owner().map_or_else(|| "PID".into(), |owner| owner.pid.to_string());
     Err(CliError::usage_with_hint(
@@ -225,7 +175,8 @@ async fn abandon(state_dir: &StateDir, args: &AbandonArgs) -> Result<Exit, CliEr
     let id = args.run.selector.find(&reader).await?;
     confirm::ask_to_abandon(&Run::read(&reader, &id).await?, args.yes)?;
     if let Some(address) = remote::service_address(&reader) {
-        return remote::request_operation(&address, &id, "abandon", &args.run.token).await;
+        return remote::request_operation(&address, &id, "abandon", Value::Null, &args.run.token)
+            .await;
     }
     let store = state_dir.open_for_writing("runs abandon", None)?;
     let target = store.head(&id).await?.target;

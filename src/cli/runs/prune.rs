@@ -12,9 +12,10 @@ use crate::{
 
 /// Which runs to remove.
 #[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("rule").args(["older_than", "keep"]).required(true).multiple(true)))]
 pub(super) struct PruneArgs {
     /// Remove runs that ended longer ago than this, such as 90d
-    #[arg(long, value_name = "DURATION", required_unless_present = "keep")]
+    #[arg(long, value_name = "DURATION")]
     older_than: Option<runbook::Duration>,
     /// Keep this many of the latest runs of each runbook that are over
     #[arg(long, value_name = "COUNT")]

@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use serde_json::Value;
+
 use crate::{
     cli::{CliError, Exit, stdout},
     journal::{DirectoryStore, RunId},
@@ -23,11 +25,12 @@ pub(super) fn service_address(store: &DirectoryStore) -> Option<String> {
     store.owner()?.address
 }
 
-/// Asks the service to do something with a run.
+/// Asks the service to do something with a run. `body` is null where the operation needs no more.
 pub(super) async fn request_operation(
     address: &str,
     id: &RunId,
     operation: &str,
+    body: Value,
     token: &TokenArgs,
 ) -> Result<Exit, CliError> {
     let unanswered = |error: reqwest::Error| {
@@ -37,6 +40,9 @@ pub(super) async fn request_operation(
     let client = reqwest::Client::builder().no_proxy().timeout(REQUEST_TIMEOUT).build();
     let mut request =
         client.map_err(unanswered)?.post(format!("http://{address}/runs/{id}/{operation}"));
+    if !body.is_null() {
+        request = request.json(&body);
+    }
     if let Some(path) = &token.token_file {
         let token = std::fs::read_to_string(path).map_err(|error| {
             CliError::Usage(format!("cannot read the token file {}: {error}", path.display()))

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use crate::{
     cli::{CliError, Exit, Output, run, stdout},
     journal::{
-        DirectoryStore, HeadEntry, HeadQuery, HeadSummary, LogLines, Run, RunId, RunState,
-        RunStore as _, RunSummary, StoreError, UnreadableSummary, difference_texts, short_digest,
-        timestamp,
+        AmendmentSummary, DirectoryStore, HeadEntry, HeadQuery, HeadSummary, LogLines, Run, RunId,
+        RunState, RunStore as _, RunSummary, RunbookChange, StepPath, StoreError,
+        UnreadableSummary, difference_texts, short_digest, timestamp,
     },
 };
 
@@ -151,6 +151,7 @@ fn describe(run: &RunSummary) -> String {
     row("started", &format!("{} by {}", timestamp(head.start_time), head.actor));
     head.end_time.iter().for_each(|time| row("ended", &timestamp(*time)));
     row("inputs", &Value::Object(run.inputs.clone()).to_string());
+    run.amendments.iter().for_each(|amendment| text.push_str(&describe_amendment(amendment)));
     for step in &run.steps {
         let _ = writeln!(text, "\n{:<12} {}", step.state.as_str(), step.name);
         for change in &step.changes {
@@ -174,6 +175,32 @@ fn describe(run: &RunSummary) -> String {
         let _ = writeln!(text, "\n{time}{}", differences.join("\n"));
     }
     text
+}
+
+/// Returns how the run was resumed differently, with the difference between the runbooks.
+fn describe_amendment(amendment: &AmendmentSummary) -> String {
+    let AmendmentSummary { time, actor, from, skip, again, runbook } = amendment;
+    let list = |what: &str, paths: &[StepPath]| {
+        let paths: Vec<String> = paths.iter().map(ToString::to_string).collect();
+        (!paths.is_empty()).then(|| format!("{what} {}", paths.join(", ")))
+    };
+    let from = from.as_ref().map(|from| format!("from {from}"));
+    let parts = [from, list("again", again), list("without", skip)];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    let mut text =
+        format!("resumed  {} by {actor}{}\n", timestamp(*time), prefixed(&parts.join("; ")));
+    if let Some(RunbookChange { origin, digest, diff }) = runbook {
+        let origin = origin.as_deref().unwrap_or("unknown");
+        let _ = writeln!(text, "         with {origin} (sha256 {}):", short_digest(digest));
+        diff.lines().for_each(|line| {
+            let _ = writeln!(text, "         {line}");
+        });
+    }
+    text
+}
+
+fn prefixed(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!(", {text}") }
 }
 
 /// Prints the log lines of one run.

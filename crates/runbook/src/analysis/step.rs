@@ -38,6 +38,8 @@ pub(crate) struct AnalyzedStep<'t> {
     pub(crate) empty: Vec<(String, Range<usize>)>,
     /// The steps that `with` and `when` use.
     pub(crate) uses: BTreeSet<usize>,
+    /// Those of them without whose output the step fails.
+    pub(crate) requires: BTreeSet<usize>,
 }
 
 /// The policy of a step, with every value resolved.
@@ -121,10 +123,13 @@ impl<'t> StepContext<'_, 't> {
             durations: Vec::new(),
             empty: Vec::new(),
             uses: BTreeSet::new(),
+            requires: BTreeSet::new(),
         };
         let narrowing = self.analyze_when(&mut step, raw.when, when);
         self.analyze_arguments(&mut step, raw, &narrowing);
         step.uses = step.sites.iter().flat_map(|site| &site.inferred.steps).copied().collect();
+        let required = step.sites.iter().flat_map(|site| &site.inferred.required_steps);
+        step.requires = required.copied().collect();
         self.analyze_log(&mut step, raw.log, &narrowing);
         step
     }

@@ -43,8 +43,14 @@ pub(crate) struct CompiledExpression {
     program: Result<Program, EvaluationErrorKind>,
     wanted: Type,
     location: String,
-    /// The text of the template, shortened for error messages.
-    shown: String,
+    text: String,
+}
+
+/// Two templates are equal when they are written alike: what they are compiled to follows from that.
+impl PartialEq for CompiledExpression {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text && self.wanted == other.wanted && self.location == other.location
+    }
 }
 
 /// The instructions of a template.
@@ -138,7 +144,7 @@ impl Expression {
             program: program.map_err(|error| classify(&error)),
             wanted: self.wanted.clone(),
             location: self.location.clone(),
-            shown: shortened(&self.text),
+            text: self.text.clone(),
         }
     }
 }
@@ -171,14 +177,14 @@ impl CompiledExpression {
             names.iter().map(|name| format!("{name} = {}", shown_value(scope, name))).collect();
         let values =
             if values.is_empty() { String::new() } else { format!(" with {}", values.join(", ")) };
-        Some(format!("`{}`{values}", self.shown))
+        Some(format!("`{}`{values}", shortened(&self.text)))
     }
 
     /// Returns the value that the template yields.
     pub(crate) fn evaluate(&self, scope: &EvaluationScope) -> Result<Json, EvaluationError> {
         self.run(scope).map_err(|kind| EvaluationError {
             location: self.location.clone(),
-            template: self.shown.clone(),
+            template: shortened(&self.text),
             kind,
         })
     }

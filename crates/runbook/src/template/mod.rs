@@ -106,6 +106,8 @@ pub(crate) struct Inferred {
     pub(crate) issues: Vec<TemplateIssue>,
     /// The steps whose outputs the template uses.
     pub(crate) steps: BTreeSet<usize>,
+    /// Those of `steps` without whose output the template has no value: no `is defined` or `default` guards the use.
+    pub(crate) required_steps: BTreeSet<usize>,
     /// The inputs that the template uses.
     pub(crate) inputs: BTreeSet<String>,
     /// Whether the template uses `inputs` as a whole.
@@ -122,6 +124,7 @@ impl Inferred {
             span: issue.span.clone(),
             issues: vec![issue],
             steps: BTreeSet::new(),
+            required_steps: BTreeSet::new(),
             inputs: BTreeSet::new(),
             all_inputs: false,
         }

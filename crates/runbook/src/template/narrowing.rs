@@ -50,7 +50,7 @@ impl Narrowing {
     }
 
     /// Whether a path is defined: the path itself, or a longer path, is known to be defined.
-    fn is_defined(&self, path: &str) -> bool {
+    pub(crate) fn is_defined(&self, path: &str) -> bool {
         let begins = |defined: &String| {
             defined
                 .strip_prefix(path)

@@ -49,6 +49,8 @@ struct Inference<'w> {
     divides: bool,
     issues: Vec<TemplateIssue>,
     steps: BTreeSet<usize>,
+    /// Those of `steps` without whose output the expression has no value.
+    required_steps: BTreeSet<usize>,
     inputs: BTreeSet<String>,
     /// How often `inputs` is used without a field.
     whole_inputs: usize,
@@ -70,6 +72,7 @@ impl<'w> Inference<'w> {
             divides: false,
             issues: Vec::new(),
             steps: BTreeSet::new(),
+            required_steps: BTreeSet::new(),
             inputs: BTreeSet::new(),
             whole_inputs: 0,
         }
@@ -84,6 +87,7 @@ impl<'w> Inference<'w> {
             span,
             issues: self.issues,
             steps: self.steps,
+            required_steps: self.required_steps,
             inputs: self.inputs,
             all_inputs: self.whole_inputs > 0,
         }

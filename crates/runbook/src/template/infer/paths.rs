@@ -29,6 +29,9 @@ impl Inference<'_> {
             return self.add_issue(span, TemplateIssueKind::SelfReference(step));
         }
         self.steps.insert(step);
+        if step != self.current_step && !self.lenient && !narrowing.is_defined(name) {
+            self.required_steps.insert(step);
+        }
         let output = &self.symbols.outputs[step];
         // `log` is evaluated only after success, so the step's own output is present.
         let has_value = step == self.current_step

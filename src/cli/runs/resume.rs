@@ -1,0 +1,203 @@
+//! `runs resume` and `runs rollback`: by the service that writes to the state directory, if there is one, else by this
+//! process.
+
+use super::{RunSelector, remote};
+use crate::{
+    cli::{CliError, Exit, Global, confirm, run, state_dir::StateDir, stdout, target::TargetArgs},
+    engine::{CheckedRunbook, Engine, ResumeRequest},
+    journal::{Failure, FailureKind, ResumeMode, Run, RunId, RunState, RunStore as _},
+    runbook_dir::{self, FoundRunbook, RunbookDir},
+};
+
+/// A run, and the cluster and account where it continues.
+#[derive(Debug, clap::Args)]
+pub(super) struct PlaceArgs {
+    #[command(flatten)]
+    selector: RunSelector,
+    #[command(flatten)]
+    token: remote::TokenArgs,
+    #[command(flatten)]
+    target: TargetArgs,
+    /// Do not ask before acting on a real cluster
+    #[arg(long, env = "SOP_YES")]
+    yes: bool,
+}
+
+/// A run, where it continues, and what is different from now on.
+#[derive(Debug, clap::Args)]
+pub(super) struct ResumeArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
+    #[command(flatten)]
+    amendment: AmendmentArgs,
+}
+
+/// The changes to the rest of a run.
+#[derive(Debug, Default, clap::Args)]
+struct AmendmentArgs {
+    /// Continue with this runbook, a name or a path, instead of the text that the run was started with
+    ///
+    /// The steps that have run must come first, with the same action, 'with' and 'when'; the rest may differ. The
+    /// difference is shown before it asks, and kept in the journal.
+    #[arg(long, value_name = "NAME_OR_FILE")]
+    runbook: Option<String>,
+    /// Continue from this step: earlier ones are skipped, and later ones that have only read are run again
+    #[arg(long, value_name = "STEP")]
+    from: Option<String>,
+    /// Do not run this step; may be given several times. What it has changed already stays, and is undone by a rollback
+    #[arg(long, value_name = "STEP")]
+    skip: Vec<String>,
+    /// The ids of --from and --skip, separated by spaces, where there is no terminal to type them at; --yes does not
+    /// replace them
+    #[arg(long, value_name = "STEPS")]
+    confirm: Option<String>,
+}
+
+impl PlaceArgs {
+    /// Rolls the run back.
+    pub(super) async fn roll_back(
+        self,
+        state_dir: &StateDir,
+        global: &Global,
+    ) -> Result<Exit, CliError> {
+        self.resume(state_dir, ResumeMode::Rollback, AmendmentArgs::default(), global).await
+    }
+
+    async fn resume(
+        self,
+        state_dir: &StateDir,
+        mode: ResumeMode,
+        amendment: AmendmentArgs,
+        global: &Global,
+    ) -> Result<Exit, CliError> {
+        let operation = match mode {
+            ResumeMode::Continue => "resume",
+            ResumeMode::Rollback => "rollback",
+        };
+        let reader = state_dir.open_for_reading();
+        if let Some(address) = remote::service_address(&reader) {
+            let id = self.selector.find(&reader).await?;
+            amendment.require_confirmation()?;
+            let body = amendment.body(&address)?;
+            return remote::request_operation(&address, &id, operation, body, &self.token).await;
+        }
+        let simulates = self.target.simulate;
+        let asks = !simulates && !self.yes;
+        if asks {
+            confirm::require_terminal(&self.target)?;
+        }
+        if !simulates {
+            amendment.require_terminal()?;
+        }
+        let request = amendment.request(mode, &global.runbook_dir())?;
+        let store = state_dir.open_for_writing(&format!("runs {operation}"), None)?;
+        let id = self.selector.find(&store).await?;
+        if !simulates {
+            refuse_simulated(&id, store.head(&id).await?.target.simulated)?;
+        }
+        let environment = self.target.connect().await?;
+        let engine = Engine::new(environment.platform.clone(), store, simulates);
+        let replaces = request.runbook.is_some();
+        let preflight = engine.prepare_resume(&id, request).await?;
+        let target = &preflight.run().spec.target;
+        self.target.ensure_speed_is_allowed(&environment.platform, target).await?;
+        if mode == ResumeMode::Continue && !replaces {
+            stdout::write_stderr(&change_note(preflight.run()));
+        }
+        if asks {
+            confirm::ask_to_resume(&preflight)?;
+        }
+        if !simulates {
+            amendment.require_confirmation()?;
+        }
+        let accepted = engine.resume(preflight, &run::actor()).await?;
+        let state = run::drive(&engine, accepted, global, &self.target).await?.state(false);
+        // A run that was to be rolled back and was rolled back has not failed.
+        let is_success = mode == ResumeMode::Rollback && state == RunState::RolledBack;
+        Ok(if is_success { Exit::Success } else { run::exit_of(state) })
+    }
+}
+
+impl ResumeArgs {
+    /// Resumes the run.
+    pub(super) async fn run(self, state_dir: &StateDir, global: &Global) -> Result<Exit, CliError> {
+        self.place.resume(state_dir, ResumeMode::Continue, self.amendment, global).await
+    }
+}
+
+impl AmendmentArgs {
+    fn request(&self, mode: ResumeMode, runbooks: &RunbookDir) -> Result<ResumeRequest, CliError> {
+        let checked = |name: &String| -> Result<CheckedRunbook, CliError> {
+            let FoundRunbook { source, origin } = runbooks.find_or_read(name)?;
+            Ok(CheckedRunbook::with_origin(source, origin.to_string())?)
+        };
+        let runbook = self.runbook.as_ref().map(checked).transpose()?;
+        Ok(ResumeRequest { mode, runbook, ..self.steps() })
+    }
+
+    /// Returns the request without its runbook.
+    fn steps(&self) -> ResumeRequest {
+        let (from, skip) = (self.from.clone(), self.skip.clone());
+        ResumeRequest { from, skip, ..ResumeRequest::default() }
+    }
+
+    /// Returns the request as the service takes it.
+    fn body(&self, address: &str) -> Result<serde_json::Value, CliError> {
+        if let Some(name) = &self.runbook
+            && runbook_dir::is_path(name)
+        {
+            let message =
+                format!("the service at {address} reads runbooks from its own directory only");
+            let hint = "put the file there, and pass its name";
+            return Err(CliError::usage_with_hint(message, hint));
+        }
+        let ResumeRequest { from, skip, .. } = self.steps();
+        let confirm = self.steps().confirmation();
+        Ok(serde_json::json!({
+            "runbook": self.runbook, "from": from, "skip": skip, "confirm": confirm,
+        }))
+    }
+
+    /// Checks that the steps can be confirmed, before anything is called.
+    fn require_terminal(&self) -> Result<(), CliError> {
+        let Some(words) = self.steps().confirmation() else { return Ok(()) };
+        match &self.confirm {
+            None => confirm::require_terminal_to_type(&words),
+            Some(_) => self.require_confirmation(),
+        }
+    }
+
+    /// Lets the person type the ids of the steps, unless `--confirm` has them.
+    fn require_confirmation(&self) -> Result<(), CliError> {
+        let Some(words) = self.steps().confirmation() else { return Ok(()) };
+        match &self.confirm {
+            None => confirm::ask_to_type(&words),
+            Some(confirm) if confirm.split_whitespace().eq(words.split(' ')) => Ok(()),
+            Some(_) => Err(CliError::usage_with_hint(
+                "--confirm does not have the ids of --from and --skip, in that order",
+                format!("they are: {words}"),
+            )),
+        }
+    }
+}
+
+/// Refuses to continue a run whose simulated cluster has ended, before a real one is looked for.
+fn refuse_simulated(id: &RunId, is_simulated: bool) -> Result<(), CliError> {
+    if !is_simulated {
+        return Ok(());
+    }
+    let message = format!("run {id} was simulated, and its cluster has ended with its process");
+    let failure = Failure::new(FailureKind::Conflict, message);
+    Err(CliError::Failure(failure.with_hint(Some("abandon it: `runs abandon` changes no cluster"))))
+}
+
+/// Returns a note where the file of a run's runbook is no longer what the run is to finish with; else nothing.
+fn change_note(run: &Run) -> String {
+    match runbook_dir::change_since(run.origin(), &run.spec.runbook, run.text()) {
+        Some(change) => format!(
+            "note: {change} since the run was started; the run continues with its own text\n\
+             hint: pass --runbook to continue with the text of a file\n"
+        ),
+        None => String::new(),
+    }
+}

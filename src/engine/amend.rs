@@ -1,0 +1,303 @@
+//! Amending a run: a person who resumes it replaces its runbook, or decides which steps are run. Pure: the request is
+//! compared with what the journal says, and nothing is written.
+
+use std::collections::BTreeSet;
+
+use super::{CheckedRunbook, StartError, digest};
+use crate::journal::{
+    AfterFailure, Amendment, FailureKind, ReplacedRunbook, ResumeMode, Run, StepOutcome, StepPath,
+    StepProgress,
+};
+use runbook::Step;
+
+/// How a run is to be resumed.
+#[derive(Debug, Clone, Default)]
+pub struct ResumeRequest {
+    /// Whether the run continues or rolls back.
+    pub mode: ResumeMode,
+    /// The runbook with which it continues, if not with its own.
+    pub runbook: Option<CheckedRunbook>,
+    /// The id of the step from which it continues, if not from where it stopped.
+    pub from: Option<String>,
+    /// The ids of steps that are not run.
+    pub skip: Vec<String>,
+}
+
+impl From<ResumeMode> for ResumeRequest {
+    fn from(mode: ResumeMode) -> Self {
+        Self { mode, ..Self::default() }
+    }
+}
+
+impl ResumeRequest {
+    /// Returns what a person must type to confirm the request: the ids of the steps that are named in it. `None` where
+    /// none is named.
+    pub fn confirmation(&self) -> Option<String> {
+        let ids: Vec<&str> = self.from.iter().chain(&self.skip).map(String::as_str).collect();
+        (!ids.is_empty()).then(|| ids.join(" "))
+    }
+
+    fn amends(&self) -> bool {
+        self.runbook.is_some() || self.confirmation().is_some()
+    }
+}
+
+/// Why a run cannot be amended in the requested way. `Display` is the message; [`hint`](Self::hint) is the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum AmendError {
+    /// A rollback undoes what the journal says.
+    #[error("a run that is rolling back, or is to be rolled back, cannot be continued differently")]
+    RollsBack,
+    /// The runbook is another one.
+    #[error("the run is one of the runbook '{expected}', and the file has the runbook '{found}'")]
+    OtherRunbook {
+        /// The runbook of the run.
+        expected: String,
+        /// The name in the file.
+        found: String,
+    },
+    /// A step that has run is not where it was.
+    #[error("step '{step}' has run already, and is not step {position} of the changed runbook")]
+    MovedStep {
+        /// The id of the step.
+        step: StepPath,
+        /// Its place among the steps that have run, from 1.
+        position: usize,
+    },
+    /// A step that has run is to do something else.
+    #[error("step '{step}' has run already, and does something else in the changed runbook")]
+    ChangedStep {
+        /// The id of the step.
+        step: String,
+    },
+    /// The runbook has no such step.
+    #[error("the runbook has no step '{step}'")]
+    UnknownStep {
+        /// The id that was given.
+        step: String,
+        /// The remedy.
+        hint: String,
+    },
+    /// A step to be skipped has ended.
+    #[error("step '{step}' cannot be skipped: it has ended already")]
+    HasEnded {
+        /// The id of the step.
+        step: String,
+    },
+    /// A step that changed something would run again.
+    #[error(
+        "cannot continue from step '{from}': step '{step}' has changed something, and would do so again"
+    )]
+    WouldRepeat {
+        /// The id that was given.
+        from: String,
+        /// The id of the step that changed something.
+        step: String,
+    },
+    /// A step would lack the output of one that is skipped.
+    #[error("{}", missing(.0))]
+    MissingOutputs(Vec<(String, String)>),
+}
+
+fn missing(pairs: &[(String, String)]) -> String {
+    let sentence = |(step, skipped): &(String, String)| {
+        format!("step '{step}' uses the output of step '{skipped}', which would be skipped")
+    };
+    pairs.iter().map(sentence).collect::<Vec<_>>().join("; ")
+}
+
+impl AmendError {
+    /// Returns what to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::RollsBack => Some("resume it without --runbook, --from and --skip".into()),
+            Self::OtherRunbook { .. } => Some("start another run for another runbook".into()),
+            Self::MovedStep { .. } => {
+                Some("the steps that have run come first, in the order in which they ran".into())
+            }
+            Self::ChangedStep { .. } => Some(
+                "its action, 'with' and 'when' must stay as they were; change the steps after it"
+                    .into(),
+            ),
+            Self::UnknownStep { hint, .. } => Some(hint.clone()),
+            Self::HasEnded { .. } => Some("only a step that is still to be run can be".into()),
+            Self::WouldRepeat { .. } => Some(
+                "continue from a later step, or abandon the run and start another from the beginning".into(),
+            ),
+            Self::MissingOutputs(_) => Some(
+                "skip these steps too, or pass --runbook with a runbook in which they do not use it"
+                    .into(),
+            ),
+        }
+    }
+
+    /// Returns the kind of the failure.
+    pub fn kind(&self) -> FailureKind {
+        match self {
+            Self::RollsBack => FailureKind::Conflict,
+            Self::OtherRunbook { .. }
+            | Self::MovedStep { .. }
+            | Self::ChangedStep { .. }
+            | Self::UnknownStep { .. }
+            | Self::HasEnded { .. }
+            | Self::WouldRepeat { .. }
+            | Self::MissingOutputs(_) => FailureKind::Usage,
+        }
+    }
+}
+
+/// Returns the runbook with which a run continues, and what is changed about its rest.
+///
+/// # Errors
+/// The request does not fit what the run has done.
+pub(super) fn amend(
+    run: &Run,
+    request: ResumeRequest,
+) -> Result<(CheckedRunbook, Option<Amendment>), StartError> {
+    if !request.amends() {
+        return Ok((CheckedRunbook::of_run(run)?, None));
+    }
+    if request.mode == ResumeMode::Rollback || run.head.is_rolling_back() {
+        return Err(AmendError::RollsBack.into());
+    }
+    let (checked, replaced) = match request.runbook {
+        Some(changed) if changed.source().text() != run.text() => {
+            let replaced = replace(run, &changed)?;
+            (changed, Some(replaced))
+        }
+        _ => (CheckedRunbook::of_run(run)?, None),
+    };
+    let choice = Choice { run, steps: &checked.runbook().steps };
+    let amendment = choice.amend(replaced, request.from, &request.skip)?;
+    Ok((checked, Some(amendment).filter(|amendment| !amendment.is_empty())))
+}
+
+/// Checks that a changed runbook continues the run: the steps that have run come first, unchanged.
+fn replace(run: &Run, changed: &CheckedRunbook) -> Result<ReplacedRunbook, StartError> {
+    let (old, new) = (CheckedRunbook::of_run(run)?, changed.runbook());
+    if new.name != run.spec.runbook {
+        let (expected, found) = (run.spec.runbook.clone(), new.name.clone());
+        return Err(AmendError::OtherRunbook { expected, found }.into());
+    }
+    let has_run = |step: &&StepProgress| has_ended(step) || step.intent.is_some();
+    for (index, recorded) in run.steps().iter().filter(has_run).enumerate() {
+        let step =
+            new.steps.get(index).filter(|step| StepPath::top_level(&step.id) == recorded.path);
+        let Some(step) = step else {
+            let (step, position) = (recorded.path.clone(), index + 1);
+            return Err(AmendError::MovedStep { step, position }.into());
+        };
+        if old.step(&recorded.path).is_some_and(|old| !old.does_the_same_as(step)) {
+            return Err(AmendError::ChangedStep { step: step.id.clone() }.into());
+        }
+    }
+    // An input that is no longer declared is not used any more.
+    let is_declared = |name: &String| new.inputs.iter().any(|input| input.name == *name);
+    let given = run.inputs().iter().filter(|(name, _)| is_declared(name));
+    let given = given.map(|(name, value)| (name.clone(), value.clone())).collect();
+    let inputs = new.bind(&given).map_err(StartError::Inputs)?;
+    let text = changed.source().text().to_owned();
+    let origin = changed.origin().map(str::to_owned);
+    Ok(ReplacedRunbook { origin, digest: digest(&text), text, inputs })
+}
+
+/// Whether a step has ended in a way after which the run goes on.
+fn has_ended(step: &StepProgress) -> bool {
+    match &step.outcome {
+        None => false,
+        Some(StepOutcome::Failed { then, .. }) => *then == AfterFailure::Continue,
+        Some(StepOutcome::Completed { .. } | StepOutcome::Skipped { .. }) => true,
+    }
+}
+
+/// The choice of the steps that are run.
+struct Choice<'a> {
+    run: &'a Run,
+    steps: &'a [Step],
+}
+
+impl Choice<'_> {
+    fn amend(
+        &self,
+        runbook: Option<ReplacedRunbook>,
+        from: Option<String>,
+        skip: &[String],
+    ) -> Result<Amendment, AmendError> {
+        let start = from.as_deref().map(|from| self.position(from)).transpose()?;
+        let mut skipped = BTreeSet::new();
+        for id in skip {
+            let index = self.position(id)?;
+            let runs_again = start.is_some_and(|start| start <= index);
+            if !runs_again && self.has_ended(index) {
+                return Err(AmendError::HasEnded { step: id.clone() });
+            }
+            skipped.insert(index);
+        }
+        let mut again = BTreeSet::new();
+        if let (Some(start), Some(from)) = (start, &from) {
+            skipped.extend((0..start).filter(|index| !self.has_ended(*index)));
+            for index in (start..self.steps.len()).filter(|index| self.has_ended(*index)) {
+                if self.recorded(index).is_some_and(|recorded| recorded.intent.is_some()) {
+                    let (from, step) = (from.clone(), self.steps[index].id.clone());
+                    return Err(AmendError::WouldRepeat { from, step });
+                }
+                again.insert(index);
+            }
+        }
+        self.ensure_outputs(&skipped, &again)?;
+        let paths = |indexes: BTreeSet<usize>| {
+            indexes.into_iter().map(|index| self.path(index)).collect::<Vec<_>>()
+        };
+        let from = from.map(|id| StepPath::top_level(&id));
+        Ok(Amendment { runbook, from, skip: paths(skipped), again: paths(again) })
+    }
+
+    /// Checks that no step that is run needs the output of one that a person skips, now or earlier.
+    fn ensure_outputs(
+        &self,
+        skipped: &BTreeSet<usize>,
+        again: &BTreeSet<usize>,
+    ) -> Result<(), AmendError> {
+        let is_skipped = |index: usize| {
+            skipped.contains(&index)
+                || (!again.contains(&index) && self.run.skipped_by(&self.path(index)).is_some())
+        };
+        let is_left = |index: &usize| {
+            !is_skipped(*index) && (again.contains(index) || !self.has_ended(*index))
+        };
+        let mut missing = Vec::new();
+        for step in (0..self.steps.len()).filter(is_left).map(|index| &self.steps[index]) {
+            let needed = step.requires().iter();
+            let absent = needed.filter(|id| self.find(id).is_some_and(is_skipped));
+            missing.extend(absent.map(|id| (step.id.clone(), id.clone())));
+        }
+        if missing.is_empty() { Ok(()) } else { Err(AmendError::MissingOutputs(missing)) }
+    }
+
+    fn find(&self, id: &str) -> Option<usize> {
+        self.steps.iter().position(|step| step.id == id)
+    }
+
+    fn position(&self, id: &str) -> Result<usize, AmendError> {
+        self.find(id).ok_or_else(|| {
+            let known: Vec<&str> = self.steps.iter().map(|step| step.id.as_str()).collect();
+            let hint = match runbook::nearest(id, known.iter().copied()) {
+                Some(near) => format!("did you mean '{near}'?"),
+                None => format!("its steps are {}", known.join(", ")),
+            };
+            AmendError::UnknownStep { step: id.into(), hint }
+        })
+    }
+
+    fn path(&self, index: usize) -> StepPath {
+        StepPath::top_level(&self.steps[index].id)
+    }
+
+    fn recorded(&self, index: usize) -> Option<&StepProgress> {
+        self.run.step(&self.path(index))
+    }
+
+    fn has_ended(&self, index: usize) -> bool {
+        self.recorded(index).is_some_and(has_ended)
+    }
+}
