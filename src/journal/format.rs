@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | 0.0 | 0.1.0 | no `format`; events `prepared`, `said`, …; a failure is a string |
 //! | 1.0 | 0.2.0 | `format` in `run_started` and `run_resumed`; `step_*` and `run_*` names; a failure is an object |
+//! | 1.1 | 0.2.0 | `sum` at the end of each line; `amendment` in `run_resumed` |
 //!
 //! A new event, or a new member that a reader may not ignore, raises the minor number; anything that makes an existing
 //! event mean something else raises the major number. `docs/compatibility.md` has the policy, and
@@ -27,7 +28,10 @@ pub struct Format {
 
 impl Format {
     /// The format that this version writes.
-    pub const CURRENT: Self = Self { major: 1, minor: 0 };
+    pub const CURRENT: Self = Self { major: 1, minor: 1 };
+
+    /// The first format whose lines end with a checksum.
+    pub(super) const FIRST_WITH_SUMS: Self = Self { major: 1, minor: 1 };
 
     /// Whether this version knows everything that a journal of this format can hold.
     pub fn is_known(self) -> bool {

@@ -1,18 +1,73 @@
-//! A journal as JSON lines: one event a line.
+//! A journal as JSON lines: one event a line, and at its end the checksum of everything up to there.
+
+use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
 
 use super::{Event, Format, RecordedEvent, RunEvent, RunTarget, StoreError, event, format};
 
-/// Writes events as lines.
-pub(super) fn to_lines(events: &[RecordedEvent]) -> Result<Vec<u8>, serde_json::Error> {
+/// The checksum of a journal up to a line: SHA-256 over the checksum before it and the line. A line ends with the
+/// beginning of it, as the member `sum`, over the line without that member.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Checksum([u8; 32]);
+
+/// The beginning of the member with the checksum, and the length of the member: `,"sum":"0123456789abcdef"}`.
+const SUM_MEMBER: &[u8] = b",\"sum\":\"";
+const SUM_LENGTH: usize = SUM_MEMBER.len() + 16 + 2;
+
+impl Checksum {
+    fn extend(self, line: &[u8]) -> Self {
+        Self(Sha256::new().chain_update(self.0).chain_update(line).finalize().into())
+    }
+
+    fn text(self) -> String {
+        self.0.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// Writes events as lines, and continues the checksum of the lines before them.
+pub(super) fn to_lines(
+    events: &[RecordedEvent],
+    mut sum: Checksum,
+) -> Result<(Vec<u8>, Checksum), serde_json::Error> {
     let mut lines = Vec::new();
     for event in events {
-        serde_json::to_writer(&mut lines, event)?;
-        lines.push(b'\n');
+        let mut line = serde_json::to_vec(event)?;
+        sum = sum.extend(&line);
+        // An event is an object with members, so a member can follow.
+        line.pop();
+        line.extend_from_slice(SUM_MEMBER);
+        line.extend_from_slice(sum.text().as_bytes());
+        line.extend_from_slice(b"\"}\n");
+        lines.append(&mut line);
     }
-    Ok(lines)
+    Ok((lines, sum))
+}
+
+/// Returns lines with the checksums that they should have.
+#[cfg(test)]
+pub(super) fn with_checksums(text: &str) -> String {
+    let mut sum = Checksum::default();
+    let line = |line: &str| {
+        let (event, _) = split_sum(line.as_bytes());
+        sum = sum.extend(&event);
+        let event = String::from_utf8(event.into_owned()).unwrap();
+        format!("{},\"sum\":\"{}\"}}\n", event.strip_suffix('}').unwrap(), sum.text())
+    };
+    text.lines().map(line).collect()
+}
+
+/// Returns a line without its checksum, and the checksum.
+fn split_sum(line: &[u8]) -> (Cow<'_, [u8]>, Option<&[u8]>) {
+    let Some(at) = line.len().checked_sub(SUM_LENGTH) else { return (line.into(), None) };
+    let (event, member) = line.split_at(at);
+    let sum = member.strip_prefix(SUM_MEMBER).and_then(|rest| rest.strip_suffix(b"\"}"));
+    match sum {
+        Some(sum) => ([event, b"}"].concat().into(), Some(sum)),
+        None => (line.into(), None),
+    }
 }
 
 /// Returns the length of the text up to the end of its last whole line. A line without an end was being written when
@@ -21,27 +76,35 @@ pub(super) fn whole_lines(text: &[u8]) -> usize {
     text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1)
 }
 
-/// Reads whole lines; `place` is the journal's name for errors.
+/// Reads whole lines, and returns their events with the checksum of all; `place` is the journal's name for errors.
 ///
 /// # Errors
 /// [`StoreError::TooNew`] for a well-formed journal that a newer version wrote, else [`StoreError::Corrupt`] with the
 /// line.
-pub(super) fn parse(place: &str, text: &[u8]) -> Result<Vec<RecordedEvent>, StoreError> {
+pub(super) fn parse(
+    place: &str,
+    text: &[u8],
+) -> Result<(Vec<RecordedEvent>, Checksum), StoreError> {
     let mut events = Vec::new();
     let mut writer = Writer::default();
-    for (index, bytes) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
+    let mut sum = Checksum::default();
+    let mut has_sums = false;
+    for (index, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
         let corrupt = |problem: String| StoreError::Corrupt {
             place: place.to_owned(),
             line: index + 1,
             problem,
         };
-        let parsed = serde_json::from_slice::<RecordedEvent>(bytes);
+        let (bytes, found) = split_sum(line.trim_ascii_end());
+        sum = sum.extend(&bytes);
+        let is_intact = found.is_none_or(|found| found == sum.text().as_bytes());
+        let parsed = serde_json::from_slice::<RecordedEvent>(&bytes);
         if let Ok(event) = &parsed {
             writer.note(event);
         }
         let is_newer = match &parsed {
             Ok(_) => !writer.format.is_known(),
-            Err(_) => is_of_newer_format(bytes, index, &mut writer),
+            Err(_) => is_of_newer_format(&bytes, index, is_intact, &mut writer),
         };
         if is_newer {
             let Peek { target, is_over } = peek(text);
@@ -53,13 +116,17 @@ pub(super) fn parse(place: &str, text: &[u8]) -> Result<Vec<RecordedEvent>, Stor
                 is_over,
             });
         }
+        has_sums |= found.is_some() || writer.format >= Format::FIRST_WITH_SUMS;
+        if !is_intact || (has_sums && found.is_none()) {
+            return Err(corrupt("its checksum does not match what is there".into()));
+        }
         let event = parsed.map_err(|error| corrupt(format!("not a valid event: {error}")))?;
         if event.seq != index as u64 {
             return Err(corrupt(format!("event {} is where event {index} should be", event.seq)));
         }
         events.push(event);
     }
-    Ok(events)
+    Ok((events, sum))
 }
 
 /// The program that wrote the lines so far.
@@ -82,8 +149,9 @@ impl Writer {
 }
 
 /// Whether a line that this version cannot read is well-formed and comes from a newer one: it says so, the lines before
-/// it do, or it names an event that this version does not know. Damage does not look like that.
-fn is_of_newer_format(bytes: &[u8], index: usize, writer: &mut Writer) -> bool {
+/// it do, or it names an event that this version does not know. Damage is not like that, but in a line without a
+/// checksum.
+fn is_of_newer_format(bytes: &[u8], index: usize, is_intact: bool, writer: &mut Writer) -> bool {
     let Ok(mut object) = serde_json::from_slice::<Map<String, Value>>(bytes) else { return false };
     format::upgrade(&mut object);
     if object.get("seq").and_then(Value::as_u64) != Some(index as u64) {
@@ -96,7 +164,7 @@ fn is_of_newer_format(bytes: &[u8], index: usize, writer: &mut Writer) -> bool {
         }
     }
     let name = object.get("event").and_then(Value::as_str);
-    !writer.format.is_known() || name.is_some_and(|name| !event::is_known(name))
+    !writer.format.is_known() || (is_intact && name.is_some_and(|name| !event::is_known(name)))
 }
 
 /// Finds out what can be known of a run that this version cannot read: its target, and whether its last event ended it.
@@ -124,4 +192,80 @@ fn peek(text: &[u8]) -> Peek {
 struct Peek {
     target: Option<RunTarget>,
     is_over: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::journal::{StepEvent, StepPath};
+
+    /// A short run of format 1.0, whose lines have no checksums.
+    const OLDER: &str = include_str!(
+        "../../tests/fixtures/journals/format-1.0/20261125t090003z-interrupted-0004.jsonl"
+    );
+
+    fn journal() -> Vec<u8> {
+        let (mut events, _) = parse("fixture", OLDER.as_bytes()).unwrap();
+        events.truncate(1);
+        let Event::Run(RunEvent::RunStarted(spec)) = &mut events[0].event else { panic!("no run") };
+        spec.format = Format::CURRENT;
+        for seq in 1..4 {
+            let event = StepEvent::StepMessage { message: format!("message {seq}") };
+            let event = Event::step(&StepPath::top_level("a"), event);
+            events.push(RecordedEvent { seq, time: Timestamp::UNIX_EPOCH, event });
+        }
+        to_lines(&events, Checksum::default()).unwrap().0
+    }
+
+    #[test]
+    fn a_journal_reads_back_and_continues_its_checksum() {
+        let text = journal();
+        let (events, sum) = parse("journal", &text).unwrap();
+        assert_eq!(to_lines(&events, Checksum::default()).unwrap(), (text, sum));
+    }
+
+    #[test]
+    fn a_journal_of_an_older_format_is_continued_with_checksums() {
+        let (older, sum) = parse("journal", OLDER.as_bytes()).unwrap();
+        let resumed = RecordedEvent {
+            seq: older.len() as u64,
+            time: Timestamp::UNIX_EPOCH,
+            event: RunEvent::RunAbandoned { actor: "me".into() }.into(),
+        };
+        let (line, _) = to_lines(&[resumed], sum).unwrap();
+        let continued = [OLDER.as_bytes(), &line].concat();
+        assert_eq!(parse("journal", &continued).unwrap().0.len(), older.len() + 1);
+        let damaged = OLDER.replacen("\"actor\":\"", "\"actor\":\"not-", 1);
+        assert_ne!(damaged, OLDER);
+        let continued = [damaged.as_bytes(), &line].concat();
+        assert!(parse("journal", &continued).is_err(), "the first checksum covers all before it");
+    }
+
+    #[test]
+    fn a_bit_that_flips_anywhere_is_noticed() {
+        let text = journal();
+        for at in 0..text.len() {
+            for bit in 0..8 {
+                let mut damaged = text.clone();
+                damaged[at] ^= 1 << bit;
+                let whole = whole_lines(&damaged);
+                // A last line without its end counts as never written.
+                let is_end = at == text.len() - 1;
+                let read = parse("journal", &damaged[..whole]);
+                assert_eq!(read.is_ok(), is_end, "bit {bit} of byte {at}: {read:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_that_was_removed_or_moved_is_noticed() {
+        let text = String::from_utf8(journal()).unwrap();
+        let mut lines: Vec<&str> = text.lines().collect();
+        lines.swap(1, 2);
+        assert!(parse("journal", lines.join("\n").as_bytes()).is_err());
+        lines.remove(1);
+        assert!(parse("journal", lines.join("\n").as_bytes()).is_err());
+    }
 }

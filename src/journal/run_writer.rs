@@ -93,7 +93,8 @@ impl RunWriter {
         now: Timestamp,
         event: impl Into<Event>,
     ) -> Result<(), StoreError> {
-        let event = event.into();
+        let mut event = event.into();
+        event.bound();
         let sync = event.requires_sync();
         let recorded = RecordedEvent { seq: self.run.head.events, time: now, event };
         let events = std::slice::from_ref(&recorded);

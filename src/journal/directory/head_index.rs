@@ -1,26 +1,26 @@
-//! The heads of a directory's runs, in one file that is read without parsing more than is asked for.
+//! The heads of a directory's runs, in two files, of which no more is read than is asked for.
 //!
-//! Each line is a head as it was at some time; the last line of a run counts. A line says whether the head is final,
-//! how long the run's file was, and when the directory of runs was last changed. So the index knows without reading a
-//! journal whether a line is current, and which files it has not seen. It is a cache: whatever is wrong with it, the
-//! journals say.
+//! `heads.jsonl` has the heads. `heads.index.jsonl` has a short line for each, which says where the head is; the last
+//! line of a run counts. A line says whether the head is final, how long the run's file was, and, if it is the last
+//! one, when the directory of runs was last changed. So the index knows without reading a journal whether a line is
+//! current, and which files it has not seen. It is a cache: whatever is wrong with it, the journals say.
 
 use std::{
     collections::BTreeMap,
-    fs::{self, Metadata, OpenOptions},
+    fs::{self, File, Metadata},
     io::Write as _,
     ops::Range,
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::{FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
-use super::{run_file, unavailable};
+use super::{file_identity::private, run_file, unavailable};
 use crate::journal::{HeadEntry, HeadQuery, RunHead, RunId, StoreError, store::no_start};
 
 /// The first line. A file that begins otherwise is of another version, and is rebuilt.
-const HEADER: &str = "{\"heads\":1}";
+const HEADER: &str = "{\"heads\":2}";
 
 /// How many stale lines the file may hold for each run before it is written anew.
 const STALE_LINES: usize = 4;
@@ -28,8 +28,10 @@ const STALE_LINES: usize = 4;
 /// The heads of the runs of a directory.
 pub(super) struct HeadIndex {
     directory: PathBuf,
-    /// The file as it was read. A line is parsed when its run is asked for, and not copied before.
+    /// The index as it was read. A line is parsed when its run is asked for, and not copied before.
     text: String,
+    /// The file of heads that the lines mean, once one was asked for.
+    heads: Option<File>,
     slots: BTreeMap<RunId, Slot>,
     /// How many lines the file has, the header not counted.
     lines: usize,
@@ -49,6 +51,7 @@ enum Slot {
 
 /// A file as it was when its head was taken.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(u64, i64, i64)", into = "(u64, i64, i64)")]
 struct Stamp {
     length: u64,
     seconds: i64,
@@ -60,9 +63,32 @@ struct Stamp {
 struct Line {
     run: RunId,
     r#final: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
     file: Stamp,
-    runs: Stamp,
-    head: RunHead,
+    head: Place,
+    /// The directory of runs as it was; needed in the last line only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    runs: Option<Stamp>,
+}
+
+/// The place of a head in the file of heads: where it begins, and its length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Place(u64, u64);
+
+/// The longest head that is read: its failure is bounded, and its other texts are short.
+const MAX_HEAD: u64 = 1 << 20;
+
+impl From<(u64, i64, i64)> for Stamp {
+    fn from((length, seconds, nanoseconds): (u64, i64, i64)) -> Self {
+        Self { length, seconds, nanoseconds }
+    }
+}
+
+impl From<Stamp> for (u64, i64, i64) {
+    fn from(Stamp { length, seconds, nanoseconds }: Stamp) -> Self {
+        (length, seconds, nanoseconds)
+    }
 }
 
 impl Stamp {
@@ -104,13 +130,14 @@ impl HeadIndex {
         let mut index = Self {
             directory: directory.to_owned(),
             text: String::new(),
+            heads: None,
             slots: BTreeMap::new(),
             lines: 0,
             is_incomplete: false,
         };
         let seen = index.read_lines();
         let runs = index.runs_directory();
-        if seen != Some(Stamp::at(&runs)) {
+        if seen.is_none_or(|seen| seen != Stamp::at(&runs)) {
             index.reconcile(&runs);
         }
         index
@@ -121,6 +148,10 @@ impl HeadIndex {
     }
 
     fn file(&self) -> PathBuf {
+        self.directory.join("heads.index.jsonl")
+    }
+
+    fn heads_file(&self) -> PathBuf {
         self.directory.join("heads.jsonl")
     }
 
@@ -149,7 +180,7 @@ impl HeadIndex {
             lines.iter().map(|line| Some((run_of_line(line)?, Slot::Line(line.clone())))).collect();
         let last: Line = serde_json::from_str(&text[lines.last()?.clone()]).ok()?;
         (self.slots, self.lines, self.text) = (slots?, lines.len(), text);
-        Some(last.runs)
+        last.runs
     }
 
     /// Compares the index with the files that there are.
@@ -187,8 +218,12 @@ impl HeadIndex {
         if self.lines == 0 || self.is_incomplete || is_long {
             return self.rewrite();
         }
-        let line = line(head, stamp, self.directory_stamp())?;
-        let mut file = OpenOptions::new().append(true).open(self.file())?;
+        let text = serde_json::to_string(head)? + "\n";
+        let mut heads = private().append(true).open(self.heads_file())?;
+        let place = Place(heads.metadata()?.len(), text.len() as u64);
+        heads.write_all(text.as_bytes())?;
+        let line = line(head, stamp, place, Some(self.directory_stamp()))?;
+        let mut file = private().append(true).open(self.file())?;
         file.write_all(line.as_bytes())?;
         self.lines += 1;
         Ok(())
@@ -211,21 +246,49 @@ impl HeadIndex {
             let _ = self.head(&run);
         }
         let mut text = format!("{HEADER}\n");
-        let mut lines = 0;
+        let mut heads = String::new();
         let runs = self.directory_stamp();
-        for slot in self.slots.values() {
-            let Slot::Head(head, stamp) = slot else { continue };
-            text += &line(head, *stamp, runs)?;
-            lines += 1;
+        let known = self.slots.values().filter_map(|slot| match slot {
+            Slot::Head(head, stamp) => Some((head, *stamp)),
+            Slot::Line(_) | Slot::Unknown => None,
+        });
+        let lines = known.clone().count();
+        for (index, (head, stamp)) in known.enumerate() {
+            let start = heads.len();
+            heads += &serde_json::to_string(head)?;
+            heads.push('\n');
+            let place = Place(start as u64, (heads.len() - start) as u64);
+            text += &line(head, stamp, place, (index + 1 == lines).then_some(runs))?;
         }
-        let unnamed = self.directory.join("heads.jsonl.new");
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        options.open(&unnamed)?.write_all(text.as_bytes())?;
-        fs::rename(&unnamed, self.file())?;
+        // A line whose head is not where it says is read from the journal, so either may come first.
+        self.replace(&self.heads_file(), &heads)?;
+        self.replace(&self.file(), &text)?;
+        self.heads = None;
         self.lines = lines;
         self.is_incomplete = false;
         Ok(())
+    }
+
+    fn replace(&self, path: &Path, text: &str) -> std::io::Result<()> {
+        let unnamed = self.directory.join("heads.new");
+        let mut options = private();
+        options.write(true).create(true).truncate(true);
+        options.open(&unnamed)?.write_all(text.as_bytes())?;
+        fs::rename(&unnamed, path)
+    }
+
+    /// Reads a head from the file of heads; `None` where another run's or none is there.
+    fn read_head(&mut self, line: &Line) -> Option<RunHead> {
+        let path = self.heads_file();
+        let file = match &mut self.heads {
+            Some(file) => file,
+            none => none.insert(File::open(path).ok()?),
+        };
+        let Place(start, length) = line.head;
+        let mut bytes = vec![0; usize::try_from(length.min(MAX_HEAD)).ok()?];
+        file.read_exact_at(&mut bytes, start).ok()?;
+        let head: RunHead = serde_json::from_slice(&bytes).ok()?;
+        (head.run == line.run).then_some(head)
     }
 
     /// Forgets a run whose file was removed.
@@ -243,12 +306,15 @@ impl HeadIndex {
 
     /// Returns the head of a run, from the index where it is current, else from the run's file.
     pub(super) fn head(&mut self, run: &RunId) -> Result<Option<RunHead>, StoreError> {
-        let Some(slot) = self.slots.get_mut(run) else { return Ok(None) };
-        if let Slot::Line(line) = slot {
-            *slot = match serde_json::from_str::<Line>(&self.text[line.clone()]) {
-                Ok(line) => Slot::Head(Box::new(line.head), line.file),
-                Err(_) => Slot::Unknown,
-            };
+        match self.slots.get(run) {
+            None => return Ok(None),
+            Some(Slot::Line(line)) => {
+                let line = serde_json::from_str::<Line>(&self.text[line.clone()]).ok();
+                let read = line.and_then(|line| Some((self.read_head(&line)?, line.file)));
+                let slot = read.map_or(Slot::Unknown, |(head, file)| Slot::Head(head.into(), file));
+                self.slots.insert(run.clone(), slot);
+            }
+            Some(Slot::Head(..) | Slot::Unknown) => {}
         }
         let path = self.runs_directory().join(format!("{run}.jsonl"));
         let stamp = Stamp::at(&path);
@@ -313,10 +379,10 @@ impl HeadIndex {
     }
 }
 
-/// Returns the line of a head, whose file and whose directory of runs were like this.
-fn line(head: &RunHead, file: Stamp, runs: Stamp) -> std::io::Result<String> {
-    let line =
-        Line { run: head.run.clone(), r#final: head.is_final(), file, runs, head: head.clone() };
+/// Returns the line of a head, which is at that place, and whose file and whose directory of runs were like this.
+fn line(head: &RunHead, file: Stamp, place: Place, runs: Option<Stamp>) -> std::io::Result<String> {
+    let (run, key) = (head.run.clone(), head.key.clone());
+    let line = Line { run, r#final: head.is_final(), key, file, head: place, runs };
     Ok(serde_json::to_string(&line)? + "\n")
 }
 

@@ -3,12 +3,14 @@
 //! ```text
 //! STATE/writer.lock          locked by the one process that writes; says who it is
 //! STATE/runs/<run>.jsonl     one event a line; locked while a process writes that run
-//! STATE/heads.jsonl          the heads of the runs; a cache, rebuilt where it is missing or stale
+//! STATE/heads.jsonl          the heads of the runs: a cache, rebuilt where it is missing or stale
+//! STATE/heads.index.jsonl    where each of them is
 //! ```
 //!
 //! A line without an end was being written when the process died. Its append never returned, so nothing was done
 //! because of it, and it is dropped. Any other damage is refused with its line, and the file is not modified.
 
+mod file_identity;
 mod head_index;
 mod run_file;
 mod writer_lock;
@@ -27,8 +29,7 @@ use tokio::sync::broadcast;
 
 use self::{head_index::HeadIndex, run_file::RunFile, writer_lock::WriterLock};
 use super::{
-    HeadEntry, HeadQuery, RecordedEvent, RunHead, RunId, RunStore, StoreError, lines,
-    store::WATCH_BACKLOG,
+    HeadEntry, HeadQuery, RecordedEvent, RunHead, RunId, RunStore, StoreError, store::WATCH_BACKLOG,
 };
 
 pub use writer_lock::LockOwner;
@@ -128,19 +129,20 @@ impl Shared {
         sync: bool,
     ) -> Result<RunHead, StoreError> {
         let path = self.path(run);
-        if self.writer.is_none() {
+        let Some(writer) = &self.writer else {
             let error = io::Error::from(ErrorKind::ReadOnlyFilesystem);
             return Err(unavailable("write to", &path, &error));
+        };
+        if sync {
+            writer.ensure_held(&self.directory)?;
         }
-        let text = lines::to_lines(events)
-            .map_err(|error| unavailable("write an event to", &path, &io::Error::other(error)))?;
         let mut state = self.state();
         let state = &mut *state;
         // Read before the directory changes, so that it is known whether it was current.
         let heads = state.heads.get_or_insert_with(|| HeadIndex::load(&self.directory));
         // After a failure the file is not put back: the next append opens it anew, and reads what it holds.
         let file = match state.open.remove(run) {
-            None if expected == 0 => RunFile::create(&path, run, &text, events)?,
+            None if expected == 0 => RunFile::create(&path, run, events)?,
             open => {
                 let mut file = match open {
                     Some(file) => file,
@@ -150,7 +152,7 @@ impl Shared {
                 if found != expected {
                     return Err(StoreError::Conflict { run: run.clone(), expected, found });
                 }
-                file.append(&text, events, sync)?;
+                file.append(events, sync)?;
                 file
             }
         };

@@ -1,14 +1,20 @@
 //! One run's file, open at its end.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
-use super::unavailable;
-use crate::journal::{RecordedEvent, RunHead, RunId, StoreError, lines, store::no_start};
+use super::{
+    file_identity::{FileIdentity, private},
+    unavailable,
+};
+use crate::journal::{
+    RecordedEvent, RunHead, RunId, StoreError,
+    lines::{self, Checksum},
+    store::no_start,
+};
 
 /// A run's file, locked for as long as it is open, so that other processes can tell that the run is live.
 pub(super) struct RunFile {
@@ -16,6 +22,7 @@ pub(super) struct RunFile {
     file: File,
     head: RunHead,
     length: u64,
+    sum: Checksum,
 }
 
 impl RunFile {
@@ -24,17 +31,17 @@ impl RunFile {
     pub(super) fn create(
         path: &Path,
         run: &RunId,
-        text: &[u8],
         events: &[RecordedEvent],
     ) -> Result<Self, StoreError> {
+        let (text, sum) = to_lines(path, events, Checksum::default())?;
         let head = RunHead::of(run, events).ok_or_else(|| no_start(run))?;
         let unnamed = path.with_extension("jsonl.new");
         let created = || {
-            let mut options = OpenOptions::new();
-            options.read(true).write(true).create(true).truncate(true).mode(0o600);
+            let mut options = private();
+            options.read(true).write(true).create(true).truncate(true);
             let mut file = options.open(&unnamed)?;
             lock(&file)?;
-            file.write_all(text)?;
+            file.write_all(&text)?;
             file.sync_data()?;
             std::fs::rename(&unnamed, path)?;
             // A new name survives a power cut only when the directory that holds it does.
@@ -42,12 +49,12 @@ impl RunFile {
             Ok(file)
         };
         let file = created().map_err(failed("create the journal", path))?;
-        Ok(Self { path: path.to_owned(), file, head, length: text.len() as u64 })
+        Ok(Self { path: path.to_owned(), file, head, length: text.len() as u64, sum })
     }
 
     /// Opens the file of a run at the end of its last whole line; `None` when there is no such file.
     pub(super) fn open(path: &Path, run: &RunId) -> Result<Option<Self>, StoreError> {
-        let mut file = match OpenOptions::new().read(true).write(true).open(path) {
+        let mut file = match private().read(true).write(true).open(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             other => other.map_err(failed("open the journal", path))?,
         };
@@ -55,9 +62,10 @@ impl RunFile {
         let mut text = Vec::new();
         file.read_to_end(&mut text).map_err(failed("read the journal", path))?;
         let whole = lines::whole_lines(&text);
-        let events = lines::parse(&path.display().to_string(), &text[..whole])?;
+        let (events, sum) = lines::parse(&path.display().to_string(), &text[..whole])?;
         let head = RunHead::of(run, &events).ok_or_else(|| no_start(run))?;
-        let mut opened = Self { path: path.to_owned(), file, head, length: whole as u64 };
+        let length = whole as u64;
+        let mut opened = Self { path: path.to_owned(), file, head, length, sum };
         opened.truncate().map_err(failed("remove the torn last line of", path))?;
         Ok(Some(opened))
     }
@@ -70,11 +78,14 @@ impl RunFile {
     /// Appends lines. When it fails, none of them is there: what is not known to be written must not be found later.
     pub(super) fn append(
         &mut self,
-        text: &[u8],
         events: &[RecordedEvent],
         sync: bool,
     ) -> Result<(), StoreError> {
-        let written = self.file.write_all(text).and_then(|()| match sync {
+        let (text, sum) = to_lines(&self.path, events, self.sum)?;
+        if sync {
+            self.ensure_named()?;
+        }
+        let written = self.file.write_all(&text).and_then(|()| match sync {
             true => self.file.sync_data(),
             false => Ok(()),
         });
@@ -85,7 +96,20 @@ impl RunFile {
         }
         events.iter().for_each(|event| self.head.apply(event));
         self.length += text.len() as u64;
+        self.sum = sum;
         Ok(())
+    }
+
+    /// Checks that the file still has its name: what is written to a file that was removed or replaced is lost.
+    fn ensure_named(&self) -> Result<(), StoreError> {
+        let own = FileIdentity::of(
+            &self.file.metadata().map_err(failed("check the journal", &self.path))?,
+        );
+        match std::fs::symlink_metadata(&self.path) {
+            Ok(named) if FileIdentity::of(&named) == own => Ok(()),
+            Ok(_) => Err(gone(&self.path, "another file has its name")),
+            Err(error) => Err(unavailable("write to the journal", &self.path, &error)),
+        }
     }
 
     fn truncate(&mut self) -> io::Result<()> {
@@ -99,16 +123,29 @@ pub(super) fn read(path: &Path) -> Result<Option<Vec<RecordedEvent>>, StoreError
     match std::fs::read(path) {
         Ok(text) => {
             let whole = &text[..lines::whole_lines(&text)];
-            lines::parse(&path.display().to_string(), whole).map(Some)
+            lines::parse(&path.display().to_string(), whole).map(|(events, _)| Some(events))
         }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(unavailable("read the journal", path, &error)),
     }
 }
 
+fn to_lines(
+    path: &Path,
+    events: &[RecordedEvent],
+    sum: Checksum,
+) -> Result<(Vec<u8>, Checksum), StoreError> {
+    lines::to_lines(events, sum)
+        .map_err(|error| unavailable("write an event to", path, &io::Error::other(error)))
+}
+
 /// A process that checks whether the run is live holds a shared lock for a moment; a writer waits for it.
 fn lock(file: &File) -> io::Result<()> {
     file.lock()
+}
+
+fn gone(path: &Path, problem: &str) -> StoreError {
+    unavailable("write to the journal", path, &io::Error::other(problem.to_owned()))
 }
 
 fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {

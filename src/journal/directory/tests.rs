@@ -147,13 +147,14 @@ async fn a_journal_of_a_newer_version_is_too_new_and_others_stay_usable() {
     let newer = |text: &str| {
         [
             text.replace("step_message", "loop_iteration_started"),
-            text.replace("\"minor\":0", "\"minor\":1"),
+            text.replace("\"minor\":1", "\"minor\":2"),
             text.replace("\"major\":1", "\"major\":2").replace("\"actor\"", "\"requested_by\""),
         ]
     };
     let (directory, path) = three_events().await;
     let text = std::fs::read_to_string(&path).unwrap();
     for text in newer(&text) {
+        let text = crate::journal::lines::with_checksums(&text);
         std::fs::write(&path, &text).unwrap();
         let store = DirectoryStore::for_writing(directory.path(), &owner()).unwrap();
         let error = store.read(&id("r-1"), 0).await.unwrap_err();
@@ -228,9 +229,83 @@ async fn only_the_owner_can_read_the_journals() {
         permissions.mode() & 0o777
     };
     assert_eq!(mode(&state), 0o700);
-    for file in ["runs/r-1.jsonl", "writer.lock", "heads.jsonl"] {
+    for file in ["runs/r-1.jsonl", "writer.lock", "heads.jsonl", "heads.index.jsonl"] {
         assert_eq!(mode(&state.join(file)), 0o600, "{file}");
     }
+}
+
+/// A message is written when the system gets to it; a change needs what comes before it on disk.
+#[tokio::test]
+async fn a_directory_that_is_replaced_stops_the_run_before_its_next_change() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, moved) = (directory.path().join("state"), directory.path().join("moved"));
+    let store = DirectoryStore::for_writing(&path, &owner()).unwrap();
+    store.append(&id("r-1"), 0, &[start(None)], true).await.unwrap();
+    std::fs::rename(&path, &moved).unwrap();
+    assert!(store.append(&id("r-1"), 1, &[message(1)], true).await.is_err(), "it vanished");
+
+    let other = DirectoryStore::for_writing(&path, &owner()).unwrap();
+    other.append(&id("r-1"), 0, &[start(None)], true).await.unwrap();
+    let error = store.append(&id("r-1"), 1, &[message(1)], true).await.unwrap_err();
+    assert!(error.to_string().contains("replaced by another directory"), "{error}");
+    let reader = DirectoryStore::for_reading(&path);
+    assert_eq!(reader.read(&id("r-1"), 0).await.unwrap().len(), 1, "the other's journal");
+}
+
+#[tokio::test]
+async fn a_journal_that_is_removed_or_replaced_is_noticed_at_the_next_change() {
+    for replaced in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let store = DirectoryStore::for_writing(directory.path(), &owner()).unwrap();
+        store.append(&id("r-1"), 0, &[start(None)], true).await.unwrap();
+        let path = store.shared.path(&id("r-1"));
+        let text = std::fs::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        if replaced {
+            std::fs::write(&path, text).unwrap();
+        }
+        let result = store.append(&id("r-1"), 1, &[message(1)], true).await;
+        assert!(matches!(result, Err(StoreError::Unavailable { .. })), "{replaced}: {result:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_link_in_the_place_of_a_file_is_not_followed() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let target = elsewhere.path().join("precious");
+    std::fs::write(&target, "precious").unwrap();
+    for name in ["writer.lock", "runs/r-1.jsonl", "runs/r-1.jsonl.new", "heads.new"] {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("runs")).unwrap();
+        std::os::unix::fs::symlink(&target, directory.path().join(name)).unwrap();
+        // The index is a cache: without it the store works.
+        if let Ok(store) = DirectoryStore::for_writing(directory.path(), &owner()) {
+            let _ = store.append(&id("r-1"), 0, &[start(None)], true).await;
+            let _ = store.append(&id("r-1"), 1, &[message(1)], true).await;
+        }
+        assert_eq!(std::fs::read_to_string(&target).unwrap(), "precious", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn files_that_are_no_journals_are_ignored() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let (directory, _) = three_events().await;
+    let runs = directory.path().join("runs");
+    std::fs::create_dir(runs.join("r-0.jsonl")).unwrap();
+    let not_utf8 = std::ffi::OsStr::from_bytes(b"r-\xff.jsonl");
+    for name in
+        [not_utf8, ".jsonl".as_ref(), "r-2".as_ref(), "r 3.jsonl".as_ref(), "r-4.jsonl~".as_ref()]
+    {
+        std::fs::write(runs.join(name), "not a journal").unwrap();
+    }
+    let store = DirectoryStore::for_reading(directory.path());
+    assert_eq!(
+        ids(&store, HeadQuery::Open).await,
+        ["r-0", "r-1"],
+        "a directory is told as damaged"
+    );
+    assert!(store.head(&id("r-0")).await.is_err());
 }
 
 #[tokio::test]
@@ -280,14 +355,19 @@ mod heads {
     #[tokio::test]
     async fn heads_are_rebuilt_when_the_index_is_missing_or_damaged() {
         let directory = runs().await;
-        let index = directory.path().join("heads.jsonl");
-        let text = std::fs::read_to_string(&index).unwrap();
-        for damaged in ["", "{\"heads\":2}\n", &text[..text.len() / 2], "\u{0}\u{0}"] {
-            std::fs::write(&index, damaged).unwrap();
+        for name in ["heads.index.jsonl", "heads.jsonl"] {
+            let index = directory.path().join(name);
+            let text = std::fs::read_to_string(&index).unwrap();
+            let reversed: String = text.lines().rev().map(|line| format!("{line}\n")).collect();
+            let half = &text[..text.len() / 2];
+            for damaged in ["", "{\"heads\":1}\n", half, &reversed, "\u{0}\u{0}"] {
+                std::fs::write(&index, damaged).unwrap();
+                assert_complete(directory.path()).await;
+            }
+            std::fs::remove_file(&index).unwrap();
             assert_complete(directory.path()).await;
+            std::fs::write(&index, text).unwrap();
         }
-        std::fs::remove_file(&index).unwrap();
-        assert_complete(directory.path()).await;
     }
 
     /// Its lock would be lost with it.
@@ -321,7 +401,7 @@ mod heads {
     #[tokio::test]
     async fn a_line_that_is_older_than_its_run_is_not_trusted() {
         let directory = runs().await;
-        let index = directory.path().join("heads.jsonl");
+        let index = directory.path().join("heads.index.jsonl");
         let stale = std::fs::read_to_string(&index).unwrap();
         let store = DirectoryStore::for_writing(directory.path(), &owner()).unwrap();
         store.append(&id("r-2"), 1, &[end(1)], true).await.unwrap();
@@ -368,6 +448,7 @@ mod heads {
                 version: "1".into(),
                 format: Format::CURRENT,
                 mode: crate::journal::ResumeMode::Continue,
+                amendment: None,
             };
             let interrupted = RunEvent::RunEnded {
                 outcome: RunOutcome::Interrupted,
@@ -378,7 +459,9 @@ mod heads {
             store.append(&id("r-1"), seq, &events[..1], false).await.unwrap();
             store.append(&id("r-1"), seq + 1, &events[1..], false).await.unwrap();
         }
-        let text = std::fs::read_to_string(directory.path().join("heads.jsonl")).unwrap();
-        assert!(text.lines().count() < 100, "{}", text.lines().count());
+        for name in ["heads.index.jsonl", "heads.jsonl"] {
+            let text = std::fs::read_to_string(directory.path().join(name)).unwrap();
+            assert!(text.lines().count() < 100, "{name}: {}", text.lines().count());
+        }
     }
 }

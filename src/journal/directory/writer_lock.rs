@@ -1,16 +1,18 @@
 //! The right to write to a state directory, which one process has at a time.
 
 use std::{
-    fs::{File, OpenOptions, TryLockError},
+    fs::{File, TryLockError},
     io::{self, Seek as _, SeekFrom},
-    os::unix::fs::OpenOptionsExt as _,
     path::Path,
     time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
 
-use super::unavailable;
+use super::{
+    file_identity::{FileIdentity, private},
+    unavailable,
+};
 use crate::journal::StoreError;
 
 const LOCK_FILE: &str = "writer.lock";
@@ -35,14 +37,15 @@ pub struct LockOwner {
 /// The lock, held until it is dropped or the process ends.
 pub(super) struct WriterLock {
     _file: File,
+    identity: FileIdentity,
 }
 
 impl WriterLock {
     /// Takes the lock of a directory and writes into it who holds it.
     pub(super) fn acquire(dir: &Path, owner: &LockOwner) -> Result<Self, StoreError> {
         let unusable = |error: io::Error| unavailable("use", dir, &error);
-        let mut options = OpenOptions::new();
-        options.create(true).read(true).write(true).truncate(false).mode(0o600);
+        let mut options = private();
+        options.create(true).read(true).write(true).truncate(false);
         let mut file = options.open(dir.join(LOCK_FILE)).map_err(unusable)?;
         lock(&file).map_err(|error| match error {
             TryLockError::Error(source) => unusable(source),
@@ -51,7 +54,20 @@ impl WriterLock {
             }
         })?;
         write_owner(&mut file, owner).map_err(unusable)?;
-        Ok(Self { _file: file })
+        let identity = FileIdentity::of(&file.metadata().map_err(unusable)?);
+        Ok(Self { _file: file, identity })
+    }
+
+    /// Checks that the lock still is the one of the directory. In a directory that was replaced another process could
+    /// take another lock, and both would act.
+    pub(super) fn ensure_held(&self, dir: &Path) -> Result<(), StoreError> {
+        let unusable = |error: io::Error| unavailable("write to", dir, &error);
+        let named = std::fs::symlink_metadata(dir.join(LOCK_FILE)).map_err(unusable)?;
+        if FileIdentity::of(&named) == self.identity {
+            return Ok(());
+        }
+        let problem = "it was replaced by another directory, or its lock by another file";
+        Err(unusable(io::Error::other(problem)))
     }
 }
 
