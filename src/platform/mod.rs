@@ -17,6 +17,7 @@ use url::Url;
 use clock::Clock;
 
 pub mod aws;
+mod bounded;
 mod error;
 pub mod kubernetes;
 mod poll;

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::platform::error::Error;
 
-use super::{AwsReader, AwsWriter, count, timestamp};
+use super::{AwsReader, AwsWriter, count, names::ensure_name, timestamp};
 
 /// How many groups may be named in one call.
 const MAX_NAMES_PER_CALL: usize = 50;
@@ -116,6 +116,7 @@ impl AwsReader {
         names: &[String],
     ) -> Result<Vec<AutoScalingGroup>, Error> {
         let mut found = Vec::new();
+        names.iter().try_for_each(|name| ensure_name("Auto Scaling group name", name))?;
         for names in names.chunks(MAX_NAMES_PER_CALL) {
             let resource = names.join(",");
             let call = self.call("autoscaling", "DescribeAutoScalingGroups", &resource);
@@ -145,6 +146,7 @@ impl AwsReader {
         group: &str,
         since: Timestamp,
     ) -> Result<Vec<Activity>, Error> {
+        ensure_name("Auto Scaling group name", group)?;
         let call = self.call("autoscaling", "DescribeScalingActivities", group);
         let mut found = Vec::new();
         let mut pages = self
@@ -184,6 +186,8 @@ impl AwsWriter {
         instances: &[String],
         protected: bool,
     ) -> Result<(), Error> {
+        ensure_name("Auto Scaling group name", group)?;
+        instances.iter().try_for_each(|id| ensure_name("instance id", id))?;
         let call = self.reader.call("autoscaling", "SetInstanceProtection", group);
         self.reader
             .clients

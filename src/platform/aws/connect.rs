@@ -27,6 +27,7 @@ use clock::Clock;
 use super::Clients;
 use super::error::AwsCall;
 use super::local_credentials;
+use super::names::ensure_region;
 
 /// STS must be asked somewhere; without a configured region, where the SDKs' own default is.
 const FALLBACK_REGION: &str = "us-east-1";
@@ -64,6 +65,7 @@ impl AwsAccount {
 
     /// The clients of a region.
     pub(in crate::platform) async fn region(&self, region: &str) -> Result<Arc<Clients>, Error> {
+        ensure_region(region)?;
         let base = self.base(region).await;
         let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(clients) = regions.get(region) {

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use crate::platform::error::Error;
 
-use super::{AwsReader, timestamp};
+use super::{AwsReader, names::ensure_name, timestamp};
 
 /// How many values a filter takes.
 const MAX_IDS_PER_CALL: usize = 200;
@@ -34,6 +34,7 @@ impl AwsReader {
     /// # Errors
     /// A call failed.
     pub async fn describe_instances(&self, ids: &[String]) -> Result<Vec<Instance>, Error> {
+        ids.iter().try_for_each(|id| ensure_name("instance id", id))?;
         let mut found = Vec::new();
         for ids in ids.chunks(MAX_IDS_PER_CALL) {
             let resource = ids.join(",");

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::platform::error::{Error, ErrorKind};
 
-use super::{AwsReader, AwsWriter, count, timestamp, to_sdk_count};
+use super::{AwsReader, AwsWriter, count, names::ensure_name, timestamp, to_sdk_count};
 
 /// EKS throttles describing calls of one account together; more at once would only wait for each other.
 const MAX_CONCURRENT: usize = 8;
@@ -111,6 +111,7 @@ impl AwsReader {
     /// # Errors
     /// The call failed; [`ErrorKind::NotFound`] if there is no such cluster.
     pub async fn describe_cluster(&self, name: &str) -> Result<EksCluster, Error> {
+        ensure_name("cluster name", name)?;
         let call = self.call("eks", "DescribeCluster", name);
         let response = self.clients.eks.describe_cluster().name(name).send().await;
         let response = response.map_err(|error| call.to_error(error))?;
@@ -122,6 +123,7 @@ impl AwsReader {
     /// # Errors
     /// The call failed; [`ErrorKind::NotFound`] if there is no such cluster.
     pub async fn list_nodegroups(&self, cluster: &str) -> Result<Vec<String>, Error> {
+        ensure_name("cluster name", cluster)?;
         let call = self.call("eks", "ListNodegroups", cluster);
         self.clients
             .eks
@@ -144,6 +146,7 @@ impl AwsReader {
         cluster: &str,
         name: &str,
     ) -> Result<Option<Nodegroup>, Error> {
+        ensure_nodegroup(cluster, name)?;
         let resource = format!("{cluster}/{name}");
         let call = self.call("eks", "DescribeNodegroup", &resource);
         let response = self
@@ -186,6 +189,7 @@ impl AwsReader {
     /// # Errors
     /// The call failed; [`ErrorKind::NotFound`] if there is no such nodegroup.
     pub async fn list_updates(&self, cluster: &str, nodegroup: &str) -> Result<Vec<String>, Error> {
+        ensure_nodegroup(cluster, nodegroup)?;
         let resource = format!("{cluster}/{nodegroup}");
         let call = self.call("eks", "ListUpdates", &resource);
         let response = self
@@ -215,6 +219,8 @@ impl AwsReader {
         nodegroup: &str,
         id: &str,
     ) -> Result<Option<Update>, Error> {
+        ensure_nodegroup(cluster, nodegroup)?;
+        ensure_name("update id", id)?;
         let resource = format!("{cluster}/{nodegroup} {id}");
         let call = self.call("eks", "DescribeUpdate", &resource);
         let response = self
@@ -249,6 +255,7 @@ impl AwsWriter {
         name: &str,
         scaling: Scaling,
     ) -> Result<Update, Error> {
+        ensure_nodegroup(cluster, name)?;
         let resource = format!("{cluster}/{name}");
         let call = self.reader.call("eks", "UpdateNodegroupConfig", &resource);
         let response = self
@@ -267,6 +274,11 @@ impl AwsWriter {
         let id = call.require(update.id.clone(), "update id")?;
         Ok(Update::from_sdk(update, &id))
     }
+}
+
+fn ensure_nodegroup(cluster: &str, name: &str) -> Result<(), Error> {
+    ensure_name("cluster name", cluster)?;
+    ensure_name("nodegroup name", name)
 }
 
 impl EksCluster {

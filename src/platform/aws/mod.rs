@@ -8,16 +8,19 @@ use aws_config::SdkConfig;
 use aws_smithy_types::DateTime;
 use jiff::Timestamp;
 
+use bounded_responses::BoundedResponses;
 use error::AwsCall;
 use retry_classifier::NoRetryOnConnectError;
 
 mod autoscaling;
+mod bounded_responses;
 mod connect;
 mod credentials;
 mod ec2;
 mod eks;
 mod error;
 mod local_credentials;
+mod names;
 mod retry_classifier;
 #[cfg(test)]
 mod tests;
@@ -95,23 +98,30 @@ impl AwsWriter {
 }
 
 fn eks(config: &SdkConfig) -> aws_sdk_eks::Client {
-    let config = aws_sdk_eks::config::Builder::from(config).retry_classifier(NoRetryOnConnectError);
+    let config = aws_sdk_eks::config::Builder::from(config)
+        .retry_classifier(NoRetryOnConnectError)
+        .interceptor(BoundedResponses);
     aws_sdk_eks::Client::from_conf(config.build())
 }
 
 fn autoscaling(config: &SdkConfig) -> aws_sdk_autoscaling::Client {
-    let config =
-        aws_sdk_autoscaling::config::Builder::from(config).retry_classifier(NoRetryOnConnectError);
+    let config = aws_sdk_autoscaling::config::Builder::from(config)
+        .retry_classifier(NoRetryOnConnectError)
+        .interceptor(BoundedResponses);
     aws_sdk_autoscaling::Client::from_conf(config.build())
 }
 
 fn ec2(config: &SdkConfig) -> aws_sdk_ec2::Client {
-    let config = aws_sdk_ec2::config::Builder::from(config).retry_classifier(NoRetryOnConnectError);
+    let config = aws_sdk_ec2::config::Builder::from(config)
+        .retry_classifier(NoRetryOnConnectError)
+        .interceptor(BoundedResponses);
     aws_sdk_ec2::Client::from_conf(config.build())
 }
 
 fn sts(config: &SdkConfig) -> aws_sdk_sts::Client {
-    let config = aws_sdk_sts::config::Builder::from(config).retry_classifier(NoRetryOnConnectError);
+    let config = aws_sdk_sts::config::Builder::from(config)
+        .retry_classifier(NoRetryOnConnectError)
+        .interceptor(BoundedResponses);
     aws_sdk_sts::Client::from_conf(config.build())
 }
 

@@ -3,8 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use kube::client::ClientBuilder;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
 
+use tower::layer::layer_fn;
+
+use crate::platform::bounded::BoundedResponses;
 use crate::platform::error::{Error, ErrorKind, error_chain};
 use crate::platform::{KubernetesAccess, PROGRAM};
 use clock::Clock;
@@ -63,16 +67,19 @@ impl Connection {
 
 /// A credential plugin (`aws eks get-token`) runs while the client is made, and kube waits for it in place.
 async fn make_client(config: Config, server: &str) -> Result<kube::Client, Error> {
-    tokio::task::spawn_blocking(move || kube::Client::try_from(config))
-        .await
-        .map_err(|error| {
-            Error::access_from(
-                "creating the Kubernetes client was interrupted",
-                ErrorKind::Transient,
-                error,
-            )
-        })?
-        .map_err(|error| super::error::into_error("connect", server, error))
+    tokio::task::spawn_blocking(move || {
+        let client = ClientBuilder::try_from(config)?;
+        Ok::<_, kube::Error>(client.with_layer(&layer_fn(BoundedResponses)).build())
+    })
+    .await
+    .map_err(|error| {
+        Error::access_from(
+            "creating the Kubernetes client was interrupted",
+            ErrorKind::Transient,
+            error,
+        )
+    })?
+    .map_err(|error| super::error::into_error("connect", server, error))
 }
 
 fn endpoint_config(url: &url::Url) -> Result<Config, Error> {
