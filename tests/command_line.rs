@@ -124,10 +124,11 @@ fn a_run_says_which_file_was_run() {
 
 #[test]
 fn shared_options_are_offered_where_they_are_used() {
-    let cases: [(&[&str], &[&str]); 9] = [
+    let cases: [(&[&str], &[&str]); 10] = [
         (&["run"], &["--state-dir", "--runbooks", "--output"]),
         (&["serve"], &["--state-dir", "--runbooks"]),
         (&["runs", "list"], &["--state-dir", "--output"]),
+        (&["runs", "resume"], &["--state-dir", "--runbooks", "--output"]),
         (&["validate"], &["--output"]),
         (&["explain"], &["--output"]),
         (&["schema"], &[]),

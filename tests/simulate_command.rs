@@ -60,6 +60,7 @@ fn variables_of_the_callers_shell_lead_nowhere_else() {
         ("HTTP_PROXY", "http://127.0.0.1:1"),
         ("http_proxy", "http://127.0.0.1:1"),
         ("SOP_SCENARIO", "/nonexistent"),
+        ("SOP_STATE_DIR", "/nonexistent/production"),
     ];
     let script = "env; rafay-relay-sop run relay-scale --yes";
     let mut command = simulate(script);
@@ -67,6 +68,20 @@ fn variables_of_the_callers_shell_lead_nowhere_else() {
     let ended = ProgramOutput::run(&mut command).expect_exit_code(0);
     assert!(ended.stdout.contains("] Succeeded\n"), "{}", ended.stdout);
     assert!(!ended.stdout.contains("production"), "{}", ended.stdout);
+}
+
+/// An address of no interface is nothing that a client could call.
+#[test]
+fn a_simulator_on_all_addresses_is_called_on_this_machine() {
+    let mut command = program();
+    command.args(["simulate", "--aws-listen", ":0", "--kubernetes-listen", "0.0.0.0:0"]);
+    command.args(["--", "sh", "-c", r#"echo "$AWS_ENDPOINT_URL"; grep server: "$KUBECONFIG""#]);
+    let ended = ProgramOutput::run(&mut command).expect_exit_code(0);
+    let [aws, kubernetes] = ended.stdout.lines().collect::<Vec<_>>()[..] else {
+        panic!("{}", ended.stdout)
+    };
+    assert!(aws.starts_with("http://[::1]:") || aws.starts_with("http://127.0.0.1:"), "{aws}");
+    assert!(kubernetes.contains("http://127.0.0.1:"), "{kubernetes}");
 }
 
 #[test]

@@ -59,6 +59,12 @@ pub enum Error {
         /// Why.
         source: serde_json::Error,
     },
+    /// The action, or a library that it uses, has a defect.
+    #[error("internal error: {message}")]
+    Panicked {
+        /// The message of the panic.
+        message: String,
+    },
     /// A call failed.
     #[error(transparent)]
     Platform(#[from] platform::Error),
@@ -106,7 +112,10 @@ impl Error {
             | Self::Busy { hint, .. }
             | Self::OperationFailed { hint, .. }
             | Self::Unrecoverable { hint, .. } => *hint = Some(text.into()),
-            Self::Conflict { .. } | Self::Decode { .. } | Self::Platform(_) => {}
+            Self::Conflict { .. }
+            | Self::Decode { .. }
+            | Self::Panicked { .. }
+            | Self::Platform(_) => {}
         }
         self
     }
@@ -119,6 +128,7 @@ impl Error {
             | Self::OperationFailed { hint, .. }
             | Self::Unrecoverable { hint, .. } => hint.as_deref(),
             Self::Platform(error) => error.hint(),
+            Self::Panicked { .. } => Some("this is a defect of the program; its log has the place"),
             Self::Conflict { .. } | Self::Decode { .. } => None,
         }
     }
@@ -137,7 +147,8 @@ impl Error {
             Self::Conflict { .. }
             | Self::Precondition { .. }
             | Self::Unrecoverable { .. }
-            | Self::Decode { .. } => Recovery::Fatal,
+            | Self::Decode { .. }
+            | Self::Panicked { .. } => Recovery::Fatal,
         }
     }
 }

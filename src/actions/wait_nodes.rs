@@ -267,9 +267,9 @@ fn launch_problems(
                 ),
             });
         }
+        let failed = causes.and_then(|causes| causes.failed_launch.clone());
+        problems.extend(failed.map(|message| LaunchProblem { key: "launch", message, hint: None }));
     }
-    let failed = causes.and_then(|causes| causes.failed_launch.clone());
-    problems.extend(failed.map(|message| LaunchProblem { key: "launch", message, hint: None }));
     problems
 }
 
@@ -601,6 +601,17 @@ mod tests {
             group: Some(group),
             causes: None,
         }
+    }
+
+    /// A group that is to have more instances than are waited for may fail to launch the others.
+    #[test]
+    fn a_failed_launch_counts_only_while_instances_are_missing() {
+        let params = params(json!({"count": 1}));
+        let causes = Causes { failed_launch: Some("no capacity".into()), instances: Vec::new() };
+        let mut group = snapshot(&[]).group.unwrap();
+        assert_eq!(launch_problems(&params, &group, Some(&causes)).len(), 1);
+        group.instances = vec![instance("i-1", "Pending")];
+        assert_eq!(launch_problems(&params, &group, Some(&causes)), []);
     }
 
     #[test]

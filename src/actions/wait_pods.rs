@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Action, Error, KnownTargets, Permission, PlatformReader, Progress, Result, Wait,
+    known_targets::report_gone,
     pod_causes::{CauseView, PodCauses},
     types::{NodeInstances, PodRecord, count_u32, default_give_up_after},
     workload::{self, WorkloadViews, WorkloadWatch, describe_unready, expired_problem},
@@ -25,8 +26,9 @@ use text::{join_truncated, plural};
 /// for them to be gone means the pods that are there when the step begins; the wait for Ready counts pods that come
 /// later too, except where they are listed. It fails early when a pod keeps crashing, cannot pull its image, mount its
 /// volumes or get its network, or finds no node for `give_up_after`; when a quota or an admission webhook refuses pods,
-/// or a pod that is to go cannot end because its node is not Ready, for as long; and when a listed pod that should be
-/// Ready is gone. The events of pods that make no progress are read where that is permitted.
+/// or a pod that is to go cannot end because its node is not Ready, for as long; and when `count` of the listed pods
+/// can no longer be Ready. Without `count`, a listed pod that has ended is reported as gone and not waited for, as long
+/// as another is there. The events of pods that make no progress are read where that is permitted.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("x-exactly-one-of" = [["deployment", "pods", "selector"]]))]
@@ -76,6 +78,9 @@ pub struct Output {
     pub count: u32,
     /// The pods, by name: as they are, or as they last were.
     pub pods: Vec<PodRecord>,
+    /// Names of the listed pods that were to be Ready and have ended.
+    #[serde(default)]
+    pub gone: Vec<String>,
 }
 
 pub(super) struct WaitPods;
@@ -104,12 +109,15 @@ impl Wait for WaitPods {
         let mut watch = PodsWatch::of(&params, &kubernetes, reader.clock(), progress).await?;
         let views = watch.views(&params);
         let mut grace = GraceTimer::new(reader.clock().deadline(params.give_up_after.std()));
+        let mut gone = Vec::new();
         let mut pods = match params.until {
             PodState::Ready => {
                 let ready = wait::until(progress, &mut watch.sources(), || {
                     evaluate_ready(&params, &views, &mut grace)
                 })
                 .await?;
+                gone = views.lost_pods(&ready);
+                report_gone(progress, "pod", &gone);
                 records(&ready, &NodeInstances::read(&kubernetes).await?)
             }
             PodState::Gone => {
@@ -124,7 +132,7 @@ impl Wait for WaitPods {
             }
         };
         pods.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(Output { count: count_u32(&pods), pods })
+        Ok(Output { count: count_u32(&pods), pods, gone })
     }
 }
 
@@ -262,22 +270,25 @@ fn evaluate_ready(
         Err(why) => return WaitState::failed(why),
     };
     let selection = describe_selection(params);
-    let wanted = params.count.map_or(all, |count| count as usize);
+    let lost = views.lost_pods(&pods);
+    let left = all.saturating_sub(lost.len());
+    // All of the listed pods are those of them that are there.
+    let wanted = params.count.map_or(left, |count| count as usize);
     let (ready, others): (Vec<_>, Vec<_>) =
         pods.iter().filter(|pod| pod::is_active(pod)).partition(|pod| pod::is_ready(pod));
+    if !lost.is_empty() && left < wanted.max(1) {
+        return WaitState::failed(format!(
+            "{} of {} Ready, and {} can no longer be reached: gone are {}",
+            ready.len(),
+            plural(all, "listed pod"),
+            wanted.max(1),
+            join_truncated(lost)
+        ));
+    }
     // A selector that matches nothing yet is not satisfied by zero pods.
     let is_enough = ready.len() >= wanted && (wanted > 0 || params.selector.is_none());
     if is_enough && (params.count.is_some() || others.is_empty()) {
         return WaitState::Ready(ready.into_iter().cloned().collect());
-    }
-    let lost = views.lost_pods(&pods);
-    if all < wanted + lost.len() && !lost.is_empty() {
-        return WaitState::failed(format!(
-            "{} of {} Ready, and {wanted} can no longer be reached: gone are {}",
-            ready.len(),
-            plural(all, "listed pod"),
-            join_truncated(lost)
-        ));
     }
     if let Some(why) = expired_problem(grace, others.iter().copied(), &causes, refused.clone()) {
         return WaitState::failed(format!(

@@ -28,7 +28,7 @@ mod validate;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{FromArgMatches as _, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{FromArgMatches as _, Parser, Subcommand, ValueEnum, ValueHint, parser::ValueSource};
 
 pub use completions::answer_completion_request;
 
@@ -59,6 +59,9 @@ struct Global {
         env = "SOP_STATE_DIR"
     )]
     state_dir: Option<PathBuf>,
+    /// Whether the directory comes from the environment and not from the command line.
+    #[arg(skip)]
+    inherits_state_dir: bool,
     /// Directory of runbooks, which take precedence over those that are built into the program [default: `runbooks`,
     /// which need not exist]
     #[arg(
@@ -144,7 +147,10 @@ impl Cli {
     /// Reads the command line. Ends the program if it is not valid, or asks for help.
     pub fn read() -> Self {
         let matches = options::command().get_matches();
-        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+        let mut cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        cli.global.inherits_state_dir =
+            matches.value_source("state_dir") == Some(ValueSource::EnvVariable);
+        cli
     }
 
     /// Returns the format of the log unless the environment says otherwise: JSON for a service.

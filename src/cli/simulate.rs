@@ -138,7 +138,7 @@ impl SimulateArgs {
             .filter(|name| !environment.iter().any(|(given, _)| given == name))
             .map(|name| format!("unset {}\n", quoted(&name)))
             .collect();
-        let state_dir = global.state_dir.as_ref().map(|path| path.display().to_string());
+        let state_dir = named_state_dir(global).map(|path| path.display().to_string());
         let state_dir = state_dir.iter().map(|path| ("SOP_STATE_DIR", path));
         let variables = state_dir.chain(environment.iter().map(|(name, value)| (*name, value)));
         let exports: String =
@@ -157,7 +157,7 @@ impl SimulateArgs {
         environment: Vec<(&'static str, String)>,
         global: &Global,
     ) -> Result<Exit, CliError> {
-        let state_dir = StateDir::choose(global, true)?;
+        let state_dir = StateDir::named_or_throwaway(named_state_dir(global))?;
         // The command may change its directory.
         let state_path = std::path::absolute(&state_dir.path)?;
         let mut variables: Vec<(&'static str, OsString)> =
@@ -223,6 +223,11 @@ impl SimulateArgs {
             }
         }
     }
+}
+
+/// Returns the state directory that was named on the command line. One of the environment is that of another cluster.
+fn named_state_dir(global: &Global) -> Option<&PathBuf> {
+    global.state_dir.as_ref().filter(|_| !global.inherits_state_dir)
 }
 
 fn simulator_error(error: impl Display) -> CliError {

@@ -18,14 +18,19 @@ pub(super) struct StateDir {
 impl StateDir {
     /// Returns the directory that was named; else a throwaway one for a simulation; else the XDG state directory.
     pub(super) fn choose(global: &Global, simulated: bool) -> Result<Self, CliError> {
-        if let Some(path) = &global.state_dir {
+        match &global.state_dir {
+            None if !simulated => Ok(Self { path: default_dir()?, _throwaway: None }),
+            named => Self::named_or_throwaway(named.as_ref()),
+        }
+    }
+
+    /// Returns the directory that was named, or a throwaway one.
+    pub(super) fn named_or_throwaway(named: Option<&PathBuf>) -> Result<Self, CliError> {
+        if let Some(path) = named {
             return Ok(Self { path: path.clone(), _throwaway: None });
         }
-        if simulated {
-            let dir = tempfile::Builder::new().prefix("rafay-relay-sop-").tempdir()?;
-            return Ok(Self { path: dir.path().to_owned(), _throwaway: Some(dir) });
-        }
-        Ok(Self { path: default_dir()?, _throwaway: None })
+        let dir = tempfile::Builder::new().prefix("rafay-relay-sop-").tempdir()?;
+        Ok(Self { path: dir.path().to_owned(), _throwaway: Some(dir) })
     }
 
     /// Takes the right to write here for this process.

@@ -1,6 +1,9 @@
 //! `scale_deployment`.
 
-use k8s_openapi::api::{autoscaling::v2::HorizontalPodAutoscaler, core::v1::Pod};
+use k8s_openapi::api::{
+    autoscaling::v2::HorizontalPodAutoscaler,
+    core::v1::{Pod, ResourceQuota},
+};
 use kube::{
     Api,
     api::{Patch, PatchParams},
@@ -133,6 +136,31 @@ async fn scale_deployment_undo_restores_the_replica_count() {
         .await
         .expect_state(RunState::RolledBack);
     assert_eq!(uids_of(&cluster, "relay-cache").await.len(), 4);
+}
+
+/// The number is restored; what the quota refuses is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn scale_deployment_undo_does_not_wait_for_pods_that_a_quota_refuses() {
+    let cluster = TestCluster::with_scenario(scenario_with_cache_pods(4)).await;
+    let uids = uids_of(&cluster, "relay-cache").await;
+    let ended = fail_and_roll_back(&cluster, &scale(1, ""), async || {
+        let quota = json!({
+            "metadata": {"name": "small", "namespace": NAMESPACE},
+            "spec": {"hard": {"count/pods": "0"}},
+        });
+        create::<ResourceQuota>(&cluster, quota).await;
+        wait_until_async("the quota", async || {
+            let quotas: Api<ResourceQuota> = Api::namespaced(client(&cluster), NAMESPACE);
+            let used = quotas.get("small").await.unwrap().status?.used?;
+            used.contains_key("count/pods").then_some(())
+        })
+        .await;
+    })
+    .await
+    .expect_state(RunState::RolledBack);
+    assert_left_alone(&ended, "to have 4 pods: it has 1, and pods cannot be created: ");
+    assert_eq!(replicas(&cluster, "relay-cache").await, 4);
+    assert!(uids_of(&cluster, "relay-cache").await.is_subset(&uids));
 }
 
 #[tokio::test(flavor = "multi_thread")]

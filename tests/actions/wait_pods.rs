@@ -66,6 +66,28 @@ async fn a_listed_pod_that_is_gone_fails_wait_pods() {
     assert!(ended.error().contains("gone are lost"), "{}", ended.error());
 }
 
+/// The deployment has another in its place, which the list does not have.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listed_pod_that_has_ended_is_gone_unless_all_are_counted() {
+    let list = "  - {id: relay, action: list_pods, with: {namespace: rafay-core, deployment: rafay-relay}}\n  \
+        - {id: end, action: delete_pods, with: {pods: '{{ relay.pods[:1] }}'}}\n";
+    let cluster = TestCluster::new().await;
+    let (first, _) = pods_of(&cluster, "rafay-relay").await.remove(0);
+    let text = runbook_yaml(&format!("{list}{}", step("pods: '{{ relay.pods }}'")));
+    let ended = cluster.run(&text).await.expect_success();
+    assert_eq!(ended.output("it")["gone"], json!([first]));
+    assert_eq!(ended.output("it")["count"], json!(2));
+
+    let counted = step("pods: '{{ relay.pods }}', count: '{{ relay.count }}'");
+    let text = runbook_yaml(&format!("{list}{counted}"));
+    let ended = cluster.run(&text).await.expect_state(RunState::Failed);
+    assert!(
+        ended.error().contains("and 3 can no longer be reached: gone are "),
+        "{}",
+        ended.error()
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crashing_pod_fails_wait_pods_with_the_cause() {
     let cluster = TestCluster::with_scenario(scenario_with_failing_image(

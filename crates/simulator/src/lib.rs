@@ -15,7 +15,7 @@
 //! ```
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -289,7 +289,17 @@ fn listener_url(listener: &TcpListener, address: SocketAddr) -> Result<Url, Simu
         address,
         source,
     })?;
-    Ok(parse_url(&format!("http://{bound}/")))
+    Ok(parse_url(&format!("http://{}/", reachable(bound))))
+}
+
+/// Returns the address at which a client on this machine reaches a listener.
+fn reachable(bound: SocketAddr) -> SocketAddr {
+    let loopback: IpAddr = match bound.ip() {
+        ip if !ip.is_unspecified() => ip,
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    SocketAddr::new(loopback, bound.port())
 }
 
 fn parse_url(text: &str) -> Url {

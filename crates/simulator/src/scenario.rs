@@ -281,6 +281,9 @@ impl Scenario {
 
     /// Checks that the scenario is consistent.
     pub(crate) fn validate(&self) -> Result<(), ScenarioError> {
+        if self.account.len() != 12 || !self.account.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(ScenarioError::InvalidAccount(self.account.clone()));
+        }
         let mut names = BTreeSet::new();
         for nodegroup in &self.nodegroups {
             let Nodegroup { name, min, max, desired, .. } = nodegroup;
@@ -291,8 +294,40 @@ impl Scenario {
             if *max == 0 || sizes.into_iter().flatten().any(|size| !(*min..=*max).contains(&size)) {
                 return Err(ScenarioError::InvalidSizes(name.clone()));
             }
+            nodegroup.validate_numbers()?;
+            let taints = nodegroup.taints.iter().chain(&nodegroup.startup_taints);
+            if let Some(taint) = taints.into_iter().find(|taint| !taint.is_valid()) {
+                let (nodegroup, effect) = (name.clone(), taint.effect.clone());
+                return Err(ScenarioError::InvalidTaint { nodegroup, effect });
+            }
         }
         Ok(())
+    }
+}
+
+impl Nodegroup {
+    /// Checks the numbers of instances, launches and updates, which count from 1.
+    fn validate_numbers(&self) -> Result<(), ScenarioError> {
+        let initial = self.group_desired.unwrap_or(self.desired);
+        let protected = self.protected.iter().map(|nth| ("protected", *nth, initial));
+        let slow = self.slow.iter().map(|slow| ("slow.nth", slow.nth, u32::MAX));
+        let failures = self.update_failures.iter();
+        let failures = failures.map(|failure| ("update_failures.nth", failure.nth, u32::MAX));
+        let outside =
+            protected.chain(slow).chain(failures).find(|(_, nth, max)| !(1..=*max).contains(nth));
+        let Some((field, number, max)) = outside else { return Ok(()) };
+        let limit = match max {
+            u32::MAX => "1 or more".to_owned(),
+            0 => "none, because there are no instances at the start".to_owned(),
+            max => format!("1 to {max}, the instances at the start"),
+        };
+        Err(ScenarioError::InvalidNumber { nodegroup: self.name.clone(), field, number, limit })
+    }
+}
+
+impl Taint {
+    fn is_valid(&self) -> bool {
+        matches!(self.effect.as_str(), "NoSchedule" | "NoExecute" | "PreferNoSchedule")
     }
 }
 
@@ -311,6 +346,31 @@ pub enum ScenarioError {
     /// A nodegroup's sizes contradict each other.
     #[error("invalid sizes of nodegroup {0:?}: min <= desired <= max and max >= 1 must hold")]
     InvalidSizes(String),
+    /// The account is not an AWS account id.
+    #[error("invalid account {0:?} in the scenario: an account id has 12 digits")]
+    InvalidAccount(String),
+    /// A number of an instance, a launch or an update that there cannot be.
+    #[error("invalid {field} {number} of nodegroup {nodegroup:?}: expected {limit}")]
+    InvalidNumber {
+        /// The nodegroup.
+        nodegroup: String,
+        /// The field.
+        field: &'static str,
+        /// The number in it.
+        number: u32,
+        /// The numbers that are valid.
+        limit: String,
+    },
+    /// A taint has an effect that Kubernetes does not know.
+    #[error(
+        "invalid taint effect {effect:?} of nodegroup {nodegroup:?}: expected NoSchedule, NoExecute or PreferNoSchedule"
+    )]
+    InvalidTaint {
+        /// The nodegroup.
+        nodegroup: String,
+        /// The effect.
+        effect: String,
+    },
 }
 
 /// Returns the version of the API server and of the kubelets in a cluster of an EKS version. Both
@@ -435,6 +495,32 @@ mod tests {
         assert!(matches!(Scenario::from_yaml(too_large), Err(ScenarioError::InvalidSizes(_))));
         let twice = "nodegroups: [{name: g, max: 3, desired: 3}, {name: g, max: 1, desired: 1}]";
         assert!(matches!(Scenario::from_yaml(twice), Err(ScenarioError::DuplicateNodegroup(_))));
+    }
+
+    #[test]
+    fn values_that_cannot_be_are_rejected_with_those_that_can() {
+        let group = |extra: &str| format!("nodegroups: [{{name: g, max: 3, desired: 2, {extra}}}]");
+        let cases = [
+            (
+                "account: abc".into(),
+                "invalid account \"abc\" in the scenario: an account id has 12 digits",
+            ),
+            (
+                group("protected: [2, 3]"),
+                "invalid protected 3 of nodegroup \"g\": expected 1 to 2, the instances at the start",
+            ),
+            (
+                group("slow: [{nth: 0, boot: 1m}]"),
+                "invalid slow.nth 0 of nodegroup \"g\": expected 1 or more",
+            ),
+            (
+                group("taints: [{key: a, effect: NoScedule}]"),
+                "invalid taint effect \"NoScedule\" of nodegroup \"g\": expected NoSchedule, NoExecute or PreferNoSchedule",
+            ),
+        ];
+        for (text, error) in cases {
+            assert_eq!(Scenario::from_yaml(&text).unwrap_err().to_string(), error);
+        }
     }
 
     #[test]

@@ -259,8 +259,8 @@ impl Change for ScaleDeployment {
             Err(conflict @ Error::Conflict { .. }) => return Ok(vec![conflict.to_string()]),
             other => drop(other?),
         }
-        wait::until_restored(intent, writer.reader(), progress).await?;
-        Ok(Vec::new())
+        let refused = wait::until_restored(intent, writer.reader(), progress).await?;
+        Ok(refused.into_iter().collect())
     }
 
     async fn read_targets(intent: &Intent, reader: &PlatformReader) -> Result<Vec<TargetState>> {

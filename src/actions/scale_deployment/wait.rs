@@ -41,38 +41,47 @@ pub(super) async fn until_scaled(
     Ok(pods)
 }
 
-/// Waits until an undo has as many pods as there were. They need not be Ready: the reason why
-/// they were not Ready before may still hold, and the undo does not resolve it.
+/// Waits until an undo has as many pods as there were. They need not be Ready: the reason why they were not Ready
+/// before may still hold, and the undo does not resolve it. Returns why some cannot be created, where a quota or an admission
+/// webhook has refused them for `give_up_after`.
 pub(super) async fn until_restored(
     intent: &Intent,
     reader: &PlatformReader,
     progress: &Progress,
-) -> Result<()> {
+) -> Result<Option<String>> {
     let kubernetes = reader.kubernetes().await?;
     let found = super::get_deployment(intent, &kubernetes).await?;
     let mut watch = workload::watch(&kubernetes, &found, *reader.clock(), progress);
     let views = watch.views();
     let wanted = intent.before.replicas;
+    let mut refusals = GraceTimer::new(reader.clock().deadline(intent.give_up_after.std()));
     wait::until(progress, &mut watch.sources(), || {
-        let Some(snapshot) = views.snapshot() else { return WaitState::Ready(()) };
+        let Some(snapshot) = views.snapshot() else { return WaitState::Ready(None) };
         let active_pods = snapshot.active_pods().len();
         let surplus = surplus(intent, &snapshot);
         // A rollout that has begun meanwhile keeps more pods, or fewer, for as long as it lasts.
-        let has_its_pods = snapshot.is_sized_for(wanted)
-            && active_pods == snapshot.sized_total() as usize
-            && surplus.is_empty();
-        if snapshot.replicas() != wanted || has_its_pods {
-            return WaitState::Ready(());
+        let is_settled = snapshot.is_sized_for(wanted) && surplus.is_empty();
+        let sized_total = snapshot.sized_total() as usize;
+        if snapshot.replicas() != wanted || (is_settled && active_pods == sized_total) {
+            return WaitState::Ready(None);
         }
-        WaitState::Pending(format!(
-            "{} to have {}: it has {active_pods}{}",
+        let counts = format!(
+            "{} to have {}: it has {active_pods}",
             intent.target(),
-            plural(wanted as usize, "pod"),
-            describe_surplus(&surplus, &snapshot.causes)
-        ))
+            plural(wanted as usize, "pod")
+        );
+        let refused = snapshot.refused_pods().filter(|_| is_settled && active_pods < sized_total);
+        let refused = refused.map(|why| ("refused", why));
+        match refusals.expired(Instant::now(), refused) {
+            Some(why) => WaitState::Ready(Some(format!("{counts}, and {why}"))),
+            None => WaitState::Pending(format!(
+                "{counts}{}",
+                describe_surplus(&surplus, &snapshot.causes)
+            )),
+        }
     })
-    .await?;
-    Ok(())
+    .await
+    .map_err(Into::into)
 }
 
 /// The timers of the three problems: failing pods, a late rollout, and pods that cannot end.

@@ -77,6 +77,7 @@ fn global() -> Global {
         state_dir: directory("--state-dir", "SOP_STATE_DIR"),
         runbooks: directory("--runbooks", "SOP_RUNBOOKS"),
         output: Output::Text,
+        inherits_state_dir: false,
     }
 }
 
