@@ -110,6 +110,10 @@ fn missing(snapshot: &WorkloadSnapshot) -> Option<String> {
     if revisions > 1 {
         return Some(format!("there are pods of {revisions} revisions"));
     }
+    // The replica sets are told first, and delete their pods then.
+    if snapshot.active_pods().len() > snapshot.sized_total() as usize {
+        return Some("pods that are to go are not deleted yet".into());
+    }
     // The strategy Recreate removes the old pods before the new replica set has any.
     (snapshot.sized_total() < snapshot.replicas())
         .then(|| "the pods of the new revision are not created yet".into())
@@ -124,8 +128,8 @@ mod tests {
     use k8s_openapi::api::apps::v1::ReplicaSet;
     use serde_json::json;
 
-    /// A deployment of three pods with replica sets of these sizes.
-    fn snapshot(observed: i64, sizes: &[i32]) -> WorkloadSnapshot {
+    /// A deployment that is to have three pods, with replica sets of these sizes, and pods of the one of three.
+    fn snapshot(observed: i64, sizes: &[i32], pods: usize) -> WorkloadSnapshot {
         let deployment = json!({
             "metadata": {"name": "d", "namespace": "n", "uid": "1", "generation": 2},
             "spec": {"replicas": 3, "selector": {}, "template": {}},
@@ -136,24 +140,36 @@ mod tests {
         }]);
         let set = |size: &i32| -> Arc<ReplicaSet> {
             let set = json!({
-                "metadata": {"name": format!("d-{size}"), "ownerReferences": owner},
+                "metadata": {"name": format!("d-{size}"), "uid": format!("d-{size}"), "ownerReferences": owner},
                 "spec": {"replicas": size, "selector": {}},
             });
             Arc::new(serde_json::from_value(set).unwrap())
         };
         let sets = sizes.iter().map(set).collect();
         let deployment = Arc::new(serde_json::from_value(deployment).unwrap());
-        WorkloadSnapshot::new(deployment, sets, Vec::new(), CauseView::default())
+        let owner = json!([{
+            "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "d-3", "uid": "d-3", "controller": true,
+        }]);
+        let pod = json!({"metadata": {"name": "p", "ownerReferences": owner}});
+        let pod = Arc::new(serde_json::from_value(pod).unwrap());
+        let pods = vec![pod; pods];
+        WorkloadSnapshot::new(deployment, sets, pods, CauseView::default())
     }
 
     #[test]
     fn a_rollout_is_in_progress_until_one_replica_set_has_all_pods() {
-        let missing = |observed, sizes: &[i32]| missing(&snapshot(observed, sizes));
+        let missing = |observed, sizes: &[i32]| missing(&snapshot(observed, sizes, 0));
         assert_eq!(missing(2, &[3]), None);
         assert_eq!(missing(2, &[0, 3, 0]), None);
         assert!(missing(1, &[3]).unwrap().contains("has not seen"));
         assert_eq!(missing(2, &[3, 1]).unwrap(), "there are pods of 2 revisions");
         assert!(missing(2, &[0]).unwrap().contains("not created yet"), "Recreate");
         assert!(missing(2, &[]).unwrap().contains("not created yet"), "a new deployment");
+    }
+
+    #[test]
+    fn a_rollout_is_in_progress_until_the_old_pods_are_deleted() {
+        assert_eq!(missing(&snapshot(2, &[3, 0], 3)), None);
+        assert!(missing(&snapshot(2, &[3, 0], 4)).unwrap().contains("not deleted yet"));
     }
 }

@@ -223,5 +223,10 @@ pub(crate) fn with_pod_failure(what: &str, after_restart: bool) -> Value {
     if after_restart {
         labels["plays-when"] = json!("restarted");
     }
-    json!({"spec": {"template": {"metadata": {"labels": labels}}}})
+    let first = json!([{"name": "first", "image": "registry.example.com/first:1.0"}]);
+    let init = if what.starts_with("init-") { first } else { json!([]) };
+    json!({"spec": {"template": {
+        "metadata": {"labels": labels},
+        "spec": {"initContainers": init},
+    }}})
 }

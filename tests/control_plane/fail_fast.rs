@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::{
-    apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler, core::v1::Pod,
+    apps::v1::Deployment,
+    autoscaling::v2::HorizontalPodAutoscaler,
+    core::v1::{Event, Pod, ResourceQuota},
 };
+use kube::api::{Patch, PatchParams};
 use rafay_relay_sop::journal::RunState;
 use serde_json::json;
 
@@ -16,7 +19,7 @@ use crate::{
     harness::{Test, test},
     run_as::{run, runbook_yaml},
 };
-use test_support::{ProgramOutput, SCALE_UP, SimulateProcess};
+use test_support::{ProgramOutput, SCALE_UP, SimulateProcess, wait_until_async};
 
 const TEST_NAMESPACE: &str = "actions";
 
@@ -33,8 +36,11 @@ pub(crate) fn tests() -> Vec<Test> {
         ),
         test("fail_fast::delete_pods_keeps_a_pod_with_another_uid", another_uid),
         test("fail_fast::wait_nodes_fails_when_a_node_never_gets_ready", node_never_ready),
+        test("fail_fast::wait_pods_fails_for_the_cause_that_an_event_names", sandbox_event),
+        test("fail_fast::wait_pods_names_the_selector_that_matches_nothing", selects_nothing),
+        test("fail_fast::delete_pods_fails_for_a_pod_on_a_dead_node", dead_kubelet),
     ];
-    single.into_iter().chain(pod_failure_tests()).collect()
+    single.into_iter().chain(pod_failure_tests()).chain(quota_tests()).collect()
 }
 
 const SCALE: &str = "  - {id: scale, action: scale_deployment, with: {namespace: actions, deployment: relay, replicas: 3, give_up_after: 2s}}\n";
@@ -78,8 +84,9 @@ const POD_WAIT_STEPS: [PodWaitStep; 3] = [
 const NO_NODE: &str = "no-node";
 
 /// The failures of pods, each with the text that the error must contain.
-const POD_FAILURES: [(&str, &str); 3] = [
+const POD_FAILURES: [(&str, &str); 4] = [
     ("missing-image", "ImagePullBackOff"),
+    ("init-missing-image", "ImagePullBackOff in init container first"),
     ("crash-loop", "CrashLoopBackOff"),
     (NO_NODE, "nodes are available"),
 ];
@@ -115,6 +122,119 @@ async fn assert_fails_early(plane: &ControlPlane, step: &PodWaitStep, failure: &
     ));
     let ended = run(plane, TEST_NAMESPACE, &text).await.expect_state(RunState::RolledBack);
     assert_contains_all(ended.error(), &["pod relay-", reason, "(for 2s)"]);
+}
+
+/// A test of each action with a quota that refuses pods.
+fn quota_tests() -> impl Iterator<Item = Test> {
+    POD_WAIT_STEPS.iter().map(|step| {
+        let name = format!("fail_fast::{}_fails_for_pods_that_a_quota_refuses", step.action);
+        test(name, async move |plane: Arc<ControlPlane>| {
+            assert_quota_is_named(&plane, step).await;
+        })
+    })
+}
+
+async fn assert_quota_is_named(plane: &ControlPlane, step: &PodWaitStep) {
+    plane.namespace(TEST_NAMESPACE).await;
+    plane.node("one", json!({})).await;
+    let replicas = step.replicas.max(1);
+    plane.deployment(TEST_NAMESPACE, "relay", replicas, json!({})).await;
+    let hard = json!({"pods": replicas.to_string()});
+    let quota = json!({"metadata": {"name": "small"}, "spec": {"hard": hard}});
+    plane.create::<ResourceQuota>(TEST_NAMESPACE, quota).await;
+    wait_until_async("the quota", async || {
+        let quota = plane.api::<ResourceQuota>(TEST_NAMESPACE).get("small").await.unwrap();
+        quota.status?.used?.contains_key("pods").then_some(())
+    })
+    .await;
+    if step.action == "wait_pods" {
+        let patch = Patch::Merge(json!({"spec": {"replicas": 3}}));
+        let relay = plane.api::<Deployment>(TEST_NAMESPACE);
+        relay.patch("relay", &PatchParams::default(), &patch).await.unwrap();
+    }
+    let more = if step.action == "scale_deployment" { ", replicas: 3" } else { "" };
+    let text = runbook_yaml(&format!(
+        "  - {{id: it, action: {}, with: {{namespace: actions, deployment: relay, give_up_after: 2s{more}}}}}\n",
+        step.action
+    ));
+    let ended = run(plane, TEST_NAMESPACE, &text).await.expect_state(RunState::RolledBack);
+    assert_contains_all(ended.error(), &["pods cannot be created", "exceeded quota: small"]);
+}
+
+/// A pod whose container does not start, as the API has it: only an event says why.
+async fn sandbox_event(plane: Arc<ControlPlane>) {
+    plane.namespace(TEST_NAMESPACE).await;
+    plane.node("one", json!({})).await;
+    // No stage plays it: the pod stays as the scheduler left it.
+    let pod = json!({
+        "metadata": {"name": "sick", "labels": {"app": "sick", "plays": "nothing"}},
+        "spec": {
+            "nodeName": "one",
+            "containers": [{"name": "app", "image": "registry.example.com/app:1.0"}],
+        },
+    });
+    let pod = plane.create::<Pod>(TEST_NAMESPACE, pod).await;
+    let now = jiff::Timestamp::now().to_string();
+    let event = json!({
+        "metadata": {"name": "sick.1"},
+        "involvedObject": {
+            "apiVersion": "v1", "kind": "Pod", "namespace": TEST_NAMESPACE, "name": "sick",
+            "uid": pod.metadata.uid,
+        },
+        "type": "Warning",
+        "reason": "FailedCreatePodSandBox",
+        "message": "failed to assign an IP address",
+        "firstTimestamp": now,
+        "lastTimestamp": now,
+        "count": 1,
+        "source": {"component": "kubelet"},
+    });
+    plane.create::<Event>(TEST_NAMESPACE, event).await;
+    let text = runbook_yaml(
+        "  - {id: it, action: wait_pods, with: {namespace: actions, selector: app=sick, give_up_after: 2s}}\n",
+    );
+    let ended = run(&plane, TEST_NAMESPACE, &text).await;
+    assert_contains_all(
+        ended.error(),
+        &["pod sick: FailedCreatePodSandBox: failed to assign an IP address", "(for 2s)"],
+    );
+}
+
+async fn selects_nothing(plane: Arc<ControlPlane>) {
+    plane.namespace(TEST_NAMESPACE).await;
+    let text = runbook_yaml(
+        "  - {id: it, action: wait_pods, timeout: 3s, with: {namespace: actions, selector: app=typo}}\n",
+    );
+    let ended = run(&plane, TEST_NAMESPACE, &text).await;
+    assert_contains_all(ended.error(), &["0 of 0 pods with app=typo in actions Ready"]);
+}
+
+/// A node that no kubelet answers for: a pod on it is deleted, and stays.
+async fn dead_kubelet(plane: Arc<ControlPlane>) {
+    plane.namespace(TEST_NAMESPACE).await;
+    let no_kubelet = json!({"metadata": {"annotations": {"kwok.x-k8s.io/node": null}}});
+    plane.node("dead", no_kubelet).await;
+    let pod = json!({
+        "metadata": {"name": "stuck"},
+        "spec": {
+            "nodeName": "dead",
+            "containers": [{"name": "app", "image": "registry.example.com/app:1.0"}],
+        },
+    });
+    let pod = plane.create::<Pod>(TEST_NAMESPACE, pod).await;
+    plane.node_condition("dead", "False").await;
+    let uid = pod.metadata.uid.unwrap();
+    let delete = |parameters: &str| {
+        runbook_yaml(&format!(
+            "  - {{id: it, action: delete_pods, with: {{pods: [{{namespace: actions, name: stuck, uid: {uid}, ready: false}}], grace_period: 1s, {parameters}}}}}\n"
+        ))
+    };
+    let ended = run(&plane, TEST_NAMESPACE, &delete("give_up_after: 2s")).await;
+    assert_contains_all(ended.error(), &["pod stuck cannot end: its node dead is not Ready"]);
+    let hint = ended.failure().hint.clone().unwrap_or_default();
+    assert_contains_all(&hint, &["--grace-period=0 --force", "`force_after`"]);
+    run(&plane, TEST_NAMESPACE, &delete("force_after: 1s")).await.expect_success();
+    assert!(plane.api::<Pod>(TEST_NAMESPACE).get_opt("stuck").await.unwrap().is_none());
 }
 
 async fn progress_deadline(plane: Arc<ControlPlane>) {

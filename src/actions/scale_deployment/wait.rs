@@ -42,8 +42,8 @@ pub(super) async fn until_scaled(
 }
 
 /// Waits until an undo has as many pods as there were. They need not be Ready: the reason why they were not Ready
-/// before may still hold, and the undo does not resolve it. Returns why some cannot be created, where a quota or an admission
-/// webhook has refused them for `give_up_after`.
+/// before may still hold, and the undo does not resolve it. Returns why some cannot be created, where a quota or an
+/// admission webhook has refused them for `give_up_after`.
 pub(super) async fn until_restored(
     intent: &Intent,
     reader: &PlatformReader,
