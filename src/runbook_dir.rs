@@ -197,9 +197,14 @@ pub fn change_since(origin: Option<&str>, name: &str, text: &str) -> Option<Stri
         return (*built_in != text)
             .then(|| format!("the runbook {name} that is built into this program has changed"));
     }
-    match std::fs::read(origin) {
-        Ok(now) if now == text.as_bytes() => None,
-        Ok(_) => Some(format!("{origin} has changed")),
+    // A file of another length need not be read, and something else than a file must not be.
+    let is_same = |found: std::fs::Metadata| -> io::Result<bool> {
+        let is_candidate = found.is_file() && found.len() == text.len() as u64;
+        Ok(is_candidate && std::fs::read(origin)? == text.as_bytes())
+    };
+    match std::fs::metadata(origin).and_then(is_same) {
+        Ok(true) => None,
+        Ok(false) => Some(format!("{origin} has changed")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Some(format!("{origin} has been removed or renamed"))
         }

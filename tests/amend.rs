@@ -116,7 +116,7 @@ async fn what_has_run_must_stay_as_it_was() {
         (
             "steps:\n",
             inserted,
-            "step 'config' has run already, and is not step 1 of the changed runbook",
+            "step 'config' has run already, and is no longer at its place in the changed runbook",
         ),
     ];
     for (old, new, error) in cases {
@@ -189,6 +189,69 @@ async fn a_choice_of_steps_that_cannot_work_is_refused() {
     assert_eq!(calls, ["eks:UpdateNodegroupConfig"]);
 }
 
+/// The lock of the run is on what it was started with.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_runbook_does_not_act_where_the_run_holds_no_lock() {
+    let cluster = TestCluster::new().await;
+    let text = "name: outputs
+steps:
+  - {id: sure, action: assert, with: {that: false, message: 'no'}, on_failure: stop}
+";
+    let id = cluster.run(text).await.expect_state(RunState::Failed).run.id().clone();
+    let more = format!(
+        "{text}  - {{id: pods, action: list_pods, with: {{namespace: rafay-core, selector: app=x}}}}\n"
+    );
+    let (error, _) = refusal(&cluster, &id, changed(&more)).await;
+    assert_eq!(error, "the changed runbook acts on Kubernetes, and the run was started without it");
+}
+
+/// The journal has the steps in the order in which they ran.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_changed_again_after_a_step_was_inserted() {
+    let cluster = TestCluster::new().await;
+    let id = stopped_run(&cluster).await;
+    let inserted = stopping().replace(
+        "  - {id: sure,",
+        "  - {id: between, action: sleep, with: {duration: 1s}}\n  - {id: sure,",
+    );
+    let ended = cluster.resume(&id, changed(&inserted)).await.expect_state(RunState::Failed);
+    let digest = rafay_relay_sop::engine::digest(&inserted);
+    assert_eq!((ended.run.digest(), &ended.run.head.digest), (digest.as_str(), &digest));
+    let moved = inserted.replace("id: between", "id: late");
+    assert_eq!(
+        refusal(&cluster, &id, changed(&moved)).await.0,
+        "step 'between' has run already, and is no longer at its place in the changed runbook"
+    );
+    let mended = inserted.replace("that: false", "that: true");
+    cluster.resume(&id, changed(&mended)).await.expect_success();
+}
+
+/// What they read is of use to that step only.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_reads_before_a_skipped_step_are_not_repeated() {
+    let cluster = TestCluster::new().await;
+    let text = "name: outputs
+steps:
+  - {id: pods, action: list_pods, with: {namespace: rafay-core, selector: app=rafay-relay}}
+  - {id: sure, action: assert, with: {that: \"{{ pods.count > 99 }}\", message: few}, on_failure: stop}
+  - {id: rest, action: sleep, with: {duration: 1s}}
+";
+    let id = cluster.run(text).await.expect_state(RunState::Failed).run.id().clone();
+    let reads = cluster.count_calls("list pods");
+    cluster.resume(&id, without(&["sure"])).await.expect_success();
+    assert_eq!(cluster.count_calls("list pods"), reads);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_was_to_be_skipped_runs_when_the_run_continues_from_it() {
+    let cluster = TestCluster::new().await;
+    let id = stopped_run(&cluster).await;
+    drop(cluster.accept_resume(&id, without(&["sure", "rest"])).await);
+    let ended = cluster.resume(&id, from("rest")).await.expect_success();
+    assert!(has_line(&ended, "Completed step: rest"), "{:#?}", ended.lines());
+    assert!(has_line(&ended, "Skipped step: sure (skipped by test)"), "{:#?}", ended.lines());
+}
+
 /// The step would fail in the middle of the run; one with a guard does not.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_step_is_not_skipped_when_its_output_is_needed() {
@@ -202,7 +265,7 @@ steps:
 ";
     let id = cluster.run(text).await.expect_state(RunState::Failed).run.id().clone();
     let (error, hint) = refusal(&cluster, &id, without(&["sure", "pods"])).await;
-    assert_eq!(error, "step 'some' uses the output of step 'pods', which would be skipped");
+    assert_eq!(error, "step 'some' uses the output of step 'pods', which has none");
     assert!(hint.starts_with("skip these steps too"), "{hint}");
     cluster.resume(&id, without(&["sure", "pods", "some"])).await.expect_success();
 }
@@ -254,7 +317,7 @@ fn a_changed_file_is_reported_and_used_only_when_asked_for() {
 
     std::fs::write(&stopped.runbook, stopping().replace("that: false", "that: true")).unwrap();
     let note = format!(
-        "note: {} has changed since the run was started; the run continues with its own text\n\
+        "note: {} has changed since its text was read; the run continues with that text\n\
          hint: pass --runbook to continue with the text of a file\n",
         stopped.runbook
     );
@@ -349,7 +412,7 @@ async fn the_service_resumes_differently_when_the_request_confirms_it() {
     std::fs::write(&runbook, stopping().replace("duration: 1s", "duration: 2s")).unwrap();
     let (code, resumed) = service.post(&resume, json!({})).await;
     assert_eq!(code, StatusCode::OK, "{resumed:#}");
-    assert!(resumed["note"].as_str().unwrap().contains("has changed since the run was started"));
+    assert!(resumed["note"].as_str().unwrap().contains("has changed since its text was read"));
     assert_eq!(service.wait_until_ended().await["state"], "failed");
 
     let body = json!({"runbook": "scale-up", "skip": ["sure"], "confirm": "sure"});

@@ -105,7 +105,10 @@ fn a_run_of_a_newer_version_is_listed_as_such_and_others_start() {
     let runs = state.path().join("runs");
     for file in fs::read_dir(&runs).unwrap() {
         let path = file.unwrap().path();
-        let newer = fs::read_to_string(&path).unwrap().replace("\"minor\":1", "\"minor\":7");
+        // What a later version does with checksums is not known here.
+        let without_sum = |line: &str| format!("{}}}\n", line.rsplit_once(",\"sum\":").unwrap().0);
+        let newer: String = fs::read_to_string(&path).unwrap().lines().map(without_sum).collect();
+        let newer = newer.replace("\"minor\":1", "\"minor\":7");
         fs::write(path, newer).unwrap();
     }
     let sop = |arguments: &[&str]| {

@@ -78,7 +78,7 @@ pub struct Output {
     pub count: u32,
     /// The pods, by name: as they are, or as they last were.
     pub pods: Vec<PodRecord>,
-    /// Names of the listed pods that were to be Ready and have ended.
+    /// Names of the listed pods that were to be Ready and have ended, or are about to.
     #[serde(default)]
     pub gone: Vec<String>,
 }
@@ -112,11 +112,11 @@ impl Wait for WaitPods {
         let mut gone = Vec::new();
         let mut pods = match params.until {
             PodState::Ready => {
-                let ready = wait::until(progress, &mut watch.sources(), || {
+                let (ready, lost) = wait::until(progress, &mut watch.sources(), || {
                     evaluate_ready(&params, &views, &mut grace)
                 })
                 .await?;
-                gone = views.lost_pods(&ready);
+                gone = lost;
                 report_gone(progress, "pod", &gone);
                 records(&ready, &NodeInstances::read(&kubernetes).await?)
             }
@@ -260,11 +260,12 @@ fn describe_selection(params: &Params) -> String {
     }
 }
 
+/// Returns the pods that are Ready, with the names of the listed ones that are lost.
 fn evaluate_ready(
     params: &Params,
     views: &PodViews,
     grace: &mut GraceTimer,
-) -> WaitState<Vec<Arc<Pod>>> {
+) -> WaitState<(Vec<Arc<Pod>>, Vec<String>)> {
     let PodsSnapshot { pods, all, causes, refused } = match views.snapshot() {
         Ok(found) => found,
         Err(why) => return WaitState::failed(why),
@@ -288,7 +289,7 @@ fn evaluate_ready(
     // A selector that matches nothing yet is not satisfied by zero pods.
     let is_enough = ready.len() >= wanted && (wanted > 0 || params.selector.is_none());
     if is_enough && (params.count.is_some() || others.is_empty()) {
-        return WaitState::Ready(ready.into_iter().cloned().collect());
+        return WaitState::Ready((ready.into_iter().cloned().collect(), lost));
     }
     if let Some(why) = expired_problem(grace, others.iter().copied(), &causes, refused.clone()) {
         return WaitState::failed(format!(

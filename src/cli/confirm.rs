@@ -5,7 +5,9 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use super::{CliError, next_steps::quoted, stdout, target::TargetArgs};
 use crate::{
     engine::{ChangingStep, Engine, Preflight, Remaining, ResumePreflight, UndoneStep, digest},
-    journal::{Amendment, Run, RunTarget, difference_texts, short_digest, text_diff, timestamp},
+    journal::{
+        Amendment, Run, RunTarget, StepPath, difference_texts, short_digest, text_diff, timestamp,
+    },
 };
 
 /// Checks that there is a terminal to ask at before a real cluster is acted on. To be called before any call to it, so
@@ -68,7 +70,11 @@ fn describe_amendment(run: &Run, amendment: &Amendment) -> String {
         ));
         text.push_str(&text_diff(run.text(), &runbook.text));
     }
-    let steps = amendment.skip.iter().map(|path| format!("  {path} is skipped\n"));
+    let describe = |path: &StepPath| match run.step(path).and_then(|step| step.intent.as_ref()) {
+        Some(_) => format!("  {path} is skipped; what it has changed stays\n"),
+        None => format!("  {path} is skipped\n"),
+    };
+    let steps = amendment.skip.iter().map(describe);
     let steps = steps.chain(amendment.again.iter().map(|path| format!("  {path} is run again\n")));
     text.extend(steps);
     text

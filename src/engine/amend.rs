@@ -56,13 +56,17 @@ pub enum AmendError {
         /// The name in the file.
         found: String,
     },
+    /// The runbook acts on a platform whose lock the run does not hold.
+    #[error("the changed runbook acts on {platform}, and the run was started without it")]
+    OtherPlatform {
+        /// `AWS` or `Kubernetes`.
+        platform: &'static str,
+    },
     /// A step that has run is not where it was.
-    #[error("step '{step}' has run already, and is not step {position} of the changed runbook")]
+    #[error("step '{step}' has run already, and is no longer at its place in the changed runbook")]
     MovedStep {
         /// The id of the step.
-        step: StepPath,
-        /// Its place among the steps that have run, from 1.
-        position: usize,
+        step: String,
     },
     /// A step that has run is to do something else.
     #[error("step '{step}' has run already, and does something else in the changed runbook")]
@@ -94,14 +98,14 @@ pub enum AmendError {
         /// The id of the step that changed something.
         step: String,
     },
-    /// A step would lack the output of one that is skipped.
+    /// A step would lack the output of one that is skipped or has failed.
     #[error("{}", missing(.0))]
     MissingOutputs(Vec<(String, String)>),
 }
 
 fn missing(pairs: &[(String, String)]) -> String {
     let sentence = |(step, skipped): &(String, String)| {
-        format!("step '{step}' uses the output of step '{skipped}', which would be skipped")
+        format!("step '{step}' uses the output of step '{skipped}', which has none")
     };
     pairs.iter().map(sentence).collect::<Vec<_>>().join("; ")
 }
@@ -111,7 +115,9 @@ impl AmendError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::RollsBack => Some("resume it without --runbook, --from and --skip".into()),
-            Self::OtherRunbook { .. } => Some("start another run for another runbook".into()),
+            Self::OtherRunbook { .. } | Self::OtherPlatform { .. } => {
+                Some("abandon the run, and start another".into())
+            }
             Self::MovedStep { .. } => {
                 Some("the steps that have run come first, in the order in which they ran".into())
             }
@@ -120,7 +126,7 @@ impl AmendError {
                     .into(),
             ),
             Self::UnknownStep { hint, .. } => Some(hint.clone()),
-            Self::HasEnded { .. } => Some("only a step that is still to be run can be".into()),
+            Self::HasEnded { .. } => Some("only a step that is still to be run can be skipped".into()),
             Self::WouldRepeat { .. } => Some(
                 "continue from a later step, or abandon the run and start another from the beginning".into(),
             ),
@@ -136,6 +142,7 @@ impl AmendError {
         match self {
             Self::RollsBack => FailureKind::Conflict,
             Self::OtherRunbook { .. }
+            | Self::OtherPlatform { .. }
             | Self::MovedStep { .. }
             | Self::ChangedStep { .. }
             | Self::UnknownStep { .. }
@@ -179,26 +186,41 @@ fn replace(run: &Run, changed: &CheckedRunbook) -> Result<ReplacedRunbook, Start
         let (expected, found) = (run.spec.runbook.clone(), new.name.clone());
         return Err(AmendError::OtherRunbook { expected, found }.into());
     }
-    let has_run = |step: &&StepProgress| has_ended(step) || step.intent.is_some();
-    for (index, recorded) in run.steps().iter().filter(has_run).enumerate() {
-        let step =
-            new.steps.get(index).filter(|step| StepPath::top_level(&step.id) == recorded.path);
-        let Some(step) = step else {
-            let (step, position) = (recorded.path.clone(), index + 1);
-            return Err(AmendError::MovedStep { step, position }.into());
-        };
-        if old.step(&recorded.path).is_some_and(|old| !old.does_the_same_as(step)) {
-            return Err(AmendError::ChangedStep { step: step.id.clone() }.into());
-        }
-    }
+    ensure_unchanged(run, &old.runbook().steps, &new.steps)?;
     // An input that is no longer declared is not used any more.
     let is_declared = |name: &String| new.inputs.iter().any(|input| input.name == *name);
-    let given = run.inputs().iter().filter(|(name, _)| is_declared(name));
+    // One that an earlier change had dropped still has the value that the run was started with.
+    let given = run.spec.inputs.iter().chain(run.inputs()).filter(|(name, _)| is_declared(name));
     let given = given.map(|(name, value)| (name.clone(), value.clone())).collect();
     let inputs = new.bind(&given).map_err(StartError::Inputs)?;
     let text = changed.source().text().to_owned();
     let origin = changed.origin().map(str::to_owned);
     Ok(ReplacedRunbook { origin, digest: digest(&text), text, inputs })
+}
+
+/// Checks that the steps that have run are in the changed runbook as they were, in their order, and that no new step is
+/// before one of them.
+fn ensure_unchanged(run: &Run, old: &[Step], new: &[Step]) -> Result<(), AmendError> {
+    let has_run = |step: &&Step| {
+        let recorded = run.step(&StepPath::top_level(&step.id));
+        recorded.is_some_and(|recorded| has_ended(recorded) || recorded.intent.is_some())
+    };
+    let mut expected = old.iter().filter(has_run).peekable();
+    for step in new {
+        let Some(next) = expected.peek() else { break };
+        if step.id == next.id {
+            if !step.does_the_same_as(next) {
+                return Err(AmendError::ChangedStep { step: step.id.clone() });
+            }
+            expected.next();
+        } else if !old.iter().any(|old| old.id == step.id && !has_run(&old)) {
+            break;
+        }
+    }
+    match expected.next() {
+        Some(step) => Err(AmendError::MovedStep { step: step.id.clone() }),
+        None => Ok(()),
+    }
 }
 
 /// Whether a step has ended in a way after which the run goes on.
@@ -222,27 +244,41 @@ impl Choice<'_> {
         runbook: Option<ReplacedRunbook>,
         from: Option<String>,
         skip: &[String],
-    ) -> Result<Amendment, AmendError> {
+    ) -> Result<Amendment, StartError> {
         let start = from.as_deref().map(|from| self.position(from)).transpose()?;
         let mut skipped = BTreeSet::new();
         for id in skip {
             let index = self.position(id)?;
             let runs_again = start.is_some_and(|start| start <= index);
             if !runs_again && self.has_ended(index) {
-                return Err(AmendError::HasEnded { step: id.clone() });
+                return Err(AmendError::HasEnded { step: id.clone() }.into());
             }
             skipped.insert(index);
         }
         let mut again = BTreeSet::new();
         if let (Some(start), Some(from)) = (start, &from) {
             skipped.extend((0..start).filter(|index| !self.has_ended(*index)));
-            for index in (start..self.steps.len()).filter(|index| self.has_ended(*index)) {
-                if self.recorded(index).is_some_and(|recorded| recorded.intent.is_some()) {
+            for index in (start..self.steps.len()).filter(|index| !skipped.contains(index)) {
+                if self.has_changed_something(index) {
                     let (from, step) = (from.clone(), self.steps[index].id.clone());
-                    return Err(AmendError::WouldRepeat { from, step });
+                    return Err(AmendError::WouldRepeat { from, step }.into());
                 }
-                again.insert(index);
+                if self.has_ended(index) || self.is_skipped_by_person(index) {
+                    again.insert(index);
+                }
             }
+        }
+        // Another step under the id of one that was skipped is not meant.
+        if runbook.is_some() {
+            let old = CheckedRunbook::of_run(self.run)?;
+            let is_another = |index: &usize| {
+                let step = &self.steps[*index];
+                let before = old.step(&self.path(*index));
+                !before.is_some_and(|before| before.does_the_same_as(step))
+            };
+            let inherited = (0..self.steps.len()).filter(|index| self.is_skipped_by_person(*index));
+            let inherited = inherited.filter(|index| !skipped.contains(index));
+            again.extend(inherited.filter(is_another));
         }
         self.ensure_outputs(&skipped, &again)?;
         let paths = |indexes: BTreeSet<usize>| {
@@ -252,23 +288,25 @@ impl Choice<'_> {
         Ok(Amendment { runbook, from, skip: paths(skipped), again: paths(again) })
     }
 
-    /// Checks that no step that is run needs the output of one that a person skips, now or earlier.
+    /// Checks that no step that is run needs the output of one that a person skips, now or earlier, or of one that has
+    /// failed.
     fn ensure_outputs(
         &self,
         skipped: &BTreeSet<usize>,
         again: &BTreeSet<usize>,
     ) -> Result<(), AmendError> {
-        let is_skipped = |index: usize| {
+        let is_absent = |index: usize| {
             skipped.contains(&index)
-                || (!again.contains(&index) && self.run.skipped_by(&self.path(index)).is_some())
+                || (!again.contains(&index)
+                    && (self.is_skipped_by_person(index) || self.has_failed(index)))
         };
         let is_left = |index: &usize| {
-            !is_skipped(*index) && (again.contains(index) || !self.has_ended(*index))
+            !is_absent(*index) && (again.contains(index) || !self.has_ended(*index))
         };
         let mut missing = Vec::new();
         for step in (0..self.steps.len()).filter(is_left).map(|index| &self.steps[index]) {
             let needed = step.requires().iter();
-            let absent = needed.filter(|id| self.find(id).is_some_and(is_skipped));
+            let absent = needed.filter(|id| self.find(id).is_some_and(is_absent));
             missing.extend(absent.map(|id| (step.id.clone(), id.clone())));
         }
         if missing.is_empty() { Ok(()) } else { Err(AmendError::MissingOutputs(missing)) }
@@ -299,5 +337,23 @@ impl Choice<'_> {
 
     fn has_ended(&self, index: usize) -> bool {
         self.recorded(index).is_some_and(has_ended)
+    }
+
+    fn is_skipped_by_person(&self, index: usize) -> bool {
+        self.run.skipped_by(&self.path(index)).is_some()
+    }
+
+    /// Whether the run went on after a failure of the step.
+    fn has_failed(&self, index: usize) -> bool {
+        let outcome = self.recorded(index).and_then(|recorded| recorded.outcome.as_ref());
+        let failed = |outcome: &StepOutcome| matches!(outcome, StepOutcome::Failed { .. });
+        outcome.is_some_and(failed) && self.has_ended(index)
+    }
+
+    /// Whether the step has ended with changes. One that was skipped halfway continues what it had begun.
+    fn has_changed_something(&self, index: usize) -> bool {
+        let Some(recorded) = self.recorded(index) else { return false };
+        let is_skipped = matches!(recorded.outcome, Some(StepOutcome::Skipped { .. }));
+        recorded.intent.is_some() && has_ended(recorded) && !is_skipped
     }
 }

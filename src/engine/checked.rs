@@ -49,7 +49,7 @@ impl CheckedRunbook {
         }
     }
 
-    /// Checks the text that a run was started with, whatever has happened to its file since.
+    /// Checks the text that a run is to finish with, whatever has happened to its file since.
     ///
     /// # Errors
     /// This version finds errors in it, or it is not the text that the journal has the digest of.

@@ -112,9 +112,13 @@ impl Driver<'_> {
     /// ever. A step that has decided on its changes no longer depends on what was read.
     fn steps_to_read_again(&self, runbook: &Runbook) -> Vec<String> {
         let recorded = |step: &Step| self.run_writer.run().step(&StepPath::top_level(&step.id));
+        let is_skipped = |step: &Step| {
+            self.run_writer.run().skipped_by(&StepPath::top_level(&step.id)).is_some()
+        };
         let has_stopped = |step: &Step| {
             let outcome = recorded(step).and_then(|recorded| recorded.outcome.as_ref());
             matches!(outcome, Some(StepOutcome::Failed { then: AfterFailure::Stop, .. }))
+                && !is_skipped(step)
         };
         let Some(stopped) = runbook.steps.iter().position(has_stopped) else { return Vec::new() };
         if recorded(&runbook.steps[stopped]).is_some_and(|recorded| recorded.intent.is_some()) {
@@ -124,6 +128,7 @@ impl Driver<'_> {
             let action = actions::find(&step.action);
             action.is_some_and(|action| action.kind() == ActionKind::Read)
                 && recorded(step).is_some_and(|recorded| recorded.output().is_some())
+                && !is_skipped(step)
         };
         let before = runbook.steps[..stopped].iter().rev();
         before.take_while(has_read).map(|step| step.id.clone()).collect()
@@ -150,8 +155,13 @@ impl Driver<'_> {
     }
 
     fn success_outcome(&self) -> RunOutcome {
-        // A step that stopped the run is over only where a changed runbook no longer has it.
-        let has_failed = |step: &StepProgress| matches!(&step.outcome, Some(StepOutcome::Failed { then, .. }) if *then == AfterFailure::Continue);
+        let has_failed = |step: &StepProgress| match &step.outcome {
+            // One that stopped the run is over only where a changed runbook no longer has it.
+            Some(StepOutcome::Failed { then, .. }) => *then == AfterFailure::Continue,
+            // A person skipped it after it had begun to change something.
+            Some(StepOutcome::Skipped { .. }) => step.intent.is_some(),
+            _ => false,
+        };
         if self.run_writer.run().steps().iter().any(has_failed) {
             RunOutcome::SucceededWithFailures
         } else {

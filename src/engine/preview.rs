@@ -1,7 +1,7 @@
 //! What a run would find and do, for a person who has to confirm it: the leading steps that only read, run without a
 //! journal, and the steps that change something.
 
-use super::{Engine, Preflight, ResumePreflight, StartError, failure};
+use super::{Engine, Preflight, ResumePreflight, StartError, failure, interruptible::caught};
 use crate::{
     actions::{self, Operations},
     journal::{Failure, RecordedChange, ResumeMode, StepOutcome, StepPath},
@@ -122,7 +122,8 @@ impl Engine {
             }
             let arguments =
                 step.arguments(&scope).map_err(|error| failed(failure::of_template(&error)))?;
-            let output = read(arguments, &reader, &Progress::silent())
+            let progress = Progress::silent();
+            let output = caught(read(arguments, &reader, &progress))
                 .await
                 .map_err(|error| failed(failure::of_action(&error)))?;
             scope.insert(&step.id, &output);

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{
-    AcceptedRun, CheckedRunbook, Engine, ResumeRequest, StartError, VERSION, amend::amend,
+    AcceptedRun, AmendError, CheckedRunbook, Engine, ResumeRequest, StartError, VERSION,
+    amend::amend,
 };
 use crate::{
     actions,
     journal::{
         Amendment, AuditLog, Format, Observers, ResumeMode, Run, RunEvent, RunId, RunStore,
-        RunWriter, StepOutcome, StepPath, StepProgress,
+        RunTarget, RunWriter, StepOutcome, StepPath, StepProgress,
     },
 };
 use runbook::Runbook;
@@ -33,6 +34,17 @@ impl ResumePreflight {
     /// Returns the runbook with which it continues.
     pub fn checked(&self) -> &CheckedRunbook {
         &self.checked
+    }
+
+    /// Whether the run rolls back.
+    pub fn rolls_back(&self) -> bool {
+        self.mode == ResumeMode::Rollback || self.run().head.is_rolling_back()
+    }
+
+    /// Returns where the text with which it continues came from, where that is known.
+    pub fn origin(&self) -> Option<&str> {
+        let replaced = self.amendment.as_ref().and_then(|amendment| amendment.runbook.as_ref());
+        replaced.map_or_else(|| self.run().origin(), |runbook| runbook.origin.as_deref())
     }
 
     /// Returns what is changed about the rest of the run.
@@ -64,7 +76,11 @@ impl Engine {
         ensure_unfinished(run, operation)?;
         let (checked, amendment) = amend(run, request)?;
         ensure_same_revisions(run, checked.runbook())?;
-        run.spec.target.ensure_same(&self.identify(checked.runbook()).await?)?;
+        let here = self.identify(checked.runbook()).await?;
+        run.spec.target.ensure_same(&here)?;
+        if amendment.is_some() {
+            ensure_no_other_platform(&run.spec.target, &here)?;
+        }
         Ok(ResumePreflight { writer, checked, mode, amendment })
     }
 
@@ -100,6 +116,16 @@ pub async fn abandon(store: Arc<dyn RunStore>, id: &RunId, actor: &str) -> Resul
     ensure_unfinished(writer.run(), "abandoned")?;
     writer.append(Timestamp::now(), RunEvent::RunAbandoned { actor: actor.into() }).await?;
     Ok(())
+}
+
+/// Checks that a changed runbook stays within the lock of the run.
+fn ensure_no_other_platform(held: &RunTarget, here: &RunTarget) -> Result<(), AmendError> {
+    let platform = match (held, here) {
+        (RunTarget { aws: None, .. }, RunTarget { aws: Some(_), .. }) => "AWS",
+        (RunTarget { kubernetes: None, .. }, RunTarget { kubernetes: Some(_), .. }) => "Kubernetes",
+        _ => return Ok(()),
+    };
+    Err(AmendError::OtherPlatform { platform })
 }
 
 fn ensure_unfinished(run: &Run, operation: &'static str) -> Result<(), StartError> {

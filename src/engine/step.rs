@@ -63,8 +63,12 @@ impl Driver<'_> {
         step: &Step,
         path: &StepPath,
     ) -> Result<(), StopReason> {
-        if let Some(actor) = self.run_writer.run().skipped_by(path) {
-            let reason = format!("skipped by {actor}");
+        if let Some(actor) = self.run_writer.run().skipped_by(path).map(str::to_owned) {
+            self.clean_up(step, path, Phase::Apply).await?;
+            let reason = match self.intent(path) {
+                Some(_) => format!("skipped by {actor}; what it has changed stays"),
+                None => format!("skipped by {actor}"),
+            };
             let event = StepEvent::StepSkipped { name: step.name.clone(), reason };
             return Ok(self.append(Event::step(path, event)).await?);
         }

@@ -1,6 +1,8 @@
 //! What a person changed about the rest of a run when they resumed it. It is part of the event `run_resumed`, so that a
 //! crash after it loses nothing.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -56,7 +58,15 @@ impl Amendment {
     }
 }
 
+/// The time for finding the shortest difference. After it a longer one is shown, which is as true.
+const DIFF_TIMEOUT: Duration = Duration::from_millis(200);
+
 /// Returns the difference of two texts as a unified diff without a header.
 pub fn text_diff(old: &str, new: &str) -> String {
-    similar::TextDiff::from_lines(old, new).unified_diff().context_radius(3).to_string()
+    similar::TextDiff::configure()
+        .timeout(DIFF_TIMEOUT)
+        .diff_lines(old, new)
+        .unified_diff()
+        .context_radius(3)
+        .to_string()
 }

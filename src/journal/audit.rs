@@ -36,9 +36,10 @@ fn log_run_event(run: &Run, event: &RunEvent) {
                 paths.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
             };
             let (skipped, again) = (list(&amendment.skip), list(&amendment.again));
+            let from = amendment.from.as_ref().map(ToString::to_string);
             tracing::info!(
                 target: "audit",
-                actor, run = id, runbook, origin = run.origin(), digest = run.digest(), skipped, again,
+                actor, run = id, runbook, origin = run.origin(), digest = run.digest(), from, skipped, again,
                 "resumed differently"
             );
             return;

@@ -220,7 +220,7 @@ pub enum RunOutcome {
 }
 
 /// The specification that a run was started with. It finishes with the same, whatever happens to the file that it came
-/// from.
+/// from, unless a person amends it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunSpec {
     /// The format of the journal. Absent in format 0.

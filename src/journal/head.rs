@@ -21,7 +21,7 @@ pub struct RunHead {
     pub version: String,
     /// The runbook's name.
     pub runbook: String,
-    /// SHA-256 of the runbook's text, in hexadecimal.
+    /// SHA-256 of the text of the runbook that it is to finish with, in hexadecimal.
     pub digest: String,
     /// The caller's idempotency key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -128,9 +128,12 @@ impl RunHead {
     fn apply_run_event(&mut self, event: &RunEvent, time: Timestamp) {
         match event {
             RunEvent::RunStarted(_) => {}
-            RunEvent::RunResumed { actor, version, format, mode, .. } => {
+            RunEvent::RunResumed { actor, version, format, mode, amendment } => {
                 actor.clone_into(&mut self.actor);
                 version.clone_into(&mut self.version);
+                if let Some(runbook) = amendment.as_ref().and_then(|a| a.runbook.as_ref()) {
+                    runbook.digest.clone_into(&mut self.digest);
+                }
                 self.format = self.format.max(*format);
                 self.is_rolling_back |= *mode == ResumeMode::Rollback;
                 self.is_cancel_requested = false;

@@ -1,6 +1,7 @@
 //! Bounds on what a server may send, so that no response takes all memory. Used by both clients.
 
 use std::{
+    error::Error as StdError,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -10,7 +11,7 @@ use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use tower::Service;
 
-use super::error::BoxError;
+use super::error::{BoxError, causes};
 
 /// The longest response. The longest honest ones are a page of 500 pods and a page of 100 Auto Scaling groups with all
 /// their instances, of about 20 MB each.
@@ -25,6 +26,13 @@ const MAX_WATCH_LINE: usize = 8 << 20;
 pub(super) struct TooLong {
     limit: usize,
     unit: &'static str,
+}
+
+impl TooLong {
+    /// Returns the error among an error and its causes.
+    pub(super) fn among_causes<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e Self> {
+        causes(error).find_map(|cause| cause.downcast_ref())
+    }
 }
 
 /// The part that is bounded: the whole body, or each line of one that never ends.

@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::io;
 
+use super::bounded::TooLong;
 use super::error::{Classified, ErrorKind, causes, error_chain, root_cause};
 
 /// Classifies an error without a server's response.
@@ -17,6 +18,9 @@ pub(super) fn classify_network_error(error: &(dyn StdError + 'static)) -> Option
 
 /// Classifies failures that the layers below distinguish only by message.
 fn by_message(error: &(dyn StdError + 'static), text: &str) -> Option<Classified> {
+    if let Some(too_long) = TooLong::among_causes(error) {
+        return Some(Classified::new(ErrorKind::Invalid, too_long.to_string()));
+    }
     if text.contains("dns error") || text.contains("failed to lookup address") {
         let message = format!("cannot resolve the host name: {}", root_cause(error));
         return Some(

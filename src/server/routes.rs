@@ -159,7 +159,7 @@ pub(super) async fn cancel(
 }
 
 /// The changes to the rest of a run. `confirm` has the ids of `from` and `skip`, separated by spaces, so that
-/// a request that was written for another run does not skip a step of this one.
+/// no step is skipped by a slip of the hand.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ResumeBody {

@@ -11,7 +11,10 @@ use super::{
     views,
 };
 use crate::{
-    engine::{AcceptedRun, CheckedRunbook, Control, Engine, ResumeRequest, StartError, abandon},
+    engine::{
+        AcceptedRun, CheckedRunbook, Control, Engine, ResumePreflight, ResumeRequest, StartError,
+        abandon,
+    },
     journal::{
         Failure, FailureKind, HeadQuery, HeadSummary, ResumeMode, Run, RunHead, RunId, RunState,
         RunStore, RunSummary, RunTarget, StoreError, UnreadableSummary,
@@ -178,25 +181,21 @@ impl Service {
             let FoundRunbook { source, origin } = self.shared.runbook_dir.find(name)?;
             request.runbook = Some(CheckedRunbook::with_origin(source, origin.to_string())?);
         }
+        self.wait_until_released(id).await?;
         let admission = self.admit().await?;
         if self.is_live(id) {
             let head = self.store().head(id).await?;
-            let state = head.state(true);
-            if state.is_active() {
-                let (run, target) = (id.clone(), Box::new(head.target));
-                return Err(StartError::Unfinished { run, state, target, cause: None }.into());
-            }
-            self.shared.active.wait_until_released(id).await;
+            let (state, target) = (head.state(true), Box::new(head.target));
+            let run = id.clone();
+            return Err(StartError::Unfinished { run, state, target, cause: None }.into());
         }
         let engine = &self.shared.engine;
-        let accepted = engine.resume(engine.prepare_resume(id, request).await?, actor).await?;
-        let run = accepted.run();
-        let mut response = views::resumed(run, mode);
-        if mode == ResumeMode::Continue
-            && let Some(change) = change_since(run.origin(), &run.spec.runbook, run.text())
-        {
-            let note =
-                format!("{change} since the run was started; the run continues with its own text");
+        let preflight = engine.prepare_resume(id, request).await?;
+        // Before the run is resumed: it reads a file, which may be on a disk that does not answer.
+        let note = change_note(&preflight).await;
+        let accepted = engine.resume(preflight, actor).await?;
+        let mut response = views::resumed(accepted.run(), mode);
+        if let Some(note) = note {
             response["note"] = json!(note);
         }
         self.drive(&admission, accepted);
@@ -356,6 +355,14 @@ impl Service {
         }
     }
 
+    /// Waits for the moment between the last event of a run and the end of its driver, in which it still is active.
+    async fn wait_until_released(&self, id: &RunId) -> Result<(), StoreError> {
+        if self.is_live(id) && !self.store().head(id).await?.state(true).is_active() {
+            self.shared.active.wait_until_released(id).await;
+        }
+        Ok(())
+    }
+
     fn is_live(&self, id: &RunId) -> bool {
         matches!(self.shared.active.phase(id), Some(Phase::Running(_)))
     }
@@ -363,6 +370,19 @@ impl Service {
     fn store(&self) -> &Arc<dyn RunStore> {
         self.shared.engine.store()
     }
+}
+
+/// Returns a note where the file of a run's runbook is no longer the text with which the run continues.
+async fn change_note(preflight: &ResumePreflight) -> Option<String> {
+    if preflight.rolls_back() {
+        return None;
+    }
+    let run = preflight.run();
+    let (origin, name) = (preflight.origin().map(str::to_owned), run.spec.runbook.clone());
+    let text = preflight.checked().source().text().to_owned();
+    let change = move || change_since(origin.as_deref(), &name, &text);
+    let change = tokio::task::spawn_blocking(change).await.ok().flatten()?;
+    Some(format!("{change} since its text was read; the run continues with that text"))
 }
 
 /// Whether a new process of the service resumes a run by itself: one that the service was driving when it died, not

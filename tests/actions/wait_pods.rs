@@ -78,6 +78,10 @@ async fn a_listed_pod_that_has_ended_is_gone_unless_all_are_counted() {
     assert_eq!(ended.output("it")["gone"], json!([first]));
     assert_eq!(ended.output("it")["count"], json!(2));
 
+    let enough = step("pods: '{{ relay.pods }}', count: 1");
+    let ended = cluster.run(&runbook_yaml(&format!("{list}{enough}"))).await.expect_success();
+    assert_eq!(ended.output("it")["gone"].as_array().unwrap().len(), 1, "only the deleted one");
+
     let counted = step("pods: '{{ relay.pods }}', count: '{{ relay.count }}'");
     let text = runbook_yaml(&format!("{list}{counted}"));
     let ended = cluster.run(&text).await.expect_state(RunState::Failed);

@@ -7,7 +7,7 @@ use k8s_openapi::{
     api::{
         apps::v1::{Deployment, ReplicaSet},
         autoscaling::v2::HorizontalPodAutoscaler,
-        core::v1::{ConfigMap, Namespace, Node, Pod},
+        core::v1::{ConfigMap, Namespace, Node, Pod, ResourceQuota},
         policy::v1::PodDisruptionBudget,
     },
 };
@@ -67,6 +67,7 @@ impl ControlPlane {
     }
 
     async fn empty(&self, namespace: &str) {
+        self.remove_all::<ResourceQuota>(namespace).await;
         self.remove_all::<HorizontalPodAutoscaler>(namespace).await;
         self.remove_all::<PodDisruptionBudget>(namespace).await;
         self.remove_all::<Deployment>(namespace).await;

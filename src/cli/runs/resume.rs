@@ -4,8 +4,8 @@
 use super::{RunSelector, remote};
 use crate::{
     cli::{CliError, Exit, Global, confirm, run, state_dir::StateDir, stdout, target::TargetArgs},
-    engine::{CheckedRunbook, Engine, ResumeRequest},
-    journal::{Failure, FailureKind, ResumeMode, Run, RunId, RunState, RunStore as _},
+    engine::{CheckedRunbook, Engine, ResumePreflight, ResumeRequest},
+    journal::{Failure, FailureKind, ResumeMode, RunHead, RunState, RunStore as _},
     runbook_dir::{self, FoundRunbook, RunbookDir},
 };
 
@@ -38,13 +38,14 @@ struct AmendmentArgs {
     /// Continue with this runbook, a name or a path, instead of the text that the run was started with
     ///
     /// The steps that have run must come first, with the same action, 'with' and 'when'; the rest may differ. The
-    /// difference is shown before it asks, and kept in the journal.
+    /// difference is shown before it asks, and kept in the journal. A service neither shows it nor asks, and takes only
+    /// the name of one of its runbooks.
     #[arg(long, value_name = "NAME_OR_FILE")]
     runbook: Option<String>,
     /// Continue from this step: earlier ones are skipped, and later ones that have only read are run again
     #[arg(long, value_name = "STEP")]
     from: Option<String>,
-    /// Do not run this step; may be given several times. What it has changed already stays, and is undone by a rollback
+    /// Do not run this step; may be given several times. What it has changed already stays
     #[arg(long, value_name = "STEP")]
     skip: Vec<String>,
     /// The ids of --from and --skip, separated by spaces, where there is no terminal to type them at; --yes does not
@@ -78,7 +79,10 @@ impl PlaceArgs {
         if let Some(address) = remote::service_address(&reader) {
             let id = self.selector.find(&reader).await?;
             amendment.require_confirmation()?;
-            let body = amendment.body(&address)?;
+            let body = match mode {
+                ResumeMode::Continue => amendment.body(&address)?,
+                ResumeMode::Rollback => serde_json::Value::Null,
+            };
             return remote::request_operation(&address, &id, operation, body, &self.token).await;
         }
         let simulates = self.target.simulate;
@@ -93,16 +97,15 @@ impl PlaceArgs {
         let store = state_dir.open_for_writing(&format!("runs {operation}"), None)?;
         let id = self.selector.find(&store).await?;
         if !simulates {
-            refuse_simulated(&id, store.head(&id).await?.target.simulated)?;
+            refuse_simulated(&store.head(&id).await?)?;
         }
         let environment = self.target.connect().await?;
         let engine = Engine::new(environment.platform.clone(), store, simulates);
-        let replaces = request.runbook.is_some();
         let preflight = engine.prepare_resume(&id, request).await?;
         let target = &preflight.run().spec.target;
         self.target.ensure_speed_is_allowed(&environment.platform, target).await?;
-        if mode == ResumeMode::Continue && !replaces {
-            stdout::write_stderr(&change_note(preflight.run()));
+        if !preflight.rolls_back() {
+            stdout::write_stderr(&change_note(&preflight));
         }
         if asks {
             confirm::ask_to_resume(&preflight)?;
@@ -182,20 +185,24 @@ impl AmendmentArgs {
 }
 
 /// Refuses to continue a run whose simulated cluster has ended, before a real one is looked for.
-fn refuse_simulated(id: &RunId, is_simulated: bool) -> Result<(), CliError> {
-    if !is_simulated {
+fn refuse_simulated(head: &RunHead) -> Result<(), CliError> {
+    // One that is over is refused for that.
+    if !head.target.simulated || head.is_final() {
         return Ok(());
     }
-    let message = format!("run {id} was simulated, and its cluster has ended with its process");
+    let message =
+        format!("run {} was simulated, and its cluster has ended with its process", head.run);
     let failure = Failure::new(FailureKind::Conflict, message);
     Err(CliError::Failure(failure.with_hint(Some("abandon it: `runs abandon` changes no cluster"))))
 }
 
-/// Returns a note where the file of a run's runbook is no longer what the run is to finish with; else nothing.
-fn change_note(run: &Run) -> String {
-    match runbook_dir::change_since(run.origin(), &run.spec.runbook, run.text()) {
+/// Returns a note where the file of a run's runbook is no longer the text with which the run continues; else nothing.
+fn change_note(preflight: &ResumePreflight) -> String {
+    let text = preflight.checked().source().text();
+    let name = &preflight.run().spec.runbook;
+    match runbook_dir::change_since(preflight.origin(), name, text) {
         Some(change) => format!(
-            "note: {change} since the run was started; the run continues with its own text\n\
+            "note: {change} since its text was read; the run continues with that text\n\
              hint: pass --runbook to continue with the text of a file\n"
         ),
         None => String::new(),

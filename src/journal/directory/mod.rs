@@ -134,7 +134,10 @@ impl Shared {
             return Err(unavailable("write to", &path, &error));
         };
         if sync {
-            writer.ensure_held(&self.directory)?;
+            // The run is no longer held by this process.
+            writer
+                .ensure_held(&self.directory)
+                .inspect_err(|_| drop(self.state().open.remove(run)))?;
         }
         let mut state = self.state();
         let state = &mut *state;

@@ -7,6 +7,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
+use crate::platform::bounded::TooLong;
 use crate::platform::error::{Classified, Error, ErrorKind, error_chain};
 use crate::platform::transport;
 
@@ -109,7 +110,11 @@ where
 {
     match error {
         SdkError::ServiceError(response) => classify_response(response.raw(), response.err(), call),
-        SdkError::ResponseError(response) => classify_unreadable(response.raw()),
+        SdkError::ResponseError(response) => match TooLong::among_causes(error) {
+            // The next one would be as long.
+            Some(too_long) => Classified::new(ErrorKind::Invalid, too_long.to_string()),
+            None => classify_unreadable(response.raw()),
+        },
         SdkError::TimeoutError(_) => Classified::new(ErrorKind::Transient, "timed out"),
         _ => classify_unsent(error),
     }

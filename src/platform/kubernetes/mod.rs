@@ -34,6 +34,9 @@ pub use writer::{KubernetesWriter, Removal};
 
 /// The page size of `kubectl`; a page of 500 pods is about 5 MB.
 const PAGE_SIZE: u32 = 500;
+/// How often a list begins again whose version was compacted away between two pages. etcd is compacted every five
+/// minutes, and a list takes seconds.
+const MAX_RESTARTS: u32 = 3;
 /// The number of attempts of a read that fails because of throttling or a lost connection.
 const MAX_READ_ATTEMPTS: u32 = 4;
 /// The longest delay between two attempts, also where the API server asks for a longer one: the caller has a deadline
@@ -247,15 +250,20 @@ impl Connection {
         let call = format!("list {}", selection.describe::<K>());
         let mut params = selection.list_params();
         let mut found = Vec::new();
+        let mut restarts = 0;
         loop {
             let page = self.read(&call, max_attempts, || api.list(&params)).await;
             let mut page = match page {
-                // The list's version was compacted away between two pages: begin again, in one piece, as
-                // client-go does, so that it cannot happen twice.
-                Err(error) if is_expired(&error) && params.continue_token.is_some() => {
+                // The list's version was compacted away between two pages. In one piece, as client-go asks then, it
+                // could be longer than a response may be.
+                Err(error)
+                    if is_expired(&error)
+                        && params.continue_token.is_some()
+                        && restarts < MAX_RESTARTS =>
+                {
+                    restarts += 1;
                     found.clear();
                     params.continue_token = None;
-                    params.limit = None;
                     continue;
                 }
                 page => page?,
