@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     engine::Engine,
-    journal::RunTarget,
-    server::{self, Access, Service},
+    journal::{Failure, FailureKind, RunTarget},
+    server::{self, Access, Reach, Service},
 };
 
 /// How long a call in flight may take to end when the service is asked to shut down. Kubernetes kills a pod after 30 s.
@@ -28,6 +28,9 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "ADDRESS", env = "SOP_LISTEN", default_value = "127.0.0.1:8080")]
     listen: ListenAddress,
     /// File with the bearer token that requests which change something must carry
+    ///
+    /// One line of at least 16 characters. Only its owner and its group may read the file (mode 0640). It is read again
+    /// when it changes.
     #[arg(long, value_name = "FILE", env = "SOP_TOKEN_FILE")]
     token_file: Option<PathBuf>,
     /// Let anybody who can reach the address start and stop runs
@@ -96,12 +99,16 @@ impl ServeArgs {
     /// Returns who may use the address. On one that other machines can reach, that must be decided.
     fn access(&self, addresses: &[SocketAddr]) -> Result<Access, CliError> {
         let is_loopback = addresses.iter().all(|address| address.ip().is_loopback());
+        let reach = match is_loopback {
+            true => Reach::ThisMachine { host: self.listen.host().to_owned() },
+            false => Reach::Network,
+        };
         if let Some(path) = &self.token_file {
-            return Access::with_token_file(is_loopback, path)
-                .map_err(|error| CliError::Usage(error.to_string()));
+            return Access::with_token_file(reach, path)
+                .map_err(|error| usage(error.to_string(), error.hint()));
         }
         if is_loopback || self.allow_anonymous {
-            return Ok(Access::anonymous(is_loopback));
+            return Ok(Access::anonymous(reach));
         }
         let message = format!("--listen {}: other machines could start runs", self.listen);
         Err(CliError::usage_with_hint(message, "pass --token-file FILE, or --allow-anonymous"))
@@ -111,6 +118,11 @@ impl ServeArgs {
     async fn bind(&self, addresses: &[SocketAddr]) -> Result<TcpListener, CliError> {
         TcpListener::bind(addresses).await.map_err(|error| self.listen.unusable(&error))
     }
+}
+
+/// Returns an error of usage, with its remedy where there is one.
+fn usage(message: String, hint: Option<String>) -> CliError {
+    CliError::Failure(Failure::new(FailureKind::Usage, message).with_hint(hint))
 }
 
 /// Resolves at SIGTERM or Ctrl-C.

@@ -9,9 +9,10 @@ mod active_runs;
 mod auth;
 mod csrf;
 mod error;
-mod prefetch;
+mod file_stamp;
 mod routes;
 mod service;
+mod token;
 mod views;
 
 use std::{net::SocketAddr, time::Duration};
@@ -26,9 +27,11 @@ use axum::{
 use tokio::net::TcpListener;
 use tower_http::{catch_panic::CatchPanicLayer, trace::TraceLayer};
 
-pub use auth::{Access, TokenFileError};
+pub use auth::{Access, Reach};
+pub use file_stamp::SecretFileError;
 use runbook::MAX_BYTES;
 pub use service::Service;
+pub use token::{TokenFileError, read_token};
 
 /// Inputs are short; a runbook's text is taken by `/validate` alone, which has its own limit.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -53,7 +56,7 @@ pub fn router(service: Service, access: Access) -> Router {
         .route("/runs/{id}/rollback", post(routes::rollback))
         .route("/runs/{id}/abandon", post(routes::abandon))
         .route_layer(middleware::from_fn_with_state(access.clone(), auth::require_token))
-        .route_layer(middleware::from_fn(prefetch::reject_prefetch));
+        .route_layer(middleware::from_fn(csrf::reject_browser_get));
     open.merge(reading)
         .merge(mutating)
         .fallback(routes::route_not_found)

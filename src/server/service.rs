@@ -266,7 +266,13 @@ impl Service {
         before: Option<&RunId>,
     ) -> Result<Value, ApiError> {
         let query = match before {
-            Some(run) => HeadQuery::Before(run.clone(), limit + 1),
+            Some(run) => {
+                // Any id is before or after others, but a page after a run that never was is not the next page.
+                if let Err(StoreError::NotFound { .. }) = self.store().head(run).await {
+                    return Err(unknown_page(run));
+                }
+                HeadQuery::Before(run.clone(), limit + 1)
+            }
             None => HeadQuery::Newest(limit + 1),
         };
         let entries = self.store().heads(query).await?;
@@ -346,6 +352,12 @@ impl Service {
     fn store(&self) -> &Arc<dyn RunStore> {
         self.shared.engine.store()
     }
+}
+
+/// Returns the response to a request for the runs before one that is not there.
+fn unknown_page(run: &RunId) -> ApiError {
+    let failure = Failure::new(FailureKind::Usage, format!("`continue`: run {run} not found"));
+    failure.with_hint(Some("pass the `continue` of the page before, or none for the first")).into()
 }
 
 /// Whether a new process of the service resumes a run by itself: one that the service was driving when it died, not

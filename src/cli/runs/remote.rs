@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use crate::{
     cli::{CliError, Exit, stdout},
     journal::{DirectoryStore, RunId},
+    server::read_token,
 };
 
 /// Resuming a run asks the cluster and the account for their identities.
@@ -38,10 +39,8 @@ pub(super) async fn request_operation(
     let mut request =
         client.map_err(unanswered)?.post(format!("http://{address}/runs/{id}/{operation}"));
     if let Some(path) = &token.token_file {
-        let token = std::fs::read_to_string(path).map_err(|error| {
-            CliError::Usage(format!("cannot read the token file {}: {error}", path.display()))
-        })?;
-        request = request.bearer_auth(token.trim());
+        let token = read_token(path).map_err(|error| CliError::Usage(error.to_string()))?;
+        request = request.bearer_auth(token);
     }
     let response = request.send().await.map_err(unanswered)?;
     let is_done = response.status().is_success();
