@@ -25,6 +25,9 @@ pub(super) struct ApiError {
     challenge: Option<&'static str>,
 }
 
+/// After how many seconds a request that is refused for now may be sent again.
+pub(super) const RETRY_AFTER_SECONDS: u16 = 1;
+
 impl ApiError {
     /// Returns a response with that status; also for what a layer or an extractor made of the request.
     pub(super) fn new(status: StatusCode, message: &str) -> Self {
@@ -50,6 +53,15 @@ impl ApiError {
     /// Returns a response for a request that the service cannot answer now.
     pub(super) fn unavailable(message: &str) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
+    }
+
+    /// Returns a response for a request above a limit of the service.
+    pub(super) fn overloaded(message: &str) -> Self {
+        let failure = Failure::new(FailureKind::Busy, message);
+        let hint = format!("send it again after {RETRY_AFTER_SECONDS} s");
+        let mut error = Self::from(failure.with_hint(Some(hint)));
+        error.status = StatusCode::SERVICE_UNAVAILABLE;
+        error
     }
 
     pub(super) fn forbidden(message: &str) -> Self {
@@ -148,8 +160,11 @@ impl IntoResponse for ApiError {
         let headers = response.headers_mut();
         // The rest of the body is not read, so the connection ends here: a client that is not told sends the next
         // request into it.
-        if self.status == StatusCode::PAYLOAD_TOO_LARGE {
+        if matches!(self.status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT) {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
         }
         if let Some(challenge) = self.challenge {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));

@@ -67,7 +67,7 @@ pub enum SecretFileError {
     },
 }
 
-/// No token is nearly as long.
+/// A chain of certificates is the longest file that is read here.
 const MAX_BYTES: u64 = 256 * 1024;
 
 impl SecretFileError {
@@ -84,6 +84,15 @@ impl SecretFileError {
 
 /// Reads a file that only its owner and its group may read.
 pub(super) fn read_secret(path: &Path) -> Result<(Vec<u8>, FileStamp), SecretFileError> {
+    read(path, true)
+}
+
+/// Reads a file that everyone may read.
+pub(super) fn read_public(path: &Path) -> Result<(Vec<u8>, FileStamp), SecretFileError> {
+    read(path, false)
+}
+
+fn read(path: &Path, is_secret: bool) -> Result<(Vec<u8>, FileStamp), SecretFileError> {
     let name = || path.display().to_string();
     let failed = |source| SecretFileError::ReadFailed { path: name(), source };
     // Before the file is opened: to open a pipe would wait for its writer.
@@ -95,7 +104,7 @@ pub(super) fn read_secret(path: &Path) -> Result<(Vec<u8>, FileStamp), SecretFil
         return Err(SecretFileError::TooLong { path: name() });
     }
     let mode = metadata.mode() & 0o777;
-    if mode & 0o006 != 0 {
+    if is_secret && mode & 0o006 != 0 {
         return Err(SecretFileError::OpenToAll { path: name(), mode });
     }
     // A file that is replaced in between has another stamp, and is read again.

@@ -35,7 +35,7 @@ pub use interrupting_store::{InterruptingStore, Moment};
 pub use process::{ProgramOutput, SimulateProcess, journal, program, program_path, signal};
 pub use serve::Serve;
 #[cfg(target_os = "linux")]
-pub use soak::{Usage, soak};
+pub use soak::{Usage, soak, with_descriptors};
 pub use watchdog::Watchdog;
 
 /// Fast enough that a minute of boot time is a tenth of a second.

@@ -37,11 +37,10 @@ pub struct Usage {
 pub async fn soak(runs: u32) -> (Usage, Usage) {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("short.yaml"), SHORT).unwrap();
-    let mut service = Serve::start(&mut limited(&program(), MAX_DESCRIPTORS, |command| {
-        command.args(["serve", "--simulate", "--speed", "600"]);
-        command.arg("--state-dir").arg(dir.path().join("state"));
-        command.arg("--runbooks").arg(dir.path()).stdout(Stdio::null());
-    }));
+    let mut command = program();
+    command.args(["serve", "--simulate", "--speed", "600"]);
+    command.arg("--state-dir").arg(dir.path().join("state")).arg("--runbooks").arg(dir.path());
+    let mut service = Serve::start(&mut with_descriptors(&command, MAX_DESCRIPTORS));
     let mut first = None;
     for run in 0..runs + WARM_UP_RUNS {
         let (code, started) = service.post("/run?runbook=short", json!({})).await;
@@ -68,17 +67,16 @@ impl Usage {
 }
 
 /// Returns the command of a program that may open so many files. The shell is replaced by the program.
-fn limited(program: &Command, descriptors: u32, arguments: impl FnOnce(&mut Command)) -> Command {
+pub fn with_descriptors(program: &Command, descriptors: u32) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", &format!("ulimit -n {descriptors} && exec \"$@\""), "sh"]);
-    command.arg(program.get_program());
+    command.arg(program.get_program()).args(program.get_args());
     for (name, value) in program.get_envs() {
         match value {
             Some(value) => command.env(name, value),
             None => command.env_remove(name),
         };
     }
-    arguments(&mut command);
     command.stdin(Stdio::null());
     command
 }
