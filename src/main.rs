@@ -1,17 +1,18 @@
 //! The entry point: answers completion requests, parses the arguments, starts the log and runs the subcommand.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use rafay_relay_sop::cli::{self, Cli, telemetry};
+
+/// How long the end of the program waits for threads whose work is not needed any more: a credential plugin may hang.
+const THREADS_GRACE_PERIOD: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     cli::answer_completion_request();
     let arguments = Cli::read();
     telemetry::start(arguments.log_format());
-    run(arguments).into()
-}
-
-#[tokio::main]
-async fn run(arguments: Cli) -> cli::Exit {
-    arguments.run().await
+    let runtime = tokio::runtime::Runtime::new().expect("the system gives a process its threads");
+    let exit = runtime.block_on(arguments.run());
+    runtime.shutdown_timeout(THREADS_GRACE_PERIOD);
+    exit.into()
 }

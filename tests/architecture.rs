@@ -57,6 +57,9 @@ const WAITING_LOOPS: &[(&str, &str, &str)] = &[
         "until_with_read_sources",
         "sources, which have pauses; it reads memory only",
     ),
+    ("server/listener.rs", "accept", "connections, and a pause after a failure"),
+    ("server/listener.rs", "accept", "connections that end"),
+    ("server/listener.rs", "send_refusal", "what one client sends, for at most a second"),
     ("server/service.rs", "recover_interrupted", "a pace"),
 ];
 

@@ -655,3 +655,40 @@ fn the_manual_page_names_every_subcommand() {
     }
     assert!(page.contains("SOP_STATE_DIR"), "{page}");
 }
+
+/// The AWS SDK logs access key ids and session tokens at the levels that a person turns on to find a fault.
+#[test]
+fn no_level_of_the_log_shows_credentials() {
+    let simulate = SimulateProcess::start(SPEED);
+    let dir = tempfile::tempdir().unwrap();
+    let runbook = write(dir.path(), "scale-up.yaml", SCALE_UP);
+    let secrets = ["AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMIK7MDENG", "IQoJb3JpZ2luX2VjEXAMPLE"];
+    let profile = write(
+        dir.path(),
+        "credentials",
+        &format!(
+            "[default]\naws_access_key_id={}\naws_secret_access_key={}\naws_session_token={}\n",
+            secrets[0], secrets[1], secrets[2]
+        ),
+    );
+    let names = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+    for from_profile in [false, true] {
+        let mut command = simulate.program(dir.path());
+        command.args(["run", "--yes", &runbook, "--speed", "600"]).env("SOP_LOG", "trace");
+        for (name, secret) in names.into_iter().zip(secrets) {
+            match from_profile {
+                true => command.env_remove(name),
+                false => command.env(name, secret),
+            };
+        }
+        if from_profile {
+            command.env("AWS_SHARED_CREDENTIALS_FILE", &profile);
+        }
+        let ended = ProgramOutput::run(&mut command).expect_exit_code(0);
+        assert!(ended.stderr.contains("DEBUG") || ended.stderr.contains("TRACE"));
+        for secret in secrets {
+            let line = ended.stderr.lines().find(|line| line.contains(secret));
+            assert_eq!(line, None, "{secret}");
+        }
+    }
+}

@@ -15,6 +15,7 @@ mod relay_scale;
 mod rhythm;
 mod scale_up;
 mod service;
+mod service_limits;
 mod signals;
 mod simulate_command;
 mod simulator;

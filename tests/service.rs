@@ -1,6 +1,12 @@
 //! The HTTP service, over real sockets.
 
-use std::ops::Deref;
+use std::{
+    fs,
+    ops::{Deref, DerefMut},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::Command,
+};
 
 use reqwest::StatusCode;
 use serde_json::json;
@@ -9,29 +15,41 @@ use tempfile::TempDir;
 use test_support::{ProgramOutput, SCALE_UP, Serve, program};
 
 /// `serve --simulate` with its own state directory.
-struct SimulatedService {
+pub(crate) struct SimulatedService {
     serve: Serve,
-    dir: TempDir,
+    pub(crate) dir: TempDir,
 }
 
 impl SimulatedService {
-    fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         Self::in_dir(dir, arguments)
     }
 
-    fn in_dir(dir: TempDir, arguments: &[&str]) -> Self {
-        let runbooks = dir.path().join("runbooks");
-        std::fs::create_dir_all(&runbooks).unwrap();
+    pub(crate) fn in_dir(dir: TempDir, arguments: &[&str]) -> Self {
+        let serve = Serve::start(&mut Self::command(dir.path(), arguments));
+        Self { serve, dir }
+    }
+
+    /// A service that listens where the arguments say.
+    pub(crate) fn listening(arguments: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let serve = Serve::start_listening(&mut Self::command(dir.path(), arguments));
+        Self { serve, dir }
+    }
+
+    pub(crate) fn command(dir: &Path, arguments: &[&str]) -> Command {
+        let runbooks = dir.join("runbooks");
+        fs::create_dir_all(&runbooks).unwrap();
         let default = SCALE_UP.replace("name: scale-up", "name: relay-scale");
-        std::fs::write(runbooks.join("relay-scale.yaml"), default).unwrap();
-        std::fs::write(runbooks.join("broken.yaml"), "name: broken\nsteps: [{id: a, action: b}]\n")
+        fs::write(runbooks.join("relay-scale.yaml"), default).unwrap();
+        fs::write(runbooks.join("broken.yaml"), "name: broken\nsteps: [{id: a, action: b}]\n")
             .unwrap();
         let mut command = program();
         command.args(["serve", "--simulate", "--speed", "600"]);
-        command.arg("--state-dir").arg(dir.path().join("state"));
+        command.arg("--state-dir").arg(dir.join("state"));
         command.arg("--runbooks").arg(&runbooks).args(arguments);
-        Self { serve: Serve::start(&mut command), dir }
+        command
     }
 }
 
@@ -41,6 +59,18 @@ impl Deref for SimulatedService {
     fn deref(&self) -> &Serve {
         &self.serve
     }
+}
+
+impl DerefMut for SimulatedService {
+    fn deref_mut(&mut self) -> &mut Serve {
+        &mut self.serve
+    }
+}
+
+/// Writes a file that only its owner may read.
+pub(crate) fn write_secret(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 #[tokio::test]
@@ -196,7 +226,7 @@ async fn a_get_does_not_repeat_a_run_that_has_just_succeeded() {
 async fn a_get_repeats_other_runs() {
     let service = SimulatedService::start(&[]);
     let other = SCALE_UP.replace("name: scale-up", "name: other");
-    std::fs::write(service.dir.path().join("runbooks/other.yaml"), other).unwrap();
+    fs::write(service.dir.path().join("runbooks/other.yaml"), other).unwrap();
     service.get("/run").await;
     service.wait_until_ended().await;
     let (code, started) = service.get("/run?runbook=other").await;
@@ -247,7 +277,7 @@ async fn the_status_says_which_file_is_run() {
     let status = service.wait_until_ended().await;
     let path = service.dir.path().join("runbooks/relay-scale.yaml");
     assert_eq!(status["origin"], json!(path));
-    let text = std::fs::read_to_string(path).unwrap();
+    let text = fs::read_to_string(path).unwrap();
     assert_eq!(status["digest"], rafay_relay_sop::engine::digest(&text));
 }
 
@@ -329,19 +359,55 @@ async fn another_sites_page_cannot_start_a_run() {
 async fn a_token_protects_the_routes_that_change_something() {
     let dir = tempfile::tempdir().unwrap();
     let token = dir.path().join("token");
-    std::fs::write(&token, "correct horse battery staple\n").unwrap();
+    write_secret(&token, "correct-horse-battery-staple\n");
     let path = token.display().to_string();
     let service = SimulatedService::in_dir(dir, &["--token-file", &path]);
-    let (code, _) = service.get("/run").await;
-    assert_eq!(code, StatusCode::UNAUTHORIZED);
-    let ask = |token: &'static str| {
-        service.client.post(format!("{}/run", service.url)).bearer_auth(token).send()
+    let url = format!("{}/run", service.url);
+    let without = service.client.get(&url).send().await.unwrap();
+    assert_eq!(without.status(), StatusCode::UNAUTHORIZED);
+    let challenge = without.headers()["www-authenticate"].to_str().unwrap().to_owned();
+    assert!(challenge.starts_with("Bearer realm="), "{challenge}");
+    let ask = async |authorization: &str| {
+        let request = service.client.post(&url).header("authorization", authorization);
+        request.send().await.unwrap()
     };
-    assert_eq!(ask("wrong").await.unwrap().status(), StatusCode::FORBIDDEN);
+    let wrong = ask("Bearer wrong").await;
+    assert_eq!(wrong.status(), StatusCode::FORBIDDEN);
+    assert!(wrong.headers()["www-authenticate"].to_str().unwrap().contains("invalid_token"));
     assert_eq!(service.get("/status").await.1["status"], "Idle", "reading needs no token");
-    let response = ask("correct horse battery staple").await.unwrap();
+    // The name of a scheme is written in any case.
+    let response = ask("bearer correct-horse-battery-staple").await;
     assert_eq!(response.status(), StatusCode::OK);
     service.wait_until_ended().await;
+
+    // The token is replaced while the service runs; then the file is removed.
+    write_secret(&token, "another-horse-battery-staple\n");
+    let old = ask("Bearer correct-horse-battery-staple").await;
+    assert_eq!(old.status(), StatusCode::FORBIDDEN);
+    let new = ask("Bearer another-horse-battery-staple").await;
+    assert_eq!(new.status(), StatusCode::OK);
+    service.wait_until_ended().await;
+    fs::remove_file(&token).unwrap();
+    let gone = ask("Bearer another-horse-battery-staple").await;
+    assert_eq!(gone.status(), StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[test]
+fn a_token_file_that_cannot_be_trusted_is_refused_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let token = dir.path().join("token");
+    let start = || {
+        let mut command = program();
+        command.args(["serve", "--simulate", "--listen", "127.0.0.1:0", "--token-file"]);
+        ProgramOutput::run(command.arg(&token)).expect_exit_code(2).stderr
+    };
+    write_secret(&token, "correct-horse-battery\nanother-horse-battery\n");
+    assert!(start().contains("has several lines"));
+    write_secret(&token, "correct-horse-battery");
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o644)).unwrap();
+    let refused = start();
+    assert!(refused.contains("every user of this machine (mode 0644)"), "{refused}");
+    assert!(refused.contains("hint: `chmod 640"), "{refused}");
 }
 
 #[test]
@@ -352,6 +418,20 @@ fn serve_on_a_public_address_requires_a_token_decision() {
                 .expect_exit_code(2);
         assert!(ended.stderr.contains("--token-file"), "{}", ended.stderr);
     }
+}
+
+/// A name that is not `localhost` and leads to this machine, as in a hosts file. A page of that name is no other site's.
+#[tokio::test]
+async fn a_loopback_name_that_was_listened_on_addresses_the_service() {
+    let service = SimulatedService::listening(&["--listen", "127.1:0"]);
+    let port = service.address().rsplit_once(':').unwrap().1;
+    let status = async |host: String| {
+        let request = service.client.get(format!("{}/status", service.url)).header("host", host);
+        request.send().await.unwrap().status()
+    };
+    assert_eq!(status(format!("127.1:{port}")).await, StatusCode::OK);
+    assert_eq!(status(format!("127.0.0.1:{port}")).await, StatusCode::OK);
+    assert_eq!(status(format!("127.2:{port}")).await, StatusCode::FORBIDDEN);
 }
 
 /// As curl and people write it.
@@ -368,6 +448,65 @@ async fn serve_listens_on_a_name_and_on_a_port_alone() {
         let response = service.client.get(format!("http://localhost:{port}/health")).send().await;
         assert_eq!(response.unwrap().status(), StatusCode::OK, "{arguments:?}");
     }
+}
+
+/// As browsers send them over plain HTTP, where they send no fetch metadata: without a referrer, nothing names the page.
+#[tokio::test]
+async fn a_browsers_get_starts_a_run_only_from_a_page_of_the_service() {
+    let service = SimulatedService::listening(&["--listen", ":0", "--allow-anonymous"]);
+    let port = service.address().rsplit_once(':').unwrap().1;
+    let host = format!("127.0.0.1:{port}");
+    let url = format!("http://{host}/run");
+    let chrome = ("user-agent", "Mozilla/5.0 (X11; Linux x86_64) Chrome/140.0.0.0 Safari/537.36");
+    let firefox =
+        ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:143.0) Gecko/20100101 Firefox/143.0");
+    let english = ("accept-language", "en-US,en;q=0.9");
+    let image = ("accept", "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8");
+    let page = ("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8");
+    let cases: [(&str, &[(&str, &str)]); 9] = [
+        ("<img referrerpolicy=no-referrer>", &[chrome, english, image]),
+        ("the same without what a proxy may remove", &[image]),
+        ("<script referrerpolicy=no-referrer>", &[firefox, english, ("accept", "*/*")]),
+        ("<iframe>", &[chrome, english, page, ("upgrade-insecure-requests", "1")]),
+        ("<link rel=prefetch>", &[firefox, ("x-moz", "prefetch"), ("accept", "*/*")]),
+        ("a prefetch on loopback", &[("sec-purpose", "prefetch"), ("sec-fetch-site", "none")]),
+        ("a typed address on loopback", &[page, ("sec-fetch-site", "none")]),
+        ("fetch metadata without the site", &[("sec-fetch-mode", "no-cors")]),
+        ("fetch metadata that cannot be read", &[("sec-fetch-site", "\u{e9}")]),
+    ];
+    for (case, headers) in cases {
+        for url in [url.clone(), format!("{url}?again=true")] {
+            let mut request = service.client.get(&url);
+            for (name, value) in headers {
+                request = request.header(*name, value.as_bytes());
+            }
+            assert_eq!(request.send().await.unwrap().status(), StatusCode::FORBIDDEN, "{case}");
+        }
+    }
+    for (case, header) in [("a form", "null"), ("another port", "http://127.0.0.1:1")] {
+        let request = service.client.post(&url).header("origin", header);
+        assert_eq!(request.send().await.unwrap().status(), StatusCode::FORBIDDEN, "{case}");
+    }
+    let status = service.client.get(format!("http://{host}/status")).send().await.unwrap();
+    assert_eq!(status.json::<serde_json::Value>().await.unwrap()["status"], "Idle");
+
+    let referer = format!("http://{host}/page");
+    let request = service.client.get(&url).header("referer", referer).header(chrome.0, chrome.1);
+    assert_eq!(request.send().await.unwrap().status(), StatusCode::OK, "a page of the service");
+}
+
+#[tokio::test]
+async fn a_page_of_runs_begins_after_a_run_that_exists() {
+    let service = SimulatedService::start(&[]);
+    let (_, started) = service.post("/run", json!({})).await;
+    service.wait_until_ended().await;
+    let (code, page) = service.get("/runs?continue=20991231t235959z-relay-scale-ffff").await;
+    assert_eq!(code, StatusCode::BAD_REQUEST, "{page:#}");
+    let error = page["error"].as_str().unwrap();
+    assert_eq!(error, "`continue`: run 20991231t235959z-relay-scale-ffff not found");
+    let (code, page) =
+        service.get(&format!("/runs?continue={}", started["run"].as_str().unwrap())).await;
+    assert_eq!((code, page), (StatusCode::OK, json!({"runs": []})));
 }
 
 #[test]

@@ -44,6 +44,11 @@ impl fmt::Display for ListenAddress {
 }
 
 impl ListenAddress {
+    /// Returns the part before the port, without the brackets of an IPv6 address.
+    pub(super) fn host(&self) -> &str {
+        self.host.trim_matches(['[', ']'])
+    }
+
     /// Returns the addresses, in the order in which they are tried. There is at least one.
     pub(super) async fn resolve(&self) -> Result<Vec<SocketAddr>, CliError> {
         if let Ok(address) = self.text.parse() {

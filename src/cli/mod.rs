@@ -7,6 +7,7 @@ mod confirm;
 mod error;
 mod explain;
 mod inputs;
+mod limits;
 mod listen;
 mod live_text;
 mod man;

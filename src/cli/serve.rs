@@ -8,16 +8,20 @@ use tokio::{
 };
 
 use super::{
-    CliError, Exit, Global, listen::ListenAddress, state_dir::StateDir, stdout, target::TargetArgs,
+    CliError, Exit, Global, limits::LimitsArgs, listen::ListenAddress, state_dir::StateDir, stdout,
+    target::TargetArgs,
 };
 use crate::{
     engine::Engine,
-    journal::RunTarget,
-    server::{self, Access, Service},
+    journal::{Failure, FailureKind, RunTarget},
+    server::{Access, HttpServer, Reach, Service, Tls},
 };
 
-/// How long a call in flight may take to end when the service is asked to shut down. Kubernetes kills a pod after 30 s.
-const SHUTDOWN_GRACE_PERIOD: Duration = Duration::from_secs(25);
+/// How long a call in flight may take to end when the service is asked to shut down.
+const SHUTDOWN_GRACE_PERIOD: Duration = Duration::from_secs(15);
+
+/// How long the process may take to end altogether. Kubernetes kills a pod after 30 s.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(18);
 
 /// Serves runbooks over HTTP: GET or POST /run, GET /status, GET /health and more.
 #[derive(Debug, clap::Args)]
@@ -28,6 +32,9 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "ADDRESS", env = "SOP_LISTEN", default_value = "127.0.0.1:8080")]
     listen: ListenAddress,
     /// File with the bearer token that requests which change something must carry
+    ///
+    /// One line of at least 16 characters. Only its owner and its group may read the file (mode 0640). It is read again
+    /// when it changes.
     #[arg(long, value_name = "FILE", env = "SOP_TOKEN_FILE")]
     token_file: Option<PathBuf>,
     /// Let anybody who can reach the address start and stop runs
@@ -41,8 +48,18 @@ pub(super) struct ServeArgs {
     /// A page reload and a link preview are GETs, too. POST /run and GET /run?again=true are never refused for this.
     #[arg(long, value_name = "DURATION", env = "SOP_RESTART_GUARD", default_value = "1h")]
     restart_guard: runbook::Duration,
+    /// Speak HTTPS with this certificate: a PEM file, the service's own first, then its issuers
+    ///
+    /// Without it the service speaks plain HTTP. The two files are read again when they change.
+    #[arg(long, value_name = "FILE", env = "SOP_TLS_CERT", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The private key of the certificate, as a PEM file that only its owner and its group may read
+    #[arg(long, value_name = "FILE", env = "SOP_TLS_KEY", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     #[command(flatten)]
     target: TargetArgs,
+    #[command(flatten)]
+    limits: LimitsArgs,
 }
 
 impl ServeArgs {
@@ -51,19 +68,25 @@ impl ServeArgs {
         runbook_dir.ensure_usable()?;
         let addresses = self.listen.resolve().await?;
         let access = self.access(&addresses)?;
+        let limits = self.limits.limits()?;
+        let tls = self.tls()?;
         // First of all: as the first process of a container, a signal without a handler would be ignored.
         let shutdown_signal = shutdown_signal()?;
         let listener = self.bind(&addresses).await?;
         let address = listener.local_addr()?;
+        let url = match &tls {
+            Some(_) => format!("https://{address}"),
+            None => format!("http://{address}"),
+        };
         let state_dir = StateDir::choose(global, self.target.simulate)?;
-        let store = state_dir.open_for_writing("serve", Some(address.to_string()))?;
+        let store = state_dir.open_for_writing("serve", Some(url.clone()))?;
         let environment = self.target.connect().await?;
         let engine = Engine::new(environment.platform.clone(), store, self.target.simulate);
         if self.target.is_scaled()? {
             let target = RunTarget::default();
             self.target.ensure_speed_is_allowed(&environment.platform, &target).await?;
         }
-        let service = Service::new(engine, runbook_dir, self.restart_guard.std());
+        let service = Service::new(engine, runbook_dir, self.restart_guard.std(), limits);
         // Before a client can ask for its status.
         let max_age = self.resume_within.std();
         service.expect_recovery(max_age).await;
@@ -71,22 +94,18 @@ impl ServeArgs {
             let service = service.clone();
             async move { service.recover_interrupted(max_age).await }
         });
+        let mut server = HttpServer::start(listener, service.clone(), access, tls)?;
         tracing::info!(%address, "listening");
-        stdout::write_stderr(&format!("listening on http://{address}\n"));
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let stopped = async { stopped.await.unwrap_or_default() };
-        let mut serving = tokio::spawn(server::serve(listener, service.clone(), access, stopped));
+        stdout::write_stderr(&format!("listening on {url}\n"));
         tokio::select! {
             () = shutdown_signal => {}
-            ended = &mut serving => {
-                let why = ended.map_or_else(|error| error.to_string(), |end| format!("{end:?}"));
+            why = server.ended() => {
                 return Err(CliError::Service(format!("the listener has ended: {why}")));
             }
         }
+        end_in_time()?;
         recovery.abort();
-        // The listener may have ended already.
-        let _ = stop.send(());
-        let drain = async { tokio::join!(service.shut_down(), serving) };
+        let drain = async { tokio::join!(service.shut_down(), server.stop()) };
         if tokio::time::timeout(SHUTDOWN_GRACE_PERIOD, drain).await.is_err() {
             tracing::warn!("calls in flight did not finish in time; the run can be resumed");
         }
@@ -96,21 +115,52 @@ impl ServeArgs {
     /// Returns who may use the address. On one that other machines can reach, that must be decided.
     fn access(&self, addresses: &[SocketAddr]) -> Result<Access, CliError> {
         let is_loopback = addresses.iter().all(|address| address.ip().is_loopback());
+        let reach = match is_loopback {
+            true => Reach::ThisMachine { host: self.listen.host().to_owned() },
+            false => Reach::Network,
+        };
         if let Some(path) = &self.token_file {
-            return Access::with_token_file(is_loopback, path)
-                .map_err(|error| CliError::Usage(error.to_string()));
+            return Access::with_token_file(reach, path)
+                .map_err(|error| usage(error.to_string(), error.hint()));
         }
         if is_loopback || self.allow_anonymous {
-            return Ok(Access::anonymous(is_loopback));
+            return Ok(Access::anonymous(reach));
         }
         let message = format!("--listen {}: other machines could start runs", self.listen);
         Err(CliError::usage_with_hint(message, "pass --token-file FILE, or --allow-anonymous"))
+    }
+
+    /// Returns the certificate and the key, if they are named.
+    fn tls(&self) -> Result<Option<Tls>, CliError> {
+        let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) else {
+            return Ok(None);
+        };
+        match Tls::open(certificate, key) {
+            Ok(tls) => Ok(Some(tls)),
+            Err(error) => Err(usage(error.to_string(), error.hint())),
+        }
     }
 
     /// Listens on the first of the addresses that can be used.
     async fn bind(&self, addresses: &[SocketAddr]) -> Result<TcpListener, CliError> {
         TcpListener::bind(addresses).await.map_err(|error| self.listen.unusable(&error))
     }
+}
+
+/// Returns an error of usage, with its remedy where there is one.
+fn usage(message: String, hint: Option<String>) -> CliError {
+    CliError::Failure(Failure::new(FailureKind::Usage, message).with_hint(hint))
+}
+
+/// Ends the process when its time is up, whatever hangs: a credential plugin can hold up every thread of a runtime.
+fn end_in_time() -> std::io::Result<()> {
+    let wait = || {
+        std::thread::sleep(SHUTDOWN_LIMIT);
+        tracing::warn!("the process did not end in time; the run can be resumed");
+        // The journal holds everything that was done: the run counts as interrupted.
+        std::process::exit(0);
+    };
+    std::thread::Builder::new().name("shutdown".into()).spawn(wait).map(drop)
 }
 
 /// Resolves at SIGTERM or Ctrl-C.

@@ -1,6 +1,9 @@
 //! The program's log: structured lines on standard error, configured by `SOP_LOG` (or `RUST_LOG`) and `SOP_LOG_FORMAT`.
 
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing::{Level, Metadata};
+use tracing_subscriber::{
+    EnvFilter, filter::filter_fn, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
 /// The default filter on the command line: this program's warnings. The clients of Kubernetes and AWS log every failed
 /// attempt as an error, even if it is retried, or returned and then reported once.
@@ -35,7 +38,7 @@ pub fn start(default_format: LogFormat) {
         .ok()
         .and_then(|text| EnvFilter::try_new(text).ok())
         .unwrap_or_else(|| EnvFilter::new(default_filter));
-    let registry = tracing_subscriber::registry().with(filter);
+    let registry = tracing_subscriber::registry().with(filter).with(filter_fn(has_no_credentials));
     // Colors only where diagnostics have them too: not in a file, and not with NO_COLOR.
     let color = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
     let stderr = fmt::layer().with_ansi(color).with_writer(std::io::stderr);
@@ -43,4 +46,10 @@ pub fn start(default_format: LogFormat) {
         LogFormat::Text => registry.with(stderr.compact().without_time()).init(),
         LogFormat::Json => registry.with(stderr.json().flatten_event(true)).init(),
     }
+}
+
+/// Whether no filter makes an event or a span log credentials. The AWS SDK logs access key ids and session tokens
+/// below its warnings, and with `trace` the whole output of a `credential_process`.
+fn has_no_credentials(metadata: &Metadata<'_>) -> bool {
+    !metadata.target().starts_with("aws_") || *metadata.level() <= Level::WARN
 }

@@ -104,7 +104,8 @@ pub struct RunbookChange {
     pub origin: Option<String>,
     /// SHA-256 of the text, in hexadecimal.
     pub digest: String,
-    /// The difference from the text before, as a unified diff.
+    /// The difference from the text before, as a unified diff; empty where texts are not shown.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub diff: String,
 }
 

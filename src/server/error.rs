@@ -21,20 +21,47 @@ use runbook::render;
 pub(super) struct ApiError {
     status: StatusCode,
     body: Value,
+    /// How to authenticate, where that is what the request lacks.
+    challenge: Option<&'static str>,
 }
+
+/// After how many seconds a request that is refused for now may be sent again.
+pub(super) const RETRY_AFTER_SECONDS: u16 = 1;
 
 impl ApiError {
     /// Returns a response with that status; also for what a layer or an extractor made of the request.
     pub(super) fn new(status: StatusCode, message: &str) -> Self {
-        Self { status, body: json!({"status": "error", "error": message}) }
+        Self { status, body: json!({"status": "error", "error": message}), challenge: None }
     }
 
     pub(super) fn bad_request(message: &str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
+    /// Returns a response for a request without a token.
     pub(super) fn unauthorized(message: &str) -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, message)
+        let challenge = Some("Bearer realm=\"rafay-relay-sop\"");
+        Self { challenge, ..Self::new(StatusCode::UNAUTHORIZED, message) }
+    }
+
+    /// Returns a response for a request with a token that is not accepted.
+    pub(super) fn invalid_token(message: &str) -> Self {
+        let challenge = Some("Bearer realm=\"rafay-relay-sop\", error=\"invalid_token\"");
+        Self { challenge, ..Self::new(StatusCode::FORBIDDEN, message) }
+    }
+
+    /// Returns a response for a request that the service cannot answer now.
+    pub(super) fn unavailable(message: &str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
+    }
+
+    /// Returns a response for a request above a limit of the service.
+    pub(super) fn overloaded(message: &str) -> Self {
+        let failure = Failure::new(FailureKind::Busy, message);
+        let hint = format!("send it again after {RETRY_AFTER_SECONDS} s");
+        let mut error = Self::from(failure.with_hint(Some(hint)));
+        error.status = StatusCode::SERVICE_UNAVAILABLE;
+        error
     }
 
     pub(super) fn forbidden(message: &str) -> Self {
@@ -63,6 +90,7 @@ impl ApiError {
                 "state": state,
                 "choices": next_actions,
             }),
+            challenge: None,
         }
     }
 
@@ -89,6 +117,7 @@ impl ApiError {
         Self {
             status: StatusCode::UNPROCESSABLE_ENTITY,
             body: json!({"status": "invalid", "error": message, "diagnostics": diagnostics}),
+            challenge: None,
         }
     }
 }
@@ -128,10 +157,17 @@ pub(super) fn panic_response(cause: Box<dyn Any + Send>) -> Response {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body)).into_response();
+        let headers = response.headers_mut();
         // The rest of the body is not read, so the connection ends here: a client that is not told sends the next
         // request into it.
-        if self.status == StatusCode::PAYLOAD_TOO_LARGE {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        if matches!(self.status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT) {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+        }
+        if let Some(challenge) = self.challenge {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         response
     }

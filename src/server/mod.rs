@@ -7,28 +7,44 @@
 
 mod active_runs;
 mod auth;
+mod body;
+mod connections;
 mod csrf;
 mod error;
-mod prefetch;
+mod file_stamp;
+mod limits;
+mod listener;
 mod routes;
 mod service;
+mod tls;
+mod token;
 mod views;
+mod write_timeout;
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use axum::{
     Router,
     extract::{DefaultBodyLimit, Request},
     middleware::{self, Next},
     response::Response,
-    routing::{get, post},
+    routing::{MethodRouter, get, post},
 };
-use tokio::net::TcpListener;
-use tower_http::{catch_panic::CatchPanicLayer, trace::TraceLayer};
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    trace::{DefaultOnFailure, TraceLayer},
+};
+use tracing::Level;
 
-pub use auth::{Access, TokenFileError};
-use runbook::MAX_BYTES;
+pub use auth::{Access, Reach};
+pub use file_stamp::SecretFileError;
+pub use limits::Limits;
+pub use listener::{EXTRA_DESCRIPTORS, HttpServer};
 pub use service::Service;
+pub use tls::{Tls, TlsError};
+pub use token::{TokenFileError, read_token};
+
+use runbook::MAX_BYTES;
 
 /// Inputs are short; a runbook's text is taken by `/validate` alone, which has its own limit.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -36,24 +52,29 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// All routes, behind all layers.
-pub fn router(service: Service, access: Access) -> Router {
+fn router(service: Service, access: Access) -> Router {
+    let limits = service.limits().clone();
+    let limited = |route: MethodRouter<Service>| limits::limited(route, &limits);
+    // A probe is answered whatever else is going on: many at once cost no more than one.
     let open =
         Router::new().route("/health", get(routes::health)).route("/ready", get(routes::ready));
+    let validate = post(routes::validate).layer(DefaultBodyLimit::max(MAX_BYTES));
     let reading = Router::new()
-        .route("/status", get(routes::status))
-        .route("/validate", post(routes::validate).layer(DefaultBodyLimit::max(MAX_BYTES)))
-        .route("/runbooks", get(routes::runbooks))
-        .route("/runs", get(routes::runs))
-        .route("/runs/{id}", get(routes::run));
+        .route("/status", limited(get(routes::status)))
+        .route("/validate", limited(validate))
+        .route("/runbooks", limited(get(routes::runbooks)))
+        .route("/runs", limited(get(routes::runs)))
+        .route("/runs/{id}", limited(get(routes::run)));
+    // HEAD would otherwise be answered by the handler of GET, and start a run.
+    let start = get(routes::start).post(routes::start).head(routes::method_not_allowed);
     let mutating = Router::new()
-        // HEAD would otherwise be answered by the handler of GET, and start a run.
-        .route("/run", get(routes::start).post(routes::start).head(routes::method_not_allowed))
-        .route("/runs/{id}/cancel", post(routes::cancel))
-        .route("/runs/{id}/resume", post(routes::resume))
-        .route("/runs/{id}/rollback", post(routes::rollback))
-        .route("/runs/{id}/abandon", post(routes::abandon))
+        .route("/run", limited(start))
+        .route("/runs/{id}/cancel", limited(post(routes::cancel)))
+        .route("/runs/{id}/resume", limited(post(routes::resume)))
+        .route("/runs/{id}/rollback", limited(post(routes::rollback)))
+        .route("/runs/{id}/abandon", limited(post(routes::abandon)))
         .route_layer(middleware::from_fn_with_state(access.clone(), auth::require_token))
-        .route_layer(middleware::from_fn(prefetch::reject_prefetch));
+        .route_layer(middleware::from_fn(csrf::reject_browser_get));
     open.merge(reading)
         .merge(mutating)
         .fallback(routes::route_not_found)
@@ -63,7 +84,8 @@ pub fn router(service: Service, access: Access) -> Router {
         .layer(middleware::from_fn(request_timeout))
         // A fault of ours in one handler must not look like a broken network to the caller.
         .layer(CatchPanicLayer::custom(error::panic_response))
-        .layer(TraceLayer::new_for_http())
+        // A request that is refused is the client's to report: a flood of them must not fill the log.
+        .layer(TraceLayer::new_for_http().on_failure(DefaultOnFailure::new().level(Level::DEBUG)))
         .with_state(service)
 }
 
@@ -75,18 +97,4 @@ async fn request_timeout(request: Request, next: Next) -> Result<Response, error
             "the cluster or the account did not answer in time; nothing was started",
         )
     })
-}
-
-/// Answers requests until `stop` resolves, then finishes those under way.
-///
-/// # Errors
-/// The listener failed.
-pub async fn serve(
-    listener: TcpListener,
-    service: Service,
-    access: Access,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    let app = router(service, access).into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, app).with_graceful_shutdown(stop).await
 }

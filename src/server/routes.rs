@@ -4,17 +4,13 @@ use std::net::SocketAddr;
 
 use axum::{
     Json,
-    body::Bytes,
-    extract::{
-        ConnectInfo, Path, Query, State,
-        rejection::{BytesRejection, QueryRejection},
-    },
+    extract::{ConnectInfo, Path, Query, State, rejection::QueryRejection},
     http::{Method, Uri},
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{Service, error::ApiError, service::RestartGuard};
+use super::{Service, body::RequestBody, error::ApiError, service::RestartGuard};
 use crate::{
     engine::ResumeRequest,
     journal::{Failure, FailureKind, ResumeMode, RunId},
@@ -74,7 +70,7 @@ pub(super) async fn health() -> Json<Value> {
 }
 
 pub(super) async fn ready(State(service): State<Service>) -> ApiResult {
-    service.is_ready().await?;
+    service.check_ready().await?;
     Ok(Json(json!({"status": "ready"})))
 }
 
@@ -83,9 +79,8 @@ pub(super) async fn start(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     method: Method,
     query: Result<Query<StartQuery>, QueryRejection>,
-    body: Result<Bytes, BytesRejection>,
+    RequestBody(body): RequestBody,
 ) -> ApiResult {
-    let body = body.map_err(|error| ApiError::new(error.status(), &error.body_text()))?;
     let Query(query) = query.map_err(|error| ApiError::bad_request(&error.body_text()))?;
     let runbook = query.runbook.as_deref().unwrap_or(DEFAULT_RUNBOOK);
     let StartBody { inputs, key } = start_body(&body)?;
@@ -110,10 +105,9 @@ fn start_body(body: &[u8]) -> Result<StartBody, ApiError> {
 pub(super) async fn validate(
     State(service): State<Service>,
     query: Result<Query<ValidateQuery>, QueryRejection>,
-    body: Result<Bytes, BytesRejection>,
+    RequestBody(body): RequestBody,
 ) -> ApiResult {
     let Query(query) = query.map_err(|error| ApiError::bad_request(&error.body_text()))?;
-    let body = body.map_err(|error| ApiError::new(error.status(), &error.body_text()))?;
     let name = query.name.unwrap_or_else(|| "<body>".into());
     Ok(Json(service.validate(name, body.into()).await?))
 }
@@ -145,7 +139,7 @@ pub(super) async fn runs(
 }
 
 pub(super) async fn run(State(service): State<Service>, Path(id): Path<String>) -> ApiResult {
-    Ok(Json(json!(service.run(&parse_run_id(&id)?).await?)))
+    Ok(Json(service.run(&parse_run_id(&id)?).await?))
 }
 
 pub(super) async fn cancel(
@@ -173,9 +167,8 @@ pub(super) async fn resume(
     State(service): State<Service>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Path(id): Path<String>,
-    body: Result<Bytes, BytesRejection>,
+    RequestBody(body): RequestBody,
 ) -> ApiResult {
-    let body = body.map_err(|error| ApiError::new(error.status(), &error.body_text()))?;
     let ResumeBody { runbook, from, skip, confirm } = resume_body(&body)?;
     let request = ResumeRequest { from, skip, ..ResumeRequest::default() };
     if let Some(words) = request.confirmation().filter(|words| confirm.as_ref() != Some(words)) {

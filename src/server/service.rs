@@ -4,16 +4,23 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
+use tokio::{
+    runtime::Handle,
+    sync::{Mutex, Semaphore},
+    task::JoinHandle,
+    time::Instant,
+};
 
 use super::{
     active_runs::{ActiveRuns, Admission, Phase, RunningGuard},
     error::ApiError,
+    limits::{Limits, ValidateQueue},
     views,
 };
 use crate::{
     engine::{
-        AcceptedRun, CheckedRunbook, Control, Engine, ResumePreflight, ResumeRequest, StartError,
-        abandon,
+        AcceptedRun, CheckedRunbook, Control, Engine, Preflight, ResumePreflight, ResumeRequest,
+        StartError, abandon,
     },
     journal::{
         Failure, FailureKind, HeadQuery, HeadSummary, ResumeMode, Run, RunHead, RunId, RunState,
@@ -28,6 +35,13 @@ use runbook::Source;
 /// credentials come some seconds after the service; what is missing for longer is not there a second later.
 const RECOVERY_BACKOFF: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(60));
 
+/// For how long the result of a check of the store is the answer to `/ready`: many probes at once make one check.
+const READINESS_AGE: Duration = Duration::from_secs(1);
+
+/// How many requests read journals or heads at a time; others wait. A journal may be large, and the runs need the
+/// store, too.
+const MAX_READERS: usize = 2;
+
 /// The service; clones share it.
 #[derive(Clone)]
 pub struct Service {
@@ -39,6 +53,22 @@ struct Shared {
     runbook_dir: RunbookDir,
     restart_guard: Duration,
     active: ActiveRuns,
+    limits: Limits,
+    validate_queue: ValidateQueue,
+    /// A permit for each request that reads journals or heads for its client.
+    reading: Semaphore,
+    readiness: Mutex<Option<(Instant, Result<(), StoreError>)>>,
+    /// The runtime of the runs and of the clients that they use. Requests are answered on another.
+    runs: Handle,
+}
+
+/// A task that ends with the request for which it works.
+struct TaskOfRequest<T>(JoinHandle<T>);
+
+impl<T> Drop for TaskOfRequest<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Whether a request is refused when its runbook has just succeeded on the same target.
@@ -52,10 +82,33 @@ pub(super) enum RestartGuard {
 
 impl Service {
     /// Returns a service that runs the runbooks of `runbook_dir`. A GET does not start a runbook again that succeeded
-    /// on the same target within `restart_guard`.
-    pub fn new(engine: Engine, runbook_dir: RunbookDir, restart_guard: Duration) -> Self {
-        let active = ActiveRuns::default();
-        Self { shared: Arc::new(Shared { engine, runbook_dir, restart_guard, active }) }
+    /// on the same target within `restart_guard`. The runs are driven on the runtime on which this is called.
+    ///
+    /// # Panics
+    /// Outside a runtime.
+    pub fn new(
+        engine: Engine,
+        runbook_dir: RunbookDir,
+        restart_guard: Duration,
+        limits: Limits,
+    ) -> Self {
+        let shared = Shared {
+            engine,
+            runbook_dir,
+            restart_guard,
+            active: ActiveRuns::default(),
+            validate_queue: ValidateQueue::new(&limits),
+            limits,
+            reading: Semaphore::new(MAX_READERS),
+            readiness: Mutex::default(),
+            runs: Handle::current(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Returns the limits of the service.
+    pub(super) fn limits(&self) -> &Limits {
+        &self.shared.limits
     }
 
     /// Finds a run that this service was driving when it died, if that was not long ago: from now on `/status` reports
@@ -96,13 +149,16 @@ impl Service {
     }
 
     async fn recover(&self, id: &RunId, max_age: Duration) -> Result<bool, StartError> {
+        let engine = &self.shared.engine;
+        if !is_recoverable(&self.store().head(id).await?, max_age) {
+            return Ok(false);
+        }
+        let preflight = engine.prepare_resume(id, ResumeMode::Continue).await?;
         let Some(admission) = self.shared.active.admit().await else { return Ok(false) };
         // A client may have decided otherwise meanwhile.
         if !is_recoverable(&self.store().head(id).await?, max_age) {
             return Ok(false);
         }
-        let engine = &self.shared.engine;
-        let preflight = engine.prepare_resume(id, ResumeMode::Continue).await?;
         let accepted = engine.resume(preflight, "http:restart").await?;
         self.drive(&admission, accepted);
         Ok(true)
@@ -122,20 +178,68 @@ impl Service {
         guard: RestartGuard,
     ) -> Result<Value, ApiError> {
         let FoundRunbook { source, origin } = self.shared.runbook_dir.find(runbook)?;
-        let admission = self.admit().await?;
         if let Some(earlier) = self.find_run_by_key(key.as_deref()).await? {
             return response_to_same_request(&earlier, &source, &inputs);
         }
-        let engine = &self.shared.engine;
-        let checked = CheckedRunbook::with_origin(source, origin.to_string())?;
-        let preflight = engine.prepare(checked, &inputs).await?;
+        let checked = CheckedRunbook::with_origin(source.clone(), origin.to_string())?;
+        let given = inputs.clone();
+        let prepare = move |service: Self| async move {
+            service.shared.engine.prepare(checked, &given).await
+        };
+        let preflight = self.prepare_on_runs_runtime(prepare).await??;
+        let actor = actor.to_owned();
+        let accept = move |service: Self| async move {
+            let admission = service.admit().await?;
+            // Another request with the same key may have been accepted meanwhile.
+            if let Some(earlier) = service.find_run_by_key(key.as_deref()).await? {
+                return response_to_same_request(&earlier, &source, &inputs);
+            }
+            service.accept(&admission, preflight, &actor, key, guard).await
+        };
+        self.accept_on_runs_runtime(accept).await?
+    }
+
+    async fn accept(
+        &self,
+        admission: &Admission<'_>,
+        preflight: Preflight,
+        actor: &str,
+        key: Option<String>,
+        guard: RestartGuard,
+    ) -> Result<Value, ApiError> {
         if guard == RestartGuard::On {
+            let runbook = &preflight.checked.runbook().name;
             self.ensure_not_repeated(runbook, &preflight.target).await?;
         }
-        let accepted = engine.accept(preflight, actor, key).await?;
+        let accepted = self.shared.engine.accept(preflight, actor, key).await?;
         let response = views::started(accepted.run());
-        self.drive(&admission, accepted);
+        self.drive(admission, accepted);
         Ok(response)
+    }
+
+    /// Asks the cluster and the account what must be known before a run is accepted, on the runtime of the runs, where
+    /// the clients are. This may take long, and ends with the request.
+    async fn prepare_on_runs_runtime<T: Send + 'static, F>(
+        &self,
+        work: impl FnOnce(Self) -> F,
+    ) -> Result<T, ApiError>
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
+        let mut task = TaskOfRequest(self.shared.runs.spawn(work(self.clone())));
+        (&mut task.0).await.map_err(|_| unfinished_task())
+    }
+
+    /// Accepts a run on the runtime of the runs. This asks the store only, and is finished even if the request ends: a
+    /// run that is in the store must be driven.
+    async fn accept_on_runs_runtime<T: Send + 'static, F>(
+        &self,
+        work: impl FnOnce(Self) -> F,
+    ) -> Result<T, ApiError>
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
+        self.shared.runs.spawn(work(self.clone())).await.map_err(|_| unfinished_task())
     }
 
     /// Checks that a runbook has not succeeded on the same target just now. The caller has the right to start a run, so
@@ -182,24 +286,48 @@ impl Service {
             request.runbook = Some(CheckedRunbook::with_origin(source, origin.to_string())?);
         }
         self.wait_until_released(id).await?;
-        let admission = self.admit().await?;
-        if self.is_live(id) {
-            let head = self.store().head(id).await?;
-            let (state, target) = (head.state(true), Box::new(head.target));
-            let run = id.clone();
-            return Err(StartError::Unfinished { run, state, target, cause: None }.into());
-        }
-        let engine = &self.shared.engine;
-        let preflight = engine.prepare_resume(id, request).await?;
+        self.ensure_not_live(id).await?;
+        let run = id.clone();
+        let prepare = move |service: Self| async move {
+            service.shared.engine.prepare_resume(&run, request).await
+        };
+        let preflight = self.prepare_on_runs_runtime(prepare).await??;
         // Before the run is resumed: it reads a file, which may be on a disk that does not answer.
         let note = change_note(&preflight).await;
-        let accepted = engine.resume(preflight, actor).await?;
-        let mut response = views::resumed(accepted.run(), mode);
+        let actor = actor.to_owned();
+        let accept = move |service: Self| async move {
+            service.accept_resume(preflight, mode, &actor).await
+        };
+        let mut response = self.accept_on_runs_runtime(accept).await??;
         if let Some(note) = note {
             response["note"] = json!(note);
         }
+        Ok(response)
+    }
+
+    async fn accept_resume(
+        &self,
+        preflight: ResumePreflight,
+        mode: ResumeMode,
+        actor: &str,
+    ) -> Result<Value, ApiError> {
+        let admission = self.admit().await?;
+        // Another request may have resumed the run meanwhile.
+        self.ensure_not_live(preflight.run().id()).await?;
+        let accepted = self.shared.engine.resume(preflight, actor).await?;
+        let response = views::resumed(accepted.run(), mode);
         self.drive(&admission, accepted);
         Ok(response)
+    }
+
+    /// Checks that this service does not drive a run now.
+    async fn ensure_not_live(&self, id: &RunId) -> Result<(), ApiError> {
+        if !self.is_live(id) {
+            return Ok(());
+        }
+        let head = self.store().head(id).await?;
+        let (state, target) = (head.state(true), Box::new(head.target));
+        Err(StartError::Unfinished { run: id.clone(), state, target, cause: None }.into())
     }
 
     pub(super) async fn cancel(&self, id: &RunId, actor: &str) -> Result<(), ApiError> {
@@ -239,24 +367,33 @@ impl Service {
                 None => return Ok(views::idle()),
             },
         };
+        let _reading = self.shared.reading.acquire().await;
         let phase = self.shared.active.phase(&id);
         let events = self.store().read(&id, 0).await?;
-        let run = Run::of(&id, &events).ok_or_else(|| {
-            let message = format!("the journal of run {id} has no first event");
-            ApiError::from(Failure::new(FailureKind::Store, message))
-        })?;
-        Ok(views::status(&run, &events, phase.as_ref()))
+        render(move || {
+            let run = Run::of(&id, &events).ok_or_else(|| {
+                let message = format!("the journal of run {id} has no first event");
+                ApiError::from(Failure::new(FailureKind::Store, message))
+            })?;
+            Ok(views::status(&run, &events, phase.as_ref()))
+        })
+        .await
     }
 
     /// Checks a runbook's text, which is then forgotten: nothing that is sent here can be run. A text that takes long
-    /// to check holds up no other request.
+    /// to check holds up no request but those that wait for the same.
     pub(super) async fn validate(&self, name: String, text: Vec<u8>) -> Result<Value, ApiError> {
-        let check = move || match Source::from_bytes(name, text) {
-            Ok(source) => {
-                let checked = runbook::check(&source, crate::engine::registry());
-                (source, checked.runbook, checked.diagnostics)
+        let (_place, turn) = self.shared.validate_queue.wait().await?;
+        let check = move || {
+            // A check that has begun is not interrupted when its request ends; the next one waits for its end.
+            let _turn = turn;
+            match Source::from_bytes(name, text) {
+                Ok(source) => {
+                    let checked = runbook::check(&source, crate::engine::registry());
+                    (source, checked.runbook, checked.diagnostics)
+                }
+                Err(error) => (error.readable, None, vec![error.diagnostic]),
             }
-            Err(error) => (error.readable, None, vec![error.diagnostic]),
         };
         let checked = tokio::task::spawn_blocking(check).await;
         let (source, runbook, diagnostics) = checked.map_err(|_| {
@@ -282,35 +419,64 @@ impl Service {
         before: Option<&RunId>,
     ) -> Result<Value, ApiError> {
         let query = match before {
-            Some(run) => HeadQuery::Before(run.clone(), limit + 1),
+            Some(run) => {
+                // Any id is before or after others, but a page after a run that never was is not the next page.
+                if let Err(StoreError::NotFound { .. }) = self.store().head(run).await {
+                    return Err(unknown_page(run));
+                }
+                HeadQuery::Before(run.clone(), limit + 1)
+            }
             None => HeadQuery::Newest(limit + 1),
         };
+        let _reading = self.shared.reading.acquire().await;
         let entries = self.store().heads(query).await?;
-        let has_more = entries.len() > limit;
-        let mut runs = Vec::new();
-        let mut last = None;
-        for entry in entries.into_iter().rev().take(limit) {
-            runs.push(match entry.head {
-                Ok(head) => json!(HeadSummary::of(&head, self.is_live(&head.run))),
-                Err(error) => json!(UnreadableSummary::of(&entry.run, &error)),
-            });
-            last = Some(entry.run);
-        }
-        let mut page = json!({ "runs": runs });
-        if has_more {
-            page["continue"] = json!(last);
-        }
-        Ok(page)
+        let service = self.clone();
+        render(move || {
+            let has_more = entries.len() > limit;
+            let mut runs = Vec::new();
+            let mut last = None;
+            for entry in entries.into_iter().rev().take(limit) {
+                runs.push(match entry.head {
+                    Ok(head) => json!(HeadSummary::of(&head, service.is_live(&head.run))),
+                    Err(error) => json!(UnreadableSummary::of(&entry.run, &error)),
+                });
+                last = Some(entry.run);
+            }
+            let mut page = json!({ "runs": runs });
+            if has_more {
+                page["continue"] = json!(last);
+            }
+            Ok(page)
+        })
+        .await
     }
 
-    pub(super) async fn run(&self, id: &RunId) -> Result<RunSummary, ApiError> {
+    pub(super) async fn run(&self, id: &RunId) -> Result<Value, ApiError> {
+        let _reading = self.shared.reading.acquire().await;
         let is_live = self.is_live(id);
-        Ok(RunSummary::of(&Run::read(self.store().as_ref(), id).await?, is_live))
+        let run = Run::read(self.store().as_ref(), id).await?;
+        let summary = move || {
+            let mut summary = RunSummary::of(&run, is_live);
+            // No route that needs no token shows the text of a runbook.
+            let runbooks = summary.amendments.iter_mut().filter_map(|a| a.runbook.as_mut());
+            runbooks.for_each(|runbook| runbook.diff.clear());
+            Ok(json!(summary))
+        };
+        render(summary).await
     }
 
-    /// Checks that a run could be journaled now.
-    pub(super) async fn is_ready(&self) -> Result<(), StoreError> {
-        self.store().check_writable().await
+    /// Checks that a run could be journaled now, or a moment ago.
+    pub(super) async fn check_ready(&self) -> Result<(), StoreError> {
+        // One request checks; those that come meanwhile wait for its result.
+        let mut last = self.shared.readiness.lock().await;
+        if let Some((checked_at, result)) = &*last
+            && checked_at.elapsed() < READINESS_AGE
+        {
+            return result.clone();
+        }
+        let result = self.store().check_writable().await;
+        *last = Some((Instant::now(), result.clone()));
+        result
     }
 
     /// Drives a run in the background.
@@ -319,7 +485,7 @@ impl Service {
         let id = accepted.run().id().clone();
         admission.run(&id, &control);
         let service = self.clone();
-        tokio::spawn(async move {
+        self.shared.runs.spawn(async move {
             let Shared { engine, active, .. } = &*service.shared;
             let _guard = RunningGuard::new(active, &id);
             match engine.drive(accepted, control).await {
@@ -383,6 +549,24 @@ async fn change_note(preflight: &ResumePreflight) -> Option<String> {
     let change = move || change_since(origin.as_deref(), &name, &text);
     let change = tokio::task::spawn_blocking(change).await.ok().flatten()?;
     Some(format!("{change} since its text was read; the run continues with that text"))
+}
+
+/// Makes a response that may be large, beside the threads that answer requests.
+async fn render(
+    work: impl FnOnce() -> Result<Value, ApiError> + Send + 'static,
+) -> Result<Value, ApiError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| unfinished_task())?
+}
+
+/// Returns the response to a request whose work has panicked, or was cut off by the end of the process.
+fn unfinished_task() -> ApiError {
+    Failure::new(FailureKind::Internal, "the request was not finished; see the server log").into()
+}
+
+/// Returns the response to a request for the runs before one that is not there.
+fn unknown_page(run: &RunId) -> ApiError {
+    let failure = Failure::new(FailureKind::Usage, format!("`continue`: run {run} not found"));
+    failure.with_hint(Some("pass the `continue` of the page before, or none for the first")).into()
 }
 
 /// Whether a new process of the service resumes a run by itself: one that the service was driving when it died, not

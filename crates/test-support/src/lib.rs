@@ -10,6 +10,8 @@ mod child_guard;
 mod interrupting_store;
 mod process;
 mod serve;
+#[cfg(target_os = "linux")]
+mod soak;
 mod watchdog;
 
 use std::{sync::Arc, time::Duration};
@@ -32,6 +34,8 @@ pub use child_guard::ChildGuard;
 pub use interrupting_store::{InterruptingStore, Moment};
 pub use process::{ProgramOutput, SimulateProcess, journal, program, program_path, signal};
 pub use serve::Serve;
+#[cfg(target_os = "linux")]
+pub use soak::{Usage, soak, with_descriptors};
 pub use watchdog::Watchdog;
 
 /// Fast enough that a minute of boot time is a tenth of a second.

@@ -76,6 +76,16 @@ impl Serve {
         }
     }
 
+    /// Returns the address on which the service listens.
+    pub fn address(&self) -> &str {
+        self.url.split_once("://").map_or(&self.url, |(_, address)| address)
+    }
+
+    /// Returns the number of the process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Asks the process to end, and waits until it has.
     pub fn terminate(&mut self) -> ExitStatus {
         signal(self.child.id(), "TERM");

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::{
     cli::{CliError, Exit, stdout},
     journal::{DirectoryStore, RunId},
+    server::read_token,
 };
 
 /// Resuming a run asks the cluster and the account for their identities.
@@ -33,21 +34,28 @@ pub(super) async fn request_operation(
     body: Value,
     token: &TokenArgs,
 ) -> Result<Exit, CliError> {
+    // A lock that was written by an earlier version has an address without a scheme.
+    let url = match address.contains("://") {
+        true => address.to_owned(),
+        false => format!("http://{address}"),
+    };
+    if url.starts_with("https://") {
+        let message = format!("the service at {url} speaks TLS, which this subcommand does not");
+        let hint = format!("`curl --cacert FILE -X POST {url}/runs/{id}/{operation}`");
+        return Err(CliError::usage_with_hint(message, hint));
+    }
     let unanswered = |error: reqwest::Error| {
         CliError::Service(format!("the service at {address} cannot be reached: {error}"))
     };
     // A proxy does not reach this machine.
     let client = reqwest::Client::builder().no_proxy().timeout(REQUEST_TIMEOUT).build();
-    let mut request =
-        client.map_err(unanswered)?.post(format!("http://{address}/runs/{id}/{operation}"));
+    let mut request = client.map_err(unanswered)?.post(format!("{url}/runs/{id}/{operation}"));
     if !body.is_null() {
         request = request.json(&body);
     }
     if let Some(path) = &token.token_file {
-        let token = std::fs::read_to_string(path).map_err(|error| {
-            CliError::Usage(format!("cannot read the token file {}: {error}", path.display()))
-        })?;
-        request = request.bearer_auth(token.trim());
+        let token = read_token(path).map_err(|error| CliError::Usage(error.to_string()))?;
+        request = request.bearer_auth(token);
     }
     let response = request.send().await.map_err(unanswered)?;
     let is_done = response.status().is_success();

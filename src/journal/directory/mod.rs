@@ -25,6 +25,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use rustix::fs::{Access, access, statvfs};
 use tokio::sync::broadcast;
 
 use self::{head_index::HeadIndex, run_file::RunFile, writer_lock::WriterLock};
@@ -161,7 +162,10 @@ impl Shared {
         };
         let head = file.head().clone();
         heads.update(&head, &path);
-        state.open.insert(run.clone(), file);
+        // A run that has ended is not written to until it is resumed: its descriptor and its lock are given back.
+        if head.ended_at.is_none() {
+            state.open.insert(run.clone(), file);
+        }
         Ok(head)
     }
 
@@ -276,13 +280,20 @@ impl RunStore for DirectoryStore {
     }
 
     async fn check_writable(&self) -> Result<(), StoreError> {
-        self.blocking(|shared| {
-            let path = shared.directory.join("probe");
-            let written =
-                std::fs::write(&path, b"probe").and_then(|()| std::fs::remove_file(&path));
-            written.map_err(|error| unavailable("write to", &path, &error))
-        })
-        .await
+        self.blocking(|shared| check_writable(&shared.directory.join("runs"))).await
+    }
+}
+
+/// Checks that files can be created in a directory, without creating one: probes may come often, and many at once.
+fn check_writable(directory: &Path) -> Result<(), StoreError> {
+    let failed = |error: io::Error| unavailable("write to", directory, &error);
+    access(directory, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| failed(error.into()))?;
+    let space = statvfs(directory).map_err(|error| failed(error.into()))?;
+    // A file system that does not count its files says that it has none.
+    let is_full = space.f_bavail == 0 || (space.f_files > 0 && space.f_favail == 0);
+    match is_full {
+        true => Err(failed(io::Error::from(ErrorKind::StorageFull))),
+        false => Ok(()),
     }
 }
 

@@ -29,7 +29,7 @@ pub struct LockOwner {
     pub pid: u32,
     /// The subcommand: `run`, `serve`.
     pub doing: String,
-    /// Where its HTTP service listens, if it has one.
+    /// The URL of its HTTP service, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
 }
@@ -101,7 +101,7 @@ fn read_owner(dir: &Path) -> Option<LockOwner> {
 fn describe(dir: &Path) -> String {
     match read_owner(dir) {
         Some(LockOwner { pid, doing, address: Some(address) }) => {
-            format!("process {pid} (`{doing}`, at http://{address})")
+            format!("process {pid} (`{doing}`, at {address})")
         }
         Some(LockOwner { pid, doing, address: None }) => format!("process {pid} (`{doing}`)"),
         None => "another process".into(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kube::client::ClientBuilder;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use tokio::sync::Semaphore;
 
 use tower::layer::layer_fn;
 
@@ -65,21 +66,29 @@ impl Connection {
     }
 }
 
+/// The right to make a client, which one caller has at a time. A plugin that hangs keeps its thread when its caller has
+/// given up; the callers after it must not each add another.
+static MAKING_CLIENT: Semaphore = Semaphore::const_new(1);
+
 /// A credential plugin (`aws eks get-token`) runs while the client is made, and kube waits for it in place.
 async fn make_client(config: Config, server: &str) -> Result<kube::Client, Error> {
-    tokio::task::spawn_blocking(move || {
+    // The semaphore is never closed.
+    let permit = MAKING_CLIENT.acquire().await.ok();
+    let make = move || {
+        let _permit = permit;
         let client = ClientBuilder::try_from(config)?;
         Ok::<_, kube::Error>(client.with_layer(&layer_fn(BoundedResponses)).build())
-    })
-    .await
-    .map_err(|error| {
-        Error::access_from(
-            "creating the Kubernetes client was interrupted",
-            ErrorKind::Transient,
-            error,
-        )
-    })?
-    .map_err(|error| super::error::into_error("connect", server, error))
+    };
+    tokio::task::spawn_blocking(make)
+        .await
+        .map_err(|error| {
+            Error::access_from(
+                "creating the Kubernetes client was interrupted",
+                ErrorKind::Transient,
+                error,
+            )
+        })?
+        .map_err(|error| super::error::into_error("connect", server, error))
 }
 
 fn endpoint_config(url: &url::Url) -> Result<Config, Error> {
@@ -196,9 +205,23 @@ fn kubeconfig_error(path: &Path, error: KubeconfigError) -> Error {
             format!("kubeconfig {path} not found")
         }
         KubeconfigError::ReadConfig(io, _) => format!("kubeconfig {path} cannot be read: {io}"),
+        KubeconfigError::Parse(_) => return kubeconfig_syntax_error(&path.to_string(), &error),
         other => format!("{path} is not a valid kubeconfig: {}", error_chain(other)),
     };
     Error::access_from(problem, ErrorKind::Invalid, error)
+}
+
+/// Returns the error of a kubeconfig that cannot be parsed. The parser's own message shows the line, which may hold a
+/// token or a key: neither the message nor its source is passed on.
+fn kubeconfig_syntax_error(path: &str, error: &KubeconfigError) -> Error {
+    let place = match error {
+        KubeconfigError::Parse(error) => error.location().map_or_else(String::new, |place| {
+            format!(": line {}, column {}", place.line(), place.column())
+        }),
+        _ => String::new(),
+    };
+    Error::access(format!("{path} is not a valid kubeconfig{place}"), ErrorKind::Invalid)
+        .with_hint("`kubectl config view` names the problem; it hides secrets")
 }
 
 fn context_error(error: KubeconfigError, context: Option<&str>, known: &[String]) -> Error {
@@ -283,8 +306,23 @@ contexts:
         assert_eq!(hint, None);
         let (message, _) = open_error("{apiVersion: v1, kind: Config}", None).await;
         assert_eq!(message, "the kubeconfig has no current context");
-        let (broken, _) = open_error("clusters: 3", None).await;
-        assert!(broken.contains("is not a valid kubeconfig: "), "{broken}");
+    }
+
+    /// The parser shows the lines around its error.
+    #[tokio::test]
+    async fn a_kubeconfig_error_has_nothing_of_the_file() {
+        let secret = "k8s-aws-v1.aHR0cHM6Ly9zdHM";
+        for text in [
+            format!("users: [{{name: me, user: {secret}}}]"),
+            format!("users:\n- name: me\n  user:\n    token: {secret}\n   broken: ["),
+            format!("users:\n- name: me\n  user:\n    token: [{secret}]\n"),
+            format!("clusters: {secret}"),
+        ] {
+            let error = open(&text, None).await.err().unwrap();
+            let message = error.to_string();
+            assert!(message.contains("is not a valid kubeconfig: line "), "{message}");
+            assert!(!message.contains(secret) && !format!("{error:?}").contains(secret));
+        }
     }
 
     #[tokio::test]
