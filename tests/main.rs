@@ -10,6 +10,7 @@ mod journal_formats;
 mod json_schema;
 mod language;
 mod language_document;
+mod printable;
 mod relay_scale;
 mod rhythm;
 mod scale_up;

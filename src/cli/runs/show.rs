@@ -3,6 +3,7 @@
 use std::{fmt::Write as _, time::Duration};
 
 use serde_json::{Value, json};
+use text::printable;
 
 use crate::{
     cli::{CliError, Exit, Output, run, stdout},
@@ -110,7 +111,7 @@ fn line((id, summary): &ListedRun) -> String {
         }
         Err(error) => {
             let state = UnreadableSummary::of(id, error).state;
-            format!("{:<19}  {id}  {state}: {error}\n", "")
+            format!("{:<19}  {id}  {state}: {}\n", "", printable(&error.to_string()))
         }
     }
 }
@@ -137,7 +138,7 @@ fn describe(run: &RunSummary) -> String {
     let head = &run.head;
     let digest = short_digest(&head.digest);
     let mut row = |name: &str, value: &str| {
-        let _ = writeln!(text, "{name:<8} {value}");
+        let _ = writeln!(text, "{name:<8} {}", printable(value));
     };
     row("run", head.run.as_str());
     row("runbook", &format!("{} (sha256 {digest})", head.runbook));
@@ -152,19 +153,20 @@ fn describe(run: &RunSummary) -> String {
     head.end_time.iter().for_each(|time| row("ended", &timestamp(*time)));
     row("inputs", &Value::Object(run.inputs.clone()).to_string());
     for step in &run.steps {
-        let _ = writeln!(text, "\n{:<12} {}", step.state.as_str(), step.name);
+        let _ = writeln!(text, "\n{:<12} {}", step.state.as_str(), printable(&step.name));
         for change in &step.changes {
             let (before, after) = (&change.before, &change.after);
-            let _ = writeln!(text, "{:<12}   {}: {before} -> {after}", "", change.target);
+            let change = format!("{}: {before} -> {after}", change.target);
+            let _ = writeln!(text, "{:<12}   {}", "", printable(&change));
         }
         // The failure of the run is above.
         if head.failed_step.as_ref() != Some(&step.id)
             && let Some(error) = &step.error
         {
-            let _ = writeln!(text, "{:<12}   {error}", "");
+            let _ = writeln!(text, "{:<12}   {}", "", printable(error));
         }
         for target in &step.not_restored {
-            let _ = writeln!(text, "{:<12}   not restored: {target}", "");
+            let _ = writeln!(text, "{:<12}   not restored: {}", "", printable(target));
         }
     }
     let differences = difference_texts(&run.differences);
