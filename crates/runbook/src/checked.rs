@@ -157,6 +157,29 @@ impl Step {
     pub fn arguments(&self, scope: &EvaluationScope) -> Result<Json, EvaluationError> {
         self.arguments.evaluate(scope)
     }
+    /// Evaluates what can be evaluated before the step runs, and returns the first error that the step will meet: a
+    /// parameter or condition whose names have values already. It is nothing when the step will be skipped, and when
+    /// the run goes on without the step. As long as it is not known whether the step runs, only exceeded limits count:
+    /// its condition may be what guards a parameter against the others.
+    pub fn early_error(&self, scope: &EvaluationScope) -> Option<EvaluationError> {
+        if self.on_failure == OnFailure::Continue {
+            return None;
+        }
+        let runs = match &self.when {
+            None => Some(true),
+            Some(when) => match when.evaluate_early(scope) {
+                None => None,
+                Some(Err(error)) => return Some(error),
+                Some(Ok(value)) => Some(value == Json::Bool(true)),
+            },
+        };
+        let counts = |error: &EvaluationError| runs == Some(true) || error.kind.is_limit();
+        match runs {
+            Some(false) => None,
+            Some(true) | None => self.arguments.early_errors(scope).into_iter().find(counts),
+        }
+    }
+
 
     /// Returns the message to log after success; the scope must have the step's own output.
     ///
