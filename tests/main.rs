@@ -18,6 +18,7 @@ mod service;
 mod signals;
 mod simulate_command;
 mod simulator;
+mod small_stack;
 mod stores;
 mod style;
 mod validate;
