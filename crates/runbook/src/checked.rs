@@ -9,7 +9,7 @@ use super::analysis::{Analysis, AnalyzedStep};
 use super::document::OnFailure;
 use super::duration::Duration;
 use super::evaluate::{Argument, CompiledArgument, EvaluationError, EvaluationScope};
-use super::inputs::{self, Input, InputError};
+use super::inputs::{self, Input, InputError, InputFileError};
 use super::yaml::Node;
 
 /// A runbook without errors.
@@ -86,6 +86,14 @@ impl Runbook {
         inputs::bind(&self.inputs, given)
     }
 
+    /// Reads a file of inputs by the YAML rules of the language and the types of the inputs.
+    ///
+    /// # Errors
+    /// The text is not such a file, or has inputs that are unknown or not valid.
+    pub fn read_inputs(&self, text: &str) -> Result<Map<String, Json>, InputFileError> {
+        inputs::read(&self.inputs, text)
+    }
+
     /// Parses the text of `--input NAME=TEXT` by the type of the input.
     ///
     /// # Errors
@@ -149,14 +157,6 @@ impl Step {
         explained.collect()
     }
 
-    /// Returns the parameters as JSON, each of the type that the action declares, without the
-    /// parameters that are not given.
-    ///
-    /// # Errors
-    /// A template cannot be evaluated, or yields a value outside the parameter's limits.
-    pub fn arguments(&self, scope: &EvaluationScope) -> Result<Json, EvaluationError> {
-        self.arguments.evaluate(scope)
-    }
     /// Evaluates what can be evaluated before the step runs, and returns the first error that the step will meet: a
     /// parameter or condition whose names have values already. It is nothing when the step will be skipped, and when
     /// the run goes on without the step. As long as it is not known whether the step runs, only exceeded limits count:
@@ -180,6 +180,14 @@ impl Step {
         }
     }
 
+    /// Returns the parameters as JSON, each of the type that the action declares, without the
+    /// parameters that are not given.
+    ///
+    /// # Errors
+    /// A template cannot be evaluated, or yields a value outside the parameter's limits.
+    pub fn arguments(&self, scope: &EvaluationScope) -> Result<Json, EvaluationError> {
+        self.arguments.evaluate(scope)
+    }
 
     /// Returns the message to log after success; the scope must have the step's own output.
     ///

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 pub(crate) use issue::{ArgumentIssue, ArgumentIssueKind, ParameterOwner};
+pub(crate) use scalar::untyped_json;
 pub(crate) use step::{AnalyzedStep, Role, TemplateSite};
 
 use super::document::{Document, OnFailure};
