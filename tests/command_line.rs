@@ -194,6 +194,101 @@ fn an_input_file_is_read_by_its_current_and_former_names() {
     assert!(!ended.stdout.contains("--inputs"), "{}", ended.stdout);
 }
 
+/// A runbook whose message shows its inputs as they are.
+const TYPED: &str = "name: typed
+inputs:
+  text: {type: string, default: ''}
+  number: {type: number, default: 0}
+  count: {type: integer, default: 0}
+  on: {type: boolean, default: false}
+  texts: {type: list of string, default: []}
+  labels: {type: map of string, default: {}}
+  pause: {type: optional duration}
+steps:
+  - {id: show, action: assert, with: {that: '{{ inputs.on or inputs.count >= 0 or inputs.number > 0 }}', message: '{{ inputs.text }} {{ inputs.texts | length }} {{ inputs.labels | length }} {{ inputs.pause is none }}'}}
+";
+
+#[test]
+fn an_input_file_is_read_by_the_declared_types() {
+    let dir = tempfile::tempdir().unwrap();
+    let runbook = write(dir.path(), "typed.yaml", TYPED);
+    let state = dir.path().join("state").display().to_string();
+    let inputs_of = |arguments: &[&str]| -> Value {
+        let start = ["--output", "json", "--state-dir", &state, "run", &runbook, "--simulate"];
+        let ended = run(&[&start[..], arguments].concat()).expect_exit_code(0);
+        serde_json::from_str::<Value>(&ended.stdout).unwrap()["inputs"].clone()
+    };
+    for text in
+        ["012", "1.10", "yes", "12345678901234567890123", "0x10", "1e3", "true", "2024-01-01"]
+    {
+        let file = format!("text: {text}\ntexts: [{text}, {text}]\nlabels: {{a: {text}}}\n");
+        let read = inputs_of(&["--input-file", &write(dir.path(), "inputs.yaml", &file)]);
+        assert_eq!(read["text"], text);
+        assert_eq!(read["texts"], serde_json::json!([text, text]));
+        assert_eq!(read["labels"]["a"], text);
+        // The same as on the command line.
+        assert_eq!(inputs_of(&["--input", &format!("text={text}")])["text"], text);
+    }
+    let file = "count: 3\nnumber: 1.5\non: true\npause: 5s\ntext: '{{ x }}'\n";
+    let read = inputs_of(&["--input-file", &write(dir.path(), "inputs.yaml", file)]);
+    assert_eq!(
+        (&read["count"], &read["number"], &read["on"]),
+        (&3.into(), &1.5.into(), &true.into())
+    );
+    assert_eq!((&read["pause"], &read["text"]), (&"5s".into(), &"{{ x }}".into()));
+    let json = r#"{"text": "012", "texts": ["a", 1.10], "count": 3, "pause": null}"#;
+    let read = inputs_of(&["--input-file", &write(dir.path(), "inputs.json", json)]);
+    assert_eq!((&read["text"], &read["count"]), (&"012".into(), &3.into()));
+    assert_eq!(read["texts"], serde_json::json!(["a", "1.10"]));
+    inputs_of(&["--input-file", &write(dir.path(), "empty.yaml", "# nothing\n")]);
+}
+
+#[test]
+fn an_input_file_that_is_not_valid_is_refused_with_the_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let runbook = write(dir.path(), "typed.yaml", TYPED);
+    for (file, code, expected) in [
+        ("on: yes\n", 3, "invalid input 'on': must be a boolean, not a string"),
+        ("count: 1.5\nnumber: a\n", 3, "invalid input 'number'"),
+        ("texts: a\n", 3, "invalid input 'texts': must be a list of string, not a string"),
+        ("txt: a\n", 3, "hint: did you mean 'text'?"),
+        ("text:\n", 3, "invalid input 'text'"),
+        ("text: a\ntext: b\n", 2, "line 2, column 1: duplicate key 'text'"),
+        ("text: &a b\n", 2, "line 1, column 7: anchors and aliases are not supported"),
+        ("text: [\n", 2, "line 1, column 7: invalid YAML: unclosed bracket"),
+        ("- a\n", 2, "not a mapping of inputs"),
+        (
+            &format!("text: {}{}", "[".repeat(40), "]".repeat(40)),
+            2,
+            "the nesting exceeds 32 levels",
+        ),
+    ] {
+        let file = write(dir.path(), "inputs.yaml", file);
+        let ended = run(&["run", &runbook, "--simulate", "--input-file", &file]);
+        let ended = ended.expect_exit_code(code);
+        assert!(ended.stderr.contains(expected), "{expected}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn an_input_file_that_is_not_a_file_is_refused_by_its_kind() {
+    let dir = tempfile::tempdir().unwrap();
+    let runbook = write(dir.path(), "typed.yaml", TYPED);
+    let fifo = dir.path().join("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let (fifo, directory) = (fifo.display().to_string(), dir.path().display().to_string());
+    for (path, kind) in [
+        (fifo.as_str(), "a FIFO"),
+        ("/dev/zero", "a device"),
+        ("/dev/null", "a device"),
+        (&directory, "a directory"),
+    ] {
+        let ended = run(&["run", &runbook, "--simulate", "--input-file", path]).expect_exit_code(2);
+        let expected = format!("error: cannot read {path}: it is {kind}, not a file\nhint: ");
+        assert!(ended.stderr.starts_with(&expected), "{}", ended.stderr);
+    }
+}
+
 #[test]
 fn a_state_directory_in_use_is_refused_with_its_owner() {
     use rafay_relay_sop::journal::{DirectoryStore, LockOwner};

@@ -226,3 +226,34 @@ async fn inputs_are_checked_before_a_run_starts() {
     assert!(refusal.to_string().contains('4'), "{refusal}");
     assert!(cluster.store.heads(HeadQuery::All).await.unwrap().is_empty(), "no run was started");
 }
+
+/// A later step that must fail, whatever happens before it, is noticed before anything is changed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parameter_that_can_be_evaluated_early_does_not_fail_after_a_change() {
+    let cluster = TestCluster::new().await;
+    let with_step = |with: &str| format!("{SCALE_UP}  - {{id: last, name: The last, {with}}}\n");
+    // The inputs alone decide.
+    let negative = "action: scale_deployment, with: {namespace: n, deployment: d, replicas: '{{ inputs.scale_factor - 9 }}'}";
+    let refused = cluster.accept(&with_step(negative), json!({})).await.err().unwrap();
+    let StartError::PreviewFailed { step, failure } = &refused else { panic!("{refused}") };
+    assert_eq!(step, "The last");
+    assert!(failure.message.contains("replicas: `{{ inputs.scale_factor - 9 }}`"), "{refused}");
+    // What the first steps have read decides.
+    let absent = "action: assert, with: {that: \"{{ [config.region][inputs.scale_factor] == 'a' }}\", message: m}";
+    let ended = cluster.run(&with_step(absent)).await.expect_state(RunState::RolledBack);
+    assert!(
+        ended.error().starts_with("the later step 'The last' would fail: "),
+        "{}",
+        ended.error()
+    );
+    assert_eq!(cluster.effective_calls(), Vec::<String>::new());
+    // A condition may guard a parameter, and a failure may be allowed.
+    for guarded in [
+        format!("when: '{{{{ inputs.scale_factor > 9 }}}}', {absent}"),
+        format!("when: '{{{{ new_nodes.count > 99 }}}}', {absent}"),
+    ] {
+        cluster.run(&with_step(&guarded)).await.expect_success();
+    }
+    let ended = cluster.run(&with_step(&format!("on_failure: continue, {absent}"))).await;
+    assert_eq!(ended.state, RunState::SucceededWithFailures);
+}

@@ -6,6 +6,7 @@ use std::{
 };
 
 use rafay_relay_sop::journal;
+use runbook::{EvaluationScope, Source, types::Type};
 use serde_json::{Value, json};
 use simulator::{
     ClusterState, Deployment, NodeFacts, Nodegroup, NodegroupFacts, PodFacts, Scenario, Spread,
@@ -177,6 +178,52 @@ async fn relay_scale_works_with_fewer_pods_than_nodes_and_without_anti_affinity(
             2,
         )
         .await;
+    }
+}
+
+/// Returns a value of a type whose lists have `count` items; lists within them have one.
+fn large_value(ty: &Type, count: usize, at: usize) -> Value {
+    match ty {
+        Type::Any | Type::Null => Value::Null,
+        Type::Boolean => json!(true),
+        Type::Integer(_) | Type::Number(_) => json!(count),
+        Type::String(_) => json!(format!("ip-10-0-{at}.us-west-2.compute.internal")),
+        Type::Duration => json!("5s"),
+        Type::Enum(values) => json!(values.first()),
+        Type::List(of, _) => (0..count).map(|at| large_value(of, 1, at)).collect(),
+        Type::Map(of, _) => json!({ "Name": large_value(of, 1, at) }),
+        Type::Record(record) => {
+            let fields = record.fields.iter();
+            fields.map(|field| (field.name.clone(), large_value(&field.ty, count, at))).collect()
+        }
+        Type::Optional(of) => large_value(of, count, at),
+    }
+}
+
+/// The simulator cannot keep up with so many nodes in a build without optimizations, and the templates do not need it.
+#[test]
+fn the_templates_of_relay_scale_are_evaluated_with_thousands_of_nodes() {
+    const COUNT: usize = 4_000;
+    let registry = rafay_relay_sop::engine::registry();
+    let source = Source::new("relay-scale.yaml", RELAY_SCALE);
+    let runbook = runbook::check(&source, registry).runbook.unwrap();
+    let mut scope = EvaluationScope::new(&runbook.bind(&serde_json::Map::new()).unwrap());
+    for step in &runbook.steps {
+        step.should_run(&scope).unwrap();
+        let arguments = step.arguments(&scope);
+        if let Err(error) = &arguments {
+            assert!(!error.kind.is_limit(), "{error}");
+        }
+        if step.id == "cordon_old" {
+            assert_eq!(arguments.unwrap()["nodes"].as_array().unwrap().len(), COUNT);
+        }
+        let output = &registry.get(&step.action).unwrap().output;
+        let fields = output.fields.iter();
+        let output = fields.map(|field| (field.name.clone(), large_value(&field.ty, COUNT, 0)));
+        scope.insert(&step.id, &output.collect());
+        if let Err(error) = step.message(&scope) {
+            assert!(!error.kind.is_limit(), "{error}");
+        }
     }
 }
 

@@ -518,3 +518,27 @@ fn a_port_in_use_is_reported() {
     let expected = format!("error: cannot listen on {address}");
     assert!(ended.stderr.contains(&expected), "{}", ended.stderr);
 }
+
+#[tokio::test]
+async fn a_type_that_is_nested_deeply_does_not_end_the_service() {
+    let service = SimulatedService::start(&[]);
+    let ty = format!("{}string", "list of ".repeat(5_000));
+    let text = format!(
+        "name: deep\ninputs:\n  a: {{type: {ty}, default: []}}\nsteps:\n  - {{id: a, action: sleep, with: {{duration: 1s}}}}\n"
+    );
+    let response = service.client.post(format!("{}/validate", service.url)).body(text).send().await;
+    let response = response.unwrap();
+    assert_eq!(response.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    let answer: serde_json::Value = response.json().await.unwrap();
+    assert!(
+        answer.to_string().contains("the type is nested more than 16 levels deep"),
+        "{answer:#}"
+    );
+    // Bodies of JSON and of YAML, too.
+    for (path, body) in [("/run", "[".repeat(1_000_000)), ("/validate", "[".repeat(1_000_000))] {
+        let request = service.client.post(format!("{}{path}", service.url)).body(body);
+        let response = request.header("content-type", "application/json").send().await.unwrap();
+        assert!(response.status().is_client_error(), "{path}: {}", response.status());
+    }
+    assert_eq!(service.get("/health").await.0, StatusCode::OK);
+}

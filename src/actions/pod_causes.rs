@@ -284,9 +284,8 @@ fn event_cause(events: &[Event]) -> Option<EventCause> {
     if !is_warning(newest) && reason(newest) != "Pulling" {
         return None;
     }
-    // The output of a probe is text from a container: it must not begin a new line of a log, nor color it.
+    // The output of a probe has lines of its own, and a cause is a part of a sentence.
     let message = newest.message.as_deref().unwrap_or_default();
-    let message: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
     let is_attaching = events.iter().any(|event| reason(event) == ATTACHING);
     Some(EventCause {

@@ -2,6 +2,8 @@
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
+use text::{printable, printable_lines};
+
 use super::{CliError, next_steps::quoted, stdout, target::TargetArgs};
 use crate::{
     engine::{ChangingStep, Engine, Preflight, Remaining, ResumePreflight, UndoneStep, digest},
@@ -38,8 +40,8 @@ pub(super) fn require_terminal_to(operation: &str, place: Option<&str>) -> Resul
 /// # Errors
 /// A leading step fails already, or the answer was no.
 pub(super) async fn ask_to_run(engine: &Engine, preflight: &Preflight) -> Result<(), CliError> {
-    let mut text: String =
-        engine.preview(preflight).await?.iter().map(|message| format!("{message}\n")).collect();
+    let messages = engine.preview(preflight).await?;
+    let mut text: String = messages.iter().map(|message| line(message)).collect();
     text.insert_str(0, &describe_runbook(preflight));
     text.extend(preflight.changing_steps().iter().map(describe_change));
     ask(&preflight.target, &text)
@@ -62,13 +64,10 @@ pub(super) fn ask_to_resume(preflight: &ResumePreflight) -> Result<(), CliError>
 fn describe_amendment(run: &Run, amendment: &Amendment) -> String {
     let mut text = String::new();
     if let Some(runbook) = &amendment.runbook {
-        let origin = runbook.origin.as_deref().unwrap_or("unknown");
-        let digest = short_digest(&runbook.digest);
-        text.push_str(&format!(
-            "Changed runbook {}: {origin} (sha256 {digest})\n",
-            run.spec.runbook
-        ));
-        text.push_str(&text_diff(run.text(), &runbook.text));
+        let origin = printable(runbook.origin.as_deref().unwrap_or("unknown"));
+        let (name, digest) = (printable(&run.spec.runbook), short_digest(&runbook.digest));
+        text.push_str(&format!("Changed runbook {name}: {origin} (sha256 {digest})\n"));
+        text.push_str(&printable_lines(&text_diff(run.text(), &runbook.text)));
     }
     let describe = |path: &StepPath| match run.step(path).and_then(|step| step.intent.as_ref()) {
         Some(_) => format!("  {path} is skipped; what it has changed stays\n"),
@@ -166,7 +165,7 @@ fn describe_runbook(preflight: &Preflight) -> String {
     let checked = &preflight.checked;
     let digest = short_digest(&digest(checked.source().text()));
     let origin = checked.origin().unwrap_or_else(|| checked.source().name());
-    format!("Runbook {}: {origin} (sha256 {digest})\n", checked.runbook().name)
+    line(&format!("Runbook {}: {origin} (sha256 {digest})", checked.runbook().name))
 }
 
 fn describe_target(target: &RunTarget) -> String {
@@ -181,19 +180,25 @@ fn describe_target(target: &RunTarget) -> String {
     if let Some(aws) = &target.aws {
         parts.push(format!("AWS account {} as {}", aws.account, aws.identity));
     }
-    if parts.is_empty() { "no cluster".into() } else { parts.join(" and ") }
+    let text = if parts.is_empty() { "no cluster".into() } else { parts.join(" and ") };
+    printable(&text).into_owned()
+}
+
+/// Returns a text as a line of its own, whatever is in the text.
+fn line(text: &str) -> String {
+    format!("{}\n", printable(text))
 }
 
 fn describe_change(step: &ChangingStep) -> String {
     let undo = if step.is_reversible { "can be undone" } else { "cannot be undone" };
-    format!("  {} ({}; {undo})\n", step.name, step.action)
+    line(&format!("  {} ({}; {undo})", step.name, step.action))
 }
 
 fn describe_undo(step: &UndoneStep) -> String {
     if !step.is_reversible {
-        return format!("  cannot be undone: {}\n", step.name);
+        return line(&format!("  cannot be undone: {}", step.name));
     }
     let changes = step.changes.iter();
-    let back = changes.map(|c| format!("    {}: {} -> {}\n", c.target, c.after, c.before));
-    std::iter::once(format!("  undo: {}\n", step.name)).chain(back).collect()
+    let back = changes.map(|c| line(&format!("    {}: {} -> {}", c.target, c.after, c.before)));
+    std::iter::once(line(&format!("  undo: {}", step.name))).chain(back).collect()
 }

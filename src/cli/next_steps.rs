@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use text::{printable, printable_lines};
+
 use super::{Global, target::TargetArgs};
 use crate::journal::{RunId, RunTarget};
 
@@ -28,8 +30,10 @@ pub(super) fn describe(
     };
     let is_offered = |(operation, _): &(&str, &str)| !is_rolling_back || *operation != "resume";
     let all: String = commands.into_iter().filter(is_offered).map(command).collect();
+    let place = printable(&place.to_string()).into_owned();
     let state = if is_rolling_back { "is only partly rolled back" } else { "is not finished" };
-    format!("run {run} on {place} {state}. Next, run one of:{all}")
+    let text = format!("run {run} on {place} {state}. Next, run one of:{all}");
+    printable_lines(&text).into_owned()
 }
 
 /// Returns a value as one word of a POSIX shell.

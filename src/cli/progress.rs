@@ -10,6 +10,7 @@ use std::{
 
 use console::Term;
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use text::printable;
 use tokio::{
     sync::broadcast::{Receiver, error::RecvError},
     task::JoinHandle,
@@ -86,6 +87,7 @@ pub(super) fn show(accepted: &AcceptedRun, output: Output) -> ProgressDisplay {
         Some(file) => format!("{title} from {file}"),
         None => title,
     };
+    let title = printable(&title).into_owned();
     if output == Output::Json {
         return ProgressDisplay { task: None, live: None };
     }
@@ -200,18 +202,18 @@ impl LiveLines {
     /// Shows the name of a step that does not wait yet.
     fn set_step(&self, step: &str) {
         self.texts(|texts| {
-            step.clone_into(&mut texts.step);
+            texts.step = printable(step).into_owned();
             texts.wait.clear();
         });
     }
 
     /// Shows a notice for as long as the run goes on.
     fn set_notice(&self, notice: &str) {
-        self.texts(|texts| notice.clone_into(&mut texts.notice));
+        self.texts(|texts| texts.notice = printable(notice).into_owned());
     }
 
     fn set_wait(&self, wait: &str) {
-        self.texts(|texts| wait.clone_into(&mut texts.wait));
+        self.texts(|texts| texts.wait = printable(wait).into_owned());
     }
 
     fn texts<T>(&self, use_texts: impl FnOnce(&mut LiveTexts) -> T) -> T {
@@ -265,14 +267,15 @@ impl LiveStep {
     ) {
         match event {
             StepEvent::StepStarted { name } | StepEvent::StepResumed { name } => {
-                self.name.clone_from(name);
+                self.name = printable(name).into_owned();
                 self.started_at = Some(recorded.time);
                 bar.reset_elapsed();
                 self.live.set_step(&format!("{}{name}", self.place(path)));
             }
             StepEvent::StepWaiting { message, .. } => self.live.set_wait(message),
             StepEvent::StepCompleted { message, .. } => {
-                self.details.extend(message.clone());
+                self.details
+                    .extend(message.iter().map(|text| printable(text.trim_end()).into_owned()));
                 self.end(bar, &self.headline(Color::Green, "✔", recorded));
             }
             StepEvent::StepFailed { failure, .. } => {
@@ -280,7 +283,7 @@ impl LiveStep {
                 self.end(bar, &self.headline(Color::Red, "✘", recorded));
             }
             StepEvent::StepSkipped { name, reason } => {
-                bar.println(format!("- {name} (skipped: {reason})"));
+                bar.println(printable(&format!("- {name} (skipped: {reason})")));
             }
             StepEvent::StepPrepared { .. }
             | StepEvent::StepMessage { .. }

@@ -116,9 +116,10 @@ fn failed_step(run: &Run) -> String {
     let Some(step) = run.head.failed_step.as_ref().and_then(|path| run.step(path)) else {
         return String::new();
     };
+    let name = text::printable(&step.name);
     match &step.undo {
-        Some(UndoStatus::Failed(_)) => format!("could not undo {}: ", step.name),
-        _ => format!("{}: ", step.name),
+        Some(UndoStatus::Failed(_)) => format!("could not undo {name}: "),
+        _ => format!("{name}: "),
     }
 }
 

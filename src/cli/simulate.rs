@@ -183,7 +183,8 @@ impl SimulateArgs {
             let text = fs::read_to_string(path).map_err(|error| unusable(&error))?;
             // JSON is YAML too.
             let documents: Vec<Value> =
-                serde_saphyr::from_multiple(&text).map_err(|error| unusable(&error))?;
+                serde_saphyr::from_multiple_with_options(&text, yaml_options())
+                    .map_err(|error| unusable(&error))?;
             for document in documents {
                 let read = if is_iam {
                     policy.allow_iam(&document)
@@ -238,6 +239,14 @@ fn simulator_error(error: impl Display) -> CliError {
 /// restrict anything.
 fn is_role(document: &Value) -> bool {
     matches!(document["kind"].as_str(), Some("Role" | "ClusterRole"))
+}
+
+/// Returns how a policy is read: within a depth that fits the stack, with errors of one line.
+fn yaml_options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        budget: serde_saphyr::budget! { max_depth: 24 },
+        with_snippet: false,
+    }
 }
 
 /// Reads a scenario file.

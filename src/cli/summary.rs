@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, fmt::Write as _};
 
+use text::printable;
+
 use super::stdout::{Color, paint};
 use crate::journal::{RecordedChange, Run, RunState, RunSummary, StepState, StepSummary};
 
@@ -15,8 +17,9 @@ pub(super) fn describe(run: &Run, step_count: usize) -> String {
     let took = run.head.ended_at.unwrap_or(run.head.last_event_at) - run.head.started_at;
     let took = std::time::Duration::try_from(took).unwrap_or_default();
     let mut text = format!(
-        "\nSummary: {} on {target} after {}; {}\n",
+        "\nSummary: {} on {} after {}; {}\n",
         paint(color_of(state), state.as_str()),
+        printable(&target.to_string()),
         duration_text(took),
         steps(&summary.steps, step_count),
     );
@@ -34,14 +37,15 @@ pub(super) fn describe(run: &Run, step_count: usize) -> String {
     };
     let _ = writeln!(text, "{heading}");
     for change in changes.iter().take(MAX_CHANGES) {
-        let _ = writeln!(text, "  {change}");
+        let _ = writeln!(text, "  {}", printable(change));
     }
     if let Some(more @ 1..) = changes.len().checked_sub(MAX_CHANGES) {
         let _ =
             writeln!(text, "  and {}; `runs show` lists them", text::plural(more, "more change"));
     }
     for target in summary.steps.iter().flat_map(|step| &step.not_restored) {
-        let _ = writeln!(text, "  {} {target}", paint(Color::Yellow, "not restored:"));
+        let label = paint(Color::Yellow, "not restored:");
+        let _ = writeln!(text, "  {label} {}", printable(target));
     }
     text
 }

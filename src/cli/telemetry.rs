@@ -1,5 +1,7 @@
 //! The program's log: structured lines on standard error, configured by `SOP_LOG` (or `RUST_LOG`) and `SOP_LOG_FORMAT`.
 
+use std::io::{self, Write};
+
 use tracing::{Level, Metadata};
 use tracing_subscriber::{
     EnvFilter, filter::filter_fn, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _,
@@ -39,12 +41,33 @@ pub fn start(default_format: LogFormat) {
         .and_then(|text| EnvFilter::try_new(text).ok())
         .unwrap_or_else(|| EnvFilter::new(default_filter));
     let registry = tracing_subscriber::registry().with(filter).with(filter_fn(has_no_credentials));
-    // Colors only where diagnostics have them too: not in a file, and not with NO_COLOR.
-    let color = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
-    let stderr = fmt::layer().with_ansi(color).with_writer(std::io::stderr);
     match format {
-        LogFormat::Text => registry.with(stderr.compact().without_time()).init(),
-        LogFormat::Json => registry.with(stderr.json().flatten_event(true)).init(),
+        // Without colors: what is colored is an escape, and all of those are made visible.
+        LogFormat::Text => {
+            let text = fmt::layer().compact().without_time().with_ansi(false);
+            registry.with(text.with_writer(|| PrintableLines(io::stderr()))).init();
+        }
+        LogFormat::Json => {
+            let json = fmt::layer().json().flatten_event(true);
+            registry.with(json.with_writer(io::stderr)).init();
+        }
+    }
+}
+
+/// Writes each line of the log as one line, whatever is in its fields: names, messages of servers, paths of requests.
+struct PrintableLines<W>(W);
+
+impl<W: Write> Write for PrintableLines<W> {
+    /// Writes a whole line: the log is written line by line.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        self.0.write_all(format!("{}\n", text::printable(text)).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 
@@ -52,4 +75,39 @@ pub fn start(default_format: LogFormat) {
 /// below its warnings, and with `trace` the whole output of a `credential_process`.
 fn has_no_credentials(metadata: &Metadata<'_>) -> bool {
     !metadata.target().starts_with("aws_") || *metadata.level() <= Level::WARN
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[test]
+    fn a_line_of_the_log_is_one_line() {
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let shared = Arc::clone(&written);
+        let layer = fmt::layer().compact().without_time().with_ansi(false);
+        let layer = layer.with_writer(move || PrintableLines(Shared(Arc::clone(&shared))));
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            let error = "a\nINFO audit: forged\x1b[31m\u{202e}";
+            tracing::info!(%error, name = "b\r\nc", "c\nd {error}");
+        });
+        let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(text.ends_with('\n') && !text.trim_end().contains(char::is_control), "{text:?}");
+        assert!(text.contains("\\u{1b}[31m\\u{202e}"), "{text}");
+    }
+
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
 }

@@ -10,6 +10,7 @@ use crate::journal::{
     Format, HeadQuery, RecordedEvent, Run, RunId, RunSpec, RunTarget, RunWriter, StepPath,
     StoreError,
 };
+use runbook::EvaluationScope;
 
 /// Everything that was found out before a run is accepted: the checked runbook, its inputs and its target. Made once,
 /// by [`Engine::prepare`]; what asks a person, and what starts the run, use the same value.
@@ -53,16 +54,18 @@ pub fn digest(text: &str) -> String {
 }
 
 impl Engine {
-    /// Binds the inputs and asks the cluster and the account for their identities. Changes nothing.
+    /// Binds the inputs, evaluates what depends on nothing else, and asks the cluster and the account for their
+    /// identities. Changes nothing.
     ///
     /// # Errors
-    /// The inputs do not fit, or the cluster or account cannot be asked.
+    /// The inputs do not fit, a step would fail by the inputs alone, or the cluster or account cannot be asked.
     pub async fn prepare(
         &self,
         checked: CheckedRunbook,
         inputs: &Map<String, Value>,
     ) -> Result<Preflight, StartError> {
         let inputs = checked.runbook().bind(inputs).map_err(StartError::Inputs)?;
+        checked.evaluate_early(&EvaluationScope::new(&inputs))?;
         let target = self.identify(checked.runbook()).await?;
         Ok(Preflight { checked, inputs, target })
     }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{StartError, digest};
+use super::{StartError, digest, failure};
 use crate::{
     actions,
-    journal::{Run, StepPath},
+    journal::{Failure, Run, StepPath},
 };
-use runbook::{Runbook, Source, Step};
+use runbook::{EvaluationScope, OnFailure, Runbook, Source, Step};
 
 /// A runbook without errors and the text it came from. Clones share it.
 #[derive(Debug, Clone)]
@@ -76,10 +76,36 @@ impl CheckedRunbook {
         self.runbook().steps.iter().find(|step| StepPath::top_level(&step.id) == *path)
     }
 
+    /// Evaluates what can be evaluated of the runbook with the values of a scope.
+    ///
+    /// # Errors
+    /// A step would fail by its parameters alone.
+    pub(super) fn evaluate_early(&self, scope: &EvaluationScope) -> Result<(), StartError> {
+        match early_failure(&self.runbook().steps, scope) {
+            Some((step, failure)) => Err(StartError::PreviewFailed {
+                step: step.name.clone(),
+                failure: Box::new(failure),
+            }),
+            None => Ok(()),
+        }
+    }
+
     /// Returns the runbook.
     pub fn runbook(&self) -> &Runbook {
         &self.0.runbook
     }
+}
+
+/// Returns the first of the steps that fails with the values of a scope, whatever the steps before it yield, and why.
+pub(super) fn early_failure<'s>(
+    steps: impl IntoIterator<Item = &'s Step>,
+    scope: &EvaluationScope,
+) -> Option<(&'s Step, Failure)> {
+    // The run goes on after the failure of some.
+    let steps = steps.into_iter().filter(|step| step.on_failure != OnFailure::Continue);
+    let errors = steps.filter_map(|step| Some((step, step.early_error(scope)?)));
+    let mut failures = errors.map(|(step, error)| (step, failure::of_template(&error)));
+    failures.next()
 }
 
 /// Returns the actions that runbooks are checked against.

@@ -21,6 +21,8 @@ pub(super) struct Driver<'a> {
     pub(super) scope: EvaluationScope,
     /// The targets that completed steps have read.
     pub(super) known_targets: KnownTargets,
+    /// Whether later steps have been evaluated with what was known before the first change.
+    pub(super) has_evaluated_early: bool,
     pub(super) progress_channel: ProgressChannel,
 }
 
@@ -42,8 +44,15 @@ impl Engine {
         let scope = EvaluationScope::new(run_writer.run().inputs());
         let progress_channel = ProgressChannel::new();
         let known_targets = KnownTargets::default();
-        let mut driver =
-            Driver { engine: self, run_writer, control, scope, known_targets, progress_channel };
+        let mut driver = Driver {
+            engine: self,
+            run_writer,
+            control,
+            scope,
+            known_targets,
+            has_evaluated_early: false,
+            progress_channel,
+        };
         match driver.drive(&checked).await {
             Ok(()) => {}
             Err(StopReason::JournalError(error)) => return Err(error),
@@ -80,7 +89,7 @@ impl Driver<'_> {
 
     async fn run_steps(&mut self, runbook: &Runbook) -> Result<ForwardOutcome, StopReason> {
         let read_again = self.steps_to_read_again(runbook);
-        for step in &runbook.steps {
+        for (index, step) in runbook.steps.iter().enumerate() {
             let path = StepPath::top_level(&step.id);
             // Its old output is not given to later steps, whatever becomes of the new read.
             if !read_again.contains(&step.id) && self.is_finished(step, &path) {
@@ -89,7 +98,10 @@ impl Driver<'_> {
             if let Some(request) = self.control.stop_requested() {
                 return Err(StopReason::StopRequested(request));
             }
-            let Err(stop_reason) = self.run_step(step, &path).await else { continue };
+            let Err(stop_reason) = self.run_step(step, &path, &runbook.steps[index + 1..]).await
+            else {
+                continue;
+            };
             if !matches!(stop_reason, StopReason::JournalError(_)) {
                 self.clean_up(step, &path, Phase::Apply).await?;
             }

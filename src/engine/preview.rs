@@ -104,7 +104,7 @@ impl Engine {
     /// Runs the leading steps that read, up to the first that does anything else, and returns their messages.
     ///
     /// # Errors
-    /// A step fails: the run would fail in the same way.
+    /// A step fails, or a later one would fail with what was read: the run would fail in the same way.
     pub async fn preview(&self, preflight: &Preflight) -> Result<Vec<String>, StartError> {
         let mut scope = EvaluationScope::new(&preflight.inputs);
         let reader = self.platform.reader();
@@ -129,6 +129,8 @@ impl Engine {
             scope.insert(&step.id, &output);
             messages.extend(step.message(&scope).ok().flatten());
         }
+        // The sizes of what was read are known now.
+        preflight.checked.evaluate_early(&scope)?;
         Ok(messages)
     }
 }

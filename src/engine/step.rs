@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use super::{
+    checked::early_failure,
     drive::Driver,
     failure,
     interruptible::{Interruption, OperationOutcome, StopReason, caught},
@@ -20,7 +21,7 @@ use crate::{
     platform::PlatformWriter,
 };
 use clock::Backoff;
-use runbook::{Retry, Step};
+use runbook::{ActionKind, Retry, Step};
 
 /// How often a step retries while another operation must finish first. EKS updates take tens of seconds.
 const BUSY_POLL_INTERVAL: Duration = Duration::from_secs(5);
@@ -57,11 +58,12 @@ pub(super) enum Phase {
 }
 
 impl Driver<'_> {
-    /// Runs a step to its end.
+    /// Runs a step to its end. `later` are the steps after it.
     pub(super) async fn run_step(
         &mut self,
         step: &Step,
         path: &StepPath,
+        later: &[Step],
     ) -> Result<(), StopReason> {
         if let Some(actor) = self.run_writer.run().skipped_by(path).map(str::to_owned) {
             self.clean_up(step, path, Phase::Apply).await?;
@@ -85,6 +87,9 @@ impl Driver<'_> {
         let deadline = self.start_step(step, path).await?;
         should_run.map_err(|error| StopReason::StepFailed(failure::of_template(&error)))?;
         let action = action_of(step)?;
+        if action.kind() == ActionKind::Change && self.intent(path).is_none() {
+            self.evaluate_early(later)?;
+        }
         loop {
             match self.attempt(step, path, action, deadline).await {
                 Ok(()) => return Ok(()),
@@ -93,6 +98,23 @@ impl Driver<'_> {
                     self.retry_or_fail(step, path, &error, deadline).await?;
                 }
             }
+        }
+    }
+
+    /// Evaluates, before the first change, what can be evaluated of the later steps: one that would fail whatever
+    /// happens before it must not fail after something was changed.
+    fn evaluate_early(&mut self, later: &[Step]) -> Result<(), StopReason> {
+        if std::mem::replace(&mut self.has_evaluated_early, true) {
+            return Ok(());
+        }
+        let run = self.run_writer.run();
+        let is_run = |step: &&Step| run.skipped_by(&StepPath::top_level(&step.id)).is_none();
+        match early_failure(later.iter().filter(is_run), &self.scope) {
+            None => Ok(()),
+            Some((step, failure)) => Err(StopReason::StepFailed(Failure {
+                message: format!("the later step '{}' would fail: {}", step.name, failure.message),
+                ..failure
+            })),
         }
     }
 

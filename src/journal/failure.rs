@@ -87,7 +87,8 @@ impl Failure {
     /// Returns the lines for a person: the message, and the hint on a line of its own.
     pub fn lines(&self) -> Vec<String> {
         let hint = self.hint.iter().map(|hint| format!("hint: {hint}"));
-        std::iter::once(self.message.clone()).chain(hint).collect()
+        let lines = std::iter::once(self.message.clone()).chain(hint);
+        lines.map(|line| text::printable(&line).into_owned()).collect()
     }
 }
 

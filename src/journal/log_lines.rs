@@ -4,6 +4,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use jiff::{Timestamp, tz::TimeZone};
+use text::printable;
 
 use super::{
     AfterFailure, Amendment, Event, Failure, RecordedDifference, RecordedEvent, ResumeMode, Run,
@@ -40,12 +41,14 @@ impl LogLines {
         self.texts(&recorded.event).into_iter().map(|text| format!("[{time}] {text}")).collect()
     }
 
-    /// Returns the same lines without their times.
+    /// Returns the same lines without their times. Each is one line, whatever is in the texts of the event.
     pub fn texts(&mut self, event: &Event) -> Vec<String> {
-        match event {
+        let texts = match event {
             Event::Run(event) => run_texts(event),
             Event::Step { path, event } => self.step_texts(path, event),
-        }
+        };
+        // A text of a block scalar ends with a line break.
+        texts.iter().map(|text| printable(text.trim_end()).into_owned()).collect()
     }
 
     fn step_texts(&mut self, path: &StepPath, event: &StepEvent) -> Vec<String> {
@@ -162,14 +165,14 @@ fn ended(outcome: RunOutcome, failure: Option<&Failure>) -> Vec<String> {
 
 /// Returns what still differs from the start of a run as lines, each command once and after all that it restores.
 pub fn difference_texts(differences: &[RecordedDifference]) -> Vec<String> {
-    let mut lines = Vec::new();
+    let mut lines: Vec<String> = Vec::new();
     for (index, difference) in differences.iter().enumerate() {
         lines.push(format!("Not as before the run: {difference}"));
         let next = differences.get(index + 1).and_then(|next| next.restore.as_ref());
         let restore = difference.restore.as_ref().filter(|restore| next != Some(restore));
         lines.extend(restore.map(|command| format!("hint: restore it with `{command}`")));
     }
-    lines
+    lines.iter().map(|line| printable(line).into_owned()).collect()
 }
 
 fn started(spec: &RunSpec) -> String {

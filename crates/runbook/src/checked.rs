@@ -9,7 +9,7 @@ use super::analysis::{Analysis, AnalyzedStep};
 use super::document::OnFailure;
 use super::duration::Duration;
 use super::evaluate::{Argument, CompiledArgument, EvaluationError, EvaluationScope};
-use super::inputs::{self, Input, InputError};
+use super::inputs::{self, Input, InputError, InputFileError};
 use super::yaml::Node;
 
 /// A runbook without errors.
@@ -87,6 +87,14 @@ impl Runbook {
         inputs::bind(&self.inputs, given)
     }
 
+    /// Reads a file of inputs by the YAML rules of the language and the types of the inputs.
+    ///
+    /// # Errors
+    /// The text is not such a file, or has inputs that are unknown or not valid.
+    pub fn read_inputs(&self, text: &str) -> Result<Map<String, Json>, InputFileError> {
+        inputs::read(&self.inputs, text)
+    }
+
     /// Parses the text of `--input NAME=TEXT` by the type of the input.
     ///
     /// # Errors
@@ -151,6 +159,29 @@ impl Step {
             Some(format!("`{name}` is false: {}", value.explain(scope)?))
         });
         explained.collect()
+    }
+
+    /// Evaluates what can be evaluated before the step runs, and returns the first error that the step will meet: a
+    /// parameter or condition whose names have values already. It is nothing when the step will be skipped, and when
+    /// the run goes on without the step. As long as it is not known whether the step runs, only exceeded limits count:
+    /// its condition may be what guards a parameter against the others.
+    pub fn early_error(&self, scope: &EvaluationScope) -> Option<EvaluationError> {
+        if self.on_failure == OnFailure::Continue {
+            return None;
+        }
+        let runs = match &self.when {
+            None => Some(true),
+            Some(when) => match when.evaluate_early(scope) {
+                None => None,
+                Some(Err(error)) => return Some(error),
+                Some(Ok(value)) => Some(value == Json::Bool(true)),
+            },
+        };
+        let counts = |error: &EvaluationError| runs == Some(true) || error.kind.is_limit();
+        match runs {
+            Some(false) => None,
+            Some(true) | None => self.arguments.early_errors(scope).into_iter().find(counts),
+        }
     }
 
     /// Returns the parameters as JSON, each of the type that the action declares, without the

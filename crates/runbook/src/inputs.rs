@@ -3,9 +3,11 @@
 
 use serde_json::{Map, Value as Json};
 
+use super::analysis::untyped_json;
 use super::diagnostics::spelling;
+use super::source::{Position, Source};
 use super::types::{Bounds, LengthBounds, Type, ValueMismatch};
-use super::yaml;
+use super::yaml::{self, Node, NodeKind};
 
 /// An input of a runbook.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,6 +78,77 @@ impl InputError {
             }
             Self::Missing { .. } | Self::Invalid { .. } | Self::Unparsable { .. } => None,
         }
+    }
+}
+
+/// The error for a file of inputs.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum InputFileError {
+    /// The text is not YAML, or uses what the language does not support.
+    #[error("line {}, column {}: {message}", position.line, position.column)]
+    Unreadable {
+        /// The place.
+        position: Position,
+        /// The cause.
+        message: String,
+    },
+    /// The text is not a mapping.
+    #[error("the file is not a mapping of inputs, such as `name: value`")]
+    NotAMapping,
+    /// Inputs that are not valid.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Inputs(Vec<InputError>),
+}
+
+/// Reads a file of inputs: YAML by the rules of the language, each value by the declared type. A string is the text as
+/// written: `012` and `1.10` stay what they are.
+pub(crate) fn read(inputs: &[Input], text: &str) -> Result<Map<String, Json>, InputFileError> {
+    let (root, issues) = yaml::load(text);
+    if let Some(issue) = issues.first() {
+        let position = Source::new("", text).position(issue.span.start);
+        return Err(InputFileError::Unreadable { position, message: issue.kind.to_string() });
+    }
+    let Some(root) = root.filter(|root| !root.is_null()) else { return Ok(Map::new()) };
+    let pairs = root.pairs().ok_or(InputFileError::NotAMapping)?;
+    let mut values = Map::new();
+    let mut errors = Vec::new();
+    for (key, node) in pairs {
+        let name = key.text().unwrap_or_default();
+        let Some(input) = inputs.iter().find(|input| input.name == name) else {
+            errors.push(unknown(inputs, name));
+            continue;
+        };
+        match input.value(Some(&value_of(node, &input.ty))) {
+            Ok(value) => {
+                values.insert(name.to_owned(), value);
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    if errors.is_empty() { Ok(values) } else { Err(InputFileError::Inputs(errors)) }
+}
+
+/// Returns the value of a node where a type is wanted. A node that does not fit keeps its own kind, which the check
+/// against the type reports.
+fn value_of(node: &Node, ty: &Type) -> Json {
+    match (ty.non_null(), &node.kind) {
+        (Type::String(_) | Type::Duration | Type::Enum(_), NodeKind::Scalar { text, .. })
+            if !node.is_null() =>
+        {
+            Json::String(text.clone())
+        }
+        (ty, NodeKind::List(items)) => {
+            let of = if let Type::List(of, _) = ty { of } else { &Type::Any };
+            items.iter().map(|item| value_of(item, of)).collect()
+        }
+        (ty, NodeKind::Map(pairs)) => {
+            let of = if let Type::Map(of, _) = ty { of } else { &Type::Any };
+            let field = |(key, value): &(Node, Node)| {
+                (key.text().unwrap_or_default().to_owned(), value_of(value, of))
+            };
+            Json::Object(pairs.iter().map(field).collect())
+        }
+        (_, NodeKind::Scalar { .. } | NodeKind::Broken) => untyped_json(node),
     }
 }
 

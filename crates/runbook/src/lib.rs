@@ -44,7 +44,7 @@ pub use diagnostics::{Diagnostic, Label, MAX_DIAGNOSTICS, Severity, render};
 pub use document::OnFailure;
 pub use duration::{Duration, ParseDurationError};
 pub use evaluate::{EvaluationError, EvaluationErrorKind, EvaluationScope};
-pub use inputs::{Input, InputError};
+pub use inputs::{Input, InputError, InputFileError};
 pub use json_schema::json_schema;
 pub use registry::{ActionKind, ActionRegistry, ActionSignature, RegistryError, Reversibility};
 pub use rules::{Rule, find_rule, rules};

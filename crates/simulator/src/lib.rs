@@ -60,6 +60,7 @@ mod kubernetes;
 mod scenario;
 mod seed;
 mod state;
+mod yaml;
 
 /// The options with which a simulator is started.
 #[derive(Debug, Clone)]

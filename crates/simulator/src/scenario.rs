@@ -10,6 +10,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::yaml;
+
 mod standard;
 mod workload;
 
@@ -273,8 +275,7 @@ impl Scenario {
     /// Text that is not YAML, a field that is unknown or of the wrong type (the message says
     /// where), or a scenario that is not consistent.
     pub fn from_yaml(text: &str) -> Result<Self, ScenarioError> {
-        let scenario: Self = serde_saphyr::from_str(text)
-            .map_err(|error| ScenarioError::Parse(error.to_string()))?;
+        let scenario: Self = yaml::read(text).map_err(ScenarioError::Parse)?;
         scenario.validate()?;
         Ok(scenario)
     }

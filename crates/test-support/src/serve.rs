@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead as _, BufReader},
     process::{Child, Command, ExitStatus, Stdio},
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -17,6 +18,8 @@ pub struct Serve {
     pub client: Client,
     child: Child,
     watchdog: Option<Watchdog>,
+    /// Reads the log, so that the pipe does not fill up, and returns it when the process has ended.
+    log: Option<JoinHandle<Vec<String>>>,
 }
 
 impl Serve {
@@ -36,9 +39,10 @@ impl Serve {
                 break url.to_owned();
             }
         };
-        // The pipe must not fill up when it is read no further.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { url, client: Client::new(), child, watchdog }
+        let log = Some(std::thread::spawn(move || lines.map_while(Result::ok).collect()));
+        // A connection that the service closes while it is idle must not fail the next request.
+        let client = Client::builder().pool_max_idle_per_host(0).build().unwrap();
+        Self { url, client, child, watchdog, log }
     }
 
     pub async fn send(
@@ -94,6 +98,12 @@ impl Serve {
             watchdog.disarm();
         }
         status
+    }
+
+    /// Asks the process to end, and returns the lines of its log after the one that says where it listens.
+    pub fn into_log(mut self) -> Vec<String> {
+        self.terminate();
+        self.log.take().unwrap().join().unwrap()
     }
 }
 

@@ -179,7 +179,8 @@ async fn abandon(state_dir: &StateDir, args: &AbandonArgs) -> Result<Exit, CliEr
             .await;
     }
     let store = state_dir.open_for_writing("runs abandon", None)?;
-    let target = store.head(&id).await?.target;
+    let target = store.head(&id).await?.target.to_string();
+    let target = text::printable(&target);
     engine::abandon(store, &id, &run::actor()).await?;
     stdout::write(&format!("run {id} is abandoned; nothing was changed on {target}\n"))?;
     Ok(Exit::Success)

@@ -60,6 +60,7 @@ pub(super) async fn request_operation(
     let response = request.send().await.map_err(unanswered)?;
     let is_done = response.status().is_success();
     let text = response.text().await.map_err(unanswered)?;
+    let text = text::printable(&text);
     if is_done {
         let message =
             format!("the service at {address} was asked to {operation} run {id}: {text}\n");

@@ -202,8 +202,9 @@ fn change_note(preflight: &ResumePreflight) -> String {
     let name = &preflight.run().spec.runbook;
     match runbook_dir::change_since(preflight.origin(), name, text) {
         Some(change) => format!(
-            "note: {change} since its text was read; the run continues with that text\n\
-             hint: pass --runbook to continue with the text of a file\n"
+            "note: {} since its text was read; the run continues with that text\n\
+             hint: pass --runbook to continue with the text of a file\n",
+            text::printable(&change)
         ),
         None => String::new(),
     }

@@ -3,6 +3,7 @@
 use std::{fmt::Write as _, time::Duration};
 
 use serde_json::{Value, json};
+use text::printable;
 
 use crate::{
     cli::{CliError, Exit, Output, run, stdout},
@@ -110,7 +111,7 @@ fn line((id, summary): &ListedRun) -> String {
         }
         Err(error) => {
             let state = UnreadableSummary::of(id, error).state;
-            format!("{:<19}  {id}  {state}: {error}\n", "")
+            format!("{:<19}  {id}  {state}: {}\n", "", printable(&error.to_string()))
         }
     }
 }
@@ -137,7 +138,7 @@ fn describe(run: &RunSummary) -> String {
     let head = &run.head;
     let digest = short_digest(&head.digest);
     let mut row = |name: &str, value: &str| {
-        let _ = writeln!(text, "{name:<8} {value}");
+        let _ = writeln!(text, "{name:<8} {}", printable(value));
     };
     row("run", head.run.as_str());
     row("runbook", &format!("{} (sha256 {digest})", head.runbook));
@@ -153,19 +154,20 @@ fn describe(run: &RunSummary) -> String {
     row("inputs", &Value::Object(run.inputs.clone()).to_string());
     run.amendments.iter().for_each(|amendment| text.push_str(&describe_amendment(amendment)));
     for step in &run.steps {
-        let _ = writeln!(text, "\n{:<12} {}", step.state.as_str(), step.name);
+        let _ = writeln!(text, "\n{:<12} {}", step.state.as_str(), printable(&step.name));
         for change in &step.changes {
             let (before, after) = (&change.before, &change.after);
-            let _ = writeln!(text, "{:<12}   {}: {before} -> {after}", "", change.target);
+            let change = format!("{}: {before} -> {after}", change.target);
+            let _ = writeln!(text, "{:<12}   {}", "", printable(&change));
         }
         // The failure of the run is above.
         if head.failed_step.as_ref() != Some(&step.id)
             && let Some(error) = &step.error
         {
-            let _ = writeln!(text, "{:<12}   {error}", "");
+            let _ = writeln!(text, "{:<12}   {}", "", printable(error));
         }
         for target in &step.not_restored {
-            let _ = writeln!(text, "{:<12}   not restored: {target}", "");
+            let _ = writeln!(text, "{:<12}   not restored: {}", "", printable(target));
         }
     }
     let differences = difference_texts(&run.differences);
@@ -187,13 +189,15 @@ fn describe_amendment(amendment: &AmendmentSummary) -> String {
     let from = from.as_ref().map(|from| format!("from {from}"));
     let parts = [from, list("again", again), list("without", skip)];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
-    let mut text =
-        format!("resumed  {} by {actor}{}\n", timestamp(*time), prefixed(&parts.join("; ")));
+    let mut text = {
+        let (time, actor) = (timestamp(*time), printable(actor));
+        format!("resumed  {time} by {actor}{}\n", prefixed(&parts.join("; ")))
+    };
     if let Some(RunbookChange { origin, digest, diff }) = runbook {
-        let origin = origin.as_deref().unwrap_or("unknown");
+        let origin = printable(origin.as_deref().unwrap_or("unknown"));
         let _ = writeln!(text, "         with {origin} (sha256 {}):", short_digest(digest));
         diff.lines().for_each(|line| {
-            let _ = writeln!(text, "         {line}");
+            let _ = writeln!(text, "         {}", printable(line));
         });
     }
     text

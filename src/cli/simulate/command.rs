@@ -59,7 +59,8 @@ pub(super) async fn run(
         CliError::usage_with_hint(message, "the words after -- are a program and its arguments")
     })?;
     if std::io::stderr().is_terminal() {
-        let program = program.display();
+        let program = program.to_string_lossy();
+        let program = text::printable(&program);
         stdout::write_stderr_line(&format!("the simulated cluster ends with {program}"));
     }
     let pid = Pid::from_child(&child);

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 pub(crate) use issue::{ArgumentIssue, ArgumentIssueKind, ParameterOwner};
+pub(crate) use scalar::untyped_json;
 pub(crate) use step::{AnalyzedStep, Role, TemplateSite};
 
 use super::document::{Document, OnFailure};
@@ -90,10 +91,10 @@ impl<'t> Analysis<'t> {
     /// Whether the whole document could be read, so that a name without a use is really unused.
     pub(crate) fn is_fully_parsed(&self) -> bool {
         use template::TemplateIssueKind::{
-            Comment, FunctionCall, Statement, Syntax, TooLong, TooManyBytes, Unclosed,
+            Comment, FunctionCall, Statement, Syntax, TooDeep, TooLong, TooManyBytes, Unclosed,
         };
         let unread = |issue: &template::TemplateIssue| {
-            let limit = matches!(issue.kind, TooLong | TooManyBytes);
+            let limit = matches!(issue.kind, TooDeep | TooLong | TooManyBytes);
             limit || matches!(issue.kind, Syntax(_) | Unclosed | Statement | Comment | FunctionCall)
         };
         let unknown = |issue: &super::document::DocumentIssue| {

@@ -99,7 +99,7 @@ fn as_json(value: i128) -> Option<Json> {
 }
 
 /// Returns the value of a scalar of unknown type.
-pub(super) fn untyped_json(node: &Node) -> Json {
+pub(crate) fn untyped_json(node: &Node) -> Json {
     let text = || Json::String(node.text().unwrap_or_default().to_owned());
     match node.scalar_value() {
         Some(ScalarValue::Null) | None => Json::Null,

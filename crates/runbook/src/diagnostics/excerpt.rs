@@ -33,14 +33,18 @@ impl<'s> Excerpt<'s> {
     /// Renders the lines with annotations, which must lie within the excerpt.
     pub(super) fn snippet(&self, notes: Vec<Annotation<'s>>) -> Snippet<'s, Annotation<'s>> {
         let text = &self.source.text()[self.bytes.clone()];
-        let snippet = Snippet::source(text).path(self.source.name()).line_start(self.first_line);
+        let snippet = Snippet::source(text)
+            .path(text::printable(self.source.name()))
+            .line_start(self.first_line);
         snippet.annotations(notes)
     }
 
     /// Renders the lines with a replacement.
     pub(super) fn patched(&self, span: &Range<usize>, with: &'s str) -> Snippet<'s, Patch<'s>> {
         let text = &self.source.text()[self.bytes.clone()];
-        let snippet = Snippet::source(text).path(self.source.name()).line_start(self.first_line);
+        let snippet = Snippet::source(text)
+            .path(text::printable(self.source.name()))
+            .line_start(self.first_line);
         snippet.patch(Patch::new(self.relative(span), with))
     }
 

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use annotate_snippets::{Group, Level, Origin, Renderer};
 use serde_json::{Value as Json, json};
+use text::printable;
 
 use super::excerpt::{self, Excerpt};
 pub use super::reports::{github, sarif};
@@ -15,7 +16,8 @@ pub fn human(source: &Source, diagnostics: &[Diagnostic], color: bool) -> String
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
     let mut text = String::new();
     for diagnostic in diagnostics {
-        let _ = writeln!(text, "{}\n", renderer.render(&report(source, diagnostic)));
+        let shown = diagnostic.printable();
+        let _ = writeln!(text, "{}\n", renderer.render(&report(source, &shown)));
     }
     text
 }
@@ -27,12 +29,12 @@ pub fn short(source: &Source, diagnostics: &[Diagnostic]) -> String {
     for diagnostic in diagnostics {
         let at = source.position(diagnostic.span.start);
         let (name, word) = (source.name(), diagnostic.severity.as_str());
-        let _ = write!(text, "{name}:{}:{}: {word}", at.line, at.column);
-        let _ = write!(text, "[{}]: {}", diagnostic.code, one_line(&diagnostic.message));
+        let mut line = format!("{name}:{}:{}: {word}", at.line, at.column);
+        let _ = write!(line, "[{}]: {}", diagnostic.code, one_line(&diagnostic.message));
         if let Some(help) = &diagnostic.help {
-            let _ = write!(text, "; {}", one_line(help));
+            let _ = write!(line, "; {}", one_line(help));
         }
-        text.push('\n');
+        let _ = writeln!(text, "{}", printable(&line));
     }
     text
 }
@@ -73,6 +75,24 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+impl Diagnostic {
+    /// Returns the diagnostic with texts of one line that a terminal shows as they are.
+    pub(super) fn printable(&self) -> Self {
+        let shown = |text: &String| printable(text).into_owned();
+        let labels = self
+            .labels
+            .iter()
+            .map(|label| super::Label { text: shown(&label.text), span: label.span.clone() });
+        Self {
+            message: shown(&self.message),
+            labels: labels.collect(),
+            help: self.help.as_ref().map(shown),
+            suggestion: self.suggestion.as_ref().map(shown),
+            ..self.clone()
+        }
+    }
+}
+
 fn report<'s>(source: &'s Source, diagnostic: &'s Diagnostic) -> Vec<Group<'s>> {
     let level = match diagnostic.severity {
         Severity::Error => Level::ERROR,
@@ -81,7 +101,7 @@ fn report<'s>(source: &'s Source, diagnostic: &'s Diagnostic) -> Vec<Group<'s>> 
     };
     let title = level.primary_title(diagnostic.message.as_str()).id(diagnostic.code);
     let at = source.position(diagnostic.span.start);
-    let origin = Origin::path(source.name()).line(at.line).char_column(at.column);
+    let origin = Origin::path(printable(source.name())).line(at.line).char_column(at.column);
     let mut groups = vec![match excerpt::snippets(source, diagnostic) {
         Some(excerpts) => title.elements(excerpts),
         None => title.element(origin),

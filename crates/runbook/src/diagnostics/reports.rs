@@ -1,6 +1,7 @@
 //! Renders diagnostics in the formats of other programs: GitHub's workflow commands and SARIF.
 
 use serde_json::{Value as Json, json};
+use text::printable;
 
 use super::super::rules::{Rule, rules};
 use super::super::source::Source;
@@ -38,7 +39,7 @@ fn command(source: &Source, diagnostic: &Diagnostic) -> String {
 
 /// Escapes the message of a command.
 fn data(text: &str) -> String {
-    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+    printable(text).replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }
 
 /// Escapes a property of a command.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::super::types::{Bounds, LengthBounds, Syntax, Text, Type};
+use super::super::types::{Bounds, LengthBounds, ParseTypeError, Syntax, Text, Type};
 use super::super::yaml::{Node, ScalarValue};
 use super::read::DocumentReader;
 use super::{DocumentIssueKind, MappingKind};
@@ -23,6 +23,7 @@ pub(crate) struct InputDeclaration<'t> {
 pub(crate) enum InputIssueKind {
     InvalidName(String),
     UnknownType(String),
+    TypeTooDeep,
     /// A limit that does not apply to the type.
     InapplicableLimit {
         limit: &'static str,
@@ -87,9 +88,12 @@ fn parse_type(node: &Node, reader: &mut DocumentReader) -> Type {
     let Some(text) = reader.literal(node, "type", "a type such as string or integer") else {
         return Type::Any;
     };
-    Type::parse(text).unwrap_or_else(|unknown| {
-        let kind = DocumentIssueKind::Input(InputIssueKind::UnknownType(unknown.0));
-        reader.add_issue(node.span.clone(), kind);
+    Type::parse(text).unwrap_or_else(|error| {
+        let kind = match error {
+            ParseTypeError::Unknown(name) => InputIssueKind::UnknownType(name),
+            ParseTypeError::TooDeep => InputIssueKind::TypeTooDeep,
+        };
+        reader.add_issue(node.span.clone(), DocumentIssueKind::Input(kind));
         Type::Any
     })
 }

@@ -1,7 +1,7 @@
 //! A step's parameters, as written and compiled.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use minijinja::{Environment, ErrorKind};
 use serde_json::{Map, Value as Json};
@@ -9,7 +9,7 @@ use serde_json::{Map, Value as Json};
 use super::super::template::inside_braces;
 use super::super::types::Type;
 use super::convert::to_json;
-use super::environment::{OWN_DETAILS, compile_expression, compile_text, text_template};
+use super::environment::{Budget, OWN_DETAILS, compile_expression, compile_text, text_template};
 use super::scope::{EvaluationScope, absent};
 use super::{EvaluationError, EvaluationErrorKind};
 
@@ -39,8 +39,7 @@ pub(crate) struct Expression {
 /// A template compiled to instructions. Evaluating it parses nothing.
 #[derive(Debug, Clone)]
 pub(crate) struct CompiledExpression {
-    /// The program, or why minijinja refused to compile the template.
-    program: Result<Program, EvaluationErrorKind>,
+    programs: Arc<Programs>,
     wanted: Type,
     location: String,
     text: String,
@@ -53,13 +52,68 @@ impl PartialEq for CompiledExpression {
     }
 }
 
-/// The instructions of a template.
-#[derive(Debug, Clone)]
+/// The instructions of a template, once for each budget that an evaluation has needed: minijinja keeps the budget with
+/// the instructions.
+#[derive(Debug)]
+struct Programs {
+    text: String,
+    whole: bool,
+    smallest: CompileResult,
+    larger: [OnceLock<Box<CompileResult>>; Budget::COUNT - 1],
+}
+
+/// The instructions, or why minijinja refused to compile the template.
+type CompileResult = Result<Program, EvaluationErrorKind>;
+
+/// The instructions of a template for one budget.
+#[derive(Debug)]
 enum Program {
     /// One whole expression, which yields a value.
-    Value(Arc<minijinja::Expression<'static, 'static>>),
+    Value(Box<minijinja::Expression<'static, 'static>>),
     /// Text with expressions in it: an environment that holds this template only.
-    Text(Arc<Environment<'static>>),
+    Text(Box<Environment<'static>>),
+}
+
+impl Programs {
+    fn new(text: &str, whole: bool) -> Self {
+        Self {
+            text: text.to_owned(),
+            whole,
+            smallest: Program::compile(text, whole, Budget::SMALLEST),
+            larger: [const { OnceLock::new() }; Budget::COUNT - 1],
+        }
+    }
+
+    /// Returns the instructions for a budget.
+    fn get(&self, budget: Budget) -> &CompileResult {
+        let Some(at) = budget.among_larger() else { return &self.smallest };
+        let compile = || Box::new(Program::compile(&self.text, self.whole, budget));
+        self.larger[at].get_or_init(compile)
+    }
+}
+
+impl Program {
+    fn compile(text: &str, whole: bool, budget: Budget) -> CompileResult {
+        let inside = if whole { inside_braces(text) } else { None };
+        let program = match inside {
+            Some(expression) => {
+                compile_expression(expression, budget).map(Box::new).map(Self::Value)
+            }
+            None => compile_text(text, budget).map(Box::new).map(Self::Text),
+        };
+        program.map_err(|error| classify(&error))
+    }
+
+    /// Returns the first names of all paths in the template: `inputs` and the ids of steps.
+    fn names(&self) -> BTreeSet<String> {
+        let names = match self {
+            Self::Value(expression) => Some(expression.undeclared_variables(false)),
+            Self::Text(environment) => {
+                text_template(environment).ok().map(|text| text.undeclared_variables(false))
+            }
+        };
+        names.into_iter().flatten().collect()
+    }
 }
 
 impl Argument {
@@ -135,13 +189,8 @@ impl Expression {
 
     /// Compiles the template. A template that minijinja refuses fails when it is evaluated.
     pub(crate) fn compile(&self) -> CompiledExpression {
-        let inside = if self.whole { inside_braces(&self.text) } else { None };
-        let program = match inside {
-            Some(expression) => compile_expression(expression).map(Arc::new).map(Program::Value),
-            None => compile_text(&self.text).map(Arc::new).map(Program::Text),
-        };
         CompiledExpression {
-            program: program.map_err(|error| classify(&error)),
+            programs: Arc::new(Programs::new(&self.text, self.whole)),
             wanted: self.wanted.clone(),
             location: self.location.clone(),
             text: self.text.clone(),
@@ -165,12 +214,38 @@ impl CompiledArgument {
             Self::Literal(_) | Self::Template(_) | Self::List(_) => &[],
         }
     }
+
+    /// Returns the value, if every name in the parameter has a value already.
+    pub(crate) fn evaluate_early(
+        &self,
+        scope: &EvaluationScope,
+    ) -> Option<Result<Json, EvaluationError>> {
+        self.templates().iter().all(|one| one.is_known(scope)).then(|| self.evaluate(scope))
+    }
+
+    /// Evaluates every template of the parameter whose names have values already, and returns the errors.
+    pub(crate) fn early_errors(&self, scope: &EvaluationScope) -> Vec<EvaluationError> {
+        let templates = self.templates().into_iter();
+        let known = templates.filter(|template| template.is_known(scope));
+        known.filter_map(|template| template.evaluate(scope).err()).collect()
+    }
+
+    fn templates(&self) -> Vec<&CompiledExpression> {
+        match self {
+            Self::Literal(_) => Vec::new(),
+            Self::Template(template) => vec![template],
+            Self::List(items) => items.iter().flat_map(Self::templates).collect(),
+            Self::Map(fields) => fields.iter().flat_map(|(_, field)| field.templates()).collect(),
+        }
+    }
 }
 
 impl CompiledExpression {
     /// Returns the template, and each name in it with the value that the name has: `` `{{ a.b > 1 }}` with a.b = 0 ``.
     fn explain(&self, scope: &EvaluationScope) -> Option<String> {
-        let Ok(Program::Value(expression)) = &self.program else { return None };
+        let Ok(Program::Value(expression)) = self.programs.get(Budget::SMALLEST) else {
+            return None;
+        };
         // In the order of the names: the set has none of its own.
         let names: BTreeSet<String> = expression.undeclared_variables(true).into_iter().collect();
         let values: Vec<String> =
@@ -189,11 +264,18 @@ impl CompiledExpression {
         })
     }
 
+    /// Whether every name in the template has a value.
+    fn is_known(&self, scope: &EvaluationScope) -> bool {
+        let program = self.programs.get(Budget::SMALLEST).as_ref();
+        program.is_ok_and(|program| program.names().iter().all(|name| scope.has(name)))
+    }
+
     fn run(&self, scope: &EvaluationScope) -> Result<Json, EvaluationErrorKind> {
-        let value = match self.program.as_ref().map_err(Clone::clone)? {
+        let program = self.programs.get(Budget::for_data(scope.size()));
+        let value = match program.as_ref().map_err(Clone::clone)? {
             Program::Value(expression) => {
                 let value = expression.eval(scope.value());
-                to_json(&value.map_err(|error| classify(&error))?)?
+                to_json(&value.map_err(|error| classify(&error))?, scope.size())?
             }
             Program::Text(environment) => {
                 let template = text_template(environment);
@@ -213,7 +295,7 @@ const MAX_LIST: usize = 40;
 fn shown_value(scope: &EvaluationScope, name: &str) -> String {
     let value = name.split('.').try_fold(scope.value(), |value, part| value.get_attr(part));
     let value = value.ok().filter(|value| !value.is_undefined() && absent(value).is_none());
-    match value.map(|value| to_json(&value)) {
+    match value.map(|value| to_json(&value, scope.size())) {
         Some(Ok(value)) => {
             let text = value.to_string();
             match &value {

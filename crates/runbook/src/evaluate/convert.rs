@@ -8,15 +8,17 @@ use serde_json::{Map, Number, Value as Json};
 use super::EvaluationErrorKind;
 use super::scope::absent;
 
-/// The size limit: each value and every eight bytes of text count one. A list of all pods of a large
-/// cluster takes about 20,000.
+/// The size limit of what is made of small data: each value and every eight bytes of text count one. A list of all pods
+/// of a large cluster takes about 20,000.
 const MAX_SIZE: usize = 200_000;
+/// How much larger than its data a result may be.
+const MAX_GROWTH: usize = 4;
 /// The nesting limit, the same as that of a runbook.
 const MAX_DEPTH: usize = 32;
 
-/// Converts a value to JSON.
-pub(super) fn to_json(value: &Value) -> Result<Json, EvaluationErrorKind> {
-    let mut budget = MAX_SIZE;
+/// Converts a value, made of data of a size, to JSON.
+pub(super) fn to_json(value: &Value, data_size: usize) -> Result<Json, EvaluationErrorKind> {
+    let mut budget = MAX_SIZE.max(data_size.saturating_mul(MAX_GROWTH));
     convert(value, &mut budget, MAX_DEPTH)
 }
 

@@ -1,7 +1,7 @@
 //! The minijinja environment of runbooks: strict, limited by fuel, without functions, and with the
 //! filters that the checker knows.
 
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::ValueKind;
@@ -10,33 +10,73 @@ use minijinja::{
     UndefinedBehavior, Value,
 };
 
+use super::membership;
 use super::scope::absent;
 
-/// The most instructions that one template may execute. The longest of relay-scale takes about 100.
-const FUEL: u64 = 50_000;
+/// The instructions that a template may execute in the smallest budget.
+const SMALLEST_FUEL: u64 = 100_000;
+/// The instructions that a template may execute whatever its data.
+const BASE_FUEL: u64 = 50_000;
+/// The instructions for each value of the inputs and outputs. A filter takes two or three for each item that it reads,
+/// and an expression of 256 tokens has at most some 40 filters.
+const FUEL_PER_VALUE: u64 = 32;
 
-/// Returns the environment of all templates.
-fn environment() -> &'static Environment<'static> {
-    static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(build);
-    &ENVIRONMENT
+/// How much work an evaluation may do: an index from 0, each with four times the instructions of the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Budget(usize);
+
+impl Budget {
+    /// The number of budgets. The largest is that of three million values.
+    pub(super) const COUNT: usize = 6;
+    /// The budget of small data.
+    pub(super) const SMALLEST: Self = Self(0);
+
+    /// Returns the budget for data of a size, as [`EvaluationScope`](super::EvaluationScope) counts.
+    pub(super) fn for_data(size: usize) -> Self {
+        let size = u64::try_from(size).unwrap_or(u64::MAX);
+        let needed = BASE_FUEL.saturating_add(FUEL_PER_VALUE.saturating_mul(size));
+        let enough = (0..Self::COUNT).map(Self).find(|budget| budget.fuel() >= needed);
+        enough.unwrap_or(Self(Self::COUNT - 1))
+    }
+
+    /// Returns the position among the budgets that are larger than the smallest.
+    pub(super) fn among_larger(self) -> Option<usize> {
+        self.0.checked_sub(1)
+    }
+
+    /// Returns the number of instructions.
+    pub(super) fn fuel(self) -> u64 {
+        SMALLEST_FUEL << (2 * self.0)
+    }
+}
+
+/// Returns the environment of all templates that are evaluated within a budget, which minijinja keeps in the
+/// environment.
+fn environment(budget: Budget) -> &'static Environment<'static> {
+    static ENVIRONMENTS: [OnceLock<Environment<'static>>; Budget::COUNT] =
+        [const { OnceLock::new() }; Budget::COUNT];
+    ENVIRONMENTS[budget.0].get_or_init(|| build(budget))
 }
 
 /// The name under which [`compile_text`] stores its template.
 const TEXT_TEMPLATE: &str = "text";
 
 /// Compiles an expression, without its braces.
-pub(super) fn compile_expression(text: &str) -> Result<Expression<'static, 'static>, Error> {
+pub(super) fn compile_expression(
+    text: &str,
+    budget: Budget,
+) -> Result<Expression<'static, 'static>, Error> {
     #[cfg(test)]
     COMPILATIONS.set(COMPILATIONS.get() + 1);
-    environment().compile_expression_owned(text.to_owned())
+    environment(budget).compile_expression_owned(text.to_owned())
 }
 
 /// Compiles a text with expressions in it. minijinja keeps a template that owns its text only in
 /// an environment; the filters and tests of the copy are shared with the original.
-pub(super) fn compile_text(text: &str) -> Result<Environment<'static>, Error> {
+pub(super) fn compile_text(text: &str, budget: Budget) -> Result<Environment<'static>, Error> {
     #[cfg(test)]
     COMPILATIONS.set(COMPILATIONS.get() + 1);
-    let mut copy = environment().clone();
+    let mut copy = environment(budget).clone();
     copy.add_template_owned(TEXT_TEMPLATE, text.to_owned())?;
     Ok(copy)
 }
@@ -54,10 +94,10 @@ thread_local! {
     pub(super) static COMPILATIONS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
-fn build() -> Environment<'static> {
+fn build(budget: Budget) -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_fuel(Some(FUEL));
+    environment.set_fuel(Some(budget.fuel()));
     environment.set_debug(false); // debug would put the values of the scope into errors
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_formatter(print);
@@ -77,6 +117,10 @@ fn build() -> Environment<'static> {
     environment.add_filter("default", default);
     environment.add_filter("d", default);
     environment.add_filter("string", string);
+    environment.add_filter("select", membership::select);
+    environment.add_filter("reject", membership::reject);
+    environment.add_filter("selectattr", membership::selectattr);
+    environment.add_filter("rejectattr", membership::rejectattr);
     environment.add_test("defined", |value: &Value| !is_missing(value));
     environment.add_test("undefined", |value: &Value| is_missing(value));
     environment
@@ -132,9 +176,21 @@ mod tests {
 
     /// Evaluates an expression and returns the kind of its error, if any.
     fn failure(expression: &str) -> Option<ErrorKind> {
-        let compiled = environment().compile_expression_owned(expression.to_owned());
+        let compiled =
+            environment(Budget::SMALLEST).compile_expression_owned(expression.to_owned());
         let result = compiled.and_then(|compiled| compiled.eval(()));
         result.err().map(|error| error.kind())
+    }
+
+    #[test]
+    fn the_budget_grows_with_the_data() {
+        assert_eq!(Budget::for_data(0), Budget::SMALLEST);
+        assert_eq!(Budget::for_data(1_000), Budget::SMALLEST);
+        for size in [10_000, 100_000, 1_000_000, 3_000_000] {
+            let fuel = Budget::for_data(size).fuel();
+            assert!(fuel >= FUEL_PER_VALUE * u64::try_from(size).unwrap(), "{size}: {fuel}");
+        }
+        assert_eq!(Budget::for_data(usize::MAX), Budget(Budget::COUNT - 1));
     }
 
     #[test]
@@ -151,6 +207,6 @@ mod tests {
             assert!(!filters::exists(name), "{name}");
             assert_eq!(failure(&format!("1 | {name}")), Some(ErrorKind::UnknownFilter), "{name}");
         }
-        assert_eq!(environment().globals().count(), 0);
+        assert_eq!(environment(Budget::SMALLEST).globals().count(), 0);
     }
 }

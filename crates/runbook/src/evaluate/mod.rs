@@ -5,6 +5,7 @@
 mod argument;
 mod convert;
 mod environment;
+mod membership;
 mod scope;
 #[cfg(test)]
 mod tests;
@@ -42,7 +43,7 @@ pub enum EvaluationErrorKind {
     #[error("the result is nested too deeply")]
     TooDeep,
     /// The template ran out of fuel.
-    #[error("the evaluation takes too many instructions")]
+    #[error("the evaluation takes too many instructions for the size of its data")]
     TooLong,
     /// The result does not have the required type.
     #[error("{0}")]
@@ -50,4 +51,11 @@ pub enum EvaluationErrorKind {
     /// Another error of minijinja, without values.
     #[error("{0}")]
     Failed(String),
+}
+
+impl EvaluationErrorKind {
+    /// Whether the evaluation exceeds a limit on work, size or depth.
+    pub fn is_limit(&self) -> bool {
+        matches!(self, Self::TooLarge | Self::TooDeep | Self::TooLong)
+    }
 }

@@ -7,30 +7,70 @@ use minijinja::Value;
 use minijinja::value::{Enumerator, Object, ObjectRepr, Serde};
 use serde_json::{Map, Value as Json};
 
+use super::environment::Budget;
+
 /// The inputs and outputs known so far. Adding an output takes time proportional to its size, however
 /// many outputs are already present.
 #[derive(Debug, Clone)]
 pub struct EvaluationScope {
     bindings: Arc<Bindings>,
+    /// The size of all values, which the budget of an evaluation depends on.
+    size: usize,
 }
 
 impl EvaluationScope {
     /// Creates a scope of bound inputs (see [`Runbook::bind`](super::super::Runbook::bind)).
     pub fn new(inputs: &Map<String, Json>) -> Self {
+        let size = inputs.values().map(size).sum();
         let inputs = Value::from(Serde(inputs));
-        Self { bindings: Arc::new(Bindings([("inputs".to_owned(), inputs)].into())) }
+        Self { bindings: Arc::new(Bindings([("inputs".to_owned(), inputs)].into())), size }
     }
 
     /// Adds the output of a step. The output of a step that is never added is absent: the step was
     /// skipped, or failed under `continue`.
     pub fn insert(&mut self, step: &str, output: &Json) {
+        self.size = self.size.saturating_add(size(output));
         let value = Value::from(Serde(output));
         Arc::make_mut(&mut self.bindings).0.insert(step.to_owned(), value);
+    }
+
+    /// Whether a name has a value: `inputs`, or the output of a step.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.bindings.0.contains_key(name)
+    }
+
+    /// Returns the size of all values: each value and every eight bytes of text count one.
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Returns the most instructions that evaluating one template takes.
+    pub(crate) fn max_fuel(&self) -> u64 {
+        Budget::for_data(self.size).fuel()
     }
 
     pub(super) fn value(&self) -> Value {
         Value::from_dyn_object(Arc::clone(&self.bindings))
     }
+}
+
+/// Returns the size of a value. It does not recurse: the output of an action may be nested to any depth.
+fn size(value: &Json) -> usize {
+    let mut size = 0;
+    let mut rest = vec![value];
+    while let Some(value) = rest.pop() {
+        size += 1;
+        match value {
+            Json::String(text) => size += text.len() / 8,
+            Json::Array(items) => rest.extend(items),
+            Json::Object(fields) => {
+                size += fields.keys().map(|name| name.len() / 8).sum::<usize>();
+                rest.extend(fields.values());
+            }
+            Json::Null | Json::Bool(_) | Json::Number(_) => {}
+        }
+    }
+    size
 }
 
 #[derive(Debug, Clone)]

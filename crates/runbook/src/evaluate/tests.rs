@@ -190,6 +190,90 @@ fn a_compiled_template_is_not_compiled_again() {
     assert_eq!(COMPILATIONS.get() - before, 2);
 }
 
+/// Names as those of nodes.
+fn names(count: usize) -> Json {
+    (0..count).map(|number| json!(format!("ip-10-0-{number}.us-west-2.compute.internal"))).collect()
+}
+
+/// Returns a scope with lists of names, of records and of lists.
+fn large_scope(count: usize) -> EvaluationScope {
+    let names = names(count);
+    let each = |value: &dyn Fn(&Json) -> Json| -> Json {
+        names.as_array().unwrap().iter().map(value).collect()
+    };
+    let nodes = each(&|name| json!({"name": name, "cpus": 1}));
+    let lists = each(&|name| json!([name]));
+    let mut scope = EvaluationScope::new(json!({"factor": 2}).as_object().unwrap());
+    scope.insert("group", &json!({"names": names, "nodes": nodes, "same": nodes, "lists": lists}));
+    scope
+}
+
+fn evaluated_in(scope: &EvaluationScope, expression: &str) -> Result<Json, EvaluationError> {
+    let text = format!("{{{{ {expression} }}}}");
+    Expression::new(&text, true, &Type::Any, "test").compile().evaluate(scope)
+}
+
+#[test]
+fn the_test_in_takes_time_in_proportion_to_both_lists() {
+    const COUNT: usize = 5_000;
+    let scope = large_scope(COUNT);
+    for (expression, expected) in [
+        ("group.names | reject('in', group.names) | list | length", 0),
+        ("group.names | select('in', group.names) | list | length", COUNT),
+        ("group.nodes | rejectattr('name', 'in', group.names) | list | length", 0),
+        ("group.nodes | selectattr('name', 'in', group.names[1:]) | list | length", COUNT - 1),
+        ("group.names | select('in', group.names + ['a']) | list | length", COUNT),
+        ("group.nodes | select('in', group.same) | list | length", COUNT),
+        ("group.lists | map('select', 'in', group.names) | map('first') | list | length", COUNT),
+        ("group.names | unique | list | length", COUNT),
+        ("group.names | sort | list | length", COUNT),
+        ("(group.names + group.names) | unique | list | length", COUNT),
+        ("group.names | reject('eq', group.names[0]) | list | length", COUNT - 1),
+    ] {
+        assert_eq!(evaluated_in(&scope, expression).as_ref(), Ok(&json!(expected)), "{expression}");
+    }
+    // What is handed on to an action may be as large as its data.
+    assert_eq!(
+        evaluated_in(&large_scope(20_000), "group.nodes").unwrap().as_array().unwrap().len(),
+        20_000
+    );
+}
+
+#[test]
+fn the_test_in_compares_as_the_operator_does() {
+    for (expression, expected) in [
+        ("[1, 2.0, 'a', true] | select('in', [1.0, 2, 'b']) | list", json!([1, 2.0, true])),
+        ("[{'a': 1, 'b': 2}] | select('in', [{'b': 2, 'a': 1}]) | list", json!([{"a": 1, "b": 2}])),
+        ("[[1], [2]] | reject('in', [[2]]) | list", json!([[1]])),
+        ("['a', 'x'] | select('in', 'abc') | list", json!(["a"])),
+        ("['Name', 'x'] | select('in', group.labels) | list", json!(["Name"])),
+        (
+            "group.nodes | selectattr('cpus', 'in', [8]) | map(attribute='name') | list",
+            json!(["b"]),
+        ),
+        ("[0, 1] | select | list", json!([1])),
+        ("[0, 1] | reject | list", json!([0])),
+        ("group.nodes | selectattr('cpus') | list | length", json!(2)),
+        ("[none] | select('in', [none]) | list", json!([null])),
+    ] {
+        let text = format!("{{{{ {expression} }}}}");
+        assert_eq!(evaluated(&text).as_ref(), Ok(&expected), "{expression}");
+    }
+}
+
+#[test]
+fn the_budget_does_not_allow_everything() {
+    let error = evaluated("{{ group.name | replace('r', 'x' * 2000000) }}").unwrap_err();
+    assert!(error.kind.is_limit(), "{error}");
+    let many = "group.name | replace('l', 'x' * 30000) | replace('x', 'y' * 30000)";
+    assert_eq!(
+        evaluated(&format!("{{{{ {many} }}}}")).unwrap_err().kind,
+        EvaluationErrorKind::TooLong
+    );
+    let error = evaluated("{{ [[[[0] * 100] * 100] * 100] * 100 }}").unwrap_err();
+    assert!(error.kind.is_limit(), "{error}");
+}
+
 #[test]
 fn errors_contain_no_values() {
     let message = |expression: &str| {

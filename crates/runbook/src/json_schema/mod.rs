@@ -14,7 +14,7 @@ use super::document::{
 };
 use super::registry::{ActionKind, ActionRegistry, ActionSignature, Reversibility};
 use super::rules::reserved_step_id;
-use super::types::{Syntax, Type};
+use super::types::{MAX_TYPE_DEPTH, Syntax, Type};
 
 /// Returns the schema of runbooks over an action registry.
 pub fn json_schema(registry: &ActionRegistry) -> Json {
@@ -217,7 +217,7 @@ fn input() -> Json {
             "anyOf": [
                 { "enum": Type::NAMES },
                 { "enum": ["list of string", "map of string", "optional string"] },
-                { "pattern": format!("^\\s*((list of|map of|optional) +)*({names})\\s*$") },
+                { "pattern": format!("^\\s*((list of|map of|optional) +){{0,{MAX_TYPE_DEPTH}}}({names})\\s*$") },
             ],
         },
         "default": {

@@ -1,7 +1,7 @@
 //! Invalid input declaration.
 
 use super::super::document::{DocumentIssueKind, InputIssueKind};
-use super::super::types::{Syntax, Type};
+use super::super::types::{MAX_TYPE_DEPTH, Syntax, Type};
 use super::super::yaml::quoted;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
@@ -20,13 +20,16 @@ An input has a name that templates can use, a type, and limits that apply to the
       zones:     {type: list of string, min_length: 1}
       pause:     {type: optional duration}
 
-Types: string, integer, number, boolean, duration, enum, list of T, map of T, optional T. Limits:
-minimum and maximum for numbers; min_length, max_length and syntax for strings; min_length and
-max_length for lists; values for enums.",
+Types: string, integer, number, boolean, duration, enum, list of T, map of T, optional T, and at
+most 16 levels of the last three. Limits: minimum and maximum for numbers; min_length, max_length
+and syntax for strings; min_length and max_length for lists; values for enums.",
 };
 
 /// The format of a name.
 const NAME_HELP: &str = "use a lowercase letter, then lowercase letters, digits and '_'";
+
+/// The remedy for a type that is nested too deeply.
+const TYPE_DEPTH_HELP: &str = "pass the parts of the value in inputs of their own";
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     for issue in &analysis.document.issues {
@@ -40,6 +43,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             InputIssueKind::UnknownSyntax(name) => {
                 diagnostic.suggest(&diagnostics.spelling, name, Syntax::NAMES)
             }
+            InputIssueKind::TypeTooDeep => diagnostic.help(TYPE_DEPTH_HELP),
             InputIssueKind::NoValues => diagnostic.help("add 'values: [a, b]'"),
             InputIssueKind::InapplicableLimit { .. } | InputIssueKind::EmptyRange => diagnostic,
         });
@@ -50,6 +54,9 @@ fn message(kind: &InputIssueKind) -> String {
     match kind {
         InputIssueKind::InvalidName(name) => format!("{} is not a valid input name", quoted(name)),
         InputIssueKind::UnknownType(name) => format!("unknown type {}", quoted(name)),
+        InputIssueKind::TypeTooDeep => {
+            format!("the type is nested more than {MAX_TYPE_DEPTH} levels deep")
+        }
         InputIssueKind::InapplicableLimit { limit, ty } => {
             format!("'{limit}' does not apply to type {ty}")
         }

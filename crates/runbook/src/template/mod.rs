@@ -17,7 +17,9 @@ use std::sync::Arc;
 
 pub(crate) use infer::infer;
 pub(crate) use narrowing::Narrowing;
-pub(crate) use parse::{MAX_BYTES, MAX_TOKENS, Template, inside_braces, is_template, parse};
+pub(crate) use parse::{
+    MAX_BRACKETS, MAX_BYTES, MAX_TOKENS, Template, inside_braces, is_template, parse,
+};
 pub(crate) use symbols::{Presence, StepOutput, SymbolTable};
 
 use super::types::{RecordType, Type};
@@ -39,6 +41,8 @@ pub(crate) enum TemplateIssueKind {
     Comment,
     TooLong,
     TooManyBytes,
+    /// Brackets that are nested too deeply.
+    TooDeep,
     FunctionCall,
     MissingElse,
     UnknownName(String),

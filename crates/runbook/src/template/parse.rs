@@ -13,6 +13,9 @@ use super::{TemplateIssue, TemplateIssueKind};
 /// 1.8 KB of stack in a debug build.
 pub(crate) const MAX_TOKENS: usize = 256;
 
+/// The maximum nesting of brackets. minijinja's parser recurses through ten functions for each.
+pub(crate) const MAX_BRACKETS: usize = 24;
+
 /// The maximum size of a text with a template. minijinja counts lines and columns in 16 bits and panics
 /// beyond them.
 pub(crate) const MAX_BYTES: usize = 32 * 1024;
@@ -90,6 +93,7 @@ pub(crate) fn inside_braces(text: &str) -> Option<&str> {
 /// recursion.
 fn check_tokens(text: &str) -> Result<(), Box<TemplateIssue>> {
     let mut tokens_inside = 0;
+    let mut brackets = 0_usize;
     let mut inside = None;
     let mut covered = 0;
     for token in machinery::tokenize(text, false, SyntaxConfig::default()) {
@@ -106,17 +110,29 @@ fn check_tokens(text: &str) -> Result<(), Box<TemplateIssue>> {
                     TemplateIssueKind::Statement,
                 ));
             }
-            Token::VariableStart => (inside, tokens_inside) = (Some(span), 0),
+            Token::VariableStart => {
+                (inside, tokens_inside, brackets) = (Some(span), 0, 0);
+            }
             Token::VariableEnd => {
                 if let Some(start) = inside.take().filter(|_| tokens_inside == 0) {
                     return Err(new_issue(start.start..span.end, TemplateIssueKind::Empty));
                 }
             }
             Token::TemplateData(_) => {}
-            _ => {
+            token => {
                 tokens_inside += 1;
                 if tokens_inside > MAX_TOKENS {
                     return Err(new_issue(span, TemplateIssueKind::TooLong));
+                }
+                match token {
+                    Token::ParenOpen | Token::BracketOpen | Token::BraceOpen => brackets += 1,
+                    Token::ParenClose | Token::BracketClose | Token::BraceClose => {
+                        brackets = brackets.saturating_sub(1);
+                    }
+                    _ => {}
+                }
+                if brackets > MAX_BRACKETS {
+                    return Err(new_issue(span, TemplateIssueKind::TooDeep));
                 }
             }
         }

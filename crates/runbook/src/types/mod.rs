@@ -19,7 +19,7 @@ use serde_json::Value as Json;
 pub(crate) use assignable::TypeMismatch;
 pub use bounds::{Bounds, LengthBounds};
 pub use coerce::{MismatchReason, ValueMismatch};
-pub use parse::UnknownType;
+pub use parse::{MAX_TYPE_DEPTH, ParseTypeError};
 pub use schema::UnsupportedSchema;
 pub use syntax::Syntax;
 

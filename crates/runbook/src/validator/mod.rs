@@ -120,7 +120,7 @@ impl ValidateArgs {
         write(stdout, &report.text(self.format.unwrap_or(default), color))?;
         // A standard error that cannot be written changes nothing about the runbooks.
         for error in &read_errors {
-            let _ = writeln!(stderr, "error: {error}");
+            let _ = writeln!(stderr, "error: {}", text::printable(&error.to_string()));
         }
         if checked.is_empty() && read_errors.is_empty() {
             return Err(ValidateError::NothingToCheck);

@@ -8,6 +8,7 @@ mod schema;
 mod source_map;
 mod tree;
 
+use std::fmt;
 use std::ops::Range;
 
 pub(crate) use granit_parser::ScalarStyle;
@@ -64,6 +65,24 @@ pub(crate) enum YamlIssueKind {
     Anchor,
     Tag(String),
     SecondDocument,
+}
+
+/// The message for a file that is not a runbook; the rules have messages of their own.
+impl fmt::Display for YamlIssueKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Syntax(message) => write!(f, "invalid YAML: {message}"),
+            Self::TooManyBytes => write!(f, "the file is larger than {} KiB", MAX_BYTES / 1024),
+            Self::TooManyNodes => write!(f, "the file has more than {MAX_NODES} values"),
+            Self::TooDeep => write!(f, "the nesting exceeds {MAX_DEPTH} levels"),
+            Self::DuplicateKey { key, .. } => write!(f, "duplicate key {}", quoted(key)),
+            Self::KeyNotText | Self::UnquotedTemplate => f.write_str("a key is not a string"),
+            Self::MergeKey => f.write_str("merge keys are not supported"),
+            Self::Alias | Self::Anchor => f.write_str("anchors and aliases are not supported"),
+            Self::Tag(tag) => write!(f, "the tag {} is not supported", quoted(tag)),
+            Self::SecondDocument => f.write_str("the file has more than one document"),
+        }
+    }
 }
 
 impl Node {

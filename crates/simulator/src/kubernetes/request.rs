@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::authorize::{RequiredPermission, ResourceAttributes};
 use crate::call_log::CallInfo;
 use crate::gateway::Incoming;
+use crate::yaml;
 
 use super::resources::{self, Resource};
 use super::selectors::Selector;
@@ -207,7 +208,7 @@ pub(crate) fn body(incoming: &Incoming) -> Result<Value, StatusError> {
     }
     if content_type.contains("yaml") {
         let text = std::str::from_utf8(&incoming.body).map_err(|e| undecodable(e.to_string()))?;
-        return serde_saphyr::from_str(text).map_err(|e| undecodable(e.to_string()));
+        return yaml::read(text).map_err(undecodable);
     }
     serde_json::from_slice(&incoming.body).map_err(|e| undecodable(e.to_string()))
 }
