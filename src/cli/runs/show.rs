@@ -41,15 +41,21 @@ impl ListFilter {
         let has_runbook = |run: &HeadSummary| self.runbook.iter().all(|name| *name == run.runbook);
         match run {
             Ok(run) => has_state(run) && has_runbook(run),
-            Err(_) => self.states.is_empty() && self.runbook.is_none(),
+            Err(_) => !self.has_filter(),
         }
+    }
+
+    fn has_filter(&self) -> bool {
+        !self.states.is_empty() || self.runbook.is_some()
     }
 
     /// Returns the latest runs that are listed, and one more if there is one, the latest first.
     async fn find(&self, store: &DirectoryStore) -> Result<Vec<ListedRun>, StoreError> {
         let wanted = self.limit.map_or(usize::MAX, |limit| limit.saturating_add(1));
+        // Without a filter no more are read than are listed.
+        let page = if self.has_filter() { PAGE } else { wanted.min(PAGE) };
         let mut found = Vec::new();
-        let mut query = HeadQuery::Newest(PAGE);
+        let mut query = HeadQuery::Newest(page);
         loop {
             let entries = store.heads(query).await?;
             let Some(oldest) = entries.first().map(|entry| entry.run.clone()) else { break };
@@ -63,7 +69,7 @@ impl ListFilter {
                     return Ok(found);
                 }
             }
-            query = HeadQuery::Before(oldest, PAGE);
+            query = HeadQuery::Before(oldest, page);
         }
         Ok(found)
     }
@@ -87,8 +93,7 @@ pub(super) async fn list(
     };
     stdout::write(&text)?;
     if output == Output::Text && runs.is_empty() {
-        let is_filtered = !filter.states.is_empty() || filter.runbook.is_some();
-        stdout::write_stderr(if is_filtered { "no such runs\n" } else { "no runs yet\n" });
+        stdout::write_stderr(if filter.has_filter() { "no such runs\n" } else { "no runs yet\n" });
     }
     if output == Output::Text && has_more {
         stdout::write_stderr("older runs are not listed\nhint: pass --all, or a larger --limit\n");

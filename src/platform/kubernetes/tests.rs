@@ -129,7 +129,19 @@ async fn a_list_that_expires_between_pages_begins_again() {
     .await;
     let found: Vec<Node> = reader(&server).await.list(&Selection::all()).await.unwrap();
     assert_eq!(found.len(), 1);
-    assert_eq!(server.lines()[2], "GET /api/v1/nodes?");
+    assert_eq!(server.lines()[2], "GET /api/v1/nodes?&limit=500", "in pages, which are bounded");
+}
+
+#[tokio::test]
+async fn a_list_that_always_expires_ends() {
+    let server = TestServer::start(|request| match request.number % 2 {
+        0 => list("5", &format!("next-{}", request.number), &[node("a", "1", "1")]),
+        _ => status(410, "Expired"),
+    })
+    .await;
+    let listed = reader(&server).await.list::<Node>(&Selection::all()).await;
+    assert_eq!(listed.unwrap_err().code(), "Expired");
+    assert_eq!(server.requests().len(), 8, "four times from the beginning");
 }
 
 #[tokio::test]
