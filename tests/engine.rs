@@ -257,3 +257,20 @@ async fn a_parameter_that_can_be_evaluated_early_does_not_fail_after_a_change() 
     let ended = cluster.run(&with_step(&format!("on_failure: continue, {absent}"))).await;
     assert_eq!(ended.state, RunState::SucceededWithFailures);
 }
+
+/// The failure of the later step is not that of the change, which is allowed to fail.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_may_fail_is_not_skipped_for_the_failure_of_a_later_step() {
+    let cluster = TestCluster::new().await;
+    let text = "name: early
+inputs: {n: {type: integer, default: 2, description: An index}}
+steps:
+  - {id: config, action: read_config, with: {namespace: rafay-core, name: rafay-relay-sop-config}}
+  - {id: restart, action: rollout_restart, with: {namespace: rafay-core, deployment: rafay-relay}, on_failure: continue}
+  - {id: cache, action: rollout_restart, with: {namespace: rafay-core, deployment: relay-cache}}
+  - {id: last, action: assert, with: {that: \"{{ [config.region][inputs.n] == 'a' }}\", message: m}}
+";
+    let ended = cluster.run(text).await.expect_state(RunState::Failed);
+    assert!(ended.error().starts_with("the later step 'last' would fail: "), "{}", ended.error());
+    assert_eq!(cluster.effective_calls(), [""; 0]);
+}

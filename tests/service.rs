@@ -387,6 +387,13 @@ async fn a_token_protects_the_routes_that_change_something() {
     let new = ask("Bearer another-horse-battery-staple").await;
     assert_eq!(new.status(), StatusCode::OK);
     service.wait_until_ended().await;
+
+    // A program whose HTTP client sends what browsers send, such as fetch in Node: no page can send the token.
+    let program = service.client.get(format!("{url}?again=true"));
+    let program = program.header("sec-fetch-mode", "cors").header("accept-language", "*");
+    let program = program.header("authorization", "Bearer another-horse-battery-staple");
+    assert_eq!(program.send().await.unwrap().status(), StatusCode::OK);
+    service.wait_until_ended().await;
     fs::remove_file(&token).unwrap();
     let gone = ask("Bearer another-horse-battery-staple").await;
     assert_eq!(gone.status(), StatusCode::SERVICE_UNAVAILABLE);

@@ -7,7 +7,7 @@ use crate::{
     actions,
     journal::{Failure, Run, StepPath},
 };
-use runbook::{EvaluationScope, OnFailure, Runbook, Source, Step};
+use runbook::{EvaluationScope, Runbook, Source, Step};
 
 /// A runbook without errors and the text it came from. Clones share it.
 #[derive(Debug, Clone)]
@@ -101,9 +101,7 @@ pub(super) fn early_failure<'s>(
     steps: impl IntoIterator<Item = &'s Step>,
     scope: &EvaluationScope,
 ) -> Option<(&'s Step, Failure)> {
-    // The run goes on after the failure of some.
-    let steps = steps.into_iter().filter(|step| step.on_failure != OnFailure::Continue);
-    let errors = steps.filter_map(|step| Some((step, step.early_error(scope)?)));
+    let errors = steps.into_iter().filter_map(|step| Some((step, step.early_error(scope)?)));
     let mut failures = errors.map(|(step, error)| (step, failure::of_template(&error)));
     failures.next()
 }

@@ -23,6 +23,8 @@ pub(super) struct Driver<'a> {
     pub(super) known_targets: KnownTargets,
     /// Whether later steps have been evaluated with what was known before the first change.
     pub(super) has_evaluated_early: bool,
+    /// Whether one of them would fail.
+    pub(super) has_refused_early: bool,
     pub(super) progress_channel: ProgressChannel,
 }
 
@@ -51,6 +53,7 @@ impl Engine {
             scope,
             known_targets,
             has_evaluated_early: false,
+            has_refused_early: false,
             progress_channel,
         };
         match driver.drive(&checked).await {
@@ -107,6 +110,10 @@ impl Driver<'_> {
             }
             let StopReason::StepFailed(failure) = stop_reason else { return Err(stop_reason) };
             let (then, outcome) = match step.on_failure {
+                // The step was not run: what fails is a later one.
+                OnFailure::Continue if self.has_refused_early => {
+                    (AfterFailure::Stop, Some(ForwardOutcome::Stopped))
+                }
                 OnFailure::Continue => (AfterFailure::Continue, None),
                 OnFailure::Stop => (AfterFailure::Stop, Some(ForwardOutcome::Stopped)),
                 OnFailure::Rollback => (AfterFailure::Rollback, Some(ForwardOutcome::RollBack)),

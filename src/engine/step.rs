@@ -111,10 +111,12 @@ impl Driver<'_> {
         let is_run = |step: &&Step| run.skipped_by(&StepPath::top_level(&step.id)).is_none();
         match early_failure(later.iter().filter(is_run), &self.scope) {
             None => Ok(()),
-            Some((step, failure)) => Err(StopReason::StepFailed(Failure {
-                message: format!("the later step '{}' would fail: {}", step.name, failure.message),
-                ..failure
-            })),
+            Some((step, failure)) => {
+                let message =
+                    format!("the later step '{}' would fail: {}", step.name, failure.message);
+                self.has_refused_early = true;
+                Err(StopReason::StepFailed(Failure { message, ..failure }))
+            }
         }
     }
 

@@ -26,7 +26,8 @@ const PURPOSE_HEADERS: [&str; 4] = ["sec-purpose", "purpose", "x-purpose", "x-mo
 /// The purposes of such requests. `Sec-Purpose` may say more after a semicolon: `prefetch;prerender`.
 const PURPOSES: [&str; 3] = ["prefetch", "prerender", "preview"];
 
-/// Headers that browsers send and that no page can leave out. Programs send none of them by themselves.
+/// Headers that browsers send and that no page can leave out. Of programs that send some of them by themselves (fetch
+/// in Node, Java, PowerShell), a POST or a token is expected.
 const BROWSER_HEADERS: [&str; 4] =
     ["accept-language", "upgrade-insecure-requests", "origin", "referer"];
 
@@ -47,7 +48,11 @@ pub(super) async fn reject_browser_get(request: Request, next: Next) -> Result<R
         return Err(ApiError::forbidden("a prefetch starts nothing"));
     }
     // A browser adds `Origin` to every POST, which the other layer has checked.
-    if request.method() == Method::GET && is_browser(headers) && !is_same_origin(headers) {
+    if request.method() == Method::GET
+        && is_browser(headers)
+        && !is_same_origin(headers)
+        && !has_token(headers)
+    {
         return Err(ApiError::forbidden(
             "a browser's GET starts nothing, because any page can make the browser send it; \
              send a POST, or use curl",
@@ -97,6 +102,13 @@ fn is_same_origin(headers: &HeaderMap) -> bool {
             .into_iter()
             .any(|name| is_of_host(headers, name, host) == Some(true)),
     }
+}
+
+/// Whether the request has a bearer token. No page can make a browser send one: that would need the service's consent
+/// first.
+fn has_token(headers: &HeaderMap) -> bool {
+    let scheme = text(headers, header::AUTHORIZATION).and_then(|value| value.split(' ').next());
+    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer"))
 }
 
 fn is_browser(headers: &HeaderMap) -> bool {

@@ -94,7 +94,7 @@ async fn request_timeout(request: Request, next: Next) -> Result<Response, error
     tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await.map_err(|_| {
         error::ApiError::new(
             axum::http::StatusCode::GATEWAY_TIMEOUT,
-            "the cluster or the account did not answer in time; nothing was started",
+            "the cluster or the account did not answer in time; /status says whether a run was started",
         )
     })
 }

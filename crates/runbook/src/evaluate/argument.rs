@@ -264,18 +264,36 @@ impl CompiledExpression {
         })
     }
 
+    /// Returns the names in the template, unless they cannot be told: minijinja does not see the name that is sliced in
+    /// `a[1:]`.
+    fn names(&self) -> Option<BTreeSet<String>> {
+        let may_have_slice = self.programs.text.contains('[') && self.programs.text.contains(':');
+        let program = self.programs.get(Budget::SMALLEST).as_ref().ok()?;
+        (!may_have_slice).then(|| program.names())
+    }
+
     /// Whether every name in the template has a value.
     fn is_known(&self, scope: &EvaluationScope) -> bool {
-        let program = self.programs.get(Budget::SMALLEST).as_ref();
-        program.is_ok_and(|program| program.names().iter().all(|name| scope.has(name)))
+        self.names().is_some_and(|names| names.iter().all(|name| scope.has(name)))
+    }
+
+    /// Returns the size of the values that the template names. An evaluation before the step runs has the same budget
+    /// as the one in the step.
+    fn size_of_data(&self, scope: &EvaluationScope) -> usize {
+        let all = scope.size();
+        if Budget::for_data(all) == Budget::SMALLEST {
+            return all;
+        }
+        self.names().map_or(all, |names| scope.size_of(&names))
     }
 
     fn run(&self, scope: &EvaluationScope) -> Result<Json, EvaluationErrorKind> {
-        let program = self.programs.get(Budget::for_data(scope.size()));
+        let size = self.size_of_data(scope);
+        let program = self.programs.get(Budget::for_data(size));
         let value = match program.as_ref().map_err(Clone::clone)? {
             Program::Value(expression) => {
                 let value = expression.eval(scope.value());
-                to_json(&value.map_err(|error| classify(&error))?, scope.size())?
+                to_json(&value.map_err(|error| classify(&error))?, size)?
             }
             Program::Text(environment) => {
                 let template = text_template(environment);

@@ -1,6 +1,6 @@
 //! The names that templates can use during a run: the inputs, and the outputs of completed steps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use minijinja::Value;
@@ -14,22 +14,23 @@ use super::environment::Budget;
 #[derive(Debug, Clone)]
 pub struct EvaluationScope {
     bindings: Arc<Bindings>,
-    /// The size of all values, which the budget of an evaluation depends on.
-    size: usize,
+    /// The size of the value of each name, which the budget of an evaluation depends on.
+    sizes: Arc<BTreeMap<String, usize>>,
 }
 
 impl EvaluationScope {
     /// Creates a scope of bound inputs (see [`Runbook::bind`](super::super::Runbook::bind)).
     pub fn new(inputs: &Map<String, Json>) -> Self {
-        let size = inputs.values().map(size).sum();
+        let sizes = [("inputs".to_owned(), inputs.values().map(size).sum())].into();
         let inputs = Value::from(Serde(inputs));
-        Self { bindings: Arc::new(Bindings([("inputs".to_owned(), inputs)].into())), size }
+        let bindings = Bindings([("inputs".to_owned(), inputs)].into());
+        Self { bindings: Arc::new(bindings), sizes: Arc::new(sizes) }
     }
 
     /// Adds the output of a step. The output of a step that is never added is absent: the step was
     /// skipped, or failed under `continue`.
     pub fn insert(&mut self, step: &str, output: &Json) {
-        self.size = self.size.saturating_add(size(output));
+        Arc::make_mut(&mut self.sizes).insert(step.to_owned(), size(output));
         let value = Value::from(Serde(output));
         Arc::make_mut(&mut self.bindings).0.insert(step.to_owned(), value);
     }
@@ -41,12 +42,18 @@ impl EvaluationScope {
 
     /// Returns the size of all values: each value and every eight bytes of text count one.
     pub(super) fn size(&self) -> usize {
-        self.size
+        self.sizes.values().fold(0, |sum, size| sum.saturating_add(*size))
+    }
+
+    /// Returns the size of the values of some names: that of a template is the same whatever else is known by then.
+    pub(super) fn size_of(&self, names: &BTreeSet<String>) -> usize {
+        let sizes = names.iter().filter_map(|name| self.sizes.get(name));
+        sizes.fold(0, |sum: usize, size| sum.saturating_add(*size))
     }
 
     /// Returns the most instructions that evaluating one template takes.
     pub(crate) fn max_fuel(&self) -> u64 {
-        Budget::for_data(self.size).fuel()
+        Budget::for_data(self.size()).fuel()
     }
 
     pub(super) fn value(&self) -> Value {

@@ -274,6 +274,31 @@ fn the_budget_does_not_allow_everything() {
     assert!(error.kind.is_limit(), "{error}");
 }
 
+/// Evaluated before the step `gone` has an output, each of these would fail.
+#[test]
+fn a_template_is_evaluated_early_only_when_all_its_names_have_values() {
+    for expression in [
+        "gone.sizes[:1]",
+        "group.sizes[gone.size:]",
+        "group.sizes[gone.size]",
+        "group.sizes | select('in', gone.sizes) | list",
+        "group.sizes | map('default', gone.size) | list",
+        "[gone.size]",
+        "{'a': gone.size}",
+        "1 if gone.ready else 2",
+        "not gone.ready",
+        "1 in gone.sizes",
+    ] {
+        for text in [format!("{{{{ {expression} }}}}"), format!("text {{{{ {expression} }}}}")] {
+            let whole = text.starts_with('{');
+            let compiled = Argument::Template(Expression::new(&text, whole, &Type::Any, "test"));
+            assert_eq!(compiled.compile().evaluate_early(&scope()), None, "{text}");
+        }
+    }
+    let known = Argument::Template(Expression::new("{{ group.size + 1 }}", true, &Type::Any, "t"));
+    assert_eq!(known.compile().evaluate_early(&scope()), Some(Ok(json!(4))));
+}
+
 #[test]
 fn errors_contain_no_values() {
     let message = |expression: &str| {
