@@ -442,7 +442,7 @@ mod heads {
         let directory = tempfile::tempdir().unwrap();
         let store = DirectoryStore::for_writing(directory.path(), &owner()).unwrap();
         store.append(&id("r-1"), 0, &[start(None)], true).await.unwrap();
-        for seq in (1..2000).step_by(2) {
+        for seq in (1..400).step_by(2) {
             let resumed = RunEvent::RunResumed {
                 actor: "me".into(),
                 version: "1".into(),
