@@ -188,9 +188,15 @@ pub fn is_path(text: &str) -> bool {
     text.contains('/') || EXTENSIONS.iter().any(|e| text.ends_with(&format!(".{e}")))
 }
 
-/// Returns how the place that a runbook's text came from differs from that text now, as the beginning of a sentence;
-/// `None` where it does not, or where the place is not known.
-pub fn change_since(origin: Option<&str>, name: &str, text: &str) -> Option<String> {
+/// Returns a note for a run that continues with a text, where the place that the text came from has another one now;
+/// `None` where it has not, or where the place is not known.
+pub fn change_note(origin: Option<&str>, name: &str, text: &str) -> Option<String> {
+    let change = change_since(origin, name, text)?;
+    Some(format!("{change} since its text was read; the run continues with that text"))
+}
+
+/// Returns what has become of the place, as the beginning of a sentence.
+fn change_since(origin: Option<&str>, name: &str, text: &str) -> Option<String> {
     let origin = origin?;
     if origin == Origin::BuiltIn.to_string() {
         let (_, built_in) = BUILT_IN_RUNBOOKS.iter().find(|(known, _)| *known == name)?;

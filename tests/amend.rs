@@ -36,8 +36,12 @@ fn without(steps: &[&str]) -> ResumeRequest {
 
 /// A run of `stopping` that has stopped.
 async fn stopped_run(cluster: &TestCluster) -> RunId {
-    let stopped = cluster.run(&stopping()).await.expect_state(RunState::Failed);
-    stopped.run.id().clone()
+    stopped_run_of(cluster, &stopping()).await
+}
+
+/// A run that has stopped at a step.
+async fn stopped_run_of(cluster: &TestCluster, text: &str) -> RunId {
+    cluster.run(text).await.expect_state(RunState::Failed).run.id().clone()
 }
 
 /// The error and the hint of a request that is refused.
@@ -197,7 +201,7 @@ async fn a_changed_runbook_does_not_act_where_the_run_holds_no_lock() {
 steps:
   - {id: sure, action: assert, with: {that: false, message: 'no'}, on_failure: stop}
 ";
-    let id = cluster.run(text).await.expect_state(RunState::Failed).run.id().clone();
+    let id = stopped_run_of(&cluster, text).await;
     let more = format!(
         "{text}  - {{id: pods, action: list_pods, with: {{namespace: rafay-core, selector: app=x}}}}\n"
     );
@@ -236,7 +240,7 @@ steps:
   - {id: sure, action: assert, with: {that: \"{{ pods.count > 99 }}\", message: few}, on_failure: stop}
   - {id: rest, action: sleep, with: {duration: 1s}}
 ";
-    let id = cluster.run(text).await.expect_state(RunState::Failed).run.id().clone();
+    let id = stopped_run_of(&cluster, text).await;
     let reads = cluster.count_calls("list pods");
     cluster.resume(&id, without(&["sure"])).await.expect_success();
     assert_eq!(cluster.count_calls("list pods"), reads);
@@ -263,7 +267,7 @@ steps:
   - {id: some, action: assert, with: {that: \"{{ pods.count > 0 }}\", message: none}}
   - {id: guarded, action: sleep, with: {duration: 1s}, when: \"{{ pods is defined and pods.count > 0 }}\"}
 ";
-    let id = cluster.run(text).await.expect_state(RunState::Failed).run.id().clone();
+    let id = stopped_run_of(&cluster, text).await;
     let (error, hint) = refusal(&cluster, &id, without(&["sure", "pods"])).await;
     assert_eq!(error, "step 'some' uses the output of step 'pods', which has none");
     assert!(hint.starts_with("skip these steps too"), "{hint}");

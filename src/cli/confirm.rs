@@ -8,7 +8,8 @@ use super::{CliError, next_steps::quoted, stdout, target::TargetArgs};
 use crate::{
     engine::{ChangingStep, Engine, Preflight, Remaining, ResumePreflight, UndoneStep, digest},
     journal::{
-        Amendment, Run, RunTarget, StepPath, difference_texts, short_digest, text_diff, timestamp,
+        Amendment, Run, RunTarget, StepPath, difference_texts, origin_and_digest, text_diff,
+        timestamp,
     },
 };
 
@@ -64,9 +65,8 @@ pub(super) fn ask_to_resume(preflight: &ResumePreflight) -> Result<(), CliError>
 fn describe_amendment(run: &Run, amendment: &Amendment) -> String {
     let mut text = String::new();
     if let Some(runbook) = &amendment.runbook {
-        let origin = printable(runbook.origin.as_deref().unwrap_or("unknown"));
-        let (name, digest) = (printable(&run.spec.runbook), short_digest(&runbook.digest));
-        text.push_str(&format!("Changed runbook {name}: {origin} (sha256 {digest})\n"));
+        let file = origin_and_digest(runbook.origin.as_deref(), &runbook.digest);
+        text.push_str(&line(&format!("Changed runbook {}: {file}", run.spec.runbook)));
         text.push_str(&printable_lines(&text_diff(run.text(), &runbook.text)));
     }
     let describe = |path: &StepPath| match run.step(path).and_then(|step| step.intent.as_ref()) {
@@ -163,9 +163,9 @@ fn answer_to(question: &str) -> std::io::Result<String> {
 /// Says which file is run: a name may be that of a built-in runbook, or of a file in the current directory.
 fn describe_runbook(preflight: &Preflight) -> String {
     let checked = &preflight.checked;
-    let digest = short_digest(&digest(checked.source().text()));
     let origin = checked.origin().unwrap_or_else(|| checked.source().name());
-    line(&format!("Runbook {}: {origin} (sha256 {digest})", checked.runbook().name))
+    let file = origin_and_digest(Some(origin), &digest(checked.source().text()));
+    line(&format!("Runbook {}: {file}", checked.runbook().name))
 }
 
 fn describe_target(target: &RunTarget) -> String {

@@ -92,7 +92,7 @@ fn print_result(
     if global.output == Output::Json {
         return Ok(stdout::write(&format!(
             "{:#}\n",
-            serde_json::json!(RunSummary::of(run, false))
+            serde_json::json!(RunSummary::of(run, false).with_diffs(run))
         ))?);
     }
     stdout::write_colored(&summary::describe(run, step_count))?;

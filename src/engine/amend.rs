@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 
 use super::{CheckedRunbook, StartError, digest};
 use crate::journal::{
-    AfterFailure, Amendment, FailureKind, ReplacedRunbook, ResumeMode, Run, StepOutcome, StepPath,
-    StepProgress,
+    Amendment, FailureKind, ReplacedRunbook, ResumeMode, Run, StepOutcome, StepPath, StepProgress,
 };
 use runbook::Step;
 
@@ -161,27 +160,29 @@ pub(super) fn amend(
     run: &Run,
     request: ResumeRequest,
 ) -> Result<(CheckedRunbook, Option<Amendment>), StartError> {
-    if !request.amends() {
-        return Ok((CheckedRunbook::of_run(run)?, None));
-    }
-    if request.mode == ResumeMode::Rollback || run.head.is_rolling_back() {
+    let rolls_back = request.mode == ResumeMode::Rollback || run.head.is_rolling_back();
+    if request.amends() && rolls_back {
         return Err(AmendError::RollsBack.into());
     }
-    let (checked, replaced) = match request.runbook {
-        Some(changed) if changed.source().text() != run.text() => {
-            let replaced = replace(run, &changed)?;
-            (changed, Some(replaced))
-        }
-        _ => (CheckedRunbook::of_run(run)?, None),
-    };
-    let choice = Choice { run, steps: &checked.runbook().steps };
+    let old = CheckedRunbook::of_run(run)?;
+    if !request.amends() {
+        return Ok((old, None));
+    }
+    let changed = request.runbook.filter(|changed| changed.source().text() != run.text());
+    let replaced = changed.as_ref().map(|changed| replace(run, &old, changed)).transpose()?;
+    let checked = changed.unwrap_or_else(|| old.clone());
+    let choice = Choice { run, old: &old, steps: &checked.runbook().steps };
     let amendment = choice.amend(replaced, request.from, &request.skip)?;
     Ok((checked, Some(amendment).filter(|amendment| !amendment.is_empty())))
 }
 
 /// Checks that a changed runbook continues the run: the steps that have run come first, unchanged.
-fn replace(run: &Run, changed: &CheckedRunbook) -> Result<ReplacedRunbook, StartError> {
-    let (old, new) = (CheckedRunbook::of_run(run)?, changed.runbook());
+fn replace(
+    run: &Run,
+    old: &CheckedRunbook,
+    changed: &CheckedRunbook,
+) -> Result<ReplacedRunbook, StartError> {
+    let new = changed.runbook();
     if new.name != run.spec.runbook {
         let (expected, found) = (run.spec.runbook.clone(), new.name.clone());
         return Err(AmendError::OtherRunbook { expected, found }.into());
@@ -203,7 +204,7 @@ fn replace(run: &Run, changed: &CheckedRunbook) -> Result<ReplacedRunbook, Start
 fn ensure_unchanged(run: &Run, old: &[Step], new: &[Step]) -> Result<(), AmendError> {
     let has_run = |step: &&Step| {
         let recorded = run.step(&StepPath::top_level(&step.id));
-        recorded.is_some_and(|recorded| has_ended(recorded) || recorded.intent.is_some())
+        recorded.is_some_and(|recorded| recorded.has_ended() || recorded.intent.is_some())
     };
     let mut expected = old.iter().filter(has_run).peekable();
     for step in new {
@@ -223,18 +224,12 @@ fn ensure_unchanged(run: &Run, old: &[Step], new: &[Step]) -> Result<(), AmendEr
     }
 }
 
-/// Whether a step has ended in a way after which the run goes on.
-fn has_ended(step: &StepProgress) -> bool {
-    match &step.outcome {
-        None => false,
-        Some(StepOutcome::Failed { then, .. }) => *then == AfterFailure::Continue,
-        Some(StepOutcome::Completed { .. } | StepOutcome::Skipped { .. }) => true,
-    }
-}
-
 /// The choice of the steps that are run.
 struct Choice<'a> {
     run: &'a Run,
+    /// The runbook with which the run would continue unchanged.
+    old: &'a CheckedRunbook,
+    /// The steps of the runbook with which it continues.
     steps: &'a [Step],
 }
 
@@ -244,14 +239,14 @@ impl Choice<'_> {
         runbook: Option<ReplacedRunbook>,
         from: Option<String>,
         skip: &[String],
-    ) -> Result<Amendment, StartError> {
+    ) -> Result<Amendment, AmendError> {
         let start = from.as_deref().map(|from| self.position(from)).transpose()?;
         let mut skipped = BTreeSet::new();
         for id in skip {
             let index = self.position(id)?;
             let runs_again = start.is_some_and(|start| start <= index);
             if !runs_again && self.has_ended(index) {
-                return Err(AmendError::HasEnded { step: id.clone() }.into());
+                return Err(AmendError::HasEnded { step: id.clone() });
             }
             skipped.insert(index);
         }
@@ -261,7 +256,7 @@ impl Choice<'_> {
             for index in (start..self.steps.len()).filter(|index| !skipped.contains(index)) {
                 if self.has_changed_something(index) {
                     let (from, step) = (from.clone(), self.steps[index].id.clone());
-                    return Err(AmendError::WouldRepeat { from, step }.into());
+                    return Err(AmendError::WouldRepeat { from, step });
                 }
                 if self.has_ended(index) || self.is_skipped_by_person(index) {
                     again.insert(index);
@@ -269,17 +264,14 @@ impl Choice<'_> {
             }
         }
         // Another step under the id of one that was skipped is not meant.
-        if runbook.is_some() {
-            let old = CheckedRunbook::of_run(self.run)?;
-            let is_another = |index: &usize| {
-                let step = &self.steps[*index];
-                let before = old.step(&self.path(*index));
-                !before.is_some_and(|before| before.does_the_same_as(step))
-            };
-            let inherited = (0..self.steps.len()).filter(|index| self.is_skipped_by_person(*index));
-            let inherited = inherited.filter(|index| !skipped.contains(index));
-            again.extend(inherited.filter(is_another));
-        }
+        let is_another = |index: &usize| {
+            let step = &self.steps[*index];
+            let before = self.old.step(&self.path(*index));
+            !before.is_some_and(|before| before.does_the_same_as(step))
+        };
+        let inherited = (0..self.steps.len()).filter(|index| self.is_skipped_by_person(*index));
+        let inherited = inherited.filter(|index| !skipped.contains(index));
+        again.extend(inherited.filter(is_another));
         self.ensure_outputs(&skipped, &again)?;
         let paths = |indexes: BTreeSet<usize>| {
             indexes.into_iter().map(|index| self.path(index)).collect::<Vec<_>>()
@@ -336,7 +328,7 @@ impl Choice<'_> {
     }
 
     fn has_ended(&self, index: usize) -> bool {
-        self.recorded(index).is_some_and(has_ended)
+        self.recorded(index).is_some_and(StepProgress::has_ended)
     }
 
     fn is_skipped_by_person(&self, index: usize) -> bool {
@@ -354,6 +346,6 @@ impl Choice<'_> {
     fn has_changed_something(&self, index: usize) -> bool {
         let Some(recorded) = self.recorded(index) else { return false };
         let is_skipped = matches!(recorded.outcome, Some(StepOutcome::Skipped { .. }));
-        recorded.intent.is_some() && has_ended(recorded) && !is_skipped
+        recorded.intent.is_some() && recorded.has_ended() && !is_skipped
     }
 }

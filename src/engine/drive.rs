@@ -156,21 +156,13 @@ impl Driver<'_> {
     /// Whether a step's events say that it is over; its output, if it has one, is given to later steps.
     fn is_finished(&mut self, step: &Step, path: &StepPath) -> bool {
         let Some(recorded) = self.run_writer.run().step(path) else { return false };
-        match &recorded.outcome {
-            // A failure that ended the run is what a resume is for.
-            None
-            | Some(StepOutcome::Failed {
-                then: AfterFailure::Stop | AfterFailure::Rollback, ..
-            }) => false,
-            Some(StepOutcome::Completed { output, .. }) => {
-                self.scope.insert(&step.id, output);
-                if let Some(action) = actions::find(&step.action) {
-                    (action.add_known_targets)(output, &mut self.known_targets);
-                }
-                true
+        if let Some(output) = recorded.output() {
+            self.scope.insert(&step.id, output);
+            if let Some(action) = actions::find(&step.action) {
+                (action.add_known_targets)(output, &mut self.known_targets);
             }
-            Some(StepOutcome::Skipped { .. } | StepOutcome::Failed { .. }) => true,
         }
+        recorded.has_ended()
     }
 
     fn success_outcome(&self) -> RunOutcome {

@@ -4,7 +4,7 @@
 use super::{Engine, Preflight, ResumePreflight, StartError, failure, interruptible::caught};
 use crate::{
     actions::{self, Operations},
-    journal::{Failure, RecordedChange, ResumeMode, StepOutcome, StepPath},
+    journal::{Failure, RecordedChange, StepOutcome, StepPath},
     platform::Progress,
 };
 use runbook::{ActionKind, EvaluationScope, Reversibility, Step};
@@ -51,7 +51,7 @@ impl ResumePreflight {
     /// Returns what resuming the run would do.
     pub fn remaining(&self) -> Remaining {
         let (run, runbook) = (self.run(), self.checked.runbook());
-        if self.mode == ResumeMode::Continue && !run.head.is_rolling_back() {
+        if !self.rolls_back() {
             let is_left = |step: &&Step| {
                 let path = StepPath::top_level(&step.id);
                 if let Some(runs) = self.is_run(&path) {
@@ -78,9 +78,7 @@ impl ResumePreflight {
         });
         Remaining::Back(steps.collect())
     }
-}
 
-impl ResumePreflight {
     /// Whether a person decided that the step is run, or that it is not; `None` where no person did.
     fn is_run(&self, path: &StepPath) -> Option<bool> {
         match &self.amendment {

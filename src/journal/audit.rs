@@ -32,9 +32,7 @@ fn log_run_event(run: &Run, event: &RunEvent) {
             return;
         }
         RunEvent::RunResumed { actor, amendment: Some(amendment), .. } => {
-            let list = |paths: &[StepPath]| {
-                paths.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
-            };
+            let list = |paths: &[StepPath]| StepPath::join(paths, " ");
             let (skipped, again) = (list(&amendment.skip), list(&amendment.again));
             let from = amendment.from.as_ref().map(ToString::to_string);
             tracing::info!(

@@ -291,9 +291,13 @@ impl RunSpec {
     /// Returns where the runbook's text came from, with the beginning of its digest; `None` where the former is not
     /// known.
     pub fn origin_and_digest(&self) -> Option<String> {
-        let origin = self.origin.as_ref()?;
-        Some(format!("{origin} (sha256 {})", short_digest(&self.digest)))
+        self.origin.as_ref().map(|origin| origin_and_digest(Some(origin), &self.digest))
     }
+}
+
+/// Returns where a runbook's text came from, with the beginning of its digest.
+pub fn origin_and_digest(origin: Option<&str>, digest: &str) -> String {
+    format!("{} (sha256 {})", origin.unwrap_or("unknown"), short_digest(digest))
 }
 
 /// Returns as much of a digest as people compare.

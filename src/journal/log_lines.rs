@@ -8,7 +8,7 @@ use text::printable;
 
 use super::{
     AfterFailure, Amendment, Event, Failure, RecordedDifference, RecordedEvent, ResumeMode, Run,
-    RunEvent, RunOutcome, RunSpec, StepEvent, StepPath, short_digest,
+    RunEvent, RunOutcome, RunSpec, StepEvent, StepPath, origin_and_digest,
 };
 
 /// Turns events into lines, one event at a time. It remembers step names between them.
@@ -134,20 +134,17 @@ fn run_texts(event: &RunEvent) -> Vec<String> {
 
 /// Returns what a person changed about the rest of a run as lines.
 fn amendment_texts(amendment: &Amendment) -> Vec<String> {
-    let list =
-        |paths: &[StepPath]| paths.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let mut lines = Vec::new();
     if let Some(runbook) = &amendment.runbook {
-        let origin = runbook.origin.as_deref().unwrap_or("unknown");
-        let digest = short_digest(&runbook.digest);
-        lines.push(format!("Changed runbook file: {origin} (sha256 {digest})"));
+        let file = origin_and_digest(runbook.origin.as_deref(), &runbook.digest);
+        lines.push(format!("Changed runbook file: {file}"));
     }
     lines.extend(amendment.from.iter().map(|from| format!("Continuing from step: {from}")));
     if !amendment.again.is_empty() {
-        lines.push(format!("Running again: {}", list(&amendment.again)));
+        lines.push(format!("Running again: {}", StepPath::join(&amendment.again, ", ")));
     }
     if !amendment.skip.is_empty() {
-        lines.push(format!("Skipping: {}", list(&amendment.skip)));
+        lines.push(format!("Skipping: {}", StepPath::join(&amendment.skip, ", ")));
     }
     lines
 }

@@ -40,7 +40,7 @@ pub use audit::AuditLog;
 pub use directory::{DirectoryStore, LockOwner};
 pub use event::{
     AfterFailure, Event, RecordedChange, RecordedDifference, RecordedEvent, ResumeMode, RunEvent,
-    RunOutcome, RunSpec, StepEvent, short_digest,
+    RunOutcome, RunSpec, StepEvent, origin_and_digest, short_digest,
 };
 pub use failure::{Failure, FailureKind};
 pub use format::Format;

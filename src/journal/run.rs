@@ -129,6 +129,15 @@ impl StepProgress {
         self.elapsed
     }
 
+    /// Whether it has ended in a way after which the run goes on. A failure that ended the run is what a resume is for.
+    pub fn has_ended(&self) -> bool {
+        match &self.outcome {
+            None => false,
+            Some(StepOutcome::Failed { then, .. }) => *then == AfterFailure::Continue,
+            Some(StepOutcome::Completed { .. } | StepOutcome::Skipped { .. }) => true,
+        }
+    }
+
     /// Whether its change may have had an effect that is still there.
     pub fn may_need_undo(&self) -> bool {
         self.intent.is_some() && !matches!(self.undo, Some(UndoStatus::Finished(_)))

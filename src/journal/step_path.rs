@@ -30,6 +30,11 @@ impl StepPath {
         Self(vec![PathSegment { step: step.to_owned(), item: None }])
     }
 
+    /// Returns paths as one text.
+    pub fn join(paths: &[Self], separator: &str) -> String {
+        paths.iter().map(ToString::to_string).collect::<Vec<_>>().join(separator)
+    }
+
     /// Returns the levels, the outermost first.
     pub fn segments(&self) -> &[PathSegment] {
         &self.0

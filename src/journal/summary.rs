@@ -104,7 +104,7 @@ pub struct RunbookChange {
     pub origin: Option<String>,
     /// SHA-256 of the text, in hexadecimal.
     pub digest: String,
-    /// The difference from the text before, as a unified diff; empty where texts are not shown.
+    /// The difference from the text before, as a unified diff; empty unless it was added.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub diff: String,
 }
@@ -214,32 +214,42 @@ impl RunSummary {
             head: HeadSummary::of(&run.head, is_live),
             origin: run.origin().map(str::to_owned),
             inputs: run.inputs().clone(),
-            amendments: amendments(run),
+            amendments: run.amendments().iter().map(amendment).collect(),
             steps: run.steps().iter().map(step).collect(),
             differences: if is_live { Vec::new() } else { run.differences() },
         }
     }
+
+    /// Adds the differences between the texts of the runbooks, for those who may read them.
+    #[must_use]
+    pub fn with_diffs(mut self, run: &Run) -> Self {
+        let mut text = run.spec.text.as_str();
+        for (summary, recorded) in self.amendments.iter_mut().zip(run.amendments()) {
+            if let (Some(change), Some(replaced)) =
+                (&mut summary.runbook, &recorded.amendment.runbook)
+            {
+                change.diff = text_diff(text, &replaced.text);
+                text = &replaced.text;
+            }
+        }
+        self
+    }
 }
 
-fn amendments(run: &Run) -> Vec<AmendmentSummary> {
-    let mut text = run.spec.text.as_str();
-    let mut summaries = Vec::new();
-    for RecordedAmendment { time, actor, amendment } in run.amendments() {
-        let runbook = amendment.runbook.as_ref().map(|replaced| {
-            let diff = text_diff(text, &replaced.text);
-            text = &replaced.text;
-            RunbookChange { origin: replaced.origin.clone(), digest: replaced.digest.clone(), diff }
-        });
-        summaries.push(AmendmentSummary {
-            time: *time,
-            actor: actor.clone(),
-            from: amendment.from.clone(),
-            skip: amendment.skip.clone(),
-            again: amendment.again.clone(),
-            runbook,
-        });
+fn amendment(recorded: &RecordedAmendment) -> AmendmentSummary {
+    let RecordedAmendment { time, actor, amendment } = recorded;
+    AmendmentSummary {
+        time: *time,
+        actor: actor.clone(),
+        from: amendment.from.clone(),
+        skip: amendment.skip.clone(),
+        again: amendment.again.clone(),
+        runbook: amendment.runbook.as_ref().map(|replaced| RunbookChange {
+            origin: replaced.origin.clone(),
+            digest: replaced.digest.clone(),
+            diff: String::new(),
+        }),
     }
-    summaries
 }
 
 fn step(step: &StepProgress) -> StepSummary {

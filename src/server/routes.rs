@@ -7,7 +7,7 @@ use axum::{
     extract::{ConnectInfo, Path, Query, State, rejection::QueryRejection},
     http::{Method, Uri},
 };
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
 use super::{Service, body::RequestBody, error::ApiError, service::RestartGuard};
@@ -83,7 +83,7 @@ pub(super) async fn start(
 ) -> ApiResult {
     let Query(query) = query.map_err(|error| ApiError::bad_request(&error.body_text()))?;
     let runbook = query.runbook.as_deref().unwrap_or(DEFAULT_RUNBOOK);
-    let StartBody { inputs, key } = start_body(&body)?;
+    let StartBody { inputs, key } = json_body(&body, r#"{"inputs": {…}, "key": "…"}"#)?;
     let guard = match method == Method::GET && !query.again {
         true => RestartGuard::On,
         false => RestartGuard::Off,
@@ -91,15 +91,13 @@ pub(super) async fn start(
     Ok(Json(service.start(runbook, inputs, key, &actor(peer), guard).await?))
 }
 
-fn start_body(body: &[u8]) -> Result<StartBody, ApiError> {
+/// Reads a body that may be left out. `form` shows what it may hold.
+fn json_body<T: Default + DeserializeOwned>(body: &[u8], form: &str) -> Result<T, ApiError> {
     if body.iter().all(u8::is_ascii_whitespace) {
-        return Ok(StartBody::default());
+        return Ok(T::default());
     }
-    serde_json::from_slice(body).map_err(|error| {
-        ApiError::bad_request(&format!(
-            "the body is not a valid {{\"inputs\": {{…}}, \"key\": \"…\"}}: {error}"
-        ))
-    })
+    serde_json::from_slice(body)
+        .map_err(|error| ApiError::bad_request(&format!("the body is not a valid {form}: {error}")))
 }
 
 pub(super) async fn validate(
@@ -169,7 +167,8 @@ pub(super) async fn resume(
     Path(id): Path<String>,
     RequestBody(body): RequestBody,
 ) -> ApiResult {
-    let ResumeBody { runbook, from, skip, confirm } = resume_body(&body)?;
+    let form = r#"{"runbook": "…", "from": "…", "skip": […], "confirm": "…"}"#;
+    let ResumeBody { runbook, from, skip, confirm } = json_body(&body, form)?;
     let request = ResumeRequest { from, skip, ..ResumeRequest::default() };
     if let Some(words) = request.confirmation().filter(|words| confirm.as_ref() != Some(words)) {
         let message = "the body changes which steps are run, and does not confirm it";
@@ -179,17 +178,6 @@ pub(super) async fn resume(
     }
     let id = parse_run_id(&id)?;
     Ok(Json(service.resume(&id, request, runbook.as_deref(), &actor(peer)).await?))
-}
-
-fn resume_body(body: &[u8]) -> Result<ResumeBody, ApiError> {
-    if body.iter().all(u8::is_ascii_whitespace) {
-        return Ok(ResumeBody::default());
-    }
-    serde_json::from_slice(body).map_err(|error| {
-        ApiError::bad_request(&format!(
-            "the body is not a valid {{\"runbook\": \"…\", \"from\": \"…\", \"skip\": […], \"confirm\": \"…\"}}: {error}"
-        ))
-    })
 }
 
 pub(super) async fn rollback(

@@ -26,7 +26,7 @@ use crate::{
         Failure, FailureKind, HeadQuery, HeadSummary, ResumeMode, Run, RunHead, RunId, RunState,
         RunStore, RunSummary, RunTarget, StoreError, UnreadableSummary,
     },
-    runbook_dir::{FoundRunbook, RunbookDir, change_since},
+    runbook_dir::{self, FoundRunbook, RunbookDir},
 };
 use clock::{Backoff, Clock, Pace};
 use runbook::Source;
@@ -455,14 +455,8 @@ impl Service {
         let _reading = self.shared.reading.acquire().await;
         let is_live = self.is_live(id);
         let run = Run::read(self.store().as_ref(), id).await?;
-        let summary = move || {
-            let mut summary = RunSummary::of(&run, is_live);
-            // No route that needs no token shows the text of a runbook.
-            let runbooks = summary.amendments.iter_mut().filter_map(|a| a.runbook.as_mut());
-            runbooks.for_each(|runbook| runbook.diff.clear());
-            Ok(json!(summary))
-        };
-        render(summary).await
+        // Without the differences between runbooks: no route that needs no token shows their text.
+        render(move || Ok(json!(RunSummary::of(&run, is_live)))).await
     }
 
     /// Checks that a run could be journaled now, or a moment ago.
@@ -546,9 +540,8 @@ async fn change_note(preflight: &ResumePreflight) -> Option<String> {
     let run = preflight.run();
     let (origin, name) = (preflight.origin().map(str::to_owned), run.spec.runbook.clone());
     let text = preflight.checked().source().text().to_owned();
-    let change = move || change_since(origin.as_deref(), &name, &text);
-    let change = tokio::task::spawn_blocking(change).await.ok().flatten()?;
-    Some(format!("{change} since its text was read; the run continues with that text"))
+    let note = move || runbook_dir::change_note(origin.as_deref(), &name, &text);
+    tokio::task::spawn_blocking(note).await.ok().flatten()
 }
 
 /// Makes a response that may be large, beside the threads that answer requests.

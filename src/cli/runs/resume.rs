@@ -198,13 +198,11 @@ fn refuse_simulated(head: &RunHead) -> Result<(), CliError> {
 
 /// Returns a note where the file of a run's runbook is no longer the text with which the run continues; else nothing.
 fn change_note(preflight: &ResumePreflight) -> String {
-    let text = preflight.checked().source().text();
-    let name = &preflight.run().spec.runbook;
-    match runbook_dir::change_since(preflight.origin(), name, text) {
-        Some(change) => format!(
-            "note: {} since its text was read; the run continues with that text\n\
-             hint: pass --runbook to continue with the text of a file\n",
-            text::printable(&change)
+    let (name, source) = (&preflight.run().spec.runbook, preflight.checked().source());
+    match runbook_dir::change_note(preflight.origin(), name, source.text()) {
+        Some(note) => format!(
+            "note: {}\nhint: pass --runbook to continue with the text of a file\n",
+            text::printable(&note)
         ),
         None => String::new(),
     }

@@ -10,7 +10,7 @@ use crate::{
     journal::{
         AmendmentSummary, DirectoryStore, HeadEntry, HeadQuery, HeadSummary, LogLines, Run, RunId,
         RunState, RunStore as _, RunSummary, RunbookChange, StepPath, StoreError,
-        UnreadableSummary, difference_texts, short_digest, timestamp,
+        UnreadableSummary, difference_texts, origin_and_digest, short_digest, timestamp,
     },
 };
 
@@ -129,7 +129,8 @@ pub(super) async fn one(
 ) -> Result<Exit, CliError> {
     // Asked first: a run that ends in between then has its end.
     let is_live = store.is_live(id).await;
-    let run = RunSummary::of(&Run::read(store, id).await?, is_live);
+    let run = Run::read(store, id).await?;
+    let run = RunSummary::of(&run, is_live).with_diffs(&run);
     let text = match output {
         Output::Json => format!("{:#}\n", json!(run)),
         Output::Text => describe(&run),
@@ -188,8 +189,7 @@ fn describe(run: &RunSummary) -> String {
 fn describe_amendment(amendment: &AmendmentSummary) -> String {
     let AmendmentSummary { time, actor, from, skip, again, runbook } = amendment;
     let list = |what: &str, paths: &[StepPath]| {
-        let paths: Vec<String> = paths.iter().map(ToString::to_string).collect();
-        (!paths.is_empty()).then(|| format!("{what} {}", paths.join(", ")))
+        (!paths.is_empty()).then(|| format!("{what} {}", StepPath::join(paths, ", ")))
     };
     let from = from.as_ref().map(|from| format!("from {from}"));
     let parts = [from, list("again", again), list("without", skip)];
@@ -199,8 +199,8 @@ fn describe_amendment(amendment: &AmendmentSummary) -> String {
         format!("resumed  {time} by {actor}{}\n", prefixed(&parts.join("; ")))
     };
     if let Some(RunbookChange { origin, digest, diff }) = runbook {
-        let origin = printable(origin.as_deref().unwrap_or("unknown"));
-        let _ = writeln!(text, "         with {origin} (sha256 {}):", short_digest(digest));
+        let file = origin_and_digest(origin.as_deref(), digest);
+        let _ = writeln!(text, "         with {}:", printable(&file));
         diff.lines().for_each(|line| {
             let _ = writeln!(text, "         {}", printable(line));
         });
