@@ -46,6 +46,9 @@ pub const EXTRA_DESCRIPTORS: usize = MAX_CLOSING + MAX_REFUSALS;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How long a connection that made room for another may take to close. No connection is accepted meanwhile.
+const CLOSING_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How long a request that is being answered when the service ends may take, and how long any other connection.
 const ANSWER_GRACE_PERIOD: Duration = Duration::from_secs(5);
 const IDLE_GRACE_PERIOD: Duration = Duration::from_millis(200);
@@ -153,7 +156,7 @@ impl Server {
                 // A failure is logged and followed by a pause.
                 accepted = Listener::accept(&mut listener) => accepted,
             };
-            self.admit(stream, peer, &mut tasks);
+            self.admit(stream, peer, &mut tasks).await;
             // Tasks that have ended are forgotten; one that panicked has closed its connection.
             while tasks.try_join_next().is_some() {}
         }
@@ -162,18 +165,20 @@ impl Server {
     }
 
     /// Serves a connection, or refuses it.
-    fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, tasks: &mut JoinSet<()>) {
+    async fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, tasks: &mut JoinSet<()>) {
         // Small responses must not be delayed; where the option is not supported, they are only slower.
         let _ = stream.set_nodelay(true);
-        let admitted = Arc::clone(&self.descriptors).try_acquire_owned().ok().and_then(|permit| {
-            let place = self.connections.enter(peer.ip())?;
-            Some((permit, Activity::new(place)))
-        });
-        match admitted {
-            Some((permit, activity)) => {
-                tasks.spawn(Arc::clone(self).serve(stream, peer, activity, permit));
+        let Some(place) = self.connections.enter(peer.ip()) else {
+            return self.refuse(stream, tasks);
+        };
+        // The connection that made room is about to close. Many at once close one after the other, and a client that
+        // comes meanwhile must not be refused for that.
+        let permit = Arc::clone(&self.descriptors).acquire_owned();
+        match timeout(CLOSING_TIMEOUT, permit).await {
+            Ok(Ok(permit)) => {
+                tasks.spawn(Arc::clone(self).serve(stream, peer, Activity::new(place), permit));
             }
-            None => self.refuse(stream, tasks),
+            _ => self.refuse(stream, tasks),
         }
     }
 
