@@ -40,6 +40,19 @@ pub(super) struct ServeArgs {
     /// Let anybody who can reach the address start and stop runs
     #[arg(long, env = "SOP_ALLOW_ANONYMOUS", conflicts_with = "token_file")]
     allow_anonymous: bool,
+    /// Name by which browsers address a service without a token, such as `sop.example.com`; can be repeated
+    ///
+    /// A page of the service starts something only at such a name, at localhost or at an IP address: any other page
+    /// could have its own name resolved to the address of the service. Programs are not concerned.
+    #[arg(
+        long = "host-name",
+        value_name = "NAME",
+        env = "SOP_HOST_NAMES",
+        value_delimiter = ',',
+        requires = "allow_anonymous",
+        value_parser = clap::builder::NonEmptyStringValueParser::new()
+    )]
+    host_names: Vec<String>,
     /// Resume a run of this service that was interrupted no longer ago than this
     #[arg(long, value_name = "DURATION", env = "SOP_RESUME_WITHIN", default_value = "1h")]
     resume_within: runbook::Duration,
@@ -117,7 +130,7 @@ impl ServeArgs {
         let is_loopback = addresses.iter().all(|address| address.ip().is_loopback());
         let reach = match is_loopback {
             true => Reach::ThisMachine { host: self.listen.host().to_owned() },
-            false => Reach::Network,
+            false => Reach::Network { names: self.host_names.clone() },
         };
         if let Some(path) = &self.token_file {
             return Access::with_token_file(reach, path)

@@ -1,6 +1,6 @@
 //! Who may start and stop runs.
 
-use std::{path::Path, sync::Arc};
+use std::{net::IpAddr, path::Path, sync::Arc};
 
 use axum::{
     extract::{Request, State},
@@ -10,6 +10,7 @@ use axum::{
 };
 
 use super::{
+    csrf,
     error::ApiError,
     token::{TokenFile, TokenFileError},
 };
@@ -32,7 +33,10 @@ pub enum Reach {
         host: String,
     },
     /// Others, too.
-    Network,
+    Network {
+        /// The names by which browsers address the service. An IP address and `localhost` need no entry.
+        names: Vec<String>,
+    },
 }
 
 impl Access {
@@ -47,6 +51,16 @@ impl Access {
     /// The file cannot be used.
     pub fn with_token_file(reach: Reach, path: &Path) -> Result<Self, TokenFileError> {
         Ok(Self { token: Some(Arc::new(TokenFile::open(path)?)), reach })
+    }
+
+    /// Returns whether a page at this host may be one of the service. Without a token, and on a network, any page can
+    /// have its own name resolved to the address of the service.
+    pub(super) fn knows_name(&self, host: &str) -> bool {
+        let Reach::Network { names } = &self.reach else { return true };
+        self.token.is_some()
+            || host.parse::<IpAddr>().is_ok()
+            || csrf::is_loopback(host)
+            || names.iter().any(|name| name.eq_ignore_ascii_case(host))
     }
 }
 

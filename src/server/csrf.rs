@@ -5,6 +5,9 @@
 //! [`reject_browser_get`] refuses on mutating routes what may: a prefetch, and every GET of a browser that does not
 //! prove that a page of this service sent it. Over plain HTTP a browser sends no fetch metadata, a page can keep its
 //! own address back (`referrerpolicy=no-referrer`), and a GET has no `Origin`: such a request names no other site.
+//!
+//! A page whose name was rebound to this service's address passes for a page of the service. It has no token; where
+//! none is needed, the service must know the name by which the page calls it.
 
 use std::net::IpAddr;
 
@@ -42,8 +45,18 @@ pub(super) async fn reject_cross_site(
 }
 
 /// The layer in front of every mutating route.
-pub(super) async fn reject_browser_get(request: Request, next: Next) -> Result<Response, ApiError> {
+pub(super) async fn reject_browser_get(
+    State(access): State<Access>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
     let headers = request.headers();
+    if is_same_origin(headers) && !access.knows_name(host_name(host(headers))) {
+        return Err(ApiError::forbidden(
+            "a page of this service can start something only at an IP address, at localhost, or at a name that \
+             `serve` was given with --host-name, because the service has no token",
+        ));
+    }
     if is_prefetch(headers) {
         return Err(ApiError::forbidden("a prefetch starts nothing"));
     }
@@ -65,8 +78,13 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
+/// The address by which the client calls this service; empty when it does not say.
+fn host(headers: &HeaderMap) -> &str {
+    text(headers, header::HOST).unwrap_or_default()
+}
+
 fn check_origin(headers: &HeaderMap, reach: &Reach) -> Result<(), &'static str> {
-    let host = text(headers, header::HOST).unwrap_or_default();
+    let host = host(headers);
     if let Reach::ThisMachine { host: listened } = reach {
         let name = host_name(host);
         if !is_loopback(name) && !name.eq_ignore_ascii_case(listened) {
@@ -95,7 +113,7 @@ fn is_of_host(headers: &HeaderMap, name: HeaderName, host: &str) -> Option<bool>
 
 /// Whether the request proves that a page of this service sent it.
 fn is_same_origin(headers: &HeaderMap) -> bool {
-    let host = text(headers, header::HOST).unwrap_or_default();
+    let host = host(headers);
     match headers.get("sec-fetch-site") {
         Some(site) => site == "same-origin",
         None => [header::ORIGIN, header::REFERER]
@@ -140,7 +158,7 @@ fn host_name(host: &str) -> &str {
 }
 
 /// Whether every resolver takes the name for this machine, so that no other site can have it.
-fn is_loopback(name: &str) -> bool {
+pub(super) fn is_loopback(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
     name == "localhost"
         || name.ends_with(".localhost")
@@ -181,7 +199,7 @@ mod tests {
     #[test]
     fn a_service_in_a_cluster_may_have_any_name() {
         let pairs = [("host", "rafay-relay-sop.rafaycore:8080")];
-        assert!(check_origin(&headers(&pairs), &Reach::Network).is_ok());
+        assert!(check_origin(&headers(&pairs), &Reach::Network { names: Vec::new() }).is_ok());
     }
 
     #[test]

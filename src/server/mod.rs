@@ -74,7 +74,7 @@ fn router(service: Service, access: Access) -> Router {
         .route("/runs/{id}/rollback", limited(post(routes::rollback)))
         .route("/runs/{id}/abandon", limited(post(routes::abandon)))
         .route_layer(middleware::from_fn_with_state(access.clone(), auth::require_token))
-        .route_layer(middleware::from_fn(csrf::reject_browser_get));
+        .route_layer(middleware::from_fn_with_state(access.clone(), csrf::reject_browser_get));
     open.merge(reading)
         .merge(mutating)
         .fallback(routes::route_not_found)
