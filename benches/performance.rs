@@ -47,6 +47,7 @@ async fn main() {
         print_row(&format!("relay-scale with {nodes} nodes: calls that look"), reads);
         print_row(&format!("relay-scale with {nodes} nodes: time, 600 times as fast"), took);
     }
+    history();
     serve();
     let size = std::fs::metadata(PROGRAM).expect("cargo has built the program").len();
     print_row(
@@ -111,6 +112,60 @@ fn validate() {
     let registry = actions::registry();
     let check = min_duration(200, || runbook::check(&source, registry));
     print_row("check of relay-scale, in the process", milliseconds(check));
+}
+
+/// A state directory with finished runs.
+struct History {
+    dir: TempDir,
+}
+
+impl History {
+    const RUNBOOK: &str = "asserts.yaml";
+
+    fn of(runs: usize) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        std::fs::write(dir.path().join(Self::RUNBOOK), asserts_runbook(1))
+            .expect("a runbook can be written");
+        let history = Self { dir };
+        history.call(&["run", Self::RUNBOOK, "--yes"]);
+        // The name of a run is only in the name of its journal.
+        let journals = history.dir.path().join("state/runs");
+        let mut entries = std::fs::read_dir(&journals).expect("the directory of journals");
+        let first = entries.next().and_then(Result::ok).expect("the journal of the run").path();
+        for number in 0..runs {
+            let (hour, minute, second) = (number / 3600, number / 60 % 60, number % 60);
+            let name =
+                format!("20260101t{hour:02}{minute:02}{second:02}z-asserts-{number:04x}.jsonl");
+            std::fs::copy(&first, journals.join(name)).expect("a journal can be copied");
+        }
+        history.call(&["run", Self::RUNBOOK, "--yes"]);
+        history
+    }
+
+    fn call(&self, arguments: &[&str]) {
+        let mut command = Command::new(PROGRAM);
+        command.current_dir(self.dir.path()).args(["--state-dir", "state"]).args(arguments);
+        let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        assert!(status.is_ok_and(|status| status.success()));
+    }
+}
+
+/// What 5,000 finished runs in the state directory cost a new run, and a list.
+fn history() {
+    let (none, many) = (History::of(0), History::of(5_000));
+    let commands: [(&str, &[&str]); 2] = [
+        ("`run` of one `assert`", &["run", History::RUNBOOK, "--yes"]),
+        ("`runs list`", &["runs", "list"]),
+    ];
+    for (what, arguments) in commands {
+        let [none, many] =
+            [&none, &many].map(|history| min_duration(40, || history.call(arguments)));
+        let ratio = many.as_secs_f64() / none.as_secs_f64();
+        print_row(
+            &format!("{what}, whole process, with no earlier runs and with 5,000"),
+            format!("{}, {} ({ratio:.1}x)", milliseconds(none), milliseconds(many)),
+        );
+    }
 }
 
 /// An engine on a simulator, or on nothing.

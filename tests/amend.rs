@@ -1,8 +1,8 @@
 //! Resuming a run differently: with a changed runbook, from another step, or without some steps.
 
 use rafay_relay_sop::{
-    engine::{CheckedRunbook, ResumeRequest},
-    journal::{RunId, RunState},
+    engine::{CheckedRunbook, Remaining, ResumeRequest},
+    journal::{ResumeMode, Run, RunId, RunState},
 };
 use reqwest::StatusCode;
 use runbook::Source;
@@ -191,6 +191,32 @@ async fn a_choice_of_steps_that_cannot_work_is_refused() {
     assert_eq!(refusal(&cluster, &id, without(&["shure"])).await.1, "did you mean 'sure'?");
     let calls = cluster.effective_calls();
     assert_eq!(calls, ["eks:UpdateNodegroupConfig"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_runbook_that_would_fail_later_is_refused_before_the_run_is_resumed() {
+    let cluster = TestCluster::new().await;
+    let id = stopped_run(&cluster).await;
+    let fails =
+        "duration: \"{{ inputs.scale_factor // (inputs.scale_factor - inputs.scale_factor) }}s\"";
+    let text = stopping().replace("duration: 1s", fails);
+    let (error, _) = refusal(&cluster, &id, changed(&text)).await;
+    let expected = "rest: duration: `{{ inputs.scale_factor // (inputs.scale_factor - inputs.scale_factor) }}s`: ";
+    assert!(error.starts_with(expected), "{error}");
+    let run = Run::read(&*cluster.store, &id).await.unwrap();
+    assert_eq!(run.state(false), RunState::Failed, "nothing was written");
+}
+
+/// The preview does not list a step whose failure was accepted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_failed_under_continue_is_not_left() {
+    let cluster = TestCluster::new().await;
+    let may_fail =
+        "  - {id: may_fail, action: cordon, with: {nodes: [none-such]}, on_failure: continue}\n";
+    let text = stopping().replace("  - {id: sure", &format!("{may_fail}  - {{id: sure"));
+    let id = stopped_run_of(&cluster, &text).await;
+    let preflight = cluster.engine.prepare_resume(&id, ResumeMode::Continue).await.unwrap();
+    assert_eq!(preflight.remaining(), Remaining::Forward(Vec::new()));
 }
 
 /// The lock of the run is on what it was started with.

@@ -57,7 +57,8 @@ impl CheckedRunbook {
         if digest(run.text()) != run.digest() {
             return Err(StartError::DigestMismatch { run: run.id().clone() });
         }
-        let name = format!("{} (as run {} was started with)", run.spec.runbook, run.id());
+        let since = if run.text() == run.spec.text { "started" } else { "last resumed" };
+        let name = format!("{} (as run {} was {since} with)", run.spec.runbook, run.id());
         Self::new(Source::new(name, run.text()))
     }
 
@@ -81,7 +82,18 @@ impl CheckedRunbook {
     /// # Errors
     /// A step would fail by its parameters alone.
     pub(super) fn evaluate_early(&self, scope: &EvaluationScope) -> Result<(), StartError> {
-        match early_failure(&self.runbook().steps, scope) {
+        Self::evaluate_steps_early(&self.runbook().steps, scope)
+    }
+
+    /// Evaluates what can be evaluated of some steps.
+    ///
+    /// # Errors
+    /// As for [`evaluate_early`](Self::evaluate_early).
+    pub(super) fn evaluate_steps_early<'s>(
+        steps: impl IntoIterator<Item = &'s Step>,
+        scope: &EvaluationScope,
+    ) -> Result<(), StartError> {
+        match early_failure(steps, scope) {
             Some((step, failure)) => Err(StartError::PreviewFailed {
                 step: step.name.clone(),
                 failure: Box::new(failure),

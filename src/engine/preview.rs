@@ -1,10 +1,12 @@
 //! What a run would find and do, for a person who has to confirm it: the leading steps that only read, run without a
 //! journal, and the steps that change something.
 
-use super::{Engine, Preflight, ResumePreflight, StartError, failure, interruptible::caught};
+use super::{
+    CheckedRunbook, Engine, Preflight, ResumePreflight, StartError, failure, interruptible::caught,
+};
 use crate::{
     actions::{self, Operations},
-    journal::{Failure, RecordedChange, StepOutcome, StepPath},
+    journal::{Failure, RecordedChange, StepPath, StepProgress},
     platform::Progress,
 };
 use runbook::{ActionKind, EvaluationScope, Reversibility, Step};
@@ -52,18 +54,7 @@ impl ResumePreflight {
     pub fn remaining(&self) -> Remaining {
         let (run, runbook) = (self.run(), self.checked.runbook());
         if !self.rolls_back() {
-            let is_left = |step: &&Step| {
-                let path = StepPath::top_level(&step.id);
-                if let Some(runs) = self.is_run(&path) {
-                    return runs;
-                }
-                let outcome = run.step(&path).and_then(|step| step.outcome.as_ref());
-                !matches!(
-                    outcome,
-                    Some(StepOutcome::Completed { .. } | StepOutcome::Skipped { .. })
-                )
-            };
-            let steps = runbook.steps.iter().filter(is_left);
+            let steps = runbook.steps.iter().filter(|step| self.is_left(step));
             return Remaining::Forward(steps.filter_map(changing_step).collect());
         }
         let steps = run.rollback_order().into_iter().map(|recorded| {
@@ -77,6 +68,35 @@ impl ResumePreflight {
             }
         });
         Remaining::Back(steps.collect())
+    }
+
+    /// Whether the resumed run runs the step.
+    fn is_left(&self, step: &Step) -> bool {
+        let path = StepPath::top_level(&step.id);
+        let has_ended = || self.run().step(&path).is_some_and(StepProgress::has_ended);
+        self.is_run(&path).unwrap_or_else(|| !has_ended())
+    }
+
+    /// Evaluates what can be evaluated of the steps that are left of a changed runbook: one that would fail whatever
+    /// happens before it is found before the run is resumed.
+    ///
+    /// # Errors
+    /// A step would fail by its parameters alone.
+    pub(super) fn evaluate_early(&self) -> Result<(), StartError> {
+        let replaced = self.amendment.as_ref().and_then(|amendment| amendment.runbook.as_ref());
+        let Some(replaced) = replaced.filter(|_| !self.rolls_back()) else { return Ok(()) };
+        let mut scope = EvaluationScope::new(&replaced.inputs);
+        for step in &self.checked.runbook().steps {
+            // What was read may be read again.
+            let action = actions::find(&step.action);
+            let reads = action.is_some_and(|action| action.kind() == ActionKind::Read);
+            let recorded = self.run().step(&StepPath::top_level(&step.id));
+            if let Some(output) = recorded.filter(|_| !reads).and_then(StepProgress::output) {
+                scope.insert(&step.id, output);
+            }
+        }
+        let left = self.checked.runbook().steps.iter().filter(|step| self.is_left(step));
+        CheckedRunbook::evaluate_steps_early(left, &scope)
     }
 
     /// Whether a person decided that the step is run, or that it is not; `None` where no person did.

@@ -81,7 +81,9 @@ impl Engine {
         if amendment.is_some() {
             ensure_no_other_platform(&run.spec.target, &here)?;
         }
-        Ok(ResumePreflight { writer, checked, mode, amendment })
+        let preflight = ResumePreflight { writer, checked, mode, amendment };
+        preflight.evaluate_early()?;
+        Ok(preflight)
     }
 
     /// Resumes the run where its events left it.

@@ -261,6 +261,42 @@ fn the_test_in_compares_as_the_operator_does() {
     }
 }
 
+/// The operator is minijinja's own, the test is ours.
+#[test]
+fn the_test_in_agrees_with_the_operator_for_every_pair_of_values() {
+    let items = [
+        "0",
+        "1",
+        "1.0",
+        "-1",
+        "1.5",
+        "9007199254740993",
+        "9007199254740992.0",
+        "true",
+        "false",
+        "none",
+        "'a'",
+        "''",
+        "'1'",
+        "[1]",
+        "[]",
+        "[[1.0]]",
+        "{'a': 1}",
+        "{'a': 1.0}",
+        "{}",
+        "{'a': none}",
+    ];
+    for item in items {
+        for other in items {
+            let list = format!("['x', {other}, 7]");
+            let by_test =
+                format!("{{{{ ([{item}] | select('in', {list}) | list | length) == 1 }}}}");
+            let by_operator = format!("{{{{ {item} in {list} }}}}");
+            assert_eq!(evaluated(&by_test), evaluated(&by_operator), "{item} in {list}");
+        }
+    }
+}
+
 #[test]
 fn the_budget_does_not_allow_everything() {
     let error = evaluated("{{ group.name | replace('r', 'x' * 2000000) }}").unwrap_err();
