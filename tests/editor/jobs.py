@@ -1,4 +1,5 @@
-"""The ready jobs of docs/ci.md against the schemas of GitHub's and GitLab's files, which check-jsonschema carries.
+"""The ready jobs of docs/ci.md, and the project's own workflows, against the schemas of GitHub's and GitLab's files,
+which check-jsonschema carries.
 
 `jobs.py PATH-OF-check-jsonschema`
 """
@@ -23,8 +24,12 @@ def main(tool):
                 file = pathlib.Path(directory, f"job-{count}.yaml")
                 file.write_text(block)
                 failures += subprocess.run([tool, "-q", "--builtin-schema", schema, str(file)]).returncode
-    print(f"docs/ci.md: {count} jobs, {failures} refused")
-    return failures > 0 or count < 3
+    workflows = sorted(pathlib.Path(".github/workflows").glob("*.yml"))
+    for file in workflows:
+        schema = SCHEMAS["GitHub Actions"]
+        failures += subprocess.run([tool, "-q", "--builtin-schema", schema, str(file)]).returncode
+    print(f"docs/ci.md: {count} jobs; .github: {len(workflows)} workflows; {failures} refused")
+    return failures > 0 or count < 3 or len(workflows) < 2
 
 
 sys.exit(main(sys.argv[1]))
