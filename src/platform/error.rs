@@ -94,6 +94,14 @@ pub enum Error {
         /// The problem.
         message: Box<str>,
     },
+    /// A change that was not sent, or not sent to its end, because this process may no longer hold the cluster.
+    #[error("{call} ({server}): not sent, because the lease of the cluster could not be renewed")]
+    Fenced {
+        /// The call and its target.
+        call: Box<str>,
+        /// The server that would have been called.
+        server: Box<str>,
+    },
 }
 
 impl Error {
@@ -102,6 +110,8 @@ impl Error {
         match self {
             Self::Access { kind, .. } | Self::Call { kind, .. } => *kind,
             Self::InvalidResponse { .. } => ErrorKind::Invalid,
+            // The renewal goes on: this costs time, and no attempts.
+            Self::Fenced { .. } => ErrorKind::Busy,
         }
     }
 
@@ -115,14 +125,16 @@ impl Error {
     pub fn code(&self) -> &str {
         match self {
             Self::Call { code, .. } => code,
-            Self::Access { .. } | Self::InvalidResponse { .. } => "",
+            Self::Access { .. } | Self::InvalidResponse { .. } | Self::Fenced { .. } => "",
         }
     }
 
     /// Returns the call that failed and its target; none if no call was made.
     pub fn call(&self) -> Option<&str> {
         match self {
-            Self::Call { call, .. } | Self::InvalidResponse { call, .. } => Some(call),
+            Self::Call { call, .. }
+            | Self::InvalidResponse { call, .. }
+            | Self::Fenced { call, .. } => Some(call),
             Self::Access { .. } => None,
         }
     }
@@ -132,6 +144,9 @@ impl Error {
         match self {
             Self::Access { hint, .. } | Self::Call { hint, .. } => hint.as_deref(),
             Self::InvalidResponse { .. } => None,
+            Self::Fenced { .. } => {
+                Some("the API server must answer, and no other process may have taken the lease")
+            }
         }
     }
 

@@ -19,6 +19,7 @@ use clock::Clock;
 pub mod aws;
 mod bounded;
 mod error;
+mod fence;
 pub mod kubernetes;
 mod poll;
 mod progress;
@@ -28,6 +29,7 @@ mod transport;
 pub mod wait;
 
 pub use error::{BoxError, Error, ErrorKind};
+pub use fence::{Moment, WriteFence};
 pub use poll::{Latest, PollSource, PollTrigger};
 pub use progress::{Progress, ProgressEvent};
 
@@ -148,9 +150,18 @@ impl Platform {
     }
 
     /// Returns a writer. `client_token` marks the changes of one attempt, so that AWS can tell a repetition from a
-    /// second change.
-    pub fn writer(&self, client_token: &str) -> PlatformWriter {
-        PlatformWriter { reader: self.reader(), client_token: client_token.into() }
+    /// second change. Nothing is sent while the fence is closed.
+    pub fn writer(&self, client_token: &str, fence: &WriteFence) -> PlatformWriter {
+        let (client_token, fence) = (client_token.into(), fence.clone());
+        PlatformWriter { reader: self.reader(), client_token, fence }
+    }
+
+    /// Returns the lease of the cluster.
+    ///
+    /// # Errors
+    /// The client cannot be created. No call is made.
+    pub async fn cluster_lease(&self) -> Result<kubernetes::LeaseClient, Error> {
+        Ok(kubernetes::LeaseClient::new(Arc::clone(self.kubernetes().await?)))
     }
 
     /// Returns the identity of the cluster.
@@ -235,6 +246,7 @@ impl PlatformReader {
 pub struct PlatformWriter {
     reader: PlatformReader,
     client_token: Arc<str>,
+    fence: WriteFence,
 }
 
 impl PlatformWriter {
@@ -254,7 +266,7 @@ impl PlatformWriter {
     /// The client cannot be created. No call is made.
     pub async fn kubernetes(&self) -> Result<kubernetes::KubernetesWriter, Error> {
         let connection = self.reader.platform.kubernetes().await?;
-        Ok(kubernetes::KubernetesWriter::new(Arc::clone(connection)))
+        Ok(kubernetes::KubernetesWriter::new(Arc::clone(connection), self.fence.clone()))
     }
 
     /// Returns the writer of a region of the account.
@@ -263,6 +275,6 @@ impl PlatformWriter {
     /// The client cannot be created. No call is made.
     pub async fn aws(&self, region: &str) -> Result<aws::AwsWriter, Error> {
         let clients = self.reader.platform.shared.aws.region(region).await?;
-        Ok(aws::AwsWriter::new(clients, &self.client_token))
+        Ok(aws::AwsWriter::new(clients, &self.client_token, self.fence.clone()))
     }
 }

@@ -189,17 +189,16 @@ impl AwsWriter {
         ensure_name("Auto Scaling group name", group)?;
         instances.iter().try_for_each(|id| ensure_name("instance id", id))?;
         let call = self.reader.call("autoscaling", "SetInstanceProtection", group);
-        self.reader
+        let request = self
+            .reader
             .clients
             .autoscaling_writes
             .set_instance_protection()
             .auto_scaling_group_name(group)
             .set_instance_ids(Some(instances.to_vec()))
-            .protected_from_scale_in(protected)
-            .send()
-            .await
-            .map(drop)
-            .map_err(|error| call.to_error(error))
+            .protected_from_scale_in(protected);
+        let sending = async { request.send().await.map_err(|error| call.to_error(error)) };
+        call.guard(&self.fence, sending).await.map(drop)
     }
 }
 

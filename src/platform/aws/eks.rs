@@ -258,7 +258,7 @@ impl AwsWriter {
         ensure_nodegroup(cluster, name)?;
         let resource = format!("{cluster}/{name}");
         let call = self.reader.call("eks", "UpdateNodegroupConfig", &resource);
-        let response = self
+        let request = self
             .reader
             .clients
             .eks_writes
@@ -266,10 +266,9 @@ impl AwsWriter {
             .cluster_name(cluster)
             .nodegroup_name(name)
             .scaling_config(scaling.to_sdk())
-            .client_request_token(&*self.client_token)
-            .send()
-            .await
-            .map_err(|error| call.to_error(error))?;
+            .client_request_token(&*self.client_token);
+        let sending = async { request.send().await.map_err(|error| call.to_error(error)) };
+        let response = call.guard(&self.fence, sending).await?;
         let update = call.require(response.update, "update")?;
         let id = call.require(update.id.clone(), "update id")?;
         Ok(Update::from_sdk(update, &id))

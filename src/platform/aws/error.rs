@@ -2,11 +2,13 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::future::Future;
 
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
+use crate::platform::WriteFence;
 use crate::platform::bounded::TooLong;
 use crate::platform::error::{Classified, Error, ErrorKind, error_chain};
 use crate::platform::transport;
@@ -87,6 +89,15 @@ impl<'a> AwsCall<'a> {
             server: self.server().into(),
             message: format!("the response has no {what}").into(),
         })
+    }
+
+    /// Sends the call while the fence is open.
+    pub(super) async fn guard<T>(
+        &self,
+        fence: &WriteFence,
+        sending: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        fence.guard(&self.to_string(), &self.server(), sending).await
     }
 
     fn server(&self) -> String {

@@ -8,6 +8,8 @@ use aws_config::SdkConfig;
 use aws_smithy_types::DateTime;
 use jiff::Timestamp;
 
+use super::WriteFence;
+
 use bounded_responses::BoundedResponses;
 use error::AwsCall;
 use retry_classifier::NoRetryOnConnectError;
@@ -84,11 +86,12 @@ impl AwsReader {
 pub struct AwsWriter {
     reader: AwsReader,
     client_token: Arc<str>,
+    fence: WriteFence,
 }
 
 impl AwsWriter {
-    pub(super) fn new(clients: Arc<Clients>, client_token: &Arc<str>) -> Self {
-        Self { reader: AwsReader::new(clients), client_token: Arc::clone(client_token) }
+    pub(super) fn new(clients: Arc<Clients>, client_token: &Arc<str>, fence: WriteFence) -> Self {
+        Self { reader: AwsReader::new(clients), client_token: Arc::clone(client_token), fence }
     }
 
     /// Returns the reader of the same region.

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value as Json, json};
 
 use crate::platform::test_server::{CannedResponse, RecordedRequest, TestServer};
-use crate::platform::{AwsAccess, ErrorKind, KubernetesAccess, Platform, PlatformOptions};
+use crate::platform::{
+    AwsAccess, ErrorKind, KubernetesAccess, Platform, PlatformOptions, WriteFence,
+};
 use clock::Clock;
 
 use super::{Scaling, UpdateStatus};
@@ -26,7 +28,7 @@ async fn reader(server: &TestServer) -> super::AwsReader {
 }
 
 async fn writer(server: &TestServer) -> super::AwsWriter {
-    let writer = platform(&server.url).writer("token-1");
+    let writer = platform(&server.url).writer("token-1", &WriteFence::unlimited());
     writer.aws("us-west-2").await.unwrap()
 }
 

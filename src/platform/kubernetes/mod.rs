@@ -17,6 +17,7 @@ use super::error::{Classified, Error, ErrorKind};
 
 mod connect;
 mod error;
+mod lease;
 mod list_watch;
 pub mod node;
 mod object_watch;
@@ -29,6 +30,7 @@ mod writer;
 
 pub(super) use connect::Connection;
 pub use error::budget_message;
+pub use lease::{LEASE_NAME, LEASE_NAMESPACE, LeaseClient};
 pub use object_watch::{ObjectView, ObjectWatch};
 pub use writer::{KubernetesWriter, Removal};
 

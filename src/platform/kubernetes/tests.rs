@@ -12,6 +12,7 @@ use crate::platform::test_server::{CannedResponse, RecordedRequest, TestServer};
 use crate::platform::wait::{self, SourceEvent, WaitSource, WaitState};
 use crate::platform::{
     AwsAccess, ErrorKind, KubernetesAccess, Platform, PlatformOptions, Progress, ProgressEvent,
+    WriteFence,
 };
 use clock::Clock;
 
@@ -31,7 +32,7 @@ async fn reader(server: &TestServer) -> super::KubernetesReader {
 }
 
 async fn writer(server: &TestServer) -> super::KubernetesWriter {
-    let writer = platform(&server.url).writer("token");
+    let writer = platform(&server.url).writer("token", &WriteFence::unlimited());
     writer.kubernetes().await.unwrap()
 }
 

@@ -13,8 +13,8 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::Status;
 use serde_json::{Value as Json, json};
 
-use crate::platform::PROGRAM;
 use crate::platform::error::{Error, ErrorKind};
+use crate::platform::{PROGRAM, WriteFence};
 
 use super::{BACKOFF, Connection, KubernetesReader, Object, object_ref, requested_delay};
 
@@ -37,11 +37,12 @@ pub enum Removal {
 #[derive(Clone)]
 pub struct KubernetesWriter {
     reader: KubernetesReader,
+    fence: WriteFence,
 }
 
 impl KubernetesWriter {
-    pub(in crate::platform) fn new(connection: Arc<Connection>) -> Self {
-        Self { reader: KubernetesReader::new(connection) }
+    pub(in crate::platform) fn new(connection: Arc<Connection>, fence: WriteFence) -> Self {
+        Self { reader: KubernetesReader::new(connection), fence }
     }
 
     /// Returns the reader of the same cluster.
@@ -63,9 +64,7 @@ impl KubernetesWriter {
         let api = self.connection().api::<K>(namespace);
         let call = format!("patch {}", object_ref::<K>(namespace, name));
         let patch = Patch::Merge(patch);
-        self.connection()
-            .write(&call, || async { api.patch(name, &patch_params(), &patch).await })
-            .await
+        self.write(&call, || async { api.patch(name, &patch_params(), &patch).await }).await
     }
 
     /// Sets the replicas of a deployment through its scale subresource, which needs no permission on the rest of
@@ -83,14 +82,13 @@ impl KubernetesWriter {
         let api = self.connection().api::<Deployment>(Some(namespace));
         let call = format!("scale {}", object_ref::<Deployment>(Some(namespace), name));
         let patch = Patch::Merge(scale(replicas, resource_version));
-        self.connection()
-            .write(&call, || async {
-                let scaled: Json =
-                    serde_json::to_value(api.patch_scale(name, &patch_params(), &patch).await?)
-                        .map_err(kube::Error::SerdeError)?;
-                serde_json::from_value(scaled).map_err(kube::Error::SerdeError)
-            })
-            .await
+        self.write(&call, || async {
+            let scaled: Json =
+                serde_json::to_value(api.patch_scale(name, &patch_params(), &patch).await?)
+                    .map_err(kube::Error::SerdeError)?;
+            serde_json::from_value(scaled).map_err(kube::Error::SerdeError)
+        })
+        .await
     }
 
     /// Deletes the pod of this name if it is the one with this UID. No disruption budget is asked.
@@ -114,10 +112,8 @@ impl KubernetesWriter {
             }),
             ..DeleteParams::default()
         };
-        let result = self
-            .connection()
-            .write(&call, || async { api.delete(name, &params).await.map(drop) })
-            .await;
+        let result =
+            self.write(&call, || async { api.delete(name, &params).await.map(drop) }).await;
         self.removal_outcome(result, namespace, name, uid).await
     }
 
@@ -137,7 +133,6 @@ impl KubernetesWriter {
         let body = eviction(namespace, name, uid, grace);
         let params = PostParams::default();
         let result = self
-            .connection()
             .write(&call, || async {
                 api.create_subresource::<_, Status>("eviction", name, &params, &body)
                     .await
@@ -149,6 +144,31 @@ impl KubernetesWriter {
 
     fn connection(&self) -> &Connection {
         &self.reader.connection
+    }
+
+    /// Sends a call that changes something, and retries it only if the API server throttled it.
+    async fn write<T, F>(&self, call: &str, send: impl Fn() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = kube::Result<T>>,
+    {
+        let connection = self.connection();
+        let send_once = || {
+            let sending = connection.send(call, WRITE_TIMEOUT, send());
+            self.fence.guard(call, &connection.server, sending)
+        };
+        let mut delays = BACKOFF.delays();
+        for _ in 1..MAX_WRITE_ATTEMPTS {
+            match send_once().await {
+                Err(error) if was_throttled(&error) => {
+                    tracing::debug!(%error, "retrying a write to Kubernetes");
+                    let delay = delays.next_delay();
+                    let delay = requested_delay(&error).unwrap_or(delay);
+                    connection.clock.sleep(delay.min(MAX_BACKOFF)).await;
+                }
+                result => return result,
+            }
+        }
+        send_once().await
     }
 
     /// Turns a refusal into success when the pod no longer exists.
@@ -171,28 +191,6 @@ impl KubernetesWriter {
             }
             Err(error) => Err(error),
         }
-    }
-}
-
-impl Connection {
-    /// Sends a call that changes something, and retries it only if the API server throttled it.
-    async fn write<T, F>(&self, call: &str, send: impl Fn() -> F) -> Result<T, Error>
-    where
-        F: Future<Output = kube::Result<T>>,
-    {
-        let mut delays = BACKOFF.delays();
-        for _ in 1..MAX_WRITE_ATTEMPTS {
-            match self.send(call, WRITE_TIMEOUT, send()).await {
-                Err(error) if was_throttled(&error) => {
-                    tracing::debug!(%error, "retrying a write to Kubernetes");
-                    let delay = delays.next_delay();
-                    let delay = requested_delay(&error).unwrap_or(delay);
-                    self.clock.sleep(delay.min(MAX_BACKOFF)).await;
-                }
-                result => return result,
-            }
-        }
-        self.send(call, WRITE_TIMEOUT, send()).await
     }
 }
 
