@@ -6,6 +6,7 @@
 //! - [`engine`]: the interpreter; run state machine, retries, timeouts, cancel, rollback, resume.
 //! - [`actions`]: the actions and their registry; one file an action.
 //! - [`journal`]: events, stores, and what is derived from them.
+//! - [`lease`]: which process may change a cluster, and which unfinished run holds it.
 //! - [`platform`]: the clients of Kubernetes and AWS, their errors, waits on watches.
 //! - [`runbook_dir`]: where runbooks are looked up.
 //!
@@ -15,6 +16,7 @@ pub mod actions;
 pub mod cli;
 pub mod engine;
 pub mod journal;
+pub mod lease;
 pub mod platform;
 pub mod runbook_dir;
 pub mod server;

@@ -108,6 +108,22 @@ pub(super) fn ask_to_type(words: &str) -> Result<(), CliError> {
     Err(CliError::NotConfirmed)
 }
 
+/// Lets the person type the name of the cluster whose lock is to be removed.
+///
+/// # Errors
+/// They typed something else, or there is no terminal.
+pub(super) fn ask_to_type_cluster(name: &str) -> Result<(), CliError> {
+    if !is_at_terminal() {
+        let message = "refusing to remove the lock without confirmation: no terminal to type at";
+        return Err(CliError::usage_with_hint(message, format!("pass --confirm {}", quoted(name))));
+    }
+    let question = format!("Another run can then change the cluster. Type its name ({name}): ");
+    if answer_to(&question)?.trim() == name {
+        return Ok(());
+    }
+    Err(CliError::NotConfirmed)
+}
+
 /// Shows what a run has left different from what it found, and asks whether to declare it over. Without a terminal
 /// it does not ask, because the cluster is not changed.
 ///

@@ -22,9 +22,13 @@ pub(super) fn describe(
         .map(|path| format!(" --state-dir {}", quoted(&path.to_string_lossy())))
         .unwrap_or_default();
     let target_flags = target.map(TargetArgs::to_flags).unwrap_or_default();
-    // `abandon` does not contact the cluster.
-    let commands =
-        [("resume", target_flags.as_str()), ("rollback", target_flags.as_str()), ("abandon", "")];
+    // `abandon` needs no account.
+    let cluster_flags = target.map(TargetArgs::to_cluster_flags).unwrap_or_default();
+    let commands = [
+        ("resume", target_flags.as_str()),
+        ("rollback", target_flags.as_str()),
+        ("abandon", cluster_flags.as_str()),
+    ];
     let command = |(operation, target_flags)| {
         format!("\n  rafay-relay-sop{state_dir} runs {operation} {run}{target_flags}")
     };

@@ -42,7 +42,8 @@ impl RunArgs {
         let state_dir = StateDir::choose(global, self.target.simulate)?;
         let store = state_dir.open_for_writing("run", None)?;
         let environment = self.target.connect().await?;
-        let engine = Engine::new(environment.platform.clone(), store, self.target.simulate);
+        let engine = Engine::new(environment.platform.clone(), store, self.target.simulate)
+            .with_lease_times(self.target.lease_times()?);
         let preflight = engine.prepare(checked, &inputs).await?;
         self.target.ensure_speed_is_allowed(&environment.platform, &preflight.target).await?;
         if asks {

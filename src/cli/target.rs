@@ -8,6 +8,7 @@ use super::{CliError, next_steps, simulate};
 use crate::{
     engine::StartError,
     journal::RunTarget,
+    lease::LeaseTimes,
     platform::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
 };
 use clock::Clock;
@@ -37,6 +38,41 @@ pub(super) struct TargetArgs {
     /// The profile of ~/.aws/config
     #[arg(long, value_name = "NAME", conflicts_with = "simulate")]
     profile: Option<String>,
+    /// How long another process must see the lease of the cluster unchanged before it may take it
+    ///
+    /// A run that changes something holds the lease, renews it six times as often, and sends nothing when it could not
+    /// renew it for half of this. After a crash, another process waits that long.
+    #[arg(long, value_name = "DURATION", env = "SOP_LEASE_DURATION", default_value = "60s")]
+    lease_duration: runbook::Duration,
+}
+
+/// The Kubernetes cluster, where no account is needed.
+#[derive(Debug, clap::Args)]
+pub(super) struct ClusterArgs {
+    /// The kubeconfig file, as kubectl has it [default: KUBECONFIG, ~/.kube/config, or the pod's account]
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// The kubeconfig context
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+}
+
+impl ClusterArgs {
+    /// Makes the client. The cluster is not called yet.
+    pub(super) fn platform(&self) -> Platform {
+        let (kubeconfig, context) = (self.kubeconfig.clone(), self.context.clone());
+        Platform::new(PlatformOptions {
+            clock: Clock::real(),
+            kubernetes: KubernetesAccess::Inferred { kubeconfig, context },
+            aws: AwsAccess::DefaultChain { profile: None },
+            environment: BTreeMap::new(),
+        })
+    }
+}
+
+/// Returns an option with its value for a shell, or nothing.
+fn flag(name: &str, value: Option<&str>) -> String {
+    value.map(|value| format!(" --{name} {}", next_steps::quoted(value))).unwrap_or_default()
 }
 
 /// The clients, and the simulator for as long as this is held.
@@ -71,16 +107,14 @@ impl TargetArgs {
 
     /// Returns the flags that name the cluster and the account, as they can be typed again.
     pub(super) fn to_flags(&self) -> String {
+        format!("{}{}", self.to_cluster_flags(), flag("profile", self.profile.as_deref()))
+    }
+
+    /// Returns the flags that name the cluster.
+    pub(super) fn to_cluster_flags(&self) -> String {
         let kubeconfig = self.kubeconfig.as_ref().map(|path| path.display().to_string());
-        let named = [
-            ("kubeconfig", kubeconfig),
-            ("context", self.context.clone()),
-            ("profile", self.profile.clone()),
-        ];
-        named
-            .into_iter()
-            .filter_map(|(flag, value)| Some(format!(" --{flag} {}", next_steps::quoted(&value?))))
-            .collect()
+        let context = flag("context", self.context.as_deref());
+        format!("{}{context}", flag("kubeconfig", kubeconfig.as_deref()))
     }
 
     /// Returns which cluster and profile the kubeconfig and the arguments name. No call is made, so the account is not
@@ -128,6 +162,16 @@ impl TargetArgs {
                 require_loopback(&identity.server)
             }
         }
+    }
+
+    /// Returns the times of the lease of the cluster.
+    pub(super) fn lease_times(&self) -> Result<LeaseTimes, CliError> {
+        let duration = self.lease_duration.std();
+        if (LeaseTimes::MIN..=LeaseTimes::MAX).contains(&duration) {
+            return Ok(LeaseTimes { duration });
+        }
+        let message = format!("--lease-duration {}: it must be 3s to 10m", self.lease_duration);
+        Err(CliError::Usage(message))
     }
 
     fn clock(&self) -> Result<Clock, CliError> {

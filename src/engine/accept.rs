@@ -5,10 +5,13 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use super::{CheckedRunbook, Engine, StartError, VERSION};
-use crate::journal::{
-    Format, HeadQuery, RecordedEvent, Run, RunId, RunSpec, RunTarget, RunWriter, StepPath,
-    StoreError,
+use super::{CheckedRunbook, Engine, StartError, VERSION, cluster_lock::LockedRun};
+use crate::{
+    journal::{
+        Format, HeadQuery, RecordedEvent, Run, RunId, RunSpec, RunTarget, RunWriter, StepPath,
+        StoreError,
+    },
+    lease::HeldLease,
 };
 use runbook::EvaluationScope;
 
@@ -28,6 +31,8 @@ pub struct Preflight {
 pub struct AcceptedRun {
     pub(super) writer: RunWriter,
     pub(super) checked: CheckedRunbook,
+    /// The lease of the cluster, where the run needs it.
+    pub(super) lease: Option<HeldLease>,
 }
 
 impl AcceptedRun {
@@ -82,10 +87,12 @@ impl Engine {
         key: Option<String>,
     ) -> Result<AcceptedRun, StartError> {
         let Preflight { checked, inputs, target } = preflight;
-        self.ensure_lock_is_free(&target).await?;
+        self.ensure_lock_is_free(&target, None).await?;
         let now = self.clock.now();
         let last = self.store.heads(HeadQuery::Newest(1)).await?.pop().map(|entry| entry.run);
         let id = RunId::new(now, &checked.runbook().name, last.as_ref());
+        let locked = LockedRun { id: &id, actor, has_changed: false };
+        let lease = self.take_lease(checked.runbook(), &target, locked).await?;
         let text = checked.source().text().to_owned();
         let spec = RunSpec {
             format: Format::CURRENT,
@@ -100,16 +107,35 @@ impl Engine {
             target,
         };
         let (store, observers) = (Arc::clone(&self.store), Arc::clone(&self.observers));
-        let writer = RunWriter::start(store, observers, id, now, spec).await?;
-        Ok(AcceptedRun { writer, checked })
+        match RunWriter::start(store, observers, id, now, spec).await {
+            Ok(writer) => Ok(AcceptedRun { writer, checked, lease }),
+            Err(error) => {
+                if let Some(lease) = lease {
+                    lease.release(None).await;
+                }
+                Err(error.into())
+            }
+        }
     }
 
-    /// An unfinished run holds the lock of its target: the natural next run would double again what it has doubled.
-    async fn ensure_lock_is_free(&self, target: &RunTarget) -> Result<(), StartError> {
+    /// A run in this store that is driven, or is unfinished and has changed something, holds the lock of its target:
+    /// the natural next run would double again what it has doubled. `own` is the run that is to be resumed.
+    pub(super) async fn ensure_lock_is_free(
+        &self,
+        target: &RunTarget,
+        own: Option<&RunId>,
+    ) -> Result<(), StartError> {
         for entry in self.store.heads(HeadQuery::Open).await?.into_iter().rev() {
+            if own == Some(&entry.run) {
+                continue;
+            }
             match entry.head {
                 Ok(head) if head.target.overlaps(target) => {
-                    let state = head.state(self.store.is_live(&head.run).await);
+                    let is_live = self.store.is_live(&head.run).await;
+                    if !head.holds_lock(is_live) {
+                        continue;
+                    }
+                    let state = head.state(is_live);
                     let cause = head.failure.map(|failure| failure.message);
                     let target = Box::new(head.target);
                     return Err(StartError::Unfinished { run: head.run, state, target, cause });

@@ -10,6 +10,7 @@ pub struct Control {
     cancel: CancellationToken,
     cancelled_by: Arc<OnceLock<String>>,
     shutdown: CancellationToken,
+    lease_lost: CancellationToken,
 }
 
 /// A request to stop.
@@ -19,6 +20,8 @@ pub(super) enum StopRequest {
     Cancel(String),
     /// The process is asked to shut down.
     ShutDown,
+    /// Another process has taken the lease of the cluster.
+    LeaseLost,
 }
 
 impl Control {
@@ -34,11 +37,19 @@ impl Control {
         self.shutdown.cancel();
     }
 
+    /// Returns the same control for a run that stops when its lease is lost.
+    pub(super) fn with_lease(self, lease_lost: CancellationToken) -> Self {
+        Self { lease_lost, ..self }
+    }
+
     /// Returns the request so far. A cancel wins: a run that a person stopped must not be resumed by the next process
     /// without one.
     pub(super) fn stop_requested(&self) -> Option<StopRequest> {
         if self.cancel.is_cancelled() {
             return Some(StopRequest::Cancel(self.actor()));
+        }
+        if self.lease_lost.is_cancelled() {
+            return Some(StopRequest::LeaseLost);
         }
         self.shutdown.is_cancelled().then_some(StopRequest::ShutDown)
     }
@@ -48,6 +59,7 @@ impl Control {
         tokio::select! {
             biased;
             actor = self.wait_for_cancel() => StopRequest::Cancel(actor),
+            () = self.lease_lost.cancelled() => StopRequest::LeaseLost,
             () = self.shutdown.cancelled() => StopRequest::ShutDown,
         }
     }

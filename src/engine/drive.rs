@@ -2,14 +2,18 @@
 
 use super::{
     AcceptedRun, CheckedRunbook, Control, Engine,
+    cluster_lock::reason_to_keep,
     control::StopRequest,
     interruptible::{ProgressChannel, StopReason},
     step::Phase,
 };
-use crate::actions::{self, KnownTargets};
-use crate::journal::{
-    AfterFailure, Event, Failure, FailureKind, Run, RunEvent, RunOutcome, RunWriter, StepEvent,
-    StepOutcome, StepPath, StepProgress, StoreError,
+use crate::{
+    actions::{self, KnownTargets},
+    journal::{
+        AfterFailure, Event, Failure, FailureKind, Run, RunEvent, RunOutcome, RunWriter, StepEvent,
+        StepOutcome, StepPath, StepProgress, StoreError,
+    },
+    lease::HeldLease,
 };
 use runbook::{ActionKind, EvaluationScope, OnFailure, Runbook, Step};
 
@@ -17,6 +21,8 @@ use runbook::{ActionKind, EvaluationScope, OnFailure, Runbook, Step};
 pub(super) struct Driver<'a> {
     pub(super) engine: &'a Engine,
     pub(super) run_writer: RunWriter,
+    /// The lease of the cluster, where the run needs it.
+    pub(super) lease: Option<HeldLease>,
     pub(super) control: Control,
     pub(super) scope: EvaluationScope,
     /// The targets that completed steps have read.
@@ -42,13 +48,18 @@ impl Engine {
     /// The journal could not be written. The run is then interrupted: nothing was done that is not in the journal,
     /// and the run can be resumed when the journal can be written again.
     pub async fn drive(&self, accepted: AcceptedRun, control: Control) -> Result<Run, StoreError> {
-        let AcceptedRun { writer: run_writer, checked } = accepted;
+        let AcceptedRun { writer: run_writer, checked, lease } = accepted;
+        let control = match &lease {
+            Some(lease) => control.with_lease(lease.lost().clone()),
+            None => control,
+        };
         let scope = EvaluationScope::new(run_writer.run().inputs());
         let progress_channel = ProgressChannel::new();
         let known_targets = KnownTargets::default();
         let mut driver = Driver {
             engine: self,
             run_writer,
+            lease,
             control,
             scope,
             known_targets,
@@ -56,17 +67,21 @@ impl Engine {
             has_refused_early: false,
             progress_channel,
         };
-        match driver.drive(&checked).await {
-            Ok(()) => {}
-            Err(StopReason::JournalError(error)) => return Err(error),
+        let ended = match driver.drive(&checked).await {
+            Ok(()) => Ok(()),
+            Err(StopReason::JournalError(error)) => Err(error),
             Err(StopReason::StopRequested(request)) => {
-                driver.end_as_requested(request, &checked).await?;
+                driver.end_as_requested(request, &checked).await
             }
             Err(StopReason::StepFailed(failure)) => {
-                driver.end(RunOutcome::Failed, Some(failure), &checked).await?;
+                driver.end(RunOutcome::Failed, Some(failure), &checked).await
             }
+        };
+        let run = driver.run_writer.into_run();
+        if let Some(lease) = driver.lease {
+            lease.release(reason_to_keep(&run.head)).await;
         }
-        Ok(driver.run_writer.into_run())
+        ended.map(|()| run)
     }
 }
 
@@ -193,6 +208,10 @@ impl Driver<'_> {
             StopRequest::ShutDown => {
                 (RunOutcome::Interrupted, "the process was asked to shut down".to_owned())
             }
+            StopRequest::LeaseLost => (
+                RunOutcome::Interrupted,
+                "another process took the lease of the cluster".to_owned(),
+            ),
         };
         let failure = Failure::new(FailureKind::Interrupted, message);
         self.end(outcome, Some(failure), checked).await

@@ -4,6 +4,7 @@ use super::StartError;
 use crate::{
     actions,
     journal::{Failure, FailureKind, StoreError},
+    lease::LeaseError,
     platform::{self, ErrorKind as PlatformErrorKind},
 };
 
@@ -63,6 +64,9 @@ impl From<&StartError> for Failure {
     fn from(error: &StartError) -> Self {
         match error {
             StartError::Platform(error) => of_platform(error),
+            StartError::Lease(LeaseError::Platform(platform)) => {
+                of_platform(platform).with_hint(error.hint())
+            }
             StartError::PreviewFailed { step, failure } => {
                 Self { message: format!("{step}: {failure}"), ..(**failure).clone() }
             }
@@ -80,6 +84,7 @@ impl From<&StartError> for Failure {
                 Self::new(FailureKind::InvalidInputs, error.to_string()).with_hint(error.hint())
             }
             StartError::Unfinished { .. }
+            | StartError::Lease(LeaseError::Held { .. } | LeaseError::HeldByOther(_))
             | StartError::AlreadyFinished { .. }
             | StartError::RevisionMismatch { .. }
             | StartError::TargetMismatch(_) => {

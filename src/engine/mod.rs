@@ -16,12 +16,14 @@
 //! and each event is on disk before the next operation is called. Cancellation and timeouts end a prepare, a wait or a
 //! settle at once; an apply in flight is always finished and its receipt journaled.
 //!
-//! This module uses actions by their erased [`ActionDef`](crate::actions::ActionDef), the journal and the runbook. It
+//! This module uses actions by their erased [`ActionDef`](crate::actions::ActionDef), the journal, the lease and the
+//! runbook. It
 //! must not depend on any single action, on the platform behind them, or on its callers.
 
 mod accept;
 mod amend;
 mod checked;
+mod cluster_lock;
 mod control;
 mod differences;
 mod drive;
@@ -39,13 +41,16 @@ use std::sync::Arc;
 pub use accept::{AcceptedRun, Preflight, digest};
 pub use amend::{AmendError, ResumeRequest};
 pub use checked::{CheckedRunbook, registry};
+pub use cluster_lock::{clear_cluster_lock, cluster_lock};
 pub use control::Control;
 pub use preview::{ChangingStep, Remaining, UndoneStep};
 pub use resume::{ResumePreflight, abandon};
 pub use start_error::StartError;
 
+use self::cluster_lock::Holder;
 use crate::{
     journal::{AuditLog, Observers, RunObserver, RunStore},
+    lease::LeaseTimes,
     platform::Platform,
 };
 use clock::Clock;
@@ -60,6 +65,7 @@ pub struct Engine {
     observers: Observers,
     clock: Clock,
     simulated: bool,
+    holder: Holder,
 }
 
 impl Engine {
@@ -68,13 +74,20 @@ impl Engine {
     pub fn new(platform: Platform, store: Arc<dyn RunStore>, simulated: bool) -> Self {
         let clock = *platform.reader().clock();
         let observers: Observers = Arc::new([Arc::new(AuditLog)]);
-        Self { platform, store, observers, clock, simulated }
+        Self { platform, store, observers, clock, simulated, holder: Holder::new() }
     }
 
     /// Adds an observer of every event of every run that this engine drives.
     #[must_use]
     pub fn observed_by(mut self, observer: Arc<dyn RunObserver>) -> Self {
         self.observers = self.observers.iter().cloned().chain([observer]).collect();
+        self
+    }
+
+    /// Sets the times of the lease of the cluster.
+    #[must_use]
+    pub fn with_lease_times(mut self, times: LeaseTimes) -> Self {
+        self.holder = self.holder.with_times(times);
         self
     }
 

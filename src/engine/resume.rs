@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::{
     AcceptedRun, AmendError, CheckedRunbook, Engine, ResumeRequest, StartError, VERSION,
     amend::amend,
+    cluster_lock::{LockedRun, reason_to_keep},
 };
 use crate::{
     actions,
@@ -78,6 +79,8 @@ impl Engine {
         ensure_same_revisions(run, checked.runbook())?;
         let here = self.identify(checked.runbook()).await?;
         run.spec.target.ensure_same(&here)?;
+        // A run that had changed nothing held no lock.
+        self.ensure_lock_is_free(&run.spec.target, Some(id)).await?;
         if amendment.is_some() {
             ensure_no_other_platform(&run.spec.target, &here)?;
         }
@@ -96,6 +99,9 @@ impl Engine {
         actor: &str,
     ) -> Result<AcceptedRun, StartError> {
         let ResumePreflight { mut writer, checked, mode, amendment } = preflight;
+        let run = writer.run();
+        let locked = LockedRun { id: run.id(), actor, has_changed: run.head.has_changed };
+        let lease = self.take_lease(checked.runbook(), &run.spec.target, locked).await?;
         let resumed = RunEvent::RunResumed {
             actor: actor.into(),
             version: VERSION.into(),
@@ -103,8 +109,13 @@ impl Engine {
             mode,
             amendment: amendment.map(Box::new),
         };
-        writer.append(self.clock.now(), resumed).await?;
-        Ok(AcceptedRun { writer, checked })
+        if let Err(error) = writer.append(self.clock.now(), resumed).await {
+            if let Some(lease) = lease {
+                lease.release(reason_to_keep(&writer.run().head)).await;
+            }
+            return Err(error.into());
+        }
+        Ok(AcceptedRun { writer, checked, lease })
     }
 }
 

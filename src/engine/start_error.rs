@@ -3,6 +3,7 @@
 use super::AmendError;
 use crate::{
     journal::{Failure, RunId, RunState, RunTarget, StoreError, TargetMismatch},
+    lease::LeaseError,
     platform::Error as PlatformError,
 };
 use runbook::{Diagnostic, InputError, Severity, Source};
@@ -69,6 +70,9 @@ pub enum StartError {
     /// This is not the cluster or account that the run was started against.
     #[error(transparent)]
     TargetMismatch(#[from] TargetMismatch),
+    /// Another run holds the cluster, whatever its store, or the lease of the cluster cannot be taken.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
     /// The cluster or the account could not be asked for its identity.
     #[error(transparent)]
     Platform(#[from] PlatformError),
@@ -102,6 +106,7 @@ impl StartError {
                 Some("restore the journal from a copy, or abandon the run".into())
             }
             Self::Amend(error) => error.hint(),
+            Self::Lease(error) => error.hint(),
             Self::TargetMismatch(_) => Some("a run continues only where it was started".into()),
             Self::Platform(error) => error.hint().map(str::to_owned),
             Self::PreviewFailed { failure, .. } => failure.hint.clone(),

@@ -18,7 +18,7 @@ use crate::{
         Event, Failure, FailureKind, RecordedChange, RecordedIntent, StepEvent, StepPath,
         StoreError,
     },
-    platform::PlatformWriter,
+    platform::{PlatformWriter, WriteFence},
 };
 use clock::Backoff;
 use runbook::{ActionKind, Retry, Step};
@@ -198,6 +198,11 @@ impl Driver<'_> {
         self.known_targets = known;
         let intent = prepared?;
         let changes = (operations.planned_changes)(&intent).map_err(AttemptError::Action)?;
+        if let Some(lease) = &self.lease {
+            // Before the journal says so, so that no other run starts after a crash in between.
+            let noted = lease.note_change().await;
+            noted.map_err(|error| AttemptError::Action(error.into()))?;
+        }
         let event = StepEvent::StepPrepared {
             revision: action.revision,
             intent: intent.clone(),
@@ -389,7 +394,8 @@ impl Driver<'_> {
         let token = format!("{run}|{path}|{phase:?}|{}", self.generation(path));
         let hash = Sha256::digest(token.as_bytes());
         let text: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        self.engine.platform.writer(&text)
+        let fence = self.lease.as_ref().map(|lease| lease.fence().clone());
+        self.engine.platform.writer(&text, &fence.unwrap_or_else(WriteFence::unlimited))
     }
 }
 

@@ -47,6 +47,9 @@ pub struct RunHead {
     /// The step that failed, where it was a step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_step: Option<StepPath>,
+    /// Whether it may have changed something: a step had decided on its changes.
+    #[serde(default)]
+    pub has_changed: bool,
     /// The state while a process drives it.
     state: RunState,
     is_rolling_back: bool,
@@ -73,6 +76,7 @@ impl RunHead {
             events: 1,
             failure: None,
             failed_step: None,
+            has_changed: false,
             state: RunState::Running,
             is_rolling_back: false,
             is_cancel_requested: false,
@@ -97,6 +101,13 @@ impl RunHead {
             (RunState::Running | RunState::RollingBack, false) => RunState::Interrupted,
             (state, _) => state,
         }
+    }
+
+    /// Whether no other run may be started on the target: a process drives the run, or it is unfinished and has changed
+    /// something, which the natural next run would do again.
+    pub fn holds_lock(&self, is_live: bool) -> bool {
+        let state = self.state(is_live);
+        state.is_active() || (state.is_unfinished() && self.has_changed)
     }
 
     /// Whether nothing can be appended any more.
@@ -186,6 +197,7 @@ impl RunHead {
                 }
                 self.fail(path, failure);
             }
+            StepEvent::StepPrepared { .. } => self.has_changed = true,
             StepEvent::StepUndoFailed { failure } => self.fail(path, failure),
             _ => {}
         }

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 
 use super::{
-    HeadEntry, HeadQuery, RecordedEvent, RunHead, RunId, RunStore, StoreError,
+    HeadEntry, HeadQuery, RecordedEvent, RunHead, RunId, RunStore, StoreError, StoreLocation,
     store::{WATCH_BACKLOG, no_start},
 };
 
@@ -17,6 +17,7 @@ use super::{
 pub struct MemoryStore {
     runs: Mutex<Runs>,
     changes: broadcast::Sender<RunHead>,
+    id: u64,
 }
 
 #[derive(Default)]
@@ -28,7 +29,7 @@ struct Runs {
 impl Default for MemoryStore {
     fn default() -> Self {
         let (changes, _) = broadcast::channel(WATCH_BACKLOG);
-        Self { runs: Mutex::default(), changes }
+        Self { runs: Mutex::default(), changes, id: fastrand::u64(..) }
     }
 }
 
@@ -123,5 +124,10 @@ impl RunStore for MemoryStore {
 
     async fn check_writable(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    fn location(&self) -> StoreLocation {
+        let exclusive_id = Some(format!("memory/{:x}", self.id));
+        StoreLocation { name: "memory".into(), exclusive_id, url: None }
     }
 }

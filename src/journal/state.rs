@@ -50,8 +50,8 @@ impl RunState {
         matches!(self, Self::Running | Self::RollingBack)
     }
 
-    /// Whether the run holds the lock of its target: it must be resumed, rolled back or abandoned before another run
-    /// may start there, because that run would repeat what this one did in part.
+    /// Whether the run has stopped before its end: it can be resumed, rolled back or abandoned. While it may have
+    /// changed something, it keeps the lock of its target ([`holds_lock`](super::RunHead::holds_lock)).
     pub fn is_unfinished(self) -> bool {
         matches!(self, Self::Failed | Self::Cancelled | Self::Interrupted | Self::RollbackFailed)
     }

@@ -55,6 +55,21 @@ pub trait RunStore: Send + Sync {
     /// # Errors
     /// Why not: a full disk, a directory that has become read-only.
     async fn check_writable(&self) -> Result<(), StoreError>;
+
+    /// Returns where the store is, for other processes and for people.
+    fn location(&self) -> StoreLocation;
+}
+
+/// The place of a store.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoreLocation {
+    /// The place, such as `directory /var/lib/sop`.
+    pub name: String,
+    /// The medium, where only one process at a time can write to it: a process that has the right to write knows that
+    /// those that had it before are gone. `None` where that is not so, or cannot be known.
+    pub exclusive_id: Option<String>,
+    /// The URL of the service that writes to it, if it is one.
+    pub url: Option<String>,
 }
 
 /// Which heads to return.

@@ -355,7 +355,11 @@ impl Service {
             let failure = Failure::new(FailureKind::Conflict, format!("run {id} is active"));
             return Err(failure.with_hint(Some("cancel it first")).into());
         }
-        Ok(abandon(Arc::clone(self.store()), id, actor).await?)
+        abandon(Arc::clone(self.store()), id, actor).await?;
+        if self.store().head(id).await?.target.kubernetes.is_some() {
+            self.shared.engine.clear_lock(id).await;
+        }
+        Ok(())
     }
 
     /// Reports on the run that was asked for; else the active one; else the latest; else idle.

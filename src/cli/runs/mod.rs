@@ -1,5 +1,6 @@
 //! `runs`: the runs so far, and what can be done with an unfinished one.
 
+mod abandon;
 mod prune;
 mod remote;
 mod resume;
@@ -9,11 +10,8 @@ use std::num::NonZeroUsize;
 
 use serde_json::Value;
 
-use super::{CliError, Exit, Global, confirm, run, state_dir::StateDir, stdout};
-use crate::{
-    engine,
-    journal::{DirectoryStore, HeadQuery, Run, RunId, RunState, RunStore as _},
-};
+use super::{CliError, Exit, Global, state_dir::StateDir};
+use crate::journal::{DirectoryStore, HeadQuery, RunId, RunState, RunStore as _};
 
 /// Lists, shows, resumes, rolls back, cancels or abandons runs.
 #[derive(Debug, clap::Args)]
@@ -36,8 +34,8 @@ enum Command {
     Rollback(resume::PlaceArgs),
     /// Ask the service that drives a run to stop it
     Cancel(RemoteRunArgs),
-    /// Declare an unfinished run to be over; the cluster is not changed
-    Abandon(AbandonArgs),
+    /// Declare an unfinished run to be over; nothing that it has changed is undone
+    Abandon(abandon::AbandonArgs),
     /// Remove the journals of old runs that are over
     ///
     /// An unfinished run is never removed, nor one whose journal cannot be read. With both --older-than and --keep, a
@@ -92,16 +90,6 @@ struct RemoteRunArgs {
     token: remote::TokenArgs,
 }
 
-/// A run to declare over.
-#[derive(Debug, clap::Args)]
-struct AbandonArgs {
-    #[command(flatten)]
-    run: RemoteRunArgs,
-    /// Do not ask; without a terminal it does not ask either
-    #[arg(long, env = "SOP_YES")]
-    yes: bool,
-}
-
 impl RunsArgs {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, CliError> {
         let state_dir = StateDir::choose(global, false)?;
@@ -118,7 +106,7 @@ impl RunsArgs {
             Command::Resume(args) => args.run(&state_dir, global).await,
             Command::Rollback(args) => args.roll_back(&state_dir, global).await,
             Command::Cancel(args) => cancel(&store, &args).await,
-            Command::Abandon(args) => abandon(&state_dir, &args).await,
+            Command::Abandon(args) => args.run(&state_dir).await,
             Command::Prune(args) => args.run(&state_dir, global.output).await,
         }
     }
@@ -168,20 +156,4 @@ async fn cancel(store: &DirectoryStore, args: &RemoteRunArgs) -> Result<Exit, Cl
         format!("run {id} is driven by process {pid} at a command line"),
         format!("press Ctrl-C there, or run `kill -INT {pid}`"),
     ))
-}
-
-async fn abandon(state_dir: &StateDir, args: &AbandonArgs) -> Result<Exit, CliError> {
-    let reader = state_dir.open_for_reading();
-    let id = args.run.selector.find(&reader).await?;
-    confirm::ask_to_abandon(&Run::read(&reader, &id).await?, args.yes)?;
-    if let Some(address) = remote::service_address(&reader) {
-        return remote::request_operation(&address, &id, "abandon", Value::Null, &args.run.token)
-            .await;
-    }
-    let store = state_dir.open_for_writing("runs abandon", None)?;
-    let target = store.head(&id).await?.target.to_string();
-    let target = text::printable(&target);
-    engine::abandon(store, &id, &run::actor()).await?;
-    stdout::write(&format!("run {id} is abandoned; nothing was changed on {target}\n"))?;
-    Ok(Exit::Success)
 }

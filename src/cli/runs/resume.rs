@@ -100,7 +100,8 @@ impl PlaceArgs {
             refuse_simulated(&store.head(&id).await?)?;
         }
         let environment = self.target.connect().await?;
-        let engine = Engine::new(environment.platform.clone(), store, simulates);
+        let engine = Engine::new(environment.platform.clone(), store, simulates)
+            .with_lease_times(self.target.lease_times()?);
         let preflight = engine.prepare_resume(&id, request).await?;
         let target = &preflight.run().spec.target;
         self.target.ensure_speed_is_allowed(&environment.platform, target).await?;

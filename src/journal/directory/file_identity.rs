@@ -2,6 +2,7 @@
 //! are opened.
 
 use std::{
+    fmt,
     fs::{Metadata, OpenOptions},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
 };
@@ -18,6 +19,12 @@ pub(super) struct FileIdentity {
 impl FileIdentity {
     pub(super) fn of(metadata: &Metadata) -> Self {
         Self { device: metadata.dev(), inode: metadata.ino() }
+    }
+}
+
+impl fmt::Display for FileIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}-{:x}", self.device, self.inode)
     }
 }
 

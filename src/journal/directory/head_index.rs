@@ -20,7 +20,7 @@ use super::{file_identity::private, run_file, unavailable};
 use crate::journal::{HeadEntry, HeadQuery, RunHead, RunId, StoreError, store::no_start};
 
 /// The first line. A file that begins otherwise is of another version, and is rebuilt.
-const HEADER: &str = "{\"heads\":2}";
+const HEADER: &str = "{\"heads\":3}";
 
 /// How many stale lines the file may hold for each run before it is written anew.
 const STALE_LINES: usize = 4;

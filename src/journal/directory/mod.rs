@@ -30,7 +30,8 @@ use tokio::sync::broadcast;
 
 use self::{head_index::HeadIndex, run_file::RunFile, writer_lock::WriterLock};
 use super::{
-    HeadEntry, HeadQuery, RecordedEvent, RunHead, RunId, RunStore, StoreError, store::WATCH_BACKLOG,
+    HeadEntry, HeadQuery, RecordedEvent, RunHead, RunId, RunStore, StoreError, StoreLocation,
+    store::WATCH_BACKLOG,
 };
 
 pub use writer_lock::LockOwner;
@@ -281,6 +282,16 @@ impl RunStore for DirectoryStore {
 
     async fn check_writable(&self) -> Result<(), StoreError> {
         self.blocking(|shared| check_writable(&shared.directory.join("runs"))).await
+    }
+
+    fn location(&self) -> StoreLocation {
+        let directory = &self.shared.directory;
+        let absolute = std::path::absolute(directory).unwrap_or_else(|_| directory.clone());
+        StoreLocation {
+            name: format!("directory {}", absolute.display()),
+            exclusive_id: self.shared.writer.as_ref().and_then(WriterLock::exclusive_id),
+            url: self.shared.writer.as_ref().and_then(|writer| writer.owner().address.clone()),
+        }
     }
 }
 

@@ -38,7 +38,11 @@ pub struct LockOwner {
 pub(super) struct WriterLock {
     _file: File,
     identity: FileIdentity,
+    owner: LockOwner,
 }
+
+/// A random id of the running kernel, which all its containers see. Other systems than Linux have none.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 impl WriterLock {
     /// Takes the lock of a directory and writes into it who holds it.
@@ -55,7 +59,19 @@ impl WriterLock {
         })?;
         write_owner(&mut file, owner).map_err(unusable)?;
         let identity = FileIdentity::of(&file.metadata().map_err(unusable)?);
-        Ok(Self { _file: file, identity })
+        Ok(Self { _file: file, identity, owner: owner.clone() })
+    }
+
+    /// Returns the process that holds the lock: this one.
+    pub(super) fn owner(&self) -> &LockOwner {
+        &self.owner
+    }
+
+    /// Returns an id of the lock file on this machine since it started. Of two processes that found the same, only one
+    /// can hold the lock.
+    pub(super) fn exclusive_id(&self) -> Option<String> {
+        let boot = std::fs::read_to_string(BOOT_ID).ok()?;
+        Some(format!("{}/{}", boot.trim(), self.identity))
     }
 
     /// Checks that the lock still is the one of the directory. In a directory that was replaced another process could

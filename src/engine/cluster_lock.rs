@@ -1,0 +1,136 @@
+//! The lease of the cluster for a run: taken before the run is started or resumed, so that what the run reads is not
+//! changed by another run, and released when it stops.
+
+use super::{Engine, StartError};
+use crate::{
+    actions,
+    journal::{RunHead, RunId, RunState, RunTarget},
+    lease::{self, HeldLease, LeaseError, LeaseTimes, LockRequest, RunLock},
+    platform::{Error as PlatformError, Platform},
+};
+use runbook::{ActionKind, Runbook};
+
+/// This process and its host, as others are told.
+#[derive(Debug, Clone)]
+pub(super) struct Holder {
+    host: String,
+    pid: u32,
+    /// The text by which processes are told apart, also those whose hosts have the same name.
+    id: String,
+    times: LeaseTimes,
+}
+
+impl Holder {
+    pub(super) fn new() -> Self {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let pid = std::process::id();
+        let id = format!("{host}/{pid}/{:08x}", fastrand::u32(..));
+        Self { host, pid, id, times: LeaseTimes::default() }
+    }
+
+    pub(super) fn with_times(self, times: LeaseTimes) -> Self {
+        Self { times, ..self }
+    }
+}
+
+/// A run for which the lease is taken.
+pub(super) struct LockedRun<'r> {
+    pub(super) id: &'r RunId,
+    pub(super) actor: &'r str,
+    pub(super) has_changed: bool,
+}
+
+impl Engine {
+    /// Takes the lease of the cluster for a run, where the run needs it: it acts on a cluster, and one of its steps
+    /// changes something.
+    ///
+    /// # Errors
+    /// Another run holds the cluster, or the lease cannot be read or written.
+    pub(super) async fn take_lease(
+        &self,
+        runbook: &Runbook,
+        target: &RunTarget,
+        run: LockedRun<'_>,
+    ) -> Result<Option<HeldLease>, StartError> {
+        let changes_something = |action: &str| {
+            actions::find(action).is_some_and(|action| action.kind() == ActionKind::Change)
+        };
+        let is_needed = target.kubernetes.is_some()
+            && runbook.steps.iter().any(|step| changes_something(&step.action));
+        if !is_needed {
+            return Ok(None);
+        }
+        let location = self.store.location();
+        let lock = RunLock {
+            run: run.id.to_string(),
+            runbook: runbook.name.clone(),
+            actor: run.actor.to_owned(),
+            since: self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            host: self.holder.host.clone(),
+            pid: self.holder.pid.to_string(),
+            store: location.name,
+            store_id: location.exclusive_id,
+            url: location.url,
+            has_changed: run.has_changed,
+            reason: None,
+        };
+        let (holder, times) = (self.holder.id.clone(), self.holder.times);
+        let request = LockRequest { lock, holder, ignored: None, times };
+        let client = self.platform.cluster_lease().await?;
+        match lease::acquire(client.clone(), request.clone()).await {
+            Ok(held) => Ok(Some(held)),
+            // The process that drove it could not release the lease.
+            Err(LeaseError::Held { lock, .. }) if self.is_known_to_be_over(&lock.run).await => {
+                tracing::info!(run = lock.run, "removing the lock of a run that is over");
+                let request = LockRequest { ignored: Some(lock.run), ..request };
+                Ok(Some(lease::acquire(client, request).await?))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether the journal of a run is in this store, and says that the run holds no lock.
+    async fn is_known_to_be_over(&self, run: &str) -> bool {
+        let Ok(id) = run.parse::<RunId>() else { return false };
+        let is_live = self.store.is_live(&id).await;
+        self.store.head(&id).await.is_ok_and(|head| !head.holds_lock(is_live))
+    }
+}
+
+/// Returns the run that holds a cluster, whatever its store, and whether its process seems to be alive.
+///
+/// # Errors
+/// The lease cannot be read.
+pub async fn cluster_lock(platform: &Platform) -> Result<Option<(RunLock, bool)>, PlatformError> {
+    lease::current(&platform.cluster_lease().await?, LeaseTimes::default()).await
+}
+
+/// Removes the lock of a run that was declared to be over from a cluster. Returns whether the cluster had one.
+///
+/// # Errors
+/// The lease cannot be read or written.
+pub async fn clear_cluster_lock(platform: &Platform, run: &str) -> Result<bool, PlatformError> {
+    lease::clear(&platform.cluster_lease().await?, LeaseTimes::default(), run).await
+}
+
+impl Engine {
+    /// Removes the lock of a run of this engine that was declared to be over. What cannot be removed is logged: the
+    /// next run of the same store removes it.
+    pub async fn clear_lock(&self, run: &RunId) {
+        if let Err(error) = clear_cluster_lock(&self.platform, run.as_str()).await {
+            tracing::warn!(%error, run = run.as_str(), "cannot remove the lock of the run from the cluster");
+        }
+    }
+}
+
+/// Returns why a run that has stopped keeps its lock; `None` where it keeps none.
+pub(super) fn reason_to_keep(head: &RunHead) -> Option<String> {
+    if !head.holds_lock(false) {
+        return None;
+    }
+    let state = head.state(false);
+    Some(match &head.failure {
+        Some(failure) if state != RunState::Cancelled => format!("{state}: {failure}"),
+        _ => state.to_string(),
+    })
+}

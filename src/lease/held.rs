@@ -1,0 +1,219 @@
+//! A lease that this process holds: renewed until it is released or lost.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
+use tokio::{sync::Mutex, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    LeaseTimes, LockRequest, RunLock, is_stale,
+    run_lock::{self, set_lock},
+};
+use crate::platform::{Error, Moment, WriteFence, kubernetes::LeaseClient};
+
+/// How often a write begins again when the lease has changed, but not its holder.
+const MAX_ATTEMPTS: u32 = 5;
+
+/// The lease of a cluster, held for one run. Dropped without [`release`](Self::release), it is no longer renewed, and
+/// the lock of the run stays.
+pub struct HeldLease {
+    shared: Arc<Shared>,
+    renewal: JoinHandle<()>,
+}
+
+struct Shared {
+    client: LeaseClient,
+    holder: String,
+    times: LeaseTimes,
+    fence: WriteFence,
+    lost: CancellationToken,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// The lease as this process wrote it last.
+    lease: Lease,
+    lock: RunLock,
+}
+
+/// The state of a lease that had another version.
+#[derive(PartialEq, Eq)]
+enum Found {
+    /// This process holds it, or it is gone.
+    Held,
+    /// This process has released it: the response was lost.
+    Released,
+}
+
+impl Found {
+    fn is_released(&self) -> bool {
+        *self == Self::Released
+    }
+}
+
+impl HeldLease {
+    /// Returns the lease that was taken with a call that was sent at `started`, and begins to renew it.
+    pub(super) fn new(
+        client: LeaseClient,
+        request: LockRequest,
+        lease: Lease,
+        started: Moment,
+    ) -> Self {
+        let LockRequest { lock, holder, times, .. } = request;
+        let fence = WriteFence::closed();
+        fence.extend(started, times.fence());
+        let lost = CancellationToken::new();
+        let state = Mutex::new(State { lease, lock });
+        let shared = Arc::new(Shared { client, holder, times, fence, lost, state });
+        let renewal = tokio::spawn({
+            let shared = Arc::clone(&shared);
+            async move { shared.keep().await }
+        });
+        Self { shared, renewal }
+    }
+
+    /// Returns the fence that is open for as long as the lease is held.
+    pub fn fence(&self) -> &WriteFence {
+        &self.shared.fence
+    }
+
+    /// Returns the token that is cancelled when another process has taken the lease.
+    pub fn lost(&self) -> &CancellationToken {
+        &self.shared.lost
+    }
+
+    /// Notes that the run is about to change something: from now on its lock stays until the run is over.
+    ///
+    /// # Errors
+    /// The lease cannot be written, or is lost. The change must not be made.
+    pub async fn note_change(&self) -> Result<(), Error> {
+        let mut state = self.shared.state.lock().await;
+        if state.lock.has_changed {
+            return Ok(());
+        }
+        let lock = RunLock { has_changed: true, ..state.lock.clone() };
+        self.shared.write(&mut state, Some(&lock), true).await?;
+        state.lock = lock;
+        Ok(())
+    }
+
+    /// Gives the lease back. The lock of the run stays where a reason says why the run is not over.
+    pub async fn release(self, reason: Option<String>) {
+        self.renewal.abort();
+        self.shared.fence.close();
+        let write = async {
+            let mut state = self.shared.state.lock().await;
+            let lock = reason.map(|reason| RunLock { reason: Some(reason), ..state.lock.clone() });
+            self.shared.write(&mut state, lock.as_ref(), false).await
+        };
+        match tokio::time::timeout(2 * self.shared.times.call(), write).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "cannot release the lease of the cluster"),
+            Err(_) => tracing::warn!("cannot release the lease of the cluster in time"),
+        }
+    }
+}
+
+impl Drop for HeldLease {
+    fn drop(&mut self) {
+        self.renewal.abort();
+        self.shared.fence.close();
+    }
+}
+
+impl Shared {
+    /// Renews the lease until it is lost.
+    async fn keep(&self) {
+        let mut pause = self.times.renewal();
+        while !self.lost.is_cancelled() {
+            tokio::time::sleep(pause).await;
+            let mut state = self.state.lock().await;
+            let lock = state.lock.clone();
+            pause = match self.write(&mut state, Some(&lock), true).await {
+                Ok(()) => self.times.renewal(),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot renew the lease of the cluster");
+                    self.times.retry()
+                }
+            };
+        }
+    }
+
+    /// Writes the lease: renewed, or released. The fence is extended from the moment at which the call is sent.
+    async fn write(
+        &self,
+        state: &mut State,
+        lock: Option<&RunLock>,
+        renew: bool,
+    ) -> Result<(), Error> {
+        let limit = self.times.call();
+        let mut attempts = 0;
+        loop {
+            if self.lost.is_cancelled() {
+                return Err(self.fenced());
+            }
+            let started = Moment::now();
+            let mut next = state.lease.clone();
+            set_lock(&mut next, lock);
+            if renew {
+                let now = Timestamp::now();
+                run_lock::hold(&mut next, &self.holder, self.times.duration, now);
+            } else {
+                run_lock::release(&mut next);
+            }
+            let is_new = next.metadata.resource_version.is_none();
+            let written = match is_new {
+                true => self.client.create(&next, limit).await,
+                false => self.client.replace(&next, limit).await,
+            };
+            let error = match written {
+                Ok(lease) => {
+                    state.lease = lease;
+                    if renew {
+                        self.fence.extend(started, self.times.fence());
+                    }
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            attempts += 1;
+            if !is_stale(&error) || attempts >= MAX_ATTEMPTS {
+                return Err(error);
+            }
+            if self.read_again(state, renew).await?.is_released() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads a lease that has another version than the one that was written last.
+    async fn read_again(&self, state: &mut State, renew: bool) -> Result<Found, Error> {
+        match self.client.get(self.times.call()).await? {
+            // The response to our own call was lost, or something else about the object has changed.
+            Some(lease) if run_lock::holder(&lease) == Some(&self.holder) => state.lease = lease,
+            // No other process can have taken what does not exist. If one creates it now, this one cannot.
+            None => state.lease.metadata.resource_version = None,
+            Some(lease) if !renew && run_lock::holder(&lease).is_none() => {
+                return Ok(Found::Released);
+            }
+            Some(lease) => {
+                let holder = run_lock::holder(&lease).unwrap_or("no process");
+                tracing::error!(
+                    holder,
+                    "the lease of the cluster is lost: nothing more is changed"
+                );
+                self.fence.close();
+                self.lost.cancel();
+                return Err(self.fenced());
+            }
+        }
+        Ok(Found::Held)
+    }
+
+    fn fenced(&self) -> Error {
+        let server = self.client.server().into();
+        Error::Fenced { call: "keep the lease of the cluster".into(), server }
+    }
+}
