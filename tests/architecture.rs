@@ -10,9 +10,10 @@ use std::{
 /// The modules that each module of `src/` may use. A module that is not listed here may not exist.
 const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["actions", "engine", "journal", "platform", "runbook_dir", "server"]),
+    ("cli", &["actions", "engine", "journal", "lease", "platform", "runbook_dir", "server"]),
     ("server", &["engine", "journal", "runbook_dir"]),
-    ("engine", &["actions", "journal", "platform"]),
+    ("engine", &["actions", "journal", "lease", "platform"]),
+    ("lease", &["platform"]),
     ("actions", &["platform"]),
     ("runbook_dir", &[]),
     ("platform", &[]),
@@ -36,12 +37,16 @@ const WAITING_LOOPS: &[(&str, &str, &str)] = &[
     ("engine/interruptible.rs", "run_interruptible", "events that have arrived"),
     ("engine/rollback.rs", "undo", "the pause of a retry, and the timeout of the step"),
     ("engine/step.rs", "run_step", "the pause of a retry, and the timeout of the step"),
+    ("lease/acquire.rs", "acquire", "pauses, and a bound on what meets others"),
+    ("lease/held.rs", "keep", "the interval of renewals, or the pause after one that failed"),
+    ("lease/held.rs", "write", "a bound on attempts"),
     (
         "platform/aws/autoscaling.rs",
         "scaling_activities",
         "pages; the SDK refuses a repeated token",
     ),
     ("platform/aws/ec2.rs", "describe_instances", "pages; the SDK refuses a repeated token"),
+    ("platform/fence.rs", "guard", "the end of a call, or of the time for it"),
     ("platform/kubernetes/list_watch.rs", "next_event", "events of one request"),
     ("platform/kubernetes/mod.rs", "list", "pages; a repeated token is an error"),
     (

@@ -3,6 +3,7 @@
 mod actions;
 mod amend;
 mod architecture;
+mod cluster_lock;
 mod command_line;
 mod crash;
 mod documents;

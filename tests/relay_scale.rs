@@ -337,14 +337,16 @@ async fn relay_scale_sends_nothing_twice_and_polls_nothing_that_can_be_watched()
         *mutations.entry(kind).or_default() += 1;
     }
     // One update, one restart, two scales; a patch a cordoned node, a deletion a pod, two patches a kept pod, one
-    // call a batch of protections.
+    // call a batch of protections. The lease is taken, is told that the cluster is about to be changed, and is released.
     let expected: Value = json!({
         "autoscaling:SetInstanceProtection": 2,
+        "create leases": 1,
         "delete pods": 3,
         "eks:UpdateNodegroupConfig": 1,
         "patch deployments": 3,
         "patch nodes": 3,
         "patch pods": 6,
+        "update leases": 2,
     });
     assert_eq!(json!(mutations), expected);
     for call in cluster.simulator.calls() {

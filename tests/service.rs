@@ -12,7 +12,7 @@ use reqwest::StatusCode;
 use serde_json::json;
 use tempfile::TempDir;
 
-use test_support::{ProgramOutput, SCALE_UP, Serve, program};
+use test_support::{ProgramOutput, SCALE_UP, Serve, program, wait_until_async};
 
 /// `serve --simulate` with its own state directory.
 pub(crate) struct SimulatedService {
@@ -119,6 +119,12 @@ async fn a_cancelled_run_blocks_new_runs_until_it_is_decided() {
     let service = SimulatedService::start(&[]);
     let (_, started) = service.post("/run", json!({})).await;
     let run = format!("/runs/{}", started["run"].as_str().unwrap());
+    // Before that it would block nothing.
+    wait_until_async("the first change", async || {
+        let (_, run) = service.get(&run).await;
+        run.to_string().contains(r#""changes":"#).then_some(())
+    })
+    .await;
     let (code, _) = service.post(&format!("{run}/cancel"), json!({})).await;
     assert_eq!(code, StatusCode::OK);
     let status = service.wait_until_ended().await;

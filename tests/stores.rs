@@ -79,10 +79,14 @@ async fn an_unfinished_run_holds_the_lock_of_its_target_and_of_no_other() {
     for (store, _directory) in stores() {
         let one = TestCluster::with_store(Scenario::default(), Arc::clone(&store)).await;
         let two = TestCluster::with_store(Scenario::default(), Arc::clone(&store)).await;
+        // A run that was cancelled before it changed something holds no lock.
         let control = Control::default();
         control.cancel("me");
         let accepted = one.accept(SCALE_UP, json!({})).await.unwrap();
-        let stopped = one.drive(accepted, control).await.expect_state(RunState::Cancelled);
+        one.drive(accepted, control).await.expect_state(RunState::Cancelled);
+        let stops =
+            "  - {id: sure, action: assert, with: {that: false, message: no}, on_failure: stop}\n";
+        let stopped = one.run(&format!("{SCALE_UP}{stops}")).await.expect_state(RunState::Failed);
         let Err(StartError::Unfinished { run, .. }) = one.accept(SCALE_UP, json!({})).await else {
             panic!("a second run would double again")
         };
@@ -109,7 +113,9 @@ async fn preparing_and_accepting_a_run_identifies_its_cluster_and_account_once()
     cluster.accept(SCALE_UP, json!({})).await.unwrap();
     assert_eq!(cluster.count_calls("get namespaces/kube-system"), 1);
     assert_eq!(cluster.count_calls("sts:GetCallerIdentity"), 1);
-    assert_eq!(cluster.simulator.calls().len(), 2, "nothing else is called");
+    let lease = ["get", "create"].map(|verb| format!("{verb} leases"));
+    assert_eq!(lease.map(|call| cluster.count_calls(&call)), [1, 1]);
+    assert_eq!(cluster.simulator.calls().len(), 4, "nothing else is called");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,10 @@ use kube::{
     api::{DeleteParams, ObjectMeta, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
-use rafay_relay_sop::actions::{self, Permission};
+use rafay_relay_sop::{
+    actions::{self, Permission},
+    platform::kubernetes::{LEASE_NAME, LEASE_NAMESPACE},
+};
 use serde_json::Value;
 
 use crate::fixture::{ControlPlane, kubeconfig};
@@ -26,6 +29,9 @@ const CLUSTER_WIDE_ACTIONS: [&str; 1] = ["scale_nodegroup"];
 
 /// The namespace whose UID identifies the cluster. Every run reads it.
 const IDENTITY_NAMESPACE: &str = "kube-system";
+
+/// What a run does with the lease of the cluster.
+pub(crate) const LEASE_VERBS: [&str; 3] = ["get", "create", "update"];
 
 /// A `ServiceAccount`, as it is used from outside the cluster.
 pub(crate) struct TestServiceAccount {
@@ -46,13 +52,15 @@ pub(crate) struct TestServiceAccount {
 pub(crate) struct Grant {
     cluster: Vec<PolicyRule>,
     namespace: Vec<PolicyRule>,
+    /// The verbs on the lease of the cluster.
+    lease: Vec<&'static str>,
 }
 
 impl Grant {
     /// Returns the permissions that the actions of a runbook declare. Namespaced resources are granted only in the
     /// account's own namespace, except to the actions in [`CLUSTER_WIDE_ACTIONS`].
     pub(crate) fn for_runbook(text: &str) -> Self {
-        let mut grant = Self::default();
+        let mut grant = Self::for_lease();
         for name in actions_of(text) {
             for permission in actions::find(&name).expect("an action").permissions {
                 grant.add(permission, CLUSTER_WIDE_ACTIONS.contains(&name.as_str()));
@@ -68,6 +76,17 @@ impl Grant {
             rule.verbs.retain(|granted| granted != verb);
         }
         self.namespace.retain(|rule| !rule.verbs.is_empty());
+        self
+    }
+
+    /// Returns the permission to hold the lease of the cluster, and nothing else.
+    pub(crate) fn for_lease() -> Self {
+        Self { lease: LEASE_VERBS.to_vec(), ..Self::default() }
+    }
+
+    /// Removes a verb on the lease of the cluster.
+    pub(crate) fn without_on_lease(mut self, verb: &str) -> Self {
+        self.lease.retain(|granted| *granted != verb);
         self
     }
 
@@ -115,6 +134,7 @@ impl TestServiceAccount {
         let object: ServiceAccount = account.named_object();
         let made = create(Api::namespaced(client.clone(), namespace), &object).await;
         account.uid = made.metadata.uid.expect("what is made has a UID");
+        let has_lease = grant.lease.contains(&"update");
         account.apply_grant(client, grant).await;
         account.renew_token(plane).await;
         let user = format!("tokenFile: \"{}\"", account.token.display());
@@ -122,6 +142,18 @@ impl TestServiceAccount {
         let text = kubeconfig(&url, &plane.certificate(), &user);
         std::fs::write(&account.kubeconfig, text).unwrap();
         account.wait_until_permitted("get", "namespaces", IDENTITY_NAMESPACE).await;
+        if has_lease {
+            account
+                .wait_until_allowed(ResourceAttributes {
+                    verb: Some("update".into()),
+                    group: Some("coordination.k8s.io".into()),
+                    resource: Some("leases".into()),
+                    name: Some(LEASE_NAME.into()),
+                    namespace: Some(LEASE_NAMESPACE.into()),
+                    ..ResourceAttributes::default()
+                })
+                .await;
+        }
         account
     }
 
@@ -185,10 +217,8 @@ impl TestServiceAccount {
             ..rule("", "namespaces", &["get"])
         });
         // Cluster-wide names carry the namespace, so that two accounts do not meet.
-        let wide = ObjectMeta {
-            name: Some(format!("{}-{}", self.namespace, self.name)),
-            ..ObjectMeta::default()
-        };
+        let wide_name = format!("{}-{}", self.namespace, self.name);
+        let wide = ObjectMeta { name: Some(wide_name.clone()), ..ObjectMeta::default() };
         let subjects = Some(vec![Subject {
             kind: "ServiceAccount".into(),
             name: self.name.clone(),
@@ -221,6 +251,37 @@ impl TestServiceAccount {
         };
         create(Api::namespaced(client.clone(), &self.namespace), &role).await;
         create(Api::namespaced(client.clone(), &self.namespace), &binding).await;
+        if !grant.lease.is_empty() {
+            self.grant_lease(client, &wide_name, &grant.lease).await;
+        }
+    }
+
+    /// Lets the account hold the lease of the cluster, as every run does that changes something.
+    async fn grant_lease(&self, client: &Client, name: &str, granted: &[&str]) {
+        let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+        // What is to be created has no name yet for the authorizer.
+        let rule_of = |verb: &&str| PolicyRule {
+            resource_names: (*verb != "create").then(|| vec![LEASE_NAME.to_owned()]),
+            ..rule("coordination.k8s.io", "leases", &[*verb])
+        };
+        let rules = Some(granted.iter().map(rule_of).collect());
+        let role = Role { metadata: metadata.clone(), rules };
+        let binding = RoleBinding {
+            role_ref: RoleRef {
+                api_group: Some("rbac.authorization.k8s.io".into()),
+                kind: "Role".into(),
+                name: name.to_owned(),
+            },
+            metadata,
+            subjects: Some(vec![Subject {
+                kind: "ServiceAccount".into(),
+                name: self.name.clone(),
+                namespace: Some(self.namespace.clone()),
+                ..Subject::default()
+            }]),
+        };
+        create(Api::namespaced(client.clone(), LEASE_NAMESPACE), &role).await;
+        create(Api::namespaced(client.clone(), LEASE_NAMESPACE), &binding).await;
     }
 
     fn named_object<K: kube::Resource<DynamicType = ()> + Default>(&self) -> K {
@@ -230,19 +291,24 @@ impl TestServiceAccount {
         object
     }
 
-    /// Waits until the authorizer, which has its own watch on roles, permits the call.
     async fn wait_until_permitted(&self, verb: &str, resource: &str, name: &str) {
+        self.wait_until_allowed(ResourceAttributes {
+            verb: Some(verb.into()),
+            resource: Some(resource.into()),
+            name: Some(name.into()),
+            namespace: Some(self.namespace.clone()),
+            ..ResourceAttributes::default()
+        })
+        .await;
+    }
+
+    /// Waits until the authorizer, which has its own watch on roles, permits the call.
+    async fn wait_until_allowed(&self, call: ResourceAttributes) {
         let client = self.client().await;
         let reviews = Api::<SelfSubjectAccessReview>::all(client);
         let review = SelfSubjectAccessReview {
             spec: SelfSubjectAccessReviewSpec {
-                resource_attributes: Some(ResourceAttributes {
-                    verb: Some(verb.into()),
-                    resource: Some(resource.into()),
-                    name: Some(name.into()),
-                    namespace: Some(self.namespace.clone()),
-                    ..ResourceAttributes::default()
-                }),
+                resource_attributes: Some(call),
                 ..SelfSubjectAccessReviewSpec::default()
             },
             ..SelfSubjectAccessReview::default()

@@ -7,6 +7,7 @@ use k8s_openapi::{
     api::{
         apps::v1::{Deployment, ReplicaSet},
         autoscaling::v2::HorizontalPodAutoscaler,
+        coordination::v1::Lease,
         core::v1::{ConfigMap, Namespace, Node, Pod, ResourceQuota},
         policy::v1::PodDisruptionBudget,
     },
@@ -15,6 +16,7 @@ use kube::{
     Api, Resource, ResourceExt as _,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
+use rafay_relay_sop::platform::kubernetes::{LEASE_NAME, LEASE_NAMESPACE};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -55,6 +57,9 @@ impl ControlPlane {
             let namespace = object(json!({"metadata": {"name": name}}));
             namespaces.create(&PostParams::default(), &namespace).await.unwrap();
         }
+        let leases = self.api::<Lease>(LEASE_NAMESPACE);
+        // One that no test has made is fine.
+        let _ = leases.delete(LEASE_NAME, &DeleteParams::default()).await;
         let nodes = Api::<Node>::all(self.client.clone());
         let all = ListParams::default();
         nodes.delete_collection(&DeleteParams::default(), &all).await.unwrap();

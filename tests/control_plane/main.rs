@@ -14,6 +14,7 @@ mod audit;
 mod child_guard;
 mod cli_run;
 mod cluster;
+mod cluster_lock;
 mod conformance;
 mod environment;
 mod fail_fast;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
     let standalone = [harness::tests(), child_guard::tests()].into_iter().flatten().collect();
     let tests = [
         actions::tests(),
+        cluster_lock::tests(),
         conformance::tests(),
         fail_fast::tests(),
         moto::tests(),

@@ -66,7 +66,7 @@ async fn assert_rolled_back_alike(plane: Arc<ControlPlane>) {
 async fn stops_without_permissions(plane: Arc<ControlPlane>) {
     plane.namespace(NAMESPACE).await;
     let simulate = simulate_over(&plane);
-    let account = TestServiceAccount::new(&plane, NAMESPACE, "nobody", Grant::default()).await;
+    let account = TestServiceAccount::new(&plane, NAMESPACE, "nobody", Grant::for_lease()).await;
     let dir = tempfile::tempdir().unwrap();
     let mut command = CliRun::of(RELAY_SCALE).command(&simulate, dir.path());
     let ended = ProgramOutput::run_async(command.env("KUBECONFIG", &account.kubeconfig))

@@ -1,12 +1,15 @@
 //! Runs small runbooks against the control plane in this process, as a `ServiceAccount` that may do exactly what the
 //! runbook's actions declare.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use clock::Clock;
 use rafay_relay_sop::{
-    engine::{CheckedRunbook, Control, Engine},
-    journal::{DirectoryStore, LockOwner, RunStore},
+    engine::{AcceptedRun, CheckedRunbook, Control, Engine, StartError},
+    journal::{DirectoryStore, LockOwner, Run, RunStore},
     platform::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
 };
 use runbook::Source;
@@ -68,16 +71,35 @@ impl EngineRunner {
         Self { engine, store, _dir: dir }
     }
 
-    /// Runs a runbook to its end.
-    pub(crate) async fn run(&self, text: &str) -> FinishedRun {
+    /// Starts a run of a runbook, which is not driven yet.
+    async fn accept(&self, text: &str) -> Result<AcceptedRun, StartError> {
         let source = Source::new("<test>", text);
         let inputs = [].into_iter().collect();
         let checked = CheckedRunbook::new(source).unwrap_or_else(|why| panic!("{why}"));
         let preflight = self.engine.prepare(checked, &inputs).await;
         let preflight = preflight.unwrap_or_else(|why| panic!("{why}"));
-        let accepted = self.engine.accept(preflight, "test", None).await.unwrap();
+        self.engine.accept(preflight, "test", None).await
+    }
+
+    /// Runs a runbook to its end.
+    pub(crate) async fn run(&self, text: &str) -> FinishedRun {
+        let accepted = self.accept(text).await.unwrap();
         let run = self.engine.drive(accepted, Control::default()).await.unwrap();
         FinishedRun::read(self.store.as_ref(), run).await
+    }
+}
+
+impl EngineRunner {
+    /// Starts a run, counts it as running while it is driven, and returns how many were running then. Without a start,
+    /// nothing.
+    pub(crate) async fn compete(&self, text: &str, running: &AtomicUsize) -> Option<usize> {
+        let accepted = self.accept(text).await.ok()?;
+        let seen = running.fetch_add(1, Ordering::SeqCst) + 1;
+        tokio::task::yield_now().await;
+        let most = seen.max(running.load(Ordering::SeqCst));
+        running.fetch_sub(1, Ordering::SeqCst);
+        self.engine.drive(accepted, Control::default()).await.unwrap();
+        Some(most)
     }
 }
 
@@ -99,6 +121,19 @@ impl RunAs {
     /// Runs a runbook to its end.
     pub(crate) async fn run(&self, text: &str) -> FinishedRun {
         self.runner.run(text).await
+    }
+
+    /// Runs a runbook to its end, unless it may not start.
+    pub(crate) async fn try_run(&self, text: &str) -> Result<Run, StartError> {
+        let accepted = self.runner.accept(text).await?;
+        Ok(self.runner.engine.drive(accepted, Control::default()).await.unwrap())
+    }
+
+    /// Returns the same account in another process with a store of its own.
+    pub(crate) fn other_process(&self) -> EngineRunner {
+        let kubeconfig = Some(self.account.kubeconfig.clone());
+        let kubernetes = KubernetesAccess::Inferred { kubeconfig, context: None };
+        EngineRunner::new(kubernetes, UNREACHABLE_URL, false)
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::{
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use rafay_relay_sop::journal::{
-    HeadEntry, HeadQuery, RecordedEvent, RunHead, RunId, RunStore, StoreError,
+    HeadEntry, HeadQuery, RecordedEvent, RunHead, RunId, RunStore, StoreError, StoreLocation,
 };
 use tokio::sync::broadcast;
 
@@ -85,5 +85,9 @@ impl RunStore for InterruptingStore {
 
     async fn check_writable(&self) -> Result<(), StoreError> {
         self.store.check_writable().await
+    }
+
+    fn location(&self) -> StoreLocation {
+        self.store.location()
     }
 }

@@ -127,6 +127,13 @@ impl SimulateProcess {
         self.get("state").await
     }
 
+    /// Injects a fault, as the simulator describes it.
+    pub async fn inject(&self, fault: &serde_json::Value) {
+        let url = format!("{}/simulator/faults", self.aws_url);
+        let sent = reqwest::Client::new().post(url).json(fault).send().await.unwrap();
+        assert!(sent.status().is_success(), "{}", sent.text().await.unwrap());
+    }
+
     async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> T {
         let url = format!("{}/simulator/{path}", self.aws_url);
         reqwest::get(url).await.unwrap().json().await.unwrap()

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use clock::Clock;
 use rafay_relay_sop::{
-    platform::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
+    platform::{AwsAccess, KubernetesAccess, Platform, PlatformOptions, WriteFence},
     platform::{
         ErrorKind,
         aws::{AwsReader, Scaling, UpdateStatus},
@@ -93,7 +93,8 @@ async fn describe_nodegroups(moto: Arc<Moto>) {
 async fn update_nodegroup_config(moto: Arc<Moto>) {
     let account = AwsAccount::new(&moto, "prod").await;
     account.bare_nodegroup("relay", &[], Sizes(1, 3, 3)).await;
-    let writer = platform(&moto).writer("token-1").aws(REGION).await.unwrap();
+    let writer =
+        platform(&moto).writer("token-1", &WriteFence::unlimited()).aws(REGION).await.unwrap();
     let larger = Scaling { min: None, max: Some(6), desired: Some(6) };
     let requests = RequestLog::start(&moto);
     let update = writer.update_nodegroup_config("prod", "relay", larger).await.unwrap();
@@ -145,7 +146,8 @@ async fn protect_fifty(moto: Arc<Moto>) {
     account.group("relay", Sizes(0, 60, 60)).await;
     let before = account.protections("relay").await;
     let fifty: Vec<String> = before.into_keys().take(50).collect();
-    let writer = platform(&moto).writer("token-1").aws(REGION).await.unwrap();
+    let writer =
+        platform(&moto).writer("token-1", &WriteFence::unlimited()).aws(REGION).await.unwrap();
     writer.set_instance_protection("relay", &fifty, true).await.unwrap();
     let protected = |now: std::collections::BTreeMap<String, bool>| -> Vec<String> {
         now.into_iter().filter(|(_, protected)| *protected).map(|(id, _)| id).collect()

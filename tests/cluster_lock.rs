@@ -1,0 +1,323 @@
+//! One cluster, one run at a time, whatever the store: the lease of the cluster, with processes that have state
+//! directories of their own.
+
+use std::{
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use test_support::{
+    ProgramOutput, SCALE_UP, SimulateProcess, TestCluster, effective_calls, journal, signal,
+    wait_until,
+};
+
+/// A lease that can be waited for.
+const LEASE: [&str; 2] = ["--lease-duration", "3s"];
+const UPDATE: &str = "eks:UpdateNodegroupConfig";
+
+/// Waits long enough to be met there, in a step that has changed nothing yet.
+const WAITS_FIRST: &str = "\
+name: waits-first
+steps:
+  - {id: wait, action: sleep, with: {duration: 1h}, timeout: 2h}
+  - {id: cordon, action: cordon, with: {nodes: [none]}}
+";
+
+/// A process that ends with this value at the latest.
+struct RunningProgram(Child);
+
+impl RunningProgram {
+    /// Kills it as a crash would.
+    fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+
+    fn succeeds(&mut self) -> bool {
+        self.0.wait().unwrap().success()
+    }
+}
+
+impl Drop for RunningProgram {
+    fn drop(&mut self) {
+        // One that has ended already is fine.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A person with a state directory of their own.
+struct Person<'a> {
+    simulate: &'a SimulateProcess,
+    dir: TempDir,
+}
+
+impl<'a> Person<'a> {
+    fn of(simulate: &'a SimulateProcess) -> Self {
+        Self { simulate, dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn state_dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.simulate.program(self.state_dir());
+        command.args(arguments);
+        command
+    }
+
+    /// A run of a runbook at the speed of the simulator.
+    fn run_command(&self, text: &str) -> Command {
+        let name = text.lines().find_map(|line| line.strip_prefix("name: ")).unwrap();
+        let runbook = self.dir.path().join(format!("{name}.yaml"));
+        std::fs::write(&runbook, text).unwrap();
+        let mut command = self.command(&["run", "--yes", "--speed", "60"]);
+        command.args(LEASE).arg(&runbook);
+        command
+    }
+
+    fn run(&self, text: &str) -> ProgramOutput {
+        ProgramOutput::run(&mut self.run_command(text))
+    }
+
+    fn runs(&self, arguments: &[&str]) -> ProgramOutput {
+        ProgramOutput::run(self.command(&["runs"]).args(arguments))
+    }
+
+    fn resume(&self, operation: &str) -> ProgramOutput {
+        let flags = ["--last", "--yes", "--speed", "60"];
+        self.runs(&[&[operation], &flags[..], &LEASE].concat())
+    }
+
+    /// Starts a run, and waits until its journal has a text.
+    async fn start(&self, text: &str, until: &str) -> RunningProgram {
+        let mut command = self.run_command(text);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut running = RunningProgram(child);
+        wait_until(until, || {
+            let ended = running.0.try_wait().unwrap();
+            assert!(ended.is_none(), "the run ended with {ended:?}");
+            journal(self.state_dir())?.contains(until).then_some(())
+        })
+        .await;
+        running
+    }
+
+    /// Starts to scale up, and waits until that is decided and sent.
+    async fn start_to_scale_up(&self) -> RunningProgram {
+        self.start(SCALE_UP, r#""step":"new_nodes","event":"step_started""#).await
+    }
+
+    fn run_id(&self) -> String {
+        let output = self.runs(&["show", "--last", "--output", "json"]).expect_exit_code(0);
+        let run: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
+        run["run"].as_str().unwrap().to_owned()
+    }
+}
+
+async fn updates(simulate: &SimulateProcess) -> usize {
+    effective_calls(&simulate.calls().await).iter().filter(|call| *call == UPDATE).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_state_directories_do_not_change_one_cluster() {
+    let simulate = SimulateProcess::start(60.0);
+    let (ann, bob) = (Person::of(&simulate), Person::of(&simulate));
+    let mut run = ann.start_to_scale_up().await;
+    let refused = bob.run(SCALE_UP).expect_exit_code(3);
+    let directory = format!("directory {}", ann.state_dir().display());
+    for part in [&ann.run_id(), "'scale-up' is running on this cluster", &directory, " on host "] {
+        assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
+    }
+    assert!(
+        refused.stderr.contains("hint: wait for it to end, or cancel it: "),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(updates(&simulate).await, 1);
+    assert!(run.succeeds());
+    bob.run(SCALE_UP).expect_exit_code(0);
+    assert_eq!(updates(&simulate).await, 2, "the first run is over");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_process_died_holds_the_cluster_until_it_is_over() {
+    let simulate = SimulateProcess::start(60.0);
+    let (ann, bob) = (Person::of(&simulate), Person::of(&simulate));
+    let mut run = ann.start_to_scale_up().await;
+    run.kill();
+    // At first its process may live; for how long is up to its last renewal.
+    bob.run(SCALE_UP).expect_exit_code(3);
+    let state_dir = format!(
+        "--state-dir {} runs resume|rollback|abandon {}",
+        ann.state_dir().display(),
+        ann.run_id()
+    );
+    wait_until("the process to be taken for dead", || {
+        let refused = bob.run(SCALE_UP).expect_exit_code(3);
+        refused.stderr.contains("its process does not answer").then(|| {
+            assert!(refused.stderr.contains(&state_dir), "{}", refused.stderr);
+        })
+    })
+    .await;
+    ann.resume("resume").expect_exit_code(0);
+    assert_eq!(updates(&simulate).await, 1);
+    bob.run(SCALE_UP).expect_exit_code(0);
+}
+
+/// Another process on the same machine knows by the lock of the directory that the first one is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_resumed_from_its_own_directory_without_a_wait() {
+    let simulate = SimulateProcess::start(60.0);
+    let ann = Person::of(&simulate);
+    let mut run = ann.start_to_scale_up().await;
+    run.kill();
+    let flags = ["runs", "rollback", "--last", "--yes", "--speed", "60", "--lease-duration", "10m"];
+    ProgramOutput::run(&mut ann.command(&flags)).expect_exit_code(0);
+    assert_eq!(updates(&simulate).await, 2, "there and back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_stopped_before_it_changed_something_holds_nothing() {
+    let simulate = SimulateProcess::start(60.0);
+    let (ann, bob) = (Person::of(&simulate), Person::of(&simulate));
+    let fails = "\
+name: fails
+steps:
+  - {id: doubt, action: assert, with: {that: false, message: not today}, on_failure: stop}
+  - {id: cordon, action: cordon, with: {nodes: [none]}}
+";
+    ann.run(fails).expect_exit_code(4);
+    bob.run(SCALE_UP).expect_exit_code(0);
+    ann.run(SCALE_UP).expect_exit_code(0);
+    assert_eq!(updates(&simulate).await, 2);
+}
+
+/// It can be resumed, unless another run holds the cluster by then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_died_before_it_changed_something_is_waited_for() {
+    let simulate = SimulateProcess::start(60.0);
+    let (ann, bob) = (Person::of(&simulate), Person::of(&simulate));
+    let mut run = ann.start(WAITS_FIRST, r#""step":"wait","event":"step_waiting""#).await;
+    run.kill();
+    wait_until("the lease", || (bob.run(SCALE_UP).code == Some(0)).then_some(())).await;
+    assert_eq!(updates(&simulate).await, 1);
+
+    let cal = Person::of(&simulate);
+    let mut run = cal.start_to_scale_up().await;
+    let refused = ann.resume("resume").expect_exit_code(3);
+    assert!(refused.stderr.contains(&cal.run_id()), "{}", refused.stderr);
+    run.succeeds();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn abandoning_a_run_frees_the_cluster() {
+    let simulate = SimulateProcess::start(60.0);
+    let (ann, bob) = (Person::of(&simulate), Person::of(&simulate));
+    let mut run = ann.start_to_scale_up().await;
+    run.kill();
+    ann.runs(&["abandon", "--last"]).expect_exit_code(0);
+    bob.run(SCALE_UP).expect_exit_code(0);
+    assert_eq!(updates(&simulate).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_whose_journal_is_gone_is_removed_by_a_person() {
+    let simulate = SimulateProcess::start(60.0);
+    let (ann, bob) = (Person::of(&simulate), Person::of(&simulate));
+    let none = bob.runs(&["abandon", "--lock"]).expect_exit_code(0);
+    assert!(none.stdout.starts_with("no run holds the cluster "), "{}", none.stdout);
+
+    let mut run = ann.start_to_scale_up().await;
+    let id = ann.run_id();
+    let running = bob.runs(&["abandon", "--lock", "--confirm", "simulator"]).expect_exit_code(2);
+    assert!(running.stderr.contains("the run is not over"), "{}", running.stderr);
+    run.kill();
+    drop(ann);
+
+    let refused = wait_until("the process to be taken for dead", || {
+        let refused = bob.runs(&["abandon", "--lock"]).expect_exit_code(2);
+        refused.stderr.contains("no terminal to type at").then_some(refused)
+    })
+    .await;
+    assert!(
+        refused.stderr.contains(&format!("run {id} of runbook 'scale-up'")),
+        "{}",
+        refused.stderr
+    );
+    let hint = refused.stderr.lines().find_map(|line| line.strip_prefix("hint: pass --confirm "));
+    let cluster = hint.unwrap_or_else(|| panic!("{}", refused.stderr)).to_owned();
+    let wrong = bob.runs(&["abandon", "--lock", "--confirm", "another"]).expect_exit_code(2);
+    assert!(wrong.stderr.contains("does not have the name of the cluster"), "{}", wrong.stderr);
+    bob.run(SCALE_UP).expect_exit_code(3);
+    let removed = bob.runs(&["abandon", "--lock", "--confirm", &cluster]).expect_exit_code(0);
+    assert!(removed.stdout.contains("the lock is removed"), "{}", removed.stdout);
+    bob.run(SCALE_UP).expect_exit_code(0);
+}
+
+/// A laptop that sleeps: its run is continued elsewhere, from a copy of its directory.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_was_stopped_for_longer_than_the_lease_sends_nothing_more() {
+    let simulate = SimulateProcess::start(60.0);
+    let (ann, bob) = (Person::of(&simulate), Person::of(&simulate));
+    let text = format!(
+        "{SCALE_UP}  - {{id: rest, action: sleep, with: {{duration: 1m}}, timeout: 1h}}\n  \
+        - {{id: cordon, action: cordon, with: {{nodes: \"{{{{ scale_up.before.nodes | map(attribute='name') | list }}}}\"}}}}\n"
+    );
+    let mut run = ann.start(&text, r#""step":"new_nodes","event":"step_started""#).await;
+    signal(run.0.id(), "STOP");
+    let copied = Command::new("cp")
+        .arg("-r")
+        .arg(ann.state_dir().join("runs"))
+        .arg(bob.state_dir())
+        .status();
+    assert!(copied.unwrap().success());
+    bob.resume("resume").expect_exit_code(0);
+    let calls = effective_calls(&simulate.calls().await);
+    signal(run.0.id(), "CONT");
+    assert!(!run.succeeds());
+    assert_eq!(effective_calls(&simulate.calls().await), calls, "nothing was sent afterwards");
+    let shown = ann.runs(&["show", "--last"]).expect_exit_code(0).stdout;
+    assert!(shown.contains("another process took the lease of the cluster"), "{shown}");
+    let cordons = calls.iter().filter(|call| call.starts_with("patch nodes/")).count();
+    assert_eq!(cordons, 3, "{calls:?}");
+    assert_eq!(updates(&simulate).await, 1);
+}
+
+/// For longer than the fence is open.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_cannot_be_renewed_for_a_while_costs_time_only() {
+    let simulate = SimulateProcess::start(60.0);
+    let ann = Person::of(&simulate);
+    let text = format!(
+        "{SCALE_UP}  - {{id: cordon, action: cordon, with: {{nodes: \"{{{{ scale_up.before.nodes | map(attribute='name') | list }}}}\"}}}}\n"
+    );
+    let mut run = ann.start(&text, r#""step":"new_nodes","event":"step_started""#).await;
+    let fault = json!({
+        "matching": "* leases/kube-system/rafay-relay-sop", "times": 12,
+        "effect": {"fail": {"status": 503, "code": "ServiceUnavailable"}},
+    });
+    simulate.inject(&fault).await;
+    assert!(run.succeeds());
+    let cordons = effective_calls(&simulate.calls().await);
+    assert_eq!(cordons.iter().filter(|call| call.starts_with("patch nodes/")).count(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runbook_that_changes_nothing_needs_no_lease() {
+    let cluster = TestCluster::new().await;
+    let text = "name: reads\nsteps:\n  - {id: nodes, action: list_nodes, with: {}}\n";
+    cluster.run(text).await.expect_success();
+    assert_eq!(cluster.count_calls("get leases"), 0);
+    cluster.run(SCALE_UP).await.expect_success();
+    assert_eq!(cluster.count_calls("get leases"), 1);
+    assert_eq!(
+        cluster.count_calls("create leases") + cluster.count_calls("update leases"),
+        3,
+        "taken, noted, released"
+    );
+}
