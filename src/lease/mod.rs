@@ -3,8 +3,8 @@
 //! its store.
 //!
 //! - *Who may send* is the holder. The holder renews the lease; another process takes it only after it has seen that
-//!   the lease did not change for its whole duration, so no two clocks are compared. The holder itself stops sending half a
-//!   duration after its last renewal was sent ([`WriteFence`](crate::platform::WriteFence)).
+//!   the lease did not change for its whole duration, so no two clocks are compared. The holder itself stops sending
+//!   half a duration after its last renewal was sent ([`WriteFence`](crate::platform::WriteFence)).
 //! - *Which run* is in annotations ([`RunLock`]), has no end, and stays when the process ends or dies: the natural next
 //!   run would double again what an unfinished one has doubled. A run that has changed nothing leaves none.
 //!
