@@ -10,8 +10,8 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use test_support::{
-    ProgramOutput, SCALE_UP, SimulateProcess, TestCluster, effective_calls, journal, signal,
-    wait_until,
+    ProgramOutput, SCALE_UP, Serve, SimulateProcess, TestCluster, effective_calls, journal, signal,
+    wait_until, wait_until_async,
 };
 
 /// A lease that can be waited for.
@@ -286,6 +286,29 @@ async fn a_process_that_was_stopped_for_longer_than_the_lease_sends_nothing_more
     let cordons = calls.iter().filter(|call| call.starts_with("patch nodes/")).count();
     assert_eq!(cordons, 3, "{calls:?}");
     assert_eq!(updates(&simulate).await, 1);
+}
+
+/// A client of a service is not kept waiting for as long as a lease lasts.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_says_when_the_process_of_another_run_is_known_to_be_gone() {
+    let simulate = SimulateProcess::start(60.0);
+    let (ann, bob) = (Person::of(&simulate), Person::of(&simulate));
+    let mut run = ann.start(WAITS_FIRST, r#""step":"wait","event":"step_waiting""#).await;
+    run.kill();
+    let runbooks = tempfile::tempdir().unwrap();
+    std::fs::write(runbooks.path().join("scale-up.yaml"), SCALE_UP).unwrap();
+    let mut command = bob.command(&["serve", "--speed", "60", "--runbooks"]);
+    let service = Serve::start(command.arg(runbooks.path()).args(LEASE));
+    let start = async || service.post("/run?runbook=scale-up", json!({})).await;
+    wait_until_async("the process to be taken for dead", async || {
+        let (_, response) = start().await;
+        let text = response.to_string();
+        text.contains("does not seem to be alive").then(|| {
+            assert!(text.contains("try again in "), "{text}");
+        })
+    })
+    .await;
+    wait_until_async("a start", async || start().await.0.is_success().then_some(())).await;
 }
 
 /// For longer than the fence is open.

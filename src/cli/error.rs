@@ -107,7 +107,7 @@ impl CliError {
             && output == Output::Text
         {
             let is_rolling_back = *state == RunState::RollbackFailed;
-            let next = next_steps::describe(run, target, is_rolling_back, global, None);
+            let next = next_steps::describe(run, target, is_rolling_back, true, global, None);
             stdout::write_stderr(&format!("{next}\n"));
         }
         match self {

@@ -14,6 +14,7 @@ pub(super) fn describe(
     run: &RunId,
     place: &RunTarget,
     is_rolling_back: bool,
+    has_changed: bool,
     global: &Global,
     target: Option<&TargetArgs>,
 ) -> String {
@@ -35,7 +36,11 @@ pub(super) fn describe(
     let is_offered = |(operation, _): &(&str, &str)| !is_rolling_back || *operation != "resume";
     let all: String = commands.into_iter().filter(is_offered).map(command).collect();
     let place = printable(&place.to_string()).into_owned();
-    let state = if is_rolling_back { "is only partly rolled back" } else { "is not finished" };
+    let state = match (is_rolling_back, has_changed) {
+        (true, _) => "is only partly rolled back",
+        (false, true) => "is not finished",
+        (false, false) => "is not finished and has changed nothing, so other runs may start",
+    };
     let text = format!("run {run} on {place} {state}. Next, run one of:{all}");
     printable_lines(&text).into_owned()
 }

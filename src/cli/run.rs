@@ -104,9 +104,14 @@ fn print_result(
     }
     // A simulated cluster ends with this process: there is nothing to resume.
     if state.is_unfinished() && !target.simulate {
-        let is_rolling_back = run.head.is_rolling_back();
-        let next =
-            next_steps::describe(run.id(), &run.spec.target, is_rolling_back, global, Some(target));
+        let next = next_steps::describe(
+            run.id(),
+            &run.spec.target,
+            run.head.is_rolling_back(),
+            run.head.has_changed,
+            global,
+            Some(target),
+        );
         stdout::write_stderr(&format!("{next}\n"));
     }
     Ok(())

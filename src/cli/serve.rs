@@ -95,7 +95,8 @@ impl ServeArgs {
         let store = state_dir.open_for_writing("serve", Some(url.clone()))?;
         let environment = self.target.connect().await?;
         let engine = Engine::new(environment.platform.clone(), store, self.target.simulate)
-            .with_lease_times(self.target.lease_times()?);
+            .with_lease_times(self.target.lease_times()?)
+            .without_waiting_for_leases();
         if self.target.is_scaled()? {
             let target = RunTarget::default();
             self.target.ensure_speed_is_allowed(&environment.platform, &target).await?;

@@ -5,19 +5,23 @@ use super::{Engine, StartError};
 use crate::{
     actions,
     journal::{RunHead, RunId, RunState, RunTarget},
-    lease::{self, HeldLease, LeaseError, LeaseTimes, LockRequest, RunLock},
+    lease::{self, HeldLease, LeaseError, LeaseTimes, LockRequest, Observation, RunLock},
     platform::{Error as PlatformError, Platform},
 };
 use runbook::{ActionKind, Runbook};
 
 /// This process and its host, as others are told.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Holder {
     host: String,
     pid: u32,
     /// The text by which processes are told apart, also those whose hosts have the same name.
     id: String,
     times: LeaseTimes,
+    /// Whether a start may take as long as the duration of a lease.
+    waits: bool,
+    /// What this process has seen of another one's lease.
+    observation: Observation,
 }
 
 impl Holder {
@@ -25,11 +29,16 @@ impl Holder {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let pid = std::process::id();
         let id = format!("{host}/{pid}/{:08x}", fastrand::u32(..));
-        Self { host, pid, id, times: LeaseTimes::default() }
+        let (times, observation) = (LeaseTimes::default(), Observation::default());
+        Self { host, pid, id, times, waits: true, observation }
     }
 
     pub(super) fn with_times(self, times: LeaseTimes) -> Self {
         Self { times, ..self }
+    }
+
+    pub(super) fn without_waiting(self) -> Self {
+        Self { waits: false, ..self }
     }
 }
 
@@ -75,15 +84,17 @@ impl Engine {
             reason: None,
         };
         let (holder, times) = (self.holder.id.clone(), self.holder.times);
-        let request = LockRequest { lock, holder, ignored: None, times };
+        let waits = self.holder.waits;
+        let request = LockRequest { lock, holder, ignored: None, times, waits };
         let client = self.platform.cluster_lease().await?;
-        match lease::acquire(client.clone(), request.clone()).await {
+        let observation = &self.holder.observation;
+        match lease::acquire(client.clone(), request.clone(), observation).await {
             Ok(held) => Ok(Some(held)),
             // The process that drove it could not release the lease.
             Err(LeaseError::Held { lock, .. }) if self.is_known_to_be_over(&lock.run).await => {
                 tracing::info!(run = lock.run, "removing the lock of a run that is over");
                 let request = LockRequest { ignored: Some(lock.run), ..request };
-                Ok(Some(lease::acquire(client, request).await?))
+                Ok(Some(lease::acquire(client, request, observation).await?))
             }
             Err(error) => Err(error.into()),
         }

@@ -84,7 +84,9 @@ impl From<&StartError> for Failure {
                 Self::new(FailureKind::InvalidInputs, error.to_string()).with_hint(error.hint())
             }
             StartError::Unfinished { .. }
-            | StartError::Lease(LeaseError::Held { .. } | LeaseError::HeldByOther(_))
+            | StartError::Lease(
+                LeaseError::Held { .. } | LeaseError::HeldByOther(_) | LeaseError::MayBeHeld { .. },
+            )
             | StartError::AlreadyFinished { .. }
             | StartError::RevisionMismatch { .. }
             | StartError::TargetMismatch(_) => {

@@ -91,6 +91,14 @@ impl Engine {
         self
     }
 
+    /// Lets a start be refused, rather than wait, while another process that seems to be dead may hold the cluster: a
+    /// client of a service can ask again.
+    #[must_use]
+    pub fn without_waiting_for_leases(mut self) -> Self {
+        self.holder = self.holder.without_waiting();
+        self
+    }
+
     /// Returns the store of its runs.
     pub fn store(&self) -> &Arc<dyn RunStore> {
         &self.store

@@ -90,6 +90,17 @@ pub enum StartError {
 }
 
 impl StartError {
+    /// Returns whether the same start can succeed later without a person's help.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::Platform(error) | Self::Lease(LeaseError::Platform(error)) => {
+                error.is_retryable()
+            }
+            Self::Lease(LeaseError::MayBeHeld { .. }) => true,
+            _ => false,
+        }
+    }
+
     /// Returns what to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {

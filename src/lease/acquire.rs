@@ -1,6 +1,9 @@
 //! Taking the lease of a cluster for a run.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -28,6 +31,8 @@ pub struct LockRequest {
     pub ignored: Option<String>,
     /// The times.
     pub times: LeaseTimes,
+    /// Whether to wait for as long as it takes to see that another process is gone.
+    pub waits: bool,
 }
 
 /// Why the lease was not taken. `Display` is the message; [`hint`](Self::hint) is the remedy.
@@ -44,6 +49,12 @@ pub enum LeaseError {
     /// Another process holds the lease, and does not say for which run.
     #[error("{0} holds the lease {LEASE_NAMESPACE}/{LEASE_NAME} of the cluster")]
     HeldByOther(String),
+    /// Another process may hold the lease, and does not seem to be alive.
+    #[error("another process holds the lease of the cluster, and does not seem to be alive")]
+    MayBeHeld {
+        /// After how many seconds that will be known.
+        seconds: u64,
+    },
     /// The lease cannot be read or written.
     #[error(transparent)]
     Platform(#[from] Error),
@@ -70,6 +81,7 @@ impl LeaseError {
             Self::HeldByOther(_) => {
                 "wait until it releases the lease, or until the lease expires".into()
             }
+            Self::MayBeHeld { seconds } => format!("try again in {seconds} s"),
             Self::Platform(error) if error.kind() == ErrorKind::Denied => format!(
                 "a run that changes something needs get, create and update of leases.coordination.k8s.io in the \
                  namespace {LEASE_NAMESPACE}"
@@ -98,40 +110,87 @@ enum Way {
     Observe { seems_live: bool },
 }
 
-/// Takes the lease. Where a process that has died may still hold it, this takes as long as the lease's duration.
+/// The lease as this process saw it last when another process held it, and since when it has not changed.
+#[derive(Debug, Default)]
+pub struct Observation(Mutex<Option<Observed>>);
+
+#[derive(Debug, Clone)]
+struct Observed {
+    version: Option<String>,
+    since: Instant,
+}
+
+/// The result of one more look at a lease that another process holds.
+enum Look {
+    /// It did not change for its duration: its holder is gone.
+    IsGone,
+    /// It has changed since the last look.
+    IsLive,
+    /// It must be seen unchanged for this much longer.
+    Wait(Duration),
+}
+
+impl Observation {
+    fn look(&self, lease: &Lease, duration: Duration) -> Look {
+        let mut observed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let version = lease.metadata.resource_version.clone();
+        match &*observed {
+            Some(seen) if seen.version == version => {
+                let left = duration.saturating_sub(seen.since.elapsed());
+                if left.is_zero() { Look::IsGone } else { Look::Wait(left) }
+            }
+            other => {
+                let look = if other.is_some() { Look::IsLive } else { Look::Wait(duration) };
+                *observed = Some(Observed { version, since: Instant::now() });
+                look
+            }
+        }
+    }
+
+    fn forget(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// Takes the lease. Where a process that has died may still hold it, this takes as long as the lease's duration, unless
+/// the request is not to wait: then the same request may be made again.
 ///
 /// # Errors
 /// Another run holds the cluster, or the lease cannot be read or written.
-pub async fn acquire(client: LeaseClient, request: LockRequest) -> Result<HeldLease, LeaseError> {
+pub async fn acquire(
+    client: LeaseClient,
+    request: LockRequest,
+    observation: &Observation,
+) -> Result<HeldLease, LeaseError> {
     let limit = request.times.call();
-    let mut observed: Option<(Option<String>, Instant)> = None;
     let mut meetings = 0;
     loop {
         let found = client.get(limit).await?;
         if let Some(lease) = &found {
-            let way = way_past(lease, &request, Timestamp::now());
-            match way {
+            match way_past(lease, &request, Timestamp::now()) {
                 Way::Free => {}
                 Way::Locked { is_running } => return Err(held(lease, is_running)),
                 Way::Observe { seems_live } => {
-                    let version = lease.metadata.resource_version.clone();
-                    let wait = duration(lease).unwrap_or(request.times.duration);
-                    let is_same_run = RunLock::of(lease).is_some_and(|l| l.run == request.lock.run);
-                    match &observed {
+                    let duration = duration(lease).unwrap_or(request.times.duration);
+                    match observation.look(lease, duration) {
+                        Look::IsGone => {}
+                        Look::IsLive => return Err(held(lease, true)),
                         // Waiting for another run to die would only delay the answer.
-                        None if seems_live && !is_same_run => return Err(held(lease, true)),
-                        Some((before, _)) if *before != version => return Err(held(lease, true)),
-                        Some((_, since)) if since.elapsed() >= wait => {}
-                        _ => {
-                            if observed.is_none() {
-                                tracing::warn!(
-                                    holder = run_lock::holder(lease),
-                                    seconds = wait.as_secs(),
-                                    "waiting to see whether the process that holds the cluster is alive"
-                                );
-                            }
-                            let (_, since) = observed.get_or_insert((version, Instant::now()));
-                            let left = wait.saturating_sub(since.elapsed());
+                        Look::Wait(_) if seems_live && !is_same_run(lease, &request) => {
+                            return Err(held(lease, true));
+                        }
+                        Look::Wait(left) if !request.waits => {
+                            let seconds = left.as_secs() + 1;
+                            return Err(LeaseError::MayBeHeld { seconds });
+                        }
+                        Look::Wait(left) => {
+                            let holder = run_lock::holder(lease);
+                            let seconds = left.as_secs();
+                            tracing::warn!(
+                                holder,
+                                seconds,
+                                "waiting to see whether a process holds the cluster"
+                            );
                             pause(left.min(request.times.renewal())).await;
                             continue;
                         }
@@ -148,7 +207,10 @@ pub async fn acquire(client: LeaseClient, request: LockRequest) -> Result<HeldLe
             None => client.create(&lease, limit).await,
         };
         match written {
-            Ok(lease) => return Ok(HeldLease::new(client, request, lease, started)),
+            Ok(lease) => {
+                observation.forget();
+                return Ok(HeldLease::new(client, request, lease, started));
+            }
             // Another process was faster, or the response to our own call was lost: the lease says which.
             Err(error) if is_stale(&error) || error.is_retryable() => {
                 meetings += 1;
@@ -161,6 +223,10 @@ pub async fn acquire(client: LeaseClient, request: LockRequest) -> Result<HeldLe
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+fn is_same_run(lease: &Lease, request: &LockRequest) -> bool {
+    RunLock::of(lease).is_some_and(|lock| lock.run == request.lock.run)
 }
 
 async fn pause(duration: Duration) {
@@ -216,7 +282,7 @@ mod tests {
 
     fn request(run: &str) -> LockRequest {
         let (holder, times) = ("me".into(), LeaseTimes::default());
-        LockRequest { lock: lock(run), holder, ignored: None, times }
+        LockRequest { lock: lock(run), holder, ignored: None, times, waits: true }
     }
 
     /// A lease whose process renewed it this many seconds ago, or released it.

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-pub use acquire::{LeaseError, LockRequest, acquire};
+pub use acquire::{LeaseError, LockRequest, Observation, acquire};
 pub use held::HeldLease;
 pub use run_lock::RunLock;
 

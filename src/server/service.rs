@@ -137,7 +137,7 @@ impl Service {
                     run = run.as_str(),
                     "skipped automatic resume: the run is too old or was handled"
                 ),
-                Err(StartError::Platform(error)) if error.is_retryable() => {
+                Err(error) if error.is_temporary() => {
                     tracing::warn!(%error, "cannot resume an interrupted run yet");
                     self.shared.active.delay_recovery(&run, error.to_string());
                     continue;
