@@ -27,7 +27,7 @@ pub mod rollout;
 mod tests;
 mod writer;
 
-pub(super) use connect::Connection;
+pub(super) use connect::{Connection, Connector};
 pub use error::budget_message;
 pub use object_watch::{ObjectView, ObjectWatch};
 pub use writer::{KubernetesWriter, Removal};
