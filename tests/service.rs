@@ -53,6 +53,13 @@ impl SimulatedService {
     }
 }
 
+impl SimulatedService {
+    /// Asks the service to end, and returns the lines of its log.
+    pub(crate) fn into_log(self) -> Vec<String> {
+        self.serve.into_log()
+    }
+}
+
 impl Deref for SimulatedService {
     type Target = Serve;
 

@@ -259,11 +259,18 @@ async fn many_probes_at_once_write_nothing() {
 
 const CERTIFICATE: &str = include_str!("fixtures/tls/cert.pem");
 const KEY: &str = include_str!("fixtures/tls/key.pem");
+const RENEWED_CERTIFICATE: &str = include_str!("fixtures/tls/renewed-cert.pem");
+const RENEWED_KEY: &str = include_str!("fixtures/tls/renewed-key.pem");
 
 /// What a client of `https://localhost` gets that trusts the certificate of the tests only.
 async fn get_over_tls(serve: &Serve, path: &str) -> String {
+    get_trusting(CERTIFICATE, serve, path).await.unwrap()
+}
+
+/// What a client of `https://localhost` gets that trusts one certificate only.
+async fn get_trusting(certificate: &str, serve: &Serve, path: &str) -> std::io::Result<String> {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).unwrap()).unwrap();
+    roots.add(CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()).unwrap();
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -271,10 +278,10 @@ async fn get_over_tls(serve: &Serve, path: &str) -> String {
         .with_no_client_auth();
     let stream = TcpStream::connect(serve.address()).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
-    let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+    let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
     let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    read_to_end(stream).await
+    stream.write_all(request.as_bytes()).await?;
+    Ok(read_to_end(stream).await)
 }
 
 #[tokio::test]
@@ -291,11 +298,6 @@ async fn https_is_spoken_with_a_certificate() {
     // A client that speaks plain HTTP gets nothing of the service's.
     let plain = connect(&service, "GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     assert!(!read_to_end(plain).await.contains("healthy"));
-    // Half of a renewal is not used.
-    fs::write(&certificate, "renewed").unwrap();
-    let answer = get_over_tls(&service, "/health").await;
-    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
-
     // The subcommands do not speak TLS: they say what does.
     let answer = get_over_tls(&service, "/run").await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
@@ -304,6 +306,34 @@ async fn https_is_spoken_with_a_certificate() {
     let cancel = ProgramOutput::run(cancel.args(["runs", "cancel", "--last"]));
     let refused = cancel.expect_exit_code(2).stderr;
     assert!(refused.contains("hint: `curl --cacert FILE -X POST https://127.0.0.1:"), "{refused}");
+}
+
+/// A renewal replaces one file after the other; between the two the old certificate is used.
+#[tokio::test]
+async fn a_renewed_certificate_is_used_for_the_next_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    let (certificate, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+    fs::write(&certificate, CERTIFICATE).unwrap();
+    write_secret(&key, KEY);
+    let paths = [&certificate, &key].map(|path| path.display().to_string());
+    let service = SimulatedService::start(&["--tls-cert", &paths[0], "--tls-key", &paths[1]]);
+    let assert_uses = async |used: &str, other: &str| {
+        let answer = get_trusting(used, &service, "/health").await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(get_trusting(other, &service, "/health").await.is_err());
+    };
+    assert_uses(CERTIFICATE, RENEWED_CERTIFICATE).await;
+    for half in ["", "renewed", RENEWED_CERTIFICATE] {
+        fs::write(&certificate, half).unwrap();
+        assert_uses(CERTIFICATE, RENEWED_CERTIFICATE).await;
+    }
+    write_secret(&key, RENEWED_KEY);
+    assert_uses(RENEWED_CERTIFICATE, CERTIFICATE).await;
+    let log = service.into_log();
+    let count = |text: &str| log.iter().filter(|line| line.contains(text)).count();
+    // Each failure once, whatever the number of connections: no certificate, and one that does not fit the key.
+    assert_eq!(count("the changed certificate is not used"), 2, "{log:#?}");
+    assert_eq!(count("the certificate has changed"), 1, "{log:#?}");
 }
 
 #[test]

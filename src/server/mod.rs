@@ -11,10 +11,10 @@ mod body;
 mod connections;
 mod csrf;
 mod error;
-mod file_stamp;
 mod limits;
 mod listener;
 mod routes;
+mod secret_file;
 mod service;
 mod tls;
 mod token;
@@ -37,9 +37,9 @@ use tower_http::{
 use tracing::Level;
 
 pub use auth::{Access, Reach};
-pub use file_stamp::SecretFileError;
 pub use limits::Limits;
 pub use listener::{EXTRA_DESCRIPTORS, HttpServer};
+pub use secret_file::SecretFileError;
 pub use service::Service;
 pub use tls::{Tls, TlsError};
 pub use token::{TokenFileError, read_token};
