@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use super::{CheckedRunbook, Engine, StartError, VERSION};
 use crate::journal::{
     Format, HeadQuery, RecordedEvent, Run, RunId, RunSpec, RunTarget, RunWriter, StepPath,
-    StoreError,
+    StoreError, with_liveness,
 };
 use runbook::EvaluationScope;
 
@@ -22,6 +22,25 @@ pub struct Preflight {
     pub inputs: Map<String, Value>,
     /// The cluster and account that the run may touch.
     pub target: RunTarget,
+}
+
+/// A runbook with the inputs of a run, of which everything was evaluated that depends on nothing else.
+#[derive(Debug, Clone)]
+pub struct BoundRunbook {
+    checked: CheckedRunbook,
+    inputs: Map<String, Value>,
+}
+
+impl CheckedRunbook {
+    /// Binds the inputs, and evaluates what depends on nothing else. This may take as long as a check.
+    ///
+    /// # Errors
+    /// The inputs do not fit, or a step would fail by the inputs alone.
+    pub fn bind(self, inputs: &Map<String, Value>) -> Result<BoundRunbook, StartError> {
+        let inputs = self.runbook().bind(inputs).map_err(StartError::Inputs)?;
+        self.evaluate_early(&EvaluationScope::new(&inputs))?;
+        Ok(BoundRunbook { checked: self, inputs })
+    }
 }
 
 /// A run that was started or resumed and is not driven yet.
@@ -64,8 +83,15 @@ impl Engine {
         checked: CheckedRunbook,
         inputs: &Map<String, Value>,
     ) -> Result<Preflight, StartError> {
-        let inputs = checked.runbook().bind(inputs).map_err(StartError::Inputs)?;
-        checked.evaluate_early(&EvaluationScope::new(&inputs))?;
+        self.prepare_bound(checked.bind(inputs)?).await
+    }
+
+    /// Asks the cluster and the account for their identities. Changes nothing, and computes nothing that takes long.
+    ///
+    /// # Errors
+    /// The cluster or account cannot be asked.
+    pub async fn prepare_bound(&self, bound: BoundRunbook) -> Result<Preflight, StartError> {
+        let BoundRunbook { checked, inputs } = bound;
         let target = self.identify(checked.runbook()).await?;
         Ok(Preflight { checked, inputs, target })
     }
@@ -109,7 +135,11 @@ impl Engine {
         for entry in self.store.heads(HeadQuery::Open).await?.into_iter().rev() {
             match entry.head {
                 Ok(head) if head.target.overlaps(target) => {
-                    let state = head.state(self.store.is_live(&head.run).await);
+                    let (head, is_live) = with_liveness(self.store.as_ref(), head).await?;
+                    if head.is_final() {
+                        continue;
+                    }
+                    let state = head.state(is_live);
                     let cause = head.failure.map(|failure| failure.message);
                     let target = Box::new(head.target);
                     return Err(StartError::Unfinished { run: head.run, state, target, cause });

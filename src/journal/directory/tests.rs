@@ -8,7 +8,8 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::journal::{
-    Event, Format, RunEvent, RunOutcome, RunSpec, RunTarget, StepEvent, StepPath,
+    Event, Format, RunEvent, RunOutcome, RunSpec, RunState, RunTarget, StepEvent, StepPath,
+    with_liveness,
 };
 
 fn event(seq: u64, event: impl Into<Event>) -> RecordedEvent {
@@ -278,6 +279,30 @@ async fn a_run_is_live_while_a_process_writes_to_it() {
     assert!(!reader.is_live(&id("r-1")).await, "the directory is locked, the run is not");
     other.append(&id("r-1"), 1, &[message(1)], false).await.unwrap();
     assert!(reader.is_live(&id("r-1")).await);
+}
+
+/// A list reads the heads, and asks then which runs are live.
+#[tokio::test]
+async fn a_run_that_ends_before_it_is_asked_whether_it_is_live_has_its_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let reader = DirectoryStore::for_reading(directory.path());
+    let store = DirectoryStore::for_writing(directory.path(), &owner()).unwrap();
+    store.append(&id("r-1"), 0, &[start(None)], true).await.unwrap();
+    let before = reader.head(&id("r-1")).await.unwrap();
+    let (head, is_live) = with_liveness(&reader, before.clone()).await.unwrap();
+    assert_eq!((&head, is_live), (&before, true));
+    store.append(&id("r-1"), 1, &[end(1)], true).await.unwrap();
+    let (head, is_live) = with_liveness(&reader, before.clone()).await.unwrap();
+    assert_eq!((head.state(is_live), is_live), (RunState::Succeeded, false));
+    drop(store);
+
+    // Only a run without its end was interrupted.
+    let store = DirectoryStore::for_writing(directory.path(), &owner()).unwrap();
+    store.append(&id("r-2"), 0, &[start(None)], true).await.unwrap();
+    drop(store);
+    let before = reader.head(&id("r-2")).await.unwrap();
+    let (head, is_live) = with_liveness(&reader, before).await.unwrap();
+    assert_eq!((head.state(is_live), is_live), (RunState::Interrupted, false));
 }
 
 /// Lines that are not known to be on disk must not be found there later.
