@@ -58,6 +58,11 @@ impl SimulatedService {
     pub(crate) fn into_log(self) -> Vec<String> {
         self.serve.into_log()
     }
+
+    /// Asks the service to end, and checks that it does so by itself.
+    pub(crate) fn expect_clean_end(self) {
+        self.serve.expect_clean_end();
+    }
 }
 
 impl Deref for SimulatedService {
