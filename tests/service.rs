@@ -53,6 +53,18 @@ impl SimulatedService {
     }
 }
 
+impl SimulatedService {
+    /// Asks the service to end, and returns the lines of its log.
+    pub(crate) fn into_log(self) -> Vec<String> {
+        self.serve.into_log()
+    }
+
+    /// Asks the service to end, and checks that it does so by itself.
+    pub(crate) fn expect_clean_end(self) {
+        self.serve.expect_clean_end();
+    }
+}
+
 impl Deref for SimulatedService {
     type Target = Serve;
 

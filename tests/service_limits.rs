@@ -1,11 +1,8 @@
 //! The HTTP service under load and attack: connections, requests, time-outs, descriptors and the end of the process.
 
-use std::{
-    fs,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{fs, sync::Arc};
 
+use futures::{StreamExt as _, stream::FuturesUnordered};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -25,9 +22,6 @@ use tokio_rustls::{
 };
 
 use crate::service::{SimulatedService, write_secret};
-
-/// The process ends within this time, whatever hangs.
-const SHUTDOWN_LIMIT: Duration = Duration::from_secs(20);
 
 /// `serve` on a cluster whose API server takes connections and never answers.
 struct StuckService {
@@ -195,9 +189,7 @@ async fn half_a_request_and_a_slow_api_server_do_not_delay_the_end_of_the_servic
     for bytes in half {
         open.push(connect(&service.serve, &bytes).await);
     }
-    let asked = Instant::now();
-    assert_eq!(service.serve.terminate().code(), Some(0));
-    assert!(asked.elapsed() < SHUTDOWN_LIMIT, "{:?}", asked.elapsed());
+    service.serve.expect_clean_end();
 }
 
 #[tokio::test]
@@ -210,13 +202,11 @@ async fn a_credential_plugin_that_hangs_does_not_delay_the_end_of_the_service() 
         "user: {{exec: {{apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never, \
          command: sh, args: [-c, '{script}']}}}}"
     );
-    let (mut serve, _state) = serve_on("127.0.0.1:1", &user, &[]);
+    let (serve, _state) = serve_on("127.0.0.1:1", &user, &[]);
     let request = serve.client.post(format!("{}/run", serve.url));
     let _hanging = tokio::spawn(request.send());
     test_support::wait_until("the plugin", || started.exists().then_some(())).await;
-    let asked = Instant::now();
-    assert_eq!(serve.terminate().code(), Some(0));
-    assert!(asked.elapsed() < SHUTDOWN_LIMIT, "{:?}", asked.elapsed());
+    serve.expect_clean_end();
 }
 
 #[tokio::test]
@@ -232,6 +222,129 @@ async fn a_request_that_does_not_arrive_ends() {
     assert!(body.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{body}");
     assert!(body.contains("the body did not arrive within 0.3 s"), "{body}");
     assert_eq!(service.get("/status").await.1["status"], "Idle");
+}
+
+/// Sends the header of a POST, and waits until the service wants its body.
+async fn begin_post(service: &Serve, path: &str) -> TcpStream {
+    let header = format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\nexpect: 100-continue\r\n\r\n"
+    );
+    let mut stream = connect(service, &header).await;
+    let mut response = [0; 25];
+    let read = tokio::time::timeout(WAIT_TIMEOUT, stream.read_exact(&mut response)).await;
+    read.expect("the service asks for the body").unwrap();
+    assert_eq!(&response, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream
+}
+
+#[tokio::test]
+async fn a_body_that_arrives_slowly_takes_no_place_of_its_route() {
+    let service =
+        SimulatedService::start(&["--max-requests-per-route", "1", "--validate-queue", "0"]);
+    let mut slow = Vec::new();
+    for (path, expected) in [
+        ("/validate", StatusCode::UNPROCESSABLE_ENTITY),
+        ("/run", StatusCode::OK),
+        ("/runs/none/resume", StatusCode::NOT_FOUND),
+    ] {
+        slow.push(begin_post(&service, path).await);
+        slow.push(begin_post(&service, path).await);
+        assert_eq!(service.post(path, json!({})).await.0, expected, "{path}");
+    }
+    assert_eq!(service.wait_until_ended().await["status"], "Success");
+    for mut stream in slow {
+        stream.write_all(" ".repeat(100).as_bytes()).await.unwrap();
+        let mut response = [0; 12];
+        stream.read_exact(&mut response).await.unwrap();
+        assert!(response.starts_with(b"HTTP/1.1 "), "the whole body is answered");
+    }
+}
+
+#[tokio::test]
+async fn a_body_above_the_limit_takes_the_place_of_the_one_that_takes_longest() {
+    let service = SimulatedService::start(&["--max-bodies", "2"]);
+    let first = begin_post(&service, "/validate").await;
+    let mut second = begin_post(&service, "/run").await;
+    assert_eq!(service.post("/validate", json!({})).await.0, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(read_to_end(first).await, "", "the connection is closed");
+    second.write_all(" ".repeat(100).as_bytes()).await.unwrap();
+    let mut response = [0; 15];
+    second.read_exact(&mut response).await.unwrap();
+    assert_eq!(&response, b"HTTP/1.1 200 OK");
+}
+
+/// A pipe in the place of a runbook is a disk that does not answer.
+#[tokio::test]
+async fn a_runbook_that_cannot_be_read_holds_up_no_other_request_and_no_run() {
+    let service = SimulatedService::start(&[]);
+    let stuck = service.dir.path().join("runbooks/stuck.yaml");
+    assert!(std::process::Command::new("mkfifo").arg(&stuck).status().unwrap().success());
+    let (code, run) = service.post("/run", json!({})).await;
+    assert_eq!(code, StatusCode::OK, "{run:#}");
+    let mut requests = Vec::new();
+    for _ in 0..4 {
+        let request = service.client.post(format!("{}/run?runbook=stuck", service.url));
+        requests.push(tokio::spawn(request.send()));
+    }
+    // It can be opened when a request reads the other end.
+    let pipe = stuck.clone();
+    let pipe = tokio::task::spawn_blocking(move || fs::OpenOptions::new().write(true).open(pipe));
+    let _pipe = pipe.await.unwrap().unwrap();
+    for path in ["/health", "/ready", "/status", "/runs"] {
+        assert_eq!(service.get(path).await.0, StatusCode::OK, "{path}");
+    }
+    let (code, _) = service.post("/validate", json!({})).await;
+    assert_eq!(code, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(service.wait_until_ended().await["state"], "succeeded");
+    service.expect_clean_end();
+}
+
+/// A runbook of almost as many bytes as `/validate` takes, whose check ends long after a short one's.
+fn long_runbook() -> String {
+    let step = |n: usize| format!("- {{id: s{n}, action: sleep, with: {{duration: 1s}}}}\n");
+    let mut text = "name: long\nsteps:\n".to_owned();
+    for n in 0.. {
+        text += &step(n);
+        if text.len() > 1_000_000 {
+            break;
+        }
+    }
+    text
+}
+
+/// The length of the queue is the flag's, whatever the limit of the other routes; and the end of a request ends its
+/// check, so that the next one begins.
+#[tokio::test]
+async fn as_many_texts_wait_as_the_flag_says() {
+    let text = long_runbook();
+    for (flag, waiting) in [("0", 0), ("2", 2)] {
+        let arguments = ["--validate-queue", flag, "--max-requests-per-route", "1"];
+        let service = SimulatedService::start(&arguments);
+        let validate = |text: &str| {
+            let request = service.client.post(format!("{}/validate", service.url));
+            let request = request.body(text.to_owned()).send();
+            async { request.await.unwrap().status() }
+        };
+        let mut long = tokio::spawn(validate(&text));
+        // Until the long text is being checked, short ones are checked at once.
+        let answers = loop {
+            let mut short: FuturesUnordered<_> =
+                (0..=waiting).map(|_| validate("name: short")).collect();
+            if short.next().await.unwrap() == StatusCode::SERVICE_UNAVAILABLE {
+                break short;
+            }
+            while short.next().await.is_some() {}
+            if long.is_finished() {
+                let answer = long.await.unwrap();
+                assert_eq!(answer, StatusCode::SERVICE_UNAVAILABLE, "its check takes longer");
+                long = tokio::spawn(validate(&text));
+            }
+        };
+        assert!(!long.is_finished());
+        long.abort();
+        let answers: Vec<StatusCode> = answers.collect().await;
+        assert_eq!(answers, vec![StatusCode::UNPROCESSABLE_ENTITY; waiting], "{flag}");
+    }
 }
 
 #[tokio::test]
@@ -259,11 +372,18 @@ async fn many_probes_at_once_write_nothing() {
 
 const CERTIFICATE: &str = include_str!("fixtures/tls/cert.pem");
 const KEY: &str = include_str!("fixtures/tls/key.pem");
+const RENEWED_CERTIFICATE: &str = include_str!("fixtures/tls/renewed-cert.pem");
+const RENEWED_KEY: &str = include_str!("fixtures/tls/renewed-key.pem");
 
 /// What a client of `https://localhost` gets that trusts the certificate of the tests only.
 async fn get_over_tls(serve: &Serve, path: &str) -> String {
+    get_trusting(CERTIFICATE, serve, path).await.unwrap()
+}
+
+/// What a client of `https://localhost` gets that trusts one certificate only.
+async fn get_trusting(certificate: &str, serve: &Serve, path: &str) -> std::io::Result<String> {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).unwrap()).unwrap();
+    roots.add(CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()).unwrap();
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -271,10 +391,10 @@ async fn get_over_tls(serve: &Serve, path: &str) -> String {
         .with_no_client_auth();
     let stream = TcpStream::connect(serve.address()).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
-    let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+    let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
     let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    read_to_end(stream).await
+    stream.write_all(request.as_bytes()).await?;
+    Ok(read_to_end(stream).await)
 }
 
 #[tokio::test]
@@ -291,11 +411,6 @@ async fn https_is_spoken_with_a_certificate() {
     // A client that speaks plain HTTP gets nothing of the service's.
     let plain = connect(&service, "GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     assert!(!read_to_end(plain).await.contains("healthy"));
-    // Half of a renewal is not used.
-    fs::write(&certificate, "renewed").unwrap();
-    let answer = get_over_tls(&service, "/health").await;
-    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
-
     // The subcommands do not speak TLS: they say what does.
     let answer = get_over_tls(&service, "/run").await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
@@ -304,6 +419,34 @@ async fn https_is_spoken_with_a_certificate() {
     let cancel = ProgramOutput::run(cancel.args(["runs", "cancel", "--last"]));
     let refused = cancel.expect_exit_code(2).stderr;
     assert!(refused.contains("hint: `curl --cacert FILE -X POST https://127.0.0.1:"), "{refused}");
+}
+
+/// A renewal replaces one file after the other; between the two the old certificate is used.
+#[tokio::test]
+async fn a_renewed_certificate_is_used_for_the_next_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    let (certificate, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+    fs::write(&certificate, CERTIFICATE).unwrap();
+    write_secret(&key, KEY);
+    let paths = [&certificate, &key].map(|path| path.display().to_string());
+    let service = SimulatedService::start(&["--tls-cert", &paths[0], "--tls-key", &paths[1]]);
+    let assert_uses = async |used: &str, other: &str| {
+        let answer = get_trusting(used, &service, "/health").await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(get_trusting(other, &service, "/health").await.is_err());
+    };
+    assert_uses(CERTIFICATE, RENEWED_CERTIFICATE).await;
+    for half in ["", "renewed", RENEWED_CERTIFICATE] {
+        fs::write(&certificate, half).unwrap();
+        assert_uses(CERTIFICATE, RENEWED_CERTIFICATE).await;
+    }
+    write_secret(&key, RENEWED_KEY);
+    assert_uses(RENEWED_CERTIFICATE, CERTIFICATE).await;
+    let log = service.into_log();
+    let count = |text: &str| log.iter().filter(|line| line.contains(text)).count();
+    // Each failure once, whatever the number of connections: no certificate, and one that does not fit the key.
+    assert_eq!(count("the changed certificate is not used"), 2, "{log:#?}");
+    assert_eq!(count("the certificate has changed"), 1, "{log:#?}");
 }
 
 #[test]

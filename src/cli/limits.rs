@@ -26,9 +26,14 @@ pub(super) struct LimitsArgs {
     /// Behind a proxy, all clients have the address of the proxy.
     #[arg(long, value_name = "COUNT", env = "SOP_MAX_CONNECTIONS_PER_PEER", default_value = "64")]
     max_connections_per_peer: NonZeroU16,
-    /// Requests of one route that are answered at a time
+    /// Requests of one route that are answered at a time, for each route but `/validate`
     #[arg(long, value_name = "COUNT", env = "SOP_MAX_REQUESTS_PER_ROUTE", default_value = "16")]
     max_requests_per_route: NonZeroU16,
+    /// Bodies of requests that are received at a time
+    ///
+    /// One more takes the place of the one that takes longest to arrive.
+    #[arg(long, value_name = "COUNT", env = "SOP_MAX_BODIES", default_value = "64")]
+    max_bodies: NonZeroU16,
     /// Texts that wait for `/validate`, which checks one at a time
     #[arg(long, value_name = "COUNT", env = "SOP_VALIDATE_QUEUE", default_value = "16")]
     validate_queue: u16,
@@ -71,6 +76,7 @@ impl LimitsArgs {
             connections: connections.min(max_connections),
             connections_per_peer: self.max_connections_per_peer.into(),
             requests_per_route: self.max_requests_per_route.into(),
+            bodies: self.max_bodies.into(),
             validate_queue: self.validate_queue.into(),
             header_timeout: self.header_timeout.std(),
             body_timeout: self.body_timeout.std(),

@@ -33,8 +33,8 @@ pub(super) struct ServeArgs {
     listen: ListenAddress,
     /// File with the bearer token that requests which change something must carry
     ///
-    /// One line of at least 16 characters. Only its owner and its group may read the file (mode 0640). It is read again
-    /// when it changes.
+    /// One line of at least 16 characters. Only its owner and its group may read the file (mode 0640). It is read for
+    /// each request that carries a token.
     #[arg(long, value_name = "FILE", env = "SOP_TOKEN_FILE")]
     token_file: Option<PathBuf>,
     /// Let anybody who can reach the address start and stop runs
@@ -63,7 +63,7 @@ pub(super) struct ServeArgs {
     restart_guard: runbook::Duration,
     /// Speak HTTPS with this certificate: a PEM file, the service's own first, then its issuers
     ///
-    /// Without it the service speaks plain HTTP. The two files are read again when they change.
+    /// Without it the service speaks plain HTTP. The two files are read for each connection.
     #[arg(long, value_name = "FILE", env = "SOP_TLS_CERT", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
     /// The private key of the certificate, as a PEM file that only its owner and its group may read

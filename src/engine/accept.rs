@@ -9,7 +9,7 @@ use super::{CheckedRunbook, Engine, StartError, VERSION, cluster_lock::LockedRun
 use crate::{
     journal::{
         Format, HeadQuery, RecordedEvent, Run, RunId, RunSpec, RunTarget, RunWriter, StepPath,
-        StoreError,
+        StoreError, with_liveness,
     },
     lease::HeldLease,
 };
@@ -25,6 +25,25 @@ pub struct Preflight {
     pub inputs: Map<String, Value>,
     /// The cluster and account that the run may touch.
     pub target: RunTarget,
+}
+
+/// A runbook with the inputs of a run, of which everything was evaluated that depends on nothing else.
+#[derive(Debug, Clone)]
+pub struct BoundRunbook {
+    checked: CheckedRunbook,
+    inputs: Map<String, Value>,
+}
+
+impl CheckedRunbook {
+    /// Binds the inputs, and evaluates what depends on nothing else. This may take as long as a check.
+    ///
+    /// # Errors
+    /// The inputs do not fit, or a step would fail by the inputs alone.
+    pub fn bind(self, inputs: &Map<String, Value>) -> Result<BoundRunbook, StartError> {
+        let inputs = self.runbook().bind(inputs).map_err(StartError::Inputs)?;
+        self.evaluate_early(&EvaluationScope::new(&inputs))?;
+        Ok(BoundRunbook { checked: self, inputs })
+    }
 }
 
 /// A run that was started or resumed and is not driven yet.
@@ -69,8 +88,15 @@ impl Engine {
         checked: CheckedRunbook,
         inputs: &Map<String, Value>,
     ) -> Result<Preflight, StartError> {
-        let inputs = checked.runbook().bind(inputs).map_err(StartError::Inputs)?;
-        checked.evaluate_early(&EvaluationScope::new(&inputs))?;
+        self.prepare_bound(checked.bind(inputs)?).await
+    }
+
+    /// Asks the cluster and the account for their identities. Changes nothing, and computes nothing that takes long.
+    ///
+    /// # Errors
+    /// The cluster or account cannot be asked.
+    pub async fn prepare_bound(&self, bound: BoundRunbook) -> Result<Preflight, StartError> {
+        let BoundRunbook { checked, inputs } = bound;
         let target = self.identify(checked.runbook()).await?;
         Ok(Preflight { checked, inputs, target })
     }
@@ -131,7 +157,7 @@ impl Engine {
             }
             match entry.head {
                 Ok(head) if head.target.overlaps(target) => {
-                    let is_live = self.store.is_live(&head.run).await;
+                    let (head, is_live) = with_liveness(self.store.as_ref(), head).await?;
                     if !head.holds_lock(is_live) {
                         continue;
                     }

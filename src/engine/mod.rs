@@ -38,13 +38,13 @@ mod target;
 
 use std::sync::Arc;
 
-pub use accept::{AcceptedRun, Preflight, digest};
+pub use accept::{AcceptedRun, BoundRunbook, Preflight, digest};
 pub use amend::{AmendError, ResumeRequest};
 pub use checked::{CheckedRunbook, registry};
 pub use cluster_lock::{clear_cluster_lock, cluster_lock};
 pub use control::Control;
 pub use preview::{ChangingStep, Remaining, UndoneStep};
-pub use resume::{ResumePreflight, abandon};
+pub use resume::{CheckedResume, ResumePreflight, abandon};
 pub use start_error::StartError;
 
 use self::cluster_lock::Holder;

@@ -13,7 +13,7 @@ use crate::{
     actions,
     journal::{
         Amendment, AuditLog, Format, Observers, ResumeMode, Run, RunEvent, RunId, RunStore,
-        RunTarget, RunWriter, StepOutcome, StepPath, StepProgress,
+        RunTarget, RunWriter, StepOutcome, StepPath, StepProgress, StoreError,
     },
 };
 use runbook::Runbook;
@@ -24,6 +24,31 @@ pub struct ResumePreflight {
     pub(super) checked: CheckedRunbook,
     pub(super) mode: ResumeMode,
     pub(super) amendment: Option<Amendment>,
+}
+
+/// An unfinished run and the runbook with which it can continue, here and by this version, if the cluster and the
+/// account are those of the run.
+pub struct CheckedResume(ResumePreflight);
+
+impl CheckedResume {
+    /// Checks that a run can be resumed, as far as its journal says. This may take as long as the check of its runbook.
+    ///
+    /// # Errors
+    /// The run has finished, was written by another revision of an action, or cannot be amended in the requested way.
+    pub fn new(writer: RunWriter, request: ResumeRequest) -> Result<Self, StartError> {
+        let mode = request.mode;
+        let run = writer.run();
+        let operation = match mode {
+            ResumeMode::Continue => "resumed",
+            ResumeMode::Rollback => "rolled back",
+        };
+        ensure_unfinished(run, operation)?;
+        let (checked, amendment) = amend(run, request)?;
+        ensure_same_revisions(run, checked.runbook())?;
+        let preflight = ResumePreflight { writer, checked, mode, amendment };
+        preflight.evaluate_early()?;
+        Ok(Self(preflight))
+    }
 }
 
 impl ResumePreflight {
@@ -65,27 +90,36 @@ impl Engine {
         id: &RunId,
         request: impl Into<ResumeRequest>,
     ) -> Result<ResumePreflight, StartError> {
-        let request = request.into();
-        let mode = request.mode;
-        let (store, observers) = (Arc::clone(&self.store), Arc::clone(&self.observers));
-        let writer = RunWriter::open(store, observers, id).await?;
-        let run = writer.run();
-        let operation = match mode {
-            ResumeMode::Continue => "resumed",
-            ResumeMode::Rollback => "rolled back",
-        };
-        ensure_unfinished(run, operation)?;
-        let (checked, amendment) = amend(run, request)?;
-        ensure_same_revisions(run, checked.runbook())?;
-        let here = self.identify(checked.runbook()).await?;
-        run.spec.target.ensure_same(&here)?;
+        let checked = CheckedResume::new(self.open(id).await?, request.into())?;
+        self.prepare_checked_resume(checked).await
+    }
+
+    /// Reads a run to continue it.
+    ///
+    /// # Errors
+    /// No such run, or its journal cannot be read.
+    pub async fn open(&self, id: &RunId) -> Result<RunWriter, StoreError> {
+        RunWriter::open(Arc::clone(&self.store), Arc::clone(&self.observers), id).await
+    }
+
+    /// Checks that the cluster and the account are those of a run. Changes nothing, and computes nothing that takes
+    /// long.
+    ///
+    /// # Errors
+    /// The run was started against others, or they cannot be asked.
+    pub async fn prepare_checked_resume(
+        &self,
+        checked: CheckedResume,
+    ) -> Result<ResumePreflight, StartError> {
+        let CheckedResume(preflight) = checked;
+        let here = self.identify(preflight.checked.runbook()).await?;
+        let target = &preflight.run().spec.target;
+        target.ensure_same(&here)?;
         // A run that had changed nothing held no lock.
-        self.ensure_lock_is_free(&run.spec.target, Some(id)).await?;
-        if amendment.is_some() {
-            ensure_no_other_platform(&run.spec.target, &here)?;
+        self.ensure_lock_is_free(target, Some(preflight.run().id())).await?;
+        if preflight.amendment.is_some() {
+            ensure_no_other_platform(target, &here)?;
         }
-        let preflight = ResumePreflight { writer, checked, mode, amendment };
-        preflight.evaluate_early()?;
         Ok(preflight)
     }
 

@@ -52,7 +52,7 @@ pub use run::{RecordedIntent, Run, StepOutcome, StepProgress, UndoStatus};
 pub use run_writer::{Observers, RunObserver, RunWriter};
 pub use state::RunState;
 pub use step_path::{InvalidStepPath, PathSegment, StepPath};
-pub use store::{HeadEntry, HeadQuery, RunStore, StoreError, StoreLocation};
+pub use store::{HeadEntry, HeadQuery, RunStore, StoreError, StoreLocation, with_liveness};
 pub use summary::{
     AmendmentSummary, HeadSummary, RunSummary, RunbookChange, StepState, StepSummary,
     UnreadableSummary,

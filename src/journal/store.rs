@@ -189,6 +189,29 @@ impl StoreError {
     }
 }
 
+/// Returns the head of a run with whether a process writes to the run, for a head that was read before that is asked.
+///
+/// A run that ends in between is not written to any more, and would count as interrupted by its old head. So where no
+/// process writes, the head is read again: it has the end, since a run is written to until its end can be read.
+///
+/// # Errors
+/// As [`RunStore::head`].
+pub async fn with_liveness(
+    store: &dyn RunStore,
+    head: RunHead,
+) -> Result<(RunHead, bool), StoreError> {
+    if !head.state(true).is_active() {
+        return Ok((head, false));
+    }
+    if store.is_live(&head.run).await {
+        return Ok((head, true));
+    }
+    let head = store.head(&head.run).await?;
+    // Another request may have resumed it in between.
+    let is_live = head.state(true).is_active() && store.is_live(&head.run).await;
+    Ok((head, is_live))
+}
+
 impl Run {
     /// Reads a run from a store.
     ///

@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt;
-use tokio::sync::OnceCell;
 use url::Url;
 
 use clock::Clock;
@@ -90,7 +89,7 @@ pub struct Platform {
 
 struct Shared {
     options: PlatformOptions,
-    kubernetes: OnceCell<Arc<kubernetes::Connection>>,
+    kubernetes: kubernetes::Connector,
     aws: aws::AwsAccount,
 }
 
@@ -120,7 +119,8 @@ impl Platform {
     /// Returns the platforms for this configuration. Nothing is read, created or sent yet.
     pub fn new(options: PlatformOptions) -> Self {
         let aws = aws::AwsAccount::new(options.aws.clone(), options.clock);
-        Self { shared: Arc::new(Shared { options, kubernetes: OnceCell::new(), aws }) }
+        let kubernetes = kubernetes::Connector::default();
+        Self { shared: Arc::new(Shared { options, kubernetes, aws }) }
     }
 
     /// Returns a reader.
@@ -196,11 +196,7 @@ impl Platform {
 
     async fn kubernetes(&self) -> Result<&Arc<kubernetes::Connection>, Error> {
         let options = &self.shared.options;
-        let open = || async {
-            let connection = kubernetes::Connection::open(&options.kubernetes, options.clock);
-            connection.await.map(Arc::new)
-        };
-        self.shared.kubernetes.get_or_try_init(open).await
+        self.shared.kubernetes.connect(&options.kubernetes, options.clock).await
     }
 }
 

@@ -144,8 +144,14 @@ impl<'a> RunningGuard<'a> {
 impl Drop for RunningGuard<'_> {
     fn drop(&mut self) {
         self.runs.state.send_modify(|state| {
-            if matches!(state.runs.get(&self.run), Some(Phase::Running(_))) {
-                state.runs.remove(&self.run);
+            if !matches!(state.runs.get(&self.run), Some(Phase::Running(_))) {
+                return;
+            }
+            state.runs.remove(&self.run);
+            if std::thread::panicking() {
+                // Its journal is still open, and says no more than that the run has not ended.
+                let reason = "the service failed while it drove the run; see its log".to_owned();
+                state.runs.insert(self.run.clone(), Phase::JournalFailed(reason));
             }
         });
     }

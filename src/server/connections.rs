@@ -17,6 +17,7 @@ use super::limits::Limits;
 pub(super) struct Connections {
     in_all: usize,
     per_peer: usize,
+    bodies: usize,
     state: Mutex<State>,
 }
 
@@ -29,9 +30,30 @@ struct State {
 #[derive(Debug)]
 struct Entry {
     peer: IpAddr,
-    /// Since when the service waits for the client; none while it works on a request.
-    idle_since: Option<Instant>,
+    phase: Phase,
     close: CancellationToken,
+}
+
+/// The state of a connection, with since when the service waits for the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// No request has arrived whole, or every response is sent.
+    Idle(Instant),
+    /// The header of a request has arrived, and its body has not.
+    ReceivingBody(Instant),
+    /// The service works on a request.
+    Working,
+    /// The client takes its response. It may be slow, and has its own limits: it counts as work.
+    Sending,
+}
+
+impl Phase {
+    fn idle_since(self) -> Option<Instant> {
+        match self {
+            Self::Idle(since) | Self::ReceivingBody(since) => Some(since),
+            Self::Working | Self::Sending => None,
+        }
+    }
 }
 
 /// The place of a connection among the others, until it is dropped.
@@ -49,14 +71,15 @@ pub(super) struct Activity(Arc<Place>);
 /// The time in which the service works on a request.
 pub(super) struct Working<'a>(&'a Place);
 
-/// The time within a request in which the service waits for its client.
-pub(super) struct Waiting<'a>(&'a Place);
+/// The time within a request in which the service receives its body.
+pub(super) struct Receiving<'a>(&'a Place);
 
 impl Connections {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
             in_all: limits.connections.get(),
             per_peer: limits.connections_per_peer.get(),
+            bodies: limits.bodies.get(),
             state: Mutex::default(),
         }
     }
@@ -75,7 +98,7 @@ impl Connections {
         let id = state.next;
         state.next += 1;
         let close = CancellationToken::new();
-        let entry = Entry { peer, idle_since: Some(Instant::now()), close: close.clone() };
+        let entry = Entry { peer, phase: Phase::Idle(Instant::now()), close: close.clone() };
         state.open.insert(id, entry);
         drop(state);
         Some(Place { connections: Arc::clone(self), id, close })
@@ -91,7 +114,7 @@ impl State {
     /// Closes the connection that has been idle for longest.
     fn close_longest_idle(&mut self, may_close: impl Fn(&Entry) -> bool) -> Option<()> {
         let idle = self.open.iter().filter(|(_, entry)| may_close(entry));
-        let idle = idle.filter_map(|(id, entry)| Some((entry.idle_since?, *id)));
+        let idle = idle.filter_map(|(id, entry)| Some((entry.phase.idle_since()?, *id)));
         let (_, id) = idle.min()?;
         self.open.remove(&id)?.close.cancel();
         Some(())
@@ -104,15 +127,29 @@ impl Place {
         self.close.cancelled().await;
     }
 
-    /// Whether the service waits for the client.
+    /// Whether the service waits for a request of the client.
     pub(super) fn is_idle(&self) -> bool {
         let state = self.connections.state();
-        state.open.get(&self.id).is_none_or(|entry| entry.idle_since.is_some())
+        state.open.get(&self.id).is_none_or(|entry| entry.phase.idle_since().is_some())
     }
 
-    fn set_idle_since(&self, idle_since: Option<Instant>) {
+    fn set(&self, phase: Phase) {
         if let Some(entry) = self.connections.state().open.get_mut(&self.id) {
-            entry.idle_since = idle_since;
+            entry.phase = phase;
+        }
+    }
+
+    /// Takes note that the service receives a body, and makes room for it, if there is none.
+    fn receive_body(&self) {
+        let mut state = self.connections.state();
+        let is_receiving = |entry: &Entry| matches!(entry.phase, Phase::ReceivingBody(_));
+        let bodies = state.open.values().filter(|entry| is_receiving(entry)).count();
+        if bodies >= self.connections.bodies {
+            // There is one: the limit is at least 1.
+            let _ = state.close_longest_idle(is_receiving);
+        }
+        if let Some(entry) = state.open.get_mut(&self.id) {
+            entry.phase = Phase::ReceivingBody(Instant::now());
         }
     }
 }
@@ -132,28 +169,45 @@ impl Activity {
         &self.0
     }
 
-    /// Takes note that the service works on a request, until the result is dropped.
+    /// Takes note that the service works on a request, until the result is dropped, or its response is to be sent.
     pub(super) fn work(&self) -> Working<'_> {
-        self.0.set_idle_since(None);
+        self.0.set(Phase::Working);
         Working(&self.0)
     }
 
-    /// Takes note that the service waits for the rest of a request, until the result is dropped.
-    pub(super) fn wait_for_client(&self) -> Waiting<'_> {
-        self.0.set_idle_since(Some(Instant::now()));
-        Waiting(&self.0)
+    /// Takes note that the service receives the body of a request, until the result is dropped.
+    pub(super) fn receive_body(&self) -> Receiving<'_> {
+        self.0.receive_body();
+        Receiving(&self.0)
+    }
+
+    /// Takes note that the client has taken everything that was to be sent.
+    pub(super) fn sent(&self) {
+        if let Some(entry) = self.0.connections.state().open.get_mut(&self.0.id)
+            && entry.phase == Phase::Sending
+        {
+            entry.phase = Phase::Idle(Instant::now());
+        }
+    }
+}
+
+impl Working<'_> {
+    /// Takes note that the work is done, and the client is to take the response.
+    pub(super) fn send(self) {
+        self.0.set(Phase::Sending);
+        std::mem::forget(self);
     }
 }
 
 impl Drop for Working<'_> {
     fn drop(&mut self) {
-        self.0.set_idle_since(Some(Instant::now()));
+        self.0.set(Phase::Idle(Instant::now()));
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Receiving<'_> {
     fn drop(&mut self) {
-        self.0.set_idle_since(None);
+        self.0.set(Phase::Working);
     }
 }
 
@@ -213,12 +267,40 @@ mod tests {
             (enter(&connections, "::1").unwrap(), enter(&connections, "::1").unwrap());
         let (working, also_working) = (first.work(), second.work());
         assert!(enter(&connections, "::2").is_none());
-        let waiting = first.wait_for_client();
+        let receiving = first.receive_body();
         drop(enter(&connections, "::1").unwrap());
         assert!(is_closed(&first) && !is_closed(&second));
-        drop((waiting, working, also_working));
+        drop((receiving, working, also_working));
         drop(second);
         assert_eq!(connections.state().open.len(), 0);
+    }
+
+    /// A client that reads slowly is not idle, until it has its response.
+    #[test]
+    fn a_connection_keeps_its_place_until_its_response_is_sent() {
+        let connections = connections(1, 1);
+        let first = enter(&connections, "::1").unwrap();
+        first.sent();
+        first.work().send();
+        assert!(enter(&connections, "::1").is_none() && !is_closed(&first));
+        let working = first.work();
+        first.sent();
+        assert!(enter(&connections, "::1").is_none(), "the flush of an earlier response");
+        working.send();
+        first.sent();
+        assert!(enter(&connections, "::1").is_some() && is_closed(&first));
+    }
+
+    #[test]
+    fn a_body_above_the_limit_takes_the_place_of_the_one_that_takes_longest() {
+        let number = |number| NonZeroUsize::new(number).unwrap();
+        let connections = Arc::new(Connections::new(&Limits { bodies: number(2), ..limits() }));
+        let each = ["::1", "::1", "::2", "::3"].map(|peer| enter(&connections, peer).unwrap());
+        let [idle, first, second, third] = &each;
+        let _receiving = (first.receive_body(), second.receive_body());
+        assert!(!is_closed(first) && !is_closed(second));
+        let _also_receiving = third.receive_body();
+        assert!(is_closed(first) && !is_closed(second) && !is_closed(third) && !is_closed(idle));
     }
 
     #[test]

@@ -64,6 +64,12 @@ impl ApiError {
         error
     }
 
+    /// Returns a response for a request whose work has panicked, or was cut off by the end of the process.
+    pub(super) fn unfinished() -> Self {
+        let message = "the request was not finished; see the server log";
+        Failure::new(FailureKind::Internal, message).into()
+    }
+
     pub(super) fn forbidden(message: &str) -> Self {
         Self::new(StatusCode::FORBIDDEN, message)
     }

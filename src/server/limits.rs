@@ -19,8 +19,11 @@ pub struct Limits {
     pub connections: NonZeroUsize,
     /// Open connections of one peer: an IPv4 address, or the first half of an IPv6 address.
     pub connections_per_peer: NonZeroUsize,
-    /// Requests that are being answered at a time, for each route.
+    /// Requests that are being answered at a time, for each route but `/validate`. A request whose body has not arrived
+    /// does not count.
     pub requests_per_route: NonZeroUsize,
+    /// Bodies that are being received at a time. One more takes the place of the one that takes longest.
+    pub bodies: NonZeroUsize,
     /// Texts that wait for `/validate` to check them. One is checked at a time.
     pub validate_queue: usize,
     /// How long a connection may take until it has sent the header of its next request.
@@ -46,7 +49,8 @@ async fn refuse_above_limit(
     Ok(next.run(request).await)
 }
 
-/// The queue of `/validate`: one text is checked at a time, and so many wait.
+/// The queue of `/validate`: one text is checked at a time, and so many wait. It is the only limit of that route, so
+/// that what the queue is set to is what holds.
 pub(super) struct ValidateQueue {
     places: Semaphore,
     turn: Arc<Semaphore>,
@@ -58,9 +62,7 @@ pub(super) struct QueuePlace<'a> {
 }
 
 /// The right to check a text now. Whatever checks the text holds it, also after the request has ended.
-pub(super) struct Turn {
-    _permit: OwnedSemaphorePermit,
-}
+pub(super) type Turn = OwnedSemaphorePermit;
 
 impl ValidateQueue {
     pub(super) fn new(limits: &Limits) -> Self {
@@ -77,7 +79,7 @@ impl ValidateQueue {
         let place = QueuePlace { _permit: self.places.try_acquire().map_err(|_| full())? };
         // This semaphore is never closed.
         let turn = Arc::clone(&self.turn).acquire_owned().await.map_err(|_| full())?;
-        Ok((place, Turn { _permit: turn }))
+        Ok((place, turn))
     }
 }
 
@@ -92,6 +94,7 @@ pub(super) mod tests {
             connections: number(100),
             connections_per_peer: number(100),
             requests_per_route: number(100),
+            bodies: number(100),
             validate_queue: 1,
             header_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(60),

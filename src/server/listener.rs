@@ -42,8 +42,10 @@ const MAX_REFUSALS: usize = 16;
 /// How many descriptors connections use at most beside [`Limits::connections`].
 pub const EXTRA_DESCRIPTORS: usize = MAX_CLOSING + MAX_REFUSALS;
 
-/// How long a client may take to read a part of its response, or to take note that it was refused.
+/// How long a client may take nothing of its response, how long it may take for the whole, and how long it may take to
+/// take note that it was refused.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(120);
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a connection that made room for another may take to close. No connection is accepted meanwhile.
@@ -128,7 +130,7 @@ impl Drop for HttpServer {
 }
 
 /// Lets the threads of the runs go first. On Linux each thread has a niceness of its own.
-fn prefer_runs() {
+pub(super) fn prefer_runs() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::nice(NICENESS) {
         tracing::debug!(%error, "requests are answered at the priority of runs");
@@ -230,11 +232,15 @@ impl Server {
             let response = self.app.clone().call(request);
             let activity = activity.clone();
             async move {
-                let _working = activity.work();
-                response.await
+                let working = activity.work();
+                let response = response.await;
+                working.send();
+                response
             }
         });
-        let stream = WriteTimeout::new(stream, WRITE_TIMEOUT);
+        let sent = activity.clone();
+        let stream =
+            WriteTimeout::new(stream, WRITE_TIMEOUT, RESPONSE_TIMEOUT, move || sent.sent());
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.header_timeout)
@@ -277,4 +283,65 @@ async fn send_refusal(mut stream: TcpStream) -> io::Result<()> {
     let mut buffer = [0; 1024];
     while stream.read(&mut buffer).await? > 0 {}
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use axum::routing::get;
+    use tokio::io::duplex;
+
+    use super::*;
+    use crate::server::limits::tests::limits;
+
+    const PEER: ([u8; 4], u16) = ([10, 0, 0, 1], 1);
+
+    /// A server with place for one connection of a peer.
+    fn server(app: Router) -> Arc<Server> {
+        let one = NonZeroUsize::new(1).unwrap();
+        let limits = Limits { connections_per_peer: one, ..limits() };
+        Arc::new(Server {
+            connections: Arc::new(Connections::new(&limits)),
+            descriptors: Arc::new(Semaphore::new(10)),
+            refusals: Arc::new(Semaphore::new(1)),
+            app,
+            stop: CancellationToken::new(),
+            limits,
+            tls: None,
+        })
+    }
+
+    #[tokio::test]
+    async fn a_client_that_reads_slowly_keeps_its_place_until_it_has_its_response() {
+        let body = "x".repeat(100_000);
+        let server = server(Router::new().route("/", get(move || async { body })));
+        let peer = SocketAddr::from(PEER);
+        let enter = || server.connections.enter(peer.ip());
+        let activity = Activity::new(enter().unwrap());
+        let (ours, mut theirs) = duplex(64);
+        let serving = tokio::spawn({
+            let server = Arc::clone(&server);
+            async move { server.serve_http(ours, peer, &activity).await }
+        });
+        theirs.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        let mut response = vec![0; 64];
+        theirs.read_exact(&mut response).await.unwrap();
+        assert!(response.starts_with(b"HTTP/1.1 200 OK\r\n"));
+        while response.len() < 100_000 {
+            assert!(enter().is_none(), "after {} bytes", response.len());
+            let mut more = [0; 1000];
+            theirs.read_exact(&mut more).await.unwrap();
+            response.extend(more);
+        }
+        // The connection is idle when its client has everything, and makes room for another.
+        let (closed, ()) = tokio::join!(theirs.read_to_end(&mut response), async {
+            while enter().is_none() {
+                tokio::task::yield_now().await;
+            }
+        });
+        closed.unwrap();
+        assert!(response.ends_with(&[b'x'; 1000]) && response.len() > 100_000);
+        serving.await.unwrap();
+    }
 }

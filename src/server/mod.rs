@@ -8,13 +8,14 @@
 mod active_runs;
 mod auth;
 mod body;
+mod checks;
 mod connections;
 mod csrf;
 mod error;
-mod file_stamp;
 mod limits;
 mod listener;
 mod routes;
+mod secret_file;
 mod service;
 mod tls;
 mod token;
@@ -37,9 +38,9 @@ use tower_http::{
 use tracing::Level;
 
 pub use auth::{Access, Reach};
-pub use file_stamp::SecretFileError;
 pub use limits::Limits;
 pub use listener::{EXTRA_DESCRIPTORS, HttpServer};
+pub use secret_file::SecretFileError;
 pub use service::Service;
 pub use tls::{Tls, TlsError};
 pub use token::{TokenFileError, read_token};
@@ -58,19 +59,21 @@ fn router(service: Service, access: Access) -> Router {
     // A probe is answered whatever else is going on: many at once cost no more than one.
     let open =
         Router::new().route("/health", get(routes::health)).route("/ready", get(routes::ready));
-    let validate = post(routes::validate).layer(DefaultBodyLimit::max(MAX_BYTES));
+    // The limit of `/validate` is its queue.
+    let validate = body::receiving(post(routes::validate), &service);
+    let validate = validate.layer(DefaultBodyLimit::max(MAX_BYTES));
     let reading = Router::new()
         .route("/status", limited(get(routes::status)))
-        .route("/validate", limited(validate))
+        .route("/validate", validate)
         .route("/runbooks", limited(get(routes::runbooks)))
         .route("/runs", limited(get(routes::runs)))
         .route("/runs/{id}", limited(get(routes::run)));
     // HEAD would otherwise be answered by the handler of GET, and start a run.
     let start = get(routes::start).post(routes::start).head(routes::method_not_allowed);
     let mutating = Router::new()
-        .route("/run", limited(start))
+        .route("/run", body::receiving(limited(start), &service))
         .route("/runs/{id}/cancel", limited(post(routes::cancel)))
-        .route("/runs/{id}/resume", limited(post(routes::resume)))
+        .route("/runs/{id}/resume", body::receiving(limited(post(routes::resume)), &service))
         .route("/runs/{id}/rollback", limited(post(routes::rollback)))
         .route("/runs/{id}/abandon", limited(post(routes::abandon)))
         .route_layer(middleware::from_fn_with_state(access.clone(), auth::require_token))

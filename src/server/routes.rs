@@ -119,8 +119,8 @@ pub(super) async fn status(
     Ok(Json(service.status(id.as_ref()).await?))
 }
 
-pub(super) async fn runbooks(State(service): State<Service>) -> Json<Value> {
-    Json(json!({"runbooks": service.runbooks()}))
+pub(super) async fn runbooks(State(service): State<Service>) -> ApiResult {
+    Ok(Json(json!({"runbooks": service.runbooks().await?})))
 }
 
 pub(super) async fn runs(

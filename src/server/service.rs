@@ -13,18 +13,20 @@ use tokio::{
 
 use super::{
     active_runs::{ActiveRuns, Admission, Phase, RunningGuard},
+    checks::{self, Checks, Wanted},
     error::ApiError,
     limits::{Limits, ValidateQueue},
     views,
 };
 use crate::{
     engine::{
-        AcceptedRun, CheckedRunbook, Control, Engine, Preflight, ResumePreflight, ResumeRequest,
-        StartError, abandon,
+        AcceptedRun, BoundRunbook, CheckedResume, CheckedRunbook, Control, Engine, Preflight,
+        ResumePreflight, ResumeRequest, StartError, abandon,
     },
     journal::{
-        Failure, FailureKind, HeadQuery, HeadSummary, ResumeMode, Run, RunHead, RunId, RunState,
-        RunStore, RunSummary, RunTarget, StoreError, UnreadableSummary,
+        Failure, FailureKind, HeadQuery, HeadSummary, RecordedEvent, ResumeMode, Run, RunHead,
+        RunId, RunState, RunStore, RunSummary, RunTarget, StoreError, UnreadableSummary,
+        with_liveness,
     },
     runbook_dir::{self, FoundRunbook, RunbookDir},
 };
@@ -55,6 +57,7 @@ struct Shared {
     active: ActiveRuns,
     limits: Limits,
     validate_queue: ValidateQueue,
+    checks: Checks,
     /// A permit for each request that reads journals or heads for its client.
     reading: Semaphore,
     readiness: Mutex<Option<(Instant, Result<(), StoreError>)>>,
@@ -98,6 +101,7 @@ impl Service {
             restart_guard,
             active: ActiveRuns::default(),
             validate_queue: ValidateQueue::new(&limits),
+            checks: Checks::default(),
             limits,
             reading: Semaphore::new(MAX_READERS),
             readiness: Mutex::default(),
@@ -177,15 +181,20 @@ impl Service {
         actor: &str,
         guard: RestartGuard,
     ) -> Result<Value, ApiError> {
-        let FoundRunbook { source, origin } = self.shared.runbook_dir.find(runbook)?;
-        if let Some(earlier) = self.find_run_by_key(key.as_deref()).await? {
-            return response_to_same_request(&earlier, &source, &inputs);
+        let FoundRunbook { source, origin } = self.find_runbook(runbook).await?;
+        if key.is_some() {
+            let _reading = self.shared.reading.acquire().await;
+            if let Some(earlier) = self.find_run_by_key(key.as_deref()).await? {
+                return response_to_same_request(&earlier, &source, &inputs);
+            }
         }
-        let checked = CheckedRunbook::with_origin(source.clone(), origin.to_string())?;
-        let given = inputs.clone();
-        let prepare = move |service: Self| async move {
-            service.shared.engine.prepare(checked, &given).await
+        let (text, given) = (source.clone(), inputs.clone());
+        let check = move |_: &Wanted| -> Result<BoundRunbook, ApiError> {
+            Ok(CheckedRunbook::with_origin(text, origin.to_string())?.bind(&given)?)
         };
+        let bound = self.shared.checks.run(check).await??;
+        let prepare =
+            move |service: Self| async move { service.shared.engine.prepare_bound(bound).await };
         let preflight = self.prepare_on_runs_runtime(prepare).await??;
         let actor = actor.to_owned();
         let accept = move |service: Self| async move {
@@ -227,7 +236,7 @@ impl Service {
         F: Future<Output = T> + Send + 'static,
     {
         let mut task = TaskOfRequest(self.shared.runs.spawn(work(self.clone())));
-        (&mut task.0).await.map_err(|_| unfinished_task())
+        (&mut task.0).await.map_err(|_| ApiError::unfinished())
     }
 
     /// Accepts a run on the runtime of the runs. This asks the store only, and is finished even if the request ends: a
@@ -239,7 +248,7 @@ impl Service {
     where
         F: Future<Output = T> + Send + 'static,
     {
-        self.shared.runs.spawn(work(self.clone())).await.map_err(|_| unfinished_task())
+        self.shared.runs.spawn(work(self.clone())).await.map_err(|_| ApiError::unfinished())
     }
 
     /// Checks that a runbook has not succeeded on the same target just now. The caller has the right to start a run, so
@@ -281,19 +290,29 @@ impl Service {
         actor: &str,
     ) -> Result<Value, ApiError> {
         let mode = request.mode;
-        if let Some(name) = runbook {
-            let FoundRunbook { source, origin } = self.shared.runbook_dir.find(name)?;
-            request.runbook = Some(CheckedRunbook::with_origin(source, origin.to_string())?);
-        }
-        self.wait_until_released(id).await?;
-        self.ensure_not_live(id).await?;
-        let run = id.clone();
+        let found = match runbook {
+            Some(name) => Some(self.find_runbook(name).await?),
+            None => None,
+        };
+        let writer = {
+            let _reading = self.shared.reading.acquire().await;
+            self.wait_until_released(id).await?;
+            self.ensure_not_live(id).await?;
+            self.shared.engine.open(id).await?
+        };
+        let check = move |_: &Wanted| {
+            if let Some(FoundRunbook { source, origin }) = found {
+                request.runbook = Some(CheckedRunbook::with_origin(source, origin.to_string())?);
+            }
+            Ok::<_, ApiError>(CheckedResume::new(writer, request)?)
+        };
+        let checked = self.shared.checks.run(check).await??;
         let prepare = move |service: Self| async move {
-            service.shared.engine.prepare_resume(&run, request).await
+            service.shared.engine.prepare_checked_resume(checked).await
         };
         let preflight = self.prepare_on_runs_runtime(prepare).await??;
         // Before the run is resumed: it reads a file, which may be on a disk that does not answer.
-        let note = change_note(&preflight).await;
+        let note = self.change_note(&preflight).await?;
         let actor = actor.to_owned();
         let accept = move |service: Self| async move {
             service.accept_resume(preflight, mode, &actor).await
@@ -303,6 +322,24 @@ impl Service {
             response["note"] = json!(note);
         }
         Ok(response)
+    }
+
+    /// Finds and reads a runbook of the directory.
+    async fn find_runbook(&self, name: &str) -> Result<FoundRunbook, ApiError> {
+        let (runbook_dir, name) = (self.shared.runbook_dir.clone(), name.to_owned());
+        Ok(self.shared.checks.run(move |_| runbook_dir.find(&name)).await??)
+    }
+
+    /// Returns a note where the file of a run's runbook is no longer the text with which the run continues.
+    async fn change_note(&self, preflight: &ResumePreflight) -> Result<Option<String>, ApiError> {
+        if preflight.rolls_back() {
+            return Ok(None);
+        }
+        let run = preflight.run();
+        let (origin, name) = (preflight.origin().map(str::to_owned), run.spec.runbook.clone());
+        let text = preflight.checked().source().text().to_owned();
+        let note = move |_: &Wanted| runbook_dir::change_note(origin.as_deref(), &name, &text);
+        self.shared.checks.run(note).await
     }
 
     async fn accept_resume(
@@ -342,6 +379,7 @@ impl Service {
                 Err(failure.with_hint(Some("abandon it or roll it back instead")).into())
             }
             Some(Phase::JournalFailed(_)) | None => {
+                let _reading = self.shared.reading.acquire().await;
                 let state = self.store().head(id).await?.state(false);
                 let message = format!("run {id} is {state}: nothing to cancel");
                 Err(Failure::new(FailureKind::Conflict, message).into())
@@ -364,6 +402,7 @@ impl Service {
 
     /// Reports on the run that was asked for; else the active one; else the latest; else idle.
     pub(super) async fn status(&self, id: Option<&RunId>) -> Result<Value, ApiError> {
+        let _reading = self.shared.reading.acquire().await;
         let id = match id.cloned().or_else(|| self.shared.active.running()) {
             Some(id) => id,
             None => match self.latest().await? {
@@ -371,49 +410,65 @@ impl Service {
                 None => return Ok(views::idle()),
             },
         };
-        let _reading = self.shared.reading.acquire().await;
         let phase = self.shared.active.phase(&id);
-        let events = self.store().read(&id, 0).await?;
+        let (events, is_live) = self.read(&id).await?;
         render(move || {
-            let run = Run::of(&id, &events).ok_or_else(|| {
-                let message = format!("the journal of run {id} has no first event");
-                ApiError::from(Failure::new(FailureKind::Store, message))
-            })?;
-            Ok(views::status(&run, &events, phase.as_ref()))
+            let run = Run::of(&id, &events).ok_or_else(|| no_start(&id))?;
+            Ok(views::status(&run, &events, phase.as_ref(), is_live))
         })
         .await
+    }
+
+    /// Reads a run, with whether it is being written to.
+    ///
+    /// That is asked first: a run that ends in between then has its end in what is read, and counts as ended. Asked
+    /// afterwards, it would seem to have been interrupted. A run that was resumed in between is asked again: what is
+    /// read of it says that it has not ended.
+    async fn read(&self, id: &RunId) -> Result<(Vec<RecordedEvent>, bool), StoreError> {
+        let was_live = self.is_written(id).await;
+        let events = self.store().read(id, 0).await?;
+        Ok((events, was_live || self.is_written(id).await))
+    }
+
+    /// Whether this service writes to a run. The store knows that from before the run's first event can be read until
+    /// its last one can be.
+    async fn is_written(&self, id: &RunId) -> bool {
+        match self.shared.active.phase(id) {
+            Some(Phase::Running(_)) => true,
+            // The driver has ended without the run's end.
+            Some(Phase::Recovering { .. } | Phase::JournalFailed(_)) => false,
+            None => self.store().is_live(id).await,
+        }
     }
 
     /// Checks a runbook's text, which is then forgotten: nothing that is sent here can be run. A text that takes long
     /// to check holds up no request but those that wait for the same.
     pub(super) async fn validate(&self, name: String, text: Vec<u8>) -> Result<Value, ApiError> {
         let (_place, turn) = self.shared.validate_queue.wait().await?;
-        let check = move || {
-            // A check that has begun is not interrupted when its request ends; the next one waits for its end.
-            let _turn = turn;
-            match Source::from_bytes(name, text) {
+        let check = move |wanted: &Wanted| {
+            let (source, runbook, diagnostics) = match Source::from_bytes(name, text) {
                 Ok(source) => {
-                    let checked = runbook::check(&source, crate::engine::registry());
+                    let registry = crate::engine::registry();
+                    let checked = runbook::check_while(&source, registry, &|| wanted.is_wanted())?;
                     (source, checked.runbook, checked.diagnostics)
                 }
                 Err(error) => (error.readable, None, vec![error.diagnostic]),
-            }
+            };
+            Some(match runbook {
+                Some(runbook) => Ok(views::valid(&runbook, &source, &diagnostics)),
+                None => {
+                    let source_text = Box::new(source);
+                    Err(ApiError::from(StartError::InvalidRunbook { source_text, diagnostics }))
+                }
+            })
         };
-        let checked = tokio::task::spawn_blocking(check).await;
-        let (source, runbook, diagnostics) = checked.map_err(|_| {
-            ApiError::from(Failure::new(FailureKind::Internal, "the check did not finish"))
-        })?;
-        match runbook {
-            Some(runbook) => Ok(views::valid(&runbook, &source, &diagnostics)),
-            None => {
-                let source_text = Box::new(source);
-                Err(StartError::InvalidRunbook { source_text, diagnostics }.into())
-            }
-        }
+        // A check ends soon after its request; the next one waits for that.
+        checks::run(turn, check).await?.ok_or_else(ApiError::unfinished)?
     }
 
-    pub(super) fn runbooks(&self) -> Vec<String> {
-        self.shared.runbook_dir.names()
+    pub(super) async fn runbooks(&self) -> Result<Vec<String>, ApiError> {
+        let runbook_dir = self.shared.runbook_dir.clone();
+        self.shared.checks.run(move |_| runbook_dir.names()).await
     }
 
     /// Returns a page of runs, the newest first, and where the next page begins.
@@ -422,6 +477,7 @@ impl Service {
         limit: usize,
         before: Option<&RunId>,
     ) -> Result<Value, ApiError> {
+        let _reading = self.shared.reading.acquire().await;
         let query = match before {
             Some(run) => {
                 // Any id is before or after others, but a page after a run that never was is not the next page.
@@ -432,22 +488,27 @@ impl Service {
             }
             None => HeadQuery::Newest(limit + 1),
         };
-        let _reading = self.shared.reading.acquire().await;
         let entries = self.store().heads(query).await?;
-        let service = self.clone();
+        let has_more = entries.len() > limit;
+        let mut found = Vec::new();
+        for entry in entries.into_iter().rev().take(limit) {
+            let head = match entry.head {
+                Ok(head) => self.with_liveness(head).await,
+                Err(error) => Err(error),
+            };
+            found.push((entry.run, head));
+        }
         render(move || {
-            let has_more = entries.len() > limit;
-            let mut runs = Vec::new();
-            let mut last = None;
-            for entry in entries.into_iter().rev().take(limit) {
-                runs.push(match entry.head {
-                    Ok(head) => json!(HeadSummary::of(&head, service.is_live(&head.run))),
-                    Err(error) => json!(UnreadableSummary::of(&entry.run, &error)),
-                });
-                last = Some(entry.run);
-            }
+            let last = has_more.then(|| found.last().map(|(run, _)| run.clone()));
+            let runs: Vec<Value> = found
+                .into_iter()
+                .map(|(run, head)| match head {
+                    Ok((head, is_live)) => json!(HeadSummary::of(&head, is_live)),
+                    Err(error) => json!(UnreadableSummary::of(&run, &error)),
+                })
+                .collect();
             let mut page = json!({ "runs": runs });
-            if has_more {
+            if let Some(last) = last {
                 page["continue"] = json!(last);
             }
             Ok(page)
@@ -455,12 +516,24 @@ impl Service {
         .await
     }
 
+    /// Returns a head that was read, with whether the service writes to its run.
+    async fn with_liveness(&self, head: RunHead) -> Result<(RunHead, bool), StoreError> {
+        match self.shared.active.phase(&head.run) {
+            Some(Phase::Recovering { .. } | Phase::JournalFailed(_)) => Ok((head, false)),
+            Some(Phase::Running(_)) | None => with_liveness(self.store().as_ref(), head).await,
+        }
+    }
+
     pub(super) async fn run(&self, id: &RunId) -> Result<Value, ApiError> {
         let _reading = self.shared.reading.acquire().await;
-        let is_live = self.is_live(id);
-        let run = Run::read(self.store().as_ref(), id).await?;
+        let (events, is_live) = self.read(id).await?;
+        let id = id.clone();
         // Without the differences between runbooks: no route that needs no token shows their text.
-        render(move || Ok(json!(RunSummary::of(&run, is_live)))).await
+        render(move || {
+            let run = Run::of(&id, &events).ok_or_else(|| no_start(&id))?;
+            Ok(json!(RunSummary::of(&run, is_live)))
+        })
+        .await
     }
 
     /// Checks that a run could be journaled now, or a moment ago.
@@ -536,28 +609,16 @@ impl Service {
     }
 }
 
-/// Returns a note where the file of a run's runbook is no longer the text with which the run continues.
-async fn change_note(preflight: &ResumePreflight) -> Option<String> {
-    if preflight.rolls_back() {
-        return None;
-    }
-    let run = preflight.run();
-    let (origin, name) = (preflight.origin().map(str::to_owned), run.spec.runbook.clone());
-    let text = preflight.checked().source().text().to_owned();
-    let note = move || runbook_dir::change_note(origin.as_deref(), &name, &text);
-    tokio::task::spawn_blocking(note).await.ok().flatten()
+fn no_start(id: &RunId) -> ApiError {
+    let message = format!("the journal of run {id} has no first event");
+    Failure::new(FailureKind::Store, message).into()
 }
 
 /// Makes a response that may be large, beside the threads that answer requests.
 async fn render(
     work: impl FnOnce() -> Result<Value, ApiError> + Send + 'static,
 ) -> Result<Value, ApiError> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| unfinished_task())?
-}
-
-/// Returns the response to a request whose work has panicked, or was cut off by the end of the process.
-fn unfinished_task() -> ApiError {
-    Failure::new(FailureKind::Internal, "the request was not finished; see the server log").into()
+    tokio::task::spawn_blocking(work).await.map_err(|_| ApiError::unfinished())?
 }
 
 /// Returns the response to a request for the runs before one that is not there.

@@ -7,7 +7,7 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 
-use super::file_stamp::{FileStamp, SecretFileError, read_secret};
+use super::secret_file::{SecretFileError, read_secret};
 
 /// A token shorter than this can be guessed.
 const MIN_LENGTH: usize = 16;
@@ -55,11 +55,7 @@ impl TokenFileError {
 /// # Errors
 /// The file cannot be read, others can read it, or it does not hold one token.
 pub fn read_token(path: &Path) -> Result<String, TokenFileError> {
-    read(path).map(|(token, _)| token)
-}
-
-fn read(path: &Path) -> Result<(String, FileStamp), TokenFileError> {
-    let (bytes, stamp) = read_secret(path)?;
+    let bytes = read_secret(path)?;
     let path = || path.display().to_string();
     // Text that is not UTF-8, such as the UTF-16 of some editors, has no token either.
     let text = std::str::from_utf8(&bytes)
@@ -74,29 +70,22 @@ fn read(path: &Path) -> Result<(String, FileStamp), TokenFileError> {
     if token.len() < MIN_LENGTH {
         return Err(TokenFileError::TooShort { path: path() });
     }
-    Ok((token.to_owned(), stamp))
+    Ok(token.to_owned())
 }
 
-/// A token file. It is read again when it has changed.
+/// A token file. It is read for each request that carries a token.
 #[derive(Debug)]
 pub(super) struct TokenFile {
     path: PathBuf,
-    known: Mutex<Option<Known>>,
-}
-
-/// The token that the file held when it was read.
-#[derive(Debug, Clone, Copy)]
-struct Known {
-    stamp: FileStamp,
-    hash: [u8; 32],
+    /// The hash of the token that the file held when it was last read; none while the file cannot be used.
+    last: Mutex<Option<[u8; 32]>>,
 }
 
 impl TokenFile {
     /// Opens a token file.
     pub(super) fn open(path: &Path) -> Result<Self, TokenFileError> {
-        let file = Self { path: path.to_owned(), known: Mutex::new(None) };
-        file.current_hash()?;
-        Ok(file)
+        let last = Mutex::new(Some(hash(&read_token(path)?)));
+        Ok(Self { path: path.to_owned(), last })
     }
 
     /// Whether this is the token that the file holds now.
@@ -104,26 +93,16 @@ impl TokenFile {
     /// # Errors
     /// The file has changed and cannot be used any more. Then no token is accepted: the old one may have been revoked.
     pub(super) fn has_token(&self, given: &str) -> Result<bool, TokenFileError> {
-        // Hashes are compared, so that the time of the comparison tells nothing of the token.
-        Ok(hash(given) == self.current_hash()?)
-    }
-
-    fn current_hash(&self) -> Result<[u8; 32], TokenFileError> {
-        // Each change below is one assignment: a panic leaves nothing half done.
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (Some(known), Ok(stamp)) = (*known, FileStamp::at(&self.path))
-            && known.stamp == stamp
-        {
-            return Ok(known.hash);
-        }
-        let was_known = known.take().is_some();
-        let (token, stamp) = read(&self.path)?;
-        if was_known {
+        let current = read_token(&self.path).map(|token| hash(&token));
+        // A change is one assignment: a panic leaves nothing half done.
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if *last != current.as_ref().ok().copied() {
+            *last = current.as_ref().ok().copied();
             tracing::info!(path = %self.path.display(), "the token file has changed");
         }
-        let hash = hash(&token);
-        *known = Some(Known { stamp, hash });
-        Ok(hash)
+        drop(last);
+        // Hashes are compared, so that the time of the comparison tells nothing of the token.
+        Ok(hash(given) == current?)
     }
 }
 
@@ -197,5 +176,23 @@ mod tests {
         assert!(file.has_token("another-horse-battery").unwrap());
         fs::remove_file(&path).unwrap();
         assert!(file.has_token("another-horse-battery").is_err());
+    }
+
+    /// The file is written to in place, many times within a tick of the file system's clock.
+    #[test]
+    fn a_token_that_is_replaced_within_a_tick_is_revoked() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        write(&path, b"correct-horse-battery", 0o600);
+        let file = TokenFile::open(&path).unwrap();
+        for (current, other) in [
+            ("another-horse-battery", "correct-horse-battery"),
+            ("correct-horse-battery", "another-horse-battery"),
+        ]
+        .repeat(100)
+        {
+            write(&path, current.as_bytes(), 0o600);
+            assert!(file.has_token(current).unwrap() && !file.has_token(other).unwrap());
+        }
     }
 }

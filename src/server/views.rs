@@ -51,8 +51,13 @@ pub(super) fn idle() -> Value {
 }
 
 /// `/status` of a run.
-pub(super) fn status(run: &Run, events: &[RecordedEvent], phase: Option<&Phase>) -> Value {
-    let state = run.state(matches!(phase, Some(Phase::Running(_))));
+pub(super) fn status(
+    run: &Run,
+    events: &[RecordedEvent],
+    phase: Option<&Phase>,
+    is_live: bool,
+) -> Value {
+    let state = run.state(is_live);
     let mut status = json!({
         "status": legacy_status(state),
         "start_time": seconds(run.head.started_at),

@@ -1,10 +1,11 @@
-//! A stream that fails when its peer takes nothing for too long: a client that does not read its response would keep
-//! the connection for ever.
+//! A stream that fails when its peer takes nothing for too long, or too long for all of it: a client that does not read
+//! its response would keep the connection for ever, and so would one that reads a byte now and then. A client that is
+//! only slow gets its response.
 
 use std::{
     io,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -13,17 +14,24 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// A stream with a limit on how long a write may wait.
-pub(super) struct WriteTimeout<S> {
+/// A stream with limits on how long writes may wait.
+pub(super) struct WriteTimeout<S, F> {
     stream: S,
+    /// The limit of one wait, and of all until everything is written.
     limit: Duration,
+    limit_in_all: Duration,
     /// The end of the wait, while a write waits.
     deadline: Option<Pin<Box<Sleep>>>,
+    /// The end of all waits, from the first write after a flush.
+    deadline_in_all: Option<Pin<Box<Sleep>>>,
+    /// Called when a flush has ended: everything is written.
+    on_flush: F,
 }
 
-impl<S> WriteTimeout<S> {
-    pub(super) fn new(stream: S, limit: Duration) -> Self {
-        Self { stream, limit, deadline: None }
+impl<S, F: Fn() + Unpin> WriteTimeout<S, F> {
+    pub(super) fn new(stream: S, limit: Duration, limit_in_all: Duration, on_flush: F) -> Self {
+        let (deadline, deadline_in_all) = (None, None);
+        Self { stream, limit, limit_in_all, deadline, deadline_in_all, on_flush }
     }
 
     /// Passes on what a write returned, unless it waits for too long.
@@ -32,18 +40,27 @@ impl<S> WriteTimeout<S> {
         context: &mut Context<'_>,
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
+        let timed_out =
+            |message| Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, message)));
+        let in_all = self.limit_in_all;
+        let in_all = self.deadline_in_all.get_or_insert_with(|| Box::pin(sleep(in_all)));
+        if in_all.as_mut().poll(context).is_ready() {
+            return timed_out("the client reads too slowly");
+        }
         if written.is_ready() {
             self.deadline = None;
             return written;
         }
         let limit = self.limit;
         let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(limit)));
-        ready!(deadline.as_mut().poll(context));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client reads nothing")))
+        if deadline.as_mut().poll(context).is_ready() {
+            return timed_out("the client reads nothing");
+        }
+        Poll::Pending
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
+impl<S: AsyncRead + Unpin, F: Unpin> AsyncRead for WriteTimeout<S, F> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -53,7 +70,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
+impl<S: AsyncWrite + Unpin, F: Fn() + Unpin> AsyncWrite for WriteTimeout<S, F> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -78,7 +95,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
-        self.limit(context, flushed)
+        let flushed = self.limit(context, flushed);
+        if matches!(flushed, Poll::Ready(Ok(()))) {
+            self.deadline_in_all = None;
+            (self.on_flush)();
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -89,17 +111,62 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncWriteExt as _;
+    use std::cell::Cell;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
     use super::*;
 
+    const SOON: Duration = Duration::from_millis(20);
+    const NEVER: Duration = Duration::from_hours(1);
+
+    /// A peer that takes a byte now and then.
+    async fn read_slowly(mut theirs: DuplexStream) {
+        while theirs.read_u8().await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    }
+
     #[tokio::test]
     async fn a_peer_that_takes_nothing_ends_the_stream() {
-        let (ours, theirs) = tokio::io::duplex(4);
-        let mut stream = WriteTimeout::new(ours, Duration::from_millis(20));
+        let (ours, _theirs) = duplex(4);
+        let mut stream = WriteTimeout::new(ours, SOON, NEVER, || ());
         stream.write_all(b"four").await.unwrap();
         let error = stream.write_all(b"more").await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        drop(theirs);
+        assert_eq!(error.to_string(), "the client reads nothing");
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_is_slow_gets_everything_and_each_response_has_the_whole_time() {
+        let (ours, theirs) = duplex(4);
+        let sent = Cell::new(false);
+        let mut stream = WriteTimeout::new(ours, NEVER, NEVER, || sent.set(true));
+        let write = async {
+            for _ in 0..3 {
+                sent.set(false);
+                stream.write_all(&[0; 100]).await.unwrap();
+                assert!(!sent.get() && stream.deadline_in_all.is_some());
+                stream.flush().await.unwrap();
+                assert!(sent.get() && stream.deadline_in_all.is_none());
+            }
+            drop(stream);
+        };
+        tokio::join!(write, read_slowly(theirs));
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_is_too_slow_ends_the_stream() {
+        let (ours, theirs) = duplex(4);
+        let mut stream = WriteTimeout::new(ours, NEVER, SOON, || ());
+        let write = async {
+            loop {
+                if let Err(error) = stream.write_all(&[0; 100]).await {
+                    drop(stream);
+                    break error;
+                }
+            }
+        };
+        let (error, ()) = tokio::join!(write, read_slowly(theirs));
+        assert_eq!(error.to_string(), "the client reads too slowly");
     }
 }

@@ -11,6 +11,7 @@ use super::duration::Duration;
 use super::evaluate::{Argument, CompiledArgument, EvaluationError, EvaluationScope};
 use super::inputs::{self, Input, InputError, InputFileError};
 use super::yaml::Node;
+use super::{Stopped, Wanted};
 
 /// A runbook without errors.
 #[derive(Debug, Clone)]
@@ -59,8 +60,20 @@ pub struct Retry {
 }
 
 impl Runbook {
-    /// Builds the runbook from an analysis without errors.
-    pub(crate) fn new(analysis: &Analysis<'_>) -> Option<Self> {
+    /// Builds the runbook from an analysis, for as long as it is wanted. An analysis with errors has no runbook.
+    pub(crate) fn new(
+        analysis: &Analysis<'_>,
+        wanted: &Wanted<'_>,
+    ) -> Result<Option<Self>, Stopped> {
+        let mut steps = Vec::with_capacity(analysis.steps.len());
+        for index in 0..analysis.steps.len() {
+            wanted.ensure()?;
+            steps.push(Step::new(analysis, index));
+        }
+        Ok(Self::with_steps(analysis, steps.into_iter().collect()))
+    }
+
+    fn with_steps(analysis: &Analysis<'_>, steps: Option<Vec<Step>>) -> Option<Self> {
         let text = |node: Option<&Node>| node.and_then(Node::text).map(str::to_owned);
         let input =
             |(declared, default): (&super::document::InputDeclaration<'_>, &Option<Json>)| Input {
@@ -69,12 +82,11 @@ impl Runbook {
                 default: default.clone(),
                 description: declared.description.map(str::to_owned),
             };
-        let steps = (0..analysis.steps.len()).map(|index| Step::new(analysis, index));
         Some(Self {
             name: text(analysis.document.name)?,
             description: text(analysis.document.description),
             inputs: analysis.document.inputs.iter().zip(&analysis.defaults).map(input).collect(),
-            steps: steps.collect::<Option<_>>()?,
+            steps: steps?,
         })
     }
 
@@ -229,6 +241,31 @@ impl Step {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A client that has gone must not keep a checker at work.
+    #[test]
+    fn a_check_ends_soon_after_its_result_is_no_longer_wanted() {
+        let registry = crate::ActionRegistry::default();
+        let step = |n| format!("- {{id: s{n}, action: none}}\n");
+        let steps: String = (0..200).map(step).collect();
+        let source = crate::Source::new("r.yaml", format!("name: r\nsteps:\n{steps}"));
+        let asked = std::cell::Cell::new(0);
+        let times_asked = |limit: usize| {
+            asked.set(0);
+            let is_wanted = || {
+                asked.set(asked.get() + 1);
+                asked.get() <= limit
+            };
+            crate::check_while(&source, &registry, &is_wanted).is_some()
+        };
+        assert!(times_asked(usize::MAX));
+        let in_all = asked.get();
+        assert!(in_all >= 200 + crate::rules().len(), "{in_all}");
+        for limit in [0, 1, 100, in_all - 1] {
+            assert!(!times_asked(limit));
+            assert_eq!(asked.get(), limit + 1, "nothing is asked or done after that");
+        }
+    }
 
     /// The engine moves runbooks between tasks.
     #[test]

@@ -62,31 +62,57 @@ pub struct CheckResult {
 
 /// Checks a text against an action registry. Reports all diagnostics at once.
 pub fn check(source: &Source, registry: &ActionRegistry) -> CheckResult {
-    let (diagnostics, runbook) = check_with(source, registry, Runbook::new);
-    CheckResult { runbook, diagnostics }
+    check_while(source, registry, &|| true).expect("nothing stops the check")
+}
+
+/// Checks a text for as long as its result is wanted; `None` when that ends before the check. `is_wanted` is asked for
+/// each step and each rule, and is not asked any more when it has been false.
+pub fn check_while(
+    source: &Source,
+    registry: &ActionRegistry,
+    is_wanted: &dyn Fn() -> bool,
+) -> Option<CheckResult> {
+    let checked = check_with(source, registry, &Wanted(is_wanted), Runbook::new);
+    checked.ok().map(|(diagnostics, runbook)| CheckResult { runbook, diagnostics })
 }
 
 /// Returns the diagnostics of [`check`] without building the runbook, which takes much of the time
 /// and memory of a large text.
 pub fn diagnose(source: &Source, registry: &ActionRegistry) -> Vec<Diagnostic> {
-    check_with(source, registry, |_| None::<Runbook>).0
+    let checked = check_with(source, registry, &Wanted(&|| true), |_, _| Ok(None));
+    checked.expect("nothing stops the check").0
+}
+
+/// Whether the result of a check is still wanted.
+struct Wanted<'w>(&'w dyn Fn() -> bool);
+
+/// The end of a check whose result is not wanted any more.
+#[derive(Debug)]
+struct Stopped;
+
+impl Wanted<'_> {
+    /// Checks that the check goes on.
+    fn ensure(&self) -> Result<(), Stopped> {
+        if (self.0)() { Ok(()) } else { Err(Stopped) }
+    }
 }
 
 /// Returns all diagnostics, and what `build` makes of a text without an error.
 fn check_with(
     source: &Source,
     registry: &ActionRegistry,
-    build: impl FnOnce(&analysis::Analysis<'_>) -> Option<Runbook>,
-) -> (Vec<Diagnostic>, Option<Runbook>) {
+    wanted: &Wanted<'_>,
+    build: impl FnOnce(&analysis::Analysis<'_>, &Wanted<'_>) -> Result<Option<Runbook>, Stopped>,
+) -> Result<(Vec<Diagnostic>, Option<Runbook>), Stopped> {
     let (tree, issues) = yaml::load(source.text());
     let document = tree.as_ref().map(document::read).unwrap_or_default();
-    let analysis = analysis::Analysis::new(source, registry, &issues, document);
+    let analysis = analysis::Analysis::new(source, registry, &issues, document, wanted)?;
     let mut diagnostics = diagnostics::Diagnostics::new();
     match &tree {
-        Some(_) => rules::run(&analysis, &mut diagnostics),
+        Some(_) => rules::run(&analysis, &mut diagnostics, wanted)?,
         None => rules::run_on_unreadable(&analysis, &mut diagnostics),
     }
     let (diagnostics, has_errors) = diagnostics.finish(source);
-    let runbook = if has_errors { None } else { build(&analysis) };
-    (diagnostics, runbook)
+    let runbook = if has_errors { None } else { build(&analysis, wanted)? };
+    Ok((diagnostics, runbook))
 }

@@ -105,6 +105,15 @@ impl Serve {
         self.terminate();
         self.log.take().unwrap().join().unwrap()
     }
+
+    /// Asks the process to end, and checks that it does so by itself: it has a watchdog that ends it when its time is
+    /// up, with the same exit code, and says so.
+    pub fn expect_clean_end(mut self) {
+        assert_eq!(self.terminate().code(), Some(0));
+        let log = self.log.take().unwrap().join().unwrap();
+        let is_late = |line: &&String| line.contains("in time; the run can be resumed");
+        assert_eq!(log.iter().find(is_late), None, "what the process waited for did not end");
+    }
 }
 
 impl Drop for Serve {

@@ -11,7 +11,7 @@ use clap_complete::{CompletionCandidate, PathCompleter, engine::ValueCompleter a
 use crate::{
     actions as registry,
     cli::{Global, Output, state_dir::StateDir},
-    journal::{HeadQuery, RunId, RunState, RunStore as _},
+    journal::{HeadQuery, RunId, RunState, RunStore as _, with_liveness},
 };
 
 /// The number of latest runs that are offered: more do not fit on a screen.
@@ -37,7 +37,7 @@ async fn latest_runs() -> Vec<(RunId, RunState)> {
     let mut runs = Vec::new();
     for entry in store.heads(HeadQuery::Newest(MAX_RUNS)).await.unwrap_or_default() {
         let Ok(head) = entry.head else { continue };
-        let is_live = store.is_live(&head.run).await;
+        let Ok((head, is_live)) = with_liveness(&store, head).await else { continue };
         runs.push((head.run.clone(), head.state(is_live)));
     }
     runs

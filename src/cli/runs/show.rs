@@ -11,6 +11,7 @@ use crate::{
         AmendmentSummary, DirectoryStore, HeadEntry, HeadQuery, HeadSummary, LogLines, Run, RunId,
         RunState, RunStore as _, RunSummary, RunbookChange, StepPath, StoreError,
         UnreadableSummary, difference_texts, origin_and_digest, short_digest, timestamp,
+        with_liveness,
     },
 };
 
@@ -60,8 +61,11 @@ impl ListFilter {
             let entries = store.heads(query).await?;
             let Some(oldest) = entries.first().map(|entry| entry.run.clone()) else { break };
             for HeadEntry { run, head } in entries.into_iter().rev() {
-                let is_live = store.is_live(&run).await;
-                let listed = (run, head.map(|head| HeadSummary::of(&head, is_live)));
+                let head = match head {
+                    Ok(head) => with_liveness(store, head).await,
+                    Err(error) => Err(error),
+                };
+                let listed = (run, head.map(|(head, is_live)| HeadSummary::of(&head, is_live)));
                 if self.is_listed(&listed) {
                     found.push(listed);
                 }

@@ -6,12 +6,13 @@
 //! current, and which files it has not seen. It is a cache: whatever is wrong with it, the journals say.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File, Metadata},
     io::Write as _,
     ops::Range,
     os::unix::fs::{FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,27 @@ pub(super) struct HeadIndex {
     lines: usize,
     /// Whether there are runs that the file has no line for, such as those that were copied into the directory.
     is_incomplete: bool,
+    created: Arc<CreatedRuns>,
+}
+
+/// The runs whose files are there, or are about to be, and that the index may not know yet. Locked for operations on
+/// memory only: the run that creates a file does not have the index.
+#[derive(Default)]
+pub(super) struct CreatedRuns(Mutex<BTreeSet<RunId>>);
+
+impl CreatedRuns {
+    pub(super) fn insert(&self, run: &RunId) {
+        self.runs().insert(run.clone());
+    }
+
+    pub(super) fn remove(&self, run: &RunId) {
+        self.runs().remove(run);
+    }
+
+    fn runs(&self) -> MutexGuard<'_, BTreeSet<RunId>> {
+        // Each change is one call: a panic leaves nothing half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The knowledge of one run.
@@ -52,7 +74,7 @@ enum Slot {
 /// A file as it was when its head was taken.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "(u64, i64, i64)", into = "(u64, i64, i64)")]
-struct Stamp {
+pub(super) struct Stamp {
     length: u64,
     seconds: i64,
     nanoseconds: i64,
@@ -98,7 +120,7 @@ impl Stamp {
     }
 
     /// The stamp of a path; nothing is like a file that is not there.
-    fn at(path: &Path) -> Self {
+    pub(super) fn at(path: &Path) -> Self {
         fs::metadata(path).map(|metadata| Self::of(&metadata)).unwrap_or_default()
     }
 }
@@ -126,7 +148,7 @@ impl Slot {
 
 impl HeadIndex {
     /// Reads the index of a state directory, and takes note of the files that it does not know.
-    pub(super) fn load(directory: &Path) -> Self {
+    pub(super) fn load(directory: &Path, created: &Arc<CreatedRuns>) -> Self {
         let mut index = Self {
             directory: directory.to_owned(),
             text: String::new(),
@@ -134,6 +156,7 @@ impl HeadIndex {
             slots: BTreeMap::new(),
             lines: 0,
             is_incomplete: false,
+            created: Arc::clone(created),
         };
         let seen = index.read_lines();
         let runs = index.runs_directory();
@@ -197,18 +220,19 @@ impl HeadIndex {
         }
     }
 
-    /// Takes note of a run's head after an append, and writes it where a reader must know it: when the run becomes open
-    /// and when it stops.
-    pub(super) fn update(&mut self, head: &RunHead, path: &Path) {
-        let stamp = Stamp::at(path);
+    /// Takes note of a run's head after an append, when the run's file was like that, and writes the head where a
+    /// reader must know it: when the run becomes open and when it stops.
+    pub(super) fn update(&mut self, head: &RunHead, stamp: Stamp) {
         let was_open = matches!(self.slots.get(&head.run), Some(Slot::Head(before, _)) if before.ended_at.is_none());
         let is_open = head.ended_at.is_none();
         self.slots.insert(head.run.clone(), Slot::Head(Box::new(head.clone()), stamp));
         if was_open && is_open {
             return;
         }
-        // The index is a cache: a reader that finds an old line reads the journal.
+        // The index is a cache: a reader that finds an old line reads the journal. One that finds no line must find no
+        // later line either that says that the index is complete.
         if let Err(error) = self.write(head, stamp) {
+            self.is_incomplete = true;
             tracing::debug!(%error, "the index of runs was not written");
         }
     }
@@ -232,11 +256,14 @@ impl HeadIndex {
     /// Returns the stamp to write into a line: what the directory is like now, if each of its runs has a line.
     /// Otherwise it is one that no directory has, so that the next process reads the directory.
     fn directory_stamp(&self) -> Stamp {
+        // In this order: a run that is not among the created ones yet is created after the directory was like this.
+        let stamp = Stamp::at(&self.runs_directory());
         let has_no_line = |slot: &Slot| matches!(slot, Slot::Unknown);
-        if self.slots.values().any(has_no_line) {
+        let is_unknown = |run: &RunId| !self.slots.contains_key(run);
+        if self.slots.values().any(has_no_line) || self.created.runs().iter().any(is_unknown) {
             return Stamp::default();
         }
-        Stamp::at(&self.runs_directory())
+        stamp
     }
 
     /// Writes the whole index, without stale lines.

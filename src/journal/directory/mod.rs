@@ -12,23 +12,30 @@
 
 mod file_identity;
 mod head_index;
+mod heads;
+mod open_runs;
 mod run_file;
 mod writer_lock;
 
 use std::{
-    collections::HashMap,
     fs::{DirBuilder, File},
     io::{self, ErrorKind},
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 use async_trait::async_trait;
 use rustix::fs::{Access, access, statvfs};
 use tokio::sync::broadcast;
 
-use self::{head_index::HeadIndex, run_file::RunFile, writer_lock::WriterLock};
+use self::{
+    head_index::{HeadIndex, Stamp},
+    heads::Heads,
+    open_runs::OpenRuns,
+    run_file::RunFile,
+    writer_lock::WriterLock,
+};
 use super::{
     HeadEntry, HeadQuery, RecordedEvent, RunHead, RunId, RunStore, StoreError, StoreLocation,
     store::WATCH_BACKLOG,
@@ -46,14 +53,9 @@ struct Shared {
     directory: PathBuf,
     /// The lock, for as long as this store may write.
     writer: Option<WriterLock>,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    open: HashMap<RunId, RunFile>,
-    /// Read when it is first needed. A store that only reads forgets it after each query: another process writes.
-    heads: Option<HeadIndex>,
+    /// The files of the runs that this store writes.
+    open: OpenRuns,
+    heads: Heads,
 }
 
 impl DirectoryStore {
@@ -79,7 +81,9 @@ impl DirectoryStore {
 
     fn new(directory: &Path, writer: Option<WriterLock>) -> Self {
         let (changes, _) = broadcast::channel(WATCH_BACKLOG);
-        let shared = Shared { directory: directory.to_owned(), writer, state: Mutex::default() };
+        let heads = Heads::new(directory, writer.is_some());
+        let open = OpenRuns::default();
+        let shared = Shared { directory: directory.to_owned(), writer, open, heads };
         Self { shared: Arc::new(shared), changes }
     }
 
@@ -114,11 +118,6 @@ impl Shared {
         self.directory.join("runs").join(format!("{run}.jsonl"))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        // A panic while appending leaves at worst a torn line, which the next opening of the file removes.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn not_found(&self, run: &RunId) -> StoreError {
         StoreError::NotFound { run: run.clone(), place: self.directory.display().to_string() }
     }
@@ -135,39 +134,56 @@ impl Shared {
             let error = io::Error::from(ErrorKind::ReadOnlyFilesystem);
             return Err(unavailable("write to", &path, &error));
         };
-        if sync {
-            // The run is no longer held by this process.
-            writer
-                .ensure_held(&self.directory)
-                .inspect_err(|_| drop(self.state().open.remove(run)))?;
-        }
-        let mut state = self.state();
-        let state = &mut *state;
-        // Read before the directory changes, so that it is known whether it was current.
-        let heads = state.heads.get_or_insert_with(|| HeadIndex::load(&self.directory));
-        // After a failure the file is not put back: the next append opens it anew, and reads what it holds.
-        let file = match state.open.remove(run) {
-            None if expected == 0 => RunFile::create(&path, run, events)?,
-            open => {
-                let mut file = match open {
-                    Some(file) => file,
-                    None => RunFile::open(&path, run)?.ok_or_else(|| self.not_found(run))?,
-                };
-                let found = file.head().events;
-                if found != expected {
-                    return Err(StoreError::Conflict { run: run.clone(), expected, found });
-                }
-                file.append(events, sync)?;
-                file
+        let head = self.open.with(run, |open| {
+            // Before the file is touched: it is the one of the writer that has seen everything.
+            if let Some(file) = open {
+                ensure_seen(run, expected, file)?;
             }
-        };
-        let head = file.head().clone();
-        heads.update(&head, &path);
-        // A run that has ended is not written to until it is resumed: its descriptor and its lock are given back.
-        if head.ended_at.is_none() {
-            state.open.insert(run.clone(), file);
+            // After a failure the file is not put back: the next append opens it anew, and reads what it holds.
+            let file = open.take();
+            if sync || file.is_none() {
+                writer.ensure_held(&self.directory)?;
+            }
+            let file = match file {
+                None if expected == 0 && is_free(&path)? => self.create(&path, run, events)?,
+                file => {
+                    let mut file = match file {
+                        Some(file) => file,
+                        None => RunFile::open(&path, run)?.ok_or_else(|| self.not_found(run))?,
+                    };
+                    ensure_seen(run, expected, &file)?;
+                    file.append(events, sync)?;
+                    file
+                }
+            };
+            let head = file.head().clone();
+            self.heads.appended(&head, Stamp::at(&path));
+            // A run that has ended is not written to until it is resumed: its descriptor and its lock are given back.
+            if head.ended_at.is_none() {
+                *open = Some(file);
+            }
+            Ok(head)
+        })?;
+        // A message is taken into the index with what follows it.
+        if sync || head.ended_at.is_some() {
+            self.heads.update();
         }
         Ok(head)
+    }
+
+    fn create(
+        &self,
+        path: &Path,
+        run: &RunId,
+        events: &[RecordedEvent],
+    ) -> Result<RunFile, StoreError> {
+        self.heads.expect(run);
+        RunFile::create(path, run, events).inspect_err(|_| {
+            // A file that got its name before the failure is still to be found by the next process.
+            if is_free(path).unwrap_or(false) {
+                self.heads.forget_expected(run);
+            }
+        })
     }
 
     fn remove(&self, runs: &[RunId]) -> Result<(), StoreError> {
@@ -176,28 +192,18 @@ impl Shared {
             let error = io::Error::from(ErrorKind::ReadOnlyFilesystem);
             return Err(unavailable("remove from", &directory, &error));
         }
-        let mut state = self.state();
-        let state = &mut *state;
-        let heads = state.heads.get_or_insert_with(|| HeadIndex::load(&self.directory));
-        let mut result = Ok(());
-        for run in runs {
-            result = self.remove_one(run, heads, &mut state.open);
-            if result.is_err() {
-                break;
-            }
-        }
-        heads.rewrite_after_removal();
+        let result = self.heads.query(|heads| {
+            let result = runs.iter().try_for_each(|run| self.remove_one(run, heads));
+            heads.rewrite_after_removal();
+            result
+        });
         // A run that is removed must not be there again after a power cut, when its key may have been used anew.
         let synced = File::open(&directory).and_then(|directory| directory.sync_all());
         result.and(synced.map_err(|error| unavailable("remove from", &directory, &error)))
     }
 
-    fn remove_one(
-        &self,
-        run: &RunId,
-        heads: &mut HeadIndex,
-        open: &mut HashMap<RunId, RunFile>,
-    ) -> Result<(), StoreError> {
+    /// Removes a run that is over, whose file is not open therefore.
+    fn remove_one(&self, run: &RunId, heads: &mut HeadIndex) -> Result<(), StoreError> {
         let path = self.path(run);
         let head = heads.head(run)?.ok_or_else(|| self.not_found(run))?;
         if !head.is_final() {
@@ -205,22 +211,26 @@ impl Shared {
             return Err(unavailable("remove", &path, &error));
         }
         std::fs::remove_file(&path).map_err(|error| unavailable("remove", &path, &error))?;
-        open.remove(run);
         heads.forget(run);
         Ok(())
     }
+}
 
-    fn heads<T>(
-        &self,
-        query: impl FnOnce(&mut HeadIndex) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        let mut state = self.state();
-        let heads = state.heads.get_or_insert_with(|| HeadIndex::load(&self.directory));
-        let result = query(heads);
-        if self.writer.is_none() {
-            state.heads = None;
-        }
-        result
+/// Checks that a writer has seen everything that a run's file holds.
+fn ensure_seen(run: &RunId, expected: u64, file: &RunFile) -> Result<(), StoreError> {
+    let found = file.head().events;
+    if found == expected {
+        return Ok(());
+    }
+    Err(StoreError::Conflict { run: run.clone(), expected, found })
+}
+
+/// Whether a new run can have this file.
+fn is_free(path: &Path) -> Result<bool, StoreError> {
+    match std::fs::symlink_metadata(path) {
+        Ok(_) => Ok(false),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(unavailable("create the journal", path, &error)),
     }
 }
 
@@ -258,13 +268,13 @@ impl RunStore for DirectoryStore {
     }
 
     async fn heads(&self, query: HeadQuery) -> Result<Vec<HeadEntry>, StoreError> {
-        self.blocking(move |shared| shared.heads(|heads| heads.query(&query))).await
+        self.blocking(move |shared| shared.heads.query(|heads| heads.query(&query))).await
     }
 
     async fn head(&self, run: &RunId) -> Result<RunHead, StoreError> {
         let run = run.clone();
         self.blocking(move |shared| {
-            shared.heads(|heads| heads.head(&run))?.ok_or_else(|| shared.not_found(&run))
+            shared.heads.query(|heads| heads.head(&run))?.ok_or_else(|| shared.not_found(&run))
         })
         .await
     }
@@ -274,10 +284,12 @@ impl RunStore for DirectoryStore {
     }
 
     async fn is_live(&self, run: &RunId) -> bool {
-        if self.shared.state().open.contains_key(run) {
+        if self.shared.open.contains(run) {
             return true;
         }
-        File::open(self.shared.path(run)).is_ok_and(|file| file.try_lock_shared().is_err())
+        let path = self.shared.path(run);
+        let is_locked = move || File::open(path).is_ok_and(|file| file.try_lock_shared().is_err());
+        self.blocking(move |_| Ok(is_locked())).await.unwrap_or(false)
     }
 
     async fn check_writable(&self) -> Result<(), StoreError> {

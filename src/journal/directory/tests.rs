@@ -8,7 +8,8 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::journal::{
-    Event, Format, RunEvent, RunOutcome, RunSpec, RunTarget, StepEvent, StepPath,
+    Event, Format, RunEvent, RunOutcome, RunSpec, RunState, RunTarget, StepEvent, StepPath,
+    with_liveness,
 };
 
 fn event(seq: u64, event: impl Into<Event>) -> RecordedEvent {
@@ -181,6 +182,79 @@ async fn only_a_writer_that_has_seen_everything_may_append() {
     store.append(&id("r-1"), 3, &[message(3)], true).await.unwrap();
 }
 
+/// A request may hold on to a run that another has continued meanwhile.
+#[tokio::test]
+async fn a_writer_that_is_refused_leaves_the_file_to_the_one_that_has_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = DirectoryStore::for_writing(directory.path(), &owner()).unwrap();
+    let reader = DirectoryStore::for_reading(directory.path());
+    store.append(&id("r-1"), 0, &[start(None), message(1)], true).await.unwrap();
+    for (seen, sync) in [(0, true), (1, true), (1, false), (7, true)] {
+        let error = store.append(&id("r-1"), seen, &[message(seen)], sync).await.unwrap_err();
+        assert!(matches!(error, StoreError::Conflict { found: 2, .. }), "{error}");
+        assert!(store.is_live(&id("r-1")).await && reader.is_live(&id("r-1")).await, "{seen}");
+    }
+    store.append(&id("r-1"), 2, &[end(2)], true).await.unwrap();
+    assert!(!store.is_live(&id("r-1")).await && !reader.is_live(&id("r-1")).await);
+    let again = store.append(&id("r-1"), 0, &[start(None)], true).await.unwrap_err();
+    assert!(matches!(again, StoreError::Conflict { found: 3, .. }), "{again}");
+    assert_eq!(store.read(&id("r-1"), 0).await.unwrap().len(), 3, "a new run replaces none");
+    assert!(!store.is_live(&id("r-1")).await, "nothing is left open by a refusal");
+}
+
+/// A pipe in the place of a journal holds up its reader until the other end is closed.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_append_does_not_wait_for_a_reader_that_reads_a_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Arc::new(DirectoryStore::for_writing(directory.path(), &owner()).unwrap());
+    store.append(&id("r-1"), 0, &[start(None)], true).await.unwrap();
+    let pipe = directory.path().join("runs/r-0.jsonl");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    // The next store finds the pipe when it compares its index with the directory.
+    drop(store);
+    let store = Arc::new(DirectoryStore::for_writing(directory.path(), &owner()).unwrap());
+    let reading = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move { store.heads(HeadQuery::All).await }
+    });
+    // Opened when the reader has opened it, too.
+    let end_of_pipe =
+        tokio::task::spawn_blocking(move || OpenOptions::new().write(true).open(pipe));
+    let end_of_pipe = end_of_pipe.await.unwrap().unwrap();
+    store.append(&id("r-1"), 1, &[message(1)], false).await.unwrap();
+    store.append(&id("r-1"), 2, &[end(2)], true).await.unwrap();
+    store.append(&id("r-2"), 0, &[start(None), message(1)], true).await.unwrap();
+    assert!(store.is_live(&id("r-2")).await && !store.is_live(&id("r-1")).await);
+    assert!(!reading.is_finished());
+
+    std::fs::remove_file(directory.path().join("runs/r-0.jsonl")).unwrap();
+    drop(end_of_pipe);
+    reading.await.unwrap().unwrap();
+    // This process and the next one know what was appended meanwhile.
+    for store in [&store, &Arc::new(DirectoryStore::for_reading(directory.path()))] {
+        assert_eq!(ids(store, HeadQuery::All).await, ["r-1", "r-2"]);
+        assert_eq!(ids(store, HeadQuery::Open).await, ["r-2"]);
+        assert_eq!(store.head(&id("r-1")).await.unwrap().events, 3);
+    }
+    let index = std::fs::read_to_string(directory.path().join("heads.index.jsonl")).unwrap();
+    assert!(index.contains("{\"run\":\"r-2\",\"final\":false"), "{index}");
+}
+
+/// Two runs that start at once: the line of the first must not say that the index is complete.
+#[tokio::test]
+async fn a_run_whose_line_is_not_written_is_found_by_the_next_process() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = DirectoryStore::for_writing(directory.path(), &owner()).unwrap();
+    store.append(&id("r-1"), 0, &[start(None)], true).await.unwrap();
+    let shared = &store.shared;
+    let created = shared.create(&shared.path(&id("r-2")), &id("r-2"), &[start(None)]).unwrap();
+    store.append(&id("r-3"), 0, &[start(None)], true).await.unwrap();
+    // The process dies before the head of the second run is appended to the index.
+    drop((created, store));
+    let reader = DirectoryStore::for_reading(directory.path());
+    assert_eq!(ids(&reader, HeadQuery::Open).await, ["r-1", "r-2", "r-3"]);
+}
+
 #[tokio::test]
 async fn one_process_writes_and_readers_see_which() {
     let directory = tempfile::tempdir().unwrap();
@@ -205,6 +279,30 @@ async fn a_run_is_live_while_a_process_writes_to_it() {
     assert!(!reader.is_live(&id("r-1")).await, "the directory is locked, the run is not");
     other.append(&id("r-1"), 1, &[message(1)], false).await.unwrap();
     assert!(reader.is_live(&id("r-1")).await);
+}
+
+/// A list reads the heads, and asks then which runs are live.
+#[tokio::test]
+async fn a_run_that_ends_before_it_is_asked_whether_it_is_live_has_its_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let reader = DirectoryStore::for_reading(directory.path());
+    let store = DirectoryStore::for_writing(directory.path(), &owner()).unwrap();
+    store.append(&id("r-1"), 0, &[start(None)], true).await.unwrap();
+    let before = reader.head(&id("r-1")).await.unwrap();
+    let (head, is_live) = with_liveness(&reader, before.clone()).await.unwrap();
+    assert_eq!((&head, is_live), (&before, true));
+    store.append(&id("r-1"), 1, &[end(1)], true).await.unwrap();
+    let (head, is_live) = with_liveness(&reader, before.clone()).await.unwrap();
+    assert_eq!((head.state(is_live), is_live), (RunState::Succeeded, false));
+    drop(store);
+
+    // Only a run without its end was interrupted.
+    let store = DirectoryStore::for_writing(directory.path(), &owner()).unwrap();
+    store.append(&id("r-2"), 0, &[start(None)], true).await.unwrap();
+    drop(store);
+    let before = reader.head(&id("r-2")).await.unwrap();
+    let (head, is_live) = with_liveness(&reader, before).await.unwrap();
+    assert_eq!((head.state(is_live), is_live), (RunState::Interrupted, false));
 }
 
 /// Lines that are not known to be on disk must not be found there later.

@@ -11,6 +11,7 @@ const CONFIGURE_HINT: &str = "set a profile (AWS_PROFILE, --profile), or AWS_ACC
 const SSO_HINT: &str = "log in with the AWS CLI, then `eval \"$(aws configure export-credentials --format env)\"`, or give \
                    the profile `credential_process = aws configure export-credentials --profile NAME`";
 const PROCESS_HINT: &str = "run the profile's credential_process by hand to see its error";
+const TIMED_OUT_HINT: &str = "run the profile's credential_process, or `aws sts get-caller-identity`, by hand to see what it waits for";
 const CHECK_HINT: &str =
     "run `aws sts get-caller-identity` in the same environment to check what the AWS CLI finds";
 
@@ -52,7 +53,12 @@ pub(super) fn classify(text: &str, error: &(dyn StdError + 'static)) -> Classifi
     if text.contains("external process") {
         return denied(format!("no credentials: {}", innermost_message(text)), PROCESS_HINT);
     }
-    if let Some(network) = classify_network(text, error) {
+    if text.contains("timed out") {
+        let message = "cannot fetch credentials: timed out";
+        return Classified::new(ErrorKind::Transient, message).hint(TIMED_OUT_HINT);
+    }
+    // A role is assumed by a call like any other, and can fail like any other.
+    if let Some(network) = transport::classify_network_error(error) {
         let message = format!("cannot fetch credentials: {}", network.message);
         return Classified::new(network.kind, message);
     }
@@ -61,14 +67,6 @@ pub(super) fn classify(text: &str, error: &(dyn StdError + 'static)) -> Classifi
         text => format!("no credentials: {text}{}", describe_variables(&SOURCE_VARIABLES)),
     };
     denied(message, CHECK_HINT)
-}
-
-/// A role is assumed by a call like any other, and can fail like any other.
-fn classify_network(text: &str, error: &(dyn StdError + 'static)) -> Option<Classified> {
-    if text.contains("timed out") {
-        return Some(Classified::new(ErrorKind::Transient, "timed out"));
-    }
-    transport::classify_network_error(error)
 }
 
 fn denied(message: impl Into<String>, hint: &str) -> Classified {
@@ -158,5 +156,6 @@ mod tests {
         let classified = classify(text, &timed_out);
         assert_eq!(classified.kind, ErrorKind::Transient);
         assert_eq!(classified.message, "cannot fetch credentials: timed out");
+        assert!(classified.hint.unwrap().contains("credential_process"));
     }
 }

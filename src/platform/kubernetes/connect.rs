@@ -1,11 +1,14 @@
 //! Connecting to the API server: as `kubectl` does, in a pod, or at a plain address. Makes no call.
 
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::client::ClientBuilder;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
+use tokio::time::timeout;
 
 use tower::layer::layer_fn;
 
@@ -24,6 +27,65 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// step would wait until its own time is up.
 const READ_TIMEOUT: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 15);
 
+/// How long a credential plugin may take (`aws eks get-token` takes a second or two). Shorter than the time that the
+/// service gives to a request, whose client is to hear the cause.
+const PLUGIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The same on a terminal, where a plugin may ask a person to log in.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// How many credential plugins may hang at a time. Each keeps a thread; the next client is not held up by them.
+const MAX_HANGING_PLUGINS: usize = 8;
+
+/// The connection to one cluster, which is made when it is first needed. A connection that could not be made is tried
+/// again with the next use.
+pub(in crate::platform) struct Connector {
+    connection: OnceCell<Arc<Connection>>,
+    /// The right to make a client. A plugin that hangs keeps its thread, and the right, when its caller has given up.
+    making: Arc<Semaphore>,
+    limit: Duration,
+}
+
+impl Default for Connector {
+    fn default() -> Self {
+        let limit = match std::io::stdin().is_terminal() {
+            true => LOGIN_TIMEOUT,
+            false => PLUGIN_TIMEOUT,
+        };
+        Self::with_limit(limit)
+    }
+}
+
+impl Connector {
+    fn with_limit(limit: Duration) -> Self {
+        let making = Arc::new(Semaphore::new(MAX_HANGING_PLUGINS));
+        Self { connection: OnceCell::new(), making, limit }
+    }
+
+    /// Returns the connection. One caller makes it; the others wait for that, each no longer than a client may take.
+    pub(in crate::platform) async fn connect(
+        &self,
+        access: &KubernetesAccess,
+        clock: Clock,
+    ) -> Result<&Arc<Connection>, Error> {
+        let open = || async { Connection::open(access, clock, &self.making).await.map(Arc::new) };
+        match timeout(self.limit, self.connection.get_or_try_init(open)).await {
+            Ok(result) => result,
+            Err(_) => Err(plugin_error(self.limit)),
+        }
+    }
+}
+
+fn plugin_error(limit: Duration) -> Error {
+    let message = format!(
+        "no credentials: the credential plugin of the kubeconfig did not end within {} s",
+        limit.as_secs_f64()
+    );
+    Error::access(message, ErrorKind::Transient).with_hint(
+        "run the command of the user's `exec` in the kubeconfig by hand, without a terminal, to see what it waits for",
+    )
+}
+
 /// A client, and how to name the server that it talks to.
 #[derive(Clone)]
 pub(in crate::platform) struct Connection {
@@ -37,9 +99,10 @@ pub(in crate::platform) struct Connection {
 
 impl Connection {
     /// Reads what is configured and makes the client. Nothing is sent; a credential plugin may be run.
-    pub(in crate::platform) async fn open(
+    async fn open(
         access: &KubernetesAccess,
         clock: Clock,
+        making: &Arc<Semaphore>,
     ) -> Result<Self, Error> {
         let (mut config, context) = match access {
             KubernetesAccess::Endpoint { url } => (endpoint_config(url)?, None),
@@ -61,19 +124,19 @@ impl Connection {
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let trusted = (!config.accept_invalid_certs).then(|| config.root_cert.clone());
         let authorities = trusted.flatten().unwrap_or_default();
-        let client = make_client(config, &server).await?;
+        let client = make_client(config, &server, making).await?;
         Ok(Self { client, clock, server, context, authorities })
     }
 }
 
-/// The right to make a client, which one caller has at a time. A plugin that hangs keeps its thread when its caller has
-/// given up; the callers after it must not each add another.
-static MAKING_CLIENT: Semaphore = Semaphore::const_new(1);
-
 /// A credential plugin (`aws eks get-token`) runs while the client is made, and kube waits for it in place.
-async fn make_client(config: Config, server: &str) -> Result<kube::Client, Error> {
+async fn make_client(
+    config: Config,
+    server: &str,
+    making: &Arc<Semaphore>,
+) -> Result<kube::Client, Error> {
     // The semaphore is never closed.
-    let permit = MAKING_CLIENT.acquire().await.ok();
+    let permit = Arc::clone(making).acquire_owned().await.ok();
     let make = move || {
         let _permit = permit;
         let client = ClientBuilder::try_from(config)?;
@@ -280,7 +343,7 @@ contexts:
             kubeconfig: Some(path),
             context: context.map(str::to_owned),
         };
-        Connection::open(&access, Clock::real()).await
+        Ok(Connection::clone(Connector::default().connect(&access, Clock::real()).await?))
     }
 
     async fn open_error(text: &str, context: Option<&str>) -> (String, Option<String>) {
@@ -331,7 +394,8 @@ contexts:
             kubeconfig: Some("/nowhere/config".into()),
             context: None,
         };
-        let error = Connection::open(&access, Clock::real()).await.err().unwrap();
+        let connector = Connector::default();
+        let error = connector.connect(&access, Clock::real()).await.err().unwrap();
         assert_eq!(error.to_string(), "kubeconfig /nowhere/config not found");
     }
 
@@ -347,5 +411,56 @@ users:
         let error = open(&text, None).await.err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Denied);
         assert!(error.to_string().contains("no credentials: "), "{error}");
+    }
+    /// The plugin hangs as long as the file `hangs` is there, and writes to `started`.
+    fn hanging_plugin(directory: &Path) -> KubernetesAccess {
+        let (hangs, started) = (directory.join("hangs"), directory.join("started"));
+        std::fs::write(&hangs, "").unwrap();
+        let credential = r#"{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"t"}}"#;
+        let script = directory.join("plugin.sh");
+        let text = format!(
+            "if [ -e {0} ]; then echo >> {1}; while [ -e {0} ]; do sleep 0.1; done; fi; echo '{credential}'\n",
+            hangs.display(),
+            started.display()
+        );
+        std::fs::write(&script, text).unwrap();
+        let users = format!(
+            "users: [{{name: me, user: {{exec: {{apiVersion: client.authentication.k8s.io/v1, command: sh, \
+             args: ['{}'], interactiveMode: Never}}}}}}]\n",
+            script.display()
+        );
+        let kubeconfig = directory.join("config");
+        let text = TWO_CONTEXTS.replace("{cluster: one}", "{cluster: one, user: me}") + &users;
+        std::fs::write(&kubeconfig, text).unwrap();
+        KubernetesAccess::Inferred { kubeconfig: Some(kubeconfig), context: None }
+    }
+
+    #[tokio::test]
+    async fn a_credential_plugin_that_hangs_holds_up_no_other_client() {
+        let directory = tempfile::tempdir().unwrap();
+        let (hanging, started) =
+            (hanging_plugin(directory.path()), directory.path().join("started"));
+        let connector = Arc::new(Connector::with_limit(Duration::from_hours(1)));
+        let stuck = tokio::spawn({
+            let (connector, hanging) = (Arc::clone(&connector), hanging.clone());
+            async move { connector.connect(&hanging, Clock::real()).await.map(drop) }
+        });
+        while !started.exists() {
+            tokio::task::yield_now().await;
+        }
+        // Another cluster, and the same one after its caller has given up: more often than one plugin can hang.
+        open(TWO_CONTEXTS, None).await.unwrap();
+        stuck.abort();
+        assert!(stuck.await.is_err());
+        let impatient = Connector::with_limit(Duration::from_millis(1));
+        for _ in 0..MAX_HANGING_PLUGINS + 2 {
+            let error = impatient.connect(&hanging, Clock::real()).await.err().unwrap();
+            assert_eq!(error.kind(), ErrorKind::Transient);
+            assert!(error.to_string().contains("plugin of the kubeconfig did not end"), "{error}");
+            assert!(error.hint().unwrap().contains("`exec` in the kubeconfig"));
+        }
+        // The plugins that hang end with the cause.
+        std::fs::remove_file(directory.path().join("hangs")).unwrap();
+        connector.connect(&hanging, Clock::real()).await.unwrap();
     }
 }

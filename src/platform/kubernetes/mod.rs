@@ -28,7 +28,7 @@ pub mod rollout;
 mod tests;
 mod writer;
 
-pub(super) use connect::Connection;
+pub(super) use connect::{Connection, Connector};
 pub use error::budget_message;
 pub use lease::{LEASE_NAME, LEASE_NAMESPACE, LeaseClient};
 pub use object_watch::{ObjectView, ObjectWatch};

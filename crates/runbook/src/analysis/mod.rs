@@ -22,6 +22,7 @@ use super::source::Source;
 use super::template::{self, Narrowing, Presence, StepOutput, SymbolTable, Template};
 use super::types::{Field, RecordType};
 use super::yaml::{self, Node};
+use super::{Stopped, Wanted};
 
 /// A runbook with everything that the analysis found.
 pub(crate) struct Analysis<'t> {
@@ -38,19 +39,21 @@ pub(crate) struct Analysis<'t> {
 }
 
 impl<'t> Analysis<'t> {
-    /// Analyzes a document.
+    /// Analyzes a document, for as long as the result is wanted.
     pub(crate) fn new(
         source: &'t Source,
         registry: &'t ActionRegistry,
         yaml: &'t [yaml::YamlIssue],
         document: Document<'t>,
-    ) -> Self {
+        wanted: &Wanted<'_>,
+    ) -> Result<Self, Stopped> {
         let whens: Vec<Option<Parsed<'t>>> =
             document.steps.iter().map(|step| step.when.and_then(parsed)).collect();
         let outputs = outputs_by_action(registry);
         let symbols = symbols(&document, &outputs, &whens);
         let mut steps = Vec::with_capacity(document.steps.len());
         for (index, (raw, when)) in document.steps.iter().zip(&whens).enumerate() {
+            wanted.ensure()?;
             let context = step::StepContext {
                 source,
                 registry,
@@ -68,7 +71,7 @@ impl<'t> Analysis<'t> {
             default_issues.extend(issues);
             defaults.push(value);
         }
-        Self { source, registry, yaml, document, symbols, steps, default_issues, defaults }
+        Ok(Self { source, registry, yaml, document, symbols, steps, default_issues, defaults })
     }
 
     /// Returns all templates of all steps.

@@ -56,6 +56,7 @@ pub(crate) mod wrong_operand;
 
 use super::analysis::Analysis;
 use super::diagnostics::{Diagnostic, Diagnostics, Severity};
+use super::{Stopped, Wanted};
 
 /// A rule, as `explain` shows it.
 #[derive(Debug, Clone, Copy)]
@@ -164,11 +165,17 @@ pub fn find_rule(code_or_name: &str) -> Option<&'static Rule> {
     RULES.iter().find(|rule| rule.code.eq_ignore_ascii_case(name) || rule.name == name)
 }
 
-/// Checks a runbook against all rules.
-pub(crate) fn run(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
+/// Checks a runbook against all rules, for as long as the result is wanted.
+pub(crate) fn run(
+    analysis: &Analysis<'_>,
+    diagnostics: &mut Diagnostics,
+    wanted: &Wanted<'_>,
+) -> Result<(), Stopped> {
     for check in CHECKS {
+        wanted.ensure()?;
         check(analysis, diagnostics);
     }
+    Ok(())
 }
 
 /// Checks a text that has no YAML tree against the rules that need none.

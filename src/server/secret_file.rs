@@ -1,38 +1,8 @@
-//! Whether a file has changed since it was read, and whether others may read it.
+//! Files with a certificate, a key or a token, which must not be readable for every user. They are short, and are read
+//! anew for each use: a file that is written twice within a tick of the file system's clock has the same times, and may
+//! have the same length.
 
-use std::{
-    fs::{self, Metadata},
-    io,
-    os::unix::fs::MetadataExt as _,
-    path::Path,
-};
-
-/// A file as it was when it was read. A file that was replaced or written to since has another stamp.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct FileStamp {
-    device: u64,
-    inode: u64,
-    length: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl FileStamp {
-    /// Returns the stamp of the file that the path leads to.
-    pub(super) fn at(path: &Path) -> io::Result<Self> {
-        fs::metadata(path).map(|metadata| Self::of(&metadata))
-    }
-
-    fn of(metadata: &Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            length: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-}
+use std::{fs, io, os::unix::fs::MetadataExt as _, path::Path};
 
 /// Why a file that holds a secret is not used.
 #[derive(Debug, thiserror::Error)]
@@ -83,16 +53,16 @@ impl SecretFileError {
 }
 
 /// Reads a file that only its owner and its group may read.
-pub(super) fn read_secret(path: &Path) -> Result<(Vec<u8>, FileStamp), SecretFileError> {
+pub(super) fn read_secret(path: &Path) -> Result<Vec<u8>, SecretFileError> {
     read(path, true)
 }
 
 /// Reads a file that everyone may read.
-pub(super) fn read_public(path: &Path) -> Result<(Vec<u8>, FileStamp), SecretFileError> {
+pub(super) fn read_public(path: &Path) -> Result<Vec<u8>, SecretFileError> {
     read(path, false)
 }
 
-fn read(path: &Path, is_secret: bool) -> Result<(Vec<u8>, FileStamp), SecretFileError> {
+fn read(path: &Path, is_secret: bool) -> Result<Vec<u8>, SecretFileError> {
     let name = || path.display().to_string();
     let failed = |source| SecretFileError::ReadFailed { path: name(), source };
     // Before the file is opened: to open a pipe would wait for its writer.
@@ -107,6 +77,5 @@ fn read(path: &Path, is_secret: bool) -> Result<(Vec<u8>, FileStamp), SecretFile
     if is_secret && mode & 0o006 != 0 {
         return Err(SecretFileError::OpenToAll { path: name(), mode });
     }
-    // A file that is replaced in between has another stamp, and is read again.
-    Ok((fs::read(path).map_err(failed)?, FileStamp::of(&metadata)))
+    fs::read(path).map_err(failed)
 }
