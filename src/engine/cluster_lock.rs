@@ -20,7 +20,7 @@ pub(super) struct Holder {
     times: LeaseTimes,
     /// Whether a start may take as long as the duration of a lease.
     waits: bool,
-    /// What this process has seen of another one's lease.
+    /// The observations of another process's lease.
     observation: Observation,
 }
 

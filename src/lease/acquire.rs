@@ -122,11 +122,11 @@ struct Observed {
 
 /// The result of one more look at a lease that another process holds.
 enum Look {
-    /// It did not change for its duration: its holder is gone.
+    /// The lease did not change for its duration: its holder is gone.
     IsGone,
-    /// It has changed since the last look.
+    /// The lease has changed since the last look.
     IsLive,
-    /// It must be seen unchanged for this much longer.
+    /// The lease must be seen unchanged for this much longer.
     Wait(Duration),
 }
 
