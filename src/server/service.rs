@@ -44,6 +44,9 @@ const READINESS_AGE: Duration = Duration::from_secs(1);
 /// store, too.
 const MAX_READERS: usize = 2;
 
+/// How long a client waits until the lock of a run that it abandons is removed from the cluster.
+const CLEAR_LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// The service; clones share it.
 #[derive(Clone)]
 pub struct Service {
@@ -388,14 +391,21 @@ impl Service {
     }
 
     pub(super) async fn abandon(&self, id: &RunId, actor: &str) -> Result<(), ApiError> {
-        let _admission = self.admit().await?;
+        let admission = self.admit().await?;
         if self.is_live(id) {
             let failure = Failure::new(FailureKind::Conflict, format!("run {id} is active"));
             return Err(failure.with_hint(Some("cancel it first")).into());
         }
         abandon(Arc::clone(self.store()), id, actor).await?;
+        // A cluster that does not answer must not keep other requests waiting.
+        drop(admission);
         if self.store().head(id).await?.target.kubernetes.is_some() {
-            self.shared.engine.clear_lock(id).await;
+            let (service, id) = (self.clone(), id.clone());
+            let clearing = self.shared.runs.spawn(async move {
+                service.shared.engine.clear_lock(&id).await;
+            });
+            // The run is over whatever the cluster says; the rest goes on without the client.
+            let _ = tokio::time::timeout(CLEAR_LOCK_TIMEOUT, clearing).await;
         }
         Ok(())
     }
