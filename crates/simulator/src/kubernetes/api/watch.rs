@@ -166,7 +166,7 @@ impl Watch {
         match store.since(self.sent_version) {
             Ok(changes) => {
                 for change in changes {
-                    if change.resource == self.target.resource.key() {
+                    if change.resource == self.target.resource {
                         self.write_change(&mut lines, change);
                     }
                 }
