@@ -3,7 +3,8 @@
 //! which it began. Does not interpret the objects, except as the indexes and the usage of quotas say.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use serde_json::Value;
 use tokio::sync::watch;
@@ -16,7 +17,10 @@ use super::object::{self, put};
 use super::resources::{RESOURCES, Resource};
 
 /// The number of changes that are kept. An API server keeps those of five minutes.
-const HISTORY: usize = 20_000;
+const HISTORY: usize = 4_096;
+
+/// The number of changes that are kept if an open watch has not sent them yet.
+const UNSENT_HISTORY: usize = 20_000;
 
 /// A namespace and a name.
 type ObjectKey = (String, String);
@@ -37,6 +41,8 @@ pub(crate) struct ObjectStore {
     /// The version up to which changes have been discarded.
     compacted: u64,
     versions: watch::Sender<u64>,
+    /// The version up to which each open watch has sent all changes.
+    positions: Vec<Weak<AtomicU64>>,
     pub(crate) ids: IdGenerator,
 }
 
@@ -68,6 +74,7 @@ impl ObjectStore {
             version: 1,
             compacted: 1,
             versions: watch::Sender::new(1),
+            positions: Vec::new(),
             ids,
         }
     }
@@ -79,6 +86,15 @@ impl ObjectStore {
     /// Returns a receiver of every new version.
     pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
         self.versions.subscribe()
+    }
+
+    /// Returns the position of a new watch, which it raises to the version up to which it has sent
+    /// all changes.
+    pub(crate) fn open_watch(&mut self, sent_version: u64) -> Arc<AtomicU64> {
+        self.positions.retain(|position| position.strong_count() > 0);
+        let position = Arc::new(AtomicU64::new(sent_version));
+        self.positions.push(Arc::downgrade(&position));
+        position
     }
 
     pub(crate) fn get(
@@ -174,7 +190,7 @@ impl ObjectStore {
     pub(crate) fn put(&mut self, resource: &'static Resource, mut object: Value) -> Arc<Value> {
         self.version += 1;
         put(&mut object, &["metadata", "resourceVersion"], self.version.to_string());
-        let object = Arc::new(object);
+        let object = Arc::new(object::compact(object));
         let before = self
             .objects
             .entry(resource.key())
@@ -245,6 +261,13 @@ impl ObjectStore {
         }
         self.history.push_back(change);
         while self.history.len() > HISTORY {
+            let is_unsent = |first: &ObjectChange| {
+                let mut open = self.positions.iter().filter_map(Weak::upgrade);
+                open.any(|position| position.load(Ordering::Relaxed) < first.version)
+            };
+            if self.history.len() <= UNSENT_HISTORY && self.history.front().is_some_and(is_unsent) {
+                break;
+            }
             if let Some(forgotten) = self.history.pop_front() {
                 self.compacted = forgotten.version;
             }
@@ -262,7 +285,7 @@ impl ObjectStore {
         }
         let key = (resource.rank(), key_of(&change.object));
         for (index, value) in before.iter().filter(|entry| !now.contains(entry)) {
-            let place = (*index, (*value).to_owned());
+            let place = (*index, value.to_string());
             if let Some(keys) = self.indexes.get_mut(&place) {
                 keys.remove(&key);
                 if keys.is_empty() {
@@ -271,7 +294,7 @@ impl ObjectStore {
             }
         }
         for (index, value) in now.iter().filter(|entry| !before.contains(entry)) {
-            let place = (*index, (*value).to_owned());
+            let place = (*index, value.to_string());
             self.indexes.entry(place).or_default().insert(key.clone());
         }
     }

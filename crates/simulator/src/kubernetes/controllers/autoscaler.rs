@@ -34,12 +34,12 @@ impl Reconcile for PodAutoscaler {
         let Some(autoscaler) = view.get(&AUTOSCALERS, &key.namespace, &key.name) else {
             return;
         };
-        let last_sync = timers.since("synced", uid(autoscaler), view.now);
+        let last_sync = timers.since("synced", uid(autoscaler), view.time);
         let end = view.deadline(last_sync, SYNC_PERIOD);
-        if end <= view.now {
-            timers.restart("synced", uid(autoscaler), view.now);
+        if end <= view.time {
+            timers.restart("synced", uid(autoscaler), view.time);
             sync(view, plan, autoscaler);
-            plan.requeue_at(view.deadline(view.now, SYNC_PERIOD));
+            plan.requeue_at(view.deadline(view.time, SYNC_PERIOD));
         } else {
             plan.requeue_at(end);
         }

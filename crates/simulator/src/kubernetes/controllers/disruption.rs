@@ -1,12 +1,13 @@
 //! The disruption controller: computes how many pods of each budget may be disrupted now.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::kubernetes::api::eviction::set_allowed_condition;
-use crate::kubernetes::index::Index;
+use crate::kubernetes::index::{Index, label_value};
 use crate::kubernetes::object::{
     self, as_count, controller, is_terminating, is_true, map, moment, number, put, text, uid,
 };
@@ -136,16 +137,23 @@ impl DisruptionController {
         if change.deleted {
             return;
         }
-        let pods = view.list(&PODS, Some(object::namespace(budget)));
+        let place = selected_label(&key.namespace, &selector);
+        let name = |pod: &Arc<Value>| object::name(pod).to_owned();
+        let changed = match &place.1 {
+            Some((label, value)) => {
+                let value = label_value(&key.namespace, label, value);
+                view.find_of(&PODS, Index::Label, &value).map(name).collect()
+            }
+            None => view.list(&PODS, Some(object::namespace(budget))).map(name).collect(),
+        };
         let selected = SelectedPods {
             uid: uid(budget).to_owned(),
-            changed: pods.map(|pod| object::name(pod).to_owned()).collect(),
+            changed,
             pods: HashMap::new(),
             healthy: 0,
             owners: BTreeMap::new(),
             selector,
         };
-        let place = selected_label(&key.namespace, &selected.selector);
         self.by_label.entry(place).or_default().insert(key.clone());
         self.budgets.insert(key, selected);
     }
@@ -272,7 +280,7 @@ fn disrupted_pods(
         let end =
             moment(&wrapped, "/since").map(|since| view.deadline(since, DISRUPTED_POD_TIMEOUT));
         if let Some(end) = end.filter(|end| exists && *end > view.now) {
-            plan.requeue_at(end);
+            plan.requeue_at(view.time + (end - view.now));
             disrupted.push((name.clone(), since.clone()));
         }
     }

@@ -85,8 +85,8 @@ fn is_alive(node: &Value) -> bool {
 fn stop_pod(view: &ClusterView<'_>, timers: &mut Timers, plan: &mut ControllerPlan, pod: &Value) {
     let grace = number(pod, "/metadata/deletionGracePeriodSeconds").unwrap_or(0);
     let grace = Duration::from_secs(u64::try_from(grace).unwrap_or(0));
-    let since = timers.since("stopping", uid(pod), view.now);
-    if since == view.now {
+    let since = timers.since("stopping", uid(pod), view.time);
+    if since == view.time {
         for status in list(pod, "/status/containerStatuses") {
             if status.pointer("/state/running").is_some() {
                 let message = format!("Stopping container {}", text(status, "/name"));
@@ -95,7 +95,7 @@ fn stop_pod(view: &ClusterView<'_>, timers: &mut Timers, plan: &mut ControllerPl
         }
     }
     let end = view.deadline(since, view.settings.times.pod_stop.min(grace));
-    if end > view.now {
+    if end > view.time {
         plan.requeue_at(end);
         return;
     }
@@ -110,10 +110,10 @@ fn sync_pod(
     node: &Value,
     pod: &Value,
 ) {
-    let since = timers.since("bound", uid(pod), view.now);
+    let since = timers.since("bound", uid(pod), view.time);
     let started = view.deadline(since, view.settings.times.pod_start);
     let mut synced = pod.clone();
-    if started > view.now {
+    if started > view.time {
         plan.requeue_at(started);
         if list(pod, "/status/containerStatuses").is_empty() {
             write_status(&mut synced, view.now, &PodStage::CREATING);
@@ -238,7 +238,7 @@ fn failing_stage(
     let (mut attempt, mut next, mut backoff) = (1_u32, started, INITIAL_BACKOFF);
     loop {
         let over = view.deadline(next, backoff);
-        if over > view.now {
+        if over > view.time {
             break;
         }
         (attempt, next) = (attempt + 1, over);

@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -45,7 +45,10 @@ use queue::{WorkKey, WorkQueue};
 /// The input of a controller.
 pub(crate) struct ClusterView<'a> {
     store: &'a ObjectStore,
+    /// The time of the wall clock, which is written into objects.
     pub(crate) now: Timestamp,
+    /// The time by which timers and deadlines are measured. See [`Pace`].
+    pub(crate) time: Timestamp,
     pub(crate) settings: &'a ControllerSettings,
     /// The number of objects that the controller has looked at.
     examined: Cell<u64>,
@@ -120,8 +123,8 @@ impl Timers {
 }
 
 impl<'a> ClusterView<'a> {
-    fn new(store: &'a ObjectStore, now: Timestamp, settings: &'a ControllerSettings) -> Self {
-        Self { store, now, settings, examined: Cell::new(0) }
+    fn new(store: &'a ObjectStore, time: Timestamp, settings: &'a ControllerSettings) -> Self {
+        Self { store, now: Timestamp::now(), time, settings, examined: Cell::new(0) }
     }
 
     /// Counts objects that the controller looks at.
@@ -225,6 +228,9 @@ impl ControllerPlan {
     }
 }
 
+/// How many objects a controller looks at in one turn, during which no client is answered.
+const MAX_BATCH: usize = 256;
+
 /// What a controller does.
 trait Reconcile: Send {
     /// Notes a change and queues the objects that it concerns. The store may have changed further.
@@ -259,10 +265,10 @@ impl Controller {
         }
     }
 
-    /// Plans what all queued objects need, from one state of the store.
+    /// Plans what the first queued objects need, from one state of the store.
     fn plan(&mut self, view: &ClusterView<'_>) -> ControllerPlan {
         let mut plan = ControllerPlan::default();
-        for key in self.queue.take(view.now) {
+        for key in self.queue.take(view.time, MAX_BATCH) {
             let mut timers = self.timers.remove(&key).unwrap_or_default();
             self.reconciler.reconcile(view, &mut timers, &mut plan, &key);
             timers.sweep();
@@ -303,12 +309,32 @@ impl ChangeLog {
     }
 }
 
+/// The time by which the controllers measure. It stands still while they work: real controllers do
+/// what takes these a second within a fraction of the time that passes at a speed of 600, and no
+/// deadline of a rollout may pass only because the simulator is busy.
+#[derive(Debug)]
+struct Pace {
+    /// The time of the latest round.
+    time: Timestamp,
+    /// The time that the controllers have worked.
+    worked: Duration,
+}
+
+impl Pace {
+    fn now(&self) -> Timestamp {
+        let time = Timestamp::now().checked_sub(self.worked).unwrap_or(self.time);
+        // No two rounds have the same time.
+        time.max(self.time + Duration::from_nanos(1))
+    }
+}
+
 /// The controllers of a cluster.
 pub(crate) struct ControlPlane {
     server: Arc<ApiServer>,
     settings: ControllerSettings,
     controllers: Vec<Controller>,
     log: ChangeLog,
+    pace: Pace,
     work: Arc<WorkCounter>,
 }
 
@@ -331,7 +357,8 @@ impl ControlPlane {
             Controller::new(disruption::DisruptionController::default()),
             Controller::new(quota::QuotaController),
         ];
-        Self { server, settings, controllers, log: ChangeLog::default(), work }
+        let pace = Pace { time: Timestamp::now(), worked: Duration::ZERO };
+        Self { server, settings, controllers, log: ChangeLog::default(), pace, work }
     }
 
     /// Runs the controllers until nothing changes, as if pods started and stopped at once. Used for
@@ -356,7 +383,7 @@ impl ControlPlane {
             }
             let due = self.controllers.iter().filter_map(|c| c.queue.next_due()).min();
             let wait = due.map_or(Duration::from_hours(1), |due| {
-                Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default()
+                Duration::try_from(due.duration_since(self.pace.now())).unwrap_or_default()
             });
             tokio::select! {
                 _ = versions.changed() => {}
@@ -367,16 +394,18 @@ impl ControlPlane {
         }
     }
 
-    /// Gives every controller its turn; returns whether anything changed.
+    /// Gives every controller its turn; returns whether anything changed or is left to do.
     fn run_once(&mut self) -> bool {
         let mut changed = false;
+        let start = Instant::now();
+        self.pace.time = self.pace.now();
         for controller in &mut self.controllers {
             let mut store = lock_store(&self.server.store);
             let changes = store.take_changes();
             self.work.changes.fetch_add(changes.len() as u64, Ordering::Relaxed);
             self.log.changes.extend(changes);
-            let now = Timestamp::now();
-            let view = ClusterView::new(&store, now, &self.settings);
+            let view = ClusterView::new(&store, self.pace.time, &self.settings);
+            let now = view.now;
             for change in self.log.since(controller.observed) {
                 controller.reconciler.observe(&view, change, &mut controller.queue);
             }
@@ -386,9 +415,11 @@ impl ControlPlane {
             for action in plan.actions {
                 changed |= execute(&mut store, now, action);
             }
+            changed |= controller.queue.has_ready();
         }
         let observed_by_all = self.controllers.iter().map(|controller| controller.observed).min();
         self.log.discard(observed_by_all.unwrap_or_default());
+        self.pace.worked += start.elapsed();
         changed
     }
 }

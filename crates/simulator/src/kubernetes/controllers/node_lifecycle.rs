@@ -134,13 +134,13 @@ fn evict_for_taint(
         if text(taint, "/effect") != "NoExecute" {
             continue;
         }
-        let since = timers.since("tainted", uid(pod), view.now);
+        let since = timers.since("tainted", uid(pod), view.time);
         let end = match toleration_period(pod, taint) {
             TolerationPeriod::Forever => continue,
             TolerationPeriod::Not => since,
             TolerationPeriod::For(time) => view.deadline(since, time),
         };
-        if end > view.now {
+        if end > view.time {
             plan.requeue_at(end);
             continue;
         }
@@ -202,9 +202,9 @@ fn collect_orphan(
     plan: &mut ControllerPlan,
     pod: &Value,
 ) {
-    let since = timers.since("orphaned", uid(pod), view.now);
+    let since = timers.since("orphaned", uid(pod), view.time);
     let end = view.deadline(since, ORPHAN_QUARANTINE);
-    if end > view.now {
+    if end > view.time {
         plan.requeue_at(end);
     } else {
         plan.remove(&PODS, pod);

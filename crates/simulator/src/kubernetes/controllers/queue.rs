@@ -58,8 +58,8 @@ impl WorkQueue {
         }
     }
 
-    /// Takes the queued objects, and those whose time has come.
-    pub(super) fn take(&mut self, now: Timestamp) -> BTreeSet<WorkKey> {
+    /// Takes the queued objects and those whose time has come, at most `most`.
+    pub(super) fn take(&mut self, now: Timestamp, most: usize) -> BTreeSet<WorkKey> {
         while self.by_time.first().is_some_and(|(due, _)| *due <= now) {
             let Some((_, key)) = self.by_time.pop_first() else {
                 break;
@@ -67,7 +67,16 @@ impl WorkQueue {
             self.due.remove(&key);
             self.ready.insert(key);
         }
-        std::mem::take(&mut self.ready)
+        let left = match self.ready.iter().nth(most).cloned() {
+            Some(next) => self.ready.split_off(&next),
+            None => BTreeSet::new(),
+        };
+        std::mem::replace(&mut self.ready, left)
+    }
+
+    /// Returns whether an object is queued.
+    pub(super) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
     }
 
     /// Returns when the next object is due.
@@ -92,8 +101,10 @@ mod tests {
         for key in keys.iter().rev().chain(&keys) {
             queue.add(key.clone());
         }
-        assert!(queue.take(Timestamp::MIN).into_iter().eq(keys));
-        assert!(queue.take(Timestamp::MIN).is_empty());
+        assert!(queue.take(Timestamp::MIN, 2).into_iter().eq(keys[..2].iter().cloned()));
+        assert!(queue.has_ready());
+        assert!(queue.take(Timestamp::MIN, 2).into_iter().eq(keys[2..].iter().cloned()));
+        assert!(queue.take(Timestamp::MIN, 9).is_empty());
     }
 
     #[test]
@@ -106,8 +117,8 @@ mod tests {
         queue.set_due(&key, Some(at(5)));
         queue.set_due(&other, None);
         assert_eq!(queue.next_due(), Some(at(5)));
-        assert!(queue.take(at(4)).is_empty());
-        assert_eq!(queue.take(at(5)), BTreeSet::from([key]));
+        assert!(queue.take(at(4), 9).is_empty());
+        assert_eq!(queue.take(at(5), 9), BTreeSet::from([key]));
         assert_eq!(queue.next_due(), None);
     }
 }

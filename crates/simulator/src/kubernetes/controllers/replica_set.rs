@@ -173,7 +173,7 @@ impl OwnPods {
         for name in std::mem::take(&mut self.changed) {
             self.replace(view, plan, set, name);
         }
-        while self.becoming_available.first().is_some_and(|(at, _)| *at <= view.now) {
+        while self.becoming_available.first().is_some_and(|(at, _)| *at <= view.time) {
             self.becoming_available.pop_first();
             self.available += 1;
         }
@@ -208,7 +208,7 @@ impl OwnPods {
         let is_active = !is_terminating(pod);
         let known_since = old.filter(|old| old.uid == uid(pod)).and_then(|old| old.ready_since);
         let is_ready = is_active && is_true(pod, "Ready");
-        let ready_since = is_ready.then(|| known_since.unwrap_or(view.now));
+        let ready_since = is_ready.then(|| known_since.unwrap_or(view.time));
         let seconds = u64::try_from(self.basis.min_ready_seconds).unwrap_or(0);
         let available_at =
             ready_since.map(|since| view.deadline(since, Duration::from_secs(seconds)));
@@ -299,7 +299,7 @@ fn resize(
             let elapsed = Duration::try_from(view.now.duration_since(since)).unwrap_or_default();
             let delay = |nominal| view.settings.clock.delay(nominal);
             let pause = elapsed.clamp(delay(MIN_RETRY), delay(MAX_RETRY));
-            plan.requeue_at(view.now + pause);
+            plan.requeue_at(view.time + pause);
         }
     }
     if own.active > wanted {

@@ -68,7 +68,7 @@ impl Reconcile for DeploymentController {
             return;
         };
         // This call keeps the timer, which not every path below uses.
-        timers.since(PROGRESS, uid(deployment), view.now);
+        timers.since(PROGRESS, uid(deployment), view.time);
         let owned = OwnedReplicaSets::of(view, deployment);
         if is_terminating(deployment) {
             report(view, timers, plan, deployment, &owned, None);
@@ -156,7 +156,7 @@ fn reconcile(
         if recreate && !scale_down_old_sets(view, plan, deployment, owned) {
             return None;
         }
-        timers.restart(PROGRESS, uid(deployment), view.now);
+        timers.restart(PROGRESS, uid(deployment), view.time);
         return Some(create_newest_set(plan, deployment, owned, bounds));
     };
     if let Some(progress) = promote(view, timers, plan, deployment, newest, owned) {
@@ -290,7 +290,7 @@ fn promote(
     if !stale {
         return None;
     }
-    timers.restart(PROGRESS, uid(deployment), view.now);
+    timers.restart(PROGRESS, uid(deployment), view.time);
     Some(("FoundNewReplicaSet", format!("Found new replica set {:?}", object::name(newest))))
 }
 

@@ -33,6 +33,7 @@ pub(super) struct PodGroup {
     suitable: BTreeSet<(Reverse<i64>, Arc<str>)>,
     /// How many nodes were rejected for each reason.
     reasons: BTreeMap<&'static str, usize>,
+    has_looked: bool,
     /// The number of nodes and pods that were looked at.
     examined: u64,
 }
@@ -48,9 +49,9 @@ pub(super) fn identity(pod: &Value) -> String {
 }
 
 impl PodGroup {
-    /// Looks at all nodes for pods like this one.
-    pub(super) fn new(nodes: &mut Nodes, pod: &Arc<Value>) -> Self {
-        let mut group = Self {
+    /// Returns a group for pods like this one, which has not looked at the nodes.
+    pub(super) fn new(pod: &Arc<Value>) -> Self {
+        Self {
             pending: BTreeMap::new(),
             fresh: BTreeSet::new(),
             reported: String::new(),
@@ -61,17 +62,28 @@ impl PodGroup {
             verdicts: HashMap::new(),
             suitable: BTreeSet::new(),
             reasons: BTreeMap::new(),
+            has_looked: false,
             examined: 0,
-        };
-        for key in group.constraints.topology_keys() {
+        }
+    }
+
+    /// Looks at all nodes if the group has not done so. From then on it is to be told about changes.
+    pub(super) fn look_at_nodes(&mut self, nodes: &mut Nodes) {
+        if std::mem::replace(&mut self.has_looked, true) {
+            return;
+        }
+        for key in self.constraints.topology_keys() {
             nodes.track_domain(&key);
         }
         for info in nodes.all() {
-            let (examined, _) = group.constraints.add_node(pod, info);
-            group.examined += examined;
+            let (examined, _) = self.constraints.add_node(&self.sample, info);
+            self.examined += examined;
         }
-        group.judge_all(nodes);
-        group
+        self.judge_all(nodes);
+    }
+
+    pub(super) fn has_looked(&self) -> bool {
+        self.has_looked
     }
 
     /// Returns the number of nodes and pods that were looked at since the last call.

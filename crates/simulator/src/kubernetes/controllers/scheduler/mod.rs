@@ -6,7 +6,7 @@
 //! change concerns.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -19,7 +19,7 @@ use crate::kubernetes::resources::{NODES, PODS};
 use crate::kubernetes::store::ObjectChange;
 
 use super::queue::{WorkKey, WorkQueue};
-use super::{ClusterView, ControllerPlan, Reconcile, Timers, events};
+use super::{ClusterView, ControllerPlan, MAX_BATCH, Reconcile, Timers, events};
 
 mod affinity;
 mod filter;
@@ -50,7 +50,7 @@ pub(super) struct Scheduler {
     /// The groups with pending pods for which something has changed.
     touched: HashSet<Arc<str>>,
     /// The groups without a pending pod, the one that was used last at the end.
-    idle: Vec<Arc<str>>,
+    idle: VecDeque<Arc<str>>,
 }
 
 impl Reconcile for Scheduler {
@@ -93,20 +93,30 @@ impl Reconcile for Scheduler {
             let first = self.groups.get(&id).and_then(|group| group.pending.first_key_value());
             turns.extend(first.map(|(place, _)| (place.clone(), Arc::clone(&id))));
         }
+        let mut bound = 0;
         while let Some((place, id)) = turns.pop_first() {
+            if bound == MAX_BATCH {
+                self.touched.extend(turns.into_iter().map(|(_, id)| id).chain([id]));
+                plan.requeue_at(view.time);
+                break;
+            }
             let Some(group) = self.groups.get_mut(&id) else {
                 continue;
             };
+            group.look_at_nodes(&mut self.nodes);
+            view.examine(group.take_examined());
             match group.best_node() {
                 Some(node) => {
                     group.fresh.remove(&place);
                     if let Some(pod) = group.pending.remove(&place) {
+                        bound += 1;
                         bind(view, plan, &pod, &node);
                         self.place(view, pod, &node);
                     }
                     let group = self.groups.get(&id);
-                    if let Some((next, _)) = group.and_then(|g| g.pending.first_key_value()) {
-                        turns.insert((next.clone(), id));
+                    match group.and_then(|group| group.pending.first_key_value()) {
+                        Some((next, _)) => drop(turns.insert((next.clone(), id))),
+                        None => self.retire(id),
                     }
                 }
                 None => {
@@ -115,7 +125,6 @@ impl Reconcile for Scheduler {
                 }
             }
         }
-        self.forget_idle_groups();
     }
 }
 
@@ -134,6 +143,9 @@ impl Scheduler {
         {
             group.pending.remove(&place);
             group.fresh.remove(&place);
+            if group.pending.is_empty() {
+                self.retire(id);
+            }
         }
         if let Some((node, pod)) = self.nodes.remove_pod(&key) {
             let name = node.clone();
@@ -143,7 +155,7 @@ impl Scheduler {
             let node = node.to_owned();
             self.place(view, Arc::clone(pod), &node);
         } else if !change.deleted && is_pending(pod) {
-            self.enqueue(view, key, pod);
+            self.enqueue(key, pod);
         }
     }
 
@@ -155,14 +167,10 @@ impl Scheduler {
         self.for_each_group(view, |group, nodes| group.add_pod(nodes, node, &pod));
     }
 
-    fn enqueue(&mut self, view: &ClusterView<'_>, key: PodKey, pod: &Arc<Value>) {
+    fn enqueue(&mut self, key: PodKey, pod: &Arc<Value>) {
         let id: Arc<str> = group::identity(pod).into();
-        let nodes = &mut self.nodes;
-        let group = self.groups.entry(Arc::clone(&id)).or_insert_with(|| {
-            let mut group = PodGroup::new(nodes, pod);
-            view.examine(group.take_examined());
-            group
-        });
+        self.idle.retain(|idle| *idle != id);
+        let group = self.groups.entry(Arc::clone(&id)).or_insert_with(|| PodGroup::new(pod));
         let priority = number(pod, "/spec/priority").unwrap_or(0);
         let created = moment(pod, "/metadata/creationTimestamp");
         let place = (Reverse(priority), created, key.1.clone(), key.0.clone());
@@ -172,13 +180,13 @@ impl Scheduler {
         self.touched.insert(id);
     }
 
-    /// Tells each group about a change.
+    /// Tells each group that has looked at the nodes about a change.
     fn for_each_group(
         &mut self,
         view: &ClusterView<'_>,
         mut tell: impl FnMut(&mut PodGroup, &Nodes),
     ) {
-        for (id, group) in &mut self.groups {
+        for (id, group) in self.groups.iter_mut().filter(|(_, group)| group.has_looked()) {
             tell(group, &self.nodes);
             view.examine(group.take_examined());
             if !group.pending.is_empty() {
@@ -187,20 +195,13 @@ impl Scheduler {
         }
     }
 
-    /// Forgets the groups whose last pod was scheduled long ago.
-    fn forget_idle_groups(&mut self) {
-        if self.groups.len() <= MAX_IDLE_GROUPS {
-            return;
-        }
-        let groups = &self.groups;
-        self.idle.retain(|id| groups.get(id).is_some_and(|group| group.pending.is_empty()));
-        let known: HashSet<&Arc<str>> = self.idle.iter().collect();
-        let new = groups.iter().filter(|(id, g)| g.pending.is_empty() && !known.contains(id));
-        let mut new: Vec<Arc<str>> = new.map(|(id, _)| Arc::clone(id)).collect();
-        new.sort_unstable();
-        self.idle.append(&mut new);
-        for id in self.idle.drain(..self.idle.len().saturating_sub(MAX_IDLE_GROUPS)) {
-            self.groups.remove(&id);
+    /// Notes that a group has no pending pod, and forgets the group that has had none for longest.
+    fn retire(&mut self, id: Arc<str>) {
+        self.idle.push_back(id);
+        if self.idle.len() > MAX_IDLE_GROUPS
+            && let Some(forgotten) = self.idle.pop_front()
+        {
+            self.groups.remove(&forgotten);
         }
     }
 }
