@@ -339,7 +339,7 @@ fn evaluate_gone(
         .iter()
         .filter(|pod| pod.metadata.uid.as_ref().is_some_and(|uid| awaited.contains_key(uid)))
         .collect();
-    let there = by_uid(remaining.iter().map(|pod| pod.as_ref()));
+    let there = by_uid(remaining.iter().map(AsRef::as_ref));
     let is_gone = |record: &&PodRecord| !there.contains_key(record.uid.as_str());
     let gone: Vec<PodRecord> = awaited.values().filter(is_gone).cloned().collect();
     let wanted = params.count.map_or(awaited.len(), |count| count as usize);

@@ -234,8 +234,8 @@ fn missing_of_containers(hard: &Map<String, Value>, pod: &Value) -> Option<Strin
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
-/// What the objects of each namespace use that has, or had, a quota. It is kept up to date by each change, so that
-/// neither a new object nor a quota's status needs a look at all objects.
+/// The usage of each namespace that has, or had, a quota. It is kept up to date by each change, so that neither a new
+/// object nor a quota's status needs a look at all objects.
 #[derive(Debug, Default)]
 pub(crate) struct NamespaceUsage {
     totals: HashMap<String, Amounts>,

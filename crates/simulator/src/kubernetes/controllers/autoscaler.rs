@@ -14,7 +14,7 @@ use super::{ClusterView, ControllerPlan, Reconcile, Timers, events};
 /// The time between two syncs of the controller.
 const SYNC_PERIOD: Duration = Duration::from_secs(15);
 
-/// The controller. It looks at its autoscalers from time to time, not at the changes of their targets.
+/// The controller. It reads its autoscalers from time to time, not at the changes of their targets.
 pub(super) struct PodAutoscaler;
 
 impl Reconcile for PodAutoscaler {

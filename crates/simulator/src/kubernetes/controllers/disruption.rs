@@ -51,7 +51,7 @@ struct SelectedPods {
     owners: BTreeMap<String, usize>,
 }
 
-/// What counts of a pod.
+/// The part of a pod that counts.
 #[derive(Debug)]
 struct SelectedPod {
     is_healthy: bool,

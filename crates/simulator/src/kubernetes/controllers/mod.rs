@@ -127,7 +127,7 @@ impl<'a> ClusterView<'a> {
         Self { store, now: Timestamp::now(), time, settings, examined: Cell::new(0) }
     }
 
-    /// Counts objects that the controller looks at.
+    /// Counts objects that the controller examines.
     pub(crate) fn examine(&self, objects: u64) {
         self.examined.set(self.examined.get() + objects);
     }
@@ -228,10 +228,10 @@ impl ControllerPlan {
     }
 }
 
-/// How many objects a controller looks at in one turn, during which no client is answered.
+/// How many objects a controller reconciles in one turn, during which no client is answered.
 const MAX_BATCH: usize = 256;
 
-/// What a controller does.
+/// The part that differs from controller to controller.
 trait Reconcile: Send {
     /// Notes a change and queues the objects that it concerns. The store may have changed further.
     fn observe(&mut self, view: &ClusterView<'_>, change: &ObjectChange, queue: &mut WorkQueue);
@@ -309,7 +309,7 @@ impl ChangeLog {
     }
 }
 
-/// The time by which the controllers measure. It stands still while they work: real controllers do
+/// The time by which the controllers measure. It does not advance while they work: real controllers do
 /// what takes these a second within a fraction of the time that passes at a speed of 600, and no
 /// deadline of a rollout may pass only because the simulator is busy.
 #[derive(Debug)]
@@ -401,9 +401,9 @@ impl ControlPlane {
         self.pace.time = self.pace.now();
         for controller in &mut self.controllers {
             let mut store = lock_store(&self.server.store);
-            let changes = store.take_changes();
-            self.work.changes.fetch_add(changes.len() as u64, Ordering::Relaxed);
-            self.log.changes.extend(changes);
+            let untaken = store.take_changes();
+            self.work.changes.fetch_add(untaken.len() as u64, Ordering::Relaxed);
+            self.log.changes.extend(untaken);
             let view = ClusterView::new(&store, self.pace.time, &self.settings);
             let now = view.now;
             for change in self.log.since(controller.observed) {

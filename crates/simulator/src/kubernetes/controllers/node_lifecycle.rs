@@ -23,7 +23,7 @@ const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 /// quarantine).
 const ORPHAN_QUARANTINE: Duration = Duration::from_secs(40);
 
-/// The controller. It looks at nodes and at the pods that are bound to them.
+/// The controller of nodes and of the pods that are bound to them.
 pub(super) struct NodeLifecycle;
 
 impl Reconcile for NodeLifecycle {

@@ -1,5 +1,5 @@
-//! The work queue of a controller: the objects that it has to look at now, and those at which it looks again at a later
-//! time. A queued object is looked at once, however many changes have queued it.
+//! The work queue of a controller: the objects that it has to reconcile now, and those that it reconciles again at a
+//! later time. A queued object is reconciled once, however many changes have queued it.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::kubernetes::object;
 use crate::kubernetes::resources::{RESOURCES, Resource};
 
-/// The object that a controller looks at. Keys are in the order of the kinds, then of the objects in lists.
+/// The object that a controller reconciles. Keys are in the order of the kinds, then of the objects in lists.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct WorkKey {
     rank: usize,

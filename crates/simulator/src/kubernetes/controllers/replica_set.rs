@@ -59,7 +59,7 @@ struct OwnPods {
     becoming_available: BTreeSet<(Timestamp, String)>,
 }
 
-/// What decides which pods belong to a set and how they count. After a change of it all pods are
+/// The part of a set that decides which pods belong to it and how they count. After a change of it all pods are
 /// looked at again.
 #[derive(Debug, Default, PartialEq)]
 struct Basis {
@@ -70,7 +70,7 @@ struct Basis {
     is_terminating: bool,
 }
 
-/// What counts of a pod.
+/// The part of a pod that counts.
 #[derive(Debug)]
 struct OwnPod {
     uid: String,

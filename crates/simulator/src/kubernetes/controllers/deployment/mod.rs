@@ -305,8 +305,7 @@ fn scale_down_old_sets(
         resize(plan, deployment, set, 0);
     }
     !owned.old.iter().any(|set| {
-        let owner = uid(set);
-        view.find_of(&PODS, Index::Owner, owner).any(|pod| is_controlled_by(pod, owner))
+        view.find_of(&PODS, Index::Owner, uid(set)).any(|pod| is_controlled_by(pod, uid(set)))
     })
 }
 

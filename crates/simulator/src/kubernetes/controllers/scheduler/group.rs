@@ -26,7 +26,7 @@ pub(super) struct PodGroup {
     owner: Option<String>,
     requested: ResourceAmounts,
     constraints: PlacementConstraints,
-    /// What each node was found to be.
+    /// The result for each node.
     verdicts: HashMap<Arc<str>, Verdict>,
     /// The nodes that suit, the best first: the one with the highest score, the first by name of
     /// several.
@@ -67,7 +67,7 @@ impl PodGroup {
         }
     }
 
-    /// Looks at all nodes if the group has not done so. From then on it is to be told about changes.
+    /// Examines all nodes if the group has not done so. From then on it is to be told about changes.
     pub(super) fn look_at_nodes(&mut self, nodes: &mut Nodes) {
         if std::mem::replace(&mut self.has_looked, true) {
             return;
@@ -147,7 +147,7 @@ impl PodGroup {
         self.judge_reached(nodes, node, &reach);
     }
 
-    /// Looks again at a node, and at those that a change of it reaches.
+    /// Examines a node again, and those that a change of it reaches.
     fn judge_reached(&mut self, nodes: &Nodes, name: &str, reach: &Reach) {
         match reach {
             Reach::Everything => self.judge_all(nodes),

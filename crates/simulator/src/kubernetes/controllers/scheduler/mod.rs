@@ -2,7 +2,7 @@
 //! filters and preferences of the default profile, without preemption.
 //!
 //! Pods that are alike, such as those of one replica set, are a group. For each group the scheduler
-//! remembers how well every node suits it, and after a change it looks only at the nodes that the
+//! remembers how well every node suits it, and after a change it examines only the nodes that the
 //! change concerns.
 
 use std::cmp::Reverse;
