@@ -359,3 +359,18 @@ async fn relay_scale_sends_nothing_twice_and_polls_nothing_that_can_be_watched()
         cluster.count_calls("list pods")
     );
 }
+
+/// The work of the simulated controllers is counted, not timed: it grows with the cluster and not with its square.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_on_350_nodes_costs_five_times_as_much_as_one_on_70() {
+    let mut work = Vec::new();
+    for nodes in [70, 350] {
+        let cluster =
+            TestCluster::with_scenario(relay_scenario(nodes, nodes, Spread::Required)).await;
+        run_and_check(&cluster, 2).await;
+        work.push(cluster.simulator.controller_work());
+    }
+    let [small, large] = work[..] else { unreachable!("there are two runs") };
+    assert!(large.changes < small.changes * 6, "{small:?} {large:?}");
+    assert!(large.examined < small.examined * 6, "{small:?} {large:?}");
+}

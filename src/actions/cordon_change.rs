@@ -3,6 +3,8 @@
 //! The flag of a node does not say who set it. This program sets it together with an annotation, in one patch, whose
 //! value is chosen when the step is prepared. An undo reverts only the nodes that have the annotation.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::Node;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -100,8 +102,10 @@ impl CordonChange {
         kubernetes: &KubernetesReader,
     ) -> Result<Vec<TargetState>> {
         let nodes = kubernetes.list::<Node>(&Selection::all()).await?;
+        let by_uid: BTreeMap<&str, &Node> =
+            nodes.iter().filter_map(|node| Some((node.metadata.uid.as_deref()?, node))).collect();
         let state = |target: &NodeBefore| {
-            let found = nodes.iter().find(|node| target.matches(node));
+            let found = by_uid.get(target.uid.as_str()).copied();
             target_state(&target.name, target.cordoned, found)
         };
         Ok(self.nodes.iter().filter(|node| node.cordoned != self.cordon).map(state).collect())

@@ -319,11 +319,11 @@ async fn list_present(
     kubernetes: &kubernetes::KubernetesReader,
 ) -> Result<BTreeMap<String, Pod>> {
     let mut present = BTreeMap::new();
+    let wanted: BTreeSet<&str> = records.iter().map(|record| record.uid.as_str()).collect();
     for namespace in namespaces(records) {
         let pods = kubernetes.list::<Pod>(&Selection::in_namespace(namespace)).await?;
-        let listed =
-            pods.into_iter().filter(|pod| records.iter().any(|record| record.matches(pod)));
-        present.extend(listed.filter_map(|pod| Some((pod.metadata.uid.clone()?, pod))));
+        let by_uid = pods.into_iter().filter_map(|pod| Some((pod.metadata.uid.clone()?, pod)));
+        present.extend(by_uid.filter(|(uid, _)| wanted.contains(uid.as_str())));
     }
     Ok(present)
 }
@@ -346,11 +346,10 @@ fn evaluate(
     grace: &mut GraceTimer,
 ) -> WaitState<()> {
     let objects: Vec<_> = views.iter().flat_map(ObjectView::objects).collect();
-    let remaining: Vec<&Arc<Pod>> = intent
-        .pods
-        .iter()
-        .filter_map(|record| objects.iter().find(|pod| record.matches(pod)))
-        .collect();
+    let by_uid: BTreeMap<&str, &Arc<Pod>> =
+        objects.iter().filter_map(|pod| Some((pod.metadata.uid.as_deref()?, pod))).collect();
+    let remaining: Vec<&Arc<Pod>> =
+        intent.pods.iter().filter_map(|record| by_uid.get(record.uid.as_str()).copied()).collect();
     if remaining.is_empty() {
         return WaitState::Ready(());
     }

@@ -101,6 +101,11 @@ impl PodRecord {
     }
 }
 
+/// Returns pods by UID, in which many records are looked up.
+pub(super) fn by_uid<'a>(pods: impl IntoIterator<Item = &'a Pod>) -> BTreeMap<&'a str, &'a Pod> {
+    pods.into_iter().filter_map(|pod| Some((pod.metadata.uid.as_deref()?, pod))).collect()
+}
+
 /// The EC2 instance of each node.
 #[derive(Debug, Default)]
 pub(super) struct NodeInstances(BTreeMap<String, String>);

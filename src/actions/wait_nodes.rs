@@ -225,9 +225,9 @@ impl LostNodes {
             Some((node.metadata.uid.clone()?, node.metadata.name.clone().unwrap_or_default()))
         });
         self.known.extend(seen);
-        let is_there =
-            |uid: &str| nodes.iter().any(|node| node.metadata.uid.as_deref() == Some(uid));
-        let lost = self.known.iter().filter(|(uid, _)| !is_there(uid));
+        let there: BTreeSet<&str> =
+            nodes.iter().filter_map(|node| node.metadata.uid.as_deref()).collect();
+        let lost = self.known.iter().filter(|(uid, _)| !there.contains(uid.as_str()));
         lost.map(|(_, name)| name.clone()).collect()
     }
 }
@@ -506,9 +506,11 @@ fn late_nodes(
 fn without_node(group: &AutoScalingGroup, snapshot: &NodesSnapshot) -> BTreeMap<String, String> {
     let known: BTreeSet<&str> =
         snapshot.nodes.iter().filter_map(|node| node::instance_id(node)).collect();
-    let causes = snapshot.causes.as_deref();
+    let described = snapshot.causes.iter().flat_map(|causes| &causes.instances);
+    let described: BTreeMap<&str, &Instance> =
+        described.map(|instance| (instance.id.as_str(), instance)).collect();
     let ec2_state = |id: &str| {
-        let instance = causes?.instances.iter().find(|instance| instance.id == id)?;
+        let instance = described.get(id)?;
         Some(match &instance.state_reason {
             Some(reason) => format!(", {}: {reason}", instance.state),
             None => format!(", {}", instance.state),
@@ -528,8 +530,10 @@ fn without_node(group: &AutoScalingGroup, snapshot: &NodesSnapshot) -> BTreeMap<
 
 /// Returns the instances that have a node, but are not in service in their group.
 fn not_in_service(group: &AutoScalingGroup, snapshot: &NodesSnapshot) -> Vec<String> {
-    let has_node = |id: &str| snapshot.nodes.iter().any(|node| node::instance_id(node) == Some(id));
-    let instances = group.instances.iter().filter(|i| !i.is_in_service() && has_node(&i.id));
+    let with_node: BTreeSet<&str> =
+        snapshot.nodes.iter().filter_map(|node| node::instance_id(node)).collect();
+    let instances =
+        group.instances.iter().filter(|i| !i.is_in_service() && with_node.contains(i.id.as_str()));
     instances.map(|i| format!("{} ({})", i.id, i.lifecycle)).collect()
 }
 
@@ -561,10 +565,11 @@ fn describe_pending(
 
 fn output(params: &Params, mut nodes: Vec<NodeRecord>) -> Output {
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
-    let was_there = |node: &&NodeRecord| !params.previous.iter().any(|p| p.uid == node.uid);
+    let previous: BTreeSet<&str> = params.previous.iter().map(|node| node.uid.as_str()).collect();
+    let is_new = |node: &&NodeRecord| !previous.contains(node.uid.as_str());
     Output {
         count: count_u32(&nodes),
-        new_nodes: nodes.iter().filter(was_there).cloned().collect(),
+        new_nodes: nodes.iter().filter(is_new).cloned().collect(),
         nodes,
     }
 }

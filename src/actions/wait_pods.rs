@@ -1,6 +1,9 @@
 //! `wait_pods`: until pods are Ready, or gone.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use k8s_openapi::api::core::v1::Pod;
 use schemars::JsonSchema;
@@ -10,7 +13,7 @@ use super::{
     Action, Error, KnownTargets, Permission, PlatformReader, Progress, Result, Wait,
     known_targets::report_gone,
     pod_causes::{CauseView, PodCauses},
-    types::{NodeInstances, PodRecord, count_u32, default_give_up_after},
+    types::{NodeInstances, PodRecord, by_uid, count_u32, default_give_up_after},
     workload::{self, WorkloadViews, WorkloadWatch, describe_unready, expired_problem},
 };
 use crate::platform::{
@@ -219,7 +222,10 @@ impl PodViews {
             }
             Self::Listed(view, causes, records) => {
                 let mut pods = view.objects();
-                pods.retain(|pod| records.iter().any(|record| record.matches(pod)));
+                let wanted: BTreeSet<&str> = records.iter().map(|r| r.uid.as_str()).collect();
+                pods.retain(|pod| {
+                    pod.metadata.uid.as_deref().is_some_and(|uid| wanted.contains(uid))
+                });
                 Ok(PodsSnapshot::new(pods, records.len(), causes))
             }
         }
@@ -228,8 +234,10 @@ impl PodViews {
     /// Returns the listed pods that can no longer become Ready, because they are gone or terminating.
     fn lost_pods(&self, pods: &[Arc<Pod>]) -> Vec<String> {
         let Self::Listed(_, _, records) = self else { return Vec::new() };
-        let is_active =
-            |record: &&PodRecord| pods.iter().any(|pod| record.matches(pod) && pod::is_active(pod));
+        let there = by_uid(pods.iter().map(AsRef::as_ref));
+        let is_active = |record: &&PodRecord| {
+            there.get(record.uid.as_str()).is_some_and(|pod| pod::is_active(pod))
+        };
         records.iter().filter(|record| !is_active(record)).map(|r| r.name.clone()).collect()
     }
 }
@@ -331,7 +339,8 @@ fn evaluate_gone(
         .iter()
         .filter(|pod| pod.metadata.uid.as_ref().is_some_and(|uid| awaited.contains_key(uid)))
         .collect();
-    let is_gone = |record: &&PodRecord| !remaining.iter().any(|pod| record.matches(pod));
+    let there = by_uid(remaining.iter().map(AsRef::as_ref));
+    let is_gone = |record: &&PodRecord| !there.contains_key(record.uid.as_str());
     let gone: Vec<PodRecord> = awaited.values().filter(is_gone).cloned().collect();
     let wanted = params.count.map_or(awaited.len(), |count| count as usize);
     if gone.len() >= wanted {

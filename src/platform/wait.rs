@@ -29,6 +29,13 @@ use super::Progress;
 /// evaluation reads memory only.
 const REEVALUATION_INTERVAL: Duration = Duration::from_millis(250);
 
+/// How many times as long as an evaluation took there is none. A large cluster changes faster than all its objects can
+/// be evaluated, and the changes in between are evaluated together.
+const PAUSE_PER_EVALUATION: u32 = 4;
+
+/// The longest time for which a change waits for its evaluation.
+const MAX_PAUSE: Duration = Duration::from_millis(50);
+
 /// The state of a condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WaitState<T> {
@@ -168,10 +175,16 @@ pub async fn until_with_read_sources<T>(
 ) -> Result<T, Error> {
     let mut reported = BTreeSet::new();
     loop {
+        let start = Instant::now();
         match evaluate() {
             WaitState::Ready(value) => return Ok(value),
             WaitState::Failed(why) => return Err(Error::ConditionFailed(why)),
             WaitState::Pending(why) => progress.waiting(&why),
+        }
+        let pause = (start.elapsed() * PAUSE_PER_EVALUATION).min(MAX_PAUSE);
+        // A shorter sleep than a millisecond takes a millisecond.
+        if pause >= Duration::from_millis(1) {
+            tokio::time::sleep(pause).await;
         }
         tokio::select! {
             event = any_changed(sources) => match event? {

@@ -3,6 +3,7 @@
 
 mod aws;
 mod faults;
+mod growth;
 mod kubernetes_api;
 mod nodes;
 mod policy;

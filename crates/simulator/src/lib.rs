@@ -18,6 +18,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::http::HeaderValue;
 use jiff::Timestamp;
@@ -34,7 +35,7 @@ use aws::Cloud;
 use aws::fleet::Fleet;
 use gateway::Gateway;
 use kubernetes::api::{ApiServer, KubernetesService};
-use kubernetes::controllers::{ControlPlane, ControllerSettings};
+use kubernetes::controllers::{ControlPlane, ControllerSettings, WorkCounter};
 
 pub use authorize::{AccessPolicy, AccessPolicyError};
 pub use call_log::RecordedCall;
@@ -115,6 +116,15 @@ pub enum SimulatorError {
     Seed(#[from] SeedError),
 }
 
+/// How much the controllers have worked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ControllerWork {
+    /// The changes of objects that the controllers have seen.
+    pub changes: u64,
+    /// The objects that controllers have looked at, each as often as it was looked at.
+    pub examined: u64,
+}
+
 /// A running simulator. Dropping it ends its tasks and closes its connections.
 pub struct Simulator {
     gateway: Arc<Gateway>,
@@ -127,6 +137,7 @@ pub struct Simulator {
     tasks: JoinSet<()>,
     cloud: Arc<Cloud>,
     client: Client,
+    work: Arc<WorkCounter>,
 }
 
 impl Simulator {
@@ -142,6 +153,7 @@ impl Simulator {
         let cluster_uid = scenario.cluster_uid.get_or_insert_with(new_uid).clone();
         let gateway = Arc::new(Gateway::new(options.clock, options.policy.clone()));
         let stop = CancellationToken::new();
+        let work = Arc::<WorkCounter>::default();
         let mut tasks = JoinSet::new();
         let aws_listener = listen("the AWS services", options.aws_listen).await?;
         let aws_url = listener_url(&aws_listener, options.aws_listen)?;
@@ -176,7 +188,7 @@ impl Simulator {
                 times: scenario.times,
                 failing_images: scenario.failing_images,
             };
-            let mut control_plane = ControlPlane::new(Arc::clone(api), settings);
+            let mut control_plane = ControlPlane::new(Arc::clone(api), settings, Arc::clone(&work));
             control_plane.converge();
             tasks.spawn(control_plane.run(stop.clone()));
         } else {
@@ -192,6 +204,7 @@ impl Simulator {
             tasks,
             cloud,
             client,
+            work,
         };
         Ok(simulator.serve_aws(aws_listener, api))
     }
@@ -256,6 +269,15 @@ impl Simulator {
     /// Injects a fault.
     pub fn inject(&self, fault: Fault) {
         self.gateway.faults.inject(fault);
+    }
+
+    /// Returns how much the built-in controllers have worked since the start. The work of a real
+    /// control plane is not counted.
+    pub fn controller_work(&self) -> ControllerWork {
+        ControllerWork {
+            changes: self.work.changes.load(Ordering::Relaxed),
+            examined: self.work.examined.load(Ordering::Relaxed),
+        }
     }
 
     /// Returns the current facts of the cluster and the account.

@@ -4,6 +4,8 @@ mod pod_selection;
 mod targets;
 mod wait;
 
+use std::collections::BTreeSet;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -227,8 +229,9 @@ impl Change for ScaleDeployment {
         report_gone(progress, "pod", &gone);
         let instances = NodeInstances::read(&kubernetes).await?;
         let pods: Vec<PodRecord> = pods.iter().map(|pod| PodRecord::of(pod, &instances)).collect();
-        let was_there =
-            |pod: &&PodRecord| intent.before.pods.iter().any(|before| before.uid == pod.uid);
+        let before: BTreeSet<&str> =
+            intent.before.pods.iter().map(|before| before.uid.as_str()).collect();
+        let was_there = |pod: &&PodRecord| before.contains(pod.uid.as_str());
         Ok(Output {
             namespace: intent.namespace.clone(),
             deployment: intent.deployment.clone(),

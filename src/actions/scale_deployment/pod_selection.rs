@@ -4,7 +4,7 @@
 //! only then the cheapest by the annotation `controller.kubernetes.io/pod-deletion-cost`. So a pod to keep must be
 //! Ready, and carries the highest cost from before the scaling until the others have been told to end.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ use crate::{
         Error, KnownTargets, Progress, RestoreCommand, Result, TargetState,
         concurrency::try_join_bounded,
         rollout_guard::{self, RolloutTimers},
-        types::PodRecord,
+        types::{PodRecord, by_uid},
         workload::{self, WorkloadSnapshot},
     },
     platform::{
@@ -100,8 +100,10 @@ pub(super) async fn choose_pods_to_keep(
 ) -> Result<(Vec<PodToKeep>, Vec<String>)> {
     let mut kept = Vec::new();
     let mut gone = Vec::new();
+    let active = snapshot.active_pods();
+    let active = by_uid(active.iter().map(AsRef::as_ref));
     for record in wanted {
-        match snapshot.active_pods().into_iter().find(|pod| record.matches(pod)) {
+        match active.get(record.uid.as_str()) {
             Some(pod) => kept.push(PodToKeep::of(pod, record)),
             None => gone.push(record),
         }
@@ -303,7 +305,8 @@ pub(super) async fn wait_for_selection(
 
 /// Returns the names of the pods to keep that are not among `pods`.
 pub(super) fn names_of_missing(keep: &[PodToKeep], pods: &[Arc<Pod>]) -> Vec<String> {
-    let is_missing = |kept: &&PodToKeep| !pods.iter().any(|pod| kept.pod.matches(pod));
+    let there = by_uid(pods.iter().map(AsRef::as_ref));
+    let is_missing = |kept: &&PodToKeep| !there.contains_key(kept.pod.uid.as_str());
     keep.iter().filter(is_missing).map(|kept| kept.pod.name.clone()).collect()
 }
 
@@ -323,10 +326,11 @@ pub(super) fn displaced_pods(
 ) -> Vec<String> {
     let mut gone = gone_pods(intent, active_pods);
     gone.retain(|name| !gone_before.contains(name));
-    let is_other = |pod: &&Arc<Pod>| {
-        contains_pod(&intent.before.pods, pod) && !intent.keep.iter().any(|k| k.pod.matches(pod))
-    };
-    let others = active_pods.iter().filter(is_other).count();
+    let kept: BTreeSet<&str> = intent.keep.iter().map(|kept| kept.pod.uid.as_str()).collect();
+    let active = by_uid(active_pods.iter().map(AsRef::as_ref));
+    let is_other = |uid: &&str| active.contains_key(uid) && !kept.contains(uid);
+    let before = intent.before.pods.iter().map(|pod| pod.uid.as_str());
+    let others = before.filter(is_other).count();
     let free_places = (intent.after as usize).saturating_sub(intent.keep.len()) + gone_before.len();
     if others <= free_places { Vec::new() } else { gone }
 }

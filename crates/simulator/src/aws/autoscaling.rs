@@ -1,5 +1,7 @@
 //! EC2 Auto Scaling: groups, their instances and activities, over the query protocol with XML.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -173,11 +175,17 @@ fn describe_instances(
     in_region: bool,
 ) -> Result<Value, AwsError> {
     let ids = parameters.list("InstanceIds.member");
-    let instances: Vec<Value> = fleet
+    let wanted: HashSet<&str> = ids.into_iter().collect();
+    let instances: Vec<&SimulatedInstance> = fleet
         .groups
         .keys()
         .flat_map(|group| fleet.members(group))
-        .filter(|instance| in_region && (ids.is_empty() || ids.contains(&instance.id.as_str())))
+        .filter(|one| in_region && (wanted.is_empty() || wanted.contains(one.id.as_str())))
+        .collect();
+    let size = max_records(parameters, 50, 50)?;
+    let (instances, next) = paginate(instances, size, parameters.get("NextToken"))?;
+    let instances: Vec<Value> = instances
+        .into_iter()
         .map(|instance| {
             let mut described = describe_member(instance);
             described["AutoScalingGroupName"] = instance.group.as_str().into();
@@ -187,8 +195,6 @@ fn describe_instances(
             described
         })
         .collect();
-    let size = max_records(parameters, 50, 50)?;
-    let (instances, next) = paginate(instances, size, parameters.get("NextToken"))?;
     Ok(json!({"AutoScalingInstances": instances, "NextToken": next}))
 }
 
@@ -210,12 +216,12 @@ fn describe_activities(
         .filter(|(_, activity)| ids.is_empty() || ids.contains(&activity.id.as_str()))
         .collect();
     activities.sort_by_key(|(_, activity)| std::cmp::Reverse(activity.started));
-    let described = activities
+    let size = max_records(parameters, 100, 100)?;
+    let (activities, next) = paginate(activities, size, parameters.get("NextToken"))?;
+    let described: Vec<Value> = activities
         .into_iter()
         .map(|(group, activity)| describe_activity(group, activity))
         .collect();
-    let size = max_records(parameters, 100, 100)?;
-    let (described, next) = paginate(described, size, parameters.get("NextToken"))?;
     Ok(json!({"Activities": described, "NextToken": next}))
 }
 
@@ -274,7 +280,10 @@ fn set_protection(
         )));
     }
     for id in &ids {
-        let Some(instance) = fleet.members(group).find(|member| member.id == *id) else {
+        let member = fleet.instances.get(*id).filter(|instance| {
+            instance.group == group && instance.lifecycle != Lifecycle::Terminated
+        });
+        let Some(instance) = member else {
             return Err(AwsError::validation(format!(
                 "The instance {id} is not part of Auto Scaling group {group}."
             )));

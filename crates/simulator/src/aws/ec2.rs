@@ -1,5 +1,7 @@
 //! EC2: descriptions of the account's instances, over EC2's own query form.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use super::fleet::{Fleet, Lifecycle, SimulatedInstance};
@@ -47,9 +49,10 @@ fn select_instances<'a>(
         return Err(AwsError::new(400, "InvalidInstanceID.NotFound", message));
     }
     let filters = parameters.filters("Filter", "Value");
+    let wanted: HashSet<&str> = ids.into_iter().collect();
     let found = fleet.instances.values().filter(|instance| {
         in_region
-            && (ids.is_empty() || ids.contains(&instance.id.as_str()))
+            && (wanted.is_empty() || wanted.contains(instance.id.as_str()))
             && filters.iter().all(|(name, values)| matches_filter(fleet, instance, name, values))
     });
     Ok(found.collect())
@@ -61,16 +64,16 @@ fn matches_filter(
     filter: &str,
     values: &[&str],
 ) -> bool {
-    let tags = tags(fleet, instance);
+    let tags = || tags(fleet, instance).into_iter();
     let actual: Vec<String> = match filter {
         "instance-id" => vec![instance.id.clone()],
         "instance-state-name" => vec![instance.lifecycle.ec2_state().1.to_owned()],
         "private-dns-name" => vec![instance.node_name()],
         "availability-zone" => vec![instance.zone.clone()],
-        "tag-key" => tags.into_iter().map(|(key, _)| key).collect(),
+        "tag-key" => tags().map(|(key, _)| key).collect(),
         other => {
             let key = other.strip_prefix("tag:").unwrap_or_default();
-            let same = tags.into_iter().filter(|(candidate, _)| candidate == key);
+            let same = tags().filter(|(candidate, _)| candidate == key);
             same.map(|(_, value)| value).collect()
         }
     };

@@ -1,17 +1,17 @@
 //! Admission of new objects: the defaults and bounds of LimitRanges, and ResourceQuotas. Messages are those of the API
 //! server's admission plugins. Quotas with scopes are not enforced.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value};
 
 use super::object::{self, list, map, put, put_default, text};
 use super::quantity::{format, thousandths_of};
 use super::resources::{LIMIT_RANGES, PODS, RESOURCE_QUOTAS, RESOURCES, Resource};
-use super::store::ObjectStore;
+use super::store::{ObjectChange, ObjectStore};
 
 /// Amounts of resources in thousandths, by the names that a quota has for the resources.
-type Amounts = BTreeMap<String, i64>;
+pub(crate) type Amounts = BTreeMap<String, i64>;
 
 /// The resources that each container must name when a quota limits the resource.
 const REQUIRED_OF_CONTAINERS: [&str; 6] =
@@ -176,7 +176,7 @@ fn check_quota(
     object: &Value,
     requested: &Amounts,
 ) -> Result<(), String> {
-    let name = object::name(quota);
+    let (name, none) = (object::name(quota), Amounts::new());
     let hard = map(quota, "/spec/hard").cloned().unwrap_or_default();
     if *resource == PODS
         && let Some(missing) = missing_of_containers(&hard, object)
@@ -186,12 +186,12 @@ fn check_quota(
     if !hard.keys().any(|key| requested.contains_key(key)) {
         return Ok(());
     }
-    let used = usage_in(store, object::namespace(quota));
+    let used = store.usage().of(object::namespace(quota)).unwrap_or(&none);
     let of = |amounts: &Amounts, key: &str| amounts.get(key).copied().unwrap_or(0);
     let mut exceeded: Vec<&str> = hard
         .iter()
         .filter(|(key, _)| requested.contains_key(*key))
-        .filter(|(key, limit)| of(&used, key) + of(requested, key) > thousandths_of(limit))
+        .filter(|(key, limit)| of(used, key) + of(requested, key) > thousandths_of(limit))
         .map(|(key, _)| key.as_str())
         .collect();
     if exceeded.is_empty() {
@@ -206,7 +206,7 @@ fn check_quota(
     Err(format!(
         "exceeded quota: {name}, requested: {}, used: {}, limited: {}",
         shown(&|key| of(requested, key)),
-        shown(&|key| of(&used, key)),
+        shown(&|key| of(used, key)),
         shown(&|key| hard.get(key).map_or(0, thousandths_of)),
     ))
 }
@@ -234,8 +234,43 @@ fn missing_of_containers(hard: &Map<String, Value>, pod: &Value) -> Option<Strin
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
+/// The usage of each namespace that has, or had, a quota. It is kept up to date by each change, so that neither a new
+/// object nor a quota's status needs a look at all objects.
+#[derive(Debug, Default)]
+pub(crate) struct NamespaceUsage {
+    totals: HashMap<String, Amounts>,
+}
+
+impl NamespaceUsage {
+    /// Returns what all objects of a namespace with a quota use.
+    pub(super) fn of(&self, namespace: &str) -> Option<&Amounts> {
+        self.totals.get(namespace)
+    }
+
+    /// Notes a change of the store, which has been made.
+    pub(super) fn note(&mut self, store: &ObjectStore, change: &ObjectChange) {
+        let (resource, namespace) = (change.resource, object::namespace(&change.object));
+        let Some(total) = self.totals.get_mut(namespace) else {
+            if *resource == RESOURCE_QUOTAS {
+                self.totals.insert(namespace.to_owned(), usage_in(store, namespace));
+            }
+            return;
+        };
+        if let Some(before) = &change.before {
+            for (key, amount) in usage_of(resource, before) {
+                *total.entry(key).or_default() -= amount;
+            }
+        }
+        if !change.deleted {
+            for (key, amount) in usage_of(resource, &change.object) {
+                *total.entry(key).or_default() += amount;
+            }
+        }
+    }
+}
+
 /// Returns what all objects of a namespace use.
-pub(super) fn usage_in(store: &ObjectStore, namespace: &str) -> Amounts {
+fn usage_in(store: &ObjectStore, namespace: &str) -> Amounts {
     let mut total = Amounts::new();
     for resource in RESOURCES.into_iter().filter(|resource| resource.namespaced) {
         for object in store.list(resource, Some(namespace)) {

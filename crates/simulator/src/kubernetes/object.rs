@@ -8,29 +8,55 @@ pub(crate) fn as_count(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
+/// Returns the same value in less memory: a map that grew field by field has room for twice as many.
+pub(crate) fn compact(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let fields = fields.into_iter().map(|(key, value)| (key, compact(value)));
+            Value::Object(fields.collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(compact).collect()),
+        other => other,
+    }
+}
+
+/// Returns the value at a JSON pointer without escapes. [`Value::pointer`] copies each part of the
+/// pointer, and the controllers spend most of their time here.
+pub(crate) fn at<'a>(object: &'a Value, pointer: &str) -> Option<&'a Value> {
+    let mut found = object;
+    for part in pointer.split('/').skip(1) {
+        found = match found {
+            Value::Object(fields) => fields.get(part)?,
+            Value::Array(items) => items.get(part.parse::<usize>().ok()?)?,
+            _ => return None,
+        };
+    }
+    Some(found)
+}
+
 /// Returns the text at a JSON pointer, empty if there is none.
 pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    at(object, pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// Returns the whole number at a JSON pointer.
 pub(crate) fn number(object: &Value, pointer: &str) -> Option<i64> {
-    object.pointer(pointer).and_then(Value::as_i64)
+    at(object, pointer).and_then(Value::as_i64)
 }
 
 /// Returns whether the value at a JSON pointer is `true`.
 pub(crate) fn flag(object: &Value, pointer: &str) -> bool {
-    object.pointer(pointer) == Some(&Value::Bool(true))
+    at(object, pointer) == Some(&Value::Bool(true))
 }
 
 /// Returns the list at a JSON pointer, empty if there is none.
 pub(crate) fn list<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
-    object.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    at(object, pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// Returns the map at a JSON pointer.
 pub(crate) fn map<'a>(object: &'a Value, pointer: &str) -> Option<&'a Map<String, Value>> {
-    object.pointer(pointer).and_then(Value::as_object)
+    at(object, pointer).and_then(Value::as_object)
 }
 
 /// Puts `value` at a path of keys and creates missing objects on the path.
@@ -92,7 +118,7 @@ pub(crate) fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
 
 /// Returns whether the object is being deleted.
 pub(crate) fn is_terminating(object: &Value) -> bool {
-    object.pointer("/metadata/deletionTimestamp").is_some()
+    at(object, "/metadata/deletionTimestamp").is_some()
 }
 
 /// Returns the owner reference of the object's controller.

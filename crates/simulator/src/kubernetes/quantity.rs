@@ -48,6 +48,14 @@ impl ResourceAmounts {
         }
     }
 
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            cpu: self.cpu + other.cpu,
+            memory: self.memory + other.memory,
+            pods: self.pods + other.pods,
+        }
+    }
+
     /// Returns the share of `other` in hundredths, the sum of the shares of CPU and memory.
     pub(crate) fn share_of(self, other: Self) -> i64 {
         let share = |part: i64, whole: i64| if whole > 0 { part * 100 / whole } else { 0 };

@@ -2,7 +2,7 @@
 //! modules.
 
 /// A kind of object that the API serves.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Resource {
     pub(crate) group: &'static str,
     pub(crate) version: &'static str,
@@ -16,6 +16,14 @@ pub(crate) struct Resource {
     /// Whether `kubectl get all` lists the kind.
     pub(crate) common: bool,
 }
+
+impl PartialEq for Resource {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Resource {}
 
 impl Resource {
     /// Returns `v1` or `apps/v1`.
@@ -48,6 +56,12 @@ impl Resource {
     /// Returns what identifies the kind.
     pub(crate) fn key(&self) -> (&'static str, &'static str) {
         (self.group, self.plural)
+    }
+
+    /// Returns the position of the kind in the table.
+    pub(crate) fn rank(&self) -> usize {
+        let position = RESOURCES.iter().position(|resource| *resource == self);
+        position.expect("a resource is one of the table")
     }
 
     /// Returns whether the kind has a status subresource.

@@ -1,39 +1,55 @@
 //! All objects of the simulated API server, one version counter for all of them, and their recent
 //! changes, so that a watch can start in the past and a list can be continued at the version at
-//! which it began. Does not interpret the objects.
+//! which it began. Does not interpret the objects, except as the indexes and the usage of quotas say.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::ids::IdGenerator;
 
+use super::admission::NamespaceUsage;
+use super::index::{self, Index};
 use super::object::{self, put};
-use super::resources::Resource;
+use super::resources::{RESOURCES, Resource};
 
 /// The number of changes that are kept. An API server keeps those of five minutes.
-const HISTORY: usize = 20_000;
+const HISTORY: usize = 4_096;
 
+/// The number of changes that are kept if an open watch has not sent them yet.
+const UNSENT_HISTORY: usize = 20_000;
+
+/// A namespace and a name.
 type ObjectKey = (String, String);
 type ResourceKey = (&'static str, &'static str);
+
+/// The kinds in the order of the table, and the objects of each in the order in which they are listed.
+type IndexedKeys = BTreeSet<(usize, ObjectKey)>;
 
 /// The objects in the order in which they are listed: by namespace, then by name.
 pub(crate) struct ObjectStore {
     objects: BTreeMap<ResourceKey, BTreeMap<ObjectKey, Arc<Value>>>,
+    indexes: HashMap<(Index, String), IndexedKeys>,
+    usage: NamespaceUsage,
     history: VecDeque<ObjectChange>,
+    /// The changes that the controllers have not taken yet; `None` if there are no controllers.
+    untaken: Option<Vec<ObjectChange>>,
     version: u64,
     /// The version up to which changes have been discarded.
     compacted: u64,
     versions: watch::Sender<u64>,
+    /// The version up to which each open watch has sent all changes.
+    positions: Vec<Weak<AtomicU64>>,
     pub(crate) ids: IdGenerator,
 }
 
 /// A change of one object.
 #[derive(Debug, Clone)]
 pub(crate) struct ObjectChange {
-    pub(crate) resource: ResourceKey,
+    pub(crate) resource: &'static Resource,
     pub(crate) version: u64,
     pub(crate) before: Option<Arc<Value>>,
     /// The new object, or the last version of a deleted one.
@@ -51,10 +67,14 @@ impl ObjectStore {
     pub(crate) fn new(ids: IdGenerator) -> Self {
         Self {
             objects: BTreeMap::new(),
+            indexes: HashMap::new(),
+            usage: NamespaceUsage::default(),
             history: VecDeque::new(),
+            untaken: None,
             version: 1,
             compacted: 1,
             versions: watch::Sender::new(1),
+            positions: Vec::new(),
             ids,
         }
     }
@@ -66,6 +86,15 @@ impl ObjectStore {
     /// Returns a receiver of every new version.
     pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
         self.versions.subscribe()
+    }
+
+    /// Returns the position of a new watch, which it raises to the version up to which it has sent
+    /// all changes.
+    pub(crate) fn open_watch(&mut self, sent_version: u64) -> Arc<AtomicU64> {
+        self.positions.retain(|position| position.strong_count() > 0);
+        let position = Arc::new(AtomicU64::new(sent_version));
+        self.positions.push(Arc::downgrade(&position));
+        position
     }
 
     pub(crate) fn get(
@@ -83,13 +112,37 @@ impl ObjectStore {
         resource: &Resource,
         namespace: Option<&'a str>,
     ) -> impl Iterator<Item = &'a Arc<Value>> {
+        self.entries(resource, namespace).map(|(_, object)| object)
+    }
+
+    fn entries<'a>(
+        &'a self,
+        resource: &Resource,
+        namespace: Option<&'a str>,
+    ) -> impl Iterator<Item = (&'a ObjectKey, &'a Arc<Value>)> {
+        let first = (namespace.unwrap_or_default().to_owned(), String::new());
         let all = self.objects.get(&resource.key());
         all.into_iter()
-            .flatten()
-            .filter(move |((object_namespace, _), _)| {
-                namespace.is_none_or(|wanted| wanted == object_namespace)
-            })
-            .map(|(_, object)| object)
+            .flat_map(move |all| all.range(first.clone()..))
+            .take_while(move |((own, _), _)| namespace.is_none_or(|wanted| wanted == own))
+    }
+
+    /// Returns the objects that an index has under a value, in the order of the kinds and of their lists.
+    pub(crate) fn find<'a>(
+        &'a self,
+        index: Index,
+        value: &str,
+    ) -> impl Iterator<Item = (&'static Resource, &'a Arc<Value>)> {
+        let keys = self.indexes.get(&(index, value.to_owned()));
+        keys.into_iter().flatten().filter_map(|(rank, key)| {
+            let resource = RESOURCES[*rank];
+            Some((resource, self.objects.get(&resource.key())?.get(key)?))
+        })
+    }
+
+    /// Returns what the objects of each namespace with a quota use.
+    pub(crate) fn usage(&self) -> &NamespaceUsage {
+        &self.usage
     }
 
     /// Returns the objects of a kind as they were at a version.
@@ -99,21 +152,26 @@ impl ObjectStore {
         namespace: Option<&str>,
         version: u64,
     ) -> Result<Vec<Arc<Value>>, Compacted> {
-        let mut objects = self.objects.get(&resource.key()).cloned().unwrap_or_default();
-        for change in self.since(version)?.rev() {
-            if change.resource != resource.key() {
+        let changes = self.since(version)?;
+        if version == self.version {
+            return Ok(self.list(resource, namespace).cloned().collect());
+        }
+        let key_of = |object| (object::namespace(object), object::name(object));
+        let mut objects: BTreeMap<(&str, &str), &Arc<Value>> = self
+            .entries(resource, namespace)
+            .map(|((namespace, name), object)| ((namespace.as_str(), name.as_str()), object))
+            .collect();
+        for change in changes.rev().filter(|change| change.resource == resource) {
+            let key = key_of(&change.object);
+            if namespace.is_some_and(|wanted| wanted != key.0) {
                 continue;
             }
-            let key = key_of(&change.object);
             match &change.before {
-                Some(before) => objects.insert(key, Arc::clone(before)),
+                Some(before) => objects.insert(key, before),
                 None => objects.remove(&key),
             };
         }
-        objects.retain(|(object_namespace, _), _| {
-            namespace.is_none_or(|wanted| wanted == object_namespace)
-        });
-        Ok(objects.into_values().collect())
+        Ok(objects.into_values().cloned().collect())
     }
 
     /// Returns the changes after a version, oldest first.
@@ -129,10 +187,10 @@ impl ObjectStore {
     }
 
     /// Stores an object, new or changed, under the next version.
-    pub(crate) fn put(&mut self, resource: &Resource, mut object: Value) -> Arc<Value> {
+    pub(crate) fn put(&mut self, resource: &'static Resource, mut object: Value) -> Arc<Value> {
         self.version += 1;
         put(&mut object, &["metadata", "resourceVersion"], self.version.to_string());
-        let object = Arc::new(object);
+        let object = Arc::new(object::compact(object));
         let before = self
             .objects
             .entry(resource.key())
@@ -145,7 +203,7 @@ impl ObjectStore {
     /// Removes an object and returns it with the version of its deletion.
     pub(crate) fn delete(
         &mut self,
-        resource: &Resource,
+        resource: &'static Resource,
         namespace: &str,
         name: &str,
     ) -> Option<Arc<Value>> {
@@ -165,26 +223,80 @@ impl ObjectStore {
         self.compacted = self.version;
     }
 
+    /// Returns the changes since the last call; at the first one, all objects as if they had just been added.
+    pub(crate) fn take_changes(&mut self) -> Vec<ObjectChange> {
+        if let Some(untaken) = &mut self.untaken {
+            return std::mem::take(untaken);
+        }
+        self.untaken = Some(Vec::new());
+        let added = |resource: &'static Resource, object: &Arc<Value>| ObjectChange {
+            resource,
+            version: self.version,
+            before: None,
+            object: Arc::clone(object),
+            deleted: false,
+        };
+        RESOURCES
+            .into_iter()
+            .flat_map(|resource| self.list(resource, None).map(move |o| added(resource, o)))
+            .collect()
+    }
+
     fn record_change(
         &mut self,
-        resource: &Resource,
+        resource: &'static Resource,
         before: Option<Arc<Value>>,
         object: Arc<Value>,
         deleted: bool,
     ) {
-        self.history.push_back(ObjectChange {
-            resource: resource.key(),
-            version: self.version,
-            before,
-            object,
-            deleted,
-        });
+        let change = ObjectChange { resource, version: self.version, before, object, deleted };
+        self.update_indexes(&change);
+        if resource.namespaced {
+            let mut usage = std::mem::take(&mut self.usage);
+            usage.note(self, &change);
+            self.usage = usage;
+        }
+        if let Some(untaken) = &mut self.untaken {
+            untaken.push(change.clone());
+        }
+        self.history.push_back(change);
         while self.history.len() > HISTORY {
+            let is_unsent = |first: &ObjectChange| {
+                let mut open = self.positions.iter().filter_map(Weak::upgrade);
+                open.any(|position| position.load(Ordering::Relaxed) < first.version)
+            };
+            if self.history.len() <= UNSENT_HISTORY && self.history.front().is_some_and(is_unsent) {
+                break;
+            }
             if let Some(forgotten) = self.history.pop_front() {
                 self.compacted = forgotten.version;
             }
         }
         self.versions.send_replace(self.version);
+    }
+
+    fn update_indexes(&mut self, change: &ObjectChange) {
+        let resource = change.resource;
+        let of = |object| index::entries(resource, object);
+        let before = change.before.as_deref().map(of).unwrap_or_default();
+        let now = if change.deleted { Vec::new() } else { of(&change.object) };
+        if before == now {
+            return;
+        }
+        let key = (resource.rank(), key_of(&change.object));
+        for (index, value) in before.iter().filter(|entry| !now.contains(entry)) {
+            let place = (*index, value.to_string());
+            if let Some(keys) = self.indexes.get_mut(&place) {
+                keys.remove(&key);
+                if keys.is_empty() {
+                    self.indexes.remove(&place);
+                }
+            }
+        }
+        for (index, value) in now.iter().filter(|entry| !before.contains(entry)) {
+            let place = (*index, value.to_string());
+            self.indexes.entry(place).or_default().insert(key.clone());
+        }
     }
 }
 

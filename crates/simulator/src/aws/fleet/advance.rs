@@ -1,5 +1,7 @@
 //! The account's changes with time: launches, boots, terminations.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use jiff::Timestamp;
 
 use crate::aws::protocol::format_iso8601;
@@ -31,7 +33,7 @@ impl Fleet {
                 keep_earliest(retry);
             }
         }
-        let mut actions = Vec::new();
+        let (mut actions, mut shrunk) = (Vec::new(), false);
         let ids: Vec<String> = names
             .iter()
             .filter_map(|name| self.groups.get(name))
@@ -41,13 +43,26 @@ impl Fleet {
             let Some(instance) = self.instances.get_mut(&id) else {
                 continue;
             };
+            let before = instance.lifecycle;
             let (step, next) = instance.advance(now);
             actions.extend(step);
             if let Some(next) = next {
                 keep_earliest(next);
             }
-            let (group, lifecycle) = (instance.group.clone(), instance.lifecycle);
-            self.update_activity(&group, &id, lifecycle, now);
+            if instance.lifecycle != before
+                && let Some(group) = self.groups.get_mut(&instance.group)
+            {
+                // The instance is in service or terminated.
+                group.finish_activity(&id, now);
+                shrunk |= instance.lifecycle == Lifecycle::Terminated;
+            }
+        }
+        if shrunk {
+            let instances = &self.instances;
+            let is_member = |id: &String| {
+                instances.get(id).is_some_and(|one| one.lifecycle != Lifecycle::Terminated)
+            };
+            self.groups.values_mut().for_each(|group| group.members.retain(is_member));
         }
         (actions, due)
     }
@@ -61,13 +76,19 @@ impl Fleet {
     ) -> Option<ScalingActivity> {
         let terminated_at = self.time_after(now, self.times.terminate);
         let instance = self.instances.get_mut(id)?;
+        let group = self.groups.get_mut(&instance.group)?;
+        if instance.lifecycle != Lifecycle::Terminating
+            && let Some(count) = group.zones.get_mut(&instance.zone)
+        {
+            *count -= 1;
+        }
         instance.lifecycle = Lifecycle::Terminating;
         instance.terminated_at = Some(terminated_at);
         instance.protected = false;
         let group = instance.group.clone();
         let description = format!("Terminating EC2 instance: {id}");
         let activity = self.new_activity(Some(id), description, cause, now);
-        self.groups.get_mut(&group)?.activities.push(activity.clone());
+        self.groups.get_mut(&group)?.record_activity(activity.clone());
         Some(activity)
     }
 
@@ -112,14 +133,14 @@ impl Fleet {
                 let description = "Launching a new EC2 instance".to_owned();
                 let failed = self.new_activity(None, description, &cause, now).into_failed(message);
                 let group = self.groups.get_mut(name)?;
-                group.activities.push(failed);
+                group.record_activity(failed);
                 group.retry_at = Some(retry);
                 return Some(retry);
             }
             let id = self.add_instance(name, now);
             let description = format!("Launching a new EC2 instance: {id}");
             let activity = self.new_activity(Some(&id), description, &cause, now);
-            self.groups.get_mut(name)?.activities.push(activity);
+            self.groups.get_mut(name)?.record_activity(activity);
         }
         None
     }
@@ -132,27 +153,28 @@ impl Fleet {
              desired and actual capacity, shrinking the capacity from {active} to {desired}.",
             format_iso8601(now)
         );
+        let mut zones = self.zones(name);
         for _ in desired..active {
-            let Some(scale_in_candidate) = self.scale_in_candidate(name) else {
+            let Some(victim) = scale_in_candidate(&mut zones) else {
                 self.report_all_protected(name, &cause, now);
                 return;
             };
-            self.terminate(&scale_in_candidate, &cause, now);
+            self.terminate(&victim, &cause, now);
         }
     }
 
-    fn scale_in_candidate(&self, name: &str) -> Option<String> {
-        let active: Vec<&SimulatedInstance> = self
-            .members(name)
-            .filter(|member| member.lifecycle != Lifecycle::Terminating)
-            .collect();
-        let count_in_zone = |zone: &str| active.iter().filter(|member| member.zone == zone).count();
-        let mut unprotected: Vec<&&SimulatedInstance> =
-            active.iter().filter(|member| !member.protected).collect();
-        unprotected.sort_by_key(|member| {
-            (std::cmp::Reverse(count_in_zone(&member.zone)), member.launched)
-        });
-        unprotected.first().map(|member| member.id.clone())
+    /// Returns the members of each zone.
+    fn zones(&self, name: &str) -> BTreeMap<String, ZoneMembers> {
+        let mut zones: BTreeMap<String, ZoneMembers> = BTreeMap::new();
+        let active = self.members(name).filter(|m| m.lifecycle != Lifecycle::Terminating);
+        for (position, member) in active.enumerate() {
+            let zone = zones.entry(member.zone.clone()).or_default();
+            zone.active += 1;
+            if !member.protected {
+                zone.unprotected.insert((member.launched, position, member.id.clone()));
+            }
+        }
+        zones
     }
 
     fn report_all_protected(&mut self, name: &str, cause: &str, now: Timestamp) {
@@ -166,7 +188,7 @@ impl Fleet {
             self.new_activity(None, description, cause, now).into_failed(message.to_owned());
         if let Some(group) = self.groups.get_mut(name) {
             group.all_protected_reported = true;
-            group.activities.push(failed);
+            group.record_activity(failed);
         }
     }
 
@@ -188,24 +210,23 @@ impl Fleet {
             message: None,
         }
     }
+}
 
-    /// Ends the activity of an instance that is in service or terminated, and removes a terminated
-    /// instance from the group.
-    fn update_activity(&mut self, group: &str, id: &str, lifecycle: Lifecycle, now: Timestamp) {
-        let Some(group) = self.groups.get_mut(group) else {
-            return;
-        };
-        match lifecycle {
-            Lifecycle::InService => {
-                group.finish_activity(id, now);
-            }
-            Lifecycle::Terminated => {
-                group.finish_activity(id, now);
-                group.members.retain(|member| member != id);
-            }
-            Lifecycle::Pending | Lifecycle::Terminating => {}
-        }
-    }
+/// The members of a group in one zone that are not being terminated.
+#[derive(Debug, Default)]
+struct ZoneMembers {
+    active: usize,
+    /// Those that are not protected: the time of the launch, the position in the group, the id.
+    unprotected: BTreeSet<(Timestamp, usize, String)>,
+}
+
+/// Takes the next instance that is terminated.
+fn scale_in_candidate(zones: &mut BTreeMap<String, ZoneMembers>) -> Option<String> {
+    let zone = zones.values_mut().filter(|zone| !zone.unprotected.is_empty()).min_by(|a, b| {
+        b.active.cmp(&a.active).then_with(|| a.unprotected.first().cmp(&b.unprotected.first()))
+    })?;
+    zone.active -= 1;
+    zone.unprotected.pop_first().map(|(_, _, id)| id)
 }
 
 impl SimulatedInstance {

@@ -1,6 +1,6 @@
 //! An Auto Scaling group and its activities.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use jiff::Timestamp;
 
@@ -19,8 +19,12 @@ pub(crate) struct AutoScalingGroup {
     pub(crate) created: Timestamp,
     /// The ids of the instances in the order of their launch.
     pub(crate) members: Vec<String>,
+    /// How many members each zone has that are not being terminated.
+    pub(super) zones: BTreeMap<String, usize>,
     /// The activities, newest last.
     pub(crate) activities: Vec<ScalingActivity>,
+    /// The position of each instance's last activity that has not ended.
+    open_activities: HashMap<String, usize>,
     pub(crate) tags: BTreeMap<String, String>,
     /// The suspended processes: `Launch`, `Terminate`, ….
     pub(crate) suspended: BTreeSet<String>,
@@ -62,7 +66,9 @@ impl AutoScalingGroup {
             new_instances_protected: wanted.new_instances_protected,
             created: now,
             members: Vec::new(),
+            zones: BTreeMap::new(),
             activities: Vec::new(),
+            open_activities: HashMap::new(),
             tags: tags
                 .iter()
                 .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
@@ -87,12 +93,18 @@ impl AutoScalingGroup {
         self.suspended.contains(process)
     }
 
+    /// Adds an activity.
+    pub(super) fn record_activity(&mut self, activity: ScalingActivity) {
+        if let Some(instance) = activity.instance.clone().filter(|_| activity.ended.is_none()) {
+            self.open_activities.insert(instance, self.activities.len());
+        }
+        self.activities.push(activity);
+    }
+
     /// Ends the activity of an instance.
     pub(super) fn finish_activity(&mut self, instance: &str, now: Timestamp) {
-        let open = self.activities.iter_mut().rev().find(|activity| {
-            activity.instance.as_deref() == Some(instance) && activity.ended.is_none()
-        });
-        if let Some(activity) = open {
+        let position = self.open_activities.remove(instance);
+        if let Some(activity) = position.and_then(|position| self.activities.get_mut(position)) {
             activity.ended = Some(now);
             activity.status = ActivityStatus::Successful;
         }

@@ -171,7 +171,7 @@ impl Fleet {
         let instance = SimulatedInstance {
             id: id.clone(),
             group: group.to_owned(),
-            zone,
+            zone: zone.clone(),
             address: format!("10.0.{}.{}", 16 + host / 200, 10 + host % 200),
             instance_type: self
                 .groups
@@ -188,6 +188,7 @@ impl Fleet {
         };
         self.instances.insert(id.clone(), instance);
         if let Some(group) = self.groups.get_mut(group) {
+            *group.zones.entry(zone).or_default() += 1;
             group.members.push(id.clone());
         }
         id
@@ -199,14 +200,11 @@ impl Fleet {
         slow.cloned()
     }
 
+    /// Returns the zone in which the group has the fewest members, the first one of several.
     fn emptiest_zone(&self, group: &str) -> String {
         let zones = ["a", "b", "c"].map(|letter| format!("{}{letter}", self.region));
-        let count_in_zone = |zone: &String| {
-            self.members(group)
-                .filter(|member| member.zone == *zone && member.lifecycle != Lifecycle::Terminating)
-                .count()
-        };
-        let emptiest = zones.iter().min_by_key(|zone| count_in_zone(zone));
-        emptiest.cloned().unwrap_or_default()
+        let counts = self.groups.get(group).map(|group| &group.zones);
+        let count_in = |zone: &String| counts.and_then(|counts| counts.get(zone)).unwrap_or(&0);
+        zones.iter().min_by_key(|zone| count_in(zone)).cloned().unwrap_or_default()
     }
 }

@@ -1,6 +1,7 @@
 //! The Kubernetes API over HTTP: the verb of each request and the response to it. The kinds come
 //! from a table; this module knows no controllers.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::http::{Method, StatusCode, header};
@@ -18,7 +19,7 @@ use super::store::ObjectStore;
 use super::write::{ObjectPart, ObjectWriter};
 
 use mutations::WriteResponse;
-use representation::Representation;
+use representation::{Representation, to_text};
 
 pub(crate) mod discovery;
 pub(crate) mod eviction;
@@ -147,7 +148,7 @@ impl KubernetesService {
                 let representation = Representation::from_request(incoming, query);
                 representation.object(target.resource, object, Timestamp::now())
             }
-            Some("scale") => subresource::scale_of(object),
+            Some("scale") => Cow::Owned(subresource::scale_of(object)),
             Some("log") => {
                 let logs = subresource::logs(object);
                 return Ok(ServiceResponse::new(StatusCode::OK, "text/plain", logs));
@@ -168,7 +169,7 @@ impl KubernetesService {
         let objects = page.objects.iter().map(AsRef::as_ref);
         let representation = Representation::from_request(incoming, query);
         let body = representation.list(target.resource, objects, &page.metadata, Timestamp::now());
-        Ok(json_response(StatusCode::OK, &body))
+        Ok(ServiceResponse::new(StatusCode::OK, "application/json", body + "\n"))
     }
 
     fn write(
@@ -182,13 +183,12 @@ impl KubernetesService {
         let mut writer =
             ObjectWriter { store: &mut store, now: Timestamp::now(), dry_run: query.dry_run() };
         let outcome = dispatch(&mut writer, verb, incoming, target, query)?;
-        let representation = Representation::from_request(incoming, query);
-        let body = match representation {
-            Representation::Whole => outcome.body,
-            _ if target.subresource.is_some() => outcome.body,
-            representation => {
-                representation.object(target.resource, &outcome.body, Timestamp::now())
-            }
+        drop(store);
+        let body = if target.subresource.is_some() {
+            Cow::Borrowed(&outcome.body)
+        } else {
+            let representation = Representation::from_request(incoming, query);
+            representation.object(target.resource, &outcome.body, Timestamp::now())
         };
         Ok(json_response(outcome.status, &body).effective(outcome.changed))
     }
@@ -288,7 +288,7 @@ fn review_rules(review: &Value, policy: Option<&AccessPolicy>) -> Value {
 }
 
 fn json_response(status: StatusCode, body: &Value) -> ServiceResponse {
-    ServiceResponse::new(status, "application/json", body.to_string() + "\n")
+    ServiceResponse::new(status, "application/json", to_text(body) + "\n")
 }
 
 fn error_response_of(error: &StatusError) -> ServiceResponse {

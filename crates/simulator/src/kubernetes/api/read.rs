@@ -44,15 +44,20 @@ pub(crate) fn list(
              can start a new list without the continue parameter.",
         )
     })?;
-    objects.retain(|object| selector.matches(object));
     if let Some(token) = &token {
-        objects.retain(|object| {
-            (object::namespace(object), object::name(object))
-                > (token.namespace.as_str(), token.name.as_str())
-        });
+        let last = (token.namespace.as_str(), token.name.as_str());
+        // The objects are in this order.
+        let listed = objects.partition_point(|o| (object::namespace(o), object::name(o)) <= last);
+        objects.drain(..listed);
+    }
+    let limit = usize::try_from(query.number("limit").unwrap_or(0)).unwrap_or(usize::MAX);
+    if !selector.is_empty() {
+        // Of the objects after the page only one is needed, to know that there are more.
+        let enough = if limit == 0 { usize::MAX } else { limit.saturating_add(1) };
+        let matching = objects.into_iter().filter(|object| selector.matches(object));
+        objects = matching.take(enough).collect();
     }
     let mut metadata = json!({"resourceVersion": version.to_string()});
-    let limit = usize::try_from(query.number("limit").unwrap_or(0)).unwrap_or(usize::MAX);
     if limit > 0 && objects.len() > limit {
         let left = objects.len() - limit;
         objects.truncate(limit);

@@ -1,12 +1,14 @@
 //! The representation of objects that the Accept header asks for: the whole objects, only their
 //! metadata, or a table.
 
+use std::borrow::Cow;
+
 use axum::http::header;
 use jiff::Timestamp;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::gateway::Incoming;
-use crate::kubernetes::object::remove;
 use crate::kubernetes::request::Query;
 use crate::kubernetes::resources::Resource;
 
@@ -46,39 +48,44 @@ impl Representation {
     }
 
     /// Represents one object.
-    pub(crate) fn object(self, resource: &Resource, object: &Value, now: Timestamp) -> Value {
+    pub(crate) fn object<'a>(
+        self,
+        resource: &Resource,
+        object: &'a Value,
+        now: Timestamp,
+    ) -> Cow<'a, Value> {
         match self {
-            Self::Whole => object.clone(),
-            Self::Metadata => metadata_only(object),
+            Self::Whole => Cow::Borrowed(object),
+            Self::Metadata => Cow::Owned(metadata_only(object)),
             Self::Table(include) => {
                 let version = &object["metadata"]["resourceVersion"];
                 let metadata = json!({"resourceVersion": version});
-                table(resource, [object].into_iter(), include, &metadata, now)
+                Cow::Owned(table(resource, [object].into_iter(), include, &metadata, now))
             }
         }
     }
 
-    /// Represents a list of objects.
+    /// Represents a list of objects, as JSON.
     pub(crate) fn list<'a>(
         self,
         resource: &Resource,
         objects: impl Iterator<Item = &'a Value>,
         metadata: &Value,
         now: Timestamp,
-    ) -> Value {
+    ) -> String {
         match self {
-            Self::Table(include) => table(resource, objects, include, metadata, now),
-            Self::Metadata => json!({
+            Self::Table(include) => to_text(&table(resource, objects, include, metadata, now)),
+            Self::Metadata => to_text(&json!({
                 "kind": "PartialObjectMetadataList",
                 "apiVersion": "meta.k8s.io/v1",
                 "metadata": metadata,
                 "items": objects.map(metadata_only).collect::<Vec<_>>(),
-            }),
-            Self::Whole => json!({
-                "kind": format!("{}List", resource.kind),
-                "apiVersion": resource.api_version(),
-                "metadata": metadata,
-                "items": objects.map(without_kind).collect::<Vec<_>>(),
+            })),
+            Self::Whole => to_text(&WholeList {
+                kind: format!("{}List", resource.kind),
+                api_version: resource.api_version(),
+                metadata,
+                items: objects.map(ListItem).collect(),
             }),
         }
     }
@@ -107,12 +114,29 @@ impl Representation {
     }
 }
 
-/// Removes the kind, which the elements of a list do not repeat.
-fn without_kind(object: &Value) -> Value {
-    let mut object = object.clone();
-    remove(&mut object, &["kind"]);
-    remove(&mut object, &["apiVersion"]);
-    object
+/// A list of whole objects, which are not copied.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WholeList<'a> {
+    kind: String,
+    api_version: String,
+    metadata: &'a Value,
+    items: Vec<ListItem<'a>>,
+}
+
+/// An element of a list, without the kind, which it does not repeat.
+struct ListItem<'a>(&'a Value);
+
+impl Serialize for ListItem<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let fields = self.0.as_object().into_iter().flatten();
+        serializer.collect_map(fields.filter(|(key, _)| *key != "kind" && *key != "apiVersion"))
+    }
+}
+
+/// Returns a body as JSON.
+pub(crate) fn to_text(body: &impl Serialize) -> String {
+    serde_json::to_string(body).expect("maps of JSON have texts as keys")
 }
 
 /// Returns only the metadata of an object.

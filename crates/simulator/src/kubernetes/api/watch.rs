@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -20,7 +21,7 @@ use crate::kubernetes::status_error::StatusError;
 use crate::kubernetes::store::{ObjectChange, ObjectStore};
 
 use super::read::{check_options, parse_version};
-use super::representation::Representation;
+use super::representation::{Representation, to_text};
 use super::{ApiServer, lock_store};
 
 /// The duration of a watch if the client does not set one: an API server chooses between half an
@@ -41,7 +42,7 @@ struct Watch {
     representation: Representation,
     bookmarks: bool,
     /// The version up to which every change has been sent.
-    sent_version: u64,
+    sent_version: Arc<AtomicU64>,
     versions: Receiver<u64>,
     connection: ConnectionHandle,
     end: Instant,
@@ -66,7 +67,7 @@ pub(crate) fn body(
         selector = Selector::parse(target.resource, query.get("labelSelector"), &only)?;
     }
     let given = query.get("resourceVersion");
-    let store = lock_store(&server.store);
+    let mut store = lock_store(&server.store);
     let from_now = given.is_empty() || given == "0" || query.flag("sendInitialEvents");
     let sent_version = if from_now { store.version() } else { parse_version(given)? };
     let now = Instant::now();
@@ -75,7 +76,7 @@ pub(crate) fn body(
     let mut watch = Watch {
         server: Arc::clone(server),
         bookmarks: query.flag("allowWatchBookmarks"),
-        sent_version,
+        sent_version: store.open_watch(sent_version),
         versions: store.subscribe(),
         connection,
         end: now + duration,
@@ -163,20 +164,19 @@ impl Watch {
         let mut lines = String::new();
         let server = Arc::clone(&self.server);
         let store = lock_store(&server.store);
-        match store.since(self.sent_version) {
+        let sent_version = self.sent_version.load(Ordering::Relaxed);
+        match store.since(sent_version) {
             Ok(changes) => {
                 for change in changes {
-                    if change.resource == self.target.resource.key() {
+                    if change.resource == self.target.resource {
                         self.write_change(&mut lines, change);
                     }
                 }
-                self.sent_version = self.sent_version.max(store.version());
+                self.sent_version.store(sent_version.max(store.version()), Ordering::Relaxed);
             }
             Err(compacted) => {
-                let message = format!(
-                    "too old resource version: {} ({})",
-                    self.sent_version, compacted.oldest
-                );
+                let message =
+                    format!("too old resource version: {sent_version} ({})", compacted.oldest);
                 let status = StatusError::expired(message).to_status();
                 lines = json!({"type": "ERROR", "object": status}).to_string() + "\n";
                 self.ended = true;
@@ -210,12 +210,12 @@ impl Watch {
 
     fn write_event(&self, lines: &mut String, kind: &str, object: &Value) {
         let object = self.representation.object(self.target.resource, object, Timestamp::now());
-        lines.push_str(&json!({"type": kind, "object": object}).to_string());
-        lines.push('\n');
+        lines.push_str(&format!("{{\"type\":\"{kind}\",\"object\":{}}}\n", to_text(&object)));
     }
 
     fn bookmark_metadata(&self) -> Value {
-        json!({"resourceVersion": self.sent_version.to_string()})
+        let sent_version = self.sent_version.load(Ordering::Relaxed);
+        json!({"resourceVersion": sent_version.to_string()})
     }
 
     fn write_bookmark(&self, lines: &mut String, metadata: &Value) {

@@ -6,35 +6,51 @@ use serde_json::{Value, json};
 
 use crate::kubernetes::object::{self, number, put, set_condition, text, time, uid};
 use crate::kubernetes::resources::{AUTOSCALERS, DEPLOYMENTS};
+use crate::kubernetes::store::ObjectChange;
 
-use super::{ClusterView, ControllerPlan, Timers, events};
+use super::queue::{WorkKey, WorkQueue};
+use super::{ClusterView, ControllerPlan, Reconcile, Timers, events};
 
 /// The time between two syncs of the controller.
 const SYNC_PERIOD: Duration = Duration::from_secs(15);
 
-pub(super) fn plan(view: &ClusterView<'_>, timers: &mut Timers) -> ControllerPlan {
-    let mut plan = ControllerPlan::default();
-    for autoscaler in view.store.list(&AUTOSCALERS, None) {
-        let last_sync = timers.since("synced", uid(autoscaler), view.now);
+/// The controller. It reads its autoscalers from time to time, not at the changes of their targets.
+pub(super) struct PodAutoscaler;
+
+impl Reconcile for PodAutoscaler {
+    fn observe(&mut self, _: &ClusterView<'_>, change: &ObjectChange, queue: &mut WorkQueue) {
+        if *change.resource == AUTOSCALERS {
+            queue.add(WorkKey::of(&AUTOSCALERS, &change.object));
+        }
+    }
+
+    fn reconcile(
+        &mut self,
+        view: &ClusterView<'_>,
+        timers: &mut Timers,
+        plan: &mut ControllerPlan,
+        key: &WorkKey,
+    ) {
+        let Some(autoscaler) = view.get(&AUTOSCALERS, &key.namespace, &key.name) else {
+            return;
+        };
+        let last_sync = timers.since("synced", uid(autoscaler), view.time);
         let end = view.deadline(last_sync, SYNC_PERIOD);
-        if end <= view.now {
-            timers.restart("synced", uid(autoscaler), view.now);
-            reconcile(view, &mut plan, autoscaler);
-            plan.requeue_at(view.deadline(view.now, SYNC_PERIOD));
+        if end <= view.time {
+            timers.restart("synced", uid(autoscaler), view.time);
+            sync(view, plan, autoscaler);
+            plan.requeue_at(view.deadline(view.time, SYNC_PERIOD));
         } else {
             plan.requeue_at(end);
         }
     }
-    plan
 }
 
-fn reconcile(view: &ClusterView<'_>, plan: &mut ControllerPlan, autoscaler: &Value) {
+fn sync(view: &ClusterView<'_>, plan: &mut ControllerPlan, autoscaler: &Value) {
     let target = text(autoscaler, "/spec/scaleTargetRef/name");
     let is_deployment = text(autoscaler, "/spec/scaleTargetRef/kind") == "Deployment";
-    let found = view
-        .store
-        .get(&DEPLOYMENTS, object::namespace(autoscaler), target)
-        .filter(|_| is_deployment);
+    let found =
+        view.get(&DEPLOYMENTS, object::namespace(autoscaler), target).filter(|_| is_deployment);
     let mut reported = autoscaler.clone();
     let Some(deployment) = found else {
         let message =

@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use crate::kubernetes::index::Index;
 use crate::kubernetes::object::{self, number, put, text, time, uid, version};
 use crate::kubernetes::resources::EVENTS;
 use crate::kubernetes::status_error::StatusError;
@@ -78,11 +79,10 @@ pub(super) fn record(writer: &mut ObjectWriter<'_>, new: &ObjectEvent) -> Result
     let now = time(writer.now);
     let similar: Vec<&Value> = writer
         .store
-        .list(&EVENTS, Some(&new.namespace))
-        .map(AsRef::as_ref)
+        .find(Index::Subject, text(&new.involved_object, "/uid"))
+        .map(|(_, event)| event.as_ref())
         .filter(|event: &&Value| {
-            text(event, "/involvedObject/uid") == text(&new.involved_object, "/uid")
-                && text(event, "/reason") == new.reason
+            object::namespace(event) == new.namespace && text(event, "/reason") == new.reason
         })
         .collect();
     let same = similar.iter().find(|event| text(event, "/message") == new.message);

@@ -5,66 +5,123 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
+use crate::kubernetes::index::Index;
 use crate::kubernetes::object::{flag, is_terminating, list, put, text, uid};
-use crate::kubernetes::resources::{RESOURCES, Resource};
+use crate::kubernetes::resources::{EVENTS, Resource};
+use crate::kubernetes::store::ObjectChange;
 
-use super::{ClusterView, ControllerPlan, Timers};
+use super::queue::{WorkKey, WorkQueue};
+use super::{ClusterView, ControllerPlan, Reconcile, Timers};
 
-pub(super) fn plan(view: &ClusterView<'_>, _: &mut Timers) -> ControllerPlan {
-    let mut plan = ControllerPlan::default();
-    let objects = || {
-        RESOURCES.into_iter().filter(|resource| resource.plural != "events").flat_map(|resource| {
-            view.store.list(resource, None).map(move |object| (resource, object))
-        })
-    };
-    let living: HashSet<&str> = objects().map(|(_, object)| uid(object)).collect();
-    for (resource, object) in objects() {
-        let owners = list(object, "/metadata/ownerReferences");
-        if is_terminating(object) {
-            process_finalizers(&mut plan, resource, object, &objects().collect::<Vec<_>>());
-        } else if !owners.is_empty()
-            && owners.iter().all(|owner| !living.contains(text(owner, "/uid")))
-        {
-            plan.delete(resource, object);
-        }
-    }
-    plan
+/// The controller.
+#[derive(Debug, Default)]
+pub(super) struct GarbageCollector {
+    /// The UIDs of the objects in foreground deletion whose dependents have all been deleted or are
+    /// being deleted.
+    swept: HashSet<String>,
 }
 
-/// Does what the collector's two finalizers ask for.
-fn process_finalizers(
-    plan: &mut ControllerPlan,
-    resource: &'static Resource,
-    object: &Value,
-    all: &[(&'static Resource, &std::sync::Arc<Value>)],
-) {
-    let finalizers = list(object, "/metadata/finalizers");
-    let has_finalizer = |wanted: &str| finalizers.iter().any(|finalizer| finalizer == wanted);
-    let (orphan, foreground) = (has_finalizer("orphan"), has_finalizer("foregroundDeletion"));
-    if !orphan && !foreground {
-        return;
-    }
-    let owner = uid(object);
-    let is_owner = |reference: &&Value| text(reference, "/uid") == owner;
-    let mut blocked = false;
-    for (kind, dependent) in all {
-        let references = list(dependent, "/metadata/ownerReferences");
-        let Some(reference) = references.iter().find(is_owner) else {
-            continue;
-        };
-        if orphan {
-            let left: Vec<Value> = references.iter().filter(|r| !is_owner(r)).cloned().collect();
-            let mut orphaned = Value::clone(dependent);
-            put(&mut orphaned, &["metadata", "ownerReferences"], left);
-            plan.update(kind, orphaned);
-        } else {
-            blocked |= flag(reference, "/blockOwnerDeletion");
-            if !is_terminating(dependent) {
-                plan.delete(kind, dependent);
+impl Reconcile for GarbageCollector {
+    fn observe(&mut self, view: &ClusterView<'_>, change: &ObjectChange, queue: &mut WorkQueue) {
+        if *change.resource == EVENTS {
+            return;
+        }
+        let object = &change.object;
+        if change.deleted {
+            self.swept.remove(uid(object));
+            for (resource, dependent) in view.find(Index::Owner, uid(object)) {
+                queue.add(WorkKey::of(resource, dependent));
+            }
+        } else if !list(object, "/metadata/ownerReferences").is_empty() || is_finalized(object) {
+            queue.add(WorkKey::of(change.resource, object));
+        }
+        for version in change.before.iter().chain([object]) {
+            for reference in list(version, "/metadata/ownerReferences") {
+                let owner = view.find(Index::Uid, text(reference, "/uid")).next();
+                let Some((resource, owner)) = owner.filter(|(_, owner)| is_finalized(owner)) else {
+                    continue;
+                };
+                if !change.deleted && !is_terminating(object) {
+                    self.swept.remove(uid(owner));
+                }
+                queue.add(WorkKey::of(resource, owner));
             }
         }
     }
-    if !blocked {
+
+    fn reconcile(
+        &mut self,
+        view: &ClusterView<'_>,
+        _: &mut Timers,
+        plan: &mut ControllerPlan,
+        key: &WorkKey,
+    ) {
+        let resource = key.resource();
+        let Some(object) = view.get(resource, &key.namespace, &key.name) else {
+            return;
+        };
+        if is_terminating(object) {
+            self.process_finalizers(view, plan, resource, object);
+            return;
+        }
+        let mut owners = list(object, "/metadata/ownerReferences").iter().peekable();
+        let is_living = |owner| view.find(Index::Uid, text(owner, "/uid")).next().is_some();
+        if owners.peek().is_some() && !owners.any(is_living) {
+            plan.delete(resource, object);
+        }
+    }
+}
+
+/// Returns whether an object is being deleted and has one of the collector's finalizers.
+fn is_finalized(object: &Value) -> bool {
+    let is_own = |finalizer: &Value| finalizer == "orphan" || finalizer == "foregroundDeletion";
+    is_terminating(object) && list(object, "/metadata/finalizers").iter().any(is_own)
+}
+
+impl GarbageCollector {
+    /// Does what the collector's two finalizers ask for.
+    fn process_finalizers(
+        &mut self,
+        view: &ClusterView<'_>,
+        plan: &mut ControllerPlan,
+        resource: &'static Resource,
+        object: &Value,
+    ) {
+        let finalizers = list(object, "/metadata/finalizers");
+        let has_finalizer = |wanted: &str| finalizers.iter().any(|finalizer| finalizer == wanted);
+        let (orphan, foreground) = (has_finalizer("orphan"), has_finalizer("foregroundDeletion"));
+        if !orphan && !foreground {
+            return;
+        }
+        let owner = uid(object);
+        let is_owner = |reference: &&Value| text(reference, "/uid") == owner;
+        let is_swept = !orphan && self.swept.contains(owner);
+        let mut blocked = false;
+        for (kind, dependent) in view.find(Index::Owner, owner) {
+            let references = list(dependent, "/metadata/ownerReferences");
+            let Some(reference) = references.iter().find(is_owner) else {
+                continue;
+            };
+            if orphan {
+                let left: Vec<Value> =
+                    references.iter().filter(|r| !is_owner(r)).cloned().collect();
+                let mut orphaned = Value::clone(dependent);
+                put(&mut orphaned, &["metadata", "ownerReferences"], left);
+                plan.update(kind, orphaned);
+            } else {
+                blocked |= flag(reference, "/blockOwnerDeletion");
+                if blocked && is_swept {
+                    return;
+                }
+                if !is_terminating(dependent) {
+                    plan.delete(kind, dependent);
+                }
+            }
+        }
+        if blocked {
+            self.swept.insert(owner.to_owned());
+            return;
+        }
         let done = if orphan { "orphan" } else { "foregroundDeletion" };
         let left: Vec<Value> = finalizers.iter().filter(|f| *f != done).cloned().collect();
         let mut released = object.clone();

@@ -6,14 +6,17 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::kubernetes::index::Index;
 use crate::kubernetes::object::{
     self, condition, is_terminating, is_true, list, number, put, put_default, set_condition, text,
     time, uid,
 };
 use crate::kubernetes::resources::{EVENTS, NODES, PODS};
+use crate::kubernetes::store::ObjectChange;
 use crate::scenario::{ContainerFailure, FailingImage};
 
-use super::{ClusterView, ControllerPlan, Timers, events};
+use super::queue::{WorkKey, WorkQueue};
+use super::{ClusterView, ControllerPlan, Reconcile, Timers, events};
 
 const COMPONENT: &str = "kubelet";
 
@@ -30,21 +33,46 @@ const SANDBOX_FAILURE: &str = "Failed to create pod sandbox: rpc error: code = U
 const MOUNT_FAILURE: &str =
     "MountVolume.SetUp failed for volume \"config\" : configmap \"config\" not found";
 
-pub(super) fn plan(view: &ClusterView<'_>, timers: &mut Timers) -> ControllerPlan {
-    let mut plan = ControllerPlan::default();
-    for pod in view.store.list(&PODS, None) {
-        let Some(node) = view.store.get(&NODES, "", text(pod, "/spec/nodeName")) else {
-            continue;
+/// The kubelets.
+pub(super) struct Kubelets;
+
+impl Reconcile for Kubelets {
+    fn observe(&mut self, view: &ClusterView<'_>, change: &ObjectChange, queue: &mut WorkQueue) {
+        let object = &change.object;
+        if *change.resource == PODS {
+            queue.add(WorkKey::of(&PODS, object));
+        } else if *change.resource == NODES {
+            let status = |node| condition(node, "Ready").map(|ready| text(ready, "/status"));
+            let before = change.before.as_deref();
+            if change.deleted || before.is_none_or(|before| status(before) != status(object)) {
+                for pod in view.pods_on(object::name(object)) {
+                    queue.add(WorkKey::of(&PODS, pod));
+                }
+            }
+        }
+    }
+
+    fn reconcile(
+        &mut self,
+        view: &ClusterView<'_>,
+        timers: &mut Timers,
+        plan: &mut ControllerPlan,
+        key: &WorkKey,
+    ) {
+        let Some(pod) = view.get(&PODS, &key.namespace, &key.name) else {
+            return;
+        };
+        let Some(node) = view.get(&NODES, "", text(pod, "/spec/nodeName")) else {
+            return;
         };
         if is_terminating(pod) && is_alive(node) {
-            stop_pod(view, timers, &mut plan, pod);
+            stop_pod(view, timers, plan, pod);
         } else if is_true(node, "Ready")
             && !matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")
         {
-            sync_pod(view, timers, &mut plan, node, pod);
+            sync_pod(view, timers, plan, node, pod);
         }
     }
-    plan
 }
 
 /// Returns whether the node's kubelet reports. One that does not cannot confirm that a pod has ended.
@@ -57,8 +85,8 @@ fn is_alive(node: &Value) -> bool {
 fn stop_pod(view: &ClusterView<'_>, timers: &mut Timers, plan: &mut ControllerPlan, pod: &Value) {
     let grace = number(pod, "/metadata/deletionGracePeriodSeconds").unwrap_or(0);
     let grace = Duration::from_secs(u64::try_from(grace).unwrap_or(0));
-    let since = timers.since("stopping", uid(pod), view.now);
-    if since == view.now {
+    let since = timers.since("stopping", uid(pod), view.time);
+    if since == view.time {
         for status in list(pod, "/status/containerStatuses") {
             if status.pointer("/state/running").is_some() {
                 let message = format!("Stopping container {}", text(status, "/name"));
@@ -67,7 +95,7 @@ fn stop_pod(view: &ClusterView<'_>, timers: &mut Timers, plan: &mut ControllerPl
         }
     }
     let end = view.deadline(since, view.settings.times.pod_stop.min(grace));
-    if end > view.now {
+    if end > view.time {
         plan.requeue_at(end);
         return;
     }
@@ -82,10 +110,10 @@ fn sync_pod(
     node: &Value,
     pod: &Value,
 ) {
-    let since = timers.since("bound", uid(pod), view.now);
+    let since = timers.since("bound", uid(pod), view.time);
     let started = view.deadline(since, view.settings.times.pod_start);
     let mut synced = pod.clone();
-    if started > view.now {
+    if started > view.time {
         plan.requeue_at(started);
         if list(pod, "/status/containerStatuses").is_empty() {
             write_status(&mut synced, view.now, &PodStage::CREATING);
@@ -210,7 +238,7 @@ fn failing_stage(
     let (mut attempt, mut next, mut backoff) = (1_u32, started, INITIAL_BACKOFF);
     loop {
         let over = view.deadline(next, backoff);
-        if over > view.now {
+        if over > view.time {
             break;
         }
         (attempt, next) = (attempt + 1, over);
@@ -456,10 +484,8 @@ fn emit_events(
 
 /// Returns whether an event of this second reports this about a pod.
 fn was_just_reported(view: &ClusterView<'_>, pod: &Value, reason: &str) -> bool {
-    view.store.list(&EVENTS, Some(object::namespace(pod))).any(|event| {
-        text(event, "/involvedObject/uid") == uid(pod)
-            && text(event, "/reason") == reason
-            && text(event, "/lastTimestamp") == time(view.now)
+    view.find_of(&EVENTS, Index::Subject, uid(pod)).any(|event| {
+        text(event, "/reason") == reason && text(event, "/lastTimestamp") == time(view.now)
     })
 }
 

@@ -1,11 +1,15 @@
 //! The control plane: controllers that move the cluster towards its specified state. Each
-//! controller is a function from the contents of the store, the time and its own timers to a plan
-//! of changes; it is called when something that it reads has changed or when a time that it
-//! requested has come. Controllers know objects and each other's kinds, and no HTTP.
+//! controller has a queue of the objects that it has to look at. A change of the store queues the
+//! objects that it concerns, and a controller can request to look at an object again at a time.
+//! For each queued object a controller makes a plan of changes from the contents of the store, the
+//! time and what it remembers of earlier changes. So the work grows with the changes, not with the
+//! size of the cluster. Controllers know objects and each other's kinds, and no HTTP.
 
-use std::collections::HashMap;
+use std::cell::Cell;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -15,12 +19,10 @@ use crate::scenario::{FailingImage, Times};
 use clock::Clock;
 
 use super::api::{ApiServer, lock_store};
+use super::index::Index;
 use super::object;
-use super::resources::{
-    AUTOSCALERS, BUDGETS, DEPLOYMENTS, LIMIT_RANGES, NAMESPACES, NODES, PODS, REPLICA_SETS,
-    RESOURCE_QUOTAS, RESOURCES, Resource,
-};
-use super::store::ObjectStore;
+use super::resources::{PODS, Resource};
+use super::store::{ObjectChange, ObjectStore};
 use super::write::{DeleteOptions, ObjectPart, ObjectWriter};
 
 mod autoscaler;
@@ -32,16 +34,33 @@ mod kubelet;
 mod namespace_lifecycle;
 mod node_lifecycle;
 mod pod_deletion_order;
+mod queue;
 mod quota;
 mod replica_set;
 mod rollout;
 mod scheduler;
 
+use queue::{WorkKey, WorkQueue};
+
 /// The input of a controller.
 pub(crate) struct ClusterView<'a> {
-    pub(crate) store: &'a ObjectStore,
+    store: &'a ObjectStore,
+    /// The time of the wall clock, which is written into objects.
     pub(crate) now: Timestamp,
+    /// The time by which timers and deadlines are measured. See [`Pace`].
+    pub(crate) time: Timestamp,
     pub(crate) settings: &'a ControllerSettings,
+    /// The number of objects that the controller has looked at.
+    examined: Cell<u64>,
+}
+
+/// How much the controllers have worked since the start.
+#[derive(Debug, Default)]
+pub(crate) struct WorkCounter {
+    /// The changes of objects.
+    pub(crate) changes: AtomicU64,
+    /// The objects that controllers have looked at, each as often as it was looked at.
+    pub(crate) examined: AtomicU64,
 }
 
 /// The settings of the simulated cluster's behavior.
@@ -71,7 +90,8 @@ enum ControllerAction {
     Event(events::ObjectEvent),
 }
 
-/// The times at which conditions began, as a controller has observed them.
+/// The times at which conditions of an object, and of what belongs to it, began, as a controller has
+/// observed them.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     since: HashMap<(&'static str, String), (Timestamp, bool)>,
@@ -79,7 +99,7 @@ pub(crate) struct Timers {
 
 impl Timers {
     /// Returns since when `condition` has held for the object with this UID: from now on, if the
-    /// condition did not hold at the previous call.
+    /// condition did not hold when the controller looked last.
     pub(crate) fn since(
         &mut self,
         condition: &'static str,
@@ -102,7 +122,60 @@ impl Timers {
     }
 }
 
-impl ClusterView<'_> {
+impl<'a> ClusterView<'a> {
+    fn new(store: &'a ObjectStore, time: Timestamp, settings: &'a ControllerSettings) -> Self {
+        Self { store, now: Timestamp::now(), time, settings, examined: Cell::new(0) }
+    }
+
+    /// Counts objects that the controller examines.
+    pub(crate) fn examine(&self, objects: u64) {
+        self.examined.set(self.examined.get() + objects);
+    }
+
+    pub(crate) fn get(
+        &self,
+        resource: &Resource,
+        namespace: &str,
+        name: &str,
+    ) -> Option<&'a Arc<Value>> {
+        self.examine(1);
+        self.store.get(resource, namespace, name)
+    }
+
+    /// Returns the objects of a kind, of one namespace or of all.
+    pub(crate) fn list(
+        &self,
+        resource: &Resource,
+        namespace: Option<&'a str>,
+    ) -> impl Iterator<Item = &'a Arc<Value>> {
+        self.store.list(resource, namespace).inspect(|_| self.examine(1))
+    }
+
+    /// Returns the objects that an index has under a value.
+    pub(crate) fn find(
+        &self,
+        index: Index,
+        value: &str,
+    ) -> impl Iterator<Item = (&'static Resource, &'a Arc<Value>)> {
+        self.store.find(index, value).inspect(|_| self.examine(1))
+    }
+
+    /// Returns the objects of one kind that an index has under a value.
+    pub(crate) fn find_of(
+        &self,
+        resource: &'static Resource,
+        index: Index,
+        value: &str,
+    ) -> impl Iterator<Item = &'a Arc<Value>> {
+        let found = self.find(index, value).filter(move |(kind, _)| *kind == resource);
+        found.map(|(_, object)| object)
+    }
+
+    /// Returns the pods that are bound to a node.
+    pub(crate) fn pods_on(&self, node: &str) -> impl Iterator<Item = &'a Arc<Value>> {
+        self.find_of(&PODS, Index::Node, node)
+    }
+
     /// Returns the time at which something that takes `nominal` and began at `since` ends.
     pub(crate) fn deadline(&self, since: Timestamp, nominal: Duration) -> Timestamp {
         let delay = SignedDuration::try_from(self.settings.clock.delay(nominal));
@@ -155,40 +228,103 @@ impl ControllerPlan {
     }
 }
 
+/// How many objects a controller reconciles in one turn, during which no client is answered.
+const MAX_BATCH: usize = 256;
+
+/// The part that differs from controller to controller.
+trait Reconcile: Send {
+    /// Notes a change and queues the objects that it concerns. The store may have changed further.
+    fn observe(&mut self, view: &ClusterView<'_>, change: &ObjectChange, queue: &mut WorkQueue);
+
+    /// Plans what an object needs, which may no longer exist.
+    fn reconcile(
+        &mut self,
+        view: &ClusterView<'_>,
+        timers: &mut Timers,
+        plan: &mut ControllerPlan,
+        key: &WorkKey,
+    );
+}
+
 /// A controller and its state.
 struct Controller {
-    reads: Vec<&'static Resource>,
-    plan: fn(&ClusterView<'_>, &mut Timers) -> ControllerPlan,
-    timers: Timers,
-    /// The version up to which the controller has seen all changes.
-    seen_version: u64,
-    due: Option<Timestamp>,
+    reconciler: Box<dyn Reconcile>,
+    queue: WorkQueue,
+    timers: HashMap<WorkKey, Timers>,
+    /// The number of changes since the start that the controller has observed.
+    observed: u64,
 }
 
 impl Controller {
-    fn new(
-        reads: &[&'static Resource],
-        plan: fn(&ClusterView<'_>, &mut Timers) -> ControllerPlan,
-    ) -> Self {
+    fn new(reconciler: impl Reconcile + 'static) -> Self {
         Self {
-            reads: reads.to_vec(),
-            plan,
-            timers: Timers::default(),
-            seen_version: 0,
-            due: Some(Timestamp::MIN),
+            reconciler: Box::new(reconciler),
+            queue: WorkQueue::default(),
+            timers: HashMap::new(),
+            observed: 0,
         }
     }
 
-    fn is_due(&self, store: &ObjectStore, now: Timestamp) -> bool {
-        if self.due.is_some_and(|due| due <= now) {
-            return true;
+    /// Plans what the first queued objects need, from one state of the store.
+    fn plan(&mut self, view: &ClusterView<'_>) -> ControllerPlan {
+        let mut plan = ControllerPlan::default();
+        for key in self.queue.take(view.time, MAX_BATCH) {
+            let mut timers = self.timers.remove(&key).unwrap_or_default();
+            self.reconciler.reconcile(view, &mut timers, &mut plan, &key);
+            timers.sweep();
+            if !timers.since.is_empty() {
+                self.timers.insert(key.clone(), timers);
+            }
+            self.queue.set_due(&key, plan.due.take());
         }
-        match store.since(self.seen_version) {
-            Ok(mut changes) => changes
-                .any(|change| self.reads.iter().any(|resource| resource.key() == change.resource)),
-            // The changes are no longer in the history, so any of them may matter.
-            Err(_) => true,
+        plan
+    }
+}
+
+/// The changes that not every controller has observed yet.
+#[derive(Debug, Default)]
+struct ChangeLog {
+    changes: VecDeque<ObjectChange>,
+    /// The number of changes since the start that are no longer in the log.
+    discarded: u64,
+}
+
+impl ChangeLog {
+    /// Returns the changes after the first `observed` ones since the start.
+    fn since(&self, observed: u64) -> impl Iterator<Item = &ObjectChange> {
+        let skipped = usize::try_from(observed - self.discarded).unwrap_or(usize::MAX);
+        self.changes.range(skipped.min(self.changes.len())..)
+    }
+
+    /// Returns the number of changes since the start.
+    fn end(&self) -> u64 {
+        self.discarded + self.changes.len() as u64
+    }
+
+    /// Discards the first `observed` changes since the start.
+    fn discard(&mut self, observed: u64) {
+        while self.discarded < observed && self.changes.pop_front().is_some() {
+            self.discarded += 1;
         }
+    }
+}
+
+/// The time by which the controllers measure. It does not advance while they work: real controllers do
+/// what takes these a second within a fraction of the time that passes at a speed of 600, and no
+/// deadline of a rollout may pass only because the simulator is busy.
+#[derive(Debug)]
+struct Pace {
+    /// The time of the latest round.
+    time: Timestamp,
+    /// The time that the controllers have worked.
+    worked: Duration,
+}
+
+impl Pace {
+    fn now(&self) -> Timestamp {
+        let time = Timestamp::now().checked_sub(self.worked).unwrap_or(self.time);
+        // No two rounds have the same time.
+        time.max(self.time + Duration::from_nanos(1))
     }
 }
 
@@ -197,26 +333,32 @@ pub(crate) struct ControlPlane {
     server: Arc<ApiServer>,
     settings: ControllerSettings,
     controllers: Vec<Controller>,
+    log: ChangeLog,
+    pace: Pace,
+    work: Arc<WorkCounter>,
 }
 
 impl ControlPlane {
-    pub(crate) fn new(server: Arc<ApiServer>, settings: ControllerSettings) -> Self {
+    pub(crate) fn new(
+        server: Arc<ApiServer>,
+        settings: ControllerSettings,
+        work: Arc<WorkCounter>,
+    ) -> Self {
+        // Each controller sees in its turn what those before it have changed.
         let controllers = vec![
-            Controller::new(&RESOURCES, namespace_lifecycle::plan),
-            Controller::new(&RESOURCES, garbage_collector::plan),
-            Controller::new(&[&NODES, &PODS], node_lifecycle::plan),
-            Controller::new(&[&AUTOSCALERS, &DEPLOYMENTS], autoscaler::plan),
-            Controller::new(&[&DEPLOYMENTS, &REPLICA_SETS], deployment::plan),
-            Controller::new(
-                &[&REPLICA_SETS, &PODS, &RESOURCE_QUOTAS, &LIMIT_RANGES],
-                replica_set::plan,
-            ),
-            Controller::new(&[&PODS, &NODES, &NAMESPACES], scheduler::plan),
-            Controller::new(&[&PODS, &NODES], kubelet::plan),
-            Controller::new(&[&BUDGETS, &PODS, &REPLICA_SETS, &DEPLOYMENTS], disruption::plan),
-            Controller::new(&RESOURCES, quota::plan),
+            Controller::new(namespace_lifecycle::NamespaceLifecycle::default()),
+            Controller::new(garbage_collector::GarbageCollector::default()),
+            Controller::new(node_lifecycle::NodeLifecycle),
+            Controller::new(autoscaler::PodAutoscaler),
+            Controller::new(deployment::DeploymentController),
+            Controller::new(replica_set::ReplicaSetController::default()),
+            Controller::new(scheduler::Scheduler::default()),
+            Controller::new(kubelet::Kubelets),
+            Controller::new(disruption::DisruptionController::default()),
+            Controller::new(quota::QuotaController),
         ];
-        Self { server, settings, controllers }
+        let pace = Pace { time: Timestamp::now(), worked: Duration::ZERO };
+        Self { server, settings, controllers, log: ChangeLog::default(), pace, work }
     }
 
     /// Runs the controllers until nothing changes, as if pods started and stopped at once. Used for
@@ -239,9 +381,9 @@ impl ControlPlane {
                 tokio::task::yield_now().await;
                 continue;
             }
-            let due = self.controllers.iter().filter_map(|controller| controller.due).min();
+            let due = self.controllers.iter().filter_map(|c| c.queue.next_due()).min();
             let wait = due.map_or(Duration::from_hours(1), |due| {
-                Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default()
+                Duration::try_from(due.duration_since(self.pace.now())).unwrap_or_default()
             });
             tokio::select! {
                 _ = versions.changed() => {}
@@ -252,24 +394,32 @@ impl ControlPlane {
         }
     }
 
-    /// Calls every controller that is due; returns whether anything changed.
+    /// Gives every controller its turn; returns whether anything changed or is left to do.
     fn run_once(&mut self) -> bool {
         let mut changed = false;
+        let start = Instant::now();
+        self.pace.time = self.pace.now();
         for controller in &mut self.controllers {
             let mut store = lock_store(&self.server.store);
-            let now = Timestamp::now();
-            if !controller.is_due(&store, now) {
-                continue;
+            let untaken = store.take_changes();
+            self.work.changes.fetch_add(untaken.len() as u64, Ordering::Relaxed);
+            self.log.changes.extend(untaken);
+            let view = ClusterView::new(&store, self.pace.time, &self.settings);
+            let now = view.now;
+            for change in self.log.since(controller.observed) {
+                controller.reconciler.observe(&view, change, &mut controller.queue);
             }
-            controller.seen_version = store.version();
-            let view = ClusterView { store: &store, now, settings: &self.settings };
-            let plan = (controller.plan)(&view, &mut controller.timers);
-            controller.timers.sweep();
-            controller.due = plan.due;
+            controller.observed = self.log.end();
+            let plan = controller.plan(&view);
+            self.work.examined.fetch_add(view.examined.get(), Ordering::Relaxed);
             for action in plan.actions {
                 changed |= execute(&mut store, now, action);
             }
+            changed |= controller.queue.has_ready();
         }
+        let observed_by_all = self.controllers.iter().map(|controller| controller.observed).min();
+        self.log.discard(observed_by_all.unwrap_or_default());
+        self.pace.worked += start.elapsed();
         changed
     }
 }

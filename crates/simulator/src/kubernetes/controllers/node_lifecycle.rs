@@ -10,8 +10,10 @@ use crate::kubernetes::object::{
     self, condition, flag, is_terminating, list, number, put, text, time, uid,
 };
 use crate::kubernetes::resources::{NODES, PODS};
+use crate::kubernetes::store::ObjectChange;
 
-use super::{ClusterView, ControllerPlan, Timers, events};
+use super::queue::{WorkKey, WorkQueue};
+use super::{ClusterView, ControllerPlan, Reconcile, Timers, events};
 
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
@@ -21,31 +23,61 @@ const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 /// quarantine).
 const ORPHAN_QUARANTINE: Duration = Duration::from_secs(40);
 
-pub(super) fn plan(view: &ClusterView<'_>, timers: &mut Timers) -> ControllerPlan {
-    let mut plan = ControllerPlan::default();
-    for node in view.store.list(&NODES, None) {
-        let wanted = wanted_taints(node, view.now);
-        let current = list(node, "/spec/taints");
-        if !are_same_taints(&wanted, current) {
-            let mut tainted = Value::clone(node);
-            put(&mut tainted, &["spec", "taints"], wanted);
-            plan.update(&NODES, tainted);
+/// The controller of nodes and of the pods that are bound to them.
+pub(super) struct NodeLifecycle;
+
+impl Reconcile for NodeLifecycle {
+    fn observe(&mut self, view: &ClusterView<'_>, change: &ObjectChange, queue: &mut WorkQueue) {
+        let object = &change.object;
+        if *change.resource == PODS {
+            queue.add(WorkKey::of(&PODS, object));
+        } else if *change.resource == NODES {
+            queue.add(WorkKey::of(&NODES, object));
+            let taints = |node| list(node, "/spec/taints");
+            let before = change.before.as_deref();
+            if change.deleted || before.is_none_or(|before| taints(before) != taints(object)) {
+                for pod in view.pods_on(object::name(object)) {
+                    queue.add(WorkKey::of(&PODS, pod));
+                }
+            }
         }
     }
-    for pod in view.store.list(&PODS, None) {
-        let node_name = text(pod, "/spec/nodeName");
-        if node_name.is_empty() {
-            continue;
+
+    fn reconcile(
+        &mut self,
+        view: &ClusterView<'_>,
+        timers: &mut Timers,
+        plan: &mut ControllerPlan,
+        key: &WorkKey,
+    ) {
+        let Some(object) = view.get(key.resource(), &key.namespace, &key.name) else {
+            return;
+        };
+        if *key.resource() == NODES {
+            taint_node(view, plan, object);
+            return;
         }
-        match view.store.get(&NODES, "", node_name) {
-            None => collect_orphan(view, timers, &mut plan, pod),
-            Some(node) if !is_terminating(pod) => {
-                evict_for_taint(view, timers, &mut plan, node, pod);
+        let node_name = text(object, "/spec/nodeName");
+        if node_name.is_empty() {
+            return;
+        }
+        match view.get(&NODES, "", node_name) {
+            None => collect_orphan(view, timers, plan, object),
+            Some(node) if !is_terminating(object) => {
+                evict_for_taint(view, timers, plan, node, object);
             }
             Some(_) => {}
         }
     }
-    plan
+}
+
+fn taint_node(view: &ClusterView<'_>, plan: &mut ControllerPlan, node: &Value) {
+    let wanted = wanted_taints(node, view.now);
+    if !are_same_taints(&wanted, list(node, "/spec/taints")) {
+        let mut tainted = node.clone();
+        put(&mut tainted, &["spec", "taints"], wanted);
+        plan.update(&NODES, tainted);
+    }
 }
 
 /// Returns the taints that the node should have: those of other clients, and this controller's for
@@ -102,13 +134,13 @@ fn evict_for_taint(
         if text(taint, "/effect") != "NoExecute" {
             continue;
         }
-        let since = timers.since("tainted", uid(pod), view.now);
+        let since = timers.since("tainted", uid(pod), view.time);
         let end = match toleration_period(pod, taint) {
             TolerationPeriod::Forever => continue,
             TolerationPeriod::Not => since,
             TolerationPeriod::For(time) => view.deadline(since, time),
         };
-        if end > view.now {
+        if end > view.time {
             plan.requeue_at(end);
             continue;
         }
@@ -170,9 +202,9 @@ fn collect_orphan(
     plan: &mut ControllerPlan,
     pod: &Value,
 ) {
-    let since = timers.since("orphaned", uid(pod), view.now);
+    let since = timers.since("orphaned", uid(pod), view.time);
     let end = view.deadline(since, ORPHAN_QUARANTINE);
-    if end > view.now {
+    if end > view.time {
         plan.requeue_at(end);
     } else {
         plan.remove(&PODS, pod);

@@ -2,21 +2,44 @@
 
 use serde_json::{Map, Value};
 
-use crate::kubernetes::admission;
 use crate::kubernetes::object::{self, map, put};
 use crate::kubernetes::quantity::format;
 use crate::kubernetes::resources::RESOURCE_QUOTAS;
+use crate::kubernetes::store::ObjectChange;
 
-use super::{ClusterView, ControllerPlan, Timers};
+use super::queue::{WorkKey, WorkQueue};
+use super::{ClusterView, ControllerPlan, Reconcile, Timers};
 
-pub(super) fn plan(view: &ClusterView<'_>, _: &mut Timers) -> ControllerPlan {
-    let mut plan = ControllerPlan::default();
-    for quota in view.store.list(&RESOURCE_QUOTAS, None) {
-        let usage = admission::usage_in(view.store, object::namespace(quota));
+/// The controller. What the objects of a namespace use is counted by the store.
+pub(super) struct QuotaController;
+
+impl Reconcile for QuotaController {
+    fn observe(&mut self, view: &ClusterView<'_>, change: &ObjectChange, queue: &mut WorkQueue) {
+        if change.resource.namespaced {
+            for quota in view.list(&RESOURCE_QUOTAS, Some(object::namespace(&change.object))) {
+                queue.add(WorkKey::of(&RESOURCE_QUOTAS, quota));
+            }
+        }
+    }
+
+    fn reconcile(
+        &mut self,
+        view: &ClusterView<'_>,
+        _: &mut Timers,
+        plan: &mut ControllerPlan,
+        key: &WorkKey,
+    ) {
+        let Some(quota) = view.get(&RESOURCE_QUOTAS, &key.namespace, &key.name) else {
+            return;
+        };
+        let usage = view.store.usage().of(&key.namespace);
         let hard = map(quota, "/spec/hard").cloned().unwrap_or_default();
         let used: Map<String, Value> = hard
             .keys()
-            .map(|key| (key.clone(), format(usage.get(key).copied().unwrap_or(0)).into()))
+            .map(|key| {
+                let amount = usage.and_then(|usage| usage.get(key)).copied().unwrap_or(0);
+                (key.clone(), format(amount).into())
+            })
             .collect();
         let mut reported = Value::clone(quota);
         put(&mut reported, &["status", "hard"], hard);
@@ -25,5 +48,4 @@ pub(super) fn plan(view: &ClusterView<'_>, _: &mut Timers) -> ControllerPlan {
             plan.update(&RESOURCE_QUOTAS, reported);
         }
     }
-    plan
 }

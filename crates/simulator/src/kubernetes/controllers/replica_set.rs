@@ -1,20 +1,25 @@
 //! The replica set controller: creates and deletes pods until a set has its size, and reports their
 //! status.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::kubernetes::index::Index;
 use crate::kubernetes::object::{
     self, condition, controller, is_controlled_by, is_terminating, is_true, label, list, moment,
     number, put, put_default, remove_condition, set_condition, text, uid,
 };
-use crate::kubernetes::resources::{PODS, REPLICA_SETS};
+use crate::kubernetes::resources::{LIMIT_RANGES, PODS, REPLICA_SETS, RESOURCE_QUOTAS};
 use crate::kubernetes::selectors::selects;
 use crate::kubernetes::status_error::StatusError;
+use crate::kubernetes::store::ObjectChange;
 use crate::kubernetes::write::{ObjectPart, ObjectWriter};
 
-use super::{ClusterView, ControllerPlan, Timers, events, pod_deletion_order};
+use super::queue::{WorkKey, WorkQueue};
+use super::{ClusterView, ControllerPlan, Reconcile, Timers, events, pod_deletion_order};
 
 const COMPONENT: &str = "replicaset-controller";
 
@@ -28,33 +33,207 @@ const MAX_RETRY: Duration = Duration::from_mins(1);
 /// The number of pods that are created in one call, which is the real controller's burst limit.
 const BURST_REPLICAS: usize = 500;
 
-pub(super) fn plan(view: &ClusterView<'_>, timers: &mut Timers) -> ControllerPlan {
-    let mut plan = ControllerPlan::default();
-    for set in view.store.list(&REPLICA_SETS, None) {
-        reconcile(view, timers, &mut plan, set);
-    }
-    plan
+/// The controller. For each set it remembers what counts of the set's pods, so that a change of a
+/// pod costs the same however many pods the set has.
+#[derive(Debug, Default)]
+pub(super) struct ReplicaSetController {
+    sets: HashMap<WorkKey, OwnPods>,
+    /// The sets that have fewer pods than they want.
+    lacking: BTreeSet<WorkKey>,
 }
 
-fn reconcile(view: &ClusterView<'_>, timers: &mut Timers, plan: &mut ControllerPlan, set: &Value) {
-    let namespace = object::namespace(set);
-    let mut active = Vec::new();
-    let mut terminating = 0;
-    for pod in view.store.list(&PODS, Some(namespace)) {
-        if !claim(plan, set, pod) {
-            continue;
-        }
-        match (is_terminating(pod), is_finished(pod)) {
-            (true, false) => terminating += 1,
-            (false, false) => active.push(&**pod),
-            (_, true) => {}
+/// The pods of a set.
+#[derive(Debug, Default)]
+struct OwnPods {
+    basis: Basis,
+    /// The names of the pods that have changed since the set was last looked at.
+    changed: BTreeSet<String>,
+    /// The pods that belong to the set and have not ended, by name.
+    pods: BTreeMap<String, OwnPod>,
+    active: usize,
+    terminating: usize,
+    fully_labeled: usize,
+    ready: usize,
+    available: usize,
+    /// The Ready pods that are not available yet, by the time at which they will be.
+    becoming_available: BTreeSet<(Timestamp, String)>,
+}
+
+/// The part of a set that decides which pods belong to it and how they count. After a change of it all pods are
+/// looked at again.
+#[derive(Debug, Default, PartialEq)]
+struct Basis {
+    uid: String,
+    selector: Value,
+    labels: Value,
+    min_ready_seconds: i64,
+    is_terminating: bool,
+}
+
+/// The part of a pod that counts.
+#[derive(Debug)]
+struct OwnPod {
+    uid: String,
+    is_terminating: bool,
+    is_fully_labeled: bool,
+    /// Since when the controller has seen the pod Ready; `None` if it is not.
+    ready_since: Option<Timestamp>,
+    /// When the pod is or was available.
+    available_at: Option<Timestamp>,
+}
+
+impl Reconcile for ReplicaSetController {
+    fn observe(&mut self, view: &ClusterView<'_>, change: &ObjectChange, queue: &mut WorkQueue) {
+        let object = &change.object;
+        let namespace = object::namespace(object);
+        if *change.resource == REPLICA_SETS {
+            queue.add(WorkKey::of(&REPLICA_SETS, object));
+        } else if *change.resource == PODS {
+            for pod in change.before.iter().chain([object]) {
+                if let Some(owner) = controller(pod).filter(|o| text(o, "/kind") == "ReplicaSet") {
+                    let key = WorkKey::named(&REPLICA_SETS, namespace, text(owner, "/name"));
+                    self.note_pod(key, pod, queue);
+                }
+            }
+            if !change.deleted && controller(object).is_none() && !is_terminating(object) {
+                for set in view.list(&REPLICA_SETS, Some(namespace)) {
+                    if selects(set.pointer("/spec/selector"), object) {
+                        self.note_pod(WorkKey::of(&REPLICA_SETS, set), object, queue);
+                    }
+                }
+            }
+        } else if *change.resource == RESOURCE_QUOTAS || *change.resource == LIMIT_RANGES {
+            let first = WorkKey::named(&REPLICA_SETS, namespace, "");
+            let of_namespace = self.lacking.range(first..);
+            for key in of_namespace.take_while(|key| key.namespace == namespace) {
+                queue.add(key.clone());
+            }
         }
     }
-    let wanted = usize::try_from(number(set, "/spec/replicas").unwrap_or(1)).unwrap_or(0);
-    if !is_terminating(set) {
-        resize(view, plan, set, &active, wanted);
+
+    fn reconcile(
+        &mut self,
+        view: &ClusterView<'_>,
+        _: &mut Timers,
+        plan: &mut ControllerPlan,
+        key: &WorkKey,
+    ) {
+        self.lacking.remove(key);
+        let Some(set) = view.get(&REPLICA_SETS, &key.namespace, &key.name) else {
+            self.sets.remove(key);
+            return;
+        };
+        let own = self.sets.entry(key.clone()).or_default();
+        own.update(view, plan, set);
+        let wanted = usize::try_from(number(set, "/spec/replicas").unwrap_or(1)).unwrap_or(0);
+        if !is_terminating(set) {
+            resize(view, plan, set, own, wanted);
+            if own.active < wanted {
+                self.lacking.insert(key.clone());
+            }
+        }
+        report(plan, set, own);
+        if let Some((next, _)) = own.becoming_available.first() {
+            plan.requeue_at(*next);
+        }
     }
-    report(view, timers, plan, set, &active, terminating);
+}
+
+impl ReplicaSetController {
+    fn note_pod(&mut self, key: WorkKey, pod: &Value, queue: &mut WorkQueue) {
+        let own = self.sets.entry(key.clone()).or_default();
+        own.changed.insert(object::name(pod).to_owned());
+        queue.add(key);
+    }
+}
+
+impl Basis {
+    fn of(set: &Value) -> Self {
+        Self {
+            uid: uid(set).to_owned(),
+            selector: set.pointer("/spec/selector").cloned().unwrap_or_default(),
+            labels: set.pointer("/spec/template/metadata/labels").cloned().unwrap_or_default(),
+            min_ready_seconds: number(set, "/spec/minReadySeconds").unwrap_or(0),
+            is_terminating: is_terminating(set),
+        }
+    }
+}
+
+impl OwnPods {
+    /// Brings what is remembered up to date.
+    fn update(&mut self, view: &ClusterView<'_>, plan: &mut ControllerPlan, set: &Value) {
+        let basis = Basis::of(set);
+        if basis != self.basis {
+            let owned = view.find_of(&PODS, Index::Owner, uid(set));
+            let free = view.find_of(&PODS, Index::Uncontrolled, object::namespace(set));
+            self.changed.extend(owned.chain(free).map(|pod| object::name(pod).to_owned()));
+            self.changed.extend(self.pods.keys().cloned());
+            self.basis = basis;
+        }
+        for name in std::mem::take(&mut self.changed) {
+            self.replace(view, plan, set, name);
+        }
+        while self.becoming_available.first().is_some_and(|(at, _)| *at <= view.time) {
+            self.becoming_available.pop_first();
+            self.available += 1;
+        }
+    }
+
+    /// Replaces what is remembered of a pod by what is true of it now.
+    fn replace(
+        &mut self,
+        view: &ClusterView<'_>,
+        plan: &mut ControllerPlan,
+        set: &Value,
+        name: String,
+    ) {
+        let old = self.pods.remove(&name);
+        if let Some(old) = &old {
+            self.terminating -= usize::from(old.is_terminating);
+            self.active -= usize::from(!old.is_terminating);
+            self.fully_labeled -= usize::from(old.is_fully_labeled);
+            self.ready -= usize::from(old.ready_since.is_some());
+            if let Some(at) = old.available_at
+                && !self.becoming_available.remove(&(at, name.clone()))
+            {
+                self.available -= 1;
+            }
+        }
+        let Some(pod) = view.get(&PODS, object::namespace(set), &name) else {
+            return;
+        };
+        if !claim(plan, set, pod) || is_finished(pod) {
+            return;
+        }
+        let is_active = !is_terminating(pod);
+        let known_since = old.filter(|old| old.uid == uid(pod)).and_then(|old| old.ready_since);
+        let is_ready = is_active && is_true(pod, "Ready");
+        let ready_since = is_ready.then(|| known_since.unwrap_or(view.time));
+        let seconds = u64::try_from(self.basis.min_ready_seconds).unwrap_or(0);
+        let available_at =
+            ready_since.map(|since| view.deadline(since, Duration::from_secs(seconds)));
+        let labels = self.basis.labels.as_object();
+        let is_labeled = || {
+            labels.is_none_or(|labels| {
+                labels.iter().all(|(key, value)| label(pod, key) == value.as_str())
+            })
+        };
+        let new = OwnPod {
+            uid: uid(pod).to_owned(),
+            is_terminating: !is_active,
+            is_fully_labeled: is_active && is_labeled(),
+            ready_since,
+            available_at,
+        };
+        self.terminating += usize::from(new.is_terminating);
+        self.active += usize::from(is_active);
+        self.fully_labeled += usize::from(new.is_fully_labeled);
+        self.ready += usize::from(is_ready);
+        if let Some(at) = available_at {
+            self.becoming_available.insert((at, name.clone()));
+        }
+        self.pods.insert(name, new);
+    }
 }
 
 fn is_finished(pod: &Value) -> bool {
@@ -108,11 +287,11 @@ fn resize(
     view: &ClusterView<'_>,
     plan: &mut ControllerPlan,
     set: &Value,
-    active: &[&Value],
+    own: &OwnPods,
     wanted: usize,
 ) {
-    if active.len() < wanted {
-        let count = (wanted - active.len()).min(BURST_REPLICAS);
+    if own.active < wanted {
+        let count = (wanted - own.active).min(BURST_REPLICAS);
         plan.create_pods(set, (0..count).map(|_| pod_from_template(set)).collect());
         // What rejects pods may be something that this controller does not read.
         if let Some(failure) = condition(set, REPLICA_FAILURE) {
@@ -120,13 +299,18 @@ fn resize(
             let elapsed = Duration::try_from(view.now.duration_since(since)).unwrap_or_default();
             let delay = |nominal| view.settings.clock.delay(nominal);
             let pause = elapsed.clamp(delay(MIN_RETRY), delay(MAX_RETRY));
-            plan.requeue_at(view.now + pause);
+            plan.requeue_at(view.time + pause);
         }
     }
-    if active.len() > wanted {
-        let mut order = active.to_vec();
+    if own.active > wanted {
+        let namespace = object::namespace(set);
+        let active = own.pods.iter().filter(|(_, pod)| !pod.is_terminating);
+        let mut order: Vec<&Value> = active
+            .filter_map(|(name, _)| view.get(&PODS, namespace, name))
+            .map(AsRef::as_ref)
+            .collect();
         pod_deletion_order::sort(&mut order, &related_pods(view, set), view.now);
-        for pod in order.iter().take(active.len() - wanted) {
+        for pod in order.iter().take(own.active - wanted) {
             let message = format!("Deleted pod: {}", object::name(pod));
             plan.event(events::normal(COMPONENT, set, "SuccessfulDelete", message));
             plan.delete(&PODS, pod);
@@ -189,25 +373,21 @@ pub(super) fn create_pods(
 
 /// Returns the active pods of every set that has the same owner as this one.
 fn related_pods<'a>(view: &ClusterView<'a>, set: &Value) -> Vec<&'a Value> {
-    let namespace = object::namespace(set).to_owned();
-    let owner = controller(set).map(|owner| text(owner, "/uid").to_owned());
-    let sets: Vec<&str> = view
-        .store
-        .list(&REPLICA_SETS, None)
-        .filter(|other| match &owner {
-            Some(owner) => is_controlled_by(other, owner),
-            None => uid(other) == uid(set),
+    let namespace = object::namespace(set);
+    let sets: Vec<&str> = match controller(set).map(|owner| text(owner, "/uid")) {
+        Some(owner) => view
+            .find_of(&REPLICA_SETS, Index::Owner, owner)
+            .filter(|other| is_controlled_by(other, owner))
+            .map(|other| uid(other))
+            .collect(),
+        None => vec![uid(set)],
+    };
+    sets.iter()
+        .flat_map(|set| view.find_of(&PODS, Index::Owner, set).map(move |pod| (set, pod)))
+        .filter(|(set, pod)| {
+            object::namespace(pod) == namespace && is_active(pod) && is_controlled_by(pod, set)
         })
-        .map(|other| uid(other))
-        .collect();
-    view.store
-        .list(&PODS, None)
-        .map(AsRef::as_ref)
-        .filter(|pod: &&Value| {
-            object::namespace(pod) == namespace
-                && is_active(pod)
-                && controller(pod).is_some_and(|owner| sets.contains(&text(owner, "/uid")))
-        })
+        .map(|(_, pod)| pod.as_ref())
         .collect()
 }
 
@@ -223,49 +403,23 @@ fn pod_from_template(set: &Value) -> Value {
     json!({"metadata": metadata, "spec": template["spec"]})
 }
 
-fn report(
-    view: &ClusterView<'_>,
-    timers: &mut Timers,
-    plan: &mut ControllerPlan,
-    set: &Value,
-    active: &[&Value],
-    terminating: usize,
-) {
-    let labels = set.pointer("/spec/template/metadata/labels").and_then(Value::as_object);
-    let fully_labeled = active.iter().filter(|pod| {
-        labels.is_none_or(|labels| {
-            labels.iter().all(|(key, value)| label(pod, key) == value.as_str())
-        })
-    });
-    let fully_labeled = fully_labeled.count();
-    let ready: Vec<&&Value> = active.iter().filter(|pod| is_true(pod, "Ready")).collect();
-    let seconds = number(set, "/spec/minReadySeconds").unwrap_or(0);
-    let min_ready = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
-    let mut available = 0;
-    for pod in &ready {
-        let end = view.deadline(timers.since("ready", uid(pod), view.now), min_ready);
-        if end <= view.now {
-            available += 1;
-        } else {
-            plan.requeue_at(end);
-        }
-    }
+fn report(plan: &mut ControllerPlan, set: &Value, own: &OwnPods) {
     let mut reported = set.clone();
     put_default(&mut reported, &["status"], json!({}));
     let counts = [
-        ("fullyLabeledReplicas", fully_labeled),
-        ("readyReplicas", ready.len()),
-        ("availableReplicas", available),
+        ("fullyLabeledReplicas", own.fully_labeled),
+        ("readyReplicas", own.ready),
+        ("availableReplicas", own.available),
     ];
-    put(&mut reported, &["status", "replicas"], active.len());
-    put(&mut reported, &["status", "terminatingReplicas"], terminating);
+    put(&mut reported, &["status", "replicas"], own.active);
+    put(&mut reported, &["status", "terminatingReplicas"], own.terminating);
     for (field, count) in counts {
         set_count(&mut reported, field, object::as_count(count));
     }
     let generation = number(set, "/metadata/generation").unwrap_or(0);
     put(&mut reported, &["status", "observedGeneration"], generation);
     let wanted = number(set, "/spec/replicas").unwrap_or(1);
-    if object::as_count(active.len()) >= wanted {
+    if object::as_count(own.active) >= wanted {
         remove_condition(&mut reported, REPLICA_FAILURE);
     }
     if reported != *set {

@@ -35,7 +35,7 @@ impl ObjectWriter<'_> {
     /// Deletes an object, or starts its deletion.
     pub(crate) fn delete(
         &mut self,
-        resource: &Resource,
+        resource: &'static Resource,
         namespace: &str,
         name: &str,
         deletion: &DeleteOptions,

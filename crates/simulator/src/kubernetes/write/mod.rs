@@ -48,7 +48,7 @@ impl ObjectWriter<'_> {
     /// Creates an object. `namespace` is the namespace of the path, empty for kinds without one.
     pub(crate) fn create(
         &mut self,
-        resource: &Resource,
+        resource: &'static Resource,
         namespace: &str,
         mut object: Value,
     ) -> Result<Arc<Value>, StatusError> {
@@ -86,7 +86,7 @@ impl ObjectWriter<'_> {
     /// Changes an object: `change` returns the new object for the current one.
     pub(crate) fn update(
         &mut self,
-        resource: &Resource,
+        resource: &'static Resource,
         namespace: &str,
         name: &str,
         part: ObjectPart,
@@ -133,7 +133,7 @@ impl ObjectWriter<'_> {
 
     fn remove_from_store(
         &mut self,
-        resource: &Resource,
+        resource: &'static Resource,
         namespace: &str,
         name: &str,
         current: &Arc<Value>,

@@ -4,18 +4,21 @@
 use serde_json::{Value, json};
 
 use crate::ids::name_hash;
+use crate::kubernetes::index::Index;
 use crate::kubernetes::object::{
     self, annotation, controller, flag, is_controlled_by, is_terminating, list, moment, number,
     put, remove, text, uid,
 };
 use crate::kubernetes::resources::{DEPLOYMENTS, PODS, REPLICA_SETS};
 use crate::kubernetes::selectors::selects;
+use crate::kubernetes::store::ObjectChange;
 
+use super::queue::{WorkKey, WorkQueue};
 use super::replica_set::owner_reference;
 use super::rollout::{
     Bounds, DESIRED, MAXIMUM, available, newest_size, old_sizes, proportional_sizes, replicas,
 };
-use super::{ClusterView, ControllerPlan, Timers, events};
+use super::{ClusterView, ControllerPlan, Reconcile, Timers, events};
 
 use status::{is_complete, report};
 
@@ -31,21 +34,50 @@ const TEMPLATE_HASH: &str = "pod-template-hash";
 /// The timer of the progress deadline.
 const PROGRESS: &str = "progress";
 
-pub(super) fn plan(view: &ClusterView<'_>, timers: &mut Timers) -> ControllerPlan {
-    let mut plan = ControllerPlan::default();
-    for deployment in view.store.list(&DEPLOYMENTS, None) {
+/// The controller.
+pub(super) struct DeploymentController;
+
+impl Reconcile for DeploymentController {
+    fn observe(&mut self, view: &ClusterView<'_>, change: &ObjectChange, queue: &mut WorkQueue) {
+        let object = &change.object;
+        if *change.resource == DEPLOYMENTS {
+            queue.add(WorkKey::of(&DEPLOYMENTS, object));
+        } else if *change.resource == REPLICA_SETS {
+            let namespace = object::namespace(object);
+            for set in change.before.iter().chain([object]) {
+                if let Some(owner) = controller(set).filter(|o| text(o, "/kind") == "Deployment") {
+                    queue.add(WorkKey::named(&DEPLOYMENTS, namespace, text(owner, "/name")));
+                }
+            }
+            if !change.deleted && controller(object).is_none() {
+                for deployment in view.list(&DEPLOYMENTS, Some(namespace)) {
+                    queue.add(WorkKey::of(&DEPLOYMENTS, deployment));
+                }
+            }
+        }
+    }
+
+    fn reconcile(
+        &mut self,
+        view: &ClusterView<'_>,
+        timers: &mut Timers,
+        plan: &mut ControllerPlan,
+        key: &WorkKey,
+    ) {
+        let Some(deployment) = view.get(&DEPLOYMENTS, &key.namespace, &key.name) else {
+            return;
+        };
         // This call keeps the timer, which not every path below uses.
-        timers.since(PROGRESS, uid(deployment), view.now);
+        timers.since(PROGRESS, uid(deployment), view.time);
         let owned = OwnedReplicaSets::of(view, deployment);
         if is_terminating(deployment) {
-            report(view, timers, &mut plan, deployment, &owned, None);
-            continue;
+            report(view, timers, plan, deployment, &owned, None);
+            return;
         }
-        adopt(view, &mut plan, deployment);
-        let progress = reconcile(view, timers, &mut plan, deployment, &owned);
-        report(view, timers, &mut plan, deployment, &owned, progress);
+        adopt(view, plan, deployment);
+        let progress = reconcile(view, timers, plan, deployment, &owned);
+        report(view, timers, plan, deployment, &owned, progress);
     }
-    plan
 }
 
 /// The replica sets of a deployment.
@@ -60,8 +92,7 @@ impl<'a> OwnedReplicaSets<'a> {
         let owner = uid(deployment);
         let template = bare_template(deployment);
         let mut old: Vec<&Value> = view
-            .store
-            .list(&REPLICA_SETS, None)
+            .find_of(&REPLICA_SETS, Index::Owner, owner)
             .map(AsRef::as_ref)
             .filter(|set: &&Value| is_controlled_by(set, owner))
             .collect();
@@ -93,12 +124,8 @@ fn revision(object: &Value) -> i64 {
 
 /// Adopts the matching replica sets that have no controller.
 fn adopt(view: &ClusterView<'_>, plan: &mut ControllerPlan, deployment: &Value) {
-    for set in view.store.list(&REPLICA_SETS, None) {
-        if object::namespace(set) == object::namespace(deployment)
-            && controller(set).is_none()
-            && !is_terminating(set)
-            && selects(deployment.pointer("/spec/selector"), set)
-        {
+    for set in view.find_of(&REPLICA_SETS, Index::Uncontrolled, object::namespace(deployment)) {
+        if !is_terminating(set) && selects(deployment.pointer("/spec/selector"), set) {
             let mut adopted = Value::clone(set);
             let mut owners = list(set, "/metadata/ownerReferences").to_vec();
             owners.push(owner_reference(deployment));
@@ -129,7 +156,7 @@ fn reconcile(
         if recreate && !scale_down_old_sets(view, plan, deployment, owned) {
             return None;
         }
-        timers.restart(PROGRESS, uid(deployment), view.now);
+        timers.restart(PROGRESS, uid(deployment), view.time);
         return Some(create_newest_set(plan, deployment, owned, bounds));
     };
     if let Some(progress) = promote(view, timers, plan, deployment, newest, owned) {
@@ -263,7 +290,7 @@ fn promote(
     if !stale {
         return None;
     }
-    timers.restart(PROGRESS, uid(deployment), view.now);
+    timers.restart(PROGRESS, uid(deployment), view.time);
     Some(("FoundNewReplicaSet", format!("Found new replica set {:?}", object::name(newest))))
 }
 
@@ -277,8 +304,9 @@ fn scale_down_old_sets(
     for set in &owned.old {
         resize(plan, deployment, set, 0);
     }
-    let of_old = |pod: &Value| owned.old.iter().any(|set| is_controlled_by(pod, uid(set)));
-    !view.store.list(&PODS, None).any(|pod| of_old(pod))
+    !owned.old.iter().any(|set| {
+        view.find_of(&PODS, Index::Owner, uid(set)).any(|pod| is_controlled_by(pod, uid(set)))
+    })
 }
 
 /// Returns whether the deployment's size has changed since its sets were last sized.

@@ -125,7 +125,7 @@ fn report_progress(
         return;
     }
     if before == "DeploymentPaused" {
-        timers.restart(PROGRESS, uid(deployment), view.now);
+        timers.restart(PROGRESS, uid(deployment), view.time);
         let message = "Deployment is resumed".to_owned();
         write_condition(view, reported, progressing("Unknown", "DeploymentResumed", message));
         return;
@@ -146,7 +146,7 @@ fn report_progress(
         let message = format!("ReplicaSet {set:?} has successfully progressed.");
         write_condition(view, reported, progressing("True", "NewReplicaSetAvailable", message));
     } else if has_progressed(&deployment["status"], &reported["status"]) {
-        timers.restart(PROGRESS, uid(deployment), view.now);
+        timers.restart(PROGRESS, uid(deployment), view.time);
         let message = format!("ReplicaSet {set:?} is progressing.");
         write_condition(view, reported, progressing("True", "ReplicaSetUpdated", message));
         is_deadline_exceeded(view, timers, plan, deployment);
@@ -167,12 +167,12 @@ fn is_deadline_exceeded(
     let Some(seconds) = number(deployment, "/spec/progressDeadlineSeconds") else {
         return false;
     };
-    let since = timers.since(PROGRESS, uid(deployment), view.now);
+    let since = timers.since(PROGRESS, uid(deployment), view.time);
     let end = view.deadline(since, Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
-    if end > view.now {
+    if end > view.time {
         plan.requeue_at(end);
     }
-    end <= view.now
+    end <= view.time
 }
 
 pub(super) fn is_complete(deployment: &Value, status: &Value) -> bool {

@@ -12,31 +12,32 @@ use crate::kubernetes::quantity::ResourceAmounts;
 
 /// Returns the first reason to reject a node, if there is one.
 pub(super) fn rejection_reason(
-    node_info: &NodeInfo<'_>,
+    node_info: &NodeInfo,
     pod: &Value,
-    constraints: &PlacementConstraints<'_>,
-) -> Option<String> {
-    let node = node_info.node;
+    requested: ResourceAmounts,
+    constraints: &PlacementConstraints,
+) -> Option<&'static str> {
+    let node = &*node_info.node;
     if is_cordoned_for(node, pod) {
-        return Some("node(s) were unschedulable".to_owned());
+        return Some("node(s) were unschedulable");
     }
     if list(node, "/spec/taints").iter().any(|taint| is_untolerated(taint, pod)) {
-        return Some("node(s) had untolerated taint(s)".to_owned());
+        return Some("node(s) had untolerated taint(s)");
     }
     if !is_selected(node, pod) {
-        return Some("node(s) didn't match Pod's node affinity/selector".to_owned());
+        return Some("node(s) didn't match Pod's node affinity/selector");
     }
-    let (requested, free) = (ResourceAmounts::requested_by(pod), node_info.free);
+    let free = node_info.free;
     if requested.pods > free.pods {
-        return Some("Too many pods".to_owned());
+        return Some("Too many pods");
     }
     if requested.cpu > 0 && requested.cpu > free.cpu {
-        return Some("Insufficient cpu".to_owned());
+        return Some("Insufficient cpu");
     }
     if requested.memory > 0 && requested.memory > free.memory {
-        return Some("Insufficient memory".to_owned());
+        return Some("Insufficient memory");
     }
-    constraints.rejection_reason(node_info, pod).map(str::to_owned)
+    constraints.rejection_reason(node)
 }
 
 /// Returns whether removing pods from a node could resolve its rejection.
@@ -47,11 +48,13 @@ pub(super) fn is_resolvable_by_preemption(rejection_reason: &str) -> bool {
 }
 
 fn is_cordoned_for(node: &Value, pod: &Value) -> bool {
+    if !flag(node, "/spec/unschedulable") {
+        return false;
+    }
     let cordon = serde_json::json!({
         "key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule",
     });
-    flag(node, "/spec/unschedulable")
-        && !list(pod, "/spec/tolerations").iter().any(|toleration| tolerates(toleration, &cordon))
+    !list(pod, "/spec/tolerations").iter().any(|toleration| tolerates(toleration, &cordon))
 }
 
 fn is_untolerated(taint: &Value, pod: &Value) -> bool {

@@ -1,63 +1,209 @@
 //! The scheduler: finds a node for each pending pod, or reports why there is none. It has the
 //! filters and preferences of the default profile, without preemption.
+//!
+//! Pods that are alike, such as those of one replica set, are a group. For each group the scheduler
+//! remembers how well every node suits it, and after a change it examines only the nodes that the
+//! change concerns.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::kubernetes::object::{
-    self, condition, controller, is_terminating, moment, number, put, set_condition, text,
+    self, condition, is_terminating, moment, number, put, set_condition, text,
 };
-use crate::kubernetes::quantity::ResourceAmounts;
 use crate::kubernetes::resources::{NODES, PODS};
+use crate::kubernetes::store::ObjectChange;
 
-use super::{ClusterView, ControllerPlan, Timers, events};
+use super::queue::{WorkKey, WorkQueue};
+use super::{ClusterView, ControllerPlan, MAX_BATCH, Reconcile, Timers, events};
 
 mod affinity;
 mod filter;
+mod group;
+mod nodes;
 
-use affinity::PlacementConstraints;
+use group::PodGroup;
+use nodes::{NodeInfo, Nodes};
 
 const COMPONENT: &str = "default-scheduler";
 
-pub(super) fn plan(view: &ClusterView<'_>, _: &mut Timers) -> ControllerPlan {
-    let mut plan = ControllerPlan::default();
-    let mut pending: Vec<&Value> = view
-        .store
-        .list(&PODS, None)
-        .map(AsRef::as_ref)
-        .filter(|pod: &&Value| is_pending(pod))
-        .collect();
-    if pending.is_empty() {
-        return plan;
+/// How many groups without a pending pod are remembered.
+const MAX_IDLE_GROUPS: usize = 16;
+
+/// The namespace and the name of a pod.
+type PodKey = (String, String);
+
+/// The place of a pod in the order of scheduling: the highest priority, then the oldest, first.
+type QueuePlace = (Reverse<i64>, Option<Timestamp>, String, String);
+
+/// The scheduler. It schedules all pods in one piece of work.
+#[derive(Debug, Default)]
+pub(super) struct Scheduler {
+    nodes: Nodes,
+    groups: HashMap<Arc<str>, PodGroup>,
+    /// The group of each pending pod and its place in the queue.
+    pending: HashMap<PodKey, (Arc<str>, QueuePlace)>,
+    /// The groups with pending pods for which something has changed.
+    touched: HashSet<Arc<str>>,
+    /// The groups without a pending pod, the one that was used last at the end.
+    idle: VecDeque<Arc<str>>,
+}
+
+impl Reconcile for Scheduler {
+    fn observe(&mut self, view: &ClusterView<'_>, change: &ObjectChange, queue: &mut WorkQueue) {
+        let object = &change.object;
+        if *change.resource == NODES {
+            let name = object::name(object);
+            let node = Some(object).filter(|node| !change.deleted && !is_terminating(node));
+            if let (Some(node), Some(info)) = (node, self.nodes.get_mut(name))
+                && nodes::is_same_for_pods(&info.node, node)
+            {
+                info.node = Arc::clone(node);
+                return;
+            }
+            if let Some(removed) = self.nodes.remove(name) {
+                self.for_each_group(view, |group, nodes| group.remove_node(nodes, &removed));
+            }
+            if let Some(node) = node {
+                self.nodes.add(node);
+                let name = name.to_owned();
+                self.for_each_group(view, |group, nodes| group.add_node(nodes, &name));
+            }
+        } else if *change.resource == PODS {
+            self.observe_pod(view, change);
+        }
+        if !self.touched.is_empty() {
+            queue.add(WorkKey::named(&PODS, "", ""));
+        }
     }
-    pending.sort_by_key(|pod| {
+
+    fn reconcile(
+        &mut self,
+        view: &ClusterView<'_>,
+        _: &mut Timers,
+        plan: &mut ControllerPlan,
+        _: &WorkKey,
+    ) {
+        let mut turns: BTreeSet<(QueuePlace, Arc<str>)> = BTreeSet::new();
+        for id in std::mem::take(&mut self.touched) {
+            let first = self.groups.get(&id).and_then(|group| group.pending.first_key_value());
+            turns.extend(first.map(|(place, _)| (place.clone(), Arc::clone(&id))));
+        }
+        let mut bound = 0;
+        while let Some((place, id)) = turns.pop_first() {
+            if bound == MAX_BATCH {
+                self.touched.extend(turns.into_iter().map(|(_, id)| id).chain([id]));
+                plan.requeue_at(view.time);
+                break;
+            }
+            let Some(group) = self.groups.get_mut(&id) else {
+                continue;
+            };
+            group.look_at_nodes(&mut self.nodes);
+            view.examine(group.take_examined());
+            match group.best_node() {
+                Some(node) => {
+                    group.fresh.remove(&place);
+                    if let Some(pod) = group.pending.remove(&place) {
+                        bound += 1;
+                        bind(view, plan, &pod, &node);
+                        self.place(view, pod, &node);
+                    }
+                    let group = self.groups.get(&id);
+                    match group.and_then(|group| group.pending.first_key_value()) {
+                        Some((next, _)) => drop(turns.insert((next.clone(), id))),
+                        None => self.retire(id),
+                    }
+                }
+                None => {
+                    let why = unschedulable_message(self.nodes.len(), group.reasons());
+                    group.report(&why, |pod| mark_unschedulable(view, plan, pod, &why));
+                }
+            }
+        }
+    }
+}
+
+impl Scheduler {
+    fn observe_pod(&mut self, view: &ClusterView<'_>, change: &ObjectChange) {
+        let pod = &change.object;
+        let key = (object::namespace(pod).to_owned(), object::name(pod).to_owned());
+        let node = text(pod, "/spec/nodeName");
+        let is_placed = !change.deleted && !node.is_empty() && !is_finished(pod);
+        if is_placed && self.nodes.is_known(node, pod) {
+            self.nodes.replace_pod(node, &key, pod);
+            return;
+        }
+        if let Some((id, place)) = self.pending.remove(&key)
+            && let Some(group) = self.groups.get_mut(&id)
+        {
+            group.pending.remove(&place);
+            group.fresh.remove(&place);
+            if group.pending.is_empty() {
+                self.retire(id);
+            }
+        }
+        if let Some((node, pod)) = self.nodes.remove_pod(&key) {
+            let name = node.clone();
+            self.for_each_group(view, |group, nodes| group.remove_pod(nodes, &name, &pod));
+        }
+        if is_placed {
+            let node = node.to_owned();
+            self.place(view, Arc::clone(pod), &node);
+        } else if !change.deleted && is_pending(pod) {
+            self.enqueue(key, pod);
+        }
+    }
+
+    /// Puts a pod on a node.
+    fn place(&mut self, view: &ClusterView<'_>, pod: Arc<Value>, node: &str) {
+        let key = (object::namespace(&pod).to_owned(), object::name(&pod).to_owned());
+        self.pending.remove(&key);
+        self.nodes.add_pod(node, key, &pod);
+        self.for_each_group(view, |group, nodes| group.add_pod(nodes, node, &pod));
+    }
+
+    fn enqueue(&mut self, key: PodKey, pod: &Arc<Value>) {
+        let id: Arc<str> = group::identity(pod).into();
+        self.idle.retain(|idle| *idle != id);
+        let group = self.groups.entry(Arc::clone(&id)).or_insert_with(|| PodGroup::new(pod));
         let priority = number(pod, "/spec/priority").unwrap_or(0);
-        (-priority, moment(pod, "/metadata/creationTimestamp"), object::name(pod))
-    });
-    let mut node_infos = node_infos(view);
-    // The pods of one replica set are alike: if one cannot be scheduled, neither can the next until
-    // something changes.
-    let mut unplaceable: HashMap<&str, String> = HashMap::new();
-    for pod in pending {
-        let kind = controller(pod).map(|owner| text(owner, "/uid"));
-        if let Some(why) = kind.and_then(|kind| unplaceable.get(kind)) {
-            mark_unschedulable(view, &mut plan, pod, why.clone());
-            continue;
-        }
-        match select_node(&node_infos, pod) {
-            Ok(at) => {
-                bind(view, &mut plan, pod, object::name(node_infos[at].node));
-                node_infos[at].add_pod(pod);
-                unplaceable.clear();
-            }
-            Err(why) => {
-                unplaceable.extend(kind.map(|kind| (kind, why.clone())));
-                mark_unschedulable(view, &mut plan, pod, why);
+        let created = moment(pod, "/metadata/creationTimestamp");
+        let place = (Reverse(priority), created, key.1.clone(), key.0.clone());
+        group.pending.insert(place.clone(), Arc::clone(pod));
+        group.fresh.insert(place.clone());
+        self.pending.insert(key, (Arc::clone(&id), place));
+        self.touched.insert(id);
+    }
+
+    /// Tells each group that has looked at the nodes about a change.
+    fn for_each_group(
+        &mut self,
+        view: &ClusterView<'_>,
+        mut tell: impl FnMut(&mut PodGroup, &Nodes),
+    ) {
+        for (id, group) in self.groups.iter_mut().filter(|(_, group)| group.has_looked()) {
+            tell(group, &self.nodes);
+            view.examine(group.take_examined());
+            if !group.pending.is_empty() {
+                self.touched.insert(Arc::clone(id));
             }
         }
     }
-    plan
+
+    /// Notes that a group has no pending pod, and forgets the group that has had none for longest.
+    fn retire(&mut self, id: Arc<str>) {
+        self.idle.push_back(id);
+        if self.idle.len() > MAX_IDLE_GROUPS
+            && let Some(forgotten) = self.idle.pop_front()
+        {
+            self.groups.remove(&forgotten);
+        }
+    }
 }
 
 fn is_pending(pod: &Value) -> bool {
@@ -67,69 +213,11 @@ fn is_pending(pod: &Value) -> bool {
         && !is_terminating(pod)
 }
 
-/// A node and the pods on it.
-pub(super) struct NodeInfo<'a> {
-    pub(super) node: &'a Value,
-    pub(super) free: ResourceAmounts,
-    pub(super) pods: Vec<&'a Value>,
+fn is_finished(pod: &Value) -> bool {
+    matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")
 }
 
-impl<'a> NodeInfo<'a> {
-    fn add_pod(&mut self, pod: &'a Value) {
-        self.free = self.free.minus(ResourceAmounts::requested_by(pod));
-        self.pods.push(pod);
-    }
-}
-
-fn node_infos<'a>(view: &ClusterView<'a>) -> Vec<NodeInfo<'a>> {
-    let mut node_infos: Vec<NodeInfo<'_>> = view
-        .store
-        .list(&NODES, None)
-        .filter(|node| !is_terminating(node))
-        .map(|node| NodeInfo {
-            node,
-            free: ResourceAmounts::allocatable_of(node),
-            pods: Vec::new(),
-        })
-        .collect();
-    for pod in view.store.list(&PODS, None) {
-        let finished = matches!(text(pod, "/status/phase"), "Succeeded" | "Failed");
-        let node_name = text(pod, "/spec/nodeName");
-        if finished || node_name.is_empty() {
-            continue;
-        }
-        // The store lists nodes by name.
-        if let Ok(at) =
-            node_infos.binary_search_by_key(&node_name, |node_info| object::name(node_info.node))
-        {
-            node_infos[at].add_pod(pod);
-        }
-    }
-    node_infos
-}
-
-/// Returns the index of the node for a pod, or the message that says why there is none.
-fn select_node(node_infos: &[NodeInfo<'_>], pod: &Value) -> Result<usize, String> {
-    let constraints = PlacementConstraints::of(node_infos, pod);
-    let mut reasons: Vec<(String, usize)> = Vec::new();
-    let mut best: Option<(i64, usize)> = None;
-    for (at, node_info) in node_infos.iter().enumerate() {
-        if let Some(reason) = filter::rejection_reason(node_info, pod, &constraints) {
-            match reasons.iter_mut().find(|(known, _)| *known == reason) {
-                Some((_, count)) => *count += 1,
-                None => reasons.push((reason, 1)),
-            }
-            continue;
-        }
-        let score = score(node_info, pod, &constraints);
-        if best.is_none_or(|(highest, _)| score > highest) {
-            best = Some((score, at));
-        }
-    }
-    best.map(|(_, at)| at).ok_or_else(|| unschedulable_message(node_infos.len(), reasons))
-}
-
-fn unschedulable_message(nodes: usize, reasons: Vec<(String, usize)>) -> String {
+fn unschedulable_message(nodes: usize, reasons: &BTreeMap<&'static str, usize>) -> String {
     if nodes == 0 {
         return "no nodes available to schedule pods".to_owned();
     }
@@ -146,7 +234,7 @@ fn unschedulable_message(nodes: usize, reasons: Vec<(String, usize)>) -> String 
     format!(
         "0/{nodes} nodes are available: {}. no new claims to deallocate, preemption: 0/{nodes} \
          nodes are available: {}.",
-        join_counts(reasons.into_iter().map(|(reason, count)| (count, reason))),
+        join_counts(reasons.iter().map(|(reason, count)| (*count, reason))),
         join_counts(preemption)
     )
 }
@@ -155,18 +243,6 @@ fn join_counts<T: std::fmt::Display>(parts: impl Iterator<Item = (usize, T)>) ->
     let mut parts: Vec<String> = parts.map(|(count, what)| format!("{count} {what}")).collect();
     parts.sort_unstable();
     parts.join(", ")
-}
-
-/// Returns the score of a node: first the pod's preferences, then few pods of the same owner, then
-/// much free capacity.
-fn score(node_info: &NodeInfo<'_>, pod: &Value, constraints: &PlacementConstraints<'_>) -> i64 {
-    let owner = controller(pod).map(|owner| text(owner, "/uid"));
-    let siblings = node_info.pods.iter().filter(|other| {
-        owner.is_some() && controller(other).map(|owner| text(owner, "/uid")) == owner
-    });
-    let free_share = node_info.free.share_of(ResourceAmounts::allocatable_of(node_info.node));
-    let siblings = object::as_count(siblings.count());
-    constraints.preference(node_info, pod) * 1000 - siblings * 200 + free_share
 }
 
 fn bind(view: &ClusterView<'_>, plan: &mut ControllerPlan, pod: &Value, node: &str) {
@@ -180,7 +256,7 @@ fn bind(view: &ClusterView<'_>, plan: &mut ControllerPlan, pod: &Value, node: &s
     plan.event(events::normal(COMPONENT, pod, "Scheduled", message));
 }
 
-fn mark_unschedulable(view: &ClusterView<'_>, plan: &mut ControllerPlan, pod: &Value, why: String) {
+fn mark_unschedulable(view: &ClusterView<'_>, plan: &mut ControllerPlan, pod: &Value, why: &str) {
     let known = condition(pod, "PodScheduled");
     if known.is_some_and(|known| text(known, "/message") == why) {
         return;
@@ -195,5 +271,5 @@ fn mark_unschedulable(view: &ClusterView<'_>, plan: &mut ControllerPlan, pod: &V
     });
     set_condition(&mut reported, unscheduled, view.now);
     plan.update(&PODS, reported);
-    plan.event(events::warning(COMPONENT, pod, "FailedScheduling", why));
+    plan.event(events::warning(COMPONENT, pod, "FailedScheduling", why.to_owned()));
 }
