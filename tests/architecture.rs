@@ -40,6 +40,8 @@ const WAITING_LOOPS: &[(&str, &str, &str)] = &[
     ("lease/acquire.rs", "acquire", "pauses, and a bound on what meets others"),
     ("lease/held.rs", "keep", "the interval of renewals, or the pause after one that failed"),
     ("lease/held.rs", "write", "a bound on attempts"),
+    ("lease/held.rs", "write_until_done", "the pause after a call that failed, and a time limit"),
+    ("lease/mod.rs", "observe", "the interval of renewals, for one duration of the lease"),
     (
         "platform/aws/autoscaling.rs",
         "scaling_activities",

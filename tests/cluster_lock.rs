@@ -152,11 +152,8 @@ async fn a_run_whose_process_died_holds_the_cluster_until_it_is_over() {
     run.kill();
     // At first its process may live; for how long is up to its last renewal.
     bob.run(SCALE_UP).expect_exit_code(3);
-    let state_dir = format!(
-        "--state-dir {} runs resume|rollback|abandon {}",
-        ann.state_dir().display(),
-        ann.run_id()
-    );
+    let state_dir =
+        format!("--state-dir {} runs resume {}", ann.state_dir().display(), ann.run_id());
     wait_until("the process to be taken for dead", || {
         let refused = bob.run(SCALE_UP).expect_exit_code(3);
         refused.stderr.contains("its process does not answer").then(|| {
@@ -255,7 +252,11 @@ async fn a_lock_whose_journal_is_gone_is_removed_by_a_person() {
     assert!(wrong.stderr.contains("does not have the name of the cluster"), "{}", wrong.stderr);
     bob.run(SCALE_UP).expect_exit_code(3);
     let removed = bob.runs(&["abandon", "--lock", "--confirm", &cluster]).expect_exit_code(0);
-    assert!(removed.stdout.contains("the lock is removed"), "{}", removed.stdout);
+    assert!(
+        removed.stdout.contains(" is removed; its journal is not in this state directory"),
+        "{}",
+        removed.stdout
+    );
     bob.run(SCALE_UP).expect_exit_code(0);
 }
 
@@ -282,9 +283,60 @@ async fn a_process_that_was_stopped_for_longer_than_the_lease_sends_nothing_more
     assert!(!run.succeeds());
     assert_eq!(effective_calls(&simulate.calls().await), calls, "nothing was sent afterwards");
     let shown = ann.runs(&["show", "--last"]).expect_exit_code(0).stdout;
-    assert!(shown.contains("another process took the lease of the cluster"), "{shown}");
+    assert!(shown.contains(" took the lease of the cluster"), "{shown}");
     let cordons = calls.iter().filter(|call| call.starts_with("patch nodes/")).count();
     assert_eq!(cordons, 3, "{calls:?}");
+    assert_eq!(updates(&simulate).await, 1);
+}
+
+/// Between the two, another run has doubled the nodes: what the first one had read is no longer so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_held_no_lock_reads_everything_again() {
+    let simulate = SimulateProcess::start(60.0);
+    let (ann, bob) = (Person::of(&simulate), Person::of(&simulate));
+    let wait =
+        "  - {id: wait, action: sleep, with: {duration: 1m}, timeout: 1h}\n\n  - id: scale_up\n";
+    let text = SCALE_UP.replacen("  - id: scale_up\n", wait, 1);
+    let mut run = ann.start(&text, r#""step":"wait","event":"step_waiting""#).await;
+    run.kill();
+    wait_until("the lease", || (bob.run(SCALE_UP).code == Some(0)).then_some(())).await;
+    ann.resume("resume").expect_exit_code(0);
+    assert_eq!(simulate.state().await.nodegroups["relay-services-1a2b3c"].desired, 12, "3, 6, 12");
+}
+
+/// Its journal says so, and only there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_could_not_be_removed_at_the_end_is_removed_by_the_next_run() {
+    let simulate = SimulateProcess::start(60.0);
+    let (ann, bob) = (Person::of(&simulate), Person::of(&simulate));
+    // Taken, taken again, noted: the fourth write is the release, which is tried for a second.
+    let fault = json!({
+        "matching": "update leases/*", "nth": 3, "times": 1000,
+        "effect": {"fail": {"status": 500, "code": "InternalError"}},
+    });
+    simulate.inject(&fault).await;
+    let ended = ann.run(SCALE_UP).expect_exit_code(0);
+    assert!(ended.stderr.contains("the lease of the cluster is not released"), "{}", ended.stderr);
+    simulate.clear_faults().await;
+    let refused = bob.run(SCALE_UP).expect_exit_code(3);
+    assert!(refused.stderr.contains(&ann.run_id()), "{}", refused.stderr);
+    ann.run(SCALE_UP).expect_exit_code(0);
+    bob.run(SCALE_UP).expect_exit_code(0);
+}
+
+/// The copy says that the run is over; its process, which writes to the original, lives.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_a_state_directory_does_not_take_the_cluster_from_a_live_run() {
+    let simulate = SimulateProcess::start(60.0);
+    let (ann, bob) = (Person::of(&simulate), Person::of(&simulate));
+    let mut run = ann.start_to_scale_up().await;
+    let runs = ann.state_dir().join("runs");
+    let copied = Command::new("cp").arg("-r").arg(runs).arg(bob.state_dir()).status();
+    assert!(copied.unwrap().success());
+    let abandoned = bob.runs(&["abandon", "--last"]).expect_exit_code(0);
+    assert!(abandoned.stderr.contains("the process of the run is alive"), "{}", abandoned.stderr);
+    bob.run(SCALE_UP).expect_exit_code(3);
+    assert!(run.succeeds());
     assert_eq!(updates(&simulate).await, 1);
 }
 
@@ -337,10 +389,10 @@ async fn a_runbook_that_changes_nothing_needs_no_lease() {
     cluster.run(text).await.expect_success();
     assert_eq!(cluster.count_calls("get leases"), 0);
     cluster.run(SCALE_UP).await.expect_success();
-    assert_eq!(cluster.count_calls("get leases"), 1);
+    assert_eq!(cluster.count_calls("get leases"), 2);
     assert_eq!(
         cluster.count_calls("create leases") + cluster.count_calls("update leases"),
-        3,
-        "taken, noted, released"
+        4,
+        "created, taken, noted, released"
     );
 }

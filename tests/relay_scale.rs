@@ -346,7 +346,7 @@ async fn relay_scale_sends_nothing_twice_and_polls_nothing_that_can_be_watched()
         "patch deployments": 3,
         "patch nodes": 3,
         "patch pods": 6,
-        "update leases": 2,
+        "update leases": 3,
     });
     assert_eq!(json!(mutations), expected);
     for call in cluster.simulator.calls() {

@@ -113,9 +113,9 @@ async fn preparing_and_accepting_a_run_identifies_its_cluster_and_account_once()
     cluster.accept(SCALE_UP, json!({})).await.unwrap();
     assert_eq!(cluster.count_calls("get namespaces/kube-system"), 1);
     assert_eq!(cluster.count_calls("sts:GetCallerIdentity"), 1);
-    let lease = ["get", "create"].map(|verb| format!("{verb} leases"));
-    assert_eq!(lease.map(|call| cluster.count_calls(&call)), [1, 1]);
-    assert_eq!(cluster.simulator.calls().len(), 4, "nothing else is called");
+    let lease = ["get", "create", "update"].map(|verb| format!("{verb} leases"));
+    assert_eq!(lease.map(|call| cluster.count_calls(&call)), [2, 1, 1], "the first in a cluster");
+    assert_eq!(cluster.simulator.calls().len(), 6, "nothing else is called");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -141,7 +141,8 @@ impl Error {
             Self::OperationFailed { .. } => Recovery::Resubmit,
             Self::Platform(error) => match error.kind() {
                 ErrorKind::Transient | ErrorKind::Unreachable => Recovery::Retry,
-                ErrorKind::Busy => Recovery::WaitAndRetry,
+                // The renewal of the hold goes on: this costs time, and no attempts.
+                ErrorKind::Busy | ErrorKind::Fenced => Recovery::WaitAndRetry,
                 ErrorKind::Denied | ErrorKind::NotFound | ErrorKind::Invalid => Recovery::Fatal,
             },
             Self::Conflict { .. }

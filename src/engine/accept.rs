@@ -117,7 +117,7 @@ impl Engine {
         let now = self.clock.now();
         let last = self.store.heads(HeadQuery::Newest(1)).await?.pop().map(|entry| entry.run);
         let id = RunId::new(now, &checked.runbook().name, last.as_ref());
-        let locked = LockedRun { id: &id, actor, has_changed: false };
+        let locked = LockedRun { id: &id, actor, has_changed: false, requires_lock: false };
         let lease = self.take_lease(checked.runbook(), &target, locked).await?;
         let text = checked.source().text().to_owned();
         let spec = RunSpec {

@@ -5,7 +5,10 @@ use super::{Engine, StartError};
 use crate::{
     actions,
     journal::{RunHead, RunId, RunState, RunTarget},
-    lease::{self, HeldLease, LeaseError, LeaseTimes, LockRequest, Observation, RunLock},
+    lease::{
+        self, ClearError, HeldLease, LeaseError, LeaseTimes, LockRequest, Observation, RunLock,
+        SeenLock,
+    },
     platform::{Error as PlatformError, Platform},
 };
 use runbook::{ActionKind, Runbook};
@@ -47,6 +50,8 @@ pub(super) struct LockedRun<'r> {
     pub(super) id: &'r RunId,
     pub(super) actor: &'r str,
     pub(super) has_changed: bool,
+    /// Whether it may continue only if the cluster still has its lock.
+    pub(super) requires_lock: bool,
 }
 
 impl Engine {
@@ -83,9 +88,11 @@ impl Engine {
             has_changed: run.has_changed,
             reason: None,
         };
-        let (holder, times) = (self.holder.id.clone(), self.holder.times);
-        let waits = self.holder.waits;
-        let request = LockRequest { lock, holder, ignored: None, times, waits };
+        // Another hold of this process, which is not released yet, must not be taken for this one.
+        let holder = format!("{}/{:04x}", self.holder.id, fastrand::u16(..));
+        let (times, waits) = (self.holder.times, self.holder.waits);
+        let requires_lock = run.requires_lock;
+        let request = LockRequest { lock, holder, ignored: None, times, waits, requires_lock };
         let client = self.platform.cluster_lease().await?;
         let observation = &self.holder.observation;
         match lease::acquire(client.clone(), request.clone(), observation).await {
@@ -108,27 +115,43 @@ impl Engine {
     }
 }
 
-/// Returns the run that holds a cluster, whatever its store, and whether its process seems to be alive.
+/// Returns the run that holds a cluster, whatever its store. Where its process may be alive, that takes as long as the
+/// lease lasts.
 ///
 /// # Errors
 /// The lease cannot be read.
-pub async fn cluster_lock(platform: &Platform) -> Result<Option<(RunLock, bool)>, PlatformError> {
-    lease::current(&platform.cluster_lease().await?, LeaseTimes::default()).await
+pub async fn observe_cluster_lock(platform: &Platform) -> Result<Option<SeenLock>, PlatformError> {
+    lease::observe(&platform.cluster_lease().await?, LeaseTimes::default()).await
 }
 
 /// Removes the lock of a run that was declared to be over from a cluster. Returns whether the cluster had one.
+/// `store_id` is that of the store in which this process declared it.
 ///
 /// # Errors
-/// The lease cannot be read or written.
-pub async fn clear_cluster_lock(platform: &Platform, run: &str) -> Result<bool, PlatformError> {
-    lease::clear(&platform.cluster_lease().await?, LeaseTimes::default(), run).await
+/// A process drives the run, or the lease cannot be read or written.
+pub async fn clear_cluster_lock(
+    platform: &Platform,
+    run: &str,
+    store_id: Option<&str>,
+) -> Result<bool, ClearError> {
+    lease::clear(&platform.cluster_lease().await?, LeaseTimes::default(), run, store_id).await
+}
+
+/// Removes the lock of a run that was seen from a cluster. Returns whether it was still there.
+///
+/// # Errors
+/// A process drives the run, or the lease cannot be read or written.
+pub async fn clear_seen_lock(platform: &Platform, seen: &SeenLock) -> Result<bool, ClearError> {
+    lease::clear_seen(&platform.cluster_lease().await?, LeaseTimes::default(), seen).await
 }
 
 impl Engine {
     /// Removes the lock of a run of this engine that was declared to be over. What cannot be removed is logged: the
     /// next run of the same store removes it.
     pub async fn clear_lock(&self, run: &RunId) {
-        if let Err(error) = clear_cluster_lock(&self.platform, run.as_str()).await {
+        let store_id = self.store.location().exclusive_id;
+        let cleared = clear_cluster_lock(&self.platform, run.as_str(), store_id.as_deref()).await;
+        if let Err(error) = cleared {
             tracing::warn!(%error, run = run.as_str(), "cannot remove the lock of the run from the cluster");
         }
     }

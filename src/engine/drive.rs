@@ -107,10 +107,14 @@ impl Driver<'_> {
 
     async fn run_steps(&mut self, runbook: &Runbook) -> Result<ForwardOutcome, StopReason> {
         let read_again = self.steps_to_read_again(runbook);
+        // Without a change there was no lock: another run may have changed since what was read before.
+        let begins_again = self.lease.is_some() && !self.run_writer.run().head.has_changed;
         for (index, step) in runbook.steps.iter().enumerate() {
             let path = StepPath::top_level(&step.id);
             // Its old output is not given to later steps, whatever becomes of the new read.
-            if !read_again.contains(&step.id) && self.is_finished(step, &path) {
+            let is_skipped = self.run_writer.run().skipped_by(&path).is_some();
+            let runs_again = read_again.contains(&step.id) || (begins_again && !is_skipped);
+            if !runs_again && self.is_finished(step, &path) {
                 continue;
             }
             if let Some(request) = self.control.stop_requested() {
@@ -208,10 +212,11 @@ impl Driver<'_> {
             StopRequest::ShutDown => {
                 (RunOutcome::Interrupted, "the process was asked to shut down".to_owned())
             }
-            StopRequest::LeaseLost => (
-                RunOutcome::Interrupted,
-                "another process took the lease of the cluster".to_owned(),
-            ),
+            StopRequest::LeaseLost => {
+                let loss = self.lease.as_ref().and_then(|lease| lease.loss()).map(str::to_owned);
+                let message = "the lease of the cluster could not be renewed";
+                (RunOutcome::Interrupted, loss.unwrap_or_else(|| message.to_owned()))
+            }
         };
         let failure = Failure::new(FailureKind::Interrupted, message);
         self.end(outcome, Some(failure), checked).await

@@ -26,7 +26,7 @@ pub(super) fn of_action(error: &actions::Error) -> Failure {
 fn of_platform(error: &platform::Error) -> Failure {
     let kind = match error.kind() {
         PlatformErrorKind::Transient => FailureKind::Transient,
-        PlatformErrorKind::Busy => FailureKind::Busy,
+        PlatformErrorKind::Busy | PlatformErrorKind::Fenced => FailureKind::Busy,
         PlatformErrorKind::Denied => FailureKind::Denied,
         PlatformErrorKind::NotFound => FailureKind::NotFound,
         PlatformErrorKind::Invalid => FailureKind::Invalid,
@@ -85,7 +85,10 @@ impl From<&StartError> for Failure {
             }
             StartError::Unfinished { .. }
             | StartError::Lease(
-                LeaseError::Held { .. } | LeaseError::HeldByOther(_) | LeaseError::MayBeHeld { .. },
+                LeaseError::Held { .. }
+                | LeaseError::HeldByOther(_)
+                | LeaseError::MayBeHeld { .. }
+                | LeaseError::LockRemoved,
             )
             | StartError::AlreadyFinished { .. }
             | StartError::RevisionMismatch { .. }

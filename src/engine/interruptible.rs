@@ -10,7 +10,7 @@ use super::{control::StopRequest, drive::Driver};
 use crate::{
     actions,
     journal::{Event, Failure, StepEvent, StepPath, StoreError},
-    platform::{Progress, ProgressEvent},
+    platform::{ErrorKind as PlatformErrorKind, Progress, ProgressEvent},
 };
 
 /// Why a step stopped.
@@ -22,6 +22,21 @@ pub(super) enum StopReason {
     StopRequested(StopRequest),
     /// The journal cannot be written. Nothing more may be done, not even an orderly end.
     JournalError(StoreError),
+}
+
+impl StopReason {
+    /// Returns the same reason; or, where the step waited for the fence until its time was up, that the lease is lost.
+    /// A failure would begin a rollback, which the fence refuses as well.
+    pub(super) fn unless_fenced(self, error: &actions::Error) -> Self {
+        match (self, error) {
+            (Self::StepFailed(_), actions::Error::Platform(platform))
+                if platform.kind() == PlatformErrorKind::Fenced =>
+            {
+                Self::StopRequested(StopRequest::LeaseLost)
+            }
+            (reason, _) => reason,
+        }
+    }
 }
 
 impl From<StoreError> for StopReason {

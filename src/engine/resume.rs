@@ -132,9 +132,33 @@ impl Engine {
         preflight: ResumePreflight,
         actor: &str,
     ) -> Result<AcceptedRun, StartError> {
+        self.resume_as(preflight, actor, false).await
+    }
+
+    /// Resumes the run where its events left it, without a person who has asked for it: not if the run has changed
+    /// something and its lock was removed from the cluster, because others may have changed the same since.
+    ///
+    /// # Errors
+    /// As [`resume`](Self::resume), and the lock of the run was removed.
+    pub async fn resume_unattended(
+        &self,
+        preflight: ResumePreflight,
+        actor: &str,
+    ) -> Result<AcceptedRun, StartError> {
+        self.resume_as(preflight, actor, true).await
+    }
+
+    async fn resume_as(
+        &self,
+        preflight: ResumePreflight,
+        actor: &str,
+        is_unattended: bool,
+    ) -> Result<AcceptedRun, StartError> {
         let ResumePreflight { mut writer, checked, mode, amendment } = preflight;
         let run = writer.run();
-        let locked = LockedRun { id: run.id(), actor, has_changed: run.head.has_changed };
+        let has_changed = run.head.has_changed;
+        let requires_lock = has_changed && is_unattended;
+        let locked = LockedRun { id: run.id(), actor, has_changed, requires_lock };
         let lease = self.take_lease(checked.runbook(), &run.spec.target, locked).await?;
         let resumed = RunEvent::RunResumed {
             actor: actor.into(),

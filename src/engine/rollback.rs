@@ -68,7 +68,8 @@ impl Driver<'_> {
             let failure = failure::of_action(&error);
             match error.recovery() {
                 Recovery::WaitAndRetry => {
-                    self.wait_for_other(step, path, &failure, deadline).await?;
+                    let waited = self.wait_for_other(step, path, &failure, deadline).await;
+                    waited.map_err(|reason| reason.unless_fenced(&error))?;
                     continue;
                 }
                 Recovery::Resubmit => {

@@ -18,7 +18,10 @@ use crate::{
         Event, Failure, FailureKind, RecordedChange, RecordedIntent, StepEvent, StepPath,
         StoreError,
     },
-    platform::{PlatformWriter, WriteFence},
+    lease,
+    platform::{
+        Error as PlatformError, ErrorKind as PlatformErrorKind, PlatformWriter, WriteFence,
+    },
 };
 use clock::Backoff;
 use runbook::{ActionKind, Retry, Step};
@@ -125,6 +128,10 @@ impl Driver<'_> {
         self.progress_channel.begin_step();
         let name = step.name.clone();
         let (event, elapsed) = match self.run_writer.run().step(path) {
+            // What is done again has all its time again.
+            Some(recorded) if recorded.has_ended() => {
+                (StepEvent::StepResumed { name }, Duration::ZERO)
+            }
             Some(recorded) => (StepEvent::StepResumed { name }, recorded.elapsed()),
             None => (StepEvent::StepStarted { name }, Duration::ZERO),
         };
@@ -200,8 +207,7 @@ impl Driver<'_> {
         let changes = (operations.planned_changes)(&intent).map_err(AttemptError::Action)?;
         if let Some(lease) = &self.lease {
             // Before the journal says so, so that no other run starts after a crash in between.
-            let noted = lease.note_change().await;
-            noted.map_err(|error| AttemptError::Action(error.into()))?;
+            lease.note_change().await.map_err(of_lease)?;
         }
         let event = StepEvent::StepPrepared {
             revision: action.revision,
@@ -310,7 +316,8 @@ impl Driver<'_> {
                 return Err(StopReason::StepFailed(self.with_conditions(step, failure)));
             }
             Recovery::WaitAndRetry => {
-                return self.wait_for_other(step, path, &failure, deadline).await;
+                let waited = self.wait_for_other(step, path, &failure, deadline).await;
+                return waited.map_err(|reason| reason.unless_fenced(error));
             }
             Recovery::Resubmit => {
                 let (generation, failure) = (self.generation(path), failure.clone());
@@ -397,6 +404,16 @@ impl Driver<'_> {
         let fence = self.lease.as_ref().map(|lease| lease.fence().clone());
         self.engine.platform.writer(&text, &fence.unwrap_or_else(WriteFence::unlimited))
     }
+}
+
+/// Returns the error of a call for the lease.
+fn of_lease(error: PlatformError) -> AttemptError {
+    if error.kind() == PlatformErrorKind::Denied {
+        let failure = failure::of_action(&error.into());
+        let failure = Failure { hint: Some(lease::PERMISSION_HINT.into()), ..failure };
+        return AttemptError::Stop(StopReason::StepFailed(failure));
+    }
+    AttemptError::Action(error.into())
 }
 
 /// Returns the action of a checked step.

@@ -20,12 +20,15 @@ use crate::platform::{
 /// How often a process that meets others at the lease begins again before it gives up.
 const MAX_MEETINGS: u32 = 10;
 
+/// How many reads of the lease in a row may fail before a process gives up.
+const MAX_FAILURES: u32 = 5;
+
 /// The run for which the lease is taken, and what is known of the lease already.
 #[derive(Debug, Clone)]
 pub struct LockRequest {
     /// The run, as others are told.
     pub lock: RunLock,
-    /// This process: no other one has the same text.
+    /// This process and this hold: no other one has the same text.
     pub holder: String,
     /// A run whose lock counts for nothing, because its journal says that it is over.
     pub ignored: Option<String>,
@@ -33,6 +36,8 @@ pub struct LockRequest {
     pub times: LeaseTimes,
     /// Whether to wait for as long as it takes to see that another process is gone.
     pub waits: bool,
+    /// Whether the cluster must still have the lock of the run, which has changed something.
+    pub requires_lock: bool,
 }
 
 /// Why the lease was not taken. `Display` is the message; [`hint`](Self::hint) is the remedy.
@@ -49,12 +54,19 @@ pub enum LeaseError {
     /// Another process holds the lease, and does not say for which run.
     #[error("{0} holds the lease {LEASE_NAMESPACE}/{LEASE_NAME} of the cluster")]
     HeldByOther(String),
-    /// Another process may hold the lease, and does not seem to be alive.
-    #[error("another process holds the lease of the cluster, and does not seem to be alive")]
+    /// Another process holds the lease, and it is not known yet whether that process is alive.
+    #[error("{holder} holds the lease of the cluster, and does not seem to be alive")]
     MayBeHeld {
-        /// After how many seconds that will be known.
+        /// The other process.
+        holder: String,
+        /// After how many seconds it will be known.
         seconds: u64,
     },
+    /// The lock of the run, which has changed something, is no longer on the cluster.
+    #[error(
+        "the lock of the run was removed from the cluster: other runs may have changed it since"
+    )]
+    LockRemoved,
     /// The lease cannot be read or written.
     #[error(transparent)]
     Platform(#[from] Error),
@@ -73,19 +85,29 @@ impl LeaseError {
                     place_command(lock, "cancel")
                 )
             }
-            Self::Held { lock, .. } => format!(
-                "resume, roll back or abandon it where its journal is: {}; if that is gone: `rafay-relay-sop runs \
-                 abandon --lock`",
-                place_command(lock, "resume|rollback|abandon"),
-            ),
+            Self::Held { lock, .. } => {
+                // A process that released the lease in order said why the run is unfinished.
+                let over = match lock.reason {
+                    Some(_) => "",
+                    None => ", or run anything that changes the cluster there, if that run is over",
+                };
+                format!(
+                    "resume it (or roll it back, or abandon it) where its journal is: {}{over}; if its journal is \
+                     gone: `rafay-relay-sop runs abandon --lock`",
+                    place_command(lock, "resume"),
+                )
+            }
             Self::HeldByOther(_) => {
                 "wait until it releases the lease, or until the lease expires".into()
             }
-            Self::MayBeHeld { seconds } => format!("try again in {seconds} s"),
-            Self::Platform(error) if error.kind() == ErrorKind::Denied => format!(
-                "a run that changes something needs get, create and update of leases.coordination.k8s.io in the \
-                 namespace {LEASE_NAMESPACE}"
-            ),
+            Self::MayBeHeld { seconds, .. } => format!("try again in {seconds} s"),
+            Self::LockRemoved => {
+                "look at what it has changed (`runs show`), then resume, roll back or abandon it"
+                    .into()
+            }
+            Self::Platform(error) if error.kind() == ErrorKind::Denied => {
+                super::PERMISSION_HINT.into()
+            }
             Self::Platform(error) => return error.hint().map(str::to_owned),
         })
     }
@@ -93,8 +115,11 @@ impl LeaseError {
 
 /// A command for the run, as it is typed on its host.
 fn place_command(lock: &RunLock, operation: &str) -> String {
-    let directory =
-        lock.store.strip_prefix("directory ").map(|directory| format!(" --state-dir {directory}"));
+    let directory = lock.store.strip_prefix("directory ").map(|directory| {
+        // Only NUL cannot be quoted, and no path has one.
+        let quoted = shlex::try_quote(directory).unwrap_or(directory.into());
+        format!(" --state-dir {quoted}")
+    });
     let directory = directory.unwrap_or_default();
     format!("`rafay-relay-sop{directory} runs {operation} {}` on host {}", lock.run, lock.host)
 }
@@ -116,12 +141,13 @@ pub struct Observation(Mutex<Option<Observed>>);
 
 #[derive(Debug, Clone)]
 struct Observed {
+    holder: String,
     version: Option<String>,
     since: Instant,
 }
 
 /// The result of one more look at a lease that another process holds.
-enum Look {
+pub(super) enum Look {
     /// The lease did not change for its duration: its holder is gone.
     IsGone,
     /// The lease has changed since the last look.
@@ -131,20 +157,21 @@ enum Look {
 }
 
 impl Observation {
-    fn look(&self, lease: &Lease, duration: Duration) -> Look {
+    pub(super) fn look(&self, lease: &Lease, times: LeaseTimes) -> Look {
         let mut observed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let version = lease.metadata.resource_version.clone();
-        match &*observed {
-            Some(seen) if seen.version == version => {
+        let holder = run_lock::holder(lease).unwrap_or_default().to_owned();
+        let duration = duration(lease).unwrap_or(times.duration);
+        let look = match &*observed {
+            Some(seen) if seen.holder == holder && seen.version == version => {
                 let left = duration.saturating_sub(seen.since.elapsed());
-                if left.is_zero() { Look::IsGone } else { Look::Wait(left) }
+                return if left.is_zero() { Look::IsGone } else { Look::Wait(left) };
             }
-            other => {
-                let look = if other.is_some() { Look::IsLive } else { Look::Wait(duration) };
-                *observed = Some(Observed { version, since: Instant::now() });
-                look
-            }
-        }
+            Some(seen) if seen.holder == holder => Look::IsLive,
+            _ => Look::Wait(duration),
+        };
+        *observed = Some(Observed { holder, version, since: Instant::now() });
+        look
     }
 
     fn forget(&self) {
@@ -163,39 +190,50 @@ pub async fn acquire(
     observation: &Observation,
 ) -> Result<HeldLease, LeaseError> {
     let limit = request.times.call();
-    let mut meetings = 0;
+    let (mut meetings, mut failures) = (0, 0);
     loop {
-        let found = client.get(limit).await?;
+        let found = match client.get(limit).await {
+            Ok(found) => found,
+            Err(error) if error.is_retryable() && failures < MAX_FAILURES => {
+                failures += 1;
+                pause(request.times.retry()).await;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        failures = 0;
+        if request.requires_lock
+            && !found.as_ref().is_some_and(|lease| is_same_run(lease, &request))
+        {
+            return Err(LeaseError::LockRemoved);
+        }
         if let Some(lease) = &found {
             match way_past(lease, &request, Timestamp::now()) {
                 Way::Free => {}
                 Way::Locked { is_running } => return Err(held(lease, is_running)),
-                Way::Observe { seems_live } => {
-                    let duration = duration(lease).unwrap_or(request.times.duration);
-                    match observation.look(lease, duration) {
-                        Look::IsGone => {}
-                        Look::IsLive => return Err(held(lease, true)),
-                        // Waiting for another run to die would only delay the answer.
-                        Look::Wait(_) if seems_live && !is_same_run(lease, &request) => {
-                            return Err(held(lease, true));
-                        }
-                        Look::Wait(left) if !request.waits => {
-                            let seconds = left.as_secs() + 1;
-                            return Err(LeaseError::MayBeHeld { seconds });
-                        }
-                        Look::Wait(left) => {
-                            let holder = run_lock::holder(lease);
-                            let seconds = left.as_secs();
-                            tracing::warn!(
-                                holder,
-                                seconds,
-                                "waiting to see whether a process holds the cluster"
-                            );
-                            pause(left.min(request.times.renewal())).await;
-                            continue;
-                        }
+                Way::Observe { seems_live } => match observation.look(lease, request.times) {
+                    Look::IsGone => {}
+                    Look::Wait(left) if request.waits => {
+                        let holder = run_lock::holder(lease);
+                        let seconds = left.as_secs();
+                        tracing::warn!(
+                            holder,
+                            seconds,
+                            "waiting to see whether a process is alive"
+                        );
+                        pause(left.min(run_lock::renewal(lease, request.times))).await;
+                        continue;
                     }
-                }
+                    // The process of another run; what it is taken for is a guess, and the look goes on.
+                    Look::Wait(_) if seems_live && !is_same_run(lease, &request) => {
+                        return Err(held(lease, true));
+                    }
+                    Look::IsLive if request.waits || !is_same_run(lease, &request) => {
+                        return Err(held(lease, true));
+                    }
+                    Look::Wait(left) => return Err(may_be_held(lease, left)),
+                    Look::IsLive => return Err(may_be_held(lease, request.times.duration)),
+                },
             }
         }
         let started = Moment::now();
@@ -207,6 +245,8 @@ pub async fn acquire(
             None => client.create(&lease, limit).await,
         };
         match written {
+            // The lease that was created is replaced at once: a permission that is missing is found now.
+            Ok(_) if found.is_none() => {}
             Ok(lease) => {
                 observation.forget();
                 return Ok(HeldLease::new(client, request, lease, started));
@@ -229,28 +269,30 @@ fn is_same_run(lease: &Lease, request: &LockRequest) -> bool {
     RunLock::of(lease).is_some_and(|lock| lock.run == request.lock.run)
 }
 
+fn may_be_held(lease: &Lease, left: Duration) -> LeaseError {
+    let holder = run_lock::holder(lease).unwrap_or_default().to_owned();
+    LeaseError::MayBeHeld { holder, seconds: left.as_secs() + 1 }
+}
+
 async fn pause(duration: Duration) {
     tokio::time::sleep(duration.max(Duration::from_millis(20))).await;
 }
 
 fn way_past(lease: &Lease, request: &LockRequest, now: Timestamp) -> Way {
-    let lock = RunLock::of(lease).filter(|lock| request.ignored.as_ref() != Some(&lock.run));
+    let lock = RunLock::of(lease);
     let other = other_holder(lease, &request.holder);
     let seems_live = other.is_some() && seems_renewed(lease, now);
-    let Some(lock) = lock else {
-        return match other {
-            // The run is over, and its process has not come to say so.
-            Some(_) if request.ignored.is_some() => Way::Free,
-            Some(_) => Way::Observe { seems_live },
-            None => Way::Free,
-        };
-    };
-    if lock.run != request.lock.run && lock.has_changed {
-        return Way::Locked { is_running: seems_live };
-    }
     // Only one process at a time can write to that store, and now this one does: the other one is gone.
-    let is_gone = lock.store_id.is_some() && lock.store_id == request.lock.store_id;
+    let is_gone = lock
+        .as_ref()
+        .is_some_and(|lock| lock.store_id.is_some() && lock.store_id == request.lock.store_id);
+    let counts = |lock: &RunLock| {
+        lock.has_changed
+            && lock.run != request.lock.run
+            && request.ignored.as_ref() != Some(&lock.run)
+    };
     match other {
+        _ if lock.as_ref().is_some_and(counts) => Way::Locked { is_running: seems_live },
         Some(_) if !is_gone => Way::Observe { seems_live },
         _ => Way::Free,
     }
@@ -282,7 +324,14 @@ mod tests {
 
     fn request(run: &str) -> LockRequest {
         let (holder, times) = ("me".into(), LeaseTimes::default());
-        LockRequest { lock: lock(run), holder, ignored: None, times, waits: true }
+        LockRequest {
+            lock: lock(run),
+            holder,
+            ignored: None,
+            times,
+            waits: true,
+            requires_lock: false,
+        }
     }
 
     /// A lease whose process renewed it this many seconds ago, or released it.
@@ -338,7 +387,11 @@ mod tests {
         ] {
             assert_eq!(way_past(&lease, &request("mine"), NOW), expected, "{what}");
         }
+        // A run that is over by the journal of a copied directory may still be driven elsewhere.
         let ignored = LockRequest { ignored: Some("theirs".into()), ..request("mine") };
-        assert_eq!(way_past(&lease(Some(&changed("theirs")), Some(5)), &ignored, NOW), Way::Free);
+        let way = |lock: RunLock| way_past(&lease(Some(&lock), Some(5)), &ignored, NOW);
+        assert_eq!(way(changed("theirs")), Way::Observe { seems_live: true });
+        assert_eq!(way(RunLock { has_changed: true, ..here }), Way::Free);
+        assert_eq!(way_past(&lease(Some(&changed("theirs")), None), &ignored, NOW), Way::Free);
     }
 }

@@ -1,6 +1,6 @@
 //! A lease that this process holds: renewed until it is released or lost.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -29,6 +29,7 @@ struct Shared {
     times: LeaseTimes,
     fence: WriteFence,
     lost: CancellationToken,
+    loss: OnceLock<String>,
     state: Mutex<State>,
 }
 
@@ -66,7 +67,8 @@ impl HeldLease {
         fence.extend(started, times.fence());
         let lost = CancellationToken::new();
         let state = Mutex::new(State { lease, lock });
-        let shared = Arc::new(Shared { client, holder, times, fence, lost, state });
+        let shared =
+            Arc::new(Shared { client, holder, times, fence, lost, loss: OnceLock::new(), state });
         let renewal = tokio::spawn({
             let shared = Arc::clone(&shared);
             async move { shared.keep().await }
@@ -84,35 +86,53 @@ impl HeldLease {
         &self.shared.lost
     }
 
-    /// Notes that the run is about to change something: from now on its lock stays until the run is over.
+    /// Returns why the lease is lost, once it is.
+    pub fn loss(&self) -> Option<&str> {
+        self.shared.loss.get().map(String::as_str)
+    }
+
+    /// Notes that the run is about to change something: from now on its lock stays until the run is over. A call that
+    /// fails is repeated for as long as two may take.
     ///
     /// # Errors
     /// The lease cannot be written, or is lost. The change must not be made.
     pub async fn note_change(&self) -> Result<(), Error> {
-        let mut state = self.shared.state.lock().await;
-        if state.lock.has_changed {
-            return Ok(());
-        }
-        let lock = RunLock { has_changed: true, ..state.lock.clone() };
-        self.shared.write(&mut state, Some(&lock), true).await?;
-        state.lock = lock;
-        Ok(())
+        let noting = async {
+            let mut state = self.shared.state.lock().await;
+            if state.lock.has_changed {
+                return Ok(());
+            }
+            let lock = RunLock { has_changed: true, ..state.lock.clone() };
+            self.shared.write_until_done(&mut state, Some(&lock), true).await?;
+            state.lock = lock;
+            Ok(())
+        };
+        let noted = tokio::time::timeout(2 * self.shared.times.call(), noting).await;
+        noted.unwrap_or_else(|_| Err(self.shared.fenced()))
     }
 
-    /// Gives the lease back. The lock of the run stays where a reason says why the run is not over.
+    /// Gives the lease back. The lock of the run stays where a reason says why the run is not over. A call that fails
+    /// is repeated for as long as two may take.
     pub async fn release(self, reason: Option<String>) {
         self.renewal.abort();
         self.shared.fence.close();
+        if self.shared.lost.is_cancelled() {
+            return;
+        }
         let write = async {
             let mut state = self.shared.state.lock().await;
             let lock = reason.map(|reason| RunLock { reason: Some(reason), ..state.lock.clone() });
-            self.shared.write(&mut state, lock.as_ref(), false).await
+            self.shared.write_until_done(&mut state, lock.as_ref(), false).await
         };
-        match tokio::time::timeout(2 * self.shared.times.call(), write).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "cannot release the lease of the cluster"),
-            Err(_) => tracing::warn!("cannot release the lease of the cluster in time"),
-        }
+        let problem = match tokio::time::timeout(2 * self.shared.times.call(), write).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "the API server did not answer in time".into(),
+        };
+        tracing::warn!(
+            problem,
+            "the lease of the cluster is not released: the next run from this store removes it, and `runs abandon --lock`"
+        );
     }
 }
 
@@ -133,11 +153,30 @@ impl Shared {
             let lock = state.lock.clone();
             pause = match self.write(&mut state, Some(&lock), true).await {
                 Ok(()) => self.times.renewal(),
+                Err(_) if self.lost.is_cancelled() => return,
                 Err(error) => {
                     tracing::warn!(%error, "cannot renew the lease of the cluster");
                     self.times.retry()
                 }
             };
+        }
+    }
+
+    /// Writes the lease, and repeats a call that fails for a reason that may pass.
+    async fn write_until_done(
+        &self,
+        state: &mut State,
+        lock: Option<&RunLock>,
+        renew: bool,
+    ) -> Result<(), Error> {
+        loop {
+            match self.write(state, lock, renew).await {
+                Err(error) if error.is_retryable() && !self.lost.is_cancelled() => {
+                    tracing::debug!(%error, "writing the lease again");
+                    tokio::time::sleep(self.times.retry()).await;
+                }
+                result => return result,
+            }
         }
     }
 
@@ -195,15 +234,22 @@ impl Shared {
             Some(lease) if run_lock::holder(&lease) == Some(&self.holder) => state.lease = lease,
             // No other process can have taken what does not exist. If one creates it now, this one cannot.
             None => state.lease.metadata.resource_version = None,
-            Some(lease) if !renew && run_lock::holder(&lease).is_none() => {
-                return Ok(Found::Released);
-            }
+            // Released already, or taken since the run is over.
+            Some(_) if !renew => return Ok(Found::Released),
             Some(lease) => {
-                let holder = run_lock::holder(&lease).unwrap_or("no process");
-                tracing::error!(
-                    holder,
-                    "the lease of the cluster is lost: nothing more is changed"
-                );
+                let loss = match (run_lock::holder(&lease), RunLock::of(&lease)) {
+                    (Some(holder), Some(lock)) => format!(
+                        "{holder} took the lease of the cluster for run {} of {}",
+                        lock.run, lock.actor
+                    ),
+                    (Some(holder), None) => format!("{holder} took the lease of the cluster"),
+                    (None, _) => {
+                        "another process took the lease of the cluster, or removed its lock".into()
+                    }
+                };
+                tracing::error!(loss, "the lease of the cluster is lost: nothing more is changed");
+                // The first reason is the one that counts.
+                let _ = self.loss.set(loss);
                 self.fence.close();
                 self.lost.cancel();
                 return Err(self.fenced());

@@ -16,14 +16,15 @@ mod run_lock;
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
 
 pub use acquire::{LeaseError, LockRequest, Observation, acquire};
 pub use held::HeldLease;
 pub use run_lock::RunLock;
 
 use crate::platform::{Error, kubernetes::LeaseClient};
-use run_lock::{holder, release, seems_renewed, set_lock};
+use acquire::Look;
+use run_lock::{holder, release, set_lock};
 
 /// The times of a lease, all of them real: other processes have other clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,27 +66,96 @@ impl LeaseTimes {
     }
 }
 
-/// Returns the run that holds the cluster, if there is one, and whether its process seems to be alive.
+/// The remedy where a permission on the lease is missing.
+pub const PERMISSION_HINT: &str = "a run that changes something needs get, create and update of \
+                                   leases.coordination.k8s.io in the namespace kube-system (docs/locks.md)";
+
+/// A run that holds a cluster, as it was seen.
+#[derive(Debug, Clone)]
+pub struct SeenLock {
+    /// The run.
+    pub lock: RunLock,
+    /// Whether its process is alive.
+    pub is_running: bool,
+    version: Option<String>,
+}
+
+/// Returns the run that holds the cluster, if there is one. Where its process may be alive, that takes as long as the
+/// lease's duration.
 ///
 /// # Errors
 /// The lease cannot be read.
-pub async fn current(
-    client: &LeaseClient,
-    times: LeaseTimes,
-) -> Result<Option<(RunLock, bool)>, Error> {
-    let Some(lease) = client.get(times.call()).await? else { return Ok(None) };
-    let is_running = holder(&lease).is_some() && seems_renewed(&lease, Timestamp::now());
-    Ok(RunLock::of(&lease).map(|lock| (lock, is_running)))
+pub async fn observe(client: &LeaseClient, times: LeaseTimes) -> Result<Option<SeenLock>, Error> {
+    let observation = Observation::default();
+    loop {
+        let Some(lease) = client.get(times.call()).await? else { return Ok(None) };
+        let Some(lock) = RunLock::of(&lease) else { return Ok(None) };
+        let version = lease.metadata.resource_version.clone();
+        let seen = |is_running| Ok(Some(SeenLock { lock: lock.clone(), is_running, version }));
+        if holder(&lease).is_none() {
+            return seen(false);
+        }
+        match observation.look(&lease, times) {
+            Look::IsGone => return seen(false),
+            Look::IsLive => return seen(true),
+            Look::Wait(left) => {
+                tokio::time::sleep(left.min(run_lock::renewal(&lease, times))).await
+            }
+        }
+    }
 }
 
-/// Removes the lock of a run that no process drives any more. Returns whether there was one.
+/// Why the lock of a run was not removed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClearError {
+    /// The process of the run has renewed the lease meanwhile.
+    #[error("the process of the run is alive: {0}")]
+    IsRunning(String),
+    /// The lease cannot be read or written, or changed meanwhile.
+    #[error(transparent)]
+    Platform(#[from] Error),
+}
+
+/// Removes the lock of a run that no process drives any more. Returns whether there was one. `store_id` is that of the
+/// store in which the run was declared to be over, where only this process can write to it.
 ///
 /// # Errors
-/// The lease cannot be read or written, or changed meanwhile.
-pub async fn clear(client: &LeaseClient, times: LeaseTimes, run: &str) -> Result<bool, Error> {
+/// A process drives the run, or the lease cannot be read or written, or changed meanwhile.
+pub async fn clear(
+    client: &LeaseClient,
+    times: LeaseTimes,
+    run: &str,
+    store_id: Option<&str>,
+) -> Result<bool, ClearError> {
+    let Some(lease) = client.get(times.call()).await? else { return Ok(false) };
+    let Some(lock) = RunLock::of(&lease).filter(|lock| lock.run == run) else { return Ok(false) };
+    let is_gone = lock.store_id.is_some() && lock.store_id.as_deref() == store_id;
+    if is_gone || holder(&lease).is_none() {
+        let version = lease.metadata.resource_version;
+        return clear_seen(client, times, &SeenLock { lock, is_running: false, version }).await;
+    }
+    // In a copy of its store a run may be over while its process lives.
+    match observe(client, times).await? {
+        Some(seen) if seen.lock.run == run => clear_seen(client, times, &seen).await,
+        _ => Ok(false),
+    }
+}
+
+/// Removes the lock of a run that was seen. Returns whether it was still there.
+///
+/// # Errors
+/// A process drives the run, or the lease cannot be read or written, or changed meanwhile.
+pub async fn clear_seen(
+    client: &LeaseClient,
+    times: LeaseTimes,
+    seen: &SeenLock,
+) -> Result<bool, ClearError> {
     let Some(mut lease) = client.get(times.call()).await? else { return Ok(false) };
-    if RunLock::of(&lease).is_none_or(|lock| lock.run != run) {
+    if RunLock::of(&lease).is_none_or(|lock| lock.run != seen.lock.run) {
         return Ok(false);
+    }
+    if seen.is_running || lease.metadata.resource_version != seen.version {
+        return Err(ClearError::IsRunning(seen.lock.describe(true)));
     }
     set_lock(&mut lease, None);
     release(&mut lease);
@@ -99,9 +169,6 @@ fn is_stale(error: &Error) -> bool {
 }
 
 /// Returns the holder of a lease, unless it is free.
-fn other_holder<'l>(
-    lease: &'l k8s_openapi::api::coordination::v1::Lease,
-    own: &str,
-) -> Option<&'l str> {
+fn other_holder<'l>(lease: &'l Lease, own: &str) -> Option<&'l str> {
     holder(lease).filter(|holder| *holder != own)
 }

@@ -9,6 +9,8 @@ use k8s_openapi::{
 };
 use kube::ResourceExt as _;
 
+use super::LeaseTimes;
+
 /// The group of all annotations of this program.
 const PREFIX: &str = "sop.rafay.dev/";
 /// The longest text that is put into an annotation, in bytes.
@@ -31,8 +33,7 @@ pub struct RunLock {
     pub pid: String,
     /// Where its journal is, such as `directory /var/lib/sop`.
     pub store: String,
-    /// An id of the store, where one process at most can write to it; see
-    /// [`LockRequest::store_id`](super::LockRequest::store_id).
+    /// An id of the store on its machine, where one process at most can write to it.
     pub store_id: Option<String>,
     /// The URL of the service that drives it, if it is one.
     pub url: Option<String>,
@@ -128,6 +129,11 @@ pub(super) fn seems_renewed(lease: &Lease, now: Timestamp) -> bool {
 pub(super) fn duration(lease: &Lease) -> Option<Duration> {
     let seconds = lease.spec.as_ref()?.lease_duration_seconds?;
     Some(Duration::from_secs(u64::try_from(seconds).ok()?))
+}
+
+/// Returns how often the holder of a lease renews it.
+pub(super) fn renewal(lease: &Lease, times: LeaseTimes) -> Duration {
+    LeaseTimes { duration: duration(lease).unwrap_or(times.duration) }.renewal()
 }
 
 /// Writes into a lease that a process holds it, from now on or still.

@@ -27,12 +27,14 @@ pub enum ErrorKind {
     Invalid,
     /// No server answers at the address.
     Unreachable,
+    /// This process may not change the cluster now. It can once its hold on the cluster is renewed.
+    Fenced,
 }
 
 impl ErrorKind {
     /// Returns whether a later retry can succeed without human help.
     pub fn is_retryable(self) -> bool {
-        matches!(self, Self::Transient | Self::Busy | Self::Unreachable)
+        matches!(self, Self::Transient | Self::Busy | Self::Unreachable | Self::Fenced)
     }
 }
 
@@ -45,6 +47,7 @@ impl fmt::Display for ErrorKind {
             Self::NotFound => "not found",
             Self::Invalid => "invalid",
             Self::Unreachable => "unreachable",
+            Self::Fenced => "fenced",
         })
     }
 }
@@ -95,7 +98,9 @@ pub enum Error {
         message: Box<str>,
     },
     /// A change that was not sent, or not sent to its end, because this process may no longer hold the cluster.
-    #[error("{call} ({server}): not sent, because the lease of the cluster could not be renewed")]
+    #[error(
+        "{call} ({server}): not sent, or not to its end, because the lease of the cluster could not be renewed"
+    )]
     Fenced {
         /// The call and its target.
         call: Box<str>,
@@ -110,8 +115,7 @@ impl Error {
         match self {
             Self::Access { kind, .. } | Self::Call { kind, .. } => *kind,
             Self::InvalidResponse { .. } => ErrorKind::Invalid,
-            // The renewal goes on: this costs time, and no attempts.
-            Self::Fenced { .. } => ErrorKind::Busy,
+            Self::Fenced { .. } => ErrorKind::Fenced,
         }
     }
 

@@ -45,8 +45,11 @@ pub struct WriteFence {
 enum State {
     /// Nothing has to be renewed.
     Unlimited,
+    /// Closed until the first renewal.
+    NotYet,
     /// Open for this long after this moment.
     Until(Moment, Duration),
+    /// Closed for good.
     Closed,
 }
 
@@ -58,19 +61,22 @@ impl WriteFence {
 
     /// Returns a fence that lets nothing through before it is extended.
     pub fn closed() -> Self {
-        Self::of(State::Closed)
+        Self::of(State::NotYet)
     }
 
     fn of(state: State) -> Self {
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
-    /// Opens the fence for `duration` after the moment at which the renewal was sent.
+    /// Opens the fence for `duration` after the moment at which the renewal was sent; one that was closed stays so.
     pub fn extend(&self, since: Moment, duration: Duration) {
-        *self.state() = State::Until(since, duration);
+        let mut state = self.state();
+        if !matches!(*state, State::Closed) {
+            *state = State::Until(since, duration);
+        }
     }
 
-    /// Closes the fence.
+    /// Closes the fence for good.
     pub fn close(&self) {
         *self.state() = State::Closed;
     }
@@ -80,7 +86,7 @@ impl WriteFence {
         match *self.state() {
             State::Unlimited => Duration::MAX,
             State::Until(since, duration) => duration.saturating_sub(since.elapsed()),
-            State::Closed => Duration::ZERO,
+            State::NotYet | State::Closed => Duration::ZERO,
         }
     }
 
@@ -148,7 +154,8 @@ mod tests {
         fence.extend(Moment::now(), MINUTE);
         assert!(send(&fence).await.is_ok(), "it was renewed");
         fence.close();
-        assert!(send(&fence).await.is_err());
+        fence.extend(Moment::now(), MINUTE);
+        assert!(send(&fence).await.is_err(), "a late renewal does not open it again");
     }
 
     /// On a machine that slept, the monotonic clock has not moved.

@@ -166,7 +166,7 @@ impl Service {
         if !is_recoverable(&self.store().head(id).await?, max_age) {
             return Ok(false);
         }
-        let accepted = engine.resume(preflight, "http:restart").await?;
+        let accepted = engine.resume_unattended(preflight, "http:restart").await?;
         self.drive(&admission, accepted);
         Ok(true)
     }

@@ -134,6 +134,13 @@ impl SimulateProcess {
         assert!(sent.status().is_success(), "{}", sent.text().await.unwrap());
     }
 
+    /// Removes all faults.
+    pub async fn clear_faults(&self) {
+        let url = format!("{}/simulator/faults", self.aws_url);
+        let sent = reqwest::Client::new().delete(url).send().await.unwrap();
+        assert!(sent.status().is_success(), "{}", sent.text().await.unwrap());
+    }
+
     async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> T {
         let url = format!("{}/simulator/{path}", self.aws_url);
         reqwest::get(url).await.unwrap().json().await.unwrap()

@@ -8,12 +8,13 @@ use crate::{
     cli::{CliError, Exit, confirm, run, state_dir::StateDir, stdout, target::ClusterArgs},
     engine::{self, StartError},
     journal::{DirectoryStore, Run, RunHead, RunId, RunStore as _},
+    lease::ClearError,
     platform::Platform,
 };
 use serde_json::Value;
 
-/// How long a cluster that does not answer is waited for: the run is over, whatever it says.
-const CLUSTER_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long the cluster is waited for. It may take the duration of a lease to see that no process drives the run.
+const CLUSTER_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// A run to declare over.
 #[derive(Debug, clap::Args)]
@@ -34,7 +35,7 @@ pub(super) struct AbandonArgs {
     confirm: Option<String>,
     #[command(flatten)]
     cluster: ClusterArgs,
-    /// Do not ask; without a terminal it does not ask either
+    /// Do not ask; without a terminal it does not ask either. It does not replace --confirm
     #[arg(long, env = "SOP_YES")]
     yes: bool,
 }
@@ -59,7 +60,12 @@ impl AbandonArgs {
         let target = before.target.to_string();
         let target = text::printable(&target);
         stdout::write(&format!("run {id} is abandoned; nothing was undone on {target}\n"))?;
-        if let Err(problem) = self.remove_lock(&before).await {
+        let store_id = store.location().exclusive_id;
+        let removed = self.remove_lock(&before, store_id.as_deref()).await;
+        // A run that has changed nothing has left a lock only if its process died in one short moment.
+        if let Err(problem) = removed
+            && before.has_changed
+        {
             let note = format!(
                 "note: its lock may still be on the cluster: {problem}\nhint: the next run from this \
                  state directory removes it, and so does `runs abandon --lock`\n"
@@ -70,22 +76,18 @@ impl AbandonArgs {
     }
 
     /// Removes the lock of a run that is over from the cluster, where it is the cluster of the run.
-    async fn remove_lock(&self, head: &RunHead) -> Result<(), String> {
+    async fn remove_lock(&self, head: &RunHead, store_id: Option<&str>) -> Result<(), String> {
         let Some(kubernetes) = head.target.kubernetes.as_ref().filter(|_| !head.target.simulated)
         else {
             return Ok(());
         };
-        // A run that stopped before it changed something has left none.
-        if !head.has_changed && head.ended_at.is_some() {
-            return Ok(());
-        }
         let platform = self.cluster.platform();
         let removed = async {
             let here = platform.kubernetes_identity().await.map_err(|error| error.to_string())?;
             if here.uid != kubernetes.uid {
                 return Err(format!("{} is another cluster", here.server));
             }
-            let cleared = engine::clear_cluster_lock(&platform, head.run.as_str()).await;
+            let cleared = engine::clear_cluster_lock(&platform, head.run.as_str(), store_id).await;
             cleared.map(drop).map_err(|error| error.to_string())
         };
         let timed = tokio::time::timeout(CLUSTER_TIMEOUT, removed).await;
@@ -97,16 +99,17 @@ impl AbandonArgs {
         let platform = self.cluster.platform();
         let cluster = cluster_name(&platform).await?;
         let cluster = text::printable(&cluster).into_owned();
-        let lock = engine::cluster_lock(&platform).await.map_err(StartError::from)?;
-        let Some((lock, is_running)) = lock else {
+        let seen = engine::observe_cluster_lock(&platform).await.map_err(StartError::from)?;
+        let Some(seen) = seen else {
             stdout::write(&format!("no run holds the cluster {cluster}\n"))?;
             return Ok(Exit::Success);
         };
+        let (lock, is_running) = (&seen.lock, seen.is_running);
         let description = lock.describe(is_running);
         stdout::write_stderr(&format!("{}\n", text::printable(&description)));
         if is_running {
             return Err(CliError::usage_with_hint(
-                "its process has renewed the lease just now: the run is not over",
+                "its process has renewed the lease: the run is not over",
                 "wait for it to end, or cancel it",
             ));
         }
@@ -118,33 +121,39 @@ impl AbandonArgs {
                 return Err(CliError::usage_with_hint(message, format!("it is: {cluster}")));
             }
         }
-        let is_journaled = match lock.run.parse::<RunId>() {
-            Ok(id) => abandon_in(state_dir, &id).await?,
-            Err(_) => false,
+        let journal = match lock.run.parse::<RunId>() {
+            Ok(id) => self.abandon_in(state_dir, &id).await?,
+            Err(_) => "its journal is not in this state directory".into(),
         };
-        let cleared = engine::clear_cluster_lock(&platform, &lock.run).await;
-        let was_there = cleared.map_err(StartError::from)?;
+        let cleared = engine::clear_seen_lock(&platform, &seen).await;
+        let was_there = cleared.map_err(|error| match error {
+            ClearError::Platform(error) => StartError::from(error).into(),
+            running @ ClearError::IsRunning(_) => CliError::Usage(running.to_string()),
+        })?;
         let run = text::printable(&lock.run).into_owned();
-        let journal = match is_journaled {
-            true => "; its journal says so",
-            false => "; its journal is not in this state directory",
-        };
-        let what = if was_there { "the lock is removed" } else { "the lock was gone already" };
-        stdout::write(&format!("run {run} is abandoned on {cluster}: {what}{journal}\n"))?;
+        let what = if was_there { "is removed" } else { "was gone already" };
+        stdout::write(&format!("the lock of run {run} on {cluster} {what}; {journal}\n"))?;
         Ok(Exit::Success)
     }
-}
 
-/// Journals that a run is over, where its journal is here. Returns whether it was.
-async fn abandon_in(state_dir: &StateDir, id: &RunId) -> Result<bool, CliError> {
-    let reader = state_dir.open_for_reading();
-    let Ok(head) = reader.head(id).await else { return Ok(false) };
-    if head.is_final() {
-        return Ok(true);
+    /// Journals that a run is over, where its journal is here. Returns what its journal says.
+    async fn abandon_in(&self, state_dir: &StateDir, id: &RunId) -> Result<String, CliError> {
+        let reader = state_dir.open_for_reading();
+        let Ok(head) = reader.head(id).await else {
+            return Ok("its journal is not in this state directory".into());
+        };
+        if head.is_final() {
+            return Ok(format!("the run is {}", head.state(false)));
+        }
+        if let Some(address) = remote::service_address(&reader) {
+            let token = &self.token;
+            remote::request_operation(&address, id, "abandon", Value::Null, token).await?;
+        } else {
+            let store = state_dir.open_for_writing("runs abandon", None)?;
+            engine::abandon(store, id, &run::actor()).await?;
+        }
+        Ok("the run is abandoned".into())
     }
-    let store = state_dir.open_for_writing("runs abandon", None)?;
-    engine::abandon(store, id, &run::actor()).await?;
-    Ok(true)
 }
 
 /// Returns the name by which a person knows the cluster: that of the context, else its address.
