@@ -99,7 +99,7 @@ pub async fn observe(client: &LeaseClient, times: LeaseTimes) -> Result<Option<S
             Look::IsGone => return seen(false),
             Look::IsLive => return seen(true),
             Look::Wait(left) => {
-                tokio::time::sleep(left.min(run_lock::renewal(&lease, times))).await
+                tokio::time::sleep(left.min(run_lock::renewal(&lease, times))).await;
             }
         }
     }
