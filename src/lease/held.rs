@@ -92,7 +92,7 @@ impl HeldLease {
     }
 
     /// Notes that the run is about to change something: from now on its lock stays until the run is over. A call that
-    /// fails is repeated for as long as two may take.
+    /// fails is repeated while there is time.
     ///
     /// # Errors
     /// The lease cannot be written, or is lost. The change must not be made.
@@ -107,12 +107,12 @@ impl HeldLease {
             state.lock = lock;
             Ok(())
         };
-        let noted = tokio::time::timeout(2 * self.shared.times.call(), noting).await;
+        let noted = tokio::time::timeout(self.shared.times.repeated_call(), noting).await;
         noted.unwrap_or_else(|_| Err(self.shared.fenced()))
     }
 
     /// Gives the lease back. The lock of the run stays where a reason says why the run is not over. A call that fails
-    /// is repeated for as long as two may take.
+    /// is repeated while there is time.
     pub async fn release(self, reason: Option<String>) {
         self.renewal.abort();
         self.shared.fence.close();
@@ -124,7 +124,7 @@ impl HeldLease {
             let lock = reason.map(|reason| RunLock { reason: Some(reason), ..state.lock.clone() });
             self.shared.write_until_done(&mut state, lock.as_ref(), false).await
         };
-        let problem = match tokio::time::timeout(2 * self.shared.times.call(), write).await {
+        let problem = match tokio::time::timeout(self.shared.times.repeated_call(), write).await {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error.to_string(),
             Err(_) => "the API server did not answer in time".into(),

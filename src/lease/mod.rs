@@ -64,6 +64,12 @@ impl LeaseTimes {
     fn call(self) -> Duration {
         self.duration / 6
     }
+
+    /// The time limit of a call that is repeated when it fails. A service that is asked to shut down has fifteen
+    /// seconds.
+    fn repeated_call(self) -> Duration {
+        self.duration / 5
+    }
 }
 
 /// The remedy where a permission on the lease is missing.
