@@ -291,7 +291,10 @@ async fn relay_scale(nodes: u32) -> (usize, usize, String) {
     let bench = Bench::on(Some(scenario)).await;
     let (_, took) = bench.run(RELAY_SCALE).await;
     let record = bench.simulator.as_ref().expect("it has a simulator").calls();
-    let mutations = record.iter().filter(|call| call.mutating).count();
+    // The lease of the cluster is written three or four times by any run, however large the cluster is.
+    let is_lease = |operation: &str| operation.contains("leases");
+    let mutations =
+        record.iter().filter(|call| call.mutating && !is_lease(&call.operation)).count();
     (mutations, record.len() - mutations, format!("{:.1} s", took.as_secs_f64()))
 }
 
