@@ -120,22 +120,16 @@ impl ControlPlane {
     /// Restarts the API server while the load balancer passes connections on: a server that has just started listens
     /// before it knows the roles, and refuses every client.
     pub(crate) async fn restart_api_server_exposed(&self, absence: Duration) {
-        self.stop("kube-apiserver");
+        let stopped = self.stop_all_but_etcd();
         tokio::time::sleep(absence).await;
-        self.start_again("kube-apiserver");
-        wait_until("the API server's return", async || ready(&self.client).await).await;
+        self.start_all(&stopped).await;
     }
 
     /// Restarts the API server on a store whose revision has advanced and whose history has been compacted, so that a
     /// client that continues a watch gets status 410.
-    ///
-    /// The controllers, the scheduler and kwok begin anew too. Not each of them lists every kind again after a
-    /// compaction: nodes then stay silent or keep their taints, and it is not they that are tested.
     pub(crate) async fn compact_history(&self) {
         self.load_balancer.close();
-        let others = self.program_specs.iter().map(|spec| spec.name).filter(|name| *name != "etcd");
-        let others: Vec<_> = others.collect();
-        others.iter().rev().for_each(|name| self.stop(name));
+        let stopped = self.stop_all_but_etcd();
         // Any key does; what counts is the store's revision.
         let mut revision = 0;
         for _ in 0..10 {
@@ -149,7 +143,25 @@ impl ControlPlane {
             &serde_json::json!({"revision": revision, "physical": true}),
         )
         .await;
-        self.start_again(others[0]);
+        self.start_all(&stopped).await;
+        self.load_balancer.open();
+    }
+
+    /// Stops every program but the store, and returns their names in the order in which they start.
+    ///
+    /// The controllers, the scheduler and kwok begin anew with the API server. Not each of them finds its way back after
+    /// a restart, or lists every kind again after a compaction: nodes then stay silent or keep their taints for minutes,
+    /// and it is not they that are tested.
+    fn stop_all_but_etcd(&self) -> Vec<&'static str> {
+        let names = self.program_specs.iter().map(|spec| spec.name).filter(|name| *name != "etcd");
+        let names: Vec<_> = names.collect();
+        names.iter().rev().for_each(|name| self.stop(name));
+        names
+    }
+
+    /// Starts programs, the API server first.
+    async fn start_all(&self, names: &[&'static str]) {
+        self.start_again(names[0]);
         wait_until("the API server's return", async || ready(&self.client).await).await;
         // A new kwok waits until the leases of the one before have expired, and nodes would be silent for too long.
         let leases = kube::Api::<k8s_openapi::api::coordination::v1::Lease>::namespaced(
@@ -158,8 +170,7 @@ impl ControlPlane {
         );
         let all = kube::api::ListParams::default();
         leases.delete_collection(&kube::api::DeleteParams::default(), &all).await.unwrap();
-        others[1..].iter().for_each(|name| self.start_again(name));
-        self.load_balancer.open();
+        names[1..].iter().for_each(|name| self.start_again(name));
     }
 
     /// Calls etcd through its JSON gateway.
