@@ -108,7 +108,8 @@ impl Driver<'_> {
     async fn run_steps(&mut self, runbook: &Runbook) -> Result<ForwardOutcome, StopReason> {
         let read_again = self.steps_to_read_again(runbook);
         // Without a change there was no lock: another run may have changed since what was read before.
-        let begins_again = self.lease.is_some() && !self.run_writer.run().head.has_changed;
+        let has_been_alone = self.lease.as_ref().is_none_or(HeldLease::is_continued);
+        let begins_again = !has_been_alone && !self.run_writer.run().head.has_changed;
         for (index, step) in runbook.steps.iter().enumerate() {
             let path = StepPath::top_level(&step.id);
             // Its old output is not given to later steps, whatever becomes of the new read.

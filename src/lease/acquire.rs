@@ -236,6 +236,8 @@ pub async fn acquire(
                 },
             }
         }
+        let is_continued =
+            found.as_ref().is_some_and(|lease| run_lock::is_continued(lease, &request.lock.run));
         let started = Moment::now();
         let mut lease = found.clone().unwrap_or_else(new_lease);
         run_lock::hold(&mut lease, &request.holder, request.times.duration, Timestamp::now());
@@ -249,7 +251,7 @@ pub async fn acquire(
             Ok(_) if found.is_none() => {}
             Ok(lease) => {
                 observation.forget();
-                return Ok(HeldLease::new(client, request, lease, started));
+                return Ok(HeldLease::new(client, request, lease, started, is_continued));
             }
             // Another process was faster, or the response to our own call was lost: the lease says which.
             Err(error) if is_stale(&error) || error.is_retryable() => {

@@ -20,6 +20,7 @@ const MAX_ATTEMPTS: u32 = 5;
 /// the lock of the run stays.
 pub struct HeldLease {
     shared: Arc<Shared>,
+    is_continued: bool,
     renewal: JoinHandle<()>,
 }
 
@@ -61,6 +62,7 @@ impl HeldLease {
         request: LockRequest,
         lease: Lease,
         started: Moment,
+        is_continued: bool,
     ) -> Self {
         let LockRequest { lock, holder, times, .. } = request;
         let fence = WriteFence::closed();
@@ -73,7 +75,12 @@ impl HeldLease {
             let shared = Arc::clone(&shared);
             async move { shared.keep().await }
         });
-        Self { shared, renewal }
+        Self { shared, is_continued, renewal }
+    }
+
+    /// Returns whether no other run has held the lease since this run held it before.
+    pub fn is_continued(&self) -> bool {
+        self.is_continued
     }
 
     /// Returns the fence that is open for as long as the lease is held.
@@ -201,6 +208,9 @@ impl Shared {
                 run_lock::hold(&mut next, &self.holder, self.times.duration, now);
             } else {
                 run_lock::release(&mut next);
+                if lock.is_none() {
+                    run_lock::set_last_run(&mut next, &state.lock.run);
+                }
             }
             let is_new = next.metadata.resource_version.is_none();
             let written = match is_new {

@@ -111,6 +111,19 @@ pub(super) fn set_lock(lease: &mut Lease, lock: Option<&RunLock>) {
     annotations.extend(lock.map(RunLock::annotations).unwrap_or_default());
 }
 
+/// Notes in a lease which run held it last and has left no lock.
+pub(super) fn set_last_run(lease: &mut Lease, run: &str) {
+    lease.annotations_mut().insert(format!("{PREFIX}last-run"), run.to_owned());
+}
+
+/// Whether no other run has held a lease since this run did.
+pub(super) fn is_continued(lease: &Lease, run: &str) -> bool {
+    let last = ["run", "last-run"]
+        .into_iter()
+        .find_map(|name| lease.annotations().get(&format!("{PREFIX}{name}")));
+    last.is_some_and(|last| last == run)
+}
+
 /// Returns the process that holds a lease.
 pub(super) fn holder(lease: &Lease) -> Option<&str> {
     let holder = lease.spec.as_ref()?.holder_identity.as_deref();
