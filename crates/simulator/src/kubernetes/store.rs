@@ -57,6 +57,14 @@ pub(crate) struct ObjectChange {
     pub(crate) deleted: bool,
 }
 
+impl ObjectChange {
+    /// Returns whether a part of the object is not as before: the object is new, is gone, or has another value there.
+    pub(crate) fn alters<'a, T: PartialEq>(&'a self, part: impl Fn(&'a Value) -> T) -> bool {
+        let before = self.before.as_deref();
+        self.deleted || before.is_none_or(|before| part(before) != part(&self.object))
+    }
+}
+
 /// The error for a version whose following changes have been discarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Compacted {

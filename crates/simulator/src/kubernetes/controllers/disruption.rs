@@ -101,8 +101,7 @@ impl Reconcile for DisruptionController {
 
 /// Returns whether the size or the owner of a workload has changed.
 fn has_new_scale(change: &ObjectChange) -> bool {
-    let of = |object: &Value| (number(object, "/spec/replicas"), controller(object).cloned());
-    change.deleted || change.before.as_deref().is_none_or(|before| of(before) != of(&change.object))
+    change.alters(|object| (number(object, "/spec/replicas"), controller(object)))
 }
 
 /// Returns the key under which a selector is found.

@@ -43,11 +43,8 @@ impl Reconcile for Kubelets {
             queue.add(WorkKey::of(&PODS, object));
         } else if *change.resource == NODES {
             let status = |node| condition(node, "Ready").map(|ready| text(ready, "/status"));
-            let before = change.before.as_deref();
-            if change.deleted || before.is_none_or(|before| status(before) != status(object)) {
-                for pod in view.pods_on(object::name(object)) {
-                    queue.add(WorkKey::of(&PODS, pod));
-                }
+            if change.alters(status) {
+                queue.add_pods_on(view, object);
             }
         }
     }

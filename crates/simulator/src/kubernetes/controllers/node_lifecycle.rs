@@ -33,12 +33,8 @@ impl Reconcile for NodeLifecycle {
             queue.add(WorkKey::of(&PODS, object));
         } else if *change.resource == NODES {
             queue.add(WorkKey::of(&NODES, object));
-            let taints = |node| list(node, "/spec/taints");
-            let before = change.before.as_deref();
-            if change.deleted || before.is_none_or(|before| taints(before) != taints(object)) {
-                for pod in view.pods_on(object::name(object)) {
-                    queue.add(WorkKey::of(&PODS, pod));
-                }
+            if change.alters(|node| list(node, "/spec/taints")) {
+                queue.add_pods_on(view, object);
             }
         }
     }

@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::kubernetes::object;
-use crate::kubernetes::resources::{RESOURCES, Resource};
+use crate::kubernetes::resources::{PODS, RESOURCES, Resource};
+
+use super::ClusterView;
 
 /// The object that a controller reconciles. Keys are in the order of the kinds, then of the objects in lists.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +47,13 @@ impl WorkQueue {
     /// Queues an object.
     pub(super) fn add(&mut self, key: WorkKey) {
         self.ready.insert(key);
+    }
+
+    /// Queues the pods that are bound to a node.
+    pub(super) fn add_pods_on(&mut self, view: &ClusterView<'_>, node: &Value) {
+        for pod in view.pods_on(object::name(node)) {
+            self.add(WorkKey::of(&PODS, pod));
+        }
     }
 
     /// Sets the time at which an object is queued even if nothing changes.
@@ -88,7 +97,7 @@ impl WorkQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kubernetes::resources::{NODES, PODS};
+    use crate::kubernetes::resources::NODES;
 
     #[test]
     fn a_queue_yields_each_object_once_and_in_the_order_of_lists() {
