@@ -79,46 +79,27 @@ fn describe_amendment(run: &Run, amendment: &Amendment) -> String {
     text
 }
 
-/// Checks that there is a terminal at which a person can type the ids of steps.
+/// Checks that there is a terminal at which a person can type these words.
 ///
 /// # Errors
-/// There is none.
-pub(super) fn require_terminal_to_type(words: &str) -> Result<(), CliError> {
+/// There is none: the message says what is refused.
+pub(super) fn require_terminal_to_type(operation: &str, words: &str) -> Result<(), CliError> {
     if is_at_terminal() {
         return Ok(());
     }
-    let message =
-        "refusing to change which steps are run without confirmation: no terminal to type at";
+    let message = format!("refusing to {operation} without confirmation: no terminal to type at");
     let hint = format!("pass --confirm {}", quoted(words));
     Err(CliError::usage_with_hint(message, hint))
 }
 
-/// Lets the person type the ids of the steps that they have named.
+/// Lets the person type the words by which they confirm an operation.
 ///
 /// # Errors
 /// They typed something else, or there is no terminal.
-pub(super) fn ask_to_type(words: &str) -> Result<(), CliError> {
-    require_terminal_to_type(words)?;
-    if answer_to(&format!("Type the ids of the steps to confirm ({words}): "))?
-        .split_whitespace()
-        .eq(words.split(' '))
-    {
-        return Ok(());
-    }
-    Err(CliError::NotConfirmed)
-}
-
-/// Lets the person type the name of the cluster whose lock is to be removed.
-///
-/// # Errors
-/// They typed something else, or there is no terminal.
-pub(super) fn ask_to_type_cluster(name: &str) -> Result<(), CliError> {
-    if !is_at_terminal() {
-        let message = "refusing to remove the lock without confirmation: no terminal to type at";
-        return Err(CliError::usage_with_hint(message, format!("pass --confirm {}", quoted(name))));
-    }
-    let question = format!("Another run can then change the cluster. Type its name ({name}): ");
-    if answer_to(&question)?.trim() == name {
+pub(super) fn ask_to_type(operation: &str, question: &str, words: &str) -> Result<(), CliError> {
+    require_terminal_to_type(operation, words)?;
+    let answer = answer_to(&format!("{question} ({words}): "))?;
+    if answer.split_whitespace().eq(words.split(' ')) {
         return Ok(());
     }
     Err(CliError::NotConfirmed)

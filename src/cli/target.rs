@@ -21,7 +21,11 @@ pub(super) const DEFAULT_SPEED: f64 = 60.0;
 #[derive(Debug, clap::Args)]
 pub(super) struct TargetArgs {
     /// Act on a stand-in EKS cluster that is served on loopback for as long as the program runs
-    #[arg(long, env = "SOP_SIMULATE")]
+    #[arg(
+        long,
+        env = "SOP_SIMULATE",
+        conflicts_with_all = ["kubeconfig", "context", "profile"]
+    )]
     pub(super) simulate: bool,
     /// The simulated cluster, as a YAML file [default: a relay cluster of three nodes]
     #[arg(long, value_name = "FILE", requires = "simulate", env = "SOP_SCENARIO")]
@@ -29,14 +33,10 @@ pub(super) struct TargetArgs {
     /// By how much to divide every delay [default: 60 with --simulate, else 1]
     #[arg(long, value_name = "FACTOR", env = "SOP_SPEED")]
     speed: Option<f64>,
-    /// The kubeconfig file, as kubectl has it [default: KUBECONFIG, ~/.kube/config, or the pod's account]
-    #[arg(long, value_name = "FILE", conflicts_with = "simulate")]
-    kubeconfig: Option<PathBuf>,
-    /// The kubeconfig context
-    #[arg(long, value_name = "NAME", conflicts_with = "simulate")]
-    context: Option<String>,
+    #[command(flatten)]
+    cluster: ClusterArgs,
     /// The profile of ~/.aws/config
-    #[arg(long, value_name = "NAME", conflicts_with = "simulate")]
+    #[arg(long, value_name = "NAME")]
     profile: Option<String>,
     /// How long another process must see the lease of the cluster unchanged before it may take it
     ///
@@ -46,7 +46,7 @@ pub(super) struct TargetArgs {
     lease_duration: runbook::Duration,
 }
 
-/// The Kubernetes cluster, where no account is needed.
+/// The Kubernetes cluster.
 #[derive(Debug, clap::Args)]
 pub(super) struct ClusterArgs {
     /// The kubeconfig file, as kubectl has it [default: KUBECONFIG, ~/.kube/config, or the pod's account]
@@ -58,15 +58,26 @@ pub(super) struct ClusterArgs {
 }
 
 impl ClusterArgs {
-    /// Makes the client. The cluster is not called yet.
+    /// Makes the client, where no account is needed. The cluster is not called yet.
     pub(super) fn platform(&self) -> Platform {
-        let (kubeconfig, context) = (self.kubeconfig.clone(), self.context.clone());
         Platform::new(PlatformOptions {
             clock: Clock::real(),
-            kubernetes: KubernetesAccess::Inferred { kubeconfig, context },
+            kubernetes: self.access(),
             aws: AwsAccess::DefaultChain { profile: None },
             environment: BTreeMap::new(),
         })
+    }
+
+    fn access(&self) -> KubernetesAccess {
+        let (kubeconfig, context) = (self.kubeconfig.clone(), self.context.clone());
+        KubernetesAccess::Inferred { kubeconfig, context }
+    }
+
+    /// Returns the flags that name the cluster, as they can be typed again.
+    fn to_flags(&self) -> String {
+        let kubeconfig = self.kubeconfig.as_ref().map(|path| path.display().to_string());
+        let context = flag("context", self.context.as_deref());
+        format!("{}{context}", flag("kubeconfig", kubeconfig.as_deref()))
     }
 }
 
@@ -91,10 +102,7 @@ impl TargetArgs {
         require_url("AWS_ENDPOINT_URL")?;
         let platform = Platform::new(PlatformOptions {
             clock,
-            kubernetes: KubernetesAccess::Inferred {
-                kubeconfig: self.kubeconfig.clone(),
-                context: self.context.clone(),
-            },
+            kubernetes: self.cluster.access(),
             aws: AwsAccess::DefaultChain { profile: self.profile.clone() },
             environment: std::env::vars_os()
                 .filter_map(|(name, value)| {
@@ -112,20 +120,18 @@ impl TargetArgs {
 
     /// Returns the flags that name the cluster.
     pub(super) fn to_cluster_flags(&self) -> String {
-        let kubeconfig = self.kubeconfig.as_ref().map(|path| path.display().to_string());
-        let context = flag("context", self.context.as_deref());
-        format!("{}{context}", flag("kubeconfig", kubeconfig.as_deref()))
+        self.cluster.to_flags()
     }
 
     /// Returns which cluster and profile the kubeconfig and the arguments name. No call is made, so the account is not
     /// known yet.
     pub(super) fn configured(&self) -> Option<String> {
-        let kubeconfig = match &self.kubeconfig {
+        let kubeconfig = match &self.cluster.kubeconfig {
             Some(path) => Kubeconfig::read_from(path),
             None => Kubeconfig::read(),
         };
         let cluster = kubeconfig.ok().and_then(|kubeconfig| {
-            let name = self.context.clone().or(kubeconfig.current_context)?;
+            let name = self.cluster.context.clone().or(kubeconfig.current_context)?;
             let context = kubeconfig.contexts.into_iter().find(|context| context.name == name);
             let cluster = context?.context?.cluster;
             let cluster = kubeconfig.clusters.into_iter().find(|other| other.name == cluster)?;

@@ -8,7 +8,7 @@ use crate::{
     cli::{CliError, Exit, confirm, run, state_dir::StateDir, stdout, target::ClusterArgs},
     engine::{self, StartError},
     journal::{DirectoryStore, Run, RunHead, RunId, RunStore as _},
-    lease::ClearError,
+    lease::{self, ClearError, LeaseTimes},
     platform::Platform,
 };
 use serde_json::Value;
@@ -87,7 +87,9 @@ impl AbandonArgs {
             if here.uid != kubernetes.uid {
                 return Err(format!("{} is another cluster", here.server));
             }
-            let cleared = engine::clear_cluster_lock(&platform, head.run.as_str(), store_id).await;
+            let client = platform.cluster_lease().await.map_err(|error| error.to_string())?;
+            let (times, run) = (LeaseTimes::default(), head.run.as_str());
+            let cleared = lease::clear(&client, times, run, store_id).await;
             cleared.map(drop).map_err(|error| error.to_string())
         };
         let timed = tokio::time::timeout(CLUSTER_TIMEOUT, removed).await;
@@ -99,7 +101,9 @@ impl AbandonArgs {
         let platform = self.cluster.platform();
         let cluster = cluster_name(&platform).await?;
         let cluster = text::printable(&cluster).into_owned();
-        let seen = engine::observe_cluster_lock(&platform).await.map_err(StartError::from)?;
+        let client = platform.cluster_lease().await.map_err(StartError::from)?;
+        let times = LeaseTimes::default();
+        let seen = lease::observe(&client, times).await.map_err(StartError::from)?;
         let Some(seen) = seen else {
             stdout::write(&format!("no run holds the cluster {cluster}\n"))?;
             return Ok(Exit::Success);
@@ -114,7 +118,11 @@ impl AbandonArgs {
             ));
         }
         match &self.confirm {
-            None => confirm::ask_to_type_cluster(&cluster)?,
+            None => confirm::ask_to_type(
+                "remove the lock",
+                "Another run can then change the cluster. Type its name",
+                &cluster,
+            )?,
             Some(name) if *name == cluster => {}
             Some(_) => {
                 let message = "--confirm does not have the name of the cluster";
@@ -125,7 +133,7 @@ impl AbandonArgs {
             Ok(id) => self.abandon_in(state_dir, &id).await?,
             Err(_) => "its journal is not in this state directory".into(),
         };
-        let cleared = engine::clear_seen_lock(&platform, &seen).await;
+        let cleared = lease::clear_seen(&client, times, &seen).await;
         let was_there = cleared.map_err(|error| match error {
             ClearError::Platform(error) => StartError::from(error).into(),
             running @ ClearError::IsRunning(_) => CliError::Usage(running.to_string()),

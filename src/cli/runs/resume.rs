@@ -9,6 +9,9 @@ use crate::{
     runbook_dir::{self, FoundRunbook, RunbookDir},
 };
 
+/// The operation that a person confirms by typing the ids of the steps.
+const CHANGE_STEPS: &str = "change which steps are run";
+
 /// A run, and the cluster and account where it continues.
 #[derive(Debug, clap::Args)]
 pub(super) struct PlaceArgs {
@@ -166,7 +169,7 @@ impl AmendmentArgs {
     fn require_terminal(&self) -> Result<(), CliError> {
         let Some(words) = self.steps().confirmation() else { return Ok(()) };
         match &self.confirm {
-            None => confirm::require_terminal_to_type(&words),
+            None => confirm::require_terminal_to_type(CHANGE_STEPS, &words),
             Some(_) => self.require_confirmation(),
         }
     }
@@ -175,7 +178,9 @@ impl AmendmentArgs {
     fn require_confirmation(&self) -> Result<(), CliError> {
         let Some(words) = self.steps().confirmation() else { return Ok(()) };
         match &self.confirm {
-            None => confirm::ask_to_type(&words),
+            None => {
+                confirm::ask_to_type(CHANGE_STEPS, "Type the ids of the steps to confirm", &words)
+            }
             Some(confirm) if confirm.split_whitespace().eq(words.split(' ')) => Ok(()),
             Some(_) => Err(CliError::usage_with_hint(
                 "--confirm does not have the ids of --from and --skip, in that order",
