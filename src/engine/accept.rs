@@ -5,7 +5,10 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use super::{CheckedRunbook, Engine, StartError, VERSION, cluster_lock::LockedRun};
+use super::{
+    CheckedRunbook, Engine, StartError, VERSION,
+    cluster_lock::{LockedRun, release},
+};
 use crate::{
     journal::{
         Format, HeadQuery, RecordedEvent, Run, RunId, RunSpec, RunTarget, RunWriter, StepPath,
@@ -136,9 +139,7 @@ impl Engine {
         match RunWriter::start(store, observers, id, now, spec).await {
             Ok(writer) => Ok(AcceptedRun { writer, checked, lease }),
             Err(error) => {
-                if let Some(lease) = lease {
-                    lease.release(None).await;
-                }
+                release(lease, None).await;
                 Err(error.into())
             }
         }

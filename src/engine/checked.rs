@@ -7,7 +7,7 @@ use crate::{
     actions,
     journal::{Failure, Run, StepPath},
 };
-use runbook::{EvaluationScope, Runbook, Source, Step};
+use runbook::{ActionKind, EvaluationScope, Runbook, Source, Step};
 
 /// A runbook without errors and the text it came from. Clones share it.
 #[derive(Debug, Clone)]
@@ -106,6 +106,11 @@ impl CheckedRunbook {
     pub fn runbook(&self) -> &Runbook {
         &self.0.runbook
     }
+}
+
+/// Whether the action of a step is of a kind.
+pub(super) fn is_of_kind(step: &Step, kind: ActionKind) -> bool {
+    actions::find(&step.action).is_some_and(|action| action.kind() == kind)
 }
 
 /// Returns the first of the steps that fails with the values of a scope, whatever the steps before it yield, and why.

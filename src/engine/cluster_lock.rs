@@ -1,15 +1,10 @@
 //! The lease of the cluster for a run: taken before the run is started or resumed, so that what the run reads is not
 //! changed by another run, and released when it stops.
 
-use super::{Engine, StartError};
+use super::{Engine, StartError, checked::is_of_kind};
 use crate::{
-    actions,
-    journal::{RunHead, RunId, RunState, RunTarget},
-    lease::{
-        self, ClearError, HeldLease, LeaseError, LeaseTimes, LockRequest, Observation, RunLock,
-        SeenLock,
-    },
-    platform::{Error as PlatformError, Platform},
+    journal::{RunHead, RunId, RunState, RunTarget, with_liveness},
+    lease::{self, HeldLease, LeaseError, LeaseTimes, LockRequest, Observation, RunLock},
 };
 use runbook::{ActionKind, Runbook};
 
@@ -66,11 +61,8 @@ impl Engine {
         target: &RunTarget,
         run: LockedRun<'_>,
     ) -> Result<Option<HeldLease>, StartError> {
-        let changes_something = |action: &str| {
-            actions::find(action).is_some_and(|action| action.kind() == ActionKind::Change)
-        };
         let is_needed = target.kubernetes.is_some()
-            && runbook.steps.iter().any(|step| changes_something(&step.action));
+            && runbook.steps.iter().any(|step| is_of_kind(step, ActionKind::Change));
         if !is_needed {
             return Ok(None);
         }
@@ -110,55 +102,34 @@ impl Engine {
     /// Whether the journal of a run is in this store, and says that the run holds no lock.
     async fn is_known_to_be_over(&self, run: &str) -> bool {
         let Ok(id) = run.parse::<RunId>() else { return false };
-        let is_live = self.store.is_live(&id).await;
-        self.store.head(&id).await.is_ok_and(|head| !head.holds_lock(is_live))
+        let Ok(head) = self.store.head(&id).await else { return false };
+        let found = with_liveness(self.store.as_ref(), head).await;
+        found.is_ok_and(|(head, is_live)| !head.holds_lock(is_live))
     }
-}
 
-/// Returns the run that holds a cluster, whatever its store. Where its process may be alive, that takes as long as the
-/// lease lasts.
-///
-/// # Errors
-/// The lease cannot be read.
-pub async fn observe_cluster_lock(platform: &Platform) -> Result<Option<SeenLock>, PlatformError> {
-    lease::observe(&platform.cluster_lease().await?, LeaseTimes::default()).await
-}
-
-/// Removes the lock of a run that was declared to be over from a cluster. Returns whether the cluster had one.
-/// `store_id` is that of the store in which this process declared it.
-///
-/// # Errors
-/// A process drives the run, or the lease cannot be read or written.
-pub async fn clear_cluster_lock(
-    platform: &Platform,
-    run: &str,
-    store_id: Option<&str>,
-) -> Result<bool, ClearError> {
-    lease::clear(&platform.cluster_lease().await?, LeaseTimes::default(), run, store_id).await
-}
-
-/// Removes the lock of a run that was seen from a cluster. Returns whether it was still there.
-///
-/// # Errors
-/// A process drives the run, or the lease cannot be read or written.
-pub async fn clear_seen_lock(platform: &Platform, seen: &SeenLock) -> Result<bool, ClearError> {
-    lease::clear_seen(&platform.cluster_lease().await?, LeaseTimes::default(), seen).await
-}
-
-impl Engine {
     /// Removes the lock of a run of this engine that was declared to be over. What cannot be removed is logged: the
     /// next run of the same store removes it.
     pub async fn clear_lock(&self, run: &RunId) {
         let store_id = self.store.location().exclusive_id;
-        let cleared = clear_cluster_lock(&self.platform, run.as_str(), store_id.as_deref()).await;
-        if let Err(error) = cleared {
+        let cleared = async {
+            let client = self.platform.cluster_lease().await?;
+            lease::clear(&client, self.holder.times, run.as_str(), store_id.as_deref()).await
+        };
+        if let Err(error) = cleared.await {
             tracing::warn!(%error, run = run.as_str(), "cannot remove the lock of the run from the cluster");
         }
     }
 }
 
+/// Releases the lease of a run that has stopped like this, or that was not started.
+pub(super) async fn release(lease: Option<HeldLease>, head: Option<&RunHead>) {
+    if let Some(lease) = lease {
+        lease.release(head.and_then(reason_to_keep)).await;
+    }
+}
+
 /// Returns why a run that has stopped keeps its lock; `None` where it keeps none.
-pub(super) fn reason_to_keep(head: &RunHead) -> Option<String> {
+fn reason_to_keep(head: &RunHead) -> Option<String> {
     if !head.holds_lock(false) {
         return None;
     }

@@ -2,7 +2,8 @@
 
 use super::{
     AcceptedRun, CheckedRunbook, Control, Engine,
-    cluster_lock::reason_to_keep,
+    checked::is_of_kind,
+    cluster_lock::release,
     control::StopRequest,
     interruptible::{ProgressChannel, StopReason},
     step::Phase,
@@ -78,9 +79,7 @@ impl Engine {
             }
         };
         let run = driver.run_writer.into_run();
-        if let Some(lease) = driver.lease {
-            lease.release(reason_to_keep(&run.head)).await;
-        }
+        release(driver.lease, Some(&run.head)).await;
         ended.map(|()| run)
     }
 }
@@ -164,8 +163,7 @@ impl Driver<'_> {
             return Vec::new();
         }
         let has_read = |step: &&Step| {
-            let action = actions::find(&step.action);
-            action.is_some_and(|action| action.kind() == ActionKind::Read)
+            is_of_kind(step, ActionKind::Read)
                 && recorded(step).is_some_and(|recorded| recorded.output().is_some())
                 && !is_skipped(step)
         };

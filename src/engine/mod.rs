@@ -41,7 +41,6 @@ use std::sync::Arc;
 pub use accept::{AcceptedRun, BoundRunbook, Preflight, digest};
 pub use amend::{AmendError, ResumeRequest};
 pub use checked::{CheckedRunbook, registry};
-pub use cluster_lock::{clear_cluster_lock, clear_seen_lock, observe_cluster_lock};
 pub use control::Control;
 pub use preview::{ChangingStep, Remaining, UndoneStep};
 pub use resume::{CheckedResume, ResumePreflight, abandon};

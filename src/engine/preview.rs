@@ -2,7 +2,8 @@
 //! journal, and the steps that change something.
 
 use super::{
-    CheckedRunbook, Engine, Preflight, ResumePreflight, StartError, failure, interruptible::caught,
+    CheckedRunbook, Engine, Preflight, ResumePreflight, StartError, checked::is_of_kind, failure,
+    interruptible::caught,
 };
 use crate::{
     actions::{self, Operations},
@@ -88,8 +89,7 @@ impl ResumePreflight {
         let mut scope = EvaluationScope::new(&replaced.inputs);
         for step in &self.checked.runbook().steps {
             // What was read may be read again.
-            let action = actions::find(&step.action);
-            let reads = action.is_some_and(|action| action.kind() == ActionKind::Read);
+            let reads = is_of_kind(step, ActionKind::Read);
             let recorded = self.run().step(&StepPath::top_level(&step.id));
             if let Some(output) = recorded.filter(|_| !reads).and_then(StepProgress::output) {
                 scope.insert(&step.id, output);

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{
     AcceptedRun, AmendError, CheckedRunbook, Engine, ResumeRequest, StartError, VERSION,
     amend::amend,
-    cluster_lock::{LockedRun, reason_to_keep},
+    cluster_lock::{LockedRun, release},
 };
 use crate::{
     actions,
@@ -168,9 +168,7 @@ impl Engine {
             amendment: amendment.map(Box::new),
         };
         if let Err(error) = writer.append(self.clock.now(), resumed).await {
-            if let Some(lease) = lease {
-                lease.release(reason_to_keep(&writer.run().head)).await;
-            }
+            release(lease, Some(&writer.run().head)).await;
             return Err(error.into());
         }
         Ok(AcceptedRun { writer, checked, lease })

@@ -147,6 +147,7 @@ struct Observed {
 }
 
 /// The result of one more look at a lease that another process holds.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Look {
     /// The lease did not change for its duration: its holder is gone.
     IsGone,
@@ -211,29 +212,23 @@ pub async fn acquire(
             match way_past(lease, &request, Timestamp::now()) {
                 Way::Free => {}
                 Way::Locked { is_running } => return Err(held(lease, is_running)),
-                Way::Observe { seems_live } => match observation.look(lease, request.times) {
-                    Look::IsGone => {}
-                    Look::Wait(left) if request.waits => {
-                        let holder = run_lock::holder(lease);
-                        let seconds = left.as_secs();
-                        tracing::warn!(
-                            holder,
-                            seconds,
-                            "waiting to see whether a process is alive"
-                        );
-                        pause(left.min(run_lock::renewal(lease, request.times))).await;
-                        continue;
+                Way::Observe { seems_live } => {
+                    match (observation.look(lease, request.times), request.waits) {
+                        (Look::IsGone, _) => {}
+                        (Look::Wait(left), true) => {
+                            let (holder, seconds) = (run_lock::holder(lease), left.as_secs());
+                            tracing::warn!(
+                                holder,
+                                seconds,
+                                "waiting to see whether a process is alive"
+                            );
+                            pause(left.min(run_lock::renewal(lease, request.times))).await;
+                            continue;
+                        }
+                        (Look::IsLive, true) => return Err(held(lease, true)),
+                        (look, false) => return Err(refusal(lease, &request, seems_live, &look)),
                     }
-                    // The process of another run; what it is taken for is a guess, and the look goes on.
-                    Look::Wait(_) if seems_live && !is_same_run(lease, &request) => {
-                        return Err(held(lease, true));
-                    }
-                    Look::IsLive if request.waits || !is_same_run(lease, &request) => {
-                        return Err(held(lease, true));
-                    }
-                    Look::Wait(left) => return Err(may_be_held(lease, left)),
-                    Look::IsLive => return Err(may_be_held(lease, request.times.duration)),
-                },
+                }
             }
         }
         let is_continued =
@@ -271,7 +266,16 @@ fn is_same_run(lease: &Lease, request: &LockRequest) -> bool {
     RunLock::of(lease).is_some_and(|lock| lock.run == request.lock.run)
 }
 
-fn may_be_held(lease: &Lease, left: Duration) -> LeaseError {
+/// Returns the answer to a request that does not wait, after one look. The look goes on with the next request.
+fn refusal(lease: &Lease, request: &LockRequest, seems_live: bool, look: &Look) -> LeaseError {
+    // The process of another run; while it is not known to be alive, that is a guess.
+    if !is_same_run(lease, request) && (seems_live || *look == Look::IsLive) {
+        return held(lease, true);
+    }
+    let left = match look {
+        Look::Wait(left) => *left,
+        Look::IsGone | Look::IsLive => request.times.duration,
+    };
     let holder = run_lock::holder(lease).unwrap_or_default().to_owned();
     LeaseError::MayBeHeld { holder, seconds: left.as_secs() + 1 }
 }

@@ -40,19 +40,12 @@ struct State {
     lock: RunLock,
 }
 
-/// The state of a lease that had another version.
-#[derive(PartialEq, Eq)]
-enum Found {
-    /// This process holds it, or it is gone.
-    Held,
-    /// This process has released it: the response was lost.
-    Released,
-}
-
-impl Found {
-    fn is_released(&self) -> bool {
-        *self == Self::Released
-    }
+/// The content of a write of the lease.
+enum Write<'l> {
+    /// This process holds it for the run.
+    Hold(&'l RunLock),
+    /// No process holds it; the lock of a run that is not over stays.
+    Release(Option<&'l RunLock>),
 }
 
 impl HeldLease {
@@ -110,7 +103,7 @@ impl HeldLease {
                 return Ok(());
             }
             let lock = RunLock { has_changed: true, ..state.lock.clone() };
-            self.shared.write_until_done(&mut state, Some(&lock), true).await?;
+            self.shared.write_until_done(&mut state, &Write::Hold(&lock)).await?;
             state.lock = lock;
             Ok(())
         };
@@ -129,7 +122,7 @@ impl HeldLease {
         let write = async {
             let mut state = self.shared.state.lock().await;
             let lock = reason.map(|reason| RunLock { reason: Some(reason), ..state.lock.clone() });
-            self.shared.write_until_done(&mut state, lock.as_ref(), false).await
+            self.shared.write_until_done(&mut state, &Write::Release(lock.as_ref())).await
         };
         let problem = match tokio::time::timeout(self.shared.times.repeated_call(), write).await {
             Ok(Ok(())) => return,
@@ -154,11 +147,11 @@ impl Shared {
     /// Renews the lease until it is lost.
     async fn keep(&self) {
         let mut pause = self.times.renewal();
-        while !self.lost.is_cancelled() {
+        loop {
             tokio::time::sleep(pause).await;
             let mut state = self.state.lock().await;
             let lock = state.lock.clone();
-            pause = match self.write(&mut state, Some(&lock), true).await {
+            pause = match self.write(&mut state, &Write::Hold(&lock)).await {
                 Ok(()) => self.times.renewal(),
                 Err(_) if self.lost.is_cancelled() => return,
                 Err(error) => {
@@ -170,14 +163,9 @@ impl Shared {
     }
 
     /// Writes the lease, and repeats a call that fails for a reason that may pass.
-    async fn write_until_done(
-        &self,
-        state: &mut State,
-        lock: Option<&RunLock>,
-        renew: bool,
-    ) -> Result<(), Error> {
+    async fn write_until_done(&self, state: &mut State, write: &Write<'_>) -> Result<(), Error> {
         loop {
-            match self.write(state, lock, renew).await {
+            match self.write(state, write).await {
                 Err(error) if error.is_retryable() && !self.lost.is_cancelled() => {
                     tracing::debug!(%error, "writing the lease again");
                     tokio::time::sleep(self.times.retry()).await;
@@ -188,12 +176,7 @@ impl Shared {
     }
 
     /// Writes the lease: renewed, or released. The fence is extended from the moment at which the call is sent.
-    async fn write(
-        &self,
-        state: &mut State,
-        lock: Option<&RunLock>,
-        renew: bool,
-    ) -> Result<(), Error> {
+    async fn write(&self, state: &mut State, write: &Write<'_>) -> Result<(), Error> {
         let limit = self.times.call();
         let mut attempts = 0;
         loop {
@@ -202,14 +185,18 @@ impl Shared {
             }
             let started = Moment::now();
             let mut next = state.lease.clone();
-            set_lock(&mut next, lock);
-            if renew {
-                let now = Timestamp::now();
-                run_lock::hold(&mut next, &self.holder, self.times.duration, now);
-            } else {
-                run_lock::release(&mut next);
-                if lock.is_none() {
-                    run_lock::set_last_run(&mut next, &state.lock.run);
+            match *write {
+                Write::Hold(lock) => {
+                    set_lock(&mut next, Some(lock));
+                    let now = Timestamp::now();
+                    run_lock::hold(&mut next, &self.holder, self.times.duration, now);
+                }
+                Write::Release(lock) => {
+                    set_lock(&mut next, lock);
+                    run_lock::release(&mut next);
+                    if lock.is_none() {
+                        run_lock::set_last_run(&mut next, &state.lock.run);
+                    }
                 }
             }
             let is_new = next.metadata.resource_version.is_none();
@@ -220,7 +207,7 @@ impl Shared {
             let error = match written {
                 Ok(lease) => {
                     state.lease = lease;
-                    if renew {
+                    if matches!(write, Write::Hold(_)) {
                         self.fence.extend(started, self.times.fence());
                     }
                     return Ok(());
@@ -231,21 +218,22 @@ impl Shared {
             if !is_stale(&error) || attempts >= MAX_ATTEMPTS {
                 return Err(error);
             }
-            if self.read_again(state, renew).await?.is_released() {
+            if self.read_again(state, write).await? {
                 return Ok(());
             }
         }
     }
 
-    /// Reads a lease that has another version than the one that was written last.
-    async fn read_again(&self, state: &mut State, renew: bool) -> Result<Found, Error> {
+    /// Reads a lease that has another version than the one that was written last. Returns whether there is nothing left
+    /// to write.
+    async fn read_again(&self, state: &mut State, write: &Write<'_>) -> Result<bool, Error> {
         match self.client.get(self.times.call()).await? {
             // The response to our own call was lost, or something else about the object has changed.
             Some(lease) if run_lock::holder(&lease) == Some(&self.holder) => state.lease = lease,
             // No other process can have taken what does not exist. If one creates it now, this one cannot.
             None => state.lease.metadata.resource_version = None,
             // Released already, or taken since the run is over.
-            Some(_) if !renew => return Ok(Found::Released),
+            Some(_) if matches!(write, Write::Release(_)) => return Ok(true),
             Some(lease) => {
                 let loss = match (run_lock::holder(&lease), RunLock::of(&lease)) {
                     (Some(holder), Some(lock)) => format!(
@@ -265,7 +253,7 @@ impl Shared {
                 return Err(self.fenced());
             }
         }
-        Ok(Found::Held)
+        Ok(false)
     }
 
     fn fenced(&self) -> Error {

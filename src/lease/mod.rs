@@ -83,7 +83,7 @@ pub struct SeenLock {
     pub lock: RunLock,
     /// Whether its process is alive.
     pub is_running: bool,
-    version: Option<String>,
+    lease: Lease,
 }
 
 /// Returns the run that holds the cluster, if there is one. Where its process may be alive, that takes as long as the
@@ -96,18 +96,15 @@ pub async fn observe(client: &LeaseClient, times: LeaseTimes) -> Result<Option<S
     loop {
         let Some(lease) = client.get(times.call()).await? else { return Ok(None) };
         let Some(lock) = RunLock::of(&lease) else { return Ok(None) };
-        let version = lease.metadata.resource_version.clone();
-        let seen = |is_running| Ok(Some(SeenLock { lock: lock.clone(), is_running, version }));
-        if holder(&lease).is_none() {
-            return seen(false);
+        let result = match holder(&lease) {
+            Some(_) => observation.look(&lease, times),
+            None => Look::IsGone,
+        };
+        if let Look::Wait(left) = result {
+            tokio::time::sleep(left.min(run_lock::renewal(&lease, times))).await;
+            continue;
         }
-        match observation.look(&lease, times) {
-            Look::IsGone => return seen(false),
-            Look::IsLive => return seen(true),
-            Look::Wait(left) => {
-                tokio::time::sleep(left.min(run_lock::renewal(&lease, times))).await;
-            }
-        }
+        return Ok(Some(SeenLock { lock, is_running: result == Look::IsLive, lease }));
     }
 }
 
@@ -137,8 +134,7 @@ pub async fn clear(
     let Some(lock) = RunLock::of(&lease).filter(|lock| lock.run == run) else { return Ok(false) };
     let is_gone = lock.store_id.is_some() && lock.store_id.as_deref() == store_id;
     if is_gone || holder(&lease).is_none() {
-        let version = lease.metadata.resource_version;
-        return clear_seen(client, times, &SeenLock { lock, is_running: false, version }).await;
+        return clear_seen(client, times, &SeenLock { lock, is_running: false, lease }).await;
     }
     // In a copy of its store a run may be over while its process lives.
     match observe(client, times).await? {
@@ -156,17 +152,21 @@ pub async fn clear_seen(
     times: LeaseTimes,
     seen: &SeenLock,
 ) -> Result<bool, ClearError> {
-    let Some(mut lease) = client.get(times.call()).await? else { return Ok(false) };
-    if RunLock::of(&lease).is_none_or(|lock| lock.run != seen.lock.run) {
-        return Ok(false);
+    let is_running = || Err(ClearError::IsRunning(seen.lock.describe(true)));
+    if seen.is_running {
+        return is_running();
     }
-    if seen.is_running || lease.metadata.resource_version != seen.version {
-        return Err(ClearError::IsRunning(seen.lock.describe(true)));
-    }
+    let mut lease = seen.lease.clone();
     set_lock(&mut lease, None);
     release(&mut lease);
-    client.replace(&lease, times.call()).await?;
-    Ok(true)
+    match client.replace(&lease, times.call()).await {
+        Ok(_) => Ok(true),
+        Err(error) if is_stale(&error) => {
+            let now = client.get(times.call()).await?.as_ref().and_then(RunLock::of);
+            if now.is_some_and(|lock| lock.run == seen.lock.run) { is_running() } else { Ok(false) }
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Whether a call failed because the lease has another version, exists already or no longer exists.
