@@ -112,6 +112,12 @@ impl<'a> Person<'a> {
         self.start(SCALE_UP, r#""step":"new_nodes","event":"step_started""#).await
     }
 
+    fn copy_runs_to(&self, other: &Self) {
+        let mut copy = Command::new("cp");
+        copy.arg("-r").arg(self.state_dir().join("runs")).arg(other.state_dir());
+        assert!(copy.status().unwrap().success());
+    }
+
     fn run_id(&self) -> String {
         let output = self.runs(&["show", "--last", "--output", "json"]).expect_exit_code(0);
         let run: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
@@ -271,12 +277,7 @@ async fn a_process_that_was_stopped_for_longer_than_the_lease_sends_nothing_more
     );
     let mut run = ann.start(&text, r#""step":"new_nodes","event":"step_started""#).await;
     signal(run.0.id(), "STOP");
-    let copied = Command::new("cp")
-        .arg("-r")
-        .arg(ann.state_dir().join("runs"))
-        .arg(bob.state_dir())
-        .status();
-    assert!(copied.unwrap().success());
+    ann.copy_runs_to(&bob);
     bob.resume("resume").expect_exit_code(0);
     let calls = effective_calls(&simulate.calls().await);
     signal(run.0.id(), "CONT");
@@ -330,9 +331,7 @@ async fn a_copy_of_a_state_directory_does_not_take_the_cluster_from_a_live_run()
     let simulate = SimulateProcess::start(60.0);
     let (ann, bob) = (Person::of(&simulate), Person::of(&simulate));
     let mut run = ann.start_to_scale_up().await;
-    let runs = ann.state_dir().join("runs");
-    let copied = Command::new("cp").arg("-r").arg(runs).arg(bob.state_dir()).status();
-    assert!(copied.unwrap().success());
+    ann.copy_runs_to(&bob);
     let abandoned = bob.runs(&["abandon", "--last"]).expect_exit_code(0);
     assert!(abandoned.stderr.contains("the process of the run is alive"), "{}", abandoned.stderr);
     bob.run(SCALE_UP).expect_exit_code(3);

@@ -1,6 +1,6 @@
 //! The HTTP service under load and attack: connections, requests, time-outs, descriptors and the end of the process.
 
-use std::{fs, sync::Arc};
+use std::{fs, path::PathBuf, sync::Arc};
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use reqwest::StatusCode;
@@ -397,14 +397,29 @@ async fn get_trusting(certificate: &str, serve: &Serve, path: &str) -> std::io::
     Ok(read_to_end(stream).await)
 }
 
+/// A service with a certificate, and the files that it has the certificate and the key from.
+struct TlsService {
+    service: SimulatedService,
+    certificate: PathBuf,
+    key: PathBuf,
+    _dir: TempDir,
+}
+
+impl TlsService {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (certificate, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+        fs::write(&certificate, CERTIFICATE).unwrap();
+        write_secret(&key, KEY);
+        let paths = [&certificate, &key].map(|path| path.display().to_string());
+        let service = SimulatedService::start(&["--tls-cert", &paths[0], "--tls-key", &paths[1]]);
+        Self { service, certificate, key, _dir: dir }
+    }
+}
+
 #[tokio::test]
 async fn https_is_spoken_with_a_certificate() {
-    let dir = tempfile::tempdir().unwrap();
-    let (certificate, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
-    fs::write(&certificate, CERTIFICATE).unwrap();
-    write_secret(&key, KEY);
-    let paths = [&certificate, &key].map(|path| path.display().to_string());
-    let service = SimulatedService::start(&["--tls-cert", &paths[0], "--tls-key", &paths[1]]);
+    let TlsService { service, _dir, .. } = TlsService::start();
     assert!(service.url.starts_with("https://127.0.0.1:"), "{}", service.url);
     let answer = get_over_tls(&service, "/health").await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
@@ -424,12 +439,7 @@ async fn https_is_spoken_with_a_certificate() {
 /// A renewal replaces one file after the other; between the two the old certificate is used.
 #[tokio::test]
 async fn a_renewed_certificate_is_used_for_the_next_connection() {
-    let dir = tempfile::tempdir().unwrap();
-    let (certificate, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
-    fs::write(&certificate, CERTIFICATE).unwrap();
-    write_secret(&key, KEY);
-    let paths = [&certificate, &key].map(|path| path.display().to_string());
-    let service = SimulatedService::start(&["--tls-cert", &paths[0], "--tls-key", &paths[1]]);
+    let TlsService { service, certificate, key, _dir } = TlsService::start();
     let assert_uses = async |used: &str, other: &str| {
         let answer = get_trusting(used, &service, "/health").await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");

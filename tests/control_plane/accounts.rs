@@ -108,6 +108,14 @@ fn rule(group: &str, resource: &str, verbs: &[&str]) -> PolicyRule {
     }
 }
 
+fn role_ref(kind: &str, name: &str) -> RoleRef {
+    RoleRef {
+        api_group: Some("rbac.authorization.k8s.io".into()),
+        kind: kind.into(),
+        name: name.to_owned(),
+    }
+}
+
 fn actions_of(text: &str) -> BTreeSet<String> {
     let runbook: Value = serde_saphyr::from_str(text).unwrap();
     let steps = runbook["steps"].as_array().unwrap();
@@ -216,72 +224,47 @@ impl TestServiceAccount {
             resource_names: Some(vec![IDENTITY_NAMESPACE.to_owned()]),
             ..rule("", "namespaces", &["get"])
         });
-        // Cluster-wide names carry the namespace, so that two accounts do not meet.
+        // Names outside of its namespace carry the namespace, so that two accounts do not meet.
         let wide_name = format!("{}-{}", self.namespace, self.name);
-        let wide = ObjectMeta { name: Some(wide_name.clone()), ..ObjectMeta::default() };
-        let subjects = Some(vec![Subject {
+        let metadata = ObjectMeta { name: Some(wide_name.clone()), ..ObjectMeta::default() };
+        let role = ClusterRole {
+            metadata: metadata.clone(),
+            rules: Some(grant.cluster),
+            ..ClusterRole::default()
+        };
+        let role_ref = role_ref("ClusterRole", &wide_name);
+        let binding = ClusterRoleBinding { role_ref, metadata, subjects: Some(self.subjects()) };
+        create(Api::all(client.clone()), &role).await;
+        create(Api::all(client.clone()), &binding).await;
+        self.grant_in(client, &self.namespace, &self.name, grant.namespace).await;
+        // What is to be created has no name yet for the authorizer.
+        let lease_rule = |verb: &&str| PolicyRule {
+            resource_names: (*verb != "create").then(|| vec![LEASE_NAME.to_owned()]),
+            ..rule("coordination.k8s.io", "leases", &[*verb])
+        };
+        let lease_rules: Vec<PolicyRule> = grant.lease.iter().map(lease_rule).collect();
+        if !lease_rules.is_empty() {
+            self.grant_in(client, LEASE_NAMESPACE, &wide_name, lease_rules).await;
+        }
+    }
+
+    /// Grants permissions in one namespace, by a role and a binding of that name.
+    async fn grant_in(&self, client: &Client, namespace: &str, name: &str, rules: Vec<PolicyRule>) {
+        let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+        let role = Role { metadata: metadata.clone(), rules: Some(rules) };
+        let role_ref = role_ref("Role", name);
+        let binding = RoleBinding { role_ref, metadata, subjects: Some(self.subjects()) };
+        create(Api::namespaced(client.clone(), namespace), &role).await;
+        create(Api::namespaced(client.clone(), namespace), &binding).await;
+    }
+
+    fn subjects(&self) -> Vec<Subject> {
+        vec![Subject {
             kind: "ServiceAccount".into(),
             name: self.name.clone(),
             namespace: Some(self.namespace.clone()),
             ..Subject::default()
-        }]);
-        let role_of = |kind: &str, name: &Option<String>| RoleRef {
-            api_group: Some("rbac.authorization.k8s.io".into()),
-            kind: kind.into(),
-            name: name.clone().expect("roles are named"),
-        };
-        let role = ClusterRole {
-            metadata: wide.clone(),
-            rules: Some(grant.cluster),
-            ..ClusterRole::default()
-        };
-        let binding = ClusterRoleBinding {
-            role_ref: role_of("ClusterRole", &wide.name),
-            metadata: wide,
-            subjects: subjects.clone(),
-        };
-        create(Api::all(client.clone()), &role).await;
-        create(Api::all(client.clone()), &binding).await;
-        let named_object = self.named_object::<ServiceAccount>().metadata;
-        let role = Role { metadata: named_object.clone(), rules: Some(grant.namespace) };
-        let binding = RoleBinding {
-            role_ref: role_of("Role", &named_object.name),
-            metadata: named_object,
-            subjects,
-        };
-        create(Api::namespaced(client.clone(), &self.namespace), &role).await;
-        create(Api::namespaced(client.clone(), &self.namespace), &binding).await;
-        if !grant.lease.is_empty() {
-            self.grant_lease(client, &wide_name, &grant.lease).await;
-        }
-    }
-
-    /// Lets the account hold the lease of the cluster, as every run does that changes something.
-    async fn grant_lease(&self, client: &Client, name: &str, granted: &[&str]) {
-        let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
-        // What is to be created has no name yet for the authorizer.
-        let rule_of = |verb: &&str| PolicyRule {
-            resource_names: (*verb != "create").then(|| vec![LEASE_NAME.to_owned()]),
-            ..rule("coordination.k8s.io", "leases", &[*verb])
-        };
-        let rules = Some(granted.iter().map(rule_of).collect());
-        let role = Role { metadata: metadata.clone(), rules };
-        let binding = RoleBinding {
-            role_ref: RoleRef {
-                api_group: Some("rbac.authorization.k8s.io".into()),
-                kind: "Role".into(),
-                name: name.to_owned(),
-            },
-            metadata,
-            subjects: Some(vec![Subject {
-                kind: "ServiceAccount".into(),
-                name: self.name.clone(),
-                namespace: Some(self.namespace.clone()),
-                ..Subject::default()
-            }]),
-        };
-        create(Api::namespaced(client.clone(), LEASE_NAMESPACE), &role).await;
-        create(Api::namespaced(client.clone(), LEASE_NAMESPACE), &binding).await;
+        }]
     }
 
     fn named_object<K: kube::Resource<DynamicType = ()> + Default>(&self) -> K {
@@ -291,6 +274,7 @@ impl TestServiceAccount {
         object
     }
 
+    /// Waits until the account may make a call in its namespace.
     async fn wait_until_permitted(&self, verb: &str, resource: &str, name: &str) {
         self.wait_until_allowed(ResourceAttributes {
             verb: Some(verb.into()),
