@@ -6,6 +6,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use rafay_relay_sop::journal::{ResumeMode, RunState};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -303,6 +304,33 @@ async fn a_run_that_held_no_lock_reads_everything_again() {
     wait_until("the lease", || (bob.run(SCALE_UP).code == Some(0)).then_some(())).await;
     ann.resume("resume").expect_exit_code(0);
     assert_eq!(simulate.state().await.nodegroups["relay-services-1a2b3c"].desired, 12, "3, 6, 12");
+}
+
+/// Without the lease it is not known whether another run has held it meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_was_alone_keeps_what_it_has_read_unless_the_lease_is_gone() {
+    let text = "\
+name: stops
+steps:
+  - {id: nodes, action: list_nodes, with: {}}
+  - {id: pause, action: sleep, with: {duration: 1s}}
+  - {id: doubt, action: assert, with: {that: false, message: not today}, on_failure: stop}
+  - {id: cordon, action: cordon, with: {nodes: [none]}}
+";
+    for is_gone in [false, true] {
+        let cluster = TestCluster::new().await;
+        let stopped = cluster.run(text).await.expect_state(RunState::Failed);
+        let reads = cluster.count_calls("list nodes");
+        if is_gone {
+            let path = "apis/coordination.k8s.io/v1/namespaces/kube-system/leases/rafay-relay-sop";
+            let url = cluster.simulator.kubernetes_url().join(path).unwrap();
+            let removed = reqwest::Client::new().delete(url).send().await.unwrap();
+            assert!(removed.status().is_success());
+        }
+        let resumed = cluster.resume(stopped.run.id(), ResumeMode::Continue).await;
+        resumed.expect_state(RunState::Failed);
+        assert_eq!(cluster.count_calls("list nodes") - reads, usize::from(is_gone), "{is_gone}");
+    }
 }
 
 /// Its journal says so, and only there.

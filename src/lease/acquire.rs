@@ -192,6 +192,7 @@ pub async fn acquire(
 ) -> Result<HeldLease, LeaseError> {
     let limit = request.times.call();
     let (mut meetings, mut failures) = (0, 0);
+    let mut is_continued = true;
     loop {
         let found = match client.get(limit).await {
             Ok(found) => found,
@@ -231,7 +232,8 @@ pub async fn acquire(
                 }
             }
         }
-        let is_continued =
+        // After a write of this process, and after that of another one, the lease says less than before.
+        is_continued &=
             found.as_ref().is_some_and(|lease| run_lock::is_continued(lease, &request.lock.run));
         let started = Moment::now();
         let mut lease = found.clone().unwrap_or_else(new_lease);
