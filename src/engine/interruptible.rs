@@ -178,3 +178,24 @@ impl Driver<'_> {
         self.append(Event::step(path, event)).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{engine::failure, journal::FailureKind};
+
+    /// A name of 30,000 characters made a client library panic: the run was neither alive nor over.
+    #[tokio::test]
+    async fn a_panic_of_an_operation_is_a_failure_that_is_not_tried_again() {
+        let name = "n".repeat(3);
+        let operation = async {
+            assert_eq!(name.len(), 4, "the name {name} does not fit");
+            Ok(())
+        };
+        let error = caught(operation).await.unwrap_err();
+        assert_eq!(error.recovery(), actions::Recovery::Fatal);
+        let failure = failure::of_action(&error);
+        assert_eq!(failure.kind, FailureKind::Internal);
+        assert!(failure.message.contains("the name nnn does not fit"), "{failure}");
+    }
+}
