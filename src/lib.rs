@@ -6,6 +6,7 @@
 //! - [`engine`]: the interpreter; run state machine, retries, timeouts, cancel, rollback, resume.
 //! - [`actions`]: the actions and their registry; one file an action.
 //! - [`journal`]: events, stores, and what is derived from them.
+//! - [`cluster_store`]: the store that keeps runs as objects of a cluster.
 //! - [`lease`]: which process may change a cluster, and which unfinished run holds it.
 //! - [`platform`]: the clients of Kubernetes and AWS, their errors, waits on watches.
 //! - [`runbook_dir`]: where runbooks are looked up.
@@ -14,6 +15,7 @@
 
 pub mod actions;
 pub mod cli;
+pub mod cluster_store;
 pub mod engine;
 pub mod journal;
 pub mod lease;

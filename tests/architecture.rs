@@ -10,7 +10,20 @@ use std::{
 /// The modules that each module of `src/` may use. A module that is not listed here may not exist.
 const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["actions", "engine", "journal", "lease", "platform", "runbook_dir", "server"]),
+    (
+        "cli",
+        &[
+            "actions",
+            "cluster_store",
+            "engine",
+            "journal",
+            "lease",
+            "platform",
+            "runbook_dir",
+            "server",
+        ],
+    ),
+    ("cluster_store", &["journal", "lease", "platform"]),
     ("server", &["engine", "journal", "runbook_dir"]),
     ("engine", &["actions", "journal", "lease", "platform"]),
     ("lease", &["platform"]),
@@ -33,6 +46,10 @@ const WAITING_LOOPS: &[(&str, &str, &str)] = &[
     ("cli/runs/show.rs", "find", "pages of runs, each older than the one before"),
     ("cli/runs/show.rs", "follow", "an interval between reads of the journal"),
     ("cli/simulate/command.rs", "run", "signals, and the end of a command"),
+    ("cluster_store/compaction.rs", "compact", "as many turns as there are objects"),
+    ("cluster_store/open_run.rs", "create", "the pause of a retry, and a bound on their time"),
+    ("cluster_store/open_run.rs", "create_part", "the pause of a retry, and a bound on their time"),
+    ("cluster_store/status_writer.rs", "keep", "changes, and an interval between two writes"),
     ("engine/interruptible.rs", "run_interruptible", "events of an operation"),
     ("engine/interruptible.rs", "run_interruptible", "events that have arrived"),
     ("engine/rollback.rs", "undo", "the pause of a retry, and the timeout of the step"),

@@ -31,6 +31,12 @@ fn the_schema_of_scenarios_is_current() {
     assert_current("schema/scenario.schema.json", &printed.stdout);
 }
 
+#[test]
+fn the_definitions_for_a_cluster_are_current() {
+    let printed = ProgramOutput::run(program().arg("crds")).expect_exit_code(0).stdout;
+    assert_current("k8s/crds.yaml", &printed);
+}
+
 /// `schema/actions.json` is what the program prints, and the registry read from either is the registry of the actions.
 #[test]
 fn the_action_registry_is_current() {

@@ -3,10 +3,13 @@
 
 use std::sync::Arc;
 
+use clock::Clock;
 use futures::future::BoxFuture;
 use rafay_relay_sop::{
+    cluster_store::ClusterStore,
     engine::{Control, StartError},
     journal::{DirectoryStore, HeadQuery, LockOwner, MemoryStore, ResumeMode, RunState, RunStore},
+    platform::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
 };
 use serde_json::json;
 use simulator::Scenario;
@@ -16,12 +19,44 @@ use test_support::{
 };
 use tokio::sync::Notify;
 
-/// A store of each kind, with what keeps it alive.
-fn stores() -> [(Arc<dyn RunStore>, Option<TempDir>); 2] {
+/// What keeps a store alive.
+enum Medium {
+    Directory(#[expect(dead_code, reason = "removed at the end")] TempDir),
+    Cluster(#[expect(dead_code, reason = "stopped at the end")] Box<TestCluster>),
+    Memory,
+}
+
+/// A store that is being opened.
+type Opening = BoxFuture<'static, (Arc<dyn RunStore>, Medium)>;
+
+/// The kinds of stores.
+const KINDS: [fn() -> Opening; 3] = [directory_store, memory_store, cluster_store];
+
+fn directory_store() -> Opening {
     let directory = tempfile::tempdir().unwrap();
     let owner = LockOwner { pid: std::process::id(), doing: "test".into(), address: None };
     let store = DirectoryStore::for_writing(directory.path(), &owner).unwrap();
-    [(Arc::new(store), Some(directory)), (Arc::new(MemoryStore::default()), None)]
+    Box::pin(async { (Arc::new(store) as Arc<dyn RunStore>, Medium::Directory(directory)) })
+}
+
+fn memory_store() -> Opening {
+    Box::pin(async { (Arc::new(MemoryStore::default()) as Arc<dyn RunStore>, Medium::Memory) })
+}
+
+/// A store in a cluster of its own. `tests/control_plane/cluster_store.rs` has the tests on a real API server.
+fn cluster_store() -> Opening {
+    Box::pin(async {
+        let cluster = TestCluster::new().await;
+        let url = cluster.simulator.kubernetes_url().clone();
+        let platform = Platform::new(PlatformOptions {
+            clock: Clock::real(),
+            kubernetes: KubernetesAccess::Endpoint { url },
+            aws: AwsAccess::DefaultChain { profile: None },
+            environment: [].into(),
+        });
+        let store = ClusterStore::for_writing(&platform, Some("rafay-core"), None).await.unwrap();
+        (Arc::new(store) as Arc<dyn RunStore>, Medium::Cluster(Box::new(cluster)))
+    })
 }
 
 /// Runs until the Nth event on a store and resumes there; whether the run had that event.
@@ -59,7 +94,7 @@ async fn stops_and_resumes(store: Arc<dyn RunStore>, stop_at: u64, moment: Momen
 async fn a_run_that_stops_at_any_event_reaches_the_same_end_on_every_store() {
     let at_each_event = async |kind: usize, moment: Moment| {
         for event in 2.. {
-            let (store, _directory) = stores().into_iter().nth(kind).unwrap();
+            let (store, _medium) = KINDS[kind]().await;
             if !stops_and_resumes(store, event, moment).await {
                 assert!(event > 12, "the run has {event} events");
                 break;
@@ -71,12 +106,15 @@ async fn a_run_that_stops_at_any_event_reaches_the_same_end_on_every_store() {
         at_each_event(0, Moment::AfterEvent),
         at_each_event(1, Moment::BeforeEvent),
         at_each_event(1, Moment::AfterEvent),
+        at_each_event(2, Moment::BeforeEvent),
+        at_each_event(2, Moment::AfterEvent),
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unfinished_run_holds_the_lock_of_its_target_and_of_no_other() {
-    for (store, _directory) in stores() {
+    for kind in KINDS {
+        let (store, _medium) = kind().await;
         let one = TestCluster::with_store(Scenario::default(), Arc::clone(&store)).await;
         let two = TestCluster::with_store(Scenario::default(), Arc::clone(&store)).await;
         // A run that was cancelled before it changed something holds no lock.
@@ -97,7 +135,8 @@ async fn an_unfinished_run_holds_the_lock_of_its_target_and_of_no_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_reports_each_change_to_those_who_watch() {
-    for (store, _directory) in stores() {
+    for kind in KINDS {
+        let (store, _medium) = kind().await;
         let mut changes = store.watch();
         let cluster = TestCluster::with_store(Scenario::default(), Arc::clone(&store)).await;
         let ended = cluster.run(SCALE_UP).await.expect_success();

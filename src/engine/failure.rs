@@ -54,6 +54,7 @@ impl From<&StoreError> for Failure {
             StoreError::Locked { .. }
             | StoreError::Corrupt { .. }
             | StoreError::TooNew { .. }
+            | StoreError::Cluster { .. }
             | StoreError::Unavailable { .. } => FailureKind::Store,
         };
         Self::new(kind, error.to_string()).with_hint(error.hint())

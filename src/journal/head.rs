@@ -112,8 +112,7 @@ impl RunHead {
 
     /// Whether nothing can be appended any more.
     pub fn is_final(&self) -> bool {
-        let state = self.state(false);
-        !state.is_active() && !state.is_unfinished()
+        self.state(false).is_over()
     }
 
     /// Whether the run was asked to stop since it was started or resumed.

@@ -11,7 +11,7 @@ use super::{Event, Format, RecordedEvent, RunEvent, RunTarget, StoreError, event
 /// The checksum of a journal up to a line: SHA-256 over the checksum before it and the line. A line ends with the
 /// beginning of it, as the member `sum`, over the line without that member.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Checksum([u8; 32]);
+pub(crate) struct Checksum([u8; 32]);
 
 /// The beginning of the member with the checksum, and the length of the member: `,"sum":"0123456789abcdef"}`.
 const SUM_MEMBER: &[u8] = b",\"sum\":\"";
@@ -28,7 +28,7 @@ impl Checksum {
 }
 
 /// Writes events as lines, and continues the checksum of the lines before them.
-pub(super) fn to_lines(
+pub(crate) fn to_lines(
     events: &[RecordedEvent],
     mut sum: Checksum,
 ) -> Result<(Vec<u8>, Checksum), serde_json::Error> {
@@ -81,7 +81,7 @@ pub(super) fn whole_lines(text: &[u8]) -> usize {
 /// # Errors
 /// [`StoreError::TooNew`] for a well-formed journal that a newer version wrote, else [`StoreError::Corrupt`] with the
 /// line.
-pub(super) fn parse(
+pub(crate) fn parse(
     place: &str,
     text: &[u8],
 ) -> Result<(Vec<RecordedEvent>, Checksum), StoreError> {

@@ -11,7 +11,7 @@
 //!
 //! A [`RunStore`] keeps the events. It is compare-and-append: an append says how many events it has seen, so two
 //! processes cannot both continue a run. [`DirectoryStore`] is the embedded default, [`MemoryStore`] is for tests and
-//! embedding.
+//! embedding; the module `cluster_store` has the one that keeps runs as objects of a cluster.
 //!
 //! This module uses nothing else of the program: no clock (times are handed in), no actions, no runbook.
 
@@ -46,6 +46,7 @@ pub use failure::{Failure, FailureKind};
 pub use format::Format;
 pub use head::RunHead;
 pub use id::{InvalidRunId, RunId};
+pub(crate) use lines::{Checksum, parse as parse_lines, to_lines};
 pub use log_lines::{LogLines, difference_texts, timestamp};
 pub use memory::MemoryStore;
 pub use run::{RecordedIntent, Run, StepOutcome, StepProgress, UndoStatus};
@@ -53,6 +54,7 @@ pub use run_writer::{Observers, RunObserver, RunWriter};
 pub use state::RunState;
 pub use step_path::{InvalidStepPath, PathSegment, StepPath};
 pub use store::{HeadEntry, HeadQuery, RunStore, StoreError, StoreLocation, with_liveness};
+pub(crate) use store::{WATCH_BACKLOG, no_start};
 pub use summary::{
     AmendmentSummary, HeadSummary, RunSummary, RunbookChange, StepState, StepSummary,
     UnreadableSummary,

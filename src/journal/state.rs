@@ -56,6 +56,11 @@ impl RunState {
         matches!(self, Self::Failed | Self::Cancelled | Self::Interrupted | Self::RollbackFailed)
     }
 
+    /// Whether nothing can happen to the run any more.
+    pub fn is_over(self) -> bool {
+        !self.is_active() && !self.is_unfinished()
+    }
+
     /// Returns the name that is used everywhere: in JSON, on the command line, in logs.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -6,7 +6,7 @@ use tokio::sync::broadcast;
 use super::{Format, RecordedEvent, Run, RunHead, RunId, RunTarget};
 
 /// How many changes a slow reader of [`RunStore::watch`] may fall behind before it misses some.
-pub(super) const WATCH_BACKLOG: usize = 1024;
+pub(crate) const WATCH_BACKLOG: usize = 1024;
 
 /// Keeps the journals of runs. Appends are compare-and-append: two processes cannot both continue a run.
 #[async_trait]
@@ -152,6 +152,14 @@ pub enum StoreError {
         /// Whether the run has ended for good.
         is_over: bool,
     },
+    /// The cluster that keeps the runs refused a call, or lacks what the store needs.
+    #[error("{message}")]
+    Cluster {
+        /// The call, and the response or what is missing.
+        message: String,
+        /// The remedy, where one is known.
+        hint: Option<String>,
+    },
     /// The store cannot be read or written.
     #[error("cannot {operation} {place}: {problem}")]
     Unavailable {
@@ -174,16 +182,16 @@ impl StoreError {
                 "wait for it to end, or cancel its run with `runs cancel`".into()
             }
             Self::Corrupt { .. } => {
-                "the file was not modified; move it out of the state directory to \
-                                     continue without this run"
+                "the journal was not modified; move it out of the store to continue without this run"
                     .into()
             }
             Self::TooNew { by, .. } => {
-                format!("the file was not modified; use version {by} or later for this run")
+                format!("the journal was not modified; use version {by} or later for this run")
             }
             Self::Unavailable { operation: "use", .. } => {
                 "name another state directory with --state-dir".into()
             }
+            Self::Cluster { hint, .. } => return hint.clone(),
             Self::Unavailable { .. } => return None,
         })
     }
@@ -224,7 +232,7 @@ impl Run {
 }
 
 /// The error of a journal whose first event does not start a run.
-pub(super) fn no_start(id: &RunId) -> StoreError {
+pub(crate) fn no_start(id: &RunId) -> StoreError {
     let problem = "the first event does not start a run".into();
     StoreError::Corrupt { place: id.to_string(), line: 1, problem }
 }

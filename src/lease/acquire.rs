@@ -115,13 +115,19 @@ impl LeaseError {
 
 /// A command for the run, as it is typed on its host.
 fn place_command(lock: &RunLock, operation: &str) -> String {
-    let directory = lock.store.strip_prefix("directory ").map(|directory| {
+    let RunLock { run, host, store, .. } = lock;
+    // A cluster can be reached from elsewhere, too.
+    if let Some(namespace) = store.strip_prefix("namespace ") {
+        let flags = format!("--store cluster --store-namespace {namespace}");
+        return format!("`rafay-relay-sop {flags} runs {operation} {run}`");
+    }
+    let directory = store.strip_prefix("directory ").map(|directory| {
         // Only NUL cannot be quoted, and no path has one.
         let quoted = shlex::try_quote(directory).unwrap_or(directory.into());
         format!(" --state-dir {quoted}")
     });
     let directory = directory.unwrap_or_default();
-    format!("`rafay-relay-sop{directory} runs {operation} {}` on host {}", lock.run, lock.host)
+    format!("`rafay-relay-sop{directory} runs {operation} {run}` on host {host}")
 }
 
 /// The way past what a lease says.

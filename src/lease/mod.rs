@@ -16,6 +16,7 @@ mod run_lock;
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 
 pub use acquire::{LeaseError, LockRequest, Observation, acquire};
@@ -24,7 +25,7 @@ pub use run_lock::RunLock;
 
 use crate::platform::{Error, kubernetes::LeaseClient};
 use acquire::Look;
-use run_lock::{holder, release, set_lock};
+use run_lock::{holder, release, seems_renewed, set_lock};
 
 /// The times of a lease, all of them real: other processes have other clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +107,20 @@ pub async fn observe(client: &LeaseClient, times: LeaseTimes) -> Result<Option<S
         }
         return Ok(Some(SeenLock { lock, is_running: result == Look::IsLive, lease }));
     }
+}
+
+/// Returns the run that holds the cluster, if there is one, and whether its process seems to be alive, which compares
+/// two clocks: nothing may be taken from a run for that. One call, for readers.
+///
+/// # Errors
+/// The lease cannot be read.
+pub async fn glance(
+    client: &LeaseClient,
+    times: LeaseTimes,
+) -> Result<Option<(RunLock, bool)>, Error> {
+    let Some(lease) = client.get(times.call()).await? else { return Ok(None) };
+    let seems_live = holder(&lease).is_some() && seems_renewed(&lease, Timestamp::now());
+    Ok(RunLock::of(&lease).map(|lock| (lock, seems_live)))
 }
 
 /// Why the lock of a run was not removed.

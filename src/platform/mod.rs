@@ -164,6 +164,27 @@ impl Platform {
         Ok(kubernetes::LeaseClient::new(Arc::clone(self.kubernetes().await?)))
     }
 
+    /// Returns the calls for the runs that are kept in a namespace of the cluster: the named one, else that of the pod
+    /// or of the kubeconfig's context.
+    ///
+    /// # Errors
+    /// The client cannot be created, or there is no namespace. No call is made.
+    pub async fn run_objects(
+        &self,
+        namespace: Option<&str>,
+    ) -> Result<kubernetes::RunObjects, Error> {
+        let connection = self.kubernetes().await?;
+        let namespace = namespace.map(str::to_owned).or_else(|| connection.namespace.clone());
+        let namespace = namespace.ok_or_else(|| {
+            Error::access(
+                "the kubeconfig's context names no namespace for runs",
+                ErrorKind::Invalid,
+            )
+            .with_hint("name it with --store-namespace")
+        })?;
+        Ok(kubernetes::RunObjects::new(Arc::clone(connection), namespace))
+    }
+
     /// Returns the identity of the cluster.
     ///
     /// # Errors

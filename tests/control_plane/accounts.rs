@@ -33,6 +33,13 @@ const IDENTITY_NAMESPACE: &str = "kube-system";
 /// What a run does with the lease of the cluster.
 pub(crate) const LEASE_VERBS: [&str; 3] = ["get", "create", "update"];
 
+/// What a run does with its objects, where a cluster keeps it.
+pub(crate) const STORE_VERBS: [(&str, &[&str]); 3] = [
+    ("runbookruns", &["get", "list", "create"]),
+    ("runbookruns/status", &["patch"]),
+    ("runevents", &["get", "list", "create", "delete"]),
+];
+
 /// A `ServiceAccount`, as it is used from outside the cluster.
 pub(crate) struct TestServiceAccount {
     /// Identifies the account in the audit log, where earlier tests may have used the same name.
@@ -82,6 +89,19 @@ impl Grant {
     /// Returns the permission to hold the lease of the cluster, and nothing else.
     pub(crate) fn for_lease() -> Self {
         Self { lease: LEASE_VERBS.to_vec(), ..Self::default() }
+    }
+
+    /// Returns the permission to keep runs in the account's namespace, and to hold the lease of the cluster.
+    pub(crate) fn for_store() -> Self {
+        Self::for_lease().and_store()
+    }
+
+    /// Adds the permission to keep runs in the account's namespace.
+    pub(crate) fn and_store(mut self) -> Self {
+        for (resource, verbs) in STORE_VERBS {
+            self.namespace.push(rule("sop.rafay.dev", resource, verbs));
+        }
+        self
     }
 
     /// Removes a verb on the lease of the cluster.

@@ -15,6 +15,7 @@ mod child_guard;
 mod cli_run;
 mod cluster;
 mod cluster_lock;
+mod cluster_store;
 mod conformance;
 mod environment;
 mod fail_fast;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
     let tests = [
         actions::tests(),
         cluster_lock::tests(),
+        cluster_store::tests(),
         conformance::tests(),
         fail_fast::tests(),
         moto::tests(),

@@ -93,6 +93,8 @@ pub(in crate::platform) struct Connection {
     pub(super) clock: Clock,
     pub(in crate::platform) server: String,
     pub(in crate::platform) context: Option<String>,
+    /// The namespace that the pod or the context names.
+    pub(in crate::platform) namespace: Option<String>,
     /// The certificates in DER that the server's is checked against; none where it is not checked.
     pub(super) authorities: Vec<Vec<u8>>,
 }
@@ -104,8 +106,8 @@ impl Connection {
         clock: Clock,
         making: &Arc<Semaphore>,
     ) -> Result<Self, Error> {
-        let (mut config, context) = match access {
-            KubernetesAccess::Endpoint { url } => (endpoint_config(url)?, None),
+        let Configured { mut config, context, namespace } = match access {
+            KubernetesAccess::Endpoint { url } => Configured::of(endpoint_config(url)?),
             KubernetesAccess::Inferred { kubeconfig, context } => {
                 infer_config(kubeconfig.as_deref(), context.as_deref()).await?
             }
@@ -125,7 +127,20 @@ impl Connection {
         let trusted = (!config.accept_invalid_certs).then(|| config.root_cert.clone());
         let authorities = trusted.flatten().unwrap_or_default();
         let client = make_client(config, &server, making).await?;
-        Ok(Self { client, clock, server, context, authorities })
+        Ok(Self { client, clock, server, context, namespace, authorities })
+    }
+}
+
+/// A configuration, and what it does not say of itself.
+struct Configured {
+    config: Config,
+    context: Option<String>,
+    namespace: Option<String>,
+}
+
+impl Configured {
+    fn of(config: Config) -> Self {
+        Self { config, context: None, namespace: None }
     }
 }
 
@@ -168,13 +183,17 @@ fn endpoint_config(url: &url::Url) -> Result<Config, Error> {
 async fn infer_config(
     kubeconfig: Option<&Path>,
     context: Option<&str>,
-) -> Result<(Config, Option<String>), Error> {
+) -> Result<Configured, Error> {
     match find_kubeconfig(kubeconfig)? {
         Some(found) => from_kubeconfig(found, context).await,
         None if context.is_some() => {
             Err(no_kubeconfig("a context was given, but no kubeconfig was found"))
         }
-        None if is_in_pod() => Ok((in_cluster_config()?, None)),
+        None if is_in_pod() => {
+            let config = in_cluster_config()?;
+            let namespace = Some(config.default_namespace.clone());
+            Ok(Configured { namespace, ..Configured::of(config) })
+        }
         None => {
             Err(no_kubeconfig("no kubeconfig was found, and this process does not run in a pod"))
         }
@@ -228,18 +247,24 @@ fn read_kubeconfig(path: &Path) -> Result<Kubeconfig, Error> {
 async fn from_kubeconfig(
     kubeconfig: Kubeconfig,
     context: Option<&str>,
-) -> Result<(Config, Option<String>), Error> {
+) -> Result<Configured, Error> {
     let chosen = context
         .map(str::to_owned)
         .or_else(|| kubeconfig.current_context.clone())
         .filter(|name| !name.is_empty());
     let known: Vec<String> =
         kubeconfig.contexts.iter().map(|context| context.name.clone()).collect();
+    let namespace = kubeconfig
+        .contexts
+        .iter()
+        .find(|context| Some(&context.name) == chosen.as_ref())
+        .and_then(|context| context.context.as_ref()?.namespace.clone())
+        .filter(|namespace| !namespace.is_empty());
     let options = KubeConfigOptions { context: chosen.clone(), ..KubeConfigOptions::default() };
     let config = Config::from_custom_kubeconfig(kubeconfig, &options)
         .await
         .map_err(|error| context_error(error, chosen.as_deref(), &known))?;
-    Ok((config, chosen))
+    Ok(Configured { config, context: chosen, namespace })
 }
 
 fn is_in_pod() -> bool {

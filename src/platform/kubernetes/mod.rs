@@ -24,6 +24,7 @@ mod object_watch;
 pub mod pod;
 mod proxy;
 pub mod rollout;
+mod run_objects;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -32,6 +33,10 @@ pub(super) use connect::{Connection, Connector};
 pub use error::budget_message;
 pub use lease::{LEASE_NAME, LEASE_NAMESPACE, LeaseClient};
 pub use object_watch::{ObjectView, ObjectWatch};
+pub use run_objects::{
+    ENCODING, RunCondition, RunEvents, RunEventsPart, RunObjects, RunbookRun, RunbookRunSpec,
+    RunbookRunStatus,
+};
 pub use writer::{KubernetesWriter, Removal};
 
 /// The page size of `kubectl`; a page of 500 pods is about 5 MB.
@@ -117,6 +122,8 @@ pub struct Selection {
     pub labels: Option<String>,
     /// A field selector, such as `spec.nodeName=ip-10-0-0-1`.
     pub fields: Option<String>,
+    /// How many objects a page has, where they are larger than others.
+    page_size: Option<u32>,
 }
 
 impl Selection {
@@ -144,6 +151,13 @@ impl Selection {
         self
     }
 
+    /// The same, in pages of this size.
+    #[must_use]
+    pub fn with_page_size(mut self, size: u32) -> Self {
+        self.page_size = Some(size);
+        self
+    }
+
     /// Of these, those that an object's own selector matches. A selector with an unknown operator is
     /// ignored, so the caller must check the owners too.
     #[must_use]
@@ -164,7 +178,7 @@ impl Selection {
         ListParams {
             label_selector: self.labels.clone(),
             field_selector: self.fields.clone(),
-            limit: Some(PAGE_SIZE),
+            limit: Some(self.page_size.unwrap_or(PAGE_SIZE)),
             ..ListParams::default()
         }
     }

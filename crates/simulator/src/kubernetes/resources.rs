@@ -164,9 +164,18 @@ pub(crate) static AUTOSCALERS: Resource = Resource {
     ..grouped("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
 };
 pub(crate) static LEASES: Resource = grouped("coordination.k8s.io", "v1", "leases", "Lease");
+/// The kinds that `rafay-relay-sop crds` defines, as if they had been applied. Their rules are not enforced.
+pub(crate) static RUNBOOK_RUNS: Resource = Resource {
+    short_names: &["rbr"],
+    subresources: &["status"],
+    generation: true,
+    ..grouped("sop.rafay.dev", "v1alpha1", "runbookruns", "RunbookRun")
+};
+pub(crate) static RUN_EVENTS: Resource =
+    grouped("sop.rafay.dev", "v1alpha1", "runevents", "RunEvents");
 
 /// Every kind, in the order in which discovery lists them.
-pub(crate) static RESOURCES: [&Resource; 17] = [
+pub(crate) static RESOURCES: [&Resource; 19] = [
     &NAMESPACES,
     &NODES,
     &PODS,
@@ -184,6 +193,8 @@ pub(crate) static RESOURCES: [&Resource; 17] = [
     &BUDGETS,
     &AUTOSCALERS,
     &LEASES,
+    &RUNBOOK_RUNS,
+    &RUN_EVENTS,
 ];
 
 /// Returns the kind that a path names.

@@ -1,0 +1,405 @@
+//! The store in the cluster: a run is a RunbookRun, and its events are RunEvents that it owns, all in one namespace.
+//! `docs/cluster-store.md` has the layout for people.
+//!
+//! ```text
+//! runbookruns/<run>               spec: what was asked for; status: a projection of the events, with the run's head
+//! runevents/<run>-000000          the events from 0 on, as compressed JSON lines; never changed
+//! runevents/<run>-000017          the events from 17 on
+//! runevents/<run>-000000.all      after the end: all events, in the place of the others
+//! ```
+//!
+//! - **An append is a creation.** The name of the object has the number of its first event, so of two writers that have
+//!   seen the same events only one can append. The other finds an object that is not its own, and stops. An object is
+//!   the writer's own when it has its id and its content: then the response to an earlier attempt was lost.
+//! - **Events that need no sync** stay in memory until the next append that does, and are in the same object as that.
+//!   Readers of this process see them at once; other processes see them later, or never if this process dies.
+//! - **A name stays taken** where a writer that has been replaced may come back: the first object of a writer that
+//!   continues a run is kept when the others are replaced by compacted ones. After its first append, a writer that
+//!   continues a run checks that there are no compacted objects; if there are, it has lost.
+//! - **The status is never trusted for a run that is not over**: its journal is read. Nothing can follow after a run is
+//!   over, so then the head in the status is final.
+
+mod compaction;
+mod crds;
+mod failure;
+mod open_run;
+mod parts;
+mod projection;
+mod status_writer;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use futures::future::join_all;
+use tokio::sync::{Mutex as AsyncMutex, broadcast};
+
+pub use crds::definitions;
+
+use self::{
+    compaction::compact,
+    failure::Call,
+    open_run::{OpenRun, Owner},
+    projection::{Projection, head_of},
+};
+use crate::{
+    journal::{
+        Checksum, HeadEntry, HeadQuery, RecordedEvent, RunHead, RunId, RunStore, StoreError,
+        StoreLocation, WATCH_BACKLOG, parse_lines,
+    },
+    lease::{self, LeaseTimes},
+    platform::{
+        Error as PlatformError, Platform,
+        kubernetes::{LeaseClient, RunObjects, RunbookRun},
+    },
+};
+
+/// Runs in a namespace of a cluster.
+pub struct ClusterStore {
+    shared: Arc<Shared>,
+    changes: broadcast::Sender<RunHead>,
+}
+
+struct Shared {
+    objects: RunObjects,
+    lease: LeaseClient,
+    /// This process: no other one has the same text. None in a store that only reads.
+    writer: Option<String>,
+    url: Option<String>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The runs that this process writes to. An append holds its run for as long as it takes.
+    open: HashMap<RunId, Arc<AsyncMutex<Option<OpenRun>>>>,
+    /// The same runs as readers see them, who do not wait for an append.
+    live: HashMap<RunId, LiveRun>,
+}
+
+/// A run that this process writes to.
+#[derive(Clone)]
+struct LiveRun {
+    head: RunHead,
+    /// The events that are not in the cluster yet.
+    pending: Vec<RecordedEvent>,
+}
+
+/// The journal of a run as the cluster has it.
+struct Journal {
+    events: Vec<RecordedEvent>,
+    sum: Checksum,
+}
+
+impl ClusterStore {
+    /// Opens the store in a namespace (the named one, else that of the pod or of the kubeconfig's context) for writing.
+    /// `url` is where the service that writes to it listens, if it is one. Nothing is called.
+    ///
+    /// # Errors
+    /// The client cannot be created, or there is no namespace.
+    pub async fn for_writing(
+        platform: &Platform,
+        namespace: Option<&str>,
+        url: Option<String>,
+    ) -> Result<Self, PlatformError> {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let writer = format!("{host}/{}/{:08x}", std::process::id(), fastrand::u32(..));
+        Self::open(platform, namespace, Some(writer), url).await
+    }
+
+    /// Opens the store in a namespace for reading.
+    ///
+    /// # Errors
+    /// As [`for_writing`](Self::for_writing).
+    pub async fn for_reading(
+        platform: &Platform,
+        namespace: Option<&str>,
+    ) -> Result<Self, PlatformError> {
+        Self::open(platform, namespace, None, None).await
+    }
+
+    async fn open(
+        platform: &Platform,
+        namespace: Option<&str>,
+        writer: Option<String>,
+        url: Option<String>,
+    ) -> Result<Self, PlatformError> {
+        let objects = platform.run_objects(namespace).await?;
+        let lease = platform.cluster_lease().await?;
+        let (changes, _) = broadcast::channel(WATCH_BACKLOG);
+        let state = Mutex::default();
+        Ok(Self { shared: Arc::new(Shared { objects, lease, writer, url, state }), changes })
+    }
+
+    /// Checks that the cluster has the definitions, and that this account may do all that a run needs.
+    ///
+    /// # Errors
+    /// What is missing, all at once.
+    pub async fn ensure_usable(&self) -> Result<(), StoreError> {
+        let objects = &self.shared.objects;
+        let reviews = Call::OF_A_RUN.map(|call| async move {
+            let allowed = objects.is_allowed(call.verb, call.resource).await;
+            // A cluster that does not answer this refuses the call itself later.
+            (!allowed.unwrap_or(true)).then_some(call)
+        });
+        let denied: Vec<Call> = join_all(reviews).await.into_iter().flatten().collect();
+        if !denied.is_empty() {
+            return Err(failure::denied(objects, &denied));
+        }
+        // Each kind has a definition of its own. Names that no run has.
+        let found = objects.get_run("none").await;
+        found.map_err(|error| Call::GET_RUN.failed(objects, &error))?;
+        let found = objects.get_events("none").await;
+        found.map(drop).map_err(|error| Call::GET_EVENTS.failed(objects, &error))
+    }
+
+    /// Removes runs that are over, with their events, for good. The API server deletes the events a moment later.
+    ///
+    /// # Errors
+    /// A run is not over or not readable, or a call failed. The runs before it are removed.
+    pub async fn remove(&self, runs: Vec<RunId>) -> Result<(), StoreError> {
+        let shared = &self.shared;
+        shared.writer("remove from")?;
+        for run in runs {
+            let object = shared.object(&run).await?.ok_or_else(|| shared.not_found(&run))?;
+            let head = shared.head_of_object(&run, &object).await?;
+            let head = head.ok_or_else(|| shared.not_found(&run))?;
+            if !head.is_final() {
+                return Err(StoreError::Unavailable {
+                    operation: "remove",
+                    place: shared.place(&run),
+                    problem: format!("run {run} is {}", head.state(false)),
+                });
+            }
+            let deleted = shared.objects.delete_run(&object).await;
+            deleted.map_err(|error| Call::DELETE_RUN.failed(&shared.objects, &error))?;
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change is one assignment: a panic leaves nothing half done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn writer(&self, operation: &'static str) -> Result<&str, StoreError> {
+        self.writer.as_deref().ok_or_else(|| StoreError::Unavailable {
+            operation,
+            place: format!("namespace {}", self.objects.namespace()),
+            problem: "it was opened for reading".into(),
+        })
+    }
+
+    fn place(&self, run: &RunId) -> String {
+        format!("runbookrun {}/{run}", self.objects.namespace())
+    }
+
+    fn not_found(&self, run: &RunId) -> StoreError {
+        let place = format!("namespace {}", self.objects.namespace());
+        StoreError::NotFound { run: run.clone(), place }
+    }
+
+    /// Returns the object of a run, if there is one.
+    async fn object(&self, run: &RunId) -> Result<Option<RunbookRun>, StoreError> {
+        if !is_object_name(run) {
+            return Ok(None);
+        }
+        let found = self.objects.get_run(run.as_str()).await;
+        found.map_err(|error| Call::GET_RUN.failed(&self.objects, &error))
+    }
+
+    /// Reads the journal of a run, as the cluster has it; `None` when it has no events.
+    async fn journal(&self, run: &RunId) -> Result<Option<Journal>, StoreError> {
+        if !is_object_name(run) {
+            return Ok(None);
+        }
+        let found = self.objects.list_events(run.as_str()).await;
+        let parts = found.map_err(|error| Call::LIST_EVENTS.failed(&self.objects, &error))?;
+        let place = self.place(run);
+        let read = parts::assemble(&place, &parts).and_then(|text| parse_lines(&place, &text));
+        match read {
+            Ok((events, _)) if events.is_empty() => Ok(None),
+            Ok((events, sum)) => Ok(Some(Journal { events, sum })),
+            // The parts of a run that was deleted go one by one.
+            Err(error @ StoreError::Corrupt { .. }) => match self.object(run).await? {
+                Some(_) => Err(error),
+                None => Ok(None),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns the head of a run from its object, or from its journal where the object does not say how it ended. A run
+    /// whose first event was never written is none.
+    async fn head_of_object(
+        &self,
+        run: &RunId,
+        object: &RunbookRun,
+    ) -> Result<Option<RunHead>, StoreError> {
+        if let Some(live) = self.state().live.get(run) {
+            return Ok(Some(live.head.clone()));
+        }
+        let known = head_of(object.status.as_ref());
+        if let Some(head) = known.as_ref()
+            && head.is_final()
+            && head.format.is_known()
+            && head.run == *run
+        {
+            return Ok(known);
+        }
+        let Some(journal) = self.journal(run).await? else { return Ok(None) };
+        let Some(projection) = Projection::of(run, &journal.events) else {
+            return Err(crate::journal::no_start(run));
+        };
+        // The status of a run that is driven is its driver's to write.
+        if projection.head().ended_at.is_some() && known.as_ref() != Some(projection.head()) {
+            self.repair(run, object, &projection).await;
+        }
+        Ok(Some(projection.head().clone()))
+    }
+
+    /// Does what the process of a run that has stopped did not come to: compacts its events, and writes its status. The
+    /// object is older than the journal that was read, so a status that another process has written meanwhile stays.
+    async fn repair(&self, run: &RunId, object: &RunbookRun, projection: &Projection) {
+        let Some(writer) = &self.writer else { return };
+        if projection.head().is_final() {
+            let owner = Owner::new(run, object);
+            if let Err(error) = compact(&self.objects, &owner, writer).await {
+                tracing::warn!(%error, run = run.as_str(), "the events of the run stay in several objects");
+            }
+        }
+        let (status, version) = (projection.status(writer), &object.metadata.resource_version);
+        let written = self.objects.write_status(run.as_str(), version.as_deref(), &status).await;
+        if let Err(error) = written {
+            tracing::warn!(%error, run = run.as_str(), "cannot write the status of the run");
+        }
+    }
+
+    fn live(&self, run: &RunId) -> Option<LiveRun> {
+        self.state().live.get(run).cloned()
+    }
+}
+
+/// Whether a run id can be the name of an object. Those of journal format 0 cannot.
+fn is_object_name(run: &RunId) -> bool {
+    let text = run.as_str();
+    let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    text.len() <= 63
+        && text.chars().all(is_allowed)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+#[async_trait]
+impl RunStore for ClusterStore {
+    async fn append(
+        &self,
+        run: &RunId,
+        expected: u64,
+        events: &[RecordedEvent],
+        sync: bool,
+    ) -> Result<(), StoreError> {
+        let head = open_run::append(&self.shared, run, expected, events, sync).await?;
+        // A store that is not watched is fine.
+        let _ = self.changes.send(head);
+        Ok(())
+    }
+
+    async fn read(&self, run: &RunId, from: u64) -> Result<Vec<RecordedEvent>, StoreError> {
+        // Before the cluster is read: what is written meanwhile is then in both.
+        let pending = self.shared.live(run).map(|live| live.pending).unwrap_or_default();
+        let journal = self.shared.journal(run).await?;
+        let mut events = journal.ok_or_else(|| self.shared.not_found(run))?.events;
+        let known = events.len() as u64;
+        events.extend(pending.into_iter().filter(|event| event.seq >= known));
+        let from = usize::try_from(from).unwrap_or(usize::MAX).min(events.len());
+        events.drain(..from);
+        Ok(events)
+    }
+
+    async fn heads(&self, query: HeadQuery) -> Result<Vec<HeadEntry>, StoreError> {
+        let shared = &self.shared;
+        let found = shared.objects.list_runs().await;
+        let found = found.map_err(|error| Call::LIST_RUNS.failed(&shared.objects, &error))?;
+        // An object whose name is not a valid run id was created by another program.
+        let objects: BTreeMap<RunId, RunbookRun> = found
+            .into_iter()
+            .filter_map(|object| Some((object.metadata.name.as_ref()?.parse().ok()?, object)))
+            .collect();
+        let (before, limit) = match &query {
+            HeadQuery::Newest(limit) => (None, *limit),
+            HeadQuery::Before(run, limit) => (Some(run), *limit),
+            HeadQuery::All | HeadQuery::Open | HeadQuery::WithKey(_) => (None, usize::MAX),
+        };
+        let mut heads = Vec::new();
+        for (run, object) in objects.iter().rev() {
+            if heads.len() >= limit {
+                break;
+            }
+            let is_meant = match &query {
+                HeadQuery::WithKey(key) => object.spec.key.as_ref() == Some(key),
+                _ => before.is_none_or(|before| run < before),
+            };
+            if !is_meant {
+                continue;
+            }
+            let head = match shared.head_of_object(run, object).await {
+                Ok(None) => continue,
+                Ok(Some(head)) if query == HeadQuery::Open && head.is_final() => continue,
+                Ok(Some(head)) => Ok(head),
+                // The journal of one run, which says nothing of the others.
+                Err(error @ (StoreError::Corrupt { .. } | StoreError::TooNew { .. })) => Err(error),
+                Err(error) => return Err(error),
+            };
+            heads.push(HeadEntry { run: run.clone(), head });
+        }
+        heads.reverse();
+        Ok(heads)
+    }
+
+    async fn head(&self, run: &RunId) -> Result<RunHead, StoreError> {
+        let shared = &self.shared;
+        if let Some(live) = shared.live(run) {
+            return Ok(live.head);
+        }
+        let object = shared.object(run).await?.ok_or_else(|| shared.not_found(run))?;
+        let head = shared.head_of_object(run, &object).await?;
+        head.ok_or_else(|| shared.not_found(run))
+    }
+
+    fn watch(&self) -> broadcast::Receiver<RunHead> {
+        self.changes.subscribe()
+    }
+
+    /// Whether this process writes to the run, or the process that holds the lease of the cluster for it seems to be
+    /// alive. A run that changes nothing takes no lease: of those, only this process's are known to be live.
+    async fn is_live(&self, run: &RunId) -> bool {
+        if self.shared.live(run).is_some() {
+            return true;
+        }
+        match lease::glance(&self.shared.lease, LeaseTimes::default()).await {
+            Ok(lock) => lock.is_some_and(|(lock, is_alive)| lock.run == run.as_str() && is_alive),
+            Err(error) => {
+                tracing::warn!(%error, "the run may be live: the lease of the cluster cannot be read");
+                true
+            }
+        }
+    }
+
+    async fn check_writable(&self) -> Result<(), StoreError> {
+        let probed = self.shared.objects.probe().await;
+        probed.map_err(|error| Call::LIST_RUNS.failed(&self.shared.objects, &error))
+    }
+
+    fn location(&self) -> StoreLocation {
+        StoreLocation {
+            name: format!("namespace {}", self.shared.objects.namespace()),
+            exclusive_id: None,
+            url: self.shared.url.clone(),
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! A run that this process writes to: what it knows of the run, and how it appends.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use clock::Backoff;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::Resource as _;
+
+use super::{
+    Journal, LiveRun, Shared,
+    compaction::compact,
+    failure::{Call, is_too_large, other_version, too_large},
+    parts::{self, Chunk},
+    projection::Projection,
+    status_writer::StatusWriter,
+};
+use crate::{
+    journal::{
+        Checksum, Event, RecordedEvent, RunEvent, RunHead, RunId, StoreError, no_start, to_lines,
+    },
+    platform::{
+        Error as PlatformError, ErrorKind,
+        kubernetes::{ENCODING, RunEvents, RunEventsPart, RunObjects, RunbookRun, RunbookRunSpec},
+    },
+};
+
+/// How long an append is tried while the API server does not answer: a restart of it takes less. The run waits.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// The same while the API server refuses what it has allowed before: one that has just started does not know the roles.
+const DENIED_PATIENCE: Duration = Duration::from_secs(10);
+/// The pauses in between.
+const BACKOFF: Backoff =
+    Backoff::new(Duration::from_millis(250), Duration::from_secs(5)).with_jitter(0.25);
+
+/// A run that this process has read or created, and appends to.
+pub(super) struct OpenRun {
+    owner: Owner,
+    /// How many events are in the cluster.
+    stored: u64,
+    /// The checksum of these.
+    sum: Checksum,
+    projection: Projection,
+    status: StatusWriter,
+    /// Whether this process has appended since it opened the run.
+    has_appended: bool,
+}
+
+/// The object that owns the events of a run.
+#[derive(Clone)]
+pub(super) struct Owner {
+    pub(super) run: RunId,
+    reference: OwnerReference,
+}
+
+/// Appends events, and returns the head of the run with them.
+pub(super) async fn append(
+    shared: &Arc<Shared>,
+    run: &RunId,
+    expected: u64,
+    events: &[RecordedEvent],
+    sync: bool,
+) -> Result<RunHead, StoreError> {
+    let writer = shared.writer("write to")?.to_owned();
+    let slot = Arc::clone(shared.state().open.entry(run.clone()).or_default());
+    let mut slot = slot.lock().await;
+    let opened = match slot.take() {
+        Some(open) => Ok(open),
+        None if expected == 0 => create(shared, run, &writer, events).await,
+        None => open(shared, run, &writer).await,
+    };
+    let mut open = opened.inspect_err(|_| shared.forget(run))?;
+    let mut pending = shared.live(run).map(|live| live.pending).unwrap_or_default();
+    // An append that was canceled may have stored them.
+    pending.retain(|event| event.seq >= open.stored);
+    let found = open.stored + pending.len() as u64;
+    if found != expected {
+        *slot = Some(open);
+        return Err(StoreError::Conflict { run: run.clone(), expected, found });
+    }
+    pending.extend_from_slice(events);
+    // Of a run that was created or opened just now, some are known already, and others are not known yet.
+    let known = open.projection.head().events;
+    let unknown: Vec<RecordedEvent> =
+        pending.iter().filter(|event| event.seq >= known).cloned().collect();
+    if sync {
+        // After a failure the next append opens the run anew, and reads what the cluster holds.
+        let stored = open.store(shared, &writer, &pending).await;
+        stored.inspect_err(|_| shared.forget(run))?;
+        pending.clear();
+    }
+    unknown.iter().for_each(|event| open.projection.apply(event));
+    let head = open.projection.head().clone();
+    shared.state().live.insert(run.clone(), LiveRun { head: head.clone(), pending });
+    let status = open.projection.status(&writer);
+    if head.ended_at.is_none() || !sync {
+        open.status.write(status);
+        *slot = Some(open);
+        return Ok(head);
+    }
+    if head.is_final()
+        && let Err(error) = compact(&shared.objects, &open.owner, &writer).await
+    {
+        tracing::warn!(%error, run = run.as_str(), "the events of the run stay in several objects");
+    }
+    open.status.end(status).await;
+    shared.forget(run);
+    Ok(head)
+}
+
+/// Creates the object of a new run.
+async fn create(
+    shared: &Arc<Shared>,
+    run: &RunId,
+    writer: &str,
+    events: &[RecordedEvent],
+) -> Result<OpenRun, StoreError> {
+    let projection = Projection::of(run, &events[..events.len().min(1)]);
+    let (Some(projection), Some(Event::Run(RunEvent::RunStarted(spec)))) =
+        (projection, events.first().map(|first| &first.event))
+    else {
+        return Err(no_start(run));
+    };
+    let spec = RunbookRunSpec {
+        runbook: spec.runbook.clone(),
+        inputs: spec.inputs.clone(),
+        key: spec.key.clone(),
+        requested_by: spec.actor.clone(),
+        writer: writer.to_owned(),
+    };
+    let object = RunbookRun::new(run.as_str(), spec);
+    let objects = &shared.objects;
+    let mut attempts = Attempts::new(false);
+    let created = loop {
+        let error = match objects.create_run(&object).await {
+            Ok(created) => break created,
+            Err(error) => error,
+        };
+        if error.code() == "AlreadyExists" {
+            match shared.object(run).await? {
+                // The response to an earlier attempt was lost.
+                Some(found) if found.spec.writer == writer && attempts.has_repeated() => {
+                    break found;
+                }
+                _ => {
+                    let journal = shared.journal(run).await?;
+                    let found = journal.map_or(1, |journal| journal.events.len() as u64);
+                    return Err(StoreError::Conflict { run: run.clone(), expected: 0, found });
+                }
+            }
+        }
+        attempts.pause(error).await.map_err(|error| Call::CREATE_RUN.failed(objects, &error))?;
+    };
+    if created.spec.writer != writer {
+        return Err(other_version(objects, "runbookruns"));
+    }
+    let status = StatusWriter::new(objects.clone(), run.clone(), &created, writer);
+    Ok(OpenRun::new(run, &created, projection, status))
+}
+
+/// Opens a run that has events.
+async fn open(shared: &Arc<Shared>, run: &RunId, writer: &str) -> Result<OpenRun, StoreError> {
+    let object = shared.object(run).await?.ok_or_else(|| shared.not_found(run))?;
+    let journal = shared.journal(run).await?;
+    let Journal { events, sum } = journal.ok_or_else(|| shared.not_found(run))?;
+    let projection = Projection::of(run, &events).ok_or_else(|| no_start(run))?;
+    let status = StatusWriter::new(shared.objects.clone(), run.clone(), &object, writer);
+    let opened = OpenRun::new(run, &object, projection, status);
+    Ok(OpenRun { stored: events.len() as u64, sum, ..opened })
+}
+
+impl Owner {
+    pub(super) fn new(run: &RunId, object: &RunbookRun) -> Self {
+        // An object that the API server returns has a UID.
+        let reference = object.owner_ref(&()).unwrap_or_default();
+        Self { run: run.clone(), reference }
+    }
+}
+
+impl OpenRun {
+    fn new(run: &RunId, object: &RunbookRun, projection: Projection, status: StatusWriter) -> Self {
+        let owner = Owner::new(run, object);
+        let sum = Checksum::default();
+        Self { owner, stored: 0, sum, projection, status, has_appended: false }
+    }
+
+    /// Creates the objects of some events.
+    async fn store(
+        &mut self,
+        shared: &Shared,
+        writer: &str,
+        events: &[RecordedEvent],
+    ) -> Result<(), StoreError> {
+        let run = self.owner.run.clone();
+        if self.status.is_gone() {
+            return Err(shared.not_found(&run));
+        }
+        let (text, sum) = to_lines(events, self.sum).map_err(|error| StoreError::Unavailable {
+            operation: "write an event to",
+            place: shared.place(&run),
+            problem: error.to_string(),
+        })?;
+        let chunks = parts::split(self.stored, &parts::lines_of(&text))
+            .map_err(|error| too_large(&shared.place(&run), &error))?;
+        for chunk in chunks {
+            let takes_over = !self.has_appended && self.stored > 0;
+            let count = chunk.count;
+            let part = part(&self.owner, writer, chunk, takes_over, false);
+            create_part(&shared.objects, &run, &part, self.has_appended).await?;
+            if takes_over {
+                self.ensure_not_compacted(shared).await?;
+            }
+            self.has_appended = true;
+            self.stored += count;
+        }
+        self.sum = sum;
+        Ok(())
+    }
+
+    /// Checks that the run was not ended between the reading of its events and the first append after that: its objects
+    /// may have been replaced since, and their names are free again.
+    async fn ensure_not_compacted(&self, shared: &Shared) -> Result<(), StoreError> {
+        let run = &self.owner.run;
+        let found = shared.objects.has_compacted_events(run.as_str()).await;
+        match found.map_err(|error| Call::LIST_EVENTS.failed(&shared.objects, &error))? {
+            false => Ok(()),
+            true => {
+                let journal = shared.journal(run).await?;
+                let found = journal.map_or(0, |journal| journal.events.len() as u64);
+                Err(StoreError::Conflict { run: run.clone(), expected: self.stored, found })
+            }
+        }
+    }
+}
+
+/// Returns the object for some events.
+pub(super) fn part(
+    owner: &Owner,
+    writer: &str,
+    chunk: Chunk,
+    takes_over: bool,
+    compacted: bool,
+) -> RunEvents {
+    let Chunk { first, count, lines } = chunk;
+    let (writer, encoding) = (writer.to_owned(), ENCODING.to_owned());
+    let suffix = if compacted { ".all" } else { "" };
+    let name = format!("{}-{first:06}{suffix}", owner.run);
+    let spec = RunEventsPart { first, count, writer, takes_over, compacted, encoding, lines };
+    let mut part = RunEvents::new(&name, spec);
+    part.metadata.owner_references = Some(vec![owner.reference.clone()]);
+    part
+}
+
+/// Creates the object of some events. Where the outcome of the creation is unknown, it is sent again with the same
+/// content.
+///
+/// # Errors
+/// Another writer has created one of the same name, or the API server refuses, or does not answer for a long time.
+pub(super) async fn create_part(
+    objects: &RunObjects,
+    run: &RunId,
+    part: &RunEvents,
+    was_allowed: bool,
+) -> Result<(), StoreError> {
+    let name = part.metadata.name.as_deref().unwrap_or_default();
+    let mut attempts = Attempts::new(was_allowed);
+    loop {
+        let (call, error) = match objects.create_events(run.as_str(), part).await {
+            Ok(stored) if stored.spec == part.spec => return Ok(()),
+            Ok(_) => return Err(other_version(objects, "runevents")),
+            Err(error) if error.code() == "AlreadyExists" => match objects.get_events(name).await {
+                Ok(Some(found)) if is_same(&found.spec, &part.spec) => {
+                    tracing::debug!(name, "the response to an append was lost");
+                    return Ok(());
+                }
+                Ok(found) => {
+                    let expected = part.spec.first;
+                    let found = found.map_or(expected + 1, |found| parts::end(&found.spec));
+                    return Err(StoreError::Conflict { run: run.clone(), expected, found });
+                }
+                Err(error) => (Call::GET_EVENTS, error),
+            },
+            Err(error) => (Call::CREATE_EVENTS, error),
+        };
+        attempts.pause(error).await.map_err(|error| call.failed(objects, &error))?;
+    }
+}
+
+/// Whether an object is the one that was to be created. All processes compact a run in the same way.
+fn is_same(found: &RunEventsPart, own: &RunEventsPart) -> bool {
+    let is_compacted = own.compacted && found.compacted;
+    let writer = if is_compacted { &own.writer } else { &found.writer };
+    *own == RunEventsPart { writer: writer.clone(), ..found.clone() }
+}
+
+/// The attempts of a creation so far.
+struct Attempts {
+    started: Instant,
+    delays: clock::Delays,
+    was_allowed: bool,
+    count: u32,
+}
+
+impl Attempts {
+    fn new(was_allowed: bool) -> Self {
+        Self { started: Instant::now(), delays: BACKOFF.delays(), was_allowed, count: 1 }
+    }
+
+    /// Whether the call was sent before, too.
+    fn has_repeated(&self) -> bool {
+        self.count > 1
+    }
+
+    /// Waits before the next attempt, or returns the error where there is none.
+    async fn pause(&mut self, error: PlatformError) -> Result<(), PlatformError> {
+        let patience = match error.kind() {
+            ErrorKind::Transient | ErrorKind::Unreachable if !is_too_large(&error) => PATIENCE,
+            ErrorKind::Denied if self.was_allowed => DENIED_PATIENCE,
+            _ => return Err(error),
+        };
+        if self.started.elapsed() >= patience {
+            return Err(error);
+        }
+        tracing::warn!(%error, "cannot write to the journal yet");
+        tokio::time::sleep(self.delays.next_delay()).await;
+        self.count += 1;
+        Ok(())
+    }
+}
+
+impl Shared {
+    /// Forgets a run to which this process does not write any more.
+    pub(super) fn forget(&self, run: &RunId) {
+        let mut state = self.state();
+        state.live.remove(run);
+        state.open.remove(run);
+    }
+}
