@@ -61,6 +61,8 @@ fn variables_of_the_callers_shell_lead_nowhere_else() {
         ("http_proxy", "http://127.0.0.1:1"),
         ("SOP_SCENARIO", "/nonexistent"),
         ("SOP_STATE_DIR", "/nonexistent/production"),
+        ("SOP_STORE", "cluster"),
+        ("SOP_STORE_NAMESPACE", "production"),
     ];
     let script = "env; rafay-relay-sop run relay-scale --yes";
     let mut command = simulate(script);

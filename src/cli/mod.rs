@@ -4,6 +4,7 @@
 mod actions;
 mod completions;
 mod confirm;
+mod crds;
 mod error;
 mod explain;
 mod inputs;
@@ -22,6 +23,7 @@ mod signals;
 mod simulate;
 mod state_dir;
 mod stdout;
+mod store;
 mod summary;
 mod target;
 pub mod telemetry;
@@ -63,6 +65,18 @@ struct Global {
     /// Whether the directory comes from the environment and not from the command line.
     #[arg(skip)]
     inherits_state_dir: bool,
+    /// Where the runs are kept [default: cluster in a pod, else directory]
+    #[arg(long, global = true, value_name = "KIND", env = "SOP_STORE")]
+    store: Option<store::StoreKind>,
+    /// Namespace of the runs in a cluster [default: that of the pod, or of the kubeconfig's context]
+    #[arg(long, global = true, value_name = "NAMESPACE", env = "SOP_STORE_NAMESPACE")]
+    store_namespace: Option<String>,
+    /// Whether the store comes from the environment and not from the command line.
+    #[arg(skip)]
+    inherits_store: bool,
+    /// The same for its namespace.
+    #[arg(skip)]
+    inherits_store_namespace: bool,
     /// Directory of runbooks, which take precedence over those that are built into the program [default: `runbooks`,
     /// which need not exist]
     #[arg(
@@ -103,6 +117,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Print the JSON Schema of runbooks, for editors
     Schema(schema::SchemaArgs),
+    /// Print the definitions that a cluster needs before it can keep runs
+    Crds(crds::CrdsArgs),
     /// List, show, resume, roll back, cancel or abandon runs
     Runs(runs::RunsArgs),
     /// Print a script for shell completion
@@ -149,8 +165,10 @@ impl Cli {
     pub fn read() -> Self {
         let matches = options::command().get_matches();
         let mut cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-        cli.global.inherits_state_dir =
-            matches.value_source("state_dir") == Some(ValueSource::EnvVariable);
+        let is_inherited = |id| matches.value_source(id) == Some(ValueSource::EnvVariable);
+        cli.global.inherits_state_dir = is_inherited("state_dir");
+        cli.global.inherits_store = is_inherited("store");
+        cli.global.inherits_store_namespace = is_inherited("store_namespace");
         cli
     }
 
@@ -173,6 +191,7 @@ impl Cli {
             Command::Actions(command) => command.run(global),
             Command::Explain(command) => command.run(global),
             Command::Schema(command) => command.run(),
+            Command::Crds(command) => command.run(),
             Command::Runs(command) => command.run(global).await,
             Command::Completions(command) => command.run(),
             Command::Man(command) => command.run(),

@@ -7,7 +7,7 @@ use text::{printable, printable_lines};
 use super::{Global, target::TargetArgs};
 use crate::journal::{RunId, RunTarget};
 
-/// Returns the state of an unfinished run and the commands that are offered for it, for the given state directory and,
+/// Returns the state of an unfinished run and the commands that are offered for it, for the given store and,
 /// where it is known, the given cluster. A run that is rolling back keeps rolling back when resumed, so `resume` is not
 /// offered for it.
 pub(super) fn describe(
@@ -18,10 +18,7 @@ pub(super) fn describe(
     global: &Global,
     target: Option<&TargetArgs>,
 ) -> String {
-    let state_dir = global.state_dir.as_ref();
-    let state_dir = state_dir
-        .map(|path| format!(" --state-dir {}", quoted(&path.to_string_lossy())))
-        .unwrap_or_default();
+    let store = global.store_flags();
     let target_flags = target.map(TargetArgs::to_flags).unwrap_or_default();
     // `abandon` needs no account.
     let cluster_flags = target.map(TargetArgs::to_cluster_flags).unwrap_or_default();
@@ -31,7 +28,7 @@ pub(super) fn describe(
         ("abandon", cluster_flags.as_str()),
     ];
     let command = |(operation, target_flags)| {
-        format!("\n  rafay-relay-sop{state_dir} runs {operation} {run}{target_flags}")
+        format!("\n  rafay-relay-sop{store} runs {operation} {run}{target_flags}")
     };
     let is_offered = |(operation, _): &(&str, &str)| !is_rolling_back || *operation != "resume";
     let all: String = commands.into_iter().filter(is_offered).map(command).collect();

@@ -13,11 +13,17 @@ struct SharedOption {
     used_by: &'static [&'static str],
 }
 
-const SHARED_OPTIONS: [SharedOption; 3] = [
+const SHARED_OPTIONS: [SharedOption; 5] = [
     SharedOption {
         id: "state_dir",
         long: "state-dir",
         used_by: &["run", "serve", "runs", "simulate"],
+    },
+    SharedOption { id: "store", long: "store", used_by: &["run", "serve", "runs"] },
+    SharedOption {
+        id: "store_namespace",
+        long: "store-namespace",
+        used_by: &["run", "serve", "runs"],
     },
     SharedOption { id: "runbooks", long: "runbooks", used_by: &["run", "serve", "runs resume"] },
     SharedOption {

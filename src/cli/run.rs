@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 
 use super::{
     CliError, Exit, Global, Output, confirm, inputs::InputsArgs, next_steps, progress, signals,
-    state_dir::StateDir, stdout, summary, target::TargetArgs,
+    stdout, summary, target::TargetArgs,
 };
 use crate::{
     engine::{AcceptedRun, CheckedRunbook, Control, Engine},
@@ -39,9 +39,9 @@ impl RunArgs {
         if asks {
             confirm::require_terminal(&self.target)?;
         }
-        let state_dir = StateDir::choose(global, self.target.simulate)?;
-        let store = state_dir.open_for_writing("run", None)?;
         let environment = self.target.connect().await?;
+        let place = global.store_place(self.target.simulate, || environment.platform.clone())?;
+        let store = place.open_for_writing("run", None).await?.as_run_store();
         let engine = Engine::new(environment.platform.clone(), store, self.target.simulate)
             .with_lease_times(self.target.lease_times()?);
         let preflight = engine.prepare(checked, &inputs).await?;

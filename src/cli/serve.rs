@@ -8,8 +8,7 @@ use tokio::{
 };
 
 use super::{
-    CliError, Exit, Global, limits::LimitsArgs, listen::ListenAddress, state_dir::StateDir, stdout,
-    target::TargetArgs,
+    CliError, Exit, Global, limits::LimitsArgs, listen::ListenAddress, stdout, target::TargetArgs,
 };
 use crate::{
     engine::Engine,
@@ -91,9 +90,9 @@ impl ServeArgs {
             Some(_) => format!("https://{address}"),
             None => format!("http://{address}"),
         };
-        let state_dir = StateDir::choose(global, self.target.simulate)?;
-        let store = state_dir.open_for_writing("serve", Some(url.clone()))?;
         let environment = self.target.connect().await?;
+        let place = global.store_place(self.target.simulate, || environment.platform.clone())?;
+        let store = place.open_for_writing("serve", Some(url.clone())).await?.as_run_store();
         let engine = Engine::new(environment.platform.clone(), store, self.target.simulate)
             .with_lease_times(self.target.lease_times()?)
             .without_waiting_for_leases();

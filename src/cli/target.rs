@@ -47,7 +47,7 @@ pub(super) struct TargetArgs {
 }
 
 /// The Kubernetes cluster.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(super) struct ClusterArgs {
     /// The kubeconfig file, as kubectl has it [default: KUBECONFIG, ~/.kube/config, or the pod's account]
     #[arg(long, value_name = "FILE")]
@@ -58,6 +58,11 @@ pub(super) struct ClusterArgs {
 }
 
 impl ClusterArgs {
+    /// Whether a cluster is named.
+    pub(super) fn is_named(&self) -> bool {
+        self.kubeconfig.is_some() || self.context.is_some()
+    }
+
     /// Makes the client, where no account is needed. The cluster is not called yet.
     pub(super) fn platform(&self) -> Platform {
         Platform::new(PlatformOptions {
@@ -93,6 +98,11 @@ pub(super) struct Environment {
 }
 
 impl TargetArgs {
+    /// Returns the cluster alone.
+    pub(super) fn cluster(&self) -> ClusterArgs {
+        self.cluster.clone()
+    }
+
     /// Makes the clients. A real cluster is not called yet.
     pub(super) async fn connect(&self) -> Result<Environment, CliError> {
         let clock = self.clock()?;

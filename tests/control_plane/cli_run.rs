@@ -147,7 +147,7 @@ pub(crate) fn simulate_scenario_over(plane: &ControlPlane, scenario: &str) -> Si
 }
 
 /// Waits until the scenario's deployments have all their replicas.
-async fn wait_until_settled(plane: &ControlPlane) {
+pub(crate) async fn wait_until_settled(plane: &ControlPlane) {
     plane.wait_until_ready(NAMESPACE, "rafay-relay", 3).await;
     plane.wait_until_ready(NAMESPACE, "rafay-sentry", 2).await;
     plane.wait_until_ready(NAMESPACE, "relay-cache", 2).await;

@@ -6,11 +6,12 @@ use std::{
     path::PathBuf,
 };
 
+use clap::ValueEnum as _;
 use clap_complete::{CompletionCandidate, PathCompleter, engine::ValueCompleter as _};
 
 use crate::{
     actions as registry,
-    cli::{Global, Output, state_dir::StateDir},
+    cli::{Global, Output, state_dir::StateDir, store::StoreKind},
     journal::{HeadQuery, RunId, RunState, RunStore as _, with_liveness},
 };
 
@@ -32,7 +33,12 @@ pub(super) fn runs(is_suitable: fn(RunState) -> bool) -> Vec<CompletionCandidate
 }
 
 async fn latest_runs() -> Vec<(RunId, RunState)> {
-    let Ok(state_dir) = StateDir::choose(&global(), false) else { return Vec::new() };
+    let global = global();
+    // A cluster is not called for a key press.
+    if !matches!(global.store_kind(false), Ok(StoreKind::Directory)) {
+        return Vec::new();
+    }
+    let Ok(state_dir) = StateDir::choose(&global, false) else { return Vec::new() };
     let store = state_dir.open_for_reading();
     let mut runs = Vec::new();
     for entry in store.heads(HeadQuery::Newest(MAX_RUNS)).await.unwrap_or_default() {
@@ -73,11 +79,19 @@ fn global() -> Global {
         let named = value_of(&words, flag).or_else(|| env::var_os(variable).map(PathBuf::from));
         named.filter(|path| !path.as_os_str().is_empty())
     };
+    let text = |flag, variable| {
+        let named = value_of(&words, flag).map(PathBuf::into_os_string);
+        named.or_else(|| env::var_os(variable))?.into_string().ok()
+    };
     Global {
         state_dir: directory("--state-dir", "SOP_STATE_DIR"),
         runbooks: directory("--runbooks", "SOP_RUNBOOKS"),
+        store: text("--store", "SOP_STORE").and_then(|kind| StoreKind::from_str(&kind, true).ok()),
+        store_namespace: None,
         output: Output::Text,
         inherits_state_dir: false,
+        inherits_store: false,
+        inherits_store_namespace: false,
     }
 }
 

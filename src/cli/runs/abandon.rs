@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 
 use super::{RunSelector, remote};
 use crate::{
-    cli::{CliError, Exit, confirm, run, state_dir::StateDir, stdout, target::ClusterArgs},
+    cli::{CliError, Exit, confirm, run, stdout, store::StorePlace, target::ClusterArgs},
     engine::{self, StartError},
-    journal::{DirectoryStore, Run, RunHead, RunId, RunStore as _},
+    journal::{Run, RunHead, RunId, RunState},
     lease::{self, ClearError, LeaseTimes},
     platform::Platform,
 };
@@ -34,7 +34,7 @@ pub(super) struct AbandonArgs {
     #[arg(long, value_name = "CLUSTER", requires = "lock")]
     confirm: Option<String>,
     #[command(flatten)]
-    cluster: ClusterArgs,
+    pub(super) cluster: ClusterArgs,
     /// Do not ask; without a terminal it does not ask either. It does not replace --confirm
     #[arg(long, env = "SOP_YES")]
     yes: bool,
@@ -42,21 +42,27 @@ pub(super) struct AbandonArgs {
 
 impl AbandonArgs {
     /// Declares the run to be over.
-    pub(super) async fn run(self, state_dir: &StateDir) -> Result<Exit, CliError> {
+    pub(super) async fn run(self, place: &StorePlace) -> Result<Exit, CliError> {
         if self.lock {
-            return self.abandon_lock(state_dir).await;
+            return self.abandon_lock(place).await;
         }
-        let reader = state_dir.open_for_reading();
+        let reader = place.open_for_reading().await?;
+        let runs = reader.as_run_store();
         let selector = RunSelector { run: self.run.clone(), last: self.last };
-        let id = selector.find(&reader).await?;
-        confirm::ask_to_abandon(&Run::read(&reader, &id).await?, self.yes)?;
+        let id = selector.find(runs.as_ref()).await?;
+        // The right to write to a directory says the same.
+        if reader.is_shared() && runs.is_live(&id).await {
+            let (state, operation) = (RunState::Running, "abandoned");
+            return Err(StartError::AlreadyFinished { run: id, state, operation }.into());
+        }
+        confirm::ask_to_abandon(&Run::read(runs.as_ref(), &id).await?, self.yes)?;
         if let Some(address) = remote::service_address(&reader) {
             let token = &self.token;
             return remote::request_operation(&address, &id, "abandon", Value::Null, token).await;
         }
-        let store = state_dir.open_for_writing("runs abandon", None)?;
+        let store = place.open_for_writing("runs abandon", None).await?.as_run_store();
         let before = store.head(&id).await?;
-        engine::abandon(Arc::<DirectoryStore>::clone(&store), &id, &run::actor()).await?;
+        engine::abandon(Arc::clone(&store), &id, &run::actor()).await?;
         let target = before.target.to_string();
         let target = text::printable(&target);
         stdout::write(&format!("run {id} is abandoned; nothing was undone on {target}\n"))?;
@@ -67,8 +73,8 @@ impl AbandonArgs {
             && before.has_changed
         {
             let note = format!(
-                "note: its lock may still be on the cluster: {problem}\nhint: the next run from this \
-                 state directory removes it, and so does `runs abandon --lock`\n"
+                "note: its lock may still be on the cluster: {problem}\nhint: the next run with this \
+                 store removes it, and so does `runs abandon --lock`\n"
             );
             stdout::write_stderr(&text::printable_lines(&note));
         }
@@ -97,7 +103,7 @@ impl AbandonArgs {
     }
 
     /// Removes the lock of the run that holds the cluster.
-    async fn abandon_lock(&self, state_dir: &StateDir) -> Result<Exit, CliError> {
+    async fn abandon_lock(&self, place: &StorePlace) -> Result<Exit, CliError> {
         let platform = self.cluster.platform();
         let cluster = cluster_name(&platform).await?;
         let cluster = text::printable(&cluster).into_owned();
@@ -130,8 +136,8 @@ impl AbandonArgs {
             }
         }
         let journal = match lock.run.parse::<RunId>() {
-            Ok(id) => self.abandon_in(state_dir, &id).await?,
-            Err(_) => "its journal is not in this state directory".into(),
+            Ok(id) => self.abandon_in(place, &id).await?,
+            Err(_) => "its journal is not in this store".into(),
         };
         let cleared = lease::clear_seen(&client, times, &seen).await;
         let was_there = cleared.map_err(|error| match error {
@@ -145,10 +151,10 @@ impl AbandonArgs {
     }
 
     /// Journals that a run is over, where its journal is here. Returns what its journal says.
-    async fn abandon_in(&self, state_dir: &StateDir, id: &RunId) -> Result<String, CliError> {
-        let reader = state_dir.open_for_reading();
-        let Ok(head) = reader.head(id).await else {
-            return Ok("its journal is not in this state directory".into());
+    async fn abandon_in(&self, place: &StorePlace, id: &RunId) -> Result<String, CliError> {
+        let reader = place.open_for_reading().await?;
+        let Ok(head) = reader.as_run_store().head(id).await else {
+            return Ok("its journal is not in this store".into());
         };
         if head.is_final() {
             return Ok(format!("the run is {}", head.state(false)));
@@ -157,7 +163,7 @@ impl AbandonArgs {
             let token = &self.token;
             remote::request_operation(&address, id, "abandon", Value::Null, token).await?;
         } else {
-            let store = state_dir.open_for_writing("runs abandon", None)?;
+            let store = place.open_for_writing("runs abandon", None).await?.as_run_store();
             engine::abandon(store, id, &run::actor()).await?;
         }
         Ok("the run is abandoned".into())

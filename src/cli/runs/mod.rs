@@ -10,8 +10,16 @@ use std::num::NonZeroUsize;
 
 use serde_json::Value;
 
-use super::{CliError, Exit, Global, state_dir::StateDir};
-use crate::journal::{DirectoryStore, HeadQuery, RunId, RunState, RunStore as _};
+use super::{
+    CliError, Exit, Global,
+    store::{OpenStore, StoreKind, StorePlace},
+    target::ClusterArgs,
+};
+use crate::{
+    journal::{HeadQuery, RunId, RunState, RunStore},
+    lease::{self, LeaseTimes},
+    platform::Platform,
+};
 
 /// Lists, shows, resumes, rolls back, cancels or abandons runs.
 #[derive(Debug, clap::Args)]
@@ -25,7 +33,7 @@ enum Command {
     /// List runs, the latest last
     List(ListArgs),
     /// Show one run: its state, its steps and what they changed
-    Show(RunSelector),
+    Show(ShowArgs),
     /// Print the log lines of a run
     Logs(LogsArgs),
     /// Continue an unfinished run where it stopped
@@ -58,6 +66,17 @@ struct ListArgs {
     /// List only runs of this runbook
     #[arg(long, value_name = "NAME")]
     runbook: Option<String>,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
+/// Which run to show.
+#[derive(Debug, clap::Args)]
+struct ShowArgs {
+    #[command(flatten)]
+    selector: RunSelector,
+    #[command(flatten)]
+    cluster: ClusterArgs,
 }
 
 /// Which run to print, and whether to wait for more of it.
@@ -68,6 +87,8 @@ struct LogsArgs {
     /// Keep printing until the run stops; the exit code is then that of the run
     #[arg(long, short)]
     follow: bool,
+    #[command(flatten)]
+    cluster: ClusterArgs,
 }
 
 /// Which run.
@@ -88,26 +109,74 @@ struct RemoteRunArgs {
     selector: RunSelector,
     #[command(flatten)]
     token: remote::TokenArgs,
+    #[command(flatten)]
+    cluster: ClusterArgs,
 }
 
 impl RunsArgs {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, CliError> {
-        let state_dir = StateDir::choose(global, false)?;
-        let store = state_dir.open_for_reading();
+        let place = self.command.store_place(global)?;
+        let output = global.output;
+        // Each opens the store again for itself where it writes.
+        let store = place.open_for_reading().await?;
+        let runs = store.as_run_store();
+        let runs = runs.as_ref();
         match self.command {
-            Command::List(args) => show::list(&store, &args.filter(), global.output).await,
-            Command::Show(run) => show::one(&store, &run.find(&store).await?, global.output).await,
-            Command::Logs(LogsArgs { selector, follow: true }) => {
-                show::follow(&store, &selector.find(&store).await?, global.output).await
+            Command::List(args) => show::list(runs, &args.filter(), output).await,
+            Command::Show(ShowArgs { selector, .. }) => {
+                show::one(runs, &selector.find(runs).await?, output).await
+            }
+            Command::Logs(LogsArgs { selector, follow: true, .. }) => {
+                let interval = match store.is_shared() {
+                    true => show::CLUSTER_FOLLOW_INTERVAL,
+                    false => show::FOLLOW_INTERVAL,
+                };
+                show::follow(runs, &selector.find(runs).await?, output, interval).await
             }
             Command::Logs(LogsArgs { selector, .. }) => {
-                show::logs(&store, &selector.find(&store).await?, global.output).await
+                show::logs(runs, &selector.find(runs).await?, output).await
             }
-            Command::Resume(args) => args.run(&state_dir, global).await,
-            Command::Rollback(args) => args.roll_back(&state_dir, global).await,
-            Command::Cancel(args) => cancel(&store, &args).await,
-            Command::Abandon(args) => args.run(&state_dir).await,
-            Command::Prune(args) => args.run(&state_dir, global.output).await,
+            Command::Resume(args) => args.run(&place, global).await,
+            Command::Rollback(args) => args.roll_back(&place, global).await,
+            Command::Cancel(args) => cancel(&place, &store, &args).await,
+            Command::Abandon(args) => args.run(&place).await,
+            Command::Prune(args) => args.run(&place, output).await,
+        }
+    }
+}
+
+impl Command {
+    /// Returns where the runs are kept, with the cluster that this subcommand names.
+    fn store_place(&self, global: &Global) -> Result<StorePlace, CliError> {
+        // Whether the cluster is named for the store alone.
+        let (cluster, is_for_store) = match self {
+            Self::List(args) => (args.cluster.clone(), true),
+            Self::Show(args) => (args.cluster.clone(), true),
+            Self::Logs(args) => (args.cluster.clone(), true),
+            Self::Cancel(args) => (args.cluster.clone(), true),
+            Self::Prune(args) => (args.cluster.clone(), true),
+            Self::Abandon(args) => (args.cluster.clone(), false),
+            Self::Resume(args) => (args.place.target.cluster(), false),
+            Self::Rollback(args) => (args.target.cluster(), false),
+        };
+        let simulated = match self {
+            Self::Resume(args) => args.place.target.simulate,
+            Self::Rollback(args) => args.target.simulate,
+            _ => false,
+        };
+        if is_for_store
+            && cluster.is_named()
+            && global.store_kind(simulated)? == StoreKind::Directory
+        {
+            return Err(CliError::usage_with_hint(
+                "--kubeconfig and --context name the cluster that keeps the runs, and the store is a directory",
+                "leave them out, or pass --store cluster",
+            ));
+        }
+        // A simulated run is resumed in the state directory that it was started with.
+        match simulated {
+            true => Ok(StorePlace::Directory(super::state_dir::StateDir::choose(global, false)?)),
+            false => global.store_place(false, || cluster.platform()),
         }
     }
 }
@@ -131,7 +200,7 @@ fn parse_state(text: &str) -> Result<RunState, String> {
 }
 
 impl RunSelector {
-    async fn find(&self, store: &DirectoryStore) -> Result<RunId, CliError> {
+    async fn find(&self, store: &dyn RunStore) -> Result<RunId, CliError> {
         if let Some(run) = &self.run {
             return Ok(run.clone());
         }
@@ -141,12 +210,20 @@ impl RunSelector {
 }
 
 /// Asks the process that drives a run to cancel it.
-async fn cancel(store: &DirectoryStore, args: &RemoteRunArgs) -> Result<Exit, CliError> {
-    let id = args.selector.find(store).await?;
-    let is_live = store.is_live(&id).await;
-    let state = store.head(&id).await?.state(is_live);
+async fn cancel(
+    place: &StorePlace,
+    store: &OpenStore,
+    args: &RemoteRunArgs,
+) -> Result<Exit, CliError> {
+    let runs = store.as_run_store();
+    let id = args.selector.find(runs.as_ref()).await?;
+    let is_live = runs.is_live(&id).await;
+    let state = runs.head(&id).await?.state(is_live);
     if !state.is_active() {
         return Err(CliError::Usage(format!("run {id} is {state}: nothing to cancel")));
+    }
+    if let StorePlace::Cluster { platform, .. } = place {
+        return Err(cannot_cancel_from_here(platform, &id).await);
     }
     if let Some(address) = remote::service_address(store) {
         return remote::request_operation(&address, &id, "cancel", Value::Null, &args.token).await;
@@ -156,4 +233,27 @@ async fn cancel(store: &DirectoryStore, args: &RemoteRunArgs) -> Result<Exit, Cl
         format!("run {id} is driven by process {pid} at a command line"),
         format!("press Ctrl-C there, or run `kill -INT {pid}`"),
     ))
+}
+
+/// Returns where a run in the cluster can be canceled: its process is told by none of its objects.
+async fn cannot_cancel_from_here(platform: &Platform, id: &RunId) -> CliError {
+    let seen = async {
+        let client = platform.cluster_lease().await.ok()?;
+        lease::glance(&client, LeaseTimes::default()).await.ok()?
+    };
+    let lock = seen.await.map(|(lock, _)| lock);
+    let Some(lock) = lock.filter(|lock| lock.run == id.as_str()) else {
+        return CliError::usage_with_hint(
+            format!("run {id} is driven by another process"),
+            "cancel it there: POST /runs/ID/cancel to its service, or Ctrl-C at its command line",
+        );
+    };
+    let message = format!("run {id} is driven by process {} on host {}", lock.pid, lock.host);
+    let hint = match lock.url {
+        Some(url) => {
+            format!("from where that can be reached: `curl -X POST {url}/runs/{id}/cancel`")
+        }
+        None => format!("press Ctrl-C there, or run `kill -INT {}` there", lock.pid),
+    };
+    CliError::usage_with_hint(text::printable(&message), text::printable(&hint))
 }

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::{
-    cli::{CliError, Exit, Output, confirm, state_dir::StateDir, stdout},
-    journal::{DirectoryStore, HeadQuery, RunHead, RunId, RunStore as _, StoreError, timestamp},
+    cli::{CliError, Exit, Output, confirm, stdout, store::StorePlace, target::ClusterArgs},
+    journal::{HeadQuery, RunHead, RunId, RunStore, StoreError, timestamp},
 };
 
 /// Which runs to remove.
@@ -26,21 +26,24 @@ pub(super) struct PruneArgs {
     /// Do not ask before removing runs
     #[arg(long, env = "SOP_YES")]
     yes: bool,
+    #[command(flatten)]
+    pub(super) cluster: ClusterArgs,
 }
 
 impl PruneArgs {
-    pub(super) async fn run(self, state_dir: &StateDir, output: Output) -> Result<Exit, CliError> {
+    pub(super) async fn run(self, place: &StorePlace, output: Output) -> Result<Exit, CliError> {
         let asks = !self.yes && !self.dry_run;
         if asks {
             confirm::require_terminal_to("remove runs", None)?;
         }
         if self.dry_run {
-            let selected = self.select(&state_dir.open_for_reading()).await?;
+            let store = place.open_for_reading().await?.as_run_store();
+            let selected = self.select(store.as_ref()).await?;
             return report(&selected, "would remove", output);
         }
         // A process that writes to the directory may be about to resume a run, or to answer for one.
-        let store = state_dir.open_for_writing("runs prune", None)?;
-        let selected = self.select(&store).await?;
+        let store = place.open_for_writing("runs prune", None).await?;
+        let selected = self.select(store.as_run_store().as_ref()).await?;
         if asks && !selected.is_empty() {
             let count = text::plural(selected.len(), "run");
             let text = format!("{}Remove {count}: this cannot be undone.\n", lines(&selected));
@@ -53,7 +56,7 @@ impl PruneArgs {
     }
 
     /// Returns the heads of the runs to remove, the oldest first.
-    async fn select(&self, store: &DirectoryStore) -> Result<Vec<RunHead>, StoreError> {
+    async fn select(&self, store: &dyn RunStore) -> Result<Vec<RunHead>, StoreError> {
         let heads = store.heads(HeadQuery::All).await?;
         let heads = heads.into_iter().filter_map(|entry| entry.head.ok());
         let now = Timestamp::now();

@@ -5,8 +5,8 @@ use std::{path::PathBuf, time::Duration};
 use serde_json::Value;
 
 use crate::{
-    cli::{CliError, Exit, stdout},
-    journal::{DirectoryStore, RunId},
+    cli::{CliError, Exit, stdout, store::OpenStore},
+    journal::RunId,
     server::read_token,
 };
 
@@ -21,8 +21,8 @@ pub(super) struct TokenArgs {
     token_file: Option<PathBuf>,
 }
 
-/// Returns where the service that writes to the directory listens, if there is one.
-pub(super) fn service_address(store: &DirectoryStore) -> Option<String> {
+/// Returns where the service that alone writes to the store listens, if there is one.
+pub(super) fn service_address(store: &OpenStore) -> Option<String> {
     store.owner()?.address
 }
 

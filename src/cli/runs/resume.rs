@@ -3,9 +3,9 @@
 
 use super::{RunSelector, remote};
 use crate::{
-    cli::{CliError, Exit, Global, confirm, run, state_dir::StateDir, stdout, target::TargetArgs},
+    cli::{CliError, Exit, Global, confirm, run, stdout, store::StorePlace, target::TargetArgs},
     engine::{CheckedRunbook, Engine, ResumePreflight, ResumeRequest},
-    journal::{Failure, FailureKind, ResumeMode, RunHead, RunState, RunStore as _},
+    journal::{Failure, FailureKind, ResumeMode, RunHead, RunState},
     runbook_dir::{self, FoundRunbook, RunbookDir},
 };
 
@@ -20,7 +20,7 @@ pub(super) struct PlaceArgs {
     #[command(flatten)]
     token: remote::TokenArgs,
     #[command(flatten)]
-    target: TargetArgs,
+    pub(super) target: TargetArgs,
     /// Do not ask before acting on a real cluster
     #[arg(long, env = "SOP_YES")]
     yes: bool,
@@ -30,7 +30,7 @@ pub(super) struct PlaceArgs {
 #[derive(Debug, clap::Args)]
 pub(super) struct ResumeArgs {
     #[command(flatten)]
-    place: PlaceArgs,
+    pub(super) place: PlaceArgs,
     #[command(flatten)]
     amendment: AmendmentArgs,
 }
@@ -61,15 +61,15 @@ impl PlaceArgs {
     /// Rolls the run back.
     pub(super) async fn roll_back(
         self,
-        state_dir: &StateDir,
+        store: &StorePlace,
         global: &Global,
     ) -> Result<Exit, CliError> {
-        self.resume(state_dir, ResumeMode::Rollback, AmendmentArgs::default(), global).await
+        self.resume(store, ResumeMode::Rollback, AmendmentArgs::default(), global).await
     }
 
     async fn resume(
         self,
-        state_dir: &StateDir,
+        store: &StorePlace,
         mode: ResumeMode,
         amendment: AmendmentArgs,
         global: &Global,
@@ -78,9 +78,10 @@ impl PlaceArgs {
             ResumeMode::Continue => "resume",
             ResumeMode::Rollback => "rollback",
         };
-        let reader = state_dir.open_for_reading();
+        let place = store;
+        let reader = place.open_for_reading().await?;
         if let Some(address) = remote::service_address(&reader) {
-            let id = self.selector.find(&reader).await?;
+            let id = self.selector.find(reader.as_run_store().as_ref()).await?;
             amendment.require_confirmation()?;
             let body = match mode {
                 ResumeMode::Continue => amendment.body(&address)?,
@@ -97,8 +98,9 @@ impl PlaceArgs {
             amendment.require_terminal()?;
         }
         let request = amendment.request(mode, &global.runbook_dir())?;
-        let store = state_dir.open_for_writing(&format!("runs {operation}"), None)?;
-        let id = self.selector.find(&store).await?;
+        let store = place.open_for_writing(&format!("runs {operation}"), None).await?;
+        let store = store.as_run_store();
+        let id = self.selector.find(store.as_ref()).await?;
         if !simulates {
             refuse_simulated(&store.head(&id).await?)?;
         }
@@ -127,8 +129,8 @@ impl PlaceArgs {
 
 impl ResumeArgs {
     /// Resumes the run.
-    pub(super) async fn run(self, state_dir: &StateDir, global: &Global) -> Result<Exit, CliError> {
-        self.place.resume(state_dir, ResumeMode::Continue, self.amendment, global).await
+    pub(super) async fn run(self, store: &StorePlace, global: &Global) -> Result<Exit, CliError> {
+        self.place.resume(store, ResumeMode::Continue, self.amendment, global).await
     }
 }
 

@@ -8,10 +8,9 @@ use text::printable;
 use crate::{
     cli::{CliError, Exit, Output, run, stdout},
     journal::{
-        AmendmentSummary, DirectoryStore, HeadEntry, HeadQuery, HeadSummary, LogLines, Run, RunId,
-        RunState, RunStore as _, RunSummary, RunbookChange, StepPath, StoreError,
-        UnreadableSummary, difference_texts, origin_and_digest, short_digest, timestamp,
-        with_liveness,
+        AmendmentSummary, HeadEntry, HeadQuery, HeadSummary, LogLines, Run, RunId, RunState,
+        RunStore, RunSummary, RunbookChange, StepPath, StoreError, UnreadableSummary,
+        difference_texts, origin_and_digest, short_digest, timestamp, with_liveness,
     },
 };
 
@@ -19,7 +18,9 @@ use crate::{
 const PAGE: usize = 200;
 
 /// How often a run that is followed is read.
-const FOLLOW_INTERVAL: Duration = Duration::from_millis(250);
+pub(super) const FOLLOW_INTERVAL: Duration = Duration::from_millis(250);
+/// The same where each reading is some calls to an API server.
+pub(super) const CLUSTER_FOLLOW_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A run in a list: its summary, or why its journal cannot be read.
 type ListedRun = (RunId, Result<HeadSummary, StoreError>);
@@ -51,7 +52,7 @@ impl ListFilter {
     }
 
     /// Returns the latest runs that are listed, and one more if there is one, the latest first.
-    async fn find(&self, store: &DirectoryStore) -> Result<Vec<ListedRun>, StoreError> {
+    async fn find(&self, store: &dyn RunStore) -> Result<Vec<ListedRun>, StoreError> {
         let wanted = self.limit.map_or(usize::MAX, |limit| limit.saturating_add(1));
         // Without a filter no more are read than are listed.
         let page = if self.has_filter() { PAGE } else { wanted.min(PAGE) };
@@ -81,7 +82,7 @@ impl ListFilter {
 
 /// Lists runs, the latest last. One whose journal cannot be read is listed as that.
 pub(super) async fn list(
-    store: &DirectoryStore,
+    store: &dyn RunStore,
     filter: &ListFilter,
     output: Output,
 ) -> Result<Exit, CliError> {
@@ -127,7 +128,7 @@ fn line((id, summary): &ListedRun) -> String {
 
 /// Shows one run.
 pub(super) async fn one(
-    store: &DirectoryStore,
+    store: &dyn RunStore,
     id: &RunId,
     output: Output,
 ) -> Result<Exit, CliError> {
@@ -218,7 +219,7 @@ fn prefixed(text: &str) -> String {
 
 /// Prints the log lines of one run.
 pub(super) async fn logs(
-    store: &DirectoryStore,
+    store: &dyn RunStore,
     id: &RunId,
     output: Output,
 ) -> Result<Exit, CliError> {
@@ -233,9 +234,10 @@ pub(super) async fn logs(
 
 /// Prints the log lines of one run, and those that follow, until no process drives the run any more.
 pub(super) async fn follow(
-    store: &DirectoryStore,
+    store: &dyn RunStore,
     id: &RunId,
     output: Output,
+    interval: Duration,
 ) -> Result<Exit, CliError> {
     if output == Output::Json {
         let message = "--follow prints lines of text, and --output json asks for one document";
@@ -259,6 +261,6 @@ pub(super) async fn follow(
         if !state.is_active() {
             return Ok(run::exit_of(state));
         }
-        tokio::time::sleep(FOLLOW_INTERVAL).await;
+        tokio::time::sleep(interval).await;
     }
 }

@@ -16,13 +16,15 @@ use super::{CliError, Exit, simulator_error};
 use crate::cli::stdout;
 
 /// Variables that name a cluster, or the runs on it, in addition to all those of AWS.
-const CLUSTER_VARIABLES: [&str; 6] = [
+const CLUSTER_VARIABLES: [&str; 8] = [
     "KUBECONFIG",
     "KUBERNETES_SERVICE_HOST",
     "KUBERNETES_SERVICE_PORT",
     "SOP_SIMULATE",
     "SOP_SCENARIO",
     "SOP_STATE_DIR",
+    "SOP_STORE",
+    "SOP_STORE_NAMESPACE",
 ];
 
 /// Returns the variables of this process that lead a client to another cluster or account than the simulated one.
