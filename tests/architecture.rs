@@ -49,7 +49,11 @@ const WAITING_LOOPS: &[(&str, &str, &str)] = &[
     ("cluster_store/compaction.rs", "compact", "as many turns as there are objects"),
     ("cluster_store/open_run.rs", "create", "the pause of a retry, and a bound on their time"),
     ("cluster_store/open_run.rs", "create_part", "the pause of a retry, and a bound on their time"),
+    ("cluster_store/sharing.rs", "wait_for_cancel", "a pace"),
+    ("cluster_store/sharing.rs", "wait_for_cancel", "changes of one object"),
     ("cluster_store/status_writer.rs", "keep", "changes, and an interval between two writes"),
+    ("cluster_store/watched_runs.rs", "keep", "a pace"),
+    ("cluster_store/watched_runs.rs", "keep", "changes of the objects"),
     ("engine/interruptible.rs", "run_interruptible", "events of an operation"),
     ("engine/interruptible.rs", "run_interruptible", "events that have arrived"),
     ("engine/rollback.rs", "undo", "the pause of a retry, and the timeout of the step"),
@@ -84,7 +88,8 @@ const WAITING_LOOPS: &[(&str, &str, &str)] = &[
     ("server/listener.rs", "accept", "connections, and a pause after a failure"),
     ("server/listener.rs", "accept", "connections that end"),
     ("server/listener.rs", "send_refusal", "what one client sends, for at most a second"),
-    ("server/service.rs", "recover_interrupted", "a pace"),
+    ("server/recovery.rs", "recover_own", "a pace"),
+    ("server/recovery.rs", "take_over", "a pace"),
 ];
 
 #[test]

@@ -9,6 +9,7 @@ use rafay_relay_sop::{
     cluster_store::ClusterStore,
     engine::{Control, StartError},
     journal::{DirectoryStore, HeadQuery, LockOwner, MemoryStore, ResumeMode, RunState, RunStore},
+    lease::LeaseTimes,
     platform::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
 };
 use serde_json::json;
@@ -54,7 +55,10 @@ fn cluster_store() -> Opening {
             aws: AwsAccess::DefaultChain { profile: None },
             environment: [].into(),
         });
-        let store = ClusterStore::for_writing(&platform, Some("rafay-core"), None).await.unwrap();
+        let store =
+            ClusterStore::for_writing(&platform, Some("rafay-core"), None, LeaseTimes::default())
+                .await
+                .unwrap();
         (Arc::new(store) as Arc<dyn RunStore>, Medium::Cluster(Box::new(cluster)))
     })
 }
@@ -84,10 +88,21 @@ async fn stops_and_resumes(store: Arc<dyn RunStore>, stop_at: u64, moment: Momen
         return has_stopped;
     };
     if has_stopped && head.state(false).is_unfinished() {
+        // Time passes: the process that has stopped no longer counts as the holder of the cluster.
+        release_lease(&cluster).await;
         cluster.resume(&head.run, ResumeMode::Continue).await.expect_success();
     }
     assert_eq!(cluster.effective_calls(), ["eks:UpdateNodegroupConfig"], "event {stop_at}");
     has_stopped
+}
+
+async fn release_lease(cluster: &TestCluster) {
+    let path = "apis/coordination.k8s.io/v1/namespaces/kube-system/leases/rafay-relay-sop";
+    let url = cluster.simulator.kubernetes_url().join(path).unwrap();
+    let patch = json!({"spec": {"holderIdentity": null}});
+    let request = reqwest::Client::new().patch(url);
+    let request = request.header("content-type", "application/merge-patch+json");
+    request.body(patch.to_string()).send().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -40,7 +40,9 @@ impl RunArgs {
             confirm::require_terminal(&self.target)?;
         }
         let environment = self.target.connect().await?;
-        let place = global.store_place(self.target.simulate, || environment.platform.clone())?;
+        let place = global
+            .store_place(self.target.simulate, || environment.platform.clone())?
+            .with_lease_times(self.target.lease_times()?);
         let store = place.open_for_writing("run", None).await?.as_run_store();
         let engine = Engine::new(environment.platform.clone(), store, self.target.simulate)
             .with_lease_times(self.target.lease_times()?);

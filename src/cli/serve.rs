@@ -91,8 +91,12 @@ impl ServeArgs {
             None => format!("http://{address}"),
         };
         let environment = self.target.connect().await?;
-        let place = global.store_place(self.target.simulate, || environment.platform.clone())?;
-        let store = place.open_for_writing("serve", Some(url.clone())).await?.as_run_store();
+        let place = global
+            .store_place(self.target.simulate, || environment.platform.clone())?
+            .with_lease_times(self.target.lease_times()?);
+        let store = place.open_for_writing("serve", Some(url.clone())).await?;
+        store.watch_runs();
+        let store = store.as_run_store();
         let engine = Engine::new(environment.platform.clone(), store, self.target.simulate)
             .with_lease_times(self.target.lease_times()?)
             .without_waiting_for_leases();
@@ -106,7 +110,7 @@ impl ServeArgs {
         service.expect_recovery(max_age).await;
         let recovery = tokio::spawn({
             let service = service.clone();
-            async move { service.recover_interrupted(max_age).await }
+            async move { service.recover(max_age).await }
         });
         let mut server = HttpServer::start(listener, service.clone(), access, tls)?;
         tracing::info!(%address, "listening");

@@ -9,6 +9,7 @@ use crate::{
     cluster_store::ClusterStore,
     engine::StartError,
     journal::{DirectoryStore, LockOwner, RunId, RunStore, StoreError},
+    lease::LeaseTimes,
     platform::Platform,
 };
 
@@ -34,6 +35,8 @@ pub(super) enum StorePlace {
         platform: Platform,
         /// The namespace, where it is named.
         namespace: Option<String>,
+        /// How often a process that drives a run says so.
+        times: LeaseTimes,
     },
 }
 
@@ -94,6 +97,7 @@ impl Global {
             StoreKind::Cluster => StorePlace::Cluster {
                 platform: platform(),
                 namespace: self.store_namespace.clone(),
+                times: LeaseTimes::default(),
             },
         })
     }
@@ -119,6 +123,16 @@ fn is_in_pod() -> bool {
 }
 
 impl StorePlace {
+    /// Sets the times of the lease of the cluster, which hold for the runs in it, too.
+    pub(super) fn with_lease_times(self, times: LeaseTimes) -> Self {
+        match self {
+            Self::Directory(_) => self,
+            Self::Cluster { platform, namespace, .. } => {
+                Self::Cluster { platform, namespace, times }
+            }
+        }
+    }
+
     /// Takes the right to write here for this process, or finds out what is missing for that.
     pub(super) async fn open_for_writing(
         &self,
@@ -129,9 +143,9 @@ impl StorePlace {
             Self::Directory(state_dir) => {
                 OpenStore::Directory(state_dir.open_for_writing(doing, address)?)
             }
-            Self::Cluster { platform, namespace } => {
-                let store =
-                    ClusterStore::for_writing(platform, namespace.as_deref(), address).await;
+            Self::Cluster { platform, namespace, times } => {
+                let namespace = namespace.as_deref();
+                let store = ClusterStore::for_writing(platform, namespace, address, *times).await;
                 let store = store.map_err(StartError::from)?;
                 store.ensure_usable().await?;
                 OpenStore::Cluster(Arc::new(store))
@@ -145,7 +159,7 @@ impl StorePlace {
             Self::Directory(state_dir) => {
                 OpenStore::Directory(Arc::new(state_dir.open_for_reading()))
             }
-            Self::Cluster { platform, namespace } => {
+            Self::Cluster { platform, namespace, .. } => {
                 let store = ClusterStore::for_reading(platform, namespace.as_deref()).await;
                 OpenStore::Cluster(Arc::new(store.map_err(StartError::from)?))
             }
@@ -167,6 +181,13 @@ impl OpenStore {
         match self {
             Self::Directory(store) => store.owner(),
             Self::Cluster(_) => None,
+        }
+    }
+
+    /// Begins to watch all runs, for a service that shares its store with others.
+    pub(super) fn watch_runs(&self) {
+        if let Self::Cluster(store) = self {
+            store.watch_runs();
         }
     }
 

@@ -22,6 +22,8 @@ impl Call {
     pub(super) const CREATE_RUN: Self = Self::new("create", "runbookruns");
     pub(super) const GET_RUN: Self = Self::new("get", "runbookruns");
     pub(super) const LIST_RUNS: Self = Self::new("list", "runbookruns");
+    pub(super) const WATCH_RUNS: Self = Self::new("watch", "runbookruns");
+    pub(super) const PATCH_RUN: Self = Self::new("patch", "runbookruns");
     pub(super) const DELETE_RUN: Self = Self::new("delete", "runbookruns");
     pub(super) const CREATE_EVENTS: Self = Self::new("create", "runevents");
     pub(super) const GET_EVENTS: Self = Self::new("get", "runevents");
@@ -30,10 +32,12 @@ impl Call {
     pub(super) const WRITE_STATUS: Self = Self::new("patch", "runbookruns/status");
 
     /// The calls of a process that drives runs.
-    pub(super) const OF_A_RUN: [Self; 8] = [
+    pub(super) const OF_A_RUN: [Self; 10] = [
         Self::GET_RUN,
         Self::LIST_RUNS,
+        Self::WATCH_RUNS,
         Self::CREATE_RUN,
+        Self::PATCH_RUN,
         Self::WRITE_STATUS,
         Self::GET_EVENTS,
         Self::LIST_EVENTS,

@@ -22,18 +22,22 @@
 mod compaction;
 mod crds;
 mod failure;
+mod liveness;
 mod open_run;
 mod parts;
 mod projection;
+mod sharing;
 mod status_writer;
+mod watched_runs;
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use async_trait::async_trait;
 use futures::future::join_all;
+use jiff::Timestamp;
 use tokio::sync::{Mutex as AsyncMutex, broadcast};
 
 pub use crds::definitions;
@@ -41,18 +45,20 @@ pub use crds::definitions;
 use self::{
     compaction::compact,
     failure::Call,
+    liveness::seems_renewed,
     open_run::{OpenRun, Owner},
     projection::{Projection, head_of},
+    watched_runs::WatchedRuns,
 };
 use crate::{
     journal::{
-        Checksum, HeadEntry, HeadQuery, RecordedEvent, RunHead, RunId, RunStore, StoreError,
-        StoreLocation, WATCH_BACKLOG, parse_lines,
+        Checksum, HeadEntry, HeadQuery, RecordedEvent, RunHead, RunId, RunStore, SharedStore,
+        StoreError, StoreLocation, WATCH_BACKLOG, parse_lines,
     },
-    lease::{self, LeaseTimes},
+    lease::LeaseTimes,
     platform::{
         Error as PlatformError, Platform,
-        kubernetes::{LeaseClient, RunObjects, RunbookRun},
+        kubernetes::{RunObjects, RunbookRun},
     },
 };
 
@@ -60,11 +66,14 @@ use crate::{
 pub struct ClusterStore {
     shared: Arc<Shared>,
     changes: broadcast::Sender<RunHead>,
+    /// All runs, in a service.
+    watched: OnceLock<WatchedRuns>,
 }
 
 struct Shared {
     objects: RunObjects,
-    lease: LeaseClient,
+    /// How often a process that drives a run says so, and for how long others believe it.
+    times: LeaseTimes,
     /// This process: no other one has the same text. None in a store that only reads.
     writer: Option<String>,
     url: Option<String>,
@@ -87,6 +96,33 @@ struct LiveRun {
     pending: Vec<RecordedEvent>,
 }
 
+/// A run in a list.
+struct ListedRun {
+    run: RunId,
+    /// The time in its id; of an object that was created by hand, when that was.
+    time: Option<Timestamp>,
+    object: Arc<RunbookRun>,
+}
+
+impl ListedRun {
+    /// Returns the run of an object; `None` where its name is no run's.
+    fn of(object: Arc<RunbookRun>) -> Option<Self> {
+        let run: RunId = object.metadata.name.as_ref()?.parse().ok()?;
+        let created = object.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        Some(Self { time: run.time().or(created), run, object })
+    }
+
+    fn order(&self) -> (Option<Timestamp>, &RunId) {
+        (self.time, &self.run)
+    }
+
+    /// Returns where a run is in a sorted list, or would be.
+    fn position(runs: &[Self], run: &RunId) -> usize {
+        let found = runs.iter().position(|listed| listed.run == *run);
+        found.unwrap_or_else(|| runs.partition_point(|listed| listed.order() < (run.time(), run)))
+    }
+}
+
 /// The journal of a run as the cluster has it.
 struct Journal {
     events: Vec<RecordedEvent>,
@@ -103,10 +139,11 @@ impl ClusterStore {
         platform: &Platform,
         namespace: Option<&str>,
         url: Option<String>,
+        times: LeaseTimes,
     ) -> Result<Self, PlatformError> {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let writer = format!("{host}/{}/{:08x}", std::process::id(), fastrand::u32(..));
-        Self::open(platform, namespace, Some(writer), url).await
+        Self::open(platform, namespace, Some(writer), url, times).await
     }
 
     /// Opens the store in a namespace for reading.
@@ -117,7 +154,7 @@ impl ClusterStore {
         platform: &Platform,
         namespace: Option<&str>,
     ) -> Result<Self, PlatformError> {
-        Self::open(platform, namespace, None, None).await
+        Self::open(platform, namespace, None, None, LeaseTimes::default()).await
     }
 
     async fn open(
@@ -125,12 +162,38 @@ impl ClusterStore {
         namespace: Option<&str>,
         writer: Option<String>,
         url: Option<String>,
+        times: LeaseTimes,
     ) -> Result<Self, PlatformError> {
         let objects = platform.run_objects(namespace).await?;
-        let lease = platform.cluster_lease().await?;
         let (changes, _) = broadcast::channel(WATCH_BACKLOG);
-        let state = Mutex::default();
-        Ok(Self { shared: Arc::new(Shared { objects, lease, writer, url, state }), changes })
+        let shared = Arc::new(Shared { objects, times, writer, url, state: Mutex::default() });
+        Ok(Self { shared, changes, watched: OnceLock::new() })
+    }
+
+    /// Begins to watch all runs, for a service: they are listed without a call from then on, and those of other
+    /// processes can be continued.
+    ///
+    /// # Panics
+    /// Outside a runtime.
+    pub fn watch_runs(&self) {
+        self.watched.get_or_init(|| WatchedRuns::start(self.shared.objects.clone()));
+    }
+
+    /// Returns all runs, the oldest first: as they were watched, or exactly as they are now.
+    async fn objects(&self, exactly: bool) -> Result<Vec<ListedRun>, StoreError> {
+        let watched = self.watched.get().filter(|_| !exactly).and_then(WatchedRuns::current);
+        let objects = match watched {
+            Some(objects) => objects,
+            None => {
+                let listed = self.shared.objects.list_runs().await;
+                let failed = |error| Call::LIST_RUNS.failed(&self.shared.objects, &error);
+                listed.map_err(failed)?.into_iter().map(Arc::new).collect()
+            }
+        };
+        // An object whose name is not a valid run id was created by another program.
+        let mut runs: Vec<ListedRun> = objects.into_iter().filter_map(ListedRun::of).collect();
+        runs.sort_by(|a, b| a.order().cmp(&b.order()));
+        Ok(runs)
     }
 
     /// Checks that the cluster has the definitions, and that this account may do all that a run needs.
@@ -272,7 +335,7 @@ impl Shared {
                 tracing::warn!(%error, run = run.as_str(), "the events of the run stay in several objects");
             }
         }
-        let (status, version) = (projection.status(writer), &object.metadata.resource_version);
+        let (status, version) = (projection.status(None), &object.metadata.resource_version);
         let written = self.objects.write_status(run.as_str(), version.as_deref(), &status).await;
         if let Err(error) = written {
             tracing::warn!(%error, run = run.as_str(), "cannot write the status of the run");
@@ -323,28 +386,22 @@ impl RunStore for ClusterStore {
 
     async fn heads(&self, query: HeadQuery) -> Result<Vec<HeadEntry>, StoreError> {
         let shared = &self.shared;
-        let found = shared.objects.list_runs().await;
-        let found = found.map_err(|error| Call::LIST_RUNS.failed(&shared.objects, &error))?;
-        // An object whose name is not a valid run id was created by another program.
-        let objects: BTreeMap<RunId, RunbookRun> = found
-            .into_iter()
-            .filter_map(|object| Some((object.metadata.name.as_ref()?.parse().ok()?, object)))
-            .collect();
-        let (before, limit) = match &query {
-            HeadQuery::Newest(limit) => (None, *limit),
-            HeadQuery::Before(run, limit) => (Some(run), *limit),
-            HeadQuery::All | HeadQuery::Open | HeadQuery::WithKey(_) => (None, usize::MAX),
+        // Of two requests with one key, the second one must find the run of the first.
+        let runs = self.objects(matches!(query, HeadQuery::WithKey(_))).await?;
+        let (limit, before) = match &query {
+            HeadQuery::Newest(limit) => (*limit, None),
+            HeadQuery::Before(run, limit) => (*limit, Some(run)),
+            HeadQuery::All | HeadQuery::Open | HeadQuery::WithKey(_) => (usize::MAX, None),
         };
+        let end = before.map_or(runs.len(), |before| ListedRun::position(&runs, before));
         let mut heads = Vec::new();
-        for (run, object) in objects.iter().rev() {
+        for ListedRun { run, object, .. } in runs[..end].iter().rev() {
             if heads.len() >= limit {
                 break;
             }
-            let is_meant = match &query {
-                HeadQuery::WithKey(key) => object.spec.key.as_ref() == Some(key),
-                _ => before.is_none_or(|before| run < before),
-            };
-            if !is_meant {
+            if let HeadQuery::WithKey(key) = &query
+                && object.spec.key.as_ref() != Some(key)
+            {
                 continue;
             }
             let head = match shared.head_of_object(run, object).await {
@@ -375,16 +432,15 @@ impl RunStore for ClusterStore {
         self.changes.subscribe()
     }
 
-    /// Whether this process writes to the run, or the process that holds the lease of the cluster for it seems to be
-    /// alive. A run that changes nothing takes no lease: of those, only this process's are known to be live.
+    /// Whether this process writes to the run, or the one that does seems to be alive.
     async fn is_live(&self, run: &RunId) -> bool {
         if self.shared.live(run).is_some() {
             return true;
         }
-        match lease::glance(&self.shared.lease, LeaseTimes::default()).await {
-            Ok(lock) => lock.is_some_and(|(lock, is_alive)| lock.run == run.as_str() && is_alive),
+        match self.shared.object(run).await {
+            Ok(object) => object.is_some_and(|object| seems_renewed(&object, Timestamp::now())),
             Err(error) => {
-                tracing::warn!(%error, "the run may be live: the lease of the cluster cannot be read");
+                tracing::warn!(%error, "the run may be live: its object cannot be read");
                 true
             }
         }
@@ -401,5 +457,9 @@ impl RunStore for ClusterStore {
             exclusive_id: None,
             url: self.shared.url.clone(),
         }
+    }
+
+    fn shared(&self) -> Option<&dyn SharedStore> {
+        Some(self)
     }
 }

@@ -94,7 +94,7 @@ pub(super) async fn append(
     unknown.iter().for_each(|event| open.projection.apply(event));
     let head = open.projection.head().clone();
     shared.state().live.insert(run.clone(), LiveRun { head: head.clone(), pending });
-    let status = open.projection.status(&writer);
+    let status = open.projection.status(Some(&writer));
     if head.ended_at.is_none() || !sync {
         open.status.write(status);
         *slot = Some(open);
@@ -127,8 +127,8 @@ async fn create(
         runbook: spec.runbook.clone(),
         inputs: spec.inputs.clone(),
         key: spec.key.clone(),
-        requested_by: spec.actor.clone(),
-        writer: writer.to_owned(),
+        requested_by: Some(spec.actor.clone()),
+        writer: Some(writer.to_owned()),
     };
     let object = RunbookRun::new(run.as_str(), spec);
     let objects = &shared.objects;
@@ -141,7 +141,9 @@ async fn create(
         if error.code() == "AlreadyExists" {
             match shared.object(run).await? {
                 // The response to an earlier attempt was lost.
-                Some(found) if found.spec.writer == writer && attempts.has_repeated() => {
+                Some(found)
+                    if found.spec.writer.as_deref() == Some(writer) && attempts.has_repeated() =>
+                {
                     break found;
                 }
                 _ => {
@@ -153,10 +155,10 @@ async fn create(
         }
         attempts.pause(error).await.map_err(|error| Call::CREATE_RUN.failed(objects, &error))?;
     };
-    if created.spec.writer != writer {
+    if created.spec.writer.as_deref() != Some(writer) {
         return Err(other_version(objects, "runbookruns"));
     }
-    let status = StatusWriter::new(objects.clone(), run.clone(), &created, writer);
+    let status = StatusWriter::new(objects.clone(), run.clone(), &created, writer, shared.times);
     Ok(OpenRun::new(run, &created, projection, status))
 }
 
@@ -166,7 +168,8 @@ async fn open(shared: &Arc<Shared>, run: &RunId, writer: &str) -> Result<OpenRun
     let journal = shared.journal(run).await?;
     let Journal { events, sum } = journal.ok_or_else(|| shared.not_found(run))?;
     let projection = Projection::of(run, &events).ok_or_else(|| no_start(run))?;
-    let status = StatusWriter::new(shared.objects.clone(), run.clone(), &object, writer);
+    let status =
+        StatusWriter::new(shared.objects.clone(), run.clone(), &object, writer, shared.times);
     let opened = OpenRun::new(run, &object, projection, status);
     Ok(OpenRun { stored: events.len() as u64, sum, ..opened })
 }

@@ -111,21 +111,32 @@ impl Projection {
         }
     }
 
-    /// Returns the status; `holder` is the process that drives the run.
-    pub(super) fn status(&self, holder: &str) -> RunbookRunStatus {
+    /// Returns the status; `holder` is the process that drives the run. Without one, a run that has not ended was
+    /// interrupted.
+    pub(super) fn status(&self, holder: Option<&str>) -> RunbookRunStatus {
         let head = &self.head;
-        let state = head.state(true);
-        let is_driven = head.ended_at.is_none();
+        let state = head.state(holder.is_some());
+        let is_driven = head.ended_at.is_none() && holder.is_some();
         let reason = reason(state);
-        let condition = |condition: &Condition| RunCondition {
-            type_: condition.name.into(),
-            status: condition.status.into(),
-            reason: reason.clone(),
-            message: match condition.name {
-                "Waiting" => self.waiting_for.clone().unwrap_or_default(),
-                _ => self.message(),
-            },
-            last_transition_time: time(condition.since),
+        // Its process died, and no event says so.
+        let is_lost = head.ended_at.is_none() && holder.is_none();
+        let condition = |condition: &Condition| {
+            let (status, since) = match condition.name {
+                "Finished" if is_lost => ("True", head.last_event_at),
+                _ if is_lost => ("False", head.last_event_at),
+                _ => (condition.status, condition.since),
+            };
+            RunCondition {
+                type_: condition.name.into(),
+                status: status.into(),
+                reason: reason.clone(),
+                message: match condition.name {
+                    "Waiting" if is_lost => String::new(),
+                    "Waiting" => self.waiting_for.clone().unwrap_or_default(),
+                    _ => self.message(),
+                },
+                last_transition_time: time(since),
+            }
         };
         let done = self.ended.len();
         let progress = self.step_count.map_or(done.to_string(), |count| format!("{done}/{count}"));
@@ -134,7 +145,9 @@ impl Projection {
             step: self.step.as_ref().filter(|_| is_driven).map(ToString::to_string),
             progress: Some(progress),
             waiting_for: self.waiting_for.clone().filter(|_| is_driven),
-            holder: is_driven.then(|| holder.to_owned()),
+            holder: holder.filter(|_| is_driven).map(str::to_owned),
+            renewed_at: None,
+            lease_duration_seconds: None,
             target: Some(cut(&head.target.to_string())),
             started_at: Some(time(head.started_at)),
             ended_at: head.ended_at.map(time),
@@ -191,7 +204,8 @@ fn cut(text: &str) -> String {
     text[..text.floor_char_boundary(MAX_TEXT)].to_owned()
 }
 
-fn time(time: Timestamp) -> String {
+/// Returns a time as the API server formats it.
+pub(super) fn time(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
@@ -216,13 +230,16 @@ mod tests {
         let run: RunId = "20261125t090003z-interrupted-0004".parse().unwrap();
         for count in 1..=events.len() {
             let projection = Projection::of(&run, &events[..count]).unwrap();
-            let status = projection.status("host/1/0");
+            let status = projection.status(Some("host/1/0"));
             let head = head_of(Some(&status)).unwrap();
             assert_eq!(Some(&head), RunHead::of(&run, &events[..count]).as_ref());
             assert_eq!(status.events, Some(count as u64));
             let finished = &status.conditions[0];
             assert_eq!(finished.status == "True", head.ended_at.is_some());
             assert_eq!(status.holder.is_some(), head.ended_at.is_none());
+            let lost = projection.status(None);
+            assert_eq!(lost.conditions[0].status, "True");
+            assert_eq!(lost.state, Some(head.state(false).to_string()));
         }
     }
 }

@@ -1,4 +1,5 @@
 //! Writes the status of a run beside its appends: once a second at most, the latest one, and the last one for certain.
+//! While nothing happens it is renewed, so that other processes know that this one is alive.
 
 use std::{
     sync::{
@@ -9,11 +10,14 @@ use std::{
 };
 
 use clock::Backoff;
+use jiff::Timestamp;
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+use super::projection::time;
 use crate::{
     journal::RunId,
+    lease::LeaseTimes,
     platform::{
         Error,
         kubernetes::{RunObjects, RunbookRun, RunbookRunStatus},
@@ -38,13 +42,20 @@ pub(super) struct StatusWriter {
 
 impl StatusWriter {
     /// Returns the writer of the status of an object, which this process has just read or created.
-    pub(super) fn new(objects: RunObjects, run: RunId, object: &RunbookRun, writer: &str) -> Self {
+    pub(super) fn new(
+        objects: RunObjects,
+        run: RunId,
+        object: &RunbookRun,
+        writer: &str,
+        times: LeaseTimes,
+    ) -> Self {
         let (statuses, received) = watch::channel(RunbookRunStatus::default());
         let (ending, is_gone) = (CancellationToken::new(), Arc::new(AtomicBool::new(false)));
         let status = Status {
             objects,
             run,
             writer: writer.to_owned(),
+            times,
             version: object.metadata.resource_version.clone(),
             is_gone: Arc::clone(&is_gone),
             has_written: false,
@@ -85,6 +96,7 @@ struct Status {
     objects: RunObjects,
     run: RunId,
     writer: String,
+    times: LeaseTimes,
     /// The version of the object that was read or written last.
     version: Option<String>,
     is_gone: Arc<AtomicBool>,
@@ -97,6 +109,7 @@ impl Status {
         mut statuses: watch::Receiver<RunbookRunStatus>,
         ending: CancellationToken,
     ) {
+        let mut renews = false;
         loop {
             tokio::select! {
                 biased;
@@ -106,11 +119,17 @@ impl Status {
                     }
                 }
                 () = ending.cancelled() => return,
+                () = tokio::time::sleep(self.times.renewal()), if renews => {}
             }
             let status = statuses.borrow_and_update().clone();
+            renews = status.holder.is_some();
             let mut delays = BACKOFF.delays();
             for attempt in 1..=MAX_ATTEMPTS {
-                let Err(error) = self.write(&status).await else { break };
+                let error = match self.write(&status).await {
+                    Ok(true) => break,
+                    Ok(false) => return,
+                    Err(error) => error,
+                };
                 if attempt == MAX_ATTEMPTS || !error.is_retryable() {
                     let run = self.run.as_str();
                     tracing::warn!(%error, run, "cannot write the status of the run");
@@ -119,20 +138,27 @@ impl Status {
                 tokio::time::sleep(delays.next_delay()).await;
             }
             tokio::select! {
-                () = tokio::time::sleep(INTERVAL) => {}
+                () = tokio::time::sleep(INTERVAL.min(self.times.renewal())) => {}
                 () = ending.cancelled() => {}
             }
         }
     }
 
-    /// Writes a status, unless another process has written one: this process was stopped, and is no longer the writer.
-    async fn write(&mut self, status: &RunbookRunStatus) -> Result<(), Error> {
+    /// Writes a status, and returns whether this process still is the one that does. It is not when another one has
+    /// continued the run, or ended it: this process was stopped.
+    async fn write(&mut self, status: &RunbookRunStatus) -> Result<bool, Error> {
         let (objects, name) = (&self.objects, self.run.as_str());
-        match objects.write_status(name, self.version.as_deref(), status).await {
+        let mut status = status.clone();
+        if status.holder.is_some() {
+            status.renewed_at = Some(time(Timestamp::now()));
+            let seconds = self.times.duration.as_secs();
+            status.lease_duration_seconds = u32::try_from(seconds).ok();
+        }
+        match objects.write_status(name, self.version.as_deref(), &status).await {
             Ok(written) => {
                 self.version = written.metadata.resource_version;
                 self.has_written = true;
-                Ok(())
+                Ok(true)
             }
             Err(error) if error.code() == "NotFound" => {
                 self.is_gone.store(true, Ordering::Relaxed);
@@ -140,16 +166,24 @@ impl Status {
             }
             Err(error) if error.code() == "Conflict" => {
                 let Some(found) = objects.get_run(name).await? else { return Err(error) };
-                let holder = found.status.as_ref().and_then(|status| status.holder.as_ref());
-                // The response to a write was lost, or something else of the object was changed.
-                if holder == Some(&self.writer) || !self.has_written {
-                    self.version = found.metadata.resource_version;
-                    return Err(error);
+                if self.has_written && self.is_replaced(found.status.as_ref()) {
+                    tracing::debug!(run = name, "another process writes the status of the run");
+                    return Ok(false);
                 }
-                tracing::debug!(run = name, "another process writes the status of the run");
-                Ok(())
+                // The response to a write was lost, or something else of the object was changed.
+                self.version = found.metadata.resource_version;
+                Err(error)
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether another process has written a status after this one's. One that took this process for dead, and wrote
+    /// no more than that, has not continued the run.
+    fn is_replaced(&self, found: Option<&RunbookRunStatus>) -> bool {
+        found.is_some_and(|found| match &found.holder {
+            Some(holder) => *holder != self.writer,
+            None => found.ended_at.is_some(),
+        })
     }
 }

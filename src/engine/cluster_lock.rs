@@ -1,6 +1,8 @@
 //! The lease of the cluster for a run: taken before the run is started or resumed, so that what the run reads is not
 //! changed by another run, and released when it stops.
 
+use std::time::Duration;
+
 use super::{Engine, StartError, checked::is_of_kind};
 use crate::{
     journal::{RunHead, RunId, RunState, RunTarget, with_liveness},
@@ -105,6 +107,23 @@ impl Engine {
         let Ok(head) = self.store.head(&id).await else { return false };
         let found = with_liveness(self.store.as_ref(), head).await;
         found.is_ok_and(|(head, is_live)| !head.holds_lock(is_live))
+    }
+
+    /// Looks at the lease of the cluster, so that the time for which a process that has died leaves it unchanged is known
+    /// when a run of that process is to be continued.
+    pub async fn look_at_lease(&self) {
+        let looked = async {
+            let client = self.platform.cluster_lease().await?;
+            self.holder.observation.look_at(&client, self.holder.times).await
+        };
+        if let Err(error) = looked.await {
+            tracing::debug!(%error, "cannot look at the lease of the cluster");
+        }
+    }
+
+    /// Returns the pause between two such looks.
+    pub fn look_interval(&self) -> Duration {
+        self.holder.times.retry()
     }
 
     /// Removes the lock of a run of this engine that was declared to be over. What cannot be removed is logged: the

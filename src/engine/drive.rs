@@ -1,5 +1,9 @@
 //! The loop over the steps, and the one place from which a run's events are written while it is driven.
 
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
 use super::{
     AcceptedRun, CheckedRunbook, Control, Engine,
     checked::is_of_kind,
@@ -11,8 +15,8 @@ use super::{
 use crate::{
     actions::{self, KnownTargets},
     journal::{
-        AfterFailure, Event, Failure, FailureKind, Run, RunEvent, RunOutcome, RunWriter, StepEvent,
-        StepOutcome, StepPath, StepProgress, StoreError,
+        AfterFailure, Event, Failure, FailureKind, Run, RunEvent, RunId, RunOutcome, RunWriter,
+        StepEvent, StepOutcome, StepPath, StepProgress, StoreError,
     },
     lease::HeldLease,
 };
@@ -54,6 +58,7 @@ impl Engine {
             Some(lease) => control.with_lease(lease.lost().clone()),
             None => control,
         };
+        let _requests = self.cancel_on_request(run_writer.run().id(), &control);
         let scope = EvaluationScope::new(run_writer.run().inputs());
         let progress_channel = ProgressChannel::new();
         let known_targets = KnownTargets::default();
@@ -81,6 +86,21 @@ impl Engine {
         let run = driver.run_writer.into_run();
         release(driver.lease, Some(&run.head)).await;
         ended.map(|()| run)
+    }
+
+    /// Cancels a run when another process has recorded in the store that it is to be canceled; until the result is
+    /// dropped.
+    fn cancel_on_request(&self, run: &RunId, control: &Control) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        if self.store.shared().is_some() {
+            let (store, run, control) = (Arc::clone(&self.store), run.clone(), control.clone());
+            tasks.spawn(async move {
+                if let Some(shared) = store.shared() {
+                    control.cancel(&shared.wait_for_cancel(&run).await);
+                }
+            });
+        }
+        tasks
     }
 }
 

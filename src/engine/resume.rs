@@ -160,6 +160,10 @@ impl Engine {
         let requires_lock = has_changed && is_unattended;
         let locked = LockedRun { id: run.id(), actor, has_changed, requires_lock };
         let lease = self.take_lease(checked.runbook(), &run.spec.target, locked).await?;
+        if let Err(error) = self.ensure_left(writer.run(), lease.is_some(), is_unattended).await {
+            release(lease, Some(&writer.run().head)).await;
+            return Err(error);
+        }
         let resumed = RunEvent::RunResumed {
             actor: actor.into(),
             version: VERSION.into(),
@@ -172,6 +176,32 @@ impl Engine {
             return Err(error.into());
         }
         Ok(AcceptedRun { writer, checked, lease })
+    }
+}
+
+impl Engine {
+    /// Checks, in a store to which several processes write, that no other process drives a run. Whoever holds the lease
+    /// of the cluster knows that. A person who continues a run does not want it to be canceled by an earlier request.
+    async fn ensure_left(
+        &self,
+        run: &Run,
+        has_lease: bool,
+        is_unattended: bool,
+    ) -> Result<(), StartError> {
+        let Some(shared) = self.store.shared() else { return Ok(()) };
+        if !has_lease && self.store.is_live(run.id()).await {
+            let (state, target) = (run.state(true), Box::new(run.spec.target.clone()));
+            return Err(StartError::Unfinished {
+                run: run.id().clone(),
+                state,
+                target,
+                cause: None,
+            });
+        }
+        if !is_unattended {
+            shared.withdraw_cancel(run.id()).await?;
+        }
+        Ok(())
     }
 }
 

@@ -101,6 +101,16 @@ impl StartError {
         }
     }
 
+    /// Returns whether another process has the lease of the cluster, or may have it.
+    pub fn is_about_lease(&self) -> bool {
+        matches!(
+            self,
+            Self::Lease(
+                LeaseError::Held { .. } | LeaseError::HeldByOther(_) | LeaseError::MayBeHeld { .. }
+            )
+        )
+    }
+
     /// Returns what to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {

@@ -28,7 +28,7 @@ impl RunId {
     /// Returns a new id for a run of `runbook` that starts `now`. It sorts after `last`: of two runs in the same
     /// second, or after the clock went back, the later one is still the latest.
     pub fn new(now: Timestamp, runbook: &str, last: Option<&Self>) -> Self {
-        let time = last.and_then(Self::second).map_or(now, |last| now.max(last + SECOND));
+        let time = last.and_then(Self::time).map_or(now, |last| now.max(last + SECOND));
         let time = time.to_zoned(TimeZone::UTC).strftime(TIME).to_string();
         // Two state directories may hold runs of the same second.
         let salt = format!("{:04x}", fastrand::u16(..));
@@ -42,8 +42,8 @@ impl RunId {
         Self(format!("{time}-{stem}-{salt}"))
     }
 
-    /// The second in the id, also of the upper-case ids of journal format 0.
-    fn second(&self) -> Option<Timestamp> {
+    /// Returns the second in the id, also of the upper-case ids of journal format 0; `None` where a person chose it.
+    pub fn time(&self) -> Option<Timestamp> {
         let time = self.0.split('-').next()?.to_lowercase();
         let parsed = DateTime::strptime(TIME, &time).ok()?;
         Some(parsed.to_zoned(TimeZone::UTC).ok()?.timestamp())

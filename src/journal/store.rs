@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use tokio::sync::broadcast;
 
-use super::{Format, RecordedEvent, Run, RunHead, RunId, RunTarget};
+use super::{Format, RecordedEvent, Run, RunHead, RunId, RunTarget, SharedStore};
 
 /// How many changes a slow reader of [`RunStore::watch`] may fall behind before it misses some.
 pub(crate) const WATCH_BACKLOG: usize = 1024;
@@ -58,6 +58,12 @@ pub trait RunStore: Send + Sync {
 
     /// Returns where the store is, for other processes and for people.
     fn location(&self) -> StoreLocation;
+
+    /// Returns what the store can do for several processes that write to it at the same time; `None` where only one
+    /// can.
+    fn shared(&self) -> Option<&dyn SharedStore> {
+        None
+    }
 }
 
 /// The place of a store.

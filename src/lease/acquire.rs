@@ -181,6 +181,17 @@ impl Observation {
         look
     }
 
+    /// Reads the lease, and takes note of what it says.
+    ///
+    /// # Errors
+    /// The lease cannot be read.
+    pub async fn look_at(&self, client: &LeaseClient, times: LeaseTimes) -> Result<(), Error> {
+        if let Some(lease) = client.get(times.call()).await? {
+            self.look(&lease, times);
+        }
+        Ok(())
+    }
+
     fn forget(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }

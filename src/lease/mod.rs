@@ -16,7 +16,6 @@ mod run_lock;
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 
 pub use acquire::{LeaseError, LockRequest, Observation, acquire};
@@ -25,7 +24,7 @@ pub use run_lock::RunLock;
 
 use crate::platform::{Error, kubernetes::LeaseClient};
 use acquire::Look;
-use run_lock::{holder, release, seems_renewed, set_lock};
+use run_lock::{holder, release, set_lock};
 
 /// The times of a lease, all of them real: other processes have other clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,13 +50,13 @@ impl LeaseTimes {
         self.duration / 2
     }
 
-    /// How often the holder renews the lease.
-    fn renewal(self) -> Duration {
+    /// How often the holder renews the lease, and a process the status of its run.
+    pub fn renewal(self) -> Duration {
         self.duration / 6
     }
 
-    /// The pause after a renewal that failed.
-    fn retry(self) -> Duration {
+    /// The pause after a renewal that failed, and between two looks at the lease of another process.
+    pub fn retry(self) -> Duration {
         self.duration / 30
     }
 
@@ -107,20 +106,6 @@ pub async fn observe(client: &LeaseClient, times: LeaseTimes) -> Result<Option<S
         }
         return Ok(Some(SeenLock { lock, is_running: result == Look::IsLive, lease }));
     }
-}
-
-/// Returns the run that holds the cluster, if there is one, and whether its process seems to be alive, which compares
-/// two clocks: nothing may be taken from a run for that. One call, for readers.
-///
-/// # Errors
-/// The lease cannot be read.
-pub async fn glance(
-    client: &LeaseClient,
-    times: LeaseTimes,
-) -> Result<Option<(RunLock, bool)>, Error> {
-    let Some(lease) = client.get(times.call()).await? else { return Ok(None) };
-    let seems_live = holder(&lease).is_some() && seems_renewed(&lease, Timestamp::now());
-    Ok(RunLock::of(&lease).map(|lock| (lock, seems_live)))
 }
 
 /// Why the lock of a run was not removed.

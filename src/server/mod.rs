@@ -14,6 +14,7 @@ mod csrf;
 mod error;
 mod limits;
 mod listener;
+mod recovery;
 mod routes;
 mod secret_file;
 mod service;

@@ -30,12 +30,7 @@ use crate::{
     },
     runbook_dir::{self, FoundRunbook, RunbookDir},
 };
-use clock::{Backoff, Clock, Pace};
 use runbook::Source;
-
-/// The pauses between attempts to resume an interrupted run. After a reboot the network, the API server or the
-/// credentials come some seconds after the service; what is missing for longer is not there a second later.
-const RECOVERY_BACKOFF: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(60));
 
 /// For how long the result of a check of the store is the answer to `/ready`: many probes at once make one check.
 const READINESS_AGE: Duration = Duration::from_secs(1);
@@ -116,59 +111,6 @@ impl Service {
     /// Returns the limits of the service.
     pub(super) fn limits(&self) -> &Limits {
         &self.shared.limits
-    }
-
-    /// Finds a run that this service was driving when it died, if that was not long ago: from now on `/status` reports
-    /// it as running. An older one waits for a person: the cluster may have changed too much.
-    pub async fn expect_recovery(&self, max_age: Duration) {
-        match self.latest().await {
-            Ok(Some(head)) if is_recoverable(&head, max_age) => {
-                self.shared.active.expect_recovery(head.run);
-            }
-            Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "no interrupted run is resumed"),
-        }
-    }
-
-    /// Resumes the run that was found so. Retries while the cluster or the account cannot be reached, and while the run
-    /// is not too old.
-    pub async fn recover_interrupted(&self, max_age: Duration) {
-        let mut pace = Pace::new(&Clock::real(), RECOVERY_BACKOFF);
-        loop {
-            pace.next_turn().await;
-            // A client may have resumed or ended the run during the pause.
-            let Some(run) = self.shared.active.recovering() else { return };
-            match self.recover(&run, max_age).await {
-                Ok(true) => tracing::info!(run = run.as_str(), "resumed an interrupted run"),
-                Ok(false) => tracing::warn!(
-                    run = run.as_str(),
-                    "skipped automatic resume: the run is too old or was handled"
-                ),
-                Err(error) if error.is_temporary() => {
-                    tracing::warn!(%error, "cannot resume an interrupted run yet");
-                    self.shared.active.delay_recovery(&run, error.to_string());
-                    continue;
-                }
-                Err(error) => tracing::warn!(%error, "cannot resume an interrupted run"),
-            }
-            self.shared.active.end_recovery(&run);
-        }
-    }
-
-    async fn recover(&self, id: &RunId, max_age: Duration) -> Result<bool, StartError> {
-        let engine = &self.shared.engine;
-        if !is_recoverable(&self.store().head(id).await?, max_age) {
-            return Ok(false);
-        }
-        let preflight = engine.prepare_resume(id, ResumeMode::Continue).await?;
-        let Some(admission) = self.shared.active.admit().await else { return Ok(false) };
-        // A client may have decided otherwise meanwhile.
-        if !is_recoverable(&self.store().head(id).await?, max_age) {
-            return Ok(false);
-        }
-        let accepted = engine.resume_unattended(preflight, "http:restart").await?;
-        self.drive(&admission, accepted);
-        Ok(true)
     }
 
     /// Starts no more runs, leaves the active ones to be resumed, and waits until their calls in flight are journaled.
@@ -360,9 +302,9 @@ impl Service {
         Ok(response)
     }
 
-    /// Checks that this service does not drive a run now.
+    /// Checks that this service does not drive a run now, nor another process of it.
     async fn ensure_not_live(&self, id: &RunId) -> Result<(), ApiError> {
-        if !self.is_live(id) {
+        if !self.is_live(id) && !self.is_live_elsewhere(id).await {
             return Ok(());
         }
         let head = self.store().head(id).await?;
@@ -383,7 +325,12 @@ impl Service {
             }
             Some(Phase::JournalFailed(_)) | None => {
                 let _reading = self.shared.reading.acquire().await;
-                let state = self.store().head(id).await?.state(false);
+                let head = self.store().head(id).await?;
+                let (head, is_live) = with_liveness(self.store().as_ref(), head).await?;
+                if let Some(shared) = self.store().shared().filter(|_| is_live) {
+                    return Ok(shared.request_cancel(id, actor).await?);
+                }
+                let state = head.state(false);
                 let message = format!("run {id} is {state}: nothing to cancel");
                 Err(Failure::new(FailureKind::Conflict, message).into())
             }
@@ -392,7 +339,7 @@ impl Service {
 
     pub(super) async fn abandon(&self, id: &RunId, actor: &str) -> Result<(), ApiError> {
         let admission = self.admit().await?;
-        if self.is_live(id) {
+        if self.is_live(id) || self.is_live_elsewhere(id).await {
             let failure = Failure::new(FailureKind::Conflict, format!("run {id} is active"));
             return Err(failure.with_hint(Some("cancel it first")).into());
         }
@@ -561,7 +508,7 @@ impl Service {
     }
 
     /// Drives a run in the background.
-    fn drive(&self, admission: &Admission<'_>, accepted: AcceptedRun) {
+    pub(super) fn drive(&self, admission: &Admission<'_>, accepted: AcceptedRun) {
         let control = Control::default();
         let id = accepted.run().id().clone();
         admission.run(&id, &control);
@@ -572,6 +519,9 @@ impl Service {
             match engine.drive(accepted, control).await {
                 Ok(run) => {
                     tracing::info!(run = id.as_str(), state = %run.state(false), "the run has stopped");
+                }
+                Err(error @ StoreError::Conflict { .. }) if service.store().shared().is_some() => {
+                    tracing::warn!(run = id.as_str(), %error, "another process has continued the run");
                 }
                 Err(error) => {
                     tracing::error!(run = id.as_str(), %error, "the journal cannot be written");
@@ -595,7 +545,7 @@ impl Service {
     }
 
     /// Returns the head of the newest run that can be read.
-    async fn latest(&self) -> Result<Option<RunHead>, StoreError> {
+    pub(super) async fn latest(&self) -> Result<Option<RunHead>, StoreError> {
         match self.store().heads(HeadQuery::Newest(1)).await?.pop() {
             Some(entry) => entry.head.map(Some),
             None => Ok(None),
@@ -614,8 +564,22 @@ impl Service {
         matches!(self.shared.active.phase(id), Some(Phase::Running(_)))
     }
 
-    fn store(&self) -> &Arc<dyn RunStore> {
+    /// Whether another process seems to drive a run, in a store to which several write.
+    async fn is_live_elsewhere(&self, id: &RunId) -> bool {
+        let is_own = self.active().phase(id).is_some();
+        !is_own && self.store().shared().is_some() && self.store().is_live(id).await
+    }
+
+    pub(super) fn store(&self) -> &Arc<dyn RunStore> {
         self.shared.engine.store()
+    }
+
+    pub(super) fn engine(&self) -> &Engine {
+        &self.shared.engine
+    }
+
+    pub(super) fn active(&self) -> &ActiveRuns {
+        &self.shared.active
     }
 }
 
@@ -635,13 +599,6 @@ async fn render(
 fn unknown_page(run: &RunId) -> ApiError {
     let failure = Failure::new(FailureKind::Usage, format!("`continue`: run {run} not found"));
     failure.with_hint(Some("pass the `continue` of the page before, or none for the first")).into()
-}
-
-/// Whether a new process of the service resumes a run by itself: one that the service was driving when it died, not
-/// long ago.
-fn is_recoverable(head: &RunHead, max_age: Duration) -> bool {
-    let age = Duration::try_from(Timestamp::now() - head.last_event_at).unwrap_or_default();
-    head.actor.starts_with("http") && head.state(false) == RunState::Interrupted && age <= max_age
 }
 
 /// Returns the response to a key that has started a run before: that run, if the request is the same.

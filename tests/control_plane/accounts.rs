@@ -35,7 +35,7 @@ pub(crate) const LEASE_VERBS: [&str; 3] = ["get", "create", "update"];
 
 /// What a run does with its objects, where a cluster keeps it.
 pub(crate) const STORE_VERBS: [(&str, &[&str]); 3] = [
-    ("runbookruns", &["get", "list", "create"]),
+    ("runbookruns", &["get", "list", "watch", "create", "patch"]),
     ("runbookruns/status", &["patch"]),
     ("runevents", &["get", "list", "create", "delete"]),
 ];

@@ -26,6 +26,7 @@ use rafay_relay_sop::{
         RunOutcome, RunSpec, RunState, RunStore, RunTarget, RunWriter, StepEvent, StepPath,
         StoreError,
     },
+    lease::LeaseTimes,
     platform::{
         AwsAccess, KubernetesAccess, Platform, PlatformOptions,
         kubernetes::{RunEvents, RunbookRun},
@@ -201,7 +202,11 @@ async fn store(plane: &ControlPlane) -> Arc<ClusterStore> {
 }
 
 async fn store_of(platform: &Platform) -> Arc<ClusterStore> {
-    Arc::new(ClusterStore::for_writing(platform, Some(NAMESPACE), None).await.unwrap())
+    Arc::new(
+        ClusterStore::for_writing(platform, Some(NAMESPACE), None, LeaseTimes::default())
+            .await
+            .unwrap(),
+    )
 }
 
 fn platform(kubernetes: KubernetesAccess) -> Platform {

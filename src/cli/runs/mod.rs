@@ -11,15 +11,11 @@ use std::num::NonZeroUsize;
 use serde_json::Value;
 
 use super::{
-    CliError, Exit, Global,
+    CliError, Exit, Global, run, stdout,
     store::{OpenStore, StoreKind, StorePlace},
     target::ClusterArgs,
 };
-use crate::{
-    journal::{HeadQuery, RunId, RunState, RunStore},
-    lease::{self, LeaseTimes},
-    platform::Platform,
-};
+use crate::journal::{HeadQuery, RunId, RunState, RunStore};
 
 /// Lists, shows, resumes, rolls back, cancels or abandons runs.
 #[derive(Debug, clap::Args)]
@@ -40,7 +36,7 @@ enum Command {
     Resume(resume::ResumeArgs),
     /// Undo what an unfinished run has changed
     Rollback(resume::PlaceArgs),
-    /// Ask the service that drives a run to stop it
+    /// Ask the process that drives a run to stop it
     Cancel(RemoteRunArgs),
     /// Declare an unfinished run to be over; nothing that it has changed is undone
     Abandon(abandon::AbandonArgs),
@@ -138,7 +134,7 @@ impl RunsArgs {
             }
             Command::Resume(args) => args.run(&place, global).await,
             Command::Rollback(args) => args.roll_back(&place, global).await,
-            Command::Cancel(args) => cancel(&place, &store, &args).await,
+            Command::Cancel(args) => cancel(&store, &args).await,
             Command::Abandon(args) => args.run(&place).await,
             Command::Prune(args) => args.run(&place, output).await,
         }
@@ -176,7 +172,14 @@ impl Command {
         // A simulated run is resumed in the state directory that it was started with.
         match simulated {
             true => Ok(StorePlace::Directory(super::state_dir::StateDir::choose(global, false)?)),
-            false => global.store_place(false, || cluster.platform()),
+            false => {
+                let place = global.store_place(false, || cluster.platform())?;
+                Ok(match self {
+                    Self::Resume(args) => place.with_lease_times(args.place.target.lease_times()?),
+                    Self::Rollback(args) => place.with_lease_times(args.target.lease_times()?),
+                    _ => place,
+                })
+            }
         }
     }
 }
@@ -210,11 +213,7 @@ impl RunSelector {
 }
 
 /// Asks the process that drives a run to cancel it.
-async fn cancel(
-    place: &StorePlace,
-    store: &OpenStore,
-    args: &RemoteRunArgs,
-) -> Result<Exit, CliError> {
+async fn cancel(store: &OpenStore, args: &RemoteRunArgs) -> Result<Exit, CliError> {
     let runs = store.as_run_store();
     let id = args.selector.find(runs.as_ref()).await?;
     let is_live = runs.is_live(&id).await;
@@ -222,8 +221,10 @@ async fn cancel(
     if !state.is_active() {
         return Err(CliError::Usage(format!("run {id} is {state}: nothing to cancel")));
     }
-    if let StorePlace::Cluster { platform, .. } = place {
-        return Err(cannot_cancel_from_here(platform, &id).await);
+    if let Some(shared) = runs.shared() {
+        shared.request_cancel(&id, &run::actor()).await?;
+        stdout::write(&format!("the process that drives run {id} is asked to cancel it\n"))?;
+        return Ok(Exit::Success);
     }
     if let Some(address) = remote::service_address(store) {
         return remote::request_operation(&address, &id, "cancel", Value::Null, &args.token).await;
@@ -233,27 +234,4 @@ async fn cancel(
         format!("run {id} is driven by process {pid} at a command line"),
         format!("press Ctrl-C there, or run `kill -INT {pid}`"),
     ))
-}
-
-/// Returns where a run in the cluster can be canceled: its process is told by none of its objects.
-async fn cannot_cancel_from_here(platform: &Platform, id: &RunId) -> CliError {
-    let seen = async {
-        let client = platform.cluster_lease().await.ok()?;
-        lease::glance(&client, LeaseTimes::default()).await.ok()?
-    };
-    let lock = seen.await.map(|(lock, _)| lock);
-    let Some(lock) = lock.filter(|lock| lock.run == id.as_str()) else {
-        return CliError::usage_with_hint(
-            format!("run {id} is driven by another process"),
-            "cancel it there: POST /runs/ID/cancel to its service, or Ctrl-C at its command line",
-        );
-    };
-    let message = format!("run {id} is driven by process {} on host {}", lock.pid, lock.host);
-    let hint = match lock.url {
-        Some(url) => {
-            format!("from where that can be reached: `curl -X POST {url}/runs/{id}/cancel`")
-        }
-        None => format!("press Ctrl-C there, or run `kill -INT {}` there", lock.pid),
-    };
-    CliError::usage_with_hint(text::printable(&message), text::printable(&hint))
 }

@@ -6,14 +6,14 @@ use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
 use kube::Resource as _;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PostParams, Preconditions};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::json;
 
 use super::{RunEvents, RunbookRun, RunbookRunStatus};
 use crate::platform::{
     PROGRAM,
     error::Error,
-    kubernetes::{Connection, MAX_READ_ATTEMPTS, Object, Selection, object_ref},
+    kubernetes::{Connection, MAX_READ_ATTEMPTS, Object, ObjectWatch, Selection, object_ref},
 };
 
 /// The time limit of one change.
@@ -125,8 +125,8 @@ impl RunObjects {
     ) -> Result<RunbookRun, Error> {
         // A member that is absent would keep its value.
         let mut members = json!({
-            "step": null, "progress": null, "waitingFor": null, "holder": null, "target": null,
-            "startedAt": null, "endedAt": null, "failure": null,
+            "step": null, "progress": null, "waitingFor": null, "holder": null, "renewedAt": null,
+            "leaseDurationSeconds": null, "target": null, "startedAt": null, "endedAt": null, "failure": null,
         });
         if let (Some(members), serde_json::Value::Object(present)) =
             (members.as_object_mut(), json!(status))
@@ -138,11 +138,40 @@ impl RunObjects {
             patch["metadata"] = json!({"resourceVersion": version});
         }
         let (api, patch) = (self.api::<RunbookRun>(), Patch::Merge(patch));
-        let params =
-            kube::api::PatchParams { field_manager: Some(PROGRAM.into()), ..Default::default() };
+        let params = patch_params();
         let call = self.call::<RunbookRun>("patch status of", name);
         let sent = api.patch_status(name, &params, &patch);
         self.connection.send(&call, WRITE_TIMEOUT, sent).await
+    }
+
+    /// Writes an annotation of a run, or removes it.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn annotate_run(
+        &self,
+        name: &str,
+        annotation: &str,
+        value: Option<&str>,
+    ) -> Result<RunbookRun, Error> {
+        let patch = Patch::Merge(json!({"metadata": {"annotations": {annotation: value}}}));
+        let (api, params) = (self.api::<RunbookRun>(), patch_params());
+        let call = self.call::<RunbookRun>("patch", name);
+        self.connection.send(&call, WRITE_TIMEOUT, api.patch(name, &params, &patch)).await
+    }
+
+    /// Returns the live set of all runs.
+    pub fn watch_runs(&self) -> ObjectWatch<RunbookRun> {
+        self.watch(Selection::in_namespace(&self.namespace))
+    }
+
+    /// Returns the live set of one run.
+    pub fn watch_run(&self, name: &str) -> ObjectWatch<RunbookRun> {
+        self.watch(Selection::in_namespace(&self.namespace).named(name))
+    }
+
+    fn watch(&self, selection: Selection) -> ObjectWatch<RunbookRun> {
+        ObjectWatch::new(Arc::clone(&self.connection), selection)
     }
 
     /// Deletes a run; the API server then deletes what it owns. One that is gone is no error.
@@ -233,4 +262,8 @@ impl RunObjects {
     fn call<K: Object>(&self, verb: &str, name: &str) -> String {
         format!("{verb} {}", object_ref::<K>(Some(&self.namespace), name))
     }
+}
+
+fn patch_params() -> PatchParams {
+    PatchParams { field_manager: Some(PROGRAM.into()), ..PatchParams::default() }
 }

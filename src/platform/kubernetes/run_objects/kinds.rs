@@ -49,9 +49,11 @@ pub struct RunbookRunSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// The actor that asked for the run.
-    pub requested_by: String,
-    /// The process that created the object.
-    pub writer: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested_by: Option<String>,
+    /// The process that created the object; none where a person did, who asks for a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writer: Option<String>,
 }
 
 /// The state of the run, for people and for lists. It is derived from the events and can be rebuilt from them.
@@ -73,6 +75,13 @@ pub struct RunbookRunStatus {
     /// The process that drives the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<String>,
+    /// When that process wrote this last. It does so at least every sixth of the lease duration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
+    pub renewed_at: Option<String>,
+    /// After how many seconds without a change the process counts as gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_duration_seconds: Option<u32>,
     /// The cluster and the account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,

@@ -1,0 +1,137 @@
+//! What the processes that write to one namespace know of each other: which runs have lost their process, and which are
+//! to be canceled. Such a request is an annotation of the run's object, so that it survives the process that is asked.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use clock::{Backoff, Clock, Pace};
+
+use super::{
+    ClusterStore, ListedRun, Shared,
+    failure::Call,
+    liveness::{duration, says_driven},
+    projection::{Projection, head_of},
+};
+use crate::{
+    journal::{RunHead, RunId, RunState, RunsElsewhere, SharedStore, StoreError},
+    platform::{
+        kubernetes::RunbookRun,
+        wait::{SourceEvent, WaitSource as _},
+    },
+};
+
+/// The annotation with the actor that asked for a run to be canceled. Anybody who may change the object may write it.
+const CANCEL: &str = "sop.rafay.dev/cancel-requested-by";
+/// The longest actor that is taken from it, in bytes.
+const MAX_ACTOR: usize = 256;
+/// The pauses between watches that the API server refuses.
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
+
+#[async_trait]
+impl SharedStore for ClusterStore {
+    async fn request_cancel(&self, run: &RunId, actor: &str) -> Result<(), StoreError> {
+        self.shared.annotate_cancel(run, Some(actor)).await
+    }
+
+    async fn wait_for_cancel(&self, run: &RunId) -> String {
+        let mut pace = Pace::new(&Clock::real(), BACKOFF);
+        loop {
+            pace.next_turn().await;
+            let mut watch = self.shared.objects.watch_run(run.as_str());
+            let problem = loop {
+                match watch.changed().await {
+                    Ok(SourceEvent::Changed) => {
+                        if let Some(actor) = watch.objects().iter().find_map(|run| cancel_of(run)) {
+                            return actor;
+                        }
+                    }
+                    Ok(SourceEvent::Interrupted(_)) => {}
+                    Err(error) => break error,
+                }
+            };
+            tracing::warn!(error = %problem, run = run.as_str(), "requests to cancel the run are not seen");
+        }
+    }
+
+    async fn withdraw_cancel(&self, run: &RunId) -> Result<(), StoreError> {
+        match self.shared.object(run).await? {
+            Some(object) if cancel_of(&object).is_some() => {
+                self.shared.annotate_cancel(run, None).await
+            }
+            Some(_) => Ok(()),
+            None => Err(self.shared.not_found(run)),
+        }
+    }
+
+    async fn runs_elsewhere(&self) -> Result<RunsElsewhere, StoreError> {
+        let shared = &self.shared;
+        let mut elsewhere = RunsElsewhere::default();
+        let Some(runs) = self.watched.get() else { return Ok(elsewhere) };
+        for object in runs.current().unwrap_or_default() {
+            let Some(ListedRun { run, object, .. }) = ListedRun::of(object) else { continue };
+            if shared.live(&run).is_some() {
+                continue;
+            }
+            let is_driven = says_driven(&object);
+            if is_driven && runs.unchanged_for(&object).is_none_or(|time| time < duration(&object))
+            {
+                elsewhere.may_be_driven = true;
+                continue;
+            }
+            if is_driven {
+                elsewhere.interrupted.extend(shared.interrupted_head(&run, &object).await?);
+            } else if says_interrupted(&object) {
+                // Whoever continues it reads its journal.
+                elsewhere.interrupted.extend(head_of(object.status.as_ref()));
+            }
+        }
+        elsewhere.interrupted.sort_by(|a, b| a.started_at.cmp(&b.started_at));
+        Ok(elsewhere)
+    }
+
+    async fn wait_for_change(&self) {
+        let Some(runs) = self.watched.get() else { return std::future::pending().await };
+        runs.wait_for_change().await;
+    }
+}
+
+impl Shared {
+    async fn annotate_cancel(&self, run: &RunId, actor: Option<&str>) -> Result<(), StoreError> {
+        match self.objects.annotate_run(run.as_str(), CANCEL, actor).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.code() == "NotFound" => Err(self.not_found(run)),
+            Err(error) => Err(Call::PATCH_RUN.failed(&self.objects, &error)),
+        }
+    }
+
+    /// Returns the head of a run whose process is gone, if the run is interrupted by its journal, too. Its status is
+    /// made to say so, unless the process comes back meanwhile. A journal that cannot be read is another one's to tell.
+    async fn interrupted_head(
+        &self,
+        run: &RunId,
+        object: &RunbookRun,
+    ) -> Result<Option<RunHead>, StoreError> {
+        let journal = match self.journal(run).await {
+            Ok(journal) => journal,
+            Err(StoreError::Corrupt { .. } | StoreError::TooNew { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let projection = journal.and_then(|journal| Projection::of(run, &journal.events));
+        let Some(projection) = projection else { return Ok(None) };
+        self.repair(run, object, &projection).await;
+        let head = projection.head().clone();
+        Ok((head.state(false) == RunState::Interrupted).then_some(head))
+    }
+}
+
+fn says_interrupted(run: &RunbookRun) -> bool {
+    let state = run.status.as_ref().and_then(|status| status.state.as_deref());
+    state == Some(RunState::Interrupted.as_str())
+}
+
+/// Returns the actor that asked for a run to be canceled.
+fn cancel_of(run: &RunbookRun) -> Option<String> {
+    let actor = run.metadata.annotations.as_ref()?.get(CANCEL)?;
+    let actor = &actor[..actor.floor_char_boundary(MAX_ACTOR)];
+    Some(if actor.is_empty() { "an unknown actor".to_owned() } else { actor.to_owned() })
+}

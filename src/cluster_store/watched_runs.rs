@@ -1,0 +1,121 @@
+//! The runs of the namespace as a service sees them all the time: one watch, instead of a list for each request, and
+//! the time since which each open run has not changed.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use clock::{Backoff, Clock, Pace};
+use tokio::{
+    sync::{Mutex as AsyncMutex, watch},
+    task::JoinHandle,
+};
+
+use super::liveness;
+use crate::platform::{
+    kubernetes::{ObjectView, RunObjects, RunbookRun},
+    wait::{SourceEvent, WaitSource as _},
+};
+
+/// The pauses between watches that the API server refuses.
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
+
+/// The watched runs. Dropped, they are watched no more.
+pub(super) struct WatchedRuns {
+    state: Arc<Mutex<State>>,
+    changes: AsyncMutex<watch::Receiver<()>>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The objects; none while the watch is interrupted, and they may be old.
+    view: Option<ObjectView<RunbookRun>>,
+    /// The version of each run that a process says it drives, and since when it has it.
+    driven: HashMap<String, (Option<String>, Instant)>,
+}
+
+impl WatchedRuns {
+    /// Begins to watch.
+    pub(super) fn start(objects: RunObjects) -> Self {
+        let state = Arc::<Mutex<State>>::default();
+        let (notify, changes) = watch::channel(());
+        let task = tokio::spawn(keep(objects, Arc::clone(&state), notify));
+        Self { state, changes: AsyncMutex::new(changes), task }
+    }
+
+    /// Returns the objects as they are now; `None` while that is not known.
+    pub(super) fn current(&self) -> Option<Vec<Arc<RunbookRun>>> {
+        let view = lock(&self.state).view.clone();
+        view.map(|view| view.objects())
+    }
+
+    /// Returns for how long a run that a process says it drives has not changed.
+    pub(super) fn unchanged_for(&self, run: &RunbookRun) -> Option<Duration> {
+        let name = run.metadata.name.as_ref()?;
+        let state = lock(&self.state);
+        let (version, since) = state.driven.get(name)?;
+        (*version == run.metadata.resource_version).then(|| since.elapsed())
+    }
+
+    /// Waits until something has changed since the last call.
+    pub(super) async fn wait_for_change(&self) {
+        // The sender lives as long as the watch, and there is one caller.
+        let _ = self.changes.lock().await.changed().await;
+    }
+}
+
+impl Drop for WatchedRuns {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn keep(objects: RunObjects, state: Arc<Mutex<State>>, notify: watch::Sender<()>) {
+    let mut pace = Pace::new(&Clock::real(), BACKOFF);
+    loop {
+        pace.next_turn().await;
+        let mut runs = objects.watch_runs();
+        let problem = loop {
+            match runs.changed().await {
+                Ok(SourceEvent::Changed) => {
+                    lock(&state).observe(runs.view());
+                    notify.send_replace(());
+                }
+                // What is known may be old: it is asked for until the watch goes on.
+                Ok(SourceEvent::Interrupted(problem)) => {
+                    tracing::debug!(problem, "the watch of the runs is interrupted");
+                    lock(&state).view = None;
+                }
+                Err(error) => break error,
+            }
+        };
+        lock(&state).view = None;
+        tracing::warn!(error = %problem, "the runs of the namespace cannot be watched");
+    }
+}
+
+impl State {
+    fn observe(&mut self, view: ObjectView<RunbookRun>) {
+        let now = Instant::now();
+        let mut driven = HashMap::new();
+        for run in view.objects() {
+            let Some(name) = run.metadata.name.clone().filter(|_| liveness::says_driven(&run))
+            else {
+                continue;
+            };
+            let version = run.metadata.resource_version.clone();
+            let known = self.driven.remove(&name).filter(|(known, _)| *known == version);
+            driven.insert(name, known.unwrap_or((version, now)));
+        }
+        self.driven = driven;
+        self.view = Some(view);
+    }
+}
+
+/// Every change of the state is one assignment: a panic leaves nothing half done.
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,177 @@
+//! Runs whose process has died: found when the service starts, or when another process of the service dies, and resumed
+//! without a person, if that was not long ago. An older one waits for a person: the cluster may have changed too much.
+
+use std::{collections::HashMap, time::Duration};
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::Service;
+use crate::{
+    engine::StartError,
+    journal::{ResumeMode, RunHead, RunId, RunState, RunsElsewhere, SharedStore},
+};
+use clock::{Backoff, Clock, Pace};
+
+/// The pauses between attempts to resume an interrupted run. After a reboot the network, the API server or the
+/// credentials come some seconds after the service; what is missing for longer is not there a second later.
+const RECOVERY_BACKOFF: Backoff = Backoff::new(Duration::from_secs(5), MAX_PAUSE);
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+
+/// What came of the attempts to resume the runs of other processes.
+type Attempts = HashMap<RunId, Attempt>;
+
+/// What came of the attempts to resume a run as it is after some number of events.
+struct Attempt {
+    events: u64,
+    failures: u32,
+    /// When the next one may be made; none is where a person must act.
+    next: Option<Instant>,
+}
+
+impl Service {
+    /// Finds a run that this service was driving when it died, if that was not long ago: from now on `/status` reports
+    /// it as running. In a store to which several processes write, [`recover`](Self::recover) finds it.
+    pub async fn expect_recovery(&self, max_age: Duration) {
+        if self.store().shared().is_some() {
+            return;
+        }
+        match self.latest().await {
+            Ok(Some(head)) if is_recoverable(&head, max_age) => {
+                self.active().expect_recovery(head.run)
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "no interrupted run is resumed"),
+        }
+    }
+
+    /// Resumes the runs of the service that were interrupted no longer ago than `max_age`: the one that
+    /// [`expect_recovery`](Self::expect_recovery) has found, or, in a store to which several processes write, for as
+    /// long as this is awaited, each whose process dies.
+    pub async fn recover(&self, max_age: Duration) {
+        match self.store().shared() {
+            Some(shared) => self.take_over(shared, max_age).await,
+            None => self.recover_own(max_age).await,
+        }
+    }
+
+    /// Retries while the cluster or the account cannot be reached, and while the run is not too old.
+    async fn recover_own(&self, max_age: Duration) {
+        let mut pace = Pace::new(&Clock::real(), RECOVERY_BACKOFF);
+        loop {
+            pace.next_turn().await;
+            // A client may have resumed or ended the run during the pause.
+            let Some(run) = self.active().recovering() else { return };
+            match self.resume_interrupted(&run, max_age).await {
+                Ok(true) => tracing::info!(run = run.as_str(), "resumed an interrupted run"),
+                Ok(false) => tracing::warn!(
+                    run = run.as_str(),
+                    "skipped automatic resume: the run is too old or was handled"
+                ),
+                Err(error) if error.is_temporary() => {
+                    tracing::warn!(%error, "cannot resume an interrupted run yet");
+                    self.active().delay_recovery(&run, error.to_string());
+                    continue;
+                }
+                Err(error) => tracing::warn!(%error, "cannot resume an interrupted run"),
+            }
+            self.active().end_recovery(&run);
+        }
+    }
+
+    /// Resumes runs whose process is gone. All processes of the service try; the lease of the cluster, and the next
+    /// append to the run, are one process's.
+    async fn take_over(&self, shared: &dyn SharedStore, max_age: Duration) {
+        let mut attempts = Attempts::new();
+        let interval = self.engine().look_interval();
+        let mut pace = Pace::new(&Clock::real(), Backoff::new(interval, interval));
+        let mut has_failed = false;
+        loop {
+            pace.next_turn().await;
+            let elsewhere = match shared.runs_elsewhere().await {
+                Ok(elsewhere) => elsewhere,
+                Err(error) => {
+                    if !std::mem::replace(&mut has_failed, true) {
+                        tracing::warn!(%error, "the runs of other processes cannot be read");
+                    }
+                    continue;
+                }
+            };
+            has_failed = false;
+            let RunsElsewhere { may_be_driven, mut interrupted } = elsewhere;
+            interrupted.retain(|head| is_recoverable(head, max_age));
+            self.forget_others(&interrupted, &mut attempts);
+            if may_be_driven || !interrupted.is_empty() {
+                self.engine().look_at_lease().await;
+            } else {
+                shared.wait_for_change().await;
+            }
+            for head in &interrupted {
+                self.attempt(head, &mut attempts, max_age).await;
+            }
+        }
+    }
+
+    /// Forgets what is no longer this process's to resume.
+    fn forget_others(&self, interrupted: &[RunHead], attempts: &mut Attempts) {
+        let is_here = |run: &RunId| interrupted.iter().any(|head| head.run == *run);
+        while let Some(run) = self.active().recovering().filter(|run| !is_here(run)) {
+            self.active().end_recovery(&run);
+        }
+        attempts.retain(|run, _| is_here(run));
+    }
+
+    async fn attempt(&self, head: &RunHead, attempts: &mut Attempts, max_age: Duration) {
+        let run = &head.run;
+        let failures = match attempts.get(run).filter(|attempt| attempt.events == head.events) {
+            Some(attempt) if attempt.next.is_none_or(|next| Instant::now() < next) => return,
+            Some(attempt) => attempt.failures,
+            None => 0,
+        };
+        let backoff = Backoff::new(self.engine().look_interval(), MAX_PAUSE);
+        self.active().expect_recovery(run.clone());
+        let next = match self.resume_interrupted(run, max_age).await {
+            Ok(true) => {
+                tracing::info!(run = run.as_str(), "continued the run of a process that is gone");
+                return;
+            }
+            Ok(false) => None,
+            Err(error) if error.is_temporary() || error.is_about_lease() => {
+                tracing::warn!(%error, run = run.as_str(), "cannot continue an interrupted run yet");
+                self.active().delay_recovery(run, error.to_string());
+                Some(Instant::now() + backoff.delay(failures))
+            }
+            Err(error) => {
+                tracing::warn!(%error, run = run.as_str(), "cannot continue an interrupted run");
+                None
+            }
+        };
+        if next.is_none() {
+            self.active().end_recovery(run);
+        }
+        let attempt = Attempt { events: head.events, failures: failures + 1, next };
+        attempts.insert(run.clone(), attempt);
+    }
+
+    async fn resume_interrupted(&self, id: &RunId, max_age: Duration) -> Result<bool, StartError> {
+        if !is_recoverable(&self.store().head(id).await?, max_age) {
+            return Ok(false);
+        }
+        let preflight = self.engine().prepare_resume(id, ResumeMode::Continue).await?;
+        let Some(admission) = self.active().admit().await else { return Ok(false) };
+        // A client may have decided otherwise meanwhile.
+        if !is_recoverable(&self.store().head(id).await?, max_age) {
+            return Ok(false);
+        }
+        let accepted = self.engine().resume_unattended(preflight, "http:restart").await?;
+        self.drive(&admission, accepted);
+        Ok(true)
+    }
+}
+
+/// Whether a process of the service resumes a run by itself: one that the service was driving when it died, not long
+/// ago.
+fn is_recoverable(head: &RunHead, max_age: Duration) -> bool {
+    let age = Duration::try_from(Timestamp::now() - head.last_event_at).unwrap_or_default();
+    head.actor.starts_with("http") && head.state(false) == RunState::Interrupted && age <= max_age
+}
