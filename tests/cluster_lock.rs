@@ -382,7 +382,7 @@ async fn a_service_says_when_the_process_of_another_run_is_known_to_be_gone() {
     wait_until_async("the process to be taken for dead", async || {
         let (_, response) = start().await;
         let text = response.to_string();
-        text.contains("does not seem to be alive").then(|| {
+        text.contains("it is not known yet whether it is alive").then(|| {
             assert!(text.contains("try again in "), "{text}");
         })
     })

@@ -14,6 +14,7 @@ mod language;
 mod language_document;
 mod printable;
 mod relay_scale;
+mod replicas;
 mod rhythm;
 mod scale_up;
 mod service;

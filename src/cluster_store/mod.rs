@@ -11,8 +11,8 @@
 //! - **An append is a creation.** The name of the object has the number of its first event, so of two writers that have
 //!   seen the same events only one can append. The other finds an object that is not its own, and stops. An object is
 //!   the writer's own when it has its id and its content: then the response to an earlier attempt was lost.
-//! - **Events that need no sync** stay in memory until the next append that does, and are in the same object as that.
-//!   Readers of this process see them at once; other processes see them later, or never if this process dies.
+//! - **Events that need no sync** stay in memory until the next append that does, and are in the same object as that,
+//!   or for a second. Readers of this process see them at once; other processes then, or never if this process dies.
 //! - **A name stays taken** where a writer that has been replaced may come back: the first object of a writer that
 //!   continues a run is kept when the others are replaced by compacted ones. After its first append, a writer that
 //!   continues a run checks that there are no compacted objects; if there are, it has lost.
@@ -38,7 +38,7 @@ use std::{
 use async_trait::async_trait;
 use futures::future::join_all;
 use jiff::Timestamp;
-use tokio::sync::{Mutex as AsyncMutex, broadcast};
+use tokio::sync::broadcast;
 
 pub use crds::definitions;
 
@@ -46,7 +46,7 @@ use self::{
     compaction::compact,
     failure::Call,
     liveness::seems_renewed,
-    open_run::{OpenRun, Owner},
+    open_run::{Owner, Slot},
     projection::{Projection, head_of},
     watched_runs::WatchedRuns,
 };
@@ -82,8 +82,8 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// The runs that this process writes to. An append holds its run for as long as it takes.
-    open: HashMap<RunId, Arc<AsyncMutex<Option<OpenRun>>>>,
+    /// The runs that this process writes to.
+    open: HashMap<RunId, Slot>,
     /// The same runs as readers see them, who do not wait for an append.
     live: HashMap<RunId, LiveRun>,
 }

@@ -8,6 +8,7 @@ use std::{
 use clock::Backoff;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource as _;
+use tokio::sync::Mutex as AsyncMutex;
 
 use super::{
     Journal, LiveRun, Shared,
@@ -31,6 +32,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(120);
 /// The same while the API server refuses what it has allowed before: one that has just started does not know the roles.
 const DENIED_PATIENCE: Duration = Duration::from_secs(10);
+/// For how long events that need no sync are kept back: as long as people hardly notice.
+const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 /// The pauses in between.
 const BACKOFF: Backoff =
     Backoff::new(Duration::from_millis(250), Duration::from_secs(5)).with_jitter(0.25);
@@ -46,7 +49,12 @@ pub(super) struct OpenRun {
     status: StatusWriter,
     /// Whether this process has appended since it opened the run.
     has_appended: bool,
+    /// Whether a task will store the events that need no sync.
+    will_flush: bool,
 }
+
+/// The place of a run that is open. An append holds it for as long as it takes.
+pub(super) type Slot = Arc<AsyncMutex<Option<OpenRun>>>;
 
 /// The object that owns the events of a run.
 #[derive(Clone)]
@@ -64,15 +72,15 @@ pub(super) async fn append(
     sync: bool,
 ) -> Result<RunHead, StoreError> {
     let writer = shared.writer("write to")?.to_owned();
-    let slot = Arc::clone(shared.state().open.entry(run.clone()).or_default());
-    let mut slot = slot.lock().await;
+    let cell = Arc::clone(shared.state().open.entry(run.clone()).or_default());
+    let mut slot = cell.lock().await;
+    let mut pending = shared.live(run).map(|live| live.pending).unwrap_or_default();
     let opened = match slot.take() {
         Some(open) => Ok(open),
         None if expected == 0 => create(shared, run, &writer, events).await,
-        None => open(shared, run, &writer).await,
+        None => open(shared, run, &writer, &pending).await,
     };
     let mut open = opened.inspect_err(|_| shared.forget(run))?;
-    let mut pending = shared.live(run).map(|live| live.pending).unwrap_or_default();
     // An append that was canceled may have stored them.
     pending.retain(|event| event.seq >= open.stored);
     let found = open.stored + pending.len() as u64;
@@ -97,6 +105,9 @@ pub(super) async fn append(
     let status = open.projection.status(Some(&writer));
     if head.ended_at.is_none() || !sync {
         open.status.write(status);
+        if !sync && !std::mem::replace(&mut open.will_flush, true) {
+            tokio::spawn(flush(Arc::clone(shared), run.clone(), Arc::clone(&cell)));
+        }
         *slot = Some(open);
         return Ok(head);
     }
@@ -108,6 +119,31 @@ pub(super) async fn append(
     open.status.end(status).await;
     shared.forget(run);
     Ok(head)
+}
+
+/// Stores the events that need no sync, so that other processes see them, too. What cannot be stored now is stored with
+/// the next append.
+async fn flush(shared: Arc<Shared>, run: RunId, slot: Slot) {
+    tokio::time::sleep(FLUSH_INTERVAL).await;
+    let mut slot = slot.lock().await;
+    let (Some(open), Some(live), Some(writer)) = (slot.as_mut(), shared.live(&run), &shared.writer)
+    else {
+        return;
+    };
+    open.will_flush = false;
+    let mut pending = live.pending;
+    if pending.is_empty() {
+        return;
+    }
+    match open.store(&shared, writer, &pending).await {
+        Ok(()) => pending.clear(),
+        // The next append opens the run anew, and finds what is stored.
+        Err(error) => {
+            tracing::debug!(%error, run = run.as_str(), "events are stored later");
+            *slot = None;
+        }
+    }
+    shared.state().live.insert(run, LiveRun { head: live.head, pending });
 }
 
 /// Creates the object of a new run.
@@ -162,11 +198,21 @@ async fn create(
     Ok(OpenRun::new(run, &created, projection, status))
 }
 
-/// Opens a run that has events.
-async fn open(shared: &Arc<Shared>, run: &RunId, writer: &str) -> Result<OpenRun, StoreError> {
+/// Opens a run that has events. `pending` are those of this process that may be stored or not.
+async fn open(
+    shared: &Arc<Shared>,
+    run: &RunId,
+    writer: &str,
+    pending: &[RecordedEvent],
+) -> Result<OpenRun, StoreError> {
     let object = shared.object(run).await?.ok_or_else(|| shared.not_found(run))?;
     let journal = shared.journal(run).await?;
     let Journal { events, sum } = journal.ok_or_else(|| shared.not_found(run))?;
+    let stored = |own: &RecordedEvent| events.iter().find(|event| event.seq == own.seq);
+    if let Some(own) = pending.iter().find(|own| stored(own).is_some_and(|found| found != *own)) {
+        let found = events.len() as u64;
+        return Err(StoreError::Conflict { run: run.clone(), expected: own.seq, found });
+    }
     let projection = Projection::of(run, &events).ok_or_else(|| no_start(run))?;
     let status =
         StatusWriter::new(shared.objects.clone(), run.clone(), &object, writer, shared.times);
@@ -186,7 +232,7 @@ impl OpenRun {
     fn new(run: &RunId, object: &RunbookRun, projection: Projection, status: StatusWriter) -> Self {
         let owner = Owner::new(run, object);
         let sum = Checksum::default();
-        Self { owner, stored: 0, sum, projection, status, has_appended: false }
+        Self { owner, stored: 0, sum, projection, status, has_appended: false, will_flush: false }
     }
 
     /// Creates the objects of some events.

@@ -189,7 +189,8 @@ impl Engine {
         is_unattended: bool,
     ) -> Result<(), StartError> {
         let Some(shared) = self.store.shared() else { return Ok(()) };
-        if !has_lease && self.store.is_live(run.id()).await {
+        let is_active = run.state(true).is_active();
+        if is_active && !has_lease && self.store.is_live(run.id()).await {
             let (state, target) = (run.state(true), Box::new(run.spec.target.clone()));
             return Err(StartError::Unfinished {
                 run: run.id().clone(),

@@ -23,6 +23,10 @@ const MAX_MEETINGS: u32 = 10;
 /// How many reads of the lease in a row may fail before a process gives up.
 const MAX_FAILURES: u32 = 5;
 
+/// For how long a process that does not wait gives another one to release the lease: the end of its run can be read a
+/// moment before that.
+const RELEASE: Duration = Duration::from_secs(1);
+
 /// The run for which the lease is taken, and what is known of the lease already.
 #[derive(Debug, Clone)]
 pub struct LockRequest {
@@ -55,7 +59,7 @@ pub enum LeaseError {
     #[error("{0} holds the lease {LEASE_NAMESPACE}/{LEASE_NAME} of the cluster")]
     HeldByOther(String),
     /// Another process holds the lease, and it is not known yet whether that process is alive.
-    #[error("{holder} holds the lease of the cluster, and does not seem to be alive")]
+    #[error("{holder} holds the lease of the cluster, and it is not known yet whether it is alive")]
     MayBeHeld {
         /// The other process.
         holder: String,
@@ -210,6 +214,7 @@ pub async fn acquire(
     let limit = request.times.call();
     let (mut meetings, mut failures) = (0, 0);
     let mut is_continued = true;
+    let begun = Instant::now();
     loop {
         let found = match client.get(limit).await {
             Ok(found) => found,
@@ -244,6 +249,10 @@ pub async fn acquire(
                             continue;
                         }
                         (Look::IsLive, true) => return Err(held(lease, true)),
+                        (_, false) if is_same_run(lease, &request) && begun.elapsed() < RELEASE => {
+                            pause(RELEASE / 10).await;
+                            continue;
+                        }
                         (look, false) => return Err(refusal(lease, &request, seems_live, &look)),
                     }
                 }

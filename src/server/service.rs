@@ -304,7 +304,7 @@ impl Service {
 
     /// Checks that this service does not drive a run now, nor another process of it.
     async fn ensure_not_live(&self, id: &RunId) -> Result<(), ApiError> {
-        if !self.is_live(id) && !self.is_live_elsewhere(id).await {
+        if !self.is_live(id) && !self.is_live_elsewhere(id).await? {
             return Ok(());
         }
         let head = self.store().head(id).await?;
@@ -339,7 +339,7 @@ impl Service {
 
     pub(super) async fn abandon(&self, id: &RunId, actor: &str) -> Result<(), ApiError> {
         let admission = self.admit().await?;
-        if self.is_live(id) || self.is_live_elsewhere(id).await {
+        if self.is_live(id) || self.is_live_elsewhere(id).await? {
             let failure = Failure::new(FailureKind::Conflict, format!("run {id} is active"));
             return Err(failure.with_hint(Some("cancel it first")).into());
         }
@@ -565,9 +565,12 @@ impl Service {
     }
 
     /// Whether another process seems to drive a run, in a store to which several write.
-    async fn is_live_elsewhere(&self, id: &RunId) -> bool {
-        let is_own = self.active().phase(id).is_some();
-        !is_own && self.store().shared().is_some() && self.store().is_live(id).await
+    async fn is_live_elsewhere(&self, id: &RunId) -> Result<bool, StoreError> {
+        if self.active().phase(id).is_some() || self.store().shared().is_none() {
+            return Ok(false);
+        }
+        let head = self.store().head(id).await?;
+        Ok(with_liveness(self.store().as_ref(), head).await?.1)
     }
 
     pub(super) fn store(&self) -> &Arc<dyn RunStore> {

@@ -106,7 +106,7 @@ pub(crate) async fn wait_for_watches(
 /// Returns from the simulator's record what [`mutations`] returns from the audit log.
 pub(crate) fn simulated_mutations(calls: &[RecordedCall]) -> Vec<String> {
     let changes = |call: &&RecordedCall| {
-        let is_change = call.mutating && !test_support::is_lease(&call.operation);
+        let is_change = call.mutating && !test_support::is_record(&call.operation);
         call.service == "kubernetes" && is_change && (200..300).contains(&call.status)
     };
     calls.iter().filter(changes).map(|call| call.operation.clone()).collect()

@@ -168,16 +168,16 @@ impl TestCluster {
     }
 }
 
-/// The operations that changed something, in order. The lease of the cluster is not counted: a run takes and releases
-/// it, whatever it does.
+/// The operations that changed something, in order. The records that a run keeps of itself are not counted.
 pub fn effective_calls(calls: &[RecordedCall]) -> Vec<String> {
-    let is_effective = |call: &&RecordedCall| call.effective && !is_lease(&call.operation);
+    let is_effective = |call: &&RecordedCall| call.effective && !is_record(&call.operation);
     calls.iter().filter(is_effective).map(|call| call.operation.clone()).collect()
 }
 
-/// Whether an operation reads or writes a lease.
-pub fn is_lease(operation: &str) -> bool {
-    operation.contains("leases")
+/// Whether an operation reads or writes what a run records of itself in the cluster: the lease, the objects of the run.
+pub fn is_record(operation: &str) -> bool {
+    ["leases", "runbookruns", "runevents"].iter().any(|resource| operation.contains(resource))
+        || operation.split([' ', '/']).nth(1) == Some("events")
 }
 
 impl FinishedRun {

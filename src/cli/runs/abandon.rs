@@ -7,7 +7,7 @@ use super::{RunSelector, remote};
 use crate::{
     cli::{CliError, Exit, confirm, run, stdout, store::StorePlace, target::ClusterArgs},
     engine::{self, StartError},
-    journal::{Run, RunHead, RunId, RunState},
+    journal::{Run, RunHead, RunId, with_liveness},
     lease::{self, ClearError, LeaseTimes},
     platform::Platform,
 };
@@ -51,9 +51,12 @@ impl AbandonArgs {
         let selector = RunSelector { run: self.run.clone(), last: self.last };
         let id = selector.find(runs.as_ref()).await?;
         // The right to write to a directory says the same.
-        if reader.is_shared() && runs.is_live(&id).await {
-            let (state, operation) = (RunState::Running, "abandoned");
-            return Err(StartError::AlreadyFinished { run: id, state, operation }.into());
+        if reader.is_shared() {
+            let (head, is_live) = with_liveness(runs.as_ref(), runs.head(&id).await?).await?;
+            if is_live {
+                let (state, operation) = (head.state(true), "abandoned");
+                return Err(StartError::AlreadyFinished { run: id, state, operation }.into());
+            }
         }
         confirm::ask_to_abandon(&Run::read(runs.as_ref(), &id).await?, self.yes)?;
         if let Some(address) = remote::service_address(&reader) {

@@ -1,0 +1,272 @@
+//! A service of several processes, which keep their runs in the cluster: any of them answers and accepts requests, the
+//! one that accepted a run drives it, and another one continues it when that process is gone.
+//! `tests/control_plane/replicas.rs` has the same on a real API server.
+
+use std::process::Command;
+
+use rafay_relay_sop::journal::RunId;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use test_support::{
+    ProgramOutput, SCALE_UP, Serve, SimulateProcess, effective_calls, signal, wait_until_async,
+};
+
+/// The store in the namespace that every simulated cluster has, and a lease that can be waited for.
+const STORE: [&str; 4] = ["--store", "cluster", "--store-namespace", "rafay-core"];
+const DRIVING: [&str; 4] = ["--lease-duration", "3s", "--speed", "60"];
+
+/// Begins with a change, rests, and changes more.
+const RESTS: &str = "  - {id: rest, action: sleep, with: {duration: 10m}, timeout: 1h}\n  \
+    - {id: cordon, action: cordon, with: {nodes: \"{{ scale_up.before.nodes | map(attribute='name') | list }}\"}}\n";
+
+/// Changes nothing, so it takes no lease of the cluster.
+const READS: &str =
+    "name: reads\nsteps:\n  - {id: rest, action: sleep, with: {duration: 10m}, timeout: 1h}\n";
+
+/// A simulated cluster and account, and the runbooks of the service.
+struct World {
+    simulate: SimulateProcess,
+    runbooks: TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        let runbooks = tempfile::tempdir().unwrap();
+        for (name, text) in [("scale-up", format!("{SCALE_UP}{RESTS}")), ("reads", READS.into())] {
+            std::fs::write(runbooks.path().join(format!("{name}.yaml")), text).unwrap();
+        }
+        Self { simulate: SimulateProcess::start(60.0), runbooks }
+    }
+
+    /// The program, with the store in the cluster.
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = test_support::program();
+        let environment = self.simulate.environment.iter();
+        command.envs(environment.filter(|(name, _)| name != "SOP_STATE_DIR").cloned());
+        command.args(STORE).arg("--runbooks").arg(self.runbooks.path()).args(arguments);
+        command
+    }
+
+    fn replica(&self) -> Serve {
+        Serve::start(self.command(&["serve"]).args(DRIVING))
+    }
+
+    fn runs(&self, arguments: &[&str]) -> ProgramOutput {
+        ProgramOutput::run(self.command(&["runs"]).args(arguments))
+    }
+
+    /// What a run is by `kubectl`.
+    async fn object(&self, run: &RunId) -> Value {
+        let server = self.simulate.environment.iter().find(|(name, _)| name == "KUBECONFIG");
+        let kubeconfig = std::fs::read_to_string(&server.unwrap().1).unwrap();
+        let (_, url) = kubeconfig.split_once("server: \"").unwrap();
+        let (url, _) = url.split_once('"').unwrap();
+        let path = "apis/sop.rafay.dev/v1alpha1/namespaces/rafay-core/runbookruns";
+        let url = format!("{url}/{path}/{run}");
+        reqwest::get(url).await.unwrap().json().await.unwrap()
+    }
+
+    async fn changes(&self) -> Vec<String> {
+        effective_calls(&self.simulate.calls().await)
+    }
+}
+
+/// Starts a run, and waits until it rests.
+async fn start(replica: &Serve, runbook: &str) -> RunId {
+    let (status, started) = replica.post(&format!("/run?runbook={runbook}"), json!({})).await;
+    assert_eq!(status, StatusCode::OK, "{started:#}");
+    let run: RunId = started["run"].as_str().unwrap().parse().unwrap();
+    wait_until_async("the run to rest", async || {
+        logs(replica, &run).await.contains("Waiting: 10m to pass").then_some(())
+    })
+    .await;
+    run
+}
+
+/// The log lines of a run, as a replica has them.
+async fn logs(replica: &Serve, run: &RunId) -> String {
+    replica.get(&format!("/status?run={run}")).await.1["logs"].to_string()
+}
+
+/// Waits until a replica says that a run is in some state.
+async fn wait_for_state(replica: &Serve, run: &RunId, state: &str) -> Value {
+    wait_until_async(&format!("the run to be {state}"), async || {
+        let (_, status) = replica.get(&format!("/status?run={run}")).await;
+        (status["state"] == state).then_some(status)
+    })
+    .await
+}
+
+/// The changes of the run of `SCALE_UP` and `RESTS`.
+fn all_changes() -> Vec<&'static str> {
+    vec!["eks:UpdateNodegroupConfig", "patch nodes", "patch nodes", "patch nodes"]
+}
+
+fn without_names(calls: &[String]) -> Vec<&str> {
+    calls.iter().map(|call| call.split_once('/').map_or(call.as_str(), |(verb, _)| verb)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_replica_answers_and_cancels_a_run_that_another_one_drives() {
+    let world = World::new();
+    let (one, two) = (world.replica(), world.replica());
+    let run = start(&one, "scale-up").await;
+    for replica in [&one, &two] {
+        assert_eq!(replica.get("/ready").await.0, StatusCode::OK);
+        let (_, status) = replica.get("/status").await;
+        assert_eq!((&status["state"], &status["run"]), (&json!("running"), &json!(run)));
+        let (_, page) = replica.get("/runs").await;
+        assert_eq!(page["runs"][0]["state"], "running", "{page:#}");
+    }
+    let (code, refused) = two.post("/run?runbook=scale-up", json!({})).await;
+    assert_eq!(code, StatusCode::CONFLICT, "{refused:#}");
+    assert_eq!(refused["run"], json!(run), "{refused:#}");
+    for operation in ["resume", "rollback", "abandon"] {
+        let (code, refused) = two.post(&format!("/runs/{run}/{operation}"), json!({})).await;
+        assert_eq!(code, StatusCode::CONFLICT, "{operation}: {refused:#}");
+    }
+    let (code, answer) = two.post(&format!("/runs/{run}/cancel"), json!({})).await;
+    assert_eq!((code, &answer["status"]), (StatusCode::OK, &json!("cancelling")), "{answer:#}");
+    wait_for_state(&one, &run, "cancelled").await;
+    let cancelled = wait_for_state(&two, &run, "cancelled").await;
+    assert_eq!(cancelled["error"], "cancelled by http:127.0.0.1");
+
+    // Another replica may continue it, and the request to cancel it no longer counts.
+    let (code, resumed) = two.post(&format!("/runs/{run}/resume"), json!({})).await;
+    assert_eq!(code, StatusCode::OK, "{resumed:#}");
+    wait_for_state(&one, &run, "succeeded").await;
+    assert_eq!(without_names(&world.changes().await), all_changes());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_run_of_a_replica_that_is_killed_is_continued_by_another_one() {
+    let world = World::new();
+    let (one, two) = (world.replica(), world.replica());
+    let run = start(&one, "scale-up").await;
+    drop(one);
+    let ended = wait_for_state(&two, &run, "succeeded").await;
+    assert_eq!(without_names(&world.changes().await), all_changes(), "{ended:#}");
+    assert!(ended["logs"].to_string().contains("Resumed by http:restart"), "{ended:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_is_asked_to_end_hands_its_run_over() {
+    let world = World::new();
+    let (mut one, two) = (world.replica(), world.replica());
+    let run = start(&one, "scale-up").await;
+    assert_eq!(one.terminate().code(), Some(0));
+    wait_for_state(&two, &run, "succeeded").await;
+    assert_eq!(without_names(&world.changes().await), all_changes());
+}
+
+/// A node whose kubelet hangs, a virtual machine that is moved.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_was_stopped_for_longer_than_the_lease_sends_nothing_more() {
+    let world = World::new();
+    let (one, two) = (world.replica(), world.replica());
+    let run = start(&one, "scale-up").await;
+    signal(one.pid(), "STOP");
+    wait_for_state(&two, &run, "succeeded").await;
+    let changes = world.changes().await;
+    assert_eq!(without_names(&changes), all_changes());
+    signal(one.pid(), "CONT");
+    // It is told by its next append, and answers as the others do.
+    wait_for_state(&one, &run, "succeeded").await;
+    wait_until_async("the replica to have left the run", async || {
+        let (code, _) = one.post("/run?runbook=reads", json!({})).await;
+        (code == StatusCode::OK).then_some(())
+    })
+    .await;
+    assert_eq!(world.changes().await, changes);
+}
+
+/// The run is told apart from one whose process is gone although no lease says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_changes_nothing_is_left_to_the_replica_that_drives_it() {
+    let world = World::new();
+    let (one, two) = (world.replica(), world.replica());
+    let run = start(&one, "reads").await;
+    let first = world.object(&run).await["status"]["renewedAt"].clone();
+    wait_until_async("some renewals", async || {
+        let (_, status) = two.get("/status").await;
+        assert_eq!(status["state"], "running", "{status:#}");
+        let renewed = world.object(&run).await["status"]["renewedAt"].clone();
+        let seconds =
+            |time: &Value| time.as_str().unwrap().parse::<jiff::Timestamp>().unwrap().as_second();
+        (seconds(&renewed) - seconds(&first) >= 6).then_some(())
+    })
+    .await;
+    assert!(!logs(&two, &run).await.contains("Resumed by"));
+    drop(one);
+    wait_until_async("the other one to drive it", async || {
+        logs(&two, &run).await.contains("Resumed by http:restart").then_some(())
+    })
+    .await;
+    wait_for_state(&two, &run, "succeeded").await;
+}
+
+/// From a laptop, and without an address of the pod.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_canceled_from_the_command_line_of_another_machine() {
+    let world = World::new();
+    let one = world.replica();
+    let run = start(&one, "scale-up").await;
+    let asked = world.runs(&["cancel", run.as_str()]).expect_exit_code(0);
+    assert!(
+        asked.stdout.contains(&format!("drives run {run} is asked to cancel it")),
+        "{}",
+        asked.stdout
+    );
+    wait_for_state(&one, &run, "cancelled").await;
+    let again = world.runs(&["cancel", run.as_str()]).expect_exit_code(2);
+    assert!(again.stderr.contains("is cancelled: nothing to cancel"), "{}", again.stderr);
+}
+
+/// The process dies before it has seen the request.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_to_cancel_is_honored_by_the_replica_that_continues_the_run() {
+    let world = World::new();
+    let (one, two) = (world.replica(), world.replica());
+    let run = start(&one, "scale-up").await;
+    signal(one.pid(), "STOP");
+    world.runs(&["cancel", run.as_str()]).expect_exit_code(0);
+    drop(one);
+    wait_for_state(&two, &run, "cancelled").await;
+    assert_eq!(without_names(&world.changes().await), ["eks:UpdateNodegroupConfig"]);
+}
+
+/// Nobody resumes the run of a person by itself; but its status says what became of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_of_the_command_line_that_is_killed_is_shown_as_interrupted_and_waits_for_a_person() {
+    let world = World::new();
+    let two = world.replica();
+    let mut run = world.command(&["run", "scale-up", "--yes"]);
+    let mut run = run.args(DRIVING).stdout(std::process::Stdio::null()).spawn().unwrap();
+    let id = wait_until_async("the run to rest", async || {
+        let (_, status) = two.get("/status").await;
+        let logs = status["logs"].to_string();
+        logs.contains("Waiting: 10m to pass")
+            .then(|| status["run"].as_str().unwrap().parse::<RunId>().unwrap())
+    })
+    .await;
+    run.kill().unwrap();
+    run.wait().unwrap();
+    wait_until_async("the status", async || {
+        let status = world.object(&id).await["status"].clone();
+        (status["state"] == "interrupted").then(|| {
+            let finished = status["conditions"].as_array().unwrap()[0].clone();
+            assert_eq!(
+                (&finished["status"], &finished["reason"]),
+                (&json!("True"), &json!("Interrupted"))
+            );
+        })
+    })
+    .await;
+    wait_for_state(&two, &id, "interrupted").await;
+    let resumed =
+        world.runs(&["resume", id.as_str(), "--yes", "--lease-duration", "3s", "--speed", "60"]);
+    resumed.expect_exit_code(0);
+    assert_eq!(without_names(&world.changes().await), all_changes());
+}
