@@ -53,19 +53,37 @@ impl World {
         Serve::start(self.command(&["serve"]).args(DRIVING))
     }
 
+    fn replica_that_accepts_objects(&self) -> Serve {
+        Serve::start(self.command(&["serve", "--accept-objects"]).args(DRIVING))
+    }
+
     fn runs(&self, arguments: &[&str]) -> ProgramOutput {
         ProgramOutput::run(self.command(&["runs"]).args(arguments))
     }
 
-    /// What a run is by `kubectl`.
-    async fn object(&self, run: &RunId) -> Value {
+    /// What a run is by `kubectl get`.
+    async fn object(&self, run: &str) -> Value {
+        reqwest::get(format!("{}/{run}", self.objects())).await.unwrap().json().await.unwrap()
+    }
+
+    /// Asks for a run by `kubectl create`.
+    async fn create(&self, name: &str, spec: Value) {
+        let object = json!({
+            "apiVersion": "sop.rafay.dev/v1alpha1", "kind": "RunbookRun",
+            "metadata": {"name": name}, "spec": spec,
+        });
+        let created =
+            reqwest::Client::new().post(self.objects()).json(&object).send().await.unwrap();
+        assert!(created.status().is_success(), "{}", created.text().await.unwrap());
+    }
+
+    /// The address of the objects of runs.
+    fn objects(&self) -> String {
         let server = self.simulate.environment.iter().find(|(name, _)| name == "KUBECONFIG");
         let kubeconfig = std::fs::read_to_string(&server.unwrap().1).unwrap();
         let (_, url) = kubeconfig.split_once("server: \"").unwrap();
         let (url, _) = url.split_once('"').unwrap();
-        let path = "apis/sop.rafay.dev/v1alpha1/namespaces/rafay-core/runbookruns";
-        let url = format!("{url}/{path}/{run}");
-        reqwest::get(url).await.unwrap().json().await.unwrap()
+        format!("{url}/apis/sop.rafay.dev/v1alpha1/namespaces/rafay-core/runbookruns")
     }
 
     async fn changes(&self) -> Vec<String> {
@@ -188,11 +206,11 @@ async fn a_run_that_changes_nothing_is_left_to_the_replica_that_drives_it() {
     let world = World::new();
     let (one, two) = (world.replica(), world.replica());
     let run = start(&one, "reads").await;
-    let first = world.object(&run).await["status"]["renewedAt"].clone();
+    let first = world.object(run.as_str()).await["status"]["renewedAt"].clone();
     wait_until_async("some renewals", async || {
         let (_, status) = two.get("/status").await;
         assert_eq!(status["state"], "running", "{status:#}");
-        let renewed = world.object(&run).await["status"]["renewedAt"].clone();
+        let renewed = world.object(run.as_str()).await["status"]["renewedAt"].clone();
         let seconds =
             |time: &Value| time.as_str().unwrap().parse::<jiff::Timestamp>().unwrap().as_second();
         (seconds(&renewed) - seconds(&first) >= 6).then_some(())
@@ -254,7 +272,7 @@ async fn a_run_of_the_command_line_that_is_killed_is_shown_as_interrupted_and_wa
     run.kill().unwrap();
     run.wait().unwrap();
     wait_until_async("the status", async || {
-        let status = world.object(&id).await["status"].clone();
+        let status = world.object(id.as_str()).await["status"].clone();
         (status["state"] == "interrupted").then(|| {
             let finished = status["conditions"].as_array().unwrap()[0].clone();
             assert_eq!(
@@ -269,4 +287,109 @@ async fn a_run_of_the_command_line_that_is_killed_is_shown_as_interrupted_and_wa
         world.runs(&["resume", id.as_str(), "--yes", "--lease-duration", "3s", "--speed", "60"]);
     resumed.expect_exit_code(0);
     assert_eq!(without_names(&world.changes().await), all_changes());
+}
+
+/// Waits until the object of a run is in some state, and returns its status.
+async fn wait_for_object(world: &World, name: &str, state: &str) -> Value {
+    wait_until_async(&format!("{name} to be {state}"), async || {
+        let status = world.object(name).await["status"].clone();
+        (status["state"] == state).then_some(status)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_started_by_creating_an_object() {
+    let world = World::new();
+    // Both see it, and one starts it.
+    let (one, two) = (world.replica_that_accepts_objects(), world.replica_that_accepts_objects());
+    let spec = json!({"runbook": "scale-up", "inputs": {"scale_factor": 3}, "requestedBy": "ann"});
+    world.create("by-hand", spec.clone()).await;
+    let run: RunId = "by-hand".parse().unwrap();
+    wait_until_async("the run to rest", async || {
+        logs(&two, &run).await.contains("Waiting: 10m to pass").then_some(())
+    })
+    .await;
+    world.create("second", spec).await;
+    let waits = wait_for_object(&world, "second", "pending").await;
+    let reason = waits["waitingFor"].as_str().unwrap();
+    assert!(reason.contains("run by-hand "), "{waits:#}");
+    let ended = wait_for_object(&world, "by-hand", "succeeded").await;
+    assert_eq!(ended["conditions"][1]["status"], "True", "{ended:#}");
+    let lines = logs(&one, &run).await;
+    assert!(lines.contains("requested by object:ann"), "{lines}");
+
+    // Now the second one is started; by its name it is not the newest.
+    wait_for_object(&world, "second", "running").await;
+    let (_, page) = one.get("/runs").await;
+    let runs: Vec<&Value> =
+        page["runs"].as_array().unwrap().iter().map(|run| &run["run"]).collect();
+    assert_eq!(runs, ["second", "by-hand"]);
+    wait_for_object(&world, "second", "succeeded").await;
+    let changes = world.changes().await;
+    let updates = changes.iter().filter(|call| *call == "eks:UpdateNodegroupConfig").count();
+    assert_eq!(updates, 2, "{changes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_cannot_be_a_run_is_refused_with_the_reason() {
+    let world = World::new();
+    let broken = "name: broken\nsteps:\n  - {id: one, action: scale_nodegrup, with: {}}\n";
+    std::fs::write(world.runbooks.path().join("broken.yaml"), broken).unwrap();
+    let replica = world.replica_that_accepts_objects();
+    for (name, spec, expected) in [
+        ("not-there", json!({"runbook": "not-there"}), "runbook 'not-there' not found"),
+        ("broken", json!({"runbook": "broken"}), "3:23: RB012 unknown action"),
+        (
+            "no-input",
+            json!({"runbook": "scale-up", "inputs": {"factor": 2}}),
+            "unknown input 'factor'",
+        ),
+        (
+            "too-late",
+            json!({"runbook": "scale-up", "startBefore": "2026-01-01T00:00:00Z"}),
+            "startBefore has passed: 2026-01-01",
+        ),
+    ] {
+        world.create(name, spec).await;
+        let status = wait_for_object(&world, name, "refused").await;
+        let finished = &status["conditions"][0];
+        assert_eq!((&finished["type"], &finished["status"]), (&json!("Finished"), &json!("True")));
+        assert!(finished["message"].as_str().unwrap().contains(expected), "{status:#}");
+    }
+    // They are no runs.
+    let (_, page) = replica.get("/runs").await;
+    assert_eq!(page["runs"], json!([]));
+    assert_eq!(world.changes().await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_are_left_alone_by_a_service_that_does_not_accept_them() {
+    let world = World::new();
+    let (not, replica) = (world.replica(), world.replica_that_accepts_objects());
+    drop(replica);
+    world.create("by-hand", json!({"runbook": "reads"})).await;
+    let run = start(&not, "reads").await;
+    not.post(&format!("/runs/{run}/cancel"), json!({})).await;
+    wait_for_state(&not, &run, "cancelled").await;
+    assert_eq!(world.object("by-hand").await["status"], Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_removes_old_runs_from_the_cluster() {
+    let world = World::new();
+    for _ in 0..3 {
+        let mut run = world.command(&["run", "reads", "--yes", "--speed", "600"]);
+        ProgramOutput::run(&mut run).expect_exit_code(0);
+    }
+    let kept = world.runs(&["list", "--limit", "1", "--output", "json"]).expect_exit_code(0);
+    let rule = ["--prune-keep", "1", "--prune-older-than", "0s"];
+    let replica = Serve::start(world.command(&["serve"]).args(DRIVING).args(rule));
+    wait_until_async("the removal", async || {
+        let (_, page) = replica.get("/runs").await;
+        (page["runs"].as_array().unwrap().len() == 1).then_some(())
+    })
+    .await;
+    let left = world.runs(&["list", "--output", "json"]).expect_exit_code(0);
+    assert_eq!(left.stdout, kept.stdout, "the latest one");
 }

@@ -5,14 +5,16 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
+    task::JoinSet,
 };
 
 use super::{
-    CliError, Exit, Global, limits::LimitsArgs, listen::ListenAddress, stdout, target::TargetArgs,
+    CliError, Exit, Global, limits::LimitsArgs, listen::ListenAddress, stdout, store::StorePlace,
+    target::TargetArgs,
 };
 use crate::{
     engine::Engine,
-    journal::{Failure, FailureKind, RunTarget},
+    journal::{Failure, FailureKind, Retention, RunTarget},
     server::{Access, HttpServer, Reach, Service, Tls},
 };
 
@@ -55,6 +57,17 @@ pub(super) struct ServeArgs {
     /// Resume a run of this service that was interrupted no longer ago than this
     #[arg(long, value_name = "DURATION", env = "SOP_RESUME_WITHIN", default_value = "1h")]
     resume_within: runbook::Duration,
+    /// Start runs that are asked for by creating a RunbookRun in the namespace of the store, such as with kubectl
+    ///
+    /// Whoever may create RunbookRuns there may start runs then; no token is asked for.
+    #[arg(long, env = "SOP_ACCEPT_OBJECTS")]
+    accept_objects: bool,
+    /// In the cluster, remove runs that are over, ended longer ago than this, and are not among --prune-keep
+    #[arg(long, value_name = "DURATION", env = "SOP_PRUNE_OLDER_THAN", default_value = "90d")]
+    prune_older_than: runbook::Duration,
+    /// In the cluster, keep at least this many of the latest runs of each runbook
+    #[arg(long, value_name = "COUNT", env = "SOP_PRUNE_KEEP", default_value = "50")]
+    prune_keep: usize,
     /// Refuse GET /run for a runbook that succeeded on the same target no longer ago than this; 0 refuses none
     ///
     /// A page reload and a link preview are GETs, too. POST /run and GET /run?again=true are never refused for this.
@@ -94,8 +107,13 @@ impl ServeArgs {
         let place = global
             .store_place(self.target.simulate, || environment.platform.clone())?
             .with_lease_times(self.target.lease_times()?);
+        if self.accept_objects && matches!(place, StorePlace::Directory(_)) {
+            return Err(CliError::usage_with_hint(
+                "--accept-objects: a state directory has no objects",
+                "pass --store cluster, or leave it out",
+            ));
+        }
         let store = place.open_for_writing("serve", Some(url.clone())).await?;
-        store.watch_runs();
         let store = store.as_run_store();
         let engine = Engine::new(environment.platform.clone(), store, self.target.simulate)
             .with_lease_times(self.target.lease_times()?)
@@ -108,10 +126,20 @@ impl ServeArgs {
         // Before a client can ask for its status.
         let max_age = self.resume_within.std();
         service.expect_recovery(max_age).await;
-        let recovery = tokio::spawn({
-            let service = service.clone();
-            async move { service.recover(max_age).await }
-        });
+        let retention = Retention {
+            older_than: Some(self.prune_older_than.std()),
+            keep: Some(self.prune_keep),
+        };
+        // What the service does by itself, until it is asked to end.
+        let mut tasks = JoinSet::new();
+        let of_service = service.clone();
+        tasks.spawn(async move { of_service.recover(max_age).await });
+        let of_service = service.clone();
+        tasks.spawn(async move { of_service.remove_old_runs(retention).await });
+        if self.accept_objects {
+            let of_service = service.clone();
+            tasks.spawn(async move { of_service.start_requested().await });
+        }
         let mut server = HttpServer::start(listener, service.clone(), access, tls)?;
         tracing::info!(%address, "listening");
         stdout::write_stderr(&format!("listening on {url}\n"));
@@ -122,7 +150,7 @@ impl ServeArgs {
             }
         }
         end_in_time()?;
-        recovery.abort();
+        tasks.abort_all();
         let drain = async { tokio::join!(service.shut_down(), server.stop()) };
         if tokio::time::timeout(SHUTDOWN_GRACE_PERIOD, drain).await.is_err() {
             tracing::warn!("calls in flight did not finish in time; the run can be resumed");

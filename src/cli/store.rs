@@ -8,7 +8,7 @@ use super::{CliError, Global, next_steps::quoted, state_dir::StateDir};
 use crate::{
     cluster_store::ClusterStore,
     engine::StartError,
-    journal::{DirectoryStore, LockOwner, RunId, RunStore, StoreError},
+    journal::{DirectoryStore, LockOwner, RunId, RunStore, SharedStore as _, StoreError},
     lease::LeaseTimes,
     platform::Platform,
 };
@@ -184,13 +184,6 @@ impl OpenStore {
         }
     }
 
-    /// Begins to watch all runs, for a service that shares its store with others.
-    pub(super) fn watch_runs(&self) {
-        if let Self::Cluster(store) = self {
-            store.watch_runs();
-        }
-    }
-
     /// Whether other processes may write to the store while this one has it open for writing.
     pub(super) fn is_shared(&self) -> bool {
         matches!(self, Self::Cluster(_))
@@ -200,7 +193,12 @@ impl OpenStore {
     pub(super) async fn remove(&self, runs: Vec<RunId>) -> Result<(), StoreError> {
         match self {
             Self::Directory(store) => store.remove(runs).await,
-            Self::Cluster(store) => store.remove(runs).await,
+            Self::Cluster(store) => {
+                for run in &runs {
+                    store.remove_run(run).await?;
+                }
+                Ok(())
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use kube::CustomResourceExt as _;
 use serde_json::{Value, json};
 
+use super::requests::{PENDING, REFUSED};
 use crate::{
     journal::RunState,
     platform::kubernetes::{RunEvents, RunbookRun},
@@ -25,7 +26,8 @@ pub fn definitions() -> Vec<Value> {
 
 fn policy() -> Value {
     let over = RunState::ALL.into_iter().filter(|state| state.is_over());
-    let over: Vec<String> = over.map(|state| format!("'{state}'")).collect();
+    let mut over: Vec<String> = over.map(|state| format!("'{state}'")).collect();
+    over.extend([PENDING, REFUSED].map(|state| format!("'{state}'")));
     let controllers = CONTROLLERS.map(|name| format!("'{name}'"));
     json!({
         "apiVersion": "admissionregistration.k8s.io/v1",

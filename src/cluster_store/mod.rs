@@ -26,6 +26,7 @@ mod liveness;
 mod open_run;
 mod parts;
 mod projection;
+mod requests;
 mod sharing;
 mod status_writer;
 mod watched_runs;
@@ -48,6 +49,7 @@ use self::{
     liveness::seems_renewed,
     open_run::{Owner, Slot},
     projection::{Projection, head_of},
+    requests::is_refused,
     watched_runs::WatchedRuns,
 };
 use crate::{
@@ -170,13 +172,10 @@ impl ClusterStore {
         Ok(Self { shared, changes, watched: OnceLock::new() })
     }
 
-    /// Begins to watch all runs, for a service: they are listed without a call from then on, and those of other
-    /// processes can be continued.
-    ///
-    /// # Panics
-    /// Outside a runtime.
-    pub fn watch_runs(&self) {
-        self.watched.get_or_init(|| WatchedRuns::start(self.shared.objects.clone()));
+    /// Returns all runs as they are watched from now on. A service does: it lists them without a call then, and finds
+    /// what other processes do.
+    fn watched(&self) -> &WatchedRuns {
+        self.watched.get_or_init(|| WatchedRuns::start(self.shared.objects.clone()))
     }
 
     /// Returns all runs, the oldest first: as they were watched, or exactly as they are now.
@@ -216,30 +215,6 @@ impl ClusterStore {
         found.map_err(|error| Call::GET_RUN.failed(objects, &error))?;
         let found = objects.get_events("none").await;
         found.map(drop).map_err(|error| Call::GET_EVENTS.failed(objects, &error))
-    }
-
-    /// Removes runs that are over, with their events, for good. The API server deletes the events a moment later.
-    ///
-    /// # Errors
-    /// A run is not over or not readable, or a call failed. The runs before it are removed.
-    pub async fn remove(&self, runs: Vec<RunId>) -> Result<(), StoreError> {
-        let shared = &self.shared;
-        shared.writer("remove from")?;
-        for run in runs {
-            let object = shared.object(&run).await?.ok_or_else(|| shared.not_found(&run))?;
-            let head = shared.head_of_object(&run, &object).await?;
-            let head = head.ok_or_else(|| shared.not_found(&run))?;
-            if !head.is_final() {
-                return Err(StoreError::Unavailable {
-                    operation: "remove",
-                    place: shared.place(&run),
-                    problem: format!("run {run} is {}", head.state(false)),
-                });
-            }
-            let deleted = shared.objects.delete_run(&object).await;
-            deleted.map_err(|error| Call::DELETE_RUN.failed(&shared.objects, &error))?;
-        }
-        Ok(())
     }
 }
 
@@ -305,6 +280,9 @@ impl Shared {
     ) -> Result<Option<RunHead>, StoreError> {
         if let Some(live) = self.state().live.get(run) {
             return Ok(Some(live.head.clone()));
+        }
+        if is_refused(object) {
+            return Ok(None);
         }
         let known = head_of(object.status.as_ref());
         if let Some(head) = known.as_ref()

@@ -16,6 +16,7 @@ use super::{
     failure::{Call, is_too_large, other_version, too_large},
     parts::{self, Chunk},
     projection::Projection,
+    requests::is_request,
     status_writer::StatusWriter,
 };
 use crate::{
@@ -165,6 +166,7 @@ async fn create(
         key: spec.key.clone(),
         requested_by: Some(spec.actor.clone()),
         writer: Some(writer.to_owned()),
+        start_before: None,
     };
     let object = RunbookRun::new(run.as_str(), spec);
     let objects = &shared.objects;
@@ -182,6 +184,8 @@ async fn create(
                 {
                     break found;
                 }
+                // A person has asked for the run. Of the processes that start it, one can append its first event.
+                Some(found) if is_request(&found) => break found,
                 _ => {
                     let journal = shared.journal(run).await?;
                     let found = journal.map_or(1, |journal| journal.events.len() as u64);
@@ -191,7 +195,7 @@ async fn create(
         }
         attempts.pause(error).await.map_err(|error| Call::CREATE_RUN.failed(objects, &error))?;
     };
-    if created.spec.writer.as_deref() != Some(writer) {
+    if !is_request(&created) && created.spec.writer.as_deref() != Some(writer) {
         return Err(other_version(objects, "runbookruns"));
     }
     let status = StatusWriter::new(objects.clone(), run.clone(), &created, writer, shared.times);

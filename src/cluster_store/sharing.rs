@@ -5,15 +5,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use clock::{Backoff, Clock, Pace};
+use tokio::sync::watch;
 
 use super::{
     ClusterStore, ListedRun, Shared,
     failure::Call,
     liveness::{duration, says_driven},
     projection::{Projection, head_of},
+    requests::{answered, is_request, request},
 };
 use crate::{
-    journal::{RunHead, RunId, RunState, RunsElsewhere, SharedStore, StoreError},
+    journal::{
+        RequestAnswer, RunHead, RunId, RunRequest, RunState, RunsElsewhere, SharedStore, StoreError,
+    },
     platform::{
         kubernetes::RunbookRun,
         wait::{SourceEvent, WaitSource as _},
@@ -66,7 +70,7 @@ impl SharedStore for ClusterStore {
     async fn runs_elsewhere(&self) -> Result<RunsElsewhere, StoreError> {
         let shared = &self.shared;
         let mut elsewhere = RunsElsewhere::default();
-        let Some(runs) = self.watched.get() else { return Ok(elsewhere) };
+        let runs = self.watched();
         for object in runs.current().unwrap_or_default() {
             let Some(ListedRun { run, object, .. }) = ListedRun::of(object) else { continue };
             if shared.live(&run).is_some() {
@@ -89,9 +93,49 @@ impl SharedStore for ClusterStore {
         Ok(elsewhere)
     }
 
-    async fn wait_for_change(&self) {
-        let Some(runs) = self.watched.get() else { return std::future::pending().await };
-        runs.wait_for_change().await;
+    async fn requested_runs(&self) -> Result<Vec<RunRequest>, StoreError> {
+        let objects = self.watched().current().unwrap_or_default();
+        let is_here = |object: &RunbookRun| {
+            let run = object.metadata.name.as_ref().and_then(|name| name.parse().ok());
+            run.is_some_and(|run| self.shared.live(&run).is_some())
+        };
+        let open = objects.iter().filter(|object| is_request(object) && !is_here(object));
+        let mut requests: Vec<RunRequest> = open.map(|object| request(object)).collect();
+        requests.sort_by_key(|request| request.created_at);
+        Ok(requests)
+    }
+
+    async fn answer(&self, request: &RunRequest, answer: RequestAnswer) -> Result<(), StoreError> {
+        let objects = &self.shared.objects;
+        let status = answered(&answer);
+        match objects.write_status(&request.name, request.version.as_deref(), &status).await {
+            Ok(_) => Ok(()),
+            // Another process was faster, or it is gone.
+            Err(error) if matches!(error.code(), "Conflict" | "NotFound") => Ok(()),
+            Err(error) => Err(Call::WRITE_STATUS.failed(objects, &error)),
+        }
+    }
+
+    async fn remove_run(&self, run: &RunId) -> Result<(), StoreError> {
+        let shared = &self.shared;
+        shared.writer("remove from")?;
+        let object = shared.object(run).await?.ok_or_else(|| shared.not_found(run))?;
+        let head = shared.head_of_object(run, &object).await?;
+        let head = head.ok_or_else(|| shared.not_found(run))?;
+        if !head.is_final() {
+            return Err(StoreError::Unavailable {
+                operation: "remove",
+                place: shared.place(run),
+                problem: format!("run {run} is {}", head.state(false)),
+            });
+        }
+        // The API server deletes the events a moment later.
+        let deleted = shared.objects.delete_run(&object).await;
+        deleted.map_err(|error| Call::DELETE_RUN.failed(&shared.objects, &error))
+    }
+
+    fn changes(&self) -> watch::Receiver<()> {
+        self.watched().changes()
     }
 }
 

@@ -8,10 +8,7 @@ use std::{
 };
 
 use clock::{Backoff, Clock, Pace};
-use tokio::{
-    sync::{Mutex as AsyncMutex, watch},
-    task::JoinHandle,
-};
+use tokio::{sync::watch, task::JoinHandle};
 
 use super::liveness;
 use crate::platform::{
@@ -25,7 +22,7 @@ const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_sec
 /// The watched runs. Dropped, they are watched no more.
 pub(super) struct WatchedRuns {
     state: Arc<Mutex<State>>,
-    changes: AsyncMutex<watch::Receiver<()>>,
+    changes: watch::Receiver<()>,
     task: JoinHandle<()>,
 }
 
@@ -43,7 +40,7 @@ impl WatchedRuns {
         let state = Arc::<Mutex<State>>::default();
         let (notify, changes) = watch::channel(());
         let task = tokio::spawn(keep(objects, Arc::clone(&state), notify));
-        Self { state, changes: AsyncMutex::new(changes), task }
+        Self { state, changes, task }
     }
 
     /// Returns the objects as they are now; `None` while that is not known.
@@ -60,10 +57,9 @@ impl WatchedRuns {
         (*version == run.metadata.resource_version).then(|| since.elapsed())
     }
 
-    /// Waits until something has changed since the last call.
-    pub(super) async fn wait_for_change(&self) {
-        // The sender lives as long as the watch, and there is one caller.
-        let _ = self.changes.lock().await.changed().await;
+    /// Returns a receiver that is told of each change from now on.
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.clone()
     }
 }
 

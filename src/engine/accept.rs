@@ -115,11 +115,26 @@ impl Engine {
         actor: &str,
         key: Option<String>,
     ) -> Result<AcceptedRun, StartError> {
+        let last = self.store.heads(HeadQuery::Newest(1)).await?.pop().map(|entry| entry.run);
+        let runbook = &preflight.checked.runbook().name;
+        let id = RunId::new(self.clock.now(), runbook, last.as_ref());
+        self.accept_as(preflight, actor, key, id).await
+    }
+
+    /// Starts the run with an id that the caller has chosen.
+    ///
+    /// # Errors
+    /// As [`accept`](Self::accept), and there is a run with this id.
+    pub async fn accept_as(
+        &self,
+        preflight: Preflight,
+        actor: &str,
+        key: Option<String>,
+        id: RunId,
+    ) -> Result<AcceptedRun, StartError> {
         let Preflight { checked, inputs, target } = preflight;
         self.ensure_lock_is_free(&target, None).await?;
         let now = self.clock.now();
-        let last = self.store.heads(HeadQuery::Newest(1)).await?.pop().map(|entry| entry.run);
-        let id = RunId::new(now, &checked.runbook().name, last.as_ref());
         let locked = LockedRun { id: &id, actor, has_changed: false, requires_lock: false };
         let lease = self.take_lease(checked.runbook(), &target, locked).await?;
         let text = checked.source().text().to_owned();

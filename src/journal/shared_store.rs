@@ -1,7 +1,10 @@
-//! What a store can do beside, to which several processes write: they find each other's runs, and ask each other to
-//! stop them.
+//! What a store can do beside, to which several processes write: they find each other's runs, ask each other to stop
+//! them, and find what other programs ask for.
 
 use async_trait::async_trait;
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+use tokio::sync::watch;
 
 use super::{RunHead, RunId, StoreError};
 
@@ -31,8 +34,59 @@ pub trait SharedStore: Send + Sync {
     /// The medium failed.
     async fn runs_elsewhere(&self) -> Result<RunsElsewhere, StoreError>;
 
-    /// Waits until another process has changed a run since the last call.
-    async fn wait_for_change(&self);
+    /// Returns what other programs have asked for and no process has answered for good, the oldest first. Such a request
+    /// is not a run yet; it becomes one when its name is the id of a run that is started.
+    ///
+    /// # Errors
+    /// The medium failed.
+    async fn requested_runs(&self) -> Result<Vec<RunRequest>, StoreError>;
+
+    /// Answers a request that has not become a run. What another process has answered meanwhile stays.
+    ///
+    /// # Errors
+    /// The medium failed.
+    async fn answer(&self, request: &RunRequest, answer: RequestAnswer) -> Result<(), StoreError>;
+
+    /// Removes a run that is over, with its events, for good.
+    ///
+    /// # Errors
+    /// No such run, it is not over or not readable, or the medium failed.
+    async fn remove_run(&self, run: &RunId) -> Result<(), StoreError>;
+
+    /// Returns a receiver that is told of each change by another process from now on.
+    fn changes(&self) -> watch::Receiver<()>;
+}
+
+/// A run that was asked for by creating an object in the store.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunRequest {
+    /// The name of the object.
+    pub name: String,
+    /// The version of the object, for the answer.
+    pub version: Option<String>,
+    /// The runbook's name.
+    pub runbook: String,
+    /// The inputs.
+    pub inputs: Map<String, Value>,
+    /// The idempotency key.
+    pub key: Option<String>,
+    /// The person who asks, as the object says: nobody has checked that.
+    pub requested_by: Option<String>,
+    /// When it was created.
+    pub created_at: Option<Timestamp>,
+    /// The time from which on it must not be started.
+    pub start_before: Option<Timestamp>,
+    /// The last answer, where the request waits.
+    pub answer: Option<String>,
+}
+
+/// The answer to a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RequestAnswer {
+    /// Not yet, for this reason.
+    Waits(String),
+    /// Never, for this reason.
+    Refused(String),
 }
 
 /// The runs that are not over and that this process does not drive.

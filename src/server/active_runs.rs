@@ -73,6 +73,15 @@ impl ActiveRuns {
         });
     }
 
+    /// Ends the recovery of all runs but these.
+    pub(super) fn keep_recovering(&self, is_kept: impl Fn(&RunId) -> bool) {
+        self.state.send_modify(|state| {
+            state
+                .runs
+                .retain(|run, phase| !matches!(phase, Phase::Recovering { .. }) || is_kept(run));
+        });
+    }
+
     /// Returns the run that is to be resumed, if there is one.
     pub(super) fn recovering(&self) -> Option<RunId> {
         self.newest(|phase| matches!(phase, Phase::Recovering { .. }))

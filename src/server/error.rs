@@ -82,6 +82,30 @@ impl ApiError {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, message)
     }
 
+    /// Returns the status code.
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Returns the body as text: the message, what is wrong with the runbook and where, and the remedy.
+    pub(super) fn as_text(&self) -> String {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let message = text(&self.body["error"]).or_else(|| text(&self.body["message"]));
+        let mut lines = vec![message.unwrap_or_else(|| self.status.to_string())];
+        lines.extend(self.body["diagnostics"].as_array().into_iter().flatten().map(|one| {
+            format!(
+                "{}:{}: {} {}",
+                one["line"],
+                one["column"],
+                text(&one["code"]).unwrap_or_default(),
+                text(&one["message"]).unwrap_or_default()
+            )
+        }));
+        let hint = text(&self.body["hint"]).or_else(|| text(&self.body["failure"]["hint"]));
+        lines.extend(hint.map(|hint| format!("hint: {hint}")));
+        lines.join("\n")
+    }
+
     /// Another run holds the lock: which, and what can be done about it.
     fn busy(run: &str, state: &str, failure: &Failure, next_actions: &[&str]) -> Self {
         let next_actions: Vec<String> =

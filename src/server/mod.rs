@@ -15,6 +15,8 @@ mod error;
 mod limits;
 mod listener;
 mod recovery;
+mod requested_runs;
+mod retention;
 mod routes;
 mod secret_file;
 mod service;

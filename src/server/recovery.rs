@@ -85,7 +85,7 @@ impl Service {
         let mut attempts = Attempts::new();
         let interval = self.engine().look_interval();
         let mut pace = Pace::new(&Clock::real(), Backoff::new(interval, interval));
-        let mut has_failed = false;
+        let (mut changes, mut has_failed) = (shared.changes(), false);
         loop {
             pace.next_turn().await;
             let elsewhere = match shared.runs_elsewhere().await {
@@ -104,7 +104,8 @@ impl Service {
             if may_be_driven || !interrupted.is_empty() {
                 self.engine().look_at_lease().await;
             } else {
-                shared.wait_for_change().await;
+                // The store lives as long as this.
+                let _ = changes.changed().await;
             }
             for head in &interrupted {
                 self.attempt(head, &mut attempts, max_age).await;
@@ -115,9 +116,7 @@ impl Service {
     /// Forgets what is no longer this process's to resume.
     fn forget_others(&self, interrupted: &[RunHead], attempts: &mut Attempts) {
         let is_here = |run: &RunId| interrupted.iter().any(|head| head.run == *run);
-        while let Some(run) = self.active().recovering().filter(|run| !is_here(run)) {
-            self.active().end_recovery(&run);
-        }
+        self.active().keep_recovering(is_here);
         attempts.retain(|run, _| is_here(run));
     }
 
@@ -173,5 +172,6 @@ impl Service {
 /// ago.
 fn is_recoverable(head: &RunHead, max_age: Duration) -> bool {
     let age = Duration::try_from(Timestamp::now() - head.last_event_at).unwrap_or_default();
-    head.actor.starts_with("http") && head.state(false) == RunState::Interrupted && age <= max_age
+    let is_of_service = ["http", "object:"].iter().any(|kind| head.actor.starts_with(kind));
+    is_of_service && head.state(false) == RunState::Interrupted && age <= max_age
 }

@@ -10,7 +10,12 @@ use axum::{
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
-use super::{Service, body::RequestBody, error::ApiError, service::RestartGuard};
+use super::{
+    Service,
+    body::RequestBody,
+    error::ApiError,
+    service::{RestartGuard, StartRequest},
+};
 use crate::{
     engine::ResumeRequest,
     journal::{Failure, FailureKind, ResumeMode, RunId},
@@ -82,13 +87,14 @@ pub(super) async fn start(
     RequestBody(body): RequestBody,
 ) -> ApiResult {
     let Query(query) = query.map_err(|error| ApiError::bad_request(&error.body_text()))?;
-    let runbook = query.runbook.as_deref().unwrap_or(DEFAULT_RUNBOOK);
+    let runbook = query.runbook.unwrap_or_else(|| DEFAULT_RUNBOOK.to_owned());
     let StartBody { inputs, key } = json_body(&body, r#"{"inputs": {…}, "key": "…"}"#)?;
     let guard = match method == Method::GET && !query.again {
         true => RestartGuard::On,
         false => RestartGuard::Off,
     };
-    Ok(Json(service.start(runbook, inputs, key, &actor(peer), guard).await?))
+    let request = StartRequest { runbook, inputs, key, actor: actor(peer), guard, id: None };
+    Ok(Json(service.start(request).await?))
 }
 
 /// Reads a body that may be left out. `form` shows what it may hold.

@@ -81,6 +81,20 @@ pub(super) enum RestartGuard {
     Off,
 }
 
+/// A request for a run.
+pub(super) struct StartRequest {
+    /// The runbook's name.
+    pub(super) runbook: String,
+    pub(super) inputs: Map<String, Value>,
+    /// The idempotency key.
+    pub(super) key: Option<String>,
+    /// The actor who asks.
+    pub(super) actor: String,
+    pub(super) guard: RestartGuard,
+    /// The id, where the request has chosen it.
+    pub(super) id: Option<RunId>,
+}
+
 impl Service {
     /// Returns a service that runs the runbooks of `runbook_dir`. A GET does not start a runbook again that succeeded
     /// on the same target within `restart_guard`. The runs are driven on the runtime on which this is called.
@@ -118,22 +132,15 @@ impl Service {
         self.shared.active.shut_down().await;
     }
 
-    pub(super) async fn start(
-        &self,
-        runbook: &str,
-        inputs: Map<String, Value>,
-        key: Option<String>,
-        actor: &str,
-        guard: RestartGuard,
-    ) -> Result<Value, ApiError> {
-        let FoundRunbook { source, origin } = self.find_runbook(runbook).await?;
-        if key.is_some() {
+    pub(super) async fn start(&self, request: StartRequest) -> Result<Value, ApiError> {
+        let FoundRunbook { source, origin } = self.find_runbook(&request.runbook).await?;
+        if request.key.is_some() {
             let _reading = self.shared.reading.acquire().await;
-            if let Some(earlier) = self.find_run_by_key(key.as_deref()).await? {
-                return response_to_same_request(&earlier, &source, &inputs);
+            if let Some(earlier) = self.find_run_by_key(request.key.as_deref()).await? {
+                return response_to_same_request(&earlier, &source, &request.inputs);
             }
         }
-        let (text, given) = (source.clone(), inputs.clone());
+        let (text, given) = (source.clone(), request.inputs.clone());
         let check = move |_: &Wanted| -> Result<BoundRunbook, ApiError> {
             Ok(CheckedRunbook::with_origin(text, origin.to_string())?.bind(&given)?)
         };
@@ -141,14 +148,13 @@ impl Service {
         let prepare =
             move |service: Self| async move { service.shared.engine.prepare_bound(bound).await };
         let preflight = self.prepare_on_runs_runtime(prepare).await??;
-        let actor = actor.to_owned();
         let accept = move |service: Self| async move {
             let admission = service.admit().await?;
             // Another request with the same key may have been accepted meanwhile.
-            if let Some(earlier) = service.find_run_by_key(key.as_deref()).await? {
-                return response_to_same_request(&earlier, &source, &inputs);
+            if let Some(earlier) = service.find_run_by_key(request.key.as_deref()).await? {
+                return response_to_same_request(&earlier, &source, &request.inputs);
             }
-            service.accept(&admission, preflight, &actor, key, guard).await
+            service.accept(&admission, preflight, request).await
         };
         self.accept_on_runs_runtime(accept).await?
     }
@@ -157,15 +163,17 @@ impl Service {
         &self,
         admission: &Admission<'_>,
         preflight: Preflight,
-        actor: &str,
-        key: Option<String>,
-        guard: RestartGuard,
+        request: StartRequest,
     ) -> Result<Value, ApiError> {
+        let StartRequest { key, actor, guard, id, .. } = request;
         if guard == RestartGuard::On {
             let runbook = &preflight.checked.runbook().name;
             self.ensure_not_repeated(runbook, &preflight.target).await?;
         }
-        let accepted = self.shared.engine.accept(preflight, actor, key).await?;
+        let accepted = match id {
+            Some(id) => self.engine().accept_as(preflight, &actor, key, id).await?,
+            None => self.engine().accept(preflight, &actor, key).await?,
+        };
         let response = views::started(accepted.run());
         self.drive(admission, accepted);
         Ok(response)

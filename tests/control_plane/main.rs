@@ -25,6 +25,7 @@ mod load_balancer;
 mod moto;
 mod programs;
 mod relay_scale;
+mod replicas;
 mod run_as;
 mod scratch_dir;
 mod startup;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         fail_fast::tests(),
         moto::tests(),
         relay_scale::tests(),
+        replicas::tests(),
         watches::tests(),
     ]
     .into_iter()

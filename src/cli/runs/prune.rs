@@ -1,13 +1,11 @@
 //! `runs prune`: removes the journals of runs that are over.
 
-use std::{collections::HashMap, time::Duration};
-
 use jiff::Timestamp;
 use serde_json::json;
 
 use crate::{
     cli::{CliError, Exit, Output, confirm, stdout, store::StorePlace, target::ClusterArgs},
-    journal::{HeadQuery, RunHead, RunId, RunStore, StoreError, timestamp},
+    journal::{HeadQuery, Retention, RunHead, RunId, RunStore, StoreError, timestamp},
 };
 
 /// Which runs to remove.
@@ -57,28 +55,9 @@ impl PruneArgs {
 
     /// Returns the heads of the runs to remove, the oldest first.
     async fn select(&self, store: &dyn RunStore) -> Result<Vec<RunHead>, StoreError> {
-        let heads = store.heads(HeadQuery::All).await?;
-        let heads = heads.into_iter().filter_map(|entry| entry.head.ok());
-        let now = Timestamp::now();
-        let mut newer: HashMap<String, usize> = HashMap::new();
-        let mut selected: Vec<RunHead> = Vec::new();
-        for head in heads.rev().filter(RunHead::is_final) {
-            let rank = newer.entry(head.runbook.clone()).or_default();
-            *rank += 1;
-            let is_surplus = self.keep.is_none_or(|keep| *rank > keep);
-            if is_surplus && self.is_old(&head, now) {
-                selected.push(head);
-            }
-        }
-        selected.reverse();
-        Ok(selected)
-    }
-
-    fn is_old(&self, head: &RunHead, now: Timestamp) -> bool {
-        let Some(limit) = self.older_than else { return true };
-        let end = head.ended_at.unwrap_or(head.last_event_at);
-        // A run that ended in the future, by a clock that was set back since, is not old.
-        Duration::try_from(now - end).is_ok_and(|age| age > limit.std())
+        let older_than = self.older_than.map(runbook::Duration::std);
+        let retention = Retention { older_than, keep: self.keep };
+        Ok(retention.select(store.heads(HeadQuery::All).await?, Timestamp::now()))
     }
 }
 

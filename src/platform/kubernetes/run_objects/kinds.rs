@@ -21,6 +21,10 @@ use serde_json::{Map, Value};
     derive = "PartialEq",
     doc = "A run of a runbook. The status is a projection of its RunEvents, which are the truth.",
     status = "RunbookRunStatus",
+    validation = Rule::new(
+        "size(self.metadata.name) <= 63 && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')"
+    )
+    .message("the name is the id of the run: at most 63 lower-case letters, digits and '-'"),
     selectable = ".spec.runbook",
     selectable = ".status.state",
     printcolumn(name = "Runbook", type_ = "string", json_path = ".spec.runbook"),
@@ -51,6 +55,10 @@ pub struct RunbookRunSpec {
     /// The actor that asked for the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested_by: Option<String>,
+    /// The time from which on the run must not be started: an object that is created again later starts nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
+    pub start_before: Option<String>,
     /// The process that created the object; none where a person did, who asks for a run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writer: Option<String>,

@@ -1,0 +1,143 @@
+//! Two processes of a service on a real API server: the one that drives relay-scale is killed, stopped, asked to end or
+//! cut off at several moments, and the other one finishes the run with the same set of changes.
+//! `tests/replicas.rs` has more of it, on the simulator.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use kube::api::ListParams;
+use rafay_relay_sop::platform::kubernetes::RunEvents;
+use serde_json::{Value, json};
+use test_support::{Serve, SimulateProcess, effective_calls, program, signal};
+
+use crate::{
+    accounts::{Grant, TestServiceAccount},
+    cli_run::{self, NAMESPACE, SPEED, simulate_over},
+    cluster::wait_until,
+    cluster_store,
+    fixture::ControlPlane,
+    harness::{Test, test},
+    load_balancer::LoadBalancer,
+};
+
+const RELAY_SCALE: &str = include_str!("../../runbooks/relay-scale.yaml");
+const LEASE: Duration = Duration::from_secs(3);
+
+/// What becomes of the process that drives the run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Trouble {
+    Killed,
+    Stopped,
+    AskedToEnd,
+    CutOff,
+}
+
+pub(crate) fn tests() -> Vec<Test> {
+    vec![test("replicas::another_replica_finishes_the_run", another_one_finishes)]
+}
+
+async fn another_one_finishes(plane: Arc<ControlPlane>) {
+    cluster_store::prepare(&plane).await;
+    for (trouble, parts) in [
+        (Trouble::Killed, 3),
+        (Trouble::Stopped, 6),
+        (Trouble::AskedToEnd, 9),
+        (Trouble::CutOff, 4),
+        (Trouble::Killed, 11),
+        (Trouble::Stopped, 2),
+    ] {
+        finishes(&plane, trouble, parts).await;
+    }
+}
+
+async fn finishes(plane: &ControlPlane, trouble: Trouble, parts_before: usize) {
+    plane.namespace(NAMESPACE).await;
+    let simulate = simulate_over(plane);
+    cli_run::wait_until_settled(plane).await;
+    let grant = Grant::for_runbook(RELAY_SCALE).and_store();
+    let account = TestServiceAccount::new(plane, NAMESPACE, "relay-sop", grant).await;
+    let way = LoadBalancer::start(plane.load_balancer.port).await.unwrap();
+    let mut one = replica(&simulate, &over(&way, plane, &account));
+    let two = replica(&simulate, &account.kubeconfig);
+    for replica in [&one, &two] {
+        assert_eq!(replica.get("/ready").await.0, 200);
+    }
+    let (code, started) = one.post("/run?runbook=relay-scale", json!({})).await;
+    assert_eq!(code, 200, "{started:#}");
+    let run = started["run"].as_str().unwrap().to_owned();
+    let events = plane.api::<RunEvents>(NAMESPACE);
+    wait_until("the events before the trouble", async || {
+        events.list_metadata(&ListParams::default()).await.unwrap().items.len() >= parts_before
+    })
+    .await;
+    let begun = Instant::now();
+    let mut left = Some(one);
+    match trouble {
+        Trouble::Killed => drop(left.take()),
+        Trouble::Stopped => signal(left.as_ref().unwrap().pid(), "STOP"),
+        Trouble::CutOff => way.close(),
+        Trouble::AskedToEnd => {
+            one = left.take().unwrap();
+            assert_eq!(one.terminate().code(), Some(0));
+        }
+    }
+    let status = |replica: &Serve| {
+        let (client, url) = (replica.client.clone(), format!("{}/status?run={run}", replica.url));
+        async move { client.get(url).send().await.unwrap().json::<Value>().await.unwrap() }
+    };
+    wait_until("the other one to drive the run", async || {
+        status(&two).await["logs"].to_string().contains("Resumed by http:restart")
+    })
+    .await;
+    println!("{trouble:?} after {parts_before} appends: continued after {:.1?}", begun.elapsed());
+    let label = format!("{trouble:?} after {parts_before} appends");
+    wait_until("the end of the run", async || status(&two).await["status"] != "Running").await;
+    let ended = status(&two).await;
+    assert_eq!(ended["state"], "succeeded", "{label}: {ended:#}");
+
+    let expected = ["eks:UpdateNodegroupConfig"]
+        .into_iter()
+        .chain(["autoscaling:SetInstanceProtection"; 2])
+        .collect::<Vec<_>>();
+    assert_eq!(effective_calls(&simulate.calls().await), expected, "{label}");
+    let changes = crate::audit::mutations(plane, &account).await;
+    // It comes back, and is told by its next append that the run is no longer its own.
+    if let Some(one) = &left {
+        way.open();
+        signal(one.pid(), "CONT");
+        wait_until("the first one to see it", async || status(one).await["state"] == "succeeded")
+            .await;
+    }
+    assert_eq!(effective_calls(&simulate.calls().await), expected, "{label}");
+    assert_eq!(crate::audit::mutations(plane, &account).await, changes, "{label}");
+    assert_eq!(crate::audit::denied_calls(plane, &account).await, [""; 0], "{label}");
+    drop((left, two));
+    let runs = plane.api::<rafay_relay_sop::platform::kubernetes::RunbookRun>(NAMESPACE);
+    runs.delete(&run, &kube::api::DeleteParams::default()).await.unwrap();
+    wait_until("the collection of its events", async || {
+        events.list_metadata(&ListParams::default()).await.unwrap().items.is_empty()
+    })
+    .await;
+}
+
+fn replica(simulate: &SimulateProcess, kubeconfig: &Path) -> Serve {
+    let mut command = program();
+    let environment = simulate.environment.iter();
+    command.envs(environment.filter(|(name, _)| name != "SOP_STATE_DIR").cloned());
+    command.env("KUBECONFIG", kubeconfig);
+    command.args(["--store", "cluster", "--store-namespace", NAMESPACE, "serve"]);
+    command.args(["--speed", SPEED, "--lease-duration", &format!("{}s", LEASE.as_secs())]);
+    Serve::start(&mut command)
+}
+
+/// A kubeconfig of an account with another way to the API server.
+fn over(way: &LoadBalancer, plane: &ControlPlane, account: &TestServiceAccount) -> PathBuf {
+    let text = std::fs::read_to_string(&account.kubeconfig).unwrap();
+    let (usual, other) = (plane.load_balancer.port.to_string(), way.port.to_string());
+    let path = account.kubeconfig.with_extension("other-way");
+    std::fs::write(&path, text.replace(&format!(":{usual}"), &format!(":{other}"))).unwrap();
+    path
+}
