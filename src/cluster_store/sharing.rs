@@ -89,7 +89,7 @@ impl SharedStore for ClusterStore {
                 elsewhere.interrupted.extend(head_of(object.status.as_ref()));
             }
         }
-        elsewhere.interrupted.sort_by(|a, b| a.started_at.cmp(&b.started_at));
+        elsewhere.interrupted.sort_by_key(|head| head.started_at);
         Ok(elsewhere)
     }
 

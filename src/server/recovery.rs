@@ -38,7 +38,7 @@ impl Service {
         }
         match self.latest().await {
             Ok(Some(head)) if is_recoverable(&head, max_age) => {
-                self.active().expect_recovery(head.run)
+                self.active().expect_recovery(head.run);
             }
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "no interrupted run is resumed"),

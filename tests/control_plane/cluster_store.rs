@@ -23,8 +23,8 @@ use rafay_relay_sop::{
     cluster_store::{self, ClusterStore},
     journal::{
         Event, Format, HeadQuery, MemoryStore, Observers, RecordedEvent, RunEvent, RunId,
-        RunOutcome, RunSpec, RunState, RunStore, RunTarget, RunWriter, StepEvent, StepPath,
-        StoreError,
+        RunOutcome, RunSpec, RunState, RunStore, RunTarget, RunWriter, SharedStore as _, StepEvent,
+        StepPath, StoreError,
     },
     lease::LeaseTimes,
     platform::{
@@ -272,7 +272,9 @@ async fn is_read_back(plane: Arc<ControlPlane>) {
     let before = store.heads(HeadQuery::Before(names[2].clone(), 1)).await.unwrap();
     assert_eq!(before[0].run, names[1]);
     assert_eq!(store.heads(HeadQuery::Open).await.unwrap().len(), 0);
-    store.remove(names.clone()).await.unwrap();
+    for name in &names {
+        store.remove_run(name).await.unwrap();
+    }
     assert_eq!(store.heads(HeadQuery::All).await.unwrap().len(), 0);
     let error = store.read(&run_id("none"), 0).await.unwrap_err();
     assert!(matches!(error, StoreError::NotFound { .. }), "{error}");

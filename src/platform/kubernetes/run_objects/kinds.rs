@@ -1,7 +1,5 @@
 //! The kinds of the objects in which a cluster keeps runs. Their doc comments are what `kubectl explain` prints.
 
-#![expect(clippy::duplicated_attributes, reason = "two columns of a table may have the same type")]
-
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
