@@ -21,7 +21,9 @@
 
 mod compaction;
 mod crds;
+mod event_recorder;
 mod failure;
+mod kubernetes_events;
 mod open_run;
 mod parts;
 mod projection;
@@ -40,6 +42,7 @@ pub use crds::definitions;
 
 use self::{
     compaction::compact,
+    event_recorder::EventAccess,
     failure::Call,
     open_run::{OpenRun, Owner},
     projection::{Projection, head_of},
@@ -68,6 +71,7 @@ struct Shared {
     /// This process: no other one has the same text. None in a store that only reads.
     writer: Option<String>,
     url: Option<String>,
+    event_access: Arc<EventAccess>,
     state: Mutex<State>,
 }
 
@@ -130,7 +134,9 @@ impl ClusterStore {
         let lease = platform.cluster_lease().await?;
         let (changes, _) = broadcast::channel(WATCH_BACKLOG);
         let state = Mutex::default();
-        Ok(Self { shared: Arc::new(Shared { objects, lease, writer, url, state }), changes })
+        let event_access = Arc::default();
+        let shared = Shared { objects, lease, writer, url, event_access, state };
+        Ok(Self { shared: Arc::new(shared), changes })
     }
 
     /// Checks that the cluster has the definitions, and that this account may do all that a run needs.

@@ -26,6 +26,7 @@ mod moto;
 mod programs;
 mod relay_scale;
 mod run_as;
+mod run_events;
 mod scratch_dir;
 mod startup;
 mod watches;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         fail_fast::tests(),
         moto::tests(),
         relay_scale::tests(),
+        run_events::tests(),
         watches::tests(),
     ]
     .into_iter()
