@@ -47,6 +47,8 @@ const WAITING_LOOPS: &[(&str, &str, &str)] = &[
     ("cli/runs/show.rs", "follow", "an interval between reads of the journal"),
     ("cli/simulate/command.rs", "run", "signals, and the end of a command"),
     ("cluster_store/compaction.rs", "compact", "as many turns as there are objects"),
+    ("cluster_store/event_recorder.rs", "deliver", "events of a run"),
+    ("cluster_store/event_recorder.rs", "write", "the pause of a retry, and a bound on their time"),
     ("cluster_store/open_run.rs", "create", "the pause of a retry, and a bound on their time"),
     ("cluster_store/open_run.rs", "create_part", "the pause of a retry, and a bound on their time"),
     ("cluster_store/sharing.rs", "wait_for_cancel", "a pace"),

@@ -1,19 +1,23 @@
 //! The promises of every store: a run that stops at any event is resumed to the same end, and listing and locks work on
 //! heads. A run is checked and identified once.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use clock::Clock;
 use futures::future::BoxFuture;
+use k8s_openapi::api::{core::v1::Event as CoreEvent, events::v1::Event as KubernetesEvent};
+use kube::api::{Api, ListParams};
 use rafay_relay_sop::{
     cluster_store::ClusterStore,
     engine::{Control, StartError},
-    journal::{DirectoryStore, HeadQuery, LockOwner, MemoryStore, ResumeMode, RunState, RunStore},
+    journal::{
+        DirectoryStore, HeadQuery, LockOwner, MemoryStore, ResumeMode, RunId, RunState, RunStore,
+    },
     lease::LeaseTimes,
     platform::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
 };
 use serde_json::json;
-use simulator::Scenario;
+use simulator::{Effect, Fault, Scenario};
 use tempfile::TempDir;
 use test_support::{
     InterruptingStore, Moment, ProgramOutput, SCALE_UP, SimulateProcess, TestCluster,
@@ -48,19 +52,24 @@ fn memory_store() -> Opening {
 fn cluster_store() -> Opening {
     Box::pin(async {
         let cluster = TestCluster::new().await;
-        let url = cluster.simulator.kubernetes_url().clone();
-        let platform = Platform::new(PlatformOptions {
-            clock: Clock::real(),
-            kubernetes: KubernetesAccess::Endpoint { url },
-            aws: AwsAccess::DefaultChain { profile: None },
-            environment: [].into(),
-        });
-        let store =
-            ClusterStore::for_writing(&platform, Some("rafay-core"), None, LeaseTimes::default())
-                .await
-                .unwrap();
-        (Arc::new(store) as Arc<dyn RunStore>, Medium::Cluster(Box::new(cluster)))
+        (store_in(&cluster).await, Medium::Cluster(Box::new(cluster)))
     })
+}
+
+/// A store in a cluster, as another process opens it.
+async fn store_in(cluster: &TestCluster) -> Arc<dyn RunStore> {
+    let url = cluster.simulator.kubernetes_url().clone();
+    let platform = Platform::new(PlatformOptions {
+        clock: Clock::real(),
+        kubernetes: KubernetesAccess::Endpoint { url },
+        aws: AwsAccess::DefaultChain { profile: None },
+        environment: [].into(),
+    });
+    Arc::new(
+        ClusterStore::for_writing(&platform, Some("rafay-core"), None, LeaseTimes::default())
+            .await
+            .unwrap(),
+    )
 }
 
 /// Runs until the Nth event on a store and resumes there; whether the run had that event.
@@ -159,6 +168,100 @@ async fn a_store_reports_each_change_to_those_who_watch() {
             assert_eq!(changes.recv().await.unwrap().events, events);
         }
     }
+}
+
+/// What `kubectl events --for rbr/RUN` lists, in the order of the run.
+async fn kubernetes_events(cluster: &TestCluster, run: &RunId) -> Vec<String> {
+    let url = cluster.simulator.kubernetes_url().as_str().parse().unwrap();
+    let client = kube::Client::try_from(kube::Config::new(url)).unwrap();
+    let of_run = format!("involvedObject.kind=RunbookRun,involvedObject.name={run}");
+    let found = Api::<CoreEvent>::namespaced(client.clone(), "rafay-core")
+        .list(&ListParams::default().fields(&of_run))
+        .await
+        .unwrap();
+    let of_run = format!("regarding.kind=RunbookRun,regarding.name={run}");
+    let same = Api::<KubernetesEvent>::namespaced(client, "rafay-core")
+        .list(&ListParams::default().fields(&of_run))
+        .await
+        .unwrap();
+    let notes = same.iter().map(|event| &event.note);
+    assert!(found.iter().map(|event| &event.message).eq(notes), "two forms of the same objects");
+    let line = |event: &CoreEvent| {
+        let count = event.series.as_ref().map_or(1, |series| series.count.unwrap());
+        let text = |text: &Option<String>| text.clone().unwrap();
+        let (kind, reason) = (text(&event.type_), text(&event.reason));
+        format!("{kind} {reason} x{count}: {}", text(&event.message))
+    };
+    found.iter().map(line).collect()
+}
+
+/// Its first step fails twice, and the last one for good.
+const RETRIED: &str = "name: retried
+defaults: {retry: {attempts: 4, backoff: 1s, max_backoff: 1s}}
+steps:
+  - {id: pods, name: List pods, action: list_pods, with: {namespace: rafay-core, deployment: rafay-relay}}
+  - {id: skipped, name: Skipped, when: \"{{ pods.count == 0 }}\", action: sleep, with: {duration: 1s}}
+  - {id: sure, name: Make sure, action: assert, with: {that: \"{{ pods.count == 0 }}\", message: not today}, on_failure: stop}
+";
+
+fn fault(matching: &str, times: u32, effect: Effect) -> Fault {
+    Fault { matching: matching.into(), nth: 1, times, effect }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_steps_of_a_run_on_the_cluster_store_are_kubernetes_events() {
+    let keeping = TestCluster::new().await;
+    // Responses are lost, too: what was created twice is there once.
+    keeping.simulator.inject(fault("create events/*", 3, Effect::Drop { before: false }));
+    let store = store_in(&keeping).await;
+    let cluster = TestCluster::with_store(Scenario::default(), store).await;
+    let (code, message) = ("InternalError".into(), "no".into());
+    let failing = Effect::Fail { status: 500, code, message };
+    // Two attempts of the step, each with four of the client.
+    cluster.simulator.inject(fault("list pods*", 8, failing));
+    let ended = cluster.run(RETRIED).await.expect_state(RunState::Failed);
+    let id = ended.run.id();
+    let url = cluster.simulator.kubernetes_url().as_str().trim_end_matches('/');
+    let found = kubernetes_events(&keeping, id).await;
+    // The client names the server.
+    let found: Vec<String> = found.iter().map(|line| line.replace(url, "URL")).collect();
+    let expected = [
+        "Normal RunStarted x1: Started runbook: retried on the simulator, requested by test",
+        "Normal StepStarted x1: Starting step: List pods",
+        "Warning StepRetried x2: pods: Attempt 1 failed: list pods in rafay-core with app=rafay-relay (URL): 500 no; \
+         retrying in 0.0 s",
+        "Normal StepCompleted x1: Completed step: List pods",
+        "Normal StepSkipped x1: Skipped step: Skipped (`when` is false: `{{ pods.count == 0 }}` with pods.count = 3)",
+        "Normal StepStarted x1: Starting step: Make sure",
+        "Warning StepFailed x1: Failed step: Make sure: not today (`that` is false: `{{ pods.count == 0 }}` with \
+         pods.count = 3)",
+        "Warning RunFailed x1: Failed",
+    ];
+    assert_eq!(found, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_does_without_kubernetes_events_that_it_may_not_write() {
+    let keeping = TestCluster::new().await;
+    let (code, message) = ("Forbidden".into(), "cannot create resource events".into());
+    let refused = Effect::Fail { status: 403, code, message };
+    keeping.simulator.inject(fault("create events/*", u32::MAX, refused));
+    let cluster = TestCluster::with_store(Scenario::default(), store_in(&keeping).await).await;
+    for _ in 0..2 {
+        let ended = cluster.run(SCALE_UP).await.expect_success();
+        assert_eq!(kubernetes_events(&keeping, ended.run.id()).await, [""; 0]);
+    }
+    assert_eq!(keeping.count_calls("create events/"), 1, "it is not tried again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_does_not_wait_for_kubernetes_events_that_are_not_answered() {
+    let keeping = TestCluster::new().await;
+    let by = Duration::from_hours(24);
+    keeping.simulator.inject(fault("create events/*", u32::MAX, Effect::Delay { by }));
+    let cluster = TestCluster::with_store(Scenario::default(), store_in(&keeping).await).await;
+    cluster.run(SCALE_UP).await.expect_success();
+    assert_eq!(keeping.count_calls("create events/"), 1, "the first one is not answered");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -133,6 +133,6 @@ pub(super) fn is_too_large(error: &Error) -> bool {
 }
 
 /// Whether the API server refuses new objects because the namespace is being deleted.
-fn is_ending(message: &str) -> bool {
+pub(super) fn is_ending(message: &str) -> bool {
     message.contains("is being terminated")
 }

@@ -21,7 +21,9 @@
 
 mod compaction;
 mod crds;
+mod event_recorder;
 mod failure;
+mod kubernetes_events;
 mod liveness;
 mod open_run;
 mod parts;
@@ -45,6 +47,7 @@ pub use crds::definitions;
 
 use self::{
     compaction::compact,
+    event_recorder::EventAccess,
     failure::Call,
     liveness::seems_renewed,
     open_run::{Owner, Slot},
@@ -79,6 +82,7 @@ struct Shared {
     /// This process: no other one has the same text. None in a store that only reads.
     writer: Option<String>,
     url: Option<String>,
+    event_access: Arc<EventAccess>,
     state: Mutex<State>,
 }
 
@@ -168,7 +172,8 @@ impl ClusterStore {
     ) -> Result<Self, PlatformError> {
         let objects = platform.run_objects(namespace).await?;
         let (changes, _) = broadcast::channel(WATCH_BACKLOG);
-        let shared = Arc::new(Shared { objects, times, writer, url, state: Mutex::default() });
+        let (state, event_access) = (Mutex::default(), Arc::default());
+        let shared = Arc::new(Shared { objects, times, writer, url, event_access, state });
         Ok(Self { shared, changes, watched: OnceLock::new() })
     }
 

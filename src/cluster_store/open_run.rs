@@ -13,6 +13,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use super::{
     Journal, LiveRun, Shared,
     compaction::compact,
+    event_recorder::EventRecorder,
     failure::{Call, is_too_large, other_version, too_large},
     parts::{self, Chunk},
     projection::Projection,
@@ -48,6 +49,7 @@ pub(super) struct OpenRun {
     sum: Checksum,
     projection: Projection,
     status: StatusWriter,
+    recorder: EventRecorder,
     /// Whether this process has appended since it opened the run.
     has_appended: bool,
     /// Whether a task will store the events that need no sync.
@@ -101,6 +103,7 @@ pub(super) async fn append(
         pending.clear();
     }
     unknown.iter().for_each(|event| open.projection.apply(event));
+    open.recorder.record(events);
     let head = open.projection.head().clone();
     shared.state().live.insert(run.clone(), LiveRun { head: head.clone(), pending });
     let status = open.projection.status(Some(&writer));
@@ -117,7 +120,7 @@ pub(super) async fn append(
     {
         tracing::warn!(%error, run = run.as_str(), "the events of the run stay in several objects");
     }
-    open.status.end(status).await;
+    tokio::join!(open.status.end(status), open.recorder.end());
     shared.forget(run);
     Ok(head)
 }
@@ -199,7 +202,8 @@ async fn create(
         return Err(other_version(objects, "runbookruns"));
     }
     let status = StatusWriter::new(objects.clone(), run.clone(), &created, writer, shared.times);
-    Ok(OpenRun::new(run, &created, projection, status))
+    let recorder = EventRecorder::new(objects, &shared.event_access, &created, writer, &[]);
+    Ok(OpenRun::new(run, &created, projection, status, recorder))
 }
 
 /// Opens a run that has events. `pending` are those of this process that may be stored or not.
@@ -218,9 +222,10 @@ async fn open(
         return Err(StoreError::Conflict { run: run.clone(), expected: own.seq, found });
     }
     let projection = Projection::of(run, &events).ok_or_else(|| no_start(run))?;
-    let status =
-        StatusWriter::new(shared.objects.clone(), run.clone(), &object, writer, shared.times);
-    let opened = OpenRun::new(run, &object, projection, status);
+    let (objects, access) = (&shared.objects, &shared.event_access);
+    let status = StatusWriter::new(objects.clone(), run.clone(), &object, writer, shared.times);
+    let recorder = EventRecorder::new(objects, access, &object, writer, &events);
+    let opened = OpenRun::new(run, &object, projection, status, recorder);
     Ok(OpenRun { stored: events.len() as u64, sum, ..opened })
 }
 
@@ -233,10 +238,25 @@ impl Owner {
 }
 
 impl OpenRun {
-    fn new(run: &RunId, object: &RunbookRun, projection: Projection, status: StatusWriter) -> Self {
+    fn new(
+        run: &RunId,
+        object: &RunbookRun,
+        projection: Projection,
+        status: StatusWriter,
+        recorder: EventRecorder,
+    ) -> Self {
         let owner = Owner::new(run, object);
         let sum = Checksum::default();
-        Self { owner, stored: 0, sum, projection, status, has_appended: false, will_flush: false }
+        Self {
+            owner,
+            stored: 0,
+            sum,
+            projection,
+            status,
+            recorder,
+            has_appended: false,
+            will_flush: false,
+        }
     }
 
     /// Creates the objects of some events.

@@ -91,7 +91,8 @@ impl Grant {
         Self { lease: LEASE_VERBS.to_vec(), ..Self::default() }
     }
 
-    /// Returns the permission to keep runs in the account's namespace, and to hold the lease of the cluster.
+    /// Returns the permission to keep runs in the account's namespace, with Kubernetes Events of their steps, and to hold
+    /// the lease of the cluster.
     pub(crate) fn for_store() -> Self {
         Self::for_lease().and_store()
     }
@@ -101,6 +102,7 @@ impl Grant {
         for (resource, verbs) in STORE_VERBS {
             self.namespace.push(rule("sop.rafay.dev", resource, verbs));
         }
+        self.namespace.push(rule("events.k8s.io", "events", &["create", "patch"]));
         self
     }
 

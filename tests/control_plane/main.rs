@@ -27,6 +27,7 @@ mod programs;
 mod relay_scale;
 mod replicas;
 mod run_as;
+mod run_events;
 mod scratch_dir;
 mod startup;
 mod watches;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         moto::tests(),
         relay_scale::tests(),
         replicas::tests(),
+        run_events::tests(),
         watches::tests(),
     ]
     .into_iter()

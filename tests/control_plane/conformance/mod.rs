@@ -56,6 +56,7 @@ pub(crate) fn tests() -> Vec<Test> {
         table!("scheduling"),
         table!("pod_deletion_order"),
         table!("quotas"),
+        table!("events"),
         table!("program_calls"),
     ]
 }

@@ -64,6 +64,11 @@ impl Resource {
         position.expect("a resource is one of the table")
     }
 
+    /// Returns the kind in whose form the objects are kept.
+    pub(crate) fn kept(&'static self) -> &'static Self {
+        if *self == NEW_EVENTS { &EVENTS } else { self }
+    }
+
     /// Returns whether the kind has a status subresource.
     pub(crate) fn has_status(&self) -> bool {
         self.subresources.contains(&"status")
@@ -111,6 +116,9 @@ pub(crate) static CONFIG_MAPS: Resource =
     Resource { short_names: &["cm"], ..core("configmaps", "ConfigMap", true) };
 pub(crate) static EVENTS: Resource =
     Resource { short_names: &["ev"], ..core("events", "Event", true) };
+/// The same objects in the form of their newer group: see `event_forms`.
+pub(crate) static NEW_EVENTS: Resource =
+    Resource { short_names: &["ev"], ..grouped("events.k8s.io", "v1", "events", "Event") };
 pub(crate) static SECRETS: Resource = core("secrets", "Secret", true);
 pub(crate) static SERVICES: Resource =
     Resource { short_names: &["svc"], common: true, ..core("services", "Service", true) };
@@ -175,7 +183,7 @@ pub(crate) static RUN_EVENTS: Resource =
     grouped("sop.rafay.dev", "v1alpha1", "runevents", "RunEvents");
 
 /// Every kind, in the order in which discovery lists them.
-pub(crate) static RESOURCES: [&Resource; 19] = [
+pub(crate) static RESOURCES: [&Resource; 20] = [
     &NAMESPACES,
     &NODES,
     &PODS,
@@ -193,6 +201,7 @@ pub(crate) static RESOURCES: [&Resource; 19] = [
     &BUDGETS,
     &AUTOSCALERS,
     &LEASES,
+    &NEW_EVENTS,
     &RUNBOOK_RUNS,
     &RUN_EVENTS,
 ];

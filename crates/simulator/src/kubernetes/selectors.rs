@@ -3,8 +3,9 @@
 
 use serde_json::Value;
 
+use super::event_forms::kept_field;
 use super::object::{label, list, map, text};
-use super::resources::Resource;
+use super::resources::{NEW_EVENTS, Resource};
 use super::status_error::StatusError;
 
 /// The selectors of a list or a watch.
@@ -168,7 +169,7 @@ fn parse_fields(resource: &Resource, selector: &str) -> Result<Vec<FieldRequirem
                 return Err(StatusError::bad_request(not_selectable(resource, field)));
             }
             Ok(FieldRequirement {
-                pointer: format!("/{}", field.replace('.', "/")),
+                pointer: format!("/{}", kept_field(resource, field).replace('.', "/")),
                 value: value.to_owned(),
                 equal,
             })
@@ -207,6 +208,18 @@ fn own_fields(resource: &Resource) -> &'static [&'static str] {
         "namespaces" => &["status.phase"],
         "replicasets" => &["status.replicas"],
         "secrets" => &["type"],
+        "events" if resource.group == NEW_EVENTS.group => &[
+            "regarding.kind",
+            "regarding.namespace",
+            "regarding.name",
+            "regarding.uid",
+            "regarding.apiVersion",
+            "regarding.resourceVersion",
+            "regarding.fieldPath",
+            "reason",
+            "reportingController",
+            "type",
+        ],
         "events" => &[
             "involvedObject.kind",
             "involvedObject.namespace",

@@ -17,7 +17,7 @@ use crate::platform::{
 };
 
 /// The time limit of one change.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The page size of events: 16 of the largest objects that etcd keeps are 24 MB.
 const EVENTS_PAGE_SIZE: u32 = 16;
 
@@ -29,7 +29,7 @@ const COMPACTED_LABEL: &str = "sop.rafay.dev/compacted";
 /// Reads and writes the objects of runs in a namespace.
 #[derive(Clone)]
 pub struct RunObjects {
-    connection: Arc<Connection>,
+    pub(super) connection: Arc<Connection>,
     namespace: String,
 }
 
@@ -238,7 +238,10 @@ impl RunObjects {
         self.delete::<RunEvents>(name, None).await
     }
 
-    async fn create<K: Object + serde::Serialize>(&self, object: &K) -> Result<K, Error> {
+    pub(super) async fn create<K: Object + serde::Serialize>(
+        &self,
+        object: &K,
+    ) -> Result<K, Error> {
         let name = object.meta().name.as_deref().unwrap_or_default();
         let (api, call) = (self.api::<K>(), self.call::<K>("create", name));
         let params = PostParams { field_manager: Some(PROGRAM.into()), ..PostParams::default() };
@@ -255,11 +258,11 @@ impl RunObjects {
         }
     }
 
-    fn api<K: Object>(&self) -> Api<K> {
+    pub(super) fn api<K: Object>(&self) -> Api<K> {
         self.connection.api::<K>(Some(&self.namespace))
     }
 
-    fn call<K: Object>(&self, verb: &str, name: &str) -> String {
+    pub(super) fn call<K: Object>(&self, verb: &str, name: &str) -> String {
         format!("{verb} {}", object_ref::<K>(Some(&self.namespace), name))
     }
 }

@@ -3,6 +3,7 @@
 
 mod client;
 mod kinds;
+mod kubernetes_events;
 
 pub use client::RunObjects;
 pub use kinds::{

@@ -141,7 +141,7 @@ impl KubernetesService {
     ) -> Result<ServiceResponse, StatusError> {
         let store = lock_store(&self.0.store);
         let object = store
-            .get(target.resource, target.namespace(), target.name())
+            .get(target.resource.kept(), target.namespace(), target.name())
             .ok_or_else(|| StatusError::not_found(target.resource, target.name()))?;
         let body = match target.subresource.as_deref() {
             None | Some("status") => {

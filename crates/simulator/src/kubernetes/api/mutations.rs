@@ -4,6 +4,7 @@ use axum::http::{StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::gateway::Incoming;
+use crate::kubernetes::event_forms;
 use crate::kubernetes::kinds;
 use crate::kubernetes::object::{self, put, text, uid};
 use crate::kubernetes::patch::{self, PatchType};
@@ -40,7 +41,12 @@ pub(crate) fn create(
     if target.resource.namespaced && target.namespace.is_none() {
         return Err(StatusError::method_not_allowed());
     }
-    let created = writer.create(target.resource, target.namespace(), object)?;
+    let (resource, object) = (target.resource, event_forms::to_kept(target.resource, object));
+    check(resource, &object, event_forms::validate(resource, &object))?;
+    let name = object::name(&object).to_owned();
+    let created = writer.create(resource.kept(), target.namespace(), object).map_err(|error| {
+        if error.code == 409 { StatusError::already_exists(resource, &name) } else { error }
+    })?;
     Ok(WriteResponse {
         status: StatusCode::CREATED,
         body: Value::clone(&created),
@@ -55,7 +61,13 @@ pub(crate) fn update(
     object: Value,
 ) -> Result<WriteResponse, StatusError> {
     let (namespace, name) = (target.namespace(), target.name());
-    let written = writer.update(target.resource, namespace, name, part, |_| Ok(object))?;
+    let resource = target.resource;
+    require(writer, target)?;
+    let written = writer.update(resource.kept(), namespace, name, part, |current| {
+        let object = event_forms::to_kept(resource, object);
+        check(resource, current, event_forms::validate_update(resource, current, &object))?;
+        Ok(object)
+    })?;
     Ok(WriteResponse::ok(&written))
 }
 
@@ -72,18 +84,41 @@ pub(crate) fn patch(
     let (resource, namespace, name) = (target.resource, target.namespace(), target.name());
     if patch_type == PatchType::Apply {
         check_apply(query, resource, &change)?;
-        if part == ObjectPart::Main && writer.store.get(resource, namespace, name).is_none() {
+        if part == ObjectPart::Main && writer.store.get(resource.kept(), namespace, name).is_none()
+        {
             let mut object = change;
             put(&mut object, &["metadata", "name"], name);
             return create(writer, target, object);
         }
     }
-    let written = writer.update(resource, namespace, name, part, |current| {
-        let patched = patch::apply(resource, patch_type, current, &change)?;
+    require(writer, target)?;
+    let written = writer.update(resource.kept(), namespace, name, part, |current| {
+        let shown = event_forms::shown(resource, current);
+        let patched = patch::apply(resource, patch_type, &shown, &change)?;
         check_patched(resource, current, &patched)?;
+        let patched = event_forms::to_kept(resource, patched);
+        check(resource, current, event_forms::validate_update(resource, current, &patched))?;
         Ok(patched)
     })?;
     Ok(WriteResponse::ok(&written))
+}
+
+/// Rejects a change of an object that does not exist.
+fn require(writer: &ObjectWriter<'_>, target: &ResourcePath) -> Result<(), StatusError> {
+    let found = writer.store.get(target.resource.kept(), target.namespace(), target.name());
+    found.map(drop).ok_or_else(|| StatusError::not_found(target.resource, target.name()))
+}
+
+/// Rejects an object that is invalid.
+fn check(
+    resource: &'static Resource,
+    object: &Value,
+    causes: Vec<StatusCause>,
+) -> Result<(), StatusError> {
+    if causes.is_empty() {
+        return Ok(());
+    }
+    Err(StatusError::invalid(resource.kept(), object::name(object), &causes))
 }
 
 /// Rejects a patch whose result is not valid.
@@ -119,7 +154,8 @@ pub(crate) fn delete(
     target: &ResourcePath,
     deletion: &DeleteOptions,
 ) -> Result<WriteResponse, StatusError> {
-    let resource = target.resource;
+    require(writer, target)?;
+    let resource = target.resource.kept();
     let written = writer.delete(resource, target.namespace(), target.name(), deletion)?;
     let object = &written.object;
     let namespace = object::namespace(object);
@@ -135,8 +171,8 @@ pub(crate) fn delete(
         "kind": resource.plural,
         "uid": uid(object),
     });
-    if !resource.group.is_empty() {
-        details["group"] = resource.group.into();
+    if !target.resource.group.is_empty() {
+        details["group"] = target.resource.group.into();
     }
     Ok(WriteResponse {
         status: StatusCode::OK,
@@ -161,15 +197,15 @@ pub(crate) fn delete_collection(
     let selector = query.selector(resource)?;
     let selected: Vec<(String, String)> = writer
         .store
-        .list(resource, target.namespace.as_deref())
+        .list(resource.kept(), target.namespace.as_deref())
         .filter(|object| selector.matches(object))
         .map(|object| (object::namespace(object).to_owned(), object::name(object).to_owned()))
         .collect();
     let (mut items, mut changed) = (Vec::new(), false);
     for (namespace, name) in selected {
-        let written = writer.delete(resource, &namespace, &name, deletion)?;
+        let written = writer.delete(resource.kept(), &namespace, &name, deletion)?;
         changed |= written.changed;
-        items.push(Value::clone(&written.object));
+        items.push(event_forms::shown(resource, &written.object).into_owned());
     }
     Ok(WriteResponse {
         status: StatusCode::OK,

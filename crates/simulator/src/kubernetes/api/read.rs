@@ -38,7 +38,7 @@ pub(crate) fn list(
         None => version_to_list(store, query)?,
     };
     let namespace = target.namespace.as_deref();
-    let mut objects = store.list_at(resource, namespace, version).map_err(|_| {
+    let mut objects = store.list_at(resource.kept(), namespace, version).map_err(|_| {
         StatusError::expired(
             "The provided continue parameter is too old to display a consistent list result. You \
              can start a new list without the continue parameter.",

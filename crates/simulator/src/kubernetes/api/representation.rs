@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::gateway::Incoming;
+use crate::kubernetes::event_forms::shown;
 use crate::kubernetes::request::Query;
 use crate::kubernetes::resources::Resource;
 
@@ -55,7 +56,7 @@ impl Representation {
         now: Timestamp,
     ) -> Cow<'a, Value> {
         match self {
-            Self::Whole => Cow::Borrowed(object),
+            Self::Whole => shown(resource, object),
             Self::Metadata => Cow::Owned(metadata_only(object)),
             Self::Table(include) => {
                 let version = &object["metadata"]["resourceVersion"];
@@ -85,7 +86,7 @@ impl Representation {
                 kind: format!("{}List", resource.kind),
                 api_version: resource.api_version(),
                 metadata,
-                items: objects.map(ListItem).collect(),
+                items: objects.map(|object| ListItem(shown(resource, object))).collect(),
             }),
         }
     }
@@ -125,7 +126,7 @@ struct WholeList<'a> {
 }
 
 /// An element of a list, without the kind, which it does not repeat.
-struct ListItem<'a>(&'a Value);
+struct ListItem<'a>(Cow<'a, Value>);
 
 impl Serialize for ListItem<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

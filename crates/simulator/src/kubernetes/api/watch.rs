@@ -104,7 +104,7 @@ impl Watch {
     /// Returns the events of the existing objects, as if they had just been added.
     fn existing_objects(&self, store: &ObjectStore, with_end_mark: bool) -> String {
         let mut lines = String::new();
-        for object in store.list(self.target.resource, self.target.namespace.as_deref()) {
+        for object in store.list(self.target.resource.kept(), self.target.namespace.as_deref()) {
             if self.selector.matches(object) {
                 self.write_event(&mut lines, "ADDED", object);
             }
@@ -168,7 +168,7 @@ impl Watch {
         match store.since(sent_version) {
             Ok(changes) => {
                 for change in changes {
-                    if change.resource == self.target.resource {
+                    if change.resource == self.target.resource.kept() {
                         self.write_change(&mut lines, change);
                     }
                 }
