@@ -54,22 +54,22 @@ pub(super) fn answered(answer: &RequestAnswer) -> RunbookRunStatus {
     };
     let message = &message[..message.floor_char_boundary(MAX_ANSWER)];
     let now = time(Timestamp::now());
-    let condition = |name: &str, status: &str| RunCondition {
+    let waiting = if finished == "True" { "False" } else { "True" };
+    let condition = |name: &str, status: &str, message: &str| RunCondition {
         type_: name.into(),
         status: status.into(),
         reason: reason.into(),
         message: message.into(),
         last_transition_time: now.clone(),
     };
-    let waiting = if finished == "True" { "False" } else { "True" };
     RunbookRunStatus {
         state: Some(state.into()),
         waiting_for: (finished == "False").then(|| message.to_owned()),
         failure: (finished == "True").then(|| message.to_owned()),
         conditions: vec![
-            condition("Finished", finished),
-            condition("Succeeded", succeeded),
-            condition("Waiting", waiting),
+            condition("Finished", finished, message),
+            condition("Succeeded", succeeded, message),
+            condition("Waiting", waiting, if waiting == "True" { message } else { "" }),
         ],
         ..RunbookRunStatus::default()
     }

@@ -4,12 +4,16 @@
 
 use std::{
     path::{Path, PathBuf},
+    process::Command,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use kube::api::ListParams;
-use rafay_relay_sop::platform::kubernetes::RunEvents;
+use kube::{
+    ResourceExt as _,
+    api::{DeleteParams, ListParams, PostParams},
+};
+use rafay_relay_sop::platform::kubernetes::{RunEvents, RunbookRun};
 use serde_json::{Value, json};
 use test_support::{Serve, SimulateProcess, effective_calls, program, signal};
 
@@ -36,7 +40,10 @@ enum Trouble {
 }
 
 pub(crate) fn tests() -> Vec<Test> {
-    vec![test("replicas::another_replica_finishes_the_run", another_one_finishes)]
+    vec![
+        test("replicas::another_replica_finishes_the_run", another_one_finishes),
+        test("replicas::an_object_that_is_created_starts_a_run", an_object_starts_a_run),
+    ]
 }
 
 async fn another_one_finishes(plane: Arc<ControlPlane>) {
@@ -60,8 +67,8 @@ async fn finishes(plane: &ControlPlane, trouble: Trouble, parts_before: usize) {
     let grant = Grant::for_runbook(RELAY_SCALE).and_store();
     let account = TestServiceAccount::new(plane, NAMESPACE, "relay-sop", grant).await;
     let way = LoadBalancer::start(plane.load_balancer.port).await.unwrap();
-    let mut one = replica(&simulate, &over(&way, plane, &account));
-    let two = replica(&simulate, &account.kubeconfig);
+    let mut one = Serve::start(&mut replica(&simulate, &over(&way, plane, &account)));
+    let two = Serve::start(&mut replica(&simulate, &account.kubeconfig));
     for replica in [&one, &two] {
         assert_eq!(replica.get("/ready").await.0, 200);
     }
@@ -115,22 +122,80 @@ async fn finishes(plane: &ControlPlane, trouble: Trouble, parts_before: usize) {
     assert_eq!(crate::audit::mutations(plane, &account).await, changes, "{label}");
     assert_eq!(crate::audit::denied_calls(plane, &account).await, [""; 0], "{label}");
     drop((left, two));
-    let runs = plane.api::<rafay_relay_sop::platform::kubernetes::RunbookRun>(NAMESPACE);
-    runs.delete(&run, &kube::api::DeleteParams::default()).await.unwrap();
+    let runs = plane.api::<RunbookRun>(NAMESPACE);
+    runs.delete(&run, &DeleteParams::default()).await.unwrap();
     wait_until("the collection of its events", async || {
         events.list_metadata(&ListParams::default()).await.unwrap().items.is_empty()
     })
     .await;
 }
 
-fn replica(simulate: &SimulateProcess, kubeconfig: &Path) -> Serve {
+/// As `kubectl create` and `kubectl wait` do it.
+async fn an_object_starts_a_run(plane: Arc<ControlPlane>) {
+    cluster_store::prepare(&plane).await;
+    plane.namespace(NAMESPACE).await;
+    let simulate = simulate_over(&plane);
+    cli_run::wait_until_settled(&plane).await;
+    let grant = Grant::for_runbook(RELAY_SCALE).and_store();
+    let account = TestServiceAccount::new(&plane, NAMESPACE, "relay-sop", grant).await;
+    let mut command = replica(&simulate, &account.kubeconfig);
+    let service = Serve::start(command.arg("--accept-objects"));
+    let runs = plane.api::<RunbookRun>(NAMESPACE);
+    let object = |metadata: Value, spec: Value| -> RunbookRun {
+        serde_json::from_value(json!({
+            "apiVersion": "sop.rafay.dev/v1alpha1", "kind": "RunbookRun", "metadata": metadata, "spec": spec,
+        }))
+        .unwrap()
+    };
+    let create = async |object| runs.create(&PostParams::default(), &object).await;
+    for (metadata, spec, expected) in [
+        (
+            json!({"name": "a.b"}),
+            json!({"runbook": "relay-scale"}),
+            "the name is the id of the run",
+        ),
+        (json!({"name": "x".repeat(64)}), json!({"runbook": "relay-scale"}), "at most 63"),
+        (
+            json!({"name": "soon"}),
+            json!({"runbook": "relay-scale", "startBefore": "soon"}),
+            "date-time",
+        ),
+    ] {
+        let refused = create(object(metadata, spec.clone())).await;
+        let refused = refused.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(refused.contains(expected), "{spec}: {refused}");
+    }
+    let state = async |name: &str| {
+        let status = runs.get(name).await.unwrap().status.unwrap_or_default();
+        (status.state.unwrap_or_default(), status.conditions)
+    };
+    create(object(json!({"name": "wrong"}), json!({"runbook": "relay-scal"}))).await.unwrap();
+    wait_until("the refusal", async || state("wrong").await.0 == "refused").await;
+    let (_, conditions) = state("wrong").await;
+    assert!(conditions[0].message.contains("known runbooks: relay-scale"), "{conditions:?}");
+    runs.delete("wrong", &DeleteParams::default()).await.unwrap();
+
+    let spec = json!({"runbook": "relay-scale", "startBefore": "2100-01-01T00:00:00Z"});
+    let created = create(object(json!({"generateName": "relay-"}), spec)).await.unwrap();
+    let name = created.name_any();
+    let finished = async || state(&name).await.1.first().is_some_and(|one| one.status == "True");
+    wait_until("the condition Finished", finished).await;
+    assert_eq!(state(&name).await.0, "succeeded");
+    let (_, status) = service.get("/status").await;
+    assert_eq!((&status["run"], &status["state"]), (&json!(name), &json!("succeeded")));
+    assert_eq!(crate::audit::denied_calls(&plane, &account).await, [""; 0]);
+    drop(service);
+    runs.delete(&name, &DeleteParams::default()).await.unwrap();
+}
+
+fn replica(simulate: &SimulateProcess, kubeconfig: &Path) -> Command {
     let mut command = program();
     let environment = simulate.environment.iter();
     command.envs(environment.filter(|(name, _)| name != "SOP_STATE_DIR").cloned());
     command.env("KUBECONFIG", kubeconfig);
     command.args(["--store", "cluster", "--store-namespace", NAMESPACE, "serve"]);
     command.args(["--speed", SPEED, "--lease-duration", &format!("{}s", LEASE.as_secs())]);
-    Serve::start(&mut command)
+    command
 }
 
 /// A kubeconfig of an account with another way to the API server.
