@@ -30,6 +30,7 @@ mod status_writer;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -68,6 +69,8 @@ struct Shared {
     /// This process: no other one has the same text. None in a store that only reads.
     writer: Option<String>,
     url: Option<String>,
+    /// How long an append is tried while the API server does not answer.
+    patience: Duration,
     state: Mutex<State>,
 }
 
@@ -129,8 +132,21 @@ impl ClusterStore {
         let objects = platform.run_objects(namespace).await?;
         let lease = platform.cluster_lease().await?;
         let (changes, _) = broadcast::channel(WATCH_BACKLOG);
-        let state = Mutex::default();
-        Ok(Self { shared: Arc::new(Shared { objects, lease, writer, url, state }), changes })
+        let (patience, state) = (open_run::PATIENCE, Mutex::default());
+        Ok(Self {
+            shared: Arc::new(Shared { objects, lease, writer, url, patience, state }),
+            changes,
+        })
+    }
+
+    /// Sets how long an append is tried while the API server does not answer, and the run waits.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        // A store that is being made is nobody else's yet.
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.patience = patience;
+        }
+        self
     }
 
     /// Checks that the cluster has the definitions, and that this account may do all that a run needs.
@@ -268,7 +284,7 @@ impl Shared {
         let Some(writer) = &self.writer else { return };
         if projection.head().is_final() {
             let owner = Owner::new(run, object);
-            if let Err(error) = compact(&self.objects, &owner, writer).await {
+            if let Err(error) = compact(self, &owner, writer).await {
                 tracing::warn!(%error, run = run.as_str(), "the events of the run stay in several objects");
             }
         }
