@@ -282,13 +282,14 @@ impl Shared {
     /// object is older than the journal that was read, so a status that another process has written meanwhile stays.
     async fn repair(&self, run: &RunId, object: &RunbookRun, projection: &Projection) {
         let Some(writer) = &self.writer else { return };
+        let (mut status, version) = (projection.status(writer), &object.metadata.resource_version);
         if projection.head().is_final() {
             let owner = Owner::new(run, object);
             if let Err(error) = compact(self, &owner, writer).await {
                 tracing::warn!(%error, run = run.as_str(), "the events of the run stay in several objects");
+                status.head = None;
             }
         }
-        let (status, version) = (projection.status(writer), &object.metadata.resource_version);
         let written = self.objects.write_status(run.as_str(), version.as_deref(), &status).await;
         if let Err(error) = written {
             tracing::warn!(%error, run = run.as_str(), "cannot write the status of the run");

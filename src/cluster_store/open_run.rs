@@ -94,7 +94,7 @@ pub(super) async fn append(
     unknown.iter().for_each(|event| open.projection.apply(event));
     let head = open.projection.head().clone();
     shared.state().live.insert(run.clone(), LiveRun { head: head.clone(), pending });
-    let status = open.projection.status(&writer);
+    let mut status = open.projection.status(&writer);
     if head.ended_at.is_none() || !sync {
         open.status.write(status);
         *slot = Some(open);
@@ -104,6 +104,8 @@ pub(super) async fn append(
         && let Err(error) = compact(shared, &open.owner, &writer).await
     {
         tracing::warn!(%error, run = run.as_str(), "the events of the run stay in several objects");
+        // Then the next process that lists runs reads the journal, and compacts it.
+        status.head = None;
     }
     open.status.end(status).await;
     shared.forget(run);
