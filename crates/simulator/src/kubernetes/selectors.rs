@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use super::custom;
 use super::object::{label, list, map, text};
 use super::resources::Resource;
 use super::status_error::StatusError;
@@ -177,7 +178,7 @@ fn parse_fields(resource: &Resource, selector: &str) -> Result<Vec<FieldRequirem
 }
 
 fn not_selectable(resource: &Resource, field: &str) -> String {
-    if !own_fields(resource).is_empty() {
+    if !own_fields(resource).is_empty() || custom::is_custom(resource) {
         return format!("field label not supported: {field}");
     }
     let namespace = if resource.namespaced { ", \"metadata.namespace\"" } else { "" };
@@ -188,6 +189,7 @@ fn is_selectable(resource: &Resource, field: &str) -> bool {
     field == "metadata.name"
         || (resource.namespaced && field == "metadata.namespace")
         || own_fields(resource).contains(&field)
+        || custom::is_selectable(resource, field)
 }
 
 /// Returns the fields besides the name by which a kind can be selected.
