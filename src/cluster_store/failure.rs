@@ -11,7 +11,7 @@ use crate::{
 /// The command that makes a cluster ready for runs.
 const APPLY: &str = "`rafay-relay-sop crds | kubectl apply -f -`";
 
-/// What to do about a run whose objects are deleted while it is driven.
+/// The remedy for a run whose objects are deleted while it is driven.
 const LOST_RUN: &str = "its journal goes with it: look at what it has changed, then remove its lock: \
                         `rafay-relay-sop runs abandon --lock`";
 

@@ -142,7 +142,7 @@ impl ClusterStore {
     /// Sets how long an append is tried while the API server does not answer, and the run waits.
     #[must_use]
     pub fn with_patience(mut self, patience: Duration) -> Self {
-        // A store that is being made is nobody else's yet.
+        // While a store is being made, it has one owner.
         if let Some(shared) = Arc::get_mut(&mut self.shared) {
             shared.patience = patience;
         }

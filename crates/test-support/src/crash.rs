@@ -32,7 +32,7 @@ pub enum CrashStore {
     Namespace(String),
 }
 
-/// What the child runs, and where it dies.
+/// The run of the child, and the place where it dies.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CrashPlan {
     pub runbook: String,

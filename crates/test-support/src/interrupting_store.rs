@@ -26,11 +26,11 @@ pub enum Moment {
 /// The append at which a run is interrupted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Point {
-    /// That of the event with this number, from 1.
+    /// The append of the event with this number, from 1.
     Event(u64),
-    /// That with this number, from 1, among those that are synced.
+    /// The append with this number, from 1, among those that are synced.
     Synced(u64),
-    /// That of the first event of this name, of this step if one is given, as the journal has them.
+    /// The append of the first event of this name, of this step if one is given, as the journal has them.
     Named(String, Option<String>),
 }
 

@@ -28,7 +28,7 @@ const DEFINITION: &str = "kind: CustomResourceDefinition\n";
 /// The field of an error in a whole object.
 const WHOLE: &str = "<nil>";
 
-/// What is reported beside an error because of which the rules cannot be evaluated.
+/// The message beside an error because of which the rules cannot be evaluated.
 const NOT_CHECKED: &str = "some validation rules were not checked because the object was invalid; correct the existing \
                            errors to complete validation";
 
