@@ -1,42 +1,34 @@
 //! The process may be killed at any instant: the resumed run reaches the journaled target, never beyond it.
 //!
 //! `simulate` runs in a process of its own, so that the cluster survives. The child is this very test binary, started
-//! again to abort at the Nth event of its journal (`CRASH_AT`): either just before the event is written (what it
+//! again to abort at the Nth event of its journal (`CrashPlan`): either just before the event is written (what it
 //! reports has been done, and is not journaled) or just after (nothing has been done about it yet). Then the real
 //! program resumes the run.
 
 use std::{
     path::{Path, PathBuf},
-    process::{Command, Stdio},
-    sync::Arc,
+    process::Stdio,
 };
 
-use clock::Clock;
-use futures::future::BoxFuture;
-use rafay_relay_sop::{
-    engine::{CheckedRunbook, Control, Engine},
-    journal::{DirectoryStore, LockOwner},
-    platform::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
-};
-use runbook::Source;
 use simulator::ClusterState;
 
 use test_support::{
-    InterruptingStore, Moment, ProgramOutput, SCALE_UP, SPEED, SimulateProcess, effective_calls,
-    journal, wait_until,
+    CrashPlan, Moment, Point, ProgramOutput, SCALE_UP, SPEED, SimulateProcess, effective_calls,
+    has_crashed, journal, run_as_crash_child, wait_until,
 };
 
-const RELAY_SCALE: &str = include_str!("../runbooks/relay-scale.yaml");
-
-/// The variable by which the child gets its crash point: `before|after NUMBER STATE_DIR`.
-const CRASH_AT: &str = "SOP_TEST_CRASH_AT";
+pub(crate) const RELAY_SCALE: &str = include_str!("../runbooks/relay-scale.yaml");
 
 /// More events than any run here has.
 const BEYOND_LAST_EVENT: u64 = 10_000;
 
 /// Crashes a runbook at each of its events, of which there are at least so many.
-async fn a_crash_at_any_event_changes_nothing(runbook: &'static str, moment: &str, at_least: u64) {
-    let undisturbed = CrashedRun::at(runbook, "after", BEYOND_LAST_EVENT).await;
+async fn a_crash_at_any_event_changes_nothing(
+    runbook: &'static str,
+    moment: Moment,
+    at_least: u64,
+) {
+    let undisturbed = CrashedRun::at(runbook, Moment::AfterEvent, BEYOND_LAST_EVENT).await;
     assert!(!undisturbed.died);
     for event in 1.. {
         let crashed = CrashedRun::at(runbook, moment, event).await;
@@ -44,7 +36,7 @@ async fn a_crash_at_any_event_changes_nothing(runbook: &'static str, moment: &st
             assert!(event > at_least, "the run has {event} events");
             break;
         }
-        let at = format!("{moment} event {event}");
+        let at = format!("{moment:?} {event}");
         assert_eq!(crashed.effective_calls, undisturbed.effective_calls, "{at}");
         assert_eq!(crashed.facts, undisturbed.facts, "{at}");
     }
@@ -52,18 +44,18 @@ async fn a_crash_at_any_event_changes_nothing(runbook: &'static str, moment: &st
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_before_any_event_of_scaling_up_changes_nothing_in_the_end() {
-    a_crash_at_any_event_changes_nothing(SCALE_UP, "before", 12).await;
+    a_crash_at_any_event_changes_nothing(SCALE_UP, Moment::BeforeEvent, 12).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_after_any_event_of_scaling_up_changes_nothing_in_the_end() {
-    a_crash_at_any_event_changes_nothing(SCALE_UP, "after", 12).await;
+    a_crash_at_any_event_changes_nothing(SCALE_UP, Moment::AfterEvent, 12).await;
 }
 
 /// Before an event is the harder half: what it reports has been done, and only the world knows.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_before_any_event_of_relay_scale_changes_nothing_in_the_end() {
-    a_crash_at_any_event_changes_nothing(RELAY_SCALE, "before", 40).await;
+    a_crash_at_any_event_changes_nothing(RELAY_SCALE, Moment::BeforeEvent, 40).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,7 +96,7 @@ async fn a_run_killed_while_it_waits_is_interrupted_and_can_be_resumed() {
 async fn a_run_is_not_resumed_against_another_cluster() {
     let simulate = SimulateProcess::start(SPEED);
     let dir = tempfile::tempdir().unwrap();
-    assert!(run_crash_child(&simulate, dir.path(), SCALE_UP, "after", 8));
+    assert!(run_crash_child(&simulate, dir.path(), SCALE_UP, Moment::AfterEvent, 8));
     let other = SimulateProcess::start(SPEED);
     let resumed = ProgramOutput::run(other.program(dir.path()).args(RESUME)).expect_exit_code(3);
     assert!(resumed.stderr.contains("the run was started against cluster"), "{}", resumed.stderr);
@@ -120,7 +112,7 @@ async fn a_run_that_crashed_before_any_event_can_be_rolled_back() {
         let simulate = SimulateProcess::start(SPEED);
         let dir = tempfile::tempdir().unwrap();
         let before = facts_that_rollback_restores(&simulate.state().await);
-        let died = run_crash_child(&simulate, dir.path(), SCALE_UP, "before", event);
+        let died = run_crash_child(&simulate, dir.path(), SCALE_UP, Moment::BeforeEvent, event);
         if !died {
             assert!(event > 12, "the run has {event} events");
             break;
@@ -161,7 +153,7 @@ struct CrashedRun {
 }
 
 impl CrashedRun {
-    async fn at(runbook: &'static str, moment: &str, event: u64) -> Self {
+    async fn at(runbook: &'static str, moment: Moment, event: u64) -> Self {
         let simulate = SimulateProcess::start(SPEED);
         let dir = tempfile::tempdir().unwrap();
         let died = run_crash_child(&simulate, dir.path(), runbook, moment, event);
@@ -172,7 +164,13 @@ impl CrashedRun {
             }
         } else if died {
             // The process died before a run was accepted: start one.
-            assert!(!run_crash_child(&simulate, dir.path(), runbook, "after", BEYOND_LAST_EVENT));
+            assert!(!run_crash_child(
+                &simulate,
+                dir.path(),
+                runbook,
+                Moment::AfterEvent,
+                BEYOND_LAST_EVENT
+            ));
         }
         Self {
             died,
@@ -183,7 +181,7 @@ impl CrashedRun {
 }
 
 /// The changes without the names of pods, which every simulation makes anew.
-fn change_kinds(effective_calls: Vec<String>) -> Vec<String> {
+pub(crate) fn change_kinds(effective_calls: Vec<String>) -> Vec<String> {
     let kind = |change: String| match change.strip_prefix("delete pods/") {
         Some(_) => "delete a pod".to_owned(),
         None if change.starts_with("patch pods/") => "patch a pod".to_owned(),
@@ -195,7 +193,7 @@ fn change_kinds(effective_calls: Vec<String>) -> Vec<String> {
 }
 
 /// The facts that a crash must not change. UIDs, pod names and times differ between simulations.
-fn facts(state: &ClusterState) -> Vec<String> {
+pub(crate) fn facts(state: &ClusterState) -> Vec<String> {
     let groups = state.nodegroups.iter().map(|(name, group)| format!("{name} {group:?}"));
     let nodes = state.nodes.iter().map(|(name, node)| {
         format!("{name} ready={} unschedulable={}", node.ready, node.unschedulable)
@@ -231,51 +229,17 @@ fn run_crash_child(
     simulate: &SimulateProcess,
     state_dir: &Path,
     runbook: &str,
-    moment: &str,
+    moment: Moment,
     event: u64,
 ) -> bool {
-    let path = state_dir.join("runbook.yaml");
-    std::fs::write(&path, runbook).unwrap();
-    let status = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "crash::crash_child", "--ignored"])
-        .envs(simulate.environment.iter().cloned())
-        .env(CRASH_AT, format!("{moment} {event} {}", state_dir.display()))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .unwrap();
-    assert_ne!(
-        status.code(),
-        Some(101),
-        "the crash child did not run to its end: a test in it failed"
-    );
-    !status.success()
+    let plan = CrashPlan::new(runbook, state_dir, Point::Event(event), moment);
+    let mut command = plan.command();
+    command.args(["--exact", "crash::crash_child", "--ignored"]);
+    has_crashed(command.envs(simulate.environment.iter().cloned()).status().unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "not a test: the process that the crash tests start and that dies at `CRASH_AT`"]
+#[ignore = "not a test: the process that the crash tests start and that dies as it was told"]
 async fn crash_child() {
-    let crash_at = std::env::var(CRASH_AT).expect("only the crash tests start this");
-    let [moment, event, state_dir] = crash_at.splitn(3, ' ').collect::<Vec<_>>()[..] else {
-        panic!("the variable holds three words")
-    };
-    let owner = LockOwner { pid: std::process::id(), doing: "crash_child".into(), address: None };
-    let store = DirectoryStore::for_writing(Path::new(state_dir), &owner).unwrap();
-    let moment = if moment == "after" { Moment::AfterEvent } else { Moment::BeforeEvent };
-    let at_event = event.parse().unwrap();
-    let die = || -> BoxFuture<'static, ()> { std::process::abort() };
-    let store = Arc::new(InterruptingStore::new(Arc::new(store), at_event, moment, die));
-    let platform = Platform::new(PlatformOptions {
-        clock: Clock::scaled(SPEED).unwrap(),
-        kubernetes: KubernetesAccess::Inferred { kubeconfig: None, context: None },
-        aws: AwsAccess::DefaultChain { profile: None },
-        environment: [].into(),
-    });
-    let engine = Engine::new(platform, store, false);
-    let text = std::fs::read_to_string(Path::new(state_dir).join("runbook.yaml")).unwrap();
-    let source = Source::new("<test>", text);
-    let checked = CheckedRunbook::new(source).unwrap();
-    let preflight = engine.prepare(checked, &[].into_iter().collect()).await.unwrap();
-    let accepted = engine.accept(preflight, "crash_child", None).await.unwrap();
-    engine.drive(accepted, Control::default()).await.unwrap();
+    assert!(run_as_crash_child().await, "only the crash tests start this");
 }

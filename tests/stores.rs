@@ -20,9 +20,11 @@ use serde_json::json;
 use simulator::{Effect, Fault, Scenario};
 use tempfile::TempDir;
 use test_support::{
-    InterruptingStore, Moment, ProgramOutput, SCALE_UP, SimulateProcess, TestCluster,
+    InterruptingStore, Moment, Point, ProgramOutput, SCALE_UP, SimulateProcess, TestCluster,
 };
 use tokio::sync::Notify;
+
+use crate::crash::{RELAY_SCALE, change_kinds, facts};
 
 /// What keeps a store alive.
 enum Medium {
@@ -52,12 +54,13 @@ fn memory_store() -> Opening {
 fn cluster_store() -> Opening {
     Box::pin(async {
         let cluster = TestCluster::new().await;
-        (store_in(&cluster).await, Medium::Cluster(Box::new(cluster)))
+        let store = store_in(&cluster).await;
+        (store as Arc<dyn RunStore>, Medium::Cluster(Box::new(cluster)))
     })
 }
 
-/// A store in a cluster, as another process opens it.
-async fn store_in(cluster: &TestCluster) -> Arc<dyn RunStore> {
+/// The store in a cluster, as another process opens it.
+async fn store_in(cluster: &TestCluster) -> Arc<ClusterStore> {
     let url = cluster.simulator.kubernetes_url().clone();
     let platform = Platform::new(PlatformOptions {
         clock: Clock::real(),
@@ -65,11 +68,9 @@ async fn store_in(cluster: &TestCluster) -> Arc<dyn RunStore> {
         aws: AwsAccess::DefaultChain { profile: None },
         environment: [].into(),
     });
-    Arc::new(
-        ClusterStore::for_writing(&platform, Some("rafay-core"), None, LeaseTimes::default())
-            .await
-            .unwrap(),
-    )
+    let times = LeaseTimes::default();
+    let store = ClusterStore::for_writing(&platform, Some("rafay-core"), None, times).await;
+    Arc::new(store.unwrap())
 }
 
 /// Runs until the Nth event on a store and resumes there; whether the run had that event.
@@ -82,7 +83,8 @@ async fn stops_and_resumes(store: Arc<dyn RunStore>, stop_at: u64, moment: Momen
             Box::pin(std::future::pending())
         }
     };
-    let stopping = Arc::new(InterruptingStore::new(Arc::clone(&store), stop_at, moment, stop));
+    let stopping =
+        Arc::new(InterruptingStore::new(Arc::clone(&store), Point::Event(stop_at), moment, stop));
     let cluster = TestCluster::with_store(Scenario::default(), stopping).await;
     let driving = async {
         let accepted = cluster.accept(SCALE_UP, json!({})).await.unwrap();
@@ -97,21 +99,14 @@ async fn stops_and_resumes(store: Arc<dyn RunStore>, stop_at: u64, moment: Momen
         return has_stopped;
     };
     if has_stopped && head.state(false).is_unfinished() {
-        // Time passes: the process that has stopped no longer counts as the holder of the cluster.
-        release_lease(&cluster).await;
+        // Of other stores it is known that no other process writes to them.
+        if store.location().exclusive_id.is_none() {
+            cluster.let_lease_expire().await;
+        }
         cluster.resume(&head.run, ResumeMode::Continue).await.expect_success();
     }
     assert_eq!(cluster.effective_calls(), ["eks:UpdateNodegroupConfig"], "event {stop_at}");
     has_stopped
-}
-
-async fn release_lease(cluster: &TestCluster) {
-    let path = "apis/coordination.k8s.io/v1/namespaces/kube-system/leases/rafay-relay-sop";
-    let url = cluster.simulator.kubernetes_url().join(path).unwrap();
-    let patch = json!({"spec": {"holderIdentity": null}});
-    let request = reqwest::Client::new().patch(url);
-    let request = request.header("content-type", "application/merge-patch+json");
-    request.body(patch.to_string()).send().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,6 +128,73 @@ async fn a_run_that_stops_at_any_event_reaches_the_same_end_on_every_store() {
         at_each_event(2, Moment::BeforeEvent),
         at_each_event(2, Moment::AfterEvent),
     );
+}
+
+/// Runs relay-scale, with its runs in a cluster, until the Nth synced append, and resumes it in another process. Returns
+/// whether the run had that append, the changes, and the state in the end.
+async fn relay_scale_stops_and_is_resumed(
+    append: u64,
+    moment: Moment,
+) -> (bool, Vec<String>, Vec<String>) {
+    let medium = TestCluster::new().await;
+    let stopped = Arc::new(Notify::new());
+    let stop = {
+        let stopped = Arc::clone(&stopped);
+        move || -> BoxFuture<'static, ()> {
+            stopped.notify_one();
+            Box::pin(std::future::pending())
+        }
+    };
+    let (store, point) = (store_in(&medium).await, Point::Synced(append));
+    let stopping = Arc::new(InterruptingStore::new(store, point, moment, stop));
+    let mut cluster = TestCluster::with_store(Scenario::default(), stopping).await;
+    let has_stopped = tokio::select! {
+        ended = cluster.run(RELAY_SCALE) => {
+            ended.expect_success();
+            false
+        }
+        () = stopped.notified() => true,
+    };
+    if has_stopped {
+        let store = store_in(&medium).await;
+        cluster = cluster.with_other_process(Arc::clone(&store) as Arc<dyn RunStore>);
+        cluster.let_lease_expire().await;
+        let heads = store.heads(HeadQuery::All).await.unwrap();
+        match heads.first().map(|entry| entry.head.as_ref().unwrap()) {
+            None => drop(cluster.run(RELAY_SCALE).await.expect_success()),
+            Some(head) if head.is_final() => {}
+            Some(head) => {
+                cluster.resume(&head.run, ResumeMode::Continue).await.expect_success();
+            }
+        }
+    }
+    let heads = store_in(&medium).await.heads(HeadQuery::All).await.unwrap();
+    assert_eq!(heads.len(), 1);
+    assert_eq!(heads[0].head.as_ref().unwrap().state(false), RunState::Succeeded);
+    let state = cluster.simulator.state().await.unwrap();
+    (has_stopped, change_kinds(cluster.effective_calls()), facts(&state))
+}
+
+/// `tests/control_plane/cluster_store_crashes.rs` has the same with a real API server for each kind of change.
+#[tokio::test(flavor = "multi_thread")]
+async fn relay_scale_that_stops_at_any_synced_append_to_a_cluster_reaches_the_same_end() {
+    let (has_stopped, changes, facts) =
+        relay_scale_stops_and_is_resumed(u64::MAX, Moment::AfterEvent).await;
+    assert!(!has_stopped);
+    let at_each_append = async |moment: Moment| {
+        for append in 1.. {
+            let (has_stopped, found_changes, found_facts) =
+                relay_scale_stops_and_is_resumed(append, moment).await;
+            let at = format!("{moment:?} {append}");
+            assert_eq!(found_changes, changes, "{at}");
+            assert_eq!(found_facts, facts, "{at}");
+            if !has_stopped {
+                assert!(append > 15, "the run has {append} synced appends");
+                break;
+            }
+        }
+    };
+    tokio::join!(at_each_append(Moment::BeforeEvent), at_each_append(Moment::AfterEvent));
 }
 
 #[tokio::test(flavor = "multi_thread")]

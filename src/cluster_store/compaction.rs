@@ -3,14 +3,12 @@
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{
+    Shared,
     failure::{Call, too_large},
     open_run::{Owner, create_part, part},
     parts,
 };
-use crate::{
-    journal::StoreError,
-    platform::kubernetes::{RunEvents, RunObjects},
-};
+use crate::{journal::StoreError, platform::kubernetes::RunEvents};
 
 /// How many objects are deleted at the same time.
 const CONCURRENT_DELETIONS: usize = 8;
@@ -21,11 +19,11 @@ const CONCURRENT_DELETIONS: usize = 8;
 /// # Errors
 /// A call failed. The journal is whole.
 pub(super) async fn compact(
-    objects: &RunObjects,
+    shared: &Shared,
     owner: &Owner,
     writer: &str,
 ) -> Result<(), StoreError> {
-    let run = &owner.run;
+    let (objects, run) = (&shared.objects, &owner.run);
     let found = objects.list_events(run.as_str()).await;
     let found = found.map_err(|error| Call::LIST_EVENTS.failed(objects, &error))?;
     let place = format!("runbookrun {}/{run}", objects.namespace());
@@ -49,7 +47,7 @@ pub(super) async fn compact(
         }
         let Some(chunk) = chunks.into_iter().next() else { break };
         next += usize::try_from(chunk.count).unwrap_or(usize::MAX);
-        create_part(objects, run, &part(owner, writer, chunk, false, true), true).await?;
+        create_part(shared, run, &part(owner, writer, chunk, false, true), true).await?;
     }
     let names = replaced.into_iter().filter_map(|part| part.metadata.name);
     stream::iter(names)

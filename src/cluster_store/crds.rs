@@ -46,8 +46,10 @@ fn policy() -> Value {
                 "expression": format!("!(request.userInfo.username in [{}])", controllers.join(", ")),
             }],
             "validations": [{
+                // Not every control plane has the names above.
                 "expression": format!(
-                    "!has(oldObject.status) || !has(oldObject.status.state) || oldObject.status.state in [{}]",
+                    "has(namespaceObject.metadata.deletionTimestamp) || !has(oldObject.status) || \
+                     !has(oldObject.status.state) || oldObject.status.state in [{}]",
                     over.join(", ")
                 ),
                 "messageExpression":

@@ -169,7 +169,7 @@ impl Delivery {
 
     fn give_up(&mut self, error: &Error) {
         let run = self.run.name.as_deref();
-        let is_denied = error.code() == "Forbidden" && !is_ending(&error.to_string());
+        let is_denied = error.code() == "Forbidden" && !is_ending(error);
         if is_denied {
             if !self.access.is_denied.swap(true, Ordering::Relaxed) {
                 let rule =

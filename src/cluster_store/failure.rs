@@ -11,6 +11,10 @@ use crate::{
 /// The command that makes a cluster ready for runs.
 const APPLY: &str = "`rafay-relay-sop crds | kubectl apply -f -`";
 
+/// The remedy for a run whose objects are deleted while it is driven.
+const LOST_RUN: &str = "its journal goes with it: look at what it has changed, then remove its lock: \
+                        `rafay-relay-sop runs abandon --lock`";
+
 /// A call for the objects of runs, as a rule of a Role names it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Call {
@@ -49,6 +53,10 @@ impl Call {
         Self { verb, resource }
     }
 
+    fn is_append(self) -> bool {
+        self.verb == Self::CREATE_EVENTS.verb && self.resource == Self::CREATE_EVENTS.resource
+    }
+
     /// Returns the error of the store for this call.
     pub(super) fn failed(self, objects: &RunObjects, error: &Error) -> StoreError {
         let resource = self.resource;
@@ -65,15 +73,20 @@ impl Call {
         }
         let message = error.to_string();
         let hint = match error.kind() {
-            ErrorKind::Denied if is_ending(&message) => {
+            ErrorKind::Denied if is_ending(error) && self.is_append() => Some(LOST_RUN.to_owned()),
+            ErrorKind::Denied if is_ending(error) => {
                 Some("name another with --store-namespace".to_owned())
             }
             ErrorKind::Denied if error.code() == "Forbidden" => Some(rules(namespace, &[self])),
+            ErrorKind::NotFound if self.is_append() => Some(LOST_RUN.to_owned()),
             ErrorKind::NotFound => {
                 Some("create the namespace, or name another with --store-namespace".to_owned())
             }
             ErrorKind::Invalid if !is_too_large(error) => {
                 Some(format!("the definitions may be of another version: {APPLY}"))
+            }
+            ErrorKind::Transient | ErrorKind::Unreachable if self.is_append() => {
+                Some("when the API server answers again, resume the run".to_owned())
             }
             _ => error.hint().map(str::to_owned),
         };
@@ -108,6 +121,11 @@ fn rules(namespace: &str, calls: &[Call]) -> String {
     format!("add to a Role in the namespace {namespace}: {}", rules.join(", "))
 }
 
+/// Returns the error of a run that was deleted while it was driven.
+pub(super) fn deleted(place: &str) -> StoreError {
+    StoreError::Cluster { message: format!("{place} was deleted"), hint: Some(LOST_RUN.to_owned()) }
+}
+
 /// Returns the error of a cluster that keeps less of an object than this program has written.
 pub(super) fn other_version(objects: &RunObjects, resource: &str) -> StoreError {
     StoreError::Cluster {
@@ -133,6 +151,6 @@ pub(super) fn is_too_large(error: &Error) -> bool {
 }
 
 /// Whether the API server refuses new objects because the namespace is being deleted.
-pub(super) fn is_ending(message: &str) -> bool {
-    message.contains("is being terminated")
+pub(super) fn is_ending(error: &Error) -> bool {
+    error.to_string().contains("is being terminated")
 }

@@ -36,6 +36,7 @@ mod watched_runs;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -83,6 +84,8 @@ struct Shared {
     writer: Option<String>,
     url: Option<String>,
     event_access: Arc<EventAccess>,
+    /// How long an append is tried while the API server does not answer.
+    patience: Duration,
     state: Mutex<State>,
 }
 
@@ -172,9 +175,20 @@ impl ClusterStore {
     ) -> Result<Self, PlatformError> {
         let objects = platform.run_objects(namespace).await?;
         let (changes, _) = broadcast::channel(WATCH_BACKLOG);
-        let (state, event_access) = (Mutex::default(), Arc::default());
-        let shared = Arc::new(Shared { objects, times, writer, url, event_access, state });
-        Ok(Self { shared, changes, watched: OnceLock::new() })
+        let (patience, state) = (open_run::PATIENCE, Mutex::default());
+        let event_access = Arc::default();
+        let shared = Shared { objects, times, writer, url, event_access, patience, state };
+        Ok(Self { shared: Arc::new(shared), changes, watched: OnceLock::new() })
+    }
+
+    /// Sets how long an append is tried while the API server does not answer, and the run waits.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        // While a store is being made, it has one owner.
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.patience = patience;
+        }
+        self
     }
 
     /// Returns all runs as they are watched from now on. A service does: it lists them without a call then, and finds
@@ -312,13 +326,14 @@ impl Shared {
     /// object is older than the journal that was read, so a status that another process has written meanwhile stays.
     async fn repair(&self, run: &RunId, object: &RunbookRun, projection: &Projection) {
         let Some(writer) = &self.writer else { return };
+        let (mut status, version) = (projection.status(None), &object.metadata.resource_version);
         if projection.head().is_final() {
             let owner = Owner::new(run, object);
-            if let Err(error) = compact(&self.objects, &owner, writer).await {
+            if let Err(error) = compact(self, &owner, writer).await {
                 tracing::warn!(%error, run = run.as_str(), "the events of the run stay in several objects");
+                status.head = None;
             }
         }
-        let (status, version) = (projection.status(None), &object.metadata.resource_version);
         let written = self.objects.write_status(run.as_str(), version.as_deref(), &status).await;
         if let Err(error) = written {
             tracing::warn!(%error, run = run.as_str(), "cannot write the status of the run");

@@ -14,7 +14,7 @@ use super::{
     Journal, LiveRun, Shared,
     compaction::compact,
     event_recorder::EventRecorder,
-    failure::{Call, is_too_large, other_version, too_large},
+    failure::{Call, deleted, is_ending, is_too_large, other_version, too_large},
     parts::{self, Chunk},
     projection::Projection,
     requests::is_request,
@@ -26,12 +26,12 @@ use crate::{
     },
     platform::{
         Error as PlatformError, ErrorKind,
-        kubernetes::{ENCODING, RunEvents, RunEventsPart, RunObjects, RunbookRun, RunbookRunSpec},
+        kubernetes::{ENCODING, RunEvents, RunEventsPart, RunbookRun, RunbookRunSpec},
     },
 };
 
 /// How long an append is tried while the API server does not answer: a restart of it takes less. The run waits.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 /// The same while the API server refuses what it has allowed before: one that has just started does not know the roles.
 const DENIED_PATIENCE: Duration = Duration::from_secs(10);
 /// For how long events that need no sync are kept back: as long as people hardly notice.
@@ -106,7 +106,7 @@ pub(super) async fn append(
     open.recorder.record(events);
     let head = open.projection.head().clone();
     shared.state().live.insert(run.clone(), LiveRun { head: head.clone(), pending });
-    let status = open.projection.status(Some(&writer));
+    let mut status = open.projection.status(Some(&writer));
     if head.ended_at.is_none() || !sync {
         open.status.write(status);
         if !sync && !std::mem::replace(&mut open.will_flush, true) {
@@ -116,9 +116,11 @@ pub(super) async fn append(
         return Ok(head);
     }
     if head.is_final()
-        && let Err(error) = compact(&shared.objects, &open.owner, &writer).await
+        && let Err(error) = compact(shared, &open.owner, &writer).await
     {
         tracing::warn!(%error, run = run.as_str(), "the events of the run stay in several objects");
+        // Then the next process that lists runs reads the journal, and compacts it.
+        status.head = None;
     }
     tokio::join!(open.status.end(status), open.recorder.end());
     shared.forget(run);
@@ -173,7 +175,7 @@ async fn create(
     };
     let object = RunbookRun::new(run.as_str(), spec);
     let objects = &shared.objects;
-    let mut attempts = Attempts::new(false);
+    let mut attempts = Attempts::new(shared.patience, false);
     let created = loop {
         let error = match objects.create_run(&object).await {
             Ok(created) => break created,
@@ -268,7 +270,7 @@ impl OpenRun {
     ) -> Result<(), StoreError> {
         let run = self.owner.run.clone();
         if self.status.is_gone() {
-            return Err(shared.not_found(&run));
+            return Err(deleted(&shared.place(&run)));
         }
         let (text, sum) = to_lines(events, self.sum).map_err(|error| StoreError::Unavailable {
             operation: "write an event to",
@@ -281,7 +283,7 @@ impl OpenRun {
             let takes_over = !self.has_appended && self.stored > 0;
             let count = chunk.count;
             let part = part(&self.owner, writer, chunk, takes_over, false);
-            create_part(&shared.objects, &run, &part, self.has_appended).await?;
+            create_part(shared, &run, &part, self.has_appended).await?;
             if takes_over {
                 self.ensure_not_compacted(shared).await?;
             }
@@ -332,13 +334,14 @@ pub(super) fn part(
 /// # Errors
 /// Another writer has created one of the same name, or the API server refuses, or does not answer for a long time.
 pub(super) async fn create_part(
-    objects: &RunObjects,
+    shared: &Shared,
     run: &RunId,
     part: &RunEvents,
     was_allowed: bool,
 ) -> Result<(), StoreError> {
+    let objects = &shared.objects;
     let name = part.metadata.name.as_deref().unwrap_or_default();
-    let mut attempts = Attempts::new(was_allowed);
+    let mut attempts = Attempts::new(shared.patience, was_allowed);
     loop {
         let (call, error) = match objects.create_events(run.as_str(), part).await {
             Ok(stored) if stored.spec == part.spec => return Ok(()),
@@ -371,14 +374,16 @@ fn is_same(found: &RunEventsPart, own: &RunEventsPart) -> bool {
 /// The attempts of a creation so far.
 struct Attempts {
     started: Instant,
+    patience: Duration,
     delays: clock::Delays,
     was_allowed: bool,
     count: u32,
 }
 
 impl Attempts {
-    fn new(was_allowed: bool) -> Self {
-        Self { started: Instant::now(), delays: BACKOFF.delays(), was_allowed, count: 1 }
+    fn new(patience: Duration, was_allowed: bool) -> Self {
+        let (started, delays) = (Instant::now(), BACKOFF.delays());
+        Self { started, patience, delays, was_allowed, count: 1 }
     }
 
     /// Whether the call was sent before, too.
@@ -389,8 +394,10 @@ impl Attempts {
     /// Waits before the next attempt, or returns the error where there is none.
     async fn pause(&mut self, error: PlatformError) -> Result<(), PlatformError> {
         let patience = match error.kind() {
-            ErrorKind::Transient | ErrorKind::Unreachable if !is_too_large(&error) => PATIENCE,
-            ErrorKind::Denied if self.was_allowed => DENIED_PATIENCE,
+            ErrorKind::Transient | ErrorKind::Unreachable if !is_too_large(&error) => self.patience,
+            ErrorKind::Denied if self.was_allowed && !is_ending(&error) => {
+                DENIED_PATIENCE.min(self.patience)
+            }
             _ => return Err(error),
         };
         if self.started.elapsed() >= patience {

@@ -187,6 +187,11 @@ impl TestServiceAccount {
         account
     }
 
+    /// Lets it do what is granted, and nothing else, from some time soon.
+    pub(crate) async fn replace_grant(&self, plane: &ControlPlane, grant: Grant) {
+        self.apply_grant(&plane.client, grant).await;
+    }
+
     /// Lets it do something else from now on: what is granted, of which this is new.
     pub(crate) async fn regrant(
         &self,

@@ -127,7 +127,11 @@ async fn apply(plane: &ControlPlane, object: &Value) {
 
 /// A journal as a run of this many nodes writes it: its largest events grow with the nodes. Returns how long each
 /// append took.
-async fn write_journal(store: Arc<dyn RunStore>, id: &RunId, nodes: usize) -> Vec<Duration> {
+pub(crate) async fn write_journal(
+    store: Arc<dyn RunStore>,
+    id: &RunId,
+    nodes: usize,
+) -> Vec<Duration> {
     let mut times = Vec::new();
     let mut writer = start(store, id).await;
     for step in ["one", "two"] {
@@ -142,7 +146,7 @@ async fn write_journal(store: Arc<dyn RunStore>, id: &RunId, nodes: usize) -> Ve
     times
 }
 
-async fn start(store: Arc<dyn RunStore>, id: &RunId) -> RunWriter {
+pub(crate) async fn start(store: Arc<dyn RunStore>, id: &RunId) -> RunWriter {
     start_with_format(store, id, Format::CURRENT).await
 }
 
@@ -163,7 +167,7 @@ async fn start_with_format(store: Arc<dyn RunStore>, id: &RunId, format: Format)
     RunWriter::start(store, none, id.clone(), Timestamp::UNIX_EPOCH, spec).await.unwrap()
 }
 
-async fn end(writer: &mut RunWriter, outcome: RunOutcome) -> Result<(), StoreError> {
+pub(crate) async fn end(writer: &mut RunWriter, outcome: RunOutcome) -> Result<(), StoreError> {
     let ended = RunEvent::RunEnded { outcome, failure: None, differences: None };
     writer.append(Timestamp::UNIX_EPOCH, ended).await
 }
@@ -188,12 +192,12 @@ fn step_events(nodes: usize) -> Vec<StepEvent> {
     ]
 }
 
-fn run_id(name: &str) -> RunId {
+pub(crate) fn run_id(name: &str) -> RunId {
     RunId::new(Timestamp::now(), name, None)
 }
 
 /// The store, as another process opens it.
-async fn store(plane: &ControlPlane) -> Arc<ClusterStore> {
+pub(crate) async fn store(plane: &ControlPlane) -> Arc<ClusterStore> {
     store_of(&platform(KubernetesAccess::Inferred {
         kubeconfig: Some(plane.kubeconfig()),
         context: None,
@@ -201,15 +205,13 @@ async fn store(plane: &ControlPlane) -> Arc<ClusterStore> {
     .await
 }
 
-async fn store_of(platform: &Platform) -> Arc<ClusterStore> {
-    Arc::new(
-        ClusterStore::for_writing(platform, Some(NAMESPACE), None, LeaseTimes::default())
-            .await
-            .unwrap(),
-    )
+pub(crate) async fn store_of(platform: &Platform) -> Arc<ClusterStore> {
+    let times = LeaseTimes::default();
+    let store = ClusterStore::for_writing(platform, Some(NAMESPACE), None, times).await;
+    Arc::new(store.unwrap())
 }
 
-fn platform(kubernetes: KubernetesAccess) -> Platform {
+pub(crate) fn platform(kubernetes: KubernetesAccess) -> Platform {
     Platform::new(PlatformOptions {
         clock: Clock::real(),
         kubernetes,
@@ -219,7 +221,7 @@ fn platform(kubernetes: KubernetesAccess) -> Platform {
 }
 
 /// The names of the objects with a run's events.
-async fn parts(plane: &ControlPlane, run: &RunId) -> Vec<String> {
+pub(crate) async fn parts(plane: &ControlPlane, run: &RunId) -> Vec<String> {
     let of_run = ListParams::default().labels(&format!("sop.rafay.dev/run={run}"));
     let found = plane.api::<RunEvents>(NAMESPACE).list(&of_run).await.unwrap();
     let name = |part: &RunEvents| part.name_any().strip_prefix(run.as_str()).unwrap().to_owned();
@@ -227,7 +229,7 @@ async fn parts(plane: &ControlPlane, run: &RunId) -> Vec<String> {
 }
 
 /// The journal that `write_journal` writes.
-async fn expected_journal(id: &RunId, nodes: usize) -> Vec<RecordedEvent> {
+pub(crate) async fn expected_journal(id: &RunId, nodes: usize) -> Vec<RecordedEvent> {
     let memory = Arc::new(MemoryStore::default());
     write_journal(memory.clone(), id, nodes).await;
     memory.read(id, 0).await.unwrap()
@@ -280,7 +282,7 @@ async fn is_read_back(plane: Arc<ControlPlane>) {
     assert!(matches!(error, StoreError::NotFound { .. }), "{error}");
 }
 
-fn undo_started(seq: u64, step: &str) -> RecordedEvent {
+pub(crate) fn undo_started(seq: u64, step: &str) -> RecordedEvent {
     let event = Event::Step { path: StepPath::top_level(step), event: StepEvent::StepUndoStarted };
     RecordedEvent { seq, time: Timestamp::UNIX_EPOCH, event }
 }
@@ -424,7 +426,7 @@ async fn crashes_lose_nothing(plane: Arc<ControlPlane>) {
 }
 
 /// Appends what is missing of a journal, and checks what is there before and after that.
-async fn continue_journal(
+pub(crate) async fn continue_journal(
     plane: &ControlPlane,
     id: &RunId,
     expected: &[RecordedEvent],

@@ -67,6 +67,14 @@ pub(crate) struct Test {
     name: String,
     missing: fn(&TestEnvironment) -> Option<String>,
     run: TestFn,
+    is_only_on_request: bool,
+}
+
+impl Test {
+    /// A test that is not performed unless ignored ones are asked for: one that measures.
+    pub(crate) fn only_on_request(self) -> Self {
+        Self { is_only_on_request: true, ..self }
+    }
 }
 
 /// A test on the parts that its body takes.
@@ -80,7 +88,7 @@ where
         let services = C::acquire(environment)?;
         run_test(environment, C::crashed, Box::pin(body(services)))
     };
-    Test { name: name.into(), missing: C::missing, run: Box::new(run) }
+    Test { name: name.into(), missing: C::missing, run: Box::new(run), is_only_on_request: false }
 }
 
 fn run_test(
@@ -141,10 +149,12 @@ fn report_missing<P: Service>(slot: &Slot<P>) {
 
 fn trial(environment: &Arc<TestEnvironment>, test: Test) -> Trial {
     let environment = Arc::clone(environment);
-    Trial::ignorable_test(test.name, move || match (test.missing)(&environment) {
+    let is_ignored = test.is_only_on_request;
+    let trial = Trial::ignorable_test(test.name, move || match (test.missing)(&environment) {
         Some(why) => Ok(Completion::ignored_with(why)),
         None => (test.run)(&environment).map(|()| Completion::Completed),
-    })
+    });
+    trial.with_ignored_flag(is_ignored)
 }
 
 pub(crate) fn tests() -> Vec<Trial> {

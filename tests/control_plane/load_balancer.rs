@@ -4,7 +4,11 @@
 use std::{io, net::Ipv4Addr, sync::Arc};
 
 use tokio::{
-    net::{TcpListener, TcpStream},
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
     sync::watch,
     task::JoinHandle,
 };
@@ -16,9 +20,20 @@ pub(crate) struct LoadBalancer {
     task: JoinHandle<()>,
 }
 
+/// What is lost on all connections. One that has lost something does not recover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Loss {
+    Nothing,
+    /// What the server sends.
+    Responses,
+    /// What either side sends.
+    Everything,
+}
+
 #[derive(Clone, Copy)]
 struct State {
     open: bool,
+    loss: Loss,
     /// Connections of an earlier age are cut.
     generation: u64,
     /// Connections from before so many silences stay, and nothing passes through them any more.
@@ -29,8 +44,12 @@ impl LoadBalancer {
     pub(crate) async fn start(server: u16) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let port = listener.local_addr()?.port();
-        let state =
-            Arc::new(watch::Sender::new(State { open: true, generation: 0, blackholes: 0 }));
+        let state = Arc::new(watch::Sender::new(State {
+            open: true,
+            loss: Loss::Nothing,
+            generation: 0,
+            blackholes: 0,
+        }));
         let task = tokio::spawn(accept(listener, server, Arc::clone(&state)));
         Ok(Self { port, state, task })
     }
@@ -53,8 +72,22 @@ impl LoadBalancer {
         });
     }
 
+    /// Drops all data in both directions, of new connections too.
+    pub(crate) fn isolate(&self) {
+        self.state.send_modify(|state| state.loss = Loss::Everything);
+    }
+
+    /// Drops all that the server sends: requests arrive, and are not answered.
+    pub(crate) fn drop_responses(&self) {
+        self.state.send_modify(|state| state.loss = Loss::Responses);
+    }
+
+    /// Passes everything on again. Connections that have lost something stay silent.
     pub(crate) fn open(&self) {
-        self.state.send_modify(|state| state.open = true);
+        self.state.send_modify(|state| {
+            state.open = true;
+            state.loss = Loss::Nothing;
+        });
     }
 }
 
@@ -73,20 +106,46 @@ async fn accept(listener: TcpListener, server: u16, state: Arc<watch::Sender<Sta
 }
 
 /// Passes one connection on until one side ends it or it is cut.
-async fn forward(mut client: TcpStream, server: u16, mut state: watch::Receiver<State>) {
+async fn forward(client: TcpStream, server: u16, mut state: watch::Receiver<State>) {
     let State { generation, blackholes, .. } = *state.borrow_and_update();
-    let Ok(mut server) = TcpStream::connect((Ipv4Addr::LOCALHOST, server)).await else { return };
+    let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, server)).await else { return };
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
     let mut blackhole = state.clone();
     let passing = async {
+        let requests = copy(&mut from_client, &mut to_server, &state, &[Loss::Everything]);
+        let lost = [Loss::Everything, Loss::Responses];
+        let responses = copy(&mut from_server, &mut to_client, &state, &lost);
         tokio::select! {
             // However it ends, both sides see the end.
-            _ = tokio::io::copy_bidirectional(&mut client, &mut server) => return,
+            _ = async { tokio::try_join!(requests, responses) } => return,
             _ = blackhole.wait_for(|state| state.blackholes != blackholes) => {}
         }
         std::future::pending::<()>().await;
     };
+    let mut cut = state.clone();
     tokio::select! {
         () = passing => {}
-        _ = state.wait_for(|state| state.generation != generation) => {}
+        _ = cut.wait_for(|state| state.generation != generation) => {}
+    }
+}
+
+/// Copies what one side sends to the other, until something of it is lost: then nothing more arrives.
+async fn copy(
+    from: &mut OwnedReadHalf,
+    to: &mut OwnedWriteHalf,
+    state: &watch::Receiver<State>,
+    losses: &[Loss],
+) -> io::Result<()> {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let count = from.read(&mut buffer).await?;
+        if losses.contains(&state.borrow().loss) {
+            std::future::pending::<()>().await;
+        }
+        if count == 0 {
+            return to.shutdown().await;
+        }
+        to.write_all(&buffer[..count]).await?;
     }
 }

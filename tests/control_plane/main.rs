@@ -16,6 +16,8 @@ mod cli_run;
 mod cluster;
 mod cluster_lock;
 mod cluster_store;
+mod cluster_store_crashes;
+mod cluster_store_figures;
 mod conformance;
 mod environment;
 mod fail_fast;
@@ -37,7 +39,7 @@ mod watches;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    if let Some(end) = child_guard::run_as_child() {
+    if let Some(end) = child_guard::run_as_child().or_else(cluster_store_crashes::run_as_child) {
         return end;
     }
     let standalone = [harness::tests(), child_guard::tests()].into_iter().flatten().collect();
@@ -45,6 +47,8 @@ fn main() -> ExitCode {
         actions::tests(),
         cluster_lock::tests(),
         cluster_store::tests(),
+        cluster_store_crashes::tests(),
+        cluster_store_figures::tests(),
         conformance::tests(),
         fail_fast::tests(),
         moto::tests(),

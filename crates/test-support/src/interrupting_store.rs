@@ -1,8 +1,8 @@
-//! A store in which a process dies, or seems to, at one event of a run.
+//! A store in which a process dies, or seems to, at one append of a run.
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use async_trait::async_trait;
@@ -10,10 +10,12 @@ use futures::future::BoxFuture;
 use rafay_relay_sop::journal::{
     HeadEntry, HeadQuery, RecordedEvent, RunHead, RunId, RunStore, StoreError, StoreLocation,
 };
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::sync::broadcast;
 
 /// Whether the event at which an append is interrupted is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Moment {
     /// The event is not written: what it reports has been done, and only the platform knows.
     BeforeEvent,
@@ -21,25 +23,59 @@ pub enum Moment {
     AfterEvent,
 }
 
-/// Interrupts the append of the Nth event of a run, once: the run may be resumed through the same store.
+/// The append at which a run is interrupted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Point {
+    /// The append of the event with this number, from 1.
+    Event(u64),
+    /// The append with this number, from 1, among those that are synced.
+    Synced(u64),
+    /// The append of the first event of this name, of this step if one is given, as the journal has them.
+    Named(String, Option<String>),
+}
+
+impl Point {
+    /// The first event of this name of this step.
+    pub fn of_step(event: &str, step: &str) -> Self {
+        Self::Named(event.to_owned(), Some(step.to_owned()))
+    }
+}
+
+/// Interrupts one append of a run, once: the run may be resumed through the same store.
 pub struct InterruptingStore {
     store: Arc<dyn RunStore>,
-    at_event: u64,
+    point: Point,
     moment: Moment,
     interrupt: Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>,
+    synced: AtomicU64,
     has_interrupted: AtomicBool,
 }
 
 impl InterruptingStore {
-    /// Interrupts at the event with this number, from 1, by waiting for `interrupt`.
+    /// Interrupts at an append by waiting for `interrupt`.
     pub fn new(
         store: Arc<dyn RunStore>,
-        at_event: u64,
+        point: Point,
         moment: Moment,
         interrupt: impl Fn() -> BoxFuture<'static, ()> + Send + Sync + 'static,
     ) -> Self {
         let interrupt = Box::new(interrupt);
-        Self { store, at_event, moment, interrupt, has_interrupted: AtomicBool::new(false) }
+        let (synced, has_interrupted) = (AtomicU64::new(0), AtomicBool::new(false));
+        Self { store, point, moment, interrupt, synced, has_interrupted }
+    }
+
+    fn is_reached(&self, expected: u64, events: &[RecordedEvent], sync: bool) -> bool {
+        match &self.point {
+            Point::Event(number) => expected + events.len() as u64 >= *number,
+            Point::Synced(number) => {
+                sync && self.synced.fetch_add(1, Ordering::SeqCst) + 1 == *number
+            }
+            Point::Named(name, step) => events.iter().any(|event| {
+                let event = serde_json::to_value(event).expect("an event is JSON");
+                let text = |member: &str| event.get(member).and_then(Value::as_str);
+                text("event") == Some(name) && (step.is_none() || text("step") == step.as_deref())
+            }),
+        }
     }
 }
 
@@ -52,7 +88,7 @@ impl RunStore for InterruptingStore {
         events: &[RecordedEvent],
         sync: bool,
     ) -> Result<(), StoreError> {
-        let interrupts = expected + events.len() as u64 >= self.at_event
+        let interrupts = self.is_reached(expected, events, sync)
             && !self.has_interrupted.swap(true, Ordering::SeqCst);
         if !interrupts || self.moment == Moment::AfterEvent {
             self.store.append(run, expected, events, sync).await?;

@@ -7,6 +7,7 @@
 )]
 
 mod child_guard;
+mod crash;
 mod interrupting_store;
 mod process;
 mod serve;
@@ -31,7 +32,8 @@ use simulator::{RecordedCall, Scenario, Simulator};
 use tempfile::TempDir;
 
 pub use child_guard::ChildGuard;
-pub use interrupting_store::{InterruptingStore, Moment};
+pub use crash::{CrashPlan, CrashStore, has_crashed, run_as_crash_child};
+pub use interrupting_store::{InterruptingStore, Moment, Point};
 pub use process::{ProgramOutput, SimulateProcess, journal, program, program_path, signal};
 pub use serve::Serve;
 #[cfg(target_os = "linux")]
@@ -95,6 +97,25 @@ impl TestCluster {
         let platform = Self::platform(&self.simulator, access, Clock::scaled(SPEED).unwrap());
         let engine = Arc::new(Engine::new(platform, Arc::clone(&self.store), false));
         Self { engine, ..self }
+    }
+
+    /// The same world for another process, whose runs are in another store.
+    pub fn with_other_process(self, store: Arc<dyn RunStore>) -> Self {
+        let access = KubernetesAccess::Endpoint { url: self.simulator.kubernetes_url().clone() };
+        let engine = Self::engine(&self.simulator, access, &store, Clock::scaled(SPEED).unwrap());
+        Self { engine, store, ..self }
+    }
+
+    /// Releases the lease of a process that is dead, as its end would be seen after a minute. The lock of the run
+    /// stays.
+    pub async fn let_lease_expire(&self) {
+        let path = "apis/coordination.k8s.io/v1/namespaces/kube-system/leases/rafay-relay-sop";
+        let url = self.simulator.kubernetes_url().join(path).unwrap();
+        let released = serde_json::json!({"spec": {"holderIdentity": null}}).to_string();
+        let request = reqwest::Client::new().patch(url).body(released);
+        let sent = request.header("content-type", "application/merge-patch+json").send();
+        let response = sent.await.unwrap();
+        assert!(response.status().is_success(), "{}", response.text().await.unwrap());
     }
 
     /// The same, with another way to a Kubernetes cluster.

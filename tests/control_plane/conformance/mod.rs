@@ -17,6 +17,7 @@ use serde_json::Value;
 use simulator::{ContainerFailure, FailingImage, Options, Scenario, Simulator};
 
 use crate::{
+    cluster_store,
     fixture::ControlPlane,
     harness::{Test, test},
 };
@@ -58,6 +59,10 @@ pub(crate) fn tests() -> Vec<Test> {
         table!("quotas"),
         table!("events"),
         table!("program_calls"),
+        test("conformance::runs", async |plane: Arc<ControlPlane>| {
+            cluster_store::prepare(&plane).await;
+            compare(&plane, include_str!("runs.yaml")).await;
+        }),
     ]
 }
 

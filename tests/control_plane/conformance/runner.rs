@@ -187,6 +187,7 @@ fn whole_path(path: &str) -> String {
         "poddisruptionbudgets" => "apis/policy/v1",
         "horizontalpodautoscalers" => "apis/autoscaling/v2",
         "leases" => "apis/coordination.k8s.io/v1",
+        "runbookruns" | "runevents" => "apis/sop.rafay.dev/v1alpha1",
         _ => "api/v1",
     };
     format!("/{inside}/namespaces/{TEST_NAMESPACE}/{path}")

@@ -14,9 +14,9 @@ mod aws_account;
 mod bridge;
 mod calls;
 mod nodegroup;
-mod relay_cluster;
-mod relay_scale;
-mod request_log;
+pub(crate) mod relay_cluster;
+pub(crate) mod relay_scale;
+pub(crate) mod request_log;
 mod server;
 
 pub(crate) use server::Moto;

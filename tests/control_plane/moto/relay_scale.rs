@@ -28,7 +28,7 @@ use test_support::{ProgramOutput, Serve, Watchdog, program, wait_until};
 type PlaneAndMoto = (Arc<ControlPlane>, Arc<Moto>);
 
 /// The changes that the procedure makes in the account.
-const AWS_CHANGES: [&str; 3] =
+pub(crate) const AWS_CHANGES: [&str; 3] =
     ["UpdateNodegroupConfig", "SetInstanceProtection", "SetInstanceProtection"];
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -74,7 +74,7 @@ async fn run_to_end(cluster: &RelayCluster, mut command: Command) -> ProgramOutp
 }
 
 /// Returns the facts after the procedure, with `count` nodes and as many relay pods.
-fn facts_after_success(count: usize) -> Vec<String> {
+pub(crate) fn facts_after_success(count: usize) -> Vec<String> {
     let sizes = format!("Sizes(1, {0}, {0})", 2 * count);
     let mut facts = [
         repeat_fact(1, &format!("EKS: {sizes}")),

@@ -19,6 +19,7 @@ use write::ObjectWriter;
 mod admission;
 pub(crate) mod api;
 pub(crate) mod controllers;
+mod custom;
 mod event_forms;
 mod index;
 mod kinds;

@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value};
 
+use super::custom;
 use super::resources::Resource;
 use super::status_error::StatusError;
 
@@ -47,6 +48,9 @@ pub(crate) fn apply(
         PatchType::Merge => {
             require_object("error decoding patch: ", patch)?;
             json_patch::merge(&mut object, patch);
+        }
+        PatchType::Strategic if custom::is_custom(resource) => {
+            return Err(StatusError::unaccepted_patch_type());
         }
         PatchType::Strategic | PatchType::Apply => {
             require_object("", patch)?;

@@ -172,7 +172,7 @@ pub(crate) static AUTOSCALERS: Resource = Resource {
     ..grouped("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
 };
 pub(crate) static LEASES: Resource = grouped("coordination.k8s.io", "v1", "leases", "Lease");
-/// The kinds that `rafay-relay-sop crds` defines, as if they had been applied. Their rules are not enforced.
+/// The kinds that `rafay-relay-sop crds` defines, as if they had been applied (`custom`).
 pub(crate) static RUNBOOK_RUNS: Resource = Resource {
     short_names: &["rbr"],
     subresources: &["status"],
@@ -180,7 +180,7 @@ pub(crate) static RUNBOOK_RUNS: Resource = Resource {
     ..grouped("sop.rafay.dev", "v1alpha1", "runbookruns", "RunbookRun")
 };
 pub(crate) static RUN_EVENTS: Resource =
-    grouped("sop.rafay.dev", "v1alpha1", "runevents", "RunEvents");
+    Resource { generation: true, ..grouped("sop.rafay.dev", "v1alpha1", "runevents", "RunEvents") };
 
 /// Every kind, in the order in which discovery lists them.
 pub(crate) static RESOURCES: [&Resource; 20] = [

@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use super::custom;
 use super::event_forms::kept_field;
 use super::object::{label, list, map, text};
 use super::resources::{NEW_EVENTS, Resource};
@@ -178,7 +179,7 @@ fn parse_fields(resource: &Resource, selector: &str) -> Result<Vec<FieldRequirem
 }
 
 fn not_selectable(resource: &Resource, field: &str) -> String {
-    if !own_fields(resource).is_empty() {
+    if !own_fields(resource).is_empty() || custom::is_custom(resource) {
         return format!("field label not supported: {field}");
     }
     let namespace = if resource.namespaced { ", \"metadata.namespace\"" } else { "" };
@@ -189,6 +190,7 @@ fn is_selectable(resource: &Resource, field: &str) -> bool {
     field == "metadata.name"
         || (resource.namespaced && field == "metadata.namespace")
         || own_fields(resource).contains(&field)
+        || custom::is_selectable(resource, field)
 }
 
 /// Returns the fields besides the name by which a kind can be selected.

@@ -160,6 +160,13 @@ impl StatusError {
         Self::new(415, "UnsupportedMediaType", message).with_empty_details()
     }
 
+    /// Returns the error for a patch of a custom object whose type needs to know the kind.
+    pub(crate) fn unaccepted_patch_type() -> Self {
+        let message = "the body of the request was in an unknown format - accepted media types include: \
+                       application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
+        Self::new(415, "UnsupportedMediaType", message)
+    }
+
     /// Returns the error for a patch that cannot be applied.
     pub(crate) fn rejected() -> Self {
         let message = "the server rejected our request due to an error in our request";

@@ -150,6 +150,7 @@ pub const ENCODING: &str = "gzip";
     doc = "Some events of a run, in the order in which they happened. Never changed.",
     validation = Rule::new(
         "self.first == oldSelf.first && self.count == oldSelf.count && self.writer == oldSelf.writer \
+         && self.takesOver == oldSelf.takesOver && self.compacted == oldSelf.compacted \
          && self.encoding == oldSelf.encoding && self.lines == oldSelf.lines"
     )
     .message("a journal is only appended to"),

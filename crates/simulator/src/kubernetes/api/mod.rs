@@ -12,6 +12,7 @@ use crate::authorize::{AccessPolicy, RequiredPermission, ResourceAttributes};
 use crate::call_log::CallInfo;
 use crate::gateway::{Incoming, ServiceResponse, SimulatedService};
 
+use super::custom;
 use super::object::{put, text};
 use super::request::{self, Query, ResourcePath};
 use super::status_error::StatusError;
@@ -116,7 +117,12 @@ impl KubernetesService {
         if let Some(subresource) = &target.subresource
             && !target.resource.subresources.contains(&subresource.as_str())
         {
-            return Err(StatusError::path_not_found());
+            return Err(match target.name.as_deref() {
+                Some(name) if custom::is_custom(target.resource) => {
+                    StatusError::not_found(target.resource, name)
+                }
+                _ => StatusError::path_not_found(),
+            });
         }
         match verb {
             "watch" => {

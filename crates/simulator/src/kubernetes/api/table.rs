@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::kubernetes::custom::{self, PrinterColumn};
 use crate::kubernetes::object::{
     self, condition, flag, is_terminating, is_true, list, map, moment, number, text,
 };
@@ -10,21 +11,31 @@ use crate::kubernetes::resources::Resource;
 
 use super::representation::metadata_only;
 
+/// Returns the cell of an object at a moment.
+type CellOf = dyn Fn(&Value, Timestamp) -> Value;
+
 /// A column: its name, whether only `-o wide` shows it, and its cell.
 struct Column {
     name: &'static str,
     wide: bool,
-    cell: fn(&Value, Timestamp) -> Value,
+    cell: Box<CellOf>,
 }
 
-const fn column(name: &'static str, cell: fn(&Value, Timestamp) -> Value) -> Column {
-    let wide = false;
-    Column { name, wide, cell }
+fn column(name: &'static str, cell: impl Fn(&Value, Timestamp) -> Value + 'static) -> Column {
+    Column { name, wide: false, cell: Box::new(cell) }
 }
 
-const fn wide(name: &'static str, cell: fn(&Value, Timestamp) -> Value) -> Column {
-    let wide = true;
-    Column { name, wide, cell }
+fn wide(name: &'static str, cell: impl Fn(&Value, Timestamp) -> Value + 'static) -> Column {
+    Column { wide: true, ..column(name, cell) }
+}
+
+/// Returns a column of a custom kind.
+fn custom_column(column: &'static PrinterColumn) -> Column {
+    let cell = move |object: &Value, now| match column.value(object) {
+        Some(_) if column.type_ == "date" => age(object, "/metadata/creationTimestamp", now),
+        value => value.cloned().unwrap_or_default(),
+    };
+    Column { wide: column.priority > 0, ..self::column(&column.name, cell) }
 }
 
 /// The part of its object that each row includes.
@@ -182,7 +193,10 @@ fn columns(resource: &Resource) -> Vec<Column> {
             }));
             columns.push(column("Message", |event, _| text_or_none(event, "/message")));
         }
-        _ => columns.push(age()),
+        _ => match custom::columns(resource) {
+            Some(custom) => columns.extend(custom.iter().map(custom_column)),
+            None => columns.push(age()),
+        },
     }
     columns
 }

@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::custom;
 use super::object::{is_terminating, list, map, put, put_default, remove, text};
 use super::resources::Resource;
 use super::write::ObjectPart;
@@ -199,7 +200,13 @@ fn qos_class(pod: &Value) -> &'static str {
 /// Removes the fields that the API server does not write: nulls, and fields whose zero value is
 /// omitted.
 pub(crate) fn normalize(resource: &Resource, object: &mut Value) {
-    prune_nulls(object);
+    if custom::is_custom(resource) {
+        // Their members may be null.
+        object.get_mut("metadata").into_iter().for_each(prune_nulls);
+        custom::prune_and_default(resource, object);
+    } else {
+        prune_nulls(object);
+    }
     for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
         let path = ["metadata", field];
         if is_empty(object.pointer(&format!("/metadata/{field}"))) {
@@ -250,6 +257,17 @@ pub(crate) fn bumps_generation(
     old: &Value,
     new: &Value,
 ) -> bool {
+    if custom::is_custom(resource) {
+        let without = |object: &Value| {
+            let mut rest = object.clone();
+            remove(&mut rest, &["metadata"]);
+            if resource.has_status() {
+                remove(&mut rest, &["status"]);
+            }
+            rest
+        };
+        return without(old) != without(new);
+    }
     let annotations = "/metadata/annotations";
     // A client's change of a deployment's annotations counts; the annotations that its controller
     // writes together with the status do not.

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::kubernetes::custom;
 use crate::kubernetes::object::{flag, list, number, remove, text};
 use crate::kubernetes::resources::Resource;
 use crate::kubernetes::selectors::selects;
@@ -28,7 +29,7 @@ pub(crate) fn validate(resource: &Resource, object: &Value) -> Vec<StatusCause> 
         }
         "poddisruptionbudgets" => validate_budget(object, &mut causes),
         "horizontalpodautoscalers" => validate_autoscaler(object, &mut causes),
-        _ => {}
+        _ => causes.extend(custom::validate(resource, object)),
     }
     causes
 }
@@ -240,7 +241,7 @@ pub(crate) fn validate_update(resource: &Resource, old: &Value, new: &Value) -> 
                 }
             }
         }
-        _ => {}
+        _ => causes.extend(custom::validate_update(resource, old, new)),
     }
     causes
 }

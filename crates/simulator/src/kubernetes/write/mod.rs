@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::admission;
+use super::custom;
 use super::kinds;
 use super::object::{self, is_terminating, number, put, remove, text, time, uid, version};
 use super::resources::{NAMESPACES, NODES, Resource};
@@ -180,6 +181,12 @@ fn set_identity(
         return Err(StatusError::bad_request("the body is not an object"));
     }
     let (api_version, kind) = (text(object, "/apiVersion"), text(object, "/kind"));
+    if custom::is_custom(resource) && kind.is_empty() {
+        let wanted = resource.kind;
+        return Err(StatusError::bad_request(format!(
+            "the object provided is unrecognized (must be of type {wanted}): Object 'Kind' is missing"
+        )));
+    }
     let wanted = resource.api_version();
     let wrong_version = !api_version.is_empty() && api_version != wanted;
     if wrong_version || (!kind.is_empty() && kind != resource.kind) {
