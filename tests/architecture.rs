@@ -92,6 +92,8 @@ const WAITING_LOOPS: &[(&str, &str, &str)] = &[
     ("server/listener.rs", "send_refusal", "what one client sends, for at most a second"),
     ("server/recovery.rs", "recover_own", "a pace"),
     ("server/recovery.rs", "take_over", "a pace"),
+    ("server/requested_runs.rs", "start_requested", "a pace"),
+    ("server/retention.rs", "remove_old_runs", "a pace"),
 ];
 
 #[test]

@@ -260,7 +260,7 @@ async fn a_lock_whose_journal_is_gone_is_removed_by_a_person() {
     bob.run(SCALE_UP).expect_exit_code(3);
     let removed = bob.runs(&["abandon", "--lock", "--confirm", &cluster]).expect_exit_code(0);
     assert!(
-        removed.stdout.contains(" is removed; its journal is not in this state directory"),
+        removed.stdout.contains(" is removed; its journal is not in this store"),
         "{}",
         removed.stdout
     );

@@ -59,7 +59,7 @@ pub(super) struct ServeArgs {
     resume_within: runbook::Duration,
     /// Start runs that are asked for by creating a RunbookRun in the namespace of the store, such as with kubectl
     ///
-    /// Whoever may create RunbookRuns there may start runs then; no token is asked for.
+    /// Everybody who may create RunbookRuns there may start runs then; no token is asked for.
     #[arg(long, env = "SOP_ACCEPT_OBJECTS")]
     accept_objects: bool,
     /// In the cluster, remove runs that are over, ended longer ago than this, and are not among --prune-keep

@@ -53,9 +53,13 @@ fn policy() -> Value {
                     over.join(", ")
                 ),
                 "messageExpression":
-                    "'run ' + oldObject.metadata.name + ' is ' + oldObject.status.state + ': resume it, roll it back \
-                     or abandon it first, such as `rafay-relay-sop --store cluster --store-namespace ' + \
-                     oldObject.metadata.namespace + ' runs rollback ' + oldObject.metadata.name + '`'",
+                    "'run ' + oldObject.metadata.name + ' is ' + oldObject.status.state + \
+                     (oldObject.status.state in ['running', 'rolling_back'] ? ': cancel it' : \
+                     ': resume it, roll it back or abandon it') + \
+                     ' first, such as `rafay-relay-sop --store cluster --store-namespace ' + \
+                     oldObject.metadata.namespace + ' runs ' + \
+                     (oldObject.status.state in ['running', 'rolling_back'] ? 'cancel ' : 'rollback ') + \
+                     oldObject.metadata.name + '`'",
             }],
         },
     })

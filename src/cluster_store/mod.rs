@@ -42,7 +42,7 @@ use std::{
 use async_trait::async_trait;
 use futures::future::join_all;
 use jiff::Timestamp;
-use tokio::sync::broadcast;
+use tokio::{sync::broadcast, task::JoinSet};
 
 pub use crds::definitions;
 
@@ -51,7 +51,7 @@ use self::{
     event_recorder::EventAccess,
     failure::Call,
     liveness::seems_renewed,
-    open_run::{Owner, Slot},
+    open_run::{Appended, Owner, Slot, flush},
     projection::{Projection, head_of},
     requests::is_refused,
     watched_runs::WatchedRuns,
@@ -74,6 +74,8 @@ pub struct ClusterStore {
     changes: broadcast::Sender<RunHead>,
     /// All runs, in a service.
     watched: OnceLock<WatchedRuns>,
+    /// The tasks that store what needs no sync. They end with the store.
+    flushes: Mutex<JoinSet<()>>,
 }
 
 struct Shared {
@@ -178,7 +180,8 @@ impl ClusterStore {
         let (patience, state) = (open_run::PATIENCE, Mutex::default());
         let event_access = Arc::default();
         let shared = Shared { objects, times, writer, url, event_access, patience, state };
-        Ok(Self { shared: Arc::new(shared), changes, watched: OnceLock::new() })
+        let (watched, flushes) = (OnceLock::new(), Mutex::default());
+        Ok(Self { shared: Arc::new(shared), changes, watched, flushes })
     }
 
     /// Sets how long an append is tried while the API server does not answer, and the run waits.
@@ -364,7 +367,13 @@ impl RunStore for ClusterStore {
         events: &[RecordedEvent],
         sync: bool,
     ) -> Result<(), StoreError> {
-        let head = open_run::append(&self.shared, run, expected, events, sync).await?;
+        let Appended { head, to_flush } =
+            open_run::append(&self.shared, run, expected, events, sync).await?;
+        if let Some(slot) = to_flush {
+            let mut flushes = self.flushes.lock().unwrap_or_else(PoisonError::into_inner);
+            while flushes.try_join_next().is_some() {}
+            flushes.spawn(flush(Arc::clone(&self.shared), run.clone(), slot));
+        }
         // A store that is not watched is fine.
         let _ = self.changes.send(head);
         Ok(())

@@ -66,14 +66,22 @@ pub(super) struct Owner {
     reference: OwnerReference,
 }
 
-/// Appends events, and returns the head of the run with them.
+/// The result of an append.
+pub(super) struct Appended {
+    /// The head of the run with the events.
+    pub(super) head: RunHead,
+    /// The run, where [`flush`] is to be called for it.
+    pub(super) to_flush: Option<Slot>,
+}
+
+/// Appends events.
 pub(super) async fn append(
     shared: &Arc<Shared>,
     run: &RunId,
     expected: u64,
     events: &[RecordedEvent],
     sync: bool,
-) -> Result<RunHead, StoreError> {
+) -> Result<Appended, StoreError> {
     let writer = shared.writer("write to")?.to_owned();
     let cell = Arc::clone(shared.state().open.entry(run.clone()).or_default());
     let mut slot = cell.lock().await;
@@ -109,11 +117,9 @@ pub(super) async fn append(
     let mut status = open.projection.status(Some(&writer));
     if head.ended_at.is_none() || !sync {
         open.status.write(status);
-        if !sync && !std::mem::replace(&mut open.will_flush, true) {
-            tokio::spawn(flush(Arc::clone(shared), run.clone(), Arc::clone(&cell)));
-        }
+        let must_flush = !sync && !std::mem::replace(&mut open.will_flush, true);
         *slot = Some(open);
-        return Ok(head);
+        return Ok(Appended { head, to_flush: must_flush.then(|| Arc::clone(&cell)) });
     }
     if head.is_final()
         && let Err(error) = compact(shared, &open.owner, &writer).await
@@ -124,12 +130,12 @@ pub(super) async fn append(
     }
     tokio::join!(open.status.end(status), open.recorder.end());
     shared.forget(run);
-    Ok(head)
+    Ok(Appended { head, to_flush: None })
 }
 
 /// Stores the events that need no sync, so that other processes see them, too. What cannot be stored now is stored with
 /// the next append.
-async fn flush(shared: Arc<Shared>, run: RunId, slot: Slot) {
+pub(super) async fn flush(shared: Arc<Shared>, run: RunId, slot: Slot) {
     tokio::time::sleep(FLUSH_INTERVAL).await;
     let mut slot = slot.lock().await;
     let (Some(open), Some(live), Some(writer)) = (slot.as_mut(), shared.live(&run), &shared.writer)

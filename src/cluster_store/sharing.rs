@@ -85,7 +85,7 @@ impl SharedStore for ClusterStore {
             if is_driven {
                 elsewhere.interrupted.extend(shared.interrupted_head(&run, &object).await?);
             } else if says_interrupted(&object) {
-                // Whoever continues it reads its journal.
+                // The process that continues it reads its journal.
                 elsewhere.interrupted.extend(head_of(object.status.as_ref()));
             }
         }

@@ -109,20 +109,20 @@ impl Engine {
         found.is_ok_and(|(head, is_live)| !head.holds_lock(is_live))
     }
 
-    /// Looks at the lease of the cluster, so that the time for which a process that has died leaves it unchanged is known
-    /// when a run of that process is to be continued.
-    pub async fn look_at_lease(&self) {
-        let looked = async {
+    /// Observes the lease of the cluster, so that it is known for how long a process that has died has left it
+    /// unchanged when a run of that process is to be continued.
+    pub async fn observe_lease(&self) {
+        let observed = async {
             let client = self.platform.cluster_lease().await?;
-            self.holder.observation.look_at(&client, self.holder.times).await
+            self.holder.observation.update(&client, self.holder.times).await
         };
-        if let Err(error) = looked.await {
-            tracing::debug!(%error, "cannot look at the lease of the cluster");
+        if let Err(error) = observed.await {
+            tracing::debug!(%error, "cannot observe the lease of the cluster");
         }
     }
 
-    /// Returns the pause between two such looks.
-    pub fn look_interval(&self) -> Duration {
+    /// Returns the pause between two such observations.
+    pub fn observation_interval(&self) -> Duration {
         self.holder.times.retry()
     }
 

@@ -180,7 +180,7 @@ impl Engine {
 }
 
 impl Engine {
-    /// Checks, in a store to which several processes write, that no other process drives a run. Whoever holds the lease
+    /// Checks, in a store to which several processes write, that no other process drives a run. The holder of the lease
     /// of the cluster knows that. A person who continues a run does not want it to be canceled by an earlier request.
     async fn ensure_left(
         &self,

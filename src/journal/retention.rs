@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use super::{HeadEntry, RunHead};
 
-/// A rule for the removal of runs. With both parts, a run is removed only if both say so; an unfinished run never is, nor
-/// one whose journal cannot be read.
+/// A rule for the removal of runs. With both parts, a run is removed only if both say so; an unfinished run never is,
+/// nor one whose journal cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
     /// Runs that ended longer ago than this are removed.

@@ -34,8 +34,8 @@ pub trait SharedStore: Send + Sync {
     /// The medium failed.
     async fn runs_elsewhere(&self) -> Result<RunsElsewhere, StoreError>;
 
-    /// Returns what other programs have asked for and no process has answered for good, the oldest first. Such a request
-    /// is not a run yet; it becomes one when its name is the id of a run that is started.
+    /// Returns what other programs have asked for and no process has answered for good, the oldest first. Such a
+    /// request is not a run yet; it becomes one when its name is the id of a run that is started.
     ///
     /// # Errors
     /// The medium failed.
@@ -70,7 +70,7 @@ pub struct RunRequest {
     pub inputs: Map<String, Value>,
     /// The idempotency key.
     pub key: Option<String>,
-    /// The person who asks, as the object says: nobody has checked that.
+    /// The person who asks, as the object says, unchecked.
     pub requested_by: Option<String>,
     /// When it was created.
     pub created_at: Option<Timestamp>,

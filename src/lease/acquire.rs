@@ -189,7 +189,7 @@ impl Observation {
     ///
     /// # Errors
     /// The lease cannot be read.
-    pub async fn look_at(&self, client: &LeaseClient, times: LeaseTimes) -> Result<(), Error> {
+    pub async fn update(&self, client: &LeaseClient, times: LeaseTimes) -> Result<(), Error> {
         if let Some(lease) = client.get(times.call()).await? {
             self.look(&lease, times);
         }

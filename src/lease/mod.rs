@@ -55,7 +55,7 @@ impl LeaseTimes {
         self.duration / 6
     }
 
-    /// The pause after a renewal that failed, and between two looks at the lease of another process.
+    /// The pause after a renewal that failed, and between two observations of the lease of another process.
     pub fn retry(self) -> Duration {
         self.duration / 30
     }

@@ -18,10 +18,10 @@ use clock::{Backoff, Clock, Pace};
 const RECOVERY_BACKOFF: Backoff = Backoff::new(Duration::from_secs(5), MAX_PAUSE);
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 
-/// What came of the attempts to resume the runs of other processes.
+/// The attempts to resume the runs of other processes.
 type Attempts = HashMap<RunId, Attempt>;
 
-/// What came of the attempts to resume a run as it is after some number of events.
+/// The attempts to resume a run as it is after some number of events.
 struct Attempt {
     events: u64,
     failures: u32,
@@ -83,7 +83,7 @@ impl Service {
     /// append to the run, are one process's.
     async fn take_over(&self, shared: &dyn SharedStore, max_age: Duration) {
         let mut attempts = Attempts::new();
-        let interval = self.engine().look_interval();
+        let interval = self.engine().observation_interval();
         let mut pace = Pace::new(&Clock::real(), Backoff::new(interval, interval));
         let (mut changes, mut has_failed) = (shared.changes(), false);
         loop {
@@ -102,7 +102,7 @@ impl Service {
             interrupted.retain(|head| is_recoverable(head, max_age));
             self.forget_others(&interrupted, &mut attempts);
             if may_be_driven || !interrupted.is_empty() {
-                self.engine().look_at_lease().await;
+                self.engine().observe_lease().await;
             } else {
                 // The store lives as long as this.
                 let _ = changes.changed().await;
@@ -127,7 +127,7 @@ impl Service {
             Some(attempt) => attempt.failures,
             None => 0,
         };
-        let backoff = Backoff::new(self.engine().look_interval(), MAX_PAUSE);
+        let backoff = Backoff::new(self.engine().observation_interval(), MAX_PAUSE);
         self.active().expect_recovery(run.clone());
         let next = match self.resume_interrupted(run, max_age).await {
             Ok(true) => {

@@ -20,8 +20,8 @@ const INTERVAL: Duration = Duration::from_secs(10);
 const MAX_WAIT: Duration = Duration::from_secs(3600);
 
 impl Service {
-    /// Starts the runs that are asked for in the store, for as long as this is awaited. In a store that only one process
-    /// writes to, there are none.
+    /// Starts the runs that are asked for in the store, for as long as this is awaited. In a store that only one
+    /// process writes to, there are none.
     pub async fn start_requested(&self) {
         let Some(shared) = self.store().shared() else { return };
         let pause = Duration::from_millis(500);

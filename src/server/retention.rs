@@ -1,4 +1,4 @@
-//! The removal of old runs from a store to which several processes write: nobody has a directory to look after there.
+//! The removal of old runs from a store to which several processes write, and which is no person's own.
 
 use std::time::Duration;
 

@@ -501,12 +501,15 @@ async fn unfinished_is_not_deleted(plane: Arc<ControlPlane>) {
     wait_until("the policy", async || runs.delete(id.as_str(), &dry).await.is_err()).await;
     let message = delete().await.unwrap_err().to_string();
     assert!(
-        message.contains(&format!("run {id} is running: resume it, roll it back")),
+        message.contains(&format!("run {id} is running: cancel it first, such as ")),
         "{message}"
     );
     end(&mut writer, RunOutcome::Failed).await.unwrap();
     let message = delete().await.unwrap_err().to_string();
-    assert!(message.contains("is failed: "), "{message}");
+    assert!(
+        message.contains("is failed: resume it, roll it back or abandon it first"),
+        "{message}"
+    );
     let abandoned = RunEvent::RunAbandoned { actor: "me".into() };
     writer.append(Timestamp::UNIX_EPOCH, abandoned).await.unwrap();
     delete().await.unwrap();
