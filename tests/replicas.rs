@@ -204,7 +204,12 @@ async fn a_replica_that_was_stopped_for_longer_than_the_lease_sends_nothing_more
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_changes_nothing_is_left_to_the_replica_that_drives_it() {
     let world = World::new();
-    let (one, two) = (world.replica(), world.replica());
+    // Its last event is older than that when its process dies, and the process was alive until then.
+    let replica = || {
+        let mut command = world.command(&["serve", "--resume-within", "8s"]);
+        Serve::start(command.args(DRIVING))
+    };
+    let (one, two) = (replica(), replica());
     let run = start(&one, "reads").await;
     let first = world.object(run.as_str()).await["status"]["renewedAt"].clone();
     wait_until_async("some renewals", async || {
@@ -336,10 +341,18 @@ async fn an_object_that_cannot_be_a_run_is_refused_with_the_reason() {
     let world = World::new();
     let broken = "name: broken\nsteps:\n  - {id: one, action: scale_nodegrup, with: {}}\n";
     std::fs::write(world.runbooks.path().join("broken.yaml"), broken).unwrap();
+    let divides = "name: divides\ninputs:\n  by: {type: integer, default: 1}\nsteps:\n  \
+        - {id: one, action: assert, with: {that: \"{{ 10 // inputs.by > 1 }}\", message: no}}\n";
+    std::fs::write(world.runbooks.path().join("divides.yaml"), divides).unwrap();
     let replica = world.replica_that_accepts_objects();
     for (name, spec, expected) in [
         ("not-there", json!({"runbook": "not-there"}), "runbook 'not-there' not found"),
         ("broken", json!({"runbook": "broken"}), "3:23: RB012 unknown action"),
+        (
+            "divides",
+            json!({"runbook": "divides", "inputs": {"by": 0}}),
+            "{{ 10 // inputs.by > 1 }}",
+        ),
         (
             "no-input",
             json!({"runbook": "scale-up", "inputs": {"factor": 2}}),
@@ -392,4 +405,77 @@ async fn a_service_removes_old_runs_from_the_cluster() {
     .await;
     let left = world.runs(&["list", "--output", "json"]).expect_exit_code(0);
     assert_eq!(left.stdout, kept.stdout, "the latest one");
+}
+
+/// Its events are still in memory: they are in the cluster with the next ones, and the run goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_events_cannot_be_stored_for_a_moment_stays_with_its_replica() {
+    let world = World::new();
+    let (one, two) = (world.replica(), world.replica());
+    // The first creation is that of `run_started`.
+    let fault = json!({
+        "matching": "create runevents*", "nth": 2, "times": 1,
+        "effect": {"fail": {"status": 422, "code": "Invalid"}},
+    });
+    world.simulate.inject(&fault).await;
+    let run = start(&one, "reads").await;
+    wait_for_state(&two, &run, "succeeded").await;
+    assert!(!logs(&two, &run).await.contains("Resumed by"));
+    let failed = world.simulate.calls().await;
+    assert!(failed.iter().any(|call| call.status == 422), "the fault was met");
+}
+
+/// The process dies after it has taken the request, and before the first event of the run.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_process_dies_is_started_by_another_one() {
+    let world = World::new();
+    let fault = json!({
+        "matching": "create runevents*", "times": 1000,
+        "effect": {"fail": {"status": 503, "code": "ServiceUnavailable"}},
+    });
+    world.simulate.inject(&fault).await;
+    let one = world.replica_that_accepts_objects();
+    world.create("by-hand", json!({"runbook": "scale-up"})).await;
+    wait_for_object(&world, "by-hand", "running").await;
+    drop(one);
+    world.simulate.clear_faults().await;
+    let two = world.replica_that_accepts_objects();
+    wait_for_object(&world, "by-hand", "succeeded").await;
+    assert_eq!(without_names(&world.changes().await), all_changes());
+    drop(two);
+}
+
+/// The events of the earlier run may still be there, or for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_with_the_name_of_one_that_was_deleted_has_none_of_its_events() {
+    let world = World::new();
+    let replica = world.replica_that_accepts_objects();
+    world.create("again", json!({"runbook": "scale-up"})).await;
+    wait_for_object(&world, "again", "succeeded").await;
+    let client = reqwest::Client::new();
+    let deleted = client
+        .delete(format!("{}/again", world.objects()))
+        .json(&json!({"propagationPolicy": "Orphan"}))
+        .send();
+    assert!(deleted.await.unwrap().status().is_success());
+    world.create("again", json!({"runbook": "reads"})).await;
+    wait_for_object(&world, "again", "succeeded").await;
+    let (_, shown) = replica.get("/runs/again").await;
+    assert_eq!((&shown["runbook"], &shown["state"]), (&json!("reads"), &json!("succeeded")));
+}
+
+/// Requests that wait are not tried with every change of the run for which they wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_wait_make_few_calls() {
+    let world = World::new();
+    let one = world.replica_that_accepts_objects();
+    let run = start(&one, "scale-up").await;
+    for number in 0..5 {
+        world.create(&format!("waits-{number}"), json!({"runbook": "scale-up"})).await;
+    }
+    wait_for_object(&world, "waits-4", "pending").await;
+    wait_for_state(&one, &run, "succeeded").await;
+    let calls = world.simulate.calls().await;
+    let identities = calls.iter().filter(|call| call.operation == "sts:GetCallerIdentity").count();
+    assert!(identities <= 5 * 4, "{identities} attempts in ten seconds");
 }

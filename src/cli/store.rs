@@ -194,10 +194,15 @@ impl OpenStore {
         match self {
             Self::Directory(store) => store.remove(runs).await,
             Self::Cluster(store) => {
+                let mut result = Ok(());
                 for run in &runs {
-                    store.remove_run(run).await?;
+                    match store.remove_run(run).await {
+                        // A service was faster.
+                        Ok(()) | Err(StoreError::NotFound { .. }) => {}
+                        Err(error) => result = result.and(Err(error)),
+                    }
                 }
-                Ok(())
+                result
             }
         }
     }

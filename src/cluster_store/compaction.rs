@@ -24,7 +24,7 @@ pub(super) async fn compact(
     writer: &str,
 ) -> Result<(), StoreError> {
     let (objects, run) = (&shared.objects, &owner.run);
-    let found = objects.list_events(run.as_str()).await;
+    let found = objects.list_events(run.as_str(), owner.uid()).await;
     let found = found.map_err(|error| Call::LIST_EVENTS.failed(objects, &error))?;
     let place = format!("runbookrun {}/{run}", objects.namespace());
     let text = parts::assemble(&place, &found)?;
@@ -49,10 +49,9 @@ pub(super) async fn compact(
         next += usize::try_from(chunk.count).unwrap_or(usize::MAX);
         create_part(shared, run, &part(owner, writer, chunk, false, true), true).await?;
     }
-    let names = replaced.into_iter().filter_map(|part| part.metadata.name);
-    stream::iter(names)
-        .map(|name| async move {
-            let deleted = objects.delete_events(&name).await;
+    stream::iter(replaced)
+        .map(|part| async move {
+            let deleted = objects.delete_events(&part).await;
             deleted.map_err(|error| Call::DELETE_EVENTS.failed(objects, &error))
         })
         .buffer_unordered(CONCURRENT_DELETIONS)

@@ -34,7 +34,7 @@ pub(super) fn duration(run: &RunbookRun) -> Duration {
     })
 }
 
-fn renewed_at(status: Option<&RunbookRunStatus>) -> Option<Timestamp> {
+pub(super) fn renewed_at(status: Option<&RunbookRunStatus>) -> Option<Timestamp> {
     status?.renewed_at.as_ref()?.parse().ok()
 }
 

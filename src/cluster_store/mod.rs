@@ -50,10 +50,10 @@ use self::{
     compaction::compact,
     event_recorder::EventAccess,
     failure::Call,
-    liveness::seems_renewed,
+    liveness::{duration, says_driven, seems_renewed},
     open_run::{Appended, Owner, Slot, flush},
     projection::{Projection, head_of},
-    requests::is_refused,
+    requests::{is_refused, is_request},
     watched_runs::WatchedRuns,
 };
 use crate::{
@@ -272,12 +272,22 @@ impl Shared {
         found.map_err(|error| Call::GET_RUN.failed(&self.objects, &error))
     }
 
-    /// Reads the journal of a run, as the cluster has it; `None` when it has no events.
+    /// Reads the journal of a run, as the cluster has it; `None` when there is no run, or it has no events.
     async fn journal(&self, run: &RunId) -> Result<Option<Journal>, StoreError> {
-        if !is_object_name(run) {
-            return Ok(None);
+        match self.object(run).await? {
+            Some(object) => self.journal_of(run, &object).await,
+            None => Ok(None),
         }
-        let found = self.objects.list_events(run.as_str()).await;
+    }
+
+    /// Reads the journal of the run that has this object.
+    async fn journal_of(
+        &self,
+        run: &RunId,
+        object: &RunbookRun,
+    ) -> Result<Option<Journal>, StoreError> {
+        let uid = object.metadata.uid.as_deref().unwrap_or_default();
+        let found = self.objects.list_events(run.as_str(), uid).await;
         let parts = found.map_err(|error| Call::LIST_EVENTS.failed(&self.objects, &error))?;
         let place = self.place(run);
         let read = parts::assemble(&place, &parts).and_then(|text| parse_lines(&place, &text));
@@ -286,8 +296,8 @@ impl Shared {
             Ok((events, sum)) => Ok(Some(Journal { events, sum })),
             // The parts of a run that was deleted go one by one.
             Err(error @ StoreError::Corrupt { .. }) => match self.object(run).await? {
-                Some(_) => Err(error),
-                None => Ok(None),
+                Some(found) if found.metadata.uid == object.metadata.uid => Err(error),
+                _ => Ok(None),
             },
             Err(error) => Err(error),
         }
@@ -303,7 +313,8 @@ impl Shared {
         if let Some(live) = self.state().live.get(run) {
             return Ok(Some(live.head.clone()));
         }
-        if is_refused(object) {
+        // Before its first event, the status of a request says that a process has taken it.
+        if is_refused(object) || is_request(object) {
             return Ok(None);
         }
         let known = head_of(object.status.as_ref());
@@ -314,7 +325,7 @@ impl Shared {
         {
             return Ok(known);
         }
-        let Some(journal) = self.journal(run).await? else { return Ok(None) };
+        let Some(journal) = self.journal_of(run, object).await? else { return Ok(None) };
         let Some(projection) = Projection::of(run, &journal.events) else {
             return Err(crate::journal::no_start(run));
         };
@@ -330,6 +341,8 @@ impl Shared {
     async fn repair(&self, run: &RunId, object: &RunbookRun, projection: &Projection) {
         let Some(writer) = &self.writer else { return };
         let (mut status, version) = (projection.status(None), &object.metadata.resource_version);
+        // It says until when the run was alive.
+        status.renewed_at = object.status.as_ref().and_then(|status| status.renewed_at.clone());
         if projection.head().is_final() {
             let owner = Owner::new(run, object);
             if let Err(error) = compact(self, &owner, writer).await {
@@ -443,6 +456,13 @@ impl RunStore for ClusterStore {
     async fn is_live(&self, run: &RunId) -> bool {
         if self.shared.live(run).is_some() {
             return true;
+        }
+        // No clock of another host is asked where the runs are watched.
+        if let Some(runs) = self.watched.get()
+            && let Some(object) = runs.find(run)
+        {
+            let unchanged = runs.unchanged_for(&object);
+            return says_driven(&object) && unchanged.is_none_or(|time| time < duration(&object));
         }
         match self.shared.object(run).await {
             Ok(object) => object.is_some_and(|object| seems_renewed(&object, Timestamp::now())),

@@ -18,7 +18,7 @@ use super::{
     parts::{self, Chunk},
     projection::Projection,
     requests::is_request,
-    status_writer::StatusWriter,
+    status_writer::{StatusWriter, renewed},
 };
 use crate::{
     journal::{
@@ -54,6 +54,8 @@ pub(super) struct OpenRun {
     has_appended: bool,
     /// Whether a task will store the events that need no sync.
     will_flush: bool,
+    /// Whether it is not known which events are stored.
+    is_unsure: bool,
 }
 
 /// The place of a run that is open. An append holds it for as long as it takes.
@@ -87,9 +89,10 @@ pub(super) async fn append(
     let mut slot = cell.lock().await;
     let mut pending = shared.live(run).map(|live| live.pending).unwrap_or_default();
     let opened = match slot.take() {
-        Some(open) => Ok(open),
+        Some(open) if !open.is_unsure => Ok(open),
         None if expected == 0 => create(shared, run, &writer, events).await,
-        None => open(shared, run, &writer, &pending).await,
+        // Until the run is open again, one that is unsure renews its status.
+        _unsure => open(shared, run, &writer, &pending).await,
     };
     let mut open = opened.inspect_err(|_| shared.forget(run))?;
     // An append that was canceled may have stored them.
@@ -144,15 +147,15 @@ pub(super) async fn flush(shared: Arc<Shared>, run: RunId, slot: Slot) {
     };
     open.will_flush = false;
     let mut pending = live.pending;
-    if pending.is_empty() {
+    if pending.is_empty() || open.is_unsure {
         return;
     }
     match open.store(&shared, writer, &pending).await {
         Ok(()) => pending.clear(),
         // The next append opens the run anew, and finds what is stored.
         Err(error) => {
-            tracing::debug!(%error, run = run.as_str(), "events are stored later");
-            *slot = None;
+            tracing::warn!(%error, run = run.as_str(), "events are stored with the next ones");
+            open.is_unsure = true;
         }
     }
     shared.state().live.insert(run, LiveRun { head: live.head, pending });
@@ -206,12 +209,36 @@ async fn create(
         }
         attempts.pause(error).await.map_err(|error| Call::CREATE_RUN.failed(objects, &error))?;
     };
-    if !is_request(&created) && created.spec.writer.as_deref() != Some(writer) {
+    let created = match is_request(&created) {
+        true => claim(shared, run, &created, &projection, writer).await?,
+        false => created,
+    };
+    if created.spec.writer.as_deref().is_some_and(|found| found != writer) {
         return Err(other_version(objects, "runbookruns"));
     }
     let status = StatusWriter::new(objects.clone(), run.clone(), &created, writer, shared.times);
     let recorder = EventRecorder::new(objects, &shared.event_access, &created, writer, &[]);
     Ok(OpenRun::new(run, &created, projection, status, recorder))
+}
+
+/// Says in the status of a request that this process starts its run: others leave it then, and continue the run when
+/// this process dies.
+async fn claim(
+    shared: &Arc<Shared>,
+    run: &RunId,
+    request: &RunbookRun,
+    projection: &Projection,
+    writer: &str,
+) -> Result<RunbookRun, StoreError> {
+    let status = renewed(&projection.status(Some(writer)), shared.times);
+    let version = request.metadata.resource_version.as_deref();
+    match shared.objects.write_status(run.as_str(), version, &status).await {
+        Ok(claimed) => Ok(claimed),
+        Err(error) if error.code() == "Conflict" => {
+            Err(StoreError::Conflict { run: run.clone(), expected: 0, found: 1 })
+        }
+        Err(error) => Err(Call::WRITE_STATUS.failed(&shared.objects, &error)),
+    }
 }
 
 /// Opens a run that has events. `pending` are those of this process that may be stored or not.
@@ -222,7 +249,7 @@ async fn open(
     pending: &[RecordedEvent],
 ) -> Result<OpenRun, StoreError> {
     let object = shared.object(run).await?.ok_or_else(|| shared.not_found(run))?;
-    let journal = shared.journal(run).await?;
+    let journal = shared.journal_of(run, &object).await?;
     let Journal { events, sum } = journal.ok_or_else(|| shared.not_found(run))?;
     let stored = |own: &RecordedEvent| events.iter().find(|event| event.seq == own.seq);
     if let Some(own) = pending.iter().find(|own| stored(own).is_some_and(|found| found != *own)) {
@@ -238,6 +265,11 @@ async fn open(
 }
 
 impl Owner {
+    /// Returns the UID of the object.
+    pub(super) fn uid(&self) -> &str {
+        &self.reference.uid
+    }
+
     pub(super) fn new(run: &RunId, object: &RunbookRun) -> Self {
         // An object that the API server returns has a UID.
         let reference = object.owner_ref(&()).unwrap_or_default();
@@ -264,6 +296,7 @@ impl OpenRun {
             recorder,
             has_appended: false,
             will_flush: false,
+            is_unsure: false,
         }
     }
 
@@ -304,7 +337,7 @@ impl OpenRun {
     /// may have been replaced since, and their names are free again.
     async fn ensure_not_compacted(&self, shared: &Shared) -> Result<(), StoreError> {
         let run = &self.owner.run;
-        let found = shared.objects.has_compacted_events(run.as_str()).await;
+        let found = shared.objects.has_compacted_events(run.as_str(), self.owner.uid()).await;
         match found.map_err(|error| Call::LIST_EVENTS.failed(&shared.objects, &error))? {
             false => Ok(()),
             true => {

@@ -5,18 +5,20 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use clock::{Backoff, Clock, Pace};
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
 use super::{
     ClusterStore, ListedRun, Shared,
     failure::Call,
-    liveness::{duration, says_driven},
+    liveness::{duration, renewed_at, says_driven},
     projection::{Projection, head_of},
     requests::{answered, is_request, request},
 };
 use crate::{
     journal::{
-        RequestAnswer, RunHead, RunId, RunRequest, RunState, RunsElsewhere, SharedStore, StoreError,
+        InterruptedRun, RequestAnswer, RunHead, RunId, RunRequest, RunState, RunsElsewhere,
+        SharedStore, StoreError,
     },
     platform::{
         kubernetes::RunbookRun,
@@ -76,20 +78,41 @@ impl SharedStore for ClusterStore {
             if shared.live(&run).is_some() {
                 continue;
             }
-            let is_driven = says_driven(&object);
-            if is_driven && runs.unchanged_for(&object).is_none_or(|time| time < duration(&object))
-            {
-                elsewhere.may_be_driven = true;
+            if !says_driven(&object) {
+                if says_interrupted(&object)
+                    && let Some(head) = head_of(object.status.as_ref())
+                {
+                    // The process that continues it reads its journal.
+                    let renewed_at = renewed_at(object.status.as_ref());
+                    let alive_at =
+                        renewed_at.map_or(head.last_event_at, |at| at.max(head.last_event_at));
+                    elsewhere.interrupted.push(InterruptedRun { head, alive_at });
+                }
                 continue;
             }
-            if is_driven {
-                elsewhere.interrupted.extend(shared.interrupted_head(&run, &object).await?);
-            } else if says_interrupted(&object) {
-                // The process that continues it reads its journal.
-                elsewhere.interrupted.extend(head_of(object.status.as_ref()));
+            let Some(unchanged) =
+                runs.unchanged_for(&object).filter(|time| *time >= duration(&object))
+            else {
+                elsewhere.may_be_driven = true;
+                continue;
+            };
+            if runs.was_given_up(&object) {
+                continue;
+            }
+            match shared.interrupted_head(&run, &object).await {
+                Ok(Some(head)) => {
+                    let alive_at =
+                        Timestamp::now() - SignedDuration::try_from(unchanged).unwrap_or_default();
+                    elsewhere.interrupted.push(InterruptedRun { head, alive_at });
+                }
+                Ok(None) => runs.give_up(&object),
+                // The others can be continued, and this one is tried again.
+                Err(error) => {
+                    tracing::warn!(%error, run = run.as_str(), "the run cannot be read");
+                }
             }
         }
-        elsewhere.interrupted.sort_by_key(|head| head.started_at);
+        elsewhere.interrupted.sort_by_key(|run| run.head.started_at);
         Ok(elsewhere)
     }
 
@@ -148,6 +171,16 @@ impl Shared {
         }
     }
 
+    /// Makes a request of an object again, whose process died before the first event of the run.
+    async fn return_request(&self, run: &RunId, object: &RunbookRun) {
+        let answer = RequestAnswer::Waits("the process that was about to start it is gone".into());
+        let version = object.metadata.resource_version.as_deref();
+        let written = self.objects.write_status(run.as_str(), version, &answered(&answer)).await;
+        if let Err(error) = written {
+            tracing::warn!(%error, run = run.as_str(), "cannot write the status of the request");
+        }
+    }
+
     /// Returns the head of a run whose process is gone, if the run is interrupted by its journal, too. Its status is
     /// made to say so, unless the process comes back meanwhile. A journal that cannot be read is another one's to tell.
     async fn interrupted_head(
@@ -155,13 +188,18 @@ impl Shared {
         run: &RunId,
         object: &RunbookRun,
     ) -> Result<Option<RunHead>, StoreError> {
-        let journal = match self.journal(run).await {
+        let journal = match self.journal_of(run, object).await {
             Ok(journal) => journal,
             Err(StoreError::Corrupt { .. } | StoreError::TooNew { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
         let projection = journal.and_then(|journal| Projection::of(run, &journal.events));
-        let Some(projection) = projection else { return Ok(None) };
+        let Some(projection) = projection else {
+            if object.spec.writer.is_none() {
+                self.return_request(run, object).await;
+            }
+            return Ok(None);
+        };
         self.repair(run, object, &projection).await;
         let head = projection.head().clone();
         Ok((head.state(false) == RunState::Interrupted).then_some(head))

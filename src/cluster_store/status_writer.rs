@@ -91,6 +91,16 @@ impl Drop for StatusWriter {
     }
 }
 
+/// Returns a status that says, where a process drives the run, that it is alive now.
+pub(super) fn renewed(status: &RunbookRunStatus, times: LeaseTimes) -> RunbookRunStatus {
+    let mut status = status.clone();
+    if status.holder.is_some() {
+        status.renewed_at = Some(time(Timestamp::now()));
+        status.lease_duration_seconds = u32::try_from(times.duration.as_secs()).ok();
+    }
+    status
+}
+
 /// The status of one run, as this process has written it.
 struct Status {
     objects: RunObjects,
@@ -148,12 +158,7 @@ impl Status {
     /// continued the run, or ended it: this process was stopped.
     async fn write(&mut self, status: &RunbookRunStatus) -> Result<bool, Error> {
         let (objects, name) = (&self.objects, self.run.as_str());
-        let mut status = status.clone();
-        if status.holder.is_some() {
-            status.renewed_at = Some(time(Timestamp::now()));
-            let seconds = self.times.duration.as_secs();
-            status.lease_duration_seconds = u32::try_from(seconds).ok();
-        }
+        let status = renewed(status, self.times);
         match objects.write_status(name, self.version.as_deref(), &status).await {
             Ok(written) => {
                 self.version = written.metadata.resource_version;

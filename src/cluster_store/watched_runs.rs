@@ -11,9 +11,12 @@ use clock::{Backoff, Clock, Pace};
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::liveness;
-use crate::platform::{
-    kubernetes::{ObjectView, RunObjects, RunbookRun},
-    wait::{SourceEvent, WaitSource as _},
+use crate::{
+    journal::RunId,
+    platform::{
+        kubernetes::{ObjectView, RunObjects, RunbookRun},
+        wait::{SourceEvent, WaitSource as _},
+    },
 };
 
 /// The pauses between watches that the API server refuses.
@@ -32,6 +35,8 @@ struct State {
     view: Option<ObjectView<RunbookRun>>,
     /// The version of each run that a process says it drives, and since when it has it.
     driven: HashMap<String, (Option<String>, Instant)>,
+    /// The versions of those among them that cannot be continued.
+    given_up: HashMap<String, Option<String>>,
 }
 
 impl WatchedRuns {
@@ -49,12 +54,33 @@ impl WatchedRuns {
         view.map(|view| view.objects())
     }
 
+    /// Returns the object of a run as it is now; `None` where there is none, or that is not known.
+    pub(super) fn find(&self, run: &RunId) -> Option<Arc<RunbookRun>> {
+        let named =
+            |object: &Arc<RunbookRun>| object.metadata.name.as_deref() == Some(run.as_str());
+        self.current()?.into_iter().find(named)
+    }
+
     /// Returns for how long a run that a process says it drives has not changed.
     pub(super) fn unchanged_for(&self, run: &RunbookRun) -> Option<Duration> {
         let name = run.metadata.name.as_ref()?;
         let state = lock(&self.state);
         let (version, since) = state.driven.get(name)?;
         (*version == run.metadata.resource_version).then(|| since.elapsed())
+    }
+
+    /// Takes note that a run cannot be continued as it is.
+    pub(super) fn give_up(&self, run: &RunbookRun) {
+        if let Some(name) = run.metadata.name.clone() {
+            lock(&self.state).given_up.insert(name, run.metadata.resource_version.clone());
+        }
+    }
+
+    /// Whether that was so, and the run has not changed since.
+    pub(super) fn was_given_up(&self, run: &RunbookRun) -> bool {
+        let state = lock(&self.state);
+        let version = run.metadata.name.as_ref().and_then(|name| state.given_up.get(name));
+        version == Some(&run.metadata.resource_version)
     }
 
     /// Returns a receiver that is told of each change from now on.
@@ -83,17 +109,23 @@ async fn keep(objects: RunObjects, state: Arc<Mutex<State>>, notify: watch::Send
                 // What is known may be old: it is asked for until the watch goes on.
                 Ok(SourceEvent::Interrupted(problem)) => {
                     tracing::debug!(problem, "the watch of the runs is interrupted");
-                    lock(&state).view = None;
+                    lock(&state).forget();
                 }
                 Err(error) => break error,
             }
         };
-        lock(&state).view = None;
+        lock(&state).forget();
         tracing::warn!(error = %problem, "the runs of the namespace cannot be watched");
     }
 }
 
 impl State {
+    /// Forgets what was seen: a process may have renewed its run since, unseen.
+    fn forget(&mut self) {
+        self.view = None;
+        self.driven.clear();
+    }
+
     fn observe(&mut self, view: ObjectView<RunbookRun>) {
         let now = Instant::now();
         let mut driven = HashMap::new();
@@ -106,6 +138,7 @@ impl State {
             let known = self.driven.remove(&name).filter(|(known, _)| *known == version);
             driven.insert(name, known.unwrap_or((version, now)));
         }
+        self.given_up.retain(|name, _| driven.contains_key(name));
         self.driven = driven;
         self.view = Some(view);
     }

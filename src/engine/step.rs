@@ -397,8 +397,10 @@ impl Driver<'_> {
     /// Returns the writer for this step. Its client token is stable across retries of the same operation, including in
     /// a later process.
     pub(super) fn writer(&self, path: &StepPath, phase: Phase) -> PlatformWriter {
-        let run = self.run_writer.run().id();
-        let token = format!("{run}|{path}|{phase:?}|{}", self.generation(path));
+        let run = self.run_writer.run();
+        // A person may give a run the name of an earlier one that was deleted.
+        let (run, started) = (run.id(), run.head.started_at);
+        let token = format!("{run}|{started}|{path}|{phase:?}|{}", self.generation(path));
         let hash = Sha256::digest(token.as_bytes());
         let text: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
         let fence = self.lease.as_ref().map(|lease| lease.fence().clone());

@@ -54,7 +54,7 @@ pub use memory::MemoryStore;
 pub use retention::Retention;
 pub use run::{RecordedIntent, Run, StepOutcome, StepProgress, UndoStatus};
 pub use run_writer::{Observers, RunObserver, RunWriter};
-pub use shared_store::{RequestAnswer, RunRequest, RunsElsewhere, SharedStore};
+pub use shared_store::{InterruptedRun, RequestAnswer, RunRequest, RunsElsewhere, SharedStore};
 pub use state::RunState;
 pub use step_path::{InvalidStepPath, PathSegment, StepPath};
 pub use store::{HeadEntry, HeadQuery, RunStore, StoreError, StoreLocation, with_liveness};

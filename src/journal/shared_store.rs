@@ -94,6 +94,15 @@ pub enum RequestAnswer {
 pub struct RunsElsewhere {
     /// Whether a process may be driving one.
     pub may_be_driven: bool,
-    /// Those whose process is gone, as it has said or as no change for a long time says, the oldest first.
-    pub interrupted: Vec<RunHead>,
+    /// Those whose process is gone, the oldest first.
+    pub interrupted: Vec<InterruptedRun>,
+}
+
+/// A run whose process is gone, as it has said or as no change for a long time says.
+#[derive(Debug)]
+pub struct InterruptedRun {
+    /// The run, as it was last seen.
+    pub head: RunHead,
+    /// When its process was alive last.
+    pub alive_at: Timestamp,
 }

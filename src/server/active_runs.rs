@@ -56,12 +56,21 @@ impl ActiveRuns {
 
     /// Takes note of an interrupted run that is to be resumed.
     pub(super) fn expect_recovery(&self, run: RunId) {
-        self.set(run, Phase::Recovering { reason: None });
+        self.set_recovering(run, None);
     }
 
     /// Takes note of why a run cannot be resumed yet.
     pub(super) fn delay_recovery(&self, run: &RunId, reason: String) {
-        self.set(run.clone(), Phase::Recovering { reason: Some(reason) });
+        self.set_recovering(run.clone(), Some(reason));
+    }
+
+    /// Takes note of a run that is to be resumed, unless a client has resumed it.
+    fn set_recovering(&self, run: RunId, reason: Option<String>) {
+        self.state.send_modify(|state| {
+            if !matches!(state.runs.get(&run), Some(Phase::Running(_))) {
+                state.runs.insert(run, Phase::Recovering { reason });
+            }
+        });
     }
 
     /// Ends the recovery of a run that was not resumed.
@@ -163,5 +172,23 @@ impl Drop for RunningGuard<'_> {
                 state.runs.insert(self.run.clone(), Phase::JournalFailed(reason));
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An attempt of the service to resume a run may come after that of a client.
+    #[tokio::test]
+    async fn a_run_that_is_driven_is_not_about_to_be_resumed() {
+        let (runs, run): (_, RunId) = (ActiveRuns::default(), "a-run".parse().unwrap());
+        runs.expect_recovery(run.clone());
+        assert!(matches!(runs.phase(&run), Some(Phase::Recovering { .. })));
+        runs.admit().await.unwrap().run(&run, &Control::default());
+        runs.expect_recovery(run.clone());
+        runs.delay_recovery(&run, "busy".into());
+        runs.keep_recovering(|_| false);
+        assert!(matches!(runs.phase(&run), Some(Phase::Running(_))));
     }
 }

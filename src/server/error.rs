@@ -82,6 +82,11 @@ impl ApiError {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, message)
     }
 
+    /// Returns the kind of the failure, where the body has one.
+    pub(super) fn kind(&self) -> Option<FailureKind> {
+        serde_json::from_value(self.body["failure"]["kind"].clone()).ok()
+    }
+
     /// Returns the status code.
     pub(super) fn status(&self) -> StatusCode {
         self.status

@@ -4,12 +4,12 @@
 use std::{collections::HashMap, time::Duration};
 
 use jiff::Timestamp;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use super::Service;
+use super::{Service, active_runs::Phase};
 use crate::{
     engine::StartError,
-    journal::{ResumeMode, RunHead, RunId, RunState, RunsElsewhere, SharedStore},
+    journal::{InterruptedRun, ResumeMode, RunHead, RunId, RunState, RunsElsewhere, SharedStore},
 };
 use clock::{Backoff, Clock, Pace};
 
@@ -37,7 +37,7 @@ impl Service {
             return;
         }
         match self.latest().await {
-            Ok(Some(head)) if is_recoverable(&head, max_age) => {
+            Ok(Some(head)) if is_recoverable(&head) && is_recent(head.last_event_at, max_age) => {
                 self.active().expect_recovery(head.run);
             }
             Ok(_) => {}
@@ -62,7 +62,12 @@ impl Service {
             pace.next_turn().await;
             // A client may have resumed or ended the run during the pause.
             let Some(run) = self.active().recovering() else { return };
-            match self.resume_interrupted(&run, max_age).await {
+            let resumed = match self.store().head(&run).await {
+                Ok(head) if !is_recent(head.last_event_at, max_age) => Ok(false),
+                Ok(_) => self.resume_interrupted(&run).await,
+                Err(error) => Err(error.into()),
+            };
+            match resumed {
                 Ok(true) => tracing::info!(run = run.as_str(), "resumed an interrupted run"),
                 Ok(false) => tracing::warn!(
                     run = run.as_str(),
@@ -99,37 +104,52 @@ impl Service {
             };
             has_failed = false;
             let RunsElsewhere { may_be_driven, mut interrupted } = elsewhere;
-            interrupted.retain(|head| is_recoverable(head, max_age));
+            interrupted.retain(|run| is_recoverable(&run.head));
             self.forget_others(&interrupted, &mut attempts);
-            if may_be_driven || !interrupted.is_empty() {
+            let is_waiting = attempts.values().all(|attempt| attempt.next.is_none());
+            if may_be_driven || attempts.len() < interrupted.len() || !is_waiting {
                 self.engine().observe_lease().await;
             } else {
-                // The store lives as long as this.
-                let _ = changes.changed().await;
+                // A change is told. The store lives as long as this.
+                let _ = timeout(MAX_PAUSE, changes.changed()).await;
             }
-            for head in &interrupted {
-                self.attempt(head, &mut attempts, max_age).await;
+            for run in &interrupted {
+                self.attempt(run, &mut attempts, max_age).await;
             }
         }
     }
 
     /// Forgets what is no longer this process's to resume.
-    fn forget_others(&self, interrupted: &[RunHead], attempts: &mut Attempts) {
-        let is_here = |run: &RunId| interrupted.iter().any(|head| head.run == *run);
+    fn forget_others(&self, interrupted: &[InterruptedRun], attempts: &mut Attempts) {
+        let is_here = |run: &RunId| interrupted.iter().any(|found| found.head.run == *run);
         self.active().keep_recovering(is_here);
         attempts.retain(|run, _| is_here(run));
     }
 
-    async fn attempt(&self, head: &RunHead, attempts: &mut Attempts, max_age: Duration) {
+    async fn attempt(
+        &self,
+        InterruptedRun { head, alive_at }: &InterruptedRun,
+        attempts: &mut Attempts,
+        max_age: Duration,
+    ) {
         let run = &head.run;
         let failures = match attempts.get(run).filter(|attempt| attempt.events == head.events) {
             Some(attempt) if attempt.next.is_none_or(|next| Instant::now() < next) => return,
             Some(attempt) => attempt.failures,
             None => 0,
         };
+        if !is_recent(*alive_at, max_age) {
+            tracing::warn!(
+                run = run.as_str(),
+                "an interrupted run is too old, and waits for a person"
+            );
+            let attempt = Attempt { events: head.events, failures, next: None };
+            attempts.insert(run.clone(), attempt);
+            return;
+        }
         let backoff = Backoff::new(self.engine().observation_interval(), MAX_PAUSE);
         self.active().expect_recovery(run.clone());
-        let next = match self.resume_interrupted(run, max_age).await {
+        let next = match self.resume_interrupted(run).await {
             Ok(true) => {
                 tracing::info!(run = run.as_str(), "continued the run of a process that is gone");
                 return;
@@ -152,14 +172,15 @@ impl Service {
         attempts.insert(run.clone(), attempt);
     }
 
-    async fn resume_interrupted(&self, id: &RunId, max_age: Duration) -> Result<bool, StartError> {
-        if !is_recoverable(&self.store().head(id).await?, max_age) {
+    async fn resume_interrupted(&self, id: &RunId) -> Result<bool, StartError> {
+        if !is_recoverable(&self.store().head(id).await?) {
             return Ok(false);
         }
         let preflight = self.engine().prepare_resume(id, ResumeMode::Continue).await?;
         let Some(admission) = self.active().admit().await else { return Ok(false) };
         // A client may have decided otherwise meanwhile.
-        if !is_recoverable(&self.store().head(id).await?, max_age) {
+        let is_running = matches!(self.active().phase(id), Some(Phase::Running(_)));
+        if is_running || !is_recoverable(&self.store().head(id).await?) {
             return Ok(false);
         }
         let accepted = self.engine().resume_unattended(preflight, "http:restart").await?;
@@ -168,10 +189,13 @@ impl Service {
     }
 }
 
-/// Whether a process of the service resumes a run by itself: one that the service was driving when it died, not long
-/// ago.
-fn is_recoverable(head: &RunHead, max_age: Duration) -> bool {
-    let age = Duration::try_from(Timestamp::now() - head.last_event_at).unwrap_or_default();
+/// Whether a process of the service resumes a run by itself: one that the service was driving when it died.
+fn is_recoverable(head: &RunHead) -> bool {
     let is_of_service = ["http", "object:"].iter().any(|kind| head.actor.starts_with(kind));
-    is_of_service && head.state(false) == RunState::Interrupted && age <= max_age
+    is_of_service && head.state(false) == RunState::Interrupted
+}
+
+/// Whether that was not long ago.
+fn is_recent(alive_at: Timestamp, max_age: Duration) -> bool {
+    Duration::try_from(Timestamp::now() - alive_at).unwrap_or_default() <= max_age
 }

@@ -1,23 +1,39 @@
 //! Runs that are asked for by creating an object in the store, such as with `kubectl create`: each is started under its
 //! name, waits while it cannot be, or is refused with the reason. Who may create such objects is the cluster's to say.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use jiff::Timestamp;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     Service,
     error::ApiError,
     service::{RestartGuard, StartRequest},
 };
-use crate::journal::{RequestAnswer, RunId, RunRequest, SharedStore, StoreError, timestamp};
+use crate::journal::{
+    FailureKind, RequestAnswer, RunId, RunRequest, SharedStore, StoreError, timestamp,
+};
 use clock::{Backoff, Clock, Pace};
 
-/// The pause between two attempts to start what waits.
-const INTERVAL: Duration = Duration::from_secs(10);
+/// The least pause between two attempts to start the same run.
+const INTERVAL: Duration = Duration::from_secs(5);
 /// For how long a request waits that does not say how long.
 const MAX_WAIT: Duration = Duration::from_secs(3600);
+
+/// A request as this process has seen it.
+struct Seen {
+    first: Instant,
+    /// When it is tried next.
+    next: Instant,
+}
+
+impl Seen {
+    fn now() -> Self {
+        let now = Instant::now();
+        Self { first: now, next: now }
+    }
+}
 
 impl Service {
     /// Starts the runs that are asked for in the store, for as long as this is awaited. In a store that only one
@@ -26,22 +42,31 @@ impl Service {
         let Some(shared) = self.store().shared() else { return };
         let pause = Duration::from_millis(500);
         let mut pace = Pace::new(&Clock::real(), Backoff::new(pause, pause));
-        let mut changes = shared.changes();
+        let (mut changes, mut known) = (shared.changes(), HashMap::new());
         loop {
             pace.next_turn().await;
             let requests = shared.requested_runs().await.unwrap_or_else(|error| {
                 tracing::warn!(%error, "requests for runs cannot be read");
                 Vec::new()
             });
+            known.retain(|name: &String, _| requests.iter().any(|request| request.name == *name));
             for request in &requests {
-                if let Err(error) = self.start_one(shared, request).await {
+                let seen = known.entry(request.name.clone()).or_insert_with(Seen::now);
+                if Instant::now() < seen.next {
+                    continue;
+                }
+                // Several processes try.
+                seen.next = Instant::now() + INTERVAL.mul_f64(1.0 + fastrand::f64());
+                let waited = seen.first.elapsed();
+                if let Err(error) = self.start_one(shared, request, waited).await {
                     tracing::warn!(%error, name = request.name, "a request for a run is not answered");
                 }
             }
-            // What waits, waits for time to pass, too. The store lives as long as this.
-            let _ = match requests.is_empty() {
-                true => changes.changed().await.ok(),
-                false => timeout(INTERVAL, changes.changed()).await.ok().and_then(Result::ok),
+            // The store lives as long as this.
+            let next = known.values().map(|seen| seen.next).min();
+            let _ = match next {
+                None => changes.changed().await.ok(),
+                Some(next) => timeout_at(next, changes.changed()).await.ok().and_then(Result::ok),
             };
         }
     }
@@ -50,8 +75,9 @@ impl Service {
         &self,
         shared: &dyn SharedStore,
         request: &RunRequest,
+        waited: Duration,
     ) -> Result<(), StoreError> {
-        let answer = match self.try_to_start(request).await {
+        let answer = match self.try_to_start(request, waited).await {
             Ok(()) => return Ok(()),
             Err(answer) => answer,
         };
@@ -62,10 +88,13 @@ impl Service {
         shared.answer(request, answer).await
     }
 
-    async fn try_to_start(&self, request: &RunRequest) -> Result<(), RequestAnswer> {
+    async fn try_to_start(
+        &self,
+        request: &RunRequest,
+        waited: Duration,
+    ) -> Result<(), RequestAnswer> {
         let RunRequest { name, start_before, .. } = request;
-        let now = Timestamp::now();
-        if let Some(end) = start_before.filter(|end| now >= *end) {
+        if let Some(end) = start_before.filter(|end| Timestamp::now() >= *end) {
             let message = format!("startBefore has passed: {}", timestamp(end));
             return Err(RequestAnswer::Refused(message));
         }
@@ -90,12 +119,11 @@ impl Service {
             Err(_) if self.store().head(&id).await.is_ok() => return Ok(()),
             Err(error) => error,
         };
-        let has_waited = request.created_at.is_some_and(|created| {
-            Duration::try_from(now - created).is_ok_and(|age| age > MAX_WAIT)
-        });
         let message = error.as_text();
         match error.may_pass() {
-            true if start_before.is_some() || !has_waited => Err(RequestAnswer::Waits(message)),
+            true if start_before.is_some() || waited < MAX_WAIT => {
+                Err(RequestAnswer::Waits(message))
+            }
             true => Err(RequestAnswer::Refused(format!("it has waited for too long: {message}"))),
             false => Err(RequestAnswer::Refused(message)),
         }
@@ -105,6 +133,14 @@ impl Service {
 impl ApiError {
     /// Whether the same request may be accepted later.
     fn may_pass(&self) -> bool {
-        self.status().is_server_error() || self.status().as_u16() == 409
+        use FailureKind::{Busy, Conflict, Denied, Interrupted, Store, Transient, Unreachable};
+        match self.kind() {
+            Some(kind) => matches!(
+                kind,
+                Busy | Conflict | Denied | Interrupted | Store | Transient | Unreachable
+            ),
+            // Another run holds the target.
+            None => self.status().as_u16() == 409,
+        }
     }
 }

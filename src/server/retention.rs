@@ -35,18 +35,19 @@ impl Service {
         let heads = self.store().heads(HeadQuery::All).await?;
         let selected: Vec<RunId> =
             retention.select(heads, Timestamp::now()).into_iter().map(|head| head.run).collect();
-        let mut removed = 0;
+        let (mut removed, mut result) = (0, Ok(()));
         for run in selected {
             match shared.remove_run(&run).await {
                 Ok(()) => removed += 1,
                 // Another process was faster.
                 Err(StoreError::NotFound { .. }) => {}
-                Err(error) => return Err(error),
+                // The others can be removed.
+                Err(error) => result = result.and(Err(error)),
             }
         }
         if removed > 0 {
             tracing::info!(removed, "removed old runs");
         }
-        Ok(())
+        result
     }
 }

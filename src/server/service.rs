@@ -324,6 +324,12 @@ impl Service {
         match self.shared.active.phase(id) {
             Some(Phase::Running(control)) => {
                 control.cancel(actor);
+                // Another process may have continued the run, or will when this one dies before it has journaled that.
+                if let Some(shared) = self.store().shared()
+                    && let Err(error) = shared.request_cancel(id, actor).await
+                {
+                    tracing::warn!(%error, run = id.as_str(), "the request to cancel is known here only");
+                }
                 Ok(())
             }
             Some(Phase::Recovering { .. }) => {
@@ -400,9 +406,10 @@ impl Service {
     async fn is_written(&self, id: &RunId) -> bool {
         match self.shared.active.phase(id) {
             Some(Phase::Running(_)) => true,
+            Some(Phase::Recovering { .. }) => false,
             // The driver has ended without the run's end.
-            Some(Phase::Recovering { .. } | Phase::JournalFailed(_)) => false,
-            None => self.store().is_live(id).await,
+            Some(Phase::JournalFailed(_)) if self.store().shared().is_none() => false,
+            Some(Phase::JournalFailed(_)) | None => self.store().is_live(id).await,
         }
     }
 
@@ -484,8 +491,9 @@ impl Service {
     /// Returns a head that was read, with whether the service writes to its run.
     async fn with_liveness(&self, head: RunHead) -> Result<(RunHead, bool), StoreError> {
         match self.shared.active.phase(&head.run) {
-            Some(Phase::Recovering { .. } | Phase::JournalFailed(_)) => Ok((head, false)),
-            Some(Phase::Running(_)) | None => with_liveness(self.store().as_ref(), head).await,
+            Some(Phase::Recovering { .. }) => Ok((head, false)),
+            Some(Phase::JournalFailed(_)) if self.store().shared().is_none() => Ok((head, false)),
+            _ => with_liveness(self.store().as_ref(), head).await,
         }
     }
 
@@ -533,7 +541,10 @@ impl Service {
                 }
                 Err(error) => {
                     tracing::error!(run = id.as_str(), %error, "the journal cannot be written");
-                    active.journal_failed(&id, error.to_string());
+                    // Others may continue the run: the store knows.
+                    if service.store().shared().is_none() {
+                        active.journal_failed(&id, error.to_string());
+                    }
                 }
             }
         });
@@ -574,7 +585,9 @@ impl Service {
 
     /// Whether another process seems to drive a run, in a store to which several write.
     async fn is_live_elsewhere(&self, id: &RunId) -> Result<bool, StoreError> {
-        if self.active().phase(id).is_some() || self.store().shared().is_none() {
+        let is_own =
+            matches!(self.active().phase(id), Some(Phase::Running(_) | Phase::Recovering { .. }));
+        if is_own || self.store().shared().is_none() {
             return Ok(false);
         }
         let head = self.store().head(id).await?;

@@ -46,6 +46,8 @@ pub struct ObjectWatch<K> {
     /// The time since which a watch that worked before is refused.
     denied_since: Option<Instant>,
     resume_at: Option<Instant>,
+    /// Whether an interruption was reported, and its end was not.
+    is_interrupted: bool,
 }
 
 /// The objects of an [`ObjectWatch`], readable while it runs. Clones share them.
@@ -81,6 +83,7 @@ impl<K: Object> ObjectWatch<K> {
             watching_since: None,
             denied_since: None,
             resume_at: None,
+            is_interrupted: false,
         }
     }
 
@@ -144,12 +147,14 @@ impl<K: Object> ObjectWatch<K> {
                 self.has_listed = true;
                 self.failures = 0;
                 self.denied_since = None;
+                self.is_interrupted = false;
                 true
             }
             ListWatchEvent::WatchStarted => {
                 self.watching_since = Some(Instant::now());
                 self.denied_since = None;
-                false
+                // Nothing may have changed meanwhile, and then no other event comes.
+                std::mem::take(&mut self.is_interrupted)
             }
             ListWatchEvent::Applied(object) => {
                 self.view.update(|objects| replace(objects, object));
@@ -201,6 +206,7 @@ impl<K: Object> ObjectWatch<K> {
             return Err(error);
         }
         self.back_off(times);
+        self.is_interrupted = true;
         Ok(Some(SourceEvent::Interrupted(format!("{error}; trying again"))))
     }
 

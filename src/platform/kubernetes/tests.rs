@@ -410,6 +410,22 @@ async fn an_interrupted_watch_is_reported_and_outlasted() {
     );
 }
 
+/// A reader that no longer trusted its view must learn that it is current again.
+#[tokio::test]
+async fn the_end_of_an_interruption_is_reported_although_nothing_has_changed() {
+    let server = TestServer::start(|request| match request.number {
+        0 => list("10", "", &[node("a", "1", "3")]),
+        1 => status(503, "ServiceUnavailable"),
+        _ => CannedResponse::Watch { lines: vec![], ends: false },
+    })
+    .await;
+    let mut nodes = reader(&server).await.watch::<Node>(&Selection::all());
+    assert_eq!(nodes.changed().await.unwrap(), SourceEvent::Changed);
+    assert!(matches!(nodes.changed().await.unwrap(), SourceEvent::Interrupted(_)));
+    assert_eq!(nodes.changed().await.unwrap(), SourceEvent::Changed);
+    assert_eq!(names(&nodes.objects()), ["a"]);
+}
+
 #[tokio::test]
 async fn a_watch_that_never_got_a_response_gives_up() {
     let url: url::Url = "http://127.0.0.1:1".parse().unwrap();

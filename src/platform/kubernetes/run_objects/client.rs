@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource as _;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::json;
@@ -183,28 +184,32 @@ impl RunObjects {
         self.delete::<RunbookRun>(name, run.metadata.uid.clone()).await
     }
 
-    /// Returns the events of a run, as they were at one moment.
+    /// Returns the events that the run with this UID owns, as they were at one moment. Those of an earlier run of its
+    /// name may not be collected yet.
     ///
     /// # Errors
     /// As [`get_run`](Self::get_run).
-    pub async fn list_events(&self, run: &str) -> Result<Vec<RunEvents>, Error> {
+    pub async fn list_events(&self, run: &str, uid: &str) -> Result<Vec<RunEvents>, Error> {
         let of_run = Selection::in_namespace(&self.namespace)
             .with_labels(format!("{RUN_LABEL}={run}"))
             .with_page_size(EVENTS_PAGE_SIZE);
-        Ok(self.connection.list(&of_run, MAX_READ_ATTEMPTS).await?.items)
+        let mut events: Vec<RunEvents> =
+            self.connection.list(&of_run, MAX_READ_ATTEMPTS).await?.items;
+        events.retain(|part| is_owned(&part.metadata, uid));
+        Ok(events)
     }
 
-    /// Whether a run has events that replace others.
+    /// Whether the run with this UID has events that replace others.
     ///
     /// # Errors
     /// As [`get_run`](Self::get_run).
-    pub async fn has_compacted_events(&self, run: &str) -> Result<bool, Error> {
+    pub async fn has_compacted_events(&self, run: &str, uid: &str) -> Result<bool, Error> {
         let labels = format!("{RUN_LABEL}={run},{COMPACTED_LABEL}=true");
         let call = format!("list runevents in {} with {labels}", self.namespace);
         let api = self.api::<RunEvents>();
-        let params = ListParams::default().labels(&labels).limit(1);
+        let params = ListParams::default().labels(&labels);
         let found = self.connection.read(&call, MAX_READ_ATTEMPTS, || api.list_metadata(&params));
-        Ok(!found.await?.items.is_empty())
+        Ok(found.await?.items.iter().any(|part| is_owned(&part.metadata, uid)))
     }
 
     /// Returns some events, if there are any of this name.
@@ -234,8 +239,9 @@ impl RunObjects {
     ///
     /// # Errors
     /// The call failed.
-    pub async fn delete_events(&self, name: &str) -> Result<(), Error> {
-        self.delete::<RunEvents>(name, None).await
+    pub async fn delete_events(&self, events: &RunEvents) -> Result<(), Error> {
+        let name = events.metadata.name.as_deref().unwrap_or_default();
+        self.delete::<RunEvents>(name, events.metadata.uid.clone()).await
     }
 
     pub(super) async fn create<K: Object + serde::Serialize>(
@@ -265,6 +271,10 @@ impl RunObjects {
     pub(super) fn call<K: Object>(&self, verb: &str, name: &str) -> String {
         format!("{verb} {}", object_ref::<K>(Some(&self.namespace), name))
     }
+}
+
+fn is_owned(metadata: &ObjectMeta, uid: &str) -> bool {
+    metadata.owner_references.iter().flatten().any(|owner| owner.uid == uid)
 }
 
 fn patch_params() -> PatchParams {
