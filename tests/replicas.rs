@@ -479,3 +479,35 @@ async fn requests_that_wait_make_few_calls() {
     let identities = calls.iter().filter(|call| call.operation == "sts:GetCallerIdentity").count();
     assert!(identities <= 5 * 4, "{identities} attempts in ten seconds");
 }
+
+/// What a person does from a laptop with runs that a replica has left.
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_of_a_replica_are_rolled_back_and_abandoned_from_the_command_line() {
+    let world = World::new();
+    let one = world.replica();
+    for (operation, state) in [("rollback", "rolled_back"), ("abandon", "abandoned")] {
+        let run = start(&one, "scale-up").await;
+        let live = world.runs(&[operation, run.as_str(), "--yes"]);
+        assert_ne!(live.code, Some(0), "{operation} of a run that is driven: {}", live.stderr);
+        one.post(&format!("/runs/{run}/cancel"), json!({})).await;
+        wait_for_state(&one, &run, "cancelled").await;
+        let arguments: &[&str] = match operation {
+            "rollback" => &["--yes", "--lease-duration", "3s", "--speed", "60"],
+            _ => &["--yes"],
+        };
+        let mut command = world.command(&["runs", operation, run.as_str()]);
+        ProgramOutput::run(command.args(arguments)).expect_exit_code(0);
+        wait_for_state(&one, &run, state).await;
+        let shown = world.runs(&["show", run.as_str()]).expect_exit_code(0).stdout;
+        assert!(shown.contains(state), "{shown}");
+        let lines = world.runs(&["logs", run.as_str()]).expect_exit_code(0).stdout;
+        assert!(lines.contains("Cancelled by http:127.0.0.1"), "{lines}");
+    }
+    // Nothing holds the cluster any more.
+    let nodegroups = world.simulate.state().await.nodegroups;
+    assert_eq!(
+        nodegroups["relay-services-1a2b3c"].desired, 6,
+        "rolled back, then doubled and kept"
+    );
+    start(&one, "scale-up").await;
+}

@@ -9,7 +9,10 @@ use tokio::time::{Instant, timeout};
 use super::{Service, active_runs::Phase};
 use crate::{
     engine::StartError,
-    journal::{InterruptedRun, ResumeMode, RunHead, RunId, RunState, RunsElsewhere, SharedStore},
+    journal::{
+        InterruptedRun, ResumeMode, RunHead, RunId, RunState, RunsElsewhere, SharedStore,
+        StoreError,
+    },
 };
 use clock::{Backoff, Clock, Pace};
 
@@ -106,8 +109,12 @@ impl Service {
             let RunsElsewhere { may_be_driven, mut interrupted } = elsewhere;
             interrupted.retain(|run| is_recoverable(&run.head));
             self.forget_others(&interrupted, &mut attempts);
-            let is_waiting = attempts.values().all(|attempt| attempt.next.is_none());
-            if may_be_driven || attempts.len() < interrupted.len() || !is_waiting {
+            let may_be_resumed = |run: &InterruptedRun| {
+                let attempt = attempts.get(&run.head.run);
+                let attempt = attempt.filter(|attempt| attempt.events == run.head.events);
+                attempt.is_none_or(|attempt| attempt.next.is_some())
+            };
+            if may_be_driven || interrupted.iter().any(may_be_resumed) {
                 self.engine().observe_lease().await;
             } else {
                 // A change is told. The store lives as long as this.
@@ -155,7 +162,9 @@ impl Service {
                 return;
             }
             Ok(false) => None,
-            Err(error) if error.is_temporary() || error.is_about_lease() => {
+            Err(error)
+                if error.is_temporary() || error.is_about_lease() || is_about_store(&error) =>
+            {
                 tracing::warn!(%error, run = run.as_str(), "cannot continue an interrupted run yet");
                 self.active().delay_recovery(run, error.to_string());
                 Some(Instant::now() + backoff.delay(failures))
@@ -198,4 +207,11 @@ fn is_recoverable(head: &RunHead) -> bool {
 /// Whether that was not long ago.
 fn is_recent(alive_at: Timestamp, max_age: Duration) -> bool {
     Duration::try_from(Timestamp::now() - alive_at).unwrap_or_default() <= max_age
+}
+
+/// Whether the store did not answer, or another process was faster.
+fn is_about_store(error: &StartError) -> bool {
+    use StoreError::{Cluster, Conflict, Unavailable};
+    let StartError::Store(error) = error else { return false };
+    matches!(error, Cluster { .. } | Conflict { .. } | Unavailable { .. })
 }
