@@ -511,3 +511,43 @@ async fn runs_of_a_replica_are_rolled_back_and_abandoned_from_the_command_line()
     );
     start(&one, "scale-up").await;
 }
+
+/// All processes were away for longer than a run is continued by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_was_left_long_ago_waits_for_a_person() {
+    let world = World::new();
+    let one = world.replica();
+    let run = start(&one, "scale-up").await;
+    drop(one);
+    let alive = world.object(run.as_str()).await["status"]["renewedAt"].clone();
+    let alive: jiff::Timestamp = alive.as_str().unwrap().parse().unwrap();
+    wait_until_async("some time", async || {
+        (jiff::Timestamp::now().duration_since(alive).as_secs() >= 8).then_some(())
+    })
+    .await;
+    let mut command = world.command(&["serve", "--resume-within", "6s"]);
+    let two = Serve::start(command.args(DRIVING));
+    wait_for_object(&world, run.as_str(), "interrupted").await;
+    wait_for_state(&two, &run, "interrupted").await;
+    assert!(!logs(&two, &run).await.contains("Resumed by"));
+    assert!(two.into_log().iter().any(|line| line.contains("too old, and waits for a person")));
+}
+
+/// It says so while it waits, and not that it runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_run_cannot_be_journaled_says_why() {
+    let world = World::new();
+    let fault = json!({
+        "matching": "create runevents*", "times": 1000,
+        "effect": {"fail": {"status": 403, "code": "Forbidden"}},
+    });
+    world.simulate.inject(&fault).await;
+    let _replica = world.replica_that_accepts_objects();
+    world.create("by-hand", json!({"runbook": "scale-up"})).await;
+    let waits = wait_for_object(&world, "by-hand", "pending").await;
+    let why = waits["waitingFor"].as_str().unwrap();
+    assert!(why.contains("create runevents") && why.contains("hint: add to a Role"), "{waits:#}");
+    assert_eq!((&waits["holder"], &waits["events"]), (&Value::Null, &Value::Null), "{waits:#}");
+    world.simulate.clear_faults().await;
+    wait_for_object(&world, "by-hand", "succeeded").await;
+}

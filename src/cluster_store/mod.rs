@@ -330,16 +330,28 @@ impl Shared {
             return Err(crate::journal::no_start(run));
         };
         // The status of a run that is driven is its driver's to write.
-        if projection.head().ended_at.is_some() && known.as_ref() != Some(projection.head()) {
-            self.repair(run, object, &projection).await;
+        if projection.head().ended_at.is_some()
+            && known.as_ref() != Some(projection.head())
+            && let Err(error) = self.repair(run, object, &projection).await
+            && error.code() != "Conflict"
+        {
+            tracing::warn!(%error, run = run.as_str(), "cannot write the status of the run");
         }
         Ok(Some(projection.head().clone()))
     }
 
     /// Does what the process of a run that has stopped did not come to: compacts its events, and writes its status. The
     /// object is older than the journal that was read, so a status that another process has written meanwhile stays.
-    async fn repair(&self, run: &RunId, object: &RunbookRun, projection: &Projection) {
-        let Some(writer) = &self.writer else { return };
+    ///
+    /// # Errors
+    /// The status was not written; the code is `Conflict` where the object has changed.
+    async fn repair(
+        &self,
+        run: &RunId,
+        object: &RunbookRun,
+        projection: &Projection,
+    ) -> Result<(), PlatformError> {
+        let Some(writer) = &self.writer else { return Ok(()) };
         let (mut status, version) = (projection.status(None), &object.metadata.resource_version);
         // It says until when the run was alive.
         status.renewed_at = object.status.as_ref().and_then(|status| status.renewed_at.clone());
@@ -350,15 +362,18 @@ impl Shared {
                 status.head = None;
             }
         }
-        let written = self.objects.write_status(run.as_str(), version.as_deref(), &status).await;
-        if let Err(error) = written {
-            tracing::warn!(%error, run = run.as_str(), "cannot write the status of the run");
-        }
+        self.objects.write_status(run.as_str(), version.as_deref(), &status).await.map(drop)
     }
 
     fn live(&self, run: &RunId) -> Option<LiveRun> {
         self.state().live.get(run).cloned()
     }
+}
+
+/// Returns the answer where it is not known whether a run is live.
+fn may_be_live(error: &StoreError) -> bool {
+    tracing::warn!(%error, "the run may be live: its object cannot be read");
+    true
 }
 
 /// Whether a run id can be the name of an object. Those of journal format 0 cannot.
@@ -462,14 +477,22 @@ impl RunStore for ClusterStore {
             && let Some(object) = runs.find(run)
         {
             let unchanged = runs.unchanged_for(&object);
-            return says_driven(&object) && unchanged.is_none_or(|time| time < duration(&object));
+            if says_driven(&object) && unchanged.is_none_or(|time| time < duration(&object)) {
+                return true;
+            }
+            // A connection may be silent since a while: then its process was not seen to renew it.
+            return match self.shared.object(run).await {
+                Ok(Some(now)) => {
+                    now.metadata.resource_version != object.metadata.resource_version
+                        && says_driven(&now)
+                }
+                Ok(None) => false,
+                Err(error) => may_be_live(&error),
+            };
         }
         match self.shared.object(run).await {
             Ok(object) => object.is_some_and(|object| seems_renewed(&object, Timestamp::now())),
-            Err(error) => {
-                tracing::warn!(%error, "the run may be live: its object cannot be read");
-                true
-            }
+            Err(error) => may_be_live(&error),
         }
     }
 

@@ -56,6 +56,8 @@ pub(super) struct OpenRun {
     will_flush: bool,
     /// Whether it is not known which events are stored.
     is_unsure: bool,
+    /// The version of the object of a request that this process has claimed, until the first event is stored.
+    claimed: Option<String>,
 }
 
 /// The place of a run that is open. An append holds it for as long as it takes.
@@ -109,8 +111,14 @@ pub(super) async fn append(
         pending.iter().filter(|event| event.seq >= known).cloned().collect();
     if sync {
         // After a failure the next append opens the run anew, and reads what the cluster holds.
-        let stored = open.store(shared, &writer, &pending).await;
-        stored.inspect_err(|_| shared.forget(run))?;
+        if let Err(error) = open.store(shared, &writer, &pending).await {
+            if let Some(version) = open.claimed.take() {
+                give_back(shared, run, &version, &error).await;
+            }
+            shared.forget(run);
+            return Err(error);
+        }
+        open.claimed = None;
         pending.clear();
     }
     unknown.iter().for_each(|event| open.projection.apply(event));
@@ -154,7 +162,11 @@ pub(super) async fn flush(shared: Arc<Shared>, run: RunId, slot: Slot) {
         Ok(()) => pending.clear(),
         // The next append opens the run anew, and finds what is stored.
         Err(error) => {
-            tracing::warn!(%error, run = run.as_str(), "events are stored with the next ones");
+            let what = match error {
+                StoreError::Conflict { .. } => "another process has continued the run",
+                _ => "events are stored with the next ones",
+            };
+            tracing::warn!(%error, run = run.as_str(), "{what}");
             open.is_unsure = true;
         }
     }
@@ -209,7 +221,8 @@ async fn create(
         }
         attempts.pause(error).await.map_err(|error| Call::CREATE_RUN.failed(objects, &error))?;
     };
-    let created = match is_request(&created) {
+    let is_claimed = is_request(&created);
+    let created = match is_claimed {
         true => claim(shared, run, &created, &projection, writer).await?,
         false => created,
     };
@@ -218,7 +231,8 @@ async fn create(
     }
     let status = StatusWriter::new(objects.clone(), run.clone(), &created, writer, shared.times);
     let recorder = EventRecorder::new(objects, &shared.event_access, &created, writer, &[]);
-    Ok(OpenRun::new(run, &created, projection, status, recorder))
+    let claimed = created.metadata.resource_version.clone().filter(|_| is_claimed);
+    Ok(OpenRun { claimed, ..OpenRun::new(run, &created, projection, status, recorder) })
 }
 
 /// Says in the status of a request that this process starts its run: others leave it then, and continue the run when
@@ -238,6 +252,21 @@ async fn claim(
             Err(StoreError::Conflict { run: run.clone(), expected: 0, found: 1 })
         }
         Err(error) => Err(Call::WRITE_STATUS.failed(&shared.objects, &error)),
+    }
+}
+
+/// Makes a request of a run again whose first event could not be stored, so that its status says why.
+async fn give_back(shared: &Shared, run: &RunId, version: &str, error: &StoreError) {
+    // Where the outcome is unknown, the first event may be there: then the run is continued when this process is gone.
+    let has_none = matches!(shared.journal(run).await, Ok(None));
+    if has_none && !matches!(error, StoreError::Conflict { .. }) {
+        let why = match error.hint() {
+            Some(hint) => format!("{error}\nhint: {hint}"),
+            None => error.to_string(),
+        };
+        if let Err(error) = shared.return_request(run, Some(version), why).await {
+            tracing::warn!(%error, run = run.as_str(), "the request is answered later");
+        }
     }
 }
 
@@ -297,6 +326,7 @@ impl OpenRun {
             has_appended: false,
             will_flush: false,
             is_unsure: false,
+            claimed: None,
         }
     }
 

@@ -69,11 +69,11 @@ impl SharedStore for ClusterStore {
         }
     }
 
-    async fn runs_elsewhere(&self) -> Result<RunsElsewhere, StoreError> {
+    async fn runs_elsewhere(&self) -> Option<RunsElsewhere> {
         let shared = &self.shared;
         let mut elsewhere = RunsElsewhere::default();
         let runs = self.watched();
-        for object in runs.current().unwrap_or_default() {
+        for object in runs.current()? {
             let Some(ListedRun { run, object, .. }) = ListedRun::of(object) else { continue };
             if shared.live(&run).is_some() {
                 continue;
@@ -99,13 +99,17 @@ impl SharedStore for ClusterStore {
             if runs.was_given_up(&object) {
                 continue;
             }
-            match shared.interrupted_head(&run, &object).await {
-                Ok(Some(head)) => {
-                    let alive_at =
-                        Timestamp::now() - SignedDuration::try_from(unchanged).unwrap_or_default();
-                    elsewhere.interrupted.push(InterruptedRun { head, alive_at });
+            match shared.left_run(&run, &object).await {
+                Ok(LeftRun::Interrupted(head)) => {
+                    // It may have been so for long before this process has seen it.
+                    let seen = SignedDuration::try_from(unchanged).unwrap_or_default();
+                    let seen = Timestamp::now() - seen;
+                    let said = renewed_at(object.status.as_ref()).unwrap_or(seen);
+                    let alive_at = seen.min(said).max(head.last_event_at);
+                    elsewhere.interrupted.push(InterruptedRun { head: *head, alive_at });
                 }
-                Ok(None) => runs.give_up(&object),
+                Ok(LeftRun::Changed) => elsewhere.may_be_driven = true,
+                Ok(LeftRun::Nothing) => runs.give_up(&object),
                 // The others can be continued, and this one is tried again.
                 Err(error) => {
                     tracing::warn!(%error, run = run.as_str(), "the run cannot be read");
@@ -113,11 +117,11 @@ impl SharedStore for ClusterStore {
             }
         }
         elsewhere.interrupted.sort_by_key(|run| run.head.started_at);
-        Ok(elsewhere)
+        Some(elsewhere)
     }
 
-    async fn requested_runs(&self) -> Result<Vec<RunRequest>, StoreError> {
-        let objects = self.watched().current().unwrap_or_default();
+    fn requested_runs(&self) -> Option<Vec<RunRequest>> {
+        let objects = self.watched().current()?;
         let is_here = |object: &RunbookRun| {
             let run = object.metadata.name.as_ref().and_then(|name| name.parse().ok());
             run.is_some_and(|run| self.shared.live(&run).is_some())
@@ -125,7 +129,7 @@ impl SharedStore for ClusterStore {
         let open = objects.iter().filter(|object| is_request(object) && !is_here(object));
         let mut requests: Vec<RunRequest> = open.map(|object| request(object)).collect();
         requests.sort_by_key(|request| request.created_at);
-        Ok(requests)
+        Some(requests)
     }
 
     async fn answer(&self, request: &RunRequest, answer: RequestAnswer) -> Result<(), StoreError> {
@@ -171,39 +175,65 @@ impl Shared {
         }
     }
 
-    /// Makes a request of an object again, whose process died before the first event of the run.
-    async fn return_request(&self, run: &RunId, object: &RunbookRun) {
-        let answer = RequestAnswer::Waits("the process that was about to start it is gone".into());
-        let version = object.metadata.resource_version.as_deref();
-        let written = self.objects.write_status(run.as_str(), version, &answered(&answer)).await;
-        if let Err(error) = written {
-            tracing::warn!(%error, run = run.as_str(), "cannot write the status of the request");
+    /// Makes a request of an object again, whose run has no event. What another process has written meanwhile stays.
+    pub(super) async fn return_request(
+        &self,
+        run: &RunId,
+        version: Option<&str>,
+        why: String,
+    ) -> Result<(), StoreError> {
+        let status = answered(&RequestAnswer::Waits(why));
+        match self.objects.write_status(run.as_str(), version, &status).await {
+            Ok(_) => Ok(()),
+            Err(error) if matches!(error.code(), "Conflict" | "NotFound") => Ok(()),
+            Err(error) => Err(Call::WRITE_STATUS.failed(&self.objects, &error)),
         }
     }
 
-    /// Returns the head of a run whose process is gone, if the run is interrupted by its journal, too. Its status is
-    /// made to say so, unless the process comes back meanwhile. A journal that cannot be read is another one's to tell.
-    async fn interrupted_head(
-        &self,
-        run: &RunId,
-        object: &RunbookRun,
-    ) -> Result<Option<RunHead>, StoreError> {
+    /// Returns what became of a run whose process seems to be gone. Its status is made to say so, unless the process
+    /// has renewed it meanwhile, unseen.
+    async fn left_run(&self, run: &RunId, object: &RunbookRun) -> Result<LeftRun, StoreError> {
         let journal = match self.journal_of(run, object).await {
             Ok(journal) => journal,
-            Err(StoreError::Corrupt { .. } | StoreError::TooNew { .. }) => return Ok(None),
+            Err(error @ (StoreError::Corrupt { .. } | StoreError::TooNew { .. })) => {
+                tracing::warn!(%error, "an interrupted run cannot be read, and waits for a person");
+                return Ok(LeftRun::Nothing);
+            }
             Err(error) => return Err(error),
         };
         let projection = journal.and_then(|journal| Projection::of(run, &journal.events));
         let Some(projection) = projection else {
             if object.spec.writer.is_none() {
-                self.return_request(run, object).await;
+                let version = object.metadata.resource_version.as_deref();
+                let why = "the process that was about to start it is gone".to_owned();
+                self.return_request(run, version, why).await?;
             }
-            return Ok(None);
+            return Ok(LeftRun::Nothing);
         };
-        self.repair(run, object, &projection).await;
+        match self.repair(run, object, &projection).await {
+            Ok(()) => {}
+            Err(error) if matches!(error.code(), "Conflict" | "NotFound") => {
+                tracing::debug!(run = run.as_str(), "the run has changed meanwhile");
+                return Ok(LeftRun::Changed);
+            }
+            Err(error) => return Err(Call::WRITE_STATUS.failed(&self.objects, &error)),
+        }
         let head = projection.head().clone();
-        Ok((head.state(false) == RunState::Interrupted).then_some(head))
+        Ok(match head.state(false) {
+            RunState::Interrupted => LeftRun::Interrupted(Box::new(head)),
+            _ => LeftRun::Nothing,
+        })
     }
+}
+
+/// A run whose process seems to be gone.
+enum LeftRun {
+    /// A run that can be continued.
+    Interrupted(Box<RunHead>),
+    /// A run that its process, or another one, has changed.
+    Changed,
+    /// A run that cannot be continued without a person, or none.
+    Nothing,
 }
 
 fn says_interrupted(run: &RunbookRun) -> bool {

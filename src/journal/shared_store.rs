@@ -27,19 +27,14 @@ pub trait SharedStore: Send + Sync {
     /// As [`request_cancel`](Self::request_cancel).
     async fn withdraw_cancel(&self, run: &RunId) -> Result<(), StoreError>;
 
-    /// Returns what other processes drive, or drove until they died, as it was observed in this process. That takes a
-    /// while where a process has died: no two clocks are compared.
-    ///
-    /// # Errors
-    /// The medium failed.
-    async fn runs_elsewhere(&self) -> Result<RunsElsewhere, StoreError>;
+    /// Returns what other processes drive, or drove until they died, as it was observed in this process; `None` while
+    /// that is not known. It takes a while where a process has died: no two clocks are compared.
+    async fn runs_elsewhere(&self) -> Option<RunsElsewhere>;
 
-    /// Returns what other programs have asked for and no process has answered for good, the oldest first. Such a
-    /// request is not a run yet; it becomes one when its name is the id of a run that is started.
-    ///
-    /// # Errors
-    /// The medium failed.
-    async fn requested_runs(&self) -> Result<Vec<RunRequest>, StoreError>;
+    /// Returns what other programs have asked for and no process has answered for good, the oldest first; `None` while
+    /// that is not known. Such a request is not a run yet; it becomes one when its name is the id of a run that is
+    /// started.
+    fn requested_runs(&self) -> Option<Vec<RunRequest>>;
 
     /// Answers a request that has not become a run. What another process has answered meanwhile stays.
     ///

@@ -10,8 +10,8 @@ use super::{Service, active_runs::Phase};
 use crate::{
     engine::StartError,
     journal::{
-        InterruptedRun, ResumeMode, RunHead, RunId, RunState, RunsElsewhere, SharedStore,
-        StoreError,
+        Event, InterruptedRun, RecordedEvent, ResumeMode, RunEvent, RunHead, RunId, RunState,
+        RunsElsewhere, SharedStore, StepEvent, StoreError,
     },
 };
 use clock::{Backoff, Clock, Pace};
@@ -20,6 +20,13 @@ use clock::{Backoff, Clock, Pace};
 /// credentials come some seconds after the service; what is missing for longer is not there a second later.
 const RECOVERY_BACKOFF: Backoff = Backoff::new(Duration::from_secs(5), MAX_PAUSE);
 const MAX_PAUSE: Duration = Duration::from_secs(60);
+
+/// The actor of a run that is continued without a person.
+const RESTART: &str = "http:restart";
+
+/// How often a run is continued after its process has died, before a step completes: a run may be what its processes
+/// die of.
+const MAX_CRASHES: usize = 3;
 
 /// The attempts to resume the runs of other processes.
 type Attempts = HashMap<RunId, Attempt>;
@@ -93,20 +100,16 @@ impl Service {
         let mut attempts = Attempts::new();
         let interval = self.engine().observation_interval();
         let mut pace = Pace::new(&Clock::real(), Backoff::new(interval, interval));
-        let (mut changes, mut has_failed) = (shared.changes(), false);
+        let mut changes = shared.changes();
         loop {
             pace.next_turn().await;
-            let elsewhere = match shared.runs_elsewhere().await {
-                Ok(elsewhere) => elsewhere,
-                Err(error) => {
-                    if !std::mem::replace(&mut has_failed, true) {
-                        tracing::warn!(%error, "the runs of other processes cannot be read");
-                    }
-                    continue;
-                }
+            let Some(RunsElsewhere { may_be_driven, mut interrupted }) =
+                shared.runs_elsewhere().await
+            else {
+                // A change is told. The store lives as long as this.
+                let _ = timeout(MAX_PAUSE, changes.changed()).await;
+                continue;
             };
-            has_failed = false;
-            let RunsElsewhere { may_be_driven, mut interrupted } = elsewhere;
             interrupted.retain(|run| is_recoverable(&run.head));
             self.forget_others(&interrupted, &mut attempts);
             let may_be_resumed = |run: &InterruptedRun| {
@@ -117,7 +120,6 @@ impl Service {
             if may_be_driven || interrupted.iter().any(may_be_resumed) {
                 self.engine().observe_lease().await;
             } else {
-                // A change is told. The store lives as long as this.
                 let _ = timeout(MAX_PAUSE, changes.changed()).await;
             }
             for run in &interrupted {
@@ -185,6 +187,15 @@ impl Service {
         if !is_recoverable(&self.store().head(id).await?) {
             return Ok(false);
         }
+        let crashes = crashes_in_a_row(&self.store().read(id, 0).await?);
+        if crashes >= MAX_CRASHES {
+            tracing::error!(
+                run = id.as_str(),
+                crashes,
+                "the run ends each process that continues it, and waits for a person"
+            );
+            return Ok(false);
+        }
         let preflight = self.engine().prepare_resume(id, ResumeMode::Continue).await?;
         let Some(admission) = self.active().admit().await else { return Ok(false) };
         // A client may have decided otherwise meanwhile.
@@ -192,7 +203,7 @@ impl Service {
         if is_running || !is_recoverable(&self.store().head(id).await?) {
             return Ok(false);
         }
-        let accepted = self.engine().resume_unattended(preflight, "http:restart").await?;
+        let accepted = self.engine().resume_unattended(preflight, RESTART).await?;
         self.drive(&admission, accepted);
         Ok(true)
     }
@@ -214,4 +225,66 @@ fn is_about_store(error: &StartError) -> bool {
     use StoreError::{Cluster, Conflict, Unavailable};
     let StartError::Store(error) = error else { return false };
     matches!(error, Cluster { .. } | Conflict { .. } | Unavailable { .. })
+}
+
+/// Returns how often a run was continued after its process had died, since a step completed or a person resumed it. A
+/// process that was asked to end has said so.
+fn crashes_in_a_row(events: &[RecordedEvent]) -> usize {
+    let mut crashes = 0;
+    for (index, recorded) in events.iter().enumerate().rev() {
+        match &recorded.event {
+            Event::Run(RunEvent::RunResumed { actor, .. }) if actor == RESTART => {
+                let before = index.checked_sub(1).map(|index| &events[index].event);
+                if !matches!(before, Some(Event::Run(RunEvent::RunEnded { .. }))) {
+                    crashes += 1;
+                }
+            }
+            Event::Run(RunEvent::RunResumed { .. })
+            | Event::Step { event: StepEvent::StepCompleted { .. }, .. } => break,
+            _ => {}
+        }
+    }
+    crashes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::{Format, RunOutcome, StepPath};
+
+    fn resumed(actor: &str) -> Event {
+        let (actor, version) = (actor.to_owned(), "0.1.0".to_owned());
+        let (format, mode) = (Format::CURRENT, ResumeMode::Continue);
+        RunEvent::RunResumed { actor, version, format, mode, amendment: None }.into()
+    }
+
+    fn crashes(events: Vec<Event>) -> usize {
+        let time = Timestamp::UNIX_EPOCH;
+        let recorded = |(seq, event)| RecordedEvent { seq, time, event };
+        crashes_in_a_row(&(0..).zip(events).map(recorded).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_run_that_ends_its_processes_is_told_from_one_that_is_handed_over() {
+        let step = |event| Event::Step { path: StepPath::top_level("one"), event };
+        let begins = || step(StepEvent::StepUndoStarted);
+        let ended = || {
+            let outcome = RunOutcome::Interrupted;
+            Event::from(RunEvent::RunEnded { outcome, failure: None, differences: None })
+        };
+        assert_eq!(crashes(vec![begins(), resumed(RESTART), begins(), resumed(RESTART)]), 2);
+        assert_eq!(
+            crashes(vec![begins(), resumed(RESTART), begins(), ended(), resumed(RESTART)]),
+            1
+        );
+        let by_person =
+            vec![begins(), resumed(RESTART), resumed("cli:ann"), begins(), resumed(RESTART)];
+        assert_eq!(crashes(by_person), 1);
+        let completed = step(StepEvent::StepCompleted {
+            revision: 1,
+            output: serde_json::Value::Null,
+            message: None,
+        });
+        assert_eq!(crashes(vec![resumed(RESTART), completed, begins()]), 0);
+    }
 }

@@ -45,10 +45,11 @@ impl Service {
         let (mut changes, mut known) = (shared.changes(), HashMap::new());
         loop {
             pace.next_turn().await;
-            let requests = shared.requested_runs().await.unwrap_or_else(|error| {
-                tracing::warn!(%error, "requests for runs cannot be read");
-                Vec::new()
-            });
+            let Some(requests) = shared.requested_runs() else {
+                // The store lives as long as this.
+                let _ = changes.changed().await;
+                continue;
+            };
             known.retain(|name: &String, _| requests.iter().any(|request| request.name == *name));
             for request in &requests {
                 let seen = known.entry(request.name.clone()).or_insert_with(Seen::now);
@@ -62,7 +63,6 @@ impl Service {
                     tracing::warn!(%error, name = request.name, "a request for a run is not answered");
                 }
             }
-            // The store lives as long as this.
             let next = known.values().map(|seen| seen.next).min();
             let _ = match next {
                 None => changes.changed().await.ok(),
@@ -119,11 +119,14 @@ impl Service {
             Err(_) if self.store().head(&id).await.is_ok() => return Ok(()),
             Err(error) => error,
         };
+        // The clock of the API server may be another one.
+        let has_waited = waited >= MAX_WAIT
+            || request.created_at.is_some_and(|created| {
+                Duration::try_from(Timestamp::now() - created).is_ok_and(|age| age > 2 * MAX_WAIT)
+            });
         let message = error.as_text();
         match error.may_pass() {
-            true if start_before.is_some() || waited < MAX_WAIT => {
-                Err(RequestAnswer::Waits(message))
-            }
+            true if start_before.is_some() || !has_waited => Err(RequestAnswer::Waits(message)),
             true => Err(RequestAnswer::Refused(format!("it has waited for too long: {message}"))),
             false => Err(RequestAnswer::Refused(message)),
         }

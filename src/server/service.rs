@@ -42,6 +42,9 @@ const MAX_READERS: usize = 2;
 /// How long a client waits until the lock of a run that it abandons is removed from the cluster.
 const CLEAR_LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a request to cancel a run waits until others know it.
+const RECORD_CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// The service; clones share it.
 #[derive(Clone)]
 pub struct Service {
@@ -323,13 +326,24 @@ impl Service {
     pub(super) async fn cancel(&self, id: &RunId, actor: &str) -> Result<(), ApiError> {
         match self.shared.active.phase(id) {
             Some(Phase::Running(control)) => {
-                control.cancel(actor);
                 // Another process may have continued the run, or will when this one dies before it has journaled that.
-                if let Some(shared) = self.store().shared()
-                    && let Err(error) = shared.request_cancel(id, actor).await
-                {
-                    tracing::warn!(%error, run = id.as_str(), "the request to cancel is known here only");
+                // Before the run ends by this, so that it cannot stop a later one.
+                if let Some(shared) = self.store().shared() {
+                    let recorded = shared.request_cancel(id, actor);
+                    match tokio::time::timeout(RECORD_CANCEL_TIMEOUT, recorded).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => {
+                            tracing::warn!(%error, run = id.as_str(), "the request to cancel is known here only");
+                        }
+                        Err(_) => {
+                            tracing::warn!(
+                                run = id.as_str(),
+                                "the request to cancel may be known here only"
+                            );
+                        }
+                    }
                 }
+                control.cancel(actor);
                 Ok(())
             }
             Some(Phase::Recovering { .. }) => {

@@ -128,6 +128,7 @@ impl RunObjects {
         let mut members = json!({
             "step": null, "progress": null, "waitingFor": null, "holder": null, "renewedAt": null,
             "leaseDurationSeconds": null, "target": null, "startedAt": null, "endedAt": null, "failure": null,
+            "events": null, "head": null,
         });
         if let (Some(members), serde_json::Value::Object(present)) =
             (members.as_object_mut(), json!(status))
