@@ -76,10 +76,10 @@ async fn finishes(plane: &ControlPlane, trouble: Trouble, parts_before: usize) {
     assert_eq!(code, 200, "{started:#}");
     let run = started["run"].as_str().unwrap().to_owned();
     let events = plane.api::<RunEvents>(NAMESPACE);
-    wait_until("the events before the trouble", async || {
-        events.list_metadata(&ListParams::default()).await.unwrap().items.len() >= parts_before
-    })
-    .await;
+    // Other tests leave runs in the namespace.
+    let of_run = ListParams::default().labels(&format!("sop.rafay.dev/run={run}"));
+    let count = async || events.list_metadata(&of_run).await.unwrap().items.len();
+    wait_until("the events before the trouble", async || count().await >= parts_before).await;
     let begun = Instant::now();
     let mut left = Some(one);
     match trouble {
@@ -124,10 +124,7 @@ async fn finishes(plane: &ControlPlane, trouble: Trouble, parts_before: usize) {
     drop((left, two));
     let runs = plane.api::<RunbookRun>(NAMESPACE);
     runs.delete(&run, &DeleteParams::default()).await.unwrap();
-    wait_until("the collection of its events", async || {
-        events.list_metadata(&ListParams::default()).await.unwrap().items.is_empty()
-    })
-    .await;
+    wait_until("the collection of its events", async || count().await == 0).await;
 }
 
 /// As `kubectl create` and `kubectl wait` do it.
