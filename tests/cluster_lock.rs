@@ -110,7 +110,10 @@ impl<'a> Person<'a> {
 
     /// Starts to scale up, and waits until that is decided and sent.
     async fn start_to_scale_up(&self) -> RunningProgram {
-        self.start(SCALE_UP, r#""step":"new_nodes","event":"step_started""#).await
+        // It rests for longer than any command of another person takes.
+        let rest = "  - {id: rest, action: sleep, with: {duration: 10m}, timeout: 1h}\n";
+        let text = format!("{SCALE_UP}{rest}");
+        self.start(&text, r#""step":"new_nodes","event":"step_started""#).await
     }
 
     fn copy_runs_to(&self, other: &Self) {
@@ -358,10 +361,7 @@ async fn a_lock_that_could_not_be_removed_at_the_end_is_removed_by_the_next_run(
 async fn a_copy_of_a_state_directory_does_not_take_the_cluster_from_a_live_run() {
     let simulate = SimulateProcess::start(60.0);
     let (ann, bob) = (Person::of(&simulate), Person::of(&simulate));
-    // Long enough for the three commands below.
-    let rest = "  - {id: rest, action: sleep, with: {duration: 10m}, timeout: 1h}\n";
-    let text = format!("{SCALE_UP}{rest}");
-    let mut run = ann.start(&text, r#""step":"rest","event":"step_waiting""#).await;
+    let mut run = ann.start_to_scale_up().await;
     ann.copy_runs_to(&bob);
     let abandoned = bob.runs(&["abandon", "--last"]).expect_exit_code(0);
     assert!(abandoned.stderr.contains("the process of the run is alive"), "{}", abandoned.stderr);
