@@ -531,7 +531,7 @@ async fn withdrawn_is_named(plane: Arc<ControlPlane>) {
             let access = KubernetesAccess::Inferred { kubeconfig, context: None };
             let store = store_of(&platform(access)).await;
             wait_until("the permissions", async || store.ensure_usable().await.is_ok()).await;
-            let id = run_id("withdrawn");
+            let id = run_id(&name);
             let expected = expected_journal(&id, 3).await;
             drop(start(store.clone(), &id).await);
             store.append(&id, 1, &expected[1..2], true).await.unwrap();
