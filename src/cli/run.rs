@@ -40,12 +40,12 @@ impl RunArgs {
             confirm::require_terminal(&self.target)?;
         }
         let environment = self.target.connect().await?;
-        let place = global
-            .store_place(self.target.simulate, || environment.platform.clone())?
-            .with_lease_times(self.target.lease_times()?);
+        let times = self.target.lease_times()?;
+        let place =
+            global.store_place(self.target.simulate, times, || environment.platform.clone())?;
         let store = place.open_for_writing("run", None).await?.as_run_store();
         let engine = Engine::new(environment.platform.clone(), store, self.target.simulate)
-            .with_lease_times(self.target.lease_times()?);
+            .with_lease_times(times);
         let preflight = engine.prepare(checked, &inputs).await?;
         self.target.ensure_speed_is_allowed(&environment.platform, &preflight.target).await?;
         if asks {

@@ -104,9 +104,9 @@ impl ServeArgs {
             None => format!("http://{address}"),
         };
         let environment = self.target.connect().await?;
-        let place = global
-            .store_place(self.target.simulate, || environment.platform.clone())?
-            .with_lease_times(self.target.lease_times()?);
+        let times = self.target.lease_times()?;
+        let place =
+            global.store_place(self.target.simulate, times, || environment.platform.clone())?;
         if self.accept_objects && matches!(place, StorePlace::Directory(_)) {
             return Err(CliError::usage_with_hint(
                 "--accept-objects: a state directory has no objects",
@@ -116,7 +116,7 @@ impl ServeArgs {
         let store = place.open_for_writing("serve", Some(url.clone())).await?;
         let store = store.as_run_store();
         let engine = Engine::new(environment.platform.clone(), store, self.target.simulate)
-            .with_lease_times(self.target.lease_times()?)
+            .with_lease_times(times)
             .without_waiting_for_leases();
         if self.target.is_scaled()? {
             let target = RunTarget::default();

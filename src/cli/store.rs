@@ -86,10 +86,12 @@ impl Global {
         }
     }
 
-    /// Returns the place where runs are kept. `platform` makes the clients of the cluster.
+    /// Returns the place where runs are kept. `platform` makes the clients of the cluster; `times` are those of its
+    /// lease.
     pub(super) fn store_place(
         &self,
         simulated: bool,
+        times: LeaseTimes,
         platform: impl FnOnce() -> Platform,
     ) -> Result<StorePlace, CliError> {
         Ok(match self.store_kind(simulated)? {
@@ -97,7 +99,7 @@ impl Global {
             StoreKind::Cluster => StorePlace::Cluster {
                 platform: platform(),
                 namespace: self.store_namespace.clone(),
-                times: LeaseTimes::default(),
+                times,
             },
         })
     }
@@ -123,16 +125,6 @@ fn is_in_pod() -> bool {
 }
 
 impl StorePlace {
-    /// Sets the times of the lease of the cluster, which hold for the runs in it, too.
-    pub(super) fn with_lease_times(self, times: LeaseTimes) -> Self {
-        match self {
-            Self::Directory(_) => self,
-            Self::Cluster { platform, namespace, .. } => {
-                Self::Cluster { platform, namespace, times }
-            }
-        }
-    }
-
     /// Takes the right to write here for this process, or finds out what is missing for that.
     pub(super) async fn open_for_writing(
         &self,
@@ -193,17 +185,7 @@ impl OpenStore {
     pub(super) async fn remove(&self, runs: Vec<RunId>) -> Result<(), StoreError> {
         match self {
             Self::Directory(store) => store.remove(runs).await,
-            Self::Cluster(store) => {
-                let mut result = Ok(());
-                for run in &runs {
-                    match store.remove_run(run).await {
-                        // A service was faster.
-                        Ok(()) | Err(StoreError::NotFound { .. }) => {}
-                        Err(error) => result = result.and(Err(error)),
-                    }
-                }
-                result
-            }
+            Self::Cluster(store) => store.remove_runs(&runs).await.1,
         }
     }
 }

@@ -26,7 +26,7 @@ pub(super) async fn compact(
     let (objects, run) = (&shared.objects, &owner.run);
     let found = objects.list_events(run.as_str(), owner.uid()).await;
     let found = found.map_err(|error| Call::LIST_EVENTS.failed(objects, &error))?;
-    let place = format!("runbookrun {}/{run}", objects.namespace());
+    let place = shared.place(run);
     let text = parts::assemble(&place, &found)?;
     let lines = parts::lines_of(&text);
     let (replacing, small): (Vec<RunEvents>, Vec<RunEvents>) =

@@ -25,10 +25,12 @@ pub fn definitions() -> Vec<Value> {
 }
 
 fn policy() -> Value {
-    let over = RunState::ALL.into_iter().filter(|state| state.is_over());
-    let mut over: Vec<String> = over.map(|state| format!("'{state}'")).collect();
-    over.extend([PENDING, REFUSED].map(|state| format!("'{state}'")));
-    let controllers = CONTROLLERS.map(|name| format!("'{name}'"));
+    let states = |is_meant: fn(RunState) -> bool| {
+        RunState::ALL.into_iter().filter(move |state| is_meant(*state)).map(RunState::as_str)
+    };
+    let over = listed(states(RunState::is_over).chain([PENDING, REFUSED]));
+    let active = listed(states(RunState::is_active));
+    let controllers = listed(CONTROLLERS);
     json!({
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "ValidatingAdmissionPolicy",
@@ -43,26 +45,32 @@ fn policy() -> Value {
             }]},
             "matchConditions": [{
                 "name": "not-a-controller",
-                "expression": format!("!(request.userInfo.username in [{}])", controllers.join(", ")),
+                "expression": format!("!(request.userInfo.username in {controllers})"),
             }],
             "validations": [{
                 // Not every control plane has the names above.
                 "expression": format!(
                     "has(namespaceObject.metadata.deletionTimestamp) || !has(oldObject.status) || \
-                     !has(oldObject.status.state) || oldObject.status.state in [{}]",
-                    over.join(", ")
+                     !has(oldObject.status.state) || oldObject.status.state in {over}"
                 ),
-                "messageExpression":
+                "messageExpression": format!(
                     "'run ' + oldObject.metadata.name + ' is ' + oldObject.status.state + \
-                     (oldObject.status.state in ['running', 'rolling_back'] ? ': cancel it' : \
+                     (oldObject.status.state in {active} ? ': cancel it' : \
                      ': resume it, roll it back or abandon it') + \
                      ' first, such as `rafay-relay-sop --store cluster --store-namespace ' + \
                      oldObject.metadata.namespace + ' runs ' + \
-                     (oldObject.status.state in ['running', 'rolling_back'] ? 'cancel ' : 'rollback ') + \
-                     oldObject.metadata.name + '`'",
+                     (oldObject.status.state in {active} ? 'cancel ' : 'rollback ') + \
+                     oldObject.metadata.name + '`'"
+                ),
             }],
         },
     })
+}
+
+/// Returns texts as a list of CEL.
+fn listed<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
+    let quoted: Vec<String> = texts.into_iter().map(|text| format!("'{text}'")).collect();
+    format!("[{}]", quoted.join(", "))
 }
 
 fn policy_binding() -> Value {

@@ -6,10 +6,9 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use clock::Backoff;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource as _;
 use tokio::{
@@ -18,6 +17,7 @@ use tokio::{
 };
 
 use super::{
+    attempts::{Attempts, DENIED_PATIENCE},
     failure::is_ending,
     kubernetes_events::{Report, Reports},
 };
@@ -33,10 +33,6 @@ use crate::{
 const QUEUE: usize = 256;
 /// How long a report is tried while the API server does not answer. The reports after it wait.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The same while the API server refuses what it has allowed before: one that has just started does not know the roles.
-const DENIED_PATIENCE: Duration = Duration::from_secs(10);
-const BACKOFF: Backoff =
-    Backoff::new(Duration::from_millis(250), Duration::from_secs(5)).with_jitter(0.25);
 /// How long the end of a run waits for its last reports.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -122,7 +118,7 @@ impl Delivery {
     }
 
     async fn write(&mut self, report: Report) {
-        let (started, mut delays) = (Instant::now(), BACKOFF.delays());
+        let mut attempts = Attempts::new();
         loop {
             let Err(error) = self.send(&report).await else {
                 self.access.was_allowed.store(true, Ordering::Relaxed);
@@ -135,11 +131,11 @@ impl Delivery {
                 kind if kind.is_retryable() => PATIENCE,
                 _ => Duration::ZERO,
             };
-            if started.elapsed() >= patience {
+            if !attempts.are_left(patience) {
                 self.give_up(&error);
                 return;
             }
-            tokio::time::sleep(delays.next_delay()).await;
+            attempts.pause().await;
         }
     }
 

@@ -19,10 +19,12 @@
 //! - **The status is never trusted for a run that is not over**: its journal is read. Nothing can follow after a run is
 //!   over, so then the head in the status is final.
 
+mod attempts;
 mod compaction;
 mod crds;
 mod event_recorder;
 mod failure;
+mod follow;
 mod kubernetes_events;
 mod liveness;
 mod open_run;
@@ -61,7 +63,7 @@ use crate::{
         Checksum, HeadEntry, HeadQuery, RecordedEvent, RunHead, RunId, RunStore, SharedStore,
         StoreError, StoreLocation, WATCH_BACKLOG, parse_lines,
     },
-    lease::LeaseTimes,
+    lease::{LeaseTimes, ProcessId},
     platform::{
         Error as PlatformError, Platform,
         kubernetes::{RunObjects, RunbookRun},
@@ -152,9 +154,8 @@ impl ClusterStore {
         url: Option<String>,
         times: LeaseTimes,
     ) -> Result<Self, PlatformError> {
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let writer = format!("{host}/{}/{:08x}", std::process::id(), fastrand::u32(..));
-        Self::open(platform, namespace, Some(writer), url, times).await
+        let writer = Some(ProcessId::of_this_process().to_string());
+        Self::open(platform, namespace, writer, url, times).await
     }
 
     /// Opens the store in a namespace for reading.

@@ -1,17 +1,14 @@
 //! A run that this process writes to: what it knows of the run, and how it appends.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
-use clock::Backoff;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource as _;
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::{
     Journal, LiveRun, Shared,
+    attempts::{Attempts, DENIED_PATIENCE},
     compaction::compact,
     event_recorder::EventRecorder,
     failure::{Call, deleted, is_ending, is_too_large, other_version, too_large},
@@ -22,7 +19,8 @@ use super::{
 };
 use crate::{
     journal::{
-        Checksum, Event, RecordedEvent, RunEvent, RunHead, RunId, StoreError, no_start, to_lines,
+        Checksum, Event, RecordedEvent, RequestAnswer, RunEvent, RunHead, RunId, StoreError,
+        no_start, to_lines,
     },
     platform::{
         Error as PlatformError, ErrorKind,
@@ -32,13 +30,8 @@ use crate::{
 
 /// How long an append is tried while the API server does not answer: a restart of it takes less. The run waits.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
-/// The same while the API server refuses what it has allowed before: one that has just started does not know the roles.
-const DENIED_PATIENCE: Duration = Duration::from_secs(10);
 /// For how long events that need no sync are kept back: as long as people hardly notice.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
-/// The pauses in between.
-const BACKOFF: Backoff =
-    Backoff::new(Duration::from_millis(250), Duration::from_secs(5)).with_jitter(0.25);
 
 /// A run that this process has read or created, and appends to.
 pub(super) struct OpenRun {
@@ -196,7 +189,7 @@ async fn create(
     };
     let object = RunbookRun::new(run.as_str(), spec);
     let objects = &shared.objects;
-    let mut attempts = Attempts::new(shared.patience, false);
+    let mut attempts = Attempts::new();
     let created = loop {
         let error = match objects.create_run(&object).await {
             Ok(created) => break created,
@@ -219,7 +212,8 @@ async fn create(
                 }
             }
         }
-        attempts.pause(error).await.map_err(|error| Call::CREATE_RUN.failed(objects, &error))?;
+        let paused = pause(&mut attempts, shared.patience, false, error).await;
+        paused.map_err(|error| Call::CREATE_RUN.failed(objects, &error))?;
     };
     let is_claimed = is_request(&created);
     let created = match is_claimed {
@@ -264,7 +258,8 @@ async fn give_back(shared: &Shared, run: &RunId, version: &str, error: &StoreErr
             Some(hint) => format!("{error}\nhint: {hint}"),
             None => error.to_string(),
         };
-        if let Err(error) = shared.return_request(run, Some(version), why).await {
+        let answer = RequestAnswer::Waits(why);
+        if let Err(error) = shared.answer(run.as_str(), Some(version), &answer).await {
             tracing::warn!(%error, run = run.as_str(), "the request is answered later");
         }
     }
@@ -410,7 +405,7 @@ pub(super) async fn create_part(
 ) -> Result<(), StoreError> {
     let objects = &shared.objects;
     let name = part.metadata.name.as_deref().unwrap_or_default();
-    let mut attempts = Attempts::new(shared.patience, was_allowed);
+    let mut attempts = Attempts::new();
     loop {
         let (call, error) = match objects.create_events(run.as_str(), part).await {
             Ok(stored) if stored.spec == part.spec => return Ok(()),
@@ -429,7 +424,8 @@ pub(super) async fn create_part(
             },
             Err(error) => (Call::CREATE_EVENTS, error),
         };
-        attempts.pause(error).await.map_err(|error| call.failed(objects, &error))?;
+        let paused = pause(&mut attempts, shared.patience, was_allowed, error).await;
+        paused.map_err(|error| call.failed(objects, &error))?;
     }
 }
 
@@ -440,43 +436,24 @@ fn is_same(found: &RunEventsPart, own: &RunEventsPart) -> bool {
     *own == RunEventsPart { writer: writer.clone(), ..found.clone() }
 }
 
-/// The attempts of a creation so far.
-struct Attempts {
-    started: Instant,
+/// Waits before the next attempt of a creation, or returns the error where there is none.
+async fn pause(
+    attempts: &mut Attempts,
     patience: Duration,
-    delays: clock::Delays,
     was_allowed: bool,
-    count: u32,
-}
-
-impl Attempts {
-    fn new(patience: Duration, was_allowed: bool) -> Self {
-        let (started, delays) = (Instant::now(), BACKOFF.delays());
-        Self { started, patience, delays, was_allowed, count: 1 }
+    error: PlatformError,
+) -> Result<(), PlatformError> {
+    let patience = match error.kind() {
+        ErrorKind::Transient | ErrorKind::Unreachable if !is_too_large(&error) => patience,
+        ErrorKind::Denied if was_allowed && !is_ending(&error) => DENIED_PATIENCE.min(patience),
+        _ => return Err(error),
+    };
+    if !attempts.are_left(patience) {
+        return Err(error);
     }
-
-    /// Whether the call was sent before, too.
-    fn has_repeated(&self) -> bool {
-        self.count > 1
-    }
-
-    /// Waits before the next attempt, or returns the error where there is none.
-    async fn pause(&mut self, error: PlatformError) -> Result<(), PlatformError> {
-        let patience = match error.kind() {
-            ErrorKind::Transient | ErrorKind::Unreachable if !is_too_large(&error) => self.patience,
-            ErrorKind::Denied if self.was_allowed && !is_ending(&error) => {
-                DENIED_PATIENCE.min(self.patience)
-            }
-            _ => return Err(error),
-        };
-        if self.started.elapsed() >= patience {
-            return Err(error);
-        }
-        tracing::warn!(%error, "cannot write to the journal yet");
-        tokio::time::sleep(self.delays.next_delay()).await;
-        self.count += 1;
-        Ok(())
-    }
+    tracing::warn!(%error, "cannot write to the journal yet");
+    attempts.pause().await;
+    Ok(())
 }
 
 impl Shared {

@@ -1,16 +1,14 @@
 //! What the processes that write to one namespace know of each other: which runs have lost their process, and which are
 //! to be canceled. Such a request is an annotation of the run's object, so that it survives the process that is asked.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
-use clock::{Backoff, Clock, Pace};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
 use super::{
     ClusterStore, ListedRun, Shared,
     failure::Call,
+    follow::follow,
     liveness::{duration, renewed_at, says_driven},
     projection::{Projection, head_of},
     requests::{answered, is_request, request},
@@ -20,18 +18,13 @@ use crate::{
         InterruptedRun, RequestAnswer, RunHead, RunId, RunRequest, RunState, RunsElsewhere,
         SharedStore, StoreError,
     },
-    platform::{
-        kubernetes::RunbookRun,
-        wait::{SourceEvent, WaitSource as _},
-    },
+    platform::kubernetes::RunbookRun,
 };
 
 /// The annotation with the actor that asked for a run to be canceled. Anybody who may change the object may write it.
 const CANCEL: &str = "sop.rafay.dev/cancel-requested-by";
 /// The longest actor that is taken from it, in bytes.
 const MAX_ACTOR: usize = 256;
-/// The pauses between watches that the API server refuses.
-const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
 
 #[async_trait]
 impl SharedStore for ClusterStore {
@@ -40,23 +33,10 @@ impl SharedStore for ClusterStore {
     }
 
     async fn wait_for_cancel(&self, run: &RunId) -> String {
-        let mut pace = Pace::new(&Clock::real(), BACKOFF);
-        loop {
-            pace.next_turn().await;
-            let mut watch = self.shared.objects.watch_run(run.as_str());
-            let problem = loop {
-                match watch.changed().await {
-                    Ok(SourceEvent::Changed) => {
-                        if let Some(actor) = watch.objects().iter().find_map(|run| cancel_of(run)) {
-                            return actor;
-                        }
-                    }
-                    Ok(SourceEvent::Interrupted(_)) => {}
-                    Err(error) => break error,
-                }
-            };
-            tracing::warn!(error = %problem, run = run.as_str(), "requests to cancel the run are not seen");
-        }
+        let watch = || self.shared.objects.watch_run(run.as_str());
+        let problem = format!("requests to cancel run {run} are not seen");
+        follow(watch, &problem, |found| found?.objects().iter().find_map(|run| cancel_of(run)))
+            .await
     }
 
     async fn withdraw_cancel(&self, run: &RunId) -> Result<(), StoreError> {
@@ -133,14 +113,7 @@ impl SharedStore for ClusterStore {
     }
 
     async fn answer(&self, request: &RunRequest, answer: RequestAnswer) -> Result<(), StoreError> {
-        let objects = &self.shared.objects;
-        let status = answered(&answer);
-        match objects.write_status(&request.name, request.version.as_deref(), &status).await {
-            Ok(_) => Ok(()),
-            // Another process was faster, or it is gone.
-            Err(error) if matches!(error.code(), "Conflict" | "NotFound") => Ok(()),
-            Err(error) => Err(Call::WRITE_STATUS.failed(objects, &error)),
-        }
+        self.shared.answer(&request.name, request.version.as_deref(), &answer).await
     }
 
     async fn remove_run(&self, run: &RunId) -> Result<(), StoreError> {
@@ -175,15 +148,14 @@ impl Shared {
         }
     }
 
-    /// Makes a request of an object again, whose run has no event. What another process has written meanwhile stays.
-    pub(super) async fn return_request(
+    /// Answers a request whose run has no event. What another process has written meanwhile stays.
+    pub(super) async fn answer(
         &self,
-        run: &RunId,
+        name: &str,
         version: Option<&str>,
-        why: String,
+        answer: &RequestAnswer,
     ) -> Result<(), StoreError> {
-        let status = answered(&RequestAnswer::Waits(why));
-        match self.objects.write_status(run.as_str(), version, &status).await {
+        match self.objects.write_status(name, version, &answered(answer)).await {
             Ok(_) => Ok(()),
             Err(error) if matches!(error.code(), "Conflict" | "NotFound") => Ok(()),
             Err(error) => Err(Call::WRITE_STATUS.failed(&self.objects, &error)),
@@ -206,7 +178,7 @@ impl Shared {
             if object.spec.writer.is_none() {
                 let version = object.metadata.resource_version.as_deref();
                 let why = "the process that was about to start it is gone".to_owned();
-                self.return_request(run, version, why).await?;
+                self.answer(run.as_str(), version, &RequestAnswer::Waits(why)).await?;
             }
             return Ok(LeftRun::Nothing);
         };

@@ -7,26 +7,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clock::{Backoff, Clock, Pace};
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{sync::watch, task::JoinSet};
 
-use super::liveness;
+use super::{follow::follow, liveness};
 use crate::{
     journal::RunId,
-    platform::{
-        kubernetes::{ObjectView, RunObjects, RunbookRun},
-        wait::{SourceEvent, WaitSource as _},
-    },
+    platform::kubernetes::{ObjectView, ObjectWatch, RunObjects, RunbookRun},
 };
-
-/// The pauses between watches that the API server refuses.
-const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
 
 /// The watched runs. Dropped, they are watched no more.
 pub(super) struct WatchedRuns {
     state: Arc<Mutex<State>>,
     changes: watch::Receiver<()>,
-    task: JoinHandle<()>,
+    _task: JoinSet<()>,
 }
 
 #[derive(Default)]
@@ -44,8 +37,26 @@ impl WatchedRuns {
     pub(super) fn start(objects: RunObjects) -> Self {
         let state = Arc::<Mutex<State>>::default();
         let (notify, changes) = watch::channel(());
-        let task = tokio::spawn(keep(objects, Arc::clone(&state), notify));
-        Self { state, changes, task }
+        let observe = {
+            let state = Arc::clone(&state);
+            move |runs: Option<&ObjectWatch<RunbookRun>>| -> Option<()> {
+                match runs {
+                    Some(runs) => {
+                        lock(&state).observe(runs.view());
+                        notify.send_replace(());
+                    }
+                    // They are asked for until the watch goes on.
+                    None => lock(&state).forget(),
+                }
+                None
+            }
+        };
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let problem = "the runs of the namespace cannot be watched";
+            follow(|| objects.watch_runs(), problem, observe).await;
+        });
+        Self { state, changes, _task: task }
     }
 
     /// Returns the objects as they are now; `None` while that is not known.
@@ -86,36 +97,6 @@ impl WatchedRuns {
     /// Returns a receiver that is told of each change from now on.
     pub(super) fn changes(&self) -> watch::Receiver<()> {
         self.changes.clone()
-    }
-}
-
-impl Drop for WatchedRuns {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-async fn keep(objects: RunObjects, state: Arc<Mutex<State>>, notify: watch::Sender<()>) {
-    let mut pace = Pace::new(&Clock::real(), BACKOFF);
-    loop {
-        pace.next_turn().await;
-        let mut runs = objects.watch_runs();
-        let problem = loop {
-            match runs.changed().await {
-                Ok(SourceEvent::Changed) => {
-                    lock(&state).observe(runs.view());
-                    notify.send_replace(());
-                }
-                // What is known may be old: it is asked for until the watch goes on.
-                Ok(SourceEvent::Interrupted(problem)) => {
-                    tracing::debug!(problem, "the watch of the runs is interrupted");
-                    lock(&state).forget();
-                }
-                Err(error) => break error,
-            }
-        };
-        lock(&state).forget();
-        tracing::warn!(error = %problem, "the runs of the namespace cannot be watched");
     }
 }
 

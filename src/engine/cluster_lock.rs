@@ -6,17 +6,16 @@ use std::time::Duration;
 use super::{Engine, StartError, checked::is_of_kind};
 use crate::{
     journal::{RunHead, RunId, RunState, RunTarget, with_liveness},
-    lease::{self, HeldLease, LeaseError, LeaseTimes, LockRequest, Observation, RunLock},
+    lease::{
+        self, HeldLease, LeaseError, LeaseTimes, LockRequest, Observation, ProcessId, RunLock,
+    },
 };
 use runbook::{ActionKind, Runbook};
 
 /// This process and its host, as others are told.
 #[derive(Debug)]
 pub(super) struct Holder {
-    host: String,
-    pid: u32,
-    /// The text by which processes are told apart, also those whose hosts have the same name.
-    id: String,
+    process: ProcessId,
     times: LeaseTimes,
     /// Whether a start may take as long as the duration of a lease.
     waits: bool,
@@ -26,11 +25,9 @@ pub(super) struct Holder {
 
 impl Holder {
     pub(super) fn new() -> Self {
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let pid = std::process::id();
-        let id = format!("{host}/{pid}/{:08x}", fastrand::u32(..));
+        let process = ProcessId::of_this_process();
         let (times, observation) = (LeaseTimes::default(), Observation::default());
-        Self { host, pid, id, times, waits: true, observation }
+        Self { process, times, waits: true, observation }
     }
 
     pub(super) fn with_times(self, times: LeaseTimes) -> Self {
@@ -74,8 +71,8 @@ impl Engine {
             runbook: runbook.name.clone(),
             actor: run.actor.to_owned(),
             since: self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-            host: self.holder.host.clone(),
-            pid: self.holder.pid.to_string(),
+            host: self.holder.process.host.clone(),
+            pid: self.holder.process.pid.to_string(),
             store: location.name,
             store_id: location.exclusive_id,
             url: location.url,
@@ -83,7 +80,7 @@ impl Engine {
             reason: None,
         };
         // Another hold of this process, which is not released yet, must not be taken for this one.
-        let holder = format!("{}/{:04x}", self.holder.id, fastrand::u16(..));
+        let holder = format!("{}/{:04x}", self.holder.process, fastrand::u16(..));
         let (times, waits) = (self.holder.times, self.holder.waits);
         let requires_lock = run.requires_lock;
         let request = LockRequest { lock, holder, ignored: None, times, waits, requires_lock };

@@ -48,6 +48,20 @@ pub trait SharedStore: Send + Sync {
     /// No such run, it is not over or not readable, or the medium failed.
     async fn remove_run(&self, run: &RunId) -> Result<(), StoreError>;
 
+    /// Removes runs that are over, for good. One that another process has removed meanwhile is no error. Returns how
+    /// many were removed, and the first error of [`remove_run`](Self::remove_run): the others are tried, too.
+    async fn remove_runs(&self, runs: &[RunId]) -> (usize, Result<(), StoreError>) {
+        let (mut removed, mut result) = (0, Ok(()));
+        for run in runs {
+            match self.remove_run(run).await {
+                Ok(()) => removed += 1,
+                Err(StoreError::NotFound { .. }) => {}
+                Err(error) => result = result.and(Err(error)),
+            }
+        }
+        (removed, result)
+    }
+
     /// Returns a receiver that is told of each change by another process from now on.
     fn changes(&self) -> watch::Receiver<()>;
 }

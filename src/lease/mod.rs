@@ -12,6 +12,7 @@
 
 mod acquire;
 mod held;
+mod process;
 mod run_lock;
 
 use std::time::Duration;
@@ -20,6 +21,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 
 pub use acquire::{LeaseError, LockRequest, Observation, acquire};
 pub use held::HeldLease;
+pub use process::ProcessId;
 pub use run_lock::RunLock;
 
 use crate::platform::{Error, kubernetes::LeaseClient};

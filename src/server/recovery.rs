@@ -6,7 +6,7 @@ use std::{collections::HashMap, time::Duration};
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout};
 
-use super::{Service, active_runs::Phase};
+use super::Service;
 use crate::{
     engine::StartError,
     journal::{
@@ -199,8 +199,7 @@ impl Service {
         let preflight = self.engine().prepare_resume(id, ResumeMode::Continue).await?;
         let Some(admission) = self.active().admit().await else { return Ok(false) };
         // A client may have decided otherwise meanwhile.
-        let is_running = matches!(self.active().phase(id), Some(Phase::Running(_)));
-        if is_running || !is_recoverable(&self.store().head(id).await?) {
+        if self.is_live(id) || !is_recoverable(&self.store().head(id).await?) {
             return Ok(false);
         }
         let accepted = self.engine().resume_unattended(preflight, RESTART).await?;

@@ -35,16 +35,7 @@ impl Service {
         let heads = self.store().heads(HeadQuery::All).await?;
         let selected: Vec<RunId> =
             retention.select(heads, Timestamp::now()).into_iter().map(|head| head.run).collect();
-        let (mut removed, mut result) = (0, Ok(()));
-        for run in selected {
-            match shared.remove_run(&run).await {
-                Ok(()) => removed += 1,
-                // Another process was faster.
-                Err(StoreError::NotFound { .. }) => {}
-                // The others can be removed.
-                Err(error) => result = result.and(Err(error)),
-            }
-        }
+        let (removed, result) = shared.remove_runs(&selected).await;
         if removed > 0 {
             tracing::info!(removed, "removed old runs");
         }

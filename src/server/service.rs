@@ -418,12 +418,16 @@ impl Service {
     /// Whether this service writes to a run. The store knows that from before the run's first event can be read until
     /// its last one can be.
     async fn is_written(&self, id: &RunId) -> bool {
-        match self.shared.active.phase(id) {
-            Some(Phase::Running(_)) => true,
-            Some(Phase::Recovering { .. }) => false,
-            // The driver has ended without the run's end.
-            Some(Phase::JournalFailed(_)) if self.store().shared().is_none() => false,
-            Some(Phase::JournalFailed(_)) | None => self.store().is_live(id).await,
+        self.is_live(id) || (!self.is_left(id) && self.store().is_live(id).await)
+    }
+
+    /// Whether it is known here that no process writes to a run, whatever its store says: it is about to be resumed, or
+    /// its driver has ended without the run's end. In a store to which several processes write, another one may.
+    fn is_left(&self, id: &RunId) -> bool {
+        match self.active().phase(id) {
+            Some(Phase::Recovering { .. }) => true,
+            Some(Phase::JournalFailed(_)) => self.store().shared().is_none(),
+            Some(Phase::Running(_)) | None => false,
         }
     }
 
@@ -504,10 +508,9 @@ impl Service {
 
     /// Returns a head that was read, with whether the service writes to its run.
     async fn with_liveness(&self, head: RunHead) -> Result<(RunHead, bool), StoreError> {
-        match self.shared.active.phase(&head.run) {
-            Some(Phase::Recovering { .. }) => Ok((head, false)),
-            Some(Phase::JournalFailed(_)) if self.store().shared().is_none() => Ok((head, false)),
-            _ => with_liveness(self.store().as_ref(), head).await,
+        match self.is_left(&head.run) {
+            true => Ok((head, false)),
+            false => with_liveness(self.store().as_ref(), head).await,
         }
     }
 
@@ -593,7 +596,7 @@ impl Service {
         Ok(())
     }
 
-    fn is_live(&self, id: &RunId) -> bool {
+    pub(super) fn is_live(&self, id: &RunId) -> bool {
         matches!(self.shared.active.phase(id), Some(Phase::Running(_)))
     }
 

@@ -11,9 +11,11 @@ use std::num::NonZeroUsize;
 use serde_json::Value;
 
 use super::{
-    CliError, Exit, Global, run, stdout,
+    CliError, Exit, Global, run,
+    state_dir::StateDir,
+    stdout,
     store::{OpenStore, StoreKind, StorePlace},
-    target::ClusterArgs,
+    target::{ClusterArgs, TargetArgs},
 };
 use crate::journal::{HeadQuery, RunId, RunState, RunStore};
 
@@ -144,22 +146,18 @@ impl RunsArgs {
 impl Command {
     /// Returns where the runs are kept, with the cluster that this subcommand names.
     fn store_place(&self, global: &Global) -> Result<StorePlace, CliError> {
-        // Whether the cluster is named for the store alone.
-        let (cluster, is_for_store) = match self {
-            Self::List(args) => (args.cluster.clone(), true),
-            Self::Show(args) => (args.cluster.clone(), true),
-            Self::Logs(args) => (args.cluster.clone(), true),
-            Self::Cancel(args) => (args.cluster.clone(), true),
-            Self::Prune(args) => (args.cluster.clone(), true),
-            Self::Abandon(args) => (args.cluster.clone(), false),
-            Self::Resume(args) => (args.place.target.cluster(), false),
-            Self::Rollback(args) => (args.target.cluster(), false),
+        let (cluster, target) = match self {
+            Self::List(args) => (args.cluster.clone(), None),
+            Self::Show(args) => (args.cluster.clone(), None),
+            Self::Logs(args) => (args.cluster.clone(), None),
+            Self::Cancel(args) => (args.cluster.clone(), None),
+            Self::Prune(args) => (args.cluster.clone(), None),
+            Self::Abandon(args) => (args.cluster.clone(), None),
+            Self::Resume(args) => (args.place.target.cluster(), Some(&args.place.target)),
+            Self::Rollback(args) => (args.target.cluster(), Some(&args.target)),
         };
-        let simulated = match self {
-            Self::Resume(args) => args.place.target.simulate,
-            Self::Rollback(args) => args.target.simulate,
-            _ => false,
-        };
+        let is_for_store = target.is_none() && !matches!(self, Self::Abandon(_));
+        let simulated = target.is_some_and(|target| target.simulate);
         if is_for_store
             && cluster.is_named()
             && global.store_kind(simulated)? == StoreKind::Directory
@@ -170,17 +168,11 @@ impl Command {
             ));
         }
         // A simulated run is resumed in the state directory that it was started with.
-        match simulated {
-            true => Ok(StorePlace::Directory(super::state_dir::StateDir::choose(global, false)?)),
-            false => {
-                let place = global.store_place(false, || cluster.platform())?;
-                Ok(match self {
-                    Self::Resume(args) => place.with_lease_times(args.place.target.lease_times()?),
-                    Self::Rollback(args) => place.with_lease_times(args.target.lease_times()?),
-                    _ => place,
-                })
-            }
+        if simulated {
+            return Ok(StorePlace::Directory(StateDir::choose(global, false)?));
         }
+        let times = target.map(TargetArgs::lease_times).transpose()?.unwrap_or_default();
+        global.store_place(false, times, || cluster.platform())
     }
 }
 
