@@ -22,7 +22,6 @@ use tempfile::TempDir;
 use test_support::{
     InterruptingStore, Moment, Point, ProgramOutput, SCALE_UP, SimulateProcess, TestCluster,
 };
-use tokio::sync::Notify;
 
 use crate::crash::{RELAY_SCALE, change_kinds, facts};
 
@@ -75,17 +74,9 @@ async fn store_in(cluster: &TestCluster) -> Arc<ClusterStore> {
 
 /// Runs until the Nth event on a store and resumes there; whether the run had that event.
 async fn stops_and_resumes(store: Arc<dyn RunStore>, stop_at: u64, moment: Moment) -> bool {
-    let stopped = Arc::new(Notify::new());
-    let stop = {
-        let stopped = Arc::clone(&stopped);
-        move || -> BoxFuture<'static, ()> {
-            stopped.notify_one();
-            Box::pin(std::future::pending())
-        }
-    };
-    let stopping =
-        Arc::new(InterruptingStore::new(Arc::clone(&store), Point::Event(stop_at), moment, stop));
-    let cluster = TestCluster::with_store(Scenario::default(), stopping).await;
+    let (stopping, stopped) =
+        InterruptingStore::stopping(Arc::clone(&store), Point::Event(stop_at), moment);
+    let cluster = TestCluster::with_store(Scenario::default(), Arc::new(stopping)).await;
     let driving = async {
         let accepted = cluster.accept(SCALE_UP, json!({})).await.unwrap();
         cluster.drive(accepted, Control::default()).await.expect_success();
@@ -137,17 +128,9 @@ async fn relay_scale_stops_and_is_resumed(
     moment: Moment,
 ) -> (bool, Vec<String>, Vec<String>) {
     let medium = TestCluster::new().await;
-    let stopped = Arc::new(Notify::new());
-    let stop = {
-        let stopped = Arc::clone(&stopped);
-        move || -> BoxFuture<'static, ()> {
-            stopped.notify_one();
-            Box::pin(std::future::pending())
-        }
-    };
     let (store, point) = (store_in(&medium).await, Point::Synced(append));
-    let stopping = Arc::new(InterruptingStore::new(store, point, moment, stop));
-    let mut cluster = TestCluster::with_store(Scenario::default(), stopping).await;
+    let (stopping, stopped) = InterruptingStore::stopping(store, point, moment);
+    let mut cluster = TestCluster::with_store(Scenario::default(), Arc::new(stopping)).await;
     let has_stopped = tokio::select! {
         ended = cluster.run(RELAY_SCALE) => {
             ended.expect_success();

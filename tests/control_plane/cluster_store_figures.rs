@@ -11,14 +11,13 @@ use async_trait::async_trait;
 use kube::api::ListParams;
 use rafay_relay_sop::{
     journal::{
-        DirectoryStore, Event, HeadEntry, HeadQuery, LockOwner, MemoryStore, Observers,
-        RecordedEvent, RunEvent, RunHead, RunId, RunStore, RunWriter, StoreError, StoreLocation,
+        DirectoryStore, Event, LockOwner, MemoryStore, Observers, RecordedEvent, RunEvent, RunId,
+        RunStore, RunWriter, StoreError,
     },
     platform::kubernetes::RunEvents,
 };
 use simulator::Scenario;
-use test_support::{ProgramOutput, TestCluster, program};
-use tokio::sync::broadcast;
+use test_support::{AroundAppend, ProgramOutput, TestCluster, WrappedStore, program};
 
 use crate::{
     accounts::{Grant, TestServiceAccount},
@@ -39,55 +38,28 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// A store that notes how long each synced append takes.
-struct TimedStore {
-    store: Arc<dyn RunStore>,
+/// Notes how long each synced append takes.
+#[derive(Default)]
+struct Timing {
     synced: Mutex<Vec<Duration>>,
 }
 
 #[async_trait]
-impl RunStore for TimedStore {
+impl AroundAppend for Timing {
     async fn append(
         &self,
+        store: &dyn RunStore,
         run: &RunId,
         expected: u64,
         events: &[RecordedEvent],
         sync: bool,
     ) -> Result<(), StoreError> {
         let started = Instant::now();
-        self.store.append(run, expected, events, sync).await?;
+        store.append(run, expected, events, sync).await?;
         if sync {
             self.synced.lock().unwrap().push(started.elapsed());
         }
         Ok(())
-    }
-
-    async fn read(&self, run: &RunId, from: u64) -> Result<Vec<RecordedEvent>, StoreError> {
-        self.store.read(run, from).await
-    }
-
-    async fn heads(&self, query: HeadQuery) -> Result<Vec<HeadEntry>, StoreError> {
-        self.store.heads(query).await
-    }
-
-    async fn head(&self, run: &RunId) -> Result<RunHead, StoreError> {
-        self.store.head(run).await
-    }
-
-    fn watch(&self) -> broadcast::Receiver<RunHead> {
-        self.store.watch()
-    }
-
-    async fn is_live(&self, run: &RunId) -> bool {
-        self.store.is_live(run).await
-    }
-
-    async fn check_writable(&self) -> Result<(), StoreError> {
-        self.store.check_writable().await
-    }
-
-    fn location(&self) -> StoreLocation {
-        self.store.location()
     }
 }
 
@@ -143,14 +115,15 @@ async fn appends(plane: Arc<ControlPlane>) {
             let (mut times, mut runs, mut left) = (Vec::new(), Vec::new(), 0);
             let mut count = 0;
             for _ in 0..RUNS {
-                let synced = Mutex::default();
-                let measured = Arc::new(TimedStore { store: Arc::clone(&store), synced });
+                let measured = WrappedStore::around(Arc::clone(&store), Timing::default());
+                let measured = Arc::new(measured);
                 let id = run_id("figures");
                 let started = Instant::now();
                 write_again(measured.clone(), &id, &journal).await;
                 runs.push(started.elapsed());
-                count = measured.synced.lock().unwrap().len();
-                times.extend(measured.synced.lock().unwrap().iter());
+                let synced = std::mem::take(&mut *measured.around.synced.lock().unwrap());
+                count = synced.len();
+                times.extend(synced);
                 if name == "cluster" {
                     let of_run = ListParams::default().labels(&format!("sop.rafay.dev/run={id}"));
                     let parts = plane.api::<RunEvents>(cluster_store::NAMESPACE);

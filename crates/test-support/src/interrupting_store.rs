@@ -7,12 +7,12 @@ use std::sync::{
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use rafay_relay_sop::journal::{
-    HeadEntry, HeadQuery, RecordedEvent, RunHead, RunId, RunStore, StoreError, StoreLocation,
-};
+use rafay_relay_sop::journal::{RecordedEvent, RunId, RunStore, StoreError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::sync::broadcast;
+use tokio::sync::Notify;
+
+use super::{AroundAppend, WrappedStore};
 
 /// Whether the event at which an append is interrupted is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,14 +42,16 @@ impl Point {
 }
 
 /// Interrupts one append of a run, once: the run may be resumed through the same store.
-pub struct InterruptingStore {
-    store: Arc<dyn RunStore>,
+pub struct Interruption {
     point: Point,
     moment: Moment,
     interrupt: Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>,
     synced: AtomicU64,
     has_interrupted: AtomicBool,
 }
+
+/// A store that interrupts one append.
+pub type InterruptingStore = WrappedStore<Interruption>;
 
 impl InterruptingStore {
     /// Interrupts at an append by waiting for `interrupt`.
@@ -61,9 +63,22 @@ impl InterruptingStore {
     ) -> Self {
         let interrupt = Box::new(interrupt);
         let (synced, has_interrupted) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self { store, point, moment, interrupt, synced, has_interrupted }
+        Self::around(store, Interruption { point, moment, interrupt, synced, has_interrupted })
     }
 
+    /// Stops at an append for ever, as a process that has died, and notifies that it has.
+    pub fn stopping(store: Arc<dyn RunStore>, point: Point, moment: Moment) -> (Self, Arc<Notify>) {
+        let stopped = Arc::new(Notify::new());
+        let notify = Arc::clone(&stopped);
+        let stop = move || -> BoxFuture<'static, ()> {
+            notify.notify_one();
+            Box::pin(std::future::pending())
+        };
+        (Self::new(store, point, moment, stop), stopped)
+    }
+}
+
+impl Interruption {
     fn is_reached(&self, expected: u64, events: &[RecordedEvent], sync: bool) -> bool {
         match &self.point {
             Point::Event(number) => expected + events.len() as u64 >= *number,
@@ -80,9 +95,10 @@ impl InterruptingStore {
 }
 
 #[async_trait]
-impl RunStore for InterruptingStore {
+impl AroundAppend for Interruption {
     async fn append(
         &self,
+        store: &dyn RunStore,
         run: &RunId,
         expected: u64,
         events: &[RecordedEvent],
@@ -91,39 +107,11 @@ impl RunStore for InterruptingStore {
         let interrupts = self.is_reached(expected, events, sync)
             && !self.has_interrupted.swap(true, Ordering::SeqCst);
         if !interrupts || self.moment == Moment::AfterEvent {
-            self.store.append(run, expected, events, sync).await?;
+            store.append(run, expected, events, sync).await?;
         }
         if interrupts {
             (self.interrupt)().await;
         }
         Ok(())
-    }
-
-    async fn read(&self, run: &RunId, from: u64) -> Result<Vec<RecordedEvent>, StoreError> {
-        self.store.read(run, from).await
-    }
-
-    async fn heads(&self, query: HeadQuery) -> Result<Vec<HeadEntry>, StoreError> {
-        self.store.heads(query).await
-    }
-
-    async fn head(&self, run: &RunId) -> Result<RunHead, StoreError> {
-        self.store.head(run).await
-    }
-
-    fn watch(&self) -> broadcast::Receiver<RunHead> {
-        self.store.watch()
-    }
-
-    async fn is_live(&self, run: &RunId) -> bool {
-        self.store.is_live(run).await
-    }
-
-    async fn check_writable(&self) -> Result<(), StoreError> {
-        self.store.check_writable().await
-    }
-
-    fn location(&self) -> StoreLocation {
-        self.store.location()
     }
 }

@@ -14,6 +14,7 @@ mod serve;
 #[cfg(target_os = "linux")]
 mod soak;
 mod watchdog;
+mod wrapped_store;
 
 use std::{sync::Arc, time::Duration};
 
@@ -39,6 +40,7 @@ pub use serve::Serve;
 #[cfg(target_os = "linux")]
 pub use soak::{Usage, soak, with_descriptors};
 pub use watchdog::Watchdog;
+pub use wrapped_store::{AroundAppend, WrappedStore};
 
 /// Fast enough that a minute of boot time is a tenth of a second.
 pub const SPEED: f64 = 600.0;
@@ -189,14 +191,14 @@ impl TestCluster {
     }
 }
 
-/// The operations that changed something, in order. The records that a run keeps of itself are not counted.
+/// The operations that changed something, in order. The bookkeeping of a run is not counted.
 pub fn effective_calls(calls: &[RecordedCall]) -> Vec<String> {
-    let is_effective = |call: &&RecordedCall| call.effective && !is_record(&call.operation);
+    let is_effective = |call: &&RecordedCall| call.effective && !is_bookkeeping(&call.operation);
     calls.iter().filter(is_effective).map(|call| call.operation.clone()).collect()
 }
 
-/// Whether an operation reads or writes what a run records of itself in the cluster: the lease, the objects of the run.
-pub fn is_record(operation: &str) -> bool {
+/// Whether an operation reads or writes what a run keeps of itself in the cluster: the lease, the objects of the run.
+pub fn is_bookkeeping(operation: &str) -> bool {
     ["leases", "runbookruns", "runevents"].iter().any(|resource| operation.contains(resource))
         || operation.split([' ', '/']).nth(1) == Some("events")
 }
