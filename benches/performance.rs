@@ -27,7 +27,7 @@ use rafay_relay_sop::{
 use runbook::Source;
 use simulator::{RecordedCall, Scenario, Simulator};
 use tempfile::TempDir;
-use test_support::is_record;
+use test_support::is_bookkeeping;
 
 const RELAY_SCALE: &str = include_str!("../runbooks/relay-scale.yaml");
 const SCALE_UP: &str = include_str!("../tests/fixtures/runbooks/scale-up.yaml");
@@ -293,7 +293,7 @@ async fn relay_scale(nodes: u32) -> (usize, usize, String) {
     let (_, took) = bench.run(RELAY_SCALE).await;
     let record = bench.simulator.as_ref().expect("it has a simulator").calls();
     // The lease of the cluster is written three or four times by any run, however large the cluster is.
-    let is_change = |call: &&RecordedCall| call.mutating && !is_record(&call.operation);
+    let is_change = |call: &&RecordedCall| call.mutating && !is_bookkeeping(&call.operation);
     let mutations = record.iter().filter(is_change).count();
     (mutations, record.len() - mutations, format!("{:.1} s", took.as_secs_f64()))
 }

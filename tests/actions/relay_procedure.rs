@@ -10,7 +10,7 @@ use super::{
     NAMESPACE, RELAY, autoscaling, cordoned, end_node, image_patch, nodes_of, patch_deployment,
     pods_of, protected, replicas, scenario_with_failing_image, uids_of,
 };
-use test_support::{FinishedRun, TestCluster, is_record, wait_until_async};
+use test_support::{FinishedRun, TestCluster, is_bookkeeping, wait_until_async};
 
 const RELAY_SCALE: &str = include_str!("../../runbooks/relay-scale.yaml");
 
@@ -109,7 +109,7 @@ async fn relay_scale_succeeds_on_the_default_scenario() {
     assert_eq!(calls.len(), 3 + 3 + 6 + 2 + 4, "and four more: {calls:?}");
     calls.sort();
     let mutating = cluster.simulator.calls().into_iter().filter(|call| call.mutating);
-    let mutating = mutating.filter(|call| !is_record(&call.operation)).count();
+    let mutating = mutating.filter(|call| !is_bookkeeping(&call.operation)).count();
     assert_eq!(mutating, calls.len(), "no call was in vain");
 }
 

@@ -50,7 +50,7 @@ pub(crate) async fn mutations(plane: &ControlPlane, account: &TestServiceAccount
     let changes = |event: &&AuditEvent| {
         !matches!(event.verb.as_str(), "get" | "list" | "watch")
             && event.object_ref.resource != "selfsubjectaccessreviews"
-            && !test_support::is_record(&event.operation())
+            && !test_support::is_bookkeeping(&event.operation())
             && !event.request_uri.contains("dryRun=All")
             && event.response_status.as_ref().is_some_and(|status| status.code < 300)
     };
@@ -105,7 +105,7 @@ pub(crate) async fn wait_for_watches(
 /// Returns from the simulator's record what [`mutations`] returns from the audit log.
 pub(crate) fn simulated_mutations(calls: &[RecordedCall]) -> Vec<String> {
     let changes = |call: &&RecordedCall| {
-        let is_change = call.mutating && !test_support::is_record(&call.operation);
+        let is_change = call.mutating && !test_support::is_bookkeeping(&call.operation);
         call.service == "kubernetes" && is_change && (200..300).contains(&call.status)
     };
     calls.iter().filter(changes).map(|call| call.operation.clone()).collect()

@@ -426,7 +426,7 @@ async fn cut_off_appends_once(plane: Arc<ControlPlane>) {
         let append = store.append(&id, 1, &event, true);
         let healing = async {
             if drops_requests {
-                // Until the append has been given up once, at least.
+                // The length of the outage, on which nothing depends.
                 tokio::time::sleep(Duration::from_secs(2)).await;
                 assert_eq!(other.read(&id, 0).await.unwrap().len(), 1, "nothing came through");
             } else {

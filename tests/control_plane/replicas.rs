@@ -32,7 +32,7 @@ const LEASE: Duration = Duration::from_secs(3);
 
 /// What becomes of the process that drives the run.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Trouble {
+enum Outage {
     Killed,
     Stopped,
     AskedToEnd,
@@ -48,19 +48,19 @@ pub(crate) fn tests() -> Vec<Test> {
 
 async fn another_one_finishes(plane: Arc<ControlPlane>) {
     cluster_store::prepare(&plane).await;
-    for (trouble, parts) in [
-        (Trouble::Killed, 3),
-        (Trouble::Stopped, 6),
-        (Trouble::AskedToEnd, 9),
-        (Trouble::CutOff, 4),
-        (Trouble::Killed, 11),
-        (Trouble::Stopped, 2),
+    for (outage, parts) in [
+        (Outage::Killed, 3),
+        (Outage::Stopped, 6),
+        (Outage::AskedToEnd, 9),
+        (Outage::CutOff, 4),
+        (Outage::Killed, 11),
+        (Outage::Stopped, 2),
     ] {
-        finishes(&plane, trouble, parts).await;
+        finishes(&plane, outage, parts).await;
     }
 }
 
-async fn finishes(plane: &ControlPlane, trouble: Trouble, parts_before: usize) {
+async fn finishes(plane: &ControlPlane, outage: Outage, parts_before: usize) {
     plane.namespace(NAMESPACE).await;
     let simulate = simulate_over(plane);
     cli_run::wait_until_settled(plane).await;
@@ -79,14 +79,14 @@ async fn finishes(plane: &ControlPlane, trouble: Trouble, parts_before: usize) {
     // Other tests leave runs in the namespace.
     let of_run = ListParams::default().labels(&format!("sop.rafay.dev/run={run}"));
     let count = async || events.list_metadata(&of_run).await.unwrap().items.len();
-    wait_until("the events before the trouble", async || count().await >= parts_before).await;
+    wait_until("the events before the outage", async || count().await >= parts_before).await;
     let begun = Instant::now();
     let mut left = Some(one);
-    match trouble {
-        Trouble::Killed => drop(left.take()),
-        Trouble::Stopped => signal(left.as_ref().unwrap().pid(), "STOP"),
-        Trouble::CutOff => way.close(),
-        Trouble::AskedToEnd => {
+    match outage {
+        Outage::Killed => drop(left.take()),
+        Outage::Stopped => signal(left.as_ref().unwrap().pid(), "STOP"),
+        Outage::CutOff => way.close(),
+        Outage::AskedToEnd => {
             one = left.take().unwrap();
             assert_eq!(one.terminate().code(), Some(0));
         }
@@ -99,8 +99,8 @@ async fn finishes(plane: &ControlPlane, trouble: Trouble, parts_before: usize) {
         status(&two).await["logs"].to_string().contains("Resumed by http:restart")
     })
     .await;
-    println!("{trouble:?} after {parts_before} appends: continued after {:.1?}", begun.elapsed());
-    let label = format!("{trouble:?} after {parts_before} appends");
+    println!("{outage:?} after {parts_before} appends: continued after {:.1?}", begun.elapsed());
+    let label = format!("{outage:?} after {parts_before} appends");
     wait_until("the end of the run", async || status(&two).await["status"] != "Running").await;
     let ended = status(&two).await;
     assert_eq!(ended["state"], "succeeded", "{label}: {ended:#}");
