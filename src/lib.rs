@@ -8,6 +8,7 @@
 //! - [`journal`]: events, stores, and what is derived from them.
 //! - [`cluster_store`]: the store that keeps runs as objects of a cluster.
 //! - [`lease`]: which process may change a cluster, and which unfinished run holds it.
+//! - [`permissions`]: the least permissions of a runbook, as an IAM policy and as roles.
 //! - [`platform`]: the clients of Kubernetes and AWS, their errors, waits on watches.
 //! - [`runbook_dir`]: where runbooks are looked up.
 //!
@@ -19,6 +20,7 @@ pub mod cluster_store;
 pub mod engine;
 pub mod journal;
 pub mod lease;
+pub mod permissions;
 pub mod platform;
 pub mod runbook_dir;
 pub mod server;

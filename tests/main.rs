@@ -12,6 +12,7 @@ mod journal_formats;
 mod json_schema;
 mod language;
 mod language_document;
+mod permissions;
 mod printable;
 mod relay_scale;
 mod replicas;

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{
     Action, Change, Error, KnownTargets, Permission, PlannedChange, PlatformKind, PlatformReader,
-    PlatformWriter, Progress, Read, Result, TargetState, Wait,
+    PlatformWriter, Progress, Read, RepeatedParam, Result, TargetState, Wait,
 };
 use runbook::{ActionKind, ActionSignature, Reversibility};
 
@@ -38,6 +38,8 @@ pub struct ActionDef {
     pub revision: u32,
     /// The permissions that the action needs.
     pub permissions: &'static [Permission],
+    /// See [`Action::REPEATED_PARAMS`].
+    pub repeated_params: &'static [RepeatedParam],
     /// JSON Schema of the parameters.
     pub params: Value,
     /// JSON Schema of the output.
@@ -147,6 +149,7 @@ impl ActionDef {
             name: A::NAME,
             revision: A::REVISION,
             permissions: A::PERMISSIONS,
+            repeated_params: A::REPEATED_PARAMS,
             params: schema_of::<A::Params>(),
             output: schema_of::<A::Output>(),
             add_known_targets: |output, known| {

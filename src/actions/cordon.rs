@@ -4,12 +4,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
-    Action, Change, KnownTargets, Permission, PlannedChange, PlatformReader, PlatformWriter,
-    Progress, Result, TargetState,
+    Action, Change, KnownTargets, KubernetesScope, Permission, PlannedChange, PlatformReader,
+    PlatformWriter, Progress, Result, TargetState,
     cordon_change::{CordonChange, new_owner_mark},
     known_targets::report_gone,
     node_targets,
 };
+use crate::platform::NODE_NAME;
 use runbook::Reversibility;
 
 /// Keeps new pods off some nodes. The pods that are there stay.
@@ -147,7 +148,7 @@ where
 {
     const NAME: &'static str = <Self as Direction>::NAME;
     const PERMISSIONS: &'static [Permission] =
-        &[Permission::core("nodes", &["get", "list", "patch"])];
+        &[Permission::core("nodes", &["get", "list", "patch"], KubernetesScope::Cluster)];
     type Params = <Self as Direction>::Params;
     type Output = <Self as Direction>::Output;
 
@@ -178,6 +179,12 @@ where
         let names = Self::nodes(&params);
         let (nodes, gone) = node_targets::find(names, known, &kubernetes).await?;
         report_gone(progress, "node", &gone);
+        let own = reader.environment(NODE_NAME);
+        if CORDON && let Some(own) = own.filter(|own| names.iter().any(|name| name == own)) {
+            progress.report(&format!(
+                "this process runs on node {own}, which is cordoned: a pod that ends there starts elsewhere"
+            ));
+        }
         let change = CordonChange::of(&nodes, CORDON, new_owner_mark(*reader.clock()));
         Ok(Intent { change, gone })
     }

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Action, Change, Error, KnownTargets, Permission, PlannedChange, PlatformReader, PlatformWriter,
-    Progress, Result, TargetState,
+    Action, Change, Condition, Error, KnownTargets, KubernetesScope, Permission, PlannedChange,
+    PlatformReader, PlatformWriter, Progress, RepeatedParam, Result, TargetState,
     budgets::{self, BlockedEviction},
     concurrency::try_join_bounded,
     known_targets::report_gone,
@@ -92,12 +92,36 @@ pub(super) struct DeletePods;
 impl Action for DeletePods {
     const NAME: &'static str = "delete_pods";
     const PERMISSIONS: &'static [Permission] = &[
-        Permission::core("pods", &["get", "list", "watch", "delete"]),
-        Permission::core("pods/eviction", &["create"]),
+        Permission::core(
+            "pods",
+            &["list", "watch"],
+            KubernetesScope::Namespace("pods[].namespace"),
+        ),
+        Permission::core("pods", &["delete"], KubernetesScope::Namespace("pods[].namespace"))
+            .only(Condition::IfNotTrue("evict")),
+        Permission::core("pods", &["delete"], KubernetesScope::Namespace("pods[].namespace"))
+            .only(Condition::IfGiven("force_after")),
+        Permission::core(
+            "pods/eviction",
+            &["create"],
+            KubernetesScope::Namespace("pods[].namespace"),
+        )
+        .only(Condition::IfTrue("evict")),
         // To recognize a budget that never allows an eviction; where it is missing, the step waits instead.
-        Permission::policy("poddisruptionbudgets", &["list"]),
-        Permission::core("nodes", &["list"]),
+        Permission::policy(
+            "poddisruptionbudgets",
+            &["list"],
+            KubernetesScope::Namespace("pods[].namespace"),
+        )
+        .only(Condition::IfTrue("evict"))
+        .optional(),
+        // For the causes that keep a pod from ending; without them the wait goes on.
+        Permission::core("nodes", &["list"], KubernetesScope::Cluster).optional(),
+        Permission::core("nodes", &["list"], KubernetesScope::Cluster)
+            .only(Condition::IfGiven("force_after")),
     ];
+    const REPEATED_PARAMS: &'static [RepeatedParam] =
+        &[RepeatedParam::new("deleted[].namespace", "pods[].namespace")];
     type Params = Params;
     type Output = Output;
 

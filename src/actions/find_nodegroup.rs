@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, Error, KnownTargets, Permission, PlatformReader, Progress, Read, Result, nodegroups,
+    Action, AwsParams, AwsScope, Error, KnownTargets, Permission, PlatformReader, Progress, Read,
+    RepeatedParam, Result, nodegroups,
 };
 use crate::platform::aws::{AutoScalingGroup, Nodegroup};
 use text::join_truncated;
@@ -65,13 +66,18 @@ fn default_min_nodes() -> u32 {
 
 pub(super) struct FindNodegroup;
 
+/// The parameters that name where to look.
+const IN_CLUSTER: AwsParams = AwsParams { region: "region", cluster: "cluster", nodegroup: None };
+
 impl Action for FindNodegroup {
     const NAME: &'static str = "find_nodegroup";
     const PERMISSIONS: &'static [Permission] = &[
-        Permission::Aws("eks:ListNodegroups"),
-        Permission::Aws("eks:DescribeNodegroup"),
-        Permission::Aws("autoscaling:DescribeAutoScalingGroups"),
+        Permission::aws("eks:ListNodegroups", AwsScope::Cluster(IN_CLUSTER)),
+        Permission::aws("eks:DescribeNodegroup", AwsScope::Nodegroup(IN_CLUSTER)),
+        Permission::aws("autoscaling:DescribeAutoScalingGroups", AwsScope::Region(IN_CLUSTER)),
     ];
+    const REPEATED_PARAMS: &'static [RepeatedParam] =
+        &[RepeatedParam::new("region", "region"), RepeatedParam::new("cluster", "cluster")];
     type Params = Params;
     type Output = Output;
 

@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, KnownTargets, Permission, PlatformReader, Progress, Read, Result, nodegroups,
-    types::NodegroupName,
+    Action, AwsScope, KnownTargets, OF_NODEGROUP, Permission, PlatformReader, Progress, Read,
+    Result, nodegroups, types::NodegroupName,
 };
 
 /// Tells which instances of a nodegroup are protected from scale-in.
@@ -45,8 +45,8 @@ pub(super) struct GetProtection;
 impl Action for GetProtection {
     const NAME: &'static str = "get_protection";
     const PERMISSIONS: &'static [Permission] = &[
-        Permission::Aws("eks:DescribeNodegroup"),
-        Permission::Aws("autoscaling:DescribeAutoScalingGroups"),
+        Permission::aws("eks:DescribeNodegroup", AwsScope::Nodegroup(OF_NODEGROUP)),
+        Permission::aws("autoscaling:DescribeAutoScalingGroups", AwsScope::Region(OF_NODEGROUP)),
     ];
     type Params = Params;
     type Output = Output;

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, KnownTargets, Permission, PlatformReader, Progress, Read, Result,
+    Action, KnownTargets, KubernetesScope, Permission, PlatformReader, Progress, Read, Result,
     types::{NodegroupName, count_u32},
 };
 use crate::platform::kubernetes::{Selection, node};
@@ -56,7 +56,8 @@ pub(super) struct ListNodes;
 
 impl Action for ListNodes {
     const NAME: &'static str = "list_nodes";
-    const PERMISSIONS: &'static [Permission] = &[Permission::core("nodes", &["list"])];
+    const PERMISSIONS: &'static [Permission] =
+        &[Permission::core("nodes", &["list"], KubernetesScope::Cluster)];
     type Params = Params;
     type Output = Output;
 

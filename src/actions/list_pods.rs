@@ -7,7 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, KnownTargets, Permission, PlatformReader, Progress, Read, Result,
+    Action, Condition, KnownTargets, KubernetesScope, Permission, PlatformReader, Progress, Read,
+    RepeatedParam, Result,
     types::{NodeInstances, PodRecord, count_u32},
     workload,
 };
@@ -52,11 +53,19 @@ pub(super) struct ListPods;
 impl Action for ListPods {
     const NAME: &'static str = "list_pods";
     const PERMISSIONS: &'static [Permission] = &[
-        Permission::core("pods", &["list"]),
-        Permission::core("nodes", &["list"]),
-        Permission::apps("deployments", &["get"]),
-        Permission::apps("replicasets", &["list"]),
+        Permission::core("pods", &["list"], KubernetesScope::Namespace("namespace")),
+        Permission::core("nodes", &["list"], KubernetesScope::Cluster),
+        Permission::apps(
+            "deployments",
+            &["get"],
+            KubernetesScope::Object { namespace: "namespace", name: "deployment" },
+        )
+        .only(Condition::IfGiven("deployment")),
+        Permission::apps("replicasets", &["list"], KubernetesScope::Namespace("namespace"))
+            .only(Condition::IfGiven("deployment")),
     ];
+    const REPEATED_PARAMS: &'static [RepeatedParam] =
+        &[RepeatedParam::new("pods[].namespace", "namespace")];
     type Params = Params;
     type Output = Output;
 

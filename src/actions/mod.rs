@@ -55,7 +55,10 @@ use std::sync::LazyLock;
 pub use action_def::{ActionDef, ChangeOps, Operations};
 pub use error::{Error, Recovery, Result};
 pub use known_targets::KnownTargets;
-pub use permission::{Permission, PlatformKind};
+pub use permission::{
+    Access, AwsParams, AwsScope, Condition, KubernetesScope, OF_NODEGROUP, Permission,
+    PlatformKind, RepeatedParam,
+};
 pub use target_state::{RestoreCommand, TargetState};
 pub use traits::{Action, Change, PlannedChange, Read, Wait};
 

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Action, Error, Permission, PlatformReader, Progress, Read, Result};
+use super::{Action, Error, KubernetesScope, Permission, PlatformReader, Progress, Read, Result};
 
 /// Reads the AWS region and the EKS cluster's name from a ConfigMap.
 ///
@@ -64,7 +64,11 @@ pub(super) struct ReadConfig;
 
 impl Action for ReadConfig {
     const NAME: &'static str = "read_config";
-    const PERMISSIONS: &'static [Permission] = &[Permission::core("configmaps", &["get"])];
+    const PERMISSIONS: &'static [Permission] = &[Permission::core(
+        "configmaps",
+        &["get"],
+        KubernetesScope::Object { namespace: "namespace", name: "name" },
+    )];
     type Params = Params;
     type Output = Output;
 }

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    Action, Change, Error, KnownTargets, Permission, PlannedChange, PlatformReader, PlatformWriter,
-    Progress, Result, TargetState,
+    Action, Change, Error, KnownTargets, KubernetesScope, Permission, PlannedChange,
+    PlatformReader, PlatformWriter, Progress, RepeatedParam, Result, TargetState,
     optimistic::patch_if_unchanged,
     rollout_guard::{self, RolloutInProgress, RolloutTimers},
     types::default_give_up_after,
@@ -83,11 +83,24 @@ pub(super) struct RolloutRestart;
 impl Action for RolloutRestart {
     const NAME: &'static str = "rollout_restart";
     const PERMISSIONS: &'static [Permission] = &[
-        Permission::apps("deployments", &["get", "list", "watch", "patch"]),
-        Permission::apps("replicasets", &["list", "watch"]),
-        Permission::core("pods", &["list", "watch"]),
-        Permission::core("nodes", &["list"]),
-        Permission::core("events", &["list"]),
+        Permission::apps(
+            "deployments",
+            &["get", "list", "watch", "patch"],
+            KubernetesScope::Object { namespace: "namespace", name: "deployment" },
+        ),
+        Permission::apps(
+            "replicasets",
+            &["list", "watch"],
+            KubernetesScope::Namespace("namespace"),
+        ),
+        Permission::core("pods", &["list", "watch"], KubernetesScope::Namespace("namespace")),
+        // For the causes that keep a new pod from starting; without them the wait goes on.
+        Permission::core("nodes", &["list"], KubernetesScope::Cluster).optional(),
+        Permission::core("events", &["list"], KubernetesScope::Namespace("namespace")).optional(),
+    ];
+    const REPEATED_PARAMS: &'static [RepeatedParam] = &[
+        RepeatedParam::new("namespace", "namespace"),
+        RepeatedParam::new("deployment", "deployment"),
     ];
     type Params = Params;
     type Output = Output;

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, Change, Error, KnownTargets, Permission, PlannedChange, PlatformReader, PlatformWriter,
-    Progress, Result, TargetState,
+    Action, AwsScope, Change, Condition, Error, KnownTargets, KubernetesScope, OF_NODEGROUP,
+    Permission, PlannedChange, PlatformReader, PlatformWriter, Progress, Result, TargetState,
     known_targets::report_gone,
     node_targets, nodegroups,
     protection::{self, SkippedInstance},
@@ -91,12 +91,16 @@ pub(super) struct SetProtection;
 impl Action for SetProtection {
     const NAME: &'static str = "set_protection";
     const PERMISSIONS: &'static [Permission] = &[
-        Permission::Aws("eks:DescribeNodegroup"),
-        Permission::Aws("autoscaling:DescribeAutoScalingGroups"),
-        Permission::Aws("autoscaling:SetInstanceProtection"),
-        Permission::core("nodes", &["list"]),
+        Permission::aws("eks:DescribeNodegroup", AwsScope::Nodegroup(OF_NODEGROUP)),
+        Permission::aws("autoscaling:DescribeAutoScalingGroups", AwsScope::Region(OF_NODEGROUP)),
+        Permission::aws(
+            "autoscaling:SetInstanceProtection",
+            AwsScope::AutoScalingGroup(OF_NODEGROUP),
+        ),
+        Permission::core("nodes", &["list"], KubernetesScope::Cluster)
+            .only(Condition::IfGiven("nodes")),
         // For instances that an earlier step listed and that are no longer in the group.
-        Permission::Aws("ec2:DescribeInstances"),
+        Permission::aws("ec2:DescribeInstances", AwsScope::Region(OF_NODEGROUP)),
     ];
     type Params = Params;
     type Output = Output;

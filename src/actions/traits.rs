@@ -7,7 +7,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
-    KnownTargets, Permission, PlatformReader, PlatformWriter, Progress, Result, TargetState,
+    KnownTargets, Permission, PlatformReader, PlatformWriter, Progress, RepeatedParam, Result,
+    TargetState,
 };
 use runbook::Reversibility;
 
@@ -20,6 +21,8 @@ pub trait Action: 'static {
     const REVISION: u32 = 1;
     /// The permissions that the action needs.
     const PERMISSIONS: &'static [Permission];
+    /// The parts of the output that repeat a parameter.
+    const REPEATED_PARAMS: &'static [RepeatedParam] = &[];
     /// The parameters that a runbook sets.
     type Params: DeserializeOwned + JsonSchema + Send;
     /// The output, which later steps can use.

@@ -12,7 +12,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, KnownTargets, Permission, PlatformReader, Progress, Result, Wait, nodegroups,
+    Action, AwsScope, KnownTargets, KubernetesScope, OF_NODEGROUP, Permission, PlatformReader,
+    Progress, Result, Wait, nodegroups,
     types::{NodeRecord, NodegroupName, count_u32, default_give_up_after},
 };
 use crate::platform::{
@@ -83,11 +84,12 @@ pub(super) struct WaitNodes;
 impl Action for WaitNodes {
     const NAME: &'static str = "wait_nodes";
     const PERMISSIONS: &'static [Permission] = &[
-        Permission::Aws("eks:DescribeNodegroup"),
-        Permission::Aws("autoscaling:DescribeAutoScalingGroups"),
-        Permission::Aws("autoscaling:DescribeScalingActivities"),
-        Permission::Aws("ec2:DescribeInstances"),
-        Permission::core("nodes", &["list", "watch"]),
+        Permission::aws("eks:DescribeNodegroup", AwsScope::Nodegroup(OF_NODEGROUP)),
+        Permission::aws("autoscaling:DescribeAutoScalingGroups", AwsScope::Region(OF_NODEGROUP)),
+        // For the causes that keep an instance or a node from coming.
+        Permission::aws("autoscaling:DescribeScalingActivities", AwsScope::Region(OF_NODEGROUP)),
+        Permission::aws("ec2:DescribeInstances", AwsScope::Region(OF_NODEGROUP)),
+        Permission::core("nodes", &["list", "watch"], KubernetesScope::Cluster),
     ];
     type Params = Params;
     type Output = Output;

@@ -10,7 +10,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, Error, KnownTargets, Permission, PlatformReader, Progress, Result, Wait,
+    Action, Condition, Error, KnownTargets, KubernetesScope, Permission, PlatformReader, Progress,
+    RepeatedParam, Result, Wait,
     known_targets::report_gone,
     pod_causes::{CauseView, PodCauses},
     types::{NodeInstances, PodRecord, by_uid, count_u32, default_give_up_after},
@@ -91,12 +92,25 @@ pub(super) struct WaitPods;
 impl Action for WaitPods {
     const NAME: &'static str = "wait_pods";
     const PERMISSIONS: &'static [Permission] = &[
-        Permission::core("pods", &["list", "watch"]),
-        Permission::core("nodes", &["list"]),
-        Permission::core("events", &["list"]),
-        Permission::apps("deployments", &["get", "list", "watch"]),
-        Permission::apps("replicasets", &["list", "watch"]),
+        Permission::core("pods", &["list", "watch"], KubernetesScope::Namespace("namespace")),
+        Permission::core("nodes", &["list"], KubernetesScope::Cluster),
+        Permission::apps(
+            "deployments",
+            &["get", "list", "watch"],
+            KubernetesScope::Object { namespace: "namespace", name: "deployment" },
+        )
+        .only(Condition::IfGiven("deployment")),
+        Permission::apps(
+            "replicasets",
+            &["list", "watch"],
+            KubernetesScope::Namespace("namespace"),
+        )
+        .only(Condition::IfGiven("deployment")),
+        // For the causes that keep a pod from starting; without them the wait goes on.
+        Permission::core("events", &["list"], KubernetesScope::Namespace("namespace")).optional(),
     ];
+    const REPEATED_PARAMS: &'static [RepeatedParam] =
+        &[RepeatedParam::new("pods[].namespace", "namespace")];
     type Params = Params;
     type Output = Output;
 

@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, KnownTargets, Permission, PlatformReader, Progress, Result, Wait,
+    Action, KnownTargets, KubernetesScope, Permission, PlatformReader, Progress, RepeatedParam,
+    Result, Wait,
     rollout_guard::{self, RolloutInProgress, RolloutTimers},
     types::{NodeInstances, PodRecord, default_give_up_after},
     workload,
@@ -43,13 +44,23 @@ pub(super) struct WaitRollout;
 impl Action for WaitRollout {
     const NAME: &'static str = "wait_rollout";
     const PERMISSIONS: &'static [Permission] = &[
-        Permission::apps("deployments", &["get", "list", "watch"]),
-        Permission::apps("replicasets", &["list", "watch"]),
-        Permission::core("pods", &["list", "watch"]),
-        Permission::core("nodes", &["list"]),
-        // For the causes that keep a new pod from starting; without it the wait goes on without them.
-        Permission::core("events", &["list"]),
+        Permission::apps(
+            "deployments",
+            &["get", "list", "watch"],
+            KubernetesScope::Object { namespace: "namespace", name: "deployment" },
+        ),
+        Permission::apps(
+            "replicasets",
+            &["list", "watch"],
+            KubernetesScope::Namespace("namespace"),
+        ),
+        Permission::core("pods", &["list", "watch"], KubernetesScope::Namespace("namespace")),
+        Permission::core("nodes", &["list"], KubernetesScope::Cluster),
+        // For the causes that keep a new pod from starting; without them the wait goes on.
+        Permission::core("events", &["list"], KubernetesScope::Namespace("namespace")).optional(),
     ];
+    const REPEATED_PARAMS: &'static [RepeatedParam] =
+        &[RepeatedParam::new("pods[].namespace", "namespace")];
     type Params = Params;
     type Output = Output;
 

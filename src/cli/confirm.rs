@@ -45,6 +45,7 @@ pub(super) async fn ask_to_run(engine: &Engine, preflight: &Preflight) -> Result
     let mut text: String = messages.iter().map(|message| line(message)).collect();
     text.insert_str(0, &describe_runbook(preflight));
     text.extend(preflight.changing_steps().iter().map(describe_change));
+    text.extend(preflight.warnings.iter().map(|warning| line(&format!("warning: {warning}"))));
     ask(&preflight.target, &text)
 }
 

@@ -36,13 +36,17 @@ impl InputsArgs {
             None => Map::new(),
         };
         for pair in &self.assignments {
-            let (name, text) = pair.split_once('=').ok_or_else(|| {
-                CliError::Usage(format!("`--input {pair}` is not of the form NAME=VALUE"))
-            })?;
+            let (name, text) = split_assignment(pair)?;
             inputs.insert(name.to_owned(), checked.runbook().parse_input(name, text)?);
         }
         Ok(inputs)
     }
+}
+
+/// Returns the name and the text of `--input NAME=VALUE`.
+pub(super) fn split_assignment(pair: &str) -> Result<(&str, &str), CliError> {
+    pair.split_once('=')
+        .ok_or_else(|| CliError::Usage(format!("`--input {pair}` is not of the form NAME=VALUE")))
 }
 
 /// Reads a file of inputs by the types that the runbook declares.

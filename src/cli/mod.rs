@@ -14,6 +14,8 @@ mod live_text;
 mod man;
 mod next_steps;
 mod options;
+mod permission_report;
+mod permissions;
 mod progress;
 mod run;
 mod runs;
@@ -119,6 +121,8 @@ enum Command {
     Schema(schema::SchemaArgs),
     /// Print the definitions that a cluster needs before it can keep runs
     Crds(crds::CrdsArgs),
+    /// Print the least permissions that runbooks need, or check them
+    Permissions(permissions::PermissionsArgs),
     /// List, show, resume, roll back, cancel or abandon runs
     Runs(runs::RunsArgs),
     /// Print a script for shell completion
@@ -192,6 +196,7 @@ impl Cli {
             Command::Explain(command) => command.run(global),
             Command::Schema(command) => command.run(),
             Command::Crds(command) => command.run(),
+            Command::Permissions(command) => command.run(global).await,
             Command::Runs(command) => command.run(global).await,
             Command::Completions(command) => command.run(),
             Command::Man(command) => command.run(),

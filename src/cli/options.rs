@@ -23,13 +23,17 @@ const SHARED_OPTIONS: [SharedOption; 5] = [
     SharedOption {
         id: "store_namespace",
         long: "store-namespace",
-        used_by: &["run", "serve", "runs"],
+        used_by: &["run", "serve", "runs", "permissions"],
     },
-    SharedOption { id: "runbooks", long: "runbooks", used_by: &["run", "serve", "runs resume"] },
+    SharedOption {
+        id: "runbooks",
+        long: "runbooks",
+        used_by: &["run", "serve", "runs resume", "permissions"],
+    },
     SharedOption {
         id: "output",
         long: "output",
-        used_by: &["validate", "run", "actions", "explain", "runs"],
+        used_by: &["validate", "run", "actions", "explain", "runs", "permissions"],
     },
 ];
 

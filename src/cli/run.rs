@@ -2,9 +2,11 @@
 
 use std::io::IsTerminal as _;
 
+use serde_json::{Map, Value};
+
 use super::{
-    CliError, Exit, Global, Output, confirm, inputs::InputsArgs, next_steps, progress, signals,
-    stdout, summary, target::TargetArgs,
+    CliError, Exit, Global, Output, confirm, inputs::InputsArgs, next_steps, permission_report,
+    progress, signals, stdout, summary, target::TargetArgs,
 };
 use crate::{
     engine::{AcceptedRun, CheckedRunbook, Control, Engine},
@@ -26,6 +28,9 @@ pub(super) struct RunArgs {
     /// Do not ask before acting on a real cluster
     #[arg(long, env = "SOP_YES")]
     yes: bool,
+    /// Only check whether this account has the permissions that the run and its undo need, and print those it has not
+    #[arg(long, conflicts_with_all = ["yes", "no_permission_check"])]
+    check_permissions: bool,
 }
 
 impl RunArgs {
@@ -35,6 +40,9 @@ impl RunArgs {
             CheckedRunbook::with_origin(found.source, found.origin.to_string())?
         };
         let inputs = self.inputs.read(&checked)?;
+        if self.check_permissions {
+            return self.check_permissions(checked, &inputs, global).await;
+        }
         let asks = !self.target.simulate && !self.yes;
         if asks {
             confirm::require_terminal(&self.target)?;
@@ -45,7 +53,8 @@ impl RunArgs {
             global.store_place(self.target.simulate, times, || environment.platform.clone())?;
         let store = place.open_for_writing("run", None).await?.as_run_store();
         let engine = Engine::new(environment.platform.clone(), store, self.target.simulate)
-            .with_lease_times(times);
+            .with_lease_times(times)
+            .checking_permissions(self.target.checks_permissions());
         let preflight = engine.prepare(checked, &inputs).await?;
         self.target.ensure_speed_is_allowed(&environment.platform, &preflight.target).await?;
         if asks {
@@ -57,6 +66,24 @@ impl RunArgs {
             simulator.shutdown().await;
         }
         Ok(exit_of(run?.state(false)))
+    }
+}
+
+impl RunArgs {
+    async fn check_permissions(
+        &self,
+        checked: CheckedRunbook,
+        inputs: &Map<String, Value>,
+        global: &Global,
+    ) -> Result<Exit, CliError> {
+        let environment = self.target.connect().await?;
+        let exit =
+            permission_report::check(environment.platform.clone(), [(checked, inputs)], global);
+        let exit = exit.await;
+        if let Some(simulator) = environment.simulator {
+            simulator.shutdown().await;
+        }
+        exit
     }
 }
 

@@ -117,6 +117,7 @@ impl ServeArgs {
         let store = store.as_run_store();
         let engine = Engine::new(environment.platform.clone(), store, self.target.simulate)
             .with_lease_times(times)
+            .checking_permissions(self.target.checks_permissions())
             .without_waiting_for_leases();
         if self.target.is_scaled()? {
             let target = RunTarget::default();

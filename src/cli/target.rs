@@ -34,10 +34,12 @@ pub(super) struct TargetArgs {
     #[arg(long, value_name = "FACTOR", env = "SOP_SPEED")]
     speed: Option<f64>,
     #[command(flatten)]
-    cluster: ClusterArgs,
-    /// The profile of ~/.aws/config
-    #[arg(long, value_name = "NAME")]
-    profile: Option<String>,
+    real: PlatformArgs,
+    /// Do not check before a run, or before it continues, whether this account has the permissions that it needs
+    ///
+    /// `permissions --check` checks them alone.
+    #[arg(long, env = "SOP_NO_PERMISSION_CHECK")]
+    no_permission_check: bool,
     /// How long another process must see the lease of the cluster unchanged before it may take it
     ///
     /// A run that changes something holds the lease, renews it six times as often, and sends nothing when it could not
@@ -55,6 +57,33 @@ pub(super) struct ClusterArgs {
     /// The kubeconfig context
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
+}
+
+/// A real cluster and account.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct PlatformArgs {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// The profile of ~/.aws/config
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+}
+
+impl PlatformArgs {
+    /// Makes the clients. Nothing is called yet.
+    pub(super) fn connect(&self, clock: Clock) -> Result<Platform, CliError> {
+        require_url("AWS_ENDPOINT_URL")?;
+        Ok(Platform::new(PlatformOptions {
+            clock,
+            kubernetes: self.cluster.access(),
+            aws: AwsAccess::DefaultChain { profile: self.profile.clone() },
+            environment: std::env::vars_os()
+                .filter_map(|(name, value)| {
+                    Some((name.into_string().ok()?, value.into_string().ok()?))
+                })
+                .collect(),
+        }))
+    }
 }
 
 impl ClusterArgs {
@@ -98,9 +127,14 @@ pub(super) struct Environment {
 }
 
 impl TargetArgs {
+    /// Whether the permissions are checked before a run. A simulator of this process allows everything.
+    pub(super) fn checks_permissions(&self) -> bool {
+        !self.simulate && !self.no_permission_check
+    }
+
     /// Returns the cluster alone.
     pub(super) fn cluster(&self) -> ClusterArgs {
-        self.cluster.clone()
+        self.real.cluster.clone()
     }
 
     /// Makes the clients. A real cluster is not called yet.
@@ -109,45 +143,35 @@ impl TargetArgs {
         if self.simulate {
             return self.start_simulator(clock).await;
         }
-        require_url("AWS_ENDPOINT_URL")?;
-        let platform = Platform::new(PlatformOptions {
-            clock,
-            kubernetes: self.cluster.access(),
-            aws: AwsAccess::DefaultChain { profile: self.profile.clone() },
-            environment: std::env::vars_os()
-                .filter_map(|(name, value)| {
-                    Some((name.into_string().ok()?, value.into_string().ok()?))
-                })
-                .collect(),
-        });
+        let platform = self.real.connect(clock)?;
         Ok(Environment { platform, simulator: None })
     }
 
     /// Returns the flags that name the cluster and the account, as they can be typed again.
     pub(super) fn to_flags(&self) -> String {
-        format!("{}{}", self.to_cluster_flags(), flag("profile", self.profile.as_deref()))
+        format!("{}{}", self.to_cluster_flags(), flag("profile", self.real.profile.as_deref()))
     }
 
     /// Returns the flags that name the cluster.
     pub(super) fn to_cluster_flags(&self) -> String {
-        self.cluster.to_flags()
+        self.real.cluster.to_flags()
     }
 
     /// Returns which cluster and profile the kubeconfig and the arguments name. No call is made, so the account is not
     /// known yet.
     pub(super) fn configured(&self) -> Option<String> {
-        let kubeconfig = match &self.cluster.kubeconfig {
+        let kubeconfig = match &self.real.cluster.kubeconfig {
             Some(path) => Kubeconfig::read_from(path),
             None => Kubeconfig::read(),
         };
         let cluster = kubeconfig.ok().and_then(|kubeconfig| {
-            let name = self.cluster.context.clone().or(kubeconfig.current_context)?;
+            let name = self.real.cluster.context.clone().or(kubeconfig.current_context)?;
             let context = kubeconfig.contexts.into_iter().find(|context| context.name == name);
             let cluster = context?.context?.cluster;
             let cluster = kubeconfig.clusters.into_iter().find(|other| other.name == cluster)?;
             Some(format!("context {name}, {}", cluster.cluster?.server?))
         });
-        let profile = self.profile.clone().or_else(|| std::env::var("AWS_PROFILE").ok());
+        let profile = self.real.profile.clone().or_else(|| std::env::var("AWS_PROFILE").ok());
         let profile = profile.map(|profile| format!("AWS profile {profile}"));
         let names: Vec<String> = cluster.into_iter().chain(profile).collect();
         (!names.is_empty()).then(|| names.join("; "))

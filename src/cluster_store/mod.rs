@@ -70,6 +70,21 @@ use crate::{
     },
 };
 
+/// The API group of the objects of runs.
+pub const GROUP: &str = "sop.rafay.dev";
+/// The API group of Kubernetes Events.
+pub const EVENTS_GROUP: &str = "events.k8s.io";
+/// The calls of a process that writes Kubernetes Events: verbs, each with its resource.
+pub const CALLS_OF_EVENTS: [(&str, &str); 2] = [("create", "events"), ("patch", "events")];
+/// The calls of a process that removes old runs: verbs, each with its resource.
+pub const CALLS_OF_RETENTION: [(&str, &str); 1] =
+    [(Call::DELETE_RUN.verb, Call::DELETE_RUN.resource)];
+
+/// Returns the calls of a process that drives runs: verbs, each with its resource.
+pub fn calls_of_runs() -> impl Iterator<Item = (&'static str, &'static str)> {
+    Call::OF_A_RUN.into_iter().map(|call| (call.verb, call.resource))
+}
+
 /// Runs in a namespace of a cluster.
 pub struct ClusterStore {
     shared: Arc<Shared>,

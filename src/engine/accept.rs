@@ -8,6 +8,8 @@ use sha2::{Digest as _, Sha256};
 use super::{
     CheckedRunbook, Engine, StartError, VERSION,
     cluster_lock::{LockedRun, release},
+    permission_check::refuse_if_denied,
+    preview::LeadingReads,
 };
 use crate::{
     journal::{
@@ -28,6 +30,10 @@ pub struct Preflight {
     pub inputs: Map<String, Value>,
     /// The cluster and account that the run may touch.
     pub target: RunTarget,
+    /// Warnings for a person who is about to start the run, a sentence each.
+    pub warnings: Vec<String>,
+    /// The outputs of the leading steps, where they were needed already.
+    pub(super) reads: Option<LeadingReads>,
 }
 
 /// A runbook with the inputs of a run, of which everything was evaluated that depends on nothing else.
@@ -94,14 +100,26 @@ impl Engine {
         self.prepare_bound(checked.bind(inputs)?).await
     }
 
-    /// Asks the cluster and the account for their identities. Changes nothing, and computes nothing that takes long.
+    /// Asks the cluster and the account for their identities, and what the run may do there. Changes nothing, and
+    /// computes nothing that takes long.
     ///
     /// # Errors
-    /// The cluster or account cannot be asked.
+    /// The cluster or account cannot be asked, or a permission is missing.
     pub async fn prepare_bound(&self, bound: BoundRunbook) -> Result<Preflight, StartError> {
         let BoundRunbook { checked, inputs } = bound;
         let target = self.identify(checked.runbook()).await?;
-        Ok(Preflight { checked, inputs, target })
+        let mut preflight =
+            Preflight { checked, inputs, target, warnings: Vec::new(), reads: None };
+        if self.checks_permissions {
+            let reads = self.read_leading(&preflight.checked, &preflight.inputs).await;
+            let report = self.check_permissions_with(&preflight, &reads.scope).await?;
+            refuse_if_denied(report)?;
+            preflight
+                .warnings
+                .extend(self.own_node_warning(&preflight.checked, &reads.scope).await);
+            preflight.reads = Some(reads);
+        }
+        Ok(preflight)
     }
 
     /// Starts the run. Nothing on the platform has been changed when this returns. `key` is the caller's idempotency
@@ -132,7 +150,10 @@ impl Engine {
         key: Option<String>,
         id: RunId,
     ) -> Result<AcceptedRun, StartError> {
-        let Preflight { checked, inputs, target } = preflight;
+        let Preflight { checked, inputs, target, warnings, reads: _ } = preflight;
+        for warning in &warnings {
+            tracing::warn!(runbook = checked.runbook().name, "{warning}");
+        }
         self.ensure_lock_is_free(&target, None).await?;
         let now = self.clock.now();
         let locked = LockedRun { id: &id, actor, has_changed: false, requires_lock: false };

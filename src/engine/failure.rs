@@ -81,6 +81,9 @@ impl From<&StartError> for Failure {
             StartError::Amend(error) => {
                 Self::new(error.kind(), error.to_string()).with_hint(error.hint())
             }
+            StartError::NotPermitted(_) => {
+                Self::new(FailureKind::Denied, error.to_string()).with_hint(error.hint())
+            }
             StartError::Inputs(_) => {
                 Self::new(FailureKind::InvalidInputs, error.to_string()).with_hint(error.hint())
             }

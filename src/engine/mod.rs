@@ -29,6 +29,8 @@ mod differences;
 mod drive;
 mod failure;
 mod interruptible;
+mod own_node;
+mod permission_check;
 mod preview;
 mod resume;
 mod rollback;
@@ -64,6 +66,7 @@ pub struct Engine {
     observers: Observers,
     clock: Clock,
     simulated: bool,
+    checks_permissions: bool,
     holder: Holder,
 }
 
@@ -73,13 +76,21 @@ impl Engine {
     pub fn new(platform: Platform, store: Arc<dyn RunStore>, simulated: bool) -> Self {
         let clock = *platform.reader().clock();
         let observers: Observers = Arc::new([Arc::new(AuditLog)]);
-        Self { platform, store, observers, clock, simulated, holder: Holder::new() }
+        let holder = Holder::new();
+        Self { platform, store, observers, clock, simulated, checks_permissions: false, holder }
     }
 
     /// Adds an observer of every event of every run that this engine drives.
     #[must_use]
     pub fn observed_by(mut self, observer: Arc<dyn RunObserver>) -> Self {
         self.observers = self.observers.iter().cloned().chain([observer]).collect();
+        self
+    }
+
+    /// Lets a run be refused before it starts, or continues, when the account lacks a permission that it needs.
+    #[must_use]
+    pub fn checking_permissions(mut self, checks: bool) -> Self {
+        self.checks_permissions = checks;
         self
     }
 

@@ -1,6 +1,8 @@
 //! What a run would find and do, for a person who has to confirm it: the leading steps that only read, run without a
 //! journal, and the steps that change something.
 
+use serde_json::{Map, Value};
+
 use super::{
     CheckedRunbook, Engine, Preflight, ResumePreflight, StartError, checked::is_of_kind, failure,
     interruptible::caught,
@@ -124,31 +126,63 @@ impl Engine {
     /// # Errors
     /// A step fails, or a later one would fail with what was read: the run would fail in the same way.
     pub async fn preview(&self, preflight: &Preflight) -> Result<Vec<String>, StartError> {
-        let mut scope = EvaluationScope::new(&preflight.inputs);
-        let reader = self.platform.reader();
-        let mut messages = Vec::new();
-        for step in &preflight.checked.runbook().steps {
-            let operation = actions::find(&step.action).map(|action| &action.operations);
-            let Some(Operations::Read(read)) = operation else { break };
-            let failed = |failure: Failure| StartError::PreviewFailed {
-                step: step.name.clone(),
-                failure: Box::new(failure),
-            };
-            let should_run = step.should_run(&scope);
-            if !should_run.map_err(|error| failed(failure::of_template(&error)))? {
-                break;
-            }
-            let arguments =
-                step.arguments(&scope).map_err(|error| failed(failure::of_template(&error)))?;
-            let progress = Progress::silent();
-            let output = caught(read(arguments, &reader, &progress))
-                .await
-                .map_err(|error| failed(failure::of_action(&error)))?;
-            scope.insert(&step.id, &output);
-            messages.extend(step.message(&scope).ok().flatten());
+        let reads = match &preflight.reads {
+            Some(reads) => reads.clone(),
+            None => self.read_leading(&preflight.checked, &preflight.inputs).await,
+        };
+        if let Some((step, failure)) = reads.failure {
+            return Err(StartError::PreviewFailed { step, failure: Box::new(failure) });
         }
         // The sizes of what was read are known now.
-        preflight.checked.evaluate_early(&scope)?;
-        Ok(messages)
+        preflight.checked.evaluate_early(&reads.scope)?;
+        Ok(reads.messages)
+    }
+
+    /// Runs the leading steps that read, up to the first that fails or does anything else.
+    pub(super) async fn read_leading(
+        &self,
+        checked: &CheckedRunbook,
+        inputs: &Map<String, Value>,
+    ) -> LeadingReads {
+        let scope = EvaluationScope::new(inputs);
+        let mut reads = LeadingReads { scope, messages: Vec::new(), failure: None };
+        let reader = self.platform.reader();
+        for step in &checked.runbook().steps {
+            let operation = actions::find(&step.action).map(|action| &action.operations);
+            let Some(Operations::Read(read)) = operation else { break };
+            match step.should_run(&reads.scope) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => return reads.failed(step, failure::of_template(&error)),
+            }
+            let arguments = match step.arguments(&reads.scope) {
+                Ok(arguments) => arguments,
+                Err(error) => return reads.failed(step, failure::of_template(&error)),
+            };
+            let progress = Progress::silent();
+            let output = match caught(read(arguments, &reader, &progress)).await {
+                Ok(output) => output,
+                Err(error) => return reads.failed(step, failure::of_action(&error)),
+            };
+            reads.scope.insert(&step.id, &output);
+            reads.messages.extend(step.message(&reads.scope).ok().flatten());
+        }
+        reads
+    }
+}
+
+/// The outputs of the leading steps of a run.
+#[derive(Debug, Clone)]
+pub(super) struct LeadingReads {
+    /// The inputs and the outputs.
+    pub(super) scope: EvaluationScope,
+    messages: Vec<String>,
+    /// The name of the last of them, if it failed, and why.
+    failure: Option<(String, Failure)>,
+}
+
+impl LeadingReads {
+    fn failed(self, step: &Step, failure: Failure) -> Self {
+        Self { failure: Some((step.name.clone(), failure)), ..self }
     }
 }

@@ -120,6 +120,7 @@ impl Engine {
         if preflight.amendment.is_some() {
             ensure_no_other_platform(target, &here)?;
         }
+        self.ensure_permitted_to_continue(preflight.run(), &preflight.checked, &here).await?;
         Ok(preflight)
     }
 

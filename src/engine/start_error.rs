@@ -4,6 +4,7 @@ use super::AmendError;
 use crate::{
     journal::{Failure, RunId, RunState, RunTarget, StoreError, TargetMismatch},
     lease::LeaseError,
+    permissions::{self, PermissionReport},
     platform::Error as PlatformError,
 };
 use runbook::{Diagnostic, InputError, Severity, Source};
@@ -76,6 +77,9 @@ pub enum StartError {
     /// The cluster or the account could not be asked for its identity.
     #[error(transparent)]
     Platform(#[from] PlatformError),
+    /// The account lacks permissions.
+    #[error("the account may not {}", describe_missing(.0))]
+    NotPermitted(Box<PermissionReport>),
     /// A leading step that only reads fails before the run starts.
     #[error("{step}: {failure}")]
     PreviewFailed {
@@ -130,6 +134,9 @@ impl StartError {
             Self::Lease(error) => error.hint(),
             Self::TargetMismatch(_) => Some("a run continues only where it was started".into()),
             Self::Platform(error) => error.hint().map(str::to_owned),
+            Self::NotPermitted(report) => {
+                Some(format!("add {}", report.rules_to_add().join("; and ")))
+            }
             Self::PreviewFailed { failure, .. } => failure.hint.clone(),
             Self::Store(error) => error.hint(),
             Self::Inputs(errors) => {
@@ -139,6 +146,12 @@ impl StartError {
             Self::InvalidRunbook { .. } | Self::AlreadyFinished { .. } => None,
         }
     }
+}
+
+/// Returns what is missing, each with what needs it.
+fn describe_missing(report: &PermissionReport) -> String {
+    let missing = report.required().map(|missing| &missing.requirement);
+    permissions::describe_all(missing).join("; ")
 }
 
 fn join(errors: &[InputError]) -> String {

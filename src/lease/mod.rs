@@ -24,9 +24,20 @@ pub use held::HeldLease;
 pub use process::ProcessId;
 pub use run_lock::RunLock;
 
-use crate::platform::{Error, kubernetes::LeaseClient};
+use crate::platform::{
+    Error,
+    kubernetes::{LEASE_NAME, LEASE_NAMESPACE, LeaseClient},
+};
 use acquire::Look;
 use run_lock::{holder, release, set_lock};
+
+/// The namespace of the lease.
+pub const NAMESPACE: &str = LEASE_NAMESPACE;
+
+/// The calls for the lease: the verb, and the name that the verb can be limited to. An object that does not exist yet
+/// has no name to RBAC.
+pub const CALLS: [(&str, Option<&str>); 3] =
+    [("get", Some(LEASE_NAME)), ("create", None), ("update", Some(LEASE_NAME))];
 
 /// The times of a lease, all of them real: other processes have other clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -35,6 +35,9 @@ pub use progress::{Progress, ProgressEvent};
 /// The name of this program in user agents, audit logs and managed fields.
 const PROGRAM: &str = "rafay-relay-sop";
 
+/// The environment variable with the name of the node on which this process runs, where it is a pod.
+pub const NODE_NAME: &str = "SOP_NODE_NAME";
+
 /// The configuration of the clients.
 #[derive(Debug, Clone)]
 pub struct PlatformOptions {
@@ -213,6 +216,19 @@ impl Platform {
     /// There are no credentials, they are not valid, or the service does not answer.
     pub async fn aws_identity(&self) -> Result<AwsIdentity, Error> {
         self.shared.aws.identity().await
+    }
+
+    /// Asks IAM, for each of the calls, whether the policies of a caller allow it.
+    ///
+    /// # Errors
+    /// The caller cannot be simulated, may not ask, or IAM does not answer soon.
+    pub async fn simulate_policy(
+        &self,
+        caller: &str,
+        region: &str,
+        calls: &[aws::SimulatedCall],
+    ) -> Result<Vec<bool>, Error> {
+        self.shared.aws.simulate(caller, region, calls).await
     }
 
     async fn kubernetes(&self) -> Result<&Arc<kubernetes::Connection>, Error> {

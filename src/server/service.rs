@@ -173,11 +173,15 @@ impl Service {
             let runbook = &preflight.checked.runbook().name;
             self.ensure_not_repeated(runbook, &preflight.target).await?;
         }
+        let warnings = preflight.warnings.clone();
         let accepted = match id {
             Some(id) => self.engine().accept_as(preflight, &actor, key, id).await?,
             None => self.engine().accept(preflight, &actor, key).await?,
         };
-        let response = views::started(accepted.run());
+        let mut response = views::started(accepted.run());
+        if !warnings.is_empty() {
+            response["warnings"] = warnings.into();
+        }
         self.drive(admission, accepted);
         Ok(response)
     }

@@ -8,7 +8,9 @@ use serde_json::{Map, Value as Json};
 use super::analysis::{Analysis, AnalyzedStep};
 use super::document::OnFailure;
 use super::duration::Duration;
-use super::evaluate::{Argument, CompiledArgument, EvaluationError, EvaluationScope};
+use super::evaluate::{
+    self, Argument, CompiledArgument, EvaluationError, EvaluationScope, TracedValue,
+};
 use super::inputs::{self, Input, InputError, InputFileError};
 use super::yaml::Node;
 use super::{Stopped, Wanted};
@@ -97,6 +99,28 @@ impl Runbook {
     /// Every invalid or missing input.
     pub fn bind(&self, given: &Map<String, Json>) -> Result<Map<String, Json>, Vec<InputError>> {
         inputs::bind(&self.inputs, given)
+    }
+
+    /// Returns the inputs that have a value: the given ones, checked against their types and limits, and defaults.
+    ///
+    /// # Errors
+    /// Every invalid input. A missing one is none.
+    pub fn bind_known(
+        &self,
+        given: &Map<String, Json>,
+    ) -> Result<Map<String, Json>, Vec<InputError>> {
+        let errors = match self.bind(given) {
+            Ok(inputs) => return Ok(inputs),
+            Err(errors) => errors.into_iter(),
+        };
+        let invalid: Vec<InputError> =
+            errors.filter(|error| !matches!(error, InputError::Missing { .. })).collect();
+        if !invalid.is_empty() {
+            return Err(invalid);
+        }
+        let has_value = |input: &&Input| input.default.is_some() || given.contains_key(&input.name);
+        let known: Vec<Input> = self.inputs.iter().filter(has_value).cloned().collect();
+        inputs::bind(&known, given)
     }
 
     /// Reads a file of inputs by the YAML rules of the language and the types of the inputs.
@@ -203,6 +227,12 @@ impl Step {
     /// A template cannot be evaluated, or yields a value outside the parameter's limits.
     pub fn arguments(&self, scope: &EvaluationScope) -> Result<Json, EvaluationError> {
         self.arguments.evaluate(scope)
+    }
+
+    /// Returns what is known of the values at a path below the parameters, such as `nodegroup.region` or
+    /// `pods[].namespace`, before the step runs; several for a path through a list.
+    pub fn trace(&self, path: &str, scope: &EvaluationScope) -> Vec<TracedValue> {
+        evaluate::trace(&self.arguments, path, scope)
     }
 
     /// Returns the message to log after success; the scope must have the step's own output.

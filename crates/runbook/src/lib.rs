@@ -43,7 +43,7 @@ pub use diagnostics::spelling::nearest;
 pub use diagnostics::{Diagnostic, Label, MAX_DIAGNOSTICS, Severity, render};
 pub use document::OnFailure;
 pub use duration::{Duration, ParseDurationError};
-pub use evaluate::{EvaluationError, EvaluationErrorKind, EvaluationScope};
+pub use evaluate::{EvaluationError, EvaluationErrorKind, EvaluationScope, TracedValue};
 pub use inputs::{Input, InputError, InputFileError};
 pub use json_schema::json_schema;
 pub use registry::{ActionKind, ActionRegistry, ActionSignature, RegistryError, Reversibility};

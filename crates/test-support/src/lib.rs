@@ -22,14 +22,14 @@ use clock::Clock;
 use rafay_relay_sop::{
     engine::{AcceptedRun, CheckedRunbook, Control, Engine, ResumeRequest, StartError},
     journal::{
-        DirectoryStore, Failure, LockOwner, LogLines, RecordedEvent, Run, RunId, RunState,
-        RunStore, StepPath,
+        DirectoryStore, Failure, LockOwner, LogLines, MemoryStore, RecordedEvent, Run, RunId,
+        RunState, RunStore, StepPath,
     },
     platform::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
 };
 use runbook::Source;
 use serde_json::{Map, Value};
-use simulator::{RecordedCall, Scenario, Simulator};
+use simulator::{AccessPolicy, RecordedCall, Scenario, Simulator};
 use tempfile::TempDir;
 
 pub use child_guard::ChildGuard;
@@ -91,6 +91,19 @@ impl TestCluster {
         let access = KubernetesAccess::Endpoint { url: simulator.kubernetes_url().clone() };
         let engine = Self::engine(&simulator, access, &store, clock);
         Self { simulator, engine, store, _dir: None }
+    }
+
+    /// A world whose clients may do only what a policy allows, and a program that checks its permissions first.
+    pub async fn with_policy(scenario: Scenario, policy: AccessPolicy) -> Self {
+        let clock = Clock::scaled(SPEED).unwrap();
+        let options =
+            simulator::Options { clock, policy: Some(policy), ..simulator::Options::default() };
+        let simulator = Simulator::start(scenario, options).await.unwrap();
+        let access = KubernetesAccess::Endpoint { url: simulator.kubernetes_url().clone() };
+        let platform = Self::platform(&simulator, access, clock);
+        let store: Arc<dyn RunStore> = Arc::new(MemoryStore::default());
+        let engine = Engine::new(platform, Arc::clone(&store), true).checking_permissions(true);
+        Self { simulator, engine: Arc::new(engine), store, _dir: None }
     }
 
     /// The same, with runs that do not say that they are simulated.

@@ -10,8 +10,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, Change, Error, KnownTargets, Permission, PlannedChange, PlatformReader, PlatformWriter,
-    Progress, Result, TargetState,
+    Action, Change, Error, KnownTargets, KubernetesScope, Permission, PlannedChange,
+    PlatformReader, PlatformWriter, Progress, RepeatedParam, Result, TargetState,
     compare_and_set::{WriteDecision, decide_write},
     known_targets::report_gone,
     rollout_guard::{self, RolloutInProgress, RolloutTimers},
@@ -129,17 +129,42 @@ pub(super) struct ScaleDeployment;
 impl Action for ScaleDeployment {
     const NAME: &'static str = "scale_deployment";
     const PERMISSIONS: &'static [Permission] = &[
-        Permission::apps("deployments", &["get", "list", "watch"]),
-        Permission::apps("deployments/scale", &["patch"]),
-        Permission::apps("replicasets", &["list", "watch"]),
-        Permission::core("pods", &["get", "list", "watch", "patch"]),
-        Permission::core("nodes", &["list"]),
-        Permission::core("events", &["list"]),
-        Permission::Kubernetes {
-            group: "autoscaling",
-            resource: "horizontalpodautoscalers",
-            verbs: &["list"],
-        },
+        Permission::apps(
+            "deployments",
+            &["get", "list", "watch"],
+            KubernetesScope::Object { namespace: "namespace", name: "deployment" },
+        ),
+        Permission::apps(
+            "deployments/scale",
+            &["patch"],
+            KubernetesScope::Object { namespace: "namespace", name: "deployment" },
+        ),
+        Permission::apps(
+            "replicasets",
+            &["list", "watch"],
+            KubernetesScope::Namespace("namespace"),
+        ),
+        Permission::core(
+            "pods",
+            &["get", "list", "watch", "patch"],
+            KubernetesScope::Namespace("namespace"),
+        ),
+        Permission::core("nodes", &["list"], KubernetesScope::Cluster),
+        // For the causes that keep a new pod from starting; without them the wait goes on.
+        Permission::core("events", &["list"], KubernetesScope::Namespace("namespace")).optional(),
+        Permission::kubernetes(
+            "autoscaling",
+            "horizontalpodautoscalers",
+            &["list"],
+            KubernetesScope::Namespace("namespace"),
+        ),
+    ];
+    const REPEATED_PARAMS: &'static [RepeatedParam] = &[
+        RepeatedParam::new("namespace", "namespace"),
+        RepeatedParam::new("deployment", "deployment"),
+        RepeatedParam::new("pods[].namespace", "namespace"),
+        RepeatedParam::new("new_pods[].namespace", "namespace"),
+        RepeatedParam::new("before.pods[].namespace", "namespace"),
     ];
     type Params = Params;
     type Output = Output;

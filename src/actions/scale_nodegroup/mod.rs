@@ -13,8 +13,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, Change, Error, KnownTargets, Permission, PlannedChange, PlatformReader, PlatformWriter,
-    Progress, Result, TargetState, cluster_identity,
+    Action, AwsScope, Change, Error, KnownTargets, KubernetesScope, OF_NODEGROUP, Permission,
+    PlannedChange, PlatformReader, PlatformWriter, Progress, RepeatedParam, Result, TargetState,
+    cluster_identity,
     cordon_change::new_owner_mark,
     nodegroups,
     types::{NodeRecord, NodegroupName, Sizes},
@@ -122,25 +123,60 @@ pub struct Receipt {
 
 pub(super) struct ScaleNodegroup;
 
+/// Why the undo acts in every namespace.
+const DRAINED: &str =
+    "the undo drains the nodes that it removes, and pods of any namespace may run there";
+
 impl Action for ScaleNodegroup {
     const NAME: &'static str = "scale_nodegroup";
     const PERMISSIONS: &'static [Permission] = &[
-        Permission::Aws("eks:DescribeCluster"),
-        Permission::Aws("eks:DescribeNodegroup"),
-        Permission::Aws("eks:UpdateNodegroupConfig"),
-        Permission::Aws("eks:DescribeUpdate"),
-        Permission::Aws("eks:ListUpdates"),
-        Permission::Aws("autoscaling:DescribeAutoScalingGroups"),
-        Permission::core("nodes", &["list"]),
-        // From here on, for the undo; before it only the pods that wait for a node are listed, and need not be.
-        Permission::Aws("autoscaling:SetInstanceProtection"),
-        Permission::core("nodes", &["get", "patch"]),
-        Permission::core("pods", &["get", "list", "watch"]),
-        Permission::core("pods/eviction", &["create"]),
-        Permission::policy("poddisruptionbudgets", &["list"]),
-        Permission::core("events", &["list"]),
-        Permission::apps("replicasets", &["list", "watch"]),
-        Permission::apps("statefulsets", &["list", "watch"]),
+        // Whether the nodegroup belongs to this cluster; where it is missing, its instances prove that.
+        Permission::aws("eks:DescribeCluster", AwsScope::Cluster(OF_NODEGROUP)).optional(),
+        Permission::aws("eks:DescribeNodegroup", AwsScope::Nodegroup(OF_NODEGROUP)),
+        Permission::aws("eks:UpdateNodegroupConfig", AwsScope::Nodegroup(OF_NODEGROUP)),
+        Permission::aws("eks:DescribeUpdate", AwsScope::ClusterAndNodegroup(OF_NODEGROUP)),
+        Permission::aws("eks:ListUpdates", AwsScope::ClusterAndNodegroup(OF_NODEGROUP)),
+        Permission::aws("autoscaling:DescribeAutoScalingGroups", AwsScope::Region(OF_NODEGROUP)),
+        Permission::core("nodes", &["list"], KubernetesScope::Cluster),
+        // From here on, for the undo; before it only the pods that wait for a node are listed, where that is allowed.
+        Permission::aws(
+            "autoscaling:SetInstanceProtection",
+            AwsScope::AutoScalingGroup(OF_NODEGROUP),
+        )
+        .for_undo(),
+        Permission::core("nodes", &["get", "patch"], KubernetesScope::Cluster).for_undo(),
+        Permission::core("pods", &["list", "watch"], KubernetesScope::AllNamespaces(DRAINED))
+            .for_undo(),
+        Permission::core("pods/eviction", &["create"], KubernetesScope::AllNamespaces(DRAINED))
+            .for_undo(),
+        Permission::apps(
+            "replicasets",
+            &["list", "watch"],
+            KubernetesScope::AllNamespaces(DRAINED),
+        )
+        .for_undo(),
+        Permission::apps(
+            "statefulsets",
+            &["list", "watch"],
+            KubernetesScope::AllNamespaces(DRAINED),
+        )
+        .for_undo(),
+        // To recognize a budget that never allows an eviction, and the causes that keep a pod from starting elsewhere.
+        Permission::policy(
+            "poddisruptionbudgets",
+            &["list"],
+            KubernetesScope::AllNamespaces(DRAINED),
+        )
+        .for_undo()
+        .optional(),
+        Permission::core("events", &["list"], KubernetesScope::AllNamespaces(DRAINED))
+            .for_undo()
+            .optional(),
+    ];
+    const REPEATED_PARAMS: &'static [RepeatedParam] = &[
+        RepeatedParam::new("region", "nodegroup.region"),
+        RepeatedParam::new("cluster", "nodegroup.cluster"),
+        RepeatedParam::new("name", "nodegroup.name"),
     ];
     type Params = Params;
     type Output = Output;

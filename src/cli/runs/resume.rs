@@ -106,7 +106,8 @@ impl PlaceArgs {
         }
         let environment = self.target.connect().await?;
         let engine = Engine::new(environment.platform.clone(), store, simulates)
-            .with_lease_times(self.target.lease_times()?);
+            .with_lease_times(self.target.lease_times()?)
+            .checking_permissions(self.target.checks_permissions());
         let preflight = engine.prepare_resume(&id, request).await?;
         let target = &preflight.run().spec.target;
         self.target.ensure_speed_is_allowed(&environment.platform, target).await?;

@@ -20,11 +20,12 @@ use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use tokio::sync::OnceCell;
 
-use crate::platform::error::Error;
+use crate::platform::error::{Error, ErrorKind};
 use crate::platform::{AwsAccess, AwsIdentity, PROGRAM};
 use clock::Clock;
 
 use super::Clients;
+use super::access::{self, SimulatedCall, principal_of};
 use super::error::AwsCall;
 use super::local_credentials;
 use super::names::ensure_region;
@@ -38,6 +39,8 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 /// A look with all its attempts: throttling is answered with up to 1 + 2 + 4 + 8 s of back-off.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 const MAX_READ_ATTEMPTS: u32 = 5;
+/// IAM is asked before a run, and a run does not need the answer.
+const SIMULATION_TIMEOUT: Duration = Duration::from_secs(5);
 /// A program that is told to end has thirty seconds to finish the call in flight and note its receipt.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(25);
 /// Repeating is safe: every changing call has a client token or sets what may be set twice.
@@ -97,6 +100,29 @@ impl AwsAccount {
             arn: call.require(response.arn, "ARN")?,
             region: configured,
         })
+    }
+
+    /// Asks IAM, for each of the calls, whether a caller may make it.
+    ///
+    /// # Errors
+    /// The caller cannot be simulated, or IAM does not answer. A cluster without a route to the internet reaches IAM
+    /// nowhere, so it is not waited for.
+    pub(in crate::platform) async fn simulate(
+        &self,
+        caller: &str,
+        region: &str,
+        calls: &[SimulatedCall],
+    ) -> Result<Vec<bool>, Error> {
+        ensure_region(region)?;
+        let Some(principal) = principal_of(caller) else {
+            let message = format!("IAM cannot simulate {caller}");
+            return Err(Error::access(message, ErrorKind::Invalid));
+        };
+        let base = self.base(region).await;
+        let client = super::iam(&self.with_limits(&base.config, region, SIMULATION_TIMEOUT, 2));
+        let simulated =
+            calls.iter().map(|call| access::simulate(&client, &principal, region, call));
+        futures::future::try_join_all(simulated.collect::<Vec<_>>()).await
     }
 
     /// Credentials are found once and shared by all regions. Finding their source reads files and environment only.

@@ -14,6 +14,7 @@ use bounded_responses::BoundedResponses;
 use error::AwsCall;
 use retry_classifier::NoRetryOnConnectError;
 
+mod access;
 mod autoscaling;
 mod bounded_responses;
 mod connect;
@@ -27,6 +28,7 @@ mod retry_classifier;
 #[cfg(test)]
 mod tests;
 
+pub use access::SimulatedCall;
 pub use autoscaling::{Activity, AutoScalingGroup, GroupInstance, MAX_PROTECTED_PER_CALL};
 pub(super) use connect::AwsAccount;
 pub use ec2::Instance;
@@ -119,6 +121,13 @@ fn ec2(config: &SdkConfig) -> aws_sdk_ec2::Client {
         .retry_classifier(NoRetryOnConnectError)
         .interceptor(BoundedResponses);
     aws_sdk_ec2::Client::from_conf(config.build())
+}
+
+fn iam(config: &SdkConfig) -> aws_sdk_iam::Client {
+    let config = aws_sdk_iam::config::Builder::from(config)
+        .retry_classifier(NoRetryOnConnectError)
+        .interceptor(BoundedResponses);
+    aws_sdk_iam::Client::from_conf(config.build())
 }
 
 fn sts(config: &SdkConfig) -> aws_sdk_sts::Client {

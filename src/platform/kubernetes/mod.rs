@@ -15,6 +15,7 @@ use clock::{Backoff, Clock};
 
 use super::error::{Classified, Error, ErrorKind};
 
+mod access;
 mod connect;
 mod error;
 mod lease;
@@ -29,6 +30,7 @@ mod run_objects;
 mod tests;
 mod writer;
 
+pub use access::AccessQuestion;
 pub(super) use connect::{Connection, Connector};
 pub use error::budget_message;
 pub use lease::{LEASE_NAME, LEASE_NAMESPACE, LeaseClient};

@@ -230,7 +230,8 @@ impl CompiledArgument {
         known.filter_map(|template| template.evaluate(scope).err()).collect()
     }
 
-    fn templates(&self) -> Vec<&CompiledExpression> {
+    /// Returns every template in the parameter.
+    pub(super) fn templates(&self) -> Vec<&CompiledExpression> {
         match self {
             Self::Literal(_) => Vec::new(),
             Self::Template(template) => vec![template],
@@ -253,6 +254,23 @@ impl CompiledExpression {
         let values =
             if values.is_empty() { String::new() } else { format!(" with {}", values.join(", ")) };
         Some(format!("`{}`{values}", shortened(&self.text)))
+    }
+
+    /// Returns the template as written.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Returns the paths in the template, such as `inputs.a` and `step.b.c`, unless they cannot be told.
+    pub(super) fn paths(&self) -> Option<BTreeSet<String>> {
+        let program = self.programs.get(Budget::SMALLEST).as_ref().ok()?;
+        let names = match program {
+            Program::Value(expression) => expression.undeclared_variables(true),
+            Program::Text(environment) => {
+                text_template(environment).ok()?.undeclared_variables(true)
+            }
+        };
+        Some(names.into_iter().collect())
     }
 
     /// Returns the value that the template yields.

@@ -9,9 +9,12 @@ mod membership;
 mod scope;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 pub(crate) use argument::{Argument, CompiledArgument, Expression};
 pub use scope::EvaluationScope;
+pub use trace::TracedValue;
+pub(crate) use trace::trace;
 
 use super::types::ValueMismatch;
 

@@ -2,9 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use k8s_openapi::api::authorization::v1::{
-    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
-};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource as _;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
@@ -14,7 +11,9 @@ use super::{RunEvents, RunbookRun, RunbookRunStatus};
 use crate::platform::{
     PROGRAM,
     error::Error,
-    kubernetes::{Connection, MAX_READ_ATTEMPTS, Object, ObjectWatch, Selection, object_ref},
+    kubernetes::{
+        AccessQuestion, Connection, MAX_READ_ATTEMPTS, Object, ObjectWatch, Selection, object_ref,
+    },
 };
 
 /// The time limit of one change.
@@ -82,28 +81,10 @@ impl RunObjects {
     /// # Errors
     /// The API server does not answer the question.
     pub async fn is_allowed(&self, verb: &str, resource: &str) -> Result<bool, Error> {
-        let (resource, subresource) = match resource.split_once('/') {
-            Some((resource, subresource)) => (resource, Some(subresource.to_owned())),
-            None => (resource, None),
-        };
-        let attributes = ResourceAttributes {
-            group: Some(RunbookRun::group(&()).into_owned()),
-            namespace: Some(self.namespace.clone()),
-            resource: Some(resource.to_owned()),
-            subresource,
-            verb: Some(verb.to_owned()),
-            ..ResourceAttributes::default()
-        };
-        let spec = SelfSubjectAccessReviewSpec {
-            resource_attributes: Some(attributes),
-            ..SelfSubjectAccessReviewSpec::default()
-        };
-        let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
-        let api = Api::<SelfSubjectAccessReview>::all(self.connection.client.clone());
-        let (call, params) = ("create selfsubjectaccessreview", PostParams::default());
-        let reviewed =
-            self.connection.read(call, MAX_READ_ATTEMPTS, || api.create(&params, &review)).await?;
-        Ok(reviewed.status.is_some_and(|status| status.allowed))
+        let group = RunbookRun::group(&());
+        let namespace = Some(self.namespace.as_str());
+        let question = AccessQuestion { verb, group: &group, resource, namespace, name: None };
+        self.connection.is_allowed(question).await
     }
 
     /// Creates a run.

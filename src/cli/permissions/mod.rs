@@ -1,0 +1,283 @@
+//! `permissions`: the least permissions of runbooks, as text, as an IAM policy, as RBAC roles or as JSON, and whether
+//! this account has them.
+
+mod human;
+
+use clap::ValueEnum;
+use serde_json::{Map, Value as Json, json};
+
+use super::{
+    CliError, Exit, Global, Output, inputs, permission_report, stdout, target::PlatformArgs,
+};
+use crate::{
+    engine::{CheckedRunbook, StartError},
+    permissions::{
+        self, Access, AwsResource, Partition, RbacNames, Requirement, RunbookContext, Subject,
+        Value, placeholders,
+    },
+};
+use clock::Clock;
+use runbook::EvaluationScope;
+
+/// Prints the least permissions that runbooks and their undo need, derived from their steps.
+///
+/// Each is limited as far as its API allows: to a namespace, to the objects that the runbook names, to the cluster. A
+/// value that only a run finds out is a placeholder such as CLUSTER, unless it is given. What is wider than the runbook
+/// needs is said, with the reason.
+#[derive(Debug, clap::Args)]
+pub(super) struct PermissionsArgs {
+    /// The runbooks: names or paths
+    #[arg(required = true, value_name = "RUNBOOK")]
+    names: Vec<String>,
+    /// Output format [default: human; json with --output json]
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
+    /// The EKS cluster, where a runbook reads its name from the cluster
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    cluster: Option<String>,
+    /// The region of the EKS cluster
+    #[arg(long, value_name = "REGION", value_parser = parse_name)]
+    region: Option<String>,
+    /// The AWS account: twelve digits
+    #[arg(long, value_name = "ID", value_parser = parse_account)]
+    account: Option<String>,
+    /// An input of the runbooks; may be given several times
+    #[arg(long = "input", value_name = "NAME=VALUE")]
+    inputs: Vec<String>,
+    /// Add what the service needs: the runs that it keeps in the cluster, and the check of its own AWS permissions
+    #[arg(long)]
+    service: bool,
+    /// The service account that the roles are bound to
+    #[arg(
+        long,
+        value_name = "NAMESPACE:NAME",
+        default_value = "rafay-core:rafay-relay-sop",
+        value_parser = parse_service_account
+    )]
+    service_account: (String, String),
+    /// Bind the roles to a group instead, such as that of an EKS access entry
+    #[arg(long, value_name = "NAME", conflicts_with = "service_account")]
+    group: Option<String>,
+    /// The name of the Roles and ClusterRoles
+    #[arg(long, value_name = "NAME", default_value = "rafay-relay-sop")]
+    role: String,
+    /// The IAM role of the service, which may ask what it may do
+    #[arg(long, value_name = "NAME", default_value = "rafay-relay-sop-role", requires = "service")]
+    iam_role: String,
+    /// Check instead whether this account has the permissions, and print those that it has not
+    ///
+    /// Kubernetes is asked for each verb. The leading steps that read are run, to find out the names. Then every AWS
+    /// read is tried, and every change is simulated by IAM, where iam:SimulatePrincipalPolicy is allowed.
+    #[arg(long, conflicts_with_all = ["format", "cluster", "region", "account", "service", "group"])]
+    check: bool,
+    #[command(flatten)]
+    platform: PlatformArgs,
+}
+
+/// How the permissions are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Text, with what needs each permission
+    Human,
+    /// An IAM policy document
+    Iam,
+    /// Roles, ClusterRoles and their bindings, as YAML for `kubectl apply -f -`
+    Rbac,
+    /// One JSON document with all of it
+    Json,
+}
+
+impl PermissionsArgs {
+    pub(super) async fn run(self, global: &Global) -> Result<Exit, CliError> {
+        let runbooks = self.checked(global)?;
+        let given = self.given(&runbooks)?;
+        if self.check {
+            let platform = self.platform.connect(Clock::real())?;
+            let runbooks = runbooks.into_iter().zip(&given);
+            return permission_report::check(platform, runbooks, global).await;
+        }
+        let mut requirements = Vec::new();
+        let context = RunbookContext {
+            region: self.region.clone(),
+            cluster: self.cluster.clone(),
+            account: self.account.clone(),
+        };
+        for (checked, inputs) in runbooks.iter().zip(&given) {
+            let runbook = checked.runbook();
+            let scope = EvaluationScope::new(inputs);
+            requirements.extend(permissions::of_run(runbook));
+            requirements.extend(permissions::of_runbook(runbook, &scope, &context));
+        }
+        if self.service {
+            let namespace = global.store_namespace.clone();
+            let namespace = namespace.unwrap_or_else(|| self.service_account.0.clone());
+            let uses_aws = requirements.iter().any(|one| matches!(one.access, Access::Aws(_)));
+            let own_role = uses_aws.then(|| self.own_role());
+            let service = permissions::of_service(&Value::Known(namespace), own_role.as_ref());
+            requirements.extend(service);
+        }
+        let requirements = permissions::merge(requirements);
+        self.print(&requirements, global)?;
+        Ok(Exit::Success)
+    }
+
+    fn checked(&self, global: &Global) -> Result<Vec<CheckedRunbook>, CliError> {
+        let runbook_dir = global.runbook_dir();
+        let check = |name: &String| {
+            let found = runbook_dir.find_or_read(name)?;
+            Ok(CheckedRunbook::with_origin(found.source, found.origin.to_string())?)
+        };
+        self.names.iter().map(check).collect()
+    }
+
+    /// Returns the inputs that are known of each runbook. Each that is given must be one of some runbook.
+    fn given(&self, runbooks: &[CheckedRunbook]) -> Result<Vec<Map<String, Json>>, CliError> {
+        let mut given = vec![Map::new(); runbooks.len()];
+        for pair in &self.inputs {
+            let (name, text) = inputs::split_assignment(pair)?;
+            let mut error = None;
+            let mut is_taken = false;
+            for (checked, inputs) in runbooks.iter().zip(&mut given) {
+                match checked.runbook().parse_input(name, text) {
+                    Ok(value) => {
+                        is_taken = true;
+                        inputs.insert(name.to_owned(), value);
+                    }
+                    Err(unknown @ runbook::InputError::Unknown { .. }) => error = Some(unknown),
+                    Err(invalid) => return Err(invalid.into()),
+                }
+            }
+            if let Some(error) = error.filter(|_| !is_taken) {
+                return Err(error.into());
+            }
+        }
+        let bind = |(checked, inputs): (&CheckedRunbook, &Map<String, Json>)| {
+            let bound = checked.runbook().bind_known(inputs);
+            bound.map_err(|errors| StartError::Inputs(errors).into())
+        };
+        runbooks.iter().zip(&given).map(bind).collect()
+    }
+
+    fn print(&self, requirements: &[Requirement], global: &Global) -> Result<(), CliError> {
+        let default = match global.output {
+            Output::Text => Format::Human,
+            Output::Json => Format::Json,
+        };
+        let format = self.format.unwrap_or(default);
+        let roles = permissions::roles(requirements, &self.rbac_names());
+        let text = match format {
+            Format::Human => human::render(requirements),
+            Format::Iam => match permissions::policy(requirements) {
+                Some(policy) => format!("{policy:#}\n"),
+                None => {
+                    let message =
+                        "the runbooks use no AWS: an IAM policy without statements is not valid";
+                    return Err(CliError::usage_with_hint(
+                        message,
+                        "leave it out, or see --format human",
+                    ));
+                }
+            },
+            Format::Rbac => format!(
+                "# Generated by `rafay-relay-sop permissions`: the least that the runbooks and their undo need.\n{}",
+                permissions::to_yaml(&roles)
+            ),
+            Format::Json => {
+                let document = json!({
+                    "requirements": requirements.iter().map(requirement_json).collect::<Vec<_>>(),
+                    "placeholders": placeholders(requirements)
+                        .into_iter()
+                        .map(|name| (name.to_owned(), json!(human::meaning(name))))
+                        .collect::<Map<_, _>>(),
+                    "iamPolicy": permissions::policy(requirements),
+                    "rbac": roles.iter().flat_map(permissions::Role::to_json).collect::<Vec<_>>(),
+                });
+                format!("{document:#}\n")
+            }
+        };
+        stdout::write(&text)?;
+        // In the text they are named; a file that is applied as it is should not hide them.
+        let unknown = placeholders(requirements);
+        if matches!(format, Format::Iam | Format::Rbac) && !unknown.is_empty() {
+            let named = unknown.iter().map(|name| format!("{name} ({})", human::meaning(name)));
+            let named: Vec<String> = named.collect();
+            stdout::write_stderr(&format!("to be replaced: {}\n", named.join("; ")));
+        }
+        Ok(())
+    }
+
+    /// Returns the IAM role of the service.
+    fn own_role(&self) -> AwsResource {
+        let account = self.account.clone();
+        AwsResource::Role {
+            partition: Partition::of_region(self.region.as_deref().unwrap_or_default()),
+            account: account.map_or(Value::Placeholder("ACCOUNT_ID".into()), Value::Known),
+            role: Value::Known(self.iam_role.clone()),
+        }
+    }
+
+    fn rbac_names(&self) -> RbacNames {
+        let subject = match &self.group {
+            Some(group) => Subject::Group(group.clone()),
+            None => {
+                let (namespace, name) = self.service_account.clone();
+                Subject::ServiceAccount { namespace, name }
+            }
+        };
+        RbacNames { role: self.role.clone(), subject }
+    }
+}
+
+fn requirement_json(requirement: &Requirement) -> Json {
+    let needed_by: Vec<String> = requirement.needed_by.iter().map(ToString::to_string).collect();
+    let mut json = match &requirement.access {
+        Access::Kubernetes(access) => {
+            let namespace = match &access.place {
+                permissions::Place::Namespace(namespace) => Some(namespace.to_string()),
+                permissions::Place::Cluster | permissions::Place::NamespaceAtRunTime => None,
+            };
+            json!({
+                "platform": "kubernetes",
+                "verb": access.verb,
+                "group": access.group,
+                "resource": access.resource,
+                "namespace": namespace,
+                "name": access.name.as_ref().map(ToString::to_string),
+            })
+        }
+        Access::Aws(access) => json!({
+            "platform": "aws",
+            "action": access.action,
+            "resources": permissions::arns(&access.resource),
+        }),
+    };
+    json["neededBy"] = json!(needed_by);
+    json["optional"] = json!(requirement.is_optional);
+    json["notes"] = json!(requirement.notes);
+    json
+}
+
+fn parse_account(text: &str) -> Result<String, String> {
+    match text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => Ok(text.to_owned()),
+        false => Err("an account has twelve digits".into()),
+    }
+}
+
+/// Names become part of ARNs, in which `*` and `?` would widen them.
+fn parse_name(text: &str) -> Result<String, String> {
+    let is_allowed = |one: char| one.is_ascii_alphanumeric() || matches!(one, '-' | '_');
+    match !text.is_empty() && text.len() <= 100 && text.chars().all(is_allowed) {
+        true => Ok(text.to_owned()),
+        false => Err("a name has letters, digits, hyphens and underscores".into()),
+    }
+}
+
+fn parse_service_account(text: &str) -> Result<(String, String), String> {
+    match text.split_once(':') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => {
+            Ok((namespace.to_owned(), name.to_owned()))
+        }
+        _ => Err("write NAMESPACE:NAME".into()),
+    }
+}

@@ -1,0 +1,296 @@
+//! The requirements of a runbook, from its text: for each step those that its action declares, limited by the values
+//! of its parameters as far as they are known before the step runs.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Access, AwsAccess, AwsResource, AwsResourceKind, KubernetesAccess, Need, Place, Requirement,
+    Value,
+};
+use crate::actions::{
+    self, Access as Declared, ActionDef, AwsParams, AwsScope, Condition, KubernetesScope,
+    Permission,
+};
+use runbook::{EvaluationScope, Runbook, Step, TracedValue};
+
+/// The target of a runbook, as far as it is known beside its text.
+#[derive(Debug, Clone, Default)]
+pub struct RunbookContext {
+    /// The region of a cluster that the run finds out.
+    pub region: Option<String>,
+    /// The name of a cluster that the run finds out.
+    pub cluster: Option<String>,
+    /// The account.
+    pub account: Option<String>,
+}
+
+/// The knowledge of a parameter.
+enum Known {
+    Value(String),
+    NotSet,
+    /// An input that has no value yet.
+    Missing(BTreeSet<String>),
+    /// The output of these steps.
+    AtRunTime(BTreeSet<String>),
+}
+
+/// Returns what the steps of a runbook and their undo require. `scope` has the inputs, and the outputs that are known.
+pub fn of_runbook(
+    runbook: &Runbook,
+    scope: &EvaluationScope,
+    context: &RunbookContext,
+) -> Vec<Requirement> {
+    let derivation = Derivation { runbook, scope, context };
+    runbook.steps.iter().flat_map(|step| derivation.of_step(step)).collect()
+}
+
+struct Derivation<'r> {
+    runbook: &'r Runbook,
+    scope: &'r EvaluationScope,
+    context: &'r RunbookContext,
+}
+
+impl Derivation<'_> {
+    fn of_step(&self, step: &Step) -> Vec<Requirement> {
+        let Some(action) = actions::find(&step.action) else { return Vec::new() };
+        let needed = action.permissions.iter().filter(|one| self.is_needed(step, action, one));
+        needed.flat_map(|permission| self.of_permission(step, action, permission)).collect()
+    }
+
+    fn of_permission(
+        &self,
+        step: &Step,
+        action: &ActionDef,
+        permission: &Permission,
+    ) -> Vec<Requirement> {
+        let need = Need::Step {
+            runbook: self.runbook.name.clone(),
+            step: step.id.clone(),
+            is_undo: permission.is_for_undo,
+        };
+        let accesses = match permission.access {
+            Declared::Aws { action: name, scope } => self.of_aws(step, action, name, scope),
+            Declared::Kubernetes { group, resource, verbs, scope } => {
+                let places = self.of_kubernetes(step, action, resource, scope);
+                let access = |(place, name, note): &(Place, Option<Value>, Option<String>),
+                              verb: &str| {
+                    let access = KubernetesAccess {
+                        place: place.clone(),
+                        group: group.to_owned(),
+                        resource: resource.to_owned(),
+                        name: name.clone(),
+                        verb: verb.to_owned(),
+                    };
+                    (Access::Kubernetes(access), note.clone())
+                };
+                let of_place = |place| verbs.iter().map(move |verb| access(place, verb));
+                places.iter().flat_map(of_place).collect()
+            }
+        };
+        let requirement = |(access, note): (Access, Option<String>)| Requirement {
+            access,
+            needed_by: [need.clone()].into(),
+            is_optional: permission.is_optional,
+            notes: note.into_iter().collect(),
+        };
+        accesses.into_iter().map(requirement).collect()
+    }
+
+    /// Returns the places where a resource is used, each with the object where only one is, and with why it is wider.
+    fn of_kubernetes(
+        &self,
+        step: &Step,
+        action: &ActionDef,
+        resource: &str,
+        scope: KubernetesScope,
+    ) -> Vec<(Place, Option<Value>, Option<String>)> {
+        let (namespaces, name) = match scope {
+            KubernetesScope::Cluster => {
+                let note = format!(
+                    "{resource} have no namespace, and which ones is known only when the run has read them"
+                );
+                return vec![(Place::Cluster, None, Some(note))];
+            }
+            KubernetesScope::AllNamespaces(why) => {
+                return vec![(Place::Cluster, None, Some(format!("every namespace: {why}")))];
+            }
+            KubernetesScope::Namespace(namespace) => (self.values(step, action, namespace), None),
+            KubernetesScope::Object { namespace, name } => {
+                (self.values(step, action, namespace), self.values(step, action, name).pop())
+            }
+        };
+        let (name, name_note) = match name {
+            Some(Known::Value(name)) => (Some(Value::Known(name)), None),
+            Some(Known::Missing(inputs)) => (Some(placeholder(&inputs)), None),
+            Some(Known::AtRunTime(steps)) => {
+                let note = format!("every object of {resource}: {}", read_first(&steps));
+                (None, Some(note))
+            }
+            Some(Known::NotSet) | None => (None, None),
+        };
+        let place = |namespace: Known| match namespace {
+            Known::Value(namespace) => {
+                Some((Place::Namespace(Value::Known(namespace)), name.clone(), name_note.clone()))
+            }
+            Known::Missing(inputs) => {
+                Some((Place::Namespace(placeholder(&inputs)), name.clone(), name_note.clone()))
+            }
+            Known::AtRunTime(steps) => {
+                let note = format!("every namespace: {}", read_first(&steps));
+                Some((Place::NamespaceAtRunTime, name.clone(), Some(note)))
+            }
+            Known::NotSet => None,
+        };
+        namespaces.into_iter().filter_map(place).collect()
+    }
+
+    fn of_aws(
+        &self,
+        step: &Step,
+        action: &ActionDef,
+        name: &str,
+        scope: AwsScope,
+    ) -> Vec<(Access, Option<String>)> {
+        let (AwsScope::Region(params)
+        | AwsScope::Cluster(params)
+        | AwsScope::Nodegroup(params)
+        | AwsScope::ClusterAndNodegroup(params)
+        | AwsScope::AutoScalingGroup(params)) = scope;
+        let AwsParams { region, cluster, nodegroup } = params;
+        let region = self.first(step, action, region, self.context.region.as_ref(), "REGION");
+        let (resource, note) = match AwsResourceKind::of(scope) {
+            None => {
+                let note = format!("{name} takes no resource: it is limited to the region");
+                (AwsResource::Region(region), Some(note))
+            }
+            Some(kind) => {
+                let cluster =
+                    self.first(step, action, cluster, self.context.cluster.as_ref(), "CLUSTER");
+                let (nodegroup, note) = match kind {
+                    AwsResourceKind::Cluster => (None, None),
+                    _ => self.nodegroup(step, action, nodegroup),
+                };
+                let account = value_or(self.context.account.as_ref(), "ACCOUNT_ID");
+                let resource = AwsResource::OfCluster { kind, region, account, cluster, nodegroup };
+                (resource, note)
+            }
+        };
+        vec![(Access::Aws(AwsAccess { action: name.to_owned(), resource }), note)]
+    }
+
+    fn nodegroup(
+        &self,
+        step: &Step,
+        action: &ActionDef,
+        param: Option<&str>,
+    ) -> (Option<Value>, Option<String>) {
+        let all = |why: String| (None, Some(format!("every nodegroup of the cluster: {why}")));
+        let found = param.and_then(|param| self.values(step, action, param).pop());
+        match found {
+            Some(Known::Value(name)) => (Some(Value::Known(name)), None),
+            Some(Known::Missing(inputs)) => (Some(placeholder(&inputs)), None),
+            Some(Known::AtRunTime(steps)) => all(read_first(&steps)),
+            Some(Known::NotSet) | None => all(format!("step {} reads all of them", step.id)),
+        }
+    }
+
+    /// Returns the one value of a parameter, or the context's, or a placeholder.
+    fn first(
+        &self,
+        step: &Step,
+        action: &ActionDef,
+        param: &str,
+        context: Option<&String>,
+        placeholder: &str,
+    ) -> Value {
+        match self.values(step, action, param).pop() {
+            Some(Known::Value(value)) => Value::Known(value),
+            _ => value_or(context, placeholder),
+        }
+    }
+
+    fn is_needed(&self, step: &Step, action: &ActionDef, permission: &Permission) -> bool {
+        let is_true = |param| {
+            let values = self.values(step, action, param);
+            values
+                .iter()
+                .map(|value| match value {
+                    Known::Value(value) => Some(value == "true"),
+                    Known::NotSet => Some(false),
+                    Known::Missing(_) | Known::AtRunTime(_) => None,
+                })
+                .next_back()
+                .unwrap_or(Some(false))
+        };
+        match permission.condition {
+            Condition::Always => true,
+            Condition::IfGiven(param) => {
+                self.values(step, action, param).iter().any(|one| !matches!(one, Known::NotSet))
+            }
+            Condition::IfTrue(param) => is_true(param) != Some(false),
+            Condition::IfNotTrue(param) => is_true(param) != Some(true),
+        }
+    }
+
+    /// Returns what is known of the values at a path below a parameter, each once.
+    fn values(&self, step: &Step, action: &ActionDef, path: &str) -> Vec<Known> {
+        let mut found: Vec<Known> = Vec::new();
+        let mut seen = BTreeSet::new();
+        for traced in step.trace(path, self.scope) {
+            match traced {
+                TracedValue::Known(value) => {
+                    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                    if seen.insert(text.clone()) {
+                        found.push(Known::Value(text));
+                    }
+                }
+                TracedValue::NotSet => found.push(default_of(action, path)),
+                TracedValue::MissingInput(inputs) => found.push(Known::Missing(inputs)),
+                TracedValue::Output { step, path } => found.extend(self.output(&step, &path)),
+                TracedValue::Computed(steps) => found.push(Known::AtRunTime(steps)),
+            }
+        }
+        found
+    }
+
+    /// Returns what is known of a part of the output of an earlier step.
+    fn output(&self, id: &str, path: &str) -> Vec<Known> {
+        let unknown = || vec![Known::AtRunTime([id.to_owned()].into())];
+        let Some(step) = self.runbook.steps.iter().find(|step| step.id == id) else {
+            return unknown();
+        };
+        let Some(action) = actions::find(&step.action) else { return unknown() };
+        match action.repeated_params.iter().find(|repeated| repeated.output == path) {
+            // A step uses only earlier ones, so this ends.
+            Some(repeated) => self.values(step, action, repeated.param),
+            None => unknown(),
+        }
+    }
+}
+
+/// Returns the default of a parameter that is not set.
+fn default_of(action: &ActionDef, path: &str) -> Known {
+    let default = action.params["properties"].get(path).and_then(|schema| schema.get("default"));
+    match default {
+        Some(serde_json::Value::String(text)) => Known::Value(text.clone()),
+        Some(serde_json::Value::Bool(value)) => Known::Value(value.to_string()),
+        _ => Known::NotSet,
+    }
+}
+
+fn value_or(value: Option<&String>, placeholder: &str) -> Value {
+    value
+        .map_or_else(|| Value::Placeholder(placeholder.into()), |value| Value::Known(value.clone()))
+}
+
+/// Returns the placeholder for inputs that have no value: `INPUT_NAMESPACE`.
+fn placeholder(inputs: &BTreeSet<String>) -> Value {
+    let names: Vec<String> = inputs.iter().map(|name| name.to_uppercase()).collect();
+    Value::Placeholder(format!("INPUT_{}", names.join("_")))
+}
+
+/// Says that a value is known only when the run has read it.
+fn read_first(steps: &BTreeSet<String>) -> String {
+    let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
+    format!("which one is known only when {} has run", steps.join(", "))
+}

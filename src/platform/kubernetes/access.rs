@@ -1,0 +1,62 @@
+//! What the caller may do, as the API server answers it: a SelfSubjectAccessReview, which every account may create. The
+//! answer includes the cloud's own authorizers, which a list of rules does not.
+
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
+use kube::api::{Api, PostParams};
+
+use super::{Connection, KubernetesReader, MAX_READ_ATTEMPTS};
+use crate::platform::error::Error;
+
+/// Something that the caller may be allowed to do.
+#[derive(Debug, Clone, Copy)]
+pub struct AccessQuestion<'a> {
+    /// The verb.
+    pub verb: &'a str,
+    /// The API group; empty for the core group.
+    pub group: &'a str,
+    /// The resource in the plural, with its subresource: `deployments/scale`.
+    pub resource: &'a str,
+    /// The namespace; `None` for all, or for a resource without namespaces.
+    pub namespace: Option<&'a str>,
+    /// The object; `None` for all.
+    pub name: Option<&'a str>,
+}
+
+impl KubernetesReader {
+    /// Whether the caller may do something.
+    ///
+    /// # Errors
+    /// The API server does not answer the question.
+    pub async fn is_allowed(&self, question: AccessQuestion<'_>) -> Result<bool, Error> {
+        self.connection.is_allowed(question).await
+    }
+}
+
+impl Connection {
+    pub(super) async fn is_allowed(&self, question: AccessQuestion<'_>) -> Result<bool, Error> {
+        let (resource, subresource) = match question.resource.split_once('/') {
+            Some((resource, subresource)) => (resource, Some(subresource.to_owned())),
+            None => (question.resource, None),
+        };
+        let attributes = ResourceAttributes {
+            group: Some(question.group.to_owned()),
+            namespace: question.namespace.map(str::to_owned),
+            resource: Some(resource.to_owned()),
+            subresource,
+            verb: Some(question.verb.to_owned()),
+            name: question.name.map(str::to_owned),
+            ..ResourceAttributes::default()
+        };
+        let spec = SelfSubjectAccessReviewSpec {
+            resource_attributes: Some(attributes),
+            ..SelfSubjectAccessReviewSpec::default()
+        };
+        let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
+        let api = Api::<SelfSubjectAccessReview>::all(self.client.clone());
+        let (call, params) = ("create selfsubjectaccessreview", PostParams::default());
+        let reviewed = self.read(call, MAX_READ_ATTEMPTS, || api.create(&params, &review)).await?;
+        Ok(reviewed.status.is_some_and(|status| status.allowed))
+    }
+}
