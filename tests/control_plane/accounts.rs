@@ -1,6 +1,6 @@
 //! `ServiceAccounts` that may do what a runbook needs, and nothing else.
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Mutex, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Mutex, time::Duration};
 
 use k8s_openapi::api::{
     authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec},
@@ -14,18 +14,16 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 use rafay_relay_sop::{
-    actions::{self, Permission},
+    engine::CheckedRunbook,
+    permissions::{
+        RbacNames, Requirement, RunbookContext, Subject as Subjects, merge, of_runbook, roles,
+    },
     platform::kubernetes::{LEASE_NAME, LEASE_NAMESPACE},
 };
-use serde_json::Value;
+use runbook::{EvaluationScope, Source};
+use serde_json::Map;
 
 use crate::fixture::{ControlPlane, kubeconfig};
-
-/// The cluster-scoped resources among those that the actions name.
-const CLUSTER_SCOPED: [&str; 2] = ["nodes", "namespaces"];
-
-/// The actions whose undo drains nodes, which may run pods of any namespace.
-const CLUSTER_WIDE_ACTIONS: [&str; 1] = ["scale_nodegroup"];
 
 /// The namespace whose UID identifies the cluster. Every run reads it.
 const IDENTITY_NAMESPACE: &str = "kube-system";
@@ -54,35 +52,59 @@ pub(crate) struct TestServiceAccount {
     bound_to: Mutex<Vec<String>>,
 }
 
+/// The permissions that are derived from a runbook, which has a default for each input.
+pub(crate) fn requirements_of(text: &str) -> Vec<Requirement> {
+    let checked = CheckedRunbook::new(Source::new("<test>", text));
+    let checked = checked.unwrap_or_else(|why| panic!("{why}"));
+    let inputs = checked.runbook().bind(&Map::new()).unwrap();
+    let (scope, context) = (EvaluationScope::new(&inputs), RunbookContext::default());
+    merge(of_runbook(checked.runbook(), &scope, &context))
+}
+
 /// The permissions of an account, besides those that every run needs.
 #[derive(Default)]
 pub(crate) struct Grant {
     cluster: Vec<PolicyRule>,
+    /// The rules in the account's own namespace.
     namespace: Vec<PolicyRule>,
+    /// The rules in named namespaces.
+    others: BTreeMap<String, Vec<PolicyRule>>,
     /// The verbs on the lease of the cluster.
     lease: Vec<&'static str>,
 }
 
 impl Grant {
-    /// Returns the permissions that the actions of a runbook declare. Namespaced resources are granted only in the
-    /// account's own namespace, except to the actions in [`CLUSTER_WIDE_ACTIONS`].
+    /// Returns exactly the permissions that are derived from a runbook, which has a default for each input.
     pub(crate) fn for_runbook(text: &str) -> Self {
+        Self::of(&requirements_of(text))
+    }
+
+    /// Returns the permissions of requirements, and that to hold the lease.
+    pub(crate) fn of(requirements: &[Requirement]) -> Self {
         let mut grant = Self::for_lease();
-        for name in actions_of(text) {
-            for permission in actions::find(&name).expect("an action").permissions {
-                grant.add(permission, CLUSTER_WIDE_ACTIONS.contains(&name.as_str()));
+        let subject = Subjects::Group("not bound".into());
+        for role in roles(requirements, &RbacNames { role: "derived".into(), subject }) {
+            let [role, _] = role.to_json();
+            let rules: Vec<PolicyRule> = serde_json::from_value(role["rules"].clone()).unwrap();
+            match role["metadata"]["namespace"].as_str() {
+                Some(namespace) => {
+                    grant.others.entry(namespace.to_owned()).or_default().extend(rules)
+                }
+                None => grant.cluster.extend(rules),
             }
         }
         grant
     }
 
-    /// Removes a verb on a resource in the account's namespace.
+    /// Removes a verb on a resource in each namespace.
     pub(crate) fn without(mut self, verb: &str, resource: &str) -> Self {
-        let of_it = |rule: &&mut PolicyRule| rule.resources == Some(vec![resource.to_owned()]);
-        for rule in self.namespace.iter_mut().filter(of_it) {
-            rule.verbs.retain(|granted| granted != verb);
+        for rules in self.others.values_mut().chain([&mut self.namespace]) {
+            let of_it = |rule: &&mut PolicyRule| rule.resources == Some(vec![resource.to_owned()]);
+            for rule in rules.iter_mut().filter(of_it) {
+                rule.verbs.retain(|granted| granted != verb);
+            }
+            rules.retain(|rule| !rule.verbs.is_empty());
         }
-        self.namespace.retain(|rule| !rule.verbs.is_empty());
         self
     }
 
@@ -111,14 +133,6 @@ impl Grant {
         self.lease.retain(|granted| *granted != verb);
         self
     }
-
-    fn add(&mut self, permission: &Permission, everywhere: bool) {
-        let Permission::Kubernetes { group, resource, verbs } = permission else { return };
-        let kind = resource.split('/').next().expect("splitting gives one part at least");
-        let is_wide = everywhere || CLUSTER_SCOPED.contains(&kind);
-        let side = if is_wide { &mut self.cluster } else { &mut self.namespace };
-        side.push(rule(group, resource, verbs));
-    }
 }
 
 fn rule(group: &str, resource: &str, verbs: &[&str]) -> PolicyRule {
@@ -136,12 +150,6 @@ fn role_ref(kind: &str, name: &str) -> RoleRef {
         kind: kind.into(),
         name: name.to_owned(),
     }
-}
-
-fn actions_of(text: &str) -> BTreeSet<String> {
-    let runbook: Value = serde_saphyr::from_str(text).unwrap();
-    let steps = runbook["steps"].as_array().unwrap();
-    steps.iter().map(|step| step["action"].as_str().unwrap().to_owned()).collect()
 }
 
 impl TestServiceAccount {
@@ -263,7 +271,11 @@ impl TestServiceAccount {
         let binding = ClusterRoleBinding { role_ref, metadata, subjects: Some(self.subjects()) };
         create(Api::all(client.clone()), &role).await;
         create(Api::all(client.clone()), &binding).await;
-        self.grant_in(client, &self.namespace, &self.name, grant.namespace).await;
+        let own = grant.others.entry(self.namespace.clone()).or_default();
+        own.extend(grant.namespace);
+        for (namespace, rules) in grant.others {
+            self.grant_in(client, &namespace, &wide_name, rules).await;
+        }
         // What is to be created has no name yet for the authorizer.
         let lease_rule = |verb: &&str| PolicyRule {
             resource_names: (*verb != "create").then(|| vec![LEASE_NAME.to_owned()]),

@@ -25,6 +25,7 @@ mod fixture;
 mod harness;
 mod load_balancer;
 mod moto;
+mod permissions;
 mod programs;
 mod relay_scale;
 mod replicas;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         conformance::tests(),
         fail_fast::tests(),
         moto::tests(),
+        permissions::tests(),
         relay_scale::tests(),
         replicas::tests(),
         run_events::tests(),

@@ -10,6 +10,7 @@ use clock::Clock;
 use rafay_relay_sop::{
     engine::{AcceptedRun, CheckedRunbook, Control, Engine, StartError},
     journal::{DirectoryStore, LockOwner, Run, RunStore},
+    permissions::PermissionReport,
     platform::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
 };
 use runbook::Source;
@@ -121,6 +122,15 @@ impl RunAs {
     /// Runs a runbook to its end.
     pub(crate) async fn run(&self, text: &str) -> FinishedRun {
         self.runner.run(text).await
+    }
+
+    /// Checks whether the account may do what a runbook needs.
+    pub(crate) async fn check_permissions(&self, text: &str) -> PermissionReport {
+        let checked = CheckedRunbook::new(Source::new("<test>", text));
+        let checked = checked.unwrap_or_else(|why| panic!("{why}"));
+        let preflight = self.runner.engine.prepare(checked, &[].into_iter().collect()).await;
+        let preflight = preflight.unwrap_or_else(|why| panic!("{why}"));
+        self.runner.engine.check_permissions(&preflight).await.unwrap()
     }
 
     /// Runs a runbook to its end, unless it may not start.
