@@ -237,6 +237,8 @@ async fn sts_returns_an_account_and_other_regions_are_empty() {
     let identity: sts::operation::get_caller_identity::GetCallerIdentityOutput =
         sts.get_caller_identity().send().await.unwrap();
     assert_eq!(identity.account.as_deref(), Some("123456789012"));
+    let session = "arn:aws:sts::123456789012:assumed-role/rafay-relay-sop-role/simulator";
+    assert_eq!(identity.arn.as_deref(), Some(session));
     let elsewhere = eks::Config::builder()
         .behavior_version(super::BehaviorVersion::latest())
         .region(eks::config::Region::new("eu-central-1"))

@@ -6,9 +6,13 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::faults::matches_glob;
+mod iam;
 
-/// The user name of every client.
+use iam::Statement;
+pub use iam::StatementError;
+pub(crate) use iam::{Decision, Evaluation, RequestContext};
+
+/// The user name of every client of the Kubernetes half.
 pub(crate) const USER: &str = "simulator";
 
 /// The permissions of clients. A half for which the policy has no document allows everything;
@@ -23,8 +27,16 @@ pub struct AccessPolicy {
 #[derive(Debug, thiserror::Error)]
 pub enum AccessPolicyError {
     /// The document is not an IAM policy document.
-    #[error("not a supported IAM policy document: {0}")]
+    #[error("not an IAM policy document: {0}")]
     Iam(#[source] serde_json::Error),
+    /// A statement of an IAM policy document cannot be enforced.
+    #[error("statement {number} of the IAM policy: {source}")]
+    Statement {
+        /// The number of the statement in its document, from 1.
+        number: usize,
+        /// The reason.
+        source: StatementError,
+    },
     /// The object is not a `Role` or a `ClusterRole`.
     #[error("not a Role or ClusterRole: {0}")]
     Role(#[source] serde_json::Error),
@@ -34,12 +46,15 @@ impl AccessPolicy {
     /// Adds the statements of an IAM policy document. The AWS half then rejects every call that no
     /// statement allows.
     ///
+    /// Conditions are simulated with the operators `StringEquals`, `StringNotEquals` and
+    /// `StringLike`, also with `IfExists`, and the keys `aws:RequestedRegion`,
+    /// `aws:ResourceTag/KEY`, `autoscaling:ResourceTag/KEY` and `ec2:Region`.
+    ///
     /// # Errors
-    /// A value that is not an IAM policy document, or one with conditions or `Not…` elements, which
-    /// are not simulated.
+    /// A value that is not an IAM policy document, or one with something that is not simulated:
+    /// other conditions, policy variables, `Not…` elements, principals.
     pub fn allow_iam(mut self, document: &Value) -> Result<Self, AccessPolicyError> {
-        let document = PolicyDocument::deserialize(document).map_err(AccessPolicyError::Iam)?;
-        self.statements.get_or_insert_default().extend(document.statement.into_vec());
+        self.statements.get_or_insert_default().extend(iam::read_statements(document)?);
         Ok(self)
     }
 
@@ -79,22 +94,45 @@ impl AccessPolicy {
     pub(crate) fn check(&self, permission: &RequiredPermission) -> Result<(), String> {
         match permission {
             RequiredPermission::None => Ok(()),
-            RequiredPermission::Aws { action, resource, account } => {
-                let Some(statements) = &self.statements else { return Ok(()) };
-                if is_allowed(statements, action, resource) {
-                    return Ok(());
-                }
-                Err(format!(
-                    "User: arn:aws:iam::{account}:user/{USER} is not authorized to perform: \
-                     {action} on resource: {resource}"
-                ))
-            }
+            RequiredPermission::Aws(permission) => self.check_aws(permission),
             RequiredPermission::Kubernetes(access) => {
                 let Some(rules) = &self.rules else { return Ok(()) };
                 if rules.iter().any(|rule| rule.allows(access)) {
                     return Ok(());
                 }
                 Err(access.denial_message())
+            }
+        }
+    }
+
+    /// Checks whether an action is allowed on each of its resources.
+    fn check_aws(&self, permission: &AwsPermission) -> Result<(), String> {
+        let AwsPermission { action, principal, resources } = permission;
+        for AwsResource { arn, context } in resources {
+            let suffix = match self.evaluate(action, arn, context).decision {
+                Decision::Allowed => continue,
+                Decision::ImplicitDeny => "",
+                Decision::ExplicitDeny => " with an explicit deny in an identity-based policy",
+            };
+            return Err(format!(
+                "User: {principal} is not authorized to perform: {action} on resource: {arn}{suffix}"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Decides about an action on a resource of the AWS half.
+    pub(crate) fn evaluate(
+        &self,
+        action: &str,
+        resource: &str,
+        context: &RequestContext,
+    ) -> Evaluation {
+        match &self.statements {
+            Some(statements) => iam::evaluate(statements, action, resource, context),
+            // As under a policy of one statement that allows everything.
+            None => {
+                Evaluation { decision: Decision::Allowed, matched: [0].into(), missing: [].into() }
             }
         }
     }
@@ -105,10 +143,28 @@ impl AccessPolicy {
 pub(crate) enum RequiredPermission {
     /// No permission.
     None,
-    /// An IAM action on a resource.
-    Aws { action: String, resource: String, account: String },
+    /// An IAM action.
+    Aws(AwsPermission),
     /// A Kubernetes verb.
     Kubernetes(ResourceAttributes),
+}
+
+/// An IAM action and the resources on which it must be allowed, on every one of them.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct AwsPermission {
+    pub(crate) action: String,
+    /// The ARN of the caller.
+    pub(crate) principal: String,
+    pub(crate) resources: Vec<AwsResource>,
+}
+
+/// A resource of a call.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct AwsResource {
+    /// The ARN, or `*` for an action that IAM cannot restrict to resources.
+    pub(crate) arn: String,
+    /// The condition keys of the call and of this resource.
+    pub(crate) context: RequestContext,
 }
 
 /// The attributes of a request that RBAC compares.
@@ -137,75 +193,6 @@ impl ResourceAttributes {
             "{qualified}{name} is forbidden: User {USER:?} cannot {verb} resource {resource:?} in \
              API group {group:?} {scope}"
         )
-    }
-}
-
-#[derive(Debug, Deserialize)]
-struct PolicyDocument {
-    #[serde(rename = "Statement")]
-    statement: OneOrMany<Statement>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
-struct Statement {
-    #[serde(rename = "Sid", default)]
-    _sid: Option<String>,
-    effect: StatementEffect,
-    action: OneOrMany<String>,
-    #[serde(default = "any_resource")]
-    resource: OneOrMany<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-enum StatementEffect {
-    Allow,
-    Deny,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
-enum OneOrMany<T> {
-    One(T),
-    Many(Vec<T>),
-}
-
-impl<T> OneOrMany<T> {
-    fn into_vec(self) -> Vec<T> {
-        match self {
-            Self::One(one) => vec![one],
-            Self::Many(many) => many,
-        }
-    }
-
-    fn as_slice(&self) -> &[T] {
-        match self {
-            Self::One(one) => std::slice::from_ref(one),
-            Self::Many(many) => many,
-        }
-    }
-}
-
-fn any_resource() -> OneOrMany<String> {
-    OneOrMany::One("*".to_owned())
-}
-
-fn is_allowed(statements: &[Statement], action: &str, resource: &str) -> bool {
-    let applies = |effect: StatementEffect| {
-        statements.iter().filter(move |statement| statement.effect == effect).any(|statement| {
-            statement.matches_action(action)
-                && statement.resource.as_slice().iter().any(|r| matches_glob(r, resource))
-        })
-    };
-    applies(StatementEffect::Allow) && !applies(StatementEffect::Deny)
-}
-
-impl Statement {
-    /// Returns whether the statement is about an action on a resource. Actions are compared without
-    /// regard to case.
-    fn matches_action(&self, action: &str) -> bool {
-        let action = action.to_lowercase();
-        self.action.as_slice().iter().any(|named| matches_glob(&named.to_lowercase(), &action))
     }
 }
 
@@ -263,11 +250,17 @@ mod tests {
     use super::*;
 
     fn aws(action: &str, resource: &str) -> RequiredPermission {
-        RequiredPermission::Aws {
+        aws_on_all(action, &[resource])
+    }
+
+    fn aws_on_all(action: &str, resources: &[&str]) -> RequiredPermission {
+        let resource =
+            |arn: &&str| AwsResource { arn: (*arn).to_owned(), context: RequestContext::default() };
+        RequiredPermission::Aws(AwsPermission {
             action: action.into(),
-            resource: resource.into(),
-            account: "1".into(),
-        }
+            principal: "arn:aws:iam::1:user/u".into(),
+            resources: resources.iter().map(resource).collect(),
+        })
     }
 
     fn access(
@@ -301,8 +294,26 @@ mod tests {
         assert!(policy.check(&aws("ec2:DescribeInstances", "*")).is_err());
         // The policy has no Kubernetes rules, so everything is allowed.
         assert!(policy.check(&access("list", "nodes", None, None)).is_ok());
-        let conditional = json!({"Statement": {"Effect": "Allow", "Action": "*", "Condition": {}}});
-        assert!(AccessPolicy::default().allow_iam(&conditional).is_err());
+    }
+
+    #[test]
+    fn iam_must_allow_an_action_on_every_resource_of_the_call() {
+        let (cluster, nodegroup) =
+            ("arn:aws:eks:us-west-2:1:cluster/c", "arn:aws:eks:us-west-2:1:nodegroup/c/n/u");
+        let allow = |resources: Value| {
+            let statement =
+                json!({"Effect": "Allow", "Action": "eks:DescribeUpdate", "Resource": resources});
+            let policy = AccessPolicy::default().allow_iam(&json!({"Statement": statement}));
+            policy.unwrap().check(&aws_on_all("eks:DescribeUpdate", &[cluster, nodegroup]))
+        };
+        assert_eq!(allow(json!([cluster, nodegroup])), Ok(()));
+        for (allowed, denied) in [(cluster, nodegroup), (nodegroup, cluster)] {
+            let message = format!(
+                "User: arn:aws:iam::1:user/u is not authorized to perform: eks:DescribeUpdate on \
+                 resource: {denied}"
+            );
+            assert_eq!(allow(json!(allowed)), Err(message));
+        }
     }
 
     #[test]

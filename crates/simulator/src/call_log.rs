@@ -16,7 +16,7 @@ pub struct RecordedCall {
     pub number: u64,
     /// The time of arrival.
     pub at: Timestamp,
-    /// The service: `kubernetes`, `eks`, `autoscaling`, `ec2` or `sts`.
+    /// The service: `kubernetes`, `eks`, `autoscaling`, `ec2`, `iam` or `sts`.
     pub service: String,
     /// The operation: `eks:UpdateNodegroupConfig`, `patch nodes/NAME`, `list pods/NAMESPACE`.
     pub operation: String,

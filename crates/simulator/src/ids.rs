@@ -20,9 +20,7 @@ impl IdGenerator {
 
     /// Returns a new UUID for an object called `label`.
     pub(crate) fn uuid(&mut self, label: &str) -> String {
-        let hex = self.hex(label, 32);
-        // A random UUID has fixed digits for its version and variant.
-        format!("{}-{}-4{}-a{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..])
+        format_uuid(&self.hex(label, 32))
     }
 
     /// Returns `digits` new hexadecimal digits, at most 64.
@@ -54,6 +52,17 @@ pub(crate) fn name_hash(text: &str) -> String {
     encode(&digest(text), 10)
 }
 
+/// Returns the UUID that depends on `text` alone.
+pub(crate) fn name_uuid(text: &str) -> String {
+    format_uuid(&to_hex(&digest(text))[..32])
+}
+
+/// Formats 32 hexadecimal digits as a random UUID, which has fixed digits for its version and
+/// variant.
+fn format_uuid(hex: &str) -> String {
+    format!("{}-{}-4{}-a{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..])
+}
+
 fn digest(text: &str) -> Vec<u8> {
     Sha256::digest(text.as_bytes()).to_vec()
 }
@@ -77,5 +86,8 @@ mod tests {
         assert_eq!(first, same.uuid("pod"));
         assert_ne!(first, one.uuid("pod"));
         assert!(uuid::Uuid::parse_str(&first).is_ok(), "{first}");
+        let named = name_uuid("group");
+        assert_eq!(named, name_uuid("group"));
+        assert!(uuid::Uuid::parse_str(&named).is_ok(), "{named}");
     }
 }

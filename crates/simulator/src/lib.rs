@@ -1,6 +1,6 @@
-//! A simulated EKS cluster. It serves the Kubernetes API and the EKS, Auto Scaling, EC2 and STS
-//! calls on loopback, to the same clients that talk to a real cluster. A scenario describes the
-//! initial state; controllers and the passing of (scaled) time change that state; every call is
+//! A simulated EKS cluster. It serves the Kubernetes API and the calls of EKS, Auto Scaling, EC2,
+//! IAM and STS on loopback, to the same clients that talk to a real cluster. A scenario describes
+//! the initial state; controllers and the passing of (scaled) time change that state; every call is
 //! recorded, and faults can be injected.
 //!
 //! Only `cli` and tests start the simulator; everything else reaches it through its sockets. This
@@ -37,7 +37,7 @@ use gateway::Gateway;
 use kubernetes::api::{ApiServer, KubernetesService};
 use kubernetes::controllers::{ControlPlane, ControllerSettings, WorkCounter};
 
-pub use authorize::{AccessPolicy, AccessPolicyError};
+pub use authorize::{AccessPolicy, AccessPolicyError, StatementError};
 pub use call_log::RecordedCall;
 pub use faults::{Effect, Fault};
 pub use scenario::{
@@ -216,7 +216,10 @@ impl Simulator {
             client: self.client.clone(),
             api,
         });
-        let endpoint = Arc::new(aws::AwsService(Arc::clone(&self.cloud)));
+        let endpoint = Arc::new(aws::AwsService {
+            cloud: Arc::clone(&self.cloud),
+            policy: self.gateway.policy.clone().unwrap_or_default(),
+        });
         let router = admin.merge(gateway::router(Arc::clone(&self.gateway), endpoint));
         self.tasks.spawn(connection::serve(listener, self.stop.clone(), router));
         self
@@ -227,7 +230,7 @@ impl Simulator {
         &self.kubernetes_url
     }
 
-    /// Returns the URL of EKS, Auto Scaling, EC2, STS and the simulator's admin API.
+    /// Returns the URL of EKS, Auto Scaling, EC2, IAM, STS and the simulator's admin API.
     pub fn aws_url(&self) -> &Url {
         &self.aws_url
     }

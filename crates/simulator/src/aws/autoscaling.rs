@@ -5,9 +5,12 @@ use std::collections::HashSet;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::ids::name_uuid;
+
 use super::fleet::{
     ActivityStatus, AutoScalingGroup, Fleet, Lifecycle, ScalingActivity, SimulatedInstance,
 };
+use super::permission::PolicyResource;
 use super::protocol::{AwsError, QueryParameters, format_iso8601, paginate};
 
 /// The largest number of instances in one `SetInstanceProtection` call.
@@ -51,21 +54,30 @@ pub(crate) fn handle(
     }
 }
 
-/// Returns the ARN of the resource of an Auto Scaling or EC2 call, as IAM policies name it.
-pub(crate) fn policy_resource(fleet: &Fleet, action: &str, parameters: &QueryParameters) -> String {
+/// Returns the resource of a call, as IAM policies name it.
+pub(crate) fn policy_resource(
+    fleet: &Fleet,
+    action: &str,
+    parameters: &QueryParameters,
+    region: &str,
+) -> PolicyResource {
     if !MUTATING.contains(&action) {
-        // IAM cannot restrict Describe calls to resources.
-        return "*".to_owned();
+        return PolicyResource::any();
     }
     let of_instance = || fleet.instances.get(parameters.get("InstanceId")?).map(|i| &*i.group);
-    let name = parameters.get("AutoScalingGroupName").or_else(of_instance);
-    group_arn(fleet, name.unwrap_or_default())
+    let name = parameters.get("AutoScalingGroupName").or_else(of_instance).unwrap_or_default();
+    // In another region, a group of this name would be another group.
+    let group = fleet.groups.get(name).filter(|_| region == fleet.region);
+    PolicyResource {
+        arn: group_arn(&fleet.account, region, name),
+        tags: group.map(|group| group.tags.clone()).unwrap_or_default(),
+    }
 }
 
-fn group_arn(fleet: &Fleet, group: &str) -> String {
+fn group_arn(account: &str, region: &str, group: &str) -> String {
+    let id = name_uuid(&format!("{region}/{group}"));
     format!(
-        "arn:aws:autoscaling:{}:{}:autoScalingGroup:0:autoScalingGroupName/{group}",
-        fleet.region, fleet.account
+        "arn:aws:autoscaling:{region}:{account}:autoScalingGroup:{id}:autoScalingGroupName/{group}"
     )
 }
 
@@ -132,7 +144,7 @@ fn describe_group(fleet: &Fleet, group: &AutoScalingGroup) -> Value {
         .collect();
     json!({
         "AutoScalingGroupName": group.name,
-        "AutoScalingGroupARN": group_arn(fleet, &group.name),
+        "AutoScalingGroupARN": group_arn(&fleet.account, &fleet.region, &group.name),
         "MinSize": group.min,
         "MaxSize": group.max,
         "DesiredCapacity": group.desired,

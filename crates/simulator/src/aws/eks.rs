@@ -11,6 +11,7 @@ use crate::scenario::{Taint, git_version};
 
 use super::certificate;
 use super::fleet::{ConfigChange, ConfigUpdate, Fleet, ManagedNodegroup, UpdateError};
+use super::permission::PolicyResource;
 use super::protocol::{AwsError, QueryParameters, epoch_seconds, paginate};
 
 /// A call to EKS.
@@ -65,25 +66,31 @@ impl EksCall {
         }
     }
 
-    /// Returns the ARN of the call's resource, as IAM policies name it.
-    pub(crate) fn resource(&self, incoming: &Incoming, fleet: &Fleet) -> String {
+    /// Returns the resources of the call, as IAM policies name them.
+    pub(crate) fn policy_resources(
+        &self,
+        incoming: &Incoming,
+        fleet: &Fleet,
+        region: &str,
+    ) -> Vec<PolicyResource> {
         let query = QueryParameters::parse(incoming.query().as_bytes());
-        let nodegroup = match self {
-            Self::DescribeNodegroup(_, name) | Self::UpdateNodegroupConfig(_, name) => {
-                Some(&**name)
-            }
-            Self::ListUpdates(_) | Self::DescribeUpdate(..) => query.get("nodegroupName"),
-            Self::ListClusters => return "*".to_owned(),
-            Self::DescribeCluster(_) | Self::ListNodegroups(_) => None,
+        let cluster = |name: &str| PolicyResource::untagged(cluster_arn(fleet, region, name));
+        let nodegroup = |cluster: &str, name: &str| {
+            let arn = nodegroup_arn(fleet, region, cluster, name);
+            PolicyResource::untagged(arn)
         };
-        let place = format!("arn:aws:eks:{}:{}", fleet.region, fleet.account);
-        let cluster = self.cluster().unwrap_or_default();
-        match nodegroup {
-            None => format!("{place}:cluster/{cluster}"),
-            Some(name) => match fleet.nodegroups.get(name) {
-                Some(nodegroup) => nodegroup.arn.clone(),
-                None => format!("{place}:nodegroup/{cluster}/{name}/"),
-            },
+        match self {
+            Self::ListClusters => vec![PolicyResource::any()],
+            Self::DescribeCluster(name) | Self::ListNodegroups(name) => vec![cluster(name)],
+            Self::DescribeNodegroup(of, name) | Self::UpdateNodegroupConfig(of, name) => {
+                vec![nodegroup(of, name)]
+            }
+            // AWS documents both resource types and not which one is checked, so a policy must
+            // allow both.
+            Self::ListUpdates(of) | Self::DescribeUpdate(of, _) => {
+                let named = query.get("nodegroupName").map(|name| nodegroup(of, name));
+                std::iter::once(cluster(of)).chain(named).collect()
+            }
         }
     }
 
@@ -97,6 +104,19 @@ impl EksCall {
             | Self::ListUpdates(cluster)
             | Self::DescribeUpdate(cluster, _) => Some(cluster),
         }
+    }
+}
+
+fn cluster_arn(fleet: &Fleet, region: &str, cluster: &str) -> String {
+    format!("arn:aws:eks:{region}:{}:cluster/{cluster}", fleet.account)
+}
+
+/// Returns the ARN of a nodegroup; that of one that does not exist has an empty id.
+fn nodegroup_arn(fleet: &Fleet, region: &str, cluster: &str, name: &str) -> String {
+    let of_fleet = region == fleet.region && cluster == fleet.cluster;
+    match fleet.nodegroups.get(name).filter(|_| of_fleet) {
+        Some(nodegroup) => nodegroup.arn.clone(),
+        None => format!("arn:aws:eks:{region}:{}:nodegroup/{cluster}/{name}/", fleet.account),
     }
 }
 
@@ -174,7 +194,7 @@ fn find_nodegroup<'a>(fleet: &'a Fleet, name: &str) -> Result<&'a ManagedNodegro
 fn describe_cluster(fleet: &Fleet) -> Value {
     json!({
         "name": fleet.cluster,
-        "arn": format!("arn:aws:eks:{}:{}:cluster/{}", fleet.region, fleet.account, fleet.cluster),
+        "arn": cluster_arn(fleet, &fleet.region, &fleet.cluster),
         "createdAt": epoch_seconds(fleet.created),
         "version": fleet.version,
         "endpoint": fleet.endpoint,

@@ -1,6 +1,6 @@
-//! The AWS half of the simulator: EKS, Auto Scaling, EC2 and STS on one port, distinguished by the
-//! scope of the request's signature. It creates and removes Nodes through the Kubernetes API, like
-//! the instances of a real cluster.
+//! The AWS half of the simulator: EKS, Auto Scaling, EC2, IAM and STS on one port, distinguished by
+//! the scope of the request's signature. It creates and removes Nodes through the Kubernetes API,
+//! like the instances of a real cluster.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use crate::authorize::RequiredPermission;
+use crate::authorize::{AccessPolicy, RequiredPermission};
 use crate::call_log::CallInfo;
 use crate::gateway::{Incoming, ServiceResponse, SimulatedService};
 
@@ -25,7 +25,9 @@ pub(crate) mod certificate;
 mod ec2;
 mod eks;
 pub(crate) mod fleet;
+mod iam;
 pub(crate) mod nodes;
+mod permission;
 mod protocol;
 
 /// The account, and a notification of its changes.
@@ -52,12 +54,26 @@ impl Cloud {
 }
 
 /// The AWS half as a service of the gateway.
-pub(crate) struct AwsService(pub(crate) Arc<Cloud>);
+pub(crate) struct AwsService {
+    pub(crate) cloud: Arc<Cloud>,
+    /// The policy that IAM simulates. The gateway enforces it.
+    pub(crate) policy: AccessPolicy,
+}
 
 /// A parsed call.
 enum AwsCall {
     Eks(EksCall),
     Query(ServiceName, String, QueryParameters),
+}
+
+impl AwsCall {
+    /// Returns the operation's name with its service, which is its IAM action too.
+    fn qualified_name(&self) -> String {
+        match self {
+            Self::Eks(call) => format!("eks:{}", call.name()),
+            Self::Query(service, action, _) => format!("{}:{action}", service.as_str()),
+        }
+    }
 }
 
 fn parse_call(incoming: &Incoming, scope: &CredentialScope) -> Option<AwsCall> {
@@ -82,35 +98,22 @@ impl SimulatedService for AwsService {
             return unknown("unsigned");
         };
         let service = scope.service.as_str();
-        match parse_call(incoming, &scope) {
-            None => unknown(service),
-            Some(AwsCall::Eks(call)) => CallInfo {
-                service,
-                name: format!("eks:{}", call.name()),
-                summary: summarize_eks(incoming),
-                mutating: call.name() == "UpdateNodegroupConfig",
-                permission: self.required_permission(format!("eks:{}", call.name()), |fleet| {
-                    call.resource(incoming, fleet)
-                }),
-            },
-            Some(AwsCall::Query(_, action, parameters)) => CallInfo {
-                service,
-                name: format!("{service}:{action}"),
-                summary: parameters.summary(),
-                mutating: autoscaling::MUTATING.contains(&action.as_str()),
-                permission: match scope.service {
-                    // Every identity may call STS.
-                    ServiceName::Sts => RequiredPermission::None,
-                    _ => self.required_permission(format!("{service}:{action}"), |fleet| {
-                        autoscaling::policy_resource(fleet, &action, &parameters)
-                    }),
-                },
-            },
-        }
+        let Some(call) = parse_call(incoming, &scope) else {
+            return unknown(service);
+        };
+        let permission =
+            permission::required_permission(&call, incoming, &scope, &self.cloud.fleet());
+        let (summary, mutating) = match &call {
+            AwsCall::Eks(call) => (summarize_eks(incoming), call.name() == "UpdateNodegroupConfig"),
+            AwsCall::Query(_, action, parameters) => {
+                (parameters.summary(), autoscaling::MUTATING.contains(&action.as_str()))
+            }
+        };
+        CallInfo { service, name: call.qualified_name(), summary, mutating, permission }
     }
 
     async fn respond(&self, incoming: Incoming) -> ServiceResponse {
-        let request = self.0.next_request_number();
+        let request = self.cloud.next_request_number();
         let Some(scope) = credential_scope(&incoming) else {
             let message = "Missing Authentication Token";
             let error = AwsError::new(403, "MissingAuthenticationTokenException", message);
@@ -125,7 +128,7 @@ impl SimulatedService for AwsService {
         match executed {
             Ok((action, result, changed)) => {
                 if changed {
-                    self.0.changed.notify_one();
+                    self.cloud.changed.notify_one();
                 }
                 success_response(scope.service, &action, &result, request).effective(changed)
             }
@@ -142,34 +145,21 @@ impl SimulatedService for AwsService {
     ) -> ServiceResponse {
         let service = credential_scope(incoming).map_or(ServiceName::Eks, |scope| scope.service);
         AwsError::new(status.as_u16(), code, message)
-            .to_response(service, self.0.next_request_number())
+            .to_response(service, self.cloud.next_request_number())
     }
 
     fn forbidden_response(&self, incoming: &Incoming, why: &str) -> ServiceResponse {
         let service = credential_scope(incoming).map_or(ServiceName::Eks, |scope| scope.service);
-        AwsError::access_denied(service, why).to_response(service, self.0.next_request_number())
+        AwsError::access_denied(service, why).to_response(service, self.cloud.next_request_number())
     }
 
     fn throttled_response(&self, incoming: &Incoming) -> ServiceResponse {
         let service = credential_scope(incoming).map_or(ServiceName::Eks, |scope| scope.service);
-        AwsError::throttled(service).to_response(service, self.0.next_request_number())
+        AwsError::throttled(service).to_response(service, self.cloud.next_request_number())
     }
 }
 
 impl AwsService {
-    fn required_permission(
-        &self,
-        action: String,
-        resource: impl FnOnce(&Fleet) -> String,
-    ) -> RequiredPermission {
-        let fleet = self.0.fleet();
-        RequiredPermission::Aws {
-            action,
-            resource: resource(&fleet),
-            account: fleet.account.clone(),
-        }
-    }
-
     /// Performs a call and returns its name, its result and whether it changed anything.
     fn execute(
         &self,
@@ -177,7 +167,7 @@ impl AwsService {
         incoming: &Incoming,
         scope: &CredentialScope,
     ) -> Result<(String, Value, bool), AwsError> {
-        let mut fleet = self.0.fleet();
+        let mut fleet = self.cloud.fleet();
         let in_region = scope.region == fleet.region;
         let now = Timestamp::now();
         match call {
@@ -194,7 +184,11 @@ impl AwsService {
                 let result = ec2::handle(&fleet, action, parameters, in_region)?;
                 Ok((action.clone(), result, false))
             }
-            AwsCall::Query(_, action, _) => {
+            AwsCall::Query(ServiceName::Iam, action, parameters) => {
+                let result = iam::handle(&fleet, &self.policy, action, parameters)?;
+                Ok((action.clone(), result, false))
+            }
+            AwsCall::Query(ServiceName::Sts | ServiceName::Eks, action, _) => {
                 Ok((action.clone(), get_caller_identity(&fleet, action)?, false))
             }
         }
@@ -208,8 +202,8 @@ fn get_caller_identity(fleet: &Fleet, action: &str) -> Result<Value, AwsError> {
         return Err(AwsError::new(400, "InvalidAction", message));
     }
     Ok(json!({
-        "Arn": format!("arn:aws:iam::{}:user/simulator", fleet.account),
-        "UserId": "AIDASIMULATOR",
+        "Arn": fleet.caller_arn(),
+        "UserId": fleet::CALLER_ID,
         "Account": fleet.account,
     }))
 }

@@ -1,5 +1,5 @@
-//! The three protocols of the AWS half: REST with JSON (EKS), query with XML (Auto Scaling, STS)
-//! and EC2's own query form. Knows no operations.
+//! The three protocols of the AWS half: REST with JSON (EKS), query with XML (Auto Scaling, IAM,
+//! STS) and EC2's own query form. Knows no operations.
 
 use std::collections::BTreeMap;
 
@@ -15,6 +15,7 @@ pub(crate) enum ServiceName {
     Eks,
     AutoScaling,
     Ec2,
+    Iam,
     Sts,
 }
 
@@ -24,6 +25,7 @@ impl ServiceName {
             Self::Eks => "eks",
             Self::AutoScaling => "autoscaling",
             Self::Ec2 => "ec2",
+            Self::Iam => "iam",
             Self::Sts => "sts",
         }
     }
@@ -34,6 +36,7 @@ impl ServiceName {
             Self::Eks => "",
             Self::AutoScaling => "http://autoscaling.amazonaws.com/doc/2011-01-01/",
             Self::Ec2 => "http://ec2.amazonaws.com/doc/2016-11-15/",
+            Self::Iam => "https://iam.amazonaws.com/doc/2010-05-08/",
             Self::Sts => "https://sts.amazonaws.com/doc/2011-06-15/",
         }
     }
@@ -60,6 +63,7 @@ pub(crate) fn credential_scope(incoming: &Incoming) -> Option<CredentialScope> {
         "eks" => ServiceName::Eks,
         "autoscaling" => ServiceName::AutoScaling,
         "ec2" => ServiceName::Ec2,
+        "iam" => ServiceName::Iam,
         "sts" => ServiceName::Sts,
         _ => return None,
     };
@@ -95,7 +99,7 @@ impl AwsError {
         match service {
             ServiceName::Eks => Self::new(429, "ThrottlingException", "Rate exceeded"),
             ServiceName::Ec2 => Self::new(503, "RequestLimitExceeded", "Request limit exceeded."),
-            ServiceName::AutoScaling | ServiceName::Sts => {
+            ServiceName::AutoScaling | ServiceName::Iam | ServiceName::Sts => {
                 Self::new(400, "Throttling", "Rate exceeded")
             }
         }
@@ -109,7 +113,9 @@ impl AwsError {
                 let why = format!("You are not authorized to perform this operation. {why}");
                 Self::new(403, "UnauthorizedOperation", why)
             }
-            ServiceName::AutoScaling | ServiceName::Sts => Self::new(403, "AccessDenied", why),
+            ServiceName::AutoScaling | ServiceName::Iam | ServiceName::Sts => {
+                Self::new(403, "AccessDenied", why)
+            }
         }
     }
 
@@ -127,7 +133,7 @@ impl AwsError {
                 let body = json!({"Errors": errors, "RequestID": request_id(request)});
                 ServiceResponse::new(status, XML, xml_document("Response", "", "Error", &body))
             }
-            ServiceName::AutoScaling | ServiceName::Sts => {
+            ServiceName::AutoScaling | ServiceName::Iam | ServiceName::Sts => {
                 let side = if self.status < 500 { "Sender" } else { "Receiver" };
                 let body = json!({
                     "Error": {"Type": side, "Code": self.code, "Message": self.message},
@@ -170,7 +176,7 @@ pub(crate) fn success_response(
                 xml_document(&root, service.xmlns(), "item", &body),
             )
         }
-        ServiceName::AutoScaling | ServiceName::Sts => {
+        ServiceName::AutoScaling | ServiceName::Iam | ServiceName::Sts => {
             let body = json!({
                 format!("{action}Result"): result,
                 "ResponseMetadata": {"RequestId": id},

@@ -52,9 +52,11 @@ impl AutoScalingGroup {
             (0..failure.times).map(|_| failure.message.replace("us-west-2", region))
         });
         let tags = [
-            ("eks:cluster-name", cluster),
-            ("eks:nodegroup-name", &wanted.name),
-            ("k8s.io/cluster-autoscaler/enabled", "true"),
+            ("eks:cluster-name".to_owned(), cluster),
+            ("eks:nodegroup-name".to_owned(), &wanted.name),
+            ("k8s.io/cluster-autoscaler/enabled".to_owned(), "true"),
+            (format!("k8s.io/cluster-autoscaler/{cluster}"), "owned"),
+            (format!("kubernetes.io/cluster/{cluster}"), "owned"),
         ];
         Self {
             name: name.to_owned(),
@@ -69,11 +71,7 @@ impl AutoScalingGroup {
             zones: BTreeMap::new(),
             activities: Vec::new(),
             open_activities: HashMap::new(),
-            tags: tags
-                .iter()
-                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-                .chain([(format!("kubernetes.io/cluster/{cluster}"), "owned".to_owned())])
-                .collect(),
+            tags: tags.into_iter().map(|(key, value)| (key, value.to_owned())).collect(),
             suspended: BTreeSet::new(),
             launches: 0,
             slow: wanted.slow.clone(),

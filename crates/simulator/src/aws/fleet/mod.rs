@@ -22,6 +22,13 @@ pub(crate) use group::{ActivityStatus, AutoScalingGroup, ScalingActivity};
 pub(crate) use instance::{Lifecycle, SimulatedInstance};
 pub(crate) use update::{ConfigChange, ConfigUpdate, Sizes, UpdateError};
 
+/// The role of every client, and the session in which they all act.
+const ROLE: &str = "rafay-relay-sop-role";
+const SESSION: &str = "simulator";
+
+/// The id of that session: that of the role, and the name of the session.
+pub(crate) const CALLER_ID: &str = "AROASIMULATOR:simulator";
+
 /// A managed nodegroup, as EKS describes it.
 #[derive(Debug, Clone)]
 pub(crate) struct ManagedNodegroup {
@@ -137,6 +144,16 @@ impl Fleet {
                 instance.ready_at = Some(now);
             }
         }
+    }
+
+    /// Returns the ARN of the role whose policies decide what a client may do.
+    pub(crate) fn role_arn(&self) -> String {
+        format!("arn:aws:iam::{}:role/{ROLE}", self.account)
+    }
+
+    /// Returns the ARN of a client: a session of the role.
+    pub(crate) fn caller_arn(&self) -> String {
+        format!("arn:aws:sts::{}:assumed-role/{ROLE}/{SESSION}", self.account)
     }
 
     /// Returns the members of a group in the order of their launch.
