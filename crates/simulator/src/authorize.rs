@@ -66,7 +66,11 @@ impl AccessPolicy {
     /// An object that is neither.
     pub fn allow_role(mut self, role: &Value) -> Result<Self, AccessPolicyError> {
         let role = Role::deserialize(role).map_err(AccessPolicyError::Role)?;
-        let namespace = role.metadata.namespace.filter(|_| role.kind == RoleKind::Role);
+        let namespace = match role.kind {
+            // Where kubectl creates a role that names no namespace.
+            RoleKind::Role => Some(role.metadata.namespace.unwrap_or_else(|| "default".to_owned())),
+            RoleKind::ClusterRole => None,
+        };
         let rules =
             role.rules.into_iter().map(|rule| PolicyRule { namespace: namespace.clone(), ..rule });
         self.rules.get_or_insert_default().extend(rules);
@@ -314,6 +318,18 @@ mod tests {
             );
             assert_eq!(allow(json!(allowed)), Err(message));
         }
+    }
+
+    #[test]
+    fn a_role_without_a_namespace_is_that_of_the_default_one() {
+        let allow = |kind: &str| {
+            let rules = json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}]);
+            let role = json!({"kind": kind, "metadata": {"name": "r"}, "rules": rules});
+            let policy = AccessPolicy::default().allow_role(&role).unwrap();
+            ["default", "a"].map(|of| policy.check(&access("list", "pods", Some(of), None)).is_ok())
+        };
+        assert_eq!(allow("Role"), [true, false]);
+        assert_eq!(allow("ClusterRole"), [true, true]);
     }
 
     #[test]
