@@ -223,3 +223,69 @@ fn kubectl_creates_and_explains_the_kinds_of_the_simulator() {
         assert!(ended.stdout.contains(part), "{part}: {}", ended.stdout);
     }
 }
+
+/// A policy of which the AWS half allows only what it says, and roles from a manifest with their binding.
+#[test]
+fn a_policy_and_roles_from_files_restrict_the_clients() {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = dir.path().join("policy.json");
+    let roles = dir.path().join("roles.yaml");
+    let statement = r#"{"Effect": "Allow", "Action": "eks:*", "Resource": "*",
+        "Condition": {"StringEquals": {"aws:RequestedRegion": "eu-west-1"}}}"#;
+    std::fs::write(&policy, format!(r#"{{"Version": "2012-10-17", "Statement": {statement}}}"#))
+        .unwrap();
+    let rules = "rules: [{apiGroups: ['*'], resources: ['*'], verbs: ['*']}]";
+    let manifest = format!(
+        "kind: ClusterRole\nmetadata: {{name: all}}\n{rules}\n---\nkind: ClusterRoleBinding\n\
+         metadata: {{name: bound}}\n---\n"
+    );
+    std::fs::write(&roles, manifest).unwrap();
+    let with_files = |script: &str| {
+        let mut command = program();
+        command.args(["simulate", "--speed", "600", "--iam-policy"]).arg(&policy);
+        command.arg("--roles").arg(&roles).args(["--", "sh", "-c", script]);
+        ProgramOutput::run(&mut command)
+    };
+    // The configuration is read, so the roles allow that. The nodegroups are in another region than the policy allows.
+    let ended = with_files("rafay-relay-sop run relay-scale --yes").expect_exit_code(1);
+    let said = format!("{}{}", ended.stdout, ended.stderr);
+    assert!(said.contains("not authorized to perform: eks:"), "{said}");
+    let ignored = format!(
+        "ignored in {}, because only roles count: ClusterRoleBinding bound\n",
+        roles.display()
+    );
+    assert!(ended.stderr.contains(&ignored), "{}", ended.stderr);
+
+    std::fs::write(&policy, statement.replace("Condition", "NotResource")).unwrap();
+    let refused = with_files("true").stderr;
+    assert!(refused.contains("missing field `Statement`"), "{refused}");
+    let not_resource = statement.replace("Condition", "NotResource");
+    std::fs::write(&policy, format!(r#"{{"Statement": {not_resource}}}"#)).unwrap();
+    let refused = with_files("true").stderr;
+    assert!(
+        refused.contains("statement 1 of the IAM policy: unknown field `NotResource`"),
+        "{refused}"
+    );
+}
+
+/// Without a role or a statement, clients would be allowed everything.
+#[test]
+fn a_policy_file_without_a_policy_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file.yaml");
+    for (flag, text, why) in [
+        ("--iam-policy", "", "it has no policy document"),
+        ("--iam-policy", "word", "not an IAM policy document"),
+        ("--role", "kind: RoleBinding\nmetadata: {name: b}\n", "it has no Role or ClusterRole"),
+        ("--role", "kind: RoleList\nitems: []\n", "it has no Role or ClusterRole"),
+        ("--role", "word", "it has no Role or ClusterRole"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let mut command = program();
+        command.args(["simulate", flag]).arg(&file).args(["--", "true"]);
+        let ended = ProgramOutput::run(&mut command);
+        assert_ne!(ended.code, Some(0), "{flag} {text}");
+        let expected = format!("cannot use the policy {}: {why}", file.display());
+        assert!(ended.stderr.contains(&expected), "{flag} {text}: {}", ended.stderr);
+    }
+}

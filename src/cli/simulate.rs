@@ -1,6 +1,7 @@
 //! `simulate`: the simulated cluster in a process of its own, and the environment in which clients use it.
 
 mod command;
+mod policy;
 
 use std::{
     ffi::OsString,
@@ -13,7 +14,6 @@ use std::{
 
 use clap::ValueHint;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
@@ -59,12 +59,19 @@ pub(super) struct SimulateArgs {
     #[arg(long, value_name = "NAME", requires = "kubeconfig")]
     context: Option<String>,
 
-    /// IAM policy document (JSON); the AWS services refuse what the policy does not allow
+    /// IAM policy document (JSON); the AWS services refuse what the policy does not allow. What the simulator cannot
+    /// enforce, such as other conditions than those on the region and on tags, is an error
     #[arg(long, value_name = "FILE")]
     iam_policy: Option<PathBuf>,
 
-    /// Roles and ClusterRoles (YAML); the simulated Kubernetes API refuses what they do not allow
-    #[arg(long = "role", value_name = "FILE", conflicts_with = "kubeconfig")]
+    /// Roles and ClusterRoles (YAML); the simulated Kubernetes API refuses what they do not allow, as if they were
+    /// bound to its clients. Other objects in the file, such as bindings, are ignored. Can be repeated
+    #[arg(
+        long = "role",
+        visible_alias = "roles",
+        value_name = "FILE",
+        conflicts_with = "kubeconfig"
+    )]
     roles: Vec<PathBuf>,
 
     /// Print the whole scenario as YAML instead of serving it: a file to edit and to pass to --scenario
@@ -175,26 +182,11 @@ impl SimulateArgs {
             return Ok(None);
         }
         let mut policy = AccessPolicy::default();
-        let iam = self.iam_policy.iter().map(|path| (path, true));
-        for (path, is_iam) in iam.chain(self.roles.iter().map(|path| (path, false))) {
-            let unusable = |error: &dyn Display| {
-                simulator_error(format!("cannot read the policy {}: {error}", path.display()))
-            };
-            let text = fs::read_to_string(path).map_err(|error| unusable(&error))?;
-            // JSON is YAML too.
-            let documents: Vec<Value> =
-                serde_saphyr::from_multiple_with_options(&text, yaml_options())
-                    .map_err(|error| unusable(&error))?;
-            for document in documents {
-                let read = if is_iam {
-                    policy.allow_iam(&document)
-                } else if is_role(&document) {
-                    policy.allow_role(&document)
-                } else {
-                    continue;
-                };
-                policy = read.map_err(|error| unusable(&error))?;
-            }
+        if let Some(path) = &self.iam_policy {
+            policy = policy::add_iam(policy, path)?;
+        }
+        for path in &self.roles {
+            policy = policy::add_roles(policy, path)?;
         }
         Ok(Some(policy))
     }
@@ -233,20 +225,6 @@ fn named_state_dir(global: &Global) -> Option<&PathBuf> {
 
 fn simulator_error(error: impl Display) -> CliError {
     CliError::Simulator(error.to_string())
-}
-
-/// Returns whether a document is a role: manifests of roles come together with accounts and bindings, which do not
-/// restrict anything.
-fn is_role(document: &Value) -> bool {
-    matches!(document["kind"].as_str(), Some("Role" | "ClusterRole"))
-}
-
-/// Returns how a policy is read: within a depth that fits the stack, with errors of one line.
-fn yaml_options() -> serde_saphyr::Options {
-    serde_saphyr::options! {
-        budget: serde_saphyr::budget! { max_depth: 24 },
-        with_snippet: false,
-    }
 }
 
 /// Reads a scenario file.
