@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds a real Kubernetes control plane (etcd, kube-apiserver, kube-controller-manager, kube-scheduler) and kwok, which
-# plays the kubelets, from the Go modules that go.mod and kwok/go.mod pin. Needs Go and about 6 minutes on 2 cores; what
-# is built already is not built again.
+# plays the kubelets, from the Go modules that go.mod and kwok/go.mod pin, and kubectl, from kubectl/go.mod. Needs Go and
+# about 7 minutes on 2 cores; what is built already is not built again.
 #
 #   tests/control_plane/build.sh           into the cache directory, where the tests find it
 #   tests/control_plane/build.sh --where   only prints that directory
@@ -23,7 +23,7 @@ fi
 # A workspace around this directory and flags of the calling shell must not change what is built.
 export CGO_ENABLED=0 GOFLAGS=-mod=readonly GOWORK=off
 # An older Go fetches the one that go.mod names, unless it is told not to, or cannot. Anything else is a fault.
-for module in . kwok; do
+for module in . kwok kubectl; do
   said=$(cd "$module" && go list -m 2>&1) && continue
   case $said in
     *"requires go >="* | *toolchain*)
@@ -51,9 +51,10 @@ trap 'kill $compiler 2>/dev/null; exit 143' TERM
 version=$(awk '$1 == "k8s.io/kubernetes" { print $2; exit }' go.mod)
 cat go.mod go.sum kwok/go.mod kwok/go.sum > "$scratch/modules"
 
-# Other modules make other programs of all five names.
-is_of_these() { cmp -s "$scratch/modules" "$cache/$1"; }
-if ! is_of_these modules && ! is_of_these building; then
+# Other modules make other programs of all five names. kubectl is apart: its modules are fewer, and a change of them must
+# not build the control plane anew.
+is_of() { cmp -s "$scratch/$1" "$cache/$2"; }
+if ! is_of modules modules && ! is_of modules building; then
   rm -f "$cache"/{modules,building,etcd,kube-apiserver,kube-controller-manager,kube-scheduler,kwok}
   cp "$scratch/modules" "$cache/building"
 fi
@@ -77,4 +78,11 @@ done
 build kwok kwok sigs.k8s.io/kwok/cmd/kwok
 # Written last: its presence tells the tests that the directory is complete.
 mv "$scratch/modules" "$cache/modules"
+
+cat kubectl/go.mod kubectl/go.sum > "$scratch/kubectl-modules"
+if ! is_of kubectl-modules kubectl-modules; then
+  rm -f "$cache"/{kubectl,kubectl-modules}
+fi
+build kubectl kubectl k8s.io/kubernetes/cmd/kubectl
+mv "$scratch/kubectl-modules" "$cache/kubectl-modules"
 echo "the control plane is in $cache"
