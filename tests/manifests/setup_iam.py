@@ -1,6 +1,6 @@
 """Runs k8s/setup-iam.sh with the AWS CLI against moto, and compares what it made.
 
-Arguments: the program moto_server. moto has no associations of EKS Pod Identity and no add-ons: those calls are answered
+Argument: the program moto_server. moto has no associations of EKS Pod Identity and no add-ons: those calls are answered
 here. It gives every cluster the same issuer, and does not check the conditions of policies: the documents are compared
 word for word.
 """

@@ -1,0 +1,128 @@
+"""Compares k8s/deployment.yaml and the overlays with the base, and the base with the program.
+
+Argument: kubectl, by which everything is rendered.
+"""
+
+import copy
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMESPACES = {"rafay-core", "kube-system"}
+CLUSTER_SCOPED = {
+    "CustomResourceDefinition",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+    "ClusterRole",
+    "ClusterRoleBinding",
+}
+
+
+def render(kubectl, directory):
+    """What `kubectl apply -k` would send, by kind and name."""
+    command = [kubectl, "kustomize", str(ROOT / directory)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 0, f"{directory}: {done.stderr}"
+    # Such as for a field of the kustomization that is about to go.
+    assert not done.stderr, f"{directory}: {done.stderr}"
+    return named(yaml.safe_load_all(done.stdout))
+
+
+def named(objects):
+    objects = {(one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"]): one for one in objects}
+    for kind, namespace, name in objects:
+        # A Namespace, once deleted, would take the relay with it.
+        expected = {None} if kind in CLUSTER_SCOPED else NAMESPACES
+        assert namespace in expected, f"{kind} {name} in {namespace}"
+    return objects
+
+
+def find(objects, kind):
+    [found] = [one for (its_kind, _, _), one in objects.items() if its_kind == kind]
+    return found
+
+
+def container_of(deployment):
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    return container
+
+
+def deployment_file_is_the_kustomization(kubectl):
+    text = (ROOT / "k8s/deployment.yaml").read_text()
+    objects = list(yaml.safe_load_all(text))
+    rendered = render(kubectl, "k8s")
+    assert named(objects) == rendered, "k8s/deployment.yaml is not what `kubectl kustomize k8s` renders"
+    kinds = [one["kind"] for one in objects]
+    definitions = kinds.count("CustomResourceDefinition")
+    assert definitions == 2 and kinds[:2] == ["CustomResourceDefinition"] * 2, kinds
+    assert "arn:aws:iam::ACCOUNT_ID:role/rafay-relay-sop-role" in text
+    runbooks = rendered["ConfigMap", "rafay-core", "rafay-relay-sop-runbooks"]["data"]
+    files = {path.name: path.read_text() for path in (ROOT / "runbooks").glob("*.yaml")}
+    assert runbooks == files, f"runbooks/Kustomization lists {sorted(runbooks)}, and there are {sorted(files)}"
+    assert find(rendered, "ServiceAccount")["metadata"]["name"] == "rafay-relay-sop"
+    config = rendered["ConfigMap", "rafay-core", "rafay-relay-sop-config"]["data"]
+    assert config == {"aws-region": "us-west-2", "eks-cluster": "rafay-cluster"}, config
+
+
+def program_fits_its_pod(base):
+    deployment = find(base, "Deployment")
+    spec, container = deployment["spec"]["template"]["spec"], container_of(deployment)
+    serve = (ROOT / "src/cli/serve.rs").read_text()
+    [limit] = re.findall(r"const SHUTDOWN_LIMIT: Duration = Duration::from_secs\((\d+)\)", serve)
+    pause = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert spec["terminationGracePeriodSeconds"] > pause + int(limit) + 5, "the pod is killed while a call is in flight"
+    sources = "".join(path.read_text() for path in (ROOT / "src/cli").rglob("*.rs"))
+    for variable in container["env"]:
+        assert f'env = "{variable["name"]}"' in sources, f"{variable['name']} is not a variable of the program"
+    resources = container["resources"]
+    assert {"cpu", "memory"} <= set(resources["requests"]) and "memory" in resources["limits"], resources
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        path = container[probe]["httpGet"]["path"]
+        assert f'route("{path}"' in (ROOT / "src/server/mod.rs").read_text(), path
+
+
+def overlays_change_only_what_they_say(kubectl, base):
+    expected = copy.deepcopy(base)
+    del find(expected, "ServiceAccount")["metadata"]["annotations"]
+    assert render(kubectl, "k8s/overlays/pod-identity") == expected, "pod-identity"
+
+    expected = copy.deepcopy(base)
+    find(expected, "Deployment")["spec"]["replicas"] = 1
+    del expected["PodDisruptionBudget", "rafay-core", "rafay-relay-sop"]
+    assert render(kubectl, "k8s/overlays/single-replica") == expected, "single-replica"
+
+    rendered = render(kubectl, "k8s/overlays/token")
+    expected = copy.deepcopy(base)
+    spec = find(expected, "Deployment")["spec"]["template"]["spec"]
+    container = container_of(find(expected, "Deployment"))
+    path = "/etc/rafay-relay-sop/token"
+    variables = [variable for variable in container["env"] if variable["name"] != "SOP_ALLOW_ANONYMOUS"]
+    container["env"] = [{"name": "SOP_TOKEN_FILE", "value": f"{path}/token"}, *variables]
+    container["volumeMounts"].insert(0, {"name": "token", "mountPath": path, "readOnly": True})
+    secret = {"secretName": "rafay-relay-sop-token", "defaultMode": 0o440, "items": [{"key": "token", "path": "token"}]}
+    spec["volumes"].append({"name": "token", "secret": secret})
+    by_name = lambda one: one["name"]
+    for objects in (expected, rendered):
+        spec = find(objects, "Deployment")["spec"]["template"]["spec"]
+        spec["volumes"].sort(key=by_name)
+        container_of(find(objects, "Deployment"))["env"].sort(key=by_name)
+        container_of(find(objects, "Deployment"))["volumeMounts"].sort(key=by_name)
+    assert rendered == expected, "token"
+
+
+def main():
+    kubectl = sys.argv[1]
+    deployment_file_is_the_kustomization(kubectl)
+    base = render(kubectl, "k8s/base")
+    program_fits_its_pod(base)
+    overlays_change_only_what_they_say(kubectl, base)
+    overlays = sorted(path.name for path in (ROOT / "k8s/overlays").iterdir())
+    assert overlays == ["pod-identity", "single-replica", "token"], f"an overlay without a check: {overlays}"
+    print("k8s/deployment.yaml is what kustomize renders; the overlays change only what they say")
+
+
+main()
