@@ -153,6 +153,17 @@ fn role_ref(kind: &str, name: &str) -> RoleRef {
 }
 
 impl TestServiceAccount {
+    /// Returns an account that is there already, with the permissions that it has.
+    pub(crate) async fn existing(plane: &ControlPlane, namespace: &str, name: &str) -> Self {
+        let mut account = Self::unmade(plane, namespace, name);
+        let accounts = Api::<ServiceAccount>::namespaced(plane.client.clone(), namespace);
+        let found = accounts.get(name).await.unwrap();
+        account.uid = found.metadata.uid.expect("what is there has a UID");
+        account.write_kubeconfig(plane).await;
+        account.wait_until_permitted("get", "namespaces", IDENTITY_NAMESPACE).await;
+        account
+    }
+
     /// Makes an account that may do what is granted, and waits until the API server knows.
     pub(crate) async fn new(
         plane: &ControlPlane,
@@ -160,25 +171,14 @@ impl TestServiceAccount {
         name: &str,
         grant: Grant,
     ) -> Self {
-        let mut account = Self {
-            uid: String::new(),
-            kubeconfig: plane.test_dir().join(format!("{namespace}-{name}.kubeconfig")),
-            token: plane.test_dir().join(format!("{namespace}-{name}.token")),
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-            bound_to: Mutex::default(),
-        };
+        let mut account = Self::unmade(plane, namespace, name);
         let client = &plane.client;
         let object: ServiceAccount = account.named_object();
         let made = create(Api::namespaced(client.clone(), namespace), &object).await;
         account.uid = made.metadata.uid.expect("what is made has a UID");
         let has_lease = grant.lease.contains(&"update");
         account.apply_grant(client, grant).await;
-        account.renew_token(plane).await;
-        let user = format!("tokenFile: \"{}\"", account.token.display());
-        let url = format!("https://127.0.0.1:{}", plane.load_balancer.port);
-        let text = kubeconfig(&url, &plane.certificate(), &user);
-        std::fs::write(&account.kubeconfig, text).unwrap();
+        account.write_kubeconfig(plane).await;
         account.wait_until_permitted("get", "namespaces", IDENTITY_NAMESPACE).await;
         if has_lease {
             account
@@ -193,6 +193,26 @@ impl TestServiceAccount {
                 .await;
         }
         account
+    }
+
+    fn unmade(plane: &ControlPlane, namespace: &str, name: &str) -> Self {
+        Self {
+            uid: String::new(),
+            kubeconfig: plane.test_dir().join(format!("{namespace}-{name}.kubeconfig")),
+            token: plane.test_dir().join(format!("{namespace}-{name}.token")),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            bound_to: Mutex::default(),
+        }
+    }
+
+    /// Writes a token, and a kubeconfig that names its file.
+    async fn write_kubeconfig(&self, plane: &ControlPlane) {
+        self.renew_token(plane).await;
+        let user = format!("tokenFile: \"{}\"", self.token.display());
+        let url = format!("https://127.0.0.1:{}", plane.load_balancer.port);
+        let text = kubeconfig(&url, &plane.certificate(), &user);
+        std::fs::write(&self.kubeconfig, text).unwrap();
     }
 
     /// Lets it do what is granted, and nothing else, from some time soon.

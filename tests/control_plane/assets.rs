@@ -20,6 +20,10 @@ const MODULES: &str = concat!(
     include_str!("kwok/go.sum"),
 );
 
+/// The module files from which `build.sh` builds kubectl.
+const KUBECTL_MODULES: &str =
+    concat!(include_str!("kubectl/go.mod"), include_str!("kubectl/go.sum"));
+
 /// A directory that has all five programs.
 #[derive(Debug, Clone)]
 pub(crate) struct Assets {
@@ -54,6 +58,23 @@ impl Assets {
                 Err(format!("the control plane in {} is of other versions: {how}", dir.display()))
             }
             Ok(_) => Self::at(dir).map_err(|lacking| format!("{lacking}: {how}")),
+        }
+    }
+
+    /// Finds kubectl, which is beside the other programs.
+    ///
+    /// # Errors
+    /// kubectl was not found; the message is the reason why tests are ignored.
+    pub(crate) fn kubectl() -> Result<PathBuf, String> {
+        let dir = Self::find()?.dir;
+        let how = "tests/control_plane/build.sh builds one";
+        let built = std::fs::read_to_string(dir.join("kubectl-modules"));
+        let is_of_others =
+            dir == cache("control-plane") && built.ok().as_deref() != Some(KUBECTL_MODULES);
+        let kubectl = dir.join("kubectl");
+        match kubectl.is_file() && !is_of_others {
+            true => Ok(kubectl),
+            false => Err(format!("{} has no kubectl of this version: {how}", dir.display())),
         }
     }
 

@@ -25,6 +25,9 @@ use crate::fixture::{ControlPlane, has_default_account};
 /// The time-out of waits for what a healthy cluster does in a second.
 const WAIT_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// The label that makes the API server hold the pods of a namespace to a Pod Security Standard.
+pub(crate) const POD_SECURITY_LABEL: &str = "pod-security.kubernetes.io/enforce";
+
 /// Waits until `holds`.
 pub(crate) async fn wait_until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + WAIT_TIMEOUT;
@@ -57,6 +60,10 @@ impl ControlPlane {
             let namespace = object(json!({"metadata": {"name": name}}));
             namespaces.create(&PostParams::default(), &namespace).await.unwrap();
         }
+        // Any pod can be made there, whatever an earlier test has restricted it to.
+        let unrestricted = json!({"metadata": {"labels": {POD_SECURITY_LABEL: null}}});
+        let unrestricted = Patch::Merge(unrestricted);
+        namespaces.patch(name, &PatchParams::default(), &unrestricted).await.unwrap();
         let leases = self.api::<Lease>(LEASE_NAMESPACE);
         // One that no test has made is fine.
         let _ = leases.delete(LEASE_NAME, &DeleteParams::default()).await;

@@ -24,6 +24,7 @@ mod fail_fast;
 mod fixture;
 mod harness;
 mod load_balancer;
+mod manifests;
 mod moto;
 mod permissions;
 mod programs;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         cluster_store_figures::tests(),
         conformance::tests(),
         fail_fast::tests(),
+        manifests::tests(),
         moto::tests(),
         permissions::tests(),
         relay_scale::tests(),
