@@ -356,6 +356,6 @@ if [ "$mode" = irsa ]; then
   fi
 else
   echo "next: kubectl apply -f k8s/crds.yaml && kubectl apply -k k8s/overlays/pod-identity"
-  echo "      pods that run already get the credentials when they are replaced:"
-  echo "      kubectl -n $namespace rollout restart deployment/rafay-relay-sop"
 fi
+echo "      A pod that runs already gets the credentials when it is replaced:"
+echo "      kubectl -n $namespace rollout restart deployment/rafay-relay-sop"
