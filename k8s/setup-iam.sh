@@ -173,6 +173,7 @@ fill() {
     -e "s|arn:aws:|arn:$partition:|g" \
     -e "s|ACCOUNT_ID|$account|g" \
     -e "s|REGION|$region|g" \
+    -e "s|:role/rafay-relay-sop-role\"|:role/$role\"|g" \
     -e "s|system:serviceaccount:rafay-core:rafay-relay-sop|system:serviceaccount:$namespace:$service_account|" \
     -e "s|\(kubernetes-namespace\": \"\)rafay-core|\1$namespace|" \
     -e "s|\(kubernetes-service-account\": \"\)rafay-relay-sop|\1$service_account|" \

@@ -39,9 +39,16 @@ impl AwsReader {
             ("eks:DescribeCluster", Some(cluster), _) => {
                 self.describe_cluster(cluster).await.map(drop)
             }
-            ("eks:ListNodegroups", Some(cluster), _) => self.try_list_nodegroups(cluster).await,
+            ("eks:ListNodegroups", Some(cluster), _) => {
+                self.first_nodegroup(cluster).await.map(drop)
+            }
             ("eks:DescribeNodegroup", Some(cluster), Some(nodegroup)) => {
                 self.describe_nodegroup(cluster, nodegroup).await.map(drop)
+            }
+            ("eks:DescribeNodegroup", Some(cluster), None) => {
+                // For an action that finds one by reading all of them.
+                let first = self.first_nodegroup(cluster).await.ok()??;
+                self.describe_nodegroup(cluster, &first).await.map(drop)
             }
             ("eks:ListUpdates", Some(cluster), Some(nodegroup)) => {
                 self.try_list_updates(cluster, nodegroup).await
@@ -63,10 +70,11 @@ impl AwsReader {
         })
     }
 
-    async fn try_list_nodegroups(&self, cluster: &str) -> Result<(), Error> {
+    async fn first_nodegroup(&self, cluster: &str) -> Result<Option<String>, Error> {
         let call = self.call("eks", "ListNodegroups", cluster);
         let one = self.clients.eks.list_nodegroups().cluster_name(cluster).max_results(1);
-        one.send().await.map(drop).map_err(|error| call.to_error(error))
+        let listed = one.send().await.map_err(|error| call.to_error(error))?;
+        Ok(listed.nodegroups.unwrap_or_default().into_iter().next())
     }
 
     async fn try_list_updates(&self, cluster: &str, nodegroup: &str) -> Result<(), Error> {

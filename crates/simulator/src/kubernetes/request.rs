@@ -148,6 +148,13 @@ pub(crate) fn verb(method: &Method, target: &ResourcePath, query: &Query) -> &'s
 }
 
 impl Query {
+    /// Returns the one name that a field selector allows: a list or watch of it may be granted by name.
+    fn selected_name(&self) -> Option<String> {
+        let terms = self.get("fieldSelector").split(',');
+        let named = terms.filter_map(|term| term.strip_prefix("metadata.name="));
+        named.map(|name| name.trim_start_matches('=').to_owned()).find(|name| !name.is_empty())
+    }
+
     fn flag_given(&self, key: &str) -> bool {
         self.0.contains_key(key) && self.flag(key)
     }
@@ -173,7 +180,10 @@ pub(crate) fn describe(incoming: &Incoming) -> CallInfo {
         name: format!("{verb} {}", target.path()),
         summary: summary(incoming, &query, reading),
         mutating: !reading && !query.dry_run(),
-        permission: RequiredPermission::Kubernetes(target.attributes(verb)),
+        permission: RequiredPermission::Kubernetes(ResourceAttributes {
+            name: target.name.clone().or_else(|| query.selected_name()),
+            ..target.attributes(verb)
+        }),
     }
 }
 
@@ -227,6 +237,18 @@ mod tests {
             part(&target.name),
             part(&target.subresource),
         ))
+    }
+
+    #[test]
+    fn a_selected_name_is_the_one_that_is_authorized() {
+        let selected = |query: &str| Query::parse(query).selected_name();
+        assert_eq!(selected("fieldSelector=metadata.name%3Dweb").as_deref(), Some("web"));
+        let of_two = "watch=true&fieldSelector=status.phase%3DRunning,metadata.name%3D%3Dweb";
+        assert_eq!(selected(of_two).as_deref(), Some("web"));
+        for query in ["", "fieldSelector=metadata.name!%3Dweb", "labelSelector=metadata.name%3Dweb"]
+        {
+            assert_eq!(selected(query), None, "{query}");
+        }
     }
 
     #[test]
