@@ -15,7 +15,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, ResourceExt as _,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use rafay_relay_sop::platform::kubernetes::RunbookRun;
 use serde_json::{Value, json};
@@ -25,6 +25,7 @@ use crate::{
     accounts::TestServiceAccount,
     assets::Assets,
     audit,
+    cli_run::{self, SPEED, simulate_over},
     cluster::{POD_SECURITY_LABEL, object, wait_until},
     environment::TestEnvironment,
     fixture::ControlPlane,
@@ -64,6 +65,7 @@ pub(crate) fn tests() -> Vec<Test> {
         test("manifests::pods_are_restricted_and_kept_off_relay_nodes", pods_are_placed),
         test("manifests::a_cluster_of_relay_nodes_runs_the_service", relay_nodes_will_do),
         test("manifests::the_service_runs_under_their_account", the_service_runs),
+        test("manifests::relay_scale_runs_under_their_account", relay_scale_runs),
     ]
 }
 
@@ -272,15 +274,19 @@ async fn command_of_service(plane: &ControlPlane, runbooks: &Path) -> Command {
     command
 }
 
+/// Applies everything, and returns the account of the service.
+async fn install(plane: &ControlPlane, kubectl: &Kubectl) -> TestServiceAccount {
+    kubectl.apply(plane, ["-f", "k8s/deployment.yaml"]).await;
+    let definitions = ["crd/runbookruns.sop.rafay.dev", "crd/runevents.sop.rafay.dev"];
+    let established = ["wait", "--for=condition=Established", "--timeout=60s"];
+    kubectl.lines(plane, &[&established[..], &definitions[..]].concat()).await;
+    TestServiceAccount::existing(plane, NAMESPACE, NAME).await
+}
+
 async fn the_service_runs((plane, kubectl): Parts) {
     prepare(&plane).await;
     plane.node("relay", relay_node()).await;
-    kubectl.apply(&plane, ["-f", "k8s/deployment.yaml"]).await;
-    let definitions = ["crd/runbookruns.sop.rafay.dev", "crd/runevents.sop.rafay.dev"];
-    let established = ["wait", "--for=condition=Established", "--timeout=60s"];
-    kubectl.lines(&plane, &[&established[..], &definitions[..]].concat()).await;
-    let account = TestServiceAccount::existing(&plane, NAMESPACE, NAME).await;
-
+    let account = install(&plane, &kubectl).await;
     let dir = tempfile::tempdir().unwrap();
     let mut volume =
         ConfigMapVolume::new(dir.path().join("runbooks"), &[("installed.yaml", RUNBOOK)]);
@@ -306,8 +312,9 @@ async fn the_service_runs((plane, kubectl): Parts) {
     let elsewhere = json!({"data": {"eks-cluster": "other-cluster"}});
     let elsewhere = Patch::Merge(elsewhere);
     config.patch("rafay-relay-sop-config", &PatchParams::default(), &elsewhere).await.unwrap();
-    let (code, started) = service.get("/run?runbook=installed&again=true").await;
-    assert_eq!(code, 200, "{started:#}");
+    // The lease of the cluster is released just after the end of the run.
+    let again = "/run?runbook=installed&again=true";
+    wait_until("the next run", async || service.get(again).await.0 == 200).await;
     let status = service.wait_until_ended().await;
     let logs = status["logs"].to_string();
     for expected in ["EKS Cluster: other-cluster", "Completed step: Close all of them"] {
@@ -331,7 +338,51 @@ async fn the_service_runs((plane, kubectl): Parts) {
 
     let succeeded = Patch::Merge(json!({"status": {"state": "succeeded"}}));
     runs.patch_status(run, &PatchParams::default(), &succeeded).await.unwrap();
-    for run in runs.list(&kube::api::ListParams::default()).await.unwrap() {
+    remove_runs(&plane).await;
+}
+
+async fn remove_runs(plane: &ControlPlane) {
+    let runs = plane.api::<RunbookRun>(NAMESPACE);
+    for run in runs.list(&ListParams::default()).await.unwrap() {
         runs.delete(&run.name_any(), &DeleteParams::default()).await.unwrap();
     }
+}
+
+/// The runbook of the ConfigMap, and before it one that fails in its middle, on the simulator's account, whose instances
+/// become the nodes.
+async fn relay_scale_runs((plane, kubectl): Parts) {
+    plane.namespace(NAMESPACE).await;
+    let simulate = simulate_over(&plane);
+    cli_run::wait_until_settled(&plane).await;
+    let account = install(&plane, &kubectl).await;
+    let dir = tempfile::tempdir().unwrap();
+    let mounted = plane.api::<ConfigMap>(NAMESPACE).get("rafay-relay-sop-runbooks").await.unwrap();
+    let mounted = mounted.data.unwrap_or_default();
+    let files: Vec<_> = mounted.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let rolled_back = cli_run::rolled_back_runbook();
+    let mut volume = ConfigMapVolume::new(
+        dir.path().join("runbooks"),
+        &[("relay-scale.yaml", rolled_back.as_str())],
+    );
+
+    let mut command = command_of_service(&plane, &volume.dir).await;
+    let environment = simulate.environment.iter();
+    command.envs(environment.filter(|(name, _)| name.starts_with("AWS_")).cloned());
+    command.env("KUBECONFIG", &account.kubeconfig).args(["--speed", SPEED]);
+    let service = Serve::start(&mut command);
+    let (code, started) = service.get("/run").await;
+    assert_eq!(code, 200, "{started:#}");
+    let status = service.wait_until_ended().await;
+    assert_eq!(status["state"], "rolled_back", "{status:#}");
+
+    volume.write(&files);
+    // The lease of the cluster is released just after the end of the run.
+    wait_until("the next run", async || service.get("/run").await.0 == 200).await;
+    let status = service.wait_until_ended().await;
+    assert_eq!(status["status"], "Success", "{status:#}");
+    let file = format!("Runbook file: {}", volume.dir.join("relay-scale.yaml").display());
+    assert!(status["logs"].to_string().contains(&file), "{status:#}");
+    assert_eq!(audit::denied_calls(&plane, &account).await, [""; 0]);
+    service.expect_clean_end();
+    remove_runs(&plane).await;
 }
