@@ -64,6 +64,10 @@ def deployment_file_is_the_kustomization(kubectl):
     files = {path.name: path.read_text() for path in (ROOT / "runbooks").glob("*.yaml")}
     assert runbooks == files, f"runbooks/Kustomization lists {sorted(runbooks)}, and there are {sorted(files)}"
     assert find(rendered, "ServiceAccount")["metadata"]["name"] == "rafay-relay-sop"
+    service = find(rendered, "Service")
+    assert (service["metadata"]["name"], service["spec"]["ports"][0]["port"]) == ("rafay-relay-sop", 8080)
+    selectors = [service["spec"]["selector"], find(rendered, "Deployment")["spec"]["template"]["metadata"]["labels"]]
+    assert selectors == [{"app": "rafay-relay-sop"}] * 2, selectors
     config = rendered["ConfigMap", "rafay-core", "rafay-relay-sop-config"]["data"]
     assert config == {"aws-region": "us-west-2", "eks-cluster": "rafay-cluster"}, config
 
