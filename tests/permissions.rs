@@ -1,7 +1,10 @@
 //! The least permissions of a runbook: what is derived from its text, that a run and its undo succeed with exactly
 //! that, and that each single one that is missing is found before anything is changed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use rafay_relay_sop::{
     actions::{self, Access as Declared, AwsScope, Permission},
@@ -15,7 +18,7 @@ use rafay_relay_sop::{
 use runbook::{EvaluationScope, Source};
 use serde_json::{Map, Value, json};
 use simulator::{AccessPolicy, Scenario};
-use test_support::TestCluster;
+use test_support::{ProgramOutput, Serve, SimulateProcess, TestCluster, program};
 
 const RELAY_SCALE: &str = include_str!("../runbooks/relay-scale.yaml");
 
@@ -424,13 +427,140 @@ async fn a_change_that_iam_may_not_be_asked_about_is_reported_as_not_checkable()
     }
 }
 
+/// `simulate` under the generated policy and roles, of which these words are changed.
+fn simulate_with(dir: &Path, roles: (&str, &str), policy: (&str, &str)) -> SimulateProcess {
+    let read = |path: &str| {
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+    };
+    let changed = |text: String, (old, new): (&str, &str)| {
+        assert!(text.contains(old), "{old}");
+        text.replace(old, new)
+    };
+    let target =
+        [("ACCOUNT_ID", "123456789012"), ("REGION", "us-west-2"), ("CLUSTER", "rafay-cluster")];
+    let document = target.into_iter().fold(read("k8s/iam-policy.json"), changed);
+    let (iam, role) = (dir.join("iam.json"), dir.join("roles.yaml"));
+    std::fs::write(&iam, changed(document, policy)).unwrap();
+    std::fs::write(&role, changed(read("k8s/base/rbac.yaml"), roles)).unwrap();
+    let (iam, role) = (iam.display().to_string(), role.display().to_string());
+    SimulateProcess::with_arguments(600.0, &["--iam-policy", &iam, "--role", &role])
+}
+
+const AS_GENERATED: (&str, &str) = ("", "");
+
+#[test]
+fn the_program_says_that_the_generated_permissions_suffice() {
+    let dir = tempfile::tempdir().unwrap();
+    let simulate = simulate_with(dir.path(), AS_GENERATED, AS_GENERATED);
+    for arguments in [
+        &["permissions", "relay-scale", "--check"][..],
+        &["run", "relay-scale", "--check-permissions"],
+    ] {
+        let mut command = program();
+        command.envs(simulate.environment.iter().cloned()).args(arguments);
+        let output = ProgramOutput::run(&mut command).expect_exit_code(0);
+        assert!(
+            output.stdout.ends_with(" allowed, 0 missing, 0 not checked\n"),
+            "{}",
+            output.stdout
+        );
+    }
+}
+
+#[test]
+fn an_input_that_cannot_be_used_is_an_error_and_no_placeholder() {
+    let run = |input: &str| {
+        let mut command = program();
+        command.args(["permissions", "relay-scale", "--input", input]);
+        ProgramOutput::run(&mut command).expect_exit_code(3).stderr
+    };
+    let error = run("namespace=a/b");
+    assert!(error.starts_with("error: Get AWS region and EKS cluster from configmap: "), "{error}");
+    assert!(run("scale_factor=9").contains("invalid input 'scale_factor'"));
+    assert!(run("other=1").contains("unknown input 'other'"));
+}
+
+#[tokio::test]
+async fn a_run_that_lacks_a_permission_starts_nowhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let simulate = simulate_with(
+        dir.path(),
+        ("verbs: [get, patch, delete]", "verbs: [get, patch]"),
+        ("eks:UpdateNodegroupConfig", "eks:UpdateNodegroupVersion"),
+    );
+    let missing = [
+        "delete pods in the namespace rafay-core (for relay-scale/delete_old)",
+        "eks:UpdateNodegroupConfig on ",
+    ];
+    let state = tempfile::tempdir().unwrap();
+    let mut command = simulate.program(state.path());
+    let output = ProgramOutput::run_async(command.args(["run", "relay-scale", "--yes"])).await;
+    let output = output.expect_exit_code(3);
+    let service = Serve::start(simulate.program(dir.path()).arg("serve"));
+    let (status, body) = service.post("/run?runbook=relay-scale", json!({})).await;
+    assert_eq!((status.as_u16(), &body["failure"]["kind"]), (502, &json!("denied")), "{body:#}");
+    for expected in missing {
+        assert!(output.stderr.contains(expected), "{}", output.stderr);
+        assert!(body["error"].as_str().unwrap().contains(expected), "{body:#}");
+    }
+    let (_, runs) = service.get("/runs").await;
+    assert_eq!(runs["runs"], json!([]), "{runs:#}");
+    let mut command = program();
+    command.envs(simulate.environment.iter().cloned());
+    let check = command.args(["permissions", "relay-scale", "--check"]);
+    let checked = ProgramOutput::run_async(check).await.expect_exit_code(1);
+    for expected in missing {
+        assert!(checked.stdout.contains(expected), "{}", checked.stdout);
+    }
+    assert_eq!(test_support::effective_calls(&simulate.calls().await), [""; 0]);
+    // A person may know better.
+    let mut command = simulate.program(state.path());
+    command.args(["run", "relay-scale", "--yes", "--no-permission-check", "--speed", "600"]);
+    let output = ProgramOutput::run_async(&mut command).await.expect_exit_code(1);
+    assert!(output.stdout.contains("AccessDenied"), "{}", output.stdout);
+}
+
+#[tokio::test]
+async fn a_service_on_a_node_that_the_run_changes_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let simulate = simulate_with(dir.path(), AS_GENERATED, AS_GENERATED);
+    let state = simulate.state().await;
+    let on = |is_of_relay: bool| {
+        let of_relay = |group: &Option<String>| {
+            group.as_ref().is_some_and(|group| group.starts_with("relay-services"))
+        };
+        let mut nodes = state.nodes.iter();
+        nodes.find(|(_, node)| of_relay(&node.nodegroup) == is_of_relay).unwrap().0.clone()
+    };
+    for (node, is_warned) in [(on(true), true), (on(false), false)] {
+        let state = tempfile::tempdir().unwrap();
+        let mut command = simulate.program(state.path());
+        let service = Serve::start(command.arg("serve").env("SOP_NODE_NAME", &node));
+        let (status, body) = service.post("/run?runbook=relay-scale", json!({})).await;
+        assert_eq!(status.as_u16(), 200, "{body:#}");
+        let warned = body["warnings"][0].as_str().map(str::to_owned);
+        assert_eq!(warned.is_some(), is_warned, "{body:#}");
+        if let Some(warning) = warned {
+            assert!(
+                warning.starts_with(&format!("this process runs on node {node} of ")),
+                "{warning}"
+            );
+        }
+        let run = body["run"].as_str().unwrap().to_owned();
+        service.post(&format!("/runs/{run}/cancel"), json!({})).await;
+        service.wait_until_ended().await;
+        service.post(&format!("/runs/{run}/rollback"), json!({})).await;
+        service.wait_until_ended().await;
+    }
+}
+
 /// The files in `k8s/` that are generated from the runbook.
 #[test]
 fn the_generated_manifests_are_current() {
     for (path, arguments) in
         [("k8s/base/rbac.yaml", ["--format", "rbac"]), ("k8s/iam-policy.json", ["--format", "iam"])]
     {
-        let printed = test_support::program()
+        let printed = program()
             .args(["permissions", "runbooks/relay-scale.yaml", "--service"])
             .args(arguments)
             .current_dir(env!("CARGO_MANIFEST_DIR"))

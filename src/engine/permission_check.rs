@@ -1,20 +1,20 @@
 //! Whether the account has the permissions that a run and its undo need, before anything is changed: all that are
 //! missing at once. What cannot be checked is reported as such, and refuses no run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::stream::{self, StreamExt as _};
 
-use super::{CheckedRunbook, Engine, Preflight, StartError};
+use super::{Engine, Preflight, ResumePreflight, StartError};
 use crate::{
-    journal::{Run, RunTarget, StepPath, StepProgress},
+    journal::{RunTarget, StepPath, StepProgress},
     permissions::{
         self, Access, AnswerSource, AwsAccess, AwsResource, AwsResourceKind, KubernetesAccess,
-        Missing, PermissionReport, Place, Requirement, RunbookContext, Unchecked,
+        Missing, Need, PermissionReport, Place, Requirement, RunbookContext, Unchecked,
     },
     platform::{ErrorKind, aws::SimulatedCall, kubernetes::AccessQuestion},
 };
-use runbook::EvaluationScope;
+use runbook::{EvaluationScope, Runbook};
 
 /// How many questions are asked at a time.
 const MAX_CONCURRENT: usize = 8;
@@ -48,45 +48,54 @@ impl Engine {
         preflight: &Preflight,
         scope: &EvaluationScope,
     ) -> Result<PermissionReport, StartError> {
-        self.check_permissions_of(&preflight.checked, scope, &preflight.target).await
+        let runbook = preflight.checked.runbook();
+        self.check(runbook, scope, &preflight.target, |_| true).await
     }
 
-    /// Refuses to continue a run that would fail, or could not be undone, for want of a permission. Does nothing where
-    /// the checks were left out.
+    /// Refuses to continue a run whose remaining steps would fail, or could not be undone, for want of a permission. A
+    /// run that is rolled back is never refused: it is not known which permissions only going forward needs. Does
+    /// nothing where the checks were left out.
     ///
     /// # Errors
     /// [`StartError::NotPermitted`] with everything that is missing.
     pub(super) async fn ensure_permitted_to_continue(
         &self,
-        run: &Run,
-        checked: &CheckedRunbook,
+        preflight: &ResumePreflight,
         target: &RunTarget,
     ) -> Result<(), StartError> {
-        if !self.checks_permissions {
+        if !self.checks_permissions || preflight.rolls_back() {
             return Ok(());
         }
-        let mut scope = EvaluationScope::new(run.inputs());
-        for step in &checked.runbook().steps {
+        let (run, runbook) = (preflight.run(), preflight.checked().runbook());
+        let mut scope = EvaluationScope::new(preflight.inputs());
+        for step in &runbook.steps {
             let recorded = run.step(&StepPath::top_level(&step.id));
             if let Some(output) = recorded.and_then(StepProgress::output) {
                 scope.insert(&step.id, output);
             }
         }
-        refuse_if_denied(self.check_permissions_of(checked, &scope, target).await?)
+        let left = runbook.steps.iter().filter(|step| preflight.is_left(step));
+        let left: BTreeSet<&str> = left.map(|step| step.id.as_str()).collect();
+        let is_left = |step: &str| left.contains(step);
+        refuse_if_denied(self.check(runbook, &scope, target, is_left).await?)
     }
 
-    async fn check_permissions_of(
+    /// Checks the permissions of the steps of which `is_meant` is true.
+    async fn check(
         &self,
-        checked: &CheckedRunbook,
+        runbook: &Runbook,
         scope: &EvaluationScope,
         target: &RunTarget,
+        is_meant: impl Fn(&str) -> bool,
     ) -> Result<PermissionReport, StartError> {
-        let runbook = checked.runbook();
         let account = target.aws.as_ref().map(|aws| aws.account.clone());
         let context = RunbookContext { account, ..RunbookContext::default() };
         let of_run = permissions::of_run(runbook);
-        let of_runbook = permissions::of_runbook(runbook, scope, &context);
-        let requirements = permissions::merge(of_run.into_iter().chain(of_runbook));
+        let is_of_step = |need: &Need| matches!(need, Need::Step { step, .. } if is_meant(step));
+        let of_steps = permissions::of_runbook(runbook, scope, &context)
+            .into_iter()
+            .filter(|requirement| requirement.needed_by.iter().any(is_of_step));
+        let requirements = permissions::merge(of_run.into_iter().chain(of_steps));
         let simulated = self.simulate(&requirements, target).await;
         let answers = requirements.iter().enumerate().map(|(at, requirement)| {
             let simulated = simulated.get(&at).cloned();

@@ -74,7 +74,7 @@ impl ResumePreflight {
     }
 
     /// Whether the resumed run runs the step.
-    fn is_left(&self, step: &Step) -> bool {
+    pub(super) fn is_left(&self, step: &Step) -> bool {
         let path = StepPath::top_level(&step.id);
         let has_ended = || self.run().step(&path).is_some_and(StepProgress::has_ended);
         self.is_run(&path).unwrap_or_else(|| !has_ended())

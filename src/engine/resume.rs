@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde_json::{Map, Value};
 
 use super::{
     AcceptedRun, AmendError, CheckedRunbook, Engine, ResumeRequest, StartError, VERSION,
@@ -73,6 +74,12 @@ impl ResumePreflight {
         replaced.map_or_else(|| self.run().origin(), |runbook| runbook.origin.as_deref())
     }
 
+    /// Returns the inputs with which it continues.
+    pub(super) fn inputs(&self) -> &Map<String, Value> {
+        let replaced = self.amendment.as_ref().and_then(|amendment| amendment.runbook.as_ref());
+        replaced.map_or_else(|| self.run().inputs(), |runbook| &runbook.inputs)
+    }
+
     /// Returns what is changed about the rest of the run.
     pub fn amendment(&self) -> Option<&Amendment> {
         self.amendment.as_ref()
@@ -120,7 +127,7 @@ impl Engine {
         if preflight.amendment.is_some() {
             ensure_no_other_platform(target, &here)?;
         }
-        self.ensure_permitted_to_continue(preflight.run(), &preflight.checked, &here).await?;
+        self.ensure_permitted_to_continue(&preflight, &here).await?;
         Ok(preflight)
     }
 

@@ -152,6 +152,11 @@ impl PermissionsArgs {
             }
         }
         let bind = |(checked, inputs): (&CheckedRunbook, &Map<String, Json>)| {
+            match checked.clone().bind(inputs) {
+                // A missing input leaves a placeholder.
+                Ok(_) | Err(StartError::Inputs(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
             let bound = checked.runbook().bind_known(inputs);
             bound.map_err(|errors| StartError::Inputs(errors).into())
         };
