@@ -1,8 +1,8 @@
 """Runs k8s/setup-iam.sh with the AWS CLI against moto, and compares what it made.
 
-Argument: the program moto_server. moto has no associations of EKS Pod Identity and no add-ons: those calls are answered
-here. It gives every cluster the same issuer, and does not check the conditions of policies: the documents are compared
-word for word.
+Argument: moto_server. moto has no associations of EKS Pod Identity and no add-ons: those calls are answered here. It
+gives every cluster the same issuer, and does not check the conditions of policies: the documents are compared word for
+word.
 """
 
 import json
@@ -73,8 +73,7 @@ class PodIdentity:
             case "describe-addon" if state["agent"]:
                 return 0, state["agent"] + "\n", ""
             case "describe-addon":
-                message = "An error occurred (ResourceNotFoundException) when calling the DescribeAddon operation: No addon"
-                return 254, "", message + "\n"
+                return 254, "", "An error occurred (ResourceNotFoundException) when calling DescribeAddon: No addon\n"
         return None
 
 
@@ -275,7 +274,8 @@ def drift_is_repaired(world, expected):
     )
     for _ in range(3):
         iam.create_policy_version(PolicyArn=POLICY_ARN, PolicyDocument=other, SetAsDefault=True)
-    iam.update_assume_role_policy(RoleName=ROLE, PolicyDocument=json.dumps(document("iam-trust-policy-pod-identity.json")))
+    other_trust = json.dumps(document("iam-trust-policy-pod-identity.json"))
+    iam.update_assume_role_policy(RoleName=ROLE, PolicyDocument=other_trust)
     iam.detach_role_policy(RoleName=ROLE, PolicyArn=POLICY_ARN)
     said, writes = world.run(*USUAL, "--dry-run")
     assert not writes, said
@@ -314,7 +314,8 @@ def others_are_left_alone(world, expected):
     # By hand, as the original's README has it.
     world.reset()
     iam = world.client("iam")
-    iam.create_role(RoleName=ROLE, AssumeRolePolicyDocument=json.dumps(document("iam-trust-policy-pod-identity.json")))
+    other_trust = json.dumps(document("iam-trust-policy-pod-identity.json"))
+    iam.create_role(RoleName=ROLE, AssumeRolePolicyDocument=other_trust)
     said, writes = world.run(*USUAL, code=1)
     assert "role rafay-relay-sop-role exists, is different, and was not made by this script" in said, said
     assert not writes
