@@ -380,7 +380,7 @@ steps:
     let error = cluster.accept(text, json!({})).await.err().unwrap();
     let message = error.to_string();
     for expected in [
-        "the account may not ",
+        "the account lacks permissions: ",
         "get,list,watch,patch deployments.apps rafay-sentry in the namespace rafay-core (for test/restart)",
         "create leases.coordination.k8s.io in the namespace kube-system (for every run (the lease of the cluster))",
         "autoscaling:SetInstanceProtection on arn:aws:autoscaling:us-west-2:123456789012:autoScalingGroup:*:autoScalingGroupName/eks-* (for test/protect)",
@@ -465,6 +465,16 @@ fn the_program_says_that_the_generated_permissions_suffice() {
             output.stdout
         );
     }
+}
+
+#[test]
+fn the_roles_of_people_do_not_take_the_place_of_those_of_the_service() {
+    let mut command = program();
+    command.args(["permissions", "relay-scale", "--format", "rbac", "--group", "rafay-relay-sop"]);
+    let output = ProgramOutput::run(&mut command).expect_exit_code(0);
+    assert!(output.stdout.contains("\n  name: rafay-relay-sop-people\n"), "{}", output.stdout);
+    assert!(!output.stdout.contains("\n  name: rafay-relay-sop\n  "), "{}", output.stdout);
+    assert_eq!(output.stderr, "", "roles have no placeholder");
 }
 
 #[test]

@@ -78,7 +78,7 @@ pub enum StartError {
     #[error(transparent)]
     Platform(#[from] PlatformError),
     /// The account lacks permissions.
-    #[error("the account may not {}", describe_missing(.0))]
+    #[error("the account lacks permissions: {}", describe_missing(.0))]
     NotPermitted(Box<PermissionReport>),
     /// A leading step that only reads fails before the run starts.
     #[error("{step}: {failure}")]

@@ -222,8 +222,10 @@ impl Access {
 }
 
 /// Returns the placeholders of some requirements.
-pub fn placeholders(requirements: &[Requirement]) -> BTreeSet<&str> {
-    let values = requirements.iter().flat_map(|requirement| requirement.access.values());
+pub fn placeholders<'r>(
+    requirements: impl IntoIterator<Item = &'r Requirement>,
+) -> BTreeSet<&'r str> {
+    let values = requirements.into_iter().flat_map(|requirement| requirement.access.values());
     let placeholders = values.filter_map(|value| match value {
         Value::Placeholder(name) => Some(name.as_str()),
         Value::Known(_) => None,

@@ -1,5 +1,7 @@
 //! What a check of permissions has found, and what to add.
 
+use serde_json::Value as Json;
+
 use super::{
     Access, AwsAccess, KubernetesAccess, Place, Requirement, iam,
     rbac::{self, RuleSet},
@@ -64,7 +66,13 @@ impl PermissionReport {
             rbac::rule_sets(&required).iter().map(RuleSet::one_line).collect();
         if let Some(policy) = iam::policy(&required) {
             let statements = policy["Statement"].as_array().into_iter().flatten();
-            let statements: Vec<String> = statements.map(ToString::to_string).collect();
+            // The policy may have a statement of that id already, and takes each id once.
+            let without_id = |statement: &Json| {
+                let mut statement = statement.clone();
+                statement.as_object_mut().map(|members| members.remove("Sid"));
+                statement.to_string()
+            };
+            let statements: Vec<String> = statements.map(without_id).collect();
             rules.push(format!("to the IAM policy: {}", statements.join(", ")));
         }
         rules

@@ -87,6 +87,11 @@ impl ApiError {
         serde_json::from_value(self.body["failure"]["kind"].clone()).ok()
     }
 
+    /// Returns what was refused, and why, in one line.
+    pub(super) fn message(&self) -> &str {
+        self.body["error"].as_str().unwrap_or_default()
+    }
+
     /// Returns the status code.
     pub(super) fn status(&self) -> StatusCode {
         self.status

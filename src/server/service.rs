@@ -136,6 +136,17 @@ impl Service {
     }
 
     pub(super) async fn start(&self, request: StartRequest) -> Result<Value, ApiError> {
+        let (runbook, actor) = (request.runbook.clone(), request.actor.clone());
+        let started = self.try_start(request).await;
+        if let Err(error) = &started {
+            // The response is the client's alone; who reads the log must see that nothing was started.
+            let (status, error) = (error.status().as_u16(), error.message());
+            tracing::warn!(runbook, actor, status, error, "a run was not started");
+        }
+        started
+    }
+
+    async fn try_start(&self, request: StartRequest) -> Result<Value, ApiError> {
         let FoundRunbook { source, origin } = self.find_runbook(&request.runbook).await?;
         if request.key.is_some() {
             let _reading = self.shared.reading.acquire().await;

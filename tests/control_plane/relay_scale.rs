@@ -73,7 +73,7 @@ async fn stops_without_permissions(plane: Arc<ControlPlane>) {
         .await
         .expect_exit_code(3);
     for expected in [
-        "the account may not ",
+        "the account lacks permissions: ",
         "get configmaps rafay-relay-sop-config in the namespace rafay-core (for relay-scale/config)",
         "create pods/eviction in the whole cluster (for relay-scale/scale_up (undo))",
         "hint: add to a ClusterRole: ",

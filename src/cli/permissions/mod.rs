@@ -58,9 +58,11 @@ pub(super) struct PermissionsArgs {
     /// Bind the roles to a group instead, such as that of an EKS access entry
     #[arg(long, value_name = "NAME", conflicts_with = "service_account")]
     group: Option<String>,
-    /// The name of the Roles and ClusterRoles
-    #[arg(long, value_name = "NAME", default_value = "rafay-relay-sop")]
-    role: String,
+    /// The name of the Roles and ClusterRoles [default: rafay-relay-sop; rafay-relay-sop-people with --group]
+    ///
+    /// Two subjects need two names: roles of the same name would take the place of each other.
+    #[arg(long, value_name = "NAME")]
+    role: Option<String>,
     /// The IAM role of the service, which may ask what it may do
     #[arg(long, value_name = "NAME", default_value = "rafay-relay-sop-role", requires = "service")]
     iam_role: String,
@@ -202,8 +204,12 @@ impl PermissionsArgs {
         };
         stdout::write(&text)?;
         // In the text they are named; a file that is applied as it is should not hide them.
-        let unknown = placeholders(requirements);
-        if matches!(format, Format::Iam | Format::Rbac) && !unknown.is_empty() {
+        let is_printed = |requirement: &&Requirement| match requirement.access {
+            Access::Aws(_) => format == Format::Iam,
+            Access::Kubernetes(_) => format == Format::Rbac,
+        };
+        let unknown = placeholders(requirements.iter().filter(is_printed));
+        if !unknown.is_empty() {
             let named = unknown.iter().map(|name| format!("{name} ({})", human::meaning(name)));
             let named: Vec<String> = named.collect();
             stdout::write_stderr(&format!("to be replaced: {}\n", named.join("; ")));
@@ -229,7 +235,11 @@ impl PermissionsArgs {
                 Subject::ServiceAccount { namespace, name }
             }
         };
-        RbacNames { role: self.role.clone(), subject }
+        let default = match subject {
+            Subject::ServiceAccount { .. } => "rafay-relay-sop",
+            Subject::Group(_) => "rafay-relay-sop-people",
+        };
+        RbacNames { role: self.role.clone().unwrap_or_else(|| default.into()), subject }
     }
 }
 
