@@ -23,7 +23,7 @@ pub struct Params {
     #[schemars(extend("x-syntax" = "aws-region"))]
     pub region: String,
     /// Name of the EKS cluster.
-    #[schemars(length(min = 1))]
+    #[schemars(extend("x-syntax" = "eks-name"))]
     pub cluster: String,
     /// Labels that the nodegroup must have, all of them.
     #[schemars(length(min = 1), extend("x-keys" = "label-key"))]

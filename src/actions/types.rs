@@ -17,10 +17,10 @@ pub struct NodegroupName {
     #[schemars(extend("x-syntax" = "aws-region"))]
     pub region: String,
     /// Name of the EKS cluster.
-    #[schemars(length(min = 1))]
+    #[schemars(extend("x-syntax" = "eks-name"))]
     pub cluster: String,
     /// Name of the nodegroup.
-    #[schemars(length(min = 1))]
+    #[schemars(extend("x-syntax" = "eks-name"))]
     pub name: String,
 }
 

@@ -86,9 +86,10 @@ impl Action for WaitNodes {
     const PERMISSIONS: &'static [Permission] = &[
         Permission::aws("eks:DescribeNodegroup", AwsScope::Nodegroup(OF_NODEGROUP)),
         Permission::aws("autoscaling:DescribeAutoScalingGroups", AwsScope::Region(OF_NODEGROUP)),
-        // For the causes that keep an instance or a node from coming.
-        Permission::aws("autoscaling:DescribeScalingActivities", AwsScope::Region(OF_NODEGROUP)),
-        Permission::aws("ec2:DescribeInstances", AwsScope::Region(OF_NODEGROUP)),
+        // For the causes that keep an instance or a node from coming; without them the wait goes on.
+        Permission::aws("autoscaling:DescribeScalingActivities", AwsScope::Region(OF_NODEGROUP))
+            .optional(),
+        Permission::aws("ec2:DescribeInstances", AwsScope::Region(OF_NODEGROUP)).optional(),
         Permission::core("nodes", &["list", "watch"], KubernetesScope::Cluster),
     ];
     type Params = Params;

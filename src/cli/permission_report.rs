@@ -24,7 +24,7 @@ pub(super) async fn check(
     for (checked, inputs) in runbooks {
         let name = checked.runbook().name.clone();
         let preflight = engine.prepare(checked, inputs).await?;
-        reports.push((name, engine.check_permissions(&preflight).await?));
+        reports.push((name, engine.check_permissions(&preflight).await));
     }
     print(&reports, global.output)?;
     match reports.iter().any(|(_, report)| report.is_denied()) {

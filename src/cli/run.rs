@@ -29,7 +29,7 @@ pub(super) struct RunArgs {
     #[arg(long, env = "SOP_YES")]
     yes: bool,
     /// Only check whether this account has the permissions that the run and its undo need, and print those it has not
-    #[arg(long, conflicts_with_all = ["yes", "no_permission_check"])]
+    #[arg(long)]
     check_permissions: bool,
 }
 

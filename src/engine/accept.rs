@@ -111,9 +111,8 @@ impl Engine {
         let mut preflight =
             Preflight { checked, inputs, target, warnings: Vec::new(), reads: None };
         if self.checks_permissions {
-            let reads = self.read_leading(&preflight.checked, &preflight.inputs).await;
-            let report = self.check_permissions_with(&preflight, &reads.scope).await?;
-            refuse_if_denied(report)?;
+            let reads = self.read_leading_in_time(&preflight.checked, &preflight.inputs).await;
+            refuse_if_denied(self.check_permissions_with(&preflight, &reads).await)?;
             preflight
                 .warnings
                 .extend(self.own_node_warning(&preflight.checked, &reads.scope).await);

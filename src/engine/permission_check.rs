@@ -1,27 +1,43 @@
 //! Whether the account has the permissions that a run and its undo need, before anything is changed: all that are
 //! missing at once. What cannot be checked is reported as such, and refuses no run.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use futures::stream::{self, StreamExt as _};
+use serde_json::{Map, Value};
 
-use super::{Engine, Preflight, ResumePreflight, StartError};
+use super::{
+    CheckedRunbook, Engine, Preflight, ResumePreflight, StartError, preview::LeadingReads,
+};
 use crate::{
+    actions,
     journal::{RunTarget, StepPath, StepProgress},
     permissions::{
         self, Access, AnswerSource, AwsAccess, AwsResource, AwsResourceKind, KubernetesAccess,
         Missing, Need, PermissionReport, Place, Requirement, RunbookContext, Unchecked,
     },
-    platform::{ErrorKind, aws::SimulatedCall, kubernetes::AccessQuestion},
+    platform::{
+        ErrorKind,
+        aws::{NodegroupArns, SimulatedCall, Simulation},
+        kubernetes::AccessQuestion,
+    },
 };
-use runbook::{EvaluationScope, Runbook};
+use runbook::{EvaluationScope, Reversibility, Runbook, Step};
 
 /// How many questions are asked at a time.
 const MAX_CONCURRENT: usize = 8;
-/// The UUID at the end of an ARN that a policy cannot know.
-const ANY_UUID: &str = "00000000-0000-0000-0000-000000000000";
+/// How long all questions together may take. A run does not need the answers.
+const LIMIT: Duration = Duration::from_secs(15);
+/// How long the leading steps may read before a run.
+const READ_LIMIT: Duration = Duration::from_secs(30);
+/// Why a permission is not checked for which there was no time.
+const NO_ANSWER: &str = "no answer within 15 s";
 
 /// The answer about one permission.
+#[derive(Debug, Clone)]
 enum Answer {
     Allowed,
     Missing(AnswerSource),
@@ -31,25 +47,29 @@ enum Answer {
 impl Engine {
     /// Checks whether the account has the permissions that a run and its undo need. The leading steps that read are
     /// run, to find out the names that later steps use.
-    ///
-    /// # Errors
-    /// The cluster cannot be asked.
-    pub async fn check_permissions(
-        &self,
-        preflight: &Preflight,
-    ) -> Result<PermissionReport, StartError> {
-        let reads = self.read_leading(&preflight.checked, &preflight.inputs).await;
-        self.check_permissions_with(preflight, &reads.scope).await
+    pub async fn check_permissions(&self, preflight: &Preflight) -> PermissionReport {
+        let reads = self.read_leading_in_time(&preflight.checked, &preflight.inputs).await;
+        self.check_permissions_with(preflight, &reads).await
     }
 
     /// The same with what the leading steps have read.
     pub(super) async fn check_permissions_with(
         &self,
         preflight: &Preflight,
-        scope: &EvaluationScope,
-    ) -> Result<PermissionReport, StartError> {
+        reads: &LeadingReads,
+    ) -> PermissionReport {
         let runbook = preflight.checked.runbook();
-        self.check(runbook, scope, &preflight.target, |_| true).await
+        self.check(runbook, &reads.scope, &preflight.target, |_| true, reads.why_incomplete()).await
+    }
+
+    /// Runs the leading steps that read, as far as there is time.
+    pub(super) async fn read_leading_in_time(
+        &self,
+        checked: &CheckedRunbook,
+        inputs: &Map<String, Value>,
+    ) -> LeadingReads {
+        let reads = tokio::time::timeout(READ_LIMIT, self.read_leading(checked, inputs)).await;
+        reads.unwrap_or_else(|_| LeadingReads::none(inputs))
     }
 
     /// Refuses to continue a run whose remaining steps would fail, or could not be undone, for want of a permission. A
@@ -74,20 +94,28 @@ impl Engine {
                 scope.insert(&step.id, output);
             }
         }
-        let left = runbook.steps.iter().filter(|step| preflight.is_left(step));
-        let left: BTreeSet<&str> = left.map(|step| step.id.as_str()).collect();
-        let is_left = |step: &str| left.contains(step);
-        refuse_if_denied(self.check(runbook, &scope, target, is_left).await?)
+        // A step that has changed something may have to be undone when a later one fails.
+        let may_be_undone = |step: &Step| {
+            let recorded = run.step(&StepPath::top_level(&step.id));
+            recorded.is_some_and(|step| step.intent.is_some()) && is_reversible(&step.action)
+        };
+        let needed =
+            runbook.steps.iter().filter(|step| preflight.is_left(step) || may_be_undone(step));
+        let needed: BTreeSet<&str> = needed.map(|step| step.id.as_str()).collect();
+        let is_needed = |step: &str| needed.contains(step);
+        refuse_if_denied(self.check(runbook, &scope, target, is_needed, None).await)
     }
 
-    /// Checks the permissions of the steps of which `is_meant` is true.
+    /// Checks the permissions of the steps of which `is_meant` is true. `unread` says why the names that a leading step
+    /// was to read are not known.
     async fn check(
         &self,
         runbook: &Runbook,
         scope: &EvaluationScope,
         target: &RunTarget,
         is_meant: impl Fn(&str) -> bool,
-    ) -> Result<PermissionReport, StartError> {
+        unread: Option<String>,
+    ) -> PermissionReport {
         let account = target.aws.as_ref().map(|aws| aws.account.clone());
         let context = RunbookContext { account, ..RunbookContext::default() };
         let of_run = permissions::of_run(runbook);
@@ -95,11 +123,19 @@ impl Engine {
         let of_steps = permissions::of_runbook(runbook, scope, &context)
             .into_iter()
             .filter(|requirement| requirement.needed_by.iter().any(is_of_step));
-        let requirements = permissions::merge(of_run.into_iter().chain(of_steps));
-        let simulated = self.simulate(&requirements, target).await;
+        // A narrow one is asked for even where a wide one covers it: the wide one may be unknown.
+        let requirements = permissions::merge_equal(of_run.into_iter().chain(of_steps));
+        let deadline = tokio::time::Instant::now() + LIMIT;
+        let in_time = tokio::time::timeout_at(deadline, self.simulate(&requirements, target));
+        let simulated = in_time.await.unwrap_or_default();
+        let unread = unread.unwrap_or_else(|| "its resource is known only in the run".into());
         let answers = requirements.iter().enumerate().map(|(at, requirement)| {
-            let simulated = simulated.get(&at).cloned();
-            async move { self.answer(requirement, simulated).await }
+            let (simulated, unread) = (simulated.get(&at).cloned(), unread.clone());
+            async move {
+                let answer = self.answer(requirement, simulated, unread);
+                let answered = tokio::time::timeout_at(deadline, answer).await;
+                answered.unwrap_or_else(|_| Answer::Unknown(NO_ANSWER.into()))
+            }
         });
         // Made before they are streamed: a closure that borrows both could not be sent between threads.
         let answers: Vec<_> = answers.collect();
@@ -114,33 +150,30 @@ impl Engine {
                 }
             }
         }
-        for Unchecked { requirement, reason } in &report.unchecked {
-            let permission = requirement.describe();
-            tracing::debug!(
+        if let Some(Unchecked { requirement, reason }) = report.unchecked.first() {
+            let (count, permission) = (report.unchecked.len(), requirement.describe());
+            tracing::info!(
                 runbook = runbook.name,
+                count,
                 permission,
                 reason,
-                "cannot check a permission"
+                "permissions are not checked"
             );
         }
-        Ok(report)
+        report.without_repetitions()
     }
 
     async fn answer(
         &self,
         requirement: &Requirement,
-        simulated: Option<Result<bool, String>>,
+        simulated: Option<Answer>,
+        unread: String,
     ) -> Answer {
         match &requirement.access {
             Access::Kubernetes(access) => self.review(access).await,
             Access::Aws(access) => match self.try_read(access).await {
                 Some(answer) => answer,
-                None => match simulated {
-                    Some(Ok(true)) => Answer::Allowed,
-                    Some(Ok(false)) => Answer::Missing(AnswerSource::Simulated),
-                    Some(Err(reason)) => Answer::Unknown(reason),
-                    None => Answer::Unknown("its resource is known only in the run".into()),
-                },
+                None => simulated.unwrap_or(Answer::Unknown(unread)),
             },
         }
     }
@@ -148,11 +181,9 @@ impl Engine {
     async fn review(&self, access: &KubernetesAccess) -> Answer {
         let KubernetesAccess { place, group, resource, name, verb } = access;
         let namespace = match place {
-            Place::Cluster => None,
+            // What is allowed in every namespace is allowed in the one that the run will find.
+            Place::Cluster | Place::NamespaceAtRunTime => None,
             Place::Namespace(namespace) => namespace.known(),
-            Place::NamespaceAtRunTime => {
-                return Answer::Unknown("its namespace is known only in the run".into());
-            }
         };
         let name = name.as_ref().and_then(permissions::Value::known);
         let question = AccessQuestion { verb, group, resource, namespace, name };
@@ -160,6 +191,9 @@ impl Engine {
             async { self.platform.reader().kubernetes().await?.is_allowed(question).await };
         match answered.await {
             Ok(true) => Answer::Allowed,
+            Ok(false) if *place == Place::NamespaceAtRunTime => {
+                Answer::Unknown("its namespace is known only in the run".into())
+            }
             Ok(false) => Answer::Missing(AnswerSource::AccessReview),
             Err(error) => Answer::Unknown(error.to_string()),
         }
@@ -188,39 +222,73 @@ impl Engine {
         })
     }
 
-    /// Lets IAM simulate the AWS requirements of which the resource is known. Returns the answers by the position of
-    /// the requirement.
+    /// Lets IAM simulate the AWS changes of which the nodegroup is known. Returns the answers by the position of the
+    /// requirement.
     async fn simulate(
         &self,
         requirements: &[Requirement],
         target: &RunTarget,
-    ) -> BTreeMap<usize, Result<bool, String>> {
+    ) -> BTreeMap<usize, Answer> {
         let Some(aws) = &target.aws else { return BTreeMap::new() };
-        let calls = requirements.iter().enumerate().filter_map(|(at, requirement)| {
-            let Access::Aws(access) = &requirement.access else { return None };
-            let (region, call) = simulated_call(access)?;
-            Some((at, region, call))
-        });
-        let (mut positions, mut calls_by_position, mut any_region) = (Vec::new(), Vec::new(), None);
-        for (at, region, call) in calls {
-            positions.push(at);
-            calls_by_position.push(call);
-            any_region = Some(region);
-        }
-        let Some(region) = any_region else { return BTreeMap::new() };
-        let answers =
-            self.platform.simulate_policy(&aws.identity, &region, &calls_by_position).await;
-        match answers {
-            Ok(answers) => positions.into_iter().zip(answers.into_iter().map(Ok)).collect(),
-            Err(error) => {
-                let reason = match is_refusal(&error) {
-                    true => "not checkable without iam:SimulatePrincipalPolicy".to_owned(),
-                    false => format!("IAM did not simulate it: {error}"),
-                };
-                positions.into_iter().map(|at| (at, Err(reason.clone()))).collect()
+        let mut answers = BTreeMap::new();
+        let mut nodegroups: BTreeMap<(&str, &str, &str), Result<NodegroupArns, String>> =
+            BTreeMap::new();
+        for (at, requirement) in requirements.iter().enumerate() {
+            let Some((kind, place)) = change_of_nodegroup(requirement) else { continue };
+            let (region, cluster, nodegroup) = place;
+            if !nodegroups.contains_key(&place) {
+                nodegroups.insert(place, self.read_arns(region, cluster, nodegroup).await);
             }
+            let answer = match nodegroups.get(&place) {
+                Some(Ok(arns)) => {
+                    let call = simulated_call(requirement, kind, arns, region);
+                    let simulated =
+                        self.platform.simulate_policy(&aws.identity, region, &[call]).await;
+                    answer_of(simulated)
+                }
+                Some(Err(reason)) => Answer::Unknown(reason.clone()),
+                None => continue,
+            };
+            answers.insert(at, answer);
+        }
+        answers
+    }
+
+    async fn read_arns(
+        &self,
+        region: &str,
+        cluster: &str,
+        nodegroup: &str,
+    ) -> Result<NodegroupArns, String> {
+        let read = async {
+            self.platform.reader().aws(region).await?.nodegroup_arns(cluster, nodegroup).await
+        };
+        match read.await {
+            Ok(Some(arns)) => Ok(arns),
+            Ok(None) => Err(format!("nodegroup {nodegroup} or its Auto Scaling group not found")),
+            Err(error) => Err(error.to_string()),
         }
     }
+}
+
+fn answer_of(simulated: Result<Vec<Simulation>, crate::platform::Error>) -> Answer {
+    match simulated.map(|mut answers| answers.pop()) {
+        Ok(Some(Simulation::Allowed)) => Answer::Allowed,
+        Ok(Some(Simulation::Denied)) => Answer::Missing(AnswerSource::Simulated),
+        Ok(Some(Simulation::Depends(keys))) => {
+            Answer::Unknown(format!("the policy has conditions on {}", keys.join(", ")))
+        }
+        Ok(None) => Answer::Unknown("IAM did not simulate it".into()),
+        Err(error) if is_refusal(&error) => {
+            Answer::Unknown("not checkable without iam:SimulatePrincipalPolicy".into())
+        }
+        Err(error) => Answer::Unknown(format!("IAM did not simulate it: {error}")),
+    }
+}
+
+fn is_reversible(action: &str) -> bool {
+    let action = actions::find(action);
+    action.is_some_and(|action| action.reversibility() == Reversibility::Reversible)
 }
 
 /// Returns an error when something required is missing.
@@ -238,32 +306,43 @@ fn is_refusal(error: &crate::platform::Error) -> bool {
             .contains(&error.code())
 }
 
-/// Returns a change as IAM simulates it, with its region; `None` where its resource is not known.
-fn simulated_call(access: &AwsAccess) -> Option<(String, SimulatedCall)> {
-    if permissions::is_read(&access.action) {
-        return None;
-    }
-    let AwsResource::OfCluster { kind, region, account, cluster, nodegroup } = &access.resource
-    else {
+/// Returns the kind and the place of an AWS change of a known nodegroup: its region, cluster and name.
+fn change_of_nodegroup(requirement: &Requirement) -> Option<(AwsResourceKind, (&str, &str, &str))> {
+    let Access::Aws(AwsAccess { action, resource }) = &requirement.access else { return None };
+    let AwsResource::OfCluster { kind, region, cluster, nodegroup, .. } = resource else {
         return None;
     };
-    let (region, account) = (region.known()?, account.known()?);
-    let (cluster, nodegroup) = (cluster.known()?, nodegroup.as_ref()?.known()?);
-    let partition = permissions::Partition::of_region(region).name();
-    let eks = |rest: String| format!("arn:{partition}:eks:{region}:{account}:{rest}");
-    let of_cluster = || eks(format!("cluster/{cluster}"));
-    let of_nodegroup = || eks(format!("nodegroup/{cluster}/{nodegroup}/{ANY_UUID}"));
-    let resources = match kind {
-        AwsResourceKind::Cluster => vec![of_cluster()],
-        AwsResourceKind::Nodegroup => vec![of_nodegroup()],
-        AwsResourceKind::ClusterAndNodegroup => vec![of_cluster(), of_nodegroup()],
-        AwsResourceKind::AutoScalingGroup => vec![format!(
-            "arn:{partition}:autoscaling:{region}:{account}:autoScalingGroup:{ANY_UUID}:autoScalingGroupName/eks-{nodegroup}-{ANY_UUID}"
-        )],
+    let place = (region.known()?, cluster.known()?, nodegroup.as_ref()?.known()?);
+    (!permissions::is_read(action)).then_some((*kind, place))
+}
+
+/// Returns a change as IAM simulates it: on the resources that there are, with their tags.
+fn simulated_call(
+    requirement: &Requirement,
+    kind: AwsResourceKind,
+    arns: &NodegroupArns,
+    region: &str,
+) -> SimulatedCall {
+    let action = match &requirement.access {
+        Access::Aws(access) => access.action.clone(),
+        Access::Kubernetes(_) => String::new(),
     };
-    let context = permissions::condition(&access.resource);
-    let values =
-        context.into_iter().filter_map(|(key, value)| Some((key, value.as_str()?.to_owned())));
-    let context = values.chain([("aws:RequestedRegion".into(), region.to_owned())]).collect();
-    Some((region.to_owned(), SimulatedCall { action: access.action.clone(), resources, context }))
+    let (resource, tags, prefixes) = match kind {
+        AwsResourceKind::AutoScalingGroup => {
+            (&arns.group, &arns.group_tags, &["aws:ResourceTag", "autoscaling:ResourceTag"][..])
+        }
+        AwsResourceKind::Cluster
+        | AwsResourceKind::Nodegroup
+        | AwsResourceKind::ClusterAndNodegroup => {
+            (&arns.nodegroup, &arns.nodegroup_tags, &["aws:ResourceTag"][..])
+        }
+    };
+    let of_tag = |(key, value): (&String, &String)| {
+        let key = key.clone();
+        let value = value.clone();
+        prefixes.iter().map(move |prefix| (format!("{prefix}/{key}"), value.clone()))
+    };
+    let context = tags.iter().flat_map(of_tag);
+    let context = context.chain([("aws:RequestedRegion".to_owned(), region.to_owned())]).collect();
+    SimulatedCall { action, resources: vec![resource.clone()], context }
 }

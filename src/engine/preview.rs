@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     actions::{self, Operations},
-    journal::{Failure, RecordedChange, StepPath, StepProgress},
+    journal::{Failure, FailureKind, RecordedChange, StepPath, StepProgress},
     platform::Progress,
 };
 use runbook::{ActionKind, EvaluationScope, Reversibility, Step};
@@ -152,7 +152,7 @@ impl Engine {
             let Some(Operations::Read(read)) = operation else { break };
             match step.should_run(&reads.scope) {
                 Ok(true) => {}
-                Ok(false) => break,
+                Ok(false) => continue,
                 Err(error) => return reads.failed(step, failure::of_template(&error)),
             }
             let arguments = match step.arguments(&reads.scope) {
@@ -182,6 +182,22 @@ pub(super) struct LeadingReads {
 }
 
 impl LeadingReads {
+    /// Returns the reads of a run of which nothing was read in time.
+    pub(super) fn none(inputs: &Map<String, Value>) -> Self {
+        let failure = Failure::new(FailureKind::TimedOut, "no answer in time");
+        Self {
+            scope: EvaluationScope::new(inputs),
+            messages: Vec::new(),
+            failure: Some(("the leading steps".into(), failure)),
+        }
+    }
+
+    /// Returns why what the steps were to read is not known.
+    pub(super) fn why_incomplete(&self) -> Option<String> {
+        let (step, failure) = self.failure.as_ref()?;
+        Some(format!("its resource is not known, because this failed: {step}: {failure}"))
+    }
+
     fn failed(self, step: &Step, failure: Failure) -> Self {
         Self { failure: Some((step.name.clone(), failure)), ..self }
     }

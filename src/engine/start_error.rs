@@ -101,6 +101,8 @@ impl StartError {
                 error.is_retryable()
             }
             Self::Lease(LeaseError::MayBeHeld { .. }) => true,
+            // A person adds the permission without this process, and the run that it is to continue must not be forgotten.
+            Self::NotPermitted(_) => true,
             _ => false,
         }
     }

@@ -1,7 +1,10 @@
 //! The requirements of a runbook, from its text: for each step those that its action declares, limited by the values
 //! of its parameters as far as they are known before the step runs.
 
-use std::collections::BTreeSet;
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use super::{
     Access, AwsAccess, AwsResource, AwsResourceKind, KubernetesAccess, Need, Place, Requirement,
@@ -28,8 +31,8 @@ pub struct RunbookContext {
 enum Known {
     Value(String),
     NotSet,
-    /// An input that has no value yet.
-    Missing(BTreeSet<String>),
+    /// An input that has no value yet, or a value that is computed from such inputs: its placeholder.
+    Missing(String),
     /// The output of these steps.
     AtRunTime(BTreeSet<String>),
 }
@@ -40,14 +43,21 @@ pub fn of_runbook(
     scope: &EvaluationScope,
     context: &RunbookContext,
 ) -> Vec<Requirement> {
-    let derivation = Derivation { runbook, scope, context };
+    let origins = RefCell::default();
+    let derivation = Derivation { runbook, scope, context, origins };
     runbook.steps.iter().flat_map(|step| derivation.of_step(step)).collect()
 }
+
+/// The verbs that are meant for all objects of a place.
+const READS_OF_ALL: [&str; 2] = ["list", "watch"];
 
 struct Derivation<'r> {
     runbook: &'r Runbook,
     scope: &'r EvaluationScope,
     context: &'r RunbookContext,
+    /// The steps that find out the region and the cluster which have the short placeholder: those of another step are
+    /// not the same.
+    origins: RefCell<BTreeMap<&'static str, BTreeSet<String>>>,
 }
 
 impl Derivation<'_> {
@@ -81,7 +91,13 @@ impl Derivation<'_> {
                         name: name.clone(),
                         verb: verb.to_owned(),
                     };
-                    (Access::Kubernetes(access), note.clone())
+                    let is_one = access.name.is_some() || READS_OF_ALL.contains(&verb);
+                    let all = || {
+                        format!(
+                            "every one of the {resource} there: which ones is known only in the run"
+                        )
+                    };
+                    (Access::Kubernetes(access), note.clone().or_else(|| (!is_one).then(all)))
                 };
                 let of_place = |place| verbs.iter().map(move |verb| access(place, verb));
                 places.iter().flat_map(of_place).collect()
@@ -121,7 +137,7 @@ impl Derivation<'_> {
         };
         let (name, name_note) = match name {
             Some(Known::Value(name)) => (Some(Value::Known(name)), None),
-            Some(Known::Missing(inputs)) => (Some(placeholder(&inputs)), None),
+            Some(Known::Missing(name)) => (Some(Value::Placeholder(name)), None),
             Some(Known::AtRunTime(steps)) => {
                 let note = format!("every object of {resource}: {}", read_first(&steps));
                 (None, Some(note))
@@ -132,8 +148,9 @@ impl Derivation<'_> {
             Known::Value(namespace) => {
                 Some((Place::Namespace(Value::Known(namespace)), name.clone(), name_note.clone()))
             }
-            Known::Missing(inputs) => {
-                Some((Place::Namespace(placeholder(&inputs)), name.clone(), name_note.clone()))
+            Known::Missing(placeholder) => {
+                let namespace = Value::Placeholder(placeholder);
+                Some((Place::Namespace(namespace), name.clone(), name_note.clone()))
             }
             Known::AtRunTime(steps) => {
                 let note = format!("every namespace: {}", read_first(&steps));
@@ -188,7 +205,7 @@ impl Derivation<'_> {
         let found = param.and_then(|param| self.values(step, action, param).pop());
         match found {
             Some(Known::Value(name)) => (Some(Value::Known(name)), None),
-            Some(Known::Missing(inputs)) => (Some(placeholder(&inputs)), None),
+            Some(Known::Missing(name)) => (Some(Value::Placeholder(name)), None),
             Some(Known::AtRunTime(steps)) => all(read_first(&steps)),
             Some(Known::NotSet) | None => all(format!("step {} reads all of them", step.id)),
         }
@@ -201,11 +218,20 @@ impl Derivation<'_> {
         action: &ActionDef,
         param: &str,
         context: Option<&String>,
-        placeholder: &str,
+        placeholder: &'static str,
     ) -> Value {
         match self.values(step, action, param).pop() {
             Some(Known::Value(value)) => Value::Known(value),
-            _ => value_or(context, placeholder),
+            Some(Known::Missing(name)) => Value::Placeholder(name),
+            Some(Known::AtRunTime(steps)) => {
+                let mut origins = self.origins.borrow_mut();
+                if *origins.entry(placeholder).or_insert_with(|| steps.clone()) == steps {
+                    return value_or(context, placeholder);
+                }
+                let steps: Vec<String> = steps.iter().map(|step| step.to_uppercase()).collect();
+                Value::Placeholder(format!("{placeholder}_OF_{}", steps.join("_")))
+            }
+            Some(Known::NotSet) | None => value_or(context, placeholder),
         }
     }
 
@@ -245,7 +271,14 @@ impl Derivation<'_> {
                     }
                 }
                 TracedValue::NotSet => found.push(default_of(action, path)),
-                TracedValue::MissingInput(inputs) => found.push(Known::Missing(inputs)),
+                TracedValue::MissingInput(input) => {
+                    found.push(Known::Missing(format!("INPUT_{}", input.to_uppercase())));
+                }
+                TracedValue::ComputedFromInputs(_) => {
+                    let param = path.rsplit('.').next().unwrap_or(path);
+                    let name = format!("{param}_OF_{}", step.id).to_uppercase();
+                    found.push(Known::Missing(name));
+                }
                 TracedValue::Output { step, path } => found.extend(self.output(&step, &path)),
                 TracedValue::Computed(steps) => found.push(Known::AtRunTime(steps)),
             }
@@ -283,14 +316,11 @@ fn value_or(value: Option<&String>, placeholder: &str) -> Value {
         .map_or_else(|| Value::Placeholder(placeholder.into()), |value| Value::Known(value.clone()))
 }
 
-/// Returns the placeholder for inputs that have no value: `INPUT_NAMESPACE`.
-fn placeholder(inputs: &BTreeSet<String>) -> Value {
-    let names: Vec<String> = inputs.iter().map(|name| name.to_uppercase()).collect();
-    Value::Placeholder(format!("INPUT_{}", names.join("_")))
-}
-
 /// Says that a value is known only when the run has read it.
 fn read_first(steps: &BTreeSet<String>) -> String {
     let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
-    format!("which one is known only when {} has run", steps.join(", "))
+    match steps.as_slice() {
+        [] => "which one is known only in the run".into(),
+        steps => format!("which one is known only when {} has run", steps.join(", ")),
+    }
 }

@@ -15,6 +15,16 @@ pub enum Partition {
     China,
     /// US GovCloud.
     GovCloud,
+    /// The isolated regions of the US.
+    Iso,
+    /// The second isolated partition of the US.
+    IsoB,
+    /// The isolated regions of Europe.
+    IsoE,
+    /// The third isolated partition of the US.
+    IsoF,
+    /// The European sovereign cloud.
+    Eusc,
 }
 
 impl Partition {
@@ -24,6 +34,11 @@ impl Partition {
         match region {
             region if region.starts_with("cn-") => Self::China,
             region if region.starts_with("us-gov-") => Self::GovCloud,
+            region if region.starts_with("us-iso-") => Self::Iso,
+            region if region.starts_with("us-isob-") => Self::IsoB,
+            region if region.starts_with("eu-isoe-") => Self::IsoE,
+            region if region.starts_with("us-isof-") => Self::IsoF,
+            region if region.starts_with("eusc-") => Self::Eusc,
             _ => Self::Aws,
         }
     }
@@ -34,6 +49,11 @@ impl Partition {
             Self::Aws => "aws",
             Self::China => "aws-cn",
             Self::GovCloud => "aws-us-gov",
+            Self::Iso => "aws-iso",
+            Self::IsoB => "aws-iso-b",
+            Self::IsoE => "aws-iso-e",
+            Self::IsoF => "aws-iso-f",
+            Self::Eusc => "aws-eusc",
         }
     }
 }

@@ -18,7 +18,7 @@ use std::{collections::BTreeSet, fmt};
 
 pub use derive::{RunbookContext, of_runbook};
 pub use iam::{Partition, arns, condition, policy};
-pub use merge::merge;
+pub use merge::{merge, merge_equal};
 pub use program::{of_run, of_service};
 pub use rbac::{RbacNames, Role, Subject, roles, to_yaml};
 pub use report::{AnswerSource, Missing, PermissionReport, Unchecked, describe_all};
@@ -200,6 +200,17 @@ pub fn is_read(action: &str) -> bool {
 }
 
 impl Access {
+    /// Returns the region of an IAM action.
+    pub fn region(&self) -> Option<&Value> {
+        match self {
+            Self::Kubernetes(_) => None,
+            Self::Aws(AwsAccess { resource, .. }) => match resource {
+                AwsResource::OfCluster { region, .. } | AwsResource::Region(region) => Some(region),
+                AwsResource::Role { .. } => None,
+            },
+        }
+    }
+
     /// Returns the values that limit it.
     pub fn values(&self) -> Vec<&Value> {
         match self {

@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 
 use super::{
-    Access, AwsAccess, KubernetesAccess, Place, Requirement, iam,
+    Access, AwsAccess, KubernetesAccess, Place, Requirement, iam, merge,
     rbac::{self, RuleSet},
 };
 
@@ -48,6 +48,20 @@ pub struct Unchecked {
 }
 
 impl PermissionReport {
+    /// Returns the report without the missing permissions that another missing one covers.
+    #[must_use]
+    pub fn without_repetitions(self) -> Self {
+        let merged = merge(self.missing.iter().map(|missing| missing.requirement.clone()));
+        let source_of = |access: &Access| {
+            let mut same = self.missing.iter();
+            same.find(|missing| missing.requirement.access == *access).map(|missing| missing.source)
+        };
+        let missing = merged.into_iter().filter_map(|requirement| {
+            Some(Missing { source: source_of(&requirement.access)?, requirement })
+        });
+        Self { missing: missing.collect(), ..self }
+    }
+
     /// Returns the missing permissions without which a step or its undo fails.
     pub fn required(&self) -> impl Iterator<Item = &Missing> {
         self.missing.iter().filter(|missing| !missing.requirement.is_optional)

@@ -227,7 +227,7 @@ impl Platform {
         caller: &str,
         region: &str,
         calls: &[aws::SimulatedCall],
-    ) -> Result<Vec<bool>, Error> {
+    ) -> Result<Vec<aws::Simulation>, Error> {
         self.shared.aws.simulate(caller, region, calls).await
     }
 

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, Change, Error, KnownTargets, KubernetesScope, Permission, PlannedChange,
+    Action, Change, Condition, Error, KnownTargets, KubernetesScope, Permission, PlannedChange,
     PlatformReader, PlatformWriter, Progress, RepeatedParam, Result, TargetState,
     compare_and_set::{WriteDecision, decide_write},
     known_targets::report_gone,
@@ -146,9 +146,11 @@ impl Action for ScaleDeployment {
         ),
         Permission::core(
             "pods",
-            &["get", "list", "watch", "patch"],
+            &["list", "watch", "patch"],
             KubernetesScope::Namespace("namespace"),
         ),
+        Permission::core("pods", &["get"], KubernetesScope::Namespace("namespace"))
+            .only(Condition::IfGiven("keep")),
         Permission::core("nodes", &["list"], KubernetesScope::Cluster),
         // For the causes that keep a new pod from starting; without them the wait goes on.
         Permission::core("events", &["list"], KubernetesScope::Namespace("namespace")).optional(),

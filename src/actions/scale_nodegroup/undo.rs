@@ -336,6 +336,7 @@ mod tests {
             pending_pods: [].into(),
         };
         let nodegroup = Nodegroup {
+            tags: [].into(),
             name: "g".into(),
             arn: String::new(),
             cluster: "c".into(),

@@ -103,6 +103,9 @@ fn describe_resource(resource: &AwsResource) -> String {
 pub(super) fn meaning(placeholder: &str) -> String {
     match placeholder {
         "REGION" => "the region of the cluster; pass --region".into(),
+        computed if computed.contains("_OF_") && !computed.starts_with("INPUT_") => {
+            "a value that the runbook computes, or finds out, in that step".into()
+        }
         "CLUSTER" => "the name of the EKS cluster; pass --cluster".into(),
         "ACCOUNT_ID" => "the AWS account; pass --account".into(),
         input => {

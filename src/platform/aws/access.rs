@@ -1,6 +1,6 @@
 //! What the caller may do in AWS: reads are tried, and IAM simulates the rest, where the caller may ask it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_iam::types::{ContextEntry, ContextKeyTypeEnum, PolicyEvaluationDecisionType};
 
@@ -11,6 +11,19 @@ use crate::platform::error::{Error, ErrorKind};
 const NO_UPDATE: &str = "00000000-0000-4000-8000-000000000000";
 /// The code with which EC2 says that a call would have been allowed.
 const WOULD_BE_ALLOWED: &str = "DryRunOperation";
+
+/// The ARNs and the tags of a nodegroup and its Auto Scaling group, which policies may name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodegroupArns {
+    /// The ARN of the nodegroup.
+    pub nodegroup: String,
+    /// Its tags.
+    pub nodegroup_tags: BTreeMap<String, String>,
+    /// The ARN of its group.
+    pub group: String,
+    /// The tags of the group.
+    pub group_tags: BTreeMap<String, String>,
+}
 
 /// An IAM action with what it is simulated on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +83,43 @@ impl AwsReader {
         })
     }
 
+    /// Returns the ARNs of a nodegroup and its only Auto Scaling group; nothing where one of them is not there.
+    ///
+    /// # Errors
+    /// A call failed.
+    pub async fn nodegroup_arns(
+        &self,
+        cluster: &str,
+        nodegroup: &str,
+    ) -> Result<Option<NodegroupArns>, Error> {
+        let Some(found) = self.describe_nodegroup(cluster, nodegroup).await? else {
+            return Ok(None);
+        };
+        let call = self.call("autoscaling", "DescribeAutoScalingGroups", nodegroup);
+        let groups = self
+            .clients
+            .autoscaling
+            .describe_auto_scaling_groups()
+            .set_auto_scaling_group_names(Some(found.auto_scaling_groups.clone()))
+            .send()
+            .await
+            .map_err(|error| call.to_error(error))?;
+        let group = groups.auto_scaling_groups.unwrap_or_default().into_iter().next();
+        let Some((group, arn)) = group.and_then(|group| {
+            let arn = group.auto_scaling_group_arn.clone()?;
+            Some((group, arn))
+        }) else {
+            return Ok(None);
+        };
+        let tags = group.tags.unwrap_or_default().into_iter();
+        Ok(Some(NodegroupArns {
+            nodegroup: found.arn,
+            nodegroup_tags: found.tags,
+            group: arn,
+            group_tags: tags.filter_map(|tag| Some((tag.key?, tag.value?))).collect(),
+        }))
+    }
+
     async fn first_nodegroup(&self, cluster: &str) -> Result<Option<String>, Error> {
         let call = self.call("eks", "ListNodegroups", cluster);
         let one = self.clients.eks.list_nodegroups().cluster_name(cluster).max_results(1);
@@ -105,6 +155,17 @@ impl AwsReader {
     }
 }
 
+/// The answer of IAM about a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Simulation {
+    /// The policies allow it.
+    Allowed,
+    /// The policies do not allow it.
+    Denied,
+    /// The policies have conditions on these keys, of which this program does not know the values.
+    Depends(Vec<String>),
+}
+
 /// Asks IAM whether a principal may make a call. Policies of the organization and of the session are not all known to
 /// IAM, so the answer can be wrong in both directions; it is about the policies of the principal.
 pub(super) async fn simulate(
@@ -112,7 +173,7 @@ pub(super) async fn simulate(
     principal: &str,
     region: &str,
     simulated: &SimulatedCall,
-) -> Result<bool, Error> {
+) -> Result<Simulation, Error> {
     let call = AwsCall::new("iam", "SimulatePrincipalPolicy", principal, region);
     let entry = |(key, value): (&String, &String)| {
         ContextEntry::builder()
@@ -132,7 +193,25 @@ pub(super) async fn simulate(
     if results.is_empty() {
         return call.require(None, "evaluation");
     }
-    Ok(results.iter().all(|result| result.eval_decision == PolicyEvaluationDecisionType::Allowed))
+    let is = |wanted: PolicyEvaluationDecisionType| {
+        results.iter().any(|result| result.eval_decision == wanted)
+    };
+    if is(PolicyEvaluationDecisionType::ExplicitDeny) {
+        return Ok(Simulation::Denied);
+    }
+    if !is(PolicyEvaluationDecisionType::ImplicitDeny) {
+        return Ok(Simulation::Allowed);
+    }
+    let of_call = results.iter().flat_map(|result| result.missing_context_values());
+    let of_resources = results
+        .iter()
+        .flat_map(|result| result.resource_specific_results())
+        .flat_map(|result| result.missing_context_values());
+    let keys: BTreeSet<String> = of_call.chain(of_resources).cloned().collect();
+    match keys.is_empty() {
+        true => Ok(Simulation::Denied),
+        false => Ok(Simulation::Depends(keys.into_iter().collect())),
+    }
 }
 
 /// Returns the ARN of the principal whose policies apply to a caller: the role of a session. `None` for a caller that

@@ -25,7 +25,7 @@ use crate::platform::{AwsAccess, AwsIdentity, PROGRAM};
 use clock::Clock;
 
 use super::Clients;
-use super::access::{self, SimulatedCall, principal_of};
+use super::access::{self, SimulatedCall, Simulation, principal_of};
 use super::error::AwsCall;
 use super::local_credentials;
 use super::names::ensure_region;
@@ -112,7 +112,7 @@ impl AwsAccount {
         caller: &str,
         region: &str,
         calls: &[SimulatedCall],
-    ) -> Result<Vec<bool>, Error> {
+    ) -> Result<Vec<Simulation>, Error> {
         ensure_region(region)?;
         let Some(principal) = principal_of(caller) else {
             let message = format!("IAM cannot simulate {caller}");

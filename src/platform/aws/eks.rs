@@ -39,6 +39,8 @@ pub struct Nodegroup {
     pub status: String,
     /// The Kubernetes labels of its nodes.
     pub labels: BTreeMap<String, String>,
+    /// The tags of the nodegroup itself, which its group does not have.
+    pub tags: BTreeMap<String, String>,
     /// The taints that EKS puts on its nodes.
     pub taints: Vec<NodegroupTaint>,
     /// The least number of nodes.
@@ -311,6 +313,7 @@ impl Nodegroup {
             cluster: found.cluster_name.unwrap_or_else(|| cluster.to_owned()),
             status: found.status.map_or_else(String::new, |status| status.as_str().to_owned()),
             labels: found.labels.unwrap_or_default().into_iter().collect(),
+            tags: found.tags.unwrap_or_default().into_iter().collect(),
             taints: found
                 .taints
                 .unwrap_or_default()

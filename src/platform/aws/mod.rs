@@ -28,7 +28,7 @@ mod retry_classifier;
 #[cfg(test)]
 mod tests;
 
-pub use access::SimulatedCall;
+pub use access::{NodegroupArns, SimulatedCall, Simulation};
 pub use autoscaling::{Activity, AutoScalingGroup, GroupInstance, MAX_PROTECTED_PER_CALL};
 pub(super) use connect::AwsAccount;
 pub use ec2::Instance;

@@ -6,7 +6,7 @@ use k8s_openapi::api::authorization::v1::{
 };
 use kube::api::{Api, PostParams};
 
-use super::{Connection, KubernetesReader, MAX_READ_ATTEMPTS};
+use super::{Connection, KubernetesReader};
 use crate::platform::error::Error;
 
 /// Something that the caller may be allowed to do.
@@ -56,7 +56,18 @@ impl Connection {
         let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
         let api = Api::<SelfSubjectAccessReview>::all(self.client.clone());
         let (call, params) = ("create selfsubjectaccessreview", PostParams::default());
-        let reviewed = self.read(call, MAX_READ_ATTEMPTS, || api.create(&params, &review)).await?;
-        Ok(reviewed.status.is_some_and(|status| status.allowed))
+        let reviewed = self.read(call, 1, || api.create(&params, &review)).await?;
+        let no_answer = |why: String| Error::InvalidResponse {
+            call: call.into(),
+            server: self.server.as_str().into(),
+            message: why.into(),
+        };
+        let status =
+            reviewed.status.ok_or_else(|| no_answer("the response has no status".into()))?;
+        match status.evaluation_error {
+            // One of several authorizers did not answer, and no other one allows it.
+            Some(why) if !status.allowed && status.denied != Some(true) => Err(no_answer(why)),
+            _ => Ok(status.allowed),
+        }
     }
 }

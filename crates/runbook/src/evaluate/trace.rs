@@ -25,8 +25,10 @@ pub enum TracedValue {
     Known(Json),
     /// The runbook does not set the parameter, or sets it to null.
     NotSet,
-    /// The value depends on these inputs alone, of which one has no value yet.
-    MissingInput(BTreeSet<String>),
+    /// The value is that of an input that has none yet.
+    MissingInput(String),
+    /// The value is computed from these inputs, of which one has no value yet.
+    ComputedFromInputs(BTreeSet<String>),
     /// The value is this part of the output of an earlier step.
     Output {
         /// The id of the step.
@@ -114,6 +116,9 @@ fn origin(expression: &CompiledExpression, parts: &[&str]) -> TracedValue {
     let parsed = template::parse(expression.text());
     let path = parsed.ok().and_then(|template| template.whole().and_then(path_of));
     match path.as_deref() {
+        Some([root, input]) if root == "inputs" && parts.is_empty() => {
+            TracedValue::MissingInput(input.clone())
+        }
         Some([root, path @ ..]) if root != "inputs" => {
             let path = path.iter().map(String::as_str).chain(parts.iter().copied());
             TracedValue::Output { step: root.clone(), path: joined(path) }
@@ -136,7 +141,7 @@ fn computed(paths: impl Iterator<Item = String>) -> TracedValue {
         }
     }
     match steps.is_empty() && !inputs.is_empty() {
-        true => TracedValue::MissingInput(inputs),
+        true => TracedValue::ComputedFromInputs(inputs),
         false => TracedValue::Computed(steps),
     }
 }

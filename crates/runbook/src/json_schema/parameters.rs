@@ -161,6 +161,7 @@ fn example(syntax: Syntax) -> &'static str {
         Syntax::LabelValue => "nodegroup-relay-services",
         Syntax::AwsRegion => "us-west-2",
         Syntax::InstanceId => "i-0123456789abcdef0",
+        Syntax::EksName => "rafay-cluster",
     }
 }
 

@@ -13,6 +13,8 @@ pub enum Syntax {
     AwsRegion,
     /// `i-` and 8 or 17 hexadecimal digits.
     InstanceId,
+    /// The name of an EKS cluster or nodegroup.
+    EksName,
 }
 
 /// The limit of `ObjectMeta` names: they are DNS subdomains, which RFC 1123 limits to 253.
@@ -29,13 +31,14 @@ impl Syntax {
             "label-value" => Self::LabelValue,
             "aws-region" => Self::AwsRegion,
             "instance-id" => Self::InstanceId,
+            "eks-name" => Self::EksName,
             _ => return None,
         })
     }
 
     /// The names of all syntaxes.
-    pub const NAMES: [&'static str; 5] =
-        ["kubernetes-name", "label-key", "label-value", "aws-region", "instance-id"];
+    pub const NAMES: [&'static str; 6] =
+        ["kubernetes-name", "label-key", "label-value", "aws-region", "instance-id", "eks-name"];
 
     /// Returns the display name of the syntax.
     pub fn describe(self) -> &'static str {
@@ -45,6 +48,7 @@ impl Syntax {
             Self::LabelValue => "a label value",
             Self::AwsRegion => "an AWS region",
             Self::InstanceId => "an EC2 instance id",
+            Self::EksName => "a name of EKS",
         }
     }
 
@@ -62,6 +66,9 @@ impl Syntax {
             }
             Self::AwsRegion => "such as us-west-2",
             Self::InstanceId => "'i-' and 8 or 17 hexadecimal digits",
+            Self::EksName => {
+                "at most 100 letters, digits, '-' and '_', starting with a letter or digit"
+            }
         }
     }
 
@@ -82,6 +89,7 @@ impl Syntax {
             Self::LabelValue => format!("^({LABEL})?$"),
             Self::AwsRegion => "^[a-z]{2}(-[a-z]+)+-[0-9]+$".to_owned(),
             Self::InstanceId => "^i-([0-9a-f]{8}|[0-9a-f]{17})$".to_owned(),
+            Self::EksName => "^[0-9A-Za-z][-0-9A-Za-z_]{0,99}$".to_owned(),
         }
     }
 
@@ -93,8 +101,18 @@ impl Syntax {
             Self::LabelValue => text.is_empty() || is_label(text),
             Self::AwsRegion => is_region(text),
             Self::InstanceId => is_instance_id(text),
+            Self::EksName => is_eks_name(text),
         }
     }
+}
+
+/// The limit and the letters are those of a cluster.
+/// <https://docs.aws.amazon.com/eks/latest/APIReference/API_CreateCluster.html>
+fn is_eks_name(text: &str) -> bool {
+    let inside = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    (1..=100).contains(&text.len())
+        && text.bytes().all(inside)
+        && text.starts_with(|first: char| first.is_ascii_alphanumeric())
 }
 
 fn is_name(text: &str) -> bool {
