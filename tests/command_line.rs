@@ -309,6 +309,25 @@ fn a_state_directory_that_cannot_be_created_is_reported() {
     assert!(ended.stderr.contains("--state-dir"), "{}", ended.stderr);
 }
 
+/// As in a container whose root file system is read-only.
+#[test]
+fn a_simulation_without_a_temporary_directory_says_what_to_name() {
+    let run: &[&str] = &["run", "relay-scale", "--simulate"];
+    let serve: &[&str] = &["serve", "--simulate", "--listen", "127.0.0.1:0"];
+    for arguments in [run, serve] {
+        let mut command = program();
+        command.args(arguments).env("TMPDIR", "/nonexistent");
+        let ended = ProgramOutput::run(&mut command).expect_exit_code(2);
+        let [error, hint] = ended.stderr.lines().collect::<Vec<_>>()[..] else {
+            panic!("{}", ended.stderr)
+        };
+        let message =
+            "error: cannot create a temporary directory in /nonexistent: entity not found";
+        assert_eq!(error, message);
+        assert!(hint.starts_with("hint: pass --state-dir DIR, or name a directory"), "{hint}");
+    }
+}
+
 #[test]
 fn an_unreachable_cluster_is_reported_in_one_line() {
     let dir = tempfile::tempdir().unwrap();

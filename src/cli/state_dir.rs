@@ -1,6 +1,10 @@
 //! The directory that holds the runs.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use etcetera::BaseStrategy as _;
 use tempfile::TempDir;
@@ -29,7 +33,9 @@ impl StateDir {
         if let Some(path) = named {
             return Ok(Self { path: path.clone(), _throwaway: None });
         }
-        let dir = tempfile::Builder::new().prefix("rafay-relay-sop-").tempdir()?;
+        let parent = std::env::temp_dir();
+        let created = tempfile::Builder::new().prefix("rafay-relay-sop-").tempdir_in(&parent);
+        let dir = created.map_err(|error| cannot_create_in(&parent, &error))?;
         Ok(Self { path: dir.path().to_owned(), _throwaway: Some(dir) })
     }
 
@@ -46,6 +52,15 @@ impl StateDir {
     pub(super) fn open_for_reading(&self) -> DirectoryStore {
         DirectoryStore::for_reading(&self.path)
     }
+}
+
+/// Describes that a throwaway directory cannot be created, as in a container with a read-only root file system.
+fn cannot_create_in(parent: &Path, error: &io::Error) -> CliError {
+    CliError::usage_with_hint(
+        // The text of the error has the path once more, with a random name.
+        format!("cannot create a temporary directory in {}: {}", parent.display(), error.kind()),
+        "pass --state-dir DIR, or name a directory that can be written to in TMPDIR; a pod mounts an emptyDir there",
+    )
 }
 
 fn default_dir() -> Result<PathBuf, CliError> {
