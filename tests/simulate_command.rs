@@ -234,9 +234,9 @@ fn a_policy_and_roles_from_files_restrict_the_clients() {
         "Condition": {"StringEquals": {"aws:RequestedRegion": "eu-west-1"}}}"#;
     std::fs::write(&policy, format!(r#"{{"Version": "2012-10-17", "Statement": {statement}}}"#))
         .unwrap();
-    let rules = "rules: [{apiGroups: ['*'], resources: ['*'], verbs: ['*']}]";
+    let allowing_all = "rules: [{apiGroups: ['*'], resources: ['*'], verbs: ['*']}]";
     let manifest = format!(
-        "kind: ClusterRole\nmetadata: {{name: all}}\n{rules}\n---\nkind: ClusterRoleBinding\n\
+        "kind: ClusterRole\nmetadata: {{name: all}}\n{allowing_all}\n---\nkind: ClusterRoleBinding\n\
          metadata: {{name: bound}}\n---\n"
     );
     std::fs::write(&roles, manifest).unwrap();

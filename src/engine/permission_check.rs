@@ -2,7 +2,7 @@
 //! missing at once. What cannot be checked is reported as such, and refuses no run.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     time::Duration,
 };
 
@@ -236,18 +236,20 @@ impl Engine {
         for (at, requirement) in requirements.iter().enumerate() {
             let Some((kind, place)) = change_of_nodegroup(requirement) else { continue };
             let (region, cluster, nodegroup) = place;
-            if !nodegroups.contains_key(&place) {
-                nodegroups.insert(place, self.read_arns(region, cluster, nodegroup).await);
-            }
-            let answer = match nodegroups.get(&place) {
-                Some(Ok(arns)) => {
+            let arns = match nodegroups.entry(place) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(unknown) => {
+                    unknown.insert(self.read_arns(region, cluster, nodegroup).await)
+                }
+            };
+            let answer = match arns {
+                Ok(arns) => {
                     let call = simulated_call(requirement, kind, arns, region);
                     let simulated =
                         self.platform.simulate_policy(&aws.identity, region, &[call]).await;
                     answer_of(simulated)
                 }
-                Some(Err(reason)) => Answer::Unknown(reason.clone()),
-                None => continue,
+                Err(reason) => Answer::Unknown(reason.clone()),
             };
             answers.insert(at, answer);
         }

@@ -101,7 +101,7 @@ impl StartError {
                 error.is_retryable()
             }
             Self::Lease(LeaseError::MayBeHeld { .. }) => true,
-            // A person adds the permission without this process, and the run that it is to continue must not be forgotten.
+            // A person adds the permission, and the run that this process is to continue must not be forgotten.
             Self::NotPermitted(_) => true,
             _ => false,
         }

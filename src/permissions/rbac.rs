@@ -229,7 +229,7 @@ pub fn to_yaml(roles: &[Role]) -> String {
             head + "  labels: {app: rafay-relay-sop}\n"
         };
         let kind = role.rules.kind();
-        let _ = write!(text, "{}rules:\n", head(kind));
+        let _ = writeln!(text, "{}rules:", head(kind));
         role.rules.rules.iter().for_each(|rule| rule.write(&mut text));
         let _ = write!(
             text,

@@ -88,7 +88,7 @@ impl Grant {
             let rules: Vec<PolicyRule> = serde_json::from_value(role["rules"].clone()).unwrap();
             match role["metadata"]["namespace"].as_str() {
                 Some(namespace) => {
-                    grant.others.entry(namespace.to_owned()).or_default().extend(rules)
+                    grant.others.entry(namespace.to_owned()).or_default().extend(rules);
                 }
                 None => grant.cluster.extend(rules),
             }

@@ -235,8 +235,8 @@ impl PermissionsArgs {
     /// Returns the IAM role of the service.
     fn own_role(&self, requirements: &[Requirement]) -> AwsResource {
         let account = self.account.clone();
-        let regions = requirements.iter().filter_map(|one| one.access.region());
-        let region = regions.filter_map(Value::known).next().unwrap_or_default();
+        let mut regions = requirements.iter().filter_map(|one| one.access.region());
+        let region = regions.find_map(Value::known).unwrap_or_default();
         AwsResource::Role {
             partition: Partition::of_region(region),
             account: account.map_or(Value::Placeholder("ACCOUNT_ID".into()), Value::Known),

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aws_sdk_iam::types::{ContextEntry, ContextKeyTypeEnum, PolicyEvaluationDecisionType};
+use aws_sdk_iam::types::{
+    ContextEntry, ContextKeyTypeEnum, EvaluationResult, PolicyEvaluationDecisionType,
+    ResourceSpecificResult,
+};
 
 use super::{AwsReader, error::AwsCall};
 use crate::platform::error::{Error, ErrorKind};
@@ -202,11 +205,11 @@ pub(super) async fn simulate(
     if !is(PolicyEvaluationDecisionType::ImplicitDeny) {
         return Ok(Simulation::Allowed);
     }
-    let of_call = results.iter().flat_map(|result| result.missing_context_values());
+    let of_call = results.iter().flat_map(EvaluationResult::missing_context_values);
     let of_resources = results
         .iter()
-        .flat_map(|result| result.resource_specific_results())
-        .flat_map(|result| result.missing_context_values());
+        .flat_map(EvaluationResult::resource_specific_results)
+        .flat_map(ResourceSpecificResult::missing_context_values);
     let keys: BTreeSet<String> = of_call.chain(of_resources).cloned().collect();
     match keys.is_empty() {
         true => Ok(Simulation::Denied),
