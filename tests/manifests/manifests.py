@@ -79,9 +79,9 @@ def program_fits_its_pod(base):
     [limit] = re.findall(r"const SHUTDOWN_LIMIT: Duration = Duration::from_secs\((\d+)\)", serve)
     pause = container["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert spec["terminationGracePeriodSeconds"] > pause + int(limit) + 5, "the pod is killed while a call is in flight"
-    sources = "".join(path.read_text() for path in (ROOT / "src/cli").rglob("*.rs"))
+    sources = "".join(path.read_text() for path in (ROOT / "src").rglob("*.rs"))
     for variable in container["env"]:
-        assert f'env = "{variable["name"]}"' in sources, f"{variable['name']} is not a variable of the program"
+        assert f'= "{variable["name"]}"' in sources, f"{variable['name']} is not a variable of the program"
     resources = container["resources"]
     assert {"cpu", "memory"} <= set(resources["requests"]) and "memory" in resources["limits"], resources
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
