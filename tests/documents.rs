@@ -93,6 +93,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("rafay-relay-sop runs resume --last --from", "it needs a terminal; tests/amend.rs has one"),
     ("tests/", "it needs the network"),
     ("docker ", "it needs an image"),
+    ("make ", "it needs a cluster; tests/makefile/run checks what it calls"),
     ("check-jsonschema ", "tests/editor/run runs it"),
     ("rafay-relay-sop serve", "it does not end; tests/service.rs runs it"),
     ("curl ", "it needs the service; tests/service.rs makes the same requests"),

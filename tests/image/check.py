@@ -85,7 +85,7 @@ def check_image(architecture, descriptor):
     for layer in manifest["layers"]:
         with tarfile.open(blob(layer)) as tar:
             for entry in tar:
-                files[entry.name.strip("/")] = f"{entry.mode:04o}"
+                files[entry.name.strip("/")] = f"{entry.mode & 0o7777:04o}"
                 size += entry.size
                 equal(f"the owner of {entry.name}", (entry.uid, entry.gid), (0, 0))
             tar.extractall(root, filter="tar")
@@ -110,7 +110,7 @@ class Program:
     def __init__(self, architecture, root):
         machine = ARCHITECTURES[architecture][0]
         self.is_native = machine == platform.machine()
-        self.command = ["chroot", "--userspec=65532:65532", str(root)]
+        self.command = [shutil.which("chroot"), "--userspec=65532:65532", str(root)]
         if not self.is_native:
             shutil.copy(shutil.which(f"qemu-{machine}-static"), root / "qemu")
             self.command.append("/qemu")

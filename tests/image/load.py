@@ -1,8 +1,10 @@
+#!/usr/bin/env python3
 """Compares builds of the program under load, such as one for musl with one for glibc: `load.py NAME=PROGRAM…`.
 
-Each program serves a simulated cluster with ten finished runs, and wrk (Debian: wrk) sends what pages and scripts send.
-The rounds of the programs take turns. Printed are the medians of the server's processor time for a request, which is
-comparable on a busy machine, of the requests in a second, which is not, and the resident memory at the end.
+Each program serves a simulated cluster with three finished runs, each of which has doubled the nodes, and wrk (Debian:
+wrk) sends what pages and scripts send. The rounds of the programs take turns. Printed are the medians of the server's
+processor time for a request, which is comparable on a busy machine, of the requests in a second, which is not, and the
+resident memory at the end.
 """
 
 import json
@@ -16,7 +18,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-ROUNDS, SECONDS, CONNECTIONS, RUNS = 5, 4, 12, 10
+ROUNDS, SECONDS, CONNECTIONS, RUNS = 5, 4, 12, 3
 TICKS = os.sysconf("SC_CLK_TCK")
 VALIDATE = """
 wrk.method = "POST"
@@ -41,7 +43,7 @@ class Server:
             while (status := self.request("/status"))["status"] == "Running":
                 time.sleep(0.1)
             if status["status"] != "Success":
-                sys.exit(f"{program}: {status}")
+                sys.exit(f"{program}: {status['status']}: {status['error']}")
 
     def request(self, path, method="GET"):
         request = urllib.request.Request(self.address + path, method=method)
