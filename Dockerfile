@@ -80,6 +80,7 @@ RUN find crates src -name '*.rs' -exec touch {} + \
   && install -d -m 1777 /image/tmp
 
 FROM scratch
+COPY --from=build /image /
 ARG VERSION=0.0.0-dev
 ARG REVISION=unknown
 ARG SOURCE=https://github.com/OWNER/rafay-relay-sop
@@ -89,7 +90,6 @@ LABEL org.opencontainers.image.title="rafay-relay-sop" \
   org.opencontainers.image.licenses="MIT" \
   org.opencontainers.image.version="${VERSION}" \
   org.opencontainers.image.revision="${REVISION}"
-COPY --from=build /image /
 USER 65532:65532
 EXPOSE 8080
 ENTRYPOINT ["/rafay-relay-sop"]
