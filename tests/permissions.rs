@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
+    time::Duration,
 };
 
 use rafay_relay_sop::{
@@ -17,7 +18,7 @@ use rafay_relay_sop::{
 };
 use runbook::{EvaluationScope, Source};
 use serde_json::{Map, Value, json};
-use simulator::{AccessPolicy, Scenario};
+use simulator::{AccessPolicy, Effect, Fault, Scenario};
 use test_support::{ProgramOutput, Serve, SimulateProcess, TestCluster, program};
 
 const RELAY_SCALE: &str = include_str!("../runbooks/relay-scale.yaml");
@@ -470,6 +471,27 @@ async fn a_change_that_iam_may_not_be_asked_about_is_reported_as_not_checkable()
         assert!(is_change, "{permission}");
         assert_eq!(reason, "not checkable without iam:SimulatePrincipalPolicy");
     }
+}
+
+#[tokio::test]
+async fn a_cluster_that_does_not_answer_in_time_is_not_waited_for() {
+    let policy = policy_of(&on_default_scenario(RELAY_SCALE));
+    let cluster = TestCluster::with_policy(Scenario::default(), policy).await;
+    cluster.simulator.inject(Fault {
+        matching: "post *selfsubjectaccessreviews".into(),
+        nth: 1,
+        times: 1000,
+        effect: Effect::Delay { by: Duration::from_hours(24) },
+    });
+    let checked = CheckedRunbook::new(Source::new("test", RELAY_SCALE)).unwrap();
+    let preflight = cluster.engine.prepare(checked, &Map::new()).await.unwrap();
+    let report = cluster.engine.check_permissions(&preflight).await;
+    assert!(report.missing.is_empty(), "{:?}", report.missing);
+    for unchecked in &report.unchecked {
+        assert!(matches!(unchecked.requirement.access, Access::Kubernetes(_)), "{unchecked:?}");
+        assert_eq!(unchecked.reason, "no answer within 15 s");
+    }
+    assert!(report.unchecked.len() > 30, "{}", report.unchecked.len());
 }
 
 /// `simulate` under the generated policy and roles, of which these words are changed.

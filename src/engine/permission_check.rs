@@ -129,17 +129,26 @@ impl Engine {
         let in_time = tokio::time::timeout_at(deadline, self.simulate(&requirements, target));
         let simulated = in_time.await.unwrap_or_default();
         let unread = unread.unwrap_or_else(|| "its resource is known only in the run".into());
-        let answers = requirements.iter().enumerate().map(|(at, requirement)| {
+        let questions = requirements.iter().enumerate().map(|(at, requirement)| {
             let (simulated, unread) = (simulated.get(&at).cloned(), unread.clone());
-            async move {
+            let answered = async move {
                 let answer = self.answer(requirement, simulated, unread);
                 let answered = tokio::time::timeout_at(deadline, answer).await;
-                answered.unwrap_or_else(|_| Answer::Unknown(NO_ANSWER.into()))
-            }
+                (at, answered.unwrap_or_else(|_| Answer::Unknown(NO_ANSWER.into())))
+            };
+            (matches!(requirement.access, Access::Aws(_)), answered)
         });
-        // Made before they are streamed: a closure that borrows both could not be sent between threads.
-        let answers: Vec<_> = answers.collect();
-        let answers: Vec<Answer> = stream::iter(answers).buffered(MAX_CONCURRENT).collect().await;
+        // A platform that is slow must not hold up the questions to the other. The futures are made before they are
+        // streamed: a closure that borrows both could not be sent between threads.
+        let (aws, kubernetes): (Vec<_>, Vec<_>) = questions.partition(|(is_aws, _)| *is_aws);
+        let asked = |questions: Vec<(bool, _)>| {
+            let questions: Vec<_> = questions.into_iter().map(|(_, question)| question).collect();
+            stream::iter(questions).buffered(MAX_CONCURRENT).collect::<Vec<(usize, Answer)>>()
+        };
+        let (of_aws, of_kubernetes) = tokio::join!(asked(aws), asked(kubernetes));
+        let mut answers: Vec<(usize, Answer)> = of_aws.into_iter().chain(of_kubernetes).collect();
+        answers.sort_unstable_by_key(|(at, _)| *at);
+        let answers = answers.into_iter().map(|(_, answer)| answer);
         let mut report = PermissionReport::default();
         for (requirement, answer) in requirements.into_iter().zip(answers) {
             match answer {
