@@ -6,8 +6,12 @@ use std::{
     time::Duration,
 };
 
-use futures::stream::{self, StreamExt as _};
+use futures::{
+    future::join_all,
+    stream::{self, StreamExt as _},
+};
 use serde_json::{Map, Value};
+use tokio::time::error::Elapsed;
 
 use super::{
     CheckedRunbook, Engine, Preflight, ResumePreflight, StartError, preview::LeadingReads,
@@ -126,29 +130,33 @@ impl Engine {
         // A narrow one is asked for even where a wide one covers it: the wide one may be unknown.
         let requirements = permissions::merge_equal(of_run.into_iter().chain(of_steps));
         let deadline = tokio::time::Instant::now() + LIMIT;
-        let in_time = tokio::time::timeout_at(deadline, self.simulate(&requirements, target));
-        let simulated = in_time.await.unwrap_or_default();
-        let unread = unread.unwrap_or_else(|| "its resource is known only in the run".into());
         let questions = requirements.iter().enumerate().map(|(at, requirement)| {
-            let (simulated, unread) = (simulated.get(&at).cloned(), unread.clone());
             let answered = async move {
-                let answer = self.answer(requirement, simulated, unread);
-                let answered = tokio::time::timeout_at(deadline, answer).await;
-                (at, answered.unwrap_or_else(|_| Answer::Unknown(NO_ANSWER.into())))
+                let answer = tokio::time::timeout_at(deadline, self.answer(requirement)).await;
+                (at, answered_in_time(answer))
             };
             (matches!(requirement.access, Access::Aws(_)), answered)
         });
-        // A platform that is slow must not hold up the questions to the other. The futures are made before they are
-        // streamed: a closure that borrows both could not be sent between threads.
+        // What is slow must not hold up the other questions. The futures are made before they are streamed: a closure
+        // that borrows both could not be sent between threads.
         let (aws, kubernetes): (Vec<_>, Vec<_>) = questions.partition(|(is_aws, _)| *is_aws);
         let asked = |questions: Vec<(bool, _)>| {
             let questions: Vec<_> = questions.into_iter().map(|(_, question)| question).collect();
-            stream::iter(questions).buffered(MAX_CONCURRENT).collect::<Vec<(usize, Answer)>>()
+            stream::iter(questions).buffered(MAX_CONCURRENT).collect::<Vec<(usize, _)>>()
         };
-        let (of_aws, of_kubernetes) = tokio::join!(asked(aws), asked(kubernetes));
-        let mut answers: Vec<(usize, Answer)> = of_aws.into_iter().chain(of_kubernetes).collect();
+        let simulated = tokio::time::timeout_at(deadline, self.simulate(&requirements, target));
+        let (of_aws, of_kubernetes, simulated) =
+            tokio::join!(asked(aws), asked(kubernetes), simulated);
+        let mut simulated = simulated.unwrap_or_default();
+        let unread = unread.unwrap_or_else(|| "its resource is known only in the run".into());
+        let mut answers: Vec<(usize, Option<Answer>)> =
+            of_aws.into_iter().chain(of_kubernetes).collect();
         answers.sort_unstable_by_key(|(at, _)| *at);
-        let answers = answers.into_iter().map(|(_, answer)| answer);
+        let answers = answers.into_iter().map(|(at, answer)| {
+            answer
+                .or_else(|| simulated.remove(&at))
+                .unwrap_or_else(|| Answer::Unknown(unread.clone()))
+        });
         let mut report = PermissionReport::default();
         for (requirement, answer) in requirements.into_iter().zip(answers) {
             match answer {
@@ -172,18 +180,11 @@ impl Engine {
         report.without_repetitions()
     }
 
-    async fn answer(
-        &self,
-        requirement: &Requirement,
-        simulated: Option<Answer>,
-        unread: String,
-    ) -> Answer {
+    /// Asks about one permission; `None` for an AWS call that cannot be tried.
+    async fn answer(&self, requirement: &Requirement) -> Option<Answer> {
         match &requirement.access {
-            Access::Kubernetes(access) => self.review(access).await,
-            Access::Aws(access) => match self.try_read(access).await {
-                Some(answer) => answer,
-                None => simulated.unwrap_or(Answer::Unknown(unread)),
-            },
+            Access::Kubernetes(access) => Some(self.review(access).await),
+            Access::Aws(access) => self.try_read(access).await,
         }
     }
 
@@ -239,9 +240,10 @@ impl Engine {
         target: &RunTarget,
     ) -> BTreeMap<usize, Answer> {
         let Some(aws) = &target.aws else { return BTreeMap::new() };
-        let mut answers = BTreeMap::new();
         let mut nodegroups: BTreeMap<(&str, &str, &str), Result<NodegroupArns, String>> =
             BTreeMap::new();
+        let mut answers = BTreeMap::new();
+        let (mut positions, mut calls) = (Vec::new(), Vec::new());
         for (at, requirement) in requirements.iter().enumerate() {
             let Some((kind, place)) = change_of_nodegroup(requirement) else { continue };
             let (region, cluster, nodegroup) = place;
@@ -251,17 +253,24 @@ impl Engine {
                     unknown.insert(self.read_arns(region, cluster, nodegroup).await)
                 }
             };
-            let answer = match arns {
+            match arns {
                 Ok(arns) => {
-                    let call = simulated_call(requirement, kind, arns, region);
-                    let simulated =
-                        self.platform.simulate_policy(&aws.identity, region, &[call]).await;
-                    answer_of(simulated)
+                    positions.push((at, region));
+                    calls.push(simulated_call(requirement, kind, arns, region));
                 }
-                Err(reason) => Answer::Unknown(reason.clone()),
-            };
-            answers.insert(at, answer);
+                Err(reason) => {
+                    answers.insert(at, Answer::Unknown(reason.clone()));
+                }
+            }
         }
+        // All at once: where IAM is not reached, a run waits for one time limit and not for one for each call.
+        let asked = positions.iter().zip(&calls).map(|((_, region), call)| {
+            self.platform.simulate_policy(&aws.identity, region, std::slice::from_ref(call))
+        });
+        let asked: Vec<_> = asked.collect();
+        let simulated = join_all(asked).await;
+        answers
+            .extend(positions.iter().map(|(at, _)| *at).zip(simulated.into_iter().map(answer_of)));
         answers
     }
 
@@ -280,6 +289,11 @@ impl Engine {
             Err(error) => Err(error.to_string()),
         }
     }
+}
+
+/// Returns an answer, or that there was none in time.
+fn answered_in_time(answer: Result<Option<Answer>, Elapsed>) -> Option<Answer> {
+    answer.unwrap_or_else(|_| Some(Answer::Unknown(NO_ANSWER.into())))
 }
 
 fn answer_of(simulated: Result<Vec<Simulation>, crate::platform::Error>) -> Answer {

@@ -52,11 +52,11 @@ pub(crate) struct TestServiceAccount {
     bound_to: Mutex<Vec<String>>,
 }
 
-/// The permissions that are derived from a runbook, which has a default for each input.
+/// The permissions that are derived from a runbook. Its namespaces must have values by default.
 pub(crate) fn requirements_of(text: &str) -> Vec<Requirement> {
     let checked = CheckedRunbook::new(Source::new("<test>", text));
     let checked = checked.unwrap_or_else(|why| panic!("{why}"));
-    let inputs = checked.runbook().bind(&Map::new()).unwrap();
+    let inputs = checked.runbook().bind_known(&Map::new()).unwrap();
     let (scope, context) = (EvaluationScope::new(&inputs), RunbookContext::default());
     merge(of_runbook(checked.runbook(), &scope, &context))
 }
@@ -74,7 +74,7 @@ pub(crate) struct Grant {
 }
 
 impl Grant {
-    /// Returns exactly the permissions that are derived from a runbook, which has a default for each input.
+    /// Returns exactly the permissions that are derived from a runbook.
     pub(crate) fn for_runbook(text: &str) -> Self {
         Self::of(&requirements_of(text))
     }

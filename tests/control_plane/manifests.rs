@@ -262,10 +262,11 @@ async fn command_of_service(plane: &ControlPlane, runbooks: &Path) -> Command {
     for variable in container.env.iter().flatten() {
         let field = variable.value_from.as_ref().and_then(|from| from.field_ref.as_ref());
         let value = match field {
-            Some(field) => {
-                assert_eq!(field.field_path, "metadata.namespace");
-                NAMESPACE.to_owned()
-            }
+            Some(field) => match field.field_path.as_str() {
+                "metadata.namespace" => NAMESPACE.to_owned(),
+                "spec.nodeName" => "relay".to_owned(),
+                other => panic!("{other} is not known here"),
+            },
             None => variable.value.clone().unwrap_or_default(),
         };
         let value = value.replace(RUNBOOKS_IN_POD, &runbooks.display().to_string());
