@@ -137,6 +137,12 @@ is_same() { [ "$(tr -d '[:space:]' <<< "$1")" = "$(tr -d '[:space:]' <<< "$2")" 
 tag_key=rafay-relay-sop/cluster
 tag_value=$region/$cluster
 
+# Keeps that tag in `result`; nothing where there is none.
+# read_tag ARGUMENTS...
+read_tag() {
+  read_aws NoSuchEntity iam "$@" --query "Tags[?Key=='$tag_key'].Value" --output text || result=
+}
+
 # Refuses to change what was made by another hand or for another cluster: its pods would lose their permissions.
 # ensure_own WHAT TAGS
 ensure_own() {
@@ -211,8 +217,7 @@ if read_aws NoSuchEntity iam get-policy --policy-arn "$policy_arn" --query Polic
   policy_is=current
   if ! is_same "$result" "$document"; then
     policy_is=different
-    read_aws NoSuchEntity iam list-policy-tags --policy-arn "$policy_arn" \
-      --query "Tags[?Key=='$tag_key'].Value" --output text || result=
+    read_tag list-policy-tags --policy-arn "$policy_arn"
     policy_tag=$result
     ensure_own "policy $policy" "$policy_tag"
     read_aws NoSuchEntity iam list-policy-versions --policy-arn "$policy_arn" \
@@ -228,8 +233,7 @@ if read_aws NoSuchEntity iam get-role --role-name "$role" --query Role.AssumeRol
   role_is=current
   if ! is_same "$result" "$trust"; then
     role_is=different
-    read_aws NoSuchEntity iam list-role-tags --role-name "$role" \
-      --query "Tags[?Key=='$tag_key'].Value" --output text || result=
+    read_tag list-role-tags --role-name "$role"
     role_tag=$result
     ensure_own "role $role" "$role_tag"
   fi

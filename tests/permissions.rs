@@ -87,30 +87,18 @@ steps:
 
 #[test]
 fn a_namespace_is_followed_through_the_outputs_of_steps() {
-    let needed = requirements(
-        "
+    let steps = "
 name: test
 steps:
   - {id: pods, action: list_pods, with: {namespace: shop, selector: app=x}}
   - {id: whole, action: delete_pods, with: {pods: '{{ pods.pods }}'}}
   - {id: some, action: delete_pods, with: {pods: \"{{ pods.pods | rejectattr('ready') | list }}\", evict: true}}
   - {id: by_hand, action: delete_pods, with: {pods: [{namespace: other, name: a, uid: b}]}}
-  - {id: computed, action: delete_pods, with: {pods: '{{ pods.pods + whole.deleted }}'}}
-",
-        json!({}),
-    );
+";
+    let computed = "  - {id: computed, action: delete_pods, with: {pods: '{{ pods.pods + whole.deleted }}'}}\n";
+    let needed = requirements(&format!("{steps}{computed}"), json!({}));
     assert!(lines_of(&needed, "whole").contains(&"list pods in the whole cluster".into()));
-    let in_shop = requirements(
-        "
-name: test
-steps:
-  - {id: pods, action: list_pods, with: {namespace: shop, selector: app=x}}
-  - {id: whole, action: delete_pods, with: {pods: '{{ pods.pods }}'}}
-  - {id: some, action: delete_pods, with: {pods: \"{{ pods.pods | rejectattr('ready') | list }}\", evict: true}}
-  - {id: by_hand, action: delete_pods, with: {pods: [{namespace: other, name: a, uid: b}]}}
-",
-        json!({}),
-    );
+    let in_shop = requirements(steps, json!({}));
     assert_eq!(
         lines_of(&in_shop, "whole"),
         [

@@ -37,7 +37,7 @@ use clap::{FromArgMatches as _, Parser, Subcommand, ValueEnum, ValueHint, parser
 
 pub use completions::answer_completion_request;
 
-use crate::runbook_dir::RunbookDir;
+use crate::{engine::CheckedRunbook, runbook_dir::RunbookDir};
 use error::CliError;
 use telemetry::LogFormat;
 
@@ -206,6 +206,12 @@ impl Cli {
 }
 
 impl Global {
+    /// Returns the checked runbook of a name or a path.
+    fn checked_runbook(&self, name: &str) -> Result<CheckedRunbook, CliError> {
+        let found = self.runbook_dir().find_or_read(name)?;
+        Ok(CheckedRunbook::with_origin(found.source, found.origin.to_string())?)
+    }
+
     fn runbook_dir(&self) -> RunbookDir {
         match &self.runbooks {
             Some(dir) => RunbookDir::named(dir),

@@ -35,10 +35,7 @@ pub(super) struct RunArgs {
 
 impl RunArgs {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, CliError> {
-        let checked = {
-            let found = global.runbook_dir().find_or_read(&self.name)?;
-            CheckedRunbook::with_origin(found.source, found.origin.to_string())?
-        };
+        let checked = global.checked_runbook(&self.name)?;
         let inputs = self.inputs.read(&checked)?;
         if self.check_permissions {
             return self.check_permissions(checked, &inputs, global).await;

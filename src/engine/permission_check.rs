@@ -190,11 +190,8 @@ impl Engine {
 
     async fn review(&self, access: &KubernetesAccess) -> Answer {
         let KubernetesAccess { place, group, resource, name, verb } = access;
-        let namespace = match place {
-            // What is allowed in every namespace is allowed in the one that the run will find.
-            Place::Cluster | Place::NamespaceAtRunTime => None,
-            Place::Namespace(namespace) => namespace.known(),
-        };
+        // What is allowed in every namespace is allowed in the one that the run will find.
+        let namespace = place.namespace().and_then(permissions::Value::known);
         let name = name.as_ref().and_then(permissions::Value::known);
         let question = AccessQuestion { verb, group, resource, namespace, name };
         let answered =
@@ -264,9 +261,10 @@ impl Engine {
             }
         }
         // All at once: where IAM is not reached, a run waits for one time limit and not for one for each call.
-        let asked = positions.iter().zip(&calls).map(|((_, region), call)| {
-            self.platform.simulate_policy(&aws.identity, region, std::slice::from_ref(call))
-        });
+        let asked = positions
+            .iter()
+            .zip(&calls)
+            .map(|((_, region), call)| self.platform.simulate_policy(&aws.identity, region, call));
         let asked: Vec<_> = asked.collect();
         let simulated = join_all(asked).await;
         answers
@@ -296,14 +294,13 @@ fn answered_in_time(answer: Result<Option<Answer>, Elapsed>) -> Option<Answer> {
     answer.unwrap_or_else(|_| Some(Answer::Unknown(NO_ANSWER.into())))
 }
 
-fn answer_of(simulated: Result<Vec<Simulation>, crate::platform::Error>) -> Answer {
-    match simulated.map(|mut answers| answers.pop()) {
-        Ok(Some(Simulation::Allowed)) => Answer::Allowed,
-        Ok(Some(Simulation::Denied)) => Answer::Missing(AnswerSource::Simulated),
-        Ok(Some(Simulation::Depends(keys))) => {
+fn answer_of(simulated: Result<Simulation, crate::platform::Error>) -> Answer {
+    match simulated {
+        Ok(Simulation::Allowed) => Answer::Allowed,
+        Ok(Simulation::Denied) => Answer::Missing(AnswerSource::Simulated),
+        Ok(Simulation::Depends(keys)) => {
             Answer::Unknown(format!("the policy has conditions on {}", keys.join(", ")))
         }
-        Ok(None) => Answer::Unknown("IAM did not simulate it".into()),
         Err(error) if is_refusal(&error) => {
             Answer::Unknown("not checkable without iam:SimulatePrincipalPolicy".into())
         }

@@ -236,17 +236,10 @@ impl Derivation<'_> {
     }
 
     fn is_needed(&self, step: &Step, action: &ActionDef, permission: &Permission) -> bool {
-        let is_true = |param| {
-            let values = self.values(step, action, param);
-            values
-                .iter()
-                .map(|value| match value {
-                    Known::Value(value) => Some(value == "true"),
-                    Known::NotSet => Some(false),
-                    Known::Missing(_) | Known::AtRunTime(_) => None,
-                })
-                .next_back()
-                .unwrap_or(Some(false))
+        let is_true = |param| match self.values(step, action, param).pop() {
+            Some(Known::Value(value)) => Some(value == "true"),
+            Some(Known::NotSet) | None => Some(false),
+            Some(Known::Missing(_) | Known::AtRunTime(_)) => None,
         };
         match permission.condition {
             Condition::Always => true,

@@ -129,6 +129,16 @@ pub enum Place {
     NamespaceAtRunTime,
 }
 
+impl Place {
+    /// Returns the one namespace; `None` where a role has to allow all of them, or there is none.
+    pub fn namespace(&self) -> Option<&Value> {
+        match self {
+            Self::Namespace(namespace) => Some(namespace),
+            Self::Cluster | Self::NamespaceAtRunTime => None,
+        }
+    }
+}
+
 /// An IAM action, and what it is limited to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AwsAccess {
@@ -215,11 +225,7 @@ impl Access {
     pub fn values(&self) -> Vec<&Value> {
         match self {
             Self::Kubernetes(KubernetesAccess { place, name, .. }) => {
-                let namespace = match place {
-                    Place::Namespace(namespace) => Some(namespace),
-                    Place::Cluster | Place::NamespaceAtRunTime => None,
-                };
-                namespace.into_iter().chain(name).collect()
+                place.namespace().into_iter().chain(name).collect()
             }
             Self::Aws(AwsAccess { resource, .. }) => match resource {
                 AwsResource::OfCluster { region, account, cluster, nodegroup, .. } => {

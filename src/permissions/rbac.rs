@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Value as Json, json};
 
-use super::{Access, KubernetesAccess, Place, Requirement, Value};
+use super::{Access, KubernetesAccess, Requirement, Value};
 
 /// The party that is given the roles.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,11 +71,7 @@ pub(super) fn rule_sets(requirements: &[Requirement]) -> Vec<RuleSet> {
         BTreeMap::new();
     for requirement in requirements {
         let Access::Kubernetes(access) = &requirement.access else { continue };
-        let namespace = match &access.place {
-            Place::Cluster | Place::NamespaceAtRunTime => None,
-            Place::Namespace(namespace) => Some(namespace),
-        };
-        places.entry(namespace).or_default().push((access, requirement));
+        places.entry(access.place.namespace()).or_default().push((access, requirement));
     }
     let rules = |(namespace, accesses): (Option<&Value>, Vec<_>)| RuleSet {
         namespace: namespace.cloned(),

@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 
 use super::{
-    Access, AwsAccess, KubernetesAccess, Place, Requirement, iam, merge,
+    Access, AwsAccess, KubernetesAccess, Requirement, iam, merge,
     rbac::{self, RuleSet},
 };
 
@@ -134,9 +134,9 @@ impl Requirement {
             Access::Kubernetes(KubernetesAccess { place, group, resource, name, verb: _ }) => {
                 let dot = if group.is_empty() { "" } else { "." };
                 let name = name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
-                let place = match place {
-                    Place::Namespace(namespace) => format!(" in the namespace {namespace}"),
-                    Place::Cluster | Place::NamespaceAtRunTime => " in the whole cluster".into(),
+                let place = match place.namespace() {
+                    Some(namespace) => format!(" in the namespace {namespace}"),
+                    None => " in the whole cluster".into(),
                 };
                 format!("{resource}{dot}{group}{name}{place}")
             }

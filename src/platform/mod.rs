@@ -218,7 +218,7 @@ impl Platform {
         self.shared.aws.identity().await
     }
 
-    /// Asks IAM, for each of the calls, whether the policies of a caller allow it.
+    /// Asks IAM whether the policies of a caller allow a call.
     ///
     /// # Errors
     /// The caller cannot be simulated, may not ask, or IAM does not answer soon.
@@ -226,9 +226,9 @@ impl Platform {
         &self,
         caller: &str,
         region: &str,
-        calls: &[aws::SimulatedCall],
-    ) -> Result<Vec<aws::Simulation>, Error> {
-        self.shared.aws.simulate(caller, region, calls).await
+        call: &aws::SimulatedCall,
+    ) -> Result<aws::Simulation, Error> {
+        self.shared.aws.simulate(caller, region, call).await
     }
 
     async fn kubernetes(&self) -> Result<&Arc<kubernetes::Connection>, Error> {

@@ -6,8 +6,7 @@ use std::{
 };
 
 use crate::permissions::{
-    Access, AwsAccess, AwsResource, AwsResourceKind, KubernetesAccess, Place, Requirement,
-    placeholders,
+    Access, AwsAccess, AwsResource, AwsResourceKind, KubernetesAccess, Requirement, placeholders,
 };
 
 /// Returns the requirements, grouped by where they are granted, with what needs them.
@@ -59,11 +58,9 @@ struct Lines {
 fn describe(access: &Access) -> (String, String, String) {
     match access {
         Access::Kubernetes(KubernetesAccess { place, group, resource, name, verb }) => {
-            let place = match place {
-                Place::Cluster | Place::NamespaceAtRunTime => {
-                    "Kubernetes, the whole cluster".into()
-                }
-                Place::Namespace(namespace) => format!("Kubernetes, namespace {namespace}"),
+            let place = match place.namespace() {
+                Some(namespace) => format!("Kubernetes, namespace {namespace}"),
+                None => "Kubernetes, the whole cluster".into(),
             };
             let dot = if group.is_empty() { "" } else { "." };
             let name = name.as_ref().map(|name| format!(" named {name}")).unwrap_or_default();

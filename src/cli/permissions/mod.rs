@@ -97,7 +97,8 @@ enum Format {
 
 impl PermissionsArgs {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, CliError> {
-        let runbooks = self.checked(global)?;
+        let runbooks: Vec<CheckedRunbook> =
+            self.names.iter().map(|name| global.checked_runbook(name)).collect::<Result<_, _>>()?;
         let given = self.given(&runbooks)?;
         if self.check {
             let platform = self.platform.connect(Clock::real())?;
@@ -127,15 +128,6 @@ impl PermissionsArgs {
         let requirements = permissions::merge(requirements);
         self.print(&requirements, &describe_inputs(&runbooks, &given), global)?;
         Ok(Exit::Success)
-    }
-
-    fn checked(&self, global: &Global) -> Result<Vec<CheckedRunbook>, CliError> {
-        let runbook_dir = global.runbook_dir();
-        let check = |name: &String| {
-            let found = runbook_dir.find_or_read(name)?;
-            Ok(CheckedRunbook::with_origin(found.source, found.origin.to_string())?)
-        };
-        self.names.iter().map(check).collect()
     }
 
     /// Returns the inputs that are known of each runbook. Each that is given must be one of some runbook.
@@ -276,16 +268,12 @@ fn requirement_json(requirement: &Requirement) -> Json {
     let needed_by: Vec<String> = requirement.needed_by.iter().map(ToString::to_string).collect();
     let mut json = match &requirement.access {
         Access::Kubernetes(access) => {
-            let namespace = match &access.place {
-                permissions::Place::Namespace(namespace) => Some(namespace.to_string()),
-                permissions::Place::Cluster | permissions::Place::NamespaceAtRunTime => None,
-            };
             json!({
                 "platform": "kubernetes",
                 "verb": access.verb,
                 "group": access.group,
                 "resource": access.resource,
-                "namespace": namespace,
+                "namespace": access.place.namespace().map(ToString::to_string),
                 "scope": match &access.place {
                     permissions::Place::Namespace(_) => "namespace",
                     permissions::Place::Cluster => "cluster",

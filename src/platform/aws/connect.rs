@@ -102,7 +102,7 @@ impl AwsAccount {
         })
     }
 
-    /// Asks IAM, for each of the calls, whether a caller may make it.
+    /// Asks IAM whether a caller may make a call.
     ///
     /// # Errors
     /// The caller cannot be simulated, or IAM does not answer. A cluster without a route to the internet reaches IAM
@@ -111,8 +111,8 @@ impl AwsAccount {
         &self,
         caller: &str,
         region: &str,
-        calls: &[SimulatedCall],
-    ) -> Result<Vec<Simulation>, Error> {
+        call: &SimulatedCall,
+    ) -> Result<Simulation, Error> {
         ensure_region(region)?;
         let Some(principal) = principal_of(caller) else {
             let message = format!("IAM cannot simulate {caller}");
@@ -120,9 +120,7 @@ impl AwsAccount {
         };
         let base = self.base(region).await;
         let client = super::iam(&self.with_limits(&base.config, region, SIMULATION_TIMEOUT, 2));
-        let simulated =
-            calls.iter().map(|call| access::simulate(&client, &principal, region, call));
-        futures::future::try_join_all(simulated.collect::<Vec<_>>()).await
+        access::simulate(&client, &principal, region, call).await
     }
 
     /// Credentials are found once and shared by all regions. Finding their source reads files and environment only.
