@@ -378,8 +378,9 @@ async fn restarts_lose_nothing(plane: Arc<ControlPlane>) {
     println!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let (done, is_done) = tokio::sync::watch::channel(false);
+    // Before the restarts, because only an append is sent again.
+    let mut appended = store.read(&id, 0).await.unwrap();
     let appends = async {
-        let mut appended = vec![store.read(&id, 0).await.unwrap().remove(0)];
         while appended.len() < 300 || !*is_done.borrow() {
             let event = message(appended.len() as u64);
             let events = std::slice::from_ref(&event);

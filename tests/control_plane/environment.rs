@@ -30,6 +30,10 @@ pub(crate) trait Service: Sized {
     ) -> impl Future<Output = Result<Self, String>>;
     /// A program of it that has ended, which none of them does by itself.
     fn crashed(&self) -> Option<String>;
+    /// Starts again what a test that failed has left stopped.
+    fn restore(&self) -> impl Future<Output = ()> {
+        std::future::ready(())
+    }
     /// Returns the directory that has the logs.
     fn scratch_dir(&self) -> &ScratchDir;
 }

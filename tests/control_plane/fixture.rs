@@ -83,6 +83,15 @@ impl Service for ControlPlane {
         })
     }
 
+    async fn restore(&self) {
+        let running = self.programs.lock().expect("no holder panics").len();
+        if running < self.program_specs.len() {
+            let stopped = self.stop_all_but_etcd();
+            self.start_all(&stopped).await;
+        }
+        self.load_balancer.open();
+    }
+
     fn scratch_dir(&self) -> &ScratchDir {
         &self.scratch_dir
     }

@@ -26,7 +26,7 @@ const HEALTH_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 pub(crate) trait Requires: Sized {
     /// Returns why a part is not available.
     fn missing(environment: &TestEnvironment) -> Option<String>;
-    /// Starts those that do not run yet.
+    /// Starts those that do not run yet, and what an earlier test has left stopped.
     fn acquire(environment: &TestEnvironment) -> Result<Self, String>;
     /// One of their programs that has ended.
     fn crashed(environment: &TestEnvironment) -> Option<String>;
@@ -38,11 +38,13 @@ impl<P: Service> Requires for Arc<P> {
     }
 
     fn acquire(environment: &TestEnvironment) -> Result<Self, String> {
-        P::slot(environment).acquire(&environment.runtime)
+        let part = P::slot(environment).acquire(&environment.runtime)?;
+        environment.runtime.block_on(part.restore());
+        Ok(part)
     }
 
     fn crashed(environment: &TestEnvironment) -> Option<String> {
-        Self::acquire(environment).ok()?.crashed()
+        P::slot(environment).acquire(&environment.runtime).ok()?.crashed()
     }
 }
 
