@@ -58,6 +58,36 @@ async fn a_crash_before_any_event_of_relay_scale_changes_nothing_in_the_end() {
     a_crash_at_any_event_changes_nothing(RELAY_SCALE, Moment::BeforeEvent, 40).await;
 }
 
+/// Items, two at a time, and changes that are undone when the run ends.
+const LOOP: &str = "\
+name: loop
+steps:
+- id: hold
+  action: scale_deployment
+  with: {namespace: rafay-core, deployment: relay-cache, replicas: 1}
+  restore: at_end
+- {id: relay, action: list_pods, with: {namespace: rafay-core, deployment: rafay-relay}}
+- id: close
+  for_each: \"{{ relay.nodes[:2] }}\"
+  at_once: 2
+  action: cordon
+  with: {nodes: [\"{{ each }}\"]}
+- id: restart
+  for_each: {sentry: rafay-sentry}
+  action: rollout_restart
+  with: {namespace: rafay-core, deployment: \"{{ each.value }}\"}
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_before_any_event_of_a_loop_changes_nothing_in_the_end() {
+    a_crash_at_any_event_changes_nothing(LOOP, Moment::BeforeEvent, 30).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_after_any_event_of_a_loop_changes_nothing_in_the_end() {
+    a_crash_at_any_event_changes_nothing(LOOP, Moment::AfterEvent, 30).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_killed_while_it_waits_is_interrupted_and_can_be_resumed() {
     let simulate = SimulateProcess::start(60.0);

@@ -10,7 +10,7 @@ use crate::platform::kubernetes::node;
 use text::{join_truncated, plural};
 
 /// The targets that the outputs of a run's completed steps name.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct KnownTargets {
     /// The EC2 instances that each node was seen on; none for a node of which only the name was read.
     nodes: BTreeMap<String, BTreeSet<String>>,

@@ -265,8 +265,11 @@ impl LiveStep {
         event: &StepEvent,
         texts: Vec<String>,
     ) {
+        if let Some(step) = path.step_of_item() {
+            return self.show_item_event(&step, event, texts);
+        }
         match event {
-            StepEvent::StepStarted { name } | StepEvent::StepResumed { name } => {
+            StepEvent::StepStarted { name, .. } | StepEvent::StepResumed { name } => {
                 self.name = printable(name).into_owned();
                 self.started_at = Some(recorded.time);
                 bar.reset_elapsed();
@@ -286,6 +289,7 @@ impl LiveStep {
                 bar.println(printable(&format!("- {name} (skipped: {reason})")));
             }
             StepEvent::StepPrepared { .. }
+            | StepEvent::StepItemsDecided { .. }
             | StepEvent::StepMessage { .. }
             | StepEvent::StepAttemptFailed { .. } => self.details.extend(texts),
             StepEvent::StepApplied { .. } => {}
@@ -293,6 +297,22 @@ impl LiveStep {
             | StepEvent::StepUndoStarted
             | StepEvent::StepUndoFinished { .. }
             | StepEvent::StepUndoFailed { .. } => self.print_above(bar, &texts),
+        }
+    }
+
+    /// Shows what happens to an item of a step under the name of the step.
+    fn show_item_event(&mut self, step: &StepPath, event: &StepEvent, texts: Vec<String>) {
+        match event {
+            StepEvent::StepStarted { name, .. } | StepEvent::StepResumed { name } => {
+                self.live.set_step(&format!("{}{name}", self.place(step)));
+            }
+            StepEvent::StepWaiting { message, .. } => self.live.set_wait(message),
+            StepEvent::StepCompleted { message, .. } => {
+                self.details
+                    .extend(message.iter().map(|text| printable(text.trim_end()).into_owned()));
+            }
+            StepEvent::StepApplied { .. } => {}
+            _ => self.details.extend(texts),
         }
     }
 

@@ -123,6 +123,7 @@ fn kind(event: &Event) -> Option<(bool, &'static str, &'static str)> {
                 (false, "RunRollingBack", "RollBack")
             }
             RunEvent::RunCancelRequested { .. } => (false, "RunCancelRequested", "Cancel"),
+            RunEvent::RunRestoring { .. } => (false, "RunRestoring", "Restore"),
             RunEvent::RunAbandoned { .. } => (false, "RunAbandoned", "Abandon"),
             RunEvent::RunEnded { outcome, .. } => {
                 let (is_warning, reason) = match outcome {
@@ -137,7 +138,15 @@ fn kind(event: &Event) -> Option<(bool, &'static str, &'static str)> {
                 (is_warning, reason, "End")
             }
         },
-        Event::Step { event, .. } => match event {
+        // Of the items of a step, only failures are told: there may be a thousand.
+        Event::Step { path, event } => match event {
+            StepEvent::StepStarted { .. }
+            | StepEvent::StepResumed { .. }
+            | StepEvent::StepCompleted { .. }
+                if path.step_of_item().is_some() =>
+            {
+                return None;
+            }
             StepEvent::StepStarted { .. } => (false, "StepStarted", "Start"),
             StepEvent::StepResumed { .. } => (false, "StepResumed", "Resume"),
             StepEvent::StepSkipped { .. } => (false, "StepSkipped", "Skip"),
@@ -152,6 +161,7 @@ fn kind(event: &Event) -> Option<(bool, &'static str, &'static str)> {
             // Too many, or told by another event.
             StepEvent::StepMessage { .. }
             | StepEvent::StepWaiting { .. }
+            | StepEvent::StepItemsDecided { .. }
             | StepEvent::StepPrepared { .. }
             | StepEvent::StepApplied { .. }
             | StepEvent::StepOperationFailed { .. } => return None,
@@ -200,7 +210,7 @@ mod tests {
     fn a_step_reports_its_beginning_and_its_end_in_the_words_of_the_log() {
         let failure = Failure::new(FailureKind::Denied, "denied").with_hint(Some("allow it"));
         let reports = reports([
-            step(StepEvent::StepStarted { name: "Scale".into() }),
+            step(StepEvent::StepStarted { name: "Scale".into(), description: None }),
             step(StepEvent::StepWaiting { message: "a node".into(), waited_ms: None }),
             step(StepEvent::StepMessage { message: "half of them".into() }),
             step(StepEvent::StepCompleted {
@@ -246,7 +256,7 @@ mod tests {
     #[test]
     fn a_note_has_the_length_that_the_api_server_takes_and_one_line() {
         let long = format!("first\nsecond \u{1b}[31m{}", "ä".repeat(MAX_NOTE));
-        let name = StepEvent::StepStarted { name: long };
+        let name = StepEvent::StepStarted { name: long, description: None };
         let note = reports([step(name)]).remove(0).note;
         assert!(note.len() <= MAX_NOTE && note.len() > MAX_NOTE - 4, "{}", note.len());
         assert!(note.ends_with("ä…") && !note.contains(char::is_control), "{note}");

@@ -102,7 +102,7 @@ impl Projection {
                         | StepEvent::StepSkipped { .. }
                         | StepEvent::StepFailed { .. }
                 );
-                if has_ended {
+                if has_ended && path.step_of_item().is_none() {
                     self.ended.insert(path.clone());
                 }
             }

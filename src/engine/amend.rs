@@ -203,8 +203,8 @@ fn replace(
 /// before one of them.
 fn ensure_unchanged(run: &Run, old: &[Step], new: &[Step]) -> Result<(), AmendError> {
     let has_run = |step: &&Step| {
-        let recorded = run.step(&StepPath::top_level(&step.id));
-        recorded.is_some_and(|recorded| recorded.has_ended() || recorded.intent.is_some())
+        let path = StepPath::top_level(&step.id);
+        run.step(&path).is_some_and(StepProgress::has_ended) || run.has_decided(&path)
     };
     let mut expected = old.iter().filter(has_run).peekable();
     for step in new {
@@ -346,6 +346,6 @@ impl Choice<'_> {
     fn has_changed_something(&self, index: usize) -> bool {
         let Some(recorded) = self.recorded(index) else { return false };
         let is_skipped = matches!(recorded.outcome, Some(StepOutcome::Skipped { .. }));
-        recorded.intent.is_some() && recorded.has_ended() && !is_skipped
+        recorded.has_ended() && !is_skipped && self.run.has_decided(&self.path(index))
     }
 }

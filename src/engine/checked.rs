@@ -74,7 +74,8 @@ impl CheckedRunbook {
 
     /// Returns the step of a path.
     pub(super) fn step(&self, path: &StepPath) -> Option<&Step> {
-        self.runbook().steps.iter().find(|step| StepPath::top_level(&step.id) == *path)
+        let [segment] = path.segments() else { return None };
+        self.runbook().steps.iter().find(|step| step.id == segment.step)
     }
 
     /// Evaluates what can be evaluated of the runbook with the values of a scope.
@@ -95,7 +96,7 @@ impl CheckedRunbook {
     ) -> Result<(), StartError> {
         match early_failure(steps, scope) {
             Some((step, failure)) => Err(StartError::PreviewFailed {
-                step: step.name.clone(),
+                step: step.display_name(scope),
                 failure: Box::new(failure),
             }),
             None => Ok(()),

@@ -42,6 +42,13 @@ impl Control {
         Self { lease_lost, ..self }
     }
 
+    /// Returns a control that the cancel of this one does not stop: what is left must be done although the run is
+    /// canceled.
+    pub(super) fn without_cancel(&self) -> Self {
+        let (shutdown, lease_lost) = (self.shutdown.clone(), self.lease_lost.clone());
+        Self { shutdown, lease_lost, ..Self::default() }
+    }
+
     /// Returns the request so far. A cancel wins: a run that a person stopped must not be resumed by the next process
     /// without one.
     pub(super) fn stop_requested(&self) -> Option<StopRequest> {

@@ -21,7 +21,9 @@ impl Driver<'_> {
     pub(super) async fn differences(&self, checked: &CheckedRunbook) -> Vec<RecordedDifference> {
         let deadline = Instant::now() + READ_TIMEOUT;
         let mut found: Vec<RecordedDifference> = Vec::new();
-        for step in self.run_writer.run().prepared_steps() {
+        let prepared: Vec<StepProgress> =
+            self.run().prepared_steps().into_iter().cloned().collect();
+        for step in &prepared {
             let differences = match self.read_targets(checked, step, deadline).await {
                 Some(targets) => {
                     targets.into_iter().map(|target| self.difference(target)).collect()
@@ -67,7 +69,7 @@ impl Driver<'_> {
 
     fn difference(&self, state: TargetState) -> RecordedDifference {
         let TargetState { target, before, now, restore } = state;
-        let run = self.run_writer.run();
+        let run = self.run();
         let steps = run.prepared_steps();
         let changes = || {
             let intents = steps.iter().filter_map(|step| step.intent.as_ref());
@@ -84,7 +86,7 @@ impl Driver<'_> {
 
     /// Returns the command as text, for the cluster and the account of the run.
     fn in_context(&self, command: RestoreCommand) -> String {
-        let target = &self.run_writer.run().spec.target;
+        let target = self.run().spec.target.clone();
         let context = target.kubernetes.as_ref().and_then(|cluster| cluster.context.clone());
         let context = context.into_iter().flat_map(|context| ["--context".to_owned(), context]);
         let platform = &self.engine.platform;

@@ -1,49 +1,52 @@
-//! The loop over the steps, and the one place from which a run's events are written while it is driven.
+//! A run from its acceptance to its end, and the one place from which its events are written while it is driven.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLockReadGuard, atomic::AtomicBool};
 
 use tokio::task::JoinSet;
 
 use super::{
     AcceptedRun, CheckedRunbook, Control, Engine,
-    checked::is_of_kind,
+    block::{Block, ForwardOutcome},
     cluster_lock::release,
     control::StopRequest,
-    interruptible::{ProgressChannel, StopReason},
-    step::Phase,
+    interruptible::StopReason,
 };
 use crate::{
-    actions::{self, KnownTargets},
+    actions::KnownTargets,
     journal::{
-        AfterFailure, Event, Failure, FailureKind, Run, RunEvent, RunId, RunOutcome, RunWriter,
-        StepEvent, StepOutcome, StepPath, StepProgress, StoreError,
+        AfterFailure, Event, Failure, FailureKind, Run, RunEvent, RunId, RunOutcome,
+        SharedRunWriter, StepOutcome, StepProgress, StoreError,
     },
     lease::HeldLease,
 };
-use runbook::{ActionKind, EvaluationScope, OnFailure, Runbook, Step};
+use runbook::EvaluationScope;
 
-/// A run being driven.
+/// A run being driven. Several items of a step share it.
 pub(super) struct Driver<'a> {
     pub(super) engine: &'a Engine,
-    pub(super) run_writer: RunWriter,
+    run_writer: SharedRunWriter,
     /// The lease of the cluster, where the run needs it.
     pub(super) lease: Option<HeldLease>,
     pub(super) control: Control,
-    pub(super) scope: EvaluationScope,
     /// The targets that completed steps have read.
-    pub(super) known_targets: KnownTargets,
+    known_targets: Mutex<Arc<KnownTargets>>,
     /// Whether later steps have been evaluated with what was known before the first change.
-    pub(super) has_evaluated_early: bool,
+    pub(super) has_evaluated_early: AtomicBool,
     /// Whether one of them would fail.
-    pub(super) has_refused_early: bool,
-    pub(super) progress_channel: ProgressChannel,
+    pub(super) has_refused_early: AtomicBool,
 }
 
-/// How the steps ended.
-enum ForwardOutcome {
-    Completed,
-    Stopped,
-    RollBack,
+/// How a run ends.
+pub(super) struct Ending {
+    pub(super) outcome: RunOutcome,
+    /// Why, where no event of a step says it.
+    pub(super) failure: Option<Failure>,
+}
+
+impl From<RunOutcome> for Ending {
+    fn from(outcome: RunOutcome) -> Self {
+        Self { outcome, failure: None }
+    }
 }
 
 impl Engine {
@@ -59,29 +62,21 @@ impl Engine {
             None => control,
         };
         let _requests = self.cancel_on_request(run_writer.run().id(), &control);
-        let scope = EvaluationScope::new(run_writer.run().inputs());
-        let progress_channel = ProgressChannel::new();
-        let known_targets = KnownTargets::default();
         let mut driver = Driver {
             engine: self,
-            run_writer,
+            run_writer: run_writer.shared(),
             lease,
             control,
-            scope,
-            known_targets,
-            has_evaluated_early: false,
-            has_refused_early: false,
-            progress_channel,
+            known_targets: Mutex::default(),
+            has_evaluated_early: AtomicBool::new(false),
+            has_refused_early: AtomicBool::new(false),
         };
         let ended = match driver.drive(&checked).await {
-            Ok(()) => Ok(()),
-            Err(StopReason::JournalError(error)) => Err(error),
-            Err(StopReason::StopRequested(request)) => {
-                driver.end_as_requested(request, &checked).await
-            }
-            Err(StopReason::StepFailed(failure)) => {
-                driver.end(RunOutcome::Failed, Some(failure), &checked).await
-            }
+            Ok(ending) => driver.finish(ending, &checked).await,
+            Err(stop_reason) => match driver.ending_of(stop_reason).await {
+                Ok(ending) => driver.finish(ending, &checked).await,
+                Err(error) => Err(error),
+            },
         };
         let run = driver.run_writer.into_run();
         release(driver.lease, Some(&run.head)).await;
@@ -105,124 +100,65 @@ impl Engine {
 }
 
 impl Driver<'_> {
-    async fn drive(&mut self, checked: &CheckedRunbook) -> Result<(), StopReason> {
-        let runbook = checked.runbook();
-        if !self.run_writer.run().head.is_rolling_back() {
-            let outcome = match self.run_steps(runbook).await? {
+    /// Returns the run as it is now. Nothing can be appended while the result is held.
+    pub(super) fn run(&self) -> RwLockReadGuard<'_, Run> {
+        self.run_writer.run()
+    }
+
+    pub(super) fn lock_known_targets(&self) -> MutexGuard<'_, Arc<KnownTargets>> {
+        // A holder that panics has added some targets, or none.
+        self.known_targets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn drive(&self, checked: &CheckedRunbook) -> Result<Ending, StopReason> {
+        if let Some(ending) = self.restoring() {
+            return Ok(ending);
+        }
+        let is_rolling_back = self.run().head.is_rolling_back();
+        if !is_rolling_back {
+            let scope = EvaluationScope::new(self.run().inputs());
+            let mut block = Block { steps: &checked.runbook().steps, scope };
+            let outcome = match self.run_steps(&mut block).await? {
                 ForwardOutcome::Completed => Some(self.success_outcome()),
                 ForwardOutcome::Stopped => Some(RunOutcome::Failed),
                 ForwardOutcome::RollBack => None,
             };
             if let Some(outcome) = outcome {
-                return Ok(self.end(outcome, None, checked).await?);
+                return Ok(outcome.into());
             }
         }
-        let outcome = match self.roll_back(checked).await? {
+        let outcome = match self.undo_steps(checked, |_| true).await? {
             0 => RunOutcome::RolledBack,
             _ => RunOutcome::RollbackFailed,
         };
-        Ok(self.end(outcome, None, checked).await?)
-    }
-
-    async fn run_steps(&mut self, runbook: &Runbook) -> Result<ForwardOutcome, StopReason> {
-        let read_again = self.steps_to_read_again(runbook);
-        // Without a change there was no lock: another run may have changed since what was read before.
-        let has_been_alone = self.lease.as_ref().is_none_or(HeldLease::is_continued);
-        let begins_again = !has_been_alone && !self.run_writer.run().head.has_changed;
-        for (index, step) in runbook.steps.iter().enumerate() {
-            let path = StepPath::top_level(&step.id);
-            // Its old output is not given to later steps, whatever becomes of the new read.
-            let is_skipped = self.run_writer.run().skipped_by(&path).is_some();
-            let runs_again = read_again.contains(&step.id) || (begins_again && !is_skipped);
-            if !runs_again && self.is_finished(step, &path) {
-                continue;
-            }
-            if let Some(request) = self.control.stop_requested() {
-                return Err(StopReason::StopRequested(request));
-            }
-            let Err(stop_reason) = self.run_step(step, &path, &runbook.steps[index + 1..]).await
-            else {
-                continue;
-            };
-            if !matches!(stop_reason, StopReason::JournalError(_)) {
-                self.clean_up(step, &path, Phase::Apply).await?;
-            }
-            let StopReason::StepFailed(failure) = stop_reason else { return Err(stop_reason) };
-            let (then, outcome) = match step.on_failure {
-                // The step was not run: what fails is a later one.
-                OnFailure::Continue if self.has_refused_early => {
-                    (AfterFailure::Stop, Some(ForwardOutcome::Stopped))
-                }
-                OnFailure::Continue => (AfterFailure::Continue, None),
-                OnFailure::Stop => (AfterFailure::Stop, Some(ForwardOutcome::Stopped)),
-                OnFailure::Rollback => (AfterFailure::Rollback, Some(ForwardOutcome::RollBack)),
-            };
-            self.append(Event::step(&path, StepEvent::StepFailed { failure, then })).await?;
-            if let Some(outcome) = outcome {
-                return Ok(outcome);
-            }
-        }
-        Ok(ForwardOutcome::Completed)
-    }
-
-    /// Returns the ids of the completed steps that a resumed run reads again: those that read directly before the step
-    /// at which the run stopped. A person may have changed what they read, and the step would fail in the same way for
-    /// ever. A step that has decided on its changes no longer depends on what was read.
-    fn steps_to_read_again(&self, runbook: &Runbook) -> Vec<String> {
-        let recorded = |step: &Step| self.run_writer.run().step(&StepPath::top_level(&step.id));
-        let is_skipped = |step: &Step| {
-            self.run_writer.run().skipped_by(&StepPath::top_level(&step.id)).is_some()
-        };
-        let has_stopped = |step: &Step| {
-            let outcome = recorded(step).and_then(|recorded| recorded.outcome.as_ref());
-            matches!(outcome, Some(StepOutcome::Failed { then: AfterFailure::Stop, .. }))
-                && !is_skipped(step)
-        };
-        let Some(stopped) = runbook.steps.iter().position(has_stopped) else { return Vec::new() };
-        if recorded(&runbook.steps[stopped]).is_some_and(|recorded| recorded.intent.is_some()) {
-            return Vec::new();
-        }
-        let has_read = |step: &&Step| {
-            is_of_kind(step, ActionKind::Read)
-                && recorded(step).is_some_and(|recorded| recorded.output().is_some())
-                && !is_skipped(step)
-        };
-        let before = runbook.steps[..stopped].iter().rev();
-        before.take_while(has_read).map(|step| step.id.clone()).collect()
-    }
-
-    /// Whether a step's events say that it is over; its output, if it has one, is given to later steps.
-    fn is_finished(&mut self, step: &Step, path: &StepPath) -> bool {
-        let Some(recorded) = self.run_writer.run().step(path) else { return false };
-        if let Some(output) = recorded.output() {
-            self.scope.insert(&step.id, output);
-            if let Some(action) = actions::find(&step.action) {
-                (action.add_known_targets)(output, &mut self.known_targets);
-            }
-        }
-        recorded.has_ended()
+        Ok(outcome.into())
     }
 
     fn success_outcome(&self) -> RunOutcome {
+        let run = self.run();
         let has_failed = |step: &StepProgress| match &step.outcome {
             // One that stopped the run is over only where a changed runbook no longer has it.
             Some(StepOutcome::Failed { then, .. }) => *then == AfterFailure::Continue,
             // A person skipped it after it had begun to change something.
-            Some(StepOutcome::Skipped { .. }) => step.intent.is_some(),
+            Some(StepOutcome::Skipped { .. }) => run.has_decided(&step.path),
             _ => false,
         };
-        if self.run_writer.run().steps().iter().any(has_failed) {
+        if run.steps().iter().any(has_failed) {
             RunOutcome::SucceededWithFailures
         } else {
             RunOutcome::Succeeded
         }
     }
 
-    async fn end_as_requested(
-        &mut self,
-        request: StopRequest,
-        checked: &CheckedRunbook,
-    ) -> Result<(), StoreError> {
+    /// Returns how a run ends whose steps were stopped.
+    pub(super) async fn ending_of(&self, stop_reason: StopReason) -> Result<Ending, StoreError> {
+        let request = match stop_reason {
+            StopReason::JournalError(error) => return Err(error),
+            StopReason::StepFailed(failure) => {
+                return Ok(Ending { outcome: RunOutcome::Failed, failure: Some(failure) });
+            }
+            StopReason::StopRequested(request) => request,
+        };
         let (outcome, message) = match request {
             StopRequest::Cancel(actor) => {
                 self.record_cancel(&actor).await?;
@@ -237,25 +173,24 @@ impl Driver<'_> {
                 (RunOutcome::Interrupted, loss.unwrap_or_else(|| message.to_owned()))
             }
         };
-        let failure = Failure::new(FailureKind::Interrupted, message);
-        self.end(outcome, Some(failure), checked).await
+        Ok(Ending { outcome, failure: Some(Failure::new(FailureKind::Interrupted, message)) })
     }
 
     /// Records a cancel request once, before acting on it, so that a crash cannot lose it.
-    pub(super) async fn record_cancel(&mut self, actor: &str) -> Result<(), StoreError> {
-        if self.run_writer.run().head.is_cancel_requested() {
+    pub(super) async fn record_cancel(&self, actor: &str) -> Result<(), StoreError> {
+        if self.run().head.is_cancel_requested() {
             return Ok(());
         }
         self.append(RunEvent::RunCancelRequested { actor: actor.to_owned() }).await
     }
 
-    /// `failure` is given where no event of a step says why.
-    async fn end(
-        &mut self,
-        outcome: RunOutcome,
-        failure: Option<Failure>,
+    /// Records that the run ends, and what it has left different.
+    pub(super) async fn end(
+        &self,
+        ending: Ending,
         checked: &CheckedRunbook,
     ) -> Result<(), StoreError> {
+        let Ending { outcome, failure } = ending;
         let differences = match outcome {
             RunOutcome::Succeeded | RunOutcome::SucceededWithFailures => None,
             // The process has little time left, and the run goes on by itself.
@@ -269,7 +204,7 @@ impl Driver<'_> {
     }
 
     /// Appends an event. When this fails, nothing that depends on the event may be done.
-    pub(super) async fn append(&mut self, event: impl Into<Event>) -> Result<(), StoreError> {
+    pub(super) async fn append(&self, event: impl Into<Event>) -> Result<(), StoreError> {
         self.run_writer.append(self.engine.clock.now(), event).await
     }
 }

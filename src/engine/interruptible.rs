@@ -6,10 +6,10 @@ use std::{future::Future, panic::AssertUnwindSafe, pin::pin, time::Duration};
 use futures::FutureExt as _;
 use tokio::{sync::mpsc, time::Instant};
 
-use super::{control::StopRequest, drive::Driver};
+use super::{action_run::ActionRun, control::StopRequest};
 use crate::{
     actions,
-    journal::{Event, Failure, StepEvent, StepPath, StoreError},
+    journal::{Failure, StepEvent, StoreError},
     platform::{ErrorKind as PlatformErrorKind, Progress, ProgressEvent},
 };
 
@@ -64,7 +64,6 @@ pub(super) enum Interruption {
 
 /// Where the progress of an operation arrives.
 pub(super) struct ProgressChannel {
-    sender: mpsc::UnboundedSender<ProgressEvent>,
     receiver: mpsc::UnboundedReceiver<ProgressEvent>,
     progress: Progress,
 }
@@ -72,8 +71,9 @@ pub(super) struct ProgressChannel {
 impl ProgressChannel {
     pub(super) fn new() -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let progress = progress_to(&sender);
-        Self { sender, receiver, progress }
+        // The receiver lives as long as the step; progress after that is of no interest.
+        let progress = Progress::new(move |event| drop(sender.send(event)));
+        Self { receiver, progress }
     }
 
     /// Returns the handle through which an action reports. All operations of a step share what was reported before: a
@@ -81,17 +81,6 @@ impl ProgressChannel {
     pub(super) fn progress(&self) -> Progress {
         self.progress.clone()
     }
-
-    /// Forgets what was reported before, because another step begins.
-    pub(super) fn begin_step(&mut self) {
-        self.progress = progress_to(&self.sender);
-    }
-}
-
-fn progress_to(sender: &mpsc::UnboundedSender<ProgressEvent>) -> Progress {
-    let sender = sender.clone();
-    // The receiver lives as long as the driver; progress after that is of no interest.
-    Progress::new(move |event| drop(sender.send(event)))
 }
 
 /// Turns a panic of an operation into its failure: the run is journaled to its end, and a service goes on.
@@ -107,12 +96,10 @@ pub(super) async fn caught<T>(
     })
 }
 
-impl Driver<'_> {
+impl ActionRun<'_> {
     /// Runs `operation` to its end, or until the deadline or a request cuts it off where that is allowed.
     pub(super) async fn run_interruptible<T>(
         &mut self,
-        path: &StepPath,
-        deadline: Instant,
         interruption: Interruption,
         operation: impl Future<Output = actions::Result<T>>,
     ) -> Result<OperationOutcome<T>, StopReason> {
@@ -120,12 +107,12 @@ impl Driver<'_> {
         let mut is_recorded = false;
         let progress = self.progress_channel.progress();
         progress.begin_operation();
-        let control = self.control.clone();
+        let (control, deadline) = (self.driver.control.clone(), self.deadline);
         let result = loop {
             tokio::select! {
                 biased;
                 Some(event) = self.progress_channel.receiver.recv() => {
-                    self.record_progress(path, event).await?;
+                    self.record_progress(event).await?;
                 }
                 result = &mut operation => break result,
                 request = control.wait_for_stop(), if interruption == Interruption::Allowed => {
@@ -136,7 +123,7 @@ impl Driver<'_> {
                 {
                     is_recorded = true;
                     // A journal that cannot be written shows itself when the receipt is; the call must end first.
-                    let _ = self.record_cancel(&actor).await;
+                    let _ = self.driver.record_cancel(&actor).await;
                 }
                 () = tokio::time::sleep_until(deadline), if interruption == Interruption::Allowed => {
                     return Ok(OperationOutcome::TimedOut(progress.waiting_for()));
@@ -144,30 +131,23 @@ impl Driver<'_> {
             }
         };
         while let Ok(event) = self.progress_channel.receiver.try_recv() {
-            self.record_progress(path, event).await?;
+            self.record_progress(event).await?;
         }
         Ok(OperationOutcome::Finished(result))
     }
 
     /// Waits between two attempts; `false` when the step's time is up first.
-    pub(super) async fn pause(
-        &self,
-        pause: Duration,
-        deadline: Instant,
-    ) -> Result<bool, StopReason> {
-        let until = Instant::now() + self.engine.clock.delay(pause);
+    pub(super) async fn pause(&self, pause: Duration) -> Result<bool, StopReason> {
+        let deadline = self.deadline;
+        let until = Instant::now() + self.driver.engine.clock.delay(pause);
         tokio::select! {
             biased;
-            request = self.control.wait_for_stop() => Err(StopReason::StopRequested(request)),
+            request = self.driver.control.wait_for_stop() => Err(StopReason::StopRequested(request)),
             () = tokio::time::sleep_until(until.min(deadline)) => Ok(until < deadline),
         }
     }
 
-    async fn record_progress(
-        &mut self,
-        path: &StepPath,
-        event: ProgressEvent,
-    ) -> Result<(), StoreError> {
+    async fn record_progress(&self, event: ProgressEvent) -> Result<(), StoreError> {
         let event = match event {
             ProgressEvent::Message(message) => StepEvent::StepMessage { message },
             ProgressEvent::Waiting { message, so_far } => {
@@ -175,7 +155,7 @@ impl Driver<'_> {
                 StepEvent::StepWaiting { message, waited_ms }
             }
         };
-        self.append(Event::step(path, event)).await
+        self.append(event).await
     }
 }
 

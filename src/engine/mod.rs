@@ -21,7 +21,9 @@
 //! must not depend on any single action, on the platform behind them, or on its callers.
 
 mod accept;
+mod action_run;
 mod amend;
+mod block;
 mod checked;
 mod cluster_lock;
 mod control;
@@ -29,9 +31,11 @@ mod differences;
 mod drive;
 mod failure;
 mod interruptible;
+mod items;
 mod own_node;
 mod permission_check;
 mod preview;
+mod restore;
 mod resume;
 mod rollback;
 mod start_error;

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     actions,
-    journal::{RunTarget, StepPath, StepProgress},
+    journal::{RunTarget, StepPath},
     permissions::{
         self, Access, AnswerSource, AwsAccess, AwsResource, AwsResourceKind, KubernetesAccess,
         Missing, Need, PermissionReport, Place, Requirement, RunbookContext, Unchecked,
@@ -91,17 +91,10 @@ impl Engine {
             return Ok(());
         }
         let (run, runbook) = (preflight.run(), preflight.checked().runbook());
-        let mut scope = EvaluationScope::new(preflight.inputs());
-        for step in &runbook.steps {
-            let recorded = run.step(&StepPath::top_level(&step.id));
-            if let Some(output) = recorded.and_then(StepProgress::output) {
-                scope.insert(&step.id, output);
-            }
-        }
+        let scope = preflight.scope();
         // A step that has changed something may have to be undone when a later one fails.
         let may_be_undone = |step: &Step| {
-            let recorded = run.step(&StepPath::top_level(&step.id));
-            recorded.is_some_and(|step| step.intent.is_some()) && is_reversible(&step.action)
+            run.has_decided(&StepPath::top_level(&step.id)) && is_reversible(&step.action)
         };
         let needed =
             runbook.steps.iter().filter(|step| preflight.is_left(step) || may_be_undone(step));

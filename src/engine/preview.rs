@@ -23,6 +23,8 @@ pub struct ChangingStep {
     pub action: String,
     /// Whether it can be undone.
     pub is_reversible: bool,
+    /// Whether it is undone when the run ends.
+    pub restore_at_end: bool,
 }
 
 /// A step that would be undone.
@@ -48,7 +50,10 @@ pub enum Remaining {
 impl Preflight {
     /// Returns the steps that would change something.
     pub fn changing_steps(&self) -> Vec<ChangingStep> {
-        self.checked.runbook().steps.iter().filter_map(changing_step).collect()
+        let inputs = EvaluationScope::new(&self.inputs);
+        let scope = self.reads.as_ref().map_or(&inputs, |reads| &reads.scope);
+        let steps = self.checked.runbook().steps.iter();
+        steps.filter_map(|step| changing_step(step, scope)).collect()
     }
 }
 
@@ -58,7 +63,9 @@ impl ResumePreflight {
         let (run, runbook) = (self.run(), self.checked.runbook());
         if !self.rolls_back() {
             let steps = runbook.steps.iter().filter(|step| self.is_left(step));
-            return Remaining::Forward(steps.filter_map(changing_step).collect());
+            let scope = &self.scope();
+            let steps = steps.filter_map(|step| changing_step(step, scope));
+            return Remaining::Forward(steps.collect());
         }
         let steps = run.rollback_order().into_iter().map(|recorded| {
             let step = self.checked.step(&recorded.path);
@@ -71,6 +78,18 @@ impl ResumePreflight {
             }
         });
         Remaining::Back(steps.collect())
+    }
+
+    /// Returns the inputs and the outputs so far.
+    pub(super) fn scope(&self) -> EvaluationScope {
+        let mut scope = EvaluationScope::new(self.inputs());
+        for step in &self.checked.runbook().steps {
+            let recorded = self.run().step(&StepPath::top_level(&step.id));
+            if let Some(output) = recorded.and_then(StepProgress::output) {
+                scope.insert(&step.id, output);
+            }
+        }
+        scope
     }
 
     /// Whether the resumed run runs the step.
@@ -111,12 +130,13 @@ impl ResumePreflight {
     }
 }
 
-fn changing_step(step: &Step) -> Option<ChangingStep> {
+fn changing_step(step: &Step, scope: &EvaluationScope) -> Option<ChangingStep> {
     let action = actions::find(&step.action)?;
     (action.kind() == ActionKind::Change).then(|| ChangingStep {
-        name: step.name.clone(),
+        name: step.display_name(scope),
         action: step.action.clone(),
         is_reversible: action.reversibility() != Reversibility::Irreversible,
+        restore_at_end: step.restore_at_end,
     })
 }
 
@@ -149,7 +169,7 @@ impl Engine {
         let reader = self.platform.reader();
         for step in &checked.runbook().steps {
             let operation = actions::find(&step.action).map(|action| &action.operations);
-            let Some(Operations::Read(read)) = operation else { break };
+            let Some(Operations::Read(read)) = operation.filter(|_| !step.is_loop()) else { break };
             match step.should_run(&reads.scope) {
                 Ok(true) => {}
                 Ok(false) => continue,
@@ -199,6 +219,6 @@ impl LeadingReads {
     }
 
     fn failed(self, step: &Step, failure: Failure) -> Self {
-        Self { failure: Some((step.name.clone(), failure)), ..self }
+        Self { failure: Some((step.display_name(&self.scope), failure)), ..self }
     }
 }

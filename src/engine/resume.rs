@@ -246,11 +246,9 @@ fn ensure_unfinished(run: &Run, operation: &'static str) -> Result<(), StartErro
 
 fn ensure_same_revisions(run: &Run, runbook: &Runbook) -> Result<(), StartError> {
     for step in &runbook.steps {
-        let recorded = run.step(&StepPath::top_level(&step.id));
-        let (Some(action), Some(recorded)) = (actions::find(&step.action), recorded) else {
-            continue;
-        };
-        if revisions(recorded).any(|revision| revision != action.revision) {
+        let Some(action) = actions::find(&step.action) else { continue };
+        let path = StepPath::top_level(&step.id);
+        if run.work_of(&path).flat_map(revisions).any(|revision| revision != action.revision) {
             return Err(StartError::RevisionMismatch {
                 run: run.id().clone(),
                 action: step.action.clone(),

@@ -5,35 +5,40 @@ use tokio::time::Instant;
 
 use super::{
     CheckedRunbook,
+    action_run::{ActionRun, AttemptError, Phase, backoff_delay},
     drive::Driver,
     failure,
     interruptible::{Interruption, StopReason},
-    step::{AttemptError, Phase, action_of, backoff_delay},
+    step::action_of,
 };
 use crate::{
     actions::{ChangeOps, Error, Operations, Recovery},
     journal::{Event, StepEvent, StepPath},
 };
-use runbook::Step;
+use runbook::{EvaluationScope, Step};
 
 impl Driver<'_> {
-    /// Undoes every step that may have had an effect, and returns how many could not be undone.
-    pub(super) async fn roll_back(
-        &mut self,
+    /// Undoes every step that may have had an effect and for which `is_meant` is true, and returns how many could not
+    /// be undone.
+    pub(super) async fn undo_steps(
+        &self,
         checked: &CheckedRunbook,
+        is_meant: impl Fn(&Step) -> bool + Sync,
     ) -> Result<usize, StopReason> {
         let order: Vec<StepPath> =
-            self.run_writer.run().rollback_order().iter().map(|step| step.path.clone()).collect();
+            self.run().rollback_order().iter().map(|step| step.path.clone()).collect();
         let mut failures = 0;
         for path in order {
-            let Some(step) = checked.step(&path) else { continue };
+            let Some(step) = checked.step(&path).filter(|step| is_meant(step)) else { continue };
             let Operations::Change(operations) = &action_of(step)?.operations else { continue };
             if let Some(request) = self.control.stop_requested() {
                 return Err(StopReason::StopRequested(request));
             }
-            self.progress_channel.begin_step();
             self.append(Event::step(&path, StepEvent::StepUndoStarted)).await?;
-            let undone = self.undo(step, &path, operations).await;
+            let deadline = Instant::now() + self.engine.clock.deadline(step.timeout.std());
+            let scope = EvaluationScope::new(&serde_json::Map::new());
+            let mut run = ActionRun::new(self, step, &path, scope, deadline);
+            let undone = run.undo(operations).await;
             if matches!(undone, Err(StopReason::StepFailed(_) | StopReason::StopRequested(_))) {
                 self.clean_up(step, &path, Phase::Undo).await?;
             }
@@ -49,18 +54,14 @@ impl Driver<'_> {
         }
         Ok(failures)
     }
+}
 
-    /// Undoes one step, with as many attempts as the step allows.
-    async fn undo(
-        &mut self,
-        step: &Step,
-        path: &StepPath,
-        operations: &ChangeOps,
-    ) -> Result<Vec<String>, StopReason> {
-        let deadline = Instant::now() + self.engine.clock.deadline(step.timeout.std());
+impl ActionRun<'_> {
+    /// Undoes what the action changed, with as many attempts as the step allows.
+    async fn undo(&mut self, operations: &ChangeOps) -> Result<Vec<String>, StopReason> {
         let mut attempt = 0;
         loop {
-            let error = match self.undo_once(step, path, operations, deadline).await {
+            let error = match self.undo_once(operations).await {
                 Ok(not_restored) => return Ok(not_restored),
                 Err(AttemptError::Stop(stop_reason)) => return Err(stop_reason),
                 Err(AttemptError::Action(error)) => error,
@@ -68,16 +69,11 @@ impl Driver<'_> {
             let failure = failure::of_action(&error);
             match error.recovery() {
                 Recovery::WaitAndRetry => {
-                    let waited = self.wait_for_other(step, path, &failure, deadline).await;
+                    let waited = self.wait_for_other(&failure).await;
                     waited.map_err(|reason| reason.unless_fenced(&error))?;
                     continue;
                 }
-                Recovery::Resubmit => {
-                    let generation = self.generation(path);
-                    let failure = failure.clone();
-                    let event = StepEvent::StepOperationFailed { generation, failure };
-                    self.append(Event::step(path, event)).await?;
-                }
+                Recovery::Resubmit => self.note_operation_failed(&failure).await?,
                 // An undo returns what it does not restore. A conflict that it meets half way is another client that is
                 // at work right now: it reads again.
                 Recovery::Fatal if matches!(error, Error::Conflict { .. }) => {}
@@ -85,33 +81,24 @@ impl Driver<'_> {
                 Recovery::Retry => {}
             }
             attempt += 1;
-            if attempt >= step.retry.attempts {
+            if attempt >= self.step.retry.attempts {
                 return Err(StopReason::StepFailed(failure));
             }
             let message = format!("{failure}; retrying");
-            self.append(Event::step(path, StepEvent::StepMessage { message })).await?;
-            if !self.pause(backoff_delay(step.retry, attempt), deadline).await? {
+            self.append(StepEvent::StepMessage { message }).await?;
+            if !self.pause(backoff_delay(self.step.retry, attempt)).await? {
                 return Err(StopReason::StepFailed(failure));
             }
         }
     }
 
     /// An undo may be interrupted: it converges when it is called again.
-    async fn undo_once(
-        &mut self,
-        step: &Step,
-        path: &StepPath,
-        operations: &ChangeOps,
-        deadline: Instant,
-    ) -> Result<Vec<String>, AttemptError> {
-        let recorded = self.run_writer.run().step(path);
-        let Some(intent) = recorded.and_then(|s| s.intent.as_ref()).map(|i| i.value.clone()) else {
-            return Ok(Vec::new());
-        };
-        let receipt = recorded.and_then(|s| s.receipt.clone());
-        let writer = self.writer(path, Phase::Undo);
+    async fn undo_once(&mut self, operations: &ChangeOps) -> Result<Vec<String>, AttemptError> {
+        let Some(intent) = self.driver.intent(&self.path) else { return Ok(Vec::new()) };
+        let receipt = self.driver.run().step(&self.path).and_then(|s| s.receipt.clone());
+        let writer = self.driver.writer(&self.path, Phase::Undo);
         let progress = self.progress_channel.progress();
         let undo = (operations.undo)(&intent, receipt.as_ref(), &writer, &progress);
-        self.run_operation(step, path, deadline, Interruption::Allowed, undo).await
+        self.run_operation(Interruption::Allowed, undo).await
     }
 }

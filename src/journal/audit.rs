@@ -46,7 +46,7 @@ fn log_run_event(run: &Run, event: &RunEvent) {
         RunEvent::RunResumed { actor, .. } => (actor, "rollback requested"),
         RunEvent::RunCancelRequested { actor } => (actor, "cancel requested"),
         RunEvent::RunAbandoned { actor } => (actor, "abandoned"),
-        RunEvent::RunEnded { .. } => return,
+        RunEvent::RunRestoring { .. } | RunEvent::RunEnded { .. } => return,
     };
     tracing::info!(target: "audit", actor, run = id, runbook, "{action}");
 }

@@ -10,7 +10,11 @@ impl Event {
     /// Shortens the texts for people that are too long.
     pub(super) fn bound(&mut self) {
         match self {
-            Self::Run(RunEvent::RunEnded { failure, .. }) => failure.iter_mut().for_each(bound_all),
+            Self::Run(
+                RunEvent::RunEnded { failure, .. } | RunEvent::RunRestoring { failure, .. },
+            ) => {
+                failure.iter_mut().for_each(bound_all);
+            }
             Self::Run(_) => {}
             Self::Step { event, .. } => bound_step(event),
         }
@@ -29,7 +33,8 @@ fn bound_step(event: &mut StepEvent) {
         | StepEvent::StepAttemptFailed { failure, .. }
         | StepEvent::StepFailed { failure, .. }
         | StepEvent::StepUndoFailed { failure } => bound_all(failure),
-        StepEvent::StepStarted { .. }
+        StepEvent::StepStarted { description, .. } => description.iter_mut().for_each(shorten),
+        StepEvent::StepItemsDecided { .. }
         | StepEvent::StepResumed { .. }
         | StepEvent::StepPrepared { .. }
         | StepEvent::StepApplied { .. }

@@ -58,6 +58,14 @@ pub enum RunEvent {
         /// The actor that asked for it.
         actor: String,
     },
+    /// The steps are over, and the changes that are to be undone when the run ends are undone. `run_ended` follows.
+    RunRestoring {
+        /// How the run ends.
+        outcome: RunOutcome,
+        /// Why, where no step's event says it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failure: Option<Failure>,
+    },
     /// The run stopped.
     RunEnded {
         /// How.
@@ -84,6 +92,9 @@ pub enum StepEvent {
     StepStarted {
         /// The step's name, for people.
         name: String,
+        /// The step's description, for people.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        description: Option<String>,
     },
     /// The step was continued after a resume.
     StepResumed {
@@ -109,6 +120,12 @@ pub enum StepEvent {
         /// How long it has been missing so far, in milliseconds; none where it is reported for the first time.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         waited_ms: Option<u64>,
+    },
+    /// The items for which the step runs are decided, once. Each has events of its own, at the path of the step with
+    /// the item's index.
+    StepItemsDecided {
+        /// A list, or a map whose entries are the items in the order of its keys.
+        items: Value,
     },
     /// The changes of the step are decided, once, in absolute terms. Nothing of it has been sent.
     StepPrepared {
@@ -306,8 +323,14 @@ pub fn short_digest(digest: &str) -> String {
 }
 
 /// The names of the events of a run; every other name is a step's.
-const RUN_EVENTS: &[&str] =
-    &["run_started", "run_resumed", "run_cancel_requested", "run_ended", "run_abandoned"];
+const RUN_EVENTS: &[&str] = &[
+    "run_started",
+    "run_resumed",
+    "run_cancel_requested",
+    "run_restoring",
+    "run_ended",
+    "run_abandoned",
+];
 
 impl Event {
     /// Returns an event of a step.
@@ -333,6 +356,7 @@ impl Event {
                 | StepEvent::StepMessage { .. }
                 | StepEvent::StepWaiting { .. }
                 | StepEvent::StepAttemptFailed { .. }
+                | StepEvent::StepItemsDecided { .. }
                 | StepEvent::StepCompleted { .. } => false,
             },
         }

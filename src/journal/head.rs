@@ -54,6 +54,10 @@ pub struct RunHead {
     state: RunState,
     is_rolling_back: bool,
     is_cancel_requested: bool,
+    /// How the run ends once its changes are undone that are not to outlast it; none for a run that has not come so
+    /// far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    restoring: Option<RunOutcome>,
 }
 
 impl RunHead {
@@ -80,6 +84,7 @@ impl RunHead {
             state: RunState::Running,
             is_rolling_back: false,
             is_cancel_requested: false,
+            restoring: None,
         })
     }
 
@@ -95,6 +100,8 @@ impl RunHead {
     /// to stop counts as cancelled: only a person may resume it.
     pub fn state(&self, is_live: bool) -> RunState {
         match (self.state, is_live) {
+            // No person is needed to bring it to its end.
+            _ if self.restoring.is_some() && !is_live => RunState::Interrupted,
             (RunState::Running | RunState::RollingBack, false) if self.is_cancel_requested => {
                 RunState::Cancelled
             }
@@ -125,6 +132,11 @@ impl RunHead {
         self.is_rolling_back
     }
 
+    /// Returns how the run ends, if only its changes that are not to outlast it are left to be undone.
+    pub fn restoring(&self) -> Option<RunOutcome> {
+        self.restoring
+    }
+
     /// Folds one more event.
     pub fn apply(&mut self, recorded: &RecordedEvent) {
         match &recorded.event {
@@ -146,21 +158,37 @@ impl RunHead {
                 }
                 self.format = self.format.max(*format);
                 self.is_rolling_back |= *mode == ResumeMode::Rollback;
+                if self.is_rolling_back {
+                    self.restoring = None;
+                }
                 self.is_cancel_requested = false;
                 self.state =
                     if self.is_rolling_back { RunState::RollingBack } else { RunState::Running };
                 // A rollback keeps the failure that led to it; an undo that fails replaces it.
-                if !self.is_rolling_back {
+                if !self.is_rolling_back && self.restoring.is_none() {
                     self.failure = None;
                     self.failed_step = None;
                 }
                 self.ended_at = None;
             }
             RunEvent::RunCancelRequested { .. } => self.is_cancel_requested = true,
+            RunEvent::RunRestoring { outcome, failure } => {
+                self.restoring = Some(*outcome);
+                self.state = RunState::Running;
+                if failure.is_some() {
+                    self.failure.clone_from(failure);
+                    self.failed_step = None;
+                }
+            }
             RunEvent::RunEnded { outcome, failure, .. } => {
                 self.state = (*outcome).into();
                 self.ended_at = Some(time);
+                if *outcome != RunOutcome::Interrupted {
+                    self.restoring = None;
+                }
                 match outcome {
+                    // A change that could not be undone at the end is still there.
+                    RunOutcome::SucceededWithFailures if self.failure.is_some() => {}
                     RunOutcome::Succeeded | RunOutcome::SucceededWithFailures => {
                         self.failure = None;
                         self.failed_step = None;
@@ -177,6 +205,7 @@ impl RunHead {
             }
             RunEvent::RunAbandoned { .. } => {
                 self.state = RunState::Abandoned;
+                self.restoring = None;
                 self.ended_at = Some(time);
             }
         }

@@ -53,9 +53,16 @@ impl LogLines {
 
     fn step_texts(&mut self, path: &StepPath, event: &StepEvent) -> Vec<String> {
         match event {
-            StepEvent::StepStarted { name } => {
+            StepEvent::StepStarted { name, description } => {
                 self.names.insert(path.clone(), name.clone());
-                vec![format!("Starting step: {name}")]
+                let description = description.iter().flat_map(|text| text.lines());
+                let first = format!("Starting step: {name}");
+                std::iter::once(first).chain(description.map(str::to_owned)).collect()
+            }
+            StepEvent::StepItemsDecided { items } => {
+                let count = items.as_array().map_or(0, Vec::len);
+                let count = items.as_object().map_or(count, serde_json::Map::len);
+                vec![text::plural(count, "item")]
             }
             StepEvent::StepResumed { name } => {
                 self.names.insert(path.clone(), name.clone());
@@ -123,6 +130,7 @@ fn run_texts(event: &RunEvent) -> Vec<String> {
         }
         RunEvent::RunResumed { actor, .. } => vec![format!("Rolling back, requested by {actor}")],
         RunEvent::RunCancelRequested { actor } => vec![format!("Cancel requested by {actor}")],
+        RunEvent::RunRestoring { .. } => vec!["Restoring what is not to outlast the run".into()],
         RunEvent::RunEnded { outcome, failure, differences } => {
             let mut lines = ended(*outcome, failure.as_ref());
             lines.extend(difference_texts(differences.as_deref().unwrap_or_default()));
@@ -236,7 +244,7 @@ mod tests {
     #[test]
     fn a_step_reads_as_the_go_service_wrote_it() {
         let events = vec![
-            StepEvent::StepStarted { name: "Get AWS region".into() },
+            StepEvent::StepStarted { name: "Get AWS region".into(), description: None },
             StepEvent::StepCompleted {
                 revision: 1,
                 output: json!({}),
@@ -270,7 +278,7 @@ mod tests {
         let failure = Failure::new(FailureKind::Denied, "denied").with_hint(Some("allow it"));
         let failed = StepEvent::StepFailed { failure, then: AfterFailure::Rollback };
         assert_eq!(
-            lines(vec![StepEvent::StepStarted { name: "A".into() }, failed]),
+            lines(vec![StepEvent::StepStarted { name: "A".into(), description: None }, failed]),
             [
                 "[2024-01-01 12:00:01] Starting step: A",
                 "[2024-01-01 12:00:01] Failed step: A: denied",

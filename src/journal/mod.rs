@@ -53,7 +53,7 @@ pub use log_lines::{LogLines, difference_texts, timestamp};
 pub use memory::MemoryStore;
 pub use retention::Retention;
 pub use run::{RecordedIntent, Run, StepOutcome, StepProgress, UndoStatus};
-pub use run_writer::{Observers, RunObserver, RunWriter};
+pub use run_writer::{Observers, RunObserver, RunWriter, SharedRunWriter};
 pub use shared_store::{InterruptedRun, RequestAnswer, RunRequest, RunsElsewhere, SharedStore};
 pub use state::RunState;
 pub use step_path::{InvalidStepPath, PathSegment, StepPath};

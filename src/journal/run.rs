@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 
 use super::{
     AfterFailure, Amendment, Event, Failure, RecordedAmendment, RecordedChange, RecordedDifference,
-    RecordedEvent, ReplacedRunbook, RunEvent, RunHead, RunOutcome, RunSpec, RunState, StepEvent,
-    StepPath,
+    RecordedEvent, ReplacedRunbook, ResumeMode, RunEvent, RunHead, RunOutcome, RunSpec, RunState,
+    StepEvent, StepPath,
 };
 use crate::journal::RunId;
 
@@ -42,6 +42,8 @@ pub struct StepProgress {
     pub ended_at: Option<Timestamp>,
     /// How many attempts have failed since it began, or since a person resumed the run.
     pub failed_attempts: u32,
+    /// The items for which it runs, once they are decided.
+    pub items: Option<Value>,
     /// The changes that the step decided on.
     pub intent: Option<RecordedIntent>,
     /// How many operations of this step ended in a definite failure: part of the client token.
@@ -112,6 +114,7 @@ impl StepProgress {
             started_at: None,
             ended_at: None,
             failed_attempts: 0,
+            items: None,
             intent: None,
             generation: 0,
             receipt: None,
@@ -135,6 +138,15 @@ impl StepProgress {
             None => false,
             Some(StepOutcome::Failed { then, .. }) => *then == AfterFailure::Continue,
             Some(StepOutcome::Completed { .. } | StepOutcome::Skipped { .. }) => true,
+        }
+    }
+
+    /// Returns how many items it runs for, once they are decided.
+    pub fn item_count(&self) -> Option<usize> {
+        match self.items.as_ref()? {
+            Value::Array(items) => Some(items.len()),
+            Value::Object(fields) => Some(fields.len()),
+            _ => None,
         }
     }
 
@@ -168,6 +180,15 @@ impl StepProgress {
         if let Some(since) = self.running_since.take() {
             self.elapsed += Duration::try_from(now - since).unwrap_or_default();
         }
+    }
+
+    /// Forgets a change that was undone, so that it is made again.
+    fn repeat(&mut self) {
+        (self.intent, self.receipt, self.prepared_seq, self.undo) = (None, None, None, None);
+        (self.outcome, self.ended_at) = (None, None);
+        // What is sent again is another request to the platform.
+        self.generation += 1;
+        self.reset_retry_budget();
     }
 
     /// Gives an open step its whole time and all its attempts again: a person resumes a run that had stopped.
@@ -250,6 +271,16 @@ impl Run {
         self.steps.get(*self.index.get(path)?)
     }
 
+    /// Whether a step, or an item of it, has decided on its changes.
+    pub fn has_decided(&self, path: &StepPath) -> bool {
+        self.work_of(path).any(|work| work.intent.is_some())
+    }
+
+    /// Returns what has begun of a step: itself, and its items.
+    pub fn work_of(&self, path: &StepPath) -> impl Iterator<Item = &StepProgress> {
+        self.steps.iter().filter(move |step| step.path.is_part_of(path))
+    }
+
     /// Returns the steps that a rollback undoes, in its order: the reverse of the order in which they were prepared.
     pub fn rollback_order(&self) -> Vec<&StepProgress> {
         let mut steps: Vec<&StepProgress> =
@@ -288,11 +319,12 @@ impl Run {
     /// Folds one more event.
     pub fn apply(&mut self, recorded: &RecordedEvent) {
         match &recorded.event {
-            Event::Run(RunEvent::RunResumed { actor, amendment, .. }) => {
+            Event::Run(RunEvent::RunResumed { actor, amendment, mode, .. }) => {
                 // After a crash the open step keeps the time and the attempts that it used.
                 self.differences = None;
                 let last = self.head.last_event_at;
                 self.steps.iter_mut().for_each(|step| step.stop_timer(last));
+                self.repeat_restored(*mode);
                 if let Some(amendment) = amendment {
                     self.amend(recorded.time, actor, amendment);
                 }
@@ -316,9 +348,15 @@ impl Run {
         let time = recorded.time;
         let step = self.step_mut(path);
         match event {
-            StepEvent::StepStarted { name } | StepEvent::StepResumed { name } => {
+            StepEvent::StepStarted { name, .. } => begin(step, name, time),
+            StepEvent::StepResumed { name } => {
+                let begins_again = step.items.is_some() && step.outcome.is_some();
                 begin(step, name, time);
+                if begins_again {
+                    self.forget_items(path);
+                }
             }
+            StepEvent::StepItemsDecided { items } => step.items = Some(items.clone()),
             StepEvent::StepSkipped { name, reason } => {
                 begin(step, name, time);
                 end(step, time, StepOutcome::Skipped { reason: reason.clone() });
@@ -364,11 +402,50 @@ impl Run {
                 step.ended_at = None;
                 step.reset_retry_budget();
             }
+            self.forget_items(path);
         }
         let skipped = amendment.skip.iter().map(|path| (path.clone(), actor.to_owned()));
         self.skipped.extend(skipped);
         let (actor, amendment) = (actor.to_owned(), amendment.clone());
         self.amendments.push(RecordedAmendment { time, actor, amendment });
+    }
+
+    /// Lets the changes be made again that were undone when the run ended, if the run goes on: later steps rely on
+    /// them.
+    fn repeat_restored(&mut self, mode: ResumeMode) {
+        let goes_on = mode == ResumeMode::Continue
+            && !self.head.is_rolling_back()
+            && self.head.restoring().is_none();
+        if !goes_on {
+            return;
+        }
+        let restored: Vec<StepPath> = self
+            .steps
+            .iter()
+            .filter(|step| matches!(step.undo, Some(UndoStatus::Finished(_))))
+            .map(|step| step.path.clone())
+            .collect();
+        for path in restored {
+            self.step_mut(&path).repeat();
+            if let Some(step) = path.step_of_item() {
+                let step = self.step_mut(&step);
+                (step.outcome, step.ended_at) = (None, None);
+            }
+        }
+    }
+
+    /// Forgets the items of a step that is run again, unless one of them has decided on its changes: they are then
+    /// those of the run.
+    fn forget_items(&mut self, path: &StepPath) {
+        if self.has_decided(path) {
+            return;
+        }
+        if let Some(index) = self.index.get(path) {
+            self.steps[*index].items = None;
+        }
+        self.steps.retain(|step| step.path == *path || !step.path.is_part_of(path));
+        let paths = self.steps.iter().enumerate();
+        self.index = paths.map(|(index, step)| (step.path.clone(), index)).collect();
     }
 
     fn step_mut(&mut self, path: &StepPath) -> &mut StepProgress {

@@ -1,9 +1,9 @@
 //! One process's hold on one run: the only way to append, and the run after each append.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use jiff::Timestamp;
-use tokio::sync::broadcast;
+use tokio::sync::{Mutex, broadcast};
 
 use super::{
     Event, RecordedEvent, Run, RunEvent, RunId, RunSpec, RunStore, StoreError, store::no_start,
@@ -24,8 +24,21 @@ pub type Observers = Arc<[Arc<dyn RunObserver>]>;
 
 /// Appends to one run.
 pub struct RunWriter {
-    store: Arc<dyn RunStore>,
     run: Run,
+    keeper: Keeper,
+}
+
+/// Appends to one run for several that work on it at the same time.
+pub struct SharedRunWriter {
+    run: RwLock<Run>,
+    keeper: Keeper,
+    /// Held while an event is appended: the next one has the place after it.
+    order: Mutex<()>,
+}
+
+/// Keeps events, and tells others about them.
+struct Keeper {
+    store: Arc<dyn RunStore>,
     observers: Observers,
     subscribers: broadcast::Sender<Arc<RecordedEvent>>,
 }
@@ -47,7 +60,7 @@ impl RunWriter {
         store.append(&id, 0, std::slice::from_ref(&first), true).await?;
         let run = Run::of(&id, std::slice::from_ref(&first)).ok_or_else(|| no_start(&id))?;
         let writer = Self::new(store, observers, run);
-        writer.notify(&first);
+        writer.keeper.notify(&writer.run, first);
         Ok(writer)
     }
 
@@ -66,7 +79,7 @@ impl RunWriter {
 
     fn new(store: Arc<dyn RunStore>, observers: Observers, run: Run) -> Self {
         let (subscribers, _) = broadcast::channel(SUBSCRIBER_BACKLOG);
-        Self { store, run, observers, subscribers }
+        Self { run, keeper: Keeper { store, observers, subscribers } }
     }
 
     /// Returns the run as it is now.
@@ -74,14 +87,15 @@ impl RunWriter {
         &self.run
     }
 
-    /// Returns the run as it is now, and ends the hold on it.
-    pub fn into_run(self) -> Run {
-        self.run
+    /// Returns a writer to which several can append.
+    pub fn shared(self) -> SharedRunWriter {
+        let Self { run, keeper } = self;
+        SharedRunWriter { run: RwLock::new(run), keeper, order: Mutex::new(()) }
     }
 
     /// Returns everything that is appended from now on.
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<RecordedEvent>> {
-        self.subscribers.subscribe()
+        self.keeper.subscribers.subscribe()
     }
 
     /// Appends an event, durably where its kind requires it.
@@ -93,20 +107,62 @@ impl RunWriter {
         now: Timestamp,
         event: impl Into<Event>,
     ) -> Result<(), StoreError> {
-        let mut event = event.into();
-        event.bound();
-        let sync = event.requires_sync();
-        let recorded = RecordedEvent { seq: self.run.head.events, time: now, event };
-        let events = std::slice::from_ref(&recorded);
-        self.store.append(self.run.id(), self.run.head.events, events, sync).await?;
+        let next = self.run.head.events;
+        let recorded = self.keeper.keep(self.run.id(), next, now, event.into()).await?;
         self.run.apply(&recorded);
-        self.notify(&recorded);
-        // A run that has no subscriber is fine.
-        let _ = self.subscribers.send(Arc::new(recorded));
+        self.keeper.notify(&self.run, recorded);
         Ok(())
     }
+}
 
-    fn notify(&self, recorded: &RecordedEvent) {
-        self.observers.iter().for_each(|observer| observer.on_event(&self.run, recorded));
+impl SharedRunWriter {
+    /// Returns the run as it is now. Nothing can be appended while the result is held.
+    pub fn run(&self) -> RwLockReadGuard<'_, Run> {
+        // A fold that panics is a defect, and leaves a run that can still be read.
+        self.run.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the run as it is now, and ends the hold on it.
+    pub fn into_run(self) -> Run {
+        self.run.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends an event, durably where its kind requires it, after those that were appended before.
+    ///
+    /// # Errors
+    /// As [`RunWriter::append`].
+    pub async fn append(&self, now: Timestamp, event: impl Into<Event>) -> Result<(), StoreError> {
+        let _order = self.order.lock().await;
+        let (id, next) = {
+            let run = self.run();
+            (run.id().clone(), run.head.events)
+        };
+        let recorded = self.keeper.keep(&id, next, now, event.into()).await?;
+        let mut run = self.run.write().unwrap_or_else(PoisonError::into_inner);
+        run.apply(&recorded);
+        self.keeper.notify(&run, recorded);
+        Ok(())
+    }
+}
+
+impl Keeper {
+    async fn keep(
+        &self,
+        run: &RunId,
+        seq: u64,
+        now: Timestamp,
+        mut event: Event,
+    ) -> Result<RecordedEvent, StoreError> {
+        event.bound();
+        let sync = event.requires_sync();
+        let recorded = RecordedEvent { seq, time: now, event };
+        self.store.append(run, seq, std::slice::from_ref(&recorded), sync).await?;
+        Ok(recorded)
+    }
+
+    fn notify(&self, run: &Run, recorded: RecordedEvent) {
+        self.observers.iter().for_each(|observer| observer.on_event(run, &recorded));
+        // A run that has no subscriber is fine.
+        let _ = self.subscribers.send(Arc::new(recorded));
     }
 }

@@ -30,6 +30,32 @@ impl StepPath {
         Self(vec![PathSegment { step: step.to_owned(), item: None }])
     }
 
+    /// Returns the path of an item of this step, from 0.
+    #[must_use]
+    pub fn item(&self, index: u32) -> Self {
+        let mut segments = self.0.clone();
+        if let Some(last) = segments.last_mut() {
+            last.item = Some(index);
+        }
+        Self(segments)
+    }
+
+    /// Returns the path of the step that this is an item of; none for a step that is none.
+    pub fn step_of_item(&self) -> Option<Self> {
+        let mut segments = self.0.clone();
+        segments.last_mut()?.item.take()?;
+        Some(Self(segments))
+    }
+
+    /// Whether this is the path of a step, or of anything that is done for it.
+    pub fn is_part_of(&self, step: &Self) -> bool {
+        let Some((last, outer)) = step.0.split_last() else { return false };
+        let Some(own) = self.0.get(outer.len()) else { return false };
+        self.0.starts_with(outer)
+            && own.step == last.step
+            && (last.item.is_none() || own.item == last.item)
+    }
+
     /// Returns paths as one text.
     pub fn join(paths: &[Self], separator: &str) -> String {
         paths.iter().map(ToString::to_string).collect::<Vec<_>>().join(separator)

@@ -1,6 +1,8 @@
 //! A run in one JSON document: what `runs show`, `run --output json` and `GET /runs/{id}` return; and the short form
 //! for lists, which needs no journal.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -136,6 +138,12 @@ pub struct StepSummary {
     /// The same as data, where it failed or could not be undone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// How many items the step runs for, if it runs for each of several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub item_count: Option<usize>,
+    /// The items that have begun. The output of each is in the output of the step, once that has ended.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub items: Vec<StepSummary>,
     /// The targets that its undo did not restore.
     #[serde(rename = "left_alone", skip_serializing_if = "Vec::is_empty")]
     pub not_restored: Vec<String>,
@@ -215,7 +223,7 @@ impl RunSummary {
             origin: run.origin().map(str::to_owned),
             inputs: run.inputs().clone(),
             amendments: run.amendments().iter().map(amendment).collect(),
-            steps: run.steps().iter().map(step).collect(),
+            steps: steps(run),
             differences: if is_live { Vec::new() } else { run.differences() },
         }
     }
@@ -252,6 +260,41 @@ fn amendment(recorded: &RecordedAmendment) -> AmendmentSummary {
     }
 }
 
+/// Returns the steps, each with its items.
+fn steps(run: &Run) -> Vec<StepSummary> {
+    let mut steps: Vec<StepSummary> = Vec::new();
+    let mut positions: HashMap<&StepPath, usize> = HashMap::new();
+    for recorded in run.steps() {
+        let position = recorded.path.step_of_item().and_then(|step| positions.get(&step).copied());
+        let mut summary = step(recorded);
+        match position {
+            Some(position) => {
+                let of = &mut steps[position];
+                if of.output.is_some() {
+                    summary.output = None;
+                }
+                of.state = with_undo(of.state, summary.state);
+                of.items.push(summary);
+            }
+            None => {
+                positions.insert(&recorded.path, steps.len());
+                steps.push(summary);
+            }
+        }
+    }
+    steps
+}
+
+/// Returns the state of a step of which an item has this one: an undo of an item is one of the step.
+fn with_undo(of_step: StepState, of_item: StepState) -> StepState {
+    match (of_step, of_item) {
+        (StepState::UndoFailed, _) | (_, StepState::UndoFailed) => StepState::UndoFailed,
+        (StepState::Undoing, _) | (_, StepState::Undoing) => StepState::Undoing,
+        (_, StepState::Undone) => StepState::Undone,
+        (of_step, _) => of_step,
+    }
+}
+
 fn step(step: &StepProgress) -> StepSummary {
     let (state, error, failure) = state_of(step);
     let not_restored = match &step.undo {
@@ -268,6 +311,8 @@ fn step(step: &StepProgress) -> StepSummary {
         output: step.output().cloned(),
         error: error.or_else(|| failure.as_ref().map(ToString::to_string)),
         failure,
+        item_count: step.item_count(),
+        items: Vec::new(),
         not_restored,
     }
 }

@@ -182,7 +182,7 @@ fn step_events(nodes: usize) -> Vec<StepEvent> {
     let waiting =
         |n| StepEvent::StepWaiting { message: format!("{n} of {nodes}"), waited_ms: None };
     vec![
-        StepEvent::StepStarted { name: "Step".into() },
+        StepEvent::StepStarted { name: "Step".into(), description: None },
         StepEvent::StepPrepared { revision: 1, intent: list(200), changes: Vec::new() },
         waiting(1),
         StepEvent::StepApplied { generation: 0, receipt: list(40) },

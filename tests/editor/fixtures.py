@@ -11,11 +11,13 @@ import subprocess
 import sys
 
 REFUSED = """
+each_of_another_type
 empty
 empty_selection
 exactly_one_of
 expression_type_mismatch
 invalid_enum_value
+invalid_for_each
 invalid_format
 invalid_input
 invalid_name

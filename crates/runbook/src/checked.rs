@@ -9,7 +9,8 @@ use super::analysis::{Analysis, AnalyzedStep};
 use super::document::OnFailure;
 use super::duration::Duration;
 use super::evaluate::{
-    self, Argument, CompiledArgument, EvaluationError, EvaluationScope, TracedValue,
+    self, Argument, CompiledArgument, EvaluationError, EvaluationErrorKind, EvaluationScope,
+    TracedValue,
 };
 use super::inputs::{self, Input, InputError, InputFileError};
 use super::yaml::Node;
@@ -33,7 +34,7 @@ pub struct Runbook {
 pub struct Step {
     /// The name by which later steps refer to the output.
     pub id: String,
-    /// The display name; the id when none is given.
+    /// The display name as written; the id when none is given. See [`display_name`](Self::display_name).
     pub name: String,
     /// The name of the action.
     pub action: String,
@@ -43,6 +44,13 @@ pub struct Step {
     pub retry: Retry,
     /// The effect of a failure of the step on the run.
     pub on_failure: OnFailure,
+    /// How many items are worked on at a time, if the step runs for each of several.
+    pub at_once: Option<u32>,
+    /// Whether the change is undone when the run ends, however it ends.
+    pub restore_at_end: bool,
+    for_each: Option<CompiledArgument>,
+    display_name: Option<CompiledArgument>,
+    description: Option<CompiledArgument>,
     arguments: CompiledArgument,
     when: Option<CompiledArgument>,
     log: Option<CompiledArgument>,
@@ -140,6 +148,27 @@ impl Runbook {
     }
 }
 
+/// The most items that a step runs for.
+pub const MAX_ITEMS: usize = 1000;
+
+/// Returns the values that `each` has for the items of a list or a map; of a map, records of `key` and `value`.
+pub fn each_of(items: Option<&Json>) -> Vec<Json> {
+    match items {
+        Some(Json::Array(items)) => items.clone(),
+        Some(Json::Object(fields)) => {
+            let entry = |(key, value)| serde_json::json!({ "key": key, "value": value });
+            fields.iter().map(entry).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Returns a text for people, if every value in it is known.
+fn known_text(text: Option<&CompiledArgument>, scope: &EvaluationScope) -> Option<String> {
+    let text = text?.evaluate_early(scope)?.ok()?;
+    text.as_str().map(str::to_owned)
+}
+
 impl Step {
     fn new(analysis: &Analysis<'_>, index: usize) -> Option<Self> {
         let raw = &analysis.document.steps[index];
@@ -160,6 +189,11 @@ impl Step {
                 max_backoff: policy.max_backoff,
             },
             on_failure: policy.on_failure,
+            at_once: raw.for_each.map(|_| raw.at_once.as_ref().map_or(1, |(count, _)| *count)),
+            restore_at_end: raw.restore.is_some(),
+            for_each: analyzed.for_each.as_ref().map(Argument::compile),
+            display_name: analyzed.name.as_ref().map(Argument::compile),
+            description: analyzed.description.as_ref().map(Argument::compile),
             arguments: Argument::map(analyzed.arguments.clone()?).compile(),
             when: analyzed.when.as_ref().map(Argument::compile),
             log: analyzed.log.as_ref().map(Argument::compile),
@@ -167,6 +201,42 @@ impl Step {
             requires: ids(&analyzed.requires),
             id,
         })
+    }
+
+    /// Returns the display name with the values that are known; where a value is not, as written.
+    pub fn display_name(&self, scope: &EvaluationScope) -> String {
+        known_text(self.display_name.as_ref(), scope).unwrap_or_else(|| self.name.clone())
+    }
+
+    /// Returns the description; none where one of its values is not known.
+    pub fn description(&self, scope: &EvaluationScope) -> Option<String> {
+        known_text(self.description.as_ref(), scope)
+    }
+
+    /// Whether the step runs once for each of several items.
+    pub fn is_loop(&self) -> bool {
+        self.for_each.is_some()
+    }
+
+    /// Returns what the step runs for: a list or a map of at most [`MAX_ITEMS`]; `None` for a step that runs once.
+    ///
+    /// # Errors
+    /// The template cannot be evaluated, or yields something else or more.
+    pub fn items(&self, scope: &EvaluationScope) -> Result<Option<Json>, EvaluationError> {
+        let Some(for_each) = &self.for_each else { return Ok(None) };
+        let items = for_each.evaluate(scope)?;
+        let count = match &items {
+            Json::Array(items) => Some(items.len()),
+            Json::Object(fields) => Some(fields.len()),
+            _ => None,
+        };
+        let problem = match count {
+            Some(0..=MAX_ITEMS) => return Ok(Some(items)),
+            Some(count) => format!("{count} items, and at most {MAX_ITEMS} are allowed"),
+            None => "neither a list nor a map".to_owned(),
+        };
+        let kind = EvaluationErrorKind::InvalidValue(problem);
+        Err(EvaluationError { location: "for_each".into(), template: for_each.as_written(), kind })
     }
 
     /// Whether the step runs: the value of its `when`.
@@ -214,10 +284,19 @@ impl Step {
             },
         };
         let counts = |error: &EvaluationError| runs == Some(true) || error.kind.is_limit();
-        match runs {
-            Some(false) => None,
-            Some(true) | None => self.arguments.early_errors(scope).into_iter().find(counts),
+        if runs == Some(false) {
+            return None;
         }
+        let is_known = self.for_each.as_ref().is_some_and(|items| items.is_known(scope));
+        let errors = match is_known.then(|| self.items(scope)) {
+            Some(Err(error)) => vec![error],
+            Some(Ok(items)) => {
+                let scopes = each_of(items.as_ref()).into_iter().map(|each| scope.with_each(&each));
+                scopes.flat_map(|scope| self.arguments.early_errors(&scope)).collect()
+            }
+            None => self.arguments.early_errors(scope),
+        };
+        errors.into_iter().find(counts)
     }
 
     /// Returns the parameters as JSON, each of the type that the action declares, without the
@@ -232,7 +311,25 @@ impl Step {
     /// Returns what is known of the values at a path below the parameters, such as `nodegroup.region` or
     /// `pods[].namespace`, before the step runs; several for a path through a list.
     pub fn trace(&self, path: &str, scope: &EvaluationScope) -> Vec<TracedValue> {
-        evaluate::trace(&self.arguments, path, scope)
+        let Some(for_each) = &self.for_each else {
+            return evaluate::trace(&self.arguments, path, scope);
+        };
+        if for_each.is_known(scope)
+            && let Ok(items) = self.items(scope)
+        {
+            let scopes = each_of(items.as_ref()).into_iter().map(|each| scope.with_each(&each));
+            return scopes
+                .flat_map(|scope| evaluate::trace(&self.arguments, path, &scope))
+                .collect();
+        }
+        let values = evaluate::trace(&self.arguments, path, scope).into_iter();
+        let of_item = |value| match value {
+            TracedValue::Output { step, path } if step == "each" => {
+                evaluate::trace_item(for_each, &path, scope)
+            }
+            value => vec![value],
+        };
+        values.flat_map(of_item).collect()
     }
 
     /// Returns the message to log after success; the scope must have the step's own output.
@@ -264,6 +361,7 @@ impl Step {
         self.id == other.id
             && self.action == other.action
             && self.when == other.when
+            && self.for_each == other.for_each
             && self.arguments == other.arguments
     }
 }

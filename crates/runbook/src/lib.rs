@@ -38,7 +38,7 @@ pub mod types;
 pub mod validator;
 mod yaml;
 
-pub use checked::{Retry, Runbook, Step};
+pub use checked::{MAX_ITEMS, Retry, Runbook, Step, each_of};
 pub use diagnostics::spelling::nearest;
 pub use diagnostics::{Diagnostic, Label, MAX_DIAGNOSTICS, Severity, render};
 pub use document::OnFailure;

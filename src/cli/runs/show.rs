@@ -9,8 +9,9 @@ use crate::{
     cli::{CliError, Exit, Output, run, stdout},
     journal::{
         AmendmentSummary, HeadEntry, HeadQuery, HeadSummary, LogLines, Run, RunId, RunState,
-        RunStore, RunSummary, RunbookChange, StepPath, StoreError, UnreadableSummary,
-        difference_texts, origin_and_digest, short_digest, timestamp, with_liveness,
+        RunStore, RunSummary, RunbookChange, StepPath, StepState, StepSummary, StoreError,
+        UnreadableSummary, difference_texts, origin_and_digest, short_digest, timestamp,
+        with_liveness,
     },
 };
 
@@ -165,20 +166,18 @@ fn describe(run: &RunSummary) -> String {
     row("inputs", &Value::Object(run.inputs.clone()).to_string());
     run.amendments.iter().for_each(|amendment| text.push_str(&describe_amendment(amendment)));
     for step in &run.steps {
-        let _ = writeln!(text, "\n{:<12} {}", step.state.as_str(), printable(&step.name));
-        for change in &step.changes {
-            let (before, after) = (&change.before, &change.after);
-            let change = format!("{}: {before} -> {after}", change.target);
-            let _ = writeln!(text, "{:<12}   {}", "", printable(&change));
-        }
-        // The failure of the run is above.
-        if head.failed_step.as_ref() != Some(&step.id)
-            && let Some(error) = &step.error
-        {
-            let _ = writeln!(text, "{:<12}   {}", "", printable(error));
-        }
-        for target in &step.not_restored {
-            let _ = writeln!(text, "{:<12}   not restored: {}", "", printable(target));
+        let progress = item_progress(step);
+        let name = printable(&step.name);
+        let _ = writeln!(text, "\n{:<12} {name}{progress}", step.state.as_str());
+        let details = describe_details(step, head.failed_step.as_ref());
+        details.iter().for_each(|line| writeln_indented(&mut text, "", line));
+        for item in &step.items {
+            let details = describe_details(item, None);
+            if item.state != StepState::Completed || !details.is_empty() {
+                writeln_indented(&mut text, item.state.as_str(), &printable(&item.name));
+                let indented = details.iter().map(|line| format!("  {line}"));
+                indented.for_each(|line| writeln_indented(&mut text, "", &line));
+            }
         }
     }
     let differences = difference_texts(&run.differences);
@@ -188,6 +187,33 @@ fn describe(run: &RunSummary) -> String {
         let _ = writeln!(text, "\n{time}{}", differences.join("\n"));
     }
     text
+}
+
+fn writeln_indented(text: &mut String, state: &str, line: &str) {
+    let _ = writeln!(text, "{state:<12}   {line}");
+}
+
+/// Returns how far a step is that runs for each of several items: ` (2 of 12 items, 1 failed)`.
+fn item_progress(step: &StepSummary) -> String {
+    let Some(count) = step.item_count else { return String::new() };
+    let in_state = |state| step.items.iter().filter(|item| item.state == state).count();
+    let (done, failed) = (in_state(StepState::Completed), in_state(StepState::Failed));
+    let items = text::plural(count, "item");
+    let failed = if failed > 0 { format!(", {failed} failed") } else { String::new() };
+    if done == count { format!(" ({items})") } else { format!(" ({done} of {items}{failed})") }
+}
+
+/// Returns what a step, or an item, has changed, why it failed, and what its undo did not restore. The failure of the
+/// run is said elsewhere.
+fn describe_details(step: &StepSummary, failed_step: Option<&StepPath>) -> Vec<String> {
+    let changes = step.changes.iter().map(|change| {
+        let (before, after) = (&change.before, &change.after);
+        format!("{}: {before} -> {after}", change.target)
+    });
+    let error = step.error.clone().filter(|_| failed_step != Some(&step.id));
+    let not_restored = step.not_restored.iter().map(|target| format!("not restored: {target}"));
+    let lines = changes.chain(error).chain(not_restored);
+    lines.map(|line| printable(&line).into_owned()).collect()
 }
 
 /// Returns how the run was resumed differently, with the difference between the runbooks.

@@ -3,6 +3,7 @@
 
 mod argument;
 mod issue;
+mod items;
 mod scalar;
 mod step;
 
@@ -140,22 +141,38 @@ fn symbols<'t>(
     whens: &[Option<Parsed<'t>>],
 ) -> SymbolTable<'t> {
     let mut steps = HashMap::with_capacity(document.steps.len());
-    let mut left = Vec::with_capacity(document.steps.len());
-    for (index, (step, when)) in document.steps.iter().zip(whens).enumerate() {
+    for (index, step) in document.steps.iter().enumerate() {
         if let Some(id) = step.id.and_then(Node::text).filter(|id| !id.is_empty()) {
             steps.entry(id).or_insert(index);
         }
+    }
+    let left = Vec::with_capacity(document.steps.len());
+    let mut symbols = SymbolTable { inputs: Arc::new(inputs(document)), steps, outputs: left };
+    for (index, (step, when)) in document.steps.iter().zip(whens).enumerate() {
         let action = step.action.and_then(Node::text);
         let on_failure = step.policy.on_failure.as_ref().or(document.defaults.on_failure.as_ref());
-        left.push(StepOutput {
+        let may_fail = on_failure.is_some_and(|(word, _)| *word == OnFailure::Continue);
+        // The type of the items depends on the outputs of the steps before.
+        let items = step.for_each.map(|node| {
+            items::items(node, &symbols, index, &narrowing_of(when.as_ref()), may_fail)
+        });
+        symbols.outputs.push(StepOutput {
             record: action.and_then(|action| outputs.get(action)).cloned(),
             presence: Presence {
                 when: conditions(step.when, when.as_ref()),
-                may_fail: on_failure.is_some_and(|(word, _)| *word == OnFailure::Continue),
+                // Items fail one by one, and the step goes on without them.
+                may_fail: may_fail && items.is_none(),
             },
+            items,
         });
     }
-    SymbolTable { inputs: Arc::new(inputs(document)), steps, outputs: left }
+    symbols
+}
+
+/// Returns what a condition implies for the rest of its step.
+fn narrowing_of(when: Option<&Parsed<'_>>) -> Narrowing {
+    let condition = when.and_then(|(_, parsed)| parsed.as_ref().ok()?.whole());
+    condition.map_or_else(Narrowing::default, |one| Narrowing::default().assuming(one))
 }
 
 /// Returns the conditions under which a step runs.

@@ -13,7 +13,9 @@ use super::super::duration::Duration;
 use super::super::evaluate::{Argument, Expression};
 use super::super::registry::{ActionRegistry, ActionSignature};
 use super::super::source::Source;
-use super::super::template::{self, Inferred, Narrowing, SymbolTable, Template, is_template};
+use super::super::template::{
+    self, Inferred, Names, Narrowing, SymbolTable, Template, is_template,
+};
 use super::super::types::Type;
 use super::super::yaml::{Node, SourceMap};
 use super::Parsed;
@@ -26,6 +28,10 @@ pub(crate) struct AnalyzedStep<'t> {
     pub(crate) arguments: Option<Vec<(String, Argument)>>,
     pub(crate) when: Option<Argument>,
     pub(crate) log: Option<Argument>,
+    pub(crate) name: Option<Argument>,
+    pub(crate) description: Option<Argument>,
+    /// The items for which the step runs.
+    pub(crate) for_each: Option<Argument>,
     /// The policy in effect, from the step, from `defaults`, or built in.
     pub(crate) policy: EffectivePolicy,
     /// The templates.
@@ -69,7 +75,10 @@ pub(crate) struct TemplateSite<'t> {
 pub(crate) enum Role {
     Parameter(String),
     When,
+    ForEach,
     Log,
+    /// The name or the description, which people read.
+    Text,
 }
 
 impl EffectivePolicy {
@@ -117,6 +126,9 @@ impl<'t> StepContext<'_, 't> {
             arguments: None,
             when: None,
             log: None,
+            name: None,
+            description: None,
+            for_each: None,
             policy: EffectivePolicy::new(&raw.policy, self.defaults),
             sites: Vec::new(),
             issues: Vec::new(),
@@ -126,12 +138,36 @@ impl<'t> StepContext<'_, 't> {
             requires: BTreeSet::new(),
         };
         let narrowing = self.analyze_when(&mut step, raw.when, when);
+        self.analyze_for_each(&mut step, raw.for_each, &narrowing);
         self.analyze_arguments(&mut step, raw, &narrowing);
         step.uses = step.sites.iter().flat_map(|site| &site.inferred.steps).copied().collect();
         let required = step.sites.iter().flat_map(|site| &site.inferred.required_steps);
         step.requires = required.copied().collect();
-        self.analyze_log(&mut step, raw.log, &narrowing);
+        step.log = self.analyze_text(&mut step, raw.log, "log", Role::Log, &narrowing);
+        // They are shown whether the step runs or not.
+        let nothing = Narrowing::default();
+        step.name = self.analyze_text(&mut step, raw.name, "name", Role::Text, &nothing);
+        let description = raw.description;
+        step.description =
+            self.analyze_text(&mut step, description, "description", Role::Text, &nothing);
         step
+    }
+
+    /// Records what the step runs for.
+    fn analyze_for_each(
+        &self,
+        step: &mut AnalyzedStep<'t>,
+        raw: Option<&'t Node>,
+        narrowing: &Narrowing,
+    ) {
+        let Some(node) = raw else { return };
+        let mut reader = ArgumentReader::default();
+        step.for_each = reader.read(node, &Type::Any, "for_each");
+        for argument in &reader.templates {
+            let (parsed, wanted) = (borrowed(&argument.parsed), &argument.wanted);
+            let site = self.infer(argument.node, parsed, Role::ForEach, wanted, narrowing);
+            step.sites.push(site);
+        }
     }
 
     /// Records the condition, and returns what the condition implies for the rest of the step.
@@ -201,24 +237,23 @@ impl<'t> StepContext<'_, 't> {
         step.empty = reader.empty;
     }
 
-    fn analyze_log(
+    /// Reads a text that people read.
+    fn analyze_text(
         &self,
         step: &mut AnalyzedStep<'t>,
         raw: Option<&'t Node>,
+        location: &str,
+        role: Role,
         narrowing: &Narrowing,
-    ) {
-        let Some((node, text)) = raw.and_then(|node| Some((node, node.text()?))) else {
-            return;
-        };
-        if is_template(text) {
-            step.log = Some(Argument::Template(Expression::message(text)));
-            let parsed = template::parse(text);
-            let wanted = Type::text();
-            let site = self.infer(node, borrowed(&parsed), Role::Log, &wanted, narrowing);
-            step.sites.push(site);
-        } else {
-            step.log = Some(Argument::Literal(Json::String(text.to_owned())));
+    ) -> Option<Argument> {
+        let (node, text) = raw.and_then(|node| Some((node, node.text()?)))?;
+        if !is_template(text) {
+            return Some(Argument::Literal(Json::String(text.to_owned())));
         }
+        let parsed = template::parse(text);
+        let site = self.infer(node, borrowed(&parsed), role, &Type::text(), narrowing);
+        step.sites.push(site);
+        Some(Argument::Template(Expression::message(text, location)))
     }
 
     fn infer(
@@ -232,8 +267,12 @@ impl<'t> StepContext<'_, 't> {
         let is_text = parsed.is_ok_and(|template| template.whole().is_none());
         let mut inferred = match parsed {
             Ok(template) => {
-                let own = role == Role::Log;
-                template::infer(template, self.symbols, self.index, own, narrowing)
+                let names = match role {
+                    Role::Parameter(_) => Names::Each,
+                    Role::Log => Names::EachAndOwn,
+                    Role::When | Role::ForEach | Role::Text => Names::Earlier,
+                };
+                template::infer(template, self.symbols, self.index, names, narrowing)
             }
             Err(issue) => Inferred::failed(issue.clone()),
         };

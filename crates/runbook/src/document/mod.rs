@@ -13,7 +13,7 @@ pub use policy::OnFailure;
 pub(crate) use policy::{
     DEFAULT_ATTEMPTS, DEFAULT_BACKOFF, DEFAULT_MAX_BACKOFF, DEFAULT_TIMEOUT, Policy,
 };
-pub(crate) use read::{read, start_span};
+pub(crate) use read::{AT_END, MAX_AT_ONCE, read, start_span};
 
 /// A runbook as written.
 #[derive(Debug, Default)]
@@ -36,6 +36,12 @@ pub(crate) struct RawStep<'t> {
     pub(crate) with: Option<&'t Node>,
     pub(crate) when: Option<&'t Node>,
     pub(crate) log: Option<&'t Node>,
+    pub(crate) description: Option<&'t Node>,
+    pub(crate) for_each: Option<&'t Node>,
+    /// How many items are worked on at a time, with the span of the key and the value.
+    pub(crate) at_once: Option<(u32, Range<usize>)>,
+    /// The span of `restore: at_end`.
+    pub(crate) restore: Option<Range<usize>>,
     pub(crate) policy: Policy,
 }
 
@@ -85,9 +91,21 @@ impl MappingKind {
                 "syntax",
             ],
             Self::Defaults => &["timeout", "retry", "on_failure"],
-            Self::Step => {
-                &["id", "name", "action", "with", "when", "retry", "timeout", "on_failure", "log"]
-            }
+            Self::Step => &[
+                "id",
+                "name",
+                "description",
+                "action",
+                "with",
+                "for_each",
+                "at_once",
+                "when",
+                "retry",
+                "timeout",
+                "on_failure",
+                "restore",
+                "log",
+            ],
             Self::Retry => &["attempts", "backoff", "max_backoff"],
         }
     }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::super::diagnostics::spelling::nearest;
 use super::super::template::is_template;
-use super::super::yaml::Node;
+use super::super::yaml::{Node, ScalarValue};
 use super::policy::Policy;
 use super::{Document, DocumentIssue, DocumentIssueKind, MappingKind, RawStep, inputs};
 
@@ -80,12 +80,19 @@ fn step<'t>(node: &'t Node, reader: &mut DocumentReader) -> Option<RawStep<'t>> 
         with: None,
         when: None,
         log: None,
+        description: None,
+        for_each: None,
+        at_once: None,
+        restore: None,
         policy: Policy::default(),
     };
     for (key, value) in pairs {
         match key.text() {
             Some("id") => step.id = reader.literal(value, "id", "a name").map(|_| value),
-            Some("name") => step.name = reader.literal(value, "name", "a string").map(|_| value),
+            Some("name") => step.name = reader.text(value, "name", "a string").map(|_| value),
+            Some("description") => {
+                step.description = reader.text(value, "description", "a string").map(|_| value);
+            }
             Some("action") => {
                 step.action =
                     reader.literal(value, "action", "the name of an action").map(|_| value);
@@ -93,6 +100,9 @@ fn step<'t>(node: &'t Node, reader: &mut DocumentReader) -> Option<RawStep<'t>> 
             Some("with") => step.with = Some(value),
             Some("when") => step.when = Some(value),
             Some("log") => step.log = Some(value),
+            Some("for_each") => step.for_each = Some(value),
+            Some("at_once") => step.at_once = at_once(value, reader),
+            Some("restore") => step.restore = restore(value, reader),
             _ if step.policy.accept(key, value, reader) => {}
             _ => reader.add_unknown_key(key, MappingKind::Step),
         }
@@ -105,6 +115,40 @@ fn step<'t>(node: &'t Node, reader: &mut DocumentReader) -> Option<RawStep<'t>> 
     }
     Some(step)
 }
+
+/// The most items of a `for_each` that are worked on at a time.
+pub(crate) const MAX_AT_ONCE: u32 = 20;
+
+fn at_once(value: &Node, reader: &mut DocumentReader) -> Option<(u32, Range<usize>)> {
+    const WANTED: &str = "an integer from 1 to 20";
+    reader.literal(value, "at_once", WANTED)?;
+    match value.scalar_value() {
+        Some(ScalarValue::Integer(count)) if (1..=i128::from(MAX_AT_ONCE)).contains(&count) => {
+            Some((u32::try_from(count).ok()?, value.span.clone()))
+        }
+        _ => {
+            reader.add_type_issue(value, "at_once", WANTED);
+            None
+        }
+    }
+}
+
+fn restore(value: &Node, reader: &mut DocumentReader) -> Option<Range<usize>> {
+    let found = reader.literal(value, "restore", "at_end")?;
+    if found == AT_END {
+        return Some(value.span.clone());
+    }
+    let kind = DocumentIssueKind::InvalidEnumValue {
+        what: "restore",
+        found: found.to_owned(),
+        choices: &[AT_END],
+    };
+    reader.add_issue(value.span.clone(), kind);
+    None
+}
+
+/// The only value of `restore`.
+pub(crate) const AT_END: &str = "at_end";
 
 /// Whether a key is missing and not merely misspelled, which is reported separately.
 fn is_missing(key: &str, pairs: &[(Node, Node)], mapping: MappingKind) -> bool {
@@ -162,6 +206,20 @@ impl DocumentReader {
         pairs
     }
 
+    /// Returns the text of a scalar, which may have templates in it.
+    pub(crate) fn text<'t>(
+        &mut self,
+        node: &'t Node,
+        what: &str,
+        wanted: &'static str,
+    ) -> Option<&'t str> {
+        let text = node.text().filter(|_| !node.is_null());
+        if text.is_none() {
+            self.add_type_issue(node, what, wanted);
+        }
+        text
+    }
+
     /// Returns the text of a scalar, and reports a template in it.
     pub(crate) fn literal<'t>(
         &mut self,
@@ -169,10 +227,7 @@ impl DocumentReader {
         what: &str,
         wanted: &'static str,
     ) -> Option<&'t str> {
-        let Some(text) = node.text().filter(|_| !node.is_null()) else {
-            self.add_type_issue(node, what, wanted);
-            return None;
-        };
+        let text = self.text(node, what, wanted)?;
         if is_template(text) {
             self.add_issue(
                 node.span.clone(),

@@ -182,9 +182,9 @@ impl Expression {
         Self { text: text.to_owned(), whole, wanted: wanted.clone(), location: location.to_owned() }
     }
 
-    /// Creates the template of a log message: always text, with the whitespace around it.
-    pub(crate) fn message(text: &str) -> Self {
-        Self::new(text, false, &Type::text(), "log")
+    /// Creates the template of a text that people read: always text, with the whitespace around it.
+    pub(crate) fn message(text: &str, location: &str) -> Self {
+        Self::new(text, false, &Type::text(), location)
     }
 
     /// Compiles the template. A template that minijinja refuses fails when it is evaluated.
@@ -215,12 +215,23 @@ impl CompiledArgument {
         }
     }
 
+    /// Whether every name in the parameter has a value.
+    pub(crate) fn is_known(&self, scope: &EvaluationScope) -> bool {
+        self.templates().iter().all(|one| one.is_known(scope))
+    }
+
     /// Returns the value, if every name in the parameter has a value already.
     pub(crate) fn evaluate_early(
         &self,
         scope: &EvaluationScope,
     ) -> Option<Result<Json, EvaluationError>> {
-        self.templates().iter().all(|one| one.is_known(scope)).then(|| self.evaluate(scope))
+        self.is_known(scope).then(|| self.evaluate(scope))
+    }
+
+    /// Returns the template as written, shortened; for a list or map with templates in it, those.
+    pub(crate) fn as_written(&self) -> String {
+        let texts: Vec<String> = self.templates().iter().map(|one| shortened(&one.text)).collect();
+        texts.join(", ")
     }
 
     /// Evaluates every template of the parameter whose names have values already, and returns the errors.

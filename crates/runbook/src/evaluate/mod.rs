@@ -14,7 +14,7 @@ mod trace;
 pub(crate) use argument::{Argument, CompiledArgument, Expression};
 pub use scope::EvaluationScope;
 pub use trace::TracedValue;
-pub(crate) use trace::trace;
+pub(crate) use trace::{trace, trace_item};
 
 use super::types::ValueMismatch;
 

@@ -35,6 +35,14 @@ impl EvaluationScope {
         Arc::make_mut(&mut self.bindings).0.insert(step.to_owned(), value);
     }
 
+    /// Returns the scope of one item of a step that runs for each of several.
+    #[must_use]
+    pub fn with_each(&self, each: &Json) -> Self {
+        let mut scope = self.clone();
+        scope.insert("each", each);
+        scope
+    }
+
     /// Whether a name has a value: `inputs`, or the output of a step.
     pub(super) fn has(&self, name: &str) -> bool {
         self.bindings.0.contains_key(name)

@@ -41,11 +41,11 @@ fn symbols() -> SymbolTable<'static> {
     ]);
     let presence = Presence { when: vec!["c".to_owned()], may_fail: false };
     let record = Some(Arc::new(group));
-    let sure = StepOutput { record: record.clone(), presence: Presence::default() };
+    let sure = StepOutput { record: record.clone(), ..StepOutput::default() };
     SymbolTable {
         inputs: Arc::new(self::record(&[("factor", Type::integer())])),
         steps: HashMap::from([("group", 0), ("gone", 1), ("here", 2)]),
-        outputs: vec![sure, StepOutput { record, presence }, StepOutput::default()],
+        outputs: vec![sure, StepOutput { record, presence, items: None }, StepOutput::default()],
     }
 }
 
@@ -63,7 +63,8 @@ fn scope() -> EvaluationScope {
 /// Infers the type of a template, or returns its first issue.
 fn inferred(text: &str) -> Result<Type, String> {
     let template = template::parse(text).map_err(|issue| format!("{:?}", issue.kind))?;
-    let inferred = template::infer(&template, &symbols(), 2, false, &Narrowing::default());
+    let inferred =
+        template::infer(&template, &symbols(), 2, template::Names::Earlier, &Narrowing::default());
     match inferred.issues.first() {
         Some(issue) => Err(format!("{:?}", issue.kind)),
         None => Ok(inferred.ty),

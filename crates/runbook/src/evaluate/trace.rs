@@ -50,6 +50,17 @@ pub(crate) fn trace(
     trace_parts(argument, &parts, scope)
 }
 
+/// Returns what is known of the values at a path below the items for which a step runs.
+pub(crate) fn trace_item(
+    items: &CompiledArgument,
+    path: &str,
+    scope: &EvaluationScope,
+) -> Vec<TracedValue> {
+    let parts: Vec<&str> = path.split('.').flat_map(split_items).collect();
+    let parts: Vec<&str> = std::iter::once(ITEMS).chain(parts).collect();
+    trace_parts(items, &parts, scope)
+}
+
 /// Returns `pods` and `[]` for `pods[]`.
 fn split_items(part: &str) -> impl Iterator<Item = &str> {
     let (name, items) = match part.strip_suffix(ITEMS) {

@@ -10,7 +10,8 @@ mod parameters;
 use serde_json::{Value as Json, json};
 
 use super::document::{
-    DEFAULT_ATTEMPTS, DEFAULT_BACKOFF, DEFAULT_MAX_BACKOFF, DEFAULT_TIMEOUT, MappingKind, OnFailure,
+    AT_END, DEFAULT_ATTEMPTS, DEFAULT_BACKOFF, DEFAULT_MAX_BACKOFF, DEFAULT_TIMEOUT, MAX_AT_ONCE,
+    MappingKind, OnFailure,
 };
 use super::registry::{ActionKind, ActionRegistry, ActionSignature, Reversibility};
 use super::rules::reserved_step_id;
@@ -84,7 +85,16 @@ fn step(registry: &ActionRegistry) -> Json {
             "not": { "enum": reserved_step_id::RESERVED },
             "examples": ["scale_up"],
         },
-        "name": { "description": "The display name; defaults to the id.", "$ref": "#/$defs/text" },
+        "name": {
+            "description": "The display name; defaults to the id. It can use the inputs and the \
+                outputs of earlier steps.",
+            "$ref": "#/$defs/text",
+        },
+        "description": {
+            "description": "What the step is for, in the log of a run. It can use the inputs and \
+                the outputs of earlier steps.",
+            "$ref": "#/$defs/text",
+        },
         "action": {
             // No description: editors show that of the selected action.
             "enum": names,
@@ -93,6 +103,27 @@ fn step(registry: &ActionRegistry) -> Json {
             "markdownEnumDescriptions": summaries,
         },
         "with": { "description": "The parameters of the action.", "type": ["object", "null"] },
+        "for_each": {
+            "description": "A list or a map: the step runs once for each item, which is `each` in \
+                `with` and `log` (of a map, `each.key` and `each.value`). The output is a list or \
+                map of the outputs.",
+            "anyOf": [
+                { "type": ["array", "object"] },
+                { "$ref": "#/$defs/whole_template" },
+            ],
+            "examples": ["{{ inputs.deployments }}"],
+        },
+        "at_once": {
+            "description": "How many items of `for_each` are worked on at a time.",
+            "type": "integer",
+            "minimum": 1,
+            "maximum": MAX_AT_ONCE,
+            "default": 1,
+        },
+        "restore": {
+            "description": "`at_end` undoes the change when the run ends, however it ends.",
+            "enum": [AT_END],
+        },
         "when": {
             "description": "A condition: the step is skipped unless the condition is true. The \
                 output of a skipped step is absent.",

@@ -2,7 +2,9 @@
 //! adds diagnostics. It calls no other rule: what two rules need belongs to the analysis.
 
 pub(crate) mod backoff_order;
+pub(crate) mod cannot_restore;
 pub(crate) mod constant_condition;
+pub(crate) mod duplicate_item;
 pub(crate) mod duplicate_key;
 pub(crate) mod duplicate_step_id;
 pub(crate) mod empty_selection;
@@ -12,6 +14,7 @@ pub(crate) mod forward_reference;
 pub(crate) mod function_call;
 pub(crate) mod hardcoded_secret;
 pub(crate) mod invalid_enum_value;
+pub(crate) mod invalid_for_each;
 pub(crate) mod invalid_format;
 pub(crate) mod invalid_input;
 pub(crate) mod invalid_name;
@@ -20,6 +23,7 @@ pub(crate) mod invalid_type;
 pub(crate) mod invalid_yaml;
 pub(crate) mod irreversible_change;
 pub(crate) mod literal_type_mismatch;
+pub(crate) mod misplaced_each;
 pub(crate) mod missing_else;
 pub(crate) mod missing_key;
 pub(crate) mod missing_parameter;
@@ -49,6 +53,7 @@ pub(crate) mod unquoted_template;
 pub(crate) mod unsupported_yaml;
 pub(crate) mod unused_input;
 pub(crate) mod unused_output;
+pub(crate) mod useless_at_once;
 pub(crate) mod useless_retry;
 pub(crate) mod when_not_boolean;
 pub(crate) mod wrong_default;
@@ -135,6 +140,11 @@ rules![
     constant_condition,
     backoff_order,
     hardcoded_secret,
+    misplaced_each,
+    invalid_for_each,
+    duplicate_item,
+    useless_at_once,
+    cannot_restore,
 ];
 
 /// Returns all rules, in the order of their codes.

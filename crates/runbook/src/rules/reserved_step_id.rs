@@ -9,12 +9,12 @@ pub(crate) const RULE: Rule = Rule {
     summary: "a step id that is reserved",
     explanation: "\
 'inputs' refers to the inputs of the run, and keywords such as 'not', 'if' and 'in' belong to
-expressions. Some names are reserved for future use: run, steps, env, secrets, self, loop.",
+expressions. 'each' is the item of a 'for_each'. Some names are reserved for future use: run, steps, env, secrets, self, loop.",
 };
 
 /// The keywords of expressions, and the names that the language reserves.
 pub(crate) const RESERVED: &[&str] = &[
-    "inputs", "and", "or", "not", "in", "is", "if", "else", "true", "false", "none", "run",
+    "inputs", "and", "or", "not", "in", "is", "if", "else", "true", "false", "none", "run", "each",
     "steps", "env", "secrets", "self", "loop",
 ];
 

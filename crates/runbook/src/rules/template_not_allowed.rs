@@ -13,8 +13,8 @@ pub(crate) const RULE: Rule = Rule {
     summary: "a template where a literal is required",
     explanation: "\
 Some values must be known before the run, because a plan prints them and the rules compare them:
-names, ids, timeouts, retries, on_failure, and the declarations of inputs. Templates are allowed
-under 'with' and in 'when' and 'log'.",
+ids, timeouts, retries, on_failure, and the declarations of inputs. Templates are allowed under 'with'
+and in 'for_each', 'when', 'log', and a step's 'name' and 'description'.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
@@ -33,5 +33,5 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
 fn diagnostic(span: Range<usize>, what: &str) -> Diagnostic {
     let message = format!("{what} cannot contain a template");
     Diagnostic::new(&RULE, span, message)
-        .help("templates are allowed under 'with' and in 'when' and 'log'")
+        .help("templates are allowed under 'with' and in 'for_each', 'when', 'log', 'name' and 'description'")
 }

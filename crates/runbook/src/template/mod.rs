@@ -15,12 +15,12 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-pub(crate) use infer::infer;
+pub(crate) use infer::{Names, infer};
 pub(crate) use narrowing::Narrowing;
 pub(crate) use parse::{
     MAX_BRACKETS, MAX_BYTES, MAX_TOKENS, Template, inside_braces, is_template, parse,
 };
-pub(crate) use symbols::{Presence, StepOutput, SymbolTable};
+pub(crate) use symbols::{Items, Presence, StepOutput, SymbolTable};
 
 use super::types::{RecordType, Type};
 
@@ -48,6 +48,10 @@ pub(crate) enum TemplateIssueKind {
     UnknownName(String),
     ForwardReference(usize),
     SelfReference(usize),
+    /// `each` where it has no value.
+    MisplacedEach {
+        has_for_each: bool,
+    },
     UnknownInput(String),
     UnknownField {
         /// The step, when the field is directly in its output.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::super::types::RecordType;
+use super::super::types::{Field, RecordType, Type};
 
 /// The symbols of a runbook.
 pub(crate) struct SymbolTable<'t> {
@@ -22,6 +22,66 @@ pub(crate) struct StepOutput {
     pub(crate) record: Option<Arc<RecordType>>,
     /// The reasons why the output can be absent.
     pub(crate) presence: Presence,
+    /// The items for which the step runs, if it runs for each of several.
+    pub(crate) items: Option<Items>,
+}
+
+/// The items of a step with `for_each`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Items {
+    /// The type of `each`.
+    pub(crate) each: Type,
+    pub(crate) shape: ItemsShape,
+    /// Whether the run continues when an item fails.
+    pub(crate) may_fail: bool,
+}
+
+/// The kind of value that the items are in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ItemsShape {
+    List,
+    Map,
+    /// The type of the expression is not known.
+    Unknown,
+}
+
+impl StepOutput {
+    /// Returns the type of the output for later steps; for the step itself, of one item.
+    pub(crate) fn ty(&self, is_own: bool) -> Type {
+        let one = self.record.clone().map_or(Type::Any, Type::Record);
+        let Some(items) = self.items.as_ref().filter(|_| !is_own) else { return one };
+        let element = if items.may_fail { one.or_null() } else { one };
+        match items.shape {
+            ItemsShape::List => Type::list(element),
+            ItemsShape::Map => Type::map(element),
+            ItemsShape::Unknown => Type::Any,
+        }
+    }
+}
+
+impl Items {
+    /// Returns the items of a value of this type.
+    pub(crate) fn of(ty: &Type, may_fail: bool) -> Self {
+        let (each, shape) = match ty.non_null() {
+            Type::List(of, _) => ((**of).clone(), ItemsShape::List),
+            Type::Map(of, _) => (entry(of), ItemsShape::Map),
+            _ => (Type::Any, ItemsShape::Unknown),
+        };
+        Self { each, shape, may_fail }
+    }
+}
+
+/// Returns the type of `each` over a map.
+fn entry(value: &Type) -> Type {
+    let field = |name: &str, ty: Type| Field {
+        name: name.to_owned(),
+        ty,
+        required: true,
+        default: None,
+        description: String::new(),
+    };
+    let fields = vec![field("key", Type::text()), field("value", value.clone())];
+    Type::Record(Arc::new(RecordType { name: "each".into(), fields, ..RecordType::default() }))
 }
 
 /// The reasons why an output can be absent.

@@ -17,16 +17,26 @@ use super::narrowing::Narrowing;
 use super::symbols::SymbolTable;
 use super::{Inferred, Template, TemplateIssue, TemplateIssueKind, span};
 
-/// Infers the type of a template at step `current_step`. `allows_own_output` permits the step's own
-/// output, as in `log`.
+/// The names that a template can use, besides the inputs and the outputs of earlier steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Names {
+    /// None.
+    Earlier,
+    /// `each`, as in `with`.
+    Each,
+    /// `each`, and the step's own output, as in `log`.
+    EachAndOwn,
+}
+
+/// Infers the type of a template at step `current_step`.
 pub(crate) fn infer(
     template: &Template<'_>,
     symbols: &SymbolTable<'_>,
     current_step: usize,
-    allows_own_output: bool,
+    names: Names,
     narrowing: &Narrowing,
 ) -> Inferred {
-    let mut inference = Inference::new(template.text(), symbols, current_step, allows_own_output);
+    let mut inference = Inference::new(template.text(), symbols, current_step, names);
     if let Some(expr) = template.whole() {
         let ty = inference.expr(expr, narrowing);
         let span = span::of_expr(template.text(), expr);
@@ -42,7 +52,7 @@ struct Inference<'w> {
     text: &'w str,
     symbols: &'w SymbolTable<'w>,
     current_step: usize,
-    allows_own_output: bool,
+    names: Names,
     /// Whether the expression is an operand of `is defined` or `default`, where a value may be absent or
     /// null.
     lenient: bool,
@@ -57,17 +67,12 @@ struct Inference<'w> {
 }
 
 impl<'w> Inference<'w> {
-    fn new(
-        text: &'w str,
-        symbols: &'w SymbolTable<'w>,
-        current_step: usize,
-        allows_own_output: bool,
-    ) -> Self {
+    fn new(text: &'w str, symbols: &'w SymbolTable<'w>, current_step: usize, names: Names) -> Self {
         Self {
             text,
             symbols,
             current_step,
-            allows_own_output,
+            names,
             lenient: false,
             divides: false,
             issues: Vec::new(),

@@ -9,7 +9,10 @@ use super::super::super::types::{LengthBounds, RecordType, Type};
 use super::super::canonical::canonical;
 use super::super::narrowing::Narrowing;
 use super::super::{TemplateIssueKind, span};
-use super::Inference;
+use super::{Inference, Names};
+
+/// The name of the item for which a step runs.
+const EACH: &str = "each";
 
 impl Inference<'_> {
     /// Infers a bare name: `inputs`, or a step.
@@ -19,13 +22,16 @@ impl Inference<'_> {
             return Type::Record(Arc::clone(&self.symbols.inputs));
         }
         let span = span::of_name(self.text, name);
+        if name == EACH {
+            return self.each(span);
+        }
         let Some(&step) = self.symbols.steps.get(name) else {
             return self.add_issue(span, TemplateIssueKind::UnknownName(name.to_owned()));
         };
         if step > self.current_step {
             return self.add_issue(span, TemplateIssueKind::ForwardReference(step));
         }
-        if step == self.current_step && !self.allows_own_output {
+        if step == self.current_step && self.names != Names::EachAndOwn {
             return self.add_issue(span, TemplateIssueKind::SelfReference(step));
         }
         self.steps.insert(step);
@@ -42,7 +48,19 @@ impl Inference<'_> {
             let presence = output.presence.clone();
             self.add_issue(span, TemplateIssueKind::PossiblyUndefined { step, presence });
         }
-        output.record.clone().map_or(Type::Any, Type::Record)
+        output.ty(step == self.current_step)
+    }
+
+    /// Infers the item for which a step runs.
+    fn each(&mut self, span: Range<usize>) -> Type {
+        let step = self.symbols.outputs.get(self.current_step);
+        match step.and_then(|step| step.items.as_ref()) {
+            Some(items) if self.names != Names::Earlier => items.each.clone(),
+            items => {
+                let kind = TemplateIssueKind::MisplacedEach { has_for_each: items.is_some() };
+                self.add_issue(span, kind)
+            }
+        }
     }
 
     /// Infers `of.name` or `of['name']`.

@@ -1,0 +1,37 @@
+//! An item that a `for_each` has twice.
+
+use super::super::document::start_span;
+use super::super::evaluate::Argument;
+use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
+
+pub(crate) const RULE: Rule = Rule {
+    code: "RB061",
+    name: "duplicate_item",
+    severity: Severity::Error,
+    summary: "an item that a 'for_each' has twice",
+    explanation: "\
+The step would do the same twice: a second restart, a second wait. With 'at_once' the two would run
+at the same time and see each other's change as that of another client. A list that is known only in
+the run can be made unique with {{ … | unique }}.",
+};
+
+pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
+    for (raw, step) in analysis.document.steps.iter().zip(&analysis.steps) {
+        let Some(nodes) = raw.for_each.and_then(|node| node.items()) else { continue };
+        let items: Vec<Argument> = match &step.for_each {
+            Some(Argument::List(items)) => items.clone(),
+            Some(Argument::Literal(value)) => {
+                value.as_array().into_iter().flatten().cloned().map(Argument::Literal).collect()
+            }
+            _ => continue,
+        };
+        for (index, item) in items.iter().enumerate() {
+            let Some(first) = items[..index].iter().position(|earlier| earlier == item) else {
+                continue;
+            };
+            let message = "this item is in the list twice";
+            let diagnostic = Diagnostic::new(&RULE, start_span(&nodes[index]), message);
+            diagnostics.push(diagnostic.label(start_span(&nodes[first]), "it is first here"));
+        }
+    }
+}

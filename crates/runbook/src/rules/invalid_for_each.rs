@@ -1,0 +1,88 @@
+//! A `for_each` that is neither a list nor a map.
+
+use super::super::MAX_ITEMS;
+use super::super::analysis::{Role, TemplateSite};
+use super::super::document::start_span;
+use super::super::template::is_template;
+use super::super::types::Type;
+use super::super::yaml::{Node, NodeKind};
+
+use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
+
+pub(crate) const RULE: Rule = Rule {
+    code: "RB060",
+    name: "invalid_for_each",
+    severity: Severity::Error,
+    summary: "a 'for_each' that is neither a list nor a map",
+    explanation: "\
+A step runs once for each item of its 'for_each': a list, a map, or one whole expression that yields
+one of them. It may have up to 1000 items; an empty one is fine, and the step then does nothing.
+
+    for_each: [relay, relay-cache]
+    for_each: \"{{ inputs.deployments }}\"
+
+A value that may be null needs a default: {{ inputs.deployments | default([]) }}.",
+};
+
+pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
+    for (raw, step) in analysis.document.steps.iter().zip(&analysis.steps) {
+        let Some(node) = raw.for_each else { continue };
+        let mut own = step.sites.iter().filter(|site| site.role == Role::ForEach);
+        match own.find(|site| std::ptr::eq(site.node, node)) {
+            Some(site) => check_template(site, diagnostics),
+            None => check_literal(node, diagnostics),
+        }
+    }
+}
+
+fn check_template(site: &TemplateSite<'_>, diagnostics: &mut Diagnostics) {
+    let inferred = &site.inferred;
+    if !inferred.issues.is_empty() {
+        return;
+    }
+    if site.is_text {
+        let message = "'for_each' must be one whole expression, without text around it";
+        let diagnostic = Diagnostic::new(&RULE, site.node.span.clone(), message);
+        return diagnostics.push(diagnostic.help("write \"{{ a + b }}\" to join two lists"));
+    }
+    let (message, help) = match &inferred.ty {
+        Type::List(..) | Type::Map(..) | Type::Any => return,
+        Type::Optional(of) if matches!(**of, Type::List(..) | Type::Map(..)) => (
+            "'for_each' must be a list or a map, but this expression may be null".to_owned(),
+            "add a default, such as {{ x | default([]) }}",
+        ),
+        other => (
+            format!(
+                "'for_each' must be a list or a map, but this expression yields {}",
+                other.with_article()
+            ),
+            "name a list in it, such as {{ nodes.names }}",
+        ),
+    };
+    diagnostics.push(Diagnostic::new(&RULE, inferred.span.clone(), message).help(help));
+}
+
+fn check_literal(node: &Node, diagnostics: &mut Diagnostics) {
+    let count = match &node.kind {
+        NodeKind::List(items) => items.len(),
+        NodeKind::Map(pairs) => pairs.len(),
+        NodeKind::Broken => return,
+        NodeKind::Scalar { .. } => {
+            if node.text().is_some_and(is_template) {
+                return;
+            }
+            let message = format!("'for_each' must be a list or a map, not {}", node.describe());
+            let diagnostic = Diagnostic::new(&RULE, start_span(node), message);
+            return diagnostics.push(match node.text() {
+                Some(text) if !node.is_null() => {
+                    diagnostic.help(format!("write \"{{{{ {text} }}}}\" or [{text}]"))
+                }
+                _ => diagnostic.help("write \"{{ … }}\" or a list"),
+            });
+        }
+    };
+    if count > MAX_ITEMS {
+        let message = format!("'for_each' has {count} items, and at most {MAX_ITEMS} are allowed");
+        diagnostics.push(Diagnostic::new(&RULE, start_span(node), message));
+    }
+}

@@ -1,0 +1,121 @@
+//! The steps of a runbook in a run, one after another.
+
+use std::sync::atomic::Ordering;
+
+use super::{action_run::Phase, checked::is_of_kind, drive::Driver, interruptible::StopReason};
+use crate::{
+    journal::{AfterFailure, Event, StepEvent, StepOutcome, StepPath},
+    lease::HeldLease,
+};
+use runbook::{ActionKind, EvaluationScope, OnFailure, Step};
+
+/// Steps, and what their templates can use.
+pub(super) struct Block<'r> {
+    pub(super) steps: &'r [Step],
+    pub(super) scope: EvaluationScope,
+}
+
+/// How the steps ended.
+pub(super) enum ForwardOutcome {
+    Completed,
+    Stopped,
+    RollBack,
+}
+
+impl Block<'_> {
+    /// Returns the address of a step in the run.
+    #[expect(clippy::unused_self, reason = "a block is at the top level so far")]
+    pub(super) fn path(&self, step: &Step) -> StepPath {
+        StepPath::top_level(&step.id)
+    }
+}
+
+impl Driver<'_> {
+    /// Runs the steps that have not ended.
+    pub(super) async fn run_steps(
+        &self,
+        block: &mut Block<'_>,
+    ) -> Result<ForwardOutcome, StopReason> {
+        let steps = block.steps;
+        let read_again = self.steps_to_read_again(block);
+        // Without a change there was no lock: another run may have changed since what was read before.
+        let has_been_alone = self.lease.as_ref().is_none_or(HeldLease::is_continued);
+        let begins_again = !has_been_alone && !self.run().head.has_changed;
+        for (index, step) in steps.iter().enumerate() {
+            let path = block.path(step);
+            // Its old output is not given to later steps, whatever becomes of the new read.
+            let is_skipped = self.run().skipped_by(&path).is_some();
+            let runs_again = read_again.contains(&step.id) || (begins_again && !is_skipped);
+            if !runs_again && self.is_finished(block, step) {
+                continue;
+            }
+            if let Some(request) = self.control.stop_requested() {
+                return Err(StopReason::StopRequested(request));
+            }
+            let Err(stop_reason) = self.run_step(block, step, &steps[index + 1..]).await else {
+                continue;
+            };
+            if !matches!(stop_reason, StopReason::JournalError(_)) {
+                self.clean_up(step, &path, Phase::Apply).await?;
+            }
+            let StopReason::StepFailed(failure) = stop_reason else { return Err(stop_reason) };
+            let (then, outcome) = match step.on_failure {
+                // The step was not run: what fails is a later one.
+                OnFailure::Continue if self.has_refused_early.load(Ordering::Relaxed) => {
+                    (AfterFailure::Stop, Some(ForwardOutcome::Stopped))
+                }
+                // Its items fail one by one: without the list of them, later steps have nothing to go on with.
+                OnFailure::Continue if step.is_loop() => {
+                    (AfterFailure::Stop, Some(ForwardOutcome::Stopped))
+                }
+                OnFailure::Continue => (AfterFailure::Continue, None),
+                OnFailure::Stop => (AfterFailure::Stop, Some(ForwardOutcome::Stopped)),
+                OnFailure::Rollback => (AfterFailure::Rollback, Some(ForwardOutcome::RollBack)),
+            };
+            self.append(Event::step(&path, StepEvent::StepFailed { failure, then })).await?;
+            if let Some(outcome) = outcome {
+                return Ok(outcome);
+            }
+        }
+        Ok(ForwardOutcome::Completed)
+    }
+
+    /// Returns the ids of the completed steps that a resumed run reads again: those that read directly before the step
+    /// at which the run stopped. A person may have changed what they read, and the step would fail in the same way for
+    /// ever. A step that has decided on its changes no longer depends on what was read.
+    fn steps_to_read_again(&self, block: &Block<'_>) -> Vec<String> {
+        let run = self.run();
+        let recorded = |step: &Step| run.step(&block.path(step));
+        let is_skipped = |step: &Step| run.skipped_by(&block.path(step)).is_some();
+        let has_stopped = |step: &Step| {
+            let outcome = recorded(step).and_then(|recorded| recorded.outcome.as_ref());
+            matches!(outcome, Some(StepOutcome::Failed { then: AfterFailure::Stop, .. }))
+                && !is_skipped(step)
+        };
+        let steps = block.steps;
+        let Some(stopped) = steps.iter().position(has_stopped) else { return Vec::new() };
+        if run.has_decided(&block.path(&steps[stopped])) {
+            return Vec::new();
+        }
+        let has_read = |step: &&Step| {
+            is_of_kind(step, ActionKind::Read)
+                && recorded(step).is_some_and(|recorded| recorded.output().is_some())
+                && !is_skipped(step)
+        };
+        let before = steps[..stopped].iter().rev();
+        before.take_while(has_read).map(|step| step.id.clone()).collect()
+    }
+
+    /// Whether a step's events say that it is over; its output, if it has one, is given to later steps.
+    fn is_finished(&self, block: &mut Block<'_>, step: &Step) -> bool {
+        let (has_ended, output) = match self.run().step(&block.path(step)) {
+            None => return false,
+            Some(recorded) => (recorded.has_ended(), recorded.output().cloned()),
+        };
+        if let Some(output) = output {
+            block.scope.insert(&step.id, &output);
+            self.add_targets_of(step, &output);
+        }
+        has_ended
+    }
+}

@@ -1,0 +1,278 @@
+//! `for_each`: a step that runs once for each of several items.
+
+use std::collections::BTreeSet;
+
+use rafay_relay_sop::journal::{Event, ResumeMode, RunState, RunSummary, StepEvent, StepState};
+use serde_json::{Value, json};
+use simulator::{Effect, Fault};
+
+use test_support::{FinishedRun, TestCluster};
+
+/// A runbook over two nodes of the relay, with more steps after the first.
+fn runbook(steps: &str) -> String {
+    format!(
+        "name: loop\ninputs: {{names: {{type: list of string, default: []}}}}\nsteps:\n\
+         - {{id: relay, action: list_pods, with: {{namespace: rafay-core, deployment: rafay-relay}}}}\n{steps}"
+    )
+}
+
+const CORDON: &str = "\
+- id: close
+  name: Close the nodes
+  for_each: \"{{ relay.nodes[:2] }}\"
+  retry: {attempts: 2, backoff: 1s}
+  action: cordon
+  with: {nodes: [\"{{ each }}\"]}
+  log: \"{{ each }} is closed: {{ close.changed | length }}\"
+";
+
+/// Lets every change of a node fail that is made by the Nth call from now on.
+fn fail(cluster: &TestCluster, nth: u32, times: u32) {
+    let effect = Effect::Fail { status: 422, code: "Invalid".into(), message: "no".into() };
+    cluster.simulator.inject(Fault { matching: "patch nodes/*".into(), nth, times, effect });
+}
+
+/// The paths that have an event of this kind, in the order of the events.
+fn paths_with(run: &FinishedRun, kind: impl Fn(&StepEvent) -> bool) -> Vec<String> {
+    let path = |event: &Event| match event {
+        Event::Step { path, event } if kind(event) => Some(path.to_string()),
+        _ => None,
+    };
+    run.records.iter().filter_map(|record| path(&record.event)).collect()
+}
+
+fn is_undone(event: &StepEvent) -> bool {
+    matches!(event, StepEvent::StepUndoFinished { .. })
+}
+
+fn is_started(event: &StepEvent) -> bool {
+    matches!(event, StepEvent::StepStarted { .. })
+}
+
+fn is_completed(event: &StepEvent) -> bool {
+    matches!(event, StepEvent::StepCompleted { .. })
+}
+
+async fn cordoned(cluster: &TestCluster) -> BTreeSet<String> {
+    let state = cluster.simulator.state().await.unwrap();
+    let nodes = state.nodes.into_iter().filter(|(_, node)| node.unschedulable);
+    nodes.map(|(name, _)| name).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_output_is_a_list_in_the_order_of_the_items() {
+    let cluster = TestCluster::new().await;
+    let steps = format!(
+        "{CORDON}- {{id: check, action: assert, with: {{message: no, that: \
+         \"{{{{ close | map(attribute='nodes') | map('first') | list == relay.nodes[:2] }}}}\"}}}}\n"
+    );
+    let ended = cluster.run(&runbook(&steps)).await.expect_success();
+    let nodes = ended.output("relay")["nodes"].as_array().unwrap()[..2].to_vec();
+    let closed: Vec<Value> =
+        ended.output("close").as_array().unwrap().iter().map(|o| o["nodes"][0].clone()).collect();
+    assert_eq!(closed, nodes);
+    let expected: BTreeSet<String> =
+        nodes.iter().map(|node| node.as_str().unwrap().to_owned()).collect();
+    assert_eq!(cordoned(&cluster).await, expected);
+    let lines = ended.lines_without_waits();
+    let [first, second] = [nodes[0].as_str().unwrap(), nodes[1].as_str().unwrap()];
+    let after = lines.iter().position(|line| line == "Starting step: Close the nodes").unwrap();
+    assert_eq!(
+        lines[after + 1..after + 11],
+        [
+            "2 items".to_owned(),
+            format!("Starting step: Close the nodes [1/2]: {first}"),
+            format!("Changing node {first} unschedulable: false -> true"),
+            format!("{first} is closed: 1"),
+            format!("Completed step: Close the nodes [1/2]: {first}"),
+            format!("Starting step: Close the nodes [2/2]: {second}"),
+            format!("Changing node {second} unschedulable: false -> true"),
+            format!("{second} is closed: 1"),
+            format!("Completed step: Close the nodes [2/2]: {second}"),
+            "Completed step: Close the nodes".to_owned(),
+        ]
+    );
+    // One step with its items, for those who read it as data.
+    let summary = RunSummary::of(&ended.run, false);
+    assert_eq!(summary.steps.len(), 3);
+    assert_eq!((summary.steps[1].item_count, summary.steps[1].items.len()), (Some(2), 2));
+    assert_eq!(summary.steps[1].items[1].id.to_string(), "close[1]");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_output_over_a_map_is_a_map() {
+    let cluster = TestCluster::new().await;
+    let steps = "\
+- id: pods
+  for_each: {a: rafay-relay, b: rafay-sentry}
+  action: list_pods
+  with: {namespace: rafay-core, deployment: \"{{ each.value }}\"}
+  log: \"{{ each.key }}: {{ pods.count }}\"
+- {id: check, action: assert, with: {that: \"{{ pods.a.count == relay.count }}\", message: no}}
+";
+    let ended = cluster.run(&runbook(steps)).await.expect_success();
+    let keys: Vec<&String> = ended.output("pods").as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["a", "b"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_list_succeeds_and_does_nothing() {
+    let cluster = TestCluster::new().await;
+    let steps = CORDON.replace("relay.nodes[:2]", "inputs.names");
+    let ended = cluster.run(&runbook(&steps)).await.expect_success();
+    assert_eq!(*ended.output("close"), json!([]));
+    assert_eq!(cluster.effective_calls(), [""; 0]);
+}
+
+/// All that are worked on at a time begin before the first of them comes to its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn some_items_are_worked_on_at_a_time() {
+    let cluster = TestCluster::new().await;
+    let steps = "\
+- id: waits
+  for_each: [1, 2, 3, 4, 5]
+  at_once: 3
+  action: sleep
+  with: {duration: \"{{ each }}m\"}
+";
+    let ended = cluster.run(&runbook(steps)).await.expect_success();
+    let started = paths_with(&ended, is_started);
+    assert_eq!(
+        started,
+        ["relay", "waits", "waits[0]", "waits[1]", "waits[2]", "waits[3]", "waits[4]"]
+    );
+    let order = |name: &str, kind: fn(&StepEvent) -> bool| {
+        let is_it = |event: &Event| match event {
+            Event::Step { path, event } => path.to_string() == name && kind(event),
+            Event::Run(_) => false,
+        };
+        ended.records.iter().position(|record| is_it(&record.event)).unwrap()
+    };
+    assert!(order("waits[2]", is_started) < order("waits[0]", is_completed));
+    assert!(order("waits[3]", is_started) > order("waits[0]", is_completed));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_item_is_retried_by_itself() {
+    let cluster = TestCluster::new().await;
+    let effect = Effect::Fail { status: 500, code: "InternalError".into(), message: "x".into() };
+    cluster.simulator.inject(Fault { matching: "patch nodes/*".into(), nth: 2, times: 1, effect });
+    let ended = cluster.run(&runbook(CORDON)).await.expect_success();
+    let retried = paths_with(&ended, |event| matches!(event, StepEvent::StepAttemptFailed { .. }));
+    assert_eq!(retried, ["close[1]"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_begins_no_other_item_and_the_resumed_run_does_only_what_is_left() {
+    let cluster = TestCluster::new().await;
+    fail(&cluster, 2, 1);
+    let text = runbook(&CORDON.replace("[:2]", ""));
+    let failed = cluster.run(&text).await.expect_state(RunState::Failed);
+    let nodes = failed.output("relay")["nodes"].as_array().unwrap().clone();
+    assert!(nodes.len() >= 3, "there is an item after the one that fails");
+    let (second, count) = (nodes[1].as_str().unwrap(), nodes.len());
+    let expected = format!("item 2 of {count} ({second}): ");
+    assert!(failed.error().starts_with(&expected), "{}", failed.error());
+    assert_eq!(paths_with(&failed, is_completed), ["relay", "close[0]"]);
+    assert!(!paths_with(&failed, is_started).contains(&"close[2]".to_owned()));
+    let resumed = cluster.resume(failed.run.id(), ResumeMode::Continue).await.expect_success();
+    let completed = paths_with(&resumed, is_completed);
+    let items: Vec<String> = (0..count).map(|index| format!("close[{index}]")).collect();
+    assert_eq!(completed[1..=count], items, "each once, and in order");
+    assert_eq!(cordoned(&cluster).await.len(), count);
+}
+
+/// The items were decided on before the first change: what is read later does not change them.
+#[tokio::test(flavor = "multi_thread")]
+async fn items_stay_the_same_once_one_has_changed_something() {
+    let cluster = TestCluster::new().await;
+    fail(&cluster, 2, 1);
+    let failed = cluster.run(&runbook(CORDON)).await.expect_state(RunState::Failed);
+    let resumed = cluster.resume(failed.run.id(), ResumeMode::Continue).await.expect_success();
+    let decided = paths_with(&resumed, |event| matches!(event, StepEvent::StepItemsDecided { .. }));
+    assert_eq!(decided, ["close"]);
+    assert_eq!(*resumed.output("relay"), *failed.output("relay"), "and it is not read again");
+}
+
+/// Nothing was changed, so a person may have mended what the list comes from.
+#[tokio::test(flavor = "multi_thread")]
+async fn items_are_decided_again_where_none_has_changed_anything() {
+    let cluster = TestCluster::new().await;
+    let steps = "\
+- id: pods
+  for_each: \"{{ relay.nodes }}\"
+  action: list_pods
+  with: {namespace: \"{{ each }}\", deployment: none}
+";
+    let failed = cluster.run(&runbook(steps)).await.expect_state(RunState::Failed);
+    let resumed = cluster.resume(failed.run.id(), ResumeMode::Continue).await;
+    let decided = paths_with(&resumed, |event| matches!(event, StepEvent::StepItemsDecided { .. }));
+    assert_eq!(decided, ["pods", "pods"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_undoes_the_items_backwards() {
+    let cluster = TestCluster::new().await;
+    let steps = format!(
+        "{CORDON}- {{id: no, on_failure: rollback, action: assert, with: {{that: false, message: no}}}}\n"
+    );
+    let ended = cluster.run(&runbook(&steps)).await.expect_state(RunState::RolledBack);
+    assert_eq!(paths_with(&ended, is_undone), ["close[1]", "close[0]"]);
+    assert_eq!(cordoned(&cluster).await, BTreeSet::new());
+    let summary = RunSummary::of(&ended.run, false);
+    assert_eq!(summary.steps[1].state, StepState::Undone);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_item_rolls_back_those_before_it() {
+    let cluster = TestCluster::new().await;
+    fail(&cluster, 2, 1);
+    let steps = CORDON.replace("  action: cordon", "  on_failure: rollback\n  action: cordon");
+    let ended = cluster.run(&runbook(&steps)).await.expect_state(RunState::RolledBack);
+    assert_eq!(paths_with(&ended, is_undone), ["close[1]", "close[0]"]);
+    assert_eq!(cordoned(&cluster).await, BTreeSet::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_continue_a_failed_item_is_null_and_the_others_are_run() {
+    let cluster = TestCluster::new().await;
+    fail(&cluster, 1, 1);
+    let steps = CORDON.replace("  action: cordon", "  on_failure: continue\n  action: cordon");
+    let steps = format!(
+        "{steps}- {{id: check, action: assert, with: {{message: no, that: \
+         \"{{{{ close[0] is none and close | reject('none') | list | length == 1 }}}}\"}}}}\n"
+    );
+    let ended = cluster.run(&runbook(&steps)).await;
+    let ended = ended.expect_state(RunState::SucceededWithFailures);
+    assert_eq!(ended.output("close")[0], Value::Null);
+    assert_eq!(cordoned(&cluster).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_items_than_allowed_change_nothing() {
+    let cluster = TestCluster::new().await;
+    let names: Vec<String> = (0..1001).map(|index| format!("node-{index}")).collect();
+    let text = runbook(&CORDON.replace("relay.nodes[:2]", "inputs.names"));
+    let Err(refused) = cluster.accept(&text, json!({ "names": names })).await else {
+        panic!("1001 items are accepted")
+    };
+    let message = refused.to_string();
+    assert!(message.contains("1001 items, and at most 1000 are allowed"), "{message}");
+}
+
+/// The parameters of every item are evaluated before the run, where the items are known.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_item_that_would_fail_is_found_before_the_run() {
+    let cluster = TestCluster::new().await;
+    let steps = "\
+- id: list
+  for_each: \"{{ inputs.names }}\"
+  action: list_pods
+  with: {namespace: \"{{ each }}\", deployment: rafay-relay}
+";
+    let names = json!({"names": ["rafay-core", "Not A Name"]});
+    let Err(refused) = cluster.accept(&runbook(steps), names).await else {
+        panic!("a namespace with spaces is accepted")
+    };
+    assert!(refused.to_string().contains("namespace"), "{refused}");
+}
