@@ -39,11 +39,13 @@ fn print_row(dir: &Path, name: &str, steps: usize, text: &str) {
     let path = dir.join(format!("{name}.yaml"));
     std::fs::write(&path, text).expect("a file can be written");
     let source = Source::new(format!("{name}.yaml"), text);
-    let findings = runbook::diagnose(&source, actions::registry());
+    let findings = runbook::diagnose(&source, actions::registry(), &runbook::EmptyLibrary);
     let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
     assert_eq!(errors > 0, name == "bad", "{}", render::short(&source, &findings));
     let tries = if steps > 1_000 { 5 } else { 20 };
-    let check = min_duration(tries, || runbook::diagnose(&source, actions::registry()));
+    let check = min_duration(tries, || {
+        runbook::diagnose(&source, actions::registry(), &runbook::EmptyLibrary)
+    });
     let process = min_duration(tries, || {
         let mut program = Command::new(PROGRAM);
         program.args(["validate", "--format", "short"]).arg(&path);

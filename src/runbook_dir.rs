@@ -2,11 +2,12 @@
 //! is in them.
 
 use std::{
+    collections::BTreeSet,
     fmt, io,
     path::{Path, PathBuf},
 };
 
-use runbook::Source;
+use runbook::{Library, MissingRunbook, Source};
 
 /// Runbooks that are compiled in, by name. A file of the same name in the directory comes first.
 const BUILT_IN_RUNBOOKS: &[(&str, &str)] =
@@ -33,6 +34,35 @@ pub struct FoundRunbook {
     pub source: Source,
     /// The place of the text.
     pub origin: Origin,
+    /// The runbooks that it can call.
+    pub library: RunbookLibrary,
+}
+
+/// The runbooks that a runbook can call: those in the directory of its file, then those of the directory of runbooks,
+/// then those that are built in.
+#[derive(Debug, Clone)]
+pub struct RunbookLibrary {
+    beside: Option<RunbookDir>,
+    dir: RunbookDir,
+}
+
+impl Library for RunbookLibrary {
+    fn find(&self, name: &str) -> Result<Source, MissingRunbook> {
+        let beside = self.beside.as_ref().map(|beside| beside.find_file(name));
+        let found = match beside {
+            Some(Ok(Some(found))) => Ok(found),
+            Some(Err(error)) => Err(error),
+            Some(Ok(None)) | None => self.dir.find(name),
+        };
+        found.map(|found| found.source).map_err(|error| match error {
+            LookupError::NotFound { .. } | LookupError::InvalidName(_) => {
+                let beside = self.beside.iter().flat_map(RunbookDir::names);
+                let names: BTreeSet<String> = beside.chain(self.dir.names()).collect();
+                MissingRunbook::Unknown(names.into_iter().collect())
+            }
+            error => MissingRunbook::Unreadable(error.to_string()),
+        })
+    }
 }
 
 /// The place of a runbook's text.
@@ -155,13 +185,8 @@ impl RunbookDir {
         }
         // Each time: a service outlives a directory that is unmounted.
         self.ensure_usable()?;
-        for extension in EXTENSIONS {
-            let path = self.dir.join(format!("{name}.{extension}"));
-            match read(&path) {
-                Err(LookupError::ReadFailed { source, .. })
-                    if source.kind() == io::ErrorKind::NotFound => {}
-                other => return other,
-            }
+        if let Some(found) = self.find_file(name)? {
+            return Ok(found);
         }
         let built_in = BUILT_IN_RUNBOOKS.iter().find(|(known, _)| *known == name);
         let (name, text) = built_in.ok_or_else(|| LookupError::NotFound {
@@ -170,7 +195,39 @@ impl RunbookDir {
             known: self.names().join(", "),
         })?;
         let source = Source::new(format!("{name}.yaml"), *text);
-        Ok(FoundRunbook { source, origin: Origin::BuiltIn })
+        Ok(FoundRunbook { source, origin: Origin::BuiltIn, library: self.library_beside(None) })
+    }
+
+    /// Returns the file of a valid name, if there is one.
+    fn find_file(&self, name: &str) -> Result<Option<FoundRunbook>, LookupError> {
+        for extension in EXTENSIONS {
+            let path = self.dir.join(format!("{name}.{extension}"));
+            match self.read(&path) {
+                Err(LookupError::ReadFailed { source, .. })
+                    if source.kind() == io::ErrorKind::NotFound => {}
+                other => return other.map(Some),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns the runbooks that a text can call which is in no file.
+    pub fn library(&self) -> RunbookLibrary {
+        self.library_beside(None)
+    }
+
+    fn library_beside(&self, path: Option<&Path>) -> RunbookLibrary {
+        let beside = path.and_then(Path::parent).filter(|dir| *dir != self.dir);
+        RunbookLibrary { beside: beside.map(Self::named), dir: self.clone() }
+    }
+
+    /// Reads a runbook's file.
+    ///
+    /// # Errors
+    /// It cannot be read, or is not text.
+    fn read(&self, path: &Path) -> Result<FoundRunbook, LookupError> {
+        let (source, origin) = read(path)?;
+        Ok(FoundRunbook { source, origin, library: self.library_beside(Some(path)) })
     }
 
     /// Reads a path, or finds a name.
@@ -179,7 +236,7 @@ impl RunbookDir {
     /// As [`find`](Self::find).
     pub fn find_or_read(&self, text: &str) -> Result<FoundRunbook, LookupError> {
         self.ensure_usable()?;
-        if is_path(text) { read(Path::new(text)) } else { self.find(text) }
+        if is_path(text) { self.read(Path::new(text)) } else { self.find(text) }
     }
 }
 
@@ -222,7 +279,7 @@ fn change_since(origin: Option<&str>, name: &str, text: &str) -> Option<String> 
 ///
 /// # Errors
 /// It cannot be read, or is not text.
-fn read(path: &Path) -> Result<FoundRunbook, LookupError> {
+fn read(path: &Path) -> Result<(Source, Origin), LookupError> {
     let bytes = std::fs::read(path)
         .map_err(|source| LookupError::ReadFailed { path: path.to_owned(), source })?;
     let text = String::from_utf8(bytes).map_err(|error| LookupError::NotUtf8 {
@@ -232,7 +289,7 @@ fn read(path: &Path) -> Result<FoundRunbook, LookupError> {
     // Fails only where there is no current directory; then the relative path has just been read all the same.
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let source = Source::new(path.display().to_string(), text);
-    Ok(FoundRunbook { source, origin: Origin::File(absolute) })
+    Ok((source, Origin::File(absolute)))
 }
 
 fn is_valid_name(text: &str) -> bool {

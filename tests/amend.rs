@@ -5,7 +5,7 @@ use rafay_relay_sop::{
     journal::{ResumeMode, Run, RunId, RunState},
 };
 use reqwest::StatusCode;
-use runbook::Source;
+use runbook::{EmptyLibrary, Source};
 use serde_json::{Value, json};
 
 use test_support::{
@@ -21,7 +21,8 @@ fn stopping() -> String {
 }
 
 fn changed(text: &str) -> ResumeRequest {
-    let checked = CheckedRunbook::with_origin(Source::new("<changed>", text), "changed.yaml");
+    let checked =
+        CheckedRunbook::with_origin(Source::new("<changed>", text), "changed.yaml", &EmptyLibrary);
     ResumeRequest { runbook: Some(checked.unwrap()), ..ResumeRequest::default() }
 }
 

@@ -80,12 +80,52 @@ steps:
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_before_any_event_of_a_loop_changes_nothing_in_the_end() {
-    a_crash_at_any_event_changes_nothing(LOOP, Moment::BeforeEvent, 30).await;
+    a_crash_at_any_event_changes_nothing(LOOP, Moment::BeforeEvent, 24).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_after_any_event_of_a_loop_changes_nothing_in_the_end() {
-    a_crash_at_any_event_changes_nothing(LOOP, Moment::AfterEvent, 30).await;
+    a_crash_at_any_event_changes_nothing(LOOP, Moment::AfterEvent, 24).await;
+}
+
+/// Calls of a runbook that changes two things and is left with a rollback, where the run goes on.
+const CALLS: &str = "\
+name: calls
+defaults: {timeout: 5m}
+steps:
+- {id: relay, action: list_pods, with: {namespace: rafay-core, deployment: rafay-relay}}
+- id: fails
+  on_failure: continue
+  call: close
+  with: {node: \"{{ relay.nodes[0] }}\", fails: true}
+- id: all
+  for_each: \"{{ relay.nodes[1:] }}\"
+  call: close
+  with: {node: \"{{ each }}\"}
+---
+name: close
+inputs:
+  node: {type: string}
+  fails: {type: boolean, default: false}
+steps:
+- id: close
+  action: cordon
+  with: {nodes: [\"{{ inputs.node }}\"]}
+- id: check
+  on_failure: rollback
+  action: assert
+  with: {that: \"{{ not inputs.fails }}\", message: it fails}
+outputs: {closed: \"{{ close.nodes[0] }}\"}
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_before_any_event_of_calls_changes_nothing_in_the_end() {
+    a_crash_at_any_event_changes_nothing(CALLS, Moment::BeforeEvent, 24).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_after_any_event_of_calls_changes_nothing_in_the_end() {
+    a_crash_at_any_event_changes_nothing(CALLS, Moment::AfterEvent, 24).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use runbook::{
     ActionKind, ActionRegistry, ActionSignature, CheckResult, Duration, EvaluationScope,
-    Reversibility, Severity, Source, check, render, rules,
+    Reversibility, Severity, Source, check, check_in, render, rules,
 };
 use schemars::{JsonSchema, schema_for};
 use serde_json::{Value as Json, json};
@@ -292,6 +292,11 @@ fn source(path: &Path) -> Result<Source, String> {
         .map_err(|error| report(&error.readable, std::slice::from_ref(&error.diagnostic)))
 }
 
+/// The runbooks that the fixtures call.
+fn called() -> Vec<Source> {
+    fixtures("called").iter().map(|path| source(path).unwrap()).collect()
+}
+
 fn report(source: &Source, diagnostics: &[runbook::Diagnostic]) -> String {
     let short = render::short(source, diagnostics);
     format!("{short}\n{}", render::human(source, diagnostics, false))
@@ -307,7 +312,7 @@ fn invalid_runbooks_are_reported_exactly() {
     for path in fixtures("invalid") {
         let got = match source(&path) {
             Ok(source) => {
-                let CheckResult { diagnostics, .. } = check(&source, &registry);
+                let CheckResult { diagnostics, .. } = check_in(&source, &registry, &called());
                 assert!(!diagnostics.is_empty(), "no diagnostic in {}", path.display());
                 report(&source, &diagnostics)
             }
@@ -328,7 +333,7 @@ fn valid_runbooks_have_no_diagnostics() {
     let registry = registry();
     for path in fixtures("valid") {
         let source = source(&path).unwrap();
-        let checked = check(&source, &registry);
+        let checked = check_in(&source, &registry, &called());
         assert!(checked.diagnostics.is_empty(), "{}", render::short(&source, &checked.diagnostics));
         assert!(checked.runbook.is_some());
     }

@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 use rafay_relay_sop::actions;
 use runbook::{
     ActionKind, ActionRegistry, ActionSignature, EvaluationScope, Reversibility, Severity, Source,
-    check, render,
+    check, check_in, render,
 };
 use serde_json::{Map, Value, json};
 
@@ -60,10 +60,16 @@ fn the_documents_runbooks_are_valid_and_its_diagnostics_are_exact() {
     let document = document();
     let blocks = blocks(&document);
     let example = example(&blocks);
+    let named = |block: &Block<'_>| block.language == "yaml" && block.text.starts_with("name: ");
+    let library: Vec<Source> = blocks
+        .iter()
+        .filter(|block| named(block))
+        .map(|block| complete_runbook(block, &example))
+        .collect();
     let mut seen = (0, 0);
     for (at, block) in blocks.iter().enumerate().filter(|(_, block)| block.language == "yaml") {
         let source = complete_runbook(block, &example);
-        let diagnostics = check(&source, actions::registry()).diagnostics;
+        let diagnostics = check_in(&source, actions::registry(), &library).diagnostics;
         let errors: Vec<_> = diagnostics
             .into_iter()
             .filter(|diagnostic| diagnostic.severity == Severity::Error)

@@ -3,6 +3,7 @@
 mod actions;
 mod amend;
 mod architecture;
+mod calls;
 mod cluster_lock;
 mod command_line;
 mod crash;

@@ -209,7 +209,7 @@ impl Global {
     /// Returns the checked runbook of a name or a path.
     fn checked_runbook(&self, name: &str) -> Result<CheckedRunbook, CliError> {
         let found = self.runbook_dir().find_or_read(name)?;
-        Ok(CheckedRunbook::with_origin(found.source, found.origin.to_string())?)
+        Ok(CheckedRunbook::with_origin(found.source, found.origin.to_string(), &found.library)?)
     }
 
     fn runbook_dir(&self) -> RunbookDir {

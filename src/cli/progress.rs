@@ -265,8 +265,8 @@ impl LiveStep {
         event: &StepEvent,
         texts: Vec<String>,
     ) {
-        if let Some(step) = path.step_of_item() {
-            return self.show_item_event(&step, event, texts);
+        if !path.is_top_level() {
+            return self.show_part_event(&path.top(), event, texts);
         }
         match event {
             StepEvent::StepStarted { name, .. } | StepEvent::StepResumed { name } => {
@@ -289,6 +289,7 @@ impl LiveStep {
                 bar.println(printable(&format!("- {name} (skipped: {reason})")));
             }
             StepEvent::StepPrepared { .. }
+            | StepEvent::StepCalled { .. }
             | StepEvent::StepItemsDecided { .. }
             | StepEvent::StepMessage { .. }
             | StepEvent::StepAttemptFailed { .. } => self.details.extend(texts),
@@ -300,8 +301,8 @@ impl LiveStep {
         }
     }
 
-    /// Shows what happens to an item of a step under the name of the step.
-    fn show_item_event(&mut self, step: &StepPath, event: &StepEvent, texts: Vec<String>) {
+    /// Shows what happens to an item of a step, or in a runbook that it calls, under the name of the step.
+    fn show_part_event(&mut self, step: &StepPath, event: &StepEvent, texts: Vec<String>) {
         match event {
             StepEvent::StepStarted { name, .. } | StepEvent::StepResumed { name } => {
                 self.live.set_step(&format!("{}{name}", self.place(step)));

@@ -43,7 +43,7 @@ pub(super) fn describe(run: &Run, step_count: usize) -> String {
         let _ =
             writeln!(text, "  and {}; `runs show` lists them", text::plural(more, "more change"));
     }
-    for target in with_items(&summary.steps).flat_map(|step| &step.not_restored) {
+    for target in with_parts(&summary.steps).into_iter().flat_map(|step| &step.not_restored) {
         let label = paint(Color::Yellow, "not restored:");
         let _ = writeln!(text, "  {label} {}", printable(target));
     }
@@ -54,7 +54,7 @@ pub(super) fn describe(run: &Run, step_count: usize) -> String {
 fn net_changes(steps: &[StepSummary]) -> Vec<RecordedChange> {
     let mut net: Vec<RecordedChange> = Vec::new();
     let mut index: HashMap<&str, usize> = HashMap::new();
-    let left = with_items(steps).filter(|step| is_left(step));
+    let left = with_parts(steps).into_iter().filter(|step| is_left(step));
     for change in left.flat_map(|step| &step.changes) {
         match index.get(change.target.as_str()) {
             Some(&at) => net[at].after.clone_from(&change.after),
@@ -68,9 +68,15 @@ fn net_changes(steps: &[StepSummary]) -> Vec<RecordedChange> {
     net
 }
 
-/// Returns the steps, and after each its items.
-fn with_items(steps: &[StepSummary]) -> impl Iterator<Item = &StepSummary> {
-    steps.iter().flat_map(|step| std::iter::once(step).chain(&step.items))
+/// Returns the steps, and after each its items and the steps of a runbook that it calls.
+fn with_parts(steps: &[StepSummary]) -> Vec<&StepSummary> {
+    let mut all = Vec::new();
+    for step in steps {
+        all.push(step);
+        all.extend(with_parts(&step.items));
+        all.extend(with_parts(&step.steps));
+    }
+    all
 }
 
 /// Whether the changes of a step may be in effect: it decided on them, and they were not undone.

@@ -143,7 +143,7 @@ fn kind(event: &Event) -> Option<(bool, &'static str, &'static str)> {
             StepEvent::StepStarted { .. }
             | StepEvent::StepResumed { .. }
             | StepEvent::StepCompleted { .. }
-                if path.step_of_item().is_some() =>
+                if path.is_within_item() =>
             {
                 return None;
             }
@@ -161,6 +161,7 @@ fn kind(event: &Event) -> Option<(bool, &'static str, &'static str)> {
             // Too many, or told by another event.
             StepEvent::StepMessage { .. }
             | StepEvent::StepWaiting { .. }
+            | StepEvent::StepCalled { .. }
             | StepEvent::StepItemsDecided { .. }
             | StepEvent::StepPrepared { .. }
             | StepEvent::StepApplied { .. }

@@ -102,7 +102,7 @@ impl Projection {
                         | StepEvent::StepSkipped { .. }
                         | StepEvent::StepFailed { .. }
                 );
-                if has_ended && path.step_of_item().is_none() {
+                if has_ended && path.is_top_level() {
                     self.ended.insert(path.clone());
                 }
             }

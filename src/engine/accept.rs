@@ -165,6 +165,7 @@ impl Engine {
             digest: digest(&text),
             text,
             inputs,
+            called: checked.called_texts(),
             actor: actor.to_owned(),
             key,
             version: VERSION.into(),

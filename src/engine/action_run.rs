@@ -192,7 +192,7 @@ impl<'d> ActionRun<'d> {
         match self.run_interruptible(interruption, operation).await? {
             OperationOutcome::Finished(result) => result.map_err(AttemptError::Action),
             OperationOutcome::TimedOut(waiting_for) => {
-                let failure = timed_out(self.step, waiting_for.as_deref());
+                let failure = self.timed_out(waiting_for.as_deref());
                 Err(StopReason::StepFailed(failure).into())
             }
         }
@@ -246,7 +246,16 @@ impl<'d> ActionRun<'d> {
         if self.pause(pause).await? {
             return Ok(());
         }
-        Err(StopReason::StepFailed(timed_out(self.step, Some(&reason.message))))
+        Err(StopReason::StepFailed(self.timed_out(Some(&reason.message))))
+    }
+
+    fn timed_out(&self, waiting_for: Option<&str>) -> Failure {
+        let limit = self.driver.time_limit(&self.path, self.step);
+        let message = match waiting_for {
+            Some(what) => format!("timed out after {limit}, waiting for {what}"),
+            None => format!("timed out after {limit}"),
+        };
+        Failure::new(FailureKind::TimedOut, message)
     }
 
     /// Adds the conditions that were false to the failure of an action that reads nothing but its parameters: the
@@ -275,6 +284,13 @@ impl<'d> ActionRun<'d> {
 }
 
 impl Driver<'_> {
+    /// Returns the shortest of the time limits of a step and of the calls that it is a part of.
+    fn time_limit(&self, path: &StepPath, step: &Step) -> runbook::Duration {
+        let callers = std::iter::successors(path.outer(), StepPath::outer);
+        let limits = callers.filter_map(|path| Some(self.checked.step(&path)?.timeout));
+        limits.fold(step.timeout, Ord::min)
+    }
+
     /// Lets a step, or an item, that ends without success remove what it put on the platform for the time of its work.
     /// A failure is reported and changes nothing about how the step ends.
     pub(super) async fn clean_up(
@@ -350,14 +366,6 @@ fn of_lease(error: PlatformError) -> AttemptError {
 fn to_journal_change(change: PlannedChange) -> RecordedChange {
     let PlannedChange { target, before, after } = change;
     RecordedChange { target, before, after }
-}
-
-fn timed_out(step: &Step, waiting_for: Option<&str>) -> Failure {
-    let message = match waiting_for {
-        Some(what) => format!("timed out after {}, waiting for {what}", step.timeout),
-        None => format!("timed out after {}", step.timeout),
-    };
-    Failure::new(FailureKind::TimedOut, message)
 }
 
 fn attempts_exhausted(mut failure: Failure, attempts: u32) -> Failure {

@@ -168,7 +168,9 @@ pub(super) fn amend(
     if !request.amends() {
         return Ok((old, None));
     }
-    let changed = request.runbook.filter(|changed| changed.source().text() != run.text());
+    let changed = request.runbook.filter(|changed| {
+        changed.source().text() != run.text() || changed.called_texts() != run.called()
+    });
     let replaced = changed.as_ref().map(|changed| replace(run, &old, changed)).transpose()?;
     let checked = changed.unwrap_or_else(|| old.clone());
     let choice = Choice { run, old: &old, steps: &checked.runbook().steps };
@@ -196,7 +198,8 @@ fn replace(
     let inputs = new.bind(&given).map_err(StartError::Inputs)?;
     let text = changed.source().text().to_owned();
     let origin = changed.origin().map(str::to_owned);
-    Ok(ReplacedRunbook { origin, digest: digest(&text), text, inputs })
+    let called = changed.called_texts();
+    Ok(ReplacedRunbook { origin, digest: digest(&text), text, called, inputs })
 }
 
 /// Checks that the steps that have run are in the changed runbook as they were, in their order, and that no new step is

@@ -2,9 +2,11 @@
 
 use std::sync::atomic::Ordering;
 
+use tokio::time::Instant;
+
 use super::{action_run::Phase, checked::is_of_kind, drive::Driver, interruptible::StopReason};
 use crate::{
-    journal::{AfterFailure, Event, StepEvent, StepOutcome, StepPath},
+    journal::{AfterFailure, Event, Failure, StepEvent, StepOutcome, StepPath},
     lease::HeldLease,
 };
 use runbook::{ActionKind, EvaluationScope, OnFailure, Step};
@@ -12,7 +14,17 @@ use runbook::{ActionKind, EvaluationScope, OnFailure, Step};
 /// Steps, and what their templates can use.
 pub(super) struct Block<'r> {
     pub(super) steps: &'r [Step],
+    /// The step, or item, that calls the runbook of the steps; none at the top level.
+    pub(super) caller: Option<Caller>,
     pub(super) scope: EvaluationScope,
+}
+
+/// The step, or item, that calls a runbook.
+#[derive(Debug, Clone)]
+pub(super) struct Caller {
+    pub(super) path: StepPath,
+    /// When the time of the call is up.
+    pub(super) deadline: Instant,
 }
 
 /// How the steps ended.
@@ -20,13 +32,26 @@ pub(super) enum ForwardOutcome {
     Completed,
     Stopped,
     RollBack,
+    /// A called runbook has failed, and its caller decides about the run.
+    Left(Failure),
 }
 
 impl Block<'_> {
     /// Returns the address of a step in the run.
-    #[expect(clippy::unused_self, reason = "a block is at the top level so far")]
     pub(super) fn path(&self, step: &Step) -> StepPath {
-        StepPath::top_level(&step.id)
+        match &self.caller {
+            Some(caller) => caller.path.child(&step.id),
+            None => StepPath::top_level(&step.id),
+        }
+    }
+
+    /// Returns what follows from a failure after which the steps do not go on.
+    pub(super) fn after_failure(&self, step: &Step) -> AfterFailure {
+        match (&self.caller, step.on_failure) {
+            (Some(_), _) => AfterFailure::Leave,
+            (None, OnFailure::Rollback) => AfterFailure::Rollback,
+            (None, OnFailure::Stop | OnFailure::Continue) => AfterFailure::Stop,
+        }
     }
 }
 
@@ -43,6 +68,9 @@ impl Driver<'_> {
         let begins_again = !has_been_alone && !self.run().head.has_changed;
         for (index, step) in steps.iter().enumerate() {
             let path = block.path(step);
+            if let Some(failure) = self.left_at(&path) {
+                return self.leave(block, step, failure).await;
+            }
             // Its old output is not given to later steps, whatever becomes of the new read.
             let is_skipped = self.run().skipped_by(&path).is_some();
             let runs_again = read_again.contains(&step.id) || (begins_again && !is_skipped);
@@ -59,25 +87,50 @@ impl Driver<'_> {
                 self.clean_up(step, &path, Phase::Apply).await?;
             }
             let StopReason::StepFailed(failure) = stop_reason else { return Err(stop_reason) };
-            let (then, outcome) = match step.on_failure {
+            let goes_on = step.on_failure == OnFailure::Continue
                 // The step was not run: what fails is a later one.
-                OnFailure::Continue if self.has_refused_early.load(Ordering::Relaxed) => {
-                    (AfterFailure::Stop, Some(ForwardOutcome::Stopped))
-                }
+                && !self.has_refused_early.load(Ordering::Relaxed)
                 // Its items fail one by one: without the list of them, later steps have nothing to go on with.
-                OnFailure::Continue if step.is_loop() => {
-                    (AfterFailure::Stop, Some(ForwardOutcome::Stopped))
-                }
-                OnFailure::Continue => (AfterFailure::Continue, None),
-                OnFailure::Stop => (AfterFailure::Stop, Some(ForwardOutcome::Stopped)),
-                OnFailure::Rollback => (AfterFailure::Rollback, Some(ForwardOutcome::RollBack)),
-            };
-            self.append(Event::step(&path, StepEvent::StepFailed { failure, then })).await?;
-            if let Some(outcome) = outcome {
-                return Ok(outcome);
+                && !step.is_loop();
+            let then = if goes_on { AfterFailure::Continue } else { block.after_failure(step) };
+            let event = StepEvent::StepFailed { failure: failure.clone(), then };
+            self.append(Event::step(&path, event)).await?;
+            match then {
+                AfterFailure::Continue => {}
+                AfterFailure::Stop => return Ok(ForwardOutcome::Stopped),
+                AfterFailure::Rollback => return Ok(ForwardOutcome::RollBack),
+                AfterFailure::Leave => return self.leave(block, step, failure).await,
             }
         }
         Ok(ForwardOutcome::Completed)
+    }
+
+    /// Returns the failure at which a called runbook is being left, where its process died before that was done.
+    fn left_at(&self, path: &StepPath) -> Option<Failure> {
+        match &self.run().step(path)?.outcome {
+            Some(StepOutcome::Failed { failure, then: AfterFailure::Leave }) => {
+                Some(failure.clone())
+            }
+            _ => None,
+        }
+    }
+
+    /// Ends a called runbook after the failure of one of its steps: where that step asks for a rollback, what the
+    /// runbook has changed is undone.
+    async fn leave(
+        &self,
+        block: &Block<'_>,
+        step: &Step,
+        failure: Failure,
+    ) -> Result<ForwardOutcome, StopReason> {
+        if let Some(caller) =
+            block.caller.as_ref().filter(|_| step.on_failure == OnFailure::Rollback)
+        {
+            self.undo_steps(|_, path| path.is_part_of(&caller.path)).await?;
+        }
+        let name = step.display_name(&block.scope);
+        let message = format!("{name}: {}", failure.message);
+        Ok(ForwardOutcome::Left(Failure { message, ..failure }))
     }
 
     /// Returns the ids of the completed steps that a resumed run reads again: those that read directly before the step
@@ -108,13 +161,14 @@ impl Driver<'_> {
 
     /// Whether a step's events say that it is over; its output, if it has one, is given to later steps.
     fn is_finished(&self, block: &mut Block<'_>, step: &Step) -> bool {
-        let (has_ended, output) = match self.run().step(&block.path(step)) {
+        let path = block.path(step);
+        let (has_ended, output) = match self.run().step(&path) {
             None => return false,
             Some(recorded) => (recorded.has_ended(), recorded.output().cloned()),
         };
         if let Some(output) = output {
             block.scope.insert(&step.id, &output);
-            self.add_targets_of(step, &output);
+            self.add_targets_of(&path);
         }
         has_ended
     }

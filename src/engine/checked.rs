@@ -5,9 +5,11 @@ use std::sync::Arc;
 use super::{StartError, digest, failure};
 use crate::{
     actions,
-    journal::{Failure, Run, StepPath},
+    journal::{CalledText, Failure, Run, StepPath},
 };
-use runbook::{ActionKind, EvaluationScope, Runbook, Source, Step};
+use runbook::{
+    ActionKind, CalledRunbook, EmptyLibrary, EvaluationScope, Library, Runbook, Source, Step,
+};
 
 /// A runbook without errors and the text it came from. Clones share it.
 #[derive(Debug, Clone)]
@@ -26,19 +28,35 @@ impl CheckedRunbook {
     /// # Errors
     /// [`StartError::InvalidRunbook`] with everything that is wrong with it.
     pub fn new(source: Source) -> Result<Self, StartError> {
-        Self::check(source, None)
+        Self::check(source, None, &EmptyLibrary)
+    }
+
+    /// Checks a text, and the runbooks of the library that it calls.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn in_library(source: Source, library: &dyn Library) -> Result<Self, StartError> {
+        Self::check(source, None, library)
     }
 
     /// Checks a text whose origin is recorded in the run: a path, or `built in`.
     ///
     /// # Errors
     /// [`StartError::InvalidRunbook`] with everything that is wrong with it.
-    pub fn with_origin(source: Source, origin: impl Into<String>) -> Result<Self, StartError> {
-        Self::check(source, Some(origin.into()))
+    pub fn with_origin(
+        source: Source,
+        origin: impl Into<String>,
+        library: &dyn Library,
+    ) -> Result<Self, StartError> {
+        Self::check(source, Some(origin.into()), library)
     }
 
-    fn check(source: Source, origin: Option<String>) -> Result<Self, StartError> {
-        let checked = runbook::check(&source, actions::registry());
+    fn check(
+        source: Source,
+        origin: Option<String>,
+        library: &dyn Library,
+    ) -> Result<Self, StartError> {
+        let checked = runbook::check_in(&source, actions::registry(), library);
         tracing::debug!(runbook = source.name(), "checked the runbook");
         match checked.runbook {
             Some(runbook) => Ok(Self(Arc::new(Inner { source, runbook, origin }))),
@@ -54,12 +72,26 @@ impl CheckedRunbook {
     /// # Errors
     /// This version finds errors in it, or it is not the text that the journal has the digest of.
     pub(super) fn of_run(run: &Run) -> Result<Self, StartError> {
-        if digest(run.text()) != run.digest() {
+        let is_damaged = |called: &CalledText| digest(&called.text) != called.digest;
+        if digest(run.text()) != run.digest() || run.called().iter().any(is_damaged) {
             return Err(StartError::DigestMismatch { run: run.id().clone() });
         }
         let since = if run.text() == run.spec.text { "started" } else { "last resumed" };
         let name = format!("{} (as run {} was {since} with)", run.spec.runbook, run.id());
-        Self::new(Source::new(name, run.text()))
+        let text = |called: &CalledText| {
+            Source::new(format!("{}.yaml", called.runbook), called.text.as_str())
+        };
+        let called: Vec<Source> = run.called().iter().map(text).collect();
+        Self::check(Source::new(name, run.text()), None, &called)
+    }
+
+    /// Returns the texts of the runbooks that it calls, for the journal.
+    pub(super) fn called_texts(&self) -> Vec<CalledText> {
+        let text = |called: &CalledRunbook| {
+            let text = called.source().text().to_owned();
+            CalledText { runbook: called.runbook().name.clone(), digest: digest(&text), text }
+        };
+        self.runbook().called().into_iter().map(text).collect()
     }
 
     /// Returns the text.
@@ -74,8 +106,13 @@ impl CheckedRunbook {
 
     /// Returns the step of a path.
     pub(super) fn step(&self, path: &StepPath) -> Option<&Step> {
-        let [segment] = path.segments() else { return None };
-        self.runbook().steps.iter().find(|step| step.id == segment.step)
+        let (last, outer) = path.segments().split_last()?;
+        let mut steps = &self.runbook().steps;
+        for segment in outer {
+            let caller = steps.iter().find(|step| step.id == segment.step)?;
+            steps = &caller.call.as_ref()?.runbook().steps;
+        }
+        steps.iter().find(|step| step.id == last.step)
     }
 
     /// Evaluates what can be evaluated of the runbook with the values of a scope.

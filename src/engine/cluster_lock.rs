@@ -61,7 +61,7 @@ impl Engine {
         run: LockedRun<'_>,
     ) -> Result<Option<HeldLease>, StartError> {
         let is_needed = target.kubernetes.is_some()
-            && runbook.steps.iter().any(|step| is_of_kind(step, ActionKind::Change));
+            && runbook.all_steps().into_iter().any(|step| is_of_kind(step, ActionKind::Change));
         if !is_needed {
             return Ok(None);
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::{CheckedRunbook, drive::Driver, interruptible::caught, step::action_of};
+use super::{drive::Driver, interruptible::caught, step::action_of};
 use crate::{
     actions::{Operations, RestoreCommand, TargetState},
     journal::{RecordedDifference, StepProgress},
@@ -18,13 +18,13 @@ const READ_TIMEOUT: Duration = Duration::from_secs(15);
 impl Driver<'_> {
     /// Returns what still differs from the start of the run. Where a target cannot be read, it returns the change that
     /// was decided on instead.
-    pub(super) async fn differences(&self, checked: &CheckedRunbook) -> Vec<RecordedDifference> {
+    pub(super) async fn differences(&self) -> Vec<RecordedDifference> {
         let deadline = Instant::now() + READ_TIMEOUT;
         let mut found: Vec<RecordedDifference> = Vec::new();
         let prepared: Vec<StepProgress> =
             self.run().prepared_steps().into_iter().cloned().collect();
         for step in &prepared {
-            let differences = match self.read_targets(checked, step, deadline).await {
+            let differences = match self.read_targets(step, deadline).await {
                 Some(targets) => {
                     targets.into_iter().map(|target| self.difference(target)).collect()
                 }
@@ -46,12 +46,12 @@ impl Driver<'_> {
 
     async fn read_targets(
         &self,
-        checked: &CheckedRunbook,
         step: &StepProgress,
         deadline: Instant,
     ) -> Option<Vec<TargetState>> {
         let intent = &step.intent.as_ref()?.value;
-        let Operations::Change(operations) = &action_of(checked.step(&step.path)?).ok()?.operations
+        let Operations::Change(operations) =
+            &action_of(self.checked.step(&step.path)?).ok()?.operations
         else {
             return None;
         };

@@ -24,6 +24,7 @@ use runbook::EvaluationScope;
 /// A run being driven. Several items of a step share it.
 pub(super) struct Driver<'a> {
     pub(super) engine: &'a Engine,
+    pub(super) checked: CheckedRunbook,
     run_writer: SharedRunWriter,
     /// The lease of the cluster, where the run needs it.
     pub(super) lease: Option<HeldLease>,
@@ -64,6 +65,7 @@ impl Engine {
         let _requests = self.cancel_on_request(run_writer.run().id(), &control);
         let mut driver = Driver {
             engine: self,
+            checked,
             run_writer: run_writer.shared(),
             lease,
             control,
@@ -71,10 +73,10 @@ impl Engine {
             has_evaluated_early: AtomicBool::new(false),
             has_refused_early: AtomicBool::new(false),
         };
-        let ended = match driver.drive(&checked).await {
-            Ok(ending) => driver.finish(ending, &checked).await,
+        let ended = match driver.drive().await {
+            Ok(ending) => driver.finish(ending).await,
             Err(stop_reason) => match driver.ending_of(stop_reason).await {
-                Ok(ending) => driver.finish(ending, &checked).await,
+                Ok(ending) => driver.finish(ending).await,
                 Err(error) => Err(error),
             },
         };
@@ -110,24 +112,25 @@ impl Driver<'_> {
         self.known_targets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn drive(&self, checked: &CheckedRunbook) -> Result<Ending, StopReason> {
+    async fn drive(&self) -> Result<Ending, StopReason> {
         if let Some(ending) = self.restoring() {
             return Ok(ending);
         }
         let is_rolling_back = self.run().head.is_rolling_back();
         if !is_rolling_back {
             let scope = EvaluationScope::new(self.run().inputs());
-            let mut block = Block { steps: &checked.runbook().steps, scope };
+            let steps = &self.checked.runbook().steps;
+            let mut block = Block { steps, caller: None, scope };
             let outcome = match self.run_steps(&mut block).await? {
                 ForwardOutcome::Completed => Some(self.success_outcome()),
-                ForwardOutcome::Stopped => Some(RunOutcome::Failed),
+                ForwardOutcome::Stopped | ForwardOutcome::Left(_) => Some(RunOutcome::Failed),
                 ForwardOutcome::RollBack => None,
             };
             if let Some(outcome) = outcome {
                 return Ok(outcome.into());
             }
         }
-        let outcome = match self.undo_steps(checked, |_| true).await? {
+        let outcome = match self.undo_steps(|_, _| true).await? {
             0 => RunOutcome::RolledBack,
             _ => RunOutcome::RollbackFailed,
         };
@@ -185,11 +188,7 @@ impl Driver<'_> {
     }
 
     /// Records that the run ends, and what it has left different.
-    pub(super) async fn end(
-        &self,
-        ending: Ending,
-        checked: &CheckedRunbook,
-    ) -> Result<(), StoreError> {
+    pub(super) async fn end(&self, ending: Ending) -> Result<(), StoreError> {
         let Ending { outcome, failure } = ending;
         let differences = match outcome {
             RunOutcome::Succeeded | RunOutcome::SucceededWithFailures => None,
@@ -198,7 +197,7 @@ impl Driver<'_> {
             RunOutcome::Failed
             | RunOutcome::Cancelled
             | RunOutcome::RolledBack
-            | RunOutcome::RollbackFailed => Some(self.differences(checked).await),
+            | RunOutcome::RollbackFailed => Some(self.differences().await),
         };
         self.append(RunEvent::RunEnded { outcome, failure, differences }).await
     }

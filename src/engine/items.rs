@@ -8,16 +8,13 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use super::{
-    action_run::{ActionRun, Phase},
+    action_run::Phase,
     block::Block,
     drive::Driver,
     interruptible::StopReason,
-    step::items_of,
+    step::{items_of, revision_of},
 };
-use crate::{
-    actions::ActionDef,
-    journal::{AfterFailure, Event, Failure, StepEvent, StepOutcome, StepPath},
-};
+use crate::journal::{AfterFailure, Event, Failure, StepEvent, StepOutcome, StepPath};
 use runbook::{OnFailure, Step, each_of};
 use text::printable;
 
@@ -28,7 +25,6 @@ const MAX_LABEL: usize = 60;
 struct Loop<'r> {
     step: &'r Step,
     path: &'r StepPath,
-    action: &'static ActionDef,
     /// The display name of the step.
     name: String,
     count: usize,
@@ -45,7 +41,6 @@ impl Driver<'_> {
         block: &Block<'_>,
         step: &Step,
         path: &StepPath,
-        action: &'static ActionDef,
         at_once: u32,
         deadline: Instant,
     ) -> Result<Value, StopReason> {
@@ -54,7 +49,6 @@ impl Driver<'_> {
         let work = Loop {
             step,
             path,
-            action,
             name: step.display_name(&block.scope),
             count: each.len(),
             deadline,
@@ -75,7 +69,7 @@ impl Driver<'_> {
             }
             _ => Value::Array(outputs),
         };
-        let (revision, message) = (action.revision, None);
+        let (revision, message) = (revision_of(step), None);
         let event = StepEvent::StepCompleted { revision, output: output.clone(), message };
         self.append(Event::step(path, event)).await?;
         Ok(output)
@@ -108,7 +102,7 @@ impl Driver<'_> {
         each: &Value,
     ) -> Result<Value, StopReason> {
         let path = work.path.item(u32::try_from(index).unwrap_or(u32::MAX));
-        if let Some(output) = self.ended_output(work, &path) {
+        if let Some(output) = self.ended_output(&path) {
             return Ok(output);
         }
         if work.has_failed.load(Ordering::Relaxed) {
@@ -120,8 +114,7 @@ impl Driver<'_> {
         let name = work.name_of(index, each);
         self.append(Event::step(&path, self.beginning(&path, name))).await?;
         let scope = block.scope.with_each(each);
-        let mut item = ActionRun::new(self, work.step, &path, scope, work.deadline);
-        let stop_reason = match item.run(work.action).await {
+        let stop_reason = match self.execute(work.step, &path, scope, work.deadline).await {
             Ok(output) => return Ok(output),
             Err(stop_reason) => stop_reason,
         };
@@ -132,8 +125,7 @@ impl Driver<'_> {
         let StopReason::StepFailed(failure) = stop_reason else { return Err(stop_reason) };
         let then = match work.step.on_failure {
             OnFailure::Continue => AfterFailure::Continue,
-            OnFailure::Stop => AfterFailure::Stop,
-            OnFailure::Rollback => AfterFailure::Rollback,
+            OnFailure::Stop | OnFailure::Rollback => block.after_failure(work.step),
         };
         // Before the event: no item begins after one has failed.
         if then != AfterFailure::Continue {
@@ -148,7 +140,7 @@ impl Driver<'_> {
     }
 
     /// Returns the output of an item that has ended, and gives its targets to later steps.
-    fn ended_output(&self, work: &Loop<'_>, path: &StepPath) -> Option<Value> {
+    fn ended_output(&self, path: &StepPath) -> Option<Value> {
         let output = {
             let run = self.run();
             let recorded = run.step(path).filter(|recorded| recorded.has_ended())?;
@@ -157,7 +149,7 @@ impl Driver<'_> {
                 _ => Value::Null,
             }
         };
-        self.add_known_targets(work.action, &output);
+        self.add_targets_of(path);
         Some(output)
     }
 

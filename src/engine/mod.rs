@@ -24,6 +24,7 @@ mod accept;
 mod action_run;
 mod amend;
 mod block;
+mod call;
 mod checked;
 mod cluster_lock;
 mod control;

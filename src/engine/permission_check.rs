@@ -94,7 +94,8 @@ impl Engine {
         let scope = preflight.scope();
         // A step that has changed something may have to be undone when a later one fails.
         let may_be_undone = |step: &Step| {
-            run.has_decided(&StepPath::top_level(&step.id)) && is_reversible(&step.action)
+            run.has_decided(&StepPath::top_level(&step.id))
+                && (step.call.is_some() || is_reversible(&step.action))
         };
         let needed =
             runbook.steps.iter().filter(|step| preflight.is_left(step) || may_be_undone(step));
@@ -116,7 +117,10 @@ impl Engine {
         let account = target.aws.as_ref().map(|aws| aws.account.clone());
         let context = RunbookContext { account, ..RunbookContext::default() };
         let of_run = permissions::of_run(runbook);
-        let is_of_step = |need: &Need| matches!(need, Need::Step { step, .. } if is_meant(step));
+        // Of a called runbook, the step that calls it counts.
+        let top = |step: &str| step.split('/').next().unwrap_or_default().to_owned();
+        let is_of_step =
+            |need: &Need| matches!(need, Need::Step { step, .. } if is_meant(&top(step)));
         let of_steps = permissions::of_runbook(runbook, scope, &context)
             .into_iter()
             .filter(|requirement| requirement.needed_by.iter().any(is_of_step));

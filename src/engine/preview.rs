@@ -53,7 +53,7 @@ impl Preflight {
         let inputs = EvaluationScope::new(&self.inputs);
         let scope = self.reads.as_ref().map_or(&inputs, |reads| &reads.scope);
         let steps = self.checked.runbook().steps.iter();
-        steps.filter_map(|step| changing_step(step, scope)).collect()
+        steps.flat_map(|step| changing_steps(step, scope)).collect()
     }
 }
 
@@ -64,7 +64,7 @@ impl ResumePreflight {
         if !self.rolls_back() {
             let steps = runbook.steps.iter().filter(|step| self.is_left(step));
             let scope = &self.scope();
-            let steps = steps.filter_map(|step| changing_step(step, scope));
+            let steps = steps.flat_map(|step| changing_steps(step, scope));
             return Remaining::Forward(steps.collect());
         }
         let steps = run.rollback_order().into_iter().map(|recorded| {
@@ -130,14 +130,29 @@ impl ResumePreflight {
     }
 }
 
-fn changing_step(step: &Step, scope: &EvaluationScope) -> Option<ChangingStep> {
-    let action = actions::find(&step.action)?;
-    (action.kind() == ActionKind::Change).then(|| ChangingStep {
-        name: step.display_name(scope),
+/// Returns a step, if it changes something, or the steps of the runbook that it calls which do.
+fn changing_steps(step: &Step, scope: &EvaluationScope) -> Vec<ChangingStep> {
+    let name = step.display_name(scope);
+    if let Some(called) = &step.call {
+        let inputs = step.call_inputs(scope).unwrap_or_default();
+        let inner = EvaluationScope::new(&inputs);
+        let steps = called.runbook().steps.iter().flat_map(|step| changing_steps(step, &inner));
+        let below = |changing: ChangingStep| ChangingStep {
+            name: format!("{name}: {}", changing.name),
+            ..changing
+        };
+        return steps.map(below).collect();
+    }
+    let Some(action) = actions::find(&step.action) else { return Vec::new() };
+    if action.kind() != ActionKind::Change {
+        return Vec::new();
+    }
+    vec![ChangingStep {
+        name,
         action: step.action.clone(),
         is_reversible: action.reversibility() != Reversibility::Irreversible,
         restore_at_end: step.restore_at_end,
-    })
+    }]
 }
 
 impl Engine {

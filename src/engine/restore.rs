@@ -2,7 +2,6 @@
 //! undone them with all others, each at its place in the reverse order; one that is interrupted does it when it ends.
 
 use super::{
-    CheckedRunbook,
     drive::{Driver, Ending},
     interruptible::StopReason,
 };
@@ -20,23 +19,15 @@ impl Driver<'_> {
     }
 
     /// Restores what is not to outlast the run, and records its end.
-    pub(super) async fn finish(
-        &mut self,
-        ending: Ending,
-        checked: &CheckedRunbook,
-    ) -> Result<(), StoreError> {
-        let ending = match self.restore(ending, checked).await {
+    pub(super) async fn finish(&mut self, ending: Ending) -> Result<(), StoreError> {
+        let ending = match self.restore(ending).await {
             Ok(ending) => ending,
             Err(stop_reason) => self.ending_of(stop_reason).await?,
         };
-        self.end(ending, checked).await
+        self.end(ending).await
     }
 
-    async fn restore(
-        &mut self,
-        ending: Ending,
-        checked: &CheckedRunbook,
-    ) -> Result<Ending, StopReason> {
+    async fn restore(&mut self, ending: Ending) -> Result<Ending, StopReason> {
         let Ending { outcome, failure } = ending;
         let ends = match outcome {
             RunOutcome::Succeeded
@@ -45,7 +36,7 @@ impl Driver<'_> {
             | RunOutcome::Cancelled => true,
             RunOutcome::Interrupted | RunOutcome::RolledBack | RunOutcome::RollbackFailed => false,
         };
-        let is_left = self.is_left_to_restore(checked);
+        let is_left = self.is_left_to_restore();
         if !ends || !is_left {
             return Ok(Ending { outcome, failure });
         }
@@ -55,7 +46,7 @@ impl Driver<'_> {
             self.append(RunEvent::RunRestoring { outcome, failure: failure.clone() }).await?;
         }
         self.control = self.control.without_cancel();
-        let failures = self.undo_steps(checked, is_restored).await?;
+        let failures = self.undo_steps(|step, _| is_restored(step)).await?;
         let outcome = match outcome {
             RunOutcome::Succeeded if failures > 0 => RunOutcome::SucceededWithFailures,
             outcome => outcome,
@@ -63,10 +54,10 @@ impl Driver<'_> {
         Ok(Ending { outcome, failure })
     }
 
-    fn is_left_to_restore(&self, checked: &CheckedRunbook) -> bool {
+    fn is_left_to_restore(&self) -> bool {
         let run = self.run();
         let mut left = run.rollback_order().into_iter();
-        left.any(|recorded| checked.step(&recorded.path).is_some_and(is_restored))
+        left.any(|recorded| self.checked.step(&recorded.path).is_some_and(is_restored))
     }
 }
 

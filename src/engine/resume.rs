@@ -14,10 +14,9 @@ use crate::{
     actions,
     journal::{
         Amendment, AuditLog, Format, Observers, ResumeMode, Run, RunEvent, RunId, RunStore,
-        RunTarget, RunWriter, StepOutcome, StepPath, StepProgress, StoreError,
+        RunTarget, RunWriter, StepOutcome, StepProgress, StoreError,
     },
 };
-use runbook::Runbook;
 
 /// Everything that was found out before a run is resumed. Made once, by [`Engine::prepare_resume`].
 pub struct ResumePreflight {
@@ -45,7 +44,7 @@ impl CheckedResume {
         };
         ensure_unfinished(run, operation)?;
         let (checked, amendment) = amend(run, request)?;
-        ensure_same_revisions(run, checked.runbook())?;
+        ensure_same_revisions(run, &checked)?;
         let preflight = ResumePreflight { writer, checked, mode, amendment };
         preflight.evaluate_early()?;
         Ok(Self(preflight))
@@ -244,14 +243,14 @@ fn ensure_unfinished(run: &Run, operation: &'static str) -> Result<(), StartErro
     Err(StartError::AlreadyFinished { run: run.id().clone(), state, operation })
 }
 
-fn ensure_same_revisions(run: &Run, runbook: &Runbook) -> Result<(), StartError> {
-    for step in &runbook.steps {
-        let Some(action) = actions::find(&step.action) else { continue };
-        let path = StepPath::top_level(&step.id);
-        if run.work_of(&path).flat_map(revisions).any(|revision| revision != action.revision) {
+fn ensure_same_revisions(run: &Run, checked: &CheckedRunbook) -> Result<(), StartError> {
+    for recorded in run.steps() {
+        let step = checked.step(&recorded.path);
+        let Some(action) = step.and_then(|step| actions::find(&step.action)) else { continue };
+        if revisions(recorded).any(|revision| revision != action.revision) {
             return Err(StartError::RevisionMismatch {
                 run: run.id().clone(),
-                action: step.action.clone(),
+                action: action.name.to_owned(),
                 version: run.spec.version.clone(),
             });
         }

@@ -4,7 +4,6 @@
 use tokio::time::Instant;
 
 use super::{
-    CheckedRunbook,
     action_run::{ActionRun, AttemptError, Phase, backoff_delay},
     drive::Driver,
     failure,
@@ -22,14 +21,14 @@ impl Driver<'_> {
     /// be undone.
     pub(super) async fn undo_steps(
         &self,
-        checked: &CheckedRunbook,
-        is_meant: impl Fn(&Step) -> bool + Sync,
+        is_meant: impl Fn(&Step, &StepPath) -> bool + Sync,
     ) -> Result<usize, StopReason> {
         let order: Vec<StepPath> =
             self.run().rollback_order().iter().map(|step| step.path.clone()).collect();
         let mut failures = 0;
         for path in order {
-            let Some(step) = checked.step(&path).filter(|step| is_meant(step)) else { continue };
+            let step = self.checked.step(&path).filter(|step| is_meant(step, &path));
+            let Some(step) = step else { continue };
             let Operations::Change(operations) = &action_of(step)?.operations else { continue };
             if let Some(request) = self.control.stop_requested() {
                 return Err(StopReason::StopRequested(request));

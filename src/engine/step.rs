@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{
     action_run::{ActionRun, Phase},
     block::Block,
-    checked::early_failure,
+    checked::{early_failure, is_of_kind},
     drive::Driver,
     failure,
     interruptible::StopReason,
@@ -54,19 +54,35 @@ impl Driver<'_> {
         let description = step.description(&block.scope);
         let deadline = self.start_step(step, path, name, description).await?;
         should_run.map_err(|error| StopReason::StepFailed(failure::of_template(&error)))?;
-        let action = action_of(step)?;
-        if action.kind() == ActionKind::Change && self.changed_paths(path).is_empty() {
+        let deadline =
+            block.caller.as_ref().map_or(deadline, |caller| caller.deadline.min(deadline));
+        if may_change(step) && self.changed_paths(path).is_empty() {
             self.evaluate_early(block, later)?;
         }
         let output = match step.at_once {
-            Some(at_once) => self.run_items(block, step, path, action, at_once, deadline).await?,
-            None => {
-                let scope = block.scope.clone();
-                ActionRun::new(self, step, path, scope, deadline).run(action).await?
-            }
+            Some(at_once) => self.run_items(block, step, path, at_once, deadline).await?,
+            None => self.execute(step, path, block.scope.clone(), deadline).await?,
         };
         block.scope.insert(&step.id, &output);
         Ok(())
+    }
+
+    /// Executes the action of a step or an item, or runs the runbook that it calls, and returns the output.
+    pub(super) async fn execute(
+        &self,
+        step: &Step,
+        path: &StepPath,
+        scope: EvaluationScope,
+        deadline: Instant,
+    ) -> Result<Value, StopReason> {
+        match &step.call {
+            // A future that contains itself needs a place of its own.
+            Some(called) => Box::pin(self.run_called(called, step, path, scope, deadline)).await,
+            None => {
+                let action = action_of(step)?;
+                ActionRun::new(self, step, path, scope, deadline).run(action).await
+            }
+        }
     }
 
     /// Evaluates, before the first change, what can be evaluated of the later steps: one that would fail whatever
@@ -109,17 +125,20 @@ impl Driver<'_> {
         Ok(Instant::now() + timeout.saturating_sub(elapsed))
     }
 
-    /// Gives the targets that the output of a step names to the steps after it.
-    pub(super) fn add_targets_of(&self, step: &Step, output: &Value) {
-        let Some(action) = actions::find(&step.action) else { return };
-        match output {
-            Value::Array(outputs) if step.is_loop() => {
-                outputs.iter().for_each(|output| self.add_known_targets(action, output));
+    /// Gives the targets that the outputs of a step, its items and the steps that it calls name to the steps after it.
+    pub(super) fn add_targets_of(&self, path: &StepPath) {
+        let outputs: Vec<(StepPath, Value)> = {
+            let run = self.run();
+            let outputs = run.work_of(path).filter_map(|work| Some((work, work.output()?)));
+            outputs.map(|(work, output)| (work.path.clone(), output.clone())).collect()
+        };
+        for (path, output) in outputs {
+            let step = self.checked.step(&path);
+            // The output of a loop is that of its items.
+            let one = step.filter(|step| !step.is_loop() || path.step_of_item().is_some());
+            if let Some(action) = one.and_then(|step| actions::find(&step.action)) {
+                self.add_known_targets(action, &output);
             }
-            Value::Object(outputs) if step.is_loop() => {
-                outputs.values().for_each(|output| self.add_known_targets(action, output));
-            }
-            output => self.add_known_targets(action, output),
         }
     }
 
@@ -131,12 +150,27 @@ impl Driver<'_> {
     }
 }
 
+/// Whether a step changes something, or calls a runbook that does.
+fn may_change(step: &Step) -> bool {
+    match &step.call {
+        Some(called) => {
+            called.runbook().all_steps().iter().any(|step| is_of_kind(step, ActionKind::Change))
+        }
+        None => is_of_kind(step, ActionKind::Change),
+    }
+}
+
 /// Returns the action of a checked step.
 pub(super) fn action_of(step: &Step) -> Result<&'static ActionDef, StopReason> {
     actions::find(&step.action).ok_or_else(|| {
         let message = format!("action {} not found", step.action);
         StopReason::StepFailed(Failure::new(FailureKind::Internal, message))
     })
+}
+
+/// Returns the revision of the action of a step; 0 for the call of a runbook.
+pub(super) fn revision_of(step: &Step) -> u32 {
+    actions::find(&step.action).map_or(0, |action| action.revision)
 }
 
 /// Returns the items of a step, evaluated.

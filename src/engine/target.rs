@@ -14,8 +14,8 @@ impl Engine {
     pub(super) async fn identify(&self, runbook: &Runbook) -> Result<RunTarget, PlatformError> {
         let uses = |side: PlatformKind| {
             runbook
-                .steps
-                .iter()
+                .all_steps()
+                .into_iter()
                 .filter_map(|step| actions::find(&step.action))
                 .any(|action| action.uses_platform(side))
         };

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::StepPath;
+use super::{CalledText, StepPath};
 
 /// A change of the rest of a run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -36,6 +36,9 @@ pub struct ReplacedRunbook {
     pub text: String,
     /// SHA-256 of the text, in hexadecimal.
     pub digest: String,
+    /// The runbooks that it calls, and those that they call.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub called: Vec<CalledText>,
     /// The inputs of the run as this runbook declares them, defaults included.
     pub inputs: Map<String, Value>,
 }

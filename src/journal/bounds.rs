@@ -35,6 +35,7 @@ fn bound_step(event: &mut StepEvent) {
         | StepEvent::StepUndoFailed { failure } => bound_all(failure),
         StepEvent::StepStarted { description, .. } => description.iter_mut().for_each(shorten),
         StepEvent::StepItemsDecided { .. }
+        | StepEvent::StepCalled { .. }
         | StepEvent::StepResumed { .. }
         | StepEvent::StepPrepared { .. }
         | StepEvent::StepApplied { .. }

@@ -121,6 +121,13 @@ pub enum StepEvent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         waited_ms: Option<u64>,
     },
+    /// The step calls a runbook, whose steps have paths below its own. Its inputs are decided, once.
+    StepCalled {
+        /// The name of the runbook.
+        runbook: String,
+        /// Its inputs, defaults included.
+        inputs: Map<String, Value>,
+    },
     /// The items for which the step runs are decided, once. Each has events of its own, at the path of the step with
     /// the item's index.
     StepItemsDecided {
@@ -203,6 +210,8 @@ pub enum AfterFailure {
     Stop,
     /// Changes that took effect are undone.
     Rollback,
+    /// The called runbook that the step belongs to has failed: what its caller says decides about the run.
+    Leave,
 }
 
 /// The direction of a resumed run.
@@ -254,6 +263,9 @@ pub struct RunSpec {
     pub digest: String,
     /// The inputs, defaults included.
     pub inputs: Map<String, Value>,
+    /// The runbooks that it calls, and those that they call.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub called: Vec<CalledText>,
     /// The actor that asked for the run.
     pub actor: String,
     /// The caller's idempotency key: the same key never starts a second run.
@@ -263,6 +275,17 @@ pub struct RunSpec {
     pub version: String,
     /// The cluster and account that the run may touch.
     pub target: RunTarget,
+}
+
+/// The text of a called runbook.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CalledText {
+    /// The name of the runbook.
+    pub runbook: String,
+    /// Its text, whole.
+    pub text: String,
+    /// SHA-256 of the text, in hexadecimal.
+    pub digest: String,
 }
 
 /// One thing that a step changes: as it was found, and as it is to be.
@@ -356,6 +379,7 @@ impl Event {
                 | StepEvent::StepMessage { .. }
                 | StepEvent::StepWaiting { .. }
                 | StepEvent::StepAttemptFailed { .. }
+                | StepEvent::StepCalled { .. }
                 | StepEvent::StepItemsDecided { .. }
                 | StepEvent::StepCompleted { .. } => false,
             },

@@ -4,7 +4,11 @@
 //! |---|---|---|
 //! | 0.0 | 0.1.0 | no `format`; events `prepared`, `said`, …; a failure is a string |
 //! | 1.0 | 0.2.0 | `format` in `run_started` and `run_resumed`; `step_*` and `run_*` names; a failure is an object |
-//! | 1.1 | 0.2.0 | `sum` at the end of each line; `amendment` in `run_resumed`; `step_items_decided` and paths of items; `run_restoring`; `description` in `step_started` |
+//! | 1.1 | 0.2.0 | `sum` at the end of each line; `amendment` in `run_resumed`; steps within steps (see below) |
+//!
+//! A step within a step is an item of a loop, as in `restart[2]`, or a step of a called runbook, as in `rotate/cordon`:
+//! `step_items_decided`, `step_called`, `called` in `run_started`. Format 1.1 also has `run_restoring`, and
+//! `description` in `step_started`.
 //!
 //! A new event, or a new member that a reader may not ignore, raises the minor number; anything that makes an existing
 //! event mean something else raises the major number. `docs/compatibility.md` has the policy, and

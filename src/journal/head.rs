@@ -215,7 +215,7 @@ impl RunHead {
         match event {
             StepEvent::StepFailed { failure, then } => {
                 match then {
-                    AfterFailure::Continue => return,
+                    AfterFailure::Continue | AfterFailure::Leave => return,
                     // The end of the run follows. A crash before it must not make the run look resumable by itself.
                     AfterFailure::Stop => self.state = RunState::Failed,
                     AfterFailure::Rollback => {

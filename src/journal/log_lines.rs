@@ -59,6 +59,7 @@ impl LogLines {
                 let first = format!("Starting step: {name}");
                 std::iter::once(first).chain(description.map(str::to_owned)).collect()
             }
+            StepEvent::StepCalled { runbook, .. } => vec![format!("Calling runbook: {runbook}")],
             StepEvent::StepItemsDecided { items } => {
                 let count = items.as_array().map_or(0, Vec::len);
                 let count = items.as_object().map_or(count, serde_json::Map::len);

@@ -41,8 +41,8 @@ pub use amendment::{Amendment, RecordedAmendment, ReplacedRunbook, text_diff};
 pub use audit::AuditLog;
 pub use directory::{DirectoryStore, LockOwner};
 pub use event::{
-    AfterFailure, Event, RecordedChange, RecordedDifference, RecordedEvent, ResumeMode, RunEvent,
-    RunOutcome, RunSpec, StepEvent, origin_and_digest, short_digest,
+    AfterFailure, CalledText, Event, RecordedChange, RecordedDifference, RecordedEvent, ResumeMode,
+    RunEvent, RunOutcome, RunSpec, StepEvent, origin_and_digest, short_digest,
 };
 pub use failure::{Failure, FailureKind};
 pub use format::Format;

@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::{
-    AfterFailure, Amendment, Event, Failure, RecordedAmendment, RecordedChange, RecordedDifference,
-    RecordedEvent, ReplacedRunbook, ResumeMode, RunEvent, RunHead, RunOutcome, RunSpec, RunState,
-    StepEvent, StepPath,
+    AfterFailure, Amendment, CalledText, Event, Failure, RecordedAmendment, RecordedChange,
+    RecordedDifference, RecordedEvent, ReplacedRunbook, ResumeMode, RunEvent, RunHead, RunOutcome,
+    RunSpec, RunState, StepEvent, StepPath,
 };
 use crate::journal::RunId;
 
@@ -44,6 +44,8 @@ pub struct StepProgress {
     pub failed_attempts: u32,
     /// The items for which it runs, once they are decided.
     pub items: Option<Value>,
+    /// The inputs of the runbook that it calls, once they are decided.
+    pub inputs: Option<Map<String, Value>>,
     /// The changes that the step decided on.
     pub intent: Option<RecordedIntent>,
     /// How many operations of this step ended in a definite failure: part of the client token.
@@ -54,6 +56,8 @@ pub struct StepProgress {
     pub outcome: Option<StepOutcome>,
     /// The progress of its undo, if there was one.
     pub undo: Option<UndoStatus>,
+    /// Whether it was undone because the run came to its end.
+    is_restored: bool,
     /// The place of the event that prepared it: changes are undone in the reverse of this order.
     prepared_seq: Option<u64>,
     elapsed: Duration,
@@ -115,11 +119,13 @@ impl StepProgress {
             ended_at: None,
             failed_attempts: 0,
             items: None,
+            inputs: None,
             intent: None,
             generation: 0,
             receipt: None,
             outcome: None,
             undo: None,
+            is_restored: false,
             prepared_seq: None,
             elapsed: Duration::ZERO,
             running_since: None,
@@ -136,7 +142,9 @@ impl StepProgress {
     pub fn has_ended(&self) -> bool {
         match &self.outcome {
             None => false,
-            Some(StepOutcome::Failed { then, .. }) => *then == AfterFailure::Continue,
+            Some(StepOutcome::Failed { then, .. }) => {
+                matches!(then, AfterFailure::Continue | AfterFailure::Leave)
+            }
             Some(StepOutcome::Completed { .. } | StepOutcome::Skipped { .. }) => true,
         }
     }
@@ -186,6 +194,7 @@ impl StepProgress {
     fn repeat(&mut self) {
         (self.intent, self.receipt, self.prepared_seq, self.undo) = (None, None, None, None);
         (self.outcome, self.ended_at) = (None, None);
+        self.is_restored = false;
         // What is sent again is another request to the platform.
         self.generation += 1;
         self.reset_retry_budget();
@@ -250,6 +259,11 @@ impl Run {
     /// Returns where that text came from, where it is known.
     pub fn origin(&self) -> Option<&str> {
         self.replaced().map_or(&self.spec.origin, |runbook| &runbook.origin).as_deref()
+    }
+
+    /// Returns the texts of the runbooks that it calls.
+    pub fn called(&self) -> &[CalledText] {
+        self.replaced().map_or(&self.spec.called, |runbook| &runbook.called)
     }
 
     /// Returns the inputs as that runbook declares them.
@@ -346,16 +360,18 @@ impl Run {
 
     fn apply_step_event(&mut self, path: &StepPath, event: &StepEvent, recorded: &RecordedEvent) {
         let time = recorded.time;
+        let is_restoring = self.head.restoring().is_some();
         let step = self.step_mut(path);
         match event {
             StepEvent::StepStarted { name, .. } => begin(step, name, time),
             StepEvent::StepResumed { name } => {
-                let begins_again = step.items.is_some() && step.outcome.is_some();
+                let begins_again = step.outcome.is_some();
                 begin(step, name, time);
                 if begins_again {
-                    self.forget_items(path);
+                    self.begin_again(path);
                 }
             }
+            StepEvent::StepCalled { inputs, .. } => step.inputs = Some(inputs.clone()),
             StepEvent::StepItemsDecided { items } => step.items = Some(items.clone()),
             StepEvent::StepSkipped { name, reason } => {
                 begin(step, name, time);
@@ -386,6 +402,7 @@ impl Run {
             StepEvent::StepUndoStarted => step.undo = Some(UndoStatus::Started),
             StepEvent::StepUndoFinished { not_restored } => {
                 step.undo = Some(UndoStatus::Finished(not_restored.clone()));
+                step.is_restored = is_restoring;
             }
             StepEvent::StepUndoFailed { failure } => {
                 step.undo = Some(UndoStatus::Failed(failure.clone()));
@@ -402,7 +419,7 @@ impl Run {
                 step.ended_at = None;
                 step.reset_retry_budget();
             }
-            self.forget_items(path);
+            self.forget_parts(path);
         }
         let skipped = amendment.skip.iter().map(|path| (path.clone(), actor.to_owned()));
         self.skipped.extend(skipped);
@@ -422,26 +439,53 @@ impl Run {
         let restored: Vec<StepPath> = self
             .steps
             .iter()
-            .filter(|step| matches!(step.undo, Some(UndoStatus::Finished(_))))
+            .filter(|step| step.is_restored)
             .map(|step| step.path.clone())
             .collect();
         for path in restored {
             self.step_mut(&path).repeat();
-            if let Some(step) = path.step_of_item() {
-                let step = self.step_mut(&step);
+            let mut outer = path.outer();
+            while let Some(path) = outer {
+                let step = self.step_mut(&path);
                 (step.outcome, step.ended_at) = (None, None);
+                outer = path.outer();
             }
         }
     }
 
-    /// Forgets the items of a step that is run again, unless one of them has decided on its changes: they are then
-    /// those of the run.
-    fn forget_items(&mut self, path: &StepPath) {
+    /// Lets a step that had ended begin again: with other items and inputs, unless a part of it has decided on its
+    /// changes.
+    fn begin_again(&mut self, path: &StepPath) {
+        if !self.has_decided(path) {
+            return self.forget_parts(path);
+        }
+        for part in &mut self.steps {
+            if part.path == *path || !part.path.is_part_of(path) {
+                continue;
+            }
+            // The step at which a called runbook was left is where it goes on.
+            if let Some(StepOutcome::Failed { then: then @ AfterFailure::Leave, .. }) =
+                &mut part.outcome
+            {
+                *then = AfterFailure::Stop;
+                part.reset_retry_budget();
+            }
+            // What was undone when it was left is done again.
+            if matches!(part.undo, Some(UndoStatus::Finished(_))) {
+                part.repeat();
+            }
+        }
+    }
+
+    /// Forgets the items of a step and the steps of a runbook that it calls, unless one of them has decided on its
+    /// changes: they are then those of the run.
+    fn forget_parts(&mut self, path: &StepPath) {
         if self.has_decided(path) {
             return;
         }
         if let Some(index) = self.index.get(path) {
-            self.steps[*index].items = None;
+            let step = &mut self.steps[*index];
+            (step.items, step.inputs) = (None, None);
         }
         self.steps.retain(|step| step.path == *path || !step.path.is_part_of(path));
         let paths = self.steps.iter().enumerate();

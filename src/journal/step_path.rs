@@ -40,6 +40,44 @@ impl StepPath {
         Self(segments)
     }
 
+    /// Returns the path of a step of the runbook that this step, or item, calls.
+    #[must_use]
+    pub fn child(&self, step: &str) -> Self {
+        let mut segments = self.0.clone();
+        segments.push(PathSegment { step: step.to_owned(), item: None });
+        Self(segments)
+    }
+
+    /// Returns the path of what this is a part of: the step of an item, or the step or item that calls the runbook.
+    pub fn outer(&self) -> Option<Self> {
+        self.step_of_item().or_else(|| {
+            let (_, outer) = self.0.split_last().filter(|(_, outer)| !outer.is_empty())?;
+            Some(Self(outer.to_vec()))
+        })
+    }
+
+    /// Returns the path of the step at the top level of the runbook that this is a part of.
+    #[must_use]
+    pub fn top(&self) -> Self {
+        Self(
+            self.0
+                .first()
+                .map(|segment| PathSegment { item: None, ..segment.clone() })
+                .into_iter()
+                .collect(),
+        )
+    }
+
+    /// Whether this is the path of a step at the top level of the runbook.
+    pub fn is_top_level(&self) -> bool {
+        self.outer().is_none()
+    }
+
+    /// Whether this is an item, or a part of one.
+    pub fn is_within_item(&self) -> bool {
+        self.0.iter().any(|segment| segment.item.is_some())
+    }
+
     /// Returns the path of the step that this is an item of; none for a step that is none.
     pub fn step_of_item(&self) -> Option<Self> {
         let mut segments = self.0.clone();

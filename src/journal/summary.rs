@@ -144,6 +144,9 @@ pub struct StepSummary {
     /// The items that have begun. The output of each is in the output of the step, once that has ended.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub items: Vec<StepSummary>,
+    /// The steps that have begun of the runbook that it calls.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepSummary>,
     /// The targets that its undo did not restore.
     #[serde(rename = "left_alone", skip_serializing_if = "Vec::is_empty")]
     pub not_restored: Vec<String>,
@@ -260,34 +263,41 @@ fn amendment(recorded: &RecordedAmendment) -> AmendmentSummary {
     }
 }
 
-/// Returns the steps, each with its items.
+/// Returns the steps, each with its items and the steps of a runbook that it calls.
 fn steps(run: &Run) -> Vec<StepSummary> {
-    let mut steps: Vec<StepSummary> = Vec::new();
-    let mut positions: HashMap<&StepPath, usize> = HashMap::new();
+    let mut parts: HashMap<Option<StepPath>, Vec<&StepProgress>> = HashMap::new();
     for recorded in run.steps() {
-        let position = recorded.path.step_of_item().and_then(|step| positions.get(&step).copied());
-        let mut summary = step(recorded);
-        match position {
-            Some(position) => {
-                let of = &mut steps[position];
-                if of.output.is_some() {
-                    summary.output = None;
-                }
-                of.state = with_undo(of.state, summary.state);
-                of.items.push(summary);
-            }
-            None => {
-                positions.insert(&recorded.path, steps.len());
-                steps.push(summary);
-            }
-        }
+        parts.entry(recorded.path.outer()).or_default().push(recorded);
     }
-    steps
+    summaries(&parts, None)
 }
 
-/// Returns the state of a step of which an item has this one: an undo of an item is one of the step.
-fn with_undo(of_step: StepState, of_item: StepState) -> StepState {
-    match (of_step, of_item) {
+fn summaries(
+    parts: &HashMap<Option<StepPath>, Vec<&StepProgress>>,
+    of: Option<&StepPath>,
+) -> Vec<StepSummary> {
+    let parts_of = parts.get(&of.cloned()).into_iter().flatten();
+    let with_parts = |recorded: &&StepProgress| {
+        let mut summary = step(recorded);
+        for mut part in summaries(parts, Some(&recorded.path)) {
+            summary.state = with_undo(summary.state, part.state);
+            if part.id.step_of_item().is_none() {
+                summary.steps.push(part);
+                continue;
+            }
+            if summary.output.is_some() {
+                part.output = None;
+            }
+            summary.items.push(part);
+        }
+        summary
+    };
+    parts_of.map(with_parts).collect()
+}
+
+/// Returns the state of a step of which a part has this one: an undo of a part is one of the step.
+fn with_undo(of_step: StepState, of_part: StepState) -> StepState {
+    match (of_step, of_part) {
         (StepState::UndoFailed, _) | (_, StepState::UndoFailed) => StepState::UndoFailed,
         (StepState::Undoing, _) | (_, StepState::Undoing) => StepState::Undoing,
         (_, StepState::Undone) => StepState::Undone,
@@ -313,6 +323,7 @@ fn step(step: &StepProgress) -> StepSummary {
         failure,
         item_count: step.item_count(),
         items: Vec::new(),
+        steps: Vec::new(),
         not_restored,
     }
 }

@@ -44,8 +44,8 @@ pub fn of_runbook(
     context: &RunbookContext,
 ) -> Vec<Requirement> {
     let origins = RefCell::default();
-    let derivation = Derivation { runbook, scope, context, origins };
-    runbook.steps.iter().flat_map(|step| derivation.of_step(step)).collect()
+    let derivation = Derivation { runbook, scope, context, origins: &origins, caller: None };
+    derivation.of_steps()
 }
 
 /// The verbs that are meant for all objects of a place.
@@ -55,16 +55,46 @@ struct Derivation<'r> {
     runbook: &'r Runbook,
     scope: &'r EvaluationScope,
     context: &'r RunbookContext,
+    /// The step that calls the runbook, in the runbook that has it.
+    caller: Option<(&'r Derivation<'r>, &'r Step)>,
     /// The steps that find out the region and the cluster which have the short placeholder: those of another step are
     /// not the same.
-    origins: RefCell<BTreeMap<&'static str, BTreeSet<String>>>,
+    origins: &'r RefCell<BTreeMap<&'static str, BTreeSet<String>>>,
 }
 
 impl Derivation<'_> {
+    fn of_steps(&self) -> Vec<Requirement> {
+        self.runbook.steps.iter().flat_map(|step| self.of_step(step)).collect()
+    }
+
     fn of_step(&self, step: &Step) -> Vec<Requirement> {
+        if let Some(called) = &step.call {
+            let inputs = step.call_inputs(self.scope).unwrap_or_default();
+            return Derivation {
+                runbook: called.runbook(),
+                scope: &EvaluationScope::new(&inputs),
+                context: self.context,
+                caller: Some((self, step)),
+                origins: self.origins,
+            }
+            .of_steps();
+        }
         let Some(action) = actions::find(&step.action) else { return Vec::new() };
         let needed = action.permissions.iter().filter(|one| self.is_needed(step, action, one));
         needed.flat_map(|permission| self.of_permission(step, action, permission)).collect()
+    }
+
+    /// Returns the runbook that is run.
+    fn outermost(&self) -> &Runbook {
+        self.caller.map_or(self.runbook, |(outer, _)| outer.outermost())
+    }
+
+    /// Returns the path of a step in a run, without the places of items.
+    fn path(&self, step: &str) -> String {
+        match self.caller {
+            Some((outer, caller)) => format!("{}/{step}", outer.path(&caller.id)),
+            None => step.to_owned(),
+        }
     }
 
     fn of_permission(
@@ -74,8 +104,8 @@ impl Derivation<'_> {
         permission: &Permission,
     ) -> Vec<Requirement> {
         let need = Need::Step {
-            runbook: self.runbook.name.clone(),
-            step: step.id.clone(),
+            runbook: self.outermost().name.clone(),
+            step: self.path(&step.id),
             is_undo: permission.is_for_undo,
         };
         let accesses = match permission.access {
@@ -258,15 +288,18 @@ impl Derivation<'_> {
         for traced in step.trace(path, self.scope) {
             match traced {
                 TracedValue::Known(value) => {
-                    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                    let text = text_of(&value);
                     if seen.insert(text.clone()) {
                         found.push(Known::Value(text));
                     }
                 }
                 TracedValue::NotSet => found.push(default_of(action, path)),
-                TracedValue::MissingInput(input) => {
-                    found.push(Known::Missing(format!("INPUT_{}", input.to_uppercase())));
-                }
+                TracedValue::MissingInput(input) => match self.caller {
+                    Some((outer, caller)) => found.extend(outer.inputs(caller, &input)),
+                    None => {
+                        found.push(Known::Missing(format!("INPUT_{}", input.to_uppercase())));
+                    }
+                },
                 TracedValue::ComputedFromInputs(_) => {
                     let param = path.rsplit('.').next().unwrap_or(path);
                     let name = format!("{param}_OF_{}", step.id).to_uppercase();
@@ -277,6 +310,32 @@ impl Derivation<'_> {
             }
         }
         found
+    }
+
+    /// Returns what is known of an input of the runbook that a step calls.
+    fn inputs(&self, caller: &Step, path: &str) -> Vec<Known> {
+        let declared = caller.call.as_ref().and_then(|called| {
+            let name = path.split(['.', '[']).next().unwrap_or(path);
+            called.runbook().inputs.iter().find(|input| input.name == name)
+        });
+        let of_default = || match declared.and_then(|input| input.default.as_ref()) {
+            Some(serde_json::Value::Null) | None => Known::NotSet,
+            Some(value) => Known::Value(text_of(value)),
+        };
+        let known = |traced| match traced {
+            TracedValue::Known(value) => vec![Known::Value(text_of(&value))],
+            TracedValue::NotSet => vec![of_default()],
+            TracedValue::MissingInput(input) => match self.caller {
+                Some((outer, caller)) => outer.inputs(caller, &input),
+                None => vec![Known::Missing(format!("INPUT_{}", input.to_uppercase()))],
+            },
+            TracedValue::ComputedFromInputs(_) => {
+                vec![Known::Missing(format!("{path}_OF_{}", caller.id).to_uppercase())]
+            }
+            TracedValue::Output { step, path } => self.output(&step, &path),
+            TracedValue::Computed(steps) => vec![Known::AtRunTime(steps)],
+        };
+        caller.trace(path, self.scope).into_iter().flat_map(known).collect()
     }
 
     /// Returns what is known of a part of the output of an earlier step.
@@ -292,6 +351,10 @@ impl Derivation<'_> {
             None => unknown(),
         }
     }
+}
+
+fn text_of(value: &serde_json::Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// Returns the default of a parameter that is not set.

@@ -13,7 +13,8 @@ const CREATE: &str = "create cannot be limited to a name: the object does not ex
 
 /// Returns what a run of a runbook needs whatever its steps are.
 pub fn of_run(runbook: &Runbook) -> Vec<Requirement> {
-    let actions = || runbook.steps.iter().filter_map(|step| actions::find(&step.action));
+    let steps = runbook.all_steps();
+    let actions = || steps.iter().filter_map(|step| actions::find(&step.action));
     if !actions().any(|action| action.uses_platform(PlatformKind::Kubernetes)) {
         return Vec::new();
     }

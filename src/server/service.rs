@@ -147,7 +147,7 @@ impl Service {
     }
 
     async fn try_start(&self, request: StartRequest) -> Result<Value, ApiError> {
-        let FoundRunbook { source, origin } = self.find_runbook(&request.runbook).await?;
+        let FoundRunbook { source, origin, library } = self.find_runbook(&request.runbook).await?;
         if request.key.is_some() {
             let _reading = self.shared.reading.acquire().await;
             if let Some(earlier) = self.find_run_by_key(request.key.as_deref()).await? {
@@ -156,7 +156,7 @@ impl Service {
         }
         let (text, given) = (source.clone(), request.inputs.clone());
         let check = move |_: &Wanted| -> Result<BoundRunbook, ApiError> {
-            Ok(CheckedRunbook::with_origin(text, origin.to_string())?.bind(&given)?)
+            Ok(CheckedRunbook::with_origin(text, origin.to_string(), &library)?.bind(&given)?)
         };
         let bound = self.shared.checks.run(check).await??;
         let prepare =
@@ -272,8 +272,9 @@ impl Service {
             self.shared.engine.open(id).await?
         };
         let check = move |_: &Wanted| {
-            if let Some(FoundRunbook { source, origin }) = found {
-                request.runbook = Some(CheckedRunbook::with_origin(source, origin.to_string())?);
+            if let Some(FoundRunbook { source, origin, library }) = found {
+                request.runbook =
+                    Some(CheckedRunbook::with_origin(source, origin.to_string(), &library)?);
             }
             Ok::<_, ApiError>(CheckedResume::new(writer, request)?)
         };
@@ -450,11 +451,13 @@ impl Service {
     /// to check holds up no request but those that wait for the same.
     pub(super) async fn validate(&self, name: String, text: Vec<u8>) -> Result<Value, ApiError> {
         let (_place, turn) = self.shared.validate_queue.wait().await?;
+        let library = self.shared.runbook_dir.library();
         let check = move |wanted: &Wanted| {
             let (source, runbook, diagnostics) = match Source::from_bytes(name, text) {
                 Ok(source) => {
                     let registry = crate::engine::registry();
-                    let checked = runbook::check_while(&source, registry, &|| wanted.is_wanted())?;
+                    let checked =
+                        runbook::check_while(&source, registry, &library, &|| wanted.is_wanted())?;
                     (source, checked.runbook, checked.diagnostics)
                 }
                 Err(error) => (error.readable, None, vec![error.diagnostic]),

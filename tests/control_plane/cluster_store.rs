@@ -159,6 +159,7 @@ async fn start_with_format(store: Arc<dyn RunStore>, id: &RunId, format: Format)
         text: RUNBOOK.into(),
         digest: "0".into(),
         inputs: json!({"factor": 2}).as_object().unwrap().clone(),
+        called: Vec::new(),
         actor: "test".into(),
         key: Some("a-key".into()),
         version: "0.2.0".into(),

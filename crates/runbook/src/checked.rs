@@ -1,6 +1,7 @@
 //! The checked runbook, which the engine interprets. It owns its data and borrows nothing.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
@@ -14,7 +15,7 @@ use super::evaluate::{
 };
 use super::inputs::{self, Input, InputError, InputFileError};
 use super::yaml::Node;
-use super::{Stopped, Wanted};
+use super::{Source, Stopped, Wanted};
 
 /// A runbook without errors.
 #[derive(Debug, Clone)]
@@ -27,6 +28,28 @@ pub struct Runbook {
     pub inputs: Vec<Input>,
     /// The steps, in order.
     pub steps: Vec<Step>,
+    /// The values that a caller is given.
+    outputs: Vec<(String, CompiledArgument)>,
+}
+
+/// A runbook that another one calls, with its text. Clones share it.
+#[derive(Debug, Clone)]
+pub struct CalledRunbook(Arc<(Runbook, Arc<Source>)>);
+
+impl CalledRunbook {
+    pub(crate) fn new(runbook: Runbook, source: Arc<Source>) -> Self {
+        Self(Arc::new((runbook, source)))
+    }
+
+    /// Returns the runbook.
+    pub fn runbook(&self) -> &Runbook {
+        &self.0.0
+    }
+
+    /// Returns its text.
+    pub fn source(&self) -> &Source {
+        &self.0.1
+    }
 }
 
 /// A step of a checked runbook.
@@ -36,8 +59,10 @@ pub struct Step {
     pub id: String,
     /// The display name as written; the id when none is given. See [`display_name`](Self::display_name).
     pub name: String,
-    /// The name of the action.
+    /// The name of the action; of a step that calls a runbook, `call`, which no action has.
     pub action: String,
+    /// The runbook that the step calls, in place of an action.
+    pub call: Option<CalledRunbook>,
     /// The time limit, retries included.
     pub timeout: Duration,
     /// The retry policy.
@@ -97,6 +122,11 @@ impl Runbook {
             description: text(analysis.document.description),
             inputs: analysis.document.inputs.iter().zip(&analysis.defaults).map(input).collect(),
             steps: steps?,
+            outputs: analysis
+                .outputs
+                .iter()
+                .map(|output| Some((output.name.to_owned(), output.argument.as_ref()?.compile())))
+                .collect::<Option<_>>()?,
         })
     }
 
@@ -131,6 +161,43 @@ impl Runbook {
         inputs::bind(&known, given)
     }
 
+    /// Returns the values that a caller is given; the scope must have the outputs of all steps.
+    ///
+    /// # Errors
+    /// A template cannot be evaluated.
+    pub fn outputs(&self, scope: &EvaluationScope) -> Result<Json, EvaluationError> {
+        let value =
+            |(name, value): &(String, CompiledArgument)| Ok((name.clone(), value.evaluate(scope)?));
+        let values: Result<Map<String, Json>, EvaluationError> =
+            self.outputs.iter().map(value).collect();
+        values.map(Json::Object)
+    }
+
+    /// Returns all steps with an action: its own, and those of the runbooks that it calls.
+    pub fn all_steps(&self) -> Vec<&Step> {
+        let mut steps = Vec::new();
+        for step in &self.steps {
+            match &step.call {
+                Some(called) => steps.extend(called.runbook().all_steps()),
+                None => steps.push(step),
+            }
+        }
+        steps
+    }
+
+    /// Returns the runbooks that it calls, and those that they call, each once.
+    pub fn called(&self) -> Vec<&CalledRunbook> {
+        let mut called: Vec<&CalledRunbook> = Vec::new();
+        for runbook in self.steps.iter().filter_map(|step| step.call.as_ref()) {
+            for one in std::iter::once(runbook).chain(runbook.runbook().called()) {
+                if called.iter().all(|known| known.runbook().name != one.runbook().name) {
+                    called.push(one);
+                }
+            }
+        }
+        called
+    }
+
     /// Reads a file of inputs by the YAML rules of the language and the types of the inputs.
     ///
     /// # Errors
@@ -147,6 +214,9 @@ impl Runbook {
         inputs::parse(&self.inputs, name, text)
     }
 }
+
+/// The name of the action of steps that call a runbook.
+const CALL: &str = "call";
 
 /// The most items that a step runs for.
 pub const MAX_ITEMS: usize = 1000;
@@ -181,7 +251,14 @@ impl Step {
         };
         Some(Self {
             name,
-            action: raw.action.and_then(Node::text)?.to_owned(),
+            action: match raw.call {
+                Some(_) => CALL.to_owned(),
+                None => raw.action.and_then(Node::text)?.to_owned(),
+            },
+            call: match raw.call {
+                Some(name) => Some(analysis.callables.get(name.text()?)?.called.clone()),
+                None => None,
+            },
             timeout: policy.timeout,
             retry: Retry {
                 attempts: policy.attempts,
@@ -292,11 +369,48 @@ impl Step {
             Some(Err(error)) => vec![error],
             Some(Ok(items)) => {
                 let scopes = each_of(items.as_ref()).into_iter().map(|each| scope.with_each(&each));
-                scopes.flat_map(|scope| self.arguments.early_errors(&scope)).collect()
+                scopes.flat_map(|scope| self.early_errors(&scope)).collect()
             }
-            None => self.arguments.early_errors(scope),
+            None => self.early_errors(scope),
         };
         errors.into_iter().find(counts)
+    }
+
+    /// Returns the errors of the parameters, and of the steps of a called runbook, as far as their values are known.
+    fn early_errors(&self, scope: &EvaluationScope) -> Vec<EvaluationError> {
+        let errors = self.arguments.early_errors(scope);
+        let Some(called) = self.call.as_ref().filter(|_| errors.is_empty()) else { return errors };
+        if !self.arguments.is_known(scope) {
+            return errors;
+        }
+        match self.call_inputs(scope) {
+            Err(error) => vec![error],
+            Ok(inputs) => {
+                let scope = EvaluationScope::new(&inputs);
+                let steps = called.runbook().steps.iter();
+                steps.filter_map(|step| step.early_error(&scope)).collect()
+            }
+        }
+    }
+
+    /// Returns the inputs of the runbook that the step calls, defaults included.
+    ///
+    /// # Errors
+    /// A template cannot be evaluated, or yields a value that an input does not allow.
+    pub fn call_inputs(
+        &self,
+        scope: &EvaluationScope,
+    ) -> Result<Map<String, Json>, EvaluationError> {
+        let arguments = self.arguments.evaluate(scope)?;
+        let (Some(called), Json::Object(given)) = (&self.call, arguments) else {
+            return Ok(Map::new());
+        };
+        called.runbook().bind(&given).map_err(|errors| {
+            let problems: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            let kind = EvaluationErrorKind::InvalidValue(problems.join("; "));
+            let template = called.runbook().name.clone();
+            EvaluationError { location: "with".into(), template, kind }
+        })
     }
 
     /// Returns the parameters as JSON, each of the type that the action declares, without the
@@ -355,11 +469,20 @@ impl Step {
         &self.requires
     }
 
+    fn calls_the_same_as(&self, other: &Self) -> bool {
+        match (&self.call, &other.call) {
+            (Some(own), Some(other)) => own.source().text() == other.source().text(),
+            (None, None) => true,
+            _ => false,
+        }
+    }
+
     /// Whether another step does the same work under the same condition. Names, messages, time limits and retries may
     /// differ.
     pub fn does_the_same_as(&self, other: &Self) -> bool {
         self.id == other.id
             && self.action == other.action
+            && self.calls_the_same_as(other)
             && self.when == other.when
             && self.for_each == other.for_each
             && self.arguments == other.arguments
@@ -384,7 +507,7 @@ mod tests {
                 asked.set(asked.get() + 1);
                 asked.get() <= limit
             };
-            crate::check_while(&source, &registry, &is_wanted).is_some()
+            crate::check_while(&source, &registry, &crate::EmptyLibrary, &is_wanted).is_some()
         };
         assert!(times_asked(usize::MAX));
         let in_all = asked.get();

@@ -22,6 +22,7 @@
 //!   does I/O.
 
 mod analysis;
+mod callables;
 mod checked;
 mod diagnostics;
 mod document;
@@ -29,6 +30,7 @@ mod duration;
 mod evaluate;
 mod inputs;
 mod json_schema;
+mod library;
 mod registry;
 mod rules;
 mod source;
@@ -38,7 +40,7 @@ pub mod types;
 pub mod validator;
 mod yaml;
 
-pub use checked::{MAX_ITEMS, Retry, Runbook, Step, each_of};
+pub use checked::{CalledRunbook, MAX_ITEMS, Retry, Runbook, Step, each_of};
 pub use diagnostics::spelling::nearest;
 pub use diagnostics::{Diagnostic, Label, MAX_DIAGNOSTICS, Severity, render};
 pub use document::OnFailure;
@@ -46,6 +48,7 @@ pub use duration::{Duration, ParseDurationError};
 pub use evaluate::{EvaluationError, EvaluationErrorKind, EvaluationScope, TracedValue};
 pub use inputs::{Input, InputError, InputFileError};
 pub use json_schema::json_schema;
+pub use library::{EmptyLibrary, Library, MissingRunbook};
 pub use registry::{ActionKind, ActionRegistry, ActionSignature, RegistryError, Reversibility};
 pub use rules::{Rule, find_rule, rules};
 pub use source::{NotUtf8, Position, Source};
@@ -60,9 +63,14 @@ pub struct CheckResult {
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// Checks a text against an action registry. Reports all diagnostics at once.
+/// Checks a text that calls no other runbook against an action registry. Reports all diagnostics at once.
 pub fn check(source: &Source, registry: &ActionRegistry) -> CheckResult {
-    check_while(source, registry, &|| true).expect("nothing stops the check")
+    check_in(source, registry, &EmptyLibrary)
+}
+
+/// Checks a text against an action registry and the runbooks that it can call. Reports all diagnostics at once.
+pub fn check_in(source: &Source, registry: &ActionRegistry, library: &dyn Library) -> CheckResult {
+    check_while(source, registry, library, &|| true).expect("nothing stops the check")
 }
 
 /// Checks a text for as long as its result is wanted; `None` when that ends before the check. `is_wanted` is asked for
@@ -70,16 +78,24 @@ pub fn check(source: &Source, registry: &ActionRegistry) -> CheckResult {
 pub fn check_while(
     source: &Source,
     registry: &ActionRegistry,
+    library: &dyn Library,
     is_wanted: &dyn Fn() -> bool,
 ) -> Option<CheckResult> {
-    let checked = check_with(source, registry, &Wanted(is_wanted), Runbook::new);
+    let calls = callables::Calls::new(library);
+    let checked = check_with(source, registry, &calls, &Wanted(is_wanted), Runbook::new);
     checked.ok().map(|(diagnostics, runbook)| CheckResult { runbook, diagnostics })
 }
 
-/// Returns the diagnostics of [`check`] without building the runbook, which takes much of the time
+/// Returns the diagnostics of [`check_in`] without building the runbook, which takes much of the time
 /// and memory of a large text.
-pub fn diagnose(source: &Source, registry: &ActionRegistry) -> Vec<Diagnostic> {
-    let checked = check_with(source, registry, &Wanted(&|| true), |_, _| Ok(None));
+pub fn diagnose(
+    source: &Source,
+    registry: &ActionRegistry,
+    library: &dyn Library,
+) -> Vec<Diagnostic> {
+    let calls = callables::Calls::new(library);
+    let nothing = |_: &analysis::Analysis<'_>, _: &Wanted<'_>| Ok(None::<()>);
+    let checked = check_with(source, registry, &calls, &Wanted(&|| true), nothing);
     checked.expect("nothing stops the check").0
 }
 
@@ -98,15 +114,18 @@ impl Wanted<'_> {
 }
 
 /// Returns all diagnostics, and what `build` makes of a text without an error.
-fn check_with(
+fn check_with<B>(
     source: &Source,
     registry: &ActionRegistry,
+    calls: &callables::Calls<'_>,
     wanted: &Wanted<'_>,
-    build: impl FnOnce(&analysis::Analysis<'_>, &Wanted<'_>) -> Result<Option<Runbook>, Stopped>,
-) -> Result<(Vec<Diagnostic>, Option<Runbook>), Stopped> {
+    build: impl FnOnce(&analysis::Analysis<'_>, &Wanted<'_>) -> Result<Option<B>, Stopped>,
+) -> Result<(Vec<Diagnostic>, Option<B>), Stopped> {
     let (tree, issues) = yaml::load(source.text());
     let document = tree.as_ref().map(document::read).unwrap_or_default();
-    let analysis = analysis::Analysis::new(source, registry, &issues, document, wanted)?;
+    let callables = calls.resolve(&document, registry, wanted)?;
+    let analysis =
+        analysis::Analysis::new(source, registry, &callables, &issues, document, wanted)?;
     let mut diagnostics = diagnostics::Diagnostics::new();
     match &tree {
         Some(_) => rules::run(&analysis, &mut diagnostics, wanted)?,

@@ -12,7 +12,7 @@ pub struct Position {
 }
 
 /// The text of a runbook with the name that diagnostics print.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
     name: String,
     text: String,

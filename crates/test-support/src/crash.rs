@@ -10,12 +10,11 @@ use clock::Clock;
 use futures::future::BoxFuture;
 use rafay_relay_sop::{
     cluster_store::ClusterStore,
-    engine::{CheckedRunbook, Control, Engine},
+    engine::{Control, Engine},
     journal::{DirectoryStore, LockOwner, RunStore},
     lease::LeaseTimes,
     platform::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
 };
-use runbook::Source;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -91,7 +90,7 @@ impl CrashPlan {
         let die = || -> BoxFuture<'static, ()> { std::process::abort() };
         let store = Arc::new(InterruptingStore::new(store, self.point, self.moment, die));
         let engine = Engine::new(platform, store, false);
-        let checked = CheckedRunbook::new(Source::new("<test>", self.runbook)).unwrap();
+        let checked = super::checked(&self.runbook).unwrap();
         let preflight = engine.prepare(checked, &self.inputs).await.unwrap();
         let accepted = engine.accept(preflight, "crash_child", None).await.unwrap();
         engine.drive(accepted, Control::default()).await.unwrap();

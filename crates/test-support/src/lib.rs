@@ -59,6 +59,18 @@ pub struct TestCluster {
     _dir: Option<TempDir>,
 }
 
+/// Checks the first of several texts, divided by `---`, that can call the others.
+pub fn checked(texts: &str) -> Result<CheckedRunbook, StartError> {
+    let mut texts = texts.split("\n---\n");
+    let first = texts.next().unwrap_or_default();
+    let called = |text: &str| {
+        let name = text.lines().find_map(|line| line.strip_prefix("name: "));
+        Source::new(format!("{}.yaml", name.expect("a runbook has a name")), text)
+    };
+    let called: Vec<Source> = texts.map(called).collect();
+    CheckedRunbook::in_library(Source::new("<test>", first), &called)
+}
+
 /// A run that has stopped.
 pub struct FinishedRun {
     pub state: RunState,
@@ -170,7 +182,7 @@ impl TestCluster {
 
     pub async fn accept(&self, text: &str, inputs: Value) -> Result<AcceptedRun, StartError> {
         let Value::Object(inputs) = inputs else { panic!("inputs are a mapping") };
-        let checked = CheckedRunbook::new(Source::new("<test>", text))?;
+        let checked = checked(text)?;
         let preflight = self.engine.prepare(checked, &inputs).await?;
         self.engine.accept(preflight, "test", None).await
     }

@@ -138,8 +138,8 @@ impl ResumeArgs {
 impl AmendmentArgs {
     fn request(&self, mode: ResumeMode, runbooks: &RunbookDir) -> Result<ResumeRequest, CliError> {
         let checked = |name: &String| -> Result<CheckedRunbook, CliError> {
-            let FoundRunbook { source, origin } = runbooks.find_or_read(name)?;
-            Ok(CheckedRunbook::with_origin(source, origin.to_string())?)
+            let FoundRunbook { source, origin, library } = runbooks.find_or_read(name)?;
+            Ok(CheckedRunbook::with_origin(source, origin.to_string(), &library)?)
         };
         let runbook = self.runbook.as_ref().map(checked).transpose()?;
         Ok(ResumeRequest { mode, runbook, ..self.steps() })

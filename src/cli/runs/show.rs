@@ -166,19 +166,8 @@ fn describe(run: &RunSummary) -> String {
     row("inputs", &Value::Object(run.inputs.clone()).to_string());
     run.amendments.iter().for_each(|amendment| text.push_str(&describe_amendment(amendment)));
     for step in &run.steps {
-        let progress = item_progress(step);
-        let name = printable(&step.name);
-        let _ = writeln!(text, "\n{:<12} {name}{progress}", step.state.as_str());
-        let details = describe_details(step, head.failed_step.as_ref());
-        details.iter().for_each(|line| writeln_indented(&mut text, "", line));
-        for item in &step.items {
-            let details = describe_details(item, None);
-            if item.state != StepState::Completed || !details.is_empty() {
-                writeln_indented(&mut text, item.state.as_str(), &printable(&item.name));
-                let indented = details.iter().map(|line| format!("  {line}"));
-                indented.for_each(|line| writeln_indented(&mut text, "", &line));
-            }
-        }
+        text.push('\n');
+        describe_step(&mut text, step, head.failed_step.as_ref(), 0);
     }
     let differences = difference_texts(&run.differences);
     if !differences.is_empty() {
@@ -189,8 +178,32 @@ fn describe(run: &RunSummary) -> String {
     text
 }
 
-fn writeln_indented(text: &mut String, state: &str, line: &str) {
-    let _ = writeln!(text, "{state:<12}   {line}");
+/// Adds a step with its items and the steps of a runbook that it calls, each level further to the right.
+fn describe_step(
+    text: &mut String,
+    step: &StepSummary,
+    failed_step: Option<&StepPath>,
+    level: usize,
+) {
+    let mut add = |level: usize, state: &str, line: &str| {
+        let indent = 2 * level;
+        let _ = writeln!(text, "{state:<12} {:indent$}{line}", "");
+    };
+    let name = format!("{}{}", printable(&step.name), item_progress(step));
+    add(level, step.state.as_str(), &name);
+    describe_details(step, failed_step).iter().for_each(|line| add(level + 1, "", line));
+    for part in step.items.iter().chain(&step.steps) {
+        // An item that has nothing to say is counted.
+        if part.id.step_of_item().is_none() || is_shown(part) {
+            describe_step(text, part, failed_step, level + 1);
+        }
+    }
+}
+
+/// Whether an item is shown, and not only counted.
+fn is_shown(item: &StepSummary) -> bool {
+    let has_details = !describe_details(item, None).is_empty();
+    item.state != StepState::Completed || has_details || item.steps.iter().any(is_shown)
 }
 
 /// Returns how far a step is that runs for each of several items: ` (2 of 12 items, 1 failed)`.

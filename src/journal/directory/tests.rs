@@ -24,6 +24,7 @@ fn start(key: Option<&str>) -> RecordedEvent {
         text: String::new(),
         digest: String::new(),
         inputs: serde_json::Map::new(),
+        called: Vec::new(),
         actor: "me".into(),
         key: key.map(str::to_owned),
         version: "9.9.9".into(),

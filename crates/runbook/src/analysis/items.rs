@@ -18,6 +18,11 @@ pub(super) fn items(
     Items::of(&context.type_of(node), may_fail)
 }
 
+/// Returns the type of a value with templates in it, which can use the outputs of the steps before a position.
+pub(super) fn type_of_node(node: &Node, symbols: &SymbolTable<'_>, index: usize) -> Type {
+    Context { symbols, index, narrowing: &Narrowing::default() }.type_of(node)
+}
+
 struct Context<'s, 't> {
     symbols: &'s SymbolTable<'t>,
     index: usize,
@@ -37,6 +42,7 @@ impl Context<'_, '_> {
                 Type::List(Box::new(of.unwrap_or(Type::Any)), LengthBounds::ANY)
             }
             NodeKind::Map(pairs) => {
+                // The keys of a literal are known, so it is a record.
                 let field = |(key, value): &(Node, Node)| Field {
                     name: key.text().unwrap_or_default().to_owned(),
                     ty: self.type_of(value),

@@ -15,8 +15,9 @@ use serde_json::Value as Json;
 
 pub(crate) use issue::{ArgumentIssue, ArgumentIssueKind, ParameterOwner};
 pub(crate) use scalar::untyped_json;
-pub(crate) use step::{AnalyzedStep, Role, TemplateSite};
+pub(crate) use step::{AnalyzedOutput, AnalyzedStep, Role, TemplateSite};
 
+use super::callables::{CallProblem, Callables};
 use super::document::{Document, OnFailure};
 use super::registry::ActionRegistry;
 use super::source::Source;
@@ -29,10 +30,13 @@ use super::{Stopped, Wanted};
 pub(crate) struct Analysis<'t> {
     pub(crate) source: &'t Source,
     pub(crate) registry: &'t ActionRegistry,
+    /// The runbooks that it calls.
+    pub(crate) callables: &'t Callables,
     pub(crate) yaml: &'t [yaml::YamlIssue],
     pub(crate) document: Document<'t>,
     pub(crate) symbols: SymbolTable<'t>,
     pub(crate) steps: Vec<AnalyzedStep<'t>>,
+    pub(crate) outputs: Vec<AnalyzedOutput<'t>>,
     /// The issues of the inputs' defaults.
     pub(crate) default_issues: Vec<ArgumentIssue>,
     /// The defaults of the inputs, in order.
@@ -44,6 +48,7 @@ impl<'t> Analysis<'t> {
     pub(crate) fn new(
         source: &'t Source,
         registry: &'t ActionRegistry,
+        callables: &'t Callables,
         yaml: &'t [yaml::YamlIssue],
         document: Document<'t>,
         wanted: &Wanted<'_>,
@@ -51,19 +56,33 @@ impl<'t> Analysis<'t> {
         let whens: Vec<Option<Parsed<'t>>> =
             document.steps.iter().map(|step| step.when.and_then(parsed)).collect();
         let outputs = outputs_by_action(registry);
-        let symbols = symbols(&document, &outputs, &whens);
+        let symbols = symbols(&document, &outputs, callables, &whens);
         let mut steps = Vec::with_capacity(document.steps.len());
         for (index, (raw, when)) in document.steps.iter().zip(&whens).enumerate() {
             wanted.ensure()?;
             let context = step::StepContext {
                 source,
                 registry,
+                callables,
                 symbols: &symbols,
                 defaults: &document.defaults,
                 index,
             };
             steps.push(context.analyze(raw, when.as_ref()));
         }
+        let context = step::StepContext {
+            source,
+            registry,
+            callables,
+            symbols: &symbols,
+            defaults: &document.defaults,
+            index: document.steps.len(),
+        };
+        let outputs = document.outputs.iter().filter_map(|(key, value)| {
+            let ty = items::type_of_node(value, &symbols, document.steps.len());
+            context.analyze_output(key, value, ty)
+        });
+        let outputs = outputs.collect();
         let mut default_issues = Vec::new();
         let mut defaults = Vec::with_capacity(document.inputs.len());
         for input in &document.inputs {
@@ -72,12 +91,24 @@ impl<'t> Analysis<'t> {
             default_issues.extend(issues);
             defaults.push(value);
         }
-        Ok(Self { source, registry, yaml, document, symbols, steps, default_issues, defaults })
+        Ok(Self {
+            source,
+            registry,
+            callables,
+            yaml,
+            document,
+            symbols,
+            steps,
+            outputs,
+            default_issues,
+            defaults,
+        })
     }
 
     /// Returns all templates of all steps.
     pub(crate) fn sites(&self) -> impl Iterator<Item = &TemplateSite<'t>> {
-        self.steps.iter().flat_map(|step| &step.sites)
+        let of_steps = self.steps.iter().flat_map(|step| &step.sites);
+        of_steps.chain(self.outputs.iter().flat_map(|output| &output.sites))
     }
 
     /// Returns all issues in templates, with their sites.
@@ -109,6 +140,12 @@ impl<'t> Analysis<'t> {
             && !self.template_issues().any(|(_, issue)| unread(issue))
     }
 
+    /// Returns the calls of runbooks that cannot be called, with the reason.
+    pub(crate) fn call_problems(&self) -> impl Iterator<Item = (&'t Node, &'t CallProblem)> {
+        let calls = self.document.steps.iter().filter_map(|step| step.call);
+        calls.filter_map(|call| Some((call, self.callables.problem(call.text()?)?)))
+    }
+
     /// Returns the id of a step.
     pub(crate) fn id(&self, step: usize) -> &str {
         self.document.steps[step].id_text().unwrap_or_default()
@@ -138,6 +175,7 @@ fn outputs_by_action(registry: &ActionRegistry) -> Outputs<'_> {
 fn symbols<'t>(
     document: &Document<'t>,
     outputs: &Outputs<'_>,
+    callables: &Callables,
     whens: &[Option<Parsed<'t>>],
 ) -> SymbolTable<'t> {
     let mut steps = HashMap::with_capacity(document.steps.len());
@@ -156,8 +194,13 @@ fn symbols<'t>(
         let items = step.for_each.map(|node| {
             items::items(node, &symbols, index, &narrowing_of(when.as_ref()), may_fail)
         });
+        let called = step.call.and_then(Node::text).and_then(|name| callables.get(name));
+        let record = match called {
+            Some(callable) => Some(Arc::new(callable.signature.output.clone())),
+            None => action.and_then(|action| outputs.get(action)).cloned(),
+        };
         symbols.outputs.push(StepOutput {
-            record: action.and_then(|action| outputs.get(action)).cloned(),
+            record,
             presence: Presence {
                 when: conditions(step.when, when.as_ref()),
                 // Items fail one by one, and the step goes on without them.

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use serde_json::Value as Json;
 
+use super::super::callables::Callables;
 use super::super::document::{
     DEFAULT_ATTEMPTS, DEFAULT_BACKOFF, DEFAULT_MAX_BACKOFF, DEFAULT_TIMEOUT, OnFailure, Policy,
     RawStep,
@@ -19,7 +20,7 @@ use super::super::template::{
 use super::super::types::Type;
 use super::super::yaml::{Node, SourceMap};
 use super::Parsed;
-use super::argument::{ArgumentReader, DurationLiteral};
+use super::argument::{ArgumentReader, DurationLiteral, TemplateArgument};
 use super::issue::ArgumentIssue;
 
 /// A step with everything that the analysis found.
@@ -46,6 +47,14 @@ pub(crate) struct AnalyzedStep<'t> {
     pub(crate) uses: BTreeSet<usize>,
     /// Those of them without whose output the step fails.
     pub(crate) requires: BTreeSet<usize>,
+}
+
+/// A value that the runbook yields.
+pub(crate) struct AnalyzedOutput<'t> {
+    pub(crate) name: &'t str,
+    pub(crate) argument: Option<Argument>,
+    pub(crate) ty: Type,
+    pub(crate) sites: Vec<TemplateSite<'t>>,
 }
 
 /// The policy of a step, with every value resolved.
@@ -79,6 +88,8 @@ pub(crate) enum Role {
     Log,
     /// The name or the description, which people read.
     Text,
+    /// A value that the runbook yields.
+    Output,
 }
 
 impl EffectivePolicy {
@@ -112,6 +123,7 @@ impl EffectivePolicy {
 pub(crate) struct StepContext<'s, 't> {
     pub(crate) source: &'t Source,
     pub(crate) registry: &'t ActionRegistry,
+    pub(crate) callables: &'t Callables,
     pub(crate) symbols: &'s SymbolTable<'t>,
     pub(crate) defaults: &'s Policy,
     pub(crate) index: usize,
@@ -122,7 +134,10 @@ impl<'t> StepContext<'_, 't> {
     pub(crate) fn analyze(&self, raw: &RawStep<'t>, when: Option<&Parsed<'t>>) -> AnalyzedStep<'t> {
         let action = raw.action.and_then(Node::text);
         let mut step = AnalyzedStep {
-            signature: action.and_then(|action| self.registry.get(action)),
+            signature: match raw.call.and_then(Node::text) {
+                Some(name) => self.callables.get(name).map(|callable| &callable.signature),
+                None => action.and_then(|action| self.registry.get(action)),
+            },
             arguments: None,
             when: None,
             log: None,
@@ -151,6 +166,25 @@ impl<'t> StepContext<'_, 't> {
         step.description =
             self.analyze_text(&mut step, description, "description", Role::Text, &nothing);
         step
+    }
+
+    /// Analyzes a value of `outputs`.
+    pub(crate) fn analyze_output(
+        &self,
+        key: &'t Node,
+        value: &'t Node,
+        ty: Type,
+    ) -> Option<AnalyzedOutput<'t>> {
+        let name = key.text()?;
+        let mut reader = ArgumentReader::default();
+        let argument = reader.read(value, &Type::Any, name);
+        let nothing = Narrowing::default();
+        let site = |argument: &TemplateArgument<'t>| {
+            let (parsed, wanted) = (borrowed(&argument.parsed), &argument.wanted);
+            self.infer(argument.node, parsed, Role::Output, wanted, &nothing)
+        };
+        let sites = reader.templates.iter().map(site).collect();
+        Some(AnalyzedOutput { name, argument, ty, sites })
     }
 
     /// Records what the step runs for.
@@ -203,7 +237,7 @@ impl<'t> StepContext<'_, 't> {
         narrowing: &Narrowing,
     ) {
         let mut reader = ArgumentReader::default();
-        let head = raw.action.map_or(raw.head(), |action| action.span.clone());
+        let head = raw.action.or(raw.call).map_or(raw.head(), |action| action.span.clone());
         let pairs = match raw.with {
             None => Some([].as_slice()),
             Some(with) if with.is_null() => Some([].as_slice()),
@@ -270,7 +304,7 @@ impl<'t> StepContext<'_, 't> {
                 let names = match role {
                     Role::Parameter(_) => Names::Each,
                     Role::Log => Names::EachAndOwn,
-                    Role::When | Role::ForEach | Role::Text => Names::Earlier,
+                    Role::When | Role::ForEach | Role::Text | Role::Output => Names::Earlier,
                 };
                 template::infer(template, self.symbols, self.index, names, narrowing)
             }

@@ -55,6 +55,16 @@ impl<'s> Excerpt<'s> {
     }
 }
 
+/// Returns the excerpt of a label in another file.
+pub(super) fn snippet_elsewhere<'s>(
+    source: &'s Source,
+    label: &'s super::Label,
+) -> Option<Snippet<'s, Annotation<'s>>> {
+    let span = source.clamp(label.span.clone());
+    let excerpt = Excerpt::new(source, span.clone())?;
+    Some(excerpt.snippet(vec![AnnotationKind::Primary.span(excerpt.relative(&span))]))
+}
+
 /// Returns the excerpts of a diagnostic: one with its span and the labels near it, and one for each
 /// distant label.
 pub(super) fn snippets<'s>(
@@ -63,7 +73,8 @@ pub(super) fn snippets<'s>(
 ) -> Option<Vec<Snippet<'s, Annotation<'s>>>> {
     let primary = source.clamp(diagnostic.span.clone());
     let line = |at: usize| source.position(at).line;
-    let labels = diagnostic.labels.iter().map(|label| (source.clamp(label.span.clone()), label));
+    let own = diagnostic.labels.iter().filter(|label| label.file.is_none());
+    let labels = own.map(|label| (source.clamp(label.span.clone()), label));
     let (near, far): (Vec<_>, Vec<_>) = labels
         .partition(|(span, _)| line(span.start).abs_diff(line(primary.start)) < MAX_LABEL_DISTANCE);
     let start = near.iter().map(|(span, _)| span.start).fold(primary.start, usize::min);

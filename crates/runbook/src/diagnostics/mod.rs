@@ -7,6 +7,7 @@ pub(crate) mod spelling;
 
 use std::cell::Cell;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::Source;
 use super::rules::{Rule, too_many_findings};
@@ -62,6 +63,8 @@ pub struct Label {
     pub span: Range<usize>,
     /// The text of the label.
     pub text: String,
+    /// The file of the range, if it is another one.
+    pub file: Option<Arc<Source>>,
 }
 
 impl Diagnostic {
@@ -79,7 +82,19 @@ impl Diagnostic {
 
     pub(crate) fn label(mut self, span: Range<usize>, text: impl Into<String>) -> Self {
         let text = text.into();
-        self.labels.push(Label { span, text });
+        self.labels.push(Label { span, text, file: None });
+        self
+    }
+
+    /// Adds a place in another file.
+    pub(crate) fn label_in(
+        mut self,
+        file: &Arc<Source>,
+        span: Range<usize>,
+        text: impl Into<String>,
+    ) -> Self {
+        let (text, file) = (text.into(), Some(Arc::clone(file)));
+        self.labels.push(Label { span, text, file });
         self
     }
 
@@ -133,6 +148,23 @@ impl Diagnostics {
         }
     }
 
+    /// Adds a place in another file to the diagnostics of a range.
+    pub(crate) fn label_within(
+        &mut self,
+        range: &Range<usize>,
+        file: &Arc<Source>,
+        span: &Range<usize>,
+        text: &str,
+    ) {
+        let is_within = |one: &&mut Diagnostic| {
+            range.start <= one.span.start && one.span.end <= range.end && one.labels.is_empty()
+        };
+        for diagnostic in self.list.iter_mut().filter(is_within) {
+            let (text, file) = (text.to_owned(), Some(Arc::clone(file)));
+            diagnostic.labels.push(Label { span: span.clone(), text, file });
+        }
+    }
+
     /// Returns the diagnostics in source order, without duplicates and limited in number, and whether
     /// any diagnostic, including the omitted ones, is an error.
     pub(crate) fn finish(mut self, source: &Source) -> (Vec<Diagnostic>, bool) {
@@ -140,7 +172,8 @@ impl Diagnostics {
         for diagnostic in &mut self.list {
             diagnostic.span = source.clamp(diagnostic.span.clone());
             for label in &mut diagnostic.labels {
-                label.span = source.clamp(label.span.clone());
+                let file = label.file.as_deref().unwrap_or(source);
+                label.span = file.clamp(label.span.clone());
             }
         }
         if self.omitted > 0 {

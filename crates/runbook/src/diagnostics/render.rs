@@ -31,6 +31,12 @@ pub fn short(source: &Source, diagnostics: &[Diagnostic]) -> String {
         let (name, word) = (source.name(), diagnostic.severity.as_str());
         let mut line = format!("{name}:{}:{}: {word}", at.line, at.column);
         let _ = write!(line, "[{}]: {}", diagnostic.code, one_line(&diagnostic.message));
+        for label in &diagnostic.labels {
+            let Some(file) = &label.file else { continue };
+            let at = file.position(label.span.start);
+            let (name, text) = (file.name(), one_line(&label.text));
+            let _ = write!(line, " ({name}:{}:{}: {text})", at.line, at.column);
+        }
         if let Some(help) = &diagnostic.help {
             let _ = write!(line, "; {}", one_line(help));
         }
@@ -46,8 +52,12 @@ pub fn json(source: &Source, diagnostics: &[Diagnostic]) -> Json {
 
 fn object(source: &Source, diagnostic: &Diagnostic) -> Json {
     let label = |label: &super::Label| {
-        let mut object = range(source, &label.span);
+        let file = label.file.as_deref().unwrap_or(source);
+        let mut object = range(file, &label.span);
         object["message"] = json!(label.text);
+        if label.file.is_some() {
+            object["file"] = json!(file.name());
+        }
         object
     };
     let mut object = range(source, &diagnostic.span);
@@ -82,7 +92,7 @@ impl Diagnostic {
         let labels = self
             .labels
             .iter()
-            .map(|label| super::Label { text: shown(&label.text), span: label.span.clone() });
+            .map(|label| super::Label { text: shown(&label.text), ..label.clone() });
         Self {
             message: shown(&self.message),
             labels: labels.collect(),
@@ -106,6 +116,14 @@ fn report<'s>(source: &'s Source, diagnostic: &'s Diagnostic) -> Vec<Group<'s>> 
         Some(excerpts) => title.elements(excerpts),
         None => title.element(origin),
     }];
+    for label in &diagnostic.labels {
+        let Some(file) = &label.file else { continue };
+        let title = Level::NOTE.secondary_title(label.text.as_str());
+        groups.push(match excerpt::snippet_elsewhere(file, label) {
+            Some(snippet) => title.element(snippet),
+            None => Group::with_title(title),
+        });
+    }
     groups.extend(diagnostic.help.as_deref().map(|help| help_group(source, diagnostic, help)));
     groups
 }

@@ -22,10 +22,15 @@ fn command(source: &Source, diagnostic: &Diagnostic) -> String {
     };
     let file = property(source.name());
     let title = rule(diagnostic).map_or_else(String::new, |rule| format!(" {}", rule.name));
-    let message = match &diagnostic.help {
-        Some(help) => format!("{}; {help}", diagnostic.message),
-        None => diagnostic.message.clone(),
-    };
+    let mut message = diagnostic.message.clone();
+    for label in &diagnostic.labels {
+        let Some(file) = &label.file else { continue };
+        let at = file.position(label.span.start);
+        message.push_str(&format!(" ({}:{}:{}: {})", file.name(), at.line, at.column, label.text));
+    }
+    if let Some(help) = &diagnostic.help {
+        message = format!("{message}; {help}");
+    }
     format!(
         "::{level} file={file},line={},col={},endLine={},endColumn={},title={}{title}::{}\n",
         start.line,
@@ -88,7 +93,7 @@ fn result(source: &Source, diagnostic: &Diagnostic) -> Json {
         None => diagnostic.message.clone(),
     };
     let related = diagnostic.labels.iter().enumerate().map(|(index, label)| {
-        let mut place = location(source, &label.span);
+        let mut place = location(label.file.as_deref().unwrap_or(source), &label.span);
         place["id"] = json!(index);
         place["message"] = json!({ "text": label.text });
         place

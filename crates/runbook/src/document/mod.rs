@@ -23,6 +23,8 @@ pub(crate) struct Document<'t> {
     pub(crate) inputs: Vec<InputDeclaration<'t>>,
     pub(crate) defaults: Policy,
     pub(crate) steps: Vec<RawStep<'t>>,
+    /// The names and the values of `outputs`.
+    pub(crate) outputs: Vec<(&'t Node, &'t Node)>,
     pub(crate) issues: Vec<DocumentIssue>,
 }
 
@@ -33,6 +35,8 @@ pub(crate) struct RawStep<'t> {
     pub(crate) id: Option<&'t Node>,
     pub(crate) name: Option<&'t Node>,
     pub(crate) action: Option<&'t Node>,
+    /// The name of the runbook that the step calls.
+    pub(crate) call: Option<&'t Node>,
     pub(crate) with: Option<&'t Node>,
     pub(crate) when: Option<&'t Node>,
     pub(crate) log: Option<&'t Node>,
@@ -55,11 +59,28 @@ pub(crate) struct DocumentIssue {
 /// The kind of a structural issue.
 #[derive(Debug, Clone)]
 pub(crate) enum DocumentIssueKind {
-    UnknownKey { key: String, mapping: MappingKind },
-    MissingKey { key: &'static str, mapping: MappingKind },
-    InvalidType { what: String, wanted: &'static str, found: String },
-    InvalidEnumValue { what: &'static str, found: String, choices: &'static [&'static str] },
+    UnknownKey {
+        key: String,
+        mapping: MappingKind,
+    },
+    MissingKey {
+        key: &'static str,
+        mapping: MappingKind,
+    },
+    InvalidType {
+        what: String,
+        wanted: &'static str,
+        found: String,
+    },
+    InvalidEnumValue {
+        what: &'static str,
+        found: String,
+        choices: &'static [&'static str],
+    },
     InvalidDuration(String),
+    /// A step with both `action` and `call`.
+    ActionAndCall,
+    InvalidOutputName(String),
     TemplateNotAllowed(String),
     Input(InputIssueKind),
 }
@@ -78,7 +99,7 @@ impl MappingKind {
     /// Returns the keys of the mapping.
     pub(crate) fn keys(self) -> &'static [&'static str] {
         match self {
-            Self::Runbook => &["name", "description", "inputs", "defaults", "steps"],
+            Self::Runbook => &["name", "description", "inputs", "defaults", "steps", "outputs"],
             Self::Input => &[
                 "type",
                 "default",
@@ -96,6 +117,7 @@ impl MappingKind {
                 "name",
                 "description",
                 "action",
+                "call",
                 "with",
                 "for_each",
                 "at_once",

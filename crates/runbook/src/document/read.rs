@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::super::diagnostics::spelling::nearest;
 use super::super::template::is_template;
 use super::super::yaml::{Node, ScalarValue};
+use super::inputs::is_name;
 use super::policy::Policy;
 use super::{Document, DocumentIssue, DocumentIssueKind, MappingKind, RawStep, inputs};
 
@@ -36,6 +37,7 @@ impl<'t> Document<'t> {
             Some("inputs") => self.inputs = inputs::read(value, reader),
             Some("defaults") => self.accept_defaults(value, reader),
             Some("steps") => self.accept_steps(value, reader),
+            Some("outputs") => self.accept_outputs(value, reader),
             _ => reader.add_unknown_key(key, MappingKind::Runbook),
         }
     }
@@ -45,6 +47,17 @@ impl<'t> Document<'t> {
             if !self.defaults.accept(key, value, reader) {
                 reader.add_unknown_key(key, MappingKind::Defaults);
             }
+        }
+    }
+
+    fn accept_outputs(&mut self, value: &'t Node, reader: &mut DocumentReader) {
+        for (key, value) in reader.map(value, "outputs").unwrap_or_default() {
+            let Some(name) = key.text() else { continue };
+            if !is_name(name) {
+                let kind = DocumentIssueKind::InvalidOutputName(name.to_owned());
+                reader.add_issue(key.span.clone(), kind);
+            }
+            self.outputs.push((key, value));
         }
     }
 
@@ -77,6 +90,7 @@ fn step<'t>(node: &'t Node, reader: &mut DocumentReader) -> Option<RawStep<'t>> 
         id: None,
         name: None,
         action: None,
+        call: None,
         with: None,
         when: None,
         log: None,
@@ -97,6 +111,9 @@ fn step<'t>(node: &'t Node, reader: &mut DocumentReader) -> Option<RawStep<'t>> 
                 step.action =
                     reader.literal(value, "action", "the name of an action").map(|_| value);
             }
+            Some("call") => {
+                step.call = reader.literal(value, "call", "the name of a runbook").map(|_| value);
+            }
             Some("with") => step.with = Some(value),
             Some("when") => step.when = Some(value),
             Some("log") => step.log = Some(value),
@@ -107,8 +124,12 @@ fn step<'t>(node: &'t Node, reader: &mut DocumentReader) -> Option<RawStep<'t>> 
             _ => reader.add_unknown_key(key, MappingKind::Step),
         }
     }
+    let is_call = pairs.iter().any(|(key, _)| key.text() == Some("call"));
+    if is_call && let Some((key, _)) = pairs.iter().find(|(key, _)| key.text() == Some("action")) {
+        reader.add_issue(key.span.clone(), DocumentIssueKind::ActionAndCall);
+    }
     for key in ["id", "action"] {
-        if is_missing(key, pairs, MappingKind::Step) {
+        if is_missing(key, pairs, MappingKind::Step) && !(is_call && key == "action") {
             let mapping = MappingKind::Step;
             reader.add_issue(step.head(), DocumentIssueKind::MissingKey { key, mapping });
         }

@@ -54,6 +54,11 @@ pub fn json_schema(registry: &ActionRegistry) -> Json {
                 "minItems": 1,
                 "items": { "$ref": "#/$defs/step" },
             },
+            "outputs": {
+                "description": "The values that a runbook which calls this one is given, by name.",
+                "type": ["object", "null"],
+                "propertyNames": { "pattern": NAME },
+            },
         },
         "$defs": {
             "step": step(registry),
@@ -94,6 +99,13 @@ fn step(registry: &ActionRegistry) -> Json {
             "description": "What the step is for, in the log of a run. It can use the inputs and \
                 the outputs of earlier steps.",
             "$ref": "#/$defs/text",
+        },
+        "call": {
+            "description": "The name of a runbook that the step calls, in place of an action: its \
+                inputs are the parameters, and its `outputs` the output.",
+            "type": "string",
+            "pattern": "^[a-z0-9][a-z0-9._-]{0,63}$",
+            "examples": ["drain-node"],
         },
         "action": {
             // No description: editors show that of the selected action.
@@ -142,7 +154,8 @@ fn step(registry: &ActionRegistry) -> Json {
     json!({
         "title": "Step",
         "type": "object",
-        "required": ["id", "action"],
+        "required": ["id"],
+        "oneOf": [{ "required": ["action"] }, { "required": ["call"] }],
         "additionalProperties": false,
         "properties": properties,
         "allOf": actions().map(chosen).collect::<Vec<_>>(),

@@ -25,7 +25,8 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         let Some(action) = irreversible else {
             continue;
         };
-        let Some(node) = analysis.document.steps[index].action else {
+        let raw = &analysis.document.steps[index];
+        let Some(node) = raw.action.or(raw.call) else {
             continue;
         };
         let failed = if rolls_back(step) { "this step" } else { "a later step" };

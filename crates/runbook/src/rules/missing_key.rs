@@ -9,7 +9,8 @@ pub(crate) const RULE: Rule = Rule {
     severity: Severity::Error,
     summary: "a missing key",
     explanation: "\
-A runbook needs a name and steps, a step needs an id and an action, an input needs a type.",
+A runbook needs a name and steps, a step needs an id and an action, or the runbook
+that it calls, an input needs a type.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
@@ -27,7 +28,9 @@ fn help(key: &str) -> &'static str {
         "name" => "add 'name:' with the name of the file without .yaml",
         "steps" => "add 'steps:' with at least one step",
         "id" => "add 'id:', the name by which later steps refer to the output",
-        "action" => "add 'action:'; `rafay-relay-sop actions` lists the actions",
+        "action" => {
+            "add 'action:' (`rafay-relay-sop actions` lists the actions), or 'call:' with a runbook"
+        }
         _ => "add 'type:', such as string or integer",
     }
 }

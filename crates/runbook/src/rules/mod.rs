@@ -1,6 +1,7 @@
 //! The rules that a runbook is checked against, one file per rule. A rule reads the [`Analysis`] and
 //! adds diagnostics. It calls no other rule: what two rules need belongs to the analysis.
 
+pub(crate) mod action_and_call;
 pub(crate) mod backoff_order;
 pub(crate) mod cannot_restore;
 pub(crate) mod constant_condition;
@@ -13,11 +14,13 @@ pub(crate) mod expression_type_mismatch;
 pub(crate) mod forward_reference;
 pub(crate) mod function_call;
 pub(crate) mod hardcoded_secret;
+pub(crate) mod invalid_call;
 pub(crate) mod invalid_enum_value;
 pub(crate) mod invalid_for_each;
 pub(crate) mod invalid_format;
 pub(crate) mod invalid_input;
 pub(crate) mod invalid_name;
+pub(crate) mod invalid_output;
 pub(crate) mod invalid_step_id;
 pub(crate) mod invalid_type;
 pub(crate) mod invalid_yaml;
@@ -28,6 +31,7 @@ pub(crate) mod missing_else;
 pub(crate) mod missing_key;
 pub(crate) mod missing_parameter;
 pub(crate) mod name_mismatch;
+pub(crate) mod nested_call;
 pub(crate) mod not_printable;
 pub(crate) mod opposite_steps;
 pub(crate) mod out_of_range;
@@ -48,6 +52,7 @@ pub(crate) mod unknown_input;
 pub(crate) mod unknown_key;
 pub(crate) mod unknown_output;
 pub(crate) mod unknown_parameter;
+pub(crate) mod unknown_runbook;
 pub(crate) mod unknown_step;
 pub(crate) mod unquoted_template;
 pub(crate) mod unsupported_yaml;
@@ -145,6 +150,11 @@ rules![
     duplicate_item,
     useless_at_once,
     cannot_restore,
+    action_and_call,
+    unknown_runbook,
+    nested_call,
+    invalid_call,
+    invalid_output,
 ];
 
 /// Returns all rules, in the order of their codes.
@@ -185,7 +195,22 @@ pub(crate) fn run(
         wanted.ensure()?;
         check(analysis, diagnostics);
     }
+    name_declarations(analysis, diagnostics);
     Ok(())
+}
+
+/// Adds to what is wrong with a parameter of a call where the called runbook declares it.
+fn name_declarations(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
+    for step in &analysis.document.steps {
+        let name = step.call.and_then(|call| call.text());
+        let Some(callable) = name.and_then(|name| analysis.callables.get(name)) else { continue };
+        for (key, value) in step.with.and_then(|with| with.pairs()).unwrap_or_default() {
+            let declared = key.text().and_then(|name| callable.declaration(name));
+            let Some(declared) = declared else { continue };
+            let about = key.span.start..value.span.end;
+            diagnostics.label_within(&about, &callable.source, &declared, "it is declared here");
+        }
+    }
 }
 
 /// Checks a text that has no YAML tree against the rules that need none.

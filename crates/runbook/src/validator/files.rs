@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use crate::{ActionRegistry, Diagnostic, MAX_BYTES, Source};
+use crate::{ActionRegistry, Diagnostic, Library, MAX_BYTES, MissingRunbook, Source};
 
 /// A file that was read, with its diagnostics.
 pub(super) struct CheckedFile {
@@ -114,6 +114,40 @@ pub(super) fn check(
     (checked, read_errors)
 }
 
+/// The runbooks in the directory of a file.
+struct Siblings(Option<PathBuf>);
+
+impl Siblings {
+    fn of(source: &Source) -> Self {
+        Self(Path::new(source.name()).parent().map(Path::to_owned))
+    }
+}
+
+impl Library for Siblings {
+    fn find(&self, name: &str) -> Result<Source, MissingRunbook> {
+        let Some(dir) = &self.0 else { return Err(MissingRunbook::Unknown(Vec::new())) };
+        for extension in ["yaml", "yml"] {
+            let path = dir.join(format!("{name}.{extension}"));
+            let bytes = match File::open(&path).and_then(read) {
+                Ok(bytes) => bytes,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(MissingRunbook::Unreadable(error.to_string())),
+            };
+            let source = Source::from_bytes(path.display().to_string(), bytes);
+            return source.map_err(|error| MissingRunbook::Unreadable(error.to_string()));
+        }
+        let entries = dir.read_dir().into_iter().flatten().flatten();
+        let stem = |path: PathBuf| Some(path.file_stem()?.to_str()?.to_owned());
+        let is_runbook = |path: &PathBuf| {
+            path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
+        };
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.path()).filter(is_runbook).filter_map(stem).collect();
+        names.sort();
+        Err(MissingRunbook::Unknown(names))
+    }
+}
+
 fn take<'f>(files: &'f [PathBuf], next: &AtomicUsize) -> Option<(usize, &'f PathBuf)> {
     let at = next.fetch_add(1, Ordering::Relaxed);
     files.get(at).map(|file| (at, file))
@@ -150,7 +184,7 @@ fn check_bytes(name: String, bytes: Vec<u8>, registry: &ActionRegistry) -> Check
     };
     match source {
         Ok(source) => {
-            let diagnostics = crate::diagnose(&source, registry);
+            let diagnostics = crate::diagnose(&source, registry, &Siblings::of(&source));
             CheckedFile { source, diagnostics }
         }
         Err(error) => CheckedFile { source: error.readable, diagnostics: vec![error.diagnostic] },

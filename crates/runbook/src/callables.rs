@@ -1,0 +1,232 @@
+//! The runbooks that a runbook calls: each is checked as any other, and is then an action whose parameters are its
+//! inputs and whose output is its `outputs`.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    sync::Arc,
+};
+
+use super::{
+    ActionKind, ActionRegistry, ActionSignature, Diagnostic, Reversibility, Severity, Source,
+    Stopped, Wanted,
+    analysis::Analysis,
+    checked::{CalledRunbook, Runbook},
+    document::{Document, is_runbook_name},
+    library::{Library, MissingRunbook},
+    types::{Field, RecordType, Type},
+    yaml::Node,
+};
+
+/// How deep calls may be nested: a runbook that calls one that calls one that calls one.
+pub(crate) const MAX_DEPTH: usize = 3;
+
+/// The runbooks that a runbook calls, by name.
+#[derive(Default)]
+pub(crate) struct Callables(BTreeMap<String, Result<Arc<Callable>, CallProblem>>);
+
+/// A runbook that can be called.
+pub(crate) struct Callable {
+    pub(crate) signature: ActionSignature,
+    pub(crate) called: CalledRunbook,
+    pub(crate) source: Arc<Source>,
+    /// The place of the declaration of each input.
+    declarations: BTreeMap<String, Range<usize>>,
+    /// How deep its own calls are nested.
+    depth: usize,
+}
+
+/// Why a runbook cannot be called.
+#[derive(Clone)]
+pub(crate) enum CallProblem {
+    /// There is none of that name. There are these.
+    Unknown(Vec<String>),
+    Unreadable(String),
+    /// The runbooks from the one that is checked to the one that calls it, or another of them, again.
+    Cycle(Vec<String>),
+    TooDeep,
+    /// The runbook has errors.
+    Invalid {
+        source: Arc<Source>,
+        errors: Vec<Diagnostic>,
+    },
+}
+
+/// The state of one check, which checks each called runbook once.
+pub(crate) struct Calls<'c> {
+    library: &'c dyn Library,
+    /// The names of the runbooks that are being checked, the outermost first.
+    stack: RefCell<Vec<String>>,
+    known: RefCell<BTreeMap<String, Result<Arc<Callable>, CallProblem>>>,
+}
+
+impl Callables {
+    /// Returns a called runbook.
+    pub(crate) fn get(&self, name: &str) -> Option<&Callable> {
+        self.0.get(name)?.as_ref().ok().map(Arc::as_ref)
+    }
+
+    /// Returns why a runbook cannot be called.
+    pub(crate) fn problem(&self, name: &str) -> Option<&CallProblem> {
+        self.0.get(name)?.as_ref().err()
+    }
+
+    fn depth(&self) -> usize {
+        let callables = self.0.values().filter_map(|callable| callable.as_ref().ok());
+        callables.map(|callable| callable.depth + 1).max().unwrap_or(0)
+    }
+}
+
+impl Callable {
+    /// Returns where an input is declared.
+    pub(crate) fn declaration(&self, input: &str) -> Option<Range<usize>> {
+        self.declarations.get(input).cloned()
+    }
+}
+
+impl<'c> Calls<'c> {
+    pub(crate) fn new(library: &'c dyn Library) -> Self {
+        Self { library, stack: RefCell::default(), known: RefCell::default() }
+    }
+
+    /// Checks the runbooks that a document calls.
+    pub(crate) fn resolve(
+        &self,
+        document: &Document<'_>,
+        registry: &ActionRegistry,
+        wanted: &Wanted<'_>,
+    ) -> Result<Callables, Stopped> {
+        let own = document.name.and_then(Node::text).unwrap_or_default();
+        self.stack.borrow_mut().push(own.to_owned());
+        let names: BTreeSet<&str> =
+            document.steps.iter().filter_map(|step| step.call.and_then(Node::text)).collect();
+        let mut callables = BTreeMap::new();
+        for name in names {
+            wanted.ensure()?;
+            let callable = self.callable(name, registry, wanted)?;
+            callables.insert(name.to_owned(), callable);
+        }
+        self.stack.borrow_mut().pop();
+        Ok(Callables(callables))
+    }
+
+    fn callable(
+        &self,
+        name: &str,
+        registry: &ActionRegistry,
+        wanted: &Wanted<'_>,
+    ) -> Result<Result<Arc<Callable>, CallProblem>, Stopped> {
+        // A name is never a path, so that a text from a request cannot leave the directory of runbooks.
+        if !is_runbook_name(name) {
+            return Ok(Err(CallProblem::Unknown(Vec::new())));
+        }
+        let stack = self.stack.borrow().clone();
+        if stack.iter().any(|caller| caller == name) {
+            let chain = stack.into_iter().skip_while(|caller| caller != name);
+            return Ok(Err(CallProblem::Cycle(chain.chain([name.to_owned()]).collect())));
+        }
+        let known = self.known.borrow().get(name).cloned();
+        let found = match known {
+            Some(known) => known,
+            // A chain that is too long is not followed to its end.
+            None if stack.len() > MAX_DEPTH => return Ok(Err(CallProblem::TooDeep)),
+            None => {
+                let found = self.check(name, registry, wanted)?;
+                self.known.borrow_mut().insert(name.to_owned(), found.clone());
+                found
+            }
+        };
+        Ok(match found {
+            Ok(callable) if stack.len() + callable.depth > MAX_DEPTH => Err(CallProblem::TooDeep),
+            found => found,
+        })
+    }
+
+    fn check(
+        &self,
+        name: &str,
+        registry: &ActionRegistry,
+        wanted: &Wanted<'_>,
+    ) -> Result<Result<Arc<Callable>, CallProblem>, Stopped> {
+        let source = match self.library.find(name) {
+            Ok(source) => Arc::new(source),
+            Err(MissingRunbook::Unknown(names)) => return Ok(Err(CallProblem::Unknown(names))),
+            Err(MissingRunbook::Unreadable(why)) => return Ok(Err(CallProblem::Unreadable(why))),
+        };
+        let build = |analysis: &Analysis<'_>, wanted: &Wanted<'_>| {
+            let Some(runbook) = Runbook::new(analysis, wanted)? else { return Ok(None) };
+            let called = CalledRunbook::new(runbook, Arc::clone(&source));
+            Ok(Some(Callable {
+                signature: signature(analysis),
+                called,
+                source: Arc::clone(&source),
+                declarations: declarations(analysis),
+                depth: analysis.callables.depth(),
+            }))
+        };
+        let (diagnostics, callable) = super::check_with(&source, registry, self, wanted, build)?;
+        Ok(callable.map(Arc::new).ok_or_else(|| {
+            let errors = diagnostics.into_iter().filter(|one| one.severity == Severity::Error);
+            CallProblem::Invalid { source, errors: errors.collect() }
+        }))
+    }
+}
+
+fn declarations(analysis: &Analysis<'_>) -> BTreeMap<String, Range<usize>> {
+    let inputs = analysis.document.inputs.iter();
+    inputs.map(|input| (input.name.to_owned(), input.key.span.clone())).collect()
+}
+
+/// Returns the runbook as an action.
+fn signature(analysis: &Analysis<'_>) -> ActionSignature {
+    let text = |node: Option<&Node>| node.and_then(Node::text).unwrap_or_default().to_owned();
+    let (name, description) = (text(analysis.document.name), text(analysis.document.description));
+    let input = |(input, default): (&super::document::InputDeclaration<'_>, _)| Field {
+        name: input.name.to_owned(),
+        ty: input.ty.clone(),
+        required: Option::is_none(default) && !matches!(input.ty, Type::Optional(_)),
+        default: Option::clone(default),
+        description: input.description.unwrap_or_default().to_owned(),
+    };
+    let output = |output: &super::analysis::AnalyzedOutput<'_>| Field {
+        name: output.name.to_owned(),
+        ty: output.ty.clone(),
+        required: true,
+        default: None,
+        description: String::new(),
+    };
+    let signatures = || analysis.steps.iter().filter_map(|step| step.signature);
+    let kind = signatures().map(|signature| signature.kind).max_by_key(|kind| match kind {
+        ActionKind::Read => 0,
+        ActionKind::Wait => 1,
+        ActionKind::Change => 2,
+    });
+    let has = |wanted| signatures().any(|signature| signature.reversibility == wanted);
+    let reversibility = match (has(Reversibility::Irreversible), has(Reversibility::Reversible)) {
+        (true, _) => Reversibility::Irreversible,
+        (false, true) => Reversibility::Reversible,
+        (false, false) => Reversibility::NotApplicable,
+    };
+    let inputs = analysis.document.inputs.iter().zip(&analysis.defaults).map(input).collect();
+    ActionSignature {
+        summary: description.lines().next().unwrap_or_default().to_owned(),
+        // A runbook that only reads is still no single read: its steps are run one after another.
+        kind: kind.filter(|kind| *kind == ActionKind::Change).unwrap_or(ActionKind::Wait),
+        reversibility,
+        retries: true,
+        opposite: None,
+        params: RecordType {
+            name: name.clone(),
+            description,
+            fields: inputs,
+            ..RecordType::default()
+        },
+        output: RecordType {
+            name: format!("output of {name}"),
+            fields: analysis.outputs.iter().map(output).collect(),
+            ..RecordType::default()
+        },
+        name,
+    }
+}

@@ -1,0 +1,34 @@
+//! A call of a runbook that is not there.
+
+use super::super::callables::CallProblem;
+use super::super::yaml::quoted;
+use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
+
+pub(crate) const RULE: Rule = Rule {
+    code: "RB065",
+    name: "unknown_runbook",
+    severity: Severity::Error,
+    summary: "a call of a runbook that is not there",
+    explanation: "\
+A step calls a runbook by its name. It is found as `run NAME` finds it: in the directory of the file
+that calls it, in the directory of runbooks (--runbooks), and among those that are built in.",
+};
+
+pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
+    for (node, problem) in analysis.call_problems() {
+        let name = node.text().unwrap_or_default();
+        match problem {
+            CallProblem::Unknown(names) => {
+                let message = format!("unknown runbook {}", quoted(name));
+                let diagnostic = Diagnostic::new(&RULE, node.span.clone(), message);
+                let names = names.iter().map(String::as_str);
+                diagnostics.push(diagnostic.suggest(&diagnostics.spelling, name, names));
+            }
+            CallProblem::Unreadable(why) => {
+                let message = format!("cannot read the runbook {}: {why}", quoted(name));
+                diagnostics.push(Diagnostic::new(&RULE, node.span.clone(), message));
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! A step that calls a runbook: its inputs are decided once, and journaled, and its steps have paths below that of the
+//! step. They are run as those of any runbook; where one of them fails, what the caller says decides about the run.
+
+use serde_json::{Map, Value};
+use tokio::time::Instant;
+
+use super::{
+    block::{Block, Caller, ForwardOutcome},
+    drive::Driver,
+    failure,
+    interruptible::StopReason,
+};
+use crate::journal::{Event, Failure, FailureKind, StepEvent, StepPath};
+use runbook::{CalledRunbook, EvaluationScope, Step};
+
+impl Driver<'_> {
+    /// Runs the steps of a called runbook that have not ended, and returns its outputs.
+    pub(super) async fn run_called(
+        &self,
+        called: &CalledRunbook,
+        step: &Step,
+        path: &StepPath,
+        mut scope: EvaluationScope,
+        deadline: Instant,
+    ) -> Result<Value, StopReason> {
+        let runbook = called.runbook();
+        let inputs = self.decided_inputs(called, step, path, &scope).await?;
+        let caller = Caller { path: path.clone(), deadline };
+        let inner = EvaluationScope::new(&inputs);
+        let mut block = Block { steps: &runbook.steps, caller: Some(caller), scope: inner };
+        match self.run_steps(&mut block).await? {
+            ForwardOutcome::Completed => {}
+            ForwardOutcome::Left(failure) => return Err(StopReason::StepFailed(failure)),
+            // A called runbook is left.
+            ForwardOutcome::Stopped | ForwardOutcome::RollBack => {
+                let failure = Failure::new(FailureKind::Internal, "the called runbook has failed");
+                return Err(StopReason::StepFailed(failure));
+            }
+        }
+        let output = runbook.outputs(&block.scope);
+        let output =
+            output.map_err(|error| StopReason::StepFailed(failure::of_template(&error)))?;
+        scope.insert(&step.id, &output);
+        let message = match step.message(&scope) {
+            Ok(message) => message,
+            Err(error) => Some(format!("(cannot render the step's `log` message: {error})")),
+        };
+        let event = StepEvent::StepCompleted { revision: 0, output: output.clone(), message };
+        self.append(Event::step(path, event)).await?;
+        Ok(output)
+    }
+
+    /// Returns the inputs that were decided on before, or decides.
+    async fn decided_inputs(
+        &self,
+        called: &CalledRunbook,
+        step: &Step,
+        path: &StepPath,
+        scope: &EvaluationScope,
+    ) -> Result<Map<String, Value>, StopReason> {
+        let decided = self.run().step(path).and_then(|recorded| recorded.inputs.clone());
+        if let Some(inputs) = decided {
+            return Ok(inputs);
+        }
+        let inputs = step.call_inputs(scope);
+        let inputs =
+            inputs.map_err(|error| StopReason::StepFailed(failure::of_template(&error)))?;
+        let (runbook, recorded) = (called.runbook().name.clone(), inputs.clone());
+        let event = StepEvent::StepCalled { runbook, inputs: recorded };
+        self.append(Event::step(path, event)).await?;
+        Ok(inputs)
+    }
+}

@@ -1,0 +1,202 @@
+//! `call`: a runbook as a step of another.
+
+use rafay_relay_sop::journal::{Event, ResumeMode, RunState, StepEvent};
+use serde_json::json;
+use simulator::{Effect, Fault};
+
+use test_support::{FinishedRun, TestCluster};
+
+/// Cordons a node, after which a check may fail.
+const CLOSE: &str = "\
+name: close
+inputs:
+  node: {type: string}
+  fails: {type: boolean, default: false}
+steps:
+- id: close
+  name: \"Close {{ inputs.node }}\"
+  action: cordon
+  with: {nodes: [\"{{ inputs.node }}\"]}
+- id: check
+  on_failure: stop
+  action: assert
+  with: {that: \"{{ not inputs.fails }}\", message: it fails}
+outputs:
+  closed: \"{{ close.nodes[0] }}\"
+  count: \"{{ close.changed | length }}\"
+";
+
+/// A runbook that calls it, and more steps.
+fn runbook(steps: &str) -> String {
+    format!(
+        "name: outer\nsteps:\n\
+         - {{id: relay, action: list_pods, with: {{namespace: rafay-core, deployment: rafay-relay}}}}\n\
+         {steps}---\n{CLOSE}"
+    )
+}
+
+const EACH: &str = "\
+- id: all
+  for_each: \"{{ relay.nodes[:2] }}\"
+  call: close
+  with: {node: \"{{ each }}\"}
+  log: \"{{ each }}: {{ all.count }}\"
+";
+
+fn paths_with(run: &FinishedRun, kind: impl Fn(&StepEvent) -> bool) -> Vec<String> {
+    let path = |event: &Event| match event {
+        Event::Step { path, event } if kind(event) => Some(path.to_string()),
+        _ => None,
+    };
+    run.records.iter().filter_map(|record| path(&record.event)).collect()
+}
+
+fn is_prepared(event: &StepEvent) -> bool {
+    matches!(event, StepEvent::StepPrepared { .. })
+}
+
+fn is_undone(event: &StepEvent) -> bool {
+    matches!(event, StepEvent::StepUndoFinished { .. })
+}
+
+async fn count_cordoned(cluster: &TestCluster) -> usize {
+    let state = cluster.simulator.state().await.unwrap();
+    state.nodes.values().filter(|node| node.unschedulable).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_outputs_of_a_called_runbook_are_the_output_of_the_step() {
+    let cluster = TestCluster::new().await;
+    let steps = format!(
+        "{EACH}- {{id: check, action: assert, with: {{message: no, that: \
+         \"{{{{ all | map(attribute='closed') | list == relay.nodes[:2] }}}}\"}}}}\n"
+    );
+    let ended = cluster.run(&runbook(&steps)).await.expect_success();
+    assert_eq!(ended.output("all")[1]["count"], json!(1));
+    assert_eq!(paths_with(&ended, is_prepared), ["all[0]/close", "all[1]/close"]);
+    assert_eq!(count_cordoned(&cluster).await, 2);
+    // The journal has all that the run consists of.
+    assert_eq!(ended.run.spec.called[0].runbook, "close");
+    assert_eq!(ended.run.spec.called[0].text, CLOSE);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_inside_is_one_of_the_call() {
+    let cluster = TestCluster::new().await;
+    let steps = "\
+- id: one
+  on_failure: continue
+  call: close
+  with: {node: \"{{ relay.nodes[0] }}\", fails: true}
+- {id: after, action: assert, with: {that: \"{{ one is not defined }}\", message: no}}
+";
+    let ended = cluster.run(&runbook(steps)).await;
+    let ended = ended.expect_state(RunState::SucceededWithFailures);
+    assert_eq!(paths_with(&ended, is_undone), [""; 0], "the step inside asks for no rollback");
+    assert_eq!(count_cordoned(&cluster).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_inside_that_rolls_back_undoes_what_its_runbook_changed() {
+    let cluster = TestCluster::new().await;
+    let steps = "\
+- {id: before, action: cordon, with: {nodes: \"{{ relay.nodes[1:2] }}\"}}
+- id: one
+  call: close
+  with: {node: \"{{ relay.nodes[0] }}\", fails: true}
+";
+    let text = runbook(steps).replace("on_failure: stop", "on_failure: rollback");
+    let failed = cluster.run(&text).await.expect_state(RunState::Failed);
+    assert_eq!(paths_with(&failed, is_undone), ["one/close"]);
+    assert!(failed.error().starts_with("check: it fails"), "{}", failed.error());
+    assert_eq!(count_cordoned(&cluster).await, 1, "and not what was changed before it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_rolls_back_rolls_back_the_run() {
+    let cluster = TestCluster::new().await;
+    let steps = format!(
+        "{EACH}- {{id: last, on_failure: rollback, call: close, with: {{node: \"{{{{ relay.nodes[2] }}}}\", fails: true}}}}\n"
+    );
+    let ended = cluster.run(&runbook(&steps)).await.expect_state(RunState::RolledBack);
+    assert_eq!(paths_with(&ended, is_undone), ["last/close", "all[1]/close", "all[0]/close"]);
+    assert_eq!(count_cordoned(&cluster).await, 0);
+}
+
+/// The resumed run does not do again what was done inside.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_call_is_resumed_at_the_step_that_failed() {
+    let cluster = TestCluster::new().await;
+    let effect = Effect::Fail { status: 422, code: "Invalid".into(), message: "no".into() };
+    cluster.simulator.inject(Fault { matching: "patch nodes/*".into(), nth: 2, times: 1, effect });
+    let failed = cluster.run(&runbook(EACH)).await.expect_state(RunState::Failed);
+    let node = failed.output("relay")["nodes"][1].as_str().unwrap().to_owned();
+    let expected = format!("item 2 of 2 ({node}): Close {node}: ");
+    assert!(failed.error().starts_with(&expected), "{}", failed.error());
+    let resumed = cluster.resume(failed.run.id(), ResumeMode::Continue).await.expect_success();
+    let called = paths_with(&resumed, |event| matches!(event, StepEvent::StepCalled { .. }));
+    assert_eq!(called, ["all[0]", "all[1]"], "the inputs are decided once");
+    assert_eq!(paths_with(&resumed, is_prepared), ["all[0]/close", "all[1]/close"]);
+    assert_eq!(count_cordoned(&cluster).await, 2);
+}
+
+/// What was undone when the call failed is done again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_was_undone_begins_again_when_the_run_is_resumed() {
+    let cluster = TestCluster::new().await;
+    let text = runbook(EACH).replace(
+        "{that: \"{{ not inputs.fails }}\", message: it fails}",
+        "{that: true, message: no}",
+    );
+    let text = text.replace(
+        "- id: check\n  on_failure: stop\n  action: assert\n  with: {that: true, message: no}",
+        "- id: scale\n  on_failure: rollback\n  action: scale_deployment\n  \
+         with: {namespace: rafay-core, deployment: relay-cache, replicas: 1}",
+    );
+    let effect = Effect::Fail { status: 422, code: "Invalid".into(), message: "no".into() };
+    let matching = "patch deployments/rafay-core/relay-cache/scale".to_owned();
+    cluster.simulator.inject(Fault { matching, nth: 1, times: 1, effect });
+    let failed = cluster.run(&text).await.expect_state(RunState::Failed);
+    assert_eq!(paths_with(&failed, is_undone), ["all[0]/scale", "all[0]/close"]);
+    assert_eq!(count_cordoned(&cluster).await, 0);
+    let resumed = cluster.resume(failed.run.id(), ResumeMode::Continue).await.expect_success();
+    assert_eq!(
+        paths_with(&resumed, is_prepared)[2..],
+        ["all[0]/close", "all[0]/scale", "all[1]/close", "all[1]/scale"]
+    );
+    assert_eq!(count_cordoned(&cluster).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_timeout_of_a_call_is_around_those_inside() {
+    let cluster = TestCluster::new().await;
+    let text = "\
+name: outer
+steps:
+- {id: waits, timeout: 2m, call: wait}
+---
+name: wait
+steps:
+- {id: long, timeout: 9h, action: sleep, with: {duration: 8h}}
+";
+    let failed = cluster.run(text).await.expect_state(RunState::Failed);
+    assert!(failed.error().starts_with("long: timed out after 2m"), "{}", failed.error());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inputs_that_a_called_runbook_does_not_allow_are_found_before_the_run() {
+    let cluster = TestCluster::new().await;
+    let text = "\
+name: outer
+inputs: {name: {type: string, default: Not A Name}}
+steps:
+- {id: restart, call: restart, with: {deployment: \"{{ inputs.name }}\"}}
+---
+name: restart
+inputs: {deployment: {type: string, syntax: kubernetes-name}}
+steps:
+- {id: it, action: rollout_restart, with: {namespace: rafay-core, deployment: \"{{ inputs.deployment }}\"}}
+";
+    let Err(refused) = cluster.accept(text, json!({})).await else { panic!("it is accepted") };
+    assert!(refused.to_string().contains("deployment"), "{refused}");
+}
