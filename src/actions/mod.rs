@@ -23,6 +23,7 @@ mod cluster_identity;
 mod compare_and_set;
 mod concurrency;
 mod cordon_change;
+mod drain;
 mod known_targets;
 mod node_targets;
 mod nodegroups;

@@ -1,4 +1,4 @@
-//! Draining nodes: evicts their pods as disruption budgets allow, and waits for the replacements.
+//! The drain of an undo: evicts the pods of nodes as disruption budgets allow, and waits for the replacements.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -48,7 +48,7 @@ const EVICTION_PACE: Backoff = Backoff::new(Duration::from_millis(500), Duration
 /// # Errors
 /// A pod would be lost because nothing replaces it; or there is no progress for two minutes, because of a disruption
 /// budget or of a replacement that does not become Ready.
-pub(super) async fn drain(
+pub(in crate::actions) async fn drain(
     nodes: &[String],
     previously_pending: &BTreeMap<String, usize>,
     writer: &PlatformWriter,

@@ -1,0 +1,3 @@
+//! Draining nodes: evicting their pods as disruption budgets allow.
+
+pub(super) mod until_empty;
