@@ -23,7 +23,6 @@ mod cluster_identity;
 mod compare_and_set;
 mod concurrency;
 mod cordon_change;
-mod drain;
 mod known_targets;
 mod node_targets;
 mod nodegroups;
@@ -37,6 +36,7 @@ mod workload;
 mod assert;
 mod cordon;
 mod delete_pods;
+mod drain;
 mod find_nodegroup;
 mod get_protection;
 mod list_nodes;
@@ -83,6 +83,7 @@ pub fn all() -> &'static [ActionDef] {
             ActionDef::change::<delete_pods::DeletePods>(),
             ActionDef::change::<cordon::Cordon>(),
             ActionDef::change::<cordon::Uncordon>(),
+            ActionDef::change::<drain::Drain>(),
             ActionDef::read::<get_protection::GetProtection>(),
             ActionDef::change::<set_protection::SetProtection>(),
             ActionDef::wait::<assert::Assert>(),

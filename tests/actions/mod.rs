@@ -6,6 +6,7 @@ mod cluster_identity;
 mod cordon;
 mod delete_pods;
 mod differences;
+mod drain;
 mod list_nodes;
 mod list_pods;
 mod pod_causes;

@@ -39,6 +39,7 @@ pub(crate) fn tests() -> Vec<Test> {
         test("actions::scale_deployment_keeps_the_listed_pods", scale_keeping),
         test("actions::delete_pods_deletes_pods_by_uid", delete_pods),
         test("actions::delete_pods_evicts_as_a_budget_allows", evict),
+        test("actions::drain_evicts_as_a_budget_allows_and_its_undo_uncordons", drain),
         test("actions::wait_rollout_waits_for_the_new_revision", wait_rollout),
         test("actions::wait_pods_waits_until_ready_and_until_gone", wait_pods),
     ]
@@ -312,6 +313,24 @@ async fn evict(plane: Arc<ControlPlane>) {
     assert_eq!(ended.output("delete")["deleted"].as_array().unwrap().len(), 3);
     plane.wait_until_ready(TEST_NAMESPACE, "relay", 3).await;
     assert!(before.is_disjoint(&names(&plane).await));
+}
+
+async fn drain(plane: Arc<ControlPlane>) {
+    two_nodes(&plane, false).await;
+    plane.deployment(TEST_NAMESPACE, "relay", 4, json!({})).await;
+    budget(&plane, TEST_NAMESPACE, json!({"maxUnavailable": 1})).await;
+    let drain = "  - {id: drain, action: drain, with: {nodes: [one]}}\n";
+    let text = runbook_yaml(&format!("{drain}{FAILING_STEP}"));
+    let ended = run(&plane, TEST_NAMESPACE, &text).await.expect_state(RunState::RolledBack);
+    assert_eq!(ended.output("drain")["changed"], json!(["one"]));
+    let evicted = ended.output("drain")["evicted"].as_array().unwrap();
+    assert!(!evicted.is_empty(), "the pods are spread over both nodes");
+    assert!(evicted.iter().all(|pod| pod["node"] == json!("one")));
+    plane.wait_until_ready(TEST_NAMESPACE, "relay", 4).await;
+    let pods = plane.pods(TEST_NAMESPACE, "relay").await;
+    let on_two = |pod: &&Pod| pod.spec.as_ref().unwrap().node_name.as_deref() == Some("two");
+    assert_eq!(pods.iter().filter(on_two).count(), 4);
+    assert_eq!(cordons(&plane).await, [(false, false), (false, false)]);
 }
 
 async fn wait_pods(plane: Arc<ControlPlane>) {
