@@ -24,6 +24,7 @@ mod compare_and_set;
 mod concurrency;
 mod cordon_change;
 mod known_targets;
+mod node_entries;
 mod node_targets;
 mod nodegroups;
 mod optimistic;
@@ -39,6 +40,7 @@ mod delete_pods;
 mod drain;
 mod find_nodegroup;
 mod get_protection;
+mod label_nodes;
 mod list_nodes;
 mod list_pods;
 mod read_config;
@@ -47,6 +49,7 @@ mod scale_deployment;
 mod scale_nodegroup;
 mod set_protection;
 mod sleep;
+mod taint_nodes;
 mod wait_nodes;
 mod wait_pods;
 mod wait_rollout;
@@ -84,6 +87,8 @@ pub fn all() -> &'static [ActionDef] {
             ActionDef::change::<cordon::Cordon>(),
             ActionDef::change::<cordon::Uncordon>(),
             ActionDef::change::<drain::Drain>(),
+            ActionDef::change::<label_nodes::LabelNodes>(),
+            ActionDef::change::<taint_nodes::TaintNodes>(),
             ActionDef::read::<get_protection::GetProtection>(),
             ActionDef::change::<set_protection::SetProtection>(),
             ActionDef::wait::<assert::Assert>(),

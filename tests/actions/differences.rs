@@ -35,6 +35,16 @@ const STEPS: &[(&str, &str)] = &[
          - {id: a, action: cordon, with: {nodes: '{{ pods.nodes }}'}}\n",
     ),
     (
+        "label_nodes",
+        "  - {id: pods, action: list_pods, with: {namespace: rafay-core, deployment: rafay-relay}}\n  \
+         - {id: a, action: label_nodes, with: {nodes: '{{ pods.nodes }}', labels: {stage: new}}}\n",
+    ),
+    (
+        "taint_nodes",
+        "  - {id: pods, action: list_pods, with: {namespace: rafay-core, deployment: rafay-relay}}\n  \
+         - {id: a, action: taint_nodes, with: {nodes: '{{ pods.nodes }}', taints: [{key: a, effect: NoSchedule}]}}\n",
+    ),
+    (
         "drain",
         "  - {id: pods, action: list_pods, with: {namespace: rafay-core, deployment: rafay-sentry}}\n  \
          - {id: a, action: drain, with: {nodes: '{{ pods.nodes }}', max_unavailable: 2, wait_for_replacements: false}}\n",
@@ -71,7 +81,10 @@ async fn a_run_that_stops_names_everything_that_it_changed() {
         assert!(found.iter().all(|difference| !difference.unverified), "{action}: {found:#?}");
         // Pods that were deleted, and new ones after a restart, no command restores. Nor is one offered that would let
         // the Auto Scaling group choose which nodes go.
-        let is_reversible = matches!(*action, "scale_deployment" | "cordon" | "drain");
+        let is_reversible = matches!(
+            *action,
+            "scale_deployment" | "cordon" | "drain" | "label_nodes" | "taint_nodes"
+        );
         for difference in &found {
             let is_pod = difference.target.starts_with("pod ");
             let has_command = is_reversible && !is_pod;

@@ -7,6 +7,7 @@ mod cordon;
 mod delete_pods;
 mod differences;
 mod drain;
+mod label_nodes;
 mod list_nodes;
 mod list_pods;
 mod pod_causes;

@@ -40,6 +40,7 @@ pub(crate) fn tests() -> Vec<Test> {
         test("actions::delete_pods_deletes_pods_by_uid", delete_pods),
         test("actions::delete_pods_evicts_as_a_budget_allows", evict),
         test("actions::drain_evicts_as_a_budget_allows_and_its_undo_uncordons", drain),
+        test("actions::labels_and_taints_are_set_and_restored", label_and_taint),
         test("actions::wait_rollout_waits_for_the_new_revision", wait_rollout),
         test("actions::wait_pods_waits_until_ready_and_until_gone", wait_pods),
     ]
@@ -331,6 +332,35 @@ async fn drain(plane: Arc<ControlPlane>) {
     let on_two = |pod: &&Pod| pod.spec.as_ref().unwrap().node_name.as_deref() == Some("two");
     assert_eq!(pods.iter().filter(on_two).count(), 4);
     assert_eq!(cordons(&plane).await, [(false, false), (false, false)]);
+}
+
+async fn label_and_taint(plane: Arc<ControlPlane>) {
+    two_nodes(&plane, false).await;
+    let old = json!({"key": "old", "value": "1", "effect": "PreferNoSchedule"});
+    let nodes = Api::<Node>::all(plane.client.clone());
+    let patch = json!({"metadata": {"labels": {"stage": "before"}}, "spec": {"taints": [old]}});
+    nodes.patch("one", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    let steps = "  - {id: label, action: label_nodes, with: {nodes: [one, two], labels: {stage: new}}}\n  \
+         - {id: taint, action: taint_nodes, with: {nodes: [one, two], remove: [{key: old}], \
+         taints: [{key: dedicated, value: relay, effect: NoSchedule}]}}\n  \
+         - {id: listed, action: list_nodes, with: {selector: stage=new}}\n";
+    let text = runbook_yaml(&format!("{steps}{FAILING_STEP}"));
+    let ended = run(&plane, TEST_NAMESPACE, &text).await.expect_state(RunState::RolledBack);
+    assert_eq!(ended.output("label")["changed"], json!(["one", "two"]));
+    assert_eq!(ended.output("taint")["changed"], json!(["one", "two"]));
+    let set = json!({"key": "dedicated", "value": "relay", "effect": "NoSchedule"});
+    for node in ended.output("listed")["nodes"].as_array().unwrap() {
+        let taints = node["taints"].as_array().unwrap();
+        assert!(taints.contains(&set) && taints.iter().all(|taint| taint["key"] != "old"));
+    }
+    let state = async |name: &str| {
+        let node = nodes.get(name).await.unwrap();
+        let stage = node.labels().get("stage").cloned();
+        let taints = node.spec.unwrap().taints.unwrap_or_default();
+        (stage, taints.into_iter().map(|taint| taint.key).collect::<Vec<_>>())
+    };
+    assert_eq!(state("one").await, (Some("before".into()), vec!["old".into()]));
+    assert_eq!(state("two").await, (None, vec![]));
 }
 
 async fn wait_pods(plane: Arc<ControlPlane>) {
