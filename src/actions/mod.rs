@@ -31,6 +31,7 @@ mod optimistic;
 mod pod_causes;
 mod protection;
 mod rollout_guard;
+mod rollouts;
 mod types;
 mod workload;
 
