@@ -40,7 +40,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
 /// and has a test in `tests/rhythm.rs` or beside it that counts its calls while nothing changes.
 const WAITING_LOOPS: &[(&str, &str, &str)] = &[
     ("actions/concurrency.rs", "try_join_bounded", "as many turns as calls"),
-    ("actions/scale_nodegroup/drain.rs", "drain", "a pace, and a wait"),
+    ("actions/drain/until_empty.rs", "drain", "a pace, and a wait"),
     ("actions/scale_nodegroup/undo.rs", "drain_removed", "a pace"),
     ("cli/progress.rs", "next", "events of a run"),
     ("cli/progress.rs", "print_lines", "events of a run"),

@@ -1,4 +1,4 @@
-//! Cordoning and uncordoning of nodes, for `cordon`, `uncordon` and the undo of `scale_nodegroup`.
+//! Cordoning and uncordoning of nodes, for `cordon`, `uncordon`, `drain` and the undo of `scale_nodegroup`.
 //!
 //! The flag of a node does not say who set it. This program sets it together with an annotation, in one patch, whose
 //! value is chosen when the step is prepared. An undo reverts only the nodes that have the annotation.
@@ -87,6 +87,20 @@ impl CordonChange {
     /// Returns the names of all nodes.
     pub(super) fn nodes(&self) -> Vec<String> {
         self.nodes.iter().map(|node| node.name.clone()).collect()
+    }
+
+    /// Reads which of all nodes still exist. Returns their names, and those of the others.
+    pub(super) async fn find_nodes(
+        &self,
+        kubernetes: &KubernetesReader,
+    ) -> Result<(Vec<String>, Vec<String>)> {
+        let found = kubernetes.list::<Node>(&Selection::all()).await?;
+        let is_there = |target: &&NodeBefore| found.iter().any(|node| target.matches(node));
+        let (present, gone): (Vec<_>, Vec<_>) = self.nodes.iter().partition(is_there);
+        let names = |nodes: Vec<&NodeBefore>| -> Vec<String> {
+            nodes.into_iter().map(|node| node.name.clone()).collect()
+        };
+        Ok((names(present), names(gone)))
     }
 
     pub(super) fn planned_changes(&self) -> Vec<PlannedChange> {

@@ -137,7 +137,7 @@ impl Change for DeletePods {
 
     fn planned_changes(intent: &Intent) -> Vec<PlannedChange> {
         let planned =
-            |pod: &PodRecord| PlannedChange::new(target(pod), pod.uid.clone(), Value::Null);
+            |pod: &PodRecord| PlannedChange::new(pod_target(pod), pod.uid.clone(), Value::Null);
         intent.pods.iter().map(planned).collect()
     }
 
@@ -246,13 +246,14 @@ impl Change for DeletePods {
         let present = list_present(&intent.pods, &reader.kubernetes().await?).await?;
         let state = |pod: &PodRecord| {
             let now = present.get(&pod.uid).map_or(Value::Null, |_| pod.uid.clone().into());
-            TargetState::new(target(pod), pod.uid.clone(), now, None)
+            TargetState::new(pod_target(pod), pod.uid.clone(), now, None)
         };
         Ok(intent.pods.iter().map(state).collect())
     }
 }
 
-fn target(pod: &PodRecord) -> String {
+/// Returns a pod as a target, for plans and messages.
+pub(super) fn pod_target(pod: &PodRecord) -> String {
     format!("pod {}/{}", pod.namespace, pod.name)
 }
 
@@ -358,7 +359,7 @@ fn namespaces(records: &[PodRecord]) -> impl Iterator<Item = &str> {
 }
 
 /// Returns the grace period in whole seconds, as Kubernetes counts it, rounded up.
-fn whole_seconds(grace: Duration) -> u32 {
+pub(super) fn whole_seconds(grace: Duration) -> u32 {
     let seconds = grace.as_secs() + u64::from(grace.subsec_nanos() > 0);
     u32::try_from(seconds).unwrap_or(u32::MAX)
 }

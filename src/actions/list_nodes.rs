@@ -1,6 +1,8 @@
-//! `list_nodes`: the nodes of a nodegroup or a selector, and whether they take pods.
+//! `list_nodes`: the nodes that have some properties, and whether they take pods.
 
-use k8s_openapi::api::core::v1::Node;
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Node, Taint};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +12,7 @@ use super::{
 };
 use crate::platform::kubernetes::{Selection, node};
 
-/// Lists the nodes of a managed nodegroup, those that a label selector matches, or all nodes of the cluster.
+/// Lists the nodes of the cluster that have all of the given properties; without any, all nodes.
 ///
 /// A nodegroup's nodes are those that carry its label; one whose instance has just ended may still be listed.
 #[derive(Deserialize, JsonSchema)]
@@ -19,11 +21,37 @@ pub struct Params {
     /// The nodegroup.
     #[serde(default)]
     pub nodegroup: Option<NodegroupName>,
+    /// The nodegroup by its name alone, as the nodes' label has it.
+    #[serde(default)]
+    #[schemars(extend("x-syntax" = "eks-name"))]
+    pub nodegroup_name: Option<String>,
     /// A label selector as kubectl takes it, such as `topology.kubernetes.io/zone=us-west-2a`. With a nodegroup, its
     /// nodes must match the selector too.
     #[serde(default)]
     #[schemars(length(min = 1))]
     pub selector: Option<String>,
+    /// The availability zone.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub zone: Option<String>,
+    /// The version of the kubelet, or the first components of it: `1.33` selects `v1.33.2-eks-1a2b3c`.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub version: Option<String>,
+    /// The version that the kubelet must not have, in the same form: such as the target of an upgrade.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub not_version: Option<String>,
+    /// Whether the nodes are Ready.
+    #[serde(default)]
+    pub ready: Option<bool>,
+    /// Whether the nodes are cordoned.
+    #[serde(default)]
+    pub cordoned: Option<bool>,
+    /// Conditions by type, such as `DiskPressure: true`: `true` selects nodes whose condition is True, `false` those
+    /// whose condition is False, Unknown or missing.
+    #[serde(default)]
+    pub conditions: BTreeMap<String, bool>,
 }
 
 /// The nodes.
@@ -33,6 +61,9 @@ pub struct Output {
     pub count: u32,
     /// The nodes, by name.
     pub nodes: Vec<ListedNode>,
+    /// Their names.
+    #[serde(default)]
+    pub names: Vec<String>,
     /// Names of those that are cordoned.
     pub cordoned: Vec<String>,
 }
@@ -50,6 +81,32 @@ pub struct ListedNode {
     pub ready: bool,
     /// Whether it is cordoned.
     pub cordoned: bool,
+    /// The version of its kubelet, such as `v1.33.2-eks-1a2b3c`; none before the kubelet has reported.
+    #[serde(default)]
+    pub version: Option<String>,
+    /// Its availability zone; none where its labels have none.
+    #[serde(default)]
+    pub zone: Option<String>,
+    /// Name of the managed nodegroup that it belongs to; none for another node.
+    #[serde(default)]
+    pub nodegroup: Option<String>,
+    /// Its labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Its taints, with that of a cordon.
+    #[serde(default)]
+    pub taints: Vec<NodeTaint>,
+}
+
+/// A taint of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeTaint {
+    /// The key.
+    pub key: String,
+    /// The value; empty for a taint without one.
+    pub value: String,
+    /// The effect: `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
+    pub effect: String,
 }
 
 pub(super) struct ListNodes;
@@ -68,22 +125,57 @@ impl Action for ListNodes {
 
 impl Read for ListNodes {
     async fn read(params: Params, reader: &PlatformReader, _: &Progress) -> Result<Output> {
-        let of_nodegroup = params.nodegroup.map(|group| node::nodegroup_selector(&group.name));
-        let selectors: Vec<String> = of_nodegroup.into_iter().chain(params.selector).collect();
-        let selection = match selectors.as_slice() {
-            [] => Selection::all(),
-            selectors => Selection::all().with_labels(selectors.join(",")),
-        };
-        let found = reader.kubernetes().await?.list::<Node>(&selection).await?;
-        let mut nodes: Vec<ListedNode> = found.iter().map(ListedNode::of).collect();
+        let found = reader.kubernetes().await?.list::<Node>(&params.selection()).await?;
+        let selected = found.iter().filter(|node| params.selects(node));
+        let mut nodes: Vec<ListedNode> = selected.map(ListedNode::of).collect();
         nodes.sort_by(|a, b| a.name.cmp(&b.name));
         let cordoned = nodes.iter().filter(|node| node.cordoned);
         Ok(Output {
             count: count_u32(&nodes),
             cordoned: cordoned.map(|node| node.name.clone()).collect(),
+            names: nodes.iter().map(|node| node.name.clone()).collect(),
             nodes,
         })
     }
+}
+
+impl Params {
+    /// Returns what the API server selects by.
+    fn selection(&self) -> Selection {
+        let of_group = self.nodegroup.as_ref().map(|group| node::nodegroup_selector(&group.name));
+        let of_name = self.nodegroup_name.as_deref().map(node::nodegroup_selector);
+        let selectors: Vec<String> =
+            of_group.into_iter().chain(of_name).chain(self.selector.clone()).collect();
+        match selectors.as_slice() {
+            [] => Selection::all(),
+            selectors => Selection::all().with_labels(selectors.join(",")),
+        }
+    }
+
+    /// Returns whether the node has the properties that the API server cannot select by. A zone is one of them only
+    /// because not every text is a valid label value.
+    fn selects(&self, found: &Node) -> bool {
+        let has_version = |wanted: &String| {
+            node::kubelet_version(found).is_some_and(|version| is_of_version(version, wanted))
+        };
+        self.zone.as_ref().is_none_or(|zone| node::zone(found) == Some(zone))
+            && self.version.as_ref().is_none_or(has_version)
+            && !self.not_version.as_ref().is_some_and(has_version)
+            && self.ready.is_none_or(|ready| node::is_ready(found) == ready)
+            && self.cordoned.is_none_or(|cordoned| node::is_cordoned(found) == cordoned)
+            && self
+                .conditions
+                .iter()
+                .all(|(kind, is_true)| node::has_condition(found, kind) == *is_true)
+    }
+}
+
+/// Returns whether a kubelet's version begins with the components of `wanted`, which may lack the `v`.
+fn is_of_version(version: &str, wanted: &str) -> bool {
+    let without_v = |text: &str| text.strip_prefix('v').unwrap_or(text).to_owned();
+    let (version, wanted) = (without_v(version), without_v(wanted));
+    let Some(rest) = version.strip_prefix(&wanted) else { return false };
+    rest.is_empty() || rest.starts_with(['.', '-', '+'])
 }
 
 impl ListedNode {
@@ -94,6 +186,37 @@ impl ListedNode {
             instance: node::instance_id(found).map(str::to_owned),
             ready: node::is_ready(found),
             cordoned: node::is_cordoned(found),
+            version: node::kubelet_version(found).map(str::to_owned),
+            zone: node::zone(found).map(str::to_owned),
+            nodegroup: node::nodegroup(found).map(str::to_owned),
+            labels: found.metadata.labels.clone().unwrap_or_default(),
+            taints: node::taints(found).map(NodeTaint::of).collect(),
+        }
+    }
+}
+
+impl NodeTaint {
+    fn of(taint: &Taint) -> Self {
+        Self {
+            key: taint.key.clone(),
+            value: taint.value.clone().unwrap_or_default(),
+            effect: taint.effect.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_of_version;
+
+    #[test]
+    fn a_version_is_selected_by_its_first_components() {
+        let version = "v1.33.2-eks-1a2b3c";
+        for wanted in ["1.33", "v1.33", "1.33.2", "1", version] {
+            assert!(is_of_version(version, wanted), "{wanted}");
+        }
+        for wanted in ["1.3", "1.33.20", "1.34", "v1.33.2-eks-1", "33"] {
+            assert!(!is_of_version(version, wanted), "{wanted}");
         }
     }
 }

@@ -24,20 +24,24 @@ mod compare_and_set;
 mod concurrency;
 mod cordon_change;
 mod known_targets;
+mod node_entries;
 mod node_targets;
 mod nodegroups;
 mod optimistic;
 mod pod_causes;
 mod protection;
 mod rollout_guard;
+mod rollouts;
 mod types;
 mod workload;
 
 mod assert;
 mod cordon;
 mod delete_pods;
+mod drain;
 mod find_nodegroup;
 mod get_protection;
+mod label_nodes;
 mod list_nodes;
 mod list_pods;
 mod read_config;
@@ -46,6 +50,7 @@ mod scale_deployment;
 mod scale_nodegroup;
 mod set_protection;
 mod sleep;
+mod taint_nodes;
 mod wait_nodes;
 mod wait_pods;
 mod wait_rollout;
@@ -82,6 +87,9 @@ pub fn all() -> &'static [ActionDef] {
             ActionDef::change::<delete_pods::DeletePods>(),
             ActionDef::change::<cordon::Cordon>(),
             ActionDef::change::<cordon::Uncordon>(),
+            ActionDef::change::<drain::Drain>(),
+            ActionDef::change::<label_nodes::LabelNodes>(),
+            ActionDef::change::<taint_nodes::TaintNodes>(),
             ActionDef::read::<get_protection::GetProtection>(),
             ActionDef::change::<set_protection::SetProtection>(),
             ActionDef::wait::<assert::Assert>(),

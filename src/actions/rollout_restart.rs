@@ -1,61 +1,68 @@
 //! `rollout_restart`: new pods from the same template, as `kubectl rollout restart` does it.
 
-use std::sync::Arc;
-
 use k8s_openapi::api::{
-    apps::v1::{Deployment, ReplicaSet},
-    core::v1::{Pod, PodTemplateSpec},
+    apps::v1::{DaemonSet, Deployment, StatefulSet},
+    core::v1::PodTemplateSpec,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    Action, Change, Error, KnownTargets, KubernetesScope, Permission, PlannedChange,
+    Action, Change, Condition, Error, KnownTargets, KubernetesScope, Permission, PlannedChange,
     PlatformReader, PlatformWriter, Progress, RepeatedParam, Result, TargetState,
     optimistic::patch_if_unchanged,
-    rollout_guard::{self, RolloutInProgress, RolloutTimers},
+    rollout_guard::{RolloutInProgress, RolloutTimers},
+    rollouts::{self, Rollable, WorkloadKind, WorkloadRef},
     types::default_give_up_after,
-    workload::{self, WorkloadSnapshot},
 };
-use crate::platform::{
-    kubernetes::{pod, rollout},
-    wait::{self, GraceTimer, WaitState},
-};
+use crate::platform::kubernetes::{KubernetesReader, KubernetesWriter};
 use runbook::Reversibility;
 
 /// The annotation of kubectl, so that `kubectl rollout history` shows these restarts too.
 const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 
-/// Replaces the pods of a deployment by new ones of the same template, and waits until that is done.
+/// Replaces the pods of a deployment, a stateful set or a daemon set by new ones of the same template, and waits until
+/// that is done.
 ///
-/// It keeps to the deployment's own strategy. A rollout that is in progress must end first. It fails early when
+/// It keeps to the workload's own strategy. A rollout that is in progress must end first. It fails early when
 /// Kubernetes says that the progress deadline is exceeded, or when a new pod keeps crashing, cannot pull its image,
 /// mount its volumes or get its network, finds no node, or is refused by a quota or an admission webhook for
-/// `give_up_after`. A paused deployment is refused. A restart cannot be undone.
+/// `give_up_after`. A paused deployment is refused, and so is a workload with the update strategy OnDelete. A restart
+/// cannot be undone.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("x-exactly-one-of" = [["deployment", "stateful_set", "daemon_set"]]))]
 pub struct Params {
-    /// Namespace of the deployment.
+    /// Namespace of the workload.
     #[schemars(extend("x-syntax" = "kubernetes-name"))]
     pub namespace: String,
     /// Name of the deployment.
+    #[serde(default)]
     #[schemars(extend("x-syntax" = "kubernetes-name"))]
-    pub deployment: String,
+    pub deployment: Option<String>,
+    /// Name of the stateful set.
+    #[serde(default)]
+    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    pub stateful_set: Option<String>,
+    /// Name of the daemon set.
+    #[serde(default)]
+    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    pub daemon_set: Option<String>,
     /// How long a new pod may fail before the wait is given up.
     #[serde(default = "default_give_up_after")]
     pub give_up_after: runbook::Duration,
-    /// The reaction to a rollout of the deployment that is in progress when the step begins.
+    /// The reaction to a rollout of the workload that is in progress when the step begins.
     #[serde(default)]
     pub rollout_in_progress: RolloutInProgress,
 }
 
-/// The restarted deployment.
+/// The restarted workload.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Output {
-    /// Namespace of the deployment.
+    /// Namespace of the workload.
     pub namespace: String,
-    /// Name of the deployment.
+    /// Name of the workload, of whatever kind it is.
     pub deployment: String,
     /// The time of the restart, as in the template's annotation.
     pub restarted_at: String,
@@ -66,8 +73,8 @@ pub struct Output {
 /// The annotation to write: its value is chosen once, so that a resumed run does not restart again.
 #[derive(Serialize, Deserialize)]
 pub struct Intent {
-    namespace: String,
-    deployment: String,
+    #[serde(flatten)]
+    workload: WorkloadRef,
     uid: String,
     before: Option<String>,
     restarted_at: String,
@@ -87,12 +94,26 @@ impl Action for RolloutRestart {
             "deployments",
             &["get", "list", "watch", "patch"],
             KubernetesScope::Object { namespace: "namespace", name: "deployment" },
-        ),
+        )
+        .only(Condition::IfGiven("deployment")),
         Permission::apps(
             "replicasets",
             &["list", "watch"],
             KubernetesScope::Namespace("namespace"),
-        ),
+        )
+        .only(Condition::IfGiven("deployment")),
+        Permission::apps(
+            "statefulsets",
+            &["get", "list", "watch", "patch"],
+            KubernetesScope::Object { namespace: "namespace", name: "stateful_set" },
+        )
+        .only(Condition::IfGiven("stateful_set")),
+        Permission::apps(
+            "daemonsets",
+            &["get", "list", "watch", "patch"],
+            KubernetesScope::Object { namespace: "namespace", name: "daemon_set" },
+        )
+        .only(Condition::IfGiven("daemon_set")),
         Permission::core("pods", &["list", "watch"], KubernetesScope::Namespace("namespace")),
         // For the causes that keep a new pod from starting; without them the wait goes on.
         Permission::core("nodes", &["list"], KubernetesScope::Cluster).optional(),
@@ -122,47 +143,29 @@ impl Change for RolloutRestart {
         reader: &PlatformReader,
         progress: &Progress,
     ) -> Result<Intent> {
-        let kubernetes = reader.kubernetes().await?;
-        let found =
-            workload::deployment(&kubernetes, &params.namespace, &params.deployment).await?;
-        if rollout::is_paused(&found) {
-            let target = format!("{}/{}", params.namespace, params.deployment);
-            return Err(Error::precondition(format!(
-                "deployment {target} is paused, so a restart would not begin"
-            ))
-            .with_hint("resume it with `kubectl rollout resume`"));
-        }
-        let timers = RolloutTimers::new(params.give_up_after, *reader.clock());
-        let policy = params.rollout_in_progress;
-        let settled =
-            rollout_guard::settled_snapshot(found, policy, timers, &kubernetes, progress).await?;
-        let found = &settled.deployment;
-        Ok(Intent {
-            before: restarted_at(Some(&found.spec.template)),
-            uid: found.metadata.uid.clone().unwrap_or_default(),
-            restarted_at: reader.clock().now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
-            namespace: params.namespace,
-            deployment: params.deployment,
+        let Params { namespace, deployment, stateful_set, daemon_set, .. } = params;
+        let workload = WorkloadRef::new(namespace, deployment, stateful_set, daemon_set);
+        let settled = Settled {
+            workload,
             give_up_after: params.give_up_after,
-        })
+            policy: params.rollout_in_progress,
+        };
+        match settled.workload.kind() {
+            WorkloadKind::Deployment => prepare_deployment(settled, reader, progress).await,
+            WorkloadKind::StatefulSet => {
+                prepare_direct::<StatefulSet>(settled, reader, progress).await
+            }
+            WorkloadKind::DaemonSet => prepare_direct::<DaemonSet>(settled, reader, progress).await,
+        }
     }
 
     async fn apply(intent: &Intent, writer: &PlatformWriter) -> Result<Receipt> {
         let kubernetes = writer.kubernetes().await?;
-        let (namespace, name) = (Some(intent.namespace.as_str()), intent.deployment.as_str());
-        patch_if_unchanged::<Deployment, ()>(&kubernetes, namespace, name, None, |found| {
-            let now = intent.current_annotation(found)?;
-            if now.as_ref() == Some(&intent.restarted_at) {
-                return Ok(((), None));
-            }
-            if now != intent.before {
-                return Err(intent.conflict(now));
-            }
-            let annotations = json!({RESTARTED_AT: intent.restarted_at});
-            let template = json!({"metadata": {"annotations": annotations}});
-            Ok(((), Some(json!({"spec": {"template": template}}))))
-        })
-        .await?;
+        match intent.workload.kind() {
+            WorkloadKind::Deployment => restart::<Deployment>(intent, &kubernetes).await?,
+            WorkloadKind::StatefulSet => restart::<StatefulSet>(intent, &kubernetes).await?,
+            WorkloadKind::DaemonSet => restart::<DaemonSet>(intent, &kubernetes).await?,
+        }
         Ok(Receipt {})
     }
 
@@ -172,20 +175,13 @@ impl Change for RolloutRestart {
         reader: &PlatformReader,
         progress: &Progress,
     ) -> Result<Output> {
-        let kubernetes = reader.kubernetes().await?;
-        let found =
-            workload::deployment(&kubernetes, &intent.namespace, &intent.deployment).await?;
-        let mut watch = workload::watch(&kubernetes, &found, *reader.clock(), progress);
-        let views = watch.views();
-        let mut grace = GraceTimer::new(reader.clock().deadline(intent.give_up_after.std()));
-        let replicas = wait::until(progress, &mut watch.sources(), || match views.snapshot() {
-            Some(snapshot) => evaluate(intent, &snapshot, &mut grace),
-            None => WaitState::failed(format!("{} no longer exists", intent.target())),
-        })
-        .await?;
+        let (target, duration) = (&intent.workload, intent.give_up_after);
+        let is_current = |template: &PodTemplateSpec| intent.check_current(template);
+        let replicas =
+            rollouts::wait_for_rollout(target, &is_current, duration, reader, progress).await?;
         Ok(Output {
-            namespace: intent.namespace.clone(),
-            deployment: intent.deployment.clone(),
+            namespace: target.namespace.clone(),
+            deployment: target.name().to_owned(),
             restarted_at: intent.restarted_at.clone(),
             replicas,
         })
@@ -197,46 +193,129 @@ impl Change for RolloutRestart {
         writer: &PlatformWriter,
         _: &Progress,
     ) -> Result<Vec<String>> {
-        let kubernetes = writer.reader().kubernetes().await?;
-        let found =
-            kubernetes.get::<Deployment>(Some(&intent.namespace), &intent.deployment).await?;
-        let now = found.and_then(|found| restarted_at(Some(&found.spec.template)));
+        let now = read_annotation(intent, &writer.reader().kubernetes().await?).await?;
         if now.as_ref() != Some(&intent.restarted_at) {
             return Ok(Vec::new());
         }
-        Ok(vec![format!("left the new pods of {}: a restart cannot be undone", intent.target())])
+        let target = intent.workload.target();
+        Ok(vec![format!("left the new pods of {target}: a restart cannot be undone")])
     }
 
     async fn read_targets(intent: &Intent, reader: &PlatformReader) -> Result<Vec<TargetState>> {
-        let kubernetes = reader.kubernetes().await?;
-        let found =
-            kubernetes.get::<Deployment>(Some(&intent.namespace), &intent.deployment).await?;
-        let now = found.and_then(|found| restarted_at(Some(&found.spec.template)));
+        let now = read_annotation(intent, &reader.kubernetes().await?).await?;
         Ok(vec![TargetState::new(intent.annotation(), intent.before.clone(), now, None)])
     }
 }
 
+/// The workload to restart, once no rollout is in progress.
+struct Settled {
+    workload: WorkloadRef,
+    give_up_after: runbook::Duration,
+    policy: RolloutInProgress,
+}
+
+async fn prepare_deployment(
+    settled: Settled,
+    reader: &PlatformReader,
+    progress: &Progress,
+) -> Result<Intent> {
+    let kubernetes = reader.kubernetes().await?;
+    let found: Deployment = rollouts::read(&kubernetes, &settled.workload).await?;
+    rollouts::reject_unrollable(&found, &settled.workload, "a restart")?;
+    let timers = RolloutTimers::new(settled.give_up_after, *reader.clock());
+    let policy = settled.policy;
+    let found = rollouts::settled_deployment(found, policy, timers, &kubernetes, progress).await?;
+    Ok(Intent::of(settled, &*found, reader))
+}
+
+/// Prepares the restart of a workload that controls its pods itself.
+async fn prepare_direct<K: Rollable>(
+    settled: Settled,
+    reader: &PlatformReader,
+    progress: &Progress,
+) -> Result<Intent> {
+    let Settled { workload, give_up_after, policy } = &settled;
+    let found: K = rollouts::read(&reader.kubernetes().await?, workload).await?;
+    rollouts::reject_unrollable(&found, workload, "a restart")?;
+    let (found, _) =
+        rollouts::settled::<K>(workload, *policy, *give_up_after, reader, progress).await?;
+    Ok(Intent::of(settled, &*found, reader))
+}
+
+/// Writes the annotation, unless another client has written one since the step was prepared.
+async fn restart<K: Rollable>(intent: &Intent, kubernetes: &KubernetesWriter) -> Result<()> {
+    let (namespace, name) = (Some(intent.workload.namespace.as_str()), intent.workload.name());
+    patch_if_unchanged::<K, ()>(kubernetes, namespace, name, None, |found| {
+        let now = intent.current_annotation(found)?;
+        if now.as_ref() == Some(&intent.restarted_at) {
+            return Ok(((), None));
+        }
+        if now != intent.before {
+            return Err(intent.conflict(now));
+        }
+        let annotations = json!({RESTARTED_AT: intent.restarted_at});
+        let template = json!({"metadata": {"annotations": annotations}});
+        Ok(((), Some(json!({"spec": {"template": template}}))))
+    })
+    .await
+}
+
+/// Reads the annotation as it is now; none where the workload no longer exists.
+async fn read_annotation(intent: &Intent, kubernetes: &KubernetesReader) -> Result<Option<String>> {
+    let (namespace, name) = (Some(intent.workload.namespace.as_str()), intent.workload.name());
+    async fn read<K: Rollable>(
+        kubernetes: &KubernetesReader,
+        namespace: Option<&str>,
+        name: &str,
+    ) -> Result<Option<String>> {
+        let found = kubernetes.get::<K>(namespace, name).await?;
+        Ok(found.and_then(|found| restarted_at(found.template())))
+    }
+    match intent.workload.kind() {
+        WorkloadKind::Deployment => read::<Deployment>(kubernetes, namespace, name).await,
+        WorkloadKind::StatefulSet => read::<StatefulSet>(kubernetes, namespace, name).await,
+        WorkloadKind::DaemonSet => read::<DaemonSet>(kubernetes, namespace, name).await,
+    }
+}
+
 impl Intent {
-    fn target(&self) -> String {
-        format!("deployment {}/{}", self.namespace, self.deployment)
+    fn of<K: Rollable>(settled: Settled, found: &K, reader: &PlatformReader) -> Self {
+        Self {
+            before: restarted_at(found.template()),
+            uid: found.meta().uid.clone().unwrap_or_default(),
+            restarted_at: reader.clock().now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
+            workload: settled.workload,
+            give_up_after: settled.give_up_after,
+        }
     }
 
     /// Returns the annotation as a target, for messages.
     fn annotation(&self) -> String {
-        format!("{} {RESTARTED_AT}", self.target())
+        format!("{} {RESTARTED_AT}", self.workload.target())
     }
 
-    /// Returns the current annotation, if the deployment is still the one that was prepared for.
-    fn current_annotation(&self, found: Option<&Deployment>) -> Result<Option<String>> {
+    /// Returns the current annotation, if the workload is still the one that was prepared for.
+    fn current_annotation<K: Rollable>(&self, found: Option<&K>) -> Result<Option<String>> {
         match found {
-            Some(found) if found.metadata.uid.as_deref() == Some(self.uid.as_str()) => {
-                Ok(restarted_at(Some(&found.spec.template)))
+            Some(found) if found.meta().uid.as_deref() == Some(self.uid.as_str()) => {
+                Ok(restarted_at(found.template()))
             }
             other => Err(Error::Conflict {
-                target: self.target(),
+                target: self.workload.target(),
                 expected: format!("UID {}", self.uid),
-                found: other.map_or("no such deployment".into(), |_| "another UID".into()),
+                found: match other {
+                    Some(_) => "another UID".into(),
+                    None => format!("no such {}", self.workload.kind_name()),
+                },
             }),
+        }
+    }
+
+    /// Returns the conflict, if the template is not that of this restart.
+    fn check_current(&self, template: &PodTemplateSpec) -> Result<()> {
+        match restarted_at(template) {
+            Some(now) if now == self.restarted_at => Ok(()),
+            now => Err(self.conflict(now)),
         }
     }
 
@@ -250,56 +329,6 @@ impl Intent {
     }
 }
 
-fn restarted_at(template: Option<&PodTemplateSpec>) -> Option<String> {
-    template?.metadata.as_ref()?.annotations.as_ref()?.get(RESTARTED_AT).cloned()
-}
-
-fn evaluate(
-    intent: &Intent,
-    snapshot: &WorkloadSnapshot,
-    grace: &mut GraceTimer,
-) -> WaitState<u32> {
-    let now = restarted_at(Some(&snapshot.deployment.spec.template));
-    if now.as_ref() != Some(&intent.restarted_at) {
-        return WaitState::failed(intent.conflict(now).to_string());
-    }
-    let state = rollout::status(&snapshot.deployment);
-    let new_pods = new_pods(intent, snapshot);
-    let of = || format!("rollout of {}", intent.target());
-    match state {
-        WaitState::Ready(()) => WaitState::Ready(snapshot.replicas()),
-        WaitState::Failed(failure) => {
-            let unready = snapshot
-                .describe_unready(new_pods)
-                .map(|pods| format!("; {pods}"))
-                .unwrap_or_default();
-            let message = |why: &str| format!("{} failed: {why}{unready}", of());
-            WaitState::Failed(failure.map_message(message))
-        }
-        WaitState::Pending(what) => {
-            if let Some(why) = snapshot.expired_problem(grace, new_pods.iter().copied()) {
-                let duration = intent.give_up_after;
-                let message = format!("{} is stuck: {why} (for {duration})", of());
-                return WaitState::failed(message);
-            }
-            let unready = snapshot
-                .describe_unready(new_pods)
-                .map(|pods| format!(": {pods}"))
-                .unwrap_or_default();
-            WaitState::Pending(format!("{}: {what}{unready}", of()))
-        }
-    }
-}
-
-/// The pods of the replica set that was made for this restart.
-fn new_pods<'a>(intent: &Intent, snapshot: &'a WorkloadSnapshot) -> Vec<&'a Arc<Pod>> {
-    let is_new = |set: &&Arc<ReplicaSet>| {
-        restarted_at(set.spec.template.as_ref()).as_ref() == Some(&intent.restarted_at)
-    };
-    let new = snapshot.sets.iter().find(is_new).and_then(|set| set.metadata.uid.as_deref());
-    let owned = |pod: &&Arc<Pod>| {
-        let owner = pod::controller(&pod.metadata);
-        new.is_some() && owner.map(|owner| owner.uid.as_str()) == new
-    };
-    snapshot.active_pods().into_iter().filter(owned).collect()
+fn restarted_at(template: &PodTemplateSpec) -> Option<String> {
+    template.metadata.as_ref()?.annotations.as_ref()?.get(RESTARTED_AT).cloned()
 }

@@ -113,10 +113,14 @@ pub(super) struct NodeInstances(BTreeMap<String, String>);
 impl NodeInstances {
     /// Reads the instances of all nodes of the cluster.
     pub(super) async fn read(kubernetes: &KubernetesReader) -> Result<Self> {
-        let nodes = kubernetes.list::<Node>(&Selection::all()).await?;
+        Ok(Self::of(&kubernetes.list::<Node>(&Selection::all()).await?))
+    }
+
+    /// Returns the instances of these nodes.
+    pub(super) fn of(nodes: &[Node]) -> Self {
         let pair =
             |node: &Node| Some((node.metadata.name.clone()?, node::instance_id(node)?.to_owned()));
-        Ok(Self(nodes.iter().filter_map(pair).collect()))
+        Self(nodes.iter().filter_map(pair).collect())
     }
 }
 

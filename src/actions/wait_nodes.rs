@@ -1,4 +1,4 @@
-//! `wait_nodes`: until a nodegroup's nodes are there and Ready.
+//! `wait_nodes`: until a nodegroup's nodes are there and Ready, or until nodes are gone.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,8 +12,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, AwsScope, KnownTargets, KubernetesScope, OF_NODEGROUP, Permission, PlatformReader,
-    Progress, Result, Wait, nodegroups,
+    Action, AwsScope, Condition, KnownTargets, KubernetesScope, OF_NODEGROUP, Permission,
+    PlatformReader, Progress, Result, Wait, nodegroups,
     types::{NodeRecord, NodegroupName, count_u32, default_give_up_after},
 };
 use crate::platform::{
@@ -22,14 +22,14 @@ use crate::platform::{
     kubernetes::{Selection, node},
     wait::{self, Failure, GraceTimer, WaitState},
 };
-use text::join_truncated;
+use text::{join_truncated, plural};
 
 /// The instances in service change seldom, but a Ready node must be recognized soon.
 const GROUP_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// The reason why an instance is missing is only for messages.
 const CAUSES_POLL_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Waits until enough nodes of a nodegroup are Ready.
+/// Waits until enough nodes of a nodegroup are Ready, or until nodes are gone.
 ///
 /// A node counts when its instance is in service in the nodegroup's Auto Scaling group, its Ready condition is True and
 /// no startup taint keeps pods off it; a cordoned node counts. On a node that is not among `previous`, every taint with
@@ -40,14 +40,24 @@ const CAUSES_POLL_INTERVAL: Duration = Duration::from_secs(10);
 /// The wait fails early when the group cannot launch instances (launches fail, its process Launch is suspended, or its
 /// maximum is too small) and that has not healed for `give_up_after`, and when an instance has been in service for
 /// `ready_within` and is not a Ready node yet.
+///
+/// With `gone`, it waits until no node of these names is there instead, such as after their instances were terminated.
+/// A new node that gets one of the names does not count as the old one. A name that no node has is gone.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("x-exactly-one-of" = [["nodegroup", "gone"]]))]
 pub struct Params {
     /// The nodegroup.
-    pub nodegroup: NodegroupName,
-    /// The least number of nodes that must be Ready.
+    #[serde(default)]
+    pub nodegroup: Option<NodegroupName>,
+    /// Names of nodes that are to be gone.
+    #[serde(default)]
+    pub gone: Option<Vec<String>>,
+    /// The least number of nodes that must be Ready; without it, as many as the nodegroup's Auto Scaling group is to
+    /// have when the wait begins.
+    #[serde(default)]
     #[schemars(range(min = 1))]
-    pub count: u32,
+    pub count: Option<u32>,
     /// Nodes that were there before, such as `scale_up.before.nodes`; the output's `new_nodes` are all others.
     #[serde(default)]
     pub previous: Vec<NodeRecord>,
@@ -62,21 +72,39 @@ pub struct Params {
     pub ready_within: runbook::Duration,
 }
 
+/// The parameters of the wait for Ready nodes.
+#[derive(Deserialize)]
+struct ReadyParams {
+    nodegroup: NodegroupName,
+    count: u32,
+    #[serde(default)]
+    previous: Vec<NodeRecord>,
+    #[serde(default = "default_give_up_after")]
+    give_up_after: runbook::Duration,
+    #[serde(default)]
+    ignore_taints: Vec<String>,
+    #[serde(default = "default_ready_within")]
+    ready_within: runbook::Duration,
+}
+
 /// The Cluster Autoscaler (`--max-node-provision-time`) and Karpenter (its registration time) treat an instance as lost
 /// after fifteen minutes. The whole wait of relay-scale has the same timeout, and this one must expire before that.
 fn default_ready_within() -> runbook::Duration {
     Duration::from_secs(600).into()
 }
 
-/// The nodes that are Ready.
+/// The nodes that are Ready, or gone.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Output {
-    /// How many nodes are Ready.
+    /// How many nodes are Ready; with `gone`, how many are gone.
     pub count: u32,
-    /// All of them, by name.
+    /// All Ready nodes, by name.
     pub nodes: Vec<NodeRecord>,
     /// Those that are not among `previous`, by name.
     pub new_nodes: Vec<NodeRecord>,
+    /// Names of the nodes that are gone, where the step waited for that.
+    #[serde(default)]
+    pub gone: Vec<String>,
 }
 
 pub(super) struct WaitNodes;
@@ -84,12 +112,17 @@ pub(super) struct WaitNodes;
 impl Action for WaitNodes {
     const NAME: &'static str = "wait_nodes";
     const PERMISSIONS: &'static [Permission] = &[
-        Permission::aws("eks:DescribeNodegroup", AwsScope::Nodegroup(OF_NODEGROUP)),
-        Permission::aws("autoscaling:DescribeAutoScalingGroups", AwsScope::Region(OF_NODEGROUP)),
+        Permission::aws("eks:DescribeNodegroup", AwsScope::Nodegroup(OF_NODEGROUP))
+            .only(Condition::IfGiven("nodegroup")),
+        Permission::aws("autoscaling:DescribeAutoScalingGroups", AwsScope::Region(OF_NODEGROUP))
+            .only(Condition::IfGiven("nodegroup")),
         // For the causes that keep an instance or a node from coming; without them the wait goes on.
         Permission::aws("autoscaling:DescribeScalingActivities", AwsScope::Region(OF_NODEGROUP))
-            .optional(),
-        Permission::aws("ec2:DescribeInstances", AwsScope::Region(OF_NODEGROUP)).optional(),
+            .optional()
+            .only(Condition::IfGiven("nodegroup")),
+        Permission::aws("ec2:DescribeInstances", AwsScope::Region(OF_NODEGROUP))
+            .optional()
+            .only(Condition::IfGiven("nodegroup")),
         Permission::core("nodes", &["list", "watch"], KubernetesScope::Cluster),
     ];
     type Params = Params;
@@ -102,9 +135,24 @@ impl Action for WaitNodes {
 
 impl Wait for WaitNodes {
     async fn wait(params: Params, reader: &PlatformReader, progress: &Progress) -> Result<Output> {
-        let aws = reader.aws(&params.nodegroup.region).await?;
-        let nodegroup = nodegroups::describe(&aws, &params.nodegroup).await?;
-        let group_name = nodegroups::group_name(&nodegroup)?.to_owned();
+        let Some(nodegroup) = params.nodegroup else {
+            return wait_until_gone(params.gone.unwrap_or_default(), reader, progress).await;
+        };
+        let aws = reader.aws(&nodegroup.region).await?;
+        let described = nodegroups::describe(&aws, &nodegroup).await?;
+        let group_name = nodegroups::group_name(&described)?.to_owned();
+        let count = match params.count {
+            Some(count) => count,
+            None => nodegroups::describe_group(&aws, &group_name).await?.desired,
+        };
+        let params = ReadyParams {
+            nodegroup,
+            count,
+            previous: params.previous,
+            give_up_after: params.give_up_after,
+            ignore_taints: params.ignore_taints,
+            ready_within: params.ready_within,
+        };
         let label = node::nodegroup_selector(&params.nodegroup.name);
         let mut nodes =
             reader.kubernetes().await?.watch::<Node>(&Selection::all().with_labels(label));
@@ -128,7 +176,7 @@ impl Wait for WaitNodes {
         };
         let mut unlisted_nodes = UnlistedNodes::new(group.poll_trigger());
         let mut lost_nodes = LostNodes::new(&params.previous);
-        let declared: Vec<Taint> = nodegroup.taints.iter().map(to_kubernetes_taint).collect();
+        let declared: Vec<Taint> = described.taints.iter().map(to_kubernetes_taint).collect();
         let ready = wait::until(progress, &mut [&mut nodes, &mut group, &mut causes], || {
             let snapshot = NodesSnapshot {
                 nodes: seen_nodes.objects(),
@@ -160,7 +208,7 @@ impl GraceTimers {
     /// Returns the problem that has lasted too long.
     fn expired(
         &mut self,
-        params: &Params,
+        params: &ReadyParams,
         launch: &[LaunchProblem],
         late: Vec<(String, String)>,
     ) -> Option<Failure> {
@@ -245,7 +293,7 @@ struct LaunchProblem {
 
 /// Returns why the group does not launch the missing instances; nothing while it has enough.
 fn launch_problems(
-    params: &Params,
+    params: &ReadyParams,
     group: &AutoScalingGroup,
     causes: Option<&Causes>,
 ) -> Vec<LaunchProblem> {
@@ -325,7 +373,7 @@ fn failed_launch(activities: &[Activity]) -> Option<String> {
 }
 
 fn evaluate(
-    params: &Params,
+    params: &ReadyParams,
     snapshot: &NodesSnapshot,
     taints: &TaintRules<'_>,
     group_name: &str,
@@ -408,7 +456,7 @@ struct TaintRules<'a> {
 }
 
 impl<'a> TaintRules<'a> {
-    fn new(params: &'a Params, declared: &'a [Taint], nodes: &'a [Arc<Node>]) -> Self {
+    fn new(params: &'a ReadyParams, declared: &'a [Taint], nodes: &'a [Arc<Node>]) -> Self {
         let previous: BTreeSet<&str> =
             params.previous.iter().map(|node| node.uid.as_str()).collect();
         let older: Vec<&Arc<Node>> =
@@ -541,7 +589,7 @@ fn not_in_service(group: &AutoScalingGroup, snapshot: &NodesSnapshot) -> Vec<Str
 }
 
 fn describe_pending(
-    params: &Params,
+    params: &ReadyParams,
     group: &AutoScalingGroup,
     ready: usize,
     problems: &BTreeMap<String, String>,
@@ -566,7 +614,7 @@ fn describe_pending(
     causes.chain([text]).collect::<Vec<_>>().join("; ")
 }
 
-fn output(params: &Params, mut nodes: Vec<NodeRecord>) -> Output {
+fn output(params: &ReadyParams, mut nodes: Vec<NodeRecord>) -> Output {
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
     let previous: BTreeSet<&str> = params.previous.iter().map(|node| node.uid.as_str()).collect();
     let is_new = |node: &&NodeRecord| !previous.contains(node.uid.as_str());
@@ -574,7 +622,58 @@ fn output(params: &Params, mut nodes: Vec<NodeRecord>) -> Output {
         count: count_u32(&nodes),
         new_nodes: nodes.iter().filter(is_new).cloned().collect(),
         nodes,
+        gone: Vec::new(),
     }
+}
+
+/// Waits until the nodes that have these names when the wait begins are gone.
+async fn wait_until_gone(
+    mut names: Vec<String>,
+    reader: &PlatformReader,
+    progress: &Progress,
+) -> Result<Output> {
+    names.sort();
+    names.dedup();
+    let mut nodes = reader.kubernetes().await?.watch::<Node>(&Selection::all());
+    let view = nodes.view();
+    let mut awaited: Option<BTreeSet<String>> = None;
+    wait::until(progress, &mut [&mut nodes], || {
+        let nodes = view.objects();
+        let awaited = awaited.get_or_insert_with(|| {
+            let is_named = |name: Option<&String>| name.is_some_and(|name| names.contains(name));
+            let named = nodes.iter().filter(|node| is_named(node.metadata.name.as_ref()));
+            named.filter_map(|node| node.metadata.uid.clone()).collect()
+        });
+        evaluate_gone(awaited, names.len(), &nodes)
+    })
+    .await?;
+    Ok(Output { count: count_u32(&names), nodes: Vec::new(), new_nodes: Vec::new(), gone: names })
+}
+
+/// Returns the state of the wait for the end of the nodes with these UIDs, of `count` that were named.
+fn evaluate_gone(awaited: &BTreeSet<String>, count: usize, nodes: &[Arc<Node>]) -> WaitState<()> {
+    let is_awaited = |uid: Option<&String>| uid.is_some_and(|uid| awaited.contains(uid));
+    let left: Vec<String> = nodes
+        .iter()
+        .filter(|node| is_awaited(node.metadata.uid.as_ref()))
+        .map(|node| {
+            let name = node.metadata.name.as_deref().unwrap_or_default();
+            let state = node::why_not_ready(node).unwrap_or_else(|| "Ready".into());
+            let is_deleted = node.metadata.deletion_timestamp.is_some();
+            let deleted = if is_deleted { ", being deleted" } else { "" };
+            format!("{name} ({state}{deleted})")
+        })
+        .collect();
+    if left.is_empty() {
+        return WaitState::Ready(());
+    }
+    let verb = if left.len() == 1 { "is" } else { "are" };
+    WaitState::Pending(format!(
+        "{} of {} {verb} still there: {}",
+        left.len(),
+        plural(count, "node"),
+        join_truncated(left)
+    ))
 }
 
 #[cfg(test)]
@@ -698,7 +797,7 @@ mod tests {
     }
 
     /// The parameters of a wait for three nodes, with others.
-    fn params(others: serde_json::Value) -> Params {
+    fn params(others: serde_json::Value) -> ReadyParams {
         let name = json!({"region": "us-west-2", "cluster": "c", "name": "g"});
         let mut params = json!({"nodegroup": name, "count": 3, "ready_within": "90s"});
         params.as_object_mut().unwrap().extend(others.as_object().unwrap().clone());

@@ -1,36 +1,48 @@
 //! `wait_rollout`: until no rollout of a deployment is in progress.
 
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, KnownTargets, KubernetesScope, Permission, PlatformReader, Progress, RepeatedParam,
-    Result, Wait,
+    Action, Condition, KnownTargets, KubernetesScope, Permission, PlatformReader, Progress,
+    RepeatedParam, Result, Wait,
     rollout_guard::{self, RolloutInProgress, RolloutTimers},
+    rollouts::{self, Rollable, WorkloadKind, WorkloadRef},
     types::{NodeInstances, PodRecord, default_give_up_after},
-    workload,
 };
 
-/// Waits until no rollout of a deployment is in progress, so that all its pods are of one revision.
+/// Waits until no rollout of a deployment, a stateful set or a daemon set is in progress, so that all its pods are of
+/// one revision.
 ///
 /// The pods need not be Ready: a pod that waits for a node is no rollout. The wait fails early when Kubernetes says
 /// that the progress deadline is exceeded, when a new pod keeps crashing, cannot pull its image or finds no node for
 /// `give_up_after`, and when the deployment is paused in the middle of a rollout.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("x-exactly-one-of" = [["deployment", "stateful_set", "daemon_set"]]))]
 pub struct Params {
-    /// Namespace of the deployment.
+    /// Namespace of the workload.
     #[schemars(extend("x-syntax" = "kubernetes-name"))]
     pub namespace: String,
     /// Name of the deployment.
+    #[serde(default)]
     #[schemars(extend("x-syntax" = "kubernetes-name"))]
-    pub deployment: String,
+    pub deployment: Option<String>,
+    /// Name of the stateful set.
+    #[serde(default)]
+    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    pub stateful_set: Option<String>,
+    /// Name of the daemon set.
+    #[serde(default)]
+    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    pub daemon_set: Option<String>,
     /// How long a new pod may fail before the wait is given up.
     #[serde(default = "default_give_up_after")]
     pub give_up_after: runbook::Duration,
 }
 
-/// The deployment without a rollout.
+/// The workload without a rollout.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Output {
     /// How many pods it is to have.
@@ -48,12 +60,26 @@ impl Action for WaitRollout {
             "deployments",
             &["get", "list", "watch"],
             KubernetesScope::Object { namespace: "namespace", name: "deployment" },
-        ),
+        )
+        .only(Condition::IfGiven("deployment")),
         Permission::apps(
             "replicasets",
             &["list", "watch"],
             KubernetesScope::Namespace("namespace"),
-        ),
+        )
+        .only(Condition::IfGiven("deployment")),
+        Permission::apps(
+            "statefulsets",
+            &["get", "list", "watch"],
+            KubernetesScope::Object { namespace: "namespace", name: "stateful_set" },
+        )
+        .only(Condition::IfGiven("stateful_set")),
+        Permission::apps(
+            "daemonsets",
+            &["get", "list", "watch"],
+            KubernetesScope::Object { namespace: "namespace", name: "daemon_set" },
+        )
+        .only(Condition::IfGiven("daemon_set")),
         Permission::core("pods", &["list", "watch"], KubernetesScope::Namespace("namespace")),
         Permission::core("nodes", &["list"], KubernetesScope::Cluster),
         // For the causes that keep a new pod from starting; without them the wait goes on.
@@ -71,15 +97,54 @@ impl Action for WaitRollout {
 
 impl Wait for WaitRollout {
     async fn wait(params: Params, reader: &PlatformReader, progress: &Progress) -> Result<Output> {
-        let kubernetes = reader.kubernetes().await?;
-        let (namespace, name) = (params.namespace.as_str(), params.deployment.as_str());
-        let found = workload::deployment(&kubernetes, namespace, name).await?;
-        let timers = RolloutTimers::new(params.give_up_after, *reader.clock());
-        let policy = RolloutInProgress::Wait;
-        let settled =
-            rollout_guard::settled_snapshot(found, policy, timers, &kubernetes, progress).await?;
-        let mut pods = settled.records(&NodeInstances::read(&kubernetes).await?);
-        pods.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(Output { replicas: settled.replicas(), pods })
+        let Params { namespace, deployment, stateful_set, daemon_set, give_up_after } = params;
+        let target = WorkloadRef::new(namespace, deployment, stateful_set, daemon_set);
+        match target.kind() {
+            WorkloadKind::Deployment => {
+                wait_for_deployment(&target, give_up_after, reader, progress).await
+            }
+            WorkloadKind::StatefulSet => {
+                wait_for_direct::<StatefulSet>(&target, give_up_after, reader, progress).await
+            }
+            WorkloadKind::DaemonSet => {
+                wait_for_direct::<DaemonSet>(&target, give_up_after, reader, progress).await
+            }
+        }
     }
+}
+
+async fn wait_for_deployment(
+    target: &WorkloadRef,
+    give_up_after: runbook::Duration,
+    reader: &PlatformReader,
+    progress: &Progress,
+) -> Result<Output> {
+    let kubernetes = reader.kubernetes().await?;
+    let found: Deployment = rollouts::read(&kubernetes, target).await?;
+    let timers = RolloutTimers::new(give_up_after, *reader.clock());
+    let policy = RolloutInProgress::Wait;
+    let settled =
+        rollout_guard::settled_snapshot(found, policy, timers, &kubernetes, progress).await?;
+    let pods = settled.records(&NodeInstances::read(&kubernetes).await?);
+    Ok(output(settled.replicas(), pods))
+}
+
+/// Waits for a workload that controls its pods itself.
+async fn wait_for_direct<K: Rollable>(
+    target: &WorkloadRef,
+    give_up_after: runbook::Duration,
+    reader: &PlatformReader,
+    progress: &Progress,
+) -> Result<Output> {
+    let policy = RolloutInProgress::Wait;
+    let (found, pods) =
+        rollouts::settled::<K>(target, policy, give_up_after, reader, progress).await?;
+    let instances = NodeInstances::read(&reader.kubernetes().await?).await?;
+    let pods = pods.iter().map(|pod| PodRecord::of(pod, &instances)).collect();
+    Ok(output(found.replicas(), pods))
+}
+
+fn output(replicas: u32, mut pods: Vec<PodRecord>) -> Output {
+    pods.sort_by(|a, b| a.name.cmp(&b.name));
+    Output { replicas, pods }
 }

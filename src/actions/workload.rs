@@ -193,10 +193,7 @@ impl WorkloadSnapshot {
 
     /// Returns the active pods of the newest revision.
     pub(super) fn newest_pods(&self) -> impl Iterator<Item = &Arc<Pod>> {
-        let revision = |set: &&Arc<ReplicaSet>| {
-            annotation(set, REVISION).and_then(|text| text.parse::<u64>().ok())
-        };
-        let newest = self.sets.iter().max_by_key(revision);
+        let newest = self.sets.iter().max_by_key(|set| revision(set));
         let newest = newest.and_then(|set| set.metadata.uid.as_deref());
         self.pods.iter().filter(move |pod| {
             let of_newest = |uid: &str| newest == Some(uid);
@@ -211,16 +208,7 @@ impl WorkloadSnapshot {
 
     /// Returns why the deployment has fewer pods than it is to have: a quota or an admission webhook refuses them.
     pub(super) fn refused_pods(&self) -> Option<String> {
-        let conditions = |status: &DeploymentStatus| status.conditions.clone().unwrap_or_default();
-        let of_deployment = self.deployment.status.as_ref().map(conditions).unwrap_or_default();
-        let refused = of_deployment.iter().find_map(|condition| {
-            refusal(
-                condition.type_.as_deref(),
-                condition.status.as_deref(),
-                condition.message.as_deref(),
-            )
-        });
-        self.sets.iter().find_map(|set| refused_pods_of(set)).or(refused)
+        refused_pods(&self.deployment, &self.sets)
     }
 
     /// Returns a problem that keeps the deployment from having its pods, or a pod from becoming ready, and has lasted
@@ -247,6 +235,25 @@ impl WorkloadSnapshot {
         let observed = status.and_then(|status| status.observed_generation).unwrap_or(0);
         self.deployment.metadata.generation.unwrap_or(0) <= observed
     }
+}
+
+/// Returns the number of a replica set's template.
+pub(super) fn revision(set: &ReplicaSet) -> Option<u64> {
+    annotation(set, REVISION)?.parse().ok()
+}
+
+/// Returns why a deployment has fewer pods than it is to have, if the API server refuses them.
+pub(super) fn refused_pods(deployment: &Deployment, sets: &[Arc<ReplicaSet>]) -> Option<String> {
+    let conditions = |status: &DeploymentStatus| status.conditions.clone().unwrap_or_default();
+    let of_deployment = deployment.status.as_ref().map(conditions).unwrap_or_default();
+    let refused = of_deployment.iter().find_map(|condition| {
+        refusal(
+            condition.type_.as_deref(),
+            condition.status.as_deref(),
+            condition.message.as_deref(),
+        )
+    });
+    sets.iter().find_map(|set| refused_pods_of(set)).or(refused)
 }
 
 /// Returns how many pods a replica set is to have; the default of Kubernetes is one.

@@ -34,6 +34,21 @@ const STEPS: &[(&str, &str)] = &[
         "  - {id: pods, action: list_pods, with: {namespace: rafay-core, deployment: rafay-relay}}\n  \
          - {id: a, action: cordon, with: {nodes: '{{ pods.nodes }}'}}\n",
     ),
+    (
+        "label_nodes",
+        "  - {id: pods, action: list_pods, with: {namespace: rafay-core, deployment: rafay-relay}}\n  \
+         - {id: a, action: label_nodes, with: {nodes: '{{ pods.nodes }}', labels: {stage: new}}}\n",
+    ),
+    (
+        "taint_nodes",
+        "  - {id: pods, action: list_pods, with: {namespace: rafay-core, deployment: rafay-relay}}\n  \
+         - {id: a, action: taint_nodes, with: {nodes: '{{ pods.nodes }}', taints: [{key: a, effect: NoSchedule}]}}\n",
+    ),
+    (
+        "drain",
+        "  - {id: pods, action: list_pods, with: {namespace: rafay-core, deployment: rafay-sentry}}\n  \
+         - {id: a, action: drain, with: {nodes: '{{ pods.nodes }}', max_unavailable: 2, wait_for_replacements: false}}\n",
+    ),
 ];
 
 fn differences(ended: &FinishedRun) -> Vec<RecordedDifference> {
@@ -66,9 +81,14 @@ async fn a_run_that_stops_names_everything_that_it_changed() {
         assert!(found.iter().all(|difference| !difference.unverified), "{action}: {found:#?}");
         // Pods that were deleted, and new ones after a restart, no command restores. Nor is one offered that would let
         // the Auto Scaling group choose which nodes go.
-        let is_reversible = matches!(*action, "scale_deployment" | "cordon");
+        let is_reversible = matches!(
+            *action,
+            "scale_deployment" | "cordon" | "drain" | "label_nodes" | "taint_nodes"
+        );
         for difference in &found {
-            assert_eq!(difference.restore.is_some(), is_reversible, "{action}: {difference:?}");
+            let is_pod = difference.target.starts_with("pod ");
+            let has_command = is_reversible && !is_pod;
+            assert_eq!(difference.restore.is_some(), has_command, "{action}: {difference:?}");
         }
         let lines = ended.lines();
         for line in difference_texts(&found) {
@@ -84,7 +104,7 @@ async fn a_run_that_was_rolled_back_names_only_what_cannot_be_restored() {
         let back = fail_and_roll_back(&cluster, steps, async || {})
             .await
             .expect_state(RunState::RolledBack);
-        let is_reversible = !matches!(*action, "delete_pods" | "rollout_restart");
+        let is_reversible = !matches!(*action, "delete_pods" | "drain" | "rollout_restart");
         let found = differences(&back);
         assert_eq!(found.is_empty(), is_reversible, "{action}: {found:#?}");
     }

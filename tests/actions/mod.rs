@@ -6,6 +6,8 @@ mod cluster_identity;
 mod cordon;
 mod delete_pods;
 mod differences;
+mod drain;
+mod label_nodes;
 mod list_nodes;
 mod list_pods;
 mod pod_causes;

@@ -1,14 +1,21 @@
 //! `rollout_restart`.
 
-use rafay_relay_sop::journal::RunState;
-use serde_json::json;
+use kube::{
+    Api,
+    api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams},
+};
+use rafay_relay_sop::{
+    engine::Control,
+    journal::{ResumeMode, RunState},
+};
+use serde_json::{Value, json};
 use simulator::{ContainerFailure, Scenario};
 
 use super::{
-    NAMESPACE, assert_left_alone, fail_and_resume, fail_and_roll_back, image_patch,
+    NAMESPACE, assert_left_alone, client, fail_and_resume, fail_and_roll_back, image_patch,
     patch_deployment, patch_node, runbook_yaml, scenario_with_failing_image, uids_of,
 };
-use test_support::TestCluster;
+use test_support::{FinishedRun, TestCluster, wait_until_async};
 
 const RESTART: &str = "  - {id: it, action: rollout_restart, with: {namespace: rafay-core, deployment: rafay-sentry, give_up_after: 1s}}\n";
 
@@ -143,5 +150,183 @@ async fn a_rollout_in_progress_ends_before_the_restart_or_is_refused() {
         let ended = cluster.run(&runbook_yaml(&steps)).await.expect_state(RunState::Failed);
         assert!(ended.error().contains("is in progress"), "{}", ended.error());
         assert_eq!(cluster.effective_calls(), [restart], "theirs");
+    }
+}
+
+/// A workload whose controller this test plays: the simulator has none for these kinds.
+pub(super) struct Played {
+    pub(super) plural: &'static str,
+    pub(super) parameter: &'static str,
+    /// The status while the rollout has one of two new pods, and once it is done.
+    pub(super) statuses: [Value; 2],
+}
+
+pub(super) fn played() -> [Played; 2] {
+    let stateful = |updated: u32, current: &str| {
+        json!({
+            "replicas": 2, "readyReplicas": 2, "updatedReplicas": updated,
+            "currentRevision": current, "updateRevision": "db-2",
+        })
+    };
+    let daemon = |updated: u32| {
+        json!({
+            "currentNumberScheduled": 2, "desiredNumberScheduled": 2, "numberMisscheduled": 0,
+            "numberReady": 2, "numberAvailable": 2, "updatedNumberScheduled": updated,
+        })
+    };
+    [
+        Played {
+            plural: "statefulsets",
+            parameter: "stateful_set: db",
+            statuses: [stateful(1, "db-1"), stateful(2, "db-2")],
+        },
+        Played {
+            plural: "daemonsets",
+            parameter: "daemon_set: db",
+            statuses: [daemon(1), daemon(2)],
+        },
+    ]
+}
+
+impl Played {
+    fn resource(&self) -> ApiResource {
+        let kind = if self.plural == "statefulsets" { "StatefulSet" } else { "DaemonSet" };
+        ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", kind))
+    }
+
+    fn api(&self, cluster: &TestCluster) -> Api<DynamicObject> {
+        Api::namespaced_with(client(cluster), NAMESPACE, &self.resource())
+    }
+
+    /// Creates the workload, rolled out.
+    pub(super) async fn create(&self, cluster: &TestCluster, strategy: &str) {
+        let labels = json!({"app": "db"});
+        let mut spec = json!({
+            "selector": {"matchLabels": labels},
+            "updateStrategy": {"type": strategy},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {"containers": [
+                    {"name": "db", "image": "registry.example.com/db:1"},
+                    {"name": "agent", "image": "registry.example.com/agent:1"},
+                ]},
+            },
+        });
+        if self.plural == "statefulsets" {
+            spec["replicas"] = json!(2);
+        }
+        let object = json!({"metadata": {"name": "db", "namespace": NAMESPACE}, "spec": spec});
+        let mut object: DynamicObject = serde_json::from_value(object).unwrap();
+        object.types = Some(kube::core::TypeMeta {
+            api_version: "apps/v1".into(),
+            kind: self.resource().kind,
+        });
+        self.api(cluster).create(&PostParams::default(), &object).await.unwrap();
+        self.set_status(cluster, 1).await;
+    }
+
+    pub(super) async fn get(&self, cluster: &TestCluster) -> DynamicObject {
+        self.api(cluster).get("db").await.unwrap()
+    }
+
+    /// Writes a status of the current generation.
+    pub(super) async fn set_status(&self, cluster: &TestCluster, which: usize) {
+        let mut status = self.statuses[which].clone();
+        status["observedGeneration"] = json!(self.get(cluster).await.metadata.generation);
+        let patch = Patch::Merge(json!({"status": status}));
+        let api = self.api(cluster);
+        api.patch_status("db", &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    /// Runs a step that changes the template, and rolls that out; the run must say what it waits for meanwhile.
+    pub(super) async fn run(&self, cluster: &TestCluster, text: &str) -> FinishedRun {
+        let before = self.get(cluster).await.metadata.generation;
+        let accepted = cluster.accept(text, json!({})).await.unwrap();
+        let id = accepted.run().id().clone();
+        let controller = async {
+            wait_until_async("the change", async || {
+                (self.get(cluster).await.metadata.generation != before).then_some(())
+            })
+            .await;
+            self.set_status(cluster, 0).await;
+            wait_until_async("the wait for the rollout", async || {
+                let records = format!("{:?}", cluster.store.read(&id, 0).await.ok()?);
+                records.contains("1 of 2 new pods created").then_some(())
+            })
+            .await;
+            self.set_status(cluster, 1).await;
+        };
+        tokio::join!(cluster.drive(accepted, Control::default()), controller).0
+    }
+
+    fn step(&self, action: &str) -> String {
+        format!(
+            "  - {{id: it, action: {action}, with: {{namespace: {NAMESPACE}, {}}}}}\n",
+            self.parameter
+        )
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stateful_sets_and_daemon_sets_are_restarted_and_waited_for() {
+    for workload in played() {
+        let cluster = TestCluster::new().await;
+        workload.create(&cluster, "RollingUpdate").await;
+        let text = runbook_yaml(&workload.step("rollout_restart"));
+        let ended = workload.run(&cluster, &text).await.expect_success();
+        let output = ended.output("it");
+        assert_eq!((&output["deployment"], &output["replicas"]), (&json!("db"), &json!(2)));
+        let now = workload.get(&cluster).await;
+        let annotations = &now.data["spec"]["template"]["metadata"]["annotations"];
+        assert_eq!(annotations["kubectl.kubernetes.io/restartedAt"], output["restarted_at"]);
+        let waited = cluster.run(&runbook_yaml(&workload.step("wait_rollout"))).await;
+        assert_eq!(waited.expect_success().output("it")["replicas"], json!(2));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workload_that_does_not_roll_out_or_does_not_exist_is_refused() {
+    for workload in played() {
+        let cluster = TestCluster::new().await;
+        let restart = runbook_yaml(&workload.step("rollout_restart"));
+        let missing = cluster.run(&restart).await.expect_state(RunState::Failed);
+        assert!(missing.error().ends_with("set rafay-core/db not found"), "{}", missing.error());
+        cluster.resume(missing.run.id(), ResumeMode::Rollback).await;
+        workload.create(&cluster, "OnDelete").await;
+        let refused = cluster.run(&restart).await.expect_state(RunState::Failed);
+        let why =
+            "set rafay-core/db has the update strategy OnDelete, so a restart would not begin";
+        assert!(refused.error().ends_with(why), "{}", refused.error());
+        cluster.resume(refused.run.id(), ResumeMode::Rollback).await;
+        let text = restart
+            .replace(&format!("{}}}", workload.parameter), "deployment: a, stateful_set: b}");
+        assert!(cluster.accept(&text, json!({})).await.is_err(), "two names");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollout_of_a_stateful_set_in_progress_is_waited_for_or_refused() {
+    for workload in played() {
+        let cluster = TestCluster::new().await;
+        workload.create(&cluster, "RollingUpdate").await;
+        workload.set_status(&cluster, 0).await;
+        let restart = workload.step("rollout_restart");
+        let refuse = restart.replace("}}", ", rollout_in_progress: refuse}}");
+        let ended = cluster.run(&runbook_yaml(&refuse)).await.expect_state(RunState::Failed);
+        assert!(ended.error().ends_with("is in progress: 1 of 2 new pods created"));
+        cluster.resume(ended.run.id(), ResumeMode::Rollback).await;
+        let wait = runbook_yaml(&workload.step("wait_rollout"));
+        let accepted = cluster.accept(&wait, json!({})).await.unwrap();
+        let id = accepted.run().id().clone();
+        let controller = async {
+            wait_until_async("the wait", async || {
+                let records = format!("{:?}", cluster.store.read(&id, 0).await.ok()?);
+                records.contains("rafay-core/db: 1 of 2 new pods created").then_some(())
+            })
+            .await;
+            workload.set_status(&cluster, 1).await;
+        };
+        let (ended, ()) = tokio::join!(cluster.drive(accepted, Control::default()), controller);
+        ended.expect_success();
     }
 }

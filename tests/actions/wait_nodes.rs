@@ -6,7 +6,7 @@ use rafay_relay_sop::{engine::Control, journal::RunState};
 use serde_json::{Value, json};
 use simulator::{Nodegroup, Scenario, Taint};
 
-use super::{GROUP, RELAY, client, patch_node, runbook_yaml};
+use super::{GROUP, RELAY, client, end_node, patch_node, runbook_yaml};
 use test_support::{SCALE_UP, TestCluster, wait_until_async};
 
 const CILIUM: &str = "node.cilium.io/agent-not-ready";
@@ -157,4 +157,50 @@ async fn a_maximum_below_the_target_is_named() {
     assert!(ended.error().contains("is 5 (for 1s)"), "{}", ended.error());
     let hint: Value = json!(ended.failure().hint);
     assert!(hint.as_str().unwrap().contains("raise_max: true"), "{hint}");
+}
+
+fn gone_step(names: &[&String]) -> String {
+    format!("  - {{id: it, action: wait_nodes, with: {{gone: {}}}}}\n", json!(names))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_are_to_be_gone_are_waited_for_and_named() {
+    let cluster = TestCluster::new().await;
+    let state = cluster.simulator.state().await.unwrap();
+    let mut names: Vec<&String> =
+        state.nodegroups[RELAY].instances.values().take(2).map(|instance| &instance.node).collect();
+    names.sort();
+    let accepted = cluster.accept(&runbook_yaml(&gone_step(&names)), json!({})).await.unwrap();
+    let id = accepted.run().id().clone();
+    let ending = async {
+        wait_until_async("the nodes in a message", async || {
+            let records = format!("{:?}", cluster.store.read(&id, 0).await.ok()?);
+            let message =
+                format!("2 of 2 nodes are still there: {} (Ready), {} (Ready)", names[0], names[1]);
+            records.contains(&message).then_some(())
+        })
+        .await;
+        for name in &names {
+            end_node(&cluster, name).await;
+        }
+    };
+    let (ended, ()) = tokio::join!(cluster.drive(accepted, Control::default()), ending);
+    let output = ended.expect_success().output("it").clone();
+    assert_eq!(
+        (&output["count"], &output["gone"], &output["nodes"]),
+        (&json!(2), &json!(names), &json!([]))
+    );
+
+    // The group has replaced the instances, and a name that no node has is gone.
+    let other = "ip-10-9-9-9.us-west-2.compute.internal".to_owned();
+    let ended = cluster.run(&runbook_yaml(&gone_step(&[&other]))).await.expect_success();
+    assert_eq!(ended.output("it")["gone"], json!([other]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_count_all_nodes_that_the_group_is_to_have_are_waited_for() {
+    let cluster = TestCluster::new().await;
+    let step = format!("  - {{id: it, action: wait_nodes, with: {{nodegroup: {GROUP}}}}}\n");
+    let ended = cluster.run(&runbook_yaml(&step)).await.expect_success();
+    assert_eq!(ended.output("it")["count"], json!(3));
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use k8s_openapi::api::{
-    apps::v1::Deployment,
+    apps::v1::{DaemonSet, Deployment, StatefulSet},
     core::v1::{ConfigMap, Node, Pod},
     policy::v1::PodDisruptionBudget,
 };
@@ -39,6 +39,9 @@ pub(crate) fn tests() -> Vec<Test> {
         test("actions::scale_deployment_keeps_the_listed_pods", scale_keeping),
         test("actions::delete_pods_deletes_pods_by_uid", delete_pods),
         test("actions::delete_pods_evicts_as_a_budget_allows", evict),
+        test("actions::drain_evicts_as_a_budget_allows_and_its_undo_uncordons", drain),
+        test("actions::labels_and_taints_are_set_and_restored", label_and_taint),
+        test("actions::stateful_and_daemon_sets_are_restarted", restart_sets),
         test("actions::wait_rollout_waits_for_the_new_revision", wait_rollout),
         test("actions::wait_pods_waits_until_ready_and_until_gone", wait_pods),
     ]
@@ -312,6 +315,106 @@ async fn evict(plane: Arc<ControlPlane>) {
     assert_eq!(ended.output("delete")["deleted"].as_array().unwrap().len(), 3);
     plane.wait_until_ready(TEST_NAMESPACE, "relay", 3).await;
     assert!(before.is_disjoint(&names(&plane).await));
+}
+
+async fn drain(plane: Arc<ControlPlane>) {
+    two_nodes(&plane, false).await;
+    plane.deployment(TEST_NAMESPACE, "relay", 4, json!({})).await;
+    budget(&plane, TEST_NAMESPACE, json!({"maxUnavailable": 1})).await;
+    let drain = "  - {id: drain, action: drain, with: {nodes: [one]}}\n";
+    let text = runbook_yaml(&format!("{drain}{FAILING_STEP}"));
+    let ended = run(&plane, TEST_NAMESPACE, &text).await.expect_state(RunState::RolledBack);
+    assert_eq!(ended.output("drain")["changed"], json!(["one"]));
+    let evicted = ended.output("drain")["evicted"].as_array().unwrap();
+    assert!(!evicted.is_empty(), "the pods are spread over both nodes");
+    assert!(evicted.iter().all(|pod| pod["node"] == json!("one")));
+    plane.wait_until_ready(TEST_NAMESPACE, "relay", 4).await;
+    let pods = plane.pods(TEST_NAMESPACE, "relay").await;
+    let on_two = |pod: &&Pod| pod.spec.as_ref().unwrap().node_name.as_deref() == Some("two");
+    assert_eq!(pods.iter().filter(on_two).count(), 4);
+    assert_eq!(cordons(&plane).await, [(false, false), (false, false)]);
+}
+
+async fn label_and_taint(plane: Arc<ControlPlane>) {
+    two_nodes(&plane, false).await;
+    let old = json!({"key": "old", "value": "1", "effect": "PreferNoSchedule"});
+    let nodes = Api::<Node>::all(plane.client.clone());
+    let patch = json!({"metadata": {"labels": {"stage": "before"}}, "spec": {"taints": [old]}});
+    nodes.patch("one", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    let steps = "  - {id: label, action: label_nodes, with: {nodes: [one, two], labels: {stage: new}}}\n  \
+         - {id: taint, action: taint_nodes, with: {nodes: [one, two], remove: [{key: old}], \
+         taints: [{key: dedicated, value: relay, effect: NoSchedule}]}}\n  \
+         - {id: listed, action: list_nodes, with: {selector: stage=new}}\n";
+    let text = runbook_yaml(&format!("{steps}{FAILING_STEP}"));
+    let ended = run(&plane, TEST_NAMESPACE, &text).await.expect_state(RunState::RolledBack);
+    assert_eq!(ended.output("label")["changed"], json!(["one", "two"]));
+    assert_eq!(ended.output("taint")["changed"], json!(["one", "two"]));
+    let set = json!({"key": "dedicated", "value": "relay", "effect": "NoSchedule"});
+    for node in ended.output("listed")["nodes"].as_array().unwrap() {
+        let taints = node["taints"].as_array().unwrap();
+        assert!(taints.contains(&set) && taints.iter().all(|taint| taint["key"] != "old"));
+    }
+    let state = async |name: &str| {
+        let node = nodes.get(name).await.unwrap();
+        let stage = node.labels().get("stage").cloned();
+        let taints = node.spec.unwrap().taints.unwrap_or_default();
+        (stage, taints.into_iter().map(|taint| taint.key).collect::<Vec<_>>())
+    };
+    assert_eq!(state("one").await, (Some("before".into()), vec!["old".into()]));
+    assert_eq!(state("two").await, (None, vec![]));
+}
+
+async fn restart_sets(plane: Arc<ControlPlane>) {
+    two_nodes(&plane, false).await;
+    create_sets(&plane).await;
+    let step = |id: &str, action: &str, name: &str| {
+        format!("  - {{id: {id}, action: {action}, with: {{namespace: actions, {name}}}}}\n")
+    };
+    let text = runbook_yaml(&format!(
+        "{}{}{}{}",
+        step("a", "wait_rollout", "stateful_set: db"),
+        step("b", "wait_rollout", "daemon_set: agent"),
+        step("db", "rollout_restart", "stateful_set: db"),
+        step("agent", "rollout_restart", "daemon_set: agent"),
+    ));
+    let ended = run(&plane, TEST_NAMESPACE, &text).await.expect_success();
+    for id in ["db", "agent"] {
+        assert_eq!(ended.output(id)["replicas"], json!(2));
+        let stamp = ended.output(id)["restarted_at"].as_str().unwrap();
+        let pods = plane.pods(TEST_NAMESPACE, id).await;
+        let has_stamp = |pod: &&Pod| {
+            pod.annotations().get("kubectl.kubernetes.io/restartedAt").is_some_and(|at| at == stamp)
+        };
+        assert_eq!(pods.iter().filter(has_stamp).count(), 2);
+    }
+}
+
+/// A stateful set `db` and a daemon set `agent`, both with two pods on two nodes.
+async fn create_sets(plane: &ControlPlane) {
+    let spec = |name: &str| {
+        let image = format!("registry.example.com/{name}:1.0");
+        json!({
+            "selector": {"matchLabels": {"app": name}},
+            "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": {
+                    "terminationGracePeriodSeconds": 1,
+                    "containers": [{"name": "app", "image": image}],
+                },
+            },
+        })
+    };
+    let mut stateful = spec("db");
+    stateful["replicas"] = json!(2);
+    stateful["serviceName"] = json!("db");
+    let object = |name: &str, spec| json!({"metadata": {"name": name}, "spec": spec});
+    plane.create::<StatefulSet>(TEST_NAMESPACE, object("db", stateful)).await;
+    plane.create::<DaemonSet>(TEST_NAMESPACE, object("agent", spec("agent"))).await;
+    wait_until("the pods", async || {
+        let pods = async |app| plane.pods(TEST_NAMESPACE, app).await.len();
+        pods("db").await == 2 && pods("agent").await == 2
+    })
+    .await;
 }
 
 async fn wait_pods(plane: Arc<ControlPlane>) {

@@ -1,6 +1,5 @@
 //! `scale_nodegroup`: more nodes, or fewer.
 
-mod drain;
 mod resize;
 mod scale_in;
 mod targets;

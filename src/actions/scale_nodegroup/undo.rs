@@ -8,11 +8,12 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::Node;
 
-use super::{Intent, Receipt, drain, nodes_selection, resize, scale_in::ScaleInSelection, target};
+use super::{Intent, Receipt, nodes_selection, resize, scale_in::ScaleInSelection, target};
 use crate::{
     actions::{
         Error, PlatformWriter, Progress, Result,
         cordon_change::{CordonChange, has_mark},
+        drain::until_empty,
         nodegroups,
         protection::{self, SkippedInstance},
         types::Sizes,
@@ -211,7 +212,7 @@ async fn cordon_and_drain(
     ));
     let change = CordonChange::of(leaving, true, intent.owner_mark.clone());
     change.apply(&writer.kubernetes().await?).await?;
-    drain::drain(&names, &intent.pending_pods, writer, progress).await.map_err(|error| match error {
+    until_empty::drain(&names, &intent.pending_pods, writer, progress).await.map_err(|error| match error {
         Error::Unrecoverable { message, hint } => Error::Unrecoverable {
             message: format!(
                 "the new nodes of nodegroup {} could not be drained, so its size was not lowered: {message}",

@@ -57,6 +57,23 @@ pub fn instance_id(node: &Node) -> Option<&str> {
     instance.starts_with("i-").then_some(instance)
 }
 
+/// Returns the version of the kubelet, as it reports it: `v1.33.2-eks-1a2b3c`.
+pub fn kubelet_version(node: &Node) -> Option<&str> {
+    let version = node.status.as_ref()?.node_info.as_ref()?.kubelet_version.as_str();
+    (!version.is_empty()).then_some(version)
+}
+
+/// Returns whether the condition of that type is True.
+pub fn has_condition(node: &Node, kind: &str) -> bool {
+    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|condition| condition.type_ == kind && condition.status == "True")
+}
+
+/// Returns the taints.
+pub fn taints(node: &Node) -> impl Iterator<Item = &Taint> {
+    node.spec.iter().flat_map(|spec| spec.taints.iter().flatten())
+}
+
 /// Returns the availability zone.
 pub fn zone(node: &Node) -> Option<&str> {
     node.labels().get("topology.kubernetes.io/zone").map(String::as_str)
@@ -82,8 +99,7 @@ fn describe_condition(condition: &NodeCondition) -> String {
 
 /// Returns the unexpected taints that keep new pods away. The taint of a cordon is not counted twice.
 fn blocking_taints<'a>(node: &'a Node, expected: &'a [Taint]) -> impl Iterator<Item = &'a Taint> {
-    let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
-    taints
+    taints(node)
         .filter(|taint| matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute"))
         .filter(|taint| taint.key != UNSCHEDULABLE_TAINT)
         .filter(|taint| !expected.iter().any(|known| is_same_taint(known, taint)))

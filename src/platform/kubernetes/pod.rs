@@ -1,7 +1,10 @@
 //! Pure functions of a Pod and its owner.
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition, Toleration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+
+use super::node::UNSCHEDULABLE_TAINT;
 
 /// By what the replica set controller chooses which of several equally ready pods goes first: the cheapest.
 pub const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
@@ -120,6 +123,35 @@ pub fn is_daemon(pod: &Pod) -> bool {
 pub fn is_mirror(pod: &Pod) -> bool {
     let annotations = pod.metadata.annotations.as_ref();
     annotations.is_some_and(|annotations| annotations.contains_key(MIRROR_ANNOTATION))
+}
+
+/// Returns whether the pod can be placed on a cordoned node.
+pub fn tolerates_cordon(pod: &Pod) -> bool {
+    let tolerations = pod.spec.iter().flat_map(|spec| spec.tolerations.iter().flatten());
+    let tolerates = |toleration: &Toleration| {
+        let of_cordon = match toleration.key.as_deref().unwrap_or_default() {
+            "" => toleration.operator.as_deref() == Some("Exists"),
+            key => key == UNSCHEDULABLE_TAINT,
+        };
+        let effect = toleration.effect.as_deref().unwrap_or_default();
+        of_cordon && matches!(effect, "" | "NoSchedule")
+    };
+    tolerations.into_iter().any(tolerates)
+}
+
+/// Returns whether a volume of the pod is a directory of its node, whose content ends with the pod.
+pub fn has_empty_dir(pod: &Pod) -> bool {
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    volumes.into_iter().any(|volume| volume.empty_dir.is_some())
+}
+
+/// Returns since when an active pod has not been Ready: the time of its last change to it, or else of its creation.
+pub fn unready_since(pod: &Pod) -> Option<Timestamp> {
+    if !is_active(pod) || is_ready(pod) {
+        return None;
+    }
+    let changed = condition(pod, "Ready").and_then(|ready| ready.last_transition_time.as_ref());
+    changed.or(pod.metadata.creation_timestamp.as_ref()).map(|time| time.0)
 }
 
 /// Returns the pod's deletion cost, as written.
@@ -318,6 +350,25 @@ mod tests {
         );
         let waiting = json!({"waiting": {"reason": "PodInitializing"}});
         assert_eq!(pending([running(), waiting]), "starting");
+    }
+
+    #[test]
+    fn a_toleration_of_the_taint_or_of_every_taint_tolerates_a_cordon() {
+        let tolerates = |toleration: Value| {
+            tolerates_cordon(
+                &serde_json::from_value(json!({
+                    "metadata": {"name": "p"},
+                    "spec": {"containers": [], "tolerations": [toleration]},
+                }))
+                .unwrap(),
+            )
+        };
+        let cordon = "node.kubernetes.io/unschedulable";
+        assert!(tolerates(json!({"operator": "Exists"})));
+        assert!(tolerates(json!({"key": cordon, "operator": "Exists", "effect": "NoSchedule"})));
+        assert!(!tolerates(json!({"key": cordon, "operator": "Exists", "effect": "NoExecute"})));
+        assert!(!tolerates(json!({"operator": "Exists", "effect": "NoExecute"})));
+        assert!(!tolerates(json!({"key": "node.kubernetes.io/not-ready", "operator": "Exists"})));
     }
 
     #[test]
