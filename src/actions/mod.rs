@@ -38,6 +38,7 @@ mod cordon;
 mod delete_pods;
 mod find_nodegroup;
 mod get_protection;
+mod list_nodegroups;
 mod list_nodes;
 mod list_pods;
 mod read_config;
@@ -71,6 +72,7 @@ pub fn all() -> &'static [ActionDef] {
         vec![
             ActionDef::read::<read_config::ReadConfig>(),
             ActionDef::read::<find_nodegroup::FindNodegroup>(),
+            ActionDef::read::<list_nodegroups::ListNodegroups>(),
             ActionDef::change::<scale_nodegroup::ScaleNodegroup>(),
             ActionDef::wait::<wait_nodes::WaitNodes>(),
             ActionDef::change::<rollout_restart::RolloutRestart>(),

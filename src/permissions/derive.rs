@@ -287,8 +287,11 @@ impl Derivation<'_> {
         };
         let Some(action) = actions::find(&step.action) else { return unknown() };
         match action.repeated_params.iter().find(|repeated| repeated.output == path) {
-            // A step uses only earlier ones, so this ends.
-            Some(repeated) => self.values(step, action, repeated.param),
+            // A step uses only earlier ones, so this ends. What the parameter does not say, the action finds out.
+            Some(repeated) => match self.values(step, action, repeated.param) {
+                values if values.iter().all(|value| matches!(value, Known::NotSet)) => unknown(),
+                values => values,
+            },
             None => unknown(),
         }
     }

@@ -8,6 +8,7 @@ mod delete_pods;
 mod differences;
 mod list_nodes;
 mod list_pods;
+mod nodegroups;
 mod pod_causes;
 mod protection;
 mod relay_procedure;

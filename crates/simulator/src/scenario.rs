@@ -108,6 +108,9 @@ pub struct Nodegroup {
     /// The labels, which the nodes carry too.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// The tags of the nodegroup in EKS, which its group does not have.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
     /// The taints that the nodegroup declares, which all its nodes carry.
     #[serde(default)]
     pub taints: Vec<Taint>,

@@ -351,6 +351,7 @@ mod tests {
         };
         let group = AutoScalingGroup {
             name: "asg".into(),
+            arn: String::new(),
             min,
             max,
             desired: group_desired,

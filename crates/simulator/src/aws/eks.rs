@@ -242,7 +242,7 @@ fn describe_nodegroup(fleet: &Fleet, nodegroup: &ManagedNodegroup) -> Value {
         "diskSize": 20,
         "health": {"issues": issues},
         "updateConfig": {"maxUnavailable": 1},
-        "tags": {},
+        "tags": nodegroup.tags,
     })
 }
 

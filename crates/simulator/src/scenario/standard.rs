@@ -55,6 +55,7 @@ fn nodegroups() -> Vec<Nodegroup> {
     let plain = Nodegroup {
         name: String::new(),
         labels: BTreeMap::new(),
+        tags: BTreeMap::new(),
         taints: Vec::new(),
         startup_taints: Vec::new(),
         min: 1,
