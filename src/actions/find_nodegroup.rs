@@ -49,7 +49,7 @@ pub(super) struct FindNodegroup;
 
 /// The parameters that name where to look.
 const IN_CLUSTER: AwsParams =
-    AwsParams { region: "region", cluster: "cluster", nodegroup: Some("name") };
+    AwsParams { region: "region", cluster: Some("cluster"), nodegroup: Some("name"), group: None };
 
 impl Action for FindNodegroup {
     const NAME: &'static str = "find_nodegroup";

@@ -46,7 +46,8 @@ pub struct Output {
 pub(super) struct ListNodegroups;
 
 /// The parameters that name where to look.
-const IN_CLUSTER: AwsParams = AwsParams { region: "region", cluster: "cluster", nodegroup: None };
+const IN_CLUSTER: AwsParams =
+    AwsParams { region: "region", cluster: Some("cluster"), nodegroup: None, group: None };
 
 impl Action for ListNodegroups {
     const NAME: &'static str = "list_nodegroups";

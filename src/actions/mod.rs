@@ -23,6 +23,8 @@ mod cluster_identity;
 mod compare_and_set;
 mod concurrency;
 mod cordon_change;
+mod group_instances;
+mod group_target;
 mod known_targets;
 mod node_targets;
 mod nodegroups;
@@ -36,6 +38,7 @@ mod workload;
 mod assert;
 mod cordon;
 mod delete_pods;
+mod find_auto_scaling_group;
 mod find_nodegroup;
 mod get_protection;
 mod list_nodegroups;
@@ -43,10 +46,13 @@ mod list_nodes;
 mod list_pods;
 mod read_config;
 mod rollout_restart;
+mod scale_auto_scaling_group;
 mod scale_deployment;
 mod scale_nodegroup;
 mod set_protection;
 mod sleep;
+mod suspend_processes;
+mod terminate_instances;
 mod wait_nodes;
 mod wait_pods;
 mod wait_rollout;
@@ -57,7 +63,7 @@ pub use action_def::{ActionDef, ChangeOps, Operations};
 pub use error::{Error, Recovery, Result};
 pub use known_targets::KnownTargets;
 pub use permission::{
-    Access, AwsParams, AwsScope, Condition, KubernetesScope, OF_NODEGROUP, Permission,
+    Access, AwsParams, AwsScope, Condition, KubernetesScope, OF_GROUP, OF_NODEGROUP, Permission,
     PlatformKind, RepeatedParam,
 };
 pub use target_state::{RestoreCommand, TargetState};
@@ -86,6 +92,11 @@ pub fn all() -> &'static [ActionDef] {
             ActionDef::change::<cordon::Uncordon>(),
             ActionDef::read::<get_protection::GetProtection>(),
             ActionDef::change::<set_protection::SetProtection>(),
+            ActionDef::change::<suspend_processes::SuspendProcesses>(),
+            ActionDef::change::<suspend_processes::ResumeProcesses>(),
+            ActionDef::change::<terminate_instances::TerminateInstances>(),
+            ActionDef::read::<find_auto_scaling_group::FindAutoScalingGroup>(),
+            ActionDef::change::<scale_auto_scaling_group::ScaleAutoScalingGroup>(),
             ActionDef::wait::<assert::Assert>(),
             ActionDef::wait::<sleep::Sleep>(),
         ]

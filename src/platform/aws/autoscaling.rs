@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_autoscaling::types as sdk;
+use aws_sdk_autoscaling::{config::retry::RetryConfig, types as sdk};
 use jiff::Timestamp;
 
 use crate::platform::error::Error;
@@ -283,7 +283,12 @@ impl AwsWriter {
             .autoscaling_writes
             .terminate_instance_in_auto_scaling_group()
             .instance_id(id)
-            .should_decrement_desired_capacity(lowers_desired);
+            .should_decrement_desired_capacity(lowers_desired)
+            .customize()
+            // The SDK would send it again without asking.
+            .config_override(
+                aws_sdk_autoscaling::config::Builder::new().retry_config(RetryConfig::disabled()),
+            );
         let sending = async { request.send().await.map_err(|error| call.to_error(error)) };
         call.guard(&self.fence, sending).await.map(drop)
     }

@@ -77,7 +77,10 @@ impl EksCall {
         let cluster = |name: &str| PolicyResource::untagged(cluster_arn(fleet, region, name));
         let nodegroup = |cluster: &str, name: &str| {
             let arn = nodegroup_arn(fleet, region, cluster, name);
-            PolicyResource::untagged(arn)
+            let of_fleet = region == fleet.region && cluster == fleet.cluster;
+            let found = fleet.nodegroups.get(name).filter(|_| of_fleet);
+            let tags = found.map(|nodegroup| nodegroup.tags.clone()).unwrap_or_default();
+            PolicyResource { arn, tags }
         };
         match self {
             Self::ListClusters => vec![PolicyResource::any()],

@@ -101,6 +101,11 @@ impl Fleet {
         for nodegroup in &scenario.nodegroups {
             fleet.add_nodegroup(nodegroup, now);
         }
+        for group in &scenario.auto_scaling_groups {
+            let wanted = group.to_nodegroup();
+            let plain = AutoScalingGroup::plain(&wanted, group.tags.clone(), now);
+            fleet.add_group(plain, &wanted, group.desired, now);
+        }
         fleet
     }
 
@@ -132,12 +137,22 @@ impl Fleet {
             },
         );
         let desired = wanted.group_desired.unwrap_or(wanted.desired);
-        self.groups.insert(
-            group.clone(),
-            AutoScalingGroup::new(&group, wanted, desired, &self.region, &self.cluster, now),
-        );
+        let group =
+            AutoScalingGroup::new(&group, wanted, desired, &self.region, &self.cluster, now);
+        self.add_group(group, wanted, desired, now);
+    }
+
+    fn add_group(
+        &mut self,
+        group: AutoScalingGroup,
+        wanted: &scenario::Nodegroup,
+        desired: u32,
+        now: Timestamp,
+    ) {
+        let name = group.name.clone();
+        self.groups.insert(name.clone(), group);
         for number in 1..=desired {
-            let id = self.add_instance(&group, now);
+            let id = self.add_instance(&name, now);
             let protected = wanted.protected.contains(&number) || wanted.new_instances_protected;
             if let Some(instance) = self.instances.get_mut(&id) {
                 instance.lifecycle = Lifecycle::InService;
