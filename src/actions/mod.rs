@@ -27,6 +27,7 @@ mod group_instances;
 mod group_target;
 mod known_targets;
 mod node_targets;
+mod nodegroup_update;
 mod nodegroups;
 mod optimistic;
 mod pod_causes;
@@ -49,6 +50,7 @@ mod rollout_restart;
 mod scale_auto_scaling_group;
 mod scale_deployment;
 mod scale_nodegroup;
+mod set_nodegroup;
 mod set_protection;
 mod sleep;
 mod suspend_processes;
@@ -80,6 +82,7 @@ pub fn all() -> &'static [ActionDef] {
             ActionDef::read::<find_nodegroup::FindNodegroup>(),
             ActionDef::read::<list_nodegroups::ListNodegroups>(),
             ActionDef::change::<scale_nodegroup::ScaleNodegroup>(),
+            ActionDef::change::<set_nodegroup::SetNodegroup>(),
             ActionDef::wait::<wait_nodes::WaitNodes>(),
             ActionDef::change::<rollout_restart::RolloutRestart>(),
             ActionDef::read::<list_nodes::ListNodes>(),

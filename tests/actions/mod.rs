@@ -16,6 +16,7 @@ mod relay_procedure;
 mod rollout_restart;
 mod scale_deployment;
 mod scale_nodegroup_undo;
+mod set_nodegroup;
 mod suspend_processes;
 mod terminate_instances;
 mod wait_nodes;
@@ -159,6 +160,17 @@ fn autoscaling(cluster: &TestCluster) -> aws_sdk_autoscaling::Client {
         .http_client(aws_smithy_http_client::Builder::new().build_http())
         .build();
     aws_sdk_autoscaling::Client::from_conf(config)
+}
+
+fn eks(cluster: &TestCluster) -> aws_sdk_eks::Client {
+    let config = aws_sdk_eks::Config::builder()
+        .behavior_version(aws_sdk_eks::config::BehaviorVersion::latest())
+        .region(aws_sdk_eks::config::Region::new("us-west-2"))
+        .endpoint_url(cluster.simulator.aws_url().as_str())
+        .credentials_provider(aws_sdk_eks::config::Credentials::new("a", "b", None, None, "test"))
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .build();
+    aws_sdk_eks::Client::from_conf(config)
 }
 
 #[track_caller]

@@ -193,7 +193,7 @@ impl PlainGroup {
 }
 
 /// A taint of a node, in the words of Kubernetes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Taint {
     /// The key.

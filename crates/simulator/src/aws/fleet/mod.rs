@@ -20,7 +20,7 @@ mod update;
 pub(crate) use advance::NodeAction;
 pub(crate) use group::{ActivityStatus, AutoScalingGroup, ScalingActivity};
 pub(crate) use instance::{Lifecycle, SimulatedInstance};
-pub(crate) use update::{ConfigChange, ConfigUpdate, Sizes, UpdateError};
+pub(crate) use update::{ConfigChange, ConfigUpdate, MaxUnavailable, Sizes, UpdateError};
 
 /// The role of every client, and the session in which they all act.
 const ROLE: &str = "rafay-relay-sop-role";
@@ -40,6 +40,7 @@ pub(crate) struct ManagedNodegroup {
     pub(crate) taints: Vec<scenario::Taint>,
     pub(crate) startup_taints: Vec<scenario::Taint>,
     pub(crate) sizes: Sizes,
+    pub(crate) max_unavailable: MaxUnavailable,
     pub(crate) status: String,
     pub(crate) instance_type: String,
     pub(crate) created: Timestamp,
@@ -127,6 +128,7 @@ impl Fleet {
                 taints: wanted.taints.clone(),
                 startup_taints: wanted.startup_taints.clone(),
                 sizes: Sizes { min: wanted.min, max: wanted.max, desired: wanted.desired },
+                max_unavailable: MaxUnavailable::Count(1),
                 status: wanted.status.clone(),
                 steady_status: wanted.status.clone(),
                 instance_type: wanted.instance_type.clone(),
