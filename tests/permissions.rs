@@ -225,7 +225,7 @@ fn every_aws_action_is_limited_by_what_the_service_authorization_reference_says(
                 assert!(is_required("cluster"), "{action}: {types:?}");
                 assert!(types.contains_key("nodegroup"), "{action}: {types:?}");
             }
-            AwsScope::AutoScalingGroup(_) => {
+            AwsScope::AutoScalingGroup(_) | AwsScope::NamedAutoScalingGroup(_) => {
                 assert!(is_required("autoScalingGroup"), "{action}: {types:?}");
                 let keys = entry["conditionKeys"].to_string();
                 assert!(keys.contains("autoscaling:ResourceTag/${TagKey}"), "{action}: {keys}");

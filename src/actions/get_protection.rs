@@ -1,25 +1,31 @@
-//! `get_protection`: which instances of a nodegroup scale-in must leave alone.
+//! `get_protection`: which instances of an Auto Scaling group scale-in must leave alone.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, AwsScope, KnownTargets, OF_NODEGROUP, Permission, PlatformReader, Progress, Read,
-    Result, nodegroups, types::NodegroupName,
+    Action, AwsScope, Condition, KnownTargets, OF_GROUP, OF_NODEGROUP, Permission, PlatformReader,
+    Progress, Read, Result, group_target,
+    types::{AutoScalingGroupName, NodegroupName},
 };
 
-/// Tells which instances of a nodegroup are protected from scale-in.
+/// Tells which instances of a nodegroup, or of another Auto Scaling group, are protected from scale-in.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("x-exactly-one-of" = [["nodegroup", "auto_scaling_group"]]))]
 pub struct Params {
     /// The nodegroup.
-    pub nodegroup: NodegroupName,
+    #[serde(default)]
+    pub nodegroup: Option<NodegroupName>,
+    /// The group, where it is not a nodegroup's: such as the output of `find_auto_scaling_group`.
+    #[serde(default)]
+    pub auto_scaling_group: Option<AutoScalingGroupName>,
 }
 
-/// The protections of a nodegroup.
+/// The protections of a group.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Output {
-    /// Name of its Auto Scaling group.
+    /// Name of the Auto Scaling group.
     pub auto_scaling_group: String,
     /// Its instances, by id.
     pub instances: Vec<Instance>,
@@ -45,8 +51,12 @@ pub(super) struct GetProtection;
 impl Action for GetProtection {
     const NAME: &'static str = "get_protection";
     const PERMISSIONS: &'static [Permission] = &[
-        Permission::aws("eks:DescribeNodegroup", AwsScope::Nodegroup(OF_NODEGROUP)),
-        Permission::aws("autoscaling:DescribeAutoScalingGroups", AwsScope::Region(OF_NODEGROUP)),
+        Permission::aws("eks:DescribeNodegroup", AwsScope::Nodegroup(OF_NODEGROUP))
+            .only(Condition::IfGiven("nodegroup")),
+        Permission::aws("autoscaling:DescribeAutoScalingGroups", AwsScope::Region(OF_NODEGROUP))
+            .only(Condition::IfGiven("nodegroup")),
+        Permission::aws("autoscaling:DescribeAutoScalingGroups", AwsScope::Region(OF_GROUP))
+            .only(Condition::IfGiven("auto_scaling_group")),
     ];
     type Params = Params;
     type Output = Output;
@@ -58,9 +68,8 @@ impl Action for GetProtection {
 
 impl Read for GetProtection {
     async fn read(params: Params, reader: &PlatformReader, _: &Progress) -> Result<Output> {
-        let aws = reader.aws(&params.nodegroup.region).await?;
-        let nodegroup = nodegroups::describe(&aws, &params.nodegroup).await?;
-        let group = nodegroups::describe_group(&aws, nodegroups::group_name(&nodegroup)?).await?;
+        let (nodegroup, group) = (params.nodegroup.as_ref(), params.auto_scaling_group.as_ref());
+        let group = group_target::find(nodegroup, group, reader).await?.group;
         let mut instances: Vec<Instance> = group
             .instances
             .into_iter()

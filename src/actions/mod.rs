@@ -23,9 +23,12 @@ mod cluster_identity;
 mod compare_and_set;
 mod concurrency;
 mod cordon_change;
+mod group_instances;
+mod group_target;
 mod known_targets;
 mod node_entries;
 mod node_targets;
+mod nodegroup_update;
 mod nodegroups;
 mod optimistic;
 mod pod_causes;
@@ -39,18 +42,24 @@ mod assert;
 mod cordon;
 mod delete_pods;
 mod drain;
+mod find_auto_scaling_group;
 mod find_nodegroup;
 mod get_protection;
 mod label_nodes;
+mod list_nodegroups;
 mod list_nodes;
 mod list_pods;
 mod read_config;
 mod rollout_restart;
+mod scale_auto_scaling_group;
 mod scale_deployment;
 mod scale_nodegroup;
+mod set_nodegroup;
 mod set_protection;
 mod sleep;
+mod suspend_processes;
 mod taint_nodes;
+mod terminate_instances;
 mod wait_nodes;
 mod wait_pods;
 mod wait_rollout;
@@ -61,7 +70,7 @@ pub use action_def::{ActionDef, ChangeOps, Operations};
 pub use error::{Error, Recovery, Result};
 pub use known_targets::KnownTargets;
 pub use permission::{
-    Access, AwsParams, AwsScope, Condition, KubernetesScope, OF_NODEGROUP, Permission,
+    Access, AwsParams, AwsScope, Condition, KubernetesScope, OF_GROUP, OF_NODEGROUP, Permission,
     PlatformKind, RepeatedParam,
 };
 pub use target_state::{RestoreCommand, TargetState};
@@ -76,7 +85,9 @@ pub fn all() -> &'static [ActionDef] {
         vec![
             ActionDef::read::<read_config::ReadConfig>(),
             ActionDef::read::<find_nodegroup::FindNodegroup>(),
+            ActionDef::read::<list_nodegroups::ListNodegroups>(),
             ActionDef::change::<scale_nodegroup::ScaleNodegroup>(),
+            ActionDef::change::<set_nodegroup::SetNodegroup>(),
             ActionDef::wait::<wait_nodes::WaitNodes>(),
             ActionDef::change::<rollout_restart::RolloutRestart>(),
             ActionDef::read::<list_nodes::ListNodes>(),
@@ -92,6 +103,11 @@ pub fn all() -> &'static [ActionDef] {
             ActionDef::change::<taint_nodes::TaintNodes>(),
             ActionDef::read::<get_protection::GetProtection>(),
             ActionDef::change::<set_protection::SetProtection>(),
+            ActionDef::change::<suspend_processes::SuspendProcesses>(),
+            ActionDef::change::<suspend_processes::ResumeProcesses>(),
+            ActionDef::change::<terminate_instances::TerminateInstances>(),
+            ActionDef::read::<find_auto_scaling_group::FindAutoScalingGroup>(),
+            ActionDef::change::<scale_auto_scaling_group::ScaleAutoScalingGroup>(),
             ActionDef::wait::<assert::Assert>(),
             ActionDef::wait::<sleep::Sleep>(),
         ]

@@ -54,6 +54,8 @@ pub enum AwsScope {
     ClusterAndNodegroup(AwsParams),
     /// The Auto Scaling group of the nodegroup.
     AutoScalingGroup(AwsParams),
+    /// The Auto Scaling group that is named itself.
+    NamedAutoScalingGroup(AwsParams),
 }
 
 /// The parameters of an action that name what it acts on in AWS, each as a path such as `nodegroup.region`.
@@ -61,17 +63,28 @@ pub enum AwsScope {
 pub struct AwsParams {
     /// The region.
     pub region: &'static str,
-    /// The EKS cluster.
-    pub cluster: &'static str,
+    /// The EKS cluster; `None` where the action names none.
+    pub cluster: Option<&'static str>,
     /// The nodegroup; `None` where the action searches for one.
     pub nodegroup: Option<&'static str>,
+    /// The Auto Scaling group, where the action names one; `None` where it searches for one.
+    pub group: Option<&'static str>,
 }
 
 /// The parameters of an action that is given a nodegroup.
 pub const OF_NODEGROUP: AwsParams = AwsParams {
     region: "nodegroup.region",
-    cluster: "nodegroup.cluster",
+    cluster: Some("nodegroup.cluster"),
     nodegroup: Some("nodegroup.name"),
+    group: None,
+};
+
+/// The parameters of an action that is given an Auto Scaling group.
+pub const OF_GROUP: AwsParams = AwsParams {
+    region: "auto_scaling_group.region",
+    cluster: None,
+    nodegroup: None,
+    group: Some("auto_scaling_group.name"),
 };
 
 /// Where verbs on a Kubernetes resource are needed.

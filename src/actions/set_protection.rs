@@ -1,38 +1,37 @@
-//! `set_protection`: protect instances of a nodegroup from scale-in, or no longer.
-
-use std::collections::BTreeSet;
+//! `set_protection`: protect instances of an Auto Scaling group from scale-in, or no longer.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, AwsScope, Change, Condition, Error, KnownTargets, KubernetesScope, OF_NODEGROUP,
+    Action, AwsScope, Change, Condition, KnownTargets, KubernetesScope, OF_GROUP, OF_NODEGROUP,
     Permission, PlannedChange, PlatformReader, PlatformWriter, Progress, Result, TargetState,
+    group_instances, group_target,
     known_targets::report_gone,
-    node_targets, nodegroups,
+    nodegroups,
     protection::{self, SkippedInstance},
-    types::NodegroupName,
+    types::{AutoScalingGroupName, NodegroupName},
 };
-use crate::platform::{
-    aws::{AutoScalingGroup, AwsReader},
-    kubernetes::{self, node},
-    wait::{self, WaitState},
-};
+use crate::platform::wait::{self, WaitState};
 use runbook::Reversibility;
 use text::join_truncated;
 
-/// Protects instances of a nodegroup from scale-in, or lifts their protection.
+/// Protects instances of a nodegroup, or of another Auto Scaling group, from scale-in, or lifts their protection.
 ///
-/// The instances are named themselves or by the nodes that they run. An instance that is not the nodegroup's is
+/// The instances are named themselves or by the nodes that they run. An instance that is not the group's is
 /// refused. The flag of an instance that is just starting or ending cannot be set: it is skipped, and said. An instance
 /// or a node that an earlier step listed and that has ended since is reported as gone. An empty list changes nothing.
 /// Instances are set fifty at a time.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("x-exactly-one-of" = [["instances", "nodes"]]))]
+#[schemars(extend("x-exactly-one-of" = [["nodegroup", "auto_scaling_group"], ["instances", "nodes"]]))]
 pub struct Params {
     /// The nodegroup.
-    pub nodegroup: NodegroupName,
+    #[serde(default)]
+    pub nodegroup: Option<NodegroupName>,
+    /// The group, where it is not a nodegroup's: such as the output of `find_auto_scaling_group`.
+    #[serde(default)]
+    pub auto_scaling_group: Option<AutoScalingGroupName>,
     /// Ids of the instances.
     #[serde(default)]
     pub instances: Option<Vec<String>>,
@@ -67,7 +66,11 @@ pub struct Skipped {
 /// The instances whose flag is to be turned; all others are as they should be.
 #[derive(Serialize, Deserialize)]
 pub struct Intent {
-    nodegroup: NodegroupName,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    nodegroup: Option<NodegroupName>,
+    /// The region, where no nodegroup says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    region: Option<String>,
     auto_scaling_group: String,
     protected: bool,
     instances: Vec<String>,
@@ -91,16 +94,29 @@ pub(super) struct SetProtection;
 impl Action for SetProtection {
     const NAME: &'static str = "set_protection";
     const PERMISSIONS: &'static [Permission] = &[
-        Permission::aws("eks:DescribeNodegroup", AwsScope::Nodegroup(OF_NODEGROUP)),
-        Permission::aws("autoscaling:DescribeAutoScalingGroups", AwsScope::Region(OF_NODEGROUP)),
+        Permission::aws("eks:DescribeNodegroup", AwsScope::Nodegroup(OF_NODEGROUP))
+            .only(Condition::IfGiven("nodegroup")),
+        Permission::aws("autoscaling:DescribeAutoScalingGroups", AwsScope::Region(OF_NODEGROUP))
+            .only(Condition::IfGiven("nodegroup")),
+        Permission::aws("autoscaling:DescribeAutoScalingGroups", AwsScope::Region(OF_GROUP))
+            .only(Condition::IfGiven("auto_scaling_group")),
         Permission::aws(
             "autoscaling:SetInstanceProtection",
             AwsScope::AutoScalingGroup(OF_NODEGROUP),
-        ),
+        )
+        .only(Condition::IfGiven("nodegroup")),
+        Permission::aws(
+            "autoscaling:SetInstanceProtection",
+            AwsScope::NamedAutoScalingGroup(OF_GROUP),
+        )
+        .only(Condition::IfGiven("auto_scaling_group")),
         Permission::core("nodes", &["list"], KubernetesScope::Cluster)
             .only(Condition::IfGiven("nodes")),
         // For instances that an earlier step listed and that are no longer in the group.
-        Permission::aws("ec2:DescribeInstances", AwsScope::Region(OF_NODEGROUP)),
+        Permission::aws("ec2:DescribeInstances", AwsScope::Region(OF_NODEGROUP))
+            .only(Condition::IfGiven("nodegroup")),
+        Permission::aws("ec2:DescribeInstances", AwsScope::Region(OF_GROUP))
+            .only(Condition::IfGiven("auto_scaling_group")),
     ];
     type Params = Params;
     type Output = Output;
@@ -124,26 +140,14 @@ impl Change for SetProtection {
         reader: &PlatformReader,
         progress: &Progress,
     ) -> Result<Intent> {
-        let aws = reader.aws(&params.nodegroup.region).await?;
-        let nodegroup = nodegroups::describe(&aws, &params.nodegroup).await?;
-        let group = nodegroups::describe_group(&aws, nodegroups::group_name(&nodegroup)?).await?;
-        // The instance of a node that exists has existed.
-        let has_existed = |id: &str| params.instances.is_none() || known.has_instance(id);
-        let (named, gone) = match (&params.instances, &params.nodes) {
-            (Some(instances), _) => (instances.clone(), Vec::new()),
-            (None, nodes) => {
-                let nodes = nodes.as_deref().unwrap_or_default();
-                instances_of(nodes, known, &reader.kubernetes().await?).await?
-            }
-        };
-        report_gone(progress, "node", &gone);
-        let mut named: BTreeSet<String> = named.into_iter().collect();
-        let ended = ended_instances(&named, &group, has_existed, &aws).await?;
-        report_gone(progress, "instance", &ended);
-        named.retain(|id| !ended.contains(id));
-        reject_foreign_instances(&named, &group, &params.nodegroup)?;
+        let (nodegroup, group) = (params.nodegroup.as_ref(), params.auto_scaling_group.as_ref());
+        let target = group_target::find(nodegroup, group, reader).await?;
+        let (instances, nodes) = (params.instances.as_ref(), params.nodes.as_ref());
+        let named =
+            group_instances::find(instances, nodes, &target, known, reader, progress).await?;
+        let group = target.group;
         let (skipped, settable): (Vec<_>, Vec<_>) =
-            named.into_iter().partition(|id| protection::skip_reason(&group, id).is_some());
+            named.ids.into_iter().partition(|id| protection::skip_reason(&group, id).is_some());
         let skipped: Vec<Skipped> = skipped
             .iter()
             .filter_map(|id| protection::skip_reason(&group, id))
@@ -155,12 +159,13 @@ impl Change for SetProtection {
                 .is_some_and(|instance| instance.protected != params.protected)
         };
         Ok(Intent {
+            region: params.nodegroup.is_none().then_some(target.region),
             nodegroup: params.nodegroup,
             auto_scaling_group: group.name.clone(),
             protected: params.protected,
             instances: settable.into_iter().filter(differs).collect(),
             skipped,
-            gone: [gone, ended].concat(),
+            gone: named.gone,
         })
     }
 
@@ -215,11 +220,18 @@ impl Change for SetProtection {
         if intent.instances.is_empty() {
             return Ok(Vec::new());
         }
-        let region = &intent.nodegroup.region;
+        let region = intent.region();
         let aws = reader.aws(region).await?;
         let group = nodegroups::describe_group(&aws, &intent.auto_scaling_group).await?;
         let state = |id: &String| protection::target_state(region, &group, id, !intent.protected);
         Ok(intent.instances.iter().map(state).collect())
+    }
+}
+
+impl Intent {
+    fn region(&self) -> &str {
+        let of_nodegroup = self.nodegroup.as_ref().map(|nodegroup| nodegroup.region.as_str());
+        of_nodegroup.or(self.region.as_deref()).unwrap_or_default()
     }
 }
 
@@ -237,65 +249,8 @@ async fn set_flags(
     if intent.instances.is_empty() {
         return Ok(Vec::new());
     }
-    let aws = writer.aws(&intent.nodegroup.region).await?;
+    let aws = writer.aws(intent.region()).await?;
     protection::set_protected(&aws, &intent.auto_scaling_group, &intent.instances, protected).await
-}
-
-/// Returns the instances that these nodes run on, and the nodes that are gone.
-async fn instances_of(
-    names: &[String],
-    known: &KnownTargets,
-    kubernetes: &kubernetes::KubernetesReader,
-) -> Result<(Vec<String>, Vec<String>)> {
-    let (nodes, gone) = node_targets::find(names, known, kubernetes).await?;
-    let instances = nodes.iter().map(|node| {
-        node::instance_id(node).map(str::to_owned).ok_or_else(|| {
-            let name = node.metadata.name.as_deref().unwrap_or_default();
-            Error::precondition(format!("node {name} does not run on an EC2 instance"))
-        })
-    });
-    Ok((instances.collect::<Result<_>>()?, gone))
-}
-
-/// Returns the instances that have existed, that are not in the group, and that EC2 has ended or forgotten. One that
-/// still runs is another group's, or was detached from this one.
-async fn ended_instances(
-    named: &BTreeSet<String>,
-    group: &AutoScalingGroup,
-    has_existed: impl Fn(&str) -> bool,
-    aws: &AwsReader,
-) -> Result<Vec<String>> {
-    let is_missing =
-        |id: &&String| protection::find_instance(group, id).is_none() && has_existed(id);
-    let missing: Vec<String> = named.iter().filter(is_missing).cloned().collect();
-    if missing.is_empty() {
-        return Ok(missing);
-    }
-    let found = aws.describe_instances(&missing).await?;
-    let runs = |id: &String| {
-        found.iter().any(|instance| instance.id == *id && !instance.is_ending_or_ended())
-    };
-    Ok(missing.into_iter().filter(|id| !runs(id)).collect())
-}
-
-fn reject_foreign_instances(
-    named: &BTreeSet<String>,
-    group: &AutoScalingGroup,
-    nodegroup: &NodegroupName,
-) -> Result<()> {
-    let foreign: Vec<&String> =
-        named.iter().filter(|id| protection::find_instance(group, id).is_none()).collect();
-    if foreign.is_empty() {
-        return Ok(());
-    }
-    Err(Error::precondition(format!(
-        "{} of the given instances {} not in nodegroup {} (Auto Scaling group {}): {}",
-        foreign.len(),
-        if foreign.len() == 1 { "is" } else { "are" },
-        nodegroup.name,
-        group.name,
-        join_truncated(foreign)
-    )))
 }
 
 fn report_skipped(skipped: &[Skipped], progress: &Progress) {
@@ -317,7 +272,7 @@ async fn wait_for_protection(
     if ids.is_empty() {
         return Ok(());
     }
-    let aws = reader.aws(&intent.nodegroup.region).await?;
+    let aws = reader.aws(intent.region()).await?;
     wait::poll(progress, reader.clock(), nodegroups::POLL_BACKOFF, || async {
         let group = nodegroups::describe_group(&aws, &intent.auto_scaling_group).await?;
         let differs = |id: &&String| {

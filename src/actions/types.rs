@@ -24,7 +24,19 @@ pub struct NodegroupName {
     pub name: String,
 }
 
-/// The three sizes of a nodegroup.
+/// Names an Auto Scaling group. The output of `find_auto_scaling_group` can be handed on as one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AutoScalingGroupName {
+    /// AWS region of the group.
+    #[schemars(extend("x-syntax" = "aws-region"))]
+    pub region: String,
+    /// Name of the group.
+    #[schemars(length(min = 1, max = 255))]
+    pub name: String,
+}
+
+/// The three sizes of a nodegroup or an Auto Scaling group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Sizes {
     /// The least number of nodes that it may have.
@@ -35,7 +47,7 @@ pub struct Sizes {
     pub desired: u32,
 }
 
-/// A node of a nodegroup.
+/// A node that runs on an EC2 instance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeRecord {
     /// Name of the node.

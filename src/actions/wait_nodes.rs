@@ -695,6 +695,7 @@ mod tests {
         };
         let group = AutoScalingGroup {
             name: "asg".into(),
+            arn: String::new(),
             min: 1,
             max: 9,
             desired: 3,

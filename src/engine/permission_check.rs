@@ -209,7 +209,9 @@ impl Engine {
             return None;
         }
         let (region, cluster, nodegroup) = match &access.resource {
-            AwsResource::Region(region) => (region, None, None),
+            AwsResource::Region(region) | AwsResource::AutoScalingGroup { region, .. } => {
+                (region, None, None)
+            }
             AwsResource::OfCluster { region, cluster, nodegroup, .. } => {
                 (region, cluster.known(), nodegroup.as_ref().and_then(permissions::Value::known))
             }
@@ -239,6 +241,19 @@ impl Engine {
         let mut answers = BTreeMap::new();
         let (mut positions, mut calls) = (Vec::new(), Vec::new());
         for (at, requirement) in requirements.iter().enumerate() {
+            if let Some((region, name)) = change_of_group(requirement) {
+                match self.read_group(region, name).await {
+                    Ok((arn, tags)) => {
+                        positions.push((at, region));
+                        let kind = AwsResourceKind::AutoScalingGroup;
+                        calls.push(simulated_call(requirement, kind, (&arn, &tags), region));
+                    }
+                    Err(reason) => {
+                        answers.insert(at, Answer::Unknown(reason));
+                    }
+                }
+                continue;
+            }
             let Some((kind, place)) = change_of_nodegroup(requirement) else { continue };
             let (region, cluster, nodegroup) = place;
             let arns = match nodegroups.entry(place) {
@@ -250,7 +265,15 @@ impl Engine {
             match arns {
                 Ok(arns) => {
                     positions.push((at, region));
-                    calls.push(simulated_call(requirement, kind, arns, region));
+                    let on = match kind {
+                        AwsResourceKind::AutoScalingGroup => (&arns.group, &arns.group_tags),
+                        AwsResourceKind::Cluster
+                        | AwsResourceKind::Nodegroup
+                        | AwsResourceKind::ClusterAndNodegroup => {
+                            (&arns.nodegroup, &arns.nodegroup_tags)
+                        }
+                    };
+                    calls.push(simulated_call(requirement, kind, on, region));
                 }
                 Err(reason) => {
                     answers.insert(at, Answer::Unknown(reason.clone()));
@@ -284,6 +307,34 @@ impl Engine {
             Err(error) => Err(error.to_string()),
         }
     }
+
+    /// Reads the ARN and the tags of an Auto Scaling group.
+    async fn read_group(
+        &self,
+        region: &str,
+        name: &str,
+    ) -> Result<(String, BTreeMap<String, String>), String> {
+        let names = [name.to_owned()];
+        let read = async {
+            let aws = self.platform.reader().aws(region).await?;
+            aws.describe_auto_scaling_groups(&names).await
+        };
+        match read.await.map(|groups| groups.into_iter().next()) {
+            Ok(Some(group)) => Ok((group.arn, group.tags)),
+            Ok(None) => Err(format!("Auto Scaling group {name} not found")),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+/// Returns the region and the name of a known Auto Scaling group that an AWS call changes.
+fn change_of_group(requirement: &Requirement) -> Option<(&str, &str)> {
+    let Access::Aws(AwsAccess { action, resource }) = &requirement.access else { return None };
+    let AwsResource::AutoScalingGroup { region, name: Some(name), .. } = resource else {
+        return None;
+    };
+    let place = (region.known()?, name.known()?);
+    (!permissions::is_read(action)).then_some(place)
 }
 
 /// Returns an answer, or that there was none in time.
@@ -339,22 +390,18 @@ fn change_of_nodegroup(requirement: &Requirement) -> Option<(AwsResourceKind, (&
 fn simulated_call(
     requirement: &Requirement,
     kind: AwsResourceKind,
-    arns: &NodegroupArns,
+    (resource, tags): (&String, &BTreeMap<String, String>),
     region: &str,
 ) -> SimulatedCall {
     let action = match &requirement.access {
         Access::Aws(access) => access.action.clone(),
         Access::Kubernetes(_) => String::new(),
     };
-    let (resource, tags, prefixes) = match kind {
-        AwsResourceKind::AutoScalingGroup => {
-            (&arns.group, &arns.group_tags, &["aws:ResourceTag", "autoscaling:ResourceTag"][..])
-        }
+    let prefixes = match kind {
+        AwsResourceKind::AutoScalingGroup => &["aws:ResourceTag", "autoscaling:ResourceTag"][..],
         AwsResourceKind::Cluster
         | AwsResourceKind::Nodegroup
-        | AwsResourceKind::ClusterAndNodegroup => {
-            (&arns.nodegroup, &arns.nodegroup_tags, &["aws:ResourceTag"][..])
-        }
+        | AwsResourceKind::ClusterAndNodegroup => &["aws:ResourceTag"][..],
     };
     let of_tag = |(key, value): (&String, &String)| {
         let key = key.clone();

@@ -202,27 +202,52 @@ impl Derivation<'_> {
         | AwsScope::Cluster(params)
         | AwsScope::Nodegroup(params)
         | AwsScope::ClusterAndNodegroup(params)
-        | AwsScope::AutoScalingGroup(params)) = scope;
-        let AwsParams { region, cluster, nodegroup } = params;
+        | AwsScope::AutoScalingGroup(params)
+        | AwsScope::NamedAutoScalingGroup(params)) = scope;
+        let AwsParams { region, cluster, nodegroup, group } = params;
         let region = self.first(step, action, region, self.context.region.as_ref(), "REGION");
-        let (resource, note) = match AwsResourceKind::of(scope) {
-            None => {
+        let account = || value_or(self.context.account.as_ref(), "ACCOUNT_ID");
+        let (resource, note) = match (scope, AwsResourceKind::of(scope)) {
+            (AwsScope::NamedAutoScalingGroup(_), _) => {
+                let (name, note) = self.group(step, action, group);
+                (AwsResource::AutoScalingGroup { region, account: account(), name }, note)
+            }
+            (_, None) => {
                 let note = format!("{name} takes no resource: it is limited to the region");
                 (AwsResource::Region(region), Some(note))
             }
-            Some(kind) => {
-                let cluster =
-                    self.first(step, action, cluster, self.context.cluster.as_ref(), "CLUSTER");
+            (_, Some(kind)) => {
+                let of_context = self.context.cluster.as_ref();
+                let cluster = match cluster {
+                    Some(param) => self.first(step, action, param, of_context, "CLUSTER"),
+                    None => value_or(of_context, "CLUSTER"),
+                };
                 let (nodegroup, note) = match kind {
                     AwsResourceKind::Cluster => (None, None),
                     _ => self.nodegroup(step, action, nodegroup),
                 };
-                let account = value_or(self.context.account.as_ref(), "ACCOUNT_ID");
+                let account = account();
                 let resource = AwsResource::OfCluster { kind, region, account, cluster, nodegroup };
                 (resource, note)
             }
         };
         vec![(Access::Aws(AwsAccess { action: name.to_owned(), resource }), note)]
+    }
+
+    fn group(
+        &self,
+        step: &Step,
+        action: &ActionDef,
+        param: Option<&str>,
+    ) -> (Option<Value>, Option<String>) {
+        let all =
+            |why: String| (None, Some(format!("every Auto Scaling group of the region: {why}")));
+        match param.and_then(|param| self.values(step, action, param).pop()) {
+            Some(Known::Value(name)) => (Some(Value::Known(name)), None),
+            Some(Known::Missing(name)) => (Some(Value::Placeholder(name)), None),
+            Some(Known::AtRunTime(steps)) => all(read_first(&steps)),
+            Some(Known::NotSet) | None => all(read_first(&BTreeSet::new())),
+        }
     }
 
     fn nodegroup(
@@ -346,8 +371,11 @@ impl Derivation<'_> {
         };
         let Some(action) = actions::find(&step.action) else { return unknown() };
         match action.repeated_params.iter().find(|repeated| repeated.output == path) {
-            // A step uses only earlier ones, so this ends.
-            Some(repeated) => self.values(step, action, repeated.param),
+            // A step uses only earlier ones, so this ends. What the parameter does not say, the action finds out.
+            Some(repeated) => match self.values(step, action, repeated.param) {
+                values if values.iter().all(|value| matches!(value, Known::NotSet)) => unknown(),
+                values => values,
+            },
             None => unknown(),
         }
     }

@@ -104,6 +104,8 @@ fn sid(resource: &AwsResource, reads: bool) -> &'static str {
             (AwsResourceKind::AutoScalingGroup, true) => "ReadGroups",
             (AwsResourceKind::AutoScalingGroup, false) => "ChangeGroups",
         },
+        AwsResource::AutoScalingGroup { .. } if reads => "ReadNamedGroups",
+        AwsResource::AutoScalingGroup { .. } => "ChangeNamedGroups",
         AwsResource::Region(_) if reads => "ReadRegion",
         AwsResource::Region(_) => "ChangeRegion",
         AwsResource::Role { .. } => "CheckOwnPermissions",
@@ -114,6 +116,14 @@ fn sid(resource: &AwsResource, reads: bool) -> &'static str {
 pub fn arns(resource: &AwsResource) -> Vec<String> {
     match resource {
         AwsResource::Region(_) => vec!["*".into()],
+        AwsResource::AutoScalingGroup { region, account, name } => {
+            let partition = Partition::of_region(&region.to_string()).name();
+            let name = name.as_ref().map_or_else(|| "*".into(), |name| literal(&name.to_string()));
+            // The id of a group is known to AWS alone, and a request names the group by name.
+            vec![format!(
+                "arn:{partition}:autoscaling:{region}:{account}:autoScalingGroup:*:autoScalingGroupName/{name}"
+            )]
+        }
         AwsResource::Role { partition, account, role } => {
             vec![format!("arn:{}:iam::{account}:role/{role}", partition.name())]
         }
@@ -136,6 +146,18 @@ pub fn arns(resource: &AwsResource) -> Vec<String> {
             }
         }
     }
+}
+
+/// Returns a text in which IAM finds no wildcard and no variable. The name of a group may have any character.
+fn literal(text: &str) -> String {
+    let mut escaped = String::new();
+    for character in text.chars() {
+        match character {
+            '*' | '?' | '$' => escaped.extend(["${", character.encode_utf8(&mut [0; 4]), "}"]),
+            other => escaped.push(other),
+        }
+    }
+    escaped
 }
 
 /// Returns a list as IAM has it: one value without brackets.
@@ -166,7 +188,9 @@ pub fn condition(resource: &AwsResource) -> Map<String, Json> {
                 condition.insert(key("eks:nodegroup-name"), json!(nodegroup.to_string()));
             }
         }
-        AwsResource::OfCluster { .. } | AwsResource::Role { .. } => {}
+        AwsResource::OfCluster { .. }
+        | AwsResource::AutoScalingGroup { .. }
+        | AwsResource::Role { .. } => {}
     }
     condition
 }

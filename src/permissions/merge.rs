@@ -51,7 +51,8 @@ fn width(access: &Access) -> u8 {
             place + u8::from(name.is_some())
         }
         Access::Aws(AwsAccess { resource, .. }) => match resource {
-            AwsResource::OfCluster { nodegroup: Some(_), .. } => 1,
+            AwsResource::OfCluster { nodegroup: Some(_), .. }
+            | AwsResource::AutoScalingGroup { name: Some(_), .. } => 1,
             _ => 0,
         },
     }
@@ -84,16 +85,19 @@ fn covers(wide: &Access, narrow: &Access) -> bool {
 }
 
 fn covers_in_aws(wide: &AwsAccess, narrow: &AwsAccess) -> bool {
-    let (AwsResource::OfCluster { nodegroup: None, .. }, true) =
-        (&wide.resource, wide.action == narrow.action)
-    else {
-        return wide == narrow;
-    };
-    let mut of_all = narrow.resource.clone();
-    if let AwsResource::OfCluster { nodegroup, .. } = &mut of_all {
-        *nodegroup = None;
+    let mut of_all = narrow.clone();
+    match (&wide.resource, &mut of_all.resource) {
+        (
+            AwsResource::OfCluster { nodegroup: None, .. },
+            AwsResource::OfCluster { nodegroup: one, .. },
+        )
+        | (
+            AwsResource::AutoScalingGroup { name: None, .. },
+            AwsResource::AutoScalingGroup { name: one, .. },
+        ) => *one = None,
+        _ => {}
     }
-    of_all == wide.resource
+    of_all == *wide
 }
 
 #[cfg(test)]

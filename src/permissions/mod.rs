@@ -164,6 +164,15 @@ pub enum AwsResource {
         /// The nodegroup; `None` for all of the cluster.
         nodegroup: Option<Value>,
     },
+    /// An Auto Scaling group that is named itself.
+    AutoScalingGroup {
+        /// The region.
+        region: Value,
+        /// The account.
+        account: Value,
+        /// The name; `None` for all of the region.
+        name: Option<Value>,
+    },
     /// The region alone.
     Region(Value),
     /// A role of the account: that of the program itself.
@@ -191,10 +200,10 @@ pub enum AwsResourceKind {
 }
 
 impl AwsResourceKind {
-    /// Returns the kind of a scope; `None` for a region.
+    /// Returns the kind of a scope; `None` for what belongs to no cluster.
     fn of(scope: AwsScope) -> Option<Self> {
         match scope {
-            AwsScope::Region(_) => None,
+            AwsScope::Region(_) | AwsScope::NamedAutoScalingGroup(_) => None,
             AwsScope::Cluster(_) => Some(Self::Cluster),
             AwsScope::Nodegroup(_) => Some(Self::Nodegroup),
             AwsScope::ClusterAndNodegroup(_) => Some(Self::ClusterAndNodegroup),
@@ -215,7 +224,9 @@ impl Access {
         match self {
             Self::Kubernetes(_) => None,
             Self::Aws(AwsAccess { resource, .. }) => match resource {
-                AwsResource::OfCluster { region, .. } | AwsResource::Region(region) => Some(region),
+                AwsResource::OfCluster { region, .. }
+                | AwsResource::AutoScalingGroup { region, .. }
+                | AwsResource::Region(region) => Some(region),
                 AwsResource::Role { .. } => None,
             },
         }
@@ -230,6 +241,9 @@ impl Access {
             Self::Aws(AwsAccess { resource, .. }) => match resource {
                 AwsResource::OfCluster { region, account, cluster, nodegroup, .. } => {
                     [region, account, cluster].into_iter().chain(nodegroup).collect()
+                }
+                AwsResource::AutoScalingGroup { region, account, name } => {
+                    [region, account].into_iter().chain(name).collect()
                 }
                 AwsResource::Region(region) => vec![region],
                 AwsResource::Role { account, role, .. } => vec![account, role],

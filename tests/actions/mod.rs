@@ -2,6 +2,7 @@
 //! at it meanwhile, and how it fails early.
 
 mod assert_and_sleep;
+mod auto_scaling_group;
 mod cluster_identity;
 mod cordon;
 mod delete_pods;
@@ -10,12 +11,16 @@ mod drain;
 mod label_nodes;
 mod list_nodes;
 mod list_pods;
+mod nodegroups;
 mod pod_causes;
 mod protection;
 mod relay_procedure;
 mod rollout_restart;
 mod scale_deployment;
 mod scale_nodegroup_undo;
+mod set_nodegroup;
+mod suspend_processes;
+mod terminate_instances;
 mod wait_nodes;
 mod wait_pods;
 mod wait_rollout;
@@ -36,7 +41,7 @@ use kube::{
 use rafay_relay_sop::journal::{ResumeMode, RunState};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use simulator::{ContainerFailure, Effect, FailingImage, Fault, PodFacts, Scenario};
+use simulator::{ContainerFailure, Effect, FailingImage, Fault, PlainGroup, PodFacts, Scenario};
 
 use test_support::{FinishedRun, TestCluster, wait_until_async};
 
@@ -46,6 +51,23 @@ const NAMESPACE: &str = "rafay-core";
 const RELAY: &str = "relay-services-1a2b3c";
 /// The nodegroup, as a parameter.
 const GROUP: &str = "{region: us-west-2, cluster: rafay-cluster, name: relay-services-1a2b3c}";
+
+/// A group that belongs to no nodegroup.
+const PLAIN: &str = "workers";
+
+/// The default world with such a group.
+fn scenario_with_plain_group() -> Scenario {
+    let group = PlainGroup {
+        name: PLAIN.into(),
+        tags: [("team".to_owned(), "batch".to_owned())].into(),
+        min: 1,
+        max: 4,
+        desired: 2,
+        instance_type: "m5.large".into(),
+        protected: Vec::new(),
+    };
+    Scenario { auto_scaling_groups: vec![group], ..Scenario::default() }
+}
 
 /// A runbook of these steps that stops where it fails and tries nothing twice.
 fn runbook_yaml(steps: &str) -> String {
@@ -140,6 +162,17 @@ fn autoscaling(cluster: &TestCluster) -> aws_sdk_autoscaling::Client {
         .http_client(aws_smithy_http_client::Builder::new().build_http())
         .build();
     aws_sdk_autoscaling::Client::from_conf(config)
+}
+
+fn eks(cluster: &TestCluster) -> aws_sdk_eks::Client {
+    let config = aws_sdk_eks::Config::builder()
+        .behavior_version(aws_sdk_eks::config::BehaviorVersion::latest())
+        .region(aws_sdk_eks::config::Region::new("us-west-2"))
+        .endpoint_url(cluster.simulator.aws_url().as_str())
+        .credentials_provider(aws_sdk_eks::config::Credentials::new("a", "b", None, None, "test"))
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .build();
+    aws_sdk_eks::Client::from_conf(config)
 }
 
 #[track_caller]

@@ -41,8 +41,8 @@ pub use authorize::{AccessPolicy, AccessPolicyError, StatementError};
 pub use call_log::RecordedCall;
 pub use faults::{Effect, Fault};
 pub use scenario::{
-    ConfigMap, ContainerFailure, Deployment, FailingImage, LaunchFailure, Nodegroup, Scenario,
-    ScenarioError, SlowLaunch, Spread, Taint, Times, UpdateFailure,
+    ConfigMap, ContainerFailure, Deployment, FailingImage, LaunchFailure, Nodegroup, PlainGroup,
+    Scenario, ScenarioError, SlowLaunch, Spread, Taint, Times, UpdateFailure,
 };
 pub use seed::SeedError;
 pub use state::{

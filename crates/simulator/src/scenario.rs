@@ -38,6 +38,8 @@ pub struct Scenario {
     pub times: Times,
     /// The nodegroups of the cluster.
     pub nodegroups: Vec<Nodegroup>,
+    /// The Auto Scaling groups that belong to no nodegroup.
+    pub auto_scaling_groups: Vec<PlainGroup>,
     /// Namespaces besides those that every cluster has.
     pub namespaces: Vec<String>,
     /// The config maps.
@@ -108,6 +110,9 @@ pub struct Nodegroup {
     /// The labels, which the nodes carry too.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// The tags of the nodegroup in EKS, which its group does not have.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
     /// The taints that the nodegroup declares, which all its nodes carry.
     #[serde(default)]
     pub taints: Vec<Taint>,
@@ -148,8 +153,47 @@ pub struct Nodegroup {
     pub status: String,
 }
 
-/// A taint of a node, in the words of Kubernetes.
+/// An Auto Scaling group that belongs to no nodegroup. Its instances join the cluster, as self-managed nodes do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlainGroup {
+    /// The name.
+    pub name: String,
+    /// The tags.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+    /// The minimum size.
+    #[serde(default)]
+    pub min: u32,
+    /// The maximum size.
+    pub max: u32,
+    /// The desired size.
+    pub desired: u32,
+    /// The instance type.
+    #[serde(default = "default_instance_type")]
+    pub instance_type: String,
+    /// The initial instances, counted from 1, that are protected from scale-in.
+    #[serde(default)]
+    pub protected: Vec<u32>,
+}
+
+impl PlainGroup {
+    /// Returns the group as that of a nodegroup.
+    pub(crate) fn to_nodegroup(&self) -> Nodegroup {
+        Nodegroup {
+            name: self.name.clone(),
+            min: self.min,
+            max: self.max,
+            desired: self.desired,
+            instance_type: self.instance_type.clone(),
+            protected: self.protected.clone(),
+            ..standard::plain_nodegroup()
+        }
+    }
+}
+
+/// A taint of a node, in the words of Kubernetes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Taint {
     /// The key.
@@ -286,7 +330,9 @@ impl Scenario {
             return Err(ScenarioError::InvalidAccount(self.account.clone()));
         }
         let mut names = BTreeSet::new();
-        for nodegroup in &self.nodegroups {
+        let plain: Vec<Nodegroup> =
+            self.auto_scaling_groups.iter().map(PlainGroup::to_nodegroup).collect();
+        for nodegroup in self.nodegroups.iter().chain(&plain) {
             let Nodegroup { name, min, max, desired, .. } = nodegroup;
             if !names.insert(name) {
                 return Err(ScenarioError::DuplicateNodegroup(name.clone()));

@@ -16,12 +16,12 @@ use super::{
     PlannedChange, PlatformReader, PlatformWriter, Progress, RepeatedParam, Result, TargetState,
     cluster_identity,
     cordon_change::new_owner_mark,
-    nodegroups,
+    nodegroup_update, nodegroups,
     types::{NodeRecord, NodegroupName, Sizes},
 };
 use crate::platform::{
     ErrorKind,
-    aws::{AutoScalingGroup, Nodegroup},
+    aws::AutoScalingGroup,
     kubernetes::{self, Selection, node, pod},
 };
 use runbook::Reversibility;
@@ -218,7 +218,7 @@ impl Change for ScaleNodegroup {
     ) -> Result<Intent> {
         let aws = reader.aws(&params.nodegroup.region).await?;
         let nodegroup = nodegroups::describe(&aws, &params.nodegroup).await?;
-        check_can_be_scaled(&nodegroup, progress)?;
+        nodegroup_update::ensure_can_be_updated(&nodegroup, "scaled", progress)?;
         let group = nodegroups::describe_group(&aws, nodegroups::group_name(&nodegroup)?).await?;
         let before = Sizes { min: nodegroup.min, max: nodegroup.max, desired: group.desired };
         let after = merge_sizes(&params, before)?;
@@ -293,26 +293,6 @@ impl Change for ScaleNodegroup {
     async fn read_targets(intent: &Intent, reader: &PlatformReader) -> Result<Vec<TargetState>> {
         targets::read(intent, reader).await
     }
-}
-
-/// Refuses a nodegroup whose status does not allow scaling. A DEGRADED one can be scaled: even a group without nodes
-/// has that status.
-fn check_can_be_scaled(nodegroup: &Nodegroup, progress: &Progress) -> Result<()> {
-    for issue in &nodegroup.health {
-        progress.report(&format!("nodegroup {} has an issue: {issue}", nodegroup.name));
-    }
-    match nodegroup.status.as_str() {
-        "ACTIVE" | "DEGRADED" => Ok(()),
-        "UPDATING" => Err(busy_error(nodegroup)),
-        status => Err(Error::precondition(format!(
-            "nodegroup {} is {status}: only an ACTIVE nodegroup can be scaled",
-            nodegroup.name
-        ))),
-    }
-}
-
-fn busy_error(nodegroup: &Nodegroup) -> Error {
-    Error::busy(format!("nodegroup {} is being updated by another client", nodegroup.name))
 }
 
 /// Refuses a change that the Auto Scaling group would accept and never carry out: its process is suspended.

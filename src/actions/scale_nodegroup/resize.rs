@@ -1,12 +1,12 @@
 //! Sending sizes to EKS, and waiting for the update.
 
-use super::{Intent, Receipt, busy_error, target};
+use super::{Intent, Receipt, target};
 use crate::{
     actions::{
-        Error, PlatformReader, PlatformWriter, Progress, Result,
+        PlatformReader, PlatformWriter, Progress, Result,
         compare_and_set::{WriteDecision, decide_write},
-        nodegroups,
-        types::{NodegroupName, Sizes},
+        nodegroup_update, nodegroups,
+        types::Sizes,
     },
     platform::{
         aws::{self, AutoScalingGroup, Nodegroup, Scaling, Update, UpdateStatus},
@@ -31,7 +31,7 @@ pub(super) async fn send(
         return Ok(Receipt { update: Some(update), already_done: false });
     }
     if is_updating {
-        return Err(busy_error(&nodegroup));
+        return Err(nodegroup_update::busy(&nodegroup.name));
     }
     let group = nodegroups::describe_group(&aws, &intent.auto_scaling_group).await?;
     if decide_sizes_write(&nodegroup, &group, from, to)? == WriteDecision::NotNeeded {
@@ -43,7 +43,7 @@ pub(super) async fn send(
         desired: Some(to.desired),
     };
     let client = writer.aws(&name.region).await?;
-    let update = client.update_nodegroup_config(&name.cluster, &name.name, scaling).await?;
+    let update = client.update_nodegroup_config(&name.cluster, &name.name, &scaling.into()).await?;
     Ok(Receipt { already_done: update.status == UpdateStatus::Successful, update: Some(update.id) })
 }
 
@@ -114,34 +114,8 @@ pub(super) async fn wait_for_update(
     let (Some(id), false) = (&receipt.update, receipt.already_done) else {
         return Ok(());
     };
-    let name = &intent.nodegroup;
-    wait::poll(progress, reader.clock(), nodegroups::POLL_BACKOFF, || async {
-        let Some(update) = aws.describe_update(&name.cluster, &name.name, id).await? else {
-            // The server does not support DescribeUpdate; the sizes show the result.
-            return Ok(WaitState::Ready(()));
-        };
-        match update.status {
-            UpdateStatus::Successful => Ok(WaitState::Ready(())),
-            UpdateStatus::Failed | UpdateStatus::Cancelled => Err(update_error(name, &update)),
-            UpdateStatus::InProgress | UpdateStatus::Unknown(_) => Ok(WaitState::Pending(format!(
-                "EKS to finish update {id} of nodegroup {}",
-                name.name
-            ))),
-        }
-    })
-    .await
-}
-
-fn update_error(name: &NodegroupName, update: &Update) -> Error {
-    let errors = if update.errors.is_empty() {
-        "no reason given".to_owned()
-    } else {
-        update.errors.join("; ")
-    };
-    Error::operation_failed(format!(
-        "EKS update {} of nodegroup {} ended as {:?}: {errors}",
-        update.id, name.name, update.status
-    ))
+    let nothing = async || Ok(String::new());
+    nodegroup_update::follow(&intent.nodegroup, id, aws, reader, progress, nothing).await
 }
 
 /// Waits until EKS has passed the size on to the Auto Scaling group, so that the next read finds it there.

@@ -87,6 +87,7 @@ mod tests {
     fn group(instances: &[(&str, &str)]) -> AutoScalingGroup {
         AutoScalingGroup {
             name: "asg".into(),
+            arn: String::new(),
             min: 1,
             max: 9,
             desired: 4,

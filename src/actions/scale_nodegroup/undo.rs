@@ -317,7 +317,7 @@ async fn restore_protection(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::actions::types::NodegroupName;
+    use crate::{actions::types::NodegroupName, platform::aws::UpdateConfig};
 
     const BEFORE: Sizes = Sizes { min: 2, max: 4, desired: 3 };
     const AFTER: Sizes = Sizes { min: 2, max: 6, desired: 6 };
@@ -347,11 +347,16 @@ mod tests {
             min,
             max,
             desired,
+            update_config: UpdateConfig::Count(1),
+            version: String::new(),
+            release_version: String::new(),
+            launch_template: None,
             auto_scaling_groups: vec!["asg".into()],
             health: Vec::new(),
         };
         let group = AutoScalingGroup {
             name: "asg".into(),
+            arn: String::new(),
             min,
             max,
             desired: group_desired,

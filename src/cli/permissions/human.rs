@@ -77,6 +77,10 @@ fn describe(access: &Access) -> (String, String, String) {
 fn describe_resource(resource: &AwsResource) -> String {
     match resource {
         AwsResource::Region(region) => format!("everything in region {region}"),
+        AwsResource::AutoScalingGroup { region, account, name } => match name {
+            Some(name) => format!("Auto Scaling group {name} ({region}, {account})"),
+            None => format!("every Auto Scaling group ({region}, {account})"),
+        },
         AwsResource::Role { account, role, .. } => format!("role {role} of account {account}"),
         AwsResource::OfCluster { kind, region, account, cluster, nodegroup } => {
             let nodegroup = match nodegroup {

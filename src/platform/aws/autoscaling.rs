@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_autoscaling::types as sdk;
+use aws_sdk_autoscaling::{config::retry::RetryConfig, types as sdk};
 use jiff::Timestamp;
 
 use crate::platform::error::Error;
 
-use super::{AwsReader, AwsWriter, count, names::ensure_name, timestamp};
+use super::{AwsReader, AwsWriter, Scaling, count, names::ensure_name, timestamp, to_sdk_count};
 
 /// How many groups may be named in one call.
 const MAX_NAMES_PER_CALL: usize = 50;
@@ -21,6 +21,8 @@ pub const MAX_PROTECTED_PER_CALL: usize = 50;
 pub struct AutoScalingGroup {
     /// Its name.
     pub name: String,
+    /// Its ARN.
+    pub arn: String,
     /// The least number of instances.
     pub min: u32,
     /// The greatest number of instances.
@@ -137,6 +139,35 @@ impl AwsReader {
         Ok(found)
     }
 
+    /// Returns the groups that have all of these tags.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn auto_scaling_groups_with_tags(
+        &self,
+        tags: &BTreeMap<String, String>,
+    ) -> Result<Vec<AutoScalingGroup>, Error> {
+        let pairs: Vec<_> = tags.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let resource = pairs.join(",");
+        let call = self.call("autoscaling", "DescribeAutoScalingGroups", &resource);
+        let filter = |(key, value): (&String, &String)| {
+            sdk::Filter::builder().name(format!("tag:{key}")).values(value).build()
+        };
+        let groups = self
+            .clients
+            .autoscaling
+            .describe_auto_scaling_groups()
+            .set_filters(Some(tags.iter().map(filter).collect()))
+            .max_records(PAGE_SIZE)
+            .into_paginator()
+            .items()
+            .send()
+            .collect::<Result<Vec<_>, _>>()
+            .await
+            .map_err(|error| call.to_error(error))?;
+        Ok(groups.into_iter().map(AutoScalingGroup::from_sdk).collect())
+    }
+
     /// Returns the activities of a group since `since`, the latest first, with those in progress.
     ///
     /// # Errors
@@ -200,6 +231,91 @@ impl AwsWriter {
         let sending = async { request.send().await.map_err(|error| call.to_error(error)) };
         call.guard(&self.fence, sending).await.map(drop)
     }
+
+    /// Suspends processes of a group.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn suspend_processes(&self, group: &str, processes: &[&str]) -> Result<(), Error> {
+        ensure_name("Auto Scaling group name", group)?;
+        let call = self.reader.call("autoscaling", "SuspendProcesses", group);
+        let request = self
+            .reader
+            .clients
+            .autoscaling_writes
+            .suspend_processes()
+            .auto_scaling_group_name(group)
+            .set_scaling_processes(Some(processes.iter().copied().map(str::to_owned).collect()));
+        let sending = async { request.send().await.map_err(|error| call.to_error(error)) };
+        call.guard(&self.fence, sending).await.map(drop)
+    }
+
+    /// Resumes processes of a group.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn resume_processes(&self, group: &str, processes: &[&str]) -> Result<(), Error> {
+        ensure_name("Auto Scaling group name", group)?;
+        let call = self.reader.call("autoscaling", "ResumeProcesses", group);
+        let request = self
+            .reader
+            .clients
+            .autoscaling_writes
+            .resume_processes()
+            .auto_scaling_group_name(group)
+            .set_scaling_processes(Some(processes.iter().copied().map(str::to_owned).collect()));
+        let sending = async { request.send().await.map_err(|error| call.to_error(error)) };
+        call.guard(&self.fence, sending).await.map(drop)
+    }
+
+    /// Terminates an instance of a group. With `lowers_desired` the group is to have one fewer, else it launches
+    /// another one. Auto Scaling has no client token for this: the caller asks first whether the instance is ending
+    /// already.
+    ///
+    /// # Errors
+    /// The call failed, for instance because the group would have fewer instances than its minimum.
+    pub async fn terminate_instance(&self, id: &str, lowers_desired: bool) -> Result<(), Error> {
+        ensure_name("instance id", id)?;
+        let call = self.reader.call("autoscaling", "TerminateInstanceInAutoScalingGroup", id);
+        let request = self
+            .reader
+            .clients
+            .autoscaling_writes
+            .terminate_instance_in_auto_scaling_group()
+            .instance_id(id)
+            .should_decrement_desired_capacity(lowers_desired)
+            .customize()
+            // The SDK would send it again without asking.
+            .config_override(
+                aws_sdk_autoscaling::config::Builder::new().retry_config(RetryConfig::disabled()),
+            );
+        let sending = async { request.send().await.map_err(|error| call.to_error(error)) };
+        call.guard(&self.fence, sending).await.map(drop)
+    }
+
+    /// Sets sizes of a group. A size that is not given is not changed.
+    ///
+    /// # Errors
+    /// The call failed, for instance because the sizes contradict each other.
+    pub async fn update_auto_scaling_group(
+        &self,
+        group: &str,
+        sizes: Scaling,
+    ) -> Result<(), Error> {
+        ensure_name("Auto Scaling group name", group)?;
+        let call = self.reader.call("autoscaling", "UpdateAutoScalingGroup", group);
+        let request = self
+            .reader
+            .clients
+            .autoscaling_writes
+            .update_auto_scaling_group()
+            .auto_scaling_group_name(group)
+            .set_min_size(sizes.min.map(to_sdk_count))
+            .set_max_size(sizes.max.map(to_sdk_count))
+            .set_desired_capacity(sizes.desired.map(to_sdk_count));
+        let sending = async { request.send().await.map_err(|error| call.to_error(error)) };
+        call.guard(&self.fence, sending).await.map(drop)
+    }
 }
 
 impl AutoScalingGroup {
@@ -209,6 +325,7 @@ impl AutoScalingGroup {
         let tags = found.tags.unwrap_or_default();
         Self {
             name: found.auto_scaling_group_name.unwrap_or_default(),
+            arn: found.auto_scaling_group_arn.unwrap_or_default(),
             min: count(found.min_size),
             max: count(found.max_size),
             desired: count(found.desired_capacity),

@@ -49,10 +49,66 @@ pub struct Nodegroup {
     pub max: u32,
     /// The wanted number of nodes, as EKS believes it; an autoscaler changes the group behind its back.
     pub desired: u32,
+    /// How many nodes an update may replace at a time.
+    pub update_config: UpdateConfig,
+    /// The Kubernetes version of its nodes, such as `1.35`.
+    pub version: String,
+    /// The release of its image, such as `1.35.2-20260901`; the id of the image where it has one of its own.
+    pub release_version: String,
+    /// The launch template that it was made from; none where EKS has its own.
+    pub launch_template: Option<LaunchTemplate>,
     /// The Auto Scaling groups that hold its instances.
     pub auto_scaling_groups: Vec<String>,
     /// The health issues that EKS reports.
     pub health: Vec<String>,
+}
+
+/// How many nodes of a nodegroup an update may replace at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpdateConfig {
+    /// So many.
+    Count(u32),
+    /// So many of a hundred.
+    Percentage(u32),
+}
+
+/// A launch template of a nodegroup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaunchTemplate {
+    /// Its id.
+    pub id: String,
+    /// Its version.
+    pub version: String,
+}
+
+/// A change of a nodegroup's configuration; what is not given is not changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NodegroupChange {
+    /// The sizes.
+    pub scaling: Scaling,
+    /// The labels to add or to change.
+    pub labels: BTreeMap<String, String>,
+    /// The keys of the labels to remove.
+    pub remove_labels: Vec<String>,
+    /// The taints to add or to change.
+    pub taints: Vec<NodegroupTaint>,
+    /// The taints to remove.
+    pub remove_taints: Vec<NodegroupTaint>,
+    /// How many nodes an update may replace at a time.
+    pub update_config: Option<UpdateConfig>,
+}
+
+/// A change of the version of a nodegroup's nodes; what is not given is what EKS chooses.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NodegroupVersion {
+    /// The Kubernetes version.
+    pub version: Option<String>,
+    /// The release of the image.
+    pub release_version: Option<String>,
+    /// The launch template with its new version.
+    pub launch_template: Option<LaunchTemplate>,
+    /// Whether pods that cannot be evicted are ended all the same.
+    pub force: bool,
 }
 
 /// A taint that a nodegroup declares, in the words of Kubernetes.
@@ -246,7 +302,7 @@ impl AwsReader {
 }
 
 impl AwsWriter {
-    /// Asks EKS to change the scaling of a nodegroup. Sent with the writer's client token: EKS takes a repetition
+    /// Asks EKS to change the configuration of a nodegroup. Sent with the writer's client token: EKS takes a repetition
     /// for the same request.
     ///
     /// # Errors
@@ -255,7 +311,7 @@ impl AwsWriter {
         &self,
         cluster: &str,
         name: &str,
-        scaling: Scaling,
+        change: &NodegroupChange,
     ) -> Result<Update, Error> {
         ensure_nodegroup(cluster, name)?;
         let resource = format!("{cluster}/{name}");
@@ -267,7 +323,48 @@ impl AwsWriter {
             .update_nodegroup_config()
             .cluster_name(cluster)
             .nodegroup_name(name)
-            .scaling_config(scaling.to_sdk())
+            .set_scaling_config(change.scaling_to_sdk())
+            .set_labels(change.labels_to_sdk())
+            .set_taints(change.taints_to_sdk())
+            .set_update_config(change.update_config.map(UpdateConfig::to_sdk))
+            .client_request_token(&*self.client_token);
+        let sending = async { request.send().await.map_err(|error| call.to_error(error)) };
+        let response = call.guard(&self.fence, sending).await?;
+        let update = call.require(response.update, "update")?;
+        let id = call.require(update.id.clone(), "update id")?;
+        Ok(Update::from_sdk(update, &id))
+    }
+
+    /// Asks EKS to replace the nodes of a nodegroup by nodes of another version. Sent with the writer's client token.
+    ///
+    /// # Errors
+    /// The call failed; [`ErrorKind::Busy`] while another update runs.
+    pub async fn update_nodegroup_version(
+        &self,
+        cluster: &str,
+        name: &str,
+        to: &NodegroupVersion,
+    ) -> Result<Update, Error> {
+        ensure_nodegroup(cluster, name)?;
+        let resource = format!("{cluster}/{name}");
+        let call = self.reader.call("eks", "UpdateNodegroupVersion", &resource);
+        let template = to.launch_template.as_ref().map(|template| {
+            sdk::LaunchTemplateSpecification::builder()
+                .id(&template.id)
+                .version(&template.version)
+                .build()
+        });
+        let request = self
+            .reader
+            .clients
+            .eks_writes
+            .update_nodegroup_version()
+            .cluster_name(cluster)
+            .nodegroup_name(name)
+            .set_version(to.version.clone())
+            .set_release_version(to.release_version.clone())
+            .set_launch_template(template)
+            .force(to.force)
             .client_request_token(&*self.client_token);
         let sending = async { request.send().await.map_err(|error| call.to_error(error)) };
         let response = call.guard(&self.fence, sending).await?;
@@ -304,7 +401,15 @@ impl Nodegroup {
         let scaling = found.scaling_config.as_ref();
         let groups = found.resources.and_then(|resources| resources.auto_scaling_groups);
         let issues = found.health.and_then(|health| health.issues);
+        let template = found.launch_template.and_then(|template| {
+            let version = template.version.unwrap_or_default();
+            Some(LaunchTemplate { id: template.id?, version })
+        });
         Self {
+            update_config: UpdateConfig::from_sdk(found.update_config.as_ref()),
+            version: found.version.unwrap_or_default(),
+            release_version: found.release_version.unwrap_or_default(),
+            launch_template: template,
             min: count(scaling.and_then(|scaling| scaling.min_size)),
             max: count(scaling.and_then(|scaling| scaling.max_size)),
             desired: count(scaling.and_then(|scaling| scaling.desired_size)),
@@ -340,6 +445,79 @@ impl NodegroupTaint {
             other => other.map_or_else(String::new, |effect| effect.as_str().to_owned()),
         };
         Self { key: found.key.unwrap_or_default(), value: found.value.unwrap_or_default(), effect }
+    }
+
+    /// Returns an effect as EKS spells it.
+    pub fn eks_effect(effect: &str) -> &str {
+        match effect {
+            "NoSchedule" => "NO_SCHEDULE",
+            "NoExecute" => "NO_EXECUTE",
+            "PreferNoSchedule" => "PREFER_NO_SCHEDULE",
+            other => other,
+        }
+    }
+
+    fn to_sdk(&self) -> sdk::Taint {
+        sdk::Taint::builder()
+            .key(&self.key)
+            .value(&self.value)
+            .effect(Self::eks_effect(&self.effect).into())
+            .build()
+    }
+}
+
+impl UpdateConfig {
+    /// Without one, EKS replaces one node at a time.
+    fn from_sdk(found: Option<&sdk::NodegroupUpdateConfig>) -> Self {
+        let percentage = found.and_then(|config| config.max_unavailable_percentage);
+        match percentage {
+            Some(percentage) => Self::Percentage(count(Some(percentage))),
+            None => {
+                let number = found.and_then(|config| config.max_unavailable);
+                Self::Count(number.map_or(1, |number| count(Some(number))))
+            }
+        }
+    }
+
+    fn to_sdk(self) -> sdk::NodegroupUpdateConfig {
+        let config = sdk::NodegroupUpdateConfig::builder();
+        match self {
+            Self::Count(count) => config.max_unavailable(to_sdk_count(count)).build(),
+            Self::Percentage(percentage) => {
+                config.max_unavailable_percentage(to_sdk_count(percentage)).build()
+            }
+        }
+    }
+}
+
+impl NodegroupChange {
+    fn scaling_to_sdk(&self) -> Option<sdk::NodegroupScalingConfig> {
+        (self.scaling != Scaling::default()).then(|| self.scaling.to_sdk())
+    }
+
+    fn labels_to_sdk(&self) -> Option<sdk::UpdateLabelsPayload> {
+        if self.labels.is_empty() && self.remove_labels.is_empty() {
+            return None;
+        }
+        let labels = self.labels.clone().into_iter().collect();
+        let payload = sdk::UpdateLabelsPayload::builder().set_add_or_update_labels(Some(labels));
+        Some(payload.set_remove_labels(Some(self.remove_labels.clone())).build())
+    }
+
+    fn taints_to_sdk(&self) -> Option<sdk::UpdateTaintsPayload> {
+        if self.taints.is_empty() && self.remove_taints.is_empty() {
+            return None;
+        }
+        let all = |taints: &[NodegroupTaint]| taints.iter().map(NodegroupTaint::to_sdk).collect();
+        let payload = sdk::UpdateTaintsPayload::builder();
+        let payload = payload.set_add_or_update_taints(Some(all(&self.taints)));
+        Some(payload.set_remove_taints(Some(all(&self.remove_taints))).build())
+    }
+}
+
+impl From<Scaling> for NodegroupChange {
+    fn from(scaling: Scaling) -> Self {
+        Self { scaling, ..Self::default() }
     }
 }
 

@@ -32,7 +32,10 @@ pub use access::{NodegroupArns, SimulatedCall, Simulation};
 pub use autoscaling::{Activity, AutoScalingGroup, GroupInstance, MAX_PROTECTED_PER_CALL};
 pub(super) use connect::AwsAccount;
 pub use ec2::Instance;
-pub use eks::{EksCluster, Nodegroup, NodegroupTaint, Scaling, Update, UpdateStatus};
+pub use eks::{
+    EksCluster, LaunchTemplate, Nodegroup, NodegroupChange, NodegroupTaint, NodegroupVersion,
+    Scaling, Update, UpdateConfig, UpdateStatus,
+};
 
 /// The clients of one region. Reads and writes have different timeouts, so each has its own client.
 pub(super) struct Clients {

@@ -97,7 +97,7 @@ async fn update_nodegroup_config(moto: Arc<Moto>) {
         platform(&moto).writer("token-1", &WriteFence::unlimited()).aws(REGION).await.unwrap();
     let larger = Scaling { min: None, max: Some(6), desired: Some(6) };
     let requests = RequestLog::start(&moto);
-    let update = writer.update_nodegroup_config("prod", "relay", larger).await.unwrap();
+    let update = writer.update_nodegroup_config("prod", "relay", &larger.into()).await.unwrap();
     assert_eq!(update.status, UpdateStatus::Successful);
     assert!(!update.id.is_empty() && update.errors.is_empty() && update.created_at.is_some());
     assert_eq!(account.sizes("relay").await, Sizes(1, 6, 6));
@@ -106,7 +106,8 @@ async fn update_nodegroup_config(moto: Arc<Moto>) {
     let asked = json!({"clientRequestToken": "token-1", "scalingConfig": scaling});
     assert_eq!(requests.updates(), [asked]);
 
-    let error = writer.update_nodegroup_config("prod", "another", larger).await.unwrap_err();
+    let error =
+        writer.update_nodegroup_config("prod", "another", &larger.into()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     let text = error.to_string();
     assert!(text.starts_with("eks:UpdateNodegroupConfig prod/another (AWS us-west-2): "), "{text}");

@@ -420,15 +420,31 @@ fn terminate(
     Ok((json!({"Activity": described}), true))
 }
 
+/// The processes of a group that can be suspended.
+const PROCESSES: [&str; 9] = [
+    "Launch",
+    "Terminate",
+    "AddToLoadBalancer",
+    "AlarmNotification",
+    "AZRebalance",
+    "HealthCheck",
+    "InstanceRefresh",
+    "ReplaceUnhealthy",
+    "ScheduledActions",
+];
+
 fn suspend_or_resume(
     fleet: &mut Fleet,
     parameters: &QueryParameters,
     action: &str,
 ) -> Result<(Value, bool), AwsError> {
-    const ALL: [&str; 4] = ["Launch", "Terminate", "AZRebalance", "ReplaceUnhealthy"];
     let mut processes = parameters.list("ScalingProcesses.member");
+    if let Some(unknown) = processes.iter().find(|process| !PROCESSES.contains(process)) {
+        let message = format!("{unknown} is not a valid scaling process type");
+        return Err(AwsError::validation(message));
+    }
     if processes.is_empty() {
-        processes = ALL.to_vec();
+        processes = PROCESSES.to_vec();
     }
     let group = group_mut(fleet, parameters)?;
     let before = group.suspended.clone();

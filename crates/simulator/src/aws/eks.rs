@@ -10,7 +10,9 @@ use crate::gateway::Incoming;
 use crate::scenario::{Taint, git_version};
 
 use super::certificate;
-use super::fleet::{ConfigChange, ConfigUpdate, Fleet, ManagedNodegroup, UpdateError};
+use super::fleet::{
+    ConfigChange, ConfigUpdate, Fleet, ManagedNodegroup, MaxUnavailable, UpdateError,
+};
 use super::permission::PolicyResource;
 use super::protocol::{AwsError, QueryParameters, epoch_seconds, paginate};
 
@@ -77,7 +79,10 @@ impl EksCall {
         let cluster = |name: &str| PolicyResource::untagged(cluster_arn(fleet, region, name));
         let nodegroup = |cluster: &str, name: &str| {
             let arn = nodegroup_arn(fleet, region, cluster, name);
-            PolicyResource::untagged(arn)
+            let of_fleet = region == fleet.region && cluster == fleet.cluster;
+            let found = fleet.nodegroups.get(name).filter(|_| of_fleet);
+            let tags = found.map(|nodegroup| nodegroup.tags.clone()).unwrap_or_default();
+            PolicyResource { arn, tags }
         };
         match self {
             Self::ListClusters => vec![PolicyResource::any()],
@@ -241,9 +246,16 @@ fn describe_nodegroup(fleet: &Fleet, nodegroup: &ManagedNodegroup) -> Value {
         "resources": {"autoScalingGroups": [{"name": nodegroup.group}]},
         "diskSize": 20,
         "health": {"issues": issues},
-        "updateConfig": {"maxUnavailable": 1},
-        "tags": {},
+        "updateConfig": describe_max_unavailable(nodegroup.max_unavailable),
+        "tags": nodegroup.tags,
     })
+}
+
+fn describe_max_unavailable(max_unavailable: MaxUnavailable) -> Value {
+    match max_unavailable {
+        MaxUnavailable::Count(count) => json!({"maxUnavailable": count}),
+        MaxUnavailable::Percentage(percentage) => json!({"maxUnavailablePercentage": percentage}),
+    }
 }
 
 /// Describes a taint as EKS spells it.
@@ -271,6 +283,24 @@ fn describe_update(update: &ConfigUpdate) -> Value {
     if !change.remove_labels.is_empty() {
         let labels = json!(change.remove_labels).to_string();
         params.push(json!({"type": "LabelsToRemove", "value": labels}));
+    }
+    let taints =
+        |taints: &[Taint]| json!(taints.iter().map(describe_taint).collect::<Vec<_>>()).to_string();
+    if !change.add_taints.is_empty() {
+        params.push(json!({"type": "TaintsToAdd", "value": taints(&change.add_taints)}));
+    }
+    if !change.remove_taints.is_empty() {
+        params.push(json!({"type": "TaintsToRemove", "value": taints(&change.remove_taints)}));
+    }
+    match change.max_unavailable {
+        Some(MaxUnavailable::Count(count)) => {
+            params.push(json!({"type": "MaxUnavailable", "value": count.to_string()}));
+        }
+        Some(MaxUnavailable::Percentage(percentage)) => {
+            let value = percentage.to_string();
+            params.push(json!({"type": "MaxUnavailablePercentage", "value": value}));
+        }
+        None => {}
     }
     let errors: Vec<Value> = update
         .errors
@@ -351,6 +381,9 @@ fn parse_change(name: &str, body: &Value) -> Result<ConfigChange, AwsError> {
         desired: size("desiredSize")?,
         add_labels: added,
         remove_labels: removed,
+        add_taints: parse_taints(&body["taints"]["addOrUpdateTaints"])?,
+        remove_taints: parse_taints(&body["taints"]["removeTaints"])?,
+        max_unavailable: parse_max_unavailable(&body["updateConfig"])?,
     };
     let other_fields = ["taints", "updateConfig", "nodeRepairConfig"];
     let empty = change == ConfigChange { nodegroup: name.to_owned(), ..ConfigChange::default() }
@@ -361,6 +394,47 @@ fn parse_change(name: &str, body: &Value) -> Result<ConfigChange, AwsError> {
         return Err(AwsError::new(400, "InvalidParameterException", message));
     }
     Ok(change)
+}
+
+fn parse_taints(list: &Value) -> Result<Vec<Taint>, AwsError> {
+    let taint = |taint: &Value| {
+        let text = |field: &str| taint[field].as_str().unwrap_or_default().to_owned();
+        let effect = match taint["effect"].as_str() {
+            Some("NO_SCHEDULE") => "NoSchedule",
+            Some("NO_EXECUTE") => "NoExecute",
+            Some("PREFER_NO_SCHEDULE") => "PreferNoSchedule",
+            _ => {
+                let message = "Taint effect must be one of NO_SCHEDULE, NO_EXECUTE or \
+                               PREFER_NO_SCHEDULE";
+                return Err(AwsError::new(400, "InvalidParameterException", message));
+            }
+        };
+        Ok(Taint { key: text("key"), value: text("value"), effect: effect.to_owned() })
+    };
+    list.as_array().into_iter().flatten().map(taint).collect()
+}
+
+fn parse_max_unavailable(config: &Value) -> Result<Option<MaxUnavailable>, AwsError> {
+    let number = |field: &str| {
+        let number = config.get(field).filter(|value| !value.is_null());
+        let in_range = |value: &Value| {
+            let number = value.as_u64().filter(|number| (1..=100).contains(number));
+            number.and_then(|number| u32::try_from(number).ok()).ok_or_else(|| {
+                let message = format!("{field} must be between 1 and 100");
+                AwsError::new(400, "InvalidParameterException", message)
+            })
+        };
+        number.map(in_range).transpose()
+    };
+    match (number("maxUnavailable")?, number("maxUnavailablePercentage")?) {
+        (Some(_), Some(_)) => {
+            let message = "Only one of maxUnavailable and maxUnavailablePercentage can be given";
+            Err(AwsError::new(400, "InvalidParameterException", message))
+        }
+        (Some(count), None) => Ok(Some(MaxUnavailable::Count(count))),
+        (None, Some(percentage)) => Ok(Some(MaxUnavailable::Percentage(percentage))),
+        (None, None) => Ok(None),
+    }
 }
 
 fn list_updates(fleet: &Fleet, query: &QueryParameters) -> Result<Value, AwsError> {

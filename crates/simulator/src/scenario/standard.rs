@@ -40,6 +40,7 @@ impl Scenario {
             cluster_uid: None,
             times: Times::default(),
             nodegroups: Vec::new(),
+            auto_scaling_groups: Vec::new(),
             namespaces: Vec::new(),
             config_maps: Vec::new(),
             deployments: Vec::new(),
@@ -52,23 +53,7 @@ impl Scenario {
 /// Returns three groups: two have the label by which relay-scale selects, and of these two only the
 /// first has more than one node.
 fn nodegroups() -> Vec<Nodegroup> {
-    let plain = Nodegroup {
-        name: String::new(),
-        labels: BTreeMap::new(),
-        taints: Vec::new(),
-        startup_taints: Vec::new(),
-        min: 1,
-        max: 3,
-        desired: 1,
-        group_desired: None,
-        instance_type: default_instance_type(),
-        protected: Vec::new(),
-        new_instances_protected: false,
-        slow: Vec::new(),
-        launch_failures: Vec::new(),
-        update_failures: Vec::new(),
-        status: default_status(),
-    };
+    let plain = plain_nodegroup();
     vec![
         Nodegroup {
             name: "relay-services-1a2b3c".to_owned(),
@@ -101,6 +86,28 @@ fn nodegroups() -> Vec<Nodegroup> {
             ..plain
         },
     ]
+}
+
+/// Returns a nodegroup of one node, without a name.
+pub(super) fn plain_nodegroup() -> Nodegroup {
+    Nodegroup {
+        name: String::new(),
+        labels: BTreeMap::new(),
+        tags: BTreeMap::new(),
+        taints: Vec::new(),
+        startup_taints: Vec::new(),
+        min: 1,
+        max: 3,
+        desired: 1,
+        group_desired: None,
+        instance_type: default_instance_type(),
+        protected: Vec::new(),
+        new_instances_protected: false,
+        slow: Vec::new(),
+        launch_failures: Vec::new(),
+        update_failures: Vec::new(),
+        status: default_status(),
+    }
 }
 
 fn deployments() -> Vec<Deployment> {

@@ -10,6 +10,7 @@ use crate::scenario::{self, SlowLaunch};
 #[derive(Debug, Clone)]
 pub(crate) struct AutoScalingGroup {
     pub(crate) name: String,
+    /// The nodegroup that it belongs to; empty where it belongs to none.
     pub(crate) nodegroup: String,
     pub(crate) instance_type: String,
     pub(crate) min: u32,
@@ -79,6 +80,16 @@ impl AutoScalingGroup {
             retry_at: None,
             all_protected_reported: false,
         }
+    }
+
+    /// Creates a group that belongs to no nodegroup.
+    pub(super) fn plain(
+        wanted: &scenario::Nodegroup,
+        tags: BTreeMap<String, String>,
+        now: Timestamp,
+    ) -> Self {
+        let group = Self::new(&wanted.name, wanted, wanted.desired, "", "", now);
+        Self { nodegroup: String::new(), tags, ..group }
     }
 
     /// Lets the group report again that every remaining member is protected, because something has

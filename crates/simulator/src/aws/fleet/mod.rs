@@ -20,7 +20,7 @@ mod update;
 pub(crate) use advance::NodeAction;
 pub(crate) use group::{ActivityStatus, AutoScalingGroup, ScalingActivity};
 pub(crate) use instance::{Lifecycle, SimulatedInstance};
-pub(crate) use update::{ConfigChange, ConfigUpdate, Sizes, UpdateError};
+pub(crate) use update::{ConfigChange, ConfigUpdate, MaxUnavailable, Sizes, UpdateError};
 
 /// The role of every client, and the session in which they all act.
 const ROLE: &str = "rafay-relay-sop-role";
@@ -36,9 +36,11 @@ pub(crate) struct ManagedNodegroup {
     pub(crate) arn: String,
     pub(crate) group: String,
     pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) tags: BTreeMap<String, String>,
     pub(crate) taints: Vec<scenario::Taint>,
     pub(crate) startup_taints: Vec<scenario::Taint>,
     pub(crate) sizes: Sizes,
+    pub(crate) max_unavailable: MaxUnavailable,
     pub(crate) status: String,
     pub(crate) instance_type: String,
     pub(crate) created: Timestamp,
@@ -100,6 +102,11 @@ impl Fleet {
         for nodegroup in &scenario.nodegroups {
             fleet.add_nodegroup(nodegroup, now);
         }
+        for group in &scenario.auto_scaling_groups {
+            let wanted = group.to_nodegroup();
+            let plain = AutoScalingGroup::plain(&wanted, group.tags.clone(), now);
+            fleet.add_group(plain, &wanted, group.desired, now);
+        }
         fleet
     }
 
@@ -117,9 +124,11 @@ impl Fleet {
                 arn,
                 group: group.clone(),
                 labels: wanted.labels.clone(),
+                tags: wanted.tags.clone(),
                 taints: wanted.taints.clone(),
                 startup_taints: wanted.startup_taints.clone(),
                 sizes: Sizes { min: wanted.min, max: wanted.max, desired: wanted.desired },
+                max_unavailable: MaxUnavailable::Count(1),
                 status: wanted.status.clone(),
                 steady_status: wanted.status.clone(),
                 instance_type: wanted.instance_type.clone(),
@@ -130,12 +139,22 @@ impl Fleet {
             },
         );
         let desired = wanted.group_desired.unwrap_or(wanted.desired);
-        self.groups.insert(
-            group.clone(),
-            AutoScalingGroup::new(&group, wanted, desired, &self.region, &self.cluster, now),
-        );
+        let group =
+            AutoScalingGroup::new(&group, wanted, desired, &self.region, &self.cluster, now);
+        self.add_group(group, wanted, desired, now);
+    }
+
+    fn add_group(
+        &mut self,
+        group: AutoScalingGroup,
+        wanted: &scenario::Nodegroup,
+        desired: u32,
+        now: Timestamp,
+    ) {
+        let name = group.name.clone();
+        self.groups.insert(name.clone(), group);
         for number in 1..=desired {
-            let id = self.add_instance(&group, now);
+            let id = self.add_instance(&name, now);
             let protected = wanted.protected.contains(&number) || wanted.new_instances_protected;
             if let Some(instance) = self.instances.get_mut(&id) {
                 instance.lifecycle = Lifecycle::InService;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::scenario::Taint;
+
 use super::Fleet;
 
 /// The time between EKS accepting an update and changing the Auto Scaling group; until then the old
@@ -29,6 +31,16 @@ pub(crate) struct ConfigChange {
     pub(crate) desired: Option<u32>,
     pub(crate) add_labels: BTreeMap<String, String>,
     pub(crate) remove_labels: Vec<String>,
+    pub(crate) add_taints: Vec<Taint>,
+    pub(crate) remove_taints: Vec<Taint>,
+    pub(crate) max_unavailable: Option<MaxUnavailable>,
+}
+
+/// How many nodes a version update may replace at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MaxUnavailable {
+    Count(u32),
+    Percentage(u32),
 }
 
 /// An update of a nodegroup's configuration.
@@ -167,6 +179,14 @@ impl Fleet {
         nodegroup.labels.extend(change.add_labels.clone());
         for label in &change.remove_labels {
             nodegroup.labels.remove(label);
+        }
+        let is_same = |a: &Taint, b: &Taint| a.key == b.key && a.effect == b.effect;
+        for taint in change.add_taints.iter().chain(&change.remove_taints) {
+            nodegroup.taints.retain(|other| !is_same(other, taint));
+        }
+        nodegroup.taints.extend(change.add_taints.clone());
+        if let Some(max_unavailable) = change.max_unavailable {
+            nodegroup.max_unavailable = max_unavailable;
         }
         let resized = change.min.is_some() || change.max.is_some() || change.desired.is_some();
         let sizes = nodegroup.sizes;

@@ -1,0 +1,106 @@
+//! Updates of a nodegroup by EKS: whether one can begin, and how it ends.
+
+use super::{Error, PlatformReader, Progress, Result, nodegroups, types::NodegroupName};
+use crate::platform::{
+    aws::{AwsReader, Nodegroup, Update, UpdateStatus},
+    wait::{self, WaitState},
+};
+
+/// Refuses a nodegroup whose status does not allow an update. A DEGRADED one can be updated: even a group without nodes
+/// has that status.
+pub(super) fn ensure_can_be_updated(
+    nodegroup: &Nodegroup,
+    what: &str,
+    progress: &Progress,
+) -> Result<()> {
+    for issue in &nodegroup.health {
+        progress.report(&format!("nodegroup {} has an issue: {issue}", nodegroup.name));
+    }
+    match nodegroup.status.as_str() {
+        "ACTIVE" | "DEGRADED" => Ok(()),
+        "UPDATING" => Err(busy(&nodegroup.name)),
+        status => Err(Error::precondition(format!(
+            "nodegroup {} is {status}: only an ACTIVE nodegroup can be {what}",
+            nodegroup.name
+        ))),
+    }
+}
+
+/// Returns the error for a nodegroup that another client is updating.
+pub(super) fn busy(nodegroup: &str) -> Error {
+    Error::busy(format!("nodegroup {nodegroup} is being updated by another client"))
+}
+
+/// Waits until an update has ended. A failed one returns the nodegroup to ACTIVE, so its status proves nothing.
+/// `describe` adds to what the wait says.
+pub(super) async fn follow(
+    name: &NodegroupName,
+    id: &str,
+    aws: &AwsReader,
+    reader: &PlatformReader,
+    progress: &Progress,
+    describe: impl AsyncFn() -> Result<String>,
+) -> Result<()> {
+    let describe = &describe;
+    wait::poll(progress, reader.clock(), nodegroups::POLL_BACKOFF, || async move {
+        let Some(update) = aws.describe_update(&name.cluster, &name.name, id).await? else {
+            // The server does not support DescribeUpdate; the nodegroup shows the result.
+            return Ok(WaitState::Ready(()));
+        };
+        match update.status {
+            UpdateStatus::Successful => Ok(WaitState::Ready(())),
+            UpdateStatus::Failed | UpdateStatus::Cancelled => Err(failure(name, &update)),
+            UpdateStatus::InProgress | UpdateStatus::Unknown(_) => Ok(WaitState::Pending(format!(
+                "EKS to finish update {id} of nodegroup {}{}",
+                name.name,
+                describe().await?
+            ))),
+        }
+    })
+    .await
+}
+
+/// Returns the error of an update that has not succeeded.
+fn failure(name: &NodegroupName, update: &Update) -> Error {
+    let errors = if update.errors.is_empty() {
+        "no reason given".to_owned()
+    } else {
+        update.errors.join("; ")
+    };
+    let error = Error::operation_failed(format!(
+        "EKS update {} of nodegroup {} ended as {:?}: {errors}",
+        update.id, name.name, update.status
+    ));
+    match update.errors.iter().find_map(|error| hint_for(error)) {
+        Some(hint) => error.with_hint(hint),
+        None => error,
+    }
+}
+
+/// Returns the remedy for an error of an update, which begins with the code of EKS.
+/// <https://docs.aws.amazon.com/eks/latest/APIReference/API_ErrorDetail.html>
+fn hint_for(error: &str) -> Option<&'static str> {
+    let code = error.split(':').next().unwrap_or_default();
+    Some(match code {
+        "PodEvictionFailure" => {
+            "a disruption budget, or a pod that tolerates the drain, keeps pods on the old nodes: `kubectl get pdb -A` lists the budgets; with `force: true` EKS ends such pods all the same"
+        }
+        "NodeCreationFailure" => {
+            "new nodes did not join the cluster: see the launch template, the node role and its access entry, and the network of the subnets"
+        }
+        "AsgInstanceLaunchFailures"
+        | "InsufficientFreeAddresses"
+        | "IpNotAvailable"
+        | "EniLimitReached" => {
+            "new instances could not be launched: see the activities of the Auto Scaling group, the limits of the account and the free addresses of the subnets"
+        }
+        "InsufficientNumberOfReplicas" => "see the replicas of the workloads on the old nodes",
+        "AccessDenied" | "ClusterUnreachable" | "OperationNotPermitted" => {
+            "EKS could not reach the cluster: see the node role and its access entry"
+        }
+        "SubnetNotFound" | "SecurityGroupNotFound" | "VpcIdNotFound" => {
+            "something that the nodegroup was made with no longer exists"
+        }
+        _ => return None,
+    })
+}
