@@ -10,8 +10,15 @@ use std::{
 use runbook::{Library, MissingRunbook, Source};
 
 /// Runbooks that are compiled in, by name. A file of the same name in the directory comes first.
-const BUILT_IN_RUNBOOKS: &[(&str, &str)] =
-    &[("relay-scale", include_str!("../runbooks/relay-scale.yaml"))];
+const BUILT_IN_RUNBOOKS: &[(&str, &str)] = &[
+    ("drain-node", include_str!("../runbooks/drain-node.yaml")),
+    ("evacuate-zone", include_str!("../runbooks/evacuate-zone.yaml")),
+    ("relay-scale", include_str!("../runbooks/relay-scale.yaml")),
+    ("replace-node", include_str!("../runbooks/replace-node.yaml")),
+    ("restart-deployments", include_str!("../runbooks/restart-deployments.yaml")),
+    ("rotate-nodegroup", include_str!("../runbooks/rotate-nodegroup.yaml")),
+    ("scale-nodegroup", include_str!("../runbooks/scale-nodegroup.yaml")),
+];
 
 /// The extensions of a runbook's file.
 const EXTENSIONS: [&str; 2] = ["yaml", "yml"];
@@ -320,7 +327,10 @@ mod tests {
         let error = RunbookDir::named(dir.path()).find("relay-scael").unwrap_err();
         let expected = format!("runbook 'relay-scael' not found in {}", dir.path().display());
         assert_eq!(error.to_string(), expected);
-        assert_eq!(error.hint().unwrap(), "known runbooks: relay-scale");
+        assert_eq!(
+            error.hint().unwrap(),
+            "known runbooks: drain-node, evacuate-zone, relay-scale, replace-node, restart-deployments, rotate-nodegroup, scale-nodegroup"
+        );
     }
 
     #[test]

@@ -62,7 +62,7 @@ fn an_unknown_runbook_lists_the_known_ones() {
     let ended = run(&["run", "relay-scael", "--simulate"]).expect_exit_code(3);
     assert_eq!(
         ended.stderr,
-        "error: runbook 'relay-scael' not found in runbooks\nhint: known runbooks: relay-scale\n"
+        "error: runbook 'relay-scael' not found in runbooks\nhint: known runbooks: drain-node, evacuate-zone, relay-scale, replace-node, restart-deployments, rotate-nodegroup, scale-nodegroup\n"
     );
 }
 
@@ -713,10 +713,15 @@ fn bash_completes_runbooks() {
     std::fs::create_dir(&runbooks).unwrap();
     let path = write(&runbooks, "rotate-nodes.yaml", "");
     let typed = format!("'{}'", runbooks.display());
-    assert_eq!(complete_in_bash(&["--runbooks", &typed, "run", "ro"], &[]), ["rotate-nodes"]);
-    assert_eq!(complete_in_bash(&["--runbooks", "=", &typed, "run", "ro"], &[]), ["rotate-nodes"]);
+    let found = ["rotate-nodegroup", "rotate-nodes"];
+    assert_eq!(complete_in_bash(&["--runbooks", &typed, "run", "ro"], &[]), found);
+    assert_eq!(complete_in_bash(&["--runbooks", "=", &typed, "run", "ro"], &[]), found);
     let variables = [("SOP_RUNBOOKS", runbooks.as_path())];
-    assert_eq!(complete_in_bash(&["run", ""], &variables), ["relay-scale", "rotate-nodes"]);
+    assert_eq!(
+        complete_in_bash(&["run", "re"], &variables),
+        ["relay-scale", "replace-node", "restart-deployments"]
+    );
+    assert_eq!(complete_in_bash(&["run", "rotate-node"], &variables), found);
     assert_eq!(complete_in_bash(&["run", &path[..path.len() - 5]], &[]), [path]);
 }
 

@@ -13,6 +13,7 @@ mod journal_formats;
 mod json_schema;
 mod language;
 mod language_document;
+mod library;
 mod loops;
 mod permissions;
 mod printable;

@@ -47,6 +47,15 @@ pub struct Sizes {
     pub desired: u32,
 }
 
+/// A node that was there before. A whole record of a node can be given.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct KnownNode {
+    /// Name of the node.
+    pub name: String,
+    /// UID of the Node object: a node that comes back under its old name has another one.
+    pub uid: String,
+}
+
 /// A node that runs on an EC2 instance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeRecord {

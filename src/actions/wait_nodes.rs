@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Action, AwsScope, Condition, KnownTargets, KubernetesScope, OF_NODEGROUP, Permission,
     PlatformReader, Progress, Result, Wait, nodegroups,
-    types::{NodeRecord, NodegroupName, count_u32, default_give_up_after},
+    types::{KnownNode, NodeRecord, NodegroupName, count_u32, default_give_up_after},
 };
 use crate::platform::{
     PollSource, PollTrigger,
@@ -60,7 +60,7 @@ pub struct Params {
     pub count: Option<u32>,
     /// Nodes that were there before, such as `scale_up.before.nodes`; the output's `new_nodes` are all others.
     #[serde(default)]
-    pub previous: Vec<NodeRecord>,
+    pub previous: Vec<KnownNode>,
     /// How long a group may fail to launch instances before the wait is given up.
     #[serde(default = "default_give_up_after")]
     pub give_up_after: runbook::Duration,
@@ -78,7 +78,7 @@ struct ReadyParams {
     nodegroup: NodegroupName,
     count: u32,
     #[serde(default)]
-    previous: Vec<NodeRecord>,
+    previous: Vec<KnownNode>,
     #[serde(default = "default_give_up_after")]
     give_up_after: runbook::Duration,
     #[serde(default)]
@@ -265,7 +265,7 @@ struct LostNodes {
 }
 
 impl LostNodes {
-    fn new(previous: &[NodeRecord]) -> Self {
+    fn new(previous: &[KnownNode]) -> Self {
         let known = previous.iter().map(|node| (node.uid.clone(), node.name.clone()));
         Self { known: known.collect() }
     }

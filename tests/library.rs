@@ -1,0 +1,188 @@
+//! The runbooks of `runbooks/`, each with what it does on the simulated cluster and with its undo. relay-scale has tests
+//! of its own (`relay_scale.rs`).
+
+use std::collections::BTreeSet;
+
+use rafay_relay_sop::journal::{ResumeMode, RunState};
+use serde_json::{Value, json};
+use simulator::{ClusterState, Scenario, Spread};
+
+use test_support::{FinishedRun, TestCluster};
+
+const GROUP: &str = "relay-services-1a2b3c";
+
+/// Returns the text of a runbook with those that it can call.
+fn runbook(name: &str) -> String {
+    let texts = [
+        include_str!("../runbooks/drain-node.yaml"),
+        include_str!("../runbooks/evacuate-zone.yaml"),
+        include_str!("../runbooks/replace-node.yaml"),
+        include_str!("../runbooks/restart-deployments.yaml"),
+        include_str!("../runbooks/rotate-nodegroup.yaml"),
+        include_str!("../runbooks/scale-nodegroup.yaml"),
+    ];
+    let is_it = |text: &&&str| text.contains(&format!("\nname: {name}\n"));
+    let (own, others): (Vec<&str>, Vec<&str>) = texts.iter().partition(|text| is_it(&text));
+    own.into_iter().chain(others).collect::<Vec<_>>().join("\n---\n")
+}
+
+/// The inputs of a runbook about the nodegroup of the relay.
+fn group(more: Value) -> Value {
+    let mut inputs = json!({"region": "us-west-2", "cluster": "rafay-cluster", "nodegroup": GROUP});
+    for (name, value) in more.as_object().unwrap() {
+        inputs[name] = value.clone();
+    }
+    inputs
+}
+
+async fn state(cluster: &TestCluster) -> ClusterState {
+    cluster.simulator.state().await.unwrap()
+}
+
+fn cordoned(state: &ClusterState) -> BTreeSet<&str> {
+    let nodes = state.nodes.iter().filter(|(_, node)| node.unschedulable);
+    nodes.map(|(name, _)| name.as_str()).collect()
+}
+
+/// The nodes on which Ready pods of a deployment run.
+fn nodes_of(state: &ClusterState, app: &str) -> BTreeSet<String> {
+    let pods = state.pods.values().filter(|pod| pod.app.as_deref() == Some(app) && pod.ready);
+    pods.filter_map(|pod| pod.node.clone()).collect()
+}
+
+/// Every deployment has as many Ready pods as it is to have.
+fn assert_complete(state: &ClusterState) {
+    for (name, deployment) in &state.deployments {
+        assert_eq!(deployment.ready, deployment.replicas, "{name}");
+    }
+}
+
+async fn rolled_back(cluster: &TestCluster, run: &FinishedRun) -> FinishedRun {
+    let back = cluster.resume(run.run.id(), ResumeMode::Rollback).await;
+    back.expect_state(RunState::RolledBack)
+}
+
+const NODE: &str = "ip-10-0-16-15.us-west-2.compute.internal";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drain_node_empties_a_node() {
+    let cluster = TestCluster::new().await;
+    cluster.run_with(&runbook("drain-node"), json!({"node": NODE})).await.expect_success();
+    let state = state(&cluster).await;
+    assert_eq!(cordoned(&state), BTreeSet::from([NODE]));
+    let used = state.pods.values().filter_map(|pod| pod.node.as_deref());
+    assert!(used.into_iter().all(|node| node != NODE));
+    assert_complete(&state);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drain_node_is_undone_when_a_later_step_fails() {
+    let cluster = TestCluster::new().await;
+    let text = runbook("drain-node").replace(
+        "outputs:\n  evicted:",
+        "  - {id: no, on_failure: stop, action: assert, with: {that: false, message: no}}\noutputs:\n  evicted:",
+    );
+    let failed = cluster.run_with(&text, json!({"node": NODE})).await;
+    let failed = failed.expect_state(RunState::Failed);
+    rolled_back(&cluster, &failed).await;
+    assert_eq!(cordoned(&state(&cluster).await), BTreeSet::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rotate_nodegroup_replaces_every_node() {
+    let cluster = TestCluster::new().await;
+    let before = state(&cluster).await;
+    let old: BTreeSet<String> = before.nodegroups[GROUP].instances.keys().cloned().collect();
+    let ended = cluster.run_with(&runbook("rotate-nodegroup"), group(json!({}))).await;
+    let ended = ended.expect_success();
+    let after = state(&cluster).await;
+    let new: BTreeSet<String> = after.nodegroups[GROUP].instances.keys().cloned().collect();
+    assert_eq!(new.len(), old.len());
+    assert!(new.is_disjoint(&old), "{new:?} {old:?}");
+    assert_complete(&after);
+    assert_eq!(ended.output("replace").as_array().unwrap().len(), old.len());
+    // What was held for the time of the run is as before, and no instance of another group was touched.
+    let resumed = cluster.effective_calls().into_iter().filter(|call| call.contains("Processes"));
+    assert_eq!(
+        resumed.collect::<Vec<_>>(),
+        ["autoscaling:SuspendProcesses", "autoscaling:ResumeProcesses"]
+    );
+    assert_eq!(cordoned(&after), BTreeSet::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restart_deployments_restarts_them_in_order() {
+    let cluster = TestCluster::new().await;
+    let inputs = json!({"deployments": ["rafay-sentry", "relay-cache"]});
+    let ended = cluster.run_with(&runbook("restart-deployments"), inputs).await.expect_success();
+    let patched: Vec<String> = cluster
+        .effective_calls()
+        .into_iter()
+        .filter(|call| call.starts_with("patch deployments"))
+        .collect();
+    assert_eq!(
+        patched,
+        ["patch deployments/rafay-core/rafay-sentry", "patch deployments/rafay-core/relay-cache"]
+    );
+    assert_eq!(ended.output("restart").as_array().unwrap().len(), 2);
+    assert_complete(&state(&cluster).await);
+}
+
+/// One that does not exist is found before any is restarted.
+#[tokio::test(flavor = "multi_thread")]
+async fn restart_deployments_restarts_none_where_one_is_missing() {
+    let cluster = TestCluster::new().await;
+    let inputs = json!({"deployments": ["rafay-sentry", "rafay-setnry"]});
+    let ended = cluster.run_with(&runbook("restart-deployments"), inputs).await;
+    let ended = ended.expect_state(RunState::Failed);
+    assert!(ended.error().contains("rafay-setnry"), "{}", ended.error());
+    assert_eq!(cluster.effective_calls(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scale_nodegroup_changes_the_size_and_is_rolled_back() {
+    let cluster = TestCluster::new().await;
+    let sizes = |state: &ClusterState| {
+        let group = &state.nodegroups[GROUP];
+        (group.min, group.max, group.desired)
+    };
+    let before = sizes(&state(&cluster).await);
+    let text = runbook("scale-nodegroup");
+    cluster.run_with(&text, group(json!({"desired": 5}))).await.expect_success();
+    assert_eq!(sizes(&state(&cluster).await).2, 5);
+
+    let other = TestCluster::new().await;
+    let text = text.replacen(
+        "outputs:\n  before:",
+        "  - {id: no, on_failure: rollback, action: assert, with: {that: false, message: no}}\noutputs:\n  before:",
+        1,
+    );
+    let back = other.run_with(&text, group(json!({"desired": 5}))).await;
+    back.expect_state(RunState::RolledBack);
+    assert_eq!(sizes(&state(&other).await), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn evacuate_zone_leaves_no_pod_there() {
+    let mut scenario = Scenario::default();
+    // There are as many relay nodes as relay pods, and no two pods may be on one.
+    scenario.deployments.iter_mut().for_each(|deployment| deployment.spread = Spread::None);
+    let cluster = TestCluster::with_scenario(scenario).await;
+    let inputs = json!({"zone": "us-west-2c"});
+    cluster.run_with(&runbook("evacuate-zone"), inputs).await.expect_success();
+    let state = state(&cluster).await;
+    let zone = BTreeSet::from(["ip-10-0-16-13.us-west-2.compute.internal"]);
+    assert_eq!(cordoned(&state), zone);
+    let used: BTreeSet<String> = nodes_of(&state, "rafay-relay");
+    assert!(used.iter().all(|node| !zone.contains(node.as_str())), "{used:?}");
+    assert_complete(&state);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn evacuate_zone_changes_nothing_where_there_is_no_node() {
+    let cluster = TestCluster::new().await;
+    let ended = cluster.run_with(&runbook("evacuate-zone"), json!({"zone": "us-west-2x"})).await;
+    let ended = ended.expect_state(RunState::Failed);
+    assert!(ended.error().contains("there is no node in us-west-2x"), "{}", ended.error());
+    assert_eq!(cluster.effective_calls(), [""; 0]);
+}
