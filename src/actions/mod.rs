@@ -48,6 +48,7 @@ mod read_config;
 mod rollout_restart;
 mod scale_deployment;
 mod scale_nodegroup;
+mod set_image;
 mod set_protection;
 mod sleep;
 mod taint_nodes;
@@ -79,6 +80,7 @@ pub fn all() -> &'static [ActionDef] {
             ActionDef::change::<scale_nodegroup::ScaleNodegroup>(),
             ActionDef::wait::<wait_nodes::WaitNodes>(),
             ActionDef::change::<rollout_restart::RolloutRestart>(),
+            ActionDef::change::<set_image::SetImage>(),
             ActionDef::read::<list_nodes::ListNodes>(),
             ActionDef::read::<list_pods::ListPods>(),
             ActionDef::change::<scale_deployment::ScaleDeployment>(),

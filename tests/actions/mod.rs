@@ -16,6 +16,7 @@ mod relay_procedure;
 mod rollout_restart;
 mod scale_deployment;
 mod scale_nodegroup_undo;
+mod set_image;
 mod wait_nodes;
 mod wait_pods;
 mod wait_rollout;
