@@ -46,6 +46,7 @@ mod list_nodes;
 mod list_pods;
 mod read_config;
 mod rollout_restart;
+mod rollout_undo;
 mod scale_deployment;
 mod scale_nodegroup;
 mod set_image;
@@ -81,6 +82,7 @@ pub fn all() -> &'static [ActionDef] {
             ActionDef::wait::<wait_nodes::WaitNodes>(),
             ActionDef::change::<rollout_restart::RolloutRestart>(),
             ActionDef::change::<set_image::SetImage>(),
+            ActionDef::change::<rollout_undo::RolloutUndo>(),
             ActionDef::read::<list_nodes::ListNodes>(),
             ActionDef::read::<list_pods::ListPods>(),
             ActionDef::change::<scale_deployment::ScaleDeployment>(),

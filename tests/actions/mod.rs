@@ -14,6 +14,7 @@ mod pod_causes;
 mod protection;
 mod relay_procedure;
 mod rollout_restart;
+mod rollout_undo;
 mod scale_deployment;
 mod scale_nodegroup_undo;
 mod set_image;

@@ -43,6 +43,7 @@ pub(crate) fn tests() -> Vec<Test> {
         test("actions::labels_and_taints_are_set_and_restored", label_and_taint),
         test("actions::stateful_and_daemon_sets_are_restarted", restart_sets),
         test("actions::images_are_set_and_restored", set_image),
+        test("actions::a_rollout_is_undone_and_the_undo_goes_back", rollout_undo),
         test("actions::wait_rollout_waits_for_the_new_revision", wait_rollout),
         test("actions::wait_pods_waits_until_ready_and_until_gone", wait_pods),
     ]
@@ -424,6 +425,39 @@ async fn set_image(plane: Arc<ControlPlane>) {
         assert_eq!(ended.output(name)["replicas"], json!(2), "{name}");
     }
     assert_eq!(images().await, before);
+}
+
+async fn rollout_undo(plane: Arc<ControlPlane>) {
+    two_nodes(&plane, false).await;
+    plane.deployment(TEST_NAMESPACE, "relay", 2, json!({})).await;
+    let deployments = plane.api::<Deployment>(TEST_NAMESPACE);
+    let template = async || {
+        let spec = deployments.get("relay").await.unwrap().spec;
+        (spec.template.spec.unwrap().containers[0].image.clone(), spec.template.metadata)
+    };
+    let first = template().await;
+    let other = "registry.example.com/other:2.0";
+    let container = deployments.get("relay").await.unwrap().spec.template.spec.unwrap();
+    let container = json!({"name": container.containers[0].name, "image": other});
+    let patch = json!({"spec": {"template": {
+        "metadata": {"annotations": {"second": "yes"}},
+        "spec": {"containers": [container]},
+    }}});
+    deployments.patch("relay", &PatchParams::default(), &Patch::Strategic(patch)).await.unwrap();
+    wait_until("the second revision", async || {
+        let annotations = deployments.get("relay").await.unwrap().metadata.annotations;
+        annotations.unwrap().get("deployment.kubernetes.io/revision").is_some_and(|it| it == "2")
+    })
+    .await;
+    let second = template().await;
+    let undo =
+        "  - {id: undo, action: rollout_undo, with: {namespace: actions, deployment: relay}}\n";
+    let text = runbook_yaml(&format!("{undo}{FAILING_STEP}"));
+    let ended = run(&plane, TEST_NAMESPACE, &text).await.expect_state(RunState::RolledBack);
+    assert_eq!(ended.output("undo")["revision"], json!(1));
+    assert_eq!(template().await, second);
+    run(&plane, TEST_NAMESPACE, &runbook_yaml(undo)).await.expect_success();
+    assert_eq!(template().await, first);
 }
 
 /// A stateful set `db` and a daemon set `agent`, both with two pods on two nodes.
