@@ -243,21 +243,28 @@ async fn restart<K: Rollable>(intent: &Intent, kubernetes: &KubernetesWriter) ->
     .await
 }
 
+async fn read_annotation_of<K: Rollable>(
+    kubernetes: &KubernetesReader,
+    namespace: Option<&str>,
+    name: &str,
+) -> Result<Option<String>> {
+    let found = kubernetes.get::<K>(namespace, name).await?;
+    Ok(found.and_then(|found| restarted_at(found.template())))
+}
+
 /// Reads the annotation as it is now; none where the workload no longer exists.
 async fn read_annotation(intent: &Intent, kubernetes: &KubernetesReader) -> Result<Option<String>> {
     let (namespace, name) = (Some(intent.workload.namespace.as_str()), intent.workload.name());
-    async fn read<K: Rollable>(
-        kubernetes: &KubernetesReader,
-        namespace: Option<&str>,
-        name: &str,
-    ) -> Result<Option<String>> {
-        let found = kubernetes.get::<K>(namespace, name).await?;
-        Ok(found.and_then(|found| restarted_at(found.template())))
-    }
     match intent.workload.kind() {
-        WorkloadKind::Deployment => read::<Deployment>(kubernetes, namespace, name).await,
-        WorkloadKind::StatefulSet => read::<StatefulSet>(kubernetes, namespace, name).await,
-        WorkloadKind::DaemonSet => read::<DaemonSet>(kubernetes, namespace, name).await,
+        WorkloadKind::Deployment => {
+            read_annotation_of::<Deployment>(kubernetes, namespace, name).await
+        }
+        WorkloadKind::StatefulSet => {
+            read_annotation_of::<StatefulSet>(kubernetes, namespace, name).await
+        }
+        WorkloadKind::DaemonSet => {
+            read_annotation_of::<DaemonSet>(kubernetes, namespace, name).await
+        }
     }
 }
 
