@@ -51,9 +51,11 @@ mod list_nodes;
 mod list_pods;
 mod read_config;
 mod rollout_restart;
+mod rollout_undo;
 mod scale_auto_scaling_group;
 mod scale_deployment;
 mod scale_nodegroup;
+mod set_image;
 mod set_nodegroup;
 mod set_protection;
 mod sleep;
@@ -90,6 +92,8 @@ pub fn all() -> &'static [ActionDef] {
             ActionDef::change::<set_nodegroup::SetNodegroup>(),
             ActionDef::wait::<wait_nodes::WaitNodes>(),
             ActionDef::change::<rollout_restart::RolloutRestart>(),
+            ActionDef::change::<set_image::SetImage>(),
+            ActionDef::change::<rollout_undo::RolloutUndo>(),
             ActionDef::read::<list_nodes::ListNodes>(),
             ActionDef::read::<list_pods::ListPods>(),
             ActionDef::change::<scale_deployment::ScaleDeployment>(),

@@ -27,6 +27,38 @@ pub(super) async fn patch_if_unchanged<K: Object, T>(
     kubernetes: &KubernetesWriter,
     namespace: Option<&str>,
     name: &str,
+    seen: Option<K>,
+    decide: impl Fn(Option<&K>) -> Result<(T, Option<Value>)>,
+) -> Result<T> {
+    patch(PatchType::Merge, kubernetes, namespace, name, seen, decide).await
+}
+
+/// The same with a strategic merge patch, which merges the lists of containers of a built-in kind by name.
+///
+/// # Errors
+/// `decide` refuses, or a call failed.
+pub(super) async fn patch_strategically_if_unchanged<K: Object, T>(
+    kubernetes: &KubernetesWriter,
+    namespace: Option<&str>,
+    name: &str,
+    seen: Option<K>,
+    decide: impl Fn(Option<&K>) -> Result<(T, Option<Value>)>,
+) -> Result<T> {
+    patch(PatchType::Strategic, kubernetes, namespace, name, seen, decide).await
+}
+
+/// How a patch is merged.
+#[derive(Debug, Clone, Copy)]
+enum PatchType {
+    Merge,
+    Strategic,
+}
+
+async fn patch<K: Object, T>(
+    patch_type: PatchType,
+    kubernetes: &KubernetesWriter,
+    namespace: Option<&str>,
+    name: &str,
     mut seen: Option<K>,
     decide: impl Fn(Option<&K>) -> Result<(T, Option<Value>)>,
 ) -> Result<T> {
@@ -39,10 +71,14 @@ pub(super) async fn patch_if_unchanged<K: Object, T>(
         };
         let (decision, patch) = decide(found.as_ref())?;
         let (Some(object), Some(patch)) = (found, patch) else { return Ok(decision) };
-        match kubernetes
-            .patch::<K>(namespace, name, &with_resource_version(patch, object.meta()))
-            .await
-        {
+        let patch = with_resource_version(patch, object.meta());
+        let patched = match patch_type {
+            PatchType::Merge => kubernetes.patch::<K>(namespace, name, &patch).await,
+            PatchType::Strategic => {
+                kubernetes.patch_strategically::<K>(namespace, name, &patch).await
+            }
+        };
+        match patched {
             Ok(_) => return Ok(decision),
             // Another client has changed the object, or it is gone: the next read shows which.
             Err(error) if matches!(error.kind(), ErrorKind::Busy | ErrorKind::NotFound) => {}

@@ -12,8 +12,8 @@ use super::{
     Action, Change, Condition, Error, KnownTargets, KubernetesScope, Permission, PlannedChange,
     PlatformReader, PlatformWriter, Progress, RepeatedParam, Result, TargetState,
     optimistic::patch_if_unchanged,
-    rollout_guard::{RolloutInProgress, RolloutTimers},
-    rollouts::{self, Rollable, WorkloadKind, WorkloadRef},
+    rollout_guard::RolloutInProgress,
+    rollouts::{self, Rollable, RolloutWait, WorkloadKind, WorkloadRef},
     types::default_give_up_after,
 };
 use crate::platform::kubernetes::{KubernetesReader, KubernetesWriter};
@@ -145,17 +145,16 @@ impl Change for RolloutRestart {
     ) -> Result<Intent> {
         let Params { namespace, deployment, stateful_set, daemon_set, .. } = params;
         let workload = WorkloadRef::new(namespace, deployment, stateful_set, daemon_set);
-        let settled = Settled {
-            workload,
-            give_up_after: params.give_up_after,
-            policy: params.rollout_in_progress,
-        };
-        match settled.workload.kind() {
-            WorkloadKind::Deployment => prepare_deployment(settled, reader, progress).await,
-            WorkloadKind::StatefulSet => {
-                prepare_direct::<StatefulSet>(settled, reader, progress).await
+        let wait =
+            RolloutWait { policy: params.rollout_in_progress, give_up_after: params.give_up_after };
+        match workload.kind() {
+            WorkloadKind::Deployment => {
+                prepare::<Deployment>(workload, wait, reader, progress).await
             }
-            WorkloadKind::DaemonSet => prepare_direct::<DaemonSet>(settled, reader, progress).await,
+            WorkloadKind::StatefulSet => {
+                prepare::<StatefulSet>(workload, wait, reader, progress).await
+            }
+            WorkloadKind::DaemonSet => prepare::<DaemonSet>(workload, wait, reader, progress).await,
         }
     }
 
@@ -207,39 +206,23 @@ impl Change for RolloutRestart {
     }
 }
 
-/// The workload to restart, once no rollout is in progress.
-struct Settled {
+/// Prepares the restart of a workload once no rollout of it is in progress.
+async fn prepare<K: Rollable>(
     workload: WorkloadRef,
-    give_up_after: runbook::Duration,
-    policy: RolloutInProgress,
-}
-
-async fn prepare_deployment(
-    settled: Settled,
+    wait: RolloutWait,
     reader: &PlatformReader,
     progress: &Progress,
 ) -> Result<Intent> {
-    let kubernetes = reader.kubernetes().await?;
-    let found: Deployment = rollouts::read(&kubernetes, &settled.workload).await?;
-    rollouts::reject_unrollable(&found, &settled.workload, "a restart")?;
-    let timers = RolloutTimers::new(settled.give_up_after, *reader.clock());
-    let policy = settled.policy;
-    let found = rollouts::settled_deployment(found, policy, timers, &kubernetes, progress).await?;
-    Ok(Intent::of(settled, &*found, reader))
-}
-
-/// Prepares the restart of a workload that controls its pods itself.
-async fn prepare_direct<K: Rollable>(
-    settled: Settled,
-    reader: &PlatformReader,
-    progress: &Progress,
-) -> Result<Intent> {
-    let Settled { workload, give_up_after, policy } = &settled;
-    let found: K = rollouts::read(&reader.kubernetes().await?, workload).await?;
-    rollouts::reject_unrollable(&found, workload, "a restart")?;
-    let (found, _) =
-        rollouts::settled::<K>(workload, *policy, *give_up_after, reader, progress).await?;
-    Ok(Intent::of(settled, &*found, reader))
+    let found: K = rollouts::read(&reader.kubernetes().await?, &workload).await?;
+    rollouts::reject_unrollable(&found, &workload, "a restart")?;
+    let found = found.settle(&workload, wait, reader, progress).await?;
+    Ok(Intent {
+        before: restarted_at(found.template()),
+        uid: found.meta().uid.clone().unwrap_or_default(),
+        restarted_at: reader.clock().now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
+        workload,
+        give_up_after: wait.give_up_after,
+    })
 }
 
 /// Writes the annotation, unless another client has written one since the step was prepared.
@@ -260,35 +243,32 @@ async fn restart<K: Rollable>(intent: &Intent, kubernetes: &KubernetesWriter) ->
     .await
 }
 
+async fn read_annotation_of<K: Rollable>(
+    kubernetes: &KubernetesReader,
+    namespace: Option<&str>,
+    name: &str,
+) -> Result<Option<String>> {
+    let found = kubernetes.get::<K>(namespace, name).await?;
+    Ok(found.and_then(|found| restarted_at(found.template())))
+}
+
 /// Reads the annotation as it is now; none where the workload no longer exists.
 async fn read_annotation(intent: &Intent, kubernetes: &KubernetesReader) -> Result<Option<String>> {
     let (namespace, name) = (Some(intent.workload.namespace.as_str()), intent.workload.name());
-    async fn read<K: Rollable>(
-        kubernetes: &KubernetesReader,
-        namespace: Option<&str>,
-        name: &str,
-    ) -> Result<Option<String>> {
-        let found = kubernetes.get::<K>(namespace, name).await?;
-        Ok(found.and_then(|found| restarted_at(found.template())))
-    }
     match intent.workload.kind() {
-        WorkloadKind::Deployment => read::<Deployment>(kubernetes, namespace, name).await,
-        WorkloadKind::StatefulSet => read::<StatefulSet>(kubernetes, namespace, name).await,
-        WorkloadKind::DaemonSet => read::<DaemonSet>(kubernetes, namespace, name).await,
+        WorkloadKind::Deployment => {
+            read_annotation_of::<Deployment>(kubernetes, namespace, name).await
+        }
+        WorkloadKind::StatefulSet => {
+            read_annotation_of::<StatefulSet>(kubernetes, namespace, name).await
+        }
+        WorkloadKind::DaemonSet => {
+            read_annotation_of::<DaemonSet>(kubernetes, namespace, name).await
+        }
     }
 }
 
 impl Intent {
-    fn of<K: Rollable>(settled: Settled, found: &K, reader: &PlatformReader) -> Self {
-        Self {
-            before: restarted_at(found.template()),
-            uid: found.meta().uid.clone().unwrap_or_default(),
-            restarted_at: reader.clock().now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
-            workload: settled.workload,
-            give_up_after: settled.give_up_after,
-        }
-    }
-
     /// Returns the annotation as a target, for messages.
     fn annotation(&self) -> String {
         format!("{} {RESTARTED_AT}", self.workload.target())

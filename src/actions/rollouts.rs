@@ -1,7 +1,7 @@
 //! Rollouts of the workloads that have a pod template: deployments, stateful sets and daemon sets. The actions that
 //! change a template wait for its rollout here, and refuse a workload whose controller would not roll it out.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, future::Future, sync::Arc};
 
 use k8s_openapi::{
     api::{
@@ -111,6 +111,21 @@ pub(super) trait Rollable: Object {
     fn may_be_new(&self, pod: &Pod) -> bool;
     /// Returns why it has fewer pods than it is to have, if the API server refuses them.
     fn refused_pods(&self, sets: &[Arc<ReplicaSet>]) -> Option<String>;
+    /// Returns the workload when no rollout of it is in progress; `self` has just been read.
+    fn settle(
+        self,
+        target: &WorkloadRef,
+        wait: RolloutWait,
+        reader: &PlatformReader,
+        progress: &Progress,
+    ) -> impl Future<Output = Result<Arc<Self>>> + Send;
+}
+
+/// How a rollout in progress is met.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RolloutWait {
+    pub(super) policy: RolloutInProgress,
+    pub(super) give_up_after: runbook::Duration,
 }
 
 impl Rollable for Deployment {
@@ -149,6 +164,19 @@ impl Rollable for Deployment {
 
     fn refused_pods(&self, sets: &[Arc<ReplicaSet>]) -> Option<String> {
         workload::refused_pods(self, sets)
+    }
+
+    async fn settle(
+        self,
+        _: &WorkloadRef,
+        RolloutWait { policy, give_up_after }: RolloutWait,
+        reader: &PlatformReader,
+        progress: &Progress,
+    ) -> Result<Arc<Self>> {
+        let timers = RolloutTimers::new(give_up_after, *reader.clock());
+        let kubernetes = reader.kubernetes().await?;
+        let settled = rollout_guard::settled_snapshot(self, policy, timers, &kubernetes, progress);
+        Ok(settled.await?.deployment)
     }
 }
 
@@ -190,6 +218,16 @@ impl Rollable for StatefulSet {
     fn refused_pods(&self, _: &[Arc<ReplicaSet>]) -> Option<String> {
         None
     }
+
+    async fn settle(
+        self,
+        target: &WorkloadRef,
+        wait: RolloutWait,
+        reader: &PlatformReader,
+        progress: &Progress,
+    ) -> Result<Arc<Self>> {
+        Ok(settled(self, target, wait, reader, progress).await?.0)
+    }
 }
 
 impl Rollable for DaemonSet {
@@ -229,6 +267,16 @@ impl Rollable for DaemonSet {
 
     fn refused_pods(&self, _: &[Arc<ReplicaSet>]) -> Option<String> {
         None
+    }
+
+    async fn settle(
+        self,
+        target: &WorkloadRef,
+        wait: RolloutWait,
+        reader: &PlatformReader,
+        progress: &Progress,
+    ) -> Result<Arc<Self>> {
+        Ok(settled(self, target, wait, reader, progress).await?.0)
     }
 }
 
@@ -271,34 +319,19 @@ pub(super) fn reject_unrollable<K: Rollable>(
     }
 }
 
-/// Returns a deployment's current object when no rollout is in progress.
-///
-/// # Errors
-/// A rollout is in progress and is refused, or can no longer end by itself.
-pub(super) async fn settled_deployment(
-    found: Deployment,
-    policy: RolloutInProgress,
-    timers: RolloutTimers,
-    kubernetes: &KubernetesReader,
-    progress: &Progress,
-) -> Result<Arc<Deployment>> {
-    let settled = rollout_guard::settled_snapshot(found, policy, timers, kubernetes, progress);
-    Ok(settled.await?.deployment)
-}
-
-/// Returns a workload that controls its pods itself, with its pods, when no rollout is in progress.
+/// Returns a workload that controls its pods itself and has just been read, with its pods, when no rollout is in
+/// progress.
 ///
 /// # Errors
 /// A rollout is in progress and is refused, or can no longer end by itself.
 pub(super) async fn settled<K: Rollable>(
+    found: K,
     target: &WorkloadRef,
-    policy: RolloutInProgress,
-    give_up_after: runbook::Duration,
+    RolloutWait { policy, give_up_after }: RolloutWait,
     reader: &PlatformReader,
     progress: &Progress,
 ) -> Result<(Arc<K>, Vec<Arc<Pod>>)> {
     let kubernetes = reader.kubernetes().await?;
-    let found: K = read(&kubernetes, target).await?;
     if let (Some(missing), RolloutInProgress::Refuse) = (found.in_progress(), policy) {
         let message = format!("a rollout of {} is in progress: {missing}", target.target());
         return Err(Error::precondition(message).with_hint(HINT));

@@ -640,9 +640,9 @@ async fn wait_until_gone(
     wait::until(progress, &mut [&mut nodes], || {
         let nodes = view.objects();
         let awaited = awaited.get_or_insert_with(|| {
-            let is_named = |name: Option<&String>| name.is_some_and(|name| names.contains(name));
-            let named = nodes.iter().filter(|node| is_named(node.metadata.name.as_ref()));
-            named.filter_map(|node| node.metadata.uid.clone()).collect()
+            let is_meant = |name: Option<&String>| name.is_some_and(|name| names.contains(name));
+            let meant = nodes.iter().filter(|node| is_meant(node.metadata.name.as_ref()));
+            meant.filter_map(|node| node.metadata.uid.clone()).collect()
         });
         evaluate_gone(awaited, names.len(), &nodes)
     })

@@ -8,7 +8,7 @@ use super::{
     Action, Condition, KnownTargets, KubernetesScope, Permission, PlatformReader, Progress,
     RepeatedParam, Result, Wait,
     rollout_guard::{self, RolloutInProgress, RolloutTimers},
-    rollouts::{self, Rollable, WorkloadKind, WorkloadRef},
+    rollouts::{self, Rollable, RolloutWait, WorkloadKind, WorkloadRef},
     types::{NodeInstances, PodRecord, default_give_up_after},
 };
 
@@ -136,10 +136,11 @@ async fn wait_for_direct<K: Rollable>(
     reader: &PlatformReader,
     progress: &Progress,
 ) -> Result<Output> {
-    let policy = RolloutInProgress::Wait;
-    let (found, pods) =
-        rollouts::settled::<K>(target, policy, give_up_after, reader, progress).await?;
-    let instances = NodeInstances::read(&reader.kubernetes().await?).await?;
+    let kubernetes = reader.kubernetes().await?;
+    let found: K = rollouts::read(&kubernetes, target).await?;
+    let wait = RolloutWait { policy: RolloutInProgress::Wait, give_up_after };
+    let (found, pods) = rollouts::settled(found, target, wait, reader, progress).await?;
+    let instances = NodeInstances::read(&kubernetes).await?;
     let pods = pods.iter().map(|pod| PodRecord::of(pod, &instances)).collect();
     Ok(output(found.replicas(), pods))
 }

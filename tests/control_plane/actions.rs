@@ -42,6 +42,8 @@ pub(crate) fn tests() -> Vec<Test> {
         test("actions::drain_evicts_as_a_budget_allows_and_its_undo_uncordons", drain),
         test("actions::labels_and_taints_are_set_and_restored", label_and_taint),
         test("actions::stateful_and_daemon_sets_are_restarted", restart_sets),
+        test("actions::images_are_set_and_restored", set_image),
+        test("actions::a_rollout_is_undone_and_the_undo_goes_back", rollout_undo),
         test("actions::wait_rollout_waits_for_the_new_revision", wait_rollout),
         test("actions::wait_pods_waits_until_ready_and_until_gone", wait_pods),
     ]
@@ -387,6 +389,75 @@ async fn restart_sets(plane: Arc<ControlPlane>) {
         };
         assert_eq!(pods.iter().filter(has_stamp).count(), 2);
     }
+}
+
+async fn set_image(plane: Arc<ControlPlane>) {
+    two_nodes(&plane, false).await;
+    create_sets(&plane).await;
+    plane.deployment(TEST_NAMESPACE, "relay", 2, json!({})).await;
+    let container = |template: k8s_openapi::api::core::v1::PodTemplateSpec| {
+        let container = template.spec.unwrap().containers.remove(0);
+        (container.name, container.image.unwrap())
+    };
+    let images = async || {
+        let relay = plane.api::<Deployment>(TEST_NAMESPACE).get("relay").await.unwrap();
+        let db = plane.api::<StatefulSet>(TEST_NAMESPACE).get("db").await.unwrap();
+        let agent = plane.api::<DaemonSet>(TEST_NAMESPACE).get("agent").await.unwrap();
+        [relay.spec.template, db.spec.template, agent.spec.template].map(container)
+    };
+    let before = images().await;
+    let step = |name: &str, parameter: &str, container: &str| {
+        let image = format!("{{{container}: 'registry.example.com/other:2.0'}}");
+        format!(
+            "  - {{id: {name}, action: set_image, with: {{namespace: actions, {parameter}: {name}, images: {image}}}}}\n"
+        )
+    };
+    let steps = [("relay", "deployment"), ("db", "stateful_set"), ("agent", "daemon_set")];
+    let steps: String = steps
+        .into_iter()
+        .zip(&before)
+        .map(|((name, parameter), (container, _))| step(name, parameter, container))
+        .collect();
+    let ended = run(&plane, TEST_NAMESPACE, &runbook_yaml(&format!("{steps}{FAILING_STEP}")))
+        .await
+        .expect_state(RunState::RolledBack);
+    for name in ["relay", "db", "agent"] {
+        assert_eq!(ended.output(name)["replicas"], json!(2), "{name}");
+    }
+    assert_eq!(images().await, before);
+}
+
+async fn rollout_undo(plane: Arc<ControlPlane>) {
+    two_nodes(&plane, false).await;
+    plane.deployment(TEST_NAMESPACE, "relay", 2, json!({})).await;
+    let deployments = plane.api::<Deployment>(TEST_NAMESPACE);
+    let template = async || {
+        let spec = deployments.get("relay").await.unwrap().spec;
+        (spec.template.spec.unwrap().containers[0].image.clone(), spec.template.metadata)
+    };
+    let first = template().await;
+    let other = "registry.example.com/other:2.0";
+    let container = deployments.get("relay").await.unwrap().spec.template.spec.unwrap();
+    let container = json!({"name": container.containers[0].name, "image": other});
+    let patch = json!({"spec": {"template": {
+        "metadata": {"annotations": {"second": "yes"}},
+        "spec": {"containers": [container]},
+    }}});
+    deployments.patch("relay", &PatchParams::default(), &Patch::Strategic(patch)).await.unwrap();
+    wait_until("the second revision", async || {
+        let annotations = deployments.get("relay").await.unwrap().metadata.annotations;
+        annotations.unwrap().get("deployment.kubernetes.io/revision").is_some_and(|it| it == "2")
+    })
+    .await;
+    let second = template().await;
+    let undo =
+        "  - {id: undo, action: rollout_undo, with: {namespace: actions, deployment: relay}}\n";
+    let text = runbook_yaml(&format!("{undo}{FAILING_STEP}"));
+    let ended = run(&plane, TEST_NAMESPACE, &text).await.expect_state(RunState::RolledBack);
+    assert_eq!(ended.output("undo")["revision"], json!(1));
+    assert_eq!(template().await, second);
+    run(&plane, TEST_NAMESPACE, &runbook_yaml(undo)).await.expect_success();
+    assert_eq!(template().await, first);
 }
 
 /// A stateful set `db` and a daemon set `agent`, both with two pods on two nodes.

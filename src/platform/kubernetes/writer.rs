@@ -61,10 +61,32 @@ impl KubernetesWriter {
         name: &str,
         patch: &Json,
     ) -> Result<K, Error> {
+        self.patch_with(namespace, name, &Patch::Merge(patch)).await
+    }
+
+    /// Merges `patch` into an object of a built-in kind as the kind's strategy says: a list of containers is merged by
+    /// name, so that fields that this program does not know stay. It is [`patch`](Self::patch) otherwise.
+    ///
+    /// # Errors
+    /// As [`patch`](Self::patch).
+    pub async fn patch_strategically<K: Object>(
+        &self,
+        namespace: Option<&str>,
+        name: &str,
+        patch: &Json,
+    ) -> Result<K, Error> {
+        self.patch_with(namespace, name, &Patch::Strategic(patch)).await
+    }
+
+    async fn patch_with<K: Object>(
+        &self,
+        namespace: Option<&str>,
+        name: &str,
+        patch: &Patch<&Json>,
+    ) -> Result<K, Error> {
         let api = self.connection().api::<K>(namespace);
         let call = format!("patch {}", object_ref::<K>(namespace, name));
-        let patch = Patch::Merge(patch);
-        self.write(&call, || async { api.patch(name, &patch_params(), &patch).await }).await
+        self.write(&call, || async { api.patch(name, &patch_params(), patch).await }).await
     }
 
     /// Sets the replicas of a deployment through its scale subresource, which needs no permission on the rest of
