@@ -62,8 +62,11 @@ pub struct Params {
 pub struct Output {
     /// Namespace of the workload.
     pub namespace: String,
-    /// Name of the workload, of whatever kind it is.
+    /// Name of the deployment; empty for a workload of another kind.
     pub deployment: String,
+    /// Name of the workload, of whatever kind it is.
+    #[serde(default)]
+    pub name: String,
     /// The time of the restart, as in the template's annotation.
     pub restarted_at: String,
     /// How many new pods there are.
@@ -180,7 +183,9 @@ impl Change for RolloutRestart {
             rollouts::wait_for_rollout(target, &is_current, duration, reader, progress).await?;
         Ok(Output {
             namespace: target.namespace.clone(),
-            deployment: target.name().to_owned(),
+            // It repeats the parameter, from which the permissions of later steps are derived.
+            deployment: target.deployment.clone().unwrap_or_default(),
+            name: target.name().to_owned(),
             restarted_at: intent.restarted_at.clone(),
             replicas,
         })
