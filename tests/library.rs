@@ -21,8 +21,8 @@ fn runbook(name: &str) -> String {
         include_str!("../runbooks/rotate-nodegroup.yaml"),
         include_str!("../runbooks/scale-nodegroup.yaml"),
     ];
-    let is_it = |text: &&&str| text.contains(&format!("\nname: {name}\n"));
-    let (own, others): (Vec<&str>, Vec<&str>) = texts.iter().partition(|text| is_it(&text));
+    let is_it = |text: &&str| text.contains(&format!("\nname: {name}\n"));
+    let (own, others): (Vec<&str>, Vec<&str>) = texts.into_iter().partition(is_it);
     own.into_iter().chain(others).collect::<Vec<_>>().join("\n---\n")
 }
 

@@ -25,9 +25,11 @@ impl Driver<'_> {
     ) -> Result<Value, StopReason> {
         let runbook = called.runbook();
         let inputs = self.decided_inputs(called, step, path, &scope).await?;
-        let caller = Caller { path: path.clone(), deadline };
-        let inner = EvaluationScope::new(&inputs);
-        let mut block = Block { steps: &runbook.steps, caller: Some(caller), scope: inner };
+        let mut block = Block {
+            steps: &runbook.steps,
+            caller: Some(Caller { path: path.clone(), deadline }),
+            scope: EvaluationScope::new(&inputs),
+        };
         match self.run_steps(&mut block).await? {
             ForwardOutcome::Completed => {}
             ForwardOutcome::Left(failure) => return Err(StopReason::StepFailed(failure)),

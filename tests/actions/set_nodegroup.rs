@@ -1,5 +1,7 @@
 //! `set_nodegroup`.
 
+use std::time::Duration;
+
 use aws_sdk_eks::types::{Nodegroup, NodegroupScalingConfig, UpdateLabelsPayload};
 use rafay_relay_sop::journal::RunState;
 use serde_json::json;
@@ -175,11 +177,15 @@ async fn a_lost_response_leads_to_one_update() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_update_of_another_client_is_waited_for() {
-    let cluster = TestCluster::new().await;
+    let mut scenario = Scenario::default();
+    // Longer than it takes to start the run, on any machine.
+    scenario.times.update = Duration::from_hours(1);
+    let cluster = TestCluster::with_scenario(scenario).await;
     let labels = UpdateLabelsPayload::builder().add_or_update_labels("track", "beta").build();
     let call = eks(&cluster).update_nodegroup_config().cluster_name("rafay-cluster");
     call.nodegroup_name(RELAY).labels(labels).send().await.unwrap();
-    let ended = cluster.run(&runbook_yaml(&step("max: 9"))).await.expect_success();
+    let text = runbook_yaml(&step("max: 9")).replace("timeout: 5m", "timeout: 9h");
+    let ended = cluster.run(&text).await.expect_success();
     assert_line(&ended, "is being updated by another client");
     assert!(config(&cluster).await.starts_with("3..9 [Name=nodegroup-relay-services,track=beta]"));
 }

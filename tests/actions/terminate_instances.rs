@@ -8,7 +8,7 @@ use super::{
     GROUP, PLAIN, RELAY, assert_left_alone, end_node, fail_and_roll_back, fail_nth_and_resume,
     runbook_yaml, scenario_with_plain_group,
 };
-use test_support::TestCluster;
+use test_support::{TestCluster, wait_until_async};
 
 const TERMINATE: &str = "autoscaling:TerminateInstanceInAutoScalingGroup";
 
@@ -123,7 +123,11 @@ async fn a_resumed_step_ends_only_the_instances_that_it_named() {
     let ids = json!([before[0].0, before[1].0]);
     let steps = of_relay(&format!("instances: {ids}"));
     fail_nth_and_resume(&cluster, &steps, (TERMINATE, 2), async || {
-        end_node(&cluster, &before[0].1).await;
+        wait_until_async("the end of the first node", async || {
+            let state = cluster.simulator.state().await.unwrap();
+            (!state.nodes.contains_key(&before[0].1)).then_some(())
+        })
+        .await;
     })
     .await
     .expect_success();
