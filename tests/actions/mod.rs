@@ -19,6 +19,7 @@ mod scale_nodegroup_undo;
 mod set_nodegroup;
 mod suspend_processes;
 mod terminate_instances;
+mod update_nodegroup_version;
 mod wait_nodes;
 mod wait_pods;
 mod wait_rollout;
