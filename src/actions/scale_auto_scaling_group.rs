@@ -17,7 +17,7 @@ use super::{
 };
 use crate::platform::{
     ErrorKind,
-    aws::{AutoScalingGroup, AwsReader, Scaling},
+    aws::{Activity, AutoScalingGroup, AwsReader, Scaling},
     wait::{self, GraceTimer, WaitState},
 };
 use runbook::Reversibility;
@@ -459,7 +459,7 @@ async fn launch_failure(aws: &AwsReader, intent: &Intent) -> Result<Option<Strin
         Ok(activities) => {
             let mut launches =
                 activities.into_iter().filter(|one| one.description.starts_with("Launching"));
-            let latest = launches.next().filter(|latest| latest.has_failed());
+            let latest = launches.next().filter(Activity::has_failed);
             Ok(latest.map(|latest| latest.message.unwrap_or(latest.description)))
         }
         Err(error) if error.kind() == ErrorKind::Denied => Ok(None),

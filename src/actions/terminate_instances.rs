@@ -15,7 +15,7 @@ use super::{
     types::{AutoScalingGroupName, NodeRecord, NodegroupName},
 };
 use crate::platform::{
-    aws::{AutoScalingGroup, AwsReader},
+    aws::{AutoScalingGroup, AwsReader, GroupInstance},
     kubernetes::Selection,
     wait::{self, WaitState},
 };
@@ -148,9 +148,8 @@ impl Change for TerminateInstances {
         let (instances, nodes) = (params.instances.as_ref(), params.nodes.as_ref());
         let named =
             group_instances::find(instances, nodes, &found, known, reader, progress).await?;
-        let is_ending = |id: &&String| {
-            find_instance(&found.group, id).is_some_and(|instance| instance.is_leaving())
-        };
+        let is_ending =
+            |id: &&String| find_instance(&found.group, id).is_some_and(GroupInstance::is_leaving);
         let ending: Vec<String> = named.ids.iter().filter(is_ending).cloned().collect();
         let count = u32::try_from(named.ids.len() - ending.len()).unwrap_or(u32::MAX);
         let before = found.group.desired;
@@ -210,7 +209,7 @@ impl Change for TerminateInstances {
         let aws = writer.reader().aws(&intent.region).await?;
         let group = nodegroups::describe_group(&aws, &intent.auto_scaling_group).await?;
         let is_ended =
-            |id: &&String| find_instance(&group, id).is_none_or(|instance| instance.is_leaving());
+            |id: &&String| find_instance(&group, id).is_none_or(GroupInstance::is_leaving);
         let ended: Vec<&String> = intent.instances.iter().filter(is_ended).collect();
         if ended.is_empty() {
             return Ok(Vec::new());

@@ -141,7 +141,7 @@ async fn lists_are_read_to_their_end() {
 async fn a_change_carries_the_token_and_what_is_set() {
     let server = TestServer::start(|_| CannedResponse::Json(200, update("InProgress"))).await;
     let scaling = Scaling { min: None, max: Some(8), desired: Some(4) };
-    let sent = writer(&server).await.update_nodegroup_config("c", "relay", scaling).await;
+    let sent = writer(&server).await.update_nodegroup_config("c", "relay", &scaling.into()).await;
     let sent = sent.unwrap();
     assert_eq!((sent.id.as_str(), &sent.status), ("u-1", &UpdateStatus::InProgress));
     assert_eq!(sent.scaling, scaling);
@@ -161,7 +161,8 @@ async fn a_change_during_another_is_busy_and_not_repeated() {
     })
     .await;
     let writer = writer(&server).await;
-    let error = writer.update_nodegroup_config("c", "g", Scaling::default()).await.unwrap_err();
+    let error =
+        writer.update_nodegroup_config("c", "g", &Scaling::default().into()).await.unwrap_err();
     assert_eq!((error.kind(), error.code()), (ErrorKind::Busy, "ResourceInUseException"));
     assert_eq!(server.requests().len(), 1);
 }
