@@ -18,7 +18,7 @@ use rafay_relay_sop::{
 };
 use runbook::{EvaluationScope, Source};
 use serde_json::{Map, Value, json};
-use simulator::{AccessPolicy, Effect, Fault, Scenario};
+use simulator::{AccessPolicy, Effect, Fault, PlainGroup, Scenario};
 use test_support::{ProgramOutput, Serve, SimulateProcess, TestCluster, program};
 
 const RELAY_SCALE: &str = include_str!("../runbooks/relay-scale.yaml");
@@ -326,6 +326,96 @@ async fn relay_scale_is_rolled_back_with_exactly_the_derived_permissions() {
     let cluster = TestCluster::with_policy(Scenario::default(), policy).await;
     cluster.run(&text).await.expect_state(RunState::RolledBack);
     assert_eq!(denied_calls(&cluster), [""; 0]);
+}
+
+/// What acts on groups, of a nodegroup and by themselves, with an undo of all that has one.
+const GROUP_ACTIONS: &str = "
+name: groups
+defaults: {retry: {attempts: 1}, on_failure: rollback, timeout: 2h}
+steps:
+  - {id: all, action: list_nodegroups, with: {region: us-west-2, cluster: rafay-cluster}}
+  - {id: relay, action: find_nodegroup, with: {region: us-west-2, cluster: rafay-cluster, name: relay-services-1a2b3c}}
+  - {id: workers, action: find_auto_scaling_group, with: {region: us-west-2, name: workers}}
+  - {id: keep, action: suspend_processes, with: {nodegroup: '{{ relay }}', processes: [AZRebalance]}}
+  - {id: stop, action: suspend_processes, with: {auto_scaling_group: '{{ workers }}', processes: [AZRebalance]}}
+  - {id: protect, action: set_protection, with: {auto_scaling_group: '{{ workers }}', instances: '{{ workers.instances }}', protected: true}}
+  - {id: more, action: scale_auto_scaling_group, with: {auto_scaling_group: '{{ workers }}', desired: 3}}
+  - {id: labels, action: set_nodegroup, with: {nodegroup: '{{ relay }}', max: 9, labels: {a: b}}}
+  - {id: end, action: terminate_instances, with: {nodegroup: '{{ relay }}', instances: ['{{ relay.instances[0] }}']}}
+  - {id: gone, action: terminate_instances, with: {auto_scaling_group: '{{ workers }}', instances: ['{{ workers.instances[0] }}']}}
+  - {id: version, action: update_nodegroup_version, with: {nodegroup: '{{ relay }}'}}
+";
+
+fn scenario_of_groups() -> Scenario {
+    let group = PlainGroup {
+        name: "workers".into(),
+        tags: BTreeMap::new(),
+        min: 1,
+        max: 4,
+        desired: 2,
+        instance_type: "m5.large".into(),
+        protected: Vec::new(),
+    };
+    Scenario { auto_scaling_groups: vec![group], ..Scenario::default() }
+}
+
+#[tokio::test]
+async fn actions_on_groups_succeed_and_are_undone_with_exactly_the_derived_permissions() {
+    let failing = format!(
+        "{GROUP_ACTIONS}  - {{id: last, action: assert, with: {{that: false, message: on purpose}}}}\n"
+    );
+    for (text, state) in
+        [(GROUP_ACTIONS, RunState::Succeeded), (failing.as_str(), RunState::RolledBack)]
+    {
+        let policy = policy_of(&on_default_scenario(text));
+        let cluster = TestCluster::with_policy(scenario_of_groups(), policy).await;
+        cluster.run(text).await.expect_state(state);
+        assert_eq!(denied_calls(&cluster), [""; 0]);
+    }
+}
+
+/// The group that a runbook names is known before the run, and so is whether it may be changed.
+#[tokio::test]
+async fn a_missing_permission_on_a_named_group_is_found_before_anything_is_changed() {
+    let all = on_default_scenario(GROUP_ACTIONS);
+    let is_on_group = |one: &&Requirement| {
+        matches!(&one.access, Access::Aws(access)
+            if matches!(&access.resource, AwsResource::AutoScalingGroup { .. }))
+    };
+    let on_groups: Vec<&Requirement> = all.iter().filter(is_on_group).collect();
+    assert_eq!(on_groups.len(), 5, "{on_groups:?}");
+    for missing in on_groups {
+        let arn = "arn:aws:autoscaling:us-west-2:123456789012:autoScalingGroup:*:autoScalingGroupName/workers";
+        assert!(missing.describe().ends_with(arn), "{}", missing.describe());
+        let rest: Vec<Requirement> =
+            all.iter().filter(|one| one.access != missing.access).cloned().collect();
+        let cluster = TestCluster::with_policy(scenario_of_groups(), policy_of(&rest)).await;
+        let refused = cluster.accept(GROUP_ACTIONS, json!({})).await.err();
+        assert!(matches!(refused, Some(StartError::NotPermitted(_))), "{}", missing.describe());
+        assert_eq!(cluster.effective_calls(), [""; 0]);
+    }
+}
+
+#[test]
+fn a_group_whose_name_has_a_wildcard_does_not_widen_a_policy() {
+    let text = "
+name: test
+steps:
+  - {id: stop, action: suspend_processes, with: {auto_scaling_group: {region: us-west-2, name: 'a*?$b'}, processes: [Launch]}}
+  - {id: found, action: find_auto_scaling_group, with: {region: us-west-2, tags: {a: b}}}
+";
+    let policy = permissions::policy(&requirements(text, json!({}))).unwrap().to_string();
+    assert!(policy.contains("autoScalingGroupName/a${*}${?}${$}b"), "{policy}");
+    let by_tags = format!(
+        "{text}  - {{id: start, action: resume_processes, with: {{auto_scaling_group: '{{{{ found }}}}', processes: [Launch]}}}}\n"
+    );
+    let needed = requirements(&by_tags, json!({}));
+    let wide = needed.iter().find(|one| one.describe().contains("ResumeProcesses")).unwrap();
+    let notes: Vec<&String> = wide.notes.iter().collect();
+    assert_eq!(
+        notes,
+        ["every Auto Scaling group of the region: which one is known only when found has run"]
+    );
 }
 
 fn denied_calls(cluster: &TestCluster) -> Vec<String> {

@@ -62,6 +62,7 @@ mod sleep;
 mod suspend_processes;
 mod taint_nodes;
 mod terminate_instances;
+mod update_nodegroup_version;
 mod wait_nodes;
 mod wait_pods;
 mod wait_rollout;
@@ -90,6 +91,7 @@ pub fn all() -> &'static [ActionDef] {
             ActionDef::read::<list_nodegroups::ListNodegroups>(),
             ActionDef::change::<scale_nodegroup::ScaleNodegroup>(),
             ActionDef::change::<set_nodegroup::SetNodegroup>(),
+            ActionDef::change::<update_nodegroup_version::UpdateNodegroupVersion>(),
             ActionDef::wait::<wait_nodes::WaitNodes>(),
             ActionDef::change::<rollout_restart::RolloutRestart>(),
             ActionDef::change::<set_image::SetImage>(),

@@ -1,10 +1,19 @@
 //! Updates of a nodegroup by EKS: whether one can begin, and how it ends.
 
-use super::{Error, PlatformReader, Progress, Result, nodegroups, types::NodegroupName};
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::Node;
+
+use super::{
+    Error, PlatformReader, Progress, Result, nodegroups,
+    types::{NodeRecord, NodegroupName},
+};
 use crate::platform::{
     aws::{AwsReader, Nodegroup, Update, UpdateStatus},
+    kubernetes::{KubernetesReader, Selection, node},
     wait::{self, WaitState},
 };
+use text::plural;
 
 /// Refuses a nodegroup whose status does not allow an update. A DEGRADED one can be updated: even a group without nodes
 /// has that status.
@@ -32,17 +41,16 @@ pub(super) fn busy(nodegroup: &str) -> Error {
 }
 
 /// Waits until an update has ended. A failed one returns the nodegroup to ACTIVE, so its status proves nothing.
-/// `describe` adds to what the wait says.
+/// With `replaced`, the wait says how many nodes are left of those that the update replaces.
 pub(super) async fn follow(
     name: &NodegroupName,
     id: &str,
     aws: &AwsReader,
     reader: &PlatformReader,
     progress: &Progress,
-    describe: impl AsyncFn() -> Result<String>,
+    replaced: Option<&[NodeRecord]>,
 ) -> Result<()> {
-    let describe = &describe;
-    wait::poll(progress, reader.clock(), nodegroups::POLL_BACKOFF, || async move {
+    wait::poll(progress, reader.clock(), nodegroups::POLL_BACKOFF, || async {
         let Some(update) = aws.describe_update(&name.cluster, &name.name, id).await? else {
             // The server does not support DescribeUpdate; the nodegroup shows the result.
             return Ok(WaitState::Ready(()));
@@ -50,14 +58,41 @@ pub(super) async fn follow(
         match update.status {
             UpdateStatus::Successful => Ok(WaitState::Ready(())),
             UpdateStatus::Failed | UpdateStatus::Cancelled => Err(failure(name, &update)),
-            UpdateStatus::InProgress | UpdateStatus::Unknown(_) => Ok(WaitState::Pending(format!(
-                "EKS to finish update {id} of nodegroup {}{}",
-                name.name,
-                describe().await?
-            ))),
+            UpdateStatus::InProgress | UpdateStatus::Unknown(_) => {
+                let left = match replaced {
+                    Some(nodes) => describe_remaining(&name.name, nodes, reader).await?,
+                    None => String::new(),
+                };
+                Ok(WaitState::Pending(format!(
+                    "EKS to finish update {id} of nodegroup {}{left}",
+                    name.name
+                )))
+            }
         }
     })
     .await
+}
+
+async fn describe_remaining(
+    nodegroup: &str,
+    old: &[NodeRecord],
+    reader: &PlatformReader,
+) -> Result<String> {
+    let nodes = list_nodes(nodegroup, &reader.kubernetes().await?).await?;
+    let now: BTreeSet<&str> = nodes.iter().map(|node| node.uid.as_str()).collect();
+    let left = old.iter().filter(|node| now.contains(node.uid.as_str())).count();
+    let verb = if left == 1 { "is" } else { "are" };
+    Ok(format!(": {left} of {} from before {verb} left", plural(old.len(), "node")))
+}
+
+/// Returns the nodes of a nodegroup that run on instances.
+pub(super) async fn list_nodes(
+    nodegroup: &str,
+    kubernetes: &KubernetesReader,
+) -> Result<Vec<NodeRecord>> {
+    let selection = Selection::all().with_labels(node::nodegroup_selector(nodegroup));
+    let nodes = kubernetes.list::<Node>(&selection).await?;
+    Ok(nodes.iter().filter_map(NodeRecord::of).collect())
 }
 
 /// Returns the error of an update that has not succeeded.

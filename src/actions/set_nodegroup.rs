@@ -442,8 +442,7 @@ async fn follow(
     progress: &Progress,
 ) -> Result<()> {
     let Some(id) = &receipt.update else { return Ok(()) };
-    let nothing = async || Ok(String::new());
-    nodegroup_update::follow(&intent.nodegroup, id, aws, reader, progress, nothing).await
+    nodegroup_update::follow(&intent.nodegroup, id, aws, reader, progress, None).await
 }
 
 /// Returns the changes to take back: of what is still as the step left it. The others are named, a sentence each.

@@ -23,6 +23,7 @@ mod set_image;
 mod set_nodegroup;
 mod suspend_processes;
 mod terminate_instances;
+mod update_nodegroup_version;
 mod wait_nodes;
 mod wait_pods;
 mod wait_rollout;

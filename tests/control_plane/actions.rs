@@ -13,8 +13,11 @@ use kube::{
 };
 use rafay_relay_sop::journal::RunState;
 use serde_json::json;
+use simulator::ClusterState;
+use test_support::ProgramOutput;
 
 use crate::{
+    cli_run::{CliRun, NAMESPACE, simulate_scenario_over},
     cluster::{one_pod_per_node, wait_until},
     fixture::ControlPlane,
     harness::{Test, test},
@@ -46,7 +49,32 @@ pub(crate) fn tests() -> Vec<Test> {
         test("actions::a_rollout_is_undone_and_the_undo_goes_back", rollout_undo),
         test("actions::wait_rollout_waits_for_the_new_revision", wait_rollout),
         test("actions::wait_pods_waits_until_ready_and_until_gone", wait_pods),
+        test("actions::update_nodegroup_version_replaces_every_node", update_version),
     ]
+}
+
+/// EKS is the simulator, whose nodes join the real control plane, and whose evictions ask its budgets.
+async fn update_version(plane: Arc<ControlPlane>) {
+    plane.namespace(NAMESPACE).await;
+    let scenario = "nodegroups:\n- {name: relay, version: '1.34', max: 3, desired: 2}\n";
+    let simulate = simulate_scenario_over(&plane, scenario);
+    plane.deployment(NAMESPACE, "relay", 2, json!({})).await;
+    budget(&plane, NAMESPACE, json!({"maxUnavailable": 1})).await;
+    let before = simulate.state().await;
+    let runbook = "name: relay-scale\nsteps:\n  \
+        - {id: version, action: update_nodegroup_version, timeout: 2h, with: {nodegroup: {region: us-west-2, cluster: rafay-cluster, name: relay}, version: '1.35'}}\n";
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = CliRun::of(runbook).command(&simulate, dir.path());
+    ProgramOutput::run_async(&mut command).await.expect_exit_code(0);
+    let after = simulate.state().await;
+    let instances = |state: &ClusterState| {
+        state.nodegroups["relay"].instances.keys().cloned().collect::<BTreeSet<String>>()
+    };
+    assert_eq!(instances(&after).len(), 2);
+    assert!(instances(&after).is_disjoint(&instances(&before)));
+    let nodes: BTreeSet<String> =
+        after.nodes.values().filter_map(|node| node.instance.clone()).collect();
+    assert_eq!(nodes, instances(&after), "no old node is left");
 }
 
 async fn read_config(plane: Arc<ControlPlane>) {

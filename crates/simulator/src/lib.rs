@@ -173,6 +173,9 @@ impl Simulator {
             Some(certificates) => aws::certificate::to_pem(certificates),
             None => aws::certificate::of_cluster(&cluster_uid),
         };
+        let mut config = config;
+        // kube would repeat an eviction that a budget refuses for minutes, and nothing else would happen meanwhile.
+        config.default_retry = false;
         let client =
             Client::try_from(config).map_err(|error| SimulatorError::Client(error.into()))?;
         let mut fleet = Fleet::new(&scenario, options.clock, Timestamp::now());

@@ -151,6 +151,12 @@ pub struct Nodegroup {
     /// The status, `ACTIVE` by default.
     #[serde(default = "default_status")]
     pub status: String,
+    /// The Kubernetes version of the nodes, if it is not the cluster's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The version of the nodegroup's own launch template, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launch_template_version: Option<String>,
 }
 
 /// An Auto Scaling group that belongs to no nodegroup. Its instances join the cluster, as self-managed nodes do.

@@ -114,8 +114,7 @@ pub(super) async fn wait_for_update(
     let (Some(id), false) = (&receipt.update, receipt.already_done) else {
         return Ok(());
     };
-    let nothing = async || Ok(String::new());
-    nodegroup_update::follow(&intent.nodegroup, id, aws, reader, progress, nothing).await
+    nodegroup_update::follow(&intent.nodegroup, id, aws, reader, progress, None).await
 }
 
 /// Waits until EKS has passed the size on to the Auto Scaling group, so that the next read finds it there.

@@ -135,6 +135,17 @@ pub struct Update {
     pub created_at: Option<Timestamp>,
     /// The scaling that it was asked to set; all nothing if it is no change of scaling.
     pub scaling: Scaling,
+    /// The version that it was asked to set; none if it is no change of the version.
+    pub version: Option<RequestedVersion>,
+}
+
+/// The version that an update was asked to set, as far as EKS says it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RequestedVersion {
+    /// The Kubernetes version.
+    pub version: Option<String>,
+    /// The release of the image.
+    pub release_version: Option<String>,
 }
 
 /// The state of an update.
@@ -524,7 +535,16 @@ impl From<Scaling> for NodegroupChange {
 impl Update {
     fn from_sdk(found: sdk::Update, id: &str) -> Self {
         let params = found.params.unwrap_or_default();
+        let text = |kind: &sdk::UpdateParamType| {
+            let param = params.iter().find(|param| param.r#type.as_ref() == Some(kind))?;
+            param.value.clone()
+        };
+        let is_of_version = found.r#type == Some(sdk::UpdateType::VersionUpdate);
         Self {
+            version: is_of_version.then(|| RequestedVersion {
+                version: text(&sdk::UpdateParamType::Version),
+                release_version: text(&sdk::UpdateParamType::ReleaseVersion),
+            }),
             id: found.id.unwrap_or_else(|| id.to_owned()),
             status: UpdateStatus::from_code(
                 found.status.as_ref().map_or("", |status| status.as_str()),

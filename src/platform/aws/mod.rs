@@ -34,7 +34,7 @@ pub(super) use connect::AwsAccount;
 pub use ec2::Instance;
 pub use eks::{
     EksCluster, LaunchTemplate, Nodegroup, NodegroupChange, NodegroupTaint, NodegroupVersion,
-    Scaling, Update, UpdateConfig, UpdateStatus,
+    RequestedVersion, Scaling, Update, UpdateConfig, UpdateStatus,
 };
 
 /// The clients of one region. Reads and writes have different timeouts, so each has its own client.

@@ -11,7 +11,7 @@ use crate::platform::{
 };
 use clock::Clock;
 
-use super::{NodegroupChange, Scaling, UpdateStatus};
+use super::{Scaling, UpdateStatus};
 
 /// A thousand times as fast: a back-off of seconds takes milliseconds.
 fn platform(url: &url::Url) -> Platform {
@@ -141,8 +141,7 @@ async fn lists_are_read_to_their_end() {
 async fn a_change_carries_the_token_and_what_is_set() {
     let server = TestServer::start(|_| CannedResponse::Json(200, update("InProgress"))).await;
     let scaling = Scaling { min: None, max: Some(8), desired: Some(4) };
-    let change = NodegroupChange { scaling, ..NodegroupChange::default() };
-    let sent = writer(&server).await.update_nodegroup_config("c", "relay", &change).await;
+    let sent = writer(&server).await.update_nodegroup_config("c", "relay", &scaling.into()).await;
     let sent = sent.unwrap();
     assert_eq!((sent.id.as_str(), &sent.status), ("u-1", &UpdateStatus::InProgress));
     assert_eq!(sent.scaling, scaling);
@@ -162,8 +161,8 @@ async fn a_change_during_another_is_busy_and_not_repeated() {
     })
     .await;
     let writer = writer(&server).await;
-    let change = NodegroupChange::default();
-    let error = writer.update_nodegroup_config("c", "g", &change).await.unwrap_err();
+    let error =
+        writer.update_nodegroup_config("c", "g", &Scaling::default().into()).await.unwrap_err();
     assert_eq!((error.kind(), error.code()), (ErrorKind::Busy, "ResourceInUseException"));
     assert_eq!(server.requests().len(), 1);
 }

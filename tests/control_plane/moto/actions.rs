@@ -29,6 +29,11 @@ pub(crate) fn tests() -> Vec<Test> {
         test("moto::actions::find_nodegroup_reports_why_none_matches", find_none),
         test("moto::actions::set_protection_handles_more_than_a_page", protections),
         test("moto::actions::set_protection_undo_restores_each_protection", protections_undone),
+        test("moto::actions::nodegroups_are_listed_and_found_by_name", list_nodegroups),
+        test("moto::actions::processes_are_suspended_and_resumed_by_the_undo", processes),
+        test("moto::actions::instances_are_terminated_by_id", terminated),
+        test("moto::actions::a_plain_group_is_found_scaled_and_restored", plain_group),
+        test("moto::actions::a_nodegroup_is_set_and_restored", nodegroup_set),
     ]
 }
 
@@ -158,4 +163,110 @@ fn sorted(list: &Value) -> Vec<&str> {
         list.as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
     items.sort_unstable();
     items
+}
+
+async fn list_nodegroups(moto: Arc<Moto>) {
+    let account = AwsAccount::new(&moto, "prod").await;
+    for number in 0..103 {
+        account.bare_nodegroup(&format!("b-{number:03}"), &[("Name", "b")], Sizes(0, 1, 0)).await;
+    }
+    account.nodegroup("z", &[("Name", "z")], Sizes(0, 9, 2)).await;
+    account.nodegroup("a", &[("Name", "z")], Sizes(0, 9, 1)).await;
+    let ended = run(
+        &moto,
+        "  - {id: all, action: list_nodegroups, with: {region: us-west-2, cluster: prod, labels: {Name: z}}}\n  \
+           - {id: one, action: find_nodegroup, with: {region: us-west-2, cluster: prod, name: z}}\n",
+    )
+    .await
+    .expect_success();
+    let records = ended.output("all")["nodegroups"].as_array().unwrap();
+    let names: Vec<&str> = records.iter().map(|it| it["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["a", "z"]);
+    assert_eq!(records[1], *ended.output("one"));
+}
+
+async fn processes(moto: Arc<Moto>) {
+    let account = AwsAccount::new(&moto, "prod").await;
+    let group = account.nodegroup("relay", &[("Name", "relay")], Sizes(0, 9, 2)).await;
+    let suspend = account.autoscaling.suspend_processes().auto_scaling_group_name(&group);
+    suspend.scaling_processes("HealthCheck").send().await.unwrap();
+    let steps = format!(
+        "{FIND}  - {{id: it, action: suspend_processes, with: {{nodegroup: '{{{{ relay }}}}', processes: [AZRebalance, HealthCheck]}}}}\n"
+    );
+    let ended = run(&moto, &steps).await.expect_success();
+    assert_eq!(ended.output("it")["changed"], json!(["AZRebalance"]));
+    assert_eq!(sorted(&ended.output("it")["suspended"]), ["AZRebalance", "HealthCheck"]);
+    let resume = account.autoscaling.resume_processes().auto_scaling_group_name(&group);
+    resume.scaling_processes("AZRebalance").send().await.unwrap();
+    let ended = run(&moto, &format!("{steps}{FAILING_STEP}")).await;
+    ended.expect_state(RunState::RolledBack);
+    let left = account.describe_group(&group).await.suspended_processes.unwrap();
+    let left: Vec<String> = left.into_iter().filter_map(|process| process.process_name).collect();
+    assert_eq!(left, ["HealthCheck"]);
+}
+
+async fn terminated(plane_and_moto: PlaneAndMoto) {
+    let account = AwsAccount::new(&plane_and_moto.1, "prod").await;
+    let group = account.nodegroup("relay", &[("Name", "relay")], Sizes(1, 9, 3)).await;
+    let before: Vec<String> = account.protections(&group).await.into_keys().collect();
+    let steps = |with: &str| {
+        format!(
+            "{FIND}  - {{id: it, action: terminate_instances, with: {{nodegroup: '{{{{ relay }}}}', instances: [{}], {with}}}}}\n",
+            before[0]
+        )
+    };
+    let ended = run_on(&plane_and_moto, &steps("lower_desired: true")).await.expect_success();
+    assert_eq!(ended.output("it")["terminated"], json!([before[0]]));
+    let after: Vec<String> = account.protections(&group).await.into_keys().collect();
+    assert_eq!(after, before[1..]);
+    assert_eq!(account.describe_group(&group).await.desired_capacity, Some(2));
+    let ended = run_on(&plane_and_moto, &steps("lower_desired: false")).await;
+    let ended = ended.expect_state(RunState::RolledBack);
+    assert!(ended.error().contains("not in nodegroup relay"), "{}", ended.error());
+}
+
+async fn plain_group(plane_and_moto: PlaneAndMoto) {
+    let account = AwsAccount::new(&plane_and_moto.1, "prod").await;
+    account.group("workers", Sizes(1, 3, 2)).await;
+    let before = account.protections("workers").await;
+    let steps = "  - {id: workers, action: find_auto_scaling_group, with: {region: us-west-2, tags: {'eks:cluster-name': prod}}}\n  \
+                   - {id: up, action: scale_auto_scaling_group, with: {auto_scaling_group: '{{ workers }}', desired: 5, raise_max: true}}\n  \
+                   - {id: it, action: set_protection, with: {auto_scaling_group: '{{ workers }}', instances: '{{ up.instances }}', protected: true}}\n";
+    let ended = run_on(&plane_and_moto, steps).await.expect_success();
+    assert_eq!(ended.output("up")["instances"].as_array().unwrap().len(), 5);
+    assert_eq!(ended.output("it")["changed"].as_array().unwrap().len(), 5);
+    let account = AwsAccount::new(&plane_and_moto.1, "prod").await;
+    account.group("workers", Sizes(1, 3, 2)).await;
+    let instances = account.protections("workers").await;
+    assert_eq!(instances.len(), before.len());
+    let ended = run_on(&plane_and_moto, &format!("{steps}{FAILING_STEP}")).await;
+    ended.expect_state(RunState::RolledBack);
+    assert_eq!(account.protections("workers").await, instances);
+    let group = account.describe_group("workers").await;
+    assert_eq!((group.max_size, group.desired_capacity), (Some(3), Some(2)));
+}
+
+async fn nodegroup_set(moto: Arc<Moto>) {
+    let account = AwsAccount::new(&moto, "prod").await;
+    account.nodegroup("relay", &[("Name", "relay"), ("old", "1")], Sizes(1, 4, 2)).await;
+    let before = account.describe_nodegroup("relay").await;
+    let steps = format!(
+        "{FIND}  - {{id: it, action: set_nodegroup, with: {{nodegroup: '{{{{ relay }}}}', min: 0, max: 9, labels: {{track: a, old: null}}, taints: [{{key: a, value: b, effect: NoSchedule}}]}}}}\n"
+    );
+    let ended = run(&moto, &steps).await.expect_success();
+    assert_eq!(ended.output("it")["changed"].as_array().unwrap().len(), 5);
+    let after = account.describe_nodegroup("relay").await;
+    assert_eq!(account.sizes("relay").await, Sizes(0, 9, 2));
+    assert_eq!(
+        after.labels.unwrap(),
+        [("Name".into(), "relay".into()), ("track".into(), "a".into())].into()
+    );
+    assert_eq!(after.taints.unwrap()[0].key(), Some("a"));
+    let account = AwsAccount::new(&moto, "prod").await;
+    account.nodegroup("relay", &[("Name", "relay"), ("old", "1")], Sizes(1, 4, 2)).await;
+    run(&moto, &format!("{steps}{FAILING_STEP}")).await.expect_state(RunState::RolledBack);
+    let restored = account.describe_nodegroup("relay").await;
+    assert_eq!(account.sizes("relay").await, Sizes(1, 4, 2));
+    assert_eq!(restored.labels, before.labels);
+    assert!(restored.taints.unwrap_or_default().is_empty());
 }

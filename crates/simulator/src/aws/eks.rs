@@ -7,11 +7,11 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::gateway::Incoming;
-use crate::scenario::{Taint, git_version};
+use crate::scenario::Taint;
 
 use super::certificate;
 use super::fleet::{
-    ConfigChange, ConfigUpdate, Fleet, ManagedNodegroup, MaxUnavailable, UpdateError,
+    ConfigChange, ConfigUpdate, Fleet, ManagedNodegroup, MaxUnavailable, UpdateError, VersionChange,
 };
 use super::permission::PolicyResource;
 use super::protocol::{AwsError, QueryParameters, epoch_seconds, paginate};
@@ -24,6 +24,7 @@ pub(crate) enum EksCall {
     ListNodegroups(String),
     DescribeNodegroup(String, String),
     UpdateNodegroupConfig(String, String),
+    UpdateNodegroupVersion(String, String),
     ListUpdates(String),
     DescribeUpdate(String, String),
 }
@@ -45,6 +46,9 @@ impl EksCall {
             (&Method::POST, ["clusters", cluster, "node-groups", nodegroup, "update-config"]) => {
                 Some(Self::UpdateNodegroupConfig(own(cluster), own(nodegroup)))
             }
+            (&Method::POST, ["clusters", cluster, "node-groups", nodegroup, "update-version"]) => {
+                Some(Self::UpdateNodegroupVersion(own(cluster), own(nodegroup)))
+            }
             (&Method::GET, ["clusters", cluster, "updates"]) => {
                 Some(Self::ListUpdates(own(cluster)))
             }
@@ -63,9 +67,15 @@ impl EksCall {
             Self::ListNodegroups(_) => "ListNodegroups",
             Self::DescribeNodegroup(..) => "DescribeNodegroup",
             Self::UpdateNodegroupConfig(..) => "UpdateNodegroupConfig",
+            Self::UpdateNodegroupVersion(..) => "UpdateNodegroupVersion",
             Self::ListUpdates(_) => "ListUpdates",
             Self::DescribeUpdate(..) => "DescribeUpdate",
         }
+    }
+
+    /// Returns whether the call may change something.
+    pub(crate) fn is_mutating(&self) -> bool {
+        matches!(self, Self::UpdateNodegroupConfig(..) | Self::UpdateNodegroupVersion(..))
     }
 
     /// Returns the resources of the call, as IAM policies name them.
@@ -87,9 +97,9 @@ impl EksCall {
         match self {
             Self::ListClusters => vec![PolicyResource::any()],
             Self::DescribeCluster(name) | Self::ListNodegroups(name) => vec![cluster(name)],
-            Self::DescribeNodegroup(of, name) | Self::UpdateNodegroupConfig(of, name) => {
-                vec![nodegroup(of, name)]
-            }
+            Self::DescribeNodegroup(of, name)
+            | Self::UpdateNodegroupConfig(of, name)
+            | Self::UpdateNodegroupVersion(of, name) => vec![nodegroup(of, name)],
             // AWS documents both resource types and not which one is checked, so a policy must
             // allow both.
             Self::ListUpdates(of) | Self::DescribeUpdate(of, _) => {
@@ -106,6 +116,7 @@ impl EksCall {
             | Self::ListNodegroups(cluster)
             | Self::DescribeNodegroup(cluster, _)
             | Self::UpdateNodegroupConfig(cluster, _)
+            | Self::UpdateNodegroupVersion(cluster, _)
             | Self::ListUpdates(cluster)
             | Self::DescribeUpdate(cluster, _) => Some(cluster),
         }
@@ -154,6 +165,10 @@ pub(crate) fn handle(
         }
         EksCall::UpdateNodegroupConfig(_, name) => {
             let (update, new) = update_config(fleet, name, incoming, now)?;
+            return Ok((json!({"update": describe_update(&update)}), new));
+        }
+        EksCall::UpdateNodegroupVersion(_, name) => {
+            let (update, new) = update_version(fleet, name, incoming, now)?;
             return Ok((json!({"update": describe_update(&update)}), new));
         }
         EksCall::ListUpdates(_) => list_updates(fleet, &query)?,
@@ -222,12 +237,17 @@ fn describe_nodegroup(fleet: &Fleet, nodegroup: &ManagedNodegroup) -> Value {
         .into_iter()
         .collect();
     let taints: Vec<Value> = nodegroup.taints.iter().map(describe_taint).collect();
+    let template = nodegroup.release.template.as_ref().map(|version| {
+        let id = format!("lt-0{}", nodegroup.name);
+        json!({"id": id, "name": nodegroup.name, "version": version})
+    });
     json!({
+        "launchTemplate": template,
         "nodegroupName": nodegroup.name,
         "nodegroupArn": nodegroup.arn,
         "clusterName": fleet.cluster,
-        "version": fleet.version,
-        "releaseVersion": git_version(&fleet.version),
+        "version": nodegroup.release.version,
+        "releaseVersion": nodegroup.release.image,
         "createdAt": epoch_seconds(nodegroup.created),
         "modifiedAt": epoch_seconds(nodegroup.modified),
         "status": nodegroup.status,
@@ -302,6 +322,12 @@ fn describe_update(update: &ConfigUpdate) -> Value {
         }
         None => {}
     }
+    if let Some(VersionChange { version, image, template, force: _ }) = &update.version {
+        let given =
+            [("Version", version), ("ReleaseVersion", image), ("LaunchTemplateVersion", template)];
+        let given = given.iter().filter_map(|(kind, value)| Some((kind, value.as_ref()?)));
+        params.extend(given.map(|(kind, value)| json!({"type": kind, "value": value})));
+    }
     let errors: Vec<Value> = update
         .errors
         .iter()
@@ -312,7 +338,7 @@ fn describe_update(update: &ConfigUpdate) -> Value {
     json!({
         "id": update.id,
         "status": update.status.as_str(),
-        "type": "ConfigUpdate",
+        "type": if update.version.is_some() { "VersionUpdate" } else { "ConfigUpdate" },
         "params": params,
         "createdAt": epoch_seconds(update.created),
         "errors": errors,
@@ -325,14 +351,48 @@ fn update_config(
     incoming: &Incoming,
     now: Timestamp,
 ) -> Result<(ConfigUpdate, bool), AwsError> {
-    let body: Value = serde_json::from_slice(&incoming.body).map_err(|_| {
-        let message = "Unable to unmarshal the request body";
-        AwsError::new(400, "SerializationException", message)
-    })?;
+    let body = parse_body(incoming)?;
     find_nodegroup(fleet, name)?;
     let change = parse_change(name, &body)?;
+    start_update(fleet, change, None, &body, now)
+}
+
+fn update_version(
+    fleet: &mut Fleet,
+    name: &str,
+    incoming: &Incoming,
+    now: Timestamp,
+) -> Result<(ConfigUpdate, bool), AwsError> {
+    let body = parse_body(incoming)?;
+    find_nodegroup(fleet, name)?;
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let version = VersionChange {
+        version: text(&body["version"]),
+        image: text(&body["releaseVersion"]),
+        template: text(&body["launchTemplate"]["version"]),
+        force: body["force"].as_bool().unwrap_or_default(),
+    };
+    let change = ConfigChange { nodegroup: name.to_owned(), ..ConfigChange::default() };
+    start_update(fleet, change, Some(version), &body, now)
+}
+
+fn parse_body(incoming: &Incoming) -> Result<Value, AwsError> {
+    serde_json::from_slice(&incoming.body).map_err(|_| {
+        let message = "Unable to unmarshal the request body";
+        AwsError::new(400, "SerializationException", message)
+    })
+}
+
+fn start_update(
+    fleet: &mut Fleet,
+    change: ConfigChange,
+    version: Option<VersionChange>,
+    body: &Value,
+    now: Timestamp,
+) -> Result<(ConfigUpdate, bool), AwsError> {
+    let name = change.nodegroup.clone();
     let token = body.get("clientRequestToken").and_then(Value::as_str);
-    fleet.start_update(change, token, now).map_err(|refused| {
+    fleet.start_update(change, version, token, now).map_err(|refused| {
         let error = match refused {
             UpdateError::NodegroupNotFound => {
                 let message = format!("No node group found for name: {name}.");
@@ -343,7 +403,7 @@ fn update_config(
                 "ResourceInUseException",
                 "Nodegroup cannot be updated as it is currently not in Active State",
             ),
-            UpdateError::InvalidSizes(message) => {
+            UpdateError::InvalidSizes(message) | UpdateError::InvalidVersion(message) => {
                 AwsError::new(400, "InvalidParameterException", message)
             }
             UpdateError::TokenReused => AwsError::new(
@@ -352,7 +412,7 @@ fn update_config(
                 "The clientRequestToken was used before with other parameters",
             ),
         };
-        error.with_field("clusterName", &fleet.cluster).with_field("nodegroupName", name)
+        error.with_field("clusterName", &fleet.cluster).with_field("nodegroupName", &name)
     })
 }
 

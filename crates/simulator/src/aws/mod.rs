@@ -104,7 +104,7 @@ impl SimulatedService for AwsService {
         let permission =
             permission::required_permission(&call, incoming, &scope, &self.cloud.fleet());
         let (summary, mutating) = match &call {
-            AwsCall::Eks(call) => (summarize_eks(incoming), call.name() == "UpdateNodegroupConfig"),
+            AwsCall::Eks(call) => (summarize_eks(incoming), call.is_mutating()),
             AwsCall::Query(_, action, parameters) => {
                 (parameters.summary(), autoscaling::MUTATING.contains(&action.as_str()))
             }

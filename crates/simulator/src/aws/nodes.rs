@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Node;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::{DeleteParams, EvictParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -76,7 +76,42 @@ async fn execute(cloud: &Cloud, client: &Client, action: &NodeAction) -> Result<
             let deleted = nodes.delete(&instance.node_name(), &parameters).await;
             ignore_status(deleted.map(drop), 404)
         }
+        NodeAction::Drain { instance } => {
+            if drain(client, &instance.node_name()).await? {
+                cloud.fleet().mark_drained(&instance.id);
+            }
+            Ok(())
+        }
     }
+}
+
+/// Cordons a node, and asks for the eviction of its pods. Returns whether none is left.
+async fn drain(client: &Client, node: &str) -> Result<bool, kube::Error> {
+    let nodes: Api<Node> = Api::all(client.clone());
+    let patch = json!({"spec": {"unschedulable": true}});
+    let cordoned = nodes.patch(node, &PatchParams::default(), &Patch::Merge(patch)).await;
+    ignore_status(cordoned.map(drop), 404)?;
+    let on_node = ListParams::default().fields(&format!("spec.nodeName={node}"));
+    let mut pods = Api::<Pod>::all(client.clone()).list(&on_node).await?.items;
+    pods.retain(is_evicted_by_a_drain);
+    for pod in pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
+        let evicted = api.evict(name, &EvictParams::default()).await.map(drop);
+        // Not found: it has ended. Too many requests: a budget does not allow it now.
+        ignore_status(ignore_status(evicted, 404), 429)?;
+    }
+    Ok(pods.is_empty())
+}
+
+/// Returns whether a drain evicts a pod: it runs, and is not bound to its node.
+fn is_evicted_by_a_drain(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    let is_finished = matches!(phase, Some("Succeeded" | "Failed"));
+    let owners = pod.metadata.owner_references.iter().flatten();
+    let is_bound = owners.clone().any(|owner| matches!(&*owner.kind, "DaemonSet" | "Node"));
+    !is_finished && !is_bound
 }
 
 /// Ignores an API error with this code. The error means that the Node is already in the wanted
@@ -151,7 +186,7 @@ fn node_object(fleet: &Fleet, instance: &SimulatedInstance, ready: bool) -> Valu
                 "containerRuntimeVersion": "containerd://2.1.4",
                 "kernelVersion": "6.12.0",
                 "kubeProxyVersion": "",
-                "kubeletVersion": git_version(&fleet.version),
+                "kubeletVersion": git_version(&instance.release.version),
                 "machineID": instance.id,
                 "operatingSystem": "linux",
                 "osImage": "Amazon Linux 2023",

@@ -107,6 +107,8 @@ pub(super) fn plain_nodegroup() -> Nodegroup {
         launch_failures: Vec::new(),
         update_failures: Vec::new(),
         status: default_status(),
+        version: None,
+        launch_template_version: None,
     }
 }
 

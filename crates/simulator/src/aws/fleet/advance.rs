@@ -18,12 +18,15 @@ pub(crate) enum NodeAction {
     MakeReady { instance: SimulatedInstance },
     /// The instance's Node is removed.
     Remove { instance: SimulatedInstance },
+    /// The instance's Node is cordoned, and its pods are evicted.
+    Drain { instance: SimulatedInstance },
 }
 
 impl Fleet {
     /// Does what is due, and returns the actions on Nodes and when there will be more to do.
     pub(crate) fn advance(&mut self, now: Timestamp) -> (Vec<NodeAction>, Option<Timestamp>) {
-        let mut due = self.advance_updates(now);
+        let mut actions = Vec::new();
+        let mut due = self.advance_updates(now, &mut actions);
         let mut keep_earliest = |moment: Timestamp| {
             due = Some(due.map_or(moment, |due: Timestamp| due.min(moment)));
         };
@@ -33,7 +36,7 @@ impl Fleet {
                 keep_earliest(retry);
             }
         }
-        let (mut actions, mut shrunk) = (Vec::new(), false);
+        let mut shrunk = false;
         let ids: Vec<String> = names
             .iter()
             .filter_map(|name| self.groups.get(name))

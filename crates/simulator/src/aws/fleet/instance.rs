@@ -2,6 +2,8 @@
 
 use jiff::Timestamp;
 
+use super::rollout::Release;
+
 /// The lifecycle state of an instance in its group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lifecycle {
@@ -50,6 +52,7 @@ pub(crate) struct SimulatedInstance {
     pub(crate) zone: String,
     pub(crate) address: String,
     pub(crate) instance_type: String,
+    pub(crate) release: Release,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) protected: bool,
     /// Whether the instance is protected from scale-in when it enters service.
@@ -69,6 +72,11 @@ impl SimulatedInstance {
     pub(crate) fn node_name(&self) -> String {
         let region = self.zone.trim_end_matches(char::is_alphabetic);
         format!("ip-{}.{region}.compute.internal", self.address.replace('.', "-"))
+    }
+
+    /// Returns whether the instance is in service and its Node is Ready.
+    pub(super) fn is_ready(&self) -> bool {
+        self.lifecycle == Lifecycle::InService && self.node == NodeState::Ready
     }
 
     /// Returns whether scale-in protection may be changed.

@@ -13,6 +13,7 @@ use clock::Clock;
 mod advance;
 mod group;
 mod instance;
+mod rollout;
 #[cfg(test)]
 mod tests;
 mod update;
@@ -20,6 +21,7 @@ mod update;
 pub(crate) use advance::NodeAction;
 pub(crate) use group::{ActivityStatus, AutoScalingGroup, ScalingActivity};
 pub(crate) use instance::{Lifecycle, SimulatedInstance};
+pub(crate) use rollout::{Release, VersionChange};
 pub(crate) use update::{ConfigChange, ConfigUpdate, MaxUnavailable, Sizes, UpdateError};
 
 /// The role of every client, and the session in which they all act.
@@ -41,6 +43,10 @@ pub(crate) struct ManagedNodegroup {
     pub(crate) startup_taints: Vec<scenario::Taint>,
     pub(crate) sizes: Sizes,
     pub(crate) max_unavailable: MaxUnavailable,
+    /// The release that the nodegroup is described with.
+    pub(crate) release: Release,
+    /// The release of the instances that are launched.
+    launched_release: Release,
     pub(crate) status: String,
     pub(crate) instance_type: String,
     pub(crate) created: Timestamp,
@@ -68,7 +74,7 @@ pub(crate) struct Fleet {
     /// Every instance, including terminated ones.
     pub(crate) instances: BTreeMap<String, SimulatedInstance>,
     pub(crate) updates: Vec<ConfigUpdate>,
-    tokens: BTreeMap<String, (ConfigChange, String)>,
+    tokens: BTreeMap<String, (ConfigChange, Option<VersionChange>, String)>,
     times: Times,
     clock: Clock,
     ids: IdGenerator,
@@ -117,6 +123,8 @@ impl Fleet {
             "arn:aws:eks:{}:{}:nodegroup/{}/{}/{id}",
             self.region, self.account, self.cluster, wanted.name
         );
+        let version = wanted.version.clone().unwrap_or_else(|| self.version.clone());
+        let release = Release::first(&version, wanted.launch_template_version.clone());
         self.nodegroups.insert(
             wanted.name.clone(),
             ManagedNodegroup {
@@ -129,6 +137,8 @@ impl Fleet {
                 startup_taints: wanted.startup_taints.clone(),
                 sizes: Sizes { min: wanted.min, max: wanted.max, desired: wanted.desired },
                 max_unavailable: MaxUnavailable::Count(1),
+                launched_release: release.clone(),
+                release,
                 status: wanted.status.clone(),
                 steady_status: wanted.status.clone(),
                 instance_type: wanted.instance_type.clone(),
@@ -203,6 +213,11 @@ impl Fleet {
         let boot = slow.as_ref().map_or(self.times.boot, |slow| slow.boot);
         let time_to_ready =
             slow.as_ref().and_then(|slow| slow.node_ready).unwrap_or(self.times.node_ready);
+        let nodegroup = self.groups.get(group).and_then(|g| self.nodegroups.get(&g.nodegroup));
+        let release = nodegroup.map_or_else(
+            || Release::first(&self.version, None),
+            |nodegroup| nodegroup.launched_release.clone(),
+        );
         let never = slow.is_some_and(|slow| slow.never_ready);
         let instance = SimulatedInstance {
             id: id.clone(),
@@ -213,6 +228,7 @@ impl Fleet {
                 .groups
                 .get(group)
                 .map_or(String::new(), |g| g.instance_type.clone()),
+            release,
             lifecycle: Lifecycle::Pending,
             protected: false,
             protect_at_launch: self.groups.get(group).is_some_and(|g| g.new_instances_protected),

@@ -25,7 +25,7 @@ impl Account {
     }
 
     /// Advances to a second and returns the actions on Nodes: `+` register, `!` make ready, `-`
-    /// remove.
+    /// remove, `d` drain.
     fn at(&mut self, second: i64) -> Vec<&'static str> {
         let (actions, _) = self.fleet.advance(self.moment(second));
         actions
@@ -35,6 +35,7 @@ impl Account {
                 NodeAction::Register { ready: false, .. } => "+",
                 NodeAction::MakeReady { .. } => "!",
                 NodeAction::Remove { .. } => "-",
+                NodeAction::Drain { .. } => "d",
             })
             .collect()
     }
@@ -63,7 +64,7 @@ impl Account {
             ..ConfigChange::default()
         };
         let now = self.moment(second);
-        self.fleet.start_update(change, None, now).map(|(update, _)| update.id)
+        self.fleet.start_update(change, None, None, now).map(|(update, _)| update.id)
     }
 
     fn status(&self, id: &str) -> &'static str {

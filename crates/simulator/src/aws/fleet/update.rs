@@ -8,7 +8,8 @@ use jiff::Timestamp;
 
 use crate::scenario::Taint;
 
-use super::Fleet;
+use super::rollout::{Release, Rollout, RolloutState, VersionChange};
+use super::{Fleet, NodeAction};
 
 /// The time between EKS accepting an update and changing the Auto Scaling group; until then the old
 /// sizes are described.
@@ -48,6 +49,9 @@ pub(crate) enum MaxUnavailable {
 pub(crate) struct ConfigUpdate {
     pub(crate) id: String,
     pub(crate) change: ConfigChange,
+    /// The change of the version, if the update is one.
+    pub(crate) version: Option<VersionChange>,
+    pub(super) rollout: Option<Rollout>,
     pub(crate) status: UpdateStatus,
     pub(crate) created: Timestamp,
     /// The code and the message of each error.
@@ -81,6 +85,7 @@ pub(crate) enum UpdateError {
     NodegroupNotFound,
     InUse,
     InvalidSizes(String),
+    InvalidVersion(String),
     TokenReused,
 }
 
@@ -90,13 +95,14 @@ impl Fleet {
     pub(crate) fn start_update(
         &mut self,
         change: ConfigChange,
+        version: Option<VersionChange>,
         token: Option<&str>,
         now: Timestamp,
     ) -> Result<(ConfigUpdate, bool), UpdateError> {
         let known = token.and_then(|token| self.tokens.get(token));
-        if let Some((before, id)) = known {
+        if let Some((before, version_before, id)) = known {
             let earlier = self.updates.iter().find(|update| update.id == *id);
-            return match earlier.filter(|_| *before == change) {
+            return match earlier.filter(|_| *before == change && *version_before == version) {
                 Some(earlier) => Ok((earlier.clone(), false)),
                 None => Err(UpdateError::TokenReused),
             };
@@ -106,6 +112,10 @@ impl Fleet {
             self.time_after(now, APPLY_DELAY.min(self.times.update)),
             self.time_after(now, self.times.update),
         );
+        let rollout = match &version {
+            Some(version) => Some(self.plan_rollout(&change.nodegroup, version)?),
+            None => None,
+        };
         let nodegroup =
             self.nodegroups.get_mut(&change.nodegroup).ok_or(UpdateError::NodegroupNotFound)?;
         if !matches!(nodegroup.status.as_str(), "ACTIVE" | "DEGRADED") {
@@ -119,9 +129,15 @@ impl Fleet {
             .iter()
             .find(|failure| failure.nth == nodegroup.updates)
             .map(|failure| (failure.code.clone(), failure.message.clone()));
+        let rollout = rollout.filter(|_| failure.is_none());
+        if let Some(rollout) = &rollout {
+            nodegroup.launched_release = rollout.to.clone();
+        }
         let update = ConfigUpdate {
             id: id.clone(),
             change: change.clone(),
+            version: version.clone(),
+            rollout,
             status: UpdateStatus::InProgress,
             created: now,
             errors: Vec::new(),
@@ -131,17 +147,33 @@ impl Fleet {
         };
         self.updates.push(update.clone());
         if let Some(token) = token {
-            self.tokens.insert(token.to_owned(), (change, id));
+            self.tokens.insert(token.to_owned(), (change, version, id));
         }
         Ok((update, true))
     }
 
-    /// Advances the updates to `now`; returns when there is more to do.
-    pub(super) fn advance_updates(&mut self, now: Timestamp) -> Option<Timestamp> {
+    /// Advances the updates to `now`, and adds what is to be done with Nodes; returns when there is more to do.
+    pub(super) fn advance_updates(
+        &mut self,
+        now: Timestamp,
+        actions: &mut Vec<NodeAction>,
+    ) -> Option<Timestamp> {
         let mut due = None;
         for index in 0..self.updates.len() {
             let update = &mut self.updates[index];
             if update.status != UpdateStatus::InProgress {
+                continue;
+            }
+            if let Some(mut rollout) = update.rollout.take() {
+                let name = update.change.nodegroup.clone();
+                let state = self.advance_rollout(&name, &mut rollout, actions, now);
+                if matches!(state, RolloutState::InProgress) {
+                    let next = self.next_attempt(now);
+                    due = Some(due.map_or(next, |due: Timestamp| due.min(next)));
+                    self.updates[index].rollout = Some(rollout);
+                } else {
+                    self.end_rollout(index, rollout.to, state, now);
+                }
                 continue;
             }
             if update.apply_at.is_some_and(|moment| moment <= now) {
@@ -168,6 +200,21 @@ impl Fleet {
             }
         }
         due
+    }
+
+    fn end_rollout(&mut self, index: usize, to: Release, state: RolloutState, now: Timestamp) {
+        let update = &mut self.updates[index];
+        let Some(nodegroup) = self.nodegroups.get_mut(&update.change.nodegroup) else { return };
+        nodegroup.status = nodegroup.steady_status.clone();
+        if let RolloutState::Failed(code, message) = state {
+            update.status = UpdateStatus::Failed;
+            update.errors.push((code, message));
+            nodegroup.launched_release = nodegroup.release.clone();
+        } else {
+            update.status = UpdateStatus::Successful;
+            nodegroup.release = to;
+            nodegroup.modified = now;
+        }
     }
 
     fn apply_change(&mut self, change: &ConfigChange, now: Timestamp) {
