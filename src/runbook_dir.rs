@@ -18,6 +18,7 @@ const BUILT_IN_RUNBOOKS: &[(&str, &str)] = &[
     ("restart-deployments", include_str!("../runbooks/restart-deployments.yaml")),
     ("rotate-nodegroup", include_str!("../runbooks/rotate-nodegroup.yaml")),
     ("scale-nodegroup", include_str!("../runbooks/scale-nodegroup.yaml")),
+    ("upgrade-nodegroup", include_str!("../runbooks/upgrade-nodegroup.yaml")),
 ];
 
 /// The extensions of a runbook's file.
@@ -329,7 +330,7 @@ mod tests {
         assert_eq!(error.to_string(), expected);
         assert_eq!(
             error.hint().unwrap(),
-            "known runbooks: drain-node, evacuate-zone, relay-scale, replace-node, restart-deployments, rotate-nodegroup, scale-nodegroup"
+            "known runbooks: drain-node, evacuate-zone, relay-scale, replace-node, restart-deployments, rotate-nodegroup, scale-nodegroup, upgrade-nodegroup"
         );
     }
 

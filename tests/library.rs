@@ -20,6 +20,7 @@ fn runbook(name: &str) -> String {
         include_str!("../runbooks/restart-deployments.yaml"),
         include_str!("../runbooks/rotate-nodegroup.yaml"),
         include_str!("../runbooks/scale-nodegroup.yaml"),
+        include_str!("../runbooks/upgrade-nodegroup.yaml"),
     ];
     let is_it = |text: &&str| text.contains(&format!("\nname: {name}\n"));
     let (own, others): (Vec<&str>, Vec<&str>) = texts.into_iter().partition(is_it);
@@ -160,6 +161,28 @@ async fn scale_nodegroup_changes_the_size_and_is_rolled_back() {
     let back = other.run_with(&text, group(json!({"desired": 5}))).await;
     back.expect_state(RunState::RolledBack);
     assert_eq!(sizes(&state(&other).await), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn upgrade_nodegroup_replaces_the_nodes() {
+    let mut scenario = Scenario::default();
+    for group in scenario.nodegroups.iter_mut().filter(|group| group.name == GROUP) {
+        group.version = Some("1.34".into());
+    }
+    let cluster = TestCluster::with_scenario(scenario).await;
+    let before = state(&cluster).await;
+    let inputs = group(json!({"version": "1.35"}));
+    let ended = cluster.run_with(&runbook("upgrade-nodegroup"), inputs).await.expect_success();
+    let (after, upgrade) = (state(&cluster).await, ended.output("upgrade"));
+    assert_eq!(
+        (&upgrade["before"]["version"], &upgrade["version"]),
+        (&json!("1.34"), &json!("1.35"))
+    );
+    let instances = |state: &ClusterState| -> BTreeSet<String> {
+        state.nodegroups[GROUP].instances.keys().cloned().collect()
+    };
+    assert!(instances(&after).is_disjoint(&instances(&before)));
+    assert_complete(&after);
 }
 
 #[tokio::test(flavor = "multi_thread")]
