@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 REFUSED = """
+action_and_call
 each_of_another_type
 empty
 empty_selection
@@ -21,6 +22,7 @@ invalid_for_each
 invalid_format
 invalid_input
 invalid_name
+invalid_output
 invalid_step_id
 invalid_type
 literal_type_mismatch
@@ -37,6 +39,7 @@ too_many_findings
 unknown_action
 unknown_key
 unknown_parameter
+unknown_runbook
 when_not_boolean
 """.split()
 

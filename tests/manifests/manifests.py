@@ -62,7 +62,8 @@ def deployment_file_is_the_kustomization(kubectl):
     assert "arn:aws:iam::ACCOUNT_ID:role/rafay-relay-sop-role" in text
     runbooks = rendered["ConfigMap", "rafay-core", "rafay-relay-sop-runbooks"]["data"]
     files = {path.name: path.read_text() for path in (ROOT / "runbooks").glob("*.yaml")}
-    assert runbooks == files, f"runbooks/Kustomization lists {sorted(runbooks)}, and there are {sorted(files)}"
+    # Not all of them: the generated roles are those of the runbooks that are listed.
+    assert "relay-scale.yaml" in runbooks and runbooks.items() <= files.items(), sorted(runbooks)
     assert find(rendered, "ServiceAccount")["metadata"]["name"] == "rafay-relay-sop"
     service = find(rendered, "Service")
     assert (service["metadata"]["name"], service["spec"]["ports"][0]["port"]) == ("rafay-relay-sop", 8080)
