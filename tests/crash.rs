@@ -113,6 +113,7 @@ steps:
   with: {nodes: [\"{{ inputs.node }}\"]}
 - id: check
   on_failure: rollback
+  for_each: [1, 2]
   action: assert
   with: {that: \"{{ not inputs.fails }}\", message: it fails}
 outputs: {closed: \"{{ close.nodes[0] }}\"}

@@ -105,8 +105,9 @@ impl Driver<'_> {
         Ok(ForwardOutcome::Completed)
     }
 
-    /// Returns the failure at which a called runbook is being left, where its process died before that was done.
-    fn left_at(&self, path: &StepPath) -> Option<Failure> {
+    /// Returns the failure of a step, or an item, at which a called runbook is being left: its process died before that
+    /// was done.
+    pub(super) fn left_at(&self, path: &StepPath) -> Option<Failure> {
         match &self.run().step(path)?.outcome {
             Some(StepOutcome::Failed { failure, then: AfterFailure::Leave }) => {
                 Some(failure.clone())

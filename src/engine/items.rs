@@ -58,10 +58,16 @@ impl Driver<'_> {
         let runs: Vec<_> = each
             .iter()
             .enumerate()
-            .map(|(index, each)| self.run_item(&work, block, index, each))
+            .map(|(index, each)| {
+                let run = self.run_item(&work, block, index, each);
+                async move { (index, run.await) }
+            })
             .collect();
-        let ended = stream::iter(runs).buffered(at_once as usize).collect::<Vec<_>>().await;
-        let outputs = gather(ended)?;
+        // In the order in which they end, so that a slow one does not hold up those after it.
+        let ended = stream::iter(runs).buffer_unordered(at_once as usize);
+        let mut ended = ended.collect::<Vec<_>>().await;
+        ended.sort_unstable_by_key(|(index, _)| *index);
+        let outputs = gather(ended.into_iter().map(|(_, end)| end))?;
         let output = match &items {
             Value::Object(fields) => {
                 let outputs = fields.keys().cloned().zip(outputs);
@@ -102,6 +108,10 @@ impl Driver<'_> {
         each: &Value,
     ) -> Result<Value, StopReason> {
         let path = work.path.item(u32::try_from(index).unwrap_or(u32::MAX));
+        if let Some(failure) = self.left_at(&path) {
+            work.has_failed.store(true, Ordering::Relaxed);
+            return Err(StopReason::StepFailed(work.failure_of(index, each, failure)));
+        }
         if let Some(output) = self.ended_output(&path) {
             return Ok(output);
         }
@@ -196,8 +206,10 @@ fn label(each: &Value) -> Option<String> {
 
 /// Returns all outputs, or the reason that counts most: a journal that cannot be written before a request to stop,
 /// and that before a failure.
-fn gather(ended: Vec<Result<Value, StopReason>>) -> Result<Vec<Value>, StopReason> {
-    let mut outputs = Vec::with_capacity(ended.len());
+fn gather(
+    ended: impl Iterator<Item = Result<Value, StopReason>>,
+) -> Result<Vec<Value>, StopReason> {
+    let mut outputs = Vec::new();
     let mut stop_reason: Option<StopReason> = None;
     let rank = |reason: &StopReason| match reason {
         StopReason::JournalError(_) => 2,

@@ -300,6 +300,8 @@ fn with_undo(of_step: StepState, of_part: StepState) -> StepState {
     match (of_step, of_part) {
         (StepState::UndoFailed, _) | (_, StepState::UndoFailed) => StepState::UndoFailed,
         (StepState::Undoing, _) | (_, StepState::Undoing) => StepState::Undoing,
+        // A call that has failed may have undone what it had changed.
+        (StepState::Failed, _) => StepState::Failed,
         (_, StepState::Undone) => StepState::Undone,
         (of_step, _) => of_step,
     }
