@@ -5,7 +5,7 @@ use std::{fmt::Debug, time::Duration};
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
-        apps::v1::{Deployment, ReplicaSet},
+        apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet},
         autoscaling::v2::HorizontalPodAutoscaler,
         coordination::v1::Lease,
         core::v1::{ConfigMap, Namespace, Node, Pod, ResourceQuota},
@@ -83,6 +83,8 @@ impl ControlPlane {
         self.remove_all::<HorizontalPodAutoscaler>(namespace).await;
         self.remove_all::<PodDisruptionBudget>(namespace).await;
         self.remove_all::<Deployment>(namespace).await;
+        self.remove_all::<StatefulSet>(namespace).await;
+        self.remove_all::<DaemonSet>(namespace).await;
         self.remove_all::<ReplicaSet>(namespace).await;
         self.remove_all::<Pod>(namespace).await;
         self.remove_all::<ConfigMap>(namespace).await;
