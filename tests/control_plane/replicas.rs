@@ -169,7 +169,11 @@ async fn an_object_starts_a_run(plane: Arc<ControlPlane>) {
     create(object(json!({"name": "wrong"}), json!({"runbook": "relay-scal"}))).await.unwrap();
     wait_until("the refusal", async || state("wrong").await.0 == "refused").await;
     let (_, conditions) = state("wrong").await;
-    assert!(conditions[0].message.contains("known runbooks: relay-scale"), "{conditions:?}");
+    let message = &conditions[0].message;
+    assert!(
+        message.contains("\nhint: known runbooks: ") && message.contains("relay-scale"),
+        "{message}"
+    );
     runs.delete("wrong", &DeleteParams::default()).await.unwrap();
 
     let spec = json!({"runbook": "relay-scale", "startBefore": "2100-01-01T00:00:00Z"});
