@@ -724,3 +724,42 @@ fn the_generated_manifests_are_current() {
         assert_eq!(kept, printed, "{path}: run this test with UPDATE_FIXTURES=1");
     }
 }
+
+/// Each item has its own name in its own namespace, also through a call.
+#[test]
+fn every_item_of_a_loop_has_its_permissions() {
+    let text = "\
+name: loop
+steps:
+- id: scale
+  for_each: [{n: one, d: a}, {n: two, d: b}]
+  action: scale_deployment
+  with: {namespace: \"{{ each.n }}\", deployment: \"{{ each.d }}\", replicas: 1}
+- id: call
+  for_each: {three: c, four: d}
+  call: inner
+  with: {n: \"{{ each.key }}\", d: \"{{ each.value }}\"}
+---
+name: inner
+inputs: {n: {type: string}, d: {type: string}}
+steps:
+- id: scale
+  action: scale_deployment
+  with: {namespace: \"{{ inputs.n }}\", deployment: \"{{ inputs.d }}\", replicas: 1}
+";
+    let checked = test_support::checked(text).unwrap();
+    let scope = EvaluationScope::new(&serde_json::Map::new());
+    let context = permissions::RunbookContext::default();
+    let found = permissions::of_runbook(checked.runbook(), &scope, &context);
+    let named = |requirement: &permissions::Requirement| match &requirement.access {
+        permissions::Access::Kubernetes(access) if access.resource == "deployments/scale" => {
+            let namespace = access.place.namespace()?.known()?.to_owned();
+            Some((namespace, access.name.as_ref()?.known()?.to_owned()))
+        }
+        _ => None,
+    };
+    let named: std::collections::BTreeSet<(String, String)> =
+        found.iter().filter_map(named).collect();
+    let expected = [("four", "d"), ("one", "a"), ("three", "c"), ("two", "b")];
+    assert_eq!(named, expected.map(|(n, d)| (n.to_owned(), d.to_owned())).into());
+}

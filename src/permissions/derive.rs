@@ -68,6 +68,14 @@ impl Derivation<'_> {
     }
 
     fn of_step(&self, step: &Step) -> Vec<Requirement> {
+        // Item by item: the name of one belongs with its own namespace, and not with that of another.
+        if let Some(scopes) = step.item_scopes(self.scope) {
+            let of_item = |scope: &EvaluationScope| {
+                let Self { runbook, context, origins, caller, .. } = *self;
+                Derivation { runbook, scope, context, caller, origins }.of_step(step)
+            };
+            return scopes.iter().flat_map(of_item).collect();
+        }
         if let Some(called) = &step.call {
             let inputs = step.call_inputs(self.scope).unwrap_or_default();
             return Derivation {

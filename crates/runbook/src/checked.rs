@@ -422,10 +422,18 @@ impl Step {
         self.arguments.evaluate(scope)
     }
 
+    /// Returns the scope of each item of a loop, if the items are known; for a step that runs once, none.
+    pub fn item_scopes(&self, scope: &EvaluationScope) -> Option<Vec<EvaluationScope>> {
+        self.for_each.as_ref().filter(|items| items.is_known(scope) && !scope.has("each"))?;
+        let items = self.items(scope).ok()?;
+        Some(each_of(items.as_ref()).iter().map(|each| scope.with_each(each)).collect())
+    }
+
     /// Returns what is known of the values at a path below the parameters, such as `nodegroup.region` or
     /// `pods[].namespace`, before the step runs; several for a path through a list.
     pub fn trace(&self, path: &str, scope: &EvaluationScope) -> Vec<TracedValue> {
-        let Some(for_each) = &self.for_each else {
+        // The scope of one item has its value.
+        let Some(for_each) = self.for_each.as_ref().filter(|_| !scope.has("each")) else {
             return evaluate::trace(&self.arguments, path, scope);
         };
         if for_each.is_known(scope)

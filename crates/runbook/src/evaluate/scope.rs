@@ -44,7 +44,7 @@ impl EvaluationScope {
     }
 
     /// Whether a name has a value: `inputs`, or the output of a step.
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.bindings.0.contains_key(name)
     }
 
