@@ -1,10 +1,10 @@
 //! `call`: a runbook as a step of another.
 
-use rafay_relay_sop::journal::{Event, ResumeMode, RunState, StepEvent};
+use rafay_relay_sop::journal::{ResumeMode, RunState, StepEvent};
 use serde_json::json;
 use simulator::{Effect, Fault};
 
-use test_support::{FinishedRun, TestCluster};
+use test_support::TestCluster;
 
 /// Cordons a node, after which a check may fail.
 const CLOSE: &str = "\
@@ -43,14 +43,6 @@ const EACH: &str = "\
   log: \"{{ each }}: {{ all.count }}\"
 ";
 
-fn paths_with(run: &FinishedRun, kind: impl Fn(&StepEvent) -> bool) -> Vec<String> {
-    let path = |event: &Event| match event {
-        Event::Step { path, event } if kind(event) => Some(path.to_string()),
-        _ => None,
-    };
-    run.records.iter().filter_map(|record| path(&record.event)).collect()
-}
-
 fn is_prepared(event: &StepEvent) -> bool {
     matches!(event, StepEvent::StepPrepared { .. })
 }
@@ -73,7 +65,7 @@ async fn the_outputs_of_a_called_runbook_are_the_output_of_the_step() {
     );
     let ended = cluster.run(&runbook(&steps)).await.expect_success();
     assert_eq!(ended.output("all")[1]["count"], json!(1));
-    assert_eq!(paths_with(&ended, is_prepared), ["all[0]/close", "all[1]/close"]);
+    assert_eq!(ended.paths_with(is_prepared), ["all[0]/close", "all[1]/close"]);
     assert_eq!(count_cordoned(&cluster).await, 2);
     // The journal has all that the run consists of.
     assert_eq!(ended.run.spec.called[0].runbook, "close");
@@ -92,7 +84,7 @@ async fn a_failure_inside_is_one_of_the_call() {
 ";
     let ended = cluster.run(&runbook(steps)).await;
     let ended = ended.expect_state(RunState::SucceededWithFailures);
-    assert_eq!(paths_with(&ended, is_undone), [""; 0], "the step inside asks for no rollback");
+    assert_eq!(ended.paths_with(is_undone), [""; 0], "the step inside asks for no rollback");
     assert_eq!(count_cordoned(&cluster).await, 1);
 }
 
@@ -107,7 +99,7 @@ async fn a_step_inside_that_rolls_back_undoes_what_its_runbook_changed() {
 ";
     let text = runbook(steps).replace("on_failure: stop", "on_failure: rollback");
     let failed = cluster.run(&text).await.expect_state(RunState::Failed);
-    assert_eq!(paths_with(&failed, is_undone), ["one/close"]);
+    assert_eq!(failed.paths_with(is_undone), ["one/close"]);
     assert!(failed.error().starts_with("check: it fails"), "{}", failed.error());
     assert_eq!(count_cordoned(&cluster).await, 1, "and not what was changed before it");
 }
@@ -119,7 +111,7 @@ async fn a_call_that_rolls_back_rolls_back_the_run() {
         "{EACH}- {{id: last, on_failure: rollback, call: close, with: {{node: \"{{{{ relay.nodes[2] }}}}\", fails: true}}}}\n"
     );
     let ended = cluster.run(&runbook(&steps)).await.expect_state(RunState::RolledBack);
-    assert_eq!(paths_with(&ended, is_undone), ["last/close", "all[1]/close", "all[0]/close"]);
+    assert_eq!(ended.paths_with(is_undone), ["last/close", "all[1]/close", "all[0]/close"]);
     assert_eq!(count_cordoned(&cluster).await, 0);
 }
 
@@ -134,9 +126,9 @@ async fn a_failed_call_is_resumed_at_the_step_that_failed() {
     let expected = format!("item 2 of 2 ({node}): Close {node}: ");
     assert!(failed.error().starts_with(&expected), "{}", failed.error());
     let resumed = cluster.resume(failed.run.id(), ResumeMode::Continue).await.expect_success();
-    let called = paths_with(&resumed, |event| matches!(event, StepEvent::StepCalled { .. }));
+    let called = resumed.paths_with(|event| matches!(event, StepEvent::StepCalled { .. }));
     assert_eq!(called, ["all[0]", "all[1]"], "the inputs are decided once");
-    assert_eq!(paths_with(&resumed, is_prepared), ["all[0]/close", "all[1]/close"]);
+    assert_eq!(resumed.paths_with(is_prepared), ["all[0]/close", "all[1]/close"]);
     assert_eq!(count_cordoned(&cluster).await, 2);
 }
 
@@ -157,11 +149,11 @@ async fn a_call_that_was_undone_begins_again_when_the_run_is_resumed() {
     let matching = "patch deployments/rafay-core/relay-cache/scale".to_owned();
     cluster.simulator.inject(Fault { matching, nth: 1, times: 1, effect });
     let failed = cluster.run(&text).await.expect_state(RunState::Failed);
-    assert_eq!(paths_with(&failed, is_undone), ["all[0]/scale", "all[0]/close"]);
+    assert_eq!(failed.paths_with(is_undone), ["all[0]/scale", "all[0]/close"]);
     assert_eq!(count_cordoned(&cluster).await, 0);
     let resumed = cluster.resume(failed.run.id(), ResumeMode::Continue).await.expect_success();
     assert_eq!(
-        paths_with(&resumed, is_prepared)[2..],
+        resumed.paths_with(is_prepared)[2..],
         ["all[0]/close", "all[0]/scale", "all[1]/close", "all[1]/scale"]
     );
     assert_eq!(count_cordoned(&cluster).await, 2);

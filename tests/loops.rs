@@ -6,7 +6,7 @@ use rafay_relay_sop::journal::{Event, ResumeMode, RunState, RunSummary, StepEven
 use serde_json::{Value, json};
 use simulator::{Effect, Fault};
 
-use test_support::{FinishedRun, TestCluster};
+use test_support::TestCluster;
 
 /// A runbook over two nodes of the relay, with more steps after the first.
 fn runbook(steps: &str) -> String {
@@ -30,15 +30,6 @@ const CORDON: &str = "\
 fn fail(cluster: &TestCluster, nth: u32, times: u32) {
     let effect = Effect::Fail { status: 422, code: "Invalid".into(), message: "no".into() };
     cluster.simulator.inject(Fault { matching: "patch nodes/*".into(), nth, times, effect });
-}
-
-/// The paths that have an event of this kind, in the order of the events.
-fn paths_with(run: &FinishedRun, kind: impl Fn(&StepEvent) -> bool) -> Vec<String> {
-    let path = |event: &Event| match event {
-        Event::Step { path, event } if kind(event) => Some(path.to_string()),
-        _ => None,
-    };
-    run.records.iter().filter_map(|record| path(&record.event)).collect()
 }
 
 fn is_undone(event: &StepEvent) -> bool {
@@ -136,7 +127,7 @@ async fn some_items_are_worked_on_at_a_time() {
   with: {duration: \"{{ each }}m\"}
 ";
     let ended = cluster.run(&runbook(steps)).await.expect_success();
-    let started = paths_with(&ended, is_started);
+    let started = ended.paths_with(is_started);
     assert_eq!(
         started,
         ["relay", "waits", "waits[0]", "waits[1]", "waits[2]", "waits[3]", "waits[4]"]
@@ -158,7 +149,7 @@ async fn an_item_is_retried_by_itself() {
     let effect = Effect::Fail { status: 500, code: "InternalError".into(), message: "x".into() };
     cluster.simulator.inject(Fault { matching: "patch nodes/*".into(), nth: 2, times: 1, effect });
     let ended = cluster.run(&runbook(CORDON)).await.expect_success();
-    let retried = paths_with(&ended, |event| matches!(event, StepEvent::StepAttemptFailed { .. }));
+    let retried = ended.paths_with(|event| matches!(event, StepEvent::StepAttemptFailed { .. }));
     assert_eq!(retried, ["close[1]"]);
 }
 
@@ -173,10 +164,10 @@ async fn a_failure_begins_no_other_item_and_the_resumed_run_does_only_what_is_le
     let (second, count) = (nodes[1].as_str().unwrap(), nodes.len());
     let expected = format!("item 2 of {count} ({second}): ");
     assert!(failed.error().starts_with(&expected), "{}", failed.error());
-    assert_eq!(paths_with(&failed, is_completed), ["relay", "close[0]"]);
-    assert!(!paths_with(&failed, is_started).contains(&"close[2]".to_owned()));
+    assert_eq!(failed.paths_with(is_completed), ["relay", "close[0]"]);
+    assert!(!failed.paths_with(is_started).contains(&"close[2]".to_owned()));
     let resumed = cluster.resume(failed.run.id(), ResumeMode::Continue).await.expect_success();
-    let completed = paths_with(&resumed, is_completed);
+    let completed = resumed.paths_with(is_completed);
     let items: Vec<String> = (0..count).map(|index| format!("close[{index}]")).collect();
     assert_eq!(completed[1..=count], items, "each once, and in order");
     assert_eq!(cordoned(&cluster).await.len(), count);
@@ -189,7 +180,7 @@ async fn items_stay_the_same_once_one_has_changed_something() {
     fail(&cluster, 2, 1);
     let failed = cluster.run(&runbook(CORDON)).await.expect_state(RunState::Failed);
     let resumed = cluster.resume(failed.run.id(), ResumeMode::Continue).await.expect_success();
-    let decided = paths_with(&resumed, |event| matches!(event, StepEvent::StepItemsDecided { .. }));
+    let decided = resumed.paths_with(|event| matches!(event, StepEvent::StepItemsDecided { .. }));
     assert_eq!(decided, ["close"]);
     assert_eq!(*resumed.output("relay"), *failed.output("relay"), "and it is not read again");
 }
@@ -206,7 +197,7 @@ async fn items_are_decided_again_where_none_has_changed_anything() {
 ";
     let failed = cluster.run(&runbook(steps)).await.expect_state(RunState::Failed);
     let resumed = cluster.resume(failed.run.id(), ResumeMode::Continue).await;
-    let decided = paths_with(&resumed, |event| matches!(event, StepEvent::StepItemsDecided { .. }));
+    let decided = resumed.paths_with(|event| matches!(event, StepEvent::StepItemsDecided { .. }));
     assert_eq!(decided, ["pods", "pods"]);
 }
 
@@ -217,7 +208,7 @@ async fn a_rollback_undoes_the_items_backwards() {
         "{CORDON}- {{id: no, on_failure: rollback, action: assert, with: {{that: false, message: no}}}}\n"
     );
     let ended = cluster.run(&runbook(&steps)).await.expect_state(RunState::RolledBack);
-    assert_eq!(paths_with(&ended, is_undone), ["close[1]", "close[0]"]);
+    assert_eq!(ended.paths_with(is_undone), ["close[1]", "close[0]"]);
     assert_eq!(cordoned(&cluster).await, BTreeSet::new());
     let summary = RunSummary::of(&ended.run, false);
     assert_eq!(summary.steps[1].state, StepState::Undone);
@@ -229,7 +220,7 @@ async fn a_failed_item_rolls_back_those_before_it() {
     fail(&cluster, 2, 1);
     let steps = CORDON.replace("  action: cordon", "  on_failure: rollback\n  action: cordon");
     let ended = cluster.run(&runbook(&steps)).await.expect_state(RunState::RolledBack);
-    assert_eq!(paths_with(&ended, is_undone), ["close[1]", "close[0]"]);
+    assert_eq!(ended.paths_with(is_undone), ["close[1]", "close[0]"]);
     assert_eq!(cordoned(&cluster).await, BTreeSet::new());
 }
 

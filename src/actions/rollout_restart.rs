@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    Action, Change, Condition, Error, KnownTargets, KubernetesScope, Permission, PlannedChange,
-    PlatformReader, PlatformWriter, Progress, RepeatedParam, Result, TargetState,
+    Action, Change, Error, KnownTargets, Permission, PlannedChange, PlatformReader, PlatformWriter,
+    Progress, RepeatedParam, Result, TargetState,
     optimistic::patch_if_unchanged,
     rollout_guard::RolloutInProgress,
     rollouts::{self, Rollable, RolloutWait, WorkloadKind, WorkloadRef},
@@ -92,36 +92,7 @@ pub(super) struct RolloutRestart;
 
 impl Action for RolloutRestart {
     const NAME: &'static str = "rollout_restart";
-    const PERMISSIONS: &'static [Permission] = &[
-        Permission::apps(
-            "deployments",
-            &["get", "list", "watch", "patch"],
-            KubernetesScope::Object { namespace: "namespace", name: "deployment" },
-        )
-        .only(Condition::IfGiven("deployment")),
-        Permission::apps(
-            "replicasets",
-            &["list", "watch"],
-            KubernetesScope::Namespace("namespace"),
-        )
-        .only(Condition::IfGiven("deployment")),
-        Permission::apps(
-            "statefulsets",
-            &["get", "list", "watch", "patch"],
-            KubernetesScope::Object { namespace: "namespace", name: "stateful_set" },
-        )
-        .only(Condition::IfGiven("stateful_set")),
-        Permission::apps(
-            "daemonsets",
-            &["get", "list", "watch", "patch"],
-            KubernetesScope::Object { namespace: "namespace", name: "daemon_set" },
-        )
-        .only(Condition::IfGiven("daemon_set")),
-        Permission::core("pods", &["list", "watch"], KubernetesScope::Namespace("namespace")),
-        // For the causes that keep a new pod from starting; without them the wait goes on.
-        Permission::core("nodes", &["list"], KubernetesScope::Cluster).optional(),
-        Permission::core("events", &["list"], KubernetesScope::Namespace("namespace")).optional(),
-    ];
+    const PERMISSIONS: &'static [Permission] = rollouts::PERMISSIONS;
     const REPEATED_PARAMS: &'static [RepeatedParam] = &[
         RepeatedParam::new("namespace", "namespace"),
         RepeatedParam::new("deployment", "deployment"),

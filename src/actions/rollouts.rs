@@ -13,7 +13,7 @@ use k8s_openapi::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Error, PlatformReader, Progress, Result,
+    Condition, Error, KubernetesScope, Permission, PlatformReader, Progress, Result,
     pod_causes::{CauseView, PodCauses},
     rollout_guard::{self, RolloutInProgress, RolloutTimers},
     workload::{self, describe_unready, expired_problem},
@@ -26,6 +26,34 @@ use clock::Clock;
 
 /// The remedy for a rollout that does not end.
 const HINT: &str = "`kubectl rollout status` shows the rollout; `kubectl rollout undo` returns to the revision before";
+
+/// The permissions for a change of the template of any of them, and for the wait for its rollout.
+pub(super) const PERMISSIONS: &[Permission] = &[
+    Permission::apps(
+        "deployments",
+        &["get", "list", "watch", "patch"],
+        KubernetesScope::Object { namespace: "namespace", name: "deployment" },
+    )
+    .only(Condition::IfGiven("deployment")),
+    Permission::apps("replicasets", &["list", "watch"], KubernetesScope::Namespace("namespace"))
+        .only(Condition::IfGiven("deployment")),
+    Permission::apps(
+        "statefulsets",
+        &["get", "list", "watch", "patch"],
+        KubernetesScope::Object { namespace: "namespace", name: "stateful_set" },
+    )
+    .only(Condition::IfGiven("stateful_set")),
+    Permission::apps(
+        "daemonsets",
+        &["get", "list", "watch", "patch"],
+        KubernetesScope::Object { namespace: "namespace", name: "daemon_set" },
+    )
+    .only(Condition::IfGiven("daemon_set")),
+    Permission::core("pods", &["list", "watch"], KubernetesScope::Namespace("namespace")),
+    // For the causes that keep a new pod from starting; without them the wait goes on.
+    Permission::core("nodes", &["list"], KubernetesScope::Cluster).optional(),
+    Permission::core("events", &["list"], KubernetesScope::Namespace("namespace")).optional(),
+];
 
 /// The reference to a workload in an intent: exactly one of the names is given. A program that knows deployments only
 /// misses their name in the intent for another kind, and refuses it.
@@ -109,8 +137,11 @@ pub(super) trait Rollable: Object {
     fn in_progress(&self) -> Option<String>;
     /// Returns whether a pod of it may be of the current template. Asked of kinds without replica sets.
     fn may_be_new(&self, pod: &Pod) -> bool;
-    /// Returns why it has fewer pods than it is to have, if the API server refuses them.
-    fn refused_pods(&self, sets: &[Arc<ReplicaSet>]) -> Option<String>;
+    /// Returns why it has fewer pods than it is to have, if the API server refuses them; none where its status does not
+    /// say so.
+    fn refused_pods(&self, _: &[Arc<ReplicaSet>]) -> Option<String> {
+        None
+    }
     /// Returns the workload when no rollout of it is in progress; `self` has just been read.
     fn settle(
         self,
@@ -118,7 +149,9 @@ pub(super) trait Rollable: Object {
         wait: RolloutWait,
         reader: &PlatformReader,
         progress: &Progress,
-    ) -> impl Future<Output = Result<Arc<Self>>> + Send;
+    ) -> impl Future<Output = Result<Arc<Self>>> + Send {
+        async move { Ok(settled(self, target, wait, reader, progress).await?.0) }
+    }
 }
 
 /// How a rollout in progress is met.
@@ -214,20 +247,6 @@ impl Rollable for StatefulSet {
         let labels = pod.metadata.labels.as_ref();
         newest.is_some() && labels.and_then(|labels| labels.get(REVISION_LABEL)) == newest
     }
-
-    fn refused_pods(&self, _: &[Arc<ReplicaSet>]) -> Option<String> {
-        None
-    }
-
-    async fn settle(
-        self,
-        target: &WorkloadRef,
-        wait: RolloutWait,
-        reader: &PlatformReader,
-        progress: &Progress,
-    ) -> Result<Arc<Self>> {
-        Ok(settled(self, target, wait, reader, progress).await?.0)
-    }
 }
 
 impl Rollable for DaemonSet {
@@ -263,20 +282,6 @@ impl Rollable for DaemonSet {
     fn may_be_new(&self, _: &Pod) -> bool {
         // Its status does not name the newest revision.
         true
-    }
-
-    fn refused_pods(&self, _: &[Arc<ReplicaSet>]) -> Option<String> {
-        None
-    }
-
-    async fn settle(
-        self,
-        target: &WorkloadRef,
-        wait: RolloutWait,
-        reader: &PlatformReader,
-        progress: &Progress,
-    ) -> Result<Arc<Self>> {
-        Ok(settled(self, target, wait, reader, progress).await?.0)
     }
 }
 

@@ -11,6 +11,7 @@ use super::{
     drive::Driver,
     failure,
     interruptible::{Interruption, OperationOutcome, ProgressChannel, StopReason, caught},
+    step::log_message,
 };
 use crate::{
     actions::{self, ActionDef, ChangeOps, Operations, PlannedChange, Recovery},
@@ -174,11 +175,7 @@ impl<'d> ActionRun<'d> {
     async fn complete(&mut self, action: &ActionDef, output: &Value) -> Result<(), StoreError> {
         self.scope.insert(&self.step.id, output);
         self.driver.add_known_targets(action, output);
-        let message = match self.step.message(&self.scope) {
-            Ok(message) => message,
-            // What was done is done: a message that cannot be rendered does not undo it.
-            Err(error) => Some(format!("(cannot render the step's `log` message: {error})")),
-        };
+        let message = log_message(self.step, &self.scope);
         let (revision, output) = (action.revision, output.clone());
         self.append(StepEvent::StepCompleted { revision, output, message }).await
     }
@@ -272,9 +269,7 @@ impl<'d> ActionRun<'d> {
     }
 
     fn arguments(&self) -> Result<Value, StopReason> {
-        self.step
-            .arguments(&self.scope)
-            .map_err(|error| StopReason::StepFailed(failure::of_template(&error)))
+        Ok(self.step.arguments(&self.scope)?)
     }
 
     /// Appends an event of the step.

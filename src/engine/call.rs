@@ -7,8 +7,8 @@ use tokio::time::Instant;
 use super::{
     block::{Block, Caller, ForwardOutcome},
     drive::Driver,
-    failure,
     interruptible::StopReason,
+    step::log_message,
 };
 use crate::journal::{Event, Failure, FailureKind, StepEvent, StepPath};
 use runbook::{CalledRunbook, EvaluationScope, Step};
@@ -39,14 +39,9 @@ impl Driver<'_> {
                 return Err(StopReason::StepFailed(failure));
             }
         }
-        let output = runbook.outputs(&block.scope);
-        let output =
-            output.map_err(|error| StopReason::StepFailed(failure::of_template(&error)))?;
+        let output = runbook.outputs(&block.scope)?;
         scope.insert(&step.id, &output);
-        let message = match step.message(&scope) {
-            Ok(message) => message,
-            Err(error) => Some(format!("(cannot render the step's `log` message: {error})")),
-        };
+        let message = log_message(step, &scope);
         let event = StepEvent::StepCompleted { revision: 0, output: output.clone(), message };
         self.append(Event::step(path, event)).await?;
         Ok(output)
@@ -64,9 +59,7 @@ impl Driver<'_> {
         if let Some(inputs) = decided {
             return Ok(inputs);
         }
-        let inputs = step.call_inputs(scope);
-        let inputs =
-            inputs.map_err(|error| StopReason::StepFailed(failure::of_template(&error)))?;
+        let inputs = step.call_inputs(scope)?;
         let (runbook, recorded) = (called.runbook().name.clone(), inputs.clone());
         let event = StepEvent::StepCalled { runbook, inputs: recorded };
         self.append(Event::step(path, event)).await?;

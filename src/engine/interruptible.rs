@@ -6,12 +6,13 @@ use std::{future::Future, panic::AssertUnwindSafe, pin::pin, time::Duration};
 use futures::FutureExt as _;
 use tokio::{sync::mpsc, time::Instant};
 
-use super::{action_run::ActionRun, control::StopRequest};
+use super::{action_run::ActionRun, control::StopRequest, failure};
 use crate::{
     actions,
     journal::{Failure, StepEvent, StoreError},
     platform::{ErrorKind as PlatformErrorKind, Progress, ProgressEvent},
 };
+use runbook::EvaluationError;
 
 /// Why a step stopped.
 #[derive(Debug)]
@@ -36,6 +37,12 @@ impl StopReason {
             }
             (reason, _) => reason,
         }
+    }
+}
+
+impl From<EvaluationError> for StopReason {
+    fn from(error: EvaluationError) -> Self {
+        Self::StepFailed(failure::of_template(&error))
     }
 }
 
@@ -162,7 +169,7 @@ impl ActionRun<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{engine::failure, journal::FailureKind};
+    use crate::journal::FailureKind;
 
     /// A name of 30,000 characters made a client library panic: the run was neither alive nor over.
     #[tokio::test]

@@ -8,11 +8,7 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use super::{
-    action_run::Phase,
-    block::Block,
-    drive::Driver,
-    interruptible::StopReason,
-    step::{items_of, revision_of},
+    action_run::Phase, block::Block, drive::Driver, interruptible::StopReason, step::revision_of,
 };
 use crate::journal::{AfterFailure, Event, Failure, StepEvent, StepOutcome, StepPath};
 use runbook::{OnFailure, Step, each_of};
@@ -92,7 +88,7 @@ impl Driver<'_> {
         if let Some(items) = decided {
             return Ok(items);
         }
-        let items = items_of(step, &block.scope)?;
+        let items = step.items(&block.scope)?.unwrap_or_default();
         let event = StepEvent::StepItemsDecided { items: items.clone() };
         self.append(Event::step(path, event)).await?;
         Ok(items)

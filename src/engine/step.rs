@@ -10,7 +10,6 @@ use super::{
     block::Block,
     checked::{early_failure, is_of_kind},
     drive::Driver,
-    failure,
     interruptible::StopReason,
 };
 use crate::{
@@ -53,7 +52,7 @@ impl Driver<'_> {
         }
         let description = step.description(&block.scope);
         let deadline = self.start_step(step, path, name, description).await?;
-        should_run.map_err(|error| StopReason::StepFailed(failure::of_template(&error)))?;
+        should_run?;
         let deadline =
             block.caller.as_ref().map_or(deadline, |caller| caller.deadline.min(deadline));
         if may_change(step) && self.changed_paths(path).is_empty() {
@@ -173,9 +172,9 @@ pub(super) fn revision_of(step: &Step) -> u32 {
     actions::find(&step.action).map_or(0, |action| action.revision)
 }
 
-/// Returns the items of a step, evaluated.
-pub(super) fn items_of(step: &Step, scope: &EvaluationScope) -> Result<Value, StopReason> {
-    let items = step.items(scope);
-    let items = items.map_err(|error| StopReason::StepFailed(failure::of_template(&error)))?;
-    Ok(items.unwrap_or_default())
+/// Returns the message of a step that has succeeded. What was done is done: a message that cannot be rendered does not
+/// undo it.
+pub(super) fn log_message(step: &Step, scope: &EvaluationScope) -> Option<String> {
+    step.message(scope)
+        .unwrap_or_else(|error| Some(format!("(cannot render the step's `log` message: {error})")))
 }

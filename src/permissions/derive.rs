@@ -314,8 +314,27 @@ impl Derivation<'_> {
         }
     }
 
-    /// Returns what is known of the values at a path below a parameter, each once.
+    /// Returns what is known of the values at a path below a parameter of an action, each once.
     fn values(&self, step: &Step, action: &ActionDef, path: &str) -> Vec<Known> {
+        self.known(step, path, || default_of(action, path))
+    }
+
+    /// Returns what is known of an input of the runbook that a step calls.
+    fn inputs(&self, caller: &Step, path: &str) -> Vec<Known> {
+        let declared = caller.call.as_ref().and_then(|called| {
+            let name = path.split(['.', '[']).next().unwrap_or(path);
+            called.runbook().inputs.iter().find(|input| input.name == name)
+        });
+        let default = declared.and_then(|input| input.default.as_ref());
+        self.known(caller, path, || match default {
+            Some(serde_json::Value::Null) | None => Known::NotSet,
+            Some(value) => Known::Value(text_of(value)),
+        })
+    }
+
+    /// Returns what is known of the values at a path below the parameters of a step, each once; `default` is the value
+    /// of one that is not set.
+    fn known(&self, step: &Step, path: &str, default: impl Fn() -> Known) -> Vec<Known> {
         let mut found: Vec<Known> = Vec::new();
         let mut seen = BTreeSet::new();
         for traced in step.trace(path, self.scope) {
@@ -326,7 +345,7 @@ impl Derivation<'_> {
                         found.push(Known::Value(text));
                     }
                 }
-                TracedValue::NotSet => found.push(default_of(action, path)),
+                TracedValue::NotSet => found.push(default()),
                 TracedValue::MissingInput(input) => match self.caller {
                     Some((outer, caller)) => found.extend(outer.inputs(caller, &input)),
                     None => {
@@ -343,32 +362,6 @@ impl Derivation<'_> {
             }
         }
         found
-    }
-
-    /// Returns what is known of an input of the runbook that a step calls.
-    fn inputs(&self, caller: &Step, path: &str) -> Vec<Known> {
-        let declared = caller.call.as_ref().and_then(|called| {
-            let name = path.split(['.', '[']).next().unwrap_or(path);
-            called.runbook().inputs.iter().find(|input| input.name == name)
-        });
-        let of_default = || match declared.and_then(|input| input.default.as_ref()) {
-            Some(serde_json::Value::Null) | None => Known::NotSet,
-            Some(value) => Known::Value(text_of(value)),
-        };
-        let known = |traced| match traced {
-            TracedValue::Known(value) => vec![Known::Value(text_of(&value))],
-            TracedValue::NotSet => vec![of_default()],
-            TracedValue::MissingInput(input) => match self.caller {
-                Some((outer, caller)) => outer.inputs(caller, &input),
-                None => vec![Known::Missing(format!("INPUT_{}", input.to_uppercase()))],
-            },
-            TracedValue::ComputedFromInputs(_) => {
-                vec![Known::Missing(format!("{path}_OF_{}", caller.id).to_uppercase())]
-            }
-            TracedValue::Output { step, path } => self.output(&step, &path),
-            TracedValue::Computed(steps) => vec![Known::AtRunTime(steps)],
-        };
-        caller.trace(path, self.scope).into_iter().flat_map(known).collect()
     }
 
     /// Returns what is known of a part of the output of an earlier step.

@@ -364,13 +364,9 @@ impl Step {
         if runs == Some(false) {
             return None;
         }
-        let is_known = self.for_each.as_ref().is_some_and(|items| items.is_known(scope));
-        let errors = match is_known.then(|| self.items(scope)) {
+        let errors = match self.known_items(scope) {
             Some(Err(error)) => vec![error],
-            Some(Ok(items)) => {
-                let scopes = each_of(items.as_ref()).into_iter().map(|each| scope.with_each(&each));
-                scopes.flat_map(|scope| self.early_errors(&scope)).collect()
-            }
+            Some(Ok(scopes)) => scopes.iter().flat_map(|scope| self.early_errors(scope)).collect(),
             None => self.early_errors(scope),
         };
         errors.into_iter().find(counts)
@@ -424,9 +420,20 @@ impl Step {
 
     /// Returns the scope of each item of a loop, if the items are known; for a step that runs once, none.
     pub fn item_scopes(&self, scope: &EvaluationScope) -> Option<Vec<EvaluationScope>> {
+        self.known_items(scope)?.ok()
+    }
+
+    /// Returns the scopes of the items, or why they cannot be evaluated, if every name in them has a value. The scope
+    /// of one item has its value, and no others.
+    fn known_items(
+        &self,
+        scope: &EvaluationScope,
+    ) -> Option<Result<Vec<EvaluationScope>, EvaluationError>> {
         self.for_each.as_ref().filter(|items| items.is_known(scope) && !scope.has("each"))?;
-        let items = self.items(scope).ok()?;
-        Some(each_of(items.as_ref()).iter().map(|each| scope.with_each(each)).collect())
+        let scopes = |items: Option<Json>| {
+            each_of(items.as_ref()).iter().map(|each| scope.with_each(each)).collect()
+        };
+        Some(self.items(scope).map(scopes))
     }
 
     /// Returns what is known of the values at a path below the parameters, such as `nodegroup.region` or
@@ -436,13 +443,9 @@ impl Step {
         let Some(for_each) = self.for_each.as_ref().filter(|_| !scope.has("each")) else {
             return evaluate::trace(&self.arguments, path, scope);
         };
-        if for_each.is_known(scope)
-            && let Ok(items) = self.items(scope)
-        {
-            let scopes = each_of(items.as_ref()).into_iter().map(|each| scope.with_each(&each));
-            return scopes
-                .flat_map(|scope| evaluate::trace(&self.arguments, path, &scope))
-                .collect();
+        if let Some(scopes) = self.item_scopes(scope) {
+            let traced = scopes.iter().map(|scope| evaluate::trace(&self.arguments, path, scope));
+            return traced.flatten().collect();
         }
         let values = evaluate::trace(&self.arguments, path, scope).into_iter();
         let of_item = |value| match value {

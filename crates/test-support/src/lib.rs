@@ -22,8 +22,8 @@ use clock::Clock;
 use rafay_relay_sop::{
     engine::{AcceptedRun, CheckedRunbook, Control, Engine, ResumeRequest, StartError},
     journal::{
-        DirectoryStore, Failure, LockOwner, LogLines, MemoryStore, RecordedEvent, Run, RunId,
-        RunState, RunStore, StepPath,
+        DirectoryStore, Event, Failure, LockOwner, LogLines, MemoryStore, RecordedEvent, Run,
+        RunId, RunState, RunStore, StepEvent, StepPath,
     },
     platform::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
 };
@@ -254,6 +254,15 @@ impl FinishedRun {
     pub fn lines(&self) -> Vec<String> {
         let mut lines = LogLines::default();
         self.records.iter().flat_map(|recorded| lines.texts(&recorded.event)).collect()
+    }
+
+    /// The paths that have an event of this kind, in the order of the events.
+    pub fn paths_with(&self, kind: impl Fn(&StepEvent) -> bool) -> Vec<String> {
+        let path = |event: &Event| match event {
+            Event::Step { path, event } if kind(event) => Some(path.to_string()),
+            _ => None,
+        };
+        self.records.iter().filter_map(|record| path(&record.event)).collect()
     }
 
     /// The lines that do not depend on the moments of reading.

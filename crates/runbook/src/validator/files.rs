@@ -11,6 +11,9 @@ use std::{
 
 use crate::{ActionRegistry, Diagnostic, Library, MAX_BYTES, MissingRunbook, Source};
 
+/// The extensions of the files of runbooks.
+const EXTENSIONS: [&str; 2] = ["yaml", "yml"];
+
 /// A file that was read, with its diagnostics.
 pub(super) struct CheckedFile {
     pub(super) source: Source,
@@ -62,13 +65,14 @@ fn walk(dir: &Path, files: &mut Vec<PathBuf>, read_errors: &mut Vec<ReadError>) 
             if !path.is_symlink() {
                 walk(&path, files, read_errors);
             }
-        } else if path
-            .extension()
-            .is_some_and(|extension| extension == "yaml" || extension == "yml")
-        {
+        } else if is_runbook(&path) {
             files.push(path);
         }
     }
+}
+
+fn is_runbook(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| EXTENSIONS.iter().any(|known| extension == *known))
 }
 
 fn is_hidden(path: &Path) -> bool {
@@ -126,7 +130,7 @@ impl Siblings {
 impl Library for Siblings {
     fn find(&self, name: &str) -> Result<Source, MissingRunbook> {
         let Some(dir) = &self.0 else { return Err(MissingRunbook::Unknown(Vec::new())) };
-        for extension in ["yaml", "yml"] {
+        for extension in EXTENSIONS {
             let path = dir.join(format!("{name}.{extension}"));
             let bytes = match File::open(&path).and_then(read) {
                 Ok(bytes) => bytes,
@@ -138,11 +142,11 @@ impl Library for Siblings {
         }
         let entries = dir.read_dir().into_iter().flatten().flatten();
         let stem = |path: PathBuf| Some(path.file_stem()?.to_str()?.to_owned());
-        let is_runbook = |path: &PathBuf| {
-            path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
-        };
-        let mut names: Vec<String> =
-            entries.map(|entry| entry.path()).filter(is_runbook).filter_map(stem).collect();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.path())
+            .filter(|path| is_runbook(path))
+            .filter_map(stem)
+            .collect();
         names.sort();
         Err(MissingRunbook::Unknown(names))
     }
