@@ -41,11 +41,19 @@ impl LogLines {
         self.texts(&recorded.event).into_iter().map(|text| format!("[{time}] {text}")).collect()
     }
 
-    /// Returns the same lines without their times. Each is one line, whatever is in the texts of the event.
+    /// Returns the same lines without their times. Each is one line, whatever is in the texts of the event. Those of an
+    /// item, or of a step of a called runbook, begin with its path.
     pub fn texts(&mut self, event: &Event) -> Vec<String> {
         let texts = match event {
             Event::Run(event) => run_texts(event),
-            Event::Step { path, event } => self.step_texts(path, event),
+            Event::Step { path, event } => {
+                let texts = self.step_texts(path, event);
+                // Parts of steps are at work at the same time.
+                match path.is_top_level() {
+                    true => texts,
+                    false => texts.iter().map(|text| format!("{path}: {text}")).collect(),
+                }
+            }
         };
         // A text of a block scalar ends with a line break.
         texts.iter().map(|text| printable(text.trim_end()).into_owned()).collect()
