@@ -1,6 +1,9 @@
 //! `call`: a runbook as a step of another.
 
-use rafay_relay_sop::journal::{ResumeMode, RunState, StepEvent};
+use rafay_relay_sop::{
+    engine::ResumeRequest,
+    journal::{ResumeMode, RunState, StepEvent},
+};
 use serde_json::json;
 use simulator::{Effect, Fault};
 
@@ -172,7 +175,10 @@ steps:
 - {id: long, timeout: 9h, action: sleep, with: {duration: 8h}}
 ";
     let failed = cluster.run(text).await.expect_state(RunState::Failed);
-    assert!(failed.error().starts_with("long: timed out after 2m"), "{}", failed.error());
+    assert_eq!(
+        failed.error(),
+        "long: timed out after the 2m of step 'waits', waiting for 8h to pass"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -191,4 +197,79 @@ steps:
 ";
     let Err(refused) = cluster.accept(text, json!({})).await else { panic!("it is accepted") };
     assert!(refused.to_string().contains("deployment"), "{refused}");
+}
+
+/// A called runbook has steps that have run, too: they must stay as they were, and the others may be changed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_finishes_with_a_changed_called_runbook() {
+    let cluster = TestCluster::new().await;
+    let text = format!(
+        "name: outer\nsteps:\n- {{id: all, call: middle}}\n---\n\
+         name: middle\nsteps:\n\
+         - {{id: relay, action: list_pods, with: {{namespace: rafay-core, deployment: rafay-relay}}}}\n\
+         - id: one\n  for_each: \"{{{{ relay.nodes[:1] }}}}\"\n  call: close\n  \
+         with: {{node: \"{{{{ each }}}}\", fails: true}}\n---\n{CLOSE}"
+    );
+    let failed = cluster.run(&text).await.expect_state(RunState::Failed);
+    let id = failed.run.id();
+    let changed = |from: &str, to: &str| {
+        assert!(text.contains(from), "{from}");
+        let runbook = test_support::checked(&text.replace(from, to)).unwrap();
+        ResumeRequest { runbook: Some(runbook), ..ResumeRequest::default() }
+    };
+    let has_run = "has run already, and does something else in the changed runbook";
+    let refused = [
+        ("[\"{{ inputs.node }}\"]", "[\"{{ inputs.node }}\", other]", "all/one/close"),
+        ("default: false", "default: true", "all/one"),
+        ("relay.nodes[:1]", "relay.nodes[:2]", "all/one"),
+        ("deployment: rafay-relay", "deployment: rafay-sentry", "all/relay"),
+    ];
+    for (from, to, step) in refused {
+        let refused = cluster.engine.prepare_resume(id, changed(from, to)).await.err().unwrap();
+        assert_eq!(refused.to_string(), format!("step '{step}' {has_run}"));
+    }
+    let request = changed("not inputs.fails", "true");
+    let ended = cluster.resume(id, request).await.expect_success();
+    assert_eq!(ended.paths_with(is_prepared), ["all/one[0]/close"], "nothing is done twice");
+    let back = cluster.engine.prepare_resume(id, ResumeMode::Rollback).await;
+    assert!(back.is_err(), "it has succeeded");
+}
+
+/// The rollback finds every change that the run has made, also in a called runbook that was changed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_with_a_changed_called_runbook_is_rolled_back_whole() {
+    let cluster = TestCluster::new().await;
+    let text = runbook(EACH)
+        .replace("message: it fails}", "message: first}")
+        .replace("node: \"{{ each }}\"}", "node: \"{{ each }}\", fails: true}");
+    let failed = cluster.run(&text).await.expect_state(RunState::Failed);
+    let id = failed.run.id();
+    let runbook = test_support::checked(&text.replace("message: first}", "message: second}"));
+    let request = ResumeRequest { runbook: Some(runbook.unwrap()), ..ResumeRequest::default() };
+    let again = cluster.resume(id, request).await.expect_state(RunState::Failed);
+    assert!(again.error().contains("second"), "{}", again.error());
+    let back = cluster.resume(id, ResumeMode::Rollback).await.expect_state(RunState::RolledBack);
+    assert_eq!(back.paths_with(is_undone), ["all[0]/close"]);
+    assert_eq!(count_cordoned(&cluster).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_lines_of_a_called_runbook_begin_with_their_path() {
+    let cluster = TestCluster::new().await;
+    let ended = cluster.run(&runbook(EACH)).await.expect_success();
+    let node = ended.output("relay")["nodes"][1].as_str().unwrap();
+    let lines = ended.lines();
+    let inside = lines.iter().filter(|line| line.starts_with("all[1]"));
+    let expected = [
+        format!("all[1]: Starting step: all [2/2]: {node}"),
+        "all[1]: Calling runbook: close".to_owned(),
+        format!("all[1]/close: Starting step: Close {node}"),
+        format!("all[1]/close: Changing node {node} unschedulable: false -> true"),
+        format!("all[1]/close: Completed step: Close {node}"),
+        "all[1]/check: Starting step: check".to_owned(),
+        "all[1]/check: Completed step: check".to_owned(),
+        format!("all[1]: {node}: 1"),
+        format!("all[1]: Completed step: all [2/2]: {node}"),
+    ];
+    assert_eq!(inside.cloned().collect::<Vec<_>>(), expected);
 }

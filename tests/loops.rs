@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use rafay_relay_sop::journal::{Event, ResumeMode, RunState, RunSummary, StepEvent, StepState};
+use rafay_relay_sop::{
+    engine::{Control, ResumeRequest},
+    journal::{Event, ResumeMode, RunState, RunSummary, StepEvent, StepState},
+};
 use serde_json::{Value, json};
 use simulator::{Effect, Fault};
 
@@ -72,14 +75,14 @@ async fn the_output_is_a_list_in_the_order_of_the_items() {
         lines[after + 1..after + 11],
         [
             "2 items".to_owned(),
-            format!("Starting step: Close the nodes [1/2]: {first}"),
-            format!("Changing node {first} unschedulable: false -> true"),
-            format!("{first} is closed: 1"),
-            format!("Completed step: Close the nodes [1/2]: {first}"),
-            format!("Starting step: Close the nodes [2/2]: {second}"),
-            format!("Changing node {second} unschedulable: false -> true"),
-            format!("{second} is closed: 1"),
-            format!("Completed step: Close the nodes [2/2]: {second}"),
+            format!("close[0]: Starting step: Close the nodes [1/2]: {first}"),
+            format!("close[0]: Changing node {first} unschedulable: false -> true"),
+            format!("close[0]: {first} is closed: 1"),
+            format!("close[0]: Completed step: Close the nodes [1/2]: {first}"),
+            format!("close[1]: Starting step: Close the nodes [2/2]: {second}"),
+            format!("close[1]: Changing node {second} unschedulable: false -> true"),
+            format!("close[1]: {second} is closed: 1"),
+            format!("close[1]: Completed step: Close the nodes [2/2]: {second}"),
             "Completed step: Close the nodes".to_owned(),
         ]
     );
@@ -266,4 +269,87 @@ async fn an_item_that_would_fail_is_found_before_the_run() {
         panic!("a namespace with spaces is accepted")
     };
     assert!(refused.to_string().contains("namespace"), "{refused}");
+}
+
+/// Waits as long as the item says, or fails at once.
+const WAITS: &str = "\
+name: waits
+steps:
+- id: all
+  for_each: [0, 600]
+  at_once: 2
+  call: wait
+  with: {minutes: \"{{ each }}\"}
+---
+name: wait
+inputs: {minutes: {type: integer}}
+steps:
+- {id: check, action: assert, with: {that: \"{{ inputs.minutes > 0 }}\", message: no time}}
+- {id: sleep, timeout: 20h, action: sleep, with: {duration: 10h}}
+";
+
+/// The failure counts, as it does with steps one after another; and as long as others are at work, the run can be
+/// asked to stop.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_goes_on_while_others_are_at_work_after_an_item_has_failed() {
+    let requests: [fn(&Control); 2] = [|control| control.cancel("me"), Control::shut_down];
+    for request in requests {
+        let cluster = TestCluster::new().await;
+        let text = WAITS.replace("  at_once", "  timeout: 20h\n  at_once");
+        let accepted = cluster.accept(&text, json!({})).await.unwrap();
+        let (id, control) = (accepted.run().id().clone(), Control::default());
+        let mut listener = accepted.subscribe();
+        let driving = cluster.drive(accepted, control.clone());
+        let stopping = async {
+            let (mut has_failed, mut sleeps, mut is_asked) = (false, false, false);
+            while let Ok(record) = listener.recv().await {
+                if let Event::Step { path, event } = &record.event {
+                    let path = path.to_string();
+                    has_failed |= path == "all[0]" && matches!(event, StepEvent::StepFailed { .. });
+                    sleeps |= path == "all[1]/sleep" && is_started(event);
+                    if has_failed && sleeps && !is_asked {
+                        is_asked = true;
+                        let run = cluster.engine.open(&id).await.unwrap();
+                        assert_eq!(run.run().state(true), RunState::Running);
+                        assert_eq!(run.run().state(false), RunState::Interrupted);
+                        request(&control);
+                    }
+                }
+            }
+        };
+        let (ended, ()) = tokio::join!(driving, stopping);
+        let failed = ended.expect_state(RunState::Failed);
+        assert_eq!(
+            failed.error(),
+            "item 1 of 2 (0): check: no time (`that` is false: `{{ inputs.minutes > 0 }}` with inputs.minutes = 0)"
+        );
+        assert_eq!(failed.run.head.failed_step.as_ref().unwrap().to_string(), "all");
+    }
+}
+
+/// A person has changed what the items come from, and nothing was changed yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_runbook_has_other_items_where_none_has_changed_anything() {
+    let cluster = TestCluster::new().await;
+    let text = WAITS.replace("[0, 600]", "[600, 601]");
+    let accepted = cluster.accept(&text, json!({})).await.unwrap();
+    let control = Control::default();
+    let mut listener = accepted.subscribe();
+    let driving = cluster.drive(accepted, control.clone());
+    let stopping = async {
+        while let Ok(record) = listener.recv().await {
+            if let Event::Step { path, event } = &record.event
+                && path.to_string() == "all[1]/sleep"
+                && is_started(event)
+            {
+                control.shut_down();
+            }
+        }
+    };
+    let (ended, ()) = tokio::join!(driving, stopping);
+    let ended = ended.expect_state(RunState::Interrupted);
+    let changed = test_support::checked(&text.replace("[600, 601]", "[1]").replace("10h", "1m"));
+    let request = ResumeRequest { runbook: Some(changed.unwrap()), ..ResumeRequest::default() };
+    let resumed = cluster.resume(ended.run.id(), request).await.expect_success();
+    assert_eq!(resumed.output("all").as_array().unwrap().len(), 1);
 }

@@ -1,7 +1,7 @@
 //! `restore: at_end`: changes for the time of a run.
 
 use rafay_relay_sop::{
-    engine::Control,
+    engine::{Control, ResumeRequest},
     journal::{Event, ResumeMode, RunEvent, RunState, StepEvent},
 };
 use serde_json::json;
@@ -161,4 +161,118 @@ async fn a_change_that_cannot_be_undone_is_reported() {
     assert_eq!(events(&ended), expected);
     assert_eq!(ended.run.head.failed_step.as_ref().unwrap().to_string(), "hold");
     assert_eq!(replicas(&cluster).await, 0);
+}
+
+/// The failure of the run counts more, and what has been restored in part is made again when the run goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_fails_halfway_is_made_up_for_when_the_run_is_resumed() {
+    let cluster = TestCluster::new().await;
+    let effect = |message: &str| Effect::Fail {
+        status: 422,
+        code: "Invalid".into(),
+        message: message.into(),
+    };
+    let matching = "patch deployments/rafay-core/rafay-sentry*".to_owned();
+    cluster.simulator.inject(Fault { matching, nth: 1, times: 1, effect: effect("no restart") });
+    // Two nodes are closed, one is opened again, and the other is not.
+    let matching = "patch nodes/*".to_owned();
+    cluster.simulator.inject(Fault { matching, nth: 4, times: 1, effect: effect("no node") });
+    let text = format!(
+        "name: closed
+steps:
+- {{id: relay, action: list_pods, with: {{namespace: rafay-core, deployment: rafay-relay}}}}
+- id: close
+  action: cordon
+  with: {{nodes: \"{{{{ relay.nodes[:2] }}}}\"}}
+  restore: at_end
+{RESTART}"
+    );
+    let failed = cluster.run(&text).await.expect_state(RunState::Failed);
+    let expected = ["do close", "do restart", "restoring", "cannot undo close", "Failed"];
+    assert_eq!(events(&failed), expected);
+    assert!(failed.error().contains("no restart"), "{}", failed.error());
+    let resumed = cluster.resume(failed.run.id(), ResumeMode::Continue).await.expect_success();
+    let expected = ["restoring", "undo close", "Succeeded"];
+    assert_eq!(events(&resumed)[5..], expected, "what was decided is what is made again");
+    let state = cluster.simulator.state().await.unwrap();
+    assert!(state.nodes.values().all(|node| !node.unschedulable));
+    let patched = cluster.effective_calls();
+    let patched = patched.iter().filter(|call| call.starts_with("patch nodes/"));
+    assert_eq!(patched.count(), 2 + 1 + 1 + 2, "closed, opened in part, closed again, opened");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_call_with_a_restored_change_begins_again_when_the_run_is_resumed() {
+    let cluster = TestCluster::new().await;
+    let before = replicas(&cluster).await;
+    let effect = Effect::Fail { status: 422, code: "Invalid".into(), message: "no".into() };
+    let matching = "patch deployments/rafay-core/rafay-sentry*".to_owned();
+    cluster.simulator.inject(Fault { matching, nth: 1, times: 1, effect });
+    let text = format!("name: outer\nsteps:\n- {{id: all, call: hold}}\n---\n{}", runbook(RESTART));
+    let failed = cluster.run(&text).await.expect_state(RunState::Failed);
+    let expected = ["do all/hold", "do all/restart", "restoring", "undo all/hold", "Failed"];
+    assert_eq!(events(&failed), expected);
+    let resumed = cluster.resume(failed.run.id(), ResumeMode::Continue).await.expect_success();
+    let expected = ["do all/hold", "restoring", "undo all/hold", "Succeeded"];
+    assert_eq!(events(&resumed)[5..], expected);
+    assert_eq!(replicas(&cluster).await, before);
+}
+
+/// A request with the token of the first change would be answered with that, and change nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_is_made_again_is_another_request_although_the_loop_was_forgotten() {
+    let cluster = TestCluster::new().await;
+    let fail = |matching: &str, nth: u32| {
+        let effect = Effect::Fail { status: 422, code: "Invalid".into(), message: "no".into() };
+        cluster.simulator.inject(Fault { matching: matching.into(), nth, times: 1, effect });
+    };
+    let text = format!(
+        "name: grown
+steps:
+- id: group
+  action: find_nodegroup
+  with: {{region: us-west-2, cluster: rafay-cluster, labels: {{Name: nodegroup-relay-services}}, min_nodes: 2}}
+- id: grow
+  for_each: [4]
+  action: scale_nodegroup
+  with: {{nodegroup: \"{{{{ group }}}}\", desired: \"{{{{ each }}}}\"}}
+  restore: at_end
+{RESTART}"
+    );
+    fail("patch deployments/rafay-core/rafay-sentry*", 1);
+    let failed = cluster.run(&text).await.expect_state(RunState::Failed);
+    // The nodegroup cannot be read when the loop begins again.
+    fail("eks:DescribeNodegroup", 1);
+    let id = failed.run.id();
+    cluster.resume(id, ResumeMode::Continue).await.expect_state(RunState::Failed);
+    cluster.resume(id, ResumeMode::Continue).await.expect_success();
+    assert_eq!(cluster.count_calls("eks:UpdateNodegroupConfig"), 4, "twice there and back");
+    let state = cluster.simulator.state().await.unwrap();
+    assert_eq!(state.nodegroups["relay-services-1a2b3c"].desired, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_only_restores_is_not_continued_differently() {
+    let cluster = TestCluster::new().await;
+    let accepted = cluster.accept(&runbook(RESTART), json!({})).await.unwrap();
+    let control = Control::default();
+    let mut listener = accepted.subscribe();
+    let driving = cluster.drive(accepted, control.clone());
+    let stopping = async {
+        while let Ok(record) = listener.recv().await {
+            if matches!(&record.event, Event::Run(RunEvent::RunRestoring { .. })) {
+                control.shut_down();
+            }
+        }
+    };
+    let (ended, ()) = tokio::join!(driving, stopping);
+    let ended = ended.expect_state(RunState::Interrupted);
+    assert!(control.is_ending(), "a cancel would change nothing");
+    let request = ResumeRequest { from: Some("restart".into()), ..ResumeRequest::default() };
+    let refused = cluster.engine.prepare_resume(ended.run.id(), request).await.err().unwrap();
+    assert_eq!(
+        refused.to_string(),
+        "the steps of the run are over: only what is not to outlast it is still to be restored"
+    );
+    cluster.resume(ended.run.id(), ResumeMode::Continue).await.expect_success();
 }

@@ -23,7 +23,10 @@ pub(super) fn forward_to(control: Control, notice: StopNotice) -> std::io::Resul
 
 async fn cancel_then_exit(interrupt: &mut Signal, control: Control, notice: &StopNotice) {
     interrupt.recv().await;
-    notice.show("cancelling after the call in flight; press Ctrl-C again to exit immediately");
+    notice.show(match control.is_ending() {
+        true => "the steps are over; restoring what is not to outlast the run; press Ctrl-C again to exit immediately",
+        false => "cancelling after the call in flight; press Ctrl-C again to exit immediately",
+    });
     control.cancel("the person at the terminal");
     interrupt.recv().await;
     notice.clear();

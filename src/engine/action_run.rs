@@ -3,11 +3,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use serde_json::Value;
-use sha2::{Digest as _, Sha256};
-use tokio::time::Instant;
-
 use super::{
+    deadline::Deadline,
     drive::Driver,
     failure,
     interruptible::{Interruption, OperationOutcome, ProgressChannel, StopReason, caught},
@@ -15,7 +12,7 @@ use super::{
 };
 use crate::{
     actions::{self, ActionDef, ChangeOps, Operations, PlannedChange, Recovery},
-    journal::{Event, Failure, FailureKind, RecordedChange, StepEvent, StepPath, StoreError},
+    journal::{Event, Failure, RecordedChange, StepEvent, StepPath, StoreError},
     lease,
     platform::{
         Error as PlatformError, ErrorKind as PlatformErrorKind, PlatformWriter, WriteFence,
@@ -23,6 +20,8 @@ use crate::{
 };
 use clock::Backoff;
 use runbook::{EvaluationScope, Retry, Step};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 /// How often a step retries while another operation must finish first. EKS updates take tens of seconds.
 const BUSY_POLL_INTERVAL: Duration = Duration::from_secs(5);
@@ -64,7 +63,7 @@ pub(super) struct ActionRun<'d> {
     pub(super) step: &'d Step,
     pub(super) path: StepPath,
     /// When the time of the step is up.
-    pub(super) deadline: Instant,
+    pub(super) deadline: Deadline,
     /// The names that the templates of the step can use.
     scope: EvaluationScope,
     pub(super) progress_channel: ProgressChannel,
@@ -76,7 +75,7 @@ impl<'d> ActionRun<'d> {
         step: &'d Step,
         path: &StepPath,
         scope: EvaluationScope,
-        deadline: Instant,
+        deadline: Deadline,
     ) -> Self {
         let progress_channel = ProgressChannel::new();
         Self { driver, step, path: path.clone(), deadline, scope, progress_channel }
@@ -247,12 +246,7 @@ impl<'d> ActionRun<'d> {
     }
 
     fn timed_out(&self, waiting_for: Option<&str>) -> Failure {
-        let limit = self.driver.time_limit(&self.path, self.step);
-        let message = match waiting_for {
-            Some(what) => format!("timed out after {limit}, waiting for {what}"),
-            None => format!("timed out after {limit}"),
-        };
-        Failure::new(FailureKind::TimedOut, message)
+        self.deadline.passed(&self.path, waiting_for)
     }
 
     /// Adds the conditions that were false to the failure of an action that reads nothing but its parameters: the
@@ -279,13 +273,6 @@ impl<'d> ActionRun<'d> {
 }
 
 impl Driver<'_> {
-    /// Returns the shortest of the time limits of a step and of the calls that it is a part of.
-    fn time_limit(&self, path: &StepPath, step: &Step) -> runbook::Duration {
-        let callers = std::iter::successors(path.outer(), StepPath::outer);
-        let limits = callers.filter_map(|path| Some(self.checked.step(&path)?.timeout));
-        limits.fold(step.timeout, Ord::min)
-    }
-
     /// Lets a step, or an item, that ends without success remove what it put on the platform for the time of its work.
     /// A failure is reported and changes nothing about how the step ends.
     pub(super) async fn clean_up(

@@ -47,6 +47,11 @@ pub enum AmendError {
     /// A rollback undoes what the journal says.
     #[error("a run that is rolling back, or is to be rolled back, cannot be continued differently")]
     RollsBack,
+    /// Its steps are over.
+    #[error(
+        "the steps of the run are over: only what is not to outlast it is still to be restored"
+    )]
+    IsOver,
     /// The runbook is another one.
     #[error("the run is one of the runbook '{expected}', and the file has the runbook '{found}'")]
     OtherRunbook {
@@ -113,7 +118,7 @@ impl AmendError {
     /// Returns what to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::RollsBack => Some("resume it without --runbook, --from and --skip".into()),
+            Self::RollsBack | Self::IsOver => Some("resume it without --runbook, --from and --skip".into()),
             Self::OtherRunbook { .. } | Self::OtherPlatform { .. } => {
                 Some("abandon the run, and start another".into())
             }
@@ -139,7 +144,7 @@ impl AmendError {
     /// Returns the kind of the failure.
     pub fn kind(&self) -> FailureKind {
         match self {
-            Self::RollsBack => FailureKind::Conflict,
+            Self::RollsBack | Self::IsOver => FailureKind::Conflict,
             Self::OtherRunbook { .. }
             | Self::OtherPlatform { .. }
             | Self::MovedStep { .. }
@@ -163,6 +168,9 @@ pub(super) fn amend(
     let rolls_back = request.mode == ResumeMode::Rollback || run.head.is_rolling_back();
     if request.amends() && rolls_back {
         return Err(AmendError::RollsBack.into());
+    }
+    if request.amends() && run.head.restoring().is_some() {
+        return Err(AmendError::IsOver.into());
     }
     let old = CheckedRunbook::of_run(run)?;
     if !request.amends() {
@@ -189,7 +197,7 @@ fn replace(
         let (expected, found) = (run.spec.runbook.clone(), new.name.clone());
         return Err(AmendError::OtherRunbook { expected, found }.into());
     }
-    ensure_unchanged(run, &old.runbook().steps, &new.steps)?;
+    Level { run, callers: None }.ensure_unchanged(&old.runbook().steps, &new.steps)?;
     // An input that is no longer declared is not used any more.
     let is_declared = |name: &String| new.inputs.iter().any(|input| input.name == *name);
     // One that an earlier change had dropped still has the value that the run was started with.
@@ -202,28 +210,83 @@ fn replace(
     Ok(ReplacedRunbook { origin, digest: digest(&text), text, called, inputs })
 }
 
-/// Checks that the steps that have run are in the changed runbook as they were, in their order, and that no new step is
-/// before one of them.
-fn ensure_unchanged(run: &Run, old: &[Step], new: &[Step]) -> Result<(), AmendError> {
-    let has_run = |step: &&Step| {
-        let path = StepPath::top_level(&step.id);
-        run.step(&path).is_some_and(StepProgress::has_ended) || run.has_decided(&path)
-    };
-    let mut expected = old.iter().filter(has_run).peekable();
-    for step in new {
-        let Some(next) = expected.peek() else { break };
-        if step.id == next.id {
-            if !step.does_the_same_as(next) {
-                return Err(AmendError::ChangedStep { step: step.id.clone() });
+/// The steps of a runbook, and where they have run.
+struct Level<'a> {
+    run: &'a Run,
+    /// The steps and items that call the runbook; none at the top level.
+    callers: Option<Vec<StepPath>>,
+}
+
+impl Level<'_> {
+    /// Checks that the steps that have run are in the changed runbook as they were, in their order, and that no new
+    /// step is before one of them. The same holds for the runbooks that they call.
+    fn ensure_unchanged(&self, old: &[Step], new: &[Step]) -> Result<(), AmendError> {
+        let mut expected = old.iter().filter(|step| self.has_run(step)).peekable();
+        for step in new {
+            let Some(next) = expected.peek() else { break };
+            if step.id == next.id {
+                self.ensure_same(next, step)?;
+                expected.next();
+            } else if !old.iter().any(|old| old.id == step.id && !self.has_run(old)) {
+                break;
             }
-            expected.next();
-        } else if !old.iter().any(|old| old.id == step.id && !has_run(&old)) {
-            break;
+        }
+        match expected.next() {
+            Some(step) => Err(AmendError::MovedStep { step: self.name_of(step) }),
+            None => Ok(()),
         }
     }
-    match expected.next() {
-        Some(step) => Err(AmendError::MovedStep { step: step.id.clone() }),
-        None => Ok(()),
+
+    fn ensure_same(&self, old: &Step, new: &Step) -> Result<(), AmendError> {
+        let changed = || AmendError::ChangedStep { step: self.name_of(old) };
+        if !new.does_the_same_as(old) {
+            return Err(changed());
+        }
+        let (Some(old_called), Some(new_called)) = (&old.call, &new.call) else { return Ok(()) };
+        let (old_runbook, new_runbook) = (old_called.runbook(), new_called.runbook());
+        let callers = self.executions(old);
+        let has_output =
+            |path: &StepPath| self.run.step(path).is_some_and(|step| step.output().is_some());
+        if !new_runbook.takes_the_same_as(old_runbook)
+            || (callers.iter().any(has_output) && !new_runbook.gives_the_same_as(old_runbook))
+        {
+            return Err(changed());
+        }
+        let called = Level { run: self.run, callers: Some(callers) };
+        called.ensure_unchanged(&old_runbook.steps, &new_runbook.steps)
+    }
+
+    fn has_run(&self, step: &Step) -> bool {
+        self.paths(step).iter().any(|path| {
+            self.run.step(path).is_some_and(StepProgress::has_ended) || self.run.has_decided(path)
+        })
+    }
+
+    fn paths(&self, step: &Step) -> Vec<StepPath> {
+        match &self.callers {
+            None => vec![StepPath::top_level(&step.id)],
+            Some(callers) => callers.iter().map(|caller| caller.child(&step.id)).collect(),
+        }
+    }
+
+    /// Returns the paths at which a step has been executed: its own, or those of its items.
+    fn executions(&self, step: &Step) -> Vec<StepPath> {
+        let paths = self.paths(step);
+        if !step.is_loop() {
+            return paths;
+        }
+        let begun = self.run.steps().iter().map(|step| &step.path);
+        let is_item =
+            |path: &&StepPath| path.step_of_item().is_some_and(|step| paths.contains(&step));
+        begun.filter(is_item).cloned().collect()
+    }
+
+    /// Returns the name of a step for people: `rotate/cordon`.
+    fn name_of(&self, step: &Step) -> String {
+        let caller = self.callers.iter().flatten().next();
+        let outer = caller.iter().flat_map(|path| path.segments());
+        let ids = outer.map(|segment| segment.step.as_str()).chain([step.id.as_str()]);
+        ids.collect::<Vec<_>>().join("/")
     }
 }
 

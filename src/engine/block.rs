@@ -2,9 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
-use tokio::time::Instant;
-
-use super::{action_run::Phase, checked::is_of_kind, drive::Driver, interruptible::StopReason};
+use super::{
+    action_run::Phase, checked::is_of_kind, deadline::Deadline, drive::Driver,
+    interruptible::StopReason,
+};
 use crate::{
     journal::{AfterFailure, Event, Failure, StepEvent, StepOutcome, StepPath},
     lease::HeldLease,
@@ -24,7 +25,7 @@ pub(super) struct Block<'r> {
 pub(super) struct Caller {
     pub(super) path: StepPath,
     /// When the time of the call is up.
-    pub(super) deadline: Instant,
+    pub(super) deadline: Deadline,
 }
 
 /// How the steps ended.

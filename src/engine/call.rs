@@ -2,10 +2,10 @@
 //! step. They are run as those of any runbook; where one of them fails, what the caller says decides about the run.
 
 use serde_json::{Map, Value};
-use tokio::time::Instant;
 
 use super::{
     block::{Block, Caller, ForwardOutcome},
+    deadline::Deadline,
     drive::Driver,
     interruptible::StopReason,
     step::log_message,
@@ -21,7 +21,7 @@ impl Driver<'_> {
         step: &Step,
         path: &StepPath,
         mut scope: EvaluationScope,
-        deadline: Instant,
+        deadline: Deadline,
     ) -> Result<Value, StopReason> {
         let runbook = called.runbook();
         let inputs = self.decided_inputs(called, step, path, &scope).await?;

@@ -1,6 +1,9 @@
 //! The handle with which others cancel a run that is being driven, or shut it down.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
 
 use tokio_util::sync::CancellationToken;
 
@@ -11,6 +14,8 @@ pub struct Control {
     cancelled_by: Arc<OnceLock<String>>,
     shutdown: CancellationToken,
     lease_lost: CancellationToken,
+    /// Whether it is too late to cancel the run.
+    is_ending: Arc<AtomicBool>,
 }
 
 /// A request to stop.
@@ -42,9 +47,15 @@ impl Control {
         Self { lease_lost, ..self }
     }
 
+    /// Whether the steps of the run are over, so that a cancel changes nothing.
+    pub fn is_ending(&self) -> bool {
+        self.is_ending.load(Ordering::Relaxed)
+    }
+
     /// Returns a control that the cancel of this one does not stop: what is left must be done although the run is
     /// canceled.
-    pub(super) fn without_cancel(&self) -> Self {
+    pub(super) fn at_the_end(&self) -> Self {
+        self.is_ending.store(true, Ordering::Relaxed);
         let (shutdown, lease_lost) = (self.shutdown.clone(), self.lease_lost.clone());
         Self { shutdown, lease_lost, ..Self::default() }
     }

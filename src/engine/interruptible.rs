@@ -114,7 +114,7 @@ impl ActionRun<'_> {
         let mut is_recorded = false;
         let progress = self.progress_channel.progress();
         progress.begin_operation();
-        let (control, deadline) = (self.driver.control.clone(), self.deadline);
+        let (control, deadline) = (self.driver.control.clone(), self.deadline.at);
         let result = loop {
             tokio::select! {
                 biased;
@@ -145,7 +145,7 @@ impl ActionRun<'_> {
 
     /// Waits between two attempts; `false` when the step's time is up first.
     pub(super) async fn pause(&self, pause: Duration) -> Result<bool, StopReason> {
-        let deadline = self.deadline;
+        let deadline = self.deadline.at;
         let until = Instant::now() + self.driver.engine.clock.delay(pause);
         tokio::select! {
             biased;

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::stream::{self, StreamExt as _};
 use serde_json::{Map, Value};
-use tokio::time::Instant;
 
 use super::{
-    action_run::Phase, block::Block, drive::Driver, interruptible::StopReason, step::revision_of,
+    action_run::Phase, block::Block, deadline::Deadline, drive::Driver, interruptible::StopReason,
+    step::revision_of,
 };
 use crate::journal::{AfterFailure, Event, Failure, StepEvent, StepOutcome, StepPath};
 use runbook::{OnFailure, Step, each_of};
@@ -24,7 +24,7 @@ struct Loop<'r> {
     /// The display name of the step.
     name: String,
     count: usize,
-    deadline: Instant,
+    deadline: Deadline,
     /// Set when an item has failed: no other is begun.
     has_failed: AtomicBool,
 }
@@ -38,7 +38,7 @@ impl Driver<'_> {
         step: &Step,
         path: &StepPath,
         at_once: u32,
-        deadline: Instant,
+        deadline: Deadline,
     ) -> Result<Value, StopReason> {
         let items = self.decided_items(block, step, path).await?;
         let each = each_of(Some(&items));
@@ -120,7 +120,7 @@ impl Driver<'_> {
         let name = work.name_of(index, each);
         self.append(Event::step(&path, self.beginning(&path, name))).await?;
         let scope = block.scope.with_each(each);
-        let stop_reason = match self.execute(work.step, &path, scope, work.deadline).await {
+        let stop_reason = match self.execute(work.step, &path, scope, work.deadline.clone()).await {
             Ok(output) => return Ok(output),
             Err(stop_reason) => stop_reason,
         };
@@ -131,7 +131,8 @@ impl Driver<'_> {
         let StopReason::StepFailed(failure) = stop_reason else { return Err(stop_reason) };
         let then = match work.step.on_failure {
             OnFailure::Continue => AfterFailure::Continue,
-            OnFailure::Stop | OnFailure::Rollback => block.after_failure(work.step),
+            // Others are still at work: the run goes on until the loop has failed.
+            OnFailure::Stop | OnFailure::Rollback => AfterFailure::Leave,
         };
         // Before the event: no item begins after one has failed.
         if then != AfterFailure::Continue {
@@ -200,8 +201,8 @@ fn label(each: &Value) -> Option<String> {
     Some(if end < text.len() { format!("{}…", &text[..end]) } else { text.into_owned() })
 }
 
-/// Returns all outputs, or the reason that counts most: a journal that cannot be written before a request to stop,
-/// and that before a failure.
+/// Returns all outputs, or the reason that counts most: a journal that cannot be written before a failure, and that
+/// before a request to stop, as with steps one after another.
 fn gather(
     ended: impl Iterator<Item = Result<Value, StopReason>>,
 ) -> Result<Vec<Value>, StopReason> {
@@ -209,8 +210,8 @@ fn gather(
     let mut stop_reason: Option<StopReason> = None;
     let rank = |reason: &StopReason| match reason {
         StopReason::JournalError(_) => 2,
-        StopReason::StopRequested(_) => 1,
-        StopReason::StepFailed(_) => 0,
+        StopReason::StepFailed(_) => 1,
+        StopReason::StopRequested(_) => 0,
     };
     for end in ended {
         match end {

@@ -28,6 +28,7 @@ mod call;
 mod checked;
 mod cluster_lock;
 mod control;
+mod deadline;
 mod differences;
 mod drive;
 mod failure;

@@ -45,8 +45,8 @@ impl Driver<'_> {
             // From here on the run does not go forward, whatever becomes of this process.
             self.append(RunEvent::RunRestoring { outcome, failure: failure.clone() }).await?;
         }
-        self.control = self.control.without_cancel();
-        let failures = self.undo_steps(|step, _| is_restored(step)).await?;
+        self.control = self.control.at_the_end();
+        let failures = self.undo_steps(|step, _| step.is_some_and(is_restored)).await?;
         let outcome = match outcome {
             RunOutcome::Succeeded if failures > 0 => RunOutcome::SucceededWithFailures,
             outcome => outcome,

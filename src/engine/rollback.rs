@@ -5,36 +5,49 @@ use tokio::time::Instant;
 
 use super::{
     action_run::{ActionRun, AttemptError, Phase, backoff_delay},
+    deadline::Deadline,
     drive::Driver,
     failure,
     interruptible::{Interruption, StopReason},
-    step::action_of,
 };
 use crate::{
-    actions::{ChangeOps, Error, Operations, Recovery},
-    journal::{Event, StepEvent, StepPath},
+    actions::{self, ActionDef, ChangeOps, Error, Operations, Recovery},
+    journal::{Event, Failure, FailureKind, StepEvent, StepPath},
 };
 use runbook::{EvaluationScope, Step};
 
+/// The failure of an undo whose step is gone: a changed runbook keeps the steps that have run.
+const NO_SUCH_CHANGE: &str = "the runbook with which the run continues has no such change";
+
 impl Driver<'_> {
     /// Undoes every step that may have had an effect and for which `is_meant` is true, and returns how many could not
-    /// be undone.
+    /// be undone. `is_meant` is given no step for a path that the runbook does not have.
     pub(super) async fn undo_steps(
         &self,
-        is_meant: impl Fn(&Step, &StepPath) -> bool + Sync,
+        is_meant: impl Fn(Option<&Step>, &StepPath) -> bool + Sync,
     ) -> Result<usize, StopReason> {
         let order: Vec<StepPath> =
             self.run().rollback_order().iter().map(|step| step.path.clone()).collect();
         let mut failures = 0;
         for path in order {
-            let step = self.checked.step(&path).filter(|step| is_meant(step, &path));
-            let Some(step) = step else { continue };
-            let Operations::Change(operations) = &action_of(step)?.operations else { continue };
+            let step = self.checked.step(&path);
+            if !is_meant(step, &path) {
+                continue;
+            }
             if let Some(request) = self.control.stop_requested() {
                 return Err(StopReason::StopRequested(request));
             }
+            let action = step.and_then(|step| Some((step, actions::find(&step.action)?)));
+            let Some((step, ActionDef { operations: Operations::Change(operations), .. })) = action
+            else {
+                failures += 1;
+                let failure = Failure::new(FailureKind::Internal, NO_SUCH_CHANGE);
+                self.append(Event::step(&path, StepEvent::StepUndoFailed { failure })).await?;
+                continue;
+            };
             self.append(Event::step(&path, StepEvent::StepUndoStarted)).await?;
-            let deadline = Instant::now() + self.engine.clock.deadline(step.timeout.std());
+            let at = Instant::now() + self.engine.clock.deadline(step.timeout.std());
+            let deadline = Deadline::new(at, step.timeout, &path);
             let scope = EvaluationScope::new(&serde_json::Map::new());
             let mut run = ActionRun::new(self, step, &path, scope, deadline);
             let undone = run.undo(operations).await;

@@ -9,12 +9,13 @@ use super::{
     action_run::{ActionRun, Phase},
     block::Block,
     checked::{early_failure, is_of_kind},
+    deadline::Deadline,
     drive::Driver,
     interruptible::StopReason,
 };
 use crate::{
     actions::{self, ActionDef},
-    journal::{Event, Failure, FailureKind, StepEvent, StepPath, StoreError},
+    journal::{Event, Failure, FailureKind, StepEvent, StepPath, StepProgress, StoreError},
 };
 use runbook::{ActionKind, EvaluationScope, Step};
 
@@ -30,13 +31,15 @@ impl Driver<'_> {
         let name = step.display_name(&block.scope);
         let skipped_by = self.run().skipped_by(path).map(str::to_owned);
         if let Some(actor) = skipped_by {
-            let changed = self.changed_paths(path);
-            for path in &changed {
-                self.clean_up(step, path, Phase::Apply).await?;
+            for path in self.changed_paths(path) {
+                if let Some(step) = self.checked.step(&path) {
+                    self.clean_up(step, &path, Phase::Apply).await?;
+                }
             }
-            let reason = match changed.is_empty() {
-                false => format!("skipped by {actor}; what it has changed stays"),
-                true => format!("skipped by {actor}"),
+            let stays = self.run().work_of(path).any(StepProgress::may_need_undo);
+            let reason = match stays {
+                true => format!("skipped by {actor}; what it has changed stays"),
+                false => format!("skipped by {actor}"),
             };
             let event = StepEvent::StepSkipped { name, reason };
             return Ok(self.append(Event::step(path, event)).await?);
@@ -53,8 +56,7 @@ impl Driver<'_> {
         let description = step.description(&block.scope);
         let deadline = self.start_step(step, path, name, description).await?;
         should_run?;
-        let deadline =
-            block.caller.as_ref().map_or(deadline, |caller| caller.deadline.min(deadline));
+        let deadline = deadline.within(block.caller.as_ref().map(|caller| &caller.deadline));
         if may_change(step) && self.changed_paths(path).is_empty() {
             self.evaluate_early(block, later)?;
         }
@@ -72,7 +74,7 @@ impl Driver<'_> {
         step: &Step,
         path: &StepPath,
         scope: EvaluationScope,
-        deadline: Instant,
+        deadline: Deadline,
     ) -> Result<Value, StopReason> {
         match &step.call {
             // A future that contains itself needs a place of its own.
@@ -110,7 +112,7 @@ impl Driver<'_> {
         path: &StepPath,
         name: String,
         description: Option<String>,
-    ) -> Result<Instant, StoreError> {
+    ) -> Result<Deadline, StoreError> {
         let (event, elapsed) = match self.run().step(path) {
             // What is done again has all its time again.
             Some(recorded) if recorded.has_ended() => {
@@ -121,7 +123,8 @@ impl Driver<'_> {
         };
         self.append(Event::step(path, event)).await?;
         let timeout = self.engine.clock.deadline(step.timeout.std());
-        Ok(Instant::now() + timeout.saturating_sub(elapsed))
+        let at = Instant::now() + timeout.saturating_sub(elapsed);
+        Ok(Deadline::new(at, step.timeout, path))
     }
 
     /// Gives the targets that the outputs of a step, its items and the steps that it calls name to the steps after it.

@@ -210,7 +210,8 @@ pub enum AfterFailure {
     Stop,
     /// Changes that took effect are undone.
     Rollback,
-    /// The called runbook that the step belongs to has failed: what its caller says decides about the run.
+    /// What the step is a part of has failed with it: the loop of an item, or the called runbook of a step. The failure
+    /// of the whole decides about the run.
     Leave,
 }
 

@@ -226,6 +226,9 @@ impl RunHead {
                 self.fail(path, failure);
             }
             StepEvent::StepPrepared { .. } => self.has_changed = true,
+            // Why the run has come to its end counts more.
+            StepEvent::StepUndoFailed { .. }
+                if self.restoring.is_some() && self.failure.is_some() => {}
             StepEvent::StepUndoFailed { failure } => self.fail(path, failure),
             _ => {}
         }

@@ -22,6 +22,8 @@ pub struct Run {
     /// Its steps in the order in which they began; steps that have not begun are not here.
     steps: Vec<StepProgress>,
     index: HashMap<StepPath, usize>,
+    /// The generations of steps whose progress was forgotten: what they send again is another request.
+    generations: HashMap<StepPath, u32>,
     /// The differences from its start when it last ended; none where the targets were not read.
     differences: Option<Vec<RecordedDifference>>,
     amendments: Vec<RecordedAmendment>,
@@ -56,7 +58,7 @@ pub struct StepProgress {
     pub outcome: Option<StepOutcome>,
     /// The progress of its undo, if there was one.
     pub undo: Option<UndoStatus>,
-    /// Whether it was undone because the run came to its end.
+    /// Whether it was undone, as far as it could be, because the run came to its end.
     is_restored: bool,
     /// The place of the event that prepared it: changes are undone in the reverse of this order.
     prepared_seq: Option<u64>,
@@ -138,13 +140,12 @@ impl StepProgress {
         self.elapsed
     }
 
-    /// Whether it has ended in a way after which the run goes on. A failure that ended the run is what a resume is for.
+    /// Whether it has ended in a way after which the run goes on. A failure that ended the run, or what the step is a
+    /// part of, is what a resume is for.
     pub fn has_ended(&self) -> bool {
         match &self.outcome {
             None => false,
-            Some(StepOutcome::Failed { then, .. }) => {
-                matches!(then, AfterFailure::Continue | AfterFailure::Leave)
-            }
+            Some(StepOutcome::Failed { then, .. }) => *then == AfterFailure::Continue,
             Some(StepOutcome::Completed { .. } | StepOutcome::Skipped { .. }) => true,
         }
     }
@@ -190,14 +191,23 @@ impl StepProgress {
         }
     }
 
-    /// Forgets a change that was undone, so that it is made again.
+    /// Lets a change that was undone be made again.
     fn repeat(&mut self) {
-        (self.intent, self.receipt, self.prepared_seq, self.undo) = (None, None, None, None);
+        // One that was undone in part is made again as it was decided, so that its undo restores what was there first.
+        if matches!(self.undo, Some(UndoStatus::Finished(_))) {
+            (self.intent, self.prepared_seq) = (None, None);
+        }
+        (self.receipt, self.undo) = (None, None);
         (self.outcome, self.ended_at) = (None, None);
         self.is_restored = false;
         // What is sent again is another request to the platform.
         self.generation += 1;
         self.reset_retry_budget();
+    }
+
+    /// Whether it has failed and the run went on without it.
+    fn has_failed_for_good(&self) -> bool {
+        matches!(&self.outcome, Some(StepOutcome::Failed { then: AfterFailure::Continue, .. }))
     }
 
     /// Gives an open step its whole time and all its attempts again: a person resumes a run that had stopped.
@@ -218,6 +228,7 @@ impl Run {
             head,
             steps: Vec::new(),
             index: HashMap::new(),
+            generations: HashMap::new(),
             differences: None,
             amendments: Vec::new(),
             skipped: HashMap::new(),
@@ -406,6 +417,7 @@ impl Run {
             }
             StepEvent::StepUndoFailed { failure } => {
                 step.undo = Some(UndoStatus::Failed(failure.clone()));
+                step.is_restored = is_restoring;
             }
         }
     }
@@ -420,6 +432,9 @@ impl Run {
                 step.reset_retry_budget();
             }
             self.forget_parts(path);
+        }
+        if amendment.runbook.is_some() || amendment.from.is_some() {
+            self.forget_open_decisions();
         }
         let skipped = amendment.skip.iter().map(|path| (path.clone(), actor.to_owned()));
         self.skipped.extend(skipped);
@@ -439,18 +454,36 @@ impl Run {
         let restored: Vec<StepPath> = self
             .steps
             .iter()
-            .filter(|step| step.is_restored)
+            .filter(|step| step.is_restored && !self.is_over_for_good(&step.path))
             .map(|step| step.path.clone())
             .collect();
         for path in restored {
             self.step_mut(&path).repeat();
-            let mut outer = path.outer();
-            while let Some(path) = outer {
+            for path in std::iter::successors(path.outer(), StepPath::outer) {
                 let step = self.step_mut(&path);
-                (step.outcome, step.ended_at) = (None, None);
-                outer = path.outer();
+                // One that has failed begins again in any case.
+                if matches!(step.outcome, Some(StepOutcome::Completed { .. })) {
+                    (step.outcome, step.ended_at) = (None, None);
+                }
             }
         }
+    }
+
+    /// Whether the run went on without a step, or without what it is a part of.
+    fn is_over_for_good(&self, path: &StepPath) -> bool {
+        let mut paths = std::iter::successors(Some(path.clone()), StepPath::outer);
+        paths.any(|path| self.step(&path).is_some_and(StepProgress::has_failed_for_good))
+    }
+
+    /// Lets the items and inputs of open steps be decided again where nothing was changed by them: a person has changed
+    /// what they follow from.
+    fn forget_open_decisions(&mut self) {
+        let is_open = |step: &&StepProgress| {
+            !step.has_ended() && (step.items.is_some() || step.inputs.is_some())
+        };
+        let open: Vec<StepPath> =
+            self.steps.iter().filter(is_open).map(|step| step.path.clone()).collect();
+        open.iter().for_each(|path| self.forget_parts(path));
     }
 
     /// Lets a step that had ended begin again: with other items and inputs, unless a part of it has decided on its
@@ -471,7 +504,7 @@ impl Run {
                 part.reset_retry_budget();
             }
             // What was undone when it was left is done again.
-            if matches!(part.undo, Some(UndoStatus::Finished(_))) {
+            if matches!(part.undo, Some(UndoStatus::Finished(_) | UndoStatus::Failed(_))) {
                 part.repeat();
             }
         }
@@ -487,14 +520,18 @@ impl Run {
             let step = &mut self.steps[*index];
             (step.items, step.inputs) = (None, None);
         }
-        self.steps.retain(|step| step.path == *path || !step.path.is_part_of(path));
+        let is_kept = |step: &StepProgress| step.path == *path || !step.path.is_part_of(path);
+        let forgotten = self.steps.iter().filter(|step| !is_kept(step) && step.generation > 0);
+        self.generations.extend(forgotten.map(|step| (step.path.clone(), step.generation)));
+        self.steps.retain(is_kept);
         let paths = self.steps.iter().enumerate();
         self.index = paths.map(|(index, step)| (step.path.clone(), index)).collect();
     }
 
     fn step_mut(&mut self, path: &StepPath) -> &mut StepProgress {
         let index = *self.index.entry(path.clone()).or_insert_with(|| {
-            self.steps.push(StepProgress::new(path));
+            let generation = self.generations.get(path).copied().unwrap_or_default();
+            self.steps.push(StepProgress { generation, ..StepProgress::new(path) });
             self.steps.len() - 1
         });
         &mut self.steps[index]

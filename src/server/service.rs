@@ -341,6 +341,7 @@ impl Service {
 
     pub(super) async fn cancel(&self, id: &RunId, actor: &str) -> Result<(), ApiError> {
         match self.shared.active.phase(id) {
+            Some(Phase::Running(control)) if control.is_ending() => Err(is_restoring(id)),
             Some(Phase::Running(control)) => {
                 // Another process may have continued the run, or will when this one dies before it has journaled that.
                 // Before the run ends by this, so that it cannot stop a later one.
@@ -371,6 +372,9 @@ impl Service {
                 let _reading = self.shared.reading.acquire().await;
                 let head = self.store().head(id).await?;
                 let (head, is_live) = with_liveness(self.store().as_ref(), head).await?;
+                if is_live && head.restoring().is_some() {
+                    return Err(is_restoring(id));
+                }
                 if let Some(shared) = self.store().shared().filter(|_| is_live) {
                     return Ok(shared.request_cancel(id, actor).await?);
                 }
@@ -640,6 +644,11 @@ impl Service {
     pub(super) fn active(&self) -> &ActiveRuns {
         &self.shared.active
     }
+}
+
+fn is_restoring(id: &RunId) -> ApiError {
+    let message = format!("run {id} is at its end: it restores what is not to outlast it");
+    Failure::new(FailureKind::Conflict, message).into()
 }
 
 fn no_start(id: &RunId) -> ApiError {

@@ -130,6 +130,19 @@ impl Runbook {
         })
     }
 
+    /// Whether another runbook takes the same inputs, with the same defaults.
+    pub fn takes_the_same_as(&self, other: &Self) -> bool {
+        let same = |(own, other): (&Input, &Input)| {
+            own.name == other.name && own.ty == other.ty && own.default == other.default
+        };
+        self.inputs.len() == other.inputs.len() && self.inputs.iter().zip(&other.inputs).all(same)
+    }
+
+    /// Whether another runbook gives its caller the same outputs.
+    pub fn gives_the_same_as(&self, other: &Self) -> bool {
+        self.outputs == other.outputs
+    }
+
     /// Returns the inputs of a run: the given values, checked against their types and limits, and
     /// defaults for the rest.
     ///
@@ -480,20 +493,16 @@ impl Step {
         &self.requires
     }
 
-    fn calls_the_same_as(&self, other: &Self) -> bool {
-        match (&self.call, &other.call) {
-            (Some(own), Some(other)) => own.source().text() == other.source().text(),
-            (None, None) => true,
-            _ => false,
-        }
+    fn called_name(&self) -> Option<&str> {
+        self.call.as_ref().map(|called| called.runbook().name.as_str())
     }
 
     /// Whether another step does the same work under the same condition. Names, messages, time limits and retries may
-    /// differ.
+    /// differ, and so may the text of a runbook that both call.
     pub fn does_the_same_as(&self, other: &Self) -> bool {
         self.id == other.id
             && self.action == other.action
-            && self.calls_the_same_as(other)
+            && self.called_name() == other.called_name()
             && self.when == other.when
             && self.for_each == other.for_each
             && self.arguments == other.arguments

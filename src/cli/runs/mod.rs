@@ -209,9 +209,14 @@ async fn cancel(store: &OpenStore, args: &RemoteRunArgs) -> Result<Exit, CliErro
     let runs = store.as_run_store();
     let id = args.selector.find(runs.as_ref()).await?;
     let is_live = runs.is_live(&id).await;
-    let state = runs.head(&id).await?.state(is_live);
+    let head = runs.head(&id).await?;
+    let state = head.state(is_live);
     if !state.is_active() {
         return Err(CliError::Usage(format!("run {id} is {state}: nothing to cancel")));
+    }
+    if head.restoring().is_some() {
+        let message = format!("run {id} is at its end: it restores what is not to outlast it");
+        return Err(CliError::Usage(message));
     }
     if let Some(shared) = runs.shared() {
         shared.request_cancel(&id, &run::actor()).await?;
