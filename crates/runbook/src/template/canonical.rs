@@ -1,5 +1,5 @@
 //! The canonical text of expressions: `a  .b` and `a.b` are the same condition. Used to recognize that
-//! a step runs under the same `when` as the step whose output it uses.
+//! a step runs under the same `when` as the step whose output it uses, and in messages.
 
 use std::fmt::Write as _;
 
@@ -19,13 +19,13 @@ fn write(expr: &Expr<'_>, out: &mut String) {
             let _ = write!(out, "{:?}", constant.value);
         }
         Expr::GetAttr(get) => {
-            write(&get.expr, out);
+            write_parenthesized(&get.expr, out);
             out.push('.');
             out.push_str(get.name);
         }
         Expr::GetItem(get) => write_item(&get.expr, &get.subscript_expr, out),
         Expr::Slice(slice) => {
-            write(&slice.expr, out);
+            write_parenthesized(&slice.expr, out);
             out.push('[');
             for bound in [&slice.start, &slice.stop, &slice.step] {
                 if let Some(bound) = bound {
@@ -64,16 +64,19 @@ fn write(expr: &Expr<'_>, out: &mut String) {
             }
         }
         Expr::Filter(filter) => {
-            if let Some(expr) = &filter.expr {
-                write_parenthesized(expr, out);
+            match &filter.expr {
+                // Filters are applied from left to right.
+                Some(expr @ Expr::Filter(_)) => write(expr, out),
+                Some(expr) => write_parenthesized(expr, out),
+                None => {}
             }
-            out.push('|');
-            write_call(filter.name, &filter.args, out);
+            out.push_str(" | ");
+            write_predicate(filter.name, &filter.args, out);
         }
         Expr::Test(test) => {
             write_parenthesized(&test.expr, out);
             out.push_str(" is ");
-            write_call(test.name, &test.args, out);
+            write_predicate(test.name, &test.args, out);
         }
         Expr::Call(call) => {
             write(&call.expr, out);
@@ -82,15 +85,21 @@ fn write(expr: &Expr<'_>, out: &mut String) {
         Expr::List(list) => write_items(&list.items, '[', ']', out),
         Expr::Tuple(tuple) => write_items(&tuple.items, '(', ')', out),
         Expr::Map(map) => {
-            write_items(&map.keys, '{', ':', out);
-            write_items(&map.values, ' ', '}', out);
+            out.push('{');
+            for (index, (key, value)) in map.keys.iter().zip(&map.values).enumerate() {
+                separate(index, out);
+                write(key, out);
+                out.push_str(": ");
+                write(value, out);
+            }
+            out.push('}');
         }
     }
 }
 
 /// Writes an attribute: `a['b']` is `a.b`.
 fn write_item(of: &Expr<'_>, subscript: &Expr<'_>, out: &mut String) {
-    write(of, out);
+    write_parenthesized(of, out);
     if let Expr::Const(constant) = subscript
         && let Some(name) = constant.value.as_str()
     {
@@ -104,8 +113,16 @@ fn write_item(of: &Expr<'_>, subscript: &Expr<'_>, out: &mut String) {
 }
 
 fn write_parenthesized(expr: &Expr<'_>, out: &mut String) {
-    let simple =
-        matches!(expr, Expr::Var(_) | Expr::Const(_) | Expr::GetAttr(_) | Expr::GetItem(_));
+    let simple = matches!(
+        expr,
+        Expr::Var(_)
+            | Expr::Const(_)
+            | Expr::GetAttr(_)
+            | Expr::GetItem(_)
+            | Expr::Slice(_)
+            | Expr::List(_)
+            | Expr::Map(_)
+    );
     if simple {
         return write(expr, out);
     }
@@ -114,10 +131,19 @@ fn write_parenthesized(expr: &Expr<'_>, out: &mut String) {
     out.push(')');
 }
 
+/// Writes a filter or a test, which have no parentheses where they have no arguments.
+fn write_predicate(name: &str, args: &[CallArg<'_>], out: &mut String) {
+    match args {
+        [] => out.push_str(name),
+        _ => write_call(name, args, out),
+    }
+}
+
 fn write_call(name: &str, args: &[CallArg<'_>], out: &mut String) {
     out.push_str(name);
     out.push('(');
-    for arg in args {
+    for (index, arg) in args.iter().enumerate() {
+        separate(index, out);
         let expr = match arg {
             CallArg::Pos(expr) => expr,
             CallArg::Kwarg(name, expr) => {
@@ -131,18 +157,23 @@ fn write_call(name: &str, args: &[CallArg<'_>], out: &mut String) {
             }
         };
         write(expr, out);
-        out.push(',');
     }
     out.push(')');
 }
 
 fn write_items(items: &[Expr<'_>], open: char, close: char, out: &mut String) {
     out.push(open);
-    for item in items {
+    for (index, item) in items.iter().enumerate() {
+        separate(index, out);
         write(item, out);
-        out.push(',');
     }
     out.push(close);
+}
+
+fn separate(index: usize, out: &mut String) {
+    if index > 0 {
+        out.push_str(", ");
+    }
 }
 
 /// Returns the text of a binary operator.

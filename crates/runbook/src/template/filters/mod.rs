@@ -129,7 +129,9 @@ pub(crate) fn apply(
         "select" | "reject" => {
             let of = item_type(input)?;
             predicates::check_named(&of, args)?;
-            Ok(Type::list(of))
+            let is_without_null = name == "reject"
+                && args.first().is_some_and(|arg| arg.word.as_deref() == Some("none"));
+            Ok(Type::list(if is_without_null { of.non_null().clone() } else { of }))
         }
         "selectattr" | "rejectattr" => {
             let of = item_type(input)?;
