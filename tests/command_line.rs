@@ -5,7 +5,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use test_support::{ProgramOutput, SCALE_UP, SPEED, SimulateProcess, program, program_path};
 
@@ -131,7 +131,7 @@ fn shared_options_are_offered_where_they_are_used() {
         (&["runs", "resume"], &["--state-dir", "--runbooks", "--output"]),
         (&["validate"], &["--output"]),
         (&["explain"], &["--output"]),
-        (&["schema"], &[]),
+        (&["schema"], &["--runbooks"]),
         (&["simulate"], &["--state-dir"]),
         (&["man"], &[]),
         (&["completions"], &[]),
@@ -555,7 +555,8 @@ fn a_refusal_names_the_cluster_of_the_unfinished_run() {
 #[test]
 fn every_action_explains_itself() {
     let all = run(&["actions"]).expect_exit_code(0).stdout;
-    for line in all.lines() {
+    let (actions, _) = all.split_once("\n\nrunbooks that a step can `call`\n").unwrap();
+    for line in actions.lines() {
         let name = line.split_whitespace().next().unwrap();
         let one = run(&["actions", name]).expect_exit_code(0).stdout;
         for part in ["parameters\n", "output\n", "undo\n", "permissions\n"] {
@@ -564,6 +565,73 @@ fn every_action_explains_itself() {
     }
     let unknown = run(&["actions", "scale_nodegrup"]).expect_exit_code(2);
     assert!(unknown.stderr.contains("scale_nodegroup"), "{}", unknown.stderr);
+}
+
+#[test]
+fn a_runbook_that_can_be_called_explains_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "\
+name: pause-a-while
+description: |
+  Waits a while.
+  For as long as it is told.
+inputs:
+  pause: {type: duration, description: How long}
+  reason: {type: string, default: none}
+steps:
+- {id: sleep, timeout: 2h, action: sleep, with: {duration: \"{{ inputs.pause }}\"}}
+outputs: {reason: \"{{ inputs.reason }}\"}
+";
+    write(dir.path(), "pause-a-while.yaml", text);
+    write(dir.path(), "with-errors.yaml", "name: with-errors\nsteps: []\n");
+    let runbooks = dir.path().to_str().unwrap();
+    let all = run(&["actions", "--runbooks", runbooks]).expect_exit_code(0).stdout;
+    assert!(all.contains("\npause-a-while            waits    Waits a while.\n"), "{all}");
+    assert!(!all.contains("with-errors"), "{all}");
+    let one = run(&["actions", "pause-a-while", "--runbooks", runbooks]).expect_exit_code(0).stdout;
+    let expected = "\
+pause-a-while (a runbook, waits)
+
+Waits a while.
+For as long as it is told.
+
+inputs
+  pause                duration, required
+                         How long
+  reason               string, default `\"none\"`
+
+outputs
+  reason               string
+
+undo
+  changes nothing, so there is nothing to undo
+
+as a step
+  call: pause-a-while
+  with: {pause: …}
+";
+    assert_eq!(one, expected);
+    let call = ["actions", "pause-a-while", "--format", "json", "--runbooks", runbooks];
+    let document: Value =
+        serde_json::from_str(&run(&call).expect_exit_code(0).stdout).unwrap();
+    assert_eq!(document[0]["inputs"][0]["type"], "duration");
+    let wrong = run(&["actions", "with-errors", "--runbooks", runbooks]).expect_exit_code(2);
+    assert!(wrong.stderr.contains("runbook 'with-errors' has errors"), "{}", wrong.stderr);
+    let near = run(&["actions", "pause-a-whlie", "--runbooks", runbooks]).expect_exit_code(2);
+    assert!(near.stderr.contains("did you mean 'pause-a-while'?"), "{}", near.stderr);
+
+    // An editor completes it, with its inputs; and any other name can be called as well.
+    let schema = run(&["schema", "--runbooks", runbooks]).expect_exit_code(0).stdout;
+    let schema: Value = serde_json::from_str(&schema).unwrap();
+    let step = &schema["$defs"]["step"];
+    let names = step["properties"]["call"]["anyOf"][0]["enum"].as_array().unwrap();
+    assert!(names.contains(&"pause-a-while".into()) && names.contains(&"drain-node".into()));
+    assert_eq!(step["properties"]["call"]["anyOf"][1], json!({"type": "string"}));
+    let choices = step["allOf"].as_array().unwrap();
+    let is_it = |choice: &&Value| choice["if"]["properties"]["call"]["const"] == "pause-a-while";
+    let with = &choices.iter().find(is_it).unwrap()["then"]["properties"]["with"];
+    assert_eq!(with["required"], json!(["pause"]));
+    assert_eq!(with["properties"]["reason"]["default"], "none");
 }
 
 #[test]

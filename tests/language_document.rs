@@ -168,7 +168,7 @@ fn the_documents_expressions_yield_their_results() {
 #[test]
 fn the_document_names_every_key_of_the_schema() {
     let document = document();
-    let schema = runbook::json_schema(actions::registry());
+    let schema = runbook::json_schema(actions::registry(), &[]);
     for place in [
         "/properties",
         "/$defs/step/properties",

@@ -194,7 +194,7 @@ impl Cli {
             Command::Simulate(command) => command.run(global).await,
             Command::Actions(command) => command.run(global),
             Command::Explain(command) => command.run(global),
-            Command::Schema(command) => command.run(),
+            Command::Schema(command) => command.run(global),
             Command::Crds(command) => command.run(),
             Command::Permissions(command) => command.run(global).await,
             Command::Runs(command) => command.run(global).await,

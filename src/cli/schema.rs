@@ -1,12 +1,12 @@
 //! `schema`: the JSON Schemas of runbooks and scenarios, for editors.
 
-use super::{CliError, Exit, stdout};
+use super::{CliError, Exit, Global, actions::callables, stdout};
 use crate::actions;
 
 /// Prints the JSON Schema (draft 2020-12) of runbooks, for editors and other validators.
 ///
 /// The schema covers the structure of a runbook and the parameters of the actions. Only `validate` checks what a
-/// template refers to.
+/// template refers to. With --runbooks, it also has the runbooks that a step can call, with their inputs.
 #[derive(Debug, clap::Args)]
 pub(super) struct SchemaArgs {
     /// Print the schema of the simulator's scenario files instead
@@ -15,11 +15,15 @@ pub(super) struct SchemaArgs {
 }
 
 impl SchemaArgs {
-    pub(super) fn run(self) -> Result<Exit, CliError> {
+    pub(super) fn run(self, global: &Global) -> Result<Exit, CliError> {
         let schema = if self.scenario {
             simulator::Scenario::json_schema()
         } else {
-            runbook::json_schema(actions::registry())
+            let callables = match global.runbooks {
+                Some(_) => callables(&global.runbook_dir())?,
+                None => Vec::new(),
+            };
+            runbook::json_schema(actions::registry(), &callables)
         };
         stdout::write(&format!("{schema:#}\n"))?;
         Ok(Exit::Success)

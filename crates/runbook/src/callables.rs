@@ -111,7 +111,8 @@ impl<'c> Calls<'c> {
         Ok(Callables(callables))
     }
 
-    fn callable(
+    /// Checks a runbook, unless that was done before.
+    pub(crate) fn callable(
         &self,
         name: &str,
         registry: &ActionRegistry,

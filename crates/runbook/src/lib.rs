@@ -99,6 +99,18 @@ pub fn diagnose(
     checked.expect("nothing stops the check").0
 }
 
+/// Returns a runbook as a step sees it that calls it: an action whose parameters are its inputs. None if the library
+/// has no such runbook without errors.
+pub fn callable(
+    name: &str,
+    registry: &ActionRegistry,
+    library: &dyn Library,
+) -> Option<ActionSignature> {
+    let calls = callables::Calls::new(library);
+    let found = calls.callable(name, registry, &Wanted(&|| true)).ok()?;
+    found.ok().map(|callable| callable.signature.clone())
+}
+
 /// Whether the result of a check is still wanted.
 struct Wanted<'w>(&'w dyn Fn() -> bool);
 

@@ -55,7 +55,7 @@ fn section(action: &ActionDef) -> String {
         let _ = writeln!(text, "\nExactly one of {} is given.", names.join(", "));
     }
     text += &outputs(&output);
-    let _ = writeln!(text, "\nUndo: {}.", undo_text(action));
+    let _ = writeln!(text, "\nUndo: {}.", undo_text(action.reversibility()));
     text + &permissions(action)
 }
 
