@@ -210,8 +210,8 @@ pub enum AfterFailure {
     Stop,
     /// Changes that took effect are undone.
     Rollback,
-    /// What the step is a part of has failed with it: the loop of an item, or the called runbook of a step. The failure
-    /// of the whole decides about the run.
+    /// The loop that the item belongs to, or the called runbook of the step, has failed with it. The failure of the
+    /// whole decides about the run.
     Leave,
 }
 

@@ -14,13 +14,12 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 use rafay_relay_sop::{
-    engine::CheckedRunbook,
     permissions::{
         RbacNames, Requirement, RunbookContext, Subject as Subjects, merge, of_runbook, roles,
     },
     platform::kubernetes::{LEASE_NAME, LEASE_NAMESPACE},
 };
-use runbook::{EvaluationScope, Source};
+use runbook::EvaluationScope;
 use serde_json::Map;
 
 use crate::fixture::{ControlPlane, kubeconfig};
@@ -54,8 +53,7 @@ pub(crate) struct TestServiceAccount {
 
 /// The permissions that are derived from a runbook. Its namespaces must have values by default.
 pub(crate) fn requirements_of(text: &str) -> Vec<Requirement> {
-    let checked = CheckedRunbook::new(Source::new("<test>", text));
-    let checked = checked.unwrap_or_else(|why| panic!("{why}"));
+    let checked = test_support::checked(text).unwrap_or_else(|why| panic!("{why}"));
     let inputs = checked.runbook().bind_known(&Map::new()).unwrap();
     let (scope, context) = (EvaluationScope::new(&inputs), RunbookContext::default());
     merge(of_runbook(checked.runbook(), &scope, &context))

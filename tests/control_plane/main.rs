@@ -28,6 +28,7 @@ mod manifests;
 mod moto;
 mod permissions;
 mod programs;
+mod library;
 mod relay_scale;
 mod replicas;
 mod run_as;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         manifests::tests(),
         moto::tests(),
         permissions::tests(),
+        library::tests(),
         relay_scale::tests(),
         replicas::tests(),
         run_events::tests(),
