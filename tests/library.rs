@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use rafay_relay_sop::journal::{ResumeMode, RunState};
 use serde_json::{Value, json};
-use simulator::{ClusterState, Scenario, Spread};
+use simulator::{ClusterState, Effect, Fault, Scenario, Spread};
 
 use test_support::{FinishedRun, TestCluster};
 
@@ -58,10 +58,20 @@ fn assert_complete(state: &ClusterState) {
     }
 }
 
+/// Lets a runbook fail after its last step.
+fn failing(text: &str) -> String {
+    let step =
+        "  - {id: no, on_failure: stop, action: assert, with: {that: false, message: no}}\noutputs:\n";
+    text.replacen("outputs:\n", step, 1)
+}
+
 async fn rolled_back(cluster: &TestCluster, run: &FinishedRun) -> FinishedRun {
     let back = cluster.resume(run.run.id(), ResumeMode::Rollback).await;
     back.expect_state(RunState::RolledBack)
 }
+
+/// A node of the nodegroup of the relay.
+const RELAY_NODE: &str = "ip-10-0-16-11.us-west-2.compute.internal";
 
 const NODE: &str = "ip-10-0-16-15.us-west-2.compute.internal";
 
@@ -79,10 +89,7 @@ async fn drain_node_empties_a_node() {
 #[tokio::test(flavor = "multi_thread")]
 async fn drain_node_is_undone_when_a_later_step_fails() {
     let cluster = TestCluster::new().await;
-    let text = runbook("drain-node").replace(
-        "outputs:\n  evicted:",
-        "  - {id: no, on_failure: stop, action: assert, with: {that: false, message: no}}\noutputs:\n  evicted:",
-    );
+    let text = failing(&runbook("drain-node"));
     let failed = cluster.run_with(&text, json!({"node": NODE})).await;
     let failed = failed.expect_state(RunState::Failed);
     rolled_back(&cluster, &failed).await;
@@ -112,6 +119,60 @@ async fn rotate_nodegroup_replaces_every_node() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rotate_nodegroup_replaces_several_nodes_at_a_time() {
+    let cluster = TestCluster::new().await;
+    let before = state(&cluster).await;
+    let inputs = group(json!({"at_once": 2}));
+    let ended = cluster.run_with(&runbook("rotate-nodegroup"), inputs).await.expect_success();
+    let after = state(&cluster).await;
+    let instances = |state: &ClusterState| -> BTreeSet<String> {
+        state.nodegroups[GROUP].instances.keys().cloned().collect()
+    };
+    assert!(instances(&after).is_disjoint(&instances(&before)));
+    assert_complete(&after);
+    let lines = ended.lines();
+    let at = |line: &str| lines.iter().position(|other| other.starts_with(line)).unwrap();
+    assert!(at("replace[1]: Starting step") < at("replace[0]: Completed step"));
+}
+
+/// The nodes that were replaced stay so, and one that was about to be is opened again.
+#[tokio::test(flavor = "multi_thread")]
+async fn rotate_nodegroup_that_stops_halfway_is_rolled_back() {
+    let cluster = TestCluster::new().await;
+    let effect = Effect::Fail { status: 400, code: "ValidationError".into(), message: "no".into() };
+    let matching = "autoscaling:TerminateInstanceInAutoScalingGroup".to_owned();
+    cluster.simulator.inject(Fault { matching, nth: 2, times: 1, effect });
+    let failed = cluster.run_with(&runbook("rotate-nodegroup"), group(json!({}))).await;
+    let failed = failed.expect_state(RunState::Failed);
+    let held = cluster.effective_calls().into_iter().filter(|call| call.contains("Processes"));
+    let expected = ["autoscaling:SuspendProcesses", "autoscaling:ResumeProcesses"];
+    assert_eq!(held.collect::<Vec<_>>(), expected);
+    assert_eq!(cordoned(&state(&cluster).await).len(), 1, "{:#?}", failed.lines());
+    rolled_back(&cluster, &failed).await;
+    let after = state(&cluster).await;
+    assert_eq!(cordoned(&after), BTreeSet::new());
+    assert_complete(&after);
+}
+
+/// An instance that has ended stays so; nothing else is left of the run.
+#[tokio::test(flavor = "multi_thread")]
+async fn replace_node_is_rolled_back_as_far_as_it_can_be() {
+    let cluster = TestCluster::new().await;
+    let before = state(&cluster).await;
+    let inputs = group(json!({"node": RELAY_NODE}));
+    let failed = cluster.run_with(&failing(&runbook("replace-node")), inputs).await;
+    rolled_back(&cluster, &failed.expect_state(RunState::Failed)).await;
+    let after = state(&cluster).await;
+    assert_eq!(cordoned(&after), BTreeSet::new());
+    assert!(!after.nodes.contains_key(RELAY_NODE));
+    let sizes = |state: &ClusterState| {
+        (state.nodegroups[GROUP].desired, state.nodegroups[GROUP].instances.len())
+    };
+    assert_eq!(sizes(&after), sizes(&before));
+    assert_complete(&after);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn restart_deployments_restarts_them_in_order() {
     let cluster = TestCluster::new().await;
     let inputs = json!({"deployments": ["rafay-sentry", "relay-cache"]});
@@ -126,6 +187,18 @@ async fn restart_deployments_restarts_them_in_order() {
         ["patch deployments/rafay-core/rafay-sentry", "patch deployments/rafay-core/relay-cache"]
     );
     assert_eq!(ended.output("restart").as_array().unwrap().len(), 2);
+    assert_complete(&state(&cluster).await);
+}
+
+/// A restart cannot be undone, and its pods are as good as those before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_of_restart_deployments_changes_nothing() {
+    let cluster = TestCluster::new().await;
+    let inputs = json!({"deployments": ["rafay-sentry"]});
+    let failed = cluster.run_with(&failing(&runbook("restart-deployments")), inputs).await;
+    let before = cluster.effective_calls();
+    rolled_back(&cluster, &failed.expect_state(RunState::Failed)).await;
+    assert_eq!(cluster.effective_calls(), before);
     assert_complete(&state(&cluster).await);
 }
 
@@ -153,13 +226,8 @@ async fn scale_nodegroup_changes_the_size_and_is_rolled_back() {
     assert_eq!(sizes(&state(&cluster).await).2, 5);
 
     let other = TestCluster::new().await;
-    let text = text.replacen(
-        "outputs:\n  before:",
-        "  - {id: no, on_failure: rollback, action: assert, with: {that: false, message: no}}\noutputs:\n  before:",
-        1,
-    );
-    let back = other.run_with(&text, group(json!({"desired": 5}))).await;
-    back.expect_state(RunState::RolledBack);
+    let failed = other.run_with(&failing(&text), group(json!({"desired": 5}))).await;
+    rolled_back(&other, &failed.expect_state(RunState::Failed)).await;
     assert_eq!(sizes(&state(&other).await), before);
 }
 
@@ -185,6 +253,22 @@ async fn upgrade_nodegroup_replaces_the_nodes() {
     assert_complete(&after);
 }
 
+/// EKS has no way back: what could be read as undone is not, and the rollback says nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_of_upgrade_nodegroup_keeps_the_new_version() {
+    let mut scenario = Scenario::default();
+    for group in scenario.nodegroups.iter_mut().filter(|group| group.name == GROUP) {
+        group.version = Some("1.34".into());
+    }
+    let cluster = TestCluster::with_scenario(scenario).await;
+    let inputs = group(json!({"version": "1.35"}));
+    let failed = cluster.run_with(&failing(&runbook("upgrade-nodegroup")), inputs).await;
+    let before = cluster.effective_calls();
+    rolled_back(&cluster, &failed.expect_state(RunState::Failed)).await;
+    assert_eq!(cluster.effective_calls(), before);
+    assert_complete(&state(&cluster).await);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn evacuate_zone_leaves_no_pod_there() {
     let mut scenario = Scenario::default();
@@ -199,6 +283,19 @@ async fn evacuate_zone_leaves_no_pod_there() {
     let used: BTreeSet<String> = nodes_of(&state, "rafay-relay");
     assert!(used.iter().all(|node| !zone.contains(node.as_str())), "{used:?}");
     assert_complete(&state);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn evacuate_zone_is_rolled_back() {
+    let mut scenario = Scenario::default();
+    scenario.deployments.iter_mut().for_each(|deployment| deployment.spread = Spread::None);
+    let cluster = TestCluster::with_scenario(scenario).await;
+    let inputs = json!({"zone": "us-west-2c"});
+    let failed = cluster.run_with(&failing(&runbook("evacuate-zone")), inputs).await;
+    rolled_back(&cluster, &failed.expect_state(RunState::Failed)).await;
+    let after = state(&cluster).await;
+    assert_eq!(cordoned(&after), BTreeSet::new());
+    assert_complete(&after);
 }
 
 #[tokio::test(flavor = "multi_thread")]

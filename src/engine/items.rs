@@ -37,9 +37,9 @@ impl Driver<'_> {
         block: &Block<'_>,
         step: &Step,
         path: &StepPath,
-        at_once: u32,
         deadline: Deadline,
     ) -> Result<Value, StopReason> {
+        let at_once = step.at_once(&block.scope)?;
         let items = self.decided_items(block, step, path).await?;
         let each = each_of(Some(&items));
         let work = Loop {
@@ -60,7 +60,7 @@ impl Driver<'_> {
             })
             .collect();
         // In the order in which they end, so that a slow one does not hold up those after it.
-        let ended = stream::iter(runs).buffer_unordered(at_once as usize);
+        let ended = stream::iter(runs).buffer_unordered(at_once);
         let mut ended = ended.collect::<Vec<_>>().await;
         ended.sort_unstable_by_key(|(index, _)| *index);
         let outputs = gather(ended.into_iter().map(|(_, end)| end))?;

@@ -60,9 +60,9 @@ impl Driver<'_> {
         if may_change(step) && self.changed_paths(path).is_empty() {
             self.evaluate_early(block, later)?;
         }
-        let output = match step.at_once {
-            Some(at_once) => self.run_items(block, step, path, at_once, deadline).await?,
-            None => self.execute(step, path, block.scope.clone(), deadline).await?,
+        let output = match step.is_loop() {
+            true => self.run_items(block, step, path, deadline).await?,
+            false => self.execute(step, path, block.scope.clone(), deadline).await?,
         };
         block.scope.insert(&step.id, &output);
         Ok(())

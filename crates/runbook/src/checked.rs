@@ -69,11 +69,10 @@ pub struct Step {
     pub retry: Retry,
     /// The effect of a failure of the step on the run.
     pub on_failure: OnFailure,
-    /// How many items are worked on at a time, if the step runs for each of several.
-    pub at_once: Option<u32>,
     /// Whether the change is undone when the run ends, however it ends.
     pub restore_at_end: bool,
     for_each: Option<CompiledArgument>,
+    at_once: Option<CompiledArgument>,
     display_name: Option<CompiledArgument>,
     description: Option<CompiledArgument>,
     arguments: CompiledArgument,
@@ -279,9 +278,9 @@ impl Step {
                 max_backoff: policy.max_backoff,
             },
             on_failure: policy.on_failure,
-            at_once: raw.for_each.map(|_| raw.at_once.as_ref().map_or(1, |(count, _)| *count)),
             restore_at_end: raw.restore.is_some(),
             for_each: analyzed.for_each.as_ref().map(Argument::compile),
+            at_once: analyzed.at_once.as_ref().map(Argument::compile),
             display_name: analyzed.name.as_ref().map(Argument::compile),
             description: analyzed.description.as_ref().map(Argument::compile),
             arguments: Argument::map(analyzed.arguments.clone()?).compile(),
@@ -377,12 +376,13 @@ impl Step {
         if runs == Some(false) {
             return None;
         }
+        let at_once = self.at_once.iter().flat_map(|at_once| at_once.early_errors(scope));
         let errors = match self.known_items(scope) {
             Some(Err(error)) => vec![error],
             Some(Ok(scopes)) => scopes.iter().flat_map(|scope| self.early_errors(scope)).collect(),
             None => self.early_errors(scope),
         };
-        errors.into_iter().find(counts)
+        at_once.chain(errors).find(counts)
     }
 
     /// Returns the errors of the parameters, and of the steps of a called runbook, as far as their values are known.
@@ -429,6 +429,17 @@ impl Step {
     /// A template cannot be evaluated, or yields a value outside the parameter's limits.
     pub fn arguments(&self, scope: &EvaluationScope) -> Result<Json, EvaluationError> {
         self.arguments.evaluate(scope)
+    }
+
+    /// Returns how many items are worked on at a time: from 1 to 20.
+    ///
+    /// # Errors
+    /// The template cannot be evaluated, or yields another value.
+    pub fn at_once(&self, scope: &EvaluationScope) -> Result<usize, EvaluationError> {
+        let Some(at_once) = &self.at_once else { return Ok(1) };
+        let value = at_once.evaluate(scope)?;
+        let count = value.as_u64().and_then(|count| usize::try_from(count).ok());
+        Ok(count.unwrap_or(1))
     }
 
     /// Returns the scope of each item of a loop, if the items are known; for a step that runs once, none.

@@ -15,7 +15,7 @@ use serde_json::Value as Json;
 
 pub(crate) use issue::{ArgumentIssue, ArgumentIssueKind, ParameterOwner};
 pub(crate) use scalar::untyped_json;
-pub(crate) use step::{AnalyzedOutput, AnalyzedStep, Role, TemplateSite};
+pub(crate) use step::{AT_ONCE, AnalyzedOutput, AnalyzedStep, Role, TemplateSite};
 
 use super::callables::{CallProblem, Callables};
 use super::document::{Document, OnFailure};

@@ -7,8 +7,8 @@ use serde_json::Value as Json;
 
 use super::super::callables::Callables;
 use super::super::document::{
-    DEFAULT_ATTEMPTS, DEFAULT_BACKOFF, DEFAULT_MAX_BACKOFF, DEFAULT_TIMEOUT, OnFailure, Policy,
-    RawStep,
+    DEFAULT_ATTEMPTS, DEFAULT_BACKOFF, DEFAULT_MAX_BACKOFF, DEFAULT_TIMEOUT, MAX_AT_ONCE,
+    OnFailure, Policy, RawStep,
 };
 use super::super::duration::Duration;
 use super::super::evaluate::{Argument, Expression};
@@ -17,7 +17,7 @@ use super::super::source::Source;
 use super::super::template::{
     self, Inferred, Names, Narrowing, SymbolTable, Template, is_template,
 };
-use super::super::types::Type;
+use super::super::types::{Bounds, Type};
 use super::super::yaml::{Node, SourceMap};
 use super::Parsed;
 use super::argument::{ArgumentReader, DurationLiteral, TemplateArgument};
@@ -33,6 +33,8 @@ pub(crate) struct AnalyzedStep<'t> {
     pub(crate) description: Option<Argument>,
     /// The items for which the step runs.
     pub(crate) for_each: Option<Argument>,
+    /// How many of them are worked on at a time.
+    pub(crate) at_once: Option<Argument>,
     /// The policy in effect, from the step, from `defaults`, or built in.
     pub(crate) policy: EffectivePolicy,
     /// The templates.
@@ -79,12 +81,20 @@ pub(crate) struct TemplateSite<'t> {
     pub(crate) inferred: Inferred,
 }
 
+/// The key that says how many items are worked on at a time.
+pub(crate) const AT_ONCE: &str = "at_once";
+
+fn at_once_type() -> Type {
+    Type::Integer(Bounds { minimum: Some(1), maximum: Some(i128::from(MAX_AT_ONCE)) })
+}
+
 /// The role of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Role {
     Parameter(String),
     When,
     ForEach,
+    AtOnce,
     Log,
     /// The name or the description, which people read.
     Text,
@@ -144,6 +154,7 @@ impl<'t> StepContext<'_, 't> {
             name: None,
             description: None,
             for_each: None,
+            at_once: None,
             policy: EffectivePolicy::new(&raw.policy, self.defaults),
             sites: Vec::new(),
             issues: Vec::new(),
@@ -155,6 +166,7 @@ impl<'t> StepContext<'_, 't> {
         let narrowing = self.analyze_when(&mut step, raw.when, when);
         self.analyze_for_each(&mut step, raw.for_each, &narrowing);
         self.analyze_arguments(&mut step, raw, &narrowing);
+        self.analyze_at_once(&mut step, raw.at_once, &narrowing);
         step.uses = step.sites.iter().flat_map(|site| &site.inferred.steps).copied().collect();
         let required = step.sites.iter().flat_map(|site| &site.inferred.required_steps);
         step.requires = required.copied().collect();
@@ -202,6 +214,24 @@ impl<'t> StepContext<'_, 't> {
             let site = self.infer(argument.node, parsed, Role::ForEach, wanted, narrowing);
             step.sites.push(site);
         }
+    }
+
+    /// Records how many items are worked on at a time.
+    fn analyze_at_once(
+        &self,
+        step: &mut AnalyzedStep<'t>,
+        raw: Option<&'t Node>,
+        narrowing: &Narrowing,
+    ) {
+        let Some(node) = raw else { return };
+        let mut reader = ArgumentReader::default();
+        step.at_once = reader.read(node, &at_once_type(), AT_ONCE);
+        for argument in &reader.templates {
+            let (parsed, wanted) = (borrowed(&argument.parsed), &argument.wanted);
+            let site = self.infer(argument.node, parsed, Role::AtOnce, wanted, narrowing);
+            step.sites.push(site);
+        }
+        step.issues.extend(reader.issues);
     }
 
     /// Records the condition, and returns what the condition implies for the rest of the step.
@@ -304,7 +334,11 @@ impl<'t> StepContext<'_, 't> {
                 let names = match role {
                     Role::Parameter(_) => Names::Each,
                     Role::Log => Names::EachAndOwn,
-                    Role::When | Role::ForEach | Role::Text | Role::Output => Names::Earlier,
+                    Role::When
+                    | Role::ForEach
+                    | Role::AtOnce
+                    | Role::Text
+                    | Role::Output => Names::Earlier,
                 };
                 template::infer(template, self.symbols, self.index, names, narrowing)
             }

@@ -42,8 +42,8 @@ pub(crate) struct RawStep<'t> {
     pub(crate) log: Option<&'t Node>,
     pub(crate) description: Option<&'t Node>,
     pub(crate) for_each: Option<&'t Node>,
-    /// How many items are worked on at a time, with the span of the key and the value.
-    pub(crate) at_once: Option<(u32, Range<usize>)>,
+    /// How many items are worked on at a time.
+    pub(crate) at_once: Option<&'t Node>,
     /// The span of `restore: at_end`.
     pub(crate) restore: Option<Range<usize>>,
     pub(crate) policy: Policy,

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::super::diagnostics::spelling::nearest;
 use super::super::template::is_template;
-use super::super::yaml::{Node, ScalarValue};
+use super::super::yaml::Node;
 use super::inputs::is_name;
 use super::policy::Policy;
 use super::{Document, DocumentIssue, DocumentIssueKind, MappingKind, RawStep, inputs};
@@ -118,7 +118,7 @@ fn step<'t>(node: &'t Node, reader: &mut DocumentReader) -> Option<RawStep<'t>> 
             Some("when") => step.when = Some(value),
             Some("log") => step.log = Some(value),
             Some("for_each") => step.for_each = Some(value),
-            Some("at_once") => step.at_once = at_once(value, reader),
+            Some("at_once") => step.at_once = Some(value),
             Some("restore") => step.restore = restore(value, reader),
             _ if step.policy.accept(key, value, reader) => {}
             _ => reader.add_unknown_key(key, MappingKind::Step),
@@ -139,20 +139,6 @@ fn step<'t>(node: &'t Node, reader: &mut DocumentReader) -> Option<RawStep<'t>> 
 
 /// The most items of a `for_each` that are worked on at a time.
 pub(crate) const MAX_AT_ONCE: u32 = 20;
-
-fn at_once(value: &Node, reader: &mut DocumentReader) -> Option<(u32, Range<usize>)> {
-    const WANTED: &str = "an integer from 1 to 20";
-    reader.literal(value, "at_once", WANTED)?;
-    match value.scalar_value() {
-        Some(ScalarValue::Integer(count)) if (1..=i128::from(MAX_AT_ONCE)).contains(&count) => {
-            Some((u32::try_from(count).ok()?, value.span.clone()))
-        }
-        _ => {
-            reader.add_type_issue(value, "at_once", WANTED);
-            None
-        }
-    }
-}
 
 fn restore(value: &Node, reader: &mut DocumentReader) -> Option<Range<usize>> {
     let found = reader.literal(value, "restore", "at_end")?;

@@ -17,8 +17,9 @@ use super::registry::{ActionKind, ActionRegistry, ActionSignature, Reversibility
 use super::rules::reserved_step_id;
 use super::types::{MAX_TYPE_DEPTH, Syntax, Type};
 
-/// Returns the schema of runbooks over an action registry.
-pub fn json_schema(registry: &ActionRegistry) -> Json {
+/// Returns the schema of runbooks over an action registry. `callables` are runbooks that steps can call, for
+/// completion: others can be called as well.
+pub fn json_schema(registry: &ActionRegistry, callables: &[ActionSignature]) -> Json {
     let schema = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Runbook",
@@ -61,7 +62,7 @@ pub fn json_schema(registry: &ActionRegistry) -> Json {
             },
         },
         "$defs": {
-            "step": step(registry),
+            "step": step(registry, callables),
             "input": input(),
             "retry": retry(),
             "text": { "type": ["string", "number", "boolean"] },
@@ -77,7 +78,7 @@ pub fn json_schema(registry: &ActionRegistry) -> Json {
 /// The pattern of a name that templates can use.
 const NAME: &str = "^[a-z][a-z0-9_]*$";
 
-fn step(registry: &ActionRegistry) -> Json {
+fn step(registry: &ActionRegistry, callables: &[ActionSignature]) -> Json {
     let actions = || registry.iter();
     let names: Vec<&str> = actions().map(|action| action.name.as_str()).collect();
     let summaries: Vec<&str> = actions().map(|action| action.summary.as_str()).collect();
@@ -100,13 +101,7 @@ fn step(registry: &ActionRegistry) -> Json {
                 the outputs of earlier steps.",
             "$ref": "#/$defs/text",
         },
-        "call": {
-            "description": "The name of a runbook that the step calls, in place of an action: its \
-                inputs are the parameters, and its `outputs` the output.",
-            "type": "string",
-            "pattern": "^[a-z0-9][a-z0-9._-]{0,63}$",
-            "examples": ["drain-node"],
-        },
+        "call": call(callables),
         "action": {
             // No description: editors show that of the selected action.
             "enum": names,
@@ -127,9 +122,10 @@ fn step(registry: &ActionRegistry) -> Json {
         },
         "at_once": {
             "description": "How many items of `for_each` are worked on at a time.",
-            "type": "integer",
-            "minimum": 1,
-            "maximum": MAX_AT_ONCE,
+            "anyOf": [
+                { "type": "integer", "minimum": 1, "maximum": MAX_AT_ONCE },
+                { "$ref": "#/$defs/whole_template" },
+            ],
             "default": 1,
         },
         "restore": {
@@ -158,16 +154,45 @@ fn step(registry: &ActionRegistry) -> Json {
         "oneOf": [{ "required": ["action"] }, { "required": ["call"] }],
         "additionalProperties": false,
         "properties": properties,
-        "allOf": actions().map(chosen).collect::<Vec<_>>(),
+        "allOf": actions()
+            .map(|action| chosen("action", action))
+            .chain(callables.iter().map(|callable| chosen("call", callable)))
+            .collect::<Vec<_>>(),
     })
 }
 
-/// Returns the constraints of a step with this action.
-fn chosen(action: &ActionSignature) -> Json {
+fn call(callables: &[ActionSignature]) -> Json {
+    let mut call = json!({
+        "description": "The name of a runbook that the step calls, in place of an action: its \
+            inputs are the parameters, and its `outputs` the output.",
+        "type": "string",
+        "pattern": "^[a-z0-9][a-z0-9._-]{0,63}$",
+        "examples": ["drain-node"],
+    });
+    if !callables.is_empty() {
+        let names: Vec<&str> = callables.iter().map(|callable| callable.name.as_str()).collect();
+        let summaries: Vec<&str> =
+            callables.iter().map(|callable| callable.summary.as_str()).collect();
+        call["examples"] = json!(names);
+        // Editors complete the first of these; the second allows every name.
+        call["anyOf"] = json!([
+            {
+                "enum": names,
+                "enumDescriptions": summaries,
+                "markdownEnumDescriptions": summaries,
+            },
+            { "type": "string" },
+        ]);
+    }
+    call
+}
+
+/// Returns the constraints of a step with this action, or with a call of this runbook.
+fn chosen(key: &str, action: &ActionSignature) -> Json {
     let documentation = documentation(action);
     let mut properties = json!({
         // The second is an extension of editors, not a keyword of JSON Schema.
-        "action": { "description": documentation, "markdownDescription": documentation },
+        key: { "description": documentation, "markdownDescription": documentation },
         "with": parameters::of(&action.params),
     });
     let needs_any = !action.params.exactly_one_of.is_empty()
@@ -180,7 +205,7 @@ fn chosen(action: &ActionSignature) -> Json {
         then["required"] = json!(["with"]);
     }
     json!({
-        "if": { "properties": { "action": { "const": action.name } }, "required": ["action"] },
+        "if": { "properties": { key: { "const": action.name } }, "required": [key] },
         "then": then,
     })
 }

@@ -11,7 +11,8 @@ pub(crate) const RULE: Rule = Rule {
     summary: "a step without a target",
     explanation: "\
 An empty list of nodes, instances or pods is a mistake: the step would report success without doing
-anything. An empty set of labels is one too, because it matches every object.",
+anything. So is an empty set of labels by which something is selected, because it matches every
+object, and one of labels to be set.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
@@ -32,7 +33,13 @@ fn message(action: &ActionSignature, path: &str) -> Option<String> {
     let params = &action.params;
     let field = params.field(path)?;
     if matches!(field.ty.non_null(), Type::Map(..)) {
-        return Some(format!("'{path}' is empty: it matches every object"));
+        // What a change has a map of is what it sets.
+        return Some(match action.kind {
+            ActionKind::Change => format!("'{path}' is empty: it changes nothing"),
+            ActionKind::Read | ActionKind::Wait => {
+                format!("'{path}' is empty: it matches every object")
+            }
+        });
     }
     let group = params.exactly_one_of.iter().flatten().any(|name| name == path);
     let acts = action.kind != ActionKind::Read && (field.required || group);

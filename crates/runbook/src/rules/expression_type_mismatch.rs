@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use super::super::analysis::{Role, TemplateSite};
+use super::super::analysis::{AT_ONCE, Role, TemplateSite};
 use super::super::types::{Type, TypeMismatch};
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
@@ -21,8 +21,10 @@ a string.
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     for site in analysis.sites() {
-        let Role::Parameter(path) = &site.role else {
-            continue;
+        let path = match &site.role {
+            Role::Parameter(path) => path,
+            Role::AtOnce => AT_ONCE,
+            _ => continue,
         };
         if let Some(diagnostic) = check_site(site, path) {
             diagnostics.push(diagnostic);
