@@ -1,8 +1,10 @@
 //! `call`: a runbook as a step of another.
 
+use std::time::Duration;
+
 use rafay_relay_sop::{
-    engine::ResumeRequest,
-    journal::{ResumeMode, RunState, StepEvent},
+    engine::{Control, ResumeRequest},
+    journal::{Event, ResumeMode, RunId, RunState, StepEvent},
 };
 use serde_json::json;
 use simulator::{Effect, Fault};
@@ -272,4 +274,191 @@ async fn the_log_lines_of_a_called_runbook_begin_with_their_path() {
         format!("all[1]: Completed step: all [2/2]: {node}"),
     ];
     assert_eq!(inside.cloned().collect::<Vec<_>>(), expected);
+}
+
+/// Lets the Nth call that matches fail, once.
+fn fail(cluster: &TestCluster, matching: &str, nth: u32) {
+    let effect = Effect::Fail { status: 422, code: "Invalid".into(), message: "no".into() };
+    cluster.simulator.inject(Fault { matching: matching.into(), nth, times: 1, effect });
+}
+
+/// What was undone is done again, also in a loop and in a call that had come to their end; what cannot be undone is
+/// still there, and is not done twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_was_undone_begins_again_with_its_loops_and_calls() {
+    let cluster = TestCluster::new().await;
+    let text = format!(
+        "\
+name: outer
+steps:
+- {{id: all, call: inner}}
+---
+name: inner
+defaults: {{on_failure: rollback}}
+steps:
+- {{id: relay, action: list_pods, with: {{namespace: rafay-core, deployment: rafay-relay}}}}
+- id: looped
+  for_each: \"{{{{ relay.nodes[:1] }}}}\"
+  action: cordon
+  with: {{nodes: [\"{{{{ each }}}}\"]}}
+- {{id: called, call: close, with: {{node: \"{{{{ relay.nodes[1] }}}}\"}}}}
+- {{id: restart, action: rollout_restart, with: {{namespace: rafay-core, deployment: rafay-sentry}}}}
+- {{id: last, action: rollout_restart, with: {{namespace: rafay-core, deployment: relay-cache}}}}
+---
+{CLOSE}"
+    );
+    fail(&cluster, "patch deployments/rafay-core/relay-cache*", 1);
+    let failed = cluster.run(&text).await.expect_state(RunState::Failed);
+    assert_eq!(count_cordoned(&cluster).await, 0, "{:#?}", failed.lines());
+    cluster.resume(failed.run.id(), ResumeMode::Continue).await.expect_success();
+    assert_eq!(count_cordoned(&cluster).await, 2);
+    let restarts = cluster.count_calls("patch deployments/rafay-core/rafay-sentry");
+    assert_eq!(restarts, 1, "a restart is not undone, and not repeated");
+}
+
+/// Runs until the undo of a step has begun, and shuts down then.
+async fn shut_down_in_undo(cluster: &TestCluster, text: &str, step: &str) -> RunId {
+    // The undo hangs until it is interrupted.
+    let effect = Effect::Delay { by: Duration::from_secs(3_600_000) };
+    let matching = "patch nodes/*".to_owned();
+    cluster.simulator.inject(Fault { matching, nth: 4, times: 1, effect });
+    let accepted = cluster.accept(text, json!({})).await.unwrap();
+    let control = Control::default();
+    let mut listener = accepted.subscribe();
+    let driving = cluster.drive(accepted, control.clone());
+    let simulator = &cluster.simulator;
+    let stopping = async {
+        while let Ok(record) = listener.recv().await {
+            if let Event::Step { path, event: StepEvent::StepUndoStarted } = &record.event
+                && path.to_string() == step
+            {
+                let sent = || {
+                    let calls = simulator.calls();
+                    let sent = calls.iter().filter(|call| call.operation.starts_with("patch nodes/"));
+                    (sent.count() >= 4).then_some(())
+                };
+                test_support::wait_until("the second undo of a node", sent).await;
+                control.shut_down();
+            }
+        }
+    };
+    let (ended, ()) = tokio::join!(driving, stopping);
+    ended.expect_state(RunState::Interrupted).run.id().clone()
+}
+
+/// A runbook that closes two nodes, fails and opens them again.
+const ROLLED_BACK: &str = "\
+name: outer
+steps:
+- {id: all, on_failure: continue, call: inner}
+- {id: next, action: sleep, with: {duration: 1s}}
+---
+name: inner
+defaults: {on_failure: rollback}
+steps:
+- {id: relay, action: list_pods, with: {namespace: rafay-core, deployment: rafay-relay}}
+- {id: close, action: cordon, with: {nodes: \"{{ relay.nodes[:2] }}\"}}
+- {id: check, action: assert, with: {that: \"{{ relay.count < 0 }}\", message: it fails}}
+";
+
+/// The rollback comes to its end, and the run is not continued differently before.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rollback_of_a_called_runbook_is_finished_when_the_run_is_resumed() {
+    let cluster = TestCluster::new().await;
+    let id = shut_down_in_undo(&cluster, ROLLED_BACK, "all/close").await;
+    let changed = ROLLED_BACK.replace("id: check", "id: sure").replace("count < 0", "count > 0");
+    let runbook = test_support::checked(&changed).unwrap();
+    let request = ResumeRequest { runbook: Some(runbook), ..ResumeRequest::default() };
+    let refused = cluster.engine.prepare_resume(&id, request).await.err().unwrap();
+    let expected = "step 'all' has failed, and what follows from that is not done yet";
+    assert_eq!(refused.to_string(), expected);
+    let ended = cluster.resume(&id, ResumeMode::Continue).await;
+    ended.expect_state(RunState::SucceededWithFailures);
+    assert_eq!(count_cordoned(&cluster).await, 0);
+}
+
+/// An item whose rollback was cut off is brought to its end although another has failed before.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rollback_of_an_item_is_finished_when_the_run_is_resumed() {
+    let cluster = TestCluster::new().await;
+    let text = ROLLED_BACK
+        .replace("call: inner}\n- {id: next", "call: middle}\n- {id: next")
+        .replace(
+            "---\n",
+            "---\nname: middle\nsteps:\n- id: both\n  for_each: [0, 2]\n  at_once: 2\n  \
+             call: inner\n  with: {count: \"{{ each }}\"}\n---\n",
+        )
+        .replace("name: inner\n", "name: inner\ninputs: {count: {type: integer}}\n")
+        .replace("relay.nodes[:2] }}\"}", "relay.nodes[:inputs.count] }}\"}, when: \"{{ inputs.count > 0 }}\"");
+    let id = shut_down_in_undo(&cluster, &text, "all/both[1]/close").await;
+    let ended = cluster.resume(&id, ResumeMode::Continue).await;
+    ended.expect_state(RunState::SucceededWithFailures);
+    assert_eq!(count_cordoned(&cluster).await, 0);
+}
+
+/// A call that was skipped, and is run after all, tries again what had failed in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_was_skipped_can_be_run_after_all() {
+    let cluster = TestCluster::new().await;
+    let text = runbook(
+        "- {id: all, call: close, with: {node: \"{{ relay.nodes[0] }}\"}}\n\
+         - {id: restart, action: rollout_restart, with: {namespace: rafay-core, deployment: rafay-sentry}}\n",
+    );
+    fail(&cluster, "patch nodes/*", 1);
+    fail(&cluster, "patch deployments/rafay-core/rafay-sentry*", 1);
+    let failed = cluster.run(&text).await.expect_state(RunState::Failed);
+    let id = failed.run.id();
+    let request = ResumeRequest { skip: vec!["all".into()], ..ResumeRequest::default() };
+    cluster.resume(id, request).await.expect_state(RunState::Failed);
+    let request = ResumeRequest { from: Some("all".into()), ..ResumeRequest::default() };
+    cluster.resume(id, request).await.expect_success();
+    assert_eq!(count_cordoned(&cluster).await, 1);
+}
+
+/// It would never run.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_called_runbook_that_has_ended_gets_no_more_steps() {
+    let cluster = TestCluster::new().await;
+    let text = runbook(
+        "- {id: all, call: close, with: {node: \"{{ relay.nodes[0] }}\"}}\n\
+         - {id: fail, action: assert, with: {that: false, message: no}}\n",
+    );
+    let failed = cluster.run(&text).await.expect_state(RunState::Failed);
+    let more = "- {id: more, action: sleep, with: {duration: 1s}}\noutputs:\n";
+    let runbook = test_support::checked(&text.replace("outputs:\n", more)).unwrap();
+    let request = ResumeRequest { runbook: Some(runbook), ..ResumeRequest::default() };
+    let refused = cluster.engine.prepare_resume(failed.run.id(), request).await.err().unwrap();
+    assert_eq!(
+        refused.to_string(),
+        "step 'all' has run already, and does something else in the changed runbook"
+    );
+}
+
+/// A later step that would fail in any case is a failure of the called runbook, and of nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_later_step_that_would_fail_is_a_failure_of_its_own_runbook() {
+    let cluster = TestCluster::new().await;
+    let text = "\
+name: outer
+inputs: {names: {type: list of string, default: [a]}}
+steps:
+- {id: relay, action: list_pods, with: {namespace: rafay-core, deployment: rafay-relay}}
+- id: all
+  on_failure: continue
+  call: inner
+  with: {names: \"{{ inputs.names }}\", node: \"{{ relay.nodes[0] }}\", place: \"{{ relay.count + 5 }}\"}
+- {id: optional, on_failure: continue, action: assert, with: {that: \"{{ relay.count < 0 }}\", message: no}}
+- {id: next, action: sleep, with: {duration: 1s}}
+---
+name: inner
+inputs: {names: {type: list of string}, node: {type: string}, place: {type: integer}}
+steps:
+- {id: close, action: cordon, with: {nodes: [\"{{ inputs.node }}\"]}}
+- id: bad
+  action: assert
+  with: {that: \"{{ inputs.names[inputs.place] == 'a' }}\", message: no}
+";
+    let ended = cluster.run(text).await.expect_state(RunState::SucceededWithFailures);
+    let lines = ended.lines();
+    assert!(lines.iter().any(|line| line == "Completed step: next"), "{lines:#?}");
 }

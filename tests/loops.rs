@@ -288,12 +288,16 @@ steps:
 - {id: sleep, timeout: 20h, action: sleep, with: {duration: 10h}}
 ";
 
-/// The failure counts, as it does with steps one after another; and as long as others are at work, the run can be
-/// asked to stop.
+/// As long as others are at work, the run can be asked to stop. Then the failure counts, which is in the journal, unless
+/// a person has cancelled the run: a person who continues it wants the item to be tried again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_goes_on_while_others_are_at_work_after_an_item_has_failed() {
-    let requests: [fn(&Control); 2] = [|control| control.cancel("me"), Control::shut_down];
-    for request in requests {
+    type Case = (fn(&Control), RunState, usize);
+    let cases: [Case; 2] = [
+        (|control| control.cancel("me"), RunState::Cancelled, 2),
+        (Control::shut_down, RunState::Interrupted, 1),
+    ];
+    for (request, state, times) in cases {
         let cluster = TestCluster::new().await;
         let text = WAITS.replace("  at_once", "  timeout: 20h\n  at_once");
         let accepted = cluster.accept(&text, json!({})).await.unwrap();
@@ -305,7 +309,8 @@ async fn a_run_goes_on_while_others_are_at_work_after_an_item_has_failed() {
             while let Ok(record) = listener.recv().await {
                 if let Event::Step { path, event } = &record.event {
                     let path = path.to_string();
-                    has_failed |= path == "all[0]" && matches!(event, StepEvent::StepFailed { .. });
+                    has_failed |=
+                        path == "all[0]" && matches!(event, StepEvent::StepFailed { .. });
                     sleeps |= path == "all[1]/sleep" && is_started(event);
                     if has_failed && sleeps && !is_asked {
                         is_asked = true;
@@ -318,12 +323,16 @@ async fn a_run_goes_on_while_others_are_at_work_after_an_item_has_failed() {
             }
         };
         let (ended, ()) = tokio::join!(driving, stopping);
-        let failed = ended.expect_state(RunState::Failed);
+        ended.expect_state(state);
+        let failed = cluster.resume(&id, ResumeMode::Continue).await.expect_state(RunState::Failed);
         assert_eq!(
             failed.error(),
             "item 1 of 2 (0): check: no time (`that` is false: `{{ inputs.minutes > 0 }}` with inputs.minutes = 0)"
         );
         assert_eq!(failed.run.head.failed_step.as_ref().unwrap().to_string(), "all");
+        assert!(failed.paths_with(is_completed).contains(&"all[1]".to_owned()), "it has ended");
+        let tried = failed.paths_with(|event| matches!(event, StepEvent::StepFailed { .. }));
+        assert_eq!(tried.iter().filter(|path| *path == "all[0]/check").count(), times);
     }
 }
 

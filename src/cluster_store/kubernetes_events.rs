@@ -154,7 +154,7 @@ fn kind(event: &Event) -> Option<(bool, &'static str, &'static str)> {
             StepEvent::StepFailed { .. } => (true, "StepFailed", "Fail"),
             StepEvent::StepAttemptFailed { .. } => (true, "StepRetried", "Retry"),
             StepEvent::StepUndoStarted => (false, "StepUndoStarted", "Undo"),
-            StepEvent::StepUndoFinished { not_restored } => {
+            StepEvent::StepUndoFinished { not_restored, .. } => {
                 (!not_restored.is_empty(), "StepUndone", "Undo")
             }
             StepEvent::StepUndoFailed { .. } => (true, "StepUndoFailed", "Undo"),
@@ -221,7 +221,10 @@ mod tests {
             }),
             step(StepEvent::StepFailed { failure, then: AfterFailure::Rollback }),
             step(StepEvent::StepUndoStarted),
-            step(StepEvent::StepUndoFinished { not_restored: vec!["node a".into()] }),
+            step(StepEvent::StepUndoFinished {
+                not_restored: vec!["node a".into()],
+                irreversible: false,
+            }),
         ]);
         assert_eq!(
             shown(&reports),

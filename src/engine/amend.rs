@@ -52,6 +52,12 @@ pub enum AmendError {
         "the steps of the run are over: only what is not to outlast it is still to be restored"
     )]
     IsOver,
+    /// A step has failed inside, and the run has not dealt with that yet.
+    #[error("step '{step}' has failed, and what follows from that is not done yet")]
+    IsLeft {
+        /// The path of the step.
+        step: String,
+    },
     /// The runbook is another one.
     #[error("the run is one of the runbook '{expected}', and the file has the runbook '{found}'")]
     OtherRunbook {
@@ -118,6 +124,9 @@ impl AmendError {
     /// Returns what to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::IsLeft { .. } => {
+                Some("resume it without --runbook, --from and --skip, and once more when it has stopped".into())
+            }
             Self::RollsBack | Self::IsOver => Some("resume it without --runbook, --from and --skip".into()),
             Self::OtherRunbook { .. } | Self::OtherPlatform { .. } => {
                 Some("abandon the run, and start another".into())
@@ -144,7 +153,7 @@ impl AmendError {
     /// Returns the kind of the failure.
     pub fn kind(&self) -> FailureKind {
         match self {
-            Self::RollsBack | Self::IsOver => FailureKind::Conflict,
+            Self::RollsBack | Self::IsOver | Self::IsLeft { .. } => FailureKind::Conflict,
             Self::OtherRunbook { .. }
             | Self::OtherPlatform { .. }
             | Self::MovedStep { .. }
@@ -171,6 +180,12 @@ pub(super) fn amend(
     }
     if request.amends() && run.head.restoring().is_some() {
         return Err(AmendError::IsOver.into());
+    }
+    if request.amends()
+        && !run.head.is_cancel_requested()
+        && let Some(step) = run.left()
+    {
+        return Err(AmendError::IsLeft { step: step.to_string() }.into());
     }
     let old = CheckedRunbook::of_run(run)?;
     if !request.amends() {
@@ -250,6 +265,13 @@ impl Level<'_> {
         if !new_runbook.takes_the_same_as(old_runbook)
             || (callers.iter().any(has_output) && !new_runbook.gives_the_same_as(old_runbook))
         {
+            return Err(changed());
+        }
+        let is_open =
+            |path: &StepPath| !self.run.step(path).is_some_and(StepProgress::has_ended);
+        let is_known = |new: &Step| old_runbook.steps.iter().any(|old| old.id == new.id);
+        // It would never run.
+        if !self.paths(old).iter().any(is_open) && !new_runbook.steps.iter().all(is_known) {
             return Err(changed());
         }
         let called = Level { run: self.run, callers: Some(callers) };

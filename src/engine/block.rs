@@ -1,10 +1,8 @@
 //! The steps of a runbook in a run, one after another.
 
-use std::sync::atomic::Ordering;
-
 use super::{
     action_run::Phase, checked::is_of_kind, deadline::Deadline, drive::Driver,
-    interruptible::StopReason,
+    interruptible::StopReason, step::StepEnd,
 };
 use crate::{
     journal::{AfterFailure, Event, Failure, StepEvent, StepOutcome, StepPath},
@@ -81,16 +79,18 @@ impl Driver<'_> {
             if let Some(request) = self.control.stop_requested() {
                 return Err(StopReason::StopRequested(request));
             }
-            let Err(stop_reason) = self.run_step(block, step, &steps[index + 1..]).await else {
-                continue;
-            };
+            let (stop_reason, is_refused) =
+                match self.run_step(block, step, &steps[index + 1..]).await {
+                    Ok(()) => continue,
+                    Err(StepEnd::Stopped(stop_reason)) => (stop_reason, false),
+                    Err(StepEnd::Refused(failure)) => (StopReason::StepFailed(failure), true),
+                };
             if !matches!(stop_reason, StopReason::JournalError(_)) {
                 self.clean_up(step, &path, Phase::Apply).await?;
             }
             let StopReason::StepFailed(failure) = stop_reason else { return Err(stop_reason) };
             let goes_on = step.on_failure == OnFailure::Continue
-                // The step was not run: what fails is a later one.
-                && !self.has_refused_early.load(Ordering::Relaxed)
+                && !is_refused
                 // Its items fail one by one: without the list of them, later steps have nothing to go on with.
                 && !step.is_loop();
             let then = if goes_on { AfterFailure::Continue } else { block.after_failure(step) };

@@ -33,8 +33,6 @@ pub(super) struct Driver<'a> {
     known_targets: Mutex<Arc<KnownTargets>>,
     /// Whether later steps have been evaluated with what was known before the first change.
     pub(super) has_evaluated_early: AtomicBool,
-    /// Whether one of them would fail.
-    pub(super) has_refused_early: AtomicBool,
 }
 
 /// How a run ends.
@@ -71,7 +69,6 @@ impl Engine {
             control,
             known_targets: Mutex::default(),
             has_evaluated_early: AtomicBool::new(false),
-            has_refused_early: AtomicBool::new(false),
         };
         let ended = match driver.drive().await {
             Ok(ending) => driver.finish(ending).await,

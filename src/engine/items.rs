@@ -111,7 +111,8 @@ impl Driver<'_> {
         if let Some(output) = self.ended_output(&path) {
             return Ok(output);
         }
-        if work.has_failed.load(Ordering::Relaxed) {
+        let has_begun = self.run().step(&path).is_some();
+        if work.has_failed.load(Ordering::Relaxed) && !has_begun {
             return Ok(Value::Null);
         }
         if let Some(request) = self.control.stop_requested() {
@@ -201,8 +202,9 @@ fn label(each: &Value) -> Option<String> {
     Some(if end < text.len() { format!("{}…", &text[..end]) } else { text.into_owned() })
 }
 
-/// Returns all outputs, or the reason that counts most: a journal that cannot be written before a failure, and that
-/// before a request to stop, as with steps one after another.
+/// Returns all outputs, or the reason that counts most: a journal that cannot be written before a request to stop,
+/// and that before a failure. Items that have begun come to their end when the run is resumed, and the failure of
+/// another, which is in the journal, decides then.
 fn gather(
     ended: impl Iterator<Item = Result<Value, StopReason>>,
 ) -> Result<Vec<Value>, StopReason> {
@@ -210,8 +212,8 @@ fn gather(
     let mut stop_reason: Option<StopReason> = None;
     let rank = |reason: &StopReason| match reason {
         StopReason::JournalError(_) => 2,
-        StopReason::StepFailed(_) => 1,
-        StopReason::StopRequested(_) => 0,
+        StopReason::StopRequested(_) => 1,
+        StopReason::StepFailed(_) => 0,
     };
     for end in ended {
         match end {

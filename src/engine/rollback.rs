@@ -14,7 +14,7 @@ use crate::{
     actions::{self, ActionDef, ChangeOps, Error, Operations, Recovery},
     journal::{Event, Failure, FailureKind, StepEvent, StepPath},
 };
-use runbook::{EvaluationScope, Step};
+use runbook::{EvaluationScope, Reversibility, Step};
 
 /// The failure of an undo whose step is gone: a changed runbook keeps the steps that have run.
 const NO_SUCH_CHANGE: &str = "the runbook with which the run continues has no such change";
@@ -37,8 +37,9 @@ impl Driver<'_> {
             if let Some(request) = self.control.stop_requested() {
                 return Err(StopReason::StopRequested(request));
             }
-            let action = step.and_then(|step| Some((step, actions::find(&step.action)?)));
-            let Some((step, ActionDef { operations: Operations::Change(operations), .. })) = action
+            let found = step.and_then(|step| Some((step, actions::find(&step.action)?)));
+            let Some((step, action @ ActionDef { operations: Operations::Change(operations), .. })) =
+                found
             else {
                 failures += 1;
                 let failure = Failure::new(FailureKind::Internal, NO_SUCH_CHANGE);
@@ -55,7 +56,10 @@ impl Driver<'_> {
                 self.clean_up(step, &path, Phase::Undo).await?;
             }
             let event = match undone {
-                Ok(not_restored) => StepEvent::StepUndoFinished { not_restored },
+                Ok(not_restored) => {
+                    let irreversible = action.reversibility() == Reversibility::Irreversible;
+                    StepEvent::StepUndoFinished { not_restored, irreversible }
+                }
                 Err(StopReason::StepFailed(failure)) => {
                     failures += 1;
                     StepEvent::StepUndoFailed { failure }

@@ -17,7 +17,32 @@ use crate::{
     actions::{self, ActionDef},
     journal::{Event, Failure, FailureKind, StepEvent, StepPath, StepProgress, StoreError},
 };
-use runbook::{ActionKind, EvaluationScope, Step};
+use runbook::{ActionKind, EvaluationError, EvaluationScope, Step};
+
+/// Why a step has no output.
+pub(super) enum StepEnd {
+    Stopped(StopReason),
+    /// The step was not run: one after it would fail in any case.
+    Refused(Failure),
+}
+
+impl From<StopReason> for StepEnd {
+    fn from(reason: StopReason) -> Self {
+        Self::Stopped(reason)
+    }
+}
+
+impl From<StoreError> for StepEnd {
+    fn from(error: StoreError) -> Self {
+        Self::Stopped(error.into())
+    }
+}
+
+impl From<EvaluationError> for StepEnd {
+    fn from(error: EvaluationError) -> Self {
+        Self::Stopped(error.into())
+    }
+}
 
 impl Driver<'_> {
     /// Runs a step to its end, and gives its output to the steps after it. `later` are those steps.
@@ -26,7 +51,7 @@ impl Driver<'_> {
         block: &mut Block<'_>,
         step: &Step,
         later: &[Step],
-    ) -> Result<(), StopReason> {
+    ) -> Result<(), StepEnd> {
         let path = &block.path(step);
         let name = step.display_name(&block.scope);
         let skipped_by = self.run().skipped_by(path).map(str::to_owned);
@@ -58,7 +83,7 @@ impl Driver<'_> {
         should_run?;
         let deadline = deadline.within(block.caller.as_ref().map(|caller| &caller.deadline));
         if may_change(step) && self.changed_paths(path).is_empty() {
-            self.evaluate_early(block, later)?;
+            self.evaluate_early(block, later).map_err(StepEnd::Refused)?;
         }
         let output = match step.is_loop() {
             true => self.run_items(block, step, path, deadline).await?,
@@ -88,7 +113,7 @@ impl Driver<'_> {
 
     /// Evaluates, before the first change, what can be evaluated of the later steps: one that would fail whatever
     /// happens before it must not fail after something was changed.
-    fn evaluate_early(&self, block: &Block<'_>, later: &[Step]) -> Result<(), StopReason> {
+    fn evaluate_early(&self, block: &Block<'_>, later: &[Step]) -> Result<(), Failure> {
         if self.has_evaluated_early.swap(true, Ordering::Relaxed) {
             return Ok(());
         }
@@ -99,8 +124,7 @@ impl Driver<'_> {
             Some((step, failure)) => {
                 let name = step.display_name(&block.scope);
                 let message = format!("the later step '{name}' would fail: {}", failure.message);
-                self.has_refused_early.store(true, Ordering::Relaxed);
-                Err(StopReason::StepFailed(Failure { message, ..failure }))
+                Err(Failure { message, ..failure })
             }
         }
     }

@@ -14,7 +14,7 @@ impl RunObserver for AuditLog {
             Event::Step { path, event: StepEvent::StepApplied { .. } } => {
                 log_changes(run, path, "apply", &[]);
             }
-            Event::Step { path, event: StepEvent::StepUndoFinished { not_restored } } => {
+            Event::Step { path, event: StepEvent::StepUndoFinished { not_restored, .. } } => {
                 log_changes(run, path, "undo", not_restored);
             }
             Event::Step { .. } => {}

@@ -192,6 +192,9 @@ pub enum StepEvent {
         /// could not be restored.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         not_restored: Vec<String>,
+        /// Whether the change is of a kind that cannot be undone: all of it is still there.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        irreversible: bool,
     },
     /// The step could not be undone.
     StepUndoFailed {
@@ -496,7 +499,10 @@ mod tests {
     fn an_event_of_format_0_reads_as_the_current_one() {
         let old = r#"{"seq":1,"time":"1970-01-01T00:00:00Z","event":"undone","step":"a","left_alone":["x"]}"#;
         let recorded: RecordedEvent = serde_json::from_str(old).unwrap();
-        let finished = StepEvent::StepUndoFinished { not_restored: vec!["x".into()] };
+        let finished = StepEvent::StepUndoFinished {
+            not_restored: vec!["x".into()],
+            irreversible: false,
+        };
         assert_eq!(recorded.event, Event::step(&StepPath::top_level("a"), finished));
     }
 

@@ -111,7 +111,7 @@ impl LogLines {
                 lines
             }
             StepEvent::StepUndoStarted => vec![format!("Undoing step: {}", self.name(path))],
-            StepEvent::StepUndoFinished { not_restored } => not_restored
+            StepEvent::StepUndoFinished { not_restored, .. } => not_restored
                 .iter()
                 .map(|target| format!("Not restored: {target}"))
                 .chain([undone(&self.name(path), not_restored.len())])

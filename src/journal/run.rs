@@ -60,6 +60,8 @@ pub struct StepProgress {
     pub undo: Option<UndoStatus>,
     /// Whether it was undone, as far as it could be, because the run came to its end.
     is_restored: bool,
+    /// Whether its undo has found that the change cannot be undone.
+    is_irreversible: bool,
     /// The place of the event that prepared it: changes are undone in the reverse of this order.
     prepared_seq: Option<u64>,
     elapsed: Duration,
@@ -128,6 +130,7 @@ impl StepProgress {
             outcome: None,
             undo: None,
             is_restored: false,
+            is_irreversible: false,
             prepared_seq: None,
             elapsed: Duration::ZERO,
             running_since: None,
@@ -191,8 +194,12 @@ impl StepProgress {
         }
     }
 
-    /// Lets a change that was undone be made again.
+    /// Lets a change that was undone be made again. One that cannot be undone is still there.
     fn repeat(&mut self) {
+        if self.is_irreversible {
+            self.undo = None;
+            return;
+        }
         // One that was undone in part is made again as it was decided, so that its undo restores what was there first.
         if matches!(self.undo, Some(UndoStatus::Finished(_))) {
             (self.intent, self.prepared_seq) = (None, None);
@@ -350,6 +357,9 @@ impl Run {
                 let last = self.head.last_event_at;
                 self.steps.iter_mut().for_each(|step| step.stop_timer(last));
                 self.repeat_restored(*mode);
+                if *mode == ResumeMode::Continue && self.head.is_cancel_requested() {
+                    self.begin_left_again();
+                }
                 if let Some(amendment) = amendment {
                     self.amend(recorded.time, actor, amendment);
                 }
@@ -411,8 +421,9 @@ impl Run {
                 end(step, time, StepOutcome::Failed { failure: failure.clone(), then: *then });
             }
             StepEvent::StepUndoStarted => step.undo = Some(UndoStatus::Started),
-            StepEvent::StepUndoFinished { not_restored } => {
+            StepEvent::StepUndoFinished { not_restored, irreversible } => {
                 step.undo = Some(UndoStatus::Finished(not_restored.clone()));
+                step.is_irreversible = *irreversible;
                 step.is_restored = is_restoring;
             }
             StepEvent::StepUndoFailed { failure } => {
@@ -431,7 +442,7 @@ impl Run {
                 step.ended_at = None;
                 step.reset_retry_budget();
             }
-            self.forget_parts(path);
+            self.begin_again(path);
         }
         if amendment.runbook.is_some() || amendment.from.is_some() {
             self.forget_open_decisions();
@@ -459,12 +470,16 @@ impl Run {
             .collect();
         for path in restored {
             self.step_mut(&path).repeat();
-            for path in std::iter::successors(path.outer(), StepPath::outer) {
-                let step = self.step_mut(&path);
-                // One that has failed begins again in any case.
-                if matches!(step.outcome, Some(StepOutcome::Completed { .. })) {
-                    (step.outcome, step.ended_at) = (None, None);
-                }
+            self.open_around(&path);
+        }
+    }
+
+    /// Opens what a step is a part of, so that the step is reached again. What has failed begins again in any case.
+    fn open_around(&mut self, path: &StepPath) {
+        for path in std::iter::successors(path.outer(), StepPath::outer) {
+            let step = self.step_mut(&path);
+            if matches!(step.outcome, Some(StepOutcome::Completed { .. })) {
+                (step.outcome, step.ended_at) = (None, None);
             }
         }
     }
@@ -492,10 +507,14 @@ impl Run {
         if !self.has_decided(path) {
             return self.forget_parts(path);
         }
-        for part in &mut self.steps {
-            if part.path == *path || !part.path.is_part_of(path) {
+        let mut undone = Vec::new();
+        for index in 0..self.steps.len() {
+            let part = &self.steps[index];
+            let is_meant = part.path != *path && part.path.is_part_of(path);
+            if !is_meant || self.is_over_for_good(&part.path) {
                 continue;
             }
+            let part = &mut self.steps[index];
             // The step at which a called runbook was left is where it goes on.
             if let Some(StepOutcome::Failed { then: then @ AfterFailure::Leave, .. }) =
                 &mut part.outcome
@@ -503,11 +522,31 @@ impl Run {
                 *then = AfterFailure::Stop;
                 part.reset_retry_budget();
             }
-            // What was undone when it was left is done again.
-            if matches!(part.undo, Some(UndoStatus::Finished(_) | UndoStatus::Failed(_))) {
+            // What was undone when it was left, whole or in part, is done again.
+            if part.undo.is_some() {
                 part.repeat();
+                undone.push(part.path.clone());
             }
         }
+        undone.iter().for_each(|path| self.open_around(path));
+    }
+
+    /// Lets what a person has stopped while it was being left begin again: the person continues it.
+    fn begin_left_again(&mut self) {
+        if let Some(path) = self.left() {
+            self.begin_again(&path);
+        }
+    }
+
+    /// Returns the step at the top level that has failed inside, where the run has not dealt with that yet.
+    pub fn left(&self) -> Option<StepPath> {
+        let is_left = |step: &&StepProgress| {
+            matches!(&step.outcome, Some(StepOutcome::Failed { then: AfterFailure::Leave, .. }))
+                && !self.is_over_for_good(&step.path)
+        };
+        let tops = self.steps.iter().filter(is_left).map(|step| step.path.top());
+        let mut open = tops.filter(|top| self.step(top).is_some_and(|step| step.outcome.is_none()));
+        open.next()
     }
 
     /// Forgets the items of a step and the steps of a runbook that it calls, unless one of them has decided on its

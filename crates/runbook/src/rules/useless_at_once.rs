@@ -16,7 +16,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     for step in analysis.document.steps.iter().filter(|step| step.for_each.is_none()) {
         let Some(node) = step.at_once else { continue };
         let message = "'at_once' has no effect: the step has no 'for_each'";
-        let diagnostic = Diagnostic::new(&RULE, span.clone(), message);
+        let diagnostic = Diagnostic::new(&RULE, node.span.clone(), message);
         diagnostics.push(diagnostic.help("remove it, or add 'for_each'"));
     }
 }
