@@ -7,19 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use runbook::{Library, MissingRunbook, Source};
-
-/// Runbooks that are compiled in, by name. A file of the same name in the directory comes first.
-const BUILT_IN_RUNBOOKS: &[(&str, &str)] = &[
-    ("drain-node", include_str!("../runbooks/drain-node.yaml")),
-    ("evacuate-zone", include_str!("../runbooks/evacuate-zone.yaml")),
-    ("relay-scale", include_str!("../runbooks/relay-scale.yaml")),
-    ("replace-node", include_str!("../runbooks/replace-node.yaml")),
-    ("restart-deployments", include_str!("../runbooks/restart-deployments.yaml")),
-    ("rotate-nodegroup", include_str!("../runbooks/rotate-nodegroup.yaml")),
-    ("scale-nodegroup", include_str!("../runbooks/scale-nodegroup.yaml")),
-    ("upgrade-nodegroup", include_str!("../runbooks/upgrade-nodegroup.yaml")),
-];
+use runbook::{BUILT_IN_RUNBOOKS, Library, MissingRunbook, Source};
 
 /// The extensions of a runbook's file.
 const EXTENSIONS: [&str; 2] = ["yaml", "yml"];

@@ -334,7 +334,8 @@ async fn shut_down_in_undo(cluster: &TestCluster, text: &str, step: &str) -> Run
             {
                 let sent = || {
                     let calls = simulator.calls();
-                    let sent = calls.iter().filter(|call| call.operation.starts_with("patch nodes/"));
+                    let sent =
+                        calls.iter().filter(|call| call.operation.starts_with("patch nodes/"));
                     (sent.count() >= 4).then_some(())
                 };
                 test_support::wait_until("the second undo of a node", sent).await;
@@ -389,7 +390,10 @@ async fn the_rollback_of_an_item_is_finished_when_the_run_is_resumed() {
              call: inner\n  with: {count: \"{{ each }}\"}\n---\n",
         )
         .replace("name: inner\n", "name: inner\ninputs: {count: {type: integer}}\n")
-        .replace("relay.nodes[:2] }}\"}", "relay.nodes[:inputs.count] }}\"}, when: \"{{ inputs.count > 0 }}\"");
+        .replace(
+            "relay.nodes[:2] }}\"}",
+            "relay.nodes[:inputs.count] }}\"}, when: \"{{ inputs.count > 0 }}\"",
+        );
     let id = shut_down_in_undo(&cluster, &text, "all/both[1]/close").await;
     let ended = cluster.resume(&id, ResumeMode::Continue).await;
     ended.expect_state(RunState::SucceededWithFailures);

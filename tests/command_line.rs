@@ -129,7 +129,7 @@ fn shared_options_are_offered_where_they_are_used() {
         (&["serve"], &["--state-dir", "--runbooks"]),
         (&["runs", "list"], &["--state-dir", "--output"]),
         (&["runs", "resume"], &["--state-dir", "--runbooks", "--output"]),
-        (&["validate"], &["--output"]),
+        (&["validate"], &["--runbooks", "--output"]),
         (&["explain"], &["--output"]),
         (&["schema"], &["--runbooks"]),
         (&["simulate"], &["--state-dir"]),
@@ -612,8 +612,7 @@ as a step
 ";
     assert_eq!(one, expected);
     let call = ["actions", "pause-a-while", "--format", "json", "--runbooks", runbooks];
-    let document: Value =
-        serde_json::from_str(&run(&call).expect_exit_code(0).stdout).unwrap();
+    let document: Value = serde_json::from_str(&run(&call).expect_exit_code(0).stdout).unwrap();
     assert_eq!(document[0]["inputs"][0]["type"], "duration");
     let wrong = run(&["actions", "with-errors", "--runbooks", runbooks]).expect_exit_code(2);
     assert!(wrong.stderr.contains("runbook 'with-errors' has errors"), "{}", wrong.stderr);

@@ -60,8 +60,7 @@ fn assert_complete(state: &ClusterState) {
 
 /// Lets a runbook fail after its last step.
 fn failing(text: &str) -> String {
-    let step =
-        "  - {id: no, on_failure: stop, action: assert, with: {that: false, message: no}}\noutputs:\n";
+    let step = "  - {id: no, on_failure: stop, action: assert, with: {that: false, message: no}}\noutputs:\n";
     text.replacen("outputs:\n", step, 1)
 }
 

@@ -285,7 +285,7 @@ name: wait
 inputs: {minutes: {type: integer}}
 steps:
 - {id: check, action: assert, with: {that: \"{{ inputs.minutes > 0 }}\", message: no time}}
-- {id: sleep, timeout: 20h, action: sleep, with: {duration: 10h}}
+- {id: sleep, timeout: 20h, action: sleep, with: {duration: 3h}}
 ";
 
 /// As long as others are at work, the run can be asked to stop. Then the failure counts, which is in the journal, unless
@@ -309,8 +309,7 @@ async fn a_run_goes_on_while_others_are_at_work_after_an_item_has_failed() {
             while let Ok(record) = listener.recv().await {
                 if let Event::Step { path, event } = &record.event {
                     let path = path.to_string();
-                    has_failed |=
-                        path == "all[0]" && matches!(event, StepEvent::StepFailed { .. });
+                    has_failed |= path == "all[0]" && matches!(event, StepEvent::StepFailed { .. });
                     sleeps |= path == "all[1]/sleep" && is_started(event);
                     if has_failed && sleeps && !is_asked {
                         is_asked = true;
@@ -357,7 +356,7 @@ async fn a_changed_runbook_has_other_items_where_none_has_changed_anything() {
     };
     let (ended, ()) = tokio::join!(driving, stopping);
     let ended = ended.expect_state(RunState::Interrupted);
-    let changed = test_support::checked(&text.replace("[600, 601]", "[1]").replace("10h", "1m"));
+    let changed = test_support::checked(&text.replace("[600, 601]", "[1]").replace("3h", "1m"));
     let request = ResumeRequest { runbook: Some(changed.unwrap()), ..ResumeRequest::default() };
     let resumed = cluster.resume(ended.run.id(), request).await.expect_success();
     assert_eq!(resumed.output("all").as_array().unwrap().len(), 1);

@@ -2,7 +2,7 @@
 
 use rafay_relay_sop::{
     engine::{Control, ResumeRequest},
-    journal::{Event, ResumeMode, RunEvent, RunState, StepEvent},
+    journal::{Event, RecordedEvent, ResumeMode, Run, RunEvent, RunState, StepEvent},
 };
 use serde_json::json;
 use simulator::{Effect, Fault};
@@ -69,6 +69,15 @@ async fn a_change_is_undone_when_the_run_fails_and_made_again_when_it_is_resumed
     let failed = cluster.run(&runbook(RESTART)).await.expect_state(RunState::Failed);
     assert_eq!(events(&failed), ["do hold", "do restart", "restoring", "undo hold", "Failed"]);
     assert_eq!(replicas(&cluster).await, before);
+    // No person is needed where the process dies after the failure: the two events are written as one.
+    let is_restoring =
+        |record: &RecordedEvent| matches!(&record.event, Event::Run(RunEvent::RunRestoring { .. }));
+    let at = failed.records.iter().position(is_restoring).unwrap();
+    let (earlier, restoring) = (&failed.records[at - 1], &failed.records[at]);
+    assert!(matches!(&earlier.event, Event::Step { event: StepEvent::StepFailed { .. }, .. }));
+    assert_eq!(earlier.time, restoring.time);
+    let died = Run::of(failed.run.id(), &failed.records[..=at]).unwrap();
+    assert_eq!(died.state(false), RunState::Interrupted);
     let resumed = cluster.resume(failed.run.id(), ResumeMode::Continue).await.expect_success();
     assert_eq!(events(&resumed)[5..], ["do hold", "restoring", "undo hold", "Succeeded"]);
     assert_eq!(replicas(&cluster).await, before);

@@ -8,7 +8,7 @@ use std::{
 
 use clap::Parser as _;
 use runbook::{
-    ActionRegistry, rules,
+    ActionRegistry, BuiltInLibrary, rules,
     validator::{Format, Streams, ValidateArgs},
 };
 use serde_json::Value;
@@ -272,7 +272,7 @@ fn the_validator_alone_reports_what_the_program_reports() {
         let streams = Streams { stdout: &mut stdout, stderr: &mut stderr, color: false };
         let arguments = ["rafay-relay-sop-validate"].into_iter().chain(arguments);
         let ValidatorArguments { validate } = ValidatorArguments::parse_from(arguments);
-        let outcome = validate.run(&registry, Format::Human, streams).unwrap();
+        let outcome = validate.run(&registry, &BuiltInLibrary, Format::Human, streams).unwrap();
         assert_eq!(program.code, Some(outcome.exit_code().into()), "{format}");
         assert!(program.stdout.len() > 10_000, "{format}");
         assert!(program.stdout.as_bytes() == stdout, "{format}: other diagnostics");
@@ -320,4 +320,26 @@ async fn the_service_checks_a_text_and_forgets_it() {
     let runs: Value =
         reqwest::get(format!("{}/runs", serve.url)).await.unwrap().json().await.unwrap();
     assert_eq!(runs["runs"], serde_json::json!([]));
+}
+
+/// What `run` accepts is valid: a step can call the runbooks of the directory, and those that are built in.
+#[test]
+fn runbooks_that_are_elsewhere_can_be_called() {
+    let dir = tempfile::tempdir().unwrap();
+    let (here, there) = (dir.path().join("here"), dir.path().join("there"));
+    for dir in [&here, &there] {
+        std::fs::create_dir(dir).unwrap();
+    }
+    let text = |step: &str| format!("name: caller\nsteps:\n- {step}\n");
+    let own = "name: own\nsteps:\n- {id: s, action: sleep, with: {duration: 1s}}\n";
+    std::fs::write(there.join("own.yaml"), own).unwrap();
+    let caller = here.join("caller.yaml");
+    std::fs::write(&caller, text("{id: a, call: drain-node, with: {node: n1}}")).unwrap();
+    let caller_path = caller.to_str().unwrap();
+    validate(dir.path(), &[caller_path]).expect_exit_code(0);
+    std::fs::write(&caller, text("{id: a, call: own}")).unwrap();
+    let unknown = validate(dir.path(), &[caller_path]).expect_exit_code(1);
+    assert!(unknown.stdout.contains("RB065"), "{}", unknown.stdout);
+    validate(dir.path(), &[caller_path, "--runbooks", there.to_str().unwrap()]).expect_exit_code(0);
+    validate(dir.path(), &[caller_path, "--runbooks", "/nowhere"]).expect_exit_code(2);
 }

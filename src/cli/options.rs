@@ -28,7 +28,7 @@ const SHARED_OPTIONS: [SharedOption; 5] = [
     SharedOption {
         id: "runbooks",
         long: "runbooks",
-        used_by: &["run", "serve", "runs resume", "permissions", "actions", "schema"],
+        used_by: &["validate", "run", "serve", "runs resume", "permissions", "actions", "schema"],
     },
     SharedOption {
         id: "output",

@@ -87,7 +87,7 @@ fn is_left(step: &StepSummary) -> bool {
         | StepState::Failed
         | StepState::Undoing
         | StepState::UndoFailed => true,
-        StepState::Skipped | StepState::Undone => false,
+        StepState::Skipped | StepState::Undone | StepState::Restored => false,
     }
 }
 
@@ -98,6 +98,7 @@ fn steps(steps: &[StepSummary], step_count: usize) -> String {
         (count(StepState::Skipped), "skipped"),
         (count(StepState::Failed), "failed"),
         (count(StepState::Running), "not ended"),
+        (count(StepState::Restored), "restored"),
         (count(StepState::Undone), "undone"),
         (count(StepState::Undoing), "partly undone"),
         (count(StepState::UndoFailed), "could not be undone"),
@@ -105,8 +106,14 @@ fn steps(steps: &[StepSummary], step_count: usize) -> String {
     ];
     let others = others.iter().filter(|(count, _)| *count > 0);
     let others: String = others.map(|(count, how)| format!(", {count} {how}")).collect();
-    let done = count(StepState::Completed);
-    format!("{done} of {} done{others}", text::plural(step_count, "step"))
+    let done = count(StepState::Completed) + count(StepState::Restored);
+    let items = steps.iter().flat_map(|step| &step.items);
+    let failed = items.filter(|item| item.state == StepState::Failed).count();
+    let failed = match failed {
+        0 => String::new(),
+        _ => format!("; {} failed", text::plural(failed, "item")),
+    };
+    format!("{done} of {} done{others}{failed}", text::plural(step_count, "step"))
 }
 
 fn color_of(state: RunState) -> Color {

@@ -15,7 +15,9 @@ pub(super) fn run(arguments: &ValidateArgs, global: &Global) -> Result<Exit, Cli
     let color = anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never;
     let (mut stdout, mut stderr) = (io::stdout().lock(), io::stderr().lock());
     let streams = Streams { stdout: &mut stdout, stderr: &mut stderr, color };
-    match arguments.run(actions::registry(), default, streams) {
+    let runbooks = global.runbook_dir();
+    runbooks.ensure_usable()?;
+    match arguments.run(actions::registry(), &runbooks.library(), default, streams) {
         Ok(Outcome::Valid) => Ok(Exit::Success),
         Ok(Outcome::Invalid) => Ok(Exit::Failed),
         Ok(Outcome::Unreadable) => Ok(Exit::Usage),

@@ -267,8 +267,7 @@ impl Level<'_> {
         {
             return Err(changed());
         }
-        let is_open =
-            |path: &StepPath| !self.run.step(path).is_some_and(StepProgress::has_ended);
+        let is_open = |path: &StepPath| !self.run.step(path).is_some_and(StepProgress::has_ended);
         let is_known = |new: &Step| old_runbook.steps.iter().any(|old| old.id == new.id);
         // It would never run.
         if !self.paths(old).iter().any(is_open) && !new_runbook.steps.iter().all(is_known) {

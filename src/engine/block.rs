@@ -5,7 +5,9 @@ use super::{
     interruptible::StopReason, step::StepEnd,
 };
 use crate::{
-    journal::{AfterFailure, Event, Failure, StepEvent, StepOutcome, StepPath},
+    journal::{
+        AfterFailure, Event, Failure, RunEvent, RunOutcome, StepEvent, StepOutcome, StepPath,
+    },
     lease::HeldLease,
 };
 use runbook::{ActionKind, EvaluationScope, OnFailure, Step};
@@ -95,7 +97,14 @@ impl Driver<'_> {
                 && !step.is_loop();
             let then = if goes_on { AfterFailure::Continue } else { block.after_failure(step) };
             let event = StepEvent::StepFailed { failure: failure.clone(), then };
-            self.append(Event::step(&path, event)).await?;
+            let mut events = vec![Event::step(&path, event)];
+            // The run ends with this. What is not to outlast it must not wait for a person, whatever becomes of this
+            // process.
+            if then == AfterFailure::Stop && self.is_left_to_restore() {
+                let (outcome, failure) = (RunOutcome::Failed, None);
+                events.push(RunEvent::RunRestoring { outcome, failure }.into());
+            }
+            self.append_all(events).await?;
             match then {
                 AfterFailure::Continue => {}
                 AfterFailure::Stop => return Ok(ForwardOutcome::Stopped),

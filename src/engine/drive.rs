@@ -199,6 +199,11 @@ impl Driver<'_> {
         self.append(RunEvent::RunEnded { outcome, failure, differences }).await
     }
 
+    /// Appends events of which the later ones follow from the first.
+    pub(super) async fn append_all(&self, events: Vec<Event>) -> Result<(), StoreError> {
+        self.run_writer.append_all(self.engine.clock.now(), events).await
+    }
+
     /// Appends an event. When this fails, nothing that depends on the event may be done.
     pub(super) async fn append(&self, event: impl Into<Event>) -> Result<(), StoreError> {
         self.run_writer.append(self.engine.clock.now(), event).await

@@ -54,7 +54,8 @@ impl Driver<'_> {
         Ok(Ending { outcome, failure })
     }
 
-    fn is_left_to_restore(&self) -> bool {
+    /// Whether something is to be undone when the run ends.
+    pub(super) fn is_left_to_restore(&self) -> bool {
         let run = self.run();
         let mut left = run.rollback_order().into_iter();
         left.any(|recorded| self.checked.step(&recorded.path).is_some_and(is_restored))

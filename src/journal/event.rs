@@ -499,10 +499,8 @@ mod tests {
     fn an_event_of_format_0_reads_as_the_current_one() {
         let old = r#"{"seq":1,"time":"1970-01-01T00:00:00Z","event":"undone","step":"a","left_alone":["x"]}"#;
         let recorded: RecordedEvent = serde_json::from_str(old).unwrap();
-        let finished = StepEvent::StepUndoFinished {
-            not_restored: vec!["x".into()],
-            irreversible: false,
-        };
+        let finished =
+            StepEvent::StepUndoFinished { not_restored: vec!["x".into()], irreversible: false };
         assert_eq!(recorded.event, Event::step(&StepPath::top_level("a"), finished));
     }
 

@@ -167,6 +167,11 @@ impl StepProgress {
         self.intent.is_some() && !matches!(self.undo, Some(UndoStatus::Finished(_)))
     }
 
+    /// Whether its change was undone because the run ended.
+    pub fn is_restored(&self) -> bool {
+        self.is_restored && matches!(self.undo, Some(UndoStatus::Finished(_)))
+    }
+
     /// Returns the changes that it decided on as differences that are not verified.
     pub fn unverified_differences(&self) -> Vec<RecordedDifference> {
         let changes = self.intent.iter().flat_map(|intent| &intent.changes);

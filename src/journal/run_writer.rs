@@ -108,9 +108,10 @@ impl RunWriter {
         event: impl Into<Event>,
     ) -> Result<(), StoreError> {
         let next = self.run.head.events;
-        let recorded = self.keeper.keep(self.run.id(), next, now, event.into()).await?;
-        self.run.apply(&recorded);
-        self.keeper.notify(&self.run, recorded);
+        for recorded in self.keeper.keep(self.run.id(), next, now, vec![event.into()]).await? {
+            self.run.apply(&recorded);
+            self.keeper.notify(&self.run, recorded);
+        }
         Ok(())
     }
 }
@@ -132,15 +133,25 @@ impl SharedRunWriter {
     /// # Errors
     /// As [`RunWriter::append`].
     pub async fn append(&self, now: Timestamp, event: impl Into<Event>) -> Result<(), StoreError> {
+        self.append_all(now, vec![event.into()]).await
+    }
+
+    /// Appends events of which the later ones follow from the first: no crash of this process comes between them.
+    ///
+    /// # Errors
+    /// As [`RunWriter::append`].
+    pub async fn append_all(&self, now: Timestamp, events: Vec<Event>) -> Result<(), StoreError> {
         let _order = self.order.lock().await;
         let (id, next) = {
             let run = self.run();
             (run.id().clone(), run.head.events)
         };
-        let recorded = self.keeper.keep(&id, next, now, event.into()).await?;
+        let recorded = self.keeper.keep(&id, next, now, events).await?;
         let mut run = self.run.write().unwrap_or_else(PoisonError::into_inner);
-        run.apply(&recorded);
-        self.keeper.notify(&run, recorded);
+        for recorded in recorded {
+            run.apply(&recorded);
+            self.keeper.notify(&run, recorded);
+        }
         Ok(())
     }
 }
@@ -151,12 +162,15 @@ impl Keeper {
         run: &RunId,
         seq: u64,
         now: Timestamp,
-        mut event: Event,
-    ) -> Result<RecordedEvent, StoreError> {
-        event.bound();
-        let sync = event.requires_sync();
-        let recorded = RecordedEvent { seq, time: now, event };
-        self.store.append(run, seq, std::slice::from_ref(&recorded), sync).await?;
+        events: Vec<Event>,
+    ) -> Result<Vec<RecordedEvent>, StoreError> {
+        let sync = events.iter().any(Event::requires_sync);
+        let record = |(seq, mut event): (u64, Event)| {
+            event.bound();
+            RecordedEvent { seq, time: now, event }
+        };
+        let recorded: Vec<RecordedEvent> = (seq..).zip(events).map(record).collect();
+        self.store.append(run, seq, &recorded, sync).await?;
         Ok(recorded)
     }
 

@@ -171,6 +171,8 @@ pub enum StepState {
     Undone,
     /// Its undo failed.
     UndoFailed,
+    /// The step succeeded, and its change was undone because the run ended.
+    Restored,
 }
 
 impl StepState {
@@ -184,6 +186,7 @@ impl StepState {
             Self::Undoing => "undoing",
             Self::Undone => "undone",
             Self::UndoFailed => "undo_failed",
+            Self::Restored => "restored",
         }
     }
 }
@@ -334,6 +337,11 @@ fn step(step: &StepProgress) -> StepSummary {
 fn state_of(step: &StepProgress) -> (StepState, Option<String>, Option<Failure>) {
     match (&step.undo, &step.outcome) {
         (Some(UndoStatus::Started), _) => (StepState::Undoing, None, None),
+        (Some(UndoStatus::Finished(_)), Some(StepOutcome::Completed { .. }))
+            if step.is_restored() =>
+        {
+            (StepState::Restored, None, None)
+        }
         (Some(UndoStatus::Finished(_)), _) => (StepState::Undone, None, None),
         (Some(UndoStatus::Failed(failure)), _) => {
             (StepState::UndoFailed, None, Some(failure.clone()))

@@ -22,6 +22,7 @@
 //!   does I/O.
 
 mod analysis;
+mod built_in;
 mod callables;
 mod checked;
 mod diagnostics;
@@ -40,6 +41,7 @@ pub mod types;
 pub mod validator;
 mod yaml;
 
+pub use built_in::{BUILT_IN_RUNBOOKS, BuiltInLibrary};
 pub use checked::{CalledRunbook, MAX_ITEMS, Retry, Runbook, Step, each_of};
 pub use diagnostics::spelling::nearest;
 pub use diagnostics::{Diagnostic, Label, MAX_DIAGNOSTICS, Severity, render};

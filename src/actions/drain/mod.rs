@@ -48,7 +48,8 @@ use watch::{DrainWatch, read_snapshot};
 ///
 /// All nodes are cordoned first, so that no evicted pod moves to a node that is drained next; then the pods of all
 /// nodes are evicted together, at most `max_unavailable` of one workload at a time. To drain nodes one after another,
-/// use one step a node. The step waits while a disruption budget does not allow an eviction. It fails early, with the
+/// use one step a node. Items of a loop that drain at the same time do not know of each other: only disruption budgets
+/// limit them together. The step waits while a disruption budget does not allow an eviction. It fails early, with the
 /// budget and the pods, when a budget never allows one because it requires every pod that there is, and when the
 /// replacement of an evicted pod has failed for `give_up_after`.
 ///

@@ -71,8 +71,7 @@ pub(super) async fn wait(
         ready_within: params.ready_within,
     };
     let label = node::nodegroup_selector(&params.nodegroup.name);
-    let mut nodes =
-        reader.kubernetes().await?.watch::<Node>(&Selection::all().with_labels(label));
+    let mut nodes = reader.kubernetes().await?.watch::<Node>(&Selection::all().with_labels(label));
     let clock = reader.clock();
     let mut group = PollSource::new(clock, GROUP_POLL_INTERVAL, {
         let (aws, name) = (aws.clone(), group_name.clone());

@@ -45,7 +45,11 @@ pub(super) struct TaintRules<'a> {
 }
 
 impl<'a> TaintRules<'a> {
-    pub(super) fn new(params: &'a ReadyParams, declared: &'a [Taint], nodes: &'a [Arc<Node>]) -> Self {
+    pub(super) fn new(
+        params: &'a ReadyParams,
+        declared: &'a [Taint],
+        nodes: &'a [Arc<Node>],
+    ) -> Self {
         let previous: BTreeSet<&str> =
             params.previous.iter().map(|node| node.uid.as_str()).collect();
         let older: Vec<&Arc<Node>> =

@@ -210,7 +210,8 @@ fn is_shown(item: &StepSummary) -> bool {
 fn item_progress(step: &StepSummary) -> String {
     let Some(count) = step.item_count else { return String::new() };
     let in_state = |state| step.items.iter().filter(|item| item.state == state).count();
-    let (done, failed) = (in_state(StepState::Completed), in_state(StepState::Failed));
+    let done = in_state(StepState::Completed) + in_state(StepState::Restored);
+    let failed = in_state(StepState::Failed);
     let items = text::plural(count, "item");
     let failed = if failed > 0 { format!(", {failed} failed") } else { String::new() };
     if done == count { format!(" ({items})") } else { format!(" ({done} of {items}{failed})") }

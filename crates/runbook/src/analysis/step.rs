@@ -334,11 +334,9 @@ impl<'t> StepContext<'_, 't> {
                 let names = match role {
                     Role::Parameter(_) => Names::Each,
                     Role::Log => Names::EachAndOwn,
-                    Role::When
-                    | Role::ForEach
-                    | Role::AtOnce
-                    | Role::Text
-                    | Role::Output => Names::Earlier,
+                    Role::When | Role::ForEach | Role::AtOnce | Role::Text | Role::Output => {
+                        Names::Earlier
+                    }
                 };
                 template::infer(template, self.symbols, self.index, names, narrowing)
             }

@@ -9,7 +9,7 @@ use std::{
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use runbook::{
-    ActionRegistry,
+    ActionRegistry, BuiltInLibrary,
     validator::{Format, Streams, ValidateArgs},
 };
 
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     let color = anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never;
     let (mut stdout, mut stderr) = (io::stdout().lock(), io::stderr());
     let streams = Streams { stdout: &mut stdout, stderr: &mut stderr, color };
-    match arguments.validate.run(&registry, Format::Human, streams) {
+    match arguments.validate.run(&registry, &BuiltInLibrary, Format::Human, streams) {
         Ok(outcome) => ExitCode::from(outcome.exit_code()),
         Err(error) => {
             report(&error.to_string());

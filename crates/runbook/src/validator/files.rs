@@ -88,13 +88,14 @@ fn is_standard_input(path: &Path) -> bool {
 pub(super) fn check(
     files: &[PathBuf],
     registry: &ActionRegistry,
+    others: &dyn Library,
 ) -> (Vec<CheckedFile>, Vec<ReadError>) {
     let workers = thread::available_parallelism().map_or(1, usize::from).min(files.len());
     let next = AtomicUsize::new(0);
     let work = || {
         let mut done = Vec::new();
         while let Some((at, file)) = take(files, &next) {
-            done.push((at, check_one(file, registry)));
+            done.push((at, check_one(file, registry, others)));
         }
         done
     };
@@ -118,18 +119,21 @@ pub(super) fn check(
     (checked, read_errors)
 }
 
-/// The runbooks in the directory of a file.
-struct Siblings(Option<PathBuf>);
+/// The runbooks that a file can call: those in its directory, and then others.
+struct Callable<'l> {
+    dir: Option<PathBuf>,
+    others: &'l dyn Library,
+}
 
-impl Siblings {
-    fn of(source: &Source) -> Self {
-        Self(Path::new(source.name()).parent().map(Path::to_owned))
+impl<'l> Callable<'l> {
+    fn by(source: &Source, others: &'l dyn Library) -> Self {
+        Self { dir: Path::new(source.name()).parent().map(Path::to_owned), others }
     }
 }
 
-impl Library for Siblings {
+impl Library for Callable<'_> {
     fn find(&self, name: &str) -> Result<Source, MissingRunbook> {
-        let Some(dir) = &self.0 else { return Err(MissingRunbook::Unknown(Vec::new())) };
+        let Some(dir) = &self.dir else { return self.others.find(name) };
         for extension in EXTENSIONS {
             let path = dir.join(format!("{name}.{extension}"));
             let bytes = match File::open(&path).and_then(read) {
@@ -140,14 +144,16 @@ impl Library for Siblings {
             let source = Source::from_bytes(path.display().to_string(), bytes);
             return source.map_err(|error| MissingRunbook::Unreadable(error.to_string()));
         }
+        let mut names = match self.others.find(name) {
+            Err(MissingRunbook::Unknown(names)) => names,
+            found => return found,
+        };
         let entries = dir.read_dir().into_iter().flatten().flatten();
         let stem = |path: PathBuf| Some(path.file_stem()?.to_str()?.to_owned());
-        let mut names: Vec<String> = entries
-            .map(|entry| entry.path())
-            .filter(|path| is_runbook(path))
-            .filter_map(stem)
-            .collect();
+        let siblings = entries.map(|entry| entry.path()).filter(|path| is_runbook(path));
+        names.extend(siblings.filter_map(stem));
         names.sort();
+        names.dedup();
         Err(MissingRunbook::Unknown(names))
     }
 }
@@ -162,14 +168,18 @@ fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-fn check_one(path: &Path, registry: &ActionRegistry) -> Result<CheckedFile, ReadError> {
+fn check_one(
+    path: &Path,
+    registry: &ActionRegistry,
+    others: &dyn Library,
+) -> Result<CheckedFile, ReadError> {
     let (name, bytes) = if is_standard_input(path) {
         ("<stdin>".to_owned(), read(io::stdin().lock()))
     } else {
         (path.display().to_string(), File::open(path).and_then(read))
     };
     let bytes = bytes.map_err(|error| ReadError::new(Path::new(&name), error))?;
-    Ok(check_bytes(name, bytes, registry))
+    Ok(check_bytes(name, bytes, registry, others))
 }
 
 /// Reads one byte more than the limit at most, so that an endless device is a file that is too large.
@@ -179,7 +189,12 @@ fn read(file: impl Read) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn check_bytes(name: String, bytes: Vec<u8>, registry: &ActionRegistry) -> CheckedFile {
+fn check_bytes(
+    name: String,
+    bytes: Vec<u8>,
+    registry: &ActionRegistry,
+    others: &dyn Library,
+) -> CheckedFile {
     // The only diagnostic of a file that is too large is its size, and the cut may have split a character.
     let source = if bytes.len() > MAX_BYTES {
         Ok(Source::new(name, String::from_utf8_lossy(&bytes)))
@@ -188,7 +203,7 @@ fn check_bytes(name: String, bytes: Vec<u8>, registry: &ActionRegistry) -> Check
     };
     match source {
         Ok(source) => {
-            let diagnostics = crate::diagnose(&source, registry, &Siblings::of(&source));
+            let diagnostics = crate::diagnose(&source, registry, &Callable::by(&source, others));
             CheckedFile { source, diagnostics }
         }
         Err(error) => CheckedFile { source: error.readable, diagnostics: vec![error.diagnostic] },

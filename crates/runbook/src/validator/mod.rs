@@ -13,7 +13,7 @@ use std::{
 
 use clap::ValueEnum;
 
-use crate::{ActionRegistry, Severity};
+use crate::{ActionRegistry, Library, Severity};
 use report::Report;
 
 /// Checks runbooks and reports everything that is wrong with them, each with its line and column.
@@ -103,18 +103,20 @@ impl ValidateError {
 
 impl ValidateArgs {
     /// Checks the files against a registry and writes the report, in `default` unless the arguments name a format.
+    /// `others` are the runbooks that a file can call besides those in its directory.
     ///
     /// # Errors
     /// There is no file to check, or standard output cannot be written.
     pub fn run(
         &self,
         registry: &ActionRegistry,
+        others: &dyn Library,
         default: Format,
         streams: Streams<'_>,
     ) -> Result<Outcome, ValidateError> {
         let Streams { stdout, stderr, color } = streams;
         let (files, mut read_errors) = files::collect(&self.paths);
-        let (checked, failed) = files::check(&files, registry);
+        let (checked, failed) = files::check(&files, registry, others);
         read_errors.extend(failed);
         let report = Report::new(&checked);
         write(stdout, &report.text(self.format.unwrap_or(default), color))?;
