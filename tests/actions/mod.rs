@@ -18,6 +18,7 @@ mod relay_procedure;
 mod rollout_restart;
 mod rollout_undo;
 mod scale_deployment;
+mod scale_nodegroup_drain;
 mod scale_nodegroup_undo;
 mod set_image;
 mod set_nodegroup;

@@ -87,6 +87,21 @@ fn default_wait_for_replacements() -> bool {
     true
 }
 
+impl Params {
+    /// Returns the parameters with which `scale_nodegroup` drains nodes: the defaults.
+    pub(super) fn of(nodes: Vec<String>) -> Self {
+        Self {
+            nodes,
+            max_unavailable: None,
+            force: false,
+            delete_emptydir_data: false,
+            grace_period: None,
+            wait_for_replacements: default_wait_for_replacements(),
+            give_up_after: default_give_up_after(),
+        }
+    }
+}
+
 /// The drained nodes.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Output {
@@ -339,12 +354,55 @@ impl Change for Drain {
 }
 
 impl Intent {
+    /// Returns the names of the nodes.
+    pub(super) fn nodes(&self) -> Vec<String> {
+        self.cordon.nodes()
+    }
+
     fn rules(&self) -> DrainRules {
         DrainRules {
             removes_finished: true,
             planned: Some(self.pods.iter().map(|pod| pod.uid.clone()).collect()),
             max_unavailable: self.max_unavailable,
         }
+    }
+}
+
+/// Counts the pods of each node that a drain would evict.
+pub(super) async fn count_pods(
+    kubernetes: &KubernetesReader,
+    nodes: &[String],
+) -> Result<BTreeMap<String, usize>> {
+    let snapshot = read_snapshot(kubernetes, nodes, DrainRules::default()).await?;
+    let mut counts = BTreeMap::new();
+    for node in snapshot.remaining().iter().filter_map(|pod| pod::node(pod)) {
+        *counts.entry(node.to_owned()).or_default() += 1;
+    }
+    Ok(counts)
+}
+
+/// Returns an error unless the pods have ended that [`Drain::apply`] has evicted, and their replacements are Ready.
+///
+/// # Errors
+/// [`Error::Busy`] until then; [`Error::Unrecoverable`] where a replacement keeps failing.
+pub(super) async fn ensure_empty(intent: &Intent, reader: &PlatformReader) -> Result<()> {
+    let kubernetes = reader.kubernetes().await?;
+    let nodes = intent.nodes();
+    let snapshot = read_snapshot(&kubernetes, &nodes, intent.rules()).await?;
+    let leaving = snapshot.remaining();
+    if !leaving.is_empty() {
+        return Err(Error::busy(describe(&leaving, &nodes_text(&nodes), &snapshot.causes, None)));
+    }
+    let clock = reader.clock();
+    let give_up_after = clock.deadline(intent.give_up_after.std());
+    if let Some(why) = failed_replacement(&snapshot, intent, clock.now(), give_up_after) {
+        return Err(Error::unrecoverable(format!("{why} (for {})", intent.give_up_after)));
+    }
+    let mut grace = GraceTimer::new(Duration::MAX);
+    match snapshot.evaluate_replacements(&intent.ready, &mut grace) {
+        WaitState::Ready(()) => Ok(()),
+        WaitState::Pending(why) => Err(Error::busy(why)),
+        WaitState::Failed(failure) => Err(wait::Error::ConditionFailed(failure).into()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `scale_nodegroup`: more nodes, or fewer.
 
+mod removal;
 mod resize;
 mod scale_in;
 mod targets;
@@ -12,9 +13,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, AwsScope, Change, Error, KnownTargets, KubernetesScope, OF_NODEGROUP, Permission,
-    PlannedChange, PlatformReader, PlatformWriter, Progress, RepeatedParam, Result, TargetState,
-    cluster_identity,
+    Action, AwsScope, Change, Condition, Error, KnownTargets, KubernetesScope, OF_NODEGROUP,
+    Permission, PlannedChange, PlatformReader, PlatformWriter, Progress, RepeatedParam, Result,
+    TargetState, cluster_identity,
     cordon_change::new_owner_mark,
     nodegroup_update, nodegroups,
     types::{NodeRecord, NodegroupName, Sizes},
@@ -24,15 +25,28 @@ use crate::platform::{
     aws::AutoScalingGroup,
     kubernetes::{self, Selection, node, pod},
 };
+use removal::Removal;
 use runbook::Reversibility;
 use text::plural;
 
 /// Sets how many nodes a managed nodegroup is to have.
 ///
-/// The new size is decided once, when the step begins, so a resumed run never scales twice. The step ends when EKS
-/// has accepted the new sizes and the Auto Scaling group carries them; `wait_nodes` then waits for the nodes. It
-/// refuses to work unless the Kubernetes cluster is the nodegroup's EKS cluster: EKS must report the kubeconfig's
-/// endpoint or certificate authority for it, or an instance of the nodegroup must be a node of the Kubernetes cluster.
+/// The new size is decided once, when the step begins, so a resumed run never scales twice. The step ends when EKS has
+/// accepted the new sizes and the Auto Scaling group carries them, and where there are to be fewer nodes, when the
+/// surplus instances have left the group; `wait_nodes` then waits for the nodes. It refuses to work unless the
+/// Kubernetes cluster is the nodegroup's EKS cluster: EKS must report the kubeconfig's endpoint or certificate
+/// authority for it, or an instance of the nodegroup must be a node of the Kubernetes cluster.
+///
+/// Without `drain`, the Auto Scaling group chooses the instances that go by its termination policy, and EKS drains
+/// their nodes for a limited time. With `drain`, the step chooses them once: of the zone with the most instances, those
+/// that are not protected from scale-in, cordoned nodes first, then those with the fewest pods, then the oldest; the
+/// node of this process last. It drains their nodes as the action `drain` does with its defaults, waits until the
+/// replacements of the pods are Ready, and then terminates exactly these instances, each of which lowers the desired
+/// size by one. Pods that would be lost, and a disruption budget that never allows an eviction, fail the step before
+/// anything is changed.
+///
+/// The undo of a smaller size restores the sizes and uncordons the nodes that still exist; new instances take the place
+/// of those that are gone.
 ///
 /// The undo empties the new nodes first: it cordons them, evicts their pods as disruption budgets allow and at most a
 /// quarter of a workload's (one at least) at a time, and waits until their replacements are Ready. Only then it lowers
@@ -51,6 +65,10 @@ pub struct Params {
     /// Whether to lower the nodegroup's minimum when `desired` is below it.
     #[serde(default)]
     pub lower_min: bool,
+    /// Whether nodes that go are drained first, by this step, within the disruption budgets. The minimum cannot be
+    /// lowered at the same time: `set_nodegroup` lowers it before.
+    #[serde(default)]
+    pub drain: bool,
 }
 
 /// The nodegroup as it was and as it is.
@@ -72,6 +90,12 @@ pub struct Output {
     pub desired: u32,
     /// How it was before.
     pub before: Before,
+    /// Ids of the instances that have left, where there are to be fewer.
+    #[serde(default)]
+    pub removed: Vec<String>,
+    /// Names of the nodes that this step drained.
+    #[serde(default)]
+    pub drained: Vec<String>,
 }
 
 /// A nodegroup before it was scaled.
@@ -103,9 +127,13 @@ pub struct Intent {
     earlier_updates: Vec<String>,
     /// Ids of the instances that were protected from scale-in.
     protected: Vec<String>,
-    /// The value of the annotation on the nodes that the undo cordons.
-    #[serde(rename = "mark")]
+    /// The value of the annotation on the nodes that the undo cordons; empty with a removal, whose undo cordons none. A
+    /// program that knows no removal misses the field in such an intent and refuses it: it would drain nothing.
+    #[serde(default, rename = "mark", skip_serializing_if = "String::is_empty")]
     owner_mark: String,
+    /// The instances that the step itself drains and ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    removal: Option<Removal>,
     /// How many pods of each workload had no node: the old nodes never had the capacity for them.
     #[serde(default, rename = "waiting_pods")]
     pending_pods: BTreeMap<String, usize>,
@@ -125,6 +153,12 @@ pub(super) struct ScaleNodegroup;
 /// Why the undo acts in every namespace.
 const DRAINED: &str =
     "the undo drains the nodes that it removes, and pods of any namespace may run there";
+/// Why the step itself does.
+const DRAINED_FIRST: &str =
+    "the step drains the nodes that go, and pods of any namespace may run there";
+
+/// With this parameter the step itself drains.
+const DRAINS: Condition = Condition::IfTrue("drain");
 
 impl Action for ScaleNodegroup {
     const NAME: &'static str = "scale_nodegroup";
@@ -171,6 +205,32 @@ impl Action for ScaleNodegroup {
         Permission::core("events", &["list"], KubernetesScope::AllNamespaces(DRAINED))
             .for_undo()
             .optional(),
+        // The same for the step itself.
+        Permission::aws(
+            "autoscaling:TerminateInstanceInAutoScalingGroup",
+            AwsScope::AutoScalingGroup(OF_NODEGROUP),
+        )
+        .only(DRAINS),
+        Permission::core("nodes", &["get", "patch"], KubernetesScope::Cluster).only(DRAINS),
+        Permission::core("pods", &["list", "watch"], KubernetesScope::AllNamespaces(DRAINED_FIRST))
+            .only(DRAINS),
+        Permission::core(
+            "pods/eviction",
+            &["create"],
+            KubernetesScope::AllNamespaces(DRAINED_FIRST),
+        )
+        .only(DRAINS),
+        Permission::apps("replicasets", &["list"], KubernetesScope::AllNamespaces(DRAINED_FIRST))
+            .only(DRAINS),
+        Permission::apps("statefulsets", &["list"], KubernetesScope::AllNamespaces(DRAINED_FIRST))
+            .only(DRAINS),
+        Permission::policy(
+            "poddisruptionbudgets",
+            &["list"],
+            KubernetesScope::AllNamespaces(DRAINED_FIRST),
+        )
+        .optional()
+        .only(DRAINS),
     ];
     const REPEATED_PARAMS: &'static [RepeatedParam] = &[
         RepeatedParam::new("region", "nodegroup.region"),
@@ -200,14 +260,13 @@ impl Change for ScaleNodegroup {
             (before != after)
                 .then(|| PlannedChange::new(target(&intent.nodegroup.name, what), before, after))
         };
-        [
+        let sizes = [
             size("desired", intent.before.desired, intent.after.desired),
             size("min", intent.before.min, intent.after.min),
             size("max", intent.before.max, intent.after.max),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
+        ];
+        let removed = intent.removal.as_ref().map(Removal::planned_changes).unwrap_or_default();
+        removed.into_iter().chain(sizes.into_iter().flatten()).collect()
     }
 
     async fn prepare(
@@ -224,11 +283,18 @@ impl Change for ScaleNodegroup {
         let after = merge_sizes(&params, before)?;
         check_not_suspended(&group, before, after)?;
         let kubernetes = reader.kubernetes().await?;
-        let nodes = kubernetes.list::<Node>(&nodes_selection(&nodegroup.name)).await?;
-        let nodes: Vec<NodeRecord> = nodes.iter().filter_map(NodeRecord::of).collect();
+        let found = kubernetes.list::<Node>(&nodes_selection(&nodegroup.name)).await?;
+        let nodes: Vec<NodeRecord> = found.iter().filter_map(NodeRecord::of).collect();
         let name = &params.nodegroup;
         cluster_identity::ensure_same_cluster(name, &group, &nodes, &aws, &kubernetes).await?;
         let earlier_updates = aws.list_updates(&nodegroup.cluster, &nodegroup.name).await?;
+        let removal = if params.drain && after.desired < before.desired {
+            Some(Removal::prepare(&group, &found, after.desired, reader, progress).await?)
+        } else {
+            None
+        };
+        let owner_mark =
+            if removal.is_none() { new_owner_mark(*reader.clock()) } else { String::new() };
         Ok(Intent {
             nodegroup: params.nodegroup,
             auto_scaling_group: group.name,
@@ -243,12 +309,17 @@ impl Change for ScaleNodegroup {
             instances: group.instances.into_iter().map(|instance| instance.id).collect(),
             nodes,
             earlier_updates,
-            owner_mark: new_owner_mark(*reader.clock()),
+            owner_mark,
+            removal,
             pending_pods: count_pending_pods(&kubernetes).await?,
         })
     }
 
     async fn apply(intent: &Intent, writer: &PlatformWriter) -> Result<Receipt> {
+        if let Some(removal) = &intent.removal {
+            removal.apply(intent, writer).await?;
+        }
+        // After a removal the group has its size already, and EKS is told.
         resize::send(intent, intent.before, intent.after, writer).await
     }
 
@@ -262,6 +333,10 @@ impl Change for ScaleNodegroup {
         resize::wait_for_update(intent, receipt, reader, &aws, progress).await?;
         resize::wait_for_group_size(intent, intent.before, intent.after, reader, &aws, progress)
             .await?;
+        let removed = match intent.after.desired < intent.before.desired {
+            true => resize::wait_for_surplus(intent, reader, &aws, progress).await?,
+            false => Vec::new(),
+        };
         let NodegroupName { region, cluster, name } = intent.nodegroup.clone();
         Ok(Output {
             region,
@@ -278,6 +353,8 @@ impl Change for ScaleNodegroup {
                 instances: intent.instances.clone(),
                 nodes: intent.nodes.clone(),
             },
+            removed,
+            drained: intent.removal.as_ref().map(Removal::nodes).unwrap_or_default(),
         })
     }
 
@@ -336,6 +413,12 @@ fn merge_sizes(params: &Params, before: Sizes) -> Result<Sizes> {
                 after.min
             ))
             .with_hint("set `lower_min: true` to lower the minimum"));
+        }
+        if params.drain {
+            return Err(Error::precondition(
+                "a step that drains ends instances one by one, and cannot lower the minimum with them",
+            )
+            .with_hint("lower the minimum first, with `set_nodegroup`"));
         }
         after.min = after.desired;
     }

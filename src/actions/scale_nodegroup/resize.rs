@@ -1,11 +1,12 @@
 //! Sending sizes to EKS, and waiting for the update.
 
-use super::{Intent, Receipt, target};
+use super::{Intent, Receipt, removal::describe, target};
 use crate::{
     actions::{
         PlatformReader, PlatformWriter, Progress, Result,
         compare_and_set::{WriteDecision, decide_write},
         nodegroup_update, nodegroups,
+        protection::find_instance,
         types::Sizes,
     },
     platform::{
@@ -13,6 +14,7 @@ use crate::{
         wait::{self, WaitState},
     },
 };
+use text::plural;
 
 /// Sends the sizes `to`, unless they are set already, or were sent before and the response was lost.
 pub(super) async fn send(
@@ -115,6 +117,43 @@ pub(super) async fn wait_for_update(
         return Ok(());
     };
     nodegroup_update::follow(&intent.nodegroup, id, aws, reader, progress, None).await
+}
+
+/// Waits until no instance is left in the group beyond its size, those that are ending included. Returns the earlier
+/// instances that are gone.
+pub(super) async fn wait_for_surplus(
+    intent: &Intent,
+    reader: &PlatformReader,
+    aws: &aws::AwsReader,
+    progress: &Progress,
+) -> Result<Vec<String>> {
+    wait::poll(progress, reader.clock(), nodegroups::POLL_BACKOFF, || async {
+        let group = nodegroups::describe_group(aws, &intent.auto_scaling_group).await?;
+        let (leaving, active): (Vec<_>, Vec<_>) =
+            group.instances.iter().partition(|instance| instance.is_leaving());
+        let surplus = active.len().saturating_sub(group.desired as usize);
+        if leaving.is_empty() && surplus == 0 {
+            let is_gone = |id: &&String| find_instance(&group, id).is_none();
+            return Ok(WaitState::Ready(
+                intent.instances.iter().filter(is_gone).cloned().collect(),
+            ));
+        }
+        let protected = active.iter().filter(|instance| instance.protected).count();
+        let ending = match leaving.as_slice() {
+            [] => String::new(),
+            leaving => format!("; ending: {}", describe(leaving)),
+        };
+        let kept = match protected > group.desired as usize {
+            true => format!("; {} protected from scale-in", plural(protected, "instance")),
+            false => String::new(),
+        };
+        Ok(WaitState::Pending(format!(
+            "{} to leave Auto Scaling group {}{ending}{kept}",
+            plural(surplus + leaving.len(), "instance"),
+            group.name
+        )))
+    })
+    .await
 }
 
 /// Waits until EKS has passed the size on to the Auto Scaling group, so that the next read finds it there.

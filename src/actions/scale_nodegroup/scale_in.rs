@@ -80,6 +80,7 @@ mod tests {
             earlier_updates: Vec::new(),
             protected: Vec::new(),
             owner_mark: "ours".into(),
+            removal: None,
             pending_pods: [].into(),
         }
     }

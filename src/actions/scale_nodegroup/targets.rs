@@ -35,6 +35,9 @@ pub(super) async fn read(intent: &Intent, reader: &PlatformReader) -> Result<Vec
         let name = node.metadata.name.as_deref().unwrap_or_default();
         cordon_change::target_state(name, false, Some(node))
     }));
+    if let Some(removal) = &intent.removal {
+        targets.extend(removal.read_targets(reader).await?);
+    }
     Ok(targets)
 }
 

@@ -38,6 +38,9 @@ pub(super) async fn undo(
     let nodegroup = wait_for_own_update(intent, receipt, writer, &aws, progress).await?;
     let group = nodegroups::describe_group(&aws, &intent.auto_scaling_group).await?;
     let (now, goal, mut not_restored) = plan_restore(intent, &nodegroup, &group);
+    if let Some(removal) = &intent.removal {
+        not_restored.extend(removal.undo(writer, progress).await?);
+    }
     let shrinks = goal.desired < intent.after.desired;
     let selection = if shrinks && group.desired > goal.desired {
         let selection = drain_removed(intent, goal.desired, writer, progress).await?;
@@ -100,7 +103,10 @@ fn plan_restore(
 ) -> (Sizes, Sizes, Vec<String>) {
     let (before, after) = (intent.before, intent.after);
     let ours = |size: u32, before: u32, after: u32| size == before || size == after;
-    let known = ours(nodegroup.desired, before.desired, after.desired);
+    // A removal ends one instance after another, and each lowers the size of the group.
+    let is_partly_removed =
+        intent.removal.is_some() && (after.desired..=before.desired).contains(&group.desired);
+    let known = ours(nodegroup.desired, before.desired, after.desired) && !is_partly_removed;
     let desired = if known { nodegroup.desired } else { group.desired };
     let found = Sizes { desired, min: nodegroup.min, max: nodegroup.max };
     let mut not_restored = Vec::new();
@@ -113,8 +119,9 @@ fn plan_restore(
             .push(format!("left {target} at {now}: another client changed it from {after}"));
         now
     };
+    let desired_after = if is_partly_removed { found.desired } else { after.desired };
     let mut goal = Sizes {
-        desired: restore("desired", found.desired, before.desired, after.desired),
+        desired: restore("desired", found.desired, before.desired, desired_after),
         min: restore("min", found.min, before.min, after.min),
         max: restore("max", found.max, before.max, after.max),
     };
@@ -136,7 +143,7 @@ fn plan_restore(
     // A size to restore has the value that this step set, or is restored already.
     let from = |now: u32, goal: u32, after: u32| if now == goal { goal } else { after };
     let now = Sizes {
-        desired: from(found.desired, goal.desired, after.desired),
+        desired: from(found.desired, goal.desired, desired_after),
         min: from(found.min, goal.min, after.min),
         max: from(found.max, goal.max, after.max),
     };
@@ -334,6 +341,7 @@ mod tests {
             earlier_updates: Vec::new(),
             protected: Vec::new(),
             owner_mark: "ours".into(),
+            removal: None,
             pending_pods: [].into(),
         };
         let nodegroup = Nodegroup {
