@@ -20,6 +20,7 @@ mod rollout_undo;
 mod scale_deployment;
 mod scale_nodegroup_drain;
 mod scale_nodegroup_undo;
+mod scale_stateful_set;
 mod set_image;
 mod set_nodegroup;
 mod suspend_processes;

@@ -1,6 +1,7 @@
 //! `scale_deployment`: more pods, or fewer, and which ones stay.
 
 mod pod_selection;
+mod stateful;
 mod targets;
 mod wait;
 
@@ -15,6 +16,7 @@ use super::{
     compare_and_set::{WriteDecision, decide_write},
     known_targets::report_gone,
     rollout_guard::{self, RolloutInProgress, RolloutTimers},
+    rollouts::WorkloadRef,
     types::{NodeInstances, PodRecord, default_give_up_after},
     workload,
 };
@@ -24,30 +26,36 @@ use k8s_openapi::api::{
 };
 use pod_selection::PodToKeep;
 use runbook::Reversibility;
+use stateful::StatefulIntent;
 use text::{join_truncated, plural};
 
 /// Controllers write a deployment's status all the time. More conflicts in a row than this are not chance.
 const MAX_ATTEMPTS: u32 = 5;
 
-/// Sets how many pods a deployment is to have, and waits until it has them.
+/// Sets how many pods a deployment or a stateful set is to have, and waits until it has them.
 ///
 /// The number is decided once, when the step begins, so a resumed run never scales twice. A rollout that is in progress
 /// must end first: until then there are pods of two revisions, which are more than the deployment is to have. Scaling
 /// up ends when all pods are Ready, scaling down when the surplus is gone. It fails early when a pod keeps crashing,
 /// cannot pull its image, mount its volumes or get its network, finds no node, or is refused by a quota or an admission
-/// webhook, or when a surplus pod cannot end because its node is not Ready, for `give_up_after`. A deployment that a
+/// webhook, or when a surplus pod cannot end because its node is not Ready, for `give_up_after`. A workload that a
 /// HorizontalPodAutoscaler scales is refused. The undo restores the number, and where that means fewer pods, it keeps
-/// those that stood before.
+/// those of a deployment that were there before; of a stateful set, those with the highest ordinals always go.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("x-exactly-one-of" = [["factor", "replicas"]]))]
+#[schemars(extend("x-exactly-one-of" = [["factor", "replicas"], ["deployment", "stateful_set"]]))]
 pub struct Params {
-    /// Namespace of the deployment.
+    /// Namespace of the workload.
     #[schemars(extend("x-syntax" = "kubernetes-name"))]
     pub namespace: String,
     /// Name of the deployment.
+    #[serde(default)]
     #[schemars(extend("x-syntax" = "kubernetes-name"))]
-    pub deployment: String,
+    pub deployment: Option<String>,
+    /// Name of the stateful set.
+    #[serde(default)]
+    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    pub stateful_set: Option<String>,
     /// How many pods it is to have.
     #[serde(default)]
     pub replicas: Option<u32>,
@@ -55,27 +63,30 @@ pub struct Params {
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub factor: Option<u32>,
-    /// When there are to be fewer pods: those that must stay, as far as `replicas` goes. They are marked with a high
-    /// deletion cost while the others are chosen, and the step fails if another pod stays in the place of one of them.
-    /// It first waits until they are Ready, because pods that are not are chosen whatever they cost. A pod that an
-    /// earlier step listed and that has ended since, and one that ends meanwhile, is reported as gone.
+    /// When a deployment is to have fewer pods: those that must stay, as far as `replicas` goes. They are marked with a
+    /// high deletion cost while the others are chosen, and the step fails if another pod stays in the place of one of
+    /// them. It first waits until they are Ready, because pods that are not are chosen whatever they cost. A pod that
+    /// an earlier step listed and that has ended since, and one that ends meanwhile, is reported as gone.
     #[serde(default)]
     pub keep: Option<Vec<PodRecord>>,
     /// How long a pod may fail before the wait is given up.
     #[serde(default = "default_give_up_after")]
     pub give_up_after: runbook::Duration,
-    /// The reaction to a rollout of the deployment that is in progress when the step begins.
+    /// The reaction to a rollout of the workload that is in progress when the step begins.
     #[serde(default)]
     pub rollout_in_progress: RolloutInProgress,
 }
 
-/// The scaled deployment.
+/// The scaled workload.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Output {
-    /// Namespace of the deployment.
+    /// Namespace of the workload.
     pub namespace: String,
-    /// Name of the deployment.
+    /// Name of the deployment; empty for a stateful set.
     pub deployment: String,
+    /// Name of the workload, of whatever kind it is.
+    #[serde(default)]
+    pub name: String,
     /// How many pods it has.
     pub replicas: u32,
     /// How it was before.
@@ -89,13 +100,23 @@ pub struct Output {
     pub gone: Vec<String>,
 }
 
-/// A deployment before it was scaled.
+/// A workload before it was scaled.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Before {
     /// How many pods it was to have.
     pub replicas: u32,
     /// The pods that it had, by name.
     pub pods: Vec<PodRecord>,
+}
+
+/// The intent for either kind of workload. That for a deployment has the form that earlier programs know.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ScaleIntent {
+    /// For a deployment.
+    Deployment(Intent),
+    /// For a stateful set.
+    StatefulSet(StatefulIntent),
 }
 
 /// Everything that apply and undo will need, as it was before anything was sent.
@@ -133,17 +154,32 @@ impl Action for ScaleDeployment {
             "deployments",
             &["get", "list", "watch"],
             KubernetesScope::Object { namespace: "namespace", name: "deployment" },
-        ),
+        )
+        .only(Condition::IfGiven("deployment")),
         Permission::apps(
             "deployments/scale",
             &["patch"],
             KubernetesScope::Object { namespace: "namespace", name: "deployment" },
-        ),
+        )
+        .only(Condition::IfGiven("deployment")),
         Permission::apps(
             "replicasets",
             &["list", "watch"],
             KubernetesScope::Namespace("namespace"),
-        ),
+        )
+        .only(Condition::IfGiven("deployment")),
+        Permission::apps(
+            "statefulsets",
+            &["get", "list", "watch"],
+            KubernetesScope::Object { namespace: "namespace", name: "stateful_set" },
+        )
+        .only(Condition::IfGiven("stateful_set")),
+        Permission::apps(
+            "statefulsets/scale",
+            &["patch"],
+            KubernetesScope::Object { namespace: "namespace", name: "stateful_set" },
+        )
+        .only(Condition::IfGiven("stateful_set")),
         Permission::core(
             "pods",
             &["list", "watch", "patch"],
@@ -178,10 +214,14 @@ impl Action for ScaleDeployment {
 
 impl Change for ScaleDeployment {
     const REVERSIBILITY: Reversibility = Reversibility::Reversible;
-    type Intent = Intent;
+    type Intent = ScaleIntent;
     type Receipt = Receipt;
 
-    fn planned_changes(intent: &Intent) -> Vec<PlannedChange> {
+    fn planned_changes(intent: &ScaleIntent) -> Vec<PlannedChange> {
+        let intent = match intent {
+            ScaleIntent::Deployment(intent) => intent,
+            ScaleIntent::StatefulSet(intent) => return intent.planned_changes(),
+        };
         let differs = intent.before.replicas != intent.after;
         let planned =
             || PlannedChange::new(intent.replicas_target(), intent.before.replicas, intent.after);
@@ -193,11 +233,17 @@ impl Change for ScaleDeployment {
         known: &KnownTargets,
         reader: &PlatformReader,
         progress: &Progress,
-    ) -> Result<Intent> {
+    ) -> Result<ScaleIntent> {
+        if let Some(name) = params.stateful_set.clone() {
+            let intent = stateful::prepare(params, name, reader, progress).await?;
+            return Ok(ScaleIntent::StatefulSet(intent));
+        }
         let kubernetes = reader.kubernetes().await?;
-        let (namespace, name) = (params.namespace.as_str(), params.deployment.as_str());
+        let deployment = params.deployment.clone().unwrap_or_default();
+        let (namespace, name) = (params.namespace.as_str(), deployment.as_str());
         let found = workload::deployment(&kubernetes, namespace, name).await?;
-        reject_autoscaled(&kubernetes, namespace, name).await?;
+        let target = WorkloadRef::new(namespace.to_owned(), Some(deployment.clone()), None, None);
+        reject_autoscaled(&kubernetes, "Deployment", &target).await?;
         let timers = RolloutTimers::new(params.give_up_after, *reader.clock());
         let policy = params.rollout_in_progress;
         let mut snapshot =
@@ -224,7 +270,7 @@ impl Change for ScaleDeployment {
         let uid = snapshot.deployment.metadata.uid.clone().unwrap_or_default();
         let instances = NodeInstances::read(&kubernetes).await?;
         let ending = snapshot.pods.iter().filter(|pod| pod::is_terminating(pod));
-        Ok(Intent {
+        Ok(ScaleIntent::Deployment(Intent {
             uid,
             before: Before { replicas: snapshot.replicas(), pods: snapshot.records(&instances) },
             after,
@@ -232,23 +278,36 @@ impl Change for ScaleDeployment {
             keep,
             gone,
             namespace: params.namespace,
-            deployment: params.deployment,
+            deployment,
             give_up_after: params.give_up_after,
-        })
+        }))
     }
 
-    async fn apply(intent: &Intent, writer: &PlatformWriter) -> Result<Receipt> {
+    async fn apply(intent: &ScaleIntent, writer: &PlatformWriter) -> Result<Receipt> {
+        let intent = match intent {
+            ScaleIntent::Deployment(intent) => intent,
+            ScaleIntent::StatefulSet(intent) => {
+                stateful::apply(intent, writer).await?;
+                return Ok(Receipt { gone: Vec::new() });
+            }
+        };
         let resize = Resize { from: intent.before.replicas, to: intent.after, keep: &intent.keep };
         let gone = rescale(intent, &resize, writer).await?;
         Ok(Receipt { gone })
     }
 
     async fn settle(
-        intent: &Intent,
+        intent: &ScaleIntent,
         receipt: &Receipt,
         reader: &PlatformReader,
         progress: &Progress,
     ) -> Result<Output> {
+        let intent = match intent {
+            ScaleIntent::Deployment(intent) => intent,
+            ScaleIntent::StatefulSet(intent) => {
+                return stateful::settle(intent, reader, progress).await;
+            }
+        };
         let kubernetes = reader.kubernetes().await?;
         let clock = reader.clock();
         let pods = wait::until_scaled(intent, receipt, clock, &kubernetes, progress).await?;
@@ -262,6 +321,7 @@ impl Change for ScaleDeployment {
         Ok(Output {
             namespace: intent.namespace.clone(),
             deployment: intent.deployment.clone(),
+            name: intent.deployment.clone(),
             replicas: intent.after,
             before: intent.before.clone(),
             new_pods: pods.iter().filter(|pod| !was_there(pod)).cloned().collect(),
@@ -271,11 +331,17 @@ impl Change for ScaleDeployment {
     }
 
     async fn undo(
-        intent: &Intent,
+        intent: &ScaleIntent,
         _: Option<&Receipt>,
         writer: &PlatformWriter,
         progress: &Progress,
     ) -> Result<Vec<String>> {
+        let intent = match intent {
+            ScaleIntent::Deployment(intent) => intent,
+            ScaleIntent::StatefulSet(intent) => {
+                return stateful::undo(intent, writer, progress).await;
+            }
+        };
         let kubernetes = writer.kubernetes().await?;
         let name = intent.deployment.as_str();
         let found = kubernetes.reader().get::<Deployment>(Some(&intent.namespace), name).await?;
@@ -293,11 +359,21 @@ impl Change for ScaleDeployment {
         Ok(refused.into_iter().collect())
     }
 
-    async fn read_targets(intent: &Intent, reader: &PlatformReader) -> Result<Vec<TargetState>> {
-        targets::read(intent, &reader.kubernetes().await?).await
+    async fn read_targets(
+        intent: &ScaleIntent,
+        reader: &PlatformReader,
+    ) -> Result<Vec<TargetState>> {
+        match intent {
+            ScaleIntent::Deployment(intent) => {
+                targets::read(intent, &reader.kubernetes().await?).await
+            }
+            ScaleIntent::StatefulSet(intent) => stateful::read_targets(intent, reader).await,
+        }
     }
 
-    async fn clean_up(intent: &Intent, writer: &PlatformWriter) -> Result<()> {
+    async fn clean_up(intent: &ScaleIntent, writer: &PlatformWriter) -> Result<()> {
+        // No pod of a stateful set is marked.
+        let ScaleIntent::Deployment(intent) = intent else { return Ok(()) };
         // Apply marks the pods to keep, and the undo those from before when it scales down.
         if intent.keep.is_empty() && intent.before.replicas >= intent.after {
             return Ok(());
@@ -413,7 +489,7 @@ async fn write_replicas(
         }
         let version = found.metadata.resource_version.as_deref();
         let (namespace, name) = (intent.namespace.as_str(), intent.deployment.as_str());
-        match kubernetes.scale_deployment(namespace, name, resize.to, version).await {
+        match kubernetes.scale::<Deployment>(namespace, name, resize.to, version).await {
             Ok(_) => return Ok(()),
             Err(error) if error.kind() == ErrorKind::Busy => {}
             Err(error) => return Err(error.into()),
@@ -422,31 +498,34 @@ async fn write_replicas(
     Err(Error::busy(format!("{} keeps being changed by other clients", intent.target())))
 }
 
-/// Refuses a deployment that an autoscaler scales: the autoscaler would soon overwrite the number.
+/// Refuses a workload that an autoscaler scales: the autoscaler would soon overwrite the number.
 async fn reject_autoscaled(
     kubernetes: &kubernetes::KubernetesReader,
-    namespace: &str,
-    name: &str,
+    kind: &str,
+    workload: &WorkloadRef,
 ) -> Result<()> {
-    let in_namespace = kubernetes::Selection::in_namespace(namespace);
+    let in_namespace = kubernetes::Selection::in_namespace(workload.namespace.as_str());
     let autoscalers = kubernetes.list::<HorizontalPodAutoscaler>(&in_namespace).await?;
-    let targets_deployment = |autoscaler: &&HorizontalPodAutoscaler| {
+    let targets_workload = |autoscaler: &&HorizontalPodAutoscaler| {
         let target = &autoscaler.spec.scale_target_ref;
-        target.kind == "Deployment" && target.name == name
+        target.kind == kind && target.name == workload.name()
     };
     let targeting: Vec<String> = autoscalers
         .iter()
-        .filter(targets_deployment)
+        .filter(targets_workload)
         .map(|found| found.metadata.name.clone().unwrap_or_default())
         .collect();
     if targeting.is_empty() {
         return Ok(());
     }
     Err(Error::precondition(format!(
-        "deployment {namespace}/{name} is scaled by HorizontalPodAutoscaler {}, which would revert the change",
+        "{} is scaled by HorizontalPodAutoscaler {}, which would revert the change",
+        workload.target(),
         join_truncated(targeting)
     ))
-    .with_hint("change the autoscaler's minReplicas and maxReplicas, or delete the autoscaler, first"))
+    .with_hint(
+        "change the autoscaler's minReplicas and maxReplicas, or delete the autoscaler, first",
+    ))
 }
 
 /// Returns the names of pods, for messages.

@@ -483,7 +483,7 @@ async fn a_deployment_is_scaled_through_its_subresource() {
     })
     .await;
     let writer = writer(&server).await;
-    let scale = writer.scale_deployment("core", "relay", 6, Some("7")).await.unwrap();
+    let scale = writer.scale::<Deployment>("core", "relay", 6, Some("7")).await.unwrap();
     assert_eq!(scale.spec.and_then(|spec| spec.replicas), Some(6));
     let sent = &server.requests()[0];
     assert_eq!(

@@ -5,7 +5,6 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -89,21 +88,67 @@ impl KubernetesWriter {
         self.write(&call, || async { api.patch(name, &patch_params(), patch).await }).await
     }
 
-    /// Sets the replicas of a deployment through its scale subresource, which needs no permission on the rest of
-    /// it. With a `resource_version` it takes effect only if the deployment is still of that version.
+    /// Creates an object that the caller has named. Returns none if there is one of this name: perhaps the response to
+    /// an earlier attempt was lost.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn create<K: Object + serde::Serialize>(
+        &self,
+        object: &K,
+    ) -> Result<Option<K>, Error> {
+        let metadata = object.meta();
+        let namespace = metadata.namespace.as_deref();
+        let name = metadata.name.as_deref().unwrap_or_default();
+        let api = self.connection().api::<K>(namespace);
+        let call = format!("create {}", object_ref::<K>(namespace, name));
+        let params =
+            PostParams { field_manager: Some(PROGRAM.to_owned()), ..PostParams::default() };
+        match self.write(&call, || api.create(&params, object)).await {
+            Err(error) if error.code() == "AlreadyExists" => Ok(None),
+            result => result.map(Some),
+        }
+    }
+
+    /// Deletes the object of this name if it is the one with this UID; what it owns is deleted in the background. One
+    /// that is gone, and another one of this name, is no error.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn delete_if_same<K: Object>(
+        &self,
+        namespace: &str,
+        name: &str,
+        uid: &str,
+    ) -> Result<(), Error> {
+        let api = self.connection().api::<K>(Some(namespace));
+        let call = format!("delete {}", object_ref::<K>(Some(namespace), name));
+        let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
+        let params =
+            DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
+        match self.write(&call, || async { api.delete(name, &params).await.map(drop) }).await {
+            Err(error) if error.kind() == ErrorKind::NotFound || error.code() == "Conflict" => {
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// Sets the replicas of a workload through its scale subresource, which needs no permission on the rest of it. With
+    /// a `resource_version` it takes effect only if the workload is still of that version.
     ///
     /// # Errors
     /// The call failed; [`ErrorKind::Busy`] if the version had moved on.
-    pub async fn scale_deployment(
+    pub async fn scale<K: Object>(
         &self,
         namespace: &str,
         name: &str,
         replicas: u32,
         resource_version: Option<&str>,
     ) -> Result<Scale, Error> {
-        let api = self.connection().api::<Deployment>(Some(namespace));
-        let call = format!("scale {}", object_ref::<Deployment>(Some(namespace), name));
-        let patch = Patch::Merge(scale(replicas, resource_version));
+        let api = self.connection().api::<K>(Some(namespace));
+        let call = format!("scale {}", object_ref::<K>(Some(namespace), name));
+        let patch = Patch::Merge(scale_patch(replicas, resource_version));
         self.write(&call, || async {
             let scaled: Json =
                 serde_json::to_value(api.patch_scale(name, &patch_params(), &patch).await?)
@@ -225,7 +270,7 @@ fn patch_params() -> PatchParams {
     PatchParams { field_manager: Some(PROGRAM.to_owned()), ..PatchParams::default() }
 }
 
-fn scale(replicas: u32, resource_version: Option<&str>) -> Json {
+fn scale_patch(replicas: u32, resource_version: Option<&str>) -> Json {
     let mut scale = json!({"spec": {"replicas": replicas}});
     if let Some(version) = resource_version {
         scale["metadata"] = json!({"resourceVersion": version});
