@@ -30,6 +30,7 @@ mod node_entries;
 mod node_targets;
 mod nodegroup_update;
 mod nodegroups;
+mod object_target;
 mod optimistic;
 mod pod_causes;
 mod protection;
@@ -38,10 +39,12 @@ mod rollouts;
 mod types;
 mod workload;
 
+mod annotate;
 mod assert;
 mod cordon;
 mod delete_pods;
 mod drain;
+mod emit_event;
 mod find_auto_scaling_group;
 mod find_nodegroup;
 mod get_protection;
@@ -107,6 +110,8 @@ pub fn all() -> &'static [ActionDef] {
             ActionDef::change::<drain::Drain>(),
             ActionDef::change::<label_nodes::LabelNodes>(),
             ActionDef::change::<taint_nodes::TaintNodes>(),
+            ActionDef::change::<annotate::Annotate>(),
+            ActionDef::change::<emit_event::EmitEvent>(),
             ActionDef::read::<get_protection::GetProtection>(),
             ActionDef::change::<set_protection::SetProtection>(),
             ActionDef::change::<suspend_processes::SuspendProcesses>(),

@@ -47,14 +47,14 @@ struct NodeEntries {
 
 /// An entry before and after the change; none where it is missing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct BeforeAndAfter {
-    before: Option<String>,
-    after: Option<String>,
+pub(super) struct BeforeAndAfter {
+    pub(super) before: Option<String>,
+    pub(super) after: Option<String>,
 }
 
 /// A value in messages.
 #[derive(PartialEq)]
-struct Shown(Option<String>);
+pub(super) struct Shown(pub(super) Option<String>);
 
 impl Display for Shown {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {

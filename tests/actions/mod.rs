@@ -1,6 +1,7 @@
 //! The actions, each on a simulated cluster: what it does, what its undo puts back, what it does when somebody else was
 //! at it meanwhile, and how it fails early.
 
+mod annotate;
 mod assert_and_sleep;
 mod auto_scaling_group;
 mod cluster_identity;
