@@ -72,6 +72,7 @@ const WAITING_LOOPS: &[(&str, &str, &str)] = &[
     ),
     ("platform/aws/ec2.rs", "describe_instances", "pages; the SDK refuses a repeated token"),
     ("platform/fence.rs", "guard", "the end of a call, or of the time for it"),
+    ("platform/http.rs", "read_beginning", "the parts of one response, up to a bound"),
     ("platform/kubernetes/list_watch.rs", "next_event", "events of one request"),
     ("platform/kubernetes/mod.rs", "list", "pages; a repeated token is an error"),
     (

@@ -48,6 +48,7 @@ mod emit_event;
 mod find_auto_scaling_group;
 mod find_nodegroup;
 mod get_protection;
+mod http_probe;
 mod label_nodes;
 mod list_nodegroups;
 mod list_nodes;
@@ -119,6 +120,7 @@ pub fn all() -> &'static [ActionDef] {
             ActionDef::change::<terminate_instances::TerminateInstances>(),
             ActionDef::read::<find_auto_scaling_group::FindAutoScalingGroup>(),
             ActionDef::change::<scale_auto_scaling_group::ScaleAutoScalingGroup>(),
+            ActionDef::wait::<http_probe::HttpProbe>(),
             ActionDef::wait::<assert::Assert>(),
             ActionDef::wait::<sleep::Sleep>(),
         ]

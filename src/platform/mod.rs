@@ -1,7 +1,7 @@
-//! The clients of the two platforms, created when they are first needed: [`kubernetes`], and [`aws`] for each region.
-//! A [`PlatformReader`] has no call that changes anything; a [`PlatformWriter`] has the others. An [`Error`] says what
-//! was called, what came back and what to do, and its [`ErrorKind`] whether a retry can help. Everything waits with
-//! [`wait`].
+//! The clients of the two platforms, created when they are first needed: [`kubernetes`], and [`aws`] for each region;
+//! and [`http`] for addresses that a runbook names. A [`PlatformReader`] has no call that changes anything; a
+//! [`PlatformWriter`] has the others. An [`Error`] says what was called, what came back and what to do, and its
+//! [`ErrorKind`] whether a retry can help. Everything waits with [`wait`].
 //!
 //! This module uses no other part of the program but the clock and the text helpers.
 
@@ -19,6 +19,7 @@ pub mod aws;
 mod bounded;
 mod error;
 mod fence;
+pub mod http;
 pub mod kubernetes;
 mod poll;
 mod progress;
@@ -262,6 +263,12 @@ impl PlatformReader {
     pub async fn kubernetes(&self) -> Result<kubernetes::KubernetesReader, Error> {
         let connection = self.platform.kubernetes().await?;
         Ok(kubernetes::KubernetesReader::new(Arc::clone(connection)))
+    }
+
+    /// Returns a client for addresses that a runbook names.
+    pub fn http(&self) -> http::HttpClient {
+        let access = &self.platform.shared.options.kubernetes;
+        http::HttpClient::new(matches!(access, KubernetesAccess::Endpoint { .. }))
     }
 
     /// Returns the reader of a region of the account.

@@ -9,6 +9,7 @@ mod cordon;
 mod delete_pods;
 mod differences;
 mod drain;
+mod http_probe;
 mod label_nodes;
 mod list_nodes;
 mod list_pods;
