@@ -85,6 +85,10 @@ pub struct Times {
     #[serde(with = "serde_duration")]
     #[schemars(with = "ScenarioDuration")]
     pub pod_stop: Duration,
+    /// From the start of a job's pod until its containers end.
+    #[serde(with = "serde_duration")]
+    #[schemars(with = "ScenarioDuration")]
+    pub job: Duration,
 }
 
 impl Default for Times {
@@ -97,6 +101,7 @@ impl Default for Times {
             relaunch: Duration::from_secs(30),
             pod_start: Duration::from_secs(3),
             pod_stop: Duration::from_secs(2),
+            job: Duration::from_secs(5),
         }
     }
 }
@@ -284,6 +289,8 @@ pub enum ContainerFailure {
     /// A volume cannot be mounted: the pod stays in `ContainerCreating`, and only an event
     /// (`FailedMount`) says why.
     Mount,
+    /// The containers of a job's pod end with this exit code. Those of any other pod do as with `crash_loop`.
+    Exit(u8),
 }
 
 /// A duration in a scenario file.

@@ -159,6 +159,12 @@ pub(crate) static STATEFUL_SETS: Resource = Resource {
     common: true,
     ..grouped("apps", "v1", "statefulsets", "StatefulSet")
 };
+pub(crate) static JOBS: Resource = Resource {
+    subresources: &["status"],
+    generation: true,
+    common: true,
+    ..grouped("batch", "v1", "jobs", "Job")
+};
 pub(crate) static BUDGETS: Resource = Resource {
     short_names: &["pdb"],
     subresources: &["status"],
@@ -183,7 +189,7 @@ pub(crate) static RUN_EVENTS: Resource =
     Resource { generation: true, ..grouped("sop.rafay.dev", "v1alpha1", "runevents", "RunEvents") };
 
 /// Every kind, in the order in which discovery lists them.
-pub(crate) static RESOURCES: [&Resource; 20] = [
+pub(crate) static RESOURCES: [&Resource; 21] = [
     &NAMESPACES,
     &NODES,
     &PODS,
@@ -198,6 +204,7 @@ pub(crate) static RESOURCES: [&Resource; 20] = [
     &REPLICA_SETS,
     &DAEMON_SETS,
     &STATEFUL_SETS,
+    &JOBS,
     &BUDGETS,
     &AUTOSCALERS,
     &LEASES,

@@ -156,7 +156,10 @@ impl KubernetesService {
             }
             Some("scale") => Cow::Owned(subresource::scale_of(object)),
             Some("log") => {
-                let logs = subresource::logs(object);
+                let logs = subresource::logs(
+                    object,
+                    query.number("tailLines").and_then(|tail| usize::try_from(tail).ok()),
+                );
                 return Ok(ServiceResponse::new(StatusCode::OK, "text/plain", logs));
             }
             Some(_) => return Err(StatusError::method_not_allowed()),

@@ -145,12 +145,25 @@ pub(super) fn success_status() -> Value {
     })
 }
 
-/// Returns the log of a simulated container.
-pub(crate) fn logs(pod: &Value) -> String {
-    let statuses = list(pod, "/status/containerStatuses");
-    let lines = statuses.iter().map(|status| {
-        let started = text(status, "/state/running/startedAt");
-        format!("{started} simulated container {}\n", text(status, "/name"))
-    });
-    lines.collect()
+/// How many lines a container of a job writes before it ends.
+const WORK_LINES: usize = 30;
+
+/// Returns the log of a simulated pod: a line for each container that runs, and those of the containers that have
+/// ended. At most the last `tail` lines.
+pub(crate) fn logs(pod: &Value, tail: Option<usize>) -> String {
+    let mut lines = Vec::new();
+    for status in list(pod, "/status/containerStatuses") {
+        let name = text(status, "/name");
+        let Some(ended) = status.pointer("/state/terminated") else {
+            let started = text(status, "/state/running/startedAt");
+            lines.push(format!("{started} simulated container {name}\n"));
+            continue;
+        };
+        let (started, code) = (text(ended, "/startedAt"), number(ended, "/exitCode").unwrap_or(0));
+        lines.push(format!("{started} simulated container {name}\n"));
+        lines.extend((1..=WORK_LINES).map(|line| format!("line {line} of {WORK_LINES}\n")));
+        lines.push(format!("{name} ends with exit code {code}\n"));
+    }
+    let skipped = lines.len().saturating_sub(tail.unwrap_or(usize::MAX));
+    lines.split_off(skipped).concat()
 }

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::kubernetes::index::Index;
 use crate::kubernetes::object::{
-    self, condition, is_terminating, is_true, list, number, put, put_default, set_condition, text,
-    time, uid,
+    self, condition, controller, is_terminating, is_true, list, number, put, put_default,
+    set_condition, text, time, uid,
 };
 use crate::kubernetes::resources::{EVENTS, NODES, PODS};
 use crate::kubernetes::store::ObjectChange;
@@ -116,7 +116,9 @@ fn sync_pod(
             write_status(&mut synced, view.now, &PodStage::CREATING);
         }
     } else {
-        let stage = match failure_of(view, pod) {
+        let failure = failure_of(view, pod);
+        let exit_code = exit_code(pod, failure.as_ref().map(|(failing, _)| failing.failure));
+        let stage = match failure.filter(|_| exit_code.is_none_or(|code| code == 0)) {
             Some((failing, place)) => {
                 let stage = failing_stage(view, plan, failing, &place.image, started);
                 PodStage { failing: Some(place), stage }
@@ -129,9 +131,54 @@ fn sync_pod(
         }
         write_status(&mut synced, view.now, &stage);
         emit_events(view, plan, pod, &synced, &stage);
+        if let (Some(code), ContainerStage::Running) = (exit_code, &stage.stage) {
+            let end = view.deadline(started, view.settings.times.job);
+            if end > view.time {
+                plan.requeue_at(end);
+            } else {
+                end_containers(&mut synced, code, view.now);
+            }
+        }
     }
     if synced != *pod {
         plan.update(&PODS, synced);
+    }
+}
+
+/// Returns the exit code with which the containers of a job's pod end; none for any other pod, whose containers run on.
+fn exit_code(pod: &Value, failure: Option<ContainerFailure>) -> Option<u8> {
+    let is_of_job = controller(pod).is_some_and(|owner| text(owner, "/kind") == "Job");
+    is_of_job.then_some(match failure {
+        Some(ContainerFailure::Exit(code)) => code,
+        _ => 0,
+    })
+}
+
+/// Ends the containers of a pod.
+fn end_containers(pod: &mut Value, code: u8, now: Timestamp) {
+    let mut statuses = list(pod, "/status/containerStatuses").to_vec();
+    for status in &mut statuses {
+        let started = text(status, "/state/running/startedAt").to_owned();
+        let mut ended = json!({
+            "exitCode": code,
+            "reason": if code == 0 { "Completed" } else { "Error" },
+            "startedAt": started,
+            "finishedAt": time(now),
+            "containerID": status["containerID"],
+        });
+        if code != 0 {
+            let name = text(status, "/name");
+            ended["message"] = format!("simulated container {name} has failed").into();
+        }
+        status["state"] = json!({"terminated": ended});
+        status["ready"] = false.into();
+        status["started"] = false.into();
+    }
+    put(pod, &["status", "containerStatuses"], statuses);
+    put(pod, &["status", "phase"], if code == 0 { "Succeeded" } else { "Failed" });
+    let why = if code == 0 { "PodCompleted" } else { "PodFailed" };
+    for kind in ["Ready", "ContainersReady"] {
+        set_condition(pod, json!({"type": kind, "status": "False", "reason": why}), now);
     }
 }
 
@@ -265,12 +312,14 @@ fn failing_stage(
             crashed: false,
             restarts: 0,
         },
-        ContainerFailure::CrashLoop | ContainerFailure::NeverReady => ContainerStage::Waiting {
-            reason: "CrashLoopBackOff",
-            message: format!("back-off {}s restarting failed container", backoff.as_secs()),
-            crashed: true,
-            restarts: i64::from(attempt) - 1,
-        },
+        ContainerFailure::CrashLoop | ContainerFailure::NeverReady | ContainerFailure::Exit(_) => {
+            ContainerStage::Waiting {
+                reason: "CrashLoopBackOff",
+                message: format!("back-off {}s restarting failed container", backoff.as_secs()),
+                crashed: true,
+                restarts: i64::from(attempt) - 1,
+            }
+        }
     }
 }
 

@@ -30,6 +30,7 @@ mod deployment;
 mod disruption;
 mod events;
 mod garbage_collector;
+mod job;
 mod kubelet;
 mod namespace_lifecycle;
 mod node_lifecycle;
@@ -352,6 +353,7 @@ impl ControlPlane {
             Controller::new(autoscaler::PodAutoscaler),
             Controller::new(deployment::DeploymentController),
             Controller::new(replica_set::ReplicaSetController::default()),
+            Controller::new(job::JobController),
             Controller::new(scheduler::Scheduler::default()),
             Controller::new(kubelet::Kubelets),
             Controller::new(disruption::DisruptionController::default()),

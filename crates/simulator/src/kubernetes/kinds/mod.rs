@@ -28,6 +28,7 @@ pub(crate) fn set_defaults(resource: &Resource, object: &mut Value) {
         }
         "statefulsets" => stateful_set_defaults(object),
         "daemonsets" => pod_defaults(object, &["spec", "template", "spec"]),
+        "jobs" => job_defaults(object),
         "namespaces" => {
             // A terminating namespace loses its finalizer when it is empty, and must not get it
             // again.
@@ -90,6 +91,17 @@ fn stateful_set_defaults(object: &mut Value) {
     pod_defaults(object, &["spec", "template", "spec"]);
 }
 
+fn job_defaults(object: &mut Value) {
+    put_default(object, &["spec", "parallelism"], 1);
+    put_default(object, &["spec", "completions"], 1);
+    put_default(object, &["spec", "backoffLimit"], 6);
+    put_default(object, &["spec", "completionMode"], "NonIndexed");
+    put_default(object, &["spec", "suspend"], false);
+    put_default(object, &["spec", "manualSelector"], false);
+    put_default(object, &["spec", "podReplacementPolicy"], "TerminatingOrFailed");
+    pod_defaults(object, &["spec", "template", "spec"]);
+}
+
 fn pod_defaults(object: &mut Value, path: &[&str]) {
     let mut place = &mut *object;
     for key in path {
@@ -146,6 +158,7 @@ pub(crate) fn admit(resource: &Resource, object: &mut Value) {
         "statefulsets" => {
             put_default(object, &["status"], json!({"replicas": 0, "availableReplicas": 0}));
         }
+        "jobs" => put_default(object, &["status"], json!({})),
         "poddisruptionbudgets" => {
             let counts = ["currentHealthy", "desiredHealthy", "disruptionsAllowed", "expectedPods"];
             for count in counts {
@@ -290,6 +303,7 @@ pub(crate) fn type_error(resource: &Resource, object: &Value) -> Option<String> 
     let integers: &[&str] = match resource.plural {
         "deployments" => &["replicas", "minReadySeconds", "progressDeadlineSeconds"],
         "replicasets" | "statefulsets" => &["replicas", "minReadySeconds"],
+        "jobs" => &["parallelism", "completions", "backoffLimit", "ttlSecondsAfterFinished"],
         "horizontalpodautoscalers" => &["minReplicas", "maxReplicas"],
         _ => &[],
     };

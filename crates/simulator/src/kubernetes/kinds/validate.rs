@@ -27,6 +27,7 @@ pub(crate) fn validate(resource: &Resource, object: &Value) -> Vec<StatusCause> 
                 validate_deployment(object, &mut causes);
             }
         }
+        "jobs" => validate_job(object, &mut causes),
         "poddisruptionbudgets" => validate_budget(object, &mut causes),
         "horizontalpodautoscalers" => validate_autoscaler(object, &mut causes),
         _ => causes.extend(custom::validate(resource, object)),
@@ -98,6 +99,16 @@ pub(crate) fn parse_cost(cost: &str) -> Option<i32> {
     let is_canonical =
         cost == "0" || cost.starts_with(['-', '1', '2', '3', '4', '5', '6', '7', '8', '9']);
     is_canonical.then(|| cost.parse().ok()).flatten()
+}
+
+fn validate_job(object: &Value, causes: &mut Vec<StatusCause>) {
+    validate_pod(object, &["spec", "template", "spec"], causes);
+    let field = "spec.template.spec.restartPolicy";
+    let policy = text(object, "/spec/template/spec/restartPolicy");
+    if !matches!(policy, "OnFailure" | "Never") {
+        let message = "valid values: \"OnFailure\", \"Never\"";
+        causes.push(StatusCause::required(field, message));
+    }
 }
 
 fn validate_workload(object: &Value, causes: &mut Vec<StatusCause>) {
