@@ -56,6 +56,7 @@ mod list_pods;
 mod read_config;
 mod rollout_restart;
 mod rollout_undo;
+mod run_job;
 mod scale_auto_scaling_group;
 mod scale_deployment;
 mod scale_nodegroup;
@@ -120,6 +121,7 @@ pub fn all() -> &'static [ActionDef] {
             ActionDef::change::<terminate_instances::TerminateInstances>(),
             ActionDef::read::<find_auto_scaling_group::FindAutoScalingGroup>(),
             ActionDef::change::<scale_auto_scaling_group::ScaleAutoScalingGroup>(),
+            ActionDef::change::<run_job::RunJob>(),
             ActionDef::wait::<http_probe::HttpProbe>(),
             ActionDef::wait::<assert::Assert>(),
             ActionDef::wait::<sleep::Sleep>(),

@@ -19,6 +19,7 @@ mod protection;
 mod relay_procedure;
 mod rollout_restart;
 mod rollout_undo;
+mod run_job;
 mod scale_deployment;
 mod scale_nodegroup_drain;
 mod scale_nodegroup_undo;

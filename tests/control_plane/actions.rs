@@ -4,7 +4,9 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use k8s_openapi::api::{
     apps::v1::{DaemonSet, Deployment, StatefulSet},
+    batch::v1::Job,
     core::v1::{ConfigMap, Node, Pod},
+    events::v1::Event,
     policy::v1::PodDisruptionBudget,
 };
 use kube::{
@@ -44,6 +46,11 @@ pub(crate) fn tests() -> Vec<Test> {
         test("actions::delete_pods_evicts_as_a_budget_allows", evict),
         test("actions::drain_evicts_as_a_budget_allows_and_its_undo_uncordons", drain),
         test("actions::labels_and_taints_are_set_and_restored", label_and_taint),
+        test(
+            "actions::annotations_are_set_and_restored_and_an_event_is_written",
+            annotate_and_report,
+        ),
+        test("actions::a_job_runs_to_its_end_and_its_undo_deletes_it", run_job),
         test("actions::stateful_and_daemon_sets_are_restarted", restart_sets),
         test("actions::images_are_set_and_restored", set_image),
         test("actions::a_rollout_is_undone_and_the_undo_goes_back", rollout_undo),
@@ -392,6 +399,38 @@ async fn label_and_taint(plane: Arc<ControlPlane>) {
     };
     assert_eq!(state("one").await, (Some("before".into()), vec!["old".into()]));
     assert_eq!(state("two").await, (None, vec![]));
+}
+
+async fn annotate_and_report(plane: Arc<ControlPlane>) {
+    two_nodes(&plane, false).await;
+    plane.deployment(TEST_NAMESPACE, "relay", 1, json!({})).await;
+    let object = "namespace: actions, deployment: relay";
+    let steps = format!(
+        "  - {{id: note, action: annotate, with: {{{object}, annotations: {{team/owner: relay}}}}}}\n  \
+         - {{id: event, action: emit_event, with: {{{object}, reason: Maintenance, note: it moves}}}}\n"
+    );
+    let text = runbook_yaml(&format!("{steps}{FAILING_STEP}"));
+    let ended = run(&plane, TEST_NAMESPACE, &text).await.expect_state(RunState::RolledBack);
+    assert_eq!(ended.output("note")["changed"], json!(["team/owner"]));
+    let deployments = Api::<Deployment>::namespaced(plane.client.clone(), TEST_NAMESPACE);
+    let deployment = deployments.get("relay").await.unwrap();
+    assert!(!deployment.annotations().contains_key("team/owner"), "the undo has removed it");
+    let events = Api::<Event>::namespaced(plane.client.clone(), TEST_NAMESPACE);
+    let name = ended.output("event")["name"].as_str().unwrap();
+    let event = events.get(name).await.unwrap();
+    assert_eq!(event.regarding.unwrap().uid, deployment.uid());
+}
+
+async fn run_job(plane: Arc<ControlPlane>) {
+    two_nodes(&plane, false).await;
+    let step = "  - {id: job, action: run_job, with: {namespace: actions, name: migrate, log_lines: 0, \
+                spec: {image: 'registry.example.com/migrate:1'}}}\n";
+    let text = runbook_yaml(&format!("{step}{FAILING_STEP}"));
+    let ended = run(&plane, TEST_NAMESPACE, &text).await.expect_state(RunState::RolledBack);
+    assert_eq!(ended.output("job")["namespace"], json!("actions"));
+    let jobs = Api::<Job>::namespaced(plane.client.clone(), TEST_NAMESPACE);
+    let name = ended.output("job")["job"].as_str().unwrap();
+    wait_until("the job to be deleted", async || jobs.get_opt(name).await.unwrap().is_none()).await;
 }
 
 async fn restart_sets(plane: Arc<ControlPlane>) {

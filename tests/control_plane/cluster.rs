@@ -7,6 +7,7 @@ use k8s_openapi::{
     api::{
         apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet},
         autoscaling::v2::HorizontalPodAutoscaler,
+        batch::v1::Job,
         coordination::v1::Lease,
         core::v1::{ConfigMap, Namespace, Node, Pod, ResourceQuota},
         policy::v1::PodDisruptionBudget,
@@ -82,6 +83,7 @@ impl ControlPlane {
         self.remove_all::<ResourceQuota>(namespace).await;
         self.remove_all::<HorizontalPodAutoscaler>(namespace).await;
         self.remove_all::<PodDisruptionBudget>(namespace).await;
+        self.remove_all::<Job>(namespace).await;
         self.remove_all::<Deployment>(namespace).await;
         self.remove_all::<StatefulSet>(namespace).await;
         self.remove_all::<DaemonSet>(namespace).await;

@@ -6,8 +6,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::api::{Api, ListParams};
+use kube::api::{Api, ListParams, LogParams};
 use kube::core::{ClusterResourceScope, NamespaceResourceScope, ObjectList, Resource};
 use serde::de::DeserializeOwned;
 
@@ -18,6 +19,7 @@ use super::error::{Classified, Error, ErrorKind};
 mod access;
 mod connect;
 mod error;
+pub mod job;
 mod lease;
 mod list_watch;
 pub mod node;
@@ -245,6 +247,29 @@ impl KubernetesReader {
     /// A page failed, repeatedly where that can help.
     pub async fn list<K: Object>(&self, selection: &Selection) -> Result<Vec<K>, Error> {
         Ok(self.connection.list(selection, MAX_READ_ATTEMPTS).await?.items)
+    }
+
+    /// Returns the last lines of what a container of a pod has written, at most about `limit_bytes` of them.
+    ///
+    /// # Errors
+    /// The call failed, or the pod is gone.
+    pub async fn log_tail(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: Option<&str>,
+        lines: u32,
+        limit_bytes: u32,
+    ) -> Result<String, Error> {
+        let api = self.connection.api::<Pod>(Some(namespace));
+        let call = format!("get log of {}", object_ref::<Pod>(Some(namespace), pod));
+        let params = LogParams {
+            container: container.map(str::to_owned),
+            tail_lines: Some(lines.into()),
+            limit_bytes: Some(limit_bytes.into()),
+            ..LogParams::default()
+        };
+        self.connection.read(&call, MAX_READ_ATTEMPTS, || api.logs(pod, &params)).await
     }
 
     /// Returns the live set of the selected objects, kept current by a watch for as long as it is awaited.
