@@ -48,6 +48,11 @@ pub fn registry() -> ActionRegistry {
         action::<Uncordon, Nodes>("uncordon", ActionKind::Change, Reversibility::Reversible),
         action::<Assert, Nothing>("assert", ActionKind::Wait, Reversibility::NotApplicable),
         action::<Sleep, Nothing>("sleep", ActionKind::Wait, Reversibility::NotApplicable),
+        action::<WaitApproval, Approved>(
+            "wait_approval",
+            ActionKind::Wait,
+            Reversibility::NotApplicable,
+        ),
     ])
 }
 
@@ -270,6 +275,47 @@ struct Assert {
 struct Sleep {
     #[serde(rename = "for")]
     duration: Duration,
+}
+
+/// Waits until persons have approved.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(extend("x-never-retried" = true, "x-asks" = true))]
+#[expect(dead_code, reason = "only its schema is used")]
+struct WaitApproval {
+    message: String,
+    expires: Duration,
+    /// How many must approve.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 10))]
+    approvals: u32,
+    #[serde(default)]
+    ask: BTreeMap<String, Question>,
+}
+
+/// A question, declared as an input is.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct Question {
+    #[serde(rename = "type")]
+    ty: String,
+    #[serde(default)]
+    default: Option<Json>,
+    #[serde(default)]
+    minimum: Option<f64>,
+    #[serde(default)]
+    maximum: Option<f64>,
+    #[serde(default)]
+    values: Option<Vec<String>>,
+}
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct Approved {
+    approved_by: Vec<String>,
+    /// The answers.
+    answers: serde_json::Map<String, Json>,
 }
 
 #[derive(JsonSchema)]

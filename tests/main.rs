@@ -2,6 +2,7 @@
 
 mod actions;
 mod amend;
+mod approvals;
 mod architecture;
 mod calls;
 mod cluster_lock;

@@ -25,6 +25,15 @@ const RESTS: &str = "  - {id: rest, action: sleep, with: {duration: 10m}, timeou
 const READS: &str =
     "name: reads\nsteps:\n  - {id: rest, action: sleep, with: {duration: 10m}, timeout: 1h}\n";
 
+/// Changes something, and asks.
+const ASKS: &str = "\
+name: asks
+steps:
+  - {id: restart, action: rollout_restart, with: {namespace: rafay-core, deployment: rafay-sentry}}
+  - {id: go, action: wait_approval, with: {message: Go on?, expires: 4h, not_by: [], approvals: 2}}
+  - {id: again, action: rollout_restart, with: {namespace: rafay-core, deployment: rafay-sentry}}
+";
+
 /// A simulated cluster and account, and the runbooks of the service.
 struct World {
     simulate: SimulateProcess,
@@ -34,7 +43,11 @@ struct World {
 impl World {
     fn new() -> Self {
         let runbooks = tempfile::tempdir().unwrap();
-        for (name, text) in [("scale-up", format!("{SCALE_UP}{RESTS}")), ("reads", READS.into())] {
+        for (name, text) in [
+            ("scale-up", format!("{SCALE_UP}{RESTS}")),
+            ("reads", READS.into()),
+            ("asks", ASKS.into()),
+        ] {
             std::fs::write(runbooks.path().join(format!("{name}.yaml")), text).unwrap();
         }
         Self { simulate: SimulateProcess::start(60.0), runbooks }
@@ -550,4 +563,52 @@ async fn a_request_whose_run_cannot_be_journaled_says_why() {
     assert_eq!((&waits["holder"], &waits["events"]), (&Value::Null, &Value::Null), "{waits:#}");
     world.simulate.clear_faults().await;
     wait_for_object(&world, "by-hand", "succeeded").await;
+}
+
+/// Starts a run, and waits until it asks.
+async fn start_to_ask(replica: &Serve) -> RunId {
+    let (status, started) = replica.post("/run?runbook=asks", json!({})).await;
+    assert_eq!(status, StatusCode::OK, "{started:#}");
+    let run: RunId = started["run"].as_str().unwrap().parse().unwrap();
+    wait_until_async("the approval to be asked for", async || {
+        let (_, status) = replica.get(&format!("/status?run={run}")).await;
+        status["approvals"].is_array().then_some(())
+    })
+    .await;
+    run
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_replica_and_any_command_line_answers_an_approval() {
+    let world = World::new();
+    let (one, two) = (world.replica(), world.replica());
+    let run = start_to_ask(&one).await;
+    assert_eq!(world.object(run.as_str()).await["status"]["waitingFor"], "approval of go: Go on?");
+    let (code, answer) = two.post(&format!("/runs/{run}/approve"), json!({})).await;
+    assert_eq!((code, &answer["missing"]), (StatusCode::OK, &json!(1)), "{answer:#}");
+    let (code, again) = one.post(&format!("/runs/{run}/approve"), json!({})).await;
+    assert_eq!(code, StatusCode::CONFLICT, "{again:#}");
+    let approved = world.runs(&["approve", run.as_str(), "go"]).expect_exit_code(0);
+    assert_eq!(approved.stdout, format!("approved: step go of run {run}\n"));
+    let ended = wait_for_state(&two, &run, "succeeded").await;
+    assert!(ended["logs"].to_string().contains("Approved by cli:sre"), "{ended:#}");
+    assert!(!world.object(run.as_str()).await.to_string().contains("sop.rafay.dev/answer-"));
+}
+
+/// The process dies before it has seen the answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_taken_by_the_replica_that_continues_the_run() {
+    let world = World::new();
+    let (one, two) = (world.replica(), world.replica());
+    let run = start_to_ask(&one).await;
+    let (_, answer) = two.post(&format!("/runs/{run}/approve"), json!({})).await;
+    assert_eq!(answer["missing"], 1, "{answer:#}");
+    drop(one);
+    wait_until_async("the other one to drive it", async || {
+        logs(&two, &run).await.contains("Resumed by http:restart").then_some(())
+    })
+    .await;
+    world.runs(&["approve", run.as_str()]).expect_exit_code(0);
+    let ended = wait_for_state(&two, &run, "succeeded").await;
+    assert_eq!(ended["logs"].to_string().matches("Waiting for approval").count(), 1, "{ended:#}");
 }

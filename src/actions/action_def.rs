@@ -7,11 +7,12 @@ use std::{future::Future, pin::Pin};
 
 use schemars::{JsonSchema, schema_for};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
-    Action, Change, Error, KnownTargets, Permission, PlannedChange, PlatformKind, PlatformReader,
-    PlatformWriter, Progress, Read, RepeatedParam, Result, TargetState, Wait,
+    Action, ApprovalRequest, Approve, Change, Error, KnownTargets, Permission, PlannedChange,
+    PlatformKind, PlatformReader, PlatformWriter, Progress, Read, RepeatedParam, Result,
+    TargetState, Wait,
 };
 use runbook::{ActionKind, ActionSignature, Reversibility};
 
@@ -56,8 +57,18 @@ pub enum Operations {
     Read(ReadFn),
     /// The action waits until a condition holds.
     Wait(ReadFn),
+    /// The action waits for persons.
+    Approval(ApprovalOps),
     /// The action changes something.
     Change(ChangeOps),
+}
+
+/// The operations of an [`Approve`], on JSON.
+pub struct ApprovalOps {
+    /// See [`Approve::request`].
+    pub request: fn(Value) -> Result<ApprovalRequest>,
+    /// See [`Approve::output`].
+    pub output: fn(Vec<String>, Map<String, Value>) -> Result<Value>,
 }
 
 /// The operations of a [`Change`], on JSON.
@@ -97,6 +108,14 @@ impl ActionDef {
             Box::pin(
                 async move { to_json(A::wait(params_from_json(params)?, reader, progress).await?) },
             )
+        }))
+    }
+
+    /// Erases the types of an action that waits for persons.
+    pub fn approval<A: Approve>() -> Self {
+        Self::new::<A>(Operations::Approval(ApprovalOps {
+            request: |params| Ok(A::request(params_from_json(params)?)),
+            output: |approved_by, answers| to_json(A::output(approved_by, answers)),
         }))
     }
 
@@ -165,7 +184,7 @@ impl ActionDef {
     pub fn kind(&self) -> ActionKind {
         match self.operations {
             Operations::Read(_) => ActionKind::Read,
-            Operations::Wait(_) => ActionKind::Wait,
+            Operations::Wait(_) | Operations::Approval(_) => ActionKind::Wait,
             Operations::Change(_) => ActionKind::Change,
         }
     }
@@ -173,7 +192,9 @@ impl ActionDef {
     /// Returns how much the undo restores.
     pub fn reversibility(&self) -> Reversibility {
         match &self.operations {
-            Operations::Read(_) | Operations::Wait(_) => Reversibility::NotApplicable,
+            Operations::Read(_) | Operations::Wait(_) | Operations::Approval(_) => {
+                Reversibility::NotApplicable
+            }
             Operations::Change(operations) => operations.reversibility,
         }
     }

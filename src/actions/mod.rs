@@ -68,13 +68,14 @@ mod suspend_processes;
 mod taint_nodes;
 mod terminate_instances;
 mod update_nodegroup_version;
+mod wait_approval;
 mod wait_nodes;
 mod wait_pods;
 mod wait_rollout;
 
 use std::sync::LazyLock;
 
-pub use action_def::{ActionDef, ChangeOps, Operations};
+pub use action_def::{ActionDef, ApprovalOps, ChangeOps, Operations};
 pub use error::{Error, Recovery, Result};
 pub use known_targets::KnownTargets;
 pub use permission::{
@@ -82,7 +83,7 @@ pub use permission::{
     PlatformKind, RepeatedParam,
 };
 pub use target_state::{RestoreCommand, TargetState};
-pub use traits::{Action, Change, PlannedChange, Read, Wait};
+pub use traits::{Action, ApprovalRequest, Approve, Change, PlannedChange, Read, Wait};
 
 use crate::platform::{PlatformReader, PlatformWriter, Progress};
 use runbook::ActionRegistry;
@@ -125,6 +126,7 @@ pub fn all() -> &'static [ActionDef] {
             ActionDef::wait::<http_probe::HttpProbe>(),
             ActionDef::wait::<assert::Assert>(),
             ActionDef::wait::<sleep::Sleep>(),
+            ActionDef::approval::<wait_approval::WaitApproval>(),
         ]
     });
     &ALL

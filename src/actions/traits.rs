@@ -4,7 +4,7 @@ use std::future::Future;
 
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
     KnownTargets, Permission, PlatformReader, PlatformWriter, Progress, RepeatedParam, Result,
@@ -52,6 +52,32 @@ pub trait Wait: Action {
         reader: &PlatformReader,
         progress: &Progress,
     ) -> impl Future<Output = Result<Self::Output>> + Send;
+}
+
+/// An action that waits for persons. The engine asks them, because their answers are events of the run.
+pub trait Approve: Action {
+    /// Returns what to ask.
+    fn request(params: Self::Params) -> ApprovalRequest;
+
+    /// Returns the output once enough actors have approved.
+    fn output(approved_by: Vec<String>, answers: Map<String, Value>) -> Self::Output;
+}
+
+/// A request for approval.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ApprovalRequest {
+    /// What is asked.
+    pub message: String,
+    /// How many different actors must approve.
+    pub approvals: u32,
+    /// The actors that may not.
+    pub not_by: Vec<String>,
+    /// Whether the actor that started the run may not.
+    pub excludes_starter: bool,
+    /// The declarations of the questions, as an object.
+    pub ask: Value,
+    /// How long to wait.
+    pub expires: runbook::Duration,
 }
 
 /// An action that changes something, in operations that can each be repeated.

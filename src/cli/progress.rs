@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    Output, live_text,
+    Global, Output, live_text,
     stdout::{self, Color, paint},
 };
 use crate::{
@@ -78,7 +78,7 @@ impl ProgressDisplay {
 }
 
 /// Starts to show a run.
-pub(super) fn show(accepted: &AcceptedRun, output: Output) -> ProgressDisplay {
+pub(super) fn show(accepted: &AcceptedRun, global: &Global) -> ProgressDisplay {
     let events = accepted.subscribe();
     let run = accepted.run();
     let lines = LogLines::after(run);
@@ -88,7 +88,7 @@ pub(super) fn show(accepted: &AcceptedRun, output: Output) -> ProgressDisplay {
         None => title,
     };
     let title = printable(&title).into_owned();
-    if output == Output::Json {
+    if global.output == Output::Json {
         return ProgressDisplay { task: None, live: None };
     }
     let bar = ProgressBar::new_spinner();
@@ -97,7 +97,11 @@ pub(super) fn show(accepted: &AcceptedRun, output: Output) -> ProgressDisplay {
     if std::io::stdout().is_terminal() && !bar.is_hidden() {
         let live = LiveLines::default();
         let paths = accepted.step_paths();
-        let steps = LiveStep { lines, paths, live: live.clone(), ..LiveStep::default() };
+        let answer_command =
+            format!("rafay-relay-sop{} runs approve {}", global.store_flags(), run.id());
+        let live_lines = live.clone();
+        let steps =
+            LiveStep { lines, paths, live: live_lines, answer_command, ..LiveStep::default() };
         let task = tokio::spawn(show_live(events, bar.clone(), title, steps));
         return ProgressDisplay { task: Some(task), live: Some((bar, live)) };
     }
@@ -236,6 +240,8 @@ struct LiveStep {
     live: LiveLines,
     /// All steps of the run, in order.
     paths: Vec<StepPath>,
+    /// The command that answers an approval, without its step.
+    answer_command: String,
 }
 
 impl LiveStep {
@@ -266,6 +272,9 @@ impl LiveStep {
         texts: Vec<String>,
     ) {
         if !path.is_top_level() {
+            if let StepEvent::StepApprovalRequested { .. } = event {
+                return self.show_approval(bar, path, &texts);
+            }
             return self.show_part_event(&path.top(), event, texts);
         }
         match event {
@@ -288,7 +297,10 @@ impl LiveStep {
             StepEvent::StepSkipped { name, reason } => {
                 bar.println(printable(&format!("- {name} (skipped: {reason})")));
             }
+            StepEvent::StepApprovalRequested { .. } => self.show_approval(bar, path, &texts),
             StepEvent::StepPrepared { .. }
+            | StepEvent::StepApproved { .. }
+            | StepEvent::StepRejected { .. }
             | StepEvent::StepCalled { .. }
             | StepEvent::StepItemsDecided { .. }
             | StepEvent::StepMessage { .. }
@@ -315,6 +327,15 @@ impl LiveStep {
             StepEvent::StepApplied { .. } => {}
             _ => self.details.extend(texts),
         }
+    }
+
+    /// Shows what a step asks, above the live line, and below it the command that answers.
+    fn show_approval(&mut self, bar: &ProgressBar, path: &StepPath, texts: &[String]) {
+        texts.iter().filter(|text| !text.starts_with("hint: ")).for_each(|text| bar.println(text));
+        self.live.set_wait(&format!(
+            "approval; answer elsewhere with: {} {path} (or `runs reject`)",
+            self.answer_command
+        ));
     }
 
     /// Shows lines that do not end a step, after what was reported before them, as during an undo.

@@ -6,10 +6,10 @@ use serde_json::{Map, Value};
 
 use super::{
     CliError, Exit, Global, Output, confirm, inputs::InputsArgs, next_steps, permission_report,
-    progress, signals, stdout, summary, target::TargetArgs,
+    progress, runs::answer_texts, signals, stdout, summary, target::TargetArgs,
 };
 use crate::{
-    engine::{AcceptedRun, CheckedRunbook, Control, Engine},
+    engine::{AcceptedRun, Approver, CheckedRunbook, Control, Engine},
     journal::{Run, RunState, RunSummary, UndoStatus},
 };
 
@@ -28,6 +28,12 @@ pub(super) struct RunArgs {
     /// Do not ask before acting on a real cluster
     #[arg(long, env = "SOP_YES")]
     yes: bool,
+    /// Approve what the runbook waits for as this actor, without asking anybody; may be given several times
+    #[arg(long, value_name = "ACTOR", requires = "simulate")]
+    approve_as: Vec<String>,
+    /// An answer of theirs to a question of an approval; may be given several times
+    #[arg(long = "answer", value_name = "NAME=VALUE", requires = "approve_as")]
+    answers: Vec<String>,
     /// Only check whether this account has the permissions that the run and its undo need, and print those it has not
     #[arg(long)]
     check_permissions: bool,
@@ -37,6 +43,8 @@ impl RunArgs {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, CliError> {
         let checked = global.checked_runbook(&self.name)?;
         let inputs = self.inputs.read(&checked)?;
+        let texts = answer_texts(&self.answers)?;
+        let approver = Approver { actors: self.approve_as.clone(), texts };
         if self.check_permissions {
             return self.check_permissions(checked, &inputs, global).await;
         }
@@ -51,7 +59,8 @@ impl RunArgs {
         let store = place.open_for_writing("run", None).await?.as_run_store();
         let engine = Engine::new(environment.platform.clone(), store, self.target.simulate)
             .with_lease_times(times)
-            .checking_permissions(self.target.checks_permissions());
+            .checking_permissions(self.target.checks_permissions())
+            .approving_as(approver);
         let preflight = engine.prepare(checked, &inputs).await?;
         self.target.ensure_speed_is_allowed(&environment.platform, &preflight.target).await?;
         if asks {
@@ -99,7 +108,7 @@ pub(super) async fn drive(
 ) -> Result<Run, CliError> {
     let control = Control::default();
     let step_count = accepted.step_paths().len();
-    let display = progress::show(&accepted, global.output);
+    let display = progress::show(&accepted, global);
     let signals = signals::forward_to(control.clone(), display.stop_notice())?;
     let driven = engine.drive(accepted, control).await;
     signals.abort();

@@ -56,12 +56,13 @@ use self::{
     open_run::{Appended, Owner, Slot, flush},
     projection::{Projection, head_of},
     requests::{is_refused, is_request},
+    sharing::answers_of,
     watched_runs::WatchedRuns,
 };
 use crate::{
     journal::{
-        Checksum, HeadEntry, HeadQuery, RecordedEvent, RunHead, RunId, RunStore, SharedStore,
-        StoreError, StoreLocation, WATCH_BACKLOG, parse_lines,
+        Checksum, HeadEntry, HeadQuery, PostedAnswer, RecordedEvent, RunHead, RunId, RunStore,
+        SharedStore, StoreError, StoreLocation, WATCH_BACKLOG, parse_lines,
     },
     lease::{LeaseTimes, ProcessId},
     platform::{
@@ -510,6 +511,19 @@ impl RunStore for ClusterStore {
             Ok(object) => object.is_some_and(|object| seems_renewed(&object, Timestamp::now())),
             Err(error) => may_be_live(&error),
         }
+    }
+
+    async fn post_answer(&self, run: &RunId, answer: &PostedAnswer) -> Result<(), StoreError> {
+        self.shared.annotate_answer(run, &answer.id, Some(answer)).await
+    }
+
+    async fn answers(&self, run: &RunId) -> Result<Vec<PostedAnswer>, StoreError> {
+        let object = self.shared.object(run).await?;
+        Ok(object.as_ref().map(answers_of).unwrap_or_default())
+    }
+
+    async fn remove_answer(&self, run: &RunId, id: &str) -> Result<(), StoreError> {
+        self.shared.annotate_answer(run, id, None).await
     }
 
     async fn check_writable(&self) -> Result<(), StoreError> {

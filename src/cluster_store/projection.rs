@@ -93,6 +93,10 @@ impl Projection {
             Event::Step { event: StepEvent::StepWaiting { message, .. }, .. } => {
                 self.waiting_for = Some(cut(message));
             }
+            Event::Step { path, event: StepEvent::StepApprovalRequested { message, .. } } => {
+                self.step = Some(path.clone());
+                self.waiting_for = Some(cut(&format!("approval of {path}: {message}")));
+            }
             Event::Step { path, event } => {
                 self.waiting_for = None;
                 self.step = Some(path.clone());

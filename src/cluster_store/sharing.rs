@@ -15,14 +15,16 @@ use super::{
 };
 use crate::{
     journal::{
-        InterruptedRun, RequestAnswer, RunHead, RunId, RunRequest, RunState, RunsElsewhere,
-        SharedStore, StoreError,
+        InterruptedRun, PostedAnswer, RequestAnswer, RunHead, RunId, RunRequest, RunState,
+        RunsElsewhere, SharedStore, StepPath, StoreError,
     },
     platform::kubernetes::RunbookRun,
 };
 
 /// The annotation with the actor that asked for a run to be canceled. Anybody who may change the object may write it.
 const CANCEL: &str = "sop.rafay.dev/cancel-requested-by";
+/// The beginning of the annotations with answers to approvals. Anybody who may change the object may write them.
+const ANSWER: &str = "sop.rafay.dev/answer-";
 /// The longest actor that is taken from it, in bytes.
 const MAX_ACTOR: usize = 256;
 
@@ -47,6 +49,14 @@ impl SharedStore for ClusterStore {
             Some(_) => Ok(()),
             None => Err(self.shared.not_found(run)),
         }
+    }
+
+    async fn wait_for_answer(&self, run: &RunId, step: &StepPath) -> PostedAnswer {
+        let watch = || self.shared.objects.watch_run(run.as_str());
+        let problem = format!("answers to approvals of run {run} are not seen");
+        let answer =
+            |run: &RunbookRun| answers_of(run).into_iter().find(|answer| answer.step == *step);
+        follow(watch, &problem, |found| found?.objects().iter().find_map(|run| answer(run))).await
     }
 
     async fn runs_elsewhere(&self) -> Option<RunsElsewhere> {
@@ -148,6 +158,27 @@ impl Shared {
         }
     }
 
+    /// Posts an answer to an approval, or removes it. Each has an annotation of its own, so that two that are posted at
+    /// the same time are both there.
+    pub(super) async fn annotate_answer(
+        &self,
+        run: &RunId,
+        id: &str,
+        answer: Option<&PostedAnswer>,
+    ) -> Result<(), StoreError> {
+        if !PostedAnswer::is_id(id) {
+            return Ok(());
+        }
+        // An answer is plain data.
+        let text = answer.and_then(|answer| serde_json::to_string(answer).ok());
+        let annotation = format!("{ANSWER}{id}");
+        match self.objects.annotate_run(run.as_str(), &annotation, text.as_deref()).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.code() == "NotFound" => Err(self.not_found(run)),
+            Err(error) => Err(Call::PATCH_RUN.failed(&self.objects, &error)),
+        }
+    }
+
     /// Answers a request whose run has no event. What another process has written meanwhile stays.
     pub(super) async fn answer(
         &self,
@@ -218,4 +249,16 @@ fn cancel_of(run: &RunbookRun) -> Option<String> {
     let actor = run.metadata.annotations.as_ref()?.get(CANCEL)?;
     let actor = &actor[..actor.floor_char_boundary(MAX_ACTOR)];
     Some(if actor.is_empty() { "an unknown actor".to_owned() } else { actor.to_owned() })
+}
+
+/// Returns the answers to approvals of a run. What is not one is no answer.
+pub(super) fn answers_of(run: &RunbookRun) -> Vec<PostedAnswer> {
+    let annotations = run.metadata.annotations.iter().flatten();
+    let answers = annotations.filter_map(|(name, text)| {
+        let id = name.strip_prefix(ANSWER)?;
+        let mut answer: PostedAnswer = serde_json::from_str(text).ok()?;
+        answer.actor.truncate(answer.actor.floor_char_boundary(MAX_ACTOR));
+        (answer.id == id && PostedAnswer::is_id(id)).then_some(answer)
+    });
+    answers.collect()
 }

@@ -83,6 +83,16 @@ impl<'d> ActionRun<'d> {
 
     /// Executes the action to its end, and returns its output.
     pub(super) async fn run(&mut self, action: &ActionDef) -> Result<Value, StopReason> {
+        if let Operations::Approval(_) = action.operations {
+            return self.run_attempts(action).await;
+        }
+        self.driver.begin_work(&self.path).await?;
+        let result = self.run_attempts(action).await;
+        self.driver.end_work().await;
+        result
+    }
+
+    async fn run_attempts(&mut self, action: &ActionDef) -> Result<Value, StopReason> {
         loop {
             match self.attempt(action).await {
                 Ok(output) => return Ok(output),
@@ -102,6 +112,7 @@ impl<'d> ActionRun<'d> {
                 self.run_operation(Interruption::Allowed, operation).await?
             }
             Operations::Change(operations) => self.change(action, operations).await?,
+            Operations::Approval(operations) => self.approval(operations).await?,
         };
         self.complete(action, &output).await?;
         Ok(output)
@@ -245,7 +256,7 @@ impl<'d> ActionRun<'d> {
         Err(StopReason::StepFailed(self.timed_out(Some(&reason.message))))
     }
 
-    fn timed_out(&self, waiting_for: Option<&str>) -> Failure {
+    pub(super) fn timed_out(&self, waiting_for: Option<&str>) -> Failure {
         self.deadline.passed(&self.path, waiting_for)
     }
 
@@ -262,7 +273,7 @@ impl<'d> ActionRun<'d> {
         failure
     }
 
-    fn arguments(&self) -> Result<Value, StopReason> {
+    pub(super) fn arguments(&self) -> Result<Value, StopReason> {
         Ok(self.step.arguments(&self.scope)?)
     }
 
@@ -286,9 +297,16 @@ impl Driver<'_> {
         else {
             return Ok(());
         };
+        // Without the lease nothing can be sent, and the problem is reported.
+        match self.begin_work(path).await {
+            Ok(()) | Err(StopReason::StepFailed(_) | StopReason::StopRequested(_)) => {}
+            Err(StopReason::JournalError(error)) => return Err(error),
+        }
         let writer = self.writer(path, phase);
         let clean_up = caught((operations.clean_up)(&intent, &writer));
-        let problem = match tokio::time::timeout(CLEAN_UP_TIMEOUT, clean_up).await {
+        let cleaned_up = tokio::time::timeout(CLEAN_UP_TIMEOUT, clean_up).await;
+        self.end_work().await;
+        let problem = match cleaned_up {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => failure::of_action(&error).to_string(),
             Err(_) => {

@@ -10,6 +10,7 @@ use super::{
     cluster_lock::release,
     control::StopRequest,
     interruptible::StopReason,
+    lease_use::LeaseUse,
 };
 use crate::{
     actions::KnownTargets,
@@ -29,6 +30,8 @@ pub(super) struct Driver<'a> {
     /// The lease of the cluster, where the run needs it.
     pub(super) lease: Option<HeldLease>,
     pub(super) control: Control,
+    /// Who needs the lease now.
+    pub(super) lease_use: tokio::sync::Mutex<LeaseUse>,
     /// The targets that completed steps have read.
     known_targets: Mutex<Arc<KnownTargets>>,
     /// Whether later steps have been evaluated with what was known before the first change.
@@ -67,6 +70,7 @@ impl Engine {
             run_writer: run_writer.shared(),
             lease,
             control,
+            lease_use: tokio::sync::Mutex::default(),
             known_targets: Mutex::default(),
             has_evaluated_early: AtomicBool::new(false),
         };

@@ -23,6 +23,8 @@
 mod accept;
 mod action_run;
 mod amend;
+mod answer;
+mod approval;
 mod block;
 mod call;
 mod checked;
@@ -34,6 +36,7 @@ mod drive;
 mod failure;
 mod interruptible;
 mod items;
+mod lease_use;
 mod own_node;
 mod permission_check;
 mod preview;
@@ -48,6 +51,7 @@ use std::sync::Arc;
 
 pub use accept::{AcceptedRun, BoundRunbook, Preflight, digest};
 pub use amend::{AmendError, ResumeRequest};
+pub use answer::{AnswerError, AnswerRequest, Answered, Approver, Verdict, answer_approval};
 pub use checked::{CheckedRunbook, registry};
 pub use control::Control;
 pub use preview::{ChangingStep, Remaining, UndoneStep};
@@ -73,6 +77,7 @@ pub struct Engine {
     clock: Clock,
     simulated: bool,
     checks_permissions: bool,
+    approver: Approver,
     holder: Holder,
 }
 
@@ -83,7 +88,24 @@ impl Engine {
         let clock = *platform.reader().clock();
         let observers: Observers = Arc::new([Arc::new(AuditLog)]);
         let holder = Holder::new();
-        Self { platform, store, observers, clock, simulated, checks_permissions: false, holder }
+        let approver = Approver::default();
+        Self {
+            platform,
+            store,
+            observers,
+            clock,
+            simulated,
+            checks_permissions: false,
+            approver,
+            holder,
+        }
+    }
+
+    /// Lets the steps that wait for approval be approved without asking anybody: for simulations.
+    #[must_use]
+    pub fn approving_as(mut self, approver: Approver) -> Self {
+        self.approver = approver;
+        self
     }
 
     /// Adds an observer of every event of every run that this engine drives.

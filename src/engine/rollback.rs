@@ -51,7 +51,9 @@ impl Driver<'_> {
             let deadline = Deadline::new(at, step.timeout, &path);
             let scope = EvaluationScope::new(&serde_json::Map::new());
             let mut run = ActionRun::new(self, step, &path, scope, deadline);
+            self.begin_work(&path).await?;
             let undone = run.undo(operations).await;
+            self.end_work().await;
             if matches!(undone, Err(StopReason::StepFailed(_) | StopReason::StopRequested(_))) {
                 self.clean_up(step, &path, Phase::Undo).await?;
             }

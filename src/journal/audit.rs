@@ -17,6 +17,15 @@ impl RunObserver for AuditLog {
             Event::Step { path, event: StepEvent::StepUndoFinished { not_restored, .. } } => {
                 log_changes(run, path, "undo", not_restored);
             }
+            Event::Step { path, event: StepEvent::StepApproved { actor, answers, .. } } => {
+                let answers = serde_json::Value::Object(answers.clone());
+                let (run, step) = (run.id().as_str(), path);
+                tracing::info!(target: "audit", actor, run, %step, %answers, "approved");
+            }
+            Event::Step { path, event: StepEvent::StepRejected { actor, reason, .. } } => {
+                let (run, step) = (run.id().as_str(), path);
+                tracing::info!(target: "audit", actor, run, %step, reason, "rejected");
+            }
             Event::Step { .. } => {}
         }
     }

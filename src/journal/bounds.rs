@@ -36,6 +36,9 @@ fn bound_step(event: &mut StepEvent) {
         | StepEvent::StepFailed { failure, .. }
         | StepEvent::StepUndoFailed { failure } => bound_all(failure),
         StepEvent::StepStarted { description, .. } => description.iter_mut().for_each(shorten),
+        StepEvent::StepApprovalRequested { message, .. } => shorten(message),
+        StepEvent::StepApproved { note, .. } => note.iter_mut().for_each(shorten),
+        StepEvent::StepRejected { reason, .. } => shorten(reason),
         StepEvent::StepItemsDecided { .. }
         | StepEvent::StepCalled { .. }
         | StepEvent::StepResumed { .. }

@@ -134,6 +134,43 @@ pub enum StepEvent {
         /// A list, or a map whose entries are the items in the order of its keys.
         items: Value,
     },
+    /// The step asked persons for their approval, and waits.
+    StepApprovalRequested {
+        /// What is asked.
+        message: String,
+        /// How many different actors must approve.
+        approvals: u32,
+        /// The actors that may not.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        not_by: Vec<String>,
+        /// The declarations of the questions, by name.
+        #[serde(default, skip_serializing_if = "Value::is_null")]
+        ask: Value,
+        /// The time at which the step fails.
+        expires_at: Timestamp,
+    },
+    /// An actor approved. Enough approvals complete the step.
+    StepApproved {
+        /// The name of the posted answer.
+        answer: String,
+        /// The actor that approved.
+        actor: String,
+        /// The answers to the questions, defaults included.
+        #[serde(default, skip_serializing_if = "Map::is_empty")]
+        answers: Map<String, Value>,
+        /// A remark.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        note: Option<String>,
+    },
+    /// An actor rejected: the step fails.
+    StepRejected {
+        /// The name of the posted answer.
+        answer: String,
+        /// The actor that rejected.
+        actor: String,
+        /// Why.
+        reason: String,
+    },
     /// The changes of the step are decided, once, in absolute terms. Nothing of it has been sent.
     StepPrepared {
         /// The revision of the action that wrote `intent`.
@@ -370,7 +407,10 @@ impl Event {
         match self {
             Self::Run(_) => true,
             Self::Step { event, .. } => match event {
-                StepEvent::StepPrepared { .. }
+                StepEvent::StepApprovalRequested { .. }
+                | StepEvent::StepApproved { .. }
+                | StepEvent::StepRejected { .. }
+                | StepEvent::StepPrepared { .. }
                 | StepEvent::StepApplied { .. }
                 | StepEvent::StepOperationFailed { .. }
                 | StepEvent::StepFailed { .. }

@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AfterFailure, Event, Failure, Format, RecordedEvent, ResumeMode, RunEvent, RunId, RunOutcome,
-    RunState, RunTarget, StepEvent, StepPath,
+    AfterFailure, Event, Failure, Format, OpenApproval, RecordedEvent, ResumeMode, RunEvent, RunId,
+    RunOutcome, RunState, RunTarget, StepEvent, StepPath,
 };
 
 /// The summary of a run that a store keeps beside its journal. It is a fold over the run's events, and is rebuilt from
@@ -50,6 +50,9 @@ pub struct RunHead {
     /// Whether it may have changed something: a step had decided on its changes.
     #[serde(default)]
     pub has_changed: bool,
+    /// The approvals that it waits for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub open_approvals: Vec<OpenApproval>,
     /// The state while a process drives it.
     state: RunState,
     is_rolling_back: bool,
@@ -81,6 +84,7 @@ impl RunHead {
             failure: None,
             failed_step: None,
             has_changed: false,
+            open_approvals: Vec::new(),
             state: RunState::Running,
             is_rolling_back: false,
             is_cancel_requested: false,
@@ -185,6 +189,7 @@ impl RunHead {
                 self.ended_at = Some(time);
                 if *outcome != RunOutcome::Interrupted {
                     self.restoring = None;
+                    self.open_approvals.clear();
                 }
                 match outcome {
                     // A change that could not be undone at the end is still there.
@@ -207,11 +212,13 @@ impl RunHead {
                 self.state = RunState::Abandoned;
                 self.restoring = None;
                 self.ended_at = Some(time);
+                self.open_approvals.clear();
             }
         }
     }
 
     fn apply_step_event(&mut self, path: &StepPath, event: &StepEvent) {
+        self.note_approval(path, event);
         match event {
             StepEvent::StepFailed { failure, then } => {
                 match then {
@@ -230,6 +237,23 @@ impl RunHead {
             StepEvent::StepUndoFailed { .. }
                 if self.restoring.is_some() && self.failure.is_some() => {}
             StepEvent::StepUndoFailed { failure } => self.fail(path, failure),
+            _ => {}
+        }
+    }
+
+    fn note_approval(&mut self, path: &StepPath, event: &StepEvent) {
+        match event {
+            StepEvent::StepApprovalRequested { expires_at, .. } => {
+                self.open_approvals.retain(|open| open.step != *path);
+                let (step, expires_at) = (path.clone(), *expires_at);
+                self.open_approvals.push(OpenApproval { step, expires_at });
+            }
+            StepEvent::StepRejected { .. }
+            | StepEvent::StepCompleted { .. }
+            | StepEvent::StepFailed { .. }
+            | StepEvent::StepSkipped { .. } => {
+                self.open_approvals.retain(|open| !open.step.is_part_of(path));
+            }
             _ => {}
         }
     }

@@ -84,6 +84,16 @@ impl LogLines {
             StepEvent::StepWaiting { message, waited_ms } => {
                 vec![format!("Waiting: {message}{}", so_far(*waited_ms))]
             }
+            StepEvent::StepApprovalRequested { message, approvals, not_by, expires_at, .. } => {
+                requested(path, message, *approvals, not_by, *expires_at)
+            }
+            StepEvent::StepApproved { actor, note, .. } => {
+                let note = note.iter().map(|note| format!(": {note}"));
+                vec![format!("Approved by {actor}{}", note.collect::<String>())]
+            }
+            StepEvent::StepRejected { actor, reason, .. } => {
+                vec![format!("Rejected by {actor}: {reason}")]
+            }
             StepEvent::StepPrepared { changes, .. } => changes
                 .iter()
                 .map(|c| format!("Changing {}: {} -> {}", c.target, c.before, c.after))
@@ -198,6 +208,28 @@ fn started(spec: &RunSpec) -> String {
 fn prefixed(prefix: &str, failure: &Failure, suffix: &str) -> Vec<String> {
     let mut lines = failure.lines();
     lines[0] = format!("{prefix}{}{suffix}", lines[0]);
+    lines
+}
+
+/// Returns what a step asks, of whom, until when, and how it is answered.
+fn requested(
+    path: &StepPath,
+    message: &str,
+    approvals: u32,
+    not_by: &[String],
+    expires_at: Timestamp,
+) -> Vec<String> {
+    let mut lines: Vec<String> = message.lines().map(str::to_owned).collect();
+    if let Some(first) = lines.first_mut() {
+        first.insert_str(0, "Waiting for approval: ");
+    }
+    let needed = text::plural(usize::try_from(approvals).unwrap_or(usize::MAX), "approval");
+    let not_by = match not_by {
+        [] => String::new(),
+        actors => format!(", not by {}", actors.join(", ")),
+    };
+    lines.push(format!("Needs {needed} until {}{not_by}", timestamp(expires_at)));
+    lines.push(format!("hint: answer with `runs approve RUN {path}` or `runs reject RUN {path}`"));
     lines
 }
 

@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 
 use super::{
-    HeadEntry, HeadQuery, RecordedEvent, RunHead, RunId, RunStore, StoreError, StoreLocation,
+    HeadEntry, HeadQuery, PostedAnswer, RecordedEvent, RunHead, RunId, RunStore, StoreError,
+    StoreLocation,
     store::{WATCH_BACKLOG, no_start},
 };
 
@@ -24,6 +25,7 @@ pub struct MemoryStore {
 struct Runs {
     journals: BTreeMap<RunId, (RunHead, Vec<RecordedEvent>)>,
     written: HashSet<RunId>,
+    answers: BTreeMap<RunId, Vec<PostedAnswer>>,
 }
 
 impl Default for MemoryStore {
@@ -120,6 +122,26 @@ impl RunStore for MemoryStore {
 
     async fn is_live(&self, run: &RunId) -> bool {
         self.runs().written.contains(run)
+    }
+
+    async fn post_answer(&self, run: &RunId, answer: &PostedAnswer) -> Result<(), StoreError> {
+        let mut runs = self.runs();
+        if !runs.journals.contains_key(run) {
+            return Err(not_found(run));
+        }
+        runs.answers.entry(run.clone()).or_default().push(answer.clone());
+        Ok(())
+    }
+
+    async fn answers(&self, run: &RunId) -> Result<Vec<PostedAnswer>, StoreError> {
+        Ok(self.runs().answers.get(run).cloned().unwrap_or_default())
+    }
+
+    async fn remove_answer(&self, run: &RunId, id: &str) -> Result<(), StoreError> {
+        if let Some(answers) = self.runs().answers.get_mut(run) {
+            answers.retain(|answer| answer.id != id);
+        }
+        Ok(())
     }
 
     async fn check_writable(&self) -> Result<(), StoreError> {

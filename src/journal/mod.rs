@@ -7,6 +7,7 @@
 //! - `step_applied` is on disk before anything waits for what was sent.
 //! - `step_completed` carries the output that later steps are given; after it the step is not run again, unless a
 //!   person asks for that and the step has changed nothing.
+//! - `step_approved` and `step_rejected` are on disk before anything is done because of them: an answer is final.
 //! - `step_undo_started` is on disk before an undo sends anything, `step_undo_finished` after it.
 //!
 //! A [`RunStore`] keeps the events. It is compare-and-append: an append says how many events it has seen, so two
@@ -16,6 +17,7 @@
 //! This module uses nothing else of the program: no clock (times are handed in), no actions, no runbook.
 
 mod amendment;
+mod approval;
 mod audit;
 mod bounds;
 mod directory;
@@ -38,6 +40,10 @@ mod summary;
 mod target;
 
 pub use amendment::{Amendment, RecordedAmendment, ReplacedRunbook, text_diff};
+pub use approval::{
+    ApprovalProgress, ApprovalSummary, Decision, GivenApproval, OpenApproval, PostedAnswer,
+    Rejection,
+};
 pub use audit::AuditLog;
 pub use directory::{DirectoryStore, LockOwner};
 pub use event::{

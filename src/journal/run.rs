@@ -6,9 +6,10 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::{
-    AfterFailure, Amendment, CalledText, Event, Failure, RecordedAmendment, RecordedChange,
-    RecordedDifference, RecordedEvent, ReplacedRunbook, ResumeMode, RunEvent, RunHead, RunOutcome,
-    RunSpec, RunState, StepEvent, StepPath,
+    AfterFailure, Amendment, ApprovalProgress, CalledText, Event, Failure, GivenApproval,
+    RecordedAmendment, RecordedChange, RecordedDifference, RecordedEvent, Rejection,
+    ReplacedRunbook, ResumeMode, RunEvent, RunHead, RunOutcome, RunSpec, RunState, StepEvent,
+    StepPath,
 };
 use crate::journal::RunId;
 
@@ -48,6 +49,8 @@ pub struct StepProgress {
     pub items: Option<Value>,
     /// The inputs of the runbook that it calls, once they are decided.
     pub inputs: Option<Map<String, Value>>,
+    /// The approval that it asked for.
+    pub approval: Option<ApprovalProgress>,
     /// The changes that the step decided on.
     pub intent: Option<RecordedIntent>,
     /// How many operations of this step ended in a definite failure: part of the client token.
@@ -124,6 +127,7 @@ impl StepProgress {
             failed_attempts: 0,
             items: None,
             inputs: None,
+            approval: None,
             intent: None,
             generation: 0,
             receipt: None,
@@ -226,6 +230,10 @@ impl StepProgress {
     fn reset_retry_budget(&mut self) {
         self.elapsed = Duration::ZERO;
         self.failed_attempts = 0;
+        // What was asked before is asked again.
+        if self.outcome.is_none() {
+            self.approval = None;
+        }
     }
 }
 
@@ -306,6 +314,15 @@ impl Run {
     /// Returns a step, if it has begun.
     pub fn step(&self, path: &StepPath) -> Option<&StepProgress> {
         self.steps.get(*self.index.get(path)?)
+    }
+
+    /// Returns the steps that wait for approval, each with what it has asked.
+    pub fn open_approvals(&self) -> impl Iterator<Item = (&StepPath, &ApprovalProgress)> {
+        let waiting = self.steps.iter().filter(|step| step.outcome.is_none());
+        waiting.filter_map(|step| {
+            let approval = step.approval.as_ref().filter(|approval| approval.is_open())?;
+            Some((&step.path, approval))
+        })
     }
 
     /// Whether a step, or an item of it, has decided on its changes.
@@ -404,6 +421,34 @@ impl Run {
                 end(step, time, StepOutcome::Skipped { reason: reason.clone() });
             }
             StepEvent::StepMessage { .. } | StepEvent::StepWaiting { .. } => {}
+            StepEvent::StepApprovalRequested { message, approvals, not_by, ask, expires_at } => {
+                step.approval = Some(ApprovalProgress {
+                    message: message.clone(),
+                    approvals: *approvals,
+                    not_by: not_by.clone(),
+                    ask: ask.clone(),
+                    expires_at: *expires_at,
+                    given: Vec::new(),
+                    answers: Map::new(),
+                    rejection: None,
+                    taken: Vec::new(),
+                });
+            }
+            StepEvent::StepApproved { answer, actor, answers, note } => {
+                let Some(approval) = &mut step.approval else { return };
+                if approval.given.is_empty() {
+                    approval.answers.clone_from(answers);
+                }
+                approval.taken.push(answer.clone());
+                let (actor, note) = (actor.clone(), note.clone());
+                approval.given.push(GivenApproval { actor, time, note });
+            }
+            StepEvent::StepRejected { answer, actor, reason } => {
+                let Some(approval) = &mut step.approval else { return };
+                approval.taken.push(answer.clone());
+                let (actor, reason) = (actor.clone(), reason.clone());
+                approval.rejection = Some(Rejection { actor, reason });
+            }
             StepEvent::StepPrepared { revision, intent, changes } => {
                 step.prepared_seq = Some(recorded.seq);
                 step.intent = Some(RecordedIntent {
@@ -586,6 +631,10 @@ fn begin(step: &mut StepProgress, name: &str, time: Timestamp) {
     name.clone_into(&mut step.name);
     step.started_at.get_or_insert(time);
     step.running_since = Some(time);
+    // What was asked before it ended is asked again.
+    if step.outcome.is_some() {
+        step.approval = None;
+    }
     step.outcome = None;
     step.ended_at = None;
 }

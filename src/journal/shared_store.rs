@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 
-use super::{RunHead, RunId, StoreError};
+use super::{PostedAnswer, RunHead, RunId, StepPath, StoreError};
 
 /// A store to which several processes write, each to its own runs.
 #[async_trait]
@@ -26,6 +26,9 @@ pub trait SharedStore: Send + Sync {
     /// # Errors
     /// As [`request_cancel`](Self::request_cancel).
     async fn withdraw_cancel(&self, run: &RunId) -> Result<(), StoreError>;
+
+    /// Waits until there is an answer to the approval of a step, and returns it.
+    async fn wait_for_answer(&self, run: &RunId, step: &StepPath) -> PostedAnswer;
 
     /// Returns what other processes drive, or drove until they died, as it was observed in this process; `None` while
     /// that is not known. It takes a while where a process has died: no two clocks are compared.

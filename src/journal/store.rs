@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use tokio::sync::broadcast;
 
-use super::{Format, RecordedEvent, Run, RunHead, RunId, RunTarget, SharedStore};
+use super::{Format, PostedAnswer, RecordedEvent, Run, RunHead, RunId, RunTarget, SharedStore};
 
 /// How many changes a slow reader of [`RunStore::watch`] may fall behind before it misses some.
 pub(crate) const WATCH_BACKLOG: usize = 1024;
@@ -49,6 +49,24 @@ pub trait RunStore: Send + Sync {
     /// Whether a process writes to this run now. A run that its events call running, and that no process writes to, was
     /// interrupted. To be asked before the run is read: a run that ends in between then has its end.
     async fn is_live(&self, run: &RunId) -> bool;
+
+    /// Posts an answer to an approval, for the process that drives the run or will. Any process may.
+    ///
+    /// # Errors
+    /// No such run, or the medium failed.
+    async fn post_answer(&self, run: &RunId, answer: &PostedAnswer) -> Result<(), StoreError>;
+
+    /// Returns the answers that were posted and not removed.
+    ///
+    /// # Errors
+    /// The medium failed.
+    async fn answers(&self, run: &RunId) -> Result<Vec<PostedAnswer>, StoreError>;
+
+    /// Removes an answer that is an event now, or is refused. One that is not there is no error.
+    ///
+    /// # Errors
+    /// The medium failed.
+    async fn remove_answer(&self, run: &RunId, id: &str) -> Result<(), StoreError>;
 
     /// Checks that a run could be written now.
     ///

@@ -8,8 +8,9 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{
-    Failure, RecordedAmendment, RecordedChange, RecordedDifference, Run, RunHead, RunId, RunState,
-    RunTarget, StepOutcome, StepPath, StepProgress, StoreError, UndoStatus, text_diff,
+    ApprovalSummary, Failure, RecordedAmendment, RecordedChange, RecordedDifference, Run, RunHead,
+    RunId, RunState, RunTarget, StepOutcome, StepPath, StepProgress, StoreError, UndoStatus,
+    text_diff,
 };
 
 /// A run in a list.
@@ -41,6 +42,9 @@ pub struct HeadSummary {
     pub end_time: Option<Timestamp>,
     /// The cluster and account that it may touch.
     pub target: RunTarget,
+    /// The steps that wait for approval.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub waits_for_approval: Vec<StepPath>,
 }
 
 /// A run in a list whose journal cannot be read.
@@ -70,6 +74,9 @@ pub struct RunSummary {
     /// The changes to the rest of it that persons made when they resumed it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub amendments: Vec<AmendmentSummary>,
+    /// The approvals that it waits for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<ApprovalSummary>,
     /// The steps that have begun.
     pub steps: Vec<StepSummary>,
     /// The differences from its start, where it has ended and did not succeed.
@@ -206,6 +213,7 @@ impl HeadSummary {
             start_time: head.started_at,
             end_time: head.ended_at,
             target: head.target.clone(),
+            waits_for_approval: head.open_approvals.iter().map(|open| open.step.clone()).collect(),
         }
     }
 }
@@ -229,6 +237,10 @@ impl RunSummary {
             origin: run.origin().map(str::to_owned),
             inputs: run.inputs().clone(),
             amendments: run.amendments().iter().map(amendment).collect(),
+            approvals: run
+                .open_approvals()
+                .map(|(step, approval)| ApprovalSummary::of(step, approval))
+                .collect(),
             steps: steps(run),
             differences: if is_live { Vec::new() } else { run.differences() },
         }

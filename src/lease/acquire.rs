@@ -89,6 +89,10 @@ impl LeaseError {
                     place_command(lock, "cancel")
                 )
             }
+            Self::Held { lock, .. } if lock.waits_for_approval() => format!(
+                "wait for it to end; it waits for an answer: {}",
+                place_command(lock, "approve")
+            ),
             Self::Held { lock, .. } => {
                 // A process that released the lease in order said why the run is unfinished.
                 let over = match lock.reason {
@@ -211,6 +215,26 @@ pub async fn acquire(
     request: LockRequest,
     observation: &Observation,
 ) -> Result<HeldLease, LeaseError> {
+    let taken = take(&client, &request, observation).await?;
+    Ok(HeldLease::new(client, request, taken))
+}
+
+/// A lease as it was taken.
+pub(super) struct TakenLease {
+    /// The lease as this process wrote it.
+    pub(super) lease: Lease,
+    /// When the call was sent that took it.
+    pub(super) started: Moment,
+    /// Whether no other run has held it since this run did.
+    pub(super) is_continued: bool,
+}
+
+/// Takes the lease, as [`acquire`] does, and does not renew it.
+pub(super) async fn take(
+    client: &LeaseClient,
+    request: &LockRequest,
+    observation: &Observation,
+) -> Result<TakenLease, LeaseError> {
     let limit = request.times.call();
     let (mut meetings, mut failures) = (0, 0);
     let mut is_continued = true;
@@ -226,13 +250,12 @@ pub async fn acquire(
             Err(error) => return Err(error.into()),
         };
         failures = 0;
-        if request.requires_lock
-            && !found.as_ref().is_some_and(|lease| is_same_run(lease, &request))
+        if request.requires_lock && !found.as_ref().is_some_and(|lease| is_same_run(lease, request))
         {
             return Err(LeaseError::LockRemoved);
         }
         if let Some(lease) = &found {
-            match way_past(lease, &request, Timestamp::now()) {
+            match way_past(lease, request, Timestamp::now()) {
                 Way::Free => {}
                 Way::Locked { is_running } => return Err(held(lease, is_running)),
                 Way::Observe { seems_live } => {
@@ -249,11 +272,11 @@ pub async fn acquire(
                             continue;
                         }
                         (Look::IsLive, true) => return Err(held(lease, true)),
-                        (_, false) if is_same_run(lease, &request) && begun.elapsed() < RELEASE => {
+                        (_, false) if is_same_run(lease, request) && begun.elapsed() < RELEASE => {
                             pause(RELEASE / 10).await;
                             continue;
                         }
-                        (look, false) => return Err(refusal(lease, &request, seems_live, &look)),
+                        (look, false) => return Err(refusal(lease, request, seems_live, &look)),
                     }
                 }
             }
@@ -274,7 +297,7 @@ pub async fn acquire(
             Ok(_) if found.is_none() => {}
             Ok(lease) => {
                 observation.forget();
-                return Ok(HeldLease::new(client, request, lease, started, is_continued));
+                return Ok(TakenLease { lease, started, is_continued });
             }
             // Another process was faster, or the response to our own call was lost: the lease says which.
             Err(error) if is_stale(&error) || error.is_retryable() => {

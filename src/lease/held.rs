@@ -8,8 +8,10 @@ use tokio::{sync::Mutex, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    LeaseTimes, LockRequest, RunLock, is_stale,
-    run_lock::{self, set_lock},
+    LeaseError, LeaseTimes, LockRequest, Observation, RunLock,
+    acquire::{TakenLease, take},
+    is_stale,
+    run_lock::{self, WAITS_FOR_APPROVAL, set_lock},
 };
 use crate::platform::{Error, Moment, WriteFence, kubernetes::LeaseClient};
 
@@ -38,6 +40,8 @@ struct State {
     /// The lease as this process wrote it last.
     lease: Lease,
     lock: RunLock,
+    /// Whether the lease is given back until the run goes on.
+    is_given_back: bool,
 }
 
 /// The content of a write of the lease.
@@ -49,19 +53,14 @@ enum Write<'l> {
 }
 
 impl HeldLease {
-    /// Returns the lease that was taken with a call that was sent at `started`, and begins to renew it.
-    pub(super) fn new(
-        client: LeaseClient,
-        request: LockRequest,
-        lease: Lease,
-        started: Moment,
-        is_continued: bool,
-    ) -> Self {
+    /// Returns the lease that was taken, and begins to renew it.
+    pub(super) fn new(client: LeaseClient, request: LockRequest, taken: TakenLease) -> Self {
+        let TakenLease { lease, started, is_continued } = taken;
         let LockRequest { lock, holder, times, .. } = request;
         let fence = WriteFence::closed();
         fence.extend(started, times.fence());
         let lost = CancellationToken::new();
-        let state = Mutex::new(State { lease, lock });
+        let state = Mutex::new(State { lease, lock, is_given_back: false });
         let shared =
             Arc::new(Shared { client, holder, times, fence, lost, loss: OnceLock::new(), state });
         let renewal = tokio::spawn({
@@ -111,6 +110,56 @@ impl HeldLease {
         noted.unwrap_or_else(|_| Err(self.shared.fenced()))
     }
 
+    /// Gives the lease back until [`take_back`](Self::take_back): nothing is sent meanwhile. The lock of a run that has
+    /// changed something stays. Where that cannot be written, the lease is held on.
+    pub async fn give_back(&self) {
+        let mut state = self.shared.state.lock().await;
+        if state.is_given_back || self.shared.lost.is_cancelled() {
+            return;
+        }
+        let reason = Some(WAITS_FOR_APPROVAL.to_owned());
+        let lock = RunLock { reason, ..state.lock.clone() };
+        let write = Write::Release(Some(&lock).filter(|lock| lock.has_changed));
+        self.shared.fence.suspend();
+        match self.shared.write(&mut state, &write).await {
+            Ok(()) => state.is_given_back = true,
+            Err(error) => {
+                tracing::warn!(%error, "the lease of the cluster is held while the run waits");
+            }
+        }
+    }
+
+    /// Takes the lease again, if it was given back. Returns whether no other run has held it since.
+    ///
+    /// # Errors
+    /// Another run holds the cluster, or the lease cannot be read or written. The lock of a run that has changed
+    /// something may have been removed.
+    pub async fn take_back(&self) -> Result<bool, LeaseError> {
+        let shared = &self.shared;
+        let mut state = shared.state.lock().await;
+        if !state.is_given_back {
+            return Ok(true);
+        }
+        let request = LockRequest {
+            lock: state.lock.clone(),
+            holder: shared.holder.clone(),
+            ignored: None,
+            times: shared.times,
+            waits: true,
+            requires_lock: state.lock.has_changed,
+        };
+        let taken = take(&shared.client, &request, &Observation::default()).await?;
+        state.lease = taken.lease;
+        state.is_given_back = false;
+        shared.fence.extend(taken.started, shared.times.fence());
+        Ok(taken.is_continued)
+    }
+
+    /// Gives the lease up, because it cannot be taken again: nothing more is sent.
+    pub fn lose(&self, loss: String) {
+        self.shared.lose(loss);
+    }
+
     /// Gives the lease back. The lock of the run stays where a reason says why the run is not over. A call that fails
     /// is repeated while there is time.
     pub async fn release(self, reason: Option<String>) {
@@ -150,6 +199,9 @@ impl Shared {
         loop {
             tokio::time::sleep(pause).await;
             let mut state = self.state.lock().await;
+            if state.is_given_back {
+                continue;
+            }
             let lock = state.lock.clone();
             pause = match self.write(&mut state, &Write::Hold(&lock)).await {
                 Ok(()) => self.times.renewal(),
@@ -245,15 +297,19 @@ impl Shared {
                         "another process took the lease of the cluster, or removed its lock".into()
                     }
                 };
-                tracing::error!(loss, "the lease of the cluster is lost: nothing more is changed");
-                // The first reason is the one that counts.
-                let _ = self.loss.set(loss);
-                self.fence.close();
-                self.lost.cancel();
+                self.lose(loss);
                 return Err(self.fenced());
             }
         }
         Ok(false)
+    }
+
+    fn lose(&self, loss: String) {
+        tracing::error!(loss, "the lease of the cluster is lost: nothing more is changed");
+        // The first reason is the one that counts.
+        let _ = self.loss.set(loss);
+        self.fence.close();
+        self.lost.cancel();
     }
 
     fn fenced(&self) -> Error {

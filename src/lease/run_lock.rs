@@ -43,7 +43,15 @@ pub struct RunLock {
     pub reason: Option<String>,
 }
 
+/// The reason of the lock of a run that is driven and has given its lease back for as long as it waits for persons.
+pub(super) const WAITS_FOR_APPROVAL: &str = "waits for approval";
+
 impl RunLock {
+    /// Whether the run has given its lease back because it waits for persons.
+    pub(super) fn waits_for_approval(&self) -> bool {
+        self.reason.as_deref() == Some(WAITS_FOR_APPROVAL)
+    }
+
     /// Reads the lock of a lease.
     pub fn of(lease: &Lease) -> Option<Self> {
         let text = |name: &str| lease.annotations().get(&format!("{PREFIX}{name}")).cloned();

@@ -76,6 +76,14 @@ impl WriteFence {
         }
     }
 
+    /// Closes the fence until it is extended again; one that was closed for good stays so.
+    pub fn suspend(&self) {
+        let mut state = self.state();
+        if !matches!(*state, State::Closed) {
+            *state = State::NotYet;
+        }
+    }
+
     /// Closes the fence for good.
     pub fn close(&self) {
         *self.state() = State::Closed;

@@ -76,6 +76,8 @@ fn router(service: Service, access: Access) -> Router {
     let mutating = Router::new()
         .route("/run", body::receiving(limited(start), &service))
         .route("/runs/{id}/cancel", limited(post(routes::cancel)))
+        .route("/runs/{id}/approve", body::receiving(limited(post(routes::approve)), &service))
+        .route("/runs/{id}/reject", body::receiving(limited(post(routes::reject)), &service))
         .route("/runs/{id}/resume", body::receiving(limited(post(routes::resume)), &service))
         .route("/runs/{id}/rollback", limited(post(routes::rollback)))
         .route("/runs/{id}/abandon", limited(post(routes::abandon)))

@@ -47,7 +47,7 @@ impl Service {
             return;
         }
         match self.latest().await {
-            Ok(Some(head)) if is_recoverable(&head) && is_recent(head.last_event_at, max_age) => {
+            Ok(Some(head)) if is_recoverable(&head) && is_recent_run(&head, max_age) => {
                 self.active().expect_recovery(head.run);
             }
             Ok(_) => {}
@@ -73,7 +73,7 @@ impl Service {
             // A client may have resumed or ended the run during the pause.
             let Some(run) = self.active().recovering() else { return };
             let resumed = match self.store().head(&run).await {
-                Ok(head) if !is_recent(head.last_event_at, max_age) => Ok(false),
+                Ok(head) if !is_recent_run(&head, max_age) => Ok(false),
                 Ok(_) => self.resume_interrupted(&run).await,
                 Err(error) => Err(error.into()),
             };
@@ -212,6 +212,11 @@ impl Service {
 fn is_recoverable(head: &RunHead) -> bool {
     let is_of_service = ["http", "object:"].iter().any(|kind| head.actor.starts_with(kind));
     is_of_service && head.state(false) == RunState::Interrupted
+}
+
+/// Whether the last event of a run was not long ago. One that waits for approval has had none since it asked.
+fn is_recent_run(head: &RunHead, max_age: Duration) -> bool {
+    !head.open_approvals.is_empty() || is_recent(head.last_event_at, max_age)
 }
 
 /// Whether that was not long ago.

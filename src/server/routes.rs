@@ -1,6 +1,6 @@
 //! The handlers: parse, call one function of the service, render.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use axum::{
     Json,
@@ -15,10 +15,11 @@ use super::{
     body::RequestBody,
     error::ApiError,
     service::{RestartGuard, StartRequest},
+    views,
 };
 use crate::{
-    engine::ResumeRequest,
-    journal::{Failure, FailureKind, ResumeMode, RunId},
+    engine::{AnswerRequest, ResumeRequest, Verdict},
+    journal::{Failure, FailureKind, ResumeMode, RunId, StepPath},
 };
 
 type ApiResult = Result<Json<Value>, ApiError>;
@@ -154,6 +155,67 @@ pub(super) async fn cancel(
     let id = parse_run_id(&id)?;
     service.cancel(&id, &actor(peer)).await?;
     Ok(Json(json!({"status": "cancelling", "run": id})))
+}
+
+/// The body of `POST /runs/ID/approve`.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ApproveBody {
+    step: Option<String>,
+    answers: Map<String, Value>,
+    note: Option<String>,
+}
+
+pub(super) async fn approve(
+    State(service): State<Service>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Path(id): Path<String>,
+    RequestBody(body): RequestBody,
+) -> ApiResult {
+    let form = r#"{"step": "…", "answers": {…}, "note": "…"}"#;
+    let ApproveBody { step, answers, note } = json_body(&body, form)?;
+    let verdict = Verdict::Approve { answers, texts: BTreeMap::new(), note };
+    answer(&service, &id, step, &actor(peer), verdict).await
+}
+
+/// The body of `POST /runs/ID/reject`.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RejectBody {
+    step: Option<String>,
+    reason: String,
+}
+
+pub(super) async fn reject(
+    State(service): State<Service>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Path(id): Path<String>,
+    RequestBody(body): RequestBody,
+) -> ApiResult {
+    let RejectBody { step, reason } = json_body(&body, r#"{"step": "…", "reason": "…"}"#)?;
+    if reason.trim().is_empty() {
+        return Err(ApiError::bad_request("the body has no `reason`"));
+    }
+    answer(&service, &id, step, &actor(peer), Verdict::Reject { reason }).await
+}
+
+async fn answer(
+    service: &Service,
+    id: &str,
+    step: Option<String>,
+    actor: &str,
+    verdict: Verdict,
+) -> ApiResult {
+    let id = parse_run_id(id)?;
+    let step = step.map(|step| step.parse::<StepPath>()).transpose();
+    let step = step.map_err(|error| ApiError::bad_request(&error.to_string()))?;
+    let word = match verdict {
+        Verdict::Approve { .. } => "approved",
+        Verdict::Reject { .. } => "rejected",
+    };
+    let request = AnswerRequest { step, actor: actor.to_owned(), verdict };
+    let answered = service.answer(&id, request).await?;
+    Ok(Json(views::answered(&id, &answered, word)))
 }
 
 /// The changes to the rest of a run. `confirm` has the ids of `from` and `skip`, separated by spaces, so that

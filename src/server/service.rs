@@ -20,8 +20,8 @@ use super::{
 };
 use crate::{
     engine::{
-        AcceptedRun, BoundRunbook, CheckedResume, CheckedRunbook, Control, Engine, Preflight,
-        ResumePreflight, ResumeRequest, StartError, abandon,
+        AcceptedRun, AnswerRequest, Answered, BoundRunbook, CheckedResume, CheckedRunbook, Control,
+        Engine, Preflight, ResumePreflight, ResumeRequest, StartError, abandon, answer_approval,
     },
     journal::{
         Failure, FailureKind, HeadQuery, HeadSummary, RecordedEvent, ResumeMode, Run, RunHead,
@@ -383,6 +383,16 @@ impl Service {
                 Err(Failure::new(FailureKind::Conflict, message).into())
             }
         }
+    }
+
+    /// Answers an approval of a run, whichever process drives it.
+    pub(super) async fn answer(
+        &self,
+        id: &RunId,
+        request: AnswerRequest,
+    ) -> Result<Answered, ApiError> {
+        let answered = answer_approval(self.store().as_ref(), id, request).await;
+        answered.map_err(|error| error.failure().into())
     }
 
     pub(super) async fn abandon(&self, id: &RunId, actor: &str) -> Result<(), ApiError> {

@@ -4,7 +4,10 @@ use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 use serde_json::{Value, json};
 
 use super::active_runs::Phase;
-use crate::journal::{LogLines, RecordedEvent, ResumeMode, Run, RunState};
+use crate::{
+    engine::Answered,
+    journal::{ApprovalSummary, LogLines, RecordedEvent, ResumeMode, Run, RunId, RunState},
+};
 use runbook::{Diagnostic, Runbook, Source, render};
 
 /// Formats a time to the second, as the Go service did: the second that was running.
@@ -33,6 +36,15 @@ pub(super) fn resumed(run: &Run, mode: ResumeMode) -> Value {
     });
     response["time"] = json!(seconds(run.head.last_event_at));
     response
+}
+
+/// `/runs/ID/approve` and `/reject`: the answer counts, or waits for a process that drives the run.
+pub(super) fn answered(run: &RunId, answered: &Answered, word: &str) -> Value {
+    let Answered { step, missing } = answered;
+    match missing {
+        Some(missing) => json!({"status": word, "run": run, "step": step, "missing": missing}),
+        None => json!({"status": "recorded", "run": run, "step": step}),
+    }
 }
 
 /// `/validate` of a runbook without errors. There may be warnings and notes.
@@ -67,6 +79,11 @@ pub(super) fn status(
         "digest": run.digest(),
         "state": state,
     });
+    let approvals: Vec<ApprovalSummary> =
+        run.open_approvals().map(|(step, asked)| ApprovalSummary::of(step, asked)).collect();
+    if !approvals.is_empty() {
+        status["approvals"] = json!(approvals);
+    }
     if let Some(origin) = run.origin() {
         status["origin"] = json!(origin);
     }

@@ -216,6 +216,7 @@ fn signature(analysis: &Analysis<'_>) -> ActionSignature {
         kind: kind.filter(|kind| *kind == ActionKind::Change).unwrap_or(ActionKind::Wait),
         reversibility,
         retries: true,
+        asks: false,
         opposite: None,
         params: RecordType {
             name: name.clone(),

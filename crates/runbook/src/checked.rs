@@ -71,6 +71,8 @@ pub struct Step {
     pub on_failure: OnFailure,
     /// Whether the change is undone when the run ends, however it ends.
     pub restore_at_end: bool,
+    /// How long the step waits for persons, if its action does.
+    pub expires: Option<Duration>,
     for_each: Option<CompiledArgument>,
     at_once: Option<CompiledArgument>,
     display_name: Option<CompiledArgument>,
@@ -279,6 +281,7 @@ impl Step {
             },
             on_failure: policy.on_failure,
             restore_at_end: raw.restore.is_some(),
+            expires: analyzed.expires,
             for_each: analyzed.for_each.as_ref().map(Argument::compile),
             at_once: analyzed.at_once.as_ref().map(Argument::compile),
             display_name: analyzed.name.as_ref().map(Argument::compile),

@@ -186,6 +186,49 @@ pub(crate) fn parse(inputs: &[Input], name: &str, text: &str) -> Result<Json, In
     input.value(Some(&value))
 }
 
+/// The questions of a step that waits for persons, and what their answers must be.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Questions(Vec<Input>);
+
+impl Questions {
+    /// Reads declarations that were checked with their runbook, as JSON. One that is not valid takes any answer.
+    pub fn read(declarations: &Json) -> Self {
+        // JSON is YAML.
+        let (Some(node), _) = yaml::load(&declarations.to_string()) else { return Self::default() };
+        let (declared, _) = super::document::declarations(&node, "ask");
+        let question = |declared: &super::document::InputDeclaration<'_>| Input {
+            name: declared.name.to_owned(),
+            ty: declared.ty.clone(),
+            default: declared
+                .default
+                .and_then(|node| super::analysis::literal_value(node, &declared.ty)),
+            description: declared.description.map(str::to_owned),
+        };
+        Self(declared.iter().map(question).collect())
+    }
+
+    /// Returns the questions in the order of their names.
+    pub fn all(&self) -> &[Input] {
+        &self.0
+    }
+
+    /// Returns the answers: the given ones, checked against their types and limits, and defaults for the rest.
+    ///
+    /// # Errors
+    /// Every invalid or missing answer.
+    pub fn bind(&self, given: &Map<String, Json>) -> Result<Map<String, Json>, Vec<InputError>> {
+        bind(&self.0, given)
+    }
+
+    /// Parses the text of an answer by the type of the question.
+    ///
+    /// # Errors
+    /// There is no such question, or the text is not a valid value of its type.
+    pub fn parse(&self, name: &str, text: &str) -> Result<Json, InputError> {
+        parse(&self.0, name, text)
+    }
+}
+
 impl Input {
     fn value(&self, given: Option<&Json>) -> Result<Json, InputError> {
         let name = self.name.clone();

@@ -48,7 +48,7 @@ pub use diagnostics::{Diagnostic, Label, MAX_DIAGNOSTICS, Severity, render};
 pub use document::OnFailure;
 pub use duration::{Duration, ParseDurationError};
 pub use evaluate::{EvaluationError, EvaluationErrorKind, EvaluationScope, TracedValue};
-pub use inputs::{Input, InputError, InputFileError};
+pub use inputs::{Input, InputError, InputFileError, Questions};
 pub use json_schema::json_schema;
 pub use library::{EmptyLibrary, Library, MissingRunbook};
 pub use registry::{ActionKind, ActionRegistry, ActionSignature, RegistryError, Reversibility};

@@ -27,6 +27,8 @@ pub struct ActionSignature {
     pub reversibility: Reversibility,
     /// Whether a failure of the action may be retried.
     pub retries: bool,
+    /// Whether the action waits for persons, whose answers to the questions of a parameter are in its output.
+    pub asks: bool,
     /// The action that reverts this one, given the same parameters.
     pub opposite: Option<String>,
     /// The parameters.
@@ -65,8 +67,8 @@ pub enum Reversibility {
 impl ActionSignature {
     /// Creates a signature from the schemas of the action's parameter and output structs. The
     /// description of the parameters is the action's; its first line is the summary. The
-    /// parameters' schema may have two extensions: `x-never-retried: true`, and `x-opposite: "NAME"`
-    /// with the action that reverts this one.
+    /// parameters' schema may have three extensions: `x-never-retried: true`, `x-opposite: "NAME"`
+    /// with the action that reverts this one, and `x-asks: true` of one that waits for persons.
     ///
     /// # Errors
     /// A schema uses a construct that the language has no type for.
@@ -91,6 +93,7 @@ impl ActionSignature {
             kind,
             reversibility,
             retries: !flag("x-never-retried"),
+            asks: flag("x-asks"),
             opposite: opposite.map(str::to_owned),
             params,
             output,

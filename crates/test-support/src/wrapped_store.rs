@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use rafay_relay_sop::journal::{
-    HeadEntry, HeadQuery, RecordedEvent, RunHead, RunId, RunStore, StoreError, StoreLocation,
+    HeadEntry, HeadQuery, PostedAnswer, RecordedEvent, RunHead, RunId, RunStore, StoreError,
+    StoreLocation,
 };
 use tokio::sync::broadcast;
 
@@ -68,6 +69,18 @@ impl<A: AroundAppend> RunStore for WrappedStore<A> {
 
     async fn is_live(&self, run: &RunId) -> bool {
         self.store.is_live(run).await
+    }
+
+    async fn post_answer(&self, run: &RunId, answer: &PostedAnswer) -> Result<(), StoreError> {
+        self.store.post_answer(run, answer).await
+    }
+
+    async fn answers(&self, run: &RunId) -> Result<Vec<PostedAnswer>, StoreError> {
+        self.store.answers(run).await
+    }
+
+    async fn remove_answer(&self, run: &RunId, id: &str) -> Result<(), StoreError> {
+        self.store.remove_answer(run, id).await
     }
 
     async fn check_writable(&self) -> Result<(), StoreError> {

@@ -78,6 +78,8 @@ fn command() -> Command {
                     with_run_ids(rollback, RunState::is_unfinished)
                 })
                 .mut_subcommand("abandon", |abandon| with_run_ids(abandon, RunState::is_unfinished))
+                .mut_subcommand("approve", |approve| with_run_ids(approve, RunState::is_active))
+                .mut_subcommand("reject", |reject| with_run_ids(reject, RunState::is_active))
                 .mut_subcommand("cancel", |cancel| with_run_ids(cancel, RunState::is_active))
         })
         .mut_subcommand("actions", |actions| {

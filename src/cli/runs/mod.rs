@@ -1,6 +1,7 @@
 //! `runs`: the runs so far, and what can be done with an unfinished one.
 
 mod abandon;
+mod answer;
 mod prune;
 mod remote;
 mod resume;
@@ -19,7 +20,9 @@ use super::{
 };
 use crate::journal::{HeadQuery, RunId, RunState, RunStore};
 
-/// Lists, shows, resumes, rolls back, cancels or abandons runs.
+pub(super) use answer::texts as answer_texts;
+
+/// Lists, shows, answers, resumes, rolls back, cancels or abandons runs.
 #[derive(Debug, clap::Args)]
 pub(super) struct RunsArgs {
     #[command(subcommand)]
@@ -40,6 +43,10 @@ enum Command {
     Rollback(resume::PlaceArgs),
     /// Ask the process that drives a run to stop it
     Cancel(RemoteRunArgs),
+    /// Approve what a step of a run waits for
+    Approve(answer::ApproveArgs),
+    /// Reject what a step of a run waits for: the step fails
+    Reject(answer::RejectArgs),
     /// Declare an unfinished run to be over; nothing that it has changed is undone
     Abandon(abandon::AbandonArgs),
     /// Remove the journals of old runs that are over
@@ -137,6 +144,8 @@ impl RunsArgs {
             Command::Resume(args) => args.run(&place, global).await,
             Command::Rollback(args) => args.roll_back(&place, global).await,
             Command::Cancel(args) => cancel(&store, &args).await,
+            Command::Approve(args) => args.run(&store).await,
+            Command::Reject(args) => args.run(&store).await,
             Command::Abandon(args) => args.run(&place).await,
             Command::Prune(args) => args.run(&place, output).await,
         }
@@ -151,6 +160,8 @@ impl Command {
             Self::Show(args) => (args.cluster.clone(), None),
             Self::Logs(args) => (args.cluster.clone(), None),
             Self::Cancel(args) => (args.cluster.clone(), None),
+            Self::Approve(args) => (args.cluster(), None),
+            Self::Reject(args) => (args.cluster(), None),
             Self::Prune(args) => (args.cluster.clone(), None),
             Self::Abandon(args) => (args.cluster.clone(), None),
             Self::Resume(args) => (args.place.target.cluster(), Some(&args.place.target)),

@@ -8,10 +8,10 @@ use text::printable;
 use crate::{
     cli::{CliError, Exit, Output, run, stdout},
     journal::{
-        AmendmentSummary, HeadEntry, HeadQuery, HeadSummary, LogLines, Run, RunId, RunState,
-        RunStore, RunSummary, RunbookChange, StepPath, StepState, StepSummary, StoreError,
-        UnreadableSummary, difference_texts, origin_and_digest, short_digest, timestamp,
-        with_liveness,
+        AmendmentSummary, ApprovalSummary, HeadEntry, HeadQuery, HeadSummary, LogLines, Run, RunId,
+        RunState, RunStore, RunSummary, RunbookChange, StepPath, StepState, StepSummary,
+        StoreError, UnreadableSummary, difference_texts, origin_and_digest, short_digest,
+        timestamp, with_liveness,
     },
 };
 
@@ -118,7 +118,11 @@ fn line((id, summary): &ListedRun) -> String {
     match summary {
         Ok(run) => {
             let place = if run.target.simulated { "  (simulated)" } else { "" };
-            format!("{}  {id}  {}{place}\n", timestamp(run.start_time), run.state)
+            let waits = match &run.waits_for_approval[..] {
+                [] => String::new(),
+                steps => format!("  (waits for approval: {})", StepPath::join(steps, ", ")),
+            };
+            format!("{}  {id}  {}{waits}{place}\n", timestamp(run.start_time), run.state)
         }
         Err(error) => {
             let state = UnreadableSummary::of(id, error).state;
@@ -165,6 +169,7 @@ fn describe(run: &RunSummary) -> String {
     head.end_time.iter().for_each(|time| row("ended", &timestamp(*time)));
     row("inputs", &Value::Object(run.inputs.clone()).to_string());
     run.amendments.iter().for_each(|amendment| text.push_str(&describe_amendment(amendment)));
+    run.approvals.iter().for_each(|asked| text.push_str(&describe_approval(&head.run, asked)));
     for step in &run.steps {
         text.push('\n');
         describe_step(&mut text, step, head.failed_step.as_ref(), 0);
@@ -228,6 +233,33 @@ fn describe_details(step: &StepSummary, failed_step: Option<&StepPath>) -> Vec<S
     let not_restored = step.not_restored.iter().map(|target| format!("not restored: {target}"));
     let lines = changes.chain(error).chain(not_restored);
     lines.map(|line| printable(&line).into_owned()).collect()
+}
+
+/// Returns what a step asks, and how it is answered.
+fn describe_approval(run: &RunId, asked: &ApprovalSummary) -> String {
+    let ApprovalSummary { step, message, expires_at, approvals, given, not_by, ask } = asked;
+    let mut lines: Vec<String> = message.lines().map(str::to_owned).collect();
+    let mut state = format!("{} of {approvals} approvals", given.len());
+    for one in given {
+        let _ = write!(state, ", {}", one.actor);
+    }
+    if !not_by.is_empty() {
+        let _ = write!(state, "; not by {}", not_by.join(", "));
+    }
+    lines.push(format!("{state}; expires at {}", timestamp(*expires_at)));
+    let mut answers = String::new();
+    for (name, question) in ask {
+        lines.push(format!("{name}: {question}"));
+        let _ = write!(answers, " --answer {name}=…");
+    }
+    lines.push(format!("rafay-relay-sop runs approve {run} {step}{answers}"));
+    lines.push(format!("rafay-relay-sop runs reject {run} {step} --reason …"));
+    let mut text = String::new();
+    for (at, line) in lines.iter().enumerate() {
+        let name = if at == 0 { "waits" } else { "" };
+        let _ = writeln!(text, "{name:<8} {}", printable(line));
+    }
+    text
 }
 
 /// Returns how the run was resumed differently, with the difference between the runbooks.

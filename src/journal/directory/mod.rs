@@ -5,11 +5,13 @@
 //! STATE/runs/<run>.jsonl     one event a line; locked while a process writes that run
 //! STATE/heads.jsonl          the heads of the runs: a cache, rebuilt where it is missing or stale
 //! STATE/heads.index.jsonl    where each of them is
+//! STATE/answers/<run>/       answers to approvals, until they are events of the run
 //! ```
 //!
 //! A line without an end was being written when the process died. Its append never returned, so nothing was done
 //! because of it, and it is dropped. Any other damage is refused with its line, and the file is not modified.
 
+mod answers;
 mod file_identity;
 mod head_index;
 mod heads;
@@ -37,8 +39,8 @@ use self::{
     writer_lock::WriterLock,
 };
 use super::{
-    HeadEntry, HeadQuery, RecordedEvent, RunHead, RunId, RunStore, StoreError, StoreLocation,
-    store::WATCH_BACKLOG,
+    HeadEntry, HeadQuery, PostedAnswer, RecordedEvent, RunHead, RunId, RunStore, StoreError,
+    StoreLocation, store::WATCH_BACKLOG,
 };
 
 pub use writer_lock::LockOwner;
@@ -290,6 +292,27 @@ impl RunStore for DirectoryStore {
         let path = self.shared.path(run);
         let is_locked = move || File::open(path).is_ok_and(|file| file.try_lock_shared().is_err());
         self.blocking(move |_| Ok(is_locked())).await.unwrap_or(false)
+    }
+
+    async fn post_answer(&self, run: &RunId, answer: &PostedAnswer) -> Result<(), StoreError> {
+        let (run, answer) = (run.clone(), answer.clone());
+        self.blocking(move |shared| {
+            if is_free(&shared.path(&run))? {
+                return Err(shared.not_found(&run));
+            }
+            answers::post(&shared.directory, &run, &answer)
+        })
+        .await
+    }
+
+    async fn answers(&self, run: &RunId) -> Result<Vec<PostedAnswer>, StoreError> {
+        let run = run.clone();
+        self.blocking(move |shared| answers::read(&shared.directory, &run)).await
+    }
+
+    async fn remove_answer(&self, run: &RunId, id: &str) -> Result<(), StoreError> {
+        let (run, id) = (run.clone(), id.to_owned());
+        self.blocking(move |shared| answers::remove(&shared.directory, &run, &id)).await
     }
 
     async fn check_writable(&self) -> Result<(), StoreError> {

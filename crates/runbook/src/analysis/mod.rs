@@ -4,6 +4,7 @@
 mod argument;
 mod issue;
 mod items;
+mod questions;
 mod scalar;
 mod step;
 
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 pub(crate) use issue::{ArgumentIssue, ArgumentIssueKind, ParameterOwner};
+pub(crate) use questions::{ASK, EXPIRES};
 pub(crate) use scalar::untyped_json;
 pub(crate) use step::{AT_ONCE, AnalyzedOutput, AnalyzedStep, Role, TemplateSite};
 
@@ -50,13 +52,12 @@ impl<'t> Analysis<'t> {
         registry: &'t ActionRegistry,
         callables: &'t Callables,
         yaml: &'t [yaml::YamlIssue],
-        document: Document<'t>,
+        mut document: Document<'t>,
         wanted: &Wanted<'_>,
     ) -> Result<Self, Stopped> {
         let whens: Vec<Option<Parsed<'t>>> =
             document.steps.iter().map(|step| step.when.and_then(parsed)).collect();
-        let outputs = outputs_by_action(registry);
-        let symbols = symbols(&document, &outputs, callables, &whens);
+        let symbols = symbols(&document, registry, callables, &whens);
         let mut steps = Vec::with_capacity(document.steps.len());
         for (index, (raw, when)) in document.steps.iter().zip(&whens).enumerate() {
             wanted.ensure()?;
@@ -90,6 +91,13 @@ impl<'t> Analysis<'t> {
             let (value, issues) = default.unwrap_or((None, Vec::new()));
             default_issues.extend(issues);
             defaults.push(value);
+        }
+        for (index, analyzed) in steps.iter().enumerate() {
+            if analyzed.signature.is_some_and(|action| action.asks) {
+                let (declared, of_defaults) = questions::issues(&document.steps[index]);
+                document.issues.extend(declared);
+                default_issues.extend(of_defaults);
+            }
         }
         Ok(Self {
             source,
@@ -174,10 +182,11 @@ fn outputs_by_action(registry: &ActionRegistry) -> Outputs<'_> {
 
 fn symbols<'t>(
     document: &Document<'t>,
-    outputs: &Outputs<'_>,
+    registry: &ActionRegistry,
     callables: &Callables,
     whens: &[Option<Parsed<'t>>],
 ) -> SymbolTable<'t> {
+    let outputs = outputs_by_action(registry);
     let mut steps = HashMap::with_capacity(document.steps.len());
     for (index, step) in document.steps.iter().enumerate() {
         if let Some(id) = step.id.and_then(Node::text).filter(|id| !id.is_empty()) {
@@ -197,7 +206,10 @@ fn symbols<'t>(
         let called = step.call.and_then(Node::text).and_then(|name| callables.get(name));
         let record = match called {
             Some(callable) => Some(Arc::new(callable.signature.output.clone())),
-            None => action.and_then(|action| outputs.get(action)).cloned(),
+            None => action.and_then(|action| outputs.get(action)).cloned().map(|output| {
+                let asks = action.and_then(|name| registry.get(name)).is_some_and(|a| a.asks);
+                if asks { questions::output_of(&output, step) } else { output }
+            }),
         };
         symbols.outputs.push(StepOutput {
             record,

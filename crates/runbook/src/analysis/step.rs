@@ -6,6 +6,7 @@ use std::ops::Range;
 use serde_json::Value as Json;
 
 use super::super::callables::Callables;
+use super::super::checked::MAX_ITEMS;
 use super::super::document::{
     DEFAULT_ATTEMPTS, DEFAULT_BACKOFF, DEFAULT_MAX_BACKOFF, DEFAULT_TIMEOUT, MAX_AT_ONCE,
     OnFailure, Policy, RawStep,
@@ -22,6 +23,7 @@ use super::super::yaml::{Node, SourceMap};
 use super::Parsed;
 use super::argument::{ArgumentReader, DurationLiteral, TemplateArgument};
 use super::issue::ArgumentIssue;
+use super::questions::EXPIRES;
 
 /// A step with everything that the analysis found.
 pub(crate) struct AnalyzedStep<'t> {
@@ -37,6 +39,8 @@ pub(crate) struct AnalyzedStep<'t> {
     pub(crate) at_once: Option<Argument>,
     /// The policy in effect, from the step, from `defaults`, or built in.
     pub(crate) policy: EffectivePolicy,
+    /// How long the step waits for persons, if its action does.
+    pub(crate) expires: Option<Duration>,
     /// The templates.
     pub(crate) sites: Vec<TemplateSite<'t>>,
     /// The issues of the literal parameters.
@@ -149,6 +153,7 @@ impl<'t> StepContext<'_, 't> {
                 None => action.and_then(|action| self.registry.get(action)),
             },
             arguments: None,
+            expires: None,
             when: None,
             log: None,
             name: None,
@@ -299,6 +304,21 @@ impl<'t> StepContext<'_, 't> {
         step.issues = reader.issues;
         step.durations = reader.durations;
         step.empty = reader.empty;
+        self.limit_wait_for_persons(step, raw);
+    }
+
+    /// Gives a step that waits for persons the time that it waits for them, for each of its items, unless it has a
+    /// timeout of its own: that of `defaults` is for calls.
+    fn limit_wait_for_persons(&self, step: &mut AnalyzedStep<'t>, raw: &RawStep<'t>) {
+        if !step.signature.is_some_and(|action| action.asks) {
+            return;
+        }
+        let expires = step.durations.iter().find(|literal| literal.path == EXPIRES);
+        step.expires = expires.map(|literal| literal.duration);
+        if let (Some(expires), None) = (step.expires, &raw.policy.timeout) {
+            let items = u32::try_from(MAX_ITEMS).unwrap_or(u32::MAX);
+            step.policy.timeout = expires.std().saturating_mul(items).into();
+        }
     }
 
     /// Reads a text that people read.

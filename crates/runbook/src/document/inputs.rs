@@ -35,9 +35,13 @@ pub(crate) enum InputIssueKind {
     UnknownSyntax(String),
 }
 
-/// Reads the declarations.
-pub(crate) fn read<'t>(node: &'t Node, reader: &mut DocumentReader) -> Vec<InputDeclaration<'t>> {
-    let pairs = reader.map(node, "inputs").unwrap_or_default();
+/// Reads the declarations under a key.
+pub(crate) fn read<'t>(
+    node: &'t Node,
+    what: &str,
+    reader: &mut DocumentReader,
+) -> Vec<InputDeclaration<'t>> {
+    let pairs = reader.map(node, what).unwrap_or_default();
     pairs.iter().filter_map(|(key, value)| input(key, value, reader)).collect()
 }
 

@@ -15,6 +15,16 @@ pub(crate) use policy::{
 };
 pub(crate) use read::{AT_END, MAX_AT_ONCE, read, start_span};
 
+/// Reads declarations that are not those of the runbook's inputs, with the issues of theirs.
+pub(crate) fn declarations<'t>(
+    node: &'t Node,
+    what: &str,
+) -> (Vec<InputDeclaration<'t>>, Vec<DocumentIssue>) {
+    let mut reader = read::DocumentReader::default();
+    let declared = inputs::read(node, what, &mut reader);
+    (declared, reader.into_issues())
+}
+
 /// A runbook as written.
 #[derive(Debug, Default)]
 pub(crate) struct Document<'t> {

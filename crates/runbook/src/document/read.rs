@@ -34,7 +34,7 @@ impl<'t> Document<'t> {
                 reader.literal(value, "description", "a string");
                 self.description = Some(value);
             }
-            Some("inputs") => self.inputs = inputs::read(value, reader),
+            Some("inputs") => self.inputs = inputs::read(value, "inputs", reader),
             Some("defaults") => self.accept_defaults(value, reader),
             Some("steps") => self.accept_steps(value, reader),
             Some("outputs") => self.accept_outputs(value, reader),
@@ -173,6 +173,10 @@ pub(crate) struct DocumentReader {
 }
 
 impl DocumentReader {
+    pub(crate) fn into_issues(self) -> Vec<DocumentIssue> {
+        self.issues
+    }
+
     pub(crate) fn add_issue(&mut self, span: Range<usize>, kind: DocumentIssueKind) {
         self.issues.push(DocumentIssue { span, kind });
     }

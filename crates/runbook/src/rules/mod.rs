@@ -3,6 +3,7 @@
 
 pub(crate) mod action_and_call;
 pub(crate) mod backoff_order;
+pub(crate) mod call_too_short;
 pub(crate) mod cannot_restore;
 pub(crate) mod constant_condition;
 pub(crate) mod duplicate_item;
@@ -37,6 +38,7 @@ pub(crate) mod opposite_steps;
 pub(crate) mod out_of_range;
 pub(crate) mod possibly_null;
 pub(crate) mod possibly_undefined;
+pub(crate) mod question_not_literal;
 pub(crate) mod reserved_step_id;
 pub(crate) mod self_reference;
 pub(crate) mod template_limit;
@@ -155,6 +157,8 @@ rules![
     nested_call,
     invalid_call,
     invalid_output,
+    question_not_literal,
+    call_too_short,
 ];
 
 /// Returns all rules, in the order of their codes.
