@@ -30,6 +30,7 @@ missing_key
 missing_parameter
 missing_steps
 out_of_range
+questions
 reserved_step_id
 steps_not_a_list
 template_not_allowed
