@@ -65,7 +65,7 @@ const WAITING_LOOPS: &[(&str, &str, &str)] = &[
     ("engine/interruptible.rs", "run_interruptible", "events of an operation"),
     ("engine/interruptible.rs", "run_interruptible", "events that have arrived"),
     ("engine/rollback.rs", "undo", "the pause of a retry, and the timeout of the step"),
-    ("lease/acquire.rs", "acquire", "pauses, and a bound on what meets others"),
+    ("lease/acquire.rs", "take", "pauses, and a bound on what meets others"),
     ("lease/held.rs", "keep", "the interval of renewals, or the pause after one that failed"),
     ("lease/held.rs", "write", "a bound on attempts"),
     ("lease/held.rs", "write_until_done", "the pause after a call that failed, and a time limit"),

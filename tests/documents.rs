@@ -91,6 +91,8 @@ const NOT_RUN: &[(&str, &str)] = &[
     (".ci/run", "it runs this test"),
     ("rafay-relay-sop runs resume --last --skip", "it needs a terminal; tests/amend.rs has one"),
     ("rafay-relay-sop runs resume --last --from", "it needs a terminal; tests/amend.rs has one"),
+    ("rafay-relay-sop runs approve", "it needs a run that waits; tests/approvals.rs has one"),
+    ("rafay-relay-sop runs reject", "it needs a run that waits; tests/approvals.rs has one"),
     ("tests/", "it needs the network"),
     ("docker ", "it needs an image"),
     ("make ", "it needs a cluster; tests/makefile/run checks what it calls"),

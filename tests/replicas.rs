@@ -583,7 +583,11 @@ async fn any_replica_and_any_command_line_answers_an_approval() {
     let world = World::new();
     let (one, two) = (world.replica(), world.replica());
     let run = start_to_ask(&one).await;
-    assert_eq!(world.object(run.as_str()).await["status"]["waitingFor"], "approval of go: Go on?");
+    wait_until_async("kubectl to say so", async || {
+        let object = world.object(run.as_str()).await;
+        (object["status"]["waitingFor"] == "approval of go: Go on?").then_some(())
+    })
+    .await;
     let (code, answer) = two.post(&format!("/runs/{run}/approve"), json!({})).await;
     assert_eq!((code, &answer["missing"]), (StatusCode::OK, &json!(1)), "{answer:#}");
     let (code, again) = one.post(&format!("/runs/{run}/approve"), json!({})).await;

@@ -66,7 +66,7 @@ pub trait Approve: Action {
 /// A request for approval.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ApprovalRequest {
-    /// What is asked.
+    /// The text of the request.
     pub message: String,
     /// How many different actors must approve.
     pub approvals: u32,

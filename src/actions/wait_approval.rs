@@ -8,16 +8,16 @@ use serde_json::{Map, Value};
 
 use super::{Action, ApprovalRequest, Approve, Permission};
 
-/// Waits until enough persons have approved, and fails when one rejects or nobody answers in time.
+/// Waits until enough persons have approved, and fails when one rejects or the time is up.
 ///
-/// They answer with `runs approve RUN`, `runs reject RUN`, or over HTTP. The process gives the lease of the cluster back
-/// while it waits; a run that has changed something keeps its lock. The wait survives the process, and ends at the time
-/// that was fixed when it began: then the step fails, whatever happened meanwhile.
+/// They answer with `runs approve RUN`, `runs reject RUN`, or over HTTP. The lease of the cluster is given back during
+/// the wait; a run that has changed something keeps its lock. The wait survives the process, and ends at the time that
+/// was fixed when it began: then the step fails, whatever happened meanwhile.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("x-never-retried" = true, "x-asks" = true))]
 pub struct Params {
-    /// What is asked: what has happened, and what an approval lets happen.
+    /// The text of the request: what has happened, and what an approval lets happen.
     #[schemars(length(min = 1))]
     pub message: String,
     /// How long to wait. A literal; the step needs no `timeout`.
@@ -26,8 +26,8 @@ pub struct Params {
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 10))]
     pub approvals: u32,
-    /// The actors that may not approve, such as `cli:ann`; `starter` is the one that started the run. An empty list lets
-    /// everybody.
+    /// The actors that may not approve, such as `cli:ann`; `starter` is the one that started the run. With an empty list
+    /// everybody may.
     #[serde(default = "starter")]
     pub not_by: Vec<String>,
     /// Questions that the first actor that approves answers: names, and declarations as those of inputs. Literals.
@@ -42,7 +42,7 @@ pub struct Question {
     /// The type of the answer.
     #[serde(rename = "type")]
     pub ty: String,
-    /// What is asked.
+    /// The text of the question.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// The answer when none is given.

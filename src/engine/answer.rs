@@ -13,15 +13,15 @@ use crate::journal::{
 use clock::{Backoff, Clock, Pace};
 use runbook::{InputError, Questions};
 
-/// The pauses between looks whether an answer was taken.
-const LOOKS: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
+/// The pauses between reads of the run.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
 /// How long to wait until the process that drives the run has taken an answer.
 const TIME_LIMIT: Duration = Duration::from_secs(20);
 
 /// Why an answer to an approval does not count. `Display` is the message; [`failure`](Self::failure) has the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum AnswerError {
-    /// The run asks nobody.
+    /// The run waits for no approval.
     #[error("run {run} is {state} and waits for no approval")]
     NotAsked {
         /// The run.
@@ -215,7 +215,7 @@ pub enum Verdict {
     },
 }
 
-/// What became of an answer.
+/// The result of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answered {
     /// The step.
@@ -262,7 +262,7 @@ async fn taken(
     is_live: bool,
 ) -> Result<Answered, AnswerError> {
     let step = posted.step.clone();
-    let mut pace = Pace::new(&Clock::real(), LOOKS);
+    let mut pace = Pace::new(&Clock::real(), PAUSES);
     let begun = tokio::time::Instant::now();
     while is_live && begun.elapsed() < TIME_LIMIT {
         pace.next_turn().await;
@@ -338,7 +338,7 @@ fn last_decision(run: &Run, step: Option<&StepPath>) -> Option<AnswerError> {
     }
 }
 
-/// Who approves in a simulation, without being asked.
+/// The actors that approve in a simulation, without being asked.
 #[derive(Debug, Clone, Default)]
 pub struct Approver {
     /// The actors, in the order in which they approve.

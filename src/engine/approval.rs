@@ -22,8 +22,8 @@ use crate::{
 };
 use clock::{Backoff, Clock, Pace};
 
-/// The pauses between looks for an answer in a store of this machine.
-const LOOKS: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(1));
+/// The pauses between reads of the answers in a store of this machine.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(1));
 /// How often the wall clock is read: another clock does not move while a machine sleeps.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -214,7 +214,7 @@ impl Engine {
         step: &StepPath,
         seen: &HashSet<String>,
     ) -> PostedAnswer {
-        let mut pace = Pace::new(&Clock::real(), LOOKS);
+        let mut pace = Pace::new(&Clock::real(), PAUSES);
         loop {
             pace.next_turn().await;
             let found = match self.store.shared() {

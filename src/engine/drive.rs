@@ -30,7 +30,7 @@ pub(super) struct Driver<'a> {
     /// The lease of the cluster, where the run needs it.
     pub(super) lease: Option<HeldLease>,
     pub(super) control: Control,
-    /// Who needs the lease now.
+    /// The parts of the run that need the lease now.
     pub(super) lease_use: tokio::sync::Mutex<LeaseUse>,
     /// The targets that completed steps have read.
     known_targets: Mutex<Arc<KnownTargets>>,

@@ -14,7 +14,7 @@ use clock::{Backoff, Clock, Pace};
 /// The pauses between attempts to take the lease again.
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
 
-/// What goes on at the same time in a run.
+/// The parts of a run that go on at the same time.
 #[derive(Debug, Default)]
 pub(super) struct LeaseUse {
     /// How many actions are executed.
@@ -28,7 +28,9 @@ pub(super) struct LeaseUse {
 impl Driver<'_> {
     /// Begins to execute an action of a step, with the lease.
     pub(super) async fn begin_work(&self, path: &StepPath) -> Result<(), StopReason> {
-        let Some(_) = &self.lease else { return Ok(()) };
+        if self.lease.is_none() {
+            return Ok(());
+        }
         let mut in_use = self.lease_use.lock().await;
         self.take_back(&mut in_use, path).await?;
         in_use.working += 1;
@@ -58,7 +60,9 @@ impl Driver<'_> {
     /// Ends a wait for persons. A run that does not go on, and has changed nothing, has nothing left to do with the
     /// lease.
     pub(super) async fn end_wait(&self, path: &StepPath, goes_on: bool) -> Result<(), StopReason> {
-        let Some(_) = &self.lease else { return Ok(()) };
+        if self.lease.is_none() {
+            return Ok(());
+        }
         let mut in_use = self.lease_use.lock().await;
         in_use.waiting = in_use.waiting.saturating_sub(1);
         if goes_on || self.run().head.has_changed {

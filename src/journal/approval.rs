@@ -57,7 +57,7 @@ impl PostedAnswer {
 /// The progress of an approval: what was asked, and what was answered.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ApprovalProgress {
-    /// What is asked.
+    /// The text of the request.
     pub message: String,
     /// How many different actors must approve.
     pub approvals: u32,
@@ -129,7 +129,7 @@ pub struct OpenApproval {
 pub struct ApprovalSummary {
     /// The step.
     pub step: StepPath,
-    /// What is asked.
+    /// The text of the request.
     pub message: String,
     /// The time at which the step fails.
     pub expires_at: Timestamp,

@@ -136,7 +136,7 @@ pub enum StepEvent {
     },
     /// The step asked persons for their approval, and waits.
     StepApprovalRequested {
-        /// What is asked.
+        /// The text of the request.
         message: String,
         /// How many different actors must approve.
         approvals: u32,

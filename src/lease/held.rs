@@ -124,7 +124,7 @@ impl HeldLease {
         match self.shared.write(&mut state, &write).await {
             Ok(()) => state.is_given_back = true,
             Err(error) => {
-                tracing::warn!(%error, "the lease of the cluster is held while the run waits");
+                tracing::warn!(%error, "the lease of the cluster is not given back");
             }
         }
     }

@@ -1,4 +1,5 @@
-//! Answers to approvals that wait for the process that drives the run: a file each, written by whoever answers.
+//! Answers to approvals that wait for the process that drives the run: a file each,
+//! written by the process of the person who answers.
 //!
 //! ```text
 //! STATE/answers/<run>/<id>.json

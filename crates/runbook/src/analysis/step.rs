@@ -304,21 +304,7 @@ impl<'t> StepContext<'_, 't> {
         step.issues = reader.issues;
         step.durations = reader.durations;
         step.empty = reader.empty;
-        self.limit_wait_for_persons(step, raw);
-    }
-
-    /// Gives a step that waits for persons the time that it waits for them, for each of its items, unless it has a
-    /// timeout of its own: that of `defaults` is for calls.
-    fn limit_wait_for_persons(&self, step: &mut AnalyzedStep<'t>, raw: &RawStep<'t>) {
-        if !step.signature.is_some_and(|action| action.asks) {
-            return;
-        }
-        let expires = step.durations.iter().find(|literal| literal.path == EXPIRES);
-        step.expires = expires.map(|literal| literal.duration);
-        if let (Some(expires), None) = (step.expires, &raw.policy.timeout) {
-            let items = u32::try_from(MAX_ITEMS).unwrap_or(u32::MAX);
-            step.policy.timeout = expires.std().saturating_mul(items).into();
-        }
+        limit_wait_for_persons(step, raw);
     }
 
     /// Reads a text that people read.
@@ -368,6 +354,20 @@ impl<'t> StepContext<'_, 't> {
             issue.span = source_map.range(issue.span.clone());
         }
         TemplateSite { step: self.index, role, node, wanted: wanted.clone(), is_text, inferred }
+    }
+}
+
+/// Gives a step that waits for persons the time that it waits for them, for each of its items, unless it has a timeout
+/// of its own: that of `defaults` is for calls.
+fn limit_wait_for_persons(step: &mut AnalyzedStep<'_>, raw: &RawStep<'_>) {
+    if !step.signature.is_some_and(|action| action.asks) {
+        return;
+    }
+    let expires = step.durations.iter().find(|literal| literal.path == EXPIRES);
+    step.expires = expires.map(|literal| literal.duration);
+    if let (Some(expires), None) = (step.expires, &raw.policy.timeout) {
+        let items = u32::try_from(MAX_ITEMS).unwrap_or(u32::MAX);
+        step.policy.timeout = expires.std().saturating_mul(items).into();
     }
 }
 
