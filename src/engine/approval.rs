@@ -134,7 +134,7 @@ impl ActionRun<'_> {
     async fn wait_for_persons(&mut self) -> Result<Ended, StopReason> {
         let expires_at = self.asked().map_or(Timestamp::MAX, |asked| asked.expires_at);
         let (run, control) = (self.driver.run().id().clone(), self.driver.control.clone());
-        let (path, deadline, engine) = (self.path.clone(), self.deadline, self.driver.engine);
+        let (path, deadline, engine) = (self.path.clone(), self.deadline.at, self.driver.engine);
         let mut seen = HashSet::new();
         loop {
             if let Some(ended) = self.ended() {
