@@ -44,6 +44,12 @@ pub fn registry() -> ActionRegistry {
             ActionKind::Change,
             Reversibility::Irreversible,
         ),
+        action::<GetObject, Nothing>("get_object", ActionKind::Read, Reversibility::NotApplicable),
+        action::<PatchObject, Nothing>(
+            "patch_object",
+            ActionKind::Change,
+            Reversibility::Reversible,
+        ),
         action::<Cordon, Nodes>("cordon", ActionKind::Change, Reversibility::Reversible),
         action::<Uncordon, Nodes>("uncordon", ActionKind::Change, Reversibility::Reversible),
         action::<Assert, Nothing>("assert", ActionKind::Wait, Reversibility::NotApplicable),
@@ -233,6 +239,60 @@ struct DeletePods {
 #[expect(dead_code, reason = "only its schema is used")]
 struct Deleted {
     count: u32,
+}
+
+/// Reads fields of an object.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(extend("x-object" = {"fields": "fields", "nullable_if": "may_be_missing"}))]
+#[expect(dead_code, reason = "only its schema is used")]
+struct GetObject {
+    #[schemars(extend("x-literal" = true))]
+    api_version: String,
+    #[schemars(extend("x-literal" = true))]
+    kind: String,
+    #[serde(default)]
+    #[schemars(extend("x-literal" = true, "x-syntax" = "kubernetes-name"))]
+    resource: Option<String>,
+    #[serde(default)]
+    namespace: Option<String>,
+    name: String,
+    #[schemars(extend("x-literal" = true))]
+    fields: BTreeMap<String, Field>,
+    #[serde(default)]
+    #[schemars(extend("x-literal" = true))]
+    may_be_missing: bool,
+}
+
+/// A field.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct Field {
+    #[schemars(extend("x-literal" = true, "x-syntax" = "object-path"))]
+    path: String,
+    #[serde(rename = "type")]
+    #[schemars(extend("x-literal" = true, "enum" = ["string", "integer", "optional integer", "map of string"]))]
+    value_type: String,
+}
+
+/// Changes fields of an object.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(extend("x-object" = {"patch": "patch"}))]
+#[expect(dead_code, reason = "only its schema is used")]
+struct PatchObject {
+    #[schemars(extend("x-literal" = true))]
+    api_version: String,
+    #[schemars(extend("x-literal" = true))]
+    kind: String,
+    #[serde(default)]
+    #[schemars(extend("x-literal" = true, "x-syntax" = "kubernetes-name"))]
+    resource: Option<String>,
+    #[serde(default)]
+    namespace: Option<String>,
+    name: String,
+    patch: BTreeMap<String, Json>,
 }
 
 /// Prevents new pods from being scheduled on nodes.

@@ -12,6 +12,7 @@ import sys
 
 REFUSED = """
 action_and_call
+declared_output
 each_of_another_type
 empty
 empty_selection

@@ -189,13 +189,10 @@ fn signature(analysis: &Analysis<'_>) -> ActionSignature {
         required: Option::is_none(default) && !matches!(input.ty, Type::Optional(_)),
         default: Option::clone(default),
         description: input.description.unwrap_or_default().to_owned(),
+        literal: false,
     };
-    let output = |output: &super::analysis::AnalyzedOutput<'_>| Field {
-        name: output.name.to_owned(),
-        ty: output.ty.clone(),
-        required: true,
-        default: None,
-        description: String::new(),
+    let output = |output: &super::analysis::AnalyzedOutput<'_>| {
+        Field::required(output.name, output.ty.clone())
     };
     let signatures = || analysis.steps.iter().filter_map(|step| step.signature);
     let kind = signatures().map(|signature| signature.kind).max_by_key(|kind| match kind {
@@ -229,6 +226,7 @@ fn signature(analysis: &Analysis<'_>) -> ActionSignature {
             fields: analysis.outputs.iter().map(output).collect(),
             ..RecordType::default()
         },
+        object: None,
         name,
     }
 }

@@ -13,6 +13,7 @@
 //!   of the rules.
 //! - `template`: parses `{{ expression }}` within limits and infers its type. Independent of the
 //!   rules.
+//! - [`objects`]: the kinds of objects and the paths in them, as the rules and the actions read them.
 //! - `rules`: one file per rule, each with its code, its messages and its fixtures under
 //!   `tests/fixtures/invalid`.
 //! - [`render`]: diagnostics as text and JSON.
@@ -32,6 +33,7 @@ mod evaluate;
 mod inputs;
 mod json_schema;
 mod library;
+pub mod objects;
 mod registry;
 mod rules;
 mod source;
@@ -51,7 +53,9 @@ pub use evaluate::{EvaluationError, EvaluationErrorKind, EvaluationScope, Traced
 pub use inputs::{Input, InputError, InputFileError, Questions};
 pub use json_schema::json_schema;
 pub use library::{EmptyLibrary, Library, MissingRunbook};
-pub use registry::{ActionKind, ActionRegistry, ActionSignature, RegistryError, Reversibility};
+pub use registry::{
+    ActionKind, ActionRegistry, ActionSignature, ObjectUse, RegistryError, Reversibility,
+};
 pub use rules::{Rule, find_rule, rules};
 pub use source::{NotUtf8, Position, Source};
 pub use yaml::MAX_BYTES;

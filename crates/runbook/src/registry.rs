@@ -35,6 +35,20 @@ pub struct ActionSignature {
     pub params: RecordType,
     /// The output.
     pub output: RecordType,
+    /// The use of the Kubernetes object that the parameters name, if they name one of any kind.
+    pub object: Option<ObjectUse>,
+}
+
+/// The use of an object of any kind, which the parameters `api_version`, `kind`, `resource`, `namespace` and `name`
+/// name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct ObjectUse {
+    /// The parameter that declares the fields of the output: a map of records with `path` and `type`.
+    pub fields: Option<String>,
+    /// The parameter with which every field of the output may be null.
+    pub nullable_if: Option<String>,
+    /// The parameter with the merge patch.
+    pub patch: Option<String>,
 }
 
 /// Whether an action reads, waits or changes.
@@ -67,8 +81,9 @@ pub enum Reversibility {
 impl ActionSignature {
     /// Creates a signature from the schemas of the action's parameter and output structs. The
     /// description of the parameters is the action's; its first line is the summary. The
-    /// parameters' schema may have three extensions: `x-never-retried: true`, `x-opposite: "NAME"`
-    /// with the action that reverts this one, and `x-asks: true` of one that waits for persons.
+    /// parameters' schema may have these extensions: `x-never-retried: true`, `x-opposite: "NAME"`
+    /// with the action that reverts this one, `x-asks: true` of one that waits for persons, and `x-object`
+    /// with an [`ObjectUse`]. A parameter with `x-literal: true` takes no template.
     ///
     /// # Errors
     /// A schema uses a construct that the language has no type for.
@@ -86,6 +101,11 @@ impl ActionSignature {
         output.name = format!("output of {name}");
         let flag = |name: &str| schema.get(name).and_then(Json::as_bool) == Some(true);
         let opposite = schema.get("x-opposite").and_then(Json::as_str);
+        let object = schema.get("x-object").map(ObjectUse::deserialize).transpose();
+        let object = object.map_err(|error| UnsupportedSchema {
+            location: name.to_owned(),
+            what: format!("x-object ({error})"),
+        })?;
         let summary = params.description.lines().next().unwrap_or_default();
         Ok(Self {
             name: name.to_owned(),
@@ -97,7 +117,15 @@ impl ActionSignature {
             opposite: opposite.map(str::to_owned),
             params,
             output,
+            object,
         })
+    }
+}
+
+impl ActionSignature {
+    /// Returns whether the parameters of a step declare the fields of its output.
+    pub fn declares_output(&self) -> bool {
+        self.object.as_ref().is_some_and(|object| object.fields.is_some())
     }
 }
 

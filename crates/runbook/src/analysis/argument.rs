@@ -45,7 +45,7 @@ pub(crate) fn literal(node: &Node, ty: &Type) -> (Option<Json>, Vec<ArgumentIssu
     let argument = reader.read(node, ty, "");
     let template = |argument: &TemplateArgument| ArgumentIssue {
         span: argument.node.span.clone(),
-        kind: ArgumentIssueKind::TemplateNotAllowed,
+        kind: ArgumentIssueKind::TemplateNotAllowed { path: argument.path.clone() },
     };
     let templates: Vec<ArgumentIssue> = reader.templates.iter().map(template).collect();
     reader.issues.extend(templates);
@@ -171,14 +171,29 @@ impl<'t> ArgumentReader<'t> {
                 self.untyped(value, path);
                 continue;
             };
-            match self.read(value, &field.ty, &joined(path, name)) {
-                Some(value) => fields.push((name.to_owned(), value)),
+            let templates = self.templates.len();
+            let argument = self.read(value, &field.ty, &joined(path, name));
+            if field.literal {
+                complete &= self.refuse_templates(templates);
+            }
+            match argument {
+                Some(argument) => fields.push((name.to_owned(), argument)),
                 None => complete = false,
             }
         }
         complete &= self.check_required(pairs, record, path, &head);
         complete &= self.check_groups(pairs, record, path, &head);
         complete.then_some(fields)
+    }
+
+    /// Reports the templates from a position on, and returns whether there are none.
+    fn refuse_templates(&mut self, from: usize) -> bool {
+        let refused: Vec<TemplateArgument<'t>> = self.templates.drain(from..).collect();
+        for TemplateArgument { node, path, .. } in &refused {
+            let path = path.clone();
+            self.add_issue(node.span.clone(), ArgumentIssueKind::TemplateNotAllowed { path });
+        }
+        refused.is_empty()
     }
 
     fn check_required(

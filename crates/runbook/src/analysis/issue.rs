@@ -51,8 +51,10 @@ pub(crate) enum ArgumentIssueKind {
         first: Option<Range<usize>>,
         owner: ParameterOwner,
     },
-    /// A template where a literal is required, as in the default of an input.
-    TemplateNotAllowed,
+    /// A template where a literal is required, as in the default of an input, which has no path.
+    TemplateNotAllowed {
+        path: String,
+    },
 }
 
 /// The owner of a parameter or field.

@@ -43,12 +43,8 @@ impl Context<'_, '_> {
             }
             NodeKind::Map(pairs) => {
                 // The keys of a literal are known, so it is a record.
-                let field = |(key, value): &(Node, Node)| Field {
-                    name: key.text().unwrap_or_default().to_owned(),
-                    ty: self.type_of(value),
-                    required: true,
-                    default: None,
-                    description: String::new(),
+                let field = |(key, value): &(Node, Node)| {
+                    Field::required(key.text().unwrap_or_default(), self.type_of(value))
                 };
                 let fields = pairs.iter().map(field).collect();
                 Type::Record(Arc::new(RecordType { fields, ..RecordType::default() }))

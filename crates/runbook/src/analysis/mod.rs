@@ -2,8 +2,10 @@
 //! The rules read the analysis, which itself reports nothing.
 
 mod argument;
+mod declared_output;
 mod issue;
 mod items;
+mod object;
 mod questions;
 mod scalar;
 mod step;
@@ -206,9 +208,13 @@ fn symbols<'t>(
         let called = step.call.and_then(Node::text).and_then(|name| callables.get(name));
         let record = match called {
             Some(callable) => Some(Arc::new(callable.signature.output.clone())),
-            None => action.and_then(|action| outputs.get(action)).cloned().map(|output| {
-                let asks = action.and_then(|name| registry.get(name)).is_some_and(|a| a.asks);
-                if asks { questions::output_of(&output, step) } else { output }
+            None => action.and_then(|action| {
+                let signature = registry.get(action)?;
+                if signature.declares_output() {
+                    return declared_output::of(signature, step.with).map(Arc::new);
+                }
+                let output = Arc::clone(outputs.get(action)?);
+                Some(if signature.asks { questions::output_of(&output, step) } else { output })
             }),
         };
         symbols.outputs.push(StepOutput {
@@ -246,11 +252,8 @@ fn conditions(raw: Option<&Node>, when: Option<&Parsed<'_>>) -> Vec<String> {
 
 fn inputs(document: &Document<'_>) -> RecordType {
     let field = |input: &super::document::InputDeclaration<'_>| Field {
-        name: input.name.to_owned(),
-        ty: input.ty.clone(),
-        required: true,
-        default: None,
         description: input.description.unwrap_or_default().to_owned(),
+        ..Field::required(input.name, input.ty.clone())
     };
     RecordType {
         name: "inputs".to_owned(),

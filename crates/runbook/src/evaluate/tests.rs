@@ -11,13 +11,7 @@ use super::environment::COMPILATIONS;
 use super::*;
 
 fn record(fields: &[(&str, Type)]) -> RecordType {
-    let field = |(name, ty): &(&str, Type)| Field {
-        name: (*name).to_owned(),
-        ty: ty.clone(),
-        required: true,
-        default: None,
-        description: String::new(),
-    };
+    let field = |(name, ty): &(&str, Type)| Field::required(*name, ty.clone());
     RecordType {
         name: "test".to_owned(),
         fields: fields.iter().map(field).collect(),

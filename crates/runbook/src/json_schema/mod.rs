@@ -221,7 +221,13 @@ fn documentation(action: &ActionSignature) -> String {
     };
     let outputs: Vec<String> =
         action.output.fields.iter().map(|field| format!("`{}`", field.name)).collect();
-    let outputs = if outputs.is_empty() { "nothing".to_owned() } else { outputs.join(", ") };
+    let outputs = if action.declares_output() {
+        "the declared fields".to_owned()
+    } else if outputs.is_empty() {
+        "nothing".to_owned()
+    } else {
+        outputs.join(", ")
+    };
     format!("{}\n\n{undo}\n\nOutput: {outputs}.", action.params.description)
 }
 

@@ -38,7 +38,7 @@ fn exactly_one(group: &[String]) -> Json {
 }
 
 fn property(field: &Field) -> Json {
-    let mut schema = value(&field.ty);
+    let mut schema = if field.literal { literal(&field.ty) } else { value(&field.ty) };
     if !field.description.is_empty() {
         schema["description"] = json!(field.description);
         schema["markdownDescription"] = json!(field.description); // the field that editors render
@@ -162,6 +162,7 @@ fn example(syntax: Syntax) -> &'static str {
         Syntax::AwsRegion => "us-west-2",
         Syntax::InstanceId => "i-0123456789abcdef0",
         Syntax::EksName => "rafay-cluster",
+        Syntax::ObjectPath => ".spec.replicas",
     }
 }
 

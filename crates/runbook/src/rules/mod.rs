@@ -21,6 +21,7 @@ pub(crate) mod invalid_for_each;
 pub(crate) mod invalid_format;
 pub(crate) mod invalid_input;
 pub(crate) mod invalid_name;
+pub(crate) mod invalid_object;
 pub(crate) mod invalid_output;
 pub(crate) mod invalid_step_id;
 pub(crate) mod invalid_type;
@@ -39,6 +40,7 @@ pub(crate) mod out_of_range;
 pub(crate) mod possibly_null;
 pub(crate) mod possibly_undefined;
 pub(crate) mod question_not_literal;
+pub(crate) mod refused_field;
 pub(crate) mod reserved_step_id;
 pub(crate) mod self_reference;
 pub(crate) mod template_limit;
@@ -157,6 +159,8 @@ rules![
     nested_call,
     invalid_call,
     invalid_output,
+    invalid_object,
+    refused_field,
     question_not_literal,
     call_too_short,
 ];

@@ -13,8 +13,10 @@ pub(crate) const RULE: Rule = Rule {
     summary: "a template where a literal is required",
     explanation: "\
 Some values must be known before the run, because a plan prints them and the rules compare them:
-ids, timeouts, retries, on_failure, and the declarations of inputs. Templates are allowed under 'with'
-and in 'for_each', 'when', 'log', and a step's 'name' and 'description'.",
+ids, timeouts, retries, on_failure, and the declarations of inputs. So must the few parameters from
+which the type of an output or the permissions of a run follow: the kind of an object, and the fields
+that are read of it. Templates are allowed under 'with' otherwise, and in 'for_each', 'when', 'log',
+and a step's 'name' and 'description'.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
@@ -24,8 +26,15 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         }
     }
     for issue in &analysis.default_issues {
-        if matches!(issue.kind, ArgumentIssueKind::TemplateNotAllowed) {
+        if matches!(issue.kind, ArgumentIssueKind::TemplateNotAllowed { .. }) {
             diagnostics.push(diagnostic(issue.span.clone(), "an input's default"));
+        }
+    }
+    for issue in analysis.argument_issues() {
+        if let ArgumentIssueKind::TemplateNotAllowed { path } = &issue.kind {
+            let message = format!("'{path}' cannot contain a template");
+            let help = "the types of outputs and the permissions of the run follow from it";
+            diagnostics.push(Diagnostic::new(&RULE, issue.span.clone(), message).help(help));
         }
     }
 }

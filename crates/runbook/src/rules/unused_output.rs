@@ -37,7 +37,8 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     }
     for (index, step) in analysis.steps.iter().enumerate() {
         let reads = step.signature.is_some_and(|action| {
-            action.kind == ActionKind::Read && !action.output.fields.is_empty()
+            let has_output = !action.output.fields.is_empty() || action.declares_output();
+            action.kind == ActionKind::Read && has_output
         });
         if reads && !used.contains(&index) && !analysis.id(index).is_empty() {
             let message = format!("the output of '{}' is not used", analysis.id(index));

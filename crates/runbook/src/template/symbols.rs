@@ -73,14 +73,8 @@ impl Items {
 
 /// Returns the type of `each` over a map.
 fn entry(value: &Type) -> Type {
-    let field = |name: &str, ty: Type| Field {
-        name: name.to_owned(),
-        ty,
-        required: true,
-        default: None,
-        description: String::new(),
-    };
-    let fields = vec![field("key", Type::text()), field("value", value.clone())];
+    let fields =
+        vec![Field::required("key", Type::text()), Field::required("value", value.clone())];
     Type::Record(Arc::new(RecordType { name: "each".into(), fields, ..RecordType::default() }))
 }
 

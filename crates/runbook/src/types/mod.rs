@@ -91,6 +91,22 @@ pub struct Field {
     pub default: Option<Json>,
     /// The documentation.
     pub description: String,
+    /// Whether the value is a literal: something that is known before a run follows from it.
+    pub literal: bool,
+}
+
+impl Field {
+    /// Returns a required field.
+    pub(crate) fn required(name: impl Into<String>, ty: Type) -> Self {
+        Self {
+            name: name.into(),
+            ty,
+            required: true,
+            default: None,
+            description: String::new(),
+            literal: false,
+        }
+    }
 }
 
 impl RecordType {

@@ -180,6 +180,7 @@ impl SchemaReader<'_> {
                 required,
                 default: schema.get("default").cloned(),
                 description: self.description(schema),
+                literal: schema.get("x-literal") == Some(&Json::Bool(true)),
                 ty,
             })
         };

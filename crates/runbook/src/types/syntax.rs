@@ -1,4 +1,6 @@
-//! The string formats of this domain: names, label keys, regions, instance ids.
+//! The string formats of this domain: names, label keys, regions, instance ids, paths.
+
+use crate::objects::ObjectPath;
 
 /// A string format that is checked character by character.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +17,8 @@ pub enum Syntax {
     InstanceId,
     /// The name of an EKS cluster or nodegroup.
     EksName,
+    /// A path to a field of an object.
+    ObjectPath,
 }
 
 /// The limit of `ObjectMeta` names: they are DNS subdomains, which RFC 1123 limits to 253.
@@ -32,13 +36,21 @@ impl Syntax {
             "aws-region" => Self::AwsRegion,
             "instance-id" => Self::InstanceId,
             "eks-name" => Self::EksName,
+            "object-path" => Self::ObjectPath,
             _ => return None,
         })
     }
 
     /// The names of all syntaxes.
-    pub const NAMES: [&'static str; 6] =
-        ["kubernetes-name", "label-key", "label-value", "aws-region", "instance-id", "eks-name"];
+    pub const NAMES: [&'static str; 7] = [
+        "kubernetes-name",
+        "label-key",
+        "label-value",
+        "aws-region",
+        "instance-id",
+        "eks-name",
+        "object-path",
+    ];
 
     /// Returns the display name of the syntax.
     pub fn describe(self) -> &'static str {
@@ -49,6 +61,7 @@ impl Syntax {
             Self::AwsRegion => "an AWS region",
             Self::InstanceId => "an EC2 instance id",
             Self::EksName => "a name of EKS",
+            Self::ObjectPath => "a path to a field",
         }
     }
 
@@ -69,12 +82,15 @@ impl Syntax {
             Self::EksName => {
                 "at most 100 letters, digits, '-' and '_', starting with a letter or digit"
             }
+            Self::ObjectPath => {
+                "such as .spec.replicas, .spec.containers[0].image or .metadata.labels['a/b']"
+            }
         }
     }
 
     /// Returns the name with the description: "an AWS region, such as us-west-2".
     pub fn sentence(self) -> String {
-        let joint = if self == Self::AwsRegion { "," } else { ":" };
+        let joint = if matches!(self, Self::AwsRegion | Self::ObjectPath) { "," } else { ":" };
         format!("{}{joint} {}", self.describe(), self.explain())
     }
 
@@ -90,6 +106,11 @@ impl Syntax {
             Self::AwsRegion => "^[a-z]{2}(-[a-z]+)+-[0-9]+$".to_owned(),
             Self::InstanceId => "^i-([0-9a-f]{8}|[0-9a-f]{17})$".to_owned(),
             Self::EksName => "^[0-9A-Za-z][-0-9A-Za-z_]{0,99}$".to_owned(),
+            Self::ObjectPath => {
+                const KEY: &str = "[A-Za-z0-9_$-]+";
+                const INSIDE: &str = "\\[([0-9]+|'[^']+')\\]";
+                format!("^(\\.?{KEY}|{INSIDE})(\\.{KEY}|{INSIDE})*$")
+            }
         }
     }
 
@@ -102,6 +123,7 @@ impl Syntax {
             Self::AwsRegion => is_region(text),
             Self::InstanceId => is_instance_id(text),
             Self::EksName => is_eks_name(text),
+            Self::ObjectPath => ObjectPath::parse(text).is_some(),
         }
     }
 }

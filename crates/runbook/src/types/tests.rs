@@ -156,13 +156,7 @@ fn a_schema_without_a_type_is_an_error() {
 fn a_value_is_accepted_where_its_type_is_assignable() {
     let thing = Type::Record(Arc::new(thing()));
     let narrow = Type::Record(Arc::new(RecordType {
-        fields: vec![Field {
-            name: "count".to_owned(),
-            ty: Type::integer(),
-            required: true,
-            default: None,
-            description: String::new(),
-        }],
+        fields: vec![Field::required("count", Type::integer())],
         ..RecordType::default()
     }));
     let fits = |to: &Type, from: &Type| to.check_assignable(from).is_ok();

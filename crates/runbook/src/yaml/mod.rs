@@ -123,6 +123,12 @@ impl Node {
         }
     }
 
+    /// Returns the member of a mapping.
+    pub(crate) fn member(&self, name: &str) -> Option<&Node> {
+        let pair = self.pairs()?.iter().find(|(key, _)| key.text() == Some(name));
+        pair.map(|(_, value)| value)
+    }
+
     /// Returns the items of a list.
     pub(crate) fn items(&self) -> Option<&[Node]> {
         match &self.kind {

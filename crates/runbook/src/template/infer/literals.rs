@@ -27,13 +27,7 @@ impl Inference<'_> {
             let name = self.field_name(key, narrowing);
             let ty = self.expr(value, narrowing);
             constant &= name.is_some();
-            fields.push(Field {
-                name: name.unwrap_or_default(),
-                ty,
-                required: true,
-                default: None,
-                description: String::new(),
-            });
+            fields.push(Field::required(name.unwrap_or_default(), ty));
         }
         if constant {
             return Type::Record(Arc::new(RecordType {

@@ -1,0 +1,32 @@
+//! A field of an object that an action neither reads nor changes.
+
+use super::super::objects::{refusal_to_patch, refusal_to_read};
+use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
+
+pub(crate) const RULE: Rule = Rule {
+    code: "RB070",
+    name: "refused_field",
+    severity: Severity::Error,
+    summary: "a field of an object that is not read or not changed",
+    explanation: "\
+What a step reads and what it changes is in the journal, in logs and in the output of commands. So the
+values of a Secret are not read, and a Secret is not changed: mount it, or use a tool that keeps it
+secret. A patch changes neither what identifies an object (its kind, name and namespace) nor what the
+API server and controllers write (status, and metadata other than labels, annotations and finalizers).",
+};
+
+pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
+    for object in analysis.objects() {
+        let Ok(kind) = &object.kind else { continue };
+        for (path, span) in object.paths() {
+            if let Some(why) = refusal_to_read(kind, &path) {
+                diagnostics.push(Diagnostic::new(&RULE, span, why));
+            }
+        }
+        for (keys, value, span) in object.patched() {
+            if let Some(why) = refusal_to_patch(kind, &keys, &value) {
+                diagnostics.push(Diagnostic::new(&RULE, span, why));
+            }
+        }
+    }
+}
