@@ -15,7 +15,7 @@ use kube::api::{WatchEvent, WatchParams};
 
 use crate::platform::error::Error;
 
-use super::{Connection, Object, Selection, error};
+use super::{Connection, Listed, Listing, error};
 
 /// A watch whose connection a firewall dropped is silent, like one without changes. The server ends each watch after a
 /// minute, and it is resumed from the same version; one that has not ended by then is dead and is cut five seconds
@@ -48,24 +48,24 @@ type WatchEvents<K> = BoxStream<'static, kube::Result<WatchEvent<K>>>;
 
 struct ListWatch<K> {
     connection: Arc<Connection>,
-    selection: Selection,
+    listing: Listing<K>,
     state: State<K>,
 }
 
 /// Returns the stream of what the requests return. It never ends, and goes on after an error. A request in flight is
 /// part of the stream, so a caller that stops waiting for an item loses nothing.
-pub(super) fn list_watch<K: Object>(
+pub(super) fn list_watch<K: Listed>(
     connection: Arc<Connection>,
-    selection: Selection,
+    listing: Listing<K>,
 ) -> impl Stream<Item = Result<ListWatchEvent<K>, Error>> + Send {
-    let first = ListWatch { connection, selection, state: State::List };
+    let first = ListWatch { connection, listing, state: State::List };
     stream::unfold(first, |mut list_watch| async move {
         let event = list_watch.next().await;
         Some((event, list_watch))
     })
 }
 
-impl<K: Object> ListWatch<K> {
+impl<K: Listed> ListWatch<K> {
     async fn next(&mut self) -> Result<ListWatchEvent<K>, Error> {
         // Whatever fails, a list is right: it is what is left when this future is dropped or an error returned.
         match std::mem::replace(&mut self.state, State::List) {
@@ -76,11 +76,11 @@ impl<K: Object> ListWatch<K> {
     }
 
     async fn list(&mut self) -> Result<ListWatchEvent<K>, Error> {
-        let list = self.connection.list::<K>(&self.selection, 1).await?;
+        let list = self.connection.list(&self.listing, 1).await?;
         let Some(version) = list.metadata.resource_version.filter(|version| !version.is_empty())
         else {
             return Err(Error::InvalidResponse {
-                call: format!("list {}", self.selection.describe::<K>()).into(),
+                call: format!("list {}", self.listing.description).into(),
                 server: self.connection.server.as_str().into(),
                 message: "the response has no resourceVersion".into(),
             });
@@ -90,15 +90,15 @@ impl<K: Object> ListWatch<K> {
     }
 
     async fn start_watch(&mut self, version: String) -> Result<ListWatchEvent<K>, Error> {
-        let api = self.connection.api::<K>(self.selection.namespace.as_deref());
+        let selection = &self.listing.selection;
         let params = WatchParams {
-            label_selector: self.selection.labels.clone(),
-            field_selector: self.selection.fields.clone(),
+            label_selector: selection.labels.clone(),
+            field_selector: selection.fields.clone(),
             timeout: Some(WATCH_SECONDS),
             bookmarks: true,
             ..WatchParams::default()
         };
-        match api.watch(&params, &version).await {
+        match self.listing.api.watch(&params, &version).await {
             Ok(events) => {
                 self.state = State::Watching { version, events: events.boxed() };
                 Ok(ListWatchEvent::WatchStarted)
@@ -147,7 +147,7 @@ impl<K: Object> ListWatch<K> {
         if error::status_code(&error) != Some(super::GONE) {
             self.state = State::Watch { version };
         }
-        let call = format!("watch {}", self.selection.describe::<K>());
+        let call = format!("watch {}", self.listing.description);
         error::into_error(&call, &self.connection.server, error)
     }
 }

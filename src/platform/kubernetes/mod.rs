@@ -17,6 +17,7 @@ use clock::{Backoff, Clock};
 use super::error::{Classified, Error, ErrorKind};
 
 mod access;
+mod any_object;
 mod connect;
 mod error;
 pub mod job;
@@ -33,6 +34,7 @@ mod tests;
 mod writer;
 
 pub use access::AccessQuestion;
+pub use any_object::{AnyObject, ObjectAddress};
 pub(super) use connect::{Connection, Connector};
 pub use error::budget_message;
 pub use lease::{LEASE_NAME, LEASE_NAMESPACE, LeaseClient};
@@ -115,6 +117,19 @@ impl<K> Object for K where
         + Sync
         + 'static
 {
+}
+
+/// An object that can be listed and watched, of a kind that is known when the program is built or only in a run.
+pub trait Listed: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static {}
+
+impl<K> Listed for K where K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static {}
+
+/// The selected objects of a kind, and the API that serves them.
+struct Listing<K> {
+    api: Api<K>,
+    selection: Selection,
+    /// The objects in error messages.
+    description: String,
 }
 
 /// Which objects of a kind are meant.
@@ -246,7 +261,8 @@ impl KubernetesReader {
     /// # Errors
     /// A page failed, repeatedly where that can help.
     pub async fn list<K: Object>(&self, selection: &Selection) -> Result<Vec<K>, Error> {
-        Ok(self.connection.list(selection, MAX_READ_ATTEMPTS).await?.items)
+        let listing = self.connection.listing::<K>(selection);
+        Ok(self.connection.list(&listing, MAX_READ_ATTEMPTS).await?.items)
     }
 
     /// Returns the last lines of what a container of a pod has written, at most about `limit_bytes` of them.
@@ -274,7 +290,7 @@ impl KubernetesReader {
 
     /// Returns the live set of the selected objects, kept current by a watch for as long as it is awaited.
     pub fn watch<K: Object>(&self, selection: &Selection) -> ObjectWatch<K> {
-        ObjectWatch::new(Arc::clone(&self.connection), selection.clone())
+        ObjectWatch::new(Arc::clone(&self.connection), self.connection.listing(selection))
     }
 }
 
@@ -283,15 +299,23 @@ impl Connection {
         <K as Resource>::Scope::api(self.client.clone(), namespace)
     }
 
+    fn listing<K: Object>(&self, selection: &Selection) -> Listing<K> {
+        Listing {
+            api: self.api(selection.namespace.as_deref()),
+            selection: selection.clone(),
+            description: selection.describe::<K>(),
+        }
+    }
+
     /// Reads the selected objects in pages, each with this many attempts. The list has the version of its last page.
-    async fn list<K: Object>(
+    async fn list<K: Listed>(
         &self,
-        selection: &Selection,
+        listing: &Listing<K>,
         max_attempts: u32,
     ) -> Result<ObjectList<K>, Error> {
-        let api = self.api::<K>(selection.namespace.as_deref());
-        let call = format!("list {}", selection.describe::<K>());
-        let mut params = selection.list_params();
+        let api = &listing.api;
+        let call = format!("list {}", listing.description);
+        let mut params = listing.selection.list_params();
         let mut found = Vec::new();
         let mut restarts = 0;
         loop {

@@ -17,7 +17,7 @@ use crate::platform::wait::{SourceEvent, WaitSource};
 use clock::{Backoff, Clock};
 
 use super::list_watch::{ListWatchEvent, list_watch};
-use super::{Connection, Object, Selection, is_expired};
+use super::{Connection, Listed, Listing, is_expired};
 
 /// The delays after requests that failed, and after watches that ended too soon. An API server that restarts answers
 /// again within a minute, which should be noticed soon.
@@ -62,7 +62,7 @@ struct Key {
 }
 
 impl Key {
-    fn of<K: Object>(object: &K) -> Self {
+    fn of<K: Listed>(object: &K) -> Self {
         Self {
             namespace: object.namespace().unwrap_or_default(),
             name: object.name_any(),
@@ -71,11 +71,11 @@ impl Key {
     }
 }
 
-impl<K: Object> ObjectWatch<K> {
-    pub(super) fn new(connection: Arc<Connection>, selection: Selection) -> Self {
+impl<K: Listed> ObjectWatch<K> {
+    pub(super) fn new(connection: Arc<Connection>, listing: Listing<K>) -> Self {
         Self {
             clock: connection.clock,
-            events: list_watch(connection, selection).boxed(),
+            events: list_watch(connection, listing).boxed(),
             view: ObjectView(Arc::default()),
             has_listed: false,
             failures: 0,
@@ -226,7 +226,7 @@ impl<K: Object> ObjectWatch<K> {
     }
 }
 
-impl<K: Object> WaitSource for ObjectWatch<K> {
+impl<K: Listed> WaitSource for ObjectWatch<K> {
     fn changed(&mut self) -> BoxFuture<'_, Result<SourceEvent, Error>> {
         self.next().boxed()
     }
@@ -251,7 +251,7 @@ impl<K> Clone for ObjectView<K> {
 }
 
 /// Inserts an object, and removes its predecessors of the same name, even if their deletion was never observed.
-fn replace<K: Object>(objects: &mut BTreeMap<Key, Arc<K>>, object: K) {
+fn replace<K: Listed>(objects: &mut BTreeMap<Key, Arc<K>>, object: K) {
     let key = Key::of(&object);
     let first = Key { uid: String::new(), ..key.clone() };
     let stale: Vec<Key> = objects

@@ -209,12 +209,12 @@ impl KubernetesWriter {
         self.removal_outcome(result, namespace, name, uid).await
     }
 
-    fn connection(&self) -> &Connection {
+    pub(super) fn connection(&self) -> &Connection {
         &self.reader.connection
     }
 
     /// Sends a call that changes something, and retries it only if the API server throttled it.
-    async fn write<T, F>(&self, call: &str, send: impl Fn() -> F) -> Result<T, Error>
+    pub(super) async fn write<T, F>(&self, call: &str, send: impl Fn() -> F) -> Result<T, Error>
     where
         F: Future<Output = kube::Result<T>>,
     {
@@ -266,7 +266,7 @@ fn was_throttled(error: &Error) -> bool {
     error.kind() == ErrorKind::Transient && matches!(error.code(), "TooManyRequests" | "429")
 }
 
-fn patch_params() -> PatchParams {
+pub(super) fn patch_params() -> PatchParams {
     PatchParams { field_manager: Some(PROGRAM.to_owned()), ..PatchParams::default() }
 }
 

@@ -63,7 +63,8 @@ impl RunObjects {
     /// As [`get_run`](Self::get_run).
     pub async fn list_runs(&self) -> Result<Vec<RunbookRun>, Error> {
         let all = Selection::in_namespace(&self.namespace);
-        Ok(self.connection.list(&all, MAX_READ_ATTEMPTS).await?.items)
+        let listing = self.connection.listing(&all);
+        Ok(self.connection.list(&listing, MAX_READ_ATTEMPTS).await?.items)
     }
 
     /// Checks that runs can be read, with one short call.
@@ -154,7 +155,7 @@ impl RunObjects {
     }
 
     fn watch(&self, selection: Selection) -> ObjectWatch<RunbookRun> {
-        ObjectWatch::new(Arc::clone(&self.connection), selection)
+        ObjectWatch::new(Arc::clone(&self.connection), self.connection.listing(&selection))
     }
 
     /// Deletes a run; the API server then deletes what it owns. One that is gone is no error.
@@ -176,7 +177,7 @@ impl RunObjects {
             .with_labels(format!("{RUN_LABEL}={run}"))
             .with_page_size(EVENTS_PAGE_SIZE);
         let mut events: Vec<RunEvents> =
-            self.connection.list(&of_run, MAX_READ_ATTEMPTS).await?.items;
+            self.connection.list(&self.connection.listing(&of_run), MAX_READ_ATTEMPTS).await?.items;
         events.retain(|part| is_owned(&part.metadata, uid));
         Ok(events)
     }
