@@ -197,6 +197,35 @@ fn a_policy_has_no_statement_that_is_wider_than_its_api_demands() {
     }
 }
 
+#[test]
+fn the_permissions_for_an_object_follow_from_its_kind() {
+    let text = "
+name: test
+inputs: {names: {type: list of string, default: [web, api]}}
+steps:
+  - id: read
+    for_each: '{{ inputs.names }}'
+    action: get_object
+    with: {api_version: apps/v1, kind: Deployment, namespace: shop, name: '{{ each }}', fields: {name: {path: .metadata.name, type: string}}}
+  - {id: change, action: patch_object, with: {api_version: v1, kind: Node, name: one, patch: {metadata: {labels: {a: b}}}}}
+  - {id: wait, action: wait_object, with: {api_version: example.com/v1, kind: Relay, resource: relays, namespace: shop, name: '{{ read[0].name }}', gone: true}}
+";
+    let needed = requirements(text, json!({}));
+    let of_step = |step: &str| -> Vec<String> {
+        let is_meant =
+            |need: &permissions::Need| need.to_string().starts_with(&format!("test/{step}"));
+        let of = needed.iter().filter(|one| one.needed_by.iter().any(is_meant));
+        of.map(Requirement::describe).collect()
+    };
+    assert_eq!(of_step("read").len(), 2, "{:?}", of_step("read"));
+    assert!(of_step("read").iter().all(|line| line.contains("deployments.apps")));
+    let change = of_step("change");
+    assert!(change.iter().all(|line| line.contains("nodes") && line.contains("one")), "{change:?}");
+    let wait = of_step("wait");
+    assert!(wait.iter().all(|line| line.contains("relays.example.com")), "{wait:?}");
+    assert_eq!((change.len(), wait.len()), (2, 2), "{change:?} {wait:?}");
+}
+
 /// The extract of the Service Authorization Reference: for each action, its access level and the resource types that it
 /// can be limited to.
 fn reference() -> Value {

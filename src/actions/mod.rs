@@ -31,6 +31,7 @@ mod node_targets;
 mod nodegroup_update;
 mod nodegroups;
 mod object_target;
+mod objects;
 mod optimistic;
 mod pod_causes;
 mod protection;
@@ -47,12 +48,14 @@ mod drain;
 mod emit_event;
 mod find_auto_scaling_group;
 mod find_nodegroup;
+mod get_object;
 mod get_protection;
 mod http_probe;
 mod label_nodes;
 mod list_nodegroups;
 mod list_nodes;
 mod list_pods;
+mod patch_object;
 mod read_config;
 mod rollout_restart;
 mod rollout_undo;
@@ -70,6 +73,7 @@ mod terminate_instances;
 mod update_nodegroup_version;
 mod wait_approval;
 mod wait_nodes;
+mod wait_object;
 mod wait_pods;
 mod wait_rollout;
 
@@ -115,6 +119,9 @@ pub fn all() -> &'static [ActionDef] {
             ActionDef::change::<taint_nodes::TaintNodes>(),
             ActionDef::change::<annotate::Annotate>(),
             ActionDef::change::<emit_event::EmitEvent>(),
+            ActionDef::read::<get_object::GetObject>(),
+            ActionDef::change::<patch_object::PatchObject>(),
+            ActionDef::wait::<wait_object::WaitObject>(),
             ActionDef::read::<get_protection::GetProtection>(),
             ActionDef::change::<set_protection::SetProtection>(),
             ActionDef::change::<suspend_processes::SuspendProcesses>(),

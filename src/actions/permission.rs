@@ -38,6 +38,12 @@ pub enum Access {
         /// Where.
         scope: KubernetesScope,
     },
+    /// Verbs on the one object of any kind that the parameters `api_version`, `kind`, `resource`, `namespace` and
+    /// `name` name.
+    Object {
+        /// The RBAC verbs.
+        verbs: &'static [&'static str],
+    },
 }
 
 /// The resource that an IAM action is limited to. Which action can be limited by which resource is stated by the
@@ -186,6 +192,11 @@ impl Permission {
         Self::of(Access::Kubernetes { group, resource, verbs, scope })
     }
 
+    /// Returns the permission for verbs on the object of any kind that the parameters name.
+    pub const fn object(verbs: &'static [&'static str]) -> Self {
+        Self::of(Access::Object { verbs })
+    }
+
     const fn of(access: Access) -> Self {
         Self { access, is_for_undo: false, is_optional: false, condition: Condition::Always }
     }
@@ -212,7 +223,7 @@ impl Permission {
     pub fn platform(&self) -> PlatformKind {
         match self.access {
             Access::Aws { .. } => PlatformKind::Aws,
-            Access::Kubernetes { .. } => PlatformKind::Kubernetes,
+            Access::Kubernetes { .. } | Access::Object { .. } => PlatformKind::Kubernetes,
         }
     }
 }
@@ -228,6 +239,7 @@ impl fmt::Display for Permission {
                     f.write_str(" in all namespaces")?;
                 }
             }
+            Access::Object { verbs } => write!(f, "{} on the object", verbs.join(","))?,
         }
         let condition = match self.condition {
             Condition::Always => None,

@@ -14,7 +14,7 @@ use crate::actions::{
     self, Access as Declared, ActionDef, AwsParams, AwsScope, Condition, KubernetesScope,
     Permission,
 };
-use runbook::{EvaluationScope, Runbook, Step, TracedValue};
+use runbook::{EvaluationScope, Runbook, Step, TracedValue, objects::ObjectKind};
 
 /// The target of a runbook, as far as it is known beside its text.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +36,9 @@ enum Known {
     /// The output of these steps.
     AtRunTime(BTreeSet<String>),
 }
+
+/// A place where a resource is used, the object where only one is, and why it is wider.
+type KubernetesPlace = (Place, Option<Value>, Option<String>);
 
 /// Returns what the steps of a runbook and their undo require. `scope` has the inputs, and the outputs that are known.
 pub fn of_runbook(
@@ -120,26 +123,15 @@ impl Derivation<'_> {
             Declared::Aws { action: name, scope } => self.of_aws(step, action, name, scope),
             Declared::Kubernetes { group, resource, verbs, scope } => {
                 let places = self.of_kubernetes(step, action, resource, scope);
-                let access = |(place, name, note): &(Place, Option<Value>, Option<String>),
-                              verb: &str| {
-                    let access = KubernetesAccess {
-                        place: place.clone(),
-                        group: group.to_owned(),
-                        resource: resource.to_owned(),
-                        name: name.clone(),
-                        verb: verb.to_owned(),
-                    };
-                    let is_one = access.name.is_some() || READS_OF_ALL.contains(&verb);
-                    let all = || {
-                        format!(
-                            "every one of the {resource} there: which ones is known only in the run"
-                        )
-                    };
-                    (Access::Kubernetes(access), note.clone().or_else(|| (!is_one).then(all)))
-                };
-                let of_place = |place| verbs.iter().map(move |verb| access(place, verb));
-                places.iter().flat_map(of_place).collect()
+                kubernetes_accesses(group, resource, verbs, &places)
             }
+            Declared::Object { verbs } => match self.object_kind(step, action) {
+                Some(kind) => {
+                    let places = self.of_object(step, action, &kind.resource);
+                    kubernetes_accesses(&kind.group, &kind.resource, verbs, &places)
+                }
+                None => Vec::new(),
+            },
         };
         let requirement = |(access, note): (Access, Option<String>)| Requirement {
             access,
@@ -157,7 +149,7 @@ impl Derivation<'_> {
         action: &ActionDef,
         resource: &str,
         scope: KubernetesScope,
-    ) -> Vec<(Place, Option<Value>, Option<String>)> {
+    ) -> Vec<KubernetesPlace> {
         let (namespaces, name) = match scope {
             KubernetesScope::Cluster => {
                 let note = format!(
@@ -168,20 +160,13 @@ impl Derivation<'_> {
             KubernetesScope::AllNamespaces(why) => {
                 return vec![(Place::Cluster, None, Some(format!("every namespace: {why}")))];
             }
-            KubernetesScope::Namespace(namespace) => (self.values(step, action, namespace), None),
+            KubernetesScope::Namespace(namespace) => (namespace, (None, None)),
             KubernetesScope::Object { namespace, name } => {
-                (self.values(step, action, namespace), self.values(step, action, name).pop())
+                (namespace, self.object_name(step, action, resource, name))
             }
         };
-        let (name, name_note) = match name {
-            Some(Known::Value(name)) => (Some(Value::Known(name)), None),
-            Some(Known::Missing(name)) => (Some(Value::Placeholder(name)), None),
-            Some(Known::AtRunTime(steps)) => {
-                let note = format!("every object of {resource}: {}", read_first(&steps));
-                (None, Some(note))
-            }
-            Some(Known::NotSet) | None => (None, None),
-        };
+        let namespaces = self.values(step, action, namespaces);
+        let (name, name_note) = name;
         let place = |namespace: Known| match namespace {
             Known::Value(namespace) => {
                 Some((Place::Namespace(Value::Known(namespace)), name.clone(), name_note.clone()))
@@ -197,6 +182,51 @@ impl Derivation<'_> {
             Known::NotSet => None,
         };
         namespaces.into_iter().filter_map(place).collect()
+    }
+
+    /// Returns the name of an object, and why it is not known.
+    fn object_name(
+        &self,
+        step: &Step,
+        action: &ActionDef,
+        resource: &str,
+        param: &str,
+    ) -> (Option<Value>, Option<String>) {
+        match self.values(step, action, param).pop() {
+            Some(Known::Value(name)) => (Some(Value::Known(name)), None),
+            Some(Known::Missing(name)) => (Some(Value::Placeholder(name)), None),
+            Some(Known::AtRunTime(steps)) => {
+                (None, Some(format!("every object of {resource}: {}", read_first(&steps))))
+            }
+            Some(Known::NotSet) | None => (None, None),
+        }
+    }
+
+    /// Returns the kind of the object that the parameters name, which are literals.
+    fn object_kind(&self, step: &Step, action: &ActionDef) -> Option<ObjectKind> {
+        let literal = |param| match self.values(step, action, param).pop() {
+            Some(Known::Value(value)) => Some(value),
+            Some(Known::NotSet | Known::Missing(_) | Known::AtRunTime(_)) | None => None,
+        };
+        let (api_version, kind) = (literal("api_version")?, literal("kind")?);
+        let has_namespace = self.has_namespace(step, action);
+        let resource = literal("resource");
+        ObjectKind::new(&api_version, &kind, resource.as_deref(), has_namespace).ok()
+    }
+
+    /// Returns the place of the object of any kind that the parameters name.
+    fn of_object(&self, step: &Step, action: &ActionDef, resource: &str) -> Vec<KubernetesPlace> {
+        if self.has_namespace(step, action) {
+            let scope = KubernetesScope::Object { namespace: "namespace", name: "name" };
+            return self.of_kubernetes(step, action, resource, scope);
+        }
+        let (name, note) = self.object_name(step, action, resource, "name");
+        vec![(Place::Cluster, name, note)]
+    }
+
+    fn has_namespace(&self, step: &Step, action: &ActionDef) -> bool {
+        let namespaces = self.values(step, action, "namespace");
+        namespaces.iter().any(|namespace| !matches!(namespace, Known::NotSet))
     }
 
     fn of_aws(
@@ -380,6 +410,30 @@ impl Derivation<'_> {
             None => unknown(),
         }
     }
+}
+
+/// Returns the accesses of these verbs at these places.
+fn kubernetes_accesses(
+    group: &str,
+    resource: &str,
+    verbs: &[&str],
+    places: &[KubernetesPlace],
+) -> Vec<(Access, Option<String>)> {
+    let access = |(place, name, note): &KubernetesPlace, verb: &str| {
+        let access = KubernetesAccess {
+            place: place.clone(),
+            group: group.to_owned(),
+            resource: resource.to_owned(),
+            name: name.clone(),
+            verb: verb.to_owned(),
+        };
+        let is_one = access.name.is_some() || READS_OF_ALL.contains(&verb);
+        let all =
+            || format!("every one of the {resource} there: which ones is known only in the run");
+        (Access::Kubernetes(access), note.clone().or_else(|| (!is_one).then(all)))
+    };
+    let of_place = |place| verbs.iter().map(move |verb| access(place, verb));
+    places.iter().flat_map(of_place).collect()
 }
 
 fn text_of(value: &serde_json::Value) -> String {

@@ -49,6 +49,10 @@ const STEPS: &[(&str, &str)] = &[
         "  - {id: a, action: set_image, with: {namespace: rafay-core, deployment: rafay-sentry, images: {rafay-sentry: 'a:2'}}}\n",
     ),
     (
+        "patch_object",
+        "  - {id: a, action: patch_object, with: {api_version: apps/v1, kind: Deployment, namespace: rafay-core, name: rafay-sentry, patch: {metadata: {annotations: {a: b}}}}}\n",
+    ),
+    (
         "drain",
         "  - {id: pods, action: list_pods, with: {namespace: rafay-core, deployment: rafay-sentry}}\n  \
          - {id: a, action: drain, with: {nodes: '{{ pods.nodes }}', max_unavailable: 2, wait_for_replacements: false}}\n",
@@ -87,7 +91,13 @@ async fn a_run_that_stops_names_everything_that_it_changed() {
         // the Auto Scaling group choose which nodes go.
         let is_reversible = matches!(
             *action,
-            "scale_deployment" | "set_image" | "cordon" | "drain" | "label_nodes" | "taint_nodes"
+            "scale_deployment"
+                | "set_image"
+                | "cordon"
+                | "drain"
+                | "label_nodes"
+                | "taint_nodes"
+                | "patch_object"
         );
         for difference in &found {
             let is_pod = difference.target.starts_with("pod ");

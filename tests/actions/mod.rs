@@ -9,11 +9,13 @@ mod cordon;
 mod delete_pods;
 mod differences;
 mod drain;
+mod get_object;
 mod http_probe;
 mod label_nodes;
 mod list_nodes;
 mod list_pods;
 mod nodegroups;
+mod patch_object;
 mod pod_causes;
 mod protection;
 mod relay_procedure;
@@ -30,6 +32,7 @@ mod suspend_processes;
 mod terminate_instances;
 mod update_nodegroup_version;
 mod wait_nodes;
+mod wait_object;
 mod wait_pods;
 mod wait_rollout;
 
@@ -46,7 +49,10 @@ use kube::{
     Api, Client, Resource,
     api::{Patch, PatchParams, PostParams},
 };
-use rafay_relay_sop::journal::{ResumeMode, RunState};
+use rafay_relay_sop::{
+    engine::StartError,
+    journal::{ResumeMode, RunState},
+};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use simulator::{ContainerFailure, Effect, FailingImage, Fault, PlainGroup, PodFacts, Scenario};
@@ -181,6 +187,18 @@ fn eks(cluster: &TestCluster) -> aws_sdk_eks::Client {
         .http_client(aws_smithy_http_client::Builder::new().build_http())
         .build();
     aws_sdk_eks::Client::from_conf(config)
+}
+
+/// The codes of the diagnostics of a runbook that is refused before a run.
+#[track_caller]
+fn codes(text: &str) -> Vec<&'static str> {
+    match test_support::checked(text) {
+        Err(StartError::InvalidRunbook { diagnostics, .. }) => {
+            diagnostics.iter().map(|diagnostic| diagnostic.code).collect()
+        }
+        Err(other) => panic!("{other}"),
+        Ok(_) => Vec::new(),
+    }
 }
 
 #[track_caller]

@@ -56,6 +56,8 @@ pub(crate) fn tests() -> Vec<Test> {
         test("actions::a_rollout_is_undone_and_the_undo_goes_back", rollout_undo),
         test("actions::wait_rollout_waits_for_the_new_revision", wait_rollout),
         test("actions::wait_pods_waits_until_ready_and_until_gone", wait_pods),
+        test("actions::objects_of_any_kind_are_read_changed_and_waited_for", objects_of_any_kind),
+        test("actions::an_object_that_cannot_be_read_or_changed_is_an_error", refused_objects),
         test("actions::update_nodegroup_version_replaces_every_node", update_version),
     ]
 }
@@ -99,6 +101,62 @@ async fn read_config(plane: Arc<ControlPlane>) {
     let ended = run(&plane, TEST_NAMESPACE, &text).await.expect_success();
     assert_eq!(ended.output("config")["region"], json!("eu-north-1"));
     assert_eq!(ended.output("config")["cluster"], json!("prod"));
+}
+
+const SETTINGS: &str = "api_version: v1, kind: ConfigMap, namespace: actions, name: settings";
+
+async fn settings(plane: &ControlPlane) {
+    plane.namespace(TEST_NAMESPACE).await;
+    let settings = json!({"metadata": {"name": "settings"}, "data": {"size": "3", "old": "yes"}});
+    plane.create::<ConfigMap>(TEST_NAMESPACE, settings).await;
+}
+
+async fn objects_of_any_kind(plane: Arc<ControlPlane>) {
+    settings(&plane).await;
+    let steps = format!(
+        "  - {{id: read, action: get_object, with: {{{SETTINGS}, fields: {{size: {{path: .data.size, type: string}}}}}}}}\n  \
+         - {{id: patch, action: patch_object, with: {{{SETTINGS}, patch: {{data: {{size: '{{{{ (read.size | int) + 1 }}}}', old: null, new: added}}, metadata: {{annotations: {{example.com/size: 7}}}}}}}}}}\n  \
+         - {{id: wait, action: wait_object, with: {{{SETTINGS}, until: [{{path: .data.size, equals: 4}}, {{path: .data.old, exists: false}}]}}}}\n  \
+         - {{id: namespace, action: get_object, with: {{api_version: v1, kind: Namespace, name: actions, fields: {{phase: {{path: .status.phase, type: string}}}}}}}}\n  \
+         - {{id: defined, action: wait_object, with: {{api_version: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, name: runbookruns.sop.rafay.dev, until: [{{condition: Established}}]}}}}\n  \
+         - {{id: custom, action: get_object, with: {{api_version: sop.rafay.dev/v1alpha1, kind: RunbookRun, resource: runbookruns, namespace: actions, name: absent, may_be_missing: true, fields: {{runbook: {{path: .spec.runbook, type: string}}}}}}}}\n  \
+         - {{id: gone, action: wait_object, with: {{api_version: v1, kind: ConfigMap, namespace: actions, name: absent, gone: true}}}}\n  \
+         - {{id: used, action: assert, with: {{that: \"{{{{ namespace.phase == 'Active' and custom.runbook is none }}}}\", message: no}}}}\n"
+    );
+    let text = runbook_yaml(&format!("{steps}{FAILING_STEP}"));
+    let ended = run(&plane, TEST_NAMESPACE, &text).await.expect_state(RunState::RolledBack);
+    assert_eq!(ended.output("patch")["changed"].as_array().unwrap().len(), 4);
+    let maps = plane.api::<ConfigMap>(TEST_NAMESPACE);
+    let restored = maps.get("settings").await.unwrap();
+    assert_eq!(json!(restored.data), json!({"size": "3", "old": "yes"}));
+    assert_eq!(restored.metadata.annotations.unwrap_or_default().len(), 0);
+
+    run(&plane, TEST_NAMESPACE, &runbook_yaml(&steps)).await.expect_success();
+    let changed = maps.get("settings").await.unwrap();
+    assert_eq!(json!(changed.data), json!({"size": "4", "new": "added"}));
+    assert_eq!(json!(changed.metadata.annotations), json!({"example.com/size": "7"}));
+}
+
+async fn refused_objects(plane: Arc<ControlPlane>) {
+    settings(&plane).await;
+    let relay = "api_version: example.com/v1, kind: Relay, resource: relays, namespace: actions, name: relay";
+    for (step, message) in [
+        (
+            format!(
+                "get_object, with: {{{relay}, fields: {{size: {{path: .spec.size, type: integer}}}}}}"
+            ),
+            "the API server does not serve relays.example.com in version v1",
+        ),
+        (
+            format!("wait_object, with: {{{relay}, gone: true}}"),
+            "the API server does not serve relays.example.com in version v1",
+        ),
+        (format!("patch_object, with: {{{SETTINGS}, patch: {{dta: {{a: b}}}}}}"), "unknown field"),
+    ] {
+        let text = runbook_yaml(&format!("  - {{id: it, on_failure: stop, action: {step}}}\n"));
+        let ended = run(&plane, TEST_NAMESPACE, &text).await.expect_state(RunState::Failed);
+        assert!(ended.error().contains(message), "{}", ended.error());
+    }
 }
 
 const LIST: &str =

@@ -47,10 +47,15 @@ pub(super) fn runbook(runbook: &ActionSignature) -> String {
 /// Returns everything about one action.
 pub(super) fn details(action: &ActionDef) -> String {
     let description = action.params["description"].as_str().unwrap_or_default();
-    let ActionSignature { params, output, .. } = action.signature();
+    let signature = action.signature();
+    let declares_output = signature.declares_output();
+    let ActionSignature { params, output, .. } = signature;
     let mut text = format!("{} ({})\n\n{description}\n", action.name, kind_text(action.kind()));
-    let _ =
-        write!(text, "\nparameters\n{}\noutput\n{}", fields(&params, true), fields(&output, false));
+    let output = match declares_output {
+        true => "  the fields that the parameters declare\n".into(),
+        false => fields(&output, false),
+    };
+    let _ = write!(text, "\nparameters\n{}\noutput\n{output}", fields(&params, true));
     let _ = write!(text, "\nundo\n  {}\n\npermissions\n", undo_text(action.reversibility()));
     if action.permissions.is_empty() {
         text += "  none\n";

@@ -35,7 +35,9 @@ pub(super) fn document(actions: &[&ActionDef]) -> String {
 
 fn section(action: &ActionDef) -> String {
     let description = action.params["description"].as_str().unwrap_or_default();
-    let ActionSignature { params, output, .. } = action.signature();
+    let signature = action.signature();
+    let declares_output = signature.declares_output();
+    let ActionSignature { params, output, .. } = signature;
     let mut text = format!("\n## {}\n\n{description}\n", action.name);
     if !params.fields.is_empty() {
         text += "\n| parameter | type | | |\n|---|---|---|---|\n";
@@ -54,7 +56,10 @@ fn section(action: &ActionDef) -> String {
         let names: Vec<String> = group.iter().map(|name| format!("`{name}`")).collect();
         let _ = writeln!(text, "\nExactly one of {} is given.", names.join(", "));
     }
-    text += &outputs(&output);
+    text += &match declares_output {
+        true => "\nOutput: the fields that the parameters declare.\n".into(),
+        false => outputs(&output),
+    };
     let _ = writeln!(text, "\nUndo: {}.", undo_text(action.reversibility()));
     text + &permissions(action)
 }
