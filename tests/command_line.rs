@@ -62,7 +62,7 @@ fn an_unknown_runbook_lists_the_known_ones() {
     let ended = run(&["run", "relay-scael", "--simulate"]).expect_exit_code(3);
     assert_eq!(
         ended.stderr,
-        "error: runbook 'relay-scael' not found in runbooks\nhint: known runbooks: drain-node, evacuate-zone, relay-scale, replace-node, restart-deployments, rotate-nodegroup, scale-nodegroup, upgrade-nodegroup\n"
+        "error: runbook 'relay-scael' not found in runbooks\nhint: known runbooks: drain-node, evacuate-zone, park, relay-scale, replace-node, restart-deployments, rotate-nodegroup, scale-nodegroup, unpark, upgrade-nodegroup\n"
     );
 }
 

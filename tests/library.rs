@@ -16,10 +16,12 @@ fn runbook(name: &str) -> String {
     let texts = [
         include_str!("../runbooks/drain-node.yaml"),
         include_str!("../runbooks/evacuate-zone.yaml"),
+        include_str!("../runbooks/park.yaml"),
         include_str!("../runbooks/replace-node.yaml"),
         include_str!("../runbooks/restart-deployments.yaml"),
         include_str!("../runbooks/rotate-nodegroup.yaml"),
         include_str!("../runbooks/scale-nodegroup.yaml"),
+        include_str!("../runbooks/unpark.yaml"),
         include_str!("../runbooks/upgrade-nodegroup.yaml"),
     ];
     let is_it = |text: &&str| text.contains(&format!("\nname: {name}\n"));
@@ -304,4 +306,59 @@ async fn evacuate_zone_changes_nothing_where_there_is_no_node() {
     let ended = ended.expect_state(RunState::Failed);
     assert!(ended.error().contains("there is no node in us-west-2x"), "{}", ended.error());
     assert_eq!(cluster.effective_calls(), [""; 0]);
+}
+
+/// The inputs of park and unpark.
+fn parked() -> Value {
+    json!({
+        "region": "us-west-2", "cluster": "rafay-cluster", "nodegroups": [GROUP],
+        "deployments": ["rafay-relay", "relay-cache"],
+    })
+}
+
+/// The sizes of the parked deployments, and the desired and the least size of the nodegroup.
+fn sizes(state: &ClusterState) -> (Vec<i32>, u32, u32) {
+    let names = ["rafay-core/rafay-relay", "rafay-core/relay-cache"];
+    let replicas = names.iter().map(|name| state.deployments[*name].replicas).collect();
+    let group = &state.nodegroups[GROUP];
+    (replicas, group.desired, group.min)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unpark_restores_what_park_has_remembered() {
+    let cluster = TestCluster::new().await;
+    let before = sizes(&state(&cluster).await);
+    let ended = cluster.run_with(&runbook("park"), parked()).await.expect_success();
+    assert_eq!(ended.output("stop_pods").as_array().unwrap().len(), 2);
+    assert_eq!(sizes(&state(&cluster).await), (vec![0, 0], 0, 0));
+    // Parking what is parked changes nothing, and so loses no size.
+    let calls = cluster.effective_calls().len();
+    cluster.run_with(&runbook("park"), parked()).await.expect_success();
+    assert_eq!(cluster.effective_calls().len(), calls);
+    cluster.run_with(&runbook("unpark"), parked()).await.expect_success();
+    assert_eq!(sizes(&state(&cluster).await), before);
+    // Nothing is remembered any more.
+    let calls = cluster.effective_calls().len();
+    cluster.run_with(&runbook("unpark"), parked()).await.expect_success();
+    assert_eq!(cluster.effective_calls().len(), calls);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn park_and_unpark_are_rolled_back() {
+    let failing = |name: &str| {
+        let no = "  - {id: no, on_failure: rollback, action: assert, with: {that: false, message: no}}\n";
+        runbook(name).replacen("outputs:\n", &format!("{no}outputs:\n"), 1)
+    };
+    let cluster = TestCluster::new().await;
+    let before = sizes(&state(&cluster).await);
+    let ended = cluster.run_with(&failing("park"), parked()).await;
+    ended.expect_state(RunState::RolledBack);
+    assert_eq!(sizes(&state(&cluster).await), before);
+
+    cluster.run_with(&runbook("park"), parked()).await.expect_success();
+    let ended = cluster.run_with(&failing("unpark"), parked()).await;
+    ended.expect_state(RunState::RolledBack);
+    assert_eq!(sizes(&state(&cluster).await), (vec![0, 0], 0, 0));
+    cluster.run_with(&runbook("unpark"), parked()).await.expect_success();
+    assert_eq!(sizes(&state(&cluster).await), before, "the notes are still there");
 }

@@ -7,11 +7,13 @@ use super::{Library, MissingRunbook, Source};
 pub const BUILT_IN_RUNBOOKS: &[(&str, &str)] = &[
     ("drain-node", include_str!("../../../runbooks/drain-node.yaml")),
     ("evacuate-zone", include_str!("../../../runbooks/evacuate-zone.yaml")),
+    ("park", include_str!("../../../runbooks/park.yaml")),
     ("relay-scale", include_str!("../../../runbooks/relay-scale.yaml")),
     ("replace-node", include_str!("../../../runbooks/replace-node.yaml")),
     ("restart-deployments", include_str!("../../../runbooks/restart-deployments.yaml")),
     ("rotate-nodegroup", include_str!("../../../runbooks/rotate-nodegroup.yaml")),
     ("scale-nodegroup", include_str!("../../../runbooks/scale-nodegroup.yaml")),
+    ("unpark", include_str!("../../../runbooks/unpark.yaml")),
     ("upgrade-nodegroup", include_str!("../../../runbooks/upgrade-nodegroup.yaml")),
 ];
 
