@@ -26,8 +26,8 @@ pub struct Params {
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 10))]
     pub approvals: u32,
-    /// The actors that may not approve, such as `cli:ann`; `starter` is the one that started the run. With an empty list
-    /// everybody may.
+    /// The actors that may not approve, such as `cli:ann`; `starter` is the one that started the run. With an empty
+    /// list everybody may.
     #[serde(default = "starter")]
     pub not_by: Vec<String>,
     /// Questions that the first actor that approves answers: names, and declarations as those of inputs. Literals.
