@@ -123,7 +123,7 @@ async fn a_node_that_has_ended_since_it_was_listed_is_gone() {
         "{list}  - {{id: stop, action: label_nodes, with: {{nodes: [{node}], labels: {{x: y}}}}}}\n{annotate}"
     );
     let ended = fail_and_resume(&cluster, &steps, "patch nodes/*", async || {
-        end_node(&cluster, &node).await
+        end_node(&cluster, &node).await;
     })
     .await
     .expect_success();

@@ -185,7 +185,7 @@ fn containers(job: &Job) -> impl Iterator<Item = &str> {
 pub(super) fn describe(manifest: &Value) -> String {
     let containers = manifest["spec"]["template"]["spec"]["containers"].as_array();
     let text = |container: &Value| {
-        let words = ["command", "args"].iter().flat_map(|field| container[*field].as_array());
+        let words = ["command", "args"].iter().filter_map(|field| container[*field].as_array());
         let words = words.flatten().filter_map(Value::as_str);
         let image = container["image"].as_str().unwrap_or_default();
         [image].into_iter().chain(words).collect::<Vec<_>>().join(" ")

@@ -58,5 +58,6 @@ fn answer(question: &InputDeclaration<'_>) -> Field {
         required: true,
         default: None,
         description: question.description.unwrap_or_default().to_owned(),
+        literal: false,
     }
 }
