@@ -410,7 +410,7 @@ async fn the_step_is_named_where_several_ask() {
     }
     let ended = driven.ended().await.expect_success();
     assert_eq!(*ended.output("all"), json!([{"n": 1}, {"n": 7}]));
-    assert!(ended.lines().iter().any(|line| line == "d: ann"), "{:#?}", ended.lines());
+    assert!(ended.lines().iter().any(|line| line == "alone[1]: d: ann"), "{:#?}", ended.lines());
 }
 
 /// The holder of the lease of the cluster, and whether a run has a lock.

@@ -341,5 +341,5 @@ fn runbooks_that_are_elsewhere_can_be_called() {
     let unknown = validate(dir.path(), &[caller_path]).expect_exit_code(1);
     assert!(unknown.stdout.contains("RB065"), "{}", unknown.stdout);
     validate(dir.path(), &[caller_path, "--runbooks", there.to_str().unwrap()]).expect_exit_code(0);
-    validate(dir.path(), &[caller_path, "--runbooks", "/nowhere"]).expect_exit_code(2);
+    validate(dir.path(), &[caller_path, "--runbooks", "/nowhere"]).expect_exit_code(3);
 }

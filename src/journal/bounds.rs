@@ -29,7 +29,7 @@ fn bound_step(event: &mut StepEvent) {
         StepEvent::StepCompleted { message, .. } => message.iter_mut().for_each(shorten),
         StepEvent::StepSkipped { reason, .. } => shorten(reason),
         StepEvent::StepUndoFinished { not_restored, .. } => {
-            not_restored.iter_mut().for_each(shorten)
+            not_restored.iter_mut().for_each(shorten);
         }
         StepEvent::StepOperationFailed { failure, .. }
         | StepEvent::StepAttemptFailed { failure, .. }

@@ -37,6 +37,8 @@ use text::plural;
 /// Kubernetes cluster is the nodegroup's EKS cluster: EKS must report the kubeconfig's endpoint or certificate
 /// authority for it, or an instance of the nodegroup must be a node of the Kubernetes cluster.
 ///
+/// A group of which more instances are protected from scale-in than are to be left is refused: they would stay.
+///
 /// Without `drain`, the Auto Scaling group chooses the instances that go by its termination policy, and EKS drains
 /// their nodes for a limited time. With `drain`, the step chooses them once: of the zone with the most instances, those
 /// that are not protected from scale-in, cordoned nodes first, then those with the fewest pods, then the oldest; the
@@ -282,6 +284,9 @@ impl Change for ScaleNodegroup {
         let before = Sizes { min: nodegroup.min, max: nodegroup.max, desired: group.desired };
         let after = merge_sizes(&params, before)?;
         check_not_suspended(&group, before, after)?;
+        if after.desired < before.desired {
+            removal::ensure_unprotected(&group, after.desired)?;
+        }
         let kubernetes = reader.kubernetes().await?;
         let found = kubernetes.list::<Node>(&nodes_selection(&nodegroup.name)).await?;
         let nodes: Vec<NodeRecord> = found.iter().filter_map(NodeRecord::of).collect();

@@ -172,19 +172,34 @@ fn choose(
         let size = |zone: &str| sizes.get(zone).copied().unwrap_or(0);
         let next = candidates.iter().min_by_key(|(_, _, zone)| Reverse(size(zone))).cloned();
         let Some(next) = next else {
-            return Err(Error::precondition(format!(
-                "{} of Auto Scaling group {} are to go, and {available} of {} are not protected from scale-in",
-                plural(count, "instance"),
-                group.name,
-                active_instances(group).count()
-            ))
-            .with_hint("`set_protection` with `protected: false` removes the protection of instances"));
+            return Err(too_many_protected(group, count, available));
         };
         candidates.remove(&next);
         *sizes.entry(next.2).or_default() -= 1;
         chosen.push(next.1.to_owned());
     }
     Ok(chosen)
+}
+
+/// Checks that a group can become as small as it is to be: instances that are protected from scale-in stay.
+///
+/// # Errors
+/// More of them are protected than there are to be.
+pub(super) fn ensure_unprotected(group: &AutoScalingGroup, after: u32) -> Result<()> {
+    let active = active_instances(group).count();
+    let available = active_instances(group).filter(|instance| !instance.protected).count();
+    let count = active.saturating_sub(after as usize);
+    if available < count { Err(too_many_protected(group, count, available)) } else { Ok(()) }
+}
+
+fn too_many_protected(group: &AutoScalingGroup, count: usize, available: usize) -> Error {
+    Error::precondition(format!(
+        "{} of Auto Scaling group {} are to go, and {available} of {} are not protected from scale-in",
+        plural(count, "instance"),
+        group.name,
+        active_instances(group).count()
+    ))
+    .with_hint("`set_protection` with `protected: false` removes the protection of instances")
 }
 
 fn active_instances(group: &AutoScalingGroup) -> impl Iterator<Item = &GroupInstance> {

@@ -82,7 +82,7 @@ impl ActionsArgs {
 /// An action, or a runbook that can be called like one.
 enum Found {
     Action(&'static ActionDef),
-    Runbook(ActionSignature),
+    Runbook(Box<ActionSignature>),
 }
 
 fn find(name: &str, runbooks: &RunbookDir) -> Result<Found, CliError> {
@@ -92,7 +92,7 @@ fn find(name: &str, runbooks: &RunbookDir) -> Result<Found, CliError> {
     runbooks.ensure_usable()?;
     let callable = runbook::callable(name, registry::registry(), &runbooks.library());
     if let Some(callable) = callable {
-        return Ok(Found::Runbook(callable));
+        return Ok(Found::Runbook(Box::new(callable)));
     }
     let names = runbooks.names();
     if names.iter().any(|known| known == name) {

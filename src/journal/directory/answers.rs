@@ -63,7 +63,7 @@ pub(super) fn read(state: &Path, run: &RunId) -> Result<Vec<PostedAnswer>, Store
             Err(error) => return Err(failed(error)),
         }
     }
-    answers.sort_by(|(one, _), (other, _)| one.cmp(other));
+    answers.sort_by_key(|(written_at, _)| *written_at);
     Ok(answers.into_iter().map(|(_, answer)| answer).collect())
 }
 
