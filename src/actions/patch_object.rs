@@ -48,8 +48,8 @@ pub struct Params {
     /// Name of the object.
     #[schemars(extend("x-syntax" = "kubernetes-name"))]
     pub name: String,
-    /// The fields to change, as in the object: `{spec: {replicas: 2}}`. A number or boolean in labels and annotations
-    /// is written as a string.
+    /// The fields to change, as in the object: `{spec: {replicas: 2}}`. A number or boolean in labels, in annotations
+    /// and in the `data` of a ConfigMap is written as a string.
     pub patch: Map<String, Value>,
 }
 
@@ -110,6 +110,7 @@ impl Change for PatchObject {
         _: &Progress,
     ) -> Result<Intent> {
         let Params { api_version, kind, resource, namespace, name, mut patch } = params;
+        write_as_strings(&mut patch, &kind);
         let (kind, address) =
             ObjectParams { api_version, kind, resource, namespace, name }.resolve()?;
         let refused = leaf_paths(&patch)
@@ -118,7 +119,6 @@ impl Change for PatchObject {
         if let Some(why) = refused {
             return Err(Error::precondition(why));
         }
-        write_as_strings(&mut patch);
         let object = objects::read(&reader.kubernetes().await?, &address).await?;
         let object =
             object.ok_or_else(|| Error::precondition(format!("{address} does not exist")))?;
@@ -286,10 +286,17 @@ impl Patch {
     }
 }
 
-/// Writes the numbers and booleans in labels and annotations as strings, which Kubernetes requires there.
-fn write_as_strings(patch: &mut Map<String, Value>) {
-    for map in ["labels", "annotations"] {
-        let values = patch.get_mut("metadata").and_then(|metadata| metadata.get_mut(map));
+/// Writes the numbers and booleans in labels and annotations, and in the data of a ConfigMap, as strings, which
+/// Kubernetes requires there.
+fn write_as_strings(patch: &mut Map<String, Value>, kind: &str) {
+    let of_texts: &[&str] = match kind {
+        "ConfigMap" => &["/metadata/labels", "/metadata/annotations", "/data"],
+        _ => &["/metadata/labels", "/metadata/annotations"],
+    };
+    for pointer in of_texts {
+        let mut keys = pointer.split('/').skip(1);
+        let first = keys.next().and_then(|key| patch.get_mut(key));
+        let values = keys.fold(first, |map, key| map?.get_mut(key));
         for value in values.and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
             if value.is_number() || value.is_boolean() {
                 *value = Value::String(value.to_string());
@@ -411,10 +418,16 @@ mod tests {
     }
 
     #[test]
-    fn a_number_in_an_annotation_is_written_as_a_string() {
-        let mut patch = json!({"metadata": {"annotations": {"a": 3, "b": null}}, "spec": {"c": 3}});
-        write_as_strings(patch.as_object_mut().unwrap());
-        let written = json!({"metadata": {"annotations": {"a": "3", "b": null}}, "spec": {"c": 3}});
-        assert_eq!(patch, written);
+    fn a_number_is_written_as_a_string_where_only_those_are_allowed() {
+        let patch = json!({"metadata": {"annotations": {"a": 3, "b": null}}, "data": {"c": true}});
+        let written = |kind: &str| {
+            let mut patch = patch.clone();
+            write_as_strings(patch.as_object_mut().unwrap(), kind);
+            patch
+        };
+        let annotations = json!({"annotations": {"a": "3", "b": null}});
+        let expected = |data: Value| json!({"metadata": annotations, "data": data});
+        assert_eq!(written("ConfigMap"), expected(json!({"c": "true"})));
+        assert_eq!(written("Other"), expected(json!({"c": true})));
     }
 }

@@ -1,5 +1,7 @@
 //! `rollout_restart`.
 
+use std::time::Duration;
+
 use kube::{
     Api,
     api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams},
@@ -137,7 +139,13 @@ async fn new_pods_without_a_node_fail_rollout_restart_with_the_cause() {
 async fn a_rollout_in_progress_ends_before_the_restart_or_is_refused() {
     for refuse in [false, true] {
         let mut scenario = Scenario::default();
-        scenario.times.pod_start = std::time::Duration::from_mins(1);
+        // One that is refused must still be in progress, however slow this machine is.
+        let pod_start = if refuse { Duration::from_hours(5) } else { Duration::from_mins(1) };
+        scenario.times.pod_start = pod_start;
+        scenario
+            .deployments
+            .iter_mut()
+            .for_each(|deployment| deployment.progress_deadline = 86_400);
         let cluster = TestCluster::with_scenario(scenario).await;
         patch_deployment(&cluster, "rafay-sentry", image_patch("rafay-sentry", "better")).await;
         let restart = format!("patch deployments/{NAMESPACE}/rafay-sentry");

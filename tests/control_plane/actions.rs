@@ -112,6 +112,7 @@ async fn settings(plane: &ControlPlane) {
 }
 
 async fn objects_of_any_kind(plane: Arc<ControlPlane>) {
+    crate::cluster_store::prepare(&plane).await;
     settings(&plane).await;
     let steps = format!(
         "  - {{id: read, action: get_object, with: {{{SETTINGS}, fields: {{size: {{path: .data.size, type: string}}}}}}}}\n  \

@@ -273,8 +273,9 @@ impl FinishedRun {
     #[track_caller]
     pub fn output(&self, step: &str) -> &Value {
         let path = StepPath::top_level(step);
-        let step = self.run.step(&path).unwrap_or_else(|| panic!("step {path} has not begun"));
-        step.output().unwrap_or_else(|| panic!("step {path} has no output"))
+        let step = self.run.step(&path);
+        step.and_then(|step| step.output())
+            .unwrap_or_else(|| panic!("step {path} has no output: {:#?}", self.lines()))
     }
 
     #[track_caller]
