@@ -166,12 +166,25 @@ impl Field {
             let hint = format!("`type: optional {value_type}` makes it null then");
             return Err(Error::precondition(format!("{address} has no {path}")).with_hint(hint));
         }
-        value_type.coerce(found).map_err(|mismatch| {
+        value_type.coerce(read_text(found, value_type)).map_err(|mismatch| {
             let joint =
                 if mismatch.path.is_empty() || mismatch.path.starts_with('[') { "" } else { "." };
             let inside = &mismatch.path;
             Error::precondition(format!("{path}{joint}{inside} of {address} {}", mismatch.reason))
         })
+    }
+}
+
+/// Returns the number or boolean that a text has, where one is declared: labels and annotations are always texts.
+fn read_text(found: Value, declared: &Type) -> Value {
+    let is_scalar =
+        matches!(declared.non_null(), Type::Integer(_) | Type::Number(_) | Type::Boolean);
+    match found {
+        Value::String(text) if is_scalar => match serde_json::from_str(&text) {
+            Ok(value @ (Value::Number(_) | Value::Bool(_))) => value,
+            _ => Value::String(text),
+        },
+        found => found,
     }
 }
 
@@ -202,6 +215,8 @@ mod tests {
         assert_eq!(read(".spec.replicas", "integer").unwrap(), json!(3));
         assert_eq!(read(".spec.replicas", "string").unwrap(), json!("3"));
         assert_eq!(read(".spec.paused", "optional boolean").unwrap(), json!(true));
+        assert_eq!(read(".spec.labels.a", "optional integer").unwrap(), json!(1));
+        assert!(read(".spec.args[0]", "integer").is_err());
         assert_eq!(read(".spec.absent.deeper", "optional integer").unwrap(), Value::Null);
     }
 

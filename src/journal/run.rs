@@ -205,7 +205,7 @@ impl StepProgress {
 
     /// Lets a change that was undone be made again. One that cannot be undone is still there.
     fn repeat(&mut self) {
-        if self.is_irreversible {
+        if self.is_irreversible && self.output().is_some() {
             self.undo = None;
             return;
         }

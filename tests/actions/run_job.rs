@@ -1,6 +1,6 @@
 //! `run_job`.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use k8s_openapi::api::{batch::v1::Job, core::v1::ConfigMap};
 use kube::{Api, api::ListParams};
@@ -9,7 +9,7 @@ use rafay_relay_sop::{
     journal::{ResumeMode, RunState},
 };
 use serde_json::json;
-use simulator::{ContainerFailure, Effect, Fault};
+use simulator::{ContainerFailure, Effect, Fault, Scenario};
 
 use super::{
     NAMESPACE, client, create, fail_and_roll_back, runbook_yaml, scenario_with_failing_image,
@@ -161,8 +161,9 @@ async fn the_undo_deletes_the_job_and_its_pods() {
     .await;
 }
 
+/// It is left until its own time limit, unless the run is rolled back.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_cannot_start_fails_early_and_is_deleted() {
+async fn a_job_that_cannot_start_fails_early() {
     let failure = ContainerFailure::ImagePull;
     let cluster = TestCluster::with_scenario(scenario_with_failing_image("migrate", failure)).await;
     let patient = inline().replace("name: migrate,", "name: migrate, time_limit: 100h,");
@@ -170,21 +171,35 @@ async fn a_job_that_cannot_start_fails_early_and_is_deleted() {
     let ended = cluster.run(&text).await.expect_state(RunState::Failed);
     let error = ended.error();
     assert!(error.contains("cannot run: pod") && error.contains("(for 2m)"), "{error}");
-    assert_eq!(names(&cluster).await, BTreeSet::new(), "it would still run");
+    assert_eq!(names(&cluster).await.len(), 1);
+    cluster.resume(ended.run.id(), ResumeMode::Rollback).await.expect_state(RunState::RolledBack);
+    assert_eq!(names(&cluster).await, BTreeSet::new());
 }
 
+/// A migration must not be killed because the service is rolled out, nor begun anew.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_still_runs_is_deleted_when_its_run_is_cancelled() {
-    let failure = ContainerFailure::NeverReady;
-    let cluster = TestCluster::with_scenario(scenario_with_failing_image("migrate", failure)).await;
-    let accepted = cluster.accept(&runbook_yaml(&inline()), json!({})).await.unwrap();
-    let control = Control::default();
-    let cancelling = async {
-        wait_until_async("the job", async || (!names(&cluster).await.is_empty()).then_some(()))
-            .await;
-        control.cancel("test");
-    };
-    let (ended, ()) = tokio::join!(cluster.drive(accepted, control.clone()), cancelling);
-    ended.expect_state(RunState::Cancelled);
-    assert_eq!(names(&cluster).await, BTreeSet::new());
+async fn a_job_goes_on_when_its_run_stops_and_the_resumed_run_waits_for_it() {
+    type Case = (fn(&Control), RunState);
+    let requests: [Case; 2] = [
+        (|control| control.cancel("test"), RunState::Cancelled),
+        (Control::shut_down, RunState::Interrupted),
+    ];
+    for (request, state) in requests {
+        let mut scenario = Scenario::default();
+        scenario.times.job = Duration::from_mins(4);
+        let cluster = TestCluster::with_scenario(scenario).await;
+        let accepted = cluster.accept(&runbook_yaml(&inline()), json!({})).await.unwrap();
+        let (id, control) = (accepted.run().id().clone(), Control::default());
+        let stopping = async {
+            let is_there = async || (!names(&cluster).await.is_empty()).then_some(());
+            wait_until_async("the job", is_there).await;
+            request(&control);
+        };
+        let (ended, ()) = tokio::join!(cluster.drive(accepted, control.clone()), stopping);
+        ended.expect_state(state);
+        let job = names(&cluster).await;
+        assert_eq!(job.len(), 1);
+        cluster.resume(&id, ResumeMode::Continue).await.expect_success();
+        assert_eq!(names(&cluster).await, job, "it was not started again");
+    }
 }

@@ -261,6 +261,12 @@ async fn an_autoscaled_deployment_is_refused_with_the_autoscalers_name() {
     let ended = cluster.run(&runbook_yaml(&scale(4, ""))).await.expect_state(RunState::Failed);
     assert!(ended.error().contains("HorizontalPodAutoscaler cache-scaler"), "{}", ended.error());
     assert_eq!(replicas(&cluster, "relay-cache").await, 2);
+    // An autoscaler does nothing while the number is 0, and takes over from there.
+    cluster.run(&runbook_yaml(&scale(0, ""))).await.expect_success();
+    let ended = cluster.run(&runbook_yaml(&scale(1, ""))).await.expect_state(RunState::Failed);
+    assert!(ended.error().contains("HorizontalPodAutoscaler cache-scaler"), "{}", ended.error());
+    cluster.run(&runbook_yaml(&scale(3, ""))).await.expect_success();
+    assert_eq!(replicas(&cluster, "relay-cache").await, 3);
 }
 
 fn multiply(by: u32, more: &str) -> String {

@@ -13,7 +13,7 @@ use super::{
     PlatformReader, PlatformWriter, Progress, RepeatedParam, RestoreCommand, Result, TargetState,
     types::default_give_up_after,
 };
-use crate::platform::kubernetes::{KubernetesReader, Selection, job};
+use crate::platform::kubernetes::{KubernetesReader, Selection};
 use manifest::{ConfigMapKey, JobSpec};
 use runbook::{Duration, Reversibility};
 
@@ -32,7 +32,8 @@ const TOKEN_LENGTH: usize = 12;
 /// are kept in the journal: a job must not print secrets.
 ///
 /// The undo deletes the jobs that the step has created, with their pods. What a job has done is not undone. A job that
-/// still runs when the step ends without success is deleted too; one that has ended is kept for `keep_for`.
+/// still runs when the run is interrupted, cancelled or fails goes on, until `time_limit` at the latest, and a run that
+/// is resumed waits for it. One that has ended is kept for `keep_for`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("x-exactly-one-of" = [["config_map", "spec"]]))]
@@ -193,7 +194,7 @@ impl Change for RunJob {
         writer: &PlatformWriter,
         _: &Progress,
     ) -> Result<Vec<String>> {
-        delete_jobs(intent, writer, |_| true).await?;
+        delete_jobs(intent, writer).await?;
         Ok(Vec::new())
     }
 
@@ -207,10 +208,6 @@ impl Change for RunJob {
             TargetState::new(target, Value::Null, true, Some(restore))
         };
         Ok(found.iter().map(state).collect())
-    }
-
-    async fn clean_up(intent: &Intent, writer: &PlatformWriter) -> Result<()> {
-        delete_jobs(intent, writer, |found| job::end(found).is_none()).await
     }
 }
 
@@ -235,13 +232,9 @@ async fn jobs(intent: &Intent, kubernetes: &KubernetesReader) -> Result<Vec<Job>
     Ok(kubernetes.list::<Job>(&selection).await?)
 }
 
-async fn delete_jobs(
-    intent: &Intent,
-    writer: &PlatformWriter,
-    is_meant: impl Fn(&Job) -> bool,
-) -> Result<()> {
+async fn delete_jobs(intent: &Intent, writer: &PlatformWriter) -> Result<()> {
     let kubernetes = writer.kubernetes().await?;
-    for found in jobs(intent, kubernetes.reader()).await?.iter().filter(|job| is_meant(job)) {
+    for found in jobs(intent, kubernetes.reader()).await? {
         let name = found.metadata.name.as_deref().unwrap_or_default();
         let uid = found.metadata.uid.as_deref().unwrap_or_default();
         kubernetes.delete_if_same::<Job>(&intent.namespace, name, uid).await?;

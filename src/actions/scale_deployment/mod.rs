@@ -243,7 +243,10 @@ impl Change for ScaleDeployment {
         let (namespace, name) = (params.namespace.as_str(), deployment.as_str());
         let found = workload::deployment(&kubernetes, namespace, name).await?;
         let target = WorkloadRef::new(namespace.to_owned(), Some(deployment.clone()), None, None);
-        reject_autoscaled(&kubernetes, "Deployment", &target).await?;
+        let current = found.spec.replicas.unwrap_or(1);
+        let current = u32::try_from(current).unwrap_or_default();
+        let change = (current, params.replicas_after(current)?);
+        reject_autoscaled(&kubernetes, "Deployment", &target, change).await?;
         let timers = RolloutTimers::new(params.give_up_after, *reader.clock());
         let policy = params.rollout_in_progress;
         let mut snapshot =
@@ -498,17 +501,26 @@ async fn write_replicas(
     Err(Error::busy(format!("{} keeps being changed by other clients", intent.target())))
 }
 
-/// Refuses a workload that an autoscaler scales: the autoscaler would soon overwrite the number.
+/// Refuses a workload that an autoscaler scales: the autoscaler would soon overwrite the number. It does nothing while
+/// the number is 0, and takes over from there: see "Implicit maintenance-mode deactivation" of the Horizontal Pod
+/// Autoscaler.
 async fn reject_autoscaled(
     kubernetes: &kubernetes::KubernetesReader,
     kind: &str,
     workload: &WorkloadRef,
+    (current, after): (u32, u32),
 ) -> Result<()> {
+    if after == 0 {
+        return Ok(());
+    }
     let in_namespace = kubernetes::Selection::in_namespace(workload.namespace.as_str());
     let autoscalers = kubernetes.list::<HorizontalPodAutoscaler>(&in_namespace).await?;
     let targets_workload = |autoscaler: &&HorizontalPodAutoscaler| {
         let target = &autoscaler.spec.scale_target_ref;
-        target.kind == kind && target.name == workload.name()
+        let bounds = autoscaler.spec.min_replicas.unwrap_or(1)..=autoscaler.spec.max_replicas;
+        let takes_over =
+            current == 0 && i32::try_from(after).is_ok_and(|after| bounds.contains(&after));
+        target.kind == kind && target.name == workload.name() && !takes_over
     };
     let targeting: Vec<String> = autoscalers
         .iter()

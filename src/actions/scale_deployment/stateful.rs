@@ -77,7 +77,9 @@ pub(super) async fn prepare(
     let kubernetes = reader.kubernetes().await?;
     let target = WorkloadRef::new(params.namespace.clone(), None, Some(name.clone()), None);
     let found: StatefulSet = rollouts::read(&kubernetes, &target).await?;
-    super::reject_autoscaled(&kubernetes, "StatefulSet", &target).await?;
+    let current = found.replicas();
+    let change = (current, params.replicas_after(current)?);
+    super::reject_autoscaled(&kubernetes, "StatefulSet", &target, change).await?;
     let give_up_after = params.give_up_after;
     let wait = RolloutWait { policy: params.rollout_in_progress, give_up_after };
     let (found, pods) = rollouts::settled(found, &target, wait, reader, progress).await?;
