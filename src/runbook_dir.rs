@@ -318,7 +318,7 @@ mod tests {
         assert_eq!(error.to_string(), expected);
         assert_eq!(
             error.hint().unwrap(),
-            "known runbooks: drain-node, evacuate-zone, relay-scale, replace-node, restart-deployments, rotate-nodegroup, scale-nodegroup, upgrade-nodegroup"
+            "known runbooks: drain-node, evacuate-zone, park, relay-scale, replace-node, restart-deployments, rotate-nodegroup, scale-nodegroup, unpark, upgrade-nodegroup"
         );
     }
 
