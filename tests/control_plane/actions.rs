@@ -52,6 +52,7 @@ pub(crate) fn tests() -> Vec<Test> {
         ),
         test("actions::a_job_runs_to_its_end_and_its_undo_deletes_it", run_job),
         test("actions::stateful_and_daemon_sets_are_restarted", restart_sets),
+        test("actions::a_stateful_set_is_scaled_and_restored", scale_set),
         test("actions::images_are_set_and_restored", set_image),
         test("actions::a_rollout_is_undone_and_the_undo_goes_back", rollout_undo),
         test("actions::wait_rollout_waits_for_the_new_revision", wait_rollout),
@@ -515,6 +516,27 @@ async fn restart_sets(plane: Arc<ControlPlane>) {
         };
         assert_eq!(pods.iter().filter(has_stamp).count(), 2);
     }
+}
+
+async fn scale_set(plane: Arc<ControlPlane>) {
+    two_nodes(&plane, false).await;
+    create_sets(&plane).await;
+    let replicas = async || {
+        let found = plane.api::<StatefulSet>(TEST_NAMESPACE).get("db").await.unwrap();
+        (found.spec.replicas, plane.pods(TEST_NAMESPACE, "db").await.len())
+    };
+    let step = |replicas: u32| {
+        format!(
+            "  - {{id: it, action: scale_deployment, with: {{namespace: actions, stateful_set: db, replicas: {replicas}}}}}\n"
+        )
+    };
+    for count in [4, 1] {
+        run(&plane, TEST_NAMESPACE, &runbook_yaml(&step(count))).await.expect_success();
+        assert_eq!(replicas().await, (Some(count.cast_signed()), count as usize));
+    }
+    let text = runbook_yaml(&format!("{}{FAILING_STEP}", step(3)));
+    run(&plane, TEST_NAMESPACE, &text).await.expect_state(RunState::RolledBack);
+    assert_eq!(replicas().await.0, Some(1));
 }
 
 async fn set_image(plane: Arc<ControlPlane>) {

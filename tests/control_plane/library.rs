@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use futures::StreamExt as _;
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Node};
-use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{
+    api::ListParams,
+    runtime::{WatchStreamExt as _, watcher},
+};
 use serde_json::json;
 use simulator::ClusterState;
 use tokio::task::JoinHandle;
@@ -14,6 +17,7 @@ use crate::{
     actions::budget,
     audit,
     cli_run::{NAMESPACE, SPEED, simulate_scenario_over},
+    cluster::wait_until,
     fixture::ControlPlane,
     harness::{Test, test},
 };
@@ -29,7 +33,10 @@ const PODS: i32 = 60;
 const MAX_UNAVAILABLE: i32 = 4;
 
 pub(crate) fn tests() -> Vec<Test> {
-    vec![test("library::thirty_nodes_are_rotated_in_batches_under_a_budget", rotate)]
+    vec![
+        test("library::thirty_nodes_are_rotated_in_batches_under_a_budget", rotate),
+        test("library::nodes_are_drained_before_a_nodegroup_is_smaller", scale_in),
+    ]
 }
 
 /// The API server decides about each eviction; the scheduler places the pods that come instead.
@@ -77,6 +84,50 @@ async fn rotate(plane: Arc<ControlPlane>) {
     let changes = audit::mutations(&plane, &account).await;
     let deleted = changes.iter().filter(|change| change.starts_with("delete pods"));
     assert_eq!(deleted.count(), 0, "pods are evicted, and not deleted");
+}
+
+/// The pods of the nodes that go run elsewhere before their instances end.
+async fn scale_in(plane: Arc<ControlPlane>) {
+    const RUNBOOK: &str = "\
+name: smaller
+defaults: {timeout: 2h, on_failure: stop}
+steps:
+- id: smaller
+  action: scale_nodegroup
+  with: {nodegroup: {region: us-west-2, cluster: rafay-cluster, name: relay}, desired: 2, drain: true}
+";
+    plane.namespace(NAMESPACE).await;
+    let scenario = "nodegroups:\n- {name: relay, min: 1, max: 4, desired: 4}\n";
+    let simulate = simulate_scenario_over(&plane, scenario);
+    // The scheduler spreads the pods over all of them.
+    let nodes = kube::Api::<Node>::all(plane.client.clone());
+    wait_until("the nodes", async || {
+        let found = nodes.list(&ListParams::default()).await.unwrap().items;
+        let taints = |node: &Node| node.spec.iter().flat_map(|spec| &spec.taints).flatten().count();
+        found.iter().filter(|node| taints(node) == 0).count() >= 4
+    })
+    .await;
+    plane.deployment(NAMESPACE, "relay", 8, json!({})).await;
+    budget(&plane, NAMESPACE, json!({"maxUnavailable": 2})).await;
+    let account =
+        TestServiceAccount::new(&plane, NAMESPACE, "smaller", Grant::for_runbook(RUNBOOK)).await;
+    let dir = tempfile::tempdir().unwrap();
+    let runbook = dir.path().join("smaller.yaml");
+    std::fs::write(&runbook, RUNBOOK).unwrap();
+    let mut command = program();
+    command.envs(simulate.environment.iter().cloned()).env("KUBECONFIG", &account.kubeconfig);
+    command.arg("--state-dir").arg(dir.path().join("state"));
+    command.args(["run", "--yes", "--speed", SPEED]).arg(&runbook);
+    ProgramOutput::run_async(&mut command).await.expect_exit_code(0);
+    assert_eq!(audit::denied_calls(&plane, &account).await, [""; 0]);
+    let after = simulate.state().await;
+    assert_eq!(after.nodegroups["relay"].instances.len(), 2);
+    assert_eq!(after.nodegroups["relay"].desired, 2);
+    plane.wait_until_ready(NAMESPACE, "relay", 8).await;
+    let changes = audit::mutations(&plane, &account).await;
+    let evicted = changes.iter().filter(|change| change.ends_with("/eviction"));
+    assert!(evicted.count() >= 2, "{changes:?}");
+    assert!(!changes.iter().any(|change| change.starts_with("delete pods")), "{changes:?}");
 }
 
 /// A value that is observed until it is asked for.
