@@ -172,7 +172,7 @@ async fn a_rejection_fails_the_step_and_rolls_back_where_that_is_said() {
         GO.replace("  action: wait_approval", "  on_failure: rollback\n  action: wait_approval");
     let driven = Driven::start(&cluster, &text).await;
     driven.open(1).await;
-    // Whoever may not approve may say no.
+    // One that may not approve may reject.
     driven.answer("test", rejection()).await.unwrap();
     let ended = driven.ended().await.expect_state(RunState::RolledBack);
     assert_eq!(ended.error(), "rejected by test: the node is not empty");
@@ -180,7 +180,7 @@ async fn a_rejection_fails_the_step_and_rolls_back_where_that_is_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_approval_that_nobody_gives_expires_and_can_be_asked_for_again() {
+async fn an_approval_that_is_not_given_expires_and_can_be_asked_for_again() {
     let cluster = cluster().await;
     // A tenth of that at the speed of tests.
     let driven = Driven::start(&cluster, &GO.replace("4h", "3s")).await;
@@ -502,6 +502,7 @@ async fn what_is_undone_at_the_end_is_undone_when_the_wait_is_cancelled() {
 
 /// Approves as soon as the run asks, also where the answer was taken by a process that died.
 async fn answer_until_it_counts(store: Arc<dyn RunStore>, id: RunId) {
+    // `wait_until_async` borrows what it waits for, which a task of its own cannot.
     loop {
         match answer(store.as_ref(), &id, None, "ann", approval(json!({}))).await {
             Ok(Answered { missing: Some(_), .. }) | Err(AnswerError::Decided { .. }) => return,

@@ -3,6 +3,9 @@
 
 use std::{sync::Arc, time::Duration};
 
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
 use super::{
     deadline::Deadline,
     drive::Driver,
@@ -20,8 +23,6 @@ use crate::{
 };
 use clock::Backoff;
 use runbook::{EvaluationScope, Retry, Step};
-use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 
 /// How often a step retries while another operation must finish first. EKS updates take tens of seconds.
 const BUSY_POLL_INTERVAL: Duration = Duration::from_secs(5);

@@ -1,7 +1,7 @@
 //! Amending a run: a person who resumes it replaces its runbook, or decides which steps are run. Pure: the request is
 //! compared with what the journal says, and nothing is written.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::{CheckedRunbook, StartError, digest};
 use crate::journal::{
@@ -229,7 +229,7 @@ fn replace(
 struct Level<'a> {
     run: &'a Run,
     /// The steps and items that call the runbook; none at the top level.
-    callers: Option<Vec<StepPath>>,
+    callers: Option<HashSet<StepPath>>,
 }
 
 impl Level<'_> {
@@ -278,20 +278,23 @@ impl Level<'_> {
     }
 
     fn has_run(&self, step: &Step) -> bool {
-        self.paths(step).iter().any(|path| {
-            self.run.step(path).is_some_and(StepProgress::has_ended) || self.run.has_decided(path)
+        let paths = self.paths(step);
+        self.run.steps().iter().any(|recorded| {
+            let mut around = std::iter::successors(Some(recorded.path.clone()), StepPath::outer);
+            (recorded.has_ended() && paths.contains(&recorded.path))
+                || (recorded.intent.is_some() && around.any(|path| paths.contains(&path)))
         })
     }
 
-    fn paths(&self, step: &Step) -> Vec<StepPath> {
+    fn paths(&self, step: &Step) -> HashSet<StepPath> {
         match &self.callers {
-            None => vec![StepPath::top_level(&step.id)],
+            None => HashSet::from([StepPath::top_level(&step.id)]),
             Some(callers) => callers.iter().map(|caller| caller.child(&step.id)).collect(),
         }
     }
 
     /// Returns the paths at which a step has been executed: its own, or those of its items.
-    fn executions(&self, step: &Step) -> Vec<StepPath> {
+    fn executions(&self, step: &Step) -> HashSet<StepPath> {
         let paths = self.paths(step);
         if !step.is_loop() {
             return paths;

@@ -379,8 +379,12 @@ impl Run {
                 let last = self.head.last_event_at;
                 self.steps.iter_mut().for_each(|step| step.stop_timer(last));
                 self.repeat_restored(*mode);
-                if *mode == ResumeMode::Continue && self.head.is_cancel_requested() {
-                    self.begin_left_again();
+                // A person continues what was stopped while it was being left: it begins again.
+                if *mode == ResumeMode::Continue
+                    && self.head.is_cancel_requested()
+                    && let Some(path) = self.left()
+                {
+                    self.begin_again(&path);
                 }
                 if let Some(amendment) = amendment {
                     self.amend(recorded.time, actor, amendment);
@@ -579,13 +583,6 @@ impl Run {
             }
         }
         undone.iter().for_each(|path| self.open_around(path));
-    }
-
-    /// Lets what a person has stopped while it was being left begin again: the person continues it.
-    fn begin_left_again(&mut self) {
-        if let Some(path) = self.left() {
-            self.begin_again(&path);
-        }
     }
 
     /// Returns the step at the top level that has failed inside, where the run has not dealt with that yet.

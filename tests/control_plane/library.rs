@@ -21,7 +21,7 @@ use crate::{
     fixture::ControlPlane,
     harness::{Test, test},
 };
-use test_support::{ProgramOutput, program};
+use test_support::{ProgramOutput, SimulateProcess, program};
 
 const ROTATE: &str = include_str!("../../runbooks/rotate-nodegroup.yaml");
 const REPLACE: &str = include_str!("../../runbooks/replace-node.yaml");
@@ -39,6 +39,35 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
+/// Runs the first of these runbooks, which may call the others, with the program and as an account that has exactly the
+/// permissions that are derived from them, and returns the account.
+async fn run(
+    plane: &ControlPlane,
+    simulate: &SimulateProcess,
+    texts: &[&str],
+    inputs: &[&str],
+) -> TestServiceAccount {
+    let grant = Grant::for_runbook(&texts.join("\n---\n"));
+    let account = TestServiceAccount::new(plane, NAMESPACE, "runner", grant).await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut files = Vec::new();
+    for text in texts {
+        let name = text.lines().find_map(|line| line.strip_prefix("name: ")).unwrap();
+        files.push(dir.path().join(format!("{name}.yaml")));
+        std::fs::write(files.last().unwrap(), text).unwrap();
+    }
+    let mut command = program();
+    command.envs(simulate.environment.iter().cloned()).env("KUBECONFIG", &account.kubeconfig);
+    command.arg("--state-dir").arg(dir.path().join("state"));
+    command.args(["run", "--yes", "--speed", SPEED]).arg(&files[0]);
+    for input in inputs {
+        command.args(["--input", input]);
+    }
+    let ended = ProgramOutput::run_async(&mut command).await.expect_exit_code(0);
+    assert_eq!(audit::denied_calls(plane, &account).await, [""; 0], "{}", ended.stdout);
+    account
+}
+
 /// The API server decides about each eviction; the scheduler places the pods that come instead.
 async fn rotate(plane: Arc<ControlPlane>) {
     plane.namespace(NAMESPACE).await;
@@ -48,28 +77,13 @@ async fn rotate(plane: Arc<ControlPlane>) {
     );
     let simulate = simulate_scenario_over(&plane, &scenario);
     plane.deployment(NAMESPACE, "relay", PODS, json!({})).await;
-    plane.wait_until_ready(NAMESPACE, "relay", PODS).await;
     budget(&plane, NAMESPACE, json!({"maxUnavailable": MAX_UNAVAILABLE})).await;
     let before = simulate.state().await;
     let (fewest, most) = (watch_available(&plane), watch_cordoned(&plane));
 
-    let grant = Grant::for_runbook(&format!("{ROTATE}\n---\n{REPLACE}"));
-    let account = TestServiceAccount::new(&plane, NAMESPACE, "rotator", grant).await;
-    let dir = tempfile::tempdir().unwrap();
-    let runbook = dir.path().join("rotate-nodegroup.yaml");
-    std::fs::write(&runbook, ROTATE).unwrap();
-    std::fs::write(dir.path().join("replace-node.yaml"), REPLACE).unwrap();
-    let mut command = program();
-    command.envs(simulate.environment.iter().cloned()).env("KUBECONFIG", &account.kubeconfig);
-    command.arg("--state-dir").arg(dir.path().join("state"));
-    command.args(["run", "--yes", "--speed", SPEED]).arg(&runbook);
     let at_once = format!("at_once={BATCH}");
-    for input in ["region=us-west-2", "cluster=rafay-cluster", "nodegroup=relay", &at_once] {
-        command.args(["--input", input]);
-    }
-    let ended = ProgramOutput::run_async(&mut command).await.expect_exit_code(0);
-
-    assert_eq!(audit::denied_calls(&plane, &account).await, [""; 0], "{}", ended.stdout);
+    let inputs = ["region=us-west-2", "cluster=rafay-cluster", "nodegroup=relay", &at_once];
+    let account = run(&plane, &simulate, &[ROTATE, REPLACE], &inputs).await;
     let after = simulate.state().await;
     let instances = |state: &ClusterState| -> BTreeSet<String> {
         state.nodegroups["relay"].instances.keys().cloned().collect()
@@ -109,17 +123,7 @@ steps:
     .await;
     plane.deployment(NAMESPACE, "relay", 8, json!({})).await;
     budget(&plane, NAMESPACE, json!({"maxUnavailable": 2})).await;
-    let account =
-        TestServiceAccount::new(&plane, NAMESPACE, "smaller", Grant::for_runbook(RUNBOOK)).await;
-    let dir = tempfile::tempdir().unwrap();
-    let runbook = dir.path().join("smaller.yaml");
-    std::fs::write(&runbook, RUNBOOK).unwrap();
-    let mut command = program();
-    command.envs(simulate.environment.iter().cloned()).env("KUBECONFIG", &account.kubeconfig);
-    command.arg("--state-dir").arg(dir.path().join("state"));
-    command.args(["run", "--yes", "--speed", SPEED]).arg(&runbook);
-    ProgramOutput::run_async(&mut command).await.expect_exit_code(0);
-    assert_eq!(audit::denied_calls(&plane, &account).await, [""; 0]);
+    let account = run(&plane, &simulate, &[RUNBOOK], &[]).await;
     let after = simulate.state().await;
     assert_eq!(after.nodegroups["relay"].instances.len(), 2);
     assert_eq!(after.nodegroups["relay"].desired, 2);
