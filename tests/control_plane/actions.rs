@@ -176,18 +176,28 @@ async fn two_nodes(plane: &ControlPlane, second_is_cordoned: bool) {
 
 async fn list_nodes(plane: Arc<ControlPlane>) {
     two_nodes(&plane, true).await;
-    let labels = json!({"metadata": {"labels": {"eks.amazonaws.com/nodegroup": "relay"}}});
+    let labels = json!({"metadata": {"labels": {
+        "eks.amazonaws.com/nodegroup": "relay",
+        "topology.kubernetes.io/zone": "eu-north-1a",
+    }}});
     plane.node("three", labels).await;
     let group = "{region: eu-north-1, cluster: prod, name: relay}";
     let text = runbook_yaml(&format!(
         "  - {{id: all, action: list_nodes, with: {{}}}}\n  \
-         - {{id: group, action: list_nodes, with: {{nodegroup: {group}}}}}\n"
+         - {{id: group, action: list_nodes, with: {{nodegroup: {group}}}}}\n  \
+         - {{id: zone, action: list_nodes, with: {{zone: eu-north-1a, ready: true, not_version: '9.9'}}}}\n  \
+         - {{id: cordoned, action: list_nodes, with: {{cordoned: true, conditions: {{DiskPressure: false}}}}}}\n  \
+         - {{id: named, action: list_nodes, with: {{selector: kubernetes.io/hostname=one, ready: true}}}}\n"
     ));
     let ended = run(&plane, TEST_NAMESPACE, &text).await.expect_success();
     assert_eq!(ended.output("all")["count"], json!(3));
     assert_eq!(ended.output("all")["cordoned"], json!(["two"]));
     assert_eq!(ended.output("group")["nodes"][0]["name"], json!("three"));
     assert_eq!(ended.output("group")["count"], json!(1));
+    let names = |id: &str| ended.output(id)["names"].clone();
+    assert_eq!(names("zone"), json!(["three"]));
+    assert_eq!(names("cordoned"), json!(["two"]));
+    assert_eq!(names("named"), json!(["one"]));
 }
 
 /// Whether each of the two nodes is cordoned, and whether it carries an annotation of this program.
