@@ -4,8 +4,12 @@
 //! A scaled clock divides every *delay* (a back-off, a polling interval, a simulated boot) by its speed. A *deadline*
 //! ends a wait for work that takes real time on a real machine, so deadlines are divided by at most
 //! [`MAX_DEADLINE_SPEED`]. The divisor is the same for all deadlines: they keep their order and their proportion, and
-//! the shortest of several deadlines is the one that ends a wait, at any speed. Timestamps are always those of the wall
+//! the shortest of several deadlines is the one that ends a wait, at any speed. Its timestamps are those of the wall
 //! clock.
+//!
+//! A virtual clock does not scale: it belongs to a runtime whose time stands still while anything can run, and jumps to
+//! the next timer when nothing can. Its timestamps follow that time. It suits what runs in one process without sockets:
+//! half an hour takes as long as the work that is done in it.
 
 mod backoff;
 mod pace;
@@ -15,16 +19,26 @@ use std::time::Duration;
 pub use backoff::{Backoff, Delays};
 pub use pace::Pace;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
 
 /// The largest number by which deadlines are divided. A step with a timeout of fifteen minutes has 90 s at least, and
 /// one that gives up after two minutes has 12 s, which is enough for a busy two-core machine.
 pub const MAX_DEADLINE_SPEED: f64 = 10.0;
 
-/// A clock whose delays and deadlines can be scaled.
+/// A clock whose delays and deadlines can be scaled, or whose time is that of a paused runtime.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Clock {
     speed: f64,
+    /// Where the timestamps come from, if not from the wall clock.
+    start: Option<VirtualStart>,
+}
+
+/// A moment by both measures.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct VirtualStart {
+    timestamp: Timestamp,
+    instant: Instant,
 }
 
 /// The error for a speed that is out of range or not a number.
@@ -35,7 +49,14 @@ pub struct InvalidSpeed(f64);
 impl Clock {
     /// Returns a clock that does not scale.
     pub const fn real() -> Self {
-        Self { speed: 1.0 }
+        Self { speed: 1.0, start: None }
+    }
+
+    /// Returns a clock that shows `now` at this moment and then the time of tokio's timers. To be called in the runtime
+    /// that [`virtual_runtime`] makes.
+    pub fn virtual_from(now: Timestamp) -> Self {
+        let start = VirtualStart { timestamp: now, instant: Instant::now() };
+        Self { speed: 1.0, start: Some(start) }
     }
 
     /// Returns a clock that divides delays by `speed`: 60 turns a minute into a second.
@@ -44,7 +65,7 @@ impl Clock {
     /// The speed is not in 0.001..=100000, or not a number.
     pub fn scaled(speed: f64) -> Result<Self, InvalidSpeed> {
         if (0.001..=100_000.0).contains(&speed) {
-            Ok(Self { speed })
+            Ok(Self { speed, start: None })
         } else {
             Err(InvalidSpeed(speed))
         }
@@ -55,9 +76,17 @@ impl Clock {
         self.speed
     }
 
-    /// Returns the time of the wall clock.
+    /// Returns whether the time is virtual.
+    pub fn is_virtual(&self) -> bool {
+        self.start.is_some()
+    }
+
+    /// Returns the time: that of the wall clock, unless the clock is virtual.
     pub fn now(&self) -> Timestamp {
-        Timestamp::now()
+        let Some(start) = self.start else { return Timestamp::now() };
+        let elapsed =
+            SignedDuration::try_from(start.instant.elapsed()).unwrap_or(SignedDuration::MAX);
+        start.timestamp.saturating_add(elapsed).unwrap_or(Timestamp::MAX)
     }
 
     /// Returns the real duration of a delay of `nominal`.
@@ -74,6 +103,15 @@ impl Clock {
     pub async fn sleep(&self, nominal: Duration) {
         tokio::time::sleep(self.delay(nominal)).await;
     }
+}
+
+/// Returns a runtime of one thread for a [virtual](Clock::virtual_from) clock. Its time stands still while a task can
+/// run, and jumps to the next timer when none can. Tasks run in the order in which they became ready.
+///
+/// # Errors
+/// The operating system refuses what a runtime needs.
+pub fn virtual_runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()
 }
 
 #[cfg(test)]
@@ -120,6 +158,20 @@ mod tests {
             }
             assert!(clock.deadline(longer) >= clock.delay(longer), "{longer:?} at {speed}");
         }
+    }
+
+    #[test]
+    fn virtual_time_jumps_over_what_nothing_happens_in() {
+        let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        virtual_runtime().unwrap().block_on(async {
+            let clock = Clock::virtual_from(start);
+            assert_eq!(clock.now(), start);
+            let began = std::time::Instant::now();
+            clock.sleep(30 * 24 * 60 * MINUTE).await;
+            assert_eq!(clock.now().to_string(), "2026-01-31T00:00:00Z");
+            assert!(began.elapsed() < 24 * 60 * MINUTE);
+            assert_eq!(clock.deadline(MINUTE), MINUTE);
+        });
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use clock::Clock;
+
 use super::authorize::RequiredPermission;
 
 /// One call that a client made.
@@ -41,8 +43,9 @@ pub(crate) struct CallInfo {
 }
 
 /// Every call so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct CallLog {
+    clock: Clock,
     entries: Mutex<Entries>,
 }
 
@@ -53,6 +56,10 @@ struct Entries {
 }
 
 impl CallLog {
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self { clock, entries: Mutex::default() }
+    }
+
     /// Adds a call that has just arrived and returns its number.
     pub(crate) fn begin(&self, operation: &CallInfo) -> u64 {
         let mut entries = self.entries();
@@ -60,7 +67,7 @@ impl CallLog {
         let number = entries.last;
         entries.calls.push(RecordedCall {
             number,
-            at: Timestamp::now(),
+            at: self.clock.now(),
             service: operation.service.to_owned(),
             operation: operation.name.clone(),
             request: operation.summary.clone(),

@@ -18,12 +18,22 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 pub(crate) struct ConnectionHandle(CancellationToken);
 
 impl ConnectionHandle {
+    /// Returns the handle of a connection that is closed when `token` is cancelled.
+    pub(crate) fn new(token: CancellationToken) -> Self {
+        Self(token)
+    }
+
+    /// Returns whether the connection has been closed.
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.0.is_cancelled()
+    }
+
     /// Closes the connection: no more bytes are read from it or written to it.
     pub(crate) fn abort(&self) {
         self.0.cancel();
     }
 
-    /// Waits until the connection has been closed with [`Self::cut`].
+    /// Waits until the connection has been closed.
     pub(crate) async fn aborted(&self) {
         self.0.cancelled().await;
     }
@@ -64,7 +74,7 @@ impl Listener for AbortableListener {
         let stream = AbortableStream {
             stream,
             aborted: Box::pin(token.clone().cancelled_owned()),
-            connection: ConnectionHandle(token),
+            connection: ConnectionHandle::new(token),
         };
         (stream, address)
     }

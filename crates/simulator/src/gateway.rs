@@ -41,7 +41,7 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     pub(crate) fn new(clock: Clock, policy: Option<AccessPolicy>) -> Self {
-        Self { clock, calls: CallLog::default(), faults: FaultInjector::default(), policy }
+        Self { clock, calls: CallLog::new(clock), faults: FaultInjector::default(), policy }
     }
 }
 

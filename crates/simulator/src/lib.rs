@@ -17,11 +17,11 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
+use axum::Router;
 use axum::http::HeaderValue;
-use jiff::Timestamp;
 use kube::Client;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -40,6 +40,8 @@ use kubernetes::controllers::{ControlPlane, ControllerSettings, WorkCounter};
 pub use authorize::{AccessPolicy, AccessPolicyError, StatementError};
 pub use call_log::RecordedCall;
 pub use faults::{Effect, Fault};
+pub use in_process::InProcessServer;
+pub use kubernetes::controllers::CreatedObject;
 pub use scenario::{
     ConfigMap, ContainerFailure, Deployment, FailingImage, LaunchFailure, Nodegroup, PlainGroup,
     Scenario, ScenarioError, SlowLaunch, Spread, Taint, Times, UpdateFailure,
@@ -57,6 +59,7 @@ mod connection;
 mod faults;
 mod gateway;
 mod ids;
+mod in_process;
 mod kubernetes;
 mod scenario;
 mod seed;
@@ -147,72 +150,52 @@ impl Simulator {
     /// # Errors
     /// An address that is in use, an API server that does not answer, or an object that the API
     /// server rejects.
-    pub async fn start(mut scenario: Scenario, options: Options) -> Result<Self, SimulatorError> {
-        scenario.validate()?;
-        let new_uid = || uuid::Uuid::new_v4().to_string();
-        let cluster_uid = scenario.cluster_uid.get_or_insert_with(new_uid).clone();
-        let gateway = Arc::new(Gateway::new(options.clock, options.policy.clone()));
-        let stop = CancellationToken::new();
-        let work = Arc::<WorkCounter>::default();
-        let mut tasks = JoinSet::new();
+    pub async fn start(scenario: Scenario, options: Options) -> Result<Self, SimulatorError> {
+        let mut start = Start::new(scenario, options.clock, options.policy)?;
         let aws_listener = listen("the AWS services", options.aws_listen).await?;
         let aws_url = listener_url(&aws_listener, options.aws_listen)?;
-        let (config, api) = if let Some(config) = options.kubernetes {
-            (config, None)
+        let config = if let Some(config) = options.kubernetes {
+            config
         } else {
             let listener = listen("the Kubernetes API", options.kubernetes_listen).await?;
             let url = listener_url(&listener, options.kubernetes_listen)?;
-            let api = kubernetes::api_server(&scenario, options.policy);
-            let service = Arc::new(KubernetesService(Arc::clone(&api)));
-            let router = gateway::router(Arc::clone(&gateway), service);
-            tasks.spawn(connection::serve(listener, stop.clone(), router));
-            (internal_client_config(&url), Some(api))
+            let router = start.serve_kubernetes();
+            start.tasks.spawn(connection::serve(listener, start.stop.clone(), router));
+            internal_client_config(&url)
         };
         let kubernetes_url = parse_url(&config.cluster_url.to_string());
-        let authority = match &config.root_cert {
-            Some(certificates) => aws::certificate::to_pem(certificates),
-            None => aws::certificate::of_cluster(&cluster_uid),
-        };
+        let authority = config.root_cert.as_deref().map(aws::certificate::to_pem);
         let mut config = config;
         // kube would repeat an eviction that a budget refuses for minutes, and nothing else would happen meanwhile.
         config.default_retry = false;
         let client =
             Client::try_from(config).map_err(|error| SimulatorError::Client(error.into()))?;
-        let mut fleet = Fleet::new(&scenario, options.clock, Timestamp::now());
-        kubernetes_url.as_str().trim_end_matches('/').clone_into(&mut fleet.endpoint);
-        fleet.authority.clone_from(&authority);
-        let cloud = Arc::new(Cloud::new(fleet));
-        aws::nodes::advance(&cloud, &client, &stop).await;
-        seed::create_objects(&scenario, &client).await?;
-        tasks.spawn(aws::nodes::run(Arc::clone(&cloud), client.clone(), stop.clone()));
-        if let Some(api) = &api {
-            let settings = ControllerSettings {
-                clock: options.clock,
-                times: scenario.times,
-                failing_images: scenario.failing_images,
-            };
-            let mut control_plane = ControlPlane::new(Arc::clone(api), settings, Arc::clone(&work));
-            control_plane.converge();
-            tasks.spawn(control_plane.run(stop.clone()));
-        } else {
-            seed::wait_until_available(&scenario, &client).await;
-        }
-        let simulator = Self {
-            gateway,
-            kubernetes_url,
-            authority,
-            aws_url,
-            region: scenario.region,
-            stop,
-            tasks,
-            cloud,
-            client,
-            work,
-        };
-        Ok(simulator.serve_aws(aws_listener, api))
+        let (mut simulator, router) =
+            start.run(client, Urls { kubernetes: kubernetes_url, aws: aws_url }, authority).await?;
+        let stop = simulator.stop.clone();
+        simulator.tasks.spawn(connection::serve(aws_listener, stop, router));
+        Ok(simulator)
     }
 
-    fn serve_aws(mut self, listener: TcpListener, api: Option<Arc<ApiServer>>) -> Self {
+    /// Starts a simulator without sockets, for clients in this process: in the runtime of a virtual clock, half an hour
+    /// takes as long as the work in it.
+    ///
+    /// # Errors
+    /// An object that the API server rejects.
+    pub async fn start_in_process(
+        scenario: Scenario,
+        options: InProcessOptions,
+    ) -> Result<InProcess, SimulatorError> {
+        let mut start = Start::new(scenario, options.clock, options.policy)?;
+        let kubernetes = in_process::serve(start.serve_kubernetes(), &start.stop);
+        let client = in_process::internal_client(&kubernetes);
+        let urls = Urls { kubernetes: options.endpoint, aws: parse_url("http://aws.simulator/") };
+        let (simulator, router) = start.run(client, urls, None).await?;
+        let aws = in_process::serve(router, &simulator.stop);
+        Ok(InProcess { simulator, kubernetes, aws })
+    }
+
+    fn aws_routes(&self, api: Option<Arc<ApiServer>>) -> Router {
         let admin = admin::router(AdminApi {
             gateway: Arc::clone(&self.gateway),
             cloud: Arc::clone(&self.cloud),
@@ -223,9 +206,7 @@ impl Simulator {
             cloud: Arc::clone(&self.cloud),
             policy: self.gateway.policy.clone().unwrap_or_default(),
         });
-        let router = admin.merge(gateway::router(Arc::clone(&self.gateway), endpoint));
-        self.tasks.spawn(connection::serve(listener, self.stop.clone(), router));
-        self
+        admin.merge(gateway::router(Arc::clone(&self.gateway), endpoint))
     }
 
     /// Returns the URL of the Kubernetes API, which is the real API server's if one is used.
@@ -286,6 +267,11 @@ impl Simulator {
         }
     }
 
+    /// Returns the nodes and pods that came into being, those of the scenario included.
+    pub fn created_objects(&self) -> Vec<CreatedObject> {
+        self.work.created.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Returns the current facts of the cluster and the account.
     ///
     /// # Errors
@@ -298,6 +284,123 @@ impl Simulator {
     pub async fn shutdown(mut self) {
         self.stop.cancel();
         while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+/// A simulator whose clients are in the same process.
+pub struct InProcess {
+    /// The simulator.
+    pub simulator: Simulator,
+    /// The Kubernetes API.
+    pub kubernetes: InProcessServer,
+    /// The AWS services.
+    pub aws: InProcessServer,
+}
+
+/// The options with which a simulator is started whose clients are in the same process.
+#[derive(Debug, Clone)]
+pub struct InProcessOptions {
+    /// The clock.
+    pub clock: Clock,
+    /// The address that EKS reports for the Kubernetes API. Nothing is ever sent to it.
+    pub endpoint: Url,
+    /// The calls that clients may make; all if `None`.
+    pub policy: Option<AccessPolicy>,
+}
+
+impl InProcessOptions {
+    /// Returns the options with a clock.
+    pub fn new(clock: Clock) -> Self {
+        Self { clock, endpoint: parse_url("http://kubernetes.simulator/"), policy: None }
+    }
+}
+
+/// A simulator that is being started.
+struct Start {
+    scenario: Scenario,
+    cluster_uid: String,
+    gateway: Arc<Gateway>,
+    /// The built-in API server, if it is used.
+    api: Option<Arc<ApiServer>>,
+    stop: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+/// The addresses at which clients reach the simulator.
+struct Urls {
+    kubernetes: Url,
+    aws: Url,
+}
+
+impl Start {
+    fn new(
+        mut scenario: Scenario,
+        clock: Clock,
+        policy: Option<AccessPolicy>,
+    ) -> Result<Self, SimulatorError> {
+        scenario.validate()?;
+        let new_uid = || uuid::Uuid::new_v4().to_string();
+        let cluster_uid = scenario.cluster_uid.get_or_insert_with(new_uid).clone();
+        let gateway = Arc::new(Gateway::new(clock, policy));
+        let (stop, tasks) = (CancellationToken::new(), JoinSet::new());
+        Ok(Self { scenario, cluster_uid, gateway, api: None, stop, tasks })
+    }
+
+    /// Uses the built-in API server, and returns its routes.
+    fn serve_kubernetes(&mut self) -> Router {
+        let (clock, policy) = (self.gateway.clock, self.gateway.policy.clone());
+        let api = kubernetes::api_server(&self.scenario, clock, policy);
+        let service = Arc::new(KubernetesService(Arc::clone(&api)));
+        self.api = Some(api);
+        gateway::router(Arc::clone(&self.gateway), service)
+    }
+
+    /// Brings the cluster to the state that the scenario describes, and lets it go on. Returns the routes of the AWS
+    /// services too. `authority` is that of a real API server.
+    async fn run(
+        mut self,
+        client: Client,
+        urls: Urls,
+        authority: Option<String>,
+    ) -> Result<(Simulator, Router), SimulatorError> {
+        let clock = self.gateway.clock;
+        let authority =
+            authority.unwrap_or_else(|| aws::certificate::of_cluster(&self.cluster_uid));
+        let mut fleet = Fleet::new(&self.scenario, clock, clock.now());
+        urls.kubernetes.as_str().trim_end_matches('/').clone_into(&mut fleet.endpoint);
+        fleet.authority.clone_from(&authority);
+        let cloud = Arc::new(Cloud::new(fleet, clock));
+        aws::nodes::advance(&cloud, &client, &self.stop).await;
+        seed::create_objects(&self.scenario, &client).await?;
+        let stop = self.stop.clone();
+        self.tasks.spawn(aws::nodes::run(Arc::clone(&cloud), client.clone(), stop.clone()));
+        let work = Arc::<WorkCounter>::default();
+        if let Some(api) = &self.api {
+            let settings = ControllerSettings {
+                clock,
+                times: self.scenario.times,
+                failing_images: self.scenario.failing_images,
+            };
+            let mut control_plane = ControlPlane::new(Arc::clone(api), settings, Arc::clone(&work));
+            control_plane.converge();
+            self.tasks.spawn(control_plane.run(stop.clone()));
+        } else {
+            seed::wait_until_available(&self.scenario, &client).await;
+        }
+        let simulator = Simulator {
+            gateway: self.gateway,
+            kubernetes_url: urls.kubernetes,
+            authority,
+            aws_url: urls.aws,
+            region: self.scenario.region,
+            stop,
+            tasks: self.tasks,
+            cloud,
+            client,
+            work,
+        };
+        let router = simulator.aws_routes(self.api);
+        Ok((simulator, router))
     }
 }
 

@@ -105,6 +105,9 @@ pub struct PodFacts {
     pub phase: String,
     /// Whether the pod is Ready.
     pub ready: bool,
+    /// Why no node takes the pod, if the scheduler has said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unschedulable: Option<String>,
     /// Whether the pod is being deleted.
     pub terminating: bool,
     /// The value of the label `app`.
@@ -215,6 +218,12 @@ fn pod_facts(pod: &Pod) -> PodFacts {
         node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
         phase: status.phase.unwrap_or_default(),
         ready,
+        unschedulable: status
+            .conditions
+            .iter()
+            .flatten()
+            .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")
+            .and_then(|condition| condition.message.clone()),
         terminating: pod.metadata.deletion_timestamp.is_some(),
         app: pod.labels().get("app").cloned(),
         annotations: pod.annotations().clone(),

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::http::StatusCode;
-use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
+
+use clock::Clock;
 
 use crate::authorize::{AccessPolicy, RequiredPermission};
 use crate::call_log::CallInfo;
@@ -33,14 +34,20 @@ mod protocol;
 /// The account, and a notification of its changes.
 pub(crate) struct Cloud {
     fleet: Mutex<Fleet>,
+    pub(crate) clock: Clock,
     /// Notified when a call has changed something.
     pub(crate) changed: Notify,
     requests: AtomicU64,
 }
 
 impl Cloud {
-    pub(crate) fn new(fleet: Fleet) -> Self {
-        Self { fleet: Mutex::new(fleet), changed: Notify::new(), requests: AtomicU64::new(0) }
+    pub(crate) fn new(fleet: Fleet, clock: Clock) -> Self {
+        Self {
+            fleet: Mutex::new(fleet),
+            clock,
+            changed: Notify::new(),
+            requests: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn fleet(&self) -> MutexGuard<'_, Fleet> {
@@ -169,7 +176,7 @@ impl AwsService {
     ) -> Result<(String, Value, bool), AwsError> {
         let mut fleet = self.cloud.fleet();
         let in_region = scope.region == fleet.region;
-        let now = Timestamp::now();
+        let now = self.cloud.clock.now();
         match call {
             AwsCall::Eks(call) => {
                 let (result, changed) = eks::handle(&mut fleet, call, incoming, in_region, now)?;

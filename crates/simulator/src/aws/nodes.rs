@@ -25,7 +25,7 @@ pub(crate) async fn run(cloud: Arc<Cloud>, client: Client, stop: CancellationTok
     while !stop.is_cancelled() {
         let next = advance(&cloud, &client, &stop).await;
         let wait = next.map_or(Duration::from_hours(1), |moment| {
-            Duration::try_from(moment.duration_since(Timestamp::now())).unwrap_or_default()
+            Duration::try_from(moment.duration_since(cloud.clock.now())).unwrap_or_default()
         });
         tokio::select! {
             () = cloud.changed.notified() => {}
@@ -42,7 +42,7 @@ pub(crate) async fn advance(
     client: &Client,
     stop: &CancellationToken,
 ) -> Option<Timestamp> {
-    let (actions, next) = cloud.fleet().advance(Timestamp::now());
+    let (actions, next) = cloud.fleet().advance(cloud.clock.now());
     for action in actions {
         while let Err(error) = execute(cloud, client, &action).await {
             tracing::warn!(%error, "could not reach the Kubernetes API from the simulated cloud");
@@ -59,12 +59,12 @@ async fn execute(cloud: &Cloud, client: &Client, action: &NodeAction) -> Result<
     let nodes: Api<Node> = Api::all(client.clone());
     match action {
         NodeAction::Register { instance, ready } => {
-            let node = node_object(&cloud.fleet(), instance, *ready);
+            let node = node_object(&cloud.fleet(), instance, *ready, cloud.clock.now());
             let node: Node = serde_json::from_value(node).map_err(kube::Error::SerdeError)?;
             ignore_status(nodes.create(&PostParams::default(), &node).await.map(drop), 409)
         }
         NodeAction::MakeReady { instance } => {
-            let patch = json!({"status": {"conditions": node_conditions(true)}});
+            let patch = json!({"status": {"conditions": node_conditions(true, cloud.clock.now())}});
             let parameters = PatchParams::default();
             let patched = nodes
                 .patch_status(&instance.node_name(), &parameters, &Patch::Strategic(patch))
@@ -123,7 +123,7 @@ fn ignore_status(result: Result<(), kube::Error>, code: u16) -> Result<(), kube:
     }
 }
 
-fn node_object(fleet: &Fleet, instance: &SimulatedInstance, ready: bool) -> Value {
+fn node_object(fleet: &Fleet, instance: &SimulatedInstance, ready: bool, now: Timestamp) -> Value {
     let group = fleet.groups.get(&instance.group);
     let nodegroup = group.and_then(|group| fleet.nodegroups.get(&group.nodegroup));
     let name = instance.node_name();
@@ -179,7 +179,7 @@ fn node_object(fleet: &Fleet, instance: &SimulatedInstance, ready: bool) -> Valu
                 {"type": "InternalDNS", "address": name},
                 {"type": "Hostname", "address": name},
             ],
-            "conditions": node_conditions(ready),
+            "conditions": node_conditions(ready, now),
             "nodeInfo": {
                 "architecture": "amd64",
                 "bootID": "",
@@ -204,8 +204,8 @@ fn node_taint(taint: &Taint) -> Value {
     node_taint
 }
 
-fn node_conditions(ready: bool) -> Value {
-    let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+fn node_conditions(ready: bool, now: Timestamp) -> Value {
+    let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let condition = |kind: &str, status: &str, reason: &str, message: &str| {
         json!({
             "type": kind,

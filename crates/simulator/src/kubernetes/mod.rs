@@ -4,8 +4,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use jiff::Timestamp;
 use serde_json::json;
+
+use clock::Clock;
 
 use crate::authorize::AccessPolicy;
 use crate::ids::IdGenerator;
@@ -38,9 +39,13 @@ mod write;
 const NAMESPACE_NAMES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
 
 /// Returns an API server that has only the objects of every cluster.
-pub(crate) fn api_server(scenario: &Scenario, policy: Option<AccessPolicy>) -> Arc<ApiServer> {
+pub(crate) fn api_server(
+    scenario: &Scenario,
+    clock: Clock,
+    policy: Option<AccessPolicy>,
+) -> Arc<ApiServer> {
     let mut store = ObjectStore::new(IdGenerator::new(scenario.seed));
-    let now = Timestamp::now();
+    let now = clock.now();
     for name in NAMESPACE_NAMES {
         let mut writer = ObjectWriter { store: &mut store, now, dry_run: false };
         let namespace = json!({"metadata": {"name": name}});
@@ -56,5 +61,6 @@ pub(crate) fn api_server(scenario: &Scenario, policy: Option<AccessPolicy>) -> A
             store.put(&NAMESPACES, namespace);
         }
     }
-    Arc::new(ApiServer { store: Mutex::new(store), version: scenario.version.clone(), policy })
+    let version = scenario.version.clone();
+    Arc::new(ApiServer { store: Mutex::new(store), clock, version, policy })
 }

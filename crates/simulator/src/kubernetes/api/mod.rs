@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::http::{Method, StatusCode, header};
-use jiff::Timestamp;
 use serde_json::{Value, json};
+
+use clock::Clock;
 
 use crate::authorize::{AccessPolicy, RequiredPermission, ResourceAttributes};
 use crate::call_log::CallInfo;
@@ -35,6 +36,7 @@ mod watch;
 /// The simulated API server.
 pub(crate) struct ApiServer {
     pub(crate) store: Mutex<ObjectStore>,
+    pub(crate) clock: Clock,
     /// The cluster's Kubernetes version, as EKS reports it.
     pub(crate) version: String,
     /// The calls that clients may make; all if `None`.
@@ -152,7 +154,7 @@ impl KubernetesService {
         let body = match target.subresource.as_deref() {
             None | Some("status") => {
                 let representation = Representation::from_request(incoming, query);
-                representation.object(target.resource, object, Timestamp::now())
+                representation.object(target.resource, object, self.0.clock.now())
             }
             Some("scale") => Cow::Owned(subresource::scale_of(object)),
             Some("log") => {
@@ -177,7 +179,8 @@ impl KubernetesService {
         let page = read::list(&lock_store(&self.0.store), target, query)?;
         let objects = page.objects.iter().map(AsRef::as_ref);
         let representation = Representation::from_request(incoming, query);
-        let body = representation.list(target.resource, objects, &page.metadata, Timestamp::now());
+        let body =
+            representation.list(target.resource, objects, &page.metadata, self.0.clock.now());
         Ok(ServiceResponse::new(StatusCode::OK, "application/json", body + "\n"))
     }
 
@@ -190,14 +193,14 @@ impl KubernetesService {
     ) -> Result<ServiceResponse, StatusError> {
         let mut store = lock_store(&self.0.store);
         let mut writer =
-            ObjectWriter { store: &mut store, now: Timestamp::now(), dry_run: query.dry_run() };
+            ObjectWriter { store: &mut store, now: self.0.clock.now(), dry_run: query.dry_run() };
         let outcome = dispatch(&mut writer, verb, incoming, target, query)?;
         drop(store);
         let body = if target.subresource.is_some() {
             Cow::Borrowed(&outcome.body)
         } else {
             let representation = Representation::from_request(incoming, query);
-            representation.object(target.resource, &outcome.body, Timestamp::now())
+            representation.object(target.resource, &outcome.body, self.0.clock.now())
         };
         Ok(json_response(outcome.status, &body).effective(outcome.changed))
     }

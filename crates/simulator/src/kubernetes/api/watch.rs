@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use futures::stream;
-use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::watch::Receiver;
 use tokio::time::Instant;
@@ -209,7 +208,8 @@ impl Watch {
     }
 
     fn write_event(&self, lines: &mut String, kind: &str, object: &Value) {
-        let object = self.representation.object(self.target.resource, object, Timestamp::now());
+        let now = self.server.clock.now();
+        let object = self.representation.object(self.target.resource, object, now);
         lines.push_str(&format!("{{\"type\":\"{kind}\",\"object\":{}}}\n", to_text(&object)));
     }
 

@@ -7,12 +7,13 @@
 
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::scenario::{FailingImage, Times};
@@ -26,6 +27,7 @@ use super::store::{ObjectChange, ObjectStore};
 use super::write::{DeleteOptions, ObjectPart, ObjectWriter};
 
 mod autoscaler;
+mod created;
 mod deployment;
 mod disruption;
 mod events;
@@ -41,6 +43,7 @@ mod replica_set;
 mod rollout;
 mod scheduler;
 
+pub use created::CreatedObject;
 use queue::{WorkKey, WorkQueue};
 
 /// The input of a controller.
@@ -62,6 +65,8 @@ pub(crate) struct WorkCounter {
     pub(crate) changes: AtomicU64,
     /// The objects that controllers have looked at, each as often as it was looked at.
     pub(crate) examined: AtomicU64,
+    /// The nodes and pods that came into being.
+    pub(crate) created: Mutex<Vec<CreatedObject>>,
 }
 
 /// The settings of the simulated cluster's behavior.
@@ -125,7 +130,7 @@ impl Timers {
 
 impl<'a> ClusterView<'a> {
     fn new(store: &'a ObjectStore, time: Timestamp, settings: &'a ControllerSettings) -> Self {
-        Self { store, now: Timestamp::now(), time, settings, examined: Cell::new(0) }
+        Self { store, now: settings.clock.now(), time, settings, examined: Cell::new(0) }
     }
 
     /// Counts objects that the controller examines.
@@ -312,7 +317,7 @@ impl ChangeLog {
 
 /// The time by which the controllers measure. It does not advance while they work: real controllers do
 /// what takes these a second within a fraction of the time that passes at a speed of 600, and no
-/// deadline of a rollout may pass only because the simulator is busy.
+/// deadline of a rollout may pass only because the simulator is busy. Virtual time does not pass while they work.
 #[derive(Debug)]
 struct Pace {
     /// The time of the latest round.
@@ -322,8 +327,8 @@ struct Pace {
 }
 
 impl Pace {
-    fn now(&self) -> Timestamp {
-        let time = Timestamp::now().checked_sub(self.worked).unwrap_or(self.time);
+    fn now(&self, clock: &Clock) -> Timestamp {
+        let time = clock.now().checked_sub(self.worked).unwrap_or(self.time);
         // No two rounds have the same time.
         time.max(self.time + Duration::from_nanos(1))
     }
@@ -359,7 +364,7 @@ impl ControlPlane {
             Controller::new(disruption::DisruptionController::default()),
             Controller::new(quota::QuotaController),
         ];
-        let pace = Pace { time: Timestamp::now(), worked: Duration::ZERO };
+        let pace = Pace { time: settings.clock.now(), worked: Duration::ZERO };
         Self { server, settings, controllers, log: ChangeLog::default(), pace, work }
     }
 
@@ -385,7 +390,8 @@ impl ControlPlane {
             }
             let due = self.controllers.iter().filter_map(|c| c.queue.next_due()).min();
             let wait = due.map_or(Duration::from_hours(1), |due| {
-                Duration::try_from(due.duration_since(self.pace.now())).unwrap_or_default()
+                Duration::try_from(due.duration_since(self.pace.now(&self.settings.clock)))
+                    .unwrap_or_default()
             });
             tokio::select! {
                 _ = versions.changed() => {}
@@ -400,11 +406,14 @@ impl ControlPlane {
     fn run_once(&mut self) -> bool {
         let mut changed = false;
         let start = Instant::now();
-        self.pace.time = self.pace.now();
+        self.pace.time = self.pace.now(&self.settings.clock);
         for controller in &mut self.controllers {
             let mut store = lock_store(&self.server.store);
             let untaken = store.take_changes();
             self.work.changes.fetch_add(untaken.len() as u64, Ordering::Relaxed);
+            for change in &untaken {
+                self.work.note_created(&store, change);
+            }
             self.log.changes.extend(untaken);
             let view = ClusterView::new(&store, self.pace.time, &self.settings);
             let now = view.now;
