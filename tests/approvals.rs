@@ -584,7 +584,7 @@ async fn a_simulation_can_approve_by_itself() {
         (vec!["ann", "test"], Some("test may not approve step go (`not_by`)")),
     ] {
         let actors = actors.into_iter().map(str::to_owned).collect();
-        let approver = Approver { actors, texts: texts.clone() };
+        let approver = Approver::new(actors, texts.clone());
         let store: Arc<dyn RunStore> = Arc::new(MemoryStore::default());
         let engine = Engine::new(platform.clone(), store, true).approving_as(approver);
         let checked = test_support::checked(ASK).unwrap();

@@ -1,11 +1,10 @@
 //! Waits for a rollout of a deployment that is in progress, or refuses it. While there are pods of two revisions, the
 //! pods are more than the deployment is to have, and each of them may soon be replaced.
 
-use std::time::Instant;
-
 use k8s_openapi::api::apps::v1::Deployment;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::{
     Error, Progress, Result,

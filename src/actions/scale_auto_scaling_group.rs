@@ -1,11 +1,10 @@
 //! `scale_auto_scaling_group`: more instances, or fewer, in a group that belongs to no nodegroup.
 
-use std::time::Instant;
-
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::{
     Action, AwsScope, Change, Error, KnownTargets, OF_GROUP, Permission, PlannedChange,

@@ -3,7 +3,7 @@
 //! A pod belongs to a deployment when a replica set of the deployment controls it. A match of the deployment's selector
 //! is not enough, because any client can label a pod.
 
-use std::{collections::BTreeSet, sync::Arc, time::Instant};
+use std::{collections::BTreeSet, sync::Arc};
 
 use k8s_openapi::{
     api::{
@@ -12,6 +12,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
+use tokio::time::Instant;
 
 use super::{
     Error, Progress, Result,

@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     journal::{
-        Format, HeadQuery, RecordedEvent, Run, RunId, RunSpec, RunTarget, RunWriter, StepPath,
-        StoreError, with_liveness,
+        Consent, Format, HeadQuery, RecordedEvent, Run, RunId, RunSpec, RunTarget, RunWriter,
+        StepPath, StoreError, with_liveness,
     },
     lease::HeldLease,
 };
@@ -32,6 +32,8 @@ pub struct Preflight {
     pub target: RunTarget,
     /// Warnings for a person who is about to start the run, a sentence each.
     pub warnings: Vec<String>,
+    /// What a person agreed to.
+    pub consent: Consent,
     /// The outputs of the leading steps, where they were needed already.
     pub(super) reads: Option<LeadingReads>,
 }
@@ -108,8 +110,14 @@ impl Engine {
     pub async fn prepare_bound(&self, bound: BoundRunbook) -> Result<Preflight, StartError> {
         let BoundRunbook { checked, inputs } = bound;
         let target = self.identify(checked.runbook()).await?;
-        let mut preflight =
-            Preflight { checked, inputs, target, warnings: Vec::new(), reads: None };
+        let mut preflight = Preflight {
+            checked,
+            inputs,
+            target,
+            warnings: Vec::new(),
+            consent: Consent::default(),
+            reads: None,
+        };
         if self.checks_permissions {
             let reads = self.read_leading_in_time(&preflight.checked, &preflight.inputs).await;
             refuse_if_denied(self.check_permissions_with(&preflight, &reads).await)?;
@@ -149,7 +157,7 @@ impl Engine {
         key: Option<String>,
         id: RunId,
     ) -> Result<AcceptedRun, StartError> {
-        let Preflight { checked, inputs, target, warnings, reads: _ } = preflight;
+        let Preflight { checked, inputs, target, warnings, consent, reads: _ } = preflight;
         for warning in &warnings {
             tracing::warn!(runbook = checked.runbook().name, "{warning}");
         }
@@ -170,6 +178,7 @@ impl Engine {
             key,
             version: VERSION.into(),
             target,
+            consent,
         };
         let (store, observers) = (Arc::clone(&self.store), Arc::clone(&self.observers));
         match RunWriter::start(store, observers, id, now, spec).await {

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     actions::{self, ActionDef, ChangeOps, Operations, PlannedChange, Recovery},
-    journal::{Event, Failure, RecordedChange, StepEvent, StepPath, StoreError},
+    journal::{Event, Failure, FailureKind, RecordedChange, StepEvent, StepPath, StoreError},
     lease,
     platform::{
         Error as PlatformError, ErrorKind as PlatformErrorKind, PlatformWriter, WriteFence,
@@ -152,17 +152,30 @@ impl<'d> ActionRun<'d> {
         let prepare = (operations.prepare)(arguments, &known, &reader, &progress);
         let intent = self.run_operation(Interruption::Allowed, prepare).await?;
         let changes = (operations.planned_changes)(&intent).map_err(AttemptError::Action)?;
+        let changes: Vec<RecordedChange> = changes.into_iter().map(to_journal_change).collect();
+        self.ensure_approved(&changes)?;
         if let Some(lease) = &self.driver.lease {
             // Before the journal says so, so that no other run starts after a crash in between.
             lease.note_change().await.map_err(of_lease)?;
         }
-        let event = StepEvent::StepPrepared {
-            revision: action.revision,
-            intent: intent.clone(),
-            changes: changes.into_iter().map(to_journal_change).collect(),
-        };
+        let event =
+            StepEvent::StepPrepared { revision: action.revision, intent: intent.clone(), changes };
         self.append(event).await?;
         Ok(intent)
+    }
+
+    /// Checks that the changes are those that a person has approved, where a plan was.
+    fn ensure_approved(&self, changes: &[RecordedChange]) -> Result<(), StopReason> {
+        let run = self.driver.run();
+        let Some(plan) = &run.spec.consent.plan else { return Ok(()) };
+        let differences = plan.differences(&self.path, changes);
+        if differences.is_empty() {
+            return Ok(());
+        }
+        let message = format!("not as in the approved plan: {}", differences.join("; "));
+        let hint = "nothing of this step was sent; make a new plan of what is left";
+        let failure = Failure::new(FailureKind::Precondition, message).with_hint(Some(hint));
+        Err(StopReason::StepFailed(failure))
     }
 
     async fn apply(
@@ -364,7 +377,7 @@ fn of_lease(error: PlatformError) -> AttemptError {
     AttemptError::Action(error.into())
 }
 
-fn to_journal_change(change: PlannedChange) -> RecordedChange {
+pub(super) fn to_journal_change(change: PlannedChange) -> RecordedChange {
     let PlannedChange { target, before, after } = change;
     RecordedChange { target, before, after }
 }

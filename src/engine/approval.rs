@@ -90,7 +90,8 @@ impl ActionRun<'_> {
     /// Gives the approvals that a simulation gives by itself.
     async fn approve_in_simulation(&mut self) -> Result<(), AttemptError> {
         let approver = self.driver.engine.approver.clone();
-        for actor in &approver.actors {
+        let actors = self.asked().map(|asked| approver.actors_for(&asked)).unwrap_or_default();
+        for actor in &actors {
             let Some(asked) = self.asked().filter(ApprovalProgress::is_open) else { break };
             let answers = approver.answers(&asked).map_err(failed)?;
             let decision = Decision::Approve { answers, note: None };
@@ -98,7 +99,7 @@ impl ActionRun<'_> {
             self.take(&posted).await?.map_err(failed)?;
         }
         match self.asked() {
-            Some(asked) if asked.is_open() && !approver.actors.is_empty() => {
+            Some(asked) if asked.is_open() && !actors.is_empty() => {
                 let missing = usize::try_from(asked.missing()).unwrap_or(usize::MAX);
                 let message = format!("{} missing", text::plural(missing, "approval"));
                 let failure = Failure::new(FailureKind::Precondition, message)

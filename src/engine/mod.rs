@@ -40,6 +40,7 @@ mod lease_use;
 mod own_node;
 mod permission_check;
 mod preview;
+mod read_ahead;
 mod restore;
 mod resume;
 mod rollback;
@@ -55,6 +56,7 @@ pub use answer::{AnswerError, AnswerRequest, Answered, Approver, Verdict, answer
 pub use checked::{CheckedRunbook, registry};
 pub use control::Control;
 pub use preview::{ChangingStep, Remaining, UndoneStep};
+pub use read_ahead::{Ahead, ReadAhead, StepAhead};
 pub use resume::{CheckedResume, ResumePreflight, abandon};
 pub use start_error::StartError;
 
@@ -135,6 +137,16 @@ impl Engine {
     pub fn without_waiting_for_leases(mut self) -> Self {
         self.holder = self.holder.without_waiting();
         self
+    }
+
+    /// Returns the platform that it acts on.
+    pub fn platform(&self) -> &Platform {
+        &self.platform
+    }
+
+    /// Returns the clock.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Returns the store of its runs.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::{Map, Value};
 
-use super::{Amendment, Failure, Format, RunTarget, StepPath, format};
+use super::{Amendment, Consent, Failure, Format, RunTarget, StepPath, format};
 
 /// An event with its place in the run and its time: one line of a journal.
 #[derive(Debug, Clone, PartialEq)]
@@ -316,6 +316,9 @@ pub struct RunSpec {
     pub version: String,
     /// The cluster and account that the run may touch.
     pub target: RunTarget,
+    /// What a person agreed to before it started.
+    #[serde(default, skip_serializing_if = "Consent::is_empty")]
+    pub consent: Consent,
 }
 
 /// The text of a called runbook.

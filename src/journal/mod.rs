@@ -20,6 +20,7 @@ mod amendment;
 mod approval;
 mod audit;
 mod bounds;
+mod consent;
 mod directory;
 mod event;
 mod failure;
@@ -45,6 +46,7 @@ pub use approval::{
     Rejection,
 };
 pub use audit::AuditLog;
+pub use consent::{ApprovedPlan, ApprovedStep, Consent, differences};
 pub use directory::{DirectoryStore, LockOwner};
 pub use event::{
     AfterFailure, CalledText, Event, RecordedChange, RecordedDifference, RecordedEvent, ResumeMode,

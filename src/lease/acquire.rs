@@ -2,11 +2,12 @@
 
 use std::{
     sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
+use tokio::time::Instant;
 
 use super::{
     HeldLease, LeaseTimes, RunLock, is_stale, other_holder,
@@ -255,7 +256,7 @@ pub(super) async fn take(
             return Err(LeaseError::LockRemoved);
         }
         if let Some(lease) = &found {
-            match way_past(lease, request, Timestamp::now()) {
+            match way_past(lease, request, client.now()) {
                 Way::Free => {}
                 Way::Locked { is_running } => return Err(held(lease, is_running)),
                 Way::Observe { seems_live } => {
@@ -286,7 +287,7 @@ pub(super) async fn take(
             found.as_ref().is_some_and(|lease| run_lock::is_continued(lease, &request.lock.run));
         let started = Moment::now();
         let mut lease = found.clone().unwrap_or_else(new_lease);
-        run_lock::hold(&mut lease, &request.holder, request.times.duration, Timestamp::now());
+        run_lock::hold(&mut lease, &request.holder, request.times.duration, client.now());
         set_lock(&mut lease, Some(&request.lock));
         let written = match found {
             Some(_) => client.replace(&lease, limit).await,

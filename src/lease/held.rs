@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, OnceLock};
 
-use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use tokio::{sync::Mutex, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -240,7 +239,7 @@ impl Shared {
             match *write {
                 Write::Hold(lock) => {
                     set_lock(&mut next, Some(lock));
-                    let now = Timestamp::now();
+                    let now = self.client.now();
                     run_lock::hold(&mut next, &self.holder, self.times.duration, now);
                 }
                 Write::Release(lock) => {

@@ -8,10 +8,11 @@ use std::{
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Poll,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use super::Error;
+use tokio::time::Instant;
 
 /// A moment on two clocks. The monotonic one does not move while the machine sleeps, and the other one may be set back:
 /// of two moments, neither is taken to be closer than one of the clocks says.

@@ -138,21 +138,36 @@ impl HttpTarget {
 #[derive(Debug)]
 pub struct HttpClient {
     connector: Connector,
-    is_simulated: bool,
+    reach: HttpReach,
+}
+
+/// The addresses that requests are sent to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HttpReach {
+    /// Every address.
+    Everywhere,
+    /// Those of this machine: beside a simulated cluster.
+    ThisMachine,
+    /// None: beside a cluster in this process, whose time is not the network's.
+    Nowhere,
 }
 
 impl HttpClient {
-    pub(super) fn new(is_simulated: bool) -> Self {
+    pub(super) fn new(reach: HttpReach) -> Self {
         let connector = Connector::builder()
             .pool_max_idle_per_host(0)
             .tls_provider(Provider::Rustls(CryptoMode::Ring))
             .build_with_resolver(Resolver);
-        Self { connector, is_simulated }
+        Self { connector, reach }
     }
 
     /// Returns whether requests to the target are sent. Beside a simulated cluster, only those to this machine are.
     pub fn sends_to(&self, target: &HttpTarget) -> bool {
-        !self.is_simulated || target.is_loopback()
+        match self.reach {
+            HttpReach::Everywhere => true,
+            HttpReach::ThisMachine => target.is_loopback(),
+            HttpReach::Nowhere => false,
+        }
     }
 
     /// Sends one request and reads the beginning of the response.
@@ -324,7 +339,7 @@ mod tests {
             _ => CannedResponse::Text(200, "fine".into()),
         })
         .await;
-        let client = HttpClient::new(true);
+        let client = HttpClient::new(HttpReach::ThisMachine);
         let get = async |path: &str| {
             let url = server.url.join(path).unwrap();
             client.send(ProbeMethod::Get, &target(&url), LIMIT).await.unwrap()
@@ -344,7 +359,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_without_a_response_says_why() {
-        let client = HttpClient::new(false);
+        let client = HttpClient::new(HttpReach::Everywhere);
         let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = unused.local_addr().unwrap();
         drop(unused);
@@ -363,11 +378,12 @@ mod tests {
 
     #[test]
     fn beside_a_simulated_cluster_only_this_machine_is_called() {
-        let sends = |is_simulated, text: &str| {
-            HttpClient::new(is_simulated).sends_to(&HttpTarget::parse(text).unwrap())
-        };
-        assert!(sends(true, "http://127.0.0.1:80/") && sends(true, "http://localhost/"));
-        assert!(!sends(true, "http://relay.example.com/"));
-        assert!(sends(false, "http://relay.example.com/"));
+        let sends =
+            |reach, text: &str| HttpClient::new(reach).sends_to(&HttpTarget::parse(text).unwrap());
+        let beside = HttpReach::ThisMachine;
+        assert!(sends(beside, "http://127.0.0.1:80/") && sends(beside, "http://localhost/"));
+        assert!(!sends(beside, "http://relay.example.com/"));
+        assert!(sends(HttpReach::Everywhere, "http://relay.example.com/"));
+        assert!(!sends(HttpReach::Nowhere, "http://localhost/"));
     }
 }

@@ -15,11 +15,14 @@ use url::Url;
 
 use clock::Clock;
 
+use http::HttpReach;
+
 pub mod aws;
 mod bounded;
 mod error;
 mod fence;
 pub mod http;
+mod in_process;
 pub mod kubernetes;
 mod poll;
 mod progress;
@@ -30,6 +33,7 @@ pub mod wait;
 
 pub use error::{BoxError, Error, ErrorKind};
 pub use fence::{Moment, WriteFence};
+pub use in_process::InProcessServer;
 pub use poll::{Latest, PollSource, PollTrigger};
 pub use progress::{Progress, ProgressEvent};
 
@@ -67,6 +71,13 @@ pub enum KubernetesAccess {
         /// The API server's address.
         url: Url,
     },
+    /// A server in this process: the simulator's.
+    InProcess {
+        /// The address that it is known by.
+        url: Url,
+        /// The server.
+        server: InProcessServer,
+    },
 }
 
 /// How to reach AWS.
@@ -82,6 +93,11 @@ pub enum AwsAccess {
     Endpoint {
         /// The address.
         url: Url,
+    },
+    /// A server in this process for every service: the simulator's.
+    InProcess {
+        /// The server.
+        server: InProcessServer,
     },
 }
 
@@ -139,7 +155,8 @@ impl Platform {
                 vec!["--kubeconfig".into(), path.display().to_string()]
             }
             KubernetesAccess::Inferred { kubeconfig: None, .. }
-            | KubernetesAccess::Endpoint { .. } => Vec::new(),
+            | KubernetesAccess::Endpoint { .. }
+            | KubernetesAccess::InProcess { .. } => Vec::new(),
         }
     }
 
@@ -149,7 +166,9 @@ impl Platform {
             AwsAccess::DefaultChain { profile: Some(profile) } => {
                 vec!["--profile".into(), profile.clone()]
             }
-            AwsAccess::DefaultChain { profile: None } | AwsAccess::Endpoint { .. } => Vec::new(),
+            AwsAccess::DefaultChain { profile: None }
+            | AwsAccess::Endpoint { .. }
+            | AwsAccess::InProcess { .. } => Vec::new(),
         }
     }
 
@@ -267,8 +286,11 @@ impl PlatformReader {
 
     /// Returns a client for addresses that a runbook names.
     pub fn http(&self) -> http::HttpClient {
-        let access = &self.platform.shared.options.kubernetes;
-        http::HttpClient::new(matches!(access, KubernetesAccess::Endpoint { .. }))
+        http::HttpClient::new(match &self.platform.shared.options.kubernetes {
+            KubernetesAccess::Inferred { .. } => HttpReach::Everywhere,
+            KubernetesAccess::Endpoint { .. } => HttpReach::ThisMachine,
+            KubernetesAccess::InProcess { .. } => HttpReach::Nowhere,
+        })
     }
 
     /// Returns the reader of a region of the account.

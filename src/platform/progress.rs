@@ -4,9 +4,10 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clock::Backoff;
+use tokio::time::Instant;
 
 /// No reader follows a line that changes more often.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);

@@ -16,10 +16,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, select_all, try_join_all};
+use tokio::time::Instant;
 
 use clock::{Backoff, Clock, Pace};
 

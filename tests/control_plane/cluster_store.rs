@@ -164,6 +164,7 @@ async fn start_with_format(store: Arc<dyn RunStore>, id: &RunId, format: Format)
         key: Some("a-key".into()),
         version: "0.2.0".into(),
         target: RunTarget::default(),
+        consent: Default::default(),
     };
     RunWriter::start(store, none, id.clone(), Timestamp::UNIX_EPOCH, spec).await.unwrap()
 }

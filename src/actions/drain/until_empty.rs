@@ -3,10 +3,11 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use k8s_openapi::api::core::v1::Pod;
+use tokio::time::Instant;
 
 use super::{
     snapshot::{DrainRules, controller_uid, describe, evict, uid},

@@ -1,11 +1,10 @@
 //! Waiting until a job has ended, and what its pod says then.
 
-use std::time::Instant;
-
 use k8s_openapi::api::{
     batch::v1::Job,
     core::v1::{ContainerStateTerminated, Pod},
 };
+use tokio::time::Instant;
 
 use super::{Intent, Output};
 use crate::{

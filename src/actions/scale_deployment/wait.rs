@@ -1,8 +1,9 @@
 //! Waiting until a deployment has the desired pods.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
+use tokio::time::Instant;
 
 use super::{Intent, Receipt, pod_selection};
 use crate::{

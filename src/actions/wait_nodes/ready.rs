@@ -3,12 +3,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Taint};
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use super::{
     Output, Params, default_ready_within,

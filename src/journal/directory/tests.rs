@@ -29,6 +29,7 @@ fn start(key: Option<&str>) -> RecordedEvent {
         key: key.map(str::to_owned),
         version: "9.9.9".into(),
         target: RunTarget::default(),
+        consent: Default::default(),
     };
     event(0, RunEvent::RunStarted(Box::new(spec)))
 }

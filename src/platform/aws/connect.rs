@@ -21,7 +21,7 @@ use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use tokio::sync::OnceCell;
 
 use crate::platform::error::{Error, ErrorKind};
-use crate::platform::{AwsAccess, AwsIdentity, PROGRAM};
+use crate::platform::{AwsAccess, AwsIdentity, PROGRAM, in_process};
 use clock::Clock;
 
 use super::Clients;
@@ -30,6 +30,8 @@ use super::error::AwsCall;
 use super::local_credentials;
 use super::names::ensure_region;
 
+/// The address in the requests to a server in this process.
+const IN_PROCESS_ENDPOINT: &str = "http://aws.simulator";
 /// STS must be asked somewhere; without a configured region, where the SDKs' own default is.
 const FALLBACK_REGION: &str = "us-east-1";
 /// The SDK's own default of 3.1 s is short for a far-away region over a VPN.
@@ -130,9 +132,14 @@ impl AwsAccount {
             .get_or_init(|| async {
                 match &self.access {
                     AwsAccess::Endpoint { url } => BaseConfig {
-                        config: endpoint_config(url, fallback),
+                        config: endpoint_config(url.as_str(), fallback, http_client()),
                         configured_region: None,
                     },
+                    AwsAccess::InProcess { server } => {
+                        let client = in_process::aws_client(server);
+                        let config = endpoint_config(IN_PROCESS_ENDPOINT, fallback, client);
+                        BaseConfig { config, configured_region: None }
+                    }
                     AwsAccess::DefaultChain { profile } => {
                         load_default_chain(profile.as_deref(), fallback).await
                     }
@@ -210,14 +217,14 @@ fn named_profile(profile: &str, sources: &ProviderConfig) -> ProfileFileCredenti
     ProfileFileCredentialsProvider::builder().configure(sources).profile_name(profile).build()
 }
 
-fn endpoint_config(url: &url::Url, region: Region) -> SdkConfig {
+fn endpoint_config(url: &str, region: Region, client: SharedHttpClient) -> SdkConfig {
     let credentials = Credentials::new("simulator", "simulator", None, None, "simulator");
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
-        .http_client(http_client())
+        .http_client(client)
         .app_name(app_name())
         .region(region)
-        .endpoint_url(url.as_str())
+        .endpoint_url(url)
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .build()
 }

@@ -14,7 +14,7 @@ use tower::layer::layer_fn;
 
 use crate::platform::bounded::BoundedResponses;
 use crate::platform::error::{Error, ErrorKind, error_chain};
-use crate::platform::{KubernetesAccess, PROGRAM};
+use crate::platform::{KubernetesAccess, PROGRAM, in_process};
 use clock::Clock;
 
 use super::list_watch::WATCH_SECONDS;
@@ -107,6 +107,17 @@ impl Connection {
         making: &Arc<Semaphore>,
     ) -> Result<Self, Error> {
         let Configured { mut config, context, namespace } = match access {
+            KubernetesAccess::InProcess { url, server } => {
+                let server_name = url.as_str().trim_end_matches('/').to_owned();
+                return Ok(Self {
+                    client: in_process::kubernetes_client(server),
+                    clock,
+                    server: server_name,
+                    context: None,
+                    namespace: None,
+                    authorities: Vec::new(),
+                });
+            }
             KubernetesAccess::Endpoint { url } => Configured::of(endpoint_config(url)?),
             KubernetesAccess::Inferred { kubeconfig, context } => {
                 infer_config(kubeconfig.as_deref(), context.as_deref()).await?

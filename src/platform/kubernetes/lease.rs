@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Api, PostParams};
 
@@ -31,6 +32,11 @@ impl LeaseClient {
     /// Returns the API server's address.
     pub fn server(&self) -> &str {
         &self.connection.server
+    }
+
+    /// Returns the time by the clock of the connection.
+    pub fn now(&self) -> Timestamp {
+        self.connection.clock.now()
     }
 
     /// Returns the lease, if there is one.

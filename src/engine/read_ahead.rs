@@ -1,0 +1,349 @@
+//! What a run would do, as far as that can be read: every step whose parameters depend on nothing that the run itself
+//! changes is evaluated against the live platform, where reads are made and changes are prepared. Nothing is sent that
+//! changes anything: the operations that are called take a reader.
+
+mod affects;
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    CheckedRunbook, Engine, action_run::to_journal_change, failure, interruptible::caught,
+};
+use crate::{
+    actions::{self, ActionDef, ChangeOps, KnownTargets, Operations},
+    journal::{Failure, RecordedChange, StepPath},
+    platform::Progress,
+};
+use affects::{Facts, facts_changed_by, facts_read_by};
+use runbook::{ActionKind, EvaluationScope, Reversibility, Step, each_of};
+
+/// A step as it is read ahead.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepAhead {
+    /// Its address in the run.
+    pub path: StepPath,
+    /// Its name, with the values that are known.
+    pub name: String,
+    /// Its action; `call` for one that calls a runbook.
+    pub action: String,
+    /// What the action does.
+    pub kind: ActionKind,
+    /// How much its undo restores.
+    pub reversibility: Reversibility,
+    /// Whether it is undone when the run ends.
+    pub restore_at_end: bool,
+    /// Its parameters, where they are known.
+    pub arguments: Option<Value>,
+    /// What was found out.
+    pub finding: Ahead,
+}
+
+/// What was found out about a step.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ahead {
+    /// It reads, and has read this; with the message that it logs.
+    Reads {
+        /// Its output.
+        output: Value,
+        /// Its message.
+        message: Option<String>,
+    },
+    /// It changes this, object by object; nothing where the list is empty.
+    Changes(Vec<RecordedChange>),
+    /// It waits, for persons or for a condition that is not looked at before the run.
+    Waits,
+    /// It is a loop, or calls a runbook; its parts follow.
+    Parts,
+    /// It is skipped, for this reason.
+    Skipped(String),
+    /// It fails, whatever happens before it.
+    Fails(Failure),
+    /// It depends on what these steps do: their paths.
+    KnownAfter(Vec<StepPath>),
+}
+
+/// The steps of a run that is not started, in order.
+#[derive(Debug, Clone, Default)]
+pub struct ReadAhead {
+    /// The steps.
+    pub steps: Vec<StepAhead>,
+}
+
+/// What the steps so far would have done.
+struct Walk<'e> {
+    engine: &'e Engine,
+    known: KnownTargets,
+    steps: Vec<StepAhead>,
+    /// The facts that earlier steps would have changed, each with the step.
+    changed: Vec<(Facts, StepPath)>,
+}
+
+/// The steps of one runbook, and what is known of those before.
+struct Frame {
+    caller: Option<StepPath>,
+    scope: EvaluationScope,
+    /// The steps whose outputs are not known.
+    unknown: BTreeSet<String>,
+}
+
+impl Frame {
+    fn path(&self, step: &str) -> StepPath {
+        match &self.caller {
+            Some(caller) => caller.child(step),
+            None => StepPath::top_level(step),
+        }
+    }
+}
+
+impl Engine {
+    /// Reads ahead what a run with these inputs would do.
+    pub async fn read_ahead(
+        &self,
+        checked: &CheckedRunbook,
+        inputs: &Map<String, Value>,
+    ) -> ReadAhead {
+        let known = KnownTargets::default();
+        let mut walk = Walk { engine: self, known, steps: Vec::new(), changed: Vec::new() };
+        let scope = EvaluationScope::new(inputs);
+        let mut frame = Frame { caller: None, scope, unknown: BTreeSet::new() };
+        for step in &checked.runbook().steps {
+            let output = walk.step(&mut frame, step).await;
+            frame.end(step, output);
+        }
+        ReadAhead { steps: walk.steps }
+    }
+}
+
+impl Frame {
+    fn end(&mut self, step: &Step, output: Known) {
+        match output {
+            Known::Output(output) => self.scope.insert(&step.id, &output),
+            Known::Absent => {}
+            Known::Unknown => {
+                self.unknown.insert(step.id.clone());
+            }
+        }
+    }
+}
+
+/// What is known of the output of a step.
+enum Known {
+    Output(Value),
+    /// The step is skipped.
+    Absent,
+    Unknown,
+}
+
+impl Walk<'_> {
+    async fn step(&mut self, frame: &mut Frame, step: &Step) -> Known {
+        let path = frame.path(&step.id);
+        let missing: Vec<StepPath> = step
+            .uses()
+            .iter()
+            .filter(|id| frame.unknown.contains(*id))
+            .map(|id| frame.path(id))
+            .collect();
+        if !missing.is_empty() {
+            return self.unknown(step, path, &frame.scope, missing);
+        }
+        match step.should_run(&frame.scope) {
+            Ok(true) => {}
+            Ok(false) => {
+                let why = step.explain_when(&frame.scope);
+                let why = why.map(|why| format!("`when` is false: {why}"));
+                let reason = why.unwrap_or_else(|| "`when` is false".into());
+                self.push(step, path, &frame.scope, None, Ahead::Skipped(reason));
+                return Known::Absent;
+            }
+            Err(error) => {
+                return self.fails(step, path, &frame.scope, failure::of_template(&error));
+            }
+        }
+        if !step.is_loop() {
+            return self.part(step, path, &frame.scope).await;
+        }
+        let items = match step.items(&frame.scope) {
+            Ok(items) => items,
+            Err(error) => {
+                return self.fails(step, path, &frame.scope, failure::of_template(&error));
+            }
+        };
+        self.push(step, path.clone(), &frame.scope, None, Ahead::Parts);
+        let mut outputs = Some(Vec::new());
+        for (index, each) in each_of(items.as_ref()).iter().enumerate() {
+            let scope = frame.scope.with_each(each);
+            let path = path.item(u32::try_from(index).unwrap_or(u32::MAX));
+            let output = self.part(step, path, &scope).await;
+            outputs = match (outputs, output) {
+                (Some(mut outputs), Known::Output(output)) => {
+                    outputs.push(output);
+                    Some(outputs)
+                }
+                _ => None,
+            };
+        }
+        match outputs {
+            Some(outputs) => Known::Output(Value::Array(outputs)),
+            None => Known::Unknown,
+        }
+    }
+
+    /// Reads ahead a step that runs once, or one item.
+    async fn part(&mut self, step: &Step, path: StepPath, scope: &EvaluationScope) -> Known {
+        if step.call.is_some() {
+            return Box::pin(self.call(step, path, scope)).await;
+        }
+        let Some(action) = actions::find(&step.action) else { return Known::Unknown };
+        let arguments = match step.arguments(scope) {
+            Ok(arguments) => arguments,
+            Err(error) => return self.fails(step, path, scope, failure::of_template(&error)),
+        };
+        let needed = facts_read_by(action);
+        let falsified = self.changed.iter().filter(|(facts, _)| facts.overlaps(needed));
+        let falsified: Vec<StepPath> = falsified.map(|(_, path)| path.clone()).collect();
+        if !falsified.is_empty() {
+            self.note_change(action, &path);
+            return self.known_after(step, path, scope, Some(arguments), falsified);
+        }
+        match &action.operations {
+            Operations::Read(read) => {
+                let reader = self.engine.platform.reader();
+                let read = caught(read(arguments.clone(), &reader, &Progress::silent())).await;
+                match read {
+                    Ok(output) => {
+                        (action.add_known_targets)(&output, &mut self.known);
+                        let mut after = scope.clone();
+                        after.insert(&step.id, &output);
+                        let message = step.message(&after).ok().flatten();
+                        let finding = Ahead::Reads { output: output.clone(), message };
+                        self.push(step, path, scope, Some(arguments), finding);
+                        Known::Output(output)
+                    }
+                    Err(error) => self.fails(step, path, scope, failure::of_action(&error)),
+                }
+            }
+            Operations::Wait(_) | Operations::Approval(_) => {
+                self.push(step, path, scope, Some(arguments), Ahead::Waits);
+                Known::Unknown
+            }
+            Operations::Change(operations) => {
+                let finding = match self.prepare(operations, arguments.clone()).await {
+                    Ok(changes) => Ahead::Changes(changes),
+                    Err(failure) => Ahead::Fails(failure),
+                };
+                if !matches!(&finding, Ahead::Changes(changes) if changes.is_empty()) {
+                    self.note_change(action, &path);
+                }
+                self.push(step, path, scope, Some(arguments), finding);
+                Known::Unknown
+            }
+        }
+    }
+
+    async fn prepare(
+        &self,
+        operations: &ChangeOps,
+        arguments: Value,
+    ) -> Result<Vec<RecordedChange>, Failure> {
+        let reader = self.engine.platform.reader();
+        let progress = Progress::silent();
+        let prepare = (operations.prepare)(arguments, &self.known, &reader, &progress);
+        let intent = caught(prepare).await.map_err(|error| failure::of_action(&error))?;
+        let changes = (operations.planned_changes)(&intent);
+        let changes = changes.map_err(|error| failure::of_action(&error))?;
+        Ok(changes.into_iter().map(to_journal_change).collect())
+    }
+
+    async fn call(&mut self, step: &Step, path: StepPath, scope: &EvaluationScope) -> Known {
+        let Some(called) = &step.call else { return Known::Unknown };
+        let inputs = match step.call_inputs(scope) {
+            Ok(inputs) => inputs,
+            Err(error) => return self.fails(step, path, scope, failure::of_template(&error)),
+        };
+        self.push(step, path.clone(), scope, Some(json!(inputs)), Ahead::Parts);
+        let scope = EvaluationScope::new(&inputs);
+        let mut frame = Frame { caller: Some(path), scope, unknown: BTreeSet::new() };
+        for step in &called.runbook().steps {
+            let output = self.step(&mut frame, step).await;
+            frame.end(step, output);
+        }
+        if !frame.unknown.is_empty() {
+            return Known::Unknown;
+        }
+        called.runbook().outputs(&frame.scope).map_or(Known::Unknown, Known::Output)
+    }
+
+    /// Records a step whose parameters are not known, and those of the runbook that it calls.
+    fn unknown(
+        &mut self,
+        step: &Step,
+        path: StepPath,
+        scope: &EvaluationScope,
+        missing: Vec<StepPath>,
+    ) -> Known {
+        match (&step.call, actions::find(&step.action)) {
+            (Some(called), _) => {
+                let all = called.runbook().all_steps().into_iter();
+                for action in all.filter_map(|step| actions::find(&step.action)) {
+                    self.note_change(action, &path);
+                }
+            }
+            (None, Some(action)) => self.note_change(action, &path),
+            (None, None) => {}
+        }
+        self.known_after(step, path, scope, None, missing)
+    }
+
+    fn known_after(
+        &mut self,
+        step: &Step,
+        path: StepPath,
+        scope: &EvaluationScope,
+        arguments: Option<Value>,
+        mut after: Vec<StepPath>,
+    ) -> Known {
+        after.dedup();
+        self.push(step, path, scope, arguments, Ahead::KnownAfter(after));
+        Known::Unknown
+    }
+
+    fn fails(
+        &mut self,
+        step: &Step,
+        path: StepPath,
+        scope: &EvaluationScope,
+        failure: Failure,
+    ) -> Known {
+        self.push(step, path, scope, None, Ahead::Fails(failure));
+        Known::Unknown
+    }
+
+    fn note_change(&mut self, action: &ActionDef, path: &StepPath) {
+        if action.kind() == ActionKind::Change {
+            self.changed.push((facts_changed_by(action), path.clone()));
+        }
+    }
+
+    fn push(
+        &mut self,
+        step: &Step,
+        path: StepPath,
+        scope: &EvaluationScope,
+        arguments: Option<Value>,
+        finding: Ahead,
+    ) {
+        let action = actions::find(&step.action);
+        self.steps.push(StepAhead {
+            path,
+            name: step.display_name(scope),
+            action: step.action.clone(),
+            kind: action.map_or(ActionKind::Change, ActionDef::kind),
+            reversibility: action.map_or(Reversibility::NotApplicable, ActionDef::reversibility),
+            restore_at_end: step.restore_at_end,
+            arguments,
+            finding,
+        });
+    }
+}

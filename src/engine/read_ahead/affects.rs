@@ -1,0 +1,85 @@
+//! The facts that an action reads and those that it changes, as far as its permissions say: a step is evaluated before a
+//! run only if no step before it would change what it reads. What is not certain counts as changed.
+
+use crate::actions::{Access, ActionDef};
+
+/// Kinds of facts about a cluster and its account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Facts(u8);
+
+const AWS: Facts = Facts(1);
+const NODES: Facts = Facts(2);
+const PODS: Facts = Facts(4);
+const WORKLOADS: Facts = Facts(8);
+const OTHER_OBJECTS: Facts = Facts(16);
+const ALL: Facts = Facts(31);
+
+impl Facts {
+    const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether they have a kind in common.
+    pub(super) const fn overlaps(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+/// Returns the facts that an action reads.
+pub(super) fn facts_read_by(action: &ActionDef) -> Facts {
+    let of = |access: &Access| match access {
+        Access::Aws { action, .. } if is_aws_read(action) => AWS,
+        Access::Aws { .. } => Facts::default(),
+        Access::Kubernetes { resource, verbs, .. } if verbs.iter().any(|verb| is_read(verb)) => {
+            kind_of(resource)
+        }
+        Access::Kubernetes { .. } => Facts::default(),
+        Access::Object { .. } => ALL,
+    };
+    gather(action, of)
+}
+
+/// Returns the facts that an action changes, those that follow from its change included.
+pub(super) fn facts_changed_by(action: &ActionDef) -> Facts {
+    let of = |access: &Access| match access {
+        // Instances come and go with their nodes and pods.
+        Access::Aws { action, .. } if !is_aws_read(action) => AWS.and(NODES).and(PODS),
+        Access::Aws { .. } => Facts::default(),
+        Access::Kubernetes { resource, verbs, .. } if !verbs.iter().all(|verb| is_read(verb)) => {
+            match kind_of(resource) {
+                NODES => NODES.and(PODS),
+                WORKLOADS => WORKLOADS.and(PODS),
+                kind => kind,
+            }
+        }
+        Access::Kubernetes { .. } => Facts::default(),
+        Access::Object { verbs } if verbs.iter().all(|verb| is_read(verb)) => Facts::default(),
+        Access::Object { .. } => ALL,
+    };
+    gather(action, of)
+}
+
+fn gather(action: &ActionDef, of: impl Fn(&Access) -> Facts) -> Facts {
+    let each = action.permissions.iter().map(|permission| of(&permission.access));
+    each.fold(Facts::default(), Facts::and)
+}
+
+fn is_read(verb: &str) -> bool {
+    matches!(verb, "get" | "list" | "watch")
+}
+
+fn is_aws_read(action: &str) -> bool {
+    let operation = action.rsplit(':').next().unwrap_or_default();
+    ["Describe", "List", "Get"].iter().any(|prefix| operation.starts_with(prefix))
+}
+
+fn kind_of(resource: &str) -> Facts {
+    match resource.split('/').next().unwrap_or_default() {
+        "nodes" => NODES,
+        "pods" => PODS,
+        "deployments" | "replicasets" | "statefulsets" | "daemonsets" | "jobs" => WORKLOADS,
+        // Events are written and read by nobody else.
+        "events" => Facts::default(),
+        _ => OTHER_OBJECTS,
+    }
+}
