@@ -383,7 +383,7 @@ fn scenario_of_groups() -> Scenario {
         max: 4,
         desired: 2,
         instance_type: "m5.large".into(),
-        protected: Vec::new(),
+        ..PlainGroup::default()
     };
     Scenario { auto_scaling_groups: vec![group], ..Scenario::default() }
 }

@@ -41,6 +41,21 @@ impl IdGenerator {
     }
 }
 
+/// Returns a seed whose ids differ from those of `seed` if there are texts, and that depends on them alone.
+pub(crate) fn mixed_seed<'a>(seed: u64, texts: impl Iterator<Item = &'a str>) -> u64 {
+    let mut texts = texts.peekable();
+    if texts.peek().is_none() {
+        return seed;
+    }
+    let mut digest = Sha256::new();
+    for text in texts {
+        digest.update(text.as_bytes());
+        digest.update([0]);
+    }
+    let digest = digest.finalize();
+    digest.iter().take(8).fold(seed, |mixed, byte| mixed.rotate_left(8) ^ u64::from(*byte))
+}
+
 /// Returns the hexadecimal digits of `bytes`.
 pub(crate) fn to_hex(bytes: &[u8]) -> String {
     let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);

@@ -43,8 +43,9 @@ pub use faults::{Effect, Fault};
 pub use in_process::InProcessServer;
 pub use kubernetes::controllers::CreatedObject;
 pub use scenario::{
-    ConfigMap, ContainerFailure, Deployment, FailingImage, LaunchFailure, Nodegroup, PlainGroup,
-    Scenario, ScenarioError, SlowLaunch, Spread, Taint, Times, UpdateFailure,
+    CapacityType, ConfigMap, ContainerFailure, Deployment, FailingImage, Instance,
+    InstanceLifecycle, LaunchFailure, LaunchTemplate, MaxUnavailable, Nodegroup, PlainGroup,
+    Scenario, ScenarioError, SlowLaunch, Spread, Taint, Times, UpdateFailure, WorkloadTimes,
 };
 pub use seed::SeedError;
 pub use state::{
@@ -101,6 +102,9 @@ pub enum SimulatorError {
     /// The scenario is not valid.
     #[error(transparent)]
     Scenario(#[from] ScenarioError),
+    /// The scenario has objects as they were read from a cluster, and a real API server is used.
+    #[error("the cluster objects of the scenario cannot be loaded into a real API server")]
+    ClusterObjects,
     /// Listening on an address failed.
     #[error("could not listen on {address} for {what}: {source}")]
     Listen {
@@ -145,12 +149,16 @@ pub struct Simulator {
 
 impl Simulator {
     /// Starts the servers and brings the cluster to the state that the scenario describes: every
-    /// initial node is Ready, and every pod that can be scheduled runs.
+    /// initial node is Ready, and every pod that can be scheduled runs. With objects as they were read from a cluster, it
+    /// goes on from these.
     ///
     /// # Errors
     /// An address that is in use, an API server that does not answer, or an object that the API
     /// server rejects.
     pub async fn start(scenario: Scenario, options: Options) -> Result<Self, SimulatorError> {
+        if options.kubernetes.is_some() && !scenario.cluster_objects.is_empty() {
+            return Err(SimulatorError::ClusterObjects);
+        }
         let mut start = Start::new(scenario, options.clock, options.policy)?;
         let aws_listener = listen("the AWS services", options.aws_listen).await?;
         let aws_url = listener_url(&aws_listener, options.aws_listen)?;
@@ -376,13 +384,12 @@ impl Start {
         self.tasks.spawn(aws::nodes::run(Arc::clone(&cloud), client.clone(), stop.clone()));
         let work = Arc::<WorkCounter>::default();
         if let Some(api) = &self.api {
-            let settings = ControllerSettings {
-                clock,
-                times: self.scenario.times,
-                failing_images: self.scenario.failing_images,
-            };
+            let settings = ControllerSettings::of(&self.scenario, clock);
             let mut control_plane = ControlPlane::new(Arc::clone(api), settings, Arc::clone(&work));
-            control_plane.converge();
+            // The pods of a cluster that was read are not started at once: they go on from where they are.
+            if self.scenario.cluster_objects.is_empty() {
+                control_plane.converge();
+            }
             self.tasks.spawn(control_plane.run(stop.clone()));
         } else {
             seed::wait_until_available(&self.scenario, &client).await;

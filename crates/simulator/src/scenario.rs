@@ -2,19 +2,34 @@
 //! the workloads on them. [`Scenario::default`] is a state in which every step of relay-scale has
 //! an effect.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::kubernetes::cluster_objects;
 use crate::yaml;
 
+use duration::ScenarioDuration;
+
+mod duration;
+mod error;
+mod nodegroup;
+mod snapshot;
 mod standard;
 mod workload;
 
+pub(crate) use duration::serde_duration;
+pub use error::ScenarioError;
+pub(crate) use nodegroup::PROCESSES;
+pub use nodegroup::{
+    CapacityType, LaunchFailure, LaunchTemplate, MaxUnavailable, Nodegroup, PlainGroup, SlowLaunch,
+    Taint, UpdateFailure,
+};
+pub(crate) use snapshot::InitialNode;
+pub use snapshot::{Instance, InstanceLifecycle, WorkloadTimes};
 pub use workload::{ConfigMap, Deployment, Spread};
 
 /// The initial state of the account and the cluster.
@@ -49,6 +64,15 @@ pub struct Scenario {
     /// Any other Kubernetes objects, as in a manifest.
     #[schemars(with = "Vec<serde_json::Map<String, Value>>")]
     pub objects: Vec<Value>,
+    /// Kubernetes objects as they were read from a cluster, with their UIDs, times and statuses. They are there at the
+    /// start as they are: nothing is defaulted, admitted or started because of them. With any of them, the instances of
+    /// every group are those that it lists.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<serde_json::Map<String, Value>>")]
+    pub cluster_objects: Vec<Value>,
+    /// How long the pods of single workloads take to start and to stop, where it is not `times`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub workload_times: Vec<WorkloadTimes>,
     /// Containers whose image contains one of these texts fail.
     pub failing_images: Vec<FailingImage>,
 }
@@ -106,159 +130,6 @@ impl Default for Times {
     }
 }
 
-/// A managed nodegroup and its Auto Scaling group.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Nodegroup {
-    /// The name.
-    pub name: String,
-    /// The labels, which the nodes carry too.
-    #[serde(default)]
-    pub labels: BTreeMap<String, String>,
-    /// The tags of the nodegroup in EKS, which its group does not have.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub tags: BTreeMap<String, String>,
-    /// The taints that the nodegroup declares, which all its nodes carry.
-    #[serde(default)]
-    pub taints: Vec<Taint>,
-    /// The taints that a node carries when it registers after the start, until a client removes them.
-    #[serde(default)]
-    pub startup_taints: Vec<Taint>,
-    /// The minimum size.
-    #[serde(default)]
-    pub min: u32,
-    /// The maximum size.
-    pub max: u32,
-    /// The desired size.
-    pub desired: u32,
-    /// The Auto Scaling group's desired capacity, if it differs from the nodegroup's because it was
-    /// changed without EKS.
-    #[serde(default)]
-    pub group_desired: Option<u32>,
-    /// The instance type.
-    #[serde(default = "default_instance_type")]
-    pub instance_type: String,
-    /// The initial instances, counted from 1, that are protected from scale-in.
-    #[serde(default)]
-    pub protected: Vec<u32>,
-    /// Whether new instances are protected from scale-in when they enter service.
-    #[serde(default)]
-    pub new_instances_protected: bool,
-    /// Launches after the start that take longer than others, by their number from 1.
-    #[serde(default)]
-    pub slow: Vec<SlowLaunch>,
-    /// Launches after the start that fail, in order.
-    #[serde(default)]
-    pub launch_failures: Vec<LaunchFailure>,
-    /// Updates that end as Failed, by their number from 1.
-    #[serde(default)]
-    pub update_failures: Vec<UpdateFailure>,
-    /// The status, `ACTIVE` by default.
-    #[serde(default = "default_status")]
-    pub status: String,
-    /// The Kubernetes version of the nodes, if it is not the cluster's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<String>,
-    /// The version of the nodegroup's own launch template, if it has one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub launch_template_version: Option<String>,
-}
-
-/// An Auto Scaling group that belongs to no nodegroup. Its instances join the cluster, as self-managed nodes do.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PlainGroup {
-    /// The name.
-    pub name: String,
-    /// The tags.
-    #[serde(default)]
-    pub tags: BTreeMap<String, String>,
-    /// The minimum size.
-    #[serde(default)]
-    pub min: u32,
-    /// The maximum size.
-    pub max: u32,
-    /// The desired size.
-    pub desired: u32,
-    /// The instance type.
-    #[serde(default = "default_instance_type")]
-    pub instance_type: String,
-    /// The initial instances, counted from 1, that are protected from scale-in.
-    #[serde(default)]
-    pub protected: Vec<u32>,
-}
-
-impl PlainGroup {
-    /// Returns the group as that of a nodegroup.
-    pub(crate) fn to_nodegroup(&self) -> Nodegroup {
-        Nodegroup {
-            name: self.name.clone(),
-            min: self.min,
-            max: self.max,
-            desired: self.desired,
-            instance_type: self.instance_type.clone(),
-            protected: self.protected.clone(),
-            ..standard::plain_nodegroup()
-        }
-    }
-}
-
-/// A taint of a node, in the words of Kubernetes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Taint {
-    /// The key.
-    pub key: String,
-    /// The value, which may be empty.
-    #[serde(default)]
-    pub value: String,
-    /// `NoSchedule`, `NoExecute` or `PreferNoSchedule`.
-    pub effect: String,
-}
-
-/// A launch that takes longer than the others.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SlowLaunch {
-    /// The number of the launch after the start, from 1.
-    pub nth: u32,
-    /// The boot time, instead of `times.boot`.
-    #[serde(with = "serde_duration")]
-    #[schemars(with = "ScenarioDuration")]
-    pub boot: Duration,
-    /// The time from the Node's registration until it is Ready, instead of `times.node_ready`.
-    #[serde(default, with = "serde_optional_duration")]
-    #[schemars(with = "Option<ScenarioDuration>")]
-    pub node_ready: Option<Duration>,
-    /// Whether the Node never becomes Ready.
-    #[serde(default)]
-    pub never_ready: bool,
-}
-
-/// A launch that fails.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct LaunchFailure {
-    /// How many launches in a row fail in this way.
-    #[serde(default = "one")]
-    pub times: u32,
-    /// The activity's status message.
-    #[serde(default = "default_launch_failure")]
-    pub message: String,
-}
-
-/// An EKS update that fails.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct UpdateFailure {
-    /// The number of the nodegroup's update, from 1.
-    pub nth: u32,
-    /// The error code, such as `NodeCreationFailure`.
-    pub code: String,
-    /// The error message.
-    pub message: String,
-}
-
 /// An image whose containers fail.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -291,22 +162,6 @@ pub enum ContainerFailure {
     Mount,
     /// The containers of a job's pod end with this exit code. Those of any other pod do as with `crash_loop`.
     Exit(u8),
-}
-
-/// A duration in a scenario file.
-struct ScenarioDuration;
-
-impl JsonSchema for ScenarioDuration {
-    fn schema_name() -> Cow<'static, str> {
-        "Duration".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "description": "A duration such as `40s` or `1m 30s`, or a number of seconds.",
-            "anyOf": [{"type": "string"}, {"type": "number", "minimum": 0}],
-        })
-    }
 }
 
 impl Scenario {
@@ -342,187 +197,40 @@ impl Scenario {
         if self.account.len() != 12 || !self.account.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(ScenarioError::InvalidAccount(self.account.clone()));
         }
-        let mut names = BTreeSet::new();
+        cluster_objects::check(&self.cluster_objects)?;
         let plain: Vec<Nodegroup> =
             self.auto_scaling_groups.iter().map(PlainGroup::to_nodegroup).collect();
+        let (mut names, mut groups, mut ids) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for nodegroup in self.nodegroups.iter().chain(&plain) {
-            let Nodegroup { name, min, max, desired, .. } = nodegroup;
-            if !names.insert(name) {
-                return Err(ScenarioError::DuplicateNodegroup(name.clone()));
+            if !names.insert(&nodegroup.name) {
+                return Err(ScenarioError::DuplicateNodegroup(nodegroup.name.clone()));
             }
-            let sizes = [Some(*desired), nodegroup.group_desired];
-            if *max == 0 || sizes.into_iter().flatten().any(|size| !(*min..=*max).contains(&size)) {
-                return Err(ScenarioError::InvalidSizes(name.clone()));
+            nodegroup.validate(self.has_listed_instances(nodegroup))?;
+            let own = nodegroup.auto_scaling_group.iter().chain(&nodegroup.more_groups);
+            for group in own {
+                if !groups.insert(group) {
+                    return Err(ScenarioError::DuplicateGroup(group.clone()));
+                }
             }
-            nodegroup.validate_numbers()?;
-            let taints = nodegroup.taints.iter().chain(&nodegroup.startup_taints);
-            if let Some(taint) = taints.into_iter().find(|taint| !taint.is_valid()) {
-                let (nodegroup, effect) = (name.clone(), taint.effect.clone());
-                return Err(ScenarioError::InvalidTaint { nodegroup, effect });
+            for instance in &nodegroup.instances {
+                if !ids.insert(&instance.id) {
+                    return Err(ScenarioError::DuplicateInstance(instance.id.clone()));
+                }
             }
         }
         Ok(())
     }
-}
 
-impl Nodegroup {
-    /// Checks the numbers of instances, launches and updates, which count from 1.
-    fn validate_numbers(&self) -> Result<(), ScenarioError> {
-        let initial = self.group_desired.unwrap_or(self.desired);
-        let protected = self.protected.iter().map(|nth| ("protected", *nth, initial));
-        let slow = self.slow.iter().map(|slow| ("slow.nth", slow.nth, u32::MAX));
-        let failures = self.update_failures.iter();
-        let failures = failures.map(|failure| ("update_failures.nth", failure.nth, u32::MAX));
-        let outside =
-            protected.chain(slow).chain(failures).find(|(_, nth, max)| !(1..=*max).contains(nth));
-        let Some((field, number, max)) = outside else { return Ok(()) };
-        let limit = match max {
-            u32::MAX => "1 or more".to_owned(),
-            0 => "none, because there are no instances at the start".to_owned(),
-            max => format!("1 to {max}, the instances at the start"),
-        };
-        Err(ScenarioError::InvalidNumber { nodegroup: self.name.clone(), field, number, limit })
+    /// Returns whether the instances of a group at the start are those that it lists, instead of as many as it desires.
+    pub(crate) fn has_listed_instances(&self, group: &Nodegroup) -> bool {
+        !self.cluster_objects.is_empty() || !group.instances.is_empty()
     }
-}
-
-impl Taint {
-    fn is_valid(&self) -> bool {
-        matches!(self.effect.as_str(), "NoSchedule" | "NoExecute" | "PreferNoSchedule")
-    }
-}
-
-/// The reason why a scenario cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ScenarioError {
-    /// The text is not a scenario.
-    #[error("scenario is not valid: {0}")]
-    Parse(String),
-    /// The scenario cannot be written.
-    #[error("scenario cannot be written as YAML: {0}")]
-    Write(String),
-    /// Two nodegroups have the same name.
-    #[error("duplicate nodegroup {0:?} in the scenario")]
-    DuplicateNodegroup(String),
-    /// A nodegroup's sizes contradict each other.
-    #[error("invalid sizes of nodegroup {0:?}: min <= desired <= max and max >= 1 must hold")]
-    InvalidSizes(String),
-    /// The account is not an AWS account id.
-    #[error("invalid account {0:?} in the scenario: an account id has 12 digits")]
-    InvalidAccount(String),
-    /// A number of an instance, a launch or an update that there cannot be.
-    #[error("invalid {field} {number} of nodegroup {nodegroup:?}: expected {limit}")]
-    InvalidNumber {
-        /// The nodegroup.
-        nodegroup: String,
-        /// The field.
-        field: &'static str,
-        /// The number in it.
-        number: u32,
-        /// The numbers that are valid.
-        limit: String,
-    },
-    /// A taint has an effect that Kubernetes does not know.
-    #[error(
-        "invalid taint effect {effect:?} of nodegroup {nodegroup:?}: expected NoSchedule, NoExecute or PreferNoSchedule"
-    )]
-    InvalidTaint {
-        /// The nodegroup.
-        nodegroup: String,
-        /// The effect.
-        effect: String,
-    },
 }
 
 /// Returns the version of the API server and of the kubelets in a cluster of an EKS version. Both
 /// halves of the simulator report it.
 pub(crate) fn git_version(version: &str) -> String {
     format!("v{version}.0-eks-simulator")
-}
-
-fn one() -> u32 {
-    1
-}
-
-fn default_instance_type() -> String {
-    "m5.xlarge".to_owned()
-}
-
-fn default_status() -> String {
-    "ACTIVE".to_owned()
-}
-
-fn default_launch_failure() -> String {
-    "Could not launch On-Demand Instances. InsufficientInstanceCapacity - We currently do not have \
-     sufficient m5.xlarge capacity in the Availability Zone you requested (us-west-2a). Launching \
-     EC2 instance failed."
-        .to_owned()
-}
-
-/// The format of a duration: `40s`, `1m 30s`, or a number of seconds.
-pub(super) mod serde_duration {
-    use std::time::Duration;
-
-    use jiff::SignedDuration;
-    use serde::{Deserialize, Deserializer, Serializer, de};
-
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum DurationRepr {
-        Seconds(f64),
-        Text(String),
-    }
-
-    pub(crate) fn serialize<S: Serializer>(
-        duration: &Duration,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        let text = match duration.as_millis() {
-            milliseconds if milliseconds % 1000 == 0 => format!("{}s", duration.as_secs()),
-            milliseconds => format!("{milliseconds}ms"),
-        };
-        serializer.serialize_str(&text)
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Duration, D::Error> {
-        match DurationRepr::deserialize(deserializer)? {
-            DurationRepr::Seconds(seconds) => {
-                Duration::try_from_secs_f64(seconds).map_err(de::Error::custom)
-            }
-            DurationRepr::Text(text) => {
-                let signed: SignedDuration = text.parse().map_err(de::Error::custom)?;
-                Duration::try_from(signed).map_err(de::Error::custom)
-            }
-        }
-    }
-}
-
-/// The format of an optional duration.
-mod serde_optional_duration {
-    use std::time::Duration;
-
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    #[expect(clippy::ref_option, reason = "serde's `with` passes a reference to the field")]
-    pub(super) fn serialize<S: Serializer>(
-        duration: &Option<Duration>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        match duration {
-            Some(duration) => super::serde_duration::serialize(duration, serializer),
-            None => serializer.serialize_none(),
-        }
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Duration>, D::Error> {
-        #[derive(Deserialize)]
-        struct Wrapped(#[serde(with = "super::serde_duration")] Duration);
-        let wrapped = Option::<Wrapped>::deserialize(deserializer)?;
-        Ok(wrapped.map(|Wrapped(duration)| duration))
-    }
 }
 
 #[cfg(test)]
@@ -587,5 +295,178 @@ mod tests {
     fn a_misspelled_field_is_rejected() {
         let error = Scenario::from_yaml("nodegroup: []").unwrap_err();
         assert!(error.to_string().contains("nodegroup"), "{error}");
+    }
+
+    const LIVE: &str = "
+workload_times: [{namespace: n, workload: relay, start: 1m 30s, stop: 4}]
+cluster_objects:
+  - {apiVersion: v1, kind: ConfigMap, metadata: {name: c, namespace: ns, uid: u}, data: {a: b}}
+nodegroups:
+  - name: relay
+    max: 2
+    desired: 9
+    group_min: 1
+    group_max: 12
+    group_desired: 10
+    auto_scaling_group: asg-1
+    more_groups: [asg-2]
+    group_tags: {k8s.io/cluster-autoscaler/enabled: 'true'}
+    suspended_processes: [AZRebalance]
+    zones: [us-west-2a]
+    capacity_type: SPOT
+    launch_template: {id: lt-1, name: relay, version: '7'}
+    release_version: 1.35.0-20260301
+    ami_type: BOTTLEROCKET_x86_64
+    max_unavailable: 33%
+    node_capacity: {cpu: '4'}
+    node_allocatable: {cpu: 3920m}
+    node_labels: {kubernetes.io/arch: arm64}
+    boot: 50s
+    node_ready: 9s
+    terminate: 1m
+    instances:
+      - id: i-0000000000000000a
+        node: node-1
+        zone: us-west-2a
+        address: 10.0.0.1
+        lifecycle: Terminating
+        protected: true
+        launched: '2026-01-01T00:00:00Z'
+        instance_type: m5.large
+        version: '1.34'
+auto_scaling_groups:
+  - name: workers
+    max: 1
+    desired: 1
+    new_instances_protected: true
+    taints: [{key: team, value: batch, effect: NoSchedule}]
+    instances: [{id: i-0000000000000000b, zone: us-west-2a}]
+";
+
+    #[test]
+    fn a_live_cluster_survives_a_yaml_round_trip() {
+        let scenario = Scenario::from_yaml(LIVE).unwrap();
+        let group = &scenario.nodegroups[0];
+        assert_eq!(group.capacity_type, CapacityType::Spot);
+        assert_eq!(group.max_unavailable, Some(MaxUnavailable::Percentage("33%".to_owned())));
+        assert_eq!(group.instances[0].lifecycle, InstanceLifecycle::Terminating);
+        assert_eq!(scenario.workload_times[0].start, Some(Duration::from_secs(90)));
+        let again = Scenario::from_yaml(&scenario.to_yaml().unwrap()).unwrap();
+        assert_eq!(again, scenario);
+    }
+
+    /// The values of labels and annotations are texts, whatever YAML takes them for.
+    #[test]
+    fn texts_of_cluster_objects_stay_texts() {
+        let texts = [
+            "n",
+            "No",
+            "on",
+            "~",
+            "null",
+            "1e3",
+            "0x1F",
+            "0o7",
+            "1_000",
+            "12:30:45",
+            "2026-01-01",
+            ".5",
+            "-",
+            "- a",
+            "a: b",
+            "#",
+            "",
+            " ",
+            "a\nb\n",
+            "\t",
+            "{}",
+            "*a",
+            "&a",
+            "!a",
+            "%",
+            "@",
+            "'",
+            "\"",
+            "\u{1F600}",
+            "<<",
+        ];
+        let labels: serde_json::Map<String, Value> =
+            texts.iter().map(|text| ((*text).to_owned(), (*text).into())).collect();
+        let object = serde_json::json!({
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": "1e3", "uid": "0x1F", "labels": labels},
+            "spec": {"list": texts, "number": 1.5, "empty": {}, "none": []},
+        });
+        let scenario = Scenario { cluster_objects: vec![object], ..Scenario::empty() };
+        let again = Scenario::from_yaml(&scenario.to_yaml().unwrap()).unwrap();
+        assert_eq!(again, scenario);
+    }
+
+    #[test]
+    fn a_live_cluster_that_contradicts_itself_is_refused() {
+        let group = |extra: &str| format!("nodegroups: [{{name: g, max: 3, desired: 2, {extra}}}]");
+        let instance = "{id: i-0000000000000000a, zone: us-west-2a}";
+        let cases = [
+            (
+                group(&format!("protected: [1], instances: [{instance}]")),
+                "invalid protected of nodegroup \"g\": expected none, because each of `instances` has a field `protected`",
+            ),
+            (
+                group(&format!("instances: [{instance}, {instance}]")),
+                "duplicate instance \"i-0000000000000000a\" in the scenario",
+            ),
+            (
+                group("instances: [{id: i-0000000000000000a, zone: ''}]"),
+                "invalid instances of nodegroup \"g\": expected a zone for each",
+            ),
+            (
+                group("auto_scaling_group: a, more_groups: [a]"),
+                "duplicate Auto Scaling group \"a\" in the scenario",
+            ),
+            (
+                group("max_unavailable: 101%"),
+                "invalid max_unavailable of nodegroup \"g\": expected 1 to 100, or 1% to 100%",
+            ),
+            (
+                group("suspended_processes: [Lunch]"),
+                "invalid suspended_processes of nodegroup \"g\": expected some of Launch, Terminate, \
+                 AddToLoadBalancer, AlarmNotification, AZRebalance, HealthCheck, InstanceRefresh, ReplaceUnhealthy, \
+                 ScheduledActions",
+            ),
+            (
+                group(
+                    "launch_template_version: '1', launch_template: {id: a, name: b, version: '1'}",
+                ),
+                "invalid launch_template_version of nodegroup \"g\": expected none, because `launch_template` has \
+                 the version",
+            ),
+            (
+                "cluster_objects: [{apiVersion: example.com/v1, kind: Thing, metadata: {name: t}}]"
+                    .to_owned(),
+                "the simulator does not know the kind example.com/v1 Thing of cluster object \"t\"",
+            ),
+            (
+                "nodegroups: [{name: g, max: 3, desired: 2, group_max: 1}]".to_owned(),
+                "invalid sizes of nodegroup \"g\": min <= desired <= max and max >= 1 must hold",
+            ),
+        ];
+        for (text, error) in cases {
+            assert_eq!(Scenario::from_yaml(&text).unwrap_err().to_string(), error);
+        }
+    }
+
+    /// The objects of a cluster have more values than the reader allows by default.
+    #[test]
+    fn a_large_cluster_can_be_read() {
+        let labels: String = (0..100).map(|n| format!("l{n}: v, ")).collect();
+        let object = |n: usize| {
+            format!(
+                "  - {{apiVersion: v1, kind: ConfigMap, metadata: {{name: c{n}, namespace: ns, uid: u{n}, labels: {{{labels}}}}}}}\n"
+            )
+        };
+        let text: String = (0..1500).map(object).collect();
+        let scenario = Scenario::from_yaml(&format!("cluster_objects:\n{text}")).unwrap();
+        assert_eq!(scenario.cluster_objects.len(), 1500);
     }
 }

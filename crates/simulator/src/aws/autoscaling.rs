@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::ids::name_uuid;
+use crate::scenario::PROCESSES;
 
 use super::fleet::{
     ActivityStatus, AutoScalingGroup, Fleet, Lifecycle, ScalingActivity, SimulatedInstance,
@@ -122,7 +123,6 @@ fn matches_filter(group: &AutoScalingGroup, filter: &str, values: &[&str]) -> bo
 }
 
 fn describe_group(fleet: &Fleet, group: &AutoScalingGroup) -> Value {
-    let zones = ["a", "b", "c"].map(|letter| format!("{}{letter}", fleet.region));
     let instances: Vec<Value> = fleet.members(&group.name).map(describe_member).collect();
     let tags: Vec<Value> = group
         .tags
@@ -149,7 +149,7 @@ fn describe_group(fleet: &Fleet, group: &AutoScalingGroup) -> Value {
         "MaxSize": group.max,
         "DesiredCapacity": group.desired,
         "DefaultCooldown": 300,
-        "AvailabilityZones": zones,
+        "AvailabilityZones": group.zones,
         "LoadBalancerNames": [],
         "TargetGroupARNs": [],
         "HealthCheckType": "EC2",
@@ -157,7 +157,7 @@ fn describe_group(fleet: &Fleet, group: &AutoScalingGroup) -> Value {
         "Instances": instances,
         "CreatedTime": format_iso8601(group.created),
         "SuspendedProcesses": suspended,
-        "VPCZoneIdentifier": "subnet-0a,subnet-0b,subnet-0c",
+        "VPCZoneIdentifier": group.subnets().join(","),
         "EnabledMetrics": [],
         "Tags": tags,
         "TerminationPolicies": ["AllocationStrategy", "OldestLaunchTemplate", "OldestInstance"],
@@ -419,19 +419,6 @@ fn terminate(
     let described = activity.map(|activity| describe_activity(&group_name, &activity));
     Ok((json!({"Activity": described}), true))
 }
-
-/// The processes of a group that can be suspended.
-const PROCESSES: [&str; 9] = [
-    "Launch",
-    "Terminate",
-    "AddToLoadBalancer",
-    "AlarmNotification",
-    "AZRebalance",
-    "HealthCheck",
-    "InstanceRefresh",
-    "ReplaceUnhealthy",
-    "ScheduledActions",
-];
 
 fn suspend_or_resume(
     fleet: &mut Fleet,

@@ -11,7 +11,8 @@ use crate::scenario::Taint;
 
 use super::certificate;
 use super::fleet::{
-    ConfigChange, ConfigUpdate, Fleet, ManagedNodegroup, MaxUnavailable, UpdateError, VersionChange,
+    AutoScalingGroup, ConfigChange, ConfigUpdate, Fleet, ManagedNodegroup, MaxUnavailable,
+    UpdateError, VersionChange,
 };
 use super::permission::PolicyResource;
 use super::protocol::{AwsError, QueryParameters, epoch_seconds, paginate};
@@ -238,9 +239,14 @@ fn describe_nodegroup(fleet: &Fleet, nodegroup: &ManagedNodegroup) -> Value {
         .collect();
     let taints: Vec<Value> = nodegroup.taints.iter().map(describe_taint).collect();
     let template = nodegroup.release.template.as_ref().map(|version| {
-        let id = format!("lt-0{}", nodegroup.name);
-        json!({"id": id, "name": nodegroup.name, "version": version})
+        let (id, name) = &nodegroup.launch_template;
+        json!({"id": id, "name": name, "version": version})
     });
+    let group = fleet.groups.get(&nodegroup.group);
+    let groups: Vec<Value> = std::iter::once(&nodegroup.group)
+        .chain(&nodegroup.more_groups)
+        .map(|name| json!({"name": name}))
+        .collect();
     json!({
         "launchTemplate": template,
         "nodegroupName": nodegroup.name,
@@ -251,19 +257,19 @@ fn describe_nodegroup(fleet: &Fleet, nodegroup: &ManagedNodegroup) -> Value {
         "createdAt": epoch_seconds(nodegroup.created),
         "modifiedAt": epoch_seconds(nodegroup.modified),
         "status": nodegroup.status,
-        "capacityType": "ON_DEMAND",
+        "capacityType": nodegroup.capacity_type.as_str(),
         "scalingConfig": {
             "minSize": nodegroup.sizes.min,
             "maxSize": nodegroup.sizes.max,
             "desiredSize": nodegroup.sizes.desired,
         },
         "instanceTypes": [nodegroup.instance_type],
-        "subnets": ["subnet-0a", "subnet-0b", "subnet-0c"],
-        "amiType": "AL2023_x86_64_STANDARD",
+        "subnets": group.map(AutoScalingGroup::subnets),
+        "amiType": nodegroup.ami_type,
         "nodeRole": format!("arn:aws:iam::{}:role/node", fleet.account),
         "labels": nodegroup.labels,
         "taints": taints,
-        "resources": {"autoScalingGroups": [{"name": nodegroup.group}]},
+        "resources": {"autoScalingGroups": groups},
         "diskSize": 20,
         "health": {"issues": issues},
         "updateConfig": describe_max_unavailable(nodegroup.max_unavailable),

@@ -127,11 +127,13 @@ fn node_object(fleet: &Fleet, instance: &SimulatedInstance, ready: bool, now: Ti
     let group = fleet.groups.get(&instance.group);
     let nodegroup = group.and_then(|group| fleet.nodegroups.get(&group.nodegroup));
     let name = instance.node_name();
+    let capacity_type = nodegroup.map(|nodegroup| nodegroup.capacity_type).unwrap_or_default();
+    let template = group.map(|group| &group.node);
     let mut labels = json!({
         "beta.kubernetes.io/arch": "amd64",
         "beta.kubernetes.io/instance-type": instance.instance_type,
         "beta.kubernetes.io/os": "linux",
-        "eks.amazonaws.com/capacityType": "ON_DEMAND",
+        "eks.amazonaws.com/capacityType": capacity_type.as_str(),
         "eks.amazonaws.com/nodegroup-image": "ami-0simulated",
         "failure-domain.beta.kubernetes.io/region": fleet.region,
         "failure-domain.beta.kubernetes.io/zone": instance.zone,
@@ -148,19 +150,29 @@ fn node_object(fleet: &Fleet, instance: &SimulatedInstance, ready: bool, now: Ti
             labels[key] = value.as_str().into();
         }
     }
+    for (key, value) in template.iter().flat_map(|template| &template.labels) {
+        labels[key] = value.as_str().into();
+    }
     let taints: Vec<Value> = nodegroup
         .iter()
         .flat_map(|nodegroup| {
             let startup = nodegroup.startup_taints.iter().filter(|_| !ready);
             nodegroup.taints.iter().chain(startup)
         })
+        .chain(template.iter().flat_map(|template| &template.taints))
         .map(node_taint)
         .collect();
     let mut spec = json!({"providerID": format!("aws:///{}/{}", instance.zone, instance.id)});
     if !taints.is_empty() {
         spec["taints"] = taints.into();
     }
-    let (capacity, allocatable) = node_resources(&instance.instance_type);
+    let (mut capacity, mut allocatable) = node_resources(&instance.instance_type);
+    if let Some(given) = template.and_then(|template| template.capacity.as_ref()) {
+        capacity = json!(given);
+    }
+    if let Some(given) = template.and_then(|template| template.allocatable.as_ref()) {
+        allocatable = json!(given);
+    }
     json!({
         "apiVersion": "v1",
         "kind": "Node",

@@ -19,6 +19,7 @@ use write::ObjectWriter;
 
 mod admission;
 pub(crate) mod api;
+pub(crate) mod cluster_objects;
 pub(crate) mod controllers;
 mod custom;
 mod event_forms;
@@ -38,13 +39,14 @@ mod write;
 /// The namespaces that every cluster has.
 const NAMESPACE_NAMES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
 
-/// Returns an API server that has only the objects of every cluster.
+/// Returns an API server that has only the objects of every cluster, and those that the scenario has read from one.
 pub(crate) fn api_server(
     scenario: &Scenario,
     clock: Clock,
     policy: Option<AccessPolicy>,
 ) -> Arc<ApiServer> {
-    let mut store = ObjectStore::new(IdGenerator::new(scenario.seed));
+    let seed = cluster_objects::seed(scenario.seed, &scenario.cluster_objects);
+    let mut store = ObjectStore::new(IdGenerator::new(seed));
     let now = clock.now();
     for name in NAMESPACE_NAMES {
         let mut writer = ObjectWriter { store: &mut store, now, dry_run: false };
@@ -61,6 +63,7 @@ pub(crate) fn api_server(
             store.put(&NAMESPACES, namespace);
         }
     }
+    cluster_objects::load(&mut store, &scenario.cluster_objects, now);
     let version = scenario.version.clone();
     Arc::new(ApiServer { store: Mutex::new(store), clock, version, policy })
 }

@@ -4,10 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{
-    ConfigMap, Deployment, FailingImage, Nodegroup, Scenario, SlowLaunch, Spread, Times,
-    default_instance_type, default_status,
-};
+use super::{ConfigMap, Deployment, FailingImage, Nodegroup, Scenario, SlowLaunch, Spread, Times};
 
 const NAMESPACE: &str = "rafay-core";
 const RELAY_LABEL: &str = "nodegroup-relay-services";
@@ -45,6 +42,8 @@ impl Scenario {
             config_maps: Vec::new(),
             deployments: Vec::new(),
             objects: Vec::new(),
+            cluster_objects: Vec::new(),
+            workload_times: Vec::new(),
             failing_images: Vec::<FailingImage>::new(),
         }
     }
@@ -53,7 +52,7 @@ impl Scenario {
 /// Returns three groups: two have the label by which relay-scale selects, and of these two only the
 /// first has more than one node.
 fn nodegroups() -> Vec<Nodegroup> {
-    let plain = plain_nodegroup();
+    let plain = Nodegroup::default();
     vec![
         Nodegroup {
             name: "relay-services-1a2b3c".to_owned(),
@@ -86,30 +85,6 @@ fn nodegroups() -> Vec<Nodegroup> {
             ..plain
         },
     ]
-}
-
-/// Returns a nodegroup of one node, without a name.
-pub(super) fn plain_nodegroup() -> Nodegroup {
-    Nodegroup {
-        name: String::new(),
-        labels: BTreeMap::new(),
-        tags: BTreeMap::new(),
-        taints: Vec::new(),
-        startup_taints: Vec::new(),
-        min: 1,
-        max: 3,
-        desired: 1,
-        group_desired: None,
-        instance_type: default_instance_type(),
-        protected: Vec::new(),
-        new_instances_protected: false,
-        slow: Vec::new(),
-        launch_failures: Vec::new(),
-        update_failures: Vec::new(),
-        status: default_status(),
-        version: None,
-        launch_template_version: None,
-    }
 }
 
 fn deployments() -> Vec<Deployment> {

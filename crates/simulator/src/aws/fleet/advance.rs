@@ -77,11 +77,12 @@ impl Fleet {
         cause: &str,
         now: Timestamp,
     ) -> Option<ScalingActivity> {
-        let terminated_at = self.time_after(now, self.times.terminate);
+        let of_instance = self.groups.get(&self.instances.get(id)?.group)?;
+        let terminated_at = self.time_after(now, of_instance.times.terminate);
         let instance = self.instances.get_mut(id)?;
         let group = self.groups.get_mut(&instance.group)?;
         if instance.lifecycle != Lifecycle::Terminating
-            && let Some(count) = group.zones.get_mut(&instance.zone)
+            && let Some(count) = group.zone_sizes.get_mut(&instance.zone)
         {
             *count -= 1;
         }

@@ -51,6 +51,8 @@ pub(crate) struct SimulatedInstance {
     pub(crate) group: String,
     pub(crate) zone: String,
     pub(crate) address: String,
+    /// The name of the instance's Node.
+    pub(super) node_name: String,
     pub(crate) instance_type: String,
     pub(crate) release: Release,
     pub(crate) lifecycle: Lifecycle,
@@ -67,11 +69,16 @@ pub(crate) struct SimulatedInstance {
     pub(super) node: NodeState,
 }
 
+/// Returns the private DNS name of an instance, which is the name of its Node.
+pub(super) fn private_name(zone: &str, address: &str) -> String {
+    let region = zone.trim_end_matches(char::is_alphabetic);
+    format!("ip-{}.{region}.compute.internal", address.replace('.', "-"))
+}
+
 impl SimulatedInstance {
-    /// Returns the name of the instance's Node, which is its private DNS name.
+    /// Returns the name of the instance's Node.
     pub(crate) fn node_name(&self) -> String {
-        let region = self.zone.trim_end_matches(char::is_alphabetic);
-        format!("ip-{}.{region}.compute.internal", self.address.replace('.', "-"))
+        self.node_name.clone()
     }
 
     /// Returns whether the instance is in service and its Node is Ready.

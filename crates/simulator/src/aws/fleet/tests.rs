@@ -157,3 +157,73 @@ fn scale_in_terminates_the_oldest_of_the_fullest_zone_and_never_a_protected_inst
     });
     assert_eq!(notes.count(), 1, "reported once, not at every advance");
 }
+
+const LIVE: &str = "
+cluster_objects:
+  - apiVersion: v1
+    kind: Node
+    metadata: {name: ip-10-0-16-11.us-west-2.compute.internal, uid: n1}
+    status:
+      addresses: [{type: InternalIP, address: 10.0.16.11}]
+      conditions: [{type: Ready, status: 'True'}]
+  - {apiVersion: v1, kind: Node, metadata: {name: joining, uid: n2}, status: {conditions: [{type: Ready, status: 'False'}]}}
+  - {apiVersion: v1, kind: Node, metadata: {name: lost, uid: n3}, status: {conditions: [{type: Ready, status: Unknown}]}}
+nodegroups:
+  - name: relay-services-1a2b3c
+    min: 1
+    max: 3
+    desired: 3
+    group_desired: 5
+    group_max: 6
+    auto_scaling_group: asg-live
+    more_groups: [asg-second]
+    zones: [us-west-2b, us-west-2c]
+    boot: 100s
+    node_ready: 10s
+    terminate: 50s
+    instances:
+      - {id: i-0000000000000000a, node: ip-10-0-16-11.us-west-2.compute.internal, zone: us-west-2b, address: 10.0.16.11}
+      - {id: i-0000000000000000b, node: joining, zone: us-west-2c, launched: '2025-12-31T23:58:30Z'}
+      - {id: i-0000000000000000c, node: lost, zone: us-west-2c, protected: true}
+      - {id: i-0000000000000000d, zone: us-west-2b, lifecycle: Pending, launched: '2025-12-31T23:59:00Z'}
+      - {id: i-0000000000000000e, zone: us-west-2b, lifecycle: Terminating}
+";
+
+#[test]
+fn listed_instances_go_on_from_their_state_and_a_group_from_its_size() {
+    let mut account = Account::of(&Scenario::from_yaml(LIVE).unwrap());
+    // Four are active and five are desired, so that one more is launched at once.
+    let launched = ["InService", "InService", "InService", "Pending", "Terminating", "Pending"];
+    assert_eq!(account.lifecycles(), launched);
+    assert_eq!(account.group().name, "asg-live");
+    assert_eq!((account.group().min, account.group().max), (1, 6));
+    assert_eq!(account.fleet.groups["asg-second"].desired, 0);
+    let newest = account.group().members.last().unwrap().clone();
+    let newest = account.fleet.instances[&newest].clone();
+    // Zone b has two members that are not being terminated, as has zone c; the first one of the list is taken.
+    assert_eq!(newest.zone, "us-west-2b");
+    assert_ne!(newest.address, "10.0.16.11", "an address of the snapshot is not given again");
+    assert!(account.at(19).is_empty());
+    assert_eq!(account.at(20), ["!"], "launched 90 s before, Ready 110 s after its launch");
+    assert_eq!(account.at(40), ["+"], "the pending one has booted");
+    assert_eq!(account.at(50), ["!"]);
+    // The terminating one has no Node. The Node that has been lost never becomes Ready.
+    assert_eq!(account.at(100), ["+"]);
+    assert_eq!(account.at(110), ["!"]);
+    assert_eq!(account.lifecycles(), ["InService"; 5]);
+    assert_eq!(account.due(1000), None);
+}
+
+#[test]
+fn a_group_without_capacity_has_the_listed_instances_and_no_others_at_the_start() {
+    let text = "
+cluster_objects: [{apiVersion: v1, kind: Namespace, metadata: {name: kube-system, uid: u}}]
+nodegroups:
+  - {name: relay-services-1a2b3c, max: 2, desired: 2, suspended_processes: [Launch]}
+auto_scaling_groups:
+  - {name: workers, max: 2, desired: 1, instances: [{id: i-0000000000000000f, zone: us-west-2a}]}
+";
+    let mut account = Account::of(&Scenario::from_yaml(text).unwrap());
+    assert!(account.lifecycles().is_empty());
+    assert_eq!(account.fleet.members("workers").count(), 1);
+}

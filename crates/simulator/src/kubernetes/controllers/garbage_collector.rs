@@ -65,7 +65,11 @@ impl Reconcile for GarbageCollector {
             return;
         }
         let mut owners = list(object, "/metadata/ownerReferences").iter().peekable();
-        let is_living = |owner| view.find(Index::Uid, text(owner, "/uid")).next().is_some();
+        let is_living = |owner| {
+            let owner = text(owner, "/uid");
+            view.find(Index::Uid, owner).next().is_some()
+                || view.settings.loaded.has_foreign_owner(owner)
+        };
         if owners.peek().is_some() && !owners.any(is_living) {
             plan.delete(resource, object);
         }

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::kubernetes::index::Index;
 use crate::kubernetes::object::{
-    self, as_count, controller, is_terminating, is_true, number, put, put_default, set_condition,
-    text, time, uid,
+    self, as_count, controller, flag, is_terminating, is_true, number, put, put_default,
+    set_condition, text, time, uid,
 };
 use crate::kubernetes::resources::{JOBS, PODS};
 use crate::kubernetes::store::ObjectChange;
@@ -88,7 +88,10 @@ fn work(view: &ClusterView<'_>, timers: &mut Timers, plan: &mut ControllerPlan, 
     let pods: Vec<_> = view.find_of(&PODS, Index::Owner, uid(job)).collect();
     let phase = |pod: &Value| text(pod, "/status/phase").to_owned();
     let count = |wanted: &str| pods.iter().filter(|pod| phase(pod) == wanted).count();
-    let (succeeded, failed) = (count("Succeeded"), count("Failed"));
+    // Pods that have ended count also when they are gone.
+    let counted = |field: &str| usize::try_from(number(job, field).unwrap_or(0)).unwrap_or(0);
+    let succeeded = count("Succeeded").max(counted("/status/succeeded"));
+    let failed = count("Failed").max(counted("/status/failed"));
     let running: Vec<_> =
         pods.iter().filter(|pod| !matches!(&*phase(pod), "Succeeded" | "Failed")).collect();
     let active = running.iter().filter(|pod| !is_terminating(pod)).count();
@@ -106,7 +109,7 @@ fn work(view: &ClusterView<'_>, timers: &mut Timers, plan: &mut ControllerPlan, 
     } else if failed > limit {
         let why = "Job has reached the specified backoff limit";
         end = Some(("Failed", "BackoffLimitExceeded", why));
-    } else if running.is_empty() {
+    } else if running.is_empty() && !flag(job, "/spec/suspend") {
         plan.create(&PODS, pod_of(job));
     }
     if let Some(deadline) = deadline.filter(|_| end.is_none()) {

@@ -11,9 +11,9 @@ use crate::kubernetes::object::{
     self, condition, controller, is_terminating, is_true, list, number, put, put_default,
     set_condition, text, time, uid,
 };
-use crate::kubernetes::resources::{EVENTS, NODES, PODS};
+use crate::kubernetes::resources::{EVENTS, NODES, PODS, REPLICA_SETS};
 use crate::kubernetes::store::ObjectChange;
-use crate::scenario::{ContainerFailure, FailingImage};
+use crate::scenario::{ContainerFailure, FailingImage, WorkloadTimes};
 
 use super::queue::{WorkKey, WorkQueue};
 use super::{ClusterView, ControllerPlan, Reconcile, Timers, events};
@@ -91,12 +91,30 @@ fn stop_pod(view: &ClusterView<'_>, timers: &mut Timers, plan: &mut ControllerPl
             }
         }
     }
-    let end = view.deadline(since, view.settings.times.pod_stop.min(grace));
+    let stop = workload_times(view, pod).and_then(|times| times.stop);
+    let stop = stop.unwrap_or(view.settings.times.pod_stop);
+    let end = view.deadline(since, stop.min(grace));
     if end > view.time {
         plan.requeue_at(end);
         return;
     }
     plan.remove(&PODS, pod);
+}
+
+/// Returns the times of the workload that a pod belongs to, if the workload has times of its own.
+fn workload_times<'a>(view: &ClusterView<'a>, pod: &Value) -> Option<&'a WorkloadTimes> {
+    let times = &view.settings.workload_times;
+    if times.is_empty() {
+        return None;
+    }
+    let namespace = object::namespace(pod);
+    let owner = controller(pod)?;
+    let name = text(owner, "/name");
+    let deployment = (text(owner, "/kind") == "ReplicaSet")
+        .then(|| controller(view.get(&REPLICA_SETS, namespace, name)?))
+        .flatten();
+    let name = deployment.map_or(name, |deployment| text(deployment, "/name"));
+    times.get(&(namespace.to_owned(), name.to_owned()))
 }
 
 /// Brings a pod to its state at this moment.
@@ -107,8 +125,12 @@ fn sync_pod(
     node: &Value,
     pod: &Value,
 ) {
+    if view.settings.loaded.has_settled_pod(uid(pod)) {
+        return;
+    }
     let since = timers.since("bound", uid(pod), view.time);
-    let started = view.deadline(since, view.settings.times.pod_start);
+    let start = workload_times(view, pod).and_then(|times| times.start);
+    let started = view.deadline(since, start.unwrap_or(view.settings.times.pod_start));
     let mut synced = pod.clone();
     if started > view.time {
         plan.requeue_at(started);

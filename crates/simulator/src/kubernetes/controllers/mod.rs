@@ -16,10 +16,11 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::scenario::{FailingImage, Times};
+use crate::scenario::{FailingImage, Scenario, Times, WorkloadTimes};
 use clock::Clock;
 
 use super::api::{ApiServer, lock_store};
+use super::cluster_objects::LoadedObjects;
 use super::index::Index;
 use super::object;
 use super::resources::{PODS, Resource};
@@ -75,6 +76,24 @@ pub(crate) struct ControllerSettings {
     pub(crate) clock: Clock,
     pub(crate) times: Times,
     pub(crate) failing_images: Vec<FailingImage>,
+    /// The times of single workloads, by the namespace and the name.
+    pub(crate) workload_times: HashMap<(String, String), WorkloadTimes>,
+    pub(crate) loaded: LoadedObjects,
+}
+
+impl ControllerSettings {
+    /// Returns the settings of a scenario's cluster.
+    pub(crate) fn of(scenario: &Scenario, clock: Clock) -> Self {
+        let key = |times: &WorkloadTimes| (times.namespace.clone(), times.workload.clone());
+        let workloads = scenario.workload_times.iter();
+        Self {
+            clock,
+            times: scenario.times.clone(),
+            failing_images: scenario.failing_images.clone(),
+            workload_times: workloads.map(|times| (key(times), times.clone())).collect(),
+            loaded: LoadedObjects::of(&scenario.cluster_objects),
+        }
+    }
 }
 
 /// The changes that a controller wants.
@@ -372,10 +391,12 @@ impl ControlPlane {
     /// the initial state.
     pub(crate) fn converge(&mut self) {
         let configured = self.settings.times.clone();
+        let of_workloads = std::mem::take(&mut self.settings.workload_times);
         self.settings.times.pod_start = Duration::ZERO;
         self.settings.times.pod_stop = Duration::ZERO;
         while self.run_once() {}
         self.settings.times = configured;
+        self.settings.workload_times = of_workloads;
     }
 
     /// Runs the controllers until `stop`.

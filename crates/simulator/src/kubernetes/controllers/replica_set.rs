@@ -206,9 +206,13 @@ impl OwnPods {
             return;
         }
         let is_active = !is_terminating(pod);
-        let known_since = old.filter(|old| old.uid == uid(pod)).and_then(|old| old.ready_since);
+        let known = old.filter(|old| old.uid == uid(pod));
         let is_ready = is_active && is_true(pod, "Ready");
-        let ready_since = is_ready.then(|| known_since.unwrap_or(view.time));
+        let since = match &known {
+            Some(old) => old.ready_since.unwrap_or(view.time),
+            None => first_ready(view, pod),
+        };
+        let ready_since = is_ready.then_some(since);
         let seconds = u64::try_from(self.basis.min_ready_seconds).unwrap_or(0);
         let available_at =
             ready_since.map(|since| view.deadline(since, Duration::from_secs(seconds)));
@@ -234,6 +238,17 @@ impl OwnPods {
         }
         self.pods.insert(name, new);
     }
+}
+
+/// Returns since when a Ready pod counts as Ready that the controller has not seen before.
+fn first_ready(view: &ClusterView<'_>, pod: &Value) -> Timestamp {
+    if !view.settings.loaded.has_settled_pod(uid(pod)) {
+        return view.time;
+    }
+    let since = condition(pod, "Ready").and_then(|ready| moment(ready, "/lastTransitionTime"));
+    let age = since.and_then(|since| Duration::try_from(view.now.duration_since(since)).ok());
+    // Without a time before now, the pod has been Ready for long.
+    age.and_then(|age| view.time.checked_sub(age).ok()).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 fn is_finished(pod: &Value) -> bool {

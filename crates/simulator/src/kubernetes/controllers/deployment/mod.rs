@@ -5,11 +5,12 @@ use serde_json::{Value, json};
 
 use crate::ids::name_hash;
 use crate::kubernetes::index::Index;
+use crate::kubernetes::kinds;
 use crate::kubernetes::object::{
     self, annotation, controller, flag, is_controlled_by, is_terminating, list, moment, number,
     put, remove, text, uid,
 };
-use crate::kubernetes::resources::{DEPLOYMENTS, PODS, REPLICA_SETS};
+use crate::kubernetes::resources::{DEPLOYMENTS, PODS, REPLICA_SETS, Resource};
 use crate::kubernetes::selectors::selects;
 use crate::kubernetes::store::ObjectChange;
 
@@ -97,7 +98,11 @@ impl<'a> OwnedReplicaSets<'a> {
             .filter(|set: &&Value| is_controlled_by(set, owner))
             .collect();
         old.sort_by_key(|set| (moment(set, "/metadata/creationTimestamp"), revision(set)));
-        let at = old.iter().position(|set| bare_template(set) == template);
+        let at = old.iter().position(|set| bare_template(set) == template).or_else(|| {
+            // An object that was loaded from a cluster may lack defaults that others have.
+            let template = defaulted_template(&DEPLOYMENTS, deployment);
+            old.iter().position(|set| defaulted_template(&REPLICA_SETS, set) == template)
+        });
         let newest = at.map(|at| old.remove(at));
         Self { newest, old }
     }
@@ -116,6 +121,13 @@ fn bare_template(workload: &Value) -> Value {
     remove(&mut template, &["metadata", "labels", TEMPLATE_HASH]);
     remove(&mut template, &["metadata", "creationTimestamp"]);
     template
+}
+
+fn defaulted_template(resource: &Resource, workload: &Value) -> Value {
+    let mut defaulted = workload.clone();
+    kinds::normalize(resource, &mut defaulted);
+    kinds::set_defaults(resource, &mut defaulted);
+    bare_template(&defaulted)
 }
 
 fn revision(object: &Value) -> i64 {
