@@ -9,6 +9,7 @@
 //! - [`cluster_store`]: the store that keeps runs as objects of a cluster.
 //! - [`lease`]: which process may change a cluster, and which unfinished run holds it.
 //! - [`permissions`]: the least permissions of a runbook, as an IAM policy and as roles.
+//! - [`limits`]: the limits of a runbook, checked against what a change takes away and adds.
 //! - [`platform`]: the clients of Kubernetes and AWS, their errors, waits on watches.
 //! - [`runbook_dir`]: where runbooks are looked up.
 //!
@@ -20,6 +21,7 @@ pub mod cluster_store;
 pub mod engine;
 pub mod journal;
 pub mod lease;
+pub mod limits;
 pub mod permissions;
 pub mod platform;
 pub mod runbook_dir;

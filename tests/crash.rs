@@ -88,6 +88,33 @@ async fn a_crash_after_any_event_of_a_loop_changes_nothing_in_the_end() {
     a_crash_at_any_event_changes_nothing(LOOP, Moment::AfterEvent, 24).await;
 }
 
+/// Items that are compared with the limits of the runbook, and pods of which some are kept.
+const LIMITED: &str = "\
+name: limited
+limits:
+  cordon_at_most: 2
+  keep_ready: [{namespace: rafay-core, deployment: rafay-sentry, at_least: 1}]
+steps:
+- {id: relay, action: list_pods, with: {namespace: rafay-core, deployment: rafay-relay}}
+- {id: sentry, action: list_pods, with: {namespace: rafay-core, deployment: rafay-sentry}}
+- id: close
+  for_each: \"{{ relay.nodes[:2] }}\"
+  at_once: 2
+  action: cordon
+  with: {nodes: [\"{{ each }}\"]}
+- {id: delete, action: delete_pods, with: {pods: \"{{ sentry.pods }}\"}}
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_before_any_event_of_a_run_with_limits_changes_nothing_in_the_end() {
+    a_crash_at_any_event_changes_nothing(LIMITED, Moment::BeforeEvent, 15).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_after_any_event_of_a_run_with_limits_changes_nothing_in_the_end() {
+    a_crash_at_any_event_changes_nothing(LIMITED, Moment::AfterEvent, 15).await;
+}
+
 /// Calls of a runbook that changes two things and is left with a rollback, where the run goes on.
 const CALLS: &str = "\
 name: calls

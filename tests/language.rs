@@ -147,6 +147,7 @@ struct Group {
 /// Sets a nodegroup's desired size.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
+#[schemars(extend("x-limits" = ["nodes_at_most", "keep_ready"]))]
 #[expect(dead_code, reason = "only its schema is used")]
 struct ScaleNodegroup {
     nodegroup: Group,
@@ -298,7 +299,7 @@ struct PatchObject {
 /// Prevents new pods from being scheduled on nodes.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
-#[schemars(extend("x-opposite" = "uncordon"))]
+#[schemars(extend("x-opposite" = "uncordon", "x-limits" = ["cordon_at_most", "keep_ready"]))]
 #[expect(dead_code, reason = "only its schema is used")]
 struct Cordon {
     nodes: Vec<String>,

@@ -15,6 +15,7 @@ mod json_schema;
 mod language;
 mod language_document;
 mod library;
+mod limits;
 mod loops;
 mod permissions;
 mod printable;

@@ -48,6 +48,23 @@ fn lines_of(requirements: &[Requirement], step: &str) -> Vec<String> {
 }
 
 #[test]
+fn the_workloads_that_a_limit_keeps_are_read() {
+    let text = "
+name: test
+inputs: {team: {type: string}}
+limits: {keep_ready: [{namespace: '{{ inputs.team }}', deployment: cart, at_least: 1}]}
+steps:
+  - {id: restart, action: rollout_restart, with: {namespace: other, deployment: web}}
+";
+    let of_team = requirements(text, json!({"team": "shop"}));
+    let expected =
+        ["list pods in the namespace shop", "get deployments.apps cart in the namespace shop"];
+    assert_eq!(lines_of(&of_team, "limits"), expected);
+    let unknown = lines_of(&requirements(text, json!({})), "limits");
+    assert!(unknown.iter().any(|line| line.starts_with("list pods in")), "{unknown:?}");
+}
+
+#[test]
 fn a_namespace_and_a_name_limit_a_permission_where_the_runbook_has_them() {
     let needed = requirements(
         "

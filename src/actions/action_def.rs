@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use super::{
-    Action, ApprovalRequest, Approve, Change, Error, KnownTargets, Permission, PlannedChange,
-    PlatformKind, PlatformReader, PlatformWriter, Progress, Read, RepeatedParam, Result,
-    TargetState, Wait,
+    Action, ApprovalRequest, Approve, Change, Error, Impact, KnownTargets, Permission,
+    PlannedChange, PlatformKind, PlatformReader, PlatformWriter, Progress, Read, RepeatedParam,
+    Result, TargetState, Wait,
 };
 use runbook::{ActionKind, ActionSignature, Reversibility};
 
@@ -77,6 +77,8 @@ pub struct ChangeOps {
     pub reversibility: Reversibility,
     /// See [`Change::planned_changes`].
     pub planned_changes: fn(&Value) -> Result<Vec<PlannedChange>>,
+    /// See [`Change::impact`].
+    pub impact: fn(&Value) -> Result<Impact>,
     /// See [`Change::prepare`].
     pub prepare: PrepareFn,
     /// See [`Change::apply`].
@@ -121,9 +123,10 @@ impl ActionDef {
 
     /// Erases the types of an action that changes something.
     pub fn change<A: Change>() -> Self {
-        Self::new::<A>(Operations::Change(ChangeOps {
+        let mut action = Self::new::<A>(Operations::Change(ChangeOps {
             reversibility: A::REVERSIBILITY,
             planned_changes: |intent| Ok(A::planned_changes(&from_json("the intent", intent)?)),
+            impact: |intent| Ok(A::impact(&from_json("the intent", intent)?)),
             prepare: |params, known, reader, progress| {
                 Box::pin(async move {
                     to_json(A::prepare(params_from_json(params)?, known, reader, progress).await?)
@@ -160,7 +163,12 @@ impl ActionDef {
                     async move { A::clean_up(&from_json("the intent", intent)?, writer).await },
                 )
             },
-        }))
+        }));
+        if !A::LIMITS.is_empty() {
+            let keys = A::LIMITS.iter().map(|limit| limit.key());
+            action.params["x-limits"] = keys.collect();
+        }
+        action
     }
 
     fn new<A: Action>(operations: Operations) -> Self {

@@ -4,14 +4,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
-    Action, Change, KnownTargets, KubernetesScope, Permission, PlannedChange, PlatformReader,
-    PlatformWriter, Progress, Result, TargetState,
+    Action, Change, Impact, KnownTargets, KubernetesScope, Permission, PlannedChange,
+    PlatformReader, PlatformWriter, Progress, Result, TargetState,
     cordon_change::{CordonChange, new_owner_mark},
     known_targets::report_gone,
     node_targets,
 };
 use crate::platform::NODE_NAME;
-use runbook::Reversibility;
+use runbook::{LimitKind, Reversibility};
 
 /// Keeps new pods off some nodes. The pods that are there stay.
 ///
@@ -162,11 +162,17 @@ where
     Self: Direction,
 {
     const REVERSIBILITY: Reversibility = Reversibility::Reversible;
+    const LIMITS: &'static [LimitKind] = if CORDON { Impact::CORDONS } else { &[] };
     type Intent = Intent;
     type Receipt = Receipt;
 
     fn planned_changes(intent: &Intent) -> Vec<PlannedChange> {
         intent.change.planned_changes()
+    }
+
+    fn impact(intent: &Intent) -> Impact {
+        let cordons = if CORDON { intent.change.changed_nodes() } else { Vec::new() };
+        Impact { cordons, ..Impact::default() }
     }
 
     async fn prepare(

@@ -89,6 +89,12 @@ impl CordonChange {
         self.nodes.iter().map(|node| node.name.clone()).collect()
     }
 
+    /// Returns the names of the nodes whose flag is to change.
+    pub(super) fn changed_nodes(&self) -> Vec<String> {
+        let changed = self.nodes.iter().filter(|node| node.cordoned != self.cordon);
+        changed.map(|node| node.name.clone()).collect()
+    }
+
     /// Reads which of all nodes still exist. Returns their names, and those of the others.
     pub(super) async fn find_nodes(
         &self,

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Action, Change, Condition, Error, KnownTargets, KubernetesScope, Permission, PlannedChange,
-    PlatformReader, PlatformWriter, Progress, RepeatedParam, Result, TargetState,
+    Action, Change, Condition, Error, Impact, KnownTargets, KubernetesScope, Permission,
+    PlannedChange, PlatformReader, PlatformWriter, Progress, RepeatedParam, Result, TargetState,
     budgets::{self, BlockedEviction},
     concurrency::try_join_bounded,
     known_targets::report_gone,
@@ -26,7 +26,7 @@ use crate::platform::{
     kubernetes::{self, ObjectView, ObjectWatch, Selection, pod},
     wait::{self, GraceTimer, WaitSource, WaitState},
 };
-use runbook::Reversibility;
+use runbook::{LimitKind, Reversibility};
 use text::{join_truncated, plural};
 
 /// Deletes pods, each by its name and UID, and waits until they are gone.
@@ -132,6 +132,7 @@ impl Action for DeletePods {
 
 impl Change for DeletePods {
     const REVERSIBILITY: Reversibility = Reversibility::Irreversible;
+    const LIMITS: &'static [LimitKind] = Impact::REMOVES_PODS;
     type Intent = Intent;
     type Receipt = Receipt;
 
@@ -139,6 +140,11 @@ impl Change for DeletePods {
         let planned =
             |pod: &PodRecord| PlannedChange::new(pod_target(pod), pod.uid.clone(), Value::Null);
         intent.pods.iter().map(planned).collect()
+    }
+
+    fn impact(intent: &Intent) -> Impact {
+        let pods = intent.pods.iter().map(|pod| pod.uid.clone()).collect();
+        Impact { pods, ..Impact::default() }
     }
 
     async fn prepare(

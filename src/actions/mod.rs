@@ -14,6 +14,7 @@
 
 mod action_def;
 mod error;
+mod impact;
 mod permission;
 mod target_state;
 mod traits;
@@ -81,6 +82,7 @@ use std::sync::LazyLock;
 
 pub use action_def::{ActionDef, ApprovalOps, ChangeOps, Operations};
 pub use error::{Error, Recovery, Result};
+pub use impact::{Impact, ShrunkWorkload, SizeChange};
 pub use known_targets::KnownTargets;
 pub use permission::{
     Access, AwsParams, AwsScope, Condition, KubernetesScope, OF_GROUP, OF_NODEGROUP, Permission,

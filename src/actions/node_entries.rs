@@ -105,6 +105,15 @@ impl EntryChange {
         self.changed_entries().map(planned).collect()
     }
 
+    /// Returns the names of the nodes that get an entry of these which they do not have.
+    pub(super) fn nodes_that_get(&self, is_meant: impl Fn(&str) -> bool) -> Vec<String> {
+        let gets = |(_, key, entry): &(&NodeEntries, &String, &BeforeAndAfter)| {
+            entry.before.is_none() && entry.after.is_some() && is_meant(key)
+        };
+        let nodes = self.changed_entries().filter(gets).map(|(node, ..)| node.name.clone());
+        nodes.collect::<BTreeSet<String>>().into_iter().collect()
+    }
+
     /// Sets the entries of each node in one patch.
     ///
     /// # Errors

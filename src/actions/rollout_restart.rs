@@ -9,15 +9,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    Action, Change, Error, KnownTargets, Permission, PlannedChange, PlatformReader, PlatformWriter,
-    Progress, RepeatedParam, Result, TargetState,
+    Action, Change, Error, Impact, KnownTargets, Permission, PlannedChange, PlatformReader,
+    PlatformWriter, Progress, RepeatedParam, Result, TargetState,
     optimistic::patch_if_unchanged,
     rollout_guard::RolloutInProgress,
     rollouts::{self, Rollable, RolloutWait, WorkloadKind, WorkloadRef},
     types::default_give_up_after,
 };
 use crate::platform::kubernetes::{KubernetesReader, KubernetesWriter};
-use runbook::Reversibility;
+use runbook::{LimitKind, Reversibility};
 
 /// The annotation of kubectl, so that `kubectl rollout history` shows these restarts too.
 const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
@@ -102,6 +102,7 @@ impl Action for RolloutRestart {
 }
 
 impl Change for RolloutRestart {
+    const LIMITS: &'static [LimitKind] = Impact::REMOVES_PODS;
     const REVERSIBILITY: Reversibility = Reversibility::Irreversible;
     type Intent = Intent;
     type Receipt = Receipt;
@@ -109,6 +110,10 @@ impl Change for RolloutRestart {
     fn planned_changes(intent: &Intent) -> Vec<PlannedChange> {
         let (before, after) = (intent.before.clone(), intent.restarted_at.clone());
         vec![PlannedChange::new(intent.annotation(), before, after)]
+    }
+
+    fn impact(intent: &Intent) -> Impact {
+        intent.workload.rollout_impact()
     }
 
     async fn prepare(

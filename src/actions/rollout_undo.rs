@@ -13,14 +13,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
-    Action, Change, Error, KnownTargets, KubernetesScope, Permission, PlannedChange,
+    Action, Change, Error, Impact, KnownTargets, KubernetesScope, Permission, PlannedChange,
     PlatformReader, PlatformWriter, Progress, RepeatedParam, RestoreCommand, Result, TargetState,
     optimistic::patch_strategically_if_unchanged,
     rollouts::{self, WorkloadRef},
     types::default_give_up_after,
 };
 use crate::platform::kubernetes::{KubernetesReader, KubernetesWriter, Selection, pod};
-use runbook::Reversibility;
+use runbook::{LimitKind, Reversibility};
 use text::join_truncated;
 
 /// Gives a deployment the pod template of an earlier revision, and waits until that is rolled out.
@@ -142,6 +142,7 @@ impl Action for RolloutUndo {
 }
 
 impl Change for RolloutUndo {
+    const LIMITS: &'static [LimitKind] = Impact::REMOVES_PODS;
     const REVERSIBILITY: Reversibility = Reversibility::Reversible;
     type Intent = Intent;
     type Receipt = Receipt;
@@ -152,6 +153,13 @@ impl Change for RolloutUndo {
         }
         let (before, after) = (intent.before.revision, intent.after.revision);
         vec![PlannedChange::new(intent.target(), before, after)]
+    }
+
+    fn impact(intent: &Intent) -> Impact {
+        match intent.changes_nothing() {
+            true => Impact::default(),
+            false => intent.workload.rollout_impact(),
+        }
     }
 
     async fn prepare(

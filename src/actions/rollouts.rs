@@ -13,7 +13,7 @@ use k8s_openapi::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Condition, Error, KubernetesScope, Permission, PlatformReader, Progress, Result,
+    Condition, Error, Impact, KubernetesScope, Permission, PlatformReader, Progress, Result,
     pod_causes::{CauseView, PodCauses},
     rollout_guard::{self, RolloutInProgress, RolloutTimers},
     workload::{self, describe_unready, expired_problem},
@@ -23,6 +23,7 @@ use crate::platform::{
     wait::{self, Failure, GraceTimer, WaitSource, WaitState},
 };
 use clock::Clock;
+use runbook::Workload;
 
 /// The remedy for a rollout that does not end.
 const HINT: &str = "`kubectl rollout status` shows the rollout; `kubectl rollout undo` returns to the revision before";
@@ -93,6 +94,18 @@ impl WorkloadRef {
             Self { daemon_set: Some(_), .. } => WorkloadKind::DaemonSet,
             _ => WorkloadKind::Deployment,
         }
+    }
+
+    /// Returns the impact of a rollout of the workload.
+    pub(super) fn rollout_impact(&self) -> Impact {
+        let kind = match self.kind() {
+            WorkloadKind::Deployment => runbook::WorkloadKind::Deployment,
+            WorkloadKind::StatefulSet => runbook::WorkloadKind::StatefulSet,
+            // None of its pods is among those that a limit keeps.
+            WorkloadKind::DaemonSet => return Impact { takes_others: true, ..Impact::default() },
+        };
+        let (namespace, name) = (self.namespace.clone(), self.name().to_owned());
+        Impact { rolled: vec![Workload { kind, namespace, name }], ..Impact::default() }
     }
 
     pub(super) fn name(&self) -> &str {

@@ -7,8 +7,9 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
-    Action, AwsScope, Change, Error, KnownTargets, OF_GROUP, Permission, PlannedChange,
-    PlatformReader, PlatformWriter, Progress, RepeatedParam, RestoreCommand, Result, TargetState,
+    Action, AwsScope, Change, Error, Impact, KnownTargets, OF_GROUP, Permission, PlannedChange,
+    PlatformReader, PlatformWriter, Progress, RepeatedParam, RestoreCommand, Result, SizeChange,
+    TargetState,
     compare_and_set::{WriteDecision, decide_write},
     nodegroups,
     protection::find_instance,
@@ -19,7 +20,7 @@ use crate::platform::{
     aws::{Activity, AutoScalingGroup, AwsReader, Scaling},
     wait::{self, GraceTimer, WaitState},
 };
-use runbook::Reversibility;
+use runbook::{LimitKind, Reversibility};
 use text::{join_truncated, plural};
 
 /// The tag of a group that belongs to a nodegroup.
@@ -132,6 +133,7 @@ impl Action for ScaleAutoScalingGroup {
 
 impl Change for ScaleAutoScalingGroup {
     const REVERSIBILITY: Reversibility = Reversibility::Reversible;
+    const LIMITS: &'static [LimitKind] = Impact::SIZES;
     type Intent = Intent;
     type Receipt = Receipt;
 
@@ -141,6 +143,20 @@ impl Change for ScaleAutoScalingGroup {
         changed
             .map(|(what, before, after)| PlannedChange::new(target(name, what), before, after))
             .collect()
+    }
+
+    fn impact(intent: &Intent) -> Impact {
+        let size = SizeChange {
+            group: intent.auto_scaling_group.clone(),
+            name: format!("Auto Scaling group {}", intent.auto_scaling_group),
+            before: intent.before.desired,
+            after: intent.after.desired,
+        };
+        Impact {
+            takes_others: size.after < size.before,
+            sizes: (size.before != size.after).then_some(size).into_iter().collect(),
+            ..Impact::default()
+        }
     }
 
     async fn prepare(

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
-    Action, Change, Error, KnownTargets, Permission, PlannedChange, PlatformReader, PlatformWriter,
-    Progress, RepeatedParam, RestoreCommand, Result, TargetState,
+    Action, Change, Error, Impact, KnownTargets, Permission, PlannedChange, PlatformReader,
+    PlatformWriter, Progress, RepeatedParam, RestoreCommand, Result, TargetState,
     compare_and_set::{WriteDecision, decide_write},
     optimistic::patch_strategically_if_unchanged,
     rollout_guard::RolloutInProgress,
@@ -20,7 +20,7 @@ use super::{
     types::default_give_up_after,
 };
 use crate::platform::kubernetes::{KubernetesReader, KubernetesWriter};
-use runbook::Reversibility;
+use runbook::{LimitKind, Reversibility};
 use text::join_truncated;
 
 /// Gives containers of a deployment, a stateful set or a daemon set other images, and waits until that is rolled out.
@@ -114,6 +114,7 @@ impl Action for SetImage {
 }
 
 impl Change for SetImage {
+    const LIMITS: &'static [LimitKind] = Impact::REMOVES_PODS;
     const REVERSIBILITY: Reversibility = Reversibility::Reversible;
     type Intent = Intent;
     type Receipt = Receipt;
@@ -124,6 +125,13 @@ impl Change for SetImage {
             PlannedChange::new(target, image.before.clone(), image.after.clone())
         };
         intent.changed().map(planned).collect()
+    }
+
+    fn impact(intent: &Intent) -> Impact {
+        match intent.changed().next() {
+            Some(_) => intent.workload.rollout_impact(),
+            None => Impact::default(),
+        }
     }
 
     async fn prepare(

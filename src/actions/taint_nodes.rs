@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
-    Action, Change, Error, KnownTargets, KubernetesScope, Permission, PlannedChange,
+    Action, Change, Error, Impact, KnownTargets, KubernetesScope, Permission, PlannedChange,
     PlatformReader, PlatformWriter, Progress, RestoreCommand, Result, TargetState,
     known_targets::report_gone,
     node_entries::{ChangedNodes, EntryChange, EntryKind},
     node_targets,
 };
 use crate::platform::kubernetes::node::{self, UNSCHEDULABLE_TAINT};
-use runbook::Reversibility;
+use runbook::{LimitKind, Reversibility};
 
 /// Sets or removes taints of nodes.
 ///
@@ -173,11 +173,18 @@ impl Action for TaintNodes {
 
 impl Change for TaintNodes {
     const REVERSIBILITY: Reversibility = Reversibility::Reversible;
+    const LIMITS: &'static [LimitKind] = Impact::REMOVES_PODS;
     type Intent = Intent;
     type Receipt = Receipt;
 
     fn planned_changes(intent: &Intent) -> Vec<PlannedChange> {
         intent.change.planned_changes::<Taints>()
+    }
+
+    fn impact(intent: &Intent) -> Impact {
+        let is_evicting =
+            |entry: &str| entry.ends_with(&format!(":{}", TaintEffect::NoExecute.name()));
+        Impact { emptied_nodes: intent.change.nodes_that_get(is_evicting), ..Impact::default() }
     }
 
     async fn prepare(

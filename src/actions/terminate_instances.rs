@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Action, AwsScope, Change, Condition, Error, KnownTargets, KubernetesScope, OF_GROUP,
+    Action, AwsScope, Change, Condition, Error, Impact, KnownTargets, KubernetesScope, OF_GROUP,
     OF_NODEGROUP, Permission, PlannedChange, PlatformReader, PlatformWriter, Progress, Result,
-    TargetState, group_instances, group_target, nodegroups,
+    SizeChange, TargetState, group_instances, group_target, nodegroups,
     protection::find_instance,
     types::{AutoScalingGroupName, NodeRecord, NodegroupName},
 };
@@ -19,7 +19,7 @@ use crate::platform::{
     kubernetes::Selection,
     wait::{self, WaitState},
 };
-use runbook::Reversibility;
+use runbook::{LimitKind, Reversibility};
 use text::{join_truncated, plural};
 
 /// Terminates instances of an Auto Scaling group, each by its id, and waits until they and their nodes are gone.
@@ -122,6 +122,7 @@ impl Action for TerminateInstances {
 
 impl Change for TerminateInstances {
     const REVERSIBILITY: Reversibility = Reversibility::Irreversible;
+    const LIMITS: &'static [LimitKind] = Impact::REMOVES_PODS;
     type Intent = Intent;
     type Receipt = Receipt;
 
@@ -135,6 +136,23 @@ impl Change for TerminateInstances {
             planned.push(PlannedChange::new(desired_of(&intent.auto_scaling_group), before, after));
         }
         planned
+    }
+
+    fn impact(intent: &Intent) -> Impact {
+        let is_new = |node: &&NodeRecord| !intent.ending.contains(&node.instance);
+        let (before, after) = intent.desired;
+        let size = SizeChange {
+            group: intent.auto_scaling_group.clone(),
+            name: format!("Auto Scaling group {}", intent.auto_scaling_group),
+            before,
+            after,
+        };
+        Impact {
+            sizes: (before != after).then_some(size).into_iter().collect(),
+            nodes: intent.nodes.iter().filter(is_new).map(|node| node.name.clone()).collect(),
+            takes_others: intent.instances.len() > intent.ending.len(),
+            ..Impact::default()
+        }
     }
 
     async fn prepare(

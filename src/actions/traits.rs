@@ -7,10 +7,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use super::{
-    KnownTargets, Permission, PlatformReader, PlatformWriter, Progress, RepeatedParam, Result,
-    TargetState,
+    Impact, KnownTargets, Permission, PlatformReader, PlatformWriter, Progress, RepeatedParam,
+    Result, TargetState,
 };
-use runbook::Reversibility;
+use runbook::{LimitKind, Reversibility};
 
 /// The declaration of an action. The doc comment of its `Params` is the action's documentation.
 pub trait Action: 'static {
@@ -84,6 +84,8 @@ pub struct ApprovalRequest {
 pub trait Change: Action {
     /// How much [`undo`](Self::undo) restores; shown before a run starts.
     const REVERSIBILITY: Reversibility;
+    /// The limits of a runbook that [`impact`](Self::impact) can reach.
+    const LIMITS: &'static [LimitKind] = &[];
     /// The target state and the state before, decided once and in absolute terms.
     type Intent: Serialize + DeserializeOwned + Send + Sync;
     /// The platform's response, which [`settle`](Self::settle) needs to wait for the change.
@@ -91,6 +93,11 @@ pub trait Change: Action {
 
     /// Returns the intent target by target, for plans, `runs show` and the audit log.
     fn planned_changes(intent: &Self::Intent) -> Vec<PlannedChange>;
+
+    /// Returns what the intent takes away and adds, for the limits of a runbook.
+    fn impact(_intent: &Self::Intent) -> Impact {
+        Impact::default()
+    }
 
     /// Decides what to change. Changes nothing. A parameter that names a target among `known` may name one that is
     /// gone: that is no error, and there is nothing to do for it.

@@ -5,14 +5,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Action, AwsScope, Change, Error, KnownTargets, KubernetesScope, OF_NODEGROUP, Permission,
-    PlannedChange, PlatformReader, PlatformWriter, Progress, RepeatedParam, Result, TargetState,
+    Action, AwsScope, Change, Error, Impact, KnownTargets, KubernetesScope, OF_NODEGROUP,
+    Permission, PlannedChange, PlatformReader, PlatformWriter, Progress, RepeatedParam, Result,
+    TargetState,
     nodegroup_update::{self, list_nodes},
     nodegroups,
     types::{NodeRecord, NodegroupName},
 };
 use crate::platform::aws::{AwsReader, LaunchTemplate, Nodegroup, NodegroupVersion, UpdateStatus};
-use runbook::Reversibility;
+use runbook::{LimitKind, Reversibility};
 use text::plural;
 
 /// Replaces the nodes of a managed nodegroup by nodes of another Kubernetes version or image release, and waits until
@@ -130,6 +131,7 @@ impl Action for UpdateNodegroupVersion {
 }
 
 impl Change for UpdateNodegroupVersion {
+    const LIMITS: &'static [LimitKind] = Impact::REMOVES_PODS;
     const REVERSIBILITY: Reversibility = Reversibility::Irreversible;
     type Intent = Intent;
     type Receipt = Receipt;
@@ -163,6 +165,10 @@ impl Change for UpdateNodegroupVersion {
         };
         planned.extend(before.nodes.iter().map(replaced));
         planned
+    }
+
+    fn impact(intent: &Intent) -> Impact {
+        Impact { takes_others: !intent.is_done, ..Impact::default() }
     }
 
     async fn prepare(

@@ -52,7 +52,9 @@ impl CheckedRunbook {
     /// The inputs do not fit, or a step would fail by the inputs alone.
     pub fn bind(self, inputs: &Map<String, Value>) -> Result<BoundRunbook, StartError> {
         let inputs = self.runbook().bind(inputs).map_err(StartError::Inputs)?;
-        self.evaluate_early(&EvaluationScope::new(&inputs))?;
+        let scope = EvaluationScope::new(&inputs);
+        self.evaluate_early(&scope)?;
+        self.limits(&scope)?;
         Ok(BoundRunbook { checked: self, inputs })
     }
 }
@@ -106,7 +108,7 @@ impl Engine {
     /// computes nothing that takes long.
     ///
     /// # Errors
-    /// The cluster or account cannot be asked, or a permission is missing.
+    /// The cluster or account cannot be asked, a permission is missing, or a limit of the runbook cannot hold.
     pub async fn prepare_bound(&self, bound: BoundRunbook) -> Result<Preflight, StartError> {
         let BoundRunbook { checked, inputs } = bound;
         let target = self.identify(checked.runbook()).await?;
@@ -125,6 +127,15 @@ impl Engine {
                 .warnings
                 .extend(self.own_node_warning(&preflight.checked, &reads.scope).await);
             preflight.reads = Some(reads);
+        }
+        if preflight.checked.runbook().has_limits() {
+            let reads = match preflight.reads.take() {
+                Some(reads) => reads,
+                None => self.read_leading_in_time(&preflight.checked, &preflight.inputs).await,
+            };
+            let checked = self.ensure_limits_can_hold(&preflight, &reads).await;
+            preflight.reads = Some(reads);
+            checked?;
         }
         Ok(preflight)
     }

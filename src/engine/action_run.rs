@@ -154,6 +154,10 @@ impl<'d> ActionRun<'d> {
         let changes = (operations.planned_changes)(&intent).map_err(AttemptError::Action)?;
         let changes: Vec<RecordedChange> = changes.into_iter().map(to_journal_change).collect();
         self.ensure_approved(&changes)?;
+        let impact = (operations.impact)(&intent).map_err(AttemptError::Action)?;
+        // Until the journal has the intent, which the next step counts.
+        let _turn = self.driver.take_limits_turn().await;
+        self.ensure_within_limits(&impact).await?;
         if let Some(lease) = &self.driver.lease {
             // Before the journal says so, so that no other run starts after a crash in between.
             lease.note_change().await.map_err(of_lease)?;
@@ -188,7 +192,11 @@ impl<'d> ActionRun<'d> {
             return Err(StopReason::StopRequested(request).into());
         }
         let generation = self.driver.generation(&self.path);
-        let writer = self.driver.writer(&self.path, Phase::Apply);
+        let mut writer = self.driver.writer(&self.path, Phase::Apply);
+        let guard = self.driver.removal_guard(&self.path, None).map_err(StopReason::from)?;
+        if let Some(guard) = guard {
+            writer = writer.guarded_by(guard);
+        }
         let apply = (operations.apply)(intent, &writer);
         let receipt = self.run_operation(Interruption::Forbidden, apply).await?;
         let event = StepEvent::StepApplied { generation, receipt: receipt.clone() };

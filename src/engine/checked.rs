@@ -8,7 +8,8 @@ use crate::{
     journal::{CalledText, Failure, Run, StepPath},
 };
 use runbook::{
-    ActionKind, CalledRunbook, EmptyLibrary, EvaluationScope, Library, Runbook, Source, Step,
+    ActionKind, CalledRunbook, EmptyLibrary, EvaluationScope, Library, Limits, Runbook, Source,
+    Step,
 };
 
 /// A runbook without errors and the text it came from. Clones share it.
@@ -92,6 +93,17 @@ impl CheckedRunbook {
             CalledText { runbook: called.runbook().name.clone(), digest: digest(&text), text }
         };
         self.runbook().called().into_iter().map(text).collect()
+    }
+
+    /// Returns the limits of a run with these inputs.
+    ///
+    /// # Errors
+    /// A template of a limit cannot be evaluated, or yields a value that is not a valid limit.
+    pub(super) fn limits(&self, inputs: &EvaluationScope) -> Result<Limits, StartError> {
+        self.runbook().limits(inputs).map_err(|error| StartError::PreviewFailed {
+            step: "limits".into(),
+            failure: Box::new(failure::of_template(&error)),
+        })
     }
 
     /// Returns the text.

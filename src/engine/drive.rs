@@ -19,6 +19,7 @@ use crate::{
         SharedRunWriter, StepOutcome, StepProgress, StoreError,
     },
     lease::HeldLease,
+    limits::KeptRemovals,
 };
 use runbook::EvaluationScope;
 
@@ -36,6 +37,10 @@ pub(super) struct Driver<'a> {
     known_targets: Mutex<Arc<KnownTargets>>,
     /// Whether later steps have been evaluated with what was known before the first change.
     pub(super) has_evaluated_early: AtomicBool,
+    /// Held by the step that is being compared with the limits of the runbook.
+    pub(super) limits_turn: tokio::sync::Mutex<()>,
+    /// The removals of steps that are at work at the same time, as far as a limit is about them.
+    pub(super) kept_removals: Arc<KeptRemovals>,
 }
 
 /// How a run ends.
@@ -73,6 +78,8 @@ impl Engine {
             lease_use: tokio::sync::Mutex::default(),
             known_targets: Mutex::default(),
             has_evaluated_early: AtomicBool::new(false),
+            limits_turn: tokio::sync::Mutex::default(),
+            kept_removals: Arc::default(),
         };
         let ended = match driver.drive().await {
             Ok(ending) => driver.finish(ending).await,

@@ -37,6 +37,7 @@ mod failure;
 mod interruptible;
 mod items;
 mod lease_use;
+mod limits;
 mod own_node;
 mod permission_check;
 mod preview;

@@ -114,8 +114,12 @@ impl ActionRun<'_> {
     async fn undo_once(&mut self, operations: &ChangeOps) -> Result<Vec<String>, AttemptError> {
         let Some(intent) = self.driver.intent(&self.path) else { return Ok(Vec::new()) };
         let receipt = self.driver.run().step(&self.path).and_then(|s| s.receipt.clone());
-        let writer = self.driver.writer(&self.path, Phase::Undo);
+        let mut writer = self.driver.writer(&self.path, Phase::Undo);
         let progress = self.progress_channel.progress();
+        // Limits stop no undo. What they say is reported, where it can be told.
+        if let Ok(Some(guard)) = self.driver.removal_guard(&self.path, Some(progress.clone())) {
+            writer = writer.guarded_by(guard);
+        }
         let undo = (operations.undo)(&intent, receipt.as_ref(), &writer, &progress);
         self.run_operation(Interruption::Allowed, undo).await
     }

@@ -14,7 +14,10 @@ use crate::actions::{
     self, Access as Declared, ActionDef, AwsParams, AwsScope, Condition, KubernetesScope,
     Permission,
 };
-use runbook::{EvaluationScope, Runbook, Step, TracedValue, objects::ObjectKind};
+use runbook::{
+    EvaluationScope, KeptWorkload, LimitKind, Runbook, Step, TracedValue, Workload, WorkloadKind,
+    objects::ObjectKind,
+};
 
 /// The target of a runbook, as far as it is known beside its text.
 #[derive(Debug, Clone, Default)]
@@ -67,7 +70,41 @@ struct Derivation<'r> {
 
 impl Derivation<'_> {
     fn of_steps(&self) -> Vec<Requirement> {
-        self.runbook.steps.iter().flat_map(|step| self.of_step(step)).collect()
+        let of_steps = self.runbook.steps.iter().flat_map(|step| self.of_step(step));
+        of_steps.chain(self.of_limits()).collect()
+    }
+
+    /// Returns what is read of the workloads that a limit of the runbook keeps.
+    fn of_limits(&self) -> Vec<Requirement> {
+        if !self.runbook.has_limit(LimitKind::KeepReady) {
+            return Vec::new();
+        }
+        let places: Vec<(&str, KubernetesPlace)> = match self.runbook.limits(self.scope) {
+            Ok(limits) => limits.keep_ready.into_iter().map(place_of_kept).collect(),
+            Err(_) => {
+                let note = "every namespace: the inputs decide which".to_owned();
+                let place = (Place::NamespaceAtRunTime, None, Some(note));
+                ["deployments", "statefulsets"].map(|kind| (kind, place.clone())).into()
+            }
+        };
+        let need = Need::Step {
+            runbook: self.outermost().name.clone(),
+            step: self.path("limits"),
+            is_undo: false,
+        };
+        let accesses = places.into_iter().flat_map(|(resource, place)| {
+            let (namespace, _, note) = place.clone();
+            let workload = kubernetes_accesses("apps", resource, &["get"], &[place]);
+            let pods = kubernetes_accesses("", "pods", &["list"], &[(namespace, None, note)]);
+            workload.into_iter().chain(pods)
+        });
+        let requirement = |(access, note): (Access, Option<String>)| Requirement {
+            access,
+            needed_by: [need.clone()].into(),
+            is_optional: false,
+            notes: note.into_iter().collect(),
+        };
+        accesses.map(requirement).collect()
     }
 
     fn of_step(&self, step: &Step) -> Vec<Requirement> {
@@ -410,6 +447,16 @@ impl Derivation<'_> {
             None => unknown(),
         }
     }
+}
+
+/// Returns the kind of a workload that a limit keeps, and where it is.
+fn place_of_kept(kept: KeptWorkload) -> (&'static str, KubernetesPlace) {
+    let Workload { kind, namespace, name } = kept.workload;
+    let resource = match kind {
+        WorkloadKind::Deployment => "deployments",
+        WorkloadKind::StatefulSet => "statefulsets",
+    };
+    (resource, (Place::Namespace(Value::Known(namespace)), Some(Value::Known(name)), None))
 }
 
 /// Returns the accesses of these verbs at these places.

@@ -107,6 +107,14 @@ pub enum Error {
         /// The server that would have been called.
         server: Box<str>,
     },
+    /// A removal that was not sent, because what was to be removed must be kept for now.
+    #[error("{message}")]
+    Held {
+        /// Why.
+        message: Box<str>,
+        /// The remedy, where one is known.
+        hint: Option<Box<str>>,
+    },
 }
 
 impl Error {
@@ -116,6 +124,7 @@ impl Error {
             Self::Access { kind, .. } | Self::Call { kind, .. } => *kind,
             Self::InvalidResponse { .. } => ErrorKind::Invalid,
             Self::Fenced { .. } => ErrorKind::Fenced,
+            Self::Held { .. } => ErrorKind::Busy,
         }
     }
 
@@ -129,7 +138,10 @@ impl Error {
     pub fn code(&self) -> &str {
         match self {
             Self::Call { code, .. } => code,
-            Self::Access { .. } | Self::InvalidResponse { .. } | Self::Fenced { .. } => "",
+            Self::Access { .. }
+            | Self::InvalidResponse { .. }
+            | Self::Fenced { .. }
+            | Self::Held { .. } => "",
         }
     }
 
@@ -139,14 +151,16 @@ impl Error {
             Self::Call { call, .. }
             | Self::InvalidResponse { call, .. }
             | Self::Fenced { call, .. } => Some(call),
-            Self::Access { .. } => None,
+            Self::Access { .. } | Self::Held { .. } => None,
         }
     }
 
     /// Returns the remedy, where one is known. It is not part of the message.
     pub fn hint(&self) -> Option<&str> {
         match self {
-            Self::Access { hint, .. } | Self::Call { hint, .. } => hint.as_deref(),
+            Self::Access { hint, .. } | Self::Call { hint, .. } | Self::Held { hint, .. } => {
+                hint.as_deref()
+            }
             Self::InvalidResponse { .. } => None,
             Self::Fenced { .. } => {
                 Some("the API server must answer, and no other process may have taken the lease")

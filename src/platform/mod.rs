@@ -26,6 +26,7 @@ mod in_process;
 pub mod kubernetes;
 mod poll;
 mod progress;
+mod removal;
 #[cfg(test)]
 mod test_server;
 mod transport;
@@ -36,6 +37,8 @@ pub use fence::{Moment, WriteFence};
 pub use in_process::InProcessServer;
 pub use poll::{Latest, PollSource, PollTrigger};
 pub use progress::{Progress, ProgressEvent};
+use removal::Removals;
+pub use removal::{Permission, Permit, RemovalGuard};
 
 /// The name of this program in user agents, audit logs and managed fields.
 const PROGRAM: &str = "rafay-relay-sop";
@@ -176,7 +179,7 @@ impl Platform {
     /// second change. Nothing is sent while the fence is closed.
     pub fn writer(&self, client_token: &str, fence: &WriteFence) -> PlatformWriter {
         let (client_token, fence) = (client_token.into(), fence.clone());
-        PlatformWriter { reader: self.reader(), client_token, fence }
+        PlatformWriter { reader: self.reader(), client_token, fence, removals: Removals::default() }
     }
 
     /// Returns the lease of the cluster.
@@ -309,9 +312,16 @@ pub struct PlatformWriter {
     reader: PlatformReader,
     client_token: Arc<str>,
     fence: WriteFence,
+    removals: Removals,
 }
 
 impl PlatformWriter {
+    /// Lets a guard decide about everything that is removed.
+    #[must_use]
+    pub fn guarded_by(self, guard: Arc<dyn RemovalGuard>) -> Self {
+        Self { removals: Removals::guarded_by(guard), ..self }
+    }
+
     /// Returns the reader of the same platforms.
     pub fn reader(&self) -> &PlatformReader {
         &self.reader
@@ -328,7 +338,8 @@ impl PlatformWriter {
     /// The client cannot be created. No call is made.
     pub async fn kubernetes(&self) -> Result<kubernetes::KubernetesWriter, Error> {
         let connection = self.reader.platform.kubernetes().await?;
-        Ok(kubernetes::KubernetesWriter::new(Arc::clone(connection), self.fence.clone()))
+        let (fence, removals) = (self.fence.clone(), self.removals.clone());
+        Ok(kubernetes::KubernetesWriter::new(Arc::clone(connection), fence, removals))
     }
 
     /// Returns the writer of a region of the account.
@@ -337,6 +348,7 @@ impl PlatformWriter {
     /// The client cannot be created. No call is made.
     pub async fn aws(&self, region: &str) -> Result<aws::AwsWriter, Error> {
         let clients = self.reader.platform.shared.aws.region(region).await?;
-        Ok(aws::AwsWriter::new(clients, &self.client_token, self.fence.clone()))
+        let (fence, removals) = (self.fence.clone(), self.removals.clone());
+        Ok(aws::AwsWriter::new(clients, &self.client_token, fence, removals))
     }
 }

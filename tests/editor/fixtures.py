@@ -26,6 +26,8 @@ invalid_name
 invalid_output
 invalid_step_id
 invalid_type
+limits
+limits_of_another_type
 literal_type_mismatch
 missing_key
 missing_parameter

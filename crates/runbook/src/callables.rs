@@ -15,6 +15,7 @@ use super::{
     checked::{CalledRunbook, Runbook},
     document::{Document, is_runbook_name},
     library::{Library, MissingRunbook},
+    limits::LimitKind,
     types::{Field, RecordType, Type},
     yaml::Node,
 };
@@ -206,6 +207,10 @@ fn signature(analysis: &Analysis<'_>) -> ActionSignature {
         (false, true) => Reversibility::Reversible,
         (false, false) => Reversibility::NotApplicable,
     };
+    let mut limits: Vec<LimitKind> =
+        signatures().flat_map(|signature| &signature.limits).copied().collect();
+    limits.sort_unstable();
+    limits.dedup();
     let inputs = analysis.document.inputs.iter().zip(&analysis.defaults).map(input).collect();
     ActionSignature {
         summary: description.lines().next().unwrap_or_default().to_owned(),
@@ -227,6 +232,7 @@ fn signature(analysis: &Analysis<'_>) -> ActionSignature {
             ..RecordType::default()
         },
         object: None,
+        limits,
         name,
     }
 }

@@ -14,6 +14,7 @@ use super::evaluate::{
     TracedValue,
 };
 use super::inputs::{self, Input, InputError, InputFileError};
+use super::limits::{LimitKind, Limits};
 use super::yaml::Node;
 use super::{Source, Stopped, Wanted};
 
@@ -28,6 +29,7 @@ pub struct Runbook {
     pub inputs: Vec<Input>,
     /// The steps, in order.
     pub steps: Vec<Step>,
+    limits: Option<CompiledArgument>,
     /// The values that a caller is given.
     outputs: Vec<(String, CompiledArgument)>,
 }
@@ -123,6 +125,10 @@ impl Runbook {
             description: text(analysis.document.description),
             inputs: analysis.document.inputs.iter().zip(&analysis.defaults).map(input).collect(),
             steps: steps?,
+            limits: match &analysis.limits {
+                Some(limits) => Some(limits.argument.as_ref()?.compile()),
+                None => None,
+            },
             outputs: analysis
                 .outputs
                 .iter()
@@ -173,6 +179,30 @@ impl Runbook {
         let has_value = |input: &&Input| input.default.is_some() || given.contains_key(&input.name);
         let known: Vec<Input> = self.inputs.iter().filter(has_value).cloned().collect();
         inputs::bind(&known, given)
+    }
+
+    /// Returns the limits of a run; the scope must have its inputs.
+    ///
+    /// # Errors
+    /// A template cannot be evaluated, or yields a value that is not a valid limit.
+    pub fn limits(&self, scope: &EvaluationScope) -> Result<Limits, EvaluationError> {
+        let Some(limits) = &self.limits else { return Ok(Limits::default()) };
+        serde_json::from_value(limits.evaluate(scope)?).map_err(|error| EvaluationError {
+            location: "limits".into(),
+            template: limits.as_written(),
+            kind: EvaluationErrorKind::InvalidValue(error.to_string()),
+        })
+    }
+
+    /// Whether the runbook itself sets a limit.
+    pub fn has_limit(&self, kind: LimitKind) -> bool {
+        self.limits.as_ref().is_some_and(|limits| limits.has_field(kind.key()))
+    }
+
+    /// Whether the runbook, or one that it calls, has limits.
+    pub fn has_limits(&self) -> bool {
+        let called = self.called();
+        self.limits.is_some() || called.iter().any(|called| called.runbook().limits.is_some())
     }
 
     /// Returns the values that a caller is given; the scope must have the outputs of all steps.

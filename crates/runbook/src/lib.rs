@@ -33,6 +33,7 @@ mod evaluate;
 mod inputs;
 mod json_schema;
 mod library;
+mod limits;
 pub mod objects;
 mod registry;
 mod rules;
@@ -53,6 +54,7 @@ pub use evaluate::{EvaluationError, EvaluationErrorKind, EvaluationScope, Traced
 pub use inputs::{Input, InputError, InputFileError, Questions};
 pub use json_schema::json_schema;
 pub use library::{EmptyLibrary, Library, MissingRunbook};
+pub use limits::{Amount, InvalidAmount, KeptWorkload, LimitKind, Limits, Workload, WorkloadKind};
 pub use registry::{
     ActionKind, ActionRegistry, ActionSignature, ObjectUse, RegistryError, Reversibility,
 };

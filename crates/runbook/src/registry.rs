@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use super::limits::LimitKind;
 use super::types::{RecordType, UnsupportedSchema};
 
 /// The actions that a runbook may name.
@@ -37,6 +38,8 @@ pub struct ActionSignature {
     pub output: RecordType,
     /// The use of the Kubernetes object that the parameters name, if they name one of any kind.
     pub object: Option<ObjectUse>,
+    /// The limits of a runbook that the action can reach.
+    pub limits: Vec<LimitKind>,
 }
 
 /// The use of an object of any kind, which the parameters `api_version`, `kind`, `resource`, `namespace` and `name`
@@ -82,8 +85,9 @@ impl ActionSignature {
     /// Creates a signature from the schemas of the action's parameter and output structs. The
     /// description of the parameters is the action's; its first line is the summary. The
     /// parameters' schema may have these extensions: `x-never-retried: true`, `x-opposite: "NAME"`
-    /// with the action that reverts this one, `x-asks: true` of one that waits for persons, and `x-object`
-    /// with an [`ObjectUse`]. A parameter with `x-literal: true` takes no template.
+    /// with the action that reverts this one, `x-asks: true` of one that waits for persons, `x-object`
+    /// with an [`ObjectUse`], and `x-limits` with the limits that the action can reach. A parameter
+    /// with `x-literal: true` takes no template.
     ///
     /// # Errors
     /// A schema uses a construct that the language has no type for.
@@ -106,6 +110,11 @@ impl ActionSignature {
             location: name.to_owned(),
             what: format!("x-object ({error})"),
         })?;
+        let limits = schema.get("x-limits").map(Vec::<LimitKind>::deserialize).transpose();
+        let limits = limits.map_err(|error| UnsupportedSchema {
+            location: name.to_owned(),
+            what: format!("x-limits ({error})"),
+        })?;
         let summary = params.description.lines().next().unwrap_or_default();
         Ok(Self {
             name: name.to_owned(),
@@ -118,6 +127,7 @@ impl ActionSignature {
             params,
             output,
             object,
+            limits: limits.unwrap_or_default(),
         })
     }
 }

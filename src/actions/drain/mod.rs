@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Action, Change, Error, KnownTargets, KubernetesScope, Permission, PlannedChange,
+    Action, Change, Error, Impact, KnownTargets, KubernetesScope, Permission, PlannedChange,
     PlatformReader, PlatformWriter, Progress, Result, TargetState,
     budgets::{self, BlockedEviction},
     cordon_change::{CordonChange, new_owner_mark},
@@ -34,7 +34,7 @@ use crate::platform::{
     kubernetes::{KubernetesReader, Selection, pod},
     wait::{self, GraceTimer, WaitState},
 };
-use runbook::Reversibility;
+use runbook::{LimitKind, Reversibility};
 use snapshot::{DrainRules, DrainSnapshot, controller_uid, describe, evict, uid};
 use text::{join_truncated, plural};
 use watch::{DrainWatch, read_snapshot};
@@ -196,6 +196,7 @@ impl Action for Drain {
 
 impl Change for Drain {
     const REVERSIBILITY: Reversibility = Reversibility::Reversible;
+    const LIMITS: &'static [LimitKind] = Impact::CORDONS;
     type Intent = Intent;
     type Receipt = Receipt;
 
@@ -204,6 +205,14 @@ impl Change for Drain {
             |pod: &PodRecord| PlannedChange::new(pod_target(pod), pod.uid.clone(), Value::Null);
         let cordoned = intent.cordon.planned_changes();
         cordoned.into_iter().chain(intent.pods.iter().map(evicted)).collect()
+    }
+
+    fn impact(intent: &Intent) -> Impact {
+        Impact {
+            cordons: intent.cordon.changed_nodes(),
+            pods: intent.pods.iter().map(|pod| pod.uid.clone()).collect(),
+            ..Impact::default()
+        }
     }
 
     async fn prepare(

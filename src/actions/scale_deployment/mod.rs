@@ -11,8 +11,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, Change, Condition, Error, KnownTargets, KubernetesScope, Permission, PlannedChange,
-    PlatformReader, PlatformWriter, Progress, RepeatedParam, Result, TargetState,
+    Action, Change, Condition, Error, Impact, KnownTargets, KubernetesScope, Permission,
+    PlannedChange, PlatformReader, PlatformWriter, Progress, RepeatedParam, Result, TargetState,
     compare_and_set::{WriteDecision, decide_write},
     known_targets::report_gone,
     rollout_guard::{self, RolloutInProgress, RolloutTimers},
@@ -25,7 +25,7 @@ use k8s_openapi::api::{
     apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler, core::v1::Pod,
 };
 use pod_selection::PodToKeep;
-use runbook::Reversibility;
+use runbook::{LimitKind, Reversibility, Workload, WorkloadKind};
 use stateful::StatefulIntent;
 use text::{join_truncated, plural};
 
@@ -214,6 +214,7 @@ impl Action for ScaleDeployment {
 
 impl Change for ScaleDeployment {
     const REVERSIBILITY: Reversibility = Reversibility::Reversible;
+    const LIMITS: &'static [LimitKind] = Impact::REMOVES_PODS;
     type Intent = ScaleIntent;
     type Receipt = Receipt;
 
@@ -226,6 +227,19 @@ impl Change for ScaleDeployment {
         let planned =
             || PlannedChange::new(intent.replicas_target(), intent.before.replicas, intent.after);
         differs.then(planned).into_iter().collect()
+    }
+
+    fn impact(intent: &ScaleIntent) -> Impact {
+        let intent = match intent {
+            ScaleIntent::Deployment(intent) => intent,
+            ScaleIntent::StatefulSet(intent) => return intent.impact(),
+        };
+        let workload = Workload {
+            kind: WorkloadKind::Deployment,
+            namespace: intent.namespace.clone(),
+            name: intent.deployment.clone(),
+        };
+        Impact::of_size(workload, intent.before.replicas, intent.after)
     }
 
     async fn prepare(

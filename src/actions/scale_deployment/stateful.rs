@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::{Before, MAX_ATTEMPTS, Output, Params};
 use crate::{
     actions::{
-        Error, PlannedChange, PlatformReader, PlatformWriter, Progress, RestoreCommand, Result,
-        TargetState,
+        Error, Impact, PlannedChange, PlatformReader, PlatformWriter, Progress, RestoreCommand,
+        Result, TargetState,
         compare_and_set::{WriteDecision, decide_write},
         pod_causes::{CauseView, PodCauses},
         rollouts::{self, Rollable, RolloutWait, WorkloadRef},
@@ -22,6 +22,7 @@ use crate::{
         wait::{self, GraceTimer, WaitState},
     },
 };
+use runbook::{Workload, WorkloadKind};
 use text::{join_truncated, plural};
 
 /// Everything that apply and undo will need. A program that knows deployments only misses their name and refuses it.
@@ -53,6 +54,15 @@ impl StatefulIntent {
         let found =
             kubernetes.get::<StatefulSet>(Some(&self.namespace), &self.stateful_set).await?;
         Ok(found.filter(|found| self.matches(found)))
+    }
+
+    pub(super) fn impact(&self) -> Impact {
+        let workload = Workload {
+            kind: WorkloadKind::StatefulSet,
+            namespace: self.namespace.clone(),
+            name: self.stateful_set.clone(),
+        };
+        Impact::of_size(workload, self.before.replicas, self.after)
     }
 
     pub(super) fn planned_changes(&self) -> Vec<PlannedChange> {

@@ -13,9 +13,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, AwsScope, Change, Condition, Error, KnownTargets, KubernetesScope, OF_NODEGROUP,
-    Permission, PlannedChange, PlatformReader, PlatformWriter, Progress, RepeatedParam, Result,
-    TargetState, cluster_identity,
+    Action, AwsScope, Change, Condition, Error, Impact, KnownTargets, KubernetesScope,
+    OF_NODEGROUP, Permission, PlannedChange, PlatformReader, PlatformWriter, Progress,
+    RepeatedParam, Result, SizeChange, TargetState, cluster_identity,
     cordon_change::new_owner_mark,
     nodegroup_update, nodegroups,
     types::{NodeRecord, NodegroupName, Sizes},
@@ -26,7 +26,7 @@ use crate::platform::{
     kubernetes::{self, Selection, node, pod},
 };
 use removal::Removal;
-use runbook::Reversibility;
+use runbook::{LimitKind, Reversibility};
 use text::plural;
 
 /// Sets how many nodes a managed nodegroup is to have.
@@ -254,6 +254,8 @@ impl Action for ScaleNodegroup {
 
 impl Change for ScaleNodegroup {
     const REVERSIBILITY: Reversibility = Reversibility::Reversible;
+    const LIMITS: &'static [LimitKind] =
+        &[LimitKind::NodesAtMost, LimitKind::CordonAtMost, LimitKind::KeepReady];
     type Intent = Intent;
     type Receipt = Receipt;
 
@@ -269,6 +271,21 @@ impl Change for ScaleNodegroup {
         ];
         let removed = intent.removal.as_ref().map(Removal::planned_changes).unwrap_or_default();
         removed.into_iter().chain(sizes.into_iter().flatten()).collect()
+    }
+
+    fn impact(intent: &Intent) -> Impact {
+        let drained = intent.removal.as_ref().map(Removal::impact).unwrap_or_default();
+        let size = SizeChange {
+            group: intent.auto_scaling_group.clone(),
+            name: format!("nodegroup {}", intent.nodegroup.name),
+            before: intent.before.desired,
+            after: intent.after.desired,
+        };
+        Impact {
+            takes_others: size.after < size.before,
+            sizes: (size.before != size.after).then_some(size).into_iter().collect(),
+            ..drained
+        }
     }
 
     async fn prepare(

@@ -15,8 +15,8 @@ use serde_json::Value;
 use super::{Intent, target};
 use crate::{
     actions::{
-        Change, Error, KnownTargets, PlannedChange, PlatformReader, PlatformWriter, Progress,
-        Result, TargetState,
+        Change, Error, Impact, KnownTargets, PlannedChange, PlatformReader, PlatformWriter,
+        Progress, Result, TargetState,
         drain::{self, Drain},
         nodegroups,
         protection::find_instance,
@@ -89,6 +89,11 @@ impl Removal {
         let ends = |id: &String| PlannedChange::new(format!("instance {id}"), true, Value::Null);
         let drained = Drain::planned_changes(&self.drain);
         drained.into_iter().chain(self.instances.iter().map(ends)).collect()
+    }
+
+    /// Returns what the drain takes away.
+    pub(super) fn impact(&self) -> Impact {
+        Drain::impact(&self.drain)
     }
 
     /// Drains the nodes in rounds, and then ends the instances. An instance is asked for before it is ended: a call

@@ -273,9 +273,11 @@ impl AwsWriter {
     /// already.
     ///
     /// # Errors
-    /// The call failed, for instance because the group would have fewer instances than its minimum.
+    /// The instance is held by a guard, or the call failed, for instance because the group would have fewer instances
+    /// than its minimum.
     pub async fn terminate_instance(&self, id: &str, lowers_desired: bool) -> Result<(), Error> {
         ensure_name("instance id", id)?;
+        let _permit = self.removals.permit_instance(id).await?;
         let call = self.reader.call("autoscaling", "TerminateInstanceInAutoScalingGroup", id);
         let request = self
             .reader

@@ -8,7 +8,7 @@ use aws_config::SdkConfig;
 use aws_smithy_types::DateTime;
 use jiff::Timestamp;
 
-use super::WriteFence;
+use super::{WriteFence, removal::Removals};
 
 use bounded_responses::BoundedResponses;
 use error::AwsCall;
@@ -92,11 +92,18 @@ pub struct AwsWriter {
     reader: AwsReader,
     client_token: Arc<str>,
     fence: WriteFence,
+    removals: Removals,
 }
 
 impl AwsWriter {
-    pub(super) fn new(clients: Arc<Clients>, client_token: &Arc<str>, fence: WriteFence) -> Self {
-        Self { reader: AwsReader::new(clients), client_token: Arc::clone(client_token), fence }
+    pub(super) fn new(
+        clients: Arc<Clients>,
+        client_token: &Arc<str>,
+        fence: WriteFence,
+        removals: Removals,
+    ) -> Self {
+        let client_token = Arc::clone(client_token);
+        Self { reader: AwsReader::new(clients), client_token, fence, removals }
     }
 
     /// Returns the reader of the same region.

@@ -13,7 +13,7 @@ use kube::core::Status;
 use serde_json::{Value as Json, json};
 
 use crate::platform::error::{Error, ErrorKind};
-use crate::platform::{PROGRAM, WriteFence};
+use crate::platform::{PROGRAM, WriteFence, removal::Removals};
 
 use super::{BACKOFF, Connection, KubernetesReader, Object, object_ref, requested_delay};
 
@@ -37,11 +37,16 @@ pub enum Removal {
 pub struct KubernetesWriter {
     reader: KubernetesReader,
     fence: WriteFence,
+    removals: Removals,
 }
 
 impl KubernetesWriter {
-    pub(in crate::platform) fn new(connection: Arc<Connection>, fence: WriteFence) -> Self {
-        Self { reader: KubernetesReader::new(connection), fence }
+    pub(in crate::platform) fn new(
+        connection: Arc<Connection>,
+        fence: WriteFence,
+        removals: Removals,
+    ) -> Self {
+        Self { reader: KubernetesReader::new(connection), fence, removals }
     }
 
     /// Returns the reader of the same cluster.
@@ -161,7 +166,7 @@ impl KubernetesWriter {
     /// Deletes the pod of this name if it is the one with this UID. No disruption budget is asked.
     ///
     /// # Errors
-    /// The call failed.
+    /// The pod is held by a guard, or the call failed.
     pub async fn delete_pod(
         &self,
         namespace: &str,
@@ -179,6 +184,7 @@ impl KubernetesWriter {
             }),
             ..DeleteParams::default()
         };
+        let _permit = self.removals.permit_pod(namespace, uid).await?;
         let result =
             self.write(&call, || async { api.delete(name, &params).await.map(drop) }).await;
         self.removal_outcome(result, namespace, name, uid).await
@@ -187,7 +193,8 @@ impl KubernetesWriter {
     /// Asks that the pod of this name be evicted if it is the one with this UID. Disruption budgets are asked.
     ///
     /// # Errors
-    /// The call failed; [`ErrorKind::Busy`] at once, with the budget's message, if a budget does not allow it now.
+    /// The call failed; [`ErrorKind::Busy`] at once, with the budget's or the guard's message, if one of them does not
+    /// allow it now.
     pub async fn evict_pod(
         &self,
         namespace: &str,
@@ -199,6 +206,7 @@ impl KubernetesWriter {
         let call = format!("evict {}", object_ref::<Pod>(Some(namespace), name));
         let body = eviction(namespace, name, uid, grace);
         let params = PostParams::default();
+        let _permit = self.removals.permit_pod(namespace, uid).await?;
         let result = self
             .write(&call, || async {
                 api.create_subresource::<_, Status>("eviction", name, &params, &body)

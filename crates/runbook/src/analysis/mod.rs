@@ -5,6 +5,7 @@ mod argument;
 mod declared_output;
 mod issue;
 mod items;
+mod limits;
 mod object;
 mod questions;
 mod scalar;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 pub(crate) use issue::{ArgumentIssue, ArgumentIssueKind, ParameterOwner};
+pub(crate) use limits::AnalyzedLimits;
 pub(crate) use questions::{ASK, EXPIRES};
 pub(crate) use scalar::untyped_json;
 pub(crate) use step::{AT_ONCE, AnalyzedOutput, AnalyzedStep, Role, TemplateSite};
@@ -41,6 +43,7 @@ pub(crate) struct Analysis<'t> {
     pub(crate) symbols: SymbolTable<'t>,
     pub(crate) steps: Vec<AnalyzedStep<'t>>,
     pub(crate) outputs: Vec<AnalyzedOutput<'t>>,
+    pub(crate) limits: Option<AnalyzedLimits<'t>>,
     /// The issues of the inputs' defaults.
     pub(crate) default_issues: Vec<ArgumentIssue>,
     /// The defaults of the inputs, in order.
@@ -86,6 +89,18 @@ impl<'t> Analysis<'t> {
             context.analyze_output(key, value, ty)
         });
         let outputs = outputs.collect();
+        // They are decided before the first step.
+        let limits = document.limits.map(|value| {
+            let context = step::StepContext {
+                source,
+                registry,
+                callables,
+                symbols: &symbols,
+                defaults: &document.defaults,
+                index: 0,
+            };
+            context.analyze_limits(value)
+        });
         let mut default_issues = Vec::new();
         let mut defaults = Vec::with_capacity(document.inputs.len());
         for input in &document.inputs {
@@ -110,6 +125,7 @@ impl<'t> Analysis<'t> {
             symbols,
             steps,
             outputs,
+            limits,
             default_issues,
             defaults,
         })
@@ -118,7 +134,9 @@ impl<'t> Analysis<'t> {
     /// Returns all templates of all steps.
     pub(crate) fn sites(&self) -> impl Iterator<Item = &TemplateSite<'t>> {
         let of_steps = self.steps.iter().flat_map(|step| &step.sites);
-        of_steps.chain(self.outputs.iter().flat_map(|output| &output.sites))
+        let of_outputs = self.outputs.iter().flat_map(|output| &output.sites);
+        let of_limits = self.limits.iter().flat_map(|limits| &limits.sites);
+        of_steps.chain(of_outputs).chain(of_limits)
     }
 
     /// Returns all issues in templates, with their sites.
@@ -128,9 +146,10 @@ impl<'t> Analysis<'t> {
         self.sites().flat_map(|site| site.inferred.issues.iter().map(move |issue| (site, issue)))
     }
 
-    /// Returns all issues of literal parameters.
+    /// Returns all issues of literal parameters and limits.
     pub(crate) fn argument_issues(&self) -> impl Iterator<Item = &ArgumentIssue> {
-        self.steps.iter().flat_map(|step| &step.issues)
+        let of_limits = self.limits.iter().flat_map(|limits| &limits.issues);
+        self.steps.iter().flat_map(|step| &step.issues).chain(of_limits)
     }
 
     /// Whether the whole document could be read, so that a name without a use is really unused.

@@ -16,7 +16,7 @@ use super::super::evaluate::{Argument, Expression};
 use super::super::registry::{ActionRegistry, ActionSignature};
 use super::super::source::Source;
 use super::super::template::{
-    self, Inferred, Names, Narrowing, SymbolTable, Template, is_template,
+    self, Inferred, Names, Narrowing, SymbolTable, Template, TemplateIssueKind, is_template,
 };
 use super::super::types::{Bounds, Type};
 use super::super::yaml::{Node, SourceMap};
@@ -104,6 +104,8 @@ pub(crate) enum Role {
     Text,
     /// A value that the runbook yields.
     Output,
+    /// A limit of the runbook, by its path.
+    Limit(String),
 }
 
 impl EffectivePolicy {
@@ -326,7 +328,7 @@ impl<'t> StepContext<'_, 't> {
         Some(Argument::Template(Expression::message(text, location)))
     }
 
-    fn infer(
+    pub(super) fn infer(
         &self,
         node: &'t Node,
         parsed: Result<&Template<'_>, &template::TemplateIssue>,
@@ -340,9 +342,12 @@ impl<'t> StepContext<'_, 't> {
                 let names = match role {
                     Role::Parameter(_) => Names::Each,
                     Role::Log => Names::EachAndOwn,
-                    Role::When | Role::ForEach | Role::AtOnce | Role::Text | Role::Output => {
-                        Names::Earlier
-                    }
+                    Role::When
+                    | Role::ForEach
+                    | Role::AtOnce
+                    | Role::Text
+                    | Role::Output
+                    | Role::Limit(_) => Names::Earlier,
                 };
                 template::infer(template, self.symbols, self.index, names, narrowing)
             }
@@ -351,6 +356,10 @@ impl<'t> StepContext<'_, 't> {
         let source_map = SourceMap::new(self.source.text(), node);
         inferred.span = source_map.range(inferred.span);
         for issue in &mut inferred.issues {
+            // All steps come after the limits, also the first.
+            if let (Role::Limit(_), TemplateIssueKind::SelfReference(step)) = (&role, &issue.kind) {
+                issue.kind = TemplateIssueKind::ForwardReference(*step);
+            }
             issue.span = source_map.range(issue.span.clone());
         }
         TemplateSite { step: self.index, role, node, wanted: wanted.clone(), is_text, inferred }
@@ -371,7 +380,7 @@ fn limit_wait_for_persons(step: &mut AnalyzedStep<'_>, raw: &RawStep<'_>) {
     }
 }
 
-fn borrowed<'p, 't>(
+pub(super) fn borrowed<'p, 't>(
     parsed: &'p Result<Template<'t>, Box<template::TemplateIssue>>,
 ) -> Result<&'p Template<'t>, &'p template::TemplateIssue> {
     parsed.as_ref().map_err(|issue| &**issue)

@@ -32,6 +32,8 @@ pub(crate) struct Document<'t> {
     pub(crate) description: Option<&'t Node>,
     pub(crate) inputs: Vec<InputDeclaration<'t>>,
     pub(crate) defaults: Policy,
+    /// The value of `limits`.
+    pub(crate) limits: Option<&'t Node>,
     pub(crate) steps: Vec<RawStep<'t>>,
     /// The names and the values of `outputs`.
     pub(crate) outputs: Vec<(&'t Node, &'t Node)>,
@@ -109,7 +111,9 @@ impl MappingKind {
     /// Returns the keys of the mapping.
     pub(crate) fn keys(self) -> &'static [&'static str] {
         match self {
-            Self::Runbook => &["name", "description", "inputs", "defaults", "steps", "outputs"],
+            Self::Runbook => {
+                &["name", "description", "inputs", "defaults", "limits", "steps", "outputs"]
+            }
             Self::Input => &[
                 "type",
                 "default",

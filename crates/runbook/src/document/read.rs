@@ -36,6 +36,9 @@ impl<'t> Document<'t> {
             }
             Some("inputs") => self.inputs = inputs::read(value, "inputs", reader),
             Some("defaults") => self.accept_defaults(value, reader),
+            Some("limits") => {
+                self.limits = reader.map(value, "limits").map(|_| value);
+            }
             Some("steps") => self.accept_steps(value, reader),
             Some("outputs") => self.accept_outputs(value, reader),
             _ => reader.add_unknown_key(key, MappingKind::Runbook),

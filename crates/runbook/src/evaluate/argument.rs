@@ -215,6 +215,15 @@ impl CompiledArgument {
         }
     }
 
+    /// Whether the parameter is a map with this field.
+    pub(crate) fn has_field(&self, name: &str) -> bool {
+        match self {
+            Self::Literal(value) => value.get(name).is_some(),
+            Self::Map(fields) => fields.iter().any(|(field, _)| field == name),
+            Self::Template(_) | Self::List(_) => false,
+        }
+    }
+
     /// Whether every name in the parameter has a value.
     pub(crate) fn is_known(&self, scope: &EvaluationScope) -> bool {
         self.templates().iter().all(|one| one.is_known(scope))

@@ -49,6 +49,7 @@ pub fn json_schema(registry: &ActionRegistry, callables: &[ActionSignature]) -> 
                 "additionalProperties": false,
                 "properties": policy(),
             },
+            "limits": limits(),
             "steps": {
                 "description": "The steps, in order of execution.",
                 "type": "array",
@@ -73,6 +74,15 @@ pub fn json_schema(registry: &ActionRegistry, callables: &[ActionSignature]) -> 
     });
     debug_assert_eq!(keys(&schema["properties"]), sorted(MappingKind::Runbook.keys()));
     schema
+}
+
+fn limits() -> Json {
+    let mut limits = parameters::of(&super::limits::record());
+    limits["description"] = json!(
+        "How far the steps may go, whatever their parameters say. Templates can use the inputs."
+    );
+    limits["type"] = json!(["object", "null"]);
+    limits
 }
 
 /// The pattern of a name that templates can use.

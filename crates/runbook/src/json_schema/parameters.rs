@@ -163,6 +163,7 @@ fn example(syntax: Syntax) -> &'static str {
         Syntax::InstanceId => "i-0123456789abcdef0",
         Syntax::EksName => "rafay-cluster",
         Syntax::ObjectPath => ".spec.replicas",
+        Syntax::Amount => "50%",
     }
 }
 

@@ -22,7 +22,7 @@ a string.
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     for site in analysis.sites() {
         let path = match &site.role {
-            Role::Parameter(path) => path,
+            Role::Parameter(path) | Role::Limit(path) => path,
             Role::AtOnce => AT_ONCE,
             _ => continue,
         };

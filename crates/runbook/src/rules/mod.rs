@@ -63,6 +63,7 @@ pub(crate) mod unsupported_yaml;
 pub(crate) mod unused_input;
 pub(crate) mod unused_output;
 pub(crate) mod useless_at_once;
+pub(crate) mod useless_limit;
 pub(crate) mod useless_retry;
 pub(crate) mod when_not_boolean;
 pub(crate) mod wrong_default;
@@ -163,6 +164,7 @@ rules![
     refused_field,
     question_not_literal,
     call_too_short,
+    useless_limit,
 ];
 
 /// Returns all rules, in the order of their codes.

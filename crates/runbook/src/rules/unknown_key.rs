@@ -11,7 +11,7 @@ pub(crate) const RULE: Rule = Rule {
     explanation: "\
 A misspelled key would otherwise be ignored, and with it a timeout or a condition that matters.
 
-A runbook has name, description, inputs, defaults, steps. A step has id, name, action, with, when,
+A runbook has name, description, inputs, defaults, limits, steps, outputs. A step has id, name, action, with, when,
 retry, timeout, on_failure, log; the parameters of an action are given under 'with'.",
 };
 

@@ -1,5 +1,6 @@
 //! The string formats of this domain: names, label keys, regions, instance ids, paths.
 
+use crate::limits::Amount;
 use crate::objects::ObjectPath;
 
 /// A string format that is checked character by character.
@@ -19,6 +20,8 @@ pub enum Syntax {
     EksName,
     /// A path to a field of an object.
     ObjectPath,
+    /// A number or a percentage.
+    Amount,
 }
 
 /// The limit of `ObjectMeta` names: they are DNS subdomains, which RFC 1123 limits to 253.
@@ -37,12 +40,13 @@ impl Syntax {
             "instance-id" => Self::InstanceId,
             "eks-name" => Self::EksName,
             "object-path" => Self::ObjectPath,
+            "amount" => Self::Amount,
             _ => return None,
         })
     }
 
     /// The names of all syntaxes.
-    pub const NAMES: [&'static str; 7] = [
+    pub const NAMES: [&'static str; 8] = [
         "kubernetes-name",
         "label-key",
         "label-value",
@@ -50,6 +54,7 @@ impl Syntax {
         "instance-id",
         "eks-name",
         "object-path",
+        "amount",
     ];
 
     /// Returns the display name of the syntax.
@@ -62,6 +67,7 @@ impl Syntax {
             Self::InstanceId => "an EC2 instance id",
             Self::EksName => "a name of EKS",
             Self::ObjectPath => "a path to a field",
+            Self::Amount => "a number or a percentage",
         }
     }
 
@@ -85,12 +91,14 @@ impl Syntax {
             Self::ObjectPath => {
                 "such as .spec.replicas, .spec.containers[0].image or .metadata.labels['a/b']"
             }
+            Self::Amount => "such as 2 or 50%, and at most 100%",
         }
     }
 
     /// Returns the name with the description: "an AWS region, such as us-west-2".
     pub fn sentence(self) -> String {
-        let joint = if matches!(self, Self::AwsRegion | Self::ObjectPath) { "," } else { ":" };
+        let is_example = matches!(self, Self::AwsRegion | Self::ObjectPath | Self::Amount);
+        let joint = if is_example { "," } else { ":" };
         format!("{}{joint} {}", self.describe(), self.explain())
     }
 
@@ -111,6 +119,7 @@ impl Syntax {
                 const INSIDE: &str = "\\[([0-9]+|'[^']+')\\]";
                 format!("^(\\.?{KEY}|{INSIDE})(\\.{KEY}|{INSIDE})*$")
             }
+            Self::Amount => "^([0-9]{1,9}|([0-9]{1,2}|0[0-9]{2}|100)%)$".to_owned(),
         }
     }
 
@@ -124,6 +133,7 @@ impl Syntax {
             Self::InstanceId => is_instance_id(text),
             Self::EksName => is_eks_name(text),
             Self::ObjectPath => ObjectPath::parse(text).is_some(),
+            Self::Amount => text.parse::<Amount>().is_ok(),
         }
     }
 }
