@@ -23,6 +23,7 @@ pub mod journal;
 pub mod lease;
 pub mod limits;
 pub mod permissions;
+pub mod plan;
 pub mod platform;
 pub mod runbook_dir;
 pub mod server;

@@ -4,13 +4,16 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 use text::{printable, printable_lines};
 
-use super::{CliError, next_steps::quoted, stdout, target::TargetArgs};
+use super::{
+    CliError, next_steps::quoted, plan::describe_for_confirmation, stdout, target::TargetArgs,
+};
 use crate::{
-    engine::{ChangingStep, Engine, Preflight, Remaining, ResumePreflight, UndoneStep, digest},
+    engine::{ChangingStep, Preflight, Remaining, ResumePreflight, UndoneStep, digest},
     journal::{
         Amendment, Run, RunTarget, StepPath, difference_texts, origin_and_digest, text_diff,
         timestamp,
     },
+    plan::Plan,
 };
 
 /// Checks that there is a terminal to ask at before a real cluster is acted on. To be called before any call to it, so
@@ -39,14 +42,19 @@ pub(super) fn require_terminal_to(operation: &str, place: Option<&str>) -> Resul
 /// Describes what a new run would touch and do, and asks.
 ///
 /// # Errors
-/// A leading step fails already, or the answer was no.
-pub(super) async fn ask_to_run(engine: &Engine, preflight: &Preflight) -> Result<(), CliError> {
-    let messages = engine.preview(preflight).await?;
-    let mut text: String = messages.iter().map(|message| line(message)).collect();
-    text.insert_str(0, &describe_runbook(preflight));
-    text.extend(preflight.changing_steps().iter().map(describe_change));
-    text.extend(preflight.warnings.iter().map(|warning| line(&format!("warning: {warning}"))));
+/// The answer was no.
+pub(super) fn ask_to_run(preflight: &Preflight, plan: &Plan) -> Result<(), CliError> {
+    let text = format!("{}{}", describe_runbook(preflight), describe_for_confirmation(plan));
     ask(&preflight.target, &text)
+}
+
+/// Says what a new run would touch, and which of its steps change something, and asks.
+///
+/// # Errors
+/// The answer was no.
+pub(super) fn ask_to_run_unplanned(preflight: &Preflight) -> Result<(), CliError> {
+    let steps: String = preflight.changing_steps().iter().map(describe_change).collect();
+    ask(&preflight.target, &format!("{}{steps}", describe_runbook(preflight)))
 }
 
 /// Describes what resuming a run would do, and asks.

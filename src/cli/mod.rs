@@ -16,6 +16,7 @@ mod next_steps;
 mod options;
 mod permission_report;
 mod permissions;
+mod plan;
 mod progress;
 mod run;
 mod runs;
@@ -107,6 +108,8 @@ enum Output {
 enum Command {
     /// Check runbooks without running them
     Validate(runbook::validator::ValidateArgs),
+    /// Show what a run would do, without changing anything
+    Plan(plan::PlanArgs),
     /// Run a runbook
     Run(run::RunArgs),
     /// Serve runbooks over HTTP
@@ -144,6 +147,10 @@ pub enum Exit {
     Refused,
     /// The run stopped and can be resumed.
     Unfinished,
+    /// A plan would change something.
+    Changes,
+    /// Something speaks against a plan.
+    Findings,
     /// The program was interrupted.
     Interrupted,
     /// A command that the program started ended with this code.
@@ -158,6 +165,8 @@ impl From<Exit> for ExitCode {
             Exit::Usage => 2,
             Exit::Refused => 3,
             Exit::Unfinished => 4,
+            Exit::Changes => 5,
+            Exit::Findings => 6,
             Exit::Interrupted => 130,
             Exit::Command(code) => code,
         })
@@ -189,6 +198,7 @@ impl Cli {
         let global = &self.global;
         let result = match self.command {
             Command::Validate(command) => validate::run(&command, global),
+            Command::Plan(command) => command.run(global).await,
             Command::Run(command) => command.run(global).await,
             Command::Serve(command) => command.run(global).await,
             Command::Simulate(command) => command.run(global).await,

@@ -28,12 +28,21 @@ const SHARED_OPTIONS: [SharedOption; 5] = [
     SharedOption {
         id: "runbooks",
         long: "runbooks",
-        used_by: &["validate", "run", "serve", "runs resume", "permissions", "actions", "schema"],
+        used_by: &[
+            "validate",
+            "plan",
+            "run",
+            "serve",
+            "runs resume",
+            "permissions",
+            "actions",
+            "schema",
+        ],
     },
     SharedOption {
         id: "output",
         long: "output",
-        used_by: &["validate", "run", "actions", "explain", "runs", "permissions"],
+        used_by: &["validate", "plan", "run", "actions", "explain", "runs", "permissions"],
     },
 ];
 

@@ -1,16 +1,17 @@
 //! `run`: one runbook, from start to end.
 
-use std::io::IsTerminal as _;
+use std::{io::IsTerminal as _, path::PathBuf};
 
 use serde_json::{Map, Value};
 
 use super::{
     CliError, Exit, Global, Output, confirm, inputs::InputsArgs, next_steps, permission_report,
-    progress, runs::answer_texts, signals, stdout, summary, target::TargetArgs,
+    plan, progress, runs::answer_texts, signals, stdout, summary, target::TargetArgs,
 };
 use crate::{
     engine::{AcceptedRun, Approver, CheckedRunbook, Control, Engine},
-    journal::{Run, RunState, RunSummary, UndoStatus},
+    journal::{Failure, FailureKind, Run, RunState, RunSummary, UndoStatus},
+    plan::{CODES, Plan, PlanOptions, make},
 };
 
 /// Runs a runbook and shows its progress.
@@ -21,6 +22,15 @@ use crate::{
 pub(super) struct RunArgs {
     /// The runbook: a name or a path
     name: String,
+    /// Do exactly what this plan says (see `plan --out`), or refuse and say what is different now
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["assignments", "file", "check_permissions"])]
+    plan: Option<PathBuf>,
+    /// Do not look for conflicts before the run starts; `plan` does
+    #[arg(long, env = "SOP_NO_PLAN", conflicts_with = "plan")]
+    no_plan: bool,
+    /// Start although a plan has this finding; may be given several times
+    #[arg(long, value_name = "CODE")]
+    accept: Vec<String>,
     #[command(flatten)]
     inputs: InputsArgs,
     #[command(flatten)]
@@ -42,9 +52,14 @@ pub(super) struct RunArgs {
 impl RunArgs {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, CliError> {
         let checked = global.checked_runbook(&self.name)?;
-        let inputs = self.inputs.read(&checked)?;
+        let approved = self.plan.as_deref().map(plan::file::read).transpose()?;
+        let inputs = match &approved {
+            Some((plan, _)) => plan.inputs.clone(),
+            None => self.inputs.read(&checked)?,
+        };
+        self.ensure_codes_exist()?;
         let texts = answer_texts(&self.answers)?;
-        let approver = Approver { actors: self.approve_as.clone(), texts };
+        let approver = Approver::new(self.approve_as.clone(), texts);
         if self.check_permissions {
             return self.check_permissions(checked, &inputs, global).await;
         }
@@ -61,10 +76,21 @@ impl RunArgs {
             .with_lease_times(times)
             .checking_permissions(self.target.checks_permissions())
             .approving_as(approver);
-        let preflight = engine.prepare(checked, &inputs).await?;
+        let mut preflight = engine.prepare(checked, &inputs).await?;
         self.target.ensure_speed_is_allowed(&environment.platform, &preflight.target).await?;
-        if asks {
-            confirm::ask_to_run(&engine, &preflight).await?;
+        preflight.consent.accepted.clone_from(&self.accept);
+        if approved.is_some() || !(self.target.simulate || self.no_plan) {
+            let plan = make(&engine, &preflight, &PlanOptions::default()).await;
+            if let Some((approved, digest)) = approved {
+                ensure_same(&approved, &plan)?;
+                preflight.consent.plan = Some(approved.approve(digest));
+            }
+            ensure_acceptable(&plan, &self.accept)?;
+            if asks {
+                confirm::ask_to_run(&preflight, &plan)?;
+            }
+        } else if asks {
+            confirm::ask_to_run_unplanned(&preflight)?;
         }
         let accepted = engine.accept(preflight, &actor(), None).await?;
         let run = drive(&engine, accepted, global, &self.target).await;
@@ -76,6 +102,19 @@ impl RunArgs {
 }
 
 impl RunArgs {
+    /// Checks that the codes that are accepted are codes of findings.
+    fn ensure_codes_exist(&self) -> Result<(), CliError> {
+        let is_known = |code: &&String| CODES.iter().any(|(known, _)| known == code);
+        match self.accept.iter().find(|code| !is_known(code)) {
+            None => Ok(()),
+            Some(code) => {
+                let known: Vec<&str> = CODES.iter().map(|(code, _)| *code).collect();
+                let message = format!("--accept {code}: there is no finding with this code");
+                Err(CliError::usage_with_hint(message, format!("codes: {}", known.join(", "))))
+            }
+        }
+    }
+
     async fn check_permissions(
         &self,
         checked: CheckedRunbook,
@@ -90,6 +129,29 @@ impl RunArgs {
             simulator.shutdown().await;
         }
         exit
+    }
+}
+
+/// Refuses a plan that is no longer what was approved.
+fn ensure_same(approved: &Plan, now: &Plan) -> Result<(), CliError> {
+    let differences = approved.differences(now);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let message = format!("the plan is no longer what would happen: {}", differences.join("; "));
+    let hint = "make a new plan, and have it approved";
+    Err(CliError::Failure(Failure::new(FailureKind::Conflict, message).with_hint(Some(hint))))
+}
+
+/// Refuses a plan against which something speaks that is not accepted.
+fn ensure_acceptable(plan: &Plan, accepted: &[String]) -> Result<(), CliError> {
+    let how = |codes: &[&str]| {
+        let flags: Vec<String> = codes.iter().map(|code| format!("--accept {code}")).collect();
+        flags.join(" ")
+    };
+    match plan.refusal(accepted, how) {
+        Some(failure) => Err(CliError::Failure(failure)),
+        None => Ok(()),
     }
 }
 

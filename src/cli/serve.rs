@@ -73,6 +73,9 @@ pub(super) struct ServeArgs {
     /// A page reload and a link preview are GETs, too. POST /run and GET /run?again=true are never refused for this.
     #[arg(long, value_name = "DURATION", env = "SOP_RESTART_GUARD", default_value = "1h")]
     restart_guard: runbook::Duration,
+    /// Do not look for conflicts before a run starts; `POST /plan` does
+    #[arg(long, env = "SOP_NO_PLAN")]
+    no_plan: bool,
     /// Speak HTTPS with this certificate: a PEM file, the service's own first, then its issuers
     ///
     /// Without it the service speaks plain HTTP. The two files are read for each connection.
@@ -123,7 +126,8 @@ impl ServeArgs {
             let target = RunTarget::default();
             self.target.ensure_speed_is_allowed(&environment.platform, &target).await?;
         }
-        let service = Service::new(engine, runbook_dir, self.restart_guard.std(), limits);
+        let service = Service::new(engine, runbook_dir, self.restart_guard.std(), limits)
+            .planning_before_runs(!self.no_plan);
         // Before a client can ask for its status.
         let max_age = self.resume_within.std();
         service.expect_recovery(max_age).await;

@@ -106,6 +106,14 @@ impl Engine {
         found.is_ok_and(|(head, is_live)| !head.holds_lock(is_live))
     }
 
+    /// Returns what holds the cluster now, if an unfinished run does; `None` where that cannot be read.
+    pub async fn run_that_holds_the_cluster(&self) -> Option<String> {
+        let client = self.platform.cluster_lease().await.ok()?;
+        let found = client.get(self.holder.times.retry()).await.ok()??;
+        let lock = RunLock::of(&found)?;
+        Some(format!("run {} of runbook {}, started by {}", lock.run, lock.runbook, lock.actor))
+    }
+
     /// Observes the lease of the cluster, so that it is known for how long a process that has died has left it
     /// unchanged when a run of that process is to be continued.
     pub async fn observe_lease(&self) {

@@ -74,6 +74,7 @@ fn router(service: Service, access: Access) -> Router {
     // HEAD would otherwise be answered by the handler of GET, and start a run.
     let start = get(routes::start).post(routes::start).head(routes::method_not_allowed);
     let mutating = Router::new()
+        .route("/plan", body::receiving(limited(post(routes::plan)), &service))
         .route("/run", body::receiving(limited(start), &service))
         .route("/runs/{id}/cancel", limited(post(routes::cancel)))
         .route("/runs/{id}/approve", body::receiving(limited(post(routes::approve)), &service))

@@ -105,6 +105,7 @@ impl Service {
             runbook: request.runbook.clone(),
             inputs: request.inputs.clone(),
             key: request.key.clone(),
+            accept: Vec::new(),
             actor: format!("object:{asked_by}"),
             guard: RestartGuard::Off,
             id: Some(id.clone()),

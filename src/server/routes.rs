@@ -20,6 +20,7 @@ use super::{
 use crate::{
     engine::{AnswerRequest, ResumeRequest, Verdict},
     journal::{Failure, FailureKind, ResumeMode, RunId, StepPath},
+    plan::PlanOptions,
 };
 
 type ApiResult = Result<Json<Value>, ApiError>;
@@ -47,6 +48,30 @@ struct StartBody {
     #[serde(default)]
     inputs: Map<String, Value>,
     key: Option<String>,
+    /// The codes of the findings in spite of which the run starts.
+    #[serde(default)]
+    accept: Vec<String>,
+}
+
+/// The body of `POST /plan`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct PlanBody {
+    inputs: Map<String, Value>,
+    answers: BTreeMap<String, String>,
+    rehearse: bool,
+}
+
+impl Default for PlanBody {
+    fn default() -> Self {
+        Self { inputs: Map::new(), answers: BTreeMap::new(), rehearse: true }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PlanQuery {
+    runbook: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -89,13 +114,29 @@ pub(super) async fn start(
 ) -> ApiResult {
     let Query(query) = query.map_err(|error| ApiError::bad_request(&error.body_text()))?;
     let runbook = query.runbook.unwrap_or_else(|| DEFAULT_RUNBOOK.to_owned());
-    let StartBody { inputs, key } = json_body(&body, r#"{"inputs": {…}, "key": "…"}"#)?;
+    let form = r#"{"inputs": {…}, "key": "…", "accept": […]}"#;
+    let StartBody { inputs, key, accept } = json_body(&body, form)?;
     let guard = match method == Method::GET && !query.again {
         true => RestartGuard::On,
         false => RestartGuard::Off,
     };
-    let request = StartRequest { runbook, inputs, key, actor: actor(peer), guard, id: None };
+    let (actor, id) = (actor(peer), None);
+    let request = StartRequest { runbook, inputs, key, accept, actor, guard, id };
     Ok(Json(service.start(request).await?))
+}
+
+pub(super) async fn plan(
+    State(service): State<Service>,
+    query: Result<Query<PlanQuery>, QueryRejection>,
+    RequestBody(body): RequestBody,
+) -> ApiResult {
+    let Query(query) = query.map_err(|error| ApiError::bad_request(&error.body_text()))?;
+    let runbook = query.runbook.unwrap_or_else(|| DEFAULT_RUNBOOK.to_owned());
+    let form = r#"{"inputs": {…}, "answers": {…}, "rehearse": true}"#;
+    let PlanBody { inputs, answers, rehearse } = json_body(&body, form)?;
+    let options = PlanOptions { rehearse, answers, check_permissions: false };
+    let plan = service.plan(&runbook, inputs, options).await?;
+    Ok(Json(json!(plan)))
 }
 
 /// Reads a body that may be left out. `form` shows what it may hold.

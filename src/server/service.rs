@@ -28,6 +28,7 @@ use crate::{
         RunId, RunState, RunStore, RunSummary, RunTarget, StoreError, UnreadableSummary,
         with_liveness,
     },
+    plan::{self, Plan, PlanOptions},
     runbook_dir::{self, FoundRunbook, RunbookDir},
 };
 use runbook::Source;
@@ -62,6 +63,10 @@ struct Shared {
     /// A permit for each request that reads journals or heads for its client.
     reading: Semaphore,
     readiness: Mutex<Option<(Instant, Result<(), StoreError>)>>,
+    /// A permit for each plan that is being made.
+    planning: Semaphore,
+    /// Whether a run is planned before it starts.
+    plans_before_runs: bool,
     /// The runtime of the runs and of the clients that they use. Requests are answered on another.
     runs: Handle,
 }
@@ -91,6 +96,8 @@ pub(super) struct StartRequest {
     pub(super) inputs: Map<String, Value>,
     /// The idempotency key.
     pub(super) key: Option<String>,
+    /// The codes of the findings in spite of which the run starts.
+    pub(super) accept: Vec<String>,
     /// The actor who asks.
     pub(super) actor: String,
     pub(super) guard: RestartGuard,
@@ -120,9 +127,23 @@ impl Service {
             limits,
             reading: Semaphore::new(MAX_READERS),
             readiness: Mutex::default(),
+            planning: Semaphore::new(1),
+            plans_before_runs: false,
             runs: Handle::current(),
         };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// Lets a run be refused, before it starts, against which a finding of its plan speaks.
+    ///
+    /// # Panics
+    /// The service is in use already.
+    #[must_use]
+    pub fn planning_before_runs(mut self, plans: bool) -> Self {
+        let shared = Arc::get_mut(&mut self.shared);
+        // It is called where the service is made, before it is shared.
+        shared.expect("the service is not in use yet").plans_before_runs = plans;
+        self
     }
 
     /// Returns the limits of the service.
@@ -161,7 +182,9 @@ impl Service {
         let bound = self.shared.checks.run(check).await??;
         let prepare =
             move |service: Self| async move { service.shared.engine.prepare_bound(bound).await };
-        let preflight = self.prepare_on_runs_runtime(prepare).await??;
+        let mut preflight = self.prepare_on_runs_runtime(prepare).await??;
+        preflight.consent.accepted.clone_from(&request.accept);
+        self.ensure_acceptable(&preflight, &request.accept).await?;
         let accept = move |service: Self| async move {
             let admission = service.admit().await?;
             // Another request with the same key may have been accepted meanwhile.
@@ -171,6 +194,53 @@ impl Service {
             service.accept(&admission, preflight, request).await
         };
         self.accept_on_runs_runtime(accept).await?
+    }
+
+    /// Returns the plan of a run. One is made at a time: each holds a copy of the cluster.
+    pub(super) async fn plan(
+        &self,
+        runbook: &str,
+        inputs: Map<String, Value>,
+        options: PlanOptions,
+    ) -> Result<Plan, ApiError> {
+        let FoundRunbook { source, origin, library } = self.find_runbook(runbook).await?;
+        let check = move |_: &Wanted| -> Result<BoundRunbook, ApiError> {
+            Ok(CheckedRunbook::with_origin(source, origin.to_string(), &library)?.bind(&inputs)?)
+        };
+        let bound = self.shared.checks.run(check).await??;
+        let prepare =
+            move |service: Self| async move { service.shared.engine.prepare_bound(bound).await };
+        let preflight = self.prepare_on_runs_runtime(prepare).await??;
+        self.make_plan(preflight, options).await
+    }
+
+    async fn make_plan(
+        &self,
+        preflight: Preflight,
+        options: PlanOptions,
+    ) -> Result<Plan, ApiError> {
+        let _turn = self.shared.planning.acquire().await;
+        let make = move |service: Self| async move {
+            plan::make(&service.shared.engine, &preflight, &options).await
+        };
+        self.prepare_on_runs_runtime(make).await
+    }
+
+    /// Refuses a run against which a finding speaks that is not accepted.
+    async fn ensure_acceptable(
+        &self,
+        preflight: &Preflight,
+        accepted: &[String],
+    ) -> Result<(), ApiError> {
+        if !self.shared.plans_before_runs || preflight.target.simulated {
+            return Ok(());
+        }
+        let plan = self.make_plan(preflight.clone(), PlanOptions::default()).await?;
+        let how = |codes: &[&str]| format!("\"accept\": {} in the body", json!(codes));
+        match plan.refusal(accepted, how) {
+            Some(failure) => Err(failure.into()),
+            None => Ok(()),
+        }
     }
 
     async fn accept(

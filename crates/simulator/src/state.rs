@@ -92,6 +92,9 @@ pub struct DeploymentFacts {
     pub updated: i32,
     /// When the deployment was last restarted.
     pub restarted_at: Option<String>,
+    /// Why its pods are not created, if they are rejected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<String>,
 }
 
 /// A Pod.
@@ -101,6 +104,9 @@ pub struct PodFacts {
     pub uid: String,
     /// The name of the node.
     pub node: Option<String>,
+    /// The kind of the object that controls the pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub controller: Option<String>,
     /// The phase.
     pub phase: String,
     /// Whether the pod is Ready.
@@ -203,6 +209,12 @@ fn deployment_facts(deployment: &Deployment) -> DeploymentFacts {
         restarted_at: annotations
             .and_then(|all| all.get("kubectl.kubernetes.io/restartedAt"))
             .cloned(),
+        rejected: status
+            .conditions
+            .iter()
+            .flatten()
+            .find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True")
+            .and_then(|condition| condition.message.clone()),
     }
 }
 
@@ -216,6 +228,11 @@ fn pod_facts(pod: &Pod) -> PodFacts {
     PodFacts {
         uid: pod.uid().unwrap_or_default(),
         node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+        controller: pod
+            .owner_references()
+            .iter()
+            .find(|owner| owner.controller == Some(true))
+            .map(|owner| owner.kind.clone()),
         phase: status.phase.unwrap_or_default(),
         ready,
         unschedulable: status

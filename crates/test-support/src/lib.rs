@@ -13,6 +13,7 @@ mod process;
 mod serve;
 #[cfg(target_os = "linux")]
 mod soak;
+mod virtual_cluster;
 mod watchdog;
 mod wrapped_store;
 
@@ -39,6 +40,7 @@ pub use process::{ProgramOutput, SimulateProcess, journal, program, program_path
 pub use serve::Serve;
 #[cfg(target_os = "linux")]
 pub use soak::{Usage, soak, with_descriptors};
+pub use virtual_cluster::{VirtualCluster, in_virtual_time};
 pub use watchdog::Watchdog;
 pub use wrapped_store::{AroundAppend, WrappedStore};
 

@@ -1,0 +1,43 @@
+//! Steps that fail with what is there now, and a rehearsal that fails.
+
+use super::{error, evidence::Evidence};
+use crate::{
+    journal::FailureKind,
+    plan::model::{Basis, Effect, Finding, Rehearsal},
+};
+
+pub(super) fn check(evidence: &Evidence<'_>) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = Vec::new();
+    for step in evidence.steps.iter().filter(|step| step.basis == Basis::Read) {
+        let Effect::Fails { failure } = &step.effect else { continue };
+        let code = match failure.kind {
+            FailureKind::NotFound => "object_missing",
+            _ => "step_fails",
+        };
+        let mut found = error(code, failure.message.clone())
+            .because("the step was evaluated against the cluster as it is now");
+        if let Some(hint) = &failure.hint {
+            found = found.hint(hint.clone());
+        }
+        findings.push(found.at(&step.path));
+    }
+    let Rehearsal::Done { outcome, failure, failed_step, .. } = evidence.rehearsal else {
+        return findings;
+    };
+    let is_said = |finding: &Finding| finding.step == *failed_step;
+    let succeeds = matches!(outcome.as_str(), "succeeded" | "succeeded_with_failures");
+    if succeeds || (failed_step.is_some() && findings.iter().any(is_said)) {
+        return findings;
+    }
+    let why = failure.as_ref().map_or_else(|| outcome.clone(), |failure| failure.message.clone());
+    let mut found = error("rehearsal_failed", format!("the run would end as {outcome}: {why}"))
+        .because("the whole runbook was run on a copy of the cluster");
+    if let Some(hint) = failure.as_ref().and_then(|failure| failure.hint.as_ref()) {
+        found = found.hint(hint.clone());
+    }
+    findings.push(match failed_step {
+        Some(step) => found.at(step),
+        None => found.of_run(),
+    });
+    findings
+}

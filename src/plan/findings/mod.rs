@@ -1,0 +1,137 @@
+//! What speaks against a run, or should be known before it: one file a concept, each a function from the evidence to
+//! findings. None of them reads anything.
+
+mod budgets;
+mod capacity;
+pub(super) mod evidence;
+mod failures;
+mod nodegroups;
+mod pods;
+mod replicas;
+mod rollouts;
+
+use std::collections::BTreeSet;
+
+use super::model::{Finding, Severity};
+use crate::{
+    journal::StepPath,
+    permissions::{PermissionReport, describe_all},
+};
+use evidence::Evidence;
+
+/// A check of the evidence.
+type Check = fn(&Evidence<'_>) -> Vec<Finding>;
+
+/// Every check, in the order in which findings of the same severity are listed.
+const CHECKS: [Check; 7] = [
+    failures::check,
+    replicas::check,
+    rollouts::check,
+    budgets::check,
+    nodegroups::check,
+    capacity::check,
+    pods::check,
+];
+
+/// The codes of all findings, with what each means: for the documentation, and for `--accept`.
+pub const CODES: [(&str, &str); 25] = [
+    ("rehearsal_failed", "the run fails on a copy of the cluster"),
+    ("step_fails", "a step fails with what is there now"),
+    ("object_missing", "an object that a step names does not exist"),
+    ("replicas_managed", "an autoscaler sets the replicas that the run sets"),
+    ("replicas_owned", "another client manages the field of the replicas"),
+    ("zero_replicas", "a workload that the run scales or restarts has no pods"),
+    ("rollout_paused", "the rollout of a deployment that the run changes is paused"),
+    ("rollout_stuck", "the rollout of a deployment that the run changes makes no progress"),
+    ("rollout_in_progress", "the rollout of a deployment that the run changes is in progress"),
+    ("budget_blocks", "a disruption budget never allows what the run does to a pod"),
+    ("budget_exhausted", "a disruption budget does not allow it now"),
+    ("update_in_flight", "an update of a nodegroup that the run changes is in progress"),
+    ("nodegroup_unhealthy", "a nodegroup that the run changes is not active"),
+    ("several_groups", "a nodegroup that the run changes has several Auto Scaling groups"),
+    ("cluster_autoscaler", "a cluster autoscaler may undo the new size of a group"),
+    ("processes_suspended", "a process that the run needs is suspended in a group"),
+    ("all_protected", "every instance is protected, so a group cannot get smaller"),
+    ("born_protected", "new instances are protected from scale-in"),
+    ("launches_fail", "launches of a group have failed lately"),
+    ("addresses_too_few", "the subnets have fewer free addresses than new nodes need"),
+    ("quota_exceeded", "a quota does not allow the new pods"),
+    ("pods_not_placed", "new pods fit on no node"),
+    ("own_pod", "this process runs on a node that the run closes or removes"),
+    ("permission_missing", "this account may not make a call that the run needs"),
+    ("unfinished_run", "another run holds the cluster"),
+];
+
+/// Returns all findings, the worst first.
+pub(super) fn all(evidence: &Evidence<'_>) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = CHECKS.iter().flat_map(|check| check(evidence)).collect();
+    // Several steps may change one object: the first of them says it.
+    let mut said = BTreeSet::new();
+    findings.retain(|found| said.insert((found.code.clone(), found.evidence.clone())));
+    findings.sort_by_key(|finding| finding.severity);
+    findings
+}
+
+/// Returns the warnings that were found before the plan as findings.
+pub(super) fn of_warnings(warnings: &[String]) -> Vec<Finding> {
+    let each = warnings.iter().map(|text| warning("own_pod", text.clone()).of_run());
+    each.collect()
+}
+
+/// Returns the permissions that the account lacks as findings.
+pub(super) fn of_permissions(report: &PermissionReport) -> Vec<Finding> {
+    let missing: Vec<_> = report.required().map(|missing| &missing.requirement).collect();
+    let each = describe_all(missing).into_iter().map(|text| {
+        error("permission_missing", format!("this account lacks a permission: {text}"))
+            .because("the API server and IAM were asked, or the call was made")
+            .hint("`permissions NAME` prints the policy and the roles that the runbook needs")
+            .of_run()
+    });
+    each.collect()
+}
+
+/// Returns the run that holds the cluster as a finding.
+pub(super) fn of_holder(holder: &str) -> Finding {
+    error("unfinished_run", format!("another run holds the cluster: {holder}"))
+        .because("the lease rafay-relay-sop in kube-system has its lock")
+        .hint("let it end, resume it, roll it back or abandon it")
+        .of_run()
+}
+
+/// A finding that is being written.
+struct New(Finding);
+
+fn error(code: &'static str, message: impl Into<String>) -> New {
+    New::of(Severity::Error, code, message)
+}
+
+fn warning(code: &'static str, message: impl Into<String>) -> New {
+    New::of(Severity::Warning, code, message)
+}
+
+impl New {
+    fn of(severity: Severity, code: &'static str, message: impl Into<String>) -> Self {
+        let (code, message) = (code.to_owned(), message.into());
+        let evidence = String::new();
+        Self(Finding { severity, code, message, evidence, hint: None, step: None })
+    }
+
+    fn because(mut self, evidence: impl Into<String>) -> Self {
+        self.0.evidence = evidence.into();
+        self
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
+    fn at(mut self, step: &StepPath) -> Finding {
+        self.0.step = Some(step.clone());
+        self.0
+    }
+
+    fn of_run(self) -> Finding {
+        self.0
+    }
+}

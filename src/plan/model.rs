@@ -1,0 +1,280 @@
+//! A plan as data: what a run would do to each object, what is certain about that, and what speaks against the run.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::journal::{Failure, FailureKind, RecordedChange, RunTarget, StepPath};
+
+/// The version of the format of plan files.
+pub const PLAN_FORMAT: u32 = 1;
+
+/// What a run would do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The version of the format.
+    pub format: u32,
+    /// The name of the runbook.
+    pub runbook: String,
+    /// The SHA-256 of its text, and of the texts of the runbooks that it calls, by name.
+    pub digests: Vec<(String, String)>,
+    /// Its inputs, defaults included.
+    pub inputs: Map<String, Value>,
+    /// The cluster and account.
+    pub target: RunTarget,
+    /// When the cluster was read.
+    pub made_at: Timestamp,
+    /// The steps, in the order in which they would run.
+    pub steps: Vec<PlannedStep>,
+    /// The rehearsal of the run.
+    pub rehearsal: Rehearsal,
+    /// What speaks against the run, or should be known before it.
+    pub findings: Vec<Finding>,
+    /// What could not be read or is not simulated, and what is not predicted because of it.
+    pub gaps: Vec<Gap>,
+    /// How many calls were made to read the cluster and the account.
+    pub reads: Reads,
+}
+
+/// A step of a plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedStep {
+    /// Its address in the run.
+    pub path: StepPath,
+    /// Its name.
+    pub name: String,
+    /// Its action; `call` for one that calls a runbook.
+    pub action: String,
+    /// What is known of it, and how.
+    pub basis: Basis,
+    /// What it does.
+    pub effect: Effect,
+    /// What it changes, object by object.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<RecordedChange>,
+    /// Whether its changes can be undone; absent for a step that changes nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub can_be_undone: Option<bool>,
+    /// Whether it is undone when the run ends.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub restored_at_end: bool,
+    /// The steps after which it is known what it does, where that is not known before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub known_after: Vec<StepPath>,
+    /// What it logs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// What it waits for, where that takes time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits_for: Vec<String>,
+    /// How long it takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub takes: Option<Span>,
+    /// What it reads, as calls.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reads: Vec<String>,
+}
+
+/// What a part of a plan is based on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Basis {
+    /// It was read: nothing that the run does before changes it.
+    Read,
+    /// It was predicted by the rehearsal.
+    Predicted,
+    /// It is not known.
+    Unknown,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "does")]
+pub enum Effect {
+    /// It changes objects.
+    Changes,
+    /// It has nothing to change.
+    Nothing,
+    /// It reads.
+    Reads,
+    /// It waits.
+    Waits,
+    /// It runs other steps, or the same for several items: they follow.
+    Parts,
+    /// It is skipped.
+    Skipped {
+        /// Why.
+        reason: String,
+    },
+    /// It fails.
+    Fails {
+        /// Why.
+        failure: Failure,
+    },
+    /// The run does not come to it.
+    NotReached,
+    /// That is not known.
+    Unknown,
+}
+
+/// A duration: the one that is likely, between two that are not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Span {
+    /// The shortest, in seconds.
+    pub low: f64,
+    /// The likely one, in seconds.
+    pub typical: f64,
+    /// The longest, in seconds.
+    pub high: f64,
+}
+
+impl Span {
+    /// Returns the span of three durations, in order.
+    pub fn of(mut durations: [Duration; 3]) -> Self {
+        durations.sort_unstable();
+        let [low, typical, high] = durations.map(|duration| duration.as_secs_f64());
+        Self { low, typical, high }
+    }
+}
+
+/// The rehearsal of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+pub enum Rehearsal {
+    /// The whole runbook was run on a copy of the cluster.
+    Done {
+        /// The state in which the run ended: `succeeded`, `failed`, `rolled_back`, ….
+        outcome: String,
+        /// Why it failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failure: Option<Failure>,
+        /// The step that failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failed_step: Option<StepPath>,
+        /// How long the run takes.
+        takes: Span,
+        /// Where new pods are placed.
+        placements: Vec<Placement>,
+        /// The pods that are not placed at the end, each with the reason.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        unplaced: Vec<Unplaced>,
+        /// What the durations are taken from.
+        durations: Vec<String>,
+    },
+    /// It was not rehearsed.
+    NotDone {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// New pods on a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placement {
+    /// The namespace of the workload.
+    pub namespace: String,
+    /// The workload.
+    pub workload: String,
+    /// The node.
+    pub node: String,
+    /// How many of its new pods run there at the end.
+    pub pods: usize,
+}
+
+/// A pod that no node takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unplaced {
+    /// The namespace.
+    pub namespace: String,
+    /// The pod.
+    pub pod: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// How much a finding matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// The run does not start unless a person accepts it.
+    Error,
+    /// The run starts.
+    Warning,
+    /// It is good to know.
+    Note,
+}
+
+/// Something that speaks against a run, or should be known before it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// How much it matters.
+    pub severity: Severity,
+    /// Its code, by which it can be accepted.
+    pub code: String,
+    /// What was found.
+    pub message: String,
+    /// The facts by which it was found.
+    pub evidence: String,
+    /// What to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// The step that it concerns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<StepPath>,
+}
+
+/// Something that is not known, and what cannot be predicted without it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// What is not known.
+    pub what: String,
+    /// Why, and what follows.
+    pub why: String,
+}
+
+/// How many calls were made, by service.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reads {
+    /// To the Kubernetes API, each page one.
+    pub kubernetes: u64,
+    /// To the services of AWS, each page one.
+    pub aws: u64,
+}
+
+impl Plan {
+    /// Returns the findings that stop a run, without those that are accepted.
+    pub fn errors<'p>(&'p self, accepted: &'p [String]) -> impl Iterator<Item = &'p Finding> {
+        let is_error = |finding: &&Finding| finding.severity == Severity::Error;
+        self.findings.iter().filter(is_error).filter(|finding| !accepted.contains(&finding.code))
+    }
+
+    /// Returns why a run must not start, if a finding speaks against it that is not accepted. `how` says how codes are
+    /// accepted.
+    pub fn refusal(&self, accepted: &[String], how: impl Fn(&[&str]) -> String) -> Option<Failure> {
+        let errors: Vec<&Finding> = self.errors(accepted).collect();
+        let first = errors.first()?;
+        let text = |finding: &&Finding| format!("{}: {}", finding.code, finding.message);
+        let texts: Vec<String> = errors.iter().map(text).collect();
+        let mut codes: Vec<&str> = errors.iter().map(|finding| finding.code.as_str()).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        let how = how(&codes);
+        let hint = match &first.hint {
+            Some(hint) => format!("{hint}; or start nevertheless with {how}"),
+            None => format!("`plan` shows the facts; start nevertheless with {how}"),
+        };
+        let failure = Failure::new(FailureKind::Precondition, texts.join("; "));
+        Some(failure.with_hint(Some(hint)))
+    }
+
+    /// Whether the run would change something.
+    pub fn changes_something(&self) -> bool {
+        self.steps.iter().any(|step| match step.effect {
+            Effect::Changes => true,
+            Effect::Unknown => step.can_be_undone.is_some(),
+            _ => false,
+        })
+    }
+}

@@ -1,0 +1,126 @@
+//! The copy of the live cluster on which a run is rehearsed: a snapshot of it, as scenarios with short, likely and long
+//! durations.
+
+use serde_json::Value;
+use simulator::Scenario;
+
+use super::model::{Gap, Reads};
+use crate::{
+    engine::ReadAhead,
+    platform::{Platform, Progress},
+    snapshot::{self, Bound, ClusterScope, Estimate, Snapshot, SnapshotError, Wanted},
+};
+
+/// A copy of a cluster.
+#[derive(Debug)]
+pub(super) struct World {
+    /// What was read.
+    pub(super) snapshot: Snapshot,
+    /// With likely durations.
+    pub(super) typical: Scenario,
+    /// With short and with long ones.
+    pub(super) others: Vec<Scenario>,
+    /// What the durations are taken from, a sentence each.
+    pub(super) duration_sources: Vec<String>,
+}
+
+impl World {
+    /// Returns what is not known of it.
+    pub(super) fn gaps(&self) -> Vec<Gap> {
+        let each = self.snapshot.gaps.iter().map(|gap| Gap {
+            what: gap.what.clone(),
+            why: format!("{}; not predicted: {}", gap.why, gap.unpredicted),
+        });
+        each.collect()
+    }
+
+    /// Returns the calls by which it was read.
+    pub(super) fn reads(&self) -> Reads {
+        let mut reads = Reads::default();
+        for (kind, calls) in &self.snapshot.reads.by_kind {
+            // `eks:DescribeNodegroup`; `nodes`
+            let of = if kind.contains(':') { &mut reads.aws } else { &mut reads.kubernetes };
+            *of += u64::from(*calls);
+        }
+        reads
+    }
+}
+
+/// Reads the live cluster, as far as a runbook needs it.
+///
+/// # Errors
+/// Its nodes or pods cannot be read, or the account has another cluster of the name.
+pub(super) async fn read(platform: &Platform, ahead: &ReadAhead) -> Result<World, SnapshotError> {
+    let (scope, wanted) = (scope_of(ahead), wanted_by(ahead));
+    let progress = Progress::silent();
+    let snapshot = snapshot::take(&platform.reader(), &scope, &wanted, &progress).await?;
+    let others = [Bound::Low, Bound::High].map(|bound| snapshot.to_scenario_at(bound));
+    Ok(World {
+        typical: snapshot.to_scenario(),
+        others: others.into(),
+        duration_sources: duration_sources(&snapshot),
+        snapshot,
+    })
+}
+
+/// Returns the cluster that the parameters of the steps name.
+fn scope_of(ahead: &ReadAhead) -> ClusterScope {
+    let mut scope = ClusterScope::default();
+    let arguments = ahead.steps.iter().filter_map(|step| step.arguments.as_ref());
+    arguments.for_each(|arguments| find_scope(arguments, &mut scope));
+    scope
+}
+
+fn find_scope(value: &Value, scope: &mut ClusterScope) {
+    match value {
+        Value::Object(fields) => {
+            let text = |name: &str| fields.get(name).and_then(Value::as_str).map(str::to_owned);
+            if let (Some(region), Some(cluster)) = (text("region"), text("cluster"))
+                && scope.cluster.is_none()
+            {
+                (scope.region, scope.cluster) = (Some(region), Some(cluster));
+            }
+            fields.values().for_each(|field| find_scope(field, scope));
+        }
+        Value::Array(items) => items.iter().for_each(|item| find_scope(item, scope)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Returns the config maps that the steps read.
+fn wanted_by(ahead: &ReadAhead) -> Wanted {
+    let config_maps = ahead.steps.iter().filter_map(|step| {
+        let arguments = step.arguments.as_ref()?;
+        let text = |name: &str| arguments.get(name)?.as_str().map(str::to_owned);
+        let reads = step.action == "read_config" || text("kind").as_deref() == Some("ConfigMap");
+        reads.then(|| Some((text("namespace")?, text("name")?)))?
+    });
+    Wanted { config_maps: config_maps.collect() }
+}
+
+/// Says where the durations come from.
+fn duration_sources(snapshot: &Snapshot) -> Vec<String> {
+    let durations = snapshot.durations();
+    let source = |what: &str, estimate: &Estimate| {
+        let seconds = |duration: std::time::Duration| duration.as_secs();
+        let range = format!(
+            "{} s ({} to {} s)",
+            seconds(estimate.typical),
+            seconds(estimate.low),
+            seconds(estimate.high)
+        );
+        match estimate.is_default() {
+            true => format!("{what}: {range}, a default: nothing was observed"),
+            false => format!("{what}: {range}, of {} observed", estimate.samples),
+        }
+    };
+    let group = &durations.any_group;
+    let workload = &durations.any_workload;
+    vec![
+        source("boot of an instance", &group.boot),
+        source("until a new node is Ready", &group.node_ready),
+        source("end of an instance", &group.terminate),
+        source("start of a pod", &workload.start),
+        source("end of a pod", &workload.stop),
+    ]
+}
