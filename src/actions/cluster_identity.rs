@@ -116,6 +116,7 @@ mod tests {
         let cluster = EksCluster {
             endpoint: Some("https://abc.gr7.eks.amazonaws.com".into()),
             authorities: vec![vec![1, 2]],
+            ..EksCluster::default()
         };
         let check = |authorities: &[Vec<u8>]| {
             check_description(&cluster, "https://localhost:8443", authorities)

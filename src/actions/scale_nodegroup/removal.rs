@@ -258,6 +258,7 @@ mod tests {
                 .collect(),
             suspended_processes: Vec::new(),
             tags: [].into(),
+            ..AutoScalingGroup::default()
         }
     }
 

@@ -107,6 +107,7 @@ mod tests {
                 .collect(),
             suspended_processes: Vec::new(),
             tags: [].into(),
+            ..AutoScalingGroup::default()
         }
     }
 

@@ -361,6 +361,7 @@ mod tests {
             launch_template: None,
             auto_scaling_groups: vec!["asg".into()],
             health: Vec::new(),
+            ..Nodegroup::default()
         };
         let group = AutoScalingGroup {
             name: "asg".into(),
@@ -372,6 +373,7 @@ mod tests {
             instances: Vec::new(),
             suspended_processes: Vec::new(),
             tags: [].into(),
+            ..AutoScalingGroup::default()
         };
         plan_restore(&intent, &nodegroup, &group)
     }

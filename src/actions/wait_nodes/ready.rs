@@ -447,6 +447,7 @@ mod tests {
             instances: Vec::new(),
             suspended_processes: Vec::new(),
             tags: BTreeMap::new(),
+            ..AutoScalingGroup::default()
         };
         NodesSnapshot {
             nodes: instances.iter().map(node).collect(),

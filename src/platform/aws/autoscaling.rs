@@ -17,7 +17,7 @@ const PAGE_SIZE: i32 = 100;
 pub const MAX_PROTECTED_PER_CALL: usize = 50;
 
 /// An Auto Scaling group.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AutoScalingGroup {
     /// Its name.
     pub name: String,
@@ -37,10 +37,16 @@ pub struct AutoScalingGroup {
     pub suspended_processes: Vec<String>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
+    /// The availability zones in which it launches instances.
+    pub zones: Vec<String>,
+    /// The subnets in which it launches instances.
+    pub subnets: Vec<String>,
+    /// The instance types that it may launch, where it has a policy of several.
+    pub instance_types: Vec<String>,
 }
 
 /// An instance, as its group sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GroupInstance {
     /// Its id.
     pub id: String,
@@ -59,7 +65,7 @@ pub struct GroupInstance {
 }
 
 /// Something that a group did, does or could not do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Activity {
     /// Its id.
     pub id: String,
@@ -166,6 +172,26 @@ impl AwsReader {
             .await
             .map_err(|error| call.to_error(error))?;
         Ok(groups.into_iter().map(AutoScalingGroup::from_sdk).collect())
+    }
+
+    /// Returns the latest activities of a group, the latest first: one page.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn recent_activities(&self, group: &str) -> Result<Vec<Activity>, Error> {
+        ensure_name("Auto Scaling group name", group)?;
+        let call = self.call("autoscaling", "DescribeScalingActivities", group);
+        let page = self
+            .clients
+            .autoscaling
+            .describe_scaling_activities()
+            .auto_scaling_group_name(group)
+            .max_records(PAGE_SIZE)
+            .send()
+            .await
+            .map_err(|error| call.to_error(error))?;
+        let activities = page.activities.unwrap_or_default();
+        Ok(activities.into_iter().map(Activity::from_sdk).collect())
     }
 
     /// Returns the activities of a group since `since`, the latest first, with those in progress.
@@ -325,7 +351,17 @@ impl AutoScalingGroup {
         let instances = found.instances.unwrap_or_default();
         let suspended = found.suspended_processes.unwrap_or_default();
         let tags = found.tags.unwrap_or_default();
+        let policy = found.mixed_instances_policy.and_then(|policy| policy.launch_template);
+        let overrides = policy.and_then(|template| template.overrides).unwrap_or_default();
+        let subnets = found.vpc_zone_identifier.unwrap_or_default();
         Self {
+            zones: found.availability_zones.unwrap_or_default(),
+            subnets: subnets
+                .split(',')
+                .map(|subnet| subnet.trim().to_owned())
+                .filter(|subnet| !subnet.is_empty())
+                .collect(),
+            instance_types: overrides.into_iter().filter_map(|one| one.instance_type).collect(),
             name: found.auto_scaling_group_name.unwrap_or_default(),
             arn: found.auto_scaling_group_arn.unwrap_or_default(),
             min: count(found.min_size),

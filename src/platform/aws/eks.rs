@@ -18,8 +18,12 @@ const MAX_CONCURRENT: usize = 8;
 const UNKNOWN_CALL_CODE: &str = "404";
 
 /// The identity of a cluster.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EksCluster {
+    /// Its ARN.
+    pub arn: String,
+    /// Its Kubernetes version, such as `1.35`.
+    pub version: String,
     /// The address of its API server; none while the cluster is being created.
     pub endpoint: Option<String>,
     /// The certificates of its authority, in DER.
@@ -27,7 +31,7 @@ pub struct EksCluster {
 }
 
 /// A managed nodegroup.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Nodegroup {
     /// Its name.
     pub name: String,
@@ -57,6 +61,14 @@ pub struct Nodegroup {
     pub release_version: String,
     /// The launch template that it was made from; none where EKS has its own.
     pub launch_template: Option<LaunchTemplate>,
+    /// The instance types that it may launch; none where its launch template names the one.
+    pub instance_types: Vec<String>,
+    /// `ON_DEMAND` or `SPOT`, as EKS spells it.
+    pub capacity_type: String,
+    /// The kind of its image, such as `AL2023_x86_64_STANDARD`.
+    pub ami_type: String,
+    /// The subnets of its instances.
+    pub subnets: Vec<String>,
     /// The Auto Scaling groups that hold its instances.
     pub auto_scaling_groups: Vec<String>,
     /// The health issues that EKS reports.
@@ -395,7 +407,12 @@ impl EksCluster {
         let data = found.certificate_authority().and_then(|authority| authority.data());
         let pem = data.and_then(|data| base64::decode(data).ok());
         let pem = pem.and_then(|pem| String::from_utf8(pem).ok()).unwrap_or_default();
-        Self { endpoint: found.endpoint.clone(), authorities: certificates(&pem) }
+        Self {
+            arn: found.arn.clone().unwrap_or_default(),
+            version: found.version.clone().unwrap_or_default(),
+            endpoint: found.endpoint.clone(),
+            authorities: certificates(&pem),
+        }
     }
 }
 
@@ -421,6 +438,12 @@ impl Nodegroup {
             version: found.version.unwrap_or_default(),
             release_version: found.release_version.unwrap_or_default(),
             launch_template: template,
+            instance_types: found.instance_types.unwrap_or_default(),
+            capacity_type: found
+                .capacity_type
+                .map_or_else(String::new, |kind| kind.as_str().to_owned()),
+            ami_type: found.ami_type.map_or_else(String::new, |kind| kind.as_str().to_owned()),
+            subnets: found.subnets.unwrap_or_default(),
             min: count(scaling.and_then(|scaling| scaling.min_size)),
             max: count(scaling.and_then(|scaling| scaling.max_size)),
             desired: count(scaling.and_then(|scaling| scaling.desired_size)),
@@ -477,6 +500,12 @@ impl NodegroupTaint {
     }
 }
 
+impl Default for UpdateConfig {
+    fn default() -> Self {
+        Self::Count(1)
+    }
+}
+
 impl UpdateConfig {
     /// Without one, EKS replaces one node at a time.
     fn from_sdk(found: Option<&sdk::NodegroupUpdateConfig>) -> Self {
@@ -485,7 +514,7 @@ impl UpdateConfig {
             Some(percentage) => Self::Percentage(count(Some(percentage))),
             None => {
                 let number = found.and_then(|config| config.max_unavailable);
-                Self::Count(number.map_or(1, |number| count(Some(number))))
+                number.map_or(Self::default(), |number| Self::Count(count(Some(number))))
             }
         }
     }

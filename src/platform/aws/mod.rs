@@ -31,7 +31,7 @@ mod tests;
 pub use access::{NodegroupArns, SimulatedCall, Simulation};
 pub use autoscaling::{Activity, AutoScalingGroup, GroupInstance, MAX_PROTECTED_PER_CALL};
 pub(super) use connect::AwsAccount;
-pub use ec2::Instance;
+pub use ec2::{Instance, Subnet};
 pub use eks::{
     EksCluster, LaunchTemplate, Nodegroup, NodegroupChange, NodegroupTaint, NodegroupVersion,
     RequestedVersion, Scaling, Update, UpdateConfig, UpdateStatus,

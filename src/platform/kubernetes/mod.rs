@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::api::{Api, ListParams, LogParams};
-use kube::core::{ClusterResourceScope, NamespaceResourceScope, ObjectList, Resource};
+use kube::api::{Api, ListMeta, ListParams, LogParams};
+use kube::core::{ClusterResourceScope, NamespaceResourceScope, Resource};
 use serde::de::DeserializeOwned;
 
 use clock::{Backoff, Clock};
@@ -18,6 +18,7 @@ use super::error::{Classified, Error, ErrorKind};
 
 mod access;
 mod any_object;
+mod collect;
 mod connect;
 mod error;
 pub mod job;
@@ -35,6 +36,7 @@ mod writer;
 
 pub use access::AccessQuestion;
 pub use any_object::{AnyObject, ObjectAddress};
+pub use collect::{Collected, ListedKind};
 pub(super) use connect::{Connection, Connector};
 pub use error::budget_message;
 pub use lease::{LEASE_NAME, LEASE_NAMESPACE, LeaseClient};
@@ -215,6 +217,16 @@ impl Selection {
     }
 }
 
+/// The contents of the pages of a list.
+struct Pages<T> {
+    /// The objects, or what was kept of them.
+    items: Vec<T>,
+    /// The metadata of the last page, which has the version of the list.
+    metadata: ListMeta,
+    /// How many pages were read.
+    count: u32,
+}
+
 /// Reads from a cluster.
 #[derive(Clone)]
 pub struct KubernetesReader {
@@ -229,6 +241,11 @@ impl KubernetesReader {
     /// The API server's address.
     pub fn server(&self) -> &str {
         &self.connection.server
+    }
+
+    /// The kubeconfig's context, if one was used.
+    pub fn context(&self) -> Option<&str> {
+        self.connection.context.as_deref()
     }
 
     /// The certificates, in DER, of the authorities that the API server's certificate is checked against; none where it
@@ -307,18 +324,30 @@ impl Connection {
         }
     }
 
-    /// Reads the selected objects in pages, each with this many attempts. The list has the version of its last page.
+    /// Reads the selected objects in pages, each with this many attempts.
     async fn list<K: Listed>(
         &self,
         listing: &Listing<K>,
         max_attempts: u32,
-    ) -> Result<ObjectList<K>, Error> {
+    ) -> Result<Pages<K>, Error> {
+        self.list_kept(listing, max_attempts, |object| object).await
+    }
+
+    /// The same, with what `keep` makes of each object as soon as its page has been read.
+    async fn list_kept<K: Listed, T>(
+        &self,
+        listing: &Listing<K>,
+        max_attempts: u32,
+        keep: impl Fn(K) -> T,
+    ) -> Result<Pages<T>, Error> {
         let api = &listing.api;
         let call = format!("list {}", listing.description);
         let mut params = listing.selection.list_params();
         let mut found = Vec::new();
         let mut restarts = 0;
+        let mut count = 0;
         loop {
+            count += 1;
             let page = self.read(&call, max_attempts, || api.list(&params)).await;
             let mut page = match page {
                 // The list's version was compacted away between two pages. In one piece, as client-go asks then, it
@@ -335,9 +364,9 @@ impl Connection {
                 }
                 page => page?,
             };
-            found.append(&mut page.items);
+            found.extend(page.items.into_iter().map(&keep));
             match page.metadata.continue_.take().filter(|token| !token.is_empty()) {
-                None => return Ok(ObjectList { items: found, ..page }),
+                None => return Ok(Pages { items: found, metadata: page.metadata, count }),
                 // A server that repeats itself would be asked without a pause and without an end.
                 Some(token) if params.continue_token.as_ref() == Some(&token) => {
                     return Err(Error::InvalidResponse {
