@@ -12,6 +12,7 @@
 //! - [`limits`]: the limits of a runbook, checked against what a change takes away and adds.
 //! - [`platform`]: the clients of Kubernetes and AWS, their errors, waits on watches.
 //! - [`runbook_dir`]: where runbooks are looked up.
+//! - [`snapshot`]: the world of a live cluster, as a scenario of the simulator.
 //!
 //! The language, the simulator and the clock are crates of their own, in `crates/`.
 
@@ -27,3 +28,4 @@ pub mod plan;
 pub mod platform;
 pub mod runbook_dir;
 pub mod server;
+pub mod snapshot;
