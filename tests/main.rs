@@ -32,6 +32,7 @@ mod signals;
 mod simulate_command;
 mod simulator;
 mod small_stack;
+mod snapshot;
 mod stores;
 mod style;
 mod validate;

@@ -49,6 +49,42 @@ pub(super) fn split_assignment(pair: &str) -> Result<(&str, &str), CliError> {
         .ok_or_else(|| CliError::Usage(format!("`--input {pair}` is not of the form NAME=VALUE")))
 }
 
+/// Returns the inputs that are known of each runbook. Each that is given must be one of some runbook.
+pub(super) fn known_inputs(
+    pairs: &[String],
+    runbooks: &[CheckedRunbook],
+) -> Result<Vec<Map<String, Value>>, CliError> {
+    let mut given = vec![Map::new(); runbooks.len()];
+    for pair in pairs {
+        let (name, text) = split_assignment(pair)?;
+        let mut error = None;
+        let mut is_taken = false;
+        for (checked, inputs) in runbooks.iter().zip(&mut given) {
+            match checked.runbook().parse_input(name, text) {
+                Ok(value) => {
+                    is_taken = true;
+                    inputs.insert(name.to_owned(), value);
+                }
+                Err(unknown @ runbook::InputError::Unknown { .. }) => error = Some(unknown),
+                Err(invalid) => return Err(invalid.into()),
+            }
+        }
+        if let Some(error) = error.filter(|_| !is_taken) {
+            return Err(error.into());
+        }
+    }
+    let bind = |(checked, inputs): (&CheckedRunbook, &Map<String, Value>)| {
+        match checked.clone().bind(inputs) {
+            // A missing input leaves a placeholder.
+            Ok(_) | Err(StartError::Inputs(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let bound = checked.runbook().bind_known(inputs);
+        bound.map_err(|errors| StartError::Inputs(errors).into())
+    };
+    runbooks.iter().zip(&given).map(bind).collect()
+}
+
 /// Reads a file of inputs by the types that the runbook declares.
 fn read_file(path: &Path, checked: &CheckedRunbook) -> Result<Map<String, Value>, CliError> {
     let shown = path.display();

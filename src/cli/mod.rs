@@ -24,6 +24,7 @@ mod schema;
 mod serve;
 mod signals;
 mod simulate;
+mod snapshot;
 mod state_dir;
 mod stdout;
 mod store;
@@ -116,6 +117,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Serve a simulated EKS cluster on loopback, for kubectl, aws and this program
     Simulate(simulate::SimulateArgs),
+    /// Write the world of a live cluster as a scenario of the simulator
+    Snapshot(snapshot::SnapshotArgs),
     /// Show the actions that a runbook can use
     Actions(actions::ActionsArgs),
     /// Explain a rule that `validate` checks
@@ -202,6 +205,7 @@ impl Cli {
             Command::Run(command) => command.run(global).await,
             Command::Serve(command) => command.run(global).await,
             Command::Simulate(command) => command.run(global).await,
+            Command::Snapshot(command) => command.run(global).await,
             Command::Actions(command) => command.run(global),
             Command::Explain(command) => command.run(global),
             Command::Schema(command) => command.run(global),

@@ -35,6 +35,7 @@ const SHARED_OPTIONS: [SharedOption; 5] = [
             "serve",
             "runs resume",
             "permissions",
+            "snapshot",
             "actions",
             "schema",
         ],

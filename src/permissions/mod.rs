@@ -19,7 +19,7 @@ use std::{collections::BTreeSet, fmt};
 pub use derive::{RunbookContext, of_runbook};
 pub use iam::{Partition, arns, condition, policy};
 pub use merge::{merge, merge_equal};
-pub use program::{of_run, of_service};
+pub use program::{of_run, of_service, of_snapshot};
 pub use rbac::{RbacNames, Role, Subject, roles, to_yaml};
 pub use report::{AnswerSource, Missing, PermissionReport, Unchecked, describe_all};
 
@@ -80,6 +80,8 @@ pub enum Need {
     Run(&'static str),
     /// The service, for this purpose.
     Service(&'static str),
+    /// A snapshot of the cluster.
+    Snapshot,
 }
 
 impl fmt::Display for Need {
@@ -90,6 +92,7 @@ impl fmt::Display for Need {
             }
             Self::Run(purpose) => write!(f, "every run ({purpose})"),
             Self::Service(purpose) => write!(f, "the service ({purpose})"),
+            Self::Snapshot => f.write_str("a snapshot"),
         }
     }
 }

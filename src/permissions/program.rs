@@ -1,10 +1,13 @@
-//! What every run needs beside its runbook, and what the service needs: the identity of the cluster, its lease, and the
-//! objects of runs.
+//! What every run needs beside its runbook, what the service needs: the identity of the cluster, its lease, and the
+//! objects of runs; and what a snapshot reads.
 
-use super::{Access, AwsAccess, AwsResource, KubernetesAccess, Need, Place, Requirement, Value};
+use super::{
+    Access, AwsAccess, AwsResource, AwsResourceKind, KubernetesAccess, Need, Place, Requirement,
+    RunbookContext, Value,
+};
 use crate::{
     actions::{self, PlatformKind},
-    cluster_store, lease,
+    cluster_store, lease, snapshot,
 };
 use runbook::{ActionKind, Runbook};
 
@@ -75,6 +78,51 @@ pub fn of_service(namespace: &Value, own_role: Option<&AwsResource>) -> Vec<Requ
         notes: [].into(),
     });
     store.chain(retention).chain(events).chain(own).collect()
+}
+
+/// Returns what a snapshot of a cluster reads. Without nodes and pods there is none; what else it may not read, it does
+/// not know.
+pub fn of_snapshot(context: &RunbookContext) -> Vec<Requirement> {
+    let kubernetes = snapshot::listed_resources().map(|(group, resource)| {
+        let access = KubernetesAccess {
+            place: Place::Cluster,
+            group: group.into(),
+            resource: resource.into(),
+            name: None,
+            verb: "list".into(),
+        };
+        let is_optional = !matches!(resource, "nodes" | "pods");
+        Requirement { is_optional, ..requirement(access, Need::Snapshot) }
+    });
+    let known = |value: &Option<String>, placeholder: &str| match value {
+        Some(value) => Value::Known(value.clone()),
+        None => Value::Placeholder(placeholder.into()),
+    };
+    let region = known(&context.region, "REGION");
+    let of_cluster = snapshot::CLUSTER_CALLS.iter().map(|(action, kind)| {
+        let kind = match kind {
+            snapshot::CallScope::Cluster => AwsResourceKind::Cluster,
+            snapshot::CallScope::Nodegroup => AwsResourceKind::Nodegroup,
+            snapshot::CallScope::Both => AwsResourceKind::ClusterAndNodegroup,
+        };
+        let resource = AwsResource::OfCluster {
+            kind,
+            region: region.clone(),
+            account: known(&context.account, "ACCOUNT_ID"),
+            cluster: known(&context.cluster, "CLUSTER"),
+            nodegroup: None,
+        };
+        (*action, resource)
+    });
+    let of_region =
+        snapshot::REGION_CALLS.iter().map(|action| (*action, AwsResource::Region(region.clone())));
+    let aws = of_cluster.chain(of_region).map(|(action, resource)| Requirement {
+        access: Access::Aws(AwsAccess { action: action.to_owned(), resource }),
+        needed_by: [Need::Snapshot].into(),
+        is_optional: true,
+        notes: [].into(),
+    });
+    kubernetes.chain(aws).collect()
 }
 
 fn requirement(access: KubernetesAccess, need: Need) -> Requirement {

@@ -34,6 +34,7 @@ mod replicas;
 mod run_as;
 mod run_events;
 mod scratch_dir;
+mod snapshot;
 mod startup;
 mod watches;
 
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         relay_scale::tests(),
         replicas::tests(),
         run_events::tests(),
+        snapshot::tests(),
         watches::tests(),
     ]
     .into_iter()

@@ -10,7 +10,7 @@ use super::{
     CliError, Exit, Global, Output, inputs, permission_report, stdout, target::PlatformArgs,
 };
 use crate::{
-    engine::{CheckedRunbook, StartError},
+    engine::CheckedRunbook,
     permissions::{
         self, Access, AwsResource, Partition, RbacNames, Requirement, RunbookContext, Subject,
         Value, placeholders,
@@ -27,7 +27,7 @@ use runbook::{EvaluationScope, types::Syntax};
 #[derive(Debug, clap::Args)]
 pub(super) struct PermissionsArgs {
     /// The runbooks: names or paths
-    #[arg(required = true, value_name = "RUNBOOK")]
+    #[arg(required_unless_present = "snapshot", value_name = "RUNBOOK")]
     names: Vec<String>,
     /// Output format [default: human; json with --output json]
     #[arg(long, value_name = "FORMAT")]
@@ -47,6 +47,9 @@ pub(super) struct PermissionsArgs {
     /// Add what the service needs: the runs that it keeps in the cluster, and the check of its own AWS permissions
     #[arg(long)]
     service: bool,
+    /// Add what `snapshot` reads, of the whole cluster
+    #[arg(long)]
+    snapshot: bool,
     /// The service account that the roles are bound to
     #[arg(
         long,
@@ -76,7 +79,7 @@ pub(super) struct PermissionsArgs {
     ///
     /// Kubernetes is asked for each verb. The leading steps that read are run, to find out the names. Then every AWS
     /// read is tried, and every change is simulated by IAM, where iam:SimulatePrincipalPolicy is allowed.
-    #[arg(long, conflicts_with_all = ["format", "cluster", "region", "account", "service", "group"])]
+    #[arg(long, conflicts_with_all = ["format", "cluster", "region", "account", "service", "snapshot", "group"])]
     check: bool,
     #[command(flatten)]
     platform: PlatformArgs,
@@ -99,7 +102,7 @@ impl PermissionsArgs {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, CliError> {
         let runbooks: Vec<CheckedRunbook> =
             self.names.iter().map(|name| global.checked_runbook(name)).collect::<Result<_, _>>()?;
-        let given = self.given(&runbooks)?;
+        let given = inputs::known_inputs(&self.inputs, &runbooks)?;
         if self.check {
             let platform = self.platform.connect(Clock::real())?;
             let runbooks = runbooks.into_iter().zip(&given);
@@ -125,42 +128,12 @@ impl PermissionsArgs {
             let service = permissions::of_service(&Value::Known(namespace), own_role.as_ref());
             requirements.extend(service);
         }
+        if self.snapshot {
+            requirements.extend(permissions::of_snapshot(&context));
+        }
         let requirements = permissions::merge(requirements);
         self.print(&requirements, &describe_inputs(&runbooks, &given), global)?;
         Ok(Exit::Success)
-    }
-
-    /// Returns the inputs that are known of each runbook. Each that is given must be one of some runbook.
-    fn given(&self, runbooks: &[CheckedRunbook]) -> Result<Vec<Map<String, Json>>, CliError> {
-        let mut given = vec![Map::new(); runbooks.len()];
-        for pair in &self.inputs {
-            let (name, text) = inputs::split_assignment(pair)?;
-            let mut error = None;
-            let mut is_taken = false;
-            for (checked, inputs) in runbooks.iter().zip(&mut given) {
-                match checked.runbook().parse_input(name, text) {
-                    Ok(value) => {
-                        is_taken = true;
-                        inputs.insert(name.to_owned(), value);
-                    }
-                    Err(unknown @ runbook::InputError::Unknown { .. }) => error = Some(unknown),
-                    Err(invalid) => return Err(invalid.into()),
-                }
-            }
-            if let Some(error) = error.filter(|_| !is_taken) {
-                return Err(error.into());
-            }
-        }
-        let bind = |(checked, inputs): (&CheckedRunbook, &Map<String, Json>)| {
-            match checked.clone().bind(inputs) {
-                // A missing input leaves a placeholder.
-                Ok(_) | Err(StartError::Inputs(_)) => {}
-                Err(error) => return Err(error.into()),
-            }
-            let bound = checked.runbook().bind_known(inputs);
-            bound.map_err(|errors| StartError::Inputs(errors).into())
-        };
-        runbooks.iter().zip(&given).map(bind).collect()
     }
 
     fn print(
