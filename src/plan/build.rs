@@ -73,6 +73,7 @@ pub(super) fn steps(
         return ahead.steps.iter().map(of_ahead).collect();
     };
     let waits = waits_of(&rehearsals.typical, invented);
+    let messages = messages_of(&rehearsals.typical, invented);
     let rehearsed = rehearsals.typical.run.steps();
     let mut steps: Vec<PlannedStep> = Vec::new();
     for progress in rehearsed {
@@ -83,6 +84,9 @@ pub(super) fn steps(
         };
         step.takes = rehearsals.span(|run| duration_of(run.step(&progress.path)?));
         step.waits_for = waits.get(&progress.path).cloned().unwrap_or_default();
+        if step.message.is_none() {
+            step.message = messages.get(&progress.path).cloned();
+        }
         steps.push(step);
     }
     let reached = |path: &StepPath| rehearsals.typical.run.step(path).is_some();
@@ -213,7 +217,18 @@ fn duration_of(progress: &StepProgress) -> Option<Duration> {
     Duration::try_from(progress.ended_at? - progress.started_at?).ok()
 }
 
-/// Returns what each step has waited for, and gives the messages of the steps.
+/// Returns what each step has logged when it was done.
+fn messages_of(rehearsed: &Rehearsed, invented: &Invented) -> BTreeMap<StepPath, String> {
+    let message = |event: &Event| match event {
+        Event::Step { path, event: StepEvent::StepCompleted { message: Some(message), .. } } => {
+            Some((path.clone(), invented.replace_in(message)))
+        }
+        _ => None,
+    };
+    rehearsed.events.iter().filter_map(|recorded| message(&recorded.event)).collect()
+}
+
+/// Returns what each step has waited for.
 fn waits_of(rehearsed: &Rehearsed, invented: &Invented) -> BTreeMap<StepPath, Vec<String>> {
     let mut waits: BTreeMap<StepPath, Vec<String>> = BTreeMap::new();
     for recorded in &rehearsed.events {

@@ -29,7 +29,7 @@ impl World {
     pub(super) fn gaps(&self) -> Vec<Gap> {
         let each = self.snapshot.gaps.iter().map(|gap| Gap {
             what: gap.what.clone(),
-            why: format!("{}; not predicted: {}", gap.why, gap.unpredicted),
+            why: format!("{}; not predicted: {}", short(&gap.why), gap.unpredicted),
         });
         each.collect()
     }
@@ -44,6 +44,11 @@ impl World {
         }
         reads
     }
+}
+
+/// Returns the first line of the answer of a platform.
+fn short(why: &str) -> &str {
+    why.lines().next().unwrap_or(why)
 }
 
 /// Reads the live cluster, as far as a runbook needs it.

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::StreamExt as _;
-use jiff::Timestamp;
 use serde_json::Value;
 
 use super::aws;
@@ -37,7 +36,7 @@ pub async fn take(
     wanted: &Wanted,
     progress: &Progress,
 ) -> Result<Snapshot, SnapshotError> {
-    let taken_at = Timestamp::now();
+    let taken_at = reader.clock().now();
     let kubernetes = reader.kubernetes().await?;
     let mut found = Found::default();
     progress.report("reading nodes");

@@ -41,6 +41,7 @@ pub use authorize::{AccessPolicy, AccessPolicyError, StatementError};
 pub use call_log::RecordedCall;
 pub use faults::{Effect, Fault};
 pub use in_process::InProcessServer;
+pub use kubernetes::cluster_objects::is_known_kind;
 pub use kubernetes::controllers::CreatedObject;
 pub use scenario::{
     CapacityType, ConfigMap, ContainerFailure, Deployment, FailingImage, Instance,

@@ -213,7 +213,10 @@ fn deployment_facts(deployment: &Deployment) -> DeploymentFacts {
             .conditions
             .iter()
             .flatten()
-            .find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True")
+            .find(|found| {
+                let has = |field: &Option<String>, text| field.as_deref() == Some(text);
+                has(&found.type_, "ReplicaFailure") && has(&found.status, "True")
+            })
             .and_then(|condition| condition.message.clone()),
     }
 }

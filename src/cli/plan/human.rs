@@ -2,18 +2,19 @@
 
 use std::fmt::Write as _;
 
-use text::{plural, printable};
+use text::{join_truncated, plural, printable};
 
 use super::super::stdout::{Color, paint};
 use crate::{
-    journal::{RecordedChange, RunTarget, StepPath},
+    journal::{RecordedChange, RunTarget},
     plan::{Basis, Effect, Finding, Plan, PlannedStep, Rehearsal, Severity, Span},
 };
 
 /// How many changes of a step are listed, unless all are asked for.
 const MAX_CHANGES: usize = 12;
-/// How many lines say what a step waits for.
-const MAX_WAITS: usize = 3;
+/// How many lines say what a step waits for, and how long each is, unless all is asked for.
+const MAX_WAITS: usize = 1;
+const MAX_WAIT_TEXT: usize = 140;
 
 /// Returns the whole plan.
 pub(super) fn describe(plan: &Plan, all: bool) -> String {
@@ -159,7 +160,8 @@ fn describe_step(step: &PlannedStep, all: bool) -> String {
         Effect::Skipped { reason } => line(reason),
         Effect::Fails { failure } => failure.lines().iter().for_each(|content| line(content)),
         Effect::Unknown if !step.known_after.is_empty() => {
-            line(&format!("known after {}", StepPath::join(&step.known_after, ", ")));
+            let paths = step.known_after.iter().map(ToString::to_string);
+            line(&format!("known after {}", join_truncated(paths)));
         }
         _ => {}
     }
@@ -172,7 +174,13 @@ fn describe_step(step: &PlannedStep, all: bool) -> String {
         line(&format!("and {} (--all shows them)", plural(more, "more change")));
     }
     let limit = if all { usize::MAX } else { MAX_WAITS };
-    step.waits_for.iter().take(limit).for_each(|wait| line(&format!("waits for {wait}")));
+    for wait in step.waits_for.iter().take(limit) {
+        let end = wait.floor_char_boundary(MAX_WAIT_TEXT);
+        match all || end >= wait.len() {
+            true => line(&format!("waits for {wait}")),
+            false => line(&format!("waits for {}…", &wait[..end])),
+        }
+    }
     text
 }
 

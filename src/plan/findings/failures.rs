@@ -6,12 +6,16 @@ use crate::{
     plan::model::{Basis, Effect, Finding, Rehearsal},
 };
 
+/// The limits of a runbook, as messages name them.
+const LIMITS: [&str; 3] = ["nodes_at_most", "cordon_at_most", "keep_ready"];
+
 pub(super) fn check(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut findings: Vec<Finding> = Vec::new();
     for step in evidence.steps.iter().filter(|step| step.basis == Basis::Read) {
         let Effect::Fails { failure } = &step.effect else { continue };
         let code = match failure.kind {
             FailureKind::NotFound => "object_missing",
+            _ if failure.message.contains("not found") => "object_missing",
             _ => "step_fails",
         };
         let mut found = error(code, failure.message.clone())
@@ -29,8 +33,12 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Vec<Finding> {
     if succeeds || (failed_step.is_some() && findings.iter().any(is_said)) {
         return findings;
     }
+    let is_limit = failure.as_ref().is_some_and(|failure| {
+        LIMITS.iter().any(|limit| failure.message.contains(&format!("limit {limit}")))
+    });
+    let code = if is_limit { "limit_exceeded" } else { "rehearsal_failed" };
     let why = failure.as_ref().map_or_else(|| outcome.clone(), |failure| failure.message.clone());
-    let mut found = error("rehearsal_failed", format!("the run would end as {outcome}: {why}"))
+    let mut found = error(code, format!("the run would end as {outcome}: {why}"))
         .because("the whole runbook was run on a copy of the cluster");
     if let Some(hint) = failure.as_ref().and_then(|failure| failure.hint.as_ref()) {
         found = found.hint(hint.clone());

@@ -34,8 +34,9 @@ const CHECKS: [Check; 7] = [
 ];
 
 /// The codes of all findings, with what each means: for the documentation, and for `--accept`.
-pub const CODES: [(&str, &str); 25] = [
+pub const CODES: [(&str, &str); 26] = [
     ("rehearsal_failed", "the run fails on a copy of the cluster"),
+    ("limit_exceeded", "the run would exceed a limit of its runbook"),
     ("step_fails", "a step fails with what is there now"),
     ("object_missing", "an object that a step names does not exist"),
     ("replicas_managed", "an autoscaler sets the replicas that the run sets"),

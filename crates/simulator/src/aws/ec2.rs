@@ -1,6 +1,6 @@
-//! EC2: descriptions of the account's instances, over EC2's own query form.
+//! EC2: descriptions of the account's instances and subnets, over EC2's own query form.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Value, json};
 
@@ -18,6 +18,7 @@ pub(crate) fn handle(
     match action {
         "DescribeInstances" => describe_instances(fleet, parameters, in_region),
         "DescribeInstanceStatus" => describe_status(fleet, parameters, in_region),
+        "DescribeSubnets" => describe_subnets(fleet, parameters, in_region),
         other => {
             let message = format!("The action {other} is not valid for this web service.");
             Err(AwsError::new(400, "InvalidAction", message))
@@ -149,6 +150,56 @@ fn describe_instance(fleet: &Fleet, instance: &SimulatedInstance) -> Value {
         }),
         "tagSet": tags,
     })
+}
+
+/// The addresses of a subnet of 4,096 that AWS does not keep for itself.
+const SUBNET_ADDRESSES: usize = 4091;
+
+/// Describes the subnets of the groups, one of each zone. Only instances take addresses.
+fn describe_subnets(
+    fleet: &Fleet,
+    parameters: &QueryParameters,
+    in_region: bool,
+) -> Result<Value, AwsError> {
+    let ids = parameters.list("SubnetId");
+    let filters = parameters.filters("Filter", "Value");
+    let zones: BTreeMap<String, &String> = fleet
+        .groups
+        .values()
+        .flat_map(|group| group.subnets().into_iter().zip(&group.zones))
+        .filter(|_| in_region)
+        .collect();
+    if let Some(missing) = ids.iter().find(|id| !zones.contains_key(**id)) {
+        let message = format!("The subnet ID '{missing}' does not exist");
+        return Err(AwsError::new(400, "InvalidSubnetID.NotFound", message));
+    }
+    let matches = |id: &str, zone: &str| {
+        let is_named = ids.is_empty() || ids.contains(&id);
+        let has = |(name, values): &(&str, Vec<&str>)| match *name {
+            "subnet-id" => values.contains(&id),
+            "availability-zone" => values.contains(&zone),
+            _ => false,
+        };
+        is_named && filters.iter().all(has)
+    };
+    let subnets: Vec<Value> = zones
+        .iter()
+        .filter(|(id, zone)| matches(id, zone))
+        .map(|(id, zone)| {
+            let instances = fleet.instances.values().filter(|instance| {
+                instance.zone == **zone && instance.lifecycle != Lifecycle::Terminated
+            });
+            json!({
+                "subnetId": id,
+                "state": "available",
+                "vpcId": "vpc-0simulated",
+                "ownerId": fleet.account,
+                "availabilityZone": zone,
+                "availableIpAddressCount": SUBNET_ADDRESSES.saturating_sub(instances.count()),
+            })
+        })
+        .collect();
+    Ok(json!({"subnetSet": subnets}))
 }
 
 fn describe_status(

@@ -27,6 +27,11 @@ fn kind_of(object: &Value) -> Option<&'static Resource> {
     })
 }
 
+/// Returns whether objects of a kind can be among the `cluster_objects` of a scenario.
+pub fn is_known_kind(api_version: &str, kind: &str) -> bool {
+    kind_of(&json!({"apiVersion": api_version, "kind": kind})).is_some()
+}
+
 /// Checks that objects can be loaded.
 ///
 /// # Errors
