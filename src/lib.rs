@@ -13,6 +13,7 @@
 //! - [`platform`]: the clients of Kubernetes and AWS, their errors, waits on watches.
 //! - [`runbook_dir`]: where runbooks are looked up.
 //! - [`snapshot`]: the world of a live cluster, as a scenario of the simulator.
+//! - [`windows`]: when runs that change something may start.
 //!
 //! The language, the simulator and the clock are crates of their own, in `crates/`.
 
@@ -29,3 +30,4 @@ pub mod platform;
 pub mod runbook_dir;
 pub mod server;
 pub mod snapshot;
+pub mod windows;

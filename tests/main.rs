@@ -36,3 +36,4 @@ mod snapshot;
 mod stores;
 mod style;
 mod validate;
+mod windows;

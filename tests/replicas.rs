@@ -350,6 +350,25 @@ async fn a_run_is_started_by_creating_an_object() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_object_waits_until_a_change_window_opens() {
+    let world = World::new();
+    let windows = world.runbooks.path().join("windows");
+    let day = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    let later = day.checked_add(jiff::Span::new().days(2)).unwrap();
+    let later = later.strftime("%a").to_string().to_lowercase();
+    let file = format!("windows: [{{days: [{later}], from: '09:00', to: '10:00', tz: UTC}}]");
+    std::fs::write(&windows, file).unwrap();
+    let mut command = world.command(&["serve", "--accept-objects", "--windows"]);
+    let _replica = Serve::start(command.arg(&windows).args(DRIVING));
+    world.create("changes", json!({"runbook": "scale-up"})).await;
+    let waits = wait_for_object(&world, "changes", "pending").await;
+    let reason = waits["waitingFor"].as_str().unwrap();
+    assert!(reason.contains("no change window is open: the next one opens"), "{waits:#}");
+    world.create("reading", json!({"runbook": "reads"})).await;
+    wait_for_object(&world, "reading", "succeeded").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_object_that_cannot_be_a_run_is_refused_with_the_reason() {
     let world = World::new();
     let broken = "name: broken\nsteps:\n  - {id: one, action: scale_nodegrup, with: {}}\n";

@@ -32,6 +32,7 @@ mod summary;
 mod target;
 pub mod telemetry;
 mod validate;
+mod windows;
 
 use std::{path::PathBuf, process::ExitCode};
 

@@ -2,16 +2,19 @@
 
 use std::{io::IsTerminal as _, path::PathBuf};
 
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::{
     CliError, Exit, Global, Output, confirm, inputs::InputsArgs, next_steps, permission_report,
-    plan, progress, runs::answer_texts, signals, stdout, summary, target::TargetArgs,
+    plan, progress, runs::answer_texts, signals, stdout, summary, target::TargetArgs, windows,
+    windows::WindowsArgs,
 };
 use crate::{
     engine::{AcceptedRun, Approver, CheckedRunbook, Control, Engine},
     journal::{Failure, FailureKind, Run, RunState, RunSummary, UndoStatus},
     plan::{CODES, Plan, PlanOptions, make},
+    windows::ChangeWindows,
 };
 
 /// Runs a runbook and shows its progress.
@@ -44,6 +47,15 @@ pub(super) struct RunArgs {
     /// An answer of theirs to a question of an approval; may be given several times
     #[arg(long = "answer", value_name = "NAME=VALUE", requires = "approve_as")]
     answers: Vec<String>,
+    #[command(flatten)]
+    windows: WindowsArgs,
+    /// Start the run although no change window is open, for this reason, which is recorded
+    #[arg(
+        long,
+        value_name = "REASON",
+        value_parser = clap::builder::NonEmptyStringValueParser::new()
+    )]
+    outside_window: Option<String>,
     /// Only check whether this account has the permissions that the run and its undo need, and print those it has not
     #[arg(long)]
     check_permissions: bool,
@@ -67,7 +79,10 @@ impl RunArgs {
         if asks {
             confirm::require_terminal(&self.target)?;
         }
+        let windows = self.windows.read()?;
         let environment = self.target.connect().await?;
+        let now = environment.platform.reader().clock().now();
+        let outside_window = self.ensure_in_window(windows, &checked, now)?;
         let times = self.target.lease_times()?;
         let place =
             global.store_place(self.target.simulate, times, || environment.platform.clone())?;
@@ -77,6 +92,7 @@ impl RunArgs {
             .checking_permissions(self.target.checks_permissions())
             .approving_as(approver);
         let mut preflight = engine.prepare(checked, &inputs).await?;
+        preflight.outside_window = outside_window;
         self.target.ensure_speed_is_allowed(&environment.platform, &preflight.target).await?;
         preflight.consent.accepted.clone_from(&self.accept);
         if approved.is_some() || !(self.target.simulate || self.no_plan) {
@@ -112,6 +128,23 @@ impl RunArgs {
                 let message = format!("--accept {code}: there is no finding with this code");
                 Err(CliError::usage_with_hint(message, format!("codes: {}", known.join(", "))))
             }
+        }
+    }
+
+    /// Checks that the run may start now. Returns why it may all the same where no change window is open. A simulation
+    /// changes nothing that windows protect.
+    fn ensure_in_window(
+        &self,
+        windows: Option<ChangeWindows>,
+        checked: &CheckedRunbook,
+        now: Timestamp,
+    ) -> Result<Option<String>, CliError> {
+        let is_concerned = !self.target.simulate && checked.changes_something();
+        let Some(windows) = windows.filter(|_| is_concerned) else { return Ok(None) };
+        match (windows.ensure_open(now), &self.outside_window) {
+            (Ok(()), _) => Ok(None),
+            (Err(_), Some(reason)) => Ok(Some(reason.clone())),
+            (Err(outside), None) => Err(windows::refusal(&checked.runbook().name, &outside)),
         }
     }
 

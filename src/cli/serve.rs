@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{
     CliError, Exit, Global, limits::LimitsArgs, listen::ListenAddress, stdout, store::StorePlace,
-    target::TargetArgs,
+    target::TargetArgs, windows::WindowsArgs,
 };
 use crate::{
     engine::Engine,
@@ -85,6 +85,8 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "FILE", env = "SOP_TLS_KEY", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
     #[command(flatten)]
+    windows: WindowsArgs,
+    #[command(flatten)]
     target: TargetArgs,
     #[command(flatten)]
     limits: LimitsArgs,
@@ -97,6 +99,7 @@ impl ServeArgs {
         let addresses = self.listen.resolve().await?;
         let access = self.access(&addresses)?;
         let limits = self.limits.limits()?;
+        let windows = self.windows.read()?;
         let tls = self.tls()?;
         // First of all: as the first process of a container, a signal without a handler would be ignored.
         let shutdown_signal = shutdown_signal()?;
@@ -126,8 +129,9 @@ impl ServeArgs {
             let target = RunTarget::default();
             self.target.ensure_speed_is_allowed(&environment.platform, &target).await?;
         }
-        let service = Service::new(engine, runbook_dir, self.restart_guard.std(), limits)
-            .planning_before_runs(!self.no_plan);
+        let service =
+            Service::new(engine, runbook_dir, self.restart_guard.std(), windows, limits)
+                .planning_before_runs(!self.no_plan);
         // Before a client can ask for its status.
         let max_age = self.resume_within.std();
         service.expect_recovery(max_age).await;

@@ -30,6 +30,8 @@ pub struct Preflight {
     pub inputs: Map<String, Value>,
     /// The cluster and account that the run may touch.
     pub target: RunTarget,
+    /// Why it is started outside the change windows, where it is.
+    pub outside_window: Option<String>,
     /// Warnings for a person who is about to start the run, a sentence each.
     pub warnings: Vec<String>,
     /// What a person agreed to.
@@ -43,6 +45,13 @@ pub struct Preflight {
 pub struct BoundRunbook {
     checked: CheckedRunbook,
     inputs: Map<String, Value>,
+}
+
+impl BoundRunbook {
+    /// Returns the runbook.
+    pub fn checked(&self) -> &CheckedRunbook {
+        &self.checked
+    }
 }
 
 impl CheckedRunbook {
@@ -116,11 +125,13 @@ impl Engine {
             checked,
             inputs,
             target,
+            outside_window: None,
             warnings: Vec::new(),
             consent: Consent::default(),
             reads: None,
         };
-        if self.checks_permissions {
+        let has_limits = preflight.checked.runbook().has_limits();
+        if self.checks_permissions || has_limits {
             let reads = self.read_leading_in_time(&preflight.checked, &preflight.inputs).await;
             refuse_if_denied(self.check_permissions_with(&preflight, &reads).await)?;
             preflight
@@ -168,7 +179,8 @@ impl Engine {
         key: Option<String>,
         id: RunId,
     ) -> Result<AcceptedRun, StartError> {
-        let Preflight { checked, inputs, target, warnings, consent, reads: _ } = preflight;
+        let Preflight { checked, inputs, target, outside_window, warnings, consent, reads: _ } =
+            preflight;
         for warning in &warnings {
             tracing::warn!(runbook = checked.runbook().name, "{warning}");
         }
@@ -187,6 +199,7 @@ impl Engine {
             called: checked.called_texts(),
             actor: actor.to_owned(),
             key,
+            outside_window,
             version: VERSION.into(),
             target,
             consent,

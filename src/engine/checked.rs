@@ -157,6 +157,11 @@ impl CheckedRunbook {
         }
     }
 
+    /// Whether a step of it, or of a runbook that it calls, changes something.
+    pub fn changes_something(&self) -> bool {
+        self.runbook().all_steps().iter().any(|step| is_of_kind(step, ActionKind::Change))
+    }
+
     /// Returns the runbook.
     pub fn runbook(&self) -> &Runbook {
         &self.0.runbook

@@ -37,7 +37,12 @@ fn log_run_event(run: &Run, event: &RunEvent) {
         RunEvent::RunStarted(spec) => {
             let (actor, digest) = (&spec.actor, &spec.digest);
             let origin = spec.origin.as_deref().unwrap_or("unknown");
-            tracing::info!(target: "audit", actor, run = id, runbook, origin, digest, "started");
+            let outside_window = spec.outside_window.as_deref();
+            tracing::info!(
+                target: "audit",
+                actor, run = id, runbook, origin, digest, outside_window,
+                "started"
+            );
             return;
         }
         RunEvent::RunResumed { actor, amendment: Some(amendment), .. } => {

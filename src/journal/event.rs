@@ -312,6 +312,9 @@ pub struct RunSpec {
     /// The caller's idempotency key: the same key never starts a second run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// Why it was started outside the change windows, where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outside_window: Option<String>,
     /// The version of the program.
     pub version: String,
     /// The cluster and account that the run may touch.

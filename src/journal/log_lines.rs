@@ -141,7 +141,9 @@ fn run_texts(event: &RunEvent) -> Vec<String> {
     match event {
         RunEvent::RunStarted(spec) => {
             let file = spec.origin_and_digest().map(|file| format!("Runbook file: {file}"));
-            std::iter::once(started(spec)).chain(file).collect()
+            let outside = spec.outside_window.iter();
+            let outside = outside.map(|reason| format!("Outside the change windows: {reason}"));
+            std::iter::once(started(spec)).chain(outside).chain(file).collect()
         }
         RunEvent::RunResumed { actor, mode: ResumeMode::Continue, amendment, .. } => {
             let amended = amendment.iter().flat_map(|amendment| amendment_texts(amendment));

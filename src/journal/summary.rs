@@ -69,6 +69,9 @@ pub struct RunSummary {
     /// Where the runbook's text came from: an absolute path, or `built in`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<String>,
+    /// Why it was started outside the change windows, where it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outside_window: Option<String>,
     /// Its inputs, defaults included.
     pub inputs: Map<String, Value>,
     /// The changes to the rest of it that persons made when they resumed it.
@@ -235,6 +238,7 @@ impl RunSummary {
         Self {
             head: HeadSummary::of(&run.head, is_live),
             origin: run.origin().map(str::to_owned),
+            outside_window: run.spec.outside_window.clone(),
             inputs: run.inputs().clone(),
             amendments: run.amendments().iter().map(amendment).collect(),
             approvals: run

@@ -13,6 +13,7 @@ use crate::{
     engine::StartError,
     journal::{Failure, FailureKind, RunHead, StoreError, timestamp},
     runbook_dir::LookupError,
+    windows::OutsideWindow,
 };
 use runbook::render;
 
@@ -150,6 +151,23 @@ impl ApiError {
         let mut error = Self::from(failure);
         error.body["run"] = json!(run);
         error
+    }
+
+    /// Returns a response for a run that would change something while no change window is open.
+    pub(super) fn outside_window(runbook: &str, outside: &OutsideWindow) -> Self {
+        let message = format!("{runbook} changes something, and {outside}");
+        let hint =
+            "wait until then, or add `outside_window=REASON` to the query, which is recorded";
+        let failure = Failure::new(FailureKind::Conflict, message).with_hint(Some(hint));
+        let mut error = Self::from(failure);
+        error.body["change_window"] = json!({"open": false, "opens": outside.opens});
+        error
+    }
+
+    /// Returns whether the request only has to wait until a change window opens; false where none ever does, none where
+    /// it was not refused for this.
+    pub(super) fn waits_for_window(&self) -> Option<bool> {
+        self.body.get("change_window").map(|window| !window["opens"].is_null())
     }
 
     /// Returns a response for a request that cannot be run, with everything that is wrong with it.

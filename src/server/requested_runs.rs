@@ -109,6 +109,7 @@ impl Service {
             actor: format!("object:{asked_by}"),
             guard: RestartGuard::Off,
             id: Some(id.clone()),
+            outside_window: None,
         });
         let error = match started.await {
             Ok(response) if response["run"] == name.as_str() => return Ok(()),
@@ -126,6 +127,12 @@ impl Service {
                 Duration::try_from(Timestamp::now() - created).is_ok_and(|age| age > 2 * MAX_WAIT)
             });
         let message = error.as_text();
+        // However long that is: a request that may not wait says so.
+        match error.waits_for_window() {
+            Some(true) => return Err(RequestAnswer::Waits(message)),
+            Some(false) => return Err(RequestAnswer::Refused(message)),
+            None => {}
+        }
         match error.may_pass() {
             true if start_before.is_some() || !has_waited => Err(RequestAnswer::Waits(message)),
             true => Err(RequestAnswer::Refused(format!("it has waited for too long: {message}"))),

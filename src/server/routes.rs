@@ -39,6 +39,8 @@ pub(super) struct StartQuery {
     /// Whether a GET means another run of a runbook that has just succeeded.
     #[serde(default)]
     again: bool,
+    /// Why the run is to start although no change window is open.
+    outside_window: Option<String>,
 }
 
 /// The body of `POST /run`. A runbook's text is never run from a request; only `/validate` takes one.
@@ -96,8 +98,12 @@ pub(super) struct StatusQuery {
     run: Option<String>,
 }
 
-pub(super) async fn health() -> Json<Value> {
-    Json(json!({"status": "healthy"}))
+pub(super) async fn health(State(service): State<Service>) -> Json<Value> {
+    let mut health = json!({"status": "healthy"});
+    if let Some(window) = service.change_window() {
+        health["change_window"] = window;
+    }
+    Json(health)
 }
 
 pub(super) async fn ready(State(service): State<Service>) -> ApiResult {
@@ -120,8 +126,13 @@ pub(super) async fn start(
         true => RestartGuard::On,
         false => RestartGuard::Off,
     };
-    let (actor, id) = (actor(peer), None);
-    let request = StartRequest { runbook, inputs, key, accept, actor, guard, id };
+    let outside_window = query.outside_window;
+    if outside_window.as_ref().is_some_and(|reason| reason.trim().is_empty()) {
+        return Err(ApiError::bad_request("`outside_window` has no reason"));
+    }
+    let actor = actor(peer);
+    let request =
+        StartRequest { runbook, inputs, key, accept, actor, guard, id: None, outside_window };
     Ok(Json(service.start(request).await?))
 }
 

@@ -30,6 +30,7 @@ use crate::{
     },
     plan::{self, Plan, PlanOptions},
     runbook_dir::{self, FoundRunbook, RunbookDir},
+    windows::ChangeWindows,
 };
 use runbook::Source;
 
@@ -56,6 +57,7 @@ struct Shared {
     engine: Engine,
     runbook_dir: RunbookDir,
     restart_guard: Duration,
+    windows: Option<ChangeWindows>,
     active: ActiveRuns,
     limits: Limits,
     validate_queue: ValidateQueue,
@@ -103,11 +105,14 @@ pub(super) struct StartRequest {
     pub(super) guard: RestartGuard,
     /// The id, where the request has chosen it.
     pub(super) id: Option<RunId>,
+    /// Why the run is to start although no change window may be open.
+    pub(super) outside_window: Option<String>,
 }
 
 impl Service {
     /// Returns a service that runs the runbooks of `runbook_dir`. A GET does not start a runbook again that succeeded
-    /// on the same target within `restart_guard`. The runs are driven on the runtime on which this is called.
+    /// on the same target within `restart_guard`, and outside `windows` nothing is started that changes something. The
+    /// runs are driven on the runtime on which this is called.
     ///
     /// # Panics
     /// Outside a runtime.
@@ -115,12 +120,14 @@ impl Service {
         engine: Engine,
         runbook_dir: RunbookDir,
         restart_guard: Duration,
+        windows: Option<ChangeWindows>,
         limits: Limits,
     ) -> Self {
         let shared = Shared {
             engine,
             runbook_dir,
             restart_guard,
+            windows,
             active: ActiveRuns::default(),
             validate_queue: ValidateQueue::new(&limits),
             checks: Checks::default(),
@@ -180,9 +187,12 @@ impl Service {
             Ok(CheckedRunbook::with_origin(text, origin.to_string(), &library)?.bind(&given)?)
         };
         let bound = self.shared.checks.run(check).await??;
+        let reason = request.outside_window.clone();
+        let outside_window = self.ensure_in_window(bound.checked(), reason)?;
         let prepare =
             move |service: Self| async move { service.shared.engine.prepare_bound(bound).await };
         let mut preflight = self.prepare_on_runs_runtime(prepare).await??;
+        preflight.outside_window = outside_window;
         preflight.consent.accepted.clone_from(&request.accept);
         self.ensure_acceptable(&preflight, &request.accept).await?;
         let accept = move |service: Self| async move {
@@ -265,6 +275,31 @@ impl Service {
         }
         self.drive(admission, accepted);
         Ok(response)
+    }
+
+    /// Checks that a run may start now. Returns why it may all the same where no change window is open.
+    fn ensure_in_window(
+        &self,
+        checked: &CheckedRunbook,
+        reason: Option<String>,
+    ) -> Result<Option<String>, ApiError> {
+        let Some(windows) = self.shared.windows.as_ref().filter(|_| checked.changes_something())
+        else {
+            return Ok(None);
+        };
+        match (windows.ensure_open(self.engine().clock().now()), reason) {
+            (Ok(()), _) => Ok(None),
+            (Err(_), Some(reason)) => Ok(Some(reason)),
+            (Err(outside), None) => {
+                Err(ApiError::outside_window(&checked.runbook().name, &outside))
+            }
+        }
+    }
+
+    /// Returns whether a change window is open, where the service has windows.
+    pub(super) fn change_window(&self) -> Option<Value> {
+        let windows = self.shared.windows.as_ref()?;
+        Some(views::change_window(windows.at(self.engine().clock().now())))
     }
 
     /// Asks the cluster and the account what must be known before a run is accepted, on the runtime of the runs, where
@@ -487,6 +522,14 @@ impl Service {
 
     /// Reports on the run that was asked for; else the active one; else the latest; else idle.
     pub(super) async fn status(&self, id: Option<&RunId>) -> Result<Value, ApiError> {
+        let mut status = self.status_of_run(id).await?;
+        if let Some(window) = self.change_window() {
+            status["change_window"] = window;
+        }
+        Ok(status)
+    }
+
+    async fn status_of_run(&self, id: Option<&RunId>) -> Result<Value, ApiError> {
         let _reading = self.shared.reading.acquire().await;
         let id = match id.cloned().or_else(|| self.shared.active.running()) {
             Some(id) => id,

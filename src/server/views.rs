@@ -7,6 +7,7 @@ use super::active_runs::Phase;
 use crate::{
     engine::Answered,
     journal::{ApprovalSummary, LogLines, RecordedEvent, ResumeMode, Run, RunId, RunState},
+    windows::WindowState,
 };
 use runbook::{Diagnostic, Runbook, Source, render};
 
@@ -57,6 +58,14 @@ pub(super) fn valid(runbook: &Runbook, source: &Source, diagnostics: &[Diagnosti
     })
 }
 
+/// `/health` and `/status` of a service with change windows.
+pub(super) fn change_window(state: WindowState) -> Value {
+    match state {
+        WindowState::Open { until } => json!({"open": true, "until": until}),
+        WindowState::Closed { until } => json!({"open": false, "opens": until}),
+    }
+}
+
 /// `/status` before there is any run.
 pub(super) fn idle() -> Value {
     json!({"status": "Idle", "logs": []})
@@ -83,6 +92,9 @@ pub(super) fn status(
         run.open_approvals().map(|(step, asked)| ApprovalSummary::of(step, asked)).collect();
     if !approvals.is_empty() {
         status["approvals"] = json!(approvals);
+    }
+    if let Some(reason) = &run.spec.outside_window {
+        status["outside_window"] = json!(reason);
     }
     if let Some(origin) = run.origin() {
         status["origin"] = json!(origin);

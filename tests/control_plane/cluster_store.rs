@@ -162,6 +162,7 @@ async fn start_with_format(store: Arc<dyn RunStore>, id: &RunId, format: Format)
         called: Vec::new(),
         actor: "test".into(),
         key: Some("a-key".into()),
+        outside_window: None,
         version: "0.2.0".into(),
         target: RunTarget::default(),
         consent: Default::default(),

@@ -166,6 +166,9 @@ fn describe(run: &RunSummary) -> String {
     }
     row("target", &head.target.to_string());
     row("started", &format!("{} by {}", timestamp(head.start_time), head.actor));
+    run.outside_window
+        .iter()
+        .for_each(|reason| row("outside", &format!("the change windows: {reason}")));
     head.end_time.iter().for_each(|time| row("ended", &timestamp(*time)));
     row("inputs", &Value::Object(run.inputs.clone()).to_string());
     run.amendments.iter().for_each(|amendment| text.push_str(&describe_amendment(amendment)));

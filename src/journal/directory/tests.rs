@@ -27,6 +27,7 @@ fn start(key: Option<&str>) -> RecordedEvent {
         called: Vec::new(),
         actor: "me".into(),
         key: key.map(str::to_owned),
+        outside_window: None,
         version: "9.9.9".into(),
         target: RunTarget::default(),
         consent: Default::default(),
