@@ -201,8 +201,12 @@ steps:
     assert_eq!(cluster.effective_calls(), [""; 0]);
 }
 
-const DELETE_SENTRY: &str =
-    "- {id: delete, action: delete_pods, with: {pods: \"{{ sentry.pods }}\"}}\n";
+const DELETE_SENTRY: &str = "\
+- id: delete
+  timeout: 30s
+  action: delete_pods
+  with: {pods: \"{{ sentry.pods }}\"}
+";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_of_a_kept_workload_go_one_after_another() {
@@ -210,26 +214,46 @@ async fn pods_of_a_kept_workload_go_one_after_another() {
     let text = runbook(KEEP_SENTRY, DELETE_SENTRY);
     let ended = cluster.run_with(&text, json!({"ready": "1"})).await.expect_success();
     assert_eq!(ended.output("delete")["deleted"].as_array().unwrap().len(), 2);
-    assert_line(
-        &ended,
-        "Waiting: limit keep_ready: 1 of 2 pods of deployment rafay-core/rafay-sentry are Ready, and 1 must be after 1 is taken away",
-    );
-    assert_eq!(cluster.count_calls("delete pods"), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_of_a_kept_workload_stays_until_the_one_before_it_is_replaced() {
+    let cluster = TestCluster::new().await;
+    cordon_all(&cluster).await;
+    let text = runbook(KEEP_SENTRY, DELETE_SENTRY);
+    let ended = cluster.run_with(&text, json!({"ready": "1"})).await;
+    let ended = ended.expect_state(RunState::Failed);
+    let expected = "timed out after 30s, waiting for limit keep_ready: 1 of 2 pods of deployment \
+                    rafay-core/rafay-sentry are Ready, and 1 must be after 1 is taken away";
+    assert_eq!(ended.error(), expected);
+    assert_eq!(removals(&cluster), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn items_that_take_pods_at_the_same_time_keep_them_together() {
     let cluster = TestCluster::new().await;
+    cordon_all(&cluster).await;
     let steps = "\
 - id: delete
+  timeout: 30s
   for_each: \"{{ sentry.pods }}\"
   at_once: 2
   action: delete_pods
   with: {pods: [\"{{ each }}\"], evict: true}
 ";
     let text = runbook(KEEP_SENTRY, steps);
-    let ended = cluster.run_with(&text, json!({"ready": "50%"})).await.expect_success();
-    assert_line(&ended, "and 1 (50%) must be after 1 is taken away");
+    let ended = cluster.run_with(&text, json!({"ready": "50%"})).await;
+    let ended = ended.expect_state(RunState::Failed);
+    let expected = "rafay-core/rafay-sentry are Ready, and 1 (50%) must be after 1 is taken away";
+    assert!(ended.error().contains(expected), "{}", ended.error());
+    assert_eq!(removals(&cluster), 1);
+}
+
+/// How many pods were deleted or evicted.
+fn removals(cluster: &TestCluster) -> usize {
+    let calls = cluster.effective_calls();
+    let is_removal = |call: &&String| call.starts_with("delete pods") || call.contains("eviction");
+    calls.iter().filter(is_removal).count()
 }
 
 #[tokio::test(flavor = "multi_thread")]

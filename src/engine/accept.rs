@@ -121,6 +121,7 @@ impl Engine {
     pub async fn prepare_bound(&self, bound: BoundRunbook) -> Result<Preflight, StartError> {
         let BoundRunbook { checked, inputs } = bound;
         let target = self.identify(checked.runbook()).await?;
+<<<<<<< ours
         let mut preflight = Preflight {
             checked,
             inputs,
@@ -130,23 +131,23 @@ impl Engine {
             consent: Consent::default(),
             reads: None,
         };
+=======
+        let mut preflight =
+            Preflight { checked, inputs, target, warnings: Vec::new(), reads: None };
+>>>>>>> theirs
         let has_limits = preflight.checked.runbook().has_limits();
         if self.checks_permissions || has_limits {
             let reads = self.read_leading_in_time(&preflight.checked, &preflight.inputs).await;
-            refuse_if_denied(self.check_permissions_with(&preflight, &reads).await)?;
-            preflight
-                .warnings
-                .extend(self.own_node_warning(&preflight.checked, &reads.scope).await);
+            if self.checks_permissions {
+                refuse_if_denied(self.check_permissions_with(&preflight, &reads).await)?;
+                preflight
+                    .warnings
+                    .extend(self.own_node_warning(&preflight.checked, &reads.scope).await);
+            }
+            if has_limits {
+                self.ensure_limits_can_hold(&preflight, &reads).await?;
+            }
             preflight.reads = Some(reads);
-        }
-        if preflight.checked.runbook().has_limits() {
-            let reads = match preflight.reads.take() {
-                Some(reads) => reads,
-                None => self.read_leading_in_time(&preflight.checked, &preflight.inputs).await,
-            };
-            let checked = self.ensure_limits_can_hold(&preflight, &reads).await;
-            preflight.reads = Some(reads);
-            checked?;
         }
         Ok(preflight)
     }

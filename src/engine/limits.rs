@@ -1,8 +1,9 @@
 //! The limits of a runbook in a run: before a run starts as far as they are decided then, before each change is decided
 //! on, and before each removal. A limit that can hold later is waited for; an undo is never held.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use futures::future::BoxFuture;
 use tokio::sync::MutexGuard;
 
 use super::{
@@ -10,7 +11,7 @@ use super::{
     action_run::{ActionRun, AttemptError},
     checked::is_of_kind,
     drive::Driver,
-    interruptible::{Interruption, StopReason},
+    interruptible::{Interruption, StopReason, caught},
     preview::LeadingReads,
 };
 use crate::{
@@ -20,6 +21,9 @@ use crate::{
     platform::{Progress, RemovalGuard},
 };
 use runbook::{ActionKind, EvaluationError, EvaluationScope, KeptWorkload, Limits, Step};
+
+/// How long each change may take to be decided on before a run, for the comparison with the limits.
+const PREPARE_LIMIT: Duration = Duration::from_secs(5);
 
 /// The limits of the runbook that is run, or of one that is called.
 struct LimitsInForce {
@@ -148,10 +152,15 @@ impl ActionRun<'_> {
     /// # Errors
     /// [`actions::Error::Busy`] where a limit does not hold and can later; [`actions::Error::Precondition`] where it
     /// cannot.
-    pub(super) async fn ensure_within_limits(
-        &mut self,
-        impact: &Impact,
-    ) -> Result<(), AttemptError> {
+    pub(super) fn ensure_within_limits<'a>(
+        &'a mut self,
+        impact: &'a Impact,
+    ) -> BoxFuture<'a, Result<(), AttemptError>> {
+        // Made here, and not where it is awaited: steps within steps share one stack.
+        Box::pin(self.compare_with_limits(impact))
+    }
+
+    async fn compare_with_limits(&mut self, impact: &Impact) -> Result<(), AttemptError> {
         let in_force = self.driver.limits_in_force(&self.path).map_err(StopReason::from)?;
         let reader = self.driver.engine.platform.reader();
         for one in in_force {
@@ -177,7 +186,15 @@ impl Engine {
     ///
     /// # Errors
     /// [`StartError::PreviewFailed`] with the first limit that cannot hold.
-    pub(super) async fn ensure_limits_can_hold(
+    pub(super) fn ensure_limits_can_hold<'a>(
+        &'a self,
+        preflight: &'a Preflight,
+        reads: &'a LeadingReads,
+    ) -> BoxFuture<'a, Result<(), StartError>> {
+        Box::pin(self.compare_early(preflight, reads))
+    }
+
+    async fn compare_early(
         &self,
         preflight: &Preflight,
         reads: &LeadingReads,
@@ -223,7 +240,10 @@ impl Engine {
         }
         let arguments = step.arguments(scope).ok()?;
         let (known, reader) = (Arc::new(KnownTargets::default()), self.platform.reader());
-        let intent = prepare(arguments, &known, &reader, &Progress::silent()).await.ok()?;
+        let progress = Progress::silent();
+        let prepared = caught(prepare(arguments, &known, &reader, &progress));
+        // Some wait for what is in progress: the run does that, and its start does not.
+        let intent = tokio::time::timeout(PREPARE_LIMIT, prepared).await.ok()?.ok()?;
         impact(&intent).ok()
     }
 }

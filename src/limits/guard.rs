@@ -64,7 +64,19 @@ impl Drop for RemovedPod {
 }
 
 impl RemovalRules {
+    /// Permits the removal of a target, or an undo whatever it removes.
     async fn permit(&self, target: &Target<'_>) -> Result<(), Error> {
+        match self.check(target).await {
+            // What cannot be read keeps no undo from its work.
+            Err(error) if self.report.is_some() => {
+                tracing::debug!(%error, "limits are not known to an undo");
+                Ok(())
+            }
+            checked => checked,
+        }
+    }
+
+    async fn check(&self, target: &Target<'_>) -> Result<(), Error> {
         for kept in &self.kept {
             if target.namespace().is_some_and(|namespace| namespace != kept.workload.namespace) {
                 continue;
@@ -79,6 +91,13 @@ impl RemovalRules {
             }
         }
         Ok(())
+    }
+
+    /// Returns the name of the node that an instance runs.
+    async fn node_of(&self, instance: &str) -> Result<Option<String>, Error> {
+        let nodes = self.reader.kubernetes().await?.list::<Node>(&Selection::all()).await?;
+        let found = nodes.into_iter().find(|node| node::instance_id(node) == Some(instance));
+        Ok(found.and_then(|node| node.metadata.name))
     }
 
     /// Returns why a target must be kept for now, if it must.
@@ -147,11 +166,14 @@ impl RemovalGuard for RemovalRules {
     fn permit_instance<'a>(&'a self, id: &'a str) -> Permission<'a> {
         Box::pin(async move {
             let _turn = self.removals.turn.lock().await;
-            let nodes = self.reader.kubernetes().await?.list::<Node>(&Selection::all()).await?;
-            let found = nodes.into_iter().find(|node| node::instance_id(node) == Some(id));
-            if let Some(name) = found.and_then(|node| node.metadata.name) {
-                self.permit(&Target::Node(&name)).await?;
-                self.removals.removed().nodes.insert(name);
+            match self.node_of(id).await {
+                Ok(Some(name)) => {
+                    self.permit(&Target::Node(&name)).await?;
+                    self.removals.removed().nodes.insert(name);
+                }
+                Ok(None) => {}
+                Err(_) if self.report.is_some() => {}
+                Err(error) => return Err(error),
             }
             let permit: Permit = Box::new(());
             Ok(permit)

@@ -1,9 +1,9 @@
 //! The limits of a runbook: what a run may not exceed, and what it must keep, whatever the parameters of its steps say.
 //!
 //! [`check`] compares the limits with a state that is planned, as data: it reads nothing, and a plan uses it as well as
-//! a run. [`read`] finds that state out before a change is made, and [`RemovalRules`] decide about each pod and instance
-//! while a change is made. This module knows actions by their [`Impact`](crate::actions::Impact). It must not depend on
-//! the engine or the journal.
+//! a run. [`read()`] finds that state out before a change is made, and [`RemovalRules`] decide about each pod and
+//! instance while a change is made. This module knows actions by their [`Impact`](crate::actions::Impact). It must not
+//! depend on the engine or the journal.
 
 mod guard;
 mod read;

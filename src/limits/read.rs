@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::future::BoxFuture;
 use k8s_openapi::{
     api::{
         apps::v1::{Deployment, StatefulSet},
@@ -36,7 +37,16 @@ pub struct RunSoFar {
 ///
 /// # Errors
 /// A call failed.
-pub async fn read(
+pub fn read<'a>(
+    limits: &'a Limits,
+    impact: &'a Impact,
+    run: &'a RunSoFar,
+    reader: &'a PlatformReader,
+) -> BoxFuture<'a, Result<PlannedState, Error>> {
+    Box::pin(read_state(limits, impact, run, reader))
+}
+
+async fn read_state(
     limits: &Limits,
     impact: &Impact,
     run: &RunSoFar,
