@@ -121,7 +121,6 @@ impl Engine {
     pub async fn prepare_bound(&self, bound: BoundRunbook) -> Result<Preflight, StartError> {
         let BoundRunbook { checked, inputs } = bound;
         let target = self.identify(checked.runbook()).await?;
-<<<<<<< ours
         let mut preflight = Preflight {
             checked,
             inputs,
@@ -131,10 +130,6 @@ impl Engine {
             consent: Consent::default(),
             reads: None,
         };
-=======
-        let mut preflight =
-            Preflight { checked, inputs, target, warnings: Vec::new(), reads: None };
->>>>>>> theirs
         let has_limits = preflight.checked.runbook().has_limits();
         if self.checks_permissions || has_limits {
             let reads = self.read_leading_in_time(&preflight.checked, &preflight.inputs).await;

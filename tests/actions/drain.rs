@@ -9,7 +9,7 @@ use kube::{
 };
 use rafay_relay_sop::journal::{ResumeMode, RunState};
 use serde_json::{Value, json};
-use simulator::{Effect, Fault};
+use simulator::{Effect, Fault, PodFacts};
 
 use super::{
     NAMESPACE, assert_left_alone, assert_line, budget, client, cordoned, create, end_node,
@@ -146,17 +146,17 @@ async fn pods_that_belong_to_the_node_stay_and_finished_ones_are_removed() {
     });
     let daemons: Api<DaemonSet> = Api::namespaced(client(&cluster), NAMESPACE);
     let daemon = serde_json::from_value(daemon).unwrap();
-    let daemon = daemons.create(&PostParams::default(), &daemon).await.unwrap();
-    let owner = json!([{
-        "apiVersion": "apps/v1", "kind": "DaemonSet", "name": "agent",
-        "uid": daemon.metadata.uid, "controller": true,
-    }]);
+    daemons.create(&PostParams::default(), &daemon).await.unwrap();
+    let agent = wait_until_async("the daemon pod", async || {
+        let pods = pods_of(&cluster, "agent").await;
+        let is_here = |pod: &PodFacts| pod.ready && pod.node.as_ref() == Some(node);
+        pods.into_iter().find(|(_, pod)| is_here(pod)).map(|(name, _)| name)
+    })
+    .await;
     let mirror = json!({"kubernetes.io/config.mirror": "hash"});
-    for (name, more) in [
-        ("agent-1", json!({"metadata.ownerReferences": owner})),
-        ("static-1", json!({"metadata.annotations": mirror})),
-        ("done-1", json!({})),
-    ] {
+    for (name, more) in
+        [("static-1", json!({"metadata.annotations": mirror})), ("done-1", json!({}))]
+    {
         create::<Pod>(&cluster, pod_on(node, name, more)).await;
         wait_until_running(&cluster, name).await;
     }
@@ -169,7 +169,7 @@ async fn pods_that_belong_to_the_node_stay_and_finished_ones_are_removed() {
     assert_eq!(evicted(&ended).len(), 2, "and the pod of rafay-sentry");
     let state = cluster.simulator.state().await.unwrap();
     let is_there = |name: &str| state.pods.contains_key(&format!("{NAMESPACE}/{name}"));
-    assert!(is_there("agent-1") && is_there("static-1") && !is_there("done-1"));
+    assert!(is_there(&agent) && is_there("static-1") && !is_there("done-1"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

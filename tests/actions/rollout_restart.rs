@@ -2,22 +2,26 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Pod;
 use kube::{
-    Api,
-    api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams},
+    Api, ResourceExt,
+    api::{
+        ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams,
+        PostParams,
+    },
 };
 use rafay_relay_sop::{
     engine::Control,
     journal::{ResumeMode, RunState},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use simulator::{ContainerFailure, Scenario};
 
 use super::{
     NAMESPACE, assert_left_alone, client, fail_and_resume, fail_and_roll_back, image_patch,
     patch_deployment, patch_node, runbook_yaml, scenario_with_failing_image, uids_of,
 };
-use test_support::{FinishedRun, TestCluster, wait_until_async};
+use test_support::{TestCluster, wait_until_async};
 
 const RESTART: &str = "  - {id: it, action: rollout_restart, with: {namespace: rafay-core, deployment: rafay-sentry, give_up_after: 1s}}\n";
 
@@ -161,52 +165,27 @@ async fn a_rollout_in_progress_ends_before_the_restart_or_is_refused() {
     }
 }
 
-/// A workload whose controller this test plays: the simulator has none for these kinds.
-pub(super) struct Played {
-    pub(super) plural: &'static str,
+/// A workload that is not a deployment, with two pods.
+pub(super) struct OtherSet {
+    pub(super) kind: &'static str,
     pub(super) parameter: &'static str,
-    /// The status while the rollout has one of two new pods, and once it is done.
-    pub(super) statuses: [Value; 2],
 }
 
-pub(super) fn played() -> [Played; 2] {
-    let stateful = |updated: u32, current: &str| {
-        json!({
-            "replicas": 2, "readyReplicas": 2, "updatedReplicas": updated,
-            "currentRevision": current, "updateRevision": "db-2",
-        })
-    };
-    let daemon = |updated: u32| {
-        json!({
-            "currentNumberScheduled": 2, "desiredNumberScheduled": 2, "numberMisscheduled": 0,
-            "numberReady": 2, "numberAvailable": 2, "updatedNumberScheduled": updated,
-        })
-    };
-    [
-        Played {
-            plural: "statefulsets",
-            parameter: "stateful_set: db",
-            statuses: [stateful(1, "db-1"), stateful(2, "db-2")],
-        },
-        Played {
-            plural: "daemonsets",
-            parameter: "daemon_set: db",
-            statuses: [daemon(1), daemon(2)],
-        },
-    ]
-}
+pub(super) const OTHER_SETS: [OtherSet; 2] = [
+    OtherSet { kind: "StatefulSet", parameter: "stateful_set: db" },
+    OtherSet { kind: "DaemonSet", parameter: "daemon_set: db" },
+];
 
-impl Played {
+impl OtherSet {
     fn resource(&self) -> ApiResource {
-        let kind = if self.plural == "statefulsets" { "StatefulSet" } else { "DaemonSet" };
-        ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", kind))
+        ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", self.kind))
     }
 
     fn api(&self, cluster: &TestCluster) -> Api<DynamicObject> {
         Api::namespaced_with(client(cluster), NAMESPACE, &self.resource())
     }
 
-    /// Creates the workload, rolled out.
+    /// Creates the workload, and waits until it is rolled out.
     pub(super) async fn create(&self, cluster: &TestCluster, strategy: &str) {
         let labels = json!({"app": "db"});
         let mut spec = json!({
@@ -214,13 +193,17 @@ impl Played {
             "updateStrategy": {"type": strategy},
             "template": {
                 "metadata": {"labels": labels},
-                "spec": {"containers": [
-                    {"name": "db", "image": "registry.example.com/db:1"},
-                    {"name": "agent", "image": "registry.example.com/agent:1"},
-                ]},
+                "spec": {
+                    "containers": [
+                        {"name": "db", "image": "registry.example.com/db:1"},
+                        {"name": "agent", "image": "registry.example.com/agent:1"},
+                    ],
+                    // There are two of these nodes.
+                    "nodeSelector": {"Name": "nodegroup-core-services"},
+                },
             },
         });
-        if self.plural == "statefulsets" {
+        if self.kind == "StatefulSet" {
             spec["replicas"] = json!(2);
         }
         let object = json!({"metadata": {"name": "db", "namespace": NAMESPACE}, "spec": spec});
@@ -230,41 +213,37 @@ impl Played {
             kind: self.resource().kind,
         });
         self.api(cluster).create(&PostParams::default(), &object).await.unwrap();
-        self.set_status(cluster, 1).await;
+        self.wait_for_counts(cluster, 2, 2).await;
     }
 
     pub(super) async fn get(&self, cluster: &TestCluster) -> DynamicObject {
         self.api(cluster).get("db").await.unwrap()
     }
 
-    /// Writes a status of the current generation.
-    pub(super) async fn set_status(&self, cluster: &TestCluster, which: usize) {
-        let mut status = self.statuses[which].clone();
-        status["observedGeneration"] = json!(self.get(cluster).await.metadata.generation);
-        let patch = Patch::Merge(json!({"status": status}));
-        let api = self.api(cluster);
-        api.patch_status("db", &PatchParams::default(), &patch).await.unwrap();
+    /// Waits until this many pods have the newest template, and this many are Ready.
+    async fn wait_for_counts(&self, cluster: &TestCluster, updated: u32, ready: u32) {
+        let fields = match self.kind {
+            "StatefulSet" => ["updatedReplicas", "readyReplicas"],
+            _ => ["updatedNumberScheduled", "numberReady"],
+        };
+        wait_until_async("the pods", async || {
+            let found = self.get(cluster).await;
+            let status = &found.data["status"];
+            let is_observed = json!(found.metadata.generation) == status["observedGeneration"];
+            let counts = fields.map(|field| status[field].as_u64().unwrap_or(0));
+            (is_observed && counts == [updated.into(), ready.into()]).then_some(())
+        })
+        .await;
     }
 
-    /// Runs a step that changes the template, and rolls that out; the run must say what it waits for meanwhile.
-    pub(super) async fn run(&self, cluster: &TestCluster, text: &str) -> FinishedRun {
-        let before = self.get(cluster).await.metadata.generation;
-        let accepted = cluster.accept(text, json!({})).await.unwrap();
-        let id = accepted.run().id().clone();
-        let controller = async {
-            wait_until_async("the change", async || {
-                (self.get(cluster).await.metadata.generation != before).then_some(())
-            })
-            .await;
-            self.set_status(cluster, 0).await;
-            wait_until_async("the wait for the rollout", async || {
-                let records = format!("{:?}", cluster.store.read(&id, 0).await.ok()?);
-                records.contains("1 of 2 new pods created").then_some(())
-            })
-            .await;
-            self.set_status(cluster, 1).await;
-        };
-        tokio::join!(cluster.drive(accepted, Control::default()), controller).0
+    async fn set_image(&self, cluster: &TestCluster, image: &str) {
+        let containers = json!([
+            {"name": "db", "image": image},
+            {"name": "agent", "image": "registry.example.com/agent:1"},
+        ]);
+        let patch = json!({"spec": {"template": {"spec": {"containers": containers}}}});
+        let patch = Patch::Merge(patch);
+        self.api(cluster).patch("db", &PatchParams::default(), &patch).await.unwrap();
     }
 
     fn step(&self, action: &str) -> String {
@@ -277,11 +256,11 @@ impl Played {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stateful_sets_and_daemon_sets_are_restarted_and_waited_for() {
-    for workload in played() {
+    for workload in OTHER_SETS {
         let cluster = TestCluster::new().await;
         workload.create(&cluster, "RollingUpdate").await;
         let text = runbook_yaml(&workload.step("rollout_restart"));
-        let ended = workload.run(&cluster, &text).await.expect_success();
+        let ended = cluster.run(&text).await.expect_success();
         let output = ended.output("it");
         assert_eq!((&output["name"], &output["replicas"]), (&json!("db"), &json!(2)));
         assert_eq!(output["deployment"], json!(""), "it repeats a parameter that is not given");
@@ -295,7 +274,7 @@ async fn stateful_sets_and_daemon_sets_are_restarted_and_waited_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_workload_that_does_not_roll_out_or_does_not_exist_is_refused() {
-    for workload in played() {
+    for workload in OTHER_SETS {
         let cluster = TestCluster::new().await;
         let restart = runbook_yaml(&workload.step("rollout_restart"));
         let missing = cluster.run(&restart).await.expect_state(RunState::Failed);
@@ -315,10 +294,12 @@ async fn a_workload_that_does_not_roll_out_or_does_not_exist_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollout_of_a_stateful_set_in_progress_is_waited_for_or_refused() {
-    for workload in played() {
-        let cluster = TestCluster::new().await;
+    for workload in OTHER_SETS {
+        let scenario = scenario_with_failing_image("never", ContainerFailure::NeverReady);
+        let cluster = TestCluster::with_scenario(scenario).await;
         workload.create(&cluster, "RollingUpdate").await;
-        workload.set_status(&cluster, 0).await;
+        workload.set_image(&cluster, "registry.example.com/never:1").await;
+        workload.wait_for_counts(&cluster, 1, 1).await;
         let restart = workload.step("rollout_restart");
         let refuse = restart.replace("}}", ", rollout_in_progress: refuse}}");
         let ended = cluster.run(&runbook_yaml(&refuse)).await.expect_state(RunState::Failed);
@@ -327,15 +308,25 @@ async fn a_rollout_of_a_stateful_set_in_progress_is_waited_for_or_refused() {
         let wait = runbook_yaml(&workload.step("wait_rollout"));
         let accepted = cluster.accept(&wait, json!({})).await.unwrap();
         let id = accepted.run().id().clone();
-        let controller = async {
+        let operator = async {
             wait_until_async("the wait", async || {
                 let records = format!("{:?}", cluster.store.read(&id, 0).await.ok()?);
                 records.contains("rafay-core/db: 1 of 2 new pods created").then_some(())
             })
             .await;
-            workload.set_status(&cluster, 1).await;
+            workload.set_image(&cluster, "registry.example.com/db:1").await;
+            // A stateful set waits for the pod that does not become Ready, whatever its template is.
+            let pods: Api<Pod> = Api::namespaced(client(&cluster), NAMESPACE);
+            let broken = pods.list(&ListParams::default().labels("app=db")).await.unwrap();
+            let is_broken = |pod: &&Pod| {
+                let spec = pod.spec.as_ref().unwrap();
+                spec.containers[0].image.as_deref() == Some("registry.example.com/never:1")
+            };
+            for pod in broken.iter().filter(is_broken) {
+                let _ = pods.delete(&pod.name_any(), &DeleteParams::default()).await;
+            }
         };
-        let (ended, ()) = tokio::join!(cluster.drive(accepted, Control::default()), controller);
+        let (ended, ()) = tokio::join!(cluster.drive(accepted, Control::default()), operator);
         ended.expect_success();
     }
 }

@@ -1,13 +1,11 @@
-//! `scale_deployment` of a stateful set. The simulator has no controller for one: the test plays it, pod by pod.
+//! `scale_deployment` of a stateful set.
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::{
-    apps::v1::StatefulSet, autoscaling::v2::HorizontalPodAutoscaler, core::v1::Pod,
-};
+use k8s_openapi::api::{apps::v1::StatefulSet, autoscaling::v2::HorizontalPodAutoscaler};
 use kube::{
     Api,
-    api::{DeleteParams, Patch, PatchParams},
+    api::{Patch, PatchParams},
 };
 use rafay_relay_sop::{
     engine::Control,
@@ -18,7 +16,7 @@ use serde_json::{Value, json};
 use super::{
     NAMESPACE, assert_left_alone, client, create, fail_and_roll_back, runbook_yaml, texts,
 };
-use test_support::{FinishedRun, TestCluster, wait_until_async};
+use test_support::{TestCluster, wait_until_async};
 
 fn step(more: &str) -> String {
     format!(
@@ -49,54 +47,11 @@ async fn create_set(cluster: &TestCluster) {
     });
     let object = json!({"metadata": {"name": "db", "namespace": NAMESPACE}, "spec": spec});
     create::<StatefulSet>(cluster, object).await;
-    play(cluster).await;
-}
-
-/// Does once what the controller would do: creates or deletes pods, and reports.
-async fn play(cluster: &TestCluster) {
-    let found = set(cluster).await;
-    let wanted = usize::try_from(found.spec.replicas.unwrap()).unwrap();
-    let pods: Api<Pod> = Api::namespaced(client(cluster), NAMESPACE);
-    for ordinal in 0..8 {
-        let name = format!("db-{ordinal}");
-        let is_there = pods.get_opt(&name).await.unwrap().is_some();
-        if ordinal < wanted && !is_there {
-            let owner = json!({
-                "apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db", "controller": true,
-                "uid": found.metadata.uid,
-            });
-            let metadata = json!({
-                "name": name, "namespace": NAMESPACE, "labels": {"app": "db"},
-                "ownerReferences": [owner],
-            });
-            let container = json!({"name": "db", "image": "registry.example.com/db:1"});
-            let pod = json!({"metadata": metadata, "spec": {"containers": [container]}});
-            create::<Pod>(cluster, pod).await;
-        } else if ordinal >= wanted && is_there {
-            pods.delete(&name, &DeleteParams::default()).await.unwrap();
-        }
-    }
-    let status = json!({
-        "replicas": wanted, "readyReplicas": wanted, "updatedReplicas": wanted,
-        "currentRevision": "db-1", "updateRevision": "db-1",
-        "observedGeneration": found.metadata.generation,
-    });
-    let patch = Patch::Merge(json!({"status": status}));
-    sets(cluster).patch_status("db", &PatchParams::default(), &patch).await.unwrap();
-}
-
-/// Runs the steps beside the controller.
-async fn run(cluster: &TestCluster, steps: &str) -> FinishedRun {
-    let accepted = cluster.accept(&runbook_yaml(steps), json!({})).await.unwrap();
-    let before = set(cluster).await.metadata.generation;
-    let controller = async {
-        wait_until_async("the change", async || {
-            (set(cluster).await.metadata.generation != before).then_some(())
-        })
-        .await;
-        play(cluster).await;
-    };
-    tokio::join!(cluster.drive(accepted, Control::default()), controller).0
+    wait_until_async("the pods", async || {
+        let status = set(cluster).await.status?;
+        (status.ready_replicas == Some(2)).then_some(())
+    })
+    .await;
 }
 
 fn names(pods: &Value) -> BTreeSet<String> {
@@ -107,12 +62,12 @@ fn names(pods: &Value) -> BTreeSet<String> {
 async fn a_stateful_set_is_scaled_up_and_down() {
     let cluster = TestCluster::new().await;
     create_set(&cluster).await;
-    let up = run(&cluster, &step("factor: 2")).await.expect_success();
+    let up = cluster.run(&runbook_yaml(&step("factor: 2"))).await.expect_success();
     let output = up.output("it");
     assert_eq!((&output["name"], &output["deployment"]), (&json!("db"), &json!("")));
     assert_eq!((&output["before"]["replicas"], &output["replicas"]), (&json!(2), &json!(4)));
     assert_eq!(names(&output["new_pods"]), texts(&json!(["db-2", "db-3"])));
-    let down = run(&cluster, &step("replicas: 1")).await.expect_success();
+    let down = cluster.run(&runbook_yaml(&step("replicas: 1"))).await.expect_success();
     assert_eq!(names(&down.output("it")["pods"]), texts(&json!(["db-0"])));
     assert_eq!(names(&down.output("it")["new_pods"]), BTreeSet::new());
 }
@@ -130,28 +85,13 @@ async fn the_undo_restores_the_number_unless_another_client_has_changed_it() {
             step("replicas: 3")
         ));
         let accepted = cluster.accept(&text, json!({})).await.unwrap();
-        let controller = async {
-            wait_until_async("the change", async || (replicas(&cluster).await == 3).then_some(()))
-                .await;
-            play(&cluster).await;
-        };
         let driving = cluster.drive(accepted, Control::default());
-        let ended = tokio::join!(driving, controller).0.expect_state(RunState::Failed);
+        let ended = driving.await.expect_state(RunState::Failed);
         if changed {
             let patch = Patch::Merge(json!({"spec": {"replicas": 5}}));
             sets(&cluster).patch("db", &PatchParams::default(), &patch).await.unwrap();
         }
-        let controller = async {
-            if !changed {
-                wait_until_async("the undo", async || {
-                    (replicas(&cluster).await == 2).then_some(())
-                })
-                .await;
-                play(&cluster).await;
-            }
-        };
-        let resuming = cluster.resume(ended.run.id(), ResumeMode::Rollback);
-        let back = tokio::join!(resuming, controller).0;
+        let back = cluster.resume(ended.run.id(), ResumeMode::Rollback).await;
         if changed {
             assert_left_alone(&back, "was changed by another client: expected 3, found 5");
             assert_eq!(replicas(&cluster).await, 5);

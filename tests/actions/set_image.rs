@@ -6,7 +6,7 @@ use simulator::ContainerFailure;
 
 use super::{
     NAMESPACE, assert_left_alone, fail_and_resume, fail_and_roll_back, failing_runbook_yaml,
-    image_patch, patch_deployment, rollout_restart::played, runbook_yaml,
+    image_patch, patch_deployment, rollout_restart::OTHER_SETS, runbook_yaml,
     scenario_with_failing_image, uids_of,
 };
 use k8s_openapi::api::apps::v1::Deployment;
@@ -116,14 +116,14 @@ async fn a_container_that_is_not_there_is_refused_with_the_names() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stateful_sets_and_daemon_sets_get_images_and_keep_their_other_containers() {
-    for workload in played() {
+    for workload in OTHER_SETS {
         let cluster = TestCluster::new().await;
         workload.create(&cluster, "RollingUpdate").await;
         let with = format!("{}, images: {{db: 'registry.example.com/db:2'}}", workload.parameter);
         let step = format!(
             "  - {{id: it, action: set_image, with: {{namespace: {NAMESPACE}, {with}}}}}\n"
         );
-        let ended = workload.run(&cluster, &runbook_yaml(&step)).await.expect_success();
+        let ended = cluster.run(&runbook_yaml(&step)).await.expect_success();
         assert_eq!(ended.output("it")["name"], json!("db"));
         let now = workload.get(&cluster).await;
         let containers = &now.data["spec"]["template"]["spec"]["containers"];

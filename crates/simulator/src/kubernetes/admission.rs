@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value};
 
-use super::object::{self, list, map, put, put_default, text};
+use super::object::{self, flag, list, map, number, put, put_default, text};
 use super::quantity::{format, thousandths_of};
-use super::resources::{LIMIT_RANGES, PODS, RESOURCE_QUOTAS, RESOURCES, Resource};
+use super::resources::{
+    LIMIT_RANGES, PODS, PRIORITY_CLASSES, RESOURCE_QUOTAS, RESOURCES, Resource,
+};
 use super::store::{ObjectChange, ObjectStore};
 
 /// Amounts of resources in thousandths, by the names that a quota has for the resources.
@@ -18,7 +20,14 @@ const REQUIRED_OF_CONTAINERS: [&str; 6] =
     ["cpu", "memory", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory"];
 
 /// The kinds that a quota can count by their plurals alone.
-const COUNTED_BY_PLURAL: [&str; 4] = ["configmaps", "resourcequotas", "secrets", "services"];
+const COUNTED_BY_PLURAL: [&str; 6] = [
+    "configmaps",
+    "persistentvolumeclaims",
+    "replicationcontrollers",
+    "resourcequotas",
+    "secrets",
+    "services",
+];
 
 /// Sets the requests and limits of a new pod that its containers do not set: a request is the limit, where there is
 /// one, or else what the LimitRanges of the namespace have.
@@ -43,6 +52,33 @@ pub(super) fn set_limits(store: &ObjectStore, resource: &Resource, object: &mut 
             }
         }
     }
+}
+
+/// The priority classes that every cluster has.
+const SYSTEM_CLASSES: [(&str, i64); 2] =
+    [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
+
+/// Sets the priority of a new pod by its class, or by the one that is the default. A class that is missing is ignored.
+pub(super) fn set_priority(store: &ObjectStore, resource: &Resource, pod: &mut Value) {
+    if *resource != PODS {
+        return;
+    }
+    let wanted = text(pod, "/spec/priorityClassName").to_owned();
+    if let Some((_, priority)) = SYSTEM_CLASSES.iter().find(|(name, _)| *name == wanted) {
+        put_default(pod, &["spec", "priority"], *priority);
+        return;
+    }
+    let mut classes = store.list(&PRIORITY_CLASSES, None);
+    let class = classes.find(|class| match wanted.as_str() {
+        "" => flag(class, "/globalDefault"),
+        wanted => object::name(class) == wanted,
+    });
+    let Some(class) = class else { return };
+    put_default(pod, &["spec", "priorityClassName"], object::name(class));
+    put_default(pod, &["spec", "priority"], number(class, "/value").unwrap_or(0));
+    let policy = text(class, "/preemptionPolicy");
+    let policy = if policy.is_empty() { "PreemptLowerPriority" } else { policy };
+    put_default(pod, &["spec", "preemptionPolicy"], policy);
 }
 
 fn containers_mut(pod: &mut Value) -> impl Iterator<Item = &mut Value> {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::kubernetes::object::list;
+use crate::kubernetes::object::{list, text};
 
 /// CPU in thousandths, memory in bytes, and a number of pods.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -19,25 +19,38 @@ impl ResourceAmounts {
         Self { cpu: amount("cpu"), memory: amount("memory") / 1000, pods: amount("pods") / 1000 }
     }
 
-    /// Returns what a pod requests: the sum of its containers, or more if an init container
-    /// requests more.
+    /// Returns what a pod requests: the sum of its containers and of the init containers that run on beside them, or
+    /// more if an init container requests more while it runs; and the overhead.
     pub(crate) fn requested_by(pod: &Value) -> Self {
         let of = |container: &Value| Self {
             cpu: amount(container, "/resources/requests", "cpu"),
             memory: amount(container, "/resources/requests", "memory") / 1000,
             pods: 0,
         };
-        let mut requested =
-            list(pod, "/spec/containers").iter().map(of).fold(Self::default(), |sum, one| Self {
-                cpu: sum.cpu + one.cpu,
-                memory: sum.memory + one.memory,
-                pods: 0,
-            });
-        for init in list(pod, "/spec/initContainers").iter().map(of) {
-            requested.cpu = requested.cpu.max(init.cpu);
-            requested.memory = requested.memory.max(init.memory);
+        let (mut beside, mut most) = (Self::default(), Self::default());
+        for init in list(pod, "/spec/initContainers") {
+            let runs_on = text(init, "/restartPolicy") == "Always";
+            most = most.max(beside.plus(of(init)));
+            if runs_on {
+                beside = beside.plus(of(init));
+            }
         }
-        Self { pods: 1, ..requested }
+        let own = list(pod, "/spec/containers").iter().map(of).fold(beside, Self::plus);
+        let overhead = Self {
+            cpu: amount(pod, "/spec/overhead", "cpu"),
+            memory: amount(pod, "/spec/overhead", "memory") / 1000,
+            pods: 1,
+        };
+        own.max(most).plus(overhead)
+    }
+
+    /// Returns the larger amount of each resource.
+    fn max(self, other: Self) -> Self {
+        Self {
+            cpu: self.cpu.max(other.cpu),
+            memory: self.memory.max(other.memory),
+            pods: self.pods.max(other.pods),
+        }
     }
 
     pub(crate) fn minus(self, other: Self) -> Self {
@@ -116,6 +129,42 @@ fn thousandths(number: f64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_pod_requests_what_its_containers_need_at_once() {
+        let container = |cpu: &str, policy: Option<&str>| json!({"resources": {"requests": {"cpu": cpu}}, "restartPolicy": policy});
+        let cases = [
+            (json!({"containers": [container("1", None), container("500m", None)]}), 1500),
+            (
+                json!({
+                    "containers": [container("1", None)],
+                    "initContainers": [container("3", None), container("2", None)],
+                }),
+                3000,
+            ),
+            // The second init container runs beside the first one, which runs on.
+            (
+                json!({
+                    "containers": [container("1", None)],
+                    "initContainers": [container("500m", Some("Always")), container("2", None)],
+                }),
+                2500,
+            ),
+            (
+                json!({
+                    "containers": [container("1", None)],
+                    "initContainers": [container("500m", Some("Always"))],
+                    "overhead": {"cpu": "250m"},
+                }),
+                1750,
+            ),
+        ];
+        for (spec, cpu) in cases {
+            let requested = ResourceAmounts::requested_by(&json!({"spec": spec}));
+            assert_eq!((requested.cpu, requested.pods), (cpu, 1), "{spec}");
+        }
+    }
 
     #[test]
     fn quantities_of_every_form_are_parsed() {

@@ -177,6 +177,41 @@ pub(crate) static AUTOSCALERS: Resource = Resource {
     common: true,
     ..grouped("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
 };
+pub(crate) static CRON_JOBS: Resource = Resource {
+    short_names: &["cj"],
+    subresources: &["status"],
+    generation: true,
+    common: true,
+    ..grouped("batch", "v1", "cronjobs", "CronJob")
+};
+pub(crate) static REPLICATION_CONTROLLERS: Resource = Resource {
+    short_names: &["rc"],
+    subresources: &["status"],
+    generation: true,
+    common: true,
+    ..core("replicationcontrollers", "ReplicationController", true)
+};
+pub(crate) static PERSISTENT_VOLUMES: Resource = Resource {
+    short_names: &["pv"],
+    subresources: &["status"],
+    ..core("persistentvolumes", "PersistentVolume", false)
+};
+pub(crate) static PERSISTENT_VOLUME_CLAIMS: Resource = Resource {
+    short_names: &["pvc"],
+    subresources: &["status"],
+    ..core("persistentvolumeclaims", "PersistentVolumeClaim", true)
+};
+pub(crate) static STORAGE_CLASSES: Resource = Resource {
+    short_names: &["sc"],
+    namespaced: false,
+    ..grouped("storage.k8s.io", "v1", "storageclasses", "StorageClass")
+};
+pub(crate) static PRIORITY_CLASSES: Resource = Resource {
+    short_names: &["pc"],
+    generation: true,
+    namespaced: false,
+    ..grouped("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass")
+};
 pub(crate) static LEASES: Resource = grouped("coordination.k8s.io", "v1", "leases", "Lease");
 /// The kinds that `rafay-relay-sop crds` defines, as if they had been applied (`custom`).
 pub(crate) static RUNBOOK_RUNS: Resource = Resource {
@@ -189,7 +224,7 @@ pub(crate) static RUN_EVENTS: Resource =
     Resource { generation: true, ..grouped("sop.rafay.dev", "v1alpha1", "runevents", "RunEvents") };
 
 /// Every kind, in the order in which discovery lists them.
-pub(crate) static RESOURCES: [&Resource; 21] = [
+pub(crate) static RESOURCES: [&Resource; 27] = [
     &NAMESPACES,
     &NODES,
     &PODS,
@@ -209,6 +244,12 @@ pub(crate) static RESOURCES: [&Resource; 21] = [
     &AUTOSCALERS,
     &LEASES,
     &NEW_EVENTS,
+    &CRON_JOBS,
+    &REPLICATION_CONTROLLERS,
+    &PERSISTENT_VOLUMES,
+    &PERSISTENT_VOLUME_CLAIMS,
+    &STORAGE_CLASSES,
+    &PRIORITY_CLASSES,
     &RUNBOOK_RUNS,
     &RUN_EVENTS,
 ];

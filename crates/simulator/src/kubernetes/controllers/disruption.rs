@@ -11,7 +11,9 @@ use crate::kubernetes::index::{Index, label_value};
 use crate::kubernetes::object::{
     self, as_count, controller, is_terminating, is_true, map, moment, number, put, text, uid,
 };
-use crate::kubernetes::resources::{BUDGETS, DEPLOYMENTS, PODS, REPLICA_SETS};
+use crate::kubernetes::resources::{
+    BUDGETS, DEPLOYMENTS, PODS, REPLICA_SETS, REPLICATION_CONTROLLERS, STATEFUL_SETS,
+};
 use crate::kubernetes::selectors::selects;
 use crate::kubernetes::store::ObjectChange;
 
@@ -30,9 +32,12 @@ pub(super) struct DisruptionController {
     /// The budgets by the first label that they select, so that a pod is not compared with the
     /// selectors of all budgets.
     by_label: HashMap<SelectedLabel, BTreeSet<WorkKey>>,
-    /// The budgets by the namespace and the name of each replica set that owns selected pods.
-    by_owner: HashMap<(String, String), BTreeSet<WorkKey>>,
+    /// The budgets by the namespace and each workload that owns selected pods.
+    by_owner: HashMap<(String, Owner), BTreeSet<WorkKey>>,
 }
+
+/// The kind and the name of a workload that owns pods.
+type Owner = (String, String);
 
 /// A namespace, and one of the labels that a selector requires, if it requires any.
 type SelectedLabel = (String, Option<(String, String)>);
@@ -47,8 +52,8 @@ struct SelectedPods {
     pods: HashMap<String, SelectedPod>,
     /// How many pods are Ready and not being deleted.
     healthy: i64,
-    /// How many pods each replica set owns.
-    owners: BTreeMap<String, usize>,
+    /// How many pods each workload owns.
+    owners: BTreeMap<Owner, usize>,
 }
 
 /// The part of a pod that counts.
@@ -56,8 +61,7 @@ struct SelectedPods {
 struct SelectedPod {
     is_healthy: bool,
     is_terminating: bool,
-    /// The name of the replica set.
-    owner: Option<String>,
+    owner: Option<Owner>,
 }
 
 impl Reconcile for DisruptionController {
@@ -70,7 +74,10 @@ impl Reconcile for DisruptionController {
             for pod in change.before.iter().chain([object]) {
                 self.note_pod(view, pod, queue);
             }
-        } else if *change.resource == REPLICA_SETS && has_new_scale(change) {
+        } else if [&REPLICA_SETS, &STATEFUL_SETS, &REPLICATION_CONTROLLERS]
+            .contains(&change.resource)
+            && has_new_scale(change)
+        {
             self.queue_budgets_of(object, queue);
         } else if *change.resource == DEPLOYMENTS && has_new_scale(change) {
             for set in view.find_of(&REPLICA_SETS, Index::Owner, uid(object)) {
@@ -179,10 +186,11 @@ impl DisruptionController {
         }
     }
 
-    /// Queues the budgets that select pods of a replica set.
-    fn queue_budgets_of(&self, set: &Value, queue: &mut WorkQueue) {
-        let owner = (object::namespace(set).to_owned(), object::name(set).to_owned());
-        for key in self.by_owner.get(&owner).into_iter().flatten() {
+    /// Queues the budgets that select pods of a workload.
+    fn queue_budgets_of(&self, workload: &Value, queue: &mut WorkQueue) {
+        let owner = (text(workload, "/kind").to_owned(), object::name(workload).to_owned());
+        let place = (object::namespace(workload).to_owned(), owner);
+        for key in self.by_owner.get(&place).into_iter().flatten() {
             queue.add(key.clone());
         }
     }
@@ -195,9 +203,9 @@ impl SelectedPods {
         view: &ClusterView<'_>,
         key: &WorkKey,
         name: String,
-        by_owner: &mut HashMap<(String, String), BTreeSet<WorkKey>>,
+        by_owner: &mut HashMap<(String, Owner), BTreeSet<WorkKey>>,
     ) {
-        let place = |owner: &str| (key.namespace.clone(), owner.to_owned());
+        let place = |owner: &Owner| (key.namespace.clone(), owner.clone());
         if let Some(old) = self.pods.remove(&name) {
             self.healthy -= i64::from(old.is_healthy);
             if let Some(owner) = &old.owner
@@ -220,7 +228,8 @@ impl SelectedPods {
         let new = SelectedPod {
             is_healthy: is_true(pod, "Ready") && !is_terminating(pod),
             is_terminating: is_terminating(pod),
-            owner: controller(pod).map(|owner| text(owner, "/name").to_owned()),
+            owner: controller(pod)
+                .map(|owner| (text(owner, "/kind").to_owned(), text(owner, "/name").to_owned())),
         };
         self.healthy += i64::from(new.is_healthy);
         if let Some(owner) = &new.owner {
@@ -313,8 +322,14 @@ fn expected_and_desired(
 /// Returns the sum of the sizes of the workloads that manage the pods.
 fn expected_scale(view: &ClusterView<'_>, namespace: &str, selected: &SelectedPods) -> i64 {
     let mut sizes: HashMap<&str, i64> = HashMap::new();
-    for owner in selected.owners.keys() {
-        let Some(set) = view.get(&REPLICA_SETS, namespace, owner) else {
+    for (kind, owner) in selected.owners.keys() {
+        let resource = match kind.as_str() {
+            "ReplicaSet" => &REPLICA_SETS,
+            "StatefulSet" => &STATEFUL_SETS,
+            "ReplicationController" => &REPLICATION_CONTROLLERS,
+            _ => continue,
+        };
+        let Some(set) = view.get(resource, namespace, owner) else {
             continue;
         };
         let top = controller(set)

@@ -29,6 +29,7 @@ use super::write::{DeleteOptions, ObjectPart, ObjectWriter};
 
 mod autoscaler;
 mod created;
+mod daemon_set;
 mod deployment;
 mod disruption;
 mod events;
@@ -43,6 +44,7 @@ mod quota;
 mod replica_set;
 mod rollout;
 mod scheduler;
+mod stateful_set;
 
 pub use created::CreatedObject;
 use queue::{WorkKey, WorkQueue};
@@ -377,6 +379,8 @@ impl ControlPlane {
             Controller::new(autoscaler::PodAutoscaler),
             Controller::new(deployment::DeploymentController),
             Controller::new(replica_set::ReplicaSetController::default()),
+            Controller::new(stateful_set::StatefulSetController::default()),
+            Controller::new(daemon_set::DaemonSetController::default()),
             Controller::new(job::JobController),
             Controller::new(scheduler::Scheduler::default()),
             Controller::new(kubelet::Kubelets),

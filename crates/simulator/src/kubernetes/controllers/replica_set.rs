@@ -240,6 +240,15 @@ impl OwnPods {
     }
 }
 
+/// Returns since when a Ready pod counts as Ready: since the controller that has the timers has seen it, or before that
+/// if the pod was loaded.
+pub(super) fn ready_since(view: &ClusterView<'_>, timers: &mut Timers, pod: &Value) -> Timestamp {
+    if view.settings.loaded.has_settled_pod(uid(pod)) {
+        return first_ready(view, pod);
+    }
+    timers.since("ready", uid(pod), view.time)
+}
+
 /// Returns since when a Ready pod counts as Ready that the controller has not seen before.
 fn first_ready(view: &ClusterView<'_>, pod: &Value) -> Timestamp {
     if !view.settings.loaded.has_settled_pod(uid(pod)) {

@@ -27,7 +27,7 @@ pub(crate) fn set_defaults(resource: &Resource, object: &mut Value) {
             pod_defaults(object, &["spec", "template", "spec"]);
         }
         "statefulsets" => stateful_set_defaults(object),
-        "daemonsets" => pod_defaults(object, &["spec", "template", "spec"]),
+        "daemonsets" => daemon_set_defaults(object),
         "jobs" => job_defaults(object),
         "namespaces" => {
             // A terminating namespace loses its finalizer when it is empty, and must not get it
@@ -87,6 +87,17 @@ fn stateful_set_defaults(object: &mut Value) {
     for moment in ["whenDeleted", "whenScaled"] {
         let path = ["spec", "persistentVolumeClaimRetentionPolicy", moment];
         put_default(object, &path, "Retain");
+    }
+    pod_defaults(object, &["spec", "template", "spec"]);
+}
+
+fn daemon_set_defaults(object: &mut Value) {
+    put_default(object, &["spec", "revisionHistoryLimit"], 10);
+    put_default(object, &["spec", "updateStrategy", "type"], "RollingUpdate");
+    if text(object, "/spec/updateStrategy/type") == "RollingUpdate" {
+        let rolling = ["spec", "updateStrategy", "rollingUpdate"];
+        put_default(object, &[&rolling[..], &["maxUnavailable"]].concat(), 1);
+        put_default(object, &[&rolling[..], &["maxSurge"]].concat(), 0);
     }
     pod_defaults(object, &["spec", "template", "spec"]);
 }
@@ -157,6 +168,17 @@ pub(crate) fn admit(resource: &Resource, object: &mut Value) {
         "replicasets" => put_default(object, &["status"], json!({"replicas": 0})),
         "statefulsets" => {
             put_default(object, &["status"], json!({"replicas": 0, "availableReplicas": 0}));
+        }
+        "daemonsets" => {
+            let counts = [
+                "currentNumberScheduled",
+                "desiredNumberScheduled",
+                "numberMisscheduled",
+                "numberReady",
+            ];
+            for count in counts {
+                put_default(object, &["status", count], 0);
+            }
         }
         "jobs" => put_default(object, &["status"], json!({})),
         "poddisruptionbudgets" => {

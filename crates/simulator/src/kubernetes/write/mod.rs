@@ -65,6 +65,7 @@ impl ObjectWriter<'_> {
         let name = object::name(&object).to_owned();
         put(&mut object, &["metadata", "creationTimestamp"], time(self.now));
         admission::set_limits(self.store, resource, &mut object);
+        admission::set_priority(self.store, resource, &mut object);
         default_and_validate(resource, &mut object)?;
         kinds::admit(resource, &mut object);
         if resource.namespaced {

@@ -16,6 +16,7 @@ pub(super) fn rejection_reason(
     pod: &Value,
     requested: ResourceAmounts,
     constraints: &PlacementConstraints,
+    volumes: &[Value],
 ) -> Option<&'static str> {
     let node = &*node_info.node;
     if is_cordoned_for(node, pod) {
@@ -27,7 +28,25 @@ pub(super) fn rejection_reason(
     if !is_selected(node, pod) {
         return Some("node(s) didn't match Pod's node affinity/selector");
     }
-    let free = node_info.free;
+    if let Some(why) = capacity_reason(requested, node_info.free) {
+        return Some(why);
+    }
+    if !can_mount(node, volumes) {
+        return Some("node(s) didn't match PersistentVolume's node affinity");
+    }
+    constraints.rejection_reason(node)
+}
+
+/// Returns whether a node is selected by the terms of every volume.
+pub(super) fn can_mount(node: &Value, volumes: &[Value]) -> bool {
+    volumes.iter().all(|terms| list(terms, "").iter().any(|term| term_selects(term, node)))
+}
+
+/// Returns why a node has not enough left, if it has not.
+pub(super) fn capacity_reason(
+    requested: ResourceAmounts,
+    free: ResourceAmounts,
+) -> Option<&'static str> {
     if requested.pods > free.pods {
         return Some("Too many pods");
     }
@@ -37,12 +56,17 @@ pub(super) fn rejection_reason(
     if requested.memory > 0 && requested.memory > free.memory {
         return Some("Insufficient memory");
     }
-    constraints.rejection_reason(node)
+    None
+}
+
+/// Returns whether a node was rejected because it has not enough left.
+pub(super) fn is_capacity_reason(rejection_reason: &str) -> bool {
+    ["Insufficient cpu", "Insufficient memory", "Too many pods"].contains(&rejection_reason)
 }
 
 /// Returns whether removing pods from a node could resolve its rejection.
 pub(super) fn is_resolvable_by_preemption(rejection_reason: &str) -> bool {
-    ["Insufficient cpu", "Insufficient memory", "Too many pods"].contains(&rejection_reason)
+    is_capacity_reason(rejection_reason)
         || rejection_reason.ends_with("anti-affinity rules")
         || rejection_reason.ends_with("spread constraints")
 }
@@ -57,13 +81,14 @@ fn is_cordoned_for(node: &Value, pod: &Value) -> bool {
     !list(pod, "/spec/tolerations").iter().any(|toleration| tolerates(toleration, &cordon))
 }
 
-fn is_untolerated(taint: &Value, pod: &Value) -> bool {
+/// Returns whether a taint keeps a pod away that does not tolerate it.
+pub(crate) fn is_untolerated(taint: &Value, pod: &Value) -> bool {
     let hard = matches!(text(taint, "/effect"), "NoSchedule" | "NoExecute");
     hard && !list(pod, "/spec/tolerations").iter().any(|toleration| tolerates(toleration, taint))
 }
 
 /// Returns whether the pod's node selector and its required node affinity match the node.
-fn is_selected(node: &Value, pod: &Value) -> bool {
+pub(crate) fn is_selected(node: &Value, pod: &Value) -> bool {
     let plain = map(pod, "/spec/nodeSelector")
         .is_none_or(|wanted| wanted.iter().all(|(key, value)| label(node, key) == value.as_str()));
     let terms = format!("/spec/affinity/nodeAffinity/{REQUIRED}/nodeSelectorTerms");

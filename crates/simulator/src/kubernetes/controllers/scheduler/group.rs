@@ -26,6 +26,8 @@ pub(super) struct PodGroup {
     owner: Option<String>,
     requested: ResourceAmounts,
     constraints: PlacementConstraints,
+    /// For each volume that only some nodes can mount, the node selector terms of which one must match.
+    volumes: Vec<Value>,
     /// The result for each node.
     verdicts: HashMap<Arc<str>, Verdict>,
     /// The nodes that suit, the best first: the one with the highest score, the first by name of
@@ -42,15 +44,16 @@ pub(super) struct PodGroup {
 type Verdict = Result<i64, &'static str>;
 
 /// Returns a text that is equal for pods of one group.
-pub(super) fn identity(pod: &Value) -> String {
+pub(super) fn identity(pod: &Value, volumes: &[Value]) -> String {
     let owner = controller(pod).map_or("", |owner| text(owner, "/uid"));
     let labels = &pod["metadata"]["labels"];
-    format!("{}\n{owner}\n{labels}\n{}", object::namespace(pod), pod["spec"])
+    let volumes: String = volumes.iter().map(|terms| format!("\n{terms}")).collect();
+    format!("{}\n{owner}\n{labels}\n{}{volumes}", object::namespace(pod), pod["spec"])
 }
 
 impl PodGroup {
     /// Returns a group for pods like this one, which has not looked at the nodes.
-    pub(super) fn new(pod: &Arc<Value>) -> Self {
+    pub(super) fn new(pod: &Arc<Value>, volumes: Vec<Value>) -> Self {
         Self {
             pending: BTreeMap::new(),
             fresh: BTreeSet::new(),
@@ -59,6 +62,7 @@ impl PodGroup {
             owner: controller(pod).map(|owner| text(owner, "/uid").to_owned()),
             requested: ResourceAmounts::requested_by(pod),
             constraints: PlacementConstraints::of(pod),
+            volumes,
             verdicts: HashMap::new(),
             suitable: BTreeSet::new(),
             reasons: BTreeMap::new(),
@@ -94,6 +98,24 @@ impl PodGroup {
     /// Returns the name of the node that suits best.
     pub(super) fn best_node(&self) -> Option<Arc<str>> {
         self.suitable.first().map(|(_, name)| Arc::clone(name))
+    }
+
+    pub(super) fn requested(&self) -> ResourceAmounts {
+        self.requested
+    }
+
+    /// Returns whether nothing but a lack of capacity keeps the pods away from a node.
+    pub(super) fn lacks_only_capacity(&self, info: &NodeInfo) -> bool {
+        filter::can_mount(&info.node, &self.volumes)
+            && self.constraints.rejection_reason(&info.node).is_none()
+    }
+
+    /// Returns the nodes that were rejected because they have not enough left.
+    pub(super) fn preemptible_nodes(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.verdicts.iter().filter_map(|(name, verdict)| {
+            let reason = verdict.err()?;
+            filter::is_capacity_reason(reason).then_some(name)
+        })
     }
 
     pub(super) fn reasons(&self) -> &BTreeMap<&'static str, usize> {
@@ -173,7 +195,8 @@ impl PodGroup {
     fn judge(&mut self, info: &NodeInfo) {
         self.examined += 1;
         let pod = &self.sample;
-        let rejection = filter::rejection_reason(info, pod, self.requested, &self.constraints);
+        let rejection =
+            filter::rejection_reason(info, pod, self.requested, &self.constraints, &self.volumes);
         let verdict = rejection.map_or_else(|| Ok(self.score(info)), Err);
         if self.verdicts.get(&info.name) == Some(&verdict) {
             return;

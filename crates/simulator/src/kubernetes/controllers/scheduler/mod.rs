@@ -1,5 +1,5 @@
 //! The scheduler: finds a node for each pending pod, or reports why there is none. It has the
-//! filters and preferences of the default profile, without preemption.
+//! filters and preferences of the default profile, and preempts pods for capacity only.
 //!
 //! Pods that are alike, such as those of one replica set, are a group. For each group the scheduler
 //! remembers how well every node suits it, and after a change it examines only the nodes that the
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::kubernetes::object::{
     self, condition, is_terminating, moment, number, put, set_condition, text,
 };
-use crate::kubernetes::resources::{NODES, PODS};
+use crate::kubernetes::resources::{NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS};
 use crate::kubernetes::store::ObjectChange;
 
 use super::queue::{WorkKey, WorkQueue};
@@ -25,7 +25,10 @@ mod affinity;
 mod filter;
 mod group;
 mod nodes;
+mod preemption;
+mod volumes;
 
+pub(super) use filter::{is_selected, is_untolerated};
 use group::PodGroup;
 use nodes::{NodeInfo, Nodes};
 
@@ -75,6 +78,10 @@ impl Reconcile for Scheduler {
             }
         } else if *change.resource == PODS {
             self.observe_pod(view, change);
+        } else if *change.resource == PERSISTENT_VOLUME_CLAIMS
+            || *change.resource == PERSISTENT_VOLUMES
+        {
+            self.requeue_claiming_pods(view);
         }
         if !self.touched.is_empty() {
             queue.add(WorkKey::named(&PODS, "", ""));
@@ -121,7 +128,20 @@ impl Reconcile for Scheduler {
                 }
                 None => {
                     let why = unschedulable_message(self.nodes.len(), group.reasons());
-                    group.report(&why, |pod| mark_unschedulable(view, plan, pod, &why));
+                    let first = group.pending.get(&place).cloned();
+                    let victims = first
+                        .as_ref()
+                        .and_then(|pod| preemption::find_victims(view, &self.nodes, group, pod));
+                    let nominated = first.zip(victims).map(|(pod, (node, victims))| {
+                        preemption::end(view, plan, &pod, &node, &victims);
+                        mark_unschedulable(view, plan, &pod, &why, Some(&node));
+                        pod
+                    });
+                    group.report(&why, |pod| {
+                        if nominated.as_deref() != Some(pod) {
+                            mark_unschedulable(view, plan, pod, &why, None);
+                        }
+                    });
                 }
             }
         }
@@ -138,15 +158,7 @@ impl Scheduler {
             self.nodes.replace_pod(node, &key, pod);
             return;
         }
-        if let Some((id, place)) = self.pending.remove(&key)
-            && let Some(group) = self.groups.get_mut(&id)
-        {
-            group.pending.remove(&place);
-            group.fresh.remove(&place);
-            if group.pending.is_empty() {
-                self.retire(id);
-            }
-        }
+        self.dequeue(&key);
         if let Some((node, pod)) = self.nodes.remove_pod(&key) {
             let name = node.clone();
             self.for_each_group(view, |group, nodes| group.remove_pod(nodes, &name, &pod));
@@ -155,7 +167,36 @@ impl Scheduler {
             let node = node.to_owned();
             self.place(view, Arc::clone(pod), &node);
         } else if !change.deleted && is_pending(pod) {
-            self.enqueue(key, pod);
+            self.enqueue(view, key, pod);
+        }
+    }
+
+    /// Queues again the pending pods whose claims may be bound to other volumes now.
+    fn requeue_claiming_pods(&mut self, view: &ClusterView<'_>) {
+        let claiming: Vec<(PodKey, Arc<Value>)> = self
+            .pending
+            .iter()
+            .filter_map(|(key, (id, place))| {
+                let pod = self.groups.get(id)?.pending.get(place)?;
+                volumes::has_claims(pod).then(|| (key.clone(), Arc::clone(pod)))
+            })
+            .collect();
+        for (key, pod) in claiming {
+            self.dequeue(&key);
+            self.enqueue(view, key, &pod);
+        }
+    }
+
+    /// Removes a pod from its group.
+    fn dequeue(&mut self, key: &PodKey) {
+        if let Some((id, place)) = self.pending.remove(key)
+            && let Some(group) = self.groups.get_mut(&id)
+        {
+            group.pending.remove(&place);
+            group.fresh.remove(&place);
+            if group.pending.is_empty() {
+                self.retire(id);
+            }
         }
     }
 
@@ -167,11 +208,13 @@ impl Scheduler {
         self.for_each_group(view, |group, nodes| group.add_pod(nodes, node, &pod));
     }
 
-    fn enqueue(&mut self, key: PodKey, pod: &Arc<Value>) {
-        let id: Arc<str> = group::identity(pod).into();
+    fn enqueue(&mut self, view: &ClusterView<'_>, key: PodKey, pod: &Arc<Value>) {
+        let volumes = volumes::required_terms(view, pod);
+        let id: Arc<str> = group::identity(pod, &volumes).into();
         self.idle.retain(|idle| *idle != id);
-        let group = self.groups.entry(Arc::clone(&id)).or_insert_with(|| PodGroup::new(pod));
-        let priority = number(pod, "/spec/priority").unwrap_or(0);
+        let group =
+            self.groups.entry(Arc::clone(&id)).or_insert_with(|| PodGroup::new(pod, volumes));
+        let priority = priority_of(pod);
         let created = moment(pod, "/metadata/creationTimestamp");
         let place = (Reverse(priority), created, key.1.clone(), key.0.clone());
         group.pending.insert(place.clone(), Arc::clone(pod));
@@ -206,9 +249,13 @@ impl Scheduler {
     }
 }
 
+fn priority_of(pod: &Value) -> i64 {
+    number(pod, "/spec/priority").unwrap_or(0)
+}
+
 fn is_pending(pod: &Value) -> bool {
     text(pod, "/spec/nodeName").is_empty()
-        && text(pod, "/spec/schedulerName") == "default-scheduler"
+        && matches!(text(pod, "/spec/schedulerName"), "" | "default-scheduler")
         && text(pod, "/status/phase") == "Pending"
         && !is_terminating(pod)
 }
@@ -256,12 +303,22 @@ fn bind(view: &ClusterView<'_>, plan: &mut ControllerPlan, pod: &Value, node: &s
     plan.event(events::normal(COMPONENT, pod, "Scheduled", message));
 }
 
-fn mark_unschedulable(view: &ClusterView<'_>, plan: &mut ControllerPlan, pod: &Value, why: &str) {
+/// Reports that a pod finds no node, and the node on which others end for it.
+fn mark_unschedulable(
+    view: &ClusterView<'_>,
+    plan: &mut ControllerPlan,
+    pod: &Value,
+    why: &str,
+    nominated: Option<&str>,
+) {
     let known = condition(pod, "PodScheduled");
-    if known.is_some_and(|known| text(known, "/message") == why) {
+    if nominated.is_none() && known.is_some_and(|known| text(known, "/message") == why) {
         return;
     }
     let mut reported = pod.clone();
+    if let Some(node) = nominated {
+        put(&mut reported, &["status", "nominatedNodeName"], node);
+    }
     let unscheduled = json!({
         "type": "PodScheduled",
         "status": "False",
