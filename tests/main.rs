@@ -18,6 +18,7 @@ mod library;
 mod limits;
 mod loops;
 mod permissions;
+mod plan;
 mod printable;
 mod rehearsal;
 mod relay_scale;

@@ -37,6 +37,8 @@ const TIME_LIMIT: Duration = Duration::from_hours(24);
 /// A runbook and its inputs.
 struct Subject {
     name: &'static str,
+    /// How long its run takes when nothing disturbs it.
+    length: Duration,
     text: &'static str,
     inputs: Value,
 }
@@ -61,16 +63,20 @@ enum Other {
 }
 
 impl Schedule {
-    fn draw(random: &mut Rng) -> Self {
-        let seconds = |random: &mut Rng| Duration::from_millis(random.u64(0..400_000));
-        let faults = (0..random.usize(0..4)).map(|_| fault(random)).collect();
+    /// Draws a schedule for a run that takes so long.
+    fn draw(random: &mut Rng, length: Duration) -> Self {
+        let seconds = |random: &mut Rng| length.mul_f64(random.f64());
+        let mut faults: Vec<Fault> = (0..random.usize(0..4)).map(|_| fault(random)).collect();
+        if random.u8(0..3) == 0 {
+            faults.push(lasting_fault(random));
+        }
         let moment = |random: &mut Rng| match random.bool() {
             true => Moment::BeforeEvent,
             false => Moment::AfterEvent,
         };
         let crashes =
             (0..random.usize(0..3)).map(|_| (random.u64(1..150), moment(random))).collect();
-        let cancel_after = (random.u8(0..4) == 0).then(|| seconds(random));
+        let cancel_after = (random.u8(0..3) == 0).then(|| seconds(random));
         let other = |random: &mut Rng| match random.bool() {
             true => Other::DeletePod(random.usize(0..20)),
             false => Other::Uncordon(random.usize(0..8)),
@@ -116,7 +122,22 @@ fn fault(random: &mut Rng) -> Fault {
     }
 }
 
-/// What became of a run.
+/// Lasts until a step has used all its attempts.
+fn lasting_fault(random: &mut Rng) -> Fault {
+    let operations = [
+        "eks:UpdateNodegroupConfig",
+        "autoscaling:SetInstanceProtection",
+        "patch nodes/*",
+        "patch deployments/*",
+        "list pods*",
+    ];
+    let effect =
+        Effect::Fail { status: 500, code: "InternalError".into(), message: "a fault".into() };
+    let matching = random.choice(operations).unwrap_or("*").to_owned();
+    Fault { matching, nth: random.u32(1..4), times: random.u32(10..40), effect }
+}
+
+/// The outcome of a schedule.
 struct Outcome {
     run: Run,
     before: ClusterState,
@@ -354,9 +375,9 @@ fn run_one(
     seed: u64,
     succeeds: fn(&Outcome) -> Result<(), String>,
 ) -> (Vec<String>, String) {
-    let schedule = Schedule::draw(&mut Rng::with_seed(seed));
+    let schedule = Schedule::draw(&mut Rng::with_seed(seed), subject.length);
     let mut ends = Vec::new();
-    let ended = in_virtual_time(seed, run_schedule(subject, &schedule));
+    let ended = in_virtual_time(seed, || run_schedule(subject, &schedule));
     let checked = ended.and_then(|outcome| {
         ends.push(outcome.run.state(false).to_string());
         if outcome.processes > 1 {
@@ -382,7 +403,7 @@ fn assert_ends(ends: &BTreeMap<String, usize>, expected: &[&str]) {
 
 fn relay_scale() -> Subject {
     let text = include_str!("../runbooks/relay-scale.yaml");
-    Subject { name: "relay-scale", text, inputs: json!({}) }
+    Subject { name: "relay-scale", length: Duration::from_secs(110), text, inputs: json!({}) }
 }
 
 #[test]
@@ -399,7 +420,8 @@ fn park_keeps_its_promise_under_any_schedule() {
         "nodegroups": ["relay-services-1a2b3c"],
         "deployments": ["rafay-sentry"],
     });
-    let subject = Subject { name: "park", text: include_str!("../runbooks/park.yaml"), inputs };
+    let text = include_str!("../runbooks/park.yaml");
+    let subject = Subject { name: "park", length: Duration::from_secs(40), text, inputs };
     let succeeds = |outcome: &Outcome| {
         let after = facts(&outcome.after);
         let parked = |target: &str| match after[target].as_str() {
@@ -417,7 +439,8 @@ fn park_keeps_its_promise_under_any_schedule() {
 fn restart_deployments_keeps_its_promise_under_any_schedule() {
     let inputs = json!({"deployments": ["rafay-sentry", "relay-cache"]});
     let text = include_str!("../runbooks/restart-deployments.yaml");
-    let subject = Subject { name: "restart-deployments", text, inputs };
+    let subject =
+        Subject { name: "restart-deployments", length: Duration::from_secs(15), text, inputs };
     let succeeds = |outcome: &Outcome| {
         for path in ["rafay-core/rafay-sentry", "rafay-core/relay-cache"] {
             let deployment = &outcome.after.deployments[path];
@@ -434,10 +457,11 @@ fn restart_deployments_keeps_its_promise_under_any_schedule() {
 /// The same seed is the same world, the same disturbances and the same end.
 #[test]
 fn a_schedule_is_replayed_by_its_seed() {
+    let subject = relay_scale();
     for seed in [3, 14] {
         let replay = || {
-            let schedule = Schedule::draw(&mut Rng::with_seed(seed));
-            let outcome = in_virtual_time(seed, run_schedule(&relay_scale(), &schedule)).unwrap();
+            let schedule = Schedule::draw(&mut Rng::with_seed(seed), subject.length);
+            let outcome = in_virtual_time(seed, || run_schedule(&subject, &schedule)).unwrap();
             (outcome.run.state(false), facts(&outcome.after))
         };
         assert_eq!(replay(), replay(), "seed {seed}");

@@ -96,7 +96,8 @@ impl RunArgs {
         self.target.ensure_speed_is_allowed(&environment.platform, &preflight.target).await?;
         preflight.consent.accepted.clone_from(&self.accept);
         if approved.is_some() || !(self.target.simulate || self.no_plan) {
-            let plan = make(&engine, &preflight, &PlanOptions::default()).await;
+            let options = PlanOptions { ranges: asks, ..PlanOptions::default() };
+            let plan = make(&engine, &preflight, &options).await;
             if let Some((approved, digest)) = approved {
                 ensure_same(&approved, &plan)?;
                 preflight.consent.plan = Some(approved.approve(digest));

@@ -129,9 +129,8 @@ impl ServeArgs {
             let target = RunTarget::default();
             self.target.ensure_speed_is_allowed(&environment.platform, &target).await?;
         }
-        let service =
-            Service::new(engine, runbook_dir, self.restart_guard.std(), windows, limits)
-                .planning_before_runs(!self.no_plan);
+        let service = Service::new(engine, runbook_dir, self.restart_guard.std(), windows, limits)
+            .planning_before_runs(!self.no_plan);
         // Before a client can ask for its status.
         let max_age = self.resume_within.std();
         service.expect_recovery(max_age).await;

@@ -34,7 +34,7 @@ pub struct Preflight {
     pub outside_window: Option<String>,
     /// Warnings for a person who is about to start the run, a sentence each.
     pub warnings: Vec<String>,
-    /// What a person agreed to.
+    /// The consent of a person.
     pub consent: Consent,
     /// The outputs of the leading steps, where they were needed already.
     pub(super) reads: Option<LeadingReads>,

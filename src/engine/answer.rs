@@ -345,7 +345,7 @@ pub struct Approver {
     pub actors: Vec<String>,
     /// Their answers, as texts; a question that has none, and no default, fails the step.
     pub texts: BTreeMap<String, String>,
-    /// Whether as many actors approve as are asked for, whoever they are.
+    /// Whether as many actors approve as are asked for, under any names.
     is_rehearsal: bool,
 }
 

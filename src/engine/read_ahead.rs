@@ -28,7 +28,7 @@ pub struct StepAhead {
     pub name: String,
     /// Its action; `call` for one that calls a runbook.
     pub action: String,
-    /// What the action does.
+    /// The kind of its action.
     pub kind: ActionKind,
     /// How much its undo restores.
     pub reversibility: Reversibility,
@@ -36,31 +36,31 @@ pub struct StepAhead {
     pub restore_at_end: bool,
     /// Its parameters, where they are known.
     pub arguments: Option<Value>,
-    /// What was found out.
+    /// The result of reading ahead.
     pub finding: Ahead,
 }
 
-/// What was found out about a step.
+/// The result of reading a step ahead.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Ahead {
-    /// It reads, and has read this; with the message that it logs.
+    /// The step reads, and has read this; with the message that it logs.
     Reads {
         /// Its output.
         output: Value,
         /// Its message.
         message: Option<String>,
     },
-    /// It changes this, object by object; nothing where the list is empty.
+    /// The step changes this, object by object; nothing where the list is empty.
     Changes(Vec<RecordedChange>),
-    /// It waits, for persons or for a condition that is not looked at before the run.
+    /// The step waits, for persons or for a condition that is not looked at before the run.
     Waits,
-    /// It is a loop, or calls a runbook; its parts follow.
+    /// The step is a loop, or calls a runbook; its parts follow.
     Parts,
-    /// It is skipped, for this reason.
+    /// The step is skipped, for this reason.
     Skipped(String),
-    /// It fails, whatever happens before it.
+    /// The step fails, whatever happens before it.
     Fails(Failure),
-    /// It depends on what these steps do: their paths.
+    /// The step depends on what these steps do: their paths.
     KnownAfter(Vec<StepPath>),
 }
 
@@ -71,7 +71,7 @@ pub struct ReadAhead {
     pub steps: Vec<StepAhead>,
 }
 
-/// What the steps so far would have done.
+/// The state of reading ahead: the steps so far, and the facts that they would have changed.
 struct Walk<'e> {
     engine: &'e Engine,
     known: KnownTargets,
@@ -128,7 +128,7 @@ impl Frame {
     }
 }
 
-/// What is known of the output of a step.
+/// The output of a step, as far as it is known.
 enum Known {
     Output(Value),
     /// The step is skipped.

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{RecordedChange, StepPath};
 
-/// What a person agreed to before a run started.
+/// The consent of a person before a run started.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Consent {
     /// The codes of the findings that would have stopped the run.

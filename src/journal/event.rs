@@ -319,7 +319,7 @@ pub struct RunSpec {
     pub version: String,
     /// The cluster and account that the run may touch.
     pub target: RunTarget,
-    /// What a person agreed to before it started.
+    /// The consent of a person before it started.
     #[serde(default, skip_serializing_if = "Consent::is_empty")]
     pub consent: Consent,
 }

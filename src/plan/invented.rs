@@ -1,5 +1,5 @@
-//! The names that a rehearsal invents for what does not exist yet: the plan calls such a thing by its number, because its
-//! real name is known only when it is there.
+//! The names that a rehearsal invents for what does not exist yet: the plan calls such a thing by its number, because
+//! its real name is known only when it is there.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::rehearsal::Rehearsed;
 use crate::journal::RecordedChange;
 
-/// What the invented names stand for.
+/// The invented names, each with the words that take its place.
 #[derive(Debug, Default)]
 pub(super) struct Invented(HashMap<String, String>);
 
@@ -52,7 +52,7 @@ impl Invented {
         Self(names)
     }
 
-    /// Returns what a name stands for, if it is invented.
+    /// Returns the words that take the place of a name, if it is invented.
     pub(super) fn label(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }

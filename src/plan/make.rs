@@ -16,20 +16,31 @@ use super::{
 };
 use crate::engine::{Engine, Preflight, digest};
 
-/// What a plan is to have.
+/// The choices about a plan.
 #[derive(Debug, Clone)]
 pub struct PlanOptions {
     /// Whether the run is rehearsed.
     pub rehearse: bool,
     /// Answers to the questions of approvals, as texts.
     pub answers: BTreeMap<String, String>,
-    /// Whether the permissions of the account are checked, where that was not done before.
+    /// Whether the run is rehearsed with short and with long durations too, to know how long it takes at least and at
+    /// most.
+    pub ranges: bool,
+    /// Whether the permissions of the account are checked.
     pub check_permissions: bool,
+    /// Whether it is checked that no other run holds the cluster, as the start of a run does.
+    pub checks_start: bool,
 }
 
 impl Default for PlanOptions {
     fn default() -> Self {
-        Self { rehearse: true, answers: BTreeMap::new(), check_permissions: false }
+        Self {
+            rehearse: true,
+            answers: BTreeMap::new(),
+            ranges: true,
+            check_permissions: false,
+            checks_start: false,
+        }
     }
 }
 
@@ -43,7 +54,10 @@ pub async fn make(engine: &Engine, preflight: &Preflight, options: &PlanOptions)
         false => Err("it was not asked for".to_owned()),
     };
     let rehearsed = match &world {
-        Ok(world) => rehearse(preflight, world, options, made_at).await,
+        Ok(world) => match world.why_incomplete() {
+            None => rehearse(preflight, world, options, made_at).await,
+            Some(reason) => Err(reason),
+        },
         Err(reason) => Err(reason.clone()),
     };
     let (rehearsals, reason) = match rehearsed {
@@ -73,7 +87,7 @@ pub async fn make(engine: &Engine, preflight: &Preflight, options: &PlanOptions)
     if options.check_permissions {
         findings.extend(findings::of_permissions(&engine.check_permissions(preflight).await));
     }
-    let has_lock = preflight.target.kubernetes.is_some();
+    let has_lock = options.checks_start && preflight.target.kubernetes.is_some();
     let holder = if has_lock { engine.run_that_holds_the_cluster().await } else { None };
     findings.extend(holder.map(|holder| findings::of_holder(&holder)));
     findings.sort_by_key(|finding| finding.severity);
@@ -107,7 +121,8 @@ async fn rehearse(
 ) -> Result<Rehearsals, String> {
     let endpoint = preflight.target.kubernetes.as_ref();
     let endpoint = endpoint.and_then(|kubernetes| Url::parse(&kubernetes.server).ok());
-    let worlds = std::iter::once(&world.typical).chain(&world.others);
+    let others = world.others.iter().filter(|_| options.ranges);
+    let worlds = std::iter::once(&world.typical).chain(others);
     let rehearsals = worlds.map(|scenario| {
         let request = RehearsalRequest {
             checked: preflight.checked.clone(),

@@ -11,7 +11,7 @@ use crate::journal::{Failure, FailureKind, RecordedChange, RunTarget, StepPath};
 /// The version of the format of plan files.
 pub const PLAN_FORMAT: u32 = 1;
 
-/// What a run would do.
+/// A plan: the changes that a run would make.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// The version of the format.
@@ -30,9 +30,9 @@ pub struct Plan {
     pub steps: Vec<PlannedStep>,
     /// The rehearsal of the run.
     pub rehearsal: Rehearsal,
-    /// What speaks against the run, or should be known before it.
+    /// The findings: facts that speak against the run, or should be known before it.
     pub findings: Vec<Finding>,
-    /// What could not be read or is not simulated, and what is not predicted because of it.
+    /// The facts that could not be read or are not simulated, and what is not predicted because of them.
     pub gaps: Vec<Gap>,
     /// How many calls were made to read the cluster and the account.
     pub reads: Reads,
@@ -47,11 +47,11 @@ pub struct PlannedStep {
     pub name: String,
     /// Its action; `call` for one that calls a runbook.
     pub action: String,
-    /// What is known of it, and how.
+    /// The basis of what is said of it.
     pub basis: Basis,
-    /// What it does.
+    /// Its effect.
     pub effect: Effect,
-    /// What it changes, object by object.
+    /// Its changes, object by object.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<RecordedChange>,
     /// Whether its changes can be undone; absent for a step that changes nothing.
@@ -63,59 +63,59 @@ pub struct PlannedStep {
     /// The steps after which it is known what it does, where that is not known before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub known_after: Vec<StepPath>,
-    /// What it logs.
+    /// The message that it logs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// What it waits for, where that takes time.
+    /// The conditions that it waits for, where that takes time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waits_for: Vec<String>,
     /// How long it takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub takes: Option<Span>,
-    /// What it reads, as calls.
+    /// Its reads, as calls.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reads: Vec<String>,
 }
 
-/// What a part of a plan is based on.
+/// The basis of a part of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
-    /// It was read: nothing that the run does before changes it.
+    /// A read: nothing that the run does before changes it.
     Read,
-    /// It was predicted by the rehearsal.
+    /// A prediction of the rehearsal.
     Predicted,
-    /// It is not known.
+    /// None.
     Unknown,
 }
 
-/// What a step does.
+/// The effect of a step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "does")]
 pub enum Effect {
-    /// It changes objects.
+    /// The step changes objects.
     Changes,
-    /// It has nothing to change.
+    /// The step has nothing to change.
     Nothing,
-    /// It reads.
+    /// The step reads.
     Reads,
-    /// It waits.
+    /// The step waits.
     Waits,
-    /// It runs other steps, or the same for several items: they follow.
+    /// The step runs other steps, or the same for several items: they follow.
     Parts,
-    /// It is skipped.
+    /// The step is skipped.
     Skipped {
         /// Why.
         reason: String,
     },
-    /// It fails.
+    /// The step fails.
     Fails {
         /// Why.
         failure: Failure,
     },
     /// The run does not come to it.
     NotReached,
-    /// That is not known.
+    /// The effect is not known.
     Unknown,
 }
 
@@ -160,14 +160,24 @@ pub enum Rehearsal {
         /// The pods that are not placed at the end, each with the reason.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         unplaced: Vec<Unplaced>,
-        /// What the durations are taken from.
+        /// The sources of the durations.
         durations: Vec<String>,
     },
-    /// It was not rehearsed.
+    /// The run was not rehearsed.
     NotDone {
         /// Why.
         reason: String,
     },
+}
+
+impl Rehearsal {
+    /// Whether the run was rehearsed and did not succeed.
+    pub fn has_failed(&self) -> bool {
+        match self {
+            Self::Done { outcome, .. } => !outcome.starts_with("succeeded"),
+            Self::NotDone { .. } => false,
+        }
+    }
 }
 
 /// New pods on a node.
@@ -202,7 +212,7 @@ pub enum Severity {
     Error,
     /// The run starts.
     Warning,
-    /// It is good to know.
+    /// The run starts, and the finding is good to know.
     Note,
 }
 
@@ -213,11 +223,11 @@ pub struct Finding {
     pub severity: Severity,
     /// Its code, by which it can be accepted.
     pub code: String,
-    /// What was found.
+    /// The message.
     pub message: String,
     /// The facts by which it was found.
     pub evidence: String,
-    /// What to do.
+    /// The remedy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
     /// The step that it concerns.
@@ -228,7 +238,7 @@ pub struct Finding {
 /// Something that is not known, and what cannot be predicted without it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
-    /// What is not known.
+    /// The unknown.
     pub what: String,
     /// Why, and what follows.
     pub why: String,

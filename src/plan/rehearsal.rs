@@ -21,10 +21,13 @@ use simulator::{
 /// How long a rehearsal may take, in real time. One that has not ended by then is cut off, and says so.
 const TIME_LIMIT: Duration = Duration::from_secs(120);
 
+/// The stack of the thread. A run's futures are nested deeply, and the simulator's are too.
+const STACK_SIZE: usize = 32 << 20;
+
 /// The actor of a rehearsed run.
 const ACTOR: &str = "rehearsal";
 
-/// What is rehearsed, and where.
+/// A run that is to be rehearsed, and where.
 #[derive(Debug, Clone)]
 pub struct RehearsalRequest {
     /// The runbook.
@@ -76,7 +79,8 @@ impl Rehearsed {
         new.filter(|node| !has_work(node)).count()
     }
 
-    /// Returns the deployments whose pods are rejected at the end and were not at the start: namespace, name and reason.
+    /// Returns the deployments whose pods are rejected at the end and were not at the start, by namespace and name, with
+    /// the reason.
     pub(super) fn rejected_pods(&self) -> Vec<(String, String, String)> {
         let rejected = self.after.deployments.iter().filter_map(|(path, deployment)| {
             let reason = deployment.rejected.clone()?;
@@ -136,7 +140,8 @@ impl RehearsalRequest {
             // The caller may have gone.
             let _ = sender.send(ended);
         };
-        std::thread::Builder::new().name("rehearsal".into()).spawn(rehearse)?;
+        let thread = std::thread::Builder::new().name("rehearsal".into());
+        thread.stack_size(STACK_SIZE).spawn(rehearse)?;
         receiver.await.unwrap_or(Err(RehearsalError::Panicked))
     }
 

@@ -11,16 +11,27 @@ use crate::{
     snapshot::{self, Bound, ClusterScope, Estimate, Snapshot, SnapshotError, Wanted},
 };
 
+/// The reads without which a copy has not what runs act on.
+const NEEDED: [&str; 7] = [
+    "list deployments",
+    "list replicasets",
+    "list statefulsets",
+    "list daemonsets",
+    "eks:ListNodegroups",
+    "eks:DescribeNodegroup",
+    "autoscaling:DescribeAutoScalingGroups",
+];
+
 /// A copy of a cluster.
 #[derive(Debug)]
 pub(super) struct World {
-    /// What was read.
+    /// The snapshot.
     pub(super) snapshot: Snapshot,
     /// With likely durations.
     pub(super) typical: Scenario,
     /// With short and with long ones.
     pub(super) others: Vec<Scenario>,
-    /// What the durations are taken from, a sentence each.
+    /// The sources of the durations, a sentence each.
     pub(super) duration_sources: Vec<String>,
 }
 
@@ -34,6 +45,15 @@ impl World {
         each.collect()
     }
 
+    /// Returns why nothing can be rehearsed on it: what a run acts on could not be read.
+    pub(super) fn why_incomplete(&self) -> Option<String> {
+        let is_needed = |gap: &&snapshot::Gap| {
+            NEEDED.iter().any(|call| gap.what.starts_with(call)) && !is_not_served(&gap.why)
+        };
+        let gap = self.snapshot.gaps.iter().find(is_needed)?;
+        Some(format!("{} failed: {}", gap.what, short(&gap.why)))
+    }
+
     /// Returns the calls by which it was read.
     pub(super) fn reads(&self) -> Reads {
         let mut reads = Reads::default();
@@ -44,6 +64,10 @@ impl World {
         }
         reads
     }
+}
+
+fn is_not_served(why: &str) -> bool {
+    why.contains(": 404 ")
 }
 
 /// Returns the first line of the answer of a platform.

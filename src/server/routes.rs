@@ -145,7 +145,13 @@ pub(super) async fn plan(
     let runbook = query.runbook.unwrap_or_else(|| DEFAULT_RUNBOOK.to_owned());
     let form = r#"{"inputs": {…}, "answers": {…}, "rehearse": true}"#;
     let PlanBody { inputs, answers, rehearse } = json_body(&body, form)?;
-    let options = PlanOptions { rehearse, answers, check_permissions: false };
+    let options = PlanOptions {
+        rehearse,
+        answers,
+        ranges: true,
+        check_permissions: false,
+        checks_start: true,
+    };
     let plan = service.plan(&runbook, inputs, options).await?;
     Ok(Json(json!(plan)))
 }

@@ -245,7 +245,8 @@ impl Service {
         if !self.shared.plans_before_runs || preflight.target.simulated {
             return Ok(());
         }
-        let plan = self.make_plan(preflight.clone(), PlanOptions::default()).await?;
+        let options = PlanOptions { ranges: false, ..PlanOptions::default() };
+        let plan = self.make_plan(preflight.clone(), options).await?;
         let how = |codes: &[&str]| format!("\"accept\": {} in the body", json!(codes));
         match plan.refusal(accepted, how) {
             Some(failure) => Err(failure.into()),

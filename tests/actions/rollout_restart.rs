@@ -231,7 +231,7 @@ impl OtherSet {
             let status = &found.data["status"];
             let is_observed = json!(found.metadata.generation) == status["observedGeneration"];
             let counts = fields.map(|field| status[field].as_u64().unwrap_or(0));
-            (is_observed && counts == [updated.into(), ready.into()]).then_some(())
+            (is_observed && counts == [u64::from(updated), u64::from(ready)]).then_some(())
         })
         .await;
     }

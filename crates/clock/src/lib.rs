@@ -7,7 +7,7 @@
 //! the shortest of several deadlines is the one that ends a wait, at any speed. Its timestamps are those of the wall
 //! clock.
 //!
-//! A virtual clock does not scale: it belongs to a runtime whose time stands still while anything can run, and jumps to
+//! A virtual clock does not scale: it belongs to a runtime whose time does not pass while anything can run, and jumps to
 //! the next timer when nothing can. Its timestamps follow that time. It suits what runs in one process without sockets:
 //! half an hour takes as long as the work that is done in it.
 
@@ -105,7 +105,7 @@ impl Clock {
     }
 }
 
-/// Returns a runtime of one thread for a [virtual](Clock::virtual_from) clock. Its time stands still while a task can
+/// Returns a runtime of one thread for a [virtual](Clock::virtual_from) clock. Its time does not pass while a task can
 /// run, and jumps to the next timer when none can. Tasks run in the order in which they became ready.
 ///
 /// # Errors

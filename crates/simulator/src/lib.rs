@@ -150,8 +150,8 @@ pub struct Simulator {
 
 impl Simulator {
     /// Starts the servers and brings the cluster to the state that the scenario describes: every
-    /// initial node is Ready, and every pod that can be scheduled runs. With objects as they were read from a cluster, it
-    /// goes on from these.
+    /// initial node is Ready, and every pod that can be scheduled runs. With objects as they were read from a cluster,
+    /// it goes on from these.
     ///
     /// # Errors
     /// An address that is in use, an API server that does not answer, or an object that the API

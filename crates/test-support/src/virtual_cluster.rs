@@ -19,10 +19,21 @@ pub struct VirtualCluster {
     aws: simulator::InProcessServer,
 }
 
-/// Runs a future in a runtime whose time is virtual and whose random numbers come from a seed.
-pub fn in_virtual_time<T>(seed: u64, future: impl Future<Output = T>) -> T {
-    fastrand::seed(seed);
-    clock::virtual_runtime().expect("a runtime").block_on(future)
+/// Runs a future in a runtime whose time is virtual and whose random numbers come from a seed. The futures of a run and
+/// of a simulator are nested deeply, so the thread has a large stack.
+pub fn in_virtual_time<T: Send, F: Future<Output = T>>(
+    seed: u64,
+    make: impl FnOnce() -> F + Send,
+) -> T {
+    let run = || {
+        fastrand::seed(seed);
+        clock::virtual_runtime().expect("a runtime").block_on(make())
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(64 << 20);
+        let ended = thread.spawn_scoped(scope, run).expect("a thread").join();
+        ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 impl VirtualCluster {

@@ -41,7 +41,7 @@ pub(in crate::cli) fn describe_for_confirmation(plan: &Plan) -> String {
     text
 }
 
-/// Whether a step says nothing that a person needs: a wait that is over at once, a part of a loop that has nothing to do.
+/// Whether a step says nothing that a person needs: a wait that is over at once.
 fn is_silent(step: &PlannedStep) -> bool {
     let is_short = step.takes.is_some_and(|takes| takes.high < 1.0);
     matches!(step.effect, Effect::Waits) && is_short && step.waits_for.is_empty()

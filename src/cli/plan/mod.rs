@@ -54,7 +54,9 @@ impl PlanArgs {
         let options = PlanOptions {
             rehearse: !self.no_rehearsal,
             answers,
+            ranges: true,
             check_permissions: self.target.checks_permissions(),
+            checks_start: true,
         };
         let environment = self.target.connect().await?;
         // Nothing is started, so nothing is kept.
@@ -87,7 +89,7 @@ async fn make(
 }
 
 fn exit_of(plan: &Plan) -> Exit {
-    if plan.errors(&[]).next().is_some() {
+    if plan.errors(&[]).next().is_some() || plan.rehearsal.has_failed() {
         Exit::Findings
     } else if plan.changes_something() {
         Exit::Changes

@@ -1,5 +1,5 @@
-//! The facts that an action reads and those that it changes, as far as its permissions say: a step is evaluated before a
-//! run only if no step before it would change what it reads. What is not certain counts as changed.
+//! The facts that an action reads and those that it changes, as far as its permissions say: a step is evaluated before
+//! a run only if no step before it would change what it reads. What is not certain counts as changed.
 
 use crate::actions::{Access, ActionDef};
 
@@ -78,7 +78,7 @@ fn kind_of(resource: &str) -> Facts {
         "nodes" => NODES,
         "pods" => PODS,
         "deployments" | "replicasets" | "statefulsets" | "daemonsets" | "jobs" => WORKLOADS,
-        // Events are written and read by nobody else.
+        // No action reads events.
         "events" => Facts::default(),
         _ => OTHER_OBJECTS,
     }

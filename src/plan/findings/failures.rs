@@ -1,6 +1,6 @@
 //! Steps that fail with what is there now, and a rehearsal that fails.
 
-use super::{error, evidence::Evidence};
+use super::{error, evidence::Evidence, warning};
 use crate::{
     journal::FailureKind,
     plan::model::{Basis, Effect, Finding, Rehearsal},
@@ -38,7 +38,9 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Vec<Finding> {
     });
     let code = if is_limit { "limit_exceeded" } else { "rehearsal_failed" };
     let why = failure.as_ref().map_or_else(|| outcome.clone(), |failure| failure.message.clone());
-    let mut found = error(code, format!("the run would end as {outcome}: {why}"))
+    // A limit is a limit. Anything else is the prediction of a simulation, which a person should read.
+    let report = if is_limit { error } else { warning };
+    let mut found = report(code, format!("the run would end as {outcome}: {why}"))
         .because("the whole runbook was run on a copy of the cluster");
     if let Some(hint) = failure.as_ref().and_then(|failure| failure.hint.as_ref()) {
         found = found.hint(hint.clone());

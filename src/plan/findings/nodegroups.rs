@@ -50,7 +50,7 @@ fn state(
         let found =
             error("nodegroup_unhealthy", format!("nodegroup {name} is {}", nodegroup.status))
                 .because(format!("EKS reports these issues: {health}"))
-                .hint("mend the nodegroup first");
+                .hint("repair the nodegroup first");
         findings.push(found.at(changed.step));
     }
     if nodegroup.auto_scaling_groups.len() > 1 {

@@ -31,7 +31,7 @@ fn rollout(evidence: &Evidence<'_>, changed: &ChangedObject<'_>) -> Option<Findi
                 text(progressing, "/reason"),
                 text(progressing, "/message")
             ))
-            .hint("mend or undo the rollout first");
+            .hint("repair or undo the rollout first");
         return Some(found.at(changed.step));
     }
     let count = |pointer| number(deployment, pointer).unwrap_or(0);

@@ -14,7 +14,7 @@ const MAX_IDS_PER_CALL: usize = 200;
 const GROUP_TAG: &str = "aws:autoscaling:groupName";
 /// The tags in which EKS, and who makes nodes for it, name the cluster.
 const CLUSTER_TAGS: [&str; 2] = ["aws:eks:cluster-name", "eks:cluster-name"];
-/// What the key of the tag begins with that self-managed nodes need. The name of the cluster follows.
+/// The beginning of the key of the tag that self-managed nodes need. The name of the cluster follows.
 const OWNER_TAG: &str = "kubernetes.io/cluster/";
 
 /// An instance.

@@ -118,7 +118,7 @@ pub struct Nodegroup {
     /// The capacity of the nodes of later launches, instead of that of the instance type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_capacity: Option<BTreeMap<String, String>>,
-    /// What pods can use of it.
+    /// The part of it that pods can use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_allocatable: Option<BTreeMap<String, String>>,
     /// Further labels of the nodes of later launches. They have precedence.
@@ -179,7 +179,7 @@ pub struct PlainGroup {
     /// The capacity of the nodes of later launches, instead of that of the instance type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_capacity: Option<BTreeMap<String, String>>,
-    /// What pods can use of it.
+    /// The part of it that pods can use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_allocatable: Option<BTreeMap<String, String>>,
     /// Further labels of the nodes of later launches. They have precedence.

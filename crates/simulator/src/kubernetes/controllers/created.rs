@@ -1,5 +1,5 @@
-//! The nodes and pods that come into being, as the controllers notice them: what is in a copy of a cluster and not in the
-//! cluster itself.
+//! The nodes and pods that come into being, as the controllers notice them: what is in a copy of a cluster and not in
+//! the cluster itself.
 
 use std::sync::PoisonError;
 
