@@ -20,14 +20,23 @@ async fn start(scenario: Scenario, policy: Option<AccessPolicy>) -> Simulator {
 }
 
 async fn take(simulator: &Simulator, wanted: &Wanted) -> Result<Snapshot, SnapshotError> {
+    take_of(simulator, simulator, &ClusterScope::default(), wanted).await
+}
+
+/// Takes a snapshot of the Kubernetes cluster of one simulator and the account of another.
+async fn take_of(
+    kubernetes: &Simulator,
+    aws: &Simulator,
+    scope: &ClusterScope,
+    wanted: &Wanted,
+) -> Result<Snapshot, SnapshotError> {
     let platform = Platform::new(PlatformOptions {
         clock: Clock::scaled(SPEED).unwrap(),
-        kubernetes: KubernetesAccess::Endpoint { url: simulator.kubernetes_url().clone() },
-        aws: AwsAccess::Endpoint { url: simulator.aws_url().clone() },
+        kubernetes: KubernetesAccess::Endpoint { url: kubernetes.kubernetes_url().clone() },
+        aws: AwsAccess::Endpoint { url: aws.aws_url().clone() },
         environment: BTreeMap::new(),
     });
-    let scope = ClusterScope::default();
-    snapshot::take(&platform.reader(), &scope, wanted, &Progress::silent()).await
+    snapshot::take(&platform.reader(), scope, wanted, &Progress::silent()).await
 }
 
 async fn taken(simulator: &Simulator) -> Snapshot {
@@ -224,6 +233,19 @@ async fn without_pods_there_is_no_snapshot() {
     let live = start(Scenario::default(), Some(policy)).await;
     let error = take(&live, &Wanted::default()).await.unwrap_err();
     assert!(error.to_string().starts_with("list pods"), "{error}");
+}
+
+#[tokio::test]
+async fn another_eks_cluster_than_that_of_the_kubeconfig_is_refused() {
+    let here = start(Scenario::default(), None).await;
+    let there = start(Scenario { seed: 9, ..Scenario::default() }, None).await;
+    let scope = ClusterScope { cluster: Some("rafay-cluster".into()), region: None };
+    let error = take_of(&here, &there, &scope, &Wanted::default()).await.unwrap_err();
+    let start = "EKS cluster rafay-cluster in us-west-2 is not the cluster of the kubeconfig";
+    assert!(error.to_string().starts_with(start), "{error}");
+    let unknown = ClusterScope { cluster: Some("other".into()), region: None };
+    let found = take_of(&here, &here, &unknown, &Wanted::default()).await.unwrap();
+    assert!(found.gaps.iter().any(|gap| gap.why.contains("No cluster found")), "{:#?}", found.gaps);
 }
 
 #[tokio::test]

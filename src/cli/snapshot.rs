@@ -16,7 +16,7 @@ use crate::{
     journal::{Failure, FailureKind},
     permissions::{self, Access, RunbookContext},
     platform::Progress,
-    snapshot::{self, Anonymized, ClusterScope, Snapshot, SnapshotError, Wanted},
+    snapshot::{self, Anonymized, ClusterScope, Gap, Snapshot, SnapshotError, Wanted},
 };
 use clock::Clock;
 use runbook::EvaluationScope;
@@ -79,10 +79,9 @@ impl SnapshotArgs {
         self.write(self.out.as_deref(), &text)?;
         let summary = summary(&found);
         stdout::write_stderr(&format!("{summary} in {:.1} s\n", took.as_secs_f64()));
-        for gap in &found.gaps {
-            let line =
-                format!("not known: {}: {}; not predicted: {}", gap.what, gap.why, gap.unpredicted);
-            stdout::write_stderr_line(&text::printable(&line));
+        for Gap { what, why, unpredicted } in &found.gaps {
+            let line = format!("not known: {what}: {why}; not predicted: {unpredicted}");
+            stdout::write_stderr_line(&printable(&line));
         }
         Ok(Exit::Success)
     }

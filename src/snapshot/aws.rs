@@ -100,10 +100,9 @@ pub(super) async fn read(
 
 impl Account {
     fn explain(&mut self, what: &str, error: &Error, unpredicted: &str) {
-        let what = error.call().unwrap_or(what);
-        // The call names every instance; which they are says nothing here.
-        let what = what.split(',').next().unwrap_or(what).to_owned();
-        self.gaps.push(Gap { what, why: error.to_string(), unpredicted: unpredicted.to_owned() });
+        // The call goes on with what it is about, which may be hundreds of instances.
+        let what = error.call().and_then(|call| call.split(' ').next()).unwrap_or(what);
+        self.gaps.push(Gap::of(what, error, unpredicted));
     }
 
     async fn read_instances(&mut self, aws: &AwsReader, ids: &[String]) {
@@ -151,8 +150,8 @@ impl Account {
                 self.explain("nodegroups", &error, "changes of nodegroups");
             }
         }
-        let arns = self.nodegroups.iter().map(|nodegroup| nodegroup.arn.as_str());
-        let id = arns.filter_map(|arn| arn.split(':').nth(4)).next().map(str::to_owned);
+        let mut arns = self.nodegroups.iter().map(|nodegroup| nodegroup.arn.as_str());
+        let id = arns.find_map(|arn| arn.split(':').nth(4)).map(str::to_owned);
         self.id = self.id.take().or(id);
         described
     }

@@ -19,6 +19,7 @@ use std::ops::AddAssign;
 
 use jiff::Timestamp;
 
+use crate::platform::Error;
 use crate::platform::aws::{Activity, AutoScalingGroup, Instance, Nodegroup, Subnet, Update};
 
 pub use anonymize::{AnonymizeError, Anonymized, anonymize};
@@ -99,7 +100,7 @@ pub struct ReadCount {
 pub enum SnapshotError {
     /// Nodes or pods could not be read.
     #[error(transparent)]
-    Platform(#[from] crate::platform::Error),
+    Platform(#[from] Error),
     /// The EKS cluster is not the one that the kubeconfig names.
     #[error(
         "EKS cluster {cluster} in {region} is not the cluster of the kubeconfig: its endpoint is {endpoint}, the API \
@@ -157,6 +158,17 @@ impl Snapshot {
     pub fn object(&self, kind: &str, namespace: &str, name: &str) -> Option<&SnapshotObject> {
         let mut objects = self.objects_of(kind).iter();
         objects.find(|object| object.name() == name && object.namespace() == namespace)
+    }
+}
+
+impl Gap {
+    /// Returns the gap that a failed call is.
+    fn of(what: &str, error: &Error, unpredicted: &str) -> Self {
+        let why = match error {
+            Error::Call { message, .. } => message.to_string(),
+            other => other.to_string(),
+        };
+        Self { what: what.to_owned(), why, unpredicted: unpredicted.to_owned() }
     }
 }
 

@@ -23,6 +23,10 @@ const MAX_CONCURRENT: usize = 8;
 const WEBHOOKS_OF_EKS: [&str; 3] =
     ["pod-identity-webhook", "vpc-resource-mutating-webhook", "vpc-resource-validating-webhook"];
 
+/// The resources for which an admission webhook matters.
+const CHECKED_RESOURCES: [&str; 6] =
+    ["*", "pods", "deployments", "replicasets", "statefulsets", "daemonsets"];
+
 /// The kinds whose objects own pods in a way that the simulator knows.
 const KNOWN_CONTROLLERS: [&str; 5] = ["ReplicaSet", "StatefulSet", "DaemonSet", "Job", "Node"];
 
@@ -110,11 +114,8 @@ impl Found {
                 let is_not_served = matches!(error.code(), "404" | "NotFound");
                 // A kind that is not served has no objects.
                 if !is_not_served || kind.has_other_versions {
-                    self.gaps.push(Gap {
-                        what: format!("list {}", kind.kind.resource),
-                        why: error.to_string(),
-                        unpredicted: kind.unpredicted.to_owned(),
-                    });
+                    let what = format!("list {}", kind.kind.resource);
+                    self.gaps.push(Gap::of(&what, &error, kind.unpredicted));
                 }
             }
         }
@@ -151,11 +152,10 @@ async fn read_rest(kubernetes: &KubernetesReader, wanted: &Wanted) -> Result<Fou
             Ok(config_map) => {
                 found.objects.entry("ConfigMap").or_default().extend(config_map);
             }
-            Err(error) => found.gaps.push(Gap {
-                what: format!("get {address}"),
-                why: error.to_string(),
-                unpredicted: CONFIG_MAP.unpredicted.to_owned(),
-            }),
+            Err(error) => {
+                let what = format!("get {address}");
+                found.gaps.push(Gap::of(&what, &error, CONFIG_MAP.unpredicted));
+            }
         }
     }
     for kind in &WEBHOOKS {
@@ -211,14 +211,18 @@ fn webhooks_of_pods(kind: &SnapshotKind, configurations: &[SnapshotObject]) -> O
     })
 }
 
-/// Returns whether a webhook with this rule is called for pods or for what makes pods.
+/// Returns whether a webhook with this rule is called for pods, their eviction, or what makes pods.
 fn is_rule_of_pods(rule: &Value) -> bool {
-    let resources =
-        ["*", "*/*", "pods", "deployments", "replicasets", "statefulsets", "daemonsets"];
-    let listed = rule["resources"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let groups = rule["apiGroups"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let is_known_group = groups.into_iter().any(|group| matches!(group, "*" | "" | "apps"));
-    is_known_group && listed.into_iter().any(|resource| resources.contains(&resource))
+    let texts = |field: &str| {
+        rule[field].as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>()
+    };
+    let is_of_pods = |resource: &&str| {
+        let (kind, below) = resource.split_once('/').unwrap_or((resource, ""));
+        CHECKED_RESOURCES.contains(&kind) && matches!(below, "" | "*" | "eviction" | "scale")
+    };
+    let groups = texts("apiGroups");
+    groups.iter().any(|group| matches!(*group, "*" | "" | "apps"))
+        && texts("resources").iter().any(is_of_pods)
 }
 
 /// Returns the gap that nodes are whose instances belong to none of the groups, where there are groups at all.
@@ -251,4 +255,40 @@ fn unknown_controllers(objects: &BTreeMap<&'static str, Vec<SnapshotObject>>) ->
         unpredicted: "what replaces these pods".into(),
     });
     gaps.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn webhooks_that_are_called_for_pods_are_a_gap_unless_they_are_those_of_eks() {
+        let configuration = |name: &str, group: &str, resource: &str| {
+            let kind = &WEBHOOKS[0];
+            let rule = json!({"apiGroups": [group], "resources": [resource]});
+            let object = json!({
+                "metadata": {"name": name},
+                "webhooks": [{"name": "w", "clientConfig": {"caBundle": "x"}, "rules": [rule]}],
+            });
+            let object = serde_json::from_value(object).unwrap();
+            SnapshotObject::of(kind, &kind.fields(), object)
+        };
+        let configurations = [
+            configuration("pod-identity-webhook", "", "pods"),
+            configuration("certificates", "cert-manager.io", "certificates"),
+            configuration("istio", "", "pods"),
+            configuration("kyverno", "*", "*/*"),
+            configuration("images", "apps", "deployments"),
+            configuration("evictions", "", "pods/eviction"),
+            configuration("shells", "", "pods/exec"),
+        ];
+        let gap = webhooks_of_pods(&WEBHOOKS[0], &configurations).unwrap();
+        assert_eq!(
+            gap.what,
+            "what mutatingwebhookconfigurations istio, kyverno, images, evictions do"
+        );
+        assert_eq!(webhooks_of_pods(&WEBHOOKS[0], &configurations[..2]), None);
+    }
 }

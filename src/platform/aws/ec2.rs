@@ -138,8 +138,8 @@ impl Instance {
             tag.and_then(|tag| tag.value.clone())
         };
         let owner = || {
-            let keys = tags.iter().filter_map(|tag| tag.key.as_deref());
-            keys.filter_map(|key| key.strip_prefix(OWNER_TAG)).next().map(str::to_owned)
+            let mut keys = tags.iter().filter_map(|tag| tag.key.as_deref());
+            keys.find_map(|key| key.strip_prefix(OWNER_TAG)).map(str::to_owned)
         };
         Self {
             auto_scaling_group: tag(GROUP_TAG),
