@@ -125,6 +125,7 @@ fn of_ahead(ahead: &StepAhead) -> PlannedStep {
         message: None,
         waits_for: Vec::new(),
         takes: None,
+        arguments: ahead.arguments.clone(),
         reads: reads_of(actions::find(&ahead.action)),
     };
     match &ahead.finding {
@@ -202,6 +203,7 @@ fn predicted(
         message: None,
         waits_for: Vec::new(),
         takes: None,
+        arguments: ahead.and_then(|ahead| ahead.arguments.clone()),
         reads: reads_of(action),
     }
 }

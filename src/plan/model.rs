@@ -72,6 +72,9 @@ pub struct PlannedStep {
     /// How long it takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub takes: Option<Span>,
+    /// Its parameters, as far as they are known before the run; for findings.
+    #[serde(skip)]
+    pub arguments: Option<Value>,
     /// Its reads, as calls.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reads: Vec<String>,

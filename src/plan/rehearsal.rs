@@ -79,8 +79,8 @@ impl Rehearsed {
         new.filter(|node| !has_work(node)).count()
     }
 
-    /// Returns the deployments whose pods are rejected at the end and were not at the start, by namespace and name, with
-    /// the reason.
+    /// Returns the deployments whose pods are rejected at the end and were not at the start, by namespace and name,
+    /// with the reason.
     pub(super) fn rejected_pods(&self) -> Vec<(String, String, String)> {
         let rejected = self.after.deployments.iter().filter_map(|(path, deployment)| {
             let reason = deployment.rejected.clone()?;

@@ -7,9 +7,9 @@
 //! the shortest of several deadlines is the one that ends a wait, at any speed. Its timestamps are those of the wall
 //! clock.
 //!
-//! A virtual clock does not scale: it belongs to a runtime whose time does not pass while anything can run, and jumps to
-//! the next timer when nothing can. Its timestamps follow that time. It suits what runs in one process without sockets:
-//! half an hour takes as long as the work that is done in it.
+//! A virtual clock does not scale: it belongs to a runtime whose time does not pass while anything can run, and jumps
+//! to the next timer when nothing can. Its timestamps follow that time. It suits what runs in one process without
+//! sockets: half an hour takes as long as the work that is done in it.
 
 mod backoff;
 mod pace;

@@ -2,27 +2,46 @@
 
 use super::{error, evidence::Evidence, warning};
 use crate::{
-    journal::FailureKind,
+    journal::{Failure, FailureKind},
     plan::model::{Basis, Effect, Finding, Rehearsal},
 };
 
-/// The limits of a runbook, as messages name them.
-const LIMITS: [&str; 3] = ["nodes_at_most", "cordon_at_most", "keep_ready"];
+/// The refusals of actions and of the engine, by a part of their messages, with the code of each. What is not here has
+/// a code that only says where it was found.
+const REFUSALS: [(&str, &str); 14] = [
+    ("limit nodes_at_most", "limit_exceeded"),
+    ("limit cordon_at_most", "limit_exceeded"),
+    ("limit keep_ready", "limit_exceeded"),
+    ("disruption budget", "budget_blocks"),
+    ("is scaled by HorizontalPodAutoscaler", "replicas_managed"),
+    ("is paused", "rollout_paused"),
+    ("is suspended, so its size", "processes_suspended"),
+    ("the process Launch", "processes_suspended"),
+    ("exceeds the maximum of", "maximum_too_small"),
+    ("must have exactly one Auto Scaling group", "several_groups"),
+    ("not protected from scale-in", "all_protected"),
+    ("is being updated by another client", "update_in_flight"),
+    ("only an ACTIVE nodegroup", "update_in_flight"),
+    ("not found", "object_missing"),
+];
+
+/// Returns the code of a refusal, if it is a known one.
+fn code_of(failure: &Failure) -> Option<&'static str> {
+    let known = REFUSALS.iter().find(|(text, _)| failure.message.contains(text));
+    let missing = (failure.kind == FailureKind::NotFound).then_some("object_missing");
+    known.map(|(_, code)| *code).or(missing)
+}
 
 pub(super) fn check(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut findings: Vec<Finding> = Vec::new();
     for step in evidence.steps.iter().filter(|step| step.basis == Basis::Read) {
         let Effect::Fails { failure } = &step.effect else { continue };
-        let code = match failure.kind {
-            FailureKind::NotFound => "object_missing",
-            _ if failure.message.contains("not found") => "object_missing",
-            _ => "step_fails",
-        };
+        let code = code_of(failure).unwrap_or("step_fails");
         let mut found = error(code, failure.message.clone())
             .because("the step was evaluated against the cluster as it is now");
-        if let Some(hint) = &failure.hint {
-            found = found.hint(hint.clone());
-        }
+        let hint = failure.hint.clone();
+        found =
+            found.hint(hint.unwrap_or_else(|| "correct what the step names, or its inputs".into()));
         findings.push(found.at(&step.path));
     }
     let Rehearsal::Done { outcome, failure, failed_step, .. } = evidence.rehearsal else {
@@ -33,18 +52,15 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Vec<Finding> {
     if succeeds || (failed_step.is_some() && findings.iter().any(is_said)) {
         return findings;
     }
-    let is_limit = failure.as_ref().is_some_and(|failure| {
-        LIMITS.iter().any(|limit| failure.message.contains(&format!("limit {limit}")))
-    });
-    let code = if is_limit { "limit_exceeded" } else { "rehearsal_failed" };
+    let known = failure.as_ref().and_then(code_of);
     let why = failure.as_ref().map_or_else(|| outcome.clone(), |failure| failure.message.clone());
-    // A limit is a limit. Anything else is the prediction of a simulation, which a person should read.
-    let report = if is_limit { error } else { warning };
+    // An action refuses what it was told to by the facts. Anything else is the prediction of a simulation.
+    let report = if known.is_some() { error } else { warning };
+    let code = known.unwrap_or("rehearsal_failed");
     let mut found = report(code, format!("the run would end as {outcome}: {why}"))
         .because("the whole runbook was run on a copy of the cluster");
-    if let Some(hint) = failure.as_ref().and_then(|failure| failure.hint.as_ref()) {
-        found = found.hint(hint.clone());
-    }
+    let hint = failure.as_ref().and_then(|failure| failure.hint.clone());
+    found = found.hint(hint.unwrap_or_else(|| "`plan --all` shows every step and wait".into()));
     findings.push(match failed_step {
         Some(step) => found.at(step),
         None => found.of_run(),

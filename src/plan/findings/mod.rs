@@ -34,9 +34,10 @@ const CHECKS: [Check; 7] = [
 ];
 
 /// The codes of all findings, with what each means: for the documentation, and for `--accept`.
-pub const CODES: [(&str, &str); 26] = [
+pub const CODES: [(&str, &str); 27] = [
     ("rehearsal_failed", "the run fails on a copy of the cluster"),
     ("limit_exceeded", "the run would exceed a limit of its runbook"),
+    ("maximum_too_small", "a size is larger than the maximum of its nodegroup or group"),
     ("step_fails", "a step fails with what is there now"),
     ("object_missing", "an object that a step names does not exist"),
     ("replicas_managed", "an autoscaler sets the replicas that the run sets"),
@@ -69,8 +70,24 @@ pub(super) fn all(evidence: &Evidence<'_>) -> Vec<Finding> {
     // Several steps may change one object: the first of them says it.
     let mut said = BTreeSet::new();
     findings.retain(|found| said.insert((found.code.clone(), found.evidence.clone())));
+    // What fails, and why, is one finding where the why has a code of its own.
+    let explained: BTreeSet<StepPath> = findings
+        .iter()
+        .filter(|found| found.severity == Severity::Error && !is_general(&found.code))
+        .filter_map(|found| found.step.clone())
+        .collect();
+    let is_explained =
+        |found: &Finding| found.step.as_ref().is_some_and(|step| explained.contains(step));
+    findings.retain(|found| !is_general(&found.code) || !is_explained(found));
+    let mut said = BTreeSet::new();
+    findings.retain(|found| said.insert((found.code.clone(), found.step.clone())));
     findings.sort_by_key(|finding| finding.severity);
     findings
+}
+
+/// Whether a code only says where something was found.
+fn is_general(code: &str) -> bool {
+    matches!(code, "step_fails" | "rehearsal_failed")
 }
 
 /// Returns the warnings that were found before the plan as findings.

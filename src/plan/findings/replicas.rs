@@ -7,7 +7,7 @@ use super::{
     evidence::{ChangedObject, Evidence, number, text},
     warning,
 };
-use crate::plan::model::Finding;
+use crate::plan::model::{Effect, Finding};
 
 pub(super) fn check(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -16,9 +16,9 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Vec<Finding> {
             if changed.part == "replicas" {
                 findings.extend(managed(evidence, &changed));
             }
-            findings.extend(without_pods(evidence, &changed));
         }
     }
+    findings.extend(without_pods(evidence));
     findings
 }
 
@@ -91,18 +91,27 @@ fn is_usual(manager: &str) -> bool {
     usual.iter().any(|name| manager.to_ascii_lowercase().starts_with(name))
 }
 
-fn without_pods(evidence: &Evidence<'_>, changed: &ChangedObject<'_>) -> Option<Finding> {
-    let object = evidence.object(kind_of(changed.kind), changed.name)?;
-    let wants_none = number(object, "/spec/replicas") == Some(0);
-    // A run that scales up from nothing, as `unpark` does, is meant.
-    let scales_up = changed.part == "replicas" && changed.after.as_i64() > Some(0);
-    if !wants_none || scales_up {
-        return None;
+/// A step that restarts or multiplies a workload that has no pods does nothing, after others have done their part.
+fn without_pods(evidence: &Evidence<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for step in evidence.steps.iter().filter(|step| step.can_be_undone.is_some()) {
+        let Some(arguments) = &step.arguments else { continue };
+        // A run that scales up from nothing, as `unpark` does, is meant.
+        let scales_up = arguments.get("replicas").and_then(Value::as_i64) > Some(0);
+        let is_skipped = matches!(step.effect, Effect::Skipped { .. });
+        for (parameter, kind) in [("deployment", "Deployment"), ("stateful_set", "StatefulSet")] {
+            let (namespace, name) =
+                (text(arguments, "/namespace"), text(arguments, &format!("/{parameter}")));
+            let path = format!("{namespace}/{name}");
+            let found = evidence.object(kind, &path);
+            let has_none = found.is_some_and(|object| number(object, "/spec/replicas") == Some(0));
+            if has_none && !scales_up && !is_skipped {
+                let found = error("zero_replicas", format!("{kind} {path} has no pods"))
+                    .because(format!("spec.replicas of {kind} {path} is 0"))
+                    .hint("scale it first, or leave the step out");
+                findings.push(found.at(&step.path));
+            }
+        }
     }
-    Some(
-        error("zero_replicas", format!("{} {} has no pods", changed.kind, changed.name))
-            .because("its spec.replicas is 0")
-            .hint("scale it first, or leave the step out")
-            .at(changed.step),
-    )
+    findings
 }
