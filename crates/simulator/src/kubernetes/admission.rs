@@ -5,11 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value};
 
+use super::kinds::{KINDS, Kind, LIMIT_RANGES, PODS, PRIORITY_CLASSES, RESOURCE_QUOTAS};
 use super::object::{self, flag, list, map, number, put, put_default, text};
 use super::quantity::{format, thousandths_of};
-use super::resources::{
-    LIMIT_RANGES, PODS, PRIORITY_CLASSES, RESOURCE_QUOTAS, RESOURCES, Resource,
-};
 use super::store::{ObjectChange, ObjectStore};
 
 /// Amounts of resources in thousandths, by the names that a quota has for the resources.
@@ -19,19 +17,9 @@ pub(crate) type Amounts = BTreeMap<String, i64>;
 const REQUIRED_OF_CONTAINERS: [&str; 6] =
     ["cpu", "memory", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory"];
 
-/// The kinds that a quota can count by their plurals alone.
-const COUNTED_BY_PLURAL: [&str; 6] = [
-    "configmaps",
-    "persistentvolumeclaims",
-    "replicationcontrollers",
-    "resourcequotas",
-    "secrets",
-    "services",
-];
-
 /// Sets the requests and limits of a new pod that its containers do not set: a request is the limit, where there is
 /// one, or else what the LimitRanges of the namespace have.
-pub(super) fn set_limits(store: &ObjectStore, resource: &Resource, object: &mut Value) {
+pub(super) fn set_limits(store: &ObjectStore, resource: &Kind, object: &mut Value) {
     if *resource != PODS {
         return;
     }
@@ -59,7 +47,7 @@ const SYSTEM_CLASSES: [(&str, i64); 2] =
     [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
 
 /// Sets the priority of a new pod by its class, or by the one that is the default. A class that is missing is ignored.
-pub(super) fn set_priority(store: &ObjectStore, resource: &Resource, pod: &mut Value) {
+pub(super) fn set_priority(store: &ObjectStore, resource: &Kind, pod: &mut Value) {
     if *resource != PODS {
         return;
     }
@@ -122,11 +110,7 @@ fn noun(field: &str) -> &str {
 ///
 /// # Errors
 /// The reason why the object is forbidden.
-pub(super) fn check(
-    store: &ObjectStore,
-    resource: &Resource,
-    object: &Value,
-) -> Result<(), String> {
+pub(super) fn check(store: &ObjectStore, resource: &Kind, object: &Value) -> Result<(), String> {
     let namespace = object::namespace(object);
     if *resource == PODS {
         for range in store.list(&LIMIT_RANGES, Some(namespace)) {
@@ -208,7 +192,7 @@ fn is_enforced(quota: &Value) -> bool {
 fn check_quota(
     store: &ObjectStore,
     quota: &Value,
-    resource: &Resource,
+    resource: &Kind,
     object: &Value,
     requested: &Amounts,
 ) -> Result<(), String> {
@@ -308,7 +292,7 @@ impl NamespaceUsage {
 /// Returns what all objects of a namespace use.
 fn usage_in(store: &ObjectStore, namespace: &str) -> Amounts {
     let mut total = Amounts::new();
-    for resource in RESOURCES.into_iter().filter(|resource| resource.namespaced) {
+    for resource in KINDS.into_iter().filter(|resource| resource.namespaced) {
         for object in store.list(resource, Some(namespace)) {
             for (key, amount) in usage_of(resource, object) {
                 *total.entry(key).or_default() += amount;
@@ -319,9 +303,9 @@ fn usage_in(store: &ObjectStore, namespace: &str) -> Amounts {
 }
 
 /// Returns what an object uses of every resource that a quota can limit.
-fn usage_of(resource: &Resource, object: &Value) -> Amounts {
+fn usage_of(resource: &Kind, object: &Value) -> Amounts {
     let mut usage = Amounts::from([(format!("count/{}", resource.qualified()), 1000)]);
-    if COUNTED_BY_PLURAL.contains(&resource.plural) {
+    if resource.is_counted_by_plural {
         usage.insert(resource.plural.to_owned(), 1000);
     }
     // A pod that has ended uses nothing, but still counts as an object.

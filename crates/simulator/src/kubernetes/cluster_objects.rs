@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use crate::ids::mixed_seed;
 use crate::scenario::ScenarioError;
 
+use super::kinds::{KINDS, Kind, NAMESPACES, PODS};
 use super::object::{self, flag, list, text, uid};
-use super::resources::{NAMESPACES, PODS, RESOURCES, Resource};
 use super::store::ObjectStore;
 use super::write::ObjectWriter;
 
@@ -18,9 +18,9 @@ use super::write::ObjectWriter;
 const STARTING: [&str; 2] = ["ContainerCreating", "PodInitializing"];
 
 /// Returns the kind of an object.
-fn kind_of(object: &Value) -> Option<&'static Resource> {
+fn kind_of(object: &Value) -> Option<&'static Kind> {
     let (api_version, kind) = (text(object, "/apiVersion"), text(object, "/kind"));
-    RESOURCES.into_iter().find(|resource| {
+    KINDS.into_iter().find(|resource| {
         resource.kind == kind
             && resource.api_version() == api_version
             && resource.kept() == *resource

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::yaml;
 
-use super::resources::Resource;
+use super::kinds::Kind;
 use super::status_error::StatusCause;
 
 const DEFINITIONS_TEXT: &str = include_str!("../../../../k8s/crds.yaml");
@@ -160,11 +160,11 @@ impl Rule {
 }
 
 /// Whether a kind is one that a definition adds.
-pub(crate) fn is_custom(resource: &Resource) -> bool {
+pub(crate) fn is_custom(resource: &Kind) -> bool {
     version_of(resource).is_some()
 }
 
-fn version_of(resource: &Resource) -> Option<&'static Version> {
+fn version_of(resource: &Kind) -> Option<&'static Version> {
     let is_it = |spec: &&DefinitionSpec| {
         spec.group == resource.group && spec.names.plural == resource.plural
     };
@@ -173,18 +173,18 @@ fn version_of(resource: &Resource) -> Option<&'static Version> {
 }
 
 /// Returns the columns of a custom kind.
-pub(crate) fn columns(resource: &Resource) -> Option<&'static [PrinterColumn]> {
+pub(crate) fn columns(resource: &Kind) -> Option<&'static [PrinterColumn]> {
     version_of(resource).map(|version| version.additional_printer_columns.as_slice())
 }
 
 /// Returns whether the objects of a custom kind can be selected by a field.
-pub(crate) fn is_selectable(resource: &Resource, field: &str) -> bool {
+pub(crate) fn is_selectable(resource: &Kind, field: &str) -> bool {
     let fields = version_of(resource).into_iter().flat_map(|version| &version.selectable_fields);
     fields.into_iter().any(|selectable| selectable.json_path.strip_prefix('.') == Some(field))
 }
 
 /// Removes the members of a custom object that its definition does not have, and sets the defaults.
-pub(crate) fn prune_and_default(resource: &Resource, object: &mut Value) {
+pub(crate) fn prune_and_default(resource: &Kind, object: &mut Value) {
     let (Some(version), Value::Object(members)) = (version_of(resource), object) else { return };
     let schema = &version.schema.open_api;
     members.retain(|name, _| is_of_every_object(name) || schema.properties.contains_key(name));
@@ -198,7 +198,7 @@ fn is_of_every_object(member: &str) -> bool {
 }
 
 /// Returns what is invalid in a custom object by itself.
-pub(crate) fn validate(resource: &Resource, object: &Value) -> Vec<StatusCause> {
+pub(crate) fn validate(resource: &Kind, object: &Value) -> Vec<StatusCause> {
     let mut causes = Vec::new();
     if let Some(version) = version_of(resource) {
         version.schema.open_api.validate_members("", object, &mut causes);
@@ -216,7 +216,7 @@ pub(crate) fn validate(resource: &Resource, object: &Value) -> Vec<StatusCause> 
 }
 
 /// Returns what is invalid in a change of a custom object.
-pub(crate) fn validate_update(resource: &Resource, old: &Value, new: &Value) -> Vec<StatusCause> {
+pub(crate) fn validate_update(resource: &Kind, old: &Value, new: &Value) -> Vec<StatusCause> {
     let mut causes = Vec::new();
     if let Some(version) = version_of(resource) {
         version.schema.open_api.check_rules("", old, new, &mut causes);
@@ -348,7 +348,7 @@ fn type_name(value: &Value) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::resources::{CONFIG_MAPS, RUN_EVENTS, RUNBOOK_RUNS};
+    use super::super::kinds::{CONFIG_MAPS, RUN_EVENTS, RUNBOOK_RUNS};
     use super::*;
 
     #[test]

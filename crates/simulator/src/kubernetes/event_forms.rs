@@ -5,8 +5,8 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
+use super::kinds::{EVENTS, Kind, NEW_EVENTS};
 use super::object::{number, text};
-use super::resources::{EVENTS, NEW_EVENTS, Resource};
 use super::status_error::StatusCause;
 
 /// The fields that have another name in `events.k8s.io`, which is the second one.
@@ -42,7 +42,7 @@ const LIMITS: [(&str, usize); 4] =
     [("reportingInstance", 128), ("action", 128), ("reason", 128), ("message", 1024)];
 
 /// Returns an object in the form in which it is kept.
-pub(crate) fn to_kept(resource: &Resource, object: Value) -> Value {
+pub(crate) fn to_kept(resource: &Kind, object: Value) -> Value {
     if *resource != NEW_EVENTS {
         return object;
     }
@@ -50,7 +50,7 @@ pub(crate) fn to_kept(resource: &Resource, object: Value) -> Value {
 }
 
 /// Returns a kept object in the form of a kind.
-pub(crate) fn shown<'a>(resource: &Resource, object: &'a Value) -> Cow<'a, Value> {
+pub(crate) fn shown<'a>(resource: &Kind, object: &'a Value) -> Cow<'a, Value> {
     if *resource != NEW_EVENTS || text(object, "/kind") != EVENTS.kind {
         return Cow::Borrowed(object);
     }
@@ -59,7 +59,7 @@ pub(crate) fn shown<'a>(resource: &Resource, object: &'a Value) -> Cow<'a, Value
 
 fn renamed(
     object: Value,
-    form: &Resource,
+    form: &Kind,
     names: impl Fn(&(&'static str, &'static str)) -> (&'static str, &'static str),
 ) -> Value {
     let Value::Object(fields) = object else { return object };
@@ -74,7 +74,7 @@ fn renamed(
 }
 
 /// Returns the name of a field of a field selector, as the field is kept.
-pub(crate) fn kept_field(resource: &Resource, field: &str) -> String {
+pub(crate) fn kept_field(resource: &Kind, field: &str) -> String {
     match field.split_once('.') {
         _ if *resource != NEW_EVENTS => field.to_owned(),
         Some(("regarding", rest)) => format!("involvedObject.{rest}"),
@@ -84,7 +84,7 @@ pub(crate) fn kept_field(resource: &Resource, field: &str) -> String {
 }
 
 /// Returns what is invalid in a new event, which is in the form in which it is kept.
-pub(crate) fn validate(resource: &Resource, event: &Value) -> Vec<StatusCause> {
+pub(crate) fn validate(resource: &Kind, event: &Value) -> Vec<StatusCause> {
     if *resource != NEW_EVENTS {
         return Vec::new();
     }
@@ -137,7 +137,7 @@ pub(crate) fn validate(resource: &Resource, event: &Value) -> Vec<StatusCause> {
 }
 
 /// Returns what is invalid in a change of an event; both are in the form in which they are kept.
-pub(crate) fn validate_update(resource: &Resource, old: &Value, new: &Value) -> Vec<StatusCause> {
+pub(crate) fn validate_update(resource: &Kind, old: &Value, new: &Value) -> Vec<StatusCause> {
     if *resource != NEW_EVENTS {
         return Vec::new();
     }

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
+use super::kinds::{EVENTS, Kind, PODS, REPLICA_SETS};
 use super::object::{self, controller, list, map, text, uid};
-use super::resources::{EVENTS, PODS, REPLICA_SETS, Resource};
 
 /// A value by which objects are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -26,7 +26,7 @@ pub(crate) enum Index {
 }
 
 /// Returns the values by which an object is found.
-pub(super) fn entries<'a>(resource: &Resource, object: &'a Value) -> Vec<(Index, Cow<'a, str>)> {
+pub(super) fn entries<'a>(resource: &Kind, object: &'a Value) -> Vec<(Index, Cow<'a, str>)> {
     if *resource == EVENTS {
         return vec![(Index::Subject, text(object, "/involvedObject/uid").into())];
     }

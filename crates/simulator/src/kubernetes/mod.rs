@@ -13,7 +13,7 @@ use crate::ids::IdGenerator;
 use crate::scenario::Scenario;
 
 use api::ApiServer;
-use resources::NAMESPACES;
+use kinds::NAMESPACES;
 use store::ObjectStore;
 use write::ObjectWriter;
 
@@ -29,7 +29,6 @@ mod object;
 mod patch;
 mod quantity;
 mod request;
-mod resources;
 mod selectors;
 mod status_error;
 mod store;

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::custom;
-use super::resources::Resource;
+use super::kinds::Kind;
 use super::status_error::StatusError;
 
 /// The type of a patch.
@@ -31,7 +31,7 @@ impl PatchType {
 
 /// Returns `current` with the patch applied.
 pub(crate) fn apply(
-    resource: &Resource,
+    resource: &Kind,
     kind: PatchType,
     current: &Value,
     patch: &Value,
@@ -70,7 +70,7 @@ fn require_object(before: &str, patch: &Value) -> Result<(), StatusError> {
     )))
 }
 
-fn merge_objects(resource: &Resource, target: &mut Value, patch: &Value) {
+fn merge_objects(resource: &Kind, target: &mut Value, patch: &Value) {
     let Value::Object(fields) = patch else {
         *target = patch.clone();
         return;
@@ -104,7 +104,7 @@ fn merge_objects(resource: &Resource, target: &mut Value, patch: &Value) {
     }
 }
 
-fn merge_field(resource: &Resource, target: &mut Value, key: &str, change: &Value) {
+fn merge_field(resource: &Kind, target: &mut Value, key: &str, change: &Value) {
     let Value::Object(object) = target else {
         return;
     };
@@ -129,7 +129,7 @@ fn merge_field(resource: &Resource, target: &mut Value, key: &str, change: &Valu
     }
 }
 
-fn merge_lists(resource: &Resource, place: &mut Value, field: &str, items: &[Value]) {
+fn merge_lists(resource: &Kind, place: &mut Value, field: &str, items: &[Value]) {
     let replace =
         items.iter().any(|item| item.get("$patch").and_then(Value::as_str) == Some("replace"));
     let merge_key = merge_key(resource, field);
@@ -214,7 +214,7 @@ fn without_directives(value: &Value) -> Value {
 
 /// Returns the merge key of a list's elements, as the API's types declare it. Lists without a merge
 /// key are replaced as a whole.
-fn merge_key(resource: &Resource, field: &str) -> Option<&'static str> {
+fn merge_key(resource: &Kind, field: &str) -> Option<&'static str> {
     match field {
         "containers"
         | "initContainers"
@@ -224,8 +224,7 @@ fn merge_key(resource: &Resource, field: &str) -> Option<&'static str> {
         | "imagePullSecrets"
         | "secrets"
         | "resourceClaims" => Some("name"),
-        "ports" if resource.plural == "services" => Some("port"),
-        "ports" => Some("containerPort"),
+        "ports" => Some(resource.port_key),
         "volumeMounts" => Some("mountPath"),
         "volumeDevices" => Some("devicePath"),
         "topologySpreadConstraints" => Some("topologyKey"),
@@ -242,7 +241,7 @@ fn merges_primitives(field: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::resources::DEPLOYMENTS;
+    use super::super::kinds::DEPLOYMENTS;
     use super::*;
     use serde_json::json;
 

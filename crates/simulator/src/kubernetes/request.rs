@@ -10,7 +10,7 @@ use crate::call_log::CallInfo;
 use crate::gateway::Incoming;
 use crate::yaml;
 
-use super::resources::{self, Resource};
+use super::kinds::{self, Kind};
 use super::selectors::Selector;
 use super::status_error::StatusError;
 use super::wire_types;
@@ -21,7 +21,7 @@ const MAX_SUMMARY: usize = 400;
 /// The object or objects that a path names.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ResourcePath {
-    pub(crate) resource: &'static Resource,
+    pub(crate) resource: &'static Kind,
     pub(crate) namespace: Option<String>,
     pub(crate) name: Option<String>,
     pub(crate) subresource: Option<String>,
@@ -53,7 +53,7 @@ impl Query {
         self.get("dryRun") == "All"
     }
 
-    pub(crate) fn selector(&self, resource: &Resource) -> Result<Selector, StatusError> {
+    pub(crate) fn selector(&self, resource: &Kind) -> Result<Selector, StatusError> {
         Selector::parse(resource, self.get("labelSelector"), self.get("fieldSelector"))
     }
 }
@@ -71,13 +71,13 @@ impl ResourcePath {
         let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
         let (namespace, rest) = match rest.as_slice() {
             ["namespaces", namespace, inner, ..]
-                if resources::find(group, version, inner).is_some_and(|r| r.namespaced) =>
+                if kinds::find(group, version, inner).is_some_and(|r| r.namespaced) =>
             {
                 (Some((*namespace).to_owned()), &rest[2..])
             }
             _ => (None, &rest[..]),
         };
-        let resource = resources::find(group, version, rest.first()?)?;
+        let resource = kinds::find(group, version, rest.first()?)?;
         if resource.namespaced && namespace.is_none() && rest.len() > 1 {
             return None;
         }
@@ -225,7 +225,7 @@ pub(crate) fn body(incoming: &Incoming) -> Result<Value, StatusError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::resources::{DEPLOYMENTS, NAMESPACES, NODES, PODS};
+    use super::super::kinds::{DEPLOYMENTS, NAMESPACES, NODES, PODS};
     use super::*;
 
     fn parsed(path: &str) -> Option<(&'static str, String, String, String)> {
@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn paths_of_every_form_are_parsed() {
-        let is = |path, resource: &'static Resource, namespace: &str, name: &str, sub: &str| {
+        let is = |path, resource: &'static Kind, namespace: &str, name: &str, sub: &str| {
             let wanted = (resource.plural, namespace.to_owned(), name.to_owned(), sub.to_owned());
             assert_eq!(parsed(path), Some(wanted), "{path}");
         };

@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::custom;
 use super::event_forms::kept_field;
+use super::kinds::Kind;
 use super::object::{label, list, map, text};
-use super::resources::{NEW_EVENTS, Resource};
 use super::status_error::StatusError;
 
 /// The selectors of a list or a watch.
@@ -39,11 +39,7 @@ struct FieldRequirement {
 
 impl Selector {
     /// Parses the two query parameters.
-    pub(crate) fn parse(
-        resource: &Resource,
-        labels: &str,
-        fields: &str,
-    ) -> Result<Self, StatusError> {
+    pub(crate) fn parse(resource: &Kind, labels: &str, fields: &str) -> Result<Self, StatusError> {
         Ok(Self { labels: parse_labels(labels)?, fields: parse_fields(resource, fields)? })
     }
 
@@ -152,7 +148,7 @@ fn split_outside_parentheses(selector: &str) -> Vec<&str> {
     parts
 }
 
-fn parse_fields(resource: &Resource, selector: &str) -> Result<Vec<FieldRequirement>, StatusError> {
+fn parse_fields(resource: &Kind, selector: &str) -> Result<Vec<FieldRequirement>, StatusError> {
     let parts = selector.split(',').filter(|part| !part.is_empty());
     parts
         .map(|part| {
@@ -178,65 +174,19 @@ fn parse_fields(resource: &Resource, selector: &str) -> Result<Vec<FieldRequirem
         .collect()
 }
 
-fn not_selectable(resource: &Resource, field: &str) -> String {
-    if !own_fields(resource).is_empty() || custom::is_custom(resource) {
+fn not_selectable(resource: &Kind, field: &str) -> String {
+    if !resource.fields.is_empty() || custom::is_custom(resource) {
         return format!("field label not supported: {field}");
     }
     let namespace = if resource.namespaced { ", \"metadata.namespace\"" } else { "" };
     format!("{field:?} is not a known field selector: only \"metadata.name\"{namespace}")
 }
 
-fn is_selectable(resource: &Resource, field: &str) -> bool {
+fn is_selectable(resource: &Kind, field: &str) -> bool {
     field == "metadata.name"
         || (resource.namespaced && field == "metadata.namespace")
-        || own_fields(resource).contains(&field)
+        || resource.fields.contains(&field)
         || custom::is_selectable(resource, field)
-}
-
-/// Returns the fields besides the name by which a kind can be selected.
-fn own_fields(resource: &Resource) -> &'static [&'static str] {
-    match resource.plural {
-        "pods" => &[
-            "spec.nodeName",
-            "spec.restartPolicy",
-            "spec.schedulerName",
-            "spec.serviceAccountName",
-            "spec.hostNetwork",
-            "status.phase",
-            "status.podIP",
-            "status.nominatedNodeName",
-        ],
-        "nodes" => &["spec.unschedulable"],
-        "namespaces" => &["status.phase"],
-        "replicasets" => &["status.replicas"],
-        "secrets" => &["type"],
-        "events" if resource.group == NEW_EVENTS.group => &[
-            "regarding.kind",
-            "regarding.namespace",
-            "regarding.name",
-            "regarding.uid",
-            "regarding.apiVersion",
-            "regarding.resourceVersion",
-            "regarding.fieldPath",
-            "reason",
-            "reportingController",
-            "type",
-        ],
-        "events" => &[
-            "involvedObject.kind",
-            "involvedObject.namespace",
-            "involvedObject.name",
-            "involvedObject.uid",
-            "involvedObject.apiVersion",
-            "involvedObject.resourceVersion",
-            "involvedObject.fieldPath",
-            "reason",
-            "reportingComponent",
-            "source",
-            "type",
-        ],
-        _ => &[],
-    }
 }
 
 /// Returns whether a label selector in an object (`matchLabels`, `matchExpressions`) matches
@@ -274,7 +224,7 @@ pub(crate) fn expression_holds(expression: &Value, value: Option<&str>) -> bool 
 
 #[cfg(test)]
 mod tests {
-    use super::super::resources::{NODES, PODS};
+    use super::super::kinds::{NODES, PODS};
     use super::*;
     use serde_json::json;
 

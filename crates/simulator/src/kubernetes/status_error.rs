@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::kinds::Kind;
 use super::object::text;
-use super::resources::Resource;
 
 /// The error response to a request.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,7 +66,7 @@ impl StatusError {
     }
 
     /// Sets the object that the error is about.
-    pub(crate) fn with_object(mut self, resource: &Resource, name: &str) -> Self {
+    pub(crate) fn with_object(mut self, resource: &Kind, name: &str) -> Self {
         self.details = json!({"kind": resource.plural});
         if !name.is_empty() {
             self.details["name"] = name.into();
@@ -82,17 +82,17 @@ impl StatusError {
         Self::new(404, "NotFound", message).with_empty_details()
     }
 
-    pub(crate) fn not_found(resource: &Resource, name: &str) -> Self {
+    pub(crate) fn not_found(resource: &Kind, name: &str) -> Self {
         let message = format!("{} {name:?} not found", resource.qualified());
         Self::new(404, "NotFound", message).with_object(resource, name)
     }
 
-    pub(crate) fn already_exists(resource: &Resource, name: &str) -> Self {
+    pub(crate) fn already_exists(resource: &Kind, name: &str) -> Self {
         let message = format!("{} {name:?} already exists", resource.qualified());
         Self::new(409, "AlreadyExists", message).with_object(resource, name)
     }
 
-    pub(crate) fn conflict(resource: &Resource, name: &str, why: &str) -> Self {
+    pub(crate) fn conflict(resource: &Kind, name: &str, why: &str) -> Self {
         let message =
             format!("Operation cannot be fulfilled on {} {name:?}: {why}", resource.qualified());
         Self::new(409, "Conflict", message).with_object(resource, name)
@@ -108,7 +108,7 @@ impl StatusError {
     }
 
     /// Returns the error for a failed precondition of a deletion.
-    pub(crate) fn precondition_failed(resource: &Resource, name: &str, why: &str) -> Self {
+    pub(crate) fn precondition_failed(resource: &Kind, name: &str, why: &str) -> Self {
         let kind = resource.qualified_kind();
         let message = format!("Operation cannot be fulfilled on {kind} {name:?}: {why}");
         let mut error = Self::new(409, "Conflict", message).with_object(resource, name);
@@ -116,13 +116,13 @@ impl StatusError {
         error
     }
 
-    pub(crate) fn modified(resource: &Resource, name: &str) -> Self {
+    pub(crate) fn modified(resource: &Kind, name: &str) -> Self {
         let why = "the object has been modified; please apply your changes to the latest version \
                    and try again";
         Self::conflict(resource, name, why)
     }
 
-    pub(crate) fn forbidden(resource: &Resource, name: &str, why: &str) -> Self {
+    pub(crate) fn forbidden(resource: &Kind, name: &str, why: &str) -> Self {
         let message = format!("{} {name:?} is forbidden: {why}", resource.qualified());
         Self::new(403, "Forbidden", message).with_object(resource, name)
     }
@@ -198,7 +198,7 @@ impl StatusError {
         error
     }
 
-    pub(crate) fn invalid(resource: &Resource, name: &str, causes: &[StatusCause]) -> Self {
+    pub(crate) fn invalid(resource: &Kind, name: &str, causes: &[StatusCause]) -> Self {
         let list: Vec<String> =
             causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
         let list = match list.as_slice() {

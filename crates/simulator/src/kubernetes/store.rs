@@ -13,8 +13,8 @@ use crate::ids::IdGenerator;
 
 use super::admission::NamespaceUsage;
 use super::index::{self, Index};
+use super::kinds::{KINDS, Kind};
 use super::object::{self, put};
-use super::resources::{RESOURCES, Resource};
 
 /// The number of changes that are kept. An API server keeps those of five minutes.
 const HISTORY: usize = 4_096;
@@ -49,7 +49,7 @@ pub(crate) struct ObjectStore {
 /// A change of one object.
 #[derive(Debug, Clone)]
 pub(crate) struct ObjectChange {
-    pub(crate) resource: &'static Resource,
+    pub(crate) resource: &'static Kind,
     pub(crate) version: u64,
     pub(crate) before: Option<Arc<Value>>,
     /// The new object, or the last version of a deleted one.
@@ -105,19 +105,14 @@ impl ObjectStore {
         position
     }
 
-    pub(crate) fn get(
-        &self,
-        resource: &Resource,
-        namespace: &str,
-        name: &str,
-    ) -> Option<&Arc<Value>> {
+    pub(crate) fn get(&self, resource: &Kind, namespace: &str, name: &str) -> Option<&Arc<Value>> {
         self.objects.get(&resource.key())?.get(&(namespace.to_owned(), name.to_owned()))
     }
 
     /// Returns the objects of a kind, of one namespace or of all.
     pub(crate) fn list<'a>(
         &'a self,
-        resource: &Resource,
+        resource: &Kind,
         namespace: Option<&'a str>,
     ) -> impl Iterator<Item = &'a Arc<Value>> {
         self.entries(resource, namespace).map(|(_, object)| object)
@@ -125,7 +120,7 @@ impl ObjectStore {
 
     fn entries<'a>(
         &'a self,
-        resource: &Resource,
+        resource: &Kind,
         namespace: Option<&'a str>,
     ) -> impl Iterator<Item = (&'a ObjectKey, &'a Arc<Value>)> {
         let first = (namespace.unwrap_or_default().to_owned(), String::new());
@@ -140,10 +135,10 @@ impl ObjectStore {
         &'a self,
         index: Index,
         value: &str,
-    ) -> impl Iterator<Item = (&'static Resource, &'a Arc<Value>)> {
+    ) -> impl Iterator<Item = (&'static Kind, &'a Arc<Value>)> {
         let keys = self.indexes.get(&(index, value.to_owned()));
         keys.into_iter().flatten().filter_map(|(rank, key)| {
-            let resource = RESOURCES[*rank];
+            let resource = KINDS[*rank];
             Some((resource, self.objects.get(&resource.key())?.get(key)?))
         })
     }
@@ -156,7 +151,7 @@ impl ObjectStore {
     /// Returns the objects of a kind as they were at a version.
     pub(crate) fn list_at(
         &self,
-        resource: &Resource,
+        resource: &Kind,
         namespace: Option<&str>,
         version: u64,
     ) -> Result<Vec<Arc<Value>>, Compacted> {
@@ -195,7 +190,7 @@ impl ObjectStore {
     }
 
     /// Stores an object, new or changed, under the next version.
-    pub(crate) fn put(&mut self, resource: &'static Resource, mut object: Value) -> Arc<Value> {
+    pub(crate) fn put(&mut self, resource: &'static Kind, mut object: Value) -> Arc<Value> {
         self.version += 1;
         put(&mut object, &["metadata", "resourceVersion"], self.version.to_string());
         let object = Arc::new(object::compact(object));
@@ -211,7 +206,7 @@ impl ObjectStore {
     /// Removes an object and returns it with the version of its deletion.
     pub(crate) fn delete(
         &mut self,
-        resource: &'static Resource,
+        resource: &'static Kind,
         namespace: &str,
         name: &str,
     ) -> Option<Arc<Value>> {
@@ -237,14 +232,14 @@ impl ObjectStore {
             return std::mem::take(untaken);
         }
         self.untaken = Some(Vec::new());
-        let added = |resource: &'static Resource, object: &Arc<Value>| ObjectChange {
+        let added = |resource: &'static Kind, object: &Arc<Value>| ObjectChange {
             resource,
             version: self.version,
             before: None,
             object: Arc::clone(object),
             deleted: false,
         };
-        RESOURCES
+        KINDS
             .into_iter()
             .flat_map(|resource| self.list(resource, None).map(move |o| added(resource, o)))
             .collect()
@@ -252,7 +247,7 @@ impl ObjectStore {
 
     fn record_change(
         &mut self,
-        resource: &'static Resource,
+        resource: &'static Kind,
         before: Option<Arc<Value>>,
         object: Arc<Value>,
         deleted: bool,
@@ -314,7 +309,7 @@ fn key_of(object: &Value) -> ObjectKey {
 
 #[cfg(test)]
 mod tests {
-    use super::super::resources::{NODES, PODS};
+    use super::super::kinds::{NODES, PODS};
     use super::*;
     use serde_json::json;
 

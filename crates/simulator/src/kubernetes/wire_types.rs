@@ -314,7 +314,7 @@ impl<'a> Fields<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kubernetes::resources::{RESOURCES, RUN_EVENTS};
+    use crate::kubernetes::kinds::{KINDS, RUN_EVENTS};
 
     /// Encodes a field with bytes.
     fn bytes(number: u8, value: &[u8]) -> Vec<u8> {
@@ -331,7 +331,7 @@ mod tests {
     #[test]
     fn every_kind_has_its_message() {
         // A custom resource has none: clients send it as JSON.
-        let built_in = RESOURCES.into_iter().filter(|one| one.group != RUN_EVENTS.group);
+        let built_in = KINDS.into_iter().filter(|one| one.group != RUN_EVENTS.group);
         for resource in built_in {
             let name = message_name(&resource.api_version(), resource.kind);
             assert!(message(&name).is_some(), "{name}");

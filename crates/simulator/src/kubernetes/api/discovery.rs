@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::kubernetes::resources::{RESOURCES, Resource};
+use crate::kubernetes::kinds::{KINDS, Kind};
 use crate::scenario::git_version;
 
 const VERBS: [&str; 8] =
@@ -51,7 +51,7 @@ pub(crate) fn is_unknown_group(path: &str) -> bool {
 
 fn groups() -> Vec<(&'static str, &'static str)> {
     let mut groups = Vec::new();
-    for resource in RESOURCES.iter().filter(|resource| !resource.group.is_empty()) {
+    for resource in KINDS.iter().filter(|resource| !resource.group.is_empty()) {
         let pair = (resource.group, resource.version);
         if !groups.contains(&pair) {
             groups.push(pair);
@@ -68,7 +68,7 @@ fn group((name, version): (&str, &str)) -> Value {
 
 fn resource_list(group: &str, version: &str) -> Value {
     let mut resources = Vec::new();
-    for resource in &RESOURCES {
+    for resource in &KINDS {
         if (resource.group, resource.version) == (group, version) {
             resources.push(entry(resource));
             resources.extend(resource.subresources.iter().map(|sub| part(resource, sub)));
@@ -95,7 +95,7 @@ fn resource_list(group: &str, version: &str) -> Value {
     })
 }
 
-fn entry(resource: &Resource) -> Value {
+fn entry(resource: &Kind) -> Value {
     let mut entry = json!({
         "name": resource.plural,
         "singularName": resource.kind.to_lowercase(),
@@ -112,7 +112,7 @@ fn entry(resource: &Resource) -> Value {
     entry
 }
 
-fn part(resource: &Resource, subresource: &str) -> Value {
+fn part(resource: &Kind, subresource: &str) -> Value {
     let (group, version, kind, verbs): (_, _, _, &[&str]) = match subresource {
         "scale" => ("autoscaling", "v1", "Scale", &["get", "patch", "update"]),
         "eviction" => ("policy", "v1", "Eviction", &["create"]),

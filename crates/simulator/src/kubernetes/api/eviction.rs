@@ -4,11 +4,11 @@ use axum::http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::kubernetes::kinds::{BUDGETS, PODS};
 use crate::kubernetes::object::{
     self, is_terminating, is_true, number, put, set_condition, text, time,
 };
 use crate::kubernetes::request::{Query, ResourcePath};
-use crate::kubernetes::resources::{BUDGETS, PODS};
 use crate::kubernetes::selectors::selects;
 use crate::kubernetes::status_error::StatusError;
 use crate::kubernetes::store::ObjectStore;

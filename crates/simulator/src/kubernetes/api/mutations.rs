@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use crate::gateway::Incoming;
 use crate::kubernetes::event_forms;
 use crate::kubernetes::kinds;
+use crate::kubernetes::kinds::Kind;
 use crate::kubernetes::object::{self, put, text, uid};
 use crate::kubernetes::patch::{self, PatchType};
 use crate::kubernetes::request::{self, Query, ResourcePath};
-use crate::kubernetes::resources::Resource;
 use crate::kubernetes::status_error::{StatusCause, StatusError};
 use crate::kubernetes::write::{
     DeleteOptions, ObjectPart, ObjectWriter, Propagation, WriteOutcome,
@@ -111,7 +111,7 @@ fn require(writer: &ObjectWriter<'_>, target: &ResourcePath) -> Result<(), Statu
 
 /// Rejects an object that is invalid.
 fn check(
-    resource: &'static Resource,
+    resource: &'static Kind,
     object: &Value,
     causes: Vec<StatusCause>,
 ) -> Result<(), StatusError> {
@@ -122,7 +122,7 @@ fn check(
 }
 
 /// Rejects a patch whose result is not valid.
-fn check_patched(resource: &Resource, current: &Value, patched: &Value) -> Result<(), StatusError> {
+fn check_patched(resource: &Kind, current: &Value, patched: &Value) -> Result<(), StatusError> {
     if let Some(type_error) = kinds::type_error(resource, patched) {
         let message = format!(" \"\" is invalid: patch: Invalid value: {patched}: {type_error}");
         return Err(StatusError::new(422, "Invalid", message));
@@ -135,7 +135,7 @@ fn check_patched(resource: &Resource, current: &Value, patched: &Value) -> Resul
     Ok(())
 }
 
-fn check_apply(query: &Query, resource: &Resource, change: &Value) -> Result<(), StatusError> {
+fn check_apply(query: &Query, resource: &Kind, change: &Value) -> Result<(), StatusError> {
     if query.get("fieldManager").is_empty() {
         let cause = StatusCause::required("fieldManager", "is required for apply patch");
         return Err(StatusError::bad_options("PatchOptions", &cause));
@@ -162,7 +162,7 @@ pub(crate) fn delete(
     let gone =
         written.changed && writer.store.get(resource, namespace, object::name(object)).is_none();
     // For only these kinds the response is the deleted object.
-    let shown = !gone || matches!(resource.plural, "pods" | "serviceaccounts");
+    let shown = !gone || resource.is_shown_when_deleted;
     if shown {
         return Ok(WriteResponse::ok(&written));
     }

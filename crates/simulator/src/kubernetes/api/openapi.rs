@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::kubernetes::resources::{RESOURCES, Resource};
+use crate::kubernetes::kinds::{KINDS, Kind};
 use crate::kubernetes::wire_types::{self, Field, Form, Message};
 
 /// Returns the document at a path under `/openapi/v3`, if there is one.
@@ -18,13 +18,13 @@ pub(crate) fn document(path: &str) -> Option<Value> {
 }
 
 /// Returns the path of a kind's group: `api/v1` or `apis/apps/v1`.
-fn group_path(resource: &Resource) -> String {
+fn group_path(resource: &Kind) -> String {
     let root = if resource.group.is_empty() { "api" } else { "apis" };
     format!("{root}/{}", resource.api_version())
 }
 
 fn index() -> Value {
-    let paths: Map<String, Value> = RESOURCES
+    let paths: Map<String, Value> = KINDS
         .iter()
         .map(|resource| {
             let path = group_path(resource);
@@ -36,7 +36,7 @@ fn index() -> Value {
 }
 
 fn schema(group: &str) -> Option<Value> {
-    let paths: Map<String, Value> = RESOURCES
+    let paths: Map<String, Value> = KINDS
         .iter()
         .filter(|resource| group_path(resource) == group)
         .flat_map(|resource| operations(resource, group))
@@ -54,7 +54,7 @@ fn schema(group: &str) -> Option<Value> {
 /// Returns the schemas of a group's kinds, and of everything in them.
 fn components(group: &str) -> Map<String, Value> {
     let mut schemas = BTreeMap::new();
-    for resource in RESOURCES.iter().filter(|resource| group_path(resource) == group) {
+    for resource in KINDS.iter().filter(|resource| group_path(resource) == group) {
         let name = wire_types::message_name(&resource.api_version(), resource.kind);
         add_schema(&name, &mut schemas);
         let Some(kind) = schemas.get_mut(&schema_name(&name)) else {
@@ -136,7 +136,7 @@ fn schema_name(message: &str) -> String {
     message.replacen("k8s.io.", "io.k8s.", 1)
 }
 
-fn operations(resource: &Resource, group: &str) -> [(String, Value); 2] {
+fn operations(resource: &Kind, group: &str) -> [(String, Value); 2] {
     let namespace_segment = if resource.namespaced { "namespaces/{namespace}/" } else { "" };
     let collection = format!("/{group}/{namespace_segment}{}", resource.plural);
     let parameters: Vec<Value> = ["dryRun", "fieldManager", "fieldValidation"]

@@ -161,11 +161,11 @@ impl ContinueToken {
 mod tests {
     use super::*;
     use crate::ids::IdGenerator;
-    use crate::kubernetes::resources::{NODES, Resource};
+    use crate::kubernetes::kinds::{Kind, NODES};
 
     fn page(
         store: &ObjectStore,
-        resource: &'static Resource,
+        resource: &'static Kind,
         query: &str,
     ) -> Result<Page, StatusError> {
         let target = ResourcePath { resource, namespace: None, name: None, subresource: None };

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use crate::gateway::Incoming;
 use crate::kubernetes::event_forms::shown;
+use crate::kubernetes::kinds::Kind;
 use crate::kubernetes::request::Query;
-use crate::kubernetes::resources::Resource;
 
 use super::table::{IncludeObject, table};
 
@@ -51,7 +51,7 @@ impl Representation {
     /// Represents one object.
     pub(crate) fn object<'a>(
         self,
-        resource: &Resource,
+        resource: &Kind,
         object: &'a Value,
         now: Timestamp,
     ) -> Cow<'a, Value> {
@@ -69,7 +69,7 @@ impl Representation {
     /// Represents a list of objects, as JSON.
     pub(crate) fn list<'a>(
         self,
-        resource: &Resource,
+        resource: &Kind,
         objects: impl Iterator<Item = &'a Value>,
         metadata: &Value,
         now: Timestamp,
@@ -92,7 +92,7 @@ impl Representation {
     }
 
     /// Represents a bookmark.
-    pub(crate) fn bookmark(self, resource: &Resource, metadata: &Value) -> Value {
+    pub(crate) fn bookmark(self, resource: &Kind, metadata: &Value) -> Value {
         match self {
             Self::Whole => json!({
                 "kind": resource.kind,

@@ -4,27 +4,17 @@ use axum::http::{StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::gateway::Incoming;
+use crate::kubernetes::kinds::{self, Kind, PODS};
 use crate::kubernetes::object::{self, list, map, number, put, text, uid, version};
 use crate::kubernetes::patch::{self, PatchType};
 use crate::kubernetes::request::{self, ResourcePath};
-use crate::kubernetes::resources::{PODS, Resource};
 use crate::kubernetes::status_error::{StatusCause, StatusError};
 use crate::kubernetes::write::{ObjectPart, ObjectWriter};
 
 use super::mutations::WriteResponse;
 
 /// The kind in errors about a Scale.
-static SCALE: Resource = Resource {
-    group: "autoscaling",
-    version: "v1",
-    plural: "scales",
-    kind: "Scale",
-    namespaced: true,
-    short_names: &[],
-    subresources: &[],
-    generation: false,
-    common: false,
-};
+static SCALE: Kind = kinds::grouped("autoscaling", "v1", "scales", "Scale");
 
 /// Returns the Scale object of a workload.
 pub(crate) fn scale_of(workload: &Value) -> Value {

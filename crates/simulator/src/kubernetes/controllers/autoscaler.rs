@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::kubernetes::kinds::{AUTOSCALERS, DEPLOYMENTS};
 use crate::kubernetes::object::{self, number, put, set_condition, text, time, uid};
-use crate::kubernetes::resources::{AUTOSCALERS, DEPLOYMENTS};
 use crate::kubernetes::store::ObjectChange;
 
 use super::queue::{WorkKey, WorkQueue};

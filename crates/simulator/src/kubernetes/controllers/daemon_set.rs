@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 
 use crate::ids::name_hash;
 use crate::kubernetes::index::Index;
+use crate::kubernetes::kinds::{DAEMON_SETS, NODES, PODS};
 use crate::kubernetes::object::{
     self, as_count, controller, flag, is_terminating, is_true, label, list, moment, number, put,
     text, uid,
 };
-use crate::kubernetes::resources::{DAEMON_SETS, NODES, PODS};
 use crate::kubernetes::store::ObjectChange;
 
 use super::queue::{WorkKey, WorkQueue};

@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 
 use crate::kubernetes::api::eviction::set_allowed_condition;
 use crate::kubernetes::index::{Index, label_value};
+use crate::kubernetes::kinds::{
+    BUDGETS, DEPLOYMENTS, PODS, REPLICA_SETS, REPLICATION_CONTROLLERS, STATEFUL_SETS,
+};
 use crate::kubernetes::object::{
     self, as_count, controller, is_terminating, is_true, map, moment, number, put, text, uid,
-};
-use crate::kubernetes::resources::{
-    BUDGETS, DEPLOYMENTS, PODS, REPLICA_SETS, REPLICATION_CONTROLLERS, STATEFUL_SETS,
 };
 use crate::kubernetes::selectors::selects;
 use crate::kubernetes::store::ObjectChange;

@@ -4,8 +4,8 @@
 use serde_json::{Value, json};
 
 use crate::kubernetes::index::Index;
+use crate::kubernetes::kinds::EVENTS;
 use crate::kubernetes::object::{self, number, put, text, time, uid, version};
-use crate::kubernetes::resources::EVENTS;
 use crate::kubernetes::status_error::StatusError;
 use crate::kubernetes::write::{ObjectPart, ObjectWriter};
 

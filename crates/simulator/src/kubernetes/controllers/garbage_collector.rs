@@ -6,8 +6,8 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use crate::kubernetes::index::Index;
+use crate::kubernetes::kinds::{EVENTS, Kind};
 use crate::kubernetes::object::{flag, is_terminating, list, put, text, uid};
-use crate::kubernetes::resources::{EVENTS, Resource};
 use crate::kubernetes::store::ObjectChange;
 
 use super::queue::{WorkKey, WorkQueue};
@@ -88,7 +88,7 @@ impl GarbageCollector {
         &mut self,
         view: &ClusterView<'_>,
         plan: &mut ControllerPlan,
-        resource: &'static Resource,
+        resource: &'static Kind,
         object: &Value,
     ) {
         let finalizers = list(object, "/metadata/finalizers");

@@ -6,11 +6,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::kubernetes::index::Index;
+use crate::kubernetes::kinds::{JOBS, PODS};
 use crate::kubernetes::object::{
     self, as_count, controller, flag, is_terminating, is_true, number, put, put_default,
     set_condition, text, time, uid,
 };
-use crate::kubernetes::resources::{JOBS, PODS};
 use crate::kubernetes::store::ObjectChange;
 
 use super::queue::{WorkKey, WorkQueue};

@@ -7,11 +7,11 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::kubernetes::index::Index;
+use crate::kubernetes::kinds::{EVENTS, NODES, PODS, REPLICA_SETS};
 use crate::kubernetes::object::{
     self, condition, controller, is_terminating, is_true, list, number, put, put_default,
     set_condition, text, time, uid,
 };
-use crate::kubernetes::resources::{EVENTS, NODES, PODS, REPLICA_SETS};
 use crate::kubernetes::store::ObjectChange;
 use crate::scenario::{ContainerFailure, FailingImage, WorkloadTimes};
 

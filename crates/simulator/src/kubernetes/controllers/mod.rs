@@ -22,8 +22,8 @@ use clock::Clock;
 use super::api::{ApiServer, lock_store};
 use super::cluster_objects::LoadedObjects;
 use super::index::Index;
+use super::kinds::{Kind, PODS};
 use super::object;
-use super::resources::{PODS, Resource};
 use super::store::{ObjectChange, ObjectStore};
 use super::write::{DeleteOptions, ObjectPart, ObjectWriter};
 
@@ -108,12 +108,12 @@ pub(crate) struct ControllerPlan {
 
 #[derive(Debug)]
 enum ControllerAction {
-    Create(&'static Resource, Value),
+    Create(&'static Kind, Value),
     /// The pods that a replica set lacks.
     CreatePods(Value, Vec<Value>),
     /// The new object.
-    Update(&'static Resource, Value),
-    Delete(&'static Resource, String, String, DeleteOptions),
+    Update(&'static Kind, Value),
+    Delete(&'static Kind, String, String, DeleteOptions),
     Event(events::ObjectEvent),
 }
 
@@ -161,7 +161,7 @@ impl<'a> ClusterView<'a> {
 
     pub(crate) fn get(
         &self,
-        resource: &Resource,
+        resource: &Kind,
         namespace: &str,
         name: &str,
     ) -> Option<&'a Arc<Value>> {
@@ -172,7 +172,7 @@ impl<'a> ClusterView<'a> {
     /// Returns the objects of a kind, of one namespace or of all.
     pub(crate) fn list(
         &self,
-        resource: &Resource,
+        resource: &Kind,
         namespace: Option<&'a str>,
     ) -> impl Iterator<Item = &'a Arc<Value>> {
         self.store.list(resource, namespace).inspect(|_| self.examine(1))
@@ -183,14 +183,14 @@ impl<'a> ClusterView<'a> {
         &self,
         index: Index,
         value: &str,
-    ) -> impl Iterator<Item = (&'static Resource, &'a Arc<Value>)> {
+    ) -> impl Iterator<Item = (&'static Kind, &'a Arc<Value>)> {
         self.store.find(index, value).inspect(|_| self.examine(1))
     }
 
     /// Returns the objects of one kind that an index has under a value.
     pub(crate) fn find_of(
         &self,
-        resource: &'static Resource,
+        resource: &'static Kind,
         index: Index,
         value: &str,
     ) -> impl Iterator<Item = &'a Arc<Value>> {
@@ -211,7 +211,7 @@ impl<'a> ClusterView<'a> {
 }
 
 impl ControllerPlan {
-    pub(crate) fn create(&mut self, resource: &'static Resource, object: Value) {
+    pub(crate) fn create(&mut self, resource: &'static Kind, object: Value) {
         self.actions.push(ControllerAction::Create(resource, object));
     }
 
@@ -220,26 +220,21 @@ impl ControllerPlan {
         self.actions.push(ControllerAction::CreatePods(set.clone(), pods));
     }
 
-    pub(crate) fn update(&mut self, resource: &'static Resource, object: Value) {
+    pub(crate) fn update(&mut self, resource: &'static Kind, object: Value) {
         self.actions.push(ControllerAction::Update(resource, object));
     }
 
-    pub(crate) fn delete(&mut self, resource: &'static Resource, object: &Value) {
+    pub(crate) fn delete(&mut self, resource: &'static Kind, object: &Value) {
         self.delete_with(resource, object, DeleteOptions::default());
     }
 
     /// Deletes an object without a grace period.
-    pub(crate) fn remove(&mut self, resource: &'static Resource, object: &Value) {
+    pub(crate) fn remove(&mut self, resource: &'static Kind, object: &Value) {
         let deletion = DeleteOptions { grace: Some(0), ..DeleteOptions::default() };
         self.delete_with(resource, object, deletion);
     }
 
-    fn delete_with(
-        &mut self,
-        resource: &'static Resource,
-        object: &Value,
-        deletion: DeleteOptions,
-    ) {
+    fn delete_with(&mut self, resource: &'static Kind, object: &Value, deletion: DeleteOptions) {
         let (namespace, name) =
             (object::namespace(object).to_owned(), object::name(object).to_owned());
         self.actions.push(ControllerAction::Delete(resource, namespace, name, deletion));

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use crate::kubernetes::kinds::{KINDS, NAMESPACES};
 use crate::kubernetes::object::{self, is_terminating, remove};
-use crate::kubernetes::resources::{NAMESPACES, RESOURCES};
 use crate::kubernetes::store::ObjectChange;
 
 use super::queue::{WorkKey, WorkQueue};
@@ -26,7 +26,7 @@ impl Reconcile for NamespaceLifecycle {
             if change.deleted || !is_terminating(object) {
                 self.terminating.remove(namespace);
             } else if !self.terminating.contains_key(namespace) {
-                let contents = RESOURCES
+                let contents = KINDS
                     .into_iter()
                     .filter(|resource| resource.namespaced)
                     .flat_map(|kind| view.list(kind, Some(namespace)).map(move |o| (kind, o)))
@@ -59,7 +59,7 @@ impl Reconcile for NamespaceLifecycle {
                 plan.delete(resource, object);
             }
         }
-        let is_empty = RESOURCES
+        let is_empty = KINDS
             .into_iter()
             .filter(|resource| resource.namespaced)
             .all(|resource| view.list(resource, Some(&key.name)).next().is_none());

@@ -6,10 +6,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::kubernetes::kinds::{NODES, PODS};
 use crate::kubernetes::object::{
     self, condition, flag, is_terminating, list, number, put, text, time, uid,
 };
-use crate::kubernetes::resources::{NODES, PODS};
 use crate::kubernetes::store::ObjectChange;
 
 use super::queue::{WorkKey, WorkQueue};

@@ -6,8 +6,8 @@ use std::collections::{BTreeSet, HashMap};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::kubernetes::kinds::{KINDS, Kind, PODS};
 use crate::kubernetes::object;
-use crate::kubernetes::resources::{PODS, RESOURCES, Resource};
 
 use super::ClusterView;
 
@@ -21,17 +21,17 @@ pub(super) struct WorkKey {
 
 impl WorkKey {
     /// Returns the key of an object.
-    pub(super) fn of(resource: &Resource, object: &Value) -> Self {
+    pub(super) fn of(resource: &Kind, object: &Value) -> Self {
         Self::named(resource, object::namespace(object), object::name(object))
     }
 
     /// Returns the key of the object with a name.
-    pub(super) fn named(resource: &Resource, namespace: &str, name: &str) -> Self {
+    pub(super) fn named(resource: &Kind, namespace: &str, name: &str) -> Self {
         Self { rank: resource.rank(), namespace: namespace.to_owned(), name: name.to_owned() }
     }
 
-    pub(super) fn resource(&self) -> &'static Resource {
-        RESOURCES[self.rank]
+    pub(super) fn resource(&self) -> &'static Kind {
+        KINDS[self.rank]
     }
 }
 
@@ -97,7 +97,7 @@ impl WorkQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kubernetes::resources::NODES;
+    use crate::kubernetes::kinds::NODES;
 
     #[test]
     fn a_queue_yields_each_object_once_and_in_the_order_of_lists() {

@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value};
 
+use crate::kubernetes::kinds::RESOURCE_QUOTAS;
 use crate::kubernetes::object::{self, map, put};
 use crate::kubernetes::quantity::format;
-use crate::kubernetes::resources::RESOURCE_QUOTAS;
 use crate::kubernetes::store::ObjectChange;
 
 use super::queue::{WorkKey, WorkQueue};

@@ -8,11 +8,11 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::kubernetes::index::Index;
+use crate::kubernetes::kinds::{LIMIT_RANGES, PODS, REPLICA_SETS, RESOURCE_QUOTAS};
 use crate::kubernetes::object::{
     self, condition, controller, is_controlled_by, is_terminating, is_true, label, list, moment,
     number, put, put_default, remove_condition, set_condition, text, uid,
 };
-use crate::kubernetes::resources::{LIMIT_RANGES, PODS, REPLICA_SETS, RESOURCE_QUOTAS};
 use crate::kubernetes::selectors::selects;
 use crate::kubernetes::status_error::StatusError;
 use crate::kubernetes::store::ObjectChange;

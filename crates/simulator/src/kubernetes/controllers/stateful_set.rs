@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use crate::ids::name_hash;
 use crate::kubernetes::index::Index;
+use crate::kubernetes::kinds::{PODS, STATEFUL_SETS};
 use crate::kubernetes::object::{
     self, as_count, controller, is_terminating, is_true, label, list, number, put, text, uid,
 };
-use crate::kubernetes::resources::{PODS, STATEFUL_SETS};
 use crate::kubernetes::store::ObjectChange;
 
 use super::queue::{WorkKey, WorkQueue};

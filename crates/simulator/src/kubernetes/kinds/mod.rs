@@ -1,244 +1,286 @@
-//! The API server's treatment of objects, kind by kind: defaults, fields that are omitted when they
-//! are empty, and validation. Pure functions over JSON.
+//! The kinds that the simulated API serves. A kind is one value in one file, of data and functions: its names, its
+//! defaults, its validation, its columns. Its line in [`KINDS`] makes the API serve it. Everything else treats all kinds
+//! alike, or names the one that it is about.
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use super::custom;
-use super::object::{is_terminating, list, map, put, put_default, remove, text};
-use super::resources::Resource;
-use super::write::ObjectPart;
+use super::object::remove;
+use super::status_error::StatusCause;
+use super::write::{DeleteOptions, ObjectPart};
 
-pub(crate) use validate::{DELETION_COST, parse_cost, validate, validate_update};
+use column::{AGE, NAME};
 
-mod validate;
+mod check;
+pub(crate) mod column;
+mod pod_spec;
+
+mod autoscaler;
+mod config_map;
+mod cron_job;
+mod daemon_set;
+mod deployment;
+mod event;
+mod job;
+mod lease;
+mod limit_range;
+mod namespace;
+mod node;
+mod persistent_volume;
+mod persistent_volume_claim;
+mod pod;
+mod pod_disruption_budget;
+mod priority_class;
+mod replica_set;
+mod replication_controller;
+mod resource_quota;
+mod run_events;
+mod runbook_run;
+mod secret;
+mod service;
+mod service_account;
+mod stateful_set;
+mod storage_class;
+
+pub(crate) use autoscaler::AUTOSCALERS;
+pub(crate) use column::Column;
+pub(crate) use config_map::CONFIG_MAPS;
+pub(crate) use cron_job::CRON_JOBS;
+pub(crate) use daemon_set::DAEMON_SETS;
+pub(crate) use deployment::DEPLOYMENTS;
+pub(crate) use event::{EVENTS, NEW_EVENTS};
+pub(crate) use job::JOBS;
+pub(crate) use lease::LEASES;
+pub(crate) use limit_range::LIMIT_RANGES;
+pub(crate) use namespace::NAMESPACES;
+pub(crate) use node::NODES;
+pub(crate) use persistent_volume::PERSISTENT_VOLUMES;
+pub(crate) use persistent_volume_claim::PERSISTENT_VOLUME_CLAIMS;
+pub(crate) use pod::PODS;
+pub(crate) use pod_disruption_budget::BUDGETS;
+pub(crate) use pod_spec::{DELETION_COST, parse_cost};
+pub(crate) use priority_class::PRIORITY_CLASSES;
+pub(crate) use replica_set::REPLICA_SETS;
+pub(crate) use replication_controller::REPLICATION_CONTROLLERS;
+pub(crate) use resource_quota::RESOURCE_QUOTAS;
+pub(crate) use run_events::RUN_EVENTS;
+pub(crate) use runbook_run::RUNBOOK_RUNS;
+pub(crate) use secret::SECRETS;
+pub(crate) use service::SERVICES;
+pub(crate) use service_account::SERVICE_ACCOUNTS;
+pub(crate) use stateful_set::STATEFUL_SETS;
+pub(crate) use storage_class::STORAGE_CLASSES;
+
+/// Every kind, in the order in which discovery lists them.
+pub(crate) static KINDS: [&Kind; 27] = [
+    &NAMESPACES,
+    &NODES,
+    &PODS,
+    &CONFIG_MAPS,
+    &EVENTS,
+    &SECRETS,
+    &SERVICES,
+    &SERVICE_ACCOUNTS,
+    &RESOURCE_QUOTAS,
+    &LIMIT_RANGES,
+    &DEPLOYMENTS,
+    &REPLICA_SETS,
+    &DAEMON_SETS,
+    &STATEFUL_SETS,
+    &JOBS,
+    &BUDGETS,
+    &AUTOSCALERS,
+    &LEASES,
+    &NEW_EVENTS,
+    &CRON_JOBS,
+    &REPLICATION_CONTROLLERS,
+    &PERSISTENT_VOLUMES,
+    &PERSISTENT_VOLUME_CLAIMS,
+    &STORAGE_CLASSES,
+    &PRIORITY_CLASSES,
+    &RUNBOOK_RUNS,
+    &RUN_EVENTS,
+];
+
+/// A kind of object that the API serves.
+#[derive(Debug)]
+pub(crate) struct Kind {
+    pub(crate) group: &'static str,
+    pub(crate) version: &'static str,
+    pub(crate) plural: &'static str,
+    pub(crate) kind: &'static str,
+    pub(crate) namespaced: bool,
+    pub(crate) short_names: &'static [&'static str],
+    pub(crate) subresources: &'static [&'static str],
+    /// Whether the API counts changes in `metadata.generation`.
+    pub(crate) generation: bool,
+    /// Whether `kubectl get all` lists the kind.
+    pub(crate) common: bool,
+    /// The kind in whose form the objects are kept, if it is another one.
+    pub(crate) kept_as: Option<&'static Kind>,
+    /// Whether names are labels, without dots.
+    name_is_label: bool,
+    /// Sets what a client has left out. It is applied at each write.
+    set_defaults: fn(&mut Value),
+    /// Sets what admission plugins add to a new object, and its initial status.
+    admit: fn(&mut Value),
+    /// The fields that are not written if they have their zero value.
+    omitted_when_empty: &'static [&'static [&'static str]],
+    /// The fields of the spec that are whole numbers of 32 bits.
+    integers: &'static [&'static str],
+    /// Adds what is invalid in an object by itself.
+    validate: fn(&Value, &mut Vec<StatusCause>),
+    /// Adds what is invalid in a change of an object.
+    validate_update: fn(&Value, &Value, &mut Vec<StatusCause>),
+    /// Whether a change counts in the generation.
+    counts: fn(ObjectPart, &Value, &Value) -> bool,
+    /// Whether a new object keeps the status that its client gives it.
+    pub(crate) keeps_first_status: bool,
+    /// The metadata that a component may write together with the status.
+    pub(crate) status_metadata: &'static [&'static str],
+    /// For how many seconds a deleted object stays; not at all if `None`.
+    pub(crate) grace: Option<fn(&Value, &DeleteOptions) -> i64>,
+    /// Marks an object whose deletion has begun.
+    pub(crate) mark_deleted: fn(&mut Value),
+    /// Whether something in an object delays its removal.
+    pub(crate) has_content: fn(&Value) -> bool,
+    /// Whether the response to a deletion is the object.
+    pub(crate) is_shown_when_deleted: bool,
+    /// Whether a quota can count the objects by the plural alone.
+    pub(crate) is_counted_by_plural: bool,
+    /// The key by which a strategic merge finds the elements of a list `ports`.
+    pub(crate) port_key: &'static str,
+    /// The fields besides the name by which objects can be selected.
+    pub(crate) fields: &'static [&'static str],
+    /// The columns of tables; those of custom kinds are in their definitions.
+    pub(crate) columns: &'static [Column],
+}
+
+impl PartialEq for Kind {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Kind {}
+
+impl Kind {
+    /// Returns `v1` or `apps/v1`.
+    pub(crate) fn api_version(&self) -> String {
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
+    }
+
+    /// Returns the name in most messages, `pods` or `deployments.apps`.
+    pub(crate) fn qualified(&self) -> String {
+        if self.group.is_empty() {
+            self.plural.to_owned()
+        } else {
+            format!("{}.{}", self.plural, self.group)
+        }
+    }
+
+    /// Returns the name in messages about validity, `Pod` or `Deployment.apps`.
+    pub(crate) fn qualified_kind(&self) -> String {
+        if self.group.is_empty() {
+            self.kind.to_owned()
+        } else {
+            format!("{}.{}", self.kind, self.group)
+        }
+    }
+
+    /// Returns what identifies the kind.
+    pub(crate) fn key(&self) -> (&'static str, &'static str) {
+        (self.group, self.plural)
+    }
+
+    /// Returns the position of the kind in the registry.
+    pub(crate) fn rank(&self) -> usize {
+        let position = KINDS.iter().position(|kind| *kind == self);
+        position.expect("a kind is one of the registry")
+    }
+
+    /// Returns the kind in whose form the objects are kept.
+    pub(crate) fn kept(&'static self) -> &'static Self {
+        self.kept_as.unwrap_or(self)
+    }
+
+    /// Returns whether the kind has a status subresource.
+    pub(crate) fn has_status(&self) -> bool {
+        self.subresources.contains(&"status")
+    }
+}
+
+const fn core(plural: &'static str, kind: &'static str, namespaced: bool) -> Kind {
+    Kind {
+        group: "",
+        version: "v1",
+        plural,
+        kind,
+        namespaced,
+        short_names: &[],
+        subresources: &[],
+        generation: false,
+        common: false,
+        kept_as: None,
+        name_is_label: false,
+        set_defaults: |_| {},
+        admit: |_| {},
+        omitted_when_empty: &[],
+        integers: &[],
+        validate: |_, _| {},
+        validate_update: |_, _, _| {},
+        counts: |_, old, new| old.get("spec") != new.get("spec"),
+        keeps_first_status: false,
+        status_metadata: &[],
+        grace: None,
+        mark_deleted: |_| {},
+        has_content: |_| false,
+        is_shown_when_deleted: false,
+        is_counted_by_plural: false,
+        port_key: "containerPort",
+        fields: &[],
+        columns: &[NAME, AGE],
+    }
+}
+
+/// Returns a kind of a group, with nothing of its own.
+pub(crate) const fn grouped(
+    group: &'static str,
+    version: &'static str,
+    plural: &'static str,
+    kind: &'static str,
+) -> Kind {
+    Kind { group, version, ..core(plural, kind, true) }
+}
+
+/// Returns the kind that a path names.
+pub(crate) fn find(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
+    KINDS
+        .into_iter()
+        .find(|kind| kind.group == group && kind.version == version && kind.plural == plural)
+}
 
 /// Sets the defaults of an object.
-pub(crate) fn set_defaults(resource: &Resource, object: &mut Value) {
-    match resource.plural {
-        "pods" => {
-            pod_defaults(object, &["spec"]);
-            pod_tolerations(object);
-            put_default(object, &["status", "phase"], "Pending");
-            put_default(object, &["status", "qosClass"], qos_class(object));
-        }
-        "deployments" => deployment_defaults(object),
-        "replicasets" => {
-            put_default(object, &["spec", "replicas"], 1);
-            pod_defaults(object, &["spec", "template", "spec"]);
-        }
-        "statefulsets" => stateful_set_defaults(object),
-        "daemonsets" => daemon_set_defaults(object),
-        "jobs" => job_defaults(object),
-        "namespaces" => {
-            // A terminating namespace loses its finalizer when it is empty, and must not get it
-            // again.
-            if !is_terminating(object) {
-                put_default(object, &["spec", "finalizers"], json!(["kubernetes"]));
-            }
-            put_default(object, &["status", "phase"], "Active");
-            let name = text(object, "/metadata/name").to_owned();
-            put(object, &["metadata", "labels", "kubernetes.io/metadata.name"], name);
-        }
-        "horizontalpodautoscalers" => put_default(object, &["spec", "minReplicas"], 1),
-        "limitranges" => limit_range_defaults(object),
-        "secrets" => put_default(object, &["type"], "Opaque"),
-        "services" => put_default(object, &["spec", "type"], "ClusterIP"),
-        _ => {}
-    }
-}
-
-/// A container's default limit is its maximum, and its default request the default limit or the minimum.
-fn limit_range_defaults(object: &mut Value) {
-    let Some(Value::Array(limits)) = object.pointer_mut("/spec/limits") else {
-        return;
-    };
-    for limit in limits.iter_mut().filter(|limit| text(limit, "/type") == "Container") {
-        for (field, source) in
-            [("default", "max"), ("defaultRequest", "default"), ("defaultRequest", "min")]
-        {
-            for (name, quantity) in map(limit, &format!("/{source}")).cloned().unwrap_or_default() {
-                put_default(limit, &[field, &name], quantity);
-            }
-        }
-    }
-}
-
-fn deployment_defaults(object: &mut Value) {
-    put_default(object, &["spec", "replicas"], 1);
-    put_default(object, &["spec", "revisionHistoryLimit"], 10);
-    put_default(object, &["spec", "progressDeadlineSeconds"], 600);
-    put_default(object, &["spec", "strategy", "type"], "RollingUpdate");
-    if text(object, "/spec/strategy/type") == "RollingUpdate" {
-        let rolling = ["spec", "strategy", "rollingUpdate"];
-        put_default(object, &[&rolling[..], &["maxSurge"]].concat(), "25%");
-        put_default(object, &[&rolling[..], &["maxUnavailable"]].concat(), "25%");
-    }
-    pod_defaults(object, &["spec", "template", "spec"]);
-}
-
-fn stateful_set_defaults(object: &mut Value) {
-    put_default(object, &["spec", "replicas"], 1);
-    put_default(object, &["spec", "revisionHistoryLimit"], 10);
-    put_default(object, &["spec", "podManagementPolicy"], "OrderedReady");
-    put_default(object, &["spec", "updateStrategy", "type"], "RollingUpdate");
-    if text(object, "/spec/updateStrategy/type") == "RollingUpdate" {
-        put_default(object, &["spec", "updateStrategy", "rollingUpdate", "partition"], 0);
-    }
-    for moment in ["whenDeleted", "whenScaled"] {
-        let path = ["spec", "persistentVolumeClaimRetentionPolicy", moment];
-        put_default(object, &path, "Retain");
-    }
-    pod_defaults(object, &["spec", "template", "spec"]);
-}
-
-fn daemon_set_defaults(object: &mut Value) {
-    put_default(object, &["spec", "revisionHistoryLimit"], 10);
-    put_default(object, &["spec", "updateStrategy", "type"], "RollingUpdate");
-    if text(object, "/spec/updateStrategy/type") == "RollingUpdate" {
-        let rolling = ["spec", "updateStrategy", "rollingUpdate"];
-        put_default(object, &[&rolling[..], &["maxUnavailable"]].concat(), 1);
-        put_default(object, &[&rolling[..], &["maxSurge"]].concat(), 0);
-    }
-    pod_defaults(object, &["spec", "template", "spec"]);
-}
-
-fn job_defaults(object: &mut Value) {
-    put_default(object, &["spec", "parallelism"], 1);
-    put_default(object, &["spec", "completions"], 1);
-    put_default(object, &["spec", "backoffLimit"], 6);
-    put_default(object, &["spec", "completionMode"], "NonIndexed");
-    put_default(object, &["spec", "suspend"], false);
-    put_default(object, &["spec", "manualSelector"], false);
-    put_default(object, &["spec", "podReplacementPolicy"], "TerminatingOrFailed");
-    pod_defaults(object, &["spec", "template", "spec"]);
-}
-
-fn pod_defaults(object: &mut Value, path: &[&str]) {
-    let mut place = &mut *object;
-    for key in path {
-        match place.get_mut(*key) {
-            Some(inner) if inner.is_object() => place = inner,
-            _ => return,
-        }
-    }
-    put_default(place, &["restartPolicy"], "Always");
-    put_default(place, &["terminationGracePeriodSeconds"], 30);
-    put_default(place, &["dnsPolicy"], "ClusterFirst");
-    put_default(place, &["schedulerName"], "default-scheduler");
-    put_default(place, &["securityContext"], json!({}));
-    for field in ["containers", "initContainers"] {
-        let Some(Value::Array(containers)) = place.get_mut(field) else {
-            continue;
-        };
-        for container in containers.iter_mut().filter(|c| c.is_object()) {
-            container_defaults(container);
-        }
-    }
-}
-
-fn container_defaults(container: &mut Value) {
-    let image = text(container, "/image");
-    let tag = image.rsplit('/').next().and_then(|last| last.split_once(':'));
-    let latest = tag.is_none_or(|(_, tag)| tag == "latest") && !image.contains('@');
-    let policy = if latest { "Always" } else { "IfNotPresent" };
-    put_default(container, &["imagePullPolicy"], policy);
-    put_default(container, &["resources"], json!({}));
-    put_default(container, &["terminationMessagePath"], "/dev/termination-log");
-    put_default(container, &["terminationMessagePolicy"], "File");
-    if let Some(Value::Array(ports)) = container.get_mut("ports") {
-        for port in ports.iter_mut().filter(|port| port.is_object()) {
-            put_default(port, &["protocol"], "TCP");
-        }
-    }
+pub(crate) fn set_defaults(kind: &Kind, object: &mut Value) {
+    (kind.set_defaults)(object);
 }
 
 /// Sets what admission plugins add to a new object, and the initial status of its kind.
-pub(crate) fn admit(resource: &Resource, object: &mut Value) {
-    match resource.plural {
-        // A new node is tainted until the node controller has seen its conditions.
-        "nodes" => {
-            let taint = json!({"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"});
-            let mut taints = list(object, "/spec/taints").to_vec();
-            if !taints.contains(&taint) {
-                taints.push(taint);
-            }
-            put(object, &["spec", "taints"], taints);
-        }
-        "deployments" => put_default(object, &["status"], json!({})),
-        "replicasets" => put_default(object, &["status"], json!({"replicas": 0})),
-        "statefulsets" => {
-            put_default(object, &["status"], json!({"replicas": 0, "availableReplicas": 0}));
-        }
-        "daemonsets" => {
-            let counts = [
-                "currentNumberScheduled",
-                "desiredNumberScheduled",
-                "numberMisscheduled",
-                "numberReady",
-            ];
-            for count in counts {
-                put_default(object, &["status", count], 0);
-            }
-        }
-        "jobs" => put_default(object, &["status"], json!({})),
-        "poddisruptionbudgets" => {
-            let counts = ["currentHealthy", "desiredHealthy", "disruptionsAllowed", "expectedPods"];
-            for count in counts {
-                put_default(object, &["status", count], 0);
-            }
-        }
-        _ => {}
-    }
-}
-
-/// Adds the tolerations of the admission plugin `DefaultTolerationSeconds`.
-fn pod_tolerations(pod: &mut Value) {
-    put_default(pod, &["spec", "tolerations"], json!([]));
-    let Some(Value::Array(tolerations)) = pod.pointer_mut("/spec/tolerations") else {
-        return;
-    };
-    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
-        let covered = tolerations.iter().any(|toleration| {
-            let keys = ["", key];
-            let effects = ["", "NoExecute"];
-            keys.contains(&text(toleration, "/key"))
-                && effects.contains(&text(toleration, "/effect"))
-        });
-        if !covered {
-            tolerations.push(json!({
-                "key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300,
-            }));
-        }
-    }
-}
-
-fn qos_class(pod: &Value) -> &'static str {
-    let containers = list(pod, "/spec/containers");
-    let none = containers.iter().all(|container| {
-        map(container, "/resources/requests").is_none_or(Map::is_empty)
-            && map(container, "/resources/limits").is_none_or(Map::is_empty)
-    });
-    let full = containers.iter().all(|container| {
-        ["cpu", "memory"].iter().all(|name| {
-            let limit = container.pointer(&format!("/resources/limits/{name}"));
-            let request = container.pointer(&format!("/resources/requests/{name}"));
-            limit.is_some() && (request.is_none() || request == limit)
-        })
-    });
-    match (none, full) {
-        (true, _) => "BestEffort",
-        (false, true) => "Guaranteed",
-        (false, false) => "Burstable",
-    }
+pub(crate) fn admit(kind: &Kind, object: &mut Value) {
+    (kind.admit)(object);
 }
 
 /// Removes the fields that the API server does not write: nulls, and fields whose zero value is
 /// omitted.
-pub(crate) fn normalize(resource: &Resource, object: &mut Value) {
-    if custom::is_custom(resource) {
+pub(crate) fn normalize(kind: &Kind, object: &mut Value) {
+    if custom::is_custom(kind) {
         // Their members may be null.
         object.get_mut("metadata").into_iter().for_each(prune_nulls);
-        custom::prune_and_default(resource, object);
+        custom::prune_and_default(kind, object);
     } else {
         prune_nulls(object);
     }
@@ -248,15 +290,7 @@ pub(crate) fn normalize(resource: &Resource, object: &mut Value) {
             remove(object, &path);
         }
     }
-    let omitted_when_empty: &[&[&str]] = match resource.plural {
-        "nodes" => &[&["spec", "unschedulable"], &["spec", "taints"]],
-        "deployments" => &[&["spec", "paused"], &["spec", "minReadySeconds"]],
-        "replicasets" => &[&["spec", "minReadySeconds"]],
-        "pods" => &[&["spec", "nodeName"], &["spec", "tolerations"]],
-        "configmaps" => &[&["data"], &["binaryData"], &["immutable"]],
-        _ => &[],
-    };
-    for path in omitted_when_empty {
+    for path in kind.omitted_when_empty {
         if is_empty(object.pointer(&format!("/{}", path.join("/")))) {
             remove(object, path);
         }
@@ -286,55 +320,29 @@ fn prune_nulls(value: &mut Value) {
 }
 
 /// Returns whether the API counts this change in `metadata.generation`.
-pub(crate) fn bumps_generation(
-    resource: &Resource,
-    part: ObjectPart,
-    old: &Value,
-    new: &Value,
-) -> bool {
-    if custom::is_custom(resource) {
+pub(crate) fn bumps_generation(kind: &Kind, part: ObjectPart, old: &Value, new: &Value) -> bool {
+    if custom::is_custom(kind) {
         let without = |object: &Value| {
             let mut rest = object.clone();
             remove(&mut rest, &["metadata"]);
-            if resource.has_status() {
+            if kind.has_status() {
                 remove(&mut rest, &["status"]);
             }
             rest
         };
         return without(old) != without(new);
     }
-    let annotations = "/metadata/annotations";
-    // A client's change of a deployment's annotations counts; the annotations that its controller
-    // writes together with the status do not.
-    let spec = |object: &Value| {
-        let mut spec = object.get("spec").cloned().unwrap_or_default();
-        if resource.plural == "pods" {
-            // The binding is not a change of the pod's specification.
-            remove(&mut spec, &["nodeName"]);
-        }
-        spec
-    };
-    spec(old) != spec(new)
-        || (resource.plural == "deployments"
-            && part == ObjectPart::Main
-            && old.pointer(annotations) != new.pointer(annotations))
+    (kind.counts)(part, old, new)
 }
 
 /// Returns the decoder's message about a field of the wrong type, if there is one.
-pub(crate) fn type_error(resource: &Resource, object: &Value) -> Option<String> {
-    let integers: &[&str] = match resource.plural {
-        "deployments" => &["replicas", "minReadySeconds", "progressDeadlineSeconds"],
-        "replicasets" | "statefulsets" => &["replicas", "minReadySeconds"],
-        "jobs" => &["parallelism", "completions", "backoffLimit", "ttlSecondsAfterFinished"],
-        "horizontalpodautoscalers" => &["minReplicas", "maxReplicas"],
-        _ => &[],
-    };
+pub(crate) fn type_error(kind: &Kind, object: &Value) -> Option<String> {
     let is_integer = |value: &Value| value.as_i64().is_some_and(|n| i32::try_from(n).is_ok());
-    let field = integers.iter().find(|field| {
+    let field = kind.integers.iter().find(|field| {
         let value = object.pointer(&format!("/spec/{field}"));
         value.is_some_and(|value| !value.is_null() && !is_integer(value))
     })?;
-    let kind = resource.kind;
+    let name = kind.kind;
     let value = match &object["spec"][*field] {
         Value::String(_) => "string",
         Value::Bool(_) => "bool",
@@ -342,6 +350,23 @@ pub(crate) fn type_error(resource: &Resource, object: &Value) -> Option<String> 
         _ => "object",
     };
     Some(format!(
-        "json: cannot unmarshal {value} into Go struct field {kind}Spec.spec.{field} of type int32"
+        "json: cannot unmarshal {value} into Go struct field {name}Spec.spec.{field} of type int32"
     ))
+}
+
+/// Returns what is invalid in an object by itself.
+pub(crate) fn validate(kind: &Kind, object: &Value) -> Vec<StatusCause> {
+    let mut causes = Vec::new();
+    check::validate_name(kind, object, &mut causes);
+    (kind.validate)(object, &mut causes);
+    causes.extend(custom::validate(kind, object));
+    causes
+}
+
+/// Returns what is invalid in a change of an object.
+pub(crate) fn validate_update(kind: &Kind, old: &Value, new: &Value) -> Vec<StatusCause> {
+    let mut causes = Vec::new();
+    (kind.validate_update)(old, new, &mut causes);
+    causes.extend(custom::validate_update(kind, old, new));
+    causes
 }

@@ -5,10 +5,8 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use serde_json::Value;
 
-use crate::kubernetes::object::{
-    self, is_terminating, list, map, number, put, text, time, uid, version,
-};
-use crate::kubernetes::resources::{NAMESPACES, PODS, Resource};
+use crate::kubernetes::kinds::Kind;
+use crate::kubernetes::object::{self, is_terminating, list, number, put, time, uid, version};
 use crate::kubernetes::status_error::StatusError;
 
 use super::{ObjectWriter, WriteOutcome};
@@ -35,7 +33,7 @@ impl ObjectWriter<'_> {
     /// Deletes an object, or starts its deletion.
     pub(crate) fn delete(
         &mut self,
-        resource: &'static Resource,
+        resource: &'static Kind,
         namespace: &str,
         name: &str,
         deletion: &DeleteOptions,
@@ -46,7 +44,7 @@ impl ObjectWriter<'_> {
             .cloned()
             .ok_or_else(|| StatusError::not_found(resource, name))?;
         check_deletion(resource, &current, deletion)?;
-        let grace = grace_period_of(resource, &current, deletion);
+        let grace = resource.grace.map_or(0, |grace| grace(&current, deletion));
         let mut object = Value::clone(&current);
         add_finalizer(&mut object, deletion.propagation);
         let retained = !is_released_at(resource, &object, grace);
@@ -55,8 +53,8 @@ impl ObjectWriter<'_> {
                 return Ok(WriteOutcome { object: current, changed: false });
             }
             let mut written = self.remove_from_store(resource, namespace, name, &current);
-            if resource.plural == PODS.plural {
-                // The last version is that of a pod without a grace period.
+            if resource.grace.is_some() {
+                // The last version is that of an object without a grace period.
                 let mut gone = Value::clone(&written.object);
                 self.mark_terminating(resource, &mut gone, grace);
                 written.object = Arc::new(gone);
@@ -75,22 +73,20 @@ impl ObjectWriter<'_> {
         Ok(WriteOutcome { object: self.store.put(resource, object), changed: true })
     }
 
-    fn mark_terminating(&self, resource: &Resource, object: &mut Value, grace: i64) {
+    fn mark_terminating(&self, resource: &Kind, object: &mut Value, grace: i64) {
         let end = self.now.checked_add(SignedDuration::from_secs(grace)).unwrap_or(self.now);
         put(object, &["metadata", "deletionTimestamp"], time(end));
         put(object, &["metadata", "deletionGracePeriodSeconds"], grace);
         if let Some(generation) = number(object, "/metadata/generation") {
             put(object, &["metadata", "generation"], generation + 1);
         }
-        if resource.plural == NAMESPACES.plural {
-            put(object, &["status", "phase"], "Terminating");
-        }
+        (resource.mark_deleted)(object);
     }
 }
 
 /// Checks the preconditions of a deletion.
 pub(crate) fn check_deletion(
-    resource: &Resource,
+    resource: &Kind,
     current: &Value,
     deletion: &DeleteOptions,
 ) -> Result<(), StatusError> {
@@ -114,27 +110,6 @@ pub(crate) fn check_deletion(
     Ok(())
 }
 
-/// Returns for how many seconds the object stays after its deletion. Only pods that a kubelet runs
-/// have a grace period.
-fn grace_period_of(resource: &Resource, current: &Value, deletion: &DeleteOptions) -> i64 {
-    if resource.plural != PODS.plural {
-        return 0;
-    }
-    let finished = matches!(text(current, "/status/phase"), "Succeeded" | "Failed");
-    if finished || text(current, "/spec/nodeName").is_empty() {
-        return 0;
-    }
-    let requested = deletion
-        .grace
-        .or_else(|| number(current, "/spec/terminationGracePeriodSeconds"))
-        .unwrap_or(30)
-        .max(0);
-    match number(current, "/metadata/deletionGracePeriodSeconds") {
-        Some(current_grace) => requested.min(current_grace),
-        None => requested,
-    }
-}
-
 fn add_finalizer(object: &mut Value, propagation: Propagation) {
     let finalizer = match propagation {
         Propagation::Background => return,
@@ -149,14 +124,12 @@ fn add_finalizer(object: &mut Value, propagation: Propagation) {
 }
 
 /// Returns whether nothing delays the removal of a terminating object any more.
-pub(super) fn is_released(resource: &Resource, object: &Value) -> bool {
+pub(super) fn is_released(resource: &Kind, object: &Value) -> bool {
     let grace = number(object, "/metadata/deletionGracePeriodSeconds").unwrap_or(0);
     is_terminating(object) && is_released_at(resource, object, grace)
 }
 
-fn is_released_at(resource: &Resource, object: &Value, grace: i64) -> bool {
+fn is_released_at(resource: &Kind, object: &Value, grace: i64) -> bool {
     let finalizers = list(object, "/metadata/finalizers").is_empty();
-    let content = resource.plural != NAMESPACES.plural
-        || map(object, "/spec").is_none_or(|spec| !spec.contains_key("finalizers"));
-    finalizers && content && grace == 0
+    finalizers && !(resource.has_content)(object) && grace == 0
 }

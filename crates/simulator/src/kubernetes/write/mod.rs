@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::admission;
 use super::custom;
 use super::kinds;
+use super::kinds::{Kind, NAMESPACES};
 use super::object::{self, is_terminating, number, put, remove, text, time, uid, version};
-use super::resources::{NAMESPACES, NODES, Resource};
 use super::status_error::StatusError;
 use super::store::ObjectStore;
 
@@ -49,13 +49,13 @@ impl ObjectWriter<'_> {
     /// Creates an object. `namespace` is the namespace of the path, empty for kinds without one.
     pub(crate) fn create(
         &mut self,
-        resource: &'static Resource,
+        resource: &'static Kind,
         namespace: &str,
         mut object: Value,
     ) -> Result<Arc<Value>, StatusError> {
         set_identity(resource, namespace, &mut object)?;
         put(&mut object, &["metadata", "uid"], "");
-        if resource.has_status() && resource.plural != NODES.plural {
+        if resource.has_status() && !resource.keeps_first_status {
             remove(&mut object, &["status"]);
         }
         if resource.generation {
@@ -88,7 +88,7 @@ impl ObjectWriter<'_> {
     /// Changes an object: `change` returns the new object for the current one.
     pub(crate) fn update(
         &mut self,
-        resource: &'static Resource,
+        resource: &'static Kind,
         namespace: &str,
         name: &str,
         part: ObjectPart,
@@ -135,7 +135,7 @@ impl ObjectWriter<'_> {
 
     fn remove_from_store(
         &mut self,
-        resource: &'static Resource,
+        resource: &'static Kind,
         namespace: &str,
         name: &str,
         current: &Arc<Value>,
@@ -154,7 +154,7 @@ impl ObjectWriter<'_> {
 
     fn require_namespace(
         &self,
-        resource: &Resource,
+        resource: &Kind,
         namespace: &str,
         name: &str,
     ) -> Result<(), StatusError> {
@@ -173,11 +173,7 @@ impl ObjectWriter<'_> {
 
 /// Sets the object's kind and namespace to those of the path, or returns an error if they
 /// differ.
-fn set_identity(
-    resource: &Resource,
-    namespace: &str,
-    object: &mut Value,
-) -> Result<(), StatusError> {
+fn set_identity(resource: &Kind, namespace: &str, object: &mut Value) -> Result<(), StatusError> {
     if !object.is_object() {
         return Err(StatusError::bad_request("the body is not an object"));
     }
@@ -224,7 +220,7 @@ fn set_identity(
     Ok(())
 }
 
-fn default_and_validate(resource: &Resource, object: &mut Value) -> Result<(), StatusError> {
+fn default_and_validate(resource: &Kind, object: &mut Value) -> Result<(), StatusError> {
     if let Some(type_error) = kinds::type_error(resource, object) {
         let (kind, version) = (resource.kind, resource.version);
         return Err(StatusError::bad_request(format!(
@@ -244,7 +240,7 @@ fn default_and_validate(resource: &Resource, object: &mut Value) -> Result<(), S
 }
 
 fn check_preconditions(
-    resource: &Resource,
+    resource: &Kind,
     current: &Value,
     wanted: &Value,
 ) -> Result<(), StatusError> {
@@ -294,7 +290,7 @@ fn keep_identity(current: &Value, object: &mut Value) {
     }
 }
 
-fn keep_other_part(resource: &Resource, part: ObjectPart, current: &Value, object: &mut Value) {
+fn keep_other_part(resource: &Kind, part: ObjectPart, current: &Value, object: &mut Value) {
     match part {
         ObjectPart::Whole => {}
         ObjectPart::Main if !resource.has_status() => {}
@@ -310,12 +306,7 @@ fn keep_other_part(resource: &Resource, part: ObjectPart, current: &Value, objec
             *object = current.clone();
             put(object, &["status"], status);
             // A component may write these fields together with the status.
-            let fields: &[&str] = match resource.plural {
-                "nodes" | "pods" => &["labels", "annotations"],
-                "deployments" => &["annotations"],
-                _ => &[],
-            };
-            for field in fields {
+            for field in resource.status_metadata {
                 if let Some(value) = metadata.get(*field) {
                     put(object, &["metadata", field], value.clone());
                 }

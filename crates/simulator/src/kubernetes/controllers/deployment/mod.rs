@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 use crate::ids::name_hash;
 use crate::kubernetes::index::Index;
 use crate::kubernetes::kinds;
+use crate::kubernetes::kinds::{DEPLOYMENTS, Kind, PODS, REPLICA_SETS};
 use crate::kubernetes::object::{
     self, annotation, controller, flag, is_controlled_by, is_terminating, list, moment, number,
     put, remove, text, uid,
 };
-use crate::kubernetes::resources::{DEPLOYMENTS, PODS, REPLICA_SETS, Resource};
 use crate::kubernetes::selectors::selects;
 use crate::kubernetes::store::ObjectChange;
 
@@ -123,7 +123,7 @@ fn bare_template(workload: &Value) -> Value {
     template
 }
 
-fn defaulted_template(resource: &Resource, workload: &Value) -> Value {
+fn defaulted_template(resource: &Kind, workload: &Value) -> Value {
     let mut defaulted = workload.clone();
     kinds::normalize(resource, &mut defaulted);
     kinds::set_defaults(resource, &mut defaulted);

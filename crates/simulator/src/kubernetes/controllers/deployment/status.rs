@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use crate::kubernetes::controllers::replica_set::{REPLICA_FAILURE, set_count};
 use crate::kubernetes::controllers::rollout::{Bounds, replicas};
 use crate::kubernetes::controllers::{ClusterView, ControllerPlan, Timers};
+use crate::kubernetes::kinds::DEPLOYMENTS;
 use crate::kubernetes::object::{
     self, condition, flag, list, number, put, remove_condition, set_condition, text, time, uid,
 };
-use crate::kubernetes::resources::DEPLOYMENTS;
 
 use super::{OwnedReplicaSets, PROGRESS, ProgressReason, REVISION, revision};
 

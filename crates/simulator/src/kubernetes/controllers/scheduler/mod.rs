@@ -12,10 +12,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::kubernetes::kinds::{NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS};
 use crate::kubernetes::object::{
     self, condition, is_terminating, moment, number, put, set_condition, text,
 };
-use crate::kubernetes::resources::{NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS};
 use crate::kubernetes::store::ObjectChange;
 
 use super::queue::{WorkKey, WorkQueue};

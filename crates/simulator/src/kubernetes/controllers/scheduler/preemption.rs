@@ -8,9 +8,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::kubernetes::controllers::{ClusterView, ControllerPlan, events};
+use crate::kubernetes::kinds::{BUDGETS, PODS};
 use crate::kubernetes::object::{self, is_terminating, moment, number, set_condition, text, uid};
 use crate::kubernetes::quantity::ResourceAmounts;
-use crate::kubernetes::resources::{BUDGETS, PODS};
 use crate::kubernetes::selectors::selects;
 
 use super::group::PodGroup;

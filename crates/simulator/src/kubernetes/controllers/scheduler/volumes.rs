@@ -4,8 +4,8 @@
 use serde_json::Value;
 
 use crate::kubernetes::controllers::ClusterView;
+use crate::kubernetes::kinds::{PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES};
 use crate::kubernetes::object::{self, list, text};
-use crate::kubernetes::resources::{PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES};
 
 /// Returns the names of the claims that a pod mounts.
 fn claims(pod: &Value) -> impl Iterator<Item = &str> {
