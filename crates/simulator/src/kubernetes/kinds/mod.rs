@@ -1,6 +1,6 @@
 //! The kinds that the simulated API serves. A kind is one value in one file, of data and functions: its names, its
-//! defaults, its validation, its columns. Its line in [`KINDS`] makes the API serve it. Everything else treats all kinds
-//! alike, or names the one that it is about.
+//! defaults, its validation, its columns. Its line in [`KINDS`] makes the API serve it. Everything else treats all
+//! kinds alike, or names the one that it is about.
 
 use serde_json::Value;
 
