@@ -221,7 +221,7 @@ impl OtherSet {
     }
 
     /// Waits until this many pods have the newest template, and this many are Ready.
-    async fn wait_for_counts(&self, cluster: &TestCluster, updated: u32, ready: u32) {
+    async fn wait_for_counts(&self, cluster: &TestCluster, updated: u64, ready: u64) {
         let fields = match self.kind {
             "StatefulSet" => ["updatedReplicas", "readyReplicas"],
             _ => ["updatedNumberScheduled", "numberReady"],
@@ -231,7 +231,7 @@ impl OtherSet {
             let status = &found.data["status"];
             let is_observed = json!(found.metadata.generation) == status["observedGeneration"];
             let counts = fields.map(|field| status[field].as_u64().unwrap_or(0));
-            (is_observed && counts == [u64::from(updated), u64::from(ready)]).then_some(())
+            (is_observed && counts == [updated, ready]).then_some(())
         })
         .await;
     }
