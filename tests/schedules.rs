@@ -149,7 +149,7 @@ async fn run_schedule(subject: &Subject, schedule: &Schedule) -> Result<Outcome,
     let cluster = VirtualCluster::new(Scenario::default()).await;
     let before = cluster.simulator.state().await.map_err(|error| error.to_string())?;
     let memory = Arc::new(MemoryStore::default());
-    let others = schedule.others.iter().cloned();
+    let others = schedule.others.iter().copied();
     for (after, other) in others {
         tokio::spawn(disturb(cluster.foreign_client(), after, other));
     }

@@ -248,7 +248,7 @@ fn a_policy_and_roles_from_files_restrict_the_clients() {
     };
     // The configuration is read, so the roles allow that. The nodegroups are in another region than the policy allows.
     let ended = with_files("rafay-relay-sop run relay-scale --yes --no-permission-check")
-        .expect_exit_code(1);
+        .expect_exit_code(3);
     let said = format!("{}{}", ended.stdout, ended.stderr);
     assert!(said.contains("not authorized to perform: eks:"), "{said}");
     let ignored = format!(

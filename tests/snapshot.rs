@@ -388,8 +388,8 @@ fn names_of(scenario: &Scenario) -> Vec<String> {
         .collect();
     for object in &scenario.cluster_objects {
         let metadata = &object["metadata"];
-        let named = ["name", "namespace", "uid"].map(|field| metadata[field].as_str());
-        names.extend(named.into_iter().flatten().map(str::to_owned));
+        let identity = ["name", "namespace", "uid"].map(|field| metadata[field].as_str());
+        names.extend(identity.into_iter().flatten().map(str::to_owned));
     }
     let common = ["", "default", "kube-system", "kube-public", "kube-node-lease"];
     names.retain(|name| !common.contains(&name.as_str()));

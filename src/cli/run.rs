@@ -64,8 +64,8 @@ pub(super) struct RunArgs {
 impl RunArgs {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, CliError> {
         let checked = global.checked_runbook(&self.name)?;
-        let approved = self.plan.as_deref().map(plan::file::read).transpose()?;
-        let inputs = match &approved {
+        let planned = self.plan.as_deref().map(plan::file::read).transpose()?;
+        let inputs = match &planned {
             Some((plan, _)) => plan.inputs.clone(),
             None => self.inputs.read(&checked)?,
         };
@@ -95,12 +95,12 @@ impl RunArgs {
         preflight.outside_window = outside_window;
         self.target.ensure_speed_is_allowed(&environment.platform, &preflight.target).await?;
         preflight.consent.accepted.clone_from(&self.accept);
-        if approved.is_some() || !(self.target.simulate || self.no_plan) {
+        if planned.is_some() || !(self.target.simulate || self.no_plan) {
             let options = PlanOptions { ranges: asks, ..PlanOptions::default() };
             let plan = make(&engine, &preflight, &options).await;
-            if let Some((approved, digest)) = approved {
-                ensure_same(&approved, &plan)?;
-                preflight.consent.plan = Some(approved.approve(digest));
+            if let Some((planned, digest)) = planned {
+                ensure_same(&planned, &plan)?;
+                preflight.consent.plan = Some(planned.approve(digest));
             }
             ensure_acceptable(&plan, &self.accept)?;
             if asks {

@@ -8,7 +8,8 @@
 //!
 //! A step within a step is an item of a loop, as in `restart[2]`, or a step of a called runbook, as in `rotate/cordon`:
 //! `step_items_decided`, `step_called`, `called` in `run_started`. Format 1.1 also has `run_restoring`,
-//! `step_approval_requested`, `step_approved`, `step_rejected`, and `description` in `step_started`.
+//! `step_approval_requested`, `step_approved`, `step_rejected`, and `description` in `step_started`,
+//! and `outside_window` and `consent` (accepted findings, an approved plan) in `run_started`.
 //!
 //! A new event, or a new member that a reader may not ignore, raises the minor number; anything that makes an existing
 //! event mean something else raises the major number. `docs/compatibility.md` has the policy, and

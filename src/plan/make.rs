@@ -18,6 +18,7 @@ use crate::engine::{Engine, Preflight, digest};
 
 /// The choices about a plan.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 pub struct PlanOptions {
     /// Whether the run is rehearsed.
     pub rehearse: bool,

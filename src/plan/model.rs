@@ -145,6 +145,7 @@ impl Span {
 /// The rehearsal of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
+#[expect(clippy::large_enum_variant, reason = "a plan has one")]
 pub enum Rehearsal {
     /// The whole runbook was run on a copy of the cluster.
     Done {

@@ -27,7 +27,9 @@ const REFUSALS: [(&str, &str); 14] = [
 
 /// Returns the code of a refusal, if it is a known one.
 fn code_of(failure: &Failure) -> Option<&'static str> {
-    let known = REFUSALS.iter().find(|(text, _)| failure.message.contains(text));
+    // What is waited for in vain may come in the meantime, from another client. A limit is one all the same.
+    let counts = |code: &str| failure.kind != FailureKind::TimedOut || code == "limit_exceeded";
+    let known = REFUSALS.iter().find(|(text, code)| failure.message.contains(text) && counts(code));
     let missing = (failure.kind == FailureKind::NotFound).then_some("object_missing");
     known.map(|(_, code)| *code).or(missing)
 }

@@ -6,8 +6,8 @@ use std::sync::PoisonError;
 use serde_json::Value;
 
 use super::WorkCounter;
+use crate::kubernetes::kinds::{NODES, PODS, REPLICA_SETS};
 use crate::kubernetes::object;
-use crate::kubernetes::resources::{NODES, PODS, REPLICA_SETS};
 use crate::kubernetes::store::{ObjectChange, ObjectStore};
 
 /// A node or a pod that came into being.

@@ -230,10 +230,10 @@ impl<'a> SetState<'a> {
         let limit = limit.map_or(1, |limit| scaled_value(Some(limit), wanted, Rounding::Up));
         let mut unavailable = 0;
         let (mut replaced, mut candidates) = (Vec::new(), Vec::new());
-        for node in self.nodes.values().filter(|node| !node.pods.is_empty()) {
+        for node in self.nodes.values().filter(|node| node.should_run || !node.pods.is_empty()) {
             let mut living = node.pods.iter().filter(|own| !is_terminating(own.pod));
             match (living.next(), living.next()) {
-                // The pod is being deleted, or one of several.
+                // The pod is being deleted, is not created yet, or is one of several.
                 (None, _) | (Some(_), Some(_)) => unavailable += 1,
                 (Some(own), None) if own.is_updated => {
                     unavailable += i64::from(!own.is_available);

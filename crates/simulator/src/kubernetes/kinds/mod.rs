@@ -104,6 +104,11 @@ pub(crate) static KINDS: [&Kind; 27] = [
 
 /// A kind of object that the API serves.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    clippy::struct_field_names,
+    reason = "a row of a table: facts of Kubernetes, named as it names them"
+)]
 pub(crate) struct Kind {
     pub(crate) group: &'static str,
     pub(crate) version: &'static str,
