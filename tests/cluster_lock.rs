@@ -24,7 +24,7 @@ const WAITS_FIRST: &str = "\
 name: waits-first
 steps:
   - {id: wait, action: sleep, with: {duration: 1h}, timeout: 2h}
-  - {id: cordon, action: cordon, with: {nodes: [none]}}
+  - {id: cordon, action: cordon, with: {nodes: [ip-10-0-16-11.us-west-2.compute.internal]}}
 ";
 
 /// A process that ends with this value at the latest.

@@ -309,13 +309,13 @@ async fn a_step_waits_for_the_pods_of_a_workload_for_as_long_as_it_has_time() {
     scale_sentry(&cluster, 3).await;
     let steps = "\
 - id: shrink
-  timeout: 3m
+  timeout: 30s
   action: scale_deployment
   with: {namespace: rafay-core, deployment: relay-cache, replicas: 0}
 ";
     let ended = cluster.run_with(&runbook(KEEP_SENTRY, steps), json!({"ready": "100%"})).await;
     let ended = ended.expect_state(RunState::Failed);
-    let expected = "timed out after 3m, waiting for limit keep_ready: 2 of 3 pods of deployment \
+    let expected = "timed out after 30s, waiting for limit keep_ready: 2 of 3 pods of deployment \
                     rafay-core/rafay-sentry are Ready, and 3 (100%) must be";
     assert_eq!(ended.error(), expected);
     assert_eq!(cluster.count_calls("patch deployments/rafay-core/relay-cache/scale"), 0);

@@ -68,6 +68,8 @@ pub(super) struct ActionRun<'d> {
     /// The names that the templates of the step can use.
     scope: EvaluationScope,
     pub(super) progress_channel: ProgressChannel,
+    /// The reason for the last wait until another operation, or a limit, lets the step go on.
+    held_by: Option<String>,
 }
 
 impl<'d> ActionRun<'d> {
@@ -79,7 +81,7 @@ impl<'d> ActionRun<'d> {
         deadline: Deadline,
     ) -> Self {
         let progress_channel = ProgressChannel::new();
-        Self { driver, step, path: path.clone(), deadline, scope, progress_channel }
+        Self { driver, step, path: path.clone(), deadline, scope, progress_channel, held_by: None }
     }
 
     /// Executes the action to its end, and returns its output.
@@ -221,6 +223,8 @@ impl<'d> ActionRun<'d> {
         match self.run_interruptible(interruption, operation).await? {
             OperationOutcome::Finished(result) => result.map_err(AttemptError::Action),
             OperationOutcome::TimedOut(waiting_for) => {
+                // The time may be up while the state is read by which the step may go on.
+                let waiting_for = waiting_for.or_else(|| self.held_by.clone());
                 let failure = self.timed_out(waiting_for.as_deref());
                 Err(StopReason::StepFailed(failure).into())
             }
@@ -265,6 +269,7 @@ impl<'d> ActionRun<'d> {
 
     /// Waits while another operation must finish first: that costs time, but no attempts.
     pub(super) async fn wait_for_other(&mut self, reason: &Failure) -> Result<(), StopReason> {
+        self.held_by = Some(reason.message.clone());
         let progress = self.progress_channel.progress();
         progress.waiting(reason.message.as_str());
         self.run_interruptible(Interruption::Allowed, async { Ok(()) }).await?;
