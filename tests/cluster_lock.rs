@@ -379,7 +379,7 @@ async fn a_service_says_when_the_process_of_another_run_is_known_to_be_gone() {
     run.kill();
     let runbooks = tempfile::tempdir().unwrap();
     std::fs::write(runbooks.path().join("scale-up.yaml"), SCALE_UP).unwrap();
-    let mut command = bob.command(&["serve", "--speed", "60", "--runbooks"]);
+    let mut command = bob.command(&["serve", "--no-plan", "--speed", "60", "--runbooks"]);
     let service = Serve::start(command.arg(runbooks.path()).args(LEASE));
     let start = async || service.post("/run?runbook=scale-up", json!({})).await;
     wait_until_async("the process to be taken for dead", async || {

@@ -1,13 +1,14 @@
 //! The copy of the live cluster on which a run is rehearsed: a snapshot of it, as scenarios with short, likely and long
 //! durations.
 
+use futures::future::join_all;
 use serde_json::Value;
 use simulator::Scenario;
 
 use super::model::{Gap, Reads};
 use crate::{
     engine::ReadAhead,
-    platform::{Platform, Progress},
+    platform::{self, Platform, Progress, kubernetes::AccessQuestion},
     snapshot::{self, Bound, ClusterScope, Estimate, Snapshot, SnapshotError, Wanted},
 };
 
@@ -75,11 +76,55 @@ fn short(why: &str) -> &str {
     why.lines().next().unwrap_or(why)
 }
 
+/// Why there is no copy.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WorldError {
+    /// The account has the permissions of the runbook, and not those of a snapshot.
+    #[error(
+        "this account may not list {0} in all namespaces; `permissions --snapshot` prints what a rehearsal needs"
+    )]
+    NotAllowed(&'static str),
+    /// The cluster could not be asked.
+    #[error(transparent)]
+    Platform(#[from] platform::Error),
+    /// The snapshot was not taken.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+}
+
+/// The kinds without which nothing can be rehearsed, by group and resource.
+const NEEDED_KINDS: [(&str, &str); 6] = [
+    ("", "nodes"),
+    ("", "pods"),
+    ("apps", "deployments"),
+    ("apps", "replicasets"),
+    ("apps", "statefulsets"),
+    ("apps", "daemonsets"),
+];
+
+/// Asks before anything is read: an account with the least permissions of its runbooks makes no call that is denied.
+async fn ensure_allowed(platform: &Platform) -> Result<(), WorldError> {
+    let reader = platform.reader().kubernetes().await?;
+    let ask = |(group, resource): (&'static str, &'static str)| {
+        let (verb, namespace, name) = ("list", None, None);
+        let reader = &reader;
+        let question = AccessQuestion { verb, group, resource, namespace, name };
+        async move { (resource, reader.is_allowed(question).await) }
+    };
+    for (resource, answer) in join_all(NEEDED_KINDS.map(ask)).await {
+        if !answer? {
+            return Err(WorldError::NotAllowed(resource));
+        }
+    }
+    Ok(())
+}
+
 /// Reads the live cluster, as far as a runbook needs it.
 ///
 /// # Errors
-/// Its nodes or pods cannot be read, or the account has another cluster of the name.
-pub(super) async fn read(platform: &Platform, ahead: &ReadAhead) -> Result<World, SnapshotError> {
+/// The account may not read it, its nodes or pods cannot be read, or the account has another cluster of the name.
+pub(super) async fn read(platform: &Platform, ahead: &ReadAhead) -> Result<World, WorldError> {
+    ensure_allowed(platform).await?;
     let (scope, wanted) = (scope_of(ahead), wanted_by(ahead));
     let progress = Progress::silent();
     let snapshot = snapshot::take(&platform.reader(), &scope, &wanted, &progress).await?;
