@@ -1,10 +1,10 @@
 //! Scenarios with the objects of a cluster as they were read from it: the simulated cluster goes on from there.
 
+mod common;
+
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::time::Duration;
 
-use clock::Clock;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Event, Namespace, Node, Pod};
 use kube::api::{Api, DynamicObject, ListParams, PostParams};
@@ -12,35 +12,9 @@ use kube::{Client, Discovery, ResourceExt};
 use serde_json::{Value, json};
 use simulator::{Instance, Nodegroup, Options, Scenario, Simulator, SimulatorError, WorkloadTimes};
 
+use common::{start, wait_until};
+
 const NAMESPACE: &str = "rafay-core";
-
-/// How long a test waits for a condition before it fails.
-const WAIT_TIMEOUT: Duration = Duration::from_mins(1);
-
-async fn start(scenario: Scenario, speed: f64) -> (Simulator, Client) {
-    let clock = Clock::scaled(speed).unwrap();
-    let options = Options { clock, ..Options::default() };
-    let simulator = Simulator::start(scenario, options).await.unwrap();
-    let uri = simulator.kubernetes_url().as_str().parse().unwrap();
-    let client = Client::try_from(kube::Config::new(uri)).unwrap();
-    (simulator, client)
-}
-
-/// Waits until `condition` returns a value.
-async fn wait_until<T, F, L>(what: &'static str, mut condition: L) -> T
-where
-    F: Future<Output = Option<T>>,
-    L: FnMut() -> F,
-{
-    let deadline = tokio::time::Instant::now() + WAIT_TIMEOUT;
-    loop {
-        if let Some(found) = condition().await {
-            return found;
-        }
-        assert!(tokio::time::Instant::now() < deadline, "timed out waiting for {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
 
 /// Reads every object of the cluster except events, as `kubectl get -o json` does.
 async fn read_objects(client: &Client) -> Vec<Value> {

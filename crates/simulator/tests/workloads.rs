@@ -1,10 +1,9 @@
 //! Stateful sets, daemon sets, priorities and volumes, through the API.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
-use std::time::Duration;
+mod common;
 
-use clock::Clock;
+use std::collections::{BTreeMap, BTreeSet};
+
 use k8s_openapi::api::apps::v1::{DaemonSet, StatefulSet};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -12,10 +11,9 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use simulator::{ContainerFailure, FailingImage, Nodegroup, Options, Scenario, Simulator};
+use simulator::{ContainerFailure, FailingImage, Nodegroup, Scenario, Simulator};
 
-/// How long a test waits for a condition before it fails.
-const WAIT_TIMEOUT: Duration = Duration::from_mins(1);
+use common::wait_until;
 
 /// A cluster with `nodes` nodes of four cores.
 fn scenario(nodes: u32) -> Scenario {
@@ -30,27 +28,7 @@ fn scenario(nodes: u32) -> Scenario {
 }
 
 async fn start(scenario: Scenario) -> (Simulator, Client) {
-    let options = Options { clock: Clock::scaled(300.0).unwrap(), ..Options::default() };
-    let simulator = Simulator::start(scenario, options).await.unwrap();
-    let uri = simulator.kubernetes_url().as_str().parse().unwrap();
-    let client = Client::try_from(kube::Config::new(uri)).unwrap();
-    (simulator, client)
-}
-
-/// Waits until `condition` returns a value.
-async fn wait_until<T, F, L>(what: &'static str, mut condition: L) -> T
-where
-    F: Future<Output = Option<T>>,
-    L: FnMut() -> F,
-{
-    let deadline = tokio::time::Instant::now() + WAIT_TIMEOUT;
-    loop {
-        if let Some(found) = condition().await {
-            return found;
-        }
-        assert!(tokio::time::Instant::now() < deadline, "timed out waiting for {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    common::start(scenario, 300.0).await
 }
 
 fn typed<T: DeserializeOwned>(object: Value) -> T {
