@@ -63,44 +63,27 @@ impl<'t> Analysis<'t> {
         let whens: Vec<Option<Parsed<'t>>> =
             document.steps.iter().map(|step| step.when.and_then(parsed)).collect();
         let symbols = symbols(&document, registry, callables, &whens);
-        let mut steps = Vec::with_capacity(document.steps.len());
-        for (index, (raw, when)) in document.steps.iter().zip(&whens).enumerate() {
-            wanted.ensure()?;
-            let context = step::StepContext {
-                source,
-                registry,
-                callables,
-                symbols: &symbols,
-                defaults: &document.defaults,
-                index,
-            };
-            steps.push(context.analyze(raw, when.as_ref()));
-        }
-        let context = step::StepContext {
+        let context_at = |index| step::StepContext {
             source,
             registry,
             callables,
             symbols: &symbols,
             defaults: &document.defaults,
-            index: document.steps.len(),
+            index,
         };
+        let mut steps = Vec::with_capacity(document.steps.len());
+        for (index, (raw, when)) in document.steps.iter().zip(&whens).enumerate() {
+            wanted.ensure()?;
+            steps.push(context_at(index).analyze(raw, when.as_ref()));
+        }
+        let context = context_at(document.steps.len());
         let outputs = document.outputs.iter().filter_map(|(key, value)| {
             let ty = items::type_of_node(value, &symbols, document.steps.len());
             context.analyze_output(key, value, ty)
         });
         let outputs = outputs.collect();
         // They are decided before the first step.
-        let limits = document.limits.map(|value| {
-            let context = step::StepContext {
-                source,
-                registry,
-                callables,
-                symbols: &symbols,
-                defaults: &document.defaults,
-                index: 0,
-            };
-            context.analyze_limits(value)
-        });
+        let limits = document.limits.map(|value| context_at(0).analyze_limits(value));
         let mut default_issues = Vec::new();
         let mut defaults = Vec::with_capacity(document.inputs.len());
         for input in &document.inputs {
