@@ -156,23 +156,6 @@ fn changing_steps(step: &Step, scope: &EvaluationScope) -> Vec<ChangingStep> {
 }
 
 impl Engine {
-    /// Runs the leading steps that read, up to the first that does anything else, and returns their messages.
-    ///
-    /// # Errors
-    /// A step fails, or a later one would fail with what was read: the run would fail in the same way.
-    pub async fn preview(&self, preflight: &Preflight) -> Result<Vec<String>, StartError> {
-        let reads = match &preflight.reads {
-            Some(reads) => reads.clone(),
-            None => self.read_leading(&preflight.checked, &preflight.inputs).await,
-        };
-        if let Some((step, failure)) = reads.failure {
-            return Err(StartError::PreviewFailed { step, failure: Box::new(failure) });
-        }
-        // The sizes of what was read are known now.
-        preflight.checked.evaluate_early(&reads.scope)?;
-        Ok(reads.messages)
-    }
-
     /// Runs the leading steps that read, up to the first that fails or does anything else.
     pub(super) async fn read_leading(
         &self,
@@ -180,7 +163,7 @@ impl Engine {
         inputs: &Map<String, Value>,
     ) -> LeadingReads {
         let scope = EvaluationScope::new(inputs);
-        let mut reads = LeadingReads { scope, messages: Vec::new(), failure: None };
+        let mut reads = LeadingReads { scope, failure: None };
         let reader = self.platform.reader();
         for step in &checked.runbook().steps {
             let operation = actions::find(&step.action).map(|action| &action.operations);
@@ -200,7 +183,6 @@ impl Engine {
                 Err(error) => return reads.failed(step, failure::of_action(&error)),
             };
             reads.scope.insert(&step.id, &output);
-            reads.messages.extend(step.message(&reads.scope).ok().flatten());
         }
         reads
     }
@@ -211,7 +193,6 @@ impl Engine {
 pub(super) struct LeadingReads {
     /// The inputs and the outputs.
     pub(super) scope: EvaluationScope,
-    messages: Vec<String>,
     /// The name of the last of them, if it failed, and why.
     failure: Option<(String, Failure)>,
 }
@@ -222,7 +203,6 @@ impl LeadingReads {
         let failure = Failure::new(FailureKind::TimedOut, "no answer in time");
         Self {
             scope: EvaluationScope::new(inputs),
-            messages: Vec::new(),
             failure: Some(("the leading steps".into(), failure)),
         }
     }
