@@ -219,21 +219,6 @@ impl Permission {
         Self { condition, ..self }
     }
 
-    /// Returns whether it allows nothing but reads, and not only for an undo.
-    pub fn only_reads(&self) -> bool {
-        let is_read = |verb: &&str| matches!(*verb, "get" | "list" | "watch");
-        let reads = match self.access {
-            Access::Aws { action, .. } => {
-                let operation = action.rsplit(':').next().unwrap_or_default();
-                ["Describe", "List", "Get"].iter().any(|prefix| operation.starts_with(prefix))
-            }
-            Access::Kubernetes { verbs, .. } | Access::Object { verbs } => {
-                verbs.iter().all(is_read)
-            }
-        };
-        reads && !self.is_for_undo
-    }
-
     /// Returns the platform that grants the permission.
     pub fn platform(&self) -> PlatformKind {
         match self.access {

@@ -116,13 +116,8 @@ impl CheckedRunbook {
         self.0.origin.as_deref()
     }
 
-    /// Returns the step of a path in a run, if the runbook has it.
-    pub fn step_at(&self, path: &StepPath) -> Option<&Step> {
-        self.step(path)
-    }
-
     /// Returns the step of a path.
-    pub(super) fn step(&self, path: &StepPath) -> Option<&Step> {
+    pub fn step(&self, path: &StepPath) -> Option<&Step> {
         let (last, outer) = path.segments().split_last()?;
         let mut steps = &self.runbook().steps;
         for segment in outer {

@@ -221,6 +221,11 @@ pub fn is_read(action: &str) -> bool {
     ["Describe", "List", "Get", "Simulate"].iter().any(|word| name.starts_with(word))
 }
 
+/// Returns whether a verb of RBAC only reads.
+pub fn is_read_verb(verb: &str) -> bool {
+    matches!(verb, "get" | "list" | "watch")
+}
+
 impl Access {
     /// Returns the region of an IAM action.
     pub fn region(&self) -> Option<&Value> {

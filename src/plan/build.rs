@@ -11,9 +11,10 @@ use super::{
     rehearsal::Rehearsed,
 };
 use crate::{
-    actions::{self, ActionDef},
+    actions::{self, Access, ActionDef, Permission},
     engine::{Ahead, CheckedRunbook, ReadAhead, StepAhead},
     journal::{Event, Run, RunState, StepEvent, StepOutcome, StepPath, StepProgress},
+    permissions,
 };
 use runbook::{ActionKind, Reversibility};
 
@@ -157,7 +158,7 @@ fn predicted(
     ahead: Option<&StepAhead>,
     invented: &Invented,
 ) -> PlannedStep {
-    let declared = checked.step_at(&progress.path);
+    let declared = checked.step(&progress.path);
     let action = declared.and_then(|step| actions::find(&step.action));
     let kind = action.map(ActionDef::kind);
     let has_parts = declared.is_some_and(|step| {
@@ -210,8 +211,14 @@ fn predicted(
 
 /// Returns what an action reads.
 fn reads_of(action: Option<&ActionDef>) -> Vec<String> {
-    let permissions = action.into_iter().flat_map(|action| action.permissions);
-    let reads = permissions.filter(|permission| permission.only_reads());
+    let declared = action.into_iter().flat_map(|action| action.permissions);
+    let is_read = |permission: &&Permission| match permission.access {
+        Access::Aws { action, .. } => permissions::is_read(action),
+        Access::Kubernetes { verbs, .. } | Access::Object { verbs } => {
+            verbs.iter().all(|verb| permissions::is_read_verb(verb))
+        }
+    };
+    let reads = declared.filter(|found| !found.is_for_undo).filter(is_read);
     reads.map(ToString::to_string).collect()
 }
 

@@ -51,7 +51,10 @@ pub async fn make(engine: &Engine, preflight: &Preflight, options: &PlanOptions)
     let (checked, inputs) = (&preflight.checked, &preflight.inputs);
     let ahead = engine.read_ahead(checked, inputs).await;
     let world = match options.rehearse {
-        true => world::read(engine.platform(), &ahead).await.map_err(|error| error.to_string()),
+        true => {
+            let read = world::read(engine.platform(), &ahead, options.ranges).await;
+            read.map_err(|error| error.to_string())
+        }
         false => Err("it was not asked for".to_owned()),
     };
     let rehearsed = match &world {
@@ -122,8 +125,7 @@ async fn rehearse(
 ) -> Result<Rehearsals, String> {
     let endpoint = preflight.target.kubernetes.as_ref();
     let endpoint = endpoint.and_then(|kubernetes| Url::parse(&kubernetes.server).ok());
-    let others = world.others.iter().filter(|_| options.ranges);
-    let worlds = std::iter::once(&world.typical).chain(others);
+    let worlds = std::iter::once(&world.typical).chain(&world.others);
     let rehearsals = worlds.map(|scenario| {
         let request = RehearsalRequest {
             checked: preflight.checked.clone(),

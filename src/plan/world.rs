@@ -12,16 +12,9 @@ use crate::{
     snapshot::{self, Bound, ClusterScope, Estimate, Snapshot, SnapshotError, Wanted},
 };
 
-/// The reads without which a copy has not what runs act on.
-const NEEDED: [&str; 7] = [
-    "list deployments",
-    "list replicasets",
-    "list statefulsets",
-    "list daemonsets",
-    "eks:ListNodegroups",
-    "eks:DescribeNodegroup",
-    "autoscaling:DescribeAutoScalingGroups",
-];
+/// The calls of AWS without which a copy has not what runs act on. The kinds of Kubernetes are [`NEEDED_KINDS`].
+const NEEDED_CALLS: [&str; 3] =
+    ["eks:ListNodegroups", "eks:DescribeNodegroup", "autoscaling:DescribeAutoScalingGroups"];
 
 /// A copy of a cluster.
 #[derive(Debug)]
@@ -30,7 +23,7 @@ pub(super) struct World {
     pub(super) snapshot: Snapshot,
     /// With likely durations.
     pub(super) typical: Scenario,
-    /// With short and with long ones.
+    /// With short and with long ones, where the range is asked for.
     pub(super) others: Vec<Scenario>,
     /// The sources of the durations, a sentence each.
     pub(super) duration_sources: Vec<String>,
@@ -49,7 +42,9 @@ impl World {
     /// Returns why nothing can be rehearsed on it: what a run acts on could not be read.
     pub(super) fn why_incomplete(&self) -> Option<String> {
         let is_needed = |gap: &&snapshot::Gap| {
-            NEEDED.iter().any(|call| gap.what.starts_with(call)) && !is_not_served(&gap.why)
+            let is_kind = NEEDED_KINDS.iter().any(|(_, kind)| gap.what == format!("list {kind}"));
+            let is_call = NEEDED_CALLS.iter().any(|call| gap.what.starts_with(call));
+            (is_kind || is_call) && !is_not_served(&gap.why)
         };
         let gap = self.snapshot.gaps.iter().find(is_needed)?;
         Some(format!("{} failed: {}", gap.what, short(&gap.why)))
@@ -123,15 +118,20 @@ async fn ensure_allowed(platform: &Platform) -> Result<(), WorldError> {
 ///
 /// # Errors
 /// The account may not read it, its nodes or pods cannot be read, or the account has another cluster of the name.
-pub(super) async fn read(platform: &Platform, ahead: &ReadAhead) -> Result<World, WorldError> {
+pub(super) async fn read(
+    platform: &Platform,
+    ahead: &ReadAhead,
+    ranges: bool,
+) -> Result<World, WorldError> {
     ensure_allowed(platform).await?;
     let (scope, wanted) = (scope_of(ahead), wanted_by(ahead));
     let progress = Progress::silent();
     let snapshot = snapshot::take(&platform.reader(), &scope, &wanted, &progress).await?;
-    let others = [Bound::Low, Bound::High].map(|bound| snapshot.to_scenario_at(bound));
+    let bounds: &[Bound] = if ranges { &[Bound::Low, Bound::High] } else { &[] };
+    let others = bounds.iter().map(|bound| snapshot.to_scenario_at(*bound)).collect();
     Ok(World {
         typical: snapshot.to_scenario(),
-        others: others.into(),
+        others,
         duration_sources: duration_sources(&snapshot),
         snapshot,
     })

@@ -6,7 +6,7 @@ use text::{join_truncated, plural, printable};
 
 use super::super::stdout::{Color, paint};
 use crate::{
-    journal::{RecordedChange, RunTarget},
+    journal::RecordedChange,
     plan::{Basis, Effect, Finding, Plan, PlannedStep, Rehearsal, Severity, Span},
 };
 
@@ -51,7 +51,7 @@ fn head(plan: &Plan) -> String {
     let mut text = format!(
         "Plan of {} on {}\n",
         printable(&plan.runbook),
-        printable(&target_text(&plan.target))
+        printable(&plan.target.to_string())
     );
     let _ = writeln!(
         text,
@@ -66,10 +66,6 @@ fn head(plan: &Plan) -> String {
 
 fn calls(count: u64) -> String {
     plural(usize::try_from(count).unwrap_or(usize::MAX), "call")
-}
-
-fn target_text(target: &RunTarget) -> String {
-    target.to_string()
 }
 
 fn rehearsed(rehearsal: &Rehearsal) -> String {

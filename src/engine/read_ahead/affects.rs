@@ -1,7 +1,10 @@
 //! The facts that an action reads and those that it changes, as far as its permissions say: a step is evaluated before
 //! a run only if no step before it would change what it reads. What is not certain counts as changed.
 
-use crate::actions::{Access, ActionDef};
+use crate::{
+    actions::{Access, ActionDef},
+    permissions::{is_read, is_read_verb},
+};
 
 /// Kinds of facts about a cluster and its account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,9 +31,11 @@ impl Facts {
 /// Returns the facts that an action reads.
 pub(super) fn facts_read_by(action: &ActionDef) -> Facts {
     let of = |access: &Access| match access {
-        Access::Aws { action, .. } if is_aws_read(action) => AWS,
+        Access::Aws { action, .. } if is_read(action) => AWS,
         Access::Aws { .. } => Facts::default(),
-        Access::Kubernetes { resource, verbs, .. } if verbs.iter().any(|verb| is_read(verb)) => {
+        Access::Kubernetes { resource, verbs, .. }
+            if verbs.iter().any(|verb| is_read_verb(verb)) =>
+        {
             kind_of(resource)
         }
         Access::Kubernetes { .. } => Facts::default(),
@@ -43,9 +48,11 @@ pub(super) fn facts_read_by(action: &ActionDef) -> Facts {
 pub(super) fn facts_changed_by(action: &ActionDef) -> Facts {
     let of = |access: &Access| match access {
         // Instances come and go with their nodes and pods.
-        Access::Aws { action, .. } if !is_aws_read(action) => AWS.and(NODES).and(PODS),
+        Access::Aws { action, .. } if !is_read(action) => AWS.and(NODES).and(PODS),
         Access::Aws { .. } => Facts::default(),
-        Access::Kubernetes { resource, verbs, .. } if !verbs.iter().all(|verb| is_read(verb)) => {
+        Access::Kubernetes { resource, verbs, .. }
+            if !verbs.iter().all(|verb| is_read_verb(verb)) =>
+        {
             match kind_of(resource) {
                 NODES => NODES.and(PODS),
                 WORKLOADS => WORKLOADS.and(PODS),
@@ -53,7 +60,7 @@ pub(super) fn facts_changed_by(action: &ActionDef) -> Facts {
             }
         }
         Access::Kubernetes { .. } => Facts::default(),
-        Access::Object { verbs } if verbs.iter().all(|verb| is_read(verb)) => Facts::default(),
+        Access::Object { verbs } if verbs.iter().all(|verb| is_read_verb(verb)) => Facts::default(),
         Access::Object { .. } => ALL,
     };
     gather(action, of)
@@ -62,15 +69,6 @@ pub(super) fn facts_changed_by(action: &ActionDef) -> Facts {
 fn gather(action: &ActionDef, of: impl Fn(&Access) -> Facts) -> Facts {
     let each = action.permissions.iter().map(|permission| of(&permission.access));
     each.fold(Facts::default(), Facts::and)
-}
-
-fn is_read(verb: &str) -> bool {
-    matches!(verb, "get" | "list" | "watch")
-}
-
-fn is_aws_read(action: &str) -> bool {
-    let operation = action.rsplit(':').next().unwrap_or_default();
-    ["Describe", "List", "Get"].iter().any(|prefix| operation.starts_with(prefix))
 }
 
 fn kind_of(resource: &str) -> Facts {
