@@ -1,5 +1,7 @@
 //! What a person agreed to before a run started: findings that would have stopped it, and a plan that it must keep to.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -24,6 +26,10 @@ pub struct ApprovedPlan {
     pub digest: String,
     /// The steps that change something.
     pub steps: Vec<ApprovedStep>,
+    /// The names of the nodes, instances and pods that existed when the plan was made: none of them is what the plan
+    /// calls new.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub existing: BTreeSet<String>,
 }
 
 /// The changes of a step that a person has approved.
@@ -46,23 +52,33 @@ impl ApprovedPlan {
     /// Returns how the changes of a step differ from those that were approved, a sentence each.
     pub fn differences(&self, step: &StepPath, changes: &[RecordedChange]) -> Vec<String> {
         let approved = self.steps.iter().find(|approved| approved.step == *step);
-        differences(
-            approved.map(|approved| approved.changes.as_slice()).unwrap_or_default(),
-            changes,
-        )
+        let approved = approved.map(|approved| approved.changes.as_slice()).unwrap_or_default();
+        differences_from(approved, &self.existing, changes)
     }
 }
 
 /// Returns how changes differ from planned ones, a sentence each. The order does not count.
 pub fn differences(planned: &[RecordedChange], changes: &[RecordedChange]) -> Vec<String> {
+    differences_from(planned, &BTreeSet::new(), changes)
+}
+
+/// Returns how changes differ from those of a plan that was made when these names existed.
+fn differences_from(
+    planned: &[RecordedChange],
+    existing: &BTreeSet<String>,
+    changes: &[RecordedChange],
+) -> Vec<String> {
+    let fits_any =
+        |planned: &RecordedChange, change: &RecordedChange| is_planned(planned, change, existing);
+    let is_named = |planned: &RecordedChange, change: &RecordedChange| {
+        planned.target == change.target && fits_any(planned, change)
+    };
     let mut left: Vec<&RecordedChange> = planned.iter().collect();
-    let mut others: Vec<&RecordedChange> = Vec::new();
-    for change in changes {
-        match left.iter().position(|planned| is_planned(planned, change)) {
-            Some(at) => drop(left.swap_remove(at)),
-            None => others.push(change),
-        }
-    }
+    let mut others: Vec<&RecordedChange> = changes.iter().collect();
+    // Whatever a planned change names is not left to one that fits any name.
+    take_pairs(&mut left, &mut others, |planned, change| planned == change);
+    take_pairs(&mut left, &mut others, is_named);
+    take_pairs(&mut left, &mut others, fits_any);
     let mut differences = Vec::new();
     for change in others {
         let now = format!("{} -> {}", change.before, change.after);
@@ -89,35 +105,57 @@ pub fn differences(planned: &[RecordedChange], changes: &[RecordedChange]) -> Ve
     differences
 }
 
-fn is_planned(planned: &RecordedChange, change: &RecordedChange) -> bool {
-    is_same_text(&planned.target, &change.target)
-        && is_same_value(&planned.before, &change.before)
-        && is_same_value(&planned.after, &change.after)
+/// Removes each change with a planned one that fits it.
+fn take_pairs(
+    left: &mut Vec<&RecordedChange>,
+    changes: &mut Vec<&RecordedChange>,
+    fits: impl Fn(&RecordedChange, &RecordedChange) -> bool,
+) {
+    changes.retain(|change| match left.iter().position(|planned| fits(planned, change)) {
+        Some(at) => {
+            left.swap_remove(at);
+            false
+        }
+        None => true,
+    });
+}
+
+fn is_planned(
+    planned: &RecordedChange,
+    change: &RecordedChange,
+    existing: &BTreeSet<String>,
+) -> bool {
+    is_same_text(&planned.target, &change.target, existing)
+        && is_same_value(&planned.before, &change.before, existing)
+        && is_same_value(&planned.after, &change.after, existing)
 }
 
 /// Whether a value is the planned one: times differ, and so do the names of what did not exist when the plan was made.
-fn is_same_value(planned: &Value, value: &Value) -> bool {
+fn is_same_value(planned: &Value, value: &Value, existing: &BTreeSet<String>) -> bool {
     match (planned, value) {
         (Value::String(planned), Value::String(text)) => {
             let is_time = |text: &str| text.parse::<Timestamp>().is_ok();
-            is_same_text(planned, text) || (is_time(planned) && is_time(text))
+            is_same_text(planned, text, existing) || (is_time(planned) && is_time(text))
         }
         (Value::Array(planned), Value::Array(values)) => {
             planned.len() == values.len()
-                && planned.iter().zip(values).all(|(planned, value)| is_same_value(planned, value))
+                && planned
+                    .iter()
+                    .zip(values)
+                    .all(|(planned, value)| is_same_value(planned, value, existing))
         }
         (Value::Object(planned), Value::Object(fields)) => {
             planned.len() == fields.len()
                 && planned.iter().all(|(name, planned)| {
-                    fields.get(name).is_some_and(|value| is_same_value(planned, value))
+                    fields.get(name).is_some_and(|value| is_same_value(planned, value, existing))
                 })
         }
         _ => planned == value,
     }
 }
 
-/// Whether a text is the planned one, in which `(new …)` stands for any name.
-fn is_same_text(planned: &str, text: &str) -> bool {
+/// Whether a text is the planned one, in which `(new …)` stands for any name but those that existed.
+fn is_same_text(planned: &str, text: &str, existing: &BTreeSet<String>) -> bool {
     let Some((before, rest)) = planned.split_once("(new ") else { return planned == text };
     let Some((_, after)) = rest.split_once(')') else { return planned == text };
     let Some(text) = text.strip_prefix(before) else { return false };
@@ -126,10 +164,11 @@ fn is_same_text(planned: &str, text: &str) -> bool {
     // Another plan, made now, has a number in its place too.
     if let Some(rest) = text.strip_prefix("(new ") {
         let rest = rest.split_once(')').map_or("", |(_, rest)| rest);
-        return is_same_text(after, rest);
+        return is_same_text(after, rest, existing);
     }
-    let end = name.unwrap_or(text.len());
-    end > 0 && is_same_text(after, &text[end..])
+    let (name, rest) = text.split_at(name.unwrap_or(text.len()));
+    let is_new = !name.is_empty() && !existing.contains(name);
+    is_new && is_same_text(after, rest, existing)
 }
 
 #[cfg(test)]
@@ -183,6 +222,55 @@ mod tests {
         assert!(same("instance (new instance 2) protected from scale-in"));
         assert!(!same("instance i-0123 and another"));
         assert!(!same("instance  protected from scale-in"));
+    }
+
+    #[test]
+    fn a_change_that_is_named_is_not_taken_by_one_of_any_name() {
+        let cordon = |target: &str| change(target, json!(false), json!(true));
+        let planned = [cordon("node (new node 1) unschedulable"), cordon("node a unschedulable")];
+        let changes = [cordon("node a unschedulable"), cordon("node b unschedulable")];
+        assert_eq!(differences(&planned, &changes), Vec::<String>::new());
+        let at = |target: &str, time: &str| change(target, json!(null), json!(time));
+        let planned = [
+            at("node (new node 1) drained", "2026-01-01T00:00:00Z"),
+            at("node a drained", "2026-01-01T00:00:00Z"),
+        ];
+        let changes = [
+            at("node a drained", "2026-01-02T00:00:00Z"),
+            at("node b drained", "2026-01-02T00:00:00Z"),
+        ];
+        assert_eq!(differences(&planned, &changes), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_existed_when_the_plan_was_made_is_not_new() {
+        let step = StepPath::top_level("cordon");
+        let cordon = |target: &str| change(target, json!(false), json!(true));
+        let approved = ApprovedPlan {
+            digest: "x".into(),
+            steps: vec![ApprovedStep {
+                step: step.clone(),
+                changes: vec![cordon("node (new node 1) unschedulable")],
+            }],
+            existing: BTreeSet::from(["a".to_owned()]),
+        };
+        let differences = |target: &str| approved.differences(&step, &[cordon(target)]);
+        assert_eq!(differences("node b unschedulable"), Vec::<String>::new());
+        assert_eq!(
+            differences("node a unschedulable"),
+            [
+                "node (new node 1) unschedulable: planned false -> true, now nothing to change",
+                "node a unschedulable: not planned, now false -> true",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_plan_that_was_approved_without_the_existing_names_is_read() {
+        let approved = json!({"digest": "x", "steps": []});
+        let plan: ApprovedPlan = serde_json::from_value(approved.clone()).unwrap();
+        assert!(plan.existing.is_empty());
+        assert_eq!(json!(plan), approved);
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl Plan {
         let changing = self.steps.iter().filter(|step| step.effect == Effect::Changes);
         let steps = changing
             .map(|step| ApprovedStep { step: step.path.clone(), changes: step.changes.clone() });
-        ApprovedPlan { digest, steps: steps.collect() }
+        ApprovedPlan { digest, steps: steps.collect(), existing: BTreeSet::new() }
     }
 }
 
