@@ -20,6 +20,7 @@ mod loops;
 mod permissions;
 mod plan;
 mod printable;
+mod read_ahead;
 mod rehearsal;
 mod relay_scale;
 mod replicas;

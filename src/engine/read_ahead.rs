@@ -184,10 +184,12 @@ impl Walk<'_> {
                 _ => None,
             };
         }
-        match outputs {
-            Some(outputs) => Known::Output(Value::Array(outputs)),
-            None => Known::Unknown,
-        }
+        let Some(outputs) = outputs else { return Known::Unknown };
+        // In the form of the items, as the run has them.
+        Known::Output(match items {
+            Some(Value::Object(fields)) => fields.keys().cloned().zip(outputs).collect(),
+            _ => Value::Array(outputs),
+        })
     }
 
     /// Reads ahead a step that runs once, or one item.
