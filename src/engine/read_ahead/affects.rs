@@ -54,6 +54,8 @@ pub(super) fn facts_changed_by(action: &ActionDef) -> Facts {
             if !verbs.iter().all(|verb| is_read_verb(verb)) =>
         {
             match kind_of(resource) {
+                // What a job does is known to its program alone.
+                _ if *resource == "jobs" => ALL,
                 NODES => NODES.and(PODS),
                 WORKLOADS => WORKLOADS.and(PODS),
                 kind => kind,
@@ -79,5 +81,30 @@ fn kind_of(resource: &str) -> Facts {
         // No action reads events.
         "events" => Facts::default(),
         _ => OTHER_OBJECTS,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actions;
+
+    fn action(name: &str) -> &'static ActionDef {
+        actions::find(name).unwrap()
+    }
+
+    #[test]
+    fn a_job_can_change_whatever_another_step_reads() {
+        let changed = facts_changed_by(action("run_job"));
+        for name in ["find_nodegroup", "list_nodes", "list_pods", "read_config", "get_object"] {
+            assert!(changed.overlaps(facts_read_by(action(name))), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_a_change_does_not_touch_is_still_known() {
+        let changed = facts_changed_by(action("rollout_restart"));
+        assert!(changed.overlaps(facts_read_by(action("list_pods"))));
+        assert!(!changed.overlaps(facts_read_by(action("find_nodegroup"))));
     }
 }
