@@ -4,9 +4,10 @@
 
 mod affects;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::{Map, Value, json};
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     CheckedRunbook, Engine, action_run::to_journal_change, failure, interruptible::caught,
@@ -18,6 +19,12 @@ use crate::{
 };
 use affects::{Facts, facts_changed_by, facts_read_by};
 use runbook::{ActionKind, EvaluationScope, Reversibility, Step, each_of};
+
+/// How long one step may take to be read ahead. Some wait for what is in progress: the run does that, and a plan does
+/// not.
+const STEP_LIMIT: Duration = Duration::from_secs(15);
+/// How long all steps together may take.
+const TOTAL_LIMIT: Duration = Duration::from_secs(120);
 
 /// A step as it is read ahead.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,6 +69,8 @@ pub enum Ahead {
     Fails(Failure),
     /// The step depends on what these steps do: their paths.
     KnownAfter(Vec<StepPath>),
+    /// The step was not read in time; with what it was waiting for.
+    NotInTime(Option<String>),
 }
 
 /// The steps of a run that is not started, in order.
@@ -78,6 +87,8 @@ struct Walk<'e> {
     steps: Vec<StepAhead>,
     /// The facts that earlier steps would have changed, each with the step.
     changed: Vec<(Facts, StepPath)>,
+    /// When the time of all steps is up.
+    ends_at: Instant,
 }
 
 /// The steps of one runbook, and what is known of those before.
@@ -105,7 +116,9 @@ impl Engine {
         inputs: &Map<String, Value>,
     ) -> ReadAhead {
         let known = KnownTargets::default();
-        let mut walk = Walk { engine: self, known, steps: Vec::new(), changed: Vec::new() };
+        let ends_at = Instant::now() + TOTAL_LIMIT;
+        let mut walk =
+            Walk { engine: self, known, steps: Vec::new(), changed: Vec::new(), ends_at };
         let scope = EvaluationScope::new(inputs);
         let mut frame = Frame { caller: None, scope, unknown: BTreeSet::new() };
         for step in &checked.runbook().steps {
@@ -212,9 +225,10 @@ impl Walk<'_> {
         match &action.operations {
             Operations::Read(read) => {
                 let reader = self.engine.platform.reader();
-                let read = caught(read(arguments.clone(), &reader, &Progress::silent())).await;
+                let progress = Progress::silent();
+                let read = self.in_time(read(arguments.clone(), &reader, &progress)).await;
                 match read {
-                    Ok(output) => {
+                    Some(Ok(output)) => {
                         (action.add_known_targets)(&output, &mut self.known);
                         let mut after = scope.clone();
                         after.insert(&step.id, &output);
@@ -223,7 +237,12 @@ impl Walk<'_> {
                         self.push(step, path, scope, Some(arguments), finding);
                         Known::Output(output)
                     }
-                    Err(error) => self.fails(step, path, scope, failure::of_action(&error)),
+                    Some(Err(error)) => self.fails(step, path, scope, failure::of_action(&error)),
+                    None => {
+                        let finding = Ahead::NotInTime(progress.waiting_for());
+                        self.push(step, path, scope, Some(arguments), finding);
+                        Known::Unknown
+                    }
                 }
             }
             Operations::Wait(_) | Operations::Approval(_) => {
@@ -231,10 +250,7 @@ impl Walk<'_> {
                 Known::Unknown
             }
             Operations::Change(operations) => {
-                let finding = match self.prepare(operations, arguments.clone()).await {
-                    Ok(changes) => Ahead::Changes(changes),
-                    Err(failure) => Ahead::Fails(failure),
-                };
+                let finding = self.prepare(operations, arguments.clone()).await;
                 if !matches!(&finding, Ahead::Changes(changes) if changes.is_empty()) {
                     self.note_change(action, &path);
                 }
@@ -244,18 +260,26 @@ impl Walk<'_> {
         }
     }
 
-    async fn prepare(
-        &self,
-        operations: &ChangeOps,
-        arguments: Value,
-    ) -> Result<Vec<RecordedChange>, Failure> {
+    async fn prepare(&self, operations: &ChangeOps, arguments: Value) -> Ahead {
         let reader = self.engine.platform.reader();
         let progress = Progress::silent();
         let prepare = (operations.prepare)(arguments, &self.known, &reader, &progress);
-        let intent = caught(prepare).await.map_err(|error| failure::of_action(&error))?;
-        let changes = (operations.planned_changes)(&intent);
-        let changes = changes.map_err(|error| failure::of_action(&error))?;
-        Ok(changes.into_iter().map(to_journal_change).collect())
+        let Some(intent) = self.in_time(prepare).await else {
+            return Ahead::NotInTime(progress.waiting_for());
+        };
+        match intent.and_then(|intent| (operations.planned_changes)(&intent)) {
+            Ok(changes) => Ahead::Changes(changes.into_iter().map(to_journal_change).collect()),
+            Err(error) => Ahead::Fails(failure::of_action(&error)),
+        }
+    }
+
+    /// Returns what an operation has found, or nothing when its time is up.
+    async fn in_time<T>(
+        &self,
+        operation: impl Future<Output = actions::Result<T>>,
+    ) -> Option<actions::Result<T>> {
+        let ends_at = self.ends_at.min(Instant::now() + STEP_LIMIT);
+        timeout_at(ends_at, caught(operation)).await.ok()
     }
 
     async fn call(&mut self, step: &Step, path: StepPath, scope: &EvaluationScope) -> Known {

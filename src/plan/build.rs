@@ -106,7 +106,7 @@ pub(super) fn steps(
 fn is_certain(ahead: &StepAhead) -> bool {
     match ahead.finding {
         Ahead::Reads { .. } | Ahead::Changes(_) | Ahead::Skipped(_) | Ahead::Fails(_) => true,
-        Ahead::Waits | Ahead::Parts | Ahead::KnownAfter(_) => false,
+        Ahead::Waits | Ahead::Parts | Ahead::KnownAfter(_) | Ahead::NotInTime(_) => false,
     }
 }
 
@@ -146,6 +146,9 @@ fn of_ahead(ahead: &StepAhead) -> PlannedStep {
         Ahead::KnownAfter(steps) => {
             step.basis = Basis::Unknown;
             step.known_after.clone_from(steps);
+        }
+        Ahead::NotInTime(wait) => {
+            (step.basis, step.waits_for) = (Basis::Unknown, wait.iter().cloned().collect());
         }
     }
     step
