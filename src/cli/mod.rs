@@ -17,6 +17,7 @@ mod options;
 mod permission_report;
 mod permissions;
 mod plan;
+mod private_file;
 mod progress;
 mod run;
 mod runs;

@@ -2,15 +2,19 @@
 
 use std::{
     fmt::Write as _,
-    io::Write as _,
     path::{Path, PathBuf},
     time::Instant,
 };
 
 use clap::ValueHint;
-use tempfile::NamedTempFile;
 
-use super::{CliError, Exit, Global, inputs::known_inputs, stdout, target::PlatformArgs};
+use super::{
+    CliError, Exit, Global,
+    inputs::known_inputs,
+    private_file::{self, Existing},
+    stdout,
+    target::PlatformArgs,
+};
 use crate::{
     engine::{CheckedRunbook, StartError},
     journal::{Failure, FailureKind},
@@ -129,26 +133,11 @@ impl SnapshotArgs {
         self.write(Some(path), &text)
     }
 
-    /// Writes a text to a file that only its owner can read, or to standard output. The file is there as a whole or not
-    /// at all.
+    /// Writes a text to a file, or to standard output.
     fn write(&self, path: Option<&Path>, text: &str) -> Result<(), CliError> {
         let Some(path) = path else { return Ok(stdout::write(text)?) };
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let written =
-            NamedTempFile::new_in(directory.unwrap_or(Path::new("."))).and_then(|mut file| {
-                file.write_all(text.as_bytes())?;
-                let persisted = match self.force {
-                    true => file.persist(path),
-                    false => file.persist_noclobber(path),
-                };
-                persisted.map(drop).map_err(|error| error.error)
-            });
-        written.map_err(|error| {
-            CliError::Io(std::io::Error::new(
-                error.kind(),
-                format!("cannot write {}: {error}", path.display()),
-            ))
-        })
+        let existing = if self.force { Existing::Replaced } else { Existing::Kept };
+        Ok(private_file::write(path, text, existing)?)
     }
 }
 

@@ -1,23 +1,23 @@
 //! The file of a plan: written by `plan --out`, and read by `run --plan`.
 
-use std::{fs::OpenOptions, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path};
+use std::path::Path;
 
-use super::super::CliError;
+use super::super::{
+    CliError,
+    private_file::{self, Existing},
+};
 use crate::{
     engine::digest,
     plan::{PLAN_FORMAT, Plan},
 };
 
-/// Writes a plan to a file that only its owner can read: inputs may be secret.
+/// Writes a plan to a file that only its owner can read: inputs may be secret. A plan that is there is replaced.
 ///
 /// # Errors
 /// The file cannot be written.
 pub(super) fn write(path: &Path, plan: &Plan) -> Result<(), CliError> {
     let text = format!("{:#}\n", serde_json::json!(plan));
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    let written = options.open(path).and_then(|mut file| file.write_all(text.as_bytes()));
-    written.map_err(|error| CliError::Usage(format!("cannot write {}: {error}", path.display())))
+    Ok(private_file::write(path, &text, Existing::Replaced)?)
 }
 
 /// Reads a plan, and the digest of its file.
