@@ -1,7 +1,7 @@
 //! The whole runbook, run on a copy of the cluster: the same engine, actions and clients, in this process, on a clock
 //! that jumps over everything that is only waited for. Nothing of it reaches a network, a log or a store.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -20,6 +20,9 @@ use simulator::{
 
 /// How long a rehearsal may take, in real time. One that has not ended by then is cut off, and says so.
 const TIME_LIMIT: Duration = Duration::from_secs(120);
+
+/// How much longer it may take until what was cut off has ended and its world is read.
+const ENDING_LIMIT: Duration = Duration::from_secs(30);
 
 /// The stack of the thread. A run's futures are nested deeply, and the simulator's are too.
 const STACK_SIZE: usize = 32 << 20;
@@ -110,6 +113,9 @@ pub enum RehearsalError {
     /// The rehearsal panicked.
     #[error("the rehearsal panicked: this is a fault of this program")]
     Panicked,
+    /// The rehearsal did not end when it was cut off.
+    #[error("the rehearsal took longer than {} s", .0.as_secs())]
+    TooLong(Duration),
 }
 
 impl RehearsalError {
@@ -118,7 +124,7 @@ impl RehearsalError {
         match self {
             Self::Start(error) => Failure::from(error),
             Self::Store(error) => Failure::from(error),
-            Self::Io(_) | Self::World(_) | Self::Panicked => {
+            Self::Io(_) | Self::World(_) | Self::Panicked | Self::TooLong(_) => {
                 Failure::new(FailureKind::Internal, self.to_string())
             }
         }
@@ -126,27 +132,19 @@ impl RehearsalError {
 }
 
 impl RehearsalRequest {
-    /// Runs the runbook in a thread of its own, whose time is not that of the caller.
+    /// Runs the runbook in a thread of its own, whose time is not that of the caller. The thread ends when the returned
+    /// future is dropped.
     ///
     /// # Errors
-    /// There is nothing to rehearse on, or the run would be refused.
+    /// There is nothing to rehearse on, the run would be refused, or it does not end.
     pub async fn run(self) -> Result<Rehearsed, RehearsalError> {
-        let (sender, receiver) = tokio::sync::oneshot::channel();
-        let rehearse = move || {
-            // What happens in the rehearsal did not happen: neither the log nor the audit log may say that it did.
-            let ended = tracing::subscriber::with_default(NoSubscriber::default(), || {
-                clock::virtual_runtime()?.block_on(self.run_here())
-            });
-            // The caller may have gone.
-            let _ = sender.send(ended);
-        };
-        let thread = std::thread::Builder::new().name("rehearsal".into());
-        thread.stack_size(STACK_SIZE).spawn(rehearse)?;
-        receiver.await.unwrap_or(Err(RehearsalError::Panicked))
+        in_virtual_time(TIME_LIMIT + ENDING_LIMIT, move || self.run_here()).await?
     }
 
     async fn run_here(self) -> Result<Rehearsed, RehearsalError> {
         let began = std::time::Instant::now();
+        let control = Control::default();
+        let watchdog = cancel_after(TIME_LIMIT, control.clone());
         let clock = Clock::virtual_from(self.starts_at);
         let mut options = InProcessOptions::new(clock);
         if let Some(endpoint) = self.endpoint {
@@ -169,8 +167,6 @@ impl RehearsalRequest {
             .approving_as(Approver::rehearsal(self.answers));
         let preflight = engine.prepare(self.checked, &self.inputs).await?;
         let accepted = engine.accept(preflight, ACTOR, None).await?;
-        let control = Control::default();
-        let watchdog = cancel_after(TIME_LIMIT, control.clone());
         let run = engine.drive(accepted, control).await?;
         let is_cut_off = watchdog.has_fired();
         let events = store.read(run.id(), 0).await?;
@@ -180,6 +176,44 @@ impl RehearsalRequest {
         let took = began.elapsed();
         Ok(Rehearsed { run, events, before, after, created, calls, took, is_cut_off })
     }
+}
+
+/// Runs a future in a thread of its own, in virtual time, for as long as the caller waits, and at most for `limit` in
+/// real time: then the future is dropped, with all that it has in memory.
+async fn in_virtual_time<T, F>(
+    limit: Duration,
+    make: impl FnOnce() -> F + Send + 'static,
+) -> Result<T, RehearsalError>
+where
+    T: Send + 'static,
+    F: Future<Output = T>,
+{
+    let (mut sender, receiver) = tokio::sync::oneshot::channel();
+    let rehearse = move || {
+        let runtime = match clock::virtual_runtime() {
+            Ok(runtime) => runtime,
+            // The caller may have gone.
+            Err(error) => return drop(sender.send(Err(RehearsalError::from(error)))),
+        };
+        // What happens in the rehearsal did not happen: neither the log nor the audit log may say that it did.
+        let ended = tracing::subscriber::with_default(NoSubscriber::default(), || {
+            runtime.block_on(async {
+                // Virtual time does not wait for the caller: it goes on as if only the rehearsal were there.
+                tokio::select! {
+                    biased;
+                    () = sender.closed() => None,
+                    ended = make() => Some(ended),
+                }
+            })
+        });
+        if let Some(ended) = ended {
+            let _ = sender.send(Ok(ended));
+        }
+    };
+    let thread = std::thread::Builder::new().name("rehearsal".into());
+    thread.stack_size(STACK_SIZE).spawn(rehearse)?;
+    let ended = tokio::time::timeout(limit, receiver).await;
+    ended.map_err(|_| RehearsalError::TooLong(limit))?.unwrap_or(Err(RehearsalError::Panicked))
 }
 
 /// Cancels a run when it has taken too long in real time, which a timer of its own runtime cannot tell.
@@ -203,5 +237,54 @@ impl Watchdog {
     fn has_fired(mut self) -> bool {
         drop(self.0.take());
         self.1.take().and_then(|thread| thread.join().ok()).unwrap_or(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    /// Longer than any test takes that does not fail.
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    /// Runs for ever in virtual time, with something in memory.
+    async fn endless(held: Sender<()>) {
+        held.send(()).unwrap();
+        loop {
+            tokio::time::sleep(Duration::from_hours(1)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_rehearsal_ends_when_its_caller_goes() {
+        let (held, dropped) = channel();
+        let mut rehearsal = Box::pin(in_virtual_time(LIMIT, || endless(held)));
+        assert!(rehearsal.as_mut().now_or_never().is_none());
+        assert_eq!(dropped.recv_timeout(LIMIT), Ok(()), "it has begun");
+        drop(rehearsal);
+        assert_eq!(dropped.recv_timeout(LIMIT), Err(RecvTimeoutError::Disconnected));
+    }
+
+    #[tokio::test]
+    async fn a_rehearsal_that_does_not_end_is_given_up() {
+        let (held, dropped) = channel();
+        let limit = Duration::from_millis(1);
+        let ended = in_virtual_time(limit, || endless(held)).await;
+        assert!(matches!(ended, Err(RehearsalError::TooLong(_))), "{ended:?}");
+        let mut received = std::iter::from_fn(|| Some(dropped.recv_timeout(LIMIT)));
+        assert_eq!(received.find(Result::is_err), Some(Err(RecvTimeoutError::Disconnected)));
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_error() {
+        let ended = in_virtual_time(LIMIT, || async {
+            std::hint::black_box(None::<()>).expect("on purpose")
+        })
+        .await;
+        assert!(matches!(ended, Err(RehearsalError::Panicked)), "{ended:?}");
     }
 }
