@@ -51,7 +51,6 @@ const KEPT_FIELDS: &[&str] = &[
     "allocatable",
     "allowVolumeExpansion",
     "ami_type",
-    "apiVersion",
     "architecture",
     "behavior",
     "boot",
@@ -65,7 +64,6 @@ const KEPT_FIELDS: &[&str] = &[
     "defaultRequest",
     "effect",
     "failure",
-    "finalizers",
     "hard",
     "instance_type",
     "kernelVersion",
@@ -99,7 +97,6 @@ const KEPT_FIELDS: &[&str] = &[
     "policyTypes",
     "preemptionPolicy",
     "protocol",
-    "provisioner",
     "qosClass",
     "reason",
     "reclaimPolicy",
@@ -130,6 +127,51 @@ const KEPT_FIELDS: &[&str] = &[
     "whenUnsatisfiable",
 ];
 
+/// The fields with quantities by the name of a resource.
+const RESOURCE_MAPS: &[&str] = &[
+    "allocatable",
+    "capacity",
+    "default",
+    "defaultRequest",
+    "hard",
+    "limits",
+    "max",
+    "maxLimitRequestRatio",
+    "min",
+    "node_allocatable",
+    "node_capacity",
+    "overhead",
+    "requests",
+    "used",
+];
+
+/// The API groups, and the domains of resources, provisioners and finalizers, that are words of Kubernetes, of AWS or
+/// of software that many clusters have.
+const KNOWN_DOMAINS: &[&str] = &[
+    "",
+    "amd.com",
+    "apps",
+    "argoproj.io",
+    "autoscaling",
+    "aws.amazon.com",
+    "batch",
+    "eks.amazonaws.com",
+    "intel.com",
+    "k8s.io",
+    "karpenter.sh",
+    "keda.sh",
+    "kubernetes.io",
+    "nvidia.com",
+    "policy",
+    "vpc.amazonaws.com",
+];
+
+/// The ends of more of them, which only their projects give out.
+const KNOWN_DOMAIN_ENDS: [&str; 4] = [".k8s.io", ".kubernetes.io", ".k8s.aws", ".csi.aws.com"];
+
+/// The end of the resources of a storage class in a quota.
+const OF_STORAGE_CLASS: &str = ".storageclass.storage.k8s.io";
+
 /// The fields whose texts are kept only where they are texts: an object below them has names.
 const KEPT_TEXTS_ONLY: [&str; 2] = ["status", "type"];
 
@@ -145,21 +187,27 @@ const LABEL_MAPS: [&str; 8] = [
     "data",
 ];
 
-/// The ends of the keys of labels whose values are words of Kubernetes or AWS, or places.
+/// The keys of labels and annotations whose values are words of Kubernetes or AWS, numbers, or places.
 const KEPT_LABELS: &[&str] = &[
-    "/arch",
-    "/capacity-type",
-    "/capacityType",
-    "/config.mirror",
-    "/instance-type",
-    "/os",
-    "/region",
-    "/zone",
-    "/zone-id",
-    "/instance-category",
-    "/instance-family",
-    "/instance-size",
-    "/pod-deletion-cost",
+    "beta.kubernetes.io/arch",
+    "beta.kubernetes.io/instance-type",
+    "beta.kubernetes.io/os",
+    "controller.kubernetes.io/pod-deletion-cost",
+    "eks.amazonaws.com/capacityType",
+    "failure-domain.beta.kubernetes.io/region",
+    "failure-domain.beta.kubernetes.io/zone",
+    "karpenter.k8s.aws/instance-category",
+    "karpenter.k8s.aws/instance-family",
+    "karpenter.k8s.aws/instance-size",
+    "karpenter.sh/capacity-type",
+    "kubernetes.io/arch",
+    "kubernetes.io/config.mirror",
+    "kubernetes.io/os",
+    "node.kubernetes.io/instance-type",
+    "topology.ebs.csi.aws.com/zone",
+    "topology.k8s.aws/zone-id",
+    "topology.kubernetes.io/region",
+    "topology.kubernetes.io/zone",
 ];
 
 /// The number of digits that a number has at most that identifies nothing.
@@ -223,12 +271,12 @@ impl Names {
         let sort_order = ["Namespace", "Node", "Deployment", "StatefulSet", "DaemonSet"];
         let rest: Vec<&str> =
             by_kind.keys().copied().filter(|kind| !sort_order.contains(kind)).collect();
-        for kind in sort_order.into_iter().chain(rest) {
-            let of_kind = by_kind.get(kind).into_iter().flatten();
-            let prefix = kind.to_lowercase();
-            self.number_as(of_kind.map(|object| name_of(object)), |number, width| {
-                format!("{prefix}-{number:0width$}")
-            });
+        for kind in sort_order {
+            self.number_kind(kind, &by_kind);
+        }
+        self.name_claims(&by_kind);
+        for kind in rest {
+            self.number_kind(kind, &by_kind);
         }
         for pod in &pods {
             let owners = pod["metadata"]["ownerReferences"].as_array().into_iter().flatten();
@@ -254,6 +302,34 @@ impl Names {
         self.number_as(addresses.filter(|text| is_address(text)), |number, _| {
             address(number + known)
         });
+    }
+
+    fn number_kind(&mut self, kind: &str, by_kind: &BTreeMap<&str, Vec<&Value>>) {
+        let of_kind = by_kind.get(kind).into_iter().flatten();
+        let prefix = kind.to_lowercase();
+        self.number_as(of_kind.map(|object| name_of(object)), |number, width| {
+            format!("{prefix}-{number:0width$}")
+        });
+    }
+
+    /// Names the claims of stateful sets as the sets do, so that each pod still has its own.
+    fn name_claims(&mut self, by_kind: &BTreeMap<&str, Vec<&Value>>) {
+        let claims = by_kind.get("PersistentVolumeClaim").map_or(&[][..], Vec::as_slice);
+        for set in by_kind.get("StatefulSet").into_iter().flatten() {
+            let templates = set["spec"]["volumeClaimTemplates"].as_array().into_iter().flatten();
+            for volume in templates.map(name_of) {
+                let replacement =
+                    format!("{}-{}", self.name(volume, "volume"), self.name(name_of(set), "value"));
+                let prefix = format!("{volume}-{}-", name_of(set));
+                for claim in claims.iter().map(|claim| name_of(claim)) {
+                    let ordinal = claim.strip_prefix(&prefix);
+                    if let Some(ordinal) = ordinal.filter(|text| text.parse::<u32>().is_ok()) {
+                        let replacement = format!("{replacement}-{ordinal}");
+                        self.replaced.entry(claim.to_owned()).or_insert(replacement);
+                    }
+                }
+            }
+        }
     }
 
     fn keep(&mut self, name: &str) {
@@ -284,13 +360,21 @@ impl Names {
         match value {
             Value::Object(object) if LABEL_MAPS.contains(&field) => self.replace_labels(object),
             Value::Object(_) if is_kept_whole(field) => value.clone(),
+            Value::Object(object) if is_resource_map(object, field) => {
+                object.iter().map(|(key, value)| (self.resource(key), value.clone())).collect()
+            }
             Value::Object(object) => {
+                let version = object.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+                let is_known_kind = is_known_domain(group_of(version));
                 // The value of a taint or the values of an expression are words where its key says so.
                 let key = object.get("key").and_then(Value::as_str).unwrap_or_default();
                 let mut replaced = Map::new();
                 for (name, value) in object {
                     let value = match name.as_str() {
                         "value" | "values" if is_kept_label(key) => value.clone(),
+                        "kind" if !is_known_kind => {
+                            Value::String(self.name(value.as_str().unwrap_or_default(), "kind"))
+                        }
                         _ => self.replace_in(value, name, field),
                     };
                     replaced.insert(name.clone(), value);
@@ -328,6 +412,34 @@ impl Names {
         }
     }
 
+    /// Returns the name of a resource, without the names of storage classes and of what is no word of Kubernetes.
+    fn resource(&mut self, key: &str) -> String {
+        let Some((place, what)) = key.split_once('/') else { return key.to_owned() };
+        if place == "count" {
+            let group = what.split_once('.').map_or("", |(_, group)| group);
+            return match is_known_domain(group) {
+                true => key.to_owned(),
+                false => format!("count/{}", self.name(what, "resources")),
+            };
+        }
+        if let Some(class) = place.strip_suffix(OF_STORAGE_CLASS) {
+            return format!("{}{OF_STORAGE_CLASS}/{what}", self.name(class, "value"));
+        }
+        let (verb, resource) = match key.split_once('.') {
+            Some((verb @ ("requests" | "limits"), resource)) => (&key[..=verb.len()], resource),
+            _ => ("", key),
+        };
+        format!("{verb}{}", self.qualified(resource, "resource"))
+    }
+
+    /// Returns a name with a domain: as it is where the domain is known.
+    fn qualified(&mut self, text: &str, sort: &'static str) -> String {
+        match text.split_once('/') {
+            Some((domain, _)) if is_known_domain(domain) => text.to_owned(),
+            _ => self.name(text, sort),
+        }
+    }
+
     fn replace_text(&mut self, text: &str, field: &str, list: &str) -> String {
         match field {
             "message" if text.is_empty() => String::new(),
@@ -340,6 +452,21 @@ impl Names {
                 Some((place, id)) => format!("{place}/{}", self.name(id, "instance")),
                 None => self.name(text, "instance"),
             },
+            "apiVersion" => match text.split_once('/') {
+                Some((group, version)) if !is_known_domain(group) => {
+                    format!("{}/{version}", self.name(group, "api"))
+                }
+                _ => text.to_owned(),
+            },
+            // The readiness gate of a load balancer has the name of its service.
+            "conditionType" | "type" if text.contains('/') => {
+                let (domain, name) = text.split_once('/').unwrap_or_default();
+                let domain = if is_known_domain(domain) { domain } else { "example.com" };
+                format!("{domain}/{}", self.name(name, "condition"))
+            }
+            "finalizers" => self.qualified(text, "finalizer"),
+            "provisioner" if is_known_domain(text) => text.to_owned(),
+            "provisioner" => self.qualified(text, "provisioner"),
             "image" => self.name(text, "image"),
             "uid" | "cluster_uid" => self.name(text, "uid"),
             "namespace" => self.name(text, "namespace"),
@@ -373,6 +500,9 @@ impl Names {
             "uid" => uid(*count),
             "instance" => format!("i-1{count:016x}"),
             "template" => format!("lt-0{count:016x}"),
+            "kind" => format!("Kind{count}"),
+            "api" | "resources" => format!("{sort}-{count}.example.com"),
+            "finalizer" | "provisioner" | "resource" => format!("example.com/{sort}-{count}"),
             // Far from those that were there when the names were collected.
             "address" => address(*count + 40_000),
             sort => format!("{sort}-{count}"),
@@ -401,11 +531,27 @@ fn is_address(text: &str) -> bool {
 
 /// Returns whether everything below a field is kept.
 fn is_kept_whole(field: &str) -> bool {
-    KEPT_FIELDS.contains(&field) && !KEPT_TEXTS_ONLY.contains(&field)
+    KEPT_FIELDS.contains(&field)
+        && !KEPT_TEXTS_ONLY.contains(&field)
+        && !RESOURCE_MAPS.contains(&field)
 }
 
 fn is_kept_label(key: &str) -> bool {
-    KEPT_LABELS.iter().any(|end| key.ends_with(end))
+    KEPT_LABELS.contains(&key)
+}
+
+/// Returns whether an object is a map of quantities. The limits of a LimitRange are a list of objects with such maps.
+fn is_resource_map(object: &Map<String, Value>, field: &str) -> bool {
+    RESOURCE_MAPS.contains(&field) && !object.values().any(Value::is_object)
+}
+
+/// Returns the API group of a version; an empty text for that of the core.
+fn group_of(api_version: &str) -> &str {
+    api_version.split_once('/').map_or("", |(group, _)| group)
+}
+
+fn is_known_domain(domain: &str) -> bool {
+    KNOWN_DOMAINS.contains(&domain) || KNOWN_DOMAIN_ENDS.iter().any(|end| domain.ends_with(end))
 }
 
 /// Returns whether a text is a small number, a switch, a percentage or a time.
@@ -415,4 +561,147 @@ fn is_harmless(text: &str) -> bool {
     let is_number = (1..=MAX_DIGITS).contains(&digits.len())
         && digits.bytes().all(|byte| byte.is_ascii_digit());
     is_number || matches!(text, "true" | "false") || text.parse::<Timestamp>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Returns the objects of a scenario without their names.
+    #[track_caller]
+    fn anonymized(objects: Value) -> Vec<Value> {
+        let Value::Array(cluster_objects) = objects else { panic!("not a list") };
+        let scenario = Scenario { cluster_objects, ..Scenario::empty() };
+        let scenario = anonymize(&scenario).unwrap().scenario;
+        let text = scenario.to_yaml().unwrap().to_lowercase();
+        assert!(!text.contains("acme") && !text.contains("vault"), "{text}");
+        scenario.cluster_objects
+    }
+
+    #[test]
+    fn quotas_have_the_new_names_of_storage_classes_and_resources() {
+        let quantities = json!({
+            "cpu": "4",
+            "requests.storage": "1Ti",
+            "requests.nvidia.com/gpu": "2",
+            "requests.acme.com/fpga": "3",
+            "acme-gold.storageclass.storage.k8s.io/requests.storage": "500Gi",
+            "count/deployments.apps": "10",
+            "count/configmaps": "11",
+            "count/ledgers.ledger.acme.com": "12",
+        });
+        let objects = anonymized(json!([
+            {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "acme-gold"},
+             "provisioner": "ebs.csi.aws.com"},
+            {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "acme-nfs"},
+             "provisioner": "cluster.local/team-acme-nfs"},
+            {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q", "namespace": "n"},
+             "spec": {"hard": quantities}, "status": {"hard": quantities, "used": quantities}},
+            {"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "l", "namespace": "n"},
+             "spec": {"limits": [{"type": "Container", "max": {"cpu": "2", "acme.com/fpga": "1"}}]}},
+        ]));
+        let expected = json!({
+            "cpu": "4",
+            "requests.storage": "1Ti",
+            "requests.nvidia.com/gpu": "2",
+            "requests.example.com/resource-1": "3",
+            "storageclass-1.storageclass.storage.k8s.io/requests.storage": "500Gi",
+            "count/deployments.apps": "10",
+            "count/configmaps": "11",
+            "count/resources-1.example.com": "12",
+        });
+        assert_eq!(objects[0]["metadata"]["name"], "storageclass-1");
+        assert_eq!(objects[0]["provisioner"], "ebs.csi.aws.com");
+        assert_eq!(objects[1]["provisioner"], "example.com/provisioner-1");
+        assert_eq!(objects[2]["spec"]["hard"], expected);
+        assert_eq!(objects[2]["status"], json!({"hard": expected, "used": expected}));
+        let limits =
+            json!([{"type": "Container", "max": {"cpu": "2", "example.com/resource-1": "1"}}]);
+        assert_eq!(objects[3]["spec"]["limits"], limits);
+    }
+
+    #[test]
+    fn owners_finalizers_and_conditions_of_other_software_have_no_names() {
+        let objects = anonymized(json!([{
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {
+                "name": "p", "namespace": "n",
+                "finalizers": ["kubernetes", "batch.kubernetes.io/job-tracking", "ledger.acme.com/seal"],
+                "ownerReferences": [
+                    {"apiVersion": "ledger.acme.com/v1", "kind": "AcmeLedger", "name": "l", "uid": "u"},
+                    {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "v"},
+                    {"apiVersion": "v1", "kind": "Node", "name": "m", "uid": "w"},
+                ],
+            },
+            "spec": {"readinessGates": [{"conditionType": "target-health.elbv2.k8s.aws/k8s-acme-1"}]},
+            "status": {"conditions": [
+                {"type": "Ready", "status": "True"},
+                {"type": "target-health.elbv2.k8s.aws/k8s-acme-1", "status": "True"},
+                {"type": "acme.com/sealed", "status": "True"},
+            ]},
+        }]));
+        let pod = &objects[0];
+        let finalizers =
+            json!(["kubernetes", "batch.kubernetes.io/job-tracking", "example.com/finalizer-1",]);
+        assert_eq!(pod["metadata"]["finalizers"], finalizers);
+        let owners = pod["metadata"]["ownerReferences"].as_array().unwrap();
+        let kinds: Vec<_> =
+            owners.iter().map(|one| (one["apiVersion"].as_str(), one["kind"].as_str())).collect();
+        assert_eq!(
+            kinds,
+            [
+                (Some("api-1.example.com/v1"), Some("Kind1")),
+                (Some("apps/v1"), Some("ReplicaSet")),
+                (Some("v1"), Some("Node")),
+            ]
+        );
+        let gate = &pod["spec"]["readinessGates"][0]["conditionType"];
+        let conditions = pod["status"]["conditions"].as_array().unwrap();
+        assert_eq!(conditions[0]["type"], "Ready");
+        assert_eq!(conditions[1]["type"], *gate);
+        assert_eq!(gate, "target-health.elbv2.k8s.aws/condition-1");
+        assert_eq!(conditions[2]["type"], "example.com/condition-2");
+    }
+
+    #[test]
+    fn only_the_labels_of_kubernetes_and_aws_keep_their_values() {
+        let objects = anonymized(json!([{
+            "apiVersion": "v1", "kind": "Node",
+            "metadata": {"name": "m", "labels": {
+                "topology.kubernetes.io/zone": "us-west-2a",
+                "topology.k8s.aws/zone-id": "usw2-az1",
+                "node.kubernetes.io/instance-type": "m5.large",
+                "example.org/zone": "vault-3",
+            }},
+            "spec": {"taints": [
+                {"key": "kubernetes.io/arch", "value": "arm64", "effect": "NoSchedule"},
+                {"key": "example.org/os", "value": "vault-3", "effect": "NoSchedule"},
+            ]},
+        }]));
+        let labels = &objects[0]["metadata"]["labels"];
+        assert_eq!(labels["topology.kubernetes.io/zone"], "us-west-2a");
+        assert_eq!(labels["topology.k8s.aws/zone-id"], "usw2-az1");
+        assert_eq!(labels["node.kubernetes.io/instance-type"], "m5.large");
+        let taints = &objects[0]["spec"]["taints"];
+        assert_eq!(taints[0]["value"], "arm64");
+        assert_eq!(taints[1]["value"], labels["example.org/zone"]);
+    }
+
+    #[test]
+    fn a_pod_of_a_stateful_set_keeps_its_claim() {
+        let set = json!({
+            "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "acme", "namespace": "n"},
+            "spec": {"volumeClaimTemplates": [{"metadata": {"name": "acme-data"}}]},
+        });
+        let claim = json!({
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+            "metadata": {"name": "acme-data-acme-0", "namespace": "n"},
+        });
+        let objects = anonymized(json!([set, claim]));
+        let set_name = name_of(&objects[0]);
+        let volume = name_of(&objects[0]["spec"]["volumeClaimTemplates"][0]);
+        assert_eq!(name_of(&objects[1]), format!("{volume}-{set_name}-0"));
+    }
 }
