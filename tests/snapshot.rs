@@ -4,12 +4,14 @@ use std::{collections::BTreeMap, os::unix::fs::PermissionsExt as _, path::Path};
 
 use clock::Clock;
 use rafay_relay_sop::{
+    journal::RunState,
+    plan::RehearsalRequest,
     platform::{AwsAccess, KubernetesAccess, Platform, PlatformOptions, Progress},
     snapshot::{self, ClusterScope, Snapshot, SnapshotError, Wanted},
 };
 use serde_json::{Value, json};
 use simulator::{AccessPolicy, ClusterState, Options, Scenario, Simulator};
-use test_support::{ProgramOutput, SPEED, program};
+use test_support::{ProgramOutput, SPEED, checked, program, wait_until_async};
 
 const RELAY: &str = "rafay-relay";
 const NAMESPACE: &str = "rafay-core";
@@ -303,7 +305,7 @@ async fn revisions_that_differ_in_their_environment_stay_apart() {
         let sets = sets.filter(|set| set.name().starts_with("app-")).cloned().collect::<Vec<_>>();
         (sets.len() == 2).then_some((found, sets))
     };
-    let (found, sets) = test_support::wait_until_async("two replica sets", sets).await;
+    let (found, sets) = wait_until_async("two replica sets", sets).await;
     let mark = "/spec/template/metadata/annotations/sop.rafay.dev~1template";
     let marks: Vec<&str> = sets.iter().map(|set| set.text(mark)).collect();
     assert!(marks[0] != marks[1] && marks.iter().all(|mark| !mark.is_empty()), "{marks:?}");
@@ -314,6 +316,110 @@ async fn revisions_that_differ_in_their_environment_stay_apart() {
     assert_eq!(app.text(mark), newest.unwrap().text(mark));
     let relay = found.object("Deployment", NAMESPACE, RELAY).unwrap();
     assert_eq!(relay.text(mark), "", "it has one revision");
+}
+
+/// A stateful set of one pod, whose volume is in one zone.
+fn zonal_set() -> Value {
+    let zone =
+        json!({"key": "topology.kubernetes.io/zone", "operator": "In", "values": ["us-west-2a"]});
+    let terms = json!([{"matchExpressions": [zone]}]);
+    json!([
+        {
+            "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "pv-1"},
+            "spec": {"nodeAffinity": {"required": {"nodeSelectorTerms": terms}}},
+        },
+        {
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+            "metadata": {"name": "data-db-0", "namespace": "default"}, "spec": {"volumeName": "pv-1"},
+        },
+        {
+            "apiVersion": "apps/v1", "kind": "StatefulSet",
+            "metadata": {"name": "db", "namespace": "default"},
+            "spec": {
+                "replicas": 1, "serviceName": "db", "selector": {"matchLabels": {"app": "db"}},
+                "template": {
+                    "metadata": {"labels": {"app": "db"}},
+                    "spec": {"containers": [{"name": "db", "image": "i:1"}]},
+                },
+                "volumeClaimTemplates": [{
+                    "metadata": {"name": "data"},
+                    "spec": {
+                        "accessModes": ["ReadWriteOnce"], "storageClassName": "gp3",
+                        "resources": {"requests": {"storage": "1Gi"}},
+                    },
+                }],
+            },
+        },
+    ])
+}
+
+#[tokio::test]
+async fn a_pod_with_a_volume_is_rehearsed_into_the_zone_of_the_volume() {
+    let live = start(with_objects(zonal_set()), None).await;
+    let found = wait_until_async("the pod to run", async || {
+        let found = taken(&live).await;
+        let pod = found.object("Pod", "default", "db-0")?;
+        pod.condition("Ready").filter(|ready| ready["status"] == "True")?;
+        Some(found)
+    })
+    .await;
+    let set = found.object("StatefulSet", "default", "db").unwrap();
+    let templates = json!([{"metadata": {"name": "data"}}]);
+    assert_eq!(set.object["spec"]["volumeClaimTemplates"], templates);
+    let named = found.to_scenario();
+    let anonymized = snapshot::anonymize(&named).unwrap().scenario;
+    let text = "\
+name: drain
+steps:
+- {id: zone, action: list_nodes, with: {zone: us-west-2a}}
+- {id: empty, action: drain, with: {nodes: \"{{ zone.names }}\", wait_for_replacements: false}}
+- {id: time, action: sleep, with: {duration: 5m}}
+";
+    for world in [named, anonymized] {
+        let request = RehearsalRequest {
+            checked: checked(text).unwrap(),
+            inputs: serde_json::Map::new(),
+            world,
+            starts_at: found.taken_at,
+            endpoint: None,
+            answers: BTreeMap::new(),
+            environment: BTreeMap::new(),
+        };
+        let rehearsed = request.run().await.unwrap();
+        assert_eq!(rehearsed.run.state(false), RunState::Succeeded, "{:#?}", rehearsed.run.head);
+        let mut pods = rehearsed.after.pods.values();
+        let pod = pods.find(|pod| pod.controller.as_deref() == Some("StatefulSet")).unwrap();
+        let why = pod.unschedulable.as_deref().unwrap_or_default();
+        assert!(why.contains("didn't match PersistentVolume's node affinity"), "{pod:#?}");
+        assert_eq!(pod.node, None);
+    }
+}
+
+#[tokio::test]
+async fn what_steers_an_autoscaler_is_kept() {
+    let annotations = json!({
+        "autoscaling.keda.sh/paused": "true",
+        "autoscaling.keda.sh/paused-replicas": "3",
+        "example.com/token": "hunter2",
+    });
+    let set = json!({
+        "apiVersion": "apps/v1", "kind": "StatefulSet",
+        "metadata": {"name": "db", "namespace": "default", "annotations": annotations},
+        "spec": {
+            "replicas": 0, "selector": {"matchLabels": {"app": "db"}},
+            "template": {
+                "metadata": {"labels": {"app": "db"}},
+                "spec": {"containers": [{"name": "db", "image": "i:1"}]},
+            },
+        },
+    });
+    let live = start(with_objects(json!([set])), None).await;
+    let found = taken(&live).await;
+    let kept = &found.object("StatefulSet", "default", "db").unwrap().object["metadata"];
+    let expected = json!({
+        "autoscaling.keda.sh/paused": "true", "autoscaling.keda.sh/paused-replicas": "3",
+    });
+    assert_eq!(kept["annotations"], expected);
 }
 
 /// The numbers of a state, without names.

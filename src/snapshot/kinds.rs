@@ -130,7 +130,7 @@ pub(super) static OTHER_KINDS: [SnapshotKind; 16] = [
         "StatefulSet",
         "statefulsets",
         "spec{replicas selector serviceName podManagementPolicy updateStrategy minReadySeconds revisionHistoryLimit \
-         ordinals TEMPLATE} \
+         ordinals volumeClaimTemplates{metadata{name}} TEMPLATE} \
          status{observedGeneration replicas readyReplicas currentReplicas updatedReplicas availableReplicas \
          currentRevision updateRevision collisionCount CONDITIONS}",
         "changes of stateful sets, and what replaces their pods",
@@ -251,7 +251,8 @@ const ANNOTATIONS: [&str; 5] = [
 ];
 
 /// The beginnings of the keys of further annotations that are kept.
-const ANNOTATION_PREFIXES: [&str; 6] = [
+const ANNOTATION_PREFIXES: [&str; 7] = [
+    "autoscaling.keda.sh/",
     "cluster-autoscaler.kubernetes.io/",
     "deployment.kubernetes.io/",
     "karpenter.k8s.aws/",
