@@ -65,8 +65,8 @@ pub struct Scenario {
     #[schemars(with = "Vec<serde_json::Map<String, Value>>")]
     pub objects: Vec<Value>,
     /// Kubernetes objects as they were read from a cluster, with their UIDs, times and statuses. They are there at the
-    /// start as they are: nothing is defaulted, admitted or started because of them. With any of them, the instances of
-    /// every group are those that it lists.
+    /// start as they are: nothing is admitted or started because of them, and what they omit has the defaults of the
+    /// API server. With any of them, the instances of every group are those that it lists.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<serde_json::Map<String, Value>>")]
     pub cluster_objects: Vec<Value>,

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::ids::mixed_seed;
 use crate::scenario::ScenarioError;
 
-use super::kinds::{KINDS, Kind, NAMESPACES, PODS};
+use super::kinds::{self, KINDS, Kind, NAMESPACES, PODS};
 use super::object::{self, flag, list, text, uid};
 use super::store::ObjectStore;
 use super::write::ObjectWriter;
@@ -87,11 +87,16 @@ pub(super) fn seed(seed: u64, objects: &[Value]) -> u64 {
     mixed_seed(seed, objects.iter().map(uid))
 }
 
-/// Puts objects that have been checked into the store as they are, and creates the namespaces that they are in.
+/// Puts objects that have been checked into the store, with the defaults of their kinds, and creates the namespaces
+/// that they are in.
 pub(super) fn load(store: &mut ObjectStore, objects: &[Value], now: Timestamp) {
     for object in objects {
         if let Some(resource) = kind_of(object) {
-            store.put(resource, object.clone());
+            let mut object = object.clone();
+            // They have the defaults of a real API server. A copy that omits them is the same object, which a patch of
+            // something else must not seem to change.
+            kinds::set_defaults(resource, &mut object);
+            store.put(resource, object);
         }
     }
     for object in objects {
