@@ -10,7 +10,7 @@ use crate::{
         cordon_change::{self, has_mark},
         nodegroups, protection,
     },
-    platform::aws::{AutoScalingGroup, Nodegroup},
+    platform::aws::{AutoScalingGroup, GroupInstance, Nodegroup},
 };
 
 /// Reads the nodegroup, its group and its nodes.
@@ -22,7 +22,8 @@ pub(super) async fn read(intent: &Intent, reader: &PlatformReader) -> Result<Vec
     let nodes = reader.kubernetes().await?.list::<Node>(&nodes_selection(&nodegroup.name)).await?;
     let mut targets = sizes(intent, &nodegroup, &group);
     for id in &intent.instances {
-        if protection::find_instance(&group, id).is_none() {
+        // One that is ending cannot be kept.
+        if protection::find_instance(&group, id).is_none_or(GroupInstance::is_leaving) {
             targets.push(TargetState::new(format!("instance {id}"), true, Value::Null, None));
         } else {
             let before = intent.protected.contains(id);
