@@ -1,12 +1,12 @@
 //! `update_nodegroup_version`.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use k8s_openapi::api::{core::v1::Node, policy::v1::PodDisruptionBudget};
 use kube::{Api, api::ListParams};
 use rafay_relay_sop::{engine::Control, journal::RunState};
 use serde_json::{Value, json};
-use simulator::{Effect, Fault, Scenario, UpdateFailure};
+use simulator::{Effect, Fault, Scenario, SlowLaunch, UpdateFailure};
 
 use super::{
     GROUP, RELAY, assert_left_alone, budget, client, create, eks, fail_and_roll_back, pods_of,
@@ -181,6 +181,27 @@ async fn a_lost_response_leads_to_one_update() {
         cluster.run(&text).await.expect_success();
         assert_eq!(cluster.effective_calls(), [UPDATE], "before: {before}");
     }
+}
+
+/// EKS goes on after the end of the run.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_that_outlasts_the_run_is_a_difference() {
+    let mut scenario = older_nodes();
+    let slow =
+        SlowLaunch { nth: 1, boot: Duration::from_hours(2), node_ready: None, never_ready: false };
+    for group in scenario.nodegroups.iter_mut().filter(|group| group.name == RELAY) {
+        group.slow = vec![slow.clone()];
+    }
+    let cluster = TestCluster::with_scenario(scenario).await;
+    let text = runbook_yaml(&step(", version: '1.35'")).replace("timeout: 3h", "timeout: 20s");
+    let ended = cluster.run(&text).await.expect_state(RunState::Failed);
+    let target = format!("nodegroup {RELAY} update in progress");
+    let found = ended.run.differences();
+    let update = found.iter().find(|found| found.target == target);
+    assert!(
+        update.is_some_and(|found| found.before.is_null() && found.now.is_string()),
+        "{found:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
