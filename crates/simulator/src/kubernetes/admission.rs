@@ -54,6 +54,7 @@ pub(super) fn set_priority(store: &ObjectStore, resource: &Kind, pod: &mut Value
     let wanted = text(pod, "/spec/priorityClassName").to_owned();
     if let Some((_, priority)) = SYSTEM_CLASSES.iter().find(|(name, _)| *name == wanted) {
         put_default(pod, &["spec", "priority"], *priority);
+        put_default(pod, &["spec", "preemptionPolicy"], "PreemptLowerPriority");
         return;
     }
     let mut classes = store.list(&PRIORITY_CLASSES, None);
@@ -61,12 +62,14 @@ pub(super) fn set_priority(store: &ObjectStore, resource: &Kind, pod: &mut Value
         "" => flag(class, "/globalDefault"),
         wanted => object::name(class) == wanted,
     });
-    let Some(class) = class else { return };
-    put_default(pod, &["spec", "priorityClassName"], object::name(class));
-    put_default(pod, &["spec", "priority"], number(class, "/value").unwrap_or(0));
-    let policy = text(class, "/preemptionPolicy");
-    let policy = if policy.is_empty() { "PreemptLowerPriority" } else { policy };
-    put_default(pod, &["spec", "preemptionPolicy"], policy);
+    if let Some(class) = class {
+        put_default(pod, &["spec", "priorityClassName"], object::name(class));
+        put_default(pod, &["spec", "priority"], number(class, "/value").unwrap_or(0));
+        put_default(pod, &["spec", "preemptionPolicy"], text(class, "/preemptionPolicy"));
+    } else if wanted.is_empty() {
+        put_default(pod, &["spec", "priority"], 0);
+        put_default(pod, &["spec", "preemptionPolicy"], "PreemptLowerPriority");
+    }
 }
 
 fn containers_mut(pod: &mut Value) -> impl Iterator<Item = &mut Value> {

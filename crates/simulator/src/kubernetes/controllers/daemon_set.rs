@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::ids::name_hash;
 use crate::kubernetes::index::Index;
-use crate::kubernetes::kinds::{DAEMON_SETS, NODES, PODS};
+use crate::kubernetes::kinds::{DAEMON_SETS, NODES, PODS, template_generation};
 use crate::kubernetes::object::{
     self, as_count, controller, flag, is_terminating, is_true, label, list, moment, number, put,
     text, uid,
@@ -67,7 +67,9 @@ impl Reconcile for DaemonSetController {
             && change.alters(|node| (node.pointer("/metadata/labels"), list(node, "/spec/taints")))
         {
             for set in view.list(&DAEMON_SETS, None) {
-                queue.add(WorkKey::of(&DAEMON_SETS, set));
+                if concerns(view, set, object, change.deleted) {
+                    queue.add(WorkKey::of(&DAEMON_SETS, set));
+                }
             }
         }
     }
@@ -283,6 +285,16 @@ impl<'a> SetState<'a> {
     }
 }
 
+/// Returns whether a change of a node gives the controller something to do for a set: its pod is missing there, or must
+/// not stay. Anything else is reported the next time.
+fn concerns(view: &ClusterView<'_>, set: &Value, node: &Value, is_deleted: bool) -> bool {
+    let (should_run, should_continue) = fit(&daemon_pod(set, "", ""), set, node);
+    let mut pods = view.find_of(&PODS, Index::Node, object::name(node));
+    let has_pod =
+        pods.any(|pod| controller(pod).is_some_and(|owner| text(owner, "/uid") == uid(set)));
+    if has_pod && !is_deleted { !should_continue } else { should_run }
+}
+
 /// Returns the name of the node that a pod is for.
 fn target(pod: &Value) -> &str {
     let node = text(pod, "/spec/nodeName");
@@ -313,6 +325,7 @@ fn daemon_pod(set: &Value, node: &str, hash: &str) -> Value {
     put(&mut pod, &["metadata", "namespace"], object::namespace(set));
     put(&mut pod, &["metadata", "ownerReferences"], json!([owner_reference(set)]));
     put(&mut pod, &["metadata", "labels", REVISION], hash);
+    put(&mut pod, &["metadata", "labels", "pod-template-generation"], template_generation(set));
     let by_name = json!([{"key": "metadata.name", "operator": "In", "values": [node]}]);
     let terms = json!([{"matchFields": by_name}]);
     let path = ["spec", "affinity", "nodeAffinity", REQUIRED, "nodeSelectorTerms"];

@@ -46,7 +46,7 @@ pub(crate) use autoscaler::AUTOSCALERS;
 pub(crate) use column::Column;
 pub(crate) use config_map::CONFIG_MAPS;
 pub(crate) use cron_job::CRON_JOBS;
-pub(crate) use daemon_set::DAEMON_SETS;
+pub(crate) use daemon_set::{DAEMON_SETS, template_generation};
 pub(crate) use deployment::DEPLOYMENTS;
 pub(crate) use event::{EVENTS, NEW_EVENTS};
 pub(crate) use job::JOBS;
@@ -137,6 +137,8 @@ pub(crate) struct Kind {
     validate: fn(&Value, &mut Vec<StatusCause>),
     /// Adds what is invalid in a change of an object.
     validate_update: fn(&Value, &Value, &mut Vec<StatusCause>),
+    /// Sets what the API server counts in a change, besides the generation.
+    note_change: fn(&Value, &mut Value),
     /// Whether a change counts in the generation.
     counts: fn(ObjectPart, &Value, &Value) -> bool,
     /// Whether a new object keeps the status that its client gives it.
@@ -238,6 +240,7 @@ const fn core(plural: &'static str, kind: &'static str, namespaced: bool) -> Kin
         integers: &[],
         validate: |_, _| {},
         validate_update: |_, _, _| {},
+        note_change: |_, _| {},
         counts: |_, old, new| old.get("spec") != new.get("spec"),
         keeps_first_status: false,
         status_metadata: &[],
@@ -366,6 +369,11 @@ pub(crate) fn validate(kind: &Kind, object: &Value) -> Vec<StatusCause> {
     (kind.validate)(object, &mut causes);
     causes.extend(custom::validate(kind, object));
     causes
+}
+
+/// Sets what the API server counts in a change, besides the generation.
+pub(crate) fn note_change(kind: &Kind, old: &Value, new: &mut Value) {
+    (kind.note_change)(old, new);
 }
 
 /// Returns what is invalid in a change of an object.

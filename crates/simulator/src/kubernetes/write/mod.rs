@@ -106,6 +106,7 @@ impl ObjectWriter<'_> {
         check_preconditions(resource, &current, &object)?;
         keep_identity(&current, &mut object);
         keep_other_part(resource, part, &current, &mut object);
+        kinds::note_change(resource, &current, &mut object);
         default_and_validate(resource, &mut object)?;
         let causes = match part {
             ObjectPart::Whole => Vec::new(),

@@ -118,6 +118,11 @@ impl PodGroup {
         })
     }
 
+    /// Returns the nodes that were rejected, with the reasons.
+    pub(super) fn rejections(&self) -> impl Iterator<Item = (&Arc<str>, &'static str)> {
+        self.verdicts.iter().filter_map(|(name, verdict)| Some((name, verdict.err()?)))
+    }
+
     pub(super) fn reasons(&self) -> &BTreeMap<&'static str, usize> {
         &self.reasons
     }

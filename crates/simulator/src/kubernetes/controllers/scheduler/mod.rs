@@ -127,8 +127,11 @@ impl Reconcile for Scheduler {
                     }
                 }
                 None => {
-                    let why = unschedulable_message(self.nodes.len(), group.reasons());
                     let first = group.pending.get(&place).cloned();
+                    let preemption = first.as_ref().map_or_else(String::new, |pod| {
+                        preemption::why_not(&self.nodes, group, pod)
+                    });
+                    let why = unschedulable_message(self.nodes.len(), group.reasons(), &preemption);
                     let victims = first
                         .as_ref()
                         .and_then(|pod| preemption::find_victims(view, &self.nodes, group, pod));
@@ -264,25 +267,17 @@ fn is_finished(pod: &Value) -> bool {
     matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")
 }
 
-fn unschedulable_message(nodes: usize, reasons: &BTreeMap<&'static str, usize>) -> String {
+fn unschedulable_message(
+    nodes: usize,
+    reasons: &BTreeMap<&'static str, usize>,
+    preemption: &str,
+) -> String {
     if nodes == 0 {
         return "no nodes available to schedule pods".to_owned();
     }
-    let unresolvable: usize = reasons
-        .iter()
-        .filter(|(reason, _)| !filter::is_resolvable_by_preemption(reason))
-        .map(|(_, count)| count)
-        .sum();
-    let preemption = [
-        (nodes - unresolvable, "No preemption victims found for incoming pod"),
-        (unresolvable, "Preemption is not helpful for scheduling"),
-    ];
-    let preemption = preemption.into_iter().filter(|(count, _)| *count > 0);
     format!(
-        "0/{nodes} nodes are available: {}. no new claims to deallocate, preemption: 0/{nodes} \
-         nodes are available: {}.",
+        "0/{nodes} nodes are available: {}. no new claims to deallocate, preemption: {preemption}.",
         join_counts(reasons.iter().map(|(reason, count)| (*count, reason))),
-        join_counts(preemption)
     )
 }
 

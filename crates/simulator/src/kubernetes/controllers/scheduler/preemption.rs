@@ -15,7 +15,7 @@ use crate::kubernetes::selectors::selects;
 
 use super::group::PodGroup;
 use super::nodes::{NodeInfo, Nodes};
-use super::{COMPONENT, filter, priority_of};
+use super::{COMPONENT, filter, join_counts, priority_of};
 
 /// Returns the node on which a pod preempts others, and these; none if that is no help, or if a pod with a lower
 /// priority is ending on the pod's node already.
@@ -45,6 +45,32 @@ pub(super) fn find_victims(
     });
     let ((.., name), pods) = choices.min_by(|one, other| one.0.cmp(&other.0))?;
     Some((name, pods))
+}
+
+/// Returns what the scheduler says about preemption for a pod that finds no node.
+pub(super) fn why_not(nodes: &Nodes, group: &PodGroup, pod: &Value) -> String {
+    if text(pod, "/spec/preemptionPolicy") == "Never" {
+        return "not eligible due to preemptionPolicy=Never".to_owned();
+    }
+    let priority = priority_of(pod);
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for (name, reason) in group.rejections() {
+        let Some(info) = nodes.get(name) else { continue };
+        let is_too_small = reason.starts_with("Insufficient")
+            && filter::capacity_reason(group.requested(), info.allocatable).is_some();
+        let has_lower = || info.pods.values().any(|other| priority_of(other) < priority);
+        let why = if is_too_small || !filter::is_resolvable_by_preemption(reason) {
+            "Preemption is not helpful for scheduling"
+        } else if has_lower() {
+            // Not even without all of them.
+            reason
+        } else {
+            "No preemption victims found for incoming pod"
+        };
+        *counts.entry(why).or_default() += 1;
+    }
+    let counts = counts.iter().map(|(why, count)| (*count, why));
+    format!("0/{} nodes are available: {}", nodes.len(), join_counts(counts))
 }
 
 /// The pods of a node that have to end.
