@@ -2,7 +2,7 @@
 //! replicas, pods. The Kubernetes facts are read through the API, so that they are the same with a
 //! real API server.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -37,6 +37,10 @@ pub struct NodegroupFacts {
     pub max: u32,
     /// The desired size in EKS.
     pub desired: u32,
+    /// The labels.
+    pub labels: BTreeMap<String, String>,
+    /// The Kubernetes version of the nodes.
+    pub version: String,
     /// The name of the Auto Scaling group.
     pub group: String,
     /// The group's minimum size.
@@ -45,6 +49,8 @@ pub struct NodegroupFacts {
     pub group_max: u32,
     /// The group's desired capacity.
     pub group_desired: u32,
+    /// The group's processes that are suspended.
+    pub suspended: BTreeSet<String>,
     /// The group's members by id.
     pub instances: BTreeMap<String, InstanceFacts>,
     /// How many EKS updates have been accepted.
@@ -90,6 +96,8 @@ pub struct DeploymentFacts {
     pub ready: i32,
     /// The number of pods with the newest template.
     pub updated: i32,
+    /// The annotations.
+    pub annotations: BTreeMap<String, String>,
     /// When the deployment was last restarted.
     pub restarted_at: Option<String>,
     /// Why its pods are not created, if they are rejected.
@@ -168,10 +176,13 @@ fn nodegroups(cloud: &Cloud) -> BTreeMap<String, NodegroupFacts> {
                 min: nodegroup.sizes.min,
                 max: nodegroup.sizes.max,
                 desired: nodegroup.sizes.desired,
+                labels: nodegroup.labels.clone(),
+                version: nodegroup.release.version.clone(),
                 group: group.name.clone(),
                 group_min: group.min,
                 group_max: group.max,
                 group_desired: group.desired,
+                suspended: group.suspended.clone(),
                 instances: instances.collect(),
                 updates: nodegroup.updates,
             },
@@ -206,6 +217,7 @@ fn deployment_facts(deployment: &Deployment) -> DeploymentFacts {
         replicas: deployment.spec.replicas.unwrap_or(1),
         ready: status.ready_replicas.unwrap_or(0),
         updated: status.updated_replicas.unwrap_or(0),
+        annotations: deployment.annotations().clone(),
         restarted_at: annotations
             .and_then(|all| all.get("kubectl.kubernetes.io/restartedAt"))
             .cloned(),
