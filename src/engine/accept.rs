@@ -119,6 +119,24 @@ impl Engine {
     /// # Errors
     /// The cluster or account cannot be asked, a permission is missing, or a limit of the runbook cannot hold.
     pub async fn prepare_bound(&self, bound: BoundRunbook) -> Result<Preflight, StartError> {
+        let mut preflight = self.prepare_to_plan(bound).await?;
+        if !preflight.checked.runbook().has_limits() {
+            return Ok(preflight);
+        }
+        let reads = match preflight.reads.take() {
+            Some(reads) => reads,
+            None => self.read_leading_in_time(&preflight.checked, &preflight.inputs).await,
+        };
+        self.ensure_limits_can_hold(&preflight, &reads).await?;
+        preflight.reads = Some(reads);
+        Ok(preflight)
+    }
+
+    /// Prepares a run that is planned only, or rehearsed: a limit that cannot hold is found where it is exceeded.
+    ///
+    /// # Errors
+    /// The cluster or account cannot be asked, or a permission is missing.
+    pub async fn prepare_to_plan(&self, bound: BoundRunbook) -> Result<Preflight, StartError> {
         let BoundRunbook { checked, inputs } = bound;
         let target = self.identify(checked.runbook()).await?;
         let mut preflight = Preflight {
@@ -130,18 +148,12 @@ impl Engine {
             consent: Consent::default(),
             reads: None,
         };
-        let has_limits = preflight.checked.runbook().has_limits();
-        if self.checks_permissions || has_limits {
+        if self.checks_permissions {
             let reads = self.read_leading_in_time(&preflight.checked, &preflight.inputs).await;
-            if self.checks_permissions {
-                refuse_if_denied(self.check_permissions_with(&preflight, &reads).await)?;
-                preflight
-                    .warnings
-                    .extend(self.own_node_warning(&preflight.checked, &reads.scope).await);
-            }
-            if has_limits {
-                self.ensure_limits_can_hold(&preflight, &reads).await?;
-            }
+            refuse_if_denied(self.check_permissions_with(&preflight, &reads).await)?;
+            preflight
+                .warnings
+                .extend(self.own_node_warning(&preflight.checked, &reads.scope).await);
             preflight.reads = Some(reads);
         }
         Ok(preflight)

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Engine, StartError, checked::is_of_kind};
+use super::{Engine, Preflight, StartError, checked::is_of_kind};
 use crate::{
     journal::{RunHead, RunId, RunState, RunTarget, with_liveness},
     lease::{
@@ -60,10 +60,32 @@ impl Engine {
         target: &RunTarget,
         run: LockedRun<'_>,
     ) -> Result<Option<HeldLease>, StartError> {
+        let Some(request) = self.lock_request(runbook, target, run) else { return Ok(None) };
+        let client = self.platform.cluster_lease().await?;
+        let observation = &self.holder.observation;
+        match lease::acquire(client.clone(), request.clone(), observation).await {
+            Ok(held) => Ok(Some(held)),
+            // The process that drove it could not release the lease.
+            Err(LeaseError::Held { lock, .. }) if self.is_known_to_be_over(&lock.run).await => {
+                tracing::info!(run = lock.run, "removing the lock of a run that is over");
+                let request = LockRequest { ignored: Some(lock.run), ..request };
+                Ok(Some(lease::acquire(client, request, observation).await?))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Returns the request for the lease, if a run of the runbook needs it.
+    fn lock_request(
+        &self,
+        runbook: &Runbook,
+        target: &RunTarget,
+        run: LockedRun<'_>,
+    ) -> Option<LockRequest> {
         let is_needed = target.kubernetes.is_some()
             && runbook.all_steps().into_iter().any(|step| is_of_kind(step, ActionKind::Change));
         if !is_needed {
-            return Ok(None);
+            return None;
         }
         let location = self.store.location();
         let lock = RunLock {
@@ -83,18 +105,29 @@ impl Engine {
         let holder = format!("{}/{:04x}", self.holder.process, fastrand::u16(..));
         let (times, waits) = (self.holder.times, self.holder.waits);
         let requires_lock = run.requires_lock;
-        let request = LockRequest { lock, holder, ignored: None, times, waits, requires_lock };
-        let client = self.platform.cluster_lease().await?;
-        let observation = &self.holder.observation;
-        match lease::acquire(client.clone(), request.clone(), observation).await {
-            Ok(held) => Ok(Some(held)),
-            // The process that drove it could not release the lease.
+        Some(LockRequest { lock, holder, ignored: None, times, waits, requires_lock })
+    }
+
+    /// Checks, before anything that takes long, that no other run holds the target. The start of the run checks it
+    /// again.
+    ///
+    /// # Errors
+    /// Another run holds it, or the store or the lease cannot be read.
+    pub async fn ensure_target_is_free(
+        &self,
+        preflight: &Preflight,
+        actor: &str,
+    ) -> Result<(), StartError> {
+        let (runbook, target) = (preflight.checked.runbook(), &preflight.target);
+        self.ensure_lock_is_free(target, None).await?;
+        let id = RunId::new(self.clock.now(), &runbook.name, None);
+        let run = LockedRun { id: &id, actor, has_changed: false, requires_lock: false };
+        let Some(request) = self.lock_request(runbook, target, run) else { return Ok(()) };
+        match lease::ensure_free(&self.platform.cluster_lease().await?, &request).await {
             Err(LeaseError::Held { lock, .. }) if self.is_known_to_be_over(&lock.run).await => {
-                tracing::info!(run = lock.run, "removing the lock of a run that is over");
-                let request = LockRequest { ignored: Some(lock.run), ..request };
-                Ok(Some(lease::acquire(client, request, observation).await?))
+                Ok(())
             }
-            Err(error) => Err(error.into()),
+            free => Ok(free?),
         }
     }
 

@@ -220,6 +220,18 @@ pub async fn acquire(
     Ok(HeldLease::new(client, request, taken))
 }
 
+/// Checks whether another run has the lease, without taking it. A process that may be dead is not waited for.
+///
+/// # Errors
+/// Another run holds the cluster, or the lease cannot be read.
+pub async fn ensure_free(client: &LeaseClient, request: &LockRequest) -> Result<(), LeaseError> {
+    let Some(lease) = client.get(request.times.call()).await? else { return Ok(()) };
+    match way_past(&lease, request, client.now()) {
+        Way::Free | Way::Observe { .. } => Ok(()),
+        Way::Locked { is_running } => Err(held(&lease, is_running)),
+    }
+}
+
 /// A lease as it was taken.
 pub(super) struct TakenLease {
     /// The lease as this process wrote it.

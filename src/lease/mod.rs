@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 
-pub use acquire::{LeaseError, LockRequest, Observation, acquire};
+pub use acquire::{LeaseError, LockRequest, Observation, acquire, ensure_free};
 pub use held::HeldLease;
 pub use process::ProcessId;
 pub use run_lock::RunLock;
