@@ -23,6 +23,8 @@ use runbook::{ActionKind, EvaluationScope, Reversibility, Step, each_of};
 /// How long one step may take to be read ahead. Some wait for what is in progress: the run does that, and a plan does
 /// not.
 const STEP_LIMIT: Duration = Duration::from_secs(15);
+/// How long a condition that a step waits for may take to hold, so that the step waits for nothing.
+const WAIT_LIMIT: Duration = Duration::from_secs(2);
 /// How long all steps together may take.
 const TOTAL_LIMIT: Duration = Duration::from_secs(120);
 
@@ -69,6 +71,11 @@ pub enum Ahead {
     Fails(Failure),
     /// The step depends on what these steps do: their paths.
     KnownAfter(Vec<StepPath>),
+    /// The step waits for a condition that holds now; with the message that it logs.
+    Holds {
+        /// Its message.
+        message: Option<String>,
+    },
     /// The step was not read in time; with what it was waiting for.
     NotInTime(Option<String>),
 }
@@ -245,9 +252,22 @@ impl Walk<'_> {
                     }
                 }
             }
+            // What does not ask the platforms is not tried.
+            Operations::Wait(wait) if !action.permissions.is_empty() => {
+                let (reader, progress) = (self.engine.platform.reader(), Progress::silent());
+                let waited = wait(arguments.clone(), &reader, &progress);
+                let Some(Ok(output)) = self.within(WAIT_LIMIT, waited).await else {
+                    return self.waits(step, path, scope, arguments);
+                };
+                (action.add_known_targets)(&output, &mut self.known);
+                let mut after = scope.clone();
+                after.insert(&step.id, &output);
+                let message = step.message(&after).ok().flatten();
+                self.push(step, path, scope, Some(arguments), Ahead::Holds { message });
+                Known::Output(output)
+            }
             Operations::Wait(_) | Operations::Approval(_) => {
-                self.push(step, path, scope, Some(arguments), Ahead::Waits);
-                Known::Unknown
+                self.waits(step, path, scope, arguments)
             }
             Operations::Change(operations) => {
                 let finding = self.prepare(operations, arguments.clone()).await;
@@ -258,6 +278,19 @@ impl Walk<'_> {
                 Known::Unknown
             }
         }
+    }
+
+    /// Records a step for which time passes: what is read after it may be something else than what is there now.
+    fn waits(
+        &mut self,
+        step: &Step,
+        path: StepPath,
+        scope: &EvaluationScope,
+        arguments: Value,
+    ) -> Known {
+        self.changed.push((Facts::ALL, path.clone()));
+        self.push(step, path, scope, Some(arguments), Ahead::Waits);
+        Known::Unknown
     }
 
     async fn prepare(&self, operations: &ChangeOps, arguments: Value) -> Ahead {
@@ -278,7 +311,15 @@ impl Walk<'_> {
         &self,
         operation: impl Future<Output = actions::Result<T>>,
     ) -> Option<actions::Result<T>> {
-        let ends_at = self.ends_at.min(Instant::now() + STEP_LIMIT);
+        self.within(STEP_LIMIT, operation).await
+    }
+
+    async fn within<T>(
+        &self,
+        limit: Duration,
+        operation: impl Future<Output = actions::Result<T>>,
+    ) -> Option<actions::Result<T>> {
+        let ends_at = self.ends_at.min(Instant::now() + limit);
         timeout_at(ends_at, caught(operation)).await.ok()
     }
 
@@ -347,8 +388,10 @@ impl Walk<'_> {
     }
 
     fn note_change(&mut self, action: &ActionDef, path: &StepPath) {
-        if action.kind() == ActionKind::Change {
-            self.changed.push((facts_changed_by(action), path.clone()));
+        match action.kind() {
+            ActionKind::Change => self.changed.push((facts_changed_by(action), path.clone())),
+            ActionKind::Wait => self.changed.push((Facts::ALL, path.clone())),
+            ActionKind::Read => {}
         }
     }
 

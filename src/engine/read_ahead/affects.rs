@@ -15,9 +15,11 @@ const NODES: Facts = Facts(2);
 const PODS: Facts = Facts(4);
 const WORKLOADS: Facts = Facts(8);
 const OTHER_OBJECTS: Facts = Facts(16);
-const ALL: Facts = Facts(31);
 
 impl Facts {
+    /// Everything.
+    pub(super) const ALL: Self = Self(31);
+
     const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
@@ -39,7 +41,7 @@ pub(super) fn facts_read_by(action: &ActionDef) -> Facts {
             kind_of(resource)
         }
         Access::Kubernetes { .. } => Facts::default(),
-        Access::Object { .. } => ALL,
+        Access::Object { .. } => Facts::ALL,
     };
     gather(action, of)
 }
@@ -55,7 +57,7 @@ pub(super) fn facts_changed_by(action: &ActionDef) -> Facts {
         {
             match kind_of(resource) {
                 // What a job does is known to its program alone.
-                _ if *resource == "jobs" => ALL,
+                _ if *resource == "jobs" => Facts::ALL,
                 NODES => NODES.and(PODS),
                 WORKLOADS => WORKLOADS.and(PODS),
                 kind => kind,
@@ -63,7 +65,7 @@ pub(super) fn facts_changed_by(action: &ActionDef) -> Facts {
         }
         Access::Kubernetes { .. } => Facts::default(),
         Access::Object { verbs } if verbs.iter().all(|verb| is_read_verb(verb)) => Facts::default(),
-        Access::Object { .. } => ALL,
+        Access::Object { .. } => Facts::ALL,
     };
     gather(action, of)
 }
