@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use simulator::{
     CapacityType, ContainerFailure, FailingImage, Instance as ScenarioInstance, InstanceLifecycle,
@@ -21,6 +22,15 @@ const LABELS_OF_ONE_NODE: [&str; 5] = [
     "topology.k8s.aws/zone-id",
     "topology.kubernetes.io/zone",
 ];
+
+/// The containers of a pod, and their statuses.
+const CONTAINERS: [(&str, &str); 2] = [
+    ("/spec/containers", "/status/containerStatuses"),
+    ("/spec/initContainers", "/status/initContainerStatuses"),
+];
+
+/// The time after which a container that runs and is not ready counts as one that never is.
+const MAX_START: SignedDuration = SignedDuration::from_mins(10);
 
 impl Snapshot {
     /// Returns the scenario in which a simulator begins with this world, and in which things take as long as they
@@ -77,28 +87,35 @@ impl Snapshot {
         self.objects_of("Node").iter().filter_map(kubelet_version).max()
     }
 
+    /// Returns how a container fails, if it does.
+    fn failure_of(&self, status: &Value) -> Option<ContainerFailure> {
+        match status["state"]["waiting"]["reason"].as_str().unwrap_or_default() {
+            "ErrImagePull" | "ImagePullBackOff" => return Some(ContainerFailure::ImagePull),
+            "CrashLoopBackOff" => return Some(ContainerFailure::CrashLoop),
+            _ => {}
+        }
+        let since: Timestamp = status["state"]["running"]["startedAt"].as_str()?.parse().ok()?;
+        let is_late = self.taken_at.duration_since(since) > MAX_START;
+        (status["ready"] == false && is_late).then_some(ContainerFailure::NeverReady)
+    }
+
     /// Returns the images of which every container fails now: those of new pods will fail, too.
     fn failing_images(&self) -> Vec<FailingImage> {
         let mut failing: BTreeMap<&str, ContainerFailure> = BTreeMap::new();
         let mut working: BTreeSet<&str> = BTreeSet::new();
         for pod in self.objects_of("Pod") {
-            let statuses = pod.list("/status/containerStatuses");
-            for container in pod.list("/spec/containers") {
-                let Some(image) = container["image"].as_str() else { continue };
-                let status = statuses.iter().find(|status| status["name"] == container["name"]);
-                let reason =
-                    status.and_then(|status| status["state"]["waiting"]["reason"].as_str());
-                let failure = match reason.unwrap_or_default() {
-                    "ErrImagePull" | "ImagePullBackOff" => ContainerFailure::ImagePull,
-                    "CrashLoopBackOff" => ContainerFailure::CrashLoop,
-                    _ => {
-                        if status.is_some_and(|status| status["ready"] == true) {
-                            working.insert(image);
-                        }
-                        continue;
+            for (containers, statuses) in CONTAINERS {
+                let statuses = pod.list(statuses);
+                for container in pod.list(containers) {
+                    let Some(image) = container["image"].as_str() else { continue };
+                    let status = statuses.iter().find(|status| status["name"] == container["name"]);
+                    let Some(status) = status else { continue };
+                    match self.failure_of(status) {
+                        Some(failure) => drop(failing.insert(image, failure)),
+                        None if status["ready"] == true => drop(working.insert(image)),
+                        None => {}
                     }
-                };
-                failing.insert(image, failure);
+                }
             }
         }
         let failing = failing.into_iter().filter(|(image, _)| !working.contains(image));
