@@ -12,7 +12,7 @@ use test_support::{FinishedRun, TestCluster};
 const GROUP: &str = "relay-services-1a2b3c";
 
 /// Returns the text of a runbook with those that it can call.
-fn runbook(name: &str) -> String {
+pub(crate) fn runbook(name: &str) -> String {
     let texts = [
         include_str!("../runbooks/drain-node.yaml"),
         include_str!("../runbooks/evacuate-zone.yaml"),

@@ -19,6 +19,8 @@ mod limits;
 mod loops;
 mod permissions;
 mod plan;
+mod plan_findings;
+mod plan_runs;
 mod printable;
 mod read_ahead;
 mod rehearsal;

@@ -48,7 +48,7 @@ fn assert_finding(plan: &Plan, code: &str, severity: Severity) {
 /// Every change that the plan predicts happens, and no other.
 #[track_caller]
 fn assert_happened(plan: &Plan, ended: &FinishedRun) {
-    let approved: ApprovedPlan = plan.approve("x".into());
+    let approved: ApprovedPlan = plan.approve("x".into(), &plan.existing);
     for step in ended.run.steps() {
         let changes: Vec<RecordedChange> =
             step.intent.iter().flat_map(|intent| intent.changes.clone()).collect();
@@ -101,7 +101,7 @@ async fn a_run_keeps_to_an_approved_plan() {
     let plan = plan_with(&cluster, RELAY_SCALE, json!({}), &options()).await;
     let mut preflight =
         cluster.engine.prepare(checked(RELAY_SCALE).unwrap(), &Map::new()).await.unwrap();
-    preflight.consent.plan = Some(plan.approve("x".into()));
+    preflight.consent.plan = Some(plan.approve("x".into(), &plan.existing));
     let accepted = cluster.engine.accept(preflight, "test", None).await.unwrap();
     cluster.drive(accepted, Default::default()).await.expect_success();
 }
@@ -115,7 +115,7 @@ async fn a_step_that_is_not_as_approved_fails_before_anything_is_sent() {
     }
     let mut preflight =
         cluster.engine.prepare(checked(SCALE_UP).unwrap(), &Map::new()).await.unwrap();
-    preflight.consent.plan = Some(plan.approve("x".into()));
+    preflight.consent.plan = Some(plan.approve("x".into(), &plan.existing));
     let accepted = cluster.engine.accept(preflight, "test", None).await.unwrap();
     let ended = cluster.drive(accepted, Default::default()).await;
     assert_ne!(ended.state, RunState::Succeeded);
@@ -175,8 +175,8 @@ async fn a_size_above_the_maximum_is_found() {
 async fn a_limit_that_would_be_exceeded_is_found() {
     let text = RELAY_SCALE.replace("defaults: {", "limits: {nodes_at_most: 5}\ndefaults: {");
     let cluster = TestCluster::new().await;
-    let prepared = cluster.engine.prepare(checked(&text).unwrap(), &Map::new()).await;
-    let Ok(preflight) = prepared else { return };
+    let bound = checked(&text).unwrap().bind(&Map::new()).unwrap();
+    let preflight = cluster.engine.prepare_to_plan(bound).await.unwrap();
     let plan = plan::make(&cluster.engine, &preflight, &options()).await;
     assert_finding(&plan, "limit_exceeded", Severity::Error);
 }

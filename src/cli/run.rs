@@ -4,6 +4,7 @@ use std::{io::IsTerminal as _, path::PathBuf};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
+use text::{join_truncated, printable};
 
 use super::{
     CliError, Exit, Global, Output, confirm, inputs::InputsArgs, next_steps, permission_report,
@@ -13,7 +14,7 @@ use super::{
 use crate::{
     engine::{AcceptedRun, Approver, CheckedRunbook, Control, Engine},
     journal::{Failure, FailureKind, Run, RunState, RunSummary, UndoStatus},
-    plan::{CODES, Plan, PlanOptions, make},
+    plan::{CODES, Plan, PlanOptions, make, unknown_code},
     windows::ChangeWindows,
 };
 
@@ -65,6 +66,13 @@ impl RunArgs {
     pub(super) async fn run(self, global: &Global) -> Result<Exit, CliError> {
         let checked = global.checked_runbook(&self.name)?;
         let planned = self.plan.as_deref().map(plan::file::read).transpose()?;
+        if let Some((plan, _)) = &planned
+            && plan.runbook != checked.runbook().name
+        {
+            let message =
+                format!("the plan is of runbook {}, not {}", plan.runbook, checked.runbook().name);
+            return Err(CliError::Usage(message));
+        }
         let inputs = match &planned {
             Some((plan, _)) => plan.inputs.clone(),
             None => self.inputs.read(&checked)?,
@@ -82,7 +90,7 @@ impl RunArgs {
         let windows = self.windows.read()?;
         let environment = self.target.connect().await?;
         let now = environment.platform.reader().clock().now();
-        let outside_window = self.ensure_in_window(windows, &checked, now)?;
+        let outside_window = self.ensure_in_window(windows.as_ref(), &checked, now)?;
         let times = self.target.lease_times()?;
         let place =
             global.store_place(self.target.simulate, times, || environment.platform.clone())?;
@@ -94,21 +102,29 @@ impl RunArgs {
         let mut preflight = engine.prepare(checked, &inputs).await?;
         preflight.outside_window = outside_window;
         self.target.ensure_speed_is_allowed(&environment.platform, &preflight.target).await?;
-        preflight.consent.accepted.clone_from(&self.accept);
         if planned.is_some() || !(self.target.simulate || self.no_plan) {
-            let options = PlanOptions { ranges: asks, ..PlanOptions::default() };
+            // What another run is changing speaks for nothing.
+            engine.ensure_target_is_free(&preflight, &actor()).await?;
+            let answers =
+                planned.as_ref().map(|(plan, _)| plan.answers.clone()).unwrap_or_default();
+            let options = PlanOptions { ranges: asks, answers, ..PlanOptions::default() };
             let plan = make(&engine, &preflight, &options).await;
             if let Some((planned, digest)) = planned {
                 ensure_same(&planned, &plan)?;
-                preflight.consent.plan = Some(planned.approve(digest));
+                preflight.consent.plan = Some(planned.approve(digest, &plan.existing));
             }
             ensure_acceptable(&plan, &self.accept)?;
+            preflight.consent.accepted = plan.needed_consent(&self.accept);
             if asks {
                 confirm::ask_to_run(&preflight, &plan)?;
             }
         } else if asks {
             confirm::ask_to_run_unplanned(&preflight)?;
         }
+        // It may have closed while the run was planned, or while a person read the plan.
+        let now = environment.platform.reader().clock().now();
+        let outside_window = self.ensure_in_window(windows.as_ref(), &preflight.checked, now)?;
+        preflight.outside_window = outside_window.or(preflight.outside_window);
         let accepted = engine.accept(preflight, &actor(), None).await?;
         let run = drive(&engine, accepted, global, &self.target).await;
         if let Some(simulator) = environment.simulator {
@@ -121,8 +137,7 @@ impl RunArgs {
 impl RunArgs {
     /// Checks that the codes that are accepted are codes of findings.
     fn ensure_codes_exist(&self) -> Result<(), CliError> {
-        let is_known = |code: &&String| CODES.iter().any(|(known, _)| known == code);
-        match self.accept.iter().find(|code| !is_known(code)) {
+        match unknown_code(&self.accept) {
             None => Ok(()),
             Some(code) => {
                 let known: Vec<&str> = CODES.iter().map(|(code, _)| *code).collect();
@@ -136,7 +151,7 @@ impl RunArgs {
     /// changes nothing that windows protect.
     fn ensure_in_window(
         &self,
-        windows: Option<ChangeWindows>,
+        windows: Option<&ChangeWindows>,
         checked: &CheckedRunbook,
         now: Timestamp,
     ) -> Result<Option<String>, CliError> {
@@ -168,6 +183,15 @@ impl RunArgs {
 
 /// Refuses a plan that is no longer what was approved.
 fn ensure_same(approved: &Plan, now: &Plan) -> Result<(), CliError> {
+    let open = approved.open_steps();
+    if !open.is_empty() {
+        let steps = join_truncated(open.iter().map(ToString::to_string));
+        let message = format!("the plan does not say what these steps change: {steps}");
+        let hint = "make the plan with a rehearsal that comes to them";
+        return Err(CliError::Failure(
+            Failure::new(FailureKind::Precondition, message).with_hint(Some(hint)),
+        ));
+    }
     let differences = approved.differences(now);
     if differences.is_empty() {
         return Ok(());
@@ -253,7 +277,7 @@ fn failed_step(run: &Run) -> String {
     let Some(step) = run.head.failed_step.as_ref().and_then(|path| run.step(path)) else {
         return String::new();
     };
-    let name = text::printable(&step.name);
+    let name = printable(&step.name);
     match &step.undo {
         Some(UndoStatus::Failed(_)) => format!("could not undo {name}: "),
         _ => format!("{name}: "),

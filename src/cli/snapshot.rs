@@ -18,7 +18,7 @@ use super::{
 use crate::{
     engine::{CheckedRunbook, StartError},
     journal::{Failure, FailureKind},
-    permissions::{self, Access, RunbookContext},
+    permissions::{self, Requirement, RunbookContext},
     platform::Progress,
     snapshot::{self, Anonymized, ClusterScope, Gap, Snapshot, SnapshotError, Wanted},
 };
@@ -103,17 +103,8 @@ impl SnapshotArgs {
         let requirements = runbooks.iter().zip(&inputs).flat_map(|(checked, inputs)| {
             permissions::of_runbook(checked.runbook(), &EvaluationScope::new(inputs), &context)
         });
-        let config_map = |access: Access| match access {
-            Access::Kubernetes(access)
-                if access.group.is_empty() && access.resource == "configmaps" =>
-            {
-                let namespace = access.place.namespace()?.known()?.to_owned();
-                Some((namespace, access.name?.known()?.to_owned()))
-            }
-            Access::Kubernetes(_) | Access::Aws(_) => None,
-        };
-        let mut config_maps: Vec<(String, String)> =
-            requirements.filter_map(|requirement| config_map(requirement.access)).collect();
+        let requirements: Vec<Requirement> = requirements.collect();
+        let mut config_maps = permissions::config_maps(&requirements);
         config_maps.sort();
         config_maps.dedup();
         Ok(Wanted { config_maps })

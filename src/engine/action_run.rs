@@ -179,7 +179,8 @@ impl<'d> ActionRun<'d> {
             return Ok(());
         }
         let message = format!("not as in the approved plan: {}", differences.join("; "));
-        let hint = "nothing of this step was sent; make a new plan of what is left";
+        let hint =
+            "nothing of this step was sent; roll the run back, or abandon it, and plan another";
         let failure = Failure::new(FailureKind::Precondition, message).with_hint(Some(hint));
         Err(StopReason::StepFailed(failure))
     }

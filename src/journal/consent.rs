@@ -39,6 +39,14 @@ pub struct ApprovedStep {
     pub step: StepPath,
     /// Its changes. What does not exist yet has a number in place of its name, as in `(new node 1)`.
     pub changes: Vec<RecordedChange>,
+    /// Whether it may evict whatever pods are on its nodes then, which are not among the changes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub evicts_any: bool,
+}
+
+/// Whether a change is the end of a pod.
+pub fn removes_pod(change: &RecordedChange) -> bool {
+    change.target.starts_with("pod ") && change.after.is_null()
 }
 
 impl Consent {
@@ -52,8 +60,15 @@ impl ApprovedPlan {
     /// Returns how the changes of a step differ from those that were approved, a sentence each.
     pub fn differences(&self, step: &StepPath, changes: &[RecordedChange]) -> Vec<String> {
         let approved = self.steps.iter().find(|approved| approved.step == *step);
-        let approved = approved.map(|approved| approved.changes.as_slice()).unwrap_or_default();
-        differences_from(approved, &self.existing, changes)
+        let Some(approved) = approved else {
+            return differences_from(&[], &self.existing, changes);
+        };
+        if approved.evicts_any {
+            let rest: Vec<_> =
+                changes.iter().filter(|change| !removes_pod(change)).cloned().collect();
+            return differences_from(&approved.changes, &self.existing, &rest);
+        }
+        differences_from(&approved.changes, &self.existing, changes)
     }
 }
 
@@ -135,6 +150,12 @@ fn is_same_value(planned: &Value, value: &Value, existing: &BTreeSet<String>) ->
     match (planned, value) {
         (Value::String(planned), Value::String(text)) => {
             let is_time = |text: &str| text.parse::<Timestamp>().is_ok();
+            // The identity of what the target names.
+            let is_new =
+                planned.starts_with("(new ") && planned.find(')') == Some(planned.len() - 1);
+            if is_new && !text.starts_with("(new ") {
+                return !existing.contains(text);
+            }
             is_same_text(planned, text, existing) || (is_time(planned) && is_time(text))
         }
         (Value::Array(planned), Value::Array(values)) => {
@@ -157,7 +178,7 @@ fn is_same_value(planned: &Value, value: &Value, existing: &BTreeSet<String>) ->
 /// Whether a text is the planned one, in which `(new …)` stands for any name but those that existed.
 fn is_same_text(planned: &str, text: &str, existing: &BTreeSet<String>) -> bool {
     let Some((before, rest)) = planned.split_once("(new ") else { return planned == text };
-    let Some((_, after)) = rest.split_once(')') else { return planned == text };
+    let Some((label, after)) = rest.split_once(')') else { return planned == text };
     let Some(text) = text.strip_prefix(before) else { return false };
     let name =
         text.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '(' | ')')));
@@ -167,7 +188,10 @@ fn is_same_text(planned: &str, text: &str, existing: &BTreeSet<String>) -> bool 
         return is_same_text(after, rest, existing);
     }
     let (name, rest) = text.split_at(name.unwrap_or(text.len()));
-    let is_new = !name.is_empty() && !existing.contains(name);
+    // A new pod has the name of its workload at the beginning.
+    let of_workload =
+        label.split_once(" of ").is_none_or(|(_, workload)| name.starts_with(workload));
+    let is_new = !name.is_empty() && !existing.contains(name) && of_workload;
     is_new && is_same_text(after, rest, existing)
 }
 
@@ -251,6 +275,7 @@ mod tests {
             steps: vec![ApprovedStep {
                 step: step.clone(),
                 changes: vec![cordon("node (new node 1) unschedulable")],
+                evicts_any: false,
             }],
             existing: BTreeSet::from(["a".to_owned()]),
         };
@@ -263,6 +288,33 @@ mod tests {
                 "node a unschedulable: not planned, now false -> true",
             ]
         );
+    }
+
+    #[test]
+    fn a_new_pod_is_one_of_its_workload() {
+        let removed = |target: &str| change(target, json!("u"), json!(null));
+        let planned = [removed("pod a/(new pod 1 of web)")];
+        assert_eq!(differences(&planned, &[removed("pod a/web-12345-abcde")]), [""; 0]);
+        assert_eq!(differences(&planned, &[removed("pod a/vault-12345-abcde")]).len(), 2);
+    }
+
+    #[test]
+    fn the_pods_of_drained_nodes_are_those_that_are_there_then() {
+        let step = StepPath::top_level("drain");
+        let approved = ApprovedPlan {
+            digest: "x".into(),
+            steps: vec![ApprovedStep {
+                step: step.clone(),
+                changes: vec![change("node a unschedulable", json!(false), json!(true))],
+                evicts_any: true,
+            }],
+            existing: BTreeSet::new(),
+        };
+        let node =
+            |name: &str| change(&format!("node {name} unschedulable"), json!(false), json!(true));
+        let pod = change("pod a/b", json!("u"), json!(null));
+        assert_eq!(approved.differences(&step, &[node("a"), pod.clone()]), [""; 0]);
+        assert_eq!(approved.differences(&step, &[node("b"), pod]).len(), 2);
     }
 
     #[test]

@@ -121,6 +121,20 @@ pub struct KubernetesAccess {
     pub verb: String,
 }
 
+/// Returns the ConfigMaps that requirements name, by namespace and name.
+pub fn config_maps(requirements: &[Requirement]) -> Vec<(String, String)> {
+    let config_map = |requirement: &Requirement| match &requirement.access {
+        Access::Kubernetes(access)
+            if access.group.is_empty() && access.resource == "configmaps" =>
+        {
+            let namespace = access.place.namespace()?.known()?.to_owned();
+            Some((namespace, access.name.as_ref()?.known()?.to_owned()))
+        }
+        Access::Kubernetes(_) | Access::Aws(_) => None,
+    };
+    requirements.iter().filter_map(config_map).collect()
+}
+
 /// Where a verb is needed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {

@@ -16,7 +16,7 @@ use crate::{
     journal::{Event, Run, RunState, StepEvent, StepOutcome, StepPath, StepProgress},
     permissions,
 };
-use runbook::{ActionKind, Reversibility};
+use runbook::{ActionKind, OnFailure, Reversibility, Step};
 
 /// The same run, rehearsed with short, likely and long durations.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl Rehearsals {
             self.span(|run| Duration::try_from(run.head.ended_at? - run.head.started_at).ok());
         Rehearsal::Done {
             outcome: match self.typical.is_cut_off {
-                true => "not finished in time".to_owned(),
+                true => "not_finished".to_owned(),
                 false => run.state(false).to_string(),
             },
             failure: failure.filter(|_| run.state(false) != RunState::Succeeded),
@@ -68,11 +68,34 @@ pub(super) fn steps(
     rehearsals: Option<&Rehearsals>,
     invented: &Invented,
 ) -> Vec<PlannedStep> {
+    let mut steps = match rehearsals {
+        Some(rehearsals) => rehearsed_steps(checked, ahead, rehearsals, invented),
+        None => ahead.steps.iter().map(of_ahead).collect(),
+    };
+    for step in &mut steps {
+        let Some(declared) = checked.step(&step.path) else { continue };
+        step.may_fail = declared.on_failure == OnFailure::Continue;
+        step.may_change = match &declared.call {
+            Some(called) => called.runbook().all_steps().into_iter().any(changes),
+            None => changes(declared),
+        };
+    }
+    steps
+}
+
+/// Whether the action of a step changes something.
+fn changes(step: &Step) -> bool {
+    actions::find(&step.action).is_some_and(|action| action.kind() == ActionKind::Change)
+}
+
+fn rehearsed_steps(
+    checked: &CheckedRunbook,
+    ahead: &ReadAhead,
+    rehearsals: &Rehearsals,
+    invented: &Invented,
+) -> Vec<PlannedStep> {
     let read: HashMap<&StepPath, &StepAhead> =
         ahead.steps.iter().map(|step| (&step.path, step)).collect();
-    let Some(rehearsals) = rehearsals else {
-        return ahead.steps.iter().map(of_ahead).collect();
-    };
     let waits = waits_of(&rehearsals.typical, invented);
     let messages = messages_of(&rehearsals.typical, invented);
     let rehearsed = rehearsals.typical.run.steps();
@@ -80,7 +103,9 @@ pub(super) fn steps(
     for progress in rehearsed {
         let ahead = read.get(&progress.path).copied();
         let mut step = match ahead {
-            Some(ahead) if is_certain(ahead) => of_ahead(ahead),
+            Some(ahead) if is_certain(ahead) && !fails_otherwise(ahead, progress) => {
+                of_ahead(ahead)
+            }
             _ => predicted(checked, progress, ahead, invented),
         };
         step.takes = rehearsals.span(|run| duration_of(run.step(&progress.path)?));
@@ -106,8 +131,18 @@ pub(super) fn steps(
 fn is_certain(ahead: &StepAhead) -> bool {
     match ahead.finding {
         Ahead::Reads { .. } | Ahead::Changes(_) | Ahead::Skipped(_) | Ahead::Fails(_) => true,
-        Ahead::Waits | Ahead::Parts | Ahead::KnownAfter(_) | Ahead::NotInTime(_) => false,
+        Ahead::Waits
+        | Ahead::Holds { .. }
+        | Ahead::Parts
+        | Ahead::KnownAfter(_)
+        | Ahead::NotInTime(_) => false,
     }
+}
+
+/// Whether a step fails in the rehearsal for which it was found out what it would do.
+fn fails_otherwise(ahead: &StepAhead, progress: &StepProgress) -> bool {
+    matches!(progress.outcome, Some(StepOutcome::Failed { .. }))
+        && !matches!(ahead.finding, Ahead::Fails(_))
 }
 
 fn of_ahead(ahead: &StepAhead) -> PlannedStep {
@@ -127,6 +162,8 @@ fn of_ahead(ahead: &StepAhead) -> PlannedStep {
         waits_for: Vec::new(),
         takes: None,
         arguments: ahead.arguments.clone(),
+        may_fail: false,
+        may_change: false,
         reads: reads_of(actions::find(&ahead.action)),
     };
     match &ahead.finding {
@@ -138,6 +175,10 @@ fn of_ahead(ahead: &StepAhead) -> PlannedStep {
         Ahead::Changes(changes) => {
             step.effect = Effect::Changes;
             step.changes.clone_from(changes);
+        }
+        Ahead::Holds { message } => {
+            step.effect = Effect::Waits;
+            step.message.clone_from(message);
         }
         Ahead::Waits => (step.effect, step.basis) = (Effect::Waits, Basis::Unknown),
         Ahead::Parts => step.effect = Effect::Parts,
@@ -208,6 +249,8 @@ fn predicted(
         waits_for: Vec::new(),
         takes: None,
         arguments: ahead.and_then(|ahead| ahead.arguments.clone()),
+        may_fail: false,
+        may_change: false,
         reads: reads_of(action),
     }
 }
@@ -287,13 +330,12 @@ fn unplaced(rehearsed: &Rehearsed, invented: &Invented) -> Vec<Unplaced> {
     let pending = rehearsed.after.pods.iter().filter(|(path, pod)| {
         pod.node.is_none() && !pod.terminating && pod.phase == "Pending" && !waited_before(path)
     });
-    let each = pending.map(|(path, pod)| {
+    let each = pending.filter_map(|(path, pod)| {
         let (namespace, name) = path.split_once('/').unwrap_or(("", path));
-        Unplaced {
-            namespace: namespace.to_owned(),
-            pod: invented.label(name).unwrap_or(name).to_owned(),
-            reason: pod.unschedulable.clone().unwrap_or_else(|| "no reason is given".into()),
-        }
+        // Without a reason, the scheduler has not come to it.
+        let reason = pod.unschedulable.clone()?;
+        let pod = invented.label(name).unwrap_or(name).to_owned();
+        Some(Unplaced { namespace: namespace.to_owned(), pod, reason })
     });
     each.collect()
 }

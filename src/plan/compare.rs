@@ -1,9 +1,11 @@
 //! Two plans of one run: an approved one, and one that was made just before the run.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
-use super::model::{Effect, Plan, PlannedStep, Severity};
-use crate::journal::{ApprovedPlan, ApprovedStep, differences};
+use super::model::{Basis, Effect, Existing, Plan, PlannedStep, Severity};
+use crate::journal::{
+    ApprovedPlan, ApprovedStep, RecordedChange, StepPath, differences, removes_pod,
+};
 
 impl Plan {
     /// Returns how another plan of the same runbook differs, a sentence each: what it is made for, what it changes, and
@@ -29,19 +31,25 @@ impl Plan {
         if let Err(mismatch) = self.target.ensure_same(&now.target) {
             found.push(mismatch.to_string());
         }
-        let paths = self.steps.iter().chain(&now.steps).map(|step| &step.path);
+        let by_path = |plan: &'_ Self| -> HashMap<StepPath, PlannedStep> {
+            plan.steps.iter().map(|step| (step.path.clone(), step.clone())).collect()
+        };
+        let (mut planned, mut found_now) = (by_path(self), by_path(now));
         let mut seen = BTreeSet::new();
+        let paths = self.steps.iter().chain(&now.steps).map(|step| &step.path);
         for path in paths.filter(|path| seen.insert(*path)) {
-            let of = |plan: &'_ Self| plan.steps.iter().find(|step| step.path == *path).cloned();
-            found.extend(
-                of_step(of(self), of(now)).iter().map(|what| format!("step {path}: {what}")),
-            );
+            let differences = of_step(planned.remove(path), found_now.remove(path));
+            found.extend(differences.iter().map(|what| format!("step {path}: {what}")));
         }
-        let known: BTreeSet<(&str, Option<&_>)> =
-            self.findings.iter().map(|found| (found.code.as_str(), found.step.as_ref())).collect();
+        let known: BTreeSet<(&str, &str)> = self
+            .findings
+            .iter()
+            .filter(|found| found.severity == Severity::Error)
+            .map(|found| (found.code.as_str(), found.message.as_str()))
+            .collect();
         let new = now.findings.iter().filter(|finding| {
             finding.severity == Severity::Error
-                && !known.contains(&(finding.code.as_str(), finding.step.as_ref()))
+                && !known.contains(&(finding.code.as_str(), finding.message.as_str()))
         });
         found.extend(
             new.map(|finding| format!("new finding {}: {}", finding.code, finding.message)),
@@ -49,13 +57,57 @@ impl Plan {
         found
     }
 
-    /// Returns what the run must keep to. `digest` is that of the file of the plan.
-    pub fn approve(&self, digest: String) -> ApprovedPlan {
-        let changing = self.steps.iter().filter(|step| step.effect == Effect::Changes);
-        let steps = changing
-            .map(|step| ApprovedStep { step: step.path.clone(), changes: step.changes.clone() });
-        ApprovedPlan { digest, steps: steps.collect(), existing: BTreeSet::new() }
+    /// Returns what the run must keep to. `digest` is that of the file of the plan, and `existing` the names of what
+    /// exists when the run starts.
+    pub fn approve(&self, digest: String, existing: &Existing) -> ApprovedPlan {
+        // A step that fails may have changed something before.
+        let changing = self.steps.iter().filter(|step| {
+            matches!(step.effect, Effect::Changes | Effect::Fails { .. })
+                && !step.changes.is_empty()
+        });
+        let steps: Vec<ApprovedStep> = changing
+            .map(|step| ApprovedStep {
+                step: step.path.clone(),
+                changes: pinned_changes(step),
+                evicts_any: evicts_any(step),
+            })
+            .collect();
+        let texts: Vec<&str> = steps
+            .iter()
+            .flat_map(|step| &step.changes)
+            .map(|change| change.target.as_str())
+            .collect();
+        let names = |label: &str| texts.iter().any(|text| text.contains(label));
+        let mut kept = BTreeSet::new();
+        if names("(new node ") || names("(new instance ") {
+            kept.extend(existing.nodes.iter().cloned());
+        }
+        let workloads: BTreeSet<&str> = texts.iter().filter_map(|text| new_pod_of(text)).collect();
+        let is_meant = |pod: &&String| workloads.iter().any(|workload| pod.starts_with(*workload));
+        kept.extend(existing.pods.iter().filter(is_meant).cloned());
+        ApprovedPlan { digest, steps, existing: kept }
     }
+}
+
+/// Returns the workload of which a target names a new pod.
+fn new_pod_of(target: &str) -> Option<&str> {
+    let (_, rest) = target.split_once("(new pod ")?;
+    let (_, workload) = rest.split_once(')')?.0.split_once(" of ")?;
+    Some(workload)
+}
+
+/// Whether the pods that a step evicts are those that the scheduler happens to have put on its nodes: the step says
+/// which nodes, and the rehearsal can only guess which pods.
+fn evicts_any(step: &PlannedStep) -> bool {
+    const BY_NODE: [&str; 4] =
+        ["drain", "scale_nodegroup", "terminate_instances", "update_nodegroup_version"];
+    step.basis == Basis::Predicted && BY_NODE.contains(&step.action.as_str())
+}
+
+/// Returns the changes of a step that must be as they were planned.
+fn pinned_changes(step: &PlannedStep) -> Vec<RecordedChange> {
+    let any_pods = evicts_any(step);
+    step.changes.iter().filter(|change| !any_pods || !removes_pod(change)).cloned().collect()
 }
 
 fn of_step(planned: Option<PlannedStep>, now: Option<PlannedStep>) -> Vec<String> {
@@ -65,8 +117,13 @@ fn of_step(planned: Option<PlannedStep>, now: Option<PlannedStep>) -> Vec<String
     if what(&planned) != what(&now) {
         return vec![format!("planned: {}; now: {}", what(&planned), what(&now))];
     }
-    let changes = |step: Option<PlannedStep>| step.map(|step| step.changes).unwrap_or_default();
-    differences(&changes(planned), &changes(now))
+    // Both may be of the same step on another basis.
+    let any_pods = [&planned, &now].into_iter().flatten().any(evicts_any);
+    let changes = |step: &Option<PlannedStep>| -> Vec<RecordedChange> {
+        let all = step.iter().flat_map(|step| &step.changes);
+        all.filter(|change| !any_pods || !removes_pod(change)).cloned().collect()
+    };
+    differences(&changes(&planned), &changes(&now))
 }
 
 fn word(effect: &Effect) -> &'static str {

@@ -38,7 +38,11 @@ impl Invented {
                 format!("(new pod {number} of {workload})")
             };
             names.insert(created.uid.clone(), label.clone());
-            names.insert(created.name.clone(), label);
+            // A pod of a stateful set comes back under its name, which is known.
+            let path = format!("{}/{}", created.namespace, created.name);
+            if !before.pods.contains_key(&path) && !before.nodes.contains_key(&created.name) {
+                names.insert(created.name.clone(), label);
+            }
         }
         // Those that have no node yet, or none any more.
         let before: BTreeSet<&String> =

@@ -52,14 +52,19 @@ pub async fn make(engine: &Engine, preflight: &Preflight, options: &PlanOptions)
     let ahead = engine.read_ahead(checked, inputs).await;
     let world = match options.rehearse {
         true => {
-            let read = world::read(engine.platform(), &ahead, options.ranges).await;
+            let of_run = (checked, inputs, &ahead);
+            let read = world::read(engine.platform(), of_run, options.ranges).await;
             read.map_err(|error| error.to_string())
         }
         false => Err("it was not asked for".to_owned()),
     };
     let rehearsed = match &world {
-        Ok(world) => match world.why_incomplete() {
-            None => rehearse(preflight, world, options, made_at).await,
+        Ok(world) => match world::not_copied(checked).or_else(|| world.why_incomplete()) {
+            None => {
+                // What an action sees of this process, such as the region, it sees in the rehearsal too.
+                let environment = engine.platform().environment();
+                rehearse(preflight, world, options, made_at, environment).await
+            }
             Some(reason) => Err(reason),
         },
         Err(reason) => Err(reason.clone()),
@@ -79,12 +84,15 @@ pub async fn make(engine: &Engine, preflight: &Preflight, options: &PlanOptions)
     };
     let own_node = engine.platform().reader();
     let own_node = own_node.environment(crate::platform::NODE_NAME);
+    let intended = findings::intended::intended(checked, inputs, &steps);
+    let intended: Vec<_> = intended.iter().map(|found| found.as_change()).collect();
     let evidence = Evidence::new(
         world.as_ref(),
         &steps,
         &rehearsal,
         rehearsals.as_ref().map(|all| &all.typical),
         own_node,
+        &intended,
     );
     let mut findings = findings::all(&evidence);
     findings.extend(findings::of_warnings(&preflight.warnings));
@@ -106,6 +114,7 @@ pub async fn make(engine: &Engine, preflight: &Preflight, options: &PlanOptions)
         runbook: checked.runbook().name.clone(),
         digests,
         inputs: inputs.clone(),
+        answers: options.answers.clone(),
         target: preflight.target.clone(),
         made_at,
         steps,
@@ -113,6 +122,7 @@ pub async fn make(engine: &Engine, preflight: &Preflight, options: &PlanOptions)
         findings,
         gaps,
         reads,
+        existing: world.as_ref().map(World::existing).unwrap_or_default(),
     }
 }
 
@@ -122,6 +132,7 @@ async fn rehearse(
     world: &World,
     options: &PlanOptions,
     starts_at: Timestamp,
+    environment: &BTreeMap<String, String>,
 ) -> Result<Rehearsals, String> {
     let endpoint = preflight.target.kubernetes.as_ref();
     let endpoint = endpoint.and_then(|kubernetes| Url::parse(&kubernetes.server).ok());
@@ -134,7 +145,7 @@ async fn rehearse(
             starts_at,
             endpoint: endpoint.clone(),
             answers: options.answers.clone(),
-            environment: BTreeMap::new(),
+            environment: environment.clone(),
         };
         request.run()
     });

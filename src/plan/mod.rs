@@ -18,10 +18,11 @@ mod model;
 mod rehearsal;
 mod world;
 
-pub use findings::CODES;
+pub use findings::{CODES, unknown_code};
 pub use make::{PlanOptions, make};
 pub use model::{
-    Basis, Effect, Finding, Gap, PLAN_FORMAT, Placement, Plan, PlannedStep, Reads, Rehearsal,
-    Severity, Span, Unplaced,
+    Basis, Effect, Existing, Finding, Gap, PLAN_FORMAT, Placement, Plan, PlannedStep, Reads,
+    Rehearsal, Severity, Span, Unplaced,
 };
 pub use rehearsal::{RehearsalError, RehearsalRequest, Rehearsed};
+pub use world::NOT_OBSERVED;

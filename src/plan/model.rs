@@ -1,6 +1,9 @@
 //! A plan as data: what a run would do to each object, what is certain about that, and what speaks against the run.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -22,6 +25,9 @@ pub struct Plan {
     pub digests: Vec<(String, String)>,
     /// Its inputs, defaults included.
     pub inputs: Map<String, Value>,
+    /// The answers to questions of approvals, with which it was rehearsed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub answers: BTreeMap<String, String>,
     /// The cluster and account.
     pub target: RunTarget,
     /// When the cluster was read.
@@ -34,8 +40,11 @@ pub struct Plan {
     pub findings: Vec<Finding>,
     /// The facts that could not be read or are not simulated, and what is not predicted because of them.
     pub gaps: Vec<Gap>,
-    /// How many calls were made to read the cluster and the account.
+    /// How many calls were made to copy the cluster and the account.
     pub reads: Reads,
+    /// The names of what exists; for what the plan calls new.
+    #[serde(skip)]
+    pub existing: Existing,
 }
 
 /// A step of a plan.
@@ -75,6 +84,12 @@ pub struct PlannedStep {
     /// Its parameters, as far as they are known before the run; for findings.
     #[serde(skip)]
     pub arguments: Option<Value>,
+    /// Whether the run goes on where it fails; for findings.
+    #[serde(skip)]
+    pub may_fail: bool,
+    /// Whether it can change something, by its action or by those of the runbook that it calls.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub may_change: bool,
     /// Its reads, as calls.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reads: Vec<String>,
@@ -248,6 +263,21 @@ pub struct Gap {
     pub why: String,
 }
 
+/// The codes of findings that cannot be accepted: the start of a run, or the run, refuses by itself.
+pub(super) const FINAL: [&str; 3] = ["limit_exceeded", "permission_missing", "unfinished_run"];
+
+/// The codes of findings about what other clients are doing.
+const MAY_PASS: [&str; 2] = ["update_in_flight", "unfinished_run"];
+
+/// The names of what existed when a plan was made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Existing {
+    /// The names of nodes, and the ids of instances.
+    pub nodes: BTreeSet<String>,
+    /// The names of pods.
+    pub pods: BTreeSet<String>,
+}
+
 /// How many calls were made, by service.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reads {
@@ -261,7 +291,19 @@ impl Plan {
     /// Returns the findings that stop a run, without those that are accepted.
     pub fn errors<'p>(&'p self, accepted: &'p [String]) -> impl Iterator<Item = &'p Finding> {
         let is_error = |finding: &&Finding| finding.severity == Severity::Error;
-        self.findings.iter().filter(is_error).filter(|finding| !accepted.contains(&finding.code))
+        let is_accepted = |finding: &&Finding| {
+            accepted.contains(&finding.code) && !FINAL.contains(&finding.code.as_str())
+        };
+        self.findings.iter().filter(is_error).filter(move |finding| !is_accepted(finding))
+    }
+
+    /// Returns the codes among those that a person accepts without which the run would not start.
+    pub fn needed_consent(&self, accepted: &[String]) -> Vec<String> {
+        let is_needed = |code: &&String| self.errors(&[]).any(|finding| finding.code == **code);
+        let mut needed: Vec<String> = accepted.iter().filter(is_needed).cloned().collect();
+        needed.sort_unstable();
+        needed.dedup();
+        needed
     }
 
     /// Returns why a run must not start, if a finding speaks against it that is not accepted. `how` says how codes are
@@ -274,12 +316,21 @@ impl Plan {
         let mut codes: Vec<&str> = errors.iter().map(|finding| finding.code.as_str()).collect();
         codes.sort_unstable();
         codes.dedup();
+        let is_final = codes.iter().any(|code| FINAL.contains(code));
         let how = how(&codes);
         let hint = match &first.hint {
+            Some(hint) if is_final => hint.clone(),
             Some(hint) => format!("{hint}; or start nevertheless with {how}"),
+            None if is_final => "`plan` shows the facts".to_owned(),
             None => format!("`plan` shows the facts; start nevertheless with {how}"),
         };
-        let failure = Failure::new(FailureKind::Precondition, texts.join("; "));
+        // What another client is about passes.
+        let passes = |finding: &&Finding| MAY_PASS.contains(&finding.code.as_str());
+        let kind = match errors.iter().all(passes) {
+            true => FailureKind::Conflict,
+            false => FailureKind::Precondition,
+        };
+        let failure = Failure::new(kind, texts.join("; "));
         Some(failure.with_hint(Some(hint)))
     }
 
@@ -287,8 +338,17 @@ impl Plan {
     pub fn changes_something(&self) -> bool {
         self.steps.iter().any(|step| match step.effect {
             Effect::Changes => true,
-            Effect::Unknown => step.can_be_undone.is_some(),
+            Effect::Unknown | Effect::NotReached => step.may_change,
+            Effect::Fails { .. } => !step.changes.is_empty(),
             _ => false,
         })
+    }
+
+    /// Returns the steps that may change something, of which the plan does not say what: a run cannot keep to it.
+    pub fn open_steps(&self) -> Vec<&StepPath> {
+        let is_open = |step: &&PlannedStep| {
+            step.may_change && matches!(step.effect, Effect::Unknown | Effect::NotReached)
+        };
+        self.steps.iter().filter(is_open).map(|step| &step.path).collect()
     }
 }

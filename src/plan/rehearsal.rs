@@ -30,6 +30,10 @@ const STACK_SIZE: usize = 32 << 20;
 /// The actor of a rehearsed run.
 const ACTOR: &str = "rehearsal";
 
+/// How long the copy is left alone after the run, in its own time: what the run has set going last, such as the start
+/// of pods, is over then.
+const SETTLING: Duration = Duration::from_mins(2);
+
 /// A run that is to be rehearsed, and where.
 #[derive(Debug, Clone)]
 pub struct RehearsalRequest {
@@ -71,9 +75,13 @@ pub struct Rehearsed {
 }
 
 impl Rehearsed {
-    /// Returns how many nodes came into being that have no pod at the end but those of daemon sets.
-    pub(super) fn new_nodes_without_pods(&self) -> usize {
-        let new = self.after.nodes.keys().filter(|name| !self.before.nodes.contains_key(*name));
+    /// Returns how many nodes of a nodegroup, or of no nodegroup, came into being that have no pod at the end but those
+    /// of daemon sets.
+    pub(super) fn new_nodes_without_pods(&self, nodegroup: Option<&str>) -> usize {
+        let of_group =
+            self.after.nodes.iter().filter(|(_, node)| node.nodegroup.as_deref() == nodegroup);
+        let new =
+            of_group.map(|(name, _)| name).filter(|name| !self.before.nodes.contains_key(*name));
         let has_work = |node: &String| {
             self.after.pods.values().any(|pod| {
                 pod.node.as_ref() == Some(node) && pod.controller.as_deref() != Some("DaemonSet")
@@ -165,11 +173,12 @@ impl RehearsalRequest {
         let store: Arc<dyn RunStore> = Arc::new(MemoryStore::default());
         let engine = Engine::new(platform, Arc::clone(&store), true)
             .approving_as(Approver::rehearsal(self.answers));
-        let preflight = engine.prepare(self.checked, &self.inputs).await?;
+        let preflight = engine.prepare_to_plan(self.checked.bind(&self.inputs)?).await?;
         let accepted = engine.accept(preflight, ACTOR, None).await?;
         let run = engine.drive(accepted, control).await?;
         let is_cut_off = watchdog.has_fired();
         let events = store.read(run.id(), 0).await?;
+        tokio::time::sleep(SETTLING).await;
         let after = simulator.state().await.map_err(unread)?;
         let (created, calls) = (simulator.created_objects(), simulator.calls());
         simulator.shutdown().await;
@@ -282,7 +291,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_an_error() {
         let ended = in_virtual_time(LIMIT, || async {
-            std::hint::black_box(None::<()>).expect("on purpose")
+            std::hint::black_box(None::<()>).expect("on purpose");
         })
         .await;
         assert!(matches!(ended, Err(RehearsalError::Panicked)), "{ended:?}");

@@ -2,12 +2,14 @@
 //! durations.
 
 use futures::future::join_all;
-use serde_json::Value;
+use runbook::EvaluationScope;
+use serde_json::{Map, Value};
 use simulator::Scenario;
 
-use super::model::{Gap, Reads};
+use super::model::{Existing, Gap, Reads};
 use crate::{
-    engine::ReadAhead,
+    engine::{CheckedRunbook, ReadAhead},
+    permissions::{self, Access, Need, RunbookContext},
     platform::{self, Platform, Progress, kubernetes::AccessQuestion},
     snapshot::{self, Bound, ClusterScope, Estimate, Snapshot, SnapshotError, Wanted},
 };
@@ -48,6 +50,17 @@ impl World {
         };
         let gap = self.snapshot.gaps.iter().find(is_needed)?;
         Some(format!("{} failed: {}", gap.what, short(&gap.why)))
+    }
+
+    /// Returns the names of what exists.
+    pub(super) fn existing(&self) -> Existing {
+        let names = |kind| {
+            let objects = self.snapshot.objects_of(kind).iter();
+            objects.map(|object| object.name().to_owned())
+        };
+        let instances = self.snapshot.groups.iter().flat_map(|group| &group.instances);
+        let instances = instances.map(|instance| instance.id.clone());
+        Existing { nodes: names("Node").chain(instances).collect(), pods: names("Pod").collect() }
     }
 
     /// Returns the calls by which it was read.
@@ -120,11 +133,17 @@ async fn ensure_allowed(platform: &Platform) -> Result<(), WorldError> {
 /// The account may not read it, its nodes or pods cannot be read, or the account has another cluster of the name.
 pub(super) async fn read(
     platform: &Platform,
-    ahead: &ReadAhead,
+    (checked, inputs, ahead): (&CheckedRunbook, &Map<String, Value>, &ReadAhead),
     ranges: bool,
 ) -> Result<World, WorldError> {
     ensure_allowed(platform).await?;
-    let (scope, wanted) = (scope_of(ahead), wanted_by(ahead));
+    let mut wanted = wanted_by(ahead);
+    let scope = EvaluationScope::new(inputs);
+    let needed = permissions::of_runbook(checked.runbook(), &scope, &RunbookContext::default());
+    wanted.config_maps.extend(permissions::config_maps(&needed));
+    wanted.config_maps.sort();
+    wanted.config_maps.dedup();
+    let scope = scope_of(ahead);
     let progress = Progress::silent();
     let snapshot = snapshot::take(&platform.reader(), &scope, &wanted, &progress).await?;
     let bounds: &[Bound] = if ranges { &[Bound::Low, Bound::High] } else { &[] };
@@ -134,6 +153,31 @@ pub(super) async fn read(
         others,
         duration_sources: duration_sources(&snapshot),
         snapshot,
+    })
+}
+
+/// Returns why nothing can be rehearsed: a step reads objects of a kind that a copy does not have, and would fail
+/// there.
+pub(super) fn not_copied(checked: &CheckedRunbook) -> Option<String> {
+    let scope = EvaluationScope::new(&Map::new());
+    let needed = permissions::of_runbook(checked.runbook(), &scope, &RunbookContext::default());
+    let is_copied = |group: &str, resource: &str| {
+        // A ConfigMap that is named is read, and the copy writes its own events.
+        matches!((group, resource), ("", "configmaps") | (_, "events"))
+            || snapshot::listed_resources().any(|listed| listed == (group, resource))
+    };
+    needed.iter().find_map(|requirement| {
+        let Access::Kubernetes(access) = &requirement.access else { return None };
+        let is_read = permissions::is_read_verb(&access.verb) || access.verb == "patch";
+        let (group, resource) = (access.group.as_str(), access.resource.as_str());
+        if !is_read || resource.contains('/') || is_copied(group, resource) {
+            return None;
+        }
+        let step = requirement.needed_by.iter().find_map(|need| match need {
+            Need::Step { step, .. } => Some(step.as_str()),
+            Need::Run(_) | Need::Service(_) | Need::Snapshot => None,
+        })?;
+        Some(format!("step {step} uses {resource}, of which a copy of the cluster has none"))
     })
 }
 
@@ -172,6 +216,9 @@ fn wanted_by(ahead: &ReadAhead) -> Wanted {
     Wanted { config_maps: config_maps.collect() }
 }
 
+/// The end of what is said of a duration that is a default.
+pub const NOT_OBSERVED: &str = ", a default: nothing was observed";
+
 /// Says where the durations come from.
 fn duration_sources(snapshot: &Snapshot) -> Vec<String> {
     let durations = snapshot.durations();
@@ -184,7 +231,7 @@ fn duration_sources(snapshot: &Snapshot) -> Vec<String> {
             seconds(estimate.high)
         );
         match estimate.is_default() {
-            true => format!("{what}: {range}, a default: nothing was observed"),
+            true => format!("{what}: {range}{NOT_OBSERVED}"),
             false => format!("{what}: {range}, of {} observed", estimate.samples),
         }
     };

@@ -151,6 +151,11 @@ impl Platform {
         PlatformReader { platform: self.clone() }
     }
 
+    /// Returns the environment variables that actions may see.
+    pub fn environment(&self) -> &BTreeMap<String, String> {
+        &self.shared.options.environment
+    }
+
     /// Returns the flags with which `kubectl` reads the kubeconfig that was named, if one was.
     pub fn kubectl_flags(&self) -> Vec<String> {
         match &self.shared.options.kubernetes {

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::{
     engine::StartError,
     journal::{Failure, FailureKind, RunHead, StoreError, timestamp},
+    plan::Finding,
     runbook_dir::LookupError,
     windows::OutsideWindow,
 };
@@ -161,6 +162,14 @@ impl ApiError {
         let failure = Failure::new(FailureKind::Conflict, message).with_hint(Some(hint));
         let mut error = Self::from(failure);
         error.body["change_window"] = json!({"open": false, "opens": outside.opens});
+        error
+    }
+
+    /// Returns a response for a run against which findings of its plan speak.
+    pub(super) fn refused_by_findings(failure: Failure, findings: &[&Finding]) -> Self {
+        let mut error = Self::from(failure);
+        error.status = StatusCode::CONFLICT;
+        error.body["findings"] = json!(findings);
         error
     }
 

@@ -28,7 +28,7 @@ use crate::{
         RunId, RunState, RunStore, RunSummary, RunTarget, StoreError, UnreadableSummary,
         with_liveness,
     },
-    plan::{self, Plan, PlanOptions},
+    plan::{self, Finding, Plan, PlanOptions},
     runbook_dir::{self, FoundRunbook, RunbookDir},
     windows::ChangeWindows,
 };
@@ -193,8 +193,11 @@ impl Service {
             move |service: Self| async move { service.shared.engine.prepare_bound(bound).await };
         let mut preflight = self.prepare_on_runs_runtime(prepare).await??;
         preflight.outside_window = outside_window;
-        preflight.consent.accepted.clone_from(&request.accept);
-        self.ensure_acceptable(&preflight, &request.accept).await?;
+        self.ensure_acceptable(&mut preflight, &request).await?;
+        // It may have closed while the run was planned.
+        preflight.outside_window = self
+            .ensure_in_window(&preflight.checked, request.outside_window.clone())?
+            .or(preflight.outside_window);
         let accept = move |service: Self| async move {
             let admission = service.admit().await?;
             // Another request with the same key may have been accepted meanwhile.
@@ -219,7 +222,7 @@ impl Service {
         };
         let bound = self.shared.checks.run(check).await??;
         let prepare =
-            move |service: Self| async move { service.shared.engine.prepare_bound(bound).await };
+            move |service: Self| async move { service.shared.engine.prepare_to_plan(bound).await };
         let preflight = self.prepare_on_runs_runtime(prepare).await??;
         self.make_plan(preflight, options).await
     }
@@ -239,19 +242,33 @@ impl Service {
     /// Refuses a run against which a finding speaks that is not accepted.
     async fn ensure_acceptable(
         &self,
-        preflight: &Preflight,
-        accepted: &[String],
+        preflight: &mut Preflight,
+        request: &StartRequest,
     ) -> Result<(), ApiError> {
-        if !self.shared.plans_before_runs || preflight.target.simulated {
+        let accepted = &request.accept;
+        let changes = preflight.checked.changes_something();
+        if !self.shared.plans_before_runs || preflight.target.simulated || !changes {
             return Ok(());
         }
+        // What is refused anyway is not planned, and what another run is changing speaks against nothing.
+        if request.guard == RestartGuard::On {
+            let runbook = &preflight.checked.runbook().name;
+            self.ensure_not_repeated(runbook, &preflight.target).await?;
+        }
+        let (target, actor) = (preflight.clone(), request.actor.clone());
+        let check = move |service: Self| async move {
+            service.engine().ensure_target_is_free(&target, &actor).await
+        };
+        self.prepare_on_runs_runtime(check).await??;
         let options = PlanOptions { ranges: false, ..PlanOptions::default() };
         let plan = self.make_plan(preflight.clone(), options).await?;
         let how = |codes: &[&str]| format!("\"accept\": {} in the body", json!(codes));
-        match plan.refusal(accepted, how) {
-            Some(failure) => Err(failure.into()),
-            None => Ok(()),
+        if let Some(failure) = plan.refusal(accepted, how) {
+            let errors: Vec<&Finding> = plan.errors(accepted).collect();
+            return Err(ApiError::refused_by_findings(failure, &errors));
         }
+        preflight.consent.accepted = plan.needed_consent(accepted);
+        Ok(())
     }
 
     async fn accept(

@@ -1,13 +1,16 @@
 //! A plan as text for people: what speaks against the run first, then the steps with what they change.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
+use jiff::Timestamp;
 use text::{join_truncated, plural, printable};
 
 use super::super::stdout::{Color, paint};
 use crate::{
-    journal::RecordedChange,
-    plan::{Basis, Effect, Finding, Plan, PlannedStep, Rehearsal, Severity, Span},
+    journal::{RecordedChange, short_digest},
+    plan::{
+        Basis, Effect, Finding, NOT_OBSERVED, Plan, PlannedStep, Reads, Rehearsal, Severity, Span,
+    },
 };
 
 /// How many changes of a step are listed, unless all are asked for.
@@ -15,17 +18,32 @@ const MAX_CHANGES: usize = 12;
 /// How many lines say what a step waits for, and how long each is, unless all is asked for.
 const MAX_WAITS: usize = 1;
 const MAX_WAIT_TEXT: usize = 140;
+/// How many places of new pods are listed, unless all are asked for.
+const MAX_PLACEMENTS: usize = 20;
 
 /// Returns the whole plan.
 pub(super) fn describe(plan: &Plan, all: bool) -> String {
     let mut text = head(plan);
     text.push_str(&findings(&plan.findings));
-    text.push_str("\nSteps\n");
-    let shown = plan.steps.iter().filter(|step| all || !is_silent(step));
-    shown.for_each(|step| text.push_str(&describe_step(step, all)));
-    text.push_str(&placements(plan));
+    text.push_str(&steps(plan, all));
+    text.push_str(&placements(plan, all));
     text.push_str(&gaps(plan));
     text.push_str(&totals(plan));
+    text
+}
+
+fn steps(plan: &Plan, all: bool) -> String {
+    let mut text = "\nSteps\n".to_owned();
+    let (shown, silent): (Vec<_>, Vec<_>) =
+        plan.steps.iter().partition(|step| all || !is_silent(step));
+    shown.into_iter().for_each(|step| text.push_str(&describe_step(step, all)));
+    if !silent.is_empty() {
+        let _ = writeln!(
+            text,
+            "    {} whose condition holds at once (--all shows them)",
+            plural(silent.len(), "more check")
+        );
+    }
     text
 }
 
@@ -33,9 +51,7 @@ pub(super) fn describe(plan: &Plan, all: bool) -> String {
 pub(in crate::cli) fn describe_for_confirmation(plan: &Plan) -> String {
     let mut text = rehearsed(&plan.rehearsal);
     text.push_str(&findings(&plan.findings));
-    text.push_str("\nSteps\n");
-    let shown = plan.steps.iter().filter(|step| !is_silent(step));
-    shown.for_each(|step| text.push_str(&describe_step(step, false)));
+    text.push_str(&steps(plan, false));
     text.push_str(&gaps(plan));
     text.push_str(&totals(plan));
     text
@@ -43,6 +59,9 @@ pub(in crate::cli) fn describe_for_confirmation(plan: &Plan) -> String {
 
 /// Whether a step says nothing that a person needs: a wait that is over at once.
 fn is_silent(step: &PlannedStep) -> bool {
+    if step.action == "wait_approval" {
+        return false;
+    }
     let is_short = step.takes.is_some_and(|takes| takes.high < 1.0);
     matches!(step.effect, Effect::Waits) && is_short && step.waits_for.is_empty()
 }
@@ -53,13 +72,24 @@ fn head(plan: &Plan) -> String {
         printable(&plan.runbook),
         printable(&plan.target.to_string())
     );
-    let _ = writeln!(
-        text,
-        "Read at {} with {} to Kubernetes and {} to AWS. Nothing was changed.",
-        plan.made_at.strftime("%Y-%m-%d %H:%M:%SZ"),
-        calls(plan.reads.kubernetes),
-        calls(plan.reads.aws),
-    );
+    let inputs: Vec<String> =
+        plan.inputs.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    if !inputs.is_empty() {
+        let _ = writeln!(text, "Inputs: {}", printable(&inputs.join(", ")));
+    }
+    let digests =
+        plan.digests.iter().map(|(name, digest)| format!("{name} {}", short_digest(digest)));
+    let _ = writeln!(text, "SHA-256: {}", printable(&digests.collect::<Vec<_>>().join(", ")));
+    let _ = write!(text, "Read at {}", plan.made_at.strftime("%Y-%m-%d %H:%M:%SZ"));
+    if plan.reads != Reads::default() {
+        let _ = write!(
+            text,
+            ", copied with {} to Kubernetes and {} to AWS",
+            calls(plan.reads.kubernetes),
+            calls(plan.reads.aws),
+        );
+    }
+    text.push_str(". Nothing was changed.\n");
     text.push_str(&rehearsed(&plan.rehearsal));
     text
 }
@@ -82,8 +112,19 @@ fn rehearsed(rehearsal: &Rehearsal) -> String {
                 let _ =
                     writeln!(text, "  {}{}", printable(&failure.message), step.unwrap_or_default());
             }
-            for source in durations {
+            let (defaults, observed): (Vec<&String>, Vec<&String>) =
+                durations.iter().partition(|source| source.ends_with(NOT_OBSERVED));
+            for source in observed {
                 let _ = writeln!(text, "  {}", printable(source));
+            }
+            if !defaults.is_empty() {
+                let each = defaults.iter().map(|source| source.trim_end_matches(NOT_OBSERVED));
+                let each: Vec<&str> = each.collect();
+                let _ = writeln!(
+                    text,
+                    "  not observed, so by default: {}",
+                    printable(&each.join("; "))
+                );
             }
             text
         }
@@ -162,7 +203,10 @@ fn describe_step(step: &PlannedStep, all: bool) -> String {
         _ => {}
     }
     if let Some(message) = &step.message {
-        line(message);
+        match step.effect {
+            Effect::Changes | Effect::Fails { .. } => line(&format!("will log: {message}")),
+            _ => line(message),
+        }
     }
     let limit = if all { usize::MAX } else { MAX_CHANGES };
     step.changes.iter().take(limit).for_each(|change| line(&change_text(change)));
@@ -184,18 +228,22 @@ fn describe_step(step: &PlannedStep, all: bool) -> String {
 fn change_text(change: &RecordedChange) -> String {
     match (&change.before, &change.after) {
         (_, serde_json::Value::Null) => format!("{}: removed", change.target),
+        (before, serde_json::Value::String(after)) if after.parse::<Timestamp>().is_ok() => {
+            format!("{}: {before} -> the time of the change", change.target)
+        }
         (before, after) => format!("{}: {before} -> {after}", change.target),
     }
 }
 
-fn placements(plan: &Plan) -> String {
+fn placements(plan: &Plan, all: bool) -> String {
     let Rehearsal::Done { placements, unplaced, .. } = &plan.rehearsal else {
         return String::new();
     };
     let mut text = String::new();
     if !placements.is_empty() {
         text.push_str("\nWhere new pods run at the end (~ predicted)\n");
-        for placement in placements {
+        let limit = if all { usize::MAX } else { MAX_PLACEMENTS };
+        for placement in placements.iter().take(limit) {
             let _ = writeln!(
                 text,
                 "  {}/{}: {} on {}",
@@ -205,17 +253,19 @@ fn placements(plan: &Plan) -> String {
                 printable(&placement.node)
             );
         }
+        if let Some(more @ 1..) = placements.len().checked_sub(limit) {
+            let _ = writeln!(text, "  and {} (--all shows them)", plural(more, "more place"));
+        }
     }
     if !unplaced.is_empty() {
         text.push_str("\nPods that no node takes at the end\n");
+        let mut by_reason: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for pod in unplaced {
-            let _ = writeln!(
-                text,
-                "  {}/{}: {}",
-                printable(&pod.namespace),
-                printable(&pod.pod),
-                printable(&pod.reason)
-            );
+            let path = format!("{}/{}", pod.namespace, pod.pod);
+            by_reason.entry(&pod.reason).or_default().push(path);
+        }
+        for (reason, pods) in by_reason {
+            let _ = writeln!(text, "  {}: {}", printable(&join_truncated(pods)), printable(reason));
         }
     }
     text
@@ -234,24 +284,26 @@ fn gaps(plan: &Plan) -> String {
 
 fn totals(plan: &Plan) -> String {
     let changing: Vec<&PlannedStep> =
-        plan.steps.iter().filter(|step| step.effect == Effect::Changes).collect();
+        plan.steps.iter().filter(|step| !step.changes.is_empty()).collect();
     let changes: usize = changing.iter().map(|step| step.changes.len()).sum();
-    let lasting: usize = changing
-        .iter()
-        .filter(|step| step.can_be_undone == Some(false))
-        .map(|step| step.changes.len())
-        .sum();
-    let unknown = plan.steps.iter().filter(|step| step.effect == Effect::Unknown).count();
-    let mut text = match (changes, unknown) {
+    let lasting: Vec<&PlannedStep> =
+        changing.iter().copied().filter(|step| step.can_be_undone == Some(false)).collect();
+    let count = |effect: &Effect| plan.steps.iter().filter(|step| step.effect == *effect).count();
+    let (unknown, not_reached) = (count(&Effect::Unknown), count(&Effect::NotReached));
+    let mut text = match (changes, unknown + not_reached) {
         (0, 0) => "\nNothing to change".to_owned(),
-        _ => format!(
-            "\n{} by {}, {lasting} of which cannot be undone",
-            plural(changes, "change"),
-            plural(changing.len(), "step"),
-        ),
+        _ => format!("\n{} by {}", plural(changes, "change"), plural(changing.len(), "step")),
     };
+    if !lasting.is_empty() {
+        let count: usize = lasting.iter().map(|step| step.changes.len()).sum();
+        let steps = join_truncated(lasting.iter().map(|step| step.path.to_string()));
+        let _ = write!(text, "; {} cannot be undone ({steps})", plural(count, "change"));
+    }
     if unknown > 0 {
         let _ = write!(text, "; what {} would do is not known", plural(unknown, "step"));
+    }
+    if not_reached > 0 {
+        let _ = write!(text, "; the run does not come to {}", plural(not_reached, "step"));
     }
     text.push_str(".\n");
     if plan.steps.iter().any(|step| step.basis == Basis::Predicted) {

@@ -84,7 +84,7 @@ async fn make(
     inputs: &Map<String, Value>,
     options: &PlanOptions,
 ) -> Result<Plan, CliError> {
-    let preflight = engine.prepare(checked, inputs).await?;
+    let preflight = engine.prepare_to_plan(checked.bind(inputs)?).await?;
     Ok(plan::make(engine, &preflight, options).await)
 }
 

@@ -1,5 +1,7 @@
 //! Whether the account and the cluster have room for what is new: launches, addresses, quotas.
 
+use jiff::SignedDuration;
+
 use super::{
     error,
     evidence::{ChangedObject, Evidence, GROUP},
@@ -13,8 +15,25 @@ use crate::{
 /// The addresses that a new node takes at least: its own and one that is kept warm.
 const ADDRESSES_PER_NODE: u64 = 2;
 
+/// How long a failed launch says something about the next one.
+const RECENT: SignedDuration = SignedDuration::from_hours(24);
+
 pub(super) fn check(evidence: &Evidence<'_>) -> Vec<Finding> {
+    let growing = growing(evidence);
     let mut findings = Vec::new();
+    for (group, changed, _) in &growing {
+        findings.extend(failed_launches(evidence, group, changed));
+        findings.extend(addresses(evidence, group, changed, &growing));
+    }
+    findings.extend(quotas(evidence));
+    findings
+}
+
+/// A group that gets larger, by which change, and by how many nodes.
+type Growing<'e> = (&'e AutoScalingGroup, ChangedObject<'e>, u64);
+
+fn growing<'e>(evidence: &Evidence<'e>) -> Vec<Growing<'e>> {
+    let mut growing = Vec::new();
     for kind in ["nodegroup", GROUP] {
         for changed in evidence.changed_once(kind) {
             let group = match kind {
@@ -27,14 +46,10 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Vec<Finding> {
                 }
                 _ => 0,
             };
-            if let Some(group) = group.filter(|_| new > 0) {
-                findings.extend(failed_launches(evidence, group, &changed));
-                findings.extend(addresses(evidence, group, &changed, new));
-            }
+            growing.extend(group.filter(|_| new > 0).map(|group| (group, changed, new)));
         }
     }
-    findings.extend(quotas(evidence));
-    findings
+    growing
 }
 
 fn failed_launches(
@@ -44,7 +59,8 @@ fn failed_launches(
 ) -> Option<Finding> {
     let is_launch = |activity: &&Activity| activity.description.starts_with("Launching");
     let latest = evidence.activities_of(&group.name).iter().find(is_launch)?;
-    if !latest.has_failed() {
+    let age = evidence.taken_at()?.duration_since(latest.started_at?);
+    if !latest.has_failed() || age > RECENT {
         return None;
     }
     let found = warning(
@@ -60,12 +76,18 @@ fn addresses(
     evidence: &Evidence<'_>,
     group: &AutoScalingGroup,
     changed: &ChangedObject<'_>,
-    new: u64,
+    growing: &[Growing<'_>],
 ) -> Option<Finding> {
     let subnets = evidence.subnets_of(group);
     if subnets.is_empty() {
         return None;
     }
+    // Groups of one cluster mostly share their subnets.
+    let shares = |other: &AutoScalingGroup| {
+        other.subnets.iter().any(|subnet| group.subnets.contains(subnet))
+    };
+    let sharing = growing.iter().filter(|(other, ..)| shares(other));
+    let new: u64 = sharing.map(|(_, _, new)| new).sum();
     let free: u64 = subnets.iter().map(|subnet| u64::from(subnet.free_addresses)).sum();
     if free >= new * ADDRESSES_PER_NODE {
         return None;
@@ -77,7 +99,7 @@ fn addresses(
     let found = error(
         "addresses_too_few",
         format!(
-            "the subnets of group {} have {free} free addresses, too few for {new} new nodes",
+            "the subnets of group {} have {free} free addresses, too few for {new} new nodes in them",
             group.name
         ),
     )

@@ -1,10 +1,11 @@
 //! What findings are made from: the copy of the cluster, what the run would do to it, and what was found out beside.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
+use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::journal::StepPath;
+use crate::journal::{StepOutcome, StepPath};
 use crate::plan::{
     model::{Effect, PlannedStep, Rehearsal},
     rehearsal::Rehearsed,
@@ -25,6 +26,10 @@ pub(in crate::plan) struct Evidence<'e> {
     pub(in crate::plan) rehearsed: Option<&'e Rehearsed>,
     /// The name of the node on which this process runs.
     pub(in crate::plan) own_node: Option<&'e str>,
+    /// The objects that steps are to change to which the rehearsal does not come. Their values are not known.
+    intended: &'e [ChangedObject<'e>],
+    /// The objects of the copy, by kind, namespace and name.
+    objects: HashMap<[&'e str; 3], &'e Value>,
 }
 
 /// An object that a step changes, as the target of the change names it.
@@ -52,8 +57,17 @@ impl<'e> Evidence<'e> {
         rehearsal: &'e Rehearsal,
         rehearsed: Option<&'e Rehearsed>,
         own_node: Option<&'e str>,
+        intended: &'e [ChangedObject<'e>],
     ) -> Self {
-        Self { world, steps, rehearsal, rehearsed, own_node }
+        let snapshot = world.map(|world| &world.snapshot);
+        let objects = snapshot.into_iter().flat_map(|snapshot| snapshot.objects.iter());
+        let objects = objects.flat_map(|(kind, objects)| {
+            objects
+                .iter()
+                .map(|object| ([*kind, object.namespace(), object.name()], &object.object))
+        });
+        let objects = objects.collect();
+        Self { world, steps, rehearsal, rehearsed, own_node, intended, objects }
     }
 
     fn snapshot(&self) -> Option<&'e Snapshot> {
@@ -104,23 +118,72 @@ impl<'e> Evidence<'e> {
         subnets.filter(|subnet| group.subnets.contains(&subnet.id)).collect()
     }
 
+    /// Whether the rehearsal comes to the end of a step.
+    pub(in crate::plan) fn has_reached(&self, step: &StepPath) -> bool {
+        self.rehearsed
+            .is_some_and(|all| all.run.step(step).is_some_and(|ran| ran.outcome.is_some()))
+    }
+
+    /// Whether a step succeeds in the rehearsal.
+    pub(in crate::plan) fn has_passed(&self, step: &StepPath) -> bool {
+        let outcome = self.rehearsed.and_then(|all| all.run.step(step)?.outcome.as_ref());
+        matches!(outcome, Some(StepOutcome::Completed { .. }))
+    }
+
+    /// Returns what adds nodes when pods find no place, where the cluster has something that does.
+    pub(in crate::plan) fn adds_nodes(&self) -> Option<&'e str> {
+        let known = ["karpenter", "cluster-autoscaler"];
+        let runs = |deployment: &&Value| {
+            number(deployment, "/status/readyReplicas") > Some(0)
+                && known.iter().any(|name| text(deployment, "/metadata/name").contains(name))
+        };
+        let has_pool =
+            |node: &&Value| node.pointer("/metadata/labels/karpenter.sh~1nodepool").is_some();
+        let found = self.objects("Deployment").find(runs);
+        let found = found.map(|deployment| text(deployment, "/metadata/name"));
+        found.or_else(|| self.objects("Node").find(has_pool).map(|_| "Karpenter"))
+    }
+
+    /// Returns when the copy was made.
+    pub(in crate::plan) fn taken_at(&self) -> Option<Timestamp> {
+        self.snapshot().map(|snapshot| snapshot.taken_at)
+    }
+
     /// Returns every change of the run, in order.
     pub(in crate::plan) fn changes(&self) -> impl Iterator<Item = ChangedObject<'e>> {
-        let steps = self.steps.iter().filter(|step| step.effect == Effect::Changes);
+        let changes =
+            |step: &&PlannedStep| matches!(step.effect, Effect::Changes | Effect::Fails { .. });
+        let steps = self.steps.iter().filter(changes);
         steps.flat_map(|step| {
             step.changes.iter().map(|change| {
                 let (kind, rest) = split_kind(&change.target);
-                let (name, part) = rest.split_once(' ').unwrap_or((rest, ""));
+                let (name, part) = self.split_name(kind, rest);
                 let (before, after) = (&change.before, &change.after);
                 ChangedObject { kind, name, part, before, after, step: &step.path }
             })
         })
     }
 
-    /// Returns the changes of one kind of object, one for each part of an object and step.
+    /// Returns the name that a text begins with, and the rest. The name of a group may have spaces.
+    fn split_name<'t>(&self, kind: &str, text: &'t str) -> (&'t str, &'t str) {
+        let groups = self.snapshot().into_iter().flat_map(|snapshot| &snapshot.groups);
+        let with_spaces = groups.filter(|group| kind == GROUP && group.name.contains(' '));
+        for group in with_spaces {
+            let rest =
+                text.strip_prefix(group.name.as_str()).and_then(|rest| rest.strip_prefix(' '));
+            if let Some(rest) = rest {
+                return (&text[..group.name.len()], rest);
+            }
+        }
+        text.split_once(' ').unwrap_or((text, ""))
+    }
+
+    /// Returns the changes of one kind of object, one for each part of an object and step. A run that fails before it
+    /// comes to a step would come to it once that is put right, so what it is to change counts, too.
     pub(in crate::plan) fn changed_once(&self, kind: &str) -> Vec<ChangedObject<'e>> {
         let mut seen = BTreeSet::new();
-        let of_kind = self.changes().filter(|change| change.kind == kind);
+        let all = self.changes().chain(self.intended.iter().copied());
+        let of_kind = all.filter(|change| change.kind == kind);
         of_kind.filter(|change| seen.insert((change.name, change.part, change.step))).collect()
     }
 
@@ -133,10 +196,7 @@ impl<'e> Evidence<'e> {
     /// Returns an object by `NAMESPACE/NAME`, or by its name where it has no namespace.
     pub(in crate::plan) fn object(&self, kind: &'e str, path: &str) -> Option<&'e Value> {
         let (namespace, name) = path.split_once('/').unwrap_or(("", path));
-        self.objects(kind).find(|object| {
-            text(object, "/metadata/name") == name
-                && text(object, "/metadata/namespace") == namespace
-        })
+        self.objects.get(&[kind, namespace, name]).copied()
     }
 }
 

@@ -5,6 +5,7 @@ mod budgets;
 mod capacity;
 pub(super) mod evidence;
 mod failures;
+pub(super) mod intended;
 mod nodegroups;
 mod pods;
 mod replicas;
@@ -23,8 +24,7 @@ use evidence::Evidence;
 type Check = fn(&Evidence<'_>) -> Vec<Finding>;
 
 /// Every check, in the order in which findings of the same severity are listed.
-const CHECKS: [Check; 7] = [
-    failures::check,
+const CHECKS: [Check; 6] = [
     replicas::check,
     rollouts::check,
     budgets::check,
@@ -64,12 +64,25 @@ pub const CODES: [(&str, &str); 27] = [
     ("unfinished_run", "another run holds the cluster"),
 ];
 
+/// Returns the first of these codes that no finding has.
+pub fn unknown_code(codes: &[String]) -> Option<&str> {
+    let is_known = |code: &str| CODES.iter().any(|(known, _)| *known == code);
+    codes.iter().map(String::as_str).find(|code| !is_known(code))
+}
+
 /// Returns all findings, the worst first.
 pub(super) fn all(evidence: &Evidence<'_>) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = CHECKS.iter().flat_map(|check| check(evidence)).collect();
+    let mut findings = failures::check(evidence);
+    let mut checked: Vec<Finding> = CHECKS.iter().flat_map(|check| check(evidence)).collect();
+    checked.retain_mut(|found| holds_at_its_step(evidence, &findings, found));
+    // A check names each object, where a step is refused because of the first.
+    findings.retain(|refusal| {
+        !checked.iter().any(|found| (&found.code, &found.step) == (&refusal.code, &refusal.step))
+    });
+    findings.extend(checked);
     // Several steps may change one object: the first of them says it.
     let mut said = BTreeSet::new();
-    findings.retain(|found| said.insert((found.code.clone(), found.evidence.clone())));
+    findings.retain(|found| said.insert((found.code.clone(), found.message.clone())));
     // What fails, and why, is one finding where the why has a code of its own.
     let explained: BTreeSet<StepPath> = findings
         .iter()
@@ -79,10 +92,39 @@ pub(super) fn all(evidence: &Evidence<'_>) -> Vec<Finding> {
     let is_explained =
         |found: &Finding| found.step.as_ref().is_some_and(|step| explained.contains(step));
     findings.retain(|found| !is_general(&found.code) || !is_explained(found));
-    let mut said = BTreeSet::new();
-    findings.retain(|found| said.insert((found.code.clone(), found.step.clone())));
     findings.sort_by_key(|finding| finding.severity);
     findings
+}
+
+/// Judges a finding, which was made from the cluster as it is, by what the rehearsal shows of the step: an earlier step
+/// may have changed what speaks against it. Returns whether it is still one.
+fn holds_at_its_step(evidence: &Evidence<'_>, refusals: &[Finding], found: &mut Finding) -> bool {
+    let Some(step) = found.step.as_ref().filter(|_| found.severity == Severity::Error) else {
+        return true;
+    };
+    // The copy decides about evictions as the API server does.
+    if found.code == "budget_blocks" && evidence.has_reached(step) {
+        return refusals
+            .iter()
+            .any(|refusal| (&refusal.code, &refusal.step) == (&found.code, &found.step));
+    }
+    if !evidence.has_passed(step) {
+        return true;
+    }
+    match found.code.as_str() {
+        "all_protected"
+        | "nodegroup_unhealthy"
+        | "processes_suspended"
+        | "rollout_paused"
+        | "rollout_stuck"
+        | "several_groups"
+        | "update_in_flight" => {
+            found.severity = Severity::Warning;
+            found.evidence.push_str("; the step succeeded on the copy of the cluster");
+        }
+        _ => {}
+    }
+    true
 }
 
 /// Whether a code only says where something was found.
@@ -92,7 +134,12 @@ fn is_general(code: &str) -> bool {
 
 /// Returns the warnings that were found before the plan as findings.
 pub(super) fn of_warnings(warnings: &[String]) -> Vec<Finding> {
-    let each = warnings.iter().map(|text| warning("own_pod", text.clone()).of_run());
+    // Only that of the node on which this process runs is found before a run.
+    let found = |text: &String| {
+        let found = warning("own_pod", text.clone()).because("SOP_NODE_NAME names the node");
+        found.hint("move it to another node, or let another replica continue the run").of_run()
+    };
+    let each = warnings.iter().map(found);
     each.collect()
 }
 

@@ -9,7 +9,7 @@ use super::{
     warning,
 };
 use crate::{
-    plan::{model::Finding, rehearsal::Rehearsed},
+    plan::model::Finding,
     platform::aws::{AutoScalingGroup, Nodegroup},
 };
 
@@ -22,11 +22,11 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Vec<Finding> {
         let Some(nodegroup) = evidence.nodegroup(changed.name) else { continue };
         findings.extend(state(evidence, nodegroup, &changed));
         let Some(group) = evidence.group_of(nodegroup) else { continue };
-        findings.extend(of_group(evidence, group, &changed));
+        findings.extend(of_group(evidence, group, Some(changed.name), &changed));
     }
     for changed in evidence.changed_once(GROUP) {
         let Some(group) = evidence.group(changed.name) else { continue };
-        findings.extend(of_group(evidence, group, &changed));
+        findings.extend(of_group(evidence, group, None, &changed));
     }
     findings
 }
@@ -67,6 +67,7 @@ fn state(
 fn of_group(
     evidence: &Evidence<'_>,
     group: &AutoScalingGroup,
+    nodegroup: Option<&str>,
     changed: &ChangedObject<'_>,
 ) -> Vec<Finding> {
     let is_size = changed.part == "desired";
@@ -74,7 +75,11 @@ fn of_group(
     let grows = is_size && after > before;
     let shrinks = is_size && after < before;
     let mut findings = Vec::new();
-    findings.extend(autoscaler(evidence, group, changed).filter(|_| grows || shrinks));
+    if grows || shrinks {
+        let new = evidence.rehearsed.filter(|_| grows);
+        let unused = new.map(|all| all.new_nodes_without_pods(nodegroup));
+        findings.extend(autoscaler(evidence, group, unused, changed));
+    }
     findings.extend(suspended(group, changed, grows, shrinks));
     if shrinks {
         findings.extend(protected(group, changed));
@@ -95,6 +100,7 @@ fn of_group(
 fn autoscaler(
     evidence: &Evidence<'_>,
     group: &AutoScalingGroup,
+    unused: Option<usize>,
     changed: &ChangedObject<'_>,
 ) -> Option<Finding> {
     if !group.tags.contains_key(AUTOSCALER_TAG) {
@@ -107,13 +113,12 @@ fn autoscaler(
             && deployment.pointer("/status/readyReplicas").and_then(serde_json::Value::as_i64)
                 > Some(0)
     })?;
-    let empty = evidence.rehearsed.map(Rehearsed::new_nodes_without_pods);
     let facts = format!(
         "deployment {}/{} runs, and the group has the tag {AUTOSCALER_TAG}",
         text(running, "/metadata/namespace"),
         text(running, "/metadata/name"),
     );
-    let found = match empty {
+    let found = match unused {
         Some(0) | None => warning(
             "cluster_autoscaler",
             format!(

@@ -24,12 +24,15 @@ fn not_placed(evidence: &Evidence<'_>) -> Option<Finding> {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    let found = error(
-        "pods_not_placed",
-        format!("no node takes {}{more} at the end of the run", named.join(", ")),
-    )
-    .because(first.reason.clone())
-    .hint("compare the requests, node selectors, affinities and tolerations of the pods with the nodes");
+    let message = format!("no node takes {}{more} at the end of the run", named.join(", "));
+    let hint = "compare the requests, node selectors, affinities and tolerations of the pods with the nodes";
+    let found = match evidence.adds_nodes() {
+        None => error("pods_not_placed", message).because(first.reason.clone()).hint(hint),
+        // The copy has nothing that does.
+        Some(name) => warning("pods_not_placed", message)
+            .because(format!("{}; {name} may add nodes for them", first.reason))
+            .hint(hint),
+    };
     Some(found.of_run())
 }
 

@@ -9,8 +9,16 @@ use super::{
 };
 use crate::plan::model::Finding;
 
+/// The actions that begin a rollout, or wait for pods of one.
+const BEGIN_ROLLOUTS: [&str; 3] = ["rollout_restart", "scale_deployment", "set_image"];
+
 pub(super) fn check(evidence: &Evidence<'_>) -> Vec<Finding> {
-    let changed = evidence.changed_once("deployment").into_iter();
+    // A step that undoes a rollout is there to repair it, and a size or a note can be changed in the middle of one.
+    let begins_rollout = |changed: &ChangedObject<'_>| {
+        let step = evidence.steps.iter().find(|step| step.path == *changed.step);
+        step.is_some_and(|step| BEGIN_ROLLOUTS.contains(&step.action.as_str()))
+    };
+    let changed = evidence.changed_once("deployment").into_iter().filter(begins_rollout);
     changed.filter_map(|changed| rollout(evidence, &changed)).collect()
 }
 
