@@ -366,6 +366,27 @@ async fn an_object_waits_until_a_change_window_opens() {
     assert!(reason.contains("no change window is open: the next one opens"), "{waits:#}");
     world.create("reading", json!({"runbook": "reads"})).await;
     wait_for_object(&world, "reading", "succeeded").await;
+    let outside = json!({"runbook": "scale-up", "outsideWindow": "change 4711"});
+    world.create("at-once", outside).await;
+    wait_for_object(&world, "at-once", "succeeded").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_accepts_a_finding_that_would_refuse_its_run() {
+    let world = World::new();
+    let restarts = "name: restarts\nsteps:\n  - {id: one, action: rollout_restart, on_failure: continue, \
+        with: {namespace: rafay-core, deployment: rafay-sentry}}\n  - {id: two, action: rollout_restart, \
+        with: {namespace: rafay-core, deployment: not-there}}\n";
+    std::fs::write(world.runbooks.path().join("restarts.yaml"), restarts).unwrap();
+    let _replica = world.replica_that_accepts_objects();
+    world.create("refused", json!({"runbook": "restarts"})).await;
+    let refused = wait_for_object(&world, "refused", "refused").await;
+    let why = refused["conditions"][0]["message"].as_str().unwrap();
+    assert!(why.contains("object_missing: "), "{refused:#}");
+    assert_eq!(world.changes().await, [""; 0]);
+    world.create("accepted", json!({"runbook": "restarts", "accept": ["object_missing"]})).await;
+    wait_for_object(&world, "accepted", "failed").await;
+    assert_eq!(world.changes().await.len(), 1, "the first deployment was restarted");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -389,6 +410,16 @@ async fn an_object_that_cannot_be_a_run_is_refused_with_the_reason() {
             "no-input",
             json!({"runbook": "scale-up", "inputs": {"factor": 2}}),
             "unknown input 'factor'",
+        ),
+        (
+            "no-such-code",
+            json!({"runbook": "scale-up", "accept": ["no_such_code"]}),
+            "there is no finding with the code \"no_such_code\"",
+        ),
+        (
+            "no-reason",
+            json!({"runbook": "scale-up", "outsideWindow": " "}),
+            "outsideWindow has no reason",
         ),
         (
             "too-late",

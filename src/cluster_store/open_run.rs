@@ -186,6 +186,9 @@ async fn create(
         requested_by: Some(spec.actor.clone()),
         writer: Some(writer.to_owned()),
         start_before: None,
+        // The journal has both.
+        accept: Vec::new(),
+        outside_window: None,
     };
     let object = RunbookRun::new(run.as_str(), spec);
     let objects = &shared.objects;

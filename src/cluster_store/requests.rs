@@ -42,6 +42,8 @@ pub(super) fn request(run: &RunbookRun) -> RunRequest {
         created_at: metadata.creation_timestamp.as_ref().map(|time| time.0),
         // The API server has checked the format.
         start_before: spec.start_before.as_ref().and_then(|time| time.parse().ok()),
+        accept: spec.accept.clone(),
+        outside_window: spec.outside_window.clone(),
         answer: finished.map(|condition| condition.message.clone()),
     }
 }

@@ -88,6 +88,10 @@ pub struct RunRequest {
     pub created_at: Option<Timestamp>,
     /// The time from which on it must not be started.
     pub start_before: Option<Timestamp>,
+    /// The codes of the findings of a plan in spite of which it starts.
+    pub accept: Vec<String>,
+    /// Why it is to start although no change window may be open.
+    pub outside_window: Option<String>,
     /// The last answer, where the request waits.
     pub answer: Option<String>,
 }

@@ -14,6 +14,7 @@ use super::{
 use crate::journal::{
     FailureKind, RequestAnswer, RunId, RunRequest, SharedStore, StoreError, timestamp,
 };
+use crate::plan::unknown_code;
 use clock::{Backoff, Clock, Pace};
 
 /// The least pause between two attempts to start the same run.
@@ -100,16 +101,24 @@ impl Service {
         }
         let id: Result<RunId, _> = name.parse();
         let id = id.map_err(|error| RequestAnswer::Refused(error.to_string()))?;
+        if let Some(unknown) = unknown_code(&request.accept) {
+            let message = format!("accept: there is no finding with the code {unknown:?}");
+            return Err(RequestAnswer::Refused(message));
+        }
+        let outside_window = request.outside_window.as_deref();
+        if outside_window.is_some_and(|reason| reason.trim().is_empty()) {
+            return Err(RequestAnswer::Refused("outsideWindow has no reason".into()));
+        }
         let asked_by = request.requested_by.as_deref().unwrap_or("an unknown person");
         let started = self.start(StartRequest {
             runbook: request.runbook.clone(),
             inputs: request.inputs.clone(),
             key: request.key.clone(),
-            accept: Vec::new(),
+            accept: request.accept.clone(),
             actor: format!("object:{asked_by}"),
             guard: RestartGuard::Off,
             id: Some(id.clone()),
-            outside_window: None,
+            outside_window: request.outside_window.clone(),
         });
         let error = match started.await {
             Ok(response) if response["run"] == name.as_str() => return Ok(()),

@@ -57,6 +57,14 @@ pub struct RunbookRunSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "date-time"))]
     pub start_before: Option<String>,
+    /// The codes of the findings of a plan in spite of which the run starts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(length(max = 63)))]
+    pub accept: Vec<String>,
+    /// Why the run is to start although no change window may be open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub outside_window: Option<String>,
     /// The process that created the object; none where a person did, who asks for a run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writer: Option<String>,
