@@ -15,7 +15,8 @@ use kube::{
 };
 use rafay_relay_sop::{
     permissions::{
-        RbacNames, Requirement, RunbookContext, Subject as Subjects, merge, of_runbook, roles,
+        RbacNames, Requirement, RunbookContext, Subject as Subjects, merge, of_runbook,
+        of_snapshot, roles,
     },
     platform::kubernetes::{LEASE_NAME, LEASE_NAMESPACE},
 };
@@ -53,8 +54,18 @@ pub(crate) struct TestServiceAccount {
 
 /// The permissions that are derived from a runbook. Its namespaces must have values by default.
 pub(crate) fn requirements_of(text: &str) -> Vec<Requirement> {
+    requirements_with(text, &[])
+}
+
+/// The permissions that are derived from a runbook with these inputs, each as `NAME=VALUE`.
+fn requirements_with(text: &str, inputs: &[&str]) -> Vec<Requirement> {
     let checked = test_support::checked(text).unwrap_or_else(|why| panic!("{why}"));
-    let inputs = checked.runbook().bind_known(&Map::new()).unwrap();
+    let input = |text: &&str| {
+        let (name, value) = text.split_once('=').expect("an input has a value");
+        (name.to_owned(), checked.runbook().parse_input(name, value).expect("a value of its type"))
+    };
+    let given: Map<String, serde_json::Value> = inputs.iter().map(input).collect();
+    let inputs = checked.runbook().bind_known(&given).unwrap();
     let (scope, context) = (EvaluationScope::new(&inputs), RunbookContext::default());
     merge(of_runbook(checked.runbook(), &scope, &context))
 }
@@ -75,6 +86,13 @@ impl Grant {
     /// Returns exactly the permissions that are derived from a runbook.
     pub(crate) fn for_runbook(text: &str) -> Self {
         Self::of(&requirements_of(text))
+    }
+
+    /// Returns the permissions that are derived from a runbook with these inputs, and those of a rehearsal of it.
+    pub(crate) fn for_plan(text: &str, inputs: &[&str]) -> Self {
+        let mut all = requirements_with(text, inputs);
+        all.extend(of_snapshot(&RunbookContext::default()));
+        Self::of(&merge(all))
     }
 
     /// Returns the permissions of requirements, and that to hold the lease.

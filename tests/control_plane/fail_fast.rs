@@ -368,6 +368,10 @@ async fn budget_blocks_rollback(plane: Arc<ControlPlane>) {
 ";
     let dir = tempfile::tempdir().unwrap();
     let mut command = CliRun::of(&runbook).command(&simulate, dir.path());
+    let refused = ProgramOutput::run_async(&mut command).await.expect_exit_code(3);
+    assert_contains_all(&refused.stderr, &["budget_blocks: ", "relay-budget never allows"]);
+    let accepting = CliRun::of(&runbook).with(&["--accept", "budget_blocks"]);
+    let mut command = accepting.command(&simulate, dir.path());
     let ended = ProgramOutput::run_async(&mut command).await.expect_exit_code(4);
     assert_contains_all(&ended.stderr, &["could not undo Scale nodegroup", "relay-budget"]);
     assert_contains_all(

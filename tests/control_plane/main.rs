@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the harness reports on them")]
 
 mod accounts;
+mod accuracy;
 mod actions;
 mod assert_same;
 mod assets;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
     }
     let standalone = [harness::tests(), child_guard::tests()].into_iter().flatten().collect();
     let tests = [
+        accuracy::tests(),
         actions::tests(),
         cluster_lock::tests(),
         cluster_store::tests(),

@@ -343,8 +343,10 @@ async fn the_service_runs((plane, kubectl): Parts) {
 }
 
 async fn remove_runs(plane: &ControlPlane) {
-    let runs = plane.api::<RunbookRun>(NAMESPACE);
-    for run in runs.list(&ListParams::default()).await.unwrap() {
+    let (runs, all) = (plane.api::<RunbookRun>(NAMESPACE), ListParams::default());
+    // The API server answers a moment after the kind was made.
+    wait_until("the objects of runs", async || runs.list(&all).await.is_ok()).await;
+    for run in runs.list(&all).await.unwrap() {
         runs.delete(&run.name_any(), &DeleteParams::default()).await.unwrap();
     }
 }
@@ -356,6 +358,8 @@ async fn relay_scale_runs((plane, kubectl): Parts) {
     let simulate = simulate_over(&plane);
     cli_run::wait_until_settled(&plane).await;
     let account = install(&plane, &kubectl).await;
+    // A GET does not repeat a run that an earlier test has left.
+    remove_runs(&plane).await;
     let dir = tempfile::tempdir().unwrap();
     let mounted = plane.api::<ConfigMap>(NAMESPACE).get("rafay-relay-sop-runbooks").await.unwrap();
     let mounted = mounted.data.unwrap_or_default();
