@@ -6,16 +6,16 @@
 
 #![expect(clippy::print_stdout, reason = "the output is the result")]
 
+mod common;
+
 use std::{
-    io::{BufRead as _, BufReader},
-    path::Path,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    process::{Command, Stdio},
+    time::Duration,
 };
 
+use common::{PROGRAM, SimulatorProcess, measure as measure_process};
 use simulator::{Deployment, Scenario, Spread};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_rafay-relay-sop");
 const SPEED: &str = "600";
 
 /// The numbers of nodes, and of pods besides the one that each node has.
@@ -50,90 +50,14 @@ fn world(nodes: u32, pods: u32) -> Scenario {
 
 /// Starts the simulator, runs relay-scale on it, and returns the rest of the row.
 fn measure(nodes: u32, pods: u32) -> String {
+    let simulator = SimulatorProcess::start(&world(nodes, pods), SPEED);
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let scenario = dir.path().join("world.yaml");
-    // JSON is YAML.
-    let text = serde_json::to_string(&world(nodes, pods)).expect("a scenario can be serialized");
-    std::fs::write(&scenario, text).expect("the scenario can be written");
-    let begin = Instant::now();
-    let mut simulator = Command::new(PROGRAM)
-        .args(["simulate", "--speed", SPEED, "--scenario"])
-        .arg(&scenario)
-        .arg("--kubeconfig-out")
-        .arg(dir.path().join("kubeconfig"))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the program starts");
-    let environment = read_environment(&mut simulator);
-    let start = begin.elapsed();
-    let begin = Instant::now();
-    let mut run = Command::new(PROGRAM)
-        .args(["run", "relay-scale", "--yes", "--speed", SPEED, "--state-dir"])
-        .arg(dir.path().join("state"))
-        .envs(environment)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the program starts");
-    let mut usage = Usage::default();
-    let status = loop {
-        usage = Usage::of(run.id()).unwrap_or(usage);
-        if let Some(status) = run.try_wait().expect("the child can be waited for") {
-            break status;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    };
-    let took = begin.elapsed();
-    let of_simulator = Usage::of(simulator.id()).unwrap_or_default();
-    let _ = simulator.kill();
-    let _ = simulator.wait();
+    let mut run = Command::new(PROGRAM);
+    run.args(["run", "relay-scale", "--yes", "--no-plan", "--speed", SPEED, "--state-dir"]);
+    run.arg(dir.path().join("state")).envs(simulator.environment.iter().cloned());
+    let (status, took, usage) = measure_process(run.stdout(Stdio::null()).stderr(Stdio::null()));
+    let of_simulator = simulator.usage();
     assert!(status.success(), "relay-scale with {nodes} nodes: {status}");
     let seconds = |duration: Duration| format!("{:.1} s", duration.as_secs_f64());
-    format!("{} | {} | {of_simulator} | {usage} |", seconds(start), seconds(took))
-}
-
-/// Reads the variables that lead to the simulator.
-fn read_environment(simulator: &mut Child) -> Vec<(String, String)> {
-    let output = BufReader::new(simulator.stdout.take().expect("it is piped"));
-    let mut environment = Vec::new();
-    for line in output.lines().map_while(Result::ok) {
-        let Some((name, value)) = line.strip_prefix("export ").and_then(|l| l.split_once('='))
-        else {
-            continue;
-        };
-        environment.push((name.to_owned(), value.trim_matches(['\'', '"']).to_owned()));
-        if name == "AWS_EC2_METADATA_DISABLED" {
-            break;
-        }
-    }
-    environment
-}
-
-/// The processor time and the largest memory of a process, on Linux.
-#[derive(Default)]
-struct Usage {
-    processor: f64,
-    mebibytes: u64,
-}
-
-impl Usage {
-    fn of(pid: u32) -> Option<Self> {
-        let process = Path::new("/proc").join(pid.to_string());
-        let stat = std::fs::read_to_string(process.join("stat")).ok()?;
-        // The name of the program, which may contain anything, ends at the last parenthesis.
-        let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
-        let ticks: u32 =
-            fields.get(11)?.parse::<u32>().ok()? + fields.get(12)?.parse::<u32>().ok()?;
-        let status = std::fs::read_to_string(process.join("status")).ok()?;
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-        let kibibytes: u64 = peak.split_whitespace().next()?.parse().ok()?;
-        Some(Self { processor: f64::from(ticks) / 100.0, mebibytes: kibibytes / 1024 })
-    }
-}
-
-impl std::fmt::Display for Usage {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:.1} s, {} MiB", self.processor, self.mebibytes)
-    }
+    format!("{} | {} | {of_simulator} | {usage} |", seconds(simulator.start), seconds(took))
 }
