@@ -432,7 +432,6 @@ fn seeds(subject: &Subject) -> Range<u64> {
 /// Runs all schedules of a runbook, on as many threads as there are processors, and checks that they have led to these
 /// ends, each several times. A few schedules alone need not.
 fn assert_promise(subject: &Subject, expected: &[&str]) {
-    let began = std::time::Instant::now();
     let seeds = Mutex::new(seeds(subject));
     let results = Mutex::new((BTreeMap::<String, usize>::new(), String::new()));
     let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
@@ -449,7 +448,6 @@ fn assert_promise(subject: &Subject, expected: &[&str]) {
         }
     });
     let (ends, failures) = results.into_inner().unwrap();
-    println!("{}: {:.1} s, {ends:?}", subject.name, began.elapsed().as_secs_f64());
     assert!(failures.is_empty(), "{failures}");
     if std::env::var("SOP_SEEDS").is_err() {
         for end in expected {

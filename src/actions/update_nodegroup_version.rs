@@ -328,15 +328,13 @@ impl Change for UpdateNodegroupVersion {
             state("launch template version", &change.before, now.unwrap_or_default());
         }
         // EKS goes on replacing nodes after the end of a run that did not wait for it.
-        let is_updating = nodegroup.status == "UPDATING";
-        if let Some(id) = if is_updating { find_own_update(intent, &aws).await? } else { None } {
-            targets.push(TargetState::new(
-                target(&name.name, "update in progress"),
-                Value::Null,
-                id,
-                None,
-            ));
-        }
+        let update = match nodegroup.status.as_str() {
+            "UPDATING" => find_own_update(intent, &aws).await?,
+            _ => None,
+        };
+        targets.extend(update.map(|id| {
+            TargetState::new(target(&name.name, "update in progress"), Value::Null, id, None)
+        }));
         targets.extend(before.nodes.iter().map(|old| {
             let is_there = nodes.iter().any(|node| node.uid == old.uid);
             let now = if is_there { old.uid.clone().into() } else { Value::Null };
