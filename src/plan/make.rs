@@ -50,7 +50,7 @@ pub async fn make(engine: &Engine, preflight: &Preflight, options: &PlanOptions)
     let made_at = engine.clock().now();
     let (checked, inputs) = (&preflight.checked, &preflight.inputs);
     let ahead = engine.read_ahead(checked, inputs).await;
-    let world = match options.rehearse {
+    let mut world = match options.rehearse {
         true => {
             let of_run = (checked, inputs, &ahead);
             let read = world::read(engine.platform(), of_run, options.ranges).await;
@@ -58,7 +58,7 @@ pub async fn make(engine: &Engine, preflight: &Preflight, options: &PlanOptions)
         }
         false => Err("it was not asked for".to_owned()),
     };
-    let rehearsed = match &world {
+    let rehearsed = match &mut world {
         Ok(world) => match world::not_copied(checked).or_else(|| world.why_incomplete()) {
             None => {
                 // What an action sees of this process, such as the region, it sees in the rehearsal too.
@@ -129,19 +129,21 @@ pub async fn make(engine: &Engine, preflight: &Preflight, options: &PlanOptions)
 /// Rehearses the run with each of the durations, at the same time.
 async fn rehearse(
     preflight: &Preflight,
-    world: &World,
+    world: &mut World,
     options: &PlanOptions,
     starts_at: Timestamp,
     environment: &BTreeMap<String, String>,
 ) -> Result<Rehearsals, String> {
     let endpoint = preflight.target.kubernetes.as_ref();
     let endpoint = endpoint.and_then(|kubernetes| Url::parse(&kubernetes.server).ok());
-    let worlds = std::iter::once(&world.typical).chain(&world.others);
+    // Each is as large as the cluster, and is not needed beside the simulator that begins with it.
+    let typical = std::mem::take(&mut world.typical);
+    let worlds = typical.into_iter().chain(std::mem::take(&mut world.others));
     let rehearsals = worlds.map(|scenario| {
         let request = RehearsalRequest {
             checked: preflight.checked.clone(),
             inputs: preflight.inputs.clone(),
-            world: scenario.clone(),
+            world: scenario,
             starts_at,
             endpoint: endpoint.clone(),
             answers: options.answers.clone(),

@@ -23,8 +23,8 @@ const NEEDED_CALLS: [&str; 3] =
 pub(super) struct World {
     /// The snapshot.
     pub(super) snapshot: Snapshot,
-    /// With likely durations.
-    pub(super) typical: Scenario,
+    /// With likely durations, until it is rehearsed on.
+    pub(super) typical: Option<Scenario>,
     /// With short and with long ones, where the range is asked for.
     pub(super) others: Vec<Scenario>,
     /// The sources of the durations, a sentence each.
@@ -149,7 +149,7 @@ pub(super) async fn read(
     let bounds: &[Bound] = if ranges { &[Bound::Low, Bound::High] } else { &[] };
     let others = bounds.iter().map(|bound| snapshot.to_scenario_at(*bound)).collect();
     Ok(World {
-        typical: snapshot.to_scenario(),
+        typical: Some(snapshot.to_scenario()),
         others,
         duration_sources: duration_sources(&snapshot),
         snapshot,
