@@ -19,6 +19,7 @@ mod permission;
 mod target_state;
 mod traits;
 
+pub(crate) mod autoscaling;
 mod budgets;
 mod cluster_identity;
 mod compare_and_set;

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Action, Change, Condition, Error, Impact, KnownTargets, KubernetesScope, Permission,
     PlannedChange, PlatformReader, PlatformWriter, Progress, RepeatedParam, Result, TargetState,
+    autoscaling,
     compare_and_set::{WriteDecision, decide_write},
     known_targets::report_gone,
     rollout_guard::{self, RolloutInProgress, RolloutTimers},
@@ -515,9 +516,7 @@ async fn write_replicas(
     Err(Error::busy(format!("{} keeps being changed by other clients", intent.target())))
 }
 
-/// Refuses a workload that an autoscaler scales: the autoscaler would soon overwrite the number. It does nothing while
-/// the number is 0, and takes over from there: see "Implicit maintenance-mode deactivation" of the Horizontal Pod
-/// Autoscaler.
+/// Refuses a workload that an autoscaler scales: the autoscaler would soon overwrite the number.
 async fn reject_autoscaled(
     kubernetes: &kubernetes::KubernetesReader,
     kind: &str,
@@ -531,10 +530,10 @@ async fn reject_autoscaled(
     let autoscalers = kubernetes.list::<HorizontalPodAutoscaler>(&in_namespace).await?;
     let targets_workload = |autoscaler: &&HorizontalPodAutoscaler| {
         let target = &autoscaler.spec.scale_target_ref;
-        let bounds = autoscaler.spec.min_replicas.unwrap_or(1)..=autoscaler.spec.max_replicas;
-        let takes_over =
-            current == 0 && i32::try_from(after).is_ok_and(|after| bounds.contains(&after));
-        target.kind == kind && target.name == workload.name() && !takes_over
+        let spec = &autoscaler.spec;
+        let bounds = spec.min_replicas.unwrap_or(1).into()..=spec.max_replicas.into();
+        let is_left = autoscaling::leaves_alone(&bounds, Some(current.into()), Some(after.into()));
+        target.kind == kind && target.name == workload.name() && !is_left
     };
     let targeting: Vec<String> = autoscalers
         .iter()

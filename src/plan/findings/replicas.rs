@@ -9,7 +9,10 @@ use super::{
     evidence::{ChangedObject, Evidence, number, text},
     warning,
 };
-use crate::plan::model::{Effect, Finding};
+use crate::{
+    actions::autoscaling,
+    plan::model::{Effect, Finding},
+};
 
 pub(super) fn check(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -99,13 +102,11 @@ fn is_paused(scaler: &Value) -> bool {
     annotation("paused") == Some("true") || annotation("paused-replicas").is_some()
 }
 
-/// Whether a Horizontal Pod Autoscaler leaves the new number as it is: it does nothing while the number is 0, and goes
-/// on from a number within its bounds. `scale_deployment` has the same rule.
+/// Whether a Horizontal Pod Autoscaler leaves the new number as it is.
 fn yields(autoscaler: &Value, before: Option<i64>, after: Option<i64>) -> bool {
     let least = number(autoscaler, "/spec/minReplicas").unwrap_or(1);
     let most = number(autoscaler, "/spec/maxReplicas").unwrap_or(i64::MAX);
-    let is_within = after.is_some_and(|after| (least..=most).contains(&after));
-    after == Some(0) || (before == Some(0) && is_within)
+    autoscaling::leaves_alone(&(least..=most), before, after)
 }
 
 /// Whether a manager is a person's tool, or one that does not set replicas back by itself. `unknown` is a client
