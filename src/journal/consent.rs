@@ -44,9 +44,11 @@ pub struct ApprovedStep {
     pub evicts_any: bool,
 }
 
-/// Whether a change is the end of a pod.
-pub fn removes_pod(change: &RecordedChange) -> bool {
-    change.target.starts_with("pod ") && change.after.is_null()
+/// Returns the changes without the ends of pods.
+pub fn without_evictions(changes: &[RecordedChange]) -> Vec<RecordedChange> {
+    let is_end =
+        |change: &&RecordedChange| change.target.starts_with("pod ") && change.after.is_null();
+    changes.iter().filter(|change| !is_end(change)).cloned().collect()
 }
 
 impl Consent {
@@ -64,8 +66,7 @@ impl ApprovedPlan {
             return differences_from(&[], &self.existing, changes);
         };
         if approved.evicts_any {
-            let rest: Vec<_> =
-                changes.iter().filter(|change| !removes_pod(change)).cloned().collect();
+            let rest = without_evictions(changes);
             return differences_from(&approved.changes, &self.existing, &rest);
         }
         differences_from(&approved.changes, &self.existing, changes)

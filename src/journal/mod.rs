@@ -46,7 +46,7 @@ pub use approval::{
     Rejection,
 };
 pub use audit::AuditLog;
-pub use consent::{ApprovedPlan, ApprovedStep, Consent, differences, removes_pod};
+pub use consent::{ApprovedPlan, ApprovedStep, Consent, differences, without_evictions};
 pub use directory::{DirectoryStore, LockOwner};
 pub use event::{
     AfterFailure, CalledText, Event, RecordedChange, RecordedDifference, RecordedEvent, ResumeMode,

@@ -3,9 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::model::{Basis, Effect, Existing, Plan, PlannedStep, Severity};
-use crate::journal::{
-    ApprovedPlan, ApprovedStep, RecordedChange, StepPath, differences, removes_pod,
-};
+use crate::journal::{ApprovedPlan, ApprovedStep, StepPath, differences, without_evictions};
 
 impl Plan {
     /// Returns how another plan of the same runbook differs, a sentence each: what it is made for, what it changes, and
@@ -66,10 +64,13 @@ impl Plan {
                 && !step.changes.is_empty()
         });
         let steps: Vec<ApprovedStep> = changing
-            .map(|step| ApprovedStep {
-                step: step.path.clone(),
-                changes: pinned_changes(step),
-                evicts_any: evicts_any(step),
+            .map(|step| {
+                let evicts_any = evicts_any(step);
+                let changes = match evicts_any {
+                    true => without_evictions(&step.changes),
+                    false => step.changes.clone(),
+                };
+                ApprovedStep { step: step.path.clone(), changes, evicts_any }
             })
             .collect();
         let texts: Vec<&str> = steps
@@ -104,12 +105,6 @@ fn evicts_any(step: &PlannedStep) -> bool {
     step.basis == Basis::Predicted && BY_NODE.contains(&step.action.as_str())
 }
 
-/// Returns the changes of a step that must be as they were planned.
-fn pinned_changes(step: &PlannedStep) -> Vec<RecordedChange> {
-    let any_pods = evicts_any(step);
-    step.changes.iter().filter(|change| !any_pods || !removes_pod(change)).cloned().collect()
-}
-
 fn of_step(planned: Option<PlannedStep>, now: Option<PlannedStep>) -> Vec<String> {
     let what = |step: &Option<PlannedStep>| {
         step.as_ref().map_or("is not there", |step| word(&step.effect))
@@ -118,12 +113,13 @@ fn of_step(planned: Option<PlannedStep>, now: Option<PlannedStep>) -> Vec<String
         return vec![format!("planned: {}; now: {}", what(&planned), what(&now))];
     }
     // Both may be of the same step on another basis.
-    let any_pods = [&planned, &now].into_iter().flatten().any(evicts_any);
-    let changes = |step: &Option<PlannedStep>| -> Vec<RecordedChange> {
-        let all = step.iter().flat_map(|step| &step.changes);
-        all.filter(|change| !any_pods || !removes_pod(change)).cloned().collect()
-    };
-    differences(&changes(&planned), &changes(&now))
+    let evicts_any = [&planned, &now].into_iter().flatten().any(evicts_any);
+    let changes = |step: Option<PlannedStep>| step.map(|step| step.changes).unwrap_or_default();
+    let (planned, now) = (changes(planned), changes(now));
+    match evicts_any {
+        true => differences(&without_evictions(&planned), &without_evictions(&now)),
+        false => differences(&planned, &now),
+    }
 }
 
 fn word(effect: &Effect) -> &'static str {
