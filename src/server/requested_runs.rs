@@ -14,7 +14,6 @@ use super::{
 use crate::journal::{
     FailureKind, RequestAnswer, RunId, RunRequest, SharedStore, StoreError, timestamp,
 };
-use crate::plan::unknown_code;
 use clock::{Backoff, Clock, Pace};
 
 /// The least pause between two attempts to start the same run.
@@ -101,10 +100,6 @@ impl Service {
         }
         let id: Result<RunId, _> = name.parse();
         let id = id.map_err(|error| RequestAnswer::Refused(error.to_string()))?;
-        if let Some(unknown) = unknown_code(&request.accept) {
-            let message = format!("accept: there is no finding with the code {unknown:?}");
-            return Err(RequestAnswer::Refused(message));
-        }
         let outside_window = request.outside_window.as_deref();
         if outside_window.is_some_and(|reason| reason.trim().is_empty()) {
             return Err(RequestAnswer::Refused("outsideWindow has no reason".into()));

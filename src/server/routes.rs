@@ -20,7 +20,7 @@ use super::{
 use crate::{
     engine::{AnswerRequest, ResumeRequest, Verdict},
     journal::{Failure, FailureKind, ResumeMode, RunId, StepPath},
-    plan::{PlanOptions, unknown_code},
+    plan::PlanOptions,
 };
 
 type ApiResult = Result<Json<Value>, ApiError>;
@@ -122,10 +122,6 @@ pub(super) async fn start(
     let runbook = query.runbook.unwrap_or_else(|| DEFAULT_RUNBOOK.to_owned());
     let form = r#"{"inputs": {…}, "key": "…", "accept": […]}"#;
     let StartBody { inputs, key, accept } = json_body(&body, form)?;
-    if let Some(unknown) = unknown_code(&accept) {
-        let message = format!("`accept`: there is no finding with the code {unknown:?}");
-        return Err(ApiError::bad_request(&message));
-    }
     let guard = match method == Method::GET && !query.again {
         true => RestartGuard::On,
         false => RestartGuard::Off,

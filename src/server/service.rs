@@ -175,6 +175,10 @@ impl Service {
     }
 
     async fn try_start(&self, request: StartRequest) -> Result<Value, ApiError> {
+        if let Some(unknown) = plan::unknown_code(&request.accept) {
+            let message = format!("`accept`: there is no finding with the code {unknown:?}");
+            return Err(ApiError::bad_request(&message));
+        }
         let FoundRunbook { source, origin, library } = self.find_runbook(&request.runbook).await?;
         if request.key.is_some() {
             let _reading = self.shared.reading.acquire().await;
