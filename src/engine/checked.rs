@@ -164,7 +164,7 @@ impl CheckedRunbook {
 }
 
 /// Whether the action of a step is of a kind.
-pub(super) fn is_of_kind(step: &Step, kind: ActionKind) -> bool {
+pub fn is_of_kind(step: &Step, kind: ActionKind) -> bool {
     actions::find(&step.action).is_some_and(|action| action.kind() == kind)
 }
 

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::stream::{self, StreamExt as _};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{
     action_run::Phase, block::Block, deadline::Deadline, drive::Driver, interruptible::StopReason,
@@ -64,13 +64,7 @@ impl Driver<'_> {
         let mut ended = ended.collect::<Vec<_>>().await;
         ended.sort_unstable_by_key(|(index, _)| *index);
         let outputs = gather(ended.into_iter().map(|(_, end)| end))?;
-        let output = match &items {
-            Value::Object(fields) => {
-                let outputs = fields.keys().cloned().zip(outputs);
-                Value::Object(outputs.collect::<Map<String, Value>>())
-            }
-            _ => Value::Array(outputs),
-        };
+        let output = in_form_of(&items, outputs);
         let (revision, message) = (revision_of(step), None);
         let event = StepEvent::StepCompleted { revision, output: output.clone(), message };
         self.append(Event::step(path, event)).await?;
@@ -225,4 +219,12 @@ fn gather(
         }
     }
     stop_reason.map_or(Ok(outputs), Err)
+}
+
+/// Returns the outputs of items in the form that the items have: by their names where they have names.
+pub(super) fn in_form_of(items: &Value, outputs: Vec<Value>) -> Value {
+    match items {
+        Value::Object(fields) => fields.keys().cloned().zip(outputs).collect(),
+        _ => Value::Array(outputs),
+    }
 }

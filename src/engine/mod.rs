@@ -54,7 +54,7 @@ use std::sync::Arc;
 pub use accept::{AcceptedRun, BoundRunbook, Preflight, digest};
 pub use amend::{AmendError, ResumeRequest};
 pub use answer::{AnswerError, AnswerRequest, Answered, Approver, Verdict, answer_approval};
-pub use checked::{CheckedRunbook, registry};
+pub use checked::{CheckedRunbook, is_of_kind, registry};
 pub use control::Control;
 pub use preview::{ChangingStep, Remaining, UndoneStep};
 pub use read_ahead::{Ahead, ReadAhead, StepAhead};

@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     CheckedRunbook, Engine, action_run::to_journal_change, failure, interruptible::caught,
+    items::in_form_of,
 };
 use crate::{
     actions::{self, ActionDef, ChangeOps, KnownTargets, Operations},
@@ -205,11 +206,7 @@ impl Walk<'_> {
             };
         }
         let Some(outputs) = outputs else { return Known::Unknown };
-        // In the form of the items, as the run has them.
-        Known::Output(match items {
-            Some(Value::Object(fields)) => fields.keys().cloned().zip(outputs).collect(),
-            _ => Value::Array(outputs),
-        })
+        Known::Output(in_form_of(&items.unwrap_or_default(), outputs))
     }
 
     /// Reads ahead a step that runs once, or one item.
@@ -233,13 +230,11 @@ impl Walk<'_> {
             Operations::Read(read) => {
                 let reader = self.engine.platform.reader();
                 let progress = Progress::silent();
-                let read = self.in_time(read(arguments.clone(), &reader, &progress)).await;
+                let read =
+                    self.within(STEP_LIMIT, read(arguments.clone(), &reader, &progress)).await;
                 match read {
                     Some(Ok(output)) => {
-                        (action.add_known_targets)(&output, &mut self.known);
-                        let mut after = scope.clone();
-                        after.insert(&step.id, &output);
-                        let message = step.message(&after).ok().flatten();
+                        let message = self.know(action, step, scope, &output);
                         let finding = Ahead::Reads { output: output.clone(), message };
                         self.push(step, path, scope, Some(arguments), finding);
                         Known::Output(output)
@@ -259,10 +254,7 @@ impl Walk<'_> {
                 let Some(Ok(output)) = self.within(WAIT_LIMIT, waited).await else {
                     return self.waits(step, path, scope, arguments);
                 };
-                (action.add_known_targets)(&output, &mut self.known);
-                let mut after = scope.clone();
-                after.insert(&step.id, &output);
-                let message = step.message(&after).ok().flatten();
+                let message = self.know(action, step, scope, &output);
                 self.push(step, path, scope, Some(arguments), Ahead::Holds { message });
                 Known::Output(output)
             }
@@ -278,6 +270,20 @@ impl Walk<'_> {
                 Known::Unknown
             }
         }
+    }
+
+    /// Takes note of what a step has found, and returns the message that it logs.
+    fn know(
+        &mut self,
+        action: &ActionDef,
+        step: &Step,
+        scope: &EvaluationScope,
+        output: &Value,
+    ) -> Option<String> {
+        (action.add_known_targets)(output, &mut self.known);
+        let mut after = scope.clone();
+        after.insert(&step.id, output);
+        step.message(&after).ok().flatten()
     }
 
     /// Records a step for which time passes: what is read after it may be something else than what is there now.
@@ -297,7 +303,7 @@ impl Walk<'_> {
         let reader = self.engine.platform.reader();
         let progress = Progress::silent();
         let prepare = (operations.prepare)(arguments, &self.known, &reader, &progress);
-        let Some(intent) = self.in_time(prepare).await else {
+        let Some(intent) = self.within(STEP_LIMIT, prepare).await else {
             return Ahead::NotInTime(progress.waiting_for());
         };
         match intent.and_then(|intent| (operations.planned_changes)(&intent)) {
@@ -307,13 +313,6 @@ impl Walk<'_> {
     }
 
     /// Returns what an operation has found, or nothing when its time is up.
-    async fn in_time<T>(
-        &self,
-        operation: impl Future<Output = actions::Result<T>>,
-    ) -> Option<actions::Result<T>> {
-        self.within(STEP_LIMIT, operation).await
-    }
-
     async fn within<T>(
         &self,
         limit: Duration,
