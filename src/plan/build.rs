@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     actions::{self, Access, ActionDef, Permission},
-    engine::{Ahead, CheckedRunbook, ReadAhead, StepAhead},
+    engine::{Ahead, CheckedRunbook, ReadAhead, StepAhead, is_of_kind},
     journal::{Event, Run, RunState, StepEvent, StepOutcome, StepPath, StepProgress},
     permissions,
 };
@@ -75,17 +75,13 @@ pub(super) fn steps(
     for step in &mut steps {
         let Some(declared) = checked.step(&step.path) else { continue };
         step.may_fail = declared.on_failure == OnFailure::Continue;
+        let changes = |step: &Step| is_of_kind(step, ActionKind::Change);
         step.may_change = match &declared.call {
             Some(called) => called.runbook().all_steps().into_iter().any(changes),
             None => changes(declared),
         };
     }
     steps
-}
-
-/// Whether the action of a step changes something.
-fn changes(step: &Step) -> bool {
-    actions::find(&step.action).is_some_and(|action| action.kind() == ActionKind::Change)
 }
 
 fn rehearsed_steps(

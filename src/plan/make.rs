@@ -14,7 +14,11 @@ use super::{
     rehearsal::RehearsalRequest,
     world::{self, World},
 };
-use crate::engine::{Engine, Preflight, digest};
+use crate::{
+    engine::{Engine, Preflight, digest},
+    permissions::{self, RunbookContext},
+};
+use runbook::EvaluationScope;
 
 /// The choices about a plan.
 #[derive(Debug, Clone)]
@@ -50,16 +54,17 @@ pub async fn make(engine: &Engine, preflight: &Preflight, options: &PlanOptions)
     let made_at = engine.clock().now();
     let (checked, inputs) = (&preflight.checked, &preflight.inputs);
     let ahead = engine.read_ahead(checked, inputs).await;
+    let scope = EvaluationScope::new(inputs);
+    let needed = permissions::of_runbook(checked.runbook(), &scope, &RunbookContext::default());
     let mut world = match options.rehearse {
         true => {
-            let of_run = (checked, inputs, &ahead);
-            let read = world::read(engine.platform(), of_run, options.ranges).await;
+            let read = world::read(engine.platform(), &ahead, &needed, options.ranges).await;
             read.map_err(|error| error.to_string())
         }
         false => Err("it was not asked for".to_owned()),
     };
     let rehearsed = match &mut world {
-        Ok(world) => match world::not_copied(checked).or_else(|| world.why_incomplete()) {
+        Ok(world) => match world::not_copied(&needed).or_else(|| world.why_incomplete()) {
             None => {
                 // What an action sees of this process, such as the region, it sees in the rehearsal too.
                 let environment = engine.platform().environment();
@@ -84,7 +89,7 @@ pub async fn make(engine: &Engine, preflight: &Preflight, options: &PlanOptions)
     };
     let own_node = engine.platform().reader();
     let own_node = own_node.environment(crate::platform::NODE_NAME);
-    let intended = findings::intended::intended(checked, inputs, &steps);
+    let intended = findings::intended::intended(&needed, &steps);
     let intended: Vec<_> = intended.iter().map(|found| found.as_change()).collect();
     let evidence = Evidence::new(
         world.as_ref(),

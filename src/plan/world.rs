@@ -2,14 +2,13 @@
 //! durations.
 
 use futures::future::join_all;
-use runbook::EvaluationScope;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use simulator::Scenario;
 
 use super::model::{Existing, Gap, Reads};
 use crate::{
-    engine::{CheckedRunbook, ReadAhead},
-    permissions::{self, Access, Need, RunbookContext},
+    engine::ReadAhead,
+    permissions::{self, Access, Need, Requirement},
     platform::{self, Platform, Progress, kubernetes::AccessQuestion},
     snapshot::{self, Bound, ClusterScope, Estimate, Snapshot, SnapshotError, Wanted},
 };
@@ -127,20 +126,19 @@ async fn ensure_allowed(platform: &Platform) -> Result<(), WorldError> {
     Ok(())
 }
 
-/// Reads the live cluster, as far as a runbook needs it.
+/// Reads the live cluster, as far as a runbook needs it, of which this was read ahead and these permissions are needed.
 ///
 /// # Errors
 /// The account may not read it, its nodes or pods cannot be read, or the account has another cluster of the name.
 pub(super) async fn read(
     platform: &Platform,
-    (checked, inputs, ahead): (&CheckedRunbook, &Map<String, Value>, &ReadAhead),
+    ahead: &ReadAhead,
+    needed: &[Requirement],
     ranges: bool,
 ) -> Result<World, WorldError> {
     ensure_allowed(platform).await?;
     let mut wanted = wanted_by(ahead);
-    let scope = EvaluationScope::new(inputs);
-    let needed = permissions::of_runbook(checked.runbook(), &scope, &RunbookContext::default());
-    wanted.config_maps.extend(permissions::config_maps(&needed));
+    wanted.config_maps.extend(permissions::config_maps(needed));
     wanted.config_maps.sort();
     wanted.config_maps.dedup();
     let scope = scope_of(ahead);
@@ -158,9 +156,7 @@ pub(super) async fn read(
 
 /// Returns why nothing can be rehearsed: a step reads objects of a kind that a copy does not have, and would fail
 /// there.
-pub(super) fn not_copied(checked: &CheckedRunbook) -> Option<String> {
-    let scope = EvaluationScope::new(&Map::new());
-    let needed = permissions::of_runbook(checked.runbook(), &scope, &RunbookContext::default());
+pub(super) fn not_copied(needed: &[Requirement]) -> Option<String> {
     let is_copied = |group: &str, resource: &str| {
         // A ConfigMap that is named is read, and the copy writes its own events.
         matches!((group, resource), ("", "configmaps") | (_, "events"))

@@ -1,16 +1,14 @@
 //! What steps are to change that are refused, or to which a rehearsal does not come, as far as the runbook and its
 //! inputs say: a conflict that lies behind another one is found with it.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::evidence::ChangedObject;
 use crate::{
-    engine::CheckedRunbook,
     journal::StepPath,
-    permissions::{self, Access, Need, RunbookContext},
+    permissions::{Access, Need, Requirement},
     plan::model::{Effect, PlannedStep},
 };
-use runbook::EvaluationScope;
 
 /// A workload that a step is to change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,11 +29,7 @@ impl Intended {
 }
 
 /// Returns the workloads that the steps are to change that are refused, or that the run does not come to.
-pub(in crate::plan) fn intended(
-    checked: &CheckedRunbook,
-    inputs: &Map<String, Value>,
-    steps: &[PlannedStep],
-) -> Vec<Intended> {
+pub(in crate::plan) fn intended(needed: &[Requirement], steps: &[PlannedStep]) -> Vec<Intended> {
     let is_open = |step: &&PlannedStep| match step.effect {
         Effect::NotReached | Effect::Unknown => true,
         // It is refused because of the first conflict that it meets.
@@ -43,14 +37,9 @@ pub(in crate::plan) fn intended(
         _ => false,
     };
     let open: Vec<&PlannedStep> = steps.iter().filter(is_open).collect();
-    if open.is_empty() {
-        return Vec::new();
-    }
-    let scope = EvaluationScope::new(inputs);
-    let needed = permissions::of_runbook(checked.runbook(), &scope, &RunbookContext::default());
     let mut found: Vec<Intended> = Vec::new();
     for requirement in needed {
-        let Access::Kubernetes(access) = requirement.access else { continue };
+        let Access::Kubernetes(access) = &requirement.access else { continue };
         let kind = match (access.group.as_str(), access.resource.as_str()) {
             ("apps", "deployments") => "deployment",
             ("apps", "statefulsets") => "statefulset",
