@@ -13,22 +13,23 @@ use crate::crash::RELAY_SCALE;
 
 const GROUP: &str = "relay-services-1a2b3c";
 
-fn options() -> PlanOptions {
+pub(crate) fn options() -> PlanOptions {
     PlanOptions { ranges: false, ..PlanOptions::default() }
 }
 
-async fn plan_with(
+pub(crate) async fn plan_with(
     cluster: &TestCluster,
     text: &str,
     inputs: Value,
     options: &PlanOptions,
 ) -> Plan {
     let Value::Object(inputs) = inputs else { panic!("inputs are a mapping") };
-    let preflight = cluster.engine.prepare(checked(text).unwrap(), &inputs).await.unwrap();
+    let bound = checked(text).unwrap().bind(&inputs).unwrap();
+    let preflight = cluster.engine.prepare_to_plan(bound).await.unwrap();
     plan::make(&cluster.engine, &preflight, options).await
 }
 
-async fn plan_of(scenario: Scenario, text: &str) -> Plan {
+pub(crate) async fn plan_of(scenario: Scenario, text: &str) -> Plan {
     let cluster = TestCluster::with_scenario(scenario).await;
     plan_with(&cluster, text, json!({}), &options()).await
 }
@@ -175,9 +176,7 @@ async fn a_size_above_the_maximum_is_found() {
 async fn a_limit_that_would_be_exceeded_is_found() {
     let text = RELAY_SCALE.replace("defaults: {", "limits: {nodes_at_most: 5}\ndefaults: {");
     let cluster = TestCluster::new().await;
-    let bound = checked(&text).unwrap().bind(&Map::new()).unwrap();
-    let preflight = cluster.engine.prepare_to_plan(bound).await.unwrap();
-    let plan = plan::make(&cluster.engine, &preflight, &options()).await;
+    let plan = plan_with(&cluster, &text, json!({}), &options()).await;
     assert_finding(&plan, "limit_exceeded", Severity::Error);
 }
 

@@ -7,7 +7,7 @@ use kube::api::{Api, Patch, PatchParams};
 use rafay_relay_sop::{
     engine::Engine,
     journal::MemoryStore,
-    plan::{self, Plan, PlanOptions, Rehearsal, Severity},
+    plan::{self, Plan, Rehearsal, Severity},
     platform::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
 };
 use serde_json::{Map, Value, json};
@@ -16,29 +16,14 @@ use simulator::{
 };
 use test_support::{SCALE_UP, TestCluster, checked, wait_until_async};
 
-use crate::{crash::RELAY_SCALE, library::runbook};
+use crate::{
+    crash::RELAY_SCALE,
+    library::runbook,
+    plan::{options, plan_of, plan_with},
+};
 
 const GROUP: &str = "relay-services-1a2b3c";
 const NAMESPACE: &str = "rafay-core";
-
-fn options() -> PlanOptions {
-    PlanOptions { ranges: false, ..PlanOptions::default() }
-}
-
-async fn plan_on(cluster: &TestCluster, text: &str, inputs: Value) -> Plan {
-    let Value::Object(inputs) = inputs else { panic!("inputs are a mapping") };
-    let bound = checked(text).unwrap().bind(&inputs).unwrap();
-    let preflight = cluster.engine.prepare_to_plan(bound).await.unwrap();
-    plan::make(&cluster.engine, &preflight, &options()).await
-}
-
-async fn plan_with(scenario: Scenario, text: &str, inputs: Value) -> Plan {
-    plan_on(&TestCluster::with_scenario(scenario).await, text, inputs).await
-}
-
-async fn plan_of(scenario: Scenario, text: &str) -> Plan {
-    plan_with(scenario, text, json!({})).await
-}
 
 fn deployment<'s>(scenario: &'s mut Scenario, name: &str) -> &'s mut Deployment {
     scenario.deployments.iter_mut().find(|found| found.name == name).unwrap()
@@ -156,7 +141,15 @@ async fn a_parked_group_whose_protection_the_run_removes_is_no_error() {
         "region": "us-west-2", "cluster": "rafay-cluster",
         "nodegroups": [GROUP], "deployments": ["rafay-relay", "relay-cache"],
     });
-    assert_no_errors(&plan_with(scenario, &runbook("park"), inputs).await);
+    assert_no_errors(
+        &plan_with(
+            &TestCluster::with_scenario(scenario).await,
+            &runbook("park"),
+            inputs,
+            &options(),
+        )
+        .await,
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -247,7 +240,13 @@ async fn a_group_of_protected_instances_that_is_to_shrink_is_found() {
     let inputs = json!({
         "region": "us-west-2", "cluster": "rafay-cluster", "nodegroup": GROUP, "desired": 2,
     });
-    let plan = plan_with(scenario, &runbook("scale-nodegroup"), inputs).await;
+    let plan = plan_with(
+        &TestCluster::with_scenario(scenario).await,
+        &runbook("scale-nodegroup"),
+        inputs,
+        &options(),
+    )
+    .await;
     assert_found(&plan, "all_protected", Severity::Error);
 }
 
@@ -313,13 +312,13 @@ async fn a_stuck_rollout_is_found_and_its_repair_is_not_refused() {
     let restart = steps(
         "- {id: again, action: rollout_restart, with: {namespace: rafay-core, deployment: rafay-sentry}}\n",
     );
-    let plan = plan_on(&cluster, &restart, json!({})).await;
+    let plan = plan_with(&cluster, &restart, json!({}), &options()).await;
     let codes = ["rollout_stuck", "step_fails"];
     assert!(codes.iter().any(|code| !found(&plan, code).is_empty()), "{:#?}", plan.findings);
     let undo = steps(
         "- {id: back, action: rollout_undo, with: {namespace: rafay-core, deployment: rafay-sentry}}\n",
     );
-    assert_no_errors(&plan_on(&cluster, &undo, json!({})).await);
+    assert_no_errors(&plan_with(&cluster, &undo, json!({}), &options()).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -353,7 +352,11 @@ async fn launches_that_have_just_failed_are_found() {
         vec![LaunchFailure { times: 1_000, message: "no capacity".into() }];
     let cluster = TestCluster::with_scenario(scenario).await;
     cluster.run(SCALE_UP).await;
-    assert_found(&plan_on(&cluster, SCALE_UP, json!({})).await, "launches_fail", Severity::Warning);
+    assert_found(
+        &plan_with(&cluster, SCALE_UP, json!({}), &options()).await,
+        "launches_fail",
+        Severity::Warning,
+    );
 }
 
 // What a copy does not have.
@@ -397,7 +400,9 @@ async fn what_is_read_after_a_wait_is_not_what_is_there_before() {
          - {id: cache, action: list_pods, with: {namespace: rafay-core, deployment: relay-cache}}\n\
          - {id: gone, action: delete_pods, with: {pods: \"{{ cache.pods }}\"}}\n",
     );
-    let plan = plan_on(&cluster, &text.replace("timeout: 10m", "timeout: 1d"), json!({})).await;
+    let plan =
+        plan_with(&cluster, &text.replace("timeout: 10m", "timeout: 1d"), json!({}), &options())
+            .await;
     let gone = plan.steps.last().unwrap();
     assert_eq!(gone.basis, plan::Basis::Predicted, "{gone:#?}");
     assert!(gone.changes.iter().any(|change| change.target.contains("(new pod ")), "{gone:#?}");
