@@ -143,7 +143,8 @@ pub(super) async fn read(
     wanted.config_maps.dedup();
     let scope = scope_of(ahead);
     let progress = Progress::silent();
-    let snapshot = snapshot::take(&platform.reader(), &scope, &wanted, &progress).await?;
+    let mut snapshot = snapshot::take(&platform.reader(), &scope, &wanted, &progress).await?;
+    snapshot.complete();
     let bounds: &[Bound] = if ranges { &[Bound::Low, Bound::High] } else { &[] };
     let others = bounds.iter().map(|bound| snapshot.to_scenario_at(*bound)).collect();
     Ok(World {

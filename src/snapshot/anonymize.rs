@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
-use simulator::Scenario;
+use simulator::{ClusterObject, Scenario};
 
 /// A scenario without names, and what became of each.
 #[derive(Debug, Clone, PartialEq)]
@@ -261,7 +261,7 @@ impl Names {
         names
     }
 
-    fn name_objects(&mut self, objects: &[Value]) {
+    fn name_objects(&mut self, objects: &[ClusterObject]) {
         let mut by_kind: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
         for object in objects {
             by_kind.entry(object["kind"].as_str().unwrap_or_default()).or_default().push(object);
@@ -571,8 +571,9 @@ mod tests {
 
     /// Returns the objects of a scenario without their names.
     #[track_caller]
-    fn anonymized(objects: Value) -> Vec<Value> {
-        let Value::Array(cluster_objects) = objects else { panic!("not a list") };
+    fn anonymized(objects: Value) -> Vec<ClusterObject> {
+        let Value::Array(objects) = objects else { panic!("not a list") };
+        let cluster_objects = objects.into_iter().map(ClusterObject::from).collect();
         let scenario = Scenario { cluster_objects, ..Scenario::empty() };
         let scenario = anonymize(&scenario).unwrap().scenario;
         let text = scenario.to_yaml().unwrap().to_lowercase();

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use simulator::ClusterObject;
 
 use super::fields::Fields;
 use super::kinds::{SnapshotKind, is_kept_annotation};
@@ -15,7 +16,7 @@ use crate::platform::kubernetes::AnyObject;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SnapshotObject {
     /// The part of the object that is kept, with its apiVersion and kind.
-    pub object: Value,
+    pub object: ClusterObject,
     /// The clients that have set `spec.replicas`, by the managed fields of the object.
     pub replicas_managers: Vec<FieldManager>,
     /// The digest of the whole template, which tells two apart that are equal in what is kept of them.
@@ -74,7 +75,7 @@ impl SnapshotObject {
         if let (Value::Object(typed), Value::Object(kept)) = (&mut typed, object) {
             typed.extend(kept);
         }
-        Self { object: typed, replicas_managers, template_digest }
+        Self { object: typed.into(), replicas_managers, template_digest }
     }
 
     /// Returns the name.
@@ -152,13 +153,13 @@ pub(super) fn mark_templates(
         for position in ambiguous {
             let set = &mut replica_sets[position];
             let mark = set.text("/metadata/labels/pod-template-hash").to_owned();
-            annotate_template(&mut set.object, &mark);
+            annotate_template(set.object.make_mut(), &mark);
             if set.template_digest == own {
                 own_mark = mark;
             }
         }
         if is_own_ambiguous {
-            annotate_template(&mut deployment.object, &own_mark);
+            annotate_template(deployment.object.make_mut(), &own_mark);
         }
     }
 }

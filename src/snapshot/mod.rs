@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::ops::AddAssign;
 
 use jiff::Timestamp;
+use simulator::complete_cluster_object;
 
 use crate::platform::Error;
 use crate::platform::aws::{Activity, AutoScalingGroup, Instance, Nodegroup, Subnet, Update};
@@ -152,6 +153,12 @@ impl Snapshot {
     /// Returns the objects of a kind.
     pub fn objects_of(&self, kind: &str) -> &[SnapshotObject] {
         self.objects.get(kind).map_or(&[], Vec::as_slice)
+    }
+
+    /// Completes the objects as a simulator does that begins with them, so that all simulators share them.
+    pub fn complete(&mut self) {
+        let objects = self.objects.values_mut().flatten();
+        objects.for_each(|object| complete_cluster_object(&mut object.object));
     }
 
     /// Returns one object; none if it was not read or does not exist.

@@ -41,10 +41,10 @@ pub use authorize::{AccessPolicy, AccessPolicyError, StatementError};
 pub use call_log::RecordedCall;
 pub use faults::{Effect, Fault};
 pub use in_process::InProcessServer;
-pub use kubernetes::cluster_objects::is_known_kind;
+pub use kubernetes::cluster_objects::{complete as complete_cluster_object, is_known_kind};
 pub use kubernetes::controllers::CreatedObject;
 pub use scenario::{
-    CapacityType, ConfigMap, ContainerFailure, Deployment, FailingImage, Instance,
+    CapacityType, ClusterObject, ConfigMap, ContainerFailure, Deployment, FailingImage, Instance,
     InstanceLifecycle, LaunchFailure, LaunchTemplate, MaxUnavailable, Nodegroup, PlainGroup,
     Scenario, ScenarioError, SlowLaunch, Spread, Taint, Times, UpdateFailure, WorkloadTimes,
 };

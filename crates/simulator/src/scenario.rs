@@ -14,6 +14,7 @@ use crate::yaml;
 
 use duration::ScenarioDuration;
 
+mod cluster_object;
 mod duration;
 mod error;
 mod nodegroup;
@@ -21,6 +22,7 @@ mod snapshot;
 mod standard;
 mod workload;
 
+pub use cluster_object::ClusterObject;
 pub(crate) use duration::serde_duration;
 pub use error::ScenarioError;
 pub(crate) use nodegroup::PROCESSES;
@@ -69,7 +71,7 @@ pub struct Scenario {
     /// API server. With any of them, the instances of every group are those that it lists.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<serde_json::Map<String, Value>>")]
-    pub cluster_objects: Vec<Value>,
+    pub cluster_objects: Vec<ClusterObject>,
     /// How long the pods of single workloads take to start and to stop, where it is not `times`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub workload_times: Vec<WorkloadTimes>,
@@ -398,7 +400,7 @@ auto_scaling_groups:
             "metadata": {"name": "1e3", "uid": "0x1F", "labels": labels},
             "spec": {"list": texts, "number": 1.5, "empty": {}, "none": []},
         });
-        let scenario = Scenario { cluster_objects: vec![object], ..Scenario::empty() };
+        let scenario = Scenario { cluster_objects: vec![object.into()], ..Scenario::empty() };
         let again = Scenario::from_yaml(&scenario.to_yaml().unwrap()).unwrap();
         assert_eq!(again, scenario);
     }

@@ -3,15 +3,20 @@
 //! real API server.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::ListParams;
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::aws::Cloud;
 use super::aws::fleet::Lifecycle;
+
+/// How many objects are read at once.
+const PAGE: u32 = 250;
 
 /// The facts of the cluster and the account.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -132,19 +137,35 @@ pub struct PodFacts {
 
 /// Reads the facts.
 pub(crate) async fn read(cloud: &Cloud, client: &Client) -> Result<ClusterState, kube::Error> {
-    let all = ListParams::default();
-    let nodes = Api::<Node>::all(client.clone()).list(&all).await?;
-    let deployments = Api::<Deployment>::all(client.clone()).list(&all).await?;
-    let pods = Api::<Pod>::all(client.clone()).list(&all).await?;
     Ok(ClusterState {
+        nodes: each(client, |node: &Node| (node.name_any(), node_facts(node))).await?,
+        deployments: each(client, |found: &Deployment| (path(found), deployment_facts(found)))
+            .await?,
+        pods: each(client, |pod: &Pod| (path(pod), pod_facts(pod))).await?,
         nodegroups: nodegroups(cloud),
-        nodes: nodes.iter().map(|node| (node.name_any(), node_facts(node))).collect(),
-        deployments: deployments
-            .iter()
-            .map(|deployment| (path(deployment), deployment_facts(deployment)))
-            .collect(),
-        pods: pods.iter().map(|pod| (path(pod), pod_facts(pod))).collect(),
     })
+}
+
+/// Returns the facts of all objects of a kind. They are read in pages: thousands of whole pods at once are most of the
+/// memory of a rehearsal.
+async fn each<K, T>(
+    client: &Client,
+    facts: impl Fn(&K) -> (String, T),
+) -> Result<BTreeMap<String, T>, kube::Error>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    let api = Api::<K>::all(client.clone());
+    let mut params = ListParams::default().limit(PAGE);
+    let mut found = BTreeMap::new();
+    loop {
+        let page = api.list(&params).await?;
+        found.extend(page.items.iter().map(&facts));
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(found),
+        }
+    }
 }
 
 fn path(object: &impl ResourceExt) -> String {

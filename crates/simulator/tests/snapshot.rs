@@ -10,7 +10,9 @@ use k8s_openapi::api::core::v1::{Event, Namespace, Node, Pod};
 use kube::api::{Api, DynamicObject, ListParams, PostParams};
 use kube::{Client, Discovery, ResourceExt};
 use serde_json::{Value, json};
-use simulator::{Instance, Nodegroup, Options, Scenario, Simulator, SimulatorError, WorkloadTimes};
+use simulator::{
+    ClusterObject, Instance, Nodegroup, Options, Scenario, Simulator, SimulatorError, WorkloadTimes,
+};
 
 use common::{start, wait_until};
 
@@ -64,7 +66,15 @@ async fn read_scenario(scenario: &Scenario, simulator: &Simulator, client: &Clie
         let authored = authored.clone();
         nodegroups.push(Nodegroup { auto_scaling_group, instances, protected, ..authored });
     }
-    Scenario { nodegroups, cluster_objects: read_objects(client).await, ..Scenario::empty() }
+    Scenario {
+        nodegroups,
+        cluster_objects: cluster_objects(read_objects(client).await),
+        ..Scenario::empty()
+    }
+}
+
+fn cluster_objects(objects: Vec<Value>) -> Vec<ClusterObject> {
+    objects.into_iter().map(ClusterObject::from).collect()
 }
 
 /// Returns the objects by kind and path, each with what a change of any part of it would alter.
@@ -236,7 +246,7 @@ async fn pods_go_on_from_where_they_are_in_the_times_of_their_workload() {
         stop: Some(Duration::from_secs(stop)),
     };
     let mut scenario = Scenario {
-        cluster_objects: objects_of_a_cluster(),
+        cluster_objects: cluster_objects(objects_of_a_cluster()),
         workload_times: vec![times(60, 600)],
         ..Scenario::empty()
     };
@@ -295,7 +305,7 @@ async fn new_nodes_of_a_group_that_was_read_are_like_the_others() {
     };
     let scenario = Scenario {
         nodegroups: vec![relay],
-        cluster_objects: objects_of_a_cluster(),
+        cluster_objects: cluster_objects(objects_of_a_cluster()),
         ..Scenario::empty()
     };
     let (_simulator, client) = start(scenario, 600.0).await;
@@ -319,7 +329,8 @@ async fn new_nodes_of_a_group_that_was_read_are_like_the_others() {
 
 #[tokio::test]
 async fn cluster_objects_are_refused_with_a_real_api_server() {
-    let scenario = Scenario { cluster_objects: objects_of_a_cluster(), ..Scenario::empty() };
+    let scenario =
+        Scenario { cluster_objects: cluster_objects(objects_of_a_cluster()), ..Scenario::empty() };
     let server = kube::Config::new("http://127.0.0.1:1/".parse().unwrap());
     let options = Options { kubernetes: Some(server), ..Options::default() };
     let refused = Simulator::start(scenario, options).await.err().unwrap();
@@ -333,7 +344,7 @@ async fn the_namespace_kube_system_of_the_objects_identifies_the_cluster() {
     let namespace = |name: &str, uid: &str| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "uid": uid}});
     let scenario = Scenario {
         cluster_uid: Some("from-the-field".to_owned()),
-        cluster_objects: vec![namespace("default", "d")],
+        cluster_objects: vec![namespace("default", "d").into()],
         ..Scenario::empty()
     };
     let uid = |client: Client| async move {
@@ -342,7 +353,7 @@ async fn the_namespace_kube_system_of_the_objects_identifies_the_cluster() {
     };
     let (_first, client) = start(scenario.clone(), 600.0).await;
     assert_eq!(uid(client).await.as_deref(), Some("from-the-field"));
-    let cluster_objects = vec![namespace("kube-system", "from-the-object")];
+    let cluster_objects = vec![namespace("kube-system", "from-the-object").into()];
     let (_second, client) = start(Scenario { cluster_objects, ..scenario }, 600.0).await;
     assert_eq!(uid(client).await.as_deref(), Some("from-the-object"));
 }

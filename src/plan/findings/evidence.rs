@@ -64,7 +64,7 @@ impl<'e> Evidence<'e> {
         let objects = objects.flat_map(|(kind, objects)| {
             objects
                 .iter()
-                .map(|object| ([*kind, object.namespace(), object.name()], &object.object))
+                .map(|object| ([*kind, object.namespace(), object.name()], &*object.object))
         });
         let objects = objects.collect();
         Self { world, steps, rehearsal, rehearsed, own_node, intended, objects }
@@ -190,7 +190,7 @@ impl<'e> Evidence<'e> {
     /// Returns the objects of a kind in the copy of the cluster.
     pub(in crate::plan) fn objects(&self, kind: &'e str) -> impl Iterator<Item = &'e Value> {
         let objects = self.snapshot().into_iter().flat_map(move |world| world.objects_of(kind));
-        objects.map(|object| &object.object)
+        objects.map(|object| &*object.object)
     }
 
     /// Returns an object by `NAMESPACE/NAME`, or by its name where it has no namespace.

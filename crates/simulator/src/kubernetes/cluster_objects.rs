@@ -2,12 +2,13 @@
 //! store, and what the controllers must know about them.
 
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::ids::mixed_seed;
-use crate::scenario::ScenarioError;
+use crate::scenario::{ClusterObject, ScenarioError};
 
 use super::kinds::{self, KINDS, Kind, NAMESPACES, PODS};
 use super::object::{self, flag, list, text, uid};
@@ -36,7 +37,7 @@ pub fn is_known_kind(api_version: &str, kind: &str) -> bool {
 ///
 /// # Errors
 /// An object of a kind that the simulator does not know, one without what every object has, or a duplicate.
-pub(crate) fn check(objects: &[Value]) -> Result<(), ScenarioError> {
+pub(crate) fn check(objects: &[ClusterObject]) -> Result<(), ScenarioError> {
     let mut names = BTreeSet::new();
     let mut uids = HashSet::new();
     for (object, number) in objects.iter().zip(1..) {
@@ -83,20 +84,34 @@ pub(crate) fn check(objects: &[Value]) -> Result<(), ScenarioError> {
 }
 
 /// Returns the seed of the ids in a cluster that has these objects, so that no new object gets the id of one of them.
-pub(super) fn seed(seed: u64, objects: &[Value]) -> u64 {
-    mixed_seed(seed, objects.iter().map(uid))
+pub(super) fn seed(seed: u64, objects: &[ClusterObject]) -> u64 {
+    mixed_seed(seed, objects.iter().map(|object| uid(object)))
 }
 
-/// Puts objects that have been checked into the store, with the defaults of their kinds, and creates the namespaces
-/// that they are in.
-pub(super) fn load(store: &mut ObjectStore, objects: &[Value], now: Timestamp) {
+/// The version that loaded objects have.
+const LOADED_VERSION: &str = "1";
+
+/// Adds to an object what it has in the simulator: the defaults of its kind, and a version. Simulators share objects
+/// that have both.
+pub fn complete(object: &mut ClusterObject) {
+    let Some(resource) = kind_of(object) else { return };
+    let mut completed = Value::clone(object);
+    // They have the defaults of a real API server. A copy that omits them is the same object, which a patch of
+    // something else must not seem to change.
+    kinds::set_defaults(resource, &mut completed);
+    object::put(&mut completed, &["metadata", "resourceVersion"], LOADED_VERSION);
+    if *object != completed {
+        *object = object::compact(completed).into();
+    }
+}
+
+/// Puts objects that have been checked into the store, completed, and creates the namespaces that they are in.
+pub(super) fn load(store: &mut ObjectStore, objects: &[ClusterObject], now: Timestamp) {
     for object in objects {
         if let Some(resource) = kind_of(object) {
             let mut object = object.clone();
-            // They have the defaults of a real API server. A copy that omits them is the same object, which a patch of
-            // something else must not seem to change.
-            kinds::set_defaults(resource, &mut object);
-            store.put(resource, object);
+            complete(&mut object);
+            store.load(resource, Arc::clone(object.shared()));
         }
     }
     for object in objects {
@@ -126,8 +141,8 @@ pub(crate) struct LoadedObjects {
 }
 
 impl LoadedObjects {
-    pub(crate) fn of(objects: &[Value]) -> Self {
-        let uids: HashSet<&str> = objects.iter().map(uid).collect();
+    pub(crate) fn of(objects: &[ClusterObject]) -> Self {
+        let uids: HashSet<&str> = objects.iter().map(|object| uid(object)).collect();
         let owners = objects.iter().flat_map(|object| list(object, "/metadata/ownerReferences"));
         let foreign = owners.map(|owner| text(owner, "/uid")).filter(|uid| !uids.contains(uid));
         let pods = objects.iter().filter(|object| kind_of(object) == Some(&PODS));
@@ -214,6 +229,7 @@ mod tests {
             ),
         ];
         for (objects, error) in cases {
+            let objects: Vec<_> = objects.into_iter().map(ClusterObject::from).collect();
             assert_eq!(check(&objects).unwrap_err().to_string(), error);
         }
     }

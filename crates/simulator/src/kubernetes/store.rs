@@ -203,6 +203,14 @@ impl ObjectStore {
         object
     }
 
+    /// Takes an object that was there before the simulation: it has a version and is no change. It is not copied.
+    pub(crate) fn load(&mut self, resource: &'static Kind, object: Arc<Value>) {
+        let objects = self.objects.entry(resource.key()).or_default();
+        let before = objects.insert(key_of(&object), Arc::clone(&object));
+        let (version, deleted) = (self.version, false);
+        self.note(&ObjectChange { resource, version, before, object, deleted });
+    }
+
     /// Removes an object and returns it with the version of its deletion.
     pub(crate) fn delete(
         &mut self,
@@ -253,12 +261,7 @@ impl ObjectStore {
         deleted: bool,
     ) {
         let change = ObjectChange { resource, version: self.version, before, object, deleted };
-        self.update_indexes(&change);
-        if resource.namespaced {
-            let mut usage = std::mem::take(&mut self.usage);
-            usage.note(self, &change);
-            self.usage = usage;
-        }
+        self.note(&change);
         if let Some(untaken) = &mut self.untaken {
             untaken.push(change.clone());
         }
@@ -276,6 +279,16 @@ impl ObjectStore {
             }
         }
         self.versions.send_replace(self.version);
+    }
+
+    /// Keeps what is known of all objects in step with a change.
+    fn note(&mut self, change: &ObjectChange) {
+        self.update_indexes(change);
+        if change.resource.namespaced {
+            let mut usage = std::mem::take(&mut self.usage);
+            usage.note(self, change);
+            self.usage = usage;
+        }
     }
 
     fn update_indexes(&mut self, change: &ObjectChange) {
