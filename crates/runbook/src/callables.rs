@@ -191,6 +191,7 @@ fn signature(analysis: &Analysis<'_>) -> ActionSignature {
         default: Option::clone(default),
         description: input.description.unwrap_or_default().to_owned(),
         literal: false,
+        outlasts: false,
     };
     let output = |output: &super::analysis::AnalyzedOutput<'_>| {
         Field::required(output.name, output.ty.clone())

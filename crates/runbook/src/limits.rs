@@ -219,6 +219,7 @@ pub(crate) fn record() -> RecordType {
             ),
         ],
         exactly_one_of: vec![vec!["deployment".to_owned(), "stateful_set".to_owned()]],
+        relations: Vec::new(),
         ..RecordType::default()
     };
     let one_or_more = LengthBounds { minimum: Some(1), maximum: None };

@@ -87,7 +87,7 @@ impl ActionSignature {
     /// parameters' schema may have these extensions: `x-never-retried: true`, `x-opposite: "NAME"`
     /// with the action that reverts this one, `x-asks: true` of one that waits for persons, `x-object`
     /// with an [`ObjectUse`], and `x-limits` with the limits that the action can reach. A parameter
-    /// with `x-literal: true` takes no template.
+    /// with `x-literal: true` takes no template; a duration with `x-outlasts: true` may be longer than the step.
     ///
     /// # Errors
     /// A schema uses a construct that the language has no type for.

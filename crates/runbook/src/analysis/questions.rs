@@ -59,5 +59,6 @@ fn answer(question: &InputDeclaration<'_>) -> Field {
         default: None,
         description: question.description.unwrap_or_default().to_owned(),
         literal: false,
+        outlasts: false,
     }
 }

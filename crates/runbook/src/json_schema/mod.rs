@@ -220,7 +220,8 @@ fn chosen(key: &str, action: &ActionSignature) -> Json {
     })
 }
 
-fn documentation(action: &ActionSignature) -> String {
+/// Returns the text about an action: what it does, what its undo does, and its output.
+pub(crate) fn documentation(action: &ActionSignature) -> String {
     let undo = match (action.kind, action.reversibility) {
         (ActionKind::Read, _) => "Reads, and changes nothing.",
         (ActionKind::Wait, _) => "Waits, and changes nothing.",
@@ -318,7 +319,7 @@ fn input() -> Json {
             "minItems": 1,
             "items": { "$ref": "#/$defs/text" },
         },
-        "syntax": { "description": "The syntax that a string must have.", "enum": Syntax::NAMES },
+        "syntax": { "description": "The syntax that a string must have.", "enum": Syntax::names().collect::<Vec<_>>() },
     });
     for (key, limit) in [("min_length", "minimum"), ("max_length", "maximum")] {
         properties[key] = length.clone();

@@ -146,24 +146,11 @@ fn set(schema: &mut Json, key: &str, value: Option<Json>) {
 fn examples(ty: &Type) -> Option<Json> {
     match ty.non_null() {
         Type::Duration => Some(json!(["30s", "10m"])),
-        Type::String(Text { syntax: Some(syntax), .. }) => Some(json!([example(*syntax)])),
+        Type::String(Text { syntax: Some(syntax), .. }) => Some(json!([syntax.example()])),
         Type::Integer(_) => Some(json!(["{{ inputs.count }}"])),
         Type::Record(_) => Some(json!(["{{ step }}"])),
         Type::List(..) => Some(json!(["{{ step.items }}"])),
         _ => None,
-    }
-}
-
-fn example(syntax: Syntax) -> &'static str {
-    match syntax {
-        Syntax::KubernetesName => "rafay-core",
-        Syntax::LabelKey => "app.kubernetes.io/name",
-        Syntax::LabelValue => "nodegroup-relay-services",
-        Syntax::AwsRegion => "us-west-2",
-        Syntax::InstanceId => "i-0123456789abcdef0",
-        Syntax::EksName => "rafay-cluster",
-        Syntax::ObjectPath => ".spec.replicas",
-        Syntax::Amount => "50%",
     }
 }
 

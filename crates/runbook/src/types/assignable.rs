@@ -42,6 +42,10 @@ impl Type {
                 }
             }
             (Self::Number(_), from) if from.is_numeric() => Ok(()),
+            (Self::String(to), Self::String(from)) => match (to.syntax, from.syntax) {
+                (Some(to), Some(from)) if !to.accepts(from) => Err(TypeMismatch::Incompatible),
+                _ => Ok(()),
+            },
             (Self::String(_), from) if from.is_printable() => Ok(()),
             // A string built by a template, such as `{{ minutes }}m`, is checked when it is evaluated.
             (Self::Duration, Self::String(text)) if text.built => Ok(()),

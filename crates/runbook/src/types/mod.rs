@@ -76,6 +76,17 @@ pub struct RecordType {
     pub fields: Vec<Field>,
     /// Groups of fields of which exactly one is required.
     pub exactly_one_of: Vec<Vec<String>>,
+    /// The other relations between fields.
+    pub relations: Vec<FieldRelation>,
+}
+
+/// A relation between two fields of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FieldRelation {
+    /// The second field is required where the first one is given.
+    Requires(String, String),
+    /// The second field is not accepted where the first one is given.
+    Excludes(String, String),
 }
 
 /// One field of a record.
@@ -93,6 +104,8 @@ pub struct Field {
     pub description: String,
     /// Whether the value is a literal: something that is known before a run follows from it.
     pub literal: bool,
+    /// Whether the value is a duration that the step does not wait for.
+    pub outlasts: bool,
 }
 
 impl Field {
@@ -105,6 +118,7 @@ impl Field {
             default: None,
             description: String::new(),
             literal: false,
+            outlasts: false,
         }
     }
 }
@@ -113,6 +127,38 @@ impl RecordType {
     /// Returns the field with a name.
     pub fn field(&self, name: &str) -> Option<&Field> {
         self.fields.iter().find(|field| field.name == name)
+    }
+
+    /// Returns the record that has the fields of both; one that only one of them has may be missing.
+    fn join(&self, other: &Self) -> Self {
+        let of_one = |field: &Field| Field { required: false, default: None, ..field.clone() };
+        let joined = self.fields.iter().map(|field| match other.field(&field.name) {
+            Some(same) => Field {
+                ty: field.ty.clone().join(same.ty.clone()),
+                required: field.required && same.required,
+                ..field.clone()
+            },
+            None => of_one(field),
+        });
+        let rest = other.fields.iter().filter(|field| self.field(&field.name).is_none());
+        let name = if self.fields.is_empty() { &other.name } else { &self.name };
+        Self {
+            name: name.clone(),
+            description: String::new(),
+            fields: joined.chain(rest.map(of_one)).collect(),
+            exactly_one_of: Vec::new(),
+            relations: Vec::new(),
+        }
+    }
+
+    /// Returns the record in which a field is not null.
+    pub(crate) fn with_non_null(&self, name: &str) -> Self {
+        let mut record = self.clone();
+        for field in record.fields.iter_mut().filter(|field| field.name == name) {
+            field.ty = field.ty.non_null().clone();
+            field.required = true;
+        }
+        record
     }
 
     /// Returns the names of all fields.
@@ -154,11 +200,30 @@ impl Type {
 
     /// Returns the name with an article: "an integer", "a list of string", "one of a, b".
     pub fn with_article(&self) -> String {
+        if let Some(kind) = self.own_kind() {
+            return kind.describe().to_owned();
+        }
         let name = self.to_string();
         match (self, name.chars().next()) {
             (Self::Enum(_) | Self::Any | Self::Null, _) => name,
             (_, Some('a' | 'e' | 'i' | 'o' | 'u')) => format!("an {name}"),
             _ => format!("a {name}"),
+        }
+    }
+
+    /// Returns the kind of a string.
+    fn own_kind(&self) -> Option<Syntax> {
+        match self {
+            Self::String(text) => text.syntax.filter(|syntax| syntax.is_kind()),
+            _ => None,
+        }
+    }
+
+    /// Returns the kind of the strings that a value has or is, if they are all of one.
+    pub(crate) fn kind(&self) -> Option<Syntax> {
+        match self.non_null() {
+            Self::List(of, _) => of.kind(),
+            ty => ty.own_kind(),
         }
     }
 
@@ -197,7 +262,9 @@ impl Type {
     /// Returns the type that accepts the values of both types.
     #[must_use]
     pub fn join(self, other: Self) -> Self {
-        use Type::{Any, Duration, Enum, Integer, List, Map, Null, Number, Optional, String};
+        use Type::{
+            Any, Duration, Enum, Integer, List, Map, Null, Number, Optional, Record, String,
+        };
         match (self, other) {
             (a, b) if a == b => a,
             (Any, _) | (_, Any) => Any,
@@ -207,8 +274,16 @@ impl Type {
             (Integer(_), Integer(_)) => Self::integer(),
             (Integer(_) | Number(_), Integer(_) | Number(_)) => Self::number(),
             (String(_) | Duration | Enum(_), String(_) | Duration | Enum(_)) => Self::text(),
+            // The items of an empty list are of any type.
+            (List(of, _), List(_, LengthBounds { maximum: Some(0), .. }))
+            | (List(_, LengthBounds { maximum: Some(0), .. }), List(of, _)) => Self::list(*of),
             (List(a, _), List(b, _)) => Self::list(a.join(*b)),
             (Map(a, _), Map(b, _)) => Self::map(a.join(*b)),
+            (Map(of, _), Record(record)) | (Record(record), Map(of, _)) => {
+                let fields = record.fields.iter().map(|field| field.ty.clone());
+                Self::map(fields.fold(*of, Self::join))
+            }
+            (Record(a), Record(b)) => Record(Arc::new(a.join(&b))),
             _ => Any,
         }
     }
@@ -222,10 +297,13 @@ impl fmt::Display for Type {
             Self::Boolean => f.write_str("boolean"),
             Self::Integer(_) => f.write_str("integer"),
             Self::Number(_) => f.write_str("number"),
-            Self::String(_) => f.write_str("string"),
+            Self::String(_) => f.write_str(self.own_kind().map_or("string", Syntax::noun)),
             Self::Duration => f.write_str("duration"),
             Self::Enum(words) => write!(f, "one of {}", words.join(", ")),
-            Self::List(of, _) => write!(f, "list of {of}"),
+            Self::List(of, _) => match of.own_kind() {
+                Some(kind) => write!(f, "list of {}", kind.plural()),
+                None => write!(f, "list of {of}"),
+            },
             Self::Map(of, _) => write!(f, "map of {of}"),
             // A name such as "output of find_nodegroup" needs no list of fields.
             Self::Record(record) if record.name.contains(' ') => f.write_str(&record.name),

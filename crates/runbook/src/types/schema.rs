@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
 
-use super::{Bounds, Field, LengthBounds, RecordType, Syntax, Text, Type};
+use super::{Bounds, Field, FieldRelation, LengthBounds, RecordType, Syntax, Text, Type};
 
 /// The error for a schema that the language has no type for: a mistake in the definition of an
 /// action, found by the tests of the program.
@@ -181,6 +181,7 @@ impl SchemaReader<'_> {
                 default: schema.get("default").cloned(),
                 description: self.description(schema),
                 literal: schema.get("x-literal") == Some(&Json::Bool(true)),
+                outlasts: schema.get("x-outlasts") == Some(&Json::Bool(true)),
                 ty,
             })
         };
@@ -190,6 +191,10 @@ impl SchemaReader<'_> {
         fields.sort_by_key(|field| !field.required);
         let groups = schema.get("x-exactly-one-of").and_then(Json::as_array);
         let groups = groups.into_iter().flatten();
+        let relations = [
+            relations(schema, "x-requires", FieldRelation::Requires),
+            relations(schema, "x-excludes", FieldRelation::Excludes),
+        ];
         let last = location.rsplit('.').next().unwrap_or(location);
         Ok(Type::Record(Arc::new(RecordType {
             name: text(schema, "title").unwrap_or(last).to_owned(),
@@ -198,6 +203,7 @@ impl SchemaReader<'_> {
             exactly_one_of: groups
                 .map(|group| strings(Some(group)).into_iter().map(str::to_owned).collect())
                 .collect(),
+            relations: relations.concat(),
         })))
     }
 
@@ -210,6 +216,20 @@ impl SchemaReader<'_> {
         };
         own.or_else(referred).unwrap_or_default().to_owned()
     }
+}
+
+/// Returns the relations of pairs of fields.
+fn relations(
+    schema: &Map<String, Json>,
+    key: &str,
+    relation: fn(String, String) -> FieldRelation,
+) -> Vec<FieldRelation> {
+    let pairs = schema.get(key).and_then(Json::as_array).into_iter().flatten();
+    let pair = |pair: &Json| match strings(Some(pair)).as_slice() {
+        [one, other] => Some(relation((*one).to_owned(), (*other).to_owned())),
+        _ => None,
+    };
+    pairs.filter_map(pair).collect()
 }
 
 /// Kubernetes labels: the keys and the values have a syntax.
@@ -294,7 +314,8 @@ fn integer_bounds(schema: &Map<String, Json>) -> Bounds<i128> {
     let (least, greatest) = match text(schema, "format") {
         Some("uint8") => (Some(0), Some(i128::from(u8::MAX))),
         Some("uint16") => (Some(0), Some(i128::from(u16::MAX))),
-        Some("uint32") => (Some(0), Some(i128::from(u32::MAX))),
+        // The counts of Kubernetes and of AWS are signed.
+        Some("uint32") => (Some(0), Some(i128::from(i32::MAX))),
         Some("uint64" | "uint") => (Some(0), Some(i128::from(u64::MAX))),
         Some("int8") => (Some(i8::MIN.into()), Some(i8::MAX.into())),
         Some("int16") => (Some(i16::MIN.into()), Some(i16::MAX.into())),

@@ -114,7 +114,7 @@ fn limits_come_from_the_rust_type_and_its_attributes() {
     for (field, value, words) in [
         ("small", json!(256), "must be from 0 to 255"),
         ("count", json!(-1), "must be at least 0"),
-        ("count", json!(5_000_000_000_u64), "must be from 0 to 4294967295"),
+        ("count", json!(5_000_000_000_u64), "must be from 0 to 2147483647"),
         ("factor", json!(5), "must be from 2 to 4"),
         ("short", json!(""), "must be 1 to 8 characters"),
         ("parts", json!([]), "must be at least 1 item"),
