@@ -28,36 +28,40 @@ const OWN_PREFIX: &str = "rafay-relay-sop/";
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend(
-    "x-exactly-one-of" = [["node", "namespace_object", "deployment", "stateful_set", "daemon_set", "pod"]]
+    "x-exactly-one-of" = [["node", "namespace_object", "deployment", "stateful_set", "daemon_set", "pod"]],
+    "x-requires" = [
+        ["deployment", "namespace"], ["stateful_set", "namespace"], ["daemon_set", "namespace"], ["pod", "namespace"]
+    ],
+    "x-excludes" = [["node", "namespace"], ["namespace_object", "namespace"]]
 ))]
 pub struct Params {
     /// Namespace of the object; none for a node and for a namespace.
     #[serde(default)]
-    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    #[schemars(extend("x-syntax" = "namespace"))]
     pub namespace: Option<String>,
     /// Name of the node.
     #[serde(default)]
-    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    #[schemars(extend("x-syntax" = "node-name"))]
     pub node: Option<String>,
     /// Name of the namespace that is itself annotated.
     #[serde(default)]
-    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    #[schemars(extend("x-syntax" = "namespace"))]
     pub namespace_object: Option<String>,
     /// Name of the deployment.
     #[serde(default)]
-    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    #[schemars(extend("x-syntax" = "deployment-name"))]
     pub deployment: Option<String>,
     /// Name of the stateful set.
     #[serde(default)]
-    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    #[schemars(extend("x-syntax" = "stateful-set-name"))]
     pub stateful_set: Option<String>,
     /// Name of the daemon set.
     #[serde(default)]
-    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    #[schemars(extend("x-syntax" = "daemon-set-name"))]
     pub daemon_set: Option<String>,
     /// Name of the pod.
     #[serde(default)]
-    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    #[schemars(extend("x-syntax" = "pod-name"))]
     pub pod: Option<String>,
     /// The annotations: a value sets an annotation, null removes it. Others stay as they are.
     #[schemars(length(min = 1), extend("x-keys" = "label-key"))]

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use super::kinds::NodeName;
 use super::{
     Action, Change, Impact, KnownTargets, KubernetesScope, Permission, PlannedChange,
     PlatformReader, PlatformWriter, Progress, Result, TargetState,
@@ -23,6 +24,7 @@ use runbook::{LimitKind, Reversibility};
 #[schemars(rename = "Params", extend("x-opposite" = "uncordon"))]
 pub struct CordonParams {
     /// Names of the nodes. An empty list changes nothing.
+    #[schemars(with = "Vec<NodeName>")]
     pub nodes: Vec<String>,
 }
 
@@ -31,11 +33,14 @@ pub struct CordonParams {
 #[schemars(rename = "Output")]
 pub struct CordonOutput {
     /// All of them, by name.
+    #[schemars(with = "Vec<NodeName>")]
     pub nodes: Vec<String>,
     /// The nodes that this step cordoned; those that were cordoned before are left out.
+    #[schemars(with = "Vec<NodeName>")]
     pub changed: Vec<String>,
     /// The nodes that have ended since an earlier step listed them, by name. They are not among `nodes`.
     #[serde(default)]
+    #[schemars(with = "Vec<NodeName>")]
     pub gone: Vec<String>,
 }
 
@@ -49,6 +54,7 @@ pub struct CordonOutput {
 #[schemars(rename = "Params", extend("x-opposite" = "cordon"))]
 pub struct UncordonParams {
     /// Names of the nodes. An empty list changes nothing.
+    #[schemars(with = "Vec<NodeName>")]
     pub nodes: Vec<String>,
 }
 
@@ -57,11 +63,14 @@ pub struct UncordonParams {
 #[schemars(rename = "Output")]
 pub struct UncordonOutput {
     /// All of them, by name.
+    #[schemars(with = "Vec<NodeName>")]
     pub nodes: Vec<String>,
     /// The nodes that this step uncordoned; those that were not cordoned are left out.
+    #[schemars(with = "Vec<NodeName>")]
     pub changed: Vec<String>,
     /// The nodes that have ended since an earlier step listed them, by name. They are not among `nodes`.
     #[serde(default)]
+    #[schemars(with = "Vec<NodeName>")]
     pub gone: Vec<String>,
 }
 

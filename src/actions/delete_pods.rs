@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::kinds::PodName;
 use super::{
     Action, Change, Condition, Error, Impact, KnownTargets, KubernetesScope, Permission,
     PlannedChange, PlatformReader, PlatformWriter, Progress, RepeatedParam, Result, TargetState,
@@ -39,8 +40,7 @@ use text::{join_truncated, plural};
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Params {
-    /// The pods, such as the `pods` of `list_pods`.
-    #[schemars(length(min = 1))]
+    /// The pods, such as the `pods` of `list_pods`. An empty list deletes nothing.
     pub pods: Vec<PodRecord>,
     /// Whether disruption budgets are to be asked.
     #[serde(default)]
@@ -65,6 +65,7 @@ pub struct Output {
     pub deleted: Vec<PodRecord>,
     /// Names of the pods that were gone before.
     #[serde(default)]
+    #[schemars(with = "Vec<PodName>")]
     pub gone: Vec<String>,
 }
 

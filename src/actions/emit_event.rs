@@ -30,39 +30,43 @@ const MAX_NOTE: usize = 1024;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend(
-    "x-exactly-one-of" = [["node", "namespace_object", "deployment", "stateful_set", "daemon_set", "pod"]]
+    "x-exactly-one-of" = [["node", "namespace_object", "deployment", "stateful_set", "daemon_set", "pod"]],
+    "x-requires" = [
+        ["deployment", "namespace"], ["stateful_set", "namespace"], ["daemon_set", "namespace"], ["pod", "namespace"]
+    ],
+    "x-excludes" = [["node", "namespace"], ["namespace_object", "namespace"]]
 ))]
 pub struct Params {
     /// Namespace of the object; none for a node and for a namespace.
     #[serde(default)]
-    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    #[schemars(extend("x-syntax" = "namespace"))]
     pub namespace: Option<String>,
     /// Name of the node. The Event is in the namespace `default`.
     #[serde(default)]
-    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    #[schemars(extend("x-syntax" = "node-name"))]
     pub node: Option<String>,
     /// Name of the namespace that the Event itself is about. The Event is in the namespace `default`.
     #[serde(default)]
-    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    #[schemars(extend("x-syntax" = "namespace"))]
     pub namespace_object: Option<String>,
     /// Name of the deployment.
     #[serde(default)]
-    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    #[schemars(extend("x-syntax" = "deployment-name"))]
     pub deployment: Option<String>,
     /// Name of the stateful set.
     #[serde(default)]
-    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    #[schemars(extend("x-syntax" = "stateful-set-name"))]
     pub stateful_set: Option<String>,
     /// Name of the daemon set.
     #[serde(default)]
-    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    #[schemars(extend("x-syntax" = "daemon-set-name"))]
     pub daemon_set: Option<String>,
     /// Name of the pod.
     #[serde(default)]
-    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    #[schemars(extend("x-syntax" = "pod-name"))]
     pub pod: Option<String>,
     /// The reason for the Event in one word, such as `Maintenance`.
-    #[schemars(length(min = 1, max = 128))]
+    #[schemars(length(min = 1, max = 128), extend("x-syntax" = "event-reason"))]
     pub reason: String,
     /// The text for people, at most 1024 bytes.
     #[schemars(length(min = 1, max = 1024))]
@@ -86,6 +90,7 @@ pub enum EventType {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Output {
     /// Namespace of the Event.
+    #[schemars(extend("x-syntax" = "namespace"))]
     pub namespace: String,
     /// Name of the Event.
     pub name: String,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::kinds::InstanceId;
 use super::{
     Action, AwsParams, AwsScope, Error, KnownTargets, Permission, PlatformReader, Progress, Read,
     RepeatedParam, Result, nodegroups,
@@ -26,6 +27,7 @@ pub struct Params {
     /// Name of the group.
     #[serde(default)]
     #[schemars(length(min = 1, max = 255))]
+    #[schemars(extend("x-syntax" = "auto-scaling-group-name"))]
     pub name: Option<String>,
     /// Tags that the group must have, all of them.
     #[serde(default)]
@@ -37,10 +39,13 @@ pub struct Params {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Output {
     /// AWS region of the group.
+    #[schemars(extend("x-syntax" = "aws-region"))]
     pub region: String,
     /// Name of the group.
+    #[schemars(extend("x-syntax" = "auto-scaling-group-name"))]
     pub name: String,
     /// Its ARN.
+    #[schemars(extend("x-syntax" = "arn"))]
     pub arn: String,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
@@ -51,6 +56,7 @@ pub struct Output {
     /// The number of instances that it is to have.
     pub desired: u32,
     /// Ids of its instances, in whatever state.
+    #[schemars(with = "Vec<InstanceId>")]
     pub instances: Vec<String>,
     /// Its suspended processes.
     pub suspended: Vec<String>,

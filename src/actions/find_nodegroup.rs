@@ -26,11 +26,11 @@ pub struct Params {
     #[schemars(extend("x-syntax" = "aws-region"))]
     pub region: String,
     /// Name of the EKS cluster.
-    #[schemars(extend("x-syntax" = "eks-name"))]
+    #[schemars(extend("x-syntax" = "cluster-name"))]
     pub cluster: String,
     /// Name of the nodegroup.
     #[serde(default)]
-    #[schemars(extend("x-syntax" = "eks-name"))]
+    #[schemars(extend("x-syntax" = "nodegroup-name"))]
     pub name: Option<String>,
     /// Labels that the nodegroup must have, all of them.
     #[serde(default)]

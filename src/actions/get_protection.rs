@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::kinds::InstanceId;
 use super::{
     Action, AwsScope, Condition, KnownTargets, OF_GROUP, OF_NODEGROUP, Permission, PlatformReader,
     Progress, Read, Result, group_target,
@@ -26,10 +27,12 @@ pub struct Params {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Output {
     /// Name of the Auto Scaling group.
+    #[schemars(extend("x-syntax" = "auto-scaling-group-name"))]
     pub auto_scaling_group: String,
     /// Its instances, by id.
     pub instances: Vec<Instance>,
     /// Ids of those that are protected.
+    #[schemars(with = "Vec<InstanceId>")]
     pub protected: Vec<String>,
     /// Whether new instances of the group are protected from the start.
     pub new_instances_protected: bool,
@@ -39,6 +42,7 @@ pub struct Output {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Instance {
     /// Its id.
+    #[schemars(extend("x-syntax" = "instance-id"))]
     pub id: String,
     /// The lifecycle state: `InService`, `Pending`, `Terminating`, …
     pub lifecycle: String,

@@ -32,7 +32,7 @@ pub struct Params {
     pub method: Method,
     /// The statuses that are expected; those from 200 to 299, unless it is said.
     #[serde(default)]
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1), inner(range(min = 100, max = 599)))]
     pub expect_status: Option<Vec<u32>>,
     /// A text that the body is to contain. It needs the method GET.
     #[serde(default)]
@@ -53,7 +53,7 @@ pub struct Params {
 /// A URL that may be called.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
-#[schemars(with = "String")]
+#[schemars(with = "String", extend("x-syntax" = "url"))]
 pub struct ProbeUrl(HttpTarget);
 
 impl TryFrom<String> for ProbeUrl {

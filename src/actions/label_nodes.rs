@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::kinds::NodeName;
 use super::{
     Action, Change, KnownTargets, KubernetesScope, Permission, PlannedChange, PlatformReader,
     PlatformWriter, Progress, RestoreCommand, Result, TargetState,
@@ -25,6 +26,7 @@ use runbook::Reversibility;
 #[serde(deny_unknown_fields)]
 pub struct Params {
     /// Names of the nodes. An empty list changes nothing.
+    #[schemars(with = "Vec<NodeName>")]
     pub nodes: Vec<String>,
     /// The labels: a value sets a label, null removes it. Others stay as they are.
     #[schemars(length(min = 1), extend("x-keys" = "label-key"))]
@@ -40,10 +42,13 @@ pub struct LabelValue(String);
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Output {
     /// All of them, by name.
+    #[schemars(with = "Vec<NodeName>")]
     pub nodes: Vec<String>,
     /// The nodes that this step changed; those that had these labels before are left out.
+    #[schemars(with = "Vec<NodeName>")]
     pub changed: Vec<String>,
     /// The nodes that have ended since an earlier step listed them, by name. They are not among `nodes`.
+    #[schemars(with = "Vec<NodeName>")]
     pub gone: Vec<String>,
 }
 

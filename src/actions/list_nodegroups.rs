@@ -23,7 +23,7 @@ pub struct Params {
     #[schemars(extend("x-syntax" = "aws-region"))]
     pub region: String,
     /// Name of the EKS cluster.
-    #[schemars(extend("x-syntax" = "eks-name"))]
+    #[schemars(extend("x-syntax" = "cluster-name"))]
     pub cluster: String,
     /// Labels that a nodegroup must have, all of them.
     #[serde(default)]

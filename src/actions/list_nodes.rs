@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{Node, Taint};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::kinds::NodeName;
 use super::{
     Action, KnownTargets, KubernetesScope, Permission, PlatformReader, Progress, Read, Result,
     types::{NodegroupName, count_u32},
@@ -23,16 +24,17 @@ pub struct Params {
     pub nodegroup: Option<NodegroupName>,
     /// The nodegroup by its name alone, as the nodes' label has it.
     #[serde(default)]
-    #[schemars(extend("x-syntax" = "eks-name"))]
+    #[schemars(extend("x-syntax" = "nodegroup-name"))]
     pub nodegroup_name: Option<String>,
     /// A label selector as kubectl takes it, such as `topology.kubernetes.io/zone=us-west-2a`. With a nodegroup, its
     /// nodes must match the selector too.
     #[serde(default)]
     #[schemars(length(min = 1))]
+    #[schemars(extend("x-syntax" = "label-selector"))]
     pub selector: Option<String>,
     /// The availability zone.
     #[serde(default)]
-    #[schemars(length(min = 1))]
+    #[schemars(extend("x-syntax" = "availability-zone"))]
     pub zone: Option<String>,
     /// The version of the kubelet, or the first components of it: `1.33` selects `v1.33.2-eks-1a2b3c`.
     #[serde(default)]
@@ -63,8 +65,10 @@ pub struct Output {
     pub nodes: Vec<ListedNode>,
     /// Their names.
     #[serde(default)]
+    #[schemars(with = "Vec<NodeName>")]
     pub names: Vec<String>,
     /// Names of those that are cordoned.
+    #[schemars(with = "Vec<NodeName>")]
     pub cordoned: Vec<String>,
 }
 
@@ -72,10 +76,13 @@ pub struct Output {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ListedNode {
     /// Name of the node.
+    #[schemars(extend("x-syntax" = "node-name"))]
     pub name: String,
     /// UID of the Node object: a node that comes back under its old name has another one.
+    #[schemars(extend("x-syntax" = "uid"))]
     pub uid: String,
     /// Id of the EC2 instance that it runs on; none off EC2.
+    #[schemars(extend("x-syntax" = "instance-id"))]
     pub instance: Option<String>,
     /// Whether it is Ready.
     pub ready: bool,
@@ -89,6 +96,7 @@ pub struct ListedNode {
     pub zone: Option<String>,
     /// Name of the managed nodegroup that it belongs to; none for another node.
     #[serde(default)]
+    #[schemars(extend("x-syntax" = "nodegroup-name"))]
     pub nodegroup: Option<String>,
     /// Its labels.
     #[serde(default)]

@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::Pod;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::kinds::{InstanceId, NodeName};
 use super::{
     Action, Condition, KnownTargets, KubernetesScope, Permission, PlatformReader, Progress, Read,
     RepeatedParam, Result,
@@ -23,15 +24,16 @@ use crate::platform::kubernetes::{self, Selection, pod};
 #[schemars(extend("x-exactly-one-of" = [["deployment", "selector"]]))]
 pub struct Params {
     /// Namespace of the pods.
-    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    #[schemars(extend("x-syntax" = "namespace"))]
     pub namespace: String,
     /// Name of the deployment.
     #[serde(default)]
-    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    #[schemars(extend("x-syntax" = "deployment-name"))]
     pub deployment: Option<String>,
     /// A label selector as kubectl takes it, such as `app=rafay-relay,tier!=test`.
     #[serde(default)]
     #[schemars(length(min = 1))]
+    #[schemars(extend("x-syntax" = "label-selector"))]
     pub selector: Option<String>,
 }
 
@@ -43,8 +45,10 @@ pub struct Output {
     /// The pods, by name.
     pub pods: Vec<PodRecord>,
     /// Names of the nodes that they run on, each once, sorted.
+    #[schemars(with = "Vec<NodeName>")]
     pub nodes: Vec<String>,
     /// Ids of the EC2 instances that they run on, each once, sorted.
+    #[schemars(with = "Vec<InstanceId>")]
     pub instances: Vec<String>,
 }
 

@@ -27,6 +27,7 @@ mod concurrency;
 mod cordon_change;
 mod group_instances;
 mod group_target;
+mod kinds;
 mod known_targets;
 mod node_entries;
 mod node_targets;

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::kinds::InstanceId;
 use super::{Error, KnownTargets, Progress, Result, types::NodegroupName};
 use crate::platform::aws::{AutoScalingGroup, AwsReader, Nodegroup};
 use clock::Backoff;
@@ -19,12 +20,16 @@ pub(super) const POLL_BACKOFF: Backoff =
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NodegroupRecord {
     /// AWS region of the cluster.
+    #[schemars(extend("x-syntax" = "aws-region"))]
     pub region: String,
     /// Name of the EKS cluster.
+    #[schemars(extend("x-syntax" = "cluster-name"))]
     pub cluster: String,
     /// Name of the nodegroup.
+    #[schemars(extend("x-syntax" = "nodegroup-name"))]
     pub name: String,
     /// Its ARN.
+    #[schemars(extend("x-syntax" = "arn"))]
     pub arn: String,
     /// Its status in EKS, such as `ACTIVE`.
     pub status: String,
@@ -37,8 +42,10 @@ pub struct NodegroupRecord {
     /// The number of nodes that it is to have.
     pub desired: u32,
     /// Name of its Auto Scaling group.
+    #[schemars(extend("x-syntax" = "auto-scaling-group-name"))]
     pub auto_scaling_group: String,
     /// Ids of the instances in that group.
+    #[schemars(with = "Vec<InstanceId>")]
     pub instances: Vec<String>,
 }
 

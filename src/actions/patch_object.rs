@@ -43,7 +43,7 @@ pub struct Params {
     pub resource: Option<String>,
     /// Namespace of the object; none for a kind without namespaces.
     #[serde(default)]
-    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    #[schemars(extend("x-syntax" = "namespace"))]
     pub namespace: Option<String>,
     /// Name of the object.
     #[schemars(extend("x-syntax" = "kubernetes-name"))]

@@ -14,7 +14,7 @@ use super::{Action, Error, KubernetesScope, Permission, PlatformReader, Progress
 #[serde(deny_unknown_fields)]
 pub struct Params {
     /// Namespace of the ConfigMap.
-    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    #[schemars(extend("x-syntax" = "namespace"))]
     pub namespace: String,
     /// Name of the ConfigMap.
     #[serde(default = "default_name")]
@@ -32,6 +32,7 @@ pub struct Params {
     pub default_region: String,
     /// The cluster where nothing else names one.
     #[serde(default = "default_cluster")]
+    #[schemars(extend("x-syntax" = "cluster-name"))]
     pub default_cluster: String,
 }
 
@@ -39,8 +40,10 @@ pub struct Params {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Output {
     /// AWS region.
+    #[schemars(extend("x-syntax" = "aws-region"))]
     pub region: String,
     /// Name of the EKS cluster.
+    #[schemars(extend("x-syntax" = "cluster-name"))]
     pub cluster: String,
     /// Where the region was found.
     pub region_from: Origin,

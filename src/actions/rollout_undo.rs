@@ -34,10 +34,10 @@ use text::join_truncated;
 #[serde(deny_unknown_fields)]
 pub struct Params {
     /// Namespace of the deployment.
-    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    #[schemars(extend("x-syntax" = "namespace"))]
     pub namespace: String,
     /// Name of the deployment.
-    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    #[schemars(extend("x-syntax" = "deployment-name"))]
     pub deployment: String,
     /// The revision to return to; without it, the one before the current revision.
     #[serde(default)]
@@ -52,8 +52,10 @@ pub struct Params {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Output {
     /// Namespace of the deployment.
+    #[schemars(extend("x-syntax" = "namespace"))]
     pub namespace: String,
     /// Name of the deployment.
+    #[schemars(extend("x-syntax" = "deployment-name"))]
     pub deployment: String,
     /// The revision that it was returned to. Kubernetes gives its template a new number.
     pub revision: u64,

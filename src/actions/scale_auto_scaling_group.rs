@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::kinds::InstanceId;
 use super::{
     Action, AwsScope, Change, Error, Impact, KnownTargets, OF_GROUP, Permission, PlannedChange,
     PlatformReader, PlatformWriter, Progress, RepeatedParam, RestoreCommand, Result, SizeChange,
@@ -55,8 +56,10 @@ pub struct Params {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Output {
     /// AWS region of the group.
+    #[schemars(extend("x-syntax" = "aws-region"))]
     pub region: String,
     /// Name of the group.
+    #[schemars(extend("x-syntax" = "auto-scaling-group-name"))]
     pub name: String,
     /// The least number of instances that it may have.
     pub min: u32,
@@ -65,6 +68,7 @@ pub struct Output {
     /// The number of instances that it is to have.
     pub desired: u32,
     /// Ids of its instances.
+    #[schemars(with = "Vec<InstanceId>")]
     pub instances: Vec<String>,
     /// The group before the step.
     pub before: Before,
@@ -80,6 +84,7 @@ pub struct Before {
     /// The number of instances that it was to have.
     pub desired: u32,
     /// Ids of its instances.
+    #[schemars(with = "Vec<InstanceId>")]
     pub instances: Vec<String>,
 }
 

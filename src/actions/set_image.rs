@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::kinds::ImageName;
 use super::{
     Action, Change, Error, Impact, KnownTargets, Permission, PlannedChange, PlatformReader,
     PlatformWriter, Progress, RepeatedParam, RestoreCommand, Result, TargetState,
@@ -36,19 +37,19 @@ use text::join_truncated;
 #[schemars(extend("x-exactly-one-of" = [["deployment", "stateful_set", "daemon_set"]]))]
 pub struct Params {
     /// Namespace of the workload.
-    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    #[schemars(extend("x-syntax" = "namespace"))]
     pub namespace: String,
     /// Name of the deployment.
     #[serde(default)]
-    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    #[schemars(extend("x-syntax" = "deployment-name"))]
     pub deployment: Option<String>,
     /// Name of the stateful set.
     #[serde(default)]
-    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    #[schemars(extend("x-syntax" = "stateful-set-name"))]
     pub stateful_set: Option<String>,
     /// Name of the daemon set.
     #[serde(default)]
-    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    #[schemars(extend("x-syntax" = "daemon-set-name"))]
     pub daemon_set: Option<String>,
     /// The image of each container or init container, by its name. Other containers keep theirs.
     #[schemars(length(min = 1), extend("x-keys" = "kubernetes-name"))]
@@ -63,19 +64,22 @@ pub struct Params {
 
 /// An image, such as `registry.example.com/relay:1.2`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[schemars(extend("minLength" = 1))]
+#[schemars(extend("x-syntax" = "image"))]
 pub struct Image(String);
 
 /// The workload with its new images.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Output {
     /// Namespace of the workload.
+    #[schemars(extend("x-syntax" = "namespace"))]
     pub namespace: String,
     /// Name of the workload.
     pub name: String,
     /// The image of each container that was named.
+    #[schemars(with = "BTreeMap<String, ImageName>")]
     pub images: BTreeMap<String, String>,
     /// The image that each of them had before.
+    #[schemars(with = "BTreeMap<String, ImageName>")]
     pub before: BTreeMap<String, String>,
     /// How many pods the workload is to have.
     pub replicas: u32,

@@ -23,6 +23,9 @@ use runbook::Reversibility;
 /// each value that is still as this step left it, and names the others.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend(
+    "x-excludes" = [["max_unavailable", "max_unavailable_percentage"]]
+))]
 pub struct Params {
     /// The nodegroup.
     pub nodegroup: NodegroupName,
@@ -106,10 +109,13 @@ impl TaintEffect {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Output {
     /// AWS region of the cluster.
+    #[schemars(extend("x-syntax" = "aws-region"))]
     pub region: String,
     /// Name of the EKS cluster.
+    #[schemars(extend("x-syntax" = "cluster-name"))]
     pub cluster: String,
     /// Name of the nodegroup.
+    #[schemars(extend("x-syntax" = "nodegroup-name"))]
     pub name: String,
     /// The least number of nodes that it may have.
     pub min: u32,

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::kinds::{InstanceId, NodeName};
 use super::{
     Action, AwsScope, Change, Condition, KnownTargets, KubernetesScope, OF_GROUP, OF_NODEGROUP,
     Permission, PlannedChange, PlatformReader, PlatformWriter, Progress, Result, TargetState,
@@ -34,9 +35,11 @@ pub struct Params {
     pub auto_scaling_group: Option<AutoScalingGroupName>,
     /// Ids of the instances.
     #[serde(default)]
+    #[schemars(with = "Option<Vec<InstanceId>>")]
     pub instances: Option<Vec<String>>,
     /// Names of the nodes that the instances run.
     #[serde(default)]
+    #[schemars(with = "Option<Vec<NodeName>>")]
     pub nodes: Option<Vec<String>>,
     /// Whether they are to be protected.
     pub protected: bool,
@@ -46,6 +49,7 @@ pub struct Params {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Output {
     /// Ids of the instances whose flag this step set; those that had it already are left out.
+    #[schemars(with = "Vec<InstanceId>")]
     pub changed: Vec<String>,
     /// The instances whose flag cannot be set in the state that they are in.
     pub skipped: Vec<Skipped>,
@@ -58,6 +62,7 @@ pub struct Output {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Skipped {
     /// Its id.
+    #[schemars(extend("x-syntax" = "instance-id"))]
     pub id: String,
     /// Why.
     pub reason: String,

@@ -36,8 +36,7 @@ pub struct SuspendParams {
     /// The group, such as the output of `find_auto_scaling_group`.
     #[serde(default)]
     pub auto_scaling_group: Option<AutoScalingGroupName>,
-    /// The processes.
-    #[schemars(length(min = 1))]
+    /// The processes. An empty list changes nothing.
     pub processes: BTreeSet<Process>,
 }
 
@@ -59,8 +58,7 @@ pub struct ResumeParams {
     /// The group, such as the output of `find_auto_scaling_group`.
     #[serde(default)]
     pub auto_scaling_group: Option<AutoScalingGroupName>,
-    /// The processes.
-    #[schemars(length(min = 1))]
+    /// The processes. An empty list changes nothing.
     pub processes: BTreeSet<Process>,
 }
 
@@ -109,6 +107,7 @@ impl Process {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Output {
     /// Name of the group.
+    #[schemars(extend("x-syntax" = "auto-scaling-group-name"))]
     pub auto_scaling_group: String,
     /// The processes that this step suspended or resumed; those that were as wanted before are left out.
     pub changed: Vec<String>,

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::kinds::NodeName;
 use super::{
     Action, Change, Error, Impact, KnownTargets, KubernetesScope, Permission, PlannedChange,
     PlatformReader, PlatformWriter, Progress, RestoreCommand, Result, TargetState,
@@ -27,6 +28,7 @@ use runbook::{LimitKind, Reversibility};
 #[serde(deny_unknown_fields)]
 pub struct Params {
     /// Names of the nodes. An empty list changes nothing.
+    #[schemars(with = "Vec<NodeName>")]
     pub nodes: Vec<String>,
     /// The taints to set.
     #[serde(default)]
@@ -90,10 +92,13 @@ impl TaintEffect {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Output {
     /// All of them, by name.
+    #[schemars(with = "Vec<NodeName>")]
     pub nodes: Vec<String>,
     /// The nodes that this step changed; those that had these taints before are left out.
+    #[schemars(with = "Vec<NodeName>")]
     pub changed: Vec<String>,
     /// The nodes that have ended since an earlier step listed them, by name. They are not among `nodes`.
+    #[schemars(with = "Vec<NodeName>")]
     pub gone: Vec<String>,
 }
 

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::kinds::{InstanceId, NodeName};
 use super::{
     Action, AwsScope, Change, Condition, Error, Impact, KnownTargets, KubernetesScope, OF_GROUP,
     OF_NODEGROUP, Permission, PlannedChange, PlatformReader, PlatformWriter, Progress, Result,
@@ -41,9 +42,11 @@ pub struct Params {
     pub auto_scaling_group: Option<AutoScalingGroupName>,
     /// Ids of the instances. An empty list changes nothing.
     #[serde(default)]
+    #[schemars(with = "Option<Vec<InstanceId>>")]
     pub instances: Option<Vec<String>>,
     /// Names of the nodes that the instances run.
     #[serde(default)]
+    #[schemars(with = "Option<Vec<NodeName>>")]
     pub nodes: Option<Vec<String>>,
     /// Whether the group is to have so many fewer instances. That is refused where the group would have fewer than its
     /// minimum.
@@ -55,6 +58,7 @@ pub struct Params {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Output {
     /// Ids of the instances that this step terminated, or that were ending already.
+    #[schemars(with = "Vec<InstanceId>")]
     pub terminated: Vec<String>,
     /// The nodes that ran on them.
     pub nodes: Vec<NodeRecord>,

@@ -17,10 +17,10 @@ pub struct NodegroupName {
     #[schemars(extend("x-syntax" = "aws-region"))]
     pub region: String,
     /// Name of the EKS cluster.
-    #[schemars(extend("x-syntax" = "eks-name"))]
+    #[schemars(extend("x-syntax" = "cluster-name"))]
     pub cluster: String,
     /// Name of the nodegroup.
-    #[schemars(extend("x-syntax" = "eks-name"))]
+    #[schemars(extend("x-syntax" = "nodegroup-name"))]
     pub name: String,
 }
 
@@ -33,6 +33,7 @@ pub struct AutoScalingGroupName {
     pub region: String,
     /// Name of the group.
     #[schemars(length(min = 1, max = 255))]
+    #[schemars(extend("x-syntax" = "auto-scaling-group-name"))]
     pub name: String,
 }
 
@@ -51,8 +52,10 @@ pub struct Sizes {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct KnownNode {
     /// Name of the node.
+    #[schemars(extend("x-syntax" = "node-name"))]
     pub name: String,
     /// UID of the Node object: a node that comes back under its old name has another one.
+    #[schemars(extend("x-syntax" = "uid"))]
     pub uid: String,
 }
 
@@ -60,10 +63,13 @@ pub struct KnownNode {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeRecord {
     /// Name of the node.
+    #[schemars(extend("x-syntax" = "node-name"))]
     pub name: String,
     /// UID of the Node object: a node that comes back under its old name has another one.
+    #[schemars(extend("x-syntax" = "uid"))]
     pub uid: String,
     /// Id of the EC2 instance that it runs on.
+    #[schemars(extend("x-syntax" = "instance-id"))]
     pub instance: String,
 }
 
@@ -83,19 +89,22 @@ impl NodeRecord {
 #[serde(deny_unknown_fields)]
 pub struct PodRecord {
     /// Namespace of the pod.
-    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    #[schemars(extend("x-syntax" = "namespace"))]
     pub namespace: String,
     /// Name of the pod.
-    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    #[schemars(extend("x-syntax" = "pod-name"))]
     pub name: String,
     /// UID of the Pod object: a pod that comes back under its old name has another one.
     #[schemars(length(min = 1))]
+    #[schemars(extend("x-syntax" = "uid"))]
     pub uid: String,
     /// Name of the node that it runs on; none while it waits for one.
     #[serde(default)]
+    #[schemars(extend("x-syntax" = "node-name"))]
     pub node: Option<String>,
     /// Id of the EC2 instance that it runs on; none off EC2.
     #[serde(default)]
+    #[schemars(extend("x-syntax" = "instance-id"))]
     pub instance: Option<String>,
     /// Whether it was Ready.
     #[serde(default)]

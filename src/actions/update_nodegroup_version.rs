@@ -31,7 +31,7 @@ pub struct Params {
     pub nodegroup: NodegroupName,
     /// The Kubernetes version, such as `1.35`. It cannot be greater than the cluster's.
     #[serde(default)]
-    #[schemars(length(min = 1))]
+    #[schemars(extend("x-syntax" = "kubernetes-version"))]
     pub version: Option<String>,
     /// The release of the EKS image, such as `1.35.2-20260901`; the latest one of the version if nothing is given.
     #[serde(default)]
@@ -50,10 +50,13 @@ pub struct Params {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Output {
     /// AWS region of the cluster.
+    #[schemars(extend("x-syntax" = "aws-region"))]
     pub region: String,
     /// Name of the EKS cluster.
+    #[schemars(extend("x-syntax" = "cluster-name"))]
     pub cluster: String,
     /// Name of the nodegroup.
+    #[schemars(extend("x-syntax" = "nodegroup-name"))]
     pub name: String,
     /// The Kubernetes version of its nodes.
     pub version: String,

@@ -36,7 +36,7 @@ pub struct Params {
     pub resource: Option<String>,
     /// Namespace of the object; none for a kind without namespaces.
     #[serde(default)]
-    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    #[schemars(extend("x-syntax" = "namespace"))]
     pub namespace: Option<String>,
     /// Name of the object.
     #[schemars(extend("x-syntax" = "kubernetes-name"))]
@@ -110,6 +110,7 @@ impl ConditionStatus {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Output {
     /// UID of the object; null when it is gone.
+    #[schemars(extend("x-syntax" = "uid"))]
     pub uid: Option<String>,
 }
 

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::kinds::PodName;
 use super::{
     Action, Condition, Error, KnownTargets, KubernetesScope, Permission, PlatformReader, Progress,
     RepeatedParam, Result, Wait,
@@ -38,15 +39,16 @@ use text::{join_truncated, plural};
 #[schemars(extend("x-exactly-one-of" = [["deployment", "pods", "selector"]]))]
 pub struct Params {
     /// Namespace of the pods.
-    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    #[schemars(extend("x-syntax" = "namespace"))]
     pub namespace: String,
     /// Name of the deployment.
     #[serde(default)]
-    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    #[schemars(extend("x-syntax" = "deployment-name"))]
     pub deployment: Option<String>,
     /// A label selector as kubectl takes it, such as `app=rafay-relay,tier!=test`.
     #[serde(default)]
     #[schemars(length(min = 1))]
+    #[schemars(extend("x-syntax" = "label-selector"))]
     pub selector: Option<String>,
     /// The pods themselves, such as the `pods` of `list_pods`.
     #[serde(default)]
@@ -84,6 +86,7 @@ pub struct Output {
     pub pods: Vec<PodRecord>,
     /// Names of the listed pods that were to be Ready and have ended, or are about to.
     #[serde(default)]
+    #[schemars(with = "Vec<PodName>")]
     pub gone: Vec<String>,
 }
 

@@ -23,19 +23,19 @@ use super::{
 #[schemars(extend("x-exactly-one-of" = [["deployment", "stateful_set", "daemon_set"]]))]
 pub struct Params {
     /// Namespace of the workload.
-    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    #[schemars(extend("x-syntax" = "namespace"))]
     pub namespace: String,
     /// Name of the deployment.
     #[serde(default)]
-    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    #[schemars(extend("x-syntax" = "deployment-name"))]
     pub deployment: Option<String>,
     /// Name of the stateful set.
     #[serde(default)]
-    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    #[schemars(extend("x-syntax" = "stateful-set-name"))]
     pub stateful_set: Option<String>,
     /// Name of the daemon set.
     #[serde(default)]
-    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    #[schemars(extend("x-syntax" = "daemon-set-name"))]
     pub daemon_set: Option<String>,
     /// How long a new pod may fail before the wait is given up.
     #[serde(default = "default_give_up_after")]

@@ -102,11 +102,18 @@ async fn an_object_that_is_not_found_and_an_own_annotation_are_refused() {
     for (object, annotations, expected) in [
         ("namespace: rafay-core, deployment: nothing", wanted(), "nothing not found"),
         ("node: nothing", wanted(), "node nothing not found"),
-        ("deployment: rafay-sentry", wanted(), "`namespace` is missing"),
-        ("namespace: rafay-core, node: nothing", wanted(), "node nothing has no namespace"),
+        (
+            "namespace: '{{ inputs.none }}', deployment: rafay-sentry",
+            wanted(),
+            "`namespace` is missing",
+        ),
         (SENTRY, json!({"rafay-relay-sop/cordoned-by": "me"}), "no step sets it"),
     ] {
-        let ended = cluster.run(&runbook_yaml(&step(object, &annotations))).await;
+        // What is written out is refused before a run: values that are known then are checked by the step.
+        let text = runbook_yaml(&step(object, &annotations));
+        let inputs = "inputs: {none: {type: optional string}}";
+        let text = text.replacen("steps:", &format!("{inputs}\nsteps:"), 1);
+        let ended = cluster.run(&text).await;
         let ended = ended.expect_state(RunState::Failed);
         assert!(ended.error().contains(expected), "{}", ended.error());
     }

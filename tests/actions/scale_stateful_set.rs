@@ -14,7 +14,7 @@ use rafay_relay_sop::{
 use serde_json::{Value, json};
 
 use super::{
-    NAMESPACE, assert_left_alone, client, create, fail_and_roll_back, runbook_yaml, texts,
+    NAMESPACE, assert_left_alone, client, codes, create, fail_and_roll_back, runbook_yaml, texts,
 };
 use test_support::{TestCluster, wait_until_async};
 
@@ -111,8 +111,7 @@ async fn a_stateful_set_with_an_autoscaler_and_pods_to_keep_are_refused() {
         ended.error().to_owned()
     };
     let keep = "replicas: 1, keep: [{namespace: rafay-core, name: db-1, uid: u}]";
-    let error = refusal(&step(keep)).await;
-    assert!(error.contains("its pods with the highest ordinals go"), "{error}");
+    assert_eq!(codes(&runbook_yaml(&step(keep))), ["RB100"]);
     let target = json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db"});
     let autoscaler = json!({
         "metadata": {"name": "db", "namespace": NAMESPACE},

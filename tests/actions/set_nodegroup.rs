@@ -148,7 +148,6 @@ async fn limits_that_the_size_does_not_fit_into_are_refused() {
         ("max: 2", "would have a minimum of 3 and a maximum of 2"),
         ("min: 1, max: 2", "is to have 3 nodes, which is not between 1 and 2"),
         ("min: 4", "is to have 3 nodes, which is not between 4 and 4"),
-        ("max_unavailable: 1, max_unavailable_percentage: 5", "exclude each other"),
         (
             "taints: [{key: a, effect: NoSchedule}], remove_taints: [{key: a, effect: NoSchedule}]",
             "taint a:NoSchedule is given twice",

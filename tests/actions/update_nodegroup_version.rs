@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use simulator::{Effect, Fault, Scenario, SlowLaunch, UpdateFailure};
 
 use super::{
-    GROUP, RELAY, assert_left_alone, budget, client, create, eks, fail_and_roll_back, pods_of,
-    runbook_yaml,
+    GROUP, RELAY, assert_left_alone, budget, client, codes, create, eks, fail_and_roll_back,
+    pods_of, runbook_yaml,
 };
 use test_support::TestCluster;
 
@@ -228,10 +228,10 @@ async fn a_version_that_another_client_set_meanwhile_is_a_conflict() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_eks_would_refuse_is_refused_before_anything_is_sent() {
+    assert_eq!(codes(&runbook_yaml(&step(", version: latest"))), ["RB017"]);
     let cluster = TestCluster::new().await;
     for (with, expected) in [
         (", version: '1.33'", "has Kubernetes version 1.35, which EKS does not lower to 1.33"),
-        (", version: latest", "\"latest\" is not a valid Kubernetes version"),
         (", launch_template_version: '2'", "so there is no version to choose"),
     ] {
         let ended = cluster.run(&runbook_yaml(&step(with))).await.expect_state(RunState::Failed);

@@ -19,6 +19,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::kinds::NodeName;
 use super::{
     Action, Change, Error, Impact, KnownTargets, KubernetesScope, Permission, PlannedChange,
     PlatformReader, PlatformWriter, Progress, Result, TargetState,
@@ -58,6 +59,7 @@ use watch::{DrainWatch, read_snapshot};
 #[serde(deny_unknown_fields)]
 pub struct Params {
     /// Names of the nodes. An empty list changes nothing.
+    #[schemars(with = "Vec<NodeName>")]
     pub nodes: Vec<String>,
     /// How many Ready pods of one workload (of one replica set or stateful set) may be missing at a time while this
     /// step evicts them, whatever disruption budgets allow; without it, a quarter of them, and at least one.
@@ -106,13 +108,16 @@ impl Params {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Output {
     /// All of them, by name.
+    #[schemars(with = "Vec<NodeName>")]
     pub nodes: Vec<String>,
     /// The nodes that this step cordoned; those that were cordoned before are left out.
+    #[schemars(with = "Vec<NodeName>")]
     pub changed: Vec<String>,
     /// The pods that were on the nodes and have left them, by namespace and name; those that have finished, too.
     pub evicted: Vec<PodRecord>,
     /// The nodes that have ended since an earlier step listed them, by name. They are not among `nodes`.
     #[serde(default)]
+    #[schemars(with = "Vec<NodeName>")]
     pub gone: Vec<String>,
 }
 

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::super::kinds::Quantity;
 use crate::{
     actions::{Error, Result},
     platform::kubernetes::KubernetesReader,
@@ -23,7 +24,7 @@ const MAX_DEPTH: usize = 24;
 #[serde(deny_unknown_fields)]
 pub struct ConfigMapKey {
     /// Namespace of the ConfigMap.
-    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    #[schemars(extend("x-syntax" = "namespace"))]
     pub namespace: String,
     /// Name of the ConfigMap.
     #[schemars(extend("x-syntax" = "kubernetes-name"))]
@@ -39,6 +40,7 @@ pub struct ConfigMapKey {
 pub struct JobSpec {
     /// The image.
     #[schemars(length(min = 1))]
+    #[schemars(extend("x-syntax" = "image"))]
     pub image: String,
     /// The program, instead of that of the image.
     #[serde(default)]
@@ -64,9 +66,11 @@ pub struct JobSpec {
 pub struct JobResources {
     /// The requests, such as `cpu: 100m`.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, Quantity>")]
     pub requests: BTreeMap<String, String>,
     /// The limits.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, Quantity>")]
     pub limits: BTreeMap<String, String>,
 }
 

@@ -39,7 +39,7 @@ const TOKEN_LENGTH: usize = 12;
 #[schemars(extend("x-exactly-one-of" = [["config_map", "spec"]]))]
 pub struct Params {
     /// Namespace of the job.
-    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    #[schemars(extend("x-syntax" = "namespace"))]
     pub namespace: String,
     /// The first part of the job's name.
     #[schemars(length(min = 1, max = 40), extend("x-syntax" = "kubernetes-name"))]
@@ -55,6 +55,7 @@ pub struct Params {
     pub time_limit: Duration,
     /// How long the job is kept after it has ended, unless the manifest says it.
     #[serde(default = "default_keep_for")]
+    #[schemars(extend("x-outlasts" = true))]
     pub keep_for: Duration,
     /// How many lines of the log are kept, from the end.
     #[serde(default = "default_log_lines")]
@@ -81,10 +82,12 @@ fn default_log_lines() -> u32 {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Output {
     /// Namespace of the job.
+    #[schemars(extend("x-syntax" = "namespace"))]
     pub namespace: String,
     /// Name of the job.
     pub job: String,
     /// Name of the pod that succeeded; none where it is gone.
+    #[schemars(extend("x-syntax" = "pod-name"))]
     pub pod: Option<String>,
     /// The exit code of its first container.
     pub exit_code: Option<i32>,

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::kinds::PodName;
 use super::{
     Action, Change, Condition, Error, Impact, KnownTargets, KubernetesScope, Permission,
     PlannedChange, PlatformReader, PlatformWriter, Progress, RepeatedParam, Result, TargetState,
@@ -44,18 +45,21 @@ const MAX_ATTEMPTS: u32 = 5;
 /// those of a deployment that were there before; of a stateful set, those with the highest ordinals always go.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("x-exactly-one-of" = [["factor", "replicas"], ["deployment", "stateful_set"]]))]
+#[schemars(extend(
+    "x-exactly-one-of" = [["factor", "replicas"], ["deployment", "stateful_set"]],
+    "x-excludes" = [["keep", "stateful_set"]]
+))]
 pub struct Params {
     /// Namespace of the workload.
-    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    #[schemars(extend("x-syntax" = "namespace"))]
     pub namespace: String,
     /// Name of the deployment.
     #[serde(default)]
-    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    #[schemars(extend("x-syntax" = "deployment-name"))]
     pub deployment: Option<String>,
     /// Name of the stateful set.
     #[serde(default)]
-    #[schemars(extend("x-syntax" = "kubernetes-name"))]
+    #[schemars(extend("x-syntax" = "stateful-set-name"))]
     pub stateful_set: Option<String>,
     /// How many pods it is to have.
     #[serde(default)]
@@ -82,8 +86,10 @@ pub struct Params {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Output {
     /// Namespace of the workload.
+    #[schemars(extend("x-syntax" = "namespace"))]
     pub namespace: String,
     /// Name of the deployment; empty for a stateful set.
+    #[schemars(extend("x-syntax" = "deployment-name"))]
     pub deployment: String,
     /// Name of the workload, of whatever kind it is.
     #[serde(default)]
@@ -98,6 +104,7 @@ pub struct Output {
     pub new_pods: Vec<PodRecord>,
     /// Names of the pods in `keep` that have ended by themselves.
     #[serde(default)]
+    #[schemars(with = "Vec<PodName>")]
     pub gone: Vec<String>,
 }
 

@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::kinds::{InstanceId, NodeName};
 use super::{
     Action, AwsScope, Change, Condition, Error, Impact, KnownTargets, KubernetesScope,
     OF_NODEGROUP, Permission, PlannedChange, PlatformReader, PlatformWriter, Progress,
@@ -77,12 +78,16 @@ pub struct Params {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Output {
     /// AWS region of the cluster.
+    #[schemars(extend("x-syntax" = "aws-region"))]
     pub region: String,
     /// Name of the EKS cluster.
+    #[schemars(extend("x-syntax" = "cluster-name"))]
     pub cluster: String,
     /// Name of the nodegroup.
+    #[schemars(extend("x-syntax" = "nodegroup-name"))]
     pub name: String,
     /// Name of its Auto Scaling group.
+    #[schemars(extend("x-syntax" = "auto-scaling-group-name"))]
     pub auto_scaling_group: String,
     /// The least number of nodes that it may have.
     pub min: u32,
@@ -94,9 +99,11 @@ pub struct Output {
     pub before: Before,
     /// Ids of the instances that have left, where there are to be fewer.
     #[serde(default)]
+    #[schemars(with = "Vec<InstanceId>")]
     pub removed: Vec<String>,
     /// Names of the nodes that this step drained.
     #[serde(default)]
+    #[schemars(with = "Vec<NodeName>")]
     pub drained: Vec<String>,
 }
 
@@ -110,6 +117,7 @@ pub struct Before {
     /// The number of nodes that it was to have.
     pub desired: u32,
     /// Ids of the instances that it had.
+    #[schemars(with = "Vec<InstanceId>")]
     pub instances: Vec<String>,
     /// The nodes that it had.
     pub nodes: Vec<NodeRecord>,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::kinds::NodeName;
 use super::{
     Action, AwsScope, Condition, KnownTargets, KubernetesScope, OF_NODEGROUP, Permission,
     PlatformReader, Progress, Result, Wait,
@@ -38,6 +39,7 @@ pub struct Params {
     pub nodegroup: Option<NodegroupName>,
     /// Names of nodes that are to be gone.
     #[serde(default)]
+    #[schemars(with = "Option<Vec<NodeName>>")]
     pub gone: Option<Vec<String>>,
     /// The least number of nodes that must be Ready; without it, as many as the nodegroup's Auto Scaling group is to
     /// have when the wait begins.
@@ -75,6 +77,7 @@ pub struct Output {
     pub new_nodes: Vec<NodeRecord>,
     /// Names of the nodes that are gone, where the step waited for that.
     #[serde(default)]
+    #[schemars(with = "Vec<NodeName>")]
     pub gone: Vec<String>,
 }
 
