@@ -1,6 +1,6 @@
 //! The file is not valid YAML.
 
-use super::super::yaml::YamlIssueKind;
+use super::super::yaml::{Cause, YamlIssueKind};
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
 pub(crate) const RULE: Rule = Rule {
@@ -18,12 +18,15 @@ closed, a list item that is indented less than its siblings.",
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     for issue in analysis.yaml {
-        if let YamlIssueKind::Syntax(detail) = &issue.kind {
-            let message = format!("invalid YAML: {detail}");
-            let mut diagnostic = Diagnostic::new(&RULE, issue.span.clone(), message);
-            diagnostic.help = help(detail).map(str::to_owned);
-            diagnostics.push(diagnostic);
+        let YamlIssueKind::Syntax(found) = &issue.kind else { continue };
+        if found.cause == Cause::UnquotedTemplate {
+            continue; // reported as RB005
         }
+        let mut diagnostic =
+            Diagnostic::new(&RULE, issue.span.clone(), format!("invalid YAML: {}", found.cause))
+                .help(found.cause.help());
+        diagnostic.suggestion.clone_from(&found.suggestion);
+        diagnostics.push(diagnostic);
     }
 }
 
@@ -31,19 +34,4 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
 pub(crate) fn not_utf8(at: usize) -> Diagnostic {
     Diagnostic::new(&RULE, at..at, "the file is not valid UTF-8")
         .help("save the file as UTF-8; the byte at this position is invalid")
-}
-
-/// Returns the remedy for the most common errors of the parser.
-fn help(detail: &str) -> Option<&'static str> {
-    const HELP: [(&str, &str); 5] = [
-        ("tabs disallowed", "indent with spaces"),
-        (
-            "mapping values are not allowed",
-            "check the indentation, or put a string with ': ' in quotes",
-        ),
-        ("unclosed quote", "close the quote that starts here"),
-        ("did not find expected", "check the indentation of this line and the one above"),
-        ("unexpected EOF", "close every bracket and brace"),
-    ];
-    HELP.iter().find(|(words, _)| detail.contains(words)).map(|(_, help)| *help)
 }

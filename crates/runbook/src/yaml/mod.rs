@@ -6,6 +6,7 @@
 
 mod schema;
 mod source_map;
+mod syntax;
 mod tree;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use std::ops::Range;
 pub(crate) use granit_parser::ScalarStyle;
 pub(crate) use schema::ScalarValue;
 pub(crate) use source_map::SourceMap;
+pub(crate) use syntax::{Cause, Found, in_double_quotes};
 pub(crate) use tree::load;
 
 /// The maximum size of a text. The thirteen steps of relay-scale take 6 KiB.
@@ -53,7 +55,7 @@ pub(crate) struct YamlIssue {
 /// The kind of a YAML issue.
 #[derive(Debug, Clone)]
 pub(crate) enum YamlIssueKind {
-    Syntax(String),
+    Syntax(Box<Found>),
     TooManyBytes,
     TooManyNodes,
     TooDeep,
@@ -71,7 +73,7 @@ pub(crate) enum YamlIssueKind {
 impl fmt::Display for YamlIssueKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Syntax(message) => write!(f, "invalid YAML: {message}"),
+            Self::Syntax(found) => write!(f, "invalid YAML: {}", found.cause),
             Self::TooManyBytes => write!(f, "the file is larger than {} KiB", MAX_BYTES / 1024),
             Self::TooManyNodes => write!(f, "the file has more than {MAX_NODES} values"),
             Self::TooDeep => write!(f, "the nesting exceeds {MAX_DEPTH} levels"),

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ops::Range;
 
-use granit_parser::{Event, Parser, ScalarStyle, Span};
+use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, Span};
 
-use super::{MAX_BYTES, MAX_DEPTH, MAX_NODES, Node, NodeKind, YamlIssue, YamlIssueKind};
+use super::{MAX_BYTES, MAX_DEPTH, MAX_NODES, Node, NodeKind, YamlIssue, YamlIssueKind, syntax};
 
 /// Reads one document. Returns `None` after an error that leaves no usable tree.
 pub(crate) fn load(text: &str) -> (Option<Node>, Vec<YamlIssue>) {
@@ -74,13 +74,7 @@ impl<'t> Loader<'t> {
                 Err(error) => {
                     let end = self.text.len();
                     let at = error.marker().byte_offset().unwrap_or(end).min(end);
-                    let info = error.info();
-                    let kind = if info.contains("recursion limit") {
-                        YamlIssueKind::TooDeep
-                    } else {
-                        YamlIssueKind::Syntax(info)
-                    };
-                    self.add_issue(at..at, kind);
+                    self.add_syntax_error(error.kind(), at);
                     return false;
                 }
             };
@@ -89,6 +83,21 @@ impl<'t> Loader<'t> {
             }
         }
         true
+    }
+
+    /// Records the cause of a syntax error that the parser reports at a byte.
+    fn add_syntax_error(&mut self, kind: &ErrorKind, at: usize) {
+        if *kind == ErrorKind::RecursionLimitExceeded {
+            return self.add_issue(at..at, YamlIssueKind::TooDeep);
+        }
+        let found = syntax::find(self.text, kind, at);
+        let span = found.span.clone();
+        // What has been read of the same value is a part of the same mistake.
+        let is_apart = |issue: &YamlIssue| {
+            issue.span.end < span.start.saturating_sub(1) || issue.span.start > span.end
+        };
+        self.issues.retain(is_apart);
+        self.add_issue(span, YamlIssueKind::Syntax(Box::new(found)));
     }
 
     /// Handles one event; returns false to stop.
@@ -208,6 +217,14 @@ impl<'t> Loader<'t> {
                         Some(
                             kind @ (YamlIssueKind::DuplicateKey { .. } | YamlIssueKind::MergeKey),
                         ) => {
+                            if matches!(kind, YamlIssueKind::MergeKey) {
+                                // The alias is what is merged.
+                                let is_of_value = |issue: &YamlIssue| {
+                                    issue.span == node.span
+                                        && matches!(issue.kind, YamlIssueKind::Alias)
+                                };
+                                self.issues.retain(|issue| !is_of_value(issue));
+                            }
                             self.add_issue(key.span, kind);
                         }
                         Some(kind) => {
