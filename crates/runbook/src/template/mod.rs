@@ -2,25 +2,30 @@
 //! are byte ranges of the decoded text, which the caller maps to the file. Independent of rules and
 //! documents.
 
+mod beside;
 pub(crate) mod canonical;
 pub(crate) mod filters;
 mod infer;
 mod narrowing;
 mod operators;
 mod parse;
-mod span;
+pub(crate) mod parts;
+pub(crate) mod span;
 mod symbols;
+mod syntax;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
+pub(crate) use beside::{Beside, beside};
 pub(crate) use infer::{Names, infer};
 pub(crate) use narrowing::Narrowing;
 pub(crate) use parse::{
     MAX_BRACKETS, MAX_BYTES, MAX_TOKENS, Template, inside_braces, is_template, parse,
 };
 pub(crate) use symbols::{Items, Presence, StepOutput, SymbolTable};
+pub(crate) use syntax::SyntaxProblem;
 
 use super::types::{RecordType, Type};
 
@@ -34,7 +39,7 @@ pub(crate) struct TemplateIssue {
 /// The kind of a template issue.
 #[derive(Debug, Clone)]
 pub(crate) enum TemplateIssueKind {
-    Syntax(String),
+    Syntax(Box<SyntaxProblem>),
     Unclosed,
     Empty,
     Statement,
@@ -80,13 +85,19 @@ pub(crate) enum TemplateIssueKind {
         word: String,
         values: Arc<[String]>,
     },
+    /// A word of an enum that is written as a name.
+    UnquotedWord(String),
     DivisionByZero,
     NoFields {
         name: String,
+        /// The value that has none.
+        path: String,
         ty: Type,
     },
     NotSubscriptable(Type),
     Subscript {
+        /// The value that is subscripted.
+        of: Type,
         wanted: &'static str,
         found: Type,
     },
@@ -107,6 +118,8 @@ pub(crate) struct Inferred {
     pub(crate) ty: Type,
     /// The value, when it does not depend on inputs or outputs.
     pub(crate) constant: Option<minijinja::Value>,
+    /// The types of the expressions in a text; nothing of one whole expression.
+    pub(crate) parts: Vec<Type>,
     /// Whether the expression divides with `/`, which yields a fraction.
     pub(crate) divides: bool,
     /// The span of the expression in the text.
@@ -128,6 +141,7 @@ impl Inferred {
         Self {
             ty: Type::Any,
             constant: None,
+            parts: Vec::new(),
             divides: false,
             span: issue.span.clone(),
             issues: vec![issue],

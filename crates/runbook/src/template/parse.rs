@@ -7,7 +7,7 @@ use minijinja::machinery::ast::{EmitExpr, Expr, Stmt};
 use minijinja::machinery::{self, Span, Token};
 use minijinja::syntax::SyntaxConfig;
 
-use super::{TemplateIssue, TemplateIssueKind};
+use super::{TemplateIssue, TemplateIssueKind, span};
 
 /// The most tokens of one expression. minijinja's parser recurses once per operator, which takes about
 /// 1.8 KB of stack in a debug build.
@@ -36,10 +36,46 @@ pub(crate) fn parse(text: &str) -> Result<Template<'_>, Box<TemplateIssue>> {
     if text.len() > MAX_BYTES {
         return Err(new_issue(0..0, TemplateIssueKind::TooManyBytes));
     }
+    match parsed(text) {
+        Ok(root) => Ok(Template { text, root }),
+        Err(Rejection::Issue(issue)) => Err(match issue.kind {
+            // An open bracket hides the braces that close the template.
+            TemplateIssueKind::Unclosed if text[issue.span.end..].contains("}}") => {
+                let (span, problem) = super::syntax::explain(text, issue.span, "");
+                new_issue(clamp(text, span), TemplateIssueKind::Syntax(Box::new(problem)))
+            }
+            _ => issue,
+        }),
+        Err(Rejection::Syntax(error)) => Err(syntax_issue(text, &error)),
+    }
+}
+
+/// Whether a text parses.
+pub(super) fn is_valid(text: &str) -> bool {
+    text.len() <= MAX_BYTES && parsed(text).is_ok()
+}
+
+/// The reason why a text does not parse.
+enum Rejection {
+    Issue(Box<TemplateIssue>),
+    Syntax(Box<minijinja::Error>),
+}
+
+impl From<Box<TemplateIssue>> for Rejection {
+    fn from(issue: Box<TemplateIssue>) -> Self {
+        Self::Issue(issue)
+    }
+}
+
+impl From<minijinja::Error> for Rejection {
+    fn from(error: minijinja::Error) -> Self {
+        Self::Syntax(Box::new(error))
+    }
+}
+
+fn parsed(text: &str) -> Result<Stmt<'_>, Rejection> {
     check_tokens(text)?;
-    let root = machinery::parse(text, "template", SyntaxConfig::default());
-    let root = root.map_err(|error| syntax_issue(text, &error))?;
-    Ok(Template { text, root })
+    Ok(machinery::parse(text, "template", SyntaxConfig::default())?)
 }
 
 impl<'t> Template<'t> {
@@ -67,6 +103,23 @@ impl<'t> Template<'t> {
         })
     }
 
+    /// Returns the spans of the text around the expressions.
+    pub(crate) fn literal_parts(&self) -> impl Iterator<Item = Range<usize>> {
+        self.statements().iter().filter_map(|statement| match statement {
+            Stmt::EmitRaw(raw) => Some(span::of_name(self.text, raw.raw)),
+            _ => None,
+        })
+    }
+
+    /// Returns the text with this in the place of each expression.
+    pub(crate) fn filled(&self, with: &str) -> String {
+        let parts = self.statements().iter().map(|statement| match statement {
+            Stmt::EmitRaw(raw) => raw.raw,
+            _ => with,
+        });
+        parts.collect()
+    }
+
     /// Returns the expression, if only whitespace surrounds it: its value is then passed on with its
     /// type.
     pub(crate) fn whole(&self) -> Option<&Expr<'t>> {
@@ -91,13 +144,13 @@ pub(crate) fn inside_braces(text: &str) -> Option<&str> {
 
 /// Rejects statements, comments and long expressions by their tokens, which are found without
 /// recursion.
-fn check_tokens(text: &str) -> Result<(), Box<TemplateIssue>> {
+fn check_tokens(text: &str) -> Result<(), Rejection> {
     let mut tokens_inside = 0;
     let mut brackets = 0_usize;
     let mut inside = None;
     let mut covered = 0;
     for token in machinery::tokenize(text, false, SyntaxConfig::default()) {
-        let (token, span) = token.map_err(|error| syntax_issue(text, &error))?;
+        let (token, span) = token?;
         let span = bytes(text, span);
         if inside.is_none() {
             reject_comments(text, covered..span.start)?;
@@ -105,24 +158,22 @@ fn check_tokens(text: &str) -> Result<(), Box<TemplateIssue>> {
         covered = covered.max(span.end);
         match token {
             Token::BlockStart => {
-                return Err(new_issue(
-                    statement_span(text, span.start),
-                    TemplateIssueKind::Statement,
-                ));
+                let span = statement_span(text, span.start);
+                return Err(new_issue(span, TemplateIssueKind::Statement).into());
             }
             Token::VariableStart => {
                 (inside, tokens_inside, brackets) = (Some(span), 0, 0);
             }
             Token::VariableEnd => {
                 if let Some(start) = inside.take().filter(|_| tokens_inside == 0) {
-                    return Err(new_issue(start.start..span.end, TemplateIssueKind::Empty));
+                    return Err(new_issue(start.start..span.end, TemplateIssueKind::Empty).into());
                 }
             }
             Token::TemplateData(_) => {}
             token => {
                 tokens_inside += 1;
                 if tokens_inside > MAX_TOKENS {
-                    return Err(new_issue(span, TemplateIssueKind::TooLong));
+                    return Err(new_issue(span, TemplateIssueKind::TooLong).into());
                 }
                 match token {
                     Token::ParenOpen | Token::BracketOpen | Token::BraceOpen => brackets += 1,
@@ -132,13 +183,13 @@ fn check_tokens(text: &str) -> Result<(), Box<TemplateIssue>> {
                     _ => {}
                 }
                 if brackets > MAX_BRACKETS {
-                    return Err(new_issue(span, TemplateIssueKind::TooDeep));
+                    return Err(new_issue(span, TemplateIssueKind::TooDeep).into());
                 }
             }
         }
     }
     reject_comments(text, covered..text.len())?;
-    inside.map_or(Ok(()), |start| Err(new_issue(start, TemplateIssueKind::Unclosed)))
+    inside.map_or(Ok(()), |start| Err(new_issue(start, TemplateIssueKind::Unclosed).into()))
 }
 
 /// Rejects comments, which have no token: they are gaps between two tokens.
@@ -174,12 +225,16 @@ fn clamp(text: &str, range: Range<usize>) -> Range<usize> {
 
 fn syntax_issue(text: &str, error: &minijinja::Error) -> Box<TemplateIssue> {
     let span = clamp(text, error.range().unwrap_or(0..text.len()));
-    let detail = error.detail().unwrap_or("not an expression");
-    if detail.contains("unexpected end of input") || detail.contains("end of template") {
-        let open = text.rfind("{{").unwrap_or(span.start);
-        if !text[open..].contains("}}") {
-            return new_issue(open..open + 2, TemplateIssueKind::Unclosed);
-        }
+    let detail = error.detail().unwrap_or_default();
+    if let Some(open) = unclosed(text) {
+        return new_issue(open..open + 2, TemplateIssueKind::Unclosed);
     }
-    new_issue(span, TemplateIssueKind::Syntax(detail.to_owned()))
+    let (span, problem) = super::syntax::explain(text, span, detail);
+    new_issue(clamp(text, span), TemplateIssueKind::Syntax(Box::new(problem)))
+}
+
+/// Returns the place of a last template that is not closed.
+fn unclosed(text: &str) -> Option<usize> {
+    let open = text.rfind("{{")?;
+    (!text[open..].contains("}}")).then_some(open)
 }

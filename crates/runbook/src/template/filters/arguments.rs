@@ -16,11 +16,27 @@ pub(crate) struct FilterArgument {
 pub(crate) struct ArgumentMismatch {
     pub(crate) wanted: String,
     pub(crate) found: String,
+    /// The index of the argument that is wrong; none where it is the value before `|` or `is`, or the number of
+    /// arguments.
+    pub(crate) at: Option<usize>,
+    /// Whether its name is wrong, and not its value.
+    pub(crate) is_name: bool,
 }
 
 impl ArgumentMismatch {
     pub(super) fn new(wanted: &str, found: impl Into<String>) -> Self {
-        Self { wanted: wanted.to_owned(), found: found.into() }
+        Self { wanted: wanted.to_owned(), found: found.into(), at: None, is_name: false }
+    }
+
+    /// Returns the mismatch at an argument.
+    pub(super) fn at(mut self, argument: usize) -> Self {
+        self.at = self.at.or(Some(argument));
+        self
+    }
+
+    /// Returns the mismatch at the name of an argument.
+    pub(super) fn at_name(self, argument: usize) -> Self {
+        Self { is_name: true, ..self.at(argument) }
     }
 
     /// The error for the value before `|` or `is`.
@@ -98,20 +114,23 @@ impl Parameters {
         if self.free {
             return Ok(());
         }
-        let positional: Vec<&FilterArgument> =
-            args.iter().filter(|arg| arg.name.is_none()).collect();
+        let positional: Vec<(usize, &FilterArgument)> =
+            args.iter().enumerate().filter(|(_, arg)| arg.name.is_none()).collect();
         if !(self.minimum..=self.positional.len()).contains(&positional.len()) {
             return Err(ArgumentMismatch::new(&self.count(), positional.len().to_string()));
         }
-        for (arg, wanted) in positional.iter().zip(self.positional) {
-            check_one(arg, *wanted)?;
+        for ((at, arg), wanted) in positional.iter().zip(self.positional) {
+            check_one(arg, *wanted).map_err(|wrong| wrong.at(*at))?;
         }
-        for arg in args {
+        for (at, arg) in args.iter().enumerate() {
             let Some(name) = &arg.name else { continue };
             let known = self.named.iter().find(|(known, _)| known == name);
             match known {
-                Some((_, wanted)) => check_one(arg, *wanted)?,
-                None => return Err(ArgumentMismatch::new(&self.names(), format!("'{name}='"))),
+                Some((_, wanted)) => check_one(arg, *wanted).map_err(|wrong| wrong.at(at))?,
+                None => {
+                    let mismatch = ArgumentMismatch::new(&self.names(), format!("'{name}='"));
+                    return Err(mismatch.at_name(at));
+                }
             }
         }
         Ok(())

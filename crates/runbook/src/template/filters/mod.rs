@@ -3,6 +3,8 @@
 mod arguments;
 pub(crate) mod predicates;
 
+use std::sync::Arc;
+
 use super::super::types::Type;
 use super::operators::is_joinable;
 pub(crate) use arguments::{ArgumentMismatch, FilterArgument};
@@ -128,20 +130,57 @@ pub(crate) fn apply(
         }),
         "select" | "reject" => {
             let of = item_type(input)?;
-            predicates::check_named(&of, args)?;
-            let is_without_null = name == "reject"
-                && args.first().is_some_and(|arg| arg.word.as_deref() == Some("none"));
+            predicates::check_named(&of, args, 0)?;
+            let is_without_null = drops_null(name == "select", args);
             Ok(Type::list(if is_without_null { of.non_null().clone() } else { of }))
         }
         "selectattr" | "rejectattr" => {
             let of = item_type(input)?;
-            let field = field_type(&of, args.first())?;
-            predicates::check_named(&field, args.get(1..).unwrap_or_default())?;
-            Ok(Type::list(of))
+            let field = field_type(&of, args.first()).map_err(|wrong| wrong.at(0))?;
+            let test = args.get(1..).unwrap_or_default();
+            predicates::check_named(&field, test, 1)?;
+            let name_of_field = args.first().and_then(|arg| arg.word.as_deref());
+            Ok(Type::list(match (of, name_of_field) {
+                (Type::Record(record), Some(field)) if drops_null(name == "selectattr", test) => {
+                    Type::Record(Arc::new(record.with_non_null(field)))
+                }
+                (of, _) => of,
+            }))
         }
         "map" => apply_map(input, args),
         _ => apply_to_items(name, input, args),
     }
+}
+
+/// Whether no item is null of those that a test selects, or of those that it does not reject.
+fn drops_null(selects: bool, test: &[FilterArgument]) -> bool {
+    let name = test.first().and_then(|arg| arg.word.as_deref());
+    match name {
+        // The value itself is the condition, and null is false.
+        None => selects,
+        Some("none" | "undefined") => !selects,
+        // True of values of these types, which null has not.
+        Some(
+            "string" | "number" | "integer" | "float" | "boolean" | "mapping" | "sequence"
+            | "iterable" | "true" | "false",
+        ) => selects,
+        // Equal to a value that is written there.
+        Some("eq" | "equalto") => {
+            selects && test.get(1).is_some_and(|value| !may_be_null(&value.ty))
+        }
+        Some("in") => {
+            selects
+                && test.get(1).is_some_and(|list| match &list.ty {
+                    Type::List(of, _) => !may_be_null(of),
+                    _ => false,
+                })
+        }
+        Some(_) => false,
+    }
+}
+
+fn may_be_null(ty: &Type) -> bool {
+    matches!(ty, Type::Any | Type::Null | Type::Optional(_))
 }
 
 /// Returns the type of a filter that reads the items of a list.
@@ -152,7 +191,10 @@ fn apply_to_items(
 ) -> Result<Type, ArgumentMismatch> {
     let of = item_type(input)?;
     let seen = match arguments::field_argument(name, args) {
-        Some(field) => field_type(&of, Some(field))?,
+        Some(field) => {
+            let at = args.iter().position(|arg| std::ptr::eq(arg, field)).unwrap_or_default();
+            field_type(&of, Some(field)).map_err(|wrong| wrong.at(at))?
+        }
         None => of.clone(),
     };
     match name {
@@ -169,14 +211,32 @@ fn apply_to_items(
 /// applies the filter to each item.
 fn apply_map(input: &Type, args: &[FilterArgument]) -> Result<Type, ArgumentMismatch> {
     let of = item_type(input)?;
-    if let Some(field) = args.iter().find(|arg| arg.name.as_deref() == Some("attribute")) {
-        return field_type(&of, Some(field)).map(Type::list);
+    if let Some(at) = args.iter().position(|arg| arg.name.as_deref() == Some("attribute")) {
+        let field = field_type(&of, args.get(at)).map_err(|wrong| wrong.at(at))?;
+        return Ok(Type::list(field));
+    }
+    if let Some(at) = args.iter().position(|arg| arg.name.is_some()) {
+        let name = args.get(at).and_then(|arg| arg.name.clone()).unwrap_or_default();
+        return Err(ArgumentMismatch::new("attribute=", format!("'{name}='")).at_name(at));
     }
     match args.first().and_then(|arg| arg.word.as_deref()) {
         Some(name) if exists(name) => apply(name, &of, &args[1..]).map(Type::list),
-        Some(name) => Err(ArgumentMismatch::new("the name of a filter", format!("'{name}'"))),
-        None => Err(ArgumentMismatch::new("attribute='name' or the name of a filter", "neither")),
+        // `map('name')` of Python's habit: a field of the items.
+        Some(name) if has_field(&of, name) => {
+            let wanted = format!("attribute='{name}'");
+            Err(ArgumentMismatch::new(&wanted, format!("'{name}'")).at_name(0))
+        }
+        Some(name) => {
+            let wanted = "attribute='FIELD' or the name of a filter";
+            Err(ArgumentMismatch::new(wanted, format!("'{name}'")).at(0))
+        }
+        None => Err(ArgumentMismatch::new("attribute='FIELD' or the name of a filter", "neither")),
     }
+}
+
+/// Whether the items are records that have a field.
+fn has_field(of: &Type, name: &str) -> bool {
+    matches!(of.non_null(), Type::Record(record) if record.field(name).is_some())
 }
 
 /// Returns the type of a field of the items.

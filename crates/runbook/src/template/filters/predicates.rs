@@ -1,5 +1,6 @@
 //! The tests of templates: `x is even`, `x is startingwith('a')`. A test always yields a boolean.
 
+use super::super::super::diagnostics::spelling;
 use super::super::super::types::Type;
 use super::{ArgumentMismatch, FilterArgument};
 
@@ -62,10 +63,10 @@ pub(crate) fn check(
             Err(ArgumentMismatch::input("a string", input))
         }
         "startingwith" | "endingwith" if !text(&args[0].ty) => {
-            Err(ArgumentMismatch::input("a string as argument", &args[0].ty))
+            Err(ArgumentMismatch::input("a string as argument", &args[0].ty).at(0))
         }
         "divisibleby" if !integer(&args[0].ty) => {
-            Err(ArgumentMismatch::input("an integer as argument", &args[0].ty))
+            Err(ArgumentMismatch::input("an integer as argument", &args[0].ty).at(0))
         }
         _ => Ok(()),
     }
@@ -73,13 +74,29 @@ pub(crate) fn check(
 
 /// Checks a test that is named in quotes, as in `select`; without a test, the value itself is the
 /// condition.
-pub(super) fn check_named(input: &Type, args: &[FilterArgument]) -> Result<(), ArgumentMismatch> {
+pub(super) fn check_named(
+    input: &Type,
+    args: &[FilterArgument],
+    position: usize,
+) -> Result<(), ArgumentMismatch> {
     let Some(first) = args.first() else {
         return Ok(());
     };
     match first.word.as_deref() {
-        Some(name) if NAMES.contains(&name) => check(name, input, &args[1..]),
-        Some(name) => Err(ArgumentMismatch::new("the name of a test", format!("'{name}'"))),
-        None => Err(ArgumentMismatch::new("the name of a test", first.ty.with_article())),
+        Some(name) if NAMES.contains(&name) => check(name, input, &args[1..]).map_err(|wrong| {
+            let at = wrong.at.map_or(position, |at| position + 1 + at);
+            ArgumentMismatch { at: Some(at), ..wrong }
+        }),
+        Some(name) => {
+            let wanted = match spelling::nearest(name, NAMES.iter().copied()) {
+                Some(meant) => format!("the name of a test, such as '{meant}'"),
+                None => "the name of a test".to_owned(),
+            };
+            Err(ArgumentMismatch::new(&wanted, format!("'{name}'")).at(position))
+        }
+        None => {
+            let found = first.ty.with_article();
+            Err(ArgumentMismatch::new("the name of a test", found).at(position))
+        }
     }
 }

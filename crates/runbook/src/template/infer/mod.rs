@@ -42,10 +42,22 @@ pub(crate) fn infer(
         let span = span::of_expr(template.text(), expr);
         return inference.finish(ty, expr.as_const(), span);
     }
-    for expr in template.expressions() {
-        inference.check_printable(expr, narrowing);
-    }
-    inference.finish(Type::built_text(), None, 0..template.text().len())
+    let expressions = template.expressions();
+    let parts = expressions.map(|expr| inference.check_printable(expr, narrowing)).collect();
+    let inferred = inference.finish(Type::built_text(), None, 0..template.text().len());
+    Inferred { parts, ..inferred }
+}
+
+/// Returns the type of a part of a template at step `current_step`, where every value is taken to be there.
+pub(crate) fn type_of(
+    text: &str,
+    expr: &Expr<'_>,
+    symbols: &SymbolTable<'_>,
+    current_step: usize,
+    names: Names,
+) -> Type {
+    let mut inference = Inference::new(text, symbols, current_step, names);
+    inference.infer_lenient(expr, &Narrowing::default())
 }
 
 struct Inference<'w> {
@@ -89,6 +101,7 @@ impl<'w> Inference<'w> {
             divides: self.divides && matches!(ty.non_null(), Type::Number(_)),
             ty,
             constant,
+            parts: Vec::new(),
             span,
             issues: self.issues,
             steps: self.steps,
@@ -108,13 +121,14 @@ impl<'w> Inference<'w> {
         span::of_expr(self.text, expr)
     }
 
-    /// Infers an expression inside a text.
-    fn check_printable(&mut self, expr: &Expr<'_>, narrowing: &Narrowing) {
+    /// Infers the type of an expression inside a text.
+    fn check_printable(&mut self, expr: &Expr<'_>, narrowing: &Narrowing) -> Type {
         let ty = self.value(expr, narrowing);
-        if !ty.is_printable() {
-            let span = self.span_of(expr);
-            self.add_issue(span, TemplateIssueKind::NotPrintable(ty));
+        if ty.is_printable() {
+            return ty;
         }
+        let span = self.span_of(expr);
+        self.add_issue(span, TemplateIssueKind::NotPrintable(ty))
     }
 
     /// Infers an expression that must not be null.
@@ -134,11 +148,19 @@ impl<'w> Inference<'w> {
 
     /// Infers an expression that must be a boolean.
     fn condition(&mut self, expr: &Expr<'_>, narrowing: &Narrowing) {
-        let ty = self.value(expr, narrowing);
-        if !matches!(ty, Type::Boolean | Type::Any) {
-            let span = self.span_of(expr);
-            self.add_issue(span, TemplateIssueKind::NotCondition(ty));
+        match self.expr(expr, narrowing) {
+            Type::Boolean | Type::Any => {}
+            Type::Optional(of) if *of == Type::Boolean => {
+                let (span, path) = (self.span_of(expr), canonical(expr));
+                self.add_issue(span, TemplateIssueKind::PossiblyNull(path));
+            }
+            ty => self.not_condition(expr, ty),
         }
+    }
+
+    fn not_condition(&mut self, expr: &Expr<'_>, ty: Type) {
+        let span = self.span_of(expr);
+        self.add_issue(span, TemplateIssueKind::NotCondition(ty));
     }
 
     /// Infers the type of an expression. Leniency applies to the path only.
@@ -171,19 +193,23 @@ impl<'w> Inference<'w> {
                 self.sliced(&slice.expr, narrowing)
             }
             Expr::UnaryOp(op) => self.unary(op, narrowing),
-            Expr::BinOp(op) => self.binary(expr, op, narrowing),
+            Expr::BinOp(op) => self.binary(op, narrowing),
             Expr::Compare(compare) => {
                 let rest = compare.ops.iter().map(|op| (op.op, &op.expr));
                 self.compare(&compare.expr, rest, narrowing);
                 Type::Boolean
             }
-            Expr::IfExpr(choice) => self.choice(expr, choice, narrowing),
+            Expr::IfExpr(choice) => self.choice(choice, narrowing),
             Expr::Filter(filter) => self.filter(filter, narrowing),
             Expr::Test(test) => self.test(test, narrowing),
             Expr::Call(call) => {
-                let start = self.span_of(&call.expr).start;
                 let end = self.span_of(expr).end;
-                self.add_issue(start..end, TemplateIssueKind::FunctionCall)
+                let start = match &call.expr {
+                    // The method, and not what it is called on.
+                    Expr::GetAttr(get) => span::of_name(self.text, get.name).start,
+                    other => self.span_of(other).start,
+                };
+                self.add_issue(start..end.max(start), TemplateIssueKind::FunctionCall)
             }
             Expr::List(list) => self.list(&list.items, narrowing),
             Expr::Tuple(tuple) => self.list(&tuple.items, narrowing),

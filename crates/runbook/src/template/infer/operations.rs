@@ -10,7 +10,7 @@ use minijinja::machinery::ast::{
 
 use super::super::super::types::Type;
 use super::super::narrowing::Narrowing;
-use super::super::{TemplateIssueKind, canonical, filters, operators};
+use super::super::{TemplateIssueKind, canonical, filters, operators, parts};
 use super::Inference;
 
 impl Inference<'_> {
@@ -29,23 +29,10 @@ impl Inference<'_> {
     }
 
     /// Infers a binary operator.
-    pub(super) fn binary(
-        &mut self,
-        whole: &Expr<'_>,
-        op: &BinOp<'_>,
-        narrowing: &Narrowing,
-    ) -> Type {
+    pub(super) fn binary(&mut self, op: &BinOp<'_>, narrowing: &Narrowing) -> Type {
         match op.op {
-            BinOpKind::ScAnd => {
-                self.condition(&op.left, narrowing);
-                self.condition(&op.right, &narrowing.assuming(&op.left));
-                return Type::Boolean;
-            }
-            BinOpKind::ScOr => {
-                self.condition(&op.left, narrowing);
-                self.condition(&op.right, &narrowing.assuming_not(&op.left));
-                return Type::Boolean;
-            }
+            BinOpKind::ScAnd => return self.both(op, &narrowing.assuming(&op.left), narrowing),
+            BinOpKind::ScOr => return self.both(op, &narrowing.assuming_not(&op.left), narrowing),
             _ => {}
         }
         if let Some(comparison) = operators::comparison(op.op) {
@@ -62,9 +49,47 @@ impl Inference<'_> {
         if let Some(ty) = operators::binary(op.op, &left, &right) {
             return ty;
         }
-        let span = self.span_of(whole);
         let operator = canonical::binary(op.op);
+        let span = self.span_of_operator(&self.span_of(&op.left), &self.span_of(&op.right));
         self.add_issue(span, TemplateIssueKind::Operator { operator, left, right: Some(right) })
+    }
+
+    /// Infers `and` and `or`.
+    fn both(&mut self, op: &BinOp<'_>, then: &Narrowing, narrowing: &Narrowing) -> Type {
+        let issues = self.issues.len();
+        let (left, right) = (self.expr(&op.left, narrowing), self.expr(&op.right, then));
+        let is_condition = |ty: &Type| matches!(ty, Type::Boolean | Type::Any);
+        if self.issues.len() > issues || is_condition(&left) && is_condition(&right) {
+            return Type::Boolean;
+        }
+        match (is_condition(&left), is_condition(&right)) {
+            (false, false) => {
+                let span = self.span_of_operator(&self.span_of(&op.left), &self.span_of(&op.right));
+                let operator = canonical::binary(op.op);
+                let kind = TemplateIssueKind::Operator { operator, left, right: Some(right) };
+                self.add_issue(span, kind);
+            }
+            (false, true) => self.not_condition(&op.left, left),
+            (true, _) => self.not_condition(&op.right, right),
+        }
+        Type::Boolean
+    }
+
+    /// Returns the span of the operator between two operands.
+    pub(super) fn span_of_operator(
+        &self,
+        left: &Range<usize>,
+        right: &Range<usize>,
+    ) -> Range<usize> {
+        let between = self.text.get(left.end..right.start).unwrap_or_default();
+        // A bracket belongs to an operand.
+        let is_blank = |c: char| c.is_whitespace() || matches!(c, '(' | ')');
+        let start = left.end + (between.len() - between.trim_start_matches(is_blank).len());
+        let length = between.trim_matches(is_blank).len();
+        match length {
+            0 => left.start..right.end,
+            length => start..start + length,
+        }
     }
 
     /// Infers a chain such as `a < b <= c`, pair by pair.
@@ -75,43 +100,105 @@ impl Inference<'_> {
         narrowing: &Narrowing,
     ) {
         let mut left = (self.expr(first, narrowing), self.span_of(first));
+        let mut before = first;
         for (op, expr) in rest {
-            let right = (self.expr(expr, narrowing), self.span_of(expr));
+            let right = match self.word_of_enum(&left.0, expr) {
+                Some(issue) => {
+                    let span = self.span_of(expr);
+                    (self.add_issue(span.clone(), issue), span)
+                }
+                None => (self.expr(expr, narrowing), self.span_of(expr)),
+            };
             if !operators::is_comparable(op, &left.0, &right.0) {
-                let kind = TemplateIssueKind::Operator {
-                    operator: canonical::comparison(op),
-                    left: left.0,
-                    right: Some(right.0.clone()),
-                };
-                self.add_issue(left.1.start..right.1.end, kind);
+                let present = (left.0.non_null().clone(), right.0.non_null().clone());
+                if operators::is_comparable(op, &present.0, &present.1) {
+                    // Only null has no order.
+                    let is_left = matches!(left.0, Type::Optional(_));
+                    let null = if is_left { before } else { expr };
+                    let span = self.span_of(null);
+                    let path = canonical::canonical(null);
+                    self.add_issue(span, TemplateIssueKind::PossiblyNull(path));
+                } else {
+                    let span = self.span_of_operator(&left.1, &right.1);
+                    let kind = TemplateIssueKind::Operator {
+                        operator: canonical::comparison(op),
+                        left: left.0,
+                        right: Some(right.0.clone()),
+                    };
+                    self.add_issue(span, kind);
+                }
             } else if let Some((span, kind)) = never_equal(&left, &right, self.text) {
                 self.add_issue(span, kind);
+            } else {
+                self.compare_words(&left.0, op, expr);
+                if let (CompareOpKind::In, Type::List(of, _)) = (op, &right.0) {
+                    let right = ((**of).clone(), right.1.clone());
+                    if let Some((span, kind)) = never_equal(&left, &right, self.text) {
+                        self.add_issue(span, kind);
+                    }
+                }
             }
             left = right;
+            before = expr;
+        }
+    }
+
+    /// Returns the issue of a word of an enum that is written without quotes.
+    fn word_of_enum(&self, ty: &Type, expr: &Expr<'_>) -> Option<TemplateIssueKind> {
+        let (Type::Enum(values), Expr::Var(var)) = (ty.non_null(), expr) else { return None };
+        let is_word = values.iter().any(|value| value == var.id);
+        let is_name = var.id == "inputs" || self.symbols.steps.contains_key(var.id);
+        (is_word && !is_name).then(|| TemplateIssueKind::UnquotedWord(var.id.to_owned()))
+    }
+
+    /// Checks the words of a list such as `['a', 'b']` against the enum that is looked for in it.
+    fn compare_words(&mut self, left: &Type, op: CompareOpKind, list: &Expr<'_>) {
+        if matches!(op, CompareOpKind::In | CompareOpKind::NotIn) {
+            self.check_words(left, parts::items(list).unwrap_or_default());
+        }
+    }
+
+    /// Reports the constant words that an enum does not have.
+    pub(super) fn check_words<'e, 't: 'e>(
+        &mut self,
+        ty: &Type,
+        exprs: impl IntoIterator<Item = &'e Expr<'t>>,
+    ) {
+        let Type::Enum(values) = ty.non_null() else { return };
+        for expr in exprs {
+            let Some(word) = parts::word(expr) else { continue };
+            if values.iter().all(|value| value != word) {
+                let (word, values) = (word.to_owned(), Arc::clone(values));
+                let span = self.span_of(expr);
+                self.add_issue(span, TemplateIssueKind::NeverEqual { word, values });
+            }
         }
     }
 
     /// Infers `a if condition else b`.
-    pub(super) fn choice(
-        &mut self,
-        whole: &Expr<'_>,
-        choice: &IfExpr<'_>,
-        narrowing: &Narrowing,
-    ) -> Type {
+    pub(super) fn choice(&mut self, choice: &IfExpr<'_>, narrowing: &Narrowing) -> Type {
         self.condition(&choice.test_expr, narrowing);
         let yes = self.expr(&choice.true_expr, &narrowing.assuming(&choice.test_expr));
         if let Some(other) = &choice.false_expr {
             return yes.join(self.expr(other, &narrowing.assuming_not(&choice.test_expr)));
         }
-        let span = self.span_of(whole);
+        // The word 'if'.
+        let (yes, test) = (self.span_of(&choice.true_expr), self.span_of(&choice.test_expr));
+        let span = self.span_of_operator(&yes, &test);
         self.add_issue(span, TemplateIssueKind::MissingElse)
     }
 }
 
-/// Whether an expression is the constant zero.
+/// Whether an expression is zero in every run: `0`, `1 - 1`, or the length of something that is written down empty.
 fn is_zero(expr: &Expr<'_>) -> bool {
-    let number = |value: &Value| f64::try_from(value.clone()).ok();
-    matches!(expr, Expr::Const(constant) if number(&constant.value) == Some(0.0))
+    let number = |value: Value| f64::try_from(value).ok();
+    match expr {
+        Expr::Filter(filter) if matches!(filter.name, "length" | "count") => {
+            let of = filter.expr.as_ref().and_then(Expr::as_const);
+            of.is_some_and(|of| of.len() == Some(0))
+        }
+        other => other.as_const().and_then(number) == Some(0.0),
+    }
 }
 
 /// A type with the span of its expression.

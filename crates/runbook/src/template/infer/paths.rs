@@ -91,7 +91,10 @@ impl Inference<'_> {
             },
             Type::Map(of, _) => *of,
             Type::Any => Type::Any,
-            ty => self.add_issue(span, TemplateIssueKind::NoFields { name: name.to_owned(), ty }),
+            ty => {
+                let (name, path) = (name.to_owned(), canonical(of));
+                self.add_issue(span, TemplateIssueKind::NoFields { name, path, ty })
+            }
         }
     }
 
@@ -133,6 +136,7 @@ impl Inference<'_> {
         } else {
             self.value(&get.expr, narrowing)
         };
+        let subscripted = base.clone();
         let (wanted, fits, of) = match base {
             Type::List(of, _) => ("an integer", matches!(subscript, Type::Integer(_)), *of),
             Type::Map(of, _) => ("a string", subscript.is_text(), *of),
@@ -148,7 +152,8 @@ impl Inference<'_> {
         }
         let span = self.span_of(&get.subscript_expr);
         let found = subscript;
-        self.add_issue(span, TemplateIssueKind::Subscript { wanted, found })
+        let of = subscripted;
+        self.add_issue(span, TemplateIssueKind::Subscript { of, wanted, found })
     }
 
     /// Infers `of[1:3]`.
@@ -174,7 +179,7 @@ impl Inference<'_> {
 }
 
 /// Returns the span of the name inside `'name'`.
-fn inner_of_quotes(text: &str, quoted: Range<usize>, name: &str) -> Range<usize> {
+pub(super) fn inner_of_quotes(text: &str, quoted: Range<usize>, name: &str) -> Range<usize> {
     match text.get(quoted.clone()).and_then(|quoted| quoted.find(name)) {
         Some(at) => quoted.start + at..quoted.start + at + name.len(),
         None => quoted,
