@@ -1,5 +1,7 @@
 //! Reads `inputs:`: declarations with a type, limits, and an optional default.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ops::Range;
 
 use super::super::types::{Bounds, LengthBounds, ParseTypeError, Syntax, Text, Type};
@@ -32,6 +34,8 @@ pub(crate) enum InputIssueKind {
     /// Limits that no value satisfies.
     EmptyRange,
     NoValues,
+    /// A value that the enum has already, with the span of the first.
+    DuplicateValue(Range<usize>),
     UnknownSyntax(String),
 }
 
@@ -63,13 +67,14 @@ fn input<'t>(
     let mut limits = Limits::default();
     let mut type_node = None;
     for (key, value) in pairs {
-        match key.text() {
-            Some("type") => type_node = Some(value),
-            Some("default") => input.default = Some(value),
-            Some("description") => {
+        let Some(name) = reader.resolve(key, value, MappingKind::Input, pairs) else { continue };
+        match name {
+            "type" => type_node = Some(value),
+            "default" => input.default = Some(value),
+            "description" => {
                 input.description = reader.literal(value, "description", "a string");
             }
-            _ => limits.accept(key, value, reader),
+            _ => limits.accept(name, key, value, reader),
         }
     }
     if let Some(node) = type_node {
@@ -118,20 +123,20 @@ struct Limits {
 }
 
 impl Limits {
-    fn accept(&mut self, key: &Node, value: &Node, reader: &mut DocumentReader) {
+    fn accept(&mut self, name: &str, key: &Node, value: &Node, reader: &mut DocumentReader) {
         let at = key.span.clone();
-        match key.text() {
-            Some("minimum") => self.minimum = number(value, "minimum", reader).map(|n| (n, at)),
-            Some("maximum") => self.maximum = number(value, "maximum", reader).map(|n| (n, at)),
-            Some("min_length") => {
+        match name {
+            "minimum" => self.minimum = number(value, "minimum", reader).map(|n| (n, at)),
+            "maximum" => self.maximum = number(value, "maximum", reader).map(|n| (n, at)),
+            "min_length" => {
                 self.min_length = length(value, "min_length", reader).map(|n| (n, at));
             }
-            Some("max_length") => {
+            "max_length" => {
                 self.max_length = length(value, "max_length", reader).map(|n| (n, at));
             }
-            Some("values") => self.values = enum_values(value, reader).map(|values| (values, at)),
-            Some("syntax") => self.syntax = syntax(value, reader).map(|syntax| (syntax, at)),
-            _ => reader.add_unknown_key(key, MappingKind::Input),
+            "values" => self.values = enum_values(value, reader).map(|values| (values, at)),
+            "syntax" => self.syntax = syntax(value, reader).map(|syntax| (syntax, at)),
+            _ => {}
         }
     }
 
@@ -264,8 +269,19 @@ fn enum_values(node: &Node, reader: &mut DocumentReader) -> Option<Vec<String>> 
         reader.add_issue(node.span.clone(), DocumentIssueKind::Input(InputIssueKind::NoValues));
     }
     let mut words = Vec::with_capacity(items.len());
+    let mut places = HashMap::with_capacity(items.len());
     for item in items {
-        words.push(reader.literal(item, "values", "a list of strings")?.to_owned());
+        let word = reader.literal(item, "values", "a list of strings")?;
+        match places.entry(word) {
+            Entry::Vacant(place) => {
+                place.insert(item.span.clone());
+            }
+            Entry::Occupied(first) => {
+                let kind = InputIssueKind::DuplicateValue(first.get().clone());
+                reader.add_issue(item.span.clone(), DocumentIssueKind::Input(kind));
+            }
+        }
+        words.push(word.to_owned());
     }
     Some(words)
 }

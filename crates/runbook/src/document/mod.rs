@@ -28,6 +28,10 @@ pub(crate) fn declarations<'t>(
 /// A runbook as written.
 #[derive(Debug, Default)]
 pub(crate) struct Document<'t> {
+    /// The whole tree, if the text can be read.
+    pub(crate) tree: Option<&'t Node>,
+    /// The keys and values of the document itself.
+    pub(crate) root: &'t [(Node, Node)],
     pub(crate) name: Option<&'t Node>,
     pub(crate) description: Option<&'t Node>,
     pub(crate) inputs: Vec<InputDeclaration<'t>>,

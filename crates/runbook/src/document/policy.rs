@@ -58,15 +58,20 @@ pub(crate) const DEFAULT_MAX_BACKOFF: Duration = Duration::from_secs(60);
 const MAX_ATTEMPTS: i128 = 100;
 
 impl Policy {
-    /// Reads one key and returns true, if the key belongs to the policy.
-    pub(crate) fn accept(&mut self, key: &Node, value: &Node, reader: &mut DocumentReader) -> bool {
-        match key.text() {
-            Some("timeout") => self.timeout = timeout(value, reader),
-            Some("retry") => self.accept_retry(key, value, reader),
-            Some("on_failure") => self.on_failure = on_failure(value, reader),
-            _ => return false,
+    /// Reads one key of the policy.
+    pub(crate) fn accept(
+        &mut self,
+        name: &str,
+        key: &Node,
+        value: &Node,
+        reader: &mut DocumentReader,
+    ) {
+        match name {
+            "timeout" => self.timeout = timeout(value, reader),
+            "retry" => self.accept_retry(key, value, reader),
+            "on_failure" => self.on_failure = on_failure(value, reader),
+            _ => {}
         }
-        true
     }
 
     fn accept_retry(&mut self, key: &Node, value: &Node, reader: &mut DocumentReader) {
@@ -75,11 +80,11 @@ impl Policy {
             return;
         };
         for (key, value) in pairs {
-            match key.text() {
+            match reader.resolve(key, value, MappingKind::Retry, pairs) {
                 Some("attempts") => self.attempts = attempts(value, reader),
                 Some("backoff") => self.backoff = duration("backoff", value, reader),
                 Some("max_backoff") => self.max_backoff = duration("max_backoff", value, reader),
-                _ => reader.add_unknown_key(key, MappingKind::Retry),
+                _ => {}
             }
         }
     }

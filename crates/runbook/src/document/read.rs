@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::super::diagnostics::spelling::nearest;
+use super::super::habits;
 use super::super::template::is_template;
 use super::super::yaml::Node;
 use super::inputs::is_name;
@@ -11,11 +12,14 @@ use super::{Document, DocumentIssue, DocumentIssueKind, MappingKind, RawStep, in
 
 /// Reads a tree as a runbook.
 pub(crate) fn read(root: &Node) -> Document<'_> {
-    let mut document = Document::default();
+    let mut document = Document { tree: Some(root), ..Document::default() };
     let mut reader = DocumentReader::default();
     if let Some(pairs) = reader.map(root, "a runbook") {
+        document.root = pairs;
         for (key, value) in pairs {
-            document.accept(key, value, &mut reader);
+            if let Some(name) = reader.resolve(key, value, MappingKind::Runbook, pairs) {
+                document.accept(name, value, &mut reader);
+            }
         }
         require_keys(pairs, root, &mut reader);
     }
@@ -24,31 +28,32 @@ pub(crate) fn read(root: &Node) -> Document<'_> {
 }
 
 impl<'t> Document<'t> {
-    fn accept(&mut self, key: &'t Node, value: &'t Node, reader: &mut DocumentReader) {
-        match key.text() {
-            Some("name") => {
+    fn accept(&mut self, key: &str, value: &'t Node, reader: &mut DocumentReader) {
+        match key {
+            "name" => {
                 reader.literal(value, "name", "a string");
                 self.name = Some(value);
             }
-            Some("description") => {
+            "description" => {
                 reader.literal(value, "description", "a string");
                 self.description = Some(value);
             }
-            Some("inputs") => self.inputs = inputs::read(value, "inputs", reader),
-            Some("defaults") => self.accept_defaults(value, reader),
-            Some("limits") => {
+            "inputs" => self.inputs = inputs::read(value, "inputs", reader),
+            "defaults" => self.accept_defaults(value, reader),
+            "limits" => {
                 self.limits = reader.map(value, "limits").map(|_| value);
             }
-            Some("steps") => self.accept_steps(value, reader),
-            Some("outputs") => self.accept_outputs(value, reader),
-            _ => reader.add_unknown_key(key, MappingKind::Runbook),
+            "steps" => self.accept_steps(value, reader),
+            "outputs" => self.accept_outputs(value, reader),
+            _ => {}
         }
     }
 
     fn accept_defaults(&mut self, value: &'t Node, reader: &mut DocumentReader) {
-        for (key, value) in reader.map(value, "defaults").unwrap_or_default() {
-            if !self.defaults.accept(key, value, reader) {
-                reader.add_unknown_key(key, MappingKind::Defaults);
+        let pairs = reader.map(value, "defaults").unwrap_or_default();
+        for (key, value) in pairs {
+            if let Some(name) = reader.resolve(key, value, MappingKind::Defaults, pairs) {
+                self.defaults.accept(name, key, value, reader);
             }
         }
     }
@@ -104,30 +109,30 @@ fn step<'t>(node: &'t Node, reader: &mut DocumentReader) -> Option<RawStep<'t>> 
         policy: Policy::default(),
     };
     for (key, value) in pairs {
-        match key.text() {
-            Some("id") => step.id = reader.literal(value, "id", "a name").map(|_| value),
-            Some("name") => step.name = reader.text(value, "name", "a string").map(|_| value),
-            Some("description") => {
+        let Some(name) = reader.resolve(key, value, MappingKind::Step, pairs) else { continue };
+        match name {
+            "id" => step.id = reader.literal(value, "id", "a name").map(|_| value),
+            "name" => step.name = reader.text(value, "name", "a string").map(|_| value),
+            "description" => {
                 step.description = reader.text(value, "description", "a string").map(|_| value);
             }
-            Some("action") => {
+            "action" => {
                 step.action =
                     reader.literal(value, "action", "the name of an action").map(|_| value);
             }
-            Some("call") => {
+            "call" => {
                 step.call = reader.literal(value, "call", "the name of a runbook").map(|_| value);
             }
-            Some("with") => step.with = Some(value),
-            Some("when") => step.when = Some(value),
-            Some("log") => step.log = Some(value),
-            Some("for_each") => step.for_each = Some(value),
-            Some("at_once") => step.at_once = Some(value),
-            Some("restore") => step.restore = restore(value, reader),
-            _ if step.policy.accept(key, value, reader) => {}
-            _ => reader.add_unknown_key(key, MappingKind::Step),
+            "with" => step.with = Some(value),
+            "when" => step.when = Some(value),
+            "log" => step.log = Some(value),
+            "for_each" => step.for_each = Some(value),
+            "at_once" => step.at_once = Some(value),
+            "restore" => step.restore = restore(value, reader),
+            _ => step.policy.accept(name, key, value, reader),
         }
     }
-    let is_call = pairs.iter().any(|(key, _)| key.text() == Some("call"));
+    let is_call = step.call.is_some() || pairs.iter().any(|(key, _)| key.text() == Some("call"));
     if is_call && let Some((key, _)) = pairs.iter().find(|(key, _)| key.text() == Some("action")) {
         reader.add_issue(key.span.clone(), DocumentIssueKind::ActionAndCall);
     }
@@ -164,9 +169,43 @@ pub(crate) const AT_END: &str = "at_end";
 fn is_missing(key: &str, pairs: &[(Node, Node)], mapping: MappingKind) -> bool {
     let keys = mapping.keys();
     let meant = |found: &str| {
-        found == key || !keys.contains(&found) && nearest(found, keys.iter().copied()) == Some(key)
+        if keys.contains(&found) {
+            return found == key;
+        }
+        match habits::key(mapping, found) {
+            Some(habit) => habit.ours == Some(key),
+            None => nearest(found, keys.iter().copied()) == Some(key),
+        }
     };
     !pairs.iter().filter_map(|(found, _)| found.text()).any(meant)
+}
+
+/// Returns the key that is meant by one that the language does not have, if a value is of the form that the key has.
+fn meant(mapping: MappingKind, name: &str, value: &Node) -> Option<&'static str> {
+    let keys = mapping.keys();
+    if keys.contains(&name) {
+        return None;
+    }
+    let Some(habit) = habits::key(mapping, name) else {
+        let similar = nearest(name, keys.iter().copied())?;
+        return keys.iter().copied().find(|key| *key == similar);
+    };
+    let ours = habit.ours.filter(|_| habit.is_rename)?;
+    let has_maps = || {
+        value.pairs().is_some_and(|pairs| pairs.iter().all(|(_, value)| value.pairs().is_some()))
+    };
+    let has_form = match ours {
+        "with" => value.pairs().is_some(),
+        "inputs" => has_maps(),
+        "steps" => {
+            value.items().is_some_and(|items| items.iter().all(|item| item.member("id").is_some()))
+        }
+        "when" => value.text().is_some_and(is_template),
+        "for_each" => value.items().is_some() || value.text().is_some_and(is_template),
+        "name" | "description" | "id" => value.text().is_some_and(|text| !is_template(text)),
+        _ => mapping == MappingKind::Input || mapping == MappingKind::Retry,
+    };
+    has_form.then_some(ours)
 }
 
 /// Reads values and collects the issues of structure.
@@ -206,6 +245,31 @@ impl DocumentReader {
             let kind = DocumentIssueKind::UnknownKey { key: key_name, mapping };
             self.add_issue(key.span.clone(), kind);
         }
+    }
+
+    /// Returns the key of the language that a key is, or is meant to be. One that the language does not have is
+    /// reported; its value is read as that of the key that is meant, so that what needs the value is not reported too.
+    pub(crate) fn resolve<'k>(
+        &mut self,
+        key: &'k Node,
+        value: &Node,
+        mapping: MappingKind,
+        pairs: &[(Node, Node)],
+    ) -> Option<&'k str> {
+        let name = key.text()?;
+        if mapping.keys().contains(&name) {
+            return Some(name);
+        }
+        self.add_unknown_key(key, mapping);
+        // The name of an action under a key that is not known is not looked up: the step has no known parameters.
+        let ours = meant(mapping, name, value).filter(|ours| *ours != "action")?;
+        let is_taken = pairs
+            .iter()
+            .take_while(|(other, _)| other.span != key.span)
+            .filter_map(|(other, value)| Some((other.text()?, value)))
+            .any(|(other, value)| meant(mapping, other, value) == Some(ours));
+        let is_given = pairs.iter().any(|(other, _)| other.text() == Some(ours));
+        (!is_taken && !is_given).then_some(ours)
     }
 
     /// Returns the pairs of a mapping; an empty value is an empty mapping.

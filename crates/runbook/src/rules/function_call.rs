@@ -1,5 +1,6 @@
 //! A function call in a template.
 
+use super::super::habits;
 use super::super::template::TemplateIssueKind;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
@@ -18,7 +19,11 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         if matches!(issue.kind, TemplateIssueKind::FunctionCall) {
             let message = "function calls are not supported in templates";
             let diagnostic = Diagnostic::new(&RULE, issue.span.clone(), message);
-            diagnostics.push(diagnostic.help("use a filter: name | upper, nodes | length"));
+            let text = analysis.source.text().get(issue.span.clone()).unwrap_or_default();
+            diagnostics.push(match habits::call(text) {
+                Some(rewrite) => diagnostic.rewrite(rewrite),
+                None => diagnostic.help("use a filter: name | upper, nodes | length"),
+            });
         }
     }
 }

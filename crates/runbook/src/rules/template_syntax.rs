@@ -15,41 +15,22 @@ and 'a if condition else b'.",
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     for (_, issue) in analysis.template_issues() {
-        let (message, help) = match &issue.kind {
-            TemplateIssueKind::Syntax(detail) => {
-                let text = analysis.source.text();
-                let rest = text.get(issue.span.start..).unwrap_or_default();
-                syntax(detail, rest)
+        let span = issue.span.clone();
+        let diagnostic = match &issue.kind {
+            TemplateIssueKind::Syntax(problem) => {
+                let mut diagnostic = Diagnostic::new(&RULE, span, problem.message.clone());
+                diagnostic.help.clone_from(&problem.help);
+                diagnostic.suggestion.clone_from(&problem.suggestion);
+                diagnostic
             }
-            TemplateIssueKind::Unclosed => ("unclosed '{{'".to_owned(), Some("add '}}'")),
-            TemplateIssueKind::Empty => {
-                ("empty expression".to_owned(), Some("write a name such as {{ inputs.NAME }}"))
+            TemplateIssueKind::Unclosed => {
+                Diagnostic::new(&RULE, span, "this '{{' is not closed: a '}}' is missing")
+                    .help("add '}}' where the expression ends")
             }
+            TemplateIssueKind::Empty => Diagnostic::new(&RULE, span, "empty expression")
+                .help("write a name such as {{ inputs.NAME }}"),
             _ => continue,
         };
-        let mut diagnostic = Diagnostic::new(&RULE, issue.span.clone(), message);
-        diagnostic.help = help.map(str::to_owned);
         diagnostics.push(diagnostic);
     }
-}
-
-/// Returns the message of a syntax error, and the remedy for operators of other languages.
-fn syntax(detail: &str, rest: &str) -> (String, Option<&'static str>) {
-    let habit = [
-        ("&&", "write 'and'"),
-        ("||", "write 'or'"),
-        ("!", "write 'not', or '!=' for unequal"),
-        ("?", "write 'a if condition else b'"),
-        ("=", "write '==' to compare"),
-        ("$", "write names without '$'"),
-    ];
-    let habit = habit.iter().find(|(sign, _)| rest.starts_with(sign)).map(|(_, help)| *help);
-    let message = if detail.contains("unexpected end of variable block") {
-        "incomplete expression before '}}'".to_owned()
-    } else if detail.contains("unexpected end of string") {
-        "unclosed string: the closing quote is missing".to_owned()
-    } else {
-        format!("invalid expression: {detail}")
-    };
-    (message, habit)
 }

@@ -1,5 +1,6 @@
 //! An action that does not exist.
 
+use super::super::habits;
 use super::super::yaml::quoted;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
@@ -21,6 +22,10 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         let names = analysis.registry.iter().map(|action| action.name.as_str());
         let message = format!("unknown action {}", quoted(name));
         let diagnostic = Diagnostic::new(&RULE, node.span.clone(), message);
-        diagnostics.push(diagnostic.suggest(&diagnostics.spelling, name, names));
+        let meant = habits::action(name).filter(|action| analysis.registry.get(action).is_some());
+        diagnostics.push(match meant {
+            Some(action) => diagnostic.replace(action),
+            None => diagnostic.suggest(&diagnostics.spelling, name, names),
+        });
     }
 }

@@ -1,5 +1,6 @@
 //! A filter or test that does not exist.
 
+use super::super::habits;
 use super::super::template::TemplateIssueKind;
 use super::super::template::filters::{self, predicates};
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
@@ -22,13 +23,20 @@ endingwith, and the kinds: boolean, integer, float, number, string, sequence, ma
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     for (_, issue) in analysis.template_issues() {
-        let (what, name, names) = match &issue.kind {
-            TemplateIssueKind::UnknownFilter(name) => ("filter", name, filters::names().collect()),
-            TemplateIssueKind::UnknownTest(name) => ("test", name, predicates::NAMES.to_vec()),
+        let (what, name, names, habit) = match &issue.kind {
+            TemplateIssueKind::UnknownFilter(name) => {
+                ("filter", name, filters::names().collect(), habits::filter(name))
+            }
+            TemplateIssueKind::UnknownTest(name) => {
+                ("test", name, predicates::NAMES.to_vec(), habits::test(name))
+            }
             _ => continue,
         };
         let message = format!("unknown {what} '{name}'");
         let diagnostic = Diagnostic::new(&RULE, issue.span.clone(), message);
-        diagnostics.push(diagnostic.suggest(&diagnostics.spelling, name, names));
+        diagnostics.push(match habit {
+            Some(habit) => diagnostic.rewrite(habit),
+            None => diagnostic.suggest(&diagnostics.spelling, name, names),
+        });
     }
 }

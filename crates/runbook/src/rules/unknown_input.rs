@@ -1,5 +1,8 @@
 //! An input that is not declared.
 
+use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
+
 use super::super::template::TemplateIssueKind;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
@@ -13,17 +16,55 @@ Every input is declared under 'inputs' with its type.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
+    let mut uses: BTreeMap<&str, Vec<Range<usize>>> = BTreeMap::new();
     for (_, issue) in analysis.template_issues() {
-        let TemplateIssueKind::UnknownInput(name) = &issue.kind else {
-            continue;
-        };
-        let diagnostic =
-            Diagnostic::new(&RULE, issue.span.clone(), format!("unknown input '{name}'"));
-        let names: Vec<&str> = analysis.symbols.inputs.names().collect();
-        diagnostics.push(if names.is_empty() {
-            diagnostic.help("declare the input under 'inputs' with its type")
-        } else {
-            diagnostic.suggest(&diagnostics.spelling, name, names)
-        });
+        if let TemplateIssueKind::UnknownInput(name) = &issue.kind {
+            uses.entry(name).or_default().push(issue.span.clone());
+        }
     }
+    if uses.is_empty() {
+        return;
+    }
+    let with_use: HashSet<&str> =
+        analysis.sites().flat_map(|site| &site.inferred.inputs).map(String::as_str).collect();
+    let names: Vec<&str> = analysis.symbols.inputs.names().collect();
+    for (name, mut places) in uses {
+        places.sort_by_key(|place| place.start);
+        let correction = diagnostics.spelling.correction(name, names.iter().copied());
+        let declared = correction.as_deref().filter(|declared| !with_use.contains(declared));
+        // Several uses agree, and none has the name as it is declared: the declaration is wrong.
+        let declaration = declared.filter(|_| places.len() > 1).and_then(|declared| {
+            analysis.document.inputs.iter().find(|input| input.name == declared)
+        });
+        if let Some(input) = declaration {
+            let message = format!("the input '{}' is used as '{name}' everywhere", input.name);
+            let diagnostic = Diagnostic::new(&RULE, input.key.span.clone(), message);
+            diagnostics.push(labeled(diagnostic.replace(name), &places));
+            continue;
+        }
+        let new = |place: &Range<usize>| {
+            let message = format!("unknown input '{name}'");
+            let diagnostic = Diagnostic::new(&RULE, place.clone(), message);
+            match &correction {
+                _ if names.is_empty() => {
+                    diagnostic.help("declare the input under 'inputs' with its type")
+                }
+                Some(correction) => diagnostic.replace(correction.clone()),
+                None => diagnostic.suggest(&diagnostics.spelling, name, names.iter().copied()),
+            }
+        };
+        let found: Vec<Diagnostic> = match places.split_first() {
+            // An input that is not declared is one mistake, however often it is used.
+            Some((first, rest)) if correction.is_none() => vec![labeled(new(first), rest)],
+            _ => places.iter().map(new).collect(),
+        };
+        found.into_iter().for_each(|diagnostic| diagnostics.push(diagnostic));
+    }
+}
+
+/// Adds the first of the places where a name is used.
+pub(super) fn labeled(diagnostic: Diagnostic, places: &[Range<usize>]) -> Diagnostic {
+    const MAX_SHOWN: usize = 4;
+    let shown = places.iter().take(MAX_SHOWN);
+    shown.fold(diagnostic, |diagnostic, place| diagnostic.label(place.clone(), "used here"))
 }

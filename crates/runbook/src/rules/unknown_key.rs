@@ -1,6 +1,10 @@
 //! A key that the language does not have.
 
-use super::super::document::{DocumentIssueKind, MappingKind};
+use std::ops::Range;
+
+use super::super::analysis::AnalyzedStep;
+use super::super::document::{DocumentIssueKind, MappingKind, RawStep};
+use super::super::habits;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
 pub(crate) const RULE: Rule = Rule {
@@ -22,17 +26,102 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         };
         let message = format!("{} has no key '{key}'", mapping.with_article());
         let diagnostic = Diagnostic::new(&RULE, issue.span.clone(), message);
-        let diagnostic = if is_parameter(analysis, key, *mapping) {
-            diagnostic.help(format!("'{key}' is a parameter: move it under 'with'"))
-        } else {
-            diagnostic.suggest(&diagnostics.spelling, key, mapping.keys().iter().copied())
+        let diagnostic = match advice(analysis, key, *mapping, &issue.span) {
+            Some(Advice::Help(help)) => diagnostic.help(help),
+            Some(Advice::Rename(ours)) => {
+                let mut diagnostic = diagnostic.help(format!("write '{ours}'"));
+                diagnostic.suggestion = Some(ours.to_owned());
+                diagnostic
+            }
+            None => diagnostic.suggest(&diagnostics.spelling, key, mapping.keys().iter().copied()),
         };
         diagnostics.push(diagnostic);
     }
 }
 
-/// Whether the key is a parameter of an action, written beside `action` instead of under `with`.
-fn is_parameter(analysis: &Analysis<'_>, key: &str, mapping: MappingKind) -> bool {
-    mapping == MappingKind::Step
-        && analysis.registry.iter().any(|action| action.params.field(key).is_some())
+/// The remedy for a key.
+enum Advice {
+    Help(String),
+    Rename(&'static str),
+}
+
+fn advice(
+    analysis: &Analysis<'_>,
+    key: &str,
+    mapping: MappingKind,
+    span: &Range<usize>,
+) -> Option<Advice> {
+    if let Some((name, _)) = key.split_once(':')
+        && mapping.keys().contains(&name)
+    {
+        return Some(Advice::Help(format!("a space is missing after '{name}:'")));
+    }
+    let step = step_at(analysis, span.start).filter(|_| mapping == MappingKind::Step);
+    let under_with = || format!("'{key}' is a parameter: move it under 'with'");
+    let own = step.and_then(|(_, step)| step.signature);
+    if own.is_some_and(|action| action.params.field(key).is_some()) {
+        return Some(Advice::Help(under_with()));
+    }
+    if let Some(habit) = habits::key(mapping, key) {
+        let pairs = match mapping {
+            MappingKind::Runbook => analysis.root,
+            MappingKind::Step => step.and_then(|(raw, _)| raw.node.pairs()).unwrap_or_default(),
+            _ => &[],
+        };
+        let is_given = |name: &str| pairs.iter().any(|(key, _)| key.text() == Some(name));
+        return Some(match habit.ours {
+            Some("with") if is_given("with") => {
+                Advice::Help("move its values under 'with'".to_owned())
+            }
+            Some(ours) if habit.is_rename && is_given(ours) => Advice::Help(format!(
+                "write '{ours}'; there is one already, so remove one of the two"
+            )),
+            Some(ours) if habit.is_rename => Advice::Rename(ours),
+            _ => Advice::Help(with_amount(analysis, habit, key, span)),
+        });
+    }
+    let is_parameter = mapping == MappingKind::Step
+        && own.is_none()
+        && analysis.registry.iter().any(|action| action.params.field(key).is_some());
+    is_parameter.then(|| Advice::Help(under_with()))
+}
+
+/// Returns the help for a key, with the amount that is its value.
+fn with_amount(
+    analysis: &Analysis<'_>,
+    habit: habits::Key,
+    key: &str,
+    span: &Range<usize>,
+) -> String {
+    let rest = analysis.source.text().get(span.end..).unwrap_or_default();
+    let value = rest.trim_start_matches([' ', ':', '"', '\'']);
+    let digits = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
+    let amount = value.get(..digits).filter(|digits| (1..=9).contains(&digits.len()));
+    let lower = key.to_ascii_lowercase();
+    match (habit.ours, amount) {
+        (Some("timeout"), Some(amount)) => {
+            let unit = if lower.contains("minute") {
+                "m"
+            } else if lower.ends_with("ms") {
+                "ms"
+            } else {
+                "s"
+            };
+            format!("write 'timeout: {amount}{unit}'")
+        }
+        (Some("retry"), Some(amount)) if habit.help.contains("attempts") => {
+            format!("write 'retry: {{attempts: {amount}}}'")
+        }
+        _ => habit.help.to_owned(),
+    }
+}
+
+/// Returns the step at a place.
+fn step_at<'a, 't>(
+    analysis: &'a Analysis<'t>,
+    at: usize,
+) -> Option<(&'a RawStep<'t>, &'a AnalyzedStep<'t>)> {
+    let steps = &analysis.document.steps;
+    let index = steps.partition_point(|step| step.node.span.start <= at).checked_sub(1)?;
+    Some((steps.get(index)?, analysis.steps.get(index)?))
 }

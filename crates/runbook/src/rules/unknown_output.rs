@@ -1,6 +1,8 @@
 //! A field that an output does not have.
 
-use super::super::template::TemplateIssueKind;
+use super::super::habits;
+use super::super::template::{TemplateIssueKind, filters};
+use super::super::types::Type;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
 pub(crate) const RULE: Rule = Rule {
@@ -31,11 +33,42 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
                 };
                 diagnostics.push(diagnostic.suggest(&diagnostics.spelling, name, record.names()));
             }
-            TemplateIssueKind::NoFields { name, ty } => {
-                let message = format!("'{name}' not found: {} has no fields", ty.with_article());
-                diagnostics.push(Diagnostic::new(&RULE, span, message));
+            TemplateIssueKind::NoFields { name, path, ty } => {
+                let message = format!("'{path}' is {}, which has no fields", ty.with_article());
+                let mut diagnostic = Diagnostic::new(&RULE, span, message);
+                diagnostic.help = instead(path, name, ty);
+                diagnostics.push(diagnostic);
             }
             _ => {}
         }
     }
+}
+
+/// Returns what to write instead of a field of a list or of a text.
+fn instead(path: &str, name: &str, ty: &Type) -> Option<String> {
+    let is_length = matches!(name, "length" | "len" | "size" | "count");
+    match ty {
+        Type::List(of, _) => match of.non_null() {
+            Type::Record(record) if record.field(name).is_some() => Some(format!(
+                "write {path}[0].{name} for the first one, or {path} | map(attribute='{name}') | list for all"
+            )),
+            _ if is_length => Some(format!("write {path} | length")),
+            _ if name == "first" || name == "last" => Some(format!("write {path} | {name}")),
+            _ => Some(format!("write {path}[0] for the first one")),
+        },
+        Type::Map(..) | Type::Record(_) => None,
+        ty if ty.is_text() && is_length => Some(format!("write {path} | length")),
+        _ => Some(match filter_for(name) {
+            Some(filter) => format!("write {path} | {filter}"),
+            None => format!("write {path} alone"),
+        }),
+    }
+}
+
+/// Returns the filter that a field of another language is.
+fn filter_for(name: &str) -> Option<String> {
+    if filters::names().any(|filter| filter == name) {
+        return Some(name.to_owned());
+    }
+    habits::filter(name)?.replacement
 }

@@ -1,6 +1,9 @@
 //! A parameter that the action does not have.
 
-use super::super::analysis::ArgumentIssueKind;
+use super::super::analysis::{ArgumentIssueKind, ParameterOwner};
+use super::super::diagnostics::spelling::nearest;
+use super::super::document::MappingKind;
+use super::super::habits;
 use super::super::yaml::quoted;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
@@ -15,12 +18,51 @@ pub(crate) const RULE: Rule = Rule {
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     for issue in analysis.argument_issues() {
-        let ArgumentIssueKind::UnknownParameter { name, owner, names } = &issue.kind else {
+        let ArgumentIssueKind::UnknownParameter { name, owner, names, meant, given } = &issue.kind
+        else {
             continue;
         };
         let message = format!("{owner} has no {} {}", owner.member(), quoted(name));
         let diagnostic = Diagnostic::new(&RULE, issue.span.clone(), message);
-        let names = names.iter().map(String::as_str);
-        diagnostics.push(diagnostic.suggest(&diagnostics.spelling, name, names));
+        let is_parameter = matches!(owner, ParameterOwner::Action(_));
+        if let Some((key, _)) =
+            name.split_once(':').filter(|(key, _)| names.iter().any(|n| n == key))
+        {
+            diagnostics.push(diagnostic.help(format!("a space is missing after '{key}:'")));
+            continue;
+        }
+        let is_key = is_parameter && MappingKind::Step.keys().contains(&name.as_str());
+        if is_key && !matches!(name.as_str(), "id" | "name" | "description" | "action") {
+            let help = format!("'{name}' is a key of the step: move it out of 'with'");
+            diagnostics.push(diagnostic.help(help));
+        } else if let Some(given) = given {
+            let help = format!("'{given}' is given as well: remove one of the two");
+            diagnostics.push(diagnostic.help(help));
+        } else if let Some(meant) = meant {
+            let diagnostic = diagnostic.replace(meant.clone());
+            // The only parameter that is missing is a guess, which is not written by itself.
+            let is_known = nearest(name, [meant.as_str()]).is_some()
+                || habits::parameter(name, &[meant.as_str()], &|_| false).is_some();
+            diagnostics.push(match is_known {
+                true => diagnostic,
+                false => Diagnostic { suggestion: None, ..diagnostic },
+            });
+        } else if let Some(ours) = of_step(name).filter(|_| is_parameter) {
+            let help = format!("write '{ours}' in the step, beside 'with'");
+            diagnostics.push(diagnostic.help(help));
+        } else {
+            let names = names.iter().map(String::as_str);
+            diagnostics.push(diagnostic.suggest(&diagnostics.spelling, name, names));
+        }
     }
+}
+
+/// Returns the key of the step that a word means.
+fn of_step(name: &str) -> Option<&'static str> {
+    let ours = habits::key(MappingKind::Step, name)?.ours?;
+    let is_policy = matches!(
+        ours,
+        "timeout" | "retry" | "when" | "on_failure" | "for_each" | "at_once" | "log"
+    );
+    is_policy.then_some(ours)
 }

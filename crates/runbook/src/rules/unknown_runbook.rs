@@ -21,6 +21,11 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             CallProblem::Unknown(names) => {
                 let message = format!("unknown runbook {}", quoted(name));
                 let diagnostic = Diagnostic::new(&RULE, node.span.clone(), message);
+                if analysis.registry.get(name).is_some() {
+                    let help = format!("{name} is an action: write 'action: {name}'");
+                    diagnostics.push(diagnostic.help(help));
+                    continue;
+                }
                 let names = names.iter().map(String::as_str);
                 diagnostics.push(diagnostic.suggest(&diagnostics.spelling, name, names));
             }

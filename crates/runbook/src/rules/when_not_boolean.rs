@@ -2,9 +2,9 @@
 
 use super::super::analysis::{Role, TemplateSite};
 use super::super::document::start_span;
-use super::super::template::is_template;
+use super::super::template::{self, is_template};
 use super::super::types::Type;
-use super::super::yaml::{Node, ScalarValue};
+use super::super::yaml::{Node, ScalarValue, in_double_quotes};
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
 pub(crate) const RULE: Rule = Rule {
@@ -60,9 +60,19 @@ fn check_literal(node: &Node, diagnostics: &mut Diagnostics) {
         return;
     }
     let message = format!("'when' must be a boolean expression, not {}", node.describe());
-    let diagnostic = Diagnostic::new(&RULE, start_span(node), message);
+    let mut diagnostic = Diagnostic::new(&RULE, start_span(node), message);
+    if let Some(word @ ("true" | "false")) = node.text() {
+        diagnostic.suggestion = Some(word.to_owned());
+        return diagnostics.push(diagnostic.help(format!("write {word}, without quotes")));
+    }
     diagnostics.push(match node.text() {
-        Some(text) if !node.is_null() => diagnostic.help(format!("write \"{{{{ {text} }}}}\"")),
+        Some(text) if !node.is_null() && !text.contains('\n') => {
+            let template = in_double_quotes(&format!("{{{{ {text} }}}}"));
+            let mut diagnostic = diagnostic.help(format!("write {template}"));
+            let is_valid = template::parse(&format!("{{{{ {text} }}}}")).is_ok();
+            diagnostic.suggestion = Some(template).filter(|_| is_valid);
+            diagnostic
+        }
         _ => diagnostic.help("write \"{{ … }}\""),
     });
 }
