@@ -52,7 +52,7 @@ impl Budget {
 
 /// Returns the environment of all templates that are evaluated within a budget, which minijinja keeps in the
 /// environment.
-fn environment(budget: Budget) -> &'static Environment<'static> {
+pub(super) fn environment(budget: Budget) -> &'static Environment<'static> {
     static ENVIRONMENTS: [OnceLock<Environment<'static>>; Budget::COUNT] =
         [const { OnceLock::new() }; Budget::COUNT];
     ENVIRONMENTS[budget.0].get_or_init(|| build(budget))

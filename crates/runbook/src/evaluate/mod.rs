@@ -5,6 +5,7 @@
 mod argument;
 mod convert;
 mod environment;
+mod known;
 mod membership;
 mod scope;
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod tests;
 mod trace;
 
 pub(crate) use argument::{Argument, CompiledArgument, Expression};
+pub(crate) use known::{Fault, FaultKind, Known};
 pub use scope::EvaluationScope;
 pub use trace::TracedValue;
 pub(crate) use trace::{trace, trace_item};

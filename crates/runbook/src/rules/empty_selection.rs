@@ -1,7 +1,6 @@
 //! A step without a target.
 
-use super::super::registry::{ActionKind, ActionSignature};
-use super::super::types::Type;
+use super::super::analysis::empty_message;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
 pub(crate) const RULE: Rule = Rule {
@@ -16,32 +15,22 @@ object, and one of labels to be set.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
+    for step in &analysis.document.steps {
+        if let Some(items) = step.for_each.filter(|node| node.items().is_some_and(<[_]>::is_empty))
+        {
+            let message = "'for_each' has no items: the step never runs";
+            diagnostics.push(Diagnostic::new(&RULE, items.span.clone(), message));
+        }
+    }
     for step in &analysis.steps {
         let Some(action) = step.signature else {
             continue;
         };
         for (path, span) in &step.empty {
-            let Some(message) = message(action, path) else {
+            let Some(message) = empty_message(action, path) else {
                 continue;
             };
             diagnostics.push(Diagnostic::new(&RULE, span.clone(), message));
         }
     }
-}
-
-fn message(action: &ActionSignature, path: &str) -> Option<String> {
-    let params = &action.params;
-    let field = params.field(path)?;
-    if matches!(field.ty.non_null(), Type::Map(..)) {
-        // What a change has a map of is what it sets.
-        return Some(match action.kind {
-            ActionKind::Change => format!("'{path}' is empty: it changes nothing"),
-            ActionKind::Read | ActionKind::Wait => {
-                format!("'{path}' is empty: it matches every object")
-            }
-        });
-    }
-    let group = params.exactly_one_of.iter().flatten().any(|name| name == path);
-    let acts = action.kind != ActionKind::Read && (field.required || group);
-    acts.then(|| format!("'{path}' is empty: {} would do nothing", action.name))
 }

@@ -1,5 +1,6 @@
 //! A wait that is not shorter than its step's timeout.
 
+use super::super::duration::Duration;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
 pub(crate) const RULE: Rule = Rule {
@@ -16,7 +17,15 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     for (raw, step) in analysis.document.steps.iter().zip(&analysis.steps) {
         let timeout = step.policy.timeout;
         let place = raw.policy.timeout.as_ref().or(analysis.document.defaults.timeout.as_ref());
-        for wait in step.durations.iter().filter(|wait| wait.duration >= timeout) {
+        let outlasts = |path: &str| {
+            let field = step.signature.and_then(|action| action.params.field(path));
+            field.is_some_and(|field| field.outlasts)
+        };
+        // One of 0s is never shorter than an approval that expires at once, which is reported as such.
+        let is_zero = |duration| duration == Duration::default();
+        let waits = step.durations.iter().filter(|wait| !outlasts(&wait.path));
+        let too_long = waits.filter(|wait| wait.duration >= timeout);
+        for wait in too_long.filter(|wait| !is_zero(wait.duration)) {
             let message = format!(
                 "'{}' is {}, but the timeout of the step is {timeout}",
                 wait.path, wait.duration

@@ -1,0 +1,145 @@
+//! Sizes that can be compared although they are not known: a multiple of some value, and a number added to it.
+
+use minijinja::machinery::ast::{BinOpKind, Expr};
+
+use super::super::super::template::{self, canonical::canonical};
+use super::super::super::yaml::Node;
+use super::super::Analysis;
+use super::{Flow, SIZES, literal_integer, path, simple_path, template_text};
+
+/// A size: `factor` times some value, and `offset`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Size {
+    factor: i64,
+    /// The value, as an expression; none of a number.
+    pub(crate) of: Option<String>,
+    offset: i64,
+}
+
+/// The steps that have been read, for reading the next one.
+pub(crate) struct Reading<'a, 't> {
+    pub(crate) analysis: &'a Analysis<'t>,
+    pub(crate) flow: &'a Flow,
+}
+
+impl Size {
+    /// The size that an expression yields.
+    pub(crate) fn of(expression: String) -> Self {
+        Self { factor: 1, of: Some(expression), offset: 0 }
+    }
+
+    /// The size that is a number.
+    pub(crate) fn number(number: i64) -> Self {
+        Self { factor: 0, of: None, offset: number }
+    }
+
+    /// Returns the size if it is a number.
+    pub(crate) fn as_number(&self) -> Option<i64> {
+        self.of.is_none().then_some(self.offset)
+    }
+
+    /// Whether the size is a value several times.
+    pub(crate) fn is_multiple(&self) -> bool {
+        self.factor > 1 && self.offset == 0
+    }
+
+    /// Whether the size is greater than another, whatever the value is that both are made of.
+    pub(crate) fn exceeds(&self, other: &Self) -> bool {
+        let (factor, offset) = (self.factor - other.factor, self.offset - other.offset);
+        self.of == other.of && (factor >= 0 && offset > 0 || factor > 0 && offset >= 0)
+    }
+
+    fn plus(self, other: Self, sign: i64) -> Option<Self> {
+        let of = match (self.of, other.of) {
+            (of, None) | (None, of) => of,
+            (Some(a), Some(b)) if a == b => Some(a),
+            _ => return None,
+        };
+        let factor = self.factor.checked_add(other.factor.checked_mul(sign)?)?;
+        let offset = self.offset.checked_add(other.offset.checked_mul(sign)?)?;
+        Some(Self { factor, of: of.filter(|_| factor != 0), offset })
+    }
+
+    fn times(self, number: i64) -> Option<Self> {
+        let factor = self.factor.checked_mul(number)?;
+        let offset = self.offset.checked_mul(number)?;
+        Some(Self { factor, of: self.of.filter(|_| factor != 0), offset })
+    }
+}
+
+impl Reading<'_, '_> {
+    /// Returns the size that a parameter says.
+    pub(crate) fn size(&self, node: &Node) -> Option<Size> {
+        let Some(text) = template_text(node) else {
+            return literal_integer(node).map(Size::number);
+        };
+        if let Some((root, fields)) = simple_path(text) {
+            let of = || Size::of(template::inside_braces(text).unwrap_or_default().to_owned());
+            return Some(self.size_of_path(root, &fields).unwrap_or_else(of));
+        }
+        self.size_of(template::parse(text).ok()?.whole()?)
+    }
+
+    fn size_of(&self, expr: &Expr<'_>) -> Option<Size> {
+        match expr {
+            Expr::Const(constant) => i64::try_from(constant.value.clone()).ok().map(Size::number),
+            Expr::BinOp(op) => {
+                let sides = || Some((self.size_of(&op.left)?, self.size_of(&op.right)?));
+                let combined = match op.op {
+                    BinOpKind::Add => sides().and_then(|(a, b)| a.plus(b, 1)),
+                    BinOpKind::Sub => sides().and_then(|(a, b)| a.plus(b, -1)),
+                    BinOpKind::Mul => {
+                        sides().and_then(|(a, b)| match (a.as_number(), b.as_number()) {
+                            (_, Some(number)) => a.times(number),
+                            (Some(number), None) => b.times(number),
+                            (None, None) => None,
+                        })
+                    }
+                    _ => None,
+                };
+                combined.or_else(|| Some(Size::of(canonical(expr))))
+            }
+            Expr::Filter(filter) if matches!(filter.name, "length" | "count") => {
+                let of = filter.expr.as_ref().map(canonical)?;
+                Some(Size::of(length_of(&of)))
+            }
+            other => {
+                let known = path(other).and_then(|(root, fields)| self.size_of_path(root, &fields));
+                Some(known.unwrap_or_else(|| Size::of(canonical(other))))
+            }
+        }
+    }
+
+    /// Returns the size of a path to an output that is what the step was asked for.
+    fn size_of_path(&self, root: &str, fields: &[&str]) -> Option<Size> {
+        let step = *self.analysis.symbols.steps.get(root)?;
+        let flow = self.flow.steps.get(step)?;
+        match fields {
+            [field] if SIZES.contains(field) => flow.size.clone(),
+            ["before", field] if SIZES.contains(field) => {
+                flow.before.current.as_ref().map(|(size, _)| size.clone())
+            }
+            ["count"] => {
+                let output = &self.analysis.steps.get(step)?.signature?.output;
+                let list =
+                    ["pods", "nodes"].into_iter().find(|name| output.field(name).is_some())?;
+                Some(Size::of(length_of(&format!("{root}.{list}"))))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Returns the length of a list that a parameter says.
+pub(crate) fn length(node: &Node) -> Option<Size> {
+    if let Some(items) = node.items() {
+        return i64::try_from(items.len()).ok().map(Size::number);
+    }
+    let template = template::parse(template_text(node)?).ok()?;
+    path(template.whole()?)?;
+    Some(Size::of(length_of(&canonical(template.whole()?))))
+}
+
+fn length_of(list: &str) -> String {
+    format!("{list} | length")
+}

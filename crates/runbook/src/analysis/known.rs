@@ -1,0 +1,331 @@
+//! What the templates yield with the defaults of the inputs, as far as that is known before a run: what fails with
+//! them, and what is not a value for its parameter.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use minijinja::machinery::ast::Expr;
+use serde_json::{Map, Value as Json};
+
+use super::super::duration::Duration;
+use super::super::evaluate::{Expression, Fault, FaultKind, Known as KnownValues};
+use super::super::template::{self, parts};
+use super::super::types::{MismatchReason, Type, ValueMismatch};
+use super::super::yaml::SourceMap;
+use super::{Analysis, Role, TemplateSite, empty_message};
+
+/// A fault of a template when the inputs have their defaults.
+pub(crate) struct Outcome<'a> {
+    /// The parameter or key.
+    pub(crate) name: &'a str,
+    /// The part of the template that is the cause.
+    pub(crate) span: Range<usize>,
+    /// The inputs in that part, by position.
+    pub(crate) inputs: Vec<usize>,
+    pub(crate) kind: OutcomeKind,
+    /// Whether a run with the defaults certainly comes to the template.
+    pub(crate) is_certain: bool,
+}
+
+/// The kind of an [`Outcome`].
+pub(crate) enum OutcomeKind {
+    /// The part cannot be evaluated; with its text.
+    Fault(FaultKind, String),
+    /// The value is not one of the parameter.
+    Mismatch { reason: MismatchReason, path: String, found: Json },
+    /// The wait is not shorter than the timeout of the step, which is at this place if it is written down.
+    TooLong { wait: Duration, timeout: Duration, place: Option<Range<usize>> },
+    /// The value is empty, with what that means.
+    Empty(String),
+}
+
+/// The most templates that are evaluated. A runbook with more repeats itself.
+const MAX_TEMPLATES: usize = 2_000;
+/// The most instructions that evaluating them may take.
+const MAX_FUEL: u64 = 20_000_000;
+/// An expression that has no items, and no number in it.
+const EMPTY: [&str; 3] = ["[]", "''", "\"\""];
+/// An expression that can fail with the value of an input: a division, an item, a filter.
+const FAILING: [char; 4] = ['/', '%', '[', '|'];
+/// The most values that are compared with the types of parameters, in all.
+const MAX_SIZE: usize = 200_000;
+
+impl Analysis<'_> {
+    /// Evaluates the templates with the defaults of the inputs, and returns what is wrong.
+    pub(crate) fn outcomes(&self) -> Vec<Outcome<'_>> {
+        let values_of_inputs = self.valid_defaults();
+        let defaults = KnownValues::new(&values_of_inputs);
+        let mut evaluation = Evaluation {
+            analysis: self,
+            growing: MAX_FUEL / defaults.scope().max_fuel(),
+            defaults,
+            values_of_inputs,
+            values: HashMap::new(),
+            size: 0,
+            outcomes: Vec::new(),
+        };
+        for (index, step) in self.steps.iter().enumerate() {
+            let runs = evaluation.runs(index);
+            if runs == Some(false) {
+                continue;
+            }
+            for site in &step.sites {
+                evaluation.check(site, runs == Some(true));
+            }
+        }
+        let others = self.limits.iter().flat_map(|limits| &limits.sites);
+        for site in others.chain(self.outputs.iter().flat_map(|output| &output.sites)) {
+            evaluation.check(site, true);
+        }
+        evaluation.outcomes
+    }
+
+    /// Returns the defaults without those that are wrong themselves; an optional input is null without one.
+    fn valid_defaults(&self) -> Map<String, Json> {
+        let mut defaults = Map::new();
+        for (input, value) in self.document.inputs.iter().zip(&self.defaults) {
+            let is_wrong = input.default.is_some_and(|node| {
+                let within =
+                    |at: &Range<usize>| node.span.start <= at.start && at.end <= node.span.end;
+                self.default_issues.iter().any(|issue| within(&issue.span))
+            });
+            let value = match (value, &input.ty) {
+                (Some(value), ty) => ty.coerce(value.clone()).ok(),
+                (None, Type::Optional(_)) if input.default.is_none() => Some(Json::Null),
+                (None, _) => None,
+            };
+            if let Some(value) = value.filter(|_| !is_wrong) {
+                defaults.insert(input.name.to_owned(), value);
+            }
+        }
+        defaults
+    }
+}
+
+/// The facts about a template before a run.
+enum Known {
+    Nothing,
+    Value(Json),
+    /// A part of it fails.
+    Faulty,
+}
+
+struct Evaluation<'a, 't> {
+    analysis: &'a Analysis<'t>,
+    defaults: KnownValues,
+    values_of_inputs: Map<String, Json>,
+    /// The facts about each template, by its text.
+    values: HashMap<&'a str, Known>,
+    /// How many templates may still be evaluated that can take more work than reading a value.
+    growing: u64,
+    size: usize,
+    outcomes: Vec<Outcome<'a>>,
+}
+
+impl<'a> Evaluation<'a, '_> {
+    /// Returns whether a step runs with the defaults; `None` if that depends on outputs.
+    fn runs(&self, step: usize) -> Option<bool> {
+        let Some(when) = self.analysis.document.steps[step].when else { return Some(true) };
+        match when.text().filter(|text| template::is_template(text)) {
+            Some(text) => {
+                let mut sites = self.analysis.steps[step].sites.iter();
+                let inferred = &sites.find(|site| site.role == Role::When)?.inferred;
+                // A condition of outputs alone is never decided by inputs.
+                if inferred.inputs.is_empty() && !inferred.steps.is_empty() {
+                    return None;
+                }
+                self.defaults.truth(template::parse(text).ok()?.whole()?)
+            }
+            None => Some(when.text() != Some("false")),
+        }
+    }
+
+    /// Checks one template; `is_certain` if a run with the defaults certainly comes to it.
+    fn check(&mut self, site: &'a TemplateSite<'_>, is_certain: bool) {
+        let is_certain = is_certain || matches!(site.role, Role::When | Role::Text);
+        let inferred = &site.inferred;
+        let depends_on_steps = !inferred.steps.is_empty();
+        if !inferred.issues.is_empty() {
+            return;
+        }
+        let Some(text) = site.node.text() else { return };
+        // Most templates are about outputs: something in them is known only where something empty is written down.
+        let may_fail = if inferred.inputs.is_empty() {
+            EMPTY.iter().any(|one| text.contains(one))
+        } else {
+            text.contains(FAILING) || has_map_field(text)
+        };
+        if depends_on_steps && !may_fail {
+            return;
+        }
+        match self.values.get(text) {
+            // Its inputs are blamed already.
+            Some(Known::Faulty) if !inferred.inputs.is_empty() => return,
+            Some(_) => {}
+            None if self.values.len() >= MAX_TEMPLATES => return,
+            None if can_grow(text) => match self.growing.checked_sub(1) {
+                Some(left) => self.growing = left,
+                None => return,
+            },
+            None => {}
+        }
+        if matches!(self.values.get(text), None | Some(Known::Faulty)) {
+            let found = self.evaluate(site, text, is_certain);
+            self.values.insert(text, found);
+        }
+        let Some(Known::Value(value)) = self.values.get(text) else { return };
+        self.size = self.size.saturating_add(size(value));
+        // A constant is compared with its type by the type check.
+        if self.size > MAX_SIZE || inferred.constant.is_some() {
+            return;
+        }
+        if let Some(kind) = self.analysis.judge(site, value, is_certain) {
+            let span = inferred.span.clone();
+            let names: Vec<&str> = inferred.inputs.iter().map(String::as_str).collect();
+            let inputs = self.positions(&names);
+            self.outcomes.push(Outcome { name: name(site), span, inputs, kind, is_certain });
+        }
+    }
+
+    /// Returns the default of an input, if the template is that input and nothing else.
+    fn default_of(&self, text: &str) -> Option<Json> {
+        let name = template::inside_braces(text)?.strip_prefix("inputs.")?;
+        self.values_of_inputs.get(name).cloned()
+    }
+
+    /// Evaluates a template, and records what fails in it.
+    fn evaluate(&mut self, site: &'a TemplateSite<'_>, text: &'a str, is_certain: bool) -> Known {
+        if let Some(value) = self.default_of(text) {
+            return Known::Value(value);
+        }
+        // Most templates do not fail. What fails, or has a name that is not known, is read again.
+        let inferred = &site.inferred;
+        let whole = Expression::new(text, !site.is_text, &Type::Any, "");
+        let all_known = inferred.steps.is_empty() && !inferred.all_inputs;
+        if all_known
+            && inferred.inputs.iter().all(|name| self.values_of_inputs.contains_key(name))
+            && let Ok(value) = whole.compile().evaluate(self.defaults.scope())
+        {
+            return Known::Value(value);
+        }
+        let Ok(template) = template::parse(text) else { return Known::Nothing };
+        let mut faults = Vec::new();
+        template.expressions().for_each(|expr| self.defaults.faults(expr, &mut faults));
+        if faults.is_empty() {
+            return Known::Nothing;
+        }
+        faults.iter().for_each(|fault| self.add_fault(site, text, fault, is_certain));
+        Known::Faulty
+    }
+
+    fn add_fault(
+        &mut self,
+        site: &'a TemplateSite<'_>,
+        text: &'a str,
+        fault: &Fault<'_, '_>,
+        is_certain: bool,
+    ) {
+        let mut names = Vec::new();
+        collect_inputs(fault.at, &mut names);
+        let inputs = self.positions(&names);
+        let span = template::span::of_expr(text, fault.at);
+        let written = text.get(span.clone()).unwrap_or_default().to_owned();
+        let span = SourceMap::new(self.analysis.source.text(), site.node).range(span);
+        let kind = OutcomeKind::Fault(fault.kind, written);
+        self.outcomes.push(Outcome { name: name(site), span, inputs, kind, is_certain });
+    }
+
+    fn positions(&self, names: &[&str]) -> Vec<usize> {
+        let inputs = self.analysis.document.inputs.iter().enumerate();
+        inputs.filter(|(_, input)| names.contains(&input.name)).map(|(index, _)| index).collect()
+    }
+}
+
+impl Analysis<'_> {
+    /// Returns what is wrong with the value of a template.
+    fn judge(
+        &self,
+        site: &TemplateSite<'_>,
+        value: &Json,
+        always_runs: bool,
+    ) -> Option<OutcomeKind> {
+        // What no value of the type can be is reported by its type.
+        site.wanted.check_assignable(&site.inferred.ty).ok()?;
+        if let Err(ValueMismatch { path, reason }) = site.wanted.coerce(value.clone()) {
+            return Some(OutcomeKind::Mismatch { reason, path, found: value.clone() });
+        }
+        let Role::Parameter(path) = &site.role else { return None };
+        let (step, raw) = (self.steps.get(site.step)?, self.document.steps.get(site.step)?);
+        let timeout = step.policy.timeout;
+        // The wait for persons is a literal.
+        let action = step.signature.filter(|action| !action.asks)?;
+        let wait = value.as_str().and_then(|text| text.parse::<Duration>().ok());
+        if let Some(wait) = wait.filter(|_| *site.wanted.non_null() == Type::Duration)
+            && wait >= timeout
+        {
+            let place = raw.policy.timeout.as_ref().or(self.document.defaults.timeout.as_ref());
+            let place = place.map(|(_, span)| span.clone());
+            return Some(OutcomeKind::TooLong { wait, timeout, place });
+        }
+        let is_empty = match value {
+            Json::Array(items) => items.is_empty(),
+            Json::Object(fields) => fields.is_empty(),
+            _ => false,
+        };
+        if !(is_empty && always_runs && raw.for_each.is_none()) {
+            return None;
+        }
+        let field = action.params.field(path)?;
+        let group = action.params.exactly_one_of.iter().flatten().any(|name| name == path);
+        let message = empty_message(action, path).filter(|_| field.required || group);
+        message.map(OutcomeKind::Empty)
+    }
+}
+
+/// Returns the parameter or key of a template.
+fn name<'a>(site: &'a TemplateSite<'_>) -> &'a str {
+    match &site.role {
+        Role::Parameter(path) | Role::Limit(path) => path,
+        Role::When => "when",
+        Role::ForEach => "for_each",
+        Role::AtOnce => super::AT_ONCE,
+        Role::Log => "log",
+        Role::Text => "name",
+        Role::Output => "outputs",
+    }
+}
+
+/// Collects the names of the inputs in an expression.
+fn collect_inputs<'e>(expr: &'e Expr<'_>, names: &mut Vec<&'e str>) {
+    let is_inputs = |of: &Expr<'_>| matches!(of, Expr::Var(var) if var.id == "inputs");
+    match expr {
+        Expr::GetAttr(get) if is_inputs(&get.expr) => names.push(get.name),
+        Expr::GetItem(get) if is_inputs(&get.expr) => {
+            names.extend(parts::word(&get.subscript_expr));
+        }
+        other => parts::children(other).into_iter().for_each(|part| collect_inputs(part, names)),
+    }
+}
+
+/// Whether a text may have a field of an input, which a map may not have.
+fn has_map_field(text: &str) -> bool {
+    let names = text.split("inputs.").skip(1);
+    let mut after =
+        names.map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_'));
+    after.any(|rest| rest.starts_with('.'))
+}
+
+/// Whether evaluating a template can take more work than reading a value.
+fn can_grow(text: &str) -> bool {
+    text.contains(['|', '*', '~', '+'])
+}
+
+/// Returns the number of values in a value.
+fn size(value: &Json) -> usize {
+    match value {
+        Json::Array(items) => 1 + items.iter().map(size).sum::<usize>(),
+        Json::Object(fields) => 1 + fields.values().map(size).sum::<usize>(),
+        Json::String(text) => 1 + text.len() / 8,
+        Json::Null | Json::Bool(_) | Json::Number(_) => 1,
+    }
+}

@@ -1,0 +1,89 @@
+//! A size beyond the limits of its group.
+
+use super::super::analysis::flow::{Reading, Size, Target, is_off, literal_integer};
+use super::super::registry::ActionKind;
+use super::super::yaml::Node;
+use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
+
+pub(crate) const RULE: Rule = Rule {
+    code: "RB080",
+    name: "beyond_limit",
+    severity: Severity::Warning,
+    summary: "a size beyond the limits of its group",
+    explanation: "\
+A group cannot have more nodes than its maximum, or fewer than its minimum. A step that asks for that fails, unless it
+may change the limit: `raise_max: true`, `lower_min: true`.",
+};
+
+/// The limits of a group, with the flag that lets a step change each.
+const LIMITS: [(&str, &str, bool); 2] = [("max", "raise_max", true), ("min", "lower_min", false)];
+
+pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
+    let flow = &analysis.flow;
+    for (index, (raw, step)) in analysis.document.steps.iter().zip(&analysis.steps).enumerate() {
+        let (Some(with), Some(action)) = (raw.with, step.signature) else { continue };
+        let Some(facts) = flow.steps.get(index).filter(|_| action.kind == ActionKind::Change)
+        else {
+            continue;
+        };
+        check_order(with, diagnostics);
+        let reading = Reading { analysis, flow };
+        let (Some(node), Some(size)) = (with.member("desired"), &facts.size) else { continue };
+        for (limit, flag, is_max) in LIMITS {
+            if action.params.field(flag).is_none() || !is_off(with, flag) {
+                continue;
+            }
+            let set = if is_max { &facts.before.max } else { &facts.before.min };
+            let exceeds =
+                |bound: &Size| if is_max { size.exceeds(bound) } else { bound.exceeds(size) };
+            let by = match set {
+                Some((bound, by)) => exceeds(&Size::number(*bound)).then_some(*by),
+                None => read_limit(&reading, facts.target.as_ref(), size, limit)
+                    .filter(|(bound, _)| exceeds(bound))
+                    .map(|(_, by)| by),
+            };
+            let Some(by) = by else { continue };
+            let (more, which) = if is_max { ("more", "maximum") } else { ("fewer", "minimum") };
+            let message = match (size.as_number(), set) {
+                (Some(asked), Some((bound, _))) => {
+                    format!("this asks for {asked} nodes, but the {which} of the group is {bound}")
+                }
+                _ => format!("this asks for {more} nodes than the {which} of the group"),
+            };
+            let diagnostic = Diagnostic::new(&RULE, node.span.clone(), message)
+                .help(format!("add '{flag}: true', or change 'desired'"));
+            diagnostics.push(
+                diagnostic.label(analysis.declaration(by), format!("the {which} is from here")),
+            );
+        }
+    }
+}
+
+/// Returns the limit that an earlier step has read of the same group, if the size is made of it.
+fn read_limit(
+    reading: &Reading<'_, '_>,
+    target: Option<&Target>,
+    size: &Size,
+    limit: &str,
+) -> Option<(Size, usize)> {
+    let (root, field) = size.of.as_deref()?.split_once('.')?;
+    let step = *reading.analysis.symbols.steps.get(root)?;
+    let same = target.is_some() && reading.target_of(root).as_ref() == target;
+    (same && field == limit).then(|| (Size::of(format!("{root}.{limit}")), step))
+}
+
+/// Reports a minimum above the maximum.
+fn check_order(with: &Node, diagnostics: &mut Diagnostics) {
+    let number =
+        |name: &str| with.member(name).and_then(|node| Some((literal_integer(node)?, node)));
+    if let (Some((min, first)), Some((max, second))) = (number("min"), number("max"))
+        && min > max
+    {
+        let message = format!("'max' is {max}, but 'min' is {min}");
+        let mut diagnostic = Diagnostic::new(&RULE, second.span.clone(), message)
+            .label(first.span.clone(), "the minimum")
+            .help("exchange them, or correct one");
+        diagnostic.severity = Severity::Error; // no group can be so
+        diagnostics.push(diagnostic);
+    }
+}

@@ -1,0 +1,283 @@
+//! Steps that belong together and name different targets.
+
+use std::collections::HashMap;
+
+use super::super::analysis::flow::{
+    Flow, Part, Reading, Size, Target, path, sources, template_text,
+};
+use super::super::document::start_span;
+use super::super::registry::ActionKind;
+use super::super::template;
+use super::super::yaml::Node;
+use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
+
+pub(crate) const RULE: Rule = Rule {
+    code: "RB083",
+    name: "other_target",
+    severity: Severity::Warning,
+    summary: "values of one nodegroup or workload where another is meant",
+    explanation: "\
+A step that acts on one nodegroup, deployment or namespace, with nodes, pods or a size of another one, mixes two that
+have been found or changed before. So does a wait for a workload that nothing in the runbook changes, right after a
+change of another one.",
+};
+
+/// The parameters whose values belong to the target of their step.
+const BELONGING: [(&str, &str); 6] = [
+    ("wait_nodes", "previous"),
+    ("wait_nodes", "count"),
+    ("set_protection", "instances"),
+    ("terminate_instances", "instances"),
+    ("scale_deployment", "keep"),
+    ("wait_pods", "count"),
+];
+
+pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
+    let flow = &analysis.flow;
+    let uses = uses(analysis, flow);
+    for (index, (raw, step)) in analysis.document.steps.iter().zip(&analysis.steps).enumerate() {
+        let (Some(with), Some(action)) = (raw.with, step.signature) else { continue };
+        let Some(facts) = flow.steps.get(index) else { continue };
+        let context = Context { analysis, flow };
+        if let Some(record) = with.member("nodegroup")
+            && context.check_record(record, diagnostics)
+        {
+            continue;
+        }
+        context.check_pods(with, diagnostics);
+        let Some(target) = &facts.target else { continue };
+        let belonging = BELONGING.iter().filter(|(name, _)| *name == action.name);
+        let mut told = false;
+        for (node, name) in belonging.filter_map(|(_, name)| Some((with.member(name)?, *name))) {
+            // The same size may be wanted of two targets, and more than was asked for is reported as that.
+            let reading = Reading { analysis, flow };
+            if let (true, Some((asked, _))) = (name == "count", &facts.before.asked)
+                && reading.size(node).is_some_and(|size| size == *asked || size.exceeds(asked))
+            {
+                continue;
+            }
+            told |= context.check_values(target, node, name == "count", diagnostics);
+        }
+        if action.kind == ActionKind::Change
+            && let Some(node) = with.member("desired")
+        {
+            told |= context.check_size(target, node, diagnostics);
+        }
+        if let Some(uses) = uses.as_ref().filter(|_| action.kind == ActionKind::Wait && !told) {
+            context.check_wait(index, target, uses, diagnostics);
+        }
+    }
+}
+
+/// How many steps are about a target.
+#[derive(Default)]
+struct Uses {
+    all: usize,
+    reads: usize,
+    waits: usize,
+}
+
+/// Returns the uses of the targets; `None` where a loop or a call may be about any of them.
+fn uses<'f>(analysis: &Analysis<'_>, flow: &'f Flow) -> Option<HashMap<&'f Target, Uses>> {
+    let mut all: HashMap<&Target, Uses> = HashMap::new();
+    for ((raw, step), facts) in analysis.document.steps.iter().zip(&analysis.steps).zip(&flow.steps)
+    {
+        let action = step.signature.filter(|_| raw.call.is_none())?;
+        let Some(target) = &facts.target else {
+            if raw.for_each.is_some() {
+                return None;
+            }
+            continue;
+        };
+        let one = all.entry(target).or_default();
+        one.all += 1;
+        match action.kind {
+            ActionKind::Read => one.reads += 1,
+            ActionKind::Wait => one.waits += 1,
+            ActionKind::Change => {}
+        }
+    }
+    Some(all)
+}
+
+struct Context<'a, 't> {
+    analysis: &'a Analysis<'t>,
+    flow: &'a Flow,
+}
+
+impl Context<'_, '_> {
+    /// Reports a record that takes its fields from two steps that have found different groups.
+    fn check_record(&self, record: &Node, diagnostics: &mut Diagnostics) -> bool {
+        let reading = Reading { analysis: self.analysis, flow: self.flow };
+        let target = |key: &str| {
+            let node = record.member(key)?;
+            let template = template::parse(template_text(node)?).ok()?;
+            let (root, _) = path(template.whole()?)?;
+            Some((node, root.to_owned(), reading.target_of(root)?))
+        };
+        let Some((node, name, one)) = target("name") else { return false };
+        let other = ["region", "cluster"].into_iter().filter_map(target);
+        let Some((_, other, _)) = other.into_iter().find(|(_, _, two)| one.differs(two)) else {
+            return false;
+        };
+        let message = format!("this record mixes the nodegroups of '{name}' and '{other}'");
+        let help = format!("write nodegroup: \"{{{{ {name} }}}}\"");
+        diagnostics.push(Diagnostic::new(&RULE, node.span.clone(), message).help(help));
+        true
+    }
+
+    /// Reports values that come from another target than that of the step; with `of_changes`, from a change of it.
+    fn check_values(
+        &self,
+        target: &Target,
+        node: &Node,
+        of_changes: bool,
+        diagnostics: &mut Diagnostics,
+    ) -> bool {
+        let Some(template) = template_text(node).and_then(|text| template::parse(text).ok()) else {
+            return false;
+        };
+        let mut found = Vec::new();
+        if let Some(expr) = template.whole() {
+            sources(expr, &mut found);
+        }
+        let other = found.into_iter().find_map(|(root, fields)| {
+            let step = self.other(target, root).filter(|_| !fields.is_empty())?;
+            let action = self.analysis.steps.get(step)?.signature?;
+            (!of_changes || action.kind == ActionKind::Change).then_some((root, step))
+        });
+        let Some((root, step)) = other else { return false };
+        self.report(node, root, step, target, diagnostics);
+        true
+    }
+
+    /// Reports a multiple of the size of another group: a group gets a multiple of its own size. A size that is taken
+    /// over as it is, or with some more, may be meant.
+    fn check_size(&self, target: &Target, node: &Node, diagnostics: &mut Diagnostics) -> bool {
+        let reading = Reading { analysis: self.analysis, flow: self.flow };
+        let size = reading.size(node).filter(Size::is_multiple);
+        let Some(of) = size.and_then(|size| size.of) else { return false };
+        let Some((root, "desired")) = of.split_once('.') else { return false };
+        let Some(step) = self.other(target, root) else { return false };
+        self.report(node, root, step, target, diagnostics);
+        true
+    }
+
+    /// Returns a step by its id, if it has certainly another target.
+    fn other(&self, target: &Target, id: &str) -> Option<usize> {
+        let step = *self.analysis.symbols.steps.get(id)?;
+        let other = self.flow.steps.get(step)?.target.as_ref()?;
+        other.differs(target).then_some(step)
+    }
+
+    /// Returns the parameter beside a value in which its step differs from another step, where both are written out.
+    fn differing(&self, node: &Node, other: usize) -> Option<&Node> {
+        const PARAMETERS: [&str; 4] = ["namespace", "deployment", "stateful_set", "daemon_set"];
+        let steps = &self.analysis.document.steps;
+        let is_within =
+            |with: &Node| with.span.start <= node.span.start && node.span.end <= with.span.end;
+        let own = steps.iter().filter_map(|step| step.with).find(|with| is_within(with))?;
+        let other = steps.get(other)?.with?;
+        PARAMETERS.iter().find_map(|name| {
+            let (one, two) = (own.member(name)?, other.member(name)?);
+            (one.text() != two.text()).then_some(one)
+        })
+    }
+
+    fn report(
+        &self,
+        node: &Node,
+        root: &str,
+        step: usize,
+        target: &Target,
+        diagnostics: &mut Diagnostics,
+    ) {
+        let what = if target.is_workload() { "workload" } else { "group" };
+        let message = format!("this value of '{root}' is of another {what} than this step");
+        let place = self.differing(node, step).unwrap_or(node);
+        let diagnostic = Diagnostic::new(&RULE, start_span(place), message)
+            .label(self.analysis.declaration(step), format!("it is about another {what}"))
+            .help(format!("use the output of a step that is about the same {what}"));
+        diagnostics.push(diagnostic);
+    }
+
+    /// Reports listed pods that are waited for in another namespace.
+    fn check_pods(&self, with: &Node, diagnostics: &mut Diagnostics) {
+        let (Some(namespace), Some(pods)) = (with.member("namespace"), with.member("pods")) else {
+            return;
+        };
+        let Some(text) = namespace.text().filter(|_| template_text(namespace).is_none()) else {
+            return;
+        };
+        let Some(template) = template_text(pods).and_then(|text| template::parse(text).ok()) else {
+            return;
+        };
+        let mut found = Vec::new();
+        if let Some(expr) = template.whole() {
+            sources(expr, &mut found);
+        }
+        let reading = Reading { analysis: self.analysis, flow: self.flow };
+        for (root, _) in found {
+            let Some(target) = reading.target_of(root) else { continue };
+            let Some(Part::Text(other)) = target.part("namespace") else { continue };
+            if other != text {
+                let message =
+                    format!("the pods of '{root}' are in the namespace '{other}', not in '{text}'");
+                let diagnostic = Diagnostic::new(&RULE, namespace.span.clone(), message);
+                diagnostics.push(diagnostic.help(format!("write 'namespace: {other}'")));
+                return;
+            }
+        }
+    }
+
+    /// Reports a wait for a target that nothing changes, right after a change of another one.
+    fn check_wait(
+        &self,
+        index: usize,
+        target: &Target,
+        uses: &HashMap<&Target, Uses>,
+        diagnostics: &mut Diagnostics,
+    ) {
+        let Some(before) = index.checked_sub(1) else { return };
+        let (Some(first), Some(action)) = (
+            self.flow.steps.get(before),
+            self.analysis.steps.get(before).and_then(|s| s.signature),
+        ) else {
+            return;
+        };
+        let Some(other) = first.target.as_ref().filter(|_| action.kind == ActionKind::Change)
+        else {
+            return;
+        };
+        // Another step is about it, beside those that only find a group: then this wait has a reason of its own.
+        let reads =
+            if target.is_workload() { 0 } else { uses.get(target).map_or(0, |uses| uses.reads) };
+        let is_used = uses.get(target).is_none_or(|uses| uses.all > reads + 1);
+        // With one difference it is a slip; with two, another thing is meant, such as an autoscaler that is stopped.
+        let mut differences = other.parts.iter().filter_map(|(name, one)| {
+            let two = target.part(name)?;
+            (one != two).then_some((*name, one, two))
+        });
+        let difference = differences.next().filter(|(_, one, two)| one.differs(two));
+        if differences.next().is_some() {
+            return;
+        }
+        let (false, Some((name, one, two))) = (is_used, difference) else { return };
+        // Something else waits for the target that was changed, so this wait is for another reason.
+        let is_awaited = uses.get(other).is_some_and(|uses| uses.waits > 0);
+        if other.is_workload() != target.is_workload() || is_awaited {
+            return;
+        }
+        let id = self.analysis.id(before);
+        let key = if target.is_workload() { name } else { "nodegroup" };
+        let what = key.replace('_', " ");
+        let message = format!("this waits for the {what} '{two}', but '{id}' changes '{one}'");
+        let with = self.analysis.document.steps.get(index).and_then(|raw| raw.with);
+        let node = with.and_then(|with| with.member(key));
+        let place = node.map_or_else(|| self.analysis.declaration(index), start_span);
+        let diagnostic = Diagnostic::new(&RULE, place, message)
+            .label(self.analysis.declaration(before), "this change")
+            .help("wait for what was changed; no step changes what this one waits for");
+        diagnostics.push(diagnostic);
+    }
+}
