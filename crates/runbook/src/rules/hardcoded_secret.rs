@@ -1,5 +1,10 @@
 //! A possible secret in the runbook.
 
+use std::ops::Range;
+
+use super::super::analysis::ArgumentIssueKind;
+use super::super::secrets::{self, Secret};
+use super::super::yaml::{Node, NodeKind, ScalarStyle};
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
 pub(crate) const RULE: Rule = Rule {
@@ -10,7 +15,11 @@ pub(crate) const RULE: Rule = Rule {
     explanation: "\
 A runbook is read by many people, kept in version control, and copied into the journal of every run.
 Credentials belong in the environment that the program runs in: an IAM role, a service account, a
-kubeconfig.",
+kubeconfig.
+
+Tokens are known by their shape (GitHub, GitLab, Slack, AWS, JSON web tokens, private keys), other values by the
+word before them: password=, token=, api_key=, an Authorization header, a URL with a password. Comments count. A
+template, and a placeholder such as <token> or ${TOKEN}, is none.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
@@ -21,35 +30,73 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             diagnostics.push(Diagnostic::new(&RULE, input.key.span.clone(), message).help(help));
         }
     }
-    for text in analysis.source.text().match_indices(KEY_ID) {
-        let start = text.0;
-        if let Some(end) = key_id_end(analysis.source.text(), start) {
-            let message = "possible AWS access key";
-            diagnostics.push(Diagnostic::new(&RULE, start..end, message));
+    let mut found = secrets::find(analysis.source.text());
+    for step in &analysis.document.steps {
+        if let Some(with) = step.with {
+            named_values(with, &mut found);
         }
     }
-    for (start, text) in analysis.source.text().match_indices("-----BEGIN ") {
-        let rest = &analysis.source.text()[start..];
-        if rest.lines().next().is_some_and(|line| line.contains("PRIVATE KEY-----")) {
-            let message = "possible private key";
-            diagnostics.push(Diagnostic::new(&RULE, start..start + text.len(), message));
-        }
+    // A URL with a password is refused as such where one is called.
+    let refused: Vec<Range<usize>> = analysis
+        .argument_issues()
+        .filter(|issue| matches!(issue.kind, ArgumentIssueKind::InvalidFormat { .. }))
+        .map(|issue| issue.span.clone())
+        .collect();
+    let is_refused = |span: &Range<usize>| {
+        refused.iter().any(|one| one.start <= span.start && span.end <= one.end)
+    };
+    for secret in found.into_iter().filter(|secret| !is_refused(&secret.span)) {
+        let message = format!(
+            "{} is written down here: everybody who reads the runbook can use it",
+            secret.kind
+        );
+        diagnostics.push(Diagnostic::new(&RULE, secret.span, message).help(HELP));
     }
 }
 
-/// The prefix of long-lived AWS access key ids, which are 20 characters long.
-const KEY_ID: &str = "AKIA";
-const KEY_ID_LENGTH: usize = 20;
+/// The remedy. The secret is known to others by now, so that removing it is not enough.
+const HELP: &str =
+    "revoke it, and let the program have its own from an IAM role, a service account or a Secret";
 
-fn key_id_end(text: &str, start: usize) -> Option<usize> {
-    let is_part = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit();
-    let length = text[start..].bytes().take_while(|b| is_part(*b)).count();
-    let alone = start == 0 || !text.as_bytes()[start - 1].is_ascii_alphanumeric();
-    (length == KEY_ID_LENGTH && alone).then_some(start + length)
+/// Finds the values of parameters and variables such as `DB_PASSWORD: …`.
+fn named_values(node: &Node, found: &mut Vec<Secret>) {
+    for (key, value) in node.pairs().unwrap_or_default() {
+        let is_named = key.text().is_some_and(secrets::is_secret_word);
+        let is_told = found
+            .iter()
+            .any(|secret| secret.span.start < value.span.end && value.span.start < secret.span.end);
+        if is_named && !is_told && value.text().is_some_and(is_random) {
+            let quoted = matches!(&value.kind, NodeKind::Scalar { style, .. } if *style != ScalarStyle::Plain);
+            let inside = usize::from(quoted);
+            let span = value.span.start + inside..value.span.end.saturating_sub(inside);
+            found.push(Secret { span, kind: "a password or token" });
+        }
+        named_values(value, found);
+    }
+    for item in node.items().unwrap_or_default() {
+        named_values(item, found);
+    }
+}
+
+/// Whether a value is no word or name, such as that of the Secret which has the password.
+fn is_random(value: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || b"-._/ ".contains(&byte);
+    let is_name =
+        value.contains('-') && value.bytes().all(|byte| is_plain(byte) || byte.is_ascii_digit());
+    secrets::is_written_down(value)
+        && !value.contains(char::is_whitespace)
+        && !value.bytes().all(is_plain)
+        && !is_name
 }
 
 fn is_secret_name(name: &str) -> bool {
     const WORDS: [&str; 6] = ["password", "passwd", "secret", "token", "apikey", "credential"];
+    // Where a secret is, and not what it is.
+    const PLACES: [&str; 8] = ["name", "namespace", "ref", "arn", "path", "file", "kind", "count"];
+    let last = name.rsplit('_').next().unwrap_or_default();
+    if name.contains('_') && PLACES.contains(&last) {
+        return false;
+    }
     let joined: String = name.chars().filter(|c| *c != '_').collect();
     WORDS.iter().any(|word| joined.contains(word))
 }
